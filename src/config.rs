@@ -1,0 +1,166 @@
+//! What a pool can be told: options as typed values, checked once when the pool is built.
+
+use std::time::Duration;
+
+use crate::{
+    error::{Error, Result},
+    id::PageSize,
+};
+
+/// What to do about something the system may refuse.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fallback {
+    /// Fail where it is refused.
+    Require,
+    /// Use it where it is granted, else do without; the reason can be read from the stats.
+    #[default]
+    Prefer,
+    /// Do not use it.
+    Off,
+}
+
+/// How the io_uring method sets up its ring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UringOptions {
+    /// The most requests in flight at once, 1 to 4096; the completion queue always has room for all of them. 128 unless
+    /// set: beyond what most devices gain from, below what makes the block layer wait for tags.
+    pub queue_depth: u32,
+    /// Whether the frames are registered with the ring. Refused where `RLIMIT_MEMLOCK` is too small.
+    pub fixed_buffers: Fallback,
+    /// Whether files are registered with the ring.
+    pub fixed_files: Fallback,
+}
+
+impl Default for UringOptions {
+    fn default() -> Self {
+        Self { queue_depth: 128, fixed_buffers: Fallback::Prefer, fixed_files: Fallback::Prefer }
+    }
+}
+
+impl UringOptions {
+    /// Sets the most requests in flight.
+    #[must_use]
+    pub fn queue_depth(mut self, requests: u32) -> Self {
+        self.queue_depth = requests;
+        self
+    }
+
+    /// Sets whether frames are registered.
+    #[must_use]
+    pub fn fixed_buffers(mut self, fallback: Fallback) -> Self {
+        self.fixed_buffers = fallback;
+        self
+    }
+
+    /// Sets whether files are registered.
+    #[must_use]
+    pub fn fixed_files(mut self, fallback: Fallback) -> Self {
+        self.fixed_files = fallback;
+        self
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        if (1..=4096).contains(&self.queue_depth) {
+            Ok(())
+        } else {
+            Err(Error::config(format!("queue_depth {}: choose 1 to 4096", self.queue_depth)))
+        }
+    }
+}
+
+/// How bytes move between frames and files. Every method gives the same results (C7).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IoMethod {
+    /// The best that works here: io_uring, else worker threads, else sync. The stats tell which and why.
+    #[default]
+    Auto,
+    /// One submission worker that owns an io_uring; an error where the system forbids it.
+    Uring(UringOptions),
+    /// Threads that call `pread` and `pwrite`.
+    Worker {
+        /// How many, 1 to 256.
+        threads: u32,
+    },
+    /// Every transfer happens in the thread that asks for it: the reference the others are tested against.
+    Sync,
+}
+
+impl IoMethod {
+    /// The io_uring method with its defaults.
+    #[must_use]
+    pub fn uring() -> Self {
+        Self::Uring(UringOptions::default())
+    }
+
+    /// The worker threads method with eight threads.
+    #[must_use]
+    pub fn worker() -> Self {
+        Self::Worker { threads: Self::DEFAULT_THREADS }
+    }
+
+    pub(crate) const DEFAULT_THREADS: u32 = 8;
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        match self {
+            Self::Uring(options) => options.validate(),
+            Self::Worker { threads } if !(1..=256).contains(threads) => {
+                Err(Error::config(format!("{threads} worker threads: choose 1 to 256")))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How a file is opened: an existing file, read and written, bypassing the system's page cache where that works, unless
+/// told otherwise.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// Create the file where there is none.
+    pub create: bool,
+    /// Open for reading only: write guards are refused.
+    pub read_only: bool,
+    /// Bypass the system's page cache (`O_DIRECT`).
+    pub direct: Fallback,
+    /// Grow the file to at least this many blocks, zeroed, before it is used.
+    pub initial_blocks: u32,
+}
+
+impl OpenOptions {
+    /// An existing file, read and written, direct where that works.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Create the file where there is none.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// Open for reading only.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Whether to bypass the system's page cache.
+    #[must_use]
+    pub fn direct(mut self, direct: Fallback) -> Self {
+        self.direct = direct;
+        self
+    }
+
+    /// Grow the file to at least this many blocks.
+    #[must_use]
+    pub fn initial_blocks(mut self, blocks: u32) -> Self {
+        self.initial_blocks = blocks;
+        self
+    }
+}

@@ -1,0 +1,180 @@
+//! What can go wrong, as one cloneable type.
+//!
+//! Several waiters share one failed I/O, so an error must be `Clone`; the system's own error sits behind an `Arc`. Each
+//! error names the operation and the page or file it struck, and its text says what to do where something can be done.
+
+use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+
+use crate::id::{FileId, Lsn, PageId};
+
+/// The result of every fallible operation of this crate.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Which I/O failed.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum IoOp {
+    /// Reading a page.
+    Read,
+    /// Writing a page out.
+    Write,
+    /// Making a file's writes durable.
+    Sync,
+    /// Opening or inspecting a file.
+    Open,
+    /// Growing a file.
+    Extend,
+    /// Cutting a file.
+    Truncate,
+}
+
+impl fmt::Display for IoOp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Read => "read",
+            Self::Write => "write",
+            Self::Sync => "sync",
+            Self::Open => "open",
+            Self::Extend => "extend",
+            Self::Truncate => "truncate",
+        })
+    }
+}
+
+/// An error of the pool. Cheap to clone: several waiters can get the same one.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A transfer of a page failed. Nothing of a failed read stays cached; a page whose write failed stays dirty.
+    #[error("{op} of {page} failed: {source}")]
+    Io {
+        /// What was tried.
+        op: IoOp,
+        /// The page.
+        page: PageId,
+        /// The system's error.
+        source: Arc<io::Error>,
+    },
+    /// An operation on a whole file failed.
+    #[error("{op} of {path} failed: {source}", path = path.display())]
+    File {
+        /// What was tried.
+        op: IoOp,
+        /// The file's path as it was given.
+        path: PathBuf,
+        /// The system's error.
+        source: Arc<io::Error>,
+    },
+    /// The page codec refused what was read: a torn, flipped or misplaced page.
+    #[error("{page} is corrupt: {reason}")]
+    Corrupt {
+        /// The page.
+        page: PageId,
+        /// What the codec said.
+        reason: Arc<str>,
+    },
+    /// The block lies behind the end of its file.
+    #[error("{page} lies past the end: the file has {blocks} blocks; extend it first")]
+    PastEof {
+        /// The page that was asked for.
+        page: PageId,
+        /// The blocks that the file has.
+        blocks: u32,
+    },
+    /// No frame could be had: every one was pinned, latched or busy for the whole of the allowed wait.
+    #[error("no frame came free within {waited:?}: all are pinned or busy; drop pins sooner, or give the pool more frames")]
+    AllPinned {
+        /// How long the caller waited.
+        waited: Duration,
+    },
+    /// The operation needs the page to itself, but somebody holds a pin on it.
+    #[error("{page} is pinned; drop its pins and try again")]
+    Pinned {
+        /// The page.
+        page: PageId,
+    },
+    /// One page cannot have more pins at once than the frame's state word counts.
+    #[error("{page} has as many pins as a page can have; is a pin leaked in a loop?")]
+    TooManyPins {
+        /// The page.
+        page: PageId,
+    },
+    /// The write-ahead log could not be made durable, so nothing was written and the pages are still dirty.
+    #[error("the log could not be flushed up to {lsn}: {source}")]
+    Wal {
+        /// How far the log had to be durable.
+        lsn: Lsn,
+        /// The log's error.
+        source: Arc<io::Error>,
+    },
+    /// A sync of this file failed before, so what was written may be lost even though a later sync would report success.
+    #[error("{file} cannot be trusted since a sync failed ({source}): close it, open it again and recover from the log")]
+    SyncPoisoned {
+        /// The file.
+        file: FileId,
+        /// The error of the sync that failed first.
+        source: Arc<io::Error>,
+    },
+    /// The file was opened for reading only.
+    #[error("{file} is open for reading only")]
+    ReadOnly {
+        /// The file.
+        file: FileId,
+    },
+    /// No open file has this id: it was closed, or is another pool's.
+    #[error("{file} is not open in this pool")]
+    NotOpen {
+        /// The id that was used.
+        file: FileId,
+    },
+    /// The pool has this very file open already, perhaps by another path.
+    #[error("{path} is open already as {file}: one file, one id", path = path.display())]
+    AlreadyOpen {
+        /// The path that was given.
+        path: PathBuf,
+        /// The id under which the file is open.
+        file: FileId,
+    },
+    /// An option has a value that cannot work. The text says which and what would.
+    #[error("{0}")]
+    Config(Arc<str>),
+    /// The pool is shut down.
+    #[error("the pool is shut down")]
+    ShutDown,
+}
+
+impl Error {
+    pub(crate) fn config(text: impl Into<String>) -> Self {
+        Self::Config(Arc::from(text.into()))
+    }
+
+    pub(crate) fn io(op: IoOp, page: PageId, source: io::Error) -> Self {
+        Self::Io { op, page, source: Arc::new(source) }
+    }
+
+    /// The system's error number, where one is behind this error.
+    #[must_use]
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Self::Io { source, .. }
+            | Self::File { source, .. }
+            | Self::Wal { source, .. }
+            | Self::SyncPoisoned { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_send_sync_clone_and_name_their_page() {
+        fn assert_bounds<T: Clone + Send + Sync + std::error::Error + 'static>() {}
+        assert_bounds::<Error>();
+        let page = PageId::new(FileId(3), 14);
+        let text = Error::io(IoOp::Read, page, io::Error::from_raw_os_error(5)).to_string();
+        assert!(text.starts_with("read of block 14 of file 3 failed: "), "{text}");
+    }
+}

@@ -1,0 +1,210 @@
+//! The names of things: files, blocks, pages, log positions, page sizes.
+//!
+//! Plain copyable newtypes. They know nothing of pools or disks.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+/// A file that a pool has open.
+///
+/// Given out by [`BufferPool::open_file`](crate::BufferPool::open_file) and never given twice by one pool, so a page of a
+/// closed file can never be mistaken for a page of a later one.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId(pub(crate) u32);
+
+impl FileId {
+    /// The number inside, for logs and for an engine's own tables.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+}
+
+impl fmt::Display for FileId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "file {}", self.0)
+    }
+}
+
+/// The number of a block in its file: block `n` starts at byte `n * page_size`.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlockNo(pub u32);
+
+impl BlockNo {
+    /// The block that follows, or `None` at the end of the number space.
+    #[must_use]
+    pub const fn next(self) -> Option<Self> {
+        match self.0.checked_add(1) {
+            Some(n) => Some(Self(n)),
+            None => None,
+        }
+    }
+}
+
+impl From<u32> for BlockNo {
+    fn from(block: u32) -> Self {
+        Self(block)
+    }
+}
+
+impl fmt::Display for BlockNo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "block {}", self.0)
+    }
+}
+
+/// A page: a block of a file. What PostgreSQL calls a buffer tag.
+///
+/// Ordered by file, then block, which is the order in which write-out sorts.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PageId {
+    /// The file.
+    pub file: FileId,
+    /// The block in it.
+    pub block: BlockNo,
+}
+
+impl PageId {
+    /// The page of `file` at `block`.
+    #[must_use]
+    pub fn new(file: FileId, block: impl Into<BlockNo>) -> Self {
+        Self { file, block: block.into() }
+    }
+
+    /// Both numbers in one word, the file in the upper half. Orders as the page does.
+    pub(crate) const fn to_word(self) -> u64 {
+        ((self.file.0 as u64) << 32) | self.block.0 as u64
+    }
+
+    /// The page that [`to_word`](Self::to_word) packed.
+    pub(crate) const fn from_word(word: u64) -> Self {
+        Self { file: FileId((word >> 32) as u32), block: BlockNo(word as u32) }
+    }
+
+    /// True where `next` is the block right behind this one, so that one transfer can cover both.
+    pub(crate) fn is_followed_by(self, next: Self) -> bool {
+        self.file == next.file && self.block.next() == Some(next.block)
+    }
+}
+
+impl fmt::Display for PageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of {}", self.block, self.file)
+    }
+}
+
+/// A position in the engine's write-ahead log. `Lsn::UNLOGGED` (zero) marks a change that no log covers.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Lsn(pub u64);
+
+impl Lsn {
+    /// No log record: the page may be written without asking the log.
+    pub const UNLOGGED: Self = Self(0);
+}
+
+impl fmt::Display for Lsn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LSN {:X}/{:X}", self.0 >> 32, self.0 as u32)
+    }
+}
+
+/// The size of every page of a pool: a power of two from 512 bytes to 64 KiB.
+///
+/// ```
+/// use ringpool::PageSize;
+/// assert_eq!(PageSize::new(8192)?.bytes(), 8192);
+/// assert!(PageSize::new(3000).is_err());
+/// # Ok::<(), ringpool::Error>(())
+/// ```
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PageSize(u32);
+
+impl PageSize {
+    /// The smallest page: one sector.
+    pub const MIN: Self = Self(512);
+    /// The largest page.
+    pub const MAX: Self = Self(64 * 1024);
+    /// The default, 8 KiB.
+    pub const DEFAULT: Self = Self(8192);
+
+    /// Checks that `bytes` is a power of two from 512 to 65536.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that names the allowed sizes.
+    pub fn new(bytes: u32) -> Result<Self> {
+        if bytes.is_power_of_two() && (Self::MIN.0..=Self::MAX.0).contains(&bytes) {
+            Ok(Self(bytes))
+        } else {
+            Err(Error::config(format!(
+                "page size {bytes}: choose a power of two from {} to {} bytes",
+                Self::MIN.0,
+                Self::MAX.0
+            )))
+        }
+    }
+
+    /// The size in bytes.
+    #[must_use]
+    pub const fn bytes(self) -> usize {
+        self.0 as usize
+    }
+
+    /// The offset in its file of the first byte of `block`. Cannot overflow: at most 2^32 blocks of 2^16 bytes.
+    pub(crate) const fn offset_of(self, block: BlockNo) -> u64 {
+        block.0 as u64 * self.0 as u64
+    }
+}
+
+impl Default for PageSize {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+/// The number of a frame in its pool.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct FrameNo(pub(crate) u32);
+
+impl FrameNo {
+    pub(crate) const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_survives_packing_and_keeps_its_order() {
+        let pages = [
+            PageId::new(FileId(0), 0),
+            PageId::new(FileId(0), u32::MAX),
+            PageId::new(FileId(1), 0),
+            PageId::new(FileId(u32::MAX), u32::MAX),
+        ];
+        for pair in pages.windows(2) {
+            assert!(pair[0].to_word() < pair[1].to_word());
+        }
+        for page in pages {
+            assert_eq!(PageId::from_word(page.to_word()), page);
+        }
+    }
+
+    #[test]
+    fn neighbours_are_in_one_file_and_do_not_wrap() {
+        let last = PageId::new(FileId(0), u32::MAX);
+        assert!(PageId::new(FileId(0), 6).is_followed_by(PageId::new(FileId(0), 7)));
+        assert!(!PageId::new(FileId(0), 6).is_followed_by(PageId::new(FileId(1), 7)));
+        assert!(!last.is_followed_by(PageId::new(FileId(1), 0)));
+    }
+
+    #[test]
+    fn page_sizes_outside_the_rule_are_refused_with_advice() {
+        for bytes in [0, 1, 256, 513, 8191, 12288, 131_072, u32::MAX] {
+            let error = PageSize::new(bytes).unwrap_err().to_string();
+            assert!(error.contains("power of two from 512 to 65536"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The seam to the file system: what the pool asks of a disk, and the real one.
+//!
+//! A [`Disk`] opens files; a [`DiskFile`] transfers, sizes and syncs one. Every I/O method ends in these calls, except
+//! io_uring, which works on the descriptor when there is one. A simulated disk has no descriptor and is reached through
+//! the same methods by plain calls.
+
+use std::{
+    fmt,
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::RawFd,
+    path::Path,
+};
+
+use crate::config::{Fallback, OpenOptions};
+
+/// A file system.
+pub(crate) trait Disk: Send + Sync + fmt::Debug + 'static {
+    /// Opens (or creates) the file at `path`.
+    fn open(&self, path: &Path, options: &OpenOptions) -> io::Result<Opened>;
+}
+
+/// What came of opening a file.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) file: Box<dyn DiskFile>,
+    /// Device and inode: equal for two paths to one file.
+    pub(crate) identity: (u64, u64),
+    /// The length in bytes.
+    pub(crate) len: u64,
+    /// What offsets and lengths of transfers must be multiples of (1 for buffered I/O).
+    pub(crate) offset_align: u32,
+    /// Whether transfers bypass the system's page cache, and why not where that was preferred.
+    pub(crate) direct: Result<(), DirectRefused>,
+}
+
+/// Why a file is buffered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DirectRefused {
+    /// `OpenOptions` said so.
+    NotAsked,
+    /// The file system or the page size does not allow it; the text says which.
+    Unsupported(String),
+}
+
+/// One open file. Offsets are absolute: nothing moves a cursor.
+pub(crate) trait DiskFile: Send + Sync + fmt::Debug + 'static {
+    /// Like `preadv(2)`: may be short; 0 is the end of the file.
+    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize>;
+    /// Like `pwritev(2)`: may be short.
+    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+    /// Makes what was written durable, with the metadata needed to read it back (`fdatasync(2)`).
+    fn sync_data(&self) -> io::Result<()>;
+    /// The length in bytes.
+    fn len(&self) -> io::Result<u64>;
+    /// Cuts or grows the file (`ftruncate(2)`).
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Reserves space for a range, growing the file; `Unsupported` where the file system cannot.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// The descriptor, where there is one.
+    fn raw_fd(&self) -> Option<RawFd>;
+}

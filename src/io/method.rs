@@ -1,0 +1,44 @@
+//! What an I/O method is, and the ladder that `IoMethod::Auto` climbs down.
+//!
+//! A method gets requests in batches and owes the lease of each exactly one `finish`, from whatever thread. The three of
+//! them (the ring's worker, worker threads, inline) differ in nothing else that a caller could see (C7).
+
+use std::ptr::NonNull;
+
+use crate::{
+    io::{file::File, request::{Lease, Request}},
+    sync::Arc,
+};
+
+/// A way to get requests done.
+pub(crate) trait Method<L: Lease>: Send + Sync + 'static {
+    /// Takes every request out of `batch`. Never waits for room: a request that finds the queue full is transferred
+    /// by the calling thread, which slows exactly those who submit too fast.
+    fn submit(&self, batch: &mut Vec<Request<L>>);
+
+    /// How many requests the queue would take now; what `prefetch` goes by, which must not end up transferring inline.
+    /// `usize::MAX` for a method that always transfers inline.
+    fn room(&self) -> usize;
+
+    /// Drops what the method keeps for this file beyond its requests (a registered descriptor). Called once, at close,
+    /// when no request for the file is left.
+    fn forget(&self, file: &Arc<File>);
+
+    /// Finishes all requests that were submitted and ends the method's threads. Later submissions are transferred
+    /// inline. Idempotent. Must not be called from one of the method's own threads.
+    fn shutdown(&self);
+}
+
+/// A piece of the memory from which all buffers come: at most 1 GiB, one registered buffer.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Chunk {
+    pub(crate) ptr: NonNull<u8>,
+    pub(crate) len: usize,
+}
+
+// SAFETY: an address and a length; it is read by the kernel at registration only.
+#[allow(unsafe_code)]
+unsafe impl Send for Chunk {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Chunk {}

@@ -1,0 +1,10 @@
+//! Moving bytes between files and buffers.
+//!
+//! From the bottom up: a [`disk`] opens files; a [`file`] is one of them with its length, its unsynced writes and its
+//! poison; a [`request`] is one transfer of a lease's buffers; a [`method`] gets requests done. This layer knows no
+//! frames, no pages and no pool: only the buffers a lease lends it.
+
+pub(crate) mod disk;
+pub(crate) mod file;
+pub(crate) mod method;
+pub(crate) mod request;

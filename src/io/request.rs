@@ -1,0 +1,67 @@
+//! One transfer, and the pure rule for what to do when it came back short.
+//!
+//! A request reads or writes consecutive bytes of one file through one or more buffers. The buffers belong to its lease,
+//! which the layer above made; whoever holds the request holds the right to touch them and owes the lease exactly one
+//! [`Lease::finish`]. Nothing here knows what a frame is.
+
+use std::{io, ptr::NonNull};
+
+use crate::{io::file::File, sync::Arc};
+
+/// Memory that a lease lends to a transfer. Plain data: it borrows nothing, and is valid until the lease is finished.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct IoBuf {
+    /// The first byte. Aligned for direct I/O.
+    pub(crate) ptr: NonNull<u8>,
+    /// How many bytes.
+    pub(crate) len: u32,
+    /// The arena's chunk it lies in, which is the index of the registered buffer where chunks are registered.
+    pub(crate) chunk: u16,
+}
+
+// SAFETY: an IoBuf is an address; the lease it comes from guarantees that nobody else touches the bytes until `finish`.
+#[allow(unsafe_code)]
+unsafe impl Send for IoBuf {}
+
+/// The right to fill or send some buffers, and the duty to say how it went.
+///
+/// Dropping a lease without `finish` must count as a failure of the transfer: implementations do that in `Drop`.
+pub(crate) trait Lease: Send + Sized + 'static {
+    /// The buffers, in the order of the file. At least one.
+    fn buffers(&self) -> &[IoBuf];
+
+    /// The transfer is over, and no one will touch the buffers on its behalf again. `Ok(n)`: the first `n` bytes went
+    /// over; for a read, `n` below the sum of the buffers means that the file ends there; a write is never short.
+    /// Must not block and must not call back into the method.
+    fn finish(self, outcome: io::Result<usize>);
+}
+
+/// The direction of a transfer, as seen from memory.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+/// One transfer between consecutive bytes of a file and the buffers of a lease.
+///
+/// Keeps the file open until it is finished, whatever happens to the pool's own entry.
+pub(crate) struct Request<L> {
+    pub(crate) direction: Direction,
+    pub(crate) file: Arc<File>,
+    /// Where in the file, in bytes.
+    pub(crate) offset: u64,
+    pub(crate) lease: L,
+}
+
+impl<L: Lease> Request<L> {
+    /// The bytes to transfer.
+    pub(crate) fn len(&self) -> usize {
+        self.lease.buffers().iter().map(|buf| buf.len as usize).sum()
+    }
+
+    /// Ends the request. Consumes it, so that it can end only once.
+    pub(crate) fn finish(self, outcome: io::Result<usize>) {
+        self.lease.finish(outcome);
+    }
+}

@@ -1,0 +1,154 @@
+//! Counters that cost a hit next to nothing: each thread adds to a cell of its own, readers sum the cells.
+//!
+//! A live thread owns an index below [`CELLS`] for as long as it lives, so it can add with a plain load and store: nobody
+//! else writes its cell. Threads beyond that share one cell and add atomically. Either way no count is lost.
+
+use std::cell::Cell;
+
+use crossbeam_utils::CachePadded;
+
+use crate::sync::uncontrolled::{self, AtomicU64, Ordering};
+
+/// Threads that get a cell of their own.
+const CELLS: usize = 64;
+
+/// What is counted.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Counter {
+    /// A fetch found the page ready.
+    Hits,
+    /// A fetch started a read.
+    Misses,
+    /// A fetch found the page's read under way and waited for it.
+    Joins,
+    /// Pages asked for by prefetch that started a read.
+    Prefetches,
+    /// Pages read, well or not.
+    PagesRead,
+    /// Read requests.
+    ReadRequests,
+    /// Pages written, well or not.
+    PagesWritten,
+    /// Write requests.
+    WriteRequests,
+    /// Syncs of a file.
+    Syncs,
+    /// Reads, writes and syncs that failed.
+    Failures,
+    /// Requests transferred by the thread that asked.
+    Inline,
+    /// Requests handed to the method's own threads.
+    HandedOver,
+    /// Transfers that came back short or interrupted and were continued.
+    Resumed,
+    /// Calls of `io_uring_enter`.
+    RingEnters,
+    /// Pages that lost their frame to another.
+    Evictions,
+    /// Frames that were dirty when a miss wanted them, so that somebody had to wait for a write.
+    DirtyEvictions,
+    /// Fetches that had to wait for a frame.
+    FrameWaits,
+    /// Pages that were dirty when they were thrown away: the pool was dropped or shut down without a flush.
+    Discarded,
+}
+
+const KINDS: usize = Counter::Discarded as usize + 1;
+
+#[derive(Default)]
+struct CounterCell([AtomicU64; KINDS]);
+
+/// The counters of one pool.
+pub(crate) struct Counters {
+    own: Box<[CachePadded<CounterCell>]>,
+    shared: CachePadded<CounterCell>,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self {
+            own: (0..CELLS).map(|_| CachePadded::default()).collect(),
+            shared: CachePadded::default(),
+        }
+    }
+
+    /// Counts `n` more.
+    #[inline]
+    pub(crate) fn add(&self, counter: Counter, n: u64) {
+        let kind = counter as usize;
+        match THREAD_INDEX.try_with(|index| index.get_or_claim()) {
+            Ok(index) if index < CELLS => {
+                let cell = &self.own[index].0[kind];
+                cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+            }
+            // Too many threads, or a thread that is being torn down: the shared cell takes it.
+            _ => {
+                self.shared.0[kind].fetch_add(n, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The sum over all threads. Counts that are being added meanwhile may or may not be in it.
+    pub(crate) fn get(&self, counter: Counter) -> u64 {
+        let kind = counter as usize;
+        let own = self.own.iter().map(|cell| cell.0[kind].load(Ordering::Relaxed));
+        own.fold(self.shared.0[kind].load(Ordering::Relaxed), u64::wrapping_add)
+    }
+}
+
+thread_local! {
+    static THREAD_INDEX: ThreadIndex = const { ThreadIndex(Cell::new(usize::MAX)) };
+}
+
+/// The index of the calling thread: the smallest that no live thread has. Given back when the thread ends.
+struct ThreadIndex(Cell<usize>);
+
+/// Indexes that live threads have, by position.
+static TAKEN: uncontrolled::Mutex<Vec<bool>> = uncontrolled::Mutex::new(Vec::new());
+
+impl ThreadIndex {
+    #[inline]
+    fn get_or_claim(&self) -> usize {
+        let index = self.0.get();
+        if index == usize::MAX { self.claim() } else { index }
+    }
+
+    #[cold]
+    fn claim(&self) -> usize {
+        let mut taken = TAKEN.lock();
+        let index = taken.iter().position(|&taken| !taken).unwrap_or_else(|| {
+            taken.push(false);
+            taken.len() - 1
+        });
+        taken[index] = true;
+        self.0.set(index);
+        index
+    }
+}
+
+impl Drop for ThreadIndex {
+    fn drop(&mut self) {
+        if self.0.get() != usize::MAX {
+            TAKEN.lock()[self.0.get()] = false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_count_is_lost_however_many_threads_come_and_go() {
+        let counters = Counters::new();
+        for _ in 0..2 {
+            std::thread::scope(|scope| {
+                for _ in 0..CELLS + 20 {
+                    scope.spawn(|| (0..1000).for_each(|_| counters.add(Counter::Hits, 1)));
+                }
+            });
+        }
+        assert_eq!(counters.get(Counter::Hits), 2 * (CELLS as u64 + 20) * 1000);
+        assert_eq!(counters.get(Counter::Misses), 0);
+    }
+}
