@@ -4,4 +4,6 @@ mod error;
 mod id;
 mod io;
 mod stats;
+mod pool;
 mod sync;
+mod wait;

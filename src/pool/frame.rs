@@ -1,0 +1,100 @@
+//! A frame's header: 32 bytes beside each page.
+//!
+//! `page` is written only by the claimant of the frame, before the state word leaves CLAIMED, and so is stable for
+//! everybody who holds a pin. The two log positions are written under the exclusive latch.
+
+use crate::{
+    id::{Lsn, PageId},
+    pool::state::{AtomicState, State},
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// What the pool knows of one frame.
+#[derive(Debug)]
+pub(crate) struct Frame {
+    pub(crate) state: AtomicState,
+    page: AtomicU64,
+    page_lsn: AtomicU64,
+    rec_lsn: AtomicU64,
+}
+
+impl Frame {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: AtomicState::new(State::FREE),
+            page: AtomicU64::new(0),
+            page_lsn: AtomicU64::new(0),
+            rec_lsn: AtomicU64::new(0),
+        }
+    }
+
+    /// The page it holds, or held last. Means something only to who has a pin, or looks at the state as well.
+    #[inline]
+    pub(crate) fn page(&self) -> PageId {
+        PageId::from_word(self.page.load(Ordering::Relaxed))
+    }
+
+    /// Names the page that the claimed frame is to hold.
+    pub(crate) fn assign(&self, page: PageId) {
+        self.page.store(page.to_word(), Ordering::Relaxed);
+        self.page_lsn.store(Lsn::UNLOGGED.0, Ordering::Relaxed);
+        self.rec_lsn.store(Lsn::UNLOGGED.0, Ordering::Relaxed);
+    }
+
+    /// The highest log position whose change is in the page, as far as this pool was told.
+    pub(crate) fn page_lsn(&self) -> Lsn {
+        Lsn(self.page_lsn.load(Ordering::Relaxed))
+    }
+
+    /// The log position from which the log is needed to rebuild what the disk does not have yet.
+    pub(crate) fn rec_lsn(&self) -> Lsn {
+        Lsn(self.rec_lsn.load(Ordering::Relaxed))
+    }
+
+    /// Under the exclusive latch: the page carries the change of `lsn`.
+    pub(crate) fn raise_lsn(&self, lsn: Lsn) {
+        self.page_lsn.store(self.page_lsn().max(lsn).0, Ordering::Relaxed);
+    }
+
+    /// Under the exclusive latch, before the change is made known: `first` is the first log position of the change.
+    ///
+    /// While older changes are dirty or on their way out, their position stays, since it is the lower one. So the value
+    /// may be lower than needed, never higher.
+    pub(crate) fn note_change(&self, first: Lsn) {
+        let state = self.state.load();
+        let covers_older = state.is_dirty() || state.is_writing();
+        if !covers_older || self.rec_lsn() == Lsn::UNLOGGED {
+            self.rec_lsn.store(first.0, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_small_enough_for_the_memory_goal() {
+        assert_eq!(size_of::<Frame>(), 32);
+    }
+
+    #[test]
+    fn the_recovery_position_is_that_of_the_oldest_change_not_yet_on_disk() {
+        let frame = Frame::new();
+        frame.state.update(|s| s.claim().unwrap().begin_read(false).end_read(true));
+        let change = |lsn| {
+            frame.note_change(Lsn(lsn));
+            frame.raise_lsn(Lsn(lsn));
+            frame.state.update(|s| s.latch_exclusive().unwrap().unlatch_exclusive(true));
+        };
+        change(7);
+        change(9);
+        assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Lsn(7), Lsn(9)));
+        frame.state.update(|s| s.begin_write().unwrap());
+        change(11);
+        assert_eq!(frame.rec_lsn(), Lsn(7), "the write may fail yet");
+        frame.state.update(|s| s.end_write(true).begin_write().unwrap().end_write(true));
+        change(13);
+        assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Lsn(13), Lsn(13)));
+    }
+}

@@ -1,0 +1,271 @@
+//! Residency: which pages are in which frames, and how a frame passes from one page to the next.
+//!
+//! Puts arena, frame headers, page table, clock and waiters together. Knows nothing of files and I/O: a page is a number,
+//! and a read is something that somebody begins and ends. The order of a replacement is what keeps a page from having two
+//! frames, and a frame from having two pages:
+//!
+//! 1. claim the frame (state word; nobody can pin it from here on);
+//! 2. unmap its old page (partition lock);
+//! 3. name its new page;
+//! 4. under the partition's lock: unless the page has got a frame meanwhile, map it and begin the read.
+//!
+//! Lock order: a partition of the table, then state words; a shard of the waiters, then state words; never both.
+
+use std::ptr::NonNull;
+
+use smallvec::SmallVec;
+
+use crate::{
+    error::{Error, Result},
+    id::{FrameNo, PageId, PageSize},
+    pool::{
+        arena::Arena,
+        frame::Frame,
+        handle::{Claimed, Pin, PoolHandle},
+        starvation::Starvation,
+        state::{MAX_USAGE, Phase, State, Verdict},
+        table::PageTable,
+        waiters::Waiters,
+    },
+    stats::{Counter, Counters},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// Dirty frames that a sweep came by and would have taken, had they been clean.
+pub(crate) type DirtyVictims = SmallVec<[FrameNo; DIRTY_VICTIMS_MAX]>;
+
+/// How many of them it collects before it gives up on finding a clean one: a batch worth writing.
+pub(crate) const DIRTY_VICTIMS_MAX: usize = 32;
+
+pub(crate) struct FramePool {
+    frames: Box<[Frame]>,
+    table: PageTable,
+    hand: AtomicUsize,
+    pub(crate) waiters: Waiters,
+    pub(crate) starvation: Starvation,
+    pub(crate) counters: Arc<Counters>,
+    page_size: PageSize,
+    /// Where the first frame's bytes start in the arena; before that lie `reserved` bytes for other use.
+    first_frame: usize,
+    arena: Arena,
+}
+
+/// What the table has for a page.
+#[derive(Debug)]
+pub(crate) enum Lookup {
+    /// The page has a frame, now pinned. It may still be being read.
+    Pinned(Pin),
+    /// Probably no frame: only [`PoolHandle::map`] knows for certain.
+    Absent,
+    /// It has a frame that cannot be pinned once more.
+    TooManyPins,
+}
+
+impl FramePool {
+    /// Takes all memory: `frames` pages, and `reserved` bytes (a multiple of the page size) before them.
+    pub(crate) fn new(
+        frames: u32,
+        page_size: PageSize,
+        reserved: usize,
+        counters: Arc<Counters>,
+    ) -> Result<Self> {
+        assert!(frames > 0 && reserved.is_multiple_of(page_size.bytes()));
+        let bytes = (frames as usize).checked_mul(page_size.bytes()).and_then(|bytes| bytes.checked_add(reserved));
+        let bytes = bytes.ok_or_else(|| Error::config(format!("{frames} frames are more than can be addressed")))?;
+        Ok(Self {
+            arena: Arena::new(bytes)?,
+            frames: (0..frames).map(|_| Frame::new()).collect(),
+            table: PageTable::new(frames as usize),
+            hand: AtomicUsize::new(0),
+            waiters: Waiters::new(),
+            starvation: Starvation::new(),
+            counters,
+            page_size,
+            first_frame: reserved,
+        })
+    }
+
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    pub(crate) fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    pub(crate) fn frame(&self, no: FrameNo) -> &Frame {
+        &self.frames[no.index()]
+    }
+
+    /// Every frame with its number.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = (FrameNo, &Frame)> {
+        self.frames.iter().enumerate().map(|(index, frame)| (FrameNo(index as u32), frame))
+    }
+
+    pub(crate) fn frame_count(&self) -> u32 {
+        self.frames.len() as u32
+    }
+
+    /// The bytes this pool takes beside the pages.
+    pub(crate) fn overhead(&self) -> usize {
+        size_of_val(&*self.frames) + self.table.memory() + self.first_frame
+    }
+
+    /// Where in the arena the frame's bytes are.
+    pub(crate) fn offset_of(&self, no: FrameNo) -> usize {
+        self.first_frame + no.index() * self.page_size.bytes()
+    }
+
+    /// The address of the frame's bytes. Reading or writing them takes a latch, or the lease of a read.
+    #[inline]
+    pub(crate) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
+        self.arena.at(self.offset_of(no))
+    }
+
+    /// Moves the hand on until a frame can be claimed or enough dirty ones were met; everything it comes by ages. Each call
+    /// looks at every frame a bounded number of times, so with all frames busy it ends.
+    pub(super) fn sweep(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        // Every frame's usage count reaches zero within MAX_USAGE turns; one more finds it there.
+        let steps = self.frames.len().saturating_mul(MAX_USAGE as usize + 1);
+        for _ in 0..steps {
+            let index = self.hand.fetch_add(1, Ordering::Relaxed) % self.frames.len();
+            let (no, state) = (FrameNo(index as u32), &self.frames[index].state);
+            match state.load().verdict() {
+                Verdict::Busy => {}
+                // Losing a race here means that somebody used the frame: just as well.
+                Verdict::Age => drop(state.try_update(State::age)),
+                Verdict::Clean if dirty.contains(&no) => {}
+                Verdict::Clean => {
+                    dirty.push(no);
+                    if dirty.len() == DIRTY_VICTIMS_MAX {
+                        return None;
+                    }
+                }
+                Verdict::Claim => {
+                    if state.try_update(State::claim).is_ok() {
+                        return Some(no);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Takes the page of a claimed frame out of the table, if it had one.
+    pub(super) fn unmap(&self, no: FrameNo) {
+        let slot = self.table.slot(self.frame(no).page());
+        self.table.lock(slot).remove(no);
+    }
+
+    /// The read of this frame ended: well, or with an error that all who wait for it get.
+    ///
+    /// A failed read is unmapped before anybody is told, so who comes later starts a new one (C2).
+    pub(crate) fn end_read(&self, no: FrameNo, outcome: Result<()>, verified: bool) {
+        let frame = self.frame(no);
+        let state = match &outcome {
+            Ok(()) => frame.state.update(|s| s.end_read(verified)),
+            Err(_) => {
+                self.unmap(no);
+                frame.state.update(State::fail_read)
+            }
+        };
+        if state.has_io_waiters() {
+            self.waiters.io_done(no, frame, &outcome);
+        }
+    }
+
+    /// The write-out of this frame ended.
+    pub(crate) fn end_write(&self, no: FrameNo, arrived: bool) {
+        let frame = self.frame(no);
+        let state = frame.state.update(|s| s.end_write(arrived));
+        if state.has_io_waiters() {
+            self.waiters.io_done(no, frame, &Ok(()));
+        }
+    }
+}
+
+impl PoolHandle {
+    /// Pins the page's frame if it has one: no lock, and one compare-and-swap on that frame.
+    #[inline]
+    pub(crate) fn lookup(&self, page: PageId) -> Lookup {
+        let slot = self.table.slot(page);
+        for no in self.table.candidates(slot) {
+            let frame = self.frame(no);
+            match frame.state.try_update(State::pin) {
+                // From here on the frame cannot change its page.
+                Ok(_) => {
+                    let pin = self.adopt(no);
+                    if frame.page() == page {
+                        return Lookup::Pinned(pin);
+                    }
+                }
+                Err(state) if state.pins_are_exhausted() && frame.page() == page => return Lookup::TooManyPins,
+                Err(_) => {}
+            }
+        }
+        Lookup::Absent
+    }
+
+    /// Gives the claimed frame to `page` and begins its read; the pin that comes back belongs to the read. Where the page
+    /// has got a frame meanwhile, the claimed one comes back with what was found.
+    pub(crate) fn map<'a>(
+        &'a self,
+        claimed: Claimed<'a>,
+        page: PageId,
+        read_only: bool,
+    ) -> Result<Pin, (Claimed<'a>, Lookup)> {
+        let slot = self.table.slot(page);
+        let no = claimed.frame_no();
+        // Unmap the old page first: one partition lock at a time.
+        self.unmap(no);
+        let mut partition = self.table.lock(slot);
+        let candidates: SmallVec<[FrameNo; 4]> = partition.candidates().collect();
+        for other in candidates {
+            let frame = self.frame(other);
+            // Under the lock a mapped frame keeps its page, pinned or not.
+            if frame.page() != page {
+                continue;
+            }
+            match frame.state.try_update(State::pin) {
+                Ok(_) => return Err((claimed, Lookup::Pinned(self.adopt(other)))),
+                Err(state) if state.pins_are_exhausted() => return Err((claimed, Lookup::TooManyPins)),
+                // On its way out: its claimant will find the entry gone.
+                Err(_) => partition.remove(other),
+            }
+        }
+        let frame = self.frame(no);
+        frame.assign(page);
+        if partition.insert(no).is_err() {
+            return Err((claimed, Lookup::Absent));
+        }
+        claimed.into_read(read_only);
+        Ok(self.adopt(no))
+    }
+
+    /// Takes a victim's frame, if the clock finds a clean one; the dirty ones that it met are left in `dirty`.
+    pub(crate) fn claim_victim(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
+        let no = self.sweep(dirty)?;
+        Some(self.claimed(no))
+    }
+
+    /// Takes this very frame, if it is idle and clean, whatever its usage count.
+    pub(crate) fn claim(&self, no: FrameNo) -> Option<Claimed<'_>> {
+        self.frame(no).state.try_update(State::claim).ok()?;
+        Some(self.claimed(no))
+    }
+
+    fn claimed(&self, no: FrameNo) -> Claimed<'_> {
+        self.counters.add(Counter::Evictions, 1);
+        Claimed::new(self, no)
+    }
+
+    /// Pins a frame whatever it holds, if it holds anything.
+    pub(crate) fn pin_frame(&self, no: FrameNo) -> Option<Pin> {
+        let state = self.frame(no).state.try_update(State::pin).ok()?;
+        debug_assert!(state.phase() != Phase::Free);
+        Some(self.adopt(no))
+    }
+}

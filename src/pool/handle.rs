@@ -1,0 +1,166 @@
+//! What keeps a pool's memory alive, and the two rights to a frame: a pin, and a claim.
+//!
+//! A hit must not touch a reference count that all threads share. So a [`Pin`] does not count itself anywhere but in its
+//! frame's state word. When the pool's one [`PoolHandle`] goes, it turns each frame into an ORPHAN; a frame that has pins
+//! at that moment gets a strong reference of its own to the pool, and whoever takes the last pin off an orphan gives that
+//! reference back. Mark and pins are in one word, so exactly one party sees the last pin of an orphan go.
+
+#![allow(unsafe_code)]
+
+use std::{fmt, ops::Deref};
+
+use crate::{
+    id::FrameNo,
+    pool::{
+        frame::Frame,
+        frame_pool::FramePool,
+        state::{Phase, State},
+    },
+    sync::Arc,
+};
+
+/// The owner of a pool's memory. There is one, whatever number of pins.
+pub(crate) struct PoolHandle(Arc<FramePool>);
+
+impl PoolHandle {
+    pub(crate) fn new(pool: FramePool) -> Self {
+        Self(Arc::new(pool))
+    }
+
+    /// Makes a value of a pin that the caller has just put into the frame's state word.
+    #[inline]
+    pub(super) fn adopt(&self, frame: FrameNo) -> Pin {
+        Pin { pool: Arc::as_ptr(&self.0), frame }
+    }
+}
+
+impl Deref for PoolHandle {
+    type Target = FramePool;
+
+    fn deref(&self) -> &FramePool {
+        &self.0
+    }
+}
+
+impl Drop for PoolHandle {
+    fn drop(&mut self) {
+        let pool = Arc::as_ptr(&self.0);
+        for (_, frame) in self.0.frames() {
+            // The reference must be there before the mark is: the last pin may go at once.
+            // SAFETY: `pool` comes from the Arc in `self`, which is alive.
+            unsafe { Arc::increment_strong_count(pool) };
+            if frame.state.update(State::orphan).pins() == 0 {
+                // SAFETY: gives back the reference taken above, since nobody will come for it.
+                unsafe { Arc::decrement_strong_count(pool) };
+            }
+        }
+    }
+}
+
+/// A pin: while it exists, its frame keeps its page, and the pool's memory exists. Not cloned, but taken [again](Pin::again).
+pub(crate) struct Pin {
+    pool: *const FramePool,
+    frame: FrameNo,
+}
+
+// SAFETY: a pin is a count in an atomic word and the address of a Sync pool.
+unsafe impl Send for Pin {}
+// SAFETY: as above; a shared pin only reads.
+unsafe impl Sync for Pin {}
+
+impl Pin {
+    #[inline]
+    pub(crate) fn pool(&self) -> &FramePool {
+        // SAFETY: 1. the pointer comes from `Arc::as_ptr`; 2. either the handle is alive and holds the Arc, or the
+        // handle's drop has left a strong reference for this pinned frame, which goes only with its last pin.
+        unsafe { &*self.pool }
+    }
+
+    #[inline]
+    pub(crate) fn frame_no(&self) -> FrameNo {
+        self.frame
+    }
+
+    #[inline]
+    pub(crate) fn frame(&self) -> &Frame {
+        self.pool().frame(self.frame)
+    }
+
+    /// Another pin on the same frame; `None` where the state word cannot count one more.
+    pub(crate) fn again(&self) -> Option<Self> {
+        self.frame().state.try_update(State::pin_again).ok()?;
+        Some(Self { pool: self.pool, frame: self.frame })
+    }
+}
+
+impl Drop for Pin {
+    #[inline]
+    fn drop(&mut self) {
+        let keep = self.pool().starvation.is_felt().then(|| {
+            // Somebody waits for a frame and must be told after the pin is gone, when the pool may go too.
+            // SAFETY: the pool is alive while this pin is.
+            unsafe { Arc::increment_strong_count(self.pool) };
+            // SAFETY: takes over the reference counted just now.
+            unsafe { Arc::from_raw(self.pool) }
+        });
+        let state = self.frame().state.unpin();
+        // From here on `self.pool` may dangle unless the state says that a reference was left for this frame.
+        if state.pins() == 0 && state.is_orphan() {
+            // SAFETY: the handle's drop left one reference for this frame and marked it; no pin can be added to a frame
+            // without pins once the handle is gone, so this is the only time that its pins go from one to none.
+            unsafe { Arc::decrement_strong_count(self.pool) };
+        }
+        if let (Some(pool), 0) = (keep, state.pins()) {
+            pool.starvation.relieve();
+        }
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in frame {} ({:?})", self.frame().page(), self.frame.0, self.frame().state.load())
+    }
+}
+
+/// A frame in the hands of one thread, between two pages. Given back, free, when dropped.
+pub(crate) struct Claimed<'a> {
+    pool: &'a FramePool,
+    frame: FrameNo,
+    in_use: bool,
+}
+
+impl<'a> Claimed<'a> {
+    pub(super) fn new(pool: &'a FramePool, frame: FrameNo) -> Self {
+        debug_assert_eq!(pool.frame(frame).state.load().phase(), Phase::Claimed);
+        Self { pool, frame, in_use: false }
+    }
+
+    pub(crate) fn frame_no(&self) -> FrameNo {
+        self.frame
+    }
+
+    /// The frame has a page again, which is being read; its first pin is the caller's to adopt.
+    pub(super) fn into_read(mut self, read_only: bool) {
+        self.pool.frame(self.frame).state.update(|s| s.begin_read(read_only));
+        self.in_use = true;
+    }
+}
+
+impl Drop for Claimed<'_> {
+    fn drop(&mut self) {
+        if self.in_use {
+            return;
+        }
+        self.pool.unmap(self.frame);
+        self.pool.frame(self.frame).state.update(State::give_back);
+        if self.pool.starvation.is_felt() {
+            self.pool.starvation.relieve();
+        }
+    }
+}
+
+impl fmt::Debug for Claimed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "claimed frame {}", self.frame.0)
+    }
+}

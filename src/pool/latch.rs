@@ -1,0 +1,101 @@
+//! Content latches: who may read and who may change a pinned page's bytes.
+//!
+//! Share and exclusive, in the frame's state word. Taking a free one and releasing one that nobody waits for is a single
+//! compare-and-swap; the rest goes through [`waiters`](crate::pool::waiters), in order of arrival. A latch is always held
+//! through a pin.
+
+use std::task::{Poll, Waker};
+
+use crate::{
+    pool::{
+        handle::Pin,
+        state::State,
+        waiters::{Ticket, Want},
+    },
+    wait,
+};
+
+/// The two kinds of latch.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Latch {
+    Shared,
+    Exclusive,
+}
+
+impl Latch {
+    fn take(self, state: State) -> Option<State> {
+        match self {
+            Self::Shared => state.latch_shared(),
+            Self::Exclusive => state.latch_exclusive(),
+        }
+    }
+
+    const fn want(self) -> Want {
+        match self {
+            Self::Shared => Want::Shared,
+            Self::Exclusive => Want::Exclusive,
+        }
+    }
+}
+
+impl Pin {
+    /// Takes the latch if that needs no wait.
+    #[inline]
+    pub(crate) fn try_latch(&self, latch: Latch) -> bool {
+        self.frame().state.try_update(|s| latch.take(s)).is_ok()
+    }
+
+    /// Takes the latch, or gets in line for it: `ticket` keeps the place from one call to the next.
+    pub(crate) fn poll_latch(&self, latch: Latch, ticket: &mut Option<Ticket>, waker: &Waker) -> Poll<()> {
+        let waiters = &self.pool().waiters;
+        loop {
+            if let Some(place) = ticket {
+                let served = waiters.poll(place, waker);
+                return served.map(|_| *ticket = None);
+            }
+            if self.try_latch(latch) {
+                return Poll::Ready(());
+            }
+            *ticket = waiters.enlist(self.frame_no(), self.frame(), latch.want(), waker);
+            if ticket.is_some() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Leaves the line.
+    pub(crate) fn cancel_wait(&self, ticket: &Ticket) {
+        self.pool().waiters.cancel(ticket, self.frame());
+    }
+
+    /// Takes the latch, asleep until it can be had.
+    #[inline]
+    pub(crate) fn latch(&self, latch: Latch) {
+        if !self.try_latch(latch) {
+            let mut ticket = None;
+            wait::block_on(|waker| self.poll_latch(latch, &mut ticket, waker));
+        }
+    }
+
+    #[inline]
+    pub(crate) fn unlatch_shared(&self) {
+        self.release(State::unlatch_shared);
+    }
+
+    /// `changed`: the page's bytes are newer than before, and from this very step on dirty.
+    pub(crate) fn unlatch_exclusive(&self, changed: bool) {
+        self.release(|s| s.unlatch_exclusive(changed));
+    }
+
+    /// From the exclusive latch to a share latch, with no gap for another writer.
+    pub(crate) fn downgrade_latch(&self, changed: bool) {
+        self.release(|s| s.downgrade(changed));
+    }
+
+    #[inline]
+    fn release(&self, release: impl Fn(State) -> State) {
+        if self.frame().state.update(release).has_latch_waiters() {
+            self.pool().waiters.latch_released(self.frame_no(), self.frame());
+        }
+    }
+}

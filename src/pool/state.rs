@@ -1,0 +1,536 @@
+//! A frame's state word: what a frame is, in 64 bits, and every way it may change.
+//!
+//! All concurrency on a frame goes through this word. [`State`] is a plain value whose transitions are pure functions: they
+//! return the next state, or `None` where the rules forbid the step. [`AtomicState`] applies them by compare-and-swap.
+//! Invariants, checked after every transition in debug builds ([`State::assert_sound`]):
+//!
+//! 1. at most one of CLAIMED, READING, LOADED, VALID; none of them is a FREE frame;
+//! 2. a CLAIMED frame has no pin, no latch, no dirt and no I/O: one thread owns it alone;
+//! 3. DIRTY, WRITING and latches only on VALID frames, and the exclusive latch excludes share latches;
+//! 4. each share latch, and the exclusive one, is held through a pin.
+//!
+//! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
+//! content latch in one 64-bit atomic.
+
+use std::fmt;
+
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+const PIN: u64 = 1;
+const PINS: u64 = (1 << 20) - 1;
+const USAGE_SHIFT: u32 = 20;
+const USAGE: u64 = 0b111 << USAGE_SHIFT;
+const SHARE: u64 = 1 << 23;
+const SHARES: u64 = ((1 << 20) - 1) << 23;
+const EXCLUSIVE: u64 = 1 << 43;
+const VALID: u64 = 1 << 44;
+const LOADED: u64 = 1 << 45;
+const READING: u64 = 1 << 46;
+const WRITING: u64 = 1 << 47;
+const DIRTY: u64 = 1 << 48;
+const CLAIMED: u64 = 1 << 49;
+const LATCH_WAITERS: u64 = 1 << 50;
+const IO_WAITERS: u64 = 1 << 51;
+const READ_ONLY: u64 = 1 << 52;
+const ORPHAN: u64 = 1 << 53;
+
+const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
+const LATCHES: u64 = SHARES | EXCLUSIVE;
+
+/// The highest usage count: a page used this often survives this many turns of the clock (PostgreSQL's
+/// `BM_MAX_USAGE_COUNT`).
+pub(crate) const MAX_USAGE: u64 = 5;
+
+/// One value of a state word.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(crate) struct State(u64);
+
+/// What a lookup that found a frame can do with it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Holds no page.
+    Free,
+    /// Owned by one thread, on its way from one page to another.
+    Claimed,
+    /// A read is under way, or its result is being verified.
+    Reading,
+    /// Read, but not yet verified by the page codec.
+    Loaded,
+    /// The page can be used.
+    Valid,
+}
+
+/// What the sweep does with a frame it comes by.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Pinned, latched or in an I/O: leave it alone.
+    Busy,
+    /// Used since the hand last came by: take one off its usage count.
+    Age,
+    /// Would be a victim if it were clean.
+    Clean,
+    /// A victim.
+    Claim,
+}
+
+impl State {
+    pub(crate) const FREE: Self = Self(0);
+
+    const fn has(self, bits: u64) -> bool {
+        self.0 & bits != 0
+    }
+
+    const fn with(self, bits: u64) -> Self {
+        Self(self.0 | bits)
+    }
+
+    const fn without(self, bits: u64) -> Self {
+        Self(self.0 & !bits)
+    }
+
+    // ---- what it is -------------------------------------------------------------------------------------------------
+
+    pub(crate) const fn pins(self) -> u64 {
+        self.0 & PINS
+    }
+
+    pub(crate) const fn usage(self) -> u64 {
+        (self.0 & USAGE) >> USAGE_SHIFT
+    }
+
+    const fn shares(self) -> u64 {
+        (self.0 & SHARES) / SHARE
+    }
+
+    pub(crate) const fn phase(self) -> Phase {
+        match self.0 & PHASES {
+            0 => Phase::Free,
+            CLAIMED => Phase::Claimed,
+            READING => Phase::Reading,
+            LOADED => Phase::Loaded,
+            _ => Phase::Valid,
+        }
+    }
+
+    pub(crate) const fn is_valid(self) -> bool {
+        self.has(VALID)
+    }
+
+    pub(crate) const fn is_dirty(self) -> bool {
+        self.has(DIRTY)
+    }
+
+    pub(crate) const fn is_writing(self) -> bool {
+        self.has(WRITING)
+    }
+
+    pub(crate) const fn is_in_io(self) -> bool {
+        self.has(READING | WRITING)
+    }
+
+    pub(crate) const fn is_latched_exclusively(self) -> bool {
+        self.has(EXCLUSIVE)
+    }
+
+    pub(crate) const fn is_read_only(self) -> bool {
+        self.has(READ_ONLY)
+    }
+
+    pub(crate) const fn is_orphan(self) -> bool {
+        self.has(ORPHAN)
+    }
+
+    pub(crate) const fn has_latch_waiters(self) -> bool {
+        self.has(LATCH_WAITERS)
+    }
+
+    pub(crate) const fn has_io_waiters(self) -> bool {
+        self.has(IO_WAITERS)
+    }
+
+    /// True while bytes newer than the disk's are in this frame, or may be: dirty, on their way out, or being changed.
+    pub(crate) const fn may_hold_changes(self) -> bool {
+        self.has(DIRTY | WRITING | EXCLUSIVE)
+    }
+
+    /// What the sweep should do.
+    pub(crate) fn verdict(self) -> Verdict {
+        if self.pins() > 0 || self.has(LATCHES | READING | WRITING | CLAIMED) {
+            Verdict::Busy
+        } else if self.usage() > 0 {
+            Verdict::Age
+        } else if self.is_dirty() {
+            Verdict::Clean
+        } else {
+            Verdict::Claim
+        }
+    }
+
+    // ---- pins and use -----------------------------------------------------------------------------------------------
+
+    /// Another pin and a higher usage count; `None` for a frame that holds no page, or has all the pins it can count.
+    pub(crate) fn pin(self) -> Option<Self> {
+        if self.has(CLAIMED) || !self.has(PHASES) || self.pins() == PINS {
+            return None;
+        }
+        let used = if self.usage() < MAX_USAGE { 1 << USAGE_SHIFT } else { 0 };
+        Some(Self(self.0 + PIN + used))
+    }
+
+    pub(crate) const fn pins_are_exhausted(self) -> bool {
+        self.pins() == PINS
+    }
+
+    /// Another pin through a pin that is held already; the usage count stays.
+    pub(crate) fn pin_again(self) -> Option<Self> {
+        debug_assert!(self.pins() > 0);
+        (self.pins() < PINS).then_some(Self(self.0 + PIN))
+    }
+
+    pub(crate) fn unpin(self) -> Self {
+        assert!(self.pins() > 0, "unpinned more often than pinned: {self:?}");
+        Self(self.0 - PIN)
+    }
+
+    /// One turn of the clock less to live.
+    pub(crate) fn age(self) -> Option<Self> {
+        (self.verdict() == Verdict::Age).then(|| Self(self.0 - (1 << USAGE_SHIFT)))
+    }
+
+    /// The pool was dropped; the frame lives on until its last pin goes.
+    pub(crate) fn orphan(self) -> Self {
+        self.with(ORPHAN)
+    }
+
+    // ---- from page to page ------------------------------------------------------------------------------------------
+
+    /// Takes the frame out of use, whatever its usage count: nobody can pin it from here on.
+    pub(crate) fn claim(self) -> Option<Self> {
+        let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED | DIRTY);
+        idle.then(|| self.without(VALID | LOADED | USAGE | READ_ONLY).with(CLAIMED))
+    }
+
+    /// The claimant found no use for the frame.
+    pub(crate) fn give_back(self) -> Self {
+        assert!(self.has(CLAIMED), "given back unclaimed: {self:?}");
+        self.without(CLAIMED)
+    }
+
+    /// The frame now stands for a new page; the first pin belongs to the read.
+    pub(crate) fn begin_read(self, read_only: bool) -> Self {
+        assert!(self.has(CLAIMED) && self.pins() == 0, "read into an unclaimed frame: {self:?}");
+        let read_only = if read_only { READ_ONLY } else { 0 };
+        Self(self.without(CLAIMED | USAGE).with(READING | read_only).0 + PIN + (1 << USAGE_SHIFT))
+    }
+
+    /// The bytes are here. With a codec they must be verified before anybody sees them.
+    pub(crate) fn end_read(self, verified: bool) -> Self {
+        assert!(self.has(READING), "ended a read that was not begun: {self:?}");
+        self.without(READING).with(if verified { VALID } else { LOADED })
+    }
+
+    /// Nothing of a failed read stays: the frame is free once the waiters' pins are gone.
+    pub(crate) fn fail_read(self) -> Self {
+        assert!(self.has(READING), "failed a read that was not begun: {self:?}");
+        self.without(READING | USAGE | READ_ONLY)
+    }
+
+    /// One thread takes the verification upon itself; for the others the read goes on.
+    pub(crate) fn begin_verify(self) -> Option<Self> {
+        debug_assert!(self.pins() > 0);
+        self.has(LOADED).then(|| self.without(LOADED).with(READING))
+    }
+
+    /// A new page that needs no read: the claimant has filled the frame itself and holds its first pin.
+    pub(crate) fn end_read_dirty(self) -> Self {
+        self.end_read(true).with(DIRTY)
+    }
+
+    // ---- write-out --------------------------------------------------------------------------------------------------
+
+    /// The bytes have been copied under a latch and are on their way out; a change from here on dirties the page anew.
+    pub(crate) fn begin_write(self) -> Option<Self> {
+        let ready = self.has(DIRTY) && !self.has(WRITING | EXCLUSIVE);
+        ready.then(|| self.without(DIRTY).with(WRITING))
+    }
+
+    /// The copy has arrived, or has not: then the page is as dirty as before.
+    pub(crate) fn end_write(self, arrived: bool) -> Self {
+        assert!(self.has(WRITING), "ended a write that was not begun: {self:?}");
+        self.without(WRITING).with(if arrived { 0 } else { DIRTY })
+    }
+
+    /// The page's bytes are no longer wanted (truncated, or the pool gives up on them).
+    pub(crate) fn discard_changes(self) -> Option<Self> {
+        let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED);
+        (idle && self.has(DIRTY)).then(|| self.without(DIRTY))
+    }
+
+    // ---- latches ----------------------------------------------------------------------------------------------------
+
+    /// A share latch for somebody who just came: not past others who wait.
+    pub(crate) fn latch_shared(self) -> Option<Self> {
+        (!self.has(LATCH_WAITERS)).then(|| self.hand_over_shared()).flatten()
+    }
+
+    /// The exclusive latch for somebody who just came.
+    pub(crate) fn latch_exclusive(self) -> Option<Self> {
+        (!self.has(LATCH_WAITERS)).then(|| self.hand_over_exclusive()).flatten()
+    }
+
+    /// A share latch for the waiter whose turn it is.
+    pub(crate) fn hand_over_shared(self) -> Option<Self> {
+        debug_assert!(self.pins() > self.shares(), "a latch needs a pin of its own: {self:?}");
+        (!self.has(EXCLUSIVE)).then(|| Self(self.0 + SHARE))
+    }
+
+    /// The exclusive latch for the waiter whose turn it is.
+    pub(crate) fn hand_over_exclusive(self) -> Option<Self> {
+        debug_assert!(self.pins() > 0);
+        (!self.has(LATCHES)).then(|| self.with(EXCLUSIVE))
+    }
+
+    pub(crate) fn unlatch_shared(self) -> Self {
+        assert!(self.shares() > 0, "released a share latch that nobody held: {self:?}");
+        Self(self.0 - SHARE)
+    }
+
+    /// Releases the exclusive latch and, in the same step, makes the changes known.
+    pub(crate) fn unlatch_exclusive(self, changed: bool) -> Self {
+        assert!(self.has(EXCLUSIVE), "released an exclusive latch that nobody held: {self:?}");
+        self.without(EXCLUSIVE).with(if changed { DIRTY } else { 0 })
+    }
+
+    /// From exclusive to share, without a gap for another writer.
+    pub(crate) fn downgrade(self, changed: bool) -> Self {
+        Self(self.unlatch_exclusive(changed).0 + SHARE)
+    }
+
+    // ---- waiters ----------------------------------------------------------------------------------------------------
+
+    pub(crate) fn set_latch_waiters(self, waiting: bool) -> Self {
+        if waiting { self.with(LATCH_WAITERS) } else { self.without(LATCH_WAITERS) }
+    }
+
+    pub(crate) fn set_io_waiters(self, waiting: bool) -> Self {
+        if waiting { self.with(IO_WAITERS) } else { self.without(IO_WAITERS) }
+    }
+
+    /// The invariants of the module's head.
+    pub(crate) fn assert_sound(self) {
+        let phases = (self.0 & PHASES).count_ones();
+        assert!(phases <= 1, "1: two phases at once: {self:?}");
+        if self.has(CLAIMED) {
+            let alone = self.pins() == 0 && !self.has(LATCHES | DIRTY | WRITING);
+            assert!(alone, "2: claimed but not alone: {self:?}");
+        }
+        if self.has(LATCHES | DIRTY | WRITING) {
+            assert!(self.has(VALID), "3: in use but not valid: {self:?}");
+        }
+        assert!(!(self.has(EXCLUSIVE) && self.has(SHARES)), "3: exclusive but shared: {self:?}");
+        assert!(self.pins() >= self.shares(), "4: more latches than pins: {self:?}");
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {} pins, usage {}", self.phase(), self.pins(), self.usage())?;
+        if self.shares() > 0 {
+            write!(f, ", {} share latches", self.shares())?;
+        }
+        let flags = [
+            (EXCLUSIVE, "latched exclusively"),
+            (DIRTY, "dirty"),
+            (WRITING, "being written"),
+            (LATCH_WAITERS, "latch waiters"),
+            (IO_WAITERS, "I/O waiters"),
+            (READ_ONLY, "read only"),
+            (ORPHAN, "orphan"),
+        ];
+        flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, ", {name}"))
+    }
+}
+
+/// A state word in memory.
+#[derive(Debug)]
+pub(crate) struct AtomicState(AtomicU64);
+
+impl AtomicState {
+    pub(crate) fn new(state: State) -> Self {
+        Self(AtomicU64::new(state.0))
+    }
+
+    #[inline]
+    pub(crate) fn load(&self) -> State {
+        State(self.0.load(Ordering::Acquire))
+    }
+
+    /// Applies a transition until it holds: the new state, or the state that forbade it.
+    #[inline]
+    pub(crate) fn try_update(&self, transition: impl Fn(State) -> Option<State>) -> Result<State, State> {
+        let mut current = self.0.load(Ordering::Relaxed);
+        loop {
+            let next = transition(State(current)).ok_or(State(current))?;
+            if cfg!(debug_assertions) {
+                next.assert_sound();
+            }
+            match self.0.compare_exchange_weak(current, next.0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return Ok(next),
+                Err(actual) => current = actual,
+            }
+        }
+    }
+
+    /// Applies a transition that is always allowed: the new state.
+    #[inline]
+    pub(crate) fn update(&self, transition: impl Fn(State) -> State) -> State {
+        match self.try_update(|state| Some(transition(state))) {
+            Ok(state) | Err(state) => state,
+        }
+    }
+
+    /// Takes one pin off in a single step, which cannot fail and so needs no loop: the new state.
+    #[inline]
+    pub(crate) fn unpin(&self) -> State {
+        let before = State(self.0.fetch_sub(PIN, Ordering::AcqRel));
+        before.unpin()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The states a frame goes through in its life, by name.
+    fn free() -> State {
+        State::FREE
+    }
+    fn claimed() -> State {
+        free().claim().unwrap()
+    }
+    fn reading() -> State {
+        claimed().begin_read(false)
+    }
+    fn valid() -> State {
+        reading().end_read(true).unpin()
+    }
+    fn pinned() -> State {
+        valid().pin().unwrap()
+    }
+    fn dirty() -> State {
+        pinned().latch_exclusive().unwrap().unlatch_exclusive(true).unpin()
+    }
+    fn writing() -> State {
+        dirty().begin_write().unwrap()
+    }
+
+    #[test]
+    fn a_life_from_free_to_evicted_is_sound_at_every_step() {
+        let mut state = free();
+        let steps: [fn(State) -> State; 12] = [
+            |s| s.claim().unwrap(),
+            |s| s.begin_read(false),
+            |s| s.end_read(false),
+            |s| s.begin_verify().unwrap(),
+            |s| s.end_read(true),
+            |s| s.latch_exclusive().unwrap(),
+            |s| s.downgrade(true),
+            |s| s.begin_write().unwrap(),
+            |s| s.unlatch_shared(),
+            |s| s.end_write(true),
+            |s| s.unpin(),
+            |s| s.claim().unwrap(),
+        ];
+        for step in steps {
+            state = step(state);
+            state.assert_sound();
+        }
+        assert_eq!(state, claimed());
+    }
+
+    #[test]
+    fn only_an_idle_clean_frame_can_be_claimed() {
+        assert!(free().claim().is_some());
+        assert!(valid().claim().is_some());
+        for busy in [claimed(), reading(), pinned(), dirty(), writing()] {
+            assert_eq!(busy.claim(), None, "{busy:?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_without_a_page_cannot_be_pinned() {
+        assert_eq!(free().pin(), None);
+        assert_eq!(claimed().pin(), None);
+        let failed = reading().pin().unwrap().fail_read();
+        assert_eq!(failed.phase(), Phase::Free);
+        assert_eq!(failed.pin(), None, "a failed read must not be joined");
+        for ready in [reading(), valid(), pinned(), dirty(), writing()] {
+            assert!(ready.pin().is_some(), "{ready:?}");
+        }
+    }
+
+    #[test]
+    fn pins_stop_at_what_the_word_can_count() {
+        let full = State(valid().0 | PINS);
+        assert_eq!(full.pin(), None);
+        assert_eq!(full.pin_again(), None);
+        assert!(full.pins_are_exhausted());
+        assert!(full.unpin().pin().is_some());
+    }
+
+    #[test]
+    fn the_usage_count_rises_to_its_limit_and_ages_to_nothing() {
+        let mut state = valid();
+        for _ in 0..20 {
+            state = state.pin().unwrap().unpin();
+        }
+        assert_eq!(state.usage(), MAX_USAGE);
+        for left in (0..MAX_USAGE).rev() {
+            state = state.age().unwrap();
+            assert_eq!(state.usage(), left);
+        }
+        assert_eq!(state.verdict(), Verdict::Claim);
+        assert_eq!(state.age(), None);
+    }
+
+    #[test]
+    fn a_change_during_a_write_is_not_forgotten() {
+        let changed = writing().pin().unwrap().latch_exclusive().unwrap().unlatch_exclusive(true).unpin();
+        assert!(changed.is_dirty() && changed.is_writing());
+        assert_eq!(changed.begin_write(), None, "two writes of one page must not overlap");
+        assert!(changed.end_write(true).is_dirty(), "the write did not cover the change");
+        assert!(!writing().end_write(true).is_dirty());
+        assert!(writing().end_write(false).is_dirty(), "a failed write forgets nothing");
+    }
+
+    #[test]
+    fn latches_exclude_as_they_should_and_queue_behind_waiters() {
+        let shared = pinned().latch_shared().unwrap();
+        let exclusive = pinned().latch_exclusive().unwrap();
+        assert!(shared.pin().unwrap().latch_shared().is_some());
+        assert_eq!(shared.pin().unwrap().latch_exclusive(), None);
+        assert_eq!(exclusive.pin().unwrap().latch_shared(), None);
+        assert_eq!(exclusive.pin().unwrap().latch_exclusive(), None);
+        let waited_for = pinned().set_latch_waiters(true);
+        assert_eq!(waited_for.latch_shared(), None, "a newcomer must not overtake");
+        assert_eq!(waited_for.latch_exclusive(), None, "a newcomer must not overtake");
+        assert!(waited_for.hand_over_exclusive().is_some());
+    }
+
+    #[test]
+    fn the_sweep_leaves_busy_frames_alone() {
+        for busy in [claimed(), reading(), pinned(), writing(), State(valid().0 | EXCLUSIVE)] {
+            assert_eq!(busy.verdict(), Verdict::Busy, "{busy:?}");
+        }
+        assert_eq!(free().verdict(), Verdict::Claim);
+        assert_eq!(valid().verdict(), Verdict::Age);
+        let old_and_dirty = (0..MAX_USAGE).fold(dirty(), |state, _| state.age().unwrap_or(state));
+        assert_eq!(old_and_dirty.verdict(), Verdict::Clean);
+    }
+
+    #[test]
+    #[should_panic(expected = "unpinned more often than pinned")]
+    fn an_unpin_too_many_is_caught() {
+        let _ = valid().unpin();
+    }
+}
