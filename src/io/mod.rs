@@ -4,7 +4,12 @@
 //! poison; a [`request`] is one transfer of a lease's buffers; a [`method`] gets requests done. This layer knows no
 //! frames, no pages and no pool: only the buffers a lease lends it.
 
+mod buffers;
 pub(crate) mod disk;
 pub(crate) mod file;
+pub(crate) mod file_size;
 pub(crate) mod method;
+pub(crate) mod os_disk;
 pub(crate) mod request;
+mod transfer;
+mod zeros;
