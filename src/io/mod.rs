@@ -8,8 +8,14 @@ mod buffers;
 pub(crate) mod disk;
 pub(crate) mod file;
 pub(crate) mod file_size;
+pub(crate) mod inline;
 pub(crate) mod method;
 pub(crate) mod os_disk;
+mod queue;
 pub(crate) mod request;
+mod threads;
 mod transfer;
 mod zeros;
+
+#[cfg(test)]
+pub(crate) mod testing;
