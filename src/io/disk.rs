@@ -1,8 +1,8 @@
-//! The seam to the file system: what the pool asks of a disk, and the real one.
+//! The seam to the file system: what the pool asks of a disk.
 //!
 //! A [`Disk`] opens files; a [`DiskFile`] transfers, sizes and syncs one. Every I/O method ends in these calls, except
 //! io_uring, which works on the descriptor when there is one. A simulated disk has no descriptor and is reached through
-//! the same methods by plain calls.
+//! the same methods by plain calls. The real disk is [`OsDisk`](super::os_disk::OsDisk).
 
 use std::{
     fmt,
@@ -11,12 +11,13 @@ use std::{
     path::Path,
 };
 
-use crate::config::{Fallback, OpenOptions};
+use crate::{config::OpenOptions, id::PageSize};
 
 /// A file system.
 pub(crate) trait Disk: Send + Sync + fmt::Debug + 'static {
-    /// Opens (or creates) the file at `path`.
-    fn open(&self, path: &Path, options: &OpenOptions) -> io::Result<Opened>;
+    /// Opens (or creates) the file at `path` for transfers of whole pages, from and to memory aligned to the page size.
+    /// A missing file without `options.create` is [`io::ErrorKind::NotFound`].
+    fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened>;
 }
 
 /// What came of opening a file.

@@ -1,3 +1,261 @@
-//! stub
+//! An open file: how long it is, whether it has writes that are not durable, and whether a sync of it ever failed.
+//!
+//! Invariants:
+//! * Every block below `blocks` can be read. Growing publishes the new length only when the new blocks are zeroed on
+//!   disk; cutting publishes it before it looks for frames, which is the caller's part.
+//! * `unsynced` is true whenever a write has come back that no sync began after.
+//! * A sync that failed poisons the file for good: the kernel may have dropped the dirty pages it could not write, so a
+//!   later sync would report success for bytes that are gone.
+//!
+//! Lock order: `size`, then `sync`. Each is held across its I/O; neither is ever taken by a transfer.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    config::OpenOptions,
+    error::{Error, IoOp, Result},
+    id::{BlockNo, FileId, PageId, PageSize},
+    io::{
+        disk::{DirectRefused, Disk, DiskFile, Opened},
+        file_size::SizeLock,
+    },
+    stats::{Counter, Counters},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
+};
+
+/// A file that a pool has open.
 #[derive(Debug)]
-pub(crate) struct File;
+pub(crate) struct File {
+    pub(crate) id: FileId,
+    /// As it was given, for errors.
+    pub(crate) path: PathBuf,
+    pub(crate) disk: Box<dyn DiskFile>,
+    pub(crate) page_size: PageSize,
+    pub(crate) read_only: bool,
+    /// What offsets and lengths of transfers must be multiples of; divides the page size.
+    pub(crate) offset_align: u32,
+    /// Whether transfers bypass the system's page cache, else why not.
+    pub(crate) direct: Result<(), DirectRefused>,
+    /// Equal for two paths to one file.
+    pub(crate) identity: (u64, u64),
+    /// The length; a last block that is not whole counts.
+    blocks: AtomicU32,
+    unsynced: AtomicBool,
+    /// Held across a sync. The error of the first one that failed.
+    sync: Mutex<Option<Arc<io::Error>>>,
+    /// Held by who changes the length, or ends the file.
+    pub(in crate::io) size: Mutex<()>,
+    /// The place in the ring's table of files; [`File::NO_SLOT`] for none. The ring's worker alone goes by it.
+    ring_slot: AtomicU32,
+}
+
+impl File {
+    /// No place in the ring's table.
+    pub(in crate::io) const NO_SLOT: u32 = u32::MAX;
+
+    /// Opens the file at `path`. Does not grow it to `options.initial_blocks`: that is the caller's part.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        id: FileId,
+        path: &Path,
+        options: &OpenOptions,
+        page_size: PageSize,
+    ) -> Result<Self> {
+        let opened = disk
+            .open(path, options, page_size)
+            .map_err(|source| Error::File {
+                op: IoOp::Open,
+                path: path.to_owned(),
+                source: Arc::new(source),
+            })?;
+        let Opened {
+            file,
+            identity,
+            len,
+            offset_align,
+            direct,
+        } = opened;
+        let blocks = u32::try_from(len.div_ceil(page_size.bytes() as u64)).map_err(|_| {
+            Error::config(format!(
+                "{}: {len} bytes are more than {} blocks of {} bytes: use larger pages or several files",
+                path.display(),
+                u32::MAX,
+                page_size.bytes()
+            ))
+        })?;
+        Ok(Self {
+            id,
+            path: path.to_owned(),
+            disk: file,
+            page_size,
+            read_only: options.read_only,
+            offset_align,
+            direct,
+            identity,
+            blocks: AtomicU32::new(blocks),
+            unsynced: AtomicBool::new(false),
+            sync: Mutex::new(None),
+            size: Mutex::new(()),
+            ring_slot: AtomicU32::new(Self::NO_SLOT),
+        })
+    }
+
+    /// The length in blocks, a last one that is not whole included.
+    pub(crate) fn blocks(&self) -> u32 {
+        // SeqCst, like the store: a truncation stores the new length and then looks for frames, a miss maps a frame and
+        // then looks at the length; one of them must see the other.
+        self.blocks.load(Ordering::SeqCst)
+    }
+
+    /// Publishes another length. What is on disk is [`SizeLock`]'s part.
+    pub(crate) fn set_blocks(&self, blocks: u32) {
+        self.blocks.store(blocks, Ordering::SeqCst);
+    }
+
+    /// Whether `block` lies within the file.
+    pub(crate) fn check(&self, block: BlockNo) -> Result<()> {
+        let blocks = self.blocks();
+        if block.0 < blocks {
+            Ok(())
+        } else {
+            Err(Error::PastEof {
+                page: PageId::new(self.id, block),
+                blocks,
+            })
+        }
+    }
+
+    /// Says that a write has come back. Called before its frame stops counting as being written, so that a checkpoint
+    /// which finds the frame clean finds the file unsynced.
+    pub(crate) fn note_written(&self) {
+        self.unsynced.store(true, Ordering::SeqCst);
+    }
+
+    /// Makes every write durable that has come back by now. Gives whether there was any.
+    pub(crate) fn sync(&self, counters: &Counters) -> Result<bool> {
+        let mut poison = self.sync.lock();
+        if let Some(source) = &*poison {
+            return Err(Error::SyncPoisoned {
+                file: self.id,
+                source: Arc::clone(source),
+            });
+        }
+        // Cleared first: a write that comes back during the sync may not be covered by it and sets it again.
+        if !self.unsynced.swap(false, Ordering::SeqCst) {
+            return Ok(false);
+        }
+        counters.add(Counter::Syncs, 1);
+        self.disk.sync_data().map_err(|error| {
+            counters.add(Counter::Failures, 1);
+            let source = Arc::new(error);
+            *poison = Some(Arc::clone(&source));
+            self.error(IoOp::Sync, source)
+        })?;
+        Ok(true)
+    }
+
+    /// The right to change the length. Waits for an extension, truncation or close that is under way.
+    pub(crate) fn lock_size(&self) -> SizeLock<'_> {
+        SizeLock::new(self)
+    }
+
+    pub(in crate::io) fn error(&self, op: IoOp, source: impl Into<Arc<io::Error>>) -> Error {
+        Error::File {
+            op,
+            path: self.path.clone(),
+            source: source.into(),
+        }
+    }
+
+    pub(in crate::io) fn ring_slot(&self) -> u32 {
+        self.ring_slot.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::io) fn set_ring_slot(&self, slot: u32) {
+        self.ring_slot.store(slot, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::testing::{FakeDisk, os_file};
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in [dir.path().join("missing"), dir.path().to_owned()] {
+            let error = os_file(&path, &OpenOptions::new()).unwrap_err();
+            assert!(
+                matches!(&error, Error::File { op: IoOp::Open, path: named, .. } if *named == path),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_block_counts_as_one_and_no_more_lie_behind() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (len, blocks) in [(0, 0), (1, 1), (8192, 1), (8193, 2)] {
+            file.as_file().set_len(len).unwrap();
+            let open = os_file(file.path(), &OpenOptions::new()).unwrap();
+            assert_eq!(open.blocks(), blocks, "{len} bytes");
+            assert!(
+                matches!(open.check(BlockNo(blocks)), Err(Error::PastEof { blocks: n, .. }) if n == blocks)
+            );
+            assert!(blocks == 0 || open.check(BlockNo(blocks - 1)).is_ok());
+        }
+    }
+
+    #[test]
+    fn more_blocks_than_numbers_are_refused() {
+        let disk = FakeDisk::new(Vec::new());
+        disk.set_reported_len((1 << 32) * 8192);
+        let error = disk.open_file(8192).unwrap_err();
+        assert!(
+            matches!(&error, Error::Config(text) if text.contains("larger pages")),
+            "{error}"
+        );
+        disk.set_reported_len(u64::from(u32::MAX) * 8192);
+        assert_eq!(disk.open_file(8192).unwrap().blocks(), u32::MAX);
+    }
+
+    #[test]
+    fn a_file_is_synced_once_for_what_was_written() {
+        let disk = FakeDisk::new(Vec::new());
+        let file = disk.open_file(8192).unwrap();
+        let counters = Counters::new();
+        assert!(!file.sync(&counters).unwrap());
+        file.note_written();
+        assert!(file.sync(&counters).unwrap());
+        assert!(!file.sync(&counters).unwrap());
+        assert_eq!((disk.syncs(), counters.get(Counter::Syncs)), (1, 1));
+    }
+
+    #[test]
+    fn a_failed_sync_poisons_the_file_for_good() {
+        let disk = FakeDisk::new(Vec::new());
+        let file = disk.open_file(8192).unwrap();
+        let counters = Counters::new();
+        file.note_written();
+        disk.fail_next_sync(5);
+        assert!(matches!(
+            file.sync(&counters),
+            Err(Error::File { op: IoOp::Sync, .. })
+        ));
+        for _ in 0..2 {
+            let error = file.sync(&counters).unwrap_err();
+            assert!(matches!(error, Error::SyncPoisoned { .. }));
+            assert_eq!(error.raw_os_error(), Some(5));
+            file.note_written();
+        }
+        assert_eq!(disk.syncs(), 1, "a second sync would have reported success");
+        assert!(disk.open_file(8192).unwrap().sync(&counters).is_ok());
+    }
+}

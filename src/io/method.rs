@@ -6,7 +6,10 @@
 use std::ptr::NonNull;
 
 use crate::{
-    io::{file::File, request::{Lease, Request}},
+    io::{
+        file::File,
+        request::{Lease, Request},
+    },
     sync::Arc,
 };
 

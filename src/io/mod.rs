@@ -4,7 +4,23 @@
 //! poison; a [`request`] is one transfer of a lease's buffers; a [`method`] gets requests done. This layer knows no
 //! frames, no pages and no pool: only the buffers a lease lends it.
 
+mod buffers;
 pub(crate) mod disk;
 pub(crate) mod file;
+pub(crate) mod file_size;
+pub(crate) mod inline;
+pub(crate) mod ladder;
 pub(crate) mod method;
+pub(crate) mod os_disk;
+mod queue;
 pub(crate) mod request;
+mod threads;
+mod transfer;
+#[cfg(all(feature = "uring", target_os = "linux", not(shuttle)))]
+mod uring;
+mod zeros;
+
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+pub(crate) mod testing;

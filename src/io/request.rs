@@ -1,4 +1,4 @@
-//! One transfer, and the pure rule for what to do when it came back short.
+//! One transfer, as what the layer above asks for and what it lends for it.
 //!
 //! A request reads or writes consecutive bytes of one file through one or more buffers. The buffers belong to its lease,
 //! which the layer above made; whoever holds the request holds the right to touch them and owes the lease exactly one
@@ -6,7 +6,10 @@
 
 use std::{io, ptr::NonNull};
 
-use crate::{io::file::File, sync::Arc};
+use crate::{
+    io::{buffers, file::File},
+    sync::Arc,
+};
 
 /// Memory that a lease lends to a transfer. Plain data: it borrows nothing, and is valid until the lease is finished.
 #[derive(Copy, Clone, Debug)]
@@ -57,7 +60,7 @@ pub(crate) struct Request<L> {
 impl<L: Lease> Request<L> {
     /// The bytes to transfer.
     pub(crate) fn len(&self) -> usize {
-        self.lease.buffers().iter().map(|buf| buf.len as usize).sum()
+        buffers::total(self.lease.buffers())
     }
 
     /// Ends the request. Consumes it, so that it can end only once.

@@ -1,0 +1,371 @@
+//! What every method owes, tried with every method (C7): same bytes, same counts, same errors, every lease finished.
+
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::{Fallback, IoMethod, OpenOptions, UringOptions},
+    error::Error,
+    io::{
+        file::File,
+        ladder::open_method,
+        method::{Chunk, Method},
+        request::Direction::{Read, Write},
+        testing::{FakeDisk, Report, TestArena, TestLease, os_file, stamped},
+    },
+    stats::{Counter, Counters, MethodKind, Registration},
+    sync::Arc,
+};
+
+type AnyMethod = Arc<dyn Method<TestLease>>;
+
+const PAGE: u64 = 8192;
+
+/// Every method and every form of the ring that works here.
+fn methods() -> Vec<IoMethod> {
+    let plain = UringOptions::default()
+        .fixed_buffers(Fallback::Off)
+        .fixed_files(Fallback::Off);
+    let mut methods = vec![IoMethod::Sync, IoMethod::Worker { threads: 3 }];
+    let rings = [
+        UringOptions::default(),
+        plain,
+        UringOptions::default().queue_depth(1),
+    ]
+    .map(IoMethod::Uring);
+    let arena = TestArena::new(1 << 16);
+    match open_method::<TestLease>(&IoMethod::uring(), &arena.chunks(), &Arc::new(Counters::new())) {
+        Ok(_) => methods.extend(rings),
+        Err(error) => println!("skipped for io_uring: {error}"),
+    }
+    methods
+}
+
+fn open(asked: &IoMethod, arena: &TestArena) -> (AnyMethod, Arc<Counters>) {
+    let counters = Arc::new(Counters::new());
+    (
+        open_method(asked, &arena.chunks(), &counters).unwrap().0,
+        counters,
+    )
+}
+
+/// Runs `check` for every method, with files that are buffered and direct.
+fn for_each(check: impl Fn(&AnyMethod, &TestArena, &OpenOptions)) {
+    for asked in methods() {
+        for direct in [Fallback::Off, Fallback::Prefer] {
+            println!("{asked:?}, direct {direct:?}");
+            let arena = TestArena::new(8 << 20);
+            check(
+                &open(&asked, &arena).0,
+                &arena,
+                &OpenOptions::new().direct(direct),
+            );
+        }
+    }
+}
+
+fn file_of(len: usize) -> tempfile::NamedTempFile {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), stamped(len)).unwrap();
+    file
+}
+
+fn shared(path: &Path, options: &OpenOptions) -> Arc<File> {
+    Arc::new(os_file(path, options).unwrap())
+}
+
+#[test]
+fn reads_bring_the_bytes_of_their_place_up_to_an_odd_end() {
+    const LEN: u64 = 40 * PAGE + 1808;
+    let on_disk = file_of(LEN as usize);
+    for_each(|method, arena, options| {
+        let file = shared(on_disk.path(), options);
+        for buffers in [1, 2, 5, 16, 20] {
+            let lens = vec![PAGE as u32; buffers];
+            let mut batch: Vec<_> = (0..44)
+                .map(|block| arena.request(Read, &file, block * PAGE, &lens))
+                .collect();
+            method.submit(&mut batch);
+            assert!(batch.is_empty());
+            let whole = buffers as u64 * PAGE;
+            (0..44).for_each(|_| arena.expect(|offset| LEN.saturating_sub(offset).min(whole) as usize));
+            arena.reuse();
+        }
+    });
+}
+
+#[test]
+fn buffers_may_lie_in_several_chunks() {
+    let on_disk = file_of(64 * PAGE as usize);
+    for_each(|method, arena, options| {
+        let file = shared(on_disk.path(), options);
+        let filler = arena.request(Read, &file, 0, &[(4 << 20) - 2 * PAGE as u32]);
+        let across = arena.request(Read, &file, PAGE, &[PAGE as u32; 4]);
+        method.submit(&mut vec![across]);
+        arena.expect_reads(1);
+        drop(filler);
+    });
+}
+
+#[test]
+fn writes_arrive_where_they_belong() {
+    for_each(|method, arena, options| {
+        let on_disk = file_of(0);
+        let file = shared(on_disk.path(), options);
+        let mut batch = Vec::new();
+        let mut block = 0;
+        for buffers in [1, 7, 2, 16, 1] {
+            batch.push(arena.request(Write, &file, block * PAGE, &vec![PAGE as u32; buffers]));
+            block += buffers as u64;
+        }
+        let lens: Vec<usize> = batch.iter().map(|request| request.len()).collect();
+        let starts: Vec<u64> = batch.iter().map(|request| request.offset).collect();
+        method.submit(&mut batch);
+        for _ in 0..lens.len() {
+            arena.expect(|offset| lens[starts.iter().position(|&start| start == offset).unwrap()]);
+        }
+        assert!(fs::read(on_disk.path()).unwrap() == stamped((block * PAGE) as usize));
+    });
+}
+
+#[test]
+fn a_write_to_a_file_that_is_read_only_fails_everywhere_alike() {
+    let on_disk = file_of(PAGE as usize);
+    for_each(|method, arena, options| {
+        let file = shared(on_disk.path(), &options.clone().read_only(true));
+        method.submit(&mut vec![arena.request(Write, &file, 0, &[PAGE as u32])]);
+        assert_eq!(arena.expect_error().raw_os_error(), Some(9));
+        method.submit(&mut vec![arena.request(Read, &file, 0, &[PAGE as u32])]);
+        arena.expect_reads(1);
+    });
+}
+
+#[test]
+fn many_threads_submit_at_once() {
+    const THREADS: u64 = 4;
+    const EACH: u64 = 100;
+    let on_disk = file_of(256 * PAGE as usize);
+    for_each(|method, arena, options| {
+        let file = shared(on_disk.path(), options);
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let file = &file;
+                scope.spawn(move || {
+                    for round in 0..EACH {
+                        let offset = (thread * 61 + round) % 256 * PAGE;
+                        method.submit(&mut vec![arena.request(Read, file, offset, &[PAGE as u32])]);
+                    }
+                });
+            }
+            arena.expect_reads((THREADS * EACH) as usize);
+        });
+    });
+}
+
+#[test]
+fn ten_thousand_requests_pass_a_ring_of_four() {
+    let on_disk = file_of(64 * PAGE as usize);
+    let asked = IoMethod::Uring(UringOptions::default().queue_depth(4));
+    let arena = TestArena::new(8 << 20);
+    let counters = Arc::new(Counters::new());
+    let Ok((method, _)) = open_method::<TestLease>(&asked, &arena.chunks(), &counters) else {
+        return println!("skipped: no io_uring here");
+    };
+    let file = shared(on_disk.path(), &OpenOptions::new());
+    for round in 0..10_000 / 50 {
+        let request = |n: u64| arena.request(Read, &file, (round + n) % 64 * PAGE, &[PAGE as u32]);
+        method.submit(&mut (0..50).map(request).collect());
+        arena.expect_reads(50);
+        arena.reuse();
+    }
+    let (inline, handed) = (counters.get(Counter::Inline), counters.get(Counter::HandedOver));
+    assert_eq!(inline + handed, 10_000);
+    assert!(inline > 0 && handed > 0, "{inline} inline, {handed} handed over");
+    assert_eq!(method.room(), 4);
+}
+
+#[test]
+fn shutdown_finishes_what_is_under_way_and_then_everything_is_inline() {
+    let on_disk = file_of(64 * PAGE as usize);
+    for_each(|method, arena, options| {
+        let file = shared(on_disk.path(), options);
+        let read = |block: u64| arena.request(Read, &file, block * PAGE, &[PAGE as u32; 2]);
+        method.submit(&mut (0..60).map(read).collect());
+        method.shutdown();
+        arena.expect_reads(60);
+        method.submit(&mut vec![read(7)]);
+        arena.expect_reads(1);
+        method.shutdown();
+        method.forget(&file);
+    });
+}
+
+#[test]
+fn shutdown_races_with_submitters_and_no_lease_is_lost() {
+    let on_disk = file_of(64 * PAGE as usize);
+    for asked in methods() {
+        for round in 0..20 {
+            let arena = TestArena::new(8 << 20);
+            let (method, _) = open(&asked, &arena);
+            let file = shared(on_disk.path(), &OpenOptions::new());
+            std::thread::scope(|scope| {
+                for thread in 0..2 {
+                    let (method, arena, file) = (&method, &arena, &file);
+                    scope.spawn(move || {
+                        for n in 0..100 {
+                            let offset = (thread + n + round) % 64 * PAGE;
+                            method.submit(&mut vec![arena.request(Read, file, offset, &[PAGE as u32])]);
+                        }
+                    });
+                }
+                method.shutdown();
+            });
+            arena.expect_reads(200);
+        }
+    }
+}
+
+#[test]
+fn a_method_that_is_dropped_finishes_first() {
+    let on_disk = file_of(64 * PAGE as usize);
+    for asked in methods() {
+        let arena = TestArena::new(8 << 20);
+        let (method, _) = open(&asked, &arena);
+        let file = shared(on_disk.path(), &OpenOptions::new());
+        method.submit(
+            &mut (0..64)
+                .map(|n| arena.request(Read, &file, n * PAGE, &[PAGE as u32]))
+                .collect(),
+        );
+        drop(method);
+        assert_eq!(Arc::strong_count(&file), 1, "somebody still holds the file");
+        arena.expect_reads(64);
+    }
+}
+
+/// Whether anybody, a ring included, has the file open for writing: the system grants no read lease on it then.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code)]
+fn is_open_for_writing(path: &Path) -> bool {
+    use std::os::fd::AsRawFd;
+    let file = fs::File::open(path).unwrap();
+    // SAFETY: takes a descriptor that is open and a number.
+    let outcome = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLEASE, libc::F_RDLCK) };
+    outcome != 0
+}
+
+#[test]
+fn a_file_that_is_forgotten_makes_room_for_another() {
+    for_each(|method, arena, options| {
+        // More files than a ring has places for, a few at a time.
+        for round in 0..300_u64 {
+            let on_disk = file_of(2 * PAGE as usize);
+            let file = shared(on_disk.path(), options);
+            method.submit(&mut vec![arena.request(
+                Read,
+                &file,
+                round % 2 * PAGE,
+                &[PAGE as u32],
+            )]);
+            arena.expect_reads(1);
+            arena.reuse();
+            method.forget(&file);
+            drop(file);
+        }
+        method.shutdown();
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_ring_lets_go_of_a_forgotten_file() {
+    let Some(asked) = methods()
+        .into_iter()
+        .find(|asked| matches!(asked, IoMethod::Uring(_)))
+    else {
+        return;
+    };
+    let arena = TestArena::new(1 << 20);
+    let (method, _) = open(&asked, &arena);
+    let path = file_of(2 * PAGE as usize).into_temp_path();
+    assert!(!is_open_for_writing(&path));
+    let file = shared(&path, &OpenOptions::new());
+    method.submit(&mut vec![arena.request(Read, &file, 0, &[PAGE as u32])]);
+    arena.expect_reads(1);
+    assert_ne!(file.ring_slot(), File::NO_SLOT, "it was never registered");
+    method.forget(&file);
+    drop(file);
+    // The worker forgets in its own time.
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while is_open_for_writing(&path) {
+        assert!(Instant::now() < deadline, "never forgotten");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn short_and_interrupted_transfers_are_completed() {
+    for asked in methods() {
+        let arena = TestArena::new(1 << 20);
+        let (method, counters) = open(&asked, &arena);
+        let disk = FakeDisk::stamped(64 * 512);
+        let file = Arc::new(disk.open_file(512).unwrap());
+        for (direction, lens) in [(Read, [512; 5]), (Write, [512; 5])] {
+            disk.transfer_at_most([1, 700, 512, 3]);
+            disk.fail_transfers([4, 11, 4]);
+            method.submit(&mut vec![arena.request(direction, &file, 1024, &lens)]);
+            arena.expect(|_| 5 * 512);
+        }
+        assert_eq!(counters.get(Counter::Resumed), 14);
+        assert_eq!(disk.bytes(), stamped(64 * 512));
+        disk.fail_transfers([5]);
+        method.submit(&mut vec![arena.request(Read, &file, 0, &[512])]);
+        assert_eq!(arena.expect_error().raw_os_error(), Some(5));
+    }
+}
+
+#[test]
+fn a_lease_that_panics_stops_nobody() {
+    let on_disk = file_of(4 * PAGE as usize);
+    for asked in methods().into_iter().filter(|asked| *asked != IoMethod::Sync) {
+        let arena = TestArena::new(1 << 20);
+        let (method, _) = open(&asked, &arena);
+        let file = shared(on_disk.path(), &OpenOptions::new());
+        let mut bad = arena.request(Read, &file, 0, &[PAGE as u32]);
+        bad.lease.panic_in_finish();
+        method.submit(&mut vec![bad]);
+        assert!(matches!(arena.next_report(), Report::Dropped));
+        method.submit(&mut vec![arena.request(Read, &file, PAGE, &[PAGE as u32])]);
+        arena.expect_reads(1);
+    }
+}
+
+#[test]
+fn what_cannot_be_registered_is_done_without_or_refused_as_asked() {
+    // A chunk beyond what the kernel registers at once is refused before it is looked at.
+    let arena = TestArena::new(1 << 20);
+    let too_long = [Chunk {
+        ptr: arena.chunks()[0].ptr,
+        len: (1 << 30) + 4096,
+    }];
+    let ring = |fallback| IoMethod::Uring(UringOptions::default().fixed_buffers(fallback));
+    let open = |fallback| open_method::<TestLease>(&ring(fallback), &too_long, &Arc::new(Counters::new()));
+    if open(Fallback::Off).is_err() {
+        return println!("skipped: no io_uring here");
+    }
+    let (method, report) = open(Fallback::Prefer).unwrap();
+    assert_eq!(report.in_use, MethodKind::Uring);
+    let Registration::Refused(reason) = report.fixed_buffers else {
+        panic!("{report:?}")
+    };
+    assert!(reason.contains("cannot be registered"), "{reason}");
+    let on_disk = file_of(PAGE as usize);
+    let file = shared(on_disk.path(), &OpenOptions::new());
+    method.submit(&mut vec![arena.request(Read, &file, 0, &[4096, 4096])]);
+    arena.expect_reads(1);
+    let error = open(Fallback::Require).err().unwrap();
+    assert!(matches!(error, Error::Config(_)), "{error}");
+}

@@ -1,0 +1,373 @@
+//! The real disk: files and block devices of the operating system.
+//!
+//! Invariants: a file is direct only if every transfer of whole pages can be (so that a misaligned one is an error here,
+//! at open, and not in some later I/O), and nothing but a regular file or a block device is ever opened.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::{AsRawFd, OwnedFd, RawFd},
+    path::Path,
+};
+
+use rustix::{
+    fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags},
+    io::{Errno, retry_on_intr},
+};
+
+use crate::{
+    config::{Fallback, OpenOptions},
+    id::PageSize,
+    io::{
+        disk::{DirectRefused, Disk, DiskFile, Opened},
+        zeros::AlignedZeros,
+    },
+};
+
+/// The file systems of this machine.
+#[derive(Copy, Clone, Debug, Default)]
+pub(crate) struct OsDisk;
+
+impl Disk for OsDisk {
+    fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
+        // Looked at before it is opened, because opening a pipe waits for its other end.
+        match fs::stat(path) {
+            Ok(stat) => check_kind(FileType::from_raw_mode(stat.st_mode))?,
+            Err(Errno::NOENT) if options.create => {}
+            Err(error) => return Err(error.into()),
+        }
+        let access = if options.read_only {
+            OFlags::RDONLY
+        } else {
+            OFlags::RDWR
+        };
+        let create = if options.create {
+            OFlags::CREATE
+        } else {
+            OFlags::empty()
+        };
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+        let fd = retry_on_intr(|| fs::open(path, access | create | OFlags::CLOEXEC, mode))?;
+
+        let stat = fs::fstat(&fd)?;
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        check_kind(kind)?;
+        let file = OsFile {
+            fd,
+            is_device: kind == FileType::BlockDevice,
+        };
+        let (offset_align, direct) = file.choose_direct(options.direct, page_size)?;
+        // Two nodes of one device have different inodes; the device's own number names it.
+        let identity = if file.is_device {
+            (u64::MAX, stat.st_rdev)
+        } else {
+            (stat.st_dev, stat.st_ino)
+        };
+        Ok(Opened {
+            identity,
+            len: file.len()?,
+            offset_align,
+            direct,
+            file: Box::new(file),
+        })
+    }
+}
+
+fn check_kind(kind: FileType) -> io::Result<()> {
+    let what = match kind {
+        FileType::RegularFile | FileType::BlockDevice => return Ok(()),
+        FileType::Directory => "a directory",
+        FileType::Fifo => "a pipe",
+        FileType::Socket => "a socket",
+        FileType::CharacterDevice => "a character device",
+        _ => "of an unknown kind",
+    };
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("it is {what}; a pool keeps pages in regular files and block devices"),
+    ))
+}
+
+#[derive(Debug)]
+struct OsFile {
+    fd: OwnedFd,
+    is_device: bool,
+}
+
+/// What direct transfers of a file must be multiples of.
+#[derive(Copy, Clone, Debug)]
+struct Alignment {
+    memory: u32,
+    offset: u32,
+}
+
+impl OsFile {
+    /// Turns direct I/O on where it is wanted and works. Gives the alignment to keep and why it is off.
+    fn choose_direct(
+        &self,
+        wanted: Fallback,
+        page_size: PageSize,
+    ) -> io::Result<(u32, Result<(), DirectRefused>)> {
+        if wanted == Fallback::Off {
+            return Ok((1, Err(DirectRefused::NotAsked)));
+        }
+        match self.go_direct(page_size) {
+            Ok(offset_align) => Ok((offset_align, Ok(()))),
+            Err(reason) if wanted == Fallback::Require => {
+                let advice = "allow buffered transfers with direct(Fallback::Prefer)";
+                Err(io::Error::new(
+                    io::ErrorKind::Unsupported,
+                    format!("{reason}; or {advice}"),
+                ))
+            }
+            Err(reason) => Ok((1, Err(DirectRefused::Unsupported(reason)))),
+        }
+    }
+
+    fn go_direct(&self, page_size: PageSize) -> Result<u32, String> {
+        let buffered = fs::fcntl_getfl(&self.fd).map_err(|error| format!("fcntl: {error}"))?;
+        // By fcntl instead of a second open, so that it is this very file, and one that was only just created is not
+        // left behind empty by a refusal.
+        fs::fcntl_setfl(&self.fd, buffered | OFlags::DIRECT)
+            .map_err(|error| format!("the file system refuses O_DIRECT ({error})"))?;
+        self.alignment(page_size)
+            .and_then(|align| align.check(page_size))
+            .inspect_err(|_| {
+                // Cannot fail: it takes back a flag that was granted. If it did, transfers would say so.
+                let _ = fs::fcntl_setfl(&self.fd, buffered);
+            })
+    }
+
+    /// What the file system says that direct transfers need, or what a trial shows where it says nothing.
+    fn alignment(&self, page_size: PageSize) -> Result<Alignment, String> {
+        match fs::statx(&self.fd, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) {
+            Ok(told) if told.stx_mask & StatxFlags::DIOALIGN.bits() != 0 => {
+                if told.stx_dio_offset_align == 0 || told.stx_dio_mem_align == 0 {
+                    return Err("the file system does not support O_DIRECT on this file".into());
+                }
+                Ok(Alignment {
+                    memory: told.stx_dio_mem_align,
+                    offset: told.stx_dio_offset_align,
+                })
+            }
+            _ => self.try_alignment(page_size),
+        }
+    }
+
+    /// Reads one block of the largest usual size that pages keep: being more aligned than necessary costs nothing.
+    fn try_alignment(&self, page_size: PageSize) -> Result<Alignment, String> {
+        let size = page_size.bytes().min(4096);
+        let len = self.len().map_err(|error| error.to_string())?;
+        // Behind the end of a file every read gives nothing, aligned or not.
+        if size < 4096 && len <= size as u64 {
+            let text =
+                "the file system names no alignment for O_DIRECT, and a file this short cannot be tried out";
+            return Err(format!("{text}: choose pages of 4096 bytes or more"));
+        }
+        // At an offset, and in memory, that is a multiple of `size` and of nothing larger.
+        let mut memory = AlignedZeros::new(2 * size, 2 * size);
+        let block = &mut memory.as_mut_slice()[size..];
+        match self.read_at(&mut [IoSliceMut::new(block)], size as u64) {
+            Ok(_) => Ok(Alignment {
+                memory: size as u32,
+                offset: size as u32,
+            }),
+            Err(error) => Err(format!("a direct read of {size} bytes fails: {error}")),
+        }
+    }
+}
+
+impl Alignment {
+    /// The offset alignment, if whole pages in memory aligned to them keep both.
+    fn check(self, page_size: PageSize) -> Result<u32, String> {
+        let page = page_size.bytes() as u64;
+        let strictest = self.offset.max(self.memory);
+        if page.is_multiple_of(u64::from(self.offset)) && page.is_multiple_of(u64::from(self.memory)) {
+            Ok(self.offset)
+        } else {
+            Err(format!(
+                "O_DIRECT needs transfers aligned to {strictest} bytes here, and pages have {page}: choose pages of {strictest} bytes or more"
+            ))
+        }
+    }
+}
+
+impl DiskFile for OsFile {
+    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::preadv(&self.fd, buffers, offset)?)
+    }
+
+    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        Ok(rustix::io::pwritev(&self.fd, buffers, offset)?)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        // Not repeated after EINTR: a second call may report success for what the first one lost.
+        Ok(fs::fdatasync(&self.fd)?)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        if self.is_device {
+            return Ok(fs::seek(&self.fd, SeekFrom::End(0))?);
+        }
+        Ok(fs::fstat(&self.fd)?.st_size.cast_unsigned())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        Ok(retry_on_intr(|| fs::ftruncate(&self.fd, len))?)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        match retry_on_intr(|| fs::fallocate(&self.fd, FallocateFlags::empty(), offset, len)) {
+            Err(error @ (Errno::OPNOTSUPP | Errno::NOSYS)) => {
+                Err(io::Error::new(io::ErrorKind::Unsupported, error))
+            }
+            other => Ok(other?),
+        }
+    }
+
+    fn raw_fd(&self) -> Option<RawFd> {
+        Some(self.fd.as_raw_fd())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::zeros::AlignedZeros;
+
+    fn page(bytes: u32) -> PageSize {
+        PageSize::new(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_is_no_file_of_pages_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        fs::mknodat(fs::CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        let refused = [
+            (dir.path(), "a directory"),
+            (&pipe, "a pipe"),
+            (Path::new("/dev/null"), "a character device"),
+        ];
+        for (path, what) in refused {
+            for read_only in [false, true] {
+                let options = OpenOptions::new().read_only(read_only);
+                let error = OsDisk.open(path, &options, page(8192)).unwrap_err();
+                assert!(error.to_string().contains(what), "{error}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_file_is_created_only_when_asked() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("new");
+        let error = OsDisk.open(&path, &OpenOptions::new(), page(8192)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(!path.exists());
+        assert_eq!(
+            OsDisk
+                .open(&path, &OpenOptions::new().create(true), page(8192))
+                .unwrap()
+                .len,
+            0
+        );
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn two_paths_to_one_file_have_one_identity() {
+        let dir = tempfile::tempdir().unwrap();
+        let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+        let opened = OsDisk
+            .open(&one, &OpenOptions::new().create(true), page(8192))
+            .unwrap();
+        std::fs::hard_link(&one, &two).unwrap();
+        let again = OsDisk.open(&two, &OpenOptions::new(), page(8192)).unwrap();
+        assert_eq!(opened.identity, again.identity);
+    }
+
+    #[test]
+    fn pages_below_the_alignment_are_refused_with_advice() {
+        let strict = Alignment {
+            memory: 512,
+            offset: 4096,
+        };
+        assert_eq!(strict.check(page(4096)), Ok(4096));
+        assert_eq!(strict.check(page(65536)), Ok(4096));
+        let reason = strict.check(page(2048)).unwrap_err();
+        assert!(
+            reason.contains("aligned to 4096") && reason.contains("choose pages of 4096"),
+            "{reason}"
+        );
+        assert!(
+            Alignment {
+                memory: 4096,
+                offset: 512
+            }
+            .check(page(512))
+            .is_err()
+        );
+    }
+
+    #[test]
+    fn a_file_is_buffered_when_asked_and_says_so() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let options = OpenOptions::new().direct(Fallback::Off);
+        let opened = OsDisk.open(file.path(), &options, page(512)).unwrap();
+        assert_eq!(
+            (opened.offset_align, opened.direct),
+            (1, Err(DirectRefused::NotAsked))
+        );
+        let mut odd = [0; 3];
+        opened.file.read_at(&mut [IoSliceMut::new(&mut odd)], 1).unwrap();
+    }
+
+    /// A file of data, not of holes: reading a hole works without any alignment.
+    fn data_file() -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [7; 65536]).unwrap();
+        file.as_file().sync_all().unwrap();
+        file
+    }
+
+    #[test]
+    fn a_direct_file_refuses_what_is_not_aligned() {
+        let file = data_file();
+        let opened = OsDisk.open(file.path(), &OpenOptions::new(), page(8192)).unwrap();
+        if let Err(reason) = opened.direct {
+            return println!("skipped: no direct I/O here: {reason:?}");
+        }
+        let mut memory = AlignedZeros::new(8192, 8192);
+        let mut read = |from: usize| {
+            let slice = &mut memory.as_mut_slice()[from..];
+            opened.file.read_at(&mut [IoSliceMut::new(slice)], 0)
+        };
+        assert_eq!(read(0).unwrap(), 8192);
+        assert_eq!(
+            read(1).unwrap_err().raw_os_error(),
+            Some(Errno::INVAL.raw_os_error())
+        );
+    }
+
+    #[test]
+    fn a_trial_finds_an_alignment_that_is_enough() {
+        let file = data_file();
+        let opened = OsDisk.open(file.path(), &OpenOptions::new(), page(8192)).unwrap();
+        if opened.direct.is_err() {
+            return println!("skipped: no direct I/O here");
+        }
+        let fd = OwnedFd::from(std::fs::File::open(file.path()).unwrap());
+        fs::fcntl_setfl(&fd, OFlags::DIRECT).unwrap();
+        let direct = OsFile { fd, is_device: false };
+        for bytes in [opened.offset_align, 4096, 8192] {
+            let tried = direct.try_alignment(page(bytes)).unwrap();
+            assert!(tried.offset.is_multiple_of(opened.offset_align) && bytes.is_multiple_of(tried.offset));
+        }
+        file.as_file().set_len(0).unwrap();
+        assert!(
+            direct.try_alignment(page(512)).is_err(),
+            "an empty file proves nothing"
+        );
+    }
+}

@@ -1,0 +1,440 @@
+//! What the tests of this layer share: an arena of buffers, a lease that reports, and a disk that misbehaves on demand.
+//!
+//! Bytes are stamped by position, so that a byte from any other place of the file is seen.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::RawFd,
+    path::Path,
+    ptr::NonNull,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::Duration,
+};
+
+use crate::{
+    config::OpenOptions,
+    error::Result,
+    id::{FileId, PageSize},
+    io::{
+        disk::{DirectRefused, Disk, DiskFile, Opened},
+        file::File,
+        method::Chunk,
+        os_disk::OsDisk,
+        request::{Direction, IoBuf, Lease, Request},
+        zeros::AlignedZeros,
+    },
+    sync::Arc,
+};
+
+/// The byte that belongs at `position` of a stamped file.
+pub(crate) fn stamp(position: u64) -> u8 {
+    // Differs between neighbours, and between blocks at any power-of-two distance.
+    (position.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8
+}
+
+pub(crate) fn stamped(len: usize) -> Vec<u8> {
+    (0..len as u64).map(stamp).collect()
+}
+
+/// Opens a real file with pages of 8 KiB.
+pub(crate) fn os_file(path: &Path, options: &OpenOptions) -> Result<File> {
+    File::open(&OsDisk, FileId(0), path, options, PageSize::DEFAULT)
+}
+
+/// Memory that leases lend, in two chunks.
+pub(crate) struct TestArena {
+    memory: Mutex<AlignedZeros>,
+    base: usize,
+    len: usize,
+    used: AtomicUsize,
+    sender: Sender<Report>,
+    reports: Mutex<Receiver<Report>>,
+}
+
+/// How a lease ended.
+#[derive(Debug)]
+pub(crate) enum Report {
+    Finished {
+        direction: Direction,
+        offset: u64,
+        buffers: Vec<IoBuf>,
+        outcome: io::Result<usize>,
+    },
+    Dropped,
+}
+
+impl TestArena {
+    pub(crate) fn new(len: usize) -> Self {
+        let mut memory = AlignedZeros::new(len, 65536);
+        let base = memory.as_mut_slice().as_mut_ptr().expose_provenance();
+        let (sender, reports) = channel();
+        Self {
+            memory: Mutex::new(memory),
+            base,
+            len,
+            used: AtomicUsize::new(0),
+            sender,
+            reports: Mutex::new(reports),
+        }
+    }
+
+    fn ptr(&self, at: usize) -> NonNull<u8> {
+        NonNull::new(std::ptr::with_exposed_provenance_mut(self.base + at)).unwrap()
+    }
+
+    /// Both halves of the memory.
+    pub(crate) fn chunks(&self) -> [Chunk; 2] {
+        let half = self.len / 2;
+        [
+            Chunk {
+                ptr: self.ptr(0),
+                len: half,
+            },
+            Chunk {
+                ptr: self.ptr(half),
+                len: self.len - half,
+            },
+        ]
+    }
+
+    /// Gives all memory back. Only when every lease has ended.
+    pub(crate) fn reuse(&self) {
+        self.used.store(0, Ordering::SeqCst);
+    }
+
+    /// A request with a buffer of each length; a write's bytes are stamped by the offset.
+    pub(crate) fn request(
+        &self,
+        direction: Direction,
+        file: &Arc<File>,
+        offset: u64,
+        lens: &[u32],
+    ) -> Request<TestLease> {
+        let mut position = offset;
+        let buffers: Vec<IoBuf> = lens
+            .iter()
+            .map(|&len| {
+                let at = self.used.fetch_add(len as usize, Ordering::SeqCst);
+                assert!(at + len as usize <= self.len, "the test arena is too small");
+                let buf = IoBuf {
+                    ptr: self.ptr(at),
+                    len,
+                    chunk: u16::from(at >= self.len / 2),
+                };
+                for byte in bytes_of(buf) {
+                    *byte = if direction == Direction::Write {
+                        stamp(position)
+                    } else {
+                        !stamp(position)
+                    };
+                    position += 1;
+                }
+                buf
+            })
+            .collect();
+        let sender = self.sender.clone();
+        let lease = TestLease {
+            direction,
+            offset,
+            buffers,
+            sender: Some(sender),
+            panic_in_finish: false,
+        };
+        Request {
+            direction,
+            file: Arc::clone(file),
+            offset,
+            lease,
+        }
+    }
+
+    pub(crate) fn next_report(&self) -> Report {
+        self.reports
+            .lock()
+            .unwrap()
+            .recv_timeout(Duration::from_secs(20))
+            .expect("a lease never ended")
+    }
+
+    /// The next lease to end transferred `expected` bytes, and a read's are the file's own; behind them is no
+    /// byte from elsewhere.
+    pub(crate) fn expect(&self, expected: impl Fn(u64) -> usize) {
+        match self.next_report() {
+            Report::Finished {
+                direction,
+                offset,
+                buffers,
+                outcome,
+            } => {
+                let count = outcome.unwrap();
+                assert_eq!(count, expected(offset), "transferred at {offset}");
+                let bytes = buffers.iter().flat_map(|&buf| bytes_of(buf).iter());
+                for (position, &byte) in (offset..).zip(bytes) {
+                    let went = direction == Direction::Write || position < offset + count as u64;
+                    // A direct read may zero the rest of the last sector.
+                    let spared = byte == !stamp(position) || byte == 0;
+                    assert!(
+                        if went { byte == stamp(position) } else { spared },
+                        "byte {position} is {byte}"
+                    );
+                }
+            }
+            Report::Dropped => panic!("a lease was dropped"),
+        }
+    }
+
+    /// The next `count` leases to end were reads that filled their buffers.
+    pub(crate) fn expect_reads(&self, count: usize) {
+        for _ in 0..count {
+            match self.next_report() {
+                Report::Finished {
+                    offset,
+                    buffers,
+                    outcome,
+                    ..
+                } => {
+                    assert_eq!(
+                        outcome.unwrap(),
+                        buffers.iter().map(|buf| buf.len as usize).sum::<usize>()
+                    );
+                    let bytes = buffers.iter().flat_map(|&buf| bytes_of(buf).iter());
+                    for (position, &byte) in (offset..).zip(bytes) {
+                        assert_eq!(byte, stamp(position), "byte {position}");
+                    }
+                }
+                Report::Dropped => panic!("a lease was dropped"),
+            }
+        }
+    }
+
+    pub(crate) fn expect_error(&self) -> io::Error {
+        match self.next_report() {
+            Report::Finished { outcome, .. } => outcome.unwrap_err(),
+            Report::Dropped => panic!("a lease was dropped"),
+        }
+    }
+
+    /// The next `count` leases to end were dropped.
+    pub(crate) fn expect_dropped(&self, count: usize) {
+        (0..count).for_each(|_| assert!(matches!(self.next_report(), Report::Dropped)));
+    }
+}
+
+impl Drop for TestArena {
+    fn drop(&mut self) {
+        // Used, so that it is clear who keeps the memory alive.
+        drop(self.memory.lock());
+    }
+}
+
+/// The bytes of a buffer that no transfer is using.
+#[allow(unsafe_code)]
+fn bytes_of<'a>(buf: IoBuf) -> &'a mut [u8] {
+    // SAFETY: the arena outlives the test's body, and a test looks at a buffer before its request is submitted or after its
+    // lease has ended.
+    unsafe { std::slice::from_raw_parts_mut(buf.ptr.as_ptr(), buf.len as usize) }
+}
+
+pub(crate) struct TestLease {
+    direction: Direction,
+    offset: u64,
+    buffers: Vec<IoBuf>,
+    /// Gone once it has reported.
+    sender: Option<Sender<Report>>,
+    panic_in_finish: bool,
+}
+
+impl TestLease {
+    pub(crate) fn panic_in_finish(&mut self) {
+        self.panic_in_finish = true;
+    }
+
+    fn report(&mut self, report: Report) {
+        if let Some(sender) = self.sender.take() {
+            // The test may be over.
+            let _ = sender.send(report);
+        }
+    }
+}
+
+impl Lease for TestLease {
+    fn buffers(&self) -> &[IoBuf] {
+        &self.buffers
+    }
+
+    fn finish(mut self, outcome: io::Result<usize>) {
+        assert!(!self.panic_in_finish, "a lease that panics, for a test");
+        let (direction, offset, buffers) = (self.direction, self.offset, self.buffers.clone());
+        self.report(Report::Finished {
+            direction,
+            offset,
+            buffers,
+            outcome,
+        });
+    }
+}
+
+impl Drop for TestLease {
+    fn drop(&mut self) {
+        self.report(Report::Dropped);
+    }
+}
+
+/// A disk with one file in memory, without a descriptor, that answers as told.
+#[derive(Clone)]
+pub(crate) struct FakeDisk(Arc<Mutex<FakeState>>);
+
+#[derive(Default)]
+struct FakeState {
+    bytes: Vec<u8>,
+    reported_len: Option<u64>,
+    offset_align: u32,
+    /// What the next transfers answer at most; then as much as there is.
+    at_most: VecDeque<usize>,
+    /// Error numbers that the next transfers give instead, before they begin.
+    errors: VecDeque<i32>,
+    write_error: Option<i32>,
+    sync_error: Option<i32>,
+    syncs: usize,
+}
+
+impl fmt::Debug for FakeDisk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("FakeDisk")
+    }
+}
+
+impl FakeDisk {
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self(Arc::new(Mutex::new(FakeState {
+            bytes,
+            offset_align: 1,
+            ..FakeState::default()
+        })))
+    }
+
+    pub(crate) fn stamped(len: usize) -> Self {
+        Self::new(stamped(len))
+    }
+
+    pub(crate) fn open_file(&self, page_size: u32) -> Result<File> {
+        File::open(
+            self,
+            FileId(0),
+            Path::new("fake"),
+            &OpenOptions::new(),
+            PageSize::new(page_size)?,
+        )
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, FakeState> {
+        self.0.lock().unwrap()
+    }
+
+    pub(crate) fn bytes(&self) -> Vec<u8> {
+        self.state().bytes.clone()
+    }
+
+    pub(crate) fn set_reported_len(&self, len: u64) {
+        self.state().reported_len = Some(len);
+    }
+
+    pub(crate) fn transfer_at_most(&self, lens: impl IntoIterator<Item = usize>) {
+        self.state().at_most.extend(lens);
+    }
+
+    pub(crate) fn fail_transfers(&self, errnos: impl IntoIterator<Item = i32>) {
+        self.state().errors.extend(errnos);
+    }
+
+    pub(crate) fn fail_next_write(&self, errno: i32) {
+        self.state().write_error = Some(errno);
+    }
+
+    pub(crate) fn fail_next_sync(&self, errno: i32) {
+        self.state().sync_error = Some(errno);
+    }
+
+    pub(crate) fn syncs(&self) -> usize {
+        self.state().syncs
+    }
+}
+
+fn failed(errno: Option<i32>) -> io::Result<()> {
+    errno.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
+}
+
+impl Disk for FakeDisk {
+    fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
+        let state = self.state();
+        Ok(Opened {
+            file: Box::new(self.clone()),
+            identity: (0, 0),
+            len: state.reported_len.unwrap_or(state.bytes.len() as u64),
+            offset_align: state.offset_align,
+            direct: Err(DirectRefused::NotAsked),
+        })
+    }
+}
+
+impl DiskFile for FakeDisk {
+    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        let mut state = self.state();
+        failed(state.errors.pop_front())?;
+        let mut left = state.at_most.pop_front().unwrap_or(usize::MAX);
+        let mut rest = state.bytes.get(offset as usize..).unwrap_or_default();
+        let mut count = 0;
+        for buffer in buffers {
+            let part = buffer.len().min(rest.len()).min(left);
+            buffer[..part].copy_from_slice(&rest[..part]);
+            (rest, left, count) = (&rest[part..], left - part, count + part);
+        }
+        Ok(count)
+    }
+
+    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let mut state = self.state();
+        failed(state.write_error.take())?;
+        failed(state.errors.pop_front())?;
+        let mut left = state.at_most.pop_front().unwrap_or(usize::MAX);
+        let mut at = offset as usize;
+        for buffer in buffers {
+            let part = buffer.len().min(left);
+            if state.bytes.len() < at + part {
+                state.bytes.resize(at + part, 0);
+            }
+            state.bytes[at..at + part].copy_from_slice(&buffer[..part]);
+            (at, left) = (at + part, left - part);
+        }
+        Ok(at - offset as usize)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut state = self.state();
+        state.syncs += 1;
+        failed(state.sync_error.take())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.state().bytes.len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.state().bytes.resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn raw_fd(&self) -> Option<RawFd> {
+        None
+    }
+}

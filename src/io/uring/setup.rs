@@ -1,0 +1,198 @@
+//! Making a ring, registering memory and files with it, and finding out what it can do.
+//!
+//! Invariant: what is returned has done a real read, so a system that allows the setup and forbids the rest is refused
+//! here. Runs on the thread that will own the ring, because a ring with a single issuer belongs to who made it.
+
+use std::io;
+
+use io_uring::{IoUring, Probe, opcode, types::Fd};
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    io::Errno,
+};
+use std::os::fd::AsRawFd;
+
+use crate::{
+    config::{Fallback, UringOptions},
+    io::method::Chunk,
+    stats::Registration,
+};
+
+/// Files that can be registered at once; further ones work without.
+pub(super) const FILE_SLOTS: u32 = 256;
+
+/// The most threads that the kernel may start for requests it cannot do at once: for files, for anything else.
+const KERNEL_WORKERS: [u32; 2] = [8, 2];
+
+/// What a ring can do.
+#[derive(Clone, Debug)]
+pub(in crate::io) struct Abilities {
+    pub(in crate::io) fixed_buffers: Registration,
+    pub(in crate::io) fixed_files: Registration,
+    /// Several registered buffers in one request.
+    pub(super) vectored_fixed: bool,
+    /// Waits that end after a while.
+    pub(super) timed_waits: bool,
+}
+
+/// Why there is no ring.
+#[derive(Debug)]
+pub(in crate::io) enum Refusal {
+    /// A call failed.
+    Call { call: &'static str, source: io::Error },
+    /// Something that the options require cannot be had; the text says what and what helps.
+    Required(String),
+}
+
+/// Makes a ring for `options.queue_depth` requests and one wake-up.
+pub(super) fn open(options: &UringOptions, chunks: &[Chunk]) -> Result<(IoUring, Abilities), Refusal> {
+    let mut ring = build(options.queue_depth + 1).map_err(refused("io_uring_setup"))?;
+    let room = ring.params().cq_entries();
+    if room <= options.queue_depth {
+        return Err(Refusal::Required(format!(
+            "queue_depth {}: a ring of this system holds {room} completions, choose fewer",
+            options.queue_depth
+        )));
+    }
+    let mut probe = Probe::new();
+    ring.submitter()
+        .register_probe(&mut probe)
+        .map_err(refused("io_uring_register(PROBE)"))?;
+    let knows = |codes: &[u8]| codes.iter().all(|&code| probe.is_supported(code));
+    if !knows(&[
+        opcode::Read::CODE,
+        opcode::Write::CODE,
+        opcode::Readv::CODE,
+        opcode::Writev::CODE,
+    ]) {
+        return Err(refused("io_uring_register(PROBE)")(Errno::OPNOTSUPP.into()));
+    }
+    try_a_read(&mut ring)?;
+    // Bounds what a slow file makes the kernel start. Where this is unknown, the kernel's own bound holds.
+    let _ = ring
+        .submitter()
+        .register_iowq_max_workers(&mut { KERNEL_WORKERS });
+    let abilities = Abilities {
+        fixed_buffers: register_buffers(&ring, options.fixed_buffers, chunks)?,
+        fixed_files: register_files(&ring, options.fixed_files)?,
+        vectored_fixed: knows(&[opcode::ReadvFixed::CODE, opcode::WritevFixed::CODE]),
+        timed_waits: ring.params().is_feature_ext_arg(),
+    };
+    Ok((ring, abilities))
+}
+
+fn refused(call: &'static str) -> impl FnOnce(io::Error) -> Refusal {
+    move |source| Refusal::Call { call, source }
+}
+
+/// A ring with the best flags that this kernel knows. The completion queue is twice what can be in flight, so it never
+/// overflows.
+fn build(entries: u32) -> io::Result<IoUring> {
+    let plain = || {
+        let mut builder = IoUring::builder();
+        builder
+            .setup_clamp()
+            .setup_cqsize(2 * entries.next_power_of_two());
+        builder
+    };
+    // The kernel interrupts the owner less, then not at all: it posts completions only when the owner enters.
+    let mut cooperative = plain();
+    cooperative.setup_coop_taskrun();
+    let mut deferred = cooperative.clone();
+    deferred.setup_single_issuer().setup_defer_taskrun();
+    let mut outcome = Err(Errno::INVAL.into());
+    for builder in [deferred, cooperative, plain()] {
+        outcome = builder.build(entries);
+        match &outcome {
+            Err(error) if Errno::from_io_error(error) == Some(Errno::INVAL) => {}
+            _ => break,
+        }
+    }
+    outcome
+}
+
+/// Reads from an event counter, which is what the ring will do for ever.
+fn try_a_read(ring: &mut IoUring) -> Result<(), Refusal> {
+    const CALL: &str = "a first read with io_uring_enter";
+    let event = eventfd(1, EventfdFlags::CLOEXEC).map_err(|error| refused("eventfd")(error.into()))?;
+    let mut count = Box::new(0_u64);
+    let read = opcode::Read::new(Fd(event.as_raw_fd()), (&raw mut *count).cast(), 8).build();
+    // SAFETY: `count` and `event` outlive the read: they are leaked wherever it may still be under way.
+    #[allow(unsafe_code)]
+    let pushed = unsafe { ring.submission().push(&read) };
+    pushed.expect("a new ring has room");
+    let entered = loop {
+        match ring.submit_and_wait(1) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => break other,
+        }
+    };
+    let completion = ring.completion().next();
+    match (entered, completion) {
+        (_, Some(done)) if done.result() == 8 => Ok(()),
+        (_, Some(done)) => Err(refused(CALL)(io::Error::from_raw_os_error(-done.result().min(0)))),
+        (entered, None) => {
+            std::mem::forget((count, event));
+            Err(refused(CALL)(entered.err().unwrap_or_else(|| Errno::IO.into())))
+        }
+    }
+}
+
+/// What came of registering something, or an error where it is required.
+fn registration(
+    wanted: Fallback,
+    outcome: io::Result<()>,
+    explain: impl FnOnce(io::Error) -> String,
+) -> Result<Registration, Refusal> {
+    match outcome {
+        Ok(()) => Ok(Registration::InUse),
+        Err(error) if wanted == Fallback::Require => Err(Refusal::Required(explain(error))),
+        Err(error) => Ok(Registration::Refused(explain(error))),
+    }
+}
+
+fn register_buffers(ring: &IoUring, wanted: Fallback, chunks: &[Chunk]) -> Result<Registration, Refusal> {
+    if wanted == Fallback::Off {
+        return Ok(Registration::NotAsked);
+    }
+    if chunks.is_empty() {
+        return Ok(Registration::NotApplicable);
+    }
+    let vectors: Vec<libc::iovec> = chunks
+        .iter()
+        .map(|chunk| libc::iovec {
+            iov_base: chunk.ptr.as_ptr().cast(),
+            iov_len: chunk.len,
+        })
+        .collect();
+    // SAFETY: the chunks are mapped memory while this runs, which is their contract. The kernel keeps the pages themselves
+    // from then on, so even a mapping that goes before the ring does leaves it nothing to write to but those pages.
+    #[allow(unsafe_code)]
+    let outcome = unsafe { ring.submitter().register_buffers(&vectors) };
+    registration(wanted, outcome, |error| {
+        let mib = chunks
+            .iter()
+            .map(|chunk| chunk.len)
+            .sum::<usize>()
+            .div_ceil(1 << 20);
+        let advice = match Errno::from_io_error(&error) {
+            Some(Errno::NOMEM) => {
+                format!(": raise RLIMIT_MEMLOCK above {mib} MiB (ulimit -l, LimitMEMLOCK=)")
+            }
+            _ => String::new(),
+        };
+        format!("the frames ({mib} MiB) cannot be registered: {error}{advice}")
+    })
+}
+
+fn register_files(ring: &IoUring, wanted: Fallback) -> Result<Registration, Refusal> {
+    if wanted == Fallback::Off {
+        return Ok(Registration::NotAsked);
+    }
+    let outcome = ring.submitter().register_files_sparse(FILE_SLOTS);
+    registration(wanted, outcome, |error| {
+        format!(
+            "a table of {FILE_SLOTS} files cannot be registered: {error} (RLIMIT_NOFILE, or a kernel before 5.19)"
+        )
+    })
+}

@@ -1,0 +1,173 @@
+//! What is in flight: requests whose memory the kernel may touch.
+//!
+//! Invariants: a request stays in its slot from the moment its submission can be seen by the kernel until the completion
+//! has come back; a completion names its slot and the slot's generation, so one that comes late or twice is noticed
+//! instead of ending somebody else's request. All memory is taken at the start; the row of iovecs of a slot grows to the
+//! largest request it has seen and stays.
+
+use io_uring::{opcode, squeue, types::Fd};
+
+use crate::io::{
+    buffers,
+    request::{Direction, Lease, Request},
+    transfer::Progress,
+};
+
+/// The fixed number of places for requests in flight.
+pub(super) struct Slots<L> {
+    slots: Box<[Slot<L>]>,
+    free: Vec<u32>,
+}
+
+/// One place.
+pub(super) struct Slot<L> {
+    generation: u32,
+    flight: Option<Flight<L>>,
+    /// Read by the kernel while it takes the submission in.
+    iovecs: Vec<libc::iovec>,
+}
+
+/// A request in flight.
+pub(super) struct Flight<L> {
+    pub(super) request: Request<L>,
+    pub(super) progress: Progress,
+    target: Target,
+}
+
+/// The file as a submission names it.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum Target {
+    Descriptor(i32),
+    Registered(u32),
+}
+
+/// Which forms of a request the ring takes.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Forms {
+    pub(super) fixed_buffers: bool,
+    pub(super) vectored_fixed: bool,
+}
+
+/// Iovecs that a slot has room for from the start.
+const IOVECS: usize = 16;
+
+impl<L: Lease> Slots<L> {
+    pub(super) fn new(count: u32) -> Self {
+        let slot = |_| Slot {
+            generation: 0,
+            flight: None,
+            iovecs: Vec::with_capacity(IOVECS),
+        };
+        Self {
+            slots: (0..count).map(slot).collect(),
+            free: (0..count).rev().collect(),
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        !self.free.is_empty()
+    }
+
+    /// Takes a request in; the caller submits [`entry`](Self::entry) for the slot it gets.
+    pub(super) fn insert(&mut self, request: Request<L>, target: Target) -> u32 {
+        let index = self.free.pop().expect("the caller has looked for room");
+        let progress = Progress::new(request.direction, request.len(), request.file.offset_align);
+        self.slots[index as usize].flight = Some(Flight {
+            request,
+            progress,
+            target,
+        });
+        index
+    }
+
+    /// The submission for the part of the request that is left.
+    pub(super) fn entry(&mut self, index: u32, forms: Forms) -> squeue::Entry {
+        let slot = &mut self.slots[index as usize];
+        slot.generation = slot.generation.wrapping_add(1);
+        let id = u64::from(slot.generation) << 32 | u64::from(index);
+        slot.entry(forms).user_data(id)
+    }
+
+    /// The slot whose submission has completed.
+    pub(super) fn find(&mut self, id: u64) -> (u32, &mut Flight<L>) {
+        let (index, generation) = (id as u32, (id >> 32) as u32);
+        let slot = self
+            .slots
+            .get_mut(index as usize)
+            .filter(|slot| slot.generation == generation);
+        let flight = slot.and_then(|slot| slot.flight.as_mut());
+        (
+            index,
+            flight.expect("a completion for a request that is not in flight"),
+        )
+    }
+
+    /// Ends the flight: the kernel is done with the memory.
+    pub(super) fn remove(&mut self, index: u32) -> Request<L> {
+        let flight = self.slots[index as usize]
+            .flight
+            .take()
+            .expect("a slot that was just found");
+        self.free.push(index);
+        flight.request
+    }
+}
+
+impl<L: Lease> Slot<L> {
+    fn entry(&mut self, forms: Forms) -> squeue::Entry {
+        let Self { flight, iovecs, .. } = self;
+        let Flight {
+            request,
+            progress,
+            target,
+        } = flight.as_ref().expect("an entry is for a flight");
+        let lent = request.lease.buffers();
+        let offset = request.offset + progress.next() as u64;
+        let reads = request.direction == Direction::Read;
+        let (fd, flags) = match *target {
+            Target::Descriptor(fd) => (Fd(fd), squeue::Flags::empty()),
+            Target::Registered(slot) => (Fd(slot.cast_signed()), squeue::Flags::FIXED_FILE),
+        };
+
+        let mut pieces = buffers::from(lent, progress.next());
+        let chunk = lent[0].chunk;
+        let entry = if let [buf] = lent {
+            let (ptr, len) = pieces.next().expect("a transfer that is not over");
+            let (ptr, len) = (ptr.as_ptr(), len as u32);
+            match (reads, forms.fixed_buffers) {
+                (true, true) => opcode::ReadFixed::new(fd, ptr, len, buf.chunk)
+                    .offset(offset)
+                    .build(),
+                (true, false) => opcode::Read::new(fd, ptr, len).offset(offset).build(),
+                (false, true) => opcode::WriteFixed::new(fd, ptr, len, buf.chunk)
+                    .offset(offset)
+                    .build(),
+                (false, false) => opcode::Write::new(fd, ptr, len).offset(offset).build(),
+            }
+        } else {
+            iovecs.clear();
+            iovecs.extend(pieces.map(|(ptr, len)| libc::iovec {
+                iov_base: ptr.as_ptr().cast(),
+                iov_len: len,
+            }));
+            let (row, count) = (iovecs.as_ptr(), iovecs.len() as u32);
+            let fixed =
+                forms.vectored_fixed && forms.fixed_buffers && lent.iter().all(|buf| buf.chunk == chunk);
+            match (reads, fixed) {
+                (true, true) => opcode::ReadvFixed::new(fd, row, count, chunk)
+                    .offset(offset)
+                    .build(),
+                (true, false) => opcode::Readv::new(fd, row, count).offset(offset).build(),
+                (false, true) => opcode::WritevFixed::new(fd, row, count, chunk)
+                    .offset(offset)
+                    .build(),
+                (false, false) => opcode::Writev::new(fd, row, count).offset(offset).build(),
+            }
+        };
+        entry.flags(flags)
+    }
+}

@@ -1,0 +1,57 @@
+//! Which I/O method a pool uses, and why not a better one.
+
+use std::fmt;
+
+use crate::config::IoMethod;
+
+/// How bytes move between frames and files.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum MethodKind {
+    /// One submission worker that owns an io_uring.
+    Uring,
+    /// Threads that call `pread` and `pwrite`.
+    Worker,
+    /// The thread that asks.
+    Sync,
+}
+
+impl fmt::Display for MethodKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Uring => "io_uring",
+            Self::Worker => "worker",
+            Self::Sync => "sync",
+        })
+    }
+}
+
+/// Whether something is registered with the ring, which saves the kernel work on every transfer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Registration {
+    /// It is.
+    InUse,
+    /// The options said not to.
+    NotAsked,
+    /// The method has nothing to register with.
+    NotApplicable,
+    /// The system refused; the text says what and how to change it. Transfers work all the same.
+    Refused(String),
+}
+
+/// The I/O method that a pool was asked for, the one it uses, and why they differ where they do.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct MethodReport {
+    /// What the pool was built with.
+    pub asked: IoMethod,
+    /// What it uses.
+    pub in_use: MethodKind,
+    /// Why not a better one, where `IoMethod::Auto` had to settle for less.
+    pub reason: Option<String>,
+    /// Whether the frames are registered.
+    pub fixed_buffers: Registration,
+    /// Whether files are registered.
+    pub fixed_files: Registration,
+}
