@@ -16,14 +16,16 @@ use std::ptr::NonNull;
 use smallvec::SmallVec;
 
 use crate::{
-    error::{Error, Result},
+    error::Result,
     id::{FrameNo, PageId, PageSize},
     pool::{
         arena::Arena,
         frame::Frame,
+        look_ahead::LookAhead,
         handle::{Claimed, Pin, PoolHandle},
+        staging::Staging,
         starvation::Starvation,
-        state::{MAX_USAGE, Phase, State, Verdict},
+        state::{MAX_USAGE, State, Verdict},
         table::PageTable,
         waiters::Waiters,
     },
@@ -45,10 +47,12 @@ pub(crate) struct FramePool {
     table: PageTable,
     hand: AtomicUsize,
     pub(crate) waiters: Waiters,
-    pub(crate) starvation: Starvation,
+    pub(crate) starvation: Arc<Starvation>,
+    pub(crate) staging: Staging,
+    pub(crate) look_ahead: LookAhead,
     pub(crate) counters: Arc<Counters>,
     page_size: PageSize,
-    /// Where the first frame's bytes start in the arena; before that lie `reserved` bytes for other use.
+    /// Where the first frame's bytes start in the arena; before them lies the room for staging.
     first_frame: usize,
     arena: Arena,
 }
@@ -65,26 +69,27 @@ pub(crate) enum Lookup {
 }
 
 impl FramePool {
-    /// Takes all memory: `frames` pages, and `reserved` bytes (a multiple of the page size) before them.
+    /// Takes all memory: `staging_pages` pages, then `frames` pages.
     pub(crate) fn new(
         frames: u32,
         page_size: PageSize,
-        reserved: usize,
+        staging_pages: usize,
         counters: Arc<Counters>,
     ) -> Result<Self> {
-        assert!(frames > 0 && reserved.is_multiple_of(page_size.bytes()));
-        let bytes = (frames as usize).checked_mul(page_size.bytes()).and_then(|bytes| bytes.checked_add(reserved));
-        let bytes = bytes.ok_or_else(|| Error::config(format!("{frames} frames are more than can be addressed")))?;
+        assert!(frames > 0);
+        let pages = frames as usize + staging_pages;
         Ok(Self {
-            arena: Arena::new(bytes)?,
+            arena: Arena::new(pages * page_size.bytes())?,
             frames: (0..frames).map(|_| Frame::new()).collect(),
             table: PageTable::new(frames as usize),
             hand: AtomicUsize::new(0),
             waiters: Waiters::new(),
-            starvation: Starvation::new(),
+            starvation: Arc::new(Starvation::new()),
+            staging: Staging::new(staging_pages),
+            look_ahead: LookAhead::new(frames),
             counters,
             page_size,
-            first_frame: reserved,
+            first_frame: staging_pages * page_size.bytes(),
         })
     }
 
@@ -262,10 +267,10 @@ impl PoolHandle {
         Claimed::new(self, no)
     }
 
-    /// Pins a frame whatever it holds, if it holds anything.
-    pub(crate) fn pin_frame(&self, no: FrameNo) -> Option<Pin> {
-        let state = self.frame(no).state.try_update(State::pin).ok()?;
-        debug_assert!(state.phase() != Phase::Free);
-        Some(self.adopt(no))
+    /// Pins this very frame if it still holds `page`; for housekeeping, so the usage count stays.
+    pub(crate) fn pin_unused(&self, no: FrameNo, page: PageId) -> Option<Pin> {
+        self.frame(no).state.try_update(State::pin_unused).ok()?;
+        let pin = self.adopt(no);
+        (pin.frame().page() == page).then_some(pin)
     }
 }

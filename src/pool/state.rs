@@ -181,6 +181,12 @@ impl State {
         self.pins() == PINS
     }
 
+    /// A pin for housekeeping, which is no use of the page.
+    pub(crate) fn pin_unused(self) -> Option<Self> {
+        let usage = self.0 & USAGE;
+        self.pin().map(|pinned| Self((pinned.0 & !USAGE) | usage))
+    }
+
     /// Another pin through a pin that is held already; the usage count stays.
     pub(crate) fn pin_again(self) -> Option<Self> {
         debug_assert!(self.pins() > 0);

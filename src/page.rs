@@ -1,0 +1,360 @@
+//! A page in the user's hands: pins and guards.
+//!
+//! Two steps, as in every buffer manager of this kind: a **pin** ([`PinnedPage`]) keeps the page in its frame, a **latch**
+//! ([`PageRead`], [`PageWrite`]) orders access to its bytes. The guards are the only way to the bytes, so this module holds
+//! the only references ever made into a frame; a frame that is being read from disk has none, because nobody gets a pin on
+//! it into these types before the read is over.
+//!
+//! Lock order: content latches are the user's to order. Within the pool only write-out takes them, one at a time.
+
+#![allow(unsafe_code)]
+
+use std::{
+    fmt,
+    ops::{Deref, DerefMut},
+    pin::Pin as StdPin,
+    slice,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    error::{Error, Result},
+    id::{Lsn, PageId},
+    pool::{handle::Pin, latch::Latch, state::State, waiters::Ticket},
+};
+
+/// A page that stays in its frame for as long as this value lives.
+///
+/// Can be sent to another thread, outlive the pool it came from, and be [cloned](Self::try_clone). Keep pins short: a pool
+/// whose frames are all pinned has none for anybody else.
+pub struct PinnedPage {
+    pin: Pin,
+}
+
+impl PinnedPage {
+    pub(crate) fn new(pin: Pin) -> Self {
+        debug_assert!(pin.frame().state.load().is_valid(), "handed out before it was read: {pin:?}");
+        Self { pin }
+    }
+
+    pub(crate) fn pin(&self) -> &Pin {
+        &self.pin
+    }
+
+    /// Which page it is.
+    #[must_use]
+    pub fn id(&self) -> PageId {
+        self.pin.frame().page()
+    }
+
+    /// Another pin on the same page.
+    ///
+    /// # Errors
+    /// [`Error::TooManyPins`] where the page has a million pins already.
+    pub fn try_clone(&self) -> Result<Self> {
+        let pin = self.pin.again().ok_or(Error::TooManyPins { page: self.id() })?;
+        Ok(Self { pin })
+    }
+
+    /// Reads the page: waits until no one changes it. Any number of readers share it.
+    ///
+    /// A thread that already reads a page must not wait to read it again: a writer that got in line in between would wait for the
+    /// first guard, and the second for the writer.
+    #[inline]
+    #[must_use]
+    pub fn read(&self) -> PageRead<'_> {
+        self.pin.latch(Latch::Shared);
+        PageRead { pin: &self.pin }
+    }
+
+    /// Reads the page if that needs no wait.
+    #[inline]
+    #[must_use]
+    pub fn try_read(&self) -> Option<PageRead<'_>> {
+        self.pin.try_latch(Latch::Shared).then_some(PageRead { pin: &self.pin })
+    }
+
+    /// [`read`](Self::read) for tasks. Dropping the future leaves the line.
+    ///
+    /// Do not hold a guard across an `.await` on another page: a task that sleeps with a latch stops everybody who wants it.
+    pub async fn read_async(&self) -> PageRead<'_> {
+        LatchWait { pin: &self.pin, latch: Latch::Shared, ticket: None }.await;
+        PageRead { pin: &self.pin }
+    }
+
+    /// Changes the page: waits until no one else reads or changes it. It becomes dirty when the guard's bytes are first
+    /// borrowed mutably.
+    ///
+    /// # Errors
+    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only.
+    pub fn write(&self) -> Result<PageWrite<'_>> {
+        self.check_writable()?;
+        self.pin.latch(Latch::Exclusive);
+        Ok(PageWrite::new(&self.pin))
+    }
+
+    /// Changes the page if that needs no wait: `None` where it would.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn try_write(&self) -> Result<Option<PageWrite<'_>>> {
+        self.check_writable()?;
+        Ok(self.pin.try_latch(Latch::Exclusive).then(|| PageWrite::new(&self.pin)))
+    }
+
+    /// [`write`](Self::write) for tasks. Dropping the future leaves the line.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub async fn write_async(&self) -> Result<PageWrite<'_>> {
+        self.check_writable()?;
+        LatchWait { pin: &self.pin, latch: Latch::Exclusive, ticket: None }.await;
+        Ok(PageWrite::new(&self.pin))
+    }
+
+    /// The page's bytes without a copy, for as long as any clone or slice of the `Bytes` lives.
+    ///
+    /// They hold the pin **and a share latch**: whoever wants to change the page waits for the last of them. Where they are to
+    /// live long, [copy](Self::to_bytes) instead.
+    #[must_use]
+    pub fn freeze(self) -> Bytes {
+        self.pin.latch(Latch::Shared);
+        Bytes::from_owner(Frozen(self.pin))
+    }
+
+    /// A copy of the page's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Bytes {
+        Bytes::copy_from_slice(&self.read())
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.pin.frame().state.load().is_read_only() {
+            Err(Error::ReadOnly { file: self.id().file })
+        } else {
+            Ok(())
+        }
+    }
+}
+
+impl fmt::Debug for PinnedPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PinnedPage({:?})", self.pin)
+    }
+}
+
+/// The bytes of a page that nobody changes meanwhile.
+pub struct PageRead<'a> {
+    pin: &'a Pin,
+}
+
+impl PageRead<'_> {
+    /// Which page it is.
+    #[must_use]
+    pub fn id(&self) -> PageId {
+        self.pin.frame().page()
+    }
+
+    /// The highest log position that was [set](PageWrite::set_lsn) on the page since it was read from disk.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.pin.frame().page_lsn()
+    }
+}
+
+impl Deref for PageRead<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the guard holds a share latch.
+        unsafe { bytes_of(self.pin) }
+    }
+}
+
+impl Drop for PageRead<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.pin.unlatch_shared();
+    }
+}
+
+impl fmt::Debug for PageRead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PageRead({:?})", self.pin)
+    }
+}
+
+/// The bytes of a page that nobody else sees meanwhile.
+///
+/// Borrowing them mutably marks the page dirty; dropping the guard makes that known, in the same step that lets others in.
+/// A guard that is forgotten (`mem::forget`) keeps the page latched, and so in its frame, for ever.
+pub struct PageWrite<'a> {
+    pin: &'a Pin,
+    changed: bool,
+    first_lsn: Lsn,
+}
+
+impl<'a> PageWrite<'a> {
+    fn new(pin: &'a Pin) -> Self {
+        Self { pin, changed: false, first_lsn: Lsn::UNLOGGED }
+    }
+
+    /// Which page it is.
+    #[must_use]
+    pub fn id(&self) -> PageId {
+        self.pin.frame().page()
+    }
+
+    /// States the log record that covers the change. The page is then not written before the log is durable up to the
+    /// highest of them (C8). Call it for every record, in rising order.
+    pub fn set_lsn(&mut self, lsn: Lsn) {
+        if self.first_lsn == Lsn::UNLOGGED {
+            self.first_lsn = lsn;
+        }
+        self.changed = true;
+        self.pin.frame().raise_lsn(lsn);
+    }
+
+    /// The highest log position of the page since it was read from disk.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.pin.frame().page_lsn()
+    }
+
+    /// Lets other readers in and keeps on reading, with no gap for another writer.
+    #[must_use]
+    pub fn downgrade(self) -> PageRead<'a> {
+        self.publish();
+        let (pin, changed) = (self.pin, self.changed);
+        std::mem::forget(self);
+        pin.downgrade_latch(changed);
+        PageRead { pin }
+    }
+
+    fn publish(&self) {
+        if self.changed {
+            self.pin.frame().note_change(self.first_lsn);
+        }
+    }
+}
+
+impl Deref for PageWrite<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the guard holds the exclusive latch.
+        unsafe { bytes_of(self.pin) }
+    }
+}
+
+impl DerefMut for PageWrite<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.changed = true;
+        let pool = self.pin.pool();
+        let address = pool.address_of(self.pin.frame_no()).as_ptr();
+        // SAFETY: 1. `page_size` bytes from `address` on are this frame's, initialised since the arena was mapped;
+        // 2. the exclusive latch, which the guard holds until it is dropped, excludes every other reference;
+        // 3. the borrow of the guard keeps this reference from outliving it.
+        unsafe { slice::from_raw_parts_mut(address, pool.page_size().bytes()) }
+    }
+}
+
+impl Drop for PageWrite<'_> {
+    fn drop(&mut self) {
+        self.publish();
+        self.pin.unlatch_exclusive(self.changed);
+    }
+}
+
+impl fmt::Debug for PageWrite<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PageWrite({:?}, changed: {})", self.pin, self.changed)
+    }
+}
+
+/// A pin and a share latch, as the owner of a `Bytes`.
+struct Frozen(Pin);
+
+impl AsRef<[u8]> for Frozen {
+    fn as_ref(&self) -> &[u8] {
+        // SAFETY: `freeze` took a share latch, which `drop` releases.
+        unsafe { bytes_of(&self.0) }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.0.unlatch_shared();
+    }
+}
+
+/// The right to look at a page that was read but not verified; for the others its read goes on meanwhile.
+///
+/// Dropped without a verdict, as by a panic in the codec, it fails the read.
+pub(crate) struct Verification<'a>(Option<&'a Pin>);
+
+impl<'a> Verification<'a> {
+    /// Takes the verification upon the caller, unless the page is verified, being verified, or gone.
+    pub(crate) fn begin(pin: &'a Pin) -> Option<Self> {
+        pin.frame().state.try_update(State::begin_verify).is_ok().then_some(Self(Some(pin)))
+    }
+
+    /// Has `verify` look at the bytes, and ends the read accordingly.
+    pub(crate) fn run(mut self, verify: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+        let pin = self.0.expect("only run and drop take it");
+        // SAFETY: the frame is READING by this very value, so no guard and no lease on it exists, and nobody can claim it.
+        let outcome = verify(unsafe { bytes_of(pin) });
+        self.0 = None;
+        pin.pool().end_read(pin.frame_no(), outcome.clone(), true);
+        outcome
+    }
+}
+
+impl Drop for Verification<'_> {
+    fn drop(&mut self) {
+        if let Some(pin) = self.0.take() {
+            pin.pool().end_read(pin.frame_no(), Err(Error::Panicked), true);
+        }
+    }
+}
+
+/// The bytes of a pinned frame.
+///
+/// # Safety
+/// The caller holds a latch on the frame through this pin, or is verifying it, and goes on for as long as the slice lives.
+#[inline]
+unsafe fn bytes_of(pin: &Pin) -> &[u8] {
+    let pool = pin.pool();
+    let address = pool.address_of(pin.frame_no()).as_ptr();
+    // SAFETY: 1. `page_size` bytes from `address` on are this frame's, initialised since the arena was mapped; 2. by the
+    // caller's right nobody holds a `&mut` to them, and no lease of a read exists any more; 3. the pin
+    // keeps the memory and the page.
+    unsafe { slice::from_raw_parts(address, pool.page_size().bytes()) }
+}
+
+/// Waits for a latch in a task.
+struct LatchWait<'a> {
+    pin: &'a Pin,
+    latch: Latch,
+    ticket: Option<Ticket>,
+}
+
+impl Future for LatchWait<'_> {
+    type Output = ();
+
+    fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.pin.poll_latch(this.latch, &mut this.ticket, cx.waker())
+    }
+}
+
+impl Drop for LatchWait<'_> {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.pin.cancel_wait(&ticket);
+        }
+    }
+}
