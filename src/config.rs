@@ -1,10 +1,12 @@
 //! What a pool can be told: options as typed values, checked once when the pool is built.
 
-use std::time::Duration;
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
+    codec::PageCodec,
     error::{Error, Result},
     id::PageSize,
+    wal::Wal,
 };
 
 /// What to do about something the system may refuse.
@@ -127,6 +129,9 @@ pub struct OpenOptions {
     pub direct: Fallback,
     /// Grow the file to at least this many blocks, zeroed, before it is used.
     pub initial_blocks: u32,
+    /// The engine's own lasting number for the file, which the page codec is told: a [`FileId`](crate::FileId) is given
+    /// anew each time a file is opened.
+    pub tag: u64,
 }
 
 impl OpenOptions {
@@ -162,5 +167,101 @@ impl OpenOptions {
     pub fn initial_blocks(mut self, blocks: u32) -> Self {
         self.initial_blocks = blocks;
         self
+    }
+
+    /// The engine's own lasting number for the file.
+    #[must_use]
+    pub fn tag(mut self, tag: u64) -> Self {
+        self.tag = tag;
+        self
+    }
+}
+
+/// How a single fetch behaves.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FetchOptions {
+    /// The most to wait for a frame, where all are pinned or busy; the pool's own limit unless set.
+    pub frame_wait: Option<Duration>,
+}
+
+impl FetchOptions {
+    /// As the pool was told.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets the most to wait for a frame.
+    #[must_use]
+    pub fn frame_wait(mut self, wait: Duration) -> Self {
+        self.frame_wait = Some(wait);
+        self
+    }
+}
+
+/// What becomes of dirty pages when a pool is shut down.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shutdown {
+    /// Write and sync everything first.
+    Flush,
+    /// Throw them away; they are counted in the report.
+    Discard,
+}
+
+/// A pool's options, checked.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) frames: u32,
+    pub(crate) page_size: PageSize,
+    pub(crate) io_method: IoMethod,
+    pub(crate) wal: Option<Arc<dyn Wal>>,
+    pub(crate) codec: Option<Arc<dyn PageCodec>>,
+    /// The most a fetch waits for a frame.
+    pub(crate) frame_wait: Duration,
+    /// The most pages that one request covers.
+    pub(crate) combine_pages: usize,
+}
+
+/// The largest request, in bytes.
+pub(crate) const COMBINE_LIMIT_MAX: usize = 1 << 20;
+
+/// The most pages of staging.
+pub(crate) const STAGING_PAGES_MAX: usize = 512;
+
+impl Config {
+    /// The default limit of a request, as in PostgreSQL's `io_combine_limit`.
+    pub(crate) const COMBINE_LIMIT: usize = 128 << 10;
+
+    /// How long a fetch waits for a frame unless told otherwise.
+    pub(crate) const FRAME_WAIT: Duration = Duration::from_secs(1);
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        if self.frames == 0 {
+            return Err(Error::config("a pool needs at least one frame: set frames or memory"));
+        }
+        self.io_method.validate()
+    }
+
+    /// Pages of staging: one for each 128 frames, but room for a deep queue of single pages where the pool is large enough,
+    /// and never more than a few full requests need.
+    pub(crate) fn staging_pages(&self) -> usize {
+        let frames = self.frames as usize;
+        (frames / 128).max(64.min(frames / 4)).clamp(1, STAGING_PAGES_MAX)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("frames", &self.frames)
+            .field("page_size", &self.page_size)
+            .field("io_method", &self.io_method)
+            .field("wal", &self.wal.is_some())
+            .field("codec", &self.codec.is_some())
+            .field("frame_wait", &self.frame_wait)
+            .field("combine_pages", &self.combine_pages)
+            .finish()
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct File {
     pub(crate) disk: Box<dyn DiskFile>,
     pub(crate) page_size: PageSize,
     pub(crate) read_only: bool,
+    /// The engine's own number for the file, for the page codec.
+    pub(crate) tag: u64,
     /// What offsets and lengths of transfers must be multiples of; divides the page size.
     pub(crate) offset_align: u32,
     /// Whether transfers bypass the system's page cache, else why not.
@@ -95,6 +97,7 @@ impl File {
             disk: file,
             page_size,
             read_only: options.read_only,
+            tag: options.tag,
             offset_align,
             direct,
             identity,
@@ -135,6 +138,12 @@ impl File {
     /// which finds the frame clean finds the file unsynced.
     pub(crate) fn note_written(&self) {
         self.unsynced.store(true, Ordering::SeqCst);
+    }
+
+    /// The error that every sync gives since one failed.
+    pub(crate) fn poison(&self) -> Option<Error> {
+        let poison = self.sync.lock();
+        poison.as_ref().map(|source| Error::SyncPoisoned { file: self.id, source: Arc::clone(source) })
     }
 
     /// Makes every write durable that has come back by now. Gives whether there was any.

@@ -55,3 +55,27 @@ pub struct MethodReport {
     /// Whether files are registered.
     pub fixed_files: Registration,
 }
+
+impl fmt::Display for MethodReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (asked for {:?}", self.in_use, self.asked)?;
+        if let Some(reason) = &self.reason {
+            write!(f, "; {reason}")?;
+        }
+        if self.in_use == MethodKind::Uring {
+            write!(f, "; fixed buffers {}, fixed files {}", self.fixed_buffers, self.fixed_files)?;
+        }
+        f.write_str(")")
+    }
+}
+
+impl fmt::Display for Registration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::InUse => f.write_str("in use"),
+            Self::NotAsked => f.write_str("not asked for"),
+            Self::NotApplicable => f.write_str("not applicable"),
+            Self::Refused(reason) => write!(f, "refused ({reason})"),
+        }
+    }
+}

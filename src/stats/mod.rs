@@ -2,6 +2,8 @@
 
 pub(crate) mod counters;
 pub(crate) mod io_report;
+pub(crate) mod snapshot;
 
 pub(crate) use counters::{Counter, Counters};
 pub use io_report::{MethodKind, MethodReport, Registration};
+pub use snapshot::{Counts, FrameStats, Stats};

@@ -1,0 +1,28 @@
+//! What a person should hear of: events through `tracing` where that feature is on, else nothing.
+
+use crate::{id::FileId, stats::MethodReport};
+
+/// The pool was built.
+pub(crate) fn opened(report: &MethodReport) {
+    #[cfg(feature = "tracing")]
+    tracing::info!(method = %report.in_use, reason = report.reason.as_deref(), fixed_buffers = ?report.fixed_buffers,
+        fixed_files = ?report.fixed_files, "pool opened");
+    #[cfg(not(feature = "tracing"))]
+    let _ = report;
+}
+
+/// Dirty pages were thrown away.
+pub(crate) fn discarded(pages: u64) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(pages, "dirty pages were thrown away: the pool was dropped without shutdown(Shutdown::Flush)");
+    #[cfg(not(feature = "tracing"))]
+    let _ = pages;
+}
+
+/// A sync failed, and the file cannot be trusted any more.
+pub(crate) fn poisoned(file: FileId, error: &crate::Error) {
+    #[cfg(feature = "tracing")]
+    tracing::error!(file = file.get(), %error, "a sync failed: what was written may be lost");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (file, error);
+}

@@ -1,0 +1,69 @@
+//! How many of a batch's requests are still out, and what went wrong first.
+
+use crate::{
+    error::{Error, Result},
+    sync::{Arc, Condvar, Mutex},
+};
+
+/// Shared by a batch of writes and whoever waits for all of them.
+#[derive(Default)]
+pub(crate) struct Tally {
+    state: Mutex<State>,
+    all_in: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    outstanding: usize,
+    pages: u64,
+    first_error: Option<Error>,
+}
+
+/// The count of one request that is out.
+pub(crate) struct Outstanding(Arc<Tally>);
+
+impl Tally {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// One more request is out.
+    pub(crate) fn begin(self: &Arc<Self>) -> Outstanding {
+        self.state.lock().outstanding += 1;
+        Outstanding(Arc::clone(self))
+    }
+
+    /// Notes an error that is not of a request.
+    pub(crate) fn fail(&self, error: Error) {
+        self.state.lock().first_error.get_or_insert(error);
+    }
+
+    /// The first error so far.
+    pub(crate) fn error(&self) -> Option<Error> {
+        self.state.lock().first_error.clone()
+    }
+
+    /// Waits until all that was begun has ended: the pages that went well, or the first error.
+    pub(crate) fn wait(&self) -> Result<u64> {
+        let mut state = self.state.lock();
+        while state.outstanding > 0 {
+            state = self.all_in.wait(state);
+        }
+        state.first_error.clone().map_or(Ok(state.pages), Err)
+    }
+}
+
+impl Outstanding {
+    /// The request ended: so many pages, or an error.
+    pub(crate) fn end(self, outcome: Result<u64>) {
+        let mut state = self.0.state.lock();
+        match outcome {
+            Ok(pages) => state.pages += pages,
+            Err(error) => drop(state.first_error.get_or_insert(error)),
+        }
+        state.outstanding -= 1;
+        if state.outstanding == 0 {
+            self.0.all_in.notify_all();
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! The lease of a write: copies of pages on their way to disk.
+
+use std::io;
+
+use crate::{
+    error::{Error, IoOp},
+    id::PageId,
+    io::{file::File, request::IoBuf},
+    lease::{Pins, abandoned, buffer_at, tally::Outstanding},
+    pool::staging::StagingRun,
+    stats::Counter,
+    sync::Arc,
+};
+
+/// Frames that are WRITING, for consecutive blocks of one file, each with a pin; and the staging run that holds their copies.
+pub(crate) struct WriteLease {
+    file: Arc<File>,
+    pins: Pins,
+    buffer: IoBuf,
+    /// Taken when the lease ends.
+    run: Option<(StagingRun, Outstanding)>,
+}
+
+impl WriteLease {
+    /// `run` holds the copies of the pinned frames, in order, and nothing else.
+    pub(crate) fn new(file: Arc<File>, pins: Pins, run: StagingRun, outstanding: Outstanding) -> Self {
+        debug_assert_eq!(pins.len(), run.pages());
+        let pool = pins[0].pool();
+        let buffer = buffer_at(pool, pool.staging_offset(&run), run.pages() * pool.page_size().bytes());
+        Self { file, pins, buffer, run: Some((run, outstanding)) }
+    }
+
+    pub(crate) fn pages(&self) -> usize {
+        self.pins.len()
+    }
+
+    /// The first page.
+    pub(crate) fn first(&self) -> PageId {
+        self.pins[0].frame().page()
+    }
+
+    /// Shows each copy, with its place in the request.
+    pub(crate) fn for_each_copy(&mut self, mut look: impl FnMut(u32, &mut [u8])) {
+        let pool = self.pins[0].pool();
+        if let Some((run, _)) = &mut self.run {
+            for index in 0..run.pages() {
+                look(index as u32, pool.staged_mut(run, index));
+            }
+        }
+    }
+
+    /// Ends the lease without a transfer: every page is as dirty as before.
+    pub(crate) fn abort(mut self, error: Error) {
+        self.end(Err(error));
+    }
+
+    pub(super) fn buffers(&self) -> &[IoBuf] {
+        std::slice::from_ref(&self.buffer)
+    }
+
+    pub(super) fn finish(mut self, outcome: io::Result<usize>) {
+        debug_assert!(outcome.as_ref().is_ok_and(|&n| n == self.buffer.len as usize) || outcome.is_err());
+        let first = self.first();
+        let counters = &self.pins[0].pool().counters;
+        counters.add(Counter::PagesWritten, self.pins.len() as u64);
+        counters.add(Counter::Failures, u64::from(outcome.is_err()));
+        self.end(outcome.map(drop).map_err(|source| Error::io(IoOp::Write, first, source)));
+    }
+
+    fn end(&mut self, outcome: Result<(), Error>) {
+        let Some((run, outstanding)) = self.run.take() else { return };
+        let pages = self.pins.len() as u64;
+        // Even a write that failed may have changed the disk. Noted before a frame leaves WRITING: a checkpoint that sees
+        // the page clean must see that its file wants a sync.
+        self.file.note_written();
+        self.pins[0].pool().staging.give_back(run);
+        for pin in self.pins.drain(..) {
+            pin.pool().end_write(pin.frame_no(), outcome.is_ok());
+        }
+        outstanding.end(outcome.map(|()| pages));
+    }
+}
+
+impl Drop for WriteLease {
+    fn drop(&mut self) {
+        if self.run.is_some() {
+            let first = self.first();
+            self.end(Err(Error::io(IoOp::Write, first, abandoned())));
+        }
+    }
+}

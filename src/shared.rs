@@ -1,0 +1,56 @@
+//! The engine room: the parts that every operation needs, in one place. No logic of its own.
+
+use crate::{
+    config::Config,
+    error::{Error, Result},
+    events,
+    files::FileTable,
+    io::{disk::Disk, method::Method},
+    lease::PageLease,
+    pool::handle::PoolHandle,
+    service::Service,
+    stats::{Counter, Counters, MethodReport},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+/// What the clones of a [`BufferPool`](crate::BufferPool) and its pending operations share.
+///
+/// The order of the fields is the order in which they are dropped: the method first finishes what is in flight.
+pub(crate) struct Shared {
+    pub(crate) method: Arc<dyn Method<PageLease>>,
+    pub(crate) pool: PoolHandle,
+    pub(crate) files: FileTable,
+    pub(crate) disk: Box<dyn Disk>,
+    pub(crate) service: Arc<Service>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) config: Config,
+    pub(crate) method_report: MethodReport,
+    pub(crate) shut_down: AtomicBool,
+}
+
+impl Shared {
+    /// An error where the pool was shut down: pages in hand can be used, but nothing is read or written any more.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.shut_down.load(Ordering::Acquire) { Err(Error::ShutDown) } else { Ok(()) }
+    }
+
+    /// The dirty pages.
+    pub(crate) fn dirty_pages(&self) -> u64 {
+        self.pool.frames().filter(|(_, frame)| frame.state.load().is_dirty()).count() as u64
+    }
+}
+
+impl Drop for Shared {
+    /// Finishes what is in flight, since the kernel may still write into the frames, and counts what is lost.
+    fn drop(&mut self) {
+        self.method.shutdown();
+        let lost = self.dirty_pages();
+        if lost > 0 {
+            self.counters.add(Counter::Discarded, lost);
+            events::discarded(lost);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! What a pool did and what it holds, at one moment.
+
+use std::{fmt, ops::Sub};
+
+use crate::{
+    pool::state::Phase,
+    shared::Shared,
+    stats::{Counter, Counters, MethodReport},
+};
+
+/// A pool's counters and contents.
+///
+/// The counters run from the pool's birth; subtract an older snapshot for an interval. The contents are counted while work
+/// goes on, so they are those of no single instant.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The I/O method: asked for, in use, and why they differ.
+    pub method: MethodReport,
+    /// What was done.
+    pub counts: Counts,
+    /// What the frames hold.
+    pub frames: FrameStats,
+    /// Bytes of page memory.
+    pub page_bytes: u64,
+    /// Bytes beside the page memory: headers, page table, staging.
+    pub overhead_bytes: u64,
+    /// Whether the memory was asked for in huge pages.
+    pub huge_pages: bool,
+}
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $field:ident = $counter:ident,)*) => {
+        /// What a pool did.
+        #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counts {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl Counts {
+            pub(crate) fn of(counters: &Counters) -> Self {
+                Self { $($field: counters.get(Counter::$counter),)* }
+            }
+
+            /// Each count with its name.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field),)*].into_iter()
+            }
+        }
+
+        impl Sub for Counts {
+            type Output = Self;
+
+            fn sub(self, earlier: Self) -> Self {
+                Self { $($field: self.$field.wrapping_sub(earlier.$field),)* }
+            }
+        }
+    };
+}
+
+counts! {
+    /// Fetches that found the page ready.
+    hits = Hits,
+    /// Fetches that started a read.
+    misses = Misses,
+    /// Fetches that found the read under way and waited for it.
+    joins = Joins,
+    /// Pages whose read was started by a prefetch.
+    prefetches = Prefetches,
+    /// Pages read.
+    pages_read = PagesRead,
+    /// Requests by which they were read.
+    read_requests = ReadRequests,
+    /// Pages written.
+    pages_written = PagesWritten,
+    /// Requests by which they were written.
+    write_requests = WriteRequests,
+    /// Syncs of a file.
+    syncs = Syncs,
+    /// Reads, writes and syncs that failed.
+    failures = Failures,
+    /// Requests that were transferred by the thread that asked.
+    inline_requests = Inline,
+    /// Requests that were handed to the I/O method's threads.
+    handed_over_requests = HandedOver,
+    /// Transfers that came back short or interrupted and were continued.
+    resumed_transfers = Resumed,
+    /// System calls of the submission worker.
+    ring_enters = RingEnters,
+    /// Frames that were taken for another page, or emptied.
+    evictions = Evictions,
+    /// Times that a fetch found only dirty victims and had them written.
+    dirty_evictions = DirtyEvictions,
+    /// Fetches that waited for a frame because all were pinned or busy.
+    frame_waits = FrameWaits,
+    /// Dirty pages that were thrown away with the pool.
+    pages_discarded = Discarded,
+}
+
+impl Counts {
+    /// Pages a read request, on average; 0 where there was none.
+    #[must_use]
+    pub fn pages_per_read(&self) -> f64 {
+        ratio(self.pages_read, self.read_requests)
+    }
+
+    /// Pages a write request, on average; 0 where there was none.
+    #[must_use]
+    pub fn pages_per_write(&self) -> f64 {
+        ratio(self.pages_written, self.write_requests)
+    }
+
+    /// The share of fetches that found the page ready.
+    #[must_use]
+    pub fn hit_ratio(&self) -> f64 {
+        ratio(self.hits, self.hits + self.misses + self.joins)
+    }
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// What a pool's frames hold.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FrameStats {
+    /// All of them.
+    pub total: u32,
+    /// Those that hold a page that can be used.
+    pub resident: u32,
+    /// Those with a pin.
+    pub pinned: u32,
+    /// All pins together.
+    pub pins: u64,
+    /// Those with changes that are not on their way to disk.
+    pub dirty: u32,
+    /// Those being read.
+    pub reading: u32,
+    /// Those being written.
+    pub writing: u32,
+}
+
+impl FrameStats {
+    /// Those in an I/O.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.reading + self.writing
+    }
+}
+
+impl Stats {
+    pub(crate) fn of(shared: &Shared) -> Self {
+        let pool = &shared.pool;
+        let mut frames = FrameStats { total: pool.frame_count(), ..FrameStats::default() };
+        for (_, frame) in pool.frames() {
+            let state = frame.state.load();
+            frames.resident += u32::from(state.is_valid());
+            frames.pinned += u32::from(state.pins() > 0);
+            frames.pins += state.pins();
+            frames.dirty += u32::from(state.is_dirty());
+            frames.reading += u32::from(state.phase() == Phase::Reading);
+            frames.writing += u32::from(state.is_writing());
+        }
+        Self {
+            method: shared.method_report.clone(),
+            counts: Counts::of(&shared.counters),
+            frames,
+            page_bytes: u64::from(pool.frame_count()) * pool.page_size().bytes() as u64,
+            overhead_bytes: pool.overhead() as u64,
+            huge_pages: pool.arena().asked_for_huge_pages(),
+        }
+    }
+
+    /// Sets a gauge of the `metrics` facade for every number, named `ringpool_` and its field.
+    #[cfg(feature = "metrics")]
+    pub fn publish(&self) {
+        for (name, value) in self.counts.iter() {
+            metrics::gauge!(format!("ringpool_{name}")).set(value as f64);
+        }
+        let FrameStats { total, resident, pinned, pins: _, dirty, reading, writing } = self.frames;
+        let frames = [("total", total), ("resident", resident), ("pinned", pinned), ("dirty", dirty)];
+        for (name, value) in frames.into_iter().chain([("reading", reading), ("writing", writing)]) {
+            metrics::gauge!("ringpool_frames", "state" => name).set(f64::from(value));
+        }
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FrameStats { total, resident, pinned, pins, dirty, reading, writing } = self.frames;
+        writeln!(f, "method: {}", self.method)?;
+        writeln!(
+            f,
+            "frames: {total}, {resident} resident, {pinned} pinned ({pins} pins), {dirty} dirty, {reading} being read, \
+             {writing} being written"
+        )?;
+        let (page_mib, overhead_kib) = (self.page_bytes >> 20, self.overhead_bytes >> 10);
+        writeln!(f, "memory: {page_mib} MiB of pages, {overhead_kib} KiB beside them")?;
+        for (name, value) in self.counts.iter() {
+            writeln!(f, "{name}: {value}")?;
+        }
+        let (per_read, per_write) = (self.counts.pages_per_read(), self.counts.pages_per_write());
+        write!(f, "pages a request: {per_read:.2} reading, {per_write:.2} writing")
+    }
+}

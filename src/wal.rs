@@ -1,0 +1,22 @@
+//! Write-ahead log before data: the hook by which the pool asks the engine's log to be ahead of its pages.
+
+use std::io;
+
+use crate::id::Lsn;
+
+/// The engine's write-ahead log, as far as the pool needs it.
+///
+/// Before a batch of pages is written, the log is asked once to be durable up to the highest LSN among them (C8). Called from
+/// whichever thread writes out: one that waits for a frame, a checkpoint, never the I/O worker. It must not call back into
+/// the pool, which may be waiting for it with pages in hand.
+pub trait Wal: Send + Sync + 'static {
+    /// Up to where the log is durable. Asked first, so it should be cheap.
+    fn flushed_lsn(&self) -> Lsn;
+
+    /// Makes the log durable at least up to `up_to` and returns how far it is now.
+    ///
+    /// # Errors
+    /// Whatever the log's own I/O says. The pages then stay dirty, and who asked for them to be written gets
+    /// [`Error::Wal`](crate::Error::Wal).
+    fn flush(&self, up_to: Lsn) -> io::Result<Lsn>;
+}
