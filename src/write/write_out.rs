@@ -1,0 +1,242 @@
+//! Write-out: copies of dirty pages, in runs of neighbours, behind the log, on their way to disk.
+//!
+//! The rule that keeps this free of deadlock: **never wait with copies in hand that are not submitted.** A copied page is
+//! WRITING until its copy arrives, and somebody who waits for that may hold what the writer is about to wait for. So
+//! before it waits (for a latch, for another write of the same page, for staging) the writer submits what it has. In
+//! [`Patience::Try`] it never waits and leaves out what it cannot have.
+//!
+//! Lock order: one content latch at a time, and under it only the staging's own lock.
+
+use crate::{
+    codec::PageAddress,
+    error::{Error, Result},
+    id::{FrameNo, Lsn, PageId},
+    io::{
+        file::File,
+        request::{Direction, Request},
+    },
+    lease::{PageLease, Pins, Tally, WriteLease},
+    pool::{
+        handle::Pin,
+        latch::Latch,
+        staging::StagingRun,
+        state::State,
+        waiters::{Ticket, Want},
+    },
+    shared::Shared,
+    stats::Counter,
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+    },
+    wait,
+};
+
+/// Requests that are handed over together, behind one flush of the log.
+const BATCH: usize = 32;
+
+/// A page and the frame in which it was seen.
+pub(crate) type Candidate = (PageId, FrameNo);
+
+/// How far a write-out goes for a page.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// Every candidate that is dirty when its turn comes is written.
+    Wait,
+    /// Only what can be had at once: for those who hold latches, or must not block.
+    Try,
+}
+
+/// Starts writing the candidates that are dirty, in the order of their files. What becomes of them is in the tally.
+pub(crate) fn write_out(shared: &Shared, candidates: &mut [Candidate], patience: Patience) -> Arc<Tally> {
+    candidates.sort_unstable();
+    let mut writer = Writer { shared, patience, tally: Tally::new(), batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
+    let mut rest = &*candidates;
+    while let Some((&first, behind)) = rest.split_first() {
+        rest = match writer.latch_dirty(first) {
+            Some(pin) => writer.copy_run(pin, behind),
+            None => behind,
+        };
+    }
+    writer.submit();
+    writer.tally
+}
+
+struct Writer<'a> {
+    shared: &'a Shared,
+    patience: Patience,
+    tally: Arc<Tally>,
+    /// Copies that are not submitted yet.
+    batch: Vec<Request<PageLease>>,
+    highest_lsn: Lsn,
+}
+
+impl Writer<'_> {
+    /// A pin and a share latch on the candidate, which is dirty and not being written; `None` where there is nothing to do,
+    /// or not without patience.
+    fn latch_dirty(&mut self, (page, no): Candidate) -> Option<Pin> {
+        // A frame that changed its page was clean when it did.
+        let pin = self.shared.pool.pin_unused(no, page)?;
+        loop {
+            if !pin.try_latch(Latch::Shared) {
+                if self.patience == Patience::Try {
+                    return None;
+                }
+                self.submit();
+                pin.latch(Latch::Shared);
+            }
+            let state = pin.frame().state.load();
+            if state.is_dirty() && !state.is_writing() {
+                return Some(pin);
+            }
+            pin.unlatch_shared();
+            if !state.is_writing() || self.patience == Patience::Try {
+                return None;
+            }
+            // An earlier write of this page is under way; whether it covers the candidate shows when it is over.
+            self.submit();
+            wait_for_write(&pin);
+        }
+    }
+
+    /// Copies the latched page and as many of its neighbours as can be had into one run; gives the candidates that are left.
+    fn copy_run<'c>(&mut self, first: Pin, mut behind: &'c [Candidate]) -> &'c [Candidate] {
+        let page = first.frame().page();
+        let Some(file) = self.shared.files.get(page.file) else {
+            first.unlatch_shared();
+            return behind;
+        };
+        let wanted = 1 + neighbours(page, behind).min(self.shared.config.combine_pages - 1);
+        let Some(mut run) = self.take_staging(wanted) else {
+            first.unlatch_shared();
+            return behind;
+        };
+        let mut pins = Pins::new();
+        self.copy(first, &file, &mut run, &mut pins);
+        while pins.len() < run.pages() && !pins.is_empty() {
+            let Some((&(page, no), further)) = behind.split_first() else { break };
+            let neighbour = self.shared.pool.pin_unused(no, page).filter(|pin| pin.try_latch(Latch::Shared));
+            let Some(pin) = neighbour else { break };
+            let before = pins.len();
+            self.copy(pin, &file, &mut run, &mut pins);
+            if pins.len() == before {
+                break;
+            }
+            behind = further;
+        }
+        self.add_request(file, pins, run);
+        behind
+    }
+
+    /// Copies one latched page to the end of the run, if it is still to be written, and unlatches it.
+    fn copy(&mut self, pin: Pin, file: &File, run: &mut StagingRun, pins: &mut Pins) {
+        let frame = pin.frame();
+        let begun = frame.state.try_update(State::begin_write).is_ok();
+        if begun {
+            pin.pool().stage(run, pins.len(), &pin);
+            self.highest_lsn = self.highest_lsn.max(frame.page_lsn());
+        }
+        pin.unlatch_shared();
+        if !begun {
+            return;
+        }
+        // A truncation publishes the new end and then looks for frames that are WRITING; this frame is, and then looks
+        // at the end. The fences make one of them see the other, so no page is written back behind the end.
+        fence(Ordering::SeqCst);
+        if file.check(frame.page().block).is_ok() {
+            pins.push(pin);
+        } else {
+            pin.pool().end_write(pin.frame_no(), false);
+        }
+    }
+
+    /// Room for copies. With patience there is always some, once earlier writes are through.
+    fn take_staging(&mut self, wanted: usize) -> Option<StagingRun> {
+        let staging = &self.shared.pool.staging;
+        let at_once = staging.try_take(wanted);
+        if at_once.is_some() || self.patience == Patience::Try {
+            return at_once;
+        }
+        self.submit();
+        Some(staging.take(wanted))
+    }
+
+    fn add_request(&mut self, file: Arc<File>, pins: Pins, mut run: StagingRun) {
+        let pool = &self.shared.pool;
+        if pins.is_empty() {
+            pool.staging.give_back(run);
+            return;
+        }
+        pool.staging.shrink(&mut run, pins.len());
+        let lease = WriteLease::new(Arc::clone(&file), pins, run, self.tally.begin());
+        let offset = pool.page_size().offset_of(lease.first().block);
+        self.batch.push(Request { direction: Direction::Write, file, offset, lease: PageLease::Write(lease) });
+        if self.batch.len() == BATCH {
+            self.submit();
+        }
+    }
+
+    /// Has the log flushed as far as the copies in hand need it, seals them and hands them over.
+    fn submit(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let lsn = std::mem::take(&mut self.highest_lsn);
+        if let Err(error) = flush_log(self.shared, lsn) {
+            for request in self.batch.drain(..) {
+                if let PageLease::Write(lease) = request.lease {
+                    lease.abort(error.clone());
+                }
+            }
+            return;
+        }
+        if let Some(codec) = &self.shared.config.codec {
+            for request in &mut self.batch {
+                if let PageLease::Write(lease) = &mut request.lease {
+                    let (tag, first) = (request.file.tag, lease.first().block.0);
+                    lease.for_each_copy(|index, copy| codec.seal(PageAddress::new(tag, first + index), copy));
+                }
+            }
+        }
+        self.shared.counters.add(Counter::WriteRequests, self.batch.len() as u64);
+        self.shared.method.submit(&mut self.batch);
+    }
+}
+
+/// How many of the next candidates follow `page` block by block.
+fn neighbours(mut page: PageId, behind: &[Candidate]) -> usize {
+    let follows = |&&(next, _): &&Candidate| std::mem::replace(&mut page, next).is_followed_by(next);
+    behind.iter().take_while(follows).count()
+}
+
+/// Write-ahead log before data: durable up to `lsn`, or an error.
+fn flush_log(shared: &Shared, lsn: Lsn) -> Result<()> {
+    let Some(wal) = &shared.config.wal else { return Ok(()) };
+    if lsn == Lsn::UNLOGGED || wal.flushed_lsn() >= lsn {
+        return Ok(());
+    }
+    let failed = |source| Error::Wal { lsn, source: Arc::new(source) };
+    let durable = wal.flush(lsn).map_err(failed)?;
+    if durable >= lsn {
+        Ok(())
+    } else {
+        Err(failed(std::io::Error::other(format!("the log says that it is durable only up to {durable}"))))
+    }
+}
+
+/// Sleeps until no write of the pinned page is under way.
+pub(crate) fn wait_for_write(pin: &Pin) {
+    wait_for_io(pin, Want::WriteDone);
+}
+
+/// Sleeps until the I/O of the pinned page is over, however it ends.
+pub(crate) fn wait_for_io(pin: &Pin, want: Want) {
+    let waiters = &pin.pool().waiters;
+    let mut ticket: Option<Ticket> = None;
+    wait::block_on(|waker| {
+        if ticket.is_none() {
+            ticket = waiters.enlist(pin.frame_no(), pin.frame(), want, waker);
+        }
+        ticket.as_ref().map_or(std::task::Poll::Ready(()), |ticket| waiters.poll(ticket, waker).map(drop))
+    });
+}
