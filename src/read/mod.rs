@@ -1,0 +1,7 @@
+//! From a page number to a pinned page.
+//!
+//! [`fetch`] is the life of a miss, [`supply`] finds it a frame, [`prefetch`] starts many reads and waits for none.
+
+pub(crate) mod fetch;
+pub(crate) mod prefetch;
+pub(crate) mod supply;

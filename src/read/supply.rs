@@ -1,0 +1,80 @@
+//! A frame for a miss.
+//!
+//! The clock gives a clean one at once; dirty ones that it comes by are written as a batch, and the frames that become
+//! clean are tried first. Where every frame is pinned or busy the wait is bounded: then the fetch ends in `AllPinned`, or
+//! with the error that kept pages dirty.
+
+use std::task::{Poll, Waker};
+
+use crate::{
+    error::{Error, Result},
+    lease::Tally,
+    pool::{frame_pool::DirtyVictims, handle::Claimed},
+    read::fetch::Drive,
+    shared::Shared,
+    stats::Counter,
+    sync::{
+        Arc,
+        time::{self, Duration, Instant},
+    },
+    write::write_out::{Candidate, Patience, write_out},
+};
+
+/// One fetch's wait for a frame.
+#[derive(Default)]
+pub(crate) struct FrameWait {
+    since: Option<Instant>,
+    /// The last batch of victims that was written on this fetch's behalf.
+    cleaning: Option<Arc<Tally>>,
+}
+
+impl FrameWait {
+    /// A claimed frame; or in line for one, and to be asked again after a wake-up or [`RETRY`](crate::pool::starvation::RETRY).
+    pub(crate) fn poll<'a>(
+        &mut self,
+        shared: &'a Shared,
+        limit: Duration,
+        drive: Drive,
+        waker: &Waker,
+    ) -> Poll<Result<Claimed<'a>>> {
+        let pool = &shared.pool;
+        let mut dirty = DirtyVictims::new();
+        if let Some(claimed) = pool.claim_victim(&mut dirty) {
+            return Poll::Ready(Ok(claimed));
+        }
+        if !dirty.is_empty() {
+            shared.counters.add(Counter::DirtyEvictions, 1);
+            let cleaning = write_victims(shared, &dirty);
+            if drive == Drive::Thread {
+                // The error, if any, is told only if no frame turns up: other victims may have been written.
+                let _ = cleaning.wait();
+            }
+            self.cleaning = Some(cleaning);
+            if let Some(claimed) = dirty.iter().find_map(|&no| pool.claim(no)) {
+                return Poll::Ready(Ok(claimed));
+            }
+        }
+        let now = time::now();
+        let since = *self.since.get_or_insert_with(|| {
+            shared.counters.add(Counter::FrameWaits, 1);
+            now
+        });
+        let waited = now - since;
+        if waited >= limit {
+            let unwritten = self.cleaning.as_ref().and_then(|cleaning| cleaning.error());
+            return Poll::Ready(Err(unwritten.unwrap_or(Error::AllPinned { waited })));
+        }
+        pool.starvation.enlist(waker);
+        if drive == Drive::Task {
+            pool.starvation.tick();
+        }
+        Poll::Pending
+    }
+}
+
+/// Starts writing dirty victims, as far as that needs no wait.
+pub(crate) fn write_victims(shared: &Shared, dirty: &DirtyVictims) -> Arc<Tally> {
+    let mut candidates: Vec<Candidate> =
+        dirty.iter().map(|&no| (shared.pool.frame(no).page(), no)).collect();
+    write_out(shared, &mut candidates, Patience::Try)
+}
