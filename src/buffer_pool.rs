@@ -1,0 +1,240 @@
+//! The façade: every public operation, in one or two lines each. What they do is below.
+
+use std::{fmt, num::NonZeroU32, path::Path, sync::Arc};
+
+use crate::{
+    builder::Builder,
+    completion::Completion,
+    config::{FetchOptions, OpenOptions, Shutdown},
+    error::{Error, Result},
+    files::{
+        self, close,
+        extent::{self, Extended},
+        vacate::{self, Evicted},
+    },
+    id::{BlockNo, FileId, PageId, PageSize},
+    page::PinnedPage,
+    pool::frame_pool::Lookup,
+    read::{
+        fetch::Fetch,
+        prefetch::{self, Prefetch},
+    },
+    shared::Shared,
+    stats::{Counter, Stats},
+    sync::{atomic::Ordering, time},
+    write::checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
+};
+
+/// A pool of frames that hold pages of files.
+///
+/// Cheap to clone; all clones are one pool. When the last one goes, I/O in flight is finished and dirty pages are thrown away
+/// (and counted): [shut it down](Self::shutdown) to keep them. Pages in hand stay usable even then.
+#[derive(Clone)]
+pub struct BufferPool {
+    shared: Arc<Shared>,
+}
+
+impl BufferPool {
+    /// The options of a pool to be.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(shared: Shared) -> Self {
+        Self { shared: Arc::new(shared) }
+    }
+
+    /// The size of every page.
+    #[must_use]
+    pub fn page_size(&self) -> PageSize {
+        self.shared.config.page_size
+    }
+
+    // ---- files ------------------------------------------------------------------------------------------------------
+
+    /// Opens a file: a regular file or a block device. Blocks.
+    ///
+    /// A file that ends in the middle of a block has that block too; what is missing reads as zeros, and writing the page
+    /// completes it. A file that is removed while it is open goes on as before, as on every Unix; a file that somebody
+    /// else cuts while it is open gives read errors.
+    ///
+    /// # Errors
+    /// [`Error::File`] with the system's reason; [`Error::AlreadyOpen`]; [`Error::Config`] for options that contradict each
+    /// other, or alignment that direct I/O demands and the page size does not have.
+    pub fn open_file(&self, path: impl AsRef<Path>, options: OpenOptions) -> Result<FileId> {
+        files::open(&self.shared, path.as_ref(), &options)
+    }
+
+    /// How many blocks the file has.
+    ///
+    /// # Errors
+    /// [`Error::NotOpen`].
+    pub fn blocks(&self, file: FileId) -> Result<u32> {
+        self.shared.files.open_file(file).map(|file| file.blocks())
+    }
+
+    /// Adds zeroed blocks to the end of the file. They are on disk as zeros when this is done, not yet synced.
+    ///
+    /// # Errors
+    /// [`Error::File`], with the file as long as it was; [`Error::ReadOnly`].
+    pub fn extend(&self, file: FileId, blocks: NonZeroU32) -> Completion<Extended> {
+        self.operation(move |shared| extent::extend(shared, file, blocks.get()))
+    }
+
+    /// Cuts the file to so many blocks, if it is longer. The pages behind the cut are thrown away, dirty or not.
+    ///
+    /// # Errors
+    /// [`Error::Pinned`] where a page behind the cut stays pinned for as long as a fetch would wait for a frame: the file is
+    /// then as long as it was. [`Error::File`], [`Error::ReadOnly`].
+    pub fn truncate(&self, file: FileId, blocks: u32) -> Completion<()> {
+        self.operation(move |shared| extent::truncate(shared, file, blocks))
+    }
+
+    /// Writes and syncs the file, takes its pages out of the pool and closes it.
+    ///
+    /// # Errors
+    /// The file stays open where it could not be written, or a page of it stays pinned ([`Error::Pinned`]). A file that a
+    /// failed sync has poisoned is closed all the same, its unwritten changes are thrown away, and the error is
+    /// [`Error::SyncPoisoned`].
+    pub fn close_file(&self, file: FileId) -> Completion<()> {
+        self.operation(move |shared| close::close(shared, file))
+    }
+
+    // ---- pages ------------------------------------------------------------------------------------------------------
+
+    /// Pins a page, reading it if it is not in the pool. A hit is ready at once: no lock, no allocation, no wait.
+    #[inline]
+    pub fn fetch(&self, page: PageId) -> Fetch {
+        Fetch::new(&self.shared, page, FetchOptions::default())
+    }
+
+    /// [`fetch`](Self::fetch), told how.
+    pub fn fetch_with(&self, page: PageId, options: FetchOptions) -> Fetch {
+        Fetch::new(&self.shared, page, options)
+    }
+
+    /// Pins a page that is in the pool; never reads.
+    #[inline]
+    #[must_use]
+    pub fn try_fetch(&self, page: PageId) -> Option<PinnedPage> {
+        match self.shared.pool.lookup(page) {
+            Lookup::Pinned(pin) if pin.frame().state.load().is_valid() => {
+                self.shared.counters.add(Counter::Hits, 1);
+                Some(PinnedPage::new(pin))
+            }
+            _ => None,
+        }
+    }
+
+    /// Starts reading the blocks that are not in the pool, as one batch, with neighbours in one request. Never waits for a
+    /// read: what cannot be started now is declined, and is read when it is fetched. (With [`IoMethod::Sync`] the calling
+    /// thread does the reads here.)
+    ///
+    /// [`IoMethod::Sync`]: crate::IoMethod::Sync
+    pub fn prefetch(&self, file: FileId, blocks: impl IntoIterator<Item = impl Into<BlockNo>>) -> Prefetch {
+        prefetch::prefetch(&self.shared, file, blocks.into_iter().map(Into::into))
+    }
+
+    /// Writes a page if it is dirty, and takes it out of the pool.
+    ///
+    /// # Errors
+    /// [`Error::Io`] where it could not be written: it then stays.
+    pub fn evict(&self, page: PageId) -> Completion<Evicted> {
+        self.operation(move |shared| vacate::evict(shared, page))
+    }
+
+    // ---- durability -------------------------------------------------------------------------------------------------
+
+    /// Writes a page if it is dirty. It is in the file then, but durable only after a [sync](Self::sync_file).
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Wal`]: the page is as dirty as before.
+    pub fn flush(&self, page: PageId) -> Completion<()> {
+        self.operation(move |shared| checkpoint::flush_page(shared, page))
+    }
+
+    /// Writes the file's dirty pages, in sorted batches.
+    ///
+    /// # Errors
+    /// The first of [`Error::Io`], [`Error::Wal`]; the others were tried all the same.
+    pub fn flush_file(&self, file: FileId) -> Completion<FlushReport> {
+        self.operation(move |shared| checkpoint::flush_file(shared, file))
+    }
+
+    /// Makes durable what was written to the file so far. Gives whether there was anything.
+    ///
+    /// # Errors
+    /// [`Error::File`] the first time a sync fails, [`Error::SyncPoisoned`] for ever after (C4).
+    pub fn sync_file(&self, file: FileId) -> Completion<bool> {
+        self.operation(move |shared| checkpoint::sync_file(shared, file))
+    }
+
+    /// Writes everything that is dirty at its start, in sorted batches, and syncs its files. New work goes on meanwhile.
+    ///
+    /// A thread that holds a write guard must not wait for a checkpoint: it would wait for itself.
+    ///
+    /// # Errors
+    /// The first of what went wrong; what could not be written stays dirty.
+    pub fn checkpoint(&self, options: CheckpointOptions) -> Completion<CheckpointReport> {
+        self.operation(move |shared| checkpoint::checkpoint(shared, options))
+    }
+
+    /// Ends the pool's work: for all clones. Pages in hand stay usable, and resident pages can still be fetched; nothing is
+    /// read or written any more.
+    ///
+    /// # Errors
+    /// Where pages could not be written, with the pool, which goes on as before.
+    pub fn shutdown(self, how: Shutdown) -> Result<FlushReport, ShutdownError> {
+        let begun = time::now();
+        let flushed = match how {
+            Shutdown::Flush => checkpoint::checkpoint(&self.shared, CheckpointOptions::new()),
+            Shutdown::Discard => self.shared.check_open().map(|()| CheckpointReport::default()),
+        };
+        let flushed = match flushed {
+            Ok(report) => report,
+            Err(error) => return Err(ShutdownError { pool: self, error }),
+        };
+        self.shared.shut_down.store(true, Ordering::Release);
+        self.shared.method.shutdown();
+        Ok(FlushReport {
+            pages_written: flushed.pages_written,
+            files_synced: flushed.files_synced,
+            pages_discarded: self.shared.dirty_pages(),
+            took: time::now() - begun,
+        })
+    }
+
+    // ---- insight ----------------------------------------------------------------------------------------------------
+
+    /// What the pool did so far and what it holds now. Walks all frames: some microseconds for each thousand.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::of(&self.shared)
+    }
+
+    fn operation<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+    ) -> Completion<T> {
+        let shared = Arc::clone(&self.shared);
+        Completion::new(Arc::clone(&self.shared.service), move || work(&shared))
+    }
+}
+
+impl fmt::Debug for BufferPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferPool").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+/// A shutdown that could not write everything. The pool goes on: mend what is wrong and try again, or discard.
+#[derive(Debug, thiserror::Error)]
+#[error("the pool could not be flushed and is still open: {error}")]
+#[non_exhaustive]
+pub struct ShutdownError {
+    /// The pool, as it was.
+    pub pool: BufferPool,
+    /// What went wrong.
+    #[source]
+    pub error: Error,
+}

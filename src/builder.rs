@@ -1,0 +1,174 @@
+//! Building a pool: options in, checked once, everything allocated and started, a pool out.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    buffer_pool::BufferPool,
+    codec::PageCodec,
+    config::{COMBINE_LIMIT_MAX, Config, IoMethod},
+    error::{Error, Result},
+    events,
+    files::FileTable,
+    id::PageSize,
+    io::{
+        disk::Disk,
+        ladder,
+        method::Chunk,
+        os_disk::OsDisk,
+    },
+    pool::{frame_pool::FramePool, handle::PoolHandle},
+    service::Service,
+    shared::Shared,
+    stats::Counters,
+    sync::atomic::AtomicBool,
+    wal::Wal,
+};
+
+/// The options of a pool. Made by [`BufferPool::builder`].
+#[must_use = "a builder makes nothing until build is called"]
+pub struct Builder {
+    size: Size,
+    page_size: Result<PageSize>,
+    io_method: IoMethod,
+    wal: Option<Arc<dyn Wal>>,
+    codec: Option<Arc<dyn PageCodec>>,
+    frame_wait: Duration,
+    combine_limit: usize,
+    disk: Box<dyn Disk>,
+}
+
+/// How large the pool is, as it was said.
+enum Size {
+    Frames(u32),
+    Memory(usize),
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            size: Size::Memory(Self::MEMORY),
+            page_size: Ok(PageSize::DEFAULT),
+            io_method: IoMethod::Auto,
+            wal: None,
+            codec: None,
+            frame_wait: Config::FRAME_WAIT,
+            combine_limit: Config::COMBINE_LIMIT,
+            disk: Box::new(OsDisk),
+        }
+    }
+
+    /// The default size of a pool.
+    const MEMORY: usize = 128 << 20;
+
+    /// So many frames. Instead of [`memory`](Self::memory).
+    pub fn frames(mut self, frames: u32) -> Self {
+        self.size = Size::Frames(frames);
+        self
+    }
+
+    /// As many frames as fit into so many bytes; 128 MiB unless set.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.size = Size::Memory(bytes);
+        self
+    }
+
+    /// The size of every page, in bytes: a power of two from 512 to 65536, 8192 unless set.
+    pub fn page_size(mut self, bytes: u32) -> Self {
+        self.page_size = PageSize::new(bytes);
+        self
+    }
+
+    /// How bytes move: the best that works, unless set.
+    pub fn io_method(mut self, method: IoMethod) -> Self {
+        self.io_method = method;
+        self
+    }
+
+    /// The log that must be durable before the pages it describes are written. None unless set.
+    pub fn wal(mut self, wal: impl Wal) -> Self {
+        self.wal = Some(Arc::new(wal));
+        self
+    }
+
+    /// What is done to pages on their way to and from disk. Nothing unless set.
+    pub fn codec(mut self, codec: impl PageCodec) -> Self {
+        self.codec = Some(Arc::new(codec));
+        self
+    }
+
+    /// How long a fetch waits for a frame where all are pinned or busy, before it ends in
+    /// [`Error::AllPinned`]; one second unless set. Closing and truncating wait as long for pins.
+    pub fn frame_wait(mut self, wait: Duration) -> Self {
+        self.frame_wait = wait;
+        self
+    }
+
+    /// The most bytes that one request covers, up to 1 MiB; 128 KiB unless set. A page is always allowed.
+    pub fn combine_limit(mut self, bytes: usize) -> Self {
+        self.combine_limit = bytes;
+        self
+    }
+
+    #[cfg(test)]
+    pub(crate) fn disk(mut self, disk: impl Disk) -> Self {
+        self.disk = Box::new(disk);
+        self
+    }
+
+    /// Checks the options, takes all memory (it is faulted in here, which takes a while for large pools), and starts the
+    /// I/O method.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that says which option cannot work, and what would.
+    pub fn build(self) -> Result<BufferPool> {
+        let (config, disk) = self.into_config()?;
+        let counters = Arc::new(Counters::new());
+        let staging = config.staging_pages();
+        let pool = FramePool::new(config.frames, config.page_size, staging, Arc::clone(&counters))?;
+        let chunks: Vec<_> = pool.arena().chunks().map(|(ptr, len)| Chunk { ptr, len }).collect();
+        let (method, method_report) = ladder::open_method(&config.io_method, &chunks, &counters)?;
+        events::opened(&method_report);
+        Ok(BufferPool::new(Shared {
+            method,
+            pool: PoolHandle::new(pool),
+            files: FileTable::new(),
+            disk,
+            service: Arc::new(Service::new()),
+            counters,
+            config,
+            method_report,
+            shut_down: AtomicBool::new(false),
+        }))
+    }
+
+    fn into_config(self) -> Result<(Config, Box<dyn Disk>)> {
+        let page_size = self.page_size?;
+        let frames = match self.size {
+            Size::Frames(frames) => frames,
+            Size::Memory(bytes) => u32::try_from(bytes / page_size.bytes()).map_err(|_| {
+                Error::config(format!("{bytes} bytes are more than {} frames: choose larger pages", u32::MAX))
+            })?,
+        };
+        if self.combine_limit > COMBINE_LIMIT_MAX {
+            let limit = self.combine_limit;
+            return Err(Error::config(format!("combine_limit {limit}: at most {COMBINE_LIMIT_MAX} bytes")));
+        }
+        let config = Config {
+            frames,
+            page_size,
+            io_method: self.io_method,
+            wal: self.wal,
+            codec: self.codec,
+            frame_wait: self.frame_wait,
+            combine_pages: (self.combine_limit / page_size.bytes()).max(1),
+        };
+        config.validate()?;
+        Ok((config, self.disk))
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder").field("page_size", &self.page_size).field("io_method", &self.io_method).finish()
+    }
+}
