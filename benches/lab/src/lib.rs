@@ -16,10 +16,15 @@
 
 #![cfg(target_os = "linux")]
 
+pub mod baseline;
+pub mod digest;
 pub mod measure;
 pub mod places;
+pub mod region;
+pub mod stamp;
 pub mod stats;
 
+pub use digest::Digest;
 pub use measure::{Latencies, Meter, Sample};
 pub use places::Place;
 
