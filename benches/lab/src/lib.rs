@@ -18,6 +18,7 @@
 
 pub mod baseline;
 pub mod digest;
+pub mod files;
 pub mod measure;
 pub mod places;
 pub mod region;
