@@ -19,15 +19,18 @@
 pub mod baseline;
 pub mod digest;
 pub mod files;
+pub mod load;
 pub mod measure;
 pub mod places;
 pub mod region;
+pub mod rounds;
 pub mod stamp;
 pub mod stats;
 
 pub use digest::Digest;
 pub use measure::{Latencies, Meter, Sample};
 pub use places::Place;
+pub use rounds::{Arm, Rounds};
 
 /// What examples need of the crates that the kit stands on, so that they need not name them again.
 pub use {indicatif, serde_json};
