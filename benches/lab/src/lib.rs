@@ -19,6 +19,7 @@
 pub mod baseline;
 pub mod digest;
 pub mod files;
+pub mod floor;
 pub mod load;
 pub mod machine;
 pub mod measure;
