@@ -13,7 +13,10 @@ use crate::{
         file::File,
         ladder::open_method,
         method::{Chunk, Method},
-        request::Direction::{Read, Write},
+        request::{
+            Direction::{Read, Write},
+            Request,
+        },
         testing::{FakeDisk, Report, TestArena, TestLease, os_file, stamped},
     },
     stats::{Counter, Counters, MethodKind, Registration},
@@ -121,7 +124,7 @@ fn writes_arrive_where_they_belong() {
             batch.push(arena.request(Write, &file, block * PAGE, &vec![PAGE as u32; buffers]));
             block += buffers as u64;
         }
-        let lens: Vec<usize> = batch.iter().map(|request| request.len()).collect();
+        let lens: Vec<usize> = batch.iter().map(Request::len).collect();
         let starts: Vec<u64> = batch.iter().map(|request| request.offset).collect();
         method.submit(&mut batch);
         for _ in 0..lens.len() {
