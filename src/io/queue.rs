@@ -125,6 +125,18 @@ mod tests {
     }
 
     #[test]
+    fn nobody_sleeps_while_there_is_work() {
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            Sleepers::default().sleep_unless(|| true);
+            done.send(()).unwrap();
+        });
+        is_done
+            .recv_timeout(Duration::from_secs(10))
+            .expect("it sleeps for ever");
+    }
+
+    #[test]
     fn every_item_wakes_somebody() {
         const ITEMS: usize = 20_000;
         let queue = Arc::new(Queue::new(4));

@@ -299,7 +299,8 @@ struct FakeState {
     at_most: VecDeque<usize>,
     /// Error numbers that the next transfers give instead, before they begin.
     errors: VecDeque<i32>,
-    write_error: Option<i32>,
+    /// How many writes go well before one fails, and how.
+    write_error: Option<(usize, i32)>,
     sync_error: Option<i32>,
     syncs: usize,
 }
@@ -353,8 +354,8 @@ impl FakeDisk {
         self.state().errors.extend(errnos);
     }
 
-    pub(crate) fn fail_next_write(&self, errno: i32) {
-        self.state().write_error = Some(errno);
+    pub(crate) fn fail_write(&self, after: usize, errno: i32) {
+        self.state().write_error = Some((after, errno));
     }
 
     pub(crate) fn fail_next_sync(&self, errno: i32) {
@@ -400,7 +401,10 @@ impl DiskFile for FakeDisk {
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let mut state = self.state();
-        failed(state.write_error.take())?;
+        match state.write_error.take() {
+            Some((0, errno)) => failed(Some(errno))?,
+            later => state.write_error = later.map(|(after, errno)| (after - 1, errno)),
+        }
         failed(state.errors.pop_front())?;
         let mut left = state.at_most.pop_front().unwrap_or(usize::MAX);
         let mut at = offset as usize;

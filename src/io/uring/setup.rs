@@ -3,14 +3,13 @@
 //! Invariant: what is returned has done a real read, so a system that allows the setup and forbids the rest is refused
 //! here. Runs on the thread that will own the ring, because a ring with a single issuer belongs to who made it.
 
-use std::io;
+use std::{io, os::fd::AsRawFd};
 
 use io_uring::{IoUring, Probe, opcode, types::Fd};
 use rustix::{
     event::{EventfdFlags, eventfd},
     io::Errno,
 };
-use std::os::fd::AsRawFd;
 
 use crate::{
     config::{Fallback, UringOptions},
