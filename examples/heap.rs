@@ -19,7 +19,9 @@ use std::{
     time::Instant,
 };
 
-use ringpool::{BlockNo, BufferPool, CheckpointOptions, FileId, OpenOptions, PageId, PageWrite, PinnedPage, Shutdown};
+use ringpool::{
+    BlockNo, BufferPool, CheckpointOptions, FileId, OpenOptions, PageId, PageWrite, PinnedPage, Shutdown,
+};
 
 /// A page of records: a header, records from the front, their lengths from the back.
 ///
@@ -51,12 +53,12 @@ mod slotted {
     }
 
     /// How long a record may be to fit now; `None` where not even an empty one does.
-    pub fn room(page: &[u8]) -> Option<usize> {
+    pub(crate) fn room(page: &[u8]) -> Option<usize> {
         page.len().checked_sub(end(page) + SLOT * (count(page) + 1))
     }
 
     /// Appends as much of `line` as fits and gives what is left; `None` where the line is in.
-    pub fn append<'l>(page: &mut [u8], line: &'l [u8]) -> Option<&'l [u8]> {
+    pub(crate) fn append<'l>(page: &mut [u8], line: &'l [u8]) -> Option<&'l [u8]> {
         let Some(room) = room(page) else { return Some(line) };
         let (count, end) = (count(page), end(page));
         let (now, rest) = line.split_at(line.len().min(room));
@@ -70,7 +72,7 @@ mod slotted {
     }
 
     /// The page's records, each with whether it goes on in the next.
-    pub fn records(page: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
+    pub(crate) fn records(page: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
         let mut at = HEADER;
         (1..=count(page)).map(move |n| {
             let slot = u16_at(page, page.len() - SLOT * n);
@@ -146,7 +148,10 @@ impl Heap {
         for block in 0..blocks {
             if block % Self::BATCH == 0 {
                 let from = if block == 0 { 0 } else { block + Self::AHEAD };
-                self.pool.prefetch(self.file, (from..block + Self::AHEAD + Self::BATCH).take_while(|&b| b < blocks));
+                self.pool.prefetch(
+                    self.file,
+                    (from..block + Self::AHEAD + Self::BATCH).take_while(|&b| b < blocks),
+                );
             }
             let page = self.pool.fetch(PageId { file: self.file, block: BlockNo(block) }).wait()?;
             for (record, continues) in slotted::records(&page.read()) {
@@ -176,7 +181,11 @@ fn main() -> Result<()> {
     // From here on the lines survive a power cut: everything dirty is written, in sorted batches, and the file synced.
     let checkpoint = heap.pool.checkpoint(CheckpointOptions::new()).wait()?;
     let loaded = begun.elapsed();
-    println!("loaded {} lines in {loaded:.1?}; the checkpoint wrote {} pages", lines.len(), checkpoint.pages_written);
+    println!(
+        "loaded {} lines in {loaded:.1?}; the checkpoint wrote {} pages",
+        lines.len(),
+        checkpoint.pages_written
+    );
     heap.pool.shutdown(Shutdown::Flush)?;
 
     let begun = Instant::now();
@@ -198,7 +207,9 @@ fn main() -> Result<()> {
         stats.counts.misses,
     );
     if seen != lines.len() || different > 0 {
-        return Err(format!("{} lines went in, {seen} came out, {different} of them different", lines.len()).into());
+        return Err(
+            format!("{} lines went in, {seen} came out, {different} of them different", lines.len()).into()
+        );
     }
     println!("what came out is what went in");
     Ok(())

@@ -10,12 +10,7 @@ use crate::{
     events,
     files::FileTable,
     id::PageSize,
-    io::{
-        disk::Disk,
-        ladder,
-        method::Chunk,
-        os_disk::OsDisk,
-    },
+    io::{disk::Disk, ladder, method::Chunk, os_disk::OsDisk},
     pool::{frame_pool::FramePool, handle::PoolHandle},
     service::Service,
     shared::Shared,
@@ -169,6 +164,9 @@ impl Builder {
 
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder").field("page_size", &self.page_size).field("io_method", &self.io_method).finish()
+        f.debug_struct("Builder")
+            .field("page_size", &self.page_size)
+            .field("io_method", &self.io_method)
+            .finish()
     }
 }

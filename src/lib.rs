@@ -29,7 +29,7 @@ pub use codec::{PageAddress, PageCodec};
 pub use completion::Completion;
 pub use config::{Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, UringOptions};
 pub use error::{Error, IoOp, Result};
-pub use files::{extent::Extended, vacate::Evicted};
+pub use files::{FileInfo, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use page::{PageRead, PageWrite, PinnedPage};
 pub use read::{fetch::Fetch, prefetch::Prefetch};

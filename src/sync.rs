@@ -12,7 +12,7 @@ pub(crate) use imp::{Condvar, Mutex, MutexGuard, atomic, thread, time};
 /// Primitives that are never scheduling points: for counters, which nothing synchronises on.
 pub(crate) mod uncontrolled {
     pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
 #[cfg(not(shuttle))]
@@ -39,7 +39,7 @@ mod imp {
         pub(crate) fn wait_until<'a, T>(
             &self,
             mut guard: MutexGuard<'a, T>,
-            deadline: super::time::Instant,
+            deadline: time::Instant,
         ) -> MutexGuard<'a, T> {
             self.0.wait_until(&mut guard, deadline);
             guard
@@ -55,7 +55,7 @@ mod imp {
     }
 
     pub(crate) mod thread {
-        pub(crate) use std::thread::{JoinHandle, Thread, ThreadId, current, park, park_timeout, yield_now};
+        pub(crate) use std::thread::{JoinHandle, Thread, current, park, park_timeout, yield_now};
 
         /// Starts a named thread; an error is the system's refusal (too many threads).
         pub(crate) fn spawn(
@@ -112,7 +112,7 @@ mod imp {
         pub(crate) fn wait_until<'a, T>(
             &self,
             guard: MutexGuard<'a, T>,
-            _deadline: super::time::Instant,
+            _deadline: time::Instant,
         ) -> MutexGuard<'a, T> {
             shuttle::thread::yield_now();
             guard
@@ -128,7 +128,7 @@ mod imp {
     }
 
     pub(crate) mod thread {
-        pub(crate) use shuttle::thread::{JoinHandle, Thread, ThreadId, current, park, yield_now};
+        pub(crate) use shuttle::thread::{JoinHandle, Thread, current, park, yield_now};
 
         pub(crate) fn park_timeout(_at_most: std::time::Duration) {
             shuttle::thread::yield_now();

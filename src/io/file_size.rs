@@ -30,10 +30,7 @@ pub(crate) struct SizeLock<'a> {
 
 impl<'a> SizeLock<'a> {
     pub(in crate::io) fn new(file: &'a File) -> Self {
-        Self {
-            file,
-            _held: file.size.lock(),
-        }
+        Self { file, _held: file.size.lock() }
     }
 
     /// Makes the file `blocks` long, if it is shorter: space is reserved, zeroed, and only then published.
@@ -45,9 +42,7 @@ impl<'a> SizeLock<'a> {
         // From the first whole new block on: nothing below is written, because its frames may be on their way out.
         let from = self.bytes(file.blocks());
         let to = self.bytes(blocks);
-        let grown = self
-            .make_room(from, to)
-            .and_then(|()| self.write_zeros(from, to, counters));
+        let grown = self.make_room(from, to).and_then(|()| self.write_zeros(from, to, counters));
         // Even a failed one may have changed the length.
         file.note_written();
         if let Err(error) = grown {
@@ -88,8 +83,7 @@ impl<'a> SizeLock<'a> {
             let piece = zeros.as_slice().len().min((to - at) as usize);
             let progress = Progress::new(Direction::Write, piece, file.offset_align);
             transfer::drive(progress, counters, |done| {
-                file.disk
-                    .write_at(&[IoSlice::new(&zeros.as_slice()[done..piece])], at + done as u64)
+                file.disk.write_at(&[IoSlice::new(&zeros.as_slice()[done..piece])], at + done as u64)
             })?;
             at += piece as u64;
         }
@@ -124,10 +118,7 @@ mod tests {
             assert_eq!(bytes.len(), 303 * PAGE);
             assert_eq!(bytes[..old.len()], old);
             assert!(bytes[old.len()..].iter().all(|&byte| byte == 0));
-            assert!(
-                open.sync(&Counters::new()).unwrap(),
-                "the new length is not durable yet"
-            );
+            assert!(open.sync(&Counters::new()).unwrap(), "the new length is not durable yet");
         }
     }
 

@@ -75,10 +75,7 @@ impl PageTable {
     #[inline]
     pub(crate) fn slot(&self, page: PageId) -> Slot {
         let hash = mix(page.to_word() ^ self.seed);
-        Slot {
-            partition: (hash >> 32) as usize & (self.locks.len() - 1),
-            fingerprint: hash as u32,
-        }
+        Slot { partition: (hash >> 32) as usize & (self.locks.len() - 1), fingerprint: hash as u32 }
     }
 
     /// The frames that may hold the page, without a lock: see the module's head.
@@ -271,7 +268,8 @@ mod tests {
     #[test]
     fn a_full_partition_says_so_and_still_ends_probes() {
         let table = PageTable::new(1);
-        let fits = (0..10).take_while(|&n| table.lock(table.slot(page(0, n))).insert(FrameNo(n)).is_ok()).count();
+        let fits =
+            (0..10).take_while(|&n| table.lock(table.slot(page(0, n))).insert(FrameNo(n)).is_ok()).count();
         assert_eq!(fits, 3, "one of four words must stay empty");
         assert!(table.candidates(table.slot(page(9, 9))).count() <= 3);
     }

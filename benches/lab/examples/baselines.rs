@@ -34,19 +34,9 @@ fn main() -> Result<()> {
         bar.set_position(bytes);
     })?;
     bar.finish_and_clear();
-    let files = [open(
-        file.path(),
-        Access {
-            direct: true,
-            write: true,
-        },
-    )?];
+    let files = [open(file.path(), Access { direct: true, write: true })?];
 
-    let bench = Bench {
-        files: &files,
-        blocks: file.blocks(),
-        rounds,
-    };
+    let bench = Bench { files: &files, blocks: file.blocks(), rounds };
     let mut rows = bench.random_reads()?;
     rows.extend(bench.scan()?);
     rows.extend(bench.random_writes()?);
@@ -67,17 +57,9 @@ impl Bench<'_> {
     fn random_reads(&self) -> Result<Vec<Row>> {
         let of_round = |round: u32| places::random_distinct(&[self.blocks], 30_000, round.into());
         let plain = |threads: usize, count: usize| {
-            let plain = Plain {
-                threads,
-                latencies: true,
-                ..Plain::new(PAGE)
-            };
+            let plain = Plain { threads, latencies: true, ..Plain::new(PAGE) };
             move |round| {
-                Ok(plain.read(
-                    self.files,
-                    &of_round(round)[..count.min(self.blocks as usize)],
-                    |_, _| (),
-                )?)
+                Ok(plain.read(self.files, &of_round(round)[..count.min(self.blocks as usize)], |_, _| ())?)
             }
         };
         let arms = vec![
@@ -101,20 +83,9 @@ impl Bench<'_> {
 
     fn scan(&self) -> Result<Vec<Row>> {
         let all = |_| places::sequential(&[self.blocks], RUN / PAGE);
-        let plain = Plain {
-            request_size: RUN,
-            latencies: true,
-            ..Plain::new(PAGE)
-        };
+        let plain = Plain { request_size: RUN, latencies: true, ..Plain::new(PAGE) };
         let arms = vec![
-            self.ring_arm(
-                "bare ring",
-                RingOptions {
-                    request_size: RUN,
-                    ..RingOptions::new(PAGE, 16)
-                },
-                all,
-            )?,
+            self.ring_arm("bare ring", RingOptions { request_size: RUN, ..RingOptions::new(PAGE, 16) }, all)?,
             Arm::new("pread", |_| Ok(plain.read(self.files, &all(0), |_, _| ())?)),
         ];
         Ok(rows(&self.run("scan", "bare ring", arms)?, "scan", &[16, 1]))
@@ -128,15 +99,9 @@ impl Bench<'_> {
             all
         };
         let mut pages = BareRing::new(RingOptions::new(PAGE, 64))?;
-        let mut long = BareRing::new(RingOptions {
-            request_size: RUN,
-            batch: 1,
-            ..RingOptions::new(PAGE, 8)
-        })?;
-        let plain = Plain {
-            latencies: true,
-            ..Plain::new(PAGE)
-        };
+        let mut long =
+            BareRing::new(RingOptions { request_size: RUN, batch: 1, ..RingOptions::new(PAGE, 8) })?;
+        let plain = Plain { latencies: true, ..Plain::new(PAGE) };
         let written = Ending::Synced;
         let arms = vec![
             Arm::new("bare ring", move |round| {
@@ -154,20 +119,13 @@ impl Bench<'_> {
                 )?)
             }),
         ];
-        Ok(rows(
-            &self.run("random write", "bare ring", arms)?,
-            "random write",
-            &[64, 8, 1],
-        ))
+        Ok(rows(&self.run("random write", "bare ring", arms)?, "random write", &[64, 8, 1]))
     }
 
     fn updates(&self) -> Result<Vec<Row>> {
         let of_round = |round: u32| -> Vec<(Place, Place)> {
             let reads = places::random(&[self.blocks], 30_000, round.into());
-            reads
-                .into_iter()
-                .zip(places::random(&[self.blocks], 30_000, u64::from(round) + 1000))
-                .collect()
+            reads.into_iter().zip(places::random(&[self.blocks], 30_000, u64::from(round) + 1000)).collect()
         };
         let mut ring = BareRing::new(RingOptions::new(PAGE, 128))?;
         let run = move |round| Ok(ring.update(self.files, &of_round(round), |_, _| ())?);
@@ -204,35 +162,16 @@ impl Bench<'_> {
         if let Some(noise) = outcome.noise(Sample::pages_per_s) {
             println!("{workload}: {twin} to itself {noise}");
         }
-        outcome
-            .disturbance()
-            .into_iter()
-            .for_each(|why| println!("{workload}: {why}"));
+        outcome.disturbance().into_iter().for_each(|why| println!("{workload}: {why}"));
         Ok(outcome)
     }
 }
 
 fn rows(outcome: &Outcome, workload: &str, in_flight: &[u32]) -> Vec<Row> {
     let row = |(arm, &in_flight): (&str, &u32)| {
-        let ratio = outcome
-            .ratio(arm, "bare ring", Sample::pages_per_s)
-            .map(|ratio| ratio.median);
-        let method = if arm.starts_with("bare ring") {
-            "io_uring"
-        } else {
-            "sync"
-        };
-        Row::new(
-            Names {
-                workload,
-                arm,
-                method,
-            },
-            in_flight,
-            PAGE,
-            &outcome.summary(arm),
-            ratio,
-        )
+        let ratio = outcome.ratio(arm, "bare ring", Sample::pages_per_s).map(|ratio| ratio.median);
+        let method = if arm.starts_with("bare ring") { "io_uring" } else { "sync" };
+        Row::new(Names { workload, arm, method }, in_flight, PAGE, &outcome.summary(arm), ratio)
     };
     outcome.names().zip(in_flight).map(row).collect()
 }
@@ -248,10 +187,7 @@ fn batches(files: &[File], blocks: u32, rounds: u32) -> Result<()> {
     ]);
     for depth in [64, 128] {
         let arm = |batch: usize| -> Result<Arm<'_>> {
-            let ring = RefCell::new(BareRing::new(RingOptions {
-                batch,
-                ..RingOptions::new(PAGE, depth)
-            })?);
+            let ring = RefCell::new(BareRing::new(RingOptions { batch, ..RingOptions::new(PAGE, depth) })?);
             Ok(Arm::new(batch.to_string(), move |round| {
                 let places = places::random_distinct(&[blocks], 30_000, round.into());
                 Ok(ring.borrow_mut().read(files, &places, |_, _| ())?)
@@ -264,10 +200,8 @@ fn batches(files: &[File], blocks: u32, rounds: u32) -> Result<()> {
             let ratio = outcome
                 .ratio(batch, "8", Sample::pages_per_s)
                 .map_or_else(String::new, |ratio| ratio.to_string());
-            let (rate, cpu) = (
-                format!("{:.0}", summary.pages_per_s),
-                format!("{:.2}", summary.cpu_us_per_page),
-            );
+            let (rate, cpu) =
+                (format!("{:.0}", summary.pages_per_s), format!("{:.2}", summary.cpu_us_per_page));
             table.push([depth.to_string(), batch.to_owned(), rate, cpu, ratio]);
         }
     }
@@ -279,16 +213,11 @@ fn batches(files: &[File], blocks: u32, rounds: u32) -> Result<()> {
 fn scan_shapes(files: &[File], blocks: u32, rounds: u32) -> Result<()> {
     let arm = |(kib, depth, batch): (u32, usize, usize)| -> Result<Arm<'_>> {
         let request_size = kib << 10;
-        let mut ring = BareRing::new(RingOptions {
-            request_size,
-            batch,
-            ..RingOptions::new(PAGE, depth)
-        })?;
+        let mut ring = BareRing::new(RingOptions { request_size, batch, ..RingOptions::new(PAGE, depth) })?;
         let places = places::sequential(&[blocks], request_size / PAGE);
-        Ok(Arm::new(
-            format!("{kib} KiB, depth {depth}, batch {batch}"),
-            move |_| Ok(ring.read(files, &places, |_, _| ())?),
-        ))
+        Ok(Arm::new(format!("{kib} KiB, depth {depth}, batch {batch}"), move |_| {
+            Ok(ring.read(files, &places, |_, _| ())?)
+        }))
     };
     let shapes = [
         (64, 32, 8),

@@ -24,10 +24,7 @@ impl Digest {
     /// The digest of no pages.
     #[must_use]
     pub fn new(page_size: u32) -> Self {
-        Self {
-            page_size,
-            sum: AtomicU64::new(0),
-        }
+        Self { page_size, sum: AtomicU64::new(0) }
     }
 
     /// Adds the pages of one request, whose first is `first`. A last page that the end of the file cuts off counts as if
@@ -35,9 +32,8 @@ impl Digest {
     #[inline]
     pub fn add(&self, first: Place, bytes: &[u8]) {
         let pages = (first.block..).zip(bytes.chunks(self.page_size as usize));
-        let sum = pages.fold(0, |sum: u64, (block, page)| {
-            sum.wrapping_add(self.hash(Place { block, ..first }, page))
-        });
+        let sum = pages
+            .fold(0, |sum: u64, (block, page)| sum.wrapping_add(self.hash(Place { block, ..first }, page)));
         self.sum.fetch_add(sum, Ordering::Relaxed);
     }
 
@@ -49,11 +45,7 @@ impl Digest {
 
     fn hash(&self, place: Place, page: &[u8]) -> u64 {
         let missing = self.page_size as usize - page.len();
-        let bytes = if missing == 0 {
-            xxh3_64(page)
-        } else {
-            hash_with_zeros(page, missing)
-        };
+        let bytes = if missing == 0 { xxh3_64(page) } else { hash_with_zeros(page, missing) };
         mix(bytes ^ mix(u64::from(place.file) << 32 | u64::from(place.block)))
     }
 }
@@ -117,27 +109,15 @@ mod tests {
         let right = digest(&[(place(7), page(1)), (place(8), page(2))]);
         assert_ne!(right, digest(&[(place(7), page(2)), (place(8), page(1))]));
         assert_ne!(right, digest(&[(place(7), page(1))]));
-        assert_ne!(
-            right,
-            digest(&[(place(7), page(1)), (place(8), page(2)), (place(8), page(2))])
-        );
-        assert_ne!(
-            right,
-            digest(&[(place(7), page(1)), (Place { file: 1, block: 8 }, page(2))])
-        );
+        assert_ne!(right, digest(&[(place(7), page(1)), (place(8), page(2)), (place(8), page(2))]));
+        assert_ne!(right, digest(&[(place(7), page(1)), (Place { file: 1, block: 8 }, page(2))]));
     }
 
     #[test]
     fn a_cut_off_page_counts_as_if_zeros_followed() {
         let mut padded = page(3);
         padded[1000..].fill(0);
-        assert_eq!(
-            digest(&[(place(1), padded.clone())]),
-            digest(&[(place(1), padded[..1000].to_vec())])
-        );
-        assert_ne!(
-            digest(&[(place(1), padded.clone())]),
-            digest(&[(place(1), padded[..999].to_vec())])
-        );
+        assert_eq!(digest(&[(place(1), padded.clone())]), digest(&[(place(1), padded[..1000].to_vec())]));
+        assert_ne!(digest(&[(place(1), padded.clone())]), digest(&[(place(1), padded[..999].to_vec())]));
     }
 }

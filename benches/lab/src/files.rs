@@ -42,10 +42,7 @@ impl TestFile {
     ) -> Result<Self> {
         let bytes = u64::from(blocks) * u64::from(page_size);
         check_room(dir, bytes)?;
-        let mut file = tempfile::Builder::new()
-            .prefix("ringpool-")
-            .suffix(".pages")
-            .tempfile_in(dir)?;
+        let mut file = tempfile::Builder::new().prefix("ringpool-").suffix(".pages").tempfile_in(dir)?;
         let blocks_a_chunk = (CHUNK / page_size as usize).max(1) as u32;
         let mut chunk = vec![0; (blocks_a_chunk * page_size) as usize];
         for first in (0..blocks).step_by(blocks_a_chunk as usize) {
@@ -59,12 +56,7 @@ impl TestFile {
         }
         file.as_file().sync_all()?;
         drop_cache(file.as_file())?;
-        Ok(Self {
-            file,
-            page_size,
-            blocks,
-            seed,
-        })
+        Ok(Self { file, page_size, blocks, seed })
     }
 
     /// Where it is.
@@ -107,28 +99,12 @@ pub struct Access {
 ///
 /// If it cannot be opened so; where it is direct access that is refused, the message says so.
 pub fn open(path: &Path, access: Access) -> io::Result<File> {
-    let flags = if access.direct {
-        OFlags::DIRECT.bits() as i32
-    } else {
-        0
-    };
-    OpenOptions::new()
-        .read(true)
-        .write(access.write)
-        .custom_flags(flags)
-        .open(path)
-        .map_err(|error| {
-            let refused = access.direct && error.kind() == io::ErrorKind::InvalidInput;
-            let why = if refused {
-                " (its file system has no direct I/O)"
-            } else {
-                ""
-            };
-            io::Error::new(
-                error.kind(),
-                format!("cannot open {}: {error}{why}", path.display()),
-            )
-        })
+    let flags = if access.direct { OFlags::DIRECT.bits() as i32 } else { 0 };
+    OpenOptions::new().read(true).write(access.write).custom_flags(flags).open(path).map_err(|error| {
+        let refused = access.direct && error.kind() == io::ErrorKind::InvalidInput;
+        let why = if refused { " (its file system has no direct I/O)" } else { "" };
+        io::Error::new(error.kind(), format!("cannot open {}: {error}{why}", path.display()))
+    })
 }
 
 /// Takes the clean pages of `file` out of the page cache, so that buffered reads reach the device.
@@ -158,12 +134,7 @@ fn check_room(dir: &Path, bytes: u64) -> Result<()> {
     if bytes <= free {
         return Ok(());
     }
-    Err(NoRoom {
-        dir: dir.to_owned(),
-        needs: bytes.div_ceil(MIB),
-        free: free / MIB,
-    }
-    .into())
+    Err(NoRoom { dir: dir.to_owned(), needs: bytes.div_ceil(MIB), free: free / MIB }.into())
 }
 
 #[cfg(test)]
@@ -179,14 +150,7 @@ mod tests {
         let mut written = 0;
         let file = TestFile::create(dir.path(), 8192, 200, 42, |bytes| written = bytes).unwrap();
         assert_eq!(written, 200 * 8192);
-        let opened = open(
-            file.path(),
-            Access {
-                direct: false,
-                write: false,
-            },
-        )
-        .unwrap();
+        let opened = open(file.path(), Access { direct: false, write: false }).unwrap();
         let mut page = [0; 8192];
         for block in 0..200 {
             opened.read_exact_at(&mut page, u64::from(block) * 8192).unwrap();
@@ -203,10 +167,7 @@ mod tests {
         let error = TestFile::create(dir.path(), 65536, u32::MAX, 0, |_| ()).unwrap_err();
         let NoRoom { needs, .. } = error.downcast_ref().unwrap();
         assert_eq!(*needs, 268_435_456);
-        assert!(
-            error.to_string().contains("MiB free: choose a smaller --size"),
-            "{error}"
-        );
+        assert!(error.to_string().contains("MiB free: choose a smaller --size"), "{error}");
         assert_eq!(dir.path().read_dir().unwrap().count(), 0);
     }
 }

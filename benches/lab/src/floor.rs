@@ -43,21 +43,12 @@ impl Floor {
         let count = pages as usize;
         let frame_of = Region::new(count.div_ceil(2) * WORD)?;
         for (word, pair) in frame_of.words().iter().zip(order.chunks(2)) {
-            let pack = pair
-                .iter()
-                .rev()
-                .fold(0, |word, &frame| word << 32 | u64::from(frame));
+            let pack = pair.iter().rev().fold(0, |word, &frame| word << 32 | u64::from(frame));
             word.store(pack, Ordering::Relaxed);
         }
         let headers = Region::new(count * HEADER * WORD)?;
         let frames = Region::new(count * page_size as usize)?;
-        Ok(Self {
-            pages,
-            frame_of,
-            headers,
-            frames,
-            words_a_frame: page_size as usize / WORD,
-        })
+        Ok(Self { pages, frame_of, headers, frames, words_a_frame: page_size as usize / WORD })
     }
 
     /// Hits the pages of `orders`, one order a thread, all threads at once. The sample's pages are the hits of all threads;
@@ -89,9 +80,7 @@ fn frame_in(frame_of: &[AtomicU64], page: u32) -> usize {
 
 impl fmt::Debug for Floor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Floor")
-            .field("pages", &self.pages)
-            .finish_non_exhaustive()
+        f.debug_struct("Floor").field("pages", &self.pages).finish_non_exhaustive()
     }
 }
 
@@ -99,9 +88,7 @@ impl fmt::Debug for Floor {
 #[must_use]
 pub fn orders(pages: u32, hits: usize, threads: usize, seed: u64) -> Vec<Vec<u32>> {
     let mut rng = SmallRng::seed_from_u64(seed);
-    (0..threads)
-        .map(|_| (0..hits).map(|_| rng.random_range(0..pages)).collect())
-        .collect()
+    (0..threads).map(|_| (0..hits).map(|_| rng.random_range(0..pages)).collect()).collect()
 }
 
 /// Nanoseconds that a thread spends on one hit.
@@ -117,9 +104,7 @@ mod tests {
     #[test]
     fn every_page_has_a_frame_of_its_own() {
         let floor = Floor::new(65, 512, 1).unwrap();
-        let mut frames: Vec<usize> = (0..65)
-            .map(|page| frame_in(floor.frame_of.words(), page))
-            .collect();
+        let mut frames: Vec<usize> = (0..65).map(|page| frame_in(floor.frame_of.words(), page)).collect();
         assert_ne!(frames, Vec::from_iter(0..65));
         frames.sort_unstable();
         assert_eq!(frames, Vec::from_iter(0..65));
@@ -130,12 +115,6 @@ mod tests {
         let floor = Floor::new(64, 512, 1).unwrap();
         let sample = floor.run(&orders(64, 1000, 2, 1));
         assert_eq!(sample.pages, 2000);
-        assert!(
-            floor
-                .headers
-                .words()
-                .iter()
-                .all(|word| word.load(Ordering::Relaxed) == 0)
-        );
+        assert!(floor.headers.words().iter().all(|word| word.load(Ordering::Relaxed) == 0));
     }
 }

@@ -29,10 +29,7 @@ impl Load {
 
     fn parse(machine: &str, process: &str) -> Option<Self> {
         let line = machine.lines().next()?.strip_prefix("cpu ")?;
-        let ticks: Vec<u64> = line
-            .split_whitespace()
-            .map_while(|field| field.parse().ok())
-            .collect();
+        let ticks: Vec<u64> = line.split_whitespace().map_while(|field| field.parse().ok()).collect();
         // user, nice, system, idle, iowait, irq, softirq, steal; guest time is part of user.
         let &[user, nice, _, _, _, _, _, steal, ..] = &ticks[..] else {
             return None;
@@ -40,32 +37,20 @@ impl Load {
         // The command's name is in brackets and may hold anything; user time is the twelfth field after it.
         let (_, fields) = process.rsplit_once(") ")?;
         let own = fields.split_whitespace().nth(11)?.parse().ok()?;
-        Some(Self {
-            all: ticks[..8].iter().sum(),
-            busy: user + nice + steal,
-            own,
-        })
+        Some(Self { all: ticks[..8].iter().sum(), busy: user + nice + steal, own })
     }
 
     /// What was used between `earlier` and this.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         let Self { all, busy, own } = earlier;
-        Self {
-            all: self.all - all,
-            busy: self.busy.saturating_sub(busy),
-            own: self.own - own,
-        }
+        Self { all: self.all - all, busy: self.busy.saturating_sub(busy), own: self.own - own }
     }
 
     /// Both uses together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self {
-            all: self.all + other.all,
-            busy: self.busy + other.busy,
-            own: self.own + other.own,
-        }
+        Self { all: self.all + other.all, busy: self.busy + other.busy, own: self.own + other.own }
     }
 
     /// The share of the machine, 0 to 1, that others have used; `None` below a tenth of a second, which the kernel's ticks
@@ -96,15 +81,7 @@ mod tests {
 
     #[test]
     fn too_short_a_time_has_no_share() {
-        assert_eq!(
-            Load {
-                all: 5,
-                busy: 5,
-                own: 0
-            }
-            .others_share(),
-            None
-        );
+        assert_eq!(Load { all: 5, busy: 5, own: 0 }.others_share(), None);
     }
 
     #[test]

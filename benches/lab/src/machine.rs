@@ -33,11 +33,7 @@ impl Machine {
             cores: thread::available_parallelism().map_or(1, usize::from),
             processor: processor(),
             memory: system.totalram * u64::from(system.mem_unit),
-            kernel: format!(
-                "{} {}",
-                name.sysname().to_string_lossy(),
-                name.release().to_string_lossy()
-            ),
+            kernel: format!("{} {}", name.sysname().to_string_lossy(), name.release().to_string_lossy()),
             file_system: file_system(path),
         }
     }
@@ -45,32 +41,17 @@ impl Machine {
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            cores,
-            processor,
-            memory,
-            kernel,
-            file_system,
-        } = self;
-        let processor = processor
-            .as_ref()
-            .map(|name| format!(" of {name}"))
-            .unwrap_or_default();
+        let Self { cores, processor, memory, kernel, file_system } = self;
+        let processor = processor.as_ref().map(|name| format!(" of {name}")).unwrap_or_default();
         let gib = *memory as f64 / f64::from(1 << 30);
         let plural = if *cores == 1 { "" } else { "s" };
-        write!(
-            f,
-            "{cores} core{plural}{processor}, {gib:.1} GiB memory, {kernel}, {file_system}"
-        )
+        write!(f, "{cores} core{plural}{processor}, {gib:.1} GiB memory, {kernel}, {file_system}")
     }
 }
 
 fn processor() -> Option<String> {
     let described = fs::read_to_string("/proc/cpuinfo").ok()?;
-    let (_, name) = described
-        .lines()
-        .find(|line| line.starts_with("model name"))?
-        .split_once(':')?;
+    let (_, name) = described.lines().find(|line| line.starts_with("model name"))?.split_once(':')?;
     Some(name.trim().to_owned())
 }
 
@@ -109,10 +90,7 @@ mod tests {
             kernel: "Linux 6.1".to_owned(),
             file_system: "ext4".to_owned(),
         };
-        assert_eq!(
-            machine.to_string(),
-            "1 core of Some Processor, 1.5 GiB memory, Linux 6.1, ext4"
-        );
+        assert_eq!(machine.to_string(), "1 core of Some Processor, 1.5 GiB memory, Linux 6.1, ext4");
         assert!(!Machine::of(Path::new("/")).to_string().contains('/'));
     }
 }

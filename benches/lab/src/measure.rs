@@ -54,35 +54,25 @@ impl Sample {
     /// Median latency in microseconds.
     #[must_use]
     pub fn p50_us(&self) -> Option<f64> {
-        self.latencies
-            .as_ref()
-            .and_then(|latencies| latencies.quantile_us(0.50))
+        self.latencies.as_ref().and_then(|latencies| latencies.quantile_us(0.50))
     }
 
     /// 99th percentile of the latency in microseconds.
     #[must_use]
     pub fn p99_us(&self) -> Option<f64> {
-        self.latencies
-            .as_ref()
-            .and_then(|latencies| latencies.quantile_us(0.99))
+        self.latencies.as_ref().and_then(|latencies| latencies.quantile_us(0.99))
     }
 
     /// This sample with the latencies of its requests.
     #[must_use]
     pub fn with_latencies(self, latencies: Latencies) -> Self {
-        Self {
-            latencies: Some(latencies),
-            ..self
-        }
+        Self { latencies: Some(latencies), ..self }
     }
 
     /// This sample with the digest of the bytes it read.
     #[must_use]
     pub fn with_digest(self, digest: u64) -> Self {
-        Self {
-            digest: Some(digest),
-            ..self
-        }
+        Self { digest: Some(digest), ..self }
     }
 }
 
@@ -141,11 +131,7 @@ impl Meter {
     #[must_use]
     pub fn start() -> Self {
         let (process, thread) = (process_cpu(), thread_cpu());
-        Self {
-            process,
-            thread,
-            wall: Instant::now(),
-        }
+        Self { process, thread, wall: Instant::now() }
     }
 
     /// Stops all clocks, the wall clock first.
@@ -153,11 +139,7 @@ impl Meter {
     pub fn stop(self) -> Elapsed {
         let seconds = self.wall.elapsed().as_secs_f64();
         let cpu_seconds = (process_cpu() - self.process).as_secs_f64();
-        Elapsed {
-            seconds,
-            cpu_seconds,
-            thread_cpu_seconds: (thread_cpu() - self.thread).as_secs_f64(),
-        }
+        Elapsed { seconds, cpu_seconds, thread_cpu_seconds: (thread_cpu() - self.thread).as_secs_f64() }
     }
 }
 
@@ -176,20 +158,8 @@ impl Elapsed {
     /// The sample of a run that moved this much in this time.
     #[must_use]
     pub fn sample(self, pages: u64, bytes: u64) -> Sample {
-        let Self {
-            seconds,
-            cpu_seconds,
-            thread_cpu_seconds,
-        } = self;
-        Sample {
-            pages,
-            bytes,
-            seconds,
-            cpu_seconds,
-            thread_cpu_seconds,
-            latencies: None,
-            digest: None,
-        }
+        let Self { seconds, cpu_seconds, thread_cpu_seconds } = self;
+        Sample { pages, bytes, seconds, cpu_seconds, thread_cpu_seconds, latencies: None, digest: None }
     }
 }
 
@@ -211,15 +181,11 @@ pub fn on_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> 
         work(number)
     };
     thread::scope(|scope| {
-        let running: Vec<_> = (0..threads)
-            .map(|number| scope.spawn(move || run(number)))
-            .collect();
+        let running: Vec<_> = (0..threads).map(|number| scope.spawn(move || run(number))).collect();
         let meter = Meter::start();
         ready.wait();
-        let answers = running
-            .into_iter()
-            .map(|thread| thread.join().expect("a measured thread panicked"))
-            .collect();
+        let answers =
+            running.into_iter().map(|thread| thread.join().expect("a measured thread panicked")).collect();
         (answers, meter.stop())
     })
 }
@@ -244,11 +210,7 @@ mod tests {
 
     #[test]
     fn derived_numbers_follow_from_what_was_measured() {
-        let elapsed = Elapsed {
-            seconds: 2.0,
-            cpu_seconds: 0.5,
-            thread_cpu_seconds: 0.25,
-        };
+        let elapsed = Elapsed { seconds: 2.0, cpu_seconds: 0.5, thread_cpu_seconds: 0.25 };
         let sample = elapsed.sample(1000, 8_192_000);
         assert_eq!(sample.pages_per_s(), 500.0);
         assert_eq!(sample.mb_per_s(), 4.096);

@@ -48,9 +48,7 @@ pub fn random(blocks_of_files: &[u32], count: usize, seed: u64) -> Vec<Place> {
     let total: u64 = blocks_of_files.iter().copied().map(u64::from).sum();
     assert!(total > 0, "there is no block to draw from");
     let mut rng = SmallRng::seed_from_u64(seed);
-    (0..count)
-        .map(|_| nth(blocks_of_files, rng.random_range(0..total)))
-        .collect()
+    (0..count).map(|_| nth(blocks_of_files, rng.random_range(0..total))).collect()
 }
 
 /// `count` different places in random order; all of them where the files have fewer. For cold reads, where a second visit
@@ -61,10 +59,7 @@ pub fn random_distinct(blocks_of_files: &[u32], count: usize, seed: u64) -> Vec<
     let mut rng = SmallRng::seed_from_u64(seed);
     let mut drawn = index::sample(&mut rng, total, count.min(total)).into_vec();
     drawn.shuffle(&mut rng);
-    drawn
-        .into_iter()
-        .map(|at| nth(blocks_of_files, at as u64))
-        .collect()
+    drawn.into_iter().map(|at| nth(blocks_of_files, at as u64)).collect()
 }
 
 /// The `at`-th block when all files are laid end to end.
@@ -101,10 +96,6 @@ mod tests {
         let blocks = [10, 1000];
         assert_eq!(random(&blocks, 500, 1), random(&blocks, 500, 1));
         assert_ne!(random(&blocks, 500, 1), random(&blocks, 500, 2));
-        assert!(
-            random(&blocks, 500, 3)
-                .iter()
-                .all(|place| place.block < blocks[place.file as usize])
-        );
+        assert!(random(&blocks, 500, 3).iter().all(|place| place.block < blocks[place.file as usize]));
     }
 }

@@ -41,22 +41,12 @@ impl Region {
         let mapped = len + HUGE;
         // SAFETY: a new private mapping at an address of the kernel's choice touches no memory that exists.
         let mapping = unsafe {
-            mmap_anonymous(
-                ptr::null_mut(),
-                mapped,
-                ProtFlags::READ | ProtFlags::WRITE,
-                MapFlags::PRIVATE,
-            )?
+            mmap_anonymous(ptr::null_mut(), mapped, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?
         };
         let skip = mapping.cast::<u8>().align_offset(HUGE);
         let start = mapping.cast::<u8>().wrapping_add(skip);
         let present = |pointer: *mut c_void| NonNull::new(pointer).ok_or(io::ErrorKind::OutOfMemory);
-        let region = Self {
-            start: present(start.cast())?.cast(),
-            len,
-            mapping: present(mapping)?,
-            mapped,
-        };
+        let region = Self { start: present(start.cast())?.cast(), len, mapping: present(mapping)?, mapped };
         region.fault_in()?;
         Ok(region)
     }
@@ -131,11 +121,6 @@ mod tests {
         let region = Region::new(3 << 20).unwrap();
         assert_eq!(region.len(), 4 << 20);
         assert_eq!(region.start().as_ptr().align_offset(HUGE), 0);
-        assert!(
-            region
-                .words()
-                .iter()
-                .all(|word| word.load(Ordering::Relaxed) == 0)
-        );
+        assert!(region.words().iter().all(|word| word.load(Ordering::Relaxed) == 0));
     }
 }

@@ -119,25 +119,13 @@ impl FigureRow {
             Relation::AtMost => value <= goal,
         };
         let (figure, name) = (figure.to_owned(), name.to_owned());
-        Self {
-            figure,
-            name,
-            value: Some(value),
-            goal,
-            relation,
-            ok: Some(ok),
-            detail: detail.into(),
-        }
+        Self { figure, name, value: Some(value), goal, relation, ok: Some(ok), detail: detail.into() }
     }
 
     /// The same value from a run that is no proof: it neither fails nor passes.
     #[must_use]
     pub fn undecided(self, why: &str) -> Self {
-        Self {
-            ok: None,
-            detail: format!("{why}; {}", self.detail),
-            ..self
-        }
+        Self { ok: None, detail: format!("{why}; {}", self.detail), ..self }
     }
 
     /// A value that was not measured: not built yet, or not possible on this machine.
@@ -149,15 +137,7 @@ impl FigureRow {
         why: impl Into<String>,
     ) -> Self {
         let (figure, name) = (figure.to_owned(), name.to_owned());
-        Self {
-            figure,
-            name,
-            value: None,
-            goal,
-            relation,
-            ok: None,
-            detail: why.into(),
-        }
+        Self { figure, name, value: None, goal, relation, ok: None, detail: why.into() }
     }
 }
 
@@ -262,14 +242,8 @@ impl Table {
     /// A table with these columns and no rows.
     #[must_use]
     pub fn new(columns: &[(&str, Align)]) -> Self {
-        let (heads, aligns) = columns
-            .iter()
-            .map(|&(head, align)| (head.to_owned(), align))
-            .unzip();
-        Self {
-            aligns,
-            lines: vec![heads],
-        }
+        let (heads, aligns) = columns.iter().map(|&(head, align)| (head.to_owned(), align)).unzip();
+        Self { aligns, lines: vec![heads] }
     }
 
     /// Adds a row, which has as many cells as the table has columns.
@@ -280,23 +254,15 @@ impl Table {
 
 impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let width = |column: usize| {
-            self.lines
-                .iter()
-                .map(|line| line[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        };
+        let width =
+            |column: usize| self.lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
         let widths: Vec<usize> = (0..self.aligns.len()).map(width).collect();
         for line in &self.lines {
             let cells =
-                line.iter()
-                    .zip(&widths)
-                    .zip(&self.aligns)
-                    .map(|((cell, &width), align)| match align {
-                        Align::Left => format!("{cell:<width$}"),
-                        Align::Right => format!("{cell:>width$}"),
-                    });
+                line.iter().zip(&widths).zip(&self.aligns).map(|((cell, &width), align)| match align {
+                    Align::Left => format!("{cell:<width$}"),
+                    Align::Right => format!("{cell:>width$}"),
+                });
             writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
         }
         Ok(())
@@ -308,11 +274,7 @@ mod tests {
     use super::*;
 
     fn row() -> Row {
-        let names = Names {
-            workload: "random read",
-            arm: "pool",
-            method: "uring",
-        };
+        let names = Names { workload: "random read", arm: "pool", method: "uring" };
         let summary = Summary {
             pages: 1000,
             seconds: 0.5,
@@ -361,16 +323,9 @@ mod tests {
         assert_eq!(of(0.98, Relation::AtLeast).ok, Some(true));
         assert_eq!(of(0.98, Relation::AtMost).ok, Some(false));
         let undecided = of(0.5, Relation::AtLeast).undecided("disturbed");
-        assert_eq!(
-            (undecided.ok, &undecided.detail[..]),
-            (None, "disturbed; 15 rounds")
-        );
-        let json = serde_json::to_string(&FigureRow::missing(
-            ("P9", "reads"),
-            Relation::AtLeast,
-            0.9,
-            "not built",
-        ));
+        assert_eq!((undecided.ok, &undecided.detail[..]), (None, "disturbed; 15 rounds"));
+        let json =
+            serde_json::to_string(&FigureRow::missing(("P9", "reads"), Relation::AtLeast, 0.9, "not built"));
         let expected = r#"{"figure":"P9","name":"reads","value":null,"goal":0.9,"relation":">=","ok":null,"detail":"not built"}"#;
         assert_eq!(json.unwrap(), expected);
     }

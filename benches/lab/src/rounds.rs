@@ -36,10 +36,7 @@ impl<'a> Arm<'a> {
     /// An arm that `run`, given the number of the round, carries out once. All arms should go to the same places in one
     /// round and may go to others in the next.
     pub fn new(name: impl Into<String>, run: impl FnMut(u32) -> Result<Sample> + 'a) -> Self {
-        Self {
-            name: name.into(),
-            run: Box::new(run),
-        }
+        Self { name: name.into(), run: Box::new(run) }
     }
 }
 
@@ -66,21 +63,13 @@ impl Rounds {
     /// So many rounds, no pause, no twin.
     #[must_use]
     pub fn new(rounds: u32) -> Self {
-        Self {
-            rounds,
-            seed: 1,
-            pause: Duration::ZERO,
-            twin: None,
-        }
+        Self { rounds, seed: 1, pause: Duration::ZERO, twin: None }
     }
 
     /// The same with the arm of this name run twice a round.
     #[must_use]
     pub fn twin(self, name: impl Into<String>) -> Self {
-        Self {
-            twin: Some(name.into()),
-            ..self
-        }
+        Self { twin: Some(name.into()), ..self }
     }
 
     /// Runs all arms for all rounds, and tells `progress` each arm's name before it starts.
@@ -93,10 +82,7 @@ impl Rounds {
     ///
     /// If there is no arm of the twin's name.
     pub fn run(&self, mut arms: Vec<Arm<'_>>, mut progress: impl FnMut(&str)) -> Result<Outcome> {
-        let twin = self
-            .twin
-            .as_ref()
-            .map(|name| position(arms.iter().map(|arm| &arm.name), name));
+        let twin = self.twin.as_ref().map(|name| position(arms.iter().map(|arm| &arm.name), name));
         // The twin has a number of its own, so that chance decides which of the two runs comes first in a round: the second
         // one often finds the device warm.
         let runs: Vec<usize> = (0..arms.len()).chain(twin).collect();
@@ -119,11 +105,7 @@ impl Rounds {
         }
         let twin = twin.zip(samples.split_off(arms.len()).pop());
         let arms = arms.into_iter().map(|arm| arm.name).zip(samples).collect();
-        Ok(Outcome {
-            arms,
-            twin,
-            others_share: load.and_then(Load::others_share),
-        })
+        Ok(Outcome { arms, twin, others_share: load.and_then(Load::others_share) })
     }
 }
 
@@ -199,19 +181,14 @@ impl Outcome {
     /// every round have the same.
     #[must_use]
     pub fn digest(&self, arm: &str) -> Option<u64> {
-        self.samples(arm)
-            .iter()
-            .try_fold(0_u64, |sum, sample| Some(sum.wrapping_add(sample.digest?)))
+        self.samples(arm).iter().try_fold(0_u64, |sum, sample| Some(sum.wrapping_add(sample.digest?)))
     }
 
     /// Why this run is no proof of anything, if it is not: others used too much of the machine.
     #[must_use]
     pub fn disturbance(&self) -> Option<String> {
         let share = self.others_share.filter(|&share| share > OTHERS_MAY_USE)?;
-        Some(format!(
-            "disturbed: others used {:.0} % of the machine",
-            share * 100.0
-        ))
+        Some(format!("disturbed: others used {:.0} % of the machine", share * 100.0))
     }
 }
 
@@ -241,9 +218,7 @@ fn ratios(of: &[Sample], to: &[Sample], metric: impl Fn(&Sample) -> f64) -> Opti
 }
 
 fn position<S: AsRef<str>>(mut names: impl Iterator<Item = S>, wanted: &str) -> usize {
-    names
-        .position(|name| name.as_ref() == wanted)
-        .unwrap_or_else(|| panic!("there is no arm {wanted:?}"))
+    names.position(|name| name.as_ref() == wanted).unwrap_or_else(|| panic!("there is no arm {wanted:?}"))
 }
 
 #[cfg(test)]
@@ -254,21 +229,14 @@ mod tests {
     use crate::measure::Elapsed;
 
     fn sample(seconds: f64) -> Sample {
-        Elapsed {
-            seconds,
-            cpu_seconds: seconds / 2.0,
-            thread_cpu_seconds: 0.0,
-        }
-        .sample(100, 819_200)
+        Elapsed { seconds, cpu_seconds: seconds / 2.0, thread_cpu_seconds: 0.0 }.sample(100, 819_200)
     }
 
     /// A machine that slows down tenfold in some rounds, and an arm that always takes twice as long as the other.
     fn slow_by_rounds(rounds: u32) -> Outcome {
         let base = |round: u32| if round.is_multiple_of(3) { 10.0 } else { 1.0 };
         let arms = vec![
-            Arm::new("fast", move |round| {
-                Ok(sample(base(round)).with_digest(u64::from(round)))
-            }),
+            Arm::new("fast", move |round| Ok(sample(base(round)).with_digest(u64::from(round)))),
             Arm::new("slow", move |round| Ok(sample(base(round) * 2.0))),
         ];
         Rounds::new(rounds).twin("fast").run(arms, |_| ()).unwrap()
@@ -300,10 +268,7 @@ mod tests {
                 Ok(sample(1.0))
             })
         };
-        Rounds::new(20)
-            .twin("b")
-            .run(vec![arm("a"), arm("b"), arm("c")], |_| ())
-            .unwrap();
+        Rounds::new(20).twin("b").run(vec![arm("a"), arm("b"), arm("c")], |_| ()).unwrap();
         let ran = ran.borrow();
         for round in ran.chunks(4) {
             let mut sorted = round.to_vec();
@@ -315,23 +280,14 @@ mod tests {
 
     #[test]
     fn a_failing_arm_is_named() {
-        let error = Rounds::new(1)
-            .run(vec![Arm::new("bad", |_| Err("no disk".into()))], |_| ())
-            .unwrap_err();
+        let error = Rounds::new(1).run(vec![Arm::new("bad", |_| Err("no disk".into()))], |_| ()).unwrap_err();
         assert_eq!(error.to_string(), "bad: no disk");
     }
 
     #[test]
     fn a_busy_machine_disturbs() {
-        let outcome = |share| Outcome {
-            arms: Vec::new(),
-            twin: None,
-            others_share: share,
-        };
-        assert_eq!(
-            outcome(Some(0.31)).disturbance().unwrap(),
-            "disturbed: others used 31 % of the machine"
-        );
+        let outcome = |share| Outcome { arms: Vec::new(), twin: None, others_share: share };
+        assert_eq!(outcome(Some(0.31)).disturbance().unwrap(), "disturbed: others used 31 % of the machine");
         assert_eq!(outcome(Some(0.05)).disturbance(), None);
         assert_eq!(outcome(None).disturbance(), None);
     }

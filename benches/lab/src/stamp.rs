@@ -34,23 +34,14 @@ pub fn stamp(page: &mut [u8], seed: u64, block: u32, version: u64) {
 pub fn check(page: &[u8], seed: u64, block: u32) -> Result<u64, Misplaced> {
     let mut first = None;
     for (number, sector) in (0..).zip(page.chunks(SECTOR)) {
-        let mut found = sector
-            .chunks_exact(WORD)
-            .map(|bytes| u64::from_le_bytes(bytes.try_into().expect("a word")));
+        let mut found =
+            sector.chunks_exact(WORD).map(|bytes| u64::from_le_bytes(bytes.try_into().expect("a word")));
         let mut next = || found.next().unwrap_or_default();
         let stored: Head = [next(), next(), next()];
         let version = stored[2];
         let expected = head(seed, block, number, *first.get_or_insert(version));
-        if stored != expected
-            || !found
-                .zip(body(&expected))
-                .all(|(stored, expected)| stored == expected)
-        {
-            return Err(Misplaced {
-                sector: number,
-                expected,
-                stored,
-            });
+        if stored != expected || !found.zip(body(&expected)).all(|(stored, expected)| stored == expected) {
+            return Err(Misplaced { sector: number, expected, stored });
         }
     }
     Ok(first.unwrap_or_default())
@@ -68,11 +59,7 @@ pub struct Misplaced {
 impl fmt::Display for Misplaced {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let describe = |[seed, place, version]: Head| {
-            format!(
-                "file {seed:#x} block {} sector {} version {version}",
-                place >> 32,
-                place & 0xffff_ffff
-            )
+            format!("file {seed:#x} block {} sector {} version {version}", place >> 32, place & 0xffff_ffff)
         };
         write!(f, "sector {} holds {}", self.sector, describe(self.stored))?;
         match self.stored == self.expected {
@@ -92,9 +79,7 @@ fn head(seed: u64, block: u32, sector: u32, version: u64) -> Head {
 }
 
 fn body(head: &Head) -> impl Iterator<Item = u64> + use<> {
-    let key = head
-        .iter()
-        .fold(0, |key, &word| mix(key ^ word).wrapping_add(STEP));
+    let key = head.iter().fold(0, |key, &word| mix(key ^ word).wrapping_add(STEP));
     (0..).map(move |at: u64| key.wrapping_add(at.wrapping_mul(STEP)))
 }
 

@@ -31,29 +31,14 @@ impl Spread {
         sorted.sort_by(f64::total_cmp);
         let (&min, &max) = (sorted.first()?, sorted.last()?);
         let at = |part| quantile(&sorted, part);
-        Some(Self {
-            min,
-            lower: at(0.25),
-            median: at(0.5),
-            upper: at(0.75),
-            max,
-        })
+        Some(Self { min, lower: at(0.25), median: at(0.5), upper: at(0.75), max })
     }
 }
 
 impl fmt::Display for Spread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            min,
-            lower,
-            median,
-            upper,
-            max,
-        } = self;
-        write!(
-            f,
-            "{median:.3} (quartiles {lower:.3} to {upper:.3}, all {min:.3} to {max:.3})"
-        )
+        let Self { min, lower, median, upper, max } = self;
+        write!(f, "{median:.3} (quartiles {lower:.3} to {upper:.3}, all {min:.3} to {max:.3})")
     }
 }
 
@@ -78,19 +63,7 @@ mod tests {
     #[test]
     fn quartiles_lie_on_the_line_between_neighbours() {
         let spread = Spread::of([5.0, 1.0, 4.0, 2.0, 3.0, 10.0]).unwrap();
-        assert_eq!(
-            spread,
-            Spread {
-                min: 1.0,
-                lower: 2.25,
-                median: 3.5,
-                upper: 4.75,
-                max: 10.0
-            }
-        );
-        assert_eq!(
-            spread.to_string(),
-            "3.500 (quartiles 2.250 to 4.750, all 1.000 to 10.000)"
-        );
+        assert_eq!(spread, Spread { min: 1.0, lower: 2.25, median: 3.5, upper: 4.75, max: 10.0 });
+        assert_eq!(spread.to_string(), "3.500 (quartiles 2.250 to 4.750, all 1.000 to 10.000)");
     }
 }

@@ -36,16 +36,8 @@ pub(super) struct Slot {
 impl Slot {
     /// A slot that has nothing in flight.
     pub(super) fn idle() -> Self {
-        let transfer = Transfer {
-            way: Way::Read,
-            place: Place { file: 0, block: 0 },
-        };
-        Self {
-            transfer,
-            started: Instant::now(),
-            wanted: 0,
-            moved: 0,
-        }
+        let transfer = Transfer { way: Way::Read, place: Place { file: 0, block: 0 } };
+        Self { transfer, started: Instant::now(), wanted: 0, moved: 0 }
     }
 }
 
@@ -85,11 +77,7 @@ impl<S: Script> Lane<'_, S> {
         slot: &mut Slot,
         now: Instant,
     ) -> io::Result<Option<Request>> {
-        let RingOptions {
-            page_size,
-            request_size,
-            ..
-        } = self.options;
+        let RingOptions { page_size, request_size, .. } = self.options;
         // SAFETY: the slot is idle, so the kernel does not know this memory, and each slot has its own.
         let buffer = unsafe { slice::from_raw_parts_mut(self.memory_of(number), request_size as usize) };
         let Some(transfer) = self.script.next(number, buffer) else {
@@ -99,12 +87,7 @@ impl<S: Script> Lane<'_, S> {
             Way::Read => readable(self.lengths, transfer.place, page_size, request_size)?,
             Way::Write => request_size as usize,
         };
-        *slot = Slot {
-            transfer,
-            started: now,
-            wanted,
-            moved: 0,
-        };
+        *slot = Slot { transfer, started: now, wanted, moved: 0 };
         Ok(Some(self.request(number, slot)))
     }
 
@@ -152,12 +135,8 @@ impl<S: Script> Lane<'_, S> {
         let len = self.options.request_size - slot.moved as u32;
         let offset = place.offset(self.options.page_size) + slot.moved as u64;
         let entry = match (way, self.registered) {
-            (Way::Read, true) => opcode::ReadFixed::new(file, memory, len, 0)
-                .offset(offset)
-                .build(),
-            (Way::Write, true) => opcode::WriteFixed::new(file, memory, len, 0)
-                .offset(offset)
-                .build(),
+            (Way::Read, true) => opcode::ReadFixed::new(file, memory, len, 0).offset(offset).build(),
+            (Way::Write, true) => opcode::WriteFixed::new(file, memory, len, 0).offset(offset).build(),
             (Way::Read, false) => opcode::Read::new(file, memory, len).offset(offset).build(),
             (Way::Write, false) => opcode::Write::new(file, memory, len).offset(offset).build(),
         };
@@ -166,22 +145,14 @@ impl<S: Script> Lane<'_, S> {
 
     #[inline]
     fn memory_of(&self, number: usize) -> *mut u8 {
-        self.region
-            .start()
-            .as_ptr()
-            .wrapping_add(number * self.options.request_size as usize)
+        self.region.start().as_ptr().wrapping_add(number * self.options.request_size as usize)
     }
 }
 
 /// The best ring that this kernel has: `DEFER_TASKRUN` came with 6.1, `COOP_TASKRUN` with 5.19.
 pub(super) fn build(depth: u32) -> io::Result<IoUring> {
-    let defer = || {
-        IoUring::builder()
-            .setup_single_issuer()
-            .setup_coop_taskrun()
-            .setup_defer_taskrun()
-            .build(depth)
-    };
+    let defer =
+        || IoUring::builder().setup_single_issuer().setup_coop_taskrun().setup_defer_taskrun().build(depth);
     let coop = || IoUring::builder().setup_coop_taskrun().build(depth);
     let unknown = |error: &io::Error| error.raw_os_error() == Some(libc::EINVAL);
     let mut ring = defer();
@@ -196,10 +167,7 @@ pub(super) fn build(depth: u32) -> io::Result<IoUring> {
 
 /// Registers the region; `false` where this user may not lock that much memory.
 pub(super) fn register(ring: &IoUring, region: &Region) -> io::Result<bool> {
-    let whole = libc::iovec {
-        iov_base: region.start().as_ptr().cast(),
-        iov_len: region.len(),
-    };
+    let whole = libc::iovec { iov_base: region.start().as_ptr().cast(), iov_len: region.len() };
     // SAFETY: the region is mapped for as long as the ring lives: `BareRing` owns both and drops the ring first.
     match unsafe { ring.submitter().register_buffers(&[whole]) } {
         Ok(()) => Ok(true),

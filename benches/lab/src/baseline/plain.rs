@@ -27,12 +27,7 @@ impl Plain {
     /// One thread, one page a call, no latencies.
     #[must_use]
     pub fn new(page_size: u32) -> Self {
-        Self {
-            page_size,
-            request_size: page_size,
-            threads: 1,
-            latencies: false,
-        }
+        Self { page_size, request_size: page_size, threads: 1, latencies: false }
     }
 
     /// Reads a request at every place and shows its bytes to `visit`.
@@ -49,12 +44,7 @@ impl Plain {
         let lengths = lengths(files)?;
         self.run(places, &|place, buffer| {
             let wanted = readable(&lengths, place, self.page_size, self.request_size)?;
-            read_at_least(
-                &files[place.file as usize],
-                buffer,
-                wanted,
-                place.offset(self.page_size),
-            )?;
+            read_at_least(&files[place.file as usize], buffer, wanted, place.offset(self.page_size))?;
             visit(place, &buffer[..wanted]);
             Ok(wanted)
         })
@@ -81,10 +71,7 @@ impl Plain {
         })?;
         ending.carry_out(files)?;
         let elapsed = meter.stop().sample(written.pages, written.bytes);
-        Ok(Sample {
-            latencies: written.latencies,
-            ..elapsed
-        })
+        Ok(Sample { latencies: written.latencies, ..elapsed })
     }
 
     /// Runs `transfer`, which tells how many bytes it moved, for every place.
@@ -93,34 +80,22 @@ impl Plain {
         places: &[Place],
         transfer: &(impl Fn(Place, &mut [u8]) -> io::Result<usize> + Sync),
     ) -> io::Result<Sample> {
-        let buffers: Vec<_> = (0..self.threads)
-            .map(|_| Region::new(self.request_size as usize))
-            .collect();
-        let buffers: Vec<_> = buffers
-            .into_iter()
-            .map(|buffer| buffer.map(std::sync::Mutex::new))
-            .collect::<Result<_, _>>()?;
+        let buffers: Vec<_> = (0..self.threads).map(|_| Region::new(self.request_size as usize)).collect();
+        let buffers: Vec<_> =
+            buffers.into_iter().map(|buffer| buffer.map(std::sync::Mutex::new)).collect::<Result<_, _>>()?;
         let stretch = places.len().div_ceil(self.threads).max(1);
         let stretches: Vec<&[Place]> = places.chunks(stretch).collect();
         let (moved, elapsed) = on_threads(self.threads, |thread| {
             let mut region = buffers[thread].lock().expect("each thread locks its own");
             let buffer = &mut region.bytes_mut()[..self.request_size as usize];
-            self.run_stretch(
-                stretches.get(thread).copied().unwrap_or_default(),
-                buffer,
-                transfer,
-            )
+            self.run_stretch(stretches.get(thread).copied().unwrap_or_default(), buffer, transfer)
         });
         let mut total = Moved::default();
         for moved in moved {
             total.add(&moved?);
         }
         let sample = elapsed.sample(total.pages, total.bytes);
-        Ok(if self.latencies {
-            sample.with_latencies(total.latencies)
-        } else {
-            sample
-        })
+        Ok(if self.latencies { sample.with_latencies(total.latencies) } else { sample })
     }
 
     fn run_stretch(

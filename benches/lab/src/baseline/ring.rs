@@ -46,13 +46,7 @@ impl RingOptions {
     /// One page a request, [`BATCH`] a call, latencies recorded.
     #[must_use]
     pub fn new(page_size: u32, depth: usize) -> Self {
-        Self {
-            page_size,
-            request_size: page_size,
-            depth,
-            batch: BATCH,
-            latencies: true,
-        }
+        Self { page_size, request_size: page_size, depth, batch: BATCH, latencies: true }
     }
 }
 
@@ -77,12 +71,7 @@ impl BareRing {
     ///
     /// If the system has no io_uring or forbids it, or has no memory, or the sizes are impossible.
     pub fn new(options: RingOptions) -> io::Result<Self> {
-        let RingOptions {
-            page_size,
-            request_size,
-            depth,
-            ..
-        } = options;
+        let RingOptions { page_size, request_size, depth, .. } = options;
         let bytes = depth * request_size as usize;
         if depth == 0
             || page_size == 0
@@ -101,15 +90,7 @@ impl BareRing {
         let _ = ring.submitter().register_ring_fd();
         let registered = register(&ring, &region)?;
         let slots = vec![Slot::idle(); depth];
-        Ok(Self {
-            ring,
-            region,
-            slots,
-            options,
-            registered,
-            in_flight: 0,
-            one_thread: PhantomData,
-        })
+        Ok(Self { ring, region, slots, options, registered, in_flight: 0, one_thread: PhantomData })
     }
 
     /// Whether the buffers are registered. If not, the memory that this user may lock is too small, and the figures of this
@@ -136,14 +117,7 @@ impl BareRing {
         places: &[Place],
         visit: impl FnMut(Place, &[u8]),
     ) -> io::Result<Sample> {
-        self.run(
-            files,
-            Ending::Written,
-            &mut Reads {
-                places: places.iter(),
-                visit,
-            },
-        )
+        self.run(files, Ending::Written, &mut Reads { places: places.iter(), visit })
     }
 
     /// Writes a request at every place, filled by `fill`, and ends as told. A `fill` that does nothing writes whatever the
@@ -159,14 +133,7 @@ impl BareRing {
         ending: Ending,
         fill: impl FnMut(Place, &mut [u8]),
     ) -> io::Result<Sample> {
-        self.run(
-            files,
-            ending,
-            &mut Writes {
-                places: places.iter(),
-                fill,
-            },
-        )
+        self.run(files, ending, &mut Writes { places: places.iter(), fill })
     }
 
     /// Reads the first place of each pair, then writes the second, every slot on its own: as many reads as writes, `depth` in
@@ -182,15 +149,7 @@ impl BareRing {
         fill: impl FnMut(Place, &mut [u8]),
     ) -> io::Result<Sample> {
         let owed = vec![None; self.options.depth];
-        self.run(
-            files,
-            Ending::Written,
-            &mut Updates {
-                pairs: pairs.iter(),
-                fill,
-                owed,
-            },
-        )
+        self.run(files, Ending::Written, &mut Updates { pairs: pairs.iter(), fill, owed })
     }
 
     fn run(&mut self, files: &[File], ending: Ending, script: &mut impl Script) -> io::Result<Sample> {
@@ -199,22 +158,12 @@ impl BareRing {
         let lengths = lengths(files)?;
         self.ring.submitter().register_files(&descriptors)?;
         let meter = Meter::start();
-        let outcome = self
-            .pump(&lengths, script)
-            .and_then(|tally| ending.carry_out(files).map(|()| tally));
+        let outcome = self.pump(&lengths, script).and_then(|tally| ending.carry_out(files).map(|()| tally));
         let elapsed = meter.stop();
         self.ring.submitter().unregister_files()?;
-        let Tally {
-            pages,
-            bytes,
-            latencies,
-        } = outcome?;
+        let Tally { pages, bytes, latencies } = outcome?;
         let sample = elapsed.sample(pages, bytes);
-        Ok(if self.options.latencies {
-            sample.with_latencies(latencies)
-        } else {
-            sample
-        })
+        Ok(if self.options.latencies { sample.with_latencies(latencies) } else { sample })
     }
 
     /// Keeps every slot busy until the script ends. After a failure nothing new is started, and what is in flight is waited

@@ -40,10 +40,7 @@ impl<V: FnMut(Place, &[u8])> Script for Reads<'_, V> {
     const COUNTED: Way = Way::Read;
 
     fn next(&mut self, _slot: usize, _buffer: &mut [u8]) -> Option<Transfer> {
-        self.places.next().map(|&place| Transfer {
-            way: Way::Read,
-            place,
-        })
+        self.places.next().map(|&place| Transfer { way: Way::Read, place })
     }
 
     fn seen(&mut self, place: Place, bytes: &[u8]) {
@@ -63,10 +60,7 @@ impl<F: FnMut(Place, &mut [u8])> Script for Writes<'_, F> {
     fn next(&mut self, _slot: usize, buffer: &mut [u8]) -> Option<Transfer> {
         let &place = self.places.next()?;
         (self.fill)(place, buffer);
-        Some(Transfer {
-            way: Way::Write,
-            place,
-        })
+        Some(Transfer { way: Way::Write, place })
     }
 }
 
@@ -85,16 +79,10 @@ impl<F: FnMut(Place, &mut [u8])> Script for Updates<'_, F> {
     fn next(&mut self, slot: usize, buffer: &mut [u8]) -> Option<Transfer> {
         if let Some(place) = self.owed[slot].take() {
             (self.fill)(place, buffer);
-            return Some(Transfer {
-                way: Way::Write,
-                place,
-            });
+            return Some(Transfer { way: Way::Write, place });
         }
         let &(place, owed) = self.pairs.next()?;
         self.owed[slot] = Some(owed);
-        Some(Transfer {
-            way: Way::Read,
-            place,
-        })
+        Some(Transfer { way: Way::Read, place })
     }
 }
