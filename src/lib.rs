@@ -10,6 +10,8 @@ mod files;
 mod id;
 mod io;
 mod lease;
+#[cfg(all(test, shuttle))]
+mod model_check;
 mod page;
 mod pool;
 mod read;

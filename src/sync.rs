@@ -7,7 +7,7 @@
 
 pub(crate) use std::sync::Arc;
 
-pub(crate) use imp::{Condvar, Mutex, MutexGuard, atomic, thread, time};
+pub(crate) use imp::{Condvar, Mutex, MutexGuard, atomic, random_seed, thread, time};
 
 /// Primitives that are never scheduling points: for counters, which nothing synchronises on.
 pub(crate) mod uncontrolled {
@@ -52,6 +52,12 @@ mod imp {
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
         }
+    }
+
+    /// A number that an adversary cannot know.
+    pub(crate) fn random_seed() -> u64 {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(0_u64)
     }
 
     pub(crate) mod thread {
@@ -125,6 +131,11 @@ mod imp {
         pub(crate) fn notify_all(&self) {
             self.0.notify_all();
         }
+    }
+
+    /// The same in every run, so that a schedule can be replayed.
+    pub(crate) fn random_seed() -> u64 {
+        0x5eed
     }
 
     pub(crate) mod thread {

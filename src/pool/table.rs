@@ -15,8 +15,6 @@
 //! overflow needs twice its expected pages: with two thousand, that is beyond thirty standard deviations. It is reported
 //! as [`Full`] all the same.
 
-use std::hash::{BuildHasher, RandomState};
-
 use crossbeam_utils::CachePadded;
 
 use crate::{
@@ -24,6 +22,7 @@ use crate::{
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
+        random_seed,
     },
 };
 
@@ -62,7 +61,7 @@ impl PageTable {
             words: (0..partitions * words_per_partition).map(|_| AtomicU64::new(0)).collect(),
             locks: (0..partitions).map(|_| CachePadded::new(Mutex::new(0))).collect(),
             words_per_partition,
-            seed: RandomState::new().hash_one(0_u64),
+            seed: random_seed(),
         }
     }
 
