@@ -32,7 +32,6 @@ mod watchdog;
 use std::{
     env,
     io::Write,
-
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
@@ -110,9 +109,7 @@ fn run_scripts(configuration: &Configuration, files: usize, cases: u32, seed: u6
         max_shrink_time: 60_000,
         ..Config::default()
     };
-    let mut bytes = [0; 32];
-    bytes[..8].copy_from_slice(&seed.to_le_bytes());
-    let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    let mut runner = TestRunner::new_with_rng(config, random_numbers(seed, configuration));
     let under_way = Arc::new(Mutex::new(String::new()));
     let watchdog = Watchdog::new(Duration::from_secs(60), {
         let (under_way, configuration) = (Arc::clone(&under_way), configuration.to_string());
@@ -134,6 +131,18 @@ fn run_scripts(configuration: &Configuration, files: usize, cases: u32, seed: u6
         Err(TestError::Fail(reason, script)) => Err(format!("{configuration}\n{reason}\n{script:?}")),
         Err(TestError::Abort(reason)) => Err(format!("{configuration}\nno script could be drawn: {reason}")),
     }
+}
+
+/// Each configuration gets scripts of its own, and the same ones again for the same seed.
+fn random_numbers(seed: u64, configuration: &Configuration) -> TestRng {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let name = configuration.to_string();
+    for (at, byte) in name.bytes().enumerate() {
+        let place = 8 + at % 24;
+        bytes[place] = bytes[place].wrapping_mul(31).wrapping_add(byte);
+    }
+    TestRng::from_seed(RngAlgorithm::ChaCha, &bytes)
 }
 
 fn number(variable: &str) -> Option<u64> {
