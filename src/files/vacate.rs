@@ -5,10 +5,7 @@ use crate::{
     id::{FileId, FrameNo, PageId},
     pool::{frame_pool::Lookup, starvation::RETRY, state::Phase, waiters::Want},
     shared::Shared,
-    sync::{
-        thread,
-        time::{self, Duration},
-    },
+    sync::{thread, time},
     write::{checkpoint, write_out::wait_for_io},
 };
 
@@ -20,13 +17,9 @@ pub enum Evicted {
     Yes,
     /// It was not in the pool.
     NotResident,
-    /// Somebody holds a pin on it, and kept it for some milliseconds.
+    /// Somebody holds a pin on it.
     Pinned,
 }
-
-/// How long an eviction waits for a pin to go. An I/O gives its own pin back a moment after it has said that it is over:
-/// that pin must not pass for somebody's.
-const PASSING: Duration = Duration::from_millis(10);
 
 /// What to do with changes that were not written.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -44,21 +37,15 @@ pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
     let Lookup::Pinned(pin) = shared.pool.lookup(page) else { return Ok(Evicted::NotResident) };
     let no = pin.frame_no();
     wait_for_io(&pin, Want::ReadDone);
+    // A page with a pin is not even written: its writer may be the very thread that is here.
+    if pin.frame().state.load().pins() > 1 {
+        return Ok(Evicted::Pinned);
+    }
     drop(pin);
-    let frame = shared.pool.frame(no);
-    let deadline = time::now() + PASSING;
-    loop {
-        // A page with a pin is not even written: its writer may be the very thread that is here.
-        if frame.page() != page || frame.state.load().pins() == 0 {
-            checkpoint::flush_page(shared, page)?;
-            if matches!(try_vacate(shared, no, page, Changes::Keep), Vacated::Done) {
-                return Ok(Evicted::Yes);
-            }
-        }
-        if time::now() >= deadline {
-            return Ok(Evicted::Pinned);
-        }
-        thread::park_timeout(RETRY);
+    checkpoint::flush_page(shared, page)?;
+    match try_vacate(shared, no, page, Changes::Keep) {
+        Vacated::Done => Ok(Evicted::Yes),
+        Vacated::Pinned => Ok(Evicted::Pinned),
     }
 }
 

@@ -99,7 +99,7 @@ impl ReadLease {
                 pin.pool().look_ahead.give_back(1);
             }
             let result = outcome(index, pin.frame().page());
-            pin.pool().end_read(pin.frame_no(), &result, !self.to_verify);
+            pin.end_read(&result, !self.to_verify);
         }
     }
 }

@@ -231,6 +231,10 @@ impl Miss {
                         return Ok(None);
                     }
                 }
+                // To verify takes a pin of its own.
+                Phase::Loaded if pin.frame().state.load().pins_are_exhausted() => {
+                    return Err(Error::TooManyPins { page: self.page });
+                }
                 Phase::Loaded => {
                     if let Some(verification) = Verification::begin(&pin) {
                         verification.run(|bytes| verify(&self.shared, self.page, bytes))?;

@@ -153,7 +153,7 @@ impl Writer<'_> {
         if file.check(frame.page().block).is_ok() {
             pins.push(pin);
         } else {
-            pin.pool().end_write(pin.frame_no(), false);
+            pin.end_write(false);
         }
     }
 

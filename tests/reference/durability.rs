@@ -50,9 +50,13 @@ impl Case<'_> {
     }
 
     fn check_synced(&self, synced: u64) -> Check {
-        let count = |must: fn(&Changed) -> bool| self.files.iter().filter(|file| must(&file.changed)).count() as u64;
+        let count =
+            |must: fn(&Changed) -> bool| self.files.iter().filter(|file| must(&file.changed)).count() as u64;
         let (least, most) = (count(|changed| changed.since_sync), count(|changed| changed.since_checkpoint));
-        ensure!((least..=most).contains(&synced), "{synced} files synced, where {least} to {most} had changes");
+        ensure!(
+            (least..=most).contains(&synced),
+            "{synced} files synced, where {least} to {most} had changes"
+        );
         Ok(())
     }
 
@@ -78,7 +82,10 @@ impl Case<'_> {
             return refused_as_read_only(extended);
         }
         let extended = extended.map_err(text)?;
-        ensure!((extended.first.0, extended.blocks) == (before, blocks), "{extended:?} behind {before} blocks");
+        ensure!(
+            (extended.first.0, extended.blocks) == (before, blocks),
+            "{extended:?} behind {before} blocks"
+        );
         self.files[file].mirror.extend(blocks);
         self.files[file].changed = Changed::ON_DISK;
         self.check_blocks(file)
@@ -107,7 +114,10 @@ impl Case<'_> {
         let old = self.files[file].id();
         let options = self.configuration.open_options();
         let twice = self.pool().open_file(&self.files[file].path, options.clone());
-        ensure!(matches!(twice, Err(Error::AlreadyOpen { file, .. }) if file == old), "opened twice: {twice:?}");
+        ensure!(
+            matches!(twice, Err(Error::AlreadyOpen { file, .. }) if file == old),
+            "opened twice: {twice:?}"
+        );
         let closed = finish(self.pool().close_file(old), by);
         self.files[file].changed = Changed::default();
         if self.held.iter().any(|held| held.at.file == file) {
@@ -118,7 +128,8 @@ impl Case<'_> {
         self.files[file].all_must_be_on_disk()?;
         let stale = self.pool().fetch(PageId::new(old, 0)).wait();
         ensure!(matches!(stale, Err(Error::NotOpen { .. })), "after close: {stale:?}");
-        let opened = self.pool().open_file(&self.files[file].path, options.read_only(read_only)).map_err(text)?;
+        let opened =
+            self.pool().open_file(&self.files[file].path, options.read_only(read_only)).map_err(text)?;
         ensure!(opened != old, "the id was given twice");
         (self.files[file].open_as, self.files[file].read_only) = (Some(opened), read_only);
         self.check_blocks(file)
@@ -161,7 +172,8 @@ impl Case<'_> {
             self.compare_held(&held)?;
         }
         self.files.iter_mut().enumerate().try_for_each(|(no, file)| {
-            let compared = if ending.keeps_changes() { file.all_must_be_on_disk() } else { file.fall_back_to_disk() };
+            let compared =
+                if ending.keeps_changes() { file.all_must_be_on_disk() } else { file.fall_back_to_disk() };
             compared.map_err(|what| format!("file {no}, {what}"))
         })
     }
@@ -176,7 +188,10 @@ impl Case<'_> {
         let Err(Error::Pinned { page }) = result else {
             return Err(format!("{result:?} with a pin in the way"));
         };
-        ensure!(self.held.iter().any(|held| self.page_id(held.at) == page), "{page} is said to be pinned, and is not");
+        ensure!(
+            self.held.iter().any(|held| self.page_id(held.at) == page),
+            "{page} is said to be pinned, and is not"
+        );
         Ok(())
     }
 }

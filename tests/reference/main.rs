@@ -83,7 +83,8 @@ fn sync_direct() {
 fn run_class(name: &str, method: &IoMethod, direct: bool) {
     let (begun, mut cases, mut operations) = (Instant::now(), 0, 0);
     let seed = number("RINGPOOL_REFERENCE_SEED").unwrap_or_else(rand::random);
-    let per_runner = number("RINGPOOL_REFERENCE_CASES").map_or(7, |all| (all as usize).div_ceil(CONFIGURATIONS * FILES));
+    let per_runner =
+        number("RINGPOOL_REFERENCE_CASES").map_or(7, |all| (all as usize).div_ceil(CONFIGURATIONS * FILES));
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a place for files");
     for configuration in Configuration::class(method, direct) {
         if let Some(obstacle) = configuration.obstacle(place.path()) {

@@ -50,13 +50,23 @@ pub(crate) enum Use {
     Copy,
     Freeze,
     /// Stamps some sectors, counted from `from` on and cut off at the end of the page.
-    Write { from: u8, sectors: u8, by: By, then: Then },
+    Write {
+        from: u8,
+        sectors: u8,
+        by: By,
+        then: Then,
+    },
     /// Raises the version in every sector.
-    ReadModifyWrite { by: By, then: Then },
+    ReadModifyWrite {
+        by: By,
+        then: Then,
+    },
     /// A write guard that is not written through.
     LookExclusively,
     /// Keeps the pin, if that leaves a frame for others; `even_the_last`: even if not.
-    Hold { even_the_last: bool },
+    Hold {
+        even_the_last: bool,
+    },
     /// Keeps the pin and a share latch, as `Bytes`; leaves a frame for others.
     HoldFrozen,
 }
@@ -123,7 +133,11 @@ pub(crate) enum Op {
     /// Gives back the n-th of the pages that are held.
     Release(u8),
     /// Closes a file and opens it again.
-    Reopen { file: usize, read_only: bool, by: By },
+    Reopen {
+        file: usize,
+        read_only: bool,
+        by: By,
+    },
     /// Ends the pool and begins a new one over the same files.
     Restart(Ending),
 }
@@ -230,5 +244,6 @@ fn ending() -> impl Strategy<Value = Ending> {
 }
 
 fn origin() -> impl Strategy<Value = Origin> {
-    (0_u32..48, prop_oneof![2 => Just(0_u32), 1 => any::<u32>()]).prop_map(|(blocks, tail)| Origin { blocks, tail })
+    (0_u32..48, prop_oneof![2 => Just(0_u32), 1 => any::<u32>()])
+        .prop_map(|(blocks, tail)| Origin { blocks, tail })
 }

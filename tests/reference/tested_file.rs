@@ -51,7 +51,12 @@ impl Changed {
 
 impl TestedFile {
     /// A file with stamped pages, and perhaps a piece of one more at its end.
-    pub(crate) fn create(dir: &Path, no: usize, origin: &Origin, configuration: &Configuration) -> io::Result<Self> {
+    pub(crate) fn create(
+        dir: &Path,
+        no: usize,
+        origin: &Origin,
+        configuration: &Configuration,
+    ) -> io::Result<Self> {
         let page_size = configuration.page_size as usize;
         let blocks = origin.blocks as usize + 1;
         let mut bytes = vec![0; blocks * page_size];
@@ -118,7 +123,10 @@ impl TestedFile {
             if !versions.contains(&found) {
                 let newest = versions.last().expect("a block has versions");
                 let how = difference(newest, &found).unwrap_or_default();
-                return Err(format!("block {block} is none of its {} versions; the newest: {how}", versions.len()));
+                return Err(format!(
+                    "block {block} is none of its {} versions; the newest: {how}",
+                    versions.len()
+                ));
             }
             if self.mirror.may_be_dirty(block) {
                 self.mirror.fall_back_to(block, &found);
@@ -134,7 +142,11 @@ impl TestedFile {
     fn check_length(&self) -> Check {
         let len = self.plain.metadata().map_err(|error| error.to_string())?.len();
         let blocks = len.div_ceil(self.page_size as u64);
-        ensure!(blocks == u64::from(self.mirror.blocks()), "{blocks} blocks on disk, {} expected", self.mirror.blocks());
+        ensure!(
+            blocks == u64::from(self.mirror.blocks()),
+            "{blocks} blocks on disk, {} expected",
+            self.mirror.blocks()
+        );
         Ok(())
     }
 }

@@ -73,5 +73,9 @@ pub(crate) fn difference(expected: &[u8], found: &[u8]) -> Option<String> {
     let (at, (expected, found)) = wrong.next()?;
     let name = |sector| Stamp::of(sector).map_or("a mixture".to_owned(), |stamp| stamp.to_string());
     let more = wrong.count();
-    Some(format!("sector {at}: expected {}, found {}; {more} more sectors differ", name(expected), name(found)))
+    Some(format!(
+        "sector {at}: expected {}, found {}; {more} more sectors differ",
+        name(expected),
+        name(found)
+    ))
 }
