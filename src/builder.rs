@@ -109,8 +109,9 @@ impl Builder {
         self
     }
 
-    #[cfg(test)]
-    pub(crate) fn disk(mut self, disk: impl Disk) -> Self {
+    /// The disk that files are opened on, in place of the system's: one that an engine's tests can make fail.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn disk(mut self, disk: crate::testing::SimDisk) -> Self {
         self.disk = Box::new(disk);
         self
     }
