@@ -8,7 +8,7 @@ use crate::{
     config::{FetchOptions, OpenOptions, Shutdown},
     error::{Error, Result},
     files::{
-        self, close,
+        self, FileInfo, close,
         extent::{self, Extended},
         vacate::{self, Evicted},
     },
@@ -71,6 +71,14 @@ impl BufferPool {
     /// [`Error::NotOpen`].
     pub fn blocks(&self, file: FileId) -> Result<u32> {
         self.shared.files.open_file(file).map(|file| file.blocks())
+    }
+
+    /// What is known of the file: its length, and whether its transfers bypass the system's page cache.
+    ///
+    /// # Errors
+    /// [`Error::NotOpen`].
+    pub fn file_info(&self, file: FileId) -> Result<FileInfo> {
+        self.shared.files.open_file(file).map(|file| FileInfo::of(&file))
     }
 
     /// Adds zeroed blocks to the end of the file. They are on disk as zeros when this is done, not yet synced.

@@ -10,12 +10,7 @@ use crate::{
     events,
     files::FileTable,
     id::PageSize,
-    io::{
-        disk::Disk,
-        ladder,
-        method::Chunk,
-        os_disk::OsDisk,
-    },
+    io::{disk::Disk, ladder, method::Chunk, os_disk::OsDisk},
     pool::{frame_pool::FramePool, handle::PoolHandle},
     service::Service,
     shared::Shared,
@@ -111,7 +106,12 @@ impl Builder {
 
     /// The disk that files are opened on, in place of the system's: one that an engine's tests can make fail.
     #[cfg(any(test, feature = "testing"))]
-    pub fn disk(mut self, disk: crate::testing::SimDisk) -> Self {
+    pub fn disk(self, disk: crate::testing::SimDisk) -> Self {
+        self.on_disk(disk)
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn on_disk(mut self, disk: impl Disk) -> Self {
         self.disk = Box::new(disk);
         self
     }
@@ -170,6 +170,9 @@ impl Builder {
 
 impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Builder").field("page_size", &self.page_size).field("io_method", &self.io_method).finish()
+        f.debug_struct("Builder")
+            .field("page_size", &self.page_size)
+            .field("io_method", &self.io_method)
+            .finish()
     }
 }

@@ -67,12 +67,15 @@ impl PageCodec for Crc32c {
     }
 
     fn verify(&self, at: PageAddress, page: &[u8]) -> Result<(), String> {
-        let (body, trailer) = page.split_last_chunk::<{ Self::TRAILER }>().ok_or("shorter than its checksum")?;
+        let (body, trailer) =
+            page.split_last_chunk::<{ Self::TRAILER }>().ok_or("shorter than its checksum")?;
         let (expected, found) = (Self::checksum(at, body), u32::from_le_bytes(*trailer));
         if expected == found || (found == 0 && body.iter().all(|&byte| byte == 0)) {
             Ok(())
         } else {
-            Err(format!("its checksum is {found:08x} and should be {expected:08x}: torn, flipped or misplaced"))
+            Err(format!(
+                "its checksum is {found:08x} and should be {expected:08x}: torn, flipped or misplaced"
+            ))
         }
     }
 }

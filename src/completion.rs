@@ -28,17 +28,12 @@ pub struct Completion<T> {
 }
 
 enum State<T> {
-    Ready(Result<T>),
     Idle { work: Box<dyn FnOnce() -> Result<T> + Send>, service: Arc<Service> },
     Running(Arc<Promise<T>>),
     Collected,
 }
 
 impl<T: Send + 'static> Completion<T> {
-    pub(crate) fn ready(result: Result<T>) -> Self {
-        Self { state: State::Ready(result) }
-    }
-
     pub(crate) fn new(service: Arc<Service>, work: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
         Self { state: State::Idle { work: Box::new(work), service } }
     }
@@ -49,7 +44,6 @@ impl<T: Send + 'static> Completion<T> {
     /// Those of the operation.
     pub fn wait(self) -> Result<T> {
         match self.state {
-            State::Ready(result) => result,
             State::Idle { work, .. } => work(),
             State::Running(promise) => wait::block_on(|waker| promise.poll(waker)),
             State::Collected => Err(Error::ShutDown),
@@ -69,7 +63,7 @@ impl<T: Send + 'static> Completion<T> {
     #[must_use]
     pub fn is_done(&self) -> bool {
         match &self.state {
-            State::Ready(_) | State::Collected => true,
+            State::Collected => true,
             State::Idle { .. } => false,
             State::Running(promise) => promise.0.lock().result.is_some(),
         }
@@ -81,10 +75,7 @@ impl<T: Send + 'static> Completion<T> {
         }
         let polled = match &mut self.state {
             State::Running(promise) => promise.poll(waker),
-            _ => match std::mem::replace(&mut self.state, State::Collected) {
-                State::Ready(result) => Poll::Ready(result),
-                _ => panic!("a completion was polled after it had given its result"),
-            },
+            _ => panic!("a completion was polled after it had given its result"),
         };
         if polled.is_ready() {
             self.state = State::Collected;
@@ -120,7 +111,6 @@ impl<T> Unpin for Completion<T> {}
 impl<T> fmt::Debug for Completion<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self.state {
-            State::Ready(_) => "Completion(ready)",
             State::Idle { .. } => "Completion(not started)",
             State::Running(_) => "Completion(running)",
             State::Collected => "Completion(collected)",

@@ -118,7 +118,7 @@ impl IoMethod {
 
 /// How a file is opened: an existing file, read and written, bypassing the system's page cache where that works, unless
 /// told otherwise.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenOptions {
     /// Create the file where there is none.

@@ -82,7 +82,9 @@ pub enum Error {
         blocks: u32,
     },
     /// No frame could be had: every one was pinned, latched or busy for the whole of the allowed wait.
-    #[error("no frame came free within {waited:?}: all are pinned or busy; drop pins sooner, or give the pool more frames")]
+    #[error(
+        "no frame came free within {waited:?}: all are pinned or busy; drop pins sooner, or give the pool more frames"
+    )]
     AllPinned {
         /// How long the caller waited.
         waited: Duration,
@@ -108,7 +110,9 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// A sync of this file failed before, so what was written may be lost even though a later sync would report success.
-    #[error("{file} cannot be trusted since a sync failed ({source}): close it, open it again and recover from the log")]
+    #[error(
+        "{file} cannot be trusted since a sync failed ({source}): close it, open it again and recover from the log"
+    )]
     SyncPoisoned {
         /// The file.
         file: FileId,

@@ -14,7 +14,10 @@ pub(crate) fn opened(report: &MethodReport) {
 /// Dirty pages were thrown away.
 pub(crate) fn discarded(pages: u64) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(pages, "dirty pages were thrown away: the pool was dropped without shutdown(Shutdown::Flush)");
+    tracing::warn!(
+        pages,
+        "dirty pages were thrown away: the pool was dropped without shutdown(Shutdown::Flush)"
+    );
     #[cfg(not(feature = "tracing"))]
     let _ = pages;
 }

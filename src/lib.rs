@@ -1,4 +1,71 @@
-//! ringpool
+//! A buffer manager for storage engines: a page cache whose frames are io_uring's registered buffers.
+//!
+//! A [`BufferPool`] holds fixed-size pages of files in a fixed set of frames. Pages are **pinned** to use them, **latched** to
+//! read or change their bytes, and written back in sorted batches, behind the engine's log. Reads that will be needed are
+//! started ahead, as batches. All of it works from plain threads and from tasks of any async runtime.
+//!
+//! ```
+//! use std::num::NonZeroU32;
+//! use ringpool::{BufferPool, CheckpointOptions, OpenOptions, PageId, Shutdown};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let folder = tempfile::tempdir()?;
+//! # let path = folder.path().join("pages");
+//! let pool = BufferPool::builder().frames(256).page_size(8192).build()?;
+//! let file = pool.open_file(&path, OpenOptions::new().create(true))?;
+//! pool.extend(file, NonZeroU32::new(100).unwrap()).wait()?;
+//!
+//! // Pin, latch, change. Touching the bytes marks the page dirty; there is nothing to forget.
+//! let page = pool.fetch(PageId::new(file, 7)).wait()?;
+//! page.write()?[..5].copy_from_slice(b"hello");
+//!
+//! // Start reads ahead, then use the pages as they come.
+//! pool.prefetch(file, 10..20_u32);
+//! for block in 10..20_u32 {
+//!     let page = pool.fetch(PageId::new(file, block)).wait()?;
+//!     assert_eq!(page.read()[0], 0);
+//! }
+//!
+//! // Every wait has two forms: `.wait()` on a thread, `.await` in a task.
+//! pollster::block_on(async {
+//!     let page = pool.fetch(PageId::new(file, 7)).await?;
+//!     assert_eq!(&page.read_async().await[..5], b"hello");
+//!     pool.checkpoint(CheckpointOptions::new()).await
+//! })?;
+//! println!("{}", pool.stats());
+//! drop(page);
+//! pool.shutdown(Shutdown::Flush)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is promised
+//!
+//! * **C1** A pinned page never shows bytes that were not its own latest bytes.
+//! * **C2** A failed read is reported to everybody who waits for it, and nothing of it stays cached.
+//! * **C3** A failed write leaves the page dirty and resident.
+//! * **C4** A failed sync is sticky: no later sync or checkpoint reports success for that file until it is reopened.
+//! * **C5** Memory and descriptors belong to the pool until the kernel has answered, whatever is dropped meanwhile.
+//! * **C6** No unbounded wait, spin or queue: with all frames pinned a fetch ends in [`Error::AllPinned`].
+//! * **C7** Every I/O method gives the same results; which is in use, and why, is in the [`Stats`].
+//! * **C8** With a [`Wal`], no page reaches the disk before the log is durable up to its LSN.
+//! * **C9** With a [`PageCodec`], a torn, flipped or misplaced page is an error, never data.
+//!
+//! What a latch cannot promise: a thread that waits for a page while it holds a latch that the page's holder waits for has made
+//! a deadlock. Latch pages in one order, hold latches briefly, and never across an `.await` of another page.
+//!
+//! # Features
+//!
+//! | feature | gives |
+//! |---|---|
+//! | `uring` (default) | the io_uring method, on Linux; without it the pool uses worker threads |
+//! | `crc32c` | [`Crc32c`](PageCodec), a codec that seals pages with a checksum seeded by their address |
+//! | `tracing` | events for what a person should hear of |
+//! | `metrics` | `Stats::publish` |
+//! | `testing` | disks in memory with faults, for an engine's own tests |
+//!
+//! No feature changes what the others do. `unsafe` is confined to a few modules, each block with its reason.
+
 mod buffer_pool;
 mod builder;
 mod codec;
@@ -10,6 +77,8 @@ mod files;
 mod id;
 mod io;
 mod lease;
+#[cfg(all(test, shuttle))]
+mod model_check;
 mod page;
 mod pool;
 mod read;
@@ -31,10 +100,15 @@ pub use codec::{PageAddress, PageCodec};
 pub use completion::Completion;
 pub use config::{Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, UringOptions};
 pub use error::{Error, IoOp, Result};
-pub use files::{extent::Extended, vacate::Evicted};
+pub use files::{FileInfo, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use page::{PageRead, PageWrite, PinnedPage};
 pub use read::{fetch::Fetch, prefetch::Prefetch};
 pub use stats::{Counts, FrameStats, MethodKind, MethodReport, Registration, Stats};
 pub use wal::Wal;
 pub use write::checkpoint::{CheckpointOptions, CheckpointReport, FlushReport};
+
+/// The examples of the README, as tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -39,10 +39,6 @@ impl PinnedPage {
         Self { pin }
     }
 
-    pub(crate) fn pin(&self) -> &Pin {
-        &self.pin
-    }
-
     /// Which page it is.
     #[must_use]
     pub fn id(&self) -> PageId {
@@ -308,7 +304,7 @@ impl<'a> Verification<'a> {
         // SAFETY: the frame is READING by this very value, so no guard and no lease on it exists, and nobody can claim it.
         let outcome = verify(unsafe { bytes_of(pin) });
         self.0 = None;
-        pin.pool().end_read(pin.frame_no(), outcome.clone(), true);
+        pin.pool().end_read(pin.frame_no(), &outcome, true);
         outcome
     }
 }
@@ -316,7 +312,7 @@ impl<'a> Verification<'a> {
 impl Drop for Verification<'_> {
     fn drop(&mut self) {
         if let Some(pin) = self.0.take() {
-            pin.pool().end_read(pin.frame_no(), Err(Error::Panicked), true);
+            pin.pool().end_read(pin.frame_no(), &Err(Error::Panicked), true);
         }
     }
 }

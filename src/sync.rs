@@ -7,12 +7,12 @@
 
 pub(crate) use std::sync::Arc;
 
-pub(crate) use imp::{Condvar, Mutex, MutexGuard, atomic, thread, time};
+pub(crate) use imp::{Condvar, Mutex, MutexGuard, atomic, random_seed, thread, time};
 
 /// Primitives that are never scheduling points: for counters, which nothing synchronises on.
 pub(crate) mod uncontrolled {
     pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
 #[cfg(not(shuttle))]
@@ -39,7 +39,7 @@ mod imp {
         pub(crate) fn wait_until<'a, T>(
             &self,
             mut guard: MutexGuard<'a, T>,
-            deadline: super::time::Instant,
+            deadline: time::Instant,
         ) -> MutexGuard<'a, T> {
             self.0.wait_until(&mut guard, deadline);
             guard
@@ -54,8 +54,14 @@ mod imp {
         }
     }
 
+    /// A number that an adversary cannot know.
+    pub(crate) fn random_seed() -> u64 {
+        use std::hash::{BuildHasher, RandomState};
+        RandomState::new().hash_one(0_u64)
+    }
+
     pub(crate) mod thread {
-        pub(crate) use std::thread::{JoinHandle, Thread, ThreadId, current, park, park_timeout, yield_now};
+        pub(crate) use std::thread::{JoinHandle, Thread, current, park, park_timeout, yield_now};
 
         /// Starts a named thread; an error is the system's refusal (too many threads).
         pub(crate) fn spawn(
@@ -112,7 +118,7 @@ mod imp {
         pub(crate) fn wait_until<'a, T>(
             &self,
             guard: MutexGuard<'a, T>,
-            _deadline: super::time::Instant,
+            _deadline: time::Instant,
         ) -> MutexGuard<'a, T> {
             shuttle::thread::yield_now();
             guard
@@ -127,8 +133,13 @@ mod imp {
         }
     }
 
+    /// The same in every run, so that a schedule can be replayed.
+    pub(crate) fn random_seed() -> u64 {
+        0x5eed
+    }
+
     pub(crate) mod thread {
-        pub(crate) use shuttle::thread::{JoinHandle, Thread, ThreadId, current, park, yield_now};
+        pub(crate) use shuttle::thread::{JoinHandle, Thread, current, park, yield_now};
 
         pub(crate) fn park_timeout(_at_most: std::time::Duration) {
             shuttle::thread::yield_now();

@@ -88,7 +88,11 @@ mod tests {
         let mut tries = 0;
         block_on(|waker| {
             tries += 1;
-            if tries == 1 { send.send(waker.clone()).map_or(Poll::Ready(()), |()| Poll::Pending) } else { Poll::Ready(()) }
+            if tries == 1 {
+                send.send(waker.clone()).map_or(Poll::Ready(()), |()| Poll::Pending)
+            } else {
+                Poll::Ready(())
+            }
         });
         waking.join().unwrap();
     }

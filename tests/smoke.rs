@@ -17,7 +17,11 @@ fn smoke() {
         println!("{r:?}");
         println!("{:?}", pool.prefetch(file, 0..100u32));
         for b in 0..100u32 {
-            let p = if b % 2 == 0 { pool.fetch(PageId::new(file, b)).wait().unwrap() } else { pollster::block_on(pool.fetch(PageId::new(file, b))).unwrap() };
+            let p = if b % 2 == 0 {
+                pool.fetch(PageId::new(file, b)).wait().unwrap()
+            } else {
+                pollster::block_on(pool.fetch(PageId::new(file, b))).unwrap()
+            };
             assert!(p.read().iter().all(|&x| x == b as u8), "{b}");
         }
         pool.truncate(file, 50).wait().unwrap();

@@ -28,7 +28,10 @@ pub(crate) fn extend(shared: &Shared, id: FileId, blocks: u32) -> Result<Extende
     let size = file.lock_size();
     let first = file.blocks();
     let last = first.checked_add(blocks).ok_or_else(|| {
-        Error::config(format!("{id} has {first} blocks; {blocks} more are too many: a file has at most {} blocks", u32::MAX))
+        Error::config(format!(
+            "{id} has {first} blocks; {blocks} more are too many: a file has at most {} blocks",
+            u32::MAX
+        ))
     })?;
     size.grow(last, &shared.counters)?;
     Ok(Extended { first: BlockNo(first), blocks })

@@ -7,13 +7,16 @@ pub(crate) mod close;
 pub(crate) mod extent;
 pub(crate) mod vacate;
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     config::OpenOptions,
     error::{Error, Result},
     id::FileId,
-    io::file::File,
+    io::{disk::DirectRefused, file::File},
     shared::Shared,
     sync::{Arc, Mutex},
 };
@@ -52,7 +55,9 @@ impl FileTable {
         let mut table = self.0.lock();
         let id = FileId(table.next);
         let next = table.next.checked_add(1);
-        let next = next.ok_or_else(|| Error::config("a pool opens at most 2^32 - 1 files in its life: build a new pool"))?;
+        let next = next.ok_or_else(|| {
+            Error::config("a pool opens at most 2^32 - 1 files in its life: build a new pool")
+        })?;
         let file = open(id)?;
         if let Some(other) = table.files.values().find(|other| other.identity == file.identity) {
             return Err(Error::AlreadyOpen { path: path.to_owned(), file: other.id });
@@ -69,6 +74,38 @@ impl FileTable {
 
     fn put_back(&self, file: Arc<File>) {
         self.0.lock().files.insert(file.id, file);
+    }
+}
+
+/// What is known of an open file.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FileInfo {
+    /// The path it was opened by.
+    pub path: PathBuf,
+    /// Its length in blocks; a last block that is not whole counts.
+    pub blocks: u32,
+    /// Whether it was opened for reading only.
+    pub read_only: bool,
+    /// Whether transfers bypass the system's page cache.
+    pub direct: bool,
+    /// Why they do not, where that was preferred.
+    pub buffered_because: Option<String>,
+}
+
+impl FileInfo {
+    pub(crate) fn of(file: &File) -> Self {
+        let buffered_because = match &file.direct {
+            Err(DirectRefused::Unsupported(reason)) => Some(reason.clone()),
+            _ => None,
+        };
+        Self {
+            path: file.path.clone(),
+            blocks: file.blocks(),
+            read_only: file.read_only,
+            direct: file.direct.is_ok(),
+            buffered_because,
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::{
     error::{Error, Result},
     id::{FileId, FrameNo, PageId},
-    pool::{frame_pool::Lookup, state::Phase, starvation::RETRY, waiters::Want},
+    pool::{frame_pool::Lookup, starvation::RETRY, state::Phase, waiters::Want},
     shared::Shared,
     sync::{thread, time},
     write::{checkpoint, write_out::wait_for_io},
@@ -67,9 +67,17 @@ pub(crate) fn vacate_file(shared: &Shared, file: FileId, from: u32, changes: Cha
         Ok(())
     };
     let in_range = |page: PageId| page.file == file && page.block.0 >= from;
-    let pages = || shared.pool.frames().map(|(no, frame)| (no, frame, frame.page())).filter(|&(_, _, page)| in_range(page));
+    let pages = || {
+        shared
+            .pool
+            .frames()
+            .map(|(no, frame)| (no, frame, frame.page()))
+            .filter(|&(_, _, page)| in_range(page))
+    };
     for (_, frame, page) in pages() {
-        patiently(page, &|| frame.page() != page || frame.state.load().pins() == 0 || frame.state.load().is_in_io())?;
+        patiently(page, &|| {
+            frame.page() != page || frame.state.load().pins() == 0 || frame.state.load().is_in_io()
+        })?;
     }
     for (no, _, page) in pages() {
         patiently(page, &|| matches!(try_vacate(shared, no, page, changes), Vacated::Done))?;

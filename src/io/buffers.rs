@@ -22,9 +22,7 @@ pub(crate) fn from(buffers: &[IoBuf], mut skip: usize) -> impl Iterator<Item = (
             skip -= skipped;
             let start = buf.ptr.as_ptr().wrapping_add(skipped);
             // Never null: at most one past the end of the buffer, and then it is left out.
-            NonNull::new(start)
-                .filter(|_| skipped < len)
-                .map(|start| (start, len - skipped))
+            NonNull::new(start).filter(|_| skipped < len).map(|start| (start, len - skipped))
         })
         .take(MOST_PIECES)
 }
@@ -37,11 +35,8 @@ mod tests {
     fn the_pieces_from_any_byte_on_are_the_rest() {
         let mut memory = [0_u8; 60];
         let base = memory.as_mut_ptr();
-        let buf = |at: usize, len: u32| IoBuf {
-            ptr: NonNull::new(base.wrapping_add(at)).unwrap(),
-            len,
-            chunk: 0,
-        };
+        let buf =
+            |at: usize, len: u32| IoBuf { ptr: NonNull::new(base.wrapping_add(at)).unwrap(), len, chunk: 0 };
         // In the order of the file, not of the memory.
         let buffers = [buf(40, 10), buf(0, 20), buf(30, 5)];
         let addresses: Vec<usize> = (40..50).chain(0..20).chain(30..35).collect();

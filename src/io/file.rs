@@ -69,20 +69,12 @@ impl File {
         options: &OpenOptions,
         page_size: PageSize,
     ) -> Result<Self> {
-        let opened = disk
-            .open(path, options, page_size)
-            .map_err(|source| Error::File {
-                op: IoOp::Open,
-                path: path.to_owned(),
-                source: Arc::new(source),
-            })?;
-        let Opened {
-            file,
-            identity,
-            len,
-            offset_align,
-            direct,
-        } = opened;
+        let opened = disk.open(path, options, page_size).map_err(|source| Error::File {
+            op: IoOp::Open,
+            path: path.to_owned(),
+            source: Arc::new(source),
+        })?;
+        let Opened { file, identity, len, offset_align, direct } = opened;
         let blocks = u32::try_from(len.div_ceil(page_size.bytes() as u64)).map_err(|_| {
             Error::config(format!(
                 "{}: {len} bytes are more than {} blocks of {} bytes: use larger pages or several files",
@@ -127,10 +119,7 @@ impl File {
         if block.0 < blocks {
             Ok(())
         } else {
-            Err(Error::PastEof {
-                page: PageId::new(self.id, block),
-                blocks,
-            })
+            Err(Error::PastEof { page: PageId::new(self.id, block), blocks })
         }
     }
 
@@ -150,10 +139,7 @@ impl File {
     pub(crate) fn sync(&self, counters: &Counters) -> Result<bool> {
         let mut poison = self.sync.lock();
         if let Some(source) = &*poison {
-            return Err(Error::SyncPoisoned {
-                file: self.id,
-                source: Arc::clone(source),
-            });
+            return Err(Error::SyncPoisoned { file: self.id, source: Arc::clone(source) });
         }
         // Cleared first: a write that comes back during the sync may not be covered by it and sets it again.
         if !self.unsynced.swap(false, Ordering::SeqCst) {
@@ -175,11 +161,7 @@ impl File {
     }
 
     pub(in crate::io) fn error(&self, op: IoOp, source: impl Into<Arc<io::Error>>) -> Error {
-        Error::File {
-            op,
-            path: self.path.clone(),
-            source: source.into(),
-        }
+        Error::File { op, path: self.path.clone(), source: source.into() }
     }
 
     pub(in crate::io) fn ring_slot(&self) -> u32 {
@@ -227,10 +209,7 @@ mod tests {
         let disk = FakeDisk::new(Vec::new());
         disk.set_reported_len((1 << 32) * 8192);
         let error = disk.open_file(8192).unwrap_err();
-        assert!(
-            matches!(&error, Error::Config(text) if text.contains("larger pages")),
-            "{error}"
-        );
+        assert!(matches!(&error, Error::Config(text) if text.contains("larger pages")), "{error}");
         disk.set_reported_len(u64::from(u32::MAX) * 8192);
         assert_eq!(disk.open_file(8192).unwrap().blocks(), u32::MAX);
     }
@@ -254,10 +233,7 @@ mod tests {
         let counters = Counters::new();
         file.note_written();
         disk.fail_next_sync(5);
-        assert!(matches!(
-            file.sync(&counters),
-            Err(Error::File { op: IoOp::Sync, .. })
-        ));
+        assert!(matches!(file.sync(&counters), Err(Error::File { op: IoOp::Sync, .. })));
         for _ in 0..2 {
             let error = file.sync(&counters).unwrap_err();
             assert!(matches!(error, Error::SyncPoisoned { .. }));

@@ -30,10 +30,7 @@ pub(crate) struct SizeLock<'a> {
 
 impl<'a> SizeLock<'a> {
     pub(in crate::io) fn new(file: &'a File) -> Self {
-        Self {
-            file,
-            _held: file.size.lock(),
-        }
+        Self { file, _held: file.size.lock() }
     }
 
     /// Makes the file `blocks` long, if it is shorter: space is reserved, zeroed, and only then published.
@@ -45,9 +42,7 @@ impl<'a> SizeLock<'a> {
         // From the first whole new block on: nothing below is written, because its frames may be on their way out.
         let from = self.bytes(file.blocks());
         let to = self.bytes(blocks);
-        let grown = self
-            .make_room(from, to)
-            .and_then(|()| self.write_zeros(from, to, counters));
+        let grown = self.make_room(from, to).and_then(|()| self.write_zeros(from, to, counters));
         // Even a failed one may have changed the length.
         file.note_written();
         if let Err(error) = grown {
@@ -71,13 +66,10 @@ impl<'a> SizeLock<'a> {
         u64::from(blocks) * self.file.page_size.bytes() as u64
     }
 
-    /// Completes a last block that is not whole, and has the file system find the space, or say that there is none.
+    /// Has the file system find the space, or say that there is none. It completes a last block that is not whole with
+    /// zeros itself, as it does for anything that begins behind the end.
     fn make_room(&self, from: u64, to: u64) -> io::Result<()> {
-        let disk = &self.file.disk;
-        if disk.len()? < from {
-            disk.set_len(from)?;
-        }
-        match disk.allocate(from, to - from) {
+        match self.file.disk.allocate(from, to - from) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),
             other => other,
         }
@@ -91,8 +83,7 @@ impl<'a> SizeLock<'a> {
             let piece = zeros.as_slice().len().min((to - at) as usize);
             let progress = Progress::new(Direction::Write, piece, file.offset_align);
             transfer::drive(progress, counters, |done| {
-                file.disk
-                    .write_at(&[IoSlice::new(&zeros.as_slice()[done..piece])], at + done as u64)
+                file.disk.write_at(&[IoSlice::new(&zeros.as_slice()[done..piece])], at + done as u64)
             })?;
             at += piece as u64;
         }
@@ -127,10 +118,7 @@ mod tests {
             assert_eq!(bytes.len(), 303 * PAGE);
             assert_eq!(bytes[..old.len()], old);
             assert!(bytes[old.len()..].iter().all(|&byte| byte == 0));
-            assert!(
-                open.sync(&Counters::new()).unwrap(),
-                "the new length is not durable yet"
-            );
+            assert!(open.sync(&Counters::new()).unwrap(), "the new length is not durable yet");
         }
     }
 
@@ -152,8 +140,9 @@ mod tests {
     fn an_extension_that_fails_leaves_no_block_behind() {
         let disk = FakeDisk::new(vec![7; 2 * PAGE]);
         let file = disk.open_file(PAGE as u32).unwrap();
-        disk.fail_next_write(28);
-        let error = file.lock_size().grow(5, &Counters::new()).unwrap_err();
+        // Once the first piece is on disk.
+        disk.fail_write(1, 28);
+        let error = file.lock_size().grow(200, &Counters::new()).unwrap_err();
         assert!(matches!(error, Error::File { op: IoOp::Extend, .. }));
         assert_eq!(error.raw_os_error(), Some(28));
         assert_eq!((file.blocks(), disk.bytes().len()), (2, 2 * PAGE));

@@ -45,16 +45,7 @@ pub(crate) fn open_method<L: Lease>(
     };
     let (method, in_use, [fixed_buffers, fixed_files]) = rung;
     let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
-    Ok((
-        method,
-        MethodReport {
-            asked: asked.clone(),
-            in_use,
-            reason,
-            fixed_buffers,
-            fixed_files,
-        },
-    ))
+    Ok((method, MethodReport { asked: asked.clone(), in_use, reason, fixed_buffers, fixed_files }))
 }
 
 fn threads<L: Lease>(count: u32, counters: &Arc<Counters>) -> Result<Rung<L>, String> {
@@ -65,11 +56,7 @@ fn threads<L: Lease>(count: u32, counters: &Arc<Counters>) -> Result<Rung<L>, St
 }
 
 fn sync<L: Lease>(counters: &Arc<Counters>) -> Rung<L> {
-    (
-        Arc::new(Inline::new(Arc::clone(counters))),
-        MethodKind::Sync,
-        NOTHING_TO_REGISTER,
-    )
+    (Arc::new(Inline::new(Arc::clone(counters))), MethodKind::Sync, NOTHING_TO_REGISTER)
 }
 
 #[cfg(all(feature = "uring", target_os = "linux", not(shuttle)))]
@@ -144,20 +131,16 @@ mod tests {
             (5, "io_uring_setup: "),
         ] {
             let text = explain("io_uring_setup", &io::Error::from_raw_os_error(errno));
-            assert!(
-                text.starts_with("io_uring_setup: ") && text.contains(advice),
-                "{text}"
-            );
+            assert!(text.starts_with("io_uring_setup: ") && text.contains(advice), "{text}");
         }
     }
 
     #[test]
     fn what_is_asked_for_by_name_is_what_is_used() {
         let arena = TestArena::new(1 << 20);
-        for (asked, kind, name) in [
-            (IoMethod::worker(), MethodKind::Worker, "worker"),
-            (IoMethod::Sync, MethodKind::Sync, "sync"),
-        ] {
+        for (asked, kind, name) in
+            [(IoMethod::worker(), MethodKind::Worker, "worker"), (IoMethod::Sync, MethodKind::Sync, "sync")]
+        {
             let (_, report) = open(&asked, &arena.chunks()).unwrap();
             assert_eq!((report.in_use, report.in_use.to_string().as_str()), (kind, name));
             assert_eq!((report.asked, report.reason), (asked, None));

@@ -35,40 +35,19 @@ impl Disk for OsDisk {
             Err(Errno::NOENT) if options.create => {}
             Err(error) => return Err(error.into()),
         }
-        let access = if options.read_only {
-            OFlags::RDONLY
-        } else {
-            OFlags::RDWR
-        };
-        let create = if options.create {
-            OFlags::CREATE
-        } else {
-            OFlags::empty()
-        };
+        let access = if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
+        let create = if options.create { OFlags::CREATE } else { OFlags::empty() };
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
         let fd = retry_on_intr(|| fs::open(path, access | create | OFlags::CLOEXEC, mode))?;
 
         let stat = fs::fstat(&fd)?;
         let kind = FileType::from_raw_mode(stat.st_mode);
         check_kind(kind)?;
-        let file = OsFile {
-            fd,
-            is_device: kind == FileType::BlockDevice,
-        };
+        let file = OsFile { fd, is_device: kind == FileType::BlockDevice };
         let (offset_align, direct) = file.choose_direct(options.direct, page_size)?;
         // Two nodes of one device have different inodes; the device's own number names it.
-        let identity = if file.is_device {
-            (u64::MAX, stat.st_rdev)
-        } else {
-            (stat.st_dev, stat.st_ino)
-        };
-        Ok(Opened {
-            identity,
-            len: file.len()?,
-            offset_align,
-            direct,
-            file: Box::new(file),
-        })
+        let identity = if file.is_device { (u64::MAX, stat.st_rdev) } else { (stat.st_dev, stat.st_ino) };
+        Ok(Opened { identity, len: file.len()?, offset_align, direct, file: Box::new(file) })
     }
 }
 
@@ -114,10 +93,7 @@ impl OsFile {
             Ok(offset_align) => Ok((offset_align, Ok(()))),
             Err(reason) if wanted == Fallback::Require => {
                 let advice = "allow buffered transfers with direct(Fallback::Prefer)";
-                Err(io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    format!("{reason}; or {advice}"),
-                ))
+                Err(io::Error::new(io::ErrorKind::Unsupported, format!("{reason}; or {advice}")))
             }
             Err(reason) => Ok((1, Err(DirectRefused::Unsupported(reason)))),
         }
@@ -129,12 +105,10 @@ impl OsFile {
         // left behind empty by a refusal.
         fs::fcntl_setfl(&self.fd, buffered | OFlags::DIRECT)
             .map_err(|error| format!("the file system refuses O_DIRECT ({error})"))?;
-        self.alignment(page_size)
-            .and_then(|align| align.check(page_size))
-            .inspect_err(|_| {
-                // Cannot fail: it takes back a flag that was granted. If it did, transfers would say so.
-                let _ = fs::fcntl_setfl(&self.fd, buffered);
-            })
+        self.alignment(page_size).and_then(|align| align.check(page_size)).inspect_err(|_| {
+            // Cannot fail: it takes back a flag that was granted. If it did, transfers would say so.
+            let _ = fs::fcntl_setfl(&self.fd, buffered);
+        })
     }
 
     /// What the file system says that direct transfers need, or what a trial shows where it says nothing.
@@ -144,10 +118,7 @@ impl OsFile {
                 if told.stx_dio_offset_align == 0 || told.stx_dio_mem_align == 0 {
                     return Err("the file system does not support O_DIRECT on this file".into());
                 }
-                Ok(Alignment {
-                    memory: told.stx_dio_mem_align,
-                    offset: told.stx_dio_offset_align,
-                })
+                Ok(Alignment { memory: told.stx_dio_mem_align, offset: told.stx_dio_offset_align })
             }
             _ => self.try_alignment(page_size),
         }
@@ -167,10 +138,7 @@ impl OsFile {
         let mut memory = AlignedZeros::new(2 * size, 2 * size);
         let block = &mut memory.as_mut_slice()[size..];
         match self.read_at(&mut [IoSliceMut::new(block)], size as u64) {
-            Ok(_) => Ok(Alignment {
-                memory: size as u32,
-                offset: size as u32,
-            }),
+            Ok(_) => Ok(Alignment { memory: size as u32, offset: size as u32 }),
             Err(error) => Err(format!("a direct read of {size} bytes fails: {error}")),
         }
     }
@@ -244,11 +212,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let pipe = dir.path().join("pipe");
         fs::mknodat(fs::CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-        let refused = [
-            (dir.path(), "a directory"),
-            (&pipe, "a pipe"),
-            (Path::new("/dev/null"), "a character device"),
-        ];
+        let refused =
+            [(dir.path(), "a directory"), (&pipe, "a pipe"), (Path::new("/dev/null"), "a character device")];
         for (path, what) in refused {
             for read_only in [false, true] {
                 let options = OpenOptions::new().read_only(read_only);
@@ -265,13 +230,7 @@ mod tests {
         let error = OsDisk.open(&path, &OpenOptions::new(), page(8192)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(!path.exists());
-        assert_eq!(
-            OsDisk
-                .open(&path, &OpenOptions::new().create(true), page(8192))
-                .unwrap()
-                .len,
-            0
-        );
+        assert_eq!(OsDisk.open(&path, &OpenOptions::new().create(true), page(8192)).unwrap().len, 0);
         assert!(path.exists());
     }
 
@@ -279,9 +238,7 @@ mod tests {
     fn two_paths_to_one_file_have_one_identity() {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (dir.path().join("one"), dir.path().join("two"));
-        let opened = OsDisk
-            .open(&one, &OpenOptions::new().create(true), page(8192))
-            .unwrap();
+        let opened = OsDisk.open(&one, &OpenOptions::new().create(true), page(8192)).unwrap();
         std::fs::hard_link(&one, &two).unwrap();
         let again = OsDisk.open(&two, &OpenOptions::new(), page(8192)).unwrap();
         assert_eq!(opened.identity, again.identity);
@@ -289,25 +246,12 @@ mod tests {
 
     #[test]
     fn pages_below_the_alignment_are_refused_with_advice() {
-        let strict = Alignment {
-            memory: 512,
-            offset: 4096,
-        };
+        let strict = Alignment { memory: 512, offset: 4096 };
         assert_eq!(strict.check(page(4096)), Ok(4096));
         assert_eq!(strict.check(page(65536)), Ok(4096));
         let reason = strict.check(page(2048)).unwrap_err();
-        assert!(
-            reason.contains("aligned to 4096") && reason.contains("choose pages of 4096"),
-            "{reason}"
-        );
-        assert!(
-            Alignment {
-                memory: 4096,
-                offset: 512
-            }
-            .check(page(512))
-            .is_err()
-        );
+        assert!(reason.contains("aligned to 4096") && reason.contains("choose pages of 4096"), "{reason}");
+        assert!(Alignment { memory: 4096, offset: 512 }.check(page(512)).is_err());
     }
 
     #[test]
@@ -315,10 +259,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let options = OpenOptions::new().direct(Fallback::Off);
         let opened = OsDisk.open(file.path(), &options, page(512)).unwrap();
-        assert_eq!(
-            (opened.offset_align, opened.direct),
-            (1, Err(DirectRefused::NotAsked))
-        );
+        assert_eq!((opened.offset_align, opened.direct), (1, Err(DirectRefused::NotAsked)));
         let mut odd = [0; 3];
         opened.file.read_at(&mut [IoSliceMut::new(&mut odd)], 1).unwrap();
     }
@@ -344,10 +285,7 @@ mod tests {
             opened.file.read_at(&mut [IoSliceMut::new(slice)], 0)
         };
         assert_eq!(read(0).unwrap(), 8192);
-        assert_eq!(
-            read(1).unwrap_err().raw_os_error(),
-            Some(Errno::INVAL.raw_os_error())
-        );
+        assert_eq!(read(1).unwrap_err().raw_os_error(), Some(Errno::INVAL.raw_os_error()));
     }
 
     #[test]
@@ -365,9 +303,6 @@ mod tests {
             assert!(tried.offset.is_multiple_of(opened.offset_align) && bytes.is_multiple_of(tried.offset));
         }
         file.as_file().set_len(0).unwrap();
-        assert!(
-            direct.try_alignment(page(512)).is_err(),
-            "an empty file proves nothing"
-        );
+        assert!(direct.try_alignment(page(512)).is_err(), "an empty file proves nothing");
     }
 }

@@ -25,10 +25,7 @@ pub(crate) struct Queue<T> {
 
 impl<T> Queue<T> {
     pub(crate) fn new(capacity: usize) -> Self {
-        Self {
-            items: ArrayQueue::new(capacity),
-            closed: AtomicBool::new(false),
-        }
+        Self { items: ArrayQueue::new(capacity), closed: AtomicBool::new(false) }
     }
 
     /// Appends `item`, or gives it back when the queue is full. Afterwards, and before it counts on somebody to take the
@@ -47,11 +44,7 @@ impl<T> Queue<T> {
 
     /// How many more would fit now; none when closed.
     pub(crate) fn room(&self) -> usize {
-        if self.is_closed() {
-            0
-        } else {
-            self.items.capacity() - self.items.len()
-        }
+        if self.is_closed() { 0 } else { self.items.capacity() - self.items.len() }
     }
 
     /// From now on nobody may count on an item being taken out. The caller takes out what is there.
@@ -115,13 +108,20 @@ mod tests {
     #[test]
     fn a_queue_holds_what_it_says_and_no_more() {
         let queue = Queue::new(2);
-        assert_eq!(
-            (queue.push(1), queue.push(2), queue.push(3)),
-            (Ok(()), Ok(()), Err(3))
-        );
+        assert_eq!((queue.push(1), queue.push(2), queue.push(3)), (Ok(()), Ok(()), Err(3)));
         assert_eq!((queue.room(), queue.pop(), queue.room()), (0, Some(1), 1));
         queue.close();
         assert_eq!((queue.room(), queue.is_closed(), queue.pop()), (0, true, Some(2)));
+    }
+
+    #[test]
+    fn nobody_sleeps_while_there_is_work() {
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            Sleepers::default().sleep_unless(|| true);
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(10)).expect("it sleeps for ever");
     }
 
     #[test]
@@ -153,9 +153,7 @@ mod tests {
             // Now and then the queue runs dry, so that a lost call is a hang.
             if item % 64 == 0 {
                 while taken <= item {
-                    all_done
-                        .recv_timeout(Duration::from_secs(10))
-                        .expect("a call was lost");
+                    all_done.recv_timeout(Duration::from_secs(10)).expect("a call was lost");
                     taken += 1;
                 }
             }

@@ -60,12 +60,7 @@ pub(crate) struct TestArena {
 /// How a lease ended.
 #[derive(Debug)]
 pub(crate) enum Report {
-    Finished {
-        direction: Direction,
-        offset: u64,
-        buffers: Vec<IoBuf>,
-        outcome: io::Result<usize>,
-    },
+    Finished { direction: Direction, offset: u64, buffers: Vec<IoBuf>, outcome: io::Result<usize> },
     Dropped,
 }
 
@@ -91,16 +86,7 @@ impl TestArena {
     /// Both halves of the memory.
     pub(crate) fn chunks(&self) -> [Chunk; 2] {
         let half = self.len / 2;
-        [
-            Chunk {
-                ptr: self.ptr(0),
-                len: half,
-            },
-            Chunk {
-                ptr: self.ptr(half),
-                len: self.len - half,
-            },
-        ]
+        [Chunk { ptr: self.ptr(0), len: half }, Chunk { ptr: self.ptr(half), len: self.len - half }]
     }
 
     /// Gives all memory back. Only when every lease has ended.
@@ -122,56 +108,28 @@ impl TestArena {
             .map(|&len| {
                 let at = self.used.fetch_add(len as usize, Ordering::SeqCst);
                 assert!(at + len as usize <= self.len, "the test arena is too small");
-                let buf = IoBuf {
-                    ptr: self.ptr(at),
-                    len,
-                    chunk: u16::from(at >= self.len / 2),
-                };
+                let buf = IoBuf { ptr: self.ptr(at), len, chunk: u16::from(at >= self.len / 2) };
                 for byte in bytes_of(buf) {
-                    *byte = if direction == Direction::Write {
-                        stamp(position)
-                    } else {
-                        !stamp(position)
-                    };
+                    *byte = if direction == Direction::Write { stamp(position) } else { !stamp(position) };
                     position += 1;
                 }
                 buf
             })
             .collect();
         let sender = self.sender.clone();
-        let lease = TestLease {
-            direction,
-            offset,
-            buffers,
-            sender: Some(sender),
-            panic_in_finish: false,
-        };
-        Request {
-            direction,
-            file: Arc::clone(file),
-            offset,
-            lease,
-        }
+        let lease = TestLease { direction, offset, buffers, sender: Some(sender), panic_in_finish: false };
+        Request { direction, file: Arc::clone(file), offset, lease }
     }
 
     pub(crate) fn next_report(&self) -> Report {
-        self.reports
-            .lock()
-            .unwrap()
-            .recv_timeout(Duration::from_secs(20))
-            .expect("a lease never ended")
+        self.reports.lock().unwrap().recv_timeout(Duration::from_secs(20)).expect("a lease never ended")
     }
 
     /// The next lease to end transferred `expected` bytes, and a read's are the file's own; behind them is no
     /// byte from elsewhere.
     pub(crate) fn expect(&self, expected: impl Fn(u64) -> usize) {
         match self.next_report() {
-            Report::Finished {
-                direction,
-                offset,
-                buffers,
-                outcome,
-            } => {
+            Report::Finished { direction, offset, buffers, outcome } => {
                 let count = outcome.unwrap();
                 assert_eq!(count, expected(offset), "transferred at {offset}");
                 let bytes = buffers.iter().flat_map(|&buf| bytes_of(buf).iter());
@@ -179,10 +137,7 @@ impl TestArena {
                     let went = direction == Direction::Write || position < offset + count as u64;
                     // A direct read may zero the rest of the last sector.
                     let spared = byte == !stamp(position) || byte == 0;
-                    assert!(
-                        if went { byte == stamp(position) } else { spared },
-                        "byte {position} is {byte}"
-                    );
+                    assert!(if went { byte == stamp(position) } else { spared }, "byte {position} is {byte}");
                 }
             }
             Report::Dropped => panic!("a lease was dropped"),
@@ -193,16 +148,8 @@ impl TestArena {
     pub(crate) fn expect_reads(&self, count: usize) {
         for _ in 0..count {
             match self.next_report() {
-                Report::Finished {
-                    offset,
-                    buffers,
-                    outcome,
-                    ..
-                } => {
-                    assert_eq!(
-                        outcome.unwrap(),
-                        buffers.iter().map(|buf| buf.len as usize).sum::<usize>()
-                    );
+                Report::Finished { offset, buffers, outcome, .. } => {
+                    assert_eq!(outcome.unwrap(), buffers.iter().map(|buf| buf.len as usize).sum::<usize>());
                     let bytes = buffers.iter().flat_map(|&buf| bytes_of(buf).iter());
                     for (position, &byte) in (offset..).zip(bytes) {
                         assert_eq!(byte, stamp(position), "byte {position}");
@@ -271,12 +218,7 @@ impl Lease for TestLease {
     fn finish(mut self, outcome: io::Result<usize>) {
         assert!(!self.panic_in_finish, "a lease that panics, for a test");
         let (direction, offset, buffers) = (self.direction, self.offset, self.buffers.clone());
-        self.report(Report::Finished {
-            direction,
-            offset,
-            buffers,
-            outcome,
-        });
+        self.report(Report::Finished { direction, offset, buffers, outcome });
     }
 }
 
@@ -299,7 +241,8 @@ struct FakeState {
     at_most: VecDeque<usize>,
     /// Error numbers that the next transfers give instead, before they begin.
     errors: VecDeque<i32>,
-    write_error: Option<i32>,
+    /// How many writes go well before one fails, and how.
+    write_error: Option<(usize, i32)>,
     sync_error: Option<i32>,
     syncs: usize,
 }
@@ -312,11 +255,7 @@ impl fmt::Debug for FakeDisk {
 
 impl FakeDisk {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
-        Self(Arc::new(Mutex::new(FakeState {
-            bytes,
-            offset_align: 1,
-            ..FakeState::default()
-        })))
+        Self(Arc::new(Mutex::new(FakeState { bytes, offset_align: 1, ..FakeState::default() })))
     }
 
     pub(crate) fn stamped(len: usize) -> Self {
@@ -324,13 +263,7 @@ impl FakeDisk {
     }
 
     pub(crate) fn open_file(&self, page_size: u32) -> Result<File> {
-        File::open(
-            self,
-            FileId(0),
-            Path::new("fake"),
-            &OpenOptions::new(),
-            PageSize::new(page_size)?,
-        )
+        File::open(self, FileId(0), Path::new("fake"), &OpenOptions::new(), PageSize::new(page_size)?)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, FakeState> {
@@ -353,8 +286,8 @@ impl FakeDisk {
         self.state().errors.extend(errnos);
     }
 
-    pub(crate) fn fail_next_write(&self, errno: i32) {
-        self.state().write_error = Some(errno);
+    pub(crate) fn fail_write(&self, after: usize, errno: i32) {
+        self.state().write_error = Some((after, errno));
     }
 
     pub(crate) fn fail_next_sync(&self, errno: i32) {
@@ -400,7 +333,10 @@ impl DiskFile for FakeDisk {
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let mut state = self.state();
-        failed(state.write_error.take())?;
+        match state.write_error.take() {
+            Some((0, errno)) => failed(Some(errno))?,
+            later => state.write_error = later.map(|(after, errno)| (after - 1, errno)),
+        }
         failed(state.errors.pop_front())?;
         let mut left = state.at_most.pop_front().unwrap_or(usize::MAX);
         let mut at = offset as usize;

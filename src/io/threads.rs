@@ -46,11 +46,8 @@ impl<L: Lease> Threads<L> {
     }
 
     fn with_queue(threads: u32, capacity: usize, counters: Arc<Counters>) -> io::Result<Self> {
-        let shared = Arc::new(Shared {
-            queue: Queue::new(capacity),
-            sleepers: Sleepers::default(),
-            counters,
-        });
+        let shared =
+            Arc::new(Shared { queue: Queue::new(capacity), sleepers: Sleepers::default(), counters });
         let mut handles = Vec::with_capacity(threads as usize);
         for number in 0..threads {
             let shared = Arc::clone(&shared);
@@ -61,10 +58,7 @@ impl<L: Lease> Threads<L> {
                 Err(_) => break,
             }
         }
-        Ok(Self {
-            shared,
-            handles: Mutex::new(handles),
-        })
+        Ok(Self { shared, handles: Mutex::new(handles) })
     }
 }
 
@@ -77,9 +71,7 @@ impl<L: Lease> Shared<L> {
                     let _ = catch_unwind(AssertUnwindSafe(|| inline::carry_out(request, &self.counters)));
                 }
                 None if self.queue.is_closed() => return,
-                None => self
-                    .sleepers
-                    .sleep_unless(|| !self.queue.is_empty() || self.queue.is_closed()),
+                None => self.sleepers.sleep_unless(|| !self.queue.is_empty() || self.queue.is_closed()),
             }
         }
     }
@@ -94,11 +86,7 @@ impl<L: Lease> Shared<L> {
 
 impl<L: Lease> Method<L> for Threads<L> {
     fn submit(&self, batch: &mut Vec<Request<L>>) {
-        let Shared {
-            queue,
-            sleepers,
-            counters,
-        } = &*self.shared;
+        let Shared { queue, sleepers, counters } = &*self.shared;
         let mut pushed = 0;
         for request in batch.drain(..) {
             let Err(request) = queue.push(request) else {
@@ -163,9 +151,8 @@ mod tests {
         let arena = TestArena::new(16 * 512);
         let mut left = REQUESTS;
         while left > 0 {
-            let mut batch: Vec<_> = (0..16)
-                .map(|n| arena.request(Direction::Read, &file, n * 512, &[512]))
-                .collect();
+            let mut batch: Vec<_> =
+                (0..16).map(|n| arena.request(Direction::Read, &file, n * 512, &[512])).collect();
             threads.submit(&mut batch);
             arena.expect_reads(16);
             arena.reuse();

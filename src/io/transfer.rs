@@ -47,14 +47,7 @@ pub(crate) struct Progress {
 impl Progress {
     /// A transfer that has not begun.
     pub(crate) fn new(direction: Direction, total: usize, offset_align: u32) -> Self {
-        Self {
-            direction,
-            total,
-            align: offset_align as usize,
-            reached: 0,
-            next: 0,
-            futile: 0,
-        }
+        Self { direction, total, align: offset_align as usize, reached: 0, next: 0, futile: 0 }
     }
 
     /// Where the next attempt begins, in bytes from the transfer's beginning.
@@ -94,20 +87,14 @@ impl Progress {
 
     fn count_futile(&mut self, error: io::Error) -> Step {
         self.futile += 1;
-        if self.futile > FUTILE_LIMIT {
-            Step::Finished(Err(error))
-        } else {
-            Step::Resume
-        }
+        if self.futile > FUTILE_LIMIT { Step::Finished(Err(error)) } else { Step::Resume }
     }
 }
 
 /// Whether an error says only "not now". A cancelled request is one whose submitter went away under it.
 fn is_transient(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock
-    ) || error.raw_os_error() == Some(Errno::CANCELED.raw_os_error())
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+        || error.raw_os_error() == Some(Errno::CANCELED.raw_os_error())
 }
 
 /// Makes attempts until the transfer is over. `attempt` is told where to begin.
@@ -145,9 +132,7 @@ mod tests {
         let mut asked = Vec::new();
         let outcome = drive(Progress::new(direction, total, align), &Counters::new(), |next| {
             asked.push(next);
-            answers
-                .next()
-                .expect("an attempt more than the table has answers")
+            answers.next().expect("an attempt more than the table has answers")
         });
         assert_eq!(answers.len(), 0, "answers left over: {asked:?}");
         (asked, outcome.map_err(|error| error.kind()))
@@ -155,14 +140,8 @@ mod tests {
 
     #[test]
     fn each_row_asks_at_the_right_offsets_and_ends_right() {
-        type Row = (
-            &'static str,
-            Direction,
-            u32,
-            Vec<io::Result<usize>>,
-            Vec<usize>,
-            Result<usize, io::ErrorKind>,
-        );
+        type Row =
+            (&'static str, Direction, u32, Vec<io::Result<usize>>, Vec<usize>, Result<usize, io::ErrorKind>);
         let eio = || errno(Errno::IO);
         let eio_kind = || eio().unwrap_err().kind();
         let rows: Vec<Row> = vec![
@@ -170,54 +149,12 @@ mod tests {
             ("whole write", Write, 512, vec![Ok(8192)], vec![0], Ok(8192)),
             ("past the end", Read, 1, vec![Ok(0)], vec![0], Ok(0)),
             ("past the end, direct", Read, 512, vec![Ok(0)], vec![0], Ok(0)),
-            (
-                "short, then the rest",
-                Read,
-                1,
-                vec![Ok(100), Ok(8092)],
-                vec![0, 100],
-                Ok(8192),
-            ),
-            (
-                "odd end, buffered",
-                Read,
-                1,
-                vec![Ok(1808), Ok(0)],
-                vec![0, 1808],
-                Ok(1808),
-            ),
-            (
-                "odd end, direct",
-                Read,
-                512,
-                vec![Ok(1808), Ok(272)],
-                vec![0, 1536],
-                Ok(1808),
-            ),
-            (
-                "odd end that moves up",
-                Read,
-                512,
-                vec![Ok(700), Ok(288), Ok(288)],
-                vec![0, 512, 512],
-                Ok(800),
-            ),
-            (
-                "odd end, gone",
-                Read,
-                512,
-                vec![Ok(1808), Ok(0)],
-                vec![0, 1536],
-                Ok(1808),
-            ),
-            (
-                "short write, direct",
-                Write,
-                512,
-                vec![Ok(700), Ok(7680)],
-                vec![0, 512],
-                Ok(8192),
-            ),
+            ("short, then the rest", Read, 1, vec![Ok(100), Ok(8092)], vec![0, 100], Ok(8192)),
+            ("odd end, buffered", Read, 1, vec![Ok(1808), Ok(0)], vec![0, 1808], Ok(1808)),
+            ("odd end, direct", Read, 512, vec![Ok(1808), Ok(272)], vec![0, 1536], Ok(1808)),
+            ("odd end that moves up", Read, 512, vec![Ok(700), Ok(288), Ok(288)], vec![0, 512, 512], Ok(800)),
+            ("odd end, gone", Read, 512, vec![Ok(1808), Ok(0)], vec![0, 1536], Ok(1808)),
+            ("short write, direct", Write, 512, vec![Ok(700), Ok(7680)], vec![0, 512], Ok(8192)),
             (
                 "write of nothing",
                 Write,
@@ -226,46 +163,14 @@ mod tests {
                 vec![0, 4096],
                 Err(io::ErrorKind::WriteZero),
             ),
-            (
-                "interrupted",
-                Read,
-                1,
-                vec![errno(Errno::INTR), Ok(8192)],
-                vec![0, 0],
-                Ok(8192),
-            ),
-            (
-                "again",
-                Write,
-                1,
-                vec![Ok(512), errno(Errno::AGAIN), Ok(7680)],
-                vec![0, 512, 512],
-                Ok(8192),
-            ),
-            (
-                "cancelled",
-                Write,
-                1,
-                vec![errno(Errno::CANCELED), Ok(8192)],
-                vec![0, 0],
-                Ok(8192),
-            ),
+            ("interrupted", Read, 1, vec![errno(Errno::INTR), Ok(8192)], vec![0, 0], Ok(8192)),
+            ("again", Write, 1, vec![Ok(512), errno(Errno::AGAIN), Ok(7680)], vec![0, 512, 512], Ok(8192)),
+            ("cancelled", Write, 1, vec![errno(Errno::CANCELED), Ok(8192)], vec![0, 0], Ok(8192)),
             ("failed", Read, 1, vec![eio()], vec![0], Err(eio_kind())),
-            (
-                "failed half way",
-                Write,
-                1,
-                vec![Ok(512), eio()],
-                vec![0, 512],
-                Err(eio_kind()),
-            ),
+            ("failed half way", Write, 1, vec![Ok(512), eio()], vec![0, 512], Err(eio_kind())),
         ];
         for (name, direction, align, answers, offsets, outcome) in rows {
-            assert_eq!(
-                play(direction, 8192, align, answers),
-                (offsets, outcome),
-                "{name}"
-            );
+            assert_eq!(play(direction, 8192, align, answers), (offsets, outcome), "{name}");
         }
     }
 
@@ -287,10 +192,7 @@ mod tests {
                 }
             });
             assert!(outcome.is_err());
-            assert!(
-                (FUTILE_LIMIT..=FUTILE_LIMIT + 2).contains(&attempts),
-                "{attempts} attempts"
-            );
+            assert!((FUTILE_LIMIT..=FUTILE_LIMIT + 2).contains(&attempts), "{attempts} attempts");
         }
     }
 

@@ -26,7 +26,8 @@ pub(crate) const PAGES_INLINE: usize = 16;
 /// The pins of the frames in a request, in the order of the file.
 pub(crate) type Pins = SmallVec<[Pin; PAGES_INLINE]>;
 
-/// Either kind of lease.
+/// Either kind of lease. Large, because a lease must not cost an allocation.
+#[allow(clippy::large_enum_variant)]
 pub(crate) enum PageLease {
     Read(ReadLease),
     Write(WriteLease),

@@ -99,7 +99,7 @@ impl ReadLease {
                 pin.pool().look_ahead.give_back(1);
             }
             let result = outcome(index, pin.frame().page());
-            pin.pool().end_read(pin.frame_no(), result, !self.to_verify);
+            pin.pool().end_read(pin.frame_no(), &result, !self.to_verify);
         }
     }
 }
@@ -114,7 +114,10 @@ impl Drop for ReadLease {
 }
 
 fn shrunk() -> io::Error {
-    io::Error::new(io::ErrorKind::UnexpectedEof, "the file is shorter than when it was opened; was it cut by someone else?")
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "the file is shorter than when it was opened; was it cut by someone else?",
+    )
 }
 
 /// What lies behind the end of the file reads as zeros, never as what the frame held before.
@@ -122,7 +125,9 @@ fn shrunk() -> io::Error {
 fn zero_tail(buffer: IoBuf, arrived: usize) {
     let len = buffer.len as usize;
     debug_assert!(arrived <= len);
+    // SAFETY: `arrived` is at most the buffer's length.
+    let tail = unsafe { buffer.ptr.add(arrived) };
     // SAFETY: 1. the lease owns the buffer's `len` bytes until the read is ended, which is after this; 2. the transfer is
     // over, so the kernel does not touch them either.
-    unsafe { buffer.ptr.add(arrived).write_bytes(0, len - arrived) };
+    unsafe { tail.write_bytes(0, len - arrived) };
 }

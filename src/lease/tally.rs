@@ -33,11 +33,6 @@ impl Tally {
         Outstanding(Arc::clone(self))
     }
 
-    /// Notes an error that is not of a request.
-    pub(crate) fn fail(&self, error: Error) {
-        self.state.lock().first_error.get_or_insert(error);
-    }
-
     /// The first error so far.
     pub(crate) fn error(&self) -> Option<Error> {
         self.state.lock().first_error.clone()

@@ -30,10 +30,6 @@ impl WriteLease {
         Self { file, pins, buffer, run: Some((run, outstanding)) }
     }
 
-    pub(crate) fn pages(&self) -> usize {
-        self.pins.len()
-    }
-
     /// The first page.
     pub(crate) fn first(&self) -> PageId {
         self.pins[0].frame().page()

@@ -21,8 +21,8 @@ use crate::{
     pool::{
         arena::Arena,
         frame::Frame,
-        look_ahead::LookAhead,
         handle::{Claimed, Pin, PoolHandle},
+        look_ahead::LookAhead,
         staging::Staging,
         starvation::Starvation,
         state::{MAX_USAGE, State, Verdict},
@@ -168,9 +168,9 @@ impl FramePool {
     /// The read of this frame ended: well, or with an error that all who wait for it get.
     ///
     /// A failed read is unmapped before anybody is told, so who comes later starts a new one (C2).
-    pub(crate) fn end_read(&self, no: FrameNo, outcome: Result<()>, verified: bool) {
+    pub(crate) fn end_read(&self, no: FrameNo, outcome: &Result<()>, verified: bool) {
         let frame = self.frame(no);
-        let state = match &outcome {
+        let state = match outcome {
             Ok(()) => frame.state.update(|s| s.end_read(verified)),
             Err(_) => {
                 self.unmap(no);
@@ -178,7 +178,7 @@ impl FramePool {
             }
         };
         if state.has_io_waiters() {
-            self.waiters.io_done(no, frame, &outcome);
+            self.waiters.io_done(no, frame, outcome);
         }
     }
 
@@ -207,7 +207,9 @@ impl PoolHandle {
                         return Lookup::Pinned(pin);
                     }
                 }
-                Err(state) if state.pins_are_exhausted() && frame.page() == page => return Lookup::TooManyPins,
+                Err(state) if state.pins_are_exhausted() && frame.page() == page => {
+                    return Lookup::TooManyPins;
+                }
                 Err(_) => {}
             }
         }

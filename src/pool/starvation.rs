@@ -25,7 +25,11 @@ pub(crate) struct Starvation {
 
 impl Starvation {
     pub(super) fn new() -> Self {
-        Self { waiting: AtomicUsize::new(0), line: Mutex::new(VecDeque::new()), ticking: AtomicBool::new(false) }
+        Self {
+            waiting: AtomicUsize::new(0),
+            line: Mutex::new(VecDeque::new()),
+            ticking: AtomicBool::new(false),
+        }
     }
 
     /// Whether anybody waits for a frame.
@@ -101,13 +105,13 @@ mod tests {
     struct Woken(AtomicUsize);
 
     impl Wake for Woken {
-        fn wake(self: std::sync::Arc<Self>) {
+        fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::SeqCst);
         }
     }
 
-    fn waker() -> (std::sync::Arc<Woken>, Waker) {
-        let woken = std::sync::Arc::new(Woken(AtomicUsize::new(0)));
+    fn waker() -> (Arc<Woken>, Waker) {
+        let woken = Arc::new(Woken(AtomicUsize::new(0)));
         (woken.clone(), Waker::from(woken))
     }
 

@@ -128,10 +128,6 @@ impl State {
         self.has(READING | WRITING)
     }
 
-    pub(crate) const fn is_latched_exclusively(self) -> bool {
-        self.has(EXCLUSIVE)
-    }
-
     pub(crate) const fn is_read_only(self) -> bool {
         self.has(READ_ONLY)
     }
@@ -245,11 +241,6 @@ impl State {
     pub(crate) fn begin_verify(self) -> Option<Self> {
         debug_assert!(self.pins() > 0);
         self.has(LOADED).then(|| self.without(LOADED).with(READING))
-    }
-
-    /// A new page that needs no read: the claimant has filled the frame itself and holds its first pin.
-    pub(crate) fn end_read_dirty(self) -> Self {
-        self.end_read(true).with(DIRTY)
     }
 
     // ---- write-out --------------------------------------------------------------------------------------------------

@@ -15,8 +15,6 @@
 //! overflow needs twice its expected pages: with two thousand, that is beyond thirty standard deviations. It is reported
 //! as [`Full`] all the same.
 
-use std::hash::{BuildHasher, RandomState};
-
 use crossbeam_utils::CachePadded;
 
 use crate::{
@@ -24,6 +22,7 @@ use crate::{
     sync::{
         Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
+        random_seed,
     },
 };
 
@@ -62,7 +61,7 @@ impl PageTable {
             words: (0..partitions * words_per_partition).map(|_| AtomicU64::new(0)).collect(),
             locks: (0..partitions).map(|_| CachePadded::new(Mutex::new(0))).collect(),
             words_per_partition,
-            seed: RandomState::new().hash_one(0_u64),
+            seed: random_seed(),
         }
     }
 
@@ -75,10 +74,7 @@ impl PageTable {
     #[inline]
     pub(crate) fn slot(&self, page: PageId) -> Slot {
         let hash = mix(page.to_word() ^ self.seed);
-        Slot {
-            partition: (hash >> 32) as usize & (self.locks.len() - 1),
-            fingerprint: hash as u32,
-        }
+        Slot { partition: (hash >> 32) as usize & (self.locks.len() - 1), fingerprint: hash as u32 }
     }
 
     /// The frames that may hold the page, without a lock: see the module's head.
@@ -271,7 +267,8 @@ mod tests {
     #[test]
     fn a_full_partition_says_so_and_still_ends_probes() {
         let table = PageTable::new(1);
-        let fits = (0..10).take_while(|&n| table.lock(table.slot(page(0, n))).insert(FrameNo(n)).is_ok()).count();
+        let fits =
+            (0..10).take_while(|&n| table.lock(table.slot(page(0, n))).insert(FrameNo(n)).is_ok()).count();
         assert_eq!(fits, 3, "one of four words must stay empty");
         assert!(table.candidates(table.slot(page(9, 9))).count() <= 3);
     }

@@ -28,7 +28,7 @@ use crate::{
     sync::Mutex,
 };
 
-const SHARDS: usize = 64;
+const SHARDS: usize = if cfg!(shuttle) { 2 } else { 64 };
 
 /// What a waiter waits for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -292,8 +292,8 @@ mod tests {
     fn latches_go_round_in_order_of_arrival_readers_together() {
         let bench = Bench::new();
         bench.frame.state.update(|s| s.latch_exclusive().unwrap());
-        let [first, second, third, fourth] =
-            [Want::Shared, Want::Shared, Want::Exclusive, Want::Shared].map(|want| bench.enlist(want).unwrap());
+        let [first, second, third, fourth] = [Want::Shared, Want::Shared, Want::Exclusive, Want::Shared]
+            .map(|want| bench.enlist(want).unwrap());
         bench.release_exclusive();
         assert!(bench.is_served(&first) && bench.is_served(&second));
         assert!(!bench.is_served(&third) && !bench.is_served(&fourth), "a reader must not overtake a writer");
@@ -318,9 +318,9 @@ mod tests {
         let late = bench.enlist(Want::Exclusive).unwrap();
         bench.release_shared();
         bench.release_shared();
-        assert!(bench.frame.state.load().is_latched_exclusively(), "handed over");
+        assert!(bench.frame.state.load().latch_shared().is_none(), "handed over");
         bench.waiters.cancel(&late, &bench.frame);
-        assert!(!bench.frame.state.load().is_latched_exclusively(), "given back");
+        assert!(bench.frame.state.load().latch_shared().is_some(), "given back");
     }
 
     #[test]

@@ -179,7 +179,11 @@ impl Miss {
                     return None;
                 }
                 // The end of a read wakes for certain; a frame that comes free may not.
-                let nap = if self.reading.is_some() { left } else { Some(left.map_or(RETRY, |left| left.min(RETRY))) };
+                let nap = if self.reading.is_some() {
+                    left
+                } else {
+                    Some(left.map_or(RETRY, |left| left.min(RETRY)))
+                };
                 nap.map_or_else(thread::park, thread::park_timeout);
             }
         })
@@ -219,7 +223,8 @@ impl Miss {
                     return Ok(Some(PinnedPage::new(pin)));
                 }
                 Phase::Reading => {
-                    let ticket = pin.pool().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
+                    let ticket =
+                        pin.pool().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
                     if let Some(ticket) = ticket {
                         self.count(Counter::Joins);
                         self.reading = Some((pin, ticket));

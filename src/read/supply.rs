@@ -74,7 +74,6 @@ impl FrameWait {
 
 /// Starts writing dirty victims, as far as that needs no wait.
 pub(crate) fn write_victims(shared: &Shared, dirty: &DirtyVictims) -> Arc<Tally> {
-    let mut candidates: Vec<Candidate> =
-        dirty.iter().map(|&no| (shared.pool.frame(no).page(), no)).collect();
+    let mut candidates: Vec<Candidate> = dirty.iter().map(|&no| (shared.pool.frame(no).page(), no)).collect();
     write_out(shared, &mut candidates, Patience::Try)
 }

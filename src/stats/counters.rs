@@ -66,17 +66,14 @@ pub(crate) struct Counters {
 
 impl Counters {
     pub(crate) fn new() -> Self {
-        Self {
-            own: (0..CELLS).map(|_| CachePadded::default()).collect(),
-            shared: CachePadded::default(),
-        }
+        Self { own: (0..CELLS).map(|_| CachePadded::default()).collect(), shared: CachePadded::default() }
     }
 
     /// Counts `n` more.
     #[inline]
     pub(crate) fn add(&self, counter: Counter, n: u64) {
         let kind = counter as usize;
-        match THREAD_INDEX.try_with(|index| index.get_or_claim()) {
+        match THREAD_INDEX.try_with(ThreadIndex::get_or_claim) {
             Ok(index) if index < CELLS => {
                 let cell = &self.own[index].0[kind];
                 cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);

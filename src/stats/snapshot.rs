@@ -138,6 +138,8 @@ pub struct FrameStats {
     pub dirty: u32,
     /// Those being read.
     pub reading: u32,
+    /// Those being read ahead: by prefetch, for nobody yet.
+    pub reading_ahead: u32,
     /// Those being written.
     pub writing: u32,
 }
@@ -153,7 +155,11 @@ impl FrameStats {
 impl Stats {
     pub(crate) fn of(shared: &Shared) -> Self {
         let pool = &shared.pool;
-        let mut frames = FrameStats { total: pool.frame_count(), ..FrameStats::default() };
+        let mut frames = FrameStats {
+            total: pool.frame_count(),
+            reading_ahead: pool.look_ahead.in_flight() as u32,
+            ..FrameStats::default()
+        };
         for (_, frame) in pool.frames() {
             let state = frame.state.load();
             frames.resident += u32::from(state.is_valid());
@@ -179,9 +185,14 @@ impl Stats {
         for (name, value) in self.counts.iter() {
             metrics::gauge!(format!("ringpool_{name}")).set(value as f64);
         }
-        let FrameStats { total, resident, pinned, pins: _, dirty, reading, writing } = self.frames;
+        let FrameStats { total, resident, pinned, pins: _, dirty, reading, reading_ahead, writing } =
+            self.frames;
         let frames = [("total", total), ("resident", resident), ("pinned", pinned), ("dirty", dirty)];
-        for (name, value) in frames.into_iter().chain([("reading", reading), ("writing", writing)]) {
+        for (name, value) in frames.into_iter().chain([
+            ("reading", reading),
+            ("reading_ahead", reading_ahead),
+            ("writing", writing),
+        ]) {
             metrics::gauge!("ringpool_frames", "state" => name).set(f64::from(value));
         }
     }
@@ -189,12 +200,13 @@ impl Stats {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FrameStats { total, resident, pinned, pins, dirty, reading, writing } = self.frames;
+        let FrameStats { total, resident, pinned, pins, dirty, reading, reading_ahead, writing } =
+            self.frames;
         writeln!(f, "method: {}", self.method)?;
         writeln!(
             f,
-            "frames: {total}, {resident} resident, {pinned} pinned ({pins} pins), {dirty} dirty, {reading} being read, \
-             {writing} being written"
+            "frames: {total}, {resident} resident, {pinned} pinned ({pins} pins), {dirty} dirty, {reading} being read \
+             ({reading_ahead} ahead), {writing} being written"
         )?;
         let (page_mib, overhead_kib) = (self.page_bytes >> 20, self.overhead_bytes >> 10);
         writeln!(f, "memory: {page_mib} MiB of pages, {overhead_kib} KiB beside them")?;

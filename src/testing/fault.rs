@@ -23,10 +23,7 @@ impl Op {
     /// These operations, on one file only.
     #[must_use]
     pub fn of(self, path: impl AsRef<Path>) -> Which {
-        Which {
-            op: self,
-            path: Some(path.as_ref().to_owned()),
-        }
+        Which { op: self, path: Some(path.as_ref().to_owned()) }
     }
 }
 
@@ -97,12 +94,7 @@ impl Fault {
     }
 
     fn new(which: Which, effect: Effect) -> Self {
-        Self {
-            which,
-            effect,
-            spared: 0,
-            strikes: u64::MAX,
-        }
+        Self { which, effect, spared: 0, strikes: u64::MAX }
     }
 
     /// Strikes so many times and no more.
@@ -164,10 +156,7 @@ mod tests {
         assert_eq!(struck(Fault::error(Op::Read, 5), 3), [Some(5); 3]);
         assert_eq!(struck(Fault::error(Op::Read, 5).once(), 3), [Some(5), None, None]);
         assert_eq!(struck(Fault::error(Op::Read, 5).nth(2), 3), [None, Some(5), None]);
-        assert_eq!(
-            struck(Fault::error(Op::Read.of("a"), 5).times(2), 3),
-            [Some(5), Some(5), None]
-        );
+        assert_eq!(struck(Fault::error(Op::Read.of("a"), 5).times(2), 3), [Some(5), Some(5), None]);
     }
 
     #[test]
@@ -190,9 +179,6 @@ mod tests {
         ] {
             fault.strike(Op::Read, Path::new("a"), &mut all);
         }
-        assert_eq!(
-            (all.delay, all.at_most, all.errno),
-            (2 * second, Some(512), Some(5))
-        );
+        assert_eq!((all.delay, all.at_most, all.errno), (2 * second, Some(512), Some(5)));
     }
 }

@@ -86,18 +86,14 @@ impl SimDisk {
     #[must_use]
     pub fn image(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let state = self.0.state.lock();
-        state
-            .find(path.as_ref())
-            .map(|file| state.files[file].bytes.clone())
+        state.find(path.as_ref()).map(|file| state.files[file].bytes.clone())
     }
 
     /// A file's bytes, as they would be after a crash: as they were when the last sync that went well began.
     #[must_use]
     pub fn durable_image(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let state = self.0.state.lock();
-        state
-            .find(path.as_ref())
-            .map(|file| state.files[file].durable.clone())
+        state.find(path.as_ref()).map(|file| state.files[file].durable.clone())
     }
 
     /// Lets all files together have so many bytes; what would exceed that fails with `ENOSPC`.
@@ -121,15 +117,8 @@ impl SimDisk {
         let mut state = self.0.state.lock();
         state.operations += 1;
         let number = state.operations;
-        state.gates.push(GateState {
-            number,
-            which: which.into(),
-            held: 0,
-        });
-        Gate {
-            disk: self.clone(),
-            number,
-        }
+        state.gates.push(GateState { number, which: which.into(), held: 0 });
+        Gate { disk: self.clone(), number }
     }
 
     /// All that happened since the disk was made, or the log was cleared.
@@ -161,20 +150,9 @@ impl SimDisk {
         let mut state = self.0.state.lock();
         state.operations += 1;
         let path = state.files[file].path.clone();
-        let begin = Event {
-            number: state.operations,
-            op,
-            path,
-            offset,
-            len,
-            moment: Moment::Begin,
-        };
+        let begin = Event { number: state.operations, op, path, offset, len, moment: Moment::Begin };
         state.log.push(begin.clone());
-        while let Some(gate) = state
-            .gates
-            .iter_mut()
-            .find(|gate| gate.which.covers(op, &begin.path))
-        {
+        while let Some(gate) = state.gates.iter_mut().find(|gate| gate.which.covers(op, &begin.path)) {
             let number = gate.number;
             gate.held += 1;
             self.0.moved.notify_all();
@@ -183,10 +161,7 @@ impl SimDisk {
             }
         }
         let mut struck = Struck::default();
-        state
-            .faults
-            .iter_mut()
-            .for_each(|fault| fault.strike(op, &begin.path, &mut struck));
+        state.faults.iter_mut().for_each(|fault| fault.strike(op, &begin.path, &mut struck));
         if !struck.delay.is_zero() {
             drop(state);
             sleep(struck.delay);
@@ -196,13 +171,8 @@ impl SimDisk {
             Some(errno) => Err(io::Error::from_raw_os_error(errno)),
             None => act(&mut state, struck.at_most.unwrap_or(usize::MAX)),
         };
-        let told = outcome
-            .as_ref()
-            .map_err(|error| error.raw_os_error().unwrap_or(0));
-        state.log.push(Event {
-            moment: Moment::End(told.copied()),
-            ..begin
-        });
+        let told = outcome.as_ref().map_err(|error| error.raw_os_error().unwrap_or(0));
+        state.log.push(Event { moment: Moment::End(told.copied()), ..begin });
         outcome
     }
 
@@ -219,11 +189,7 @@ impl State {
 
     fn file_or_new(&mut self, path: &Path) -> usize {
         self.find(path).unwrap_or_else(|| {
-            self.files.push(FileState {
-                path: path.to_owned(),
-                bytes: Vec::new(),
-                durable: Vec::new(),
-            });
+            self.files.push(FileState { path: path.to_owned(), bytes: Vec::new(), durable: Vec::new() });
             self.files.len() - 1
         })
     }
@@ -231,8 +197,7 @@ impl State {
     /// The bytes by which files may still grow.
     pub(super) fn space(&self) -> u64 {
         let used: usize = self.files.iter().map(|file| file.bytes.len()).sum();
-        self.capacity
-            .map_or(u64::MAX, |capacity| capacity.saturating_sub(used as u64))
+        self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used as u64))
     }
 }
 
@@ -257,11 +222,7 @@ impl Disk for SimDisk {
             identity: (0, file as u64),
             len: state.files[file].bytes.len() as u64,
             offset_align,
-            direct: if buffered {
-                Err(DirectRefused::NotAsked)
-            } else {
-                Ok(())
-            },
+            direct: if buffered { Err(DirectRefused::NotAsked) } else { Ok(()) },
             file: Box::new(SimFile::new(self.clone(), file, offset_align, options.read_only)),
         })
     }
@@ -271,10 +232,7 @@ impl fmt::Debug for SimDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.0.state.lock();
         f.debug_struct("SimDisk")
-            .field(
-                "files",
-                &state.files.iter().map(|file| &file.path).collect::<Vec<_>>(),
-            )
+            .field("files", &state.files.iter().map(|file| &file.path).collect::<Vec<_>>())
             .field("faults", &state.faults)
             .field("operations", &state.operations)
             .finish_non_exhaustive()
@@ -293,11 +251,7 @@ impl Gate {
     #[must_use]
     pub fn held(&self) -> usize {
         let state = self.disk.0.state.lock();
-        state
-            .gates
-            .iter()
-            .find(|gate| gate.number == self.number)
-            .map_or(0, |gate| gate.held)
+        state.gates.iter().find(|gate| gate.number == self.number).map_or(0, |gate| gate.held)
     }
 
     /// Waits until so many operations are held here.
@@ -308,18 +262,11 @@ impl Gate {
         let deadline = time::now() + PATIENCE;
         let mut state = self.disk.0.state.lock();
         loop {
-            let held = state
-                .gates
-                .iter()
-                .find(|gate| gate.number == self.number)
-                .map_or(0, |gate| gate.held);
+            let held = state.gates.iter().find(|gate| gate.number == self.number).map_or(0, |gate| gate.held);
             if held >= operations {
                 return;
             }
-            assert!(
-                time::now() < deadline,
-                "{held} operations came to the gate, not {operations}"
-            );
+            assert!(time::now() < deadline, "{held} operations came to the gate, not {operations}");
             state = self.disk.0.moved.wait_until(state, deadline);
         }
     }
@@ -330,12 +277,7 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.disk
-            .0
-            .state
-            .lock()
-            .gates
-            .retain(|gate| gate.number != self.number);
+        self.disk.0.state.lock().gates.retain(|gate| gate.number != self.number);
         self.disk.0.moved.notify_all();
     }
 }

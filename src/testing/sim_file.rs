@@ -27,29 +27,16 @@ pub(super) struct SimFile {
 
 impl SimFile {
     pub(super) fn new(disk: SimDisk, file: usize, align: u32, read_only: bool) -> Self {
-        Self {
-            disk,
-            file,
-            align: u64::from(align),
-            read_only,
-        }
+        Self { disk, file, align: u64::from(align), read_only }
     }
 
     fn check_aligned(&self, offset: u64, len: usize) -> io::Result<()> {
         let aligned = offset.is_multiple_of(self.align) && (len as u64).is_multiple_of(self.align);
-        if aligned {
-            Ok(())
-        } else {
-            Err(io::Error::from_raw_os_error(EINVAL))
-        }
+        if aligned { Ok(()) } else { Err(io::Error::from_raw_os_error(EINVAL)) }
     }
 
     fn check_writable(&self) -> io::Result<()> {
-        if self.read_only {
-            Err(io::Error::from_raw_os_error(EBADF))
-        } else {
-            Ok(())
-        }
+        if self.read_only { Err(io::Error::from_raw_os_error(EBADF)) } else { Ok(()) }
     }
 
     /// Makes the file at least `len` bytes long, as far as there is space. Gives how long it is then.
@@ -81,43 +68,41 @@ impl SimFile {
 impl DiskFile for SimFile {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.disk
-            .operate((Op::Read, self.file, offset, len), |state, at_most| {
-                self.check_aligned(offset, len)?;
-                let bytes = &state.files[self.file].bytes;
-                let mut rest = bytes.get(offset as usize..).unwrap_or_default();
-                rest = &rest[..rest.len().min(at_most).min(len)];
-                let count = rest.len();
-                for buffer in buffers {
-                    let part;
-                    (part, rest) = rest.split_at(rest.len().min(buffer.len()));
-                    buffer[..part.len()].copy_from_slice(part);
-                }
-                Ok(count)
-            })
+        self.disk.operate((Op::Read, self.file, offset, len), |state, at_most| {
+            self.check_aligned(offset, len)?;
+            let bytes = &state.files[self.file].bytes;
+            let mut rest = bytes.get(offset as usize..).unwrap_or_default();
+            rest = &rest[..rest.len().min(at_most).min(len)];
+            let count = rest.len();
+            for buffer in buffers {
+                let part;
+                (part, rest) = rest.split_at(rest.len().min(buffer.len()));
+                buffer[..part.len()].copy_from_slice(part);
+            }
+            Ok(count)
+        })
     }
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.disk
-            .operate((Op::Write, self.file, offset, len), |state, at_most| {
-                self.check_writable()?;
-                self.check_aligned(offset, len)?;
-                let wanted = len.min(at_most);
-                let end = self.grow(state, offset + wanted as u64);
-                // Where the disk is full a write is short, and fails only if nothing of it fits.
-                let count = wanted.min(end.saturating_sub(offset as usize));
-                if count == 0 && wanted > 0 {
-                    return Err(io::Error::from_raw_os_error(ENOSPC));
-                }
-                let mut rest = &mut state.files[self.file].bytes[offset as usize..][..count];
-                for buffer in buffers {
-                    let part;
-                    (part, rest) = rest.split_at_mut(rest.len().min(buffer.len()));
-                    part.copy_from_slice(&buffer[..part.len()]);
-                }
-                Ok(count)
-            })
+        self.disk.operate((Op::Write, self.file, offset, len), |state, at_most| {
+            self.check_writable()?;
+            self.check_aligned(offset, len)?;
+            let wanted = len.min(at_most);
+            let end = self.grow(state, offset + wanted as u64);
+            // Where the disk is full a write is short, and fails only if nothing of it fits.
+            let count = wanted.min(end.saturating_sub(offset as usize));
+            if count == 0 && wanted > 0 {
+                return Err(io::Error::from_raw_os_error(ENOSPC));
+            }
+            let mut rest = &mut state.files[self.file].bytes[offset as usize..][..count];
+            for buffer in buffers {
+                let part;
+                (part, rest) = rest.split_at_mut(rest.len().min(buffer.len()));
+                part.copy_from_slice(&buffer[..part.len()]);
+            }
+            Ok(count)
+        })
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -68,7 +68,12 @@ pub(crate) fn checkpoint(shared: &Shared, _options: CheckpointOptions) -> Result
     let begun = time::now();
     let pages_written = clean(shared, changed_pages(shared, |_| true))?;
     let files_synced = sync_all(shared)?;
-    Ok(CheckpointReport { pages_written, files_synced, redo_lsn: redo_lsn(shared), took: time::now() - begun })
+    Ok(CheckpointReport {
+        pages_written,
+        files_synced,
+        redo_lsn: redo_lsn(shared),
+        took: time::now() - begun,
+    })
 }
 
 /// One page is in its file, not yet synced.

@@ -50,7 +50,8 @@ pub(crate) enum Patience {
 /// Starts writing the candidates that are dirty, in the order of their files. What becomes of them is in the tally.
 pub(crate) fn write_out(shared: &Shared, candidates: &mut [Candidate], patience: Patience) -> Arc<Tally> {
     candidates.sort_unstable();
-    let mut writer = Writer { shared, patience, tally: Tally::new(), batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
+    let mut writer =
+        Writer { shared, patience, tally: Tally::new(), batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
     let mut rest = &*candidates;
     while let Some((&first, behind)) = rest.split_first() {
         rest = match writer.latch_dirty(first) {
@@ -170,7 +171,12 @@ impl Writer<'_> {
         pool.staging.shrink(&mut run, pins.len());
         let lease = WriteLease::new(Arc::clone(&file), pins, run, self.tally.begin());
         let offset = pool.page_size().offset_of(lease.first().block);
-        self.batch.push(Request { direction: Direction::Write, file, offset, lease: PageLease::Write(lease) });
+        self.batch.push(Request {
+            direction: Direction::Write,
+            file,
+            offset,
+            lease: PageLease::Write(lease),
+        });
         if self.batch.len() == BATCH {
             self.submit();
         }

@@ -21,10 +21,7 @@ fn c1_concurrent_fetches_of_a_page_share_one_read() {
         gate.wait_for(1);
         let mut all = join_read(&bench.pool, bench.page(2), 23);
         all.push(first);
-        assert!(
-            bench.pool.try_fetch(bench.page(2)).is_none(),
-            "shown before it was read"
-        );
+        assert!(bench.pool.try_fetch(bench.page(2)).is_none(), "shown before it was read");
         gate.open();
         for fetching in all {
             assert_stamped(&outcome(fetching).unwrap(), 1);
@@ -101,17 +98,10 @@ fn c1_behind_the_end_of_a_file_there_are_zeros_and_never_the_frames_former_page(
             for direct in [Fallback::Off, Fallback::Prefer] {
                 for tail in [1, 511, 512, 4096, 5000, PAGE - 1] {
                     println!("{method:?}, direct {direct:?}, {tail} bytes in the last block");
-                    let pool = BufferPool::builder()
-                        .frames(1)
-                        .io_method(method.clone())
-                        .build()
-                        .unwrap();
+                    let pool = BufferPool::builder().frames(1).io_method(method.clone()).build().unwrap();
                     let path = dir.path().join("odd");
                     let bytes = [stamped(0, 1), stamped(1, 1)].concat();
-                    fs::File::create(&path)
-                        .unwrap()
-                        .write_all(&bytes[..PAGE + tail])
-                        .unwrap();
+                    fs::File::create(&path).unwrap().write_all(&bytes[..PAGE + tail]).unwrap();
                     let file = pool.open_file(&path, OpenOptions::new().direct(direct)).unwrap();
                     assert_eq!(pool.blocks(file).unwrap(), 2);
                     for ahead in [false, true] {
@@ -139,17 +129,10 @@ fn c1_blocks_that_were_cut_off_come_back_as_zeros() {
         bench.dirty(0..8, 2);
         bench.pool.truncate(bench.file, 3).wait().unwrap();
         assert!(matches!(bench.fetch(3), Err(Error::PastEof { blocks: 3, .. })));
-        bench
-            .pool
-            .extend(bench.file, NonZeroU32::new(5).unwrap())
-            .wait()
-            .unwrap();
+        bench.pool.extend(bench.file, NonZeroU32::new(5).unwrap()).wait().unwrap();
         assert_stamped(&bench.fetch(2).unwrap(), 2);
         for block in 3..8 {
-            assert!(
-                bench.fetch(block).unwrap().read().iter().all(|&byte| byte == 0),
-                "block {block}"
-            );
+            assert!(bench.fetch(block).unwrap().read().iter().all(|&byte| byte == 0), "block {block}");
         }
     });
 }

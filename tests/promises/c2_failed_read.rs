@@ -15,11 +15,7 @@ use crate::support::{
 #[track_caller]
 fn assert_failed_read(result: Result<PinnedPage>, at: PageId) {
     match result {
-        Err(Error::Io {
-            op: IoOp::Read,
-            page,
-            source,
-        }) => {
+        Err(Error::Io { op: IoOp::Read, page, source }) => {
             assert_eq!((page, source.raw_os_error()), (at, Some(EIO)));
         }
         other => panic!("{at} was to fail: {other:?}"),
@@ -43,10 +39,7 @@ fn c2_each_of_24_waiters_gets_the_error_and_the_next_fetch_reads_again() {
         }
         assert!(bench.pool.try_fetch(page).is_none());
         bench.assert_at_rest();
-        assert_eq!(
-            (bench.pool.stats().frames.resident, bench.disk.count(Op::Read)),
-            (0, 1)
-        );
+        assert_eq!((bench.pool.stats().frames.resident, bench.disk.count(Op::Read)), (0, 1));
         assert_stamped(&bench.fetch(2).unwrap(), 1);
         assert_eq!(bench.disk.count(Op::Read), 2);
     });
@@ -104,9 +97,7 @@ fn c2_who_waits_for_a_page_of_a_failed_run_gets_the_error_of_that_page() {
         let gate = bench.disk.hold(Op::Read);
         assert_eq!(bench.pool.prefetch(bench.file, 0..4).started, 4);
         gate.wait_for(1);
-        let waiting: Vec<_> = (0..4)
-            .flat_map(|block| join_read(&bench.pool, bench.page(block), 1))
-            .collect();
+        let waiting: Vec<_> = (0..4).flat_map(|block| join_read(&bench.pool, bench.page(block), 1)).collect();
         bench.disk.inject(Fault::error(Op::Read, EIO).once());
         gate.open();
         for (block, fetching) in waiting.into_iter().enumerate() {
@@ -141,21 +132,14 @@ fn c2_a_block_that_is_gone_from_a_real_file_is_an_error_until_it_is_back() {
             println!("method {method:?}");
             let path = dir.path().join("cut");
             fs::write(&path, stamped_file(8, 1)).unwrap();
-            let pool = BufferPool::builder()
-                .frames(16)
-                .io_method(method)
-                .build()
-                .unwrap();
+            let pool = BufferPool::builder().frames(16).io_method(method).build().unwrap();
             let file = pool.open_file(&path, OpenOptions::new()).unwrap();
             let other = fs::OpenOptions::new().write(true).open(&path).unwrap();
             other.set_len(4 * PAGE as u64).unwrap();
             assert_gone(&pool, file);
             fs::write(&path, stamped_file(8, 2)).unwrap();
             for as_task in [false, true] {
-                assert_stamped(
-                    &outcome(fetch_apart(&pool, PageId::new(file, 6), as_task)).unwrap(),
-                    2,
-                );
+                assert_stamped(&outcome(fetch_apart(&pool, PageId::new(file, 6), as_task)).unwrap(), 2);
             }
         }
     });
@@ -169,7 +153,5 @@ fn assert_gone(pool: &BufferPool, file: FileId) {
     }
     pool.prefetch(file, 0..8);
     assert_at_rest(pool);
-    eventually("what is there was read ahead", || {
-        pool.stats().frames.resident == 4
-    });
+    eventually("what is there was read ahead", || pool.stats().frames.resident == 4);
 }

@@ -18,11 +18,7 @@ fn poisoned(method: IoMethod) -> Bench {
     bench.dirty(0..4, 2);
     bench.disk.inject(Fault::error(Op::Sync, EIO).once());
     match checkpoint(&bench.pool) {
-        Err(Error::File {
-            op: IoOp::Sync,
-            path,
-            source,
-        }) => {
+        Err(Error::File { op: IoOp::Sync, path, source }) => {
             assert_eq!((path.to_str(), source.raw_os_error()), (Some("data"), Some(EIO)));
         }
         other => panic!("the sync was to fail: {other:?}"),
@@ -36,9 +32,7 @@ fn assert_poisoned<T: std::fmt::Debug>(result: Result<T>, bench: &Bench) {
         Err(ref error @ Error::SyncPoisoned { file, .. }) => {
             assert_eq!((file, error.raw_os_error()), (bench.file, Some(EIO)));
             assert!(
-                error
-                    .to_string()
-                    .contains("close it, open it again and recover from the log"),
+                error.to_string().contains("close it, open it again and recover from the log"),
                 "{error}"
             );
         }
@@ -56,11 +50,7 @@ fn c4_failed_sync_is_sticky() {
             assert_poisoned(checkpoint(&bench.pool), &bench);
             bench.dirty([round], 3);
         }
-        assert_eq!(
-            bench.disk.count(Op::Sync),
-            1,
-            "a second one would have reported success"
-        );
+        assert_eq!(bench.disk.count(Op::Sync), 1, "a second one would have reported success");
         assert!(bench.durable() == stamped_file(8, 1));
     });
 }
@@ -73,10 +63,7 @@ fn c4_opening_anew_is_the_way_on() {
         assert_poisoned(bench.pool.close_file(bench.file).wait(), &bench);
         // It is closed all the same.
         assert!(matches!(bench.fetch(0), Err(Error::NotOpen { .. })));
-        assert!(matches!(
-            bench.pool.close_file(bench.file).wait(),
-            Err(Error::NotOpen { .. })
-        ));
+        assert!(matches!(bench.pool.close_file(bench.file).wait(), Err(Error::NotOpen { .. })));
         let file = bench.pool.open_file("data", OpenOptions::new()).unwrap();
         let page = bench.pool.fetch(PageId::new(file, 1)).wait().unwrap();
         restamp(&page, 4);
@@ -93,19 +80,13 @@ fn c4_other_files_go_on() {
         let other = bench.pool.open_file("other", OpenOptions::new()).unwrap();
         let change_other = |version| {
             (0..4).for_each(|block| {
-                restamp(
-                    &bench.pool.fetch(PageId::new(other, block)).wait().unwrap(),
-                    version,
-                )
+                restamp(&bench.pool.fetch(PageId::new(other, block)).wait().unwrap(), version)
             });
         };
         bench.dirty(0..4, 2);
         change_other(2);
         bench.disk.inject(Fault::error(Op::Sync.of("data"), EIO).once());
-        assert!(matches!(
-            checkpoint(&bench.pool),
-            Err(Error::File { op: IoOp::Sync, .. })
-        ));
+        assert!(matches!(checkpoint(&bench.pool), Err(Error::File { op: IoOp::Sync, .. })));
         assert!(
             bench.disk.durable_image("other").unwrap() == stamped_file(4, 2),
             "the checkpoint synced it all the same"
@@ -127,16 +108,10 @@ fn c4_a_close_whose_own_sync_fails_leaves_the_file_open_and_the_next_one_ends_it
         let bench = Bench::new(method, 16, 8);
         bench.dirty([3], 2);
         bench.disk.inject(Fault::error(Op::Sync, EIO).once());
-        assert!(matches!(
-            bench.pool.close_file(bench.file).wait(),
-            Err(Error::File { op: IoOp::Sync, .. })
-        ));
+        assert!(matches!(bench.pool.close_file(bench.file).wait(), Err(Error::File { op: IoOp::Sync, .. })));
         assert_eq!(bench.pool.blocks(bench.file).unwrap(), 8);
         assert_poisoned(bench.pool.close_file(bench.file).wait(), &bench);
-        assert!(matches!(
-            bench.pool.blocks(bench.file),
-            Err(Error::NotOpen { .. })
-        ));
+        assert!(matches!(bench.pool.blocks(bench.file), Err(Error::NotOpen { .. })));
     });
 }
 
@@ -148,9 +123,6 @@ fn c4_a_shutdown_does_not_hide_it_and_hands_the_pool_back() {
         assert_poisoned(Err::<(), _>(refused.error), &bench);
         assert_eq!(refused.pool.blocks(bench.file).unwrap(), 8);
         refused.pool.shutdown(Shutdown::Discard).unwrap();
-        assert!(matches!(
-            bench.pool.sync_file(bench.file).wait(),
-            Err(Error::ShutDown)
-        ));
+        assert!(matches!(bench.pool.sync_file(bench.file).wait(), Err(Error::ShutDown)));
     });
 }

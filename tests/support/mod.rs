@@ -30,10 +30,7 @@ pub fn guarded(body: impl FnOnce() + Send + 'static) {
         body();
         let _ = done.send(());
     };
-    let running = thread::Builder::new()
-        .name(test)
-        .spawn(run)
-        .expect("a thread for the test");
+    let running = thread::Builder::new().name(test).spawn(run).expect("a thread for the test");
     match ended.recv_timeout(PATIENCE) {
         Err(RecvTimeoutError::Timeout) => panic!("it hangs: not over after {PATIENCE:?}"),
         _ => running.join().unwrap_or_else(|panic| resume_unwind(panic)),
@@ -53,11 +50,7 @@ pub fn with_each_method(body: impl Fn(IoMethod) + Send + 'static) {
 /// Every method that works here, said where one does not.
 pub fn methods() -> Vec<IoMethod> {
     let mut methods = vec![IoMethod::Sync, IoMethod::worker()];
-    match BufferPool::builder()
-        .frames(1)
-        .io_method(IoMethod::uring())
-        .build()
-    {
+    match BufferPool::builder().frames(1).io_method(IoMethod::uring()).build() {
         Ok(_) => methods.push(IoMethod::uring()),
         Err(error) => println!("skipped for io_uring: {error}"),
     }
@@ -76,9 +69,7 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 /// The bytes of a version of a block: every eight of them name block, version and place.
 pub fn stamped(block: u32, version: u8) -> Vec<u8> {
     let word = |place: u64| u64::from(block) << 32 | place << 8 | u64::from(version);
-    (0..PAGE as u64 / 8)
-        .flat_map(|place| word(place).to_le_bytes())
-        .collect()
+    (0..PAGE as u64 / 8).flat_map(|place| word(place).to_le_bytes()).collect()
 }
 
 /// A file of so many blocks, all of the same version.
@@ -89,10 +80,7 @@ pub fn stamped_file(blocks: u32, version: u8) -> Vec<u8> {
 #[track_caller]
 pub fn assert_stamped(page: &PinnedPage, version: u8) {
     let block = page.id().block.0;
-    assert!(
-        *page.read() == *stamped(block, version),
-        "block {block} is not its version {version}"
-    );
+    assert!(*page.read() == *stamped(block, version), "block {block} is not its version {version}");
 }
 
 /// Changes a page to another version.
@@ -116,13 +104,9 @@ impl Bench {
     pub fn with(blocks: u32, options: impl FnOnce(Builder) -> Builder) -> Self {
         let disk = SimDisk::new();
         disk.put("data", stamped_file(blocks, 1));
-        let pool = options(BufferPool::builder().page_size(PAGE as u32))
-            .disk(disk.clone())
-            .build();
+        let pool = options(BufferPool::builder().page_size(PAGE as u32)).disk(disk.clone()).build();
         let pool = pool.expect("options that work");
-        let file = pool
-            .open_file("data", OpenOptions::new())
-            .expect("it was put there");
+        let file = pool.open_file("data", OpenOptions::new()).expect("it was put there");
         Self { disk, pool, file }
     }
 
@@ -170,22 +154,14 @@ pub type Fetching = JoinHandle<Result<PinnedPage>>;
 /// Someone who fetches a page: a thread, or a task.
 pub fn fetch_apart(pool: &BufferPool, page: PageId, as_task: bool) -> Fetching {
     let fetch = pool.fetch(page);
-    thread::spawn(move || {
-        if as_task {
-            pollster::block_on(fetch)
-        } else {
-            fetch.wait()
-        }
-    })
+    thread::spawn(move || if as_task { pollster::block_on(fetch) } else { fetch.wait() })
 }
 
 /// Threads and tasks by turns who fetch a page that is being read already. When this is back, all wait for that read.
 pub fn join_read(pool: &BufferPool, page: PageId, count: u64) -> Vec<Fetching> {
     let before = pool.stats().counts.joins;
     let joining = (0..count).map(|n| fetch_apart(pool, page, n % 2 == 0)).collect();
-    eventually("all in line for the read", || {
-        pool.stats().counts.joins == before + count
-    });
+    eventually("all in line for the read", || pool.stats().counts.joins == before + count);
     joining
 }
 

@@ -29,11 +29,7 @@ pub(super) struct Doorbell {
 impl Doorbell {
     pub(super) fn new() -> io::Result<Self> {
         let counter = eventfd(0, EventfdFlags::CLOEXEC)?;
-        Ok(Self {
-            counter,
-            count: AtomicU64::new(0),
-            asleep: AtomicBool::new(false),
-        })
+        Ok(Self { counter, count: AtomicU64::new(0), asleep: AtomicBool::new(false) })
     }
 
     /// Wakes the worker if it sleeps. Called after the work has been put down.

@@ -76,11 +76,7 @@ impl<'r, L: Lease> Ring<'r, L> {
         let (mut submitter, submissions, completions) = ring.split();
         // Saves the kernel a look-up with every call, where it is known.
         let _ = submitter.register_ring_fd();
-        let files = if abilities.fixed_files == Registration::InUse {
-            FILE_SLOTS
-        } else {
-            0
-        };
+        let files = if abilities.fixed_files == Registration::InUse { FILE_SLOTS } else { 0 };
         Self {
             submitter,
             submissions,
@@ -127,9 +123,8 @@ impl<'r, L: Lease> Ring<'r, L> {
 
     /// Posts the wake-up's read.
     fn post_bell(&mut self) {
-        let entry = opcode::Read::new(Fd(self.doorbell.fd()), self.doorbell.count_ptr(), 8)
-            .build()
-            .user_data(BELL);
+        let entry =
+            opcode::Read::new(Fd(self.doorbell.fd()), self.doorbell.count_ptr(), 8).build().user_data(BELL);
         self.bell_posted = true;
         // SAFETY: the doorbell is kept while the read is posted, and its word is read and written atomically only.
         #[allow(unsafe_code)]
@@ -166,8 +161,7 @@ impl<'r, L: Lease> Ring<'r, L> {
             Wait::One => self.submitter.submit_and_wait(1),
             Wait::Several(want, at_most) => {
                 let moment = Timespec::from(at_most);
-                self.submitter
-                    .submit_with_args(want, &SubmitArgs::new().timespec(&moment))
+                self.submitter.submit_with_args(want, &SubmitArgs::new().timespec(&moment))
             }
         };
         self.submissions.sync();
@@ -220,10 +214,7 @@ impl<'r, L: Lease> Ring<'r, L> {
         if registered != File::NO_SLOT {
             return Target::Registered(registered);
         }
-        let fd = file
-            .disk
-            .raw_fd()
-            .expect("files without a descriptor are transferred by who asks");
+        let fd = file.disk.raw_fd().expect("files without a descriptor are transferred by who asks");
         let Some(slot) = self.free_files.pop() else {
             return Target::Descriptor(fd);
         };

@@ -3,14 +3,13 @@
 //! Invariant: what is returned has done a real read, so a system that allows the setup and forbids the rest is refused
 //! here. Runs on the thread that will own the ring, because a ring with a single issuer belongs to who made it.
 
-use std::io;
+use std::{io, os::fd::AsRawFd};
 
 use io_uring::{IoUring, Probe, opcode, types::Fd};
 use rustix::{
     event::{EventfdFlags, eventfd},
     io::Errno,
 };
-use std::os::fd::AsRawFd;
 
 use crate::{
     config::{Fallback, UringOptions},
@@ -55,23 +54,14 @@ pub(super) fn open(options: &UringOptions, chunks: &[Chunk]) -> Result<(IoUring,
         )));
     }
     let mut probe = Probe::new();
-    ring.submitter()
-        .register_probe(&mut probe)
-        .map_err(refused("io_uring_register(PROBE)"))?;
+    ring.submitter().register_probe(&mut probe).map_err(refused("io_uring_register(PROBE)"))?;
     let knows = |codes: &[u8]| codes.iter().all(|&code| probe.is_supported(code));
-    if !knows(&[
-        opcode::Read::CODE,
-        opcode::Write::CODE,
-        opcode::Readv::CODE,
-        opcode::Writev::CODE,
-    ]) {
+    if !knows(&[opcode::Read::CODE, opcode::Write::CODE, opcode::Readv::CODE, opcode::Writev::CODE]) {
         return Err(refused("io_uring_register(PROBE)")(Errno::OPNOTSUPP.into()));
     }
     try_a_read(&mut ring)?;
     // Bounds what a slow file makes the kernel start. Where this is unknown, the kernel's own bound holds.
-    let _ = ring
-        .submitter()
-        .register_iowq_max_workers(&mut { KERNEL_WORKERS });
+    let _ = ring.submitter().register_iowq_max_workers(&mut { KERNEL_WORKERS });
     let abilities = Abilities {
         fixed_buffers: register_buffers(&ring, options.fixed_buffers, chunks)?,
         fixed_files: register_files(&ring, options.fixed_files)?,
@@ -90,9 +80,7 @@ fn refused(call: &'static str) -> impl FnOnce(io::Error) -> Refusal {
 fn build(entries: u32) -> io::Result<IoUring> {
     let plain = || {
         let mut builder = IoUring::builder();
-        builder
-            .setup_clamp()
-            .setup_cqsize(2 * entries.next_power_of_two());
+        builder.setup_clamp().setup_cqsize(2 * entries.next_power_of_two());
         builder
     };
     // The kernel interrupts the owner less, then not at all: it posts completions only when the owner enters.
@@ -160,21 +148,14 @@ fn register_buffers(ring: &IoUring, wanted: Fallback, chunks: &[Chunk]) -> Resul
     }
     let vectors: Vec<libc::iovec> = chunks
         .iter()
-        .map(|chunk| libc::iovec {
-            iov_base: chunk.ptr.as_ptr().cast(),
-            iov_len: chunk.len,
-        })
+        .map(|chunk| libc::iovec { iov_base: chunk.ptr.as_ptr().cast(), iov_len: chunk.len })
         .collect();
     // SAFETY: the chunks are mapped memory while this runs, which is their contract. The kernel keeps the pages themselves
     // from then on, so even a mapping that goes before the ring does leaves it nothing to write to but those pages.
     #[allow(unsafe_code)]
     let outcome = unsafe { ring.submitter().register_buffers(&vectors) };
     registration(wanted, outcome, |error| {
-        let mib = chunks
-            .iter()
-            .map(|chunk| chunk.len)
-            .sum::<usize>()
-            .div_ceil(1 << 20);
+        let mib = chunks.iter().map(|chunk| chunk.len).sum::<usize>().div_ceil(1 << 20);
         let advice = match Errno::from_io_error(&error) {
             Some(Errno::NOMEM) => {
                 format!(": raise RLIMIT_MEMLOCK above {mib} MiB (ulimit -l, LimitMEMLOCK=)")

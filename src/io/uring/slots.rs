@@ -53,15 +53,8 @@ const IOVECS: usize = 16;
 
 impl<L: Lease> Slots<L> {
     pub(super) fn new(count: u32) -> Self {
-        let slot = |_| Slot {
-            generation: 0,
-            flight: None,
-            iovecs: Vec::with_capacity(IOVECS),
-        };
-        Self {
-            slots: (0..count).map(slot).collect(),
-            free: (0..count).rev().collect(),
-        }
+        let slot = |_| Slot { generation: 0, flight: None, iovecs: Vec::with_capacity(IOVECS) };
+        Self { slots: (0..count).map(slot).collect(), free: (0..count).rev().collect() }
     }
 
     pub(super) fn in_flight(&self) -> usize {
@@ -76,11 +69,7 @@ impl<L: Lease> Slots<L> {
     pub(super) fn insert(&mut self, request: Request<L>, target: Target) -> u32 {
         let index = self.free.pop().expect("the caller has looked for room");
         let progress = Progress::new(request.direction, request.len(), request.file.offset_align);
-        self.slots[index as usize].flight = Some(Flight {
-            request,
-            progress,
-            target,
-        });
+        self.slots[index as usize].flight = Some(Flight { request, progress, target });
         index
     }
 
@@ -95,23 +84,14 @@ impl<L: Lease> Slots<L> {
     /// The slot whose submission has completed.
     pub(super) fn find(&mut self, id: u64) -> (u32, &mut Flight<L>) {
         let (index, generation) = (id as u32, (id >> 32) as u32);
-        let slot = self
-            .slots
-            .get_mut(index as usize)
-            .filter(|slot| slot.generation == generation);
+        let slot = self.slots.get_mut(index as usize).filter(|slot| slot.generation == generation);
         let flight = slot.and_then(|slot| slot.flight.as_mut());
-        (
-            index,
-            flight.expect("a completion for a request that is not in flight"),
-        )
+        (index, flight.expect("a completion for a request that is not in flight"))
     }
 
     /// Ends the flight: the kernel is done with the memory.
     pub(super) fn remove(&mut self, index: u32) -> Request<L> {
-        let flight = self.slots[index as usize]
-            .flight
-            .take()
-            .expect("a slot that was just found");
+        let flight = self.slots[index as usize].flight.take().expect("a slot that was just found");
         self.free.push(index);
         flight.request
     }
@@ -120,11 +100,7 @@ impl<L: Lease> Slots<L> {
 impl<L: Lease> Slot<L> {
     fn entry(&mut self, forms: Forms) -> squeue::Entry {
         let Self { flight, iovecs, .. } = self;
-        let Flight {
-            request,
-            progress,
-            target,
-        } = flight.as_ref().expect("an entry is for a flight");
+        let Flight { request, progress, target } = flight.as_ref().expect("an entry is for a flight");
         let lent = request.lease.buffers();
         let offset = request.offset + progress.next() as u64;
         let reads = request.direction == Direction::Read;
@@ -139,32 +115,22 @@ impl<L: Lease> Slot<L> {
             let (ptr, len) = pieces.next().expect("a transfer that is not over");
             let (ptr, len) = (ptr.as_ptr(), len as u32);
             match (reads, forms.fixed_buffers) {
-                (true, true) => opcode::ReadFixed::new(fd, ptr, len, buf.chunk)
-                    .offset(offset)
-                    .build(),
+                (true, true) => opcode::ReadFixed::new(fd, ptr, len, buf.chunk).offset(offset).build(),
                 (true, false) => opcode::Read::new(fd, ptr, len).offset(offset).build(),
-                (false, true) => opcode::WriteFixed::new(fd, ptr, len, buf.chunk)
-                    .offset(offset)
-                    .build(),
+                (false, true) => opcode::WriteFixed::new(fd, ptr, len, buf.chunk).offset(offset).build(),
                 (false, false) => opcode::Write::new(fd, ptr, len).offset(offset).build(),
             }
         } else {
             iovecs.clear();
-            iovecs.extend(pieces.map(|(ptr, len)| libc::iovec {
-                iov_base: ptr.as_ptr().cast(),
-                iov_len: len,
-            }));
+            iovecs
+                .extend(pieces.map(|(ptr, len)| libc::iovec { iov_base: ptr.as_ptr().cast(), iov_len: len }));
             let (row, count) = (iovecs.as_ptr(), iovecs.len() as u32);
             let fixed =
                 forms.vectored_fixed && forms.fixed_buffers && lent.iter().all(|buf| buf.chunk == chunk);
             match (reads, fixed) {
-                (true, true) => opcode::ReadvFixed::new(fd, row, count, chunk)
-                    .offset(offset)
-                    .build(),
+                (true, true) => opcode::ReadvFixed::new(fd, row, count, chunk).offset(offset).build(),
                 (true, false) => opcode::Readv::new(fd, row, count).offset(offset).build(),
-                (false, true) => opcode::WritevFixed::new(fd, row, count, chunk)
-                    .offset(offset)
-                    .build(),
+                (false, true) => opcode::WritevFixed::new(fd, row, count, chunk).offset(offset).build(),
                 (false, false) => opcode::Writev::new(fd, row, count).offset(offset).build(),
             }
         };

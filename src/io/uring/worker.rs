@@ -86,18 +86,10 @@ impl<L: Lease> UringWorker<L> {
             move || shared.run(&options, &chunks, &report)
         })
         .map_err(refused("starting a thread"))?;
-        let abilities = reported.recv().unwrap_or_else(|_| {
-            Err(Refusal::Required(
-                "the thread that sets up the ring panicked".into(),
-            ))
-        })?;
-        Ok((
-            Self {
-                shared,
-                handle: Mutex::new(Some(handle)),
-            },
-            abilities,
-        ))
+        let abilities = reported
+            .recv()
+            .unwrap_or_else(|_| Err(Refusal::Required("the thread that sets up the ring panicked".into())))?;
+        Ok((Self { shared, handle: Mutex::new(Some(handle)) }, abilities))
     }
 }
 

@@ -1,0 +1,339 @@
+//! What a run prints and writes: rows of a comparison, rows of figures, and tables of both.
+//!
+//! The serialized keys are a contract with whoever reads the JSON. A number that was not measured is `null`, never zero.
+
+use std::fmt;
+use std::io::Write;
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::rounds::Summary;
+
+/// One arm of one workload.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[expect(
+    missing_docs,
+    reason = "the fields are named as the columns are, and explained by `Row::new` and `Summary`"
+)]
+pub struct Row {
+    pub workload: String,
+    pub arm: String,
+    pub method: String,
+    pub in_flight: u32,
+    pub page_size: u32,
+    pub pages: u64,
+    pub seconds: f64,
+    pub pages_per_s: f64,
+    pub mb_per_s: f64,
+    pub cpu_us_per_page: f64,
+    pub p50_us: Option<f64>,
+    pub p99_us: Option<f64>,
+    pub ratio_to_bare_ring: Option<f64>,
+    pub bytes_digest: Option<String>,
+}
+
+impl Row {
+    /// The row of an arm. `method` is what was really in use; the ratio is the median of the ratios of pages a second within
+    /// the rounds. The digest is written in hexadecimal, since JSON numbers have no 64 bits.
+    #[must_use]
+    pub fn new(
+        names: Names<'_>,
+        in_flight: u32,
+        page_size: u32,
+        summary: &Summary,
+        ratio_to_bare_ring: Option<f64>,
+    ) -> Self {
+        Self {
+            workload: names.workload.to_owned(),
+            arm: names.arm.to_owned(),
+            method: names.method.to_owned(),
+            in_flight,
+            page_size,
+            pages: summary.pages,
+            seconds: summary.seconds,
+            pages_per_s: summary.pages_per_s,
+            mb_per_s: summary.mb_per_s,
+            cpu_us_per_page: summary.cpu_us_per_page,
+            p50_us: summary.p50_us,
+            p99_us: summary.p99_us,
+            ratio_to_bare_ring,
+            bytes_digest: summary.digest.map(|digest| format!("{digest:016x}")),
+        }
+    }
+}
+
+/// What a row is called.
+#[derive(Clone, Copy, Debug)]
+pub struct Names<'a> {
+    /// What was done.
+    pub workload: &'a str,
+    /// Who did it.
+    pub arm: &'a str,
+    /// The I/O method that was really in use.
+    pub method: &'a str,
+}
+
+/// Which side of its goal a figure has to be on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Relation {
+    /// The value must reach the goal.
+    #[serde(rename = ">=")]
+    AtLeast,
+    /// The value must not exceed the goal.
+    #[serde(rename = "<=")]
+    AtMost,
+}
+
+/// One value of one figure.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct FigureRow {
+    /// The figure: `P1`.
+    pub figure: String,
+    /// Which of its values.
+    pub name: String,
+    /// What was measured; `null` where nothing was.
+    pub value: Option<f64>,
+    /// What it should be.
+    pub goal: f64,
+    /// On which side of the goal it should be.
+    pub relation: Relation,
+    /// Whether it is; `null` where the run cannot tell.
+    pub ok: Option<bool>,
+    /// Spread, noise, absolute numbers; or why there is no answer.
+    pub detail: String,
+}
+
+impl FigureRow {
+    /// A value that was measured.
+    #[must_use]
+    pub fn measured(
+        (figure, name): (&str, &str),
+        value: f64,
+        relation: Relation,
+        goal: f64,
+        detail: impl Into<String>,
+    ) -> Self {
+        let ok = match relation {
+            Relation::AtLeast => value >= goal,
+            Relation::AtMost => value <= goal,
+        };
+        let (figure, name) = (figure.to_owned(), name.to_owned());
+        Self { figure, name, value: Some(value), goal, relation, ok: Some(ok), detail: detail.into() }
+    }
+
+    /// The same value from a run that is no proof: it neither fails nor passes.
+    #[must_use]
+    pub fn undecided(self, why: &str) -> Self {
+        Self { ok: None, detail: format!("{why}; {}", self.detail), ..self }
+    }
+
+    /// A value that was not measured: not built yet, or not possible on this machine.
+    #[must_use]
+    pub fn missing(
+        (figure, name): (&str, &str),
+        relation: Relation,
+        goal: f64,
+        why: impl Into<String>,
+    ) -> Self {
+        let (figure, name) = (figure.to_owned(), name.to_owned());
+        Self { figure, name, value: None, goal, relation, ok: None, detail: why.into() }
+    }
+}
+
+/// Writes rows as a JSON array.
+///
+/// # Errors
+///
+/// If writing fails.
+pub fn write_json<R: Serialize>(mut out: impl Write, rows: &[R]) -> Result<()> {
+    serde_json::to_writer_pretty(&mut out, rows)?;
+    out.write_all(b"\n")?;
+    Ok(out.flush()?)
+}
+
+/// A table of the rows of a comparison.
+#[must_use]
+pub fn comparison(rows: &[Row]) -> Table {
+    let mut table = Table::new(&[
+        ("workload", Align::Left),
+        ("arm", Align::Left),
+        ("method", Align::Left),
+        ("in flight", Align::Right),
+        ("pages/s", Align::Right),
+        ("MB/s", Align::Right),
+        ("CPU us/page", Align::Right),
+        ("p50 us", Align::Right),
+        ("p99 us", Align::Right),
+        ("to bare ring", Align::Right),
+    ]);
+    for row in rows {
+        table.push([
+            row.workload.clone(),
+            row.arm.clone(),
+            row.method.clone(),
+            row.in_flight.to_string(),
+            format!("{:.0}", row.pages_per_s),
+            format!("{:.0}", row.mb_per_s),
+            format!("{:.2}", row.cpu_us_per_page),
+            or_dash(row.p50_us, 1),
+            or_dash(row.p99_us, 1),
+            or_dash(row.ratio_to_bare_ring, 3),
+        ]);
+    }
+    table
+}
+
+/// A table of figures.
+#[must_use]
+pub fn figures(rows: &[FigureRow]) -> Table {
+    let mut table = Table::new(&[
+        ("figure", Align::Left),
+        ("name", Align::Left),
+        ("value", Align::Right),
+        ("goal", Align::Right),
+        ("", Align::Left),
+        ("detail", Align::Left),
+    ]);
+    for row in rows {
+        let relation = match row.relation {
+            Relation::AtLeast => ">=",
+            Relation::AtMost => "<=",
+        };
+        let verdict = match row.ok {
+            Some(true) => "ok",
+            Some(false) => "MISSED",
+            None => "open",
+        };
+        table.push([
+            row.figure.clone(),
+            row.name.clone(),
+            or_dash(row.value, 3),
+            format!("{relation} {}", row.goal),
+            verdict.to_owned(),
+            row.detail.clone(),
+        ]);
+    }
+    table
+}
+
+fn or_dash(value: Option<f64>, digits: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+}
+
+/// On which side the cells of a column begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+}
+
+/// Plain text in aligned columns.
+#[derive(Clone, Debug)]
+pub struct Table {
+    aligns: Vec<Align>,
+    /// The heads of the columns, then the rows.
+    lines: Vec<Vec<String>>,
+}
+
+impl Table {
+    /// A table with these columns and no rows.
+    #[must_use]
+    pub fn new(columns: &[(&str, Align)]) -> Self {
+        let (heads, aligns) = columns.iter().map(|&(head, align)| (head.to_owned(), align)).unzip();
+        Self { aligns, lines: vec![heads] }
+    }
+
+    /// Adds a row, which has as many cells as the table has columns.
+    pub fn push(&mut self, cells: impl IntoIterator<Item = String>) {
+        self.lines.push(cells.into_iter().collect());
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width =
+            |column: usize| self.lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..self.aligns.len()).map(width).collect();
+        for line in &self.lines {
+            let cells =
+                line.iter().zip(&widths).zip(&self.aligns).map(|((cell, &width), align)| match align {
+                    Align::Left => format!("{cell:<width$}"),
+                    Align::Right => format!("{cell:>width$}"),
+                });
+            writeln!(f, "{}", cells.collect::<Vec<_>>().join("  ").trim_end())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row() -> Row {
+        let names = Names { workload: "random read", arm: "pool", method: "uring" };
+        let summary = Summary {
+            pages: 1000,
+            seconds: 0.5,
+            pages_per_s: 2000.0,
+            mb_per_s: 16.384,
+            cpu_us_per_page: 4.25,
+            p50_us: Some(900.0),
+            p99_us: None,
+            digest: Some(0xab),
+        };
+        Row::new(names, 64, 8192, &summary, Some(0.98))
+    }
+
+    #[test]
+    fn rows_have_exactly_the_agreed_keys() {
+        let mut json = Vec::new();
+        write_json(&mut json, &[row()]).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let mut keys: Vec<_> = read[0].as_object().unwrap().keys().map(String::as_str).collect();
+        keys.sort_unstable();
+        let mut agreed = [
+            "workload",
+            "arm",
+            "method",
+            "in_flight",
+            "page_size",
+            "pages",
+            "seconds",
+            "pages_per_s",
+            "mb_per_s",
+            "cpu_us_per_page",
+            "p50_us",
+            "p99_us",
+            "ratio_to_bare_ring",
+            "bytes_digest",
+        ];
+        agreed.sort_unstable();
+        assert_eq!(keys, agreed);
+        assert_eq!(read[0]["bytes_digest"], "00000000000000ab");
+        assert!(read[0]["p99_us"].is_null());
+    }
+
+    #[test]
+    fn a_figure_is_judged_by_its_relation_and_an_undecided_one_not_at_all() {
+        let of = |value, relation| FigureRow::measured(("P1", "rate"), value, relation, 0.97, "15 rounds");
+        assert_eq!(of(0.98, Relation::AtLeast).ok, Some(true));
+        assert_eq!(of(0.98, Relation::AtMost).ok, Some(false));
+        let undecided = of(0.5, Relation::AtLeast).undecided("disturbed");
+        assert_eq!((undecided.ok, &undecided.detail[..]), (None, "disturbed; 15 rounds"));
+        let json =
+            serde_json::to_string(&FigureRow::missing(("P9", "reads"), Relation::AtLeast, 0.9, "not built"));
+        let expected = r#"{"figure":"P9","name":"reads","value":null,"goal":0.9,"relation":">=","ok":null,"detail":"not built"}"#;
+        assert_eq!(json.unwrap(), expected);
+    }
+
+    #[test]
+    fn columns_are_aligned() {
+        let mut table = Table::new(&[("arm", Align::Left), ("pages/s", Align::Right)]);
+        table.push(["bare ring".to_owned(), "60000".to_owned()]);
+        assert_eq!(table.to_string(), "arm        pages/s\nbare ring    60000\n");
+    }
+}

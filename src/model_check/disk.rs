@@ -1,0 +1,132 @@
+//! A disk in memory whose transfers can be interrupted in the middle, by any other thread.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::RawFd,
+    path::Path,
+};
+
+use crate::{
+    config::OpenOptions,
+    id::PageSize,
+    io::disk::{DirectRefused, Disk, DiskFile, Opened},
+    model_check::PAGE,
+    sync::{Arc, Mutex, thread},
+};
+
+/// One file, and how many of the next reads fail.
+#[derive(Clone, Debug)]
+pub(super) struct SteppedDisk(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    bytes: Vec<u8>,
+    failing_reads: u32,
+    failing_writes: u32,
+}
+
+impl SteppedDisk {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(State::default())))
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.0.lock().bytes.clone()
+    }
+
+    pub(super) fn fail_reads(&self, count: u32) {
+        self.0.lock().failing_reads = count;
+    }
+
+    pub(super) fn fail_writes(&self, count: u32) {
+        self.0.lock().failing_writes = count;
+    }
+
+    /// Moves each half of the range by itself.
+    fn in_halves(&self, len: usize, mut half: impl FnMut(&mut State, std::ops::Range<usize>)) {
+        let middle = len.min(PAGE / 2);
+        for range in [0..middle, middle..len] {
+            half(&mut self.0.lock(), range);
+            thread::yield_now();
+        }
+    }
+}
+
+impl Disk for SteppedDisk {
+    fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
+        Ok(Opened {
+            file: Box::new(self.clone()),
+            identity: (0, 0),
+            len: self.bytes().len() as u64,
+            offset_align: 1,
+            direct: Err(DirectRefused::NotAsked),
+        })
+    }
+}
+
+fn io_error() -> io::Error {
+    io::Error::from_raw_os_error(5)
+}
+
+fn take_one(count: &mut u32) -> bool {
+    let any = *count > 0;
+    *count = count.saturating_sub(1);
+    any
+}
+
+impl DiskFile for SteppedDisk {
+    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        if take_one(&mut self.0.lock().failing_reads) {
+            return Err(io_error());
+        }
+        let mut done = 0;
+        for buffer in buffers {
+            let at = offset as usize + done;
+            let len = buffer.len().min(self.0.lock().bytes.len().saturating_sub(at));
+            self.in_halves(len, |state, range| {
+                buffer[range.clone()].copy_from_slice(&state.bytes[at + range.start..at + range.end]);
+            });
+            done += len;
+        }
+        Ok(done)
+    }
+
+    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        if take_one(&mut self.0.lock().failing_writes) {
+            return Err(io_error());
+        }
+        let mut done = 0;
+        for buffer in buffers {
+            let at = offset as usize + done;
+            self.in_halves(buffer.len(), |state, range| {
+                let end = at + range.end;
+                let len = state.bytes.len().max(end);
+                state.bytes.resize(len, 0);
+                state.bytes[at + range.start..end].copy_from_slice(&buffer[range]);
+            });
+            done += buffer.len();
+        }
+        Ok(done)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes().len() as u64)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.lock().bytes.resize(len as usize, 0);
+        Ok(())
+    }
+
+    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn raw_fd(&self) -> Option<RawFd> {
+        None
+    }
+}

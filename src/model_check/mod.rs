@@ -1,0 +1,76 @@
+//! The real pool under every schedule that shuttle can think of.
+//!
+//! ```text
+//! RUSTFLAGS="--cfg shuttle" cargo test --lib model_check
+//! ```
+//!
+//! Each scenario runs the whole library, over a [disk](disk) whose transfers happen in two halves, under thousands of random
+//! schedules; `RINGPOOL_SCHEDULES` sets how many. A failure prints the schedule, which `shuttle::replay` takes. Pages are
+//! stamped with their block and a version in both halves, so a half-read, stale or misplaced page shows.
+
+mod disk;
+mod scenarios;
+
+use std::{env, num::NonZeroU32, time::Duration};
+
+use crate::{
+    BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId, model_check::disk::SteppedDisk,
+};
+
+const PAGE: usize = 512;
+
+/// Runs `scenario` under many schedules, once for each I/O method that shuttle can drive.
+fn check(scenario: fn(IoMethod)) {
+    let schedules = env::var("RINGPOOL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
+    for method in [IoMethod::Sync, IoMethod::Worker { threads: 1 }, IoMethod::Worker { threads: 2 }] {
+        shuttle::check_random(move || scenario(method.clone()), schedules);
+    }
+}
+
+/// A pool of `frames` over one file of `blocks`, with the disk that holds it.
+fn pool_over(frames: u32, blocks: u32, method: IoMethod) -> (BufferPool, FileId, SteppedDisk) {
+    let disk = SteppedDisk::new();
+    let builder = BufferPool::builder().frames(frames).page_size(PAGE as u32).io_method(method);
+    let pool = builder.frame_wait(Duration::from_secs(10)).on_disk(disk.clone()).build().unwrap();
+    let file = pool.open_file("file", OpenOptions::new()).unwrap();
+    if let Some(blocks) = NonZeroU32::new(blocks) {
+        pool.extend(file, blocks).wait().unwrap();
+    }
+    (pool, file, disk)
+}
+
+/// The version in a page's bytes, after a look at both halves. A page of zeros has version 0.
+fn version_of(bytes: &[u8], block: u32) -> u32 {
+    let halves = [0, PAGE / 2].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()));
+    assert_eq!(halves[0], halves[1], "block {block}: two halves of different pages");
+    let (stamped, version) = ((halves[0] >> 32) as u32, halves[0] as u32);
+    assert!(version == 0 || stamped == block + 1, "block {block} shows the bytes of block {}", stamped - 1);
+    version
+}
+
+fn stamp(bytes: &mut [u8], block: u32, version: u32) {
+    let word = (u64::from(block + 1) << 32 | u64::from(version)).to_le_bytes();
+    [0, PAGE / 2].into_iter().for_each(|at| bytes[at..at + 8].copy_from_slice(&word));
+}
+
+/// Adds one to a page's version.
+fn increment(pool: &BufferPool, file: FileId, block: u32) {
+    let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+    let mut bytes = page.write().unwrap();
+    let version = version_of(&bytes, block);
+    stamp(&mut bytes, block, version + 1);
+}
+
+fn version(pool: &BufferPool, file: FileId, block: u32) -> u32 {
+    version_of(&pool.fetch(PageId::new(file, block)).wait().unwrap().read(), block)
+}
+
+fn checkpoint(pool: &BufferPool) {
+    pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+}
+
+/// Nothing is pinned, latched or in an I/O any more.
+fn assert_at_rest(pool: &BufferPool) {
+    let frames = pool.stats().frames;
+    assert_eq!((frames.pins, frames.in_flight(), frames.reading_ahead), (0, 0, 0), "{frames:?}");
+}

@@ -1,0 +1,264 @@
+//! What is played through. A test of a promise begins with its number.
+
+use std::{
+    future::Future,
+    pin::pin,
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use super::{assert_at_rest, check, checkpoint, increment, pool_over, stamp, version, version_of};
+use crate::{BufferPool, Error, FetchOptions, IoMethod, IoOp, PageId, sync::thread::JoinHandle};
+
+fn spawn(body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    crate::sync::thread::spawn("scenario".to_owned(), body).unwrap()
+}
+
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+/// Two frames, three pages, three threads that each add to every page: no update is lost, no page is mixed up.
+#[test]
+fn c1_updates_survive_eviction() {
+    check(|method| {
+        const BLOCKS: u32 = 3;
+        let (pool, file, disk) = pool_over(2, BLOCKS, method);
+        join((0..3).map(|first| {
+            let pool = pool.clone();
+            spawn(move || (0..BLOCKS).for_each(|n| increment(&pool, file, (first + n) % BLOCKS)))
+        }));
+        for block in 0..BLOCKS {
+            assert_eq!(version(&pool, file, block), 3);
+        }
+        checkpoint(&pool);
+        assert_at_rest(&pool);
+        for (block, page) in disk.bytes().chunks(super::PAGE).enumerate() {
+            assert_eq!(version_of(page, block as u32), 3, "on disk");
+        }
+    });
+}
+
+/// A failed read reaches all who wait for it, and leaves nothing behind.
+#[test]
+fn c2_a_failed_read_reaches_everybody_and_leaves_nothing() {
+    check(|method| {
+        let (pool, file, disk) = pool_over(2, 1, method);
+        disk.fail_reads(1);
+        let fetch = |pool: BufferPool| {
+            move || match pool.fetch(PageId::new(file, 0)).wait() {
+                Ok(page) => assert_eq!(version_of(&page.read(), 0), 0),
+                Err(Error::Io { op: IoOp::Read, page, .. }) => assert_eq!(page, PageId::new(file, 0)),
+                Err(error) => panic!("{error}"),
+            }
+        };
+        join((0..3).map(|_| spawn(fetch(pool.clone()))));
+        assert_eq!(version(&pool, file, 0), 0);
+        assert_eq!(pool.stats().counts.failures, 1);
+        assert_at_rest(&pool);
+    });
+}
+
+/// Writes that fail, under eviction and checkpoints, lose nothing: a later checkpoint brings everything to disk.
+#[test]
+fn c3_failed_writes_lose_nothing() {
+    check(|method| {
+        let (pool, file, disk) = pool_over(2, 3, method);
+        disk.fail_writes(2);
+        let writers = (0..2).map(|first| {
+            let pool = pool.clone();
+            spawn(move || {
+                for block in [first, 2] {
+                    match pool.fetch(PageId::new(file, block)).wait() {
+                        Ok(page) => {
+                            let mut bytes = page.write().unwrap();
+                            let version = version_of(&bytes, block);
+                            stamp(&mut bytes, block, version + 1);
+                        }
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        });
+        let checkpointer = {
+            let pool = pool.clone();
+            spawn(move || drop(pool.checkpoint(crate::CheckpointOptions::new()).wait()))
+        };
+        join(writers.collect::<Vec<_>>().into_iter().chain([checkpointer]));
+        disk.fail_writes(0);
+        checkpoint(&pool);
+        let versions: Vec<_> = disk
+            .bytes()
+            .chunks(super::PAGE)
+            .enumerate()
+            .map(|(block, page)| version_of(page, block as u32))
+            .collect();
+        assert_eq!(versions, [1, 1, 2]);
+        assert_at_rest(&pool);
+    });
+}
+
+/// Changes made while the page is being written out are written by the next checkpoint.
+#[test]
+fn a_change_during_a_checkpoint_is_not_lost() {
+    check(|method| {
+        let (pool, file, disk) = pool_over(2, 2, method);
+        let changing = {
+            let pool = pool.clone();
+            spawn(move || (0..3).for_each(|n| increment(&pool, file, n % 2)))
+        };
+        let checkpointing = (0..2).map(|_| {
+            let pool = pool.clone();
+            spawn(move || checkpoint(&pool))
+        });
+        join(checkpointing.collect::<Vec<_>>().into_iter().chain([changing]));
+        checkpoint(&pool);
+        let versions: Vec<_> = disk
+            .bytes()
+            .chunks(super::PAGE)
+            .enumerate()
+            .map(|(block, page)| version_of(page, block as u32))
+            .collect();
+        assert_eq!(versions, [2, 1]);
+    });
+}
+
+/// Futures that are dropped at any point, pools dropped with reads in flight, pages that outlive them.
+#[test]
+fn c5_dropping_anything_at_any_time_is_safe() {
+    check(|method| {
+        let (pool, file, _) = pool_over(2, 3, method);
+        let dropping = {
+            let pool = pool.clone();
+            spawn(move || {
+                for block in 0..3 {
+                    let mut fetch = pin!(pool.fetch(PageId::new(file, block)));
+                    let _ = fetch.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                }
+            })
+        };
+        let prefetching = {
+            let pool = pool.clone();
+            spawn(move || drop(pool.prefetch(file, 0..3)))
+        };
+        let page = pool.fetch(PageId::new(file, 1)).wait().unwrap();
+        drop(pool);
+        join([dropping, prefetching]);
+        let other = page.try_clone().unwrap();
+        drop(page);
+        assert_eq!(version_of(&other.read(), 1), 0);
+        assert_eq!(version_of(&other.freeze(), 1), 0);
+    });
+}
+
+/// A dropped waiter for a latch neither keeps it nor loses it for the others.
+#[test]
+fn latches_pass_over_waiters_that_are_gone() {
+    check(|method| {
+        let (pool, file, _) = pool_over(1, 1, method);
+        let page = pool.fetch(PageId::new(file, 0)).wait().unwrap();
+        let give_up = |page: crate::PinnedPage| {
+            move || {
+                let mut wait = pin!(page.write_async());
+                if let Poll::Ready(Ok(mut bytes)) =
+                    wait.as_mut().poll(&mut Context::from_waker(Waker::noop()))
+                {
+                    stamp(&mut bytes, 0, 1);
+                }
+            }
+        };
+        let go_on = |page: crate::PinnedPage| {
+            move || {
+                let version = version_of(&page.read(), 0);
+                let mut bytes = page.write().unwrap();
+                assert!(version_of(&bytes, 0) >= version);
+                stamp(&mut bytes, 0, 1);
+                assert_eq!(version_of(&bytes.downgrade(), 0), 1);
+            }
+        };
+        let mut threads = vec![spawn(give_up(page.try_clone().unwrap()))];
+        threads.extend((0..2).map(|_| spawn(go_on(page.try_clone().unwrap()))));
+        join(threads);
+        drop(page);
+        assert_at_rest(&pool);
+    });
+}
+
+/// With every frame pinned a fetch waits, gets the frame that comes free, and else an error; it does not hang.
+#[test]
+fn c6_all_pinned_ends_in_a_page_or_an_error() {
+    check(|method| {
+        let (pool, file, _) = pool_over(1, 2, method);
+        let pinned = pool.fetch(PageId::new(file, 0)).wait().unwrap();
+        let waiting = {
+            let pool = pool.clone();
+            spawn(move || {
+                let options = FetchOptions::new().frame_wait(Duration::from_millis(20));
+                match pool.fetch_with(PageId::new(file, 1), options).wait() {
+                    Ok(page) => assert_eq!(version_of(&page.read(), 1), 0),
+                    Err(Error::AllPinned { .. }) => {}
+                    Err(error) => panic!("{error}"),
+                }
+            })
+        };
+        drop(pinned);
+        join([waiting]);
+        assert_at_rest(&pool);
+    });
+}
+
+/// Truncation against reads, prefetches and write-outs of the very blocks: what is cut is gone, also after growing again.
+#[test]
+fn a_truncated_page_never_comes_back() {
+    check(|method: IoMethod| {
+        let (pool, file, disk) = pool_over(3, 3, method);
+        increment(&pool, file, 2);
+        let reading = {
+            let pool = pool.clone();
+            spawn(move || {
+                for block in [2, 0, 2] {
+                    match pool.fetch(PageId::new(file, block)).wait() {
+                        Ok(page) => drop(version_of(&page.read(), block)),
+                        Err(Error::PastEof { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+                pool.prefetch(file, 0..3);
+            })
+        };
+        let checkpointing = {
+            let pool = pool.clone();
+            spawn(move || checkpoint(&pool))
+        };
+        pool.truncate(file, 1).wait().unwrap();
+        assert_eq!(disk.bytes().len(), super::PAGE);
+        join([reading, checkpointing]);
+        assert_eq!(disk.bytes().len(), super::PAGE, "something was written behind the end");
+        pool.extend(file, std::num::NonZeroU32::new(2).unwrap()).wait().unwrap();
+        assert_eq!(version(&pool, file, 2), 0, "the old page came back");
+        assert_at_rest(&pool);
+    });
+}
+
+/// Closing a file against fetches of its pages: they end with the page or with an error, and the close goes through.
+#[test]
+fn closing_a_file_in_use_ends_well() {
+    check(|method| {
+        let (pool, file, disk) = pool_over(2, 2, method);
+        increment(&pool, file, 0);
+        let using = (0..2).map(|block| {
+            let pool = pool.clone();
+            spawn(move || match pool.fetch(PageId::new(file, block)).wait() {
+                Ok(page) => drop(version_of(&page.read(), block)),
+                Err(Error::NotOpen { .. }) => {}
+                Err(error) => panic!("{error}"),
+            })
+        });
+        let using: Vec<_> = using.collect();
+        pool.close_file(file).wait().unwrap();
+        join(using);
+        assert_eq!(version_of(&disk.bytes()[..super::PAGE], 0), 1);
+        assert_at_rest(&pool);
+        assert_eq!(pool.stats().frames.resident, 0, "a page of a closed file stayed");
+    });
+}
