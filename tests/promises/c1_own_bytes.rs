@@ -91,6 +91,29 @@ fn c1_a_change_is_seen_by_whoever_fetches_next_while_its_write_is_under_way() {
 }
 
 #[test]
+fn c1_a_latch_that_is_refused_takes_nothing_from_those_who_hold_one() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 4, 4);
+        let page = bench.fetch(1).unwrap();
+        let mut writing = page.write().unwrap();
+        for _ in 0..3 {
+            assert!(page.try_read().is_none());
+            assert!(page.try_write().unwrap().is_none());
+        }
+        writing.copy_from_slice(&stamped(1, 2));
+        drop(writing);
+        let reading = page.try_read().expect("nobody writes");
+        for _ in 0..3 {
+            assert!(page.try_write().unwrap().is_none());
+            assert!(page.try_read().is_some());
+        }
+        assert!(*reading == *stamped(1, 2));
+        drop(reading);
+        assert!(page.try_write().unwrap().is_some());
+    });
+}
+
+#[test]
 fn c1_behind_the_end_of_a_file_there_are_zeros_and_never_the_frames_former_page() {
     guarded(|| {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
