@@ -183,7 +183,9 @@ fn c3_a_file_that_finds_no_space_to_grow_is_as_long_as_before() {
         bench.disk.set_capacity(Some(10 * PAGE as u64));
         let four = NonZeroU32::new(4).unwrap();
         match bench.pool.extend(bench.file, four).wait() {
-            Err(ref error @ Error::File { op: IoOp::Extend, .. }) => assert_eq!(error.raw_os_error(), Some(ENOSPC)),
+            Err(ref error @ Error::File { op: IoOp::Extend, .. }) => {
+                assert_eq!(error.raw_os_error(), Some(ENOSPC))
+            }
             other => panic!("there is no space: {other:?}"),
         }
         assert_eq!((bench.pool.blocks(bench.file).unwrap(), bench.image().len()), (8, 8 * PAGE));

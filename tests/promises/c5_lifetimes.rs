@@ -218,7 +218,8 @@ fn c5_pages_guards_and_bytes_outlive_the_pool() {
 fn c5_a_future_outlives_the_pool_it_came_from() {
     with_each_method(|method| {
         let Bench { disk, pool, file } = Bench::new(method, 8, 8);
-        let (read, hit) = (pool.fetch(ringpool::PageId::new(file, 1)), pool.fetch(ringpool::PageId::new(file, 2)));
+        let (read, hit) =
+            (pool.fetch(ringpool::PageId::new(file, 1)), pool.fetch(ringpool::PageId::new(file, 2)));
         let mut dirty = pool.fetch(ringpool::PageId::new(file, 3));
         let page = loop {
             if let Poll::Ready(page) = poll_once(&mut dirty) {

@@ -74,7 +74,8 @@ fn c6_a_pin_that_goes_ends_the_wait() {
             let bench = bench(method.clone(), 2, 16);
             let mut pins: Vec<_> = (0..2).map(|block| bench.fetch(block).unwrap()).collect();
             let fetch = bench.pool.fetch_with(bench.page(9), patient);
-            let waiting = thread::spawn(move || if as_task { pollster::block_on(fetch) } else { fetch.wait() });
+            let waiting =
+                thread::spawn(move || if as_task { pollster::block_on(fetch) } else { fetch.wait() });
             eventually("it waits", || bench.pool.stats().counts.frame_waits == 1);
             let begun = Instant::now();
             pins.pop();
@@ -115,7 +116,10 @@ fn c6_a_prefetch_ten_times_the_pool_takes_its_share_and_stops_nobody() {
         assert!(begun.elapsed() < TOLERANCE, "it waited: {:?}", begun.elapsed());
         assert_eq!((ahead.started, ahead.declined), (12, 148), "three quarters of the frames, and no more");
         for (block, as_task) in [(0, false), (1, true), (2, false), (3, true)] {
-            assert_stamped(&outcome(fetch_apart(&bench.pool, PageId::new(other, block), as_task)).unwrap(), 1);
+            assert_stamped(
+                &outcome(fetch_apart(&bench.pool, PageId::new(other, block), as_task)).unwrap(),
+                1,
+            );
         }
         // A second one finds the share taken.
         assert_eq!(bench.pool.prefetch(other, 4..8).started, 0);
@@ -172,12 +176,17 @@ fn c6_a_file_that_does_not_answer_does_not_stop_fetches_of_another() {
         gate.wait_for(THREADS as usize - 1);
         for block in 0..8 {
             let as_task = block % 2 == 0;
-            assert_stamped(&outcome(fetch_apart(&bench.pool, PageId::new(other, block), as_task)).unwrap(), 1);
+            assert_stamped(
+                &outcome(fetch_apart(&bench.pool, PageId::new(other, block), as_task)).unwrap(),
+                1,
+            );
         }
         // With all threads held, a thread still gets what it waits for: it reads it itself.
         let more = stuck(THREADS - 1..THREADS + 4);
         gate.wait_for(THREADS as usize);
-        (8..16).for_each(|block| assert_stamped(&bench.pool.fetch(PageId::new(other, block)).wait().unwrap(), 1));
+        (8..16).for_each(|block| {
+            assert_stamped(&bench.pool.fetch(PageId::new(other, block)).wait().unwrap(), 1)
+        });
         gate.open();
         few.into_iter().chain(more).for_each(|fetching| assert_stamped(&outcome(fetching).unwrap(), 1));
     });
@@ -274,7 +283,8 @@ fn c6_a_pin_too_many_is_refused() {
         let bench = bench(IoMethod::Sync, 2, 2);
         let page = bench.fetch(0).unwrap();
         let mut pins: Vec<_> = (1..MOST).map(|_| page.try_clone().unwrap()).collect();
-        for refused in [page.try_clone(), bench.fetch(0), pollster::block_on(bench.pool.fetch(bench.page(0)))] {
+        for refused in [page.try_clone(), bench.fetch(0), pollster::block_on(bench.pool.fetch(bench.page(0)))]
+        {
             let error = refused.unwrap_err();
             assert!(matches!(error, Error::TooManyPins { .. }), "{error}");
             assert!(error.to_string().contains("leaked"), "{error}");

@@ -61,7 +61,9 @@ fn play(method: IoMethod, direct: Fallback, frames: u32) -> Seen {
         match n % 20 {
             3 => drop(pool.prefetch(file, page.block.0..page.block.0 + 6)),
             7 => answers.push(format!("{:?}", pool.evict(page).wait())),
-            11 => answers.push(format!("{:?}", pool.extend(file, NonZeroU32::new(1 + n % 3).unwrap()).wait())),
+            11 => {
+                answers.push(format!("{:?}", pool.extend(file, NonZeroU32::new(1 + n % 3).unwrap()).wait()))
+            }
             13 => answers.push(format!("{:?}", pool.truncate(file, blocks - 1).wait())),
             17 => answers.push(format!("{:?}", pool.flush(page).wait())),
             19 if n % 100 == 99 => {
@@ -95,7 +97,10 @@ fn c7_every_method_gives_the_same_bytes_and_answers() {
                     // Whether a page is resident may differ, since what is read ahead arrives when it does.
                     let told = |seen: &Seen| {
                         let answers = seen.answers.iter();
-                        answers.filter(|answer| !answer.starts_with("Ok(Yes") && !answer.starts_with("Ok(Not")).cloned().collect::<Vec<_>>()
+                        answers
+                            .filter(|answer| !answer.starts_with("Ok(Yes") && !answer.starts_with("Ok(Not"))
+                            .cloned()
+                            .collect::<Vec<_>>()
                     };
                     assert_eq!(told(&seen), told(&reference));
                     assert!(seen.read == reference.read, "what was read differs");

@@ -106,7 +106,10 @@ fn c8_holds_for_every_page_that_is_written_on_whatever_occasion() {
         assert!(bench.durable() == stamped_file(64, 2));
         // Each page's last record is one of the last 64, and no write may have come before a flush that covers it.
         let flushes = log.flushes();
-        assert!(flushes.windows(2).all(|pair| pair[0].0 < pair[1].0), "asked for what was durable: {flushes:?}");
+        assert!(
+            flushes.windows(2).all(|pair| pair[0].0 < pair[1].0),
+            "asked for what was durable: {flushes:?}"
+        );
         assert_eq!(log.flushed_lsn(), Lsn(355));
         assert!(flushes.len() > 8 && flushes[0].1 == 0, "{flushes:?}");
     });

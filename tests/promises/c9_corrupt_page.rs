@@ -126,7 +126,10 @@ fn c9_the_copy_is_sealed_and_the_page_stays_as_the_engine_wrote_it() {
         bench.dirty(2..5, 2);
         bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
         for block in 2..5 {
-            assert!(*bench.fetch(block).unwrap().read() == *stamped(block, 2), "the codec worked on the page itself");
+            assert!(
+                *bench.fetch(block).unwrap().read() == *stamped(block, 2),
+                "the codec worked on the page itself"
+            );
             let at = block as usize * PAGE;
             assert!(bench.disk.durable_image("sealed").unwrap()[at..at + PAGE] == sealed(TAG, block, 2));
             bench.pool.evict(bench.page(block)).wait().unwrap();
@@ -167,7 +170,8 @@ fn c9_a_codec_that_panics_fails_the_read_and_leaves_no_frame_busy() {
         all.push(first);
         gate.open();
         // One has met the panic itself, the others are told of it.
-        let (panicked, told): (Vec<_>, Vec<_>) = all.into_iter().map(|all| all.join()).partition(|end| end.is_err());
+        let (panicked, told): (Vec<_>, Vec<_>) =
+            all.into_iter().map(|all| all.join()).partition(|end| end.is_err());
         assert!(!panicked.is_empty(), "somebody has to verify");
         assert!(told.into_iter().all(|end| matches!(end, Ok(Err(Error::Panicked)))));
         bench.assert_at_rest();
