@@ -104,8 +104,14 @@ impl Builder {
         self
     }
 
-    #[cfg(test)]
-    pub(crate) fn disk(mut self, disk: impl Disk) -> Self {
+    /// The disk that files are opened on, in place of the system's: one that an engine's tests can make fail.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn disk(self, disk: crate::testing::SimDisk) -> Self {
+        self.on_disk(disk)
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn on_disk(mut self, disk: impl Disk) -> Self {
         self.disk = Box::new(disk);
         self
     }

@@ -120,13 +120,13 @@ pub enum Error {
         source: Arc<io::Error>,
     },
     /// The file was opened for reading only.
-    #[error("{file} is open for reading only")]
+    #[error("{file} is open for reading only: open it without read_only to change it")]
     ReadOnly {
         /// The file.
         file: FileId,
     },
     /// No open file has this id: it was closed, or is another pool's.
-    #[error("{file} is not open in this pool")]
+    #[error("{file} is not open in this pool: it was closed, or is another pool's")]
     NotOpen {
         /// The id that was used.
         file: FileId,
@@ -146,7 +146,7 @@ pub enum Error {
     #[error("a callback panicked in a thread of the pool; the operation was given up")]
     Panicked,
     /// The pool is shut down.
-    #[error("the pool is shut down")]
+    #[error("the pool is shut down: build a new one")]
     ShutDown,
 }
 

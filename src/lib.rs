@@ -86,6 +86,8 @@ mod service;
 mod shared;
 mod stats;
 mod sync;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 mod wait;
 mod wal;
 mod write;

@@ -69,7 +69,8 @@ impl PinnedPage {
     #[inline]
     #[must_use]
     pub fn try_read(&self) -> Option<PageRead<'_>> {
-        self.pin.try_latch(Latch::Shared).then_some(PageRead { pin: &self.pin })
+        // Made only where the latch was had: a guard releases it when it is dropped.
+        self.pin.try_latch(Latch::Shared).then(|| PageRead { pin: &self.pin })
     }
 
     /// [`read`](Self::read) for tasks. Dropping the future leaves the line.
@@ -297,6 +298,7 @@ impl Verification {
     pub(crate) fn begin(pin: &Pin) -> Option<Self> {
         // A pin of its own, as every read has.
         let own = pin.again()?;
+        // Made only where it was begun: dropped, it ends the verification.
         own.frame().state.try_update(State::begin_verify).is_ok().then(|| Self(Some(own)))
     }
 
@@ -356,5 +358,35 @@ impl Drop for LatchWait<'_> {
         if let Some(ticket) = self.ticket.take() {
             self.pin.cancel_wait(&ticket);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::{FileId, PageSize},
+        pool::{
+            frame_pool::{DirtyVictims, FramePool},
+            handle::PoolHandle,
+            state::Phase,
+        },
+        stats::Counters,
+        sync::Arc,
+    };
+
+    #[test]
+    fn c9_one_verifies_and_who_comes_too_late_does_not_spoil_it() {
+        let counters = Arc::new(Counters::new());
+        let pool = PoolHandle::new(FramePool::new(1, PageSize::MIN, 1, counters).unwrap());
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let pin = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
+        pin.again().unwrap().end_read(&Ok(()), false);
+        let verification = Verification::begin(&pin).unwrap();
+        assert!(Verification::begin(&pin).is_none());
+        assert_eq!(pin.frame().state.load().phase(), Phase::Reading, "the verification goes on");
+        verification.run(|_| Ok(())).unwrap();
+        assert!(Verification::begin(&pin).is_none());
+        assert!(pin.frame().state.load().is_valid());
     }
 }

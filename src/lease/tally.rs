@@ -2,7 +2,10 @@
 
 use crate::{
     error::{Error, Result},
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        time::{self, Instant},
+    },
 };
 
 /// Shared by a batch of writes and whoever waits for all of them.
@@ -45,6 +48,14 @@ impl Tally {
             state = self.all_in.wait(state);
         }
         state.first_error.clone().map_or(Ok(state.pages), Err)
+    }
+
+    /// Waits until all that was begun has ended, or until `deadline`.
+    pub(crate) fn wait_until(&self, deadline: Instant) {
+        let mut state = self.state.lock();
+        while state.outstanding > 0 && time::now() < deadline {
+            state = self.all_in.wait_until(state, deadline);
+        }
     }
 }
 

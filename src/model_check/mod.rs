@@ -34,7 +34,7 @@ fn check(scenario: fn(IoMethod)) {
 fn pool_over(frames: u32, blocks: u32, method: IoMethod) -> (BufferPool, FileId, SteppedDisk) {
     let disk = SteppedDisk::new();
     let builder = BufferPool::builder().frames(frames).page_size(PAGE as u32).io_method(method);
-    let pool = builder.frame_wait(Duration::from_secs(10)).disk(disk.clone()).build().unwrap();
+    let pool = builder.frame_wait(Duration::from_secs(10)).on_disk(disk.clone()).build().unwrap();
     let file = pool.open_file("file", OpenOptions::new()).unwrap();
     if let Some(blocks) = NonZeroU32::new(blocks) {
         pool.extend(file, blocks).wait().unwrap();

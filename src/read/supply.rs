@@ -9,7 +9,7 @@ use std::task::{Poll, Waker};
 use crate::{
     error::{Error, Result},
     lease::Tally,
-    pool::{frame_pool::DirtyVictims, handle::Claimed},
+    pool::{frame_pool::DirtyVictims, handle::Claimed, starvation::RETRY},
     read::fetch::Drive,
     shared::Shared,
     stats::Counter,
@@ -26,10 +26,12 @@ pub(crate) struct FrameWait {
     since: Option<Instant>,
     /// The last batch of victims that was written on this fetch's behalf.
     cleaning: Option<Arc<Tally>>,
+    /// What kept an earlier batch dirty.
+    unwritten: Option<Error>,
 }
 
 impl FrameWait {
-    /// A claimed frame; or in line for one, and to be asked again after a wake-up or [`RETRY`](crate::pool::starvation::RETRY).
+    /// A claimed frame; or in line for one, and to be asked again after a wake-up or [`RETRY`].
     pub(crate) fn poll<'a>(
         &mut self,
         shared: &'a Shared,
@@ -46,9 +48,10 @@ impl FrameWait {
             shared.counters.add(Counter::DirtyEvictions, 1);
             let cleaning = write_victims(shared, &dirty);
             if drive == Drive::Thread {
-                // The error, if any, is told only if no frame turns up: other victims may have been written.
-                let _ = cleaning.wait();
+                // Not for as long as it takes: if their disk does not answer, there may be frames further on.
+                cleaning.wait_until(time::now() + RETRY);
             }
+            self.note_failure();
             self.cleaning = Some(cleaning);
             if let Some(claimed) = dirty.iter().find_map(|&no| pool.claim(no)) {
                 return Poll::Ready(Ok(claimed));
@@ -61,14 +64,21 @@ impl FrameWait {
         });
         let waited = now - since;
         if waited >= limit {
-            let unwritten = self.cleaning.as_ref().and_then(|cleaning| cleaning.error());
-            return Poll::Ready(Err(unwritten.unwrap_or(Error::AllPinned { waited })));
+            self.note_failure();
+            return Poll::Ready(Err(self.unwritten.take().unwrap_or(Error::AllPinned { waited })));
         }
         pool.starvation.enlist(waker);
         if drive == Drive::Task {
             pool.starvation.tick();
         }
         Poll::Pending
+    }
+
+    /// Keeps what went wrong with the last batch. It is told only if no frame turns up: other victims may have been written.
+    fn note_failure(&mut self) {
+        if let Some(error) = self.cleaning.as_ref().and_then(|cleaning| cleaning.error()) {
+            self.unwritten = Some(error);
+        }
     }
 }
 

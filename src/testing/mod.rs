@@ -1,0 +1,41 @@
+//! A disk for an engine's own tests: it lives in memory, fails where it is told to, and remembers what was asked of it.
+//!
+//! Give a [`SimDisk`] to [`Builder::disk`](crate::Builder::disk) and keep a clone. The clone is the handle: it puts files
+//! on the disk and looks at them, injects [faults](Fault), [holds](SimDisk::hold) operations so that a test can look at
+//! the pool while they are under way, and reads the [log](SimDisk::log) of all that happened, in order.
+//!
+//! Every I/O method works on it, by plain calls. It has no descriptor that a ring could use, so io_uring transfers in the
+//! thread that asks, as sync does: to have transfers under way in the background, choose [`IoMethod::worker`].
+//!
+//! [`IoMethod::worker`]: crate::IoMethod::worker
+//!
+//! ```
+//! use ringpool::{BufferPool, CheckpointOptions, Error, OpenOptions, PageId, testing::{Fault, Op, SimDisk}};
+//!
+//! const EIO: i32 = 5;
+//! let disk = SimDisk::new();
+//! disk.put("heap", vec![1; 4 * 8192]);
+//! let pool = BufferPool::builder().frames(16).disk(disk.clone()).build()?;
+//! let heap = pool.open_file("heap", OpenOptions::new())?;
+//!
+//! // A read that fails is reported, and is not remembered: the next one finds the page.
+//! disk.inject(Fault::error(Op::Read, EIO).once());
+//! assert!(matches!(pool.fetch(PageId::new(heap, 2)).wait(), Err(Error::Io { .. })));
+//! let page = pool.fetch(PageId::new(heap, 2)).wait()?;
+//!
+//! // A change is durable once a checkpoint says so.
+//! page.write()?[0] = 7;
+//! pool.checkpoint(CheckpointOptions::new()).wait()?;
+//! assert_eq!(disk.durable_image("heap").expect("it was put there")[2 * 8192], 7);
+//! assert_eq!((disk.count(Op::Read), disk.count(Op::Write), disk.count(Op::Sync)), (2, 1, 1));
+//! # Ok::<(), Error>(())
+//! ```
+
+mod fault;
+mod log;
+mod sim_disk;
+mod sim_file;
+
+pub use fault::{Fault, Op, Which};
+pub use log::{Event, Moment};
+pub use sim_disk::{Gate, SimDisk};

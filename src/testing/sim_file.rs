@@ -1,0 +1,133 @@
+//! One open file of a simulated disk: what each operation does to its bytes.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::RawFd,
+};
+
+use super::{
+    fault::Op,
+    sim_disk::{SimDisk, State},
+};
+use crate::io::disk::DiskFile;
+
+const EBADF: i32 = 9;
+const EINVAL: i32 = 22;
+const ENOSPC: i32 = 28;
+
+#[derive(Debug)]
+pub(super) struct SimFile {
+    disk: SimDisk,
+    /// Its place in the disk's list.
+    file: usize,
+    /// What offsets and lengths of transfers must be multiples of: this disk insists on it.
+    align: u64,
+    read_only: bool,
+}
+
+impl SimFile {
+    pub(super) fn new(disk: SimDisk, file: usize, align: u32, read_only: bool) -> Self {
+        Self { disk, file, align: u64::from(align), read_only }
+    }
+
+    fn check_aligned(&self, offset: u64, len: usize) -> io::Result<()> {
+        let aligned = offset.is_multiple_of(self.align) && (len as u64).is_multiple_of(self.align);
+        if aligned { Ok(()) } else { Err(io::Error::from_raw_os_error(EINVAL)) }
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.read_only { Err(io::Error::from_raw_os_error(EBADF)) } else { Ok(()) }
+    }
+
+    /// Makes the file at least `len` bytes long, as far as there is space. Gives how long it is then.
+    fn grow(&self, state: &mut State, len: u64) -> usize {
+        let now = state.files[self.file].bytes.len() as u64;
+        let len = len.min(now.saturating_add(state.space())).max(now) as usize;
+        state.files[self.file].bytes.resize(len, 0);
+        len
+    }
+
+    fn resize(&self, len: u64, may_cut: bool) -> io::Result<()> {
+        let change = (Op::Resize, self.file, len, 0);
+        let resized = self.disk.operate(change, |state, _| {
+            self.check_writable()?;
+            let bytes = &mut state.files[self.file].bytes;
+            let before = bytes.len();
+            if may_cut && len < before as u64 {
+                bytes.truncate(len as usize);
+            } else if (self.grow(state, len) as u64) < len {
+                state.files[self.file].bytes.truncate(before);
+                return Err(io::Error::from_raw_os_error(ENOSPC));
+            }
+            Ok(0)
+        });
+        resized.map(drop)
+    }
+}
+
+impl DiskFile for SimFile {
+    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        let len = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.disk.operate((Op::Read, self.file, offset, len), |state, at_most| {
+            self.check_aligned(offset, len)?;
+            let bytes = &state.files[self.file].bytes;
+            let mut rest = bytes.get(offset as usize..).unwrap_or_default();
+            rest = &rest[..rest.len().min(at_most).min(len)];
+            let count = rest.len();
+            for buffer in buffers {
+                let part;
+                (part, rest) = rest.split_at(rest.len().min(buffer.len()));
+                buffer[..part.len()].copy_from_slice(part);
+            }
+            Ok(count)
+        })
+    }
+
+    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let len = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.disk.operate((Op::Write, self.file, offset, len), |state, at_most| {
+            self.check_writable()?;
+            self.check_aligned(offset, len)?;
+            let wanted = len.min(at_most);
+            let end = self.grow(state, offset + wanted as u64);
+            // Where the disk is full a write is short, and fails only if nothing of it fits.
+            let count = wanted.min(end.saturating_sub(offset as usize));
+            if count == 0 && wanted > 0 {
+                return Err(io::Error::from_raw_os_error(ENOSPC));
+            }
+            let mut rest = &mut state.files[self.file].bytes[offset as usize..][..count];
+            for buffer in buffers {
+                let part;
+                (part, rest) = rest.split_at_mut(rest.len().min(buffer.len()));
+                part.copy_from_slice(&buffer[..part.len()]);
+            }
+            Ok(count)
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        // A write that comes back while the sync is under way is not covered by it.
+        let covered = self.disk.look(|state| state.files[self.file].bytes.clone());
+        let synced = self.disk.operate((Op::Sync, self.file, 0, 0), |state, _| {
+            state.files[self.file].durable = covered;
+            Ok(0)
+        });
+        synced.map(drop)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.disk.look(|state| state.files[self.file].bytes.len() as u64))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.resize(len, true)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.resize(offset + len, false)
+    }
+
+    fn raw_fd(&self) -> Option<RawFd> {
+        None
+    }
+}

@@ -1,0 +1,312 @@
+//! C6: no unbounded wait, spin or queue. All frames pinned is a typed error after a bounded wait; look-ahead never pins so
+//! much that others starve; one slow file does not stall the others.
+//!
+//! What bounds the last of these under worker threads: a thread that waits for a page reads it itself, so it depends on no
+//! other file at all. A task depends on the method's threads, and those can all be held by slow files: it is certain to go
+//! on only while fewer requests of slow files are under way than the method has threads.
+
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
+
+use ringpool::{
+    Error, Evicted, FetchOptions, FileId, IoMethod, OpenOptions, PageId, PinnedPage, Result,
+    testing::{Fault, Op},
+};
+
+use crate::support::{
+    Bench, assert_stamped, eventually, fetch_apart, guarded, outcome, restamp, stamped_file, with_each_method,
+};
+
+const FRAME_WAIT: Duration = Duration::from_millis(100);
+
+/// What a bounded wait may take beyond its bound on a busy machine.
+const TOLERANCE: Duration = Duration::from_secs(2);
+
+fn bench(method: IoMethod, frames: u32, blocks: u32) -> Bench {
+    Bench::with(blocks, |builder| builder.frames(frames).frame_wait(FRAME_WAIT).io_method(method))
+}
+
+/// A second file beside the bench's own.
+fn open_other(bench: &Bench, blocks: u32) -> FileId {
+    bench.disk.put("other", stamped_file(blocks, 1));
+    bench.pool.open_file("other", OpenOptions::new()).unwrap()
+}
+
+#[track_caller]
+fn assert_all_pinned(result: Result<PinnedPage>, begun: Instant, limit: Duration) {
+    let took = begun.elapsed();
+    match result {
+        Err(ref error @ Error::AllPinned { waited }) => {
+            assert!(waited >= limit && took < limit + TOLERANCE, "limit {limit:?}, {error}, took {took:?}");
+            assert!(error.to_string().contains("drop pins sooner, or give the pool more frames"), "{error}");
+        }
+        other => panic!("no frame can be had: {other:?}"),
+    }
+}
+
+#[test]
+fn c6_all_frames_pinned_is_an_error_after_a_bounded_wait() {
+    with_each_method(|method| {
+        let bench = bench(method, 4, 16);
+        let all: Vec<_> = (0..4).map(|block| bench.fetch(block).unwrap()).collect();
+        for as_task in [false, true] {
+            let begun = Instant::now();
+            assert_all_pinned(outcome(fetch_apart(&bench.pool, bench.page(9), as_task)), begun, FRAME_WAIT);
+        }
+        let begun = Instant::now();
+        let impatient = FetchOptions::new().frame_wait(Duration::ZERO);
+        assert_all_pinned(bench.pool.fetch_with(bench.page(9), impatient).wait(), begun, Duration::ZERO);
+        // What is resident can be had all the while, and what was in vain has left nothing behind.
+        assert_stamped(&bench.fetch(2).unwrap(), 1);
+        drop(all);
+        assert_stamped(&bench.fetch(9).unwrap(), 1);
+        bench.assert_at_rest();
+    });
+}
+
+#[test]
+fn c6_a_pin_that_goes_ends_the_wait() {
+    with_each_method(|method| {
+        let patient = FetchOptions::new().frame_wait(Duration::from_secs(20));
+        for as_task in [false, true] {
+            let bench = bench(method.clone(), 2, 16);
+            let mut pins: Vec<_> = (0..2).map(|block| bench.fetch(block).unwrap()).collect();
+            let fetch = bench.pool.fetch_with(bench.page(9), patient);
+            let waiting =
+                thread::spawn(move || if as_task { pollster::block_on(fetch) } else { fetch.wait() });
+            eventually("it waits", || bench.pool.stats().counts.frame_waits == 1);
+            let begun = Instant::now();
+            pins.pop();
+            assert_stamped(&outcome(waiting).unwrap(), 1);
+            assert!(begun.elapsed() < TOLERANCE, "{:?}", begun.elapsed());
+        }
+    });
+}
+
+#[test]
+fn c6_many_who_wait_for_a_frame_all_get_one_or_an_error() {
+    with_each_method(|method| {
+        let bench = bench(method, 2, 64);
+        let pins: Vec<_> = (0..2).map(|block| bench.fetch(block).unwrap()).collect();
+        let waiting: Vec<_> =
+            (0..32).map(|n| fetch_apart(&bench.pool, bench.page(8 + n), n % 2 == 0)).collect();
+        thread::sleep(FRAME_WAIT / 4);
+        drop(pins);
+        for fetching in waiting {
+            match outcome(fetching) {
+                Ok(page) => assert_stamped(&page, 1),
+                Err(error) => assert!(matches!(error, Error::AllPinned { .. }), "{error}"),
+            }
+        }
+        bench.assert_at_rest();
+        assert_stamped(&bench.fetch(5).unwrap(), 1);
+    });
+}
+
+#[test]
+fn c6_a_prefetch_ten_times_the_pool_takes_its_share_and_stops_nobody() {
+    guarded(|| {
+        let bench = bench(IoMethod::worker(), 16, 160);
+        let other = open_other(&bench, 8);
+        let gate = bench.disk.hold(Op::Read.of("data"));
+        let begun = Instant::now();
+        let ahead = bench.pool.prefetch(bench.file, 0..160);
+        assert!(begun.elapsed() < TOLERANCE, "it waited: {:?}", begun.elapsed());
+        assert_eq!((ahead.started, ahead.declined), (12, 148), "three quarters of the frames, and no more");
+        for (block, as_task) in [(0, false), (1, true), (2, false), (3, true)] {
+            assert_stamped(
+                &outcome(fetch_apart(&bench.pool, PageId::new(other, block), as_task)).unwrap(),
+                1,
+            );
+        }
+        // A second one finds the share taken.
+        assert_eq!(bench.pool.prefetch(other, 4..8).started, 0);
+        gate.open();
+        bench.assert_at_rest();
+        assert_eq!(bench.pool.prefetch(other, 4..8).started, 4, "the share is given back");
+    });
+}
+
+#[test]
+fn c6_every_method_declines_what_a_prefetch_cannot_hold() {
+    with_each_method(|method| {
+        let bench = bench(method, 16, 160);
+        let pins: Vec<_> = (0..16).map(|block| bench.fetch(block).unwrap()).collect();
+        let ahead = bench.pool.prefetch(bench.file, 0..160);
+        assert_eq!((ahead.started, ahead.already, ahead.declined), (0, 16, 144));
+        drop(pins);
+        let ahead = bench.pool.prefetch(bench.file, 16..176);
+        assert_eq!(ahead.started + ahead.already + ahead.declined, 160);
+        assert!(ahead.started >= 12 && ahead.declined >= 16, "{ahead:?}");
+        bench.assert_at_rest();
+        for block in 0..160 {
+            assert_stamped(&bench.fetch(block).unwrap(), 1);
+        }
+    });
+}
+
+#[test]
+fn c6_a_prefetch_stops_where_the_queue_is_full() {
+    guarded(|| {
+        let one_thread = IoMethod::Worker { threads: 1 };
+        let bench = bench(one_thread, 256, 400);
+        let gate = bench.disk.hold(Op::Read);
+        // No two are neighbours, so each is a request.
+        let ahead = bench.pool.prefetch(bench.file, (0..400).step_by(2));
+        assert!((32..=34).contains(&ahead.started), "{ahead:?}");
+        gate.open();
+        bench.assert_at_rest();
+    });
+}
+
+#[test]
+fn c6_a_file_that_does_not_answer_does_not_stop_fetches_of_another() {
+    guarded(|| {
+        const THREADS: u32 = 4;
+        let bench = bench(IoMethod::Worker { threads: THREADS }, 64, 64);
+        let other = open_other(&bench, 32);
+        let gate = bench.disk.hold(Op::Read.of("data"));
+        let stuck = |blocks: std::ops::Range<u32>| {
+            let apart = blocks.map(|n| fetch_apart(&bench.pool, bench.page(2 * n), true));
+            apart.collect::<Vec<_>>()
+        };
+        let few = stuck(0..THREADS - 1);
+        gate.wait_for(THREADS as usize - 1);
+        for block in 0..8 {
+            let as_task = block % 2 == 0;
+            assert_stamped(
+                &outcome(fetch_apart(&bench.pool, PageId::new(other, block), as_task)).unwrap(),
+                1,
+            );
+        }
+        // With all threads held, a thread still gets what it waits for: it reads it itself.
+        let more = stuck(THREADS - 1..THREADS + 4);
+        gate.wait_for(THREADS as usize);
+        (8..16).for_each(|block| {
+            assert_stamped(&bench.pool.fetch(PageId::new(other, block)).wait().unwrap(), 1)
+        });
+        gate.open();
+        few.into_iter().chain(more).for_each(|fetching| assert_stamped(&outcome(fetching).unwrap(), 1));
+    });
+}
+
+#[test]
+fn c6_a_file_that_takes_no_writes_does_not_stop_who_needs_a_frame_for_another() {
+    guarded(|| {
+        for as_task in [false, true] {
+            let bench = bench(IoMethod::worker(), 64, 64);
+            let other = open_other(&bench, 128);
+            bench.dirty(0..40, 2);
+            (0..24).for_each(|block| drop(bench.pool.fetch(PageId::new(other, block)).wait().unwrap()));
+            let gate = bench.disk.hold(Op::Write.of("data"));
+            for block in 24..64 {
+                let fetched = outcome(fetch_apart(&bench.pool, PageId::new(other, block), as_task));
+                assert_stamped(&fetched.unwrap(), 1);
+            }
+            gate.open();
+            bench.assert_at_rest();
+        }
+    });
+}
+
+#[test]
+fn c6_a_pool_full_of_changes_to_a_file_that_takes_no_writes_gives_an_error_in_time() {
+    guarded(|| {
+        for as_task in [false, true] {
+            let bench = bench(IoMethod::worker(), 8, 16);
+            bench.dirty(0..8, 2);
+            let gate = bench.disk.hold(Op::Write);
+            let begun = Instant::now();
+            assert_all_pinned(outcome(fetch_apart(&bench.pool, bench.page(9), as_task)), begun, FRAME_WAIT);
+            gate.open();
+            assert_stamped(&bench.fetch(9).unwrap(), 1);
+        }
+    });
+}
+
+#[test]
+fn c6_a_slow_sync_of_one_file_lets_the_others_work() {
+    with_each_method(|method| {
+        let bench = bench(method, 16, 8);
+        let other = open_other(&bench, 8);
+        bench.dirty(0..8, 2);
+        let gate = bench.disk.hold(Op::Sync.of("data"));
+        bench.pool.flush_file(bench.file).wait().unwrap();
+        let (pool, file) = (bench.pool.clone(), bench.file);
+        let syncing = thread::spawn(move || pool.sync_file(file).wait());
+        gate.wait_for(1);
+        let page = bench.pool.fetch(PageId::new(other, 3)).wait().unwrap();
+        restamp(&page, 2);
+        assert_eq!(bench.pool.flush_file(other).wait().unwrap().pages_written, 1);
+        assert!(bench.pool.sync_file(other).wait().unwrap());
+        // Nor does it stop work on the file itself.
+        bench.dirty([1], 3);
+        bench.pool.flush(bench.page(1)).wait().unwrap();
+        gate.open();
+        assert!(syncing.join().unwrap().unwrap());
+        assert!(bench.pool.sync_file(file).wait().unwrap(), "what was written meanwhile was not covered");
+    });
+}
+
+#[test]
+fn c6_who_needs_a_page_alone_is_told_of_its_pins_in_time() {
+    with_each_method(|method| {
+        let bench = bench(method, 8, 8);
+        let pin = bench.fetch(6).unwrap();
+        restamp(&pin, 2);
+        assert_eq!(bench.pool.evict(bench.page(6)).wait().unwrap(), Evicted::Pinned);
+        for refused in [bench.pool.truncate(bench.file, 3).wait(), bench.pool.close_file(bench.file).wait()] {
+            match refused {
+                Err(ref error @ Error::Pinned { page }) => {
+                    assert_eq!(page, bench.page(6));
+                    assert!(error.to_string().contains("drop its pins and try again"), "{error}");
+                }
+                other => panic!("a page is pinned: {other:?}"),
+            }
+            // The file is as it was.
+            assert_eq!(bench.pool.blocks(bench.file).unwrap(), 8);
+            assert_stamped(&bench.fetch(6).unwrap(), 2);
+        }
+        bench.pool.truncate(bench.file, 7).wait().unwrap();
+        drop(pin);
+        bench.pool.truncate(bench.file, 3).wait().unwrap();
+        bench.pool.close_file(bench.file).wait().unwrap();
+    });
+}
+
+#[test]
+fn c6_a_pin_too_many_is_refused() {
+    guarded(|| {
+        const MOST: usize = (1 << 20) - 1;
+        let bench = bench(IoMethod::Sync, 2, 2);
+        let page = bench.fetch(0).unwrap();
+        let mut pins: Vec<_> = (1..MOST).map(|_| page.try_clone().unwrap()).collect();
+        for refused in [page.try_clone(), bench.fetch(0), pollster::block_on(bench.pool.fetch(bench.page(0)))]
+        {
+            let error = refused.unwrap_err();
+            assert!(matches!(error, Error::TooManyPins { .. }), "{error}");
+            assert!(error.to_string().contains("leaked"), "{error}");
+        }
+        assert!(bench.pool.try_fetch(bench.page(0)).is_none());
+        pins.pop();
+        assert_stamped(&bench.fetch(0).unwrap(), 1);
+        drop((pins, page));
+        bench.assert_at_rest();
+    });
+}
+
+#[test]
+fn c6_a_disk_that_only_ever_says_later_is_given_up() {
+    const EAGAIN: i32 = 11;
+    with_each_method(|method| {
+        let bench = bench(method, 8, 8);
+        bench.disk.inject(Fault::error(Op::Read, EAGAIN));
+        assert_eq!(bench.fetch(1).unwrap_err().raw_os_error(), Some(EAGAIN));
+        bench.disk.heal();
+        bench.dirty([1], 2);
+        bench.disk.inject(Fault::error(Op::Write, EAGAIN));
+        assert_eq!(bench.pool.flush(bench.page(1)).wait().unwrap_err().raw_os_error(), Some(EAGAIN));
+    });
+}

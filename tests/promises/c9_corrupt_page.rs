@@ -1,0 +1,180 @@
+//! C9: a torn, flipped or misplaced page is an error, never data (with the checksum codec on).
+
+use ringpool::{
+    CheckpointOptions, Crc32c, Error, IoMethod, OpenOptions, PageAddress, PageCodec, PinnedPage, Result,
+    testing::Op,
+};
+
+use crate::support::{
+    Bench, PAGE, eventually, fetch_apart, guarded, join_read, outcome, stamped, with_each_method,
+};
+
+const BLOCKS: u32 = 8;
+const BODY: usize = PAGE - Crc32c::TRAILER;
+const TAG: u64 = 42;
+
+/// A page as it lies on disk: sealed.
+fn sealed(tag: u64, block: u32, version: u8) -> Vec<u8> {
+    let mut page = stamped(block, version);
+    Crc32c.seal(PageAddress::new(tag, block), &mut page);
+    page
+}
+
+/// A bench with the codec, and a file of sealed pages under the tag.
+fn bench(method: IoMethod) -> Bench {
+    let mut bench = Bench::with(1, |builder| builder.frames(16).io_method(method).codec(Crc32c));
+    bench.disk.put("sealed", (0..BLOCKS).flat_map(|block| sealed(TAG, block, 1)).collect::<Vec<_>>());
+    bench.file = bench.pool.open_file("sealed", OpenOptions::new().tag(TAG)).unwrap();
+    bench
+}
+
+/// Changes what is on the disk.
+fn damage(bench: &Bench, change: impl FnOnce(&mut [u8])) {
+    let mut bytes = bench.disk.image("sealed").unwrap();
+    change(&mut bytes);
+    bench.disk.put("sealed", bytes);
+}
+
+#[track_caller]
+fn assert_corrupt(result: Result<PinnedPage>, bench: &Bench, block: u32) {
+    match result {
+        Err(ref error @ Error::Corrupt { page, .. }) => {
+            assert_eq!(page, bench.page(block));
+            assert!(error.to_string().contains("torn, flipped or misplaced"), "{error}");
+        }
+        other => panic!("block {block} is corrupt: {other:?}"),
+    }
+}
+
+type Damage = (&'static str, fn(&mut [u8]));
+
+const DAMAGES: [Damage; 5] = [
+    ("torn: its second half is older", |file| {
+        let older = sealed(TAG, 3, 0);
+        file[3 * PAGE + PAGE / 2..4 * PAGE].copy_from_slice(&older[PAGE / 2..]);
+    }),
+    ("one bit is flipped", |file| file[3 * PAGE + 4711] ^= 0x10),
+    ("one bit of the checksum is flipped", |file| file[4 * PAGE - 1] ^= 1),
+    ("the page of another block", |file| file.copy_within(5 * PAGE..6 * PAGE, 3 * PAGE)),
+    ("the same block of another file", |file| {
+        file[3 * PAGE..4 * PAGE].copy_from_slice(&sealed(TAG + 1, 3, 1));
+    }),
+];
+
+#[test]
+fn c9_a_torn_flipped_or_misplaced_page_is_an_error_and_never_data() {
+    with_each_method(|method| {
+        for (what, change) in DAMAGES {
+            println!("{what}");
+            let bench = bench(method.clone());
+            damage(&bench, change);
+            for as_task in [false, true] {
+                assert_corrupt(outcome(fetch_apart(&bench.pool, bench.page(3), as_task)), &bench, 3);
+                assert!(bench.pool.try_fetch(bench.page(3)).is_none());
+            }
+            bench.assert_at_rest();
+            let good = bench.fetch(4).unwrap();
+            assert!(good.read()[..BODY] == stamped(4, 1)[..BODY]);
+            // Mended, as from a backup, it can be had.
+            damage(&bench, |file| file[3 * PAGE..4 * PAGE].copy_from_slice(&sealed(TAG, 3, 2)));
+            assert!(bench.fetch(3).unwrap().read()[..BODY] == stamped(3, 2)[..BODY]);
+        }
+    });
+}
+
+#[test]
+fn c9_every_waiter_gets_the_error() {
+    with_each_method(|method| {
+        let bench = bench(method);
+        damage(&bench, |file| file[3 * PAGE] ^= 1);
+        let gate = bench.disk.hold(Op::Read);
+        let first = fetch_apart(&bench.pool, bench.page(3), false);
+        gate.wait_for(1);
+        let mut all = join_read(&bench.pool, bench.page(3), 23);
+        all.push(first);
+        gate.open();
+        for fetching in all {
+            assert_corrupt(outcome(fetching), &bench, 3);
+        }
+        bench.assert_at_rest();
+        assert_eq!(bench.pool.stats().frames.resident, 0);
+    });
+}
+
+#[test]
+fn c9_a_corrupt_page_that_was_read_ahead_is_an_error_too() {
+    with_each_method(|method| {
+        let bench = bench(method);
+        damage(&bench, |file| file[3 * PAGE] ^= 1);
+        assert_eq!(bench.pool.prefetch(bench.file, 0..BLOCKS).started, BLOCKS);
+        eventually("all read", || bench.pool.stats().frames.in_flight() == 0);
+        assert_corrupt(bench.fetch(3), &bench, 3);
+        for block in (0..BLOCKS).filter(|&block| block != 3) {
+            assert!(bench.fetch(block).unwrap().read()[..BODY] == stamped(block, 1)[..BODY]);
+        }
+        assert_eq!(bench.disk.count(Op::Read), 1, "its neighbours were read with it and are good");
+        assert_corrupt(bench.fetch(3), &bench, 3);
+        assert_eq!(bench.disk.count(Op::Read), 2, "nothing of it stayed cached");
+        bench.assert_at_rest();
+    });
+}
+
+#[test]
+fn c9_the_copy_is_sealed_and_the_page_stays_as_the_engine_wrote_it() {
+    with_each_method(|method| {
+        let bench = bench(method);
+        bench.dirty(2..5, 2);
+        bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        for block in 2..5 {
+            assert!(
+                *bench.fetch(block).unwrap().read() == *stamped(block, 2),
+                "the codec worked on the page itself"
+            );
+            let at = block as usize * PAGE;
+            assert!(bench.disk.durable_image("sealed").unwrap()[at..at + PAGE] == sealed(TAG, block, 2));
+            bench.pool.evict(bench.page(block)).wait().unwrap();
+            assert!(bench.fetch(block).unwrap().read()[..BODY] == stamped(block, 2)[..BODY]);
+        }
+    });
+}
+
+#[test]
+fn c9_fresh_blocks_are_zeros_and_no_error() {
+    with_each_method(|method| {
+        let bench = bench(method);
+        let added = bench.pool.extend(bench.file, std::num::NonZeroU32::new(3).unwrap()).wait().unwrap();
+        assert!(bench.fetch(added.first.0 + 2).unwrap().read().iter().all(|&byte| byte == 0));
+    });
+}
+
+/// A codec that panics over one block.
+struct Touchy;
+
+impl PageCodec for Touchy {
+    fn seal(&self, _: PageAddress, _: &mut [u8]) {}
+
+    fn verify(&self, at: PageAddress, _: &[u8]) -> std::result::Result<(), String> {
+        assert!(at.block.0 != 1, "the codec's own panic");
+        Ok(())
+    }
+}
+
+#[test]
+fn c9_a_codec_that_panics_fails_the_read_and_leaves_no_frame_busy() {
+    guarded(|| {
+        let bench = Bench::with(4, |builder| builder.frames(2).io_method(IoMethod::worker()).codec(Touchy));
+        let gate = bench.disk.hold(Op::Read);
+        let first = fetch_apart(&bench.pool, bench.page(1), false);
+        gate.wait_for(1);
+        let mut all = join_read(&bench.pool, bench.page(1), 3);
+        all.push(first);
+        gate.open();
+        // One has met the panic itself, the others are told of it.
+        let (panicked, told): (Vec<_>, Vec<_>) =
+            all.into_iter().map(|all| all.join()).partition(|end| end.is_err());
+        assert!(!panicked.is_empty(), "somebody has to verify");
+        assert!(told.into_iter().all(|end| matches!(end, Ok(Err(Error::Panicked)))));
+        bench.assert_at_rest();
+        assert!(bench.fetch(0).is_ok() && bench.fetch(2).is_ok() && bench.fetch(3).is_ok());
+    });
+}

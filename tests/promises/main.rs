@@ -1,0 +1,15 @@
+//! The contract, promise by promise. Each test is named after the promise it holds the pool to, and runs with every I/O
+//! method that works here.
+
+mod c1_own_bytes;
+mod c2_failed_read;
+mod c3_failed_write;
+mod c4_failed_sync;
+mod c5_lifetimes;
+mod c6_bounded_waits;
+mod c7_same_results;
+mod c8_log_first;
+#[cfg(feature = "crc32c")]
+mod c9_corrupt_page;
+#[path = "../support/mod.rs"]
+mod support;

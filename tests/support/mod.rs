@@ -1,0 +1,178 @@
+//! What these tests share: a pool on a simulated disk, pages that say which they are, crowds of fetches, and a watchdog.
+
+// Each test binary uses its own part of this.
+#![allow(dead_code, unreachable_pub)]
+
+use std::{
+    panic::resume_unwind,
+    sync::mpsc::{RecvTimeoutError, channel},
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use ringpool::{
+    BufferPool, Builder, Error, FileId, IoMethod, OpenOptions, PageId, PinnedPage, Result, testing::SimDisk,
+};
+
+pub const PAGE: usize = 8192;
+
+pub const EIO: i32 = 5;
+pub const ENOSPC: i32 = 28;
+
+/// The most that a test may take, far above what any does.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Runs a test that must neither panic nor hang.
+pub fn guarded(body: impl FnOnce() + Send + 'static) {
+    let (done, ended) = channel();
+    let test = thread::current().name().unwrap_or("test").to_owned();
+    let run = move || {
+        body();
+        let _ = done.send(());
+    };
+    let running = thread::Builder::new().name(test).spawn(run).expect("a thread for the test");
+    match ended.recv_timeout(PATIENCE) {
+        Err(RecvTimeoutError::Timeout) => panic!("it hangs: not over after {PATIENCE:?}"),
+        _ => running.join().unwrap_or_else(|panic| resume_unwind(panic)),
+    }
+}
+
+/// Runs a guarded test with every method that works here.
+pub fn with_each_method(body: impl Fn(IoMethod) + Send + 'static) {
+    guarded(move || {
+        for method in methods() {
+            println!("method {method:?}");
+            body(method);
+        }
+    });
+}
+
+/// Every method that works here, said where one does not.
+pub fn methods() -> Vec<IoMethod> {
+    let mut methods = vec![IoMethod::Sync, IoMethod::worker()];
+    match BufferPool::builder().frames(1).io_method(IoMethod::uring()).build() {
+        Ok(_) => methods.push(IoMethod::uring()),
+        Err(error) => println!("skipped for io_uring: {error}"),
+    }
+    methods
+}
+
+/// Waits for what must come about by itself.
+pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !holds() {
+        assert!(Instant::now() < deadline, "never came about: {what}");
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// The bytes of a version of a block: every eight of them name block, version and place.
+pub fn stamped(block: u32, version: u8) -> Vec<u8> {
+    let word = |place: u64| u64::from(block) << 32 | place << 8 | u64::from(version);
+    (0..PAGE as u64 / 8).flat_map(|place| word(place).to_le_bytes()).collect()
+}
+
+/// A file of so many blocks, all of the same version.
+pub fn stamped_file(blocks: u32, version: u8) -> Vec<u8> {
+    (0..blocks).flat_map(|block| stamped(block, version)).collect()
+}
+
+#[track_caller]
+pub fn assert_stamped(page: &PinnedPage, version: u8) {
+    let block = page.id().block.0;
+    assert!(*page.read() == *stamped(block, version), "block {block} is not its version {version}");
+}
+
+/// Changes a page to another version.
+pub fn restamp(page: &PinnedPage, version: u8) {
+    let bytes = stamped(page.id().block.0, version);
+    page.write().expect("a writable page").copy_from_slice(&bytes);
+}
+
+/// A pool on a simulated disk that has one file, "data", with all blocks in version 1.
+pub struct Bench {
+    pub disk: SimDisk,
+    pub pool: BufferPool,
+    pub file: FileId,
+}
+
+impl Bench {
+    pub fn new(method: IoMethod, frames: u32, blocks: u32) -> Self {
+        Self::with(blocks, |builder| builder.frames(frames).io_method(method))
+    }
+
+    pub fn with(blocks: u32, options: impl FnOnce(Builder) -> Builder) -> Self {
+        let disk = SimDisk::new();
+        disk.put("data", stamped_file(blocks, 1));
+        let pool = options(BufferPool::builder().page_size(PAGE as u32)).disk(disk.clone()).build();
+        let pool = pool.expect("options that work");
+        let file = pool.open_file("data", OpenOptions::new()).expect("it was put there");
+        Self { disk, pool, file }
+    }
+
+    pub fn page(&self, block: u32) -> PageId {
+        PageId::new(self.file, block)
+    }
+
+    pub fn fetch(&self, block: u32) -> Result<PinnedPage> {
+        self.pool.fetch(self.page(block)).wait()
+    }
+
+    /// Changes blocks to another version.
+    pub fn dirty(&self, blocks: impl IntoIterator<Item = u32>, version: u8) {
+        for block in blocks {
+            restamp(&self.fetch(block).expect("a readable page"), version);
+        }
+    }
+
+    /// The bytes of the file as they are read from the disk.
+    pub fn image(&self) -> Vec<u8> {
+        self.disk.image("data").expect("it was put there")
+    }
+
+    pub fn durable(&self) -> Vec<u8> {
+        self.disk.durable_image("data").expect("it was put there")
+    }
+
+    /// Nobody has a page, and no I/O is under way.
+    #[track_caller]
+    pub fn assert_at_rest(&self) {
+        assert_at_rest(&self.pool);
+    }
+}
+
+#[track_caller]
+pub fn assert_at_rest(pool: &BufferPool) {
+    eventually("a pool without pins and I/O", || {
+        let frames = pool.stats().frames;
+        (frames.pins, frames.in_flight()) == (0, 0)
+    });
+}
+
+pub type Fetching = JoinHandle<Result<PinnedPage>>;
+
+/// Someone who fetches a page: a thread, or a task.
+pub fn fetch_apart(pool: &BufferPool, page: PageId, as_task: bool) -> Fetching {
+    let fetch = pool.fetch(page);
+    thread::spawn(move || if as_task { pollster::block_on(fetch) } else { fetch.wait() })
+}
+
+/// Threads and tasks by turns who fetch a page that is being read already. When this is back, all wait for that read.
+pub fn join_read(pool: &BufferPool, page: PageId, count: u64) -> Vec<Fetching> {
+    let before = pool.stats().counts.joins;
+    let joining = (0..count).map(|n| fetch_apart(pool, page, n % 2 == 0)).collect();
+    eventually("all in line for the read", || pool.stats().counts.joins == before + count);
+    joining
+}
+
+/// What a fetch elsewhere came to.
+pub fn outcome(fetching: Fetching) -> Result<PinnedPage> {
+    fetching.join().expect("a fetch that does not panic")
+}
+
+/// The text of an error that must be there.
+#[track_caller]
+pub fn error_text<T>(result: Result<T>) -> String {
+    let error: Error = result.err().expect("an error");
+    error.to_string()
+}
