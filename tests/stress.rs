@@ -35,7 +35,8 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use ringpool::{
-    BufferPool, CheckpointOptions, Fallback, FetchOptions, FileId, IoMethod, OpenOptions, PageId, PinnedPage, Shutdown,
+    BufferPool, CheckpointOptions, Fallback, FetchOptions, FileId, IoMethod, OpenOptions, PageId, PinnedPage,
+    Shutdown,
 };
 use stamp::{SECTOR, Stamp, stamp_sectors};
 use watchdog::Watchdog;
@@ -68,9 +69,14 @@ fn sync() {
 }
 
 fn stress_method(name: &str, method: &IoMethod) {
-    let seconds = env::var("RINGPOOL_STRESS_SECONDS").map_or(3, |text| text.parse().expect("a number of seconds"));
+    let seconds =
+        env::var("RINGPOOL_STRESS_SECONDS").map_or(3, |text| text.parse().expect("a number of seconds"));
     for (frames, direct) in FRAMES.into_iter().flat_map(|frames| [(frames, true), (frames, false)]) {
-        let pool = BufferPool::builder().frames(frames).page_size(PAGE_SIZE as u32).io_method(method.clone()).build();
+        let pool = BufferPool::builder()
+            .frames(frames)
+            .page_size(PAGE_SIZE as u32)
+            .io_method(method.clone())
+            .build();
         match pool {
             Ok(pool) => {
                 let time = Duration::from_millis(seconds * 1000 / (2 * FRAMES.len() as u64));
@@ -91,7 +97,9 @@ fn stress(name: &str, pool: BufferPool, direct: bool, time: Duration) {
     let arena = Arc::new(Arena::new(pool, file));
     let watchdog = {
         let arena = Arc::clone(&arena);
-        Watchdog::new(Duration::from_secs(30), move || format!("{}\n{}", arena.pool.stats(), arena.pool_in_words()))
+        Watchdog::new(Duration::from_secs(30), move || {
+            format!("{}\n{}", arena.pool.stats(), arena.pool_in_words())
+        })
     };
     let end = Instant::now() + time;
     thread::scope(|scope| {
@@ -156,7 +164,11 @@ impl Arena {
                 thread::sleep(time / (pieces + 1));
             }
             let extended = self.pool.extend(self.file, piece).wait().expect("the disk is not full");
-            assert_eq!(extended.first.0, self.blocks.load(Ordering::Relaxed), "blocks left out or given twice");
+            assert_eq!(
+                extended.first.0,
+                self.blocks.load(Ordering::Relaxed),
+                "blocks left out or given twice"
+            );
             self.blocks.fetch_add(piece.get(), Ordering::Release);
         }
     }
@@ -181,8 +193,14 @@ impl Arena {
     }
 
     fn pool_in_words(&self) -> String {
-        let sum = |counts: &[AtomicU64]| counts.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
-        format!("{} changes begun, {} done, {} blocks", sum(&self.begun), sum(&self.done), self.blocks.load(Ordering::Relaxed))
+        let sum =
+            |counts: &[AtomicU64]| counts.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
+        format!(
+            "{} changes begun, {} done, {} blocks",
+            sum(&self.begun),
+            sum(&self.done),
+            self.blocks.load(Ordering::Relaxed)
+        )
     }
 }
 
@@ -194,7 +212,11 @@ fn count_in(block: u32, page: &[u8]) -> u32 {
         let own = Stamp { file: FILE, block, sector: at as u32, version: stamp.version };
         let unwritten = Stamp { file: 0, block: 0, sector: 0, version: 0 };
         assert!(stamp == own || stamp == unwritten, "block {block}: sector {at} holds {stamp}");
-        assert_eq!(*count.get_or_insert(stamp.version), stamp.version, "block {block}: sector {at} is of another time");
+        assert_eq!(
+            *count.get_or_insert(stamp.version),
+            stamp.version,
+            "block {block}: sector {at} is of another time"
+        );
     }
     count.expect("a page has sectors")
 }
@@ -267,7 +289,10 @@ impl<'a> Worker<'a> {
     fn compare(&self, block: u32, least: u64, bytes: &[u8]) {
         let count = u64::from(count_in(block, bytes));
         let most = self.arena.begun[block as usize].load(Ordering::SeqCst);
-        assert!((least..=most).contains(&count), "block {block} shows change {count}; it must be one of {least}..={most}");
+        assert!(
+            (least..=most).contains(&count),
+            "block {block} shows change {count}; it must be one of {least}..={most}"
+        );
     }
 
     fn change(&mut self, block: u32) {

@@ -113,7 +113,7 @@ impl Case<'_> {
     pub(crate) fn reopen(&mut self, file: usize, read_only: bool, by: By) -> Check {
         let old = self.files[file].id();
         let options = self.configuration.open_options();
-        let twice = self.pool().open_file(&self.files[file].path, options.clone());
+        let twice = self.pool().open_file(&self.files[file].path, options);
         ensure!(
             matches!(twice, Err(Error::AlreadyOpen { file, .. }) if file == old),
             "opened twice: {twice:?}"
