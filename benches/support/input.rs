@@ -1,8 +1,9 @@
 //! The files of a run. Whether they are read past the page cache is decided once, for all arms: an arm that was refused
 //! direct I/O would otherwise be compared with one that was not.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 use lab::baseline::plain::Plain;
@@ -36,6 +37,7 @@ impl Input {
     ///
     /// A line that names the file and what is wrong with it.
     pub(crate) fn new(paths: Vec<PathBuf>, page_size: u32, wish: Wish) -> Result<Self> {
+        check_distinct(&paths)?;
         let opened: Vec<File> = paths
             .iter()
             .map(|path| open_checked(path))
@@ -189,6 +191,22 @@ fn open_checked(path: &Path) -> Result<File> {
         return Err(format!("{} is neither a file nor a block device", path.display()).into());
     }
     Ok(File::open(path).map_err(cannot)?)
+}
+
+/// A pool opens a file once; a file that was named twice would only count twice.
+fn check_distinct(paths: &[PathBuf]) -> Result<()> {
+    let mut seen = HashSet::new();
+    for path in paths {
+        let known = fs::metadata(path).is_ok_and(|found| !seen.insert((found.dev(), found.ino())));
+        if known {
+            return Err(format!(
+                "{} is the same file as another one: name each once",
+                path.display()
+            )
+            .into());
+        }
+    }
+    Ok(())
 }
 
 fn check_length(path: &Path, length: u64, page_size: u32) -> Result<()> {

@@ -4,7 +4,7 @@
 //! Not part of the kit in `benches/lab`, because that one must not know the pool it measures.
 
 // Each of the programs that include this module uses a part of it.
-#![allow(dead_code)]
+#![allow(dead_code, unused_imports)]
 
 pub(crate) mod input;
 pub(crate) mod memory;
@@ -13,6 +13,7 @@ pub(crate) mod pool_arm;
 pub(crate) mod scratch;
 
 pub(crate) use input::{Input, Wish};
+pub(crate) use methods::Candidate;
 pub(crate) use pool_arm::{PoolArm, PoolSpec, Window};
 
 use std::hint::black_box;

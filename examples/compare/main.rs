@@ -61,7 +61,7 @@ fn compare(options: &Options) -> Result<Findings> {
             Workload::Lone => reads::lone_misses(&subject, options, &mut findings)?,
             Workload::Writeback if subject.is_own() => writeback::run(&subject, options, &mut findings)?,
             Workload::Writeback => {
-                println!("writeback: left out, since files that were named are never written to")
+                println!("writeback: left out, since files that were named are never written to");
             }
         }
     }

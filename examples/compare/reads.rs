@@ -153,7 +153,7 @@ fn prove(
     subject
         .input
         .read_plainly(&places_of(0, stride), request_size, |first, bytes| {
-            digest.add(first, bytes)
+            digest.add(first, bytes);
         })?;
     let expected = digest.value();
     let mut seen = HashMap::new();
@@ -162,7 +162,7 @@ fn prove(
         bar.set_message(format!("{workload}: proof of {}", arm.name));
         let digest = Digest::new(page_size);
         let read = arm.read(&places_of(0, arm.stride), &|first, bytes| {
-            digest.add(first, bytes)
+            digest.add(first, bytes);
         });
         read.map_err(|error| format!("{workload}, {}: {error}", arm.name))?;
         seen.insert(arm.name.clone(), digest.value());
