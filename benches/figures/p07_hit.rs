@@ -93,7 +93,9 @@ impl Resident {
         let empty = tempfile::NamedTempFile::new_in(&bench.dir)?;
         empty.as_file().set_len(u64::from(pages) * u64::from(page_size))?;
         // Some slack, since the table is cut into parts that fill unevenly.
-        let builder = BufferPool::builder().frames(pages + pages / 16).page_size(page_size);
+        let builder = BufferPool::builder()
+            .frames(pages + pages / 16)
+            .page_size(page_size);
         let pool = builder.combine_limit(1 << 20).build()?;
         let file = pool.open_file(empty.path(), OpenOptions::new().read_only(true))?;
         for first in (0..pages).step_by(AT_ONCE) {

@@ -93,7 +93,8 @@ fn updates(
         .map(|(_, counts)| counts.dirty_evictions)
         .sum::<u64>();
     let updates = UPDATES * counted.len();
-    let detail = format!("times that a fetch, of {updates}, found only dirty victims: no page is cleaned ahead yet");
+    let detail =
+        format!("times that a fetch, of {updates}, found only dirty victims: no page is cleaned ahead yet");
     Ok(vec![
         row(reads, |counts| counts.pages_read),
         row(writes, |counts| counts.pages_written),
