@@ -15,8 +15,11 @@ pub(crate) struct Reader<'a> {
     stride: u32,
     /// Of the places of a round it reads so many, where it is too slow for all.
     most: usize,
-    read: Box<dyn FnMut(&[Place], &Visit<'_>) -> Result<Sample> + 'a>,
+    read: Box<Read<'a>>,
 }
+
+/// Empties all caches, then reads the places and shows the bytes.
+type Read<'a> = dyn FnMut(&[Place], &Visit<'_>) -> Result<Sample> + 'a;
 
 impl<'a> Reader<'a> {
     pub(crate) fn ring(input: &'a Input, name: &str, options: RingOptions) -> Result<Self> {
@@ -127,7 +130,7 @@ fn prove(input: &Input, reader: &mut Reader<'_>, places_of: impl Fn(u32, u32) ->
     places.truncate(reader.most);
     let (expected, seen) = (Digest::new(PAGE), Digest::new(PAGE));
     input.read_plainly(&places, reader.stride * PAGE, |first, bytes| {
-        expected.add(first, bytes)
+        expected.add(first, bytes);
     })?;
     (reader.read)(&places, &|first, bytes| seen.add(first, bytes))?;
     if seen.value() == expected.value() {

@@ -52,6 +52,9 @@ fn main() -> ExitCode {
 fn compare(options: &Options) -> Result<Findings> {
     options.check()?;
     let subject = Subject::open(options)?;
+    if let Some(path) = &options.json {
+        report::check_json(path, subject.input.paths())?;
+    }
     subject.describe();
     let mut findings = Findings::default();
     for workload in options.workloads() {

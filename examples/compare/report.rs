@@ -1,9 +1,10 @@
 //! What is shown and written at the end.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::BufWriter;
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use lab::report::{self, Names, Row};
 use lab::rounds::Outcome;
@@ -140,4 +141,19 @@ impl Findings {
         let cannot = |error| format!("cannot write {}: {error}", path.display());
         report::write_json(BufWriter::new(File::create(path).map_err(cannot)?), &self.rows)
     }
+}
+
+/// Finds out before hours of rounds whether the rows can be written, and never over a file that is being read.
+pub(crate) fn check_json(path: &Path, inputs: &[PathBuf]) -> Result<()> {
+    let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
+    if identity(path).is_some_and(|json| inputs.iter().any(|input| identity(input) == Some(json))) {
+        return Err(format!(
+            "{} is one of the files to be read: name another for --json",
+            path.display()
+        )
+        .into());
+    }
+    let opened = File::options().append(true).create(true).open(path);
+    opened.map_err(|error| format!("cannot write {}: {error}", path.display()))?;
+    Ok(())
 }
