@@ -25,7 +25,7 @@ use crate::{
         look_ahead::LookAhead,
         staging::Staging,
         starvation::Starvation,
-        state::{MAX_USAGE, State, Verdict},
+        state::{MAX_USAGE, Phase, State, Verdict},
         table::PageTable,
         waiters::Waiters,
     },
@@ -207,6 +207,15 @@ impl PoolHandle {
             }
         }
         Lookup::Absent
+    }
+
+    /// Whether the page has a frame, or had one a moment ago. Pins nothing, and is no use of the page.
+    pub(crate) fn is_mapped(&self, page: PageId) -> bool {
+        let holds_it = |no| {
+            let frame = self.frame(no);
+            frame.page() == page && !matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed)
+        };
+        self.table.candidates(self.table.slot(page)).any(holds_it)
     }
 
     /// Gives the claimed frame to `page` and begins its read; the pin that comes back belongs to the read. Where the page

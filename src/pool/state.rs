@@ -22,6 +22,8 @@ const PIN: u64 = 1;
 const PINS: u64 = (1 << 20) - 1;
 const USAGE_SHIFT: u32 = 20;
 const USAGE: u64 = 0b111 << USAGE_SHIFT;
+/// One use.
+const USED: u64 = 1 << USAGE_SHIFT;
 const SHARE: u64 = 1 << 23;
 const SHARES: u64 = ((1 << 20) - 1) << 23;
 const EXCLUSIVE: u64 = 1 << 43;
@@ -35,6 +37,7 @@ const LATCH_WAITERS: u64 = 1 << 50;
 const IO_WAITERS: u64 = 1 << 51;
 const READ_ONLY: u64 = 1 << 52;
 const ORPHAN: u64 = 1 << 53;
+const AHEAD: u64 = 1 << 54;
 
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
@@ -171,7 +174,11 @@ impl State {
         if self.has(CLAIMED) || !self.has(PHASES) || self.pins() == PINS {
             return None;
         }
-        let used = if self.usage() < MAX_USAGE { 1 << USAGE_SHIFT } else { 0 };
+        if self.has(AHEAD) {
+            // The use for which it was read: the page is now as one that was read when it was wanted.
+            return Some(Self(self.without(AHEAD | USAGE).0 + PIN + USED));
+        }
+        let used = if self.usage() < MAX_USAGE { USED } else { 0 };
         Some(Self(self.0 + PIN + used))
     }
 
@@ -181,8 +188,7 @@ impl State {
 
     /// A pin for housekeeping, which is no use of the page.
     pub(crate) fn pin_unused(self) -> Option<Self> {
-        let usage = self.0 & USAGE;
-        self.pin().map(|pinned| Self((pinned.0 & !USAGE) | usage))
+        self.pin().map(|_| Self(self.0 + PIN))
     }
 
     /// Another pin through a pin that is held already; the usage count stays.
@@ -198,7 +204,7 @@ impl State {
 
     /// One turn of the clock less to live.
     pub(crate) fn age(self) -> Option<Self> {
-        (self.verdict() == Verdict::Age).then(|| Self(self.0 - (1 << USAGE_SHIFT)))
+        (self.verdict() == Verdict::Age).then(|| Self(self.0 - USED))
     }
 
     /// The pool was dropped; the frame lives on until its last pin goes.
@@ -211,7 +217,7 @@ impl State {
     /// Takes the frame out of use, whatever its usage count: nobody can pin it from here on.
     pub(crate) fn claim(self) -> Option<Self> {
         let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED | DIRTY);
-        idle.then(|| self.without(VALID | LOADED | USAGE | READ_ONLY).with(CLAIMED))
+        idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READ_ONLY).with(CLAIMED))
     }
 
     /// The claimant found no use for the frame.
@@ -224,7 +230,14 @@ impl State {
     pub(crate) fn begin_read(self, read_only: bool) -> Self {
         assert!(self.has(CLAIMED) && self.pins() == 0, "read into an unclaimed frame: {self:?}");
         let read_only = if read_only { READ_ONLY } else { 0 };
-        Self(self.without(CLAIMED | USAGE).with(READING | read_only).0 + PIN + (1 << USAGE_SHIFT))
+        Self(self.without(CLAIMED | USAGE).with(READING | read_only).0 + PIN + USED)
+    }
+
+    /// The page is read for a use to come: it lives a turn of the clock longer than one that has just been used, so that a
+    /// scan gives up the pages behind it before those ahead.
+    pub(crate) fn expect_use(self) -> Self {
+        debug_assert!(self.has(READING));
+        Self(self.without(USAGE).with(AHEAD).0 + 2 * USED)
     }
 
     /// The bytes are here. With a codec they must be verified before anybody sees them.
@@ -236,7 +249,7 @@ impl State {
     /// Nothing of a failed read stays: the frame is free once the waiters' pins are gone.
     pub(crate) fn fail_read(self) -> Self {
         assert!(self.has(READING), "failed a read that was not begun: {self:?}");
-        self.without(READING | USAGE | READ_ONLY)
+        self.without(READING | USAGE | AHEAD | READ_ONLY)
     }
 
     /// One thread takes the verification upon itself; for the others the read goes on.
@@ -344,6 +357,7 @@ impl fmt::Debug for State {
             (IO_WAITERS, "I/O waiters"),
             (READ_ONLY, "read only"),
             (ORPHAN, "orphan"),
+            (AHEAD, "read ahead"),
         ];
         flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, ", {name}"))
     }
@@ -503,6 +517,16 @@ mod tests {
         }
         assert_eq!(state.verdict(), Verdict::Claim);
         assert_eq!(state.age(), None);
+    }
+
+    #[test]
+    fn a_page_read_ahead_outlives_one_that_was_used_until_it_is_used_itself() {
+        let ahead = reading().expect_use().end_read(true).unpin();
+        assert_eq!(ahead.usage(), valid().usage() + 1);
+        assert_eq!(ahead.pin_unused().unwrap().unpin(), ahead, "housekeeping is no use");
+        let used = ahead.pin().unwrap().unpin();
+        assert_eq!(used, valid(), "read ahead and used is as read and used");
+        assert_eq!(used.pin().unwrap().usage(), 2);
     }
 
     #[test]

@@ -299,14 +299,14 @@ impl Drop for Miss {
 
 /// The lease for a page that was just mapped, unless its block or its file went away meanwhile.
 ///
-/// A truncation publishes the new end and then looks for frames, a close takes the file out of the table and then looks
+/// A truncation publishes the new end and then looks for frames, a close publishes that the file is closed and then looks
 /// for frames; here the frame is mapped first and then the file looked at. The fences make one of the two see the other.
 pub(crate) fn begin_read(shared: &Shared, file: &File, pin: Pin) -> Result<ReadLease> {
     let page = pin.frame().page();
     let lease = ReadLease::new(pin, shared.config.codec.is_some());
     fence(Ordering::SeqCst);
-    match file.check(page.block).and_then(|()| shared.files.open_file(page.file)) {
-        Ok(_) => Ok(lease),
+    match file.check_open(page.block) {
+        Ok(()) => Ok(lease),
         Err(error) => {
             lease.abort(&error);
             Err(error)

@@ -8,10 +8,7 @@ use crate::{
     id::{BlockNo, FileId, PageId},
     io::{file::File, request::Request},
     lease::{PageLease, ReadLease},
-    pool::{
-        frame_pool::{DirtyVictims, Lookup},
-        handle::Claimed,
-    },
+    pool::{frame_pool::DirtyVictims, handle::Claimed},
     read::{
         fetch::{begin_read, read_request},
         supply::write_victims,
@@ -85,10 +82,11 @@ impl<'a> Prefetcher<'a> {
     }
 
     fn start(&mut self, page: PageId) -> Start {
-        match self.shared.pool.lookup(page) {
-            Lookup::Pinned(_) | Lookup::TooManyPins => return Start::Already,
-            Lookup::Absent if self.file.check(page.block).is_err() => return Start::Declined,
-            Lookup::Absent => {}
+        if self.shared.pool.is_mapped(page) {
+            return Start::Already;
+        }
+        if self.file.check(page.block).is_err() {
+            return Start::Declined;
         }
         let joins = self.growing.as_ref().is_some_and(|lease| {
             lease.last().is_followed_by(page) && lease.pages() < self.shared.config.combine_pages
