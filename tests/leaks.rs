@@ -10,7 +10,7 @@ use std::{
 };
 
 use ringpool::{BufferPool, CheckpointOptions, IoMethod, OpenOptions, PageId};
-use support::{assert_stamped, eventually, methods, restamp, stamped_file};
+use support::{assert_stamped, eventually, guarded, methods, restamp, stamped_file};
 
 /// The library's own threads, by name.
 fn threads() -> Vec<String> {
@@ -48,17 +48,19 @@ fn use_and_drop(method: IoMethod, path: &std::path::Path) {
 
 #[test]
 fn c5_threads_and_descriptors_are_given_back() {
-    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let path = dir.path().join("file");
-    fs::write(&path, stamped_file(64, 1)).unwrap();
-    for method in methods() {
-        eventually("no threads from before", || threads().is_empty());
-        let before = descriptors();
-        for _ in 0..10 {
-            use_and_drop(method.clone(), &path);
+    guarded(|| {
+        let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, stamped_file(64, 1)).unwrap();
+        for method in methods() {
+            eventually("no threads from before", || threads().is_empty());
+            let before = descriptors();
+            for _ in 0..10 {
+                use_and_drop(method.clone(), &path);
+            }
+            eventually("its threads have ended", || threads().is_empty());
+            eventually("its descriptors are closed", || descriptors() == before);
+            println!("{method:?}: {before} descriptors before and after");
         }
-        eventually("its threads have ended", || threads().is_empty());
-        eventually("its descriptors are closed", || descriptors() == before);
-        println!("{method:?}: {before} descriptors before and after");
-    }
+    });
 }

@@ -6,7 +6,6 @@ use crate::{
     files::vacate::{self, Changes},
     id::FileId,
     shared::Shared,
-    sync::Arc,
     write::checkpoint,
 };
 
@@ -18,21 +17,19 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     shared.check_open()?;
     let file = shared.files.open_file(id)?;
     let size = file.lock_size();
-    if let Some(poison) = file.poison() {
-        shared.files.remove(id);
-        let vacated = vacate::vacate_file(shared, id, 0, Changes::Discard);
-        vacated.inspect_err(|_| shared.files.put_back(Arc::clone(&file)))?;
-        drop(size);
-        shared.method.forget(&file);
-        return Err(poison);
+    // Somebody else may have closed it while this one waited.
+    shared.files.open_file(id)?;
+    let poison = file.poison();
+    if poison.is_none() {
+        checkpoint::flush_file(shared, id)?;
+        file.sync(&shared.counters).inspect_err(|error| events::poisoned(id, error))?;
     }
-    checkpoint::flush_file(shared, id)?;
-    file.sync(&shared.counters).inspect_err(|error| events::poisoned(id, error))?;
-    // From here on nobody finds the file, so no new page of it comes in.
-    shared.files.remove(id);
-    let vacated = vacate::vacate_file(shared, id, 0, Changes::Keep);
-    vacated.inspect_err(|_| shared.files.put_back(Arc::clone(&file)))?;
+    shared.files.begin_close(id);
+    let changes = if poison.is_none() { Changes::Keep } else { Changes::Discard };
+    let vacated = vacate::vacate_file(shared, id, 0, changes);
+    shared.files.end_close(id, vacated.is_ok());
+    vacated?;
     drop(size);
     shared.method.forget(&file);
-    Ok(())
+    poison.map_or(Ok(()), Err)
 }

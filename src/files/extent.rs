@@ -26,6 +26,8 @@ pub struct Extended {
 pub(crate) fn extend(shared: &Shared, id: FileId, blocks: u32) -> Result<Extended> {
     let file = writable(shared, id)?;
     let size = file.lock_size();
+    // It may have been closed meanwhile, and by now be open under another id, which knows nothing of this one's changes.
+    shared.files.open_file(id)?;
     let first = file.blocks();
     let last = first.checked_add(blocks).ok_or_else(|| {
         Error::config(format!(
@@ -44,6 +46,8 @@ pub(crate) fn extend(shared: &Shared, id: FileId, blocks: u32) -> Result<Extende
 pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
     let file = writable(shared, id)?;
     let size = file.lock_size();
+    // As above.
+    shared.files.open_file(id)?;
     let before = file.blocks();
     if blocks >= before {
         return Ok(());

@@ -26,26 +26,38 @@ pub(crate) struct FileTable(Mutex<Table>);
 
 struct Table {
     files: HashMap<FileId, Arc<File>>,
+    /// Files on their way out. Nobody finds them by their id, but their last changes are still written, and they are still
+    /// open: the close may fail, and then they come back.
+    closing: HashMap<FileId, Arc<File>>,
     next: u32,
+}
+
+impl Table {
+    /// Every file that is open, those on their way out included.
+    fn all(&self) -> impl Iterator<Item = &Arc<File>> {
+        self.files.values().chain(self.closing.values())
+    }
 }
 
 impl FileTable {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Table { files: HashMap::new(), next: 0 }))
+        Self(Mutex::new(Table { files: HashMap::new(), closing: HashMap::new(), next: 0 }))
     }
 
-    pub(crate) fn get(&self, id: FileId) -> Option<Arc<File>> {
-        self.0.lock().files.get(&id).cloned()
+    /// The file, for those who write its pages out: also while it is being closed.
+    pub(crate) fn for_write_out(&self, id: FileId) -> Option<Arc<File>> {
+        let table = self.0.lock();
+        table.files.get(&id).or_else(|| table.closing.get(&id)).cloned()
     }
 
     /// The open file, or an error that says that it is not.
     pub(crate) fn open_file(&self, id: FileId) -> Result<Arc<File>> {
-        self.get(id).ok_or(Error::NotOpen { file: id })
+        self.0.lock().files.get(&id).cloned().ok_or(Error::NotOpen { file: id })
     }
 
-    /// Every open file, in the order in which they were opened.
+    /// Every file that may have to be synced, in the order in which they were opened.
     pub(crate) fn all(&self) -> Vec<Arc<File>> {
-        let mut all: Vec<_> = self.0.lock().files.values().cloned().collect();
+        let mut all: Vec<_> = self.0.lock().all().cloned().collect();
         all.sort_unstable_by_key(|file| file.id);
         all
     }
@@ -59,7 +71,7 @@ impl FileTable {
             Error::config("a pool opens at most 2^32 - 1 files in its life: build a new pool")
         })?;
         let file = open(id)?;
-        if let Some(other) = table.files.values().find(|other| other.identity == file.identity) {
+        if let Some(other) = table.all().find(|other| other.identity == file.identity) {
             return Err(Error::AlreadyOpen { path: path.to_owned(), file: other.id });
         }
         let file = Arc::new(file);
@@ -72,8 +84,18 @@ impl FileTable {
         self.0.lock().files.remove(&id);
     }
 
-    fn put_back(&self, file: Arc<File>) {
-        self.0.lock().files.insert(file.id, file);
+    /// From here on nobody finds the file, so no new page of it comes in.
+    fn begin_close(&self, id: FileId) {
+        let mut table = self.0.lock();
+        let file = table.files.remove(&id);
+        table.closing.extend(file.map(|file| (id, file)));
+    }
+
+    /// The file is closed; or, where that has failed, open as before.
+    fn end_close(&self, id: FileId, closed: bool) {
+        let mut table = self.0.lock();
+        let file = table.closing.remove(&id).filter(|_| !closed);
+        table.files.extend(file.map(|file| (id, file)));
     }
 }
 

@@ -109,7 +109,7 @@ impl Writer<'_> {
     /// Copies the latched page and as many of its neighbours as can be had into one run; gives the candidates that are left.
     fn copy_run<'c>(&mut self, first: Pin, mut behind: &'c [Candidate]) -> &'c [Candidate] {
         let page = first.frame().page();
-        let Some(file) = self.shared.files.get(page.file) else {
+        let Some(file) = self.shared.files.for_write_out(page.file) else {
             first.unlatch_shared();
             return behind;
         };

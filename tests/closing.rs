@@ -1,0 +1,93 @@
+//! A file on its way out: while a close waits for the last pins, nobody comes in by another door, no change is forgotten, and
+//! a close that fails leaves everything as it was.
+
+mod support;
+
+use std::{
+    num::NonZeroU32,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use ringpool::{CheckpointOptions, Error, IoMethod, OpenOptions, Result, testing::Op};
+use support::{Bench, PAGE, assert_stamped, eventually, restamp, stamped, with_each_method};
+
+/// How long a close waits for pins: long enough to look at it meanwhile.
+const PIN_WAIT: Duration = Duration::from_millis(500);
+
+fn bench(method: IoMethod) -> Bench {
+    Bench::with(8, |builder| builder.frames(16).frame_wait(PIN_WAIT).io_method(method))
+}
+
+/// Starts to close the file, and is back when its id is not to be had any more.
+fn close_apart(bench: &Bench) -> JoinHandle<Result<()>> {
+    let (pool, file) = (bench.pool.clone(), bench.file);
+    let closing = thread::spawn(move || pool.close_file(file).wait());
+    eventually("on its way out", || bench.pool.blocks(bench.file).is_err());
+    closing
+}
+
+#[test]
+fn c1_a_file_that_is_being_closed_is_not_opened_a_second_time() {
+    with_each_method(|method| {
+        let bench = bench(method);
+        let pinned = bench.fetch(3).unwrap();
+        let closing = close_apart(&bench);
+        let opened = bench.pool.open_file("data", OpenOptions::new());
+        assert!(matches!(opened, Err(Error::AlreadyOpen { .. })), "two ids for one file: {opened:?}");
+        assert!(matches!(closing.join().unwrap(), Err(Error::Pinned { .. })));
+        assert_stamped(&pinned, 1);
+        drop(pinned);
+        bench.pool.close_file(bench.file).wait().unwrap();
+        bench.pool.open_file("data", OpenOptions::new()).unwrap();
+    });
+}
+
+#[test]
+fn c3_a_checkpoint_writes_what_was_changed_while_its_file_was_being_closed() {
+    with_each_method(|method| {
+        let bench = bench(method);
+        let pinned = bench.fetch(3).unwrap();
+        let closing = close_apart(&bench);
+        restamp(&pinned, 2);
+        let report = bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        assert_eq!((report.pages_written, report.files_synced), (1, 1));
+        assert!(bench.durable()[3 * PAGE..4 * PAGE] == stamped(3, 2), "reported, and not on disk");
+        assert!(matches!(closing.join().unwrap(), Err(Error::Pinned { .. })));
+        assert_eq!(bench.pool.blocks(bench.file).unwrap(), 8);
+    });
+}
+
+#[test]
+fn c3_who_waits_to_change_the_length_of_a_file_finds_it_closed() {
+    with_each_method(|method| {
+        let bench = bench(method);
+        bench.dirty([3], 2);
+        let gate = bench.disk.hold(Op::Sync);
+        let closing = {
+            let (pool, file) = (bench.pool.clone(), bench.file);
+            thread::spawn(move || pool.close_file(file).wait())
+        };
+        gate.wait_for(1);
+        let late = [false, true].map(|grows| {
+            let (pool, file) = (bench.pool.clone(), bench.file);
+            thread::spawn(move || match NonZeroU32::new(4) {
+                Some(more) if grows => pool.extend(file, more).wait().map(drop),
+                _ => pool.truncate(file, 2).wait(),
+            })
+        });
+        let again = {
+            let (pool, file) = (bench.pool.clone(), bench.file);
+            thread::spawn(move || pool.close_file(file).wait())
+        };
+        // Until they wait for the close; one that has not come so far finds the file closed in any case.
+        thread::sleep(Duration::from_millis(50));
+        gate.open();
+        closing.join().unwrap().unwrap();
+        for refused in late.into_iter().chain([again]) {
+            let refused = refused.join().unwrap();
+            assert!(matches!(refused, Err(Error::NotOpen { .. })), "{refused:?}");
+        }
+        assert_eq!(bench.durable().len(), 8 * PAGE);
+    });
+}
