@@ -35,7 +35,8 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use ringpool::{
-    BufferPool, CheckpointOptions, Fallback, FetchOptions, FileId, IoMethod, OpenOptions, PageId, PinnedPage, Shutdown,
+    BufferPool, CheckpointOptions, Fallback, FetchOptions, FileId, IoMethod, OpenOptions, PageId, PinnedPage,
+    Shutdown,
 };
 use stamp::{SECTOR, Stamp, stamp_sectors};
 use watchdog::Watchdog;
@@ -68,13 +69,26 @@ fn sync() {
 }
 
 fn stress_method(name: &str, method: &IoMethod) {
-    let seconds = env::var("RINGPOOL_STRESS_SECONDS").map_or(3, |text| text.parse().expect("a number of seconds"));
-    for (frames, direct) in FRAMES.into_iter().flat_map(|frames| [(frames, true), (frames, false)]) {
-        let pool = BufferPool::builder().frames(frames).page_size(PAGE_SIZE as u32).io_method(method.clone()).build();
+    let seconds =
+        env::var("RINGPOOL_STRESS_SECONDS").map_or(3, |text| text.parse().expect("a number of seconds"));
+    for (frames, direct) in FRAMES
+        .into_iter()
+        .flat_map(|frames| [(frames, true), (frames, false)])
+    {
+        let pool = BufferPool::builder()
+            .frames(frames)
+            .page_size(PAGE_SIZE as u32)
+            .io_method(method.clone())
+            .build();
         match pool {
             Ok(pool) => {
                 let time = Duration::from_millis(seconds * 1000 / (2 * FRAMES.len() as u64));
-                stress(&format!("{name}, {frames} frames, direct: {direct}"), pool, direct, time);
+                stress(
+                    &format!("{name}, {frames} frames, direct: {direct}"),
+                    pool,
+                    direct,
+                    time,
+                );
             }
             Err(error) => return say(&format!("stress: {name}: skipped, this machine cannot: {error}")),
         }
@@ -86,12 +100,17 @@ fn stress(name: &str, pool: BufferPool, direct: bool, time: Duration) {
     let path = dir.path().join("stressed");
     // The page cache answers at once, the device does not: other things happen at the same time.
     let access = if direct { Fallback::Prefer } else { Fallback::Off };
-    let options = OpenOptions::new().create(true).initial_blocks(BLOCKS.0).direct(access);
+    let options = OpenOptions::new()
+        .create(true)
+        .initial_blocks(BLOCKS.0)
+        .direct(access);
     let file = pool.open_file(&path, options).unwrap();
     let arena = Arc::new(Arena::new(pool, file));
     let watchdog = {
         let arena = Arc::clone(&arena);
-        Watchdog::new(Duration::from_secs(30), move || format!("{}\n{}", arena.pool.stats(), arena.pool_in_words()))
+        Watchdog::new(Duration::from_secs(30), move || {
+            format!("{}\n{}", arena.pool.stats(), arena.pool_in_words())
+        })
     };
     let end = Instant::now() + time;
     thread::scope(|scope| {
@@ -107,11 +126,17 @@ fn stress(name: &str, pool: BufferPool, direct: bool, time: Duration) {
     arena.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
     arena.compare_all_on_disk(&fs::read(&path).unwrap());
     let stats = arena.pool.stats();
-    assert_eq!((stats.frames.pins, stats.frames.dirty, stats.frames.in_flight()), (0, 0, 0), "{stats}");
+    assert_eq!(
+        (stats.frames.pins, stats.frames.dirty, stats.frames.in_flight()),
+        (0, 0, 0),
+        "{stats}"
+    );
     assert_eq!(stats.counts.failures, 0, "{stats}");
     let changes: u64 = arena.done.iter().map(|done| done.load(Ordering::Relaxed)).sum();
     let (reads, waits) = (stats.counts.pages_read, stats.counts.frame_waits);
-    say(&format!("stress: {name}: {changes} changes, {reads} pages read, {waits} waits for a frame"));
+    say(&format!(
+        "stress: {name}: {changes} changes, {reads} pages read, {waits} waits for a frame"
+    ));
     arena.pool.clone().shutdown(Shutdown::Flush).unwrap();
 }
 
@@ -130,7 +155,14 @@ impl Arena {
     fn new(pool: BufferPool, file: FileId) -> Self {
         let counters = || (0..BLOCKS.1).map(|_| AtomicU64::new(0)).collect();
         let (begun, done) = (counters(), counters());
-        Self { pool, file, blocks: AtomicU32::new(BLOCKS.0), begun, done, failed: AtomicBool::new(false) }
+        Self {
+            pool,
+            file,
+            blocks: AtomicU32::new(BLOCKS.0),
+            begun,
+            done,
+            failed: AtomicBool::new(false),
+        }
     }
 
     fn page(&self, block: u32) -> PageId {
@@ -141,7 +173,11 @@ impl Arena {
         let mut as_a_task = false;
         while Instant::now() < end {
             let checkpoint = self.pool.checkpoint(CheckpointOptions::new());
-            let report = if as_a_task { pollster::block_on(checkpoint) } else { checkpoint.wait() };
+            let report = if as_a_task {
+                pollster::block_on(checkpoint)
+            } else {
+                checkpoint.wait()
+            };
             report.expect("nothing is wrong with the disk");
             as_a_task = !as_a_task;
             thread::sleep(Duration::from_millis(3));
@@ -155,8 +191,16 @@ impl Arena {
             if Instant::now() + time / pieces < end {
                 thread::sleep(time / (pieces + 1));
             }
-            let extended = self.pool.extend(self.file, piece).wait().expect("the disk is not full");
-            assert_eq!(extended.first.0, self.blocks.load(Ordering::Relaxed), "blocks left out or given twice");
+            let extended = self
+                .pool
+                .extend(self.file, piece)
+                .wait()
+                .expect("the disk is not full");
+            assert_eq!(
+                extended.first.0,
+                self.blocks.load(Ordering::Relaxed),
+                "blocks left out or given twice"
+            );
             self.blocks.fetch_add(piece.get(), Ordering::Release);
         }
     }
@@ -177,12 +221,26 @@ impl Arena {
 
     fn compare_final(&self, block: u32, page: &[u8], place: &str) {
         let changes = self.done[block as usize].load(Ordering::SeqCst);
-        assert_eq!(u64::from(count_in(block, page)), changes, "changes of block {block} {place}");
+        assert_eq!(
+            u64::from(count_in(block, page)),
+            changes,
+            "changes of block {block} {place}"
+        );
     }
 
     fn pool_in_words(&self) -> String {
-        let sum = |counts: &[AtomicU64]| counts.iter().map(|count| count.load(Ordering::Relaxed)).sum::<u64>();
-        format!("{} changes begun, {} done, {} blocks", sum(&self.begun), sum(&self.done), self.blocks.load(Ordering::Relaxed))
+        let sum = |counts: &[AtomicU64]| {
+            counts
+                .iter()
+                .map(|count| count.load(Ordering::Relaxed))
+                .sum::<u64>()
+        };
+        format!(
+            "{} changes begun, {} done, {} blocks",
+            sum(&self.begun),
+            sum(&self.done),
+            self.blocks.load(Ordering::Relaxed)
+        )
     }
 }
 
@@ -191,10 +249,27 @@ fn count_in(block: u32, page: &[u8]) -> u32 {
     let mut count = None;
     for (at, sector) in page.chunks_exact(SECTOR).enumerate() {
         let stamp = Stamp::of(sector).unwrap_or_else(|| panic!("block {block}: sector {at} is a mixture"));
-        let own = Stamp { file: FILE, block, sector: at as u32, version: stamp.version };
-        let unwritten = Stamp { file: 0, block: 0, sector: 0, version: 0 };
-        assert!(stamp == own || stamp == unwritten, "block {block}: sector {at} holds {stamp}");
-        assert_eq!(*count.get_or_insert(stamp.version), stamp.version, "block {block}: sector {at} is of another time");
+        let own = Stamp {
+            file: FILE,
+            block,
+            sector: at as u32,
+            version: stamp.version,
+        };
+        let unwritten = Stamp {
+            file: 0,
+            block: 0,
+            sector: 0,
+            version: 0,
+        };
+        assert!(
+            stamp == own || stamp == unwritten,
+            "block {block}: sector {at} holds {stamp}"
+        );
+        assert_eq!(
+            *count.get_or_insert(stamp.version),
+            stamp.version,
+            "block {block}: sector {at} is of another time"
+        );
     }
     count.expect("a page has sectors")
 }
@@ -209,7 +284,11 @@ struct Worker<'a> {
 
 impl<'a> Worker<'a> {
     fn new(arena: &'a Arena, seed: u64) -> Self {
-        Self { arena, random: SmallRng::seed_from_u64(seed), as_a_task: seed % 2 == 1 }
+        Self {
+            arena,
+            random: SmallRng::seed_from_u64(seed),
+            as_a_task: seed % 2 == 1,
+        }
     }
 
     fn run(mut self, end: Instant, watchdog: &Watchdog) {
@@ -242,7 +321,9 @@ impl<'a> Worker<'a> {
         let fetch = self.arena.pool.fetch_with(self.arena.page(block), options);
         let fetched = match (self.as_a_task, self.random.random_range(0..8)) {
             (true, _) => pollster::block_on(fetch),
-            (false, 0) => fetch.wait_timeout(Duration::from_micros(50)).unwrap_or_else(ringpool::Fetch::wait),
+            (false, 0) => fetch
+                .wait_timeout(Duration::from_micros(50))
+                .unwrap_or_else(ringpool::Fetch::wait),
             (false, _) => fetch.wait(),
         };
         fetched.unwrap_or_else(|error| panic!("block {block}: {error}\n{}", self.arena.pool.stats()))
@@ -252,7 +333,11 @@ impl<'a> Worker<'a> {
         let least = self.arena.done[block as usize].load(Ordering::SeqCst);
         let page = self.fetch(block);
         let as_a_task = self.as_a_task;
-        let guard = if as_a_task { pollster::block_on(page.read_async()) } else { page.read() };
+        let guard = if as_a_task {
+            pollster::block_on(page.read_async())
+        } else {
+            page.read()
+        };
         self.compare(block, least, &guard);
     }
 
@@ -267,14 +352,21 @@ impl<'a> Worker<'a> {
     fn compare(&self, block: u32, least: u64, bytes: &[u8]) {
         let count = u64::from(count_in(block, bytes));
         let most = self.arena.begun[block as usize].load(Ordering::SeqCst);
-        assert!((least..=most).contains(&count), "block {block} shows change {count}; it must be one of {least}..={most}");
+        assert!(
+            (least..=most).contains(&count),
+            "block {block} shows change {count}; it must be one of {least}..={most}"
+        );
     }
 
     fn change(&mut self, block: u32) {
         let least = self.arena.done[block as usize].load(Ordering::SeqCst);
         let page = self.fetch(block);
         let as_a_task = self.as_a_task;
-        let guard = if as_a_task { pollster::block_on(page.write_async()) } else { page.write() };
+        let guard = if as_a_task {
+            pollster::block_on(page.write_async())
+        } else {
+            page.write()
+        };
         let mut guard = guard.expect("the file is open for writing");
         self.compare(block, least, &guard);
         let count = count_in(block, &guard);
@@ -282,7 +374,11 @@ impl<'a> Worker<'a> {
         stamp_sectors(&mut guard, FILE, block, 0, count + 1);
         if self.random.random_bool(0.3) {
             let guard = guard.downgrade();
-            assert_eq!(count_in(block, &guard), count + 1, "changed while the guard was downgraded");
+            assert_eq!(
+                count_in(block, &guard),
+                count + 1,
+                "changed while the guard was downgraded"
+            );
         } else {
             drop(guard);
         }
@@ -310,7 +406,11 @@ impl<'a> Worker<'a> {
 
     fn evict(&mut self, block: u32) {
         let eviction = self.arena.pool.evict(self.arena.page(block));
-        let evicted = if self.as_a_task { pollster::block_on(eviction) } else { eviction.wait() };
+        let evicted = if self.as_a_task {
+            pollster::block_on(eviction)
+        } else {
+            eviction.wait()
+        };
         evicted.expect("nothing is wrong with the disk");
     }
 }

@@ -23,9 +23,9 @@ impl Case<'_> {
         let fetched = match way {
             Way::Wait => fetch.wait(),
             Way::Await => pollster::block_on(fetch),
-            Way::TimeoutMicros(micros) => {
-                fetch.wait_timeout(Duration::from_micros(micros)).unwrap_or_else(ringpool::Fetch::wait)
-            }
+            Way::TimeoutMicros(micros) => fetch
+                .wait_timeout(Duration::from_micros(micros))
+                .unwrap_or_else(ringpool::Fetch::wait),
         };
         match self.expect(at, fetched)? {
             Some(page) => self.apply(at, page, usage),
@@ -60,12 +60,27 @@ impl Case<'_> {
     }
 
     pub(crate) fn prefetch(&mut self, file: usize, blocks: &[u32]) -> Check {
-        let outcome = self.pool().prefetch(self.files[file].id(), blocks.iter().copied());
+        let outcome = self
+            .pool()
+            .prefetch(self.files[file].id(), blocks.iter().copied());
         let total = outcome.started + outcome.already + outcome.declined;
-        ensure!(total as usize == blocks.len(), "{outcome:?} do not add up to {}", blocks.len());
-        let missing = blocks.iter().filter(|&&block| !self.exists(At { file, block })).count();
-        ensure!(outcome.declined as usize >= missing, "{outcome:?}, where {missing} blocks do not exist");
-        ensure!(outcome.started == 0 || !self.all_frames_are_held(), "{outcome:?} without a frame");
+        ensure!(
+            total as usize == blocks.len(),
+            "{outcome:?} do not add up to {}",
+            blocks.len()
+        );
+        let missing = blocks
+            .iter()
+            .filter(|&&block| !self.exists(At { file, block }))
+            .count();
+        ensure!(
+            outcome.declined as usize >= missing,
+            "{outcome:?}, where {missing} blocks do not exist"
+        );
+        ensure!(
+            outcome.started == 0 || !self.all_frames_are_held(),
+            "{outcome:?} without a frame"
+        );
         Ok(())
     }
 
@@ -87,11 +102,18 @@ impl Case<'_> {
             Err(Error::PastEof { page, blocks }) => {
                 ensure!(!self.exists(at), "PastEof for a page that exists");
                 ensure!(page == self.page_id(at), "PastEof names {page}");
-                ensure!(blocks == self.files[at.file].mirror.blocks(), "PastEof tells of {blocks} blocks");
+                ensure!(
+                    blocks == self.files[at.file].mirror.blocks(),
+                    "PastEof tells of {blocks} blocks"
+                );
                 Ok(None)
             }
             Err(Error::AllPinned { waited }) => {
-                ensure!(no_frame_left, "AllPinned after {waited:?} with {} frames held", self.held_frames());
+                ensure!(
+                    no_frame_left,
+                    "AllPinned after {waited:?} with {} frames held",
+                    self.held_frames()
+                );
                 ensure!(waited >= SHORT, "AllPinned after {waited:?} already");
                 Ok(None)
             }
@@ -111,7 +133,10 @@ impl Case<'_> {
             }
             Use::Freeze => {
                 let part = page.freeze().slice(1..);
-                self.compare(at, &[&self.files[at.file].mirror.read(at.block)[..1], &part].concat())
+                self.compare(
+                    at,
+                    &[&self.files[at.file].mirror.read(at.block)[..1], &part].concat(),
+                )
             }
             Use::Hold { even_the_last } => {
                 self.hold(at, page, even_the_last, Holding::Pin);
@@ -121,7 +146,12 @@ impl Case<'_> {
                 self.hold(at, page, false, |page| Holding::Frozen(page.freeze()));
                 Ok(())
             }
-            Use::Write { from, sectors, by, then } => {
+            Use::Write {
+                from,
+                sectors,
+                by,
+                then,
+            } => {
                 let all = self.configuration.page_size as usize / SECTOR;
                 let from = usize::from(from) % all;
                 let to = all.min(from + usize::from(sectors));
@@ -131,9 +161,14 @@ impl Case<'_> {
                     stamp_sectors(bytes, at_file, at.block, from, version);
                 })
             }
-            Use::ReadModifyWrite { by, then } => {
-                self.modify(at, &page, by, then, 0..self.configuration.page_size as usize, raise_versions)
-            }
+            Use::ReadModifyWrite { by, then } => self.modify(
+                at,
+                &page,
+                by,
+                then,
+                0..self.configuration.page_size as usize,
+                raise_versions,
+            ),
             Use::LookExclusively => match self.write_guard(at, &page, By::Thread)? {
                 Some(guard) => self.compare(at, &guard),
                 None => Ok(()),
@@ -158,7 +193,9 @@ impl Case<'_> {
         part: std::ops::Range<usize>,
         change: impl Fn(&mut [u8]),
     ) -> Check {
-        let Some(mut guard) = self.write_guard(at, page, by)? else { return Ok(()) };
+        let Some(mut guard) = self.write_guard(at, page, by)? else {
+            return Ok(());
+        };
         change(&mut guard[part.clone()]);
         let file = &mut self.files[at.file];
         let mut modelled = file.mirror.read(at.block)[part.clone()].to_vec();
@@ -182,8 +219,14 @@ impl Case<'_> {
         };
         match guard {
             Ok(guard) => {
-                ensure!(!self.files[at.file].read_only, "a write guard on a file open for reading only");
-                ensure!(!(frozen && guard.is_some()), "a write guard on a page whose bytes are lent out");
+                ensure!(
+                    !self.files[at.file].read_only,
+                    "a write guard on a file open for reading only"
+                );
+                ensure!(
+                    !(frozen && guard.is_some()),
+                    "a write guard on a page whose bytes are lent out"
+                );
                 // Write-out may hold a share latch for the moment of a copy.
                 Ok(guard)
             }

@@ -57,9 +57,11 @@ pub(crate) fn run(configuration: &Configuration, script: &Script, sign_of_life: 
     case.start()?;
     for (step, op) in script.ops.iter().enumerate() {
         sign_of_life(step);
-        case.step(op).map_err(|what| format!("operation {step}, {op:?}: {what}"))?;
+        case.step(op)
+            .map_err(|what| format!("operation {step}, {op:?}: {what}"))?;
     }
-    case.stop(script.ending).map_err(|what| format!("at the end, {:?}: {what}", script.ending))
+    case.stop(script.ending)
+        .map_err(|what| format!("at the end, {:?}: {what}", script.ending))
 }
 
 impl<'c> Case<'c> {
@@ -67,8 +69,17 @@ impl<'c> Case<'c> {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).map_err(|error| error.to_string())?;
         let files = script.files.iter().enumerate();
         let files = files.map(|(no, origin)| TestedFile::create(dir.path(), no, origin, configuration));
-        let files = files.collect::<std::io::Result<Vec<_>>>().map_err(|error| error.to_string())?;
-        Ok(Self { configuration, pool: None, files, held: Vec::new(), version: 1, _dir: dir })
+        let files = files
+            .collect::<std::io::Result<Vec<_>>>()
+            .map_err(|error| error.to_string())?;
+        Ok(Self {
+            configuration,
+            pool: None,
+            files,
+            held: Vec::new(),
+            version: 1,
+            _dir: dir,
+        })
     }
 
     fn step(&mut self, op: &Op) -> Check {
@@ -128,7 +139,9 @@ impl<'c> Case<'c> {
     }
 
     pub(crate) fn is_frozen(&self, at: At) -> bool {
-        self.held.iter().any(|held| held.at == at && matches!(held.what, Holding::Frozen(_)))
+        self.held
+            .iter()
+            .any(|held| held.at == at && matches!(held.what, Holding::Frozen(_)))
     }
 
     /// Frames that the script itself keeps pinned.
@@ -149,12 +162,19 @@ impl<'c> Case<'c> {
     }
 
     pub(crate) fn pages_that_may_be_dirty(&self) -> u64 {
-        self.files.iter().map(|file| file.pages_that_may_be_dirty().len() as u64).sum()
+        self.files
+            .iter()
+            .map(|file| file.pages_that_may_be_dirty().len() as u64)
+            .sum()
     }
 
     /// Compares a number of pages that were or will be written with what the model knows about it.
     pub(crate) fn compare_dirty_count(&self, found: u64, most: u64) -> Check {
-        let right = if self.everything_fits() { found == most } else { found <= most };
+        let right = if self.everything_fits() {
+            found == most
+        } else {
+            found <= most
+        };
         ensure!(right, "{found} pages written or dirty, where {most} were changed");
         Ok(())
     }
@@ -164,21 +184,46 @@ impl<'c> Case<'c> {
         let give_up = Instant::now() + LONG;
         let mut frames = self.pool().stats().frames;
         while frames.in_flight() > 0 {
-            ensure!(Instant::now() < give_up, "I/O that never ends: {}", self.pool().stats());
+            ensure!(
+                Instant::now() < give_up,
+                "I/O that never ends: {}",
+                self.pool().stats()
+            );
             std::thread::sleep(Duration::from_micros(100));
             frames = self.pool().stats().frames;
         }
         // A lease gives its pin back a moment after its I/O is over.
         while frames.pins != self.held.len() as u64 {
             let pins = frames.pins;
-            ensure!(Instant::now() < give_up, "{pins} pins, of which the script has {}", self.held.len());
+            ensure!(
+                Instant::now() < give_up,
+                "{pins} pins, of which the script has {}",
+                self.held.len()
+            );
             frames = self.pool().stats().frames;
         }
-        ensure!(frames.pinned as usize == self.held_frames(), "{} frames are pinned", frames.pinned);
-        ensure!(frames.total == self.configuration.frames, "{} frames", frames.total);
-        ensure!(frames.resident <= frames.total, "{} of {} frames", frames.resident, frames.total);
+        ensure!(
+            frames.pinned as usize == self.held_frames(),
+            "{} frames are pinned",
+            frames.pinned
+        );
+        ensure!(
+            frames.total == self.configuration.frames,
+            "{} frames",
+            frames.total
+        );
+        ensure!(
+            frames.resident <= frames.total,
+            "{} of {} frames",
+            frames.resident,
+            frames.total
+        );
         self.compare_dirty_count(u64::from(frames.dirty), self.pages_that_may_be_dirty())?;
-        ensure!(self.pool().stats().counts.failures == 0, "failed transfers: {}", self.pool().stats());
+        ensure!(
+            self.pool().stats().counts.failures == 0,
+            "failed transfers: {}",
+            self.pool().stats()
+        );
         Ok(())
     }
 }

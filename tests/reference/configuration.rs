@@ -17,9 +17,18 @@ impl Configuration {
     /// All of one method, buffered or direct.
     pub(crate) fn class(method: &IoMethod, direct: bool) -> impl Iterator<Item = Self> {
         // 512 bytes are below what most file systems demand of direct I/O.
-        let page_sizes: &[u32] = if direct { &[4096, 8192, 16384] } else { &[512, 4096, 8192, 16384] };
+        let page_sizes: &[u32] = if direct {
+            &[4096, 8192, 16384]
+        } else {
+            &[512, 4096, 8192, 16384]
+        };
         page_sizes.iter().flat_map(move |&page_size| {
-            Self::FRAMES.map(|frames| Self { method: method.clone(), direct, frames, page_size })
+            Self::FRAMES.map(|frames| Self {
+                method: method.clone(),
+                direct,
+                frames,
+                page_size,
+            })
         })
     }
 
@@ -34,7 +43,11 @@ impl Configuration {
     }
 
     pub(crate) fn open_options(&self) -> OpenOptions {
-        OpenOptions::new().direct(if self.direct { Fallback::Require } else { Fallback::Off })
+        OpenOptions::new().direct(if self.direct {
+            Fallback::Require
+        } else {
+            Fallback::Off
+        })
     }
 
     /// Why this machine cannot run it.
@@ -44,14 +57,24 @@ impl Configuration {
             Err(error) => return Some(error.to_string()),
         };
         let path = dir.join("probe");
-        pool.open_file(path, self.open_options().create(true)).err().map(|error| error.to_string())
+        pool.open_file(path, self.open_options().create(true))
+            .err()
+            .map(|error| error.to_string())
     }
 }
 
 impl fmt::Display for Configuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let access = if self.direct { "direct" } else { "buffered" };
-        let Self { method, frames, page_size, .. } = self;
-        write!(f, "{method:?}, {access}, {frames} frames, pages of {page_size} bytes")
+        let Self {
+            method,
+            frames,
+            page_size,
+            ..
+        } = self;
+        write!(
+            f,
+            "{method:?}, {access}, {frames} frames, pages of {page_size} bytes"
+        )
     }
 }

@@ -13,7 +13,11 @@ use crate::{
 impl Case<'_> {
     pub(crate) fn flush(&mut self, at: At, by: By) -> Check {
         finish(self.pool().flush(self.page_id(at)), by).map_err(text)?;
-        if self.exists(at) { self.files[at.file].must_be_on_disk(at.block) } else { Ok(()) }
+        if self.exists(at) {
+            self.files[at.file].must_be_on_disk(at.block)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn flush_file(&mut self, file: usize, by: By) -> Check {
@@ -31,7 +35,10 @@ impl Case<'_> {
         let synced = finish(self.pool().sync_file(self.files[file].id()), by).map_err(text)?;
         let changed = &mut self.files[file].changed;
         ensure!(synced || !changed.written, "not synced, though it was written");
-        ensure!(!synced || changed.since_checkpoint, "synced, though nothing was changed");
+        ensure!(
+            !synced || changed.since_checkpoint,
+            "synced, though nothing was changed"
+        );
         (changed.since_sync, changed.written) = (false, false);
         let did = self.pool().stats().counts.syncs - syncs;
         ensure!(did == u64::from(synced), "{did} syncs counted, {synced} returned");
@@ -50,21 +57,39 @@ impl Case<'_> {
     }
 
     fn check_synced(&self, synced: u64) -> Check {
-        let count = |must: fn(&Changed) -> bool| self.files.iter().filter(|file| must(&file.changed)).count() as u64;
-        let (least, most) = (count(|changed| changed.since_sync), count(|changed| changed.since_checkpoint));
-        ensure!((least..=most).contains(&synced), "{synced} files synced, where {least} to {most} had changes");
+        let count =
+            |must: fn(&Changed) -> bool| self.files.iter().filter(|file| must(&file.changed)).count() as u64;
+        let (least, most) = (
+            count(|changed| changed.since_sync),
+            count(|changed| changed.since_checkpoint),
+        );
+        ensure!(
+            (least..=most).contains(&synced),
+            "{synced} files synced, where {least} to {most} had changes"
+        );
         Ok(())
     }
 
     pub(crate) fn evict(&mut self, at: At, by: By) -> Check {
         let evicted = finish(self.pool().evict(self.page_id(at)), by).map_err(text)?;
-        ensure!((evicted == Evicted::Pinned) == self.is_held(at), "{evicted:?}, held: {}", self.is_held(at));
+        ensure!(
+            (evicted == Evicted::Pinned) == self.is_held(at),
+            "{evicted:?}, held: {}",
+            self.is_held(at)
+        );
         if evicted == Evicted::Pinned {
             return Ok(());
         }
-        ensure!(self.pool().try_fetch(self.page_id(at)).is_none(), "still in the pool after {evicted:?}");
+        ensure!(
+            self.pool().try_fetch(self.page_id(at)).is_none(),
+            "still in the pool after {evicted:?}"
+        );
         // What is not in the pool is on disk.
-        if self.exists(at) { self.files[at.file].must_be_on_disk(at.block) } else { Ok(()) }
+        if self.exists(at) {
+            self.files[at.file].must_be_on_disk(at.block)
+        } else {
+            Ok(())
+        }
     }
 
     pub(crate) fn extend(&mut self, file: usize, blocks: u32, by: By) -> Check {
@@ -78,7 +103,10 @@ impl Case<'_> {
             return refused_as_read_only(extended);
         }
         let extended = extended.map_err(text)?;
-        ensure!((extended.first.0, extended.blocks) == (before, blocks), "{extended:?} behind {before} blocks");
+        ensure!(
+            (extended.first.0, extended.blocks) == (before, blocks),
+            "{extended:?} behind {before} blocks"
+        );
         self.files[file].mirror.extend(blocks);
         self.files[file].changed = Changed::ON_DISK;
         self.check_blocks(file)
@@ -90,7 +118,11 @@ impl Case<'_> {
             return refused_as_read_only(cut);
         }
         let before = self.files[file].mirror.blocks();
-        if self.held.iter().any(|held| held.at.file == file && held.at.block >= blocks) {
+        if self
+            .held
+            .iter()
+            .any(|held| held.at.file == file && held.at.block >= blocks)
+        {
             self.refused_as_pinned(cut)?;
         } else {
             cut.map_err(text)?;
@@ -107,7 +139,10 @@ impl Case<'_> {
         let old = self.files[file].id();
         let options = self.configuration.open_options();
         let twice = self.pool().open_file(&self.files[file].path, options.clone());
-        ensure!(matches!(twice, Err(Error::AlreadyOpen { file, .. }) if file == old), "opened twice: {twice:?}");
+        ensure!(
+            matches!(twice, Err(Error::AlreadyOpen { file, .. }) if file == old),
+            "opened twice: {twice:?}"
+        );
         let closed = finish(self.pool().close_file(old), by);
         self.files[file].changed = Changed::default();
         if self.held.iter().any(|held| held.at.file == file) {
@@ -117,8 +152,14 @@ impl Case<'_> {
         closed.map_err(text)?;
         self.files[file].all_must_be_on_disk()?;
         let stale = self.pool().fetch(PageId::new(old, 0)).wait();
-        ensure!(matches!(stale, Err(Error::NotOpen { .. })), "after close: {stale:?}");
-        let opened = self.pool().open_file(&self.files[file].path, options.read_only(read_only)).map_err(text)?;
+        ensure!(
+            matches!(stale, Err(Error::NotOpen { .. })),
+            "after close: {stale:?}"
+        );
+        let opened = self
+            .pool()
+            .open_file(&self.files[file].path, options.read_only(read_only))
+            .map_err(text)?;
         ensure!(opened != old, "the id was given twice");
         (self.files[file].open_as, self.files[file].read_only) = (Some(opened), read_only);
         self.check_blocks(file)
@@ -128,7 +169,10 @@ impl Case<'_> {
     pub(crate) fn start(&mut self) -> Check {
         let pool = self.configuration.build().map_err(text)?;
         for file in &mut self.files {
-            file.open_as = Some(pool.open_file(&file.path, self.configuration.open_options()).map_err(text)?);
+            file.open_as = Some(
+                pool.open_file(&file.path, self.configuration.open_options())
+                    .map_err(text)?,
+            );
             (file.read_only, file.changed) = (false, Changed::default());
         }
         self.pool = Some(pool);
@@ -145,13 +189,21 @@ impl Case<'_> {
         let pool = self.pool.take().expect("a script runs between start and stop");
         match ending {
             Ending::Flush => {
-                let report = pool.shutdown(Shutdown::Flush).map_err(|error| error.to_string())?;
+                let report = pool
+                    .shutdown(Shutdown::Flush)
+                    .map_err(|error| error.to_string())?;
                 self.compare_dirty_count(report.pages_written, most)?;
                 self.check_synced(report.files_synced)?;
-                ensure!(report.pages_discarded == 0, "{} pages discarded by a flush", report.pages_discarded);
+                ensure!(
+                    report.pages_discarded == 0,
+                    "{} pages discarded by a flush",
+                    report.pages_discarded
+                );
             }
             Ending::Checkpoint | Ending::Discard => {
-                let report = pool.shutdown(Shutdown::Discard).map_err(|error| error.to_string())?;
+                let report = pool
+                    .shutdown(Shutdown::Discard)
+                    .map_err(|error| error.to_string())?;
                 self.compare_dirty_count(report.pages_discarded, most)?;
             }
             Ending::Drop => drop(pool),
@@ -161,14 +213,24 @@ impl Case<'_> {
             self.compare_held(&held)?;
         }
         self.files.iter_mut().enumerate().try_for_each(|(no, file)| {
-            let compared = if ending.keeps_changes() { file.all_must_be_on_disk() } else { file.fall_back_to_disk() };
+            let compared = if ending.keeps_changes() {
+                file.all_must_be_on_disk()
+            } else {
+                file.fall_back_to_disk()
+            };
             compared.map_err(|what| format!("file {no}, {what}"))
         })
     }
 
     fn check_blocks(&self, file: usize) -> Check {
-        let (found, expected) = (self.pool().blocks(self.files[file].id()), self.files[file].mirror.blocks());
-        ensure!(matches!(found, Ok(found) if found == expected), "{found:?} blocks, {expected} expected");
+        let (found, expected) = (
+            self.pool().blocks(self.files[file].id()),
+            self.files[file].mirror.blocks(),
+        );
+        ensure!(
+            matches!(found, Ok(found) if found == expected),
+            "{found:?} blocks, {expected} expected"
+        );
         Ok(())
     }
 
@@ -176,13 +238,19 @@ impl Case<'_> {
         let Err(Error::Pinned { page }) = result else {
             return Err(format!("{result:?} with a pin in the way"));
         };
-        ensure!(self.held.iter().any(|held| self.page_id(held.at) == page), "{page} is said to be pinned, and is not");
+        ensure!(
+            self.held.iter().any(|held| self.page_id(held.at) == page),
+            "{page} is said to be pinned, and is not"
+        );
         Ok(())
     }
 }
 
 fn refused_as_read_only<T: std::fmt::Debug>(result: Result<T, Error>) -> Check {
-    ensure!(matches!(result, Err(Error::ReadOnly { .. })), "{result:?} of a file open for reading only");
+    ensure!(
+        matches!(result, Err(Error::ReadOnly { .. })),
+        "{result:?} of a file open for reading only"
+    );
     Ok(())
 }
 

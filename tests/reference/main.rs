@@ -83,11 +83,14 @@ fn sync_direct() {
 fn run_class(name: &str, method: &IoMethod, direct: bool) {
     let (begun, mut cases, mut operations) = (Instant::now(), 0, 0);
     let seed = number("RINGPOOL_REFERENCE_SEED").unwrap_or_else(rand::random);
-    let per_runner = number("RINGPOOL_REFERENCE_CASES").map_or(7, |all| (all as usize).div_ceil(CONFIGURATIONS * FILES));
+    let per_runner =
+        number("RINGPOOL_REFERENCE_CASES").map_or(7, |all| (all as usize).div_ceil(CONFIGURATIONS * FILES));
     let place = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a place for files");
     for configuration in Configuration::class(method, direct) {
         if let Some(obstacle) = configuration.obstacle(place.path()) {
-            say(&format!("reference: {name}: skipped, this machine cannot: {obstacle}"));
+            say(&format!(
+                "reference: {name}: skipped, this machine cannot: {obstacle}"
+            ));
             return;
         }
         for files in 1..=FILES {
@@ -96,7 +99,10 @@ fn run_class(name: &str, method: &IoMethod, direct: bool) {
             cases += per_runner;
         }
     }
-    say(&format!("reference: {name}: {cases} cases, {operations} operations, {:.1?}", begun.elapsed()));
+    say(&format!(
+        "reference: {name}: {cases} cases, {operations} operations, {:.1?}",
+        begun.elapsed()
+    ));
 }
 
 /// Runs random scripts over so many files; gives the number of operations, or the shortest script that fails.
@@ -113,7 +119,12 @@ fn run_scripts(configuration: &Configuration, files: usize, cases: u32, seed: u6
     let under_way = Arc::new(Mutex::new(String::new()));
     let watchdog = Watchdog::new(Duration::from_secs(60), {
         let (under_way, configuration) = (Arc::clone(&under_way), configuration.to_string());
-        move || format!("{configuration}\n{}", under_way.lock().expect("nobody panics with it"))
+        move || {
+            format!(
+                "{configuration}\n{}",
+                under_way.lock().expect("nobody panics with it")
+            )
+        }
     });
     let operations = std::cell::Cell::new(0);
     let outcome = runner.run(&operation::scripts(files, OPERATIONS), |script| {
@@ -147,7 +158,10 @@ fn random_numbers(seed: u64, configuration: &Configuration) -> TestRng {
 
 fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}: it must be a number")))
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{variable} is {text:?}: it must be a number")),
+    )
 }
 
 /// To the terminal, past the harness, which keeps what successful tests print.

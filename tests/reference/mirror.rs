@@ -21,11 +21,21 @@ pub(crate) struct Mirror {
 impl Mirror {
     /// A model of a file that holds these bytes; the rest of its last block counts as zeros.
     pub(crate) fn new(path: &Path, page_size: usize, bytes: &[u8]) -> std::io::Result<Self> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .open(path)?;
         let blocks = bytes.len().div_ceil(page_size);
         file.write_all_at(bytes, 0)?;
         file.set_len((blocks * page_size) as u64)?;
-        let mut mirror = Self { file, page_size, blocks: blocks as u32, versions: vec![Vec::new(); blocks] };
+        let mut mirror = Self {
+            file,
+            page_size,
+            blocks: blocks as u32,
+            versions: vec![Vec::new(); blocks],
+        };
         (0..mirror.blocks).for_each(|block| mirror.is_on_disk(block));
         Ok(mirror)
     }
@@ -37,14 +47,18 @@ impl Mirror {
     /// What the page holds now.
     pub(crate) fn read(&self, block: u32) -> Box<[u8]> {
         let mut bytes = vec![0; self.page_size].into_boxed_slice();
-        self.file.read_exact_at(&mut bytes, self.offset(block)).expect("the model's own file is good");
+        self.file
+            .read_exact_at(&mut bytes, self.offset(block))
+            .expect("the model's own file is good");
         bytes
     }
 
     /// Changes a part of the page.
     pub(crate) fn write(&mut self, block: u32, from: usize, bytes: &[u8]) {
         let offset = self.offset(block) + from as u64;
-        self.file.write_all_at(bytes, offset).expect("the model's own file is good");
+        self.file
+            .write_all_at(bytes, offset)
+            .expect("the model's own file is good");
         let now = self.read(block);
         self.versions[block as usize].push(now);
     }
@@ -84,7 +98,9 @@ impl Mirror {
     }
 
     fn set_blocks(&mut self, blocks: u32) {
-        self.file.set_len(self.offset(blocks)).expect("the model's own file is good");
+        self.file
+            .set_len(self.offset(blocks))
+            .expect("the model's own file is good");
         self.versions.resize(blocks as usize, Vec::new());
         self.blocks = blocks;
     }

@@ -41,7 +41,11 @@ pub(crate) struct Changed {
 }
 
 impl Changed {
-    pub(crate) const ON_DISK: Self = Self { since_checkpoint: true, since_sync: true, written: true };
+    pub(crate) const ON_DISK: Self = Self {
+        since_checkpoint: true,
+        since_sync: true,
+        written: true,
+    };
 
     pub(crate) fn in_memory(&mut self) {
         self.since_checkpoint = true;
@@ -51,7 +55,12 @@ impl Changed {
 
 impl TestedFile {
     /// A file with stamped pages, and perhaps a piece of one more at its end.
-    pub(crate) fn create(dir: &Path, no: usize, origin: &Origin, configuration: &Configuration) -> io::Result<Self> {
+    pub(crate) fn create(
+        dir: &Path,
+        no: usize,
+        origin: &Origin,
+        configuration: &Configuration,
+    ) -> io::Result<Self> {
         let page_size = configuration.page_size as usize;
         let blocks = origin.blocks as usize + 1;
         let mut bytes = vec![0; blocks * page_size];
@@ -93,14 +102,20 @@ impl TestedFile {
     pub(crate) fn must_be_on_disk(&mut self, block: u32) -> Check {
         let found = self.on_disk(block).map_err(|error| error.to_string())?;
         let differs = difference(&self.mirror.read(block), &found);
-        ensure!(differs.is_none(), "block {block} on disk: {}", differs.unwrap_or_default());
+        ensure!(
+            differs.is_none(),
+            "block {block} on disk: {}",
+            differs.unwrap_or_default()
+        );
         self.mirror.is_on_disk(block);
         Ok(())
     }
 
     /// The pool promised that all that was changed is on disk.
     pub(crate) fn changes_must_be_on_disk(&mut self) -> Check {
-        self.pages_that_may_be_dirty().into_iter().try_for_each(|block| self.must_be_on_disk(block))
+        self.pages_that_may_be_dirty()
+            .into_iter()
+            .try_for_each(|block| self.must_be_on_disk(block))
     }
 
     /// Compares the file in full.
@@ -118,7 +133,10 @@ impl TestedFile {
             if !versions.contains(&found) {
                 let newest = versions.last().expect("a block has versions");
                 let how = difference(newest, &found).unwrap_or_default();
-                return Err(format!("block {block} is none of its {} versions; the newest: {how}", versions.len()));
+                return Err(format!(
+                    "block {block} is none of its {} versions; the newest: {how}",
+                    versions.len()
+                ));
             }
             if self.mirror.may_be_dirty(block) {
                 self.mirror.fall_back_to(block, &found);
@@ -128,13 +146,19 @@ impl TestedFile {
     }
 
     pub(crate) fn pages_that_may_be_dirty(&self) -> Vec<u32> {
-        (0..self.mirror.blocks()).filter(|&block| self.mirror.may_be_dirty(block)).collect()
+        (0..self.mirror.blocks())
+            .filter(|&block| self.mirror.may_be_dirty(block))
+            .collect()
     }
 
     fn check_length(&self) -> Check {
         let len = self.plain.metadata().map_err(|error| error.to_string())?.len();
         let blocks = len.div_ceil(self.page_size as u64);
-        ensure!(blocks == u64::from(self.mirror.blocks()), "{blocks} blocks on disk, {} expected", self.mirror.blocks());
+        ensure!(
+            blocks == u64::from(self.mirror.blocks()),
+            "{blocks} blocks on disk, {} expected",
+            self.mirror.blocks()
+        );
         Ok(())
     }
 }

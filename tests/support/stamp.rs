@@ -38,13 +38,23 @@ impl Stamp {
 
     fn of_cell(cell: &[u8]) -> Self {
         let word = |at: usize| u32::from_le_bytes([cell[at], cell[at + 1], cell[at + 2], cell[at + 3]]);
-        Self { file: word(0), block: word(4), sector: word(8), version: word(12) }
+        Self {
+            file: word(0),
+            block: word(4),
+            sector: word(8),
+            version: word(12),
+        }
     }
 }
 
 impl fmt::Display for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { file, block, sector, version } = self;
+        let Self {
+            file,
+            block,
+            sector,
+            version,
+        } = self;
         if (*file, *block, *sector, *version) == (0, 0, 0, 0) {
             f.write_str("zeros")
         } else {
@@ -56,7 +66,13 @@ impl fmt::Display for Stamp {
 /// Fills the sectors of a page's piece that begins at sector `first`.
 pub(crate) fn stamp_sectors(bytes: &mut [u8], file: u32, block: u32, first: usize, version: u32) {
     for (at, sector) in bytes.chunks_exact_mut(SECTOR).enumerate() {
-        Stamp { file, block, sector: (first + at) as u32, version }.fill(sector);
+        Stamp {
+            file,
+            block,
+            sector: (first + at) as u32,
+            version,
+        }
+        .fill(sector);
     }
 }
 
@@ -66,12 +82,20 @@ pub(crate) fn difference(expected: &[u8], found: &[u8]) -> Option<String> {
         return None;
     }
     if expected.len() != found.len() {
-        return Some(format!("{} bytes expected, {} found", expected.len(), found.len()));
+        return Some(format!(
+            "{} bytes expected, {} found",
+            expected.len(),
+            found.len()
+        ));
     }
     let sectors = expected.chunks(SECTOR).zip(found.chunks(SECTOR)).enumerate();
     let mut wrong = sectors.filter(|(_, (expected, found))| expected != found);
     let (at, (expected, found)) = wrong.next()?;
     let name = |sector| Stamp::of(sector).map_or("a mixture".to_owned(), |stamp| stamp.to_string());
     let more = wrong.count();
-    Some(format!("sector {at}: expected {}, found {}; {more} more sectors differ", name(expected), name(found)))
+    Some(format!(
+        "sector {at}: expected {}, found {}; {more} more sectors differ",
+        name(expected),
+        name(found)
+    ))
 }

@@ -41,7 +41,11 @@ fn watch(watched: &Weak<AtomicU64>, patience: Duration, describe: impl Fn() -> S
             (last_seen, since) = (seen, Instant::now());
         } else if since.elapsed() > patience {
             // Past the test harness, which would keep the text until the end that never comes.
-            let _ = writeln!(std::io::stderr(), "\nHANG: no progress for {patience:?}\n{}", describe());
+            let _ = writeln!(
+                std::io::stderr(),
+                "\nHANG: no progress for {patience:?}\n{}",
+                describe()
+            );
             process::exit(101);
         }
         thread::sleep(Duration::from_millis(50));
