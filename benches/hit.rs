@@ -15,9 +15,8 @@ fn hit(criterion: &mut Criterion) {
     let pages = run.pages(16_384);
     let order = places::random(&[pages as u32], 100_000, 3);
     let candidate = methods::sync();
-    let pool = run
-        .pool(&candidate, pages as u32 * 5 / 4 + 64, false)
-        .expect("the sync method works everywhere");
+    let pool =
+        run.pool(&candidate, pages as u32 * 5 / 4 + 64, false).expect("the sync method works everywhere");
     pool.read_each(&places::random_distinct(&[pages as u32], pages, 4), &look_at)
         .expect("the file can be read");
     let ids: Vec<_> = order.into_iter().map(|place| pool.page(place)).collect();

@@ -32,11 +32,7 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(dir: PathBuf, rounds: u32) -> Self {
-        Self {
-            dir,
-            rounds,
-            file: OnceCell::new(),
-        }
+        Self { dir, rounds, file: OnceCell::new() }
     }
 
     /// The test file, made when it is first wanted.
@@ -76,21 +72,11 @@ pub(crate) struct Goal<'a> {
 
 impl<'a> Goal<'a> {
     pub(crate) const fn at_least(figure: &'a str, name: &'a str, goal: f64) -> Self {
-        Self {
-            figure,
-            name,
-            relation: Relation::AtLeast,
-            goal,
-        }
+        Self { figure, name, relation: Relation::AtLeast, goal }
     }
 
     pub(crate) const fn at_most(figure: &'a str, name: &'a str, goal: f64) -> Self {
-        Self {
-            figure,
-            name,
-            relation: Relation::AtMost,
-            goal,
-        }
+        Self { figure, name, relation: Relation::AtMost, goal }
     }
 
     /// The row of a ratio of two arms of `outcome` by a metric; `absolute` says what the numbers behind it are.
@@ -117,15 +103,9 @@ impl<'a> Goal<'a> {
         absolute: &str,
     ) -> FigureRow {
         let noise = noise.map_or_else(String::new, |noise| {
-            format!(
-                "; same arm {:.3} ({:.3} to {:.3})",
-                noise.median, noise.lower, noise.upper
-            )
+            format!("; same arm {:.3} ({:.3} to {:.3})", noise.median, noise.lower, noise.upper)
         });
-        let detail = format!(
-            "quartiles {:.3} to {:.3}{noise}; {absolute}",
-            value.lower, value.upper
-        );
+        let detail = format!("quartiles {:.3} to {:.3}{noise}; {absolute}", value.lower, value.upper);
         self.value(outcome, value.median, detail)
     }
 

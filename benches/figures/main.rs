@@ -74,21 +74,9 @@ enum How {
 }
 
 const FIGURES: [Figure; 13] = [
-    measured(
-        "P1",
-        "random reads by prefetch, against the bare ring",
-        p01_random_read::measure,
-    ),
-    measured(
-        "P2",
-        "the same, against the pool's own sync method",
-        p02_against_sync::measure,
-    ),
-    measured(
-        "P3",
-        "sequential scan, against the bare ring at its best",
-        p03_scan::measure,
-    ),
+    measured("P1", "random reads by prefetch, against the bare ring", p01_random_read::measure),
+    measured("P2", "the same, against the pool's own sync method", p02_against_sync::measure),
+    measured("P3", "sequential scan, against the bare ring at its best", p03_scan::measure),
     measured("P4", "lone miss, against pread", p04_lone_miss::measure),
     measured("P5", "CPU per page read, against the bare ring", p05_cpu::measure),
     not_built(
@@ -103,19 +91,11 @@ const FIGURES: [Figure; 13] = [
         p09_update::measure,
     ),
     not_built(
-        Goal::at_most(
-            "P10",
-            "miss ratio beyond the best policy's, in percentage points",
-            2.0,
-        ),
+        Goal::at_most("P10", "miss ratio beyond the best policy's, in percentage points", 2.0),
         "traces, and their replay by the clock and by other policies",
     ),
     measured("P11", "memory beside the pages", p11_memory::measure),
-    measured(
-        "P12",
-        "opening a pool, against faulting memory in",
-        p12_opening::measure,
-    ),
+    measured("P12", "opening a pool, against faulting memory in", p12_opening::measure),
     not_built(
         Goal::at_most("P13", "the pool's own CPU for a cold page, in ns", 250.0),
         "read streams, and a null device below the pool",
@@ -127,19 +107,11 @@ const fn measured(
     what: &'static str,
     measure: fn(&Bench) -> Result<Vec<FigureRow>>,
 ) -> Figure {
-    Figure {
-        name,
-        what,
-        how: How::Measured(measure),
-    }
+    Figure { name, what, how: How::Measured(measure) }
 }
 
 const fn not_built(goal: Goal<'static>, missing: &'static str) -> Figure {
-    Figure {
-        name: goal.figure,
-        what: goal.name,
-        how: How::NotBuilt(goal, missing),
-    }
+    Figure { name: goal.figure, what: goal.name, how: How::NotBuilt(goal, missing) }
 }
 
 fn main() -> ExitCode {
@@ -161,11 +133,7 @@ fn explain() {
     println!("{}", Arguments::command().render_help());
     println!("Figures:");
     for Figure { name, what, how } in &FIGURES {
-        let missing = if matches!(how, How::NotBuilt(..)) {
-            " (not built yet)"
-        } else {
-            ""
-        };
+        let missing = if matches!(how, How::NotBuilt(..)) { " (not built yet)" } else { "" };
         println!("  {name:<4} {what}{missing}");
     }
 }
@@ -195,14 +163,8 @@ fn select(names: &[String]) -> Result<Vec<&'static Figure>> {
     let is = |figure: &Figure, name: &String| {
         name.eq_ignore_ascii_case("all") || name.eq_ignore_ascii_case(figure.name)
     };
-    if let Some(unknown) = names
-        .iter()
-        .find(|name| !FIGURES.iter().any(|figure| is(figure, name)))
-    {
+    if let Some(unknown) = names.iter().find(|name| !FIGURES.iter().any(|figure| is(figure, name))) {
         return Err(format!("there is no figure {unknown:?}: name P1 to P13, or all").into());
     }
-    Ok(FIGURES
-        .iter()
-        .filter(|figure| names.iter().any(|name| is(figure, name)))
-        .collect())
+    Ok(FIGURES.iter().filter(|figure| names.iter().any(|name| is(figure, name))).collect())
 }

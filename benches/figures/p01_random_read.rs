@@ -27,14 +27,7 @@ pub(crate) fn readers(bench: &Bench, depth: u32) -> Result<Vec<Reader<'_>>> {
     let window = Window::of_single_pages(depth);
     Ok(vec![
         Reader::ring(input, BARE_RING, RingOptions::new(PAGE, depth as usize))?,
-        Reader::ahead(
-            input,
-            "pool",
-            &methods::uring(depth),
-            FRAMES,
-            PAGE as usize,
-            window,
-        )?,
+        Reader::ahead(input, "pool", &methods::uring(depth), FRAMES, PAGE as usize, window)?,
     ])
 }
 

@@ -20,41 +20,18 @@ const POOL_SHAPE: (u32, usize) = (256, 16);
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let input = bench.input()?;
     let ring = |(kib, depth, batch): (u32, usize, usize)| {
-        let options = RingOptions {
-            request_size: kib << 10,
-            batch,
-            ..RingOptions::new(PAGE, depth)
-        };
+        let options = RingOptions { request_size: kib << 10, batch, ..RingOptions::new(PAGE, depth) };
         Reader::ring(input, &format!("bare ring, {kib} KiB"), options)
     };
     let mut readers: Vec<Reader<'_>> = SHAPES.into_iter().map(ring).collect::<Result<_>>()?;
     let (kib, requests) = POOL_SHAPE;
-    let (combine, window) = (
-        kib << 10,
-        Window::of_requests(requests, (kib << 10) as usize / PAGE as usize),
-    );
-    readers.push(Reader::ahead(
-        input,
-        "pool",
-        &methods::uring(64),
-        FRAMES,
-        combine as usize,
-        window,
-    )?);
-    let outcome = race(bench, "P3", readers, |_, stride| {
-        places::sequential(&[PAGES], stride)
-    })?;
+    let (combine, window) = (kib << 10, Window::of_requests(requests, (kib << 10) as usize / PAGE as usize));
+    readers.push(Reader::ahead(input, "pool", &methods::uring(64), FRAMES, combine as usize, window)?);
+    let outcome = race(bench, "P3", readers, |_, stride| places::sequential(&[PAGES], stride))?;
     let rings = outcome.names().filter(|&name| name != "pool");
     let speed = |name: &str| outcome.summary(name).mb_per_s;
-    let best = rings
-        .max_by(|one, other| speed(one).total_cmp(&speed(other)))
-        .expect("there are several");
+    let best = rings.max_by(|one, other| speed(one).total_cmp(&speed(other))).expect("there are several");
     let goal = Goal::at_least("P3", "to the best of the bare ring", 0.97);
     let in_words = |arm: &str| format!("{:.0} MB/s", speed(arm));
-    Ok(vec![goal.ratio(
-        &outcome,
-        ("pool", best),
-        Sample::mb_per_s,
-        in_words,
-    )])
+    Ok(vec![goal.ratio(&outcome, ("pool", best), Sample::mb_per_s, in_words)])
 }

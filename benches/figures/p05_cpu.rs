@@ -11,10 +11,5 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let outcome = race(bench, "P5", readers(bench, 64)?, places_of(bench)?)?;
     let in_words = |arm: &str| format!("{:.2} us", outcome.summary(arm).cpu_us_per_page);
     let goal = Goal::at_most("P5", "64 in flight", 1.4);
-    Ok(vec![goal.ratio(
-        &outcome,
-        ("pool", BARE_RING),
-        Sample::cpu_us_per_page,
-        in_words,
-    )])
+    Ok(vec![goal.ratio(&outcome, ("pool", BARE_RING), Sample::cpu_us_per_page, in_words)])
 }

@@ -25,16 +25,8 @@ const AT_ONCE: usize = 4096;
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let mut rows = Vec::new();
     for (pages, name, two) in [
-        (
-            1 << 16,
-            "64 Ki pages, to the floor",
-            "64 Ki pages, two threads to one",
-        ),
-        (
-            1 << 20,
-            "1 Mi pages, to the floor",
-            "1 Mi pages, two threads to one",
-        ),
+        (1 << 16, "64 Ki pages, to the floor", "64 Ki pages, two threads to one"),
+        (1 << 20, "1 Mi pages, to the floor", "1 Mi pages, two threads to one"),
     ] {
         let (floor_goal, two_goal) = (Goal::at_most("P7", name, 2.0), Goal::at_least("P7", two, 1.9));
         // The pool's pages and the floor's are there together.
@@ -70,10 +62,7 @@ fn hits(
     resident.check()?;
     let threads = |arm: &str| if arm == "two threads" { 2.0 } else { 1.0 };
     let in_words = |arm: &str| {
-        format!(
-            "{:.1} ns ({page_size} B a page)",
-            threads(arm) * 1e9 / outcome.summary(arm).pages_per_s
-        )
+        format!("{:.1} ns ({page_size} B a page)", threads(arm) * 1e9 / outcome.summary(arm).pages_per_s)
     };
     Ok(vec![
         floor_goal.ratio(&outcome, ("pool", "floor"), Sample::ns_per_page, in_words),
@@ -93,9 +82,7 @@ impl Resident {
         let empty = tempfile::NamedTempFile::new_in(&bench.dir)?;
         empty.as_file().set_len(u64::from(pages) * u64::from(page_size))?;
         // Some slack, since the table is cut into parts that fill unevenly.
-        let builder = BufferPool::builder()
-            .frames(pages + pages / 16)
-            .page_size(page_size);
+        let builder = BufferPool::builder().frames(pages + pages / 16).page_size(page_size);
         let pool = builder.combine_limit(1 << 20).build()?;
         let file = pool.open_file(empty.path(), OpenOptions::new().read_only(true))?;
         for first in (0..pages).step_by(AT_ONCE) {
@@ -116,29 +103,19 @@ impl Resident {
             return Ok(());
         }
         let (resident, read) = (stats.frames.resident, stats.counts.pages_read);
-        Err(format!(
-            "of {} pages {resident} are resident after {read} reads",
-            self.pages
-        )
-        .into())
+        Err(format!("of {} pages {resident} are resident after {read} reads", self.pages).into())
     }
 
     fn hit_all(&self, orders: &[Vec<u32>]) -> Sample {
         let (_, elapsed) = on_threads(orders.len(), |thread| {
-            orders[thread]
-                .iter()
-                .fold(0, |sum: u64, &page| sum.wrapping_add(self.hit(page)))
+            orders[thread].iter().fold(0, |sum: u64, &page| sum.wrapping_add(self.hit(page)))
         });
         elapsed.sample(orders.iter().map(|order| order.len() as u64).sum(), 0)
     }
 
     #[inline]
     fn hit(&self, page: u32) -> u64 {
-        let pinned = self
-            .pool
-            .fetch(PageId::new(self.file, page))
-            .wait()
-            .expect("the page is resident");
+        let pinned = self.pool.fetch(PageId::new(self.file, page)).wait().expect("the page is resident");
         let bytes = pinned.read();
         let word = bytes.first_chunk().expect("a page has more than 8 bytes");
         black_box(u64::from_ne_bytes(*word))

@@ -23,23 +23,13 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     random.sort_unstable();
     let single = RingOptions::new(PAGE, 64);
     let goal = Goal::at_least("P8", "random pages", 0.95);
-    let mut rows = vec![compare(
-        bench,
-        goal,
-        &random,
-        &random,
-        vec![(BARE_RING.to_owned(), single)],
-        128 << 10,
-    )?];
+    let mut rows =
+        vec![compare(bench, goal, &random, &random, vec![(BARE_RING.to_owned(), single)], 128 << 10)?];
 
     let mut dense = ranges(&bench.input()?.blocks());
     dense.sort_unstable();
     let run = |kib: u32, depth, batch| {
-        let options = RingOptions {
-            request_size: kib << 10,
-            batch,
-            ..RingOptions::new(PAGE, depth)
-        };
+        let options = RingOptions { request_size: kib << 10, batch, ..RingOptions::new(PAGE, depth) };
         (format!("{BARE_RING}, {kib} KiB"), options)
     };
     let rings = vec![run(128, 16, 4), run(256, 8, 1)];
@@ -61,11 +51,8 @@ fn compare(
 ) -> Result<FigureRow> {
     let input = bench.input()?;
     let files = input.open_plain(true)?;
-    let spec = PoolSpec {
-        method: methods::uring(64).method,
-        frames: PAGES + PAGES / 4,
-        combine: combine as usize,
-    };
+    let spec =
+        PoolSpec { method: methods::uring(64).method, frames: PAGES + PAGES / 4, combine: combine as usize };
     let pool = PoolArm::open(input, &spec, true)?;
     let names: Vec<String> = rings.iter().map(|(name, _)| name.clone()).collect();
     let mut arms = Vec::new();
@@ -74,15 +61,10 @@ fn compare(
         let stride = options.request_size / PAGE;
         let places: Vec<Place> = match stride {
             1 => pages.to_vec(),
-            _ => firsts
-                .iter()
-                .flat_map(|&first| pages_of(first).step_by(stride as usize))
-                .collect(),
+            _ => firsts.iter().flat_map(|&first| pages_of(first).step_by(stride as usize)).collect(),
         };
         let files = &files;
-        arms.push(Arm::new(name, move |_| {
-            Ok(ring.write(files, &places, Ending::Synced, |_, _| ())?)
-        }));
+        arms.push(Arm::new(name, move |_| Ok(ring.write(files, &places, Ending::Synced, |_, _| ())?)));
     }
     arms.push(Arm::new("pool", move |round| {
         pool.change(pages, |_, page| page[0] = round as u8)?;
@@ -90,15 +72,9 @@ fn compare(
     }));
     let outcome = bench.run("P8", &names[0], arms)?;
     let speed = |name: &&String| outcome.summary(name).pages_per_s;
-    let best = names
-        .iter()
-        .max_by(|one, other| speed(one).total_cmp(&speed(other)))
-        .expect("there is a ring");
-    if outcome
-        .samples("pool")
-        .iter()
-        .any(|sample| sample.pages != pages.len() as u64)
-    {
+    let best =
+        names.iter().max_by(|one, other| speed(one).total_cmp(&speed(other))).expect("there is a ring");
+    if outcome.samples("pool").iter().any(|sample| sample.pages != pages.len() as u64) {
         return Ok(goal.missing("a checkpoint did not write all dirty pages"));
     }
     Ok(goal.ratio(&outcome, ("pool", best), Sample::pages_per_s, rate(&outcome)))

@@ -42,11 +42,7 @@ fn updates(
     [reads, writes, foreground]: [&str; 3],
 ) -> Result<Vec<FigureRow>> {
     let input = bench.input()?;
-    let spec = PoolSpec {
-        method: methods::uring(TASKS).method,
-        frames: FRAMES,
-        combine: 128 << 10,
-    };
+    let spec = PoolSpec { method: methods::uring(TASKS).method, frames: FRAMES, combine: 128 << 10 };
     let pool = PoolArm::open(input, &spec, true)?;
     let runtime = Builder::new_current_thread().build()?;
     let places_of = |round: u32| places::random(&[working_set], UPDATES, round.into());
@@ -54,25 +50,17 @@ fn updates(
     for round in [1000, 1001] {
         update_all(&runtime, &pool, &places_of(round))?;
     }
-    let (files, mut ring) = (
-        input.open_plain(true)?,
-        BareRing::new(RingOptions::new(PAGE, TASKS as usize))?,
-    );
+    let (files, mut ring) = (input.open_plain(true)?, BareRing::new(RingOptions::new(PAGE, TASKS as usize))?);
     let counted = RefCell::new(Vec::new());
     let arms = vec![
         Arm::new(BARE_RING, |round| {
-            let pairs: Vec<_> = places_of(round)
-                .into_iter()
-                .zip(places_of(round + 5000))
-                .collect();
+            let pairs: Vec<_> = places_of(round).into_iter().zip(places_of(round + 5000)).collect();
             Ok(ring.update(&files, &pairs, |_, _| ())?)
         }),
         Arm::new("pool", |round| {
             let before = pool.pool().stats().counts;
             let sample = update_all(&runtime, &pool, &places_of(round))?;
-            counted
-                .borrow_mut()
-                .push((sample.seconds, pool.pool().stats().counts - before));
+            counted.borrow_mut().push((sample.seconds, pool.pool().stats().counts - before));
             Ok(sample)
         }),
     ];
@@ -88,10 +76,7 @@ fn updates(
         let absolute = format!("bare ring {ring:.0} reads/s and as many writes; p99 of a fetch {p99:.0} us");
         goal.spread(&outcome, ratio, outcome.noise(Sample::pages_per_s), &absolute)
     };
-    let by_fetches = counted
-        .iter()
-        .map(|(_, counts)| counts.dirty_evictions)
-        .sum::<u64>();
+    let by_fetches = counted.iter().map(|(_, counts)| counts.dirty_evictions).sum::<u64>();
     let updates = UPDATES * counted.len();
     let detail =
         format!("times that a fetch, of {updates}, found only dirty victims: no page is cleaned ahead yet");
@@ -104,14 +89,8 @@ fn updates(
 
 /// Pages a second that the pool counted, to those of the ring, in each round.
 fn against_ring(outcome: &Outcome, counted: &[(f64, Counts)], count: fn(&Counts) -> u64) -> Option<Spread> {
-    let rates = counted
-        .iter()
-        .map(|(seconds, counts)| count(counts) as f64 / seconds);
-    Spread::of(
-        rates
-            .zip(outcome.samples(BARE_RING))
-            .map(|(rate, ring)| rate / ring.pages_per_s()),
-    )
+    let rates = counted.iter().map(|(seconds, counts)| count(counts) as f64 / seconds);
+    Spread::of(rates.zip(outcome.samples(BARE_RING)).map(|(rate, ring)| rate / ring.pages_per_s()))
 }
 
 /// Has the tasks change all pages. Latencies are those of the fetches.
@@ -124,9 +103,7 @@ fn update_all(runtime: &Runtime, pool: &PoolArm<'_>, places: &[Place]) -> Result
     });
     let tasks = LocalSet::new();
     let meter = Meter::start();
-    let running: Vec<_> = (0..TASKS)
-        .map(|_| tasks.spawn_local(Rc::clone(&work).carry_out()))
-        .collect();
+    let running: Vec<_> = (0..TASKS).map(|_| tasks.spawn_local(Rc::clone(&work).carry_out())).collect();
     let all = tasks.run_until(async {
         for task in running {
             task.await??;
@@ -137,9 +114,7 @@ fn update_all(runtime: &Runtime, pool: &PoolArm<'_>, places: &[Place]) -> Result
     done?;
     let elapsed = meter.stop();
     let pages = places.len() as u64;
-    Ok(elapsed
-        .sample(pages, pages * u64::from(PAGE))
-        .with_latencies(work.latencies.take()))
+    Ok(elapsed.sample(pages, pages * u64::from(PAGE)).with_latencies(work.latencies.take()))
 }
 
 /// Pages that tasks take one by one and change.

@@ -34,10 +34,5 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let in_words = |arm: &str| format!("{:.0} ms", outcome.summary(arm).seconds * 1e3);
     let seconds = |sample: &Sample| sample.seconds;
     let goal = Goal::at_most("P12", "opening 1 GiB", 1.05);
-    Ok(vec![goal.ratio(
-        &outcome,
-        ("pool", "faulting in"),
-        seconds,
-        in_words,
-    )])
+    Ok(vec![goal.ratio(&outcome, ("pool", "faulting in"), seconds, in_words)])
 }

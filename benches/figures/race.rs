@@ -32,13 +32,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn pread(input: &'a Input) -> Result<Self> {
-        let (plain, files) = (
-            Plain {
-                latencies: true,
-                ..Plain::new(PAGE)
-            },
-            input.open_plain(false)?,
-        );
+        let (plain, files) = (Plain { latencies: true, ..Plain::new(PAGE) }, input.open_plain(false)?);
         Ok(Self::new("pread", 1, move |places, visit| {
             input.drop_caches()?;
             Ok(plain.read(&files, places, visit)?)
@@ -76,12 +70,7 @@ impl<'a> Reader<'a> {
     }
 
     fn new(name: &str, stride: u32, read: impl FnMut(&[Place], &Visit<'_>) -> Result<Sample> + 'a) -> Self {
-        Self {
-            name: name.to_owned(),
-            stride,
-            most: usize::MAX,
-            read: Box::new(read),
-        }
+        Self { name: name.to_owned(), stride, most: usize::MAX, read: Box::new(read) }
     }
 
     /// The same with so many places a round at most.
@@ -91,15 +80,7 @@ impl<'a> Reader<'a> {
 }
 
 fn open<'a>(input: &'a Input, candidate: &Candidate, frames: u32, combine: usize) -> Result<PoolArm<'a>> {
-    PoolArm::open(
-        input,
-        &PoolSpec {
-            method: candidate.method.clone(),
-            frames,
-            combine,
-        },
-        false,
-    )
+    PoolArm::open(input, &PoolSpec { method: candidate.method.clone(), frames, combine }, false)
 }
 
 /// Proves and times the readers; `places_of` gives the places of a round, one for so many pages.

@@ -65,14 +65,9 @@ impl Run {
 
     /// A pool with the file open; `None`, and a line, where its method is not to be had.
     pub(crate) fn pool(&self, candidate: &Candidate, frames: u32, writes: bool) -> Option<PoolArm<'_>> {
-        let spec = PoolSpec {
-            method: candidate.method.clone(),
-            frames,
-            combine: COMBINE,
-        };
+        let spec = PoolSpec { method: candidate.method.clone(), frames, combine: COMBINE };
         let pool = PoolArm::open(&self.input, &spec, writes);
-        pool.inspect_err(|error| println!("{}: left out: {error}", candidate.name))
-            .ok()
+        pool.inspect_err(|error| println!("{}: left out: {error}", candidate.name)).ok()
     }
 }
 

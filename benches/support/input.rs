@@ -38,20 +38,12 @@ impl Input {
     /// A line that names the file and what is wrong with it.
     pub(crate) fn new(paths: Vec<PathBuf>, page_size: u32, wish: Wish) -> Result<Self> {
         check_distinct(&paths)?;
-        let opened: Vec<File> = paths
-            .iter()
-            .map(|path| open_checked(path))
-            .collect::<Result<_>>()?;
+        let opened: Vec<File> = paths.iter().map(|path| open_checked(path)).collect::<Result<_>>()?;
         let lengths = baseline::lengths(&opened)?;
         for (path, &length) in paths.iter().zip(&lengths) {
             check_length(path, length, page_size)?;
         }
-        let mut input = Self {
-            paths,
-            page_size,
-            lengths,
-            buffered: None,
-        };
+        let mut input = Self { paths, page_size, lengths, buffered: None };
         input.buffered = match wish {
             Wish::Buffered => Some("as asked".to_owned()),
             Wish::Direct => input.try_direct().err().map(|error| error.to_string()),
@@ -62,46 +54,25 @@ impl Input {
     /// Reads a page of each file past the page cache, by a plain call and by a pool.
     fn try_direct(&self) -> Result<()> {
         let files = self.open_plain(false)?;
-        let first_blocks: Vec<Place> = (0..files.len() as u32)
-            .map(|file| Place { file, block: 0 })
-            .collect();
+        let first_blocks: Vec<Place> = (0..files.len() as u32).map(|file| Place { file, block: 0 }).collect();
         Plain::new(self.page_size).read(&files, &first_blocks, |_, _| ())?;
         let pool = BufferPool::builder();
-        let pool = pool
-            .frames(4)
-            .page_size(self.page_size)
-            .io_method(IoMethod::Sync)
-            .build()?;
+        let pool = pool.frames(4).page_size(self.page_size).io_method(IoMethod::Sync).build()?;
         self.open_in(&pool, false)?;
         Ok(())
     }
 
     /// Opens the files for a baseline; for writing only if told so.
     pub(crate) fn open_plain(&self, write: bool) -> Result<Vec<File>> {
-        let access = Access {
-            direct: self.buffered.is_none(),
-            write,
-        };
-        Ok(self
-            .paths
-            .iter()
-            .map(|path| files::open(path, access))
-            .collect::<Result<_, _>>()?)
+        let access = Access { direct: self.buffered.is_none(), write };
+        Ok(self.paths.iter().map(|path| files::open(path, access)).collect::<Result<_, _>>()?)
     }
 
     /// Opens the files in a pool; for writing only if told so.
     pub(crate) fn open_in(&self, pool: &BufferPool, write: bool) -> Result<Vec<FileId>> {
-        let direct = if self.buffered.is_none() {
-            Fallback::Require
-        } else {
-            Fallback::Off
-        };
+        let direct = if self.buffered.is_none() { Fallback::Require } else { Fallback::Off };
         let options = OpenOptions::new().read_only(!write).direct(direct);
-        Ok(self
-            .paths
-            .iter()
-            .map(|path| pool.open_file(path, options.clone()))
-            .collect::<Result<_, _>>()?)
+        Ok(self.paths.iter().map(|path| pool.open_file(path, options)).collect::<Result<_, _>>()?)
     }
 
     /// Takes the files out of the page cache where it is in between, so that a round does not read what the last one has
@@ -122,24 +93,13 @@ impl Input {
         visit: impl Fn(Place, &[u8]) + Sync,
     ) -> Result<()> {
         let files = self.open_buffered()?;
-        Plain {
-            request_size,
-            ..Plain::new(self.page_size)
-        }
-        .read(&files, places, visit)?;
+        Plain { request_size, ..Plain::new(self.page_size) }.read(&files, places, visit)?;
         Ok(files.iter().try_for_each(files::drop_cache)?)
     }
 
     fn open_buffered(&self) -> Result<Vec<File>> {
-        let access = Access {
-            direct: false,
-            write: false,
-        };
-        Ok(self
-            .paths
-            .iter()
-            .map(|path| files::open(path, access))
-            .collect::<Result<_, _>>()?)
+        let access = Access { direct: false, write: false };
+        Ok(self.paths.iter().map(|path| files::open(path, access)).collect::<Result<_, _>>()?)
     }
 
     pub(crate) fn page_size(&self) -> u32 {
@@ -153,10 +113,7 @@ impl Input {
     /// Blocks of each file, a last one that the end of the file cuts off included.
     pub(crate) fn blocks(&self) -> Vec<u32> {
         let page_size = u64::from(self.page_size);
-        self.lengths
-            .iter()
-            .map(|length| length.div_ceil(page_size) as u32)
-            .collect()
+        self.lengths.iter().map(|length| length.div_ceil(page_size) as u32).collect()
     }
 
     pub(crate) fn bytes(&self) -> u64 {
@@ -199,11 +156,7 @@ fn check_distinct(paths: &[PathBuf]) -> Result<()> {
     for path in paths {
         let known = fs::metadata(path).is_ok_and(|found| !seen.insert((found.dev(), found.ino())));
         if known {
-            return Err(format!(
-                "{} is the same file as another one: name each once",
-                path.display()
-            )
-            .into());
+            return Err(format!("{} is the same file as another one: name each once", path.display()).into());
         }
     }
     Ok(())
@@ -216,7 +169,7 @@ fn check_length(path: &Path, length: u64, page_size: u32) -> Result<()> {
     }
     if length < u64::from(page_size) {
         return Err(
-            format!("{path} has {length} bytes, less than a page: choose a smaller --page-size").into(),
+            format!("{path} has {length} bytes, less than a page: choose a smaller --page-size").into()
         );
     }
     if length.div_ceil(u64::from(page_size)) > u64::from(u32::MAX) {

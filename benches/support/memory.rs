@@ -10,9 +10,7 @@ const MIB: u64 = 1 << 20;
 /// Bytes that can be taken without pushing anybody out; `None` where the kernel does not tell.
 pub(crate) fn available() -> Option<u64> {
     let described = fs::read_to_string("/proc/meminfo").ok()?;
-    let line = described
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let line = described.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
     let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kib * 1024)
 }

@@ -13,27 +13,15 @@ pub(crate) struct Candidate {
 /// io_uring with at most `depth` requests in flight, which is what the bare ring beside it has.
 pub(crate) fn uring(depth: u32) -> Candidate {
     let method = IoMethod::Uring(UringOptions::default().queue_depth(depth));
-    Candidate {
-        name: "io_uring",
-        method,
-        in_flight: depth,
-    }
+    Candidate { name: "io_uring", method, in_flight: depth }
 }
 
 pub(crate) fn worker(threads: u32) -> Candidate {
-    Candidate {
-        name: "worker",
-        method: IoMethod::Worker { threads },
-        in_flight: threads,
-    }
+    Candidate { name: "worker", method: IoMethod::Worker { threads }, in_flight: threads }
 }
 
 pub(crate) fn sync() -> Candidate {
-    Candidate {
-        name: "sync",
-        method: IoMethod::Sync,
-        in_flight: 1,
-    }
+    Candidate { name: "sync", method: IoMethod::Sync, in_flight: 1 }
 }
 
 /// All of them.
@@ -48,10 +36,7 @@ pub(crate) fn in_words(report: &MethodReport) -> String {
         words += &format!(", because {reason}");
     }
     if report.in_use == MethodKind::Uring {
-        words += &format!(
-            "; fixed buffers {}; fixed files {}",
-            report.fixed_buffers, report.fixed_files
-        );
+        words += &format!("; fixed buffers {}; fixed files {}", report.fixed_buffers, report.fixed_files);
     }
     words
 }

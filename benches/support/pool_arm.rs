@@ -32,18 +32,12 @@ impl Window {
     /// the device from seeing more than `in_flight`.
     pub(crate) fn of_single_pages(in_flight: u32) -> Self {
         let ahead = 2 * in_flight as usize;
-        Self {
-            ahead,
-            step: (ahead / 4).clamp(1, 16),
-        }
+        Self { ahead, step: (ahead / 4).clamp(1, 16) }
     }
 
     /// A window over `requests` neighbouring requests of `pages` each.
     pub(crate) fn of_requests(requests: usize, pages: usize) -> Self {
-        Self {
-            ahead: requests * pages,
-            step: pages,
-        }
+        Self { ahead: requests * pages, step: pages }
     }
 }
 
@@ -59,20 +53,10 @@ pub(crate) struct PoolArm<'a> {
 impl<'a> PoolArm<'a> {
     /// Builds the pool and opens the files, for writing only if it `writes`.
     pub(crate) fn open(input: &'a Input, spec: &PoolSpec, writes: bool) -> Result<Self> {
-        let builder = BufferPool::builder()
-            .frames(spec.frames)
-            .page_size(input.page_size());
-        let pool = builder
-            .io_method(spec.method.clone())
-            .combine_limit(spec.combine)
-            .build()?;
+        let builder = BufferPool::builder().frames(spec.frames).page_size(input.page_size());
+        let pool = builder.io_method(spec.method.clone()).combine_limit(spec.combine).build()?;
         let files = input.open_in(&pool, writes)?;
-        Ok(Self {
-            input,
-            pool,
-            files,
-            writes,
-        })
+        Ok(Self { input, pool, files, writes })
     }
 
     pub(crate) fn pool(&self) -> &BufferPool {
@@ -128,10 +112,7 @@ impl<'a> PoolArm<'a> {
             }
             asked = asked.max(at + 1);
         }
-        Ok(meter
-            .stop()
-            .sample(places.len() as u64, bytes)
-            .with_latencies(latencies))
+        Ok(meter.stop().sample(places.len() as u64, bytes).with_latencies(latencies))
     }
 
     /// Asks for pages, and tells how many of the first of them are under way: the rest found no room.
@@ -160,10 +141,7 @@ impl<'a> PoolArm<'a> {
             drop(page);
             latencies.record(started.elapsed());
         }
-        Ok(meter
-            .stop()
-            .sample(places.len() as u64, bytes)
-            .with_latencies(latencies))
+        Ok(meter.stop().sample(places.len() as u64, bytes).with_latencies(latencies))
     }
 
     /// Changes the pages at `places`, which the pool has room for.
@@ -183,9 +161,6 @@ impl<'a> PoolArm<'a> {
         let meter = Meter::start();
         let report = self.pool.checkpoint(CheckpointOptions::new()).wait()?;
         let elapsed = meter.stop();
-        Ok(elapsed.sample(
-            report.pages_written,
-            report.pages_written * u64::from(self.input.page_size()),
-        ))
+        Ok(elapsed.sample(report.pages_written, report.pages_written * u64::from(self.input.page_size())))
     }
 }

@@ -14,7 +14,7 @@ pub(crate) fn create(dir: &Path, page_size: u32, bytes: u64) -> Result<TestFile>
         .map_err(|_| format!("{bytes} bytes are more than 2^32 pages: choose a larger page size"))?;
     if blocks == 0 {
         return Err(
-            format!("{bytes} bytes are less than a page of {page_size}: choose a larger --size").into(),
+            format!("{bytes} bytes are less than a page of {page_size}: choose a larger --size").into()
         );
     }
     let bar = progress::bytes(bytes).with_message("making a test file");

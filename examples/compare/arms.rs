@@ -82,28 +82,21 @@ pub(crate) fn reading<'a>(
     let request_size = stride * page_size;
     let mut arms = Vec::new();
     arms.extend(
-        ring(RingOptions {
-            request_size,
-            batch,
-            ..RingOptions::new(page_size, depth as usize)
-        })
-        .map(|ring| -> Result<_> {
-            let how = How::Ring(Box::new(ring), input.open_plain(false)?, input);
-            Ok(ReadArm {
-                name: BARE_RING.into(),
-                method: "io_uring".into(),
-                in_flight: depth,
-                stride,
-                report: None,
-                how,
-            })
-        }),
+        ring(RingOptions { request_size, batch, ..RingOptions::new(page_size, depth as usize) }).map(
+            |ring| -> Result<_> {
+                let how = How::Ring(Box::new(ring), input.open_plain(false)?, input);
+                Ok(ReadArm {
+                    name: BARE_RING.into(),
+                    method: "io_uring".into(),
+                    in_flight: depth,
+                    stride,
+                    report: None,
+                    how,
+                })
+            },
+        ),
     );
-    let plain = Plain {
-        request_size,
-        latencies: true,
-        ..Plain::new(page_size)
-    };
+    let plain = Plain { request_size, latencies: true, ..Plain::new(page_size) };
     let how = How::Plain(plain, input.open_plain(false)?, input);
     arms.push(Ok(ReadArm {
         name: "pread".into(),
@@ -114,26 +107,18 @@ pub(crate) fn reading<'a>(
         how,
     }));
 
-    memory::check(
-        3 * u64::from(frames) * u64::from(page_size),
-        "choose a smaller --pool",
-    )?;
+    memory::check(3 * u64::from(frames) * u64::from(page_size), "choose a smaller --pool")?;
     for candidate in methods::all(depth, options.worker_threads) {
-        let spec = PoolSpec {
-            method: candidate.method,
-            frames,
-            combine: request_size as usize,
-        };
+        let spec = PoolSpec { method: candidate.method, frames, combine: request_size as usize };
         let Some(pool) = or_say_why(candidate.name, PoolArm::open(input, &spec, false)) else {
             continue;
         };
         let report = pool.method();
         let method = report.in_use.to_string();
         let (in_flight, how) = match shape {
-            Shape::SinglePages(_) => (
-                candidate.in_flight,
-                How::Ahead(pool, Window::of_single_pages(candidate.in_flight)),
-            ),
+            Shape::SinglePages(_) => {
+                (candidate.in_flight, How::Ahead(pool, Window::of_single_pages(candidate.in_flight)))
+            }
             Shape::Requests(..) => {
                 let window = Window::of_requests(candidate.in_flight as usize, stride as usize);
                 (candidate.in_flight, How::Ahead(pool, bounded(window, frames)))
@@ -142,14 +127,7 @@ pub(crate) fn reading<'a>(
         };
         let name = format!("pool, {}", candidate.name);
         let report = Some(methods::in_words(&report));
-        arms.push(Ok(ReadArm {
-            name,
-            method,
-            in_flight,
-            stride: 1,
-            report,
-            how,
-        }));
+        arms.push(Ok(ReadArm { name, method, in_flight, stride: 1, report, how }));
     }
     arms.into_iter().collect()
 }
@@ -157,10 +135,7 @@ pub(crate) fn reading<'a>(
 /// The window cut to half of the frames: look-ahead is given three quarters, and some of those are still being left.
 fn bounded(window: Window, frames: u32) -> Window {
     let ahead = window.ahead.min((frames / 2).max(1) as usize);
-    Window {
-        ahead,
-        step: window.step.min(ahead),
-    }
+    Window { ahead, step: window.step.min(ahead) }
 }
 
 /// A bare ring, unless this machine forbids it.
@@ -177,7 +152,5 @@ pub(crate) fn ring(options: RingOptions) -> Option<BareRing> {
 
 /// What was opened; what cannot be had here is not compared, but said.
 pub(crate) fn or_say_why<T>(name: &str, opened: Result<T>) -> Option<T> {
-    opened
-        .inspect_err(|error| println!("{name}: left out: {error}"))
-        .ok()
+    opened.inspect_err(|error| println!("{name}: left out: {error}")).ok()
 }

@@ -36,10 +36,7 @@ fn main() -> ExitCode {
     match compare(&options) {
         Ok(findings) if findings.differences() == 0 => ExitCode::SUCCESS,
         Ok(findings) => {
-            eprintln!(
-                "error: {} arms saw other bytes than a plain read",
-                findings.differences()
-            );
+            eprintln!("error: {} arms saw other bytes than a plain read", findings.differences());
             ExitCode::FAILURE
         }
         Err(error) => {

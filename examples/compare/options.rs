@@ -85,11 +85,9 @@ pub(crate) enum Workload {
 impl Options {
     pub(crate) fn check(&self) -> Result<()> {
         if !self.page_size.is_power_of_two() || !(512..=65536).contains(&self.page_size) {
-            return Err(format!(
-                "--page-size {}: choose a power of two from 512 to 65536",
-                self.page_size
-            )
-            .into());
+            return Err(
+                format!("--page-size {}: choose a power of two from 512 to 65536", self.page_size).into()
+            );
         }
         if self.rounds() == 0 || self.pages() == 0 {
             return Err("--rounds and --pages must be at least 1".into());
@@ -102,13 +100,7 @@ impl Options {
     }
 
     pub(crate) fn dir(&self) -> PathBuf {
-        let usual = || {
-            PathBuf::from(if PathBuf::from("target").is_dir() {
-                "target"
-            } else {
-                "."
-            })
-        };
+        let usual = || PathBuf::from(if PathBuf::from("target").is_dir() { "target" } else { "." });
         self.dir.clone().unwrap_or_else(usual)
     }
 
@@ -121,11 +113,7 @@ impl Options {
     }
 
     pub(crate) fn workloads(&self) -> &[Workload] {
-        if self.only.is_empty() {
-            Workload::value_variants()
-        } else {
-            &self.only
-        }
+        if self.only.is_empty() { Workload::value_variants() } else { &self.only }
     }
 }
 
@@ -141,10 +129,6 @@ fn parse_size(text: &str) -> Result<u64, String> {
         "t" => 40,
         _ => return Err(format!("{unit:?} is no unit: use KiB, MiB, GiB or TiB")),
     };
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| "not a number with a unit, like 64MiB".to_owned())?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| "too large".to_owned())
+    let number: u64 = digits.parse().map_err(|_| "not a number with a unit, like 64MiB".to_owned())?;
+    number.checked_mul(1 << shift).ok_or_else(|| "too large".to_owned())
 }

@@ -25,12 +25,8 @@ const SCAN_DEPTH: u32 = 16;
 
 pub(crate) fn random(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
     let pages = options.pages().min(total(&subject.input.blocks()));
-    let arms = arms::reading(
-        &subject.input,
-        options,
-        Shape::SinglePages(options.depth),
-        frames(options, pages),
-    )?;
+    let arms =
+        arms::reading(&subject.input, options, Shape::SinglePages(options.depth), frames(options, pages))?;
     compare(
         "random read",
         subject,
@@ -44,34 +40,17 @@ pub(crate) fn random(subject: &Subject, options: &Options, findings: &mut Findin
 pub(crate) fn lone_misses(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
     let pages = (options.pages() / 10).max(1).min(total(&subject.input.blocks()));
     let arms = arms::reading(&subject.input, options, Shape::OneByOne, frames(options, pages))?;
-    compare(
-        "lone miss",
-        subject,
-        options,
-        arms,
-        |round, _| places_at_random(subject, pages, round),
-        findings,
-    )
+    compare("lone miss", subject, options, arms, |round, _| places_at_random(subject, pages, round), findings)
 }
 
 pub(crate) fn scan(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
     let stride = (SCAN_REQUEST / options.page_size).max(1);
-    let blocks = first_blocks(
-        &subject.input.blocks(),
-        options.scan_size / u64::from(options.page_size),
-        stride,
-    );
+    let blocks =
+        first_blocks(&subject.input.blocks(), options.scan_size / u64::from(options.page_size), stride);
     let depth = SCAN_DEPTH.min(options.depth);
     let frames = frames(options, total(&blocks));
     let arms = arms::reading(&subject.input, options, Shape::Requests(depth, stride), frames)?;
-    compare(
-        "scan",
-        subject,
-        options,
-        arms,
-        |_, stride| places::sequential(&blocks, stride),
-        findings,
-    )
+    compare("scan", subject, options, arms, |_, stride| places::sequential(&blocks, stride), findings)
 }
 
 /// Proves and times the arms of one workload. `places_of` gives the places of a round, one for so many pages.
@@ -83,14 +62,9 @@ fn compare(
     places_of: impl Fn(u32, u32) -> Vec<Place>,
     findings: &mut Findings,
 ) -> Result<()> {
-    findings.tell(
-        arms.iter()
-            .filter_map(|arm| Some(format!("{}: {}", arm.name, arm.report.as_ref()?))),
-    );
+    findings.tell(arms.iter().filter_map(|arm| Some(format!("{}: {}", arm.name, arm.report.as_ref()?))));
     let digests = prove(workload, subject, &mut arms, &places_of)?;
-    let known = arms
-        .iter()
-        .map(|arm| (arm.name.clone(), (arm.method.clone(), arm.in_flight)));
+    let known = arms.iter().map(|arm| (arm.name.clone(), (arm.method.clone(), arm.in_flight)));
     let known: HashMap<_, _> = known.collect();
     // The places of a round, by stride: drawn once, before any arm of the round is timed.
     let drawn: RefCell<HashMap<(u32, u32), Vec<Place>>> = RefCell::default();
@@ -101,32 +75,20 @@ fn compare(
         Arm::new(arm.name.clone(), move |round| {
             let mut drawn = drawn.borrow_mut();
             drawn.retain(|&(of, _), _| of == round);
-            let places = drawn
-                .entry((round, arm.stride))
-                .or_insert_with(|| places_of(round, arm.stride));
+            let places = drawn.entry((round, arm.stride)).or_insert_with(|| places_of(round, arm.stride));
             arm.read(places, &look_at)
         })
     });
-    let outcome = Rounds::new(options.rounds())
-        .twin(twin)
-        .run(timed.collect(), |arm| {
-            bar.set_message(format!("{workload}: {arm}"));
-            bar.inc(1);
-        })?;
+    let outcome = Rounds::new(options.rounds()).twin(twin).run(timed.collect(), |arm| {
+        bar.set_message(format!("{workload}: {arm}"));
+        bar.inc(1);
+    })?;
     bar.finish_and_clear();
     let compared_by = Sample::pages_per_s;
-    findings.add(
-        &Timed {
-            workload,
-            page_size: options.page_size,
-            outcome,
-            compared_by,
-        },
-        |arm| {
-            let (method, in_flight) = &known[arm];
-            (method.clone(), *in_flight, digests.arms[arm])
-        },
-    );
+    findings.add(&Timed { workload, page_size: options.page_size, outcome, compared_by }, |arm| {
+        let (method, in_flight) = &known[arm];
+        (method.clone(), *in_flight, digests.arms[arm])
+    });
     findings.check(workload, digests.expected, &digests.arms);
     Ok(())
 }
@@ -150,11 +112,9 @@ fn prove(
     let stride = arms.iter().map(|arm| arm.stride).max().unwrap_or(1);
     let digest = Digest::new(page_size);
     let request_size = stride * page_size;
-    subject
-        .input
-        .read_plainly(&places_of(0, stride), request_size, |first, bytes| {
-            digest.add(first, bytes);
-        })?;
+    subject.input.read_plainly(&places_of(0, stride), request_size, |first, bytes| {
+        digest.add(first, bytes);
+    })?;
     let expected = digest.value();
     let mut seen = HashMap::new();
     for arm in arms {
@@ -174,9 +134,7 @@ fn prove(
 /// The same number of different places in every round, those of a batch sorted by file.
 fn places_at_random(subject: &Subject, pages: u32, round: u32) -> Vec<Place> {
     let mut places = places::random_distinct(&subject.input.blocks(), pages as usize, round.into());
-    places
-        .chunks_mut(BATCH)
-        .for_each(|batch| batch.sort_by_key(|place| place.file));
+    places.chunks_mut(BATCH).for_each(|batch| batch.sort_by_key(|place| place.file));
     places
 }
 
@@ -184,9 +142,7 @@ fn places_at_random(subject: &Subject, pages: u32, round: u32) -> Vec<Place> {
 fn frames(options: &Options, pages: u32) -> u32 {
     let most = u32::try_from(options.pool / u64::from(options.page_size)).unwrap_or(u32::MAX);
     // A pool this small could not hold what is in flight.
-    let least = 4 * options
-        .depth
-        .max(SCAN_DEPTH * (SCAN_REQUEST / options.page_size).max(1));
+    let least = 4 * options.depth.max(SCAN_DEPTH * (SCAN_REQUEST / options.page_size).max(1));
     most.min(pages / 4).max(least)
 }
 
@@ -195,28 +151,18 @@ fn first_blocks(blocks: &[u32], limit: u64, stride: u32) -> Vec<u32> {
     let mut left = limit.max(stride.into());
     let cut = |&of_file: &u32| {
         let whole_requests = left / u64::from(stride) * u64::from(stride);
-        let taken = u64::from(of_file).min(if left < u64::from(of_file) {
-            whole_requests
-        } else {
-            left
-        });
+        let taken = u64::from(of_file).min(if left < u64::from(of_file) { whole_requests } else { left });
         left -= taken;
         taken as u32
     };
     let first: Vec<u32> = blocks.iter().map(cut).collect();
     if total(&first) < total(blocks) {
-        println!(
-            "scan: the first {} of {} pages (--scan-size)",
-            total(&first),
-            total(blocks)
-        );
+        println!("scan: the first {} of {} pages (--scan-size)", total(&first), total(blocks));
     }
     first
 }
 
 /// Pages of all files together, as far as they can be counted.
 fn total(blocks: &[u32]) -> u32 {
-    blocks
-        .iter()
-        .fold(0, |sum: u32, &of_file| sum.saturating_add(of_file))
+    blocks.iter().fold(0, |sum: u32, &of_file| sum.saturating_add(of_file))
 }

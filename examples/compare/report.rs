@@ -44,23 +44,12 @@ impl Findings {
 
     /// Adds the rows of a workload; `known` gives an arm's method, its requests in flight and its digest.
     pub(crate) fn add(&mut self, timed: &Timed, known: impl Fn(&str) -> (String, u32, u64)) {
-        let Timed {
-            workload,
-            page_size,
-            outcome,
-            compared_by,
-        } = timed;
+        let Timed { workload, page_size, outcome, compared_by } = timed;
         let has = |name: &str| outcome.names().any(|arm| arm == name);
         for arm in outcome.names() {
             let (method, in_flight, digest) = known(arm);
-            let ratio = has(BARE_RING)
-                .then(|| outcome.ratio(arm, BARE_RING, compared_by))
-                .flatten();
-            let names = Names {
-                workload,
-                arm,
-                method: &method,
-            };
+            let ratio = has(BARE_RING).then(|| outcome.ratio(arm, BARE_RING, compared_by)).flatten();
+            let names = Names { workload, arm, method: &method };
             let row = Row::new(
                 names,
                 in_flight,
@@ -68,10 +57,7 @@ impl Findings {
                 &outcome.summary(arm),
                 ratio.map(|ratio| ratio.median),
             );
-            self.rows.push(Row {
-                bytes_digest: Some(format!("{digest:016x}")),
-                ..row
-            });
+            self.rows.push(Row { bytes_digest: Some(format!("{digest:016x}")), ..row });
         }
         let (asynchronous, sync) = ("pool, io_uring", "pool, sync");
         if has(asynchronous)
@@ -82,30 +68,22 @@ impl Findings {
         }
         if let Some(noise) = outcome.noise(compared_by) {
             let twin = outcome.names().next().unwrap_or_default();
-            self.remarks
-                .push(format!("{workload}: {twin} against itself: {noise}"));
+            self.remarks.push(format!("{workload}: {twin} against itself: {noise}"));
         }
-        self.remarks
-            .extend(outcome.disturbance().map(|why| format!("{workload}: {why}")));
+        self.remarks.extend(outcome.disturbance().map(|why| format!("{workload}: {why}")));
     }
 
     /// Holds the digests of a workload's arms against what there was to see.
     pub(crate) fn check(&mut self, workload: &str, expected: u64, digests: &HashMap<String, u64>) {
-        let wrong: Vec<&str> = digests
-            .iter()
-            .filter(|&(_, &digest)| digest != expected)
-            .map(|(arm, _)| &arm[..])
-            .collect();
+        let wrong: Vec<&str> =
+            digests.iter().filter(|&(_, &digest)| digest != expected).map(|(arm, _)| &arm[..]).collect();
         self.differences += wrong.len();
         self.remarks.push(match wrong[..] {
             [] => format!(
                 "{workload}: all {} arms agree with a plain read, digest {expected:016x}",
                 digests.len()
             ),
-            _ => format!(
-                "{workload}: NOT THE BYTES OF A PLAIN READ ({expected:016x}): {}",
-                wrong.join("; ")
-            ),
+            _ => format!("{workload}: NOT THE BYTES OF A PLAIN READ ({expected:016x}): {}", wrong.join("; ")),
         });
     }
 
@@ -131,10 +109,7 @@ impl Findings {
         if !self.gains.is_empty() {
             println!("io_uring against sync, pages a second: {}", self.gains.join(", "));
         }
-        self.methods
-            .iter()
-            .chain(&self.remarks)
-            .for_each(|remark| println!("{remark}"));
+        self.methods.iter().chain(&self.remarks).for_each(|remark| println!("{remark}"));
     }
 
     pub(crate) fn write_json(&self, path: &Path) -> Result<()> {
@@ -147,11 +122,9 @@ impl Findings {
 pub(crate) fn check_json(path: &Path, inputs: &[PathBuf]) -> Result<()> {
     let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
     if identity(path).is_some_and(|json| inputs.iter().any(|input| identity(input) == Some(json))) {
-        return Err(format!(
-            "{} is one of the files to be read: name another for --json",
-            path.display()
-        )
-        .into());
+        return Err(
+            format!("{} is one of the files to be read: name another for --json", path.display()).into()
+        );
     }
     let opened = File::options().append(true).create(true).open(path);
     opened.map_err(|error| format!("cannot write {}: {error}", path.display()))?;

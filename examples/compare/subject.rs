@@ -18,21 +18,11 @@ pub(crate) struct Subject {
 impl Subject {
     pub(crate) fn open(options: &Options) -> Result<Self> {
         let own = match options.paths.is_empty() {
-            true => Some(scratch::create(
-                &options.dir(),
-                options.page_size,
-                options.size(),
-            )?),
+            true => Some(scratch::create(&options.dir(), options.page_size, options.size())?),
             false => None,
         };
-        let paths = own
-            .as_ref()
-            .map_or_else(|| options.paths.clone(), |file| vec![file.path().to_owned()]);
-        let wish = if options.buffered {
-            Wish::Buffered
-        } else {
-            Wish::Direct
-        };
+        let paths = own.as_ref().map_or_else(|| options.paths.clone(), |file| vec![file.path().to_owned()]);
+        let wish = if options.buffered { Wish::Buffered } else { Wish::Direct };
         let input = Input::new(paths, options.page_size, wish)?;
         Ok(Self { input, own })
     }
@@ -44,10 +34,7 @@ impl Subject {
 
     pub(crate) fn describe(&self) {
         let input = &self.input;
-        println!(
-            "{}",
-            Machine::of(input.paths().first().map_or(Path::new("."), |path| path))
-        );
+        println!("{}", Machine::of(input.paths().first().map_or(Path::new("."), |path| path)));
         let what = match (&self.own, input.paths()) {
             (Some(_), _) => "a test file".to_owned(),
             (None, [path]) => path.display().to_string(),

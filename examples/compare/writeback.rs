@@ -65,9 +65,7 @@ pub(crate) fn run(subject: &Subject, options: &Options, findings: &mut Findings)
     places.sort_unstable();
     let mut arms = writing(input, options, places.len() as u32, findings)?;
     let (expected, digests) = prove(input, &mut arms, &places)?;
-    let known = arms
-        .iter()
-        .map(|arm| (arm.name.clone(), (arm.method.clone(), arm.in_flight)));
+    let known = arms.iter().map(|arm| (arm.name.clone(), (arm.method.clone(), arm.in_flight)));
     let known: HashMap<_, _> = known.collect();
     let twin = arms[0].name.clone();
     let bar = progress::steps(u64::from(options.rounds()) * (arms.len() as u64 + 1));
@@ -76,19 +74,13 @@ pub(crate) fn run(subject: &Subject, options: &Options, findings: &mut Findings)
         let places = &places;
         Arm::new(arm.name.clone(), move |_| arm.write(places, &|_, _| ()))
     });
-    let outcome = Rounds::new(options.rounds())
-        .twin(twin)
-        .run(timed.collect(), |arm| {
-            bar.set_message(format!("{WORKLOAD}: {arm}"));
-            bar.inc(1);
-        })?;
+    let outcome = Rounds::new(options.rounds()).twin(twin).run(timed.collect(), |arm| {
+        bar.set_message(format!("{WORKLOAD}: {arm}"));
+        bar.inc(1);
+    })?;
     bar.finish_and_clear();
-    let timed = Timed {
-        workload: WORKLOAD,
-        page_size: options.page_size,
-        outcome,
-        compared_by: Sample::pages_per_s,
-    };
+    let timed =
+        Timed { workload: WORKLOAD, page_size: options.page_size, outcome, compared_by: Sample::pages_per_s };
     findings.add(&timed, |arm| {
         let (method, in_flight) = &known[arm];
         (method.clone(), *in_flight, digests[arm])
@@ -106,10 +98,9 @@ fn writing<'a>(
     let page_size = options.page_size;
     let mut arms = Vec::new();
     let batch = lab::baseline::ring::BATCH.min(options.depth as usize);
-    if let Some(ring) = arms::ring(RingOptions {
-        batch,
-        ..RingOptions::new(page_size, options.depth as usize)
-    }) {
+    if let Some(ring) =
+        arms::ring(RingOptions { batch, ..RingOptions::new(page_size, options.depth as usize) })
+    {
         let writer = Writer::Ring(Box::new(ring), input.open_plain(true)?);
         arms.push(WriteArm {
             name: BARE_RING.into(),
@@ -118,29 +109,14 @@ fn writing<'a>(
             writer,
         });
     }
-    let plain = Plain {
-        latencies: true,
-        ..Plain::new(page_size)
-    };
+    let plain = Plain { latencies: true, ..Plain::new(page_size) };
     let writer = Writer::Plain(plain, input.open_plain(true)?);
-    arms.push(WriteArm {
-        name: "pwrite".into(),
-        method: "sync".into(),
-        in_flight: 1,
-        writer,
-    });
+    arms.push(WriteArm { name: "pwrite".into(), method: "sync".into(), in_flight: 1, writer });
     // All pages are resident at once, and the table needs some slack to take them.
     let frames = pages + pages / 4 + 64;
-    memory::check(
-        3 * u64::from(frames) * u64::from(page_size),
-        "choose fewer --pages",
-    )?;
+    memory::check(3 * u64::from(frames) * u64::from(page_size), "choose fewer --pages")?;
     for candidate in methods::all(options.depth, options.worker_threads) {
-        let spec = PoolSpec {
-            method: candidate.method,
-            frames,
-            combine: 128 << 10,
-        };
+        let spec = PoolSpec { method: candidate.method, frames, combine: 128 << 10 };
         let pool = PoolArm::open(input, &spec, true);
         let Some(pool) = arms::or_say_why(candidate.name, pool) else {
             continue;
@@ -148,12 +124,7 @@ fn writing<'a>(
         let (name, report) = (format!("pool, {}", candidate.name), pool.method());
         findings.tell([format!("{name}: {}", methods::in_words(&report))]);
         let method = report.in_use.to_string();
-        arms.push(WriteArm {
-            name,
-            method,
-            in_flight: candidate.in_flight,
-            writer: Writer::Pool(pool),
-        });
+        arms.push(WriteArm { name, method, in_flight: candidate.in_flight, writer: Writer::Pool(pool) });
     }
     Ok(arms)
 }

@@ -130,9 +130,13 @@ impl File {
         self.closed.store(closed, Ordering::SeqCst);
     }
 
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
     /// Whether a page may come into the pool: the file is open and has this block.
     pub(crate) fn check_open(&self, block: BlockNo) -> Result<()> {
-        if self.closed.load(Ordering::SeqCst) { Err(Error::NotOpen { file: self.id }) } else { self.check(block) }
+        if self.is_closed() { Err(Error::NotOpen { file: self.id }) } else { self.check(block) }
     }
 
     /// Says that a write has come back. Called before its frame stops counting as being written, so that a checkpoint

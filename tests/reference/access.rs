@@ -158,7 +158,9 @@ impl Case<'_> {
         part: std::ops::Range<usize>,
         change: impl Fn(&mut [u8]),
     ) -> Check {
-        let Some(mut guard) = self.write_guard(at, page, by)? else { return Ok(()) };
+        let Some(mut guard) = self.write_guard(at, page, by)? else {
+            return Ok(());
+        };
         change(&mut guard[part.clone()]);
         let file = &mut self.files[at.file];
         let mut modelled = file.mirror.read(at.block)[part.clone()].to_vec();

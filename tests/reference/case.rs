@@ -8,8 +8,8 @@ use tempfile::TempDir;
 
 use crate::{
     configuration::Configuration,
+    difference::difference,
     operation::{At, By, Op, Script},
-    stamp::difference,
     tested_file::TestedFile,
 };
 

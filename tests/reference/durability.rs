@@ -79,7 +79,7 @@ impl Case<'_> {
         let wanted = NonZeroU32::new(blocks).expect("drawn from one on");
         let extended = finish(self.pool().extend(self.files[file].id(), wanted), by);
         if self.files[file].read_only {
-            return refused_as_read_only(extended);
+            return refused_as_read_only(&extended);
         }
         let extended = extended.map_err(text)?;
         ensure!(
@@ -94,11 +94,11 @@ impl Case<'_> {
     pub(crate) fn truncate(&mut self, file: usize, blocks: u32, by: By) -> Check {
         let cut = finish(self.pool().truncate(self.files[file].id(), blocks), by);
         if self.files[file].read_only {
-            return refused_as_read_only(cut);
+            return refused_as_read_only(&cut);
         }
         let before = self.files[file].mirror.blocks();
         if self.held.iter().any(|held| held.at.file == file && held.at.block >= blocks) {
-            self.refused_as_pinned(cut)?;
+            self.refused_as_pinned(&cut)?;
         } else {
             cut.map_err(text)?;
             self.files[file].mirror.truncate(blocks);
@@ -121,7 +121,7 @@ impl Case<'_> {
         let closed = finish(self.pool().close_file(old), by);
         self.files[file].changed = Changed::default();
         if self.held.iter().any(|held| held.at.file == file) {
-            self.refused_as_pinned(closed)?;
+            self.refused_as_pinned(&closed)?;
             return self.files[file].changes_must_be_on_disk();
         }
         closed.map_err(text)?;
@@ -184,19 +184,19 @@ impl Case<'_> {
         Ok(())
     }
 
-    fn refused_as_pinned(&self, result: Result<(), Error>) -> Check {
+    fn refused_as_pinned(&self, result: &Result<(), Error>) -> Check {
         let Err(Error::Pinned { page }) = result else {
             return Err(format!("{result:?} with a pin in the way"));
         };
         ensure!(
-            self.held.iter().any(|held| self.page_id(held.at) == page),
+            self.held.iter().any(|held| self.page_id(held.at) == *page),
             "{page} is said to be pinned, and is not"
         );
         Ok(())
     }
 }
 
-fn refused_as_read_only<T: std::fmt::Debug>(result: Result<T, Error>) -> Check {
+fn refused_as_read_only<T: std::fmt::Debug>(result: &Result<T, Error>) -> Check {
     ensure!(matches!(result, Err(Error::ReadOnly { .. })), "{result:?} of a file open for reading only");
     Ok(())
 }

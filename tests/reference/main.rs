@@ -20,6 +20,7 @@
 mod access;
 mod case;
 mod configuration;
+mod difference;
 mod durability;
 mod mirror;
 mod operation;

@@ -12,9 +12,10 @@ use ringpool::FileId;
 use crate::{
     case::{Check, ensure},
     configuration::Configuration,
+    difference::difference,
     mirror::Mirror,
     operation::Origin,
-    stamp::{difference, stamp_sectors},
+    stamp::stamp_sectors,
 };
 
 pub(crate) struct TestedFile {
