@@ -130,7 +130,7 @@ impl Fault {
         match self.effect {
             Effect::Error(errno) => drop(struck.errno.get_or_insert(errno)),
             Effect::Short(bytes) => {
-                struck.at_most = Some(struck.at_most.map_or(bytes, |other| other.min(bytes)))
+                struck.at_most = Some(struck.at_most.map_or(bytes, |other| other.min(bytes)));
             }
             Effect::Delay(time) => struck.delay += time,
         }
