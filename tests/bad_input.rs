@@ -1,6 +1,9 @@
 //! What is asked wrongly, or of files that are not as they should be: each a typed error that says what to do, or a
 //! documented behaviour. Nothing panics, and nothing hangs.
 
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{
@@ -119,7 +122,7 @@ fn pages_below_the_disks_alignment_are_refused_at_open_or_buffered() {
                 pool.close_file(file).wait().unwrap();
             }
             refused => {
-                assert_not_opened(refused, &path, "allow buffered transfers with direct(Fallback::Prefer)")
+                assert_not_opened(refused, &path, "allow buffered transfers with direct(Fallback::Prefer)");
             }
         }
         let file = pool.open_file(&path, OpenOptions::new().direct(Fallback::Prefer)).unwrap();
@@ -237,7 +240,7 @@ fn a_read_only_file_is_not_changed() {
         let (folder, pool) = (folder(), pool(&method));
         let path = file_of(&folder, 3);
         let options = OpenOptions::new().read_only(true);
-        for contradiction in [options.clone().create(true), options.clone().initial_blocks(9)] {
+        for contradiction in [options.create(true), options.initial_blocks(9)] {
             let text = error_text(pool.open_file(&path, contradiction));
             assert_eq!(text, "a file opened for reading only can be neither created nor grown");
         }

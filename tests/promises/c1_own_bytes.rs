@@ -39,10 +39,10 @@ fn c1_a_page_that_was_evicted_comes_back_as_it_was_left() {
         const BLOCKS: u32 = 64;
         for frames in [1, 2, 3, 16] {
             let bench = Bench::new(method.clone(), frames, BLOCKS);
-            bench.dirty((0..BLOCKS).filter(|block| block % 3 > 0), 2);
+            bench.dirty((0..BLOCKS).filter(|block| !block.is_multiple_of(3)), 2);
             for n in 0..BLOCKS {
                 let block = n * 37 % BLOCKS;
-                assert_stamped(&bench.fetch(block).unwrap(), if block % 3 > 0 { 2 } else { 1 });
+                assert_stamped(&bench.fetch(block).unwrap(), if block.is_multiple_of(3) { 1 } else { 2 });
             }
             assert!(bench.pool.stats().counts.evictions >= u64::from(BLOCKS - frames));
             bench.assert_at_rest();

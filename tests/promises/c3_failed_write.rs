@@ -184,7 +184,7 @@ fn c3_a_file_that_finds_no_space_to_grow_is_as_long_as_before() {
         let four = NonZeroU32::new(4).unwrap();
         match bench.pool.extend(bench.file, four).wait() {
             Err(ref error @ Error::File { op: IoOp::Extend, .. }) => {
-                assert_eq!(error.raw_os_error(), Some(ENOSPC))
+                assert_eq!(error.raw_os_error(), Some(ENOSPC));
             }
             other => panic!("there is no space: {other:?}"),
         }

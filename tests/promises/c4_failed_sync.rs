@@ -80,7 +80,7 @@ fn c4_other_files_go_on() {
         let other = bench.pool.open_file("other", OpenOptions::new()).unwrap();
         let change_other = |version| {
             (0..4).for_each(|block| {
-                restamp(&bench.pool.fetch(PageId::new(other, block)).wait().unwrap(), version)
+                restamp(&bench.pool.fetch(PageId::new(other, block)).wait().unwrap(), version);
             });
         };
         bench.dirty(0..4, 2);

@@ -185,7 +185,7 @@ fn c6_a_file_that_does_not_answer_does_not_stop_fetches_of_another() {
         let more = stuck(THREADS - 1..THREADS + 4);
         gate.wait_for(THREADS as usize);
         (8..16).for_each(|block| {
-            assert_stamped(&bench.pool.fetch(PageId::new(other, block)).wait().unwrap(), 1)
+            assert_stamped(&bench.pool.fetch(PageId::new(other, block)).wait().unwrap(), 1);
         });
         gate.open();
         few.into_iter().chain(more).for_each(|fetching| assert_stamped(&outcome(fetching).unwrap(), 1));

@@ -62,7 +62,7 @@ fn play(method: IoMethod, direct: Fallback, frames: u32) -> Seen {
             3 => drop(pool.prefetch(file, page.block.0..page.block.0 + 6)),
             7 => answers.push(format!("{:?}", pool.evict(page).wait())),
             11 => {
-                answers.push(format!("{:?}", pool.extend(file, NonZeroU32::new(1 + n % 3).unwrap()).wait()))
+                answers.push(format!("{:?}", pool.extend(file, NonZeroU32::new(1 + n % 3).unwrap()).wait()));
             }
             13 => answers.push(format!("{:?}", pool.truncate(file, blocks - 1).wait())),
             17 => answers.push(format!("{:?}", pool.flush(page).wait())),
