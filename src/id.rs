@@ -68,16 +68,19 @@ pub struct PageId {
 impl PageId {
     /// The page of `file` at `block`.
     #[must_use]
+    #[inline]
     pub fn new(file: FileId, block: impl Into<BlockNo>) -> Self {
         Self { file, block: block.into() }
     }
 
     /// Both numbers in one word, the file in the upper half. Orders as the page does.
+    #[inline]
     pub(crate) const fn to_word(self) -> u64 {
         ((self.file.0 as u64) << 32) | self.block.0 as u64
     }
 
     /// The page that [`to_word`](Self::to_word) packed.
+    #[inline]
     pub(crate) const fn from_word(word: u64) -> Self {
         Self { file: FileId((word >> 32) as u32), block: BlockNo(word as u32) }
     }
@@ -146,6 +149,7 @@ impl PageSize {
 
     /// The size in bytes.
     #[must_use]
+    #[inline]
     pub const fn bytes(self) -> usize {
         self.0 as usize
     }

@@ -34,6 +34,7 @@ pub struct PinnedPage {
 }
 
 impl PinnedPage {
+    #[inline]
     pub(crate) fn new(pin: Pin) -> Self {
         debug_assert!(pin.frame().state.load().is_valid(), "handed out before it was read: {pin:?}");
         Self { pin }

@@ -1,6 +1,9 @@
 //! What is asked wrongly, or of files that are not as they should be: each a typed error that says what to do, or a
 //! documented behaviour. Nothing panics, and nothing hangs.
 
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{

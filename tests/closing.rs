@@ -1,6 +1,9 @@
 //! A file on its way out: while a close waits for the last pins, nobody comes in by another door, no change is forgotten, and
 //! a close that fails leaves everything as it was.
 
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{

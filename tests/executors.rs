@@ -1,5 +1,8 @@
 //! The pool's futures under executors of every kind: one thread, many threads, none; and tasks that are dropped at any point.
 
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{

@@ -1,6 +1,9 @@
 //! C5, for what belongs to the process: threads and descriptors are given back. One test, so that nothing else in this
 //! process starts or opens any meanwhile.
 
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
 mod support;
 
 use std::{

@@ -66,6 +66,7 @@ impl Arena {
     }
 
     /// The address of a byte.
+    #[inline]
     pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
         assert!(offset < self.len, "offset {offset} in an arena of {} bytes", self.len);
         // SAFETY: `base` to `base + len` lies in one mapping, and `offset` is below `len`.

@@ -93,14 +93,17 @@ impl FramePool {
         })
     }
 
+    #[inline]
     pub(crate) fn arena(&self) -> &Arena {
         &self.arena
     }
 
+    #[inline]
     pub(crate) fn page_size(&self) -> PageSize {
         self.page_size
     }
 
+    #[inline]
     pub(crate) fn frame(&self, no: FrameNo) -> &Frame {
         &self.frames[no.index()]
     }
@@ -120,6 +123,7 @@ impl FramePool {
     }
 
     /// Where in the arena the frame's bytes are.
+    #[inline]
     pub(crate) fn offset_of(&self, no: FrameNo) -> usize {
         self.first_frame + no.index() * self.page_size.bytes()
     }

@@ -38,6 +38,7 @@ impl PoolHandle {
 impl Deref for PoolHandle {
     type Target = FramePool;
 
+    #[inline]
     fn deref(&self) -> &FramePool {
         &self.0
     }
@@ -117,6 +118,7 @@ impl Pin {
     }
 
     /// A reference to the pool, for use after the pin is gone.
+    #[inline]
     fn keep_if(&self, needed: bool) -> Option<Arc<FramePool>> {
         needed.then(|| {
             // SAFETY: the pool is alive while this pin is.

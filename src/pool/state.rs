@@ -170,6 +170,7 @@ impl State {
     // ---- pins and use -----------------------------------------------------------------------------------------------
 
     /// Another pin and a higher usage count; `None` for a frame that holds no page, or has all the pins it can count.
+    #[inline]
     pub(crate) fn pin(self) -> Option<Self> {
         if self.has(CLAIMED) || !self.has(PHASES) || self.pins() == PINS {
             return None;
@@ -197,6 +198,7 @@ impl State {
         (self.pins() < PINS).then_some(Self(self.0 + PIN))
     }
 
+    #[inline]
     pub(crate) fn unpin(self) -> Self {
         assert!(self.pins() > 0, "unpinned more often than pinned: {self:?}");
         Self(self.0 - PIN)
@@ -281,6 +283,7 @@ impl State {
     // ---- latches ----------------------------------------------------------------------------------------------------
 
     /// A share latch for somebody who just came: not past others who wait.
+    #[inline]
     pub(crate) fn latch_shared(self) -> Option<Self> {
         (!self.has(LATCH_WAITERS)).then(|| self.hand_over_shared()).flatten()
     }
@@ -291,6 +294,7 @@ impl State {
     }
 
     /// A share latch for the waiter whose turn it is.
+    #[inline]
     pub(crate) fn hand_over_shared(self) -> Option<Self> {
         debug_assert!(self.pins() > 0);
         (!self.has(EXCLUSIVE) && self.0 & SHARES < SHARES).then(|| Self(self.0 + SHARE))
@@ -302,6 +306,7 @@ impl State {
         (!self.has(LATCHES)).then(|| self.with(EXCLUSIVE))
     }
 
+    #[inline]
     pub(crate) fn unlatch_shared(self) -> Self {
         assert!(self.shares() > 0, "released a share latch that nobody held: {self:?}");
         Self(self.0 - SHARE)

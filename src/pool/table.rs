@@ -97,6 +97,7 @@ impl PageTable {
         }
     }
 
+    #[inline]
     fn partition_words(&self, partition: usize) -> &[AtomicU64] {
         let start = partition * self.words_per_partition;
         &self.words[start..start + self.words_per_partition]
@@ -174,7 +175,14 @@ impl Partition<'_> {
 /// The indexes of a partition from `start` on, once around.
 #[inline]
 fn probe(len: usize, start: usize) -> impl Iterator<Item = usize> {
-    (start..len).chain(0..start)
+    let mut next = start;
+    // One loop, not a chain of two ranges: a hit goes through this.
+    std::iter::repeat_with(move || {
+        let index = next;
+        next = if index + 1 == len { 0 } else { index + 1 };
+        index
+    })
+    .take(len)
 }
 
 /// Where in its partition a fingerprint's probe starts: its share of the range (Lemire's multiply instead of a division).

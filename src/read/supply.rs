@@ -26,8 +26,8 @@ pub(crate) struct FrameWait {
     since: Option<Instant>,
     /// The last batch of victims that was written on this fetch's behalf.
     cleaning: Option<Arc<Tally>>,
-    /// What kept an earlier batch dirty.
-    unwritten: Option<Error>,
+    /// The last batch before that of which something could not be written.
+    failed: Option<Arc<Tally>>,
 }
 
 impl FrameWait {
@@ -65,7 +65,8 @@ impl FrameWait {
         let waited = now - since;
         if waited >= limit {
             self.note_failure();
-            return Poll::Ready(Err(self.unwritten.take().unwrap_or(Error::AllPinned { waited })));
+            let unwritten = self.failed.as_ref().and_then(|failed| failed.error());
+            return Poll::Ready(Err(unwritten.unwrap_or(Error::AllPinned { waited })));
         }
         pool.starvation.enlist(waker);
         if drive == Drive::Task {
@@ -74,10 +75,10 @@ impl FrameWait {
         Poll::Pending
     }
 
-    /// Keeps what went wrong with the last batch. It is told only if no frame turns up: other victims may have been written.
+    /// Keeps the last batch if something went wrong with it. It is told only if no frame turns up: other victims may have been written.
     fn note_failure(&mut self) {
-        if let Some(error) = self.cleaning.as_ref().and_then(|cleaning| cleaning.error()) {
-            self.unwritten = Some(error);
+        if self.cleaning.as_ref().is_some_and(|cleaning| cleaning.error().is_some()) {
+            self.failed = self.cleaning.take();
         }
     }
 }

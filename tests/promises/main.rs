@@ -1,6 +1,9 @@
 //! The contract, promise by promise. Each test is named after the promise it holds the pool to, and runs with every I/O
 //! method that works here.
 
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
 mod c1_own_bytes;
 mod c2_failed_read;
 mod c3_failed_write;
