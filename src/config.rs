@@ -244,11 +244,12 @@ impl Config {
         self.io_method.validate()
     }
 
-    /// Pages of staging: one for each 128 frames, but room for a deep queue of single pages where the pool is large enough,
-    /// and never more than a few full requests need.
+    /// Pages of staging: one for each 256 frames, so that with the headers and the page table it stays below a hundredth of
+    /// the page memory (8 KiB pages); but room for a queue of single pages where the pool has that many, and never
+    /// more than a few full requests need.
     pub(crate) fn staging_pages(&self) -> usize {
         let frames = self.frames as usize;
-        (frames / 128).max(64.min(frames / 4)).clamp(1, STAGING_PAGES_MAX)
+        (frames / 256).max(64.min(frames / 4)).clamp(1, STAGING_PAGES_MAX)
     }
 }
 

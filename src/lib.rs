@@ -66,6 +66,8 @@
 //!
 //! No feature changes what the others do. `unsafe` is confined to a few modules, each block with its reason.
 
+#![warn(clippy::unwrap_used)]
+
 mod buffer_pool;
 mod builder;
 mod codec;

@@ -291,31 +291,35 @@ impl Drop for Frozen {
 /// The right to look at a page that was read but not verified; for the others its read goes on meanwhile.
 ///
 /// Dropped without a verdict, as by a panic in the codec, it fails the read.
-pub(crate) struct Verification<'a>(Option<&'a Pin>);
+pub(crate) struct Verification(Option<Pin>);
 
-impl<'a> Verification<'a> {
+impl Verification {
     /// Takes the verification upon the caller, unless the page is verified, being verified, or gone.
-    pub(crate) fn begin(pin: &'a Pin) -> Option<Self> {
+    pub(crate) fn begin(pin: &Pin) -> Option<Self> {
+        // A pin of its own, as every read has.
+        let own = pin.again()?;
         // Made only where it was begun: dropped, it ends the verification.
-        pin.frame().state.try_update(State::begin_verify).is_ok().then(|| Self(Some(pin)))
+        own.frame().state.try_update(State::begin_verify).is_ok().then(|| Self(Some(own)))
     }
 
     /// Has `verify` look at the bytes, and ends the read accordingly.
     pub(crate) fn run(mut self, verify: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
-        let pin = self.0.expect("only run and drop take it");
         // SAFETY: the frame is READING by this very value, so no guard and no lease on it exists, and nobody can claim it.
-        let outcome = verify(unsafe { bytes_of(pin) });
-        self.0 = None;
-        pin.pool().end_read(pin.frame_no(), &outcome, true);
+        let outcome = self.0.as_ref().map_or(Ok(()), |pin| verify(unsafe { bytes_of(pin) }));
+        self.end(&outcome);
         outcome
+    }
+
+    fn end(&mut self, outcome: &Result<()>) {
+        if let Some(pin) = self.0.take() {
+            pin.end_read(outcome, true);
+        }
     }
 }
 
-impl Drop for Verification<'_> {
+impl Drop for Verification {
     fn drop(&mut self) {
-        if let Some(pin) = self.0.take() {
-            pin.pool().end_read(pin.frame_no(), &Err(Error::Panicked), true);
-        }
+        self.end(&Err(Error::Panicked));
     }
 }
 
@@ -377,7 +381,7 @@ mod tests {
         let pool = PoolHandle::new(FramePool::new(1, PageSize::MIN, 1, counters).unwrap());
         let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
         let pin = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
-        pool.end_read(pin.frame_no(), &Ok(()), false);
+        pin.again().unwrap().end_read(&Ok(()), false);
         let verification = Verification::begin(&pin).unwrap();
         assert!(Verification::begin(&pin).is_none());
         assert_eq!(pin.frame().state.load().phase(), Phase::Reading, "the verification goes on");

@@ -115,12 +115,15 @@ mod tests {
         for slow in 0..THREADS_MAX - 1 {
             let wait = Arc::clone(&wait);
             let done = done.clone();
-            let job = move || drop((wait.lock().recv(), done.send(slow)));
+            let job = move || {
+                let _ = wait.lock().recv();
+                let _ = done.send(slow);
+            };
             assert!(service.submit(Box::new(job)).is_ok());
         }
         for quick in 100..110 {
             let done = done.clone();
-            assert!(service.submit(Box::new(move || drop(done.send(quick)))).is_ok());
+            assert!(service.submit(Box::new(move || done.send(quick).unwrap_or(()))).is_ok());
         }
         let first: Vec<_> = finished.iter().take(10).collect();
         assert!(first.iter().all(|&job| job >= 100), "{first:?}");
@@ -136,7 +139,7 @@ mod tests {
         for _ in 0..2 * THREADS_MAX {
             assert!(service.submit(Box::new(|| std::panic::resume_unwind(Box::new("job")))).is_ok());
         }
-        assert!(service.submit(Box::new(move || drop(done.send(())))).is_ok());
+        assert!(service.submit(Box::new(move || done.send(()).unwrap_or(()))).is_ok());
         assert!(finished.recv().is_ok());
     }
 
@@ -148,7 +151,8 @@ mod tests {
         let mut refused = 0;
         for _ in 0..QUEUE_MAX + THREADS_MAX + 5 {
             let wait = Arc::clone(&wait);
-            refused += usize::from(service.submit(Box::new(move || drop(wait.lock().recv()))).is_err());
+            refused +=
+                usize::from(service.submit(Box::new(move || wait.lock().recv().unwrap_or(()))).is_err());
         }
         assert!(refused >= 5, "{refused}");
         drop(release);

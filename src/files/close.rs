@@ -6,6 +6,7 @@ use crate::{
     files::vacate::{self, Changes},
     id::FileId,
     shared::Shared,
+    sync::atomic::{Ordering, fence},
     write::checkpoint,
 };
 
@@ -24,11 +25,13 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
         checkpoint::flush_file(shared, id)?;
         file.sync(&shared.counters).inspect_err(|error| events::poisoned(id, error))?;
     }
-    shared.files.begin_close(id);
+    // From here on nobody finds the file, so no new page of it comes in; who has found it before looks again once its page
+    // is mapped. The fences make one of the two see the other, as with a truncation.
+    file.set_closed(true);
+    fence(Ordering::SeqCst);
     let changes = if poison.is_none() { Changes::Keep } else { Changes::Discard };
-    let vacated = vacate::vacate_file(shared, id, 0, changes);
-    shared.files.end_close(id, vacated.is_ok());
-    vacated?;
+    vacate::vacate_file(shared, id, 0, changes).inspect_err(|_| file.set_closed(false))?;
+    shared.files.remove(id);
     drop(size);
     shared.method.forget(&file);
     poison.map_or(Ok(()), Err)

@@ -25,39 +25,30 @@ use crate::{
 pub(crate) struct FileTable(Mutex<Table>);
 
 struct Table {
+    /// Those on their way out included: nobody finds them by their id, but their last changes are still written, and should
+    /// the close fail, they are open as before.
     files: HashMap<FileId, Arc<File>>,
-    /// Files on their way out. Nobody finds them by their id, but their last changes are still written, and they are still
-    /// open: the close may fail, and then they come back.
-    closing: HashMap<FileId, Arc<File>>,
     next: u32,
-}
-
-impl Table {
-    /// Every file that is open, those on their way out included.
-    fn all(&self) -> impl Iterator<Item = &Arc<File>> {
-        self.files.values().chain(self.closing.values())
-    }
 }
 
 impl FileTable {
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(Table { files: HashMap::new(), closing: HashMap::new(), next: 0 }))
+        Self(Mutex::new(Table { files: HashMap::new(), next: 0 }))
     }
 
     /// The file, for those who write its pages out: also while it is being closed.
     pub(crate) fn for_write_out(&self, id: FileId) -> Option<Arc<File>> {
-        let table = self.0.lock();
-        table.files.get(&id).or_else(|| table.closing.get(&id)).cloned()
+        self.0.lock().files.get(&id).cloned()
     }
 
     /// The open file, or an error that says that it is not.
     pub(crate) fn open_file(&self, id: FileId) -> Result<Arc<File>> {
-        self.0.lock().files.get(&id).cloned().ok_or(Error::NotOpen { file: id })
+        self.for_write_out(id).filter(|file| !file.is_closed()).ok_or(Error::NotOpen { file: id })
     }
 
     /// Every file that may have to be synced, in the order in which they were opened.
     pub(crate) fn all(&self) -> Vec<Arc<File>> {
-        let mut all: Vec<_> = self.0.lock().all().cloned().collect();
+        let mut all: Vec<_> = self.0.lock().files.values().cloned().collect();
         all.sort_unstable_by_key(|file| file.id);
         all
     }
@@ -71,7 +62,7 @@ impl FileTable {
             Error::config("a pool opens at most 2^32 - 1 files in its life: build a new pool")
         })?;
         let file = open(id)?;
-        if let Some(other) = table.all().find(|other| other.identity == file.identity) {
+        if let Some(other) = table.files.values().find(|other| other.identity == file.identity) {
             return Err(Error::AlreadyOpen { path: path.to_owned(), file: other.id });
         }
         let file = Arc::new(file);
@@ -82,20 +73,6 @@ impl FileTable {
 
     fn remove(&self, id: FileId) {
         self.0.lock().files.remove(&id);
-    }
-
-    /// From here on nobody finds the file, so no new page of it comes in.
-    fn begin_close(&self, id: FileId) {
-        let mut table = self.0.lock();
-        let file = table.files.remove(&id);
-        table.closing.extend(file.map(|file| (id, file)));
-    }
-
-    /// The file is closed; or, where that has failed, open as before.
-    fn end_close(&self, id: FileId, closed: bool) {
-        let mut table = self.0.lock();
-        let file = table.closing.remove(&id).filter(|_| !closed);
-        table.files.extend(file.map(|file| (id, file)));
     }
 }
 

@@ -36,7 +36,10 @@ pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
     shared.files.open_file(page.file)?;
     let Lookup::Pinned(pin) = shared.pool.lookup(page) else { return Ok(Evicted::NotResident) };
     let no = pin.frame_no();
+    // An I/O has a pin of its own.
     wait_for_io(&pin, Want::ReadDone);
+    wait_for_io(&pin, Want::WriteDone);
+    // A page with a pin is not even written: its writer may be the very thread that is here.
     if pin.frame().state.load().pins() > 1 {
         return Ok(Evicted::Pinned);
     }

@@ -123,7 +123,7 @@ fn writes_arrive_where_they_belong() {
 fn a_write_to_a_file_that_is_read_only_fails_everywhere_alike() {
     let on_disk = file_of(PAGE as usize);
     for_each(|method, arena, options| {
-        let file = shared(on_disk.path(), &options.clone().read_only(true));
+        let file = shared(on_disk.path(), &(*options).read_only(true));
         method.submit(&mut vec![arena.request(Write, &file, 0, &[PAGE as u32])]);
         assert_eq!(arena.expect_error().raw_os_error(), Some(9));
         method.submit(&mut vec![arena.request(Read, &file, 0, &[PAGE as u32])]);

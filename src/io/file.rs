@@ -49,6 +49,7 @@ pub(crate) struct File {
     /// The length; a last block that is not whole counts.
     blocks: AtomicU32,
     unsynced: AtomicBool,
+    closed: AtomicBool,
     /// Held across a sync. The error of the first one that failed.
     sync: Mutex<Option<Arc<io::Error>>>,
     /// Held by who changes the length, or ends the file.
@@ -95,6 +96,7 @@ impl File {
             identity,
             blocks: AtomicU32::new(blocks),
             unsynced: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
             sync: Mutex::new(None),
             size: Mutex::new(()),
             ring_slot: AtomicU32::new(Self::NO_SLOT),
@@ -121,6 +123,20 @@ impl File {
         } else {
             Err(Error::PastEof { page: PageId::new(self.id, block), blocks })
         }
+    }
+
+    /// Publishes that the file takes no new pages any more, or does again. SeqCst for the same reason as the length.
+    pub(crate) fn set_closed(&self, closed: bool) {
+        self.closed.store(closed, Ordering::SeqCst);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::SeqCst)
+    }
+
+    /// Whether a page may come into the pool: the file is open and has this block.
+    pub(crate) fn check_open(&self, block: BlockNo) -> Result<()> {
+        if self.is_closed() { Err(Error::NotOpen { file: self.id }) } else { self.check(block) }
     }
 
     /// Says that a write has come back. Called before its frame stops counting as being written, so that a checkpoint

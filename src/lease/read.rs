@@ -9,7 +9,7 @@ use crate::{
     id::PageId,
     io::request::IoBuf,
     lease::{PAGES_INLINE, Pins, abandoned, buffer_at},
-    pool::handle::Pin,
+    pool::{handle::Pin, state::State},
     stats::Counter,
     sync::Arc,
 };
@@ -38,6 +38,9 @@ impl ReadLease {
     /// The same for a page that nobody waits for yet. The caller has taken its place in the share of look-ahead.
     pub(crate) fn into_ahead(mut self) -> Self {
         self.ahead = true;
+        for pin in &self.pins {
+            pin.frame().state.update(State::expect_use);
+        }
         self
     }
 
@@ -99,7 +102,7 @@ impl ReadLease {
                 pin.pool().look_ahead.give_back(1);
             }
             let result = outcome(index, pin.frame().page());
-            pin.pool().end_read(pin.frame_no(), &result, !self.to_verify);
+            pin.end_read(&result, !self.to_verify);
         }
     }
 }

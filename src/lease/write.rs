@@ -71,7 +71,7 @@ impl WriteLease {
         self.file.note_written();
         self.pins[0].pool().staging.give_back(run);
         for pin in self.pins.drain(..) {
-            pin.pool().end_write(pin.frame_no(), outcome.is_ok());
+            pin.end_write(outcome.is_ok());
         }
         outstanding.end(outcome.map(|()| pages));
     }

@@ -19,11 +19,14 @@ use crate::{
 
 const PAGE: usize = 512;
 
-/// Runs `scenario` under many schedules, once for each I/O method that shuttle can drive.
+/// Runs `scenario` under many schedules, for each I/O method that shuttle can drive: half of them with a switch at every
+/// turn of a coin, half with few switches in places that matter (PCT), which let one thread overtake another by far.
 fn check(scenario: fn(IoMethod)) {
-    let schedules = env::var("RINGPOOL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(1000);
+    let schedules = env::var("RINGPOOL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
     for method in [IoMethod::Sync, IoMethod::Worker { threads: 1 }, IoMethod::Worker { threads: 2 }] {
-        shuttle::check_random(move || scenario(method.clone()), schedules);
+        let again = method.clone();
+        shuttle::check_random(move || scenario(method.clone()), schedules / 2);
+        shuttle::check_pct(move || scenario(again.clone()), schedules / 2, 3);
     }
 }
 
@@ -63,6 +66,12 @@ fn increment(pool: &BufferPool, file: FileId, block: u32) {
 
 fn version(pool: &BufferPool, file: FileId, block: u32) -> u32 {
     version_of(&pool.fetch(PageId::new(file, block)).wait().unwrap().read(), block)
+}
+
+/// The versions of all pages on disk.
+fn versions_on(disk: &SteppedDisk) -> Vec<u32> {
+    let bytes = disk.bytes();
+    bytes.chunks(PAGE).enumerate().map(|(block, page)| version_of(page, block as u32)).collect()
 }
 
 fn checkpoint(pool: &BufferPool) {

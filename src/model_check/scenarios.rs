@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use super::{assert_at_rest, check, checkpoint, increment, pool_over, stamp, version, version_of};
+use super::{
+    assert_at_rest, check, checkpoint, increment, pool_over, stamp, version, version_of, versions_on,
+};
 use crate::{BufferPool, Error, FetchOptions, IoMethod, IoOp, PageId, sync::thread::JoinHandle};
 
 fn spawn(body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
@@ -15,27 +17,46 @@ fn spawn(body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
 }
 
 fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    // All must run before the first is waited for.
+    let threads: Vec<_> = threads.into_iter().collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
-/// Two frames, three pages, three threads that each add to every page: no update is lost, no page is mixed up.
+/// Two frames, four pages, three threads that each add to every page: no update is lost, no page is mixed up.
 #[test]
 fn c1_updates_survive_eviction() {
     check(|method| {
-        const BLOCKS: u32 = 3;
+        const BLOCKS: u32 = 4;
         let (pool, file, disk) = pool_over(2, BLOCKS, method);
-        join((0..3).map(|first| {
+        (0..BLOCKS).for_each(|block| increment(&pool, file, block));
+        join([[0, 1, 2, 3], [2, 0, 3, 1], [3, 2, 1, 0]].map(|order| {
             let pool = pool.clone();
-            spawn(move || (0..BLOCKS).for_each(|n| increment(&pool, file, (first + n) % BLOCKS)))
+            spawn(move || order.into_iter().for_each(|block| increment(&pool, file, block)))
         }));
         for block in 0..BLOCKS {
-            assert_eq!(version(&pool, file, block), 3);
+            assert_eq!(version(&pool, file, block), 4);
         }
         checkpoint(&pool);
         assert_at_rest(&pool);
-        for (block, page) in disk.bytes().chunks(super::PAGE).enumerate() {
-            assert_eq!(version_of(page, block as u32), 3, "on disk");
-        }
+        assert_eq!(versions_on(&disk), [4; BLOCKS as usize]);
+    });
+}
+
+/// Readers of a page that is evicted and replaced all the time never see another page.
+#[test]
+fn c1_a_reader_never_sees_another_page() {
+    check(|method| {
+        let (pool, file, _) = pool_over(1, 2, method);
+        (0..2).for_each(|block| increment(&pool, file, block));
+        join((0..3).map(|n| {
+            let pool = pool.clone();
+            spawn(move || {
+                for turn in 0..3 {
+                    assert_eq!(version(&pool, file, (n + turn) % 2), 1);
+                }
+            })
+        }));
+        assert_at_rest(&pool);
     });
 }
 
@@ -87,13 +108,7 @@ fn c3_failed_writes_lose_nothing() {
         join(writers.collect::<Vec<_>>().into_iter().chain([checkpointer]));
         disk.fail_writes(0);
         checkpoint(&pool);
-        let versions: Vec<_> = disk
-            .bytes()
-            .chunks(super::PAGE)
-            .enumerate()
-            .map(|(block, page)| version_of(page, block as u32))
-            .collect();
-        assert_eq!(versions, [1, 1, 2]);
+        assert_eq!(versions_on(&disk), [1, 1, 2]);
         assert_at_rest(&pool);
     });
 }
@@ -103,23 +118,34 @@ fn c3_failed_writes_lose_nothing() {
 fn a_change_during_a_checkpoint_is_not_lost() {
     check(|method| {
         let (pool, file, disk) = pool_over(2, 2, method);
+        (0..2).for_each(|block| increment(&pool, file, block));
         let changing = {
             let pool = pool.clone();
-            spawn(move || (0..3).for_each(|n| increment(&pool, file, n % 2)))
+            spawn(move || (0..4).for_each(|n| increment(&pool, file, n % 2)))
         };
         let checkpointing = (0..2).map(|_| {
             let pool = pool.clone();
-            spawn(move || checkpoint(&pool))
+            spawn(move || (0..2).for_each(|_| checkpoint(&pool)))
         });
         join(checkpointing.collect::<Vec<_>>().into_iter().chain([changing]));
         checkpoint(&pool);
-        let versions: Vec<_> = disk
-            .bytes()
-            .chunks(super::PAGE)
-            .enumerate()
-            .map(|(block, page)| version_of(page, block as u32))
-            .collect();
-        assert_eq!(versions, [2, 1]);
+        assert_eq!(versions_on(&disk), [3, 3]);
+    });
+}
+
+/// What was dirty when a checkpoint began is on disk when it returns, whoever writes it.
+#[test]
+fn a_checkpoint_covers_what_others_are_writing() {
+    check(|method| {
+        let (pool, file, disk) = pool_over(2, 3, method);
+        (0..2).for_each(|block| increment(&pool, file, block));
+        let evicting = {
+            let pool = pool.clone();
+            spawn(move || drop(version(&pool, file, 2)))
+        };
+        checkpoint(&pool);
+        assert_eq!(versions_on(&disk)[..2], [1, 1]);
+        join([evicting]);
     });
 }
 

@@ -25,7 +25,7 @@ use crate::{
         look_ahead::LookAhead,
         staging::Staging,
         starvation::Starvation,
-        state::{MAX_USAGE, State, Verdict},
+        state::{MAX_USAGE, Phase, State, Verdict},
         table::PageTable,
         waiters::Waiters,
     },
@@ -164,31 +164,24 @@ impl FramePool {
         let slot = self.table.slot(self.frame(no).page());
         self.table.lock(slot).remove(no);
     }
+}
 
-    /// The read of this frame ended: well, or with an error that all who wait for it get.
-    ///
-    /// A failed read is unmapped before anybody is told, so who comes later starts a new one (C2).
-    pub(crate) fn end_read(&self, no: FrameNo, outcome: &Result<()>, verified: bool) {
-        let frame = self.frame(no);
-        let state = match outcome {
-            Ok(()) => frame.state.update(|s| s.end_read(verified)),
+impl Pin {
+    /// Ends the read to which this pin belongs: well, or with an error that all who wait for it get.
+    pub(crate) fn end_read(self, outcome: &Result<()>, verified: bool) {
+        match outcome {
+            Ok(()) => self.end_io(|s| s.end_read(verified), outcome),
             Err(_) => {
-                self.unmap(no);
-                frame.state.update(State::fail_read)
+                // Before anybody is told: who comes later starts a new read (C2).
+                self.pool().unmap(self.frame_no());
+                self.end_io(State::fail_read, outcome);
             }
-        };
-        if state.has_io_waiters() {
-            self.waiters.io_done(no, frame, outcome);
         }
     }
 
-    /// The write-out of this frame ended.
-    pub(crate) fn end_write(&self, no: FrameNo, arrived: bool) {
-        let frame = self.frame(no);
-        let state = frame.state.update(|s| s.end_write(arrived));
-        if state.has_io_waiters() {
-            self.waiters.io_done(no, frame, &Ok(()));
-        }
+    /// Ends the write-out to which this pin belongs.
+    pub(crate) fn end_write(self, arrived: bool) {
+        self.end_io(|s| s.end_write(arrived), &Ok(()));
     }
 }
 
@@ -214,6 +207,15 @@ impl PoolHandle {
             }
         }
         Lookup::Absent
+    }
+
+    /// Whether the page has a frame, or had one a moment ago. Pins nothing, and is no use of the page.
+    pub(crate) fn is_mapped(&self, page: PageId) -> bool {
+        let holds_it = |no| {
+            let frame = self.frame(no);
+            frame.page() == page && !matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed)
+        };
+        self.table.candidates(self.table.slot(page)).any(holds_it)
     }
 
     /// Gives the claimed frame to `page` and begins its read; the pin that comes back belongs to the read. Where the page

@@ -7,9 +7,10 @@
 
 #![allow(unsafe_code)]
 
-use std::{fmt, ops::Deref};
+use std::{fmt, mem::ManuallyDrop, ops::Deref};
 
 use crate::{
+    error::Result,
     id::FrameNo,
     pool::{
         frame::Frame,
@@ -93,26 +94,62 @@ impl Pin {
     }
 }
 
-impl Drop for Pin {
-    #[inline]
-    fn drop(&mut self) {
-        let keep = self.pool().starvation.is_felt().then(|| {
-            // Somebody waits for a frame and must be told after the pin is gone, when the pool may go too.
+impl Pin {
+    /// Ends an I/O and lets go of the pin that belonged to it, in one step: who waits for the end finds the frame without it.
+    pub(crate) fn end_io(self, end: impl Fn(State) -> State, outcome: &Result<()>) {
+        let pin = ManuallyDrop::new(self);
+        let mut kept = pin.keep_if(pin.pool().starvation.is_felt());
+        let state = loop {
+            // Those who wait are told after the pin is gone, when the pool may go too: so it must be kept first.
+            let may_tell = kept.is_some();
+            let step = |s: State| (may_tell || !s.has_io_waiters()).then(|| end(s).unpin());
+            match pin.frame().state.try_update(step) {
+                Ok(state) => break state,
+                Err(_) => kept = pin.keep_if(true),
+            }
+        };
+        if let Some(pool) = &kept
+            && state.has_io_waiters()
+        {
+            pool.waiters.io_done(pin.frame, pool.frame(pin.frame), outcome);
+        }
+        pin.is_off(state, kept);
+    }
+
+    /// A reference to the pool, for use after the pin is gone.
+    fn keep_if(&self, needed: bool) -> Option<Arc<FramePool>> {
+        needed.then(|| {
             // SAFETY: the pool is alive while this pin is.
             unsafe { Arc::increment_strong_count(self.pool) };
             // SAFETY: takes over the reference counted just now.
             unsafe { Arc::from_raw(self.pool) }
-        });
-        let state = self.frame().state.unpin();
-        // From here on `self.pool` may dangle unless the state says that a reference was left for this frame.
-        if state.pins() == 0 && state.is_orphan() {
+        })
+    }
+
+    /// What follows when the pin has been taken off the state word, which is `state` now. `self.pool` may dangle unless the
+    /// state says that a reference was left for this frame.
+    #[inline]
+    fn is_off(&self, state: State, kept: Option<Arc<FramePool>>) {
+        if state.pins() > 0 {
+            return;
+        }
+        if state.is_orphan() {
             // SAFETY: the handle's drop left one reference for this frame and marked it; no pin can be added to a frame
             // without pins once the handle is gone, so this is the only time that its pins go from one to none.
             unsafe { Arc::decrement_strong_count(self.pool) };
         }
-        if let (Some(pool), 0) = (keep, state.pins()) {
+        if let Some(pool) = kept {
             pool.starvation.relieve();
         }
+    }
+}
+
+impl Drop for Pin {
+    #[inline]
+    fn drop(&mut self) {
+        let kept = self.keep_if(self.pool().starvation.is_felt());
+        let state = self.frame().state.unpin();
+        self.is_off(state, kept);
     }
 }
 

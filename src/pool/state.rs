@@ -7,8 +7,9 @@
 //! 1. at most one of CLAIMED, READING, LOADED, VALID; none of them is a FREE frame;
 //! 2. a CLAIMED frame has no pin, no latch, no dirt and no I/O: one thread owns it alone;
 //! 3. DIRTY, WRITING and latches only on VALID frames, and the exclusive latch excludes share latches;
-//! 4. latches are held through pins: none on a frame without one. One pin can hold several share latches, since readers may
-//!    share the value that is the pin; so they are counted by themselves, up to what the word can count.
+//! 4. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
+//!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
+//!    stays out of use for ever.
 //!
 //! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
 //! content latch in one 64-bit atomic.
@@ -21,6 +22,8 @@ const PIN: u64 = 1;
 const PINS: u64 = (1 << 20) - 1;
 const USAGE_SHIFT: u32 = 20;
 const USAGE: u64 = 0b111 << USAGE_SHIFT;
+/// One use.
+const USED: u64 = 1 << USAGE_SHIFT;
 const SHARE: u64 = 1 << 23;
 const SHARES: u64 = ((1 << 20) - 1) << 23;
 const EXCLUSIVE: u64 = 1 << 43;
@@ -34,6 +37,7 @@ const LATCH_WAITERS: u64 = 1 << 50;
 const IO_WAITERS: u64 = 1 << 51;
 const READ_ONLY: u64 = 1 << 52;
 const ORPHAN: u64 = 1 << 53;
+const AHEAD: u64 = 1 << 54;
 
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
@@ -170,7 +174,11 @@ impl State {
         if self.has(CLAIMED) || !self.has(PHASES) || self.pins() == PINS {
             return None;
         }
-        let used = if self.usage() < MAX_USAGE { 1 << USAGE_SHIFT } else { 0 };
+        if self.has(AHEAD) {
+            // The use for which it was read: the page is now as one that was read when it was wanted.
+            return Some(Self(self.without(AHEAD | USAGE).0 + PIN + USED));
+        }
+        let used = if self.usage() < MAX_USAGE { USED } else { 0 };
         Some(Self(self.0 + PIN + used))
     }
 
@@ -180,8 +188,7 @@ impl State {
 
     /// A pin for housekeeping, which is no use of the page.
     pub(crate) fn pin_unused(self) -> Option<Self> {
-        let usage = self.0 & USAGE;
-        self.pin().map(|pinned| Self((pinned.0 & !USAGE) | usage))
+        self.pin().map(|_| Self(self.0 + PIN))
     }
 
     /// Another pin through a pin that is held already; the usage count stays.
@@ -197,7 +204,7 @@ impl State {
 
     /// One turn of the clock less to live.
     pub(crate) fn age(self) -> Option<Self> {
-        (self.verdict() == Verdict::Age).then(|| Self(self.0 - (1 << USAGE_SHIFT)))
+        (self.verdict() == Verdict::Age).then(|| Self(self.0 - USED))
     }
 
     /// The pool was dropped; the frame lives on until its last pin goes.
@@ -210,7 +217,7 @@ impl State {
     /// Takes the frame out of use, whatever its usage count: nobody can pin it from here on.
     pub(crate) fn claim(self) -> Option<Self> {
         let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED | DIRTY);
-        idle.then(|| self.without(VALID | LOADED | USAGE | READ_ONLY).with(CLAIMED))
+        idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READ_ONLY).with(CLAIMED))
     }
 
     /// The claimant found no use for the frame.
@@ -223,7 +230,14 @@ impl State {
     pub(crate) fn begin_read(self, read_only: bool) -> Self {
         assert!(self.has(CLAIMED) && self.pins() == 0, "read into an unclaimed frame: {self:?}");
         let read_only = if read_only { READ_ONLY } else { 0 };
-        Self(self.without(CLAIMED | USAGE).with(READING | read_only).0 + PIN + (1 << USAGE_SHIFT))
+        Self(self.without(CLAIMED | USAGE).with(READING | read_only).0 + PIN + USED)
+    }
+
+    /// The page is read for a use to come: it lives a turn of the clock longer than one that has just been used, so that a
+    /// scan gives up the pages behind it before those ahead.
+    pub(crate) fn expect_use(self) -> Self {
+        debug_assert!(self.has(READING));
+        Self(self.without(USAGE).with(AHEAD).0 + 2 * USED)
     }
 
     /// The bytes are here. With a codec they must be verified before anybody sees them.
@@ -235,7 +249,7 @@ impl State {
     /// Nothing of a failed read stays: the frame is free once the waiters' pins are gone.
     pub(crate) fn fail_read(self) -> Self {
         assert!(self.has(READING), "failed a read that was not begun: {self:?}");
-        self.without(READING | USAGE | READ_ONLY)
+        self.without(READING | USAGE | AHEAD | READ_ONLY)
     }
 
     /// One thread takes the verification upon itself; for the others the read goes on.
@@ -326,7 +340,6 @@ impl State {
             assert!(self.has(VALID), "3: in use but not valid: {self:?}");
         }
         assert!(!(self.has(EXCLUSIVE) && self.has(SHARES)), "3: exclusive but shared: {self:?}");
-        assert!(self.pins() > 0 || !self.has(LATCHES), "4: latched but not pinned: {self:?}");
     }
 }
 
@@ -344,6 +357,7 @@ impl fmt::Debug for State {
             (IO_WAITERS, "I/O waiters"),
             (READ_ONLY, "read only"),
             (ORPHAN, "orphan"),
+            (AHEAD, "read ahead"),
         ];
         flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, ", {name}"))
     }
@@ -503,6 +517,16 @@ mod tests {
         }
         assert_eq!(state.verdict(), Verdict::Claim);
         assert_eq!(state.age(), None);
+    }
+
+    #[test]
+    fn a_page_read_ahead_outlives_one_that_was_used_until_it_is_used_itself() {
+        let ahead = reading().expect_use().end_read(true).unpin();
+        assert_eq!(ahead.usage(), valid().usage() + 1);
+        assert_eq!(ahead.pin_unused().unwrap().unpin(), ahead, "housekeeping is no use");
+        let used = ahead.pin().unwrap().unpin();
+        assert_eq!(used, valid(), "read ahead and used is as read and used");
+        assert_eq!(used.pin().unwrap().usage(), 2);
     }
 
     #[test]

@@ -238,7 +238,8 @@ mod tests {
     #[test]
     fn regular_page_numbers_do_not_pile_up() {
         const FRAMES: u32 = 1 << 16;
-        let patterns: [(&str, fn(u32) -> PageId); 4] = [
+        type Pattern = fn(u32) -> PageId;
+        let patterns: [(&str, Pattern); 4] = [
             ("one dense file", |n| page(0, n)),
             ("block 0 of many files", |n| page(n, 0)),
             ("a stride of 2^12", |n| page(n >> 20, n << 12)),

@@ -251,7 +251,9 @@ mod tests {
         fn new() -> Self {
             let frame = Frame::new();
             frame.state.update(|s| s.claim().unwrap().begin_read(false).end_read(true));
-            (0..8).for_each(|_| drop(frame.state.update(|s| s.pin().unwrap())));
+            for _ in 0..8 {
+                frame.state.update(|s| s.pin().unwrap());
+            }
             Self { waiters: Waiters::new(), frame, woken: Arc::new(Woken(AtomicUsize::new(0))) }
         }
 

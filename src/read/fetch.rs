@@ -101,6 +101,7 @@ impl Fetch {
     ///
     /// # Errors
     /// The fetch itself, where the time was too short.
+    #[allow(clippy::result_large_err)] // What comes back is the fetch, which holds its state inline for want of an allocation.
     pub fn wait_timeout(mut self, patience: Duration) -> Result<Result<PinnedPage>, Self> {
         let deadline = time::now() + patience;
         let result = match &mut self.stage {
@@ -231,6 +232,10 @@ impl Miss {
                         return Ok(None);
                     }
                 }
+                // To verify takes a pin of its own.
+                Phase::Loaded if pin.frame().state.load().pins_are_exhausted() => {
+                    return Err(Error::TooManyPins { page: self.page });
+                }
                 Phase::Loaded => {
                     if let Some(verification) = Verification::begin(&pin) {
                         verification.run(|bytes| verify(&self.shared, self.page, bytes))?;
@@ -294,14 +299,14 @@ impl Drop for Miss {
 
 /// The lease for a page that was just mapped, unless its block or its file went away meanwhile.
 ///
-/// A truncation publishes the new end and then looks for frames, a close takes the file out of the table and then looks
+/// A truncation publishes the new end and then looks for frames, a close publishes that the file is closed and then looks
 /// for frames; here the frame is mapped first and then the file looked at. The fences make one of the two see the other.
 pub(crate) fn begin_read(shared: &Shared, file: &File, pin: Pin) -> Result<ReadLease> {
     let page = pin.frame().page();
     let lease = ReadLease::new(pin, shared.config.codec.is_some());
     fence(Ordering::SeqCst);
-    match file.check(page.block).and_then(|()| shared.files.open_file(page.file)) {
-        Ok(_) => Ok(lease),
+    match file.check_open(page.block) {
+        Ok(()) => Ok(lease),
         Err(error) => {
             lease.abort(&error);
             Err(error)

@@ -8,10 +8,7 @@ use crate::{
     id::{BlockNo, FileId, PageId},
     io::{file::File, request::Request},
     lease::{PageLease, ReadLease},
-    pool::{
-        frame_pool::{DirtyVictims, Lookup},
-        handle::Claimed,
-    },
+    pool::{frame_pool::DirtyVictims, handle::Claimed},
     read::{
         fetch::{begin_read, read_request},
         supply::write_victims,
@@ -38,24 +35,19 @@ pub struct Prefetch {
 
 pub(crate) fn prefetch(shared: &Shared, id: FileId, blocks: impl IntoIterator<Item = BlockNo>) -> Prefetch {
     let file = shared.check_open().and_then(|()| shared.files.open_file(id));
+    let mut prefetcher = file.ok().map(|file| Prefetcher::new(shared, file));
     let mut outcome = Prefetch::default();
-    let mut blocks = blocks.into_iter();
-    if let Ok(file) = file {
-        let mut prefetcher = Prefetcher::new(shared, file);
-        for block in blocks.by_ref() {
-            match prefetcher.start(PageId { file: id, block }) {
-                Start::Started => outcome.started += 1,
-                Start::Already => outcome.already += 1,
-                Start::Declined => outcome.declined += 1,
-                Start::NoRoom => {
-                    outcome.declined += 1;
-                    break;
-                }
-            }
+    for block in blocks {
+        let page = PageId { file: id, block };
+        match prefetcher.as_mut().map(|prefetcher| prefetcher.start(page)) {
+            Some(Start::Started) => outcome.started += 1,
+            Some(Start::Already) => outcome.already += 1,
+            Some(Start::Declined) | None => outcome.declined += 1,
         }
+    }
+    if let Some(mut prefetcher) = prefetcher {
         prefetcher.submit();
     }
-    outcome.declined += blocks.count() as u32;
     shared.counters.add(Counter::Prefetches, u64::from(outcome.started));
     outcome
 }
@@ -63,10 +55,7 @@ pub(crate) fn prefetch(shared: &Shared, id: FileId, blocks: impl IntoIterator<It
 enum Start {
     Started,
     Already,
-    /// Not this block.
     Declined,
-    /// Neither this block nor any that follows.
-    NoRoom,
 }
 
 struct Prefetcher<'a> {
@@ -74,6 +63,8 @@ struct Prefetcher<'a> {
     file: Arc<File>,
     /// Requests that the method's queue can take beside those in `batch`.
     room: usize,
+    /// There was no place for a page once; it is not looked for again.
+    full: bool,
     batch: Vec<Request<PageLease>>,
     /// The request that is growing.
     growing: Option<ReadLease>,
@@ -81,45 +72,61 @@ struct Prefetcher<'a> {
 
 impl<'a> Prefetcher<'a> {
     fn new(shared: &'a Shared, file: Arc<File>) -> Self {
-        Self { shared, file, room: shared.method.room(), batch: Vec::with_capacity(BATCH), growing: None }
+        Self {
+            shared,
+            file,
+            room: shared.method.room(),
+            full: false,
+            batch: Vec::with_capacity(BATCH),
+            growing: None,
+        }
     }
 
     fn start(&mut self, page: PageId) -> Start {
-        match self.shared.pool.lookup(page) {
-            Lookup::Pinned(_) | Lookup::TooManyPins => return Start::Already,
-            Lookup::Absent if self.file.check(page.block).is_err() => return Start::Declined,
-            Lookup::Absent => {}
+        if self.shared.pool.is_mapped(page) {
+            return Start::Already;
         }
+        if self.file.check(page.block).is_err() {
+            return Start::Declined;
+        }
+        match self.claim_place(page) {
+            Some(claimed) => self.read(claimed, page),
+            None => {
+                self.full = true;
+                Start::Declined
+            }
+        }
+    }
+
+    /// A frame, with a place in look-ahead's share and in a request.
+    fn claim_place(&mut self, page: PageId) -> Option<Claimed<'a>> {
         let joins = self.growing.as_ref().is_some_and(|lease| {
             lease.last().is_followed_by(page) && lease.pages() < self.shared.config.combine_pages
         });
-        if !joins && !self.begin_request() {
-            return Start::NoRoom;
-        }
         let look_ahead = &self.shared.pool.look_ahead;
-        if !look_ahead.try_take() {
-            return Start::NoRoom;
+        if self.full || !(joins || self.begin_request()) || !look_ahead.try_take() {
+            return None;
         }
-        let Some(claimed) = self.claim() else {
+        let claimed = self.claim();
+        if claimed.is_none() {
             look_ahead.give_back(1);
-            return Start::NoRoom;
-        };
-        match self.shared.pool.map(claimed, page, self.file.read_only) {
-            Ok(pin) => match begin_read(self.shared, &self.file, pin) {
-                Ok(lease) => {
-                    self.grow(lease.into_ahead());
-                    Start::Started
-                }
-                Err(_) => {
-                    look_ahead.give_back(1);
-                    Start::Declined
-                }
-            },
-            Err(_) => {
-                look_ahead.give_back(1);
-                Start::Already
-            }
         }
+        claimed
+    }
+
+    /// Maps the page to the frame and adds it to the growing request.
+    fn read(&mut self, claimed: Claimed<'a>, page: PageId) -> Start {
+        let mapped = self.shared.pool.map(claimed, page, self.file.read_only);
+        let outcome = match mapped.map(|pin| begin_read(self.shared, &self.file, pin)) {
+            Ok(Ok(lease)) => {
+                self.grow(lease.into_ahead());
+                return Start::Started;
+            }
+            Ok(Err(_)) => Start::Declined,
+            Err(_) => Start::Already,
+        };
+        self.shared.pool.look_ahead.give_back(1);
+        outcome
     }
 
     /// Ends the growing request, so that another can begin. False where the queue has no room for it.

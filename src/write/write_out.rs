@@ -76,8 +76,7 @@ impl Writer<'_> {
     /// A pin and a share latch on the candidate, which is dirty and not being written; `None` where there is nothing to do,
     /// or not without patience.
     fn latch_dirty(&mut self, (page, no): Candidate) -> Option<Pin> {
-        // A frame that changed its page was clean when it did.
-        let pin = self.shared.pool.pin_unused(no, page)?;
+        let pin = self.pin_readable(page, no)?;
         loop {
             if !pin.try_latch(Latch::Shared) {
                 if self.patience == Patience::Try {
@@ -100,6 +99,13 @@ impl Writer<'_> {
         }
     }
 
+    /// A pin on the candidate, if its frame still has it and may be latched. Otherwise there is nothing to write: a frame
+    /// that changed its page was clean when it did, and a page that is being read has no changes. (Nobody latches a page
+    /// before it is there; once pinned, one that is there stays.)
+    fn pin_readable(&self, page: PageId, no: FrameNo) -> Option<Pin> {
+        self.shared.pool.pin_unused(no, page).filter(|pin| pin.frame().state.load().is_valid())
+    }
+
     /// Copies the latched page and as many of its neighbours as can be had into one run; gives the candidates that are left.
     fn copy_run<'c>(&mut self, first: Pin, mut behind: &'c [Candidate]) -> &'c [Candidate] {
         let page = first.frame().page();
@@ -116,7 +122,7 @@ impl Writer<'_> {
         self.copy(first, &file, &mut run, &mut pins);
         while pins.len() < run.pages() && !pins.is_empty() {
             let Some((&(page, no), further)) = behind.split_first() else { break };
-            let neighbour = self.shared.pool.pin_unused(no, page).filter(|pin| pin.try_latch(Latch::Shared));
+            let neighbour = self.pin_readable(page, no).filter(|pin| pin.try_latch(Latch::Shared));
             let Some(pin) = neighbour else { break };
             let before = pins.len();
             self.copy(pin, &file, &mut run, &mut pins);
@@ -147,7 +153,7 @@ impl Writer<'_> {
         if file.check(frame.page().block).is_ok() {
             pins.push(pin);
         } else {
-            pin.pool().end_write(pin.frame_no(), false);
+            pin.end_write(false);
         }
     }
 

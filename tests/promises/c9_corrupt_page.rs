@@ -6,7 +6,7 @@ use ringpool::{
 };
 
 use crate::support::{
-    Bench, Fetching, PAGE, eventually, fetch_apart, guarded, join_read, outcome, stamped, with_each_method,
+    Bench, PAGE, eventually, fetch_apart, guarded, join_read, outcome, stamped, with_each_method,
 };
 
 const BLOCKS: u32 = 8;
@@ -171,7 +171,7 @@ fn c9_a_codec_that_panics_fails_the_read_and_leaves_no_frame_busy() {
         gate.open();
         // One has met the panic itself, the others are told of it.
         let (panicked, told): (Vec<_>, Vec<_>) =
-            all.into_iter().map(Fetching::join).partition(std::result::Result::is_err);
+            all.into_iter().map(std::thread::JoinHandle::join).partition(std::result::Result::is_err);
         assert!(!panicked.is_empty(), "somebody has to verify");
         assert!(told.into_iter().all(|end| matches!(end, Ok(Err(Error::Panicked)))));
         bench.assert_at_rest();

@@ -1,0 +1,170 @@
+//! The figures that the library is held to, P1 to P13, each measured beside its baseline in one run.
+//!
+//! `cargo bench --bench figures -- [P1 P4 .. | all] [--json FILE] [--dir DIR] [--rounds N]`
+//!
+//! A figure is the median of the ratios within rounds: arms in turn, in shuffled order, 15 rounds unless told otherwise. With
+//! it stand its spread, the ratio of an arm to itself, and the absolute numbers, which mean nothing elsewhere. A run that
+//! others disturbed neither passes nor fails. Arms that read have first shown, by a digest, that they see the bytes that a
+//! plain read sees.
+
+mod bench;
+mod p01_random_read;
+mod p02_against_sync;
+mod p03_scan;
+mod p04_lone_miss;
+mod p05_cpu;
+mod p07_hit;
+mod p08_checkpoint;
+mod p09_update;
+mod p11_memory;
+mod p12_opening;
+mod race;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::fs::File;
+use std::io::BufWriter;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use lab::Result;
+use lab::machine::Machine;
+use lab::report::{self, FigureRow};
+use lab::rounds::ROUNDS_OF_A_FIGURE;
+
+use bench::{Bench, Goal};
+
+/// Measures the figures that the library is held to, each beside its baseline.
+#[derive(Debug, Parser)]
+#[command(name = "cargo bench --bench figures --")]
+struct Arguments {
+    /// Figures by name, like P1 and P4, or `all`
+    #[arg(value_name = "FIGURE")]
+    figures: Vec<String>,
+
+    /// Write the rows to this file, as a JSON array
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Where test files are made
+    #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"), hide_default_value = true)]
+    dir: PathBuf,
+
+    /// Rounds, each of which runs every arm once
+    #[arg(long, default_value_t = ROUNDS_OF_A_FIGURE, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+
+    /// What cargo passes to every bench.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+/// One figure: how it is measured, or what it still lacks.
+struct Figure {
+    name: &'static str,
+    what: &'static str,
+    how: How,
+}
+
+enum How {
+    Measured(fn(&Bench) -> Result<Vec<FigureRow>>),
+    NotBuilt(Goal<'static>, &'static str),
+}
+
+const FIGURES: [Figure; 13] = [
+    measured("P1", "random reads by prefetch, against the bare ring", p01_random_read::measure),
+    measured("P2", "the same, against the pool's own sync method", p02_against_sync::measure),
+    measured("P3", "sequential scan, against the bare ring at its best", p03_scan::measure),
+    measured("P4", "lone miss, against pread", p04_lone_miss::measure),
+    measured("P5", "CPU per page read, against the bare ring", p05_cpu::measure),
+    not_built(
+        Goal::at_least("P6", "a device faster than the CPU, against the bare ring", 0.85),
+        "a loop device with direct I/O over a RAM file",
+    ),
+    measured("P7", "hit, against the floor", p07_hit::measure),
+    measured("P8", "checkpoint, against the bare ring", p08_checkpoint::measure),
+    measured(
+        "P9",
+        "updates of a working set larger than the pool, against the bare ring",
+        p09_update::measure,
+    ),
+    not_built(
+        Goal::at_most("P10", "miss ratio beyond the best policy's, in percentage points", 2.0),
+        "traces, and their replay by the clock and by other policies",
+    ),
+    measured("P11", "memory beside the pages", p11_memory::measure),
+    measured("P12", "opening a pool, against faulting memory in", p12_opening::measure),
+    not_built(
+        Goal::at_most("P13", "the pool's own CPU for a cold page, in ns", 250.0),
+        "read streams, and a null device below the pool",
+    ),
+];
+
+const fn measured(
+    name: &'static str,
+    what: &'static str,
+    measure: fn(&Bench) -> Result<Vec<FigureRow>>,
+) -> Figure {
+    Figure { name, what, how: How::Measured(measure) }
+}
+
+const fn not_built(goal: Goal<'static>, missing: &'static str) -> Figure {
+    Figure { name: goal.figure, what: goal.name, how: How::NotBuilt(goal, missing) }
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    if arguments.figures.is_empty() {
+        explain();
+        return ExitCode::SUCCESS;
+    }
+    match run(&arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn explain() {
+    println!("{}", Arguments::command().render_help());
+    println!("Figures:");
+    for Figure { name, what, how } in &FIGURES {
+        let missing = if matches!(how, How::NotBuilt(..)) { " (not built yet)" } else { "" };
+        println!("  {name:<4} {what}{missing}");
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    let wanted = select(&arguments.figures)?;
+    println!("{}; {} rounds", Machine::of(&arguments.dir), arguments.rounds);
+    let bench = Bench::new(arguments.dir.clone(), arguments.rounds);
+    let mut rows = Vec::new();
+    for figure in wanted {
+        let of_figure = match figure.how {
+            How::NotBuilt(goal, missing) => vec![goal.missing(format!("not built yet: {missing}"))],
+            How::Measured(measure) => measure(&bench).map_err(|error| format!("{}: {error}", figure.name))?,
+        };
+        print!("{}", report::figures(&of_figure));
+        rows.extend(of_figure);
+    }
+    if let Some(path) = &arguments.json {
+        let cannot = |error| format!("cannot write {}: {error}", path.display());
+        report::write_json(BufWriter::new(File::create(path).map_err(cannot)?), &rows)?;
+    }
+    Ok(())
+}
+
+/// The figures of these names, in the order of the table.
+fn select(names: &[String]) -> Result<Vec<&'static Figure>> {
+    let is = |figure: &Figure, name: &String| {
+        name.eq_ignore_ascii_case("all") || name.eq_ignore_ascii_case(figure.name)
+    };
+    if let Some(unknown) = names.iter().find(|name| !FIGURES.iter().any(|figure| is(figure, name))) {
+        return Err(format!("there is no figure {unknown:?}: name P1 to P13, or all").into());
+    }
+    Ok(FIGURES.iter().filter(|figure| names.iter().any(|name| is(figure, name))).collect())
+}

@@ -1,0 +1,38 @@
+//! P1: random reads of single pages that are known ahead, against the bare ring with as many in flight.
+
+use lab::baseline::ring::RingOptions;
+use lab::report::FigureRow;
+use lab::{Place, Result, Sample, places};
+
+use crate::bench::{BARE_RING, Bench, FRAMES, Goal, PAGE, rate};
+use crate::race::{Reader, race};
+use crate::support::{Window, methods};
+
+/// Pages a round: three times what the pool holds.
+const PAGES: usize = 24_000;
+
+pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
+    let mut rows = Vec::new();
+    for (depth, name) in [(64, "64 in flight"), (128, "128 in flight")] {
+        let outcome = race(bench, "P1", readers(bench, depth)?, places_of(bench)?)?;
+        let goal = Goal::at_least("P1", name, 0.97);
+        rows.push(goal.ratio(&outcome, ("pool", BARE_RING), Sample::pages_per_s, rate(&outcome)));
+    }
+    Ok(rows)
+}
+
+/// The bare ring and the pool, both with `depth` requests in flight.
+pub(crate) fn readers(bench: &Bench, depth: u32) -> Result<Vec<Reader<'_>>> {
+    let input = bench.input()?;
+    let window = Window::of_single_pages(depth);
+    Ok(vec![
+        Reader::ring(input, BARE_RING, RingOptions::new(PAGE, depth as usize))?,
+        Reader::ahead(input, "pool", &methods::uring(depth), FRAMES, PAGE as usize, window)?,
+    ])
+}
+
+/// Other places in every round, none twice in one.
+pub(crate) fn places_of(bench: &Bench) -> Result<impl Fn(u32, u32) -> Vec<Place>> {
+    let blocks = bench.input()?.blocks();
+    Ok(move |round: u32, _| places::random_distinct(&blocks, PAGES, round.into()))
+}

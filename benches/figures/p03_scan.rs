@@ -1,0 +1,37 @@
+//! P3: a sequential scan that prefetches a window of pages, against the bare ring at whichever request size is best here.
+
+use lab::baseline::ring::RingOptions;
+use lab::report::FigureRow;
+use lab::{Result, Sample, places};
+
+use crate::bench::{Bench, FRAMES, Goal, PAGE};
+use crate::race::{Reader, race};
+use crate::support::{Window, methods};
+
+/// Pages a round: 512 MiB.
+const PAGES: u32 = 65_536;
+
+/// The bare ring's requests in KiB, how many are in flight, and how many completions a call waits for.
+const SHAPES: [(u32, usize, usize); 3] = [(128, 16, 4), (256, 8, 1), (512, 8, 1)];
+
+/// The pool's requests in KiB, and how many of them its window spans.
+const POOL_SHAPE: (u32, usize) = (256, 16);
+
+pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
+    let input = bench.input()?;
+    let ring = |(kib, depth, batch): (u32, usize, usize)| {
+        let options = RingOptions { request_size: kib << 10, batch, ..RingOptions::new(PAGE, depth) };
+        Reader::ring(input, &format!("bare ring, {kib} KiB"), options)
+    };
+    let mut readers: Vec<Reader<'_>> = SHAPES.into_iter().map(ring).collect::<Result<_>>()?;
+    let (kib, requests) = POOL_SHAPE;
+    let (combine, window) = (kib << 10, Window::of_requests(requests, (kib << 10) as usize / PAGE as usize));
+    readers.push(Reader::ahead(input, "pool", &methods::uring(64), FRAMES, combine as usize, window)?);
+    let outcome = race(bench, "P3", readers, |_, stride| places::sequential(&[PAGES], stride))?;
+    let rings = outcome.names().filter(|&name| name != "pool");
+    let speed = |name: &str| outcome.summary(name).mb_per_s;
+    let best = rings.max_by(|one, other| speed(one).total_cmp(&speed(other))).expect("there are several");
+    let goal = Goal::at_least("P3", "to the best of the bare ring", 0.97);
+    let in_words = |arm: &str| format!("{:.0} MB/s", speed(arm));
+    Ok(vec![goal.ratio(&outcome, ("pool", best), Sample::mb_per_s, in_words)])
+}

@@ -1,0 +1,123 @@
+//! P7: a hit. Find the page, pin it, share its latch, read 8 bytes, release; against the floor, which has a dense array in
+//! place of the table and one atomic pair in place of pin and latch.
+//!
+//! The pages come from a file with nothing in it, read in its order since that is fast; they are hit in random order, so
+//! that table, header and page are three misses of the processor's caches, as in the floor. Nothing is read once the clock
+//! runs: that is checked.
+
+use std::hint::black_box;
+
+use lab::floor::{self, Floor};
+use lab::measure::on_threads;
+use lab::report::FigureRow;
+use lab::{Arm, Result, Sample};
+use ringpool::{BufferPool, FileId, OpenOptions, PageId};
+
+use crate::bench::{Bench, Goal};
+use crate::support::memory;
+
+/// Hits of each thread in a round.
+const HITS: usize = 1 << 20;
+
+/// Pages that are loaded together.
+const AT_ONCE: usize = 4096;
+
+pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
+    let mut rows = Vec::new();
+    for (pages, name, two) in [
+        (1 << 16, "64 Ki pages, to the floor", "64 Ki pages, two threads to one"),
+        (1 << 20, "1 Mi pages, to the floor", "1 Mi pages, two threads to one"),
+    ] {
+        let (floor_goal, two_goal) = (Goal::at_most("P7", name, 2.0), Goal::at_least("P7", two, 1.9));
+        // The pool's pages and the floor's are there together.
+        let fits = |&size: &u32| memory::has_room_for(5 * u64::from(pages) * u64::from(size) / 2);
+        let Some(page_size) = [8192, 4096, 2048, 1024, 512].into_iter().find(fits) else {
+            rows.extend([floor_goal, two_goal].map(|goal| goal.missing("not enough memory")));
+            continue;
+        };
+        rows.extend(hits(bench, pages, page_size, floor_goal, two_goal)?);
+    }
+    let many = Goal::at_most("P7", "fetch_many of 16 to one by one", 0.7);
+    rows.push(many.missing("not built yet: fetch_many"));
+    Ok(rows)
+}
+
+fn hits(
+    bench: &Bench,
+    pages: u32,
+    page_size: u32,
+    floor_goal: Goal<'_>,
+    two_goal: Goal<'_>,
+) -> Result<Vec<FigureRow>> {
+    let resident = Resident::new(bench, pages, page_size)?;
+    let floor = Floor::new(pages, page_size, 1)?;
+    let orders = |threads| move |round: u32| floor::orders(pages, HITS, threads, round.into());
+    let (one, two) = (orders(1), orders(2));
+    let arms = vec![
+        Arm::new("floor", |round| Ok(floor.run(&one(round)))),
+        Arm::new("pool", |round| Ok(resident.hit_all(&one(round)))),
+        Arm::new("two threads", |round| Ok(resident.hit_all(&two(round)))),
+    ];
+    let outcome = bench.run("P7", "floor", arms)?;
+    resident.check()?;
+    let threads = |arm: &str| if arm == "two threads" { 2.0 } else { 1.0 };
+    let in_words = |arm: &str| {
+        format!("{:.1} ns ({page_size} B a page)", threads(arm) * 1e9 / outcome.summary(arm).pages_per_s)
+    };
+    Ok(vec![
+        floor_goal.ratio(&outcome, ("pool", "floor"), Sample::ns_per_page, in_words),
+        two_goal.ratio(&outcome, ("two threads", "pool"), Sample::pages_per_s, in_words),
+    ])
+}
+
+/// A pool that holds all pages of its file.
+struct Resident {
+    pool: BufferPool,
+    file: FileId,
+    pages: u32,
+}
+
+impl Resident {
+    fn new(bench: &Bench, pages: u32, page_size: u32) -> Result<Self> {
+        let empty = tempfile::NamedTempFile::new_in(&bench.dir)?;
+        empty.as_file().set_len(u64::from(pages) * u64::from(page_size))?;
+        // Some slack, since the table is cut into parts that fill unevenly.
+        let builder = BufferPool::builder().frames(pages + pages / 16).page_size(page_size);
+        let pool = builder.combine_limit(1 << 20).build()?;
+        let file = pool.open_file(empty.path(), OpenOptions::new().read_only(true))?;
+        for first in (0..pages).step_by(AT_ONCE) {
+            pool.prefetch(file, first..pages.min(first + AT_ONCE as u32));
+            for block in first..pages.min(first + AT_ONCE as u32) {
+                pool.fetch(PageId::new(file, block)).wait()?;
+            }
+        }
+        let resident = Self { pool, file, pages };
+        resident.check()?;
+        Ok(resident)
+    }
+
+    /// That all pages are here, and were read once.
+    fn check(&self) -> Result<()> {
+        let stats = self.pool.stats();
+        if stats.frames.resident == self.pages && stats.counts.pages_read == u64::from(self.pages) {
+            return Ok(());
+        }
+        let (resident, read) = (stats.frames.resident, stats.counts.pages_read);
+        Err(format!("of {} pages {resident} are resident after {read} reads", self.pages).into())
+    }
+
+    fn hit_all(&self, orders: &[Vec<u32>]) -> Sample {
+        let (_, elapsed) = on_threads(orders.len(), |thread| {
+            orders[thread].iter().fold(0, |sum: u64, &page| sum.wrapping_add(self.hit(page)))
+        });
+        elapsed.sample(orders.iter().map(|order| order.len() as u64).sum(), 0)
+    }
+
+    #[inline]
+    fn hit(&self, page: u32) -> u64 {
+        let pinned = self.pool.fetch(PageId::new(self.file, page)).wait().expect("the page is resident");
+        let bytes = pinned.read();
+        let word = bytes.first_chunk().expect("a page has more than 8 bytes");
+        black_box(u64::from_ne_bytes(*word))
+    }
+}

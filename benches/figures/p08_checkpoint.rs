@@ -1,0 +1,93 @@
+//! P8: a checkpoint, against the bare ring writing the same pages and syncing once: pages dirtied at random, each a request
+//! of its own; and dense ranges, where neighbours make long requests.
+//!
+//! The pool joins neighbours as it does by default. All pages are resident and dirty when the clock starts.
+
+use lab::baseline::Ending;
+use lab::baseline::ring::{BareRing, RingOptions};
+use lab::report::FigureRow;
+use lab::{Arm, Place, Result, Sample, places};
+
+use crate::bench::{BARE_RING, Bench, Goal, PAGE, rate};
+use crate::support::{PoolArm, PoolSpec, methods};
+
+/// Pages of a checkpoint.
+const PAGES: u32 = 16_384;
+
+/// Pages of a dense range: 1 MiB.
+const RANGE: u32 = 128;
+
+pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
+    let mut random = places::random_distinct(&bench.input()?.blocks(), PAGES as usize, 8);
+    // As the pool sorts them: a device, or the scheduler before it, may well be faster so.
+    random.sort_unstable();
+    let single = RingOptions::new(PAGE, 64);
+    let goal = Goal::at_least("P8", "random pages", 0.95);
+    let mut rows =
+        vec![compare(bench, goal, &random, &random, vec![(BARE_RING.to_owned(), single)], 128 << 10)?];
+
+    let mut dense = ranges(&bench.input()?.blocks());
+    dense.sort_unstable();
+    let run = |kib: u32, depth, batch| {
+        let options = RingOptions { request_size: kib << 10, batch, ..RingOptions::new(PAGE, depth) };
+        (format!("{BARE_RING}, {kib} KiB"), options)
+    };
+    let rings = vec![run(128, 16, 4), run(256, 8, 1)];
+    let goal = Goal::at_least("P8", "dense ranges", 0.9);
+    let all: Vec<Place> = dense.iter().flat_map(|&first| pages_of(first)).collect();
+    rows.push(compare(bench, goal, &all, &dense, rings, 256 << 10)?);
+    Ok(rows)
+}
+
+/// The pool's checkpoint of `pages` against the best of the rings, which write the same pages; with long requests in the
+/// ranges that start at `firsts`.
+fn compare(
+    bench: &Bench,
+    goal: Goal<'_>,
+    pages: &[Place],
+    firsts: &[Place],
+    rings: Vec<(String, RingOptions)>,
+    combine: u32,
+) -> Result<FigureRow> {
+    let input = bench.input()?;
+    let files = input.open_plain(true)?;
+    let spec =
+        PoolSpec { method: methods::uring(64).method, frames: PAGES + PAGES / 4, combine: combine as usize };
+    let pool = PoolArm::open(input, &spec, true)?;
+    let names: Vec<String> = rings.iter().map(|(name, _)| name.clone()).collect();
+    let mut arms = Vec::new();
+    for (name, options) in rings {
+        let mut ring = BareRing::new(options)?;
+        let stride = options.request_size / PAGE;
+        let places: Vec<Place> = match stride {
+            1 => pages.to_vec(),
+            _ => firsts.iter().flat_map(|&first| pages_of(first).step_by(stride as usize)).collect(),
+        };
+        let files = &files;
+        arms.push(Arm::new(name, move |_| Ok(ring.write(files, &places, Ending::Synced, |_, _| ())?)));
+    }
+    arms.push(Arm::new("pool", move |round| {
+        pool.change(pages, |_, page| page[0] = round as u8)?;
+        pool.checkpoint()
+    }));
+    let outcome = bench.run("P8", &names[0], arms)?;
+    let speed = |name: &&String| outcome.summary(name).pages_per_s;
+    let best =
+        names.iter().max_by(|one, other| speed(one).total_cmp(&speed(other))).expect("there is a ring");
+    if outcome.samples("pool").iter().any(|sample| sample.pages != pages.len() as u64) {
+        return Ok(goal.missing("a checkpoint did not write all dirty pages"));
+    }
+    Ok(goal.ratio(&outcome, ("pool", best), Sample::pages_per_s, rate(&outcome)))
+}
+
+/// First pages of ranges at random.
+fn ranges(blocks: &[u32]) -> Vec<Place> {
+    let of_ranges: Vec<u32> = blocks.iter().map(|blocks| blocks / RANGE).collect();
+    let mut firsts = places::random_distinct(&of_ranges, (PAGES / RANGE) as usize, 9);
+    firsts.iter_mut().for_each(|first| first.block *= RANGE);
+    firsts
+}
+
+fn pages_of(first: Place) -> impl Iterator<Item = Place> {
+    (first.block..first.block + RANGE).map(move |block| Place { block, ..first })
+}

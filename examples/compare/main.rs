@@ -1,0 +1,73 @@
+//! What does asynchronous I/O buy on this disk?
+//!
+//! `cargo run --release --example compare -- [OPTIONS] [FILE ...]`
+//!
+//! Compared are random reads, a sequential scan, lone misses and a random writeback: by a bare ring (the most that io_uring
+//! gives here), by plain `pread` and `pwrite`, and by the pool under each I/O method. Without files it makes one of its own
+//! and removes it at the end; files that are named are only ever read, and only opened for reading.
+//!
+//! What makes it honest: arms run in turn, in shuffled order, for several rounds, and ratios are taken within rounds; all
+//! go to the same places; the pool is empty at the start of each round and smaller than what it reads; either all arms
+//! bypass the page cache or none does; and before anything is timed each arm reads the places of a round once more while a
+//! digest is taken of every byte, which must be the digest of a plain read.
+
+mod arms;
+mod options;
+mod reads;
+mod report;
+mod subject;
+mod writeback;
+
+// The benches stand on the same arms.
+#[path = "../../benches/support/mod.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use lab::Result;
+
+use options::{Options, Workload};
+use report::Findings;
+use subject::Subject;
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    match compare(&options) {
+        Ok(findings) if findings.differences() == 0 => ExitCode::SUCCESS,
+        Ok(findings) => {
+            eprintln!("error: {} arms saw other bytes than a plain read", findings.differences());
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compare(options: &Options) -> Result<Findings> {
+    options.check()?;
+    let subject = Subject::open(options)?;
+    if let Some(path) = &options.json {
+        report::check_json(path, subject.input.paths())?;
+    }
+    subject.describe();
+    let mut findings = Findings::default();
+    for workload in options.workloads() {
+        match workload {
+            Workload::Random => reads::random(&subject, options, &mut findings)?,
+            Workload::Scan => reads::scan(&subject, options, &mut findings)?,
+            Workload::Lone => reads::lone_misses(&subject, options, &mut findings)?,
+            Workload::Writeback if subject.is_own() => writeback::run(&subject, options, &mut findings)?,
+            Workload::Writeback => {
+                println!("writeback: left out, since files that were named are never written to");
+            }
+        }
+    }
+    findings.print();
+    if let Some(path) = &options.json {
+        findings.write_json(path)?;
+    }
+    Ok(findings)
+}
