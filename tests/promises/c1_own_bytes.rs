@@ -114,6 +114,31 @@ fn c1_a_latch_that_is_refused_takes_nothing_from_those_who_hold_one() {
 }
 
 #[test]
+fn c1_a_checkpoint_passes_over_a_page_that_was_evicted_and_is_being_read_again() {
+    guarded(|| {
+        // Whether it would go into the run of the page before it, or begin one.
+        for block in [1, 5] {
+            let bench = Bench::new(IoMethod::worker(), 2, 8);
+            bench.dirty([0, block], 2);
+            let (first, checkpointing) = (bench.fetch(0).unwrap(), bench.pool.clone());
+            let latch = first.write().unwrap();
+            let checkpointing =
+                std::thread::spawn(move || checkpointing.checkpoint(Default::default()).wait());
+            eventually("it waits for the first page", || bench.pool.stats().frames.pins == 2);
+            // With the other frame pinned, the page can only come back into the frame that it leaves.
+            bench.pool.evict(bench.page(block)).wait().unwrap();
+            let gate = bench.disk.hold(Op::Read);
+            let reading = fetch_apart(&bench.pool, bench.page(block), true);
+            gate.wait_for(1);
+            drop(latch);
+            assert_eq!(checkpointing.join().unwrap().unwrap().pages_written, 1);
+            gate.open();
+            assert_stamped(&outcome(reading).unwrap(), 2);
+        }
+    });
+}
+
+#[test]
 fn c1_behind_the_end_of_a_file_there_are_zeros_and_never_the_frames_former_page() {
     guarded(|| {
         let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
