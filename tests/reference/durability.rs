@@ -12,13 +12,14 @@ use crate::{
 
 impl Case<'_> {
     pub(crate) fn flush(&mut self, at: At, by: By) -> Check {
-        finish(self.pool().flush(self.page_id(at)), by).map_err(text)?;
+        finish(self.pool().flush(self.page_id(at)), by).map_err(|error| text(&error))?;
         if self.exists(at) { self.files[at.file].must_be_on_disk(at.block) } else { Ok(()) }
     }
 
     pub(crate) fn flush_file(&mut self, file: usize, by: By) -> Check {
         let most = self.files[file].pages_that_may_be_dirty().len() as u64;
-        let report = finish(self.pool().flush_file(self.files[file].id()), by).map_err(text)?;
+        let report =
+            finish(self.pool().flush_file(self.files[file].id()), by).map_err(|error| text(&error))?;
         self.compare_dirty_count(report.pages_written, most)?;
         let file = &mut self.files[file];
         // Whatever was changed since the last sync has been written since.
@@ -28,7 +29,8 @@ impl Case<'_> {
 
     pub(crate) fn sync(&mut self, file: usize, by: By) -> Check {
         let syncs = self.pool().stats().counts.syncs;
-        let synced = finish(self.pool().sync_file(self.files[file].id()), by).map_err(text)?;
+        let synced =
+            finish(self.pool().sync_file(self.files[file].id()), by).map_err(|error| text(&error))?;
         let changed = &mut self.files[file].changed;
         ensure!(synced || !changed.written, "not synced, though it was written");
         ensure!(!synced || changed.since_checkpoint, "synced, though nothing was changed");
@@ -40,7 +42,8 @@ impl Case<'_> {
 
     pub(crate) fn checkpoint(&mut self, by: By) -> Check {
         let most = self.pages_that_may_be_dirty();
-        let report = finish(self.pool().checkpoint(CheckpointOptions::new()), by).map_err(text)?;
+        let report =
+            finish(self.pool().checkpoint(CheckpointOptions::new()), by).map_err(|error| text(&error))?;
         self.compare_dirty_count(report.pages_written, most)?;
         self.check_synced(report.files_synced)?;
         self.files.iter_mut().try_for_each(|file| {
@@ -61,7 +64,7 @@ impl Case<'_> {
     }
 
     pub(crate) fn evict(&mut self, at: At, by: By) -> Check {
-        let evicted = finish(self.pool().evict(self.page_id(at)), by).map_err(text)?;
+        let evicted = finish(self.pool().evict(self.page_id(at)), by).map_err(|error| text(&error))?;
         ensure!((evicted == Evicted::Pinned) == self.is_held(at), "{evicted:?}, held: {}", self.is_held(at));
         if evicted == Evicted::Pinned {
             return Ok(());
@@ -81,7 +84,7 @@ impl Case<'_> {
         if self.files[file].read_only {
             return refused_as_read_only(&extended);
         }
-        let extended = extended.map_err(text)?;
+        let extended = extended.map_err(|error| text(&error))?;
         ensure!(
             (extended.first.0, extended.blocks) == (before, blocks),
             "{extended:?} behind {before} blocks"
@@ -100,7 +103,7 @@ impl Case<'_> {
         if self.held.iter().any(|held| held.at.file == file && held.at.block >= blocks) {
             self.refused_as_pinned(&cut)?;
         } else {
-            cut.map_err(text)?;
+            cut.map_err(|error| text(&error))?;
             self.files[file].mirror.truncate(blocks);
             if blocks < before {
                 self.files[file].changed = Changed::ON_DISK;
@@ -124,12 +127,14 @@ impl Case<'_> {
             self.refused_as_pinned(&closed)?;
             return self.files[file].changes_must_be_on_disk();
         }
-        closed.map_err(text)?;
+        closed.map_err(|error| text(&error))?;
         self.files[file].all_must_be_on_disk()?;
         let stale = self.pool().fetch(PageId::new(old, 0)).wait();
         ensure!(matches!(stale, Err(Error::NotOpen { .. })), "after close: {stale:?}");
-        let opened =
-            self.pool().open_file(&self.files[file].path, options.read_only(read_only)).map_err(text)?;
+        let opened = self
+            .pool()
+            .open_file(&self.files[file].path, options.read_only(read_only))
+            .map_err(|error| text(&error))?;
         ensure!(opened != old, "the id was given twice");
         (self.files[file].open_as, self.files[file].read_only) = (Some(opened), read_only);
         self.check_blocks(file)
@@ -137,9 +142,12 @@ impl Case<'_> {
 
     /// A new pool over the files.
     pub(crate) fn start(&mut self) -> Check {
-        let pool = self.configuration.build().map_err(text)?;
+        let pool = self.configuration.build().map_err(|error| text(&error))?;
         for file in &mut self.files {
-            file.open_as = Some(pool.open_file(&file.path, self.configuration.open_options()).map_err(text)?);
+            file.open_as = Some(
+                pool.open_file(&file.path, self.configuration.open_options())
+                    .map_err(|error| text(&error))?,
+            );
             (file.read_only, file.changed) = (false, Changed::default());
         }
         self.pool = Some(pool);
@@ -201,6 +209,6 @@ fn refused_as_read_only<T: std::fmt::Debug>(result: &Result<T, Error>) -> Check 
     Ok(())
 }
 
-fn text(error: Error) -> String {
+fn text(error: &Error) -> String {
     error.to_string()
 }
