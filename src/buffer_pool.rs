@@ -55,8 +55,9 @@ impl BufferPool {
     /// Opens a file: a regular file or a block device. Blocks.
     ///
     /// A file that ends in the middle of a block has that block too; what is missing reads as zeros, and writing the page
-    /// completes it. A file that is removed while it is open goes on as before, as on every Unix; a file that somebody
-    /// else cuts while it is open gives read errors.
+    /// completes it. A file that is removed while it is open goes on as before, as on every Unix. Of a file that somebody
+    /// else cuts while it is open, blocks that are gone give read errors, and one that is cut in its middle reads as zeros
+    /// from there on.
     ///
     /// # Errors
     /// [`Error::File`] with the system's reason; [`Error::AlreadyOpen`]; [`Error::Config`] for options that contradict each
@@ -182,7 +183,7 @@ impl BufferPool {
     /// A thread that holds a write guard must not wait for a checkpoint: it would wait for itself.
     ///
     /// # Errors
-    /// The first of what went wrong; what could not be written stays dirty.
+    /// The first of what went wrong; what could not be written stays dirty. Everything else was written and synced all the same.
     pub fn checkpoint(&self, options: CheckpointOptions) -> Completion<CheckpointReport> {
         self.operation(move |shared| checkpoint::checkpoint(shared, options))
     }

@@ -77,6 +77,8 @@ mod error;
 mod events;
 mod files;
 mod id;
+// Some of it serves the ring alone.
+#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(shuttle))), allow(dead_code))]
 mod io;
 mod lease;
 #[cfg(all(test, shuttle))]

@@ -61,7 +61,9 @@ mod imp {
     }
 
     pub(crate) mod thread {
-        pub(crate) use std::thread::{JoinHandle, Thread, current, park, park_timeout, yield_now};
+        #[allow(unused_imports)] // Only the ring yields.
+        pub(crate) use std::thread::yield_now;
+        pub(crate) use std::thread::{JoinHandle, Thread, current, park, park_timeout};
 
         /// Starts a named thread; an error is the system's refusal (too many threads).
         pub(crate) fn spawn(
@@ -95,10 +97,6 @@ mod imp {
 
         pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
             self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-        }
-
-        pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-            self.0.try_lock().ok()
         }
     }
 
@@ -142,7 +140,7 @@ mod imp {
         pub(crate) use shuttle::thread::{JoinHandle, Thread, current, park, yield_now};
 
         pub(crate) fn park_timeout(_at_most: std::time::Duration) {
-            shuttle::thread::yield_now();
+            yield_now();
         }
 
         pub(crate) fn spawn(

@@ -66,8 +66,10 @@ pub struct CheckpointReport {
 pub(crate) fn checkpoint(shared: &Shared, _options: CheckpointOptions) -> Result<CheckpointReport> {
     shared.check_open()?;
     let begun = time::now();
-    let pages_written = clean(shared, changed_pages(shared, |_| true))?;
-    let files_synced = sync_all(shared)?;
+    let written = clean(shared, changed_pages(shared, |_| true));
+    // A page that could not be written is no reason to leave the other files unsynced.
+    let synced = sync_all(shared);
+    let (pages_written, files_synced) = (written?, synced?);
     Ok(CheckpointReport {
         pages_written,
         files_synced,
