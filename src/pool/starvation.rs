@@ -19,15 +19,25 @@ pub(crate) const RETRY: Duration = Duration::from_millis(2);
 
 pub(crate) struct Starvation {
     waiting: AtomicUsize,
-    line: Mutex<VecDeque<Waker>>,
+    line: Mutex<Line>,
     ticking: AtomicBool,
 }
+
+#[derive(Default)]
+struct Line {
+    places: VecDeque<(u64, Waker)>,
+    next: u64,
+}
+
+/// A place in the line; used up by a wake-up.
+#[derive(Debug)]
+pub(crate) struct Place(u64);
 
 impl Starvation {
     pub(super) fn new() -> Self {
         Self {
             waiting: AtomicUsize::new(0),
-            line: Mutex::new(VecDeque::new()),
+            line: Mutex::new(Line::default()),
             ticking: AtomicBool::new(false),
         }
     }
@@ -38,13 +48,28 @@ impl Starvation {
         self.waiting.load(Ordering::Relaxed) != 0
     }
 
-    /// Gets in line for one wake-up. Who need not wait any more simply lets it come.
-    pub(crate) fn enlist(&self, waker: &Waker) {
+    /// Keeps the place, or gets a new one at the end where it is used up, for one wake-up.
+    pub(crate) fn enlist(&self, place: &mut Option<Place>, waker: &Waker) {
         let mut line = self.line.lock();
-        if !line.iter().any(|other| other.will_wake(waker)) {
-            line.push_back(waker.clone());
-            self.waiting.store(line.len(), Ordering::Relaxed);
+        let kept = place.as_ref().and_then(|place| line.position(place));
+        if let Some(index) = kept {
+            line.places[index].1.clone_from(waker);
+            return;
         }
+        let number = line.next;
+        line.next += 1;
+        line.places.push_back((number, waker.clone()));
+        *place = Some(Place(number));
+        self.waiting.store(line.places.len(), Ordering::Relaxed);
+    }
+
+    /// Leaves the line. True where the place was used up: a wake-up was given to who leaves.
+    pub(crate) fn leave(&self, place: &Place) -> bool {
+        let mut line = self.line.lock();
+        let index = line.position(place);
+        index.map(|index| line.places.remove(index));
+        self.waiting.store(line.places.len(), Ordering::Relaxed);
+        index.is_none()
     }
 
     /// A frame may be had now: wakes the first in line.
@@ -52,11 +77,11 @@ impl Starvation {
     pub(crate) fn relieve(&self) {
         let first = {
             let mut line = self.line.lock();
-            let first = line.pop_front();
-            self.waiting.store(line.len(), Ordering::Relaxed);
+            let first = line.places.pop_front();
+            self.waiting.store(line.places.len(), Ordering::Relaxed);
             first
         };
-        first.into_iter().for_each(Waker::wake);
+        first.into_iter().for_each(|(_, waker)| waker.wake());
     }
 
     /// Has the whole line woken every [`RETRY`] for as long as there is one: what makes tasks see their deadlines.
@@ -81,18 +106,24 @@ impl Starvation {
                 self.ticking.store(false, Ordering::Release);
                 // Somebody may have got in line since, and found this ticker still at work. Going through the lock
                 // settles it: either he is seen here, or he sees the store above.
-                if self.line.lock().is_empty() || self.ticking.swap(true, Ordering::AcqRel) {
+                if self.line.lock().places.is_empty() || self.ticking.swap(true, Ordering::AcqRel) {
                     return;
                 }
             }
-            line.into_iter().for_each(Waker::wake);
+            line.into_iter().for_each(|(_, waker)| waker.wake());
         }
     }
 
-    fn take_line(&self) -> VecDeque<Waker> {
+    fn take_line(&self) -> VecDeque<(u64, Waker)> {
         let mut line = self.line.lock();
         self.waiting.store(0, Ordering::Relaxed);
-        std::mem::take(&mut line)
+        std::mem::take(&mut line.places)
+    }
+}
+
+impl Line {
+    fn position(&self, place: &Place) -> Option<usize> {
+        self.places.iter().position(|(number, _)| *number == place.0)
     }
 }
 
@@ -119,22 +150,38 @@ mod tests {
     fn a_freed_frame_wakes_the_first_in_line_and_only_him() {
         let starvation = Starvation::new();
         let ((first, first_waker), (second, second_waker)) = (waker(), waker());
+        let woken = || (first.0.load(Ordering::SeqCst), second.0.load(Ordering::SeqCst));
+        let (mut first_place, mut second_place) = (None, None);
         assert!(!starvation.is_felt());
-        starvation.enlist(&first_waker);
-        starvation.enlist(&first_waker);
-        starvation.enlist(&second_waker);
+        starvation.enlist(&mut first_place, &first_waker);
+        starvation.enlist(&mut first_place, &first_waker);
+        starvation.enlist(&mut second_place, &second_waker);
         starvation.relieve();
-        assert_eq!((first.0.load(Ordering::SeqCst), second.0.load(Ordering::SeqCst)), (1, 0));
+        assert_eq!(woken(), (1, 0));
+        starvation.enlist(&mut first_place, &first_waker);
         starvation.relieve();
-        assert_eq!((first.0.load(Ordering::SeqCst), second.0.load(Ordering::SeqCst)), (1, 1));
-        assert!(!starvation.is_felt());
+        assert_eq!(woken(), (1, 1), "who was woken goes to the end");
+        assert!(starvation.is_felt());
+    }
+
+    #[test]
+    fn who_leaves_is_not_woken_in_anothers_stead() {
+        let starvation = Starvation::new();
+        let ((gone, gone_waker), (there, there_waker)) = (waker(), waker());
+        let (mut gone_place, mut there_place) = (None, None);
+        starvation.enlist(&mut gone_place, &gone_waker);
+        starvation.enlist(&mut there_place, &there_waker);
+        assert!(!starvation.leave(&gone_place.unwrap()));
+        starvation.relieve();
+        assert_eq!((gone.0.load(Ordering::SeqCst), there.0.load(Ordering::SeqCst)), (0, 1));
+        assert!(starvation.leave(&there_place.unwrap()), "the wake-up is his, to use or to pass on");
     }
 
     #[test]
     fn the_ticker_wakes_who_was_overlooked_and_then_rests() {
         let starvation = Arc::new(Starvation::new());
         let (woken, waker) = waker();
-        starvation.enlist(&waker);
+        starvation.enlist(&mut None, &waker);
         starvation.tick();
         let asleep = || woken.0.load(Ordering::SeqCst) == 0 || starvation.ticking.load(Ordering::SeqCst);
         let patience = std::time::Instant::now() + Duration::from_secs(10);

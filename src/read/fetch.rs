@@ -294,6 +294,7 @@ impl Drop for Miss {
         if let Some((pin, ticket)) = self.reading.take() {
             pin.cancel_wait(&ticket);
         }
+        self.frame_wait.give_up(&self.shared);
     }
 }
 

@@ -9,7 +9,11 @@ use std::task::{Poll, Waker};
 use crate::{
     error::{Error, Result},
     lease::Tally,
-    pool::{frame_pool::DirtyVictims, handle::Claimed, starvation::RETRY},
+    pool::{
+        frame_pool::DirtyVictims,
+        handle::Claimed,
+        starvation::{Place, RETRY},
+    },
     read::fetch::Drive,
     shared::Shared,
     stats::Counter,
@@ -28,11 +32,38 @@ pub(crate) struct FrameWait {
     cleaning: Option<Arc<Tally>>,
     /// The last batch before that of which something could not be written.
     failed: Option<Arc<Tally>>,
+    /// Where it stands in line.
+    place: Option<Place>,
 }
 
 impl FrameWait {
     /// A claimed frame; or in line for one, and to be asked again after a wake-up or [`RETRY`].
     pub(crate) fn poll<'a>(
+        &mut self,
+        shared: &'a Shared,
+        limit: Duration,
+        drive: Drive,
+        waker: &Waker,
+    ) -> Poll<Result<Claimed<'a>>> {
+        let polled = self.try_claim(shared, limit, drive, waker);
+        if matches!(polled, Poll::Ready(Ok(_)))
+            && let Some(place) = self.place.take()
+        {
+            shared.pool.starvation.leave(&place);
+        }
+        polled
+    }
+
+    /// Leaves the line without a frame; a wake-up that was given to it goes to the next.
+    pub(crate) fn give_up(&mut self, shared: &Shared) {
+        if let Some(place) = self.place.take()
+            && shared.pool.starvation.leave(&place)
+        {
+            shared.pool.starvation.relieve();
+        }
+    }
+
+    fn try_claim<'a>(
         &mut self,
         shared: &'a Shared,
         limit: Duration,
@@ -68,7 +99,7 @@ impl FrameWait {
             let unwritten = self.failed.as_ref().and_then(|failed| failed.error());
             return Poll::Ready(Err(unwritten.unwrap_or(Error::AllPinned { waited })));
         }
-        pool.starvation.enlist(waker);
+        pool.starvation.enlist(&mut self.place, waker);
         if drive == Drive::Task {
             pool.starvation.tick();
         }
