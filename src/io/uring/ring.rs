@@ -46,6 +46,8 @@ pub(super) enum Wait {
     One,
     /// Until so many have completed, or a moment has passed.
     Several(usize, Duration),
+    /// Not at all.
+    No,
 }
 
 /// A ring with what is in flight in it.
@@ -62,6 +64,8 @@ pub(super) struct Ring<'r, L: Lease> {
     bell_posted: bool,
     counters: Arc<Counters>,
     failures: u32,
+    /// Requests that are over, with how they went; their leases are still to be finished.
+    done: Vec<(Request<L>, io::Result<usize>)>,
     _one_thread: PhantomData<Rc<()>>,
 }
 
@@ -91,6 +95,7 @@ impl<'r, L: Lease> Ring<'r, L> {
             bell_posted: false,
             counters,
             failures: 0,
+            done: Vec::with_capacity(depth as usize),
             _one_thread: PhantomData,
         }
     }
@@ -159,6 +164,7 @@ impl<'r, L: Lease> Ring<'r, L> {
         self.submissions.sync();
         let entered = match wait {
             Wait::One => self.submitter.submit_and_wait(1),
+            Wait::No => self.submitter.submit(),
             Wait::Several(want, at_most) => {
                 let moment = Timespec::from(at_most);
                 self.submitter.submit_with_args(want, &SubmitArgs::new().timespec(&moment))
@@ -183,7 +189,8 @@ impl<'r, L: Lease> Ring<'r, L> {
         Ok(())
     }
 
-    /// Finishes every request whose completion is in, or prepares what is left of it. Gives how many were in.
+    /// Takes in every completion: a request that is over goes to those that [`finish`](Self::finish) ends, of others the rest
+    /// is prepared. Gives how many were in.
     pub(super) fn reap(&mut self) -> usize {
         let mut reaped = 0;
         while let Some(completion) = self.completions.next() {
@@ -194,11 +201,7 @@ impl<'r, L: Lease> Ring<'r, L> {
             reaped += 1;
             let (index, flight) = self.slots.find(completion.user_data());
             match flight.progress.step(to_result(completion.result())) {
-                Step::Finished(outcome) => {
-                    let request = self.slots.remove(index);
-                    // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
-                    let _ = catch_unwind(AssertUnwindSafe(|| request.finish(outcome)));
-                }
+                Step::Finished(outcome) => self.done.push((self.slots.remove(index), outcome)),
                 Step::Resume => {
                     self.counters.add(Counter::Resumed, 1);
                     self.push_flight(index);
@@ -206,6 +209,14 @@ impl<'r, L: Lease> Ring<'r, L> {
             }
         }
         reaped
+    }
+
+    /// Finishes the leases of the requests that are over.
+    pub(super) fn finish(&mut self) {
+        for (request, outcome) in self.done.drain(..) {
+            // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
+            let _ = catch_unwind(AssertUnwindSafe(|| request.finish(outcome)));
+        }
     }
 
     /// How a submission names the file. One that is seen for the first time is registered, if there is a place left.

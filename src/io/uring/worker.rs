@@ -72,7 +72,7 @@ impl<L: Lease> UringWorker<L> {
     ) -> Result<(Self, Abilities), Refusal> {
         let refused = |call| move |source| Refusal::Call { call, source };
         let shared = Arc::new(Shared {
-            queue: Queue::new(options.queue_depth as usize),
+            queue: Queue::new(4 * options.queue_depth as usize),
             doorbell: Arc::new(Doorbell::new().map_err(refused("eventfd"))?),
             forgotten: Mutex::new(Vec::new()),
             any_forgotten: AtomicBool::new(false),
@@ -123,11 +123,7 @@ impl<L: Lease> Shared<L> {
     fn serve(&self, mut ring: Ring<'_, L>, can_nap: bool) {
         let mut may_nap = can_nap;
         loop {
-            while ring.has_room()
-                && let Some(request) = self.queue.pop()
-            {
-                ring.start(request);
-            }
+            self.start_queued(&mut ring);
             if self.any_forgotten.load(Ordering::Relaxed) {
                 self.forget_files(&mut ring);
             }
@@ -154,7 +150,24 @@ impl<L: Lease> Shared<L> {
             } else if naps {
                 may_nap = false;
             }
+            // Finishing wakes people, which takes a while: the device gets its next requests first.
+            if self.start_queued(&mut ring) {
+                ring.enter(Wait::No);
+            }
+            ring.finish();
         }
+    }
+
+    /// Prepares what is in the queue, as far as there is room. Gives whether there was anything.
+    fn start_queued(&self, ring: &mut Ring<'_, L>) -> bool {
+        let mut any = false;
+        while ring.has_room()
+            && let Some(request) = self.queue.pop()
+        {
+            ring.start(request);
+            any = true;
+        }
+        any
     }
 
     /// Whether there is something to do before a sleep.
