@@ -44,6 +44,12 @@ impl BufferPool {
         Self { shared: Arc::new(shared) }
     }
 
+    /// What is behind the façade, for tests that go step by step.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// The size of every page.
     #[must_use]
     pub fn page_size(&self) -> PageSize {

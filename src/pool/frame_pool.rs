@@ -282,3 +282,75 @@ impl PoolHandle {
         (pin.frame().page() == page).then_some(pin)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::FileId;
+
+    fn pool_of(frames: u32) -> PoolHandle {
+        PoolHandle::new(FramePool::new(frames, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap())
+    }
+
+    fn page(block: u32) -> PageId {
+        PageId::new(FileId(0), block)
+    }
+
+    /// Puts a page into a frame, as a read does.
+    fn fill(pool: &PoolHandle, page: PageId) -> FrameNo {
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let pin = pool.map(claimed, page, false).unwrap();
+        let no = pin.frame_no();
+        pin.end_read(&Ok(()), true);
+        no
+    }
+
+    #[test]
+    fn c1_a_stale_entry_never_passes_another_page_off_for_the_one_wanted() {
+        let pool = pool_of(2);
+        let no = fill(&pool, page(1));
+        // As a reader sees it that found the frame just before it changed its page.
+        pool.table.lock(pool.table.slot(page(2))).insert(no).unwrap();
+        assert!(matches!(pool.lookup(page(2)), Lookup::Absent));
+        assert!(!pool.is_mapped(page(2)));
+        assert_eq!(pool.frame(no).state.load().pins(), 0, "the pin for the look was taken off");
+        assert!(matches!(pool.lookup(page(1)), Lookup::Pinned(_)));
+    }
+
+    #[test]
+    fn c1_a_page_never_gets_a_second_frame() {
+        let pool = pool_of(2);
+        let first = fill(&pool, page(1));
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        assert_ne!(claimed.frame_no(), first);
+        match pool.map(claimed, page(1), false) {
+            Err((_, Lookup::Pinned(pin))) => assert_eq!(pin.frame_no(), first),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_entry_whose_frame_is_claimed_stands_in_nobodys_way() {
+        let pool = pool_of(2);
+        let first = fill(&pool, page(1));
+        let evictor = pool.claim(first).unwrap();
+        let pin = pool.map(pool.claim_victim(&mut DirtyVictims::new()).unwrap(), page(1), false).unwrap();
+        pin.end_read(&Ok(()), true);
+        drop(evictor);
+        assert!(pool.is_mapped(page(1)), "the evictor took only its own entry out");
+    }
+
+    #[test]
+    fn c6_a_sweep_over_busy_frames_ends() {
+        let pool = pool_of(3);
+        let pins: Vec<_> = (0..3)
+            .map(|block| {
+                fill(&pool, page(block));
+                pool.lookup(page(block))
+            })
+            .collect();
+        assert!(pool.claim_victim(&mut DirtyVictims::new()).is_none());
+        drop(pins);
+        assert!(pool.claim_victim(&mut DirtyVictims::new()).is_some());
+    }
+}

@@ -261,8 +261,13 @@ impl Miss {
             // The page's partition of the table is full: as good as no frame.
             Err((_, Lookup::Absent)) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
         };
-        let mine = pin.again().ok_or(Error::TooManyPins { page: self.page })?;
+        let mine = pin.again();
         let lease = begin_read(&self.shared, &file, pin)?;
+        let Some(mine) = mine else {
+            let error = Error::TooManyPins { page: self.page };
+            lease.abort(&error);
+            return Poll::Ready(Err(error));
+        };
         self.count(Counter::Misses);
         let ticket = mine.pool().waiters.enlist(mine.frame_no(), mine.frame(), Want::ReadDone, waker);
         self.reading = ticket.map(|ticket| (mine, ticket));
@@ -328,4 +333,52 @@ fn verify(shared: &Shared, page: PageId, bytes: &[u8]) -> Result<()> {
     let file = shared.files.open_file(page.file)?;
     let verdict = codec.verify(PageAddress::new(file.tag, page.block), bytes);
     verdict.map_err(|reason| Error::Corrupt { page, reason: reason.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BufferPool, IoMethod, OpenOptions, pool::frame_pool::DirtyVictims, testing::SimDisk};
+
+    /// A miss, up to where the page has its frame and nothing has looked at the file since.
+    fn mapped(between: impl FnOnce(&File)) -> (BufferPool, PageId, Result<ReadLease>) {
+        let disk = SimDisk::new();
+        disk.put("data", [1; 4096]);
+        let builder = BufferPool::builder().frames(2).page_size(4096).io_method(IoMethod::Sync);
+        let pool = builder.disk(disk).build().unwrap();
+        let page = PageId::new(pool.open_file("data", OpenOptions::new()).unwrap(), 0);
+        let shared = pool.shared();
+        let file = shared.files.open_file(page.file).unwrap();
+        let claimed = shared.pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let pin = shared.pool.map(claimed, page, false).unwrap();
+        between(&file);
+        let lease = begin_read(shared, &file, pin);
+        (pool, page, lease)
+    }
+
+    fn nothing_is_left(pool: &BufferPool, page: PageId) -> bool {
+        let frames = pool.stats().frames;
+        !pool.shared().pool.is_mapped(page) && frames.pins == 0 && frames.reading == 0
+    }
+
+    #[test]
+    fn a_file_that_was_cut_between_mapping_and_reading_is_not_read() {
+        let (pool, page, lease) = mapped(|file| file.set_blocks(0));
+        assert!(matches!(lease, Err(Error::PastEof { blocks: 0, .. })));
+        assert!(nothing_is_left(&pool, page));
+    }
+
+    #[test]
+    fn a_file_that_was_closed_between_mapping_and_reading_is_not_read() {
+        let (pool, page, lease) = mapped(|file| file.set_closed(true));
+        assert!(matches!(lease, Err(Error::NotOpen { .. })));
+        assert!(nothing_is_left(&pool, page));
+    }
+
+    #[test]
+    fn c5_a_lease_that_is_dropped_ends_the_read() {
+        let (pool, page, lease) = mapped(|_| {});
+        drop(lease.unwrap());
+        assert!(nothing_is_left(&pool, page));
+    }
 }

@@ -252,3 +252,36 @@ pub(crate) fn wait_for_io(pin: &Pin, want: Want) {
         ticket.as_ref().map_or(std::task::Poll::Ready(()), |ticket| waiters.poll(ticket, waker).map(drop))
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        BufferPool, IoMethod, OpenOptions,
+        testing::{Op, SimDisk},
+    };
+
+    #[test]
+    fn nothing_is_written_behind_an_end_that_a_truncation_has_published() {
+        let disk = SimDisk::new();
+        disk.put("data", [1; 2 * 4096]);
+        let builder = BufferPool::builder().frames(4).page_size(4096).io_method(IoMethod::Sync);
+        let pool = builder.disk(disk.clone()).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        let mut candidates: Vec<Candidate> = (0..2)
+            .map(|block| {
+                let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+                page.write().unwrap().fill(2);
+                let no = pool.shared().pool.frames().find(|(_, frame)| frame.page() == page.id()).unwrap().0;
+                (page.id(), no)
+            })
+            .collect();
+        // As a truncation does before it looks for frames.
+        pool.shared().files.open_file(file).unwrap().set_blocks(1);
+        let pages = write_out(pool.shared(), &mut candidates, Patience::Wait).wait().unwrap();
+        assert_eq!((pages, disk.count(Op::Write)), (1, 1));
+        assert_eq!(disk.image("data").unwrap()[4096..], [1; 4096]);
+        assert_eq!(pool.stats().frames.dirty, 1, "what was not written is as dirty as before");
+        assert_eq!((pool.stats().frames.pins, pool.stats().frames.writing), (0, 0));
+    }
+}

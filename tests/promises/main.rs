@@ -14,5 +14,6 @@ mod c7_same_results;
 mod c8_log_first;
 #[cfg(feature = "crc32c")]
 mod c9_corrupt_page;
+mod checkpoints;
 #[path = "../support/mod.rs"]
 mod support;

@@ -72,7 +72,7 @@ impl<L: Lease> UringWorker<L> {
     ) -> Result<(Self, Abilities), Refusal> {
         let refused = |call| move |source| Refusal::Call { call, source };
         let shared = Arc::new(Shared {
-            queue: Queue::new(4 * options.queue_depth as usize),
+            queue: Queue::new(options.queue_depth as usize),
             doorbell: Arc::new(Doorbell::new().map_err(refused("eventfd"))?),
             forgotten: Mutex::new(Vec::new()),
             any_forgotten: AtomicBool::new(false),

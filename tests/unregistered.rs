@@ -1,0 +1,70 @@
+//! An ordinary user may lock little memory (`RLIMIT_MEMLOCK` is 8 MiB on many systems), and a ring refuses to register a
+//! larger pool. The pool must work all the same, and say so.
+//!
+//! Root is exempt from the limit, so as root the test runs itself once more as somebody else.
+
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
+use std::{
+    env, fs,
+    os::unix::{fs::PermissionsExt, process::CommandExt},
+    path::Path,
+    process::Command,
+};
+
+use ringpool::{BufferPool, Fallback, IoMethod, MethodKind, OpenOptions, PageId, Registration, UringOptions};
+
+const NAME: &str = "c7_a_pool_that_may_not_register_its_frames_works_and_says_so";
+const FILE: &str = "RINGPOOL_TEST_UNREGISTERED";
+const NOBODY: u32 = 65534;
+const PAGE: usize = 8192;
+const BLOCKS: u32 = 64;
+
+/// More than an ordinary user may lock.
+const MEMORY: usize = 64 << 20;
+
+#[test]
+fn c7_a_pool_that_may_not_register_its_frames_works_and_says_so() {
+    if let Some(file) = env::var_os(FILE) {
+        return read_unregistered(file.as_ref());
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    let bytes: Vec<u8> = (0..BLOCKS).flat_map(|block| [block as u8 + 1; PAGE]).collect();
+    fs::write(&file, bytes).unwrap();
+    if !rustix::process::geteuid().is_root() {
+        return read_unregistered(&file);
+    }
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let mut again = Command::new(env::current_exe().unwrap());
+    again.args(["--exact", NAME, "--nocapture"]).env(FILE, &file).uid(NOBODY).gid(NOBODY).current_dir("/");
+    match again.status() {
+        Ok(status) => assert!(status.success(), "as an ordinary user: {status}"),
+        Err(error) => println!("skipped: the test cannot run itself as an ordinary user here: {error}"),
+    }
+}
+
+fn read_unregistered(path: &Path) {
+    let pool = match BufferPool::builder().memory(MEMORY).io_method(IoMethod::uring()).build() {
+        Ok(pool) => pool,
+        Err(error) => return println!("skipped: no io_uring here: {error}"),
+    };
+    let method = pool.stats().method;
+    assert_eq!(method.in_use, MethodKind::Uring);
+    match &method.fixed_buffers {
+        Registration::Refused(reason) => assert!(reason.contains("RLIMIT_MEMLOCK"), "{reason}"),
+        other => return println!("skipped: this user may lock {MEMORY} bytes: {other}"),
+    }
+    let file = pool.open_file(path, OpenOptions::new().read_only(true)).unwrap();
+    assert!(pool.prefetch(file, 0..BLOCKS).started > 0);
+    for block in 0..BLOCKS {
+        let page = pollster::block_on(pool.fetch(PageId::new(file, block))).unwrap();
+        assert!(page.read().iter().all(|&byte| byte == block as u8 + 1), "block {block}");
+    }
+    assert!(pool.stats().counts.handed_over_requests > 0, "the ring has read nothing");
+    let required = UringOptions::default().fixed_buffers(Fallback::Require);
+    let refused = BufferPool::builder().memory(MEMORY).io_method(IoMethod::Uring(required)).build();
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("RLIMIT_MEMLOCK"), "{text}");
+}
