@@ -8,14 +8,16 @@ use crate::io::request::IoBuf;
 pub(crate) const MOST_PIECES: usize = 1024;
 
 /// The bytes of all buffers.
-pub(crate) fn total(buffers: &[IoBuf]) -> usize {
-    buffers.iter().map(|buf| buf.len as usize).sum()
+pub(crate) fn total(buffers: impl Iterator<Item = IoBuf>) -> usize {
+    buffers.map(|buf| buf.len as usize).sum()
 }
 
 /// The pieces of memory that are left when the first `skip` bytes are left out, as many as one call takes.
-pub(crate) fn from(buffers: &[IoBuf], mut skip: usize) -> impl Iterator<Item = (NonNull<u8>, usize)> {
+pub(crate) fn from(
+    buffers: impl Iterator<Item = IoBuf>,
+    mut skip: usize,
+) -> impl Iterator<Item = (NonNull<u8>, usize)> {
     buffers
-        .iter()
         .filter_map(move |buf| {
             let len = buf.len as usize;
             let skipped = skip.min(len);
@@ -40,9 +42,9 @@ mod tests {
         // In the order of the file, not of the memory.
         let buffers = [buf(40, 10), buf(0, 20), buf(30, 5)];
         let addresses: Vec<usize> = (40..50).chain(0..20).chain(30..35).collect();
-        assert_eq!(total(&buffers), addresses.len());
+        assert_eq!(total(buffers.into_iter()), addresses.len());
         for skip in 0..=addresses.len() {
-            let rest: Vec<usize> = from(&buffers, skip)
+            let rest: Vec<usize> = from(buffers.into_iter(), skip)
                 .flat_map(|(ptr, len)| (0..len).map(move |at| ptr.as_ptr().addr() - base.addr() + at))
                 .collect();
             assert_eq!(rest, addresses[skip..], "from byte {skip} on");

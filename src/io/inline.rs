@@ -33,10 +33,9 @@ pub(crate) fn transfer<L: Lease>(
     lease: &L,
     counters: &Counters,
 ) -> io::Result<usize> {
-    let lent = lease.buffers();
-    let progress = Progress::new(direction, buffers::total(lent), file.offset_align);
+    let progress = Progress::new(direction, buffers::total(lease.buffers()), file.offset_align);
     transfer::drive(progress, counters, |done| {
-        let rest = buffers::from(lent, done);
+        let rest = buffers::from(lease.buffers(), done);
         let offset = offset + done as u64;
         match direction {
             Direction::Read => {

@@ -30,8 +30,16 @@ unsafe impl Send for IoBuf {}
 ///
 /// Dropping a lease without `finish` must count as a failure of the transfer: implementations do that in `Drop`.
 pub(crate) trait Lease: Send + Sized + 'static {
-    /// The buffers, in the order of the file. At least one.
-    fn buffers(&self) -> &[IoBuf];
+    /// How many buffers there are; at least one.
+    fn buffer_count(&self) -> usize;
+
+    /// The buffer of this place, in the order of the file.
+    fn buffer(&self, index: usize) -> IoBuf;
+
+    /// The buffers, in the order of the file.
+    fn buffers(&self) -> impl Iterator<Item = IoBuf> {
+        (0..self.buffer_count()).map(|index| self.buffer(index))
+    }
 
     /// The transfer is over, and no one will touch the buffers on its behalf again. `Ok(n)`: the first `n` bytes went
     /// over; for a read, `n` below the sum of the buffers means that the file ends there; a write is never short.

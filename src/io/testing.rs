@@ -211,8 +211,12 @@ impl TestLease {
 }
 
 impl Lease for TestLease {
-    fn buffers(&self) -> &[IoBuf] {
-        &self.buffers
+    fn buffer_count(&self) -> usize {
+        self.buffers.len()
+    }
+
+    fn buffer(&self, index: usize) -> IoBuf {
+        self.buffers[index]
     }
 
     fn finish(mut self, outcome: io::Result<usize>) {

@@ -11,33 +11,32 @@ mod write;
 use std::io;
 
 pub(crate) use read::ReadLease;
-use smallvec::SmallVec;
 pub(crate) use tally::Tally;
 pub(crate) use write::WriteLease;
 
 use crate::{
     io::request::{IoBuf, Lease},
-    pool::{arena::Arena, frame_pool::FramePool, handle::Pin},
+    pool::{arena::Arena, frame_pool::FramePool},
 };
 
-/// The pages of one request, up to this many without an allocation: 128 KiB of 8 KiB pages.
-pub(crate) const PAGES_INLINE: usize = 16;
-
-/// The pins of the frames in a request, in the order of the file.
-pub(crate) type Pins = SmallVec<[Pin; PAGES_INLINE]>;
-
-/// Either kind of lease. Large, because a lease must not cost an allocation.
-#[allow(clippy::large_enum_variant)]
+/// Either kind of lease.
 pub(crate) enum PageLease {
     Read(ReadLease),
     Write(WriteLease),
 }
 
 impl Lease for PageLease {
-    fn buffers(&self) -> &[IoBuf] {
+    fn buffer_count(&self) -> usize {
         match self {
-            Self::Read(lease) => lease.buffers(),
-            Self::Write(lease) => lease.buffers(),
+            Self::Read(lease) => lease.pages(),
+            Self::Write(_) => 1,
+        }
+    }
+
+    fn buffer(&self, index: usize) -> IoBuf {
+        match self {
+            Self::Read(lease) => lease.buffer(index),
+            Self::Write(lease) => lease.buffer(),
         }
     }
 

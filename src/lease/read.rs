@@ -2,14 +2,12 @@
 
 use std::io;
 
-use smallvec::SmallVec;
-
 use crate::{
     error::{Error, IoOp, Result},
-    id::PageId,
+    id::{FrameNo, PageId},
     io::request::IoBuf,
-    lease::{PAGES_INLINE, Pins, abandoned, buffer_at},
-    pool::{handle::Pin, state::State},
+    lease::{abandoned, buffer_at},
+    pool::{frame_pool::FramePool, handle::Pin, pins::Pins, state::State},
     stats::Counter,
     sync::Arc,
 };
@@ -17,7 +15,6 @@ use crate::{
 /// Frames that are READING, for consecutive blocks of one file; each with the pin that belongs to the read.
 pub(crate) struct ReadLease {
     pins: Pins,
-    buffers: SmallVec<[IoBuf; PAGES_INLINE]>,
     /// Whether a codec must look at the pages before anybody else does.
     to_verify: bool,
     /// Whether the pages count against the share of look-ahead.
@@ -27,19 +24,16 @@ pub(crate) struct ReadLease {
 impl ReadLease {
     /// The lease for the first page; neighbours can be [added](Self::append).
     pub(crate) fn new(first: Pin, to_verify: bool) -> Self {
-        let pool = first.pool();
-        let buffer = buffer_at(pool, pool.offset_of(first.frame_no()), pool.page_size().bytes());
-        let mut lease = Self { pins: Pins::new(), buffers: SmallVec::new(), to_verify, ahead: false };
-        lease.buffers.push(buffer);
-        lease.pins.push(first);
-        lease
+        let mut pins = Pins::new();
+        pins.push(first);
+        Self { pins, to_verify, ahead: false }
     }
 
     /// The same for a page that nobody waits for yet. The caller has taken its place in the share of look-ahead.
     pub(crate) fn into_ahead(mut self) -> Self {
         self.ahead = true;
-        for pin in &self.pins {
-            pin.frame().state.update(State::expect_use);
+        for frame in self.pins.frames() {
+            frame.state.update(State::expect_use);
         }
         self
     }
@@ -48,7 +42,6 @@ impl ReadLease {
     pub(crate) fn append(&mut self, mut next: Self) {
         debug_assert!(self.last().is_followed_by(next.first()) && self.ahead == next.ahead);
         self.pins.append(&mut next.pins);
-        self.buffers.append(&mut next.buffers);
     }
 
     pub(crate) fn pages(&self) -> usize {
@@ -57,12 +50,12 @@ impl ReadLease {
 
     /// The first page.
     pub(crate) fn first(&self) -> PageId {
-        self.pins[0].frame().page()
+        self.pins.page(0)
     }
 
     /// The last page.
     pub(crate) fn last(&self) -> PageId {
-        self.pins[self.pins.len() - 1].frame().page()
+        self.pins.page(self.pins.len() - 1)
     }
 
     /// Ends the lease without a transfer: every page's read fails with `error`.
@@ -70,38 +63,39 @@ impl ReadLease {
         self.end_each(|_, _| Err(error.clone()));
     }
 
-    pub(super) fn buffers(&self) -> &[IoBuf] {
-        &self.buffers
+    /// Where the page of this place goes.
+    pub(super) fn buffer(&self, index: usize) -> IoBuf {
+        buffer_of(self.pins.pool(), self.pins.frame_no(index))
     }
 
     /// Ends every page's read. A page that came in part is completed with zeros, for there the file ends; a page of which
     /// nothing came failed, for its block was within the file when the read was made.
     pub(super) fn finish(mut self, outcome: io::Result<usize>) {
-        let size = self.pins[0].pool().page_size().bytes();
-        let counters = &self.pins[0].pool().counters;
+        let size = self.pins.pool().page_size().bytes();
+        let counters = &self.pins.pool().counters;
         counters.add(Counter::PagesRead, self.pins.len() as u64);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
         let outcome = outcome.map_err(Arc::new);
-        let buffers = std::mem::take(&mut self.buffers);
-        self.end_each(|index, page| {
+        self.end_each(|index, pin| {
+            let page = pin.frame().page();
             let transferred = outcome.clone().map_err(|source| Error::Io { op: IoOp::Read, page, source })?;
             match transferred.saturating_sub(index * size).min(size) {
                 0 => Err(Error::io(IoOp::Read, page, shrunk())),
                 arrived => {
-                    zero_tail(buffers[index], arrived);
+                    zero_tail(buffer_of(pin.pool(), pin.frame_no()), arrived);
                     Ok(())
                 }
             }
         });
     }
 
-    /// Ends the read of each page as `outcome` says, given its place and its page.
-    fn end_each(&mut self, outcome: impl Fn(usize, PageId) -> Result<()>) {
-        for (index, pin) in self.pins.drain(..).enumerate() {
+    /// Ends the read of each page as `outcome` says, given its place and its pin.
+    fn end_each(&mut self, outcome: impl Fn(usize, &Pin) -> Result<()>) {
+        for (index, pin) in self.pins.drain().enumerate() {
             if self.ahead {
                 pin.pool().look_ahead.give_back(1);
             }
-            let result = outcome(index, pin.frame().page());
+            let result = outcome(index, &pin);
             pin.end_read(&result, !self.to_verify);
         }
     }
@@ -111,9 +105,16 @@ impl Drop for ReadLease {
     fn drop(&mut self) {
         if !self.pins.is_empty() {
             let source = Arc::new(abandoned());
-            self.end_each(|_, page| Err(Error::Io { op: IoOp::Read, page, source: source.clone() }));
+            self.end_each(|_, pin| {
+                let page = pin.frame().page();
+                Err(Error::Io { op: IoOp::Read, page, source: source.clone() })
+            });
         }
     }
+}
+
+fn buffer_of(pool: &FramePool, no: FrameNo) -> IoBuf {
+    buffer_at(pool, pool.offset_of(no), pool.page_size().bytes())
 }
 
 fn shrunk() -> io::Error {

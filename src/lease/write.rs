@@ -6,8 +6,8 @@ use crate::{
     error::{Error, IoOp},
     id::PageId,
     io::{file::File, request::IoBuf},
-    lease::{Pins, abandoned, buffer_at, tally::Outstanding},
-    pool::staging::StagingRun,
+    lease::{abandoned, buffer_at, tally::Outstanding},
+    pool::{pins::Pins, staging::StagingRun},
     stats::Counter,
     sync::Arc,
 };
@@ -25,19 +25,19 @@ impl WriteLease {
     /// `run` holds the copies of the pinned frames, in order, and nothing else.
     pub(crate) fn new(file: Arc<File>, pins: Pins, run: StagingRun, outstanding: Outstanding) -> Self {
         debug_assert_eq!(pins.len(), run.pages());
-        let pool = pins[0].pool();
+        let pool = pins.pool();
         let buffer = buffer_at(pool, pool.staging_offset(&run), run.pages() * pool.page_size().bytes());
         Self { file, pins, buffer, run: Some((run, outstanding)) }
     }
 
     /// The first page.
     pub(crate) fn first(&self) -> PageId {
-        self.pins[0].frame().page()
+        self.pins.page(0)
     }
 
     /// Shows each copy, with its place in the request.
     pub(crate) fn for_each_copy(&mut self, mut look: impl FnMut(u32, &mut [u8])) {
-        let pool = self.pins[0].pool();
+        let pool = self.pins.pool();
         if let Some((run, _)) = &mut self.run {
             for index in 0..run.pages() {
                 look(index as u32, pool.staged_mut(run, index));
@@ -50,14 +50,15 @@ impl WriteLease {
         self.end(Err(error));
     }
 
-    pub(super) fn buffers(&self) -> &[IoBuf] {
-        std::slice::from_ref(&self.buffer)
+    /// The copies, which are one behind the other.
+    pub(super) fn buffer(&self) -> IoBuf {
+        self.buffer
     }
 
     pub(super) fn finish(mut self, outcome: io::Result<usize>) {
         debug_assert!(outcome.as_ref().is_ok_and(|&n| n == self.buffer.len as usize) || outcome.is_err());
         let first = self.first();
-        let counters = &self.pins[0].pool().counters;
+        let counters = &self.pins.pool().counters;
         counters.add(Counter::PagesWritten, self.pins.len() as u64);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
         self.end(outcome.map(drop).map_err(|source| Error::io(IoOp::Write, first, source)));
@@ -69,8 +70,8 @@ impl WriteLease {
         // Even a write that failed may have changed the disk. Noted before a frame leaves WRITING: a checkpoint that sees
         // the page clean must see that its file wants a sync.
         self.file.note_written();
-        self.pins[0].pool().staging.give_back(run);
-        for pin in self.pins.drain(..) {
+        self.pins.pool().staging.give_back(run);
+        for pin in self.pins.drain() {
             pin.end_write(outcome.is_ok());
         }
         outstanding.end(outcome.map(|()| pages));

@@ -78,6 +78,19 @@ impl Pin {
         unsafe { &*self.pool }
     }
 
+    /// For a list of pins that names the pool once.
+    pub(super) fn raw_pool(&self) -> *const FramePool {
+        self.pool
+    }
+
+    /// Makes a value of a pin again.
+    ///
+    /// # Safety
+    /// A pin on this frame of this pool was taken apart and stands for this one, and for no other.
+    pub(super) unsafe fn from_raw(pool: *const FramePool, frame: FrameNo) -> Self {
+        Self { pool, frame }
+    }
+
     #[inline]
     pub(crate) fn frame_no(&self) -> FrameNo {
         self.frame

@@ -3,7 +3,7 @@
 //! From the bottom up: the [`arena`] holds the bytes; a [`state`] word says what a [`frame`] is; the page [`table`] finds a
 //! page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep; [`staging`] is room
 //! for copies on their way to disk; the [`frame_pool`] puts them together;
-//! a [`handle`] is the right to a frame.
+//! a [`handle`] is the right to a frame, [`pins`] to several.
 
 pub(crate) mod arena;
 pub(crate) mod frame;
@@ -11,6 +11,7 @@ pub(crate) mod frame_pool;
 pub(crate) mod handle;
 pub(crate) mod latch;
 pub(crate) mod look_ahead;
+pub(crate) mod pins;
 pub(crate) mod staging;
 pub(crate) mod starvation;
 pub(crate) mod state;

@@ -15,10 +15,11 @@ use crate::{
         file::File,
         request::{Direction, Request},
     },
-    lease::{PageLease, Pins, Tally, WriteLease},
+    lease::{PageLease, Tally, WriteLease},
     pool::{
         handle::Pin,
         latch::Latch,
+        pins::Pins,
         staging::StagingRun,
         state::State,
         waiters::{Ticket, Want},

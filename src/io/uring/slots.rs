@@ -101,7 +101,7 @@ impl<L: Lease> Slot<L> {
     fn entry(&mut self, forms: Forms) -> squeue::Entry {
         let Self { flight, iovecs, .. } = self;
         let Flight { request, progress, target } = flight.as_ref().expect("an entry is for a flight");
-        let lent = request.lease.buffers();
+        let lease = &request.lease;
         let offset = request.offset + progress.next() as u64;
         let reads = request.direction == Direction::Read;
         let (fd, flags) = match *target {
@@ -109,15 +109,15 @@ impl<L: Lease> Slot<L> {
             Target::Registered(slot) => (Fd(slot.cast_signed()), squeue::Flags::FIXED_FILE),
         };
 
-        let mut pieces = buffers::from(lent, progress.next());
-        let chunk = lent[0].chunk;
-        let entry = if let [buf] = lent {
+        let mut pieces = buffers::from(lease.buffers(), progress.next());
+        let chunk = lease.buffer(0).chunk;
+        let entry = if lease.buffer_count() == 1 {
             let (ptr, len) = pieces.next().expect("a transfer that is not over");
             let (ptr, len) = (ptr.as_ptr(), len as u32);
             match (reads, forms.fixed_buffers) {
-                (true, true) => opcode::ReadFixed::new(fd, ptr, len, buf.chunk).offset(offset).build(),
+                (true, true) => opcode::ReadFixed::new(fd, ptr, len, chunk).offset(offset).build(),
                 (true, false) => opcode::Read::new(fd, ptr, len).offset(offset).build(),
-                (false, true) => opcode::WriteFixed::new(fd, ptr, len, buf.chunk).offset(offset).build(),
+                (false, true) => opcode::WriteFixed::new(fd, ptr, len, chunk).offset(offset).build(),
                 (false, false) => opcode::Write::new(fd, ptr, len).offset(offset).build(),
             }
         } else {
@@ -126,7 +126,7 @@ impl<L: Lease> Slot<L> {
                 .extend(pieces.map(|(ptr, len)| libc::iovec { iov_base: ptr.as_ptr().cast(), iov_len: len }));
             let (row, count) = (iovecs.as_ptr(), iovecs.len() as u32);
             let fixed =
-                forms.vectored_fixed && forms.fixed_buffers && lent.iter().all(|buf| buf.chunk == chunk);
+                forms.vectored_fixed && forms.fixed_buffers && lease.buffers().all(|buf| buf.chunk == chunk);
             match (reads, fixed) {
                 (true, true) => opcode::ReadvFixed::new(fd, row, count, chunk).offset(offset).build(),
                 (true, false) => opcode::Readv::new(fd, row, count).offset(offset).build(),
