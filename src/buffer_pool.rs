@@ -20,7 +20,8 @@ use crate::{
         prefetch::{self, Prefetch},
     },
     shared::Shared,
-    stats::{Counter, Stats},
+    snapshot::Stats,
+    stats::Counter,
     sync::{atomic::Ordering, time},
     write::checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
 };
@@ -221,7 +222,7 @@ impl BufferPool {
 
     // ---- insight ----------------------------------------------------------------------------------------------------
 
-    /// What the pool did so far and what it holds now. Walks all frames: some microseconds for each thousand.
+    /// What the pool did so far and what it holds now. Walks all frames, so not for a hot path.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::of(&self.shared)

@@ -8,7 +8,7 @@ use crate::{
     config::{COMBINE_LIMIT_MAX, Config, IoMethod},
     error::{Error, Result},
     events,
-    files::FileTable,
+    file_table::FileTable,
     id::PageSize,
     io::{disk::Disk, ladder, method::Chunk, os_disk::OsDisk},
     pool::{frame_pool::FramePool, handle::PoolHandle},

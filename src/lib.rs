@@ -75,6 +75,7 @@ mod completion;
 mod config;
 mod error;
 mod events;
+mod file_table;
 mod files;
 mod id;
 // Some of it serves the ring alone.
@@ -88,6 +89,7 @@ mod pool;
 mod read;
 mod service;
 mod shared;
+mod snapshot;
 mod stats;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
@@ -108,7 +110,8 @@ pub use files::{FileInfo, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use page::{PageRead, PageWrite, PinnedPage};
 pub use read::{fetch::Fetch, prefetch::Prefetch};
-pub use stats::{Counts, FrameStats, MethodKind, MethodReport, Registration, Stats};
+pub use snapshot::{Counts, FrameStats, Stats};
+pub use stats::{MethodKind, MethodReport, Registration};
 pub use wal::Wal;
 pub use write::checkpoint::{CheckpointOptions, CheckpointReport, FlushReport};
 

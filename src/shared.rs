@@ -4,7 +4,7 @@ use crate::{
     config::Config,
     error::{Error, Result},
     events,
-    files::FileTable,
+    file_table::FileTable,
     io::{disk::Disk, method::Method},
     lease::PageLease,
     pool::handle::PoolHandle,

@@ -33,7 +33,7 @@ use crate::{
         state::Phase,
         waiters::{Ticket, Want},
     },
-    read::supply::FrameWait,
+    read::{Drive, supply::FrameWait},
     shared::Shared,
     stats::Counter,
     sync::{
@@ -43,15 +43,6 @@ use crate::{
     },
     wait,
 };
-
-/// Who drives a fetch.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Drive {
-    /// A thread that has nothing else to do.
-    Thread,
-    /// A task that must not block.
-    Task,
-}
 
 /// A page on its way: wait for it with [`wait`](Self::wait), or `.await` it.
 ///

@@ -5,3 +5,12 @@
 pub(crate) mod fetch;
 pub(crate) mod prefetch;
 pub(crate) mod supply;
+
+/// Who drives a fetch.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Drive {
+    /// A thread that has nothing else to do.
+    Thread,
+    /// A task that must not block.
+    Task,
+}

@@ -14,7 +14,7 @@ use crate::{
         handle::Claimed,
         starvation::{Place, RETRY},
     },
-    read::fetch::Drive,
+    read::Drive,
     shared::Shared,
     stats::Counter,
     sync::{
