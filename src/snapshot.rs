@@ -98,6 +98,10 @@ counts! {
     dirty_evictions = DirtyEvictions,
     /// Fetches that waited for a frame because all were pinned or busy.
     frame_waits = FrameWaits,
+    /// Pages that read streams handed out.
+    stream_pages = StreamPages,
+    /// Times that a read stream had to wait for a page.
+    stream_waits = StreamWaits,
     /// Requests that [`in_flight`](crate::BufferPool::in_flight) could not list, because too many were.
     unlisted_requests = Unlisted,
     /// Dirty pages that were thrown away with the pool.

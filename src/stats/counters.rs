@@ -50,6 +50,10 @@ pub(crate) enum Counter {
     DirtyEvictions,
     /// Fetches that had to wait for a frame.
     FrameWaits,
+    /// Pages handed out by read streams.
+    StreamPages,
+    /// Times that a read stream's consumer had to wait for a read.
+    StreamWaits,
     /// Requests that found no place in the list of those in flight.
     Unlisted,
     /// Pages that were dirty when they were thrown away: the pool was dropped or shut down without a flush.
