@@ -13,6 +13,7 @@ use crate::{
         vacate::{self, Evicted},
     },
     id::{BlockNo, FileId, PageId, PageSize},
+    io::in_flight::InFlight,
     page::PinnedPage,
     pool::frame_pool::Lookup,
     read::{
@@ -226,6 +227,15 @@ impl BufferPool {
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::of(&self.shared)
+    }
+
+    /// The read and write requests that are under way, the oldest first: what PostgreSQL shows in `pg_aios`.
+    ///
+    /// Cheap, and in nobody's way: those who do I/O are not held up. What begins or ends meanwhile may or may not be listed. Of
+    /// more than 512 requests at once some are not; [`Counts::unlisted_requests`](crate::Counts::unlisted_requests) tells how many.
+    #[must_use]
+    pub fn in_flight(&self) -> Vec<InFlight> {
+        self.shared.in_flight.list()
     }
 
     fn operation<T: Send + 'static>(

@@ -108,10 +108,11 @@ pub use config::{Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, UringO
 pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
+pub use io::in_flight::{InFlight, Stage};
 pub use page::{PageRead, PageWrite, PinnedPage};
 pub use read::{fetch::Fetch, prefetch::Prefetch};
 pub use snapshot::{Counts, FrameStats, Stats};
-pub use stats::{MethodKind, MethodReport, Registration};
+pub use stats::{Histogram, Latencies, Latency, MethodKind, MethodReport, Registration};
 pub use wal::Wal;
 pub use write::checkpoint::{CheckpointOptions, CheckpointReport, FlushReport};
 

@@ -5,7 +5,7 @@ use std::{fmt, ops::Sub};
 use crate::{
     pool::state::Phase,
     shared::Shared,
-    stats::{Counter, Counters, MethodReport},
+    stats::{Counter, Counters, Histogram, Latencies, Measure, MethodReport},
 };
 
 /// A pool's counters and contents.
@@ -19,11 +19,15 @@ pub struct Stats {
     pub method: MethodReport,
     /// What was done.
     pub counts: Counts,
+    /// How long it took.
+    pub latencies: Latencies,
+    /// How many pages the read streams looked ahead, each time that they looked.
+    pub look_ahead: Histogram,
     /// What the frames hold.
     pub frames: FrameStats,
     /// Bytes of page memory.
     pub page_bytes: u64,
-    /// Bytes beside the page memory: headers, page table, staging.
+    /// Bytes beside the page memory: headers, page table, staging, counters, the list of what is in flight.
     pub overhead_bytes: u64,
     /// Whether the memory was asked for in huge pages.
     pub huge_pages: bool,
@@ -94,6 +98,12 @@ counts! {
     dirty_evictions = DirtyEvictions,
     /// Fetches that waited for a frame because all were pinned or busy.
     frame_waits = FrameWaits,
+    /// Pages that read streams handed out.
+    stream_pages = StreamPages,
+    /// Times that a read stream had to wait for a page.
+    stream_waits = StreamWaits,
+    /// Requests that [`in_flight`](crate::BufferPool::in_flight) could not list, because too many were.
+    unlisted_requests = Unlisted,
     /// Dirty pages that were thrown away with the pool.
     pages_discarded = Discarded,
 }
@@ -172,9 +182,11 @@ impl Stats {
         Self {
             method: shared.method_report.clone(),
             counts: Counts::of(&shared.counters),
+            latencies: Latencies::of(&shared.counters),
+            look_ahead: shared.counters.measures.get(Measure::LookAhead),
             frames,
             page_bytes: u64::from(pool.frame_count()) * pool.page_size().bytes() as u64,
-            overhead_bytes: pool.overhead() as u64,
+            overhead_bytes: (pool.overhead() + shared.counters.memory() + shared.in_flight.memory()) as u64,
             huge_pages: pool.arena().asked_for_huge_pages(),
         }
     }
@@ -212,6 +224,9 @@ impl fmt::Display for Stats {
         writeln!(f, "memory: {page_mib} MiB of pages, {overhead_kib} KiB beside them")?;
         for (name, value) in self.counts.iter() {
             writeln!(f, "{name}: {value}")?;
+        }
+        for (name, latency) in self.latencies.iter().filter(|(_, latency)| latency.count() > 0) {
+            writeln!(f, "{name}: {latency}")?;
         }
         let (per_read, per_write) = (self.counts.pages_per_read(), self.counts.pages_per_write());
         write!(f, "pages a request: {per_read:.2} reading, {per_write:.2} writing")

@@ -22,10 +22,11 @@ use crate::{
         disk::{DirectRefused, Disk, DiskFile, Opened},
         file_size::SizeLock,
     },
-    stats::{Counter, Counters},
+    stats::{Counter, Counters, Measure},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
+        time,
     },
 };
 
@@ -162,7 +163,10 @@ impl File {
             return Ok(false);
         }
         counters.add(Counter::Syncs, 1);
-        self.disk.sync_data().map_err(|error| {
+        let begun = time::now();
+        let synced = self.disk.sync_data();
+        counters.measures.add_time(Measure::Sync, time::now() - begun);
+        synced.map_err(|error| {
             counters.add(Counter::Failures, 1);
             let source = Arc::new(error);
             *poison = Some(Arc::clone(&source));
@@ -240,6 +244,7 @@ mod tests {
         assert!(file.sync(&counters).unwrap());
         assert!(!file.sync(&counters).unwrap());
         assert_eq!((disk.syncs(), counters.get(Counter::Syncs)), (1, 1));
+        assert_eq!(counters.measures.get(Measure::Sync).count(), 1);
     }
 
     #[test]

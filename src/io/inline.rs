@@ -67,6 +67,7 @@ pub(crate) fn transfer<L: Lease>(
 
 /// Transfers a request and finishes it.
 pub(crate) fn carry_out<L: Lease>(request: Request<L>, counters: &Counters) {
+    request.begin();
     let outcome = transfer(request.direction, &request.file, request.offset, &request.lease, counters);
     request.finish(outcome);
 }

@@ -24,11 +24,13 @@ use crate::{
     io::{
         disk::{DirectRefused, Disk, DiskFile, Opened},
         file::File,
+        in_flight::InFlightTable,
         method::Chunk,
         os_disk::OsDisk,
         request::{Direction, IoBuf, Lease, Request},
         zeros::AlignedZeros,
     },
+    stats::Counters,
     sync::Arc,
 };
 
@@ -53,6 +55,7 @@ pub(crate) struct TestArena {
     base: usize,
     len: usize,
     used: AtomicUsize,
+    pub(crate) in_flight: Arc<InFlightTable>,
     sender: Sender<Report>,
     reports: Mutex<Receiver<Report>>,
 }
@@ -74,6 +77,7 @@ impl TestArena {
             base,
             len,
             used: AtomicUsize::new(0),
+            in_flight: Arc::new(InFlightTable::new(PageSize::DEFAULT, Arc::new(Counters::new()))),
             sender,
             reports: Mutex::new(reports),
         }
@@ -118,7 +122,7 @@ impl TestArena {
             .collect();
         let sender = self.sender.clone();
         let lease = TestLease { direction, offset, buffers, sender: Some(sender), panic_in_finish: false };
-        Request { direction, file: Arc::clone(file), offset, lease }
+        Request::new(&self.in_flight, direction, Arc::clone(file), offset, lease)
     }
 
     pub(crate) fn next_report(&self) -> Report {
@@ -177,6 +181,10 @@ impl Drop for TestArena {
     fn drop(&mut self) {
         // Used, so that it is clear who keeps the memory alive.
         drop(self.memory.lock());
+        assert!(
+            std::thread::panicking() || self.in_flight.list().is_empty(),
+            "a request is over and still listed"
+        );
     }
 }
 

@@ -35,7 +35,7 @@ use crate::{
     },
     read::{Drive, supply::FrameWait},
     shared::Shared,
-    stats::Counter,
+    stats::{Counter, Measure},
     sync::{
         atomic::{Ordering, fence},
         thread,
@@ -150,11 +150,24 @@ struct Miss {
     reading: Option<(Pin, Ticket)>,
     frame_wait: FrameWait,
     counted: bool,
+    /// Since when somebody waits for the page.
+    since: Option<Instant>,
+    /// What the wait is for, where it is for a read.
+    felt: Option<Measure>,
 }
 
 impl Miss {
     fn new(shared: Arc<Shared>, page: PageId, options: FetchOptions) -> Self {
-        Self { shared, page, options, reading: None, frame_wait: FrameWait::default(), counted: false }
+        Self {
+            shared,
+            page,
+            options,
+            reading: None,
+            frame_wait: FrameWait::default(),
+            counted: false,
+            since: None,
+            felt: None,
+        }
     }
 
     /// Steps until there is a result, or until `deadline`.
@@ -181,8 +194,17 @@ impl Miss {
         })
     }
 
-    /// Goes on until the page is here, or there is something to wait for.
+    /// Goes on until the page is here, or there is something to wait for; notes how long that took.
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<PinnedPage>> {
+        let since = *self.since.get_or_insert_with(time::now);
+        let page = ready!(self.go_on(drive, waker))?;
+        if let Some(measure) = self.felt {
+            self.shared.counters.measures.add_time(measure, time::now() - since);
+        }
+        Poll::Ready(Ok(page))
+    }
+
+    fn go_on(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<PinnedPage>> {
         loop {
             if let Some((pin, ticket)) = &self.reading {
                 let outcome = ready!(pin.pool().waiters.poll(ticket, waker));
@@ -274,6 +296,11 @@ impl Miss {
     fn count(&mut self, counter: Counter) {
         if !std::mem::replace(&mut self.counted, true) {
             self.shared.counters.add(counter, 1);
+            self.felt = match counter {
+                Counter::Misses => Some(Measure::Miss),
+                Counter::Joins => Some(Measure::Join),
+                _ => None,
+            };
         }
     }
 
@@ -315,7 +342,7 @@ pub(crate) fn begin_read(shared: &Shared, file: &File, pin: Pin) -> Result<ReadL
 pub(crate) fn read_request(shared: &Shared, file: Arc<File>, lease: ReadLease) -> Request<PageLease> {
     shared.counters.add(Counter::ReadRequests, 1);
     let offset = shared.config.page_size.offset_of(lease.first().block);
-    Request { direction: Direction::Read, file, offset, lease: PageLease::Read(lease) }
+    Request::new(&shared.in_flight, Direction::Read, file, offset, PageLease::Read(lease))
 }
 
 /// Has the codec look at a page.

@@ -16,7 +16,7 @@ use crate::{
     },
     read::Drive,
     shared::Shared,
-    stats::Counter,
+    stats::{Counter, Measure},
     sync::{
         Arc,
         time::{self, Duration, Instant},
@@ -28,6 +28,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct FrameWait {
     since: Option<Instant>,
+    /// How long it took is in the stats.
+    measured: bool,
     /// The last batch of victims that was written on this fetch's behalf.
     cleaning: Option<Arc<Tally>>,
     /// The last batch before that of which something could not be written.
@@ -46,6 +48,12 @@ impl FrameWait {
         waker: &Waker,
     ) -> Poll<Result<Claimed<'a>>> {
         let polled = self.try_claim(shared, limit, drive, waker);
+        if polled.is_ready()
+            && let Some(since) = self.since
+            && !std::mem::replace(&mut self.measured, true)
+        {
+            shared.counters.measures.add_time(Measure::FrameWait, time::now() - since);
+        }
         if matches!(polled, Poll::Ready(Ok(_)))
             && let Some(place) = self.place.take()
         {

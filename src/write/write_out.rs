@@ -178,12 +178,8 @@ impl Writer<'_> {
         pool.staging.shrink(&mut run, pins.len());
         let lease = WriteLease::new(Arc::clone(&file), pins, run, self.tally.begin());
         let offset = pool.page_size().offset_of(lease.first().block);
-        self.batch.push(Request {
-            direction: Direction::Write,
-            file,
-            offset,
-            lease: PageLease::Write(lease),
-        });
+        let lease = PageLease::Write(lease);
+        self.batch.push(Request::new(&self.shared.in_flight, Direction::Write, file, offset, lease));
         if self.batch.len() == BATCH {
             self.submit();
         }
@@ -197,7 +193,7 @@ impl Writer<'_> {
         let lsn = std::mem::take(&mut self.highest_lsn);
         if let Err(error) = flush_log(self.shared, lsn) {
             for request in self.batch.drain(..) {
-                if let PageLease::Write(lease) = request.lease {
+                if let PageLease::Write(lease) = request.into_lease() {
                     lease.abort(error.clone());
                 }
             }

@@ -110,6 +110,7 @@ impl<'r, L: Lease> Ring<'r, L> {
 
     /// Prepares a request; [`enter`](Self::enter) submits it. Only while there is room, for a file with a descriptor.
     pub(super) fn start(&mut self, request: Request<L>) {
+        request.begin();
         let target = self.target(&request.file);
         let index = self.slots.insert(request, target);
         self.push_flight(index);
