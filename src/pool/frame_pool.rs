@@ -22,6 +22,7 @@ use crate::{
         arena::Arena,
         frame::Frame,
         handle::{Claimed, Pin, PoolHandle},
+        huge_slice::HugeSlice,
         look_ahead::LookAhead,
         staging::Staging,
         starvation::Starvation,
@@ -43,7 +44,7 @@ pub(crate) type DirtyVictims = SmallVec<[FrameNo; DIRTY_VICTIMS_MAX]>;
 pub(crate) const DIRTY_VICTIMS_MAX: usize = 32;
 
 pub(crate) struct FramePool {
-    frames: Box<[Frame]>,
+    frames: HugeSlice<Frame>,
     table: PageTable,
     hand: AtomicUsize,
     pub(crate) waiters: Waiters,
@@ -80,8 +81,8 @@ impl FramePool {
         let pages = frames as usize + staging_pages;
         Ok(Self {
             arena: Arena::new(pages * page_size.bytes())?,
-            frames: (0..frames).map(|_| Frame::new()).collect(),
-            table: PageTable::new(frames as usize),
+            frames: HugeSlice::new(frames as usize, Frame::new)?,
+            table: PageTable::new(frames as usize)?,
             hand: AtomicUsize::new(0),
             waiters: Waiters::new(),
             starvation: Arc::new(Starvation::new()),
@@ -193,33 +194,29 @@ impl PoolHandle {
     /// Pins the page's frame if it has one: no lock, and one compare-and-swap on that frame.
     #[inline]
     pub(crate) fn lookup(&self, page: PageId) -> Lookup {
-        let slot = self.table.slot(page);
-        for no in self.table.candidates(slot) {
+        let found = self.table.find(self.table.slot(page), |no| {
             let frame = self.frame(no);
             match frame.state.try_update(State::pin) {
                 // From here on the frame cannot change its page.
                 Ok(_) => {
                     let pin = self.adopt(no);
-                    if frame.page() == page {
-                        return Lookup::Pinned(pin);
-                    }
+                    (frame.page() == page).then_some(Lookup::Pinned(pin))
                 }
-                Err(state) if state.pins_are_exhausted() && frame.page() == page => {
-                    return Lookup::TooManyPins;
-                }
-                Err(_) => {}
+                Err(state) if state.pins_are_exhausted() && frame.page() == page => Some(Lookup::TooManyPins),
+                Err(_) => None,
             }
-        }
-        Lookup::Absent
+        });
+        found.unwrap_or(Lookup::Absent)
     }
 
     /// Whether the page has a frame, or had one a moment ago. Pins nothing, and is no use of the page.
     pub(crate) fn is_mapped(&self, page: PageId) -> bool {
         let holds_it = |no| {
             let frame = self.frame(no);
-            frame.page() == page && !matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed)
+            let in_use = !matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed);
+            (in_use && frame.page() == page).then_some(())
         };
-        self.table.candidates(self.table.slot(page)).any(holds_it)
+        self.table.find(self.table.slot(page), holds_it).is_some()
     }
 
     /// Gives the claimed frame to `page` and begins its read; the pin that comes back belongs to the read. Where the page
@@ -235,14 +232,9 @@ impl PoolHandle {
         // Unmap the old page first: one partition lock at a time.
         self.unmap(no);
         let mut partition = self.table.lock(slot);
-        let candidates: SmallVec<[FrameNo; 4]> = partition.candidates().collect();
-        for other in candidates {
-            let frame = self.frame(other);
-            // Under the lock a mapped frame keeps its page, pinned or not.
-            if frame.page() != page {
-                continue;
-            }
-            match frame.state.try_update(State::pin) {
+        // Under the lock a mapped frame keeps its page, pinned or not.
+        if let Some(other) = partition.find(|other| (self.frame(other).page() == page).then_some(other)) {
+            match self.frame(other).state.try_update(State::pin) {
                 Ok(_) => return Err((claimed, Lookup::Pinned(self.adopt(other)))),
                 Err(state) if state.pins_are_exhausted() => return Err((claimed, Lookup::TooManyPins)),
                 // On its way out: its claimant will find the entry gone.

@@ -1,6 +1,6 @@
 //! Memory and residency: which page is in which frame, and who may do what with it. Knows nothing of files and I/O.
 //!
-//! From the bottom up: the [`arena`] holds the bytes; a [`state`] word says what a [`frame`] is; the page [`table`] finds a
+//! From the bottom up: a `mapping` is memory on huge pages; the [`arena`] holds the bytes; a [`state`] word says what a [`frame`] is; the page [`table`] finds a
 //! page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep; [`staging`] is room
 //! for copies on their way to disk; the [`frame_pool`] puts them together;
 //! a [`handle`] is the right to a frame, [`pins`] to several.
@@ -9,8 +9,10 @@ pub(crate) mod arena;
 pub(crate) mod frame;
 pub(crate) mod frame_pool;
 pub(crate) mod handle;
+mod huge_slice;
 pub(crate) mod latch;
 pub(crate) mod look_ahead;
+mod mapping;
 pub(crate) mod pins;
 pub(crate) mod staging;
 pub(crate) mod starvation;
