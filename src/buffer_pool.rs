@@ -5,7 +5,7 @@ use std::{fmt, num::NonZeroU32, path::Path, sync::Arc};
 use crate::{
     builder::Builder,
     completion::Completion,
-    config::{FetchOptions, OpenOptions, Shutdown},
+    config::{FetchOptions, OpenOptions, Shutdown, StreamOptions},
     error::{Error, Result},
     files::{
         self, FileInfo, close,
@@ -18,6 +18,7 @@ use crate::{
     read::{
         fetch::Fetch,
         prefetch::{self, Prefetch},
+        stream::{ReadStream, item::StreamItem},
     },
     shared::Shared,
     snapshot::Stats,
@@ -149,6 +150,18 @@ impl BufferPool {
     /// [`IoMethod::Sync`]: crate::IoMethod::Sync
     pub fn prefetch(&self, file: FileId, blocks: impl IntoIterator<Item = impl Into<BlockNo>>) -> Prefetch {
         prefetch::prefetch(&self.shared, file, blocks.into_iter().map(Into::into))
+    }
+
+    /// The pages of `blocks`, in that order, read ahead as far as that pays: an [`Iterator`] for threads, and
+    /// [`next_page`](ReadStream::next_page) for tasks. Neighbouring blocks become one request, whatever the order in which
+    /// they are asked for.
+    ///
+    /// The items may carry data along: see [`StreamItem`]. Nothing is asked for before the first page is.
+    pub fn read_stream<I>(&self, file: FileId, blocks: I, options: StreamOptions) -> ReadStream<I::IntoIter>
+    where
+        I: IntoIterator<Item: StreamItem>,
+    {
+        ReadStream::new(Arc::clone(&self.shared), file, blocks.into_iter(), &options)
     }
 
     /// Writes a page if it is dirty, and takes it out of the pool.

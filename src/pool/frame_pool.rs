@@ -68,6 +68,15 @@ pub(crate) enum Lookup {
     TooManyPins,
 }
 
+/// A page that has just got its frame.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    /// The pin that belongs to the read.
+    pub(crate) reading: Pin,
+    /// The pin of whoever began it.
+    pub(crate) own: Pin,
+}
+
 impl FramePool {
     /// Takes all memory: `staging_pages` pages, then `frames` pages.
     pub(crate) fn new(
@@ -183,6 +192,22 @@ impl Pin {
         }
     }
 
+    /// Ends the read to which this pin belongs without a word on this page: who waits for it looks again, and finds it
+    /// gone.
+    pub(crate) fn abandon_read(self) {
+        self.pool().unmap(self.frame_no());
+        self.end_io(State::fail_read, &Ok(()));
+    }
+
+    /// Lets go of a page that was looked ahead, and of its place in the share: a read that is still under way takes it
+    /// over. `mark` says what else becomes of a page that is being read.
+    pub(crate) fn leave_unattended(self, mark: impl Fn(State) -> State) {
+        let left = self.frame().state.try_update(|s| s.leave_unattended().map(&mark));
+        if left.is_err() {
+            self.pool().look_ahead.give_back(1);
+        }
+    }
+
     /// Ends the write-out to which this pin belongs.
     pub(crate) fn end_write(self, arrived: bool) {
         self.end_io(|s| s.end_write(arrived), &Ok(()));
@@ -193,10 +218,16 @@ impl PoolHandle {
     /// Pins the page's frame if it has one: no lock, and one compare-and-swap on that frame.
     #[inline]
     pub(crate) fn lookup(&self, page: PageId) -> Lookup {
+        self.lookup_by(page, State::pin)
+    }
+
+    /// The same, with that kind of pin.
+    #[inline]
+    pub(crate) fn lookup_by(&self, page: PageId, pin: impl Fn(State) -> Option<State>) -> Lookup {
         let slot = self.table.slot(page);
         for no in self.table.candidates(slot) {
             let frame = self.frame(no);
-            match frame.state.try_update(State::pin) {
+            match frame.state.try_update(&pin) {
                 // From here on the frame cannot change its page.
                 Ok(_) => {
                     let pin = self.adopt(no);
@@ -222,14 +253,14 @@ impl PoolHandle {
         self.table.candidates(self.table.slot(page)).any(holds_it)
     }
 
-    /// Gives the claimed frame to `page` and begins its read; the pin that comes back belongs to the read. Where the page
-    /// has got a frame meanwhile, the claimed one comes back with what was found.
+    /// Gives the claimed frame to `page` and begins its read. Where the page has got a frame meanwhile, the claimed one
+    /// comes back with what was found.
     pub(crate) fn map<'a>(
         &'a self,
         claimed: Claimed<'a>,
         page: PageId,
         read_only: bool,
-    ) -> Result<Pin, (Claimed<'a>, Lookup)> {
+    ) -> Result<Mapped, (Claimed<'a>, Lookup)> {
         let slot = self.table.slot(page);
         let no = claimed.frame_no();
         // Unmap the old page first: one partition lock at a time.
@@ -255,7 +286,7 @@ impl PoolHandle {
             return Err((claimed, Lookup::Absent));
         }
         claimed.into_read(read_only);
-        Ok(self.adopt(no))
+        Ok(Mapped { reading: self.adopt(no), own: self.adopt(no) })
     }
 
     /// Takes a victim's frame, if the clock finds a clean one; the dirty ones that it met are left in `dirty`.
@@ -266,7 +297,12 @@ impl PoolHandle {
 
     /// Takes this very frame, if it is idle and clean, whatever its usage count.
     pub(crate) fn claim(&self, no: FrameNo) -> Option<Claimed<'_>> {
-        self.frame(no).state.try_update(State::claim).ok()?;
+        self.claim_by(no, State::claim)
+    }
+
+    /// Takes this very frame, if this way to claim it allows that.
+    pub(super) fn claim_by(&self, no: FrameNo, claim: fn(State) -> Option<State>) -> Option<Claimed<'_>> {
+        self.frame(no).state.try_update(claim).ok()?;
         Some(self.claimed(no))
     }
 
@@ -299,10 +335,9 @@ mod tests {
     /// Puts a page into a frame, as a read does.
     fn fill(pool: &PoolHandle, page: PageId) -> FrameNo {
         let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
-        let pin = pool.map(claimed, page, false).unwrap();
-        let no = pin.frame_no();
-        pin.end_read(&Ok(()), true);
-        no
+        let Mapped { reading, own } = pool.map(claimed, page, false).unwrap();
+        reading.end_read(&Ok(()), true);
+        own.frame_no()
     }
 
     #[test]
@@ -334,8 +369,8 @@ mod tests {
         let pool = pool_of(2);
         let first = fill(&pool, page(1));
         let evictor = pool.claim(first).unwrap();
-        let pin = pool.map(pool.claim_victim(&mut DirtyVictims::new()).unwrap(), page(1), false).unwrap();
-        pin.end_read(&Ok(()), true);
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        pool.map(claimed, page(1), false).unwrap().reading.end_read(&Ok(()), true);
         drop(evictor);
         assert!(pool.is_mapped(page(1)), "the evictor took only its own entry out");
     }

@@ -14,7 +14,7 @@ use crate::{
         handle::Claimed,
         starvation::{Place, RETRY},
     },
-    read::Drive,
+    read::drive::Drive,
     shared::Shared,
     stats::Counter,
     sync::{
