@@ -17,6 +17,7 @@ use crate::{
     pool::frame_pool::Lookup,
     read::{
         fetch::Fetch,
+        many::FetchMany,
         prefetch::{self, Prefetch},
         stream::{ReadStream, item::StreamItem},
     },
@@ -128,6 +129,12 @@ impl BufferPool {
     /// [`fetch`](Self::fetch), told how.
     pub fn fetch_with(&self, page: PageId, options: FetchOptions) -> Fetch {
         Fetch::new(&self.shared, page, options)
+    }
+
+    /// Pins several pages, in the order of the list, in which one may stand more than once. What is not in the pool is read
+    /// together, with neighbours in one request. All of them or none: see [`FetchMany::wait`].
+    pub fn fetch_many(&self, pages: &[PageId]) -> FetchMany {
+        FetchMany::new(&self.shared, pages)
     }
 
     /// Pins a page that is in the pool; never reads.

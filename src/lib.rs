@@ -111,6 +111,7 @@ pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use page::{PageRead, PageWrite, PinnedPage};
 pub use read::{
     fetch::Fetch,
+    many::FetchMany,
     prefetch::Prefetch,
     stream::{NextPage, ReadStream, item::StreamItem},
 };

@@ -40,6 +40,11 @@ impl PinnedPage {
         Self { pin }
     }
 
+    /// The pin inside.
+    pub(crate) fn into_pin(self) -> Pin {
+        self.pin
+    }
+
     /// Which page it is.
     #[must_use]
     pub fn id(&self) -> PageId {

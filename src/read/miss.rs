@@ -56,6 +56,11 @@ impl Miss {
         self.page
     }
 
+    /// What is left of the patience for a frame.
+    pub(super) fn patience_left(&self) -> Duration {
+        self.patience.saturating_sub(self.frame_wait.waited())
+    }
+
     /// Whether the page could be had without waiting.
     pub(super) fn is_resident(&self) -> bool {
         match self.shared.pool.lookup(self.page) {

@@ -28,6 +28,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct FrameWait {
     since: Option<Instant>,
+    /// How long it took, where it was not in vain.
+    waited: Duration,
     /// The last batch of victims that was written on this fetch's behalf.
     cleaning: Option<Arc<Tally>>,
     /// The last batch before that of which something could not be written.
@@ -46,12 +48,18 @@ impl FrameWait {
         waker: &Waker,
     ) -> Poll<Result<Claimed<'a>>> {
         let polled = self.try_claim(shared, limit, drive, waker);
-        if matches!(polled, Poll::Ready(Ok(_)))
-            && let Some(place) = self.place.take()
-        {
-            shared.pool.starvation.leave(&place);
+        if matches!(polled, Poll::Ready(Ok(_))) {
+            self.waited += self.since.take().map_or(Duration::ZERO, |since| time::now() - since);
+            if let Some(place) = self.place.take() {
+                shared.pool.starvation.leave(&place);
+            }
         }
         polled
+    }
+
+    /// How long frames that came in the end were waited for.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// Leaves the line without a frame; a wake-up that was given to it goes to the next.

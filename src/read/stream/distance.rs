@@ -31,9 +31,11 @@ pub(super) struct Distance {
 }
 
 impl Distance {
-    /// A stream that has seen nothing yet, and asks for one page at a time.
+    /// A stream that has seen nothing yet, and asks for one page at a time. At its longest distance it has two requests
+    /// under way, if it may hold two pages.
     pub(super) fn new(combine_limit: usize, most: usize) -> Self {
-        let (combine_limit, most) = (combine_limit.clamp(1, most.max(1)), most.max(1));
+        let most = most.max(1);
+        let combine_limit = combine_limit.clamp(1, most.div_ceil(2));
         Self { combine: 1, combine_limit, ahead: 1, most, hits_to_spare: most }
     }
 
@@ -58,18 +60,21 @@ impl Distance {
         self.ahead = (self.ahead - 1).max(1);
     }
 
-    /// How many pages are to be held in advance.
+    /// How many pages are to be held in advance: those of one request, or, once that makes the consumer wait, those of two
+    /// at least.
     pub(super) fn target(&self) -> usize {
-        self.ahead.max(self.combine)
+        if self.ahead <= self.combine {
+            self.combine
+        } else {
+            self.ahead.max(2 * self.combine).min(self.most)
+        }
     }
 
-    /// How many pages to ask for now, where `held` are held in advance. None until there are enough for a full request, or
-    /// half of the target are used up: so that requests are as large as they may be, and are handed over many at a time.
+    /// How many pages to ask for now, where `held` are held in advance. None until there are enough for a full request, so
+    /// that requests are as large as they may be, and small ones are handed over many at a time.
     pub(super) fn to_ask(&self, held: usize) -> usize {
-        let target = self.target();
-        let lacking = target.saturating_sub(held);
-        let step = self.combine.min(target.div_ceil(2));
-        lacking - lacking % step
+        let lacking = self.target().saturating_sub(held);
+        lacking - lacking % self.combine
     }
 
     /// For which of the pages held in advance a consumer should wait who has none: the first counts as 0.
@@ -169,12 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn a_short_distance_is_filled_up_before_it_runs_dry() {
+    fn where_reads_keep_up_each_is_asked_for_in_full_when_the_last_is_used_up() {
         let mut distance = fresh();
         (0..5).for_each(|_| distance.note_read());
-        assert_eq!((distance.to_ask(16), distance.to_ask(9), distance.to_ask(8)), (0, 0, 8));
-        for most in 1..20 {
+        assert_eq!((distance.to_ask(16), distance.to_ask(1), distance.to_ask(0)), (0, 0, 16));
+    }
+
+    #[test]
+    fn who_has_to_wait_is_asked_for_before_it_runs_dry_however_little_there_may_be() {
+        for most in 2..200 {
             let mut distance = Distance::new(LIMIT, most);
+            (0..10).for_each(|_| distance.note_read());
             (0..10).for_each(|_| distance.note_wait());
             assert!(distance.to_ask(most / 2) > 0 && distance.to_ask(most) == 0, "at most {most}");
         }
