@@ -200,6 +200,68 @@ impl FetchOptions {
     }
 }
 
+/// How a read stream behaves.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamOptions {
+    /// The most pages to hold in advance; as many as 4 MiB have unless set. The stream finds out by itself how many of them
+    /// pay. Never more than half of what the pool grants to all who look ahead.
+    pub look_ahead: Option<u32>,
+    /// The most bytes that one request covers, up to 1 MiB; as the pool was told unless set. A page is always allowed.
+    pub combine_limit: Option<usize>,
+    /// For a [bulk](Self::bulk) read, the bytes of the frames that it uses over and over, beside those that it looks ahead.
+    pub ring: Option<usize>,
+    /// The most to wait for a frame, where all are pinned or busy; the pool's own limit unless set.
+    pub frame_wait: Option<Duration>,
+}
+
+impl StreamOptions {
+    /// The bytes of the ring of a bulk read, as in PostgreSQL.
+    const RING: usize = 256 << 10;
+
+    /// As the pool was told, and for pages that may be wanted again.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// For a read of much that is not wanted again soon, as a scan of a large table: it keeps to a small ring of frames (an
+    /// eighth of the pool at the most), so that the pages which others use stay where they are. Pages that it finds in the
+    /// pool are used without being kept there any longer for it.
+    #[must_use]
+    pub fn bulk(self) -> Self {
+        self.ring(Self::RING)
+    }
+
+    /// The same with so many bytes of frames, beside those that are looked ahead.
+    #[must_use]
+    pub fn ring(mut self, bytes: usize) -> Self {
+        self.ring = Some(bytes);
+        self
+    }
+
+    /// Sets the most pages to hold in advance.
+    #[must_use]
+    pub fn look_ahead(mut self, pages: u32) -> Self {
+        self.look_ahead = Some(pages);
+        self
+    }
+
+    /// Sets the most bytes of a request.
+    #[must_use]
+    pub fn combine_limit(mut self, bytes: usize) -> Self {
+        self.combine_limit = Some(bytes);
+        self
+    }
+
+    /// Sets the most to wait for a frame.
+    #[must_use]
+    pub fn frame_wait(mut self, wait: Duration) -> Self {
+        self.frame_wait = Some(wait);
+        self
+    }
+}
+
 /// What becomes of dirty pages when a pool is shut down.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -148,7 +148,7 @@ pub struct FrameStats {
     pub dirty: u32,
     /// Those being read.
     pub reading: u32,
-    /// Those being read ahead: by prefetch, for nobody yet.
+    /// Those that reading ahead takes up: on their way for a prefetch, or held by a read stream until their turn comes.
     pub reading_ahead: u32,
     /// Those being written.
     pub writing: u32,
@@ -167,7 +167,7 @@ impl Stats {
         let pool = &shared.pool;
         let mut frames = FrameStats {
             total: pool.frame_count(),
-            reading_ahead: pool.look_ahead.in_flight() as u32,
+            reading_ahead: pool.look_ahead.taken() as u32,
             ..FrameStats::default()
         };
         for (_, frame) in pool.frames() {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use lab::{Latencies, Meter, Place, Result, Sample};
-use ringpool::{BufferPool, CheckpointOptions, FileId, IoMethod, MethodReport, PageId};
+use ringpool::{BufferPool, CheckpointOptions, FileId, IoMethod, MethodReport, PageId, StreamOptions};
 
 use super::{Input, Visit};
 
@@ -113,6 +113,21 @@ impl<'a> PoolArm<'a> {
             asked = asked.max(at + 1);
         }
         Ok(meter.stop().sample(places.len() as u64, bytes).with_latencies(latencies))
+    }
+
+    /// Reads the pages at `places` in order, by read streams.
+    pub(crate) fn read_stream(&self, places: &[Place], visit: &Visit<'_>) -> Result<Sample> {
+        let bytes = self.input.bytes_at(places);
+        let meter = Meter::start();
+        for of_file in places.chunk_by(|one, other| one.file == other.file) {
+            let file = self.files[of_file[0].file as usize];
+            let blocks = of_file.iter().map(|&place| (place.block, place));
+            for page in self.pool.read_stream(file, blocks, StreamOptions::new()) {
+                let (page, place) = page?;
+                visit(place, &page.read());
+            }
+        }
+        Ok(meter.stop().sample(places.len() as u64, bytes))
     }
 
     /// Asks for pages, and tells how many of the first of them are under way: the rest found no room.
