@@ -17,7 +17,7 @@ use crate::{
             Direction::{Read, Write},
             Request,
         },
-        testing::{FakeDisk, Report, TestArena, TestLease, os_file, stamped},
+        testing::{FakeDisk, Report, SCHEDULING, TestArena, TestLease, os_file, stamped},
     },
     stats::{Counter, Counters, MethodKind, Registration},
     sync::Arc,
@@ -31,10 +31,16 @@ const PAGE: u64 = 8192;
 fn methods() -> Vec<IoMethod> {
     let plain = UringOptions::default().fixed_buffers(Fallback::Off).fixed_files(Fallback::Off);
     let mut methods = vec![IoMethod::Sync, IoMethod::Worker { threads: 3 }];
-    let rings = [UringOptions::default(), plain, UringOptions::default().queue_depth(1)].map(IoMethod::Uring);
+    let three = UringOptions::default().workers(3);
+    let rings = [UringOptions::default(), plain, three, UringOptions::default().queue_depth(1)];
     let arena = TestArena::new(1 << 16);
-    match open_method::<TestLease>(&IoMethod::uring(), &arena.chunks(), &Arc::new(Counters::new())) {
-        Ok(_) => methods.extend(rings),
+    match open_method::<TestLease>(
+        &IoMethod::uring(),
+        &arena.chunks(),
+        &SCHEDULING,
+        &Arc::new(Counters::new()),
+    ) {
+        Ok(_) => methods.extend(rings.map(IoMethod::Uring)),
         Err(error) => println!("skipped for io_uring: {error}"),
     }
     methods
@@ -42,7 +48,7 @@ fn methods() -> Vec<IoMethod> {
 
 fn open(asked: &IoMethod, arena: &TestArena) -> (AnyMethod, Arc<Counters>) {
     let counters = Arc::new(Counters::new());
-    (open_method(asked, &arena.chunks(), &counters).unwrap().0, counters)
+    (open_method(asked, &arena.chunks(), &SCHEDULING, &counters).unwrap().0, counters)
 }
 
 /// Runs `check` for every method, with files that are buffered and direct.
@@ -159,7 +165,7 @@ fn ten_thousand_requests_pass_a_ring_of_four() {
     let asked = IoMethod::Uring(UringOptions::default().queue_depth(4));
     let arena = TestArena::new(8 << 20);
     let counters = Arc::new(Counters::new());
-    let Ok((method, _)) = open_method::<TestLease>(&asked, &arena.chunks(), &counters) else {
+    let Ok((method, _)) = open_method::<TestLease>(&asked, &arena.chunks(), &SCHEDULING, &counters) else {
         return println!("skipped: no io_uring here");
     };
     let file = shared(on_disk.path(), &OpenOptions::new());
@@ -172,7 +178,7 @@ fn ten_thousand_requests_pass_a_ring_of_four() {
     let (inline, handed) = (counters.get(Counter::Inline), counters.get(Counter::HandedOver));
     assert_eq!(inline + handed, 10_000);
     assert!(inline > 0 && handed > 0, "{inline} inline, {handed} handed over");
-    assert_eq!(method.room(), 4);
+    assert_eq!(method.room(&file), 12);
 }
 
 #[test]
@@ -269,21 +275,17 @@ fn a_ring_lets_go_of_a_forgotten_file() {
     let path = file_of(2 * PAGE as usize).into_temp_path();
     assert!(!is_open_for_writing(&path));
     let file = shared(&path, &OpenOptions::new());
-    method.submit(&mut vec![arena.request(Read, &file, 0, &[PAGE as u32])]);
+    method.submit_one(arena.request(Read, &file, 0, &[PAGE as u32]));
     arena.expect_reads(1);
-    assert_ne!(file.ring_slot(), File::NO_SLOT, "it was never registered");
-    method.forget(&file);
+    let mut again = os_file(&path, &OpenOptions::new().read_only(true)).unwrap();
+    // All that a method knows a file by.
+    again.id = file.id;
+    drop(file);
+    assert!(is_open_for_writing(&path), "it was never registered");
+    method.forget(&again);
+    drop(again);
     // The worker forgets in its own time.
     let deadline = Instant::now() + Duration::from_secs(10);
-    while file.ring_slot() != File::NO_SLOT {
-        assert!(Instant::now() < deadline, "never forgotten");
-        std::thread::yield_now();
-    }
-    // Forgotten, not barred.
-    method.submit(&mut vec![arena.request(Read, &file, 0, &[PAGE as u32])]);
-    arena.expect_reads(1);
-    method.forget(&file);
-    drop(file);
     while is_open_for_writing(&path) {
         assert!(Instant::now() < deadline, "never forgotten");
         std::thread::yield_now();
@@ -333,7 +335,9 @@ fn what_cannot_be_registered_is_done_without_or_refused_as_asked() {
     let arena = TestArena::new(1 << 20);
     let too_long = [Chunk { ptr: arena.chunks()[0].ptr, len: (1 << 30) + 4096 }];
     let ring = |fallback| IoMethod::Uring(UringOptions::default().fixed_buffers(fallback));
-    let open = |fallback| open_method::<TestLease>(&ring(fallback), &too_long, &Arc::new(Counters::new()));
+    let open = |fallback| {
+        open_method::<TestLease>(&ring(fallback), &too_long, &SCHEDULING, &Arc::new(Counters::new()))
+    };
     if open(Fallback::Off).is_err() {
         return println!("skipped: no io_uring here");
     }
@@ -347,4 +351,24 @@ fn what_cannot_be_registered_is_done_without_or_refused_as_asked() {
     arena.expect_reads(1);
     let error = open(Fallback::Require).err().unwrap();
     assert!(matches!(error, Error::Config(_)), "{error}");
+}
+
+#[test]
+fn several_rings_share_one_registration() {
+    // Under a limit of 8 MiB, as an ordinary user has, three registrations of 4 MiB would be one too many.
+    let arena = TestArena::new(4 << 20);
+    let options = UringOptions::default().workers(3).fixed_buffers(Fallback::Require);
+    let counters = Arc::new(Counters::new());
+    let opened = open_method::<TestLease>(&IoMethod::Uring(options), &arena.chunks(), &SCHEDULING, &counters);
+    let Ok((method, report)) = opened else {
+        return println!("skipped: no io_uring here, or not enough memory may be locked");
+    };
+    assert_eq!(report.fixed_buffers, Registration::InUse);
+    // A stretch for each worker.
+    let on_disk = file_of(2 * PAGE as usize);
+    on_disk.as_file().set_len(64 << 20).unwrap();
+    let file = shared(on_disk.path(), &OpenOptions::new());
+    let batch = (0..12).map(|n| arena.request(Read, &file, n * (4 << 20), &[PAGE as u32; 2]));
+    method.submit(&mut batch.collect());
+    (0..12).for_each(|_| assert!(matches!(arena.next_report(), Report::Finished { outcome: Ok(16384), .. })));
 }

@@ -4,7 +4,10 @@
 //! poison; a [`request`] is one transfer of a lease's buffers; a [`method`] gets requests done. This layer knows no
 //! frames, no pages and no pool: only the buffers a lease lends it.
 
+pub(crate) mod backlog;
 mod buffers;
+mod by_file;
+mod crew;
 pub(crate) mod disk;
 pub(crate) mod file;
 pub(crate) mod file_size;

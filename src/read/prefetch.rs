@@ -74,8 +74,8 @@ impl<'a> Prefetcher<'a> {
     fn new(shared: &'a Shared, file: Arc<File>) -> Self {
         Self {
             shared,
+            room: shared.method.room(&file),
             file,
-            room: shared.method.room(),
             full: false,
             batch: Vec::with_capacity(BATCH),
             growing: None,
