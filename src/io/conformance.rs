@@ -355,7 +355,6 @@ fn what_cannot_be_registered_is_done_without_or_refused_as_asked() {
 
 #[test]
 fn several_rings_share_one_registration() {
-    // Under a limit of 8 MiB, as an ordinary user has, three registrations of 4 MiB would be one too many.
     let arena = TestArena::new(4 << 20);
     let options = UringOptions::default().workers(3).fixed_buffers(Fallback::Require);
     let counters = Arc::new(Counters::new());
