@@ -12,6 +12,7 @@ pub(crate) mod disk;
 pub(crate) mod file;
 pub(crate) mod file_size;
 pub(crate) mod inline;
+mod knee;
 pub(crate) mod ladder;
 pub(crate) mod method;
 pub(crate) mod os_disk;

@@ -126,9 +126,9 @@ impl<L: Lease> Backlog<L> {
         self.background_limit = requests.clamp(1, share(self.limits.in_flight).max(1));
     }
 
-    /// Whether background requests wait for nothing but others of their kind.
-    pub(crate) fn holds_background_back(&self) -> bool {
-        self.waiting(Urgency::Background) > 0 && self.background_is_full()
+    /// Background requests in flight and waiting.
+    pub(crate) fn background_load(&self) -> usize {
+        self.in_flight[Urgency::Background as usize] + self.waiting(Urgency::Background)
     }
 
     fn background_is_full(&self) -> bool {

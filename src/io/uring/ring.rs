@@ -53,6 +53,13 @@ pub(super) enum Wait {
     No,
 }
 
+/// What came out of a ring at once.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Reaped {
+    pub(super) completions: u64,
+    pub(super) bytes: u64,
+}
+
 /// A ring with what is in flight in it.
 pub(super) struct Ring<'r, L: Lease> {
     submitter: Submitter<'r>,
@@ -205,15 +212,16 @@ impl<'r, L: Lease> Ring<'r, L> {
     }
 
     /// Takes in every completion: a request that is over goes to those that [`finish`](Self::finish) ends, of others the rest
-    /// is prepared. Gives how many were in.
-    pub(super) fn reap(&mut self) -> usize {
-        let mut reaped = 0;
+    /// is prepared. Gives what was in.
+    pub(super) fn reap(&mut self) -> Reaped {
+        let mut reaped = Reaped::default();
         while let Some(completion) = self.completions.next() {
             if completion.user_data() == BELL {
                 self.bell_posted = false;
                 continue;
             }
-            reaped += 1;
+            reaped.completions += 1;
+            reaped.bytes += u64::try_from(completion.result()).unwrap_or(0);
             let (index, flight) = self.slots.find(completion.user_data());
             match flight.progress.step(to_result(completion.result())) {
                 Step::Finished(outcome) => {
