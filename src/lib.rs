@@ -72,6 +72,7 @@ mod buffer_pool;
 mod builder;
 mod codec;
 mod completion;
+#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(shuttle))), allow(dead_code))]
 mod config;
 mod error;
 mod events;

@@ -1,6 +1,9 @@
 //! The backlog alone: what comes out, in which order, and how much of it at once.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use proptest::prelude::*;
 
@@ -10,10 +13,7 @@ use crate::{
         request::Direction::{Read, Write},
         testing::{FakeDisk, TestArena, TestLease},
     },
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
 };
 
 const PAGE: u64 = 512;
