@@ -9,7 +9,9 @@ use std::{
 use crate::{
     config::{Fallback, IoMethod, OpenOptions, UringOptions},
     error::Error,
+    id::{FileId, PageSize},
     io::{
+        disk::MayBlock,
         file::File,
         ladder::open_method,
         method::{Chunk, Method},
@@ -70,6 +72,11 @@ fn file_of(len: usize) -> tempfile::NamedTempFile {
 
 fn shared(path: &Path, options: &OpenOptions) -> Arc<File> {
     Arc::new(os_file(path, options).unwrap())
+}
+
+fn open_on(disk: &crate::testing::SimDisk, path: &str) -> File {
+    let size = PageSize::new(PAGE as u32).unwrap();
+    File::open(disk, FileId(u32::MAX), Path::new(path), &OpenOptions::new(), size).unwrap()
 }
 
 #[test]
@@ -370,4 +377,63 @@ fn several_rings_share_one_registration() {
     let batch = (0..12).map(|n| arena.request(Read, &file, n * (4 << 20), &[PAGE as u32; 2]));
     method.submit(&mut batch.collect());
     (0..12).for_each(|_| assert!(matches!(arena.next_report(), Report::Finished { outcome: Ok(16384), .. })));
+}
+
+/// Requests for a file that may block go beside the ring; the ring, and the files it serves, know nothing of it.
+#[test]
+fn a_slow_file_is_read_beside_the_ring() {
+    const SLOW: u64 = 40;
+    let Some(asked) = methods().into_iter().find(|asked| matches!(asked, IoMethod::Uring(_))) else {
+        return;
+    };
+    let on_disk = file_of(64 * PAGE as usize);
+    let arena = TestArena::new(8 << 20);
+    let (method, counters) = open(&asked, &arena);
+    let fast = shared(on_disk.path(), &OpenOptions::new());
+    // It tells who reads it: not the thread that submits.
+    let disk = crate::testing::SimDisk::new();
+    disk.put("slow", stamped(64 * PAGE as usize));
+    let slow = Arc::new(open_on(&disk, "slow"));
+    assert_eq!(slow.may_block, Some(MayBlock::NoDescriptor));
+    let gate = disk.hold(crate::testing::Op::Read);
+    // Both in one batch, by turns.
+    let mut batch: Vec<_> = (0..SLOW)
+        .flat_map(|n| [&slow, &fast].map(|file| arena.request(Read, file, n * PAGE, &[PAGE as u32])))
+        .collect();
+    method.submit(&mut batch);
+    gate.wait_for(6);
+    arena.expect_reads(SLOW as usize);
+    assert_eq!(gate.held(), 6, "three quarters of the threads");
+    assert_eq!(method.room(&fast), open(&asked, &arena).0.room(&fast), "the ring's queue is empty");
+    gate.open();
+    arena.expect_reads(SLOW as usize);
+    assert_eq!((counters.get(Counter::Aside), counters.get(Counter::Inline)), (SLOW, 0));
+}
+
+/// A batch is one call of the ring, and what was taken is never held back: not for company, and not while the worker sleeps
+/// or finishes something else.
+#[test]
+fn nothing_that_was_handed_over_waits_for_company() {
+    let Some(asked) = methods().into_iter().find(|asked| matches!(asked, IoMethod::Uring(_))) else {
+        return;
+    };
+    let on_disk = file_of(64 * PAGE as usize);
+    let arena = TestArena::new(8 << 20);
+    let (method, counters) = open(&asked, &arena);
+    let file = shared(on_disk.path(), &OpenOptions::new());
+    let read = |block: u64| arena.request(Read, &file, block * PAGE, &[PAGE as u32]);
+    // Alone, again and again: each comes back although nobody ever joins it.
+    for block in 0..64 {
+        method.submit_one(read(block));
+        arena.expect_reads(1);
+    }
+    // Fifteen in flight is below what the worker naps for; with more it naps, and a last one behind them comes back too.
+    for batch in [15, 16, 40] {
+        let before = counters.get(Counter::RingEnters);
+        method.submit(&mut (0..batch).map(read).collect());
+        method.submit_one(read(63));
+        arena.expect_reads(batch as usize + 1);
+        let enters = counters.get(Counter::RingEnters) - before;
+        assert!(enters <= batch + 4, "{enters} calls for {batch} requests and one more");
+    }
 }

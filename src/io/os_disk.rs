@@ -265,6 +265,23 @@ mod tests {
     }
 
     #[test]
+    fn files_that_may_block_who_submits_are_known() {
+        let of = |path: &Path| {
+            let options = OpenOptions::new().read_only(true).direct(Fallback::Off);
+            OsDisk.open(path, &options, page(8192)).unwrap().file.may_block()
+        };
+        let plain = data_file();
+        println!("here: {:?}", of(plain.path()));
+        // The kernel makes up what it reads from, and cannot say "not now".
+        assert_eq!(of(Path::new("/proc/self/status")), Some(MayBlock::NoNowait));
+        let kinds = [0x6573_5546_i64, 0xFF53_4D42, 0x6969, 0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994];
+        let told = kinds.map(|number| remote_kind(number as FsWord).map(|kind| kind.to_string()));
+        let waits = |kind: &str| Some(format!("{kind} may keep a request waiting without limit"));
+        // The last four are ext4, XFS, btrfs and tmpfs.
+        assert_eq!(told, [waits("FUSE"), waits("SMB"), waits("NFS"), None, None, None, None]);
+    }
+
+    #[test]
     fn two_paths_to_one_file_have_one_identity() {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (dir.path().join("one"), dir.path().join("two"));
