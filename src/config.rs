@@ -1,6 +1,6 @@
 //! What a pool can be told: options as typed values, checked once when the pool is built.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use crate::{
     codec::PageCodec,
@@ -26,18 +26,23 @@ pub enum Fallback {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UringOptions {
-    /// The most requests in flight at once, 1 to 4096; the completion queue always has room for all of them. 128 unless
-    /// set: beyond what most devices gain from, below what makes the block layer wait for tags.
+    /// The most requests in flight at once, 1 to 4096; the completion queue always has room for all of them. One file gets
+    /// three quarters of it, and so do reads that nobody waits for. 256 unless set: beyond what most devices gain from even
+    /// by a single file.
     pub queue_depth: u32,
     /// Whether the frames are registered with the ring. Refused where `RLIMIT_MEMLOCK` is too small.
     pub fixed_buffers: Fallback,
     /// Whether files are registered with the ring.
     pub fixed_files: Fallback,
+    /// Submission workers, 1 to 64, each with a ring of its own of `queue_depth`. One unless set, which serves a few hundred
+    /// thousand requests a second; more are for machines with many cores and devices. Neighbours in a file are served by
+    /// the same worker.
+    pub workers: u32,
 }
 
 impl Default for UringOptions {
     fn default() -> Self {
-        Self { queue_depth: 128, fixed_buffers: Fallback::Prefer, fixed_files: Fallback::Prefer }
+        Self { queue_depth: 256, fixed_buffers: Fallback::Prefer, fixed_files: Fallback::Prefer, workers: 1 }
     }
 }
 
@@ -63,12 +68,21 @@ impl UringOptions {
         self
     }
 
+    /// Sets how many submission workers there are.
+    #[must_use]
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.workers = workers;
+        self
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
-        if (1..=4096).contains(&self.queue_depth) {
-            Ok(())
-        } else {
-            Err(Error::config(format!("queue_depth {}: choose 1 to 4096", self.queue_depth)))
+        if !(1..=4096).contains(&self.queue_depth) {
+            return Err(Error::config(format!("queue_depth {}: choose 1 to 4096", self.queue_depth)));
         }
+        if !(1..=64).contains(&self.workers) {
+            return Err(Error::config(format!("{} submission workers: choose 1 to 64", self.workers)));
+        }
+        Ok(())
     }
 }
 
@@ -132,6 +146,9 @@ pub struct OpenOptions {
     /// The engine's own lasting number for the file, which the page codec is told: a [`FileId`](crate::FileId) is given
     /// anew each time a file is opened.
     pub tag: u64,
+    /// The most requests in flight for the file. Unless set, three quarters of what the I/O method can have in flight, so
+    /// that a file that does not answer never takes all of it.
+    pub max_in_flight: Option<NonZeroU32>,
 }
 
 impl OpenOptions {
@@ -173,6 +190,13 @@ impl OpenOptions {
     #[must_use]
     pub fn tag(mut self, tag: u64) -> Self {
         self.tag = tag;
+        self
+    }
+
+    /// Sets the most requests in flight for the file.
+    #[must_use]
+    pub fn max_in_flight(mut self, requests: NonZeroU32) -> Self {
+        self.max_in_flight = Some(requests);
         self
     }
 }
@@ -262,6 +286,18 @@ impl StreamOptions {
     }
 }
 
+/// How many reads that nobody waits for yet may be in flight. Reads that somebody waits for are not held back by it.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BackgroundDepth {
+    /// As many as the device gains from: beyond that, more in flight adds nothing to the throughput and only makes everybody
+    /// wait longer. Found while reads go on, by comparing throughput at several depths.
+    #[default]
+    Adaptive,
+    /// So many, at least one; in any case no more than three quarters of what the I/O method can have in flight.
+    AtMost(u32),
+}
+
 /// What becomes of dirty pages when a pool is shut down.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -284,6 +320,15 @@ pub(crate) struct Config {
     pub(crate) frame_wait: Duration,
     /// The most pages that one request covers.
     pub(crate) combine_pages: usize,
+    pub(crate) background_depth: BackgroundDepth,
+}
+
+/// How an I/O method orders requests, beyond its own options.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Scheduling {
+    /// Bytes up to which requests that touch are joined.
+    pub(crate) combine: usize,
+    pub(crate) background: BackgroundDepth,
 }
 
 /// The largest request, in bytes.
@@ -298,6 +343,10 @@ impl Config {
 
     /// How long a fetch waits for a frame unless told otherwise.
     pub(crate) const FRAME_WAIT: Duration = Duration::from_secs(1);
+
+    pub(crate) fn scheduling(&self) -> Scheduling {
+        Scheduling { combine: self.combine_pages * self.page_size.bytes(), background: self.background_depth }
+    }
 
     pub(crate) fn validate(&self) -> Result<()> {
         if self.frames == 0 {
@@ -325,6 +374,7 @@ impl fmt::Debug for Config {
             .field("codec", &self.codec.is_some())
             .field("frame_wait", &self.frame_wait)
             .field("combine_pages", &self.combine_pages)
+            .field("background_depth", &self.background_depth)
             .finish()
     }
 }

@@ -72,6 +72,7 @@ mod buffer_pool;
 mod builder;
 mod codec;
 mod completion;
+#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(shuttle))), allow(dead_code))]
 mod config;
 mod error;
 mod events;
@@ -104,7 +105,9 @@ pub use builder::Builder;
 pub use codec::Crc32c;
 pub use codec::{PageAddress, PageCodec};
 pub use completion::Completion;
-pub use config::{Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, StreamOptions, UringOptions};
+pub use config::{
+    BackgroundDepth, Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, StreamOptions, UringOptions,
+};
 pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};

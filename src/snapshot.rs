@@ -88,6 +88,10 @@ counts! {
     inline_requests = Inline,
     /// Requests that were handed to the I/O method's threads.
     handed_over_requests = HandedOver,
+    /// Of those, requests that went to the threads beside the ring, because their file could block its worker.
+    aside_requests = Aside,
+    /// Of those, requests that were joined to others that waited and touched them, so that they went as one.
+    joined_requests = Joined,
     /// Transfers that came back short or interrupted and were continued.
     resumed_transfers = Resumed,
     /// System calls of the submission worker.
@@ -109,10 +113,10 @@ counts! {
 }
 
 impl Counts {
-    /// Pages a read request, on average; 0 where there was none.
+    /// Pages a read that went to the disk, on average; 0 where there was none.
     #[must_use]
     pub fn pages_per_read(&self) -> f64 {
-        ratio(self.pages_read, self.read_requests)
+        ratio(self.pages_read, self.read_requests - self.joined_requests)
     }
 
     /// Pages a write request, on average; 0 where there was none.

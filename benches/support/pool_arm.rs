@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use lab::{Latencies, Meter, Place, Result, Sample};
-use ringpool::{BufferPool, CheckpointOptions, FileId, IoMethod, MethodReport, PageId, StreamOptions};
+use ringpool::{
+    BufferPool, Builder, CheckpointOptions, FileId, IoMethod, MethodReport, PageId, StreamOptions,
+};
 
 use super::{Input, Visit};
 
@@ -53,8 +55,19 @@ pub(crate) struct PoolArm<'a> {
 impl<'a> PoolArm<'a> {
     /// Builds the pool and opens the files, for writing only if it `writes`.
     pub(crate) fn open(input: &'a Input, spec: &PoolSpec, writes: bool) -> Result<Self> {
+        Self::open_with(input, spec, writes, |builder| builder)
+    }
+
+    /// The same with further options.
+    pub(crate) fn open_with(
+        input: &'a Input,
+        spec: &PoolSpec,
+        writes: bool,
+        options: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Self> {
         let builder = BufferPool::builder().frames(spec.frames).page_size(input.page_size());
-        let pool = builder.io_method(spec.method.clone()).combine_limit(spec.combine).build()?;
+        let builder = builder.io_method(spec.method.clone()).combine_limit(spec.combine);
+        let pool = options(builder).build()?;
         let files = input.open_in(&pool, writes)?;
         Ok(Self { input, pool, files, writes })
     }

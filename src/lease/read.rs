@@ -45,6 +45,16 @@ impl ReadLease {
         self.pins.len()
     }
 
+    /// Whether the pages were read for a use to come.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.ahead
+    }
+
+    /// Whether somebody waits for one of the pages.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.ahead || self.pins.frames().any(|frame| frame.state.load().has_io_waiters())
+    }
+
     /// The first page.
     pub(crate) fn first(&self) -> PageId {
         self.pins.page(0)

@@ -8,7 +8,7 @@ use smallvec::SmallVec;
 
 use crate::{
     id::{FrameNo, PageId},
-    pool::{frame_pool::FramePool, handle::Pin},
+    pool::{frame::Frame, frame_pool::FramePool, handle::Pin},
 };
 
 /// So many pins take no allocation: 128 KiB of 8 KiB pages.
@@ -63,6 +63,11 @@ impl Pins {
 
     pub(crate) fn page(&self, index: usize) -> PageId {
         self.pool().frame(self.frames[index]).page()
+    }
+
+    /// The pinned frames, in order.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
+        self.frames.iter().map(|&no| self.pool().frame(no))
     }
 
     /// Takes the pins out, in order; those that are not taken stay.

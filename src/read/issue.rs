@@ -79,7 +79,7 @@ pub(super) struct Issuer<'a> {
 impl<'a> Issuer<'a> {
     /// Requests are as long as the pool combines.
     pub(super) fn new(shared: &'a Shared, file: Arc<File>, purpose: Purpose, batch: &'a mut Batch) -> Self {
-        let (combine, room) = (shared.config.combine_pages, shared.method.room());
+        let (combine, room) = (shared.config.combine_pages, shared.method.room(&file));
         Self { shared, file, purpose, batch, ring: None, combine, room, requests: 0, run: None }
     }
 

@@ -149,7 +149,7 @@ impl Miss {
         let request = read_request(&self.shared, file, lease);
         match drive {
             Drive::Thread => inline::run(request, &self.shared.counters),
-            Drive::Task => self.shared.method.submit(&mut vec![request]),
+            Drive::Task => self.shared.method.submit_one(request),
         }
         Poll::Ready(Ok(()))
     }
