@@ -6,7 +6,7 @@ use std::{
 };
 
 use ringpool::{
-    Error, IoMethod, PageId, PinnedPage, StreamOptions,
+    Error, FetchOptions, IoMethod, PageId, PinnedPage, StreamOptions,
     testing::{Fault, Op},
 };
 
@@ -158,9 +158,15 @@ fn c6_a_stream_that_waits_for_a_frame_lets_go_of_those_that_it_holds_in_advance(
         eventually("both reads are over", || bench.pool.stats().frames.reading == 0);
         let (failed, held) = (bench.page(1), bench.page(2));
         assert!(bench.pool.try_fetch(failed).is_none() && bench.pool.try_fetch(held).is_some());
-        // Of the four frames the stream has one, and others have the rest.
-        let _others: Vec<_> = (10..13).map(|block| bench.fetch(block).unwrap()).collect();
+        // Two of the four frames are others' for good, and somebody is in line for a third.
+        let _others: Vec<_> = (10..12).map(|block| bench.fetch(block).unwrap()).collect();
+        let patient = FetchOptions::new().frame_wait(Duration::from_secs(20));
+        let third = bench.pool.fetch_with(bench.page(12), patient);
+        let third = thread::spawn(move || third.wait().unwrap());
+        eventually("it waits", || bench.pool.stats().counts.frame_waits == 1);
+        // Whoever of the two gets the frame of the page that failed, the stream has another in its hands.
         let seen: Vec<_> = stream.map(|page| page.unwrap().id().block.0).collect();
         assert_eq!(seen, [1, 2, 3]);
+        assert_stamped(&third.join().unwrap(), 1);
     });
 }
