@@ -135,7 +135,12 @@ impl BufferPool {
     /// Pins several pages, in the order of the list, in which one may stand more than once. What is not in the pool is read
     /// together, with neighbours in one request. All of them or none: see [`FetchMany::wait`].
     pub fn fetch_many(&self, pages: &[PageId]) -> FetchMany {
-        FetchMany::new(&self.shared, pages)
+        self.fetch_many_with(pages, FetchOptions::default())
+    }
+
+    /// [`fetch_many`](Self::fetch_many), told how.
+    pub fn fetch_many_with(&self, pages: &[PageId], options: FetchOptions) -> FetchMany {
+        FetchMany::new(&self.shared, pages, options)
     }
 
     /// Pins a page that is in the pool; never reads.

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use std::num::NonZeroU32;
-//! use ringpool::{BufferPool, CheckpointOptions, OpenOptions, PageId, Shutdown};
+//! use ringpool::{BufferPool, CheckpointOptions, OpenOptions, PageId, Shutdown, StreamOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -24,6 +24,11 @@
 //! for block in 10..20_u32 {
 //!     let page = pool.fetch(PageId::new(file, block)).wait()?;
 //!     assert_eq!(page.read()[0], 0);
+//! }
+//!
+//! // Or let a stream find out how far ahead that pays.
+//! for page in pool.read_stream(file, (0..100_u32).rev(), StreamOptions::new()) {
+//!     assert_eq!(page?.read().len(), 8192);
 //! }
 //!
 //! // Every wait has two forms: `.wait()` on a thread, `.await` in a task.

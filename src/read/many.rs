@@ -51,7 +51,7 @@ enum Stage {
 }
 
 impl FetchMany {
-    pub(crate) fn new(shared: &Arc<Shared>, pages: &[PageId]) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, pages: &[PageId], options: FetchOptions) -> Self {
         if let Err(error) = check_count(shared, pages) {
             return Self { stage: Stage::Refused(error) };
         }
@@ -64,7 +64,7 @@ impl FetchMany {
         let stage = if here == pages.len() {
             Stage::Ready(pins.into_iter().flatten().map(PinnedPage::new).collect())
         } else {
-            Stage::Missing(Box::new(Missing::new(Arc::clone(shared), pages.to_vec(), pins)))
+            Stage::Missing(Box::new(Missing::new(Arc::clone(shared), pages.to_vec(), pins, options)))
         };
         Self { stage }
     }
@@ -155,19 +155,9 @@ struct Missing {
 }
 
 impl Missing {
-    fn new(shared: Arc<Shared>, pages: Vec<PageId>, pins: Vec<Option<Pin>>) -> Self {
+    fn new(shared: Arc<Shared>, pages: Vec<PageId>, pins: Vec<Option<Pin>>, fetch: FetchOptions) -> Self {
         let open = pages.len();
-        Self {
-            shared,
-            pages,
-            pins,
-            is_started: false,
-            open,
-            waits: None,
-            demand: None,
-            fetch: FetchOptions::new(),
-            error: None,
-        }
+        Self { shared, pages, pins, is_started: false, open, waits: None, demand: None, fetch, error: None }
     }
 
     /// Starts the reads of what is missing, as far as that needs no wait. Where a single page is all that there is to wait

@@ -211,7 +211,12 @@ impl Window {
                 self.waits = None;
             }
             if let Some(miss) = &mut self.demand {
-                let outcome = ready!(miss.step(drive, waker));
+                let Poll::Ready(outcome) = miss.step(drive, waker) else {
+                    if !miss.is_sure_of_its_wake_up() {
+                        self.let_go();
+                    }
+                    return Poll::Pending;
+                };
                 self.demand = None;
                 self.outcome = Some(outcome);
                 break;
@@ -245,6 +250,17 @@ impl Window {
                 self.outcome = Some(Err(error));
             }
         }
+    }
+
+    /// Gives up what is held in advance: the first page waits for a frame, and these pages may have the only ones.
+    fn let_go(&mut self) {
+        let held = self.pages.range_mut(1..self.tried).filter_map(|page| page.pin.take());
+        for pin in held {
+            pin.leave_unattended(|state| state);
+            self.pinned -= 1;
+            self.places -= 1;
+        }
+        self.tried = 1;
     }
 
     /// Takes the pin off the first page; its place can be used for another.
