@@ -34,6 +34,12 @@ impl Crew {
         self.serving
     }
 
+    /// Those who do not sleep.
+    #[cfg(test)]
+    pub(super) fn awake(&self) -> usize {
+        self.serving - self.sleeping
+    }
+
     /// Calls somebody for each of so many requests.
     pub(super) fn call(&mut self, requests: usize) -> Summons {
         let wake = requests.min(self.sleeping);

@@ -233,12 +233,16 @@ impl<L: Lease> Drop for Threads<L> {
 mod tests {
     use super::*;
     use crate::{
+        config::OpenOptions,
+        id::{FileId, PageSize},
         io::{
             request::Direction,
-            testing::{FakeDisk, SCHEDULING, TestArena, TestLease},
+            testing::{FakeDisk, Report, SCHEDULING, TestArena, TestLease},
         },
         stats::Counter,
+        testing::{Op, SimDisk},
     };
+    use std::path::Path;
 
     fn staff_of(most: u32, waiting: usize, counters: Arc<Counters>) -> Threads<TestLease> {
         let staff = Staff { name: "ringpool-test", most, stays: None };
@@ -278,5 +282,43 @@ mod tests {
         threads.submit(&mut vec![bad, arena.request(Direction::Read, &file, 512, &[512])]);
         arena.expect_dropped(1);
         arena.expect_reads(1);
+    }
+
+    #[test]
+    fn whoever_leaves_something_that_could_go_calls_one_more() {
+        let disk = SimDisk::new();
+        let open = |n: u32| {
+            let path = n.to_string();
+            disk.put(&path, vec![0; 64 * 512]);
+            let (size, options) = (PageSize::new(512).unwrap(), OpenOptions::new());
+            Arc::new(File::open(&disk, FileId(n), Path::new(&path), &options, size).unwrap())
+        };
+        let files = [0, 1, 2].map(open);
+        let threads = staff_of(8, 64, Arc::new(Counters::new()));
+        let arena = TestArena::new(64 * 512);
+        let ahead = |file: usize, block| {
+            let mut request = arena.request(Direction::Read, &files[file], block * 512, &[512]);
+            let awaited = request.lease.set_background();
+            threads.submit_one(request);
+            awaited
+        };
+        let gate = disk.hold(Op::Read);
+        // As many reads ahead as may be in flight, and two more.
+        for n in 0..6 {
+            ahead(n % 2, 2 * n as u64);
+        }
+        gate.wait_for(6);
+        let awaited = [ahead(0, 40), ahead(1, 40)];
+        // Who was called for these has found nothing to do, and sleeps.
+        while threads.0.desk.lock().crew.awake() > 6 {
+            thread::yield_now();
+        }
+        awaited.iter().for_each(|awaited| awaited.store(true, std::sync::atomic::Ordering::SeqCst));
+        // Who comes for this one finds that the two have become demands. He has hands for one of the three, and a colleague.
+        threads.submit_one(arena.request(Direction::Read, &files[2], 0, &[512]));
+        gate.wait_for(8);
+        gate.open();
+        (0..9)
+            .for_each(|_| assert!(matches!(arena.next_report(), Report::Finished { outcome: Ok(512), .. })));
     }
 }

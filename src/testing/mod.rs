@@ -4,10 +4,8 @@
 //! on the disk and looks at them, injects [faults](Fault), [holds](SimDisk::hold) operations so that a test can look at
 //! the pool while they are under way, and reads the [log](SimDisk::log) of all that happened, in order.
 //!
-//! Every I/O method works on it, by plain calls. It has no descriptor that a ring could use, so io_uring transfers in the
-//! thread that asks, as sync does: to have transfers under way in the background, choose [`IoMethod::worker`].
-//!
-//! [`IoMethod::worker`]: crate::IoMethod::worker
+//! Every I/O method works on it, by plain calls. It has no descriptor that a ring could use, so under io_uring threads beside
+//! the ring do them.
 //!
 //! ```
 //! use ringpool::{BufferPool, CheckpointOptions, Error, OpenOptions, PageId, testing::{Fault, Op, SimDisk}};
