@@ -23,7 +23,10 @@ use crate::{
     snapshot::Stats,
     stats::Counter,
     sync::{atomic::Ordering, time},
-    write::checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
+    write::{
+        background_writer::BackgroundWriter,
+        checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
+    },
 };
 
 /// A pool of frames that hold pages of files.
@@ -32,6 +35,8 @@ use crate::{
 /// (and counted): [shut it down](Self::shutdown) to keep them. Pages in hand stay usable even then.
 #[derive(Clone)]
 pub struct BufferPool {
+    /// Ends with the last clone, before what it works on.
+    background_writer: Arc<BackgroundWriter>,
     shared: Arc<Shared>,
 }
 
@@ -42,7 +47,8 @@ impl BufferPool {
     }
 
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        Self { background_writer: Arc::new(BackgroundWriter::start(&shared)), shared }
     }
 
     /// What is behind the façade, for tests that go step by step.
@@ -211,6 +217,7 @@ impl BufferPool {
             Err(error) => return Err(ShutdownError { pool: self, error }),
         };
         self.shared.shut_down.store(true, Ordering::Release);
+        self.background_writer.stop();
         self.shared.method.shutdown();
         Ok(FlushReport {
             pages_written: flushed.pages_written,

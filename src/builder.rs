@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     buffer_pool::BufferPool,
     codec::PageCodec,
-    config::{COMBINE_LIMIT_MAX, Config, IoMethod},
+    config::{BackgroundWriter, COMBINE_LIMIT_MAX, Config, IoMethod},
     error::{Error, Result},
     events,
     file_table::FileTable,
@@ -29,6 +29,7 @@ pub struct Builder {
     codec: Option<Arc<dyn PageCodec>>,
     frame_wait: Duration,
     combine_limit: usize,
+    background_writer: BackgroundWriter,
     disk: Box<dyn Disk>,
 }
 
@@ -48,6 +49,7 @@ impl Builder {
             codec: None,
             frame_wait: Config::FRAME_WAIT,
             combine_limit: Config::COMBINE_LIMIT,
+            background_writer: BackgroundWriter::Auto,
             disk: Box::new(OsDisk),
         }
     }
@@ -104,6 +106,13 @@ impl Builder {
         self
     }
 
+    /// Whether a thread writes dirty pages ahead of who needs their frames; one does in pools of 256 frames and more, unless
+    /// set.
+    pub fn background_writer(mut self, writer: BackgroundWriter) -> Self {
+        self.background_writer = writer;
+        self
+    }
+
     /// The disk that files are opened on, in place of the system's: one that an engine's tests can make fail.
     #[cfg(any(test, feature = "testing"))]
     pub fn disk(self, disk: crate::testing::SimDisk) -> Self {
@@ -126,6 +135,7 @@ impl Builder {
         let counters = Arc::new(Counters::new());
         let staging = config.staging_pages();
         let pool = FramePool::new(config.frames, config.page_size, staging, Arc::clone(&counters))?;
+        let pool = pool.with_room_for_ready(config.ready_marks().map_or(0, |marks| marks.high));
         let chunks: Vec<_> = pool.arena().chunks().map(|(ptr, len)| Chunk { ptr, len }).collect();
         let (method, method_report) = ladder::open_method(&config.io_method, &chunks, &counters)?;
         events::opened(&method_report);
@@ -162,6 +172,7 @@ impl Builder {
             codec: self.codec,
             frame_wait: self.frame_wait,
             combine_pages: (self.combine_limit / page_size.bytes()).max(1),
+            background_writer: self.background_writer,
         };
         config.validate()?;
         Ok((config, self.disk))

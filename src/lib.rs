@@ -104,7 +104,7 @@ pub use builder::Builder;
 pub use codec::Crc32c;
 pub use codec::{PageAddress, PageCodec};
 pub use completion::Completion;
-pub use config::{Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, UringOptions};
+pub use config::{BackgroundWriter, Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, UringOptions};
 pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};

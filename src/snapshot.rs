@@ -90,6 +90,10 @@ counts! {
     ring_enters = RingEnters,
     /// Frames that were taken for another page, or emptied.
     evictions = Evictions,
+    /// Pages written by the background writer, before somebody needed their frames.
+    pages_cleaned = PagesCleaned,
+    /// Batches of the background writer of which something could not be written: it rests after each.
+    cleaning_failures = CleaningFailures,
     /// Times that a fetch found only dirty victims and had them written.
     dirty_evictions = DirtyEvictions,
     /// Fetches that waited for a frame because all were pinned or busy.

@@ -23,6 +23,7 @@ use crate::{
         frame::Frame,
         handle::{Claimed, Pin, PoolHandle},
         look_ahead::LookAhead,
+        ready::Ready,
         staging::Staging,
         starvation::Starvation,
         state::{MAX_USAGE, Phase, State, Verdict},
@@ -49,6 +50,7 @@ pub(crate) struct FramePool {
     pub(crate) waiters: Waiters,
     pub(crate) starvation: Arc<Starvation>,
     pub(crate) staging: Staging,
+    pub(crate) ready: Ready,
     pub(crate) look_ahead: LookAhead,
     pub(crate) counters: Arc<Counters>,
     page_size: PageSize,
@@ -86,11 +88,17 @@ impl FramePool {
             waiters: Waiters::new(),
             starvation: Arc::new(Starvation::new()),
             staging: Staging::new(staging_pages),
+            ready: Ready::new(0),
             look_ahead: LookAhead::new(frames),
             counters,
             page_size,
             first_frame: staging_pages * page_size.bytes(),
         })
+    }
+
+    /// The same with room for so many frames that are ready to be taken.
+    pub(crate) fn with_room_for_ready(self, frames: usize) -> Self {
+        Self { ready: Ready::new(frames), ..self }
     }
 
     #[inline]
@@ -119,7 +127,7 @@ impl FramePool {
 
     /// The bytes this pool takes beside the pages.
     pub(crate) fn overhead(&self) -> usize {
-        size_of_val(&*self.frames) + self.table.memory() + self.first_frame
+        size_of_val(&*self.frames) + self.table.memory() + self.ready.memory() + self.first_frame
     }
 
     /// Where in the arena the frame's bytes are.
@@ -134,9 +142,52 @@ impl FramePool {
         self.arena.at(self.offset_of(no))
     }
 
-    /// Moves the hand on until a frame can be claimed or enough dirty ones were met; everything it comes by ages. Each call
-    /// looks at every frame a bounded number of times, so with all frames busy it ends.
-    pub(super) fn sweep(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+    /// A claimed frame: one that is ready, else the first that the sweep finds.
+    pub(super) fn take_victim(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        while let Some(no) = self.ready.pop() {
+            let state = &self.frame(no).state;
+            // It may have been used since, or taken by somebody who needs this very frame.
+            let claim_unused = |s: State| if s.verdict() == Verdict::Claim { s.claim() } else { None };
+            if state.try_update(claim_unused).is_ok() {
+                return Some(no);
+            }
+        }
+        self.sweep(|no, verdict| match verdict {
+            Verdict::Clean if dirty.contains(&no) => None,
+            Verdict::Clean => {
+                dirty.push(no);
+                (dirty.len() == DIRTY_VICTIMS_MAX).then_some(None)
+            }
+            _ => self.frame(no).state.try_update(State::claim).is_ok().then_some(Some(no)),
+        })?
+    }
+
+    /// Puts `wanted` victims that are clean into the list of ready frames; the dirty ones that it meets, `dirty_most` of them
+    /// at the most, count as well, and are left to the caller to have them cleaned. Gives how many clean ones there were.
+    pub(crate) fn make_ready(&self, wanted: usize, dirty: &mut Vec<FrameNo>, dirty_most: usize) -> usize {
+        let mut clean = 0;
+        self.sweep(|no, verdict| {
+            if verdict == Verdict::Clean {
+                dirty.push(no);
+            } else if self.ready.push(no) {
+                clean += 1;
+            } else {
+                return Some(());
+            }
+            (clean + dirty.len() >= wanted || dirty.len() >= dirty_most).then_some(())
+        });
+        clean
+    }
+
+    /// Puts a victim that was to be cleaned among those that are ready, unless it is still dirty or was used meanwhile. Gives
+    /// whether it did.
+    pub(crate) fn make_ready_again(&self, no: FrameNo) -> bool {
+        self.frame(no).state.load().verdict() == Verdict::Claim && self.ready.push(no)
+    }
+
+    /// Moves the hand on, and shows each victim that it comes by, clean or dirty, until `enough` gives a value. All others
+    /// age. Each call looks at every frame a bounded number of times, so with all frames busy it ends.
+    fn sweep<R>(&self, mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>) -> Option<R> {
         // Every frame's usage count reaches zero within MAX_USAGE turns; one more finds it there.
         let steps = self.frames.len().saturating_mul(MAX_USAGE as usize + 1);
         for _ in 0..steps {
@@ -146,16 +197,9 @@ impl FramePool {
                 Verdict::Busy => {}
                 // Losing a race here means that somebody used the frame: just as well.
                 Verdict::Age => drop(state.try_update(State::age)),
-                Verdict::Clean if dirty.contains(&no) => {}
-                Verdict::Clean => {
-                    dirty.push(no);
-                    if dirty.len() == DIRTY_VICTIMS_MAX {
-                        return None;
-                    }
-                }
-                Verdict::Claim => {
-                    if state.try_update(State::claim).is_ok() {
-                        return Some(no);
+                victim => {
+                    if let Some(value) = enough(no, victim) {
+                        return Some(value);
                     }
                 }
             }
@@ -222,6 +266,15 @@ impl PoolHandle {
         self.table.candidates(self.table.slot(page)).any(holds_it)
     }
 
+    /// The frame of a page that is dirty and that nobody has in hand.
+    pub(crate) fn find_idle_dirty(&self, page: PageId) -> Option<FrameNo> {
+        let is_it = |no: &FrameNo| {
+            let frame = self.frame(*no);
+            frame.page() == page && frame.state.load().is_idle_dirty()
+        };
+        self.table.candidates(self.table.slot(page)).find(is_it)
+    }
+
     /// Gives the claimed frame to `page` and begins its read; the pin that comes back belongs to the read. Where the page
     /// has got a frame meanwhile, the claimed one comes back with what was found.
     pub(crate) fn map<'a>(
@@ -260,7 +313,7 @@ impl PoolHandle {
 
     /// Takes a victim's frame, if the clock finds a clean one; the dirty ones that it met are left in `dirty`.
     pub(crate) fn claim_victim(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
-        let no = self.sweep(dirty)?;
+        let no = self.take_victim(dirty)?;
         Some(self.claimed(no))
     }
 

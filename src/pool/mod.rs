@@ -12,6 +12,7 @@ pub(crate) mod handle;
 pub(crate) mod latch;
 pub(crate) mod look_ahead;
 pub(crate) mod pins;
+pub(crate) mod ready;
 pub(crate) mod staging;
 pub(crate) mod starvation;
 pub(crate) mod state;

@@ -154,6 +154,11 @@ impl State {
         self.has(DIRTY | WRITING | EXCLUSIVE)
     }
 
+    /// Dirty, and in nobody's hands.
+    pub(crate) fn is_idle_dirty(self) -> bool {
+        self.is_dirty() && self.pins() == 0 && !self.has(LATCHES | WRITING)
+    }
+
     /// What the sweep should do.
     pub(crate) fn verdict(self) -> Verdict {
         if self.pins() > 0 || self.has(LATCHES | READING | WRITING | CLAIMED) {

@@ -11,7 +11,7 @@ use crate::{
     pool::{frame_pool::DirtyVictims, handle::Claimed},
     read::{
         fetch::{begin_read, read_request},
-        supply::write_victims,
+        supply::have_victims_written,
     },
     shared::Shared,
     stats::Counter,
@@ -162,7 +162,7 @@ impl<'a> Prefetcher<'a> {
             }
             // The log may have to be flushed first: do not keep the reads waiting.
             self.submit();
-            write_victims(self.shared, &dirty);
+            have_victims_written(self.shared, &dirty);
             dirty.iter().find_map(|&no| pool.claim(no))
         })
     }

@@ -1,7 +1,8 @@
 //! A frame for a miss.
 //!
-//! The clock gives a clean one at once; dirty ones that it comes by are written as a batch, and the frames that become
-//! clean are tried first. Where every frame is pinned or busy the wait is bounded: then the fetch ends in `AllPinned`, or
+//! The background writer keeps some ready, and else the clock gives a clean one at once. Where it comes by dirty ones only, the
+//! background writer was told already, and the fetch gives it a moment; as the last resort, or where there is no such
+//! writer, the fetch has them written as a batch, and tries the frames that become clean first. Where every frame is pinned or busy the wait is bounded: then the fetch ends in `AllPinned`, or
 //! with the error that kept pages dirty.
 
 use std::task::{Poll, Waker};
@@ -23,6 +24,9 @@ use crate::{
     },
     write::write_out::{Candidate, Patience, write_out},
 };
+
+/// How long a fetch leaves the writing to the background writer.
+const LAST_RESORT: Duration = Duration::from_millis(20);
 
 /// One fetch's wait for a frame.
 #[derive(Default)]
@@ -75,7 +79,7 @@ impl FrameWait {
         if let Some(claimed) = pool.claim_victim(&mut dirty) {
             return Poll::Ready(Ok(claimed));
         }
-        if !dirty.is_empty() {
+        if !dirty.is_empty() && self.is_last_resort(shared, limit) {
             shared.counters.add(Counter::DirtyEvictions, 1);
             let cleaning = write_victims(shared, &dirty);
             if drive == Drive::Thread {
@@ -106,6 +110,12 @@ impl FrameWait {
         Poll::Pending
     }
 
+    /// Whether this fetch must write for itself: nobody else does, or has not for too long.
+    fn is_last_resort(&self, shared: &Shared, limit: Duration) -> bool {
+        let patience = LAST_RESORT.min(limit / 2);
+        !shared.pool.ready.is_kept() || self.since.is_some_and(|since| time::now() - since >= patience)
+    }
+
     /// Keeps the last batch if something went wrong with it. It is told only if no frame turns up: other victims may have been written.
     fn note_failure(&mut self) {
         if self.cleaning.as_ref().is_some_and(|cleaning| cleaning.error().is_some()) {
@@ -114,8 +124,15 @@ impl FrameWait {
     }
 }
 
+/// Starts writing dirty victims, for somebody who does not wait for that, unless the background writer does.
+pub(crate) fn have_victims_written(shared: &Shared, dirty: &DirtyVictims) {
+    if !shared.pool.ready.is_kept() {
+        write_victims(shared, dirty);
+    }
+}
+
 /// Starts writing dirty victims, as far as that needs no wait.
-pub(crate) fn write_victims(shared: &Shared, dirty: &DirtyVictims) -> Arc<Tally> {
+fn write_victims(shared: &Shared, dirty: &DirtyVictims) -> Arc<Tally> {
     let mut candidates: Vec<Candidate> = dirty.iter().map(|&no| (shared.pool.frame(no).page(), no)).collect();
     write_out(shared, &mut candidates, Patience::Try)
 }
