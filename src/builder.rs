@@ -16,6 +16,7 @@ use crate::{
     shared::Shared,
     stats::Counters,
     sync::atomic::AtomicBool,
+    turn::Turns,
     wal::Wal,
 };
 
@@ -148,6 +149,7 @@ impl Builder {
             counters,
             config,
             method_report,
+            checkpoints: Turns::default(),
             shut_down: AtomicBool::new(false),
         }))
     }

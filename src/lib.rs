@@ -94,6 +94,7 @@ mod stats;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod turn;
 mod wait;
 mod wal;
 mod write;

@@ -50,13 +50,12 @@ impl Tally {
         state.first_error.clone().map_or(Ok(state.pages), Err)
     }
 
-    /// Waits until all that was begun has ended, or until `deadline`. Gives whether it has.
-    pub(crate) fn wait_until(&self, deadline: Instant) -> bool {
+    /// Waits until all that was begun has ended, or until `deadline`.
+    pub(crate) fn wait_until(&self, deadline: Instant) {
         let mut state = self.state.lock();
         while state.outstanding > 0 && time::now() < deadline {
             state = self.all_in.wait_until(state, deadline);
         }
-        state.outstanding == 0
     }
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Ready {
     mark: AtomicUsize,
     /// Frames that were wanted since the last [`take_demand`](Self::take_demand), whether there was one here or not.
     demand: AtomicUsize,
+    /// Frames that were put here so far.
+    made: AtomicUsize,
     asleep: AtomicBool,
     calls: Mutex<Calls>,
     called: Condvar,
@@ -44,6 +46,7 @@ impl Ready {
             frames: ArrayQueue::new(capacity.max(1)),
             mark: AtomicUsize::new(0),
             demand: AtomicUsize::new(0),
+            made: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
             calls: Mutex::new(Calls::default()),
             called: Condvar::new(),
@@ -66,7 +69,14 @@ impl Ready {
 
     /// Adds a frame; false where there is no room.
     pub(super) fn push(&self, frame: FrameNo) -> bool {
-        self.frames.push(frame).is_ok()
+        let there_was_room = self.frames.push(frame).is_ok();
+        self.made.fetch_add(usize::from(there_was_room), Ordering::Relaxed);
+        there_was_room
+    }
+
+    /// How many frames were put here so far: by this who waits for one sees whether somebody is at work.
+    pub(crate) fn made(&self) -> usize {
+        self.made.load(Ordering::Relaxed)
     }
 
     pub(crate) fn len(&self) -> usize {

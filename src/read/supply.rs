@@ -25,13 +25,15 @@ use crate::{
     write::write_out::{Candidate, Patience, write_out},
 };
 
-/// How long a fetch leaves the writing to the background writer.
-const LAST_RESORT: Duration = Duration::from_millis(20);
+/// How long the background writer may bring nothing before a fetch writes for itself.
+const LAST_RESORT: Duration = Duration::from_millis(50);
 
 /// One fetch's wait for a frame.
 #[derive(Default)]
 pub(crate) struct FrameWait {
     since: Option<Instant>,
+    /// How many frames the background writer had made ready when that last changed, and when that was.
+    progress: Option<(usize, Instant)>,
     /// The last batch of victims that was written on this fetch's behalf.
     cleaning: Option<Arc<Tally>>,
     /// The last batch before that of which something could not be written.
@@ -76,7 +78,10 @@ impl FrameWait {
     ) -> Poll<Result<Claimed<'a>>> {
         let pool = &shared.pool;
         let mut dirty = DirtyVictims::new();
-        if let Some(claimed) = pool.claim_victim(&mut dirty) {
+        // Who has just come does not take what was made ready for those in line.
+        if !self.is_behind_others(shared)
+            && let Some(claimed) = pool.claim_victim(&mut dirty)
+        {
             return Poll::Ready(Ok(claimed));
         }
         if !dirty.is_empty() && self.is_last_resort(shared, limit) {
@@ -110,10 +115,24 @@ impl FrameWait {
         Poll::Pending
     }
 
+    /// Whether it is its first try while others wait, and the background writer works for them.
+    fn is_behind_others(&self, shared: &Shared) -> bool {
+        self.since.is_none() && shared.pool.starvation.is_felt() && shared.pool.ready.is_kept()
+    }
+
     /// Whether this fetch must write for itself: nobody else does, or has not for too long.
-    fn is_last_resort(&self, shared: &Shared, limit: Duration) -> bool {
-        let patience = LAST_RESORT.min(limit / 2);
-        !shared.pool.ready.is_kept() || self.since.is_some_and(|since| time::now() - since >= patience)
+    fn is_last_resort(&mut self, shared: &Shared, limit: Duration) -> bool {
+        let ready = &shared.pool.ready;
+        if !ready.is_kept() {
+            return true;
+        }
+        let (made, now) = (ready.made(), time::now());
+        let (before, since) = *self.progress.get_or_insert((made, now));
+        let is_stuck = made == before && now - since >= LAST_RESORT.min(limit / 2);
+        if is_stuck || made != before {
+            self.progress = Some((made, now));
+        }
+        is_stuck
     }
 
     /// Keeps the last batch if something went wrong with it. It is told only if no frame turns up: other victims may have been written.
@@ -134,5 +153,7 @@ pub(crate) fn have_victims_written(shared: &Shared, dirty: &DirtyVictims) {
 /// Starts writing dirty victims, as far as that needs no wait.
 fn write_victims(shared: &Shared, dirty: &DirtyVictims) -> Arc<Tally> {
     let mut candidates: Vec<Candidate> = dirty.iter().map(|&no| (shared.pool.frame(no).page(), no)).collect();
-    write_out(shared, &mut candidates, Patience::Try)
+    let tally = Tally::new();
+    write_out(shared, &mut candidates, Patience::Try, &tally);
+    tally
 }

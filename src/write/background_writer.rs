@@ -5,9 +5,9 @@
 //! at a time, and go there when they are clean. How many are kept ready follows [demand](super::pace). Without demand it
 //! sleeps: nobody wakes it but a fetch that has taken a frame and found few left.
 //!
-//! It never stands in anybody's way: it only tries latches, and as long as it cannot keep its promise (the disk fails, or
-//! does not answer) it says so by taking the mark down, and who needs a frame writes for himself. After a failure it rests,
-//! longer each time, whatever is wanted: a broken disk is not tried in a loop.
+//! It never stands in anybody's way: it only tries latches, and a fetch that sees nothing come from it writes for itself after
+//! a moment. After a failure it rests, longer each time, whatever is wanted: a broken disk is not tried in a loop.
+//! Meanwhile there is no mark, and fetches do not count on it.
 //!
 //! It ends with the last clone of the pool, before anything it works on does. Lock order: the handle's lock is taken alone.
 
@@ -42,9 +42,6 @@ const BATCHES: usize = 2;
 
 /// Pages that a batch has at most, neighbours included.
 const BATCH_PAGES: usize = 4 * BATCH;
-
-/// A batch that takes longer keeps nobody waiting: until it is back, fetches write for themselves.
-const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The rest after a first failure, and after many.
 const REST: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
@@ -169,7 +166,8 @@ impl Writer {
         }
         candidates.sort_unstable();
         candidates.dedup();
-        let tally = write_out(&self.shared, &mut candidates, Patience::Try);
+        let tally = Tally::new();
+        write_out(&self.shared, &mut candidates, Patience::Try, &tally);
         self.under_way.push_back(Batch { victims, tally });
     }
 
@@ -189,9 +187,6 @@ impl Writer {
     /// Waits for the batch and makes ready what is clean now. Gives whether anything was written.
     fn settle(&mut self, batch: &Batch) -> Result<bool> {
         let shared = &self.shared;
-        if !batch.tally.wait_until(time::now() + PATIENCE) {
-            shared.pool.ready.set_mark(0);
-        }
         let outcome = batch.tally.wait();
         let clean = batch.victims.iter().filter(|&&no| shared.pool.make_ready_again(no)).count();
         self.relieve(clean);

@@ -6,4 +6,6 @@
 pub(crate) mod background_writer;
 pub(crate) mod checkpoint;
 mod pace;
+mod schedule;
+mod sync_all;
 pub(crate) mod write_out;

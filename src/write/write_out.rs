@@ -48,11 +48,15 @@ pub(crate) enum Patience {
     Try,
 }
 
-/// Starts writing the candidates that are dirty, in the order of their files. What becomes of them is in the tally.
-pub(crate) fn write_out(shared: &Shared, candidates: &mut [Candidate], patience: Patience) -> Arc<Tally> {
+/// Starts writing the candidates that are dirty, in the order of their files. What becomes of them goes into the tally.
+pub(crate) fn write_out(
+    shared: &Shared,
+    candidates: &mut [Candidate],
+    patience: Patience,
+    tally: &Arc<Tally>,
+) {
     candidates.sort_unstable();
-    let mut writer =
-        Writer { shared, patience, tally: Tally::new(), batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
+    let mut writer = Writer { shared, patience, tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
     let mut rest = &*candidates;
     while let Some((&first, behind)) = rest.split_first() {
         rest = match writer.latch_dirty(first) {
@@ -61,13 +65,12 @@ pub(crate) fn write_out(shared: &Shared, candidates: &mut [Candidate], patience:
         };
     }
     writer.submit();
-    writer.tally
 }
 
 struct Writer<'a> {
     shared: &'a Shared,
     patience: Patience,
-    tally: Arc<Tally>,
+    tally: &'a Arc<Tally>,
     /// Copies that are not submitted yet.
     batch: Vec<Request<PageLease>>,
     highest_lsn: Lsn,
@@ -279,7 +282,9 @@ mod tests {
             .collect();
         // As a truncation does before it looks for frames.
         pool.shared().files.open_file(file).unwrap().set_blocks(1);
-        let pages = write_out(pool.shared(), &mut candidates, Patience::Wait).wait().unwrap();
+        let tally = Tally::new();
+        write_out(pool.shared(), &mut candidates, Patience::Wait, &tally);
+        let pages = tally.wait().unwrap();
         assert_eq!((pages, disk.count(Op::Write)), (1, 1));
         assert_eq!(disk.image("data").unwrap()[4096..], [1; 4096]);
         assert_eq!(pool.stats().frames.dirty, 1, "what was not written is as dirty as before");

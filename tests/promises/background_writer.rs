@@ -201,7 +201,7 @@ fn marks_that_cannot_be_kept_are_refused() {
     for (low, high) in [(0, 4), (5, 4), (4, 65)] {
         let writer = BackgroundWriter::Ready { low, high };
         let refused = BufferPool::builder().frames(FRAMES).background_writer(writer).build();
-        let text = refused.err().expect("an error").to_string();
+        let text = refused.expect_err("an error").to_string();
         assert!(text.contains("choose 1 to 64"), "{text}");
     }
 }
