@@ -134,8 +134,8 @@ impl Builder {
     pub fn build(self) -> Result<BufferPool> {
         let (config, disk) = self.into_config()?;
         let counters = Arc::new(Counters::new());
-        let staging = config.staging_pages();
-        let pool = FramePool::new(config.frames, config.page_size, staging, Arc::clone(&counters))?;
+        let spares = config.spare_pages();
+        let pool = FramePool::new(config.frames, config.page_size, spares, Arc::clone(&counters))?;
         let pool = pool.with_room_for_ready(config.ready_marks().map_or(0, |marks| marks.high));
         let chunks: Vec<_> = pool.arena().chunks().map(|(ptr, len)| Chunk { ptr, len }).collect();
         let (method, method_report) = ladder::open_method(&config.io_method, &chunks, &counters)?;

@@ -283,8 +283,8 @@ pub(crate) struct Config {
 /// The largest request, in bytes.
 pub(crate) const COMBINE_LIMIT_MAX: usize = 1 << 20;
 
-/// The most pages of staging.
-pub(crate) const STAGING_PAGES_MAX: usize = 512;
+/// The most spare pages: a frame's state word has so many names for them.
+pub(crate) const SPARE_PAGES_MAX: usize = 255;
 
 impl Config {
     /// The default limit of a request, as in PostgreSQL's `io_combine_limit`.
@@ -306,12 +306,11 @@ impl Config {
         self.background_writer.marks(self.frames)
     }
 
-    /// Pages of staging: one for each 256 frames, so that with the headers and the page table it stays below a hundredth of
-    /// the page memory (8 KiB pages); but room for a queue of single pages where the pool has that many, and never
-    /// more than a few full requests need.
-    pub(crate) fn staging_pages(&self) -> usize {
+    /// Spare pages: one for each 256 frames, so that with the headers and the page table they stay below a hundredth of
+    /// the page memory (8 KiB pages); but room for a queue of sealed pages where the pool has that many frames.
+    pub(crate) fn spare_pages(&self) -> usize {
         let frames = self.frames as usize;
-        (frames / 256).max(64.min(frames / 4)).clamp(1, STAGING_PAGES_MAX)
+        (frames / 256).max(64.min(frames / 4)).clamp(1, SPARE_PAGES_MAX)
     }
 }
 

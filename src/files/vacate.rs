@@ -6,7 +6,7 @@ use crate::{
     pool::{frame_pool::Lookup, starvation::RETRY, state::Phase, waiters::Want},
     shared::Shared,
     sync::{thread, time},
-    write::{checkpoint, write_out::wait_for_io},
+    write::checkpoint,
 };
 
 /// What became of a page that was to be evicted.
@@ -37,8 +37,8 @@ pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
     let Lookup::Pinned(pin) = shared.pool.lookup(page) else { return Ok(Evicted::NotResident) };
     let no = pin.frame_no();
     // An I/O has a pin of its own.
-    wait_for_io(&pin, Want::ReadDone);
-    wait_for_io(&pin, Want::WriteDone);
+    pin.wait_for_io(Want::ReadDone);
+    pin.wait_for_io(Want::WriteDone);
     // A page with a pin is not even written: its writer may be the very thread that is here.
     if pin.frame().state.load().pins() > 1 {
         return Ok(Evicted::Pinned);
@@ -99,8 +99,8 @@ enum Vacated {
 fn try_vacate(shared: &Shared, no: FrameNo, page: PageId, changes: Changes) -> Vacated {
     let frame = shared.pool.frame(no);
     if let Some(pin) = shared.pool.pin_unused(no, page) {
-        wait_for_io(&pin, Want::ReadDone);
-        wait_for_io(&pin, Want::WriteDone);
+        pin.wait_for_io(Want::ReadDone);
+        pin.wait_for_io(Want::WriteDone);
     }
     if changes == Changes::Discard {
         // Fails where the page is clean, and where it is in use.

@@ -11,8 +11,6 @@
 //!
 //! Lock order: a partition of the table, then state words; a shard of the waiters, then state words; never both.
 
-use std::ptr::NonNull;
-
 use smallvec::SmallVec;
 
 use crate::{
@@ -24,7 +22,7 @@ use crate::{
         handle::{Claimed, Pin, PoolHandle},
         look_ahead::LookAhead,
         ready::Ready,
-        staging::Staging,
+        spares::Spares,
         starvation::Starvation,
         state::{MAX_USAGE, Phase, State, Verdict},
         table::PageTable,
@@ -49,12 +47,12 @@ pub(crate) struct FramePool {
     hand: AtomicUsize,
     pub(crate) waiters: Waiters,
     pub(crate) starvation: Arc<Starvation>,
-    pub(crate) staging: Staging,
+    pub(crate) spares: Spares,
     pub(crate) ready: Ready,
     pub(crate) look_ahead: LookAhead,
     pub(crate) counters: Arc<Counters>,
     page_size: PageSize,
-    /// Where the first frame's bytes start in the arena; before them lies the room for staging.
+    /// Where the first frame's bytes start in the arena; before them lie the spare pages.
     first_frame: usize,
     arena: Arena,
 }
@@ -71,15 +69,15 @@ pub(crate) enum Lookup {
 }
 
 impl FramePool {
-    /// Takes all memory: `staging_pages` pages, then `frames` pages.
+    /// Takes all memory: `spare_pages` pages, then `frames` pages.
     pub(crate) fn new(
         frames: u32,
         page_size: PageSize,
-        staging_pages: usize,
+        spare_pages: usize,
         counters: Arc<Counters>,
     ) -> Result<Self> {
         assert!(frames > 0);
-        let pages = frames as usize + staging_pages;
+        let pages = frames as usize + spare_pages;
         Ok(Self {
             arena: Arena::new(pages * page_size.bytes())?,
             frames: (0..frames).map(|_| Frame::new()).collect(),
@@ -87,12 +85,12 @@ impl FramePool {
             hand: AtomicUsize::new(0),
             waiters: Waiters::new(),
             starvation: Arc::new(Starvation::new()),
-            staging: Staging::new(staging_pages),
+            spares: Spares::new(spare_pages),
             ready: Ready::new(0),
             look_ahead: LookAhead::new(frames),
             counters,
             page_size,
-            first_frame: staging_pages * page_size.bytes(),
+            first_frame: spare_pages * page_size.bytes(),
         })
     }
 
@@ -130,16 +128,10 @@ impl FramePool {
         size_of_val(&*self.frames) + self.table.memory() + self.ready.memory() + self.first_frame
     }
 
-    /// Where in the arena the frame's bytes are.
+    /// Where in the arena the frame's own page is.
     #[inline]
-    pub(crate) fn offset_of(&self, no: FrameNo) -> usize {
+    pub(super) fn home_of(&self, no: FrameNo) -> usize {
         self.first_frame + no.index() * self.page_size.bytes()
-    }
-
-    /// The address of the frame's bytes. Reading or writing them takes a latch, or the lease of a read.
-    #[inline]
-    pub(crate) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
-        self.arena.at(self.offset_of(no))
     }
 
     /// A claimed frame: one that is ready, else the first that the sweep finds.
@@ -218,18 +210,13 @@ impl Pin {
     /// Ends the read to which this pin belongs: well, or with an error that all who wait for it get.
     pub(crate) fn end_read(self, outcome: &Result<()>, verified: bool) {
         match outcome {
-            Ok(()) => self.end_io(|s| s.end_read(verified), outcome),
+            Ok(()) => drop(self.end_io(|s| s.end_read(verified), outcome)),
             Err(_) => {
                 // Before anybody is told: who comes later starts a new read (C2).
                 self.pool().unmap(self.frame_no());
                 self.end_io(State::fail_read, outcome);
             }
         }
-    }
-
-    /// Ends the write-out to which this pin belongs.
-    pub(crate) fn end_write(self, arrived: bool) {
-        self.end_io(|s| s.end_write(arrived), &Ok(()));
     }
 }
 
@@ -324,6 +311,7 @@ impl PoolHandle {
     }
 
     fn claimed(&self, no: FrameNo) -> Claimed<'_> {
+        self.empty_place(no);
         self.counters.add(Counter::Evictions, 1);
         Claimed::new(self, no)
     }

@@ -1,8 +1,8 @@
 //! Memory and residency: which page is in which frame, and who may do what with it. Knows nothing of files and I/O.
 //!
 //! From the bottom up: the [`arena`] holds the bytes; a [`state`] word says what a [`frame`] is; the page [`table`] finds a
-//! page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep; [`staging`] is room
-//! for copies on their way to disk; the [`frame_pool`] puts them together;
+//! page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep; [`spares`] are
+//! pages for bytes that are on their way to disk in another version, as [`lending`] rules it; the [`frame_pool`] puts them together;
 //! a [`handle`] is the right to a frame, [`pins`] to several.
 
 pub(crate) mod arena;
@@ -10,10 +10,11 @@ pub(crate) mod frame;
 pub(crate) mod frame_pool;
 pub(crate) mod handle;
 pub(crate) mod latch;
+pub(crate) mod lending;
 pub(crate) mod look_ahead;
 pub(crate) mod pins;
 pub(crate) mod ready;
-pub(crate) mod staging;
+pub(crate) mod spares;
 pub(crate) mod starvation;
 pub(crate) mod state;
 pub(crate) mod table;
