@@ -210,7 +210,9 @@ impl Pin {
     /// Ends the read to which this pin belongs: well, or with an error that all who wait for it get.
     pub(crate) fn end_read(self, outcome: &Result<()>, verified: bool) {
         match outcome {
-            Ok(()) => drop(self.end_io(|s| s.end_read(verified), outcome)),
+            Ok(()) => {
+                self.end_io(|s| s.end_read(verified), outcome);
+            }
             Err(_) => {
                 // Before anybody is told: who comes later starts a new read (C2).
                 self.pool().unmap(self.frame_no());

@@ -179,3 +179,143 @@ impl Pin {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::{FileId, PageId, PageSize},
+        pool::{frame_pool::DirtyVictims, handle::PoolHandle, latch::Latch},
+        stats::Counters,
+        sync::Arc,
+    };
+
+    const SPARES: usize = 2;
+
+    fn pool_of(frames: u32) -> PoolHandle {
+        let pool = FramePool::new(frames, PageSize::MIN, SPARES, Arc::new(Counters::new())).unwrap();
+        PoolHandle::new(pool)
+    }
+
+    /// A page that was read, with a pin.
+    fn read(pool: &PoolHandle, block: u32) -> Pin {
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let reading = pool.map(claimed, PageId::new(FileId(0), block), false).unwrap();
+        let pin = reading.again().unwrap();
+        reading.end_read(&Ok(()), true);
+        pin
+    }
+
+    /// Changes the page as a guard does.
+    fn change(pin: &Pin, to: u8) {
+        assert!(pin.try_latch(Latch::Exclusive));
+        pin.make_own();
+        // SAFETY: the exclusive latch is held, and the bytes are own.
+        unsafe { pin.pool().address_of(pin.frame_no()).write(to) };
+        pin.unlatch_exclusive(true);
+    }
+
+    /// The first byte at this place of the frame.
+    fn byte(pin: &Pin, place: Place) -> u8 {
+        let pool = pin.pool();
+        // SAFETY: nobody writes meanwhile.
+        unsafe { pool.arena().at(pool.offset_at(pin.frame_no(), place)).read() }
+    }
+
+    fn place(pin: &Pin) -> Place {
+        pin.frame().state.load().place()
+    }
+
+    /// Begins a write, as write-out does.
+    fn lend(pin: &Pin) -> (Pin, Place) {
+        let own = pin.again().unwrap();
+        assert!(own.try_latch(Latch::Shared));
+        let lent = own.lend().unwrap();
+        own.unlatch_shared();
+        (own, lent)
+    }
+
+    fn free_spares(pool: &PoolHandle) -> usize {
+        let taken: Vec<_> = std::iter::from_fn(|| pool.spares.try_take_place()).collect();
+        taken.iter().for_each(|&place| pool.spares.give_back_place(place));
+        taken.len()
+    }
+
+    #[test]
+    fn a_change_of_a_lent_page_leaves_the_device_what_it_was_lent() {
+        let pool = pool_of(1);
+        let pin = read(&pool, 0);
+        change(&pin, 1);
+        let (write, lent) = lend(&pin);
+        change(&pin, 2);
+        change(&pin, 3);
+        assert_ne!(place(&pin), lent);
+        assert_eq!((byte(&pin, lent), byte(&pin, place(&pin))), (1, 3));
+        write.end_write(lent, true);
+        assert!(pin.frame().state.load().is_dirty());
+        // It goes home when it is written again, and so does who changes it then.
+        let (write, lent) = lend(&pin);
+        assert_eq!((lent, byte(&pin, lent), free_spares(&pool)), (Place::HOME, 3, SPARES));
+        write.end_write(lent, true);
+        change(&pin, 4);
+        assert_eq!((place(&pin), byte(&pin, Place::HOME)), (Place::HOME, 4));
+    }
+
+    #[test]
+    fn a_page_that_cannot_go_home_is_lent_from_where_it_is() {
+        let pool = pool_of(1);
+        let pin = read(&pool, 0);
+        change(&pin, 1);
+        let (write, lent) = lend(&pin);
+        change(&pin, 2);
+        write.end_write(lent, true);
+        // A reader keeps it where it is.
+        assert!(pin.try_latch(Latch::Shared));
+        let (write, lent) = lend(&pin);
+        assert_ne!(lent, Place::HOME);
+        pin.unlatch_shared();
+        change(&pin, 3);
+        assert_eq!((place(&pin), byte(&pin, lent), byte(&pin, Place::HOME)), (Place::HOME, 2, 3));
+        assert_eq!(free_spares(&pool), SPARES - 1, "the device still reads it");
+        write.end_write(lent, false);
+        assert_eq!(free_spares(&pool), SPARES);
+    }
+
+    #[test]
+    fn a_frame_takes_its_next_page_at_home() {
+        let pool = pool_of(1);
+        let pin = read(&pool, 0);
+        change(&pin, 1);
+        let (write, lent) = lend(&pin);
+        change(&pin, 2);
+        write.end_write(lent, true);
+        assert!(pin.try_latch(Latch::Shared));
+        let (write, lent) = lend(&pin);
+        write.end_write(lent, true);
+        pin.unlatch_shared();
+        drop(pin);
+        let pin = read(&pool, 1);
+        assert_eq!((place(&pin), free_spares(&pool)), (Place::HOME, SPARES));
+    }
+
+    #[test]
+    fn who_finds_no_spare_page_waits_for_the_write_and_no_longer() {
+        let pool = pool_of(SPARES as u32 + 1);
+        let pins: Vec<_> = (0..=SPARES as u32).map(|block| read(&pool, block)).collect();
+        pins.iter().for_each(|pin| change(pin, 1));
+        let mut writes: Vec<_> = pins.iter().map(lend).collect();
+        pins[..SPARES].iter().for_each(|pin| change(pin, 2));
+        let (last, (write, lent)) = (&pins[SPARES], writes.pop().unwrap());
+        std::thread::scope(|scope| {
+            let changing = scope.spawn(|| change(last, 2));
+            while !last.frame().state.load().has_io_waiters() {
+                std::thread::yield_now();
+            }
+            assert_eq!(byte(last, lent), 1);
+            write.end_write(lent, true);
+            changing.join().unwrap();
+        });
+        assert_eq!((place(last), byte(last, Place::HOME)), (Place::HOME, 2));
+        writes.into_iter().for_each(|(write, lent)| write.end_write(lent, true));
+    }
+}
