@@ -23,7 +23,7 @@ pub struct Stats {
     pub frames: FrameStats,
     /// Bytes of page memory.
     pub page_bytes: u64,
-    /// Bytes beside the page memory: headers, page table, staging.
+    /// Bytes beside the page memory: headers, page table, spare pages.
     pub overhead_bytes: u64,
     /// Whether the memory was asked for in huge pages.
     pub huge_pages: bool,
