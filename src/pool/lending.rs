@@ -142,8 +142,8 @@ impl Pin {
         self.pool().spares.give_back_place(place);
     }
 
-    /// Before a page is written: moves it home if it is elsewhere and nobody else reads it. The caller holds a share latch and
-    /// keeps it.
+    /// Before a page is written: moves it home if it is elsewhere and nobody else reads it; who comes to read it meanwhile
+    /// waits for a copy. The caller holds a share latch and keeps it.
     fn try_go_home(&self) {
         let state = self.frame().state.load();
         if state.place() != Place::HOME && self.frame().state.try_update(State::upgrade).is_ok() {

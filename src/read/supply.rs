@@ -1,9 +1,9 @@
 //! A frame for a miss.
 //!
-//! The background writer keeps some ready, and else the clock gives a clean one at once. Where it comes by dirty ones only, the
-//! background writer was told already, and the fetch gives it a moment; as the last resort, or where there is no such
-//! writer, the fetch has them written as a batch, and tries the frames that become clean first. Where every frame is pinned or busy the wait is bounded: then the fetch ends in `AllPinned`, or
-//! with the error that kept pages dirty.
+//! The background writer keeps some ready; else the clock gives a clean one. Where it comes by dirty ones only, the
+//! background writer was called already, and the fetch waits in line for what it brings. As the last resort, or where there
+//! is no such writer, the fetch has the dirty ones written as a batch, and tries those that become clean first. Where every
+//! frame is pinned or busy the wait is bounded: then the fetch ends in `AllPinned`, or with the error that kept pages dirty.
 
 use std::task::{Poll, Waker};
 
@@ -135,7 +135,8 @@ impl FrameWait {
         is_stuck
     }
 
-    /// Keeps the last batch if something went wrong with it. It is told only if no frame turns up: other victims may have been written.
+    /// Keeps the last batch if something went wrong with it. It is told only if no frame turns up: other victims may have been
+    /// written.
     fn note_failure(&mut self) {
         if self.cleaning.as_ref().is_some_and(|cleaning| cleaning.error().is_some()) {
             self.failed = self.cleaning.take();
