@@ -26,7 +26,10 @@ use crate::{
     snapshot::Stats,
     stats::Counter,
     sync::{atomic::Ordering, time},
-    write::checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
+    write::{
+        background_writer::BackgroundWriter,
+        checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
+    },
 };
 
 /// A pool of frames that hold pages of files.
@@ -35,6 +38,8 @@ use crate::{
 /// (and counted): [shut it down](Self::shutdown) to keep them. Pages in hand stay usable even then.
 #[derive(Clone)]
 pub struct BufferPool {
+    /// Ends with the last clone, before what it works on.
+    background_writer: Arc<BackgroundWriter>,
     shared: Arc<Shared>,
 }
 
@@ -45,7 +50,8 @@ impl BufferPool {
     }
 
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        Self { background_writer: Arc::new(BackgroundWriter::start(&shared)), shared }
     }
 
     /// What is behind the façade, for tests that go step by step.
@@ -237,6 +243,7 @@ impl BufferPool {
             Err(error) => return Err(ShutdownError { pool: self, error }),
         };
         self.shared.shut_down.store(true, Ordering::Release);
+        self.background_writer.stop();
         self.shared.method.shutdown();
         Ok(FlushReport {
             pages_written: flushed.pages_written,

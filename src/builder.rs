@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     buffer_pool::BufferPool,
     codec::PageCodec,
-    config::{BackgroundDepth, COMBINE_LIMIT_MAX, Config, IoMethod},
+    config::{BackgroundDepth, BackgroundWriter, COMBINE_LIMIT_MAX, Config, IoMethod},
     error::{Error, Result},
     events,
     file_table::FileTable,
@@ -16,6 +16,7 @@ use crate::{
     shared::Shared,
     stats::Counters,
     sync::atomic::AtomicBool,
+    turn::Turns,
     wal::Wal,
 };
 
@@ -30,6 +31,7 @@ pub struct Builder {
     frame_wait: Duration,
     combine_limit: usize,
     background_depth: BackgroundDepth,
+    background_writer: BackgroundWriter,
     disk: Box<dyn Disk>,
 }
 
@@ -50,6 +52,7 @@ impl Builder {
             frame_wait: Config::FRAME_WAIT,
             combine_limit: Config::COMBINE_LIMIT,
             background_depth: BackgroundDepth::default(),
+            background_writer: BackgroundWriter::Auto,
             disk: Box::new(OsDisk),
         }
     }
@@ -112,6 +115,13 @@ impl Builder {
         self
     }
 
+    /// Whether a thread writes dirty pages ahead of who needs their frames; one does in pools of 256 frames and more, unless
+    /// set.
+    pub fn background_writer(mut self, writer: BackgroundWriter) -> Self {
+        self.background_writer = writer;
+        self
+    }
+
     /// The disk that files are opened on, in place of the system's: one that an engine's tests can make fail.
     #[cfg(any(test, feature = "testing"))]
     pub fn disk(self, disk: crate::testing::SimDisk) -> Self {
@@ -132,8 +142,9 @@ impl Builder {
     pub fn build(self) -> Result<BufferPool> {
         let (config, disk) = self.into_config()?;
         let counters = Arc::new(Counters::new());
-        let staging = config.staging_pages();
-        let pool = FramePool::new(config.frames, config.page_size, staging, Arc::clone(&counters))?;
+        let spares = config.spare_pages();
+        let pool = FramePool::new(config.frames, config.page_size, spares, Arc::clone(&counters))?;
+        let pool = pool.with_room_for_ready(config.ready_marks().map_or(0, |marks| marks.high));
         let chunks: Vec<_> = pool.arena().chunks().map(|(ptr, len)| Chunk { ptr, len }).collect();
         let (method, method_report) =
             ladder::open_method(&config.io_method, &chunks, &config.scheduling(), &counters)?;
@@ -148,6 +159,7 @@ impl Builder {
             counters,
             config,
             method_report,
+            checkpoints: Turns::default(),
             shut_down: AtomicBool::new(false),
         }))
     }
@@ -173,6 +185,7 @@ impl Builder {
             frame_wait: self.frame_wait,
             combine_pages: (self.combine_limit / page_size.bytes()).max(1),
             background_depth: self.background_depth,
+            background_writer: self.background_writer,
         };
         config.validate()?;
         Ok((config, self.disk))

@@ -130,6 +130,61 @@ impl IoMethod {
     }
 }
 
+/// Whether a thread of the pool writes dirty pages before their frames are wanted, so that a fetch finds clean ones.
+///
+/// It sleeps until a fetch has taken a frame and few are left ready, writes what the clock would take next, with its dirty
+/// neighbours in the file, and keeps more ready the more are wanted. What it cannot write it tries again later; whoever
+/// needs a frame then writes for himself, and gets the error.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BackgroundWriter {
+    /// From 256 frames on: at least one of 128 frames is kept ready, at most one of 16.
+    #[default]
+    Auto,
+    /// No such thread: a fetch that finds dirty victims only has them written.
+    Off,
+    /// So many frames are kept ready: `low` always, up to `high` when many are wanted. 1 to the number of frames.
+    Ready {
+        /// The fewest.
+        low: u32,
+        /// The most.
+        high: u32,
+    },
+}
+
+impl BackgroundWriter {
+    /// Below this many frames a share of them is too small to be worth a thread.
+    const AUTO_FRAMES: u32 = 256;
+
+    fn validate(self, frames: u32) -> Result<()> {
+        match self {
+            Self::Ready { low, high } if low == 0 || low > high || high > frames => {
+                Err(Error::config(format!(
+                    "a background writer that keeps {low} to {high} frames ready: choose 1 to {frames}, the lower first"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The bounds of what is kept ready in a pool of so many frames; `None` where there is no writer.
+    pub(crate) fn marks(self, frames: u32) -> Option<Marks> {
+        let marks = |low: u32, high: u32| Some(Marks { low: low as usize, high: high as usize });
+        match self {
+            Self::Auto if frames >= Self::AUTO_FRAMES => marks(frames / 128, frames / 16),
+            Self::Auto | Self::Off => None,
+            Self::Ready { low, high } => marks(low, high),
+        }
+    }
+}
+
+/// The bounds of what is kept ready, in frames.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) low: usize,
+    pub(crate) high: usize,
+}
+
 /// How a file is opened: an existing file, read and written, bypassing the system's page cache where that works, unless
 /// told otherwise.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -321,6 +376,7 @@ pub(crate) struct Config {
     /// The most pages that one request covers.
     pub(crate) combine_pages: usize,
     pub(crate) background_depth: BackgroundDepth,
+    pub(crate) background_writer: BackgroundWriter,
 }
 
 /// How an I/O method orders requests, beyond its own options.
@@ -334,8 +390,8 @@ pub(crate) struct Scheduling {
 /// The largest request, in bytes.
 pub(crate) const COMBINE_LIMIT_MAX: usize = 1 << 20;
 
-/// The most pages of staging.
-pub(crate) const STAGING_PAGES_MAX: usize = 512;
+/// The most spare pages: a frame's state word has so many names for them.
+pub(crate) const SPARE_PAGES_MAX: usize = 255;
 
 impl Config {
     /// The default limit of a request, as in PostgreSQL's `io_combine_limit`.
@@ -352,15 +408,20 @@ impl Config {
         if self.frames == 0 {
             return Err(Error::config("a pool needs at least one frame: set frames or memory"));
         }
+        self.background_writer.validate(self.frames)?;
         self.io_method.validate()
     }
 
-    /// Pages of staging: one for each 256 frames, so that with the headers and the page table it stays below a hundredth of
-    /// the page memory (8 KiB pages); but room for a queue of single pages where the pool has that many, and never
-    /// more than a few full requests need.
-    pub(crate) fn staging_pages(&self) -> usize {
+    /// What the background writer keeps ready, where there is one.
+    pub(crate) fn ready_marks(&self) -> Option<Marks> {
+        self.background_writer.marks(self.frames)
+    }
+
+    /// Spare pages: one for each 256 frames, so that with the headers and the page table they stay below a hundredth of
+    /// the page memory (8 KiB pages); but room for a queue of sealed pages where the pool has that many frames.
+    pub(crate) fn spare_pages(&self) -> usize {
         let frames = self.frames as usize;
-        (frames / 256).max(64.min(frames / 4)).clamp(1, STAGING_PAGES_MAX)
+        (frames / 256).max(64.min(frames / 4)).clamp(1, SPARE_PAGES_MAX)
     }
 }
 
@@ -375,6 +436,7 @@ impl fmt::Debug for Config {
             .field("frame_wait", &self.frame_wait)
             .field("combine_pages", &self.combine_pages)
             .field("background_depth", &self.background_depth)
+            .field("background_writer", &self.background_writer)
             .finish()
     }
 }

@@ -100,6 +100,7 @@ mod stats;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod turn;
 mod wait;
 mod wal;
 mod write;
@@ -111,7 +112,8 @@ pub use codec::Crc32c;
 pub use codec::{PageAddress, PageCodec};
 pub use completion::Completion;
 pub use config::{
-    BackgroundDepth, Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, StreamOptions, UringOptions,
+    BackgroundDepth, BackgroundWriter, Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown,
+    StreamOptions, UringOptions,
 };
 pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, extent::Extended, vacate::Evicted};

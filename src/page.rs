@@ -197,12 +197,14 @@ impl fmt::Debug for PageRead<'_> {
 pub struct PageWrite<'a> {
     pin: &'a Pin,
     changed: bool,
+    /// The bytes are not lent, nor will they be while the guard lives.
+    own: bool,
     first_lsn: Lsn,
 }
 
 impl<'a> PageWrite<'a> {
     fn new(pin: &'a Pin) -> Self {
-        Self { pin, changed: false, first_lsn: Lsn::UNLOGGED }
+        Self { pin, changed: false, own: false, first_lsn: Lsn::UNLOGGED }
     }
 
     /// Which page it is.
@@ -256,10 +258,15 @@ impl Deref for PageWrite<'_> {
 impl DerefMut for PageWrite<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         self.changed = true;
+        if !self.own {
+            self.pin.make_own();
+            self.own = true;
+        }
         let pool = self.pin.pool();
         let address = pool.address_of(self.pin.frame_no()).as_ptr();
         // SAFETY: 1. `page_size` bytes from `address` on are this frame's, initialised since the arena was mapped;
-        // 2. the exclusive latch, which the guard holds until it is dropped, excludes every other reference;
+        // 2. the exclusive latch, which the guard holds until it is dropped, excludes every other reference, and `make_own` every
+        //    transfer;
         // 3. the borrow of the guard keeps this reference from outliving it.
         unsafe { slice::from_raw_parts_mut(address, pool.page_size().bytes()) }
     }

@@ -14,6 +14,7 @@ use crate::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    turn::Turns,
 };
 
 /// What the clones of a [`BufferPool`](crate::BufferPool) and its pending operations share.
@@ -29,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight: Arc<InFlightTable>,
     pub(crate) config: Config,
     pub(crate) method_report: MethodReport,
+    /// Checkpoints are taken one at a time.
+    pub(crate) checkpoints: Turns,
     pub(crate) shut_down: AtomicBool,
 }
 

@@ -27,7 +27,7 @@ pub struct Stats {
     pub frames: FrameStats,
     /// Bytes of page memory.
     pub page_bytes: u64,
-    /// Bytes beside the page memory: headers, page table, staging, counters, the list of what is in flight.
+    /// Bytes beside the page memory: headers, page table, spare pages, counters, the list of what is in flight.
     pub overhead_bytes: u64,
     /// Whether the memory was asked for in huge pages.
     pub huge_pages: bool,
@@ -98,6 +98,10 @@ counts! {
     ring_enters = RingEnters,
     /// Frames that were taken for another page, or emptied.
     evictions = Evictions,
+    /// Pages written by the background writer, before somebody needed their frames.
+    pages_cleaned = PagesCleaned,
+    /// Batches of the background writer of which something could not be written: it rests after each.
+    cleaning_failures = CleaningFailures,
     /// Times that a fetch found only dirty victims and had them written.
     dirty_evictions = DirtyEvictions,
     /// Fetches that waited for a frame because all were pinned or busy.

@@ -16,6 +16,7 @@ mod p04_lone_miss;
 mod p05_cpu;
 mod p07_hit;
 mod p08_checkpoint;
+mod p08_hot_page;
 mod p09_update;
 mod p11_memory;
 mod p12_opening;

@@ -147,6 +147,11 @@ impl File {
         self.unsynced.store(true, Ordering::SeqCst);
     }
 
+    /// Whether a sync would have something to do, or an error to report.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.unsynced.load(Ordering::SeqCst)
+    }
+
     /// The error that every sync gives since one failed.
     pub(crate) fn poison(&self) -> Option<Error> {
         let poison = self.sync.lock();

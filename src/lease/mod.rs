@@ -12,7 +12,7 @@ use std::io;
 
 pub(crate) use read::ReadLease;
 pub(crate) use tally::Tally;
-pub(crate) use write::WriteLease;
+pub(crate) use write::{WriteLease, WriteRun};
 
 use crate::{
     io::request::{IoBuf, Lease, Urgency},
@@ -29,14 +29,14 @@ impl Lease for PageLease {
     fn buffer_count(&self) -> usize {
         match self {
             Self::Read(lease) => lease.pages(),
-            Self::Write(_) => 1,
+            Self::Write(lease) => lease.buffer_count(),
         }
     }
 
     fn buffer(&self, index: usize) -> IoBuf {
         match self {
             Self::Read(lease) => lease.buffer(index),
-            Self::Write(lease) => lease.buffer(),
+            Self::Write(lease) => lease.buffer(index),
         }
     }
 

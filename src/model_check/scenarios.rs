@@ -8,11 +8,12 @@ use std::{
 };
 
 use super::{
-    assert_at_rest, check, checkpoint, disk::LATE, increment, pool_over, stamp, version, version_of,
-    versions_on,
+    Log, PAGE, assert_at_rest, check, checkpoint, disk::LATE, increment, pool_over, pool_with, stamp,
+    version, version_of, versions_on,
 };
 use crate::{
-    BufferPool, Error, FetchOptions, IoMethod, IoOp, PageId, StreamOptions, sync::thread::JoinHandle,
+    BackgroundWriter, BufferPool, Error, FetchOptions, IoMethod, IoOp, Lsn, PageId, StreamOptions, Wal,
+    sync::thread::JoinHandle,
 };
 
 fn spawn(body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
@@ -133,6 +134,58 @@ fn a_change_during_a_checkpoint_is_not_lost() {
         join(checkpointing.collect::<Vec<_>>().into_iter().chain([changing]));
         checkpoint(&pool);
         assert_eq!(versions_on(&disk), [3, 3]);
+    });
+}
+
+/// A page that is changed while the device reads it: what arrives is of one moment, readers see every change, and the log is
+/// ahead of what is written.
+#[test]
+fn c8_what_is_lent_to_the_device_stays_as_the_log_covers_it() {
+    check(|method| {
+        let log = Log::default();
+        let (pool, file, disk) = pool_with(2, 1, method, |builder| builder.wal(log.clone()));
+        let change = |pool: &BufferPool, log: &Log| {
+            let page = pool.fetch(PageId::new(file, 0)).wait().unwrap();
+            let mut bytes = page.write().unwrap();
+            let version = version_of(&bytes, 0) + 1;
+            bytes.set_lsn(Lsn(version.into()));
+            stamp(&mut bytes, 0, version);
+            drop(bytes);
+            assert!(version_of(&page.read(), 0) >= version);
+            // A write may be half way through.
+            let arrived = disk.bytes().chunks(PAGE / 2).map(|half| half[0]).max();
+            assert!(arrived.map_or(0, u64::from) <= log.flushed_lsn().0, "the page overtook the log");
+        };
+        change(&pool, &log);
+        let checkpointing = {
+            let pool = pool.clone();
+            spawn(move || (0..3).for_each(|_| checkpoint(&pool)))
+        };
+        (0..3).for_each(|_| change(&pool, &log));
+        join([checkpointing]);
+        checkpoint(&pool);
+        assert_eq!(versions_on(&disk), [4]);
+        assert_at_rest(&pool);
+    });
+}
+
+/// The background writer beside fetches, changes and a checkpoint, in pools so small that all are after the same frames, and a
+/// pool that goes while it is at work.
+#[test]
+fn c1_updates_survive_the_background_writer() {
+    check(|method| {
+        const BLOCKS: u32 = 4;
+        let writer = BackgroundWriter::Ready { low: 1, high: 2 };
+        let (pool, file, disk) = pool_with(2, BLOCKS, method, |builder| builder.background_writer(writer));
+        join([[0, 1, 2, 3], [3, 2, 0, 1]].map(|order| {
+            let pool = pool.clone();
+            spawn(move || order.into_iter().for_each(|block| increment(&pool, file, block)))
+        }));
+        checkpoint(&pool);
+        assert_eq!(versions_on(&disk), [2; BLOCKS as usize]);
+        (0..2).for_each(|block| increment(&pool, file, block));
+        drop(pool);
+        assert!(versions_on(&disk).iter().all(|&version| version == 2 || version == 3));
     });
 }
 

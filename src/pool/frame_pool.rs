@@ -11,7 +11,7 @@
 //!
 //! Lock order: a partition of the table, then state words; a shard of the waiters, then state words; never both.
 
-use std::{hint::black_box, ptr::NonNull};
+use std::hint::black_box;
 
 use smallvec::SmallVec;
 
@@ -24,7 +24,8 @@ use crate::{
         handle::{Claimed, Pin, PoolHandle},
         huge_slice::HugeSlice,
         look_ahead::LookAhead,
-        staging::Staging,
+        ready::Ready,
+        spares::Spares,
         starvation::Starvation,
         state::{MAX_USAGE, Phase, State, Verdict},
         table::{PageTable, Slot},
@@ -52,11 +53,12 @@ pub(crate) struct FramePool {
     hand: AtomicUsize,
     pub(crate) waiters: Waiters,
     pub(crate) starvation: Arc<Starvation>,
-    pub(crate) staging: Staging,
+    pub(crate) spares: Spares,
+    pub(crate) ready: Ready,
     pub(crate) look_ahead: LookAhead,
     pub(crate) counters: Arc<Counters>,
     page_size: PageSize,
-    /// Where the first frame's bytes start in the arena; before them lies the room for staging.
+    /// Where the first frame's bytes start in the arena; before them lie the spare pages.
     first_frame: usize,
     arena: Arena,
 }
@@ -82,15 +84,15 @@ pub(crate) struct Mapped {
 }
 
 impl FramePool {
-    /// Takes all memory: `staging_pages` pages, then `frames` pages.
+    /// Takes all memory: `spare_pages` pages, then `frames` pages.
     pub(crate) fn new(
         frames: u32,
         page_size: PageSize,
-        staging_pages: usize,
+        spare_pages: usize,
         counters: Arc<Counters>,
     ) -> Result<Self> {
         assert!(frames > 0);
-        let pages = frames as usize + staging_pages;
+        let pages = frames as usize + spare_pages;
         Ok(Self {
             arena: Arena::new(pages * page_size.bytes())?,
             frames: HugeSlice::new(frames as usize, Frame::new)?,
@@ -98,12 +100,18 @@ impl FramePool {
             hand: AtomicUsize::new(0),
             waiters: Waiters::new(),
             starvation: Arc::new(Starvation::new()),
-            staging: Staging::new(staging_pages),
+            spares: Spares::new(spare_pages),
+            ready: Ready::new(0),
             look_ahead: LookAhead::new(frames),
             counters,
             page_size,
-            first_frame: staging_pages * page_size.bytes(),
+            first_frame: spare_pages * page_size.bytes(),
         })
+    }
+
+    /// The same with room for so many frames that are ready to be taken.
+    pub(crate) fn with_room_for_ready(self, frames: usize) -> Self {
+        Self { ready: Ready::new(frames), ..self }
     }
 
     #[inline]
@@ -132,24 +140,61 @@ impl FramePool {
 
     /// The bytes this pool takes beside the pages.
     pub(crate) fn overhead(&self) -> usize {
-        size_of_val(&*self.frames) + self.table.memory() + self.first_frame
+        size_of_val(&*self.frames) + self.table.memory() + self.ready.memory() + self.first_frame
     }
 
-    /// Where in the arena the frame's bytes are.
+    /// Where in the arena the frame's own page is.
     #[inline]
-    pub(crate) fn offset_of(&self, no: FrameNo) -> usize {
+    pub(super) fn home_of(&self, no: FrameNo) -> usize {
         self.first_frame + no.index() * self.page_size.bytes()
     }
 
-    /// The address of the frame's bytes. Reading or writing them takes a latch, or the lease of a read.
-    #[inline]
-    pub(crate) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
-        self.arena.at(self.offset_of(no))
+    /// A claimed frame: one that is ready, else the first that the sweep finds.
+    pub(super) fn take_victim(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        while let Some(no) = self.ready.pop() {
+            let state = &self.frame(no).state;
+            // It may have been used since, or taken by somebody who needs this very frame.
+            let claim_unused = |s: State| if s.verdict() == Verdict::Claim { s.claim() } else { None };
+            if state.try_update(claim_unused).is_ok() {
+                return Some(no);
+            }
+        }
+        self.sweep(|no, verdict| match verdict {
+            Verdict::Clean if dirty.contains(&no) => None,
+            Verdict::Clean => {
+                dirty.push(no);
+                (dirty.len() == DIRTY_VICTIMS_MAX).then_some(None)
+            }
+            _ => self.frame(no).state.try_update(State::claim).is_ok().then_some(Some(no)),
+        })?
     }
 
-    /// Moves the hand on until a frame can be claimed or enough dirty ones were met; everything it comes by ages. Each call
-    /// looks at every frame a bounded number of times, so with all frames busy it ends.
-    pub(super) fn sweep(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+    /// Puts `wanted` victims that are clean into the list of ready frames; the dirty ones that it meets, `dirty_most` of them
+    /// at the most, count as well, and are left to the caller to have them cleaned. Gives how many clean ones there were.
+    pub(crate) fn make_ready(&self, wanted: usize, dirty: &mut Vec<FrameNo>, dirty_most: usize) -> usize {
+        let mut clean = 0;
+        self.sweep(|no, verdict| {
+            if verdict == Verdict::Clean {
+                dirty.push(no);
+            } else if self.ready.push(no) {
+                clean += 1;
+            } else {
+                return Some(());
+            }
+            (clean + dirty.len() >= wanted || dirty.len() >= dirty_most).then_some(())
+        });
+        clean
+    }
+
+    /// Puts a victim that was to be cleaned among those that are ready, unless it is still dirty or was used meanwhile. Gives
+    /// whether it did.
+    pub(crate) fn make_ready_again(&self, no: FrameNo) -> bool {
+        self.frame(no).state.load().verdict() == Verdict::Claim && self.ready.push(no)
+    }
+
+    /// Moves the hand on, and shows each victim that it comes by, clean or dirty, until `enough` gives a value. All others
+    /// age. Each call looks at every frame a bounded number of times, so with all frames busy it ends.
+    fn sweep<R>(&self, mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>) -> Option<R> {
         // Every frame's usage count reaches zero within MAX_USAGE turns; one more finds it there.
         let steps = self.frames.len().saturating_mul(MAX_USAGE as usize + 1);
         for _ in 0..steps {
@@ -159,16 +204,9 @@ impl FramePool {
                 Verdict::Busy => {}
                 // Losing a race here means that somebody used the frame: just as well.
                 Verdict::Age => drop(state.try_update(State::age)),
-                Verdict::Clean if dirty.contains(&no) => {}
-                Verdict::Clean => {
-                    dirty.push(no);
-                    if dirty.len() == DIRTY_VICTIMS_MAX {
-                        return None;
-                    }
-                }
-                Verdict::Claim => {
-                    if state.try_update(State::claim).is_ok() {
-                        return Some(no);
+                victim => {
+                    if let Some(value) = enough(no, victim) {
+                        return Some(value);
                     }
                 }
             }
@@ -187,7 +225,9 @@ impl Pin {
     /// Ends the read to which this pin belongs: well, or with an error that all who wait for it get.
     pub(crate) fn end_read(self, outcome: &Result<()>, verified: bool) {
         match outcome {
-            Ok(()) => self.end_io(|s| s.end_read(verified), outcome),
+            Ok(()) => {
+                self.end_io(|s| s.end_read(verified), outcome);
+            }
             Err(_) => {
                 // Before anybody is told: who comes later starts a new read (C2).
                 self.pool().unmap(self.frame_no());
@@ -210,11 +250,6 @@ impl Pin {
         if left.is_err() {
             self.pool().look_ahead.give_back(1);
         }
-    }
-
-    /// Ends the write-out to which this pin belongs.
-    pub(crate) fn end_write(self, arrived: bool) {
-        self.end_io(|s| s.end_write(arrived), &Ok(()));
     }
 }
 
@@ -267,6 +302,15 @@ impl PoolHandle {
         self.table.find(self.table.slot(page), holds_it).is_some()
     }
 
+    /// The frame of a page that is dirty and that nobody has in hand.
+    pub(crate) fn find_idle_dirty(&self, page: PageId) -> Option<FrameNo> {
+        let is_it = |no| {
+            let frame = self.frame(no);
+            (frame.page() == page && frame.state.load().is_idle_dirty()).then_some(no)
+        };
+        self.table.find(self.table.slot(page), is_it)
+    }
+
     /// Gives the claimed frame to `page` and begins its read. Where the page has got a frame meanwhile, the claimed one
     /// comes back with what was found.
     pub(crate) fn map<'a>(
@@ -300,7 +344,7 @@ impl PoolHandle {
 
     /// Takes a victim's frame, if the clock finds a clean one; the dirty ones that it met are left in `dirty`.
     pub(crate) fn claim_victim(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
-        let no = self.sweep(dirty)?;
+        let no = self.take_victim(dirty)?;
         Some(self.claimed(no))
     }
 
@@ -316,6 +360,7 @@ impl PoolHandle {
     }
 
     fn claimed(&self, no: FrameNo) -> Claimed<'_> {
+        self.empty_place(no);
         self.counters.add(Counter::Evictions, 1);
         Claimed::new(self, no)
     }

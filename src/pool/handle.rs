@@ -110,7 +110,8 @@ impl Pin {
 
 impl Pin {
     /// Ends an I/O and lets go of the pin that belonged to it, in one step: who waits for the end finds the frame without it.
-    pub(crate) fn end_io(self, end: impl Fn(State) -> State, outcome: &Result<()>) {
+    /// Gives the state in which it left the frame.
+    pub(crate) fn end_io(self, end: impl Fn(State) -> State, outcome: &Result<()>) -> State {
         let pin = ManuallyDrop::new(self);
         let mut kept = pin.keep_if(pin.pool().starvation.is_felt());
         let (before, state) = loop {
@@ -132,11 +133,12 @@ impl Pin {
             }
         }
         pin.is_off(state, kept);
+        state
     }
 
     /// A reference to the pool, for use after the pin is gone.
     #[inline]
-    fn keep_if(&self, needed: bool) -> Option<Arc<FramePool>> {
+    pub(super) fn keep_if(&self, needed: bool) -> Option<Arc<FramePool>> {
         needed.then(|| {
             // SAFETY: the pool is alive while this pin is.
             unsafe { Arc::increment_strong_count(self.pool) };

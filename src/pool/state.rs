@@ -7,7 +7,9 @@
 //! 1. at most one of CLAIMED, READING, LOADED, VALID; none of them is a FREE frame;
 //! 2. a CLAIMED frame has no pin, no latch, no dirt and no I/O: one thread owns it alone;
 //! 3. DIRTY, WRITING and latches only on VALID frames, and the exclusive latch excludes share latches;
-//! 4. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
+//! 4. LENT only while WRITING: the device reads the bytes where they are, so whoever wants to change them moves them first;
+//!    the place changes only under the exclusive latch or a claim;
+//! 5. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
 //!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
 //!    stays out of use for ever;
 //! 5. only a frame that is READING is UNATTENDED.
@@ -26,7 +28,8 @@ const USAGE: u64 = 0b111 << USAGE_SHIFT;
 /// One use.
 const USED: u64 = 1 << USAGE_SHIFT;
 const SHARE: u64 = 1 << 23;
-const SHARES: u64 = ((1 << 20) - 1) << 23;
+const SHARES: u64 = ((1 << 19) - 1) << 23;
+const UNATTENDED: u64 = 1 << 42;
 const EXCLUSIVE: u64 = 1 << 43;
 const VALID: u64 = 1 << 44;
 const LOADED: u64 = 1 << 45;
@@ -39,7 +42,9 @@ const IO_WAITERS: u64 = 1 << 51;
 const READ_ONLY: u64 = 1 << 52;
 const ORPHAN: u64 = 1 << 53;
 const AHEAD: u64 = 1 << 54;
-const UNATTENDED: u64 = 1 << 55;
+const PLACE_SHIFT: u32 = 55;
+const PLACE: u64 = 0xff << PLACE_SHIFT;
+const LENT: u64 = 1 << 63;
 
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
@@ -47,6 +52,24 @@ const LATCHES: u64 = SHARES | EXCLUSIVE;
 /// The highest usage count: a page used this often survives this many turns of the clock (PostgreSQL's
 /// `BM_MAX_USAGE_COUNT`).
 pub(crate) const MAX_USAGE: u64 = 5;
+
+/// Where a frame's bytes are: at home, or on a spare page since they were lent when somebody wanted to change them.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place(u8);
+
+impl Place {
+    pub(crate) const HOME: Self = Self(0);
+
+    /// On the spare page of this number, which is below 255.
+    pub(super) fn spare(number: usize) -> Self {
+        Self(u8::try_from(number + 1).expect("there are at most 255 spare pages"))
+    }
+
+    /// The number of the spare page; `None` at home.
+    pub(crate) fn spare_number(self) -> Option<usize> {
+        (self != Self::HOME).then(|| usize::from(self.0) - 1)
+    }
+}
 
 /// One value of a state word.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -131,6 +154,17 @@ impl State {
         self.has(WRITING)
     }
 
+    /// Whether the device reads the bytes where they are now.
+    pub(crate) const fn is_lent(self) -> bool {
+        self.has(LENT)
+    }
+
+    /// Where the bytes are.
+    #[inline]
+    pub(crate) const fn place(self) -> Place {
+        Place(((self.0 & PLACE) >> PLACE_SHIFT) as u8)
+    }
+
     pub(crate) const fn is_in_io(self) -> bool {
         self.has(READING | WRITING)
     }
@@ -159,6 +193,11 @@ impl State {
     /// True while bytes newer than the disk's are in this frame, or may be: dirty, on their way out, or being changed.
     pub(crate) const fn may_hold_changes(self) -> bool {
         self.has(DIRTY | WRITING | EXCLUSIVE)
+    }
+
+    /// Dirty, and in nobody's hands.
+    pub(crate) fn is_idle_dirty(self) -> bool {
+        self.is_dirty() && self.pins() == 0 && !self.has(LATCHES | WRITING)
     }
 
     /// What the sweep should do.
@@ -286,10 +325,31 @@ impl State {
         ready.then(|| self.without(DIRTY).with(WRITING))
     }
 
-    /// The copy has arrived, or has not: then the page is as dirty as before.
+    /// The same, but the device reads the bytes where they are: a change from here on goes to another place.
+    pub(crate) fn begin_lending(self) -> Option<Self> {
+        self.begin_write().map(|s| s.with(LENT))
+    }
+
+    /// The bytes were copied to another place and are changed there. `None` where the device has done with them meanwhile.
+    pub(crate) fn move_lent(self, to: Place) -> Option<Self> {
+        debug_assert!(self.has(EXCLUSIVE));
+        self.has(LENT).then(|| self.without(LENT).at(to))
+    }
+
+    /// The bytes were copied to where they belong. By who holds the exclusive latch or the claim, of bytes that are not lent.
+    pub(crate) fn move_home(self) -> Self {
+        debug_assert!(self.has(EXCLUSIVE | CLAIMED) && !self.has(LENT));
+        self.at(Place::HOME)
+    }
+
+    const fn at(self, place: Place) -> Self {
+        Self(self.0 & !PLACE | (place.0 as u64) << PLACE_SHIFT)
+    }
+
+    /// What was written has arrived, or has not: then the page is as dirty as before.
     pub(crate) fn end_write(self, arrived: bool) -> Self {
         assert!(self.has(WRITING), "ended a write that was not begun: {self:?}");
-        self.without(WRITING).with(if arrived { 0 } else { DIRTY })
+        self.without(WRITING | LENT).with(if arrived { 0 } else { DIRTY })
     }
 
     /// The page's bytes are no longer wanted (truncated, or the pool gives up on them).
@@ -330,6 +390,12 @@ impl State {
         Self(self.0 - SHARE)
     }
 
+    /// From the only share latch to the exclusive one, of a page that is not being written; not past others who wait.
+    pub(crate) fn upgrade(self) -> Option<Self> {
+        let alone = self.shares() == 1 && !self.has(LATCH_WAITERS | WRITING);
+        alone.then(|| Self(self.0 - SHARE).with(EXCLUSIVE))
+    }
+
     /// Releases the exclusive latch and, in the same step, makes the changes known.
     pub(crate) fn unlatch_exclusive(self, changed: bool) -> Self {
         assert!(self.has(EXCLUSIVE), "released an exclusive latch that nobody held: {self:?}");
@@ -365,6 +431,7 @@ impl State {
         if self.has(UNATTENDED) {
             assert!(self.has(READING), "5: a place is kept for a read that is over: {self:?}");
         }
+        assert!(!self.has(LENT) || self.has(WRITING), "4: lent but not being written: {self:?}");
         assert!(!(self.has(EXCLUSIVE) && self.has(SHARES)), "3: exclusive but shared: {self:?}");
     }
 }
@@ -385,6 +452,8 @@ impl fmt::Debug for State {
             (ORPHAN, "orphan"),
             (AHEAD, "read ahead"),
             (UNATTENDED, "unattended"),
+            (LENT, "lent"),
+            (PLACE, "moved"),
         ];
         flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, ", {name}"))
     }

@@ -17,7 +17,7 @@ use crate::{
         frame_pool::{DirtyVictims, Lookup, Mapped},
         handle::{Claimed, Pin},
     },
-    read::supply::write_victims,
+    read::supply::have_victims_written,
     shared::Shared,
     stats::Counter,
     sync::{
@@ -152,7 +152,7 @@ impl<'a> Issuer<'a> {
             }
             // The log may have to be flushed first: do not keep the reads waiting.
             self.submit();
-            write_victims(shared, &dirty);
+            have_victims_written(shared, &dirty);
             dirty.iter().find_map(|&no| pool.claim(no))
         });
         if let (Some(ring), Some(claimed)) = (&mut self.ring, &claimed) {

@@ -50,6 +50,10 @@ pub(crate) enum Counter {
     RingEnters,
     /// Pages that lost their frame to another.
     Evictions,
+    /// Pages written by the background writer.
+    PagesCleaned,
+    /// Batches of the background writer of which something could not be written.
+    CleaningFailures,
     /// Frames that were dirty when a miss wanted them, so that somebody had to wait for a write.
     DirtyEvictions,
     /// Fetches that had to wait for a frame.
