@@ -14,7 +14,7 @@ use crate::{
     },
     id::{BlockNo, FileId, PageId, PageSize},
     io::in_flight::InFlight,
-    page::PinnedPage,
+    page::{PageView, PinnedPage},
     pool::frame_pool::Lookup,
     read::{
         fetch::Fetch,
@@ -141,6 +141,15 @@ impl BufferPool {
             }
             _ => None,
         }
+    }
+
+    /// Reads a page that is in the pool, if that needs no wait; never reads from disk.
+    #[inline]
+    #[must_use]
+    pub fn try_view(&self, page: PageId) -> Option<PageView> {
+        let pin = self.shared.pool.look_at(page)?;
+        self.shared.counters.add(Counter::Hits, 1);
+        Some(PageView::new(pin))
     }
 
     /// Starts reading the blocks that are not in the pool, as one batch, with neighbours in one request. Never waits for a

@@ -11,6 +11,7 @@
 
 use std::{
     fmt,
+    mem::ManuallyDrop,
     ops::{Deref, DerefMut},
     pin::Pin as StdPin,
     slice,
@@ -182,6 +183,45 @@ impl Drop for PageRead<'_> {
 impl fmt::Debug for PageRead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PageRead({:?})", self.pin)
+    }
+}
+
+/// A page in hand and its bytes, which nobody changes meanwhile: pin and share latch as one value, which costs one step each
+/// to get and to let go.
+pub struct PageView {
+    /// Taken when it is dropped.
+    pin: ManuallyDrop<Pin>,
+}
+
+impl PageView {
+    /// `pin` comes with a share latch.
+    #[inline]
+    pub(crate) fn new(pin: Pin) -> Self {
+        Self { pin: ManuallyDrop::new(pin) }
+    }
+
+    /// Which page it is.
+    #[must_use]
+    pub fn id(&self) -> PageId {
+        self.pin.frame().page()
+    }
+}
+
+impl Deref for PageView {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the value holds a share latch.
+        unsafe { bytes_of(&self.pin) }
+    }
+}
+
+impl Drop for PageView {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: taken here only.
+        unsafe { ManuallyDrop::take(&mut self.pin) }.unlatch_and_unpin();
     }
 }
 

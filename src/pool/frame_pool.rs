@@ -209,6 +209,22 @@ impl PoolHandle {
         found.unwrap_or(Lookup::Absent)
     }
 
+    /// Pins the page's frame and latches it for reading, in one step, where that is the plain case: the page is here and nobody
+    /// changes it. The caller releases both, best in [one step](Pin::unlatch_and_unpin).
+    #[inline]
+    pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
+        self.table.find(self.table.slot(page), |no| {
+            let frame = self.frame(no);
+            frame.state.try_update(State::pin_and_latch).ok()?;
+            let pin = self.adopt(no);
+            if frame.page() == page {
+                return Some(pin);
+            }
+            pin.unlatch_and_unpin();
+            None
+        })
+    }
+
     /// Whether the page has a frame, or had one a moment ago. Pins nothing, and is no use of the page.
     pub(crate) fn is_mapped(&self, page: PageId) -> bool {
         let holds_it = |no| {

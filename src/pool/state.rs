@@ -39,6 +39,10 @@ const READ_ONLY: u64 = 1 << 52;
 const ORPHAN: u64 = 1 << 53;
 const AHEAD: u64 = 1 << 54;
 
+/// Set once half of the pins, or of the share latches, that can be counted are taken.
+const HALF_THE_PINS: u64 = 1 << 19;
+const HALF_THE_SHARES: u64 = 1 << 42;
+
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
 
@@ -202,6 +206,23 @@ impl State {
     pub(crate) fn unpin(self) -> Self {
         assert!(self.pins() > 0, "unpinned more often than pinned: {self:?}");
         Self(self.0 - PIN)
+    }
+
+    /// A pin and a share latch in one step, for the plain case only: the page is here, nobody changes it or waits to, it was not
+    /// read ahead, and the counts are far from their ends. `None` for all that takes a closer look.
+    #[inline]
+    pub(crate) fn pin_and_latch(self) -> Option<Self> {
+        const LOOK: u64 =
+            VALID | CLAIMED | EXCLUSIVE | LATCH_WAITERS | AHEAD | HALF_THE_PINS | HALF_THE_SHARES;
+        let used = if self.usage() < MAX_USAGE { USED } else { 0 };
+        (self.0 & LOOK == VALID).then(|| Self(self.0 + PIN + SHARE + used))
+    }
+
+    /// Both off again in one step; `None` where somebody must be told.
+    #[inline]
+    pub(crate) fn unlatch_and_unpin(self) -> Option<Self> {
+        assert!(self.pins() > 0 && self.shares() > 0, "released what was not held: {self:?}");
+        (!self.has(LATCH_WAITERS | ORPHAN)).then(|| Self(self.0 - PIN - SHARE))
     }
 
     /// One turn of the clock less to live.
