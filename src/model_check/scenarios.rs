@@ -8,9 +8,12 @@ use std::{
 };
 
 use super::{
-    assert_at_rest, check, checkpoint, increment, pool_over, stamp, version, version_of, versions_on,
+    assert_at_rest, check, checkpoint, disk::LATE, increment, pool_over, stamp, version, version_of,
+    versions_on,
 };
-use crate::{BufferPool, Error, FetchOptions, IoMethod, IoOp, PageId, sync::thread::JoinHandle};
+use crate::{
+    BufferPool, Error, FetchOptions, IoMethod, IoOp, PageId, StreamOptions, sync::thread::JoinHandle,
+};
 
 fn spawn(body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     crate::sync::thread::spawn("scenario".to_owned(), body).unwrap()
@@ -287,4 +290,103 @@ fn closing_a_file_in_use_ends_well() {
         assert_at_rest(&pool);
         assert_eq!(pool.stats().frames.resident, 0, "a page of a closed file stayed");
     });
+}
+
+/// A file that does not answer has its share of the threads, and no more: tasks and look-ahead on another file get on.
+#[test]
+fn c6_a_file_that_does_not_answer_stops_nobody_else() {
+    check(|method| {
+        // One thread is all there is to share, and the sync method has none: then the file answers.
+        let holds = matches!(method, IoMethod::Worker { threads: 2.. });
+        let (pool, file, disk) = pool_over(8, 3, method);
+        increment(&pool, file, 2);
+        pool.evict(PageId::new(file, 2)).wait().unwrap();
+        let late = pool.open_file(LATE, crate::OpenOptions::new()).unwrap();
+        disk.hold_late(holds);
+        let stuck = [0, 2, 4].map(|block| {
+            let pool = pool.clone();
+            spawn(move || {
+                let page = as_task(pool.fetch(PageId::new(late, block)));
+                assert_eq!(version_of(&page.read(), block), 0);
+            })
+        });
+        pool.prefetch(file, 0..1);
+        let reading = {
+            let pool = pool.clone();
+            spawn(move || drop(as_task(pool.fetch(PageId::new(file, 0)))))
+        };
+        assert_eq!(version_of(&as_task(pool.fetch(PageId::new(file, 2))).read(), 2), 1);
+        join([reading]);
+        disk.hold_late(false);
+        join(stuck);
+        assert_at_rest(&pool);
+    });
+}
+
+/// Two streams and an evictor on three frames: each stream gets its pages, in order, whoever takes the frames away.
+#[test]
+fn c6_streams_and_eviction_get_past_one_another() {
+    check(|method| {
+        const BLOCKS: u32 = 5;
+        let (pool, file, _) = pool_over(4, BLOCKS, method);
+        (0..BLOCKS).for_each(|block| increment(&pool, file, block));
+        let streams = [false, true].map(|backward| {
+            let pool = pool.clone();
+            spawn(move || {
+                let order = |block| if backward { BLOCKS - 1 - block } else { block };
+                let options = if backward { StreamOptions::new().bulk() } else { StreamOptions::new() };
+                let stream = pool.read_stream(file, (0..BLOCKS).map(order), options);
+                for (at, page) in (0..BLOCKS).zip(stream) {
+                    let page = page.unwrap();
+                    assert_eq!((page.id().block.0, version_of(&page.read(), order(at))), (order(at), 1));
+                }
+            })
+        });
+        let evicting = {
+            let pool = pool.clone();
+            spawn(move || {
+                for block in 0..3 {
+                    pool.evict(PageId::new(file, block)).wait().unwrap();
+                }
+            })
+        };
+        join(streams.into_iter().chain([evicting]));
+        assert_at_rest(&pool);
+    });
+}
+
+/// A stream dropped with reads under way, which others wait for: they get their pages, and every place is given back.
+#[test]
+fn c5_a_stream_can_be_dropped_with_reads_under_way() {
+    check(|method| {
+        let (pool, file, _) = pool_over(8, 6, method);
+        let dropping = [2, 3].map(|pages| {
+            let pool = pool.clone();
+            spawn(move || {
+                let mut stream = pool.read_stream(file, 0..6, StreamOptions::new());
+                for _ in 0..pages {
+                    let next = pin!(stream.next_page());
+                    let _ = next.poll(&mut Context::from_waker(Waker::noop()));
+                }
+            })
+        });
+        let pages = [0, 1, 2, 5].map(|block| PageId::new(file, block));
+        for page in pool.fetch_many(&pages).wait().unwrap() {
+            assert_eq!(version_of(&page.read(), page.id().block.0), 0);
+        }
+        join(dropping);
+        pool.checkpoint(crate::CheckpointOptions::new()).wait().unwrap();
+        // Reads that were left behind end by themselves: whoever fetches their pages waits for that.
+        (0..6).for_each(|block| assert_eq!(version(&pool, file, block), 0));
+        // Its place is given back a moment after a page can be seen.
+        while pool.stats().frames.reading_ahead > 0 {
+            crate::sync::thread::yield_now();
+        }
+    });
+}
+
+/// The page, read as for a task: by the method's threads.
+fn as_task(fetch: crate::Fetch) -> crate::PinnedPage {
+    let patience = Duration::from_secs(1 << 32);
+    fetch.wait_timeout(patience).expect("time enough").unwrap()
 }
