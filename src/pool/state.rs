@@ -518,6 +518,23 @@ mod tests {
     }
 
     #[test]
+    fn a_view_is_had_in_one_step_where_nothing_needs_a_closer_look() {
+        let viewed = pinned().pin_and_latch().unwrap();
+        viewed.assert_sound();
+        assert_eq!((viewed.pins(), viewed.shares(), viewed.usage()), (2, 1, 3));
+        assert_eq!(viewed.pin_and_latch().unwrap().unlatch_and_unpin(), Some(State(viewed.0 + USED)));
+        let worn = (0..9).fold(valid(), |state, _| state.pin_and_latch().unwrap());
+        assert_eq!(worn.usage(), MAX_USAGE);
+        let (changed, waited_for) = (pinned().latch_exclusive().unwrap(), viewed.set_latch_waiters(true));
+        let ahead = claimed().begin_read(false).expect_use().end_read(true);
+        for state in [free(), claimed(), reading(), reading().end_read(false), changed, waited_for, ahead] {
+            assert_eq!(state.pin_and_latch(), None, "{state:?}");
+        }
+        assert_eq!(State(valid().0 + PINS / 2 + 1).pin_and_latch(), None);
+        assert_eq!((waited_for.unlatch_and_unpin(), viewed.orphan().unlatch_and_unpin()), (None, None));
+    }
+
+    #[test]
     fn only_an_idle_clean_frame_can_be_claimed() {
         assert!(free().claim().is_some());
         assert!(valid().claim().is_some());

@@ -5,13 +5,16 @@
 //! the only references ever made into a frame; a frame that is being read from disk has none, because nobody gets a pin on
 //! it into these types before the read is over.
 //!
+//! A [`PageView`] is both in one value, for readers who need no more than that.
+//!
 //! Lock order: content latches are the user's to order. Within the pool only write-out takes them, one at a time.
 
 #![allow(unsafe_code)]
 
+mod view;
+
 use std::{
     fmt,
-    mem::ManuallyDrop,
     ops::{Deref, DerefMut},
     pin::Pin as StdPin,
     slice,
@@ -19,6 +22,9 @@ use std::{
 };
 
 use bytes::Bytes;
+
+pub use view::PageView;
+pub(crate) use view::Viewing;
 
 use crate::{
     error::{Error, Result},
@@ -118,6 +124,13 @@ impl PinnedPage {
         Ok(PageWrite::new(&self.pin))
     }
 
+    /// The page and its bytes as one value: waits until no one changes it.
+    #[must_use]
+    pub fn into_view(self) -> PageView {
+        self.pin.latch(Latch::Shared);
+        PageView::new(self.pin)
+    }
+
     /// The page's bytes without a copy, for as long as any clone or slice of the `Bytes` lives.
     ///
     /// They hold the pin **and a share latch**: whoever wants to change the page waits for the last of them. Where they are to
@@ -188,45 +201,6 @@ impl Drop for PageRead<'_> {
 impl fmt::Debug for PageRead<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PageRead({:?})", self.pin)
-    }
-}
-
-/// A page in hand and its bytes, which nobody changes meanwhile: pin and share latch as one value, which costs one step each
-/// to get and to let go.
-pub struct PageView {
-    /// Taken when it is dropped.
-    pin: ManuallyDrop<Pin>,
-}
-
-impl PageView {
-    /// `pin` comes with a share latch.
-    #[inline]
-    pub(crate) fn new(pin: Pin) -> Self {
-        Self { pin: ManuallyDrop::new(pin) }
-    }
-
-    /// Which page it is.
-    #[must_use]
-    pub fn id(&self) -> PageId {
-        self.pin.frame().page()
-    }
-}
-
-impl Deref for PageView {
-    type Target = [u8];
-
-    #[inline]
-    fn deref(&self) -> &[u8] {
-        // SAFETY: the value holds a share latch.
-        unsafe { bytes_of(&self.pin) }
-    }
-}
-
-impl Drop for PageView {
-    #[inline]
-    fn drop(&mut self) {
-        // SAFETY: taken here only.
-        unsafe { ManuallyDrop::take(&mut self.pin) }.unlatch_and_unpin();
     }
 }
 
