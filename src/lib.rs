@@ -119,12 +119,13 @@ pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use io::in_flight::{InFlight, Stage};
-pub use page::{PageRead, PageWrite, PinnedPage};
+pub use page::{PageRead, PageView, PageWrite, PinnedPage};
 pub use read::{
     fetch::Fetch,
     many::FetchMany,
     prefetch::Prefetch,
     stream::{NextPage, ReadStream, item::StreamItem},
+    view::View,
 };
 pub use snapshot::{Counts, FrameStats, Stats};
 pub use stats::{Histogram, Latencies, Latency, MethodKind, MethodReport, Registration};

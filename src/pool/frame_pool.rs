@@ -278,6 +278,22 @@ impl PoolHandle {
         found.unwrap_or(Lookup::Absent)
     }
 
+    /// Pins the page's frame and latches it for reading, in one step, where that is the plain case: the page is here and nobody
+    /// changes it. The caller releases both, best in [one step](Pin::unlatch_and_unpin).
+    #[inline]
+    pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
+        self.table.find(self.table.slot(page), |no| {
+            let frame = self.frame(no);
+            frame.state.try_update(State::pin_and_latch).ok()?;
+            let pin = self.adopt(no);
+            if frame.page() == page {
+                return Some(pin);
+            }
+            pin.unlatch_and_unpin();
+            None
+        })
+    }
+
     /// Looks the pages up, in their order: first at the table for all of a group, then at their frames, then for real. None of
     /// these looks depends on another, so the processor waits for its memory once a round instead of once a page.
     pub(crate) fn lookup_each(&self, pages: &[PageId], mut found: impl FnMut(Lookup)) {

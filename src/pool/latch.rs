@@ -4,7 +4,10 @@
 //! compare-and-swap; the rest goes through [`waiters`](crate::pool::waiters), in order of arrival. A latch is always held
 //! through a pin.
 
-use std::task::{Poll, Waker};
+use std::{
+    mem,
+    task::{Poll, Waker},
+};
 
 use crate::{
     pool::{
@@ -92,6 +95,19 @@ impl Pin {
     #[inline]
     pub(crate) fn unlatch_shared(&self) {
         self.release(State::unlatch_shared);
+    }
+
+    /// Releases a share latch and the pin that it was held through.
+    #[inline]
+    pub(crate) fn unlatch_and_unpin(self) {
+        if self.pool().starvation.is_felt()
+            || self.frame().state.try_update(State::unlatch_and_unpin).is_err()
+        {
+            self.unlatch_shared();
+            return;
+        }
+        // Both are off.
+        mem::forget(self);
     }
 
     /// `changed`: the page's bytes are newer than before, and from this very step on dirty.

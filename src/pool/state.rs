@@ -46,6 +46,10 @@ const PLACE_SHIFT: u32 = 55;
 const PLACE: u64 = 0xff << PLACE_SHIFT;
 const LENT: u64 = 1 << 63;
 
+/// Set once half of the pins, or of the share latches, that can be counted are taken.
+const HALF_THE_PINS: u64 = 1 << 19;
+const HALF_THE_SHARES: u64 = 1 << 41;
+
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
 
@@ -248,6 +252,23 @@ impl State {
     pub(crate) fn unpin(self) -> Self {
         assert!(self.pins() > 0, "unpinned more often than pinned: {self:?}");
         Self(self.0 - PIN)
+    }
+
+    /// A pin and a share latch in one step, for the plain case only: the page is here, nobody changes it or waits to, it was not
+    /// read ahead, and the counts are far from their ends. `None` for all that takes a closer look.
+    #[inline]
+    pub(crate) fn pin_and_latch(self) -> Option<Self> {
+        const LOOK: u64 =
+            VALID | CLAIMED | EXCLUSIVE | LATCH_WAITERS | AHEAD | HALF_THE_PINS | HALF_THE_SHARES;
+        let used = if self.usage() < MAX_USAGE { USED } else { 0 };
+        (self.0 & LOOK == VALID).then(|| Self(self.0 + PIN + SHARE + used))
+    }
+
+    /// Both off again in one step; `None` where somebody must be told.
+    #[inline]
+    pub(crate) fn unlatch_and_unpin(self) -> Option<Self> {
+        assert!(self.pins() > 0 && self.shares() > 0, "released what was not held: {self:?}");
+        (!self.has(LATCH_WAITERS | ORPHAN)).then(|| Self(self.0 - PIN - SHARE))
     }
 
     /// One turn of the clock less to live.
@@ -563,6 +584,23 @@ mod tests {
             state.assert_sound();
         }
         assert_eq!(state, claimed());
+    }
+
+    #[test]
+    fn a_view_is_had_in_one_step_where_nothing_needs_a_closer_look() {
+        let viewed = pinned().pin_and_latch().unwrap();
+        viewed.assert_sound();
+        assert_eq!((viewed.pins(), viewed.shares(), viewed.usage()), (2, 1, 3));
+        assert_eq!(viewed.pin_and_latch().unwrap().unlatch_and_unpin(), Some(State(viewed.0 + USED)));
+        let worn = (0..9).fold(valid(), |state, _| state.pin_and_latch().unwrap());
+        assert_eq!(worn.usage(), MAX_USAGE);
+        let (changed, waited_for) = (pinned().latch_exclusive().unwrap(), viewed.set_latch_waiters(true));
+        let ahead = claimed().begin_read(false).expect_use().end_read(true);
+        for state in [free(), claimed(), reading(), reading().end_read(false), changed, waited_for, ahead] {
+            assert_eq!(state.pin_and_latch(), None, "{state:?}");
+        }
+        assert_eq!(State(valid().0 + PINS / 2 + 1).pin_and_latch(), None);
+        assert_eq!((waited_for.unlatch_and_unpin(), viewed.orphan().unlatch_and_unpin()), (None, None));
     }
 
     #[test]

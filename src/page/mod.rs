@@ -5,9 +5,13 @@
 //! the only references ever made into a frame; a frame that is being read from disk has none, because nobody gets a pin on
 //! it into these types before the read is over.
 //!
+//! A [`PageView`] is both in one value, for readers who need no more than that.
+//!
 //! Lock order: content latches are the user's to order. Within the pool only write-out takes them, one at a time.
 
 #![allow(unsafe_code)]
+
+mod view;
 
 use std::{
     fmt,
@@ -18,6 +22,9 @@ use std::{
 };
 
 use bytes::Bytes;
+
+pub use view::PageView;
+pub(crate) use view::Viewing;
 
 use crate::{
     error::{Error, Result},
@@ -115,6 +122,13 @@ impl PinnedPage {
         self.check_writable()?;
         LatchWait { pin: &self.pin, latch: Latch::Exclusive, ticket: None }.await;
         Ok(PageWrite::new(&self.pin))
+    }
+
+    /// The page and its bytes as one value: waits until no one changes it.
+    #[must_use]
+    pub fn into_view(self) -> PageView {
+        self.pin.latch(Latch::Shared);
+        PageView::new(self.pin)
     }
 
     /// The page's bytes without a copy, for as long as any clone or slice of the `Bytes` lives.
