@@ -4,6 +4,8 @@ use lab::baseline::ring::RingOptions;
 use lab::report::FigureRow;
 use lab::{Place, Result, Sample, places};
 
+use ringpool::StreamOptions;
+
 use crate::bench::{BARE_RING, Bench, FRAMES, Goal, PAGE, rate};
 use crate::race::{Reader, race};
 use crate::support::{Window, methods};
@@ -33,7 +35,7 @@ pub(crate) fn readers(bench: &Bench, depth: u32) -> Result<Vec<Reader<'_>>> {
     Ok(vec![
         Reader::ring(input, BARE_RING, RingOptions::new(PAGE, depth as usize))?,
         Reader::ahead(input, "prefetch", &methods::uring(depth), FRAMES, PAGE as usize, window)?,
-        Reader::stream(input, "read stream", &methods::uring(depth), FRAMES, PAGE as usize)?,
+        Reader::stream(input, "read stream", &methods::uring(depth), FRAMES, StreamOptions::new())?,
     ])
 }
 

@@ -5,6 +5,8 @@ use lab::baseline::ring::{BareRing, RingOptions};
 use lab::rounds::Outcome;
 use lab::{Arm, Digest, Place, Result, Sample};
 
+use ringpool::StreamOptions;
+
 use crate::bench::{Bench, PAGE};
 use crate::support::{Candidate, Input, PoolArm, PoolSpec, Visit, Window, look_at};
 
@@ -61,12 +63,12 @@ impl<'a> Reader<'a> {
         name: &str,
         candidate: &Candidate,
         frames: u32,
-        combine: usize,
+        options: StreamOptions,
     ) -> Result<Self> {
-        let mut pool = open(input, candidate, frames, combine)?;
+        let mut pool = open(input, candidate, frames, PAGE as usize)?;
         Ok(Self::new(name, 1, move |places, visit| {
             pool.make_cold()?;
-            pool.read_stream(places, visit)
+            pool.read_stream(places, options, visit)
         }))
     }
 

@@ -129,13 +129,18 @@ impl<'a> PoolArm<'a> {
     }
 
     /// Reads the pages at `places` in order, by read streams.
-    pub(crate) fn read_stream(&self, places: &[Place], visit: &Visit<'_>) -> Result<Sample> {
+    pub(crate) fn read_stream(
+        &self,
+        places: &[Place],
+        options: StreamOptions,
+        visit: &Visit<'_>,
+    ) -> Result<Sample> {
         let bytes = self.input.bytes_at(places);
         let meter = Meter::start();
         for of_file in places.chunk_by(|one, other| one.file == other.file) {
             let file = self.files[of_file[0].file as usize];
             let blocks = of_file.iter().map(|&place| (place.block, place));
-            for page in self.pool.read_stream(file, blocks, StreamOptions::new()) {
+            for page in self.pool.read_stream(file, blocks, options) {
                 let (page, place) = page?;
                 visit(place, &page.read());
             }
