@@ -14,5 +14,9 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
         let goal = Goal::at_most("P5", name, 1.4);
         goal.ratio(&outcome, (arm, BARE_RING), Sample::cpu_us_per_page, in_words)
     };
-    Ok(vec![of("prefetch", "prefetch, 64 in flight"), of("read stream", "read stream, 64 in flight")])
+    Ok(vec![
+        of("prefetch", "prefetch, 64 in flight"),
+        of("read stream", "read stream, 64 in flight"),
+        of("tasks", "1,000 tasks, 64 in flight"),
+    ])
 }

@@ -72,6 +72,21 @@ impl<'a> Reader<'a> {
         }))
     }
 
+    /// The pool, by so many tasks on one thread, each of which reads one page after another.
+    pub(crate) fn tasks(
+        input: &'a Input,
+        name: &str,
+        candidate: &Candidate,
+        frames: u32,
+        tasks: usize,
+    ) -> Result<Self> {
+        let mut pool = open(input, candidate, frames, PAGE as usize)?;
+        Ok(Self::new(name, 1, move |places, visit| {
+            pool.make_cold()?;
+            pollster::block_on(pool.read_by_tasks(places, tasks, visit))
+        }))
+    }
+
     /// The pool, one page after another.
     pub(crate) fn one_by_one(
         input: &'a Input,
