@@ -5,7 +5,7 @@ use std::{fmt, num::NonZeroU32, path::Path, sync::Arc};
 use crate::{
     builder::Builder,
     completion::Completion,
-    config::{FetchOptions, OpenOptions, Shutdown},
+    config::{FetchOptions, OpenOptions, Shutdown, StreamOptions},
     error::{Error, Result},
     files::{
         self, FileInfo, close,
@@ -18,7 +18,9 @@ use crate::{
     pool::frame_pool::Lookup,
     read::{
         fetch::Fetch,
+        many::FetchMany,
         prefetch::{self, Prefetch},
+        stream::{ReadStream, item::StreamItem},
     },
     shared::Shared,
     snapshot::Stats,
@@ -130,6 +132,12 @@ impl BufferPool {
         Fetch::new(&self.shared, page, options)
     }
 
+    /// Pins several pages, in the order of the list, in which one may stand more than once. What is not in the pool is read
+    /// together, with neighbours in one request. All of them or none: see [`FetchMany::wait`].
+    pub fn fetch_many(&self, pages: &[PageId]) -> FetchMany {
+        FetchMany::new(&self.shared, pages)
+    }
+
     /// Pins a page that is in the pool; never reads.
     #[inline]
     #[must_use]
@@ -150,6 +158,18 @@ impl BufferPool {
     /// [`IoMethod::Sync`]: crate::IoMethod::Sync
     pub fn prefetch(&self, file: FileId, blocks: impl IntoIterator<Item = impl Into<BlockNo>>) -> Prefetch {
         prefetch::prefetch(&self.shared, file, blocks.into_iter().map(Into::into))
+    }
+
+    /// The pages of `blocks`, in that order, read ahead as far as that pays: an [`Iterator`] for threads, and
+    /// [`next_page`](ReadStream::next_page) for tasks. Neighbouring blocks become one request, whatever the order in which
+    /// they are asked for.
+    ///
+    /// The items may carry data along: see [`StreamItem`]. Nothing is asked for before the first page is.
+    pub fn read_stream<I>(&self, file: FileId, blocks: I, options: StreamOptions) -> ReadStream<I::IntoIter>
+    where
+        I: IntoIterator<Item: StreamItem>,
+    {
+        ReadStream::new(Arc::clone(&self.shared), file, blocks.into_iter(), &options)
     }
 
     /// Writes a page if it is dirty, and takes it out of the pool.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     buffer_pool::BufferPool,
     codec::PageCodec,
-    config::{COMBINE_LIMIT_MAX, Config, IoMethod},
+    config::{BackgroundDepth, COMBINE_LIMIT_MAX, Config, IoMethod},
     error::{Error, Result},
     events,
     file_table::FileTable,
@@ -29,6 +29,7 @@ pub struct Builder {
     codec: Option<Arc<dyn PageCodec>>,
     frame_wait: Duration,
     combine_limit: usize,
+    background_depth: BackgroundDepth,
     disk: Box<dyn Disk>,
 }
 
@@ -48,6 +49,7 @@ impl Builder {
             codec: None,
             frame_wait: Config::FRAME_WAIT,
             combine_limit: Config::COMBINE_LIMIT,
+            background_depth: BackgroundDepth::default(),
             disk: Box::new(OsDisk),
         }
     }
@@ -104,6 +106,12 @@ impl Builder {
         self
     }
 
+    /// How many reads that nobody waits for yet may be in flight; as many as the device gains from, unless set.
+    pub fn background_depth(mut self, depth: BackgroundDepth) -> Self {
+        self.background_depth = depth;
+        self
+    }
+
     /// The disk that files are opened on, in place of the system's: one that an engine's tests can make fail, or one that
     /// does nothing.
     #[cfg(any(test, feature = "testing"))]
@@ -128,7 +136,8 @@ impl Builder {
         let staging = config.staging_pages();
         let pool = FramePool::new(config.frames, config.page_size, staging, Arc::clone(&counters))?;
         let chunks: Vec<_> = pool.arena().chunks().map(|(ptr, len)| Chunk { ptr, len }).collect();
-        let (method, method_report) = ladder::open_method(&config.io_method, &chunks, &counters)?;
+        let (method, method_report) =
+            ladder::open_method(&config.io_method, &chunks, &config.scheduling(), &counters)?;
         events::opened(&method_report);
         Ok(BufferPool::new(Shared {
             method,
@@ -164,6 +173,7 @@ impl Builder {
             codec: self.codec,
             frame_wait: self.frame_wait,
             combine_pages: (self.combine_limit / page_size.bytes()).max(1),
+            background_depth: self.background_depth,
         };
         config.validate()?;
         Ok((config, self.disk))

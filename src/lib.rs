@@ -72,6 +72,7 @@ mod buffer_pool;
 mod builder;
 mod codec;
 mod completion;
+#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(shuttle))), allow(dead_code))]
 mod config;
 mod error;
 mod events;
@@ -104,13 +105,20 @@ pub use builder::Builder;
 pub use codec::Crc32c;
 pub use codec::{PageAddress, PageCodec};
 pub use completion::Completion;
-pub use config::{Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, UringOptions};
+pub use config::{
+    BackgroundDepth, Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, StreamOptions, UringOptions,
+};
 pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use io::in_flight::{InFlight, Stage};
 pub use page::{PageRead, PageWrite, PinnedPage};
-pub use read::{fetch::Fetch, prefetch::Prefetch};
+pub use read::{
+    fetch::Fetch,
+    many::FetchMany,
+    prefetch::Prefetch,
+    stream::{NextPage, ReadStream, item::StreamItem},
+};
 pub use snapshot::{Counts, FrameStats, Stats};
 pub use stats::{Histogram, Latencies, Latency, MethodKind, MethodReport, Registration};
 pub use wal::Wal;

@@ -40,6 +40,11 @@ impl PinnedPage {
         Self { pin }
     }
 
+    /// The pin inside.
+    pub(crate) fn into_pin(self) -> Pin {
+        self.pin
+    }
+
     /// Which page it is.
     #[must_use]
     pub fn id(&self) -> PageId {
@@ -368,7 +373,7 @@ mod tests {
     use crate::{
         id::{FileId, PageSize},
         pool::{
-            frame_pool::{DirtyVictims, FramePool},
+            frame_pool::{DirtyVictims, FramePool, Mapped},
             handle::PoolHandle,
             state::Phase,
         },
@@ -381,8 +386,8 @@ mod tests {
         let counters = Arc::new(Counters::new());
         let pool = PoolHandle::new(FramePool::new(1, PageSize::MIN, 1, counters).unwrap());
         let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
-        let pin = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
-        pin.again().unwrap().end_read(&Ok(()), false);
+        let Mapped { reading, own: pin } = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
+        reading.end_read(&Ok(()), false);
         let verification = Verification::begin(&pin).unwrap();
         assert!(Verification::begin(&pin).is_none());
         assert_eq!(pin.frame().state.load().phase(), Phase::Reading, "the verification goes on");

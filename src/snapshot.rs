@@ -88,6 +88,10 @@ counts! {
     inline_requests = Inline,
     /// Requests that were handed to the I/O method's threads.
     handed_over_requests = HandedOver,
+    /// Of those, requests that went to the threads beside the ring, because their file could block its worker.
+    aside_requests = Aside,
+    /// Of those, requests that were joined to others that waited and touched them, so that they went as one.
+    joined_requests = Joined,
     /// Transfers that came back short or interrupted and were continued.
     resumed_transfers = Resumed,
     /// System calls of the submission worker.
@@ -109,10 +113,10 @@ counts! {
 }
 
 impl Counts {
-    /// Pages a read request, on average; 0 where there was none.
+    /// Pages a read that went to the disk, on average; 0 where there was none.
     #[must_use]
     pub fn pages_per_read(&self) -> f64 {
-        ratio(self.pages_read, self.read_requests)
+        ratio(self.pages_read, self.read_requests - self.joined_requests)
     }
 
     /// Pages a write request, on average; 0 where there was none.
@@ -148,7 +152,7 @@ pub struct FrameStats {
     pub dirty: u32,
     /// Those being read.
     pub reading: u32,
-    /// Those being read ahead: by prefetch, for nobody yet.
+    /// Those that reading ahead takes up: on their way for a prefetch, or held by a read stream until their turn comes.
     pub reading_ahead: u32,
     /// Those being written.
     pub writing: u32,
@@ -167,7 +171,7 @@ impl Stats {
         let pool = &shared.pool;
         let mut frames = FrameStats {
             total: pool.frame_count(),
-            reading_ahead: pool.look_ahead.in_flight() as u32,
+            reading_ahead: pool.look_ahead.taken() as u32,
             ..FrameStats::default()
         };
         for (_, frame) in pool.frames() {

@@ -11,6 +11,7 @@
 
 use std::{
     io,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
@@ -19,7 +20,7 @@ use crate::{
     error::{Error, IoOp, Result},
     id::{BlockNo, FileId, PageId, PageSize},
     io::{
-        disk::{DirectRefused, Disk, DiskFile, Opened},
+        disk::{DirectRefused, Disk, DiskFile, MayBlock, Opened},
         file_size::SizeLock,
     },
     stats::{Counter, Counters, Measure},
@@ -41,10 +42,14 @@ pub(crate) struct File {
     pub(crate) read_only: bool,
     /// The engine's own number for the file, for the page codec.
     pub(crate) tag: u64,
+    /// The most requests in flight, where the options say so.
+    pub(crate) max_in_flight: Option<NonZeroU32>,
     /// What offsets and lengths of transfers must be multiples of; divides the page size.
     pub(crate) offset_align: u32,
     /// Whether transfers bypass the system's page cache, else why not.
     pub(crate) direct: Result<(), DirectRefused>,
+    /// Why its requests could block who submits them.
+    pub(crate) may_block: Option<MayBlock>,
     /// Equal for two paths to one file.
     pub(crate) identity: (u64, u64),
     /// The length; a last block that is not whole counts.
@@ -55,14 +60,9 @@ pub(crate) struct File {
     sync: Mutex<Option<Arc<io::Error>>>,
     /// Held by who changes the length, or ends the file.
     pub(in crate::io) size: Mutex<()>,
-    /// The place in the ring's table of files; [`File::NO_SLOT`] for none. The ring's worker alone goes by it.
-    ring_slot: AtomicU32,
 }
 
 impl File {
-    /// No place in the ring's table.
-    pub(in crate::io) const NO_SLOT: u32 = u32::MAX;
-
     /// Opens the file at `path`. Does not grow it to `options.initial_blocks`: that is the caller's part.
     pub(crate) fn open(
         disk: &dyn Disk,
@@ -88,10 +88,12 @@ impl File {
         Ok(Self {
             id,
             path: path.to_owned(),
+            may_block: file.may_block(),
             disk: file,
             page_size,
             read_only: options.read_only,
             tag: options.tag,
+            max_in_flight: options.max_in_flight,
             offset_align,
             direct,
             identity,
@@ -100,7 +102,6 @@ impl File {
             closed: AtomicBool::new(false),
             sync: Mutex::new(None),
             size: Mutex::new(()),
-            ring_slot: AtomicU32::new(Self::NO_SLOT),
         })
     }
 
@@ -182,14 +183,6 @@ impl File {
 
     pub(in crate::io) fn error(&self, op: IoOp, source: impl Into<Arc<io::Error>>) -> Error {
         Error::File { op, path: self.path.clone(), source: source.into() }
-    }
-
-    pub(in crate::io) fn ring_slot(&self) -> u32 {
-        self.ring_slot.load(Ordering::Relaxed)
-    }
-
-    pub(in crate::io) fn set_ring_slot(&self, slot: u32) {
-        self.ring_slot.store(slot, Ordering::Relaxed);
     }
 }
 

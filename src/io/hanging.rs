@@ -16,7 +16,7 @@ use crate::{
         in_flight::Stage,
         ladder::open_method,
         request::Direction,
-        testing::{TestArena, TestLease, stamped},
+        testing::{SCHEDULING, TestArena, TestLease, stamped},
     },
     stats::Counters,
     sync::Arc,
@@ -74,7 +74,12 @@ impl DiskFile for PipeDisk {
 #[test]
 fn what_the_kernel_has_of_a_ring_is_shown_as_submitted() {
     let arena = TestArena::new(1 << 20);
-    let opened = open_method::<TestLease>(&IoMethod::uring(), &arena.chunks(), &Arc::new(Counters::new()));
+    let opened = open_method::<TestLease>(
+        &IoMethod::uring(),
+        &arena.chunks(),
+        &SCHEDULING,
+        &Arc::new(Counters::new()),
+    );
     let Ok((method, _)) = opened else {
         return println!("skipped: no io_uring here");
     };

@@ -90,15 +90,15 @@ impl Inline {
 }
 
 impl<L: Lease> Method<L> for Inline {
-    fn submit(&self, batch: &mut Vec<Request<L>>) {
-        batch.drain(..).for_each(|request| run(request, &self.counters));
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>) {
+        requests.for_each(|request| run(request, &self.counters));
     }
 
-    fn room(&self) -> usize {
+    fn room(&self, _file: &File) -> usize {
         usize::MAX
     }
 
-    fn forget(&self, _file: &Arc<File>) {}
+    fn forget(&self, _file: &File) {}
 
     fn shutdown(&self) {}
 }

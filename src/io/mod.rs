@@ -5,12 +5,16 @@
 //! done. This layer knows no
 //! frames, no pages and no pool: only the buffers a lease lends it.
 
+pub(crate) mod backlog;
 mod buffers;
+mod by_file;
+mod crew;
 pub(crate) mod disk;
 pub(crate) mod file;
 pub(crate) mod file_size;
 pub(crate) mod in_flight;
 pub(crate) mod inline;
+mod knee;
 pub(crate) mod ladder;
 pub(crate) mod method;
 pub(crate) mod os_disk;

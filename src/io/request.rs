@@ -48,6 +48,18 @@ pub(crate) trait Lease: Send + Sized + 'static {
         (0..self.buffer_count()).map(|index| self.buffer(index))
     }
 
+    /// Whether anybody waits for it.
+    fn urgency(&self) -> Urgency;
+
+    /// Whether somebody has begun to wait for it since it was made. Looked at while it is queued.
+    fn is_awaited(&self) -> bool;
+
+    /// Whether `next`, whose bytes follow in the file, can become the end of this.
+    fn can_join(&self, next: &Self) -> bool;
+
+    /// Makes `next` the end of this. Only where it can be.
+    fn join(&mut self, next: Self);
+
     /// The transfer is over, and no one will touch the buffers on its behalf again. `Ok(n)`: the first `n` bytes went
     /// over; for a read, `n` below the sum of the buffers means that the file ends there; a write is never short.
     /// Must not block and must not call back into the method.
@@ -68,6 +80,21 @@ impl Direction {
             Self::Write => IoOp::Write,
         }
     }
+}
+
+/// Whether anybody waits for a transfer.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// Somebody does.
+    Demand,
+    /// Nobody does yet.
+    Background,
+}
+
+impl Urgency {
+    /// How many there are.
+    pub(in crate::io) const KINDS: usize = 2;
+    pub(in crate::io) const ALL: [Self; Self::KINDS] = [Self::Demand, Self::Background];
 }
 
 /// One transfer between consecutive bytes of a file and the buffers of a lease.
@@ -105,6 +132,18 @@ impl<L: Lease> Request<L> {
     /// Notes that it waits no longer: its transfer begins.
     pub(crate) fn begin(&self) {
         self.entry.submitted();
+    }
+
+    /// Whether `next`, whose bytes follow in the same file, can become the end of this.
+    pub(in crate::io) fn can_join(&self, next: &Self) -> bool {
+        self.direction == next.direction && self.lease.can_join(&next.lease)
+    }
+
+    /// Makes `next` the end of this: one transfer, and one outcome for both.
+    pub(in crate::io) fn join(&mut self, next: Self) {
+        let Self { entry, lease, .. } = next;
+        self.lease.join(lease);
+        self.entry.join(entry, extent(self.direction, &self.file, self.offset, self.len()));
     }
 
     /// Ends the request. Consumes it, so that it can end only once.

@@ -8,7 +8,8 @@ use std::{
 };
 
 use super::{
-    assert_at_rest, check, checkpoint, increment, pool_over, stamp, version, version_of, versions_on,
+    assert_at_rest, check, checkpoint, disk::LATE, increment, pool_over, stamp, version, version_of,
+    versions_on,
 };
 use crate::{BufferPool, Error, FetchOptions, IoMethod, IoOp, PageId, sync::thread::JoinHandle};
 
@@ -287,4 +288,41 @@ fn closing_a_file_in_use_ends_well() {
         assert_at_rest(&pool);
         assert_eq!(pool.stats().frames.resident, 0, "a page of a closed file stayed");
     });
+}
+
+/// A file that does not answer has its share of the threads, and no more: tasks and look-ahead on another file get on.
+#[test]
+fn c6_a_file_that_does_not_answer_stops_nobody_else() {
+    check(|method| {
+        // One thread is all there is to share, and the sync method has none: then the file answers.
+        let holds = matches!(method, IoMethod::Worker { threads: 2.. });
+        let (pool, file, disk) = pool_over(8, 3, method);
+        increment(&pool, file, 2);
+        pool.evict(PageId::new(file, 2)).wait().unwrap();
+        let late = pool.open_file(LATE, crate::OpenOptions::new()).unwrap();
+        disk.hold_late(holds);
+        let stuck = [0, 2, 4].map(|block| {
+            let pool = pool.clone();
+            spawn(move || {
+                let page = as_task(pool.fetch(PageId::new(late, block)));
+                assert_eq!(version_of(&page.read(), block), 0);
+            })
+        });
+        pool.prefetch(file, 0..1);
+        let reading = {
+            let pool = pool.clone();
+            spawn(move || drop(as_task(pool.fetch(PageId::new(file, 0)))))
+        };
+        assert_eq!(version_of(&as_task(pool.fetch(PageId::new(file, 2))).read(), 2), 1);
+        join([reading]);
+        disk.hold_late(false);
+        join(stuck);
+        assert_at_rest(&pool);
+    });
+}
+
+/// The page, read as for a task: by the method's threads.
+fn as_task(fetch: crate::Fetch) -> crate::PinnedPage {
+    let patience = Duration::from_secs(1 << 32);
+    fetch.wait_timeout(patience).expect("time enough").unwrap()
 }

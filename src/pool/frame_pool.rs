@@ -11,7 +11,7 @@
 //!
 //! Lock order: a partition of the table, then state words; a shard of the waiters, then state words; never both.
 
-use std::ptr::NonNull;
+use std::{hint::black_box, ptr::NonNull};
 
 use smallvec::SmallVec;
 
@@ -27,7 +27,7 @@ use crate::{
         staging::Staging,
         starvation::Starvation,
         state::{MAX_USAGE, Phase, State, Verdict},
-        table::PageTable,
+        table::{PageTable, Slot},
         waiters::Waiters,
     },
     stats::{Counter, Counters},
@@ -42,6 +42,9 @@ pub(crate) type DirtyVictims = SmallVec<[FrameNo; DIRTY_VICTIMS_MAX]>;
 
 /// How many of them it collects before it gives up on finding a clean one: a batch worth writing.
 pub(crate) const DIRTY_VICTIMS_MAX: usize = 32;
+
+/// Lookups that overlap: as many cache misses as a core has under way.
+const LOOKUPS_TOGETHER: usize = 16;
 
 pub(crate) struct FramePool {
     frames: HugeSlice<Frame>,
@@ -67,6 +70,15 @@ pub(crate) enum Lookup {
     Absent,
     /// It has a frame that cannot be pinned once more.
     TooManyPins,
+}
+
+/// A page that has just got its frame.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    /// The pin that belongs to the read.
+    pub(crate) reading: Pin,
+    /// The pin of whoever began it.
+    pub(crate) own: Pin,
 }
 
 impl FramePool {
@@ -184,6 +196,22 @@ impl Pin {
         }
     }
 
+    /// Ends the read to which this pin belongs without a word on this page: who waits for it looks again, and finds it
+    /// gone.
+    pub(crate) fn abandon_read(self) {
+        self.pool().unmap(self.frame_no());
+        self.end_io(State::fail_read, &Ok(()));
+    }
+
+    /// Lets go of a page that was looked ahead, and of its place in the share: a read that is still under way takes it
+    /// over. `mark` says what else becomes of a page that is being read.
+    pub(crate) fn leave_unattended(self, mark: impl Fn(State) -> State) {
+        let left = self.frame().state.try_update(|s| s.leave_unattended().map(&mark));
+        if left.is_err() {
+            self.pool().look_ahead.give_back(1);
+        }
+    }
+
     /// Ends the write-out to which this pin belongs.
     pub(crate) fn end_write(self, arrived: bool) {
         self.end_io(|s| s.end_write(arrived), &Ok(()));
@@ -194,9 +222,15 @@ impl PoolHandle {
     /// Pins the page's frame if it has one: no lock, and one compare-and-swap on that frame.
     #[inline]
     pub(crate) fn lookup(&self, page: PageId) -> Lookup {
+        self.lookup_by(page, State::pin)
+    }
+
+    /// The same, with that kind of pin.
+    #[inline]
+    pub(crate) fn lookup_by(&self, page: PageId, pin: impl Fn(State) -> Option<State>) -> Lookup {
         let found = self.table.find(self.table.slot(page), |no| {
             let frame = self.frame(no);
-            match frame.state.try_update(State::pin) {
+            match frame.state.try_update(&pin) {
                 // From here on the frame cannot change its page.
                 Ok(_) => {
                     let pin = self.adopt(no);
@@ -209,6 +243,20 @@ impl PoolHandle {
         found.unwrap_or(Lookup::Absent)
     }
 
+    /// Looks the pages up, in their order: first at the table for all of a group, then at their frames, then for real. None of
+    /// these looks depends on another, so the processor waits for its memory once a round instead of once a page.
+    pub(crate) fn lookup_each(&self, pages: &[PageId], mut found: impl FnMut(Lookup)) {
+        for group in pages.chunks(LOOKUPS_TOGETHER) {
+            let slots: SmallVec<[Slot; LOOKUPS_TOGETHER]> =
+                group.iter().map(|&page| self.table.slot(page)).collect();
+            black_box(slots.iter().fold(0, |sum, &slot| sum ^ self.table.touch(slot)));
+            let likely = |&slot| self.table.find(slot, Some);
+            let touch = |no: FrameNo| u64::from(self.frame(no).page().block.0);
+            black_box(slots.iter().filter_map(likely).map(touch).fold(0, |sum, touched| sum ^ touched));
+            group.iter().for_each(|&page| found(self.lookup(page)));
+        }
+    }
+
     /// Whether the page has a frame, or had one a moment ago. Pins nothing, and is no use of the page.
     pub(crate) fn is_mapped(&self, page: PageId) -> bool {
         let holds_it = |no| {
@@ -219,14 +267,14 @@ impl PoolHandle {
         self.table.find(self.table.slot(page), holds_it).is_some()
     }
 
-    /// Gives the claimed frame to `page` and begins its read; the pin that comes back belongs to the read. Where the page
-    /// has got a frame meanwhile, the claimed one comes back with what was found.
+    /// Gives the claimed frame to `page` and begins its read. Where the page has got a frame meanwhile, the claimed one
+    /// comes back with what was found.
     pub(crate) fn map<'a>(
         &'a self,
         claimed: Claimed<'a>,
         page: PageId,
         read_only: bool,
-    ) -> Result<Pin, (Claimed<'a>, Lookup)> {
+    ) -> Result<Mapped, (Claimed<'a>, Lookup)> {
         let slot = self.table.slot(page);
         let no = claimed.frame_no();
         // Unmap the old page first: one partition lock at a time.
@@ -247,7 +295,7 @@ impl PoolHandle {
             return Err((claimed, Lookup::Absent));
         }
         claimed.into_read(read_only);
-        Ok(self.adopt(no))
+        Ok(Mapped { reading: self.adopt(no), own: self.adopt(no) })
     }
 
     /// Takes a victim's frame, if the clock finds a clean one; the dirty ones that it met are left in `dirty`.
@@ -258,7 +306,12 @@ impl PoolHandle {
 
     /// Takes this very frame, if it is idle and clean, whatever its usage count.
     pub(crate) fn claim(&self, no: FrameNo) -> Option<Claimed<'_>> {
-        self.frame(no).state.try_update(State::claim).ok()?;
+        self.claim_by(no, State::claim)
+    }
+
+    /// Takes this very frame, if this way to claim it allows that.
+    pub(super) fn claim_by(&self, no: FrameNo, claim: fn(State) -> Option<State>) -> Option<Claimed<'_>> {
+        self.frame(no).state.try_update(claim).ok()?;
         Some(self.claimed(no))
     }
 
@@ -291,10 +344,9 @@ mod tests {
     /// Puts a page into a frame, as a read does.
     fn fill(pool: &PoolHandle, page: PageId) -> FrameNo {
         let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
-        let pin = pool.map(claimed, page, false).unwrap();
-        let no = pin.frame_no();
-        pin.end_read(&Ok(()), true);
-        no
+        let Mapped { reading, own } = pool.map(claimed, page, false).unwrap();
+        reading.end_read(&Ok(()), true);
+        own.frame_no()
     }
 
     #[test]
@@ -326,8 +378,8 @@ mod tests {
         let pool = pool_of(2);
         let first = fill(&pool, page(1));
         let evictor = pool.claim(first).unwrap();
-        let pin = pool.map(pool.claim_victim(&mut DirtyVictims::new()).unwrap(), page(1), false).unwrap();
-        pin.end_read(&Ok(()), true);
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        pool.map(claimed, page(1), false).unwrap().reading.end_read(&Ok(()), true);
         drop(evictor);
         assert!(pool.is_mapped(page(1)), "the evictor took only its own entry out");
     }

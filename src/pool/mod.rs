@@ -3,9 +3,10 @@
 //! From the bottom up: a `mapping` is memory on huge pages; the [`arena`] holds the bytes; a [`state`] word says what a [`frame`] is; the page [`table`] finds a
 //! page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep; [`staging`] is room
 //! for copies on their way to disk; the [`frame_pool`] puts them together;
-//! a [`handle`] is the right to a frame, [`pins`] to several.
+//! a [`handle`] is the right to a frame, [`pins`] to several; a [`buffer_ring`] keeps a bulk read to a few of them.
 
 pub(crate) mod arena;
+pub(crate) mod buffer_ring;
 pub(crate) mod frame;
 pub(crate) mod frame_pool;
 pub(crate) mod handle;

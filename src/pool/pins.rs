@@ -99,10 +99,7 @@ mod tests {
     use super::*;
     use crate::{
         id::{FileId, PageSize},
-        pool::{
-            frame_pool::{DirtyVictims, Lookup},
-            handle::PoolHandle,
-        },
+        pool::{frame_pool::DirtyVictims, handle::PoolHandle},
         stats::Counters,
         sync::Arc,
     };
@@ -114,9 +111,9 @@ mod tests {
         let mut pins = Pins::new();
         for block in 0..20 {
             let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
-            pool.map(claimed, PageId::new(FileId(0), block), false).unwrap().end_read(&Ok(()), true);
-            let Lookup::Pinned(pin) = pool.lookup(PageId::new(FileId(0), block)) else { unreachable!() };
-            pins.push(pin);
+            let mapped = pool.map(claimed, PageId::new(FileId(0), block), false).unwrap();
+            mapped.reading.end_read(&Ok(()), true);
+            pins.push(mapped.own);
         }
         let blocks = |pins: &Pins| (0..pins.len()).map(|at| pins.page(at).block.0).collect::<Vec<_>>();
         let pinned = || pool.frames().filter(|(_, frame)| frame.state.load().pins() > 0).count();

@@ -9,7 +9,8 @@
 //! 3. DIRTY, WRITING and latches only on VALID frames, and the exclusive latch excludes share latches;
 //! 4. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
 //!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
-//!    stays out of use for ever.
+//!    stays out of use for ever;
+//! 5. only a frame that is READING is UNATTENDED.
 //!
 //! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
 //! content latch in one 64-bit atomic.
@@ -38,6 +39,7 @@ const IO_WAITERS: u64 = 1 << 51;
 const READ_ONLY: u64 = 1 << 52;
 const ORPHAN: u64 = 1 << 53;
 const AHEAD: u64 = 1 << 54;
+const UNATTENDED: u64 = 1 << 55;
 
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
@@ -149,6 +151,11 @@ impl State {
         self.has(IO_WAITERS)
     }
 
+    /// Whether the end of the read gives the page's place in look-ahead's share back.
+    pub(crate) const fn is_unattended(self) -> bool {
+        self.has(UNATTENDED)
+    }
+
     /// True while bytes newer than the disk's are in this frame, or may be: dirty, on their way out, or being changed.
     pub(crate) const fn may_hold_changes(self) -> bool {
         self.has(DIRTY | WRITING | EXCLUSIVE)
@@ -222,6 +229,11 @@ impl State {
         idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READ_ONLY).with(CLAIMED))
     }
 
+    /// The same for a frame that went round in a buffer ring: only if nobody else seems to have a use for its page.
+    pub(crate) fn claim_from_ring(self) -> Option<Self> {
+        (self.usage() <= 1 && !self.has(AHEAD)).then(|| self.claim()).flatten()
+    }
+
     /// The claimant found no use for the frame.
     pub(crate) fn give_back(self) -> Self {
         assert!(self.has(CLAIMED), "given back unclaimed: {self:?}");
@@ -242,16 +254,22 @@ impl State {
         Self(self.without(USAGE).with(AHEAD).0 + 2 * USED)
     }
 
+    /// Nobody holds the page for its use to come (any more): from here on its read has its place in look-ahead's share.
+    /// `None` where the read has one already, or is over.
+    pub(crate) fn leave_unattended(self) -> Option<Self> {
+        (self.has(READING) && !self.has(UNATTENDED)).then(|| self.with(UNATTENDED))
+    }
+
     /// The bytes are here. With a codec they must be verified before anybody sees them.
     pub(crate) fn end_read(self, verified: bool) -> Self {
         assert!(self.has(READING), "ended a read that was not begun: {self:?}");
-        self.without(READING).with(if verified { VALID } else { LOADED })
+        self.without(READING | UNATTENDED).with(if verified { VALID } else { LOADED })
     }
 
     /// Nothing of a failed read stays: the frame is free once the waiters' pins are gone.
     pub(crate) fn fail_read(self) -> Self {
         assert!(self.has(READING), "failed a read that was not begun: {self:?}");
-        self.without(READING | USAGE | AHEAD | READ_ONLY)
+        self.without(READING | USAGE | AHEAD | UNATTENDED | READ_ONLY)
     }
 
     /// One thread takes the verification upon itself; for the others the read goes on.
@@ -344,6 +362,9 @@ impl State {
         if self.has(LATCHES | DIRTY | WRITING) {
             assert!(self.has(VALID), "3: in use but not valid: {self:?}");
         }
+        if self.has(UNATTENDED) {
+            assert!(self.has(READING), "5: a place is kept for a read that is over: {self:?}");
+        }
         assert!(!(self.has(EXCLUSIVE) && self.has(SHARES)), "3: exclusive but shared: {self:?}");
     }
 }
@@ -363,6 +384,7 @@ impl fmt::Debug for State {
             (READ_ONLY, "read only"),
             (ORPHAN, "orphan"),
             (AHEAD, "read ahead"),
+            (UNATTENDED, "unattended"),
         ];
         flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, ", {name}"))
     }
@@ -385,6 +407,15 @@ impl AtomicState {
     /// Applies a transition until it holds: the new state, or the state that forbade it.
     #[inline]
     pub(crate) fn try_update(&self, transition: impl Fn(State) -> Option<State>) -> Result<State, State> {
+        self.try_change(transition).map(|(_, new)| new)
+    }
+
+    /// Applies a transition until it holds: the old and the new state, or the state that forbade it.
+    #[inline]
+    pub(crate) fn try_change(
+        &self,
+        transition: impl Fn(State) -> Option<State>,
+    ) -> Result<(State, State), State> {
         let mut current = self.0.load(Ordering::Relaxed);
         loop {
             let next = transition(State(current)).ok_or(State(current))?;
@@ -392,7 +423,7 @@ impl AtomicState {
                 next.assert_sound();
             }
             match self.0.compare_exchange_weak(current, next.0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(next),
+                Ok(_) => return Ok((State(current), next)),
                 Err(actual) => current = actual,
             }
         }

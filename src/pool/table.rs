@@ -105,6 +105,12 @@ impl PageTable {
         None
     }
 
+    /// Has the processor fetch what a look for the slot's page begins with. What it gives means nothing.
+    #[inline]
+    pub(crate) fn touch(&self, slot: Slot) -> u64 {
+        self.buckets[slot.bucket].tags[0].load(Ordering::Relaxed)
+    }
+
     /// Locks the slot's partition for changes.
     pub(crate) fn lock(&self, slot: Slot) -> Partition<'_> {
         Partition { table: self, slot, _locked: self.locks[slot.bucket / self.partition].lock() }

@@ -14,7 +14,7 @@ use crate::{
         handle::Claimed,
         starvation::{Place, RETRY},
     },
-    read::Drive,
+    read::drive::Drive,
     shared::Shared,
     stats::{Counter, Measure},
     sync::{
@@ -28,8 +28,8 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct FrameWait {
     since: Option<Instant>,
-    /// How long it took is in the stats.
-    measured: bool,
+    /// How long the waits took that are over.
+    waited: Duration,
     /// The last batch of victims that was written on this fetch's behalf.
     cleaning: Option<Arc<Tally>>,
     /// The last batch before that of which something could not be written.
@@ -49,10 +49,11 @@ impl FrameWait {
     ) -> Poll<Result<Claimed<'a>>> {
         let polled = self.try_claim(shared, limit, drive, waker);
         if polled.is_ready()
-            && let Some(since) = self.since
-            && !std::mem::replace(&mut self.measured, true)
+            && let Some(since) = self.since.take()
         {
-            shared.counters.measures.add_time(Measure::FrameWait, time::now() - since);
+            let waited = time::now() - since;
+            self.waited += waited;
+            shared.counters.measures.add_time(Measure::FrameWait, waited);
         }
         if matches!(polled, Poll::Ready(Ok(_)))
             && let Some(place) = self.place.take()
@@ -60,6 +61,11 @@ impl FrameWait {
             shared.pool.starvation.leave(&place);
         }
         polled
+    }
+
+    /// How long frames were waited for before.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// Leaves the line without a frame; a wake-up that was given to it goes to the next.

@@ -40,6 +40,10 @@ pub(crate) enum Counter {
     Inline,
     /// Requests handed to the method's own threads.
     HandedOver,
+    /// Of those, requests that went to the threads beside the ring, because their file could block its worker.
+    Aside,
+    /// Of those, requests that were joined to others that waited.
+    Joined,
     /// Transfers that came back short or interrupted and were continued.
     Resumed,
     /// Calls of `io_uring_enter`.

@@ -90,20 +90,36 @@ fn c2_a_failed_prefetch_leaves_nothing() {
     });
 }
 
+/// A run of four pages whose read fails while somebody waits for each of them; what they get, by block.
+fn joined_run_that_fails(fault: Fault) -> (Bench, Vec<Result<PinnedPage>>) {
+    let bench = Bench::new(IoMethod::worker(), 16, 4);
+    let gate = bench.disk.hold(Op::Read);
+    assert_eq!(bench.pool.prefetch(bench.file, 0..4).started, 4);
+    gate.wait_for(1);
+    let waiting: Vec<_> = (0..4).flat_map(|block| join_read(&bench.pool, bench.page(block), 1)).collect();
+    bench.disk.inject(fault);
+    gate.open();
+    let outcomes = waiting.into_iter().map(outcome).collect();
+    (bench, outcomes)
+}
+
 #[test]
 fn c2_who_waits_for_a_page_of_a_failed_run_gets_the_error_of_that_page() {
     guarded(|| {
-        let bench = Bench::new(IoMethod::worker(), 16, 4);
-        let gate = bench.disk.hold(Op::Read);
-        assert_eq!(bench.pool.prefetch(bench.file, 0..4).started, 4);
-        gate.wait_for(1);
-        let waiting: Vec<_> = (0..4).flat_map(|block| join_read(&bench.pool, bench.page(block), 1)).collect();
-        bench.disk.inject(Fault::error(Op::Read, EIO).once());
-        gate.open();
-        for (block, fetching) in waiting.into_iter().enumerate() {
-            assert_failed_read(outcome(fetching), bench.page(block as u32));
+        let (bench, outcomes) = joined_run_that_fails(Fault::error(Op::Read, EIO));
+        for (block, fetched) in outcomes.into_iter().enumerate() {
+            assert_failed_read(fetched, bench.page(block as u32));
         }
         bench.assert_at_rest();
+    });
+}
+
+#[test]
+fn c2_a_run_that_fails_once_costs_nobody_his_page() {
+    guarded(|| {
+        let (bench, outcomes) = joined_run_that_fails(Fault::error(Op::Read, EIO).once());
+        outcomes.iter().for_each(|fetched| assert_stamped(fetched.as_ref().unwrap(), 1));
+        assert_eq!(bench.disk.count(Op::Read), 1 + 4, "each page was read by itself");
     });
 }
 

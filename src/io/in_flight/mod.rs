@@ -199,7 +199,6 @@ impl Entry {
 
     /// The request and `other`, both still queued, are one from now on: it covers `extent` and is as old as the older of
     /// them.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for whoever merges requests that touch"))]
     pub(crate) fn join(&mut self, mut other: Self, extent: Extent) {
         self.since = self.since.min(other.since);
         if self.place == Self::UNLISTED {
