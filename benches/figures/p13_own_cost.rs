@@ -1,4 +1,4 @@
-//! P13: what the pool itself costs for a cold page: a scan with eviction on a disk that answers at once and touches no byte.
+//! P13: what the pool itself costs for a cold page: a read stream, with eviction, on a disk that answers at once and touches no byte.
 //! CPU of the whole process, user and system, divided by the pages; so the pool is never the limit of a device as long as
 //! that device takes longer.
 //!
@@ -23,9 +23,9 @@ pub(crate) use measured::measure;
 
 #[cfg(feature = "testing")]
 mod measured {
-    use lab::{Arm, Meter, Place, Sample, places};
+    use lab::{Arm, Meter, Place, Sample};
     use ringpool::testing::NullDisk;
-    use ringpool::{BufferPool, FileId, IoMethod, OpenOptions, PageId};
+    use ringpool::{BufferPool, FileId, IoMethod, OpenOptions, StreamOptions};
 
     use super::*;
     use crate::bench::{FRAMES, PAGE};
@@ -34,17 +34,17 @@ mod measured {
     /// Pages a round: thirty-two times what the pool holds.
     const PAGES: u32 = 32 * FRAMES;
 
-    /// Pages that are asked for together.
-    const STEP: usize = 256;
-
     /// The arms, and how many bytes a request of each covers at most.
     const ARMS: [(&str, usize); 2] =
         [("128 KiB a request", 128 << 10), ("one page a request", PAGE as usize)];
 
     pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
-        let scans: Vec<Scan> = ARMS.iter().map(|&(_, combine)| Scan::new(combine)).collect::<Result<_>>()?;
-        let arms = ARMS.iter().zip(&scans).map(|(&(name, _), scan)| Arm::new(name, |_| scan.run())).collect();
-        let outcome = bench.run("P13", ARMS[0].0, arms)?;
+        let scan = Scan::new()?;
+        let arms = ARMS.map(|(name, combine)| {
+            let scan = &scan;
+            Arm::new(name, move |_| scan.run(combine))
+        });
+        let outcome = bench.run("P13", ARMS[0].0, arms.into())?;
         let ns = |sample: &Sample| sample.cpu_us_per_page() * 1e3;
         let row = |&(name, _): &(&str, usize)| {
             let goal = Goal::at_most("P13", name, GOAL_NS);
@@ -61,32 +61,28 @@ mod measured {
     struct Scan {
         pool: BufferPool,
         file: FileId,
-        places: Vec<Place>,
     }
 
     impl Scan {
-        fn new(combine: usize) -> Result<Self> {
+        fn new() -> Result<Self> {
             let disk = NullDisk::new(u64::from(PAGES) * u64::from(PAGE));
-            let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE).combine_limit(combine);
+            let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE);
             let pool = builder.io_method(IoMethod::Sync).disk(disk).build()?;
             let file = pool.open_file("null", OpenOptions::new().read_only(true))?;
-            Ok(Self { pool, file, places: places::sequential(&[PAGES], 1) })
+            Ok(Self { pool, file })
         }
 
-        fn run(&self) -> Result<Sample> {
+        fn run(&self, combine: usize) -> Result<Sample> {
             let before = self.pool.stats().counts;
+            let options = StreamOptions::new().combine_limit(combine);
             let meter = Meter::start();
-            for step in self.places.chunks(STEP) {
-                self.pool.prefetch(self.file, step.iter().map(|place| place.block));
-                for &place in step {
-                    let page = self.pool.fetch(PageId::new(self.file, place.block)).wait()?;
-                    look_at(place, &page.read());
-                }
+            for (block, page) in (0..PAGES).zip(self.pool.read_stream(self.file, 0..PAGES, options)) {
+                look_at(Place { file: 0, block }, &page?.read());
             }
             let elapsed = meter.stop();
-            let done = self.pool.stats().counts - before;
-            if done.prefetches != u64::from(PAGES) {
-                return Err(format!("of {PAGES} cold pages {} were read ahead", done.prefetches).into());
+            let read = (self.pool.stats().counts - before).pages_read;
+            if read != u64::from(PAGES) {
+                return Err(format!("of {PAGES} cold pages {read} were read").into());
             }
             Ok(elapsed.sample(u64::from(PAGES), 0))
         }
