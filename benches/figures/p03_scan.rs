@@ -29,7 +29,8 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let (combine, window) = (kib << 10, Window::of_requests(requests, (kib << 10) as usize / PAGE as usize));
     readers.push(Reader::ahead(input, "prefetch", &methods::uring(64), FRAMES, combine as usize, window)?);
     readers.push(Reader::stream(input, "read stream", &methods::uring(64), FRAMES, combine as usize)?);
-    let outcome = race(bench, "P3", readers, |_, stride| places::sequential(&[PAGES], stride))?;
+    let outcome =
+        race(bench, bench.input()?, "P3", readers, |_, stride| places::sequential(&[PAGES], stride))?;
     let rings = outcome.names().filter(|&name| name.starts_with("bare ring"));
     let speed = |name: &str| outcome.summary(name).mb_per_s;
     let best = rings.max_by(|one, other| speed(one).total_cmp(&speed(other))).expect("there are several");
