@@ -57,7 +57,7 @@ impl Lease for PageLease {
 
     /// Writes are sorted and combined before they come: what a run of copies could be joined to is part of it already.
     fn can_join(&self, next: &Self) -> bool {
-        matches!((self, next), (Self::Read(lease), Self::Read(next)) if lease.is_ahead() == next.is_ahead())
+        matches!((self, next), (Self::Read(lease), Self::Read(next)) if lease.can_append(next))
     }
 
     fn join(&mut self, next: Self) {

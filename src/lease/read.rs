@@ -19,6 +19,8 @@ pub(crate) struct ReadLease {
     to_verify: bool,
     /// Whether the pages are read for a use to come, and nobody waits for them yet.
     ahead: bool,
+    /// Whether it must not become part of a longer read.
+    alone: bool,
 }
 
 impl ReadLease {
@@ -26,7 +28,7 @@ impl ReadLease {
     pub(crate) fn new(first: Pin, to_verify: bool) -> Self {
         let mut pins = Pins::new();
         pins.push(first);
-        Self { pins, to_verify, ahead: false }
+        Self { pins, to_verify, ahead: false, alone: false }
     }
 
     /// The same for a page that nobody waits for yet.
@@ -35,9 +37,15 @@ impl ReadLease {
         self
     }
 
+    /// The same for a page whose read has failed in company: the next one is to tell which page it was.
+    pub(crate) fn into_alone(mut self) -> Self {
+        self.alone = true;
+        self
+    }
+
     /// Adds the pages of `next`, which follow, and are of the same kind.
     pub(crate) fn append(&mut self, mut next: Self) {
-        debug_assert!(self.last().is_followed_by(next.first()) && self.ahead == next.ahead);
+        debug_assert!(self.last().is_followed_by(next.first()) && self.can_append(&next));
         self.pins.append(&mut next.pins);
     }
 
@@ -48,6 +56,11 @@ impl ReadLease {
     /// Whether the pages were read for a use to come.
     pub(super) fn is_ahead(&self) -> bool {
         self.ahead
+    }
+
+    /// Whether the pages of `next`, which follow, can be added.
+    pub(super) fn can_append(&self, next: &Self) -> bool {
+        self.ahead == next.ahead && !self.alone && !next.alone
     }
 
     /// Whether somebody waits for one of the pages.

@@ -44,6 +44,8 @@ pub(super) struct Miss {
     reading: Option<(Pin, Ticket)>,
     frame_wait: FrameWait,
     counted: bool,
+    /// A read that it waited for has come to nothing: others may be to blame, so its own next one has no company.
+    alone: bool,
     /// Since when somebody waits for the page.
     since: Option<Instant>,
     /// What the wait is for, where it is for a read.
@@ -60,6 +62,7 @@ impl Miss {
             reading: None,
             frame_wait: FrameWait::default(),
             counted: false,
+            alone: false,
             since: None,
             felt: None,
         }
@@ -91,6 +94,7 @@ impl Miss {
                 if let Some(page) = pin.map_or(Ok(None), |pin| self.settle(pin, waker))? {
                     return Poll::Ready(Ok(page));
                 }
+                self.alone |= self.reading.is_none();
                 continue;
             }
             match self.shared.pool.lookup(self.page) {
@@ -143,6 +147,7 @@ impl Miss {
             Err((_, Lookup::Absent)) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
         };
         let lease = begin_read(&self.shared, &file, reading)?;
+        let lease = if self.alone { lease.into_alone() } else { lease };
         self.count(Counter::Misses);
         let ticket = own.pool().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);
         self.reading = ticket.map(|ticket| (own, ticket));

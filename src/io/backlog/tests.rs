@@ -20,9 +20,10 @@ const PAGE: u64 = 512;
 
 /// Files, memory and a backlog.
 struct Desk {
-    arena: TestArena,
     files: Vec<Arc<File>>,
     backlog: Backlog<TestLease>,
+    // Last, since it looks whether all requests are gone.
+    arena: TestArena,
 }
 
 impl Desk {
