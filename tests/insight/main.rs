@@ -5,5 +5,6 @@
 
 mod in_flight;
 mod latencies;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;
