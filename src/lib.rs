@@ -88,6 +88,7 @@ mod model_check;
 mod page;
 mod pool;
 mod read;
+mod residency;
 mod service;
 mod shared;
 mod snapshot;
@@ -118,7 +119,9 @@ pub use read::{
     many::FetchMany,
     prefetch::Prefetch,
     stream::{NextPage, ReadStream, item::StreamItem},
+    warm_up::WarmUp,
 };
+pub use residency::Resident;
 pub use snapshot::{Counts, FrameStats, Stats};
 pub use stats::{Histogram, Latencies, Latency, MethodKind, MethodReport, Registration};
 pub use wal::Wal;

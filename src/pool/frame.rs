@@ -5,8 +5,8 @@
 
 use crate::{
     id::{Lsn, PageId},
-    pool::state::{AtomicState, State},
-    sync::atomic::{AtomicU64, Ordering},
+    pool::state::{AtomicState, Phase, State},
+    sync::atomic::{AtomicU64, Ordering, fence},
 };
 
 /// What the pool knows of one frame.
@@ -33,6 +33,24 @@ impl Frame {
     #[inline]
     pub(crate) fn page(&self) -> PageId {
         PageId::from_word(self.page.load(Ordering::Relaxed))
+    }
+
+    /// Page and state of one moment, for who has no pin; nothing where the frame has no page. Of a frame that changes its page
+    /// meanwhile one of its pages is shown, with a state that this page had.
+    pub(crate) fn glance(&self) -> Option<(PageId, State)> {
+        loop {
+            let before = self.page();
+            fence(Ordering::Acquire);
+            let state = self.state.load();
+            if matches!(state.phase(), Phase::Free | Phase::Claimed) {
+                return None;
+            }
+            fence(Ordering::Acquire);
+            // The page changes only while the frame is claimed, so each further look follows upon an I/O.
+            if self.page() == before {
+                return Some((before, state));
+            }
+        }
     }
 
     /// Names the page that the claimed frame is to hold.

@@ -5,6 +5,7 @@
 
 mod in_flight;
 mod latencies;
+mod residency;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
