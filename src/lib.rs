@@ -87,6 +87,8 @@ mod lease;
 mod model_check;
 mod page;
 mod pool;
+#[cfg(feature = "metrics")]
+mod publish;
 mod read;
 mod residency;
 mod service;

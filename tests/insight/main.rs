@@ -5,6 +5,8 @@
 
 mod in_flight;
 mod latencies;
+#[cfg(feature = "metrics")]
+mod metrics;
 mod residency;
 mod streams;
 #[path = "../support/mod.rs"]
