@@ -281,6 +281,18 @@ mod tests {
     }
 
     #[test]
+    fn a_request_took_from_when_it_was_made_to_when_it_was_found_to_be_over() {
+        let (table, counters) = table(4);
+        let at = |millis| table.epoch + Duration::from_millis(millis);
+        let batch = [1, 2].map(|block| table.enter(extent(IoOp::Read, block, 1), at(10)));
+        batch.into_iter().for_each(|entry| entry.finished(Measure::Read, at(25)));
+        table.enter(extent(IoOp::Write, 3, 1), at(30)).finished(Measure::Write, at(29));
+        let [reads, writes] = [Measure::Read, Measure::Write].map(|measure| counters.measures.get(measure));
+        assert_eq!((reads.count(), reads.mean(), reads.max()), (2, 15e6, 15_000_000));
+        assert_eq!((writes.count(), writes.max()), (1, 0));
+    }
+
+    #[test]
     fn c6_requests_beyond_the_places_are_counted_and_stand_in_nobodys_way() {
         let (table, counters) = table(2);
         let enter = || table.enter(extent(IoOp::Read, 0, 1), time::now());
