@@ -117,3 +117,38 @@ mod tests {
         assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Lsn(13), Lsn(13)));
     }
 }
+
+/// A frame that changes its page while somebody glances at it, under every schedule.
+#[cfg(all(test, shuttle))]
+mod model_check {
+    use super::*;
+    use crate::{id::FileId, sync::Arc};
+
+    #[test]
+    fn a_glance_never_shows_a_page_with_the_state_of_another() {
+        let page = |block| PageId::new(FileId(0), block);
+        let replace = move |frame: &Frame, block: u32| {
+            frame.state.update(|s| s.claim().unwrap());
+            frame.assign(page(block));
+            // Odd pages are read-only.
+            frame.state.update(|s| s.begin_read(block % 2 == 1).end_read(true).unpin());
+        };
+        shuttle::check_random(
+            move || {
+                let frame = Arc::new(Frame::new());
+                let owner = shuttle::thread::spawn({
+                    let frame = Arc::clone(&frame);
+                    move || (1..4).for_each(|block| replace(&frame, block))
+                });
+                for _ in 0..2 {
+                    if let Some((page, state)) = frame.glance() {
+                        assert_eq!(page.block.0 % 2 == 1, state.is_read_only(), "{page}: {state:?}");
+                    }
+                }
+                owner.join().unwrap();
+                assert_eq!(frame.glance().unwrap().0, page(3));
+            },
+            5000,
+        );
+    }
+}
