@@ -22,7 +22,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
         (64, ["prefetch, 64 in flight", "read stream, 64 in flight", "1,000 tasks, 64 in flight"]),
         (128, ["prefetch, 128 in flight", "read stream, 128 in flight", "1,000 tasks, 128 in flight"]),
     ] {
-        let outcome = race(bench, "P1", readers(bench, depth)?, places_of(bench)?)?;
+        let outcome = race(bench, bench.input()?, "P1", readers(bench, depth)?, places_of(bench)?)?;
         for (arm, name) in ["prefetch", "read stream", "tasks"].into_iter().zip(names) {
             let goal = Goal::at_least("P1", name, 0.97);
             rows.push(goal.ratio(&outcome, (arm, BARE_RING), Sample::pages_per_s, rate(&outcome)));

@@ -34,7 +34,8 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     for (name, options) in streams {
         readers.push(Reader::stream(input, name, &methods::uring(64), FRAMES, options)?);
     }
-    let outcome = race(bench, "P3", readers, |_, stride| places::sequential(&[PAGES], stride))?;
+    let outcome =
+        race(bench, bench.input()?, "P3", readers, |_, stride| places::sequential(&[PAGES], stride))?;
     let rings = outcome.names().filter(|&name| name.starts_with("bare ring"));
     let speed = |name: &str| outcome.summary(name).mb_per_s;
     let best = rings.max_by(|one, other| speed(one).total_cmp(&speed(other))).expect("there are several");

@@ -117,14 +117,15 @@ fn open<'a>(input: &'a Input, candidate: &Candidate, frames: u32, combine: usize
 
 /// Proves and times the readers; `places_of` gives the places of a round, one for so many pages.
 pub(crate) fn race<'a>(
-    bench: &'a Bench,
+    bench: &Bench,
+    input: &Input,
     figure: &str,
     mut readers: Vec<Reader<'a>>,
     places_of: impl Fn(u32, u32) -> Vec<Place> + 'a,
 ) -> Result<Outcome> {
     let twin = readers[0].name.clone();
     for reader in &mut readers {
-        prove(bench.input()?, reader, &places_of)?;
+        prove(input, reader, &places_of)?;
     }
     let places_of = &places_of;
     let arms = readers.into_iter().map(|mut reader| {

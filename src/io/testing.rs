@@ -31,7 +31,7 @@ use crate::{
         zeros::AlignedZeros,
     },
     stats::Counters,
-    sync::Arc,
+    sync::{Arc, time},
 };
 
 /// Joins nothing, so that each request ends as it was made.
@@ -140,7 +140,7 @@ impl TestArena {
             awaited: Arc::new(AtomicBool::new(false)),
             joined: Vec::new(),
         };
-        Request::new(&self.in_flight, direction, Arc::clone(file), offset, lease)
+        Request::new(&self.in_flight, time::now(), direction, Arc::clone(file), offset, lease)
     }
 
     pub(crate) fn next_report(&self) -> Report {

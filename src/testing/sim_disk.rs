@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    TestDisk,
     fault::{Fault, Op, Struck, Which},
     log::{Event, Moment},
     sim_file::SimFile,
@@ -209,6 +210,8 @@ fn sleep(time: Duration) {
         thread::park_timeout(until.saturating_duration_since(time::now()));
     }
 }
+
+impl TestDisk for SimDisk {}
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, options: &OpenOptions, _: PageSize) -> io::Result<Opened> {
