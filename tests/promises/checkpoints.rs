@@ -182,7 +182,7 @@ fn the_redo_position_is_never_later_than_a_change_that_is_not_durable() {
         let gate = bench.disk.hold(Op::Write);
         let running = start(&bench.pool, CheckpointOptions::new());
         gate.wait_for(1);
-        // While the writes are under way: changed again, and one that was clean.
+        // While the writes are under way: changed again, twice, and one that was clean.
         let deadline = Instant::now() + Duration::from_secs(10);
         while bench.pool.stats().frames.writing < 2 && Instant::now() < deadline {
             // With the sync method the second page is written when the first is through.
@@ -191,6 +191,7 @@ fn the_redo_position_is_never_later_than_a_change_that_is_not_durable() {
             }
         }
         change(0, 60);
+        change(0, 65);
         change(5, 70);
         gate.open();
         let redo = running.join().unwrap().redo_lsn.expect("pages are dirty again");
