@@ -28,7 +28,7 @@ use crate::{
 pub(super) const SECTOR: u32 = 512;
 
 /// How long [`Gate::wait_for`] waits.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A disk in memory that fails where it is told to. All clones are one disk.
 ///
@@ -261,7 +261,7 @@ impl Gate {
     /// Waits until so many operations are held here.
     ///
     /// # Panics
-    /// If that does not come about within 20 seconds.
+    /// If that does not come about within a minute.
     pub fn wait_for(&self, operations: usize) {
         let deadline = time::now() + PATIENCE;
         let mut state = self.disk.0.state.lock();
