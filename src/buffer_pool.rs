@@ -89,7 +89,11 @@ impl BufferPool {
         self.shared.files.open_file(file).map(|file| FileInfo::of(&file))
     }
 
-    /// Adds zeroed blocks to the end of the file. They are on disk as zeros when this is done, not yet synced.
+    /// Adds zeroed blocks to the end of the file. They are on disk as zeros when this is done; that the file is so long is
+    /// durable after the next sync or checkpoint.
+    ///
+    /// Extenders who come together are served by one write, and with [`OpenOptions::grow_by`] most extensions need none.
+    /// A crash may leave more zeroed blocks behind the end than were handed out, never fewer than were synced.
     ///
     /// # Errors
     /// [`Error::File`], with the file as long as it was; [`Error::ReadOnly`].
@@ -203,7 +207,8 @@ impl BufferPool {
     pub fn shutdown(self, how: Shutdown) -> Result<FlushReport, ShutdownError> {
         let begun = time::now();
         let flushed = match how {
-            Shutdown::Flush => checkpoint::checkpoint(&self.shared, CheckpointOptions::new()),
+            Shutdown::Flush => extent::give_back_ahead(&self.shared)
+                .and_then(|()| checkpoint::checkpoint(&self.shared, CheckpointOptions::new())),
             Shutdown::Discard => self.shared.check_open().map(|()| CheckpointReport::default()),
         };
         let flushed = match flushed {
@@ -230,7 +235,7 @@ impl BufferPool {
 
     fn operation<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
     ) -> Completion<T> {
         let shared = Arc::clone(&self.shared);
         Completion::new(Arc::clone(&self.shared.service), move || work(&shared))

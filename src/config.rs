@@ -129,6 +129,11 @@ pub struct OpenOptions {
     pub direct: Fallback,
     /// Grow the file to at least this many blocks, zeroed, before it is used.
     pub initial_blocks: u32,
+    /// Zero so many blocks ahead on disk whenever the file grows, so that most extensions need no I/O; none unless set.
+    ///
+    /// They count as blocks of the file once they are handed out. Closing the file gives the rest back; after a crash they
+    /// are blocks like others, all zero.
+    pub grow_by: u32,
     /// The engine's own lasting number for the file, which the page codec is told: a [`FileId`](crate::FileId) is given
     /// anew each time a file is opened.
     pub tag: u64,
@@ -166,6 +171,13 @@ impl OpenOptions {
     #[must_use]
     pub fn initial_blocks(mut self, blocks: u32) -> Self {
         self.initial_blocks = blocks;
+        self
+    }
+
+    /// Zero so many blocks ahead on disk whenever the file grows.
+    #[must_use]
+    pub fn grow_by(mut self, blocks: u32) -> Self {
+        self.grow_by = blocks;
         self
     }
 

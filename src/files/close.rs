@@ -23,6 +23,7 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     let poison = file.poison();
     if poison.is_none() {
         checkpoint::flush_file(shared, id)?;
+        size.give_back_ahead()?;
         file.sync(&shared.counters).inspect_err(|error| events::poisoned(id, error))?;
     }
     // From here on nobody finds the file, so no new page of it comes in; who has found it before looks again once its page

@@ -24,6 +24,8 @@ pub struct FileInfo {
     pub path: PathBuf,
     /// Its length in blocks; a last block that is not whole counts.
     pub blocks: u32,
+    /// Blocks that are zeroed on disk behind the end, for extensions to come.
+    pub blocks_ahead: u32,
     /// Whether it was opened for reading only.
     pub read_only: bool,
     /// Whether transfers bypass the system's page cache.
@@ -41,6 +43,7 @@ impl FileInfo {
         Self {
             path: file.path.clone(),
             blocks: file.blocks(),
+            blocks_ahead: file.blocks_ahead(),
             read_only: file.read_only,
             direct: file.direct.is_ok(),
             buffered_because,
@@ -51,12 +54,14 @@ impl FileInfo {
 /// Opens a file, and grows it where the options say so.
 pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Result<FileId> {
     shared.check_open()?;
-    if options.read_only && (options.create || options.initial_blocks > 0) {
+    if options.read_only && (options.create || options.initial_blocks > 0 || options.grow_by > 0) {
         return Err(Error::config("a file opened for reading only can be neither created nor grown"));
     }
     let open = |id| File::open(&*shared.disk, id, path, options, shared.config.page_size);
     let file = shared.files.add(path, open)?;
-    let grown = file.lock_size().grow(options.initial_blocks, &shared.counters);
-    grown.inspect_err(|_| shared.files.remove(file.id))?;
+    let missing = options.initial_blocks.saturating_sub(file.blocks());
+    if missing > 0 {
+        file.extend(missing, &shared.counters).inspect_err(|_| shared.files.remove(file.id))?;
+    }
     Ok(file.id)
 }

@@ -2,12 +2,14 @@
 //!
 //! Invariants:
 //! * Every block below `blocks` can be read. Growing publishes the new length only when the new blocks are zeroed on
-//!   disk; cutting publishes it before it looks for frames, which is the caller's part.
+//!   disk; cutting publishes it before it looks for frames, which is the caller's part. Both is in
+//!   [`file_size`](super::file_size).
 //! * `unsynced` is true whenever a write has come back that no sync began after.
 //! * A sync that failed poisons the file for good: the kernel may have dropped the dirty pages it could not write, so a
 //!   later sync would report success for bytes that are gone.
 //!
-//! Lock order: `size`, then `sync`. Each is held across its I/O; neither is ever taken by a transfer.
+//! Lock order: `size`, then `sync`; each is held across its I/O, and neither is ever taken by a transfer. Then `growth`, which
+//! is short.
 
 use std::{
     io,
@@ -21,6 +23,7 @@ use crate::{
     io::{
         disk::{DirectRefused, Disk, DiskFile, Opened},
         file_size::SizeLock,
+        growth::Growth,
     },
     stats::{Counter, Counters},
     sync::{
@@ -52,8 +55,10 @@ pub(crate) struct File {
     closed: AtomicBool,
     /// Held across a sync. The error of the first one that failed.
     sync: Mutex<Option<Arc<io::Error>>>,
-    /// Held by who changes the length, or ends the file.
+    /// Held by who changes the length on disk, or ends the file.
     pub(in crate::io) size: Mutex<()>,
+    /// Held while `blocks` is written.
+    pub(in crate::io) growth: Mutex<Growth>,
     /// The place in the ring's table of files; [`File::NO_SLOT`] for none. The ring's worker alone goes by it.
     ring_slot: AtomicU32,
 }
@@ -99,6 +104,7 @@ impl File {
             closed: AtomicBool::new(false),
             sync: Mutex::new(None),
             size: Mutex::new(()),
+            growth: Mutex::new(Growth::new(blocks, options.grow_by)),
             ring_slot: AtomicU32::new(Self::NO_SLOT),
         })
     }
@@ -110,7 +116,7 @@ impl File {
         self.blocks.load(Ordering::SeqCst)
     }
 
-    /// Publishes another length. What is on disk is [`SizeLock`]'s part.
+    /// Publishes another length. What is on disk is the part of [`file_size`](super::file_size).
     pub(crate) fn set_blocks(&self, blocks: u32) {
         self.blocks.store(blocks, Ordering::SeqCst);
     }
@@ -171,7 +177,7 @@ impl File {
         Ok(true)
     }
 
-    /// The right to change the length. Waits for an extension, truncation or close that is under way.
+    /// The right to change the length on disk. Waits for an extension, truncation or close that is under way.
     pub(crate) fn lock_size(&self) -> SizeLock<'_> {
         SizeLock::new(self)
     }

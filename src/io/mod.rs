@@ -8,6 +8,7 @@ mod buffers;
 pub(crate) mod disk;
 pub(crate) mod file;
 pub(crate) mod file_size;
+mod growth;
 pub(crate) mod inline;
 pub(crate) mod ladder;
 pub(crate) mod method;
