@@ -17,7 +17,15 @@ use crate::{config::OpenOptions, id::PageSize};
 pub(crate) trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Opens (or creates) the file at `path` for transfers of whole pages, from and to memory aligned to the page size.
     /// A missing file without `options.create` is [`io::ErrorKind::NotFound`].
+    /// One that is created is there after a crash, if perhaps empty.
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened>;
+
+    /// Whether the path may be removed to remove the file of this identity: whether it leads there, and not elsewhere or
+    /// nowhere. An error for what is never removed, a device.
+    fn may_remove(&self, path: &Path, identity: (u64, u64)) -> io::Result<bool>;
+
+    /// Removes the path, so that it is gone after a crash as well. What is open there goes on until it is closed.
+    fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
 /// What came of opening a file.

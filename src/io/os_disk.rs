@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags},
+    fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, SeekFrom, Stat, StatxFlags},
     io::{Errno, retry_on_intr},
 };
 
@@ -30,25 +30,60 @@ pub(crate) struct OsDisk;
 impl Disk for OsDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         // Looked at before it is opened, because opening a pipe waits for its other end.
-        match fs::stat(path) {
-            Ok(stat) => check_kind(FileType::from_raw_mode(stat.st_mode))?,
-            Err(Errno::NOENT) if options.create => {}
+        let is_missing = match fs::stat(path) {
+            Ok(stat) => check_kind(FileType::from_raw_mode(stat.st_mode)).map(|()| false)?,
+            Err(Errno::NOENT) if options.create => true,
             Err(error) => return Err(error.into()),
-        }
+        };
         let access = if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
         let create = if options.create { OFlags::CREATE } else { OFlags::empty() };
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
         let fd = retry_on_intr(|| fs::open(path, access | create | OFlags::CLOEXEC, mode))?;
+        if is_missing {
+            sync_folder_of(path)?;
+        }
 
         let stat = fs::fstat(&fd)?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        check_kind(kind)?;
-        let file = OsFile { fd, is_device: kind == FileType::BlockDevice };
+        check_kind(FileType::from_raw_mode(stat.st_mode))?;
+        let file = OsFile { fd, is_device: is_device(&stat) };
         let (offset_align, direct) = file.choose_direct(options.direct, page_size)?;
-        // Two nodes of one device have different inodes; the device's own number names it.
-        let identity = if file.is_device { (u64::MAX, stat.st_rdev) } else { (stat.st_dev, stat.st_ino) };
-        Ok(Opened { identity, len: file.len()?, offset_align, direct, file: Box::new(file) })
+        Ok(Opened { identity: identity(&stat), len: file.len()?, offset_align, direct, file: Box::new(file) })
     }
+
+    fn may_remove(&self, path: &Path, wanted: (u64, u64)) -> io::Result<bool> {
+        match fs::stat(path) {
+            Ok(stat) if is_device(&stat) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a block device can be closed, but not removed",
+            )),
+            Ok(stat) => Ok(identity(&stat) == wanted),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::unlink(path)?;
+        sync_folder_of(path)
+    }
+}
+
+/// What is equal for two paths to one file.
+fn identity(stat: &Stat) -> (u64, u64) {
+    // Two nodes of one device have different inodes; the device's own number names it.
+    if is_device(stat) { (u64::MAX, stat.st_rdev) } else { (stat.st_dev, stat.st_ino) }
+}
+
+fn is_device(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice
+}
+
+/// Makes durable which names the folder has: syncing a file does not promise that of its own.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = retry_on_intr(|| fs::open(folder, flags, Mode::empty()))?;
+    Ok(fs::fsync(&fd)?)
 }
 
 fn check_kind(kind: FileType) -> io::Result<()> {
@@ -242,6 +277,22 @@ mod tests {
         std::fs::hard_link(&one, &two).unwrap();
         let again = OsDisk.open(&two, &OpenOptions::new(), page(8192)).unwrap();
         assert_eq!(opened.identity, again.identity);
+    }
+
+    #[test]
+    fn a_path_may_be_removed_while_it_leads_to_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("one"), dir.path().join("two"));
+        let create = OpenOptions::new().create(true);
+        let opened = OsDisk.open(&path, &create, page(8192)).unwrap();
+        assert!(OsDisk.may_remove(&path, opened.identity).unwrap());
+        assert!(!OsDisk.may_remove(&other, opened.identity).unwrap());
+        OsDisk.remove(&path).unwrap();
+        assert!(!OsDisk.may_remove(&path, opened.identity).unwrap());
+        // While the first is open, no other file can have its identity.
+        OsDisk.open(&path, &create, page(8192)).unwrap();
+        assert!(!OsDisk.may_remove(&path, opened.identity).unwrap());
+        assert_eq!(OsDisk.remove(&other).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

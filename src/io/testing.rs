@@ -318,6 +318,14 @@ impl Disk for FakeDisk {
             direct: Err(DirectRefused::NotAsked),
         })
     }
+
+    fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 impl DiskFile for FakeDisk {

@@ -62,6 +62,15 @@ impl Disk for SteppedDisk {
             direct: Err(DirectRefused::NotAsked),
         })
     }
+
+    fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        self.0.lock().bytes.clear();
+        Ok(())
+    }
 }
 
 fn io_error() -> io::Error {

@@ -41,9 +41,9 @@ impl SimFile {
 
     /// Makes the file at least `len` bytes long, as far as there is space. Gives how long it is then.
     fn grow(&self, state: &mut State, len: u64) -> usize {
-        let now = state.files[self.file].bytes.len() as u64;
+        let now = state.files[self.file].medium.len() as u64;
         let len = len.min(now.saturating_add(state.space())).max(now) as usize;
-        state.files[self.file].bytes.resize(len, 0);
+        state.files[self.file].medium.set_len(len);
         len
     }
 
@@ -51,12 +51,11 @@ impl SimFile {
         let change = (Op::Resize, self.file, len, 0);
         let resized = self.disk.operate(change, |state, _| {
             self.check_writable()?;
-            let bytes = &mut state.files[self.file].bytes;
-            let before = bytes.len();
+            let before = state.files[self.file].medium.len();
             if may_cut && len < before as u64 {
-                bytes.truncate(len as usize);
+                state.files[self.file].medium.set_len(len as usize);
             } else if (self.grow(state, len) as u64) < len {
-                state.files[self.file].bytes.truncate(before);
+                state.files[self.file].medium.set_len(before);
                 return Err(io::Error::from_raw_os_error(ENOSPC));
             }
             Ok(0)
@@ -70,7 +69,7 @@ impl DiskFile for SimFile {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
         self.disk.operate((Op::Read, self.file, offset, len), |state, at_most| {
             self.check_aligned(offset, len)?;
-            let bytes = &state.files[self.file].bytes;
+            let bytes = state.files[self.file].medium.bytes();
             let mut rest = bytes.get(offset as usize..).unwrap_or_default();
             rest = &rest[..rest.len().min(at_most).min(len)];
             let count = rest.len();
@@ -95,28 +94,26 @@ impl DiskFile for SimFile {
             if count == 0 && wanted > 0 {
                 return Err(io::Error::from_raw_os_error(ENOSPC));
             }
-            let mut rest = &mut state.files[self.file].bytes[offset as usize..][..count];
-            for buffer in buffers {
-                let part;
-                (part, rest) = rest.split_at_mut(rest.len().min(buffer.len()));
-                part.copy_from_slice(&buffer[..part.len()]);
-            }
+            let mut written = Vec::with_capacity(len);
+            buffers.iter().for_each(|buffer| written.extend_from_slice(buffer));
+            written.truncate(count);
+            state.files[self.file].medium.write(offset as usize, written);
             Ok(count)
         })
     }
 
     fn sync_data(&self) -> io::Result<()> {
         // A write that comes back while the sync is under way is not covered by it.
-        let covered = self.disk.look(|state| state.files[self.file].bytes.clone());
+        let covered = self.disk.look(|state| state.files[self.file].medium.mark());
         let synced = self.disk.operate((Op::Sync, self.file, 0, 0), |state, _| {
-            state.files[self.file].durable = covered;
+            state.files[self.file].medium.sync(covered);
             Ok(0)
         });
         synced.map(drop)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.look(|state| state.files[self.file].bytes.len() as u64))
+        Ok(self.disk.look(|state| state.files[self.file].medium.len() as u64))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
