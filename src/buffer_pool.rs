@@ -10,6 +10,7 @@ use crate::{
     files::{
         self, FileInfo, close,
         extent::{self, Extended},
+        remove,
         vacate::{self, Evicted},
     },
     id::{BlockNo, FileId, PageId, PageSize},
@@ -118,6 +119,19 @@ impl BufferPool {
     /// [`Error::SyncPoisoned`].
     pub fn close_file(&self, file: FileId) -> Completion<()> {
         self.operation(move |shared| close::close(shared, file))
+    }
+
+    /// Removes the file: throws its pages away, dirty or not, closes it, and removes it from its folder, durably.
+    ///
+    /// Waits for the file's reads and writes, and for pins as [`close_file`](Self::close_file) does. Its id is never given
+    /// again, so a file that is later made under the same path shows none of its pages.
+    ///
+    /// # Errors
+    /// Nothing has happened with [`Error::PathChanged`] where the path does not lead to the file any more,
+    /// [`Error::Pinned`], [`Error::ReadOnly`], or [`Error::File`] for a block device. Where the system refuses the removal
+    /// itself ([`Error::File`]), the pages are gone and the file is closed, but still there.
+    pub fn drop_file(&self, file: FileId) -> Completion<()> {
+        self.operation(move |shared| remove::drop_file(shared, file))
     }
 
     // ---- pages ------------------------------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ pub enum IoOp {
     Extend,
     /// Cutting a file.
     Truncate,
+    /// Removing a file.
+    Remove,
 }
 
 impl fmt::Display for IoOp {
@@ -37,6 +39,7 @@ impl fmt::Display for IoOp {
             Self::Open => "open",
             Self::Extend => "extend",
             Self::Truncate => "truncate",
+            Self::Remove => "removal",
         })
     }
 }
@@ -137,6 +140,14 @@ pub enum Error {
         /// The path that was given.
         path: PathBuf,
         /// The id under which the file is open.
+        file: FileId,
+    },
+    /// The file's path does not lead to it any more: it was renamed, removed or replaced by somebody else.
+    #[error("{path} does not lead to {file} any more: it was renamed, removed or replaced", path = path.display())]
+    PathChanged {
+        /// The file's path as it was given.
+        path: PathBuf,
+        /// The file.
         file: FileId,
     },
     /// An option has a value that cannot work. The text says which and what would.

@@ -1,8 +1,11 @@
 //! Growing and cutting files.
 
 use crate::{
-    error::{Error, Result},
-    files::vacate::{self, Changes},
+    error::Result,
+    files::{
+        vacate::{self, Changes},
+        writable,
+    },
     id::{BlockNo, FileId},
     io::file::File,
     shared::Shared,
@@ -72,10 +75,4 @@ pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
 pub(crate) fn give_back_ahead(shared: &Shared) -> Result<()> {
     shared.check_open()?;
     shared.files.all().iter().try_for_each(|file| file.lock_size().give_back_ahead())
-}
-
-fn writable(shared: &Shared, id: FileId) -> Result<Arc<File>> {
-    shared.check_open()?;
-    let file = shared.files.open_file(id)?;
-    if file.read_only { Err(Error::ReadOnly { file: id }) } else { Ok(file) }
 }

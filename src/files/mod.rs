@@ -1,9 +1,11 @@
 //! What opens, changes and closes a file as a whole.
 //!
-//! [`extent`] grows and cuts files, [`vacate`] gets a file's pages out of the pool, which closing and cutting stand on.
+//! [`extent`] grows and cuts files; [`vacate`] gets a file's pages out of the pool, which cutting, [closing](close) and
+//! [removing](remove) stand on.
 
 pub(crate) mod close;
 pub(crate) mod extent;
+pub(crate) mod remove;
 pub(crate) mod vacate;
 
 use std::path::{Path, PathBuf};
@@ -14,6 +16,7 @@ use crate::{
     id::FileId,
     io::{disk::DirectRefused, file::File},
     shared::Shared,
+    sync::Arc,
 };
 
 /// What is known of an open file.
@@ -64,4 +67,11 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
         file.extend(missing, &shared.counters).inspect_err(|_| shared.files.remove(file.id))?;
     }
     Ok(file.id)
+}
+
+/// The open file, which may be changed.
+fn writable(shared: &Shared, id: FileId) -> Result<Arc<File>> {
+    shared.check_open()?;
+    let file = shared.files.open_file(id)?;
+    if file.read_only { Err(Error::ReadOnly { file: id }) } else { Ok(file) }
 }

@@ -182,7 +182,8 @@ impl File {
         SizeLock::new(self)
     }
 
-    pub(in crate::io) fn error(&self, op: IoOp, source: impl Into<Arc<io::Error>>) -> Error {
+    /// The error of an operation on the whole file.
+    pub(crate) fn error(&self, op: IoOp, source: impl Into<Arc<io::Error>>) -> Error {
         Error::File { op, path: self.path.clone(), source: source.into() }
     }
 
