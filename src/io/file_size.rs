@@ -220,7 +220,9 @@ mod tests {
     use crate::{
         config::{Fallback, OpenOptions},
         error::Error,
+        id::{FileId, PageSize},
         io::testing::{FakeDisk, os_file},
+        testing::{Op, SimDisk},
     };
 
     const PAGE: usize = 8192;
@@ -256,6 +258,29 @@ mod tests {
             bytes[..2 * PAGE].iter().all(|&byte| byte == 7)
                 && bytes[2 * PAGE..].iter().all(|&byte| byte == 0)
         );
+    }
+
+    #[test]
+    fn who_comes_while_one_zeroes_is_served_with_all_others_by_one_write() {
+        let disk = SimDisk::new();
+        disk.put("data", vec![7; PAGE]);
+        let options = OpenOptions::new();
+        let file = File::open(&disk, FileId(0), "data".as_ref(), &options, PageSize::DEFAULT).unwrap();
+        let gate = disk.hold(Op::Resize);
+        let mut firsts: Vec<u32> = std::thread::scope(|scope| {
+            let extend = || file.extend(1, &Counters::new()).unwrap();
+            let mut all = vec![scope.spawn(extend)];
+            gate.wait_for(1);
+            all.extend((1..64).map(|_| scope.spawn(extend)));
+            while file.growth.lock().round(1, Effort::All).to < 65 {
+                std::thread::yield_now();
+            }
+            gate.open();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        firsts.sort_unstable();
+        assert_eq!(firsts, (1..65).collect::<Vec<_>>());
+        assert_eq!((disk.count(Op::Resize), disk.count(Op::Write)), (2, 2));
     }
 
     #[test]
