@@ -68,10 +68,26 @@ impl BufferPool {
     /// from there on.
     ///
     /// # Errors
-    /// [`Error::File`] with the system's reason; [`Error::AlreadyOpen`]; [`Error::Config`] for options that contradict each
-    /// other, or alignment that direct I/O demands and the page size does not have.
+    /// [`Error::File`] with the system's reason; [`Error::AlreadyOpen`]; [`Error::TagTaken`]; [`Error::Config`] for options that
+    /// contradict each other, or alignment that direct I/O demands and the page size does not have.
     pub fn open_file(&self, path: impl AsRef<Path>, options: OpenOptions) -> Result<FileId> {
         files::open(&self.shared, path.as_ref(), &options)
+    }
+
+    /// The [tags](OpenOptions::tag) of the files that must be opened, or [given up](Self::give_up_torn_pages), before anything is
+    /// written: the [doublewrite area](crate::TornPages::DoubleWrite) holds copies of their pages from before a crash. Opening
+    /// a file restores the pages that were torn.
+    #[must_use]
+    pub fn torn_page_tags(&self) -> Vec<u64> {
+        self.shared.doublewrite.as_ref().map_or(Vec::new(), |doublewrite| doublewrite.pending().to_vec())
+    }
+
+    /// Does without what the doublewrite area holds of the file with this tag: it was removed, say.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the area cannot be written.
+    pub fn give_up_torn_pages(&self, tag: u64) -> Result<()> {
+        self.shared.doublewrite.as_ref().map_or(Ok(()), |doublewrite| doublewrite.give_up(tag))
     }
 
     /// How many blocks the file has.
@@ -222,7 +238,8 @@ impl BufferPool {
         let begun = time::now();
         let flushed = match how {
             Shutdown::Flush => extent::give_back_ahead(&self.shared)
-                .and_then(|()| checkpoint::checkpoint(&self.shared, CheckpointOptions::new())),
+                .and_then(|()| checkpoint::checkpoint(&self.shared, CheckpointOptions::new()))
+                .and_then(|report| self.settle_torn_pages().map(|()| report)),
             Shutdown::Discard => self.shared.check_open().map(|()| CheckpointReport::default()),
         };
         let flushed = match flushed {
@@ -237,6 +254,14 @@ impl BufferPool {
             pages_discarded: self.shared.dirty_pages(),
             took: time::now() - begun,
         })
+    }
+
+    /// Leaves nothing in the doublewrite area, unless there is something that was never looked at.
+    fn settle_torn_pages(&self) -> Result<()> {
+        match &self.shared.doublewrite {
+            Some(doublewrite) if doublewrite.pending().is_empty() => doublewrite.settle(),
+            _ => Ok(()),
+        }
     }
 
     // ---- insight ----------------------------------------------------------------------------------------------------

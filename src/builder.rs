@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     buffer_pool::BufferPool,
     codec::PageCodec,
-    config::{COMBINE_LIMIT_MAX, Config, IoMethod},
+    config::{COMBINE_LIMIT_MAX, Config, IoMethod, TornPages},
+    doublewrite::DoubleWrite,
     error::{Error, Result},
     events,
     file_table::FileTable,
@@ -27,6 +28,7 @@ pub struct Builder {
     io_method: IoMethod,
     wal: Option<Arc<dyn Wal>>,
     codec: Option<Arc<dyn PageCodec>>,
+    torn_pages: TornPages,
     frame_wait: Duration,
     combine_limit: usize,
     disk: Box<dyn Disk>,
@@ -46,6 +48,7 @@ impl Builder {
             io_method: IoMethod::Auto,
             wal: None,
             codec: None,
+            torn_pages: TornPages::default(),
             frame_wait: Config::FRAME_WAIT,
             combine_limit: Config::COMBINE_LIMIT,
             disk: Box::new(OsDisk),
@@ -91,6 +94,12 @@ impl Builder {
         self
     }
 
+    /// What is done against pages that a power cut tears. Nothing unless set.
+    pub fn torn_pages(mut self, protection: TornPages) -> Self {
+        self.torn_pages = protection;
+        self
+    }
+
     /// How long a fetch waits for a frame where all are pinned or busy, before it ends in
     /// [`Error::AllPinned`]; one second unless set. Closing and truncating wait as long for pins.
     pub fn frame_wait(mut self, wait: Duration) -> Self {
@@ -120,11 +129,19 @@ impl Builder {
     /// I/O method.
     ///
     /// # Errors
-    /// [`Error::Config`] that says which option cannot work, and what would.
+    /// [`Error::Config`] that says which option cannot work, and what would. [`Error::File`] where the area against
+    /// [torn pages](Self::torn_pages) cannot be used.
     pub fn build(self) -> Result<BufferPool> {
         let (config, disk) = self.into_config()?;
         let counters = Arc::new(Counters::new());
         let staging = config.staging_pages();
+        let doublewrite = match &config.torn_pages {
+            TornPages::Unprotected => None,
+            // All that is written at once comes from staging.
+            TornPages::DoubleWrite(area) => {
+                Some(DoubleWrite::open(&*disk, area, config.page_size, staging, &counters)?)
+            }
+        };
         let pool = FramePool::new(config.frames, config.page_size, staging, Arc::clone(&counters))?;
         let chunks: Vec<_> = pool.arena().chunks().map(|(ptr, len)| Chunk { ptr, len }).collect();
         let (method, method_report) = ladder::open_method(&config.io_method, &chunks, &counters)?;
@@ -134,6 +151,7 @@ impl Builder {
             pool: PoolHandle::new(pool),
             files: FileTable::new(),
             disk,
+            doublewrite,
             service: Arc::new(Service::new()),
             counters,
             config,
@@ -160,6 +178,7 @@ impl Builder {
             io_method: self.io_method,
             wal: self.wal,
             codec: self.codec,
+            torn_pages: self.torn_pages,
             frame_wait: self.frame_wait,
             combine_pages: (self.combine_limit / page_size.bytes()).max(1),
         };

@@ -1,6 +1,6 @@
 //! What a pool can be told: options as typed values, checked once when the pool is built.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     codec::PageCodec,
@@ -116,6 +116,50 @@ impl IoMethod {
     }
 }
 
+/// What is done against torn pages: a power cut in the middle of a write may leave some sectors of a page old and others new.
+///
+/// An engine whose log holds the whole image of a page at its first change after a checkpoint, as PostgreSQL's does, needs
+/// nothing. A checksum only finds a torn page; what is chosen here puts it right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TornPages {
+    /// Nothing: the engine's log can restore a torn page, or pages are no larger than what the disk writes at once.
+    #[default]
+    Unprotected,
+    /// Copies of the pages are made durable in an area of their own before the pages go to their places, and are put back
+    /// where needed when a file is opened.
+    ///
+    /// Every file must have a [`tag`](OpenOptions::tag) of its own, under which it is known after a crash. Files must not be
+    /// changed by others, or by a pool without the area, between a crash and the next opening.
+    DoubleWrite(DoubleWriteArea),
+}
+
+/// The file in which copies of pages go first. See [`TornPages::DoubleWrite`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DoubleWriteArea {
+    /// Where it is; made where there is none. One pool uses it at a time.
+    pub path: PathBuf,
+    /// How large it is; 32 MiB unless set, and never less than what the largest batch needs. Each time half of it is full, files
+    /// are synced.
+    pub bytes: usize,
+}
+
+impl DoubleWriteArea {
+    /// An area of 32 MiB.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), bytes: 32 << 20 }
+    }
+
+    /// Sets how large it is.
+    #[must_use]
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+}
+
 /// How a file is opened: an existing file, read and written, bypassing the system's page cache where that works, unless
 /// told otherwise.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -134,8 +178,8 @@ pub struct OpenOptions {
     /// They count as blocks of the file once they are handed out. Closing the file gives the rest back; after a crash they
     /// are blocks like others, all zero.
     pub grow_by: u32,
-    /// The engine's own lasting number for the file, which the page codec is told: a [`FileId`](crate::FileId) is given
-    /// anew each time a file is opened.
+    /// The engine's own lasting number for the file, which the page codec and the protection from
+    /// [torn pages](TornPages) know it by: a [`FileId`](crate::FileId) is given anew each time a file is opened.
     pub tag: u64,
 }
 
@@ -230,6 +274,7 @@ pub(crate) struct Config {
     pub(crate) io_method: IoMethod,
     pub(crate) wal: Option<Arc<dyn Wal>>,
     pub(crate) codec: Option<Arc<dyn PageCodec>>,
+    pub(crate) torn_pages: TornPages,
     /// The most a fetch waits for a frame.
     pub(crate) frame_wait: Duration,
     /// The most pages that one request covers.
@@ -273,6 +318,7 @@ impl fmt::Debug for Config {
             .field("io_method", &self.io_method)
             .field("wal", &self.wal.is_some())
             .field("codec", &self.codec.is_some())
+            .field("torn_pages", &self.torn_pages)
             .field("frame_wait", &self.frame_wait)
             .field("combine_pages", &self.combine_pages)
             .finish()

@@ -150,6 +150,26 @@ pub enum Error {
         /// The file.
         file: FileId,
     },
+    /// Files of these tags have copies of pages in the doublewrite area from before a crash, and were not opened since. Nothing is
+    /// written until they are: the copies may be needed.
+    #[error(
+        "the doublewrite area holds pages of the files with the tags {tags:?}: open them, or give them up, first"
+    )]
+    TornPages {
+        /// What the files were [tagged](crate::OpenOptions::tag) with.
+        tags: Arc<[u64]>,
+    },
+    /// Two files cannot have the same tag where [`TornPages`](crate::TornPages) are protected from: it is what the copies
+    /// are known by.
+    #[error("{path} has the tag {tag} of {file}: give each file a tag of its own, the same each time", path = path.display())]
+    TagTaken {
+        /// The path that was given.
+        path: PathBuf,
+        /// The tag that was given.
+        tag: u64,
+        /// The file that has it.
+        file: FileId,
+    },
     /// An option has a value that cannot work. The text says which and what would.
     #[error("{0}")]
     Config(Arc<str>),

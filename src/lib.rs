@@ -73,6 +73,7 @@ mod builder;
 mod codec;
 mod completion;
 mod config;
+mod doublewrite;
 mod error;
 mod events;
 mod file_table;
@@ -104,7 +105,9 @@ pub use builder::Builder;
 pub use codec::Crc32c;
 pub use codec::{PageAddress, PageCodec};
 pub use completion::Completion;
-pub use config::{Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, UringOptions};
+pub use config::{
+    DoubleWriteArea, Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, TornPages, UringOptions,
+};
 pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};

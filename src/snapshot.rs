@@ -94,6 +94,8 @@ counts! {
     dirty_evictions = DirtyEvictions,
     /// Fetches that waited for a frame because all were pinned or busy.
     frame_waits = FrameWaits,
+    /// Pages that were restored from their copies when their files were opened after a crash.
+    pages_restored = Restored,
     /// Dirty pages that were thrown away with the pool.
     pages_discarded = Discarded,
 }

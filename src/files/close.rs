@@ -32,6 +32,9 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     fence(Ordering::SeqCst);
     let changes = if poison.is_none() { Changes::Keep } else { Changes::Discard };
     vacate::vacate_file(shared, id, 0, changes).inspect_err(|_| file.set_closed(false))?;
+    if let Some(doublewrite) = &shared.doublewrite {
+        doublewrite.let_go(&file, poison.is_none()).inspect_err(|_| file.set_closed(false))?;
+    }
     shared.files.remove(id);
     drop(size);
     shared.method.forget(&file);

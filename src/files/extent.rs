@@ -57,6 +57,7 @@ fn zero_ahead(shared: &Arc<Shared>, file: Arc<File>) {
 /// stays so, the old end comes back.
 pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
     let file = writable(shared, id)?;
+    shared.check_settled()?;
     let size = file.lock_size();
     // It may have been closed meanwhile, and by now be open under another id, which knows nothing of this one's changes.
     shared.files.open_file(id)?;
@@ -67,8 +68,18 @@ pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
     // A miss maps its frame and then looks at the end, a write-out marks its frame and then looks at the end; we have
     // set the end and now look at the frames. The fences on both sides make one of the two see the other.
     fence(Ordering::SeqCst);
-    let cut = vacate::vacate_file(shared, id, blocks, Changes::Discard).and_then(|()| size.cut());
+    let cut = vacate::vacate_file(shared, id, blocks, Changes::Discard)
+        .and_then(|()| forget_copies(shared, &file, BlockNo(blocks)))
+        .and_then(|()| size.cut());
     cut.inspect_err(|_| size.take_back(former))
+}
+
+/// Sees to it that what is cut does not come back after a crash. Synced first, because a crash may undo the cut, and then the
+/// pages must be whole without their copies.
+fn forget_copies(shared: &Shared, file: &File, from: BlockNo) -> Result<()> {
+    let Some(doublewrite) = &shared.doublewrite else { return Ok(()) };
+    file.sync(&shared.counters)?;
+    doublewrite.forget(file, from)
 }
 
 /// Gives back what files have zeroed ahead, so that they end on disk where they end for the pool.

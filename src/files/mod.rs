@@ -61,7 +61,11 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
         return Err(Error::config("a file opened for reading only can be neither created nor grown"));
     }
     let open = |id| File::open(&*shared.disk, id, path, options, shared.config.page_size);
-    let file = shared.files.add(path, open)?;
+    // Put right what a crash has torn before anybody sees it.
+    let doublewrite = shared.doublewrite.as_ref();
+    let file = shared.files.add(path, open, |file, others| {
+        doublewrite.map_or(Ok(()), |doublewrite| doublewrite.admit(file, others))
+    })?;
     let missing = options.initial_blocks.saturating_sub(file.blocks());
     if missing > 0 {
         file.extend(missing, &shared.counters).inspect_err(|_| shared.files.remove(file.id))?;

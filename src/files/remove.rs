@@ -18,6 +18,7 @@ use crate::{
 /// the pages are gone the file is closed, even where the system then refuses to remove it.
 pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     let file = files::writable(shared, id)?;
+    shared.check_settled()?;
     let _size = file.lock_size();
     // Somebody else may have closed it while this one waited.
     shared.files.open_file(id)?;
@@ -26,8 +27,11 @@ pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     file.set_closed(true);
     fence(Ordering::SeqCst);
     vacate::vacate_file(shared, id, 0, Changes::Discard).inspect_err(|_| file.set_closed(false))?;
-    let remove = || shared.disk.remove(&file.path).map_err(|error| file.error(IoOp::Remove, error));
-    let removed = check_path(shared, &file).and_then(|()| remove());
+    let removed = check_path(shared, &file).and_then(|()| {
+        // Its tag may be another's from now on.
+        shared.doublewrite.as_ref().map_or(Ok(()), |doublewrite| doublewrite.let_go(&file, true))?;
+        shared.disk.remove(&file.path).map_err(|error| file.error(IoOp::Remove, error))
+    });
     // Not before it is gone from the disk: until then nobody opens it a second time.
     shared.files.remove(id);
     shared.method.forget(&file);

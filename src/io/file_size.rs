@@ -9,15 +9,14 @@
 //! Extenders who come together are served together: each gets in line and then asks for the right; who gets it zeroes for the
 //! whole line, and the others find, once they have the right, that they have been served.
 
-use std::io::{self, IoSlice};
+use std::io;
 
 use crate::{
     error::{Error, IoOp, Result},
     io::{
         file::File,
         growth::{Effort, Round, Ticket},
-        request::Direction,
-        transfer::{self, Progress},
+        plain,
         zeros::AlignedZeros,
     },
     stats::Counters,
@@ -204,10 +203,7 @@ impl<'a> SizeLock<'a> {
         let mut at = from;
         while at < to {
             let piece = zeros.as_slice().len().min((to - at) as usize);
-            let progress = Progress::new(Direction::Write, piece, file.offset_align);
-            transfer::drive(progress, counters, |done| {
-                file.disk.write_at(&[IoSlice::new(&zeros.as_slice()[done..piece])], at + done as u64)
-            })?;
+            plain::write(file, &[&zeros.as_slice()[..piece]], at, counters)?;
             at += piece as u64;
         }
         Ok(())

@@ -13,13 +13,14 @@ pub(crate) mod inline;
 pub(crate) mod ladder;
 pub(crate) mod method;
 pub(crate) mod os_disk;
+pub(crate) mod plain;
 mod queue;
 pub(crate) mod request;
 mod threads;
 mod transfer;
 #[cfg(all(feature = "uring", target_os = "linux", not(shuttle)))]
 mod uring;
-mod zeros;
+pub(crate) mod zeros;
 
 #[cfg(test)]
 mod conformance;

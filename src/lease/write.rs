@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::{
+    doublewrite::OnTheirWay,
     error::{Error, IoOp},
     id::PageId,
     io::{file::File, request::IoBuf},
@@ -19,6 +20,8 @@ pub(crate) struct WriteLease {
     buffer: IoBuf,
     /// Taken when the lease ends.
     run: Option<(StagingRun, Outstanding)>,
+    /// Where copies went first: that these pages have not arrived yet.
+    on_their_way: Option<Arc<OnTheirWay>>,
 }
 
 impl WriteLease {
@@ -27,7 +30,7 @@ impl WriteLease {
         debug_assert_eq!(pins.len(), run.pages());
         let pool = pins.pool();
         let buffer = buffer_at(pool, pool.staging_offset(&run), run.pages() * pool.page_size().bytes());
-        Self { file, pins, buffer, run: Some((run, outstanding)) }
+        Self { file, pins, buffer, run: Some((run, outstanding)), on_their_way: None }
     }
 
     /// The first page.
@@ -43,6 +46,16 @@ impl WriteLease {
                 look(index as u32, pool.staged_mut(run, index));
             }
         }
+    }
+
+    /// The copies, one behind the other.
+    pub(crate) fn copies(&self) -> &[u8] {
+        self.run.as_ref().map_or(&[], |(run, _)| self.pins.pool().staged(run))
+    }
+
+    /// The pages have copies elsewhere, which are kept until this write is over.
+    pub(crate) fn keep(&mut self, on_their_way: Arc<OnTheirWay>) {
+        self.on_their_way = Some(on_their_way);
     }
 
     /// Ends the lease without a transfer: every page is as dirty as before.
@@ -70,6 +83,8 @@ impl WriteLease {
         // Even a write that failed may have changed the disk. Noted before a frame leaves WRITING: a checkpoint that sees
         // the page clean must see that its file wants a sync.
         self.file.note_written();
+        // Behind that, so that the copies are not given up before the file is synced.
+        self.on_their_way = None;
         self.pins.pool().staging.give_back(run);
         for pin in self.pins.drain() {
             pin.end_write(outcome.is_ok());

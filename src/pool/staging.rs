@@ -128,6 +128,13 @@ impl FramePool {
         unsafe { ptr::copy_nonoverlapping(from, to, size) };
     }
 
+    /// All pages of the run.
+    pub(crate) fn staged<'a>(&'a self, run: &'a StagingRun) -> &'a [u8] {
+        let address = self.arena().at(self.staging_offset(run)).as_ptr();
+        // SAFETY: the run's pages are nobody else's, it is borrowed, and the arena is initialised memory.
+        unsafe { slice::from_raw_parts(address, run.pages * self.page_size().bytes()) }
+    }
+
     /// Page `index` of the run, for a codec to seal.
     pub(crate) fn staged_mut<'a>(&'a self, run: &'a mut StagingRun, index: usize) -> &'a mut [u8] {
         let size = self.page_size().bytes();

@@ -49,6 +49,8 @@ pub(crate) enum Counter {
     DirtyEvictions,
     /// Fetches that had to wait for a frame.
     FrameWaits,
+    /// Pages that a crash may have torn and that were written over with their copies.
+    Restored,
     /// Pages that were dirty when they were thrown away: the pool was dropped or shut down without a flush.
     Discarded,
 }

@@ -9,6 +9,7 @@
 
 use crate::{
     codec::PageAddress,
+    doublewrite::Run,
     error::{Error, Result},
     id::{FrameNo, Lsn, PageId},
     io::{
@@ -195,7 +196,11 @@ impl Writer<'_> {
             return;
         }
         let lsn = std::mem::take(&mut self.highest_lsn);
-        if let Err(error) = flush_log(self.shared, lsn) {
+        let ready = flush_log(self.shared, lsn).and_then(|()| {
+            self.seal();
+            self.protect()
+        });
+        if let Err(error) = ready {
             for request in self.batch.drain(..) {
                 if let PageLease::Write(lease) = request.lease {
                     lease.abort(error.clone());
@@ -203,6 +208,12 @@ impl Writer<'_> {
             }
             return;
         }
+        self.shared.counters.add(Counter::WriteRequests, self.batch.len() as u64);
+        self.shared.method.submit(&mut self.batch);
+    }
+
+    /// Makes the copies ready for disk.
+    fn seal(&mut self) {
         if let Some(codec) = &self.shared.config.codec {
             for request in &mut self.batch {
                 if let PageLease::Write(lease) = &mut request.lease {
@@ -211,8 +222,28 @@ impl Writer<'_> {
                 }
             }
         }
-        self.shared.counters.add(Counter::WriteRequests, self.batch.len() as u64);
-        self.shared.method.submit(&mut self.batch);
+    }
+
+    /// Makes copies durable elsewhere first, where the pool was told to.
+    fn protect(&mut self) -> Result<()> {
+        let Some(doublewrite) = &self.shared.doublewrite else { return Ok(()) };
+        let runs: Vec<Run<'_>> = self
+            .batch
+            .iter()
+            .filter_map(|request| match &request.lease {
+                PageLease::Write(lease) => {
+                    Some(Run { file: &request.file, first: lease.first().block, bytes: lease.copies() })
+                }
+                PageLease::Read(_) => None,
+            })
+            .collect();
+        let on_their_way = doublewrite.protect(&runs)?;
+        for request in &mut self.batch {
+            if let PageLease::Write(lease) = &mut request.lease {
+                lease.keep(Arc::clone(&on_their_way));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -14,6 +14,7 @@ mod c7_same_results;
 mod c8_log_first;
 #[cfg(feature = "crc32c")]
 mod c9_corrupt_page;
+mod c9_torn_pages;
 mod checkpoints;
 #[path = "../support/mod.rs"]
 mod support;

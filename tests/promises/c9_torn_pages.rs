@@ -1,0 +1,384 @@
+//! C9, for power cuts: with the doublewrite area a page is its old or its new version, whatever moment the power goes at, and
+//! never a mix.
+
+use std::{num::NonZeroU32, ops::RangeInclusive};
+
+use ringpool::{
+    BufferPool, CheckpointOptions, DoubleWriteArea, Error, FileId, IoMethod, OpenOptions, PageId, Result,
+    Shutdown, TornPages,
+    testing::{Fault, Op, SimDisk},
+};
+
+use crate::support::{EIO, PAGE, guarded, stamped, stamped_file, with_each_method};
+
+/// Few, so that the area is small and goes round often.
+const FRAMES: u32 = 32;
+const BLOCKS: u32 = 12;
+const TAGS: [u64; 2] = [11, 12];
+
+fn path(tag: u64) -> String {
+    format!("data-{tag}")
+}
+
+/// As small as it can be.
+fn area() -> TornPages {
+    TornPages::DoubleWrite(DoubleWriteArea::new("area").bytes(0))
+}
+
+fn pool_on(disk: &SimDisk, method: IoMethod, protection: TornPages) -> Result<BufferPool> {
+    let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method);
+    builder.torn_pages(protection).disk(disk.clone()).build()
+}
+
+fn open(pool: &BufferPool, tag: u64) -> Result<FileId> {
+    pool.open_file(path(tag), OpenOptions::new().tag(tag))
+}
+
+/// A disk with both files, all blocks in version 1.
+fn new_disk() -> SimDisk {
+    let disk = SimDisk::new();
+    TAGS.iter().for_each(|&tag| disk.put(path(tag), stamped_file(BLOCKS, 1)));
+    disk
+}
+
+/// The versions that each block of each file may have after a crash.
+#[derive(Clone)]
+struct Allowed([Vec<RangeInclusive<u8>>; 2]);
+
+impl Allowed {
+    fn new() -> Self {
+        Self([(); 2].map(|()| vec![1..=1; BLOCKS as usize]))
+    }
+
+    /// A version was written into the frame.
+    fn may_be(&mut self, file: usize, block: u32, version: u8) {
+        let versions = &mut self.0[file][block as usize];
+        *versions = *versions.start()..=version;
+    }
+
+    /// A checkpoint has covered what was written.
+    fn is_durable(&mut self) {
+        for versions in self.0.iter_mut().flatten() {
+            *versions = *versions.end()..=*versions.end();
+        }
+    }
+}
+
+/// Chance that can be had again.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as u32 % sides
+    }
+}
+
+/// Changes pages of both files in rounds: some are flushed, now and then there is a checkpoint.
+fn change_pages(
+    disk: &SimDisk,
+    method: IoMethod,
+    protection: TornPages,
+    allowed: &mut Allowed,
+) -> Result<()> {
+    let pool = pool_on(disk, method, protection)?;
+    let files = [open(&pool, TAGS[0])?, open(&pool, TAGS[1])?];
+    let mut dice = Dice(7);
+    for version in 2..10 {
+        for _ in 0..6 {
+            let (file, block) = (dice.roll(2) as usize, dice.roll(BLOCKS));
+            let page = pool.fetch(PageId::new(files[file], block)).wait()?;
+            page.write()?.copy_from_slice(&stamped(block, version));
+            allowed.may_be(file, block, version);
+        }
+        pool.flush_file(files[dice.roll(2) as usize]).wait()?;
+        if version % 4 == 0 {
+            pool.checkpoint(CheckpointOptions::new()).wait()?;
+            allowed.is_durable();
+        }
+    }
+    pool.shutdown(Shutdown::Flush).map_err(|refused| refused.error)?;
+    allowed.is_durable();
+    Ok(())
+}
+
+/// The version of a block, if all of it has the same.
+fn version_of(bytes: &[u8], block: u32) -> Option<u8> {
+    let version = bytes[0];
+    (bytes == stamped(block, version)).then_some(version)
+}
+
+/// Opens the files as after a crash and counts the pages that are torn. Those that are not must have an allowed version.
+fn torn_pages(disk: &SimDisk, protection: TornPages, allowed: &Allowed) -> usize {
+    let pool = pool_on(disk, IoMethod::Sync, protection).unwrap();
+    let files = TAGS.map(|tag| open(&pool, tag).unwrap());
+    assert_eq!(pool.torn_page_tags(), [], "both were opened");
+    let mut torn = 0;
+    for (file, versions) in files.iter().zip(&allowed.0) {
+        for (block, versions) in (0..).zip(versions) {
+            let page = pool.fetch(PageId::new(*file, block)).wait().unwrap();
+            match version_of(&page.read(), block) {
+                Some(version) => {
+                    assert!(versions.contains(&version), "block {block}: {version}, not {versions:?}");
+                }
+                None => torn += 1,
+            }
+        }
+    }
+    torn
+}
+
+/// Cuts the power during every `step`-th operation of the workload in turn. Gives how many pages were torn in all.
+fn tear_everywhere(method: &IoMethod, protection: &TornPages, step: usize) -> usize {
+    let mut torn = 0;
+    for operation in (1..).step_by(step) {
+        let disk = new_disk();
+        disk.cut_power_during(operation);
+        let mut allowed = Allowed::new();
+        let ended = change_pages(&disk, method.clone(), protection.clone(), &mut allowed);
+        for seed in 0..2 {
+            let found = disk.after_power_cut(seed);
+            torn += torn_pages(&found, protection.clone(), &allowed);
+            // Once more, as after a crash that came at once.
+            torn += torn_pages(&found.after_power_cut(seed), protection.clone(), &allowed);
+        }
+        if !disk.is_without_power() {
+            ended.unwrap();
+            return torn;
+        }
+    }
+    unreachable!("the workload ends")
+}
+
+#[test]
+fn c9_a_power_cut_at_any_operation_tears_no_page() {
+    with_each_method(|method| {
+        // The others differ in nothing but who writes.
+        let step = if method == IoMethod::Sync { 1 } else { 7 };
+        assert_eq!(tear_everywhere(&method, &area(), step), 0);
+    });
+}
+
+#[test]
+fn c9_without_protection_the_same_power_cuts_tear_pages() {
+    guarded(|| assert!(tear_everywhere(&IoMethod::Sync, &TornPages::Unprotected, 1) > 50));
+}
+
+/// A disk whose power was cut while pages of both files were being written to their places: each has torn pages.
+fn torn_disk() -> SimDisk {
+    let disk = new_disk();
+    // Large enough for all: copies of a file that cannot be synced are given up when their half is wanted.
+    let roomy = TornPages::DoubleWrite(DoubleWriteArea::new("area").bytes(1 << 20));
+    let pool = pool_on(&disk, IoMethod::Sync, roomy).unwrap();
+    for tag in TAGS {
+        let file = open(&pool, tag).unwrap();
+        for block in 0..BLOCKS {
+            let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+            page.write().unwrap().copy_from_slice(&stamped(block, 2));
+        }
+    }
+    // The syncs fail, so nothing is durable but what went to the area.
+    TAGS.iter().for_each(|&tag| disk.inject(Fault::error(Op::Sync.of(path(tag)), EIO)));
+    pool.checkpoint(CheckpointOptions::new()).wait().unwrap_err();
+    let found = disk.after_power_cut(1);
+    let torn = |tag| {
+        let bytes = found.image(path(tag)).unwrap();
+        (0..).zip(bytes.chunks(PAGE)).filter(|&(block, page)| version_of(page, block).is_none()).count()
+    };
+    assert!(TAGS.iter().all(|&tag| torn(tag) > 0), "a test of nothing");
+    found
+}
+
+#[test]
+fn c9_nothing_is_written_before_every_file_with_copies_was_opened() {
+    with_each_method(|method| {
+        let disk = torn_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        assert_eq!(pool.torn_page_tags(), TAGS);
+        let file = open(&pool, TAGS[0]).unwrap();
+        assert_eq!((pool.torn_page_tags(), pool.stats().counts.pages_restored > 0), (vec![TAGS[1]], true));
+        let page = pool.fetch(PageId::new(file, 3)).wait().unwrap();
+        page.write().unwrap().copy_from_slice(&stamped(3, 3));
+        drop(page);
+        let refused = |error| match error {
+            Error::TornPages { tags } => assert_eq!(*tags, [TAGS[1]]),
+            other => panic!("{other}"),
+        };
+        refused(pool.checkpoint(CheckpointOptions::new()).wait().unwrap_err());
+        refused(pool.truncate(file, 2).wait().unwrap_err());
+        assert_eq!(pool.stats().frames.dirty, 1, "and nothing is forgotten (C3)");
+        open(&pool, TAGS[1]).unwrap();
+        pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        pool.truncate(file, 2).wait().unwrap();
+    });
+}
+
+#[test]
+fn c9_a_file_that_is_gone_can_be_given_up() {
+    with_each_method(|method| {
+        let disk = torn_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        open(&pool, TAGS[0]).unwrap();
+        pool.give_up_torn_pages(TAGS[1]).unwrap();
+        assert_eq!(pool.torn_page_tags(), []);
+        pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        // For good.
+        drop(pool);
+        assert_eq!(pool_on(&disk, IoMethod::Sync, area()).unwrap().torn_page_tags(), []);
+    });
+}
+
+#[test]
+fn c9_a_file_with_torn_pages_is_not_opened_for_reading_only() {
+    guarded(|| {
+        let disk = torn_disk();
+        let pool = pool_on(&disk, IoMethod::Sync, area()).unwrap();
+        let read_only = OpenOptions::new().tag(TAGS[0]).read_only(true);
+        let error = pool.open_file(path(TAGS[0]), read_only).unwrap_err();
+        assert!(matches!(&error, Error::Config(text) if text.contains("without read_only")), "{error}");
+        let file = open(&pool, TAGS[0]).unwrap();
+        pool.close_file(file).wait().unwrap();
+        pool.open_file(path(TAGS[0]), read_only).unwrap();
+    });
+}
+
+#[test]
+fn c9_a_restore_that_fails_is_done_by_the_next_opening() {
+    guarded(|| {
+        let disk = torn_disk();
+        let pool = pool_on(&disk, IoMethod::Sync, area()).unwrap();
+        for op in [Op::Read, Op::Write, Op::Sync] {
+            disk.inject(Fault::error(op.of(path(TAGS[0])), EIO).once());
+            assert_eq!(open(&pool, TAGS[0]).unwrap_err().raw_os_error(), Some(EIO), "{op:?}");
+            assert_eq!(pool.torn_page_tags(), TAGS);
+        }
+        drop(pool);
+        let mut allowed = Allowed::new();
+        (0..BLOCKS).for_each(|block| (0..2).for_each(|file| allowed.may_be(file, block, 2)));
+        assert_eq!(torn_pages(&disk, area(), &allowed), 0);
+    });
+}
+
+#[test]
+fn c9_what_was_cut_removed_or_closed_does_not_come_back() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let files = TAGS.map(|tag| open(&pool, tag).unwrap());
+        for file in files {
+            for block in 0..BLOCKS {
+                let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+                page.write().unwrap().copy_from_slice(&stamped(block, 2));
+            }
+            pool.flush_file(file).wait().unwrap();
+        }
+        // Cut, and grown again: the blocks are zeros, and durable.
+        pool.truncate(files[0], 4).wait().unwrap();
+        pool.extend(files[0], NonZeroU32::new(BLOCKS - 4).unwrap()).wait().unwrap();
+        pool.sync_file(files[0]).wait().unwrap();
+        // Removed, and another one with its tag.
+        pool.drop_file(files[1]).wait().unwrap();
+        disk.put(path(TAGS[1]), stamped_file(BLOCKS, 5));
+        let found = disk.after_power_cut(3);
+        let pool = pool_on(&found, IoMethod::Sync, area()).unwrap();
+        let files = TAGS.map(|tag| open(&pool, tag).unwrap());
+        for block in 4..BLOCKS {
+            let page = pool.fetch(PageId::new(files[0], block)).wait().unwrap();
+            assert!(page.read().iter().all(|&byte| byte == 0), "block {block} came back");
+        }
+        for block in 0..BLOCKS {
+            let page = pool.fetch(PageId::new(files[1], block)).wait().unwrap();
+            assert!(*page.read() == *stamped(block, 5), "block {block} of the removed file came back");
+        }
+        // Closed, and changed by somebody else.
+        let page = pool.fetch(PageId::new(files[1], 0)).wait().unwrap();
+        page.write().unwrap().copy_from_slice(&stamped(0, 6));
+        drop(page);
+        pool.close_file(files[1]).wait().unwrap();
+        found.put(path(TAGS[1]), stamped_file(BLOCKS, 7));
+        let found = found.after_power_cut(4);
+        let pool = pool_on(&found, IoMethod::Sync, area()).unwrap();
+        assert!(!pool.torn_page_tags().contains(&TAGS[1]));
+        let file = open(&pool, TAGS[1]).unwrap();
+        assert!(*pool.fetch(PageId::new(file, 0)).wait().unwrap().read() == *stamped(0, 7));
+    });
+}
+
+#[test]
+fn c9_after_a_shutdown_there_is_nothing_to_restore() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        change_pages(&disk, method, area(), &mut Allowed::new()).unwrap();
+        let pool = pool_on(&disk, IoMethod::Sync, area()).unwrap();
+        assert_eq!(pool.torn_page_tags(), []);
+    });
+}
+
+#[test]
+fn c9_tags_tell_files_apart_and_none_is_given_twice() {
+    guarded(|| {
+        let pool = pool_on(&new_disk(), IoMethod::Sync, area()).unwrap();
+        let first = open(&pool, TAGS[0]).unwrap();
+        let same = OpenOptions::new().tag(TAGS[0]);
+        match pool.open_file(path(TAGS[1]), same).unwrap_err() {
+            Error::TagTaken { tag, file, .. } => assert_eq!((tag, file), (TAGS[0], first)),
+            other => panic!("{other}"),
+        }
+        // One that is only read has no copies.
+        pool.open_file(path(TAGS[1]), same.read_only(true)).unwrap();
+        let error = pool.open_file("area", OpenOptions::new().tag(9)).unwrap_err();
+        assert!(error.to_string().contains("doublewrite area"), "{error}");
+    });
+}
+
+#[test]
+fn c9_an_area_that_fails_keeps_every_page_dirty() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        let page = pool.fetch(PageId::new(file, 3)).wait().unwrap();
+        page.write().unwrap().copy_from_slice(&stamped(3, 2));
+        drop(page);
+        let checkpoint = || pool.checkpoint(CheckpointOptions::new()).wait();
+        disk.inject(Fault::error(Op::Write.of("area"), EIO).once());
+        assert_eq!(checkpoint().unwrap_err().raw_os_error(), Some(EIO));
+        assert_eq!((pool.stats().frames.dirty, disk.count(Op::Write.of(path(TAGS[0])))), (1, 0));
+        checkpoint().unwrap();
+        assert!(disk.durable_image(path(TAGS[0])).unwrap()[3 * PAGE..4 * PAGE] == stamped(3, 2));
+        // A sync that failed is never taken for done, here as elsewhere.
+        let page = pool.fetch(PageId::new(file, 3)).wait().unwrap();
+        page.write().unwrap().copy_from_slice(&stamped(3, 3));
+        drop(page);
+        disk.inject(Fault::error(Op::Sync.of("area"), EIO).once());
+        for _ in 0..3 {
+            let error = checkpoint().unwrap_err();
+            assert!(error.to_string().contains("sync of area failed"), "{error}");
+        }
+        assert_eq!((pool.stats().frames.dirty, disk.count(Op::Write.of(path(TAGS[0])))), (1, 1));
+    });
+}
+
+#[test]
+fn c9_a_poisoned_file_keeps_its_copies_until_it_is_opened_anew() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        for block in 0..4 {
+            let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+            page.write().unwrap().copy_from_slice(&stamped(block, 2));
+        }
+        disk.inject(Fault::error(Op::Sync.of(path(TAGS[0])), EIO).once());
+        pool.checkpoint(CheckpointOptions::new()).wait().unwrap_err();
+        assert!(matches!(pool.close_file(file).wait(), Err(Error::SyncPoisoned { .. })));
+        // As the failed sync may have left it.
+        let mut bytes = stamped_file(BLOCKS, 2);
+        bytes[PAGE + 512..2 * PAGE].copy_from_slice(&stamped(1, 1)[512..]);
+        disk.put(path(TAGS[0]), bytes);
+        let file = open(&pool, TAGS[0]).unwrap();
+        assert_eq!(pool.stats().counts.pages_restored, 1);
+        assert!(*pool.fetch(PageId::new(file, 1)).wait().unwrap().read() == *stamped(1, 2));
+        assert!(disk.durable_image(path(TAGS[0])).unwrap()[PAGE..2 * PAGE] == stamped(1, 2));
+    });
+}
