@@ -82,7 +82,8 @@ impl BufferPool {
         self.shared.doublewrite.as_ref().map_or(Vec::new(), |doublewrite| doublewrite.pending().to_vec())
     }
 
-    /// Does without what the doublewrite area holds of the file with this tag: it was removed, say.
+    /// Does without what the doublewrite area holds of the file with this tag, which is not open: it was removed, say. For good
+    /// when nothing is [left to be opened](Self::torn_page_tags); before that it is to be repeated after another crash.
     ///
     /// # Errors
     /// [`Error::File`] where the area cannot be written.

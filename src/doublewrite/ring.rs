@@ -3,9 +3,10 @@
 /// A record's place.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Place {
-    /// Which of the two halves.
-    pub(super) half: usize,
+    /// The unit in the half that is being filled.
     pub(super) unit: u32,
+    /// The unit in the area.
+    pub(super) at: u64,
 }
 
 #[derive(Debug)]
@@ -35,7 +36,12 @@ impl Ring {
     pub(super) fn place(&mut self, units: u32) -> Option<Place> {
         let unit = self.next;
         self.next = unit.checked_add(units).filter(|&next| next <= self.units)?;
-        Some(Place { half: self.half, unit })
+        Some(Place { unit, at: self.begin_of(self.half) + u64::from(unit) })
+    }
+
+    /// The first unit of a half, in the area.
+    pub(super) fn begin_of(&self, half: usize) -> u64 {
+        half as u64 * u64::from(self.units)
     }
 
     /// The other half has been begun anew.
@@ -53,11 +59,11 @@ mod tests {
         let mut ring = Ring::full(10, 1);
         assert_eq!((ring.place(1), ring.other()), (None, 0));
         ring.turn();
-        assert_eq!(ring.place(4), Some(Place { half: 0, unit: 1 }));
-        assert_eq!(ring.place(5), Some(Place { half: 0, unit: 5 }));
+        assert_eq!(ring.place(4), Some(Place { unit: 1, at: 1 }));
+        assert_eq!(ring.place(5), Some(Place { unit: 5, at: 5 }));
         assert_eq!((ring.place(1), ring.half()), (None, 0));
         ring.turn();
-        assert_eq!(ring.place(9), Some(Place { half: 1, unit: 1 }));
+        assert_eq!(ring.place(9), Some(Place { unit: 1, at: 11 }));
     }
 
     #[test]
@@ -65,6 +71,6 @@ mod tests {
         let mut ring = Ring::full(10, 1);
         ring.turn();
         assert_eq!((ring.place(10), ring.place(u32::MAX)), (None, None));
-        assert_eq!(ring.place(9), Some(Place { half: 0, unit: 1 }));
+        assert_eq!(ring.place(9), Some(Place { unit: 1, at: 1 }));
     }
 }

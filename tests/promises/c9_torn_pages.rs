@@ -229,6 +229,27 @@ fn c9_a_file_that_is_gone_can_be_given_up() {
 }
 
 #[test]
+fn c9_giving_up_what_is_in_use_changes_nothing() {
+    guarded(|| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, IoMethod::Sync, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        let mut allowed = Allowed::new();
+        // Round and round the area, without a sync of the file but those that the area needs.
+        for version in 2..20 {
+            for block in 0..BLOCKS {
+                let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+                page.write().unwrap().copy_from_slice(&stamped(block, version));
+                allowed.may_be(0, block, version);
+            }
+            pool.flush_file(file).wait().unwrap();
+            pool.give_up_torn_pages(TAGS[0]).unwrap();
+            assert_eq!(torn_pages(&disk.after_power_cut(version.into()), area(), &allowed), 0);
+        }
+    });
+}
+
+#[test]
 fn c9_a_file_with_torn_pages_is_not_opened_for_reading_only() {
     guarded(|| {
         let disk = torn_disk();
@@ -373,12 +394,69 @@ fn c9_a_poisoned_file_keeps_its_copies_until_it_is_opened_anew() {
         pool.checkpoint(CheckpointOptions::new()).wait().unwrap_err();
         assert!(matches!(pool.close_file(file).wait(), Err(Error::SyncPoisoned { .. })));
         // As the failed sync may have left it.
-        let mut bytes = stamped_file(BLOCKS, 2);
-        bytes[PAGE + 512..2 * PAGE].copy_from_slice(&stamped(1, 1)[512..]);
-        disk.put(path(TAGS[0]), bytes);
+        let torn = {
+            let mut bytes = stamped_file(BLOCKS, 2);
+            bytes[PAGE + 512..2 * PAGE].copy_from_slice(&stamped(1, 1)[512..]);
+            bytes
+        };
+        disk.put(path(TAGS[0]), torn);
         let file = open(&pool, TAGS[0]).unwrap();
         assert_eq!(pool.stats().counts.pages_restored, 1);
         assert!(*pool.fetch(PageId::new(file, 1)).wait().unwrap().read() == *stamped(1, 2));
         assert!(disk.durable_image(path(TAGS[0])).unwrap()[PAGE..2 * PAGE] == stamped(1, 2));
+    });
+}
+
+#[test]
+fn c9_a_poisoned_file_that_is_given_up_lends_its_pages_to_no_other() {
+    guarded(|| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, IoMethod::Sync, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        let page = pool.fetch(PageId::new(file, 1)).wait().unwrap();
+        page.write().unwrap().copy_from_slice(&stamped(1, 2));
+        drop(page);
+        disk.inject(Fault::error(Op::Sync.of(path(TAGS[0])), EIO).once());
+        pool.checkpoint(CheckpointOptions::new()).wait().unwrap_err();
+        pool.close_file(file).wait().unwrap_err();
+        pool.give_up_torn_pages(TAGS[0]).unwrap();
+        disk.put(path(TAGS[0]), stamped_file(BLOCKS, 9));
+        for disk in [disk.clone(), disk.after_power_cut(1)] {
+            let pool = pool_on(&disk, IoMethod::Sync, area()).unwrap();
+            let file = open(&pool, TAGS[0]).unwrap();
+            assert!(*pool.fetch(PageId::new(file, 1)).wait().unwrap().read() == *stamped(1, 9));
+        }
+    });
+}
+
+#[test]
+fn c9_an_area_of_another_size_is_read_before_it_is_made_anew() {
+    guarded(|| {
+        // Cut during each operation by which a pool finds copies, restores pages and makes the area smaller.
+        let mut allowed = Allowed::new();
+        (0..BLOCKS).for_each(|block| (0..2).for_each(|file| allowed.may_be(file, block, 2)));
+        for operation in 1.. {
+            let disk = torn_disk();
+            disk.cut_power_during(operation);
+            let opened = pool_on(&disk, IoMethod::Sync, area())
+                .and_then(|pool| TAGS.iter().try_for_each(|&tag| open(&pool, tag).map(drop)));
+            for seed in 0..3 {
+                assert_eq!(torn_pages(&disk.after_power_cut(seed), area(), &allowed), 0);
+            }
+            if !disk.is_without_power() {
+                return opened.unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn c9_an_area_for_other_pages_is_refused() {
+    guarded(|| {
+        let disk = new_disk();
+        drop(pool_on(&disk, IoMethod::Sync, area()).unwrap());
+        let builder = BufferPool::builder().frames(FRAMES).page_size(4096).disk(disk);
+        let error = builder.torn_pages(area()).build().unwrap_err();
+        assert!(error.to_string().contains("made for pages of 8192 bytes"), "{error}");
     });
 }
