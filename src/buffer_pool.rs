@@ -99,12 +99,13 @@ impl BufferPool {
         self.shared.files.open_file(file).map(|file| file.blocks())
     }
 
-    /// What is known of the file: its length, and whether its transfers bypass the system's page cache.
+    /// What is known of the file: its length, whether its transfers bypass the system's page cache, what keeps its pages from
+    /// being torn.
     ///
     /// # Errors
     /// [`Error::NotOpen`].
     pub fn file_info(&self, file: FileId) -> Result<FileInfo> {
-        self.shared.files.open_file(file).map(|file| FileInfo::of(&file))
+        self.shared.files.open_file(file).map(|file| FileInfo::of(&self.shared, &file))
     }
 
     /// Adds zeroed blocks to the end of the file. They are on disk as zeros when this is done; that the file is so long is

@@ -135,13 +135,9 @@ impl Builder {
         let (config, disk) = self.into_config()?;
         let counters = Arc::new(Counters::new());
         let staging = config.staging_pages();
-        let doublewrite = match &config.torn_pages {
-            TornPages::Unprotected => None,
-            // All that is written at once comes from staging.
-            TornPages::DoubleWrite(area) => {
-                Some(DoubleWrite::open(&*disk, area, config.page_size, staging, &counters)?)
-            }
-        };
+        // All that is written at once comes from staging.
+        let open_area = |area| DoubleWrite::open(&*disk, area, config.page_size, staging, &counters);
+        let doublewrite = config.torn_pages.area().map(open_area).transpose()?;
         let pool = FramePool::new(config.frames, config.page_size, staging, Arc::clone(&counters))?;
         let chunks: Vec<_> = pool.arena().chunks().map(|(ptr, len)| Chunk { ptr, len }).collect();
         let (method, method_report) = ladder::open_method(&config.io_method, &chunks, &counters)?;

@@ -132,9 +132,36 @@ pub enum TornPages {
     /// Every file must have a [`tag`](OpenOptions::tag) of its own, under which it is known after a crash. Files must not be
     /// changed by others, or by a pool without the area, between a crash and the next opening.
     DoubleWrite(DoubleWriteArea),
+    /// Pages are written atomically: no power cut tears such a write. A file for which the system has none that are as long
+    /// as a page is refused; opened for reading only it never is.
+    ///
+    /// It takes direct I/O, Linux 6.13, a device that can, and a file system that lets it.
+    Atomic,
+    /// Each file as it can be: pages are written atomically where the system allows it, and copied first elsewhere.
+    /// [`FileInfo`](crate::FileInfo) tells which and why.
+    AtomicOrDoubleWrite(DoubleWriteArea),
 }
 
-/// The file in which copies of pages go first. See [`TornPages::DoubleWrite`].
+impl TornPages {
+    /// The area for copies, where one is wanted.
+    pub(crate) fn area(&self) -> Option<&DoubleWriteArea> {
+        match self {
+            Self::DoubleWrite(area) | Self::AtomicOrDoubleWrite(area) => Some(area),
+            Self::Unprotected | Self::Atomic => None,
+        }
+    }
+
+    /// Whether files are to be written atomically that can be, or must be.
+    pub(crate) fn atomic(&self) -> Fallback {
+        match self {
+            Self::Unprotected | Self::DoubleWrite(_) => Fallback::Off,
+            Self::AtomicOrDoubleWrite(_) => Fallback::Prefer,
+            Self::Atomic => Fallback::Require,
+        }
+    }
+}
+
+/// The file in which copies of pages go first. See [`TornPages`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DoubleWriteArea {

@@ -109,7 +109,7 @@ pub use config::{
     DoubleWriteArea, Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, TornPages, UringOptions,
 };
 pub use error::{Error, IoOp, Result};
-pub use files::{FileInfo, extent::Extended, vacate::Evicted};
+pub use files::{FileInfo, TornPageGuard, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use page::{PageRead, PageWrite, PinnedPage};
 pub use read::{fetch::Fetch, prefetch::Prefetch};

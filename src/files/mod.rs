@@ -11,10 +11,10 @@ pub(crate) mod vacate;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    config::OpenOptions,
+    config::{Fallback, OpenOptions},
     error::{Error, Result},
     id::FileId,
-    io::{disk::DirectRefused, file::File},
+    io::{atomic::NotAtomic, disk::DirectRefused, file::File},
     shared::Shared,
     sync::Arc,
 };
@@ -35,10 +35,26 @@ pub struct FileInfo {
     pub direct: bool,
     /// Why they do not, where that was preferred.
     pub buffered_because: Option<String>,
+    /// What keeps a power cut from tearing its pages.
+    pub torn_pages: TornPageGuard,
+    /// Why they are not written atomically, where that was preferred.
+    pub not_atomic_because: Option<String>,
+}
+
+/// What keeps a power cut from tearing a file's pages.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TornPageGuard {
+    /// Nothing, or there is nothing to tear: it is only read.
+    None,
+    /// They are written atomically.
+    Atomic,
+    /// Copies go to the doublewrite area first.
+    Copies,
 }
 
 impl FileInfo {
-    pub(crate) fn of(file: &File) -> Self {
+    pub(crate) fn of(shared: &Shared, file: &File) -> Self {
         let buffered_because = match &file.direct {
             Err(DirectRefused::Unsupported(reason)) => Some(reason.clone()),
             _ => None,
@@ -50,6 +66,16 @@ impl FileInfo {
             read_only: file.read_only,
             direct: file.direct.is_ok(),
             buffered_because,
+            torn_pages: match &file.atomic_pages {
+                _ if file.read_only => TornPageGuard::None,
+                Ok(_) => TornPageGuard::Atomic,
+                Err(_) if shared.doublewrite.is_some() => TornPageGuard::Copies,
+                Err(_) => TornPageGuard::None,
+            },
+            not_atomic_because: match &file.atomic_pages {
+                Err(NotAtomic::Unsupported(reason)) => Some(reason.clone()),
+                _ => None,
+            },
         }
     }
 }
@@ -60,7 +86,11 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
     if options.read_only && (options.create || options.initial_blocks > 0 || options.grow_by > 0) {
         return Err(Error::config("a file opened for reading only can be neither created nor grown"));
     }
-    let open = |id| File::open(&*shared.disk, id, path, options, shared.config.page_size);
+    let open = |id| {
+        let mut file = File::open(&*shared.disk, id, path, options, shared.config.page_size)?;
+        file.atomic_pages = choose_atomic(shared.config.torn_pages.atomic(), &file)?;
+        Ok(file)
+    };
     // Put right what a crash has torn before anybody sees it.
     let doublewrite = shared.doublewrite.as_ref();
     let file = shared.files.add(path, open, |file, others| {
@@ -71,6 +101,18 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
         file.extend(missing, &shared.counters).inspect_err(|_| shared.files.remove(file.id))?;
     }
     Ok(file.id)
+}
+
+/// Whether the file's pages are written atomically, given what its disk says.
+fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<u32, NotAtomic>> {
+    match &file.atomic_pages {
+        _ if wanted == Fallback::Off || file.read_only => Ok(Err(NotAtomic::NotAsked)),
+        Err(NotAtomic::Unsupported(reason)) if wanted == Fallback::Require => Err(Error::config(format!(
+            "{}: its pages cannot be written atomically: {reason}; or protect them with TornPages::AtomicOrDoubleWrite",
+            file.path.display()
+        ))),
+        as_it_is => Ok(as_it_is.clone()),
+    }
 }
 
 /// The open file, which may be changed.

@@ -11,7 +11,7 @@ use std::{
     path::Path,
 };
 
-use crate::{config::OpenOptions, id::PageSize};
+use crate::{config::OpenOptions, id::PageSize, io::atomic::NotAtomic};
 
 /// A file system.
 pub(crate) trait Disk: Send + Sync + fmt::Debug + 'static {
@@ -40,6 +40,8 @@ pub(crate) struct Opened {
     pub(crate) offset_align: u32,
     /// Whether transfers bypass the system's page cache, and why not where that was preferred.
     pub(crate) direct: Result<(), DirectRefused>,
+    /// How many pages one write can have that no power cut tears, or why there is none.
+    pub(crate) atomic_pages: Result<u32, NotAtomic>,
 }
 
 /// Why a file is buffered.
@@ -57,6 +59,9 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug + 'static {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize>;
     /// Like `pwritev(2)`: may be short.
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+    /// Like `pwritev2(2)` with `RWF_ATOMIC`: all or nothing, whatever happens. For as many pages as
+    /// [`atomic_pages`](Opened::atomic_pages) allows, and at a multiple of their length.
+    fn write_atomically_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
     /// Makes what was written durable, with the metadata needed to read it back (`fdatasync(2)`).
     fn sync_data(&self) -> io::Result<()>;
     /// The length in bytes.

@@ -21,6 +21,7 @@ use crate::{
     error::{Error, IoOp, Result},
     id::{BlockNo, FileId, PageId, PageSize},
     io::{
+        atomic::NotAtomic,
         disk::{DirectRefused, Disk, DiskFile, Opened},
         file_size::SizeLock,
         growth::Growth,
@@ -47,6 +48,8 @@ pub(crate) struct File {
     pub(crate) offset_align: u32,
     /// Whether transfers bypass the system's page cache, else why not.
     pub(crate) direct: Result<(), DirectRefused>,
+    /// How many pages one write may have, where pages are written atomically, else why they are not.
+    pub(crate) atomic_pages: Result<u32, NotAtomic>,
     /// Equal for two paths to one file.
     pub(crate) identity: (u64, u64),
     /// The length; a last block that is not whole counts.
@@ -67,7 +70,8 @@ impl File {
     /// No place in the ring's table.
     pub(in crate::io) const NO_SLOT: u32 = u32::MAX;
 
-    /// Opens the file at `path`. Does not grow it to `options.initial_blocks`: that is the caller's part.
+    /// Opens the file at `path`. Does not grow it to `options.initial_blocks`, nor decide against atomic writes: that is the
+    /// caller's part.
     pub(crate) fn open(
         disk: &dyn Disk,
         id: FileId,
@@ -80,7 +84,7 @@ impl File {
             path: path.to_owned(),
             source: Arc::new(source),
         })?;
-        let Opened { file, identity, len, offset_align, direct } = opened;
+        let Opened { file, identity, len, offset_align, direct, atomic_pages } = opened;
         let blocks = u32::try_from(len.div_ceil(page_size.bytes() as u64)).map_err(|_| {
             Error::config(format!(
                 "{}: {len} bytes are more than {} blocks of {} bytes: use larger pages or several files",
@@ -98,6 +102,7 @@ impl File {
             tag: options.tag,
             offset_align,
             direct,
+            atomic_pages,
             identity,
             blocks: AtomicU32::new(blocks),
             unsynced: AtomicBool::new(false),

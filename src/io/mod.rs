@@ -4,6 +4,7 @@
 //! poison; a [`request`] is one transfer of a lease's buffers; a [`method`] gets requests done. This layer knows no
 //! frames, no pages and no pool: only the buffers a lease lends it.
 
+pub(crate) mod atomic;
 mod buffers;
 pub(crate) mod disk;
 pub(crate) mod file;

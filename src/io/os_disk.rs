@@ -11,17 +11,21 @@ use std::{
 
 use rustix::{
     fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, SeekFrom, Stat, StatxFlags},
-    io::{Errno, retry_on_intr},
+    io::{Errno, ReadWriteFlags, retry_on_intr},
 };
 
 use crate::{
     config::{Fallback, OpenOptions},
     id::PageSize,
     io::{
+        atomic::{self, AtomicUnits, RWF_ATOMIC},
         disk::{DirectRefused, Disk, DiskFile, Opened},
         zeros::AlignedZeros,
     },
 };
+
+/// The part of `statx(2)` that tells of atomic writes.
+const STATX_WRITE_ATOMIC: u32 = 0x1_0000;
 
 /// The file systems of this machine.
 #[derive(Copy, Clone, Debug, Default)]
@@ -47,7 +51,16 @@ impl Disk for OsDisk {
         check_kind(FileType::from_raw_mode(stat.st_mode))?;
         let file = OsFile { fd, is_device: is_device(&stat) };
         let (offset_align, direct) = file.choose_direct(options.direct, page_size)?;
-        Ok(Opened { identity: identity(&stat), len: file.len()?, offset_align, direct, file: Box::new(file) })
+        let atomic_pages = atomic::pages_at_most(file.atomic_units(), direct.is_ok(), page_size);
+        let len = file.len()?;
+        Ok(Opened {
+            identity: identity(&stat),
+            len,
+            offset_align,
+            direct,
+            atomic_pages,
+            file: Box::new(file),
+        })
     }
 
     fn may_remove(&self, path: &Path, wanted: (u64, u64)) -> io::Result<bool> {
@@ -146,6 +159,17 @@ impl OsFile {
         })
     }
 
+    /// What the system says about atomic writes, where it knows of them.
+    fn atomic_units(&self) -> Option<AtomicUnits> {
+        let wanted = StatxFlags::from_bits_retain(STATX_WRITE_ATOMIC);
+        let told = fs::statx(&self.fd, c"", AtFlags::EMPTY_PATH, wanted).ok()?;
+        (told.stx_mask & STATX_WRITE_ATOMIC != 0).then_some(AtomicUnits {
+            min: told.stx_atomic_write_unit_min,
+            max: told.stx_atomic_write_unit_max,
+            pieces: told.stx_atomic_write_segments_max,
+        })
+    }
+
     /// What the file system says that direct transfers need, or what a trial shows where it says nothing.
     fn alignment(&self, page_size: PageSize) -> Result<Alignment, String> {
         match fs::statx(&self.fd, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) {
@@ -201,6 +225,11 @@ impl DiskFile for OsFile {
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         Ok(rustix::io::pwritev(&self.fd, buffers, offset)?)
+    }
+
+    fn write_atomically_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let atomic = ReadWriteFlags::from_bits_retain(RWF_ATOMIC);
+        Ok(rustix::io::pwritev2(&self.fd, buffers, offset, atomic)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -277,6 +306,23 @@ mod tests {
         std::fs::hard_link(&one, &two).unwrap();
         let again = OsDisk.open(&two, &OpenOptions::new(), page(8192)).unwrap();
         assert_eq!(opened.identity, again.identity);
+    }
+
+    #[test]
+    fn a_file_says_whether_its_writes_are_atomic_and_they_work_if_so() {
+        let file = data_file();
+        let opened = OsDisk.open(file.path(), &OpenOptions::new(), page(8192)).unwrap();
+        let zeros = AlignedZeros::new(8192, 8192);
+        match opened.atomic_pages {
+            Ok(pages) => {
+                assert!(pages.is_power_of_two());
+                let written = opened.file.write_atomically_at(&[IoSlice::new(zeros.as_slice())], 8192);
+                assert_eq!(written.unwrap(), 8192);
+            }
+            Err(reason) => println!("skipped: no atomic writes here: {reason:?}"),
+        }
+        let buffered = OpenOptions::new().direct(Fallback::Off);
+        assert!(OsDisk.open(file.path(), &buffered, page(8192)).unwrap().atomic_pages.is_err());
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::{
     error::Result,
     id::{FileId, PageSize},
     io::{
+        atomic::NotAtomic,
         disk::{DirectRefused, Disk, DiskFile, Opened},
         file::File,
         method::Chunk,
@@ -316,6 +317,7 @@ impl Disk for FakeDisk {
             len: state.reported_len.unwrap_or(state.bytes.len() as u64),
             offset_align: state.offset_align,
             direct: Err(DirectRefused::NotAsked),
+            atomic_pages: Err(NotAtomic::NotAsked),
         })
     }
 
@@ -361,6 +363,10 @@ impl DiskFile for FakeDisk {
             (at, left) = (at + part, left - part);
         }
         Ok(at - offset as usize)
+    }
+
+    fn write_atomically_at(&self, _: &[IoSlice<'_>], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn sync_data(&self) -> io::Result<()> {

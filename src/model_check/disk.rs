@@ -9,7 +9,10 @@ use std::{
 use crate::{
     config::OpenOptions,
     id::PageSize,
-    io::disk::{DirectRefused, Disk, DiskFile, Opened},
+    io::{
+        atomic::NotAtomic,
+        disk::{DirectRefused, Disk, DiskFile, Opened},
+    },
     model_check::PAGE,
     sync::{Arc, Mutex, thread},
 };
@@ -60,6 +63,7 @@ impl Disk for SteppedDisk {
             len: self.bytes().len() as u64,
             offset_align: 1,
             direct: Err(DirectRefused::NotAsked),
+            atomic_pages: Err(NotAtomic::NotAsked),
         })
     }
 
@@ -116,6 +120,10 @@ impl DiskFile for SteppedDisk {
             done += buffer.len();
         }
         Ok(done)
+    }
+
+    fn write_atomically_at(&self, _: &[IoSlice<'_>], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn sync_data(&self) -> io::Result<()> {

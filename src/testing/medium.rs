@@ -1,7 +1,7 @@
 //! What a file's bytes are on a medium with a cache: as they are read, and as a power cut may leave them.
 //!
 //! Changes are kept in order until a sync covers them. A power cut keeps each sector of an unsynced write or loses it, each by
-//! itself; a file's lengths it keeps in order, up to some moment. Never lost: what a sync covered.
+//! itself, and an atomic write as a whole; a file's lengths it keeps in order, up to some moment. Never lost: what a sync covered.
 
 use std::collections::VecDeque;
 
@@ -22,7 +22,7 @@ pub(super) struct Medium {
 
 #[derive(Clone)]
 enum Change {
-    Write { offset: usize, bytes: Vec<u8> },
+    Write { offset: usize, bytes: Vec<u8>, is_atomic: bool },
     Len(usize),
 }
 
@@ -55,8 +55,8 @@ impl Medium {
     }
 
     /// Writes; behind the end too, which moves it.
-    pub(super) fn write(&mut self, offset: usize, bytes: Vec<u8>) {
-        self.change(Change::Write { offset, bytes });
+    pub(super) fn write(&mut self, offset: usize, bytes: Vec<u8>, is_atomic: bool) {
+        self.change(Change::Write { offset, bytes, is_atomic });
     }
 
     fn change(&mut self, change: Change) {
@@ -89,15 +89,16 @@ impl Medium {
             match change {
                 Change::Len(len) if at < lengths_kept => bytes.resize(*len, 0),
                 Change::Len(len) => lost_end = lost_end.min(*len),
-                Change::Write { offset, bytes: written } => {
+                Change::Write { offset, bytes: written, is_atomic } => {
                     if at < lengths_kept {
                         let len = bytes.len().max(offset + written.len());
                         bytes.resize(len, 0);
                     }
                     let end = bytes.len().min(lost_end);
-                    for (from, sector) in sectors(*offset, written) {
-                        if from + sector.len() <= end && chance.coin() {
-                            bytes[from..from + sector.len()].copy_from_slice(sector);
+                    let unit = if *is_atomic { written.len() } else { SECTOR as usize };
+                    for (from, piece) in pieces(*offset, written, unit) {
+                        if from + piece.len() <= end && chance.coin() {
+                            bytes[from..from + piece.len()].copy_from_slice(piece);
                         }
                     }
                 }
@@ -111,7 +112,7 @@ impl Change {
     fn apply(&self, file: &mut Vec<u8>) {
         match self {
             Self::Len(len) => file.resize(*len, 0),
-            Self::Write { offset, bytes } => {
+            Self::Write { offset, bytes, .. } => {
                 let end = offset + bytes.len();
                 file.resize(file.len().max(end), 0);
                 file[*offset..end].copy_from_slice(bytes);
@@ -120,12 +121,12 @@ impl Change {
     }
 }
 
-/// The pieces of a write that lie in one sector each, with their places in the file.
-fn sectors(offset: usize, bytes: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+/// The pieces of a write that lie in one unit each, with their places in the file.
+fn pieces(offset: usize, bytes: &[u8], unit: usize) -> impl Iterator<Item = (usize, &[u8])> {
     let (mut at, mut rest) = (offset, bytes);
     std::iter::from_fn(move || {
         let piece;
-        (piece, rest) = rest.split_at((SECTOR as usize - at % SECTOR as usize).min(rest.len()));
+        (piece, rest) = rest.split_at((unit - at % unit).min(rest.len()));
         at += piece.len();
         (!piece.is_empty()).then(|| (at - piece.len(), piece))
     })
@@ -177,19 +178,26 @@ mod tests {
     #[test]
     fn each_sector_is_kept_or_lost_by_itself() {
         let mut medium = Medium::new(vec![1; 3 * S]);
-        medium.write(0, vec![2; 2 * S]);
+        medium.write(0, vec![2; 2 * S], false);
         assert_eq!(outcomes(&medium), set([&[1, 1, 1], &[1, 2, 1], &[2, 1, 1], &[2, 2, 1]]));
-        medium.write(S, vec![3; S]);
+        medium.write(S, vec![3; S], false);
         assert_eq!(outcomes(&medium).iter().map(|image| image[1]).collect::<BTreeSet<_>>(), [1, 2, 3].into());
         assert_eq!(medium.bytes()[S], 3);
     }
 
     #[test]
+    fn an_atomic_write_is_kept_or_lost_as_a_whole() {
+        let mut medium = Medium::new(vec![1; 4 * S]);
+        medium.write(2 * S, vec![2; 2 * S], true);
+        assert_eq!(outcomes(&medium), set([&[1, 1, 1, 1], &[1, 1, 2, 2]]));
+    }
+
+    #[test]
     fn a_sync_keeps_what_was_changed_before_it_began() {
         let mut medium = Medium::new(vec![1; 2 * S]);
-        medium.write(0, vec![2; S]);
+        medium.write(0, vec![2; S], false);
         let (first, again) = (medium.mark(), medium.mark());
-        medium.write(S, vec![3; S]);
+        medium.write(S, vec![3; S], false);
         medium.sync(first);
         medium.sync(again);
         assert_eq!(medium.durable()[..S], [2; S]);
@@ -202,8 +210,8 @@ mod tests {
     fn lengths_are_kept_up_to_some_moment_and_fresh_space_is_zero() {
         let mut medium = Medium::new(vec![1; S]);
         medium.set_len(2 * S);
-        medium.write(S, vec![2; S]);
-        medium.write(2 * S, vec![3; S]);
+        medium.write(S, vec![2; S], false);
+        medium.write(2 * S, vec![3; S], false);
         let all = set([&[1], &[1, 0], &[1, 2], &[1, 0, 0], &[1, 2, 0], &[1, 0, 3], &[1, 2, 3]]);
         assert_eq!(outcomes(&medium), all);
     }
@@ -213,7 +221,7 @@ mod tests {
         let mut medium = Medium::new(vec![1; 2 * S]);
         medium.set_len(S);
         medium.set_len(2 * S);
-        medium.write(S, vec![2; S]);
+        medium.write(S, vec![2; S], false);
         assert_eq!(outcomes(&medium), set([&[1, 1], &[1], &[1, 0], &[1, 2]]));
     }
 }

@@ -17,7 +17,10 @@ use super::{
 use crate::{
     config::{Fallback, OpenOptions},
     id::PageSize,
-    io::disk::{DirectRefused, Disk, Opened},
+    io::{
+        atomic::{self, AtomicUnits},
+        disk::{DirectRefused, Disk, Opened},
+    },
     sync::{
         Arc, Condvar, Mutex, thread,
         time::{self, Duration},
@@ -54,6 +57,8 @@ pub(super) struct State {
     log: Vec<Event>,
     operations: u64,
     capacity: Option<u64>,
+    /// The longest atomic write; 0 for none.
+    atomic_bytes: u32,
     /// The number of the operation during which the power goes off.
     power_cut: Option<u64>,
 }
@@ -105,6 +110,11 @@ impl SimDisk {
         self.0.state.lock().capacity = bytes;
     }
 
+    /// Lets files that are opened from now on, directly, have atomic writes of up to so many bytes; 0 for none, as at first.
+    pub fn set_atomic_writes(&self, bytes: u32) {
+        self.0.state.lock().atomic_bytes = bytes;
+    }
+
     /// Another disk, as this one may be found if its power is cut now: of every 512-byte sector that was written since its file
     /// was synced, either the old bytes are there or the new ones, and a file has one of the lengths that it had since then.
     /// Files were removed, or are there, for good. The same seed makes the same of the same.
@@ -112,6 +122,7 @@ impl SimDisk {
     pub fn after_power_cut(&self, seed: u64) -> Self {
         let (state, mut chance) = (self.0.state.lock(), Chance::new(seed));
         let found = Self::new();
+        found.set_atomic_writes(state.atomic_bytes);
         found.0.state.lock().files = state
             .files
             .iter()
@@ -257,7 +268,7 @@ fn sleep(time: Duration) {
 }
 
 impl Disk for SimDisk {
-    fn open(&self, path: &Path, options: &OpenOptions, _: PageSize) -> io::Result<Opened> {
+    fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         let mut state = self.0.state.lock();
         if state.find(path).is_none() && !options.create {
             return Err(io::ErrorKind::NotFound.into());
@@ -265,12 +276,14 @@ impl Disk for SimDisk {
         let file = state.file_or_new(path);
         let buffered = options.direct == Fallback::Off;
         let offset_align = if buffered { 1 } else { SECTOR };
+        let units = AtomicUnits { min: SECTOR, max: state.atomic_bytes, pieces: 1 };
         Ok(Opened {
             identity: (0, file as u64),
             len: state.files[file].medium.len() as u64,
             offset_align,
             direct: if buffered { Err(DirectRefused::NotAsked) } else { Ok(()) },
-            file: Box::new(SimFile::new(self.clone(), file, offset_align, options.read_only)),
+            atomic_pages: atomic::pages_at_most(Some(units), !buffered, page_size),
+            file: Box::new(SimFile::new(self.clone(), file, offset_align, options.read_only, units.max)),
         })
     }
 

@@ -23,11 +23,14 @@ pub(super) struct SimFile {
     /// What offsets and lengths of transfers must be multiples of: this disk insists on it.
     align: u64,
     read_only: bool,
+    /// The longest atomic write.
+    atomic_bytes: usize,
 }
 
 impl SimFile {
-    pub(super) fn new(disk: SimDisk, file: usize, align: u32, read_only: bool) -> Self {
-        Self { disk, file, align: u64::from(align), read_only }
+    pub(super) fn new(disk: SimDisk, file: usize, align: u32, read_only: bool, atomic_bytes: u32) -> Self {
+        let (align, atomic_bytes) = (u64::from(align), atomic_bytes as usize);
+        Self { disk, file, align, read_only, atomic_bytes }
     }
 
     fn check_aligned(&self, offset: u64, len: usize) -> io::Result<()> {
@@ -45,6 +48,26 @@ impl SimFile {
         let len = len.min(now.saturating_add(state.space())).max(now) as usize;
         state.files[self.file].medium.set_len(len);
         len
+    }
+
+    fn write(&self, buffers: &[IoSlice<'_>], offset: u64, is_atomic: bool) -> io::Result<usize> {
+        let len = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.disk.operate((Op::Write, self.file, offset, len), |state, at_most| {
+            self.check_writable()?;
+            self.check_aligned(offset, len)?;
+            let wanted = len.min(at_most);
+            let end = self.grow(state, offset + wanted as u64);
+            // Where the disk is full a write is short, and fails only if nothing of it fits.
+            let count = wanted.min(end.saturating_sub(offset as usize));
+            if count == 0 && wanted > 0 {
+                return Err(io::Error::from_raw_os_error(ENOSPC));
+            }
+            let mut written = Vec::with_capacity(len);
+            buffers.iter().for_each(|buffer| written.extend_from_slice(buffer));
+            written.truncate(count);
+            state.files[self.file].medium.write(offset as usize, written, is_atomic);
+            Ok(count)
+        })
     }
 
     fn resize(&self, len: u64, may_cut: bool) -> io::Result<()> {
@@ -83,23 +106,16 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        let len = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.disk.operate((Op::Write, self.file, offset, len), |state, at_most| {
-            self.check_writable()?;
-            self.check_aligned(offset, len)?;
-            let wanted = len.min(at_most);
-            let end = self.grow(state, offset + wanted as u64);
-            // Where the disk is full a write is short, and fails only if nothing of it fits.
-            let count = wanted.min(end.saturating_sub(offset as usize));
-            if count == 0 && wanted > 0 {
-                return Err(io::Error::from_raw_os_error(ENOSPC));
-            }
-            let mut written = Vec::with_capacity(len);
-            buffers.iter().for_each(|buffer| written.extend_from_slice(buffer));
-            written.truncate(count);
-            state.files[self.file].medium.write(offset as usize, written);
-            Ok(count)
-        })
+        self.write(buffers, offset, false)
+    }
+
+    fn write_atomically_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let len: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        // As Linux does.
+        if !len.is_power_of_two() || len > self.atomic_bytes || !offset.is_multiple_of(len as u64) {
+            return Err(io::Error::from_raw_os_error(EINVAL));
+        }
+        self.write(buffers, offset, true)
     }
 
     fn sync_data(&self) -> io::Result<()> {

@@ -115,7 +115,9 @@ impl Writer<'_> {
             first.unlatch_shared();
             return behind;
         };
-        let wanted = 1 + neighbours(page, behind).min(self.shared.config.combine_pages - 1);
+        // What is written atomically is written page by page.
+        let most = if file.atomic_pages.is_ok() { 1 } else { self.shared.config.combine_pages };
+        let wanted = 1 + neighbours(page, behind).min(most - 1);
         let Some(mut run) = self.take_staging(wanted) else {
             first.unlatch_shared();
             return behind;
@@ -231,12 +233,15 @@ impl Writer<'_> {
             .batch
             .iter()
             .filter_map(|request| match &request.lease {
-                PageLease::Write(lease) => {
+                PageLease::Write(lease) if request.file.atomic_pages.is_err() => {
                     Some(Run { file: &request.file, first: lease.first().block, bytes: lease.copies() })
                 }
-                PageLease::Read(_) => None,
+                _ => None,
             })
             .collect();
+        if runs.is_empty() {
+            return Ok(());
+        }
         let on_their_way = doublewrite.protect(&runs)?;
         for request in &mut self.batch {
             if let PageLease::Write(lease) = &mut request.lease {

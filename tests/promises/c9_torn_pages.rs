@@ -1,15 +1,20 @@
 //! C9, for power cuts: with the doublewrite area a page is its old or its new version, whatever moment the power goes at, and
 //! never a mix.
 
-use std::{num::NonZeroU32, ops::RangeInclusive};
+use std::{
+    num::NonZeroU32,
+    ops::{Range, RangeInclusive},
+    thread,
+    time::Duration,
+};
 
 use ringpool::{
-    BufferPool, CheckpointOptions, DoubleWriteArea, Error, FileId, IoMethod, OpenOptions, PageId, Result,
-    Shutdown, TornPages,
+    BufferPool, CheckpointOptions, DoubleWriteArea, Error, Fallback, FileId, IoMethod, OpenOptions, PageId,
+    Result, Shutdown, TornPageGuard, TornPages,
     testing::{Fault, Op, SimDisk},
 };
 
-use crate::support::{EIO, PAGE, guarded, stamped, stamped_file, with_each_method};
+use crate::support::{EIO, PAGE, eventually, guarded, stamped, stamped_file, with_each_method};
 
 /// Few, so that the area is small and goes round often.
 const FRAMES: u32 = 32;
@@ -37,6 +42,8 @@ fn open(pool: &BufferPool, tag: u64) -> Result<FileId> {
 /// A disk with both files, all blocks in version 1.
 fn new_disk() -> SimDisk {
     let disk = SimDisk::new();
+    // Without protection, pages are torn all the same: writes are atomic only where they are asked to be.
+    disk.set_atomic_writes(PAGE as u32);
     TAGS.iter().for_each(|&tag| disk.put(path(tag), stamped_file(BLOCKS, 1)));
     disk
 }
@@ -128,20 +135,22 @@ fn torn_pages(disk: &SimDisk, protection: TornPages, allowed: &Allowed) -> usize
     torn
 }
 
-/// Cuts the power during every `step`-th operation of the workload in turn. Gives how many pages were torn in all.
-fn tear_everywhere(method: &IoMethod, protection: &TornPages, step: usize) -> usize {
+type Workload = fn(&SimDisk, IoMethod, TornPages, &mut Allowed) -> Result<()>;
+
+/// Cuts the power during the operations of the workload in turn. Gives how many pages were torn in all.
+fn tear_everywhere(workload: Workload, method: &IoMethod, protection: &TornPages) -> usize {
     let mut torn = 0;
+    // The others differ in nothing but who writes.
+    let step = if *method == IoMethod::Sync { 1 } else { 7 };
     for operation in (1..).step_by(step) {
         let disk = new_disk();
         disk.cut_power_during(operation);
         let mut allowed = Allowed::new();
-        let ended = change_pages(&disk, method.clone(), protection.clone(), &mut allowed);
-        for seed in 0..2 {
-            let found = disk.after_power_cut(seed);
-            torn += torn_pages(&found, protection.clone(), &allowed);
-            // Once more, as after a crash that came at once.
-            torn += torn_pages(&found.after_power_cut(seed), protection.clone(), &allowed);
-        }
+        let ended = workload(&disk, method.clone(), protection.clone(), &mut allowed);
+        let found = disk.after_power_cut(operation);
+        torn += torn_pages(&found, protection.clone(), &allowed);
+        // Once more, as after a crash that came at once.
+        torn += torn_pages(&found.after_power_cut(0), protection.clone(), &allowed);
         if !disk.is_without_power() {
             ended.unwrap();
             return torn;
@@ -152,16 +161,88 @@ fn tear_everywhere(method: &IoMethod, protection: &TornPages, step: usize) -> us
 
 #[test]
 fn c9_a_power_cut_at_any_operation_tears_no_page() {
-    with_each_method(|method| {
-        // The others differ in nothing but who writes.
-        let step = if method == IoMethod::Sync { 1 } else { 7 };
-        assert_eq!(tear_everywhere(&method, &area(), step), 0);
-    });
+    with_each_method(|method| assert_eq!(tear_everywhere(change_pages, &method, &area()), 0));
+}
+
+/// Changes one page several times, makes that durable, and then fills the area with two batches of others.
+fn change_one_and_many(
+    disk: &SimDisk,
+    method: IoMethod,
+    protection: TornPages,
+    allowed: &mut Allowed,
+) -> Result<()> {
+    let pool = pool_on(disk, method, protection)?;
+    let file = open(&pool, TAGS[0])?;
+    open(&pool, TAGS[1])?;
+    let mut change = |blocks: Range<u32>, version| {
+        for block in blocks {
+            let page = pool.fetch(PageId::new(file, block)).wait()?;
+            page.write()?.copy_from_slice(&stamped(block, version));
+            allowed.may_be(0, block, version);
+        }
+        if version % 8 == 0 {
+            pool.checkpoint(CheckpointOptions::new()).wait()?;
+            allowed.is_durable();
+            return Ok(());
+        }
+        pool.flush_file(file).wait().map(drop)
+    };
+    for round in [0, 8, 16] {
+        (5..=8).try_for_each(|version| change(0..1, round + version))?;
+        (9..=10).try_for_each(|version| change(1..9, round + version))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn c9_an_older_copy_never_outlives_a_newer_one() {
+    with_each_method(|method| assert_eq!(tear_everywhere(change_one_and_many, &method, &area()), 0));
 }
 
 #[test]
 fn c9_without_protection_the_same_power_cuts_tear_pages() {
-    guarded(|| assert!(tear_everywhere(&IoMethod::Sync, &TornPages::Unprotected, 1) > 50));
+    guarded(|| assert!(tear_everywhere(change_pages, &IoMethod::Sync, &TornPages::Unprotected) > 20));
+}
+
+#[test]
+fn c9_atomic_writes_are_not_torn_and_need_no_copies() {
+    with_each_method(|method| assert_eq!(tear_everywhere(change_pages, &method, &TornPages::Atomic), 0));
+}
+
+#[test]
+fn c9_each_file_is_protected_as_it_can_be_and_says_how() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let both = TornPages::AtomicOrDoubleWrite(DoubleWriteArea::new("area").bytes(0));
+        let pool = pool_on(&disk, method.clone(), both).unwrap();
+        let atomic = open(&pool, TAGS[0]).unwrap();
+        let buffered = OpenOptions::new().tag(TAGS[1]).direct(Fallback::Off);
+        let copied = pool.open_file(path(TAGS[1]), buffered).unwrap();
+        let info = |file| {
+            let info = pool.file_info(file).unwrap();
+            (info.torn_pages, info.not_atomic_because)
+        };
+        assert_eq!(info(atomic), (TornPageGuard::Atomic, None));
+        let (guard, reason) = info(copied);
+        assert_eq!((guard, reason.unwrap().contains("buffered")), (TornPageGuard::Copies, true));
+        let before = disk.count(Op::Write.of("area"));
+        let change = |file| {
+            for block in 0..4 {
+                let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+                page.write().unwrap().copy_from_slice(&stamped(block, 2));
+            }
+            pool.flush_file(file).wait().unwrap();
+        };
+        change(atomic);
+        assert_eq!(disk.count(Op::Write.of("area")), before);
+        change(copied);
+        assert!(disk.count(Op::Write.of("area")) > before);
+        // Where it must be atomic and cannot be, the file is refused, unless it is only read.
+        let pool = pool_on(&disk, method, TornPages::Atomic).unwrap();
+        let error = pool.open_file(path(TAGS[1]), buffered).unwrap_err().to_string();
+        assert!(error.contains("cannot be written atomically") && error.contains("buffered"), "{error}");
+        pool.open_file(path(TAGS[1]), buffered.read_only(true)).unwrap();
+    });
 }
 
 /// A disk whose power was cut while pages of both files were being written to their places: each has torn pages.
@@ -225,6 +306,47 @@ fn c9_a_file_that_is_gone_can_be_given_up() {
         // For good.
         drop(pool);
         assert_eq!(pool_on(&disk, IoMethod::Sync, area()).unwrap().torn_page_tags(), []);
+    });
+}
+
+#[test]
+fn c9_copies_are_kept_for_as_long_as_a_page_is_on_its_way() {
+    guarded(|| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, IoMethod::worker(), area()).unwrap();
+        let [slow, fast] = TAGS.map(|tag| open(&pool, tag).unwrap());
+        let change = |pool: &BufferPool, file, blocks, version| {
+            for block in 0..blocks {
+                let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+                page.write().unwrap().copy_from_slice(&stamped(block, version));
+            }
+        };
+        change(&pool, slow, 2, 2);
+        let gate = disk.hold(Op::Write.of(path(TAGS[0])));
+        let slowly = {
+            let pool = pool.clone();
+            thread::spawn(move || pool.flush_file(slow).wait())
+        };
+        gate.wait_for(1);
+        // Others may go on until they want the half in which its copies lie.
+        let round_and_round = {
+            let pool = pool.clone();
+            thread::spawn(move || {
+                for version in 2..12 {
+                    change(&pool, fast, BLOCKS, version);
+                    pool.flush_file(fast).wait().unwrap();
+                }
+            })
+        };
+        eventually("the fast file is written", || disk.count(Op::Write.of(path(TAGS[1]))) > 0);
+        thread::sleep(Duration::from_millis(100));
+        assert!(!round_and_round.is_finished(), "the copies are gone, and the page is half written");
+        let mut allowed = Allowed::new();
+        (0..BLOCKS).for_each(|block| (0..2).for_each(|file| allowed.may_be(file, block, 11)));
+        assert_eq!(torn_pages(&disk.after_power_cut(1), area(), &allowed), 0);
+        gate.open();
+        slowly.join().unwrap().unwrap();
+        round_and_round.join().unwrap();
     });
 }
 
@@ -435,14 +557,14 @@ fn c9_an_area_of_another_size_is_read_before_it_is_made_anew() {
         // Cut during each operation by which a pool finds copies, restores pages and makes the area smaller.
         let mut allowed = Allowed::new();
         (0..BLOCKS).for_each(|block| (0..2).for_each(|file| allowed.may_be(file, block, 2)));
+        let torn = torn_disk();
         for operation in 1.. {
-            let disk = torn_disk();
+            let disk = torn.after_power_cut(0);
             disk.cut_power_during(operation);
             let opened = pool_on(&disk, IoMethod::Sync, area())
                 .and_then(|pool| TAGS.iter().try_for_each(|&tag| open(&pool, tag).map(drop)));
-            for seed in 0..3 {
-                assert_eq!(torn_pages(&disk.after_power_cut(seed), area(), &allowed), 0);
-            }
+            let found = disk.after_power_cut(operation);
+            assert_eq!(torn_pages(&found, area(), &allowed), 0);
             if !disk.is_without_power() {
                 return opened.unwrap();
             }
