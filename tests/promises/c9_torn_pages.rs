@@ -2,6 +2,7 @@
 //! never a mix.
 
 use std::{
+    collections::BTreeSet,
     num::NonZeroU32,
     ops::{Range, RangeInclusive},
     thread,
@@ -444,6 +445,34 @@ fn c9_what_was_cut_removed_or_closed_does_not_come_back() {
         assert!(!pool.torn_page_tags().contains(&TAGS[1]));
         let file = open(&pool, TAGS[1]).unwrap();
         assert!(*pool.fetch(PageId::new(file, 0)).wait().unwrap().read() == *stamped(0, 7));
+    });
+}
+
+#[test]
+fn c9_a_cut_that_a_crash_undoes_leaves_whole_pages() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        let mut allowed = Allowed::new();
+        for block in 0..BLOCKS {
+            let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+            page.write().unwrap().copy_from_slice(&stamped(block, 2));
+            allowed.may_be(0, block, 2);
+        }
+        pool.flush_file(file).wait().unwrap();
+        pool.truncate(file, 4).wait().unwrap();
+        let lengths: BTreeSet<usize> = (0..20)
+            .map(|seed| {
+                let found = disk.after_power_cut(seed);
+                let len = found.image(path(TAGS[0])).unwrap().len();
+                if len == BLOCKS as usize * PAGE {
+                    assert_eq!(torn_pages(&found, area(), &allowed), 0);
+                }
+                len
+            })
+            .collect();
+        assert!(lengths.contains(&(BLOCKS as usize * PAGE)), "a test of nothing: {lengths:?}");
     });
 }
 
