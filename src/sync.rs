@@ -63,7 +63,7 @@ mod imp {
     pub(crate) mod thread {
         #[allow(unused_imports)] // Only the ring yields.
         pub(crate) use std::thread::yield_now;
-        pub(crate) use std::thread::{JoinHandle, Thread, current, park, park_timeout};
+        pub(crate) use std::thread::{JoinHandle, Thread, ThreadId, current, park, park_timeout};
 
         /// Starts a named thread; an error is the system's refusal (too many threads).
         pub(crate) fn spawn(
@@ -137,7 +137,7 @@ mod imp {
     }
 
     pub(crate) mod thread {
-        pub(crate) use shuttle::thread::{JoinHandle, Thread, current, park, yield_now};
+        pub(crate) use shuttle::thread::{JoinHandle, Thread, ThreadId, current, park, yield_now};
 
         pub(crate) fn park_timeout(_at_most: std::time::Duration) {
             yield_now();

@@ -11,10 +11,12 @@ mod bench;
 mod p01_random_read;
 mod p02_against_sync;
 mod p03_scan;
+mod p04_beside_scan;
 mod p04_lone_miss;
 mod p05_cpu;
 mod p07_hit;
 mod p08_checkpoint;
+mod p08_hot_page;
 mod p09_update;
 mod p11_memory;
 mod p12_opening;
@@ -73,11 +75,16 @@ enum How {
     NotBuilt(Goal<'static>, &'static str),
 }
 
-const FIGURES: [Figure; 13] = [
+const FIGURES: [Figure; 14] = [
     measured("P1", "random reads by prefetch, against the bare ring", p01_random_read::measure),
     measured("P2", "the same, against the pool's own sync method", p02_against_sync::measure),
     measured("P3", "sequential scan, against the bare ring at its best", p03_scan::measure),
     measured("P4", "lone miss, against pread", p04_lone_miss::measure),
+    measured(
+        "P4b",
+        "a miss while look-ahead runs at full speed, with its limit and without",
+        p04_beside_scan::measure,
+    ),
     measured("P5", "CPU per page read, against the bare ring", p05_cpu::measure),
     not_built(
         Goal::at_least("P6", "a device faster than the CPU, against the bare ring", 0.85),
@@ -164,7 +171,7 @@ fn select(names: &[String]) -> Result<Vec<&'static Figure>> {
         name.eq_ignore_ascii_case("all") || name.eq_ignore_ascii_case(figure.name)
     };
     if let Some(unknown) = names.iter().find(|name| !FIGURES.iter().any(|figure| is(figure, name))) {
-        return Err(format!("there is no figure {unknown:?}: name P1 to P13, or all").into());
+        return Err(format!("there is no figure {unknown:?}: name P1 to P13, P4b, or all").into());
     }
     Ok(FIGURES.iter().filter(|figure| names.iter().any(|name| is(figure, name))).collect())
 }

@@ -13,21 +13,27 @@ const PAGES: usize = 24_000;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let mut rows = Vec::new();
-    for (depth, name) in [(64, "64 in flight"), (128, "128 in flight")] {
+    for (depth, names) in [
+        (64, ["prefetch, 64 in flight", "read stream, 64 in flight"]),
+        (128, ["prefetch, 128 in flight", "read stream, 128 in flight"]),
+    ] {
         let outcome = race(bench, "P1", readers(bench, depth)?, places_of(bench)?)?;
-        let goal = Goal::at_least("P1", name, 0.97);
-        rows.push(goal.ratio(&outcome, ("pool", BARE_RING), Sample::pages_per_s, rate(&outcome)));
+        for (arm, name) in ["prefetch", "read stream"].into_iter().zip(names) {
+            let goal = Goal::at_least("P1", name, 0.97);
+            rows.push(goal.ratio(&outcome, (arm, BARE_RING), Sample::pages_per_s, rate(&outcome)));
+        }
     }
     Ok(rows)
 }
 
-/// The bare ring and the pool, both with `depth` requests in flight.
+/// The bare ring, and the pool by prefetch and by read stream, all with `depth` requests in flight.
 pub(crate) fn readers(bench: &Bench, depth: u32) -> Result<Vec<Reader<'_>>> {
     let input = bench.input()?;
     let window = Window::of_single_pages(depth);
     Ok(vec![
         Reader::ring(input, BARE_RING, RingOptions::new(PAGE, depth as usize))?,
-        Reader::ahead(input, "pool", &methods::uring(depth), FRAMES, PAGE as usize, window)?,
+        Reader::ahead(input, "prefetch", &methods::uring(depth), FRAMES, PAGE as usize, window)?,
+        Reader::stream(input, "read stream", &methods::uring(depth), FRAMES, PAGE as usize)?,
     ])
 }
 

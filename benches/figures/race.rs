@@ -55,6 +55,21 @@ impl<'a> Reader<'a> {
         }))
     }
 
+    /// The pool, by a read stream.
+    pub(crate) fn stream(
+        input: &'a Input,
+        name: &str,
+        candidate: &Candidate,
+        frames: u32,
+        combine: usize,
+    ) -> Result<Self> {
+        let mut pool = open(input, candidate, frames, combine)?;
+        Ok(Self::new(name, 1, move |places, visit| {
+            pool.make_cold()?;
+            pool.read_stream(places, visit)
+        }))
+    }
+
     /// The pool, one page after another.
     pub(crate) fn one_by_one(
         input: &'a Input,

@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use lab::{Latencies, Meter, Place, Result, Sample};
-use ringpool::{BufferPool, CheckpointOptions, FileId, IoMethod, MethodReport, PageId};
+use ringpool::{
+    BufferPool, Builder, CheckpointOptions, FileId, IoMethod, MethodReport, PageId, StreamOptions,
+};
 
 use super::{Input, Visit};
 
@@ -53,8 +55,19 @@ pub(crate) struct PoolArm<'a> {
 impl<'a> PoolArm<'a> {
     /// Builds the pool and opens the files, for writing only if it `writes`.
     pub(crate) fn open(input: &'a Input, spec: &PoolSpec, writes: bool) -> Result<Self> {
+        Self::open_with(input, spec, writes, |builder| builder)
+    }
+
+    /// The same with further options.
+    pub(crate) fn open_with(
+        input: &'a Input,
+        spec: &PoolSpec,
+        writes: bool,
+        options: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Self> {
         let builder = BufferPool::builder().frames(spec.frames).page_size(input.page_size());
-        let pool = builder.io_method(spec.method.clone()).combine_limit(spec.combine).build()?;
+        let builder = builder.io_method(spec.method.clone()).combine_limit(spec.combine);
+        let pool = options(builder).build()?;
         let files = input.open_in(&pool, writes)?;
         Ok(Self { input, pool, files, writes })
     }
@@ -113,6 +126,21 @@ impl<'a> PoolArm<'a> {
             asked = asked.max(at + 1);
         }
         Ok(meter.stop().sample(places.len() as u64, bytes).with_latencies(latencies))
+    }
+
+    /// Reads the pages at `places` in order, by read streams.
+    pub(crate) fn read_stream(&self, places: &[Place], visit: &Visit<'_>) -> Result<Sample> {
+        let bytes = self.input.bytes_at(places);
+        let meter = Meter::start();
+        for of_file in places.chunk_by(|one, other| one.file == other.file) {
+            let file = self.files[of_file[0].file as usize];
+            let blocks = of_file.iter().map(|&place| (place.block, place));
+            for page in self.pool.read_stream(file, blocks, StreamOptions::new()) {
+                let (page, place) = page?;
+                visit(place, &page.read());
+            }
+        }
+        Ok(meter.stop().sample(places.len() as u64, bytes))
     }
 
     /// Asks for pages, and tells how many of the first of them are under way: the rest found no room.

@@ -12,6 +12,10 @@
 //! all batches in it must have arrived in their places, the files of their pages are synced, and a new header voids what it
 //! held. Only then is anything behind the header written over.
 //!
+//! A page has no latch from the moment when its write begins, and yet the area and the place get the same bytes: sealed copies
+//! belong to the write alone, and a page that is written from where it is was lent in that moment (`pool/lending`), before
+//! its copy is made; who changes it from then on does so elsewhere, until the write is over.
+//!
 //! # Why a copy never brings back an older page
 //!
 //! When a file is opened, each place that differs from the newest whole copy of its page is written over with it. No checksum in
@@ -46,6 +50,8 @@ mod writing;
 
 use std::collections::HashMap;
 
+use smallvec::SmallVec;
+
 use crate::{
     config::{DoubleWriteArea, Fallback, OpenOptions},
     doublewrite::{
@@ -64,11 +70,12 @@ use crate::{
 
 pub(crate) use under_way::OnTheirWay;
 
-/// Pages that are one behind the other, in their file and in memory.
+/// Pages that are one behind the other in their file: what one write brings there.
 pub(crate) struct Run<'a> {
     pub(crate) file: &'a Arc<File>,
     pub(crate) first: BlockNo,
-    pub(crate) bytes: &'a [u8],
+    /// Their bytes, in pieces of one or more pages.
+    pub(crate) pieces: SmallVec<[&'a [u8]; 16]>,
 }
 
 pub(crate) struct DoubleWrite {

@@ -23,14 +23,15 @@ impl DoubleWrite {
         self.check_settled()?;
         let page = self.page_size;
         let entries = runs.iter().flat_map(|run| {
-            (run.first.0..).zip(run.bytes.chunks_exact(page)).map(|(block, bytes)| Entry {
+            let pages = run.pieces.iter().flat_map(|piece| piece.chunks_exact(page));
+            (run.first.0..).zip(pages).map(|(block, bytes)| Entry {
                 tag: run.file.tag,
                 block,
                 checksum: checksum(bytes),
             })
         });
         let record = Record { kind: Kind::Copies, entries: entries.collect() };
-        let copies: Vec<&[u8]> = runs.iter().map(|run| run.bytes).collect();
+        let copies: Vec<&[u8]> = runs.iter().flat_map(|run| run.pieces.iter().copied()).collect();
         let files = runs.iter().map(|run| run.file);
         self.write(&record, &copies, files).map(Arc::new)
     }

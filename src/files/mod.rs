@@ -35,6 +35,8 @@ pub struct FileInfo {
     pub direct: bool,
     /// Why they do not, where that was preferred.
     pub buffered_because: Option<String>,
+    /// Why its requests go to threads beside the ring, under io_uring: what could block the one who submits them.
+    pub aside_because: Option<String>,
     /// What keeps a power cut from tearing its pages.
     pub torn_pages: TornPageGuard,
     /// Why they are not written atomically, where that was preferred.
@@ -66,6 +68,7 @@ impl FileInfo {
             read_only: file.read_only,
             direct: file.direct.is_ok(),
             buffered_because,
+            aside_because: file.may_block.as_ref().map(ToString::to_string),
             torn_pages: match &file.atomic_pages {
                 _ if file.read_only => TornPageGuard::None,
                 Ok(_) => TornPageGuard::Atomic,

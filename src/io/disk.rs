@@ -60,8 +60,10 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug + 'static {
     /// Like `pwritev(2)`: may be short.
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
     /// Like `pwritev2(2)` with `RWF_ATOMIC`: all or nothing, whatever happens. For as many pages as
-    /// [`atomic_pages`](Opened::atomic_pages) allows, and at a multiple of their length.
-    fn write_atomically_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+    /// [`atomic_pages`](Opened::atomic_pages) allows, and at a multiple of their length; a file without needs none.
+    fn write_atomically_at(&self, _buffers: &[IoSlice<'_>], _offset: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Makes what was written durable, with the metadata needed to read it back (`fdatasync(2)`).
     fn sync_data(&self) -> io::Result<()>;
     /// The length in bytes.
@@ -72,4 +74,32 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug + 'static {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// The descriptor, where there is one.
     fn raw_fd(&self) -> Option<RawFd>;
+    /// Why starting a transfer could block who starts it; `None` where the kernel takes it in without waiting. Found out
+    /// once, at open.
+    fn may_block(&self) -> Option<MayBlock> {
+        self.raw_fd().is_none().then_some(MayBlock::NoDescriptor)
+    }
+}
+
+/// Why a transfer of a file could block who starts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MayBlock {
+    /// It has none: each transfer is a call.
+    NoDescriptor,
+    /// The file system asks another machine or another process.
+    Remote(&'static str),
+    /// The file system cannot say "not now".
+    NoNowait,
+}
+
+impl fmt::Display for MayBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDescriptor => f.write_str("the file has no descriptor"),
+            Self::Remote(kind) => write!(f, "{kind} may keep a request waiting without limit"),
+            Self::NoNowait => {
+                f.write_str("the file system does not know RWF_NOWAIT, so a request may wait for it")
+            }
+        }
+    }
 }

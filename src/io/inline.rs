@@ -71,6 +71,7 @@ pub(crate) fn transfer<L: Lease>(
 
 /// Transfers a request and finishes it.
 pub(crate) fn carry_out<L: Lease>(request: Request<L>, counters: &Counters) {
+    request.begin();
     let outcome = transfer(request.direction, &request.file, request.offset, &request.lease, counters);
     request.finish(outcome);
 }
@@ -93,15 +94,15 @@ impl Inline {
 }
 
 impl<L: Lease> Method<L> for Inline {
-    fn submit(&self, batch: &mut Vec<Request<L>>) {
-        batch.drain(..).for_each(|request| run(request, &self.counters));
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>) {
+        requests.for_each(|request| run(request, &self.counters));
     }
 
-    fn room(&self) -> usize {
+    fn room(&self, _file: &File) -> usize {
         usize::MAX
     }
 
-    fn forget(&self, _file: &Arc<File>) {}
+    fn forget(&self, _file: &File) {}
 
     fn shutdown(&self) {}
 }

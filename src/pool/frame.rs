@@ -11,6 +11,7 @@ use crate::{
 
 /// What the pool knows of one frame.
 #[derive(Debug)]
+#[repr(align(32))]
 pub(crate) struct Frame {
     pub(crate) state: AtomicState,
     page: AtomicU64,

@@ -7,10 +7,8 @@
 //! A power cut is one more thing that can go wrong: [`after_power_cut`](SimDisk::after_power_cut) gives the disk as it may be
 //! found afterwards, and [`cut_power_during`](SimDisk::cut_power_during) ends a workload at any of its operations.
 //!
-//! Every I/O method works on it, by plain calls. It has no descriptor that a ring could use, so io_uring transfers in the
-//! thread that asks, as sync does: to have transfers under way in the background, choose [`IoMethod::worker`].
-//!
-//! [`IoMethod::worker`]: crate::IoMethod::worker
+//! Every I/O method works on it, by plain calls. It has no descriptor that a ring could use, so under io_uring threads beside
+//! the ring do them.
 //!
 //! ```
 //! use ringpool::{BufferPool, CheckpointOptions, Error, OpenOptions, PageId, testing::{Fault, Op, SimDisk}};

@@ -210,7 +210,8 @@ impl SimDisk {
             }
         }
         let mut struck = Struck::default();
-        state.faults.iter_mut().for_each(|fault| fault.strike(op, &begin.path, &mut struck));
+        let bytes = offset..offset + len as u64;
+        state.faults.iter_mut().for_each(|fault| fault.strike(op, &begin.path, &bytes, &mut struck));
         if !struck.delay.is_zero() {
             drop(state);
             sleep(struck.delay);

@@ -1,14 +1,17 @@
-//! Write-out: copies of dirty pages, in runs of neighbours, behind the log, on their way to disk.
+//! Write-out: dirty pages, in runs of neighbours, behind the log, on their way to disk.
 //!
-//! The rule that keeps this free of deadlock: **never wait with copies in hand that are not submitted.** A copied page is
-//! WRITING until its copy arrives, and somebody who waits for that may hold what the writer is about to wait for. So
-//! before it waits (for a latch, for another write of the same page, for staging) the writer submits what it has. In
+//! Without a codec the device reads the pages [where they are](crate::pool::lending); with one it gets sealed copies.
+//!
+//! The rule that keeps this free of deadlock: **never wait with pages in hand that are not submitted.** Such a page is
+//! WRITING until it arrives, and somebody who waits for that may hold what the writer is about to wait for. So before it
+//! waits (for a latch, for another write of the same page, for room for copies) the writer submits what it has. In
 //! [`Patience::Try`] it never waits and leaves out what it cannot have.
 //!
-//! Lock order: one content latch at a time, and under it only the staging's own lock.
+//! Lock order: one content latch at a time, and under it only the lock of the spare pages.
 
 use crate::{
     codec::PageAddress,
+    config::Config,
     doublewrite::Run,
     error::{Error, Result},
     id::{FrameNo, Lsn, PageId},
@@ -16,26 +19,23 @@ use crate::{
         file::File,
         request::{Direction, Request},
     },
-    lease::{PageLease, Tally, WriteLease},
-    pool::{
-        handle::Pin,
-        latch::Latch,
-        pins::Pins,
-        staging::StagingRun,
-        state::State,
-        waiters::{Ticket, Want},
-    },
+    lease::{PageLease, Tally, WriteLease, WriteRun},
+    pool::{handle::Pin, latch::Latch, waiters::Want},
     shared::Shared,
     stats::Counter,
     sync::{
         Arc,
         atomic::{Ordering, fence},
     },
-    wait,
 };
 
 /// Requests that are handed over together, behind one flush of the log.
 const BATCH: usize = 32;
+
+/// The most pages that are handed over together.
+pub(crate) fn largest_batch(config: &Config) -> usize {
+    (BATCH * config.combine_pages).min(config.frames as usize)
+}
 
 /// A page and the frame in which it was seen.
 pub(crate) type Candidate = (PageId, FrameNo);
@@ -49,27 +49,30 @@ pub(crate) enum Patience {
     Try,
 }
 
-/// Starts writing the candidates that are dirty, in the order of their files. What becomes of them is in the tally.
-pub(crate) fn write_out(shared: &Shared, candidates: &mut [Candidate], patience: Patience) -> Arc<Tally> {
+/// Starts writing the candidates that are dirty, in the order of their files. What becomes of them goes into the tally.
+pub(crate) fn write_out(
+    shared: &Shared,
+    candidates: &mut [Candidate],
+    patience: Patience,
+    tally: &Arc<Tally>,
+) {
     candidates.sort_unstable();
-    let mut writer =
-        Writer { shared, patience, tally: Tally::new(), batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
+    let mut writer = Writer { shared, patience, tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
     let mut rest = &*candidates;
     while let Some((&first, behind)) = rest.split_first() {
         rest = match writer.latch_dirty(first) {
-            Some(pin) => writer.copy_run(pin, behind),
+            Some(pin) => writer.build_run(pin, behind),
             None => behind,
         };
     }
     writer.submit();
-    writer.tally
 }
 
 struct Writer<'a> {
     shared: &'a Shared,
     patience: Patience,
-    tally: Arc<Tally>,
-    /// Copies that are not submitted yet.
+    tally: &'a Arc<Tally>,
+    /// Requests that are not submitted yet.
     batch: Vec<Request<PageLease>>,
     highest_lsn: Lsn,
 }
@@ -97,7 +100,7 @@ impl Writer<'_> {
             }
             // An earlier write of this page is under way; whether it covers the candidate shows when it is over.
             self.submit();
-            wait_for_write(&pin);
+            pin.wait_for_io(Want::WriteDone);
         }
     }
 
@@ -108,8 +111,8 @@ impl Writer<'_> {
         self.shared.pool.pin_unused(no, page).filter(|pin| pin.frame().state.load().is_valid())
     }
 
-    /// Copies the latched page and as many of its neighbours as can be had into one run; gives the candidates that are left.
-    fn copy_run<'c>(&mut self, first: Pin, mut behind: &'c [Candidate]) -> &'c [Candidate] {
+    /// Puts the latched page and as many of its neighbours as can be had into one request; gives the candidates that are left.
+    fn build_run<'c>(&mut self, first: Pin, mut behind: &'c [Candidate]) -> &'c [Candidate] {
         let page = first.frame().page();
         let Some(file) = self.shared.files.for_write_out(page.file) else {
             first.unlatch_shared();
@@ -118,81 +121,77 @@ impl Writer<'_> {
         // What is written atomically is written page by page.
         let most = if file.atomic_pages.is_ok() { 1 } else { self.shared.config.combine_pages };
         let wanted = 1 + neighbours(page, behind).min(most - 1);
-        let Some(mut run) = self.take_staging(wanted) else {
+        let Some(mut run) = self.begin_run(wanted) else {
             first.unlatch_shared();
             return behind;
         };
-        let mut pins = Pins::new();
-        self.copy(first, &file, &mut run, &mut pins);
-        while pins.len() < run.pages() && !pins.is_empty() {
+        self.add(first, &file, &mut run);
+        while run.pages() < wanted && !run.is_full() && run.pages() > 0 {
             let Some((&(page, no), further)) = behind.split_first() else { break };
             let neighbour = self.pin_readable(page, no).filter(|pin| pin.try_latch(Latch::Shared));
             let Some(pin) = neighbour else { break };
-            let before = pins.len();
-            self.copy(pin, &file, &mut run, &mut pins);
-            if pins.len() == before {
+            if !self.add(pin, &file, &mut run) {
                 break;
             }
             behind = further;
         }
-        self.add_request(file, pins, run);
+        self.add_request(file, run);
         behind
     }
 
-    /// Copies one latched page to the end of the run, if it is still to be written, and unlatches it.
-    fn copy(&mut self, pin: Pin, file: &File, run: &mut StagingRun, pins: &mut Pins) {
-        let frame = pin.frame();
-        let begun = frame.state.try_update(State::begin_write).is_ok();
-        if begun {
-            pin.pool().stage(run, pins.len(), &pin);
-            self.highest_lsn = self.highest_lsn.max(frame.page_lsn());
+    /// An empty run. With a codec, with room for `wanted` copies or fewer: with patience there is always some, once earlier
+    /// writes are through.
+    fn begin_run(&mut self, wanted: usize) -> Option<WriteRun> {
+        if self.shared.config.codec.is_none() {
+            return Some(WriteRun::lent());
+        }
+        let spares = &self.shared.pool.spares;
+        let room = match (spares.try_take(wanted), self.patience) {
+            (None, Patience::Wait) => {
+                self.submit();
+                Some(spares.take(wanted))
+            }
+            (room, _) => room,
+        };
+        room.map(WriteRun::copied)
+    }
+
+    /// Adds one latched page to the end of the run, if it is still to be written, and unlatches it. Gives whether it did.
+    fn add(&mut self, pin: Pin, file: &File, run: &mut WriteRun) -> bool {
+        let begun = run.begin(&pin);
+        if begun.is_some() {
+            self.highest_lsn = self.highest_lsn.max(pin.frame().page_lsn());
         }
         pin.unlatch_shared();
-        if !begun {
-            return;
-        }
+        let Some(place) = begun else { return false };
         // A truncation publishes the new end and then looks for frames that are WRITING; this frame is, and then looks
         // at the end. The fences make one of them see the other, so no page is written back behind the end.
         fence(Ordering::SeqCst);
-        if file.check(frame.page().block).is_ok() {
-            pins.push(pin);
+        let is_inside = file.check(pin.frame().page().block).is_ok();
+        if is_inside {
+            run.push(pin, place);
         } else {
-            pin.end_write(false);
+            pin.end_write(place, false);
         }
+        is_inside
     }
 
-    /// Room for copies. With patience there is always some, once earlier writes are through.
-    fn take_staging(&mut self, wanted: usize) -> Option<StagingRun> {
-        let staging = &self.shared.pool.staging;
-        let at_once = staging.try_take(wanted);
-        if at_once.is_some() || self.patience == Patience::Try {
-            return at_once;
-        }
-        self.submit();
-        Some(staging.take(wanted))
-    }
-
-    fn add_request(&mut self, file: Arc<File>, pins: Pins, mut run: StagingRun) {
+    fn add_request(&mut self, file: Arc<File>, run: WriteRun) {
         let pool = &self.shared.pool;
-        if pins.is_empty() {
-            pool.staging.give_back(run);
+        if run.pages() == 0 {
+            run.cancel(pool);
             return;
         }
-        pool.staging.shrink(&mut run, pins.len());
-        let lease = WriteLease::new(Arc::clone(&file), pins, run, self.tally.begin());
+        let lease = WriteLease::new(Arc::clone(&file), run, self.tally.begin());
         let offset = pool.page_size().offset_of(lease.first().block);
-        self.batch.push(Request {
-            direction: Direction::Write,
-            file,
-            offset,
-            lease: PageLease::Write(lease),
-        });
+        let lease = PageLease::Write(lease);
+        self.batch.push(Request::new(&self.shared.in_flight, Direction::Write, file, offset, lease));
         if self.batch.len() == BATCH {
             self.submit();
         }
     }
 
-    /// Has the log flushed as far as the copies in hand need it, seals them and hands them over.
+    /// Has the log flushed as far as the pages in hand need it, seals copies and hands them over.
     fn submit(&mut self) {
         if self.batch.is_empty() {
             return;
@@ -204,7 +203,7 @@ impl Writer<'_> {
         });
         if let Err(error) = ready {
             for request in self.batch.drain(..) {
-                if let PageLease::Write(lease) = request.lease {
+                if let PageLease::Write(lease) = request.into_lease() {
                     lease.abort(error.clone());
                 }
             }
@@ -233,9 +232,11 @@ impl Writer<'_> {
             .batch
             .iter()
             .filter_map(|request| match &request.lease {
-                PageLease::Write(lease) if request.file.atomic_pages.is_err() => {
-                    Some(Run { file: &request.file, first: lease.first().block, bytes: lease.copies() })
-                }
+                PageLease::Write(lease) if request.file.atomic_pages.is_err() => Some(Run {
+                    file: &request.file,
+                    first: lease.first().block,
+                    pieces: lease.pieces().collect(),
+                }),
                 _ => None,
             })
             .collect();
@@ -243,6 +244,7 @@ impl Writer<'_> {
             return Ok(());
         }
         let on_their_way = doublewrite.protect(&runs)?;
+        drop(runs);
         for request in &mut self.batch {
             if let PageLease::Write(lease) = &mut request.lease {
                 lease.keep(Arc::clone(&on_their_way));
@@ -273,23 +275,6 @@ fn flush_log(shared: &Shared, lsn: Lsn) -> Result<()> {
     }
 }
 
-/// Sleeps until no write of the pinned page is under way.
-pub(crate) fn wait_for_write(pin: &Pin) {
-    wait_for_io(pin, Want::WriteDone);
-}
-
-/// Sleeps until the I/O of the pinned page is over, however it ends.
-pub(crate) fn wait_for_io(pin: &Pin, want: Want) {
-    let waiters = &pin.pool().waiters;
-    let mut ticket: Option<Ticket> = None;
-    wait::block_on(|waker| {
-        if ticket.is_none() {
-            ticket = waiters.enlist(pin.frame_no(), pin.frame(), want, waker);
-        }
-        ticket.as_ref().map_or(std::task::Poll::Ready(()), |ticket| waiters.poll(ticket, waker).map(drop))
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,7 +300,9 @@ mod tests {
             .collect();
         // As a truncation does before it looks for frames.
         pool.shared().files.open_file(file).unwrap().set_blocks(1);
-        let pages = write_out(pool.shared(), &mut candidates, Patience::Wait).wait().unwrap();
+        let tally = Tally::new();
+        write_out(pool.shared(), &mut candidates, Patience::Wait, &tally);
+        let pages = tally.wait().unwrap();
         assert_eq!((pages, disk.count(Op::Write)), (1, 1));
         assert_eq!(disk.image("data").unwrap()[4096..], [1; 4096]);
         assert_eq!(pool.stats().frames.dirty, 1, "what was not written is as dirty as before");

@@ -34,7 +34,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringpool::{BufferPool, CheckpointOptions, Fallback, FileId, IoMethod, OpenOptions, PageId, Shutdown};
+use ringpool::{
+    BackgroundWriter, BufferPool, CheckpointOptions, Fallback, FileId, IoMethod, OpenOptions, PageId,
+    Shutdown,
+};
 use stamp::{SECTOR, Stamp};
 use watchdog::Watchdog;
 use worker::Worker;
@@ -74,6 +77,11 @@ fn stress_method(name: &str, method: &IoMethod) {
             .frames(frames)
             .page_size(PAGE_SIZE as u32)
             .io_method(method.clone())
+            .background_writer(if direct {
+                BackgroundWriter::Ready { low: 1, high: frames / 2 }
+            } else {
+                BackgroundWriter::Off
+            })
             .build();
         match pool {
             Ok(pool) => {

@@ -145,7 +145,7 @@ impl Bench {
 pub fn assert_at_rest(pool: &BufferPool) {
     eventually("a pool without pins and I/O", || {
         let frames = pool.stats().frames;
-        (frames.pins, frames.in_flight()) == (0, 0)
+        (frames.pins, frames.in_flight(), pool.in_flight().len()) == (0, 0, 0)
     });
 }
 

@@ -1,0 +1,9 @@
+//! What can be seen of a pool at work: the requests in flight, and how long things take.
+
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
+mod in_flight;
+mod latencies;
+#[path = "../support/mod.rs"]
+mod support;
