@@ -107,7 +107,7 @@ impl DoubleWrite {
     }
 
     /// Writes the copies over places that differ, and syncs the file. Gives how many did.
-    fn put_back(&self, file: &File, copies: &Copies) -> Result<u64> {
+    pub(super) fn put_back(&self, file: &File, copies: &Copies) -> Result<u64> {
         let mut pages = AlignedZeros::new(2 * self.page_size, self.page_size.max(4096));
         let mut restored = 0;
         // What lies behind the end was lost with its length, or cut.

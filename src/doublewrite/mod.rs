@@ -23,8 +23,9 @@
 //!
 //! 1. *Copies first.* A page goes to its place only when its copy is durable. So what lies there, whole or in part, has a copy
 //!    that was whole, in a half that was not yet void.
-//! 2. *Void only what is settled.* A half is begun anew only when its pages are durable in their places. What lies in a
-//!    place without having a copy any more is therefore all there.
+//! 2. *Void only what is settled.* A half is begun anew only when its pages are durable in their places; a write that failed may
+//!    have come half the way, and is repeated from its copy first. What lies in a place without having a copy any more is
+//!    therefore all there.
 //! 3. *A half goes as a whole.* The new header is durable before any copy behind it is destroyed, so no crash can destroy a
 //!    newer copy and leave an older one of the same half. If the header itself is torn the half is void: by then it was settled.
 //! 4. *The older half goes first.* If the half with a page's copy is void, what the other half has was written after it. So the
@@ -35,7 +36,8 @@
 //! After a crash nothing is written before every file that has copies in the area [was opened](DoubleWrite::admit), or
 //! [given up](DoubleWrite::give_up): the halves are begun anew only then.
 //!
-//! What this is no protection from: lost writes and damage that comes later (nothing in the area is that old); another
+//! What this is no protection from: a place that cannot be written or synced even then, whose file has said so, and whose copies
+//! are given up so that other files go on; lost writes and damage that comes later (nothing in the area is that old); another
 //! program, or a pool without the area, that changes the files between a crash and the next opening.
 //!
 //! Lock order: `pending`, `writing`, then a file's `sync`. None is taken by who finishes a transfer.
@@ -68,7 +70,7 @@ use crate::{
     sync::{Arc, Mutex},
 };
 
-pub(crate) use under_way::OnTheirWay;
+pub(crate) use under_way::KeptCopies;
 
 /// Pages that are one behind the other in their file: what one write brings there.
 pub(crate) struct Run<'a> {

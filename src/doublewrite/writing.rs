@@ -2,9 +2,11 @@
 
 use crate::{
     doublewrite::{
-        DoubleWrite, OnTheirWay, Run, Writing, found,
+        DoubleWrite, KeptCopies, Run, Writing,
+        found::{self, Found},
         layout::{Entry, HalfHeader, Kind, Record, checksum, header_units},
         ring::{Place, Ring},
+        under_way::OnItsWay,
     },
     error::{Error, IoOp, Result},
     events,
@@ -14,12 +16,12 @@ use crate::{
 };
 
 impl DoubleWrite {
-    /// Makes copies of the pages durable. They may be written to their places from here on, and what comes back is kept until
-    /// that is over.
+    /// Makes copies of the pages durable. They may be written to their places from here on; what comes back, one for each run, is
+    /// kept until that is over.
     ///
     /// # Errors
     /// Nothing may be written: the area could not be, or files with copies from before a crash were not opened yet.
-    pub(crate) fn protect(&self, runs: &[Run<'_>]) -> Result<Arc<OnTheirWay>> {
+    pub(crate) fn protect(&self, runs: &[Run<'_>]) -> Result<Vec<KeptCopies>> {
         self.check_settled()?;
         let page = self.page_size;
         let entries = runs.iter().flat_map(|run| {
@@ -33,7 +35,8 @@ impl DoubleWrite {
         let record = Record { kind: Kind::Copies, entries: entries.collect() };
         let copies: Vec<&[u8]> = runs.iter().flat_map(|run| run.pieces.iter().copied()).collect();
         let files = runs.iter().map(|run| run.file);
-        self.write(&record, &copies, files).map(Arc::new)
+        let on_its_way = self.write(&record, &copies, files)?;
+        Ok(runs.iter().map(|run| on_its_way.keep_copies(run.file)).collect())
     }
 
     /// Makes a record durable, in the half in which there is room.
@@ -42,14 +45,14 @@ impl DoubleWrite {
         record: &Record,
         copies: &[&[u8]],
         files: impl Iterator<Item = &'a Arc<File>>,
-    ) -> Result<OnTheirWay> {
+    ) -> Result<OnItsWay> {
         let header_len = header_units(record.entries.len(), self.page_size) * self.page_size;
         let mut header = AlignedZeros::new(header_len, self.page_size.max(4096));
-        let (place, salt, on_their_way) = self.take_room(record.units(self.page_size) as u32, files)?;
+        let (place, salt, on_its_way) = self.take_room(record.units(self.page_size) as u32, files)?;
         record.encode(salt, place.unit, header.as_mut_slice());
         let pieces: Vec<&[u8]> = std::iter::once(header.as_slice()).chain(copies.iter().copied()).collect();
         self.write_durably(&pieces, place.at)?;
-        Ok(on_their_way)
+        Ok(on_its_way)
     }
 
     /// Writes the pieces from a unit of the area on, and syncs them: one sync for all who come together.
@@ -69,7 +72,7 @@ impl DoubleWrite {
         &self,
         units: u32,
         files: impl Iterator<Item = &'a Arc<File>>,
-    ) -> Result<(Place, u64, OnTheirWay)> {
+    ) -> Result<(Place, u64, OnItsWay)> {
         let mut writing = self.writing.lock();
         let place = match writing.ring.place(units) {
             Some(place) => place,
@@ -88,13 +91,15 @@ impl DoubleWrite {
     fn begin_other_half(&self, writing: &mut Writing) -> Result<()> {
         let epoch = writing.halves[writing.ring.half()].header.epoch + 1;
         let other = writing.ring.other();
+        writing.halves[other].under_way.wait();
+        self.send_once_more(writing, other)?;
         let half = &mut writing.halves[other];
-        half.under_way.wait();
         for file in half.files.values().flatten() {
             // The file whose sync fails says so from now on, for ever (C4). Its copies are given up: other files go on.
             let _ = file.sync(&self.counters).inspect_err(|error| events::poisoned(file.id, error));
         }
         half.files.clear();
+        half.under_way.is_settled();
         // Never one that stale records in this half have.
         let header = HalfHeader { epoch, salt: random_seed().wrapping_add(epoch) };
         let mut unit = AlignedZeros::new(self.page_size, self.page_size.max(4096));
@@ -102,6 +107,28 @@ impl DoubleWrite {
         self.write_durably(&[unit.as_slice()], writing.ring.begin_of(other))?;
         half.header = header;
         writing.ring.turn();
+        Ok(())
+    }
+
+    /// Repeats the writes of a half that have failed: they may have come half the way, and the copies are about to go.
+    fn send_once_more(&self, writing: &Writing, half: usize) -> Result<()> {
+        let tags = writing.halves[half].under_way.fell_short();
+        if tags.is_empty() {
+            return Ok(());
+        }
+        // From here on nobody writes to a place: what was under way is over, and nobody gets room.
+        writing.halves.iter().for_each(|half| half.under_way.wait());
+        let found = Found::in_area(&self.area, self.page_size, &self.counters)?;
+        for tag in tags {
+            if let (Some(copies), Some(Some(file))) =
+                (found.copies.get(&tag), writing.halves[half].files.get(&tag))
+            {
+                // What fails once more is given up: other files go on.
+                let _ = self
+                    .put_back(file, copies)
+                    .inspect_err(|error| events::copies_given_up(&file.path, error));
+            }
+        }
         Ok(())
     }
 

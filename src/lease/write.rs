@@ -5,7 +5,7 @@ use std::{io, slice};
 use smallvec::SmallVec;
 
 use crate::{
-    doublewrite::OnTheirWay,
+    doublewrite::KeptCopies,
     error::{Error, IoOp},
     id::PageId,
     io::{file::File, request::IoBuf},
@@ -90,8 +90,8 @@ pub(crate) struct WriteLease {
     run: WriteRun,
     /// Taken when the lease ends.
     outstanding: Option<Outstanding>,
-    /// Where copies went first: that these pages have not arrived yet.
-    on_their_way: Option<Arc<OnTheirWay>>,
+    /// Where copies went first.
+    copies: Option<KeptCopies>,
 }
 
 impl WriteLease {
@@ -100,7 +100,7 @@ impl WriteLease {
         if let Bytes::Copied(room) = &mut run.bytes {
             run.pins.pool().spares.shrink(room, run.pins.len());
         }
-        Self { file, run, outstanding: Some(outstanding), on_their_way: None }
+        Self { file, run, outstanding: Some(outstanding), copies: None }
     }
 
     /// The first page.
@@ -133,8 +133,8 @@ impl WriteLease {
     }
 
     /// The pages have copies elsewhere, which are kept until this write is over.
-    pub(crate) fn keep(&mut self, on_their_way: Arc<OnTheirWay>) {
-        self.on_their_way = Some(on_their_way);
+    pub(crate) fn keep(&mut self, copies: KeptCopies) {
+        self.copies = Some(copies);
     }
 
     /// Ends the lease without a transfer: every page is as dirty as before.
@@ -182,8 +182,9 @@ impl WriteLease {
         // Even a write that failed may have changed the disk. Noted before a frame leaves WRITING: a checkpoint that sees
         // the page clean must see that its file wants a sync.
         self.file.note_written();
-        // Behind that, so that the copies are not given up before the file is synced.
-        self.on_their_way = None;
+        if let Some(copies) = self.copies.take() {
+            copies.end(outcome.is_ok());
+        }
         let mut places = SmallVec::new();
         match std::mem::replace(bytes, Bytes::Lent(SmallVec::new())) {
             Bytes::Lent(lent) => places = lent,

@@ -228,30 +228,32 @@ impl Writer<'_> {
     /// Makes copies durable elsewhere first, where the pool was told to.
     fn protect(&mut self) -> Result<()> {
         let Some(doublewrite) = &self.shared.doublewrite else { return Ok(()) };
-        let runs: Vec<Run<'_>> = self
-            .batch
-            .iter()
-            .filter_map(|request| match &request.lease {
-                PageLease::Write(lease) if request.file.atomic_pages.is_err() => Some(Run {
-                    file: &request.file,
-                    first: lease.first().block,
-                    pieces: lease.pieces().collect(),
-                }),
-                _ => None,
+        let protected = self.batch.iter().filter(|request| wants_copies(request));
+        let runs: Vec<Run<'_>> = protected
+            .filter_map(|request| {
+                let PageLease::Write(lease) = &request.lease else { return None };
+                let (first, pieces) = (lease.first().block, lease.pieces().collect());
+                Some(Run { file: &request.file, first, pieces })
             })
             .collect();
         if runs.is_empty() {
             return Ok(());
         }
-        let on_their_way = doublewrite.protect(&runs)?;
+        let copies = doublewrite.protect(&runs)?;
         drop(runs);
-        for request in &mut self.batch {
+        let protected = self.batch.iter_mut().filter(|request| wants_copies(request));
+        for (request, copies) in protected.zip(copies) {
             if let PageLease::Write(lease) = &mut request.lease {
-                lease.keep(Arc::clone(&on_their_way));
+                lease.keep(copies);
             }
         }
         Ok(())
     }
+}
+
+/// Whether a power cut could tear the pages of the request.
+fn wants_copies(request: &Request<PageLease>) -> bool {
+    request.file.atomic_pages.is_err()
 }
 
 /// How many of the next candidates follow `page` block by block.

@@ -356,6 +356,40 @@ fn c9_copies_are_kept_for_as_long_as_a_page_is_on_its_way() {
 }
 
 #[test]
+fn c9_a_write_that_failed_half_way_is_repeated_before_its_copies_go() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let [failing, fine] = TAGS.map(|tag| open(&pool, tag).unwrap());
+        let change = |file, block, version| {
+            let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+            page.write().unwrap().copy_from_slice(&stamped(block, version));
+        };
+        change(failing, 3, 2);
+        let write = Op::Write.of(path(TAGS[0]));
+        disk.inject(Fault::short(write.clone(), 512).once());
+        disk.inject(Fault::error(write, EIO).nth(2).once());
+        assert_eq!(pool.flush_file(failing).wait().unwrap_err().raw_os_error(), Some(EIO));
+        let place = |disk: &SimDisk| disk.image(path(TAGS[0])).unwrap()[3 * PAGE..4 * PAGE].to_vec();
+        assert_eq!(version_of(&place(&disk), 3), None, "a test of nothing");
+        let mut allowed = Allowed::new();
+        allowed.may_be(0, 3, 2);
+        // Each of these takes room in the area, until it has gone round more than once.
+        for version in 2..40 {
+            assert_eq!(torn_pages(&disk.after_power_cut(u64::from(version)), area(), &allowed), 0);
+            (0..BLOCKS).for_each(|block| {
+                allowed.may_be(1, block, version);
+                change(fine, block, version);
+            });
+            pool.flush_file(fine).wait().unwrap();
+        }
+        assert_eq!((version_of(&place(&disk), 3), pool.stats().frames.dirty), (Some(2), 1));
+        // As far as the pool knows it is still to be written.
+        pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+    });
+}
+
+#[test]
 fn c9_giving_up_what_is_in_use_changes_nothing() {
     guarded(|| {
         let disk = new_disk();
