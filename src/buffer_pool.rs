@@ -23,7 +23,9 @@ use crate::{
         prefetch::{self, Prefetch},
         stream::{ReadStream, item::StreamItem},
         view::{self, View},
+        warm_up::{self, WarmUp},
     },
+    residency::{self, Resident},
     shared::Shared,
     snapshot::Stats,
     stats::Counter,
@@ -329,6 +331,30 @@ impl BufferPool {
     #[must_use]
     pub fn in_flight(&self) -> Vec<InFlight> {
         self.shared.in_flight.list()
+    }
+
+    /// What each frame holds, in the order of the frames: what PostgreSQL shows in `pg_buffercache`. Each is looked at when its
+    /// turn comes, so together they are those of no single instant.
+    pub fn residency(&self) -> impl Iterator<Item = Resident> {
+        residency::residency(&self.shared.pool)
+    }
+
+    /// The pages in the pool, sorted: what to keep somewhere, to [warm up](Self::warm_up) the pool after a restart. The files'
+    /// numbers are this pool's own; keep names instead.
+    #[must_use]
+    pub fn resident_pages(&self) -> Vec<PageId> {
+        residency::resident_pages(&self.shared.pool)
+    }
+
+    /// Reads pages into the pool, and waits for them: sorted, neighbours in one request, and as many in advance as a
+    /// [read stream](Self::read_stream) may have. Of more pages than the pool has frames the last ones are left out. What cannot
+    /// be read is counted and passed over.
+    ///
+    /// # Errors
+    /// [`Error::ShutDown`].
+    pub fn warm_up(&self, pages: impl IntoIterator<Item = PageId>) -> Completion<WarmUp> {
+        let (shared, pages) = (Arc::clone(&self.shared), pages.into_iter().collect());
+        Completion::new(Arc::clone(&self.shared.service), move || warm_up::warm_up(&shared, pages))
     }
 
     fn operation<T: Send + 'static>(

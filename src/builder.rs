@@ -132,9 +132,10 @@ impl Builder {
         self
     }
 
-    /// The disk that files are opened on, in place of the system's: one that an engine's tests can make fail.
+    /// The disk that files are opened on, in place of the system's: one that an engine's tests can make fail, or one that
+    /// does nothing.
     #[cfg(any(test, feature = "testing"))]
-    pub fn disk(self, disk: crate::testing::SimDisk) -> Self {
+    pub fn disk(self, disk: impl crate::testing::TestDisk) -> Self {
         self.on_disk(disk)
     }
 

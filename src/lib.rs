@@ -66,7 +66,7 @@
 //! | `uring` (default) | the io_uring method, on Linux; without it the pool uses worker threads |
 //! | `crc32c` | [`Crc32c`](PageCodec), a codec that seals pages with a checksum seeded by their address |
 //! | `tracing` | events for what a person should hear of |
-//! | `metrics` | `Stats::publish` |
+//! | `metrics` | `Stats::publish`: a snapshot as gauges of the `metrics` facade |
 //! | `testing` | disks in memory with faults, for an engine's own tests |
 //!
 //! No feature changes what the others do. `unsafe` is confined to a few modules, each block with its reason.
@@ -93,7 +93,10 @@ mod lease;
 mod model_check;
 mod page;
 mod pool;
+#[cfg(feature = "metrics")]
+mod publish;
 mod read;
+mod residency;
 mod service;
 mod shared;
 mod snapshot;
@@ -127,7 +130,9 @@ pub use read::{
     prefetch::Prefetch,
     stream::{NextPage, ReadStream, item::StreamItem},
     view::View,
+    warm_up::WarmUp,
 };
+pub use residency::Resident;
 pub use snapshot::{Counts, FrameStats, Stats};
 pub use stats::{Histogram, Latencies, Latency, MethodKind, MethodReport, Registration};
 pub use wal::Wal;

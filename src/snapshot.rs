@@ -200,24 +200,6 @@ impl Stats {
             huge_pages: pool.arena().asked_for_huge_pages(),
         }
     }
-
-    /// Sets a gauge of the `metrics` facade for every number, named `ringpool_` and its field.
-    #[cfg(feature = "metrics")]
-    pub fn publish(&self) {
-        for (name, value) in self.counts.iter() {
-            metrics::gauge!(format!("ringpool_{name}")).set(value as f64);
-        }
-        let FrameStats { total, resident, pinned, pins: _, dirty, reading, reading_ahead, writing } =
-            self.frames;
-        let frames = [("total", total), ("resident", resident), ("pinned", pinned), ("dirty", dirty)];
-        for (name, value) in frames.into_iter().chain([
-            ("reading", reading),
-            ("reading_ahead", reading_ahead),
-            ("writing", writing),
-        ]) {
-            metrics::gauge!("ringpool_frames", "state" => name).set(f64::from(value));
-        }
-    }
 }
 
 impl fmt::Display for Stats {

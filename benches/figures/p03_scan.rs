@@ -4,6 +4,7 @@
 use lab::baseline::ring::RingOptions;
 use lab::report::FigureRow;
 use lab::{Result, Sample, places};
+use ringpool::StreamOptions;
 
 use crate::bench::{Bench, FRAMES, Goal, PAGE};
 use crate::race::{Reader, race};
@@ -16,7 +17,7 @@ const PAGES: u32 = 65_536;
 const SHAPES: [(u32, usize, usize); 3] = [(128, 16, 4), (256, 8, 1), (512, 8, 1)];
 
 /// The pool's requests in KiB, and how many of them its window spans.
-const POOL_SHAPE: (u32, usize) = (256, 16);
+const POOL_SHAPE: (u32, usize) = (512, 16);
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let input = bench.input()?;
@@ -28,8 +29,13 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let (kib, requests) = POOL_SHAPE;
     let (combine, window) = (kib << 10, Window::of_requests(requests, (kib << 10) as usize / PAGE as usize));
     readers.push(Reader::ahead(input, "prefetch", &methods::uring(64), FRAMES, combine as usize, window)?);
-    readers.push(Reader::stream(input, "read stream", &methods::uring(64), FRAMES, combine as usize)?);
-    let outcome = race(bench, "P3", readers, |_, stride| places::sequential(&[PAGES], stride))?;
+    let options = StreamOptions::new().combine_limit(combine as usize);
+    let streams = [("read stream", options), ("bulk read stream", options.bulk())];
+    for (name, options) in streams {
+        readers.push(Reader::stream(input, name, &methods::uring(64), FRAMES, options)?);
+    }
+    let outcome =
+        race(bench, bench.input()?, "P3", readers, |_, stride| places::sequential(&[PAGES], stride))?;
     let rings = outcome.names().filter(|&name| name.starts_with("bare ring"));
     let speed = |name: &str| outcome.summary(name).mb_per_s;
     let best = rings.max_by(|one, other| speed(one).total_cmp(&speed(other))).expect("there are several");
@@ -39,5 +45,6 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     Ok(vec![
         of("prefetch", "prefetch, to the best of the bare ring"),
         of("read stream", "read stream, to the best of the bare ring"),
+        of("bulk read stream", "bulk read stream, to the best of the bare ring"),
     ])
 }

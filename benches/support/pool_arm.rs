@@ -1,8 +1,11 @@
 //! The pool as an arm: opened, made cold, and driven as an engine would drive it, from one thread.
 
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use futures_util::TryStreamExt;
+use futures_util::stream::FuturesUnordered;
 use lab::{Latencies, Meter, Place, Result, Sample};
 use ringpool::{
     BufferPool, Builder, CheckpointOptions, FileId, IoMethod, MethodReport, PageId, StreamOptions,
@@ -129,18 +132,46 @@ impl<'a> PoolArm<'a> {
     }
 
     /// Reads the pages at `places` in order, by read streams.
-    pub(crate) fn read_stream(&self, places: &[Place], visit: &Visit<'_>) -> Result<Sample> {
+    pub(crate) fn read_stream(
+        &self,
+        places: &[Place],
+        options: StreamOptions,
+        visit: &Visit<'_>,
+    ) -> Result<Sample> {
         let bytes = self.input.bytes_at(places);
         let meter = Meter::start();
         for of_file in places.chunk_by(|one, other| one.file == other.file) {
             let file = self.files[of_file[0].file as usize];
             let blocks = of_file.iter().map(|&place| (place.block, place));
-            for page in self.pool.read_stream(file, blocks, StreamOptions::new()) {
+            for page in self.pool.read_stream(file, blocks, options) {
                 let (page, place) = page?;
                 visit(place, &page.read());
             }
         }
         Ok(meter.stop().sample(places.len() as u64, bytes))
+    }
+
+    /// Reads the pages at `places`, in no order, by so many tasks of the calling thread.
+    pub(crate) async fn read_by_tasks(
+        &self,
+        places: &[Place],
+        tasks: usize,
+        visit: &Visit<'_>,
+    ) -> Result<Sample> {
+        let bytes = self.input.bytes_at(places);
+        let (latencies, next) = (RefCell::new(Latencies::new()), Cell::new(0));
+        let task = async || -> Result<()> {
+            while let Some(&place) = places.get(next.replace(next.get() + 1)) {
+                let started = Instant::now();
+                let page = self.pool.view(self.page(place)).await?;
+                latencies.borrow_mut().record(started.elapsed());
+                visit(place, &page);
+            }
+            Ok(())
+        };
+        let meter = Meter::start();
+        (0..tasks).map(|_| task()).collect::<FuturesUnordered<_>>().try_collect::<()>().await?;
+        Ok(meter.stop().sample(places.len() as u64, bytes).with_latencies(latencies.into_inner()))
     }
 
     /// Asks for pages, and tells how many of the first of them are under way: the rest found no room.

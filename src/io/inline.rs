@@ -19,7 +19,7 @@ use crate::{
         transfer::{self, Progress},
     },
     stats::{Counter, Counters},
-    sync::Arc,
+    sync::{Arc, time},
 };
 
 /// Buffers whose descriptions fit on the stack; a larger request costs an allocation.
@@ -73,7 +73,7 @@ pub(crate) fn transfer<L: Lease>(
 pub(crate) fn carry_out<L: Lease>(request: Request<L>, counters: &Counters) {
     request.begin();
     let outcome = transfer(request.direction, &request.file, request.offset, &request.lease, counters);
-    request.finish(outcome);
+    request.finish(outcome, time::now());
 }
 
 /// Transfers and finishes a request in the thread that asked for it.

@@ -15,7 +15,7 @@ use crate::{
         in_flight::{Entry, Extent, InFlightTable},
     },
     stats::Measure,
-    sync::Arc,
+    sync::{Arc, time::Instant},
 };
 
 /// Memory that a lease lends to a transfer. Plain data: it borrows nothing, and is valid until the lease is finished.
@@ -112,15 +112,17 @@ pub(crate) struct Request<L> {
 }
 
 impl<L: Lease> Request<L> {
-    /// A request that is under way from now on.
+    /// A request that is under way `since` that moment: one for all of a batch.
     pub(crate) fn new(
         in_flight: &Arc<InFlightTable>,
+        since: Instant,
         direction: Direction,
         file: Arc<File>,
         offset: u64,
         lease: L,
     ) -> Self {
-        let entry = in_flight.enter(extent(direction, &file, offset, buffers::total(lease.buffers())));
+        let extent = extent(direction, &file, offset, buffers::total(lease.buffers()));
+        let entry = in_flight.enter(extent, since);
         Self { direction, file, offset, entry, lease }
     }
 
@@ -146,12 +148,14 @@ impl<L: Lease> Request<L> {
         self.entry.join(entry, extent(self.direction, &self.file, self.offset, self.len()));
     }
 
-    /// Ends the request. Consumes it, so that it can end only once.
-    pub(crate) fn finish(self, outcome: io::Result<usize>) {
-        self.entry.finished(match self.direction {
+    /// Ends the request, which was over `at` that moment: one for all that are found to be over together. Consumes it, so
+    /// that it can end only once.
+    pub(crate) fn finish(self, outcome: io::Result<usize>, at: Instant) {
+        let measure = match self.direction {
             Direction::Read => Measure::Read,
             Direction::Write => Measure::Write,
-        });
+        };
+        self.entry.finished(measure, at);
         self.lease.finish(outcome);
     }
 

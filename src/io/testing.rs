@@ -32,7 +32,7 @@ use crate::{
         zeros::AlignedZeros,
     },
     stats::Counters,
-    sync::Arc,
+    sync::{Arc, time},
 };
 
 /// Joins nothing, so that each request ends as it was made.
@@ -141,7 +141,7 @@ impl TestArena {
             awaited: Arc::new(AtomicBool::new(false)),
             joined: Vec::new(),
         };
-        Request::new(&self.in_flight, direction, Arc::clone(file), offset, lease)
+        Request::new(&self.in_flight, time::now(), direction, Arc::clone(file), offset, lease)
     }
 
     pub(crate) fn next_report(&self) -> Report {

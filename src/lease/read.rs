@@ -156,6 +156,10 @@ fn shrunk() -> io::Error {
 fn zero_tail(buffer: IoBuf, arrived: usize) {
     let len = buffer.len as usize;
     debug_assert!(arrived <= len);
+    // Nearly always. To zero nothing is not free: it may be a store under an empty mask, which waits for the next page's bytes.
+    if arrived == len {
+        return;
+    }
     // SAFETY: `arrived` is at most the buffer's length.
     let tail = unsafe { buffer.ptr.add(arrived) };
     // SAFETY: 1. the lease owns the buffer's `len` bytes until the read is ended, which is after this; 2. the transfer is

@@ -23,6 +23,7 @@ use crate::{
     sync::{
         Arc,
         atomic::{Ordering, fence},
+        time::{self, Instant},
     },
 };
 
@@ -168,6 +169,7 @@ impl<'a> Issuer<'a> {
             return;
         }
         leases.sort_unstable_by_key(ReadLease::first);
+        let now = time::now();
         let mut rest = leases.drain(..);
         let mut growing = rest.next();
         while let Some(mut lease) = growing {
@@ -178,7 +180,7 @@ impl<'a> Issuer<'a> {
                 lease.append(next);
                 growing = rest.next();
             }
-            requests.push(read_request(self.shared, Arc::clone(&self.file), lease));
+            requests.push(read_request(self.shared, now, Arc::clone(&self.file), lease));
         }
         drop(rest);
         self.room = self.room.saturating_sub(requests.len());
@@ -204,11 +206,16 @@ pub(super) fn begin_read(shared: &Shared, file: &File, pin: Pin) -> Result<ReadL
     }
 }
 
-/// The request that fills the lease.
-pub(super) fn read_request(shared: &Shared, file: Arc<File>, lease: ReadLease) -> Request<PageLease> {
+/// The request that fills the lease, made at `since`.
+pub(super) fn read_request(
+    shared: &Shared,
+    since: Instant,
+    file: Arc<File>,
+    lease: ReadLease,
+) -> Request<PageLease> {
     shared.counters.add(Counter::ReadRequests, 1);
     let offset = shared.config.page_size.offset_of(lease.first().block);
-    Request::new(&shared.in_flight, Direction::Read, file, offset, PageLease::Read(lease))
+    Request::new(&shared.in_flight, since, Direction::Read, file, offset, PageLease::Read(lease))
 }
 
 #[cfg(test)]

@@ -151,7 +151,7 @@ impl Miss {
         self.count(Counter::Misses);
         let ticket = own.pool().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);
         self.reading = ticket.map(|ticket| (own, ticket));
-        let request = read_request(&self.shared, file, lease);
+        let request = read_request(&self.shared, time::now(), file, lease);
         match drive {
             Drive::Thread => inline::run(request, &self.shared.counters),
             Drive::Task => self.shared.method.submit_one(request),

@@ -1,7 +1,8 @@
 //! From a page number to a pinned page.
 //!
-//! From the top down: [`view`] is for one page that is only read, [`fetch`] for any one page, [`many`] for several at once, [`stream`] for many in a row, [`prefetch`] for
-//! many that nobody waits for yet. A [`miss`] is the life of one that was not there; [`issue`] starts many reads as one batch; [`supply`] finds a
+//! From the top down: [`view`] is for one page that is only read, [`fetch`] for any one page, [`many`] for several at once,
+//! [`stream`] for many in a row, [`prefetch`] for many that nobody waits for yet, [`warm_up`] for those that were here before a
+//! restart. A [`miss`] is the life of one that was not there; [`issue`] starts many reads as one batch; [`supply`] finds a
 //! miss its frame; [`arrival`] says how far a read has come; [`drive`] is how threads and tasks wait.
 
 mod arrival;
@@ -14,3 +15,4 @@ pub(crate) mod prefetch;
 pub(crate) mod stream;
 mod supply;
 pub(crate) mod view;
+pub(crate) mod warm_up;

@@ -10,11 +10,11 @@ use std::{fmt, ops::Sub};
 const STEPS: u64 = 1 << STEP_BITS;
 const STEP_BITS: u32 = 3;
 
-/// Numbers from 2^37 on share the last bucket; as nanoseconds that is a little over two minutes.
+/// Numbers from 2^37 on share the last bucket, and no others are in it; as nanoseconds that is a little over two minutes.
 const BITS: u32 = 37;
 
 /// How many buckets there are.
-pub(crate) const BUCKETS: usize = ((BITS - STEP_BITS + 1) as usize) << STEP_BITS;
+pub(crate) const BUCKETS: usize = (((BITS - STEP_BITS + 1) as usize) << STEP_BITS) + 1;
 
 /// The bucket of a number.
 #[inline]
@@ -166,7 +166,7 @@ mod tests {
             assert_eq!(highest(bucket) + 1, lowest(bucket + 1));
             assert!(highest(bucket) - lowest(bucket) <= lowest(bucket) / 8, "bucket {bucket} is too wide");
         }
-        assert_eq!(lowest(BUCKETS), 1 << BITS);
+        assert_eq!(lowest(BUCKETS - 1), 1 << BITS);
         assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
     }
 
@@ -180,6 +180,12 @@ mod tests {
     fn what_is_beyond_the_range_is_told_as_the_largest() {
         let seen = histogram(&[1, 1 << 40]);
         assert_eq!((seen.p50(), seen.p99(), seen.max()), (1, 1 << 40, 1 << 40));
+    }
+
+    #[test]
+    fn the_largest_number_within_the_range_is_not_mistaken_for_one_beyond_it() {
+        let seen = histogram(&[(1 << BITS) - 1, 1 << 40]);
+        assert!((1 << BITS) - seen.p50() <= (1 << BITS) / 17, "{seen:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Histograms that many threads add to: no lock, no allocation, a few atomic additions.
 //!
-//! The threads are spread over as many shards as there are cores, eight at most, which readers add up. All memory is taken at the start. For I/O, never for a hit.
+//! The threads are spread over as many shards as there are cores, four at most, which readers add up. All memory is taken at
+//! the start. For I/O, never for a hit.
 
 use std::{thread, time::Duration};
 
@@ -34,7 +35,7 @@ pub(crate) enum Measure {
 const KINDS: usize = Measure::LookAhead as usize + 1;
 
 /// The most shards. Those who do I/O are few, and an I/O is long beside an addition that somebody else disturbs.
-const SHARDS_MAX: usize = 8;
+const SHARDS_MAX: usize = 4;
 
 /// The histograms of one pool.
 pub(crate) struct Measures {

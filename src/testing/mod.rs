@@ -1,4 +1,5 @@
 //! A disk for an engine's own tests: it lives in memory, fails where it is told to, and remembers what was asked of it.
+//! And a [`NullDisk`], which does nothing, for measuring what is left.
 //!
 //! Give a [`SimDisk`] to [`Builder::disk`](crate::Builder::disk) and keep a clone. The clone is the handle: it puts files
 //! on the disk and looks at them, injects [faults](Fault), [holds](SimDisk::hold) operations so that a test can look at
@@ -35,9 +36,17 @@
 mod fault;
 mod log;
 mod medium;
+mod null_disk;
 mod sim_disk;
 mod sim_file;
 
 pub use fault::{Fault, Op, Which};
 pub use log::{Event, Moment};
+pub use null_disk::NullDisk;
 pub use sim_disk::{Gate, SimDisk};
+
+use crate::io::disk::Disk;
+
+/// A disk of this module: what [`Builder::disk`](crate::Builder::disk) takes.
+#[allow(private_bounds)] // What the pool asks of a disk is its own affair: no other disk can be made.
+pub trait TestDisk: Disk {}

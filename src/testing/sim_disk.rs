@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    TestDisk,
     fault::{Fault, Op, Struck, Which},
     log::{Event, Moment},
     medium::{Chance, Medium},
@@ -267,6 +268,8 @@ fn sleep(time: Duration) {
         thread::park_timeout(until.saturating_duration_since(time::now()));
     }
 }
+
+impl TestDisk for SimDisk {}
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {

@@ -26,6 +26,7 @@ use crate::{
     sync::{
         Arc,
         atomic::{Ordering, fence},
+        time,
     },
 };
 
@@ -185,7 +186,14 @@ impl Writer<'_> {
         let lease = WriteLease::new(Arc::clone(&file), run, self.tally.begin());
         let offset = pool.page_size().offset_of(lease.first().block);
         let lease = PageLease::Write(lease);
-        self.batch.push(Request::new(&self.shared.in_flight, Direction::Write, file, offset, lease));
+        self.batch.push(Request::new(
+            &self.shared.in_flight,
+            time::now(),
+            Direction::Write,
+            file,
+            offset,
+            lease,
+        ));
         if self.batch.len() == BATCH {
             self.submit();
         }

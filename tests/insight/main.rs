@@ -5,5 +5,9 @@
 
 mod in_flight;
 mod latencies;
+#[cfg(feature = "metrics")]
+mod metrics;
+mod residency;
+mod streams;
 #[path = "../support/mod.rs"]
 mod support;

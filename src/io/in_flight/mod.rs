@@ -103,9 +103,10 @@ impl InFlightTable {
         }
     }
 
-    /// Notes that a request begins.
-    pub(crate) fn enter(self: &Arc<Self>, extent: Extent) -> Entry {
-        let since = self.now();
+    /// Notes that a request began at `since`. The clock is not read here: a reading costs as much as all the rest, and one is
+    /// enough for all requests of a batch.
+    pub(crate) fn enter(self: &Arc<Self>, extent: Extent, since: Instant) -> Entry {
+        let since = self.nanos_at(since);
         let place = self.take_place();
         match place {
             Some(place) => self.places[place].fill(extent, since),
@@ -116,7 +117,7 @@ impl InFlightTable {
 
     /// Each request that is under way, the oldest first.
     pub(crate) fn list(&self) -> Vec<InFlight> {
-        let now = self.now();
+        let now = self.nanos_at(time::now());
         let taken = |at: usize| self.taken[at / WORD].load(Ordering::Relaxed) >> (at % WORD) & 1 == 1;
         let places = self.places.iter().enumerate().filter(|&(at, _)| taken(at));
         let mut shown: Vec<_> = places.filter_map(|(_, place)| place.copy()).collect();
@@ -141,8 +142,8 @@ impl InFlightTable {
         size_of_val(&*self.taken) + size_of_val(&*self.places)
     }
 
-    fn now(&self) -> u64 {
-        time::now().saturating_duration_since(self.epoch).as_nanos() as u64
+    fn nanos_at(&self, moment: Instant) -> u64 {
+        moment.saturating_duration_since(self.epoch).as_nanos() as u64
     }
 
     /// A place that is the caller's from now on.
@@ -210,9 +211,9 @@ impl Entry {
         }
     }
 
-    /// The request was carried out, well or not: notes how long it took.
-    pub(crate) fn finished(self, measure: Measure) {
-        let took = self.table.now().saturating_sub(self.since);
+    /// The request was carried out, well or not, and was over `at` that moment: notes how long it took.
+    pub(crate) fn finished(self, measure: Measure, at: Instant) {
+        let took = self.table.nanos_at(at).saturating_sub(self.since);
         self.table.counters.measures.add(measure, took);
     }
 
@@ -255,8 +256,8 @@ mod tests {
     fn a_request_is_shown_as_it_is_until_it_ends() {
         let (table, counters) = table(4);
         assert_eq!(table.list(), []);
-        let read = table.enter(extent(IoOp::Read, 7, 3));
-        let write = table.enter(extent(IoOp::Write, 9, 1));
+        let read = table.enter(extent(IoOp::Read, 7, 3), time::now());
+        let write = table.enter(extent(IoOp::Write, 9, 1), time::now());
         write.submitted();
         let list = table.list();
         let shown =
@@ -270,7 +271,7 @@ mod tests {
         );
         std::thread::sleep(Duration::from_millis(3));
         assert!(table.list()[0].age >= Duration::from_millis(3));
-        read.finished(Measure::Read);
+        read.finished(Measure::Read, time::now());
         assert_eq!(table.list().len(), 1);
         drop(write);
         assert_eq!(table.list(), []);
@@ -280,13 +281,25 @@ mod tests {
     }
 
     #[test]
+    fn a_request_took_from_when_it_was_made_to_when_it_was_found_to_be_over() {
+        let (table, counters) = table(4);
+        let at = |millis| table.epoch + Duration::from_millis(millis);
+        let batch = [1, 2].map(|block| table.enter(extent(IoOp::Read, block, 1), at(10)));
+        batch.into_iter().for_each(|entry| entry.finished(Measure::Read, at(25)));
+        table.enter(extent(IoOp::Write, 3, 1), at(30)).finished(Measure::Write, at(29));
+        let [reads, writes] = [Measure::Read, Measure::Write].map(|measure| counters.measures.get(measure));
+        assert_eq!((reads.count(), reads.mean(), reads.max()), (2, 15e6, 15_000_000));
+        assert_eq!((writes.count(), writes.max()), (1, 0));
+    }
+
+    #[test]
     fn c6_requests_beyond_the_places_are_counted_and_stand_in_nobodys_way() {
         let (table, counters) = table(2);
-        let enter = || table.enter(extent(IoOp::Read, 0, 1));
+        let enter = || table.enter(extent(IoOp::Read, 0, 1), time::now());
         let [listed, _second, unlisted] = [enter(), enter(), enter()];
         unlisted.submitted();
         assert_eq!((table.list().len(), counters.get(Counter::Unlisted)), (2, 1));
-        unlisted.finished(Measure::Read);
+        unlisted.finished(Measure::Read, time::now());
         drop(listed);
         let _third = enter();
         assert_eq!((table.list().len(), counters.get(Counter::Unlisted)), (2, 1));
@@ -296,7 +309,7 @@ mod tests {
     #[test]
     fn as_many_requests_are_listed_as_there_are_places() {
         let (table, counters) = table(2 * WORD + 7);
-        let enter = |block| table.enter(extent(IoOp::Read, block, 1));
+        let enter = |block| table.enter(extent(IoOp::Read, block, 1), time::now());
         let hanging: Vec<_> = (0..2 * WORD as u32 + 6).map(enter).collect();
         for block in 0..1000 {
             let entry = enter(block);
@@ -309,7 +322,7 @@ mod tests {
     #[test]
     fn a_place_that_is_taken_and_not_filled_yet_does_not_show_its_last_request() {
         let (table, _) = table(1);
-        drop(table.enter(extent(IoOp::Read, 7, 1)));
+        drop(table.enter(extent(IoOp::Read, 7, 1), time::now()));
         assert_eq!(table.take_place(), Some(0));
         assert_eq!(table.list(), []);
     }
@@ -318,15 +331,15 @@ mod tests {
     fn two_requests_that_join_are_shown_as_one_as_old_as_the_older() {
         for places in [0, 1, 2] {
             let (table, counters) = table(places);
-            let older = table.enter(extent(IoOp::Read, 5, 2));
+            let older = table.enter(extent(IoOp::Read, 5, 2), time::now());
             std::thread::sleep(Duration::from_millis(2));
-            let mut joined = table.enter(extent(IoOp::Read, 3, 2));
+            let mut joined = table.enter(extent(IoOp::Read, 3, 2), time::now());
             joined.join(older, extent(IoOp::Read, 3, 4));
             let list = table.list();
             assert_eq!(list.len(), places.min(1));
             assert!(list.iter().all(|request| (request.page.block.0, request.pages) == (3, 4)));
             assert!(list.iter().all(|request| request.age >= Duration::from_millis(2)));
-            joined.finished(Measure::Read);
+            joined.finished(Measure::Read, time::now());
             assert_eq!(table.list(), []);
             let reads = counters.measures.get(Measure::Read);
             assert_eq!(reads.count(), 1);
@@ -364,7 +377,7 @@ mod tests {
             for act in acts {
                 let len = entries.len();
                 match act {
-                    Act::Enter(block) => entries.push((table.enter(extent(IoOp::Read, block, 1)), (block, Stage::Queued))),
+                    Act::Enter(block) => entries.push((table.enter(extent(IoOp::Read, block, 1), time::now()), (block, Stage::Queued))),
                     _ if len == 0 => {}
                     Act::Submit(at) => {
                         let (entry, (_, stage)) = &mut entries[at % len];
@@ -378,7 +391,7 @@ mod tests {
                         entry.join(other, extent(IoOp::Read, shown.0, 1));
                     }
                     Act::Finish(at) => {
-                        entries.swap_remove(at % len).0.finished(Measure::Read);
+                        entries.swap_remove(at % len).0.finished(Measure::Read, time::now());
                         finished += 1;
                     }
                     Act::Drop(at) => drop(entries.swap_remove(at % len)),

@@ -33,7 +33,7 @@ use crate::{
         transfer::Step,
     },
     stats::{Counter, Counters, Registration},
-    sync::{Arc, thread},
+    sync::{Arc, thread, time},
 };
 
 /// Names the completion of the wake-up. No slot has this number.
@@ -241,9 +241,13 @@ impl<'r, L: Lease> Ring<'r, L> {
 
     /// Finishes the leases of the requests that are over.
     pub(super) fn finish(&mut self) {
+        if self.done.is_empty() {
+            return;
+        }
+        let now = time::now();
         for (request, outcome) in self.done.drain(..) {
             // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
-            let _ = catch_unwind(AssertUnwindSafe(|| request.finish(outcome)));
+            let _ = catch_unwind(AssertUnwindSafe(|| request.finish(outcome, now)));
         }
     }
 

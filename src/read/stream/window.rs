@@ -34,7 +34,7 @@ use crate::{
         stream::{distance::Distance, limits::Limits},
     },
     shared::Shared,
-    stats::Counter,
+    stats::{Counter, Measure},
 };
 
 pub(super) struct Window {
@@ -120,6 +120,7 @@ impl Window {
             return None;
         }
         self.shared.counters.add(Counter::Hits, 1);
+        self.shared.counters.add(Counter::StreamPages, 1);
         self.distance.note_hit();
         Some(PinnedPage::new(pin))
     }
@@ -132,6 +133,7 @@ impl Window {
         if untried == 0 || is_lone {
             return;
         }
+        self.shared.counters.measures.add(Measure::LookAhead, self.distance.target() as u64);
         let lacking = (self.pinned + untried).saturating_sub(self.places);
         self.places += self.shared.pool.look_ahead.take(lacking);
         self.start();
@@ -231,7 +233,7 @@ impl Window {
         let first = &mut self.pages[0];
         let Some(pin) = &first.pin else {
             let page = PageId { file: self.file, block: first.block };
-            self.distance.note_wait();
+            self.note_wait();
             self.distance.note_read();
             self.tried = self.tried.max(1);
             self.demand = Some(Miss::new(Arc::clone(&self.shared), page, self.fetch));
@@ -279,15 +281,21 @@ impl Window {
             let ticket = pin.pool().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
             if let Some(ticket) = ticket {
                 self.waits = Some((place, ticket));
-                self.distance.note_wait();
+                self.note_wait();
                 return;
             }
         }
     }
 
+    fn note_wait(&mut self) {
+        self.shared.counters.add(Counter::StreamWaits, 1);
+        self.distance.note_wait();
+    }
+
     /// What became of the first page, which goes.
     pub(super) fn pop(&mut self) -> Option<Result<PinnedPage>> {
         let outcome = self.outcome.take()?;
+        self.shared.counters.add(Counter::StreamPages, u64::from(outcome.is_ok()));
         self.pages.pop_front();
         self.tried = self.tried.saturating_sub(1);
         Some(outcome)
