@@ -60,7 +60,7 @@ impl BufferPool {
 
     /// What is behind the façade, for tests that go step by step.
     #[cfg(test)]
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 

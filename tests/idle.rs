@@ -8,7 +8,7 @@ mod support;
 
 use std::{collections::BTreeMap, fs, thread, time::Duration};
 
-use ringpool::{BackgroundWriter, BufferPool};
+use ringpool::BackgroundWriter;
 use support::{Bench, eventually, guarded, methods};
 
 /// Threads of service leave by themselves after five seconds; before that they are asleep too.
@@ -39,17 +39,14 @@ fn no_thread_of_an_idle_pool_ever_runs() {
             });
             bench.dirty(0..256, 2);
             bench.assert_at_rest();
-            let cleaned = |pool: &BufferPool| pool.stats().counts.pages_cleaned;
             assert!(bench.pool.stats().frames.dirty > 0, "there is something that could be written");
-            eventually("the last round is over", || {
-                let before = (cleaned(&bench.pool), switches());
-                thread::sleep(Duration::from_millis(50));
-                before == (cleaned(&bench.pool), switches())
+            assert!(switches().keys().any(|name| name.starts_with("ringpool-writer")), "{:?}", switches());
+            // The last round may still be under way, for as long as the machine is busy with others.
+            eventually(&format!("a second in which no thread runs, {method:?}"), || {
+                let before = switches();
+                thread::sleep(A_SECOND);
+                switches() == before
             });
-            let before = switches();
-            assert!(before.keys().any(|name| name.starts_with("ringpool-writer")), "{before:?}");
-            thread::sleep(A_SECOND);
-            assert_eq!(switches(), before, "{method:?}");
         }
     });
 }

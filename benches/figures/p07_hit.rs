@@ -11,7 +11,7 @@ use lab::floor::{self, Floor};
 use lab::measure::on_threads;
 use lab::report::FigureRow;
 use lab::{Arm, Result, Sample};
-use ringpool::{BufferPool, FileId, OpenOptions, PageId, PinnedPage};
+use ringpool::{BufferPool, FileId, OpenOptions, PageId};
 
 use crate::bench::{Bench, Goal};
 use crate::support::memory;
@@ -84,8 +84,9 @@ fn hits(bench: &Bench, pages: u32, page_size: u32, goals: Goals) -> Result<Vec<F
     let (one, two) = (orders(1), orders(2));
     let arms = vec![
         Arm::new("floor", |round| Ok(floor.run(&one(round)))),
-        Arm::new("pool", |round| Ok(resident.hit_all(&one(round)))),
-        Arm::new("two threads", |round| Ok(resident.hit_all(&two(round)))),
+        Arm::new("view", |round| Ok(resident.hit_all(&one(round), |page| resident.view(page)))),
+        Arm::new("two threads", |round| Ok(resident.hit_all(&two(round), |page| resident.view(page)))),
+        Arm::new("fetch", |round| Ok(resident.hit_all(&one(round), |page| resident.fetch(page)))),
         Arm::new("fetch_many", |round| Ok(resident.hit_together(&one(round)[0]))),
     ];
     let outcome = bench.run("P7", "floor", arms)?;
@@ -95,15 +96,14 @@ fn hits(bench: &Bench, pages: u32, page_size: u32, goals: Goals) -> Result<Vec<F
         format!("{:.1} ns ({page_size} B a page)", threads(arm) * 1e9 / outcome.summary(arm).pages_per_s)
     };
     Ok(vec![
-        goals.floor.ratio(&outcome, ("pool", "floor"), Sample::ns_per_page, in_words),
-        goals.two.ratio(&outcome, ("two threads", "pool"), Sample::pages_per_s, in_words),
-        goals.many.ratio(&outcome, ("fetch_many", "pool"), Sample::ns_per_page, in_words),
+        goals.floor.ratio(&outcome, ("view", "floor"), Sample::ns_per_page, in_words),
+        goals.two.ratio(&outcome, ("two threads", "view"), Sample::pages_per_s, in_words),
+        goals.many.ratio(&outcome, ("fetch_many", "fetch"), Sample::ns_per_page, in_words),
     ])
 }
 
 #[inline]
-fn look_at(page: &PinnedPage) -> u64 {
-    let bytes = page.read();
+fn word_of(bytes: &[u8]) -> u64 {
     let word = bytes.first_chunk().expect("a page has more than 8 bytes");
     black_box(u64::from_ne_bytes(*word))
 }
@@ -144,26 +144,34 @@ impl Resident {
         Err(format!("of {} pages {resident} are resident after {read} reads", self.pages).into())
     }
 
-    fn hit_all(&self, orders: &[Vec<u32>]) -> Sample {
+    fn hit_all(&self, orders: &[Vec<u32>], hit: impl Fn(u32) -> u64 + Sync) -> Sample {
         let (_, elapsed) = on_threads(orders.len(), |thread| {
-            orders[thread].iter().fold(0, |sum: u64, &page| sum.wrapping_add(self.hit(page)))
+            orders[thread].iter().fold(0, |sum: u64, &page| sum.wrapping_add(hit(page)))
         });
         elapsed.sample(orders.iter().map(|order| order.len() as u64).sum(), 0)
     }
 
+    /// Pin and latch in one step.
     #[inline]
-    fn hit(&self, page: u32) -> u64 {
-        let pinned = self.pool.fetch(PageId::new(self.file, page)).wait().expect("the page is resident");
-        look_at(&pinned)
+    fn view(&self, page: u32) -> u64 {
+        let page = self.pool.view(PageId::new(self.file, page)).wait().expect("the page is resident");
+        word_of(&page)
     }
 
-    /// The same, so many pages at a time.
+    /// One after the other.
+    #[inline]
+    fn fetch(&self, page: u32) -> u64 {
+        let pinned = self.pool.fetch(PageId::new(self.file, page)).wait().expect("the page is resident");
+        word_of(&pinned.read())
+    }
+
+    /// As many pages at a time as [`TOGETHER`] says.
     fn hit_together(&self, order: &[u32]) -> Sample {
         let hit = |group: &[u32]| {
             let mut pages = [PageId::new(self.file, 0); TOGETHER];
             pages.iter_mut().zip(group).for_each(|(page, &block)| *page = PageId::new(self.file, block));
             let pinned = self.pool.fetch_many(&pages[..group.len()]).wait().expect("the pages are resident");
-            pinned.iter().fold(0, |sum: u64, page| sum.wrapping_add(look_at(page)))
+            pinned.iter().fold(0, |sum: u64, page| sum.wrapping_add(word_of(&page.read())))
         };
         let (_, elapsed) =
             on_threads(1, |_| order.chunks(TOGETHER).fold(0, |sum: u64, group| sum.wrapping_add(hit(group))));

@@ -145,7 +145,7 @@ impl TestArena {
     }
 
     pub(crate) fn next_report(&self) -> Report {
-        self.reports.lock().unwrap().recv_timeout(Duration::from_secs(20)).expect("a lease never ended")
+        self.reports.lock().unwrap().recv_timeout(Duration::from_secs(60)).expect("a lease never ended")
     }
 
     /// The next lease to end transferred `expected` bytes, and a read's are the file's own; behind them is no

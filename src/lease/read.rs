@@ -19,8 +19,8 @@ pub(crate) struct ReadLease {
     to_verify: bool,
     /// Whether the pages are read for a use to come, and nobody waits for them yet.
     ahead: bool,
-    /// Whether it must not become part of a longer read.
-    alone: bool,
+    /// The most pages of a read that it is part of.
+    most: usize,
 }
 
 impl ReadLease {
@@ -28,7 +28,7 @@ impl ReadLease {
     pub(crate) fn new(first: Pin, to_verify: bool) -> Self {
         let mut pins = Pins::new();
         pins.push(first);
-        Self { pins, to_verify, ahead: false, alone: false }
+        Self { pins, to_verify, ahead: false, most: usize::MAX }
     }
 
     /// The same for a page that nobody waits for yet.
@@ -37,15 +37,16 @@ impl ReadLease {
         self
     }
 
-    /// The same for a page whose read has failed in company: the next one is to tell which page it was.
-    pub(crate) fn into_alone(mut self) -> Self {
-        self.alone = true;
+    /// The same, never to be part of a read of more pages than that, whatever it meets in a queue.
+    pub(crate) fn with_limit(mut self, pages: usize) -> Self {
+        self.most = pages;
         self
     }
 
     /// Adds the pages of `next`, which follow, and are of the same kind.
     pub(crate) fn append(&mut self, mut next: Self) {
         debug_assert!(self.last().is_followed_by(next.first()) && self.can_append(&next));
+        self.most = self.most.min(next.most);
         self.pins.append(&mut next.pins);
     }
 
@@ -59,8 +60,8 @@ impl ReadLease {
     }
 
     /// Whether the pages of `next`, which follow, can be added.
-    pub(super) fn can_append(&self, next: &Self) -> bool {
-        self.ahead == next.ahead && !self.alone && !next.alone
+    pub(crate) fn can_append(&self, next: &Self) -> bool {
+        self.ahead == next.ahead && self.pages() + next.pages() <= self.most.min(next.most)
     }
 
     /// Whether somebody waits for one of the pages.

@@ -176,14 +176,15 @@ impl Partition<'_> {
     }
 }
 
-/// A part of the hash that tells the pages of a bucket apart. Never zero, which stands for an empty place.
+/// A part of the hash that tells the pages of a bucket apart. Never zero, which stands for an empty place, nor one, which a look
+/// at several lanes at once may take zero for: an empty place still names the frame that it had.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 struct Tag(u16);
 
 impl Tag {
     #[inline]
     fn of(hash: u64) -> Self {
-        Self((hash as u16).max(1))
+        Self((hash as u16).max(2))
     }
 }
 
@@ -217,7 +218,8 @@ impl Bucket {
         Self { tags: [const { AtomicU64::new(0) }; 3], frames: [const { AtomicU32::new(0) }; PLACES] }
     }
 
-    /// The places whose tag is `tag`, and whether pages that belong here went on. May name a place too many, never one too few.
+    /// The places whose tag is `tag`, and whether pages that belong here went on. May name the place of another page, never too
+    /// few and never an empty one.
     #[inline]
     fn places_of(&self, tag: Tag) -> (Places, bool) {
         let [first, second, last] = [0, 1, 2].map(|word| self.tags[word].load(Ordering::Acquire));
@@ -406,7 +408,7 @@ mod tests {
     proptest! {
         /// Whatever the tags, the places that have the one sought are named, and a count above them is no tag.
         #[test]
-        fn no_place_is_overlooked(tags in prop::array::uniform10(0_u16..4), sought in 1_u16..4, passed in 0_i32..3) {
+        fn no_place_is_overlooked(tags in prop::array::uniform10(prop::sample::select(&[0_u16, 2, 3, 4, 5])), sought in 2_u16..6, passed in 0_i32..3) {
             let bucket = Bucket::new();
             bucket.pass_on(passed * 0x10001);
             for (place, &tag) in tags.iter().enumerate().filter(|(_, tag)| **tag != 0) {
@@ -418,8 +420,8 @@ mod tests {
             for (place, &tag) in tags.iter().enumerate() {
                 prop_assert!(tag != sought || found.contains(&place), "place {} of {:?}", place, tags);
             }
-            // A place too many is that of a tag one above the sought one, right behind a true one: a borrow.
-            prop_assert!(found.iter().all(|&place| tags[place] == sought || tags[place] == sought ^ 1));
+            // A place too many is that of a tag one beside the sought one, behind a true one: a borrow. Never an empty one.
+            prop_assert!(found.iter().all(|&place| tags[place] == sought || tags[place] == sought ^ 1 && tags[place] != 0));
         }
 
         /// Any order of insertions and removals leaves exactly what a map would hold, in a table small enough for buckets to

@@ -108,6 +108,7 @@ impl<'a> Issuer<'a> {
 
     fn begin(&mut self, page: PageId, Mapped { reading, own }: Mapped) -> Start {
         let Ok(lease) = begin_read(self.shared, &self.file, reading) else { return Start::Impossible };
+        let lease = lease.with_limit(self.combine);
         let ahead = self.purpose == Purpose::Ahead;
         self.batch.leases.push(if ahead { lease.into_ahead() } else { lease });
         self.run = match self.run {
@@ -174,9 +175,10 @@ impl<'a> Issuer<'a> {
         let mut growing = rest.next();
         while let Some(mut lease) = growing {
             growing = rest.next();
-            while lease.pages() < self.combine
-                && let Some(next) = growing.take_if(|next| lease.last().is_followed_by(next.first()))
-            {
+            let follows = |lease: &ReadLease, next: &ReadLease| {
+                lease.last().is_followed_by(next.first()) && lease.can_append(next)
+            };
+            while let Some(next) = growing.take_if(|next| follows(&lease, next)) {
                 lease.append(next);
                 growing = rest.next();
             }

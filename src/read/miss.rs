@@ -147,7 +147,7 @@ impl Miss {
             Err((_, Lookup::Absent)) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
         };
         let lease = begin_read(&self.shared, &file, reading)?;
-        let lease = if self.alone { lease.into_alone() } else { lease };
+        let lease = if self.alone { lease.with_limit(1) } else { lease };
         self.count(Counter::Misses);
         let ticket = own.pool().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);
         self.reading = ticket.map(|ticket| (own, ticket));

@@ -35,7 +35,7 @@ pub(super) const SECTOR: u32 = 512;
 const EIO: i32 = 5;
 
 /// How long [`Gate::wait_for`] waits.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A disk in memory that fails where it is told to. All clones are one disk.
 ///
@@ -334,7 +334,7 @@ impl Gate {
     /// Waits until so many operations are held here.
     ///
     /// # Panics
-    /// If that does not come about within 20 seconds.
+    /// If that does not come about within a minute.
     pub fn wait_for(&self, operations: usize) {
         let deadline = time::now() + PATIENCE;
         let mut state = self.disk.0.state.lock();

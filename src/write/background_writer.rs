@@ -219,3 +219,32 @@ impl Writer {
         self.rest = (self.rest * 2).min(REST[1]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        BackgroundWriter as Setting, BufferPool, IoMethod, OpenOptions,
+        testing::{Op, SimDisk},
+    };
+
+    #[test]
+    fn dirty_neighbours_ride_along_with_a_victim() {
+        let disk = SimDisk::new();
+        disk.put("data", [1; 8 * 4096]);
+        let builder = BufferPool::builder().frames(8).page_size(4096).io_method(IoMethod::Sync);
+        let pool = builder.background_writer(Setting::Off).disk(disk.clone()).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        for block in [1, 3, 4, 5, 7] {
+            let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+            page.write().unwrap().fill(2);
+        }
+        let victim = pool.shared().pool.find_idle_dirty(PageId::new(file, 4)).unwrap();
+        let mut writer = Writer::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
+        writer.start(vec![victim]);
+        let batch = writer.under_way.pop_front().unwrap();
+        assert_eq!(batch.tally.wait().unwrap(), 3);
+        assert_eq!(disk.count(Op::Write), 1);
+        assert_eq!(pool.stats().frames.dirty, 2, "those that touch nothing stay");
+    }
+}

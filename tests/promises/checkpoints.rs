@@ -71,14 +71,12 @@ fn add_dirty_file(bench: &Bench, name: &str, blocks: u32) -> FileId {
 }
 
 #[test]
-fn a_checkpoint_that_has_time_takes_it_and_spreads_its_writes() {
+fn a_checkpoint_that_has_time_takes_it() {
     with_each_method(|method| {
         let bench = Bench::new(method, 160, 128);
         bench.dirty(0..128, 2);
         let time = Duration::from_millis(200);
         let running = start(&bench.pool, CheckpointOptions::new().spread_over(time));
-        eventually("it has begun", || bench.disk.count(Op::Write) > 0);
-        assert!(bench.pool.stats().frames.dirty >= 64, "half of the pages are due after half of the time");
         let report = running.join().unwrap();
         assert!(report.took >= time / 2, "{report:?}");
         assert_eq!((report.pages_written, report.files_synced), (128, 1));
@@ -87,12 +85,13 @@ fn a_checkpoint_that_has_time_takes_it_and_spreads_its_writes() {
 }
 
 #[test]
-fn a_checkpoint_that_has_time_hurries_for_the_next_and_each_covers_what_it_found() {
+fn a_checkpoint_that_has_time_spreads_its_writes_until_the_next_waits_and_each_covers_what_it_found() {
     with_each_method(|method| {
         let bench = Bench::new(method, 160, 128);
         bench.dirty(0..128, 2);
         let leisurely = start(&bench.pool, CheckpointOptions::new().spread_over(HOUR));
         eventually("it has begun", || bench.disk.count(Op::Write) > 0);
+        assert!(bench.pool.stats().frames.dirty >= 64, "what is due later is written later");
         bench.dirty([0], 3);
         let next = start(&bench.pool, CheckpointOptions::new());
         assert_eq!(leisurely.join().unwrap().pages_written, 128);
@@ -183,7 +182,7 @@ fn the_redo_position_is_never_later_than_a_change_that_is_not_durable() {
         let gate = bench.disk.hold(Op::Write);
         let running = start(&bench.pool, CheckpointOptions::new());
         gate.wait_for(1);
-        // While the writes are under way: changed again, and one that was clean.
+        // While the writes are under way: changed again, twice, and one that was clean.
         let deadline = Instant::now() + Duration::from_secs(10);
         while bench.pool.stats().frames.writing < 2 && Instant::now() < deadline {
             // With the sync method the second page is written when the first is through.
@@ -192,6 +191,7 @@ fn the_redo_position_is_never_later_than_a_change_that_is_not_durable() {
             }
         }
         change(0, 60);
+        change(0, 65);
         change(5, 70);
         gate.open();
         let redo = running.join().unwrap().redo_lsn.expect("pages are dirty again");

@@ -36,6 +36,20 @@ fn a_bulk_scan_leaves_the_hot_set_where_it_was() {
 }
 
 #[test]
+fn a_page_of_a_bulk_read_that_others_use_leaves_its_ring() {
+    with_each_method(|method| {
+        // Frames enough for all pages: who takes one from its page is the ring.
+        let bench = Bench::new(method, 512, 400);
+        let mut stream = bench.pool.read_stream(bench.file, 0..400, StreamOptions::new().bulk());
+        stream.by_ref().take(8).for_each(|page| drop(page.unwrap()));
+        (0..3).for_each(|_| drop(bench.fetch(5).unwrap()));
+        stream.for_each(|page| drop(page.unwrap()));
+        let stays = |block| bench.pool.try_fetch(bench.page(block)).is_some();
+        assert_eq!((3..8).map(stays).collect::<Vec<_>>(), [false, false, true, false, false]);
+    });
+}
+
+#[test]
 fn a_bulk_read_uses_resident_pages_as_they_are() {
     with_each_method(|method| {
         let bench = Bench::new(method, 64, 64);

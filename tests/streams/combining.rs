@@ -39,11 +39,8 @@ fn neighbours_in_any_order_are_read_together() {
         ];
         for (order, pieces) in orders {
             for limit in [0, 1, 7, 16, 128] {
-                // What touches in the queue is joined as far as the pool allows.
-                let combine = limit.max(1) as usize * PAGE;
-                let bench = Bench::with(BLOCKS, |builder| {
-                    builder.frames(640).io_method(method.clone()).combine_limit(combine)
-                });
+                // Shorter or longer than what the pool joins in its queue.
+                let bench = Bench::new(method.clone(), 640, BLOCKS);
                 let requests = requests_for(&bench, &order, &[], limit);
                 // It begins with short ones, and ends with what is left.
                 let most = pieces * (BLOCKS / limit.max(1) + 20);

@@ -103,7 +103,7 @@ fn stress(name: &str, pool: BufferPool, direct: bool, time: Duration) {
     let arena = Arc::new(Arena::new(pool, file));
     let watchdog = {
         let arena = Arc::clone(&arena);
-        Watchdog::new(Duration::from_secs(30), move || {
+        Watchdog::new(Duration::from_secs(300), move || {
             format!("{}\n{}", arena.pool.stats(), arena.pool_in_words())
         })
     };
