@@ -56,12 +56,22 @@ pub(crate) fn write_out(shared: &Shared, candidates: &mut [Candidate], patience:
     let mut rest = &*candidates;
     while let Some((&first, behind)) = rest.split_first() {
         rest = match writer.latch_dirty(first) {
-            Some(pin) => writer.copy_run(pin, behind),
+            Some(pin) => writer.copy_run(pin, rest),
             None => behind,
         };
     }
     writer.submit();
     writer.tally
+}
+
+/// What became of a page that was to be copied.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Copied {
+    Yes,
+    /// It lies behind the end of its file by now, and is as dirty as before.
+    Outside,
+    /// It is not to be written any more, or another writer has begun to.
+    NotBegun,
 }
 
 struct Writer<'a> {
@@ -107,9 +117,11 @@ impl Writer<'_> {
         self.shared.pool.pin_unused(no, page).filter(|pin| pin.frame().state.load().is_valid())
     }
 
-    /// Copies the latched page and as many of its neighbours as can be had into one run; gives the candidates that are left.
-    fn copy_run<'c>(&mut self, first: Pin, mut behind: &'c [Candidate]) -> &'c [Candidate] {
+    /// Copies the latched page, which is the first of the candidates, and as many of its neighbours as can be had into one run;
+    /// gives the candidates that are left.
+    fn copy_run<'c>(&mut self, first: Pin, candidates: &'c [Candidate]) -> &'c [Candidate] {
         let page = first.frame().page();
+        let mut behind = &candidates[1..];
         let Some(file) = self.shared.files.for_write_out(page.file) else {
             first.unlatch_shared();
             return behind;
@@ -120,14 +132,16 @@ impl Writer<'_> {
             return behind;
         };
         let mut pins = Pins::new();
-        self.copy(first, &file, &mut run, &mut pins);
+        if self.copy(first, &file, &mut run, &mut pins) == Copied::NotBegun {
+            // Another writer was faster: it is looked at again, and its write is waited for with patience.
+            self.shared.pool.staging.give_back(run);
+            return candidates;
+        }
         while pins.len() < run.pages() && !pins.is_empty() {
             let Some((&(page, no), further)) = behind.split_first() else { break };
             let neighbour = self.pin_readable(page, no).filter(|pin| pin.try_latch(Latch::Shared));
             let Some(pin) = neighbour else { break };
-            let before = pins.len();
-            self.copy(pin, &file, &mut run, &mut pins);
-            if pins.len() == before {
+            if self.copy(pin, &file, &mut run, &mut pins) != Copied::Yes {
                 break;
             }
             behind = further;
@@ -137,7 +151,7 @@ impl Writer<'_> {
     }
 
     /// Copies one latched page to the end of the run, if it is still to be written, and unlatches it.
-    fn copy(&mut self, pin: Pin, file: &File, run: &mut StagingRun, pins: &mut Pins) {
+    fn copy(&mut self, pin: Pin, file: &File, run: &mut StagingRun, pins: &mut Pins) -> Copied {
         let frame = pin.frame();
         let begun = frame.state.try_update(State::begin_write).is_ok();
         if begun {
@@ -146,15 +160,17 @@ impl Writer<'_> {
         }
         pin.unlatch_shared();
         if !begun {
-            return;
+            return Copied::NotBegun;
         }
         // A truncation publishes the new end and then looks for frames that are WRITING; this frame is, and then looks
         // at the end. The fences make one of them see the other, so no page is written back behind the end.
         fence(Ordering::SeqCst);
         if file.check(frame.page().block).is_ok() {
             pins.push(pin);
+            Copied::Yes
         } else {
             pin.end_write(false);
+            Copied::Outside
         }
     }
 
