@@ -5,7 +5,7 @@ use std::{fmt, num::NonZeroU32, path::Path, sync::Arc};
 use crate::{
     builder::Builder,
     completion::Completion,
-    config::{FetchOptions, OpenOptions, Shutdown},
+    config::{FetchOptions, OpenOptions, Shutdown, StreamOptions},
     error::{Error, Result},
     files::{
         self, FileInfo, close,
@@ -13,17 +13,26 @@ use crate::{
         vacate::{self, Evicted},
     },
     id::{BlockNo, FileId, PageId, PageSize},
-    page::PinnedPage,
+    io::in_flight::InFlight,
+    page::{PageView, PinnedPage},
     pool::frame_pool::Lookup,
     read::{
         fetch::Fetch,
+        many::FetchMany,
         prefetch::{self, Prefetch},
+        stream::{ReadStream, item::StreamItem},
+        view::{self, View},
+        warm_up::{self, WarmUp},
     },
+    residency::{self, Resident},
     shared::Shared,
     snapshot::Stats,
     stats::Counter,
     sync::{atomic::Ordering, time},
-    write::checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
+    write::{
+        background_writer::BackgroundWriter,
+        checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
+    },
 };
 
 /// A pool of frames that hold pages of files.
@@ -32,6 +41,8 @@ use crate::{
 /// (and counted): [shut it down](Self::shutdown) to keep them. Pages in hand stay usable even then.
 #[derive(Clone)]
 pub struct BufferPool {
+    /// Ends with the last clone, before what it works on.
+    background_writer: Arc<BackgroundWriter>,
     shared: Arc<Shared>,
 }
 
@@ -42,12 +53,13 @@ impl BufferPool {
     }
 
     pub(crate) fn new(shared: Shared) -> Self {
-        Self { shared: Arc::new(shared) }
+        let shared = Arc::new(shared);
+        Self { background_writer: Arc::new(BackgroundWriter::start(&shared)), shared }
     }
 
     /// What is behind the façade, for tests that go step by step.
     #[cfg(test)]
-    pub(crate) fn shared(&self) -> &Shared {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
@@ -129,6 +141,17 @@ impl BufferPool {
         Fetch::new(&self.shared, page, options)
     }
 
+    /// Pins several pages, in the order of the list, in which one may stand more than once. What is not in the pool is read
+    /// together, with neighbours in one request. All of them or none: see [`FetchMany::wait`].
+    pub fn fetch_many(&self, pages: &[PageId]) -> FetchMany {
+        self.fetch_many_with(pages, FetchOptions::default())
+    }
+
+    /// [`fetch_many`](Self::fetch_many), told how.
+    pub fn fetch_many_with(&self, pages: &[PageId], options: FetchOptions) -> FetchMany {
+        FetchMany::new(&self.shared, pages, options)
+    }
+
     /// Pins a page that is in the pool; never reads.
     #[inline]
     #[must_use]
@@ -142,6 +165,20 @@ impl BufferPool {
         }
     }
 
+    /// Pins a page to read it, and waits until no one changes it: [`fetch`](Self::fetch) and [`read`](PinnedPage::read) as one,
+    /// for half the price.
+    #[inline]
+    pub fn view(&self, page: PageId) -> View {
+        View::new(&self.shared, page)
+    }
+
+    /// A [`view`](Self::view) of a page that is in the pool and that nobody changes; never reads, never waits.
+    #[inline]
+    #[must_use]
+    pub fn try_view(&self, page: PageId) -> Option<PageView> {
+        view::try_view(&self.shared, page)
+    }
+
     /// Starts reading the blocks that are not in the pool, as one batch, with neighbours in one request. Never waits for a
     /// read: what cannot be started now is declined, and is read when it is fetched. (With [`IoMethod::Sync`] the calling
     /// thread does the reads here.)
@@ -149,6 +186,18 @@ impl BufferPool {
     /// [`IoMethod::Sync`]: crate::IoMethod::Sync
     pub fn prefetch(&self, file: FileId, blocks: impl IntoIterator<Item = impl Into<BlockNo>>) -> Prefetch {
         prefetch::prefetch(&self.shared, file, blocks.into_iter().map(Into::into))
+    }
+
+    /// The pages of `blocks`, in that order, read ahead as far as that pays: an [`Iterator`] for threads, and
+    /// [`next_page`](ReadStream::next_page) for tasks. Neighbouring blocks become one request, whatever the order in which
+    /// they are asked for.
+    ///
+    /// The items may carry data along: see [`StreamItem`]. Nothing is asked for before the first page is.
+    pub fn read_stream<I>(&self, file: FileId, blocks: I, options: StreamOptions) -> ReadStream<I::IntoIter>
+    where
+        I: IntoIterator<Item: StreamItem>,
+    {
+        ReadStream::new(Arc::clone(&self.shared), file, blocks.into_iter(), &options)
     }
 
     /// Writes a page if it is dirty, and takes it out of the pool.
@@ -211,6 +260,7 @@ impl BufferPool {
             Err(error) => return Err(ShutdownError { pool: self, error }),
         };
         self.shared.shut_down.store(true, Ordering::Release);
+        self.background_writer.stop();
         self.shared.method.shutdown();
         Ok(FlushReport {
             pages_written: flushed.pages_written,
@@ -226,6 +276,39 @@ impl BufferPool {
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::of(&self.shared)
+    }
+
+    /// The read and write requests that are under way, the oldest first: what PostgreSQL shows in `pg_aios`.
+    ///
+    /// Cheap, and in nobody's way: those who do I/O are not held up. What begins or ends meanwhile may or may not be listed. Of
+    /// more than 512 requests at once some are not; [`Counts::unlisted_requests`](crate::Counts::unlisted_requests) tells how many.
+    #[must_use]
+    pub fn in_flight(&self) -> Vec<InFlight> {
+        self.shared.in_flight.list()
+    }
+
+    /// What each frame holds, in the order of the frames: what PostgreSQL shows in `pg_buffercache`. Each is looked at when its
+    /// turn comes, so together they are those of no single instant.
+    pub fn residency(&self) -> impl Iterator<Item = Resident> {
+        residency::residency(&self.shared.pool)
+    }
+
+    /// The pages in the pool, sorted: what to keep somewhere, to [warm up](Self::warm_up) the pool after a restart. The files'
+    /// numbers are this pool's own; keep names instead.
+    #[must_use]
+    pub fn resident_pages(&self) -> Vec<PageId> {
+        residency::resident_pages(&self.shared.pool)
+    }
+
+    /// Reads pages into the pool, and waits for them: sorted, neighbours in one request, and as many in advance as a
+    /// [read stream](Self::read_stream) may have. Of more pages than the pool has frames the last ones are left out. What cannot
+    /// be read is counted and passed over.
+    ///
+    /// # Errors
+    /// [`Error::ShutDown`].
+    pub fn warm_up(&self, pages: impl IntoIterator<Item = PageId>) -> Completion<WarmUp> {
+        let (shared, pages) = (Arc::clone(&self.shared), pages.into_iter().collect());
+        Completion::new(Arc::clone(&self.shared.service), move || warm_up::warm_up(&shared, pages))
     }
 
     fn operation<T: Send + 'static>(

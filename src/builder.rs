@@ -5,17 +5,18 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     buffer_pool::BufferPool,
     codec::PageCodec,
-    config::{COMBINE_LIMIT_MAX, Config, IoMethod},
+    config::{BackgroundDepth, BackgroundWriter, COMBINE_LIMIT_MAX, Config, IoMethod},
     error::{Error, Result},
     events,
     file_table::FileTable,
     id::PageSize,
-    io::{disk::Disk, ladder, method::Chunk, os_disk::OsDisk},
+    io::{disk::Disk, in_flight::InFlightTable, ladder, method::Chunk, os_disk::OsDisk},
     pool::{frame_pool::FramePool, handle::PoolHandle},
     service::Service,
     shared::Shared,
     stats::Counters,
     sync::atomic::AtomicBool,
+    turn::Turns,
     wal::Wal,
 };
 
@@ -29,6 +30,8 @@ pub struct Builder {
     codec: Option<Arc<dyn PageCodec>>,
     frame_wait: Duration,
     combine_limit: usize,
+    background_depth: BackgroundDepth,
+    background_writer: BackgroundWriter,
     disk: Box<dyn Disk>,
 }
 
@@ -48,6 +51,8 @@ impl Builder {
             codec: None,
             frame_wait: Config::FRAME_WAIT,
             combine_limit: Config::COMBINE_LIMIT,
+            background_depth: BackgroundDepth::default(),
+            background_writer: BackgroundWriter::Auto,
             disk: Box::new(OsDisk),
         }
     }
@@ -104,9 +109,23 @@ impl Builder {
         self
     }
 
-    /// The disk that files are opened on, in place of the system's: one that an engine's tests can make fail.
+    /// How many reads that nobody waits for yet may be in flight; as many as the device gains from, unless set.
+    pub fn background_depth(mut self, depth: BackgroundDepth) -> Self {
+        self.background_depth = depth;
+        self
+    }
+
+    /// Whether a thread writes dirty pages ahead of who needs their frames; one does in pools of 256 frames and more, unless
+    /// set.
+    pub fn background_writer(mut self, writer: BackgroundWriter) -> Self {
+        self.background_writer = writer;
+        self
+    }
+
+    /// The disk that files are opened on, in place of the system's: one that an engine's tests can make fail, or one that
+    /// does nothing.
     #[cfg(any(test, feature = "testing"))]
-    pub fn disk(self, disk: crate::testing::SimDisk) -> Self {
+    pub fn disk(self, disk: impl crate::testing::TestDisk) -> Self {
         self.on_disk(disk)
     }
 
@@ -124,10 +143,12 @@ impl Builder {
     pub fn build(self) -> Result<BufferPool> {
         let (config, disk) = self.into_config()?;
         let counters = Arc::new(Counters::new());
-        let staging = config.staging_pages();
-        let pool = FramePool::new(config.frames, config.page_size, staging, Arc::clone(&counters))?;
+        let spares = config.spare_pages();
+        let pool = FramePool::new(config.frames, config.page_size, spares, Arc::clone(&counters))?;
+        let pool = pool.with_room_for_ready(config.ready_marks().map_or(0, |marks| marks.high));
         let chunks: Vec<_> = pool.arena().chunks().map(|(ptr, len)| Chunk { ptr, len }).collect();
-        let (method, method_report) = ladder::open_method(&config.io_method, &chunks, &counters)?;
+        let (method, method_report) =
+            ladder::open_method(&config.io_method, &chunks, &config.scheduling(), &counters)?;
         events::opened(&method_report);
         Ok(BufferPool::new(Shared {
             method,
@@ -135,9 +156,11 @@ impl Builder {
             files: FileTable::new(),
             disk,
             service: Arc::new(Service::new()),
+            in_flight: Arc::new(InFlightTable::new(config.page_size, Arc::clone(&counters))),
             counters,
             config,
             method_report,
+            checkpoints: Turns::default(),
             shut_down: AtomicBool::new(false),
         }))
     }
@@ -162,6 +185,8 @@ impl Builder {
             codec: self.codec,
             frame_wait: self.frame_wait,
             combine_pages: (self.combine_limit / page_size.bytes()).max(1),
+            background_depth: self.background_depth,
+            background_writer: self.background_writer,
         };
         config.validate()?;
         Ok((config, self.disk))

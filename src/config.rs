@@ -1,6 +1,6 @@
 //! What a pool can be told: options as typed values, checked once when the pool is built.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
 use crate::{
     codec::PageCodec,
@@ -26,18 +26,23 @@ pub enum Fallback {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UringOptions {
-    /// The most requests in flight at once, 1 to 4096; the completion queue always has room for all of them. 128 unless
-    /// set: beyond what most devices gain from, below what makes the block layer wait for tags.
+    /// The most requests in flight at once, 1 to 4096; the completion queue always has room for all of them. One file gets
+    /// three quarters of it, and so do reads that nobody waits for. 256 unless set: beyond what most devices gain from even
+    /// by a single file.
     pub queue_depth: u32,
     /// Whether the frames are registered with the ring. Refused where `RLIMIT_MEMLOCK` is too small.
     pub fixed_buffers: Fallback,
     /// Whether files are registered with the ring.
     pub fixed_files: Fallback,
+    /// Submission workers, 1 to 64, each with a ring of its own of `queue_depth`. One unless set, which serves a few hundred
+    /// thousand requests a second; more are for machines with many cores and devices. Neighbours in a file are served by
+    /// the same worker.
+    pub workers: u32,
 }
 
 impl Default for UringOptions {
     fn default() -> Self {
-        Self { queue_depth: 128, fixed_buffers: Fallback::Prefer, fixed_files: Fallback::Prefer }
+        Self { queue_depth: 256, fixed_buffers: Fallback::Prefer, fixed_files: Fallback::Prefer, workers: 1 }
     }
 }
 
@@ -63,12 +68,21 @@ impl UringOptions {
         self
     }
 
+    /// Sets how many submission workers there are.
+    #[must_use]
+    pub fn workers(mut self, workers: u32) -> Self {
+        self.workers = workers;
+        self
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
-        if (1..=4096).contains(&self.queue_depth) {
-            Ok(())
-        } else {
-            Err(Error::config(format!("queue_depth {}: choose 1 to 4096", self.queue_depth)))
+        if !(1..=4096).contains(&self.queue_depth) {
+            return Err(Error::config(format!("queue_depth {}: choose 1 to 4096", self.queue_depth)));
         }
+        if !(1..=64).contains(&self.workers) {
+            return Err(Error::config(format!("{} submission workers: choose 1 to 64", self.workers)));
+        }
+        Ok(())
     }
 }
 
@@ -116,6 +130,61 @@ impl IoMethod {
     }
 }
 
+/// Whether a thread of the pool writes dirty pages before their frames are wanted, so that a fetch finds clean ones.
+///
+/// It sleeps until a fetch has taken a frame and few are left ready, writes what the clock would take next, with its dirty
+/// neighbours in the file, and keeps more ready the more are wanted. What it cannot write it tries again later; whoever
+/// needs a frame then writes for himself, and gets the error.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BackgroundWriter {
+    /// From 256 frames on: at least one of 128 frames is kept ready, at most one of 16.
+    #[default]
+    Auto,
+    /// No such thread: a fetch that finds dirty victims only has them written.
+    Off,
+    /// So many frames are kept ready: `low` always, up to `high` when many are wanted. 1 to the number of frames.
+    Ready {
+        /// The fewest.
+        low: u32,
+        /// The most.
+        high: u32,
+    },
+}
+
+impl BackgroundWriter {
+    /// Below this many frames a share of them is too small to be worth a thread.
+    const AUTO_FRAMES: u32 = 256;
+
+    fn validate(self, frames: u32) -> Result<()> {
+        match self {
+            Self::Ready { low, high } if low == 0 || low > high || high > frames => {
+                Err(Error::config(format!(
+                    "a background writer that keeps {low} to {high} frames ready: choose 1 to {frames}, the lower first"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The bounds of what is kept ready in a pool of so many frames; `None` where there is no writer.
+    pub(crate) fn marks(self, frames: u32) -> Option<Marks> {
+        let marks = |low: u32, high: u32| Some(Marks { low: low as usize, high: high as usize });
+        match self {
+            Self::Auto if frames >= Self::AUTO_FRAMES => marks(frames / 128, frames / 16),
+            Self::Auto | Self::Off => None,
+            Self::Ready { low, high } => marks(low, high),
+        }
+    }
+}
+
+/// The bounds of what is kept ready, in frames.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) low: usize,
+    pub(crate) high: usize,
+}
+
 /// How a file is opened: an existing file, read and written, bypassing the system's page cache where that works, unless
 /// told otherwise.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -132,6 +201,9 @@ pub struct OpenOptions {
     /// The engine's own lasting number for the file, which the page codec is told: a [`FileId`](crate::FileId) is given
     /// anew each time a file is opened.
     pub tag: u64,
+    /// The most requests in flight for the file. Unless set, three quarters of what the I/O method can have in flight, so
+    /// that a file that does not answer never takes all of it.
+    pub max_in_flight: Option<NonZeroU32>,
 }
 
 impl OpenOptions {
@@ -175,6 +247,13 @@ impl OpenOptions {
         self.tag = tag;
         self
     }
+
+    /// Sets the most requests in flight for the file.
+    #[must_use]
+    pub fn max_in_flight(mut self, requests: NonZeroU32) -> Self {
+        self.max_in_flight = Some(requests);
+        self
+    }
 }
 
 /// How a single fetch behaves.
@@ -200,6 +279,80 @@ impl FetchOptions {
     }
 }
 
+/// How a read stream behaves.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StreamOptions {
+    /// The most pages to hold in advance; as many as 4 MiB have unless set. The stream finds out by itself how many of them
+    /// pay. Never more than half of what the pool grants to all who look ahead.
+    pub look_ahead: Option<u32>,
+    /// The most bytes that one request covers, up to 1 MiB; as the pool was told unless set. A page is always allowed.
+    pub combine_limit: Option<usize>,
+    /// For a [bulk](Self::bulk) read, the bytes of the frames that it uses over and over, beside those that it looks ahead.
+    pub ring: Option<usize>,
+    /// The most to wait for a frame, where all are pinned or busy; the pool's own limit unless set.
+    pub frame_wait: Option<Duration>,
+}
+
+impl StreamOptions {
+    /// The bytes of the ring of a bulk read, as in PostgreSQL.
+    const RING: usize = 256 << 10;
+
+    /// As the pool was told, and for pages that may be wanted again.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// For a read of much that is not wanted again soon, as a scan of a large table: it keeps to a small ring of frames (an
+    /// eighth of the pool at the most), so that the pages which others use stay where they are. Pages that it finds in the
+    /// pool are used without being kept there any longer for it.
+    #[must_use]
+    pub fn bulk(self) -> Self {
+        self.ring(Self::RING)
+    }
+
+    /// The same with so many bytes of frames, beside those that are looked ahead.
+    #[must_use]
+    pub fn ring(mut self, bytes: usize) -> Self {
+        self.ring = Some(bytes);
+        self
+    }
+
+    /// Sets the most pages to hold in advance.
+    #[must_use]
+    pub fn look_ahead(mut self, pages: u32) -> Self {
+        self.look_ahead = Some(pages);
+        self
+    }
+
+    /// Sets the most bytes of a request.
+    #[must_use]
+    pub fn combine_limit(mut self, bytes: usize) -> Self {
+        self.combine_limit = Some(bytes);
+        self
+    }
+
+    /// Sets the most to wait for a frame.
+    #[must_use]
+    pub fn frame_wait(mut self, wait: Duration) -> Self {
+        self.frame_wait = Some(wait);
+        self
+    }
+}
+
+/// How many reads that nobody waits for yet may be in flight. Reads that somebody waits for are not held back by it.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BackgroundDepth {
+    /// As many as the device gains from: beyond that, more in flight adds nothing to the throughput and only makes everybody
+    /// wait longer. Found while reads go on, by comparing throughput at several depths.
+    #[default]
+    Adaptive,
+    /// So many, at least one; in any case no more than three quarters of what the I/O method can have in flight.
+    AtMost(u32),
+}
+
 /// What becomes of dirty pages when a pool is shut down.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -222,13 +375,23 @@ pub(crate) struct Config {
     pub(crate) frame_wait: Duration,
     /// The most pages that one request covers.
     pub(crate) combine_pages: usize,
+    pub(crate) background_depth: BackgroundDepth,
+    pub(crate) background_writer: BackgroundWriter,
+}
+
+/// How an I/O method orders requests, beyond its own options.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Scheduling {
+    /// Bytes up to which requests that touch are joined.
+    pub(crate) combine: usize,
+    pub(crate) background: BackgroundDepth,
 }
 
 /// The largest request, in bytes.
 pub(crate) const COMBINE_LIMIT_MAX: usize = 1 << 20;
 
-/// The most pages of staging.
-pub(crate) const STAGING_PAGES_MAX: usize = 512;
+/// The most spare pages: a frame's state word has so many names for them.
+pub(crate) const SPARE_PAGES_MAX: usize = 255;
 
 impl Config {
     /// The default limit of a request, as in PostgreSQL's `io_combine_limit`.
@@ -237,19 +400,28 @@ impl Config {
     /// How long a fetch waits for a frame unless told otherwise.
     pub(crate) const FRAME_WAIT: Duration = Duration::from_secs(1);
 
+    pub(crate) fn scheduling(&self) -> Scheduling {
+        Scheduling { combine: self.combine_pages * self.page_size.bytes(), background: self.background_depth }
+    }
+
     pub(crate) fn validate(&self) -> Result<()> {
         if self.frames == 0 {
             return Err(Error::config("a pool needs at least one frame: set frames or memory"));
         }
+        self.background_writer.validate(self.frames)?;
         self.io_method.validate()
     }
 
-    /// Pages of staging: one for each 256 frames, so that with the headers and the page table it stays below a hundredth of
-    /// the page memory (8 KiB pages); but room for a queue of single pages where the pool has that many, and never
-    /// more than a few full requests need.
-    pub(crate) fn staging_pages(&self) -> usize {
+    /// What the background writer keeps ready, where there is one.
+    pub(crate) fn ready_marks(&self) -> Option<Marks> {
+        self.background_writer.marks(self.frames)
+    }
+
+    /// Spare pages: one for each 320 frames, so that with the headers and the page table they stay below a hundredth of
+    /// the page memory (8 KiB pages, 64 MiB and more); but room for a run of sealed pages where the pool has that many frames.
+    pub(crate) fn spare_pages(&self) -> usize {
         let frames = self.frames as usize;
-        (frames / 256).max(64.min(frames / 4)).clamp(1, STAGING_PAGES_MAX)
+        (frames / 320).max(16.min(frames / 4)).clamp(1, SPARE_PAGES_MAX)
     }
 }
 
@@ -263,6 +435,8 @@ impl fmt::Debug for Config {
             .field("codec", &self.codec.is_some())
             .field("frame_wait", &self.frame_wait)
             .field("combine_pages", &self.combine_pages)
+            .field("background_depth", &self.background_depth)
+            .field("background_writer", &self.background_writer)
             .finish()
     }
 }

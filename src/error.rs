@@ -89,6 +89,16 @@ pub enum Error {
         /// How long the caller waited.
         waited: Duration,
     },
+    /// More pages are to be pinned at once than the pool has frames.
+    #[error(
+        "{pages} pages cannot be pinned at once in {frames} frames: fetch fewer, or give the pool more frames"
+    )]
+    TooManyPages {
+        /// The pages, each counted once.
+        pages: usize,
+        /// The frames of the pool.
+        frames: u32,
+    },
     /// The operation needs the page to itself, but somebody holds a pin on it.
     #[error("{page} is pinned; drop its pins and try again")]
     Pinned {

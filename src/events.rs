@@ -11,6 +11,14 @@ pub(crate) fn opened(report: &MethodReport) {
     let _ = report;
 }
 
+/// The background writer could not write something, and rests.
+pub(crate) fn cleaning_failed(error: &crate::Error) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(%error, "the background writer could not write dirty pages and will try again");
+    #[cfg(not(feature = "tracing"))]
+    let _ = error;
+}
+
 /// Dirty pages were thrown away.
 pub(crate) fn discarded(pages: u64) {
     #[cfg(feature = "tracing")]

@@ -6,7 +6,7 @@
 //!
 //! ```
 //! use std::num::NonZeroU32;
-//! use ringpool::{BufferPool, CheckpointOptions, OpenOptions, PageId, Shutdown};
+//! use ringpool::{BufferPool, CheckpointOptions, OpenOptions, PageId, Shutdown, StreamOptions};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let folder = tempfile::tempdir()?;
@@ -24,6 +24,11 @@
 //! for block in 10..20_u32 {
 //!     let page = pool.fetch(PageId::new(file, block)).wait()?;
 //!     assert_eq!(page.read()[0], 0);
+//! }
+//!
+//! // Or let a stream find out how far ahead that pays.
+//! for page in pool.read_stream(file, (0..100_u32).rev(), StreamOptions::new()) {
+//!     assert_eq!(page?.read().len(), 8192);
 //! }
 //!
 //! // Every wait has two forms: `.wait()` on a thread, `.await` in a task.
@@ -61,7 +66,7 @@
 //! | `uring` (default) | the io_uring method, on Linux; without it the pool uses worker threads |
 //! | `crc32c` | [`Crc32c`](PageCodec), a codec that seals pages with a checksum seeded by their address |
 //! | `tracing` | events for what a person should hear of |
-//! | `metrics` | `Stats::publish` |
+//! | `metrics` | `Stats::publish`: a snapshot as gauges of the `metrics` facade |
 //! | `testing` | disks in memory with faults, for an engine's own tests |
 //!
 //! No feature changes what the others do. `unsafe` is confined to a few modules, each block with its reason.
@@ -72,6 +77,7 @@ mod buffer_pool;
 mod builder;
 mod codec;
 mod completion;
+#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(shuttle))), allow(dead_code))]
 mod config;
 mod error;
 mod events;
@@ -86,7 +92,10 @@ mod lease;
 mod model_check;
 mod page;
 mod pool;
+#[cfg(feature = "metrics")]
+mod publish;
 mod read;
+mod residency;
 mod service;
 mod shared;
 mod snapshot;
@@ -94,6 +103,7 @@ mod stats;
 mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+mod turn;
 mod wait;
 mod wal;
 mod write;
@@ -104,14 +114,26 @@ pub use builder::Builder;
 pub use codec::Crc32c;
 pub use codec::{PageAddress, PageCodec};
 pub use completion::Completion;
-pub use config::{Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown, UringOptions};
+pub use config::{
+    BackgroundDepth, BackgroundWriter, Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown,
+    StreamOptions, UringOptions,
+};
 pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
-pub use page::{PageRead, PageWrite, PinnedPage};
-pub use read::{fetch::Fetch, prefetch::Prefetch};
+pub use io::in_flight::{InFlight, Stage};
+pub use page::{PageRead, PageView, PageWrite, PinnedPage};
+pub use read::{
+    fetch::Fetch,
+    many::FetchMany,
+    prefetch::Prefetch,
+    stream::{NextPage, ReadStream, item::StreamItem},
+    view::View,
+    warm_up::WarmUp,
+};
+pub use residency::Resident;
 pub use snapshot::{Counts, FrameStats, Stats};
-pub use stats::{MethodKind, MethodReport, Registration};
+pub use stats::{Histogram, Latencies, Latency, MethodKind, MethodReport, Registration};
 pub use wal::Wal;
 pub use write::checkpoint::{CheckpointOptions, CheckpointReport, FlushReport};
 

@@ -5,7 +5,7 @@ use crate::{
     error::{Error, Result},
     events,
     file_table::FileTable,
-    io::{disk::Disk, method::Method},
+    io::{disk::Disk, in_flight::InFlightTable, method::Method},
     lease::PageLease,
     pool::handle::PoolHandle,
     service::Service,
@@ -14,6 +14,7 @@ use crate::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    turn::Turns,
 };
 
 /// What the clones of a [`BufferPool`](crate::BufferPool) and its pending operations share.
@@ -26,8 +27,11 @@ pub(crate) struct Shared {
     pub(crate) disk: Box<dyn Disk>,
     pub(crate) service: Arc<Service>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) in_flight: Arc<InFlightTable>,
     pub(crate) config: Config,
     pub(crate) method_report: MethodReport,
+    /// Checkpoints are taken one at a time.
+    pub(crate) checkpoints: Turns,
     pub(crate) shut_down: AtomicBool,
 }
 

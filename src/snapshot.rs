@@ -5,7 +5,7 @@ use std::{fmt, ops::Sub};
 use crate::{
     pool::state::Phase,
     shared::Shared,
-    stats::{Counter, Counters, MethodReport},
+    stats::{Counter, Counters, Histogram, Latencies, Measure, MethodReport},
 };
 
 /// A pool's counters and contents.
@@ -19,11 +19,15 @@ pub struct Stats {
     pub method: MethodReport,
     /// What was done.
     pub counts: Counts,
+    /// How long it took.
+    pub latencies: Latencies,
+    /// How many pages the read streams looked ahead, each time that they looked.
+    pub look_ahead: Histogram,
     /// What the frames hold.
     pub frames: FrameStats,
     /// Bytes of page memory.
     pub page_bytes: u64,
-    /// Bytes beside the page memory: headers, page table, staging.
+    /// Bytes beside the page memory: headers, page table, spare pages, counters, the list of what is in flight.
     pub overhead_bytes: u64,
     /// Whether the memory was asked for in huge pages.
     pub huge_pages: bool,
@@ -84,25 +88,39 @@ counts! {
     inline_requests = Inline,
     /// Requests that were handed to the I/O method's threads.
     handed_over_requests = HandedOver,
+    /// Of those, requests that went to the threads beside the ring, because their file could block its worker.
+    aside_requests = Aside,
+    /// Of those, requests that were joined to others that waited and touched them, so that they went as one.
+    joined_requests = Joined,
     /// Transfers that came back short or interrupted and were continued.
     resumed_transfers = Resumed,
     /// System calls of the submission worker.
     ring_enters = RingEnters,
     /// Frames that were taken for another page, or emptied.
     evictions = Evictions,
+    /// Pages written by the background writer, before somebody needed their frames.
+    pages_cleaned = PagesCleaned,
+    /// Batches of the background writer of which something could not be written: it rests after each.
+    cleaning_failures = CleaningFailures,
     /// Times that a fetch found only dirty victims and had them written.
     dirty_evictions = DirtyEvictions,
     /// Fetches that waited for a frame because all were pinned or busy.
     frame_waits = FrameWaits,
+    /// Pages that read streams handed out.
+    stream_pages = StreamPages,
+    /// Times that a read stream had to wait for a page.
+    stream_waits = StreamWaits,
+    /// Requests that [`in_flight`](crate::BufferPool::in_flight) could not list, because too many were.
+    unlisted_requests = Unlisted,
     /// Dirty pages that were thrown away with the pool.
     pages_discarded = Discarded,
 }
 
 impl Counts {
-    /// Pages a read request, on average; 0 where there was none.
+    /// Pages a read that went to the disk, on average; 0 where there was none.
     #[must_use]
     pub fn pages_per_read(&self) -> f64 {
-        ratio(self.pages_read, self.read_requests)
+        ratio(self.pages_read, self.read_requests - self.joined_requests)
     }
 
     /// Pages a write request, on average; 0 where there was none.
@@ -138,7 +156,7 @@ pub struct FrameStats {
     pub dirty: u32,
     /// Those being read.
     pub reading: u32,
-    /// Those being read ahead: by prefetch, for nobody yet.
+    /// Those that reading ahead takes up: on their way for a prefetch, or held by a read stream until their turn comes.
     pub reading_ahead: u32,
     /// Those being written.
     pub writing: u32,
@@ -157,7 +175,7 @@ impl Stats {
         let pool = &shared.pool;
         let mut frames = FrameStats {
             total: pool.frame_count(),
-            reading_ahead: pool.look_ahead.in_flight() as u32,
+            reading_ahead: pool.look_ahead.taken() as u32,
             ..FrameStats::default()
         };
         for (_, frame) in pool.frames() {
@@ -172,28 +190,12 @@ impl Stats {
         Self {
             method: shared.method_report.clone(),
             counts: Counts::of(&shared.counters),
+            latencies: Latencies::of(&shared.counters),
+            look_ahead: shared.counters.measures.get(Measure::LookAhead),
             frames,
             page_bytes: u64::from(pool.frame_count()) * pool.page_size().bytes() as u64,
-            overhead_bytes: pool.overhead() as u64,
+            overhead_bytes: (pool.overhead() + shared.counters.memory() + shared.in_flight.memory()) as u64,
             huge_pages: pool.arena().asked_for_huge_pages(),
-        }
-    }
-
-    /// Sets a gauge of the `metrics` facade for every number, named `ringpool_` and its field.
-    #[cfg(feature = "metrics")]
-    pub fn publish(&self) {
-        for (name, value) in self.counts.iter() {
-            metrics::gauge!(format!("ringpool_{name}")).set(value as f64);
-        }
-        let FrameStats { total, resident, pinned, pins: _, dirty, reading, reading_ahead, writing } =
-            self.frames;
-        let frames = [("total", total), ("resident", resident), ("pinned", pinned), ("dirty", dirty)];
-        for (name, value) in frames.into_iter().chain([
-            ("reading", reading),
-            ("reading_ahead", reading_ahead),
-            ("writing", writing),
-        ]) {
-            metrics::gauge!("ringpool_frames", "state" => name).set(f64::from(value));
         }
     }
 }
@@ -212,6 +214,9 @@ impl fmt::Display for Stats {
         writeln!(f, "memory: {page_mib} MiB of pages, {overhead_kib} KiB beside them")?;
         for (name, value) in self.counts.iter() {
             writeln!(f, "{name}: {value}")?;
+        }
+        for (name, latency) in self.latencies.iter().filter(|(_, latency)| latency.count() > 0) {
+            writeln!(f, "{name}: {latency}")?;
         }
         let (per_read, per_write) = (self.counts.pages_per_read(), self.counts.pages_per_write());
         write!(f, "pages a request: {per_read:.2} reading, {per_write:.2} writing")

@@ -63,7 +63,7 @@ mod imp {
     pub(crate) mod thread {
         #[allow(unused_imports)] // Only the ring yields.
         pub(crate) use std::thread::yield_now;
-        pub(crate) use std::thread::{JoinHandle, Thread, current, park, park_timeout};
+        pub(crate) use std::thread::{JoinHandle, Thread, ThreadId, current, park, park_timeout};
 
         /// Starts a named thread; an error is the system's refusal (too many threads).
         pub(crate) fn spawn(
@@ -137,7 +137,7 @@ mod imp {
     }
 
     pub(crate) mod thread {
-        pub(crate) use shuttle::thread::{JoinHandle, Thread, current, park, yield_now};
+        pub(crate) use shuttle::thread::{JoinHandle, Thread, ThreadId, current, park, yield_now};
 
         pub(crate) fn park_timeout(_at_most: std::time::Duration) {
             yield_now();
@@ -154,15 +154,15 @@ mod imp {
     pub(crate) mod time {
         pub(crate) use std::time::{Duration, Instant};
 
-        /// A logical clock: every look at it moves it on by a millisecond, so that deadlines come.
+        /// A logical clock: every look at it moves it on by a millisecond, so that deadlines come. One for each test: all tasks
+        /// of a schedule run on the test's thread, and what others look at must not use up its time.
         pub(crate) fn now() -> Instant {
-            use std::sync::{
-                LazyLock,
-                atomic::{AtomicU64, Ordering},
-            };
+            use std::{cell::Cell, sync::LazyLock};
             static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-            static LOOKS: AtomicU64 = AtomicU64::new(0);
-            *START + Duration::from_millis(LOOKS.fetch_add(1, Ordering::Relaxed))
+            std::thread_local!(static LOOKS: Cell<u64> = const { Cell::new(0) });
+            let looks = LOOKS.get();
+            LOOKS.set(looks + 1);
+            *START + Duration::from_millis(looks)
         }
     }
 }

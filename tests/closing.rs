@@ -16,7 +16,7 @@ use ringpool::{CheckpointOptions, Error, IoMethod, OpenOptions, Result, testing:
 use support::{Bench, PAGE, assert_stamped, eventually, restamp, stamped, with_each_method};
 
 /// How long a close waits for pins: long enough to look at it meanwhile.
-const PIN_WAIT: Duration = Duration::from_millis(500);
+const PIN_WAIT: Duration = Duration::from_secs(2);
 
 fn bench(method: IoMethod) -> Bench {
     Bench::with(8, |builder| builder.frames(16).frame_wait(PIN_WAIT).io_method(method))

@@ -16,7 +16,9 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use ringpool::{BufferPool, CheckpointOptions, Error, FileId, IoMethod, OpenOptions, PageId, Shutdown};
+use ringpool::{
+    BufferPool, CheckpointOptions, Error, FileId, IoMethod, OpenOptions, PageId, Shutdown, StreamOptions,
+};
 use support::{Bench, assert_at_rest, assert_stamped, restamp, stamped_file, with_each_method};
 use tempfile::TempDir;
 use tokio::runtime;
@@ -50,6 +52,18 @@ async fn a_bit_of_everything(path: &Path, pool: BufferPool, file: FileId) {
     pool.truncate(file, 32).await.unwrap();
     assert!(matches!(pool.fetch(PageId::new(file, 32)).await, Err(Error::PastEof { .. })));
     assert_stamped(&pool.fetch(PageId::new(file, 31)).await.unwrap(), 2);
+    let pages = pool.fetch_many(&[5, 7, 6].map(|block| PageId::new(file, block))).await.unwrap();
+    assert_eq!(pages.iter().map(|page| page.id().block.0).collect::<Vec<_>>(), [5, 7, 6]);
+    drop(pages);
+    let mut stream = pool.read_stream(file, 0..32_u32, StreamOptions::new());
+    let mut block = 0;
+    while let Some(page) = stream.next_page().await {
+        assert_stamped(&page.unwrap(), 2);
+        block += 1;
+    }
+    assert_eq!(block, 32);
+    drop(stream);
+    assert_eq!(*pool.view(PageId::new(file, 9)).await.unwrap(), *support::stamped(9, 2));
     pool.close_file(file).await.unwrap();
     assert_at_rest(&pool);
 }
@@ -67,6 +81,9 @@ fn every_executor_can_drive_everything() {
             let task = runtime.spawn(async move { a_bit_of_everything(&path, pool, file).await });
             runtime.block_on(task).unwrap();
         }
+        let (dir, pool, file) = pool_over(&method, 8, 32);
+        let path = dir.path().join("file");
+        smol::block_on(smol::spawn(async move { a_bit_of_everything(&path, pool, file).await }));
     });
 }
 

@@ -26,13 +26,15 @@ pub(crate) const BARE_RING: &str = "bare ring";
 /// A run of figures.
 pub(crate) struct Bench {
     pub(crate) dir: PathBuf,
+    /// The device of P6.
+    pub(crate) device: Option<PathBuf>,
     pub(crate) rounds: u32,
     file: OnceCell<(TestFile, Input)>,
 }
 
 impl Bench {
-    pub(crate) fn new(dir: PathBuf, rounds: u32) -> Self {
-        Self { dir, rounds, file: OnceCell::new() }
+    pub(crate) fn new(dir: PathBuf, device: Option<PathBuf>, rounds: u32) -> Self {
+        Self { dir, device, rounds, file: OnceCell::new() }
     }
 
     /// The test file, made when it is first wanted.

@@ -1,6 +1,6 @@
 //! The figures that the library is held to, P1 to P13, each measured beside its baseline in one run.
 //!
-//! `cargo bench --bench figures -- [P1 P4 .. | all] [--json FILE] [--dir DIR] [--rounds N]`
+//! `cargo bench --bench figures --features testing -- [P1 P4 .. | all] [--json FILE] [--dir DIR] [--device PATH] [--rounds N]`
 //!
 //! A figure is the median of the ratios within rounds: arms in turn, in shuffled order, 15 rounds unless told otherwise. With
 //! it stand its spread, the ratio of an arm to itself, and the absolute numbers, which mean nothing elsewhere. A run that
@@ -11,13 +11,17 @@ mod bench;
 mod p01_random_read;
 mod p02_against_sync;
 mod p03_scan;
+mod p04_beside_scan;
 mod p04_lone_miss;
 mod p05_cpu;
+mod p06_fast_device;
 mod p07_hit;
 mod p08_checkpoint;
+mod p08_hot_page;
 mod p09_update;
 mod p11_memory;
 mod p12_opening;
+mod p13_own_cost;
 mod race;
 
 #[path = "../support/mod.rs"]
@@ -52,6 +56,10 @@ struct Arguments {
     #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"), hide_default_value = true)]
     dir: PathBuf,
 
+    /// The device of P6, which nobody writes to: one in memory, as `benches/ram_device` makes it
+    #[arg(long, value_name = "PATH")]
+    device: Option<PathBuf>,
+
     /// Rounds, each of which runs every arm once
     #[arg(long, default_value_t = ROUNDS_OF_A_FIGURE, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
@@ -73,16 +81,18 @@ enum How {
     NotBuilt(Goal<'static>, &'static str),
 }
 
-const FIGURES: [Figure; 13] = [
+const FIGURES: [Figure; 14] = [
     measured("P1", "random reads by prefetch, against the bare ring", p01_random_read::measure),
     measured("P2", "the same, against the pool's own sync method", p02_against_sync::measure),
     measured("P3", "sequential scan, against the bare ring at its best", p03_scan::measure),
     measured("P4", "lone miss, against pread", p04_lone_miss::measure),
-    measured("P5", "CPU per page read, against the bare ring", p05_cpu::measure),
-    not_built(
-        Goal::at_least("P6", "a device faster than the CPU, against the bare ring", 0.85),
-        "a loop device with direct I/O over a RAM file",
+    measured(
+        "P4b",
+        "a miss while look-ahead runs at full speed, with its limit and without",
+        p04_beside_scan::measure,
     ),
+    measured("P5", "CPU per page read, against the bare ring", p05_cpu::measure),
+    measured("P6", "a device faster than the CPU, against the bare ring", p06_fast_device::measure),
     measured("P7", "hit, against the floor", p07_hit::measure),
     measured("P8", "checkpoint, against the bare ring", p08_checkpoint::measure),
     measured(
@@ -96,10 +106,7 @@ const FIGURES: [Figure; 13] = [
     ),
     measured("P11", "memory beside the pages", p11_memory::measure),
     measured("P12", "opening a pool, against faulting memory in", p12_opening::measure),
-    not_built(
-        Goal::at_most("P13", "the pool's own CPU for a cold page, in ns", 250.0),
-        "read streams, and a null device below the pool",
-    ),
+    measured("P13", "the pool's own CPU for a cold page, on a null device", p13_own_cost::measure),
 ];
 
 const fn measured(
@@ -141,7 +148,7 @@ fn explain() {
 fn run(arguments: &Arguments) -> Result<()> {
     let wanted = select(&arguments.figures)?;
     println!("{}; {} rounds", Machine::of(&arguments.dir), arguments.rounds);
-    let bench = Bench::new(arguments.dir.clone(), arguments.rounds);
+    let bench = Bench::new(arguments.dir.clone(), arguments.device.clone(), arguments.rounds);
     let mut rows = Vec::new();
     for figure in wanted {
         let of_figure = match figure.how {
@@ -164,7 +171,7 @@ fn select(names: &[String]) -> Result<Vec<&'static Figure>> {
         name.eq_ignore_ascii_case("all") || name.eq_ignore_ascii_case(figure.name)
     };
     if let Some(unknown) = names.iter().find(|name| !FIGURES.iter().any(|figure| is(figure, name))) {
-        return Err(format!("there is no figure {unknown:?}: name P1 to P13, or all").into());
+        return Err(format!("there is no figure {unknown:?}: name P1 to P13, P4b, or all").into());
     }
     Ok(FIGURES.iter().filter(|figure| names.iter().any(|name| is(figure, name))).collect())
 }

@@ -20,7 +20,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
         Reader::ahead(input, "io_uring", &methods::uring(64), FRAMES, PAGE as usize, window)?,
         Reader::ahead(input, "sync", &methods::sync(), FRAMES, PAGE as usize, window)?.at_most(PAGES_OF_SYNC),
     ];
-    let outcome = race(bench, "P2", readers, places_of(bench)?)?;
+    let outcome = race(bench, bench.input()?, "P2", readers, places_of(bench)?)?;
     let goal = Goal::at_least("P2", "io_uring to sync", 3.0);
     Ok(vec![goal.ratio(&outcome, ("io_uring", "sync"), Sample::pages_per_s, rate(&outcome))])
 }

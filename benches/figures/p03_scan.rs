@@ -1,8 +1,10 @@
-//! P3: a sequential scan that prefetches a window of pages, against the bare ring at whichever request size is best here.
+//! P3: a sequential scan, by prefetch of a window of pages and by read stream, against the bare ring at whichever request
+//! size is best here.
 
 use lab::baseline::ring::RingOptions;
 use lab::report::FigureRow;
 use lab::{Result, Sample, places};
+use ringpool::StreamOptions;
 
 use crate::bench::{Bench, FRAMES, Goal, PAGE};
 use crate::race::{Reader, race};
@@ -15,7 +17,7 @@ const PAGES: u32 = 65_536;
 const SHAPES: [(u32, usize, usize); 3] = [(128, 16, 4), (256, 8, 1), (512, 8, 1)];
 
 /// The pool's requests in KiB, and how many of them its window spans.
-const POOL_SHAPE: (u32, usize) = (256, 16);
+const POOL_SHAPE: (u32, usize) = (512, 16);
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let input = bench.input()?;
@@ -26,12 +28,23 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let mut readers: Vec<Reader<'_>> = SHAPES.into_iter().map(ring).collect::<Result<_>>()?;
     let (kib, requests) = POOL_SHAPE;
     let (combine, window) = (kib << 10, Window::of_requests(requests, (kib << 10) as usize / PAGE as usize));
-    readers.push(Reader::ahead(input, "pool", &methods::uring(64), FRAMES, combine as usize, window)?);
-    let outcome = race(bench, "P3", readers, |_, stride| places::sequential(&[PAGES], stride))?;
-    let rings = outcome.names().filter(|&name| name != "pool");
+    readers.push(Reader::ahead(input, "prefetch", &methods::uring(64), FRAMES, combine as usize, window)?);
+    let options = StreamOptions::new().combine_limit(combine as usize);
+    let streams = [("read stream", options), ("bulk read stream", options.bulk())];
+    for (name, options) in streams {
+        readers.push(Reader::stream(input, name, &methods::uring(64), FRAMES, options)?);
+    }
+    let outcome =
+        race(bench, bench.input()?, "P3", readers, |_, stride| places::sequential(&[PAGES], stride))?;
+    let rings = outcome.names().filter(|&name| name.starts_with("bare ring"));
     let speed = |name: &str| outcome.summary(name).mb_per_s;
     let best = rings.max_by(|one, other| speed(one).total_cmp(&speed(other))).expect("there are several");
-    let goal = Goal::at_least("P3", "to the best of the bare ring", 0.97);
     let in_words = |arm: &str| format!("{:.0} MB/s", speed(arm));
-    Ok(vec![goal.ratio(&outcome, ("pool", best), Sample::mb_per_s, in_words)])
+    let of =
+        |arm, name| Goal::at_least("P3", name, 0.97).ratio(&outcome, (arm, best), Sample::mb_per_s, in_words);
+    Ok(vec![
+        of("prefetch", "prefetch, to the best of the bare ring"),
+        of("read stream", "read stream, to the best of the bare ring"),
+        of("bulk read stream", "bulk read stream, to the best of the bare ring"),
+    ])
 }

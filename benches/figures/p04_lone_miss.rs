@@ -30,8 +30,9 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
         }
     }
     let blocks = input.blocks();
-    let outcome =
-        race(bench, "P4", readers, |round, _| places::random_distinct(&blocks, PAGES, round.into()))?;
+    let outcome = race(bench, bench.input()?, "P4", readers, |round, _| {
+        places::random_distinct(&blocks, PAGES, round.into())
+    })?;
     let p50 = |sample: &Sample| sample.p50_us().unwrap_or(f64::NAN);
     let in_words = |arm: &str| format!("{:.1} us", outcome.summary(arm).p50_us.unwrap_or(f64::NAN));
     rows.extend(measured.iter().map(|goal| goal.ratio(&outcome, (goal.name, "pread"), p50, in_words)));

@@ -8,8 +8,15 @@ use crate::p01_random_read::{places_of, readers};
 use crate::race::race;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
-    let outcome = race(bench, "P5", readers(bench, 64)?, places_of(bench)?)?;
+    let outcome = race(bench, bench.input()?, "P5", readers(bench, 64)?, places_of(bench)?)?;
     let in_words = |arm: &str| format!("{:.2} us", outcome.summary(arm).cpu_us_per_page);
-    let goal = Goal::at_most("P5", "64 in flight", 1.4);
-    Ok(vec![goal.ratio(&outcome, ("pool", BARE_RING), Sample::cpu_us_per_page, in_words)])
+    let of = |arm, name| {
+        let goal = Goal::at_most("P5", name, 1.4);
+        goal.ratio(&outcome, (arm, BARE_RING), Sample::cpu_us_per_page, in_words)
+    };
+    Ok(vec![
+        of("prefetch", "prefetch, 64 in flight"),
+        of("read stream", "read stream, 64 in flight"),
+        of("tasks", "1,000 tasks, 64 in flight"),
+    ])
 }

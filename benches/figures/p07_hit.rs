@@ -19,6 +19,9 @@ use crate::support::memory;
 /// Hits of each thread in a round.
 const HITS: usize = 1 << 20;
 
+/// Pages that are fetched together.
+const TOGETHER: usize = 16;
+
 /// The most bytes of pages.
 const MOST: u64 = 4 << 30;
 
@@ -27,11 +30,29 @@ const AT_ONCE: usize = 4096;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let mut rows = Vec::new();
-    for (pages, name, two) in [
-        (1 << 16, "64 Ki pages, to the floor", "64 Ki pages, two threads to one"),
-        (1 << 20, "1 Mi pages, to the floor", "1 Mi pages, two threads to one"),
+    for (pages, [floor, two, many]) in [
+        (
+            1 << 16,
+            [
+                "64 Ki pages, to the floor",
+                "64 Ki pages, two threads to one",
+                "64 Ki pages, fetch_many of 16 to one by one",
+            ],
+        ),
+        (
+            1 << 20,
+            [
+                "1 Mi pages, to the floor",
+                "1 Mi pages, two threads to one",
+                "1 Mi pages, fetch_many of 16 to one by one",
+            ],
+        ),
     ] {
-        let (floor_goal, two_goal) = (Goal::at_most("P7", name, 2.0), Goal::at_least("P7", two, 1.9));
+        let goals = Goals {
+            floor: Goal::at_most("P7", floor, 2.0),
+            two: Goal::at_least("P7", two, 1.9),
+            many: Goal::at_most("P7", many, 0.7),
+        };
         // The pool's pages and the floor's are there together. More would take longer to fault in than to measure, and a hit
         // looks at the first bytes of a page, however long it is.
         let fits = |&size: &u32| {
@@ -39,31 +60,34 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
             bytes <= MOST && memory::has_room_for(5 * bytes / 2)
         };
         let Some(page_size) = [8192, 4096, 2048, 1024, 512].into_iter().find(fits) else {
-            rows.extend([floor_goal, two_goal].map(|goal| goal.missing("not enough memory")));
+            let Goals { floor, two, many } = goals;
+            rows.extend([floor, two, many].map(|goal| goal.missing("not enough memory")));
             continue;
         };
-        rows.extend(hits(bench, pages, page_size, floor_goal, two_goal)?);
+        rows.extend(hits(bench, pages, page_size, goals)?);
     }
-    let many = Goal::at_most("P7", "fetch_many of 16 to one by one", 0.7);
-    rows.push(many.missing("not built yet: fetch_many"));
     Ok(rows)
 }
 
-fn hits(
-    bench: &Bench,
-    pages: u32,
-    page_size: u32,
-    floor_goal: Goal<'_>,
-    two_goal: Goal<'_>,
-) -> Result<Vec<FigureRow>> {
+/// What a pool of so many pages is held to.
+#[derive(Clone, Copy)]
+struct Goals {
+    floor: Goal<'static>,
+    two: Goal<'static>,
+    many: Goal<'static>,
+}
+
+fn hits(bench: &Bench, pages: u32, page_size: u32, goals: Goals) -> Result<Vec<FigureRow>> {
     let resident = Resident::new(bench, pages, page_size)?;
     let floor = Floor::new(pages, page_size, 1)?;
     let orders = |threads| move |round: u32| floor::orders(pages, HITS, threads, round.into());
     let (one, two) = (orders(1), orders(2));
     let arms = vec![
         Arm::new("floor", |round| Ok(floor.run(&one(round)))),
-        Arm::new("pool", |round| Ok(resident.hit_all(&one(round)))),
-        Arm::new("two threads", |round| Ok(resident.hit_all(&two(round)))),
+        Arm::new("view", |round| Ok(resident.hit_all(&one(round), |page| resident.view(page)))),
+        Arm::new("two threads", |round| Ok(resident.hit_all(&two(round), |page| resident.view(page)))),
+        Arm::new("fetch", |round| Ok(resident.hit_all(&one(round), |page| resident.fetch(page)))),
+        Arm::new("fetch_many", |round| Ok(resident.hit_together(&one(round)[0]))),
     ];
     let outcome = bench.run("P7", "floor", arms)?;
     resident.check()?;
@@ -72,9 +96,16 @@ fn hits(
         format!("{:.1} ns ({page_size} B a page)", threads(arm) * 1e9 / outcome.summary(arm).pages_per_s)
     };
     Ok(vec![
-        floor_goal.ratio(&outcome, ("pool", "floor"), Sample::ns_per_page, in_words),
-        two_goal.ratio(&outcome, ("two threads", "pool"), Sample::pages_per_s, in_words),
+        goals.floor.ratio(&outcome, ("view", "floor"), Sample::ns_per_page, in_words),
+        goals.two.ratio(&outcome, ("two threads", "view"), Sample::pages_per_s, in_words),
+        goals.many.ratio(&outcome, ("fetch_many", "fetch"), Sample::ns_per_page, in_words),
     ])
+}
+
+#[inline]
+fn word_of(bytes: &[u8]) -> u64 {
+    let word = bytes.first_chunk().expect("a page has more than 8 bytes");
+    black_box(u64::from_ne_bytes(*word))
 }
 
 /// A pool that holds all pages of its file.
@@ -113,18 +144,37 @@ impl Resident {
         Err(format!("of {} pages {resident} are resident after {read} reads", self.pages).into())
     }
 
-    fn hit_all(&self, orders: &[Vec<u32>]) -> Sample {
+    fn hit_all(&self, orders: &[Vec<u32>], hit: impl Fn(u32) -> u64 + Sync) -> Sample {
         let (_, elapsed) = on_threads(orders.len(), |thread| {
-            orders[thread].iter().fold(0, |sum: u64, &page| sum.wrapping_add(self.hit(page)))
+            orders[thread].iter().fold(0, |sum: u64, &page| sum.wrapping_add(hit(page)))
         });
         elapsed.sample(orders.iter().map(|order| order.len() as u64).sum(), 0)
     }
 
+    /// Pin and latch in one step.
     #[inline]
-    fn hit(&self, page: u32) -> u64 {
+    fn view(&self, page: u32) -> u64 {
+        let page = self.pool.view(PageId::new(self.file, page)).wait().expect("the page is resident");
+        word_of(&page)
+    }
+
+    /// One after the other.
+    #[inline]
+    fn fetch(&self, page: u32) -> u64 {
         let pinned = self.pool.fetch(PageId::new(self.file, page)).wait().expect("the page is resident");
-        let bytes = pinned.read();
-        let word = bytes.first_chunk().expect("a page has more than 8 bytes");
-        black_box(u64::from_ne_bytes(*word))
+        word_of(&pinned.read())
+    }
+
+    /// As many pages at a time as [`TOGETHER`] says.
+    fn hit_together(&self, order: &[u32]) -> Sample {
+        let hit = |group: &[u32]| {
+            let mut pages = [PageId::new(self.file, 0); TOGETHER];
+            pages.iter_mut().zip(group).for_each(|(page, &block)| *page = PageId::new(self.file, block));
+            let pinned = self.pool.fetch_many(&pages[..group.len()]).wait().expect("the pages are resident");
+            pinned.iter().fold(0, |sum: u64, page| sum.wrapping_add(word_of(&page.read())))
+        };
+        let (_, elapsed) =
+            on_threads(1, |_| order.chunks(TOGETHER).fold(0, |sum: u64, group| sum.wrapping_add(hit(group))));
+        elapsed.sample(order.len() as u64, 0)
     }
 }

@@ -9,6 +9,7 @@ use lab::report::FigureRow;
 use lab::{Arm, Place, Result, Sample, places};
 
 use crate::bench::{BARE_RING, Bench, Goal, PAGE, rate};
+use crate::p08_hot_page;
 use crate::support::{PoolArm, PoolSpec, methods};
 
 /// Pages of a checkpoint.
@@ -36,6 +37,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let goal = Goal::at_least("P8", "dense ranges", 0.9);
     let all: Vec<Place> = dense.iter().flat_map(|&first| pages_of(first)).collect();
     rows.push(compare(bench, goal, &all, &dense, rings, 256 << 10)?);
+    rows.extend(p08_hot_page::measure(bench)?);
     Ok(rows)
 }
 

@@ -5,6 +5,8 @@ use lab::baseline::ring::{BareRing, RingOptions};
 use lab::rounds::Outcome;
 use lab::{Arm, Digest, Place, Result, Sample};
 
+use ringpool::StreamOptions;
+
 use crate::bench::{Bench, PAGE};
 use crate::support::{Candidate, Input, PoolArm, PoolSpec, Visit, Window, look_at};
 
@@ -55,6 +57,36 @@ impl<'a> Reader<'a> {
         }))
     }
 
+    /// The pool, by a read stream.
+    pub(crate) fn stream(
+        input: &'a Input,
+        name: &str,
+        candidate: &Candidate,
+        frames: u32,
+        options: StreamOptions,
+    ) -> Result<Self> {
+        let mut pool = open(input, candidate, frames, PAGE as usize)?;
+        Ok(Self::new(name, 1, move |places, visit| {
+            pool.make_cold()?;
+            pool.read_stream(places, options, visit)
+        }))
+    }
+
+    /// The pool, by so many tasks on one thread, each of which reads one page after another.
+    pub(crate) fn tasks(
+        input: &'a Input,
+        name: &str,
+        candidate: &Candidate,
+        frames: u32,
+        tasks: usize,
+    ) -> Result<Self> {
+        let mut pool = open(input, candidate, frames, PAGE as usize)?;
+        Ok(Self::new(name, 1, move |places, visit| {
+            pool.make_cold()?;
+            pollster::block_on(pool.read_by_tasks(places, tasks, visit))
+        }))
+    }
+
     /// The pool, one page after another.
     pub(crate) fn one_by_one(
         input: &'a Input,
@@ -85,14 +117,15 @@ fn open<'a>(input: &'a Input, candidate: &Candidate, frames: u32, combine: usize
 
 /// Proves and times the readers; `places_of` gives the places of a round, one for so many pages.
 pub(crate) fn race<'a>(
-    bench: &'a Bench,
+    bench: &Bench,
+    input: &Input,
     figure: &str,
     mut readers: Vec<Reader<'a>>,
     places_of: impl Fn(u32, u32) -> Vec<Place> + 'a,
 ) -> Result<Outcome> {
     let twin = readers[0].name.clone();
     for reader in &mut readers {
-        prove(bench.input()?, reader, &places_of)?;
+        prove(input, reader, &places_of)?;
     }
     let places_of = &places_of;
     let arms = readers.into_iter().map(|mut reader| {

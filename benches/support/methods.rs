@@ -10,9 +10,10 @@ pub(crate) struct Candidate {
     pub(crate) in_flight: u32,
 }
 
-/// io_uring with at most `depth` requests in flight, which is what the bare ring beside it has.
+/// io_uring with at most `depth` requests of one file in flight, which is what the bare ring beside it has: a file gets three
+/// quarters of the queue depth.
 pub(crate) fn uring(depth: u32) -> Candidate {
-    let method = IoMethod::Uring(UringOptions::default().queue_depth(depth));
+    let method = IoMethod::Uring(UringOptions::default().queue_depth(depth + depth.div_ceil(3)));
     Candidate { name: "io_uring", method, in_flight: depth }
 }
 

@@ -1,10 +1,15 @@
 //! The pool as an arm: opened, made cold, and driven as an engine would drive it, from one thread.
 
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use futures_util::TryStreamExt;
+use futures_util::stream::FuturesUnordered;
 use lab::{Latencies, Meter, Place, Result, Sample};
-use ringpool::{BufferPool, CheckpointOptions, FileId, IoMethod, MethodReport, PageId};
+use ringpool::{
+    BufferPool, Builder, CheckpointOptions, FileId, IoMethod, MethodReport, PageId, StreamOptions,
+};
 
 use super::{Input, Visit};
 
@@ -53,8 +58,19 @@ pub(crate) struct PoolArm<'a> {
 impl<'a> PoolArm<'a> {
     /// Builds the pool and opens the files, for writing only if it `writes`.
     pub(crate) fn open(input: &'a Input, spec: &PoolSpec, writes: bool) -> Result<Self> {
+        Self::open_with(input, spec, writes, |builder| builder)
+    }
+
+    /// The same with further options.
+    pub(crate) fn open_with(
+        input: &'a Input,
+        spec: &PoolSpec,
+        writes: bool,
+        options: impl FnOnce(Builder) -> Builder,
+    ) -> Result<Self> {
         let builder = BufferPool::builder().frames(spec.frames).page_size(input.page_size());
-        let pool = builder.io_method(spec.method.clone()).combine_limit(spec.combine).build()?;
+        let builder = builder.io_method(spec.method.clone()).combine_limit(spec.combine);
+        let pool = options(builder).build()?;
         let files = input.open_in(&pool, writes)?;
         Ok(Self { input, pool, files, writes })
     }
@@ -113,6 +129,49 @@ impl<'a> PoolArm<'a> {
             asked = asked.max(at + 1);
         }
         Ok(meter.stop().sample(places.len() as u64, bytes).with_latencies(latencies))
+    }
+
+    /// Reads the pages at `places` in order, by read streams.
+    pub(crate) fn read_stream(
+        &self,
+        places: &[Place],
+        options: StreamOptions,
+        visit: &Visit<'_>,
+    ) -> Result<Sample> {
+        let bytes = self.input.bytes_at(places);
+        let meter = Meter::start();
+        for of_file in places.chunk_by(|one, other| one.file == other.file) {
+            let file = self.files[of_file[0].file as usize];
+            let blocks = of_file.iter().map(|&place| (place.block, place));
+            for page in self.pool.read_stream(file, blocks, options) {
+                let (page, place) = page?;
+                visit(place, &page.read());
+            }
+        }
+        Ok(meter.stop().sample(places.len() as u64, bytes))
+    }
+
+    /// Reads the pages at `places`, in no order, by so many tasks of the calling thread.
+    pub(crate) async fn read_by_tasks(
+        &self,
+        places: &[Place],
+        tasks: usize,
+        visit: &Visit<'_>,
+    ) -> Result<Sample> {
+        let bytes = self.input.bytes_at(places);
+        let (latencies, next) = (RefCell::new(Latencies::new()), Cell::new(0));
+        let task = async || -> Result<()> {
+            while let Some(&place) = places.get(next.replace(next.get() + 1)) {
+                let started = Instant::now();
+                let page = self.pool.view(self.page(place)).await?;
+                latencies.borrow_mut().record(started.elapsed());
+                visit(place, &page);
+            }
+            Ok(())
+        };
+        let meter = Meter::start();
+        (0..tasks).map(|_| task()).collect::<FuturesUnordered<_>>().try_collect::<()>().await?;
+        Ok(meter.stop().sample(places.len() as u64, bytes).with_latencies(latencies.into_inner()))
     }
 
     /// Asks for pages, and tells how many of the first of them are under way: the rest found no room.

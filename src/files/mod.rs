@@ -30,6 +30,8 @@ pub struct FileInfo {
     pub direct: bool,
     /// Why they do not, where that was preferred.
     pub buffered_because: Option<String>,
+    /// Why its requests go to threads beside the ring, under io_uring: what could block the one who submits them.
+    pub aside_because: Option<String>,
 }
 
 impl FileInfo {
@@ -44,6 +46,7 @@ impl FileInfo {
             read_only: file.read_only,
             direct: file.direct.is_ok(),
             buffered_because,
+            aside_because: file.may_block.as_ref().map(ToString::to_string),
         }
     }
 }

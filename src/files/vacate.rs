@@ -5,9 +5,15 @@ use crate::{
     id::{FileId, FrameNo, PageId},
     pool::{frame_pool::Lookup, starvation::RETRY, state::Phase, waiters::Want},
     shared::Shared,
-    sync::{thread, time},
-    write::{checkpoint, write_out::wait_for_io},
+    sync::{
+        thread,
+        time::{self, Duration},
+    },
+    write::checkpoint,
 };
+
+/// How long an eviction sees through the pins of others before it reports them.
+const A_MOMENT: Duration = Duration::from_millis(20);
 
 /// What became of a page that was to be evicted.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -36,19 +42,32 @@ pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
     shared.files.open_file(page.file)?;
     let Lookup::Pinned(pin) = shared.pool.lookup(page) else { return Ok(Evicted::NotResident) };
     let no = pin.frame_no();
-    // An I/O has a pin of its own.
-    wait_for_io(&pin, Want::ReadDone);
-    wait_for_io(&pin, Want::WriteDone);
     // A page with a pin is not even written: its writer may be the very thread that is here.
-    if pin.frame().state.load().pins() > 1 {
+    let is_unused = within_a_moment(|| {
+        // An I/O has a pin of its own.
+        pin.wait_for_io(Want::ReadDone);
+        pin.wait_for_io(Want::WriteDone);
+        pin.frame().state.load().pins() == 1
+    });
+    if !is_unused {
         return Ok(Evicted::Pinned);
     }
     drop(pin);
     checkpoint::flush_page(shared, page)?;
-    match try_vacate(shared, no, page, Changes::Keep) {
-        Vacated::Done => Ok(Evicted::Yes),
-        Vacated::Pinned => Ok(Evicted::Pinned),
+    let is_out = within_a_moment(|| matches!(try_vacate(shared, no, page, Changes::Keep), Vacated::Done));
+    Ok(if is_out { Evicted::Yes } else { Evicted::Pinned })
+}
+
+/// Whether it comes about before long: who writes a page out has a pin on it for a moment before the write begins.
+fn within_a_moment(mut done: impl FnMut() -> bool) -> bool {
+    let deadline = time::now() + A_MOMENT;
+    while !done() {
+        if time::now() >= deadline {
+            return false;
+        }
+        thread::park_timeout(RETRY / 8);
     }
+    true
 }
 
 /// Takes the pages of `file` from block `from` on out of the pool. Waits for their I/O, and a bounded time for their pins.
@@ -99,8 +118,8 @@ enum Vacated {
 fn try_vacate(shared: &Shared, no: FrameNo, page: PageId, changes: Changes) -> Vacated {
     let frame = shared.pool.frame(no);
     if let Some(pin) = shared.pool.pin_unused(no, page) {
-        wait_for_io(&pin, Want::ReadDone);
-        wait_for_io(&pin, Want::WriteDone);
+        pin.wait_for_io(Want::ReadDone);
+        pin.wait_for_io(Want::WriteDone);
     }
     if changes == Changes::Discard {
         // Fails where the page is clean, and where it is in use.

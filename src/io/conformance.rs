@@ -9,7 +9,9 @@ use std::{
 use crate::{
     config::{Fallback, IoMethod, OpenOptions, UringOptions},
     error::Error,
+    id::{FileId, PageSize},
     io::{
+        disk::MayBlock,
         file::File,
         ladder::open_method,
         method::{Chunk, Method},
@@ -17,7 +19,7 @@ use crate::{
             Direction::{Read, Write},
             Request,
         },
-        testing::{FakeDisk, Report, TestArena, TestLease, os_file, stamped},
+        testing::{FakeDisk, Report, SCHEDULING, TestArena, TestLease, os_file, stamped},
     },
     stats::{Counter, Counters, MethodKind, Registration},
     sync::Arc,
@@ -31,10 +33,16 @@ const PAGE: u64 = 8192;
 fn methods() -> Vec<IoMethod> {
     let plain = UringOptions::default().fixed_buffers(Fallback::Off).fixed_files(Fallback::Off);
     let mut methods = vec![IoMethod::Sync, IoMethod::Worker { threads: 3 }];
-    let rings = [UringOptions::default(), plain, UringOptions::default().queue_depth(1)].map(IoMethod::Uring);
+    let three = UringOptions::default().workers(3);
+    let rings = [UringOptions::default(), plain, three, UringOptions::default().queue_depth(1)];
     let arena = TestArena::new(1 << 16);
-    match open_method::<TestLease>(&IoMethod::uring(), &arena.chunks(), &Arc::new(Counters::new())) {
-        Ok(_) => methods.extend(rings),
+    match open_method::<TestLease>(
+        &IoMethod::uring(),
+        &arena.chunks(),
+        &SCHEDULING,
+        &Arc::new(Counters::new()),
+    ) {
+        Ok(_) => methods.extend(rings.map(IoMethod::Uring)),
         Err(error) => println!("skipped for io_uring: {error}"),
     }
     methods
@@ -42,7 +50,7 @@ fn methods() -> Vec<IoMethod> {
 
 fn open(asked: &IoMethod, arena: &TestArena) -> (AnyMethod, Arc<Counters>) {
     let counters = Arc::new(Counters::new());
-    (open_method(asked, &arena.chunks(), &counters).unwrap().0, counters)
+    (open_method(asked, &arena.chunks(), &SCHEDULING, &counters).unwrap().0, counters)
 }
 
 /// Runs `check` for every method, with files that are buffered and direct.
@@ -64,6 +72,11 @@ fn file_of(len: usize) -> tempfile::NamedTempFile {
 
 fn shared(path: &Path, options: &OpenOptions) -> Arc<File> {
     Arc::new(os_file(path, options).unwrap())
+}
+
+fn open_on(disk: &crate::testing::SimDisk, path: &str) -> File {
+    let size = PageSize::new(PAGE as u32).unwrap();
+    File::open(disk, FileId(u32::MAX), Path::new(path), &OpenOptions::new(), size).unwrap()
 }
 
 #[test]
@@ -159,7 +172,7 @@ fn ten_thousand_requests_pass_a_ring_of_four() {
     let asked = IoMethod::Uring(UringOptions::default().queue_depth(4));
     let arena = TestArena::new(8 << 20);
     let counters = Arc::new(Counters::new());
-    let Ok((method, _)) = open_method::<TestLease>(&asked, &arena.chunks(), &counters) else {
+    let Ok((method, _)) = open_method::<TestLease>(&asked, &arena.chunks(), &SCHEDULING, &counters) else {
         return println!("skipped: no io_uring here");
     };
     let file = shared(on_disk.path(), &OpenOptions::new());
@@ -172,7 +185,7 @@ fn ten_thousand_requests_pass_a_ring_of_four() {
     let (inline, handed) = (counters.get(Counter::Inline), counters.get(Counter::HandedOver));
     assert_eq!(inline + handed, 10_000);
     assert!(inline > 0 && handed > 0, "{inline} inline, {handed} handed over");
-    assert_eq!(method.room(), 4);
+    assert_eq!(method.room(&file), 12);
 }
 
 #[test]
@@ -269,21 +282,17 @@ fn a_ring_lets_go_of_a_forgotten_file() {
     let path = file_of(2 * PAGE as usize).into_temp_path();
     assert!(!is_open_for_writing(&path));
     let file = shared(&path, &OpenOptions::new());
-    method.submit(&mut vec![arena.request(Read, &file, 0, &[PAGE as u32])]);
+    method.submit_one(arena.request(Read, &file, 0, &[PAGE as u32]));
     arena.expect_reads(1);
-    assert_ne!(file.ring_slot(), File::NO_SLOT, "it was never registered");
-    method.forget(&file);
+    let mut again = os_file(&path, &OpenOptions::new().read_only(true)).unwrap();
+    // All that a method knows a file by.
+    again.id = file.id;
+    drop(file);
+    assert!(is_open_for_writing(&path), "it was never registered");
+    method.forget(&again);
+    drop(again);
     // The worker forgets in its own time.
     let deadline = Instant::now() + Duration::from_secs(10);
-    while file.ring_slot() != File::NO_SLOT {
-        assert!(Instant::now() < deadline, "never forgotten");
-        std::thread::yield_now();
-    }
-    // Forgotten, not barred.
-    method.submit(&mut vec![arena.request(Read, &file, 0, &[PAGE as u32])]);
-    arena.expect_reads(1);
-    method.forget(&file);
-    drop(file);
     while is_open_for_writing(&path) {
         assert!(Instant::now() < deadline, "never forgotten");
         std::thread::yield_now();
@@ -333,7 +342,9 @@ fn what_cannot_be_registered_is_done_without_or_refused_as_asked() {
     let arena = TestArena::new(1 << 20);
     let too_long = [Chunk { ptr: arena.chunks()[0].ptr, len: (1 << 30) + 4096 }];
     let ring = |fallback| IoMethod::Uring(UringOptions::default().fixed_buffers(fallback));
-    let open = |fallback| open_method::<TestLease>(&ring(fallback), &too_long, &Arc::new(Counters::new()));
+    let open = |fallback| {
+        open_method::<TestLease>(&ring(fallback), &too_long, &SCHEDULING, &Arc::new(Counters::new()))
+    };
     if open(Fallback::Off).is_err() {
         return println!("skipped: no io_uring here");
     }
@@ -347,4 +358,82 @@ fn what_cannot_be_registered_is_done_without_or_refused_as_asked() {
     arena.expect_reads(1);
     let error = open(Fallback::Require).err().unwrap();
     assert!(matches!(error, Error::Config(_)), "{error}");
+}
+
+#[test]
+fn several_rings_share_one_registration() {
+    let arena = TestArena::new(4 << 20);
+    let options = UringOptions::default().workers(3).fixed_buffers(Fallback::Require);
+    let counters = Arc::new(Counters::new());
+    let opened = open_method::<TestLease>(&IoMethod::Uring(options), &arena.chunks(), &SCHEDULING, &counters);
+    let Ok((method, report)) = opened else {
+        return println!("skipped: no io_uring here, or not enough memory may be locked");
+    };
+    assert_eq!(report.fixed_buffers, Registration::InUse);
+    // A stretch for each worker.
+    let on_disk = file_of(2 * PAGE as usize);
+    on_disk.as_file().set_len(64 << 20).unwrap();
+    let file = shared(on_disk.path(), &OpenOptions::new());
+    let batch = (0..12).map(|n| arena.request(Read, &file, n * (4 << 20), &[PAGE as u32; 2]));
+    method.submit(&mut batch.collect());
+    (0..12).for_each(|_| assert!(matches!(arena.next_report(), Report::Finished { outcome: Ok(16384), .. })));
+}
+
+/// Requests for a file that may block go beside the ring; the ring, and the files it serves, know nothing of it.
+#[test]
+fn a_slow_file_is_read_beside_the_ring() {
+    const SLOW: u64 = 40;
+    let Some(asked) = methods().into_iter().find(|asked| matches!(asked, IoMethod::Uring(_))) else {
+        return;
+    };
+    let on_disk = file_of(64 * PAGE as usize);
+    let arena = TestArena::new(8 << 20);
+    let (method, counters) = open(&asked, &arena);
+    let fast = shared(on_disk.path(), &OpenOptions::new());
+    // It tells who reads it: not the thread that submits.
+    let disk = crate::testing::SimDisk::new();
+    disk.put("slow", stamped(64 * PAGE as usize));
+    let slow = Arc::new(open_on(&disk, "slow"));
+    assert_eq!(slow.may_block, Some(MayBlock::NoDescriptor));
+    let gate = disk.hold(crate::testing::Op::Read);
+    // Both in one batch, by turns.
+    let mut batch: Vec<_> = (0..SLOW)
+        .flat_map(|n| [&slow, &fast].map(|file| arena.request(Read, file, n * PAGE, &[PAGE as u32])))
+        .collect();
+    method.submit(&mut batch);
+    gate.wait_for(6);
+    arena.expect_reads(SLOW as usize);
+    assert_eq!(gate.held(), 6, "three quarters of the threads");
+    assert_eq!(method.room(&fast), open(&asked, &arena).0.room(&fast), "the ring's queue is empty");
+    gate.open();
+    arena.expect_reads(SLOW as usize);
+    assert_eq!((counters.get(Counter::Aside), counters.get(Counter::Inline)), (SLOW, 0));
+}
+
+/// A batch is one call of the ring, and what was taken is never held back: not for company, and not while the worker sleeps
+/// or finishes something else.
+#[test]
+fn nothing_that_was_handed_over_waits_for_company() {
+    let Some(asked) = methods().into_iter().find(|asked| matches!(asked, IoMethod::Uring(_))) else {
+        return;
+    };
+    let on_disk = file_of(64 * PAGE as usize);
+    let arena = TestArena::new(8 << 20);
+    let (method, counters) = open(&asked, &arena);
+    let file = shared(on_disk.path(), &OpenOptions::new());
+    let read = |block: u64| arena.request(Read, &file, block * PAGE, &[PAGE as u32]);
+    // Alone, again and again: each comes back although nobody ever joins it.
+    for block in 0..64 {
+        method.submit_one(read(block));
+        arena.expect_reads(1);
+    }
+    // Fifteen in flight is below what the worker naps for; with more it naps, and a last one behind them comes back too.
+    for batch in [15, 16, 40] {
+        let before = counters.get(Counter::RingEnters);
+        method.submit(&mut (0..batch).map(read).collect());
+        method.submit_one(read(63));
+        arena.expect_reads(batch as usize + 1);
+        let enters = counters.get(Counter::RingEnters) - before;
+        assert!(enters <= batch + 4, "{enters} calls for {batch} requests and one more");
+    }
 }

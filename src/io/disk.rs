@@ -59,4 +59,32 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug + 'static {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
     /// The descriptor, where there is one.
     fn raw_fd(&self) -> Option<RawFd>;
+    /// Why starting a transfer could block who starts it; `None` where the kernel takes it in without waiting. Found out
+    /// once, at open.
+    fn may_block(&self) -> Option<MayBlock> {
+        self.raw_fd().is_none().then_some(MayBlock::NoDescriptor)
+    }
+}
+
+/// Why a transfer of a file could block who starts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MayBlock {
+    /// It has none: each transfer is a call.
+    NoDescriptor,
+    /// The file system asks another machine or another process.
+    Remote(&'static str),
+    /// The file system cannot say "not now".
+    NoNowait,
+}
+
+impl fmt::Display for MayBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDescriptor => f.write_str("the file has no descriptor"),
+            Self::Remote(kind) => write!(f, "{kind} may keep a request waiting without limit"),
+            Self::NoNowait => {
+                f.write_str("the file system does not know RWF_NOWAIT, so a request may wait for it")
+            }
+        }
+    }
 }

@@ -11,6 +11,7 @@
 
 use std::{
     io,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
@@ -19,13 +20,14 @@ use crate::{
     error::{Error, IoOp, Result},
     id::{BlockNo, FileId, PageId, PageSize},
     io::{
-        disk::{DirectRefused, Disk, DiskFile, Opened},
+        disk::{DirectRefused, Disk, DiskFile, MayBlock, Opened},
         file_size::SizeLock,
     },
-    stats::{Counter, Counters},
+    stats::{Counter, Counters, Measure},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
+        time,
     },
 };
 
@@ -40,10 +42,14 @@ pub(crate) struct File {
     pub(crate) read_only: bool,
     /// The engine's own number for the file, for the page codec.
     pub(crate) tag: u64,
+    /// The most requests in flight, where the options say so.
+    pub(crate) max_in_flight: Option<NonZeroU32>,
     /// What offsets and lengths of transfers must be multiples of; divides the page size.
     pub(crate) offset_align: u32,
     /// Whether transfers bypass the system's page cache, else why not.
     pub(crate) direct: Result<(), DirectRefused>,
+    /// Why its requests could block who submits them.
+    pub(crate) may_block: Option<MayBlock>,
     /// Equal for two paths to one file.
     pub(crate) identity: (u64, u64),
     /// The length; a last block that is not whole counts.
@@ -54,14 +60,9 @@ pub(crate) struct File {
     sync: Mutex<Option<Arc<io::Error>>>,
     /// Held by who changes the length, or ends the file.
     pub(in crate::io) size: Mutex<()>,
-    /// The place in the ring's table of files; [`File::NO_SLOT`] for none. The ring's worker alone goes by it.
-    ring_slot: AtomicU32,
 }
 
 impl File {
-    /// No place in the ring's table.
-    pub(in crate::io) const NO_SLOT: u32 = u32::MAX;
-
     /// Opens the file at `path`. Does not grow it to `options.initial_blocks`: that is the caller's part.
     pub(crate) fn open(
         disk: &dyn Disk,
@@ -87,10 +88,12 @@ impl File {
         Ok(Self {
             id,
             path: path.to_owned(),
+            may_block: file.may_block(),
             disk: file,
             page_size,
             read_only: options.read_only,
             tag: options.tag,
+            max_in_flight: options.max_in_flight,
             offset_align,
             direct,
             identity,
@@ -99,7 +102,6 @@ impl File {
             closed: AtomicBool::new(false),
             sync: Mutex::new(None),
             size: Mutex::new(()),
-            ring_slot: AtomicU32::new(Self::NO_SLOT),
         })
     }
 
@@ -145,6 +147,11 @@ impl File {
         self.unsynced.store(true, Ordering::SeqCst);
     }
 
+    /// Whether a sync would have something to do, or an error to report.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.unsynced.load(Ordering::SeqCst)
+    }
+
     /// The error that every sync gives since one failed.
     pub(crate) fn poison(&self) -> Option<Error> {
         let poison = self.sync.lock();
@@ -162,7 +169,10 @@ impl File {
             return Ok(false);
         }
         counters.add(Counter::Syncs, 1);
-        self.disk.sync_data().map_err(|error| {
+        let begun = time::now();
+        let synced = self.disk.sync_data();
+        counters.measures.add_time(Measure::Sync, time::now() - begun);
+        synced.map_err(|error| {
             counters.add(Counter::Failures, 1);
             let source = Arc::new(error);
             *poison = Some(Arc::clone(&source));
@@ -178,14 +188,6 @@ impl File {
 
     pub(in crate::io) fn error(&self, op: IoOp, source: impl Into<Arc<io::Error>>) -> Error {
         Error::File { op, path: self.path.clone(), source: source.into() }
-    }
-
-    pub(in crate::io) fn ring_slot(&self) -> u32 {
-        self.ring_slot.load(Ordering::Relaxed)
-    }
-
-    pub(in crate::io) fn set_ring_slot(&self, slot: u32) {
-        self.ring_slot.store(slot, Ordering::Relaxed);
     }
 }
 
@@ -240,6 +242,7 @@ mod tests {
         assert!(file.sync(&counters).unwrap());
         assert!(!file.sync(&counters).unwrap());
         assert_eq!((disk.syncs(), counters.get(Counter::Syncs)), (1, 1));
+        assert_eq!(counters.measures.get(Measure::Sync).count(), 1);
     }
 
     #[test]

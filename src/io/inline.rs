@@ -19,7 +19,7 @@ use crate::{
         transfer::{self, Progress},
     },
     stats::{Counter, Counters},
-    sync::Arc,
+    sync::{Arc, time},
 };
 
 /// Buffers whose descriptions fit on the stack; a larger request costs an allocation.
@@ -67,8 +67,9 @@ pub(crate) fn transfer<L: Lease>(
 
 /// Transfers a request and finishes it.
 pub(crate) fn carry_out<L: Lease>(request: Request<L>, counters: &Counters) {
+    request.begin();
     let outcome = transfer(request.direction, &request.file, request.offset, &request.lease, counters);
-    request.finish(outcome);
+    request.finish(outcome, time::now());
 }
 
 /// Transfers and finishes a request in the thread that asked for it.
@@ -89,15 +90,15 @@ impl Inline {
 }
 
 impl<L: Lease> Method<L> for Inline {
-    fn submit(&self, batch: &mut Vec<Request<L>>) {
-        batch.drain(..).for_each(|request| run(request, &self.counters));
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>) {
+        requests.for_each(|request| run(request, &self.counters));
     }
 
-    fn room(&self) -> usize {
+    fn room(&self, _file: &File) -> usize {
         usize::MAX
     }
 
-    fn forget(&self, _file: &Arc<File>) {}
+    fn forget(&self, _file: &File) {}
 
     fn shutdown(&self) {}
 }

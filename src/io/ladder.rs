@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::{
-    config::{IoMethod, UringOptions},
+    config::{IoMethod, Scheduling, UringOptions},
     error::{Error, Result},
     io::{
         inline::Inline,
@@ -27,19 +27,20 @@ const NOTHING_TO_REGISTER: [Registration; 2] = [Registration::NotApplicable, Reg
 pub(crate) fn open_method<L: Lease>(
     asked: &IoMethod,
     chunks: &[Chunk],
+    scheduling: &Scheduling,
     counters: &Arc<Counters>,
 ) -> Result<(Arc<dyn Method<L>>, MethodReport)> {
     asked.validate()?;
     let mut reasons = Vec::new();
     let mut holds = |rung: Result<Rung<L>, String>| rung.map_err(|reason| reasons.push(reason)).ok();
     let rung = match asked {
-        IoMethod::Auto => holds(ring::open(&UringOptions::default(), chunks, counters))
-            .or_else(|| holds(threads(IoMethod::DEFAULT_THREADS, counters)))
+        IoMethod::Auto => holds(ring::open(&UringOptions::default(), chunks, scheduling, counters))
+            .or_else(|| holds(threads(IoMethod::DEFAULT_THREADS, scheduling, counters)))
             .unwrap_or_else(|| sync(counters)),
-        IoMethod::Uring(options) => ring::open(options, chunks, counters).map_err(|reason| {
+        IoMethod::Uring(options) => ring::open(options, chunks, scheduling, counters).map_err(|reason| {
             Error::config(format!("{reason}; or let IoMethod::Auto choose what works here"))
         })?,
-        IoMethod::Worker { threads: count } => threads(*count, counters)
+        IoMethod::Worker { threads: count } => threads(*count, scheduling, counters)
             .map_err(|reason| Error::config(format!("{reason}; IoMethod::Sync needs none")))?,
         IoMethod::Sync => sync(counters),
     };
@@ -48,8 +49,12 @@ pub(crate) fn open_method<L: Lease>(
     Ok((method, MethodReport { asked: asked.clone(), in_use, reason, fixed_buffers, fixed_files }))
 }
 
-fn threads<L: Lease>(count: u32, counters: &Arc<Counters>) -> Result<Rung<L>, String> {
-    match Threads::open(count, Arc::clone(counters)) {
+fn threads<L: Lease>(
+    count: u32,
+    scheduling: &Scheduling,
+    counters: &Arc<Counters>,
+) -> Result<Rung<L>, String> {
+    match Threads::open(count, scheduling, Arc::clone(counters)) {
         Ok(threads) => Ok((Arc::new(threads), MethodKind::Worker, NOTHING_TO_REGISTER)),
         Err(error) => Err(format!("no worker thread can be started: {error}")),
     }
@@ -62,17 +67,18 @@ fn sync<L: Lease>(counters: &Arc<Counters>) -> Rung<L> {
 #[cfg(all(feature = "uring", target_os = "linux", not(shuttle)))]
 mod ring {
     use super::*;
-    use crate::io::uring::{Refusal, UringWorker};
+    use crate::io::uring::{Refusal, Uring};
 
     pub(super) fn open<L: Lease>(
         options: &UringOptions,
         chunks: &[Chunk],
+        scheduling: &Scheduling,
         counters: &Arc<Counters>,
     ) -> Result<Rung<L>, String> {
-        match UringWorker::open(options, chunks, Arc::clone(counters)) {
-            Ok((worker, abilities)) => {
+        match Uring::open(options, chunks, scheduling, counters) {
+            Ok((uring, abilities)) => {
                 let registered = [abilities.fixed_buffers, abilities.fixed_files];
-                Ok((Arc::new(worker), MethodKind::Uring, registered))
+                Ok((Arc::new(uring), MethodKind::Uring, registered))
             }
             Err(Refusal::Call { call, source }) => Err(explain(call, &source)),
             Err(Refusal::Required(text)) => Err(text),
@@ -87,6 +93,7 @@ mod ring {
     pub(super) fn open<L: Lease>(
         _: &UringOptions,
         _: &[Chunk],
+        _: &Scheduling,
         _: &Arc<Counters>,
     ) -> Result<Rung<L>, String> {
         Err("io_uring is not built in: it needs Linux and the feature `uring`".into())
@@ -114,10 +121,10 @@ fn explain(call: &str, error: &io::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::testing::{TestArena, TestLease};
+    use crate::io::testing::{SCHEDULING, TestArena, TestLease};
 
     fn open(asked: &IoMethod, chunks: &[Chunk]) -> Result<(Arc<dyn Method<TestLease>>, MethodReport)> {
-        open_method(asked, chunks, &Arc::new(Counters::new()))
+        open_method(asked, chunks, &SCHEDULING, &Arc::new(Counters::new()))
     }
 
     #[test]

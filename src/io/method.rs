@@ -3,29 +3,36 @@
 //! A method gets requests in batches and owes the lease of each exactly one `finish`, from whatever thread. The three of
 //! them (the ring's worker, worker threads, inline) differ in nothing else that a caller could see (C7).
 
-use std::ptr::NonNull;
+use std::{iter, ptr::NonNull};
 
-use crate::{
-    io::{
-        file::File,
-        request::{Lease, Request},
-    },
-    sync::Arc,
+use crate::io::{
+    file::File,
+    request::{Lease, Request},
 };
 
 /// A way to get requests done.
 pub(crate) trait Method<L: Lease>: Send + Sync + 'static {
-    /// Takes every request out of `batch`. Never waits for room: a request that finds the queue full is transferred
-    /// by the calling thread, which slows exactly those who submit too fast.
-    fn submit(&self, batch: &mut Vec<Request<L>>);
+    /// Takes all these requests. Never waits for room: a request that finds the queue full is transferred by the calling
+    /// thread, which slows exactly those who submit too fast.
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>);
 
-    /// How many requests the queue would take now; what `prefetch` goes by, which must not end up transferring inline.
-    /// `usize::MAX` for a method that always transfers inline.
-    fn room(&self) -> usize;
+    /// [`submit_each`](Self::submit_each) for what is in `batch`, which is empty afterwards.
+    fn submit(&self, batch: &mut Vec<Request<L>>) {
+        self.submit_each(&mut batch.drain(..));
+    }
+
+    /// [`submit_each`](Self::submit_each) for one request.
+    fn submit_one(&self, request: Request<L>) {
+        self.submit_each(&mut iter::once(request));
+    }
+
+    /// How many requests for this file that nobody waits for the queue would take now; what `prefetch` goes by, which must not end up
+    /// transferring inline. `usize::MAX` for a method that always transfers inline.
+    fn room(&self, file: &File) -> usize;
 
     /// Drops what the method keeps for this file beyond its requests (a registered descriptor). Called once, at close,
     /// when no request for the file is left.
-    fn forget(&self, file: &Arc<File>);
+    fn forget(&self, file: &File);
 
     /// Finishes all requests that were submitted and ends the method's threads. Later submissions are transferred
     /// inline. Idempotent. Must not be called from one of the method's own threads.

@@ -10,15 +10,15 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FallocateFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags},
-    io::{Errno, retry_on_intr},
+    fs::{self, AtFlags, FallocateFlags, FileType, FsWord, Mode, OFlags, SeekFrom, StatxFlags},
+    io::{Errno, ReadWriteFlags, retry_on_intr},
 };
 
 use crate::{
     config::{Fallback, OpenOptions},
     id::PageSize,
     io::{
-        disk::{DirectRefused, Disk, DiskFile, Opened},
+        disk::{DirectRefused, Disk, DiskFile, MayBlock, Opened},
         zeros::AlignedZeros,
     },
 };
@@ -111,6 +111,14 @@ impl OsFile {
         })
     }
 
+    /// Whether the file can be asked for what is there at once. Where it cannot, the kernel has to wait on a thread.
+    fn knows_nowait(&self) -> bool {
+        let mut block = AlignedZeros::new(4096, 4096);
+        let mut buffers = [IoSliceMut::new(block.as_mut_slice())];
+        let asked = rustix::io::preadv2(&self.fd, &mut buffers, 0, ReadWriteFlags::NOWAIT);
+        asked != Err(Errno::OPNOTSUPP)
+    }
+
     /// What the file system says that direct transfers need, or what a trial shows where it says nothing.
     fn alignment(&self, page_size: PageSize) -> Result<Alignment, String> {
         match fs::statx(&self.fd, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) {
@@ -196,6 +204,28 @@ impl DiskFile for OsFile {
     fn raw_fd(&self) -> Option<RawFd> {
         Some(self.fd.as_raw_fd())
     }
+
+    fn may_block(&self) -> Option<MayBlock> {
+        let remote = fs::fstatfs(&self.fd).ok().and_then(|told| remote_kind(told.f_type));
+        remote.or_else(|| (!self.knows_nowait()).then_some(MayBlock::NoNowait))
+    }
+}
+
+/// File systems that wait for another machine or another process, by their numbers in `statfs(2)`.
+fn remote_kind(number: FsWord) -> Option<MayBlock> {
+    let kind = match number as u32 {
+        0x6573_5546 => "FUSE",
+        0x6969 => "NFS",
+        0x517B | 0xFE53_4D42 | 0xFF53_4D42 => "SMB",
+        0x0102_1997 => "9p",
+        0x5346_414F | 0x6B41_4653 => "AFS",
+        0x00C3_6400 => "Ceph",
+        0x7375_7245 => "Coda",
+        0x0BD0_0BD0 => "Lustre",
+        0x4750_4653 => "GPFS",
+        _ => return None,
+    };
+    Some(MayBlock::Remote(kind))
 }
 
 #[cfg(test)]
@@ -232,6 +262,23 @@ mod tests {
         assert!(!path.exists());
         assert_eq!(OsDisk.open(&path, &OpenOptions::new().create(true), page(8192)).unwrap().len, 0);
         assert!(path.exists());
+    }
+
+    #[test]
+    fn files_that_may_block_who_submits_are_known() {
+        let of = |path: &Path| {
+            let options = OpenOptions::new().read_only(true).direct(Fallback::Off);
+            OsDisk.open(path, &options, page(8192)).unwrap().file.may_block()
+        };
+        let plain = data_file();
+        println!("here: {:?}", of(plain.path()));
+        // The kernel makes up what it reads from, and cannot say "not now".
+        assert_eq!(of(Path::new("/proc/self/status")), Some(MayBlock::NoNowait));
+        let kinds = [0x6573_5546_i64, 0xFF53_4D42, 0x6969, 0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994];
+        let told = kinds.map(|number| remote_kind(number as FsWord).map(|kind| kind.to_string()));
+        let waits = |kind: &str| Some(format!("{kind} may keep a request waiting without limit"));
+        // The last four are ext4, XFS, btrfs and tmpfs.
+        assert_eq!(told, [waits("FUSE"), waits("SMB"), waits("NFS"), None, None, None, None]);
     }
 
     #[test]

@@ -1,166 +1,106 @@
-//! The bounded queue between those who submit and a method's own threads, and how those threads sleep.
+//! The door of a method with threads of its own: what is admitted waits in the [`Backlog`], until the door is closed.
 //!
-//! **No item is lost at the end.** Whoever pushes looks afterwards whether the queue is closed, and takes out what is
-//! there if it is; whoever closes takes out what is there afterwards too. Each does its own write before its look, in the
-//! one order of `SeqCst`, so one of the two sees the other, and everything is taken out by somebody.
-//!
-//! **No wake-up is lost.** The same pattern twice: a thread says that it sleeps and then looks at the queue once more; a
-//! submitter pushes and then looks whether somebody sleeps. One of them sees the other. The price of a submission to a
-//! method that is awake is a fence and a load.
-//!
-//! Lock order: [`Sleepers`] has one lock, taken last; nothing is called with it held.
+//! A method keeps its queue under one short lock, so that closing needs no care: what was admitted before is started, and
+//! after it everything is refused. Who is refused transfers the request himself.
 
-use crossbeam_queue::ArrayQueue;
-
-use crate::sync::{
-    Condvar, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering, fence},
+use crate::{
+    io::{
+        backlog::{Arrival, Backlog, Limits},
+        request::{Lease, Request},
+    },
+    stats::{Counter, Counters},
 };
 
-/// A bounded queue that can be closed.
-pub(crate) struct Queue<T> {
-    items: ArrayQueue<T>,
-    closed: AtomicBool,
+/// A backlog with a door.
+pub(super) struct Queue<L> {
+    pub(super) backlog: Backlog<L>,
+    closed: bool,
 }
 
-impl<T> Queue<T> {
-    pub(crate) fn new(capacity: usize) -> Self {
-        Self { items: ArrayQueue::new(capacity), closed: AtomicBool::new(false) }
-    }
-
-    /// Appends `item`, or gives it back when the queue is full. Afterwards, and before it counts on somebody to take the
-    /// item out, the caller looks at [`is_closed`](Self::is_closed).
-    pub(crate) fn push(&self, item: T) -> Result<(), T> {
-        self.items.push(item)
-    }
-
-    pub(crate) fn pop(&self) -> Option<T> {
-        self.items.pop()
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
-    /// How many more would fit now; none when closed.
-    pub(crate) fn room(&self) -> usize {
-        if self.is_closed() { 0 } else { self.items.capacity() - self.items.len() }
-    }
-
-    /// From now on nobody may count on an item being taken out. The caller takes out what is there.
-    pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        fence(Ordering::SeqCst);
-        self.closed.load(Ordering::SeqCst)
-    }
+/// How far a row of requests came.
+pub(super) struct Admitted<L> {
+    /// So many wait now that did not before.
+    pub(super) queued: usize,
+    /// There was no room for this one, and those behind it have not been asked for.
+    pub(super) refused: Option<Request<L>>,
 }
 
-/// Threads that sleep until there is work.
-#[derive(Debug, Default)]
-pub(crate) struct Sleepers {
-    /// How many say that they sleep. Changed under the lock, read without.
-    count: AtomicUsize,
-    lock: Mutex<()>,
-    called: Condvar,
-}
-
-impl Sleepers {
-    /// Sleeps unless `has_work`; may return for no reason, so the caller looks again.
-    pub(crate) fn sleep_unless(&self, has_work: impl FnOnce() -> bool) {
-        let guard = self.lock.lock();
-        self.count.fetch_add(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
-        // A call between this look and the wait is not missed: callers need the lock.
-        if !has_work() {
-            drop(self.called.wait(guard));
-        } else {
-            drop(guard);
-        }
-        self.count.fetch_sub(1, Ordering::SeqCst);
+impl<L: Lease> Queue<L> {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { backlog: Backlog::new(limits), closed: false }
     }
 
-    /// Wakes as many sleepers as there are for `work` new items. Called after they are in the queue.
-    pub(crate) fn call(&self, work: usize) {
-        fence(Ordering::SeqCst);
-        let sleeping = self.count.load(Ordering::Relaxed);
-        if sleeping == 0 || work == 0 {
-            return;
+    /// Takes requests in, up to the first that there is no room for.
+    pub(super) fn admit(
+        &mut self,
+        requests: &mut dyn Iterator<Item = Request<L>>,
+        counters: &Counters,
+    ) -> Admitted<L> {
+        let (mut queued, mut joined, mut refused) = (0, 0, None);
+        for request in requests {
+            match if self.closed { Err(request) } else { self.backlog.push(request) } {
+                Ok(Arrival::Queued) => queued += 1,
+                Ok(Arrival::Joined) => joined += 1,
+                Err(request) => {
+                    refused = Some(request);
+                    break;
+                }
+            }
         }
-        let _held = self.lock.lock();
-        if work >= sleeping {
-            self.called.notify_all();
-        } else {
-            (0..work).for_each(|_| self.called.notify_one());
-        }
+        counters.add(Counter::HandedOver, (queued + joined) as u64);
+        counters.add(Counter::Joined, joined as u64);
+        Admitted { queued, refused }
+    }
+
+    /// How many requests that nobody waits for it would take in now; none when closed.
+    pub(super) fn room(&self) -> usize {
+        if self.closed { 0 } else { self.backlog.room() }
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// Whether nothing waits and nothing will.
+    pub(super) fn is_finished(&self) -> bool {
+        self.closed && self.backlog.is_empty()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::Arc;
-    use std::time::Duration;
+    use crate::{
+        io::{
+            request::Direction,
+            testing::{FakeDisk, TestArena},
+        },
+        sync::Arc,
+    };
 
     #[test]
-    fn a_queue_holds_what_it_says_and_no_more() {
-        let queue = Queue::new(2);
-        assert_eq!((queue.push(1), queue.push(2), queue.push(3)), (Ok(()), Ok(()), Err(3)));
-        assert_eq!((queue.room(), queue.pop(), queue.room()), (0, Some(1), 1));
+    fn a_closed_queue_refuses_and_keeps_what_it_has() {
+        let file = Arc::new(FakeDisk::stamped(0).open_file(512).unwrap());
+        let arena = TestArena::new(16 * 512);
+        let mut queue = Queue::new(Limits { waiting: 4, in_flight: 4, combine: 1024 });
+        let counters = Counters::new();
+        let mut rest = [0, 1, 10, 20, 30, 40, 50]
+            .into_iter()
+            .map(|block| arena.request(Direction::Read, &file, block * 512, &[512]));
+        let admitted = queue.admit(&mut rest, &counters);
+        assert_eq!((admitted.queued, admitted.refused.map(|request| request.offset)), (4, Some(40 * 512)));
+        assert_eq!(rest.len(), 1, "what is behind the refused one was not asked for");
+        assert_eq!((counters.get(Counter::HandedOver), counters.get(Counter::Joined)), (5, 1));
+        let (_, _place) = queue.backlog.next().expect("one can go");
         queue.close();
-        assert_eq!((queue.room(), queue.is_closed(), queue.pop()), (0, true, Some(2)));
-    }
-
-    #[test]
-    fn nobody_sleeps_while_there_is_work() {
-        let (done, is_done) = std::sync::mpsc::channel();
-        std::thread::spawn(move || {
-            Sleepers::default().sleep_unless(|| true);
-            done.send(()).unwrap();
-        });
-        is_done.recv_timeout(Duration::from_secs(10)).expect("it sleeps for ever");
-    }
-
-    #[test]
-    fn every_item_wakes_somebody() {
-        const ITEMS: usize = 20_000;
-        let queue = Arc::new(Queue::new(4));
-        let sleepers = Arc::new(Sleepers::default());
-        let (done, all_done) = std::sync::mpsc::channel();
-        for _ in 0..3 {
-            let (queue, sleepers, done) = (Arc::clone(&queue), Arc::clone(&sleepers), done.clone());
-            std::thread::spawn(move || {
-                loop {
-                    match queue.pop() {
-                        Some(item) => done.send(item).unwrap(),
-                        None if queue.is_closed() => return,
-                        None => sleepers.sleep_unless(|| !queue.is_empty() || queue.is_closed()),
-                    }
-                }
-            });
-        }
-        let mut taken = 0;
-        for item in 0..ITEMS {
-            let mut item = item;
-            while let Err(back) = queue.push(item) {
-                item = back;
-                std::thread::yield_now();
-            }
-            sleepers.call(1);
-            // Now and then the queue runs dry, so that a lost call is a hang.
-            if item % 64 == 0 {
-                while taken <= item {
-                    all_done.recv_timeout(Duration::from_secs(10)).expect("a call was lost");
-                    taken += 1;
-                }
-            }
-        }
-        queue.close();
-        sleepers.call(usize::MAX);
-        drop(done);
-        assert_eq!(taken + all_done.iter().count(), ITEMS);
+        let admitted = queue.admit(&mut rest, &counters);
+        assert_eq!((admitted.queued, admitted.refused.map(|request| request.offset)), (0, Some(50 * 512)));
+        assert!(queue.room() == 0 && !queue.is_finished());
+        assert_eq!(queue.backlog.take_all().len(), 3);
+        assert!(queue.is_finished());
     }
 }

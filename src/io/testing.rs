@@ -11,26 +11,31 @@ use std::{
     ptr::NonNull,
     sync::{
         Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
         mpsc::{Receiver, Sender, channel},
     },
     time::Duration,
 };
 
 use crate::{
-    config::OpenOptions,
+    config::{BackgroundDepth, OpenOptions, Scheduling},
     error::Result,
     id::{FileId, PageSize},
     io::{
         disk::{DirectRefused, Disk, DiskFile, Opened},
         file::File,
+        in_flight::InFlightTable,
         method::Chunk,
         os_disk::OsDisk,
-        request::{Direction, IoBuf, Lease, Request},
+        request::{Direction, IoBuf, Lease, Request, Urgency},
         zeros::AlignedZeros,
     },
-    sync::Arc,
+    stats::Counters,
+    sync::{Arc, time},
 };
+
+/// Joins nothing, so that each request ends as it was made.
+pub(crate) const SCHEDULING: Scheduling = Scheduling { combine: 0, background: BackgroundDepth::Adaptive };
 
 /// The byte that belongs at `position` of a stamped file.
 pub(crate) fn stamp(position: u64) -> u8 {
@@ -44,7 +49,13 @@ pub(crate) fn stamped(len: usize) -> Vec<u8> {
 
 /// Opens a real file with pages of 8 KiB.
 pub(crate) fn os_file(path: &Path, options: &OpenOptions) -> Result<File> {
-    File::open(&OsDisk, FileId(0), path, options, PageSize::DEFAULT)
+    File::open(&OsDisk, next_id(), path, options, PageSize::DEFAULT)
+}
+
+/// As in a pool, no id is given twice.
+fn next_id() -> FileId {
+    static IDS: AtomicU32 = AtomicU32::new(0);
+    FileId(IDS.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Memory that leases lend, in two chunks.
@@ -53,6 +64,7 @@ pub(crate) struct TestArena {
     base: usize,
     len: usize,
     used: AtomicUsize,
+    pub(crate) in_flight: Arc<InFlightTable>,
     sender: Sender<Report>,
     reports: Mutex<Receiver<Report>>,
 }
@@ -74,6 +86,7 @@ impl TestArena {
             base,
             len,
             used: AtomicUsize::new(0),
+            in_flight: Arc::new(InFlightTable::new(PageSize::DEFAULT, Arc::new(Counters::new()))),
             sender,
             reports: Mutex::new(reports),
         }
@@ -117,12 +130,21 @@ impl TestArena {
             })
             .collect();
         let sender = self.sender.clone();
-        let lease = TestLease { direction, offset, buffers, sender: Some(sender), panic_in_finish: false };
-        Request { direction, file: Arc::clone(file), offset, lease }
+        let lease = TestLease {
+            direction,
+            offset,
+            buffers,
+            sender: Some(sender),
+            panic_in_finish: false,
+            urgency: Urgency::Demand,
+            awaited: Arc::new(AtomicBool::new(false)),
+            joined: Vec::new(),
+        };
+        Request::new(&self.in_flight, time::now(), direction, Arc::clone(file), offset, lease)
     }
 
     pub(crate) fn next_report(&self) -> Report {
-        self.reports.lock().unwrap().recv_timeout(Duration::from_secs(20)).expect("a lease never ended")
+        self.reports.lock().unwrap().recv_timeout(Duration::from_secs(60)).expect("a lease never ended")
     }
 
     /// The next lease to end transferred `expected` bytes, and a read's are the file's own; behind them is no
@@ -177,6 +199,10 @@ impl Drop for TestArena {
     fn drop(&mut self) {
         // Used, so that it is clear who keeps the memory alive.
         drop(self.memory.lock());
+        assert!(
+            std::thread::panicking() || self.in_flight.list().is_empty(),
+            "a request is over and still listed"
+        );
     }
 }
 
@@ -195,11 +221,35 @@ pub(crate) struct TestLease {
     /// Gone once it has reported.
     sender: Option<Sender<Report>>,
     panic_in_finish: bool,
+    urgency: Urgency,
+    awaited: Arc<AtomicBool>,
+    /// Leases that became the end of this.
+    joined: Vec<TestLease>,
 }
 
 impl TestLease {
+    /// Nobody waits for it yet. What comes back says when somebody does.
+    pub(crate) fn set_background(&mut self) -> Arc<AtomicBool> {
+        self.urgency = Urgency::Background;
+        Arc::clone(&self.awaited)
+    }
+
     pub(crate) fn panic_in_finish(&mut self) {
         self.panic_in_finish = true;
+    }
+
+    /// Reports its part of an outcome, and leaves what is behind it.
+    fn end(&mut self, rest: &mut io::Result<usize>) {
+        let outcome = match rest {
+            Ok(left) => {
+                let own = self.buffers.iter().map(|buf| buf.len as usize).sum::<usize>().min(*left);
+                *left -= own;
+                Ok(own)
+            }
+            Err(error) => Err(error.raw_os_error().map_or(error.kind().into(), io::Error::from_raw_os_error)),
+        };
+        let (direction, offset, buffers) = (self.direction, self.offset, self.buffers.clone());
+        self.report(Report::Finished { direction, offset, buffers, outcome });
     }
 
     fn report(&mut self, report: Report) {
@@ -212,17 +262,38 @@ impl TestLease {
 
 impl Lease for TestLease {
     fn buffer_count(&self) -> usize {
-        self.buffers.len()
+        self.buffers.len() + self.joined.iter().map(|lease| lease.buffers.len()).sum::<usize>()
     }
 
     fn buffer(&self, index: usize) -> IoBuf {
-        self.buffers[index]
+        let mut all = self.buffers.iter().chain(self.joined.iter().flat_map(|lease| &lease.buffers));
+        *all.nth(index).expect("a buffer of the lease")
+    }
+
+    fn urgency(&self) -> Urgency {
+        self.urgency
+    }
+
+    fn is_awaited(&self) -> bool {
+        self.awaited.load(Ordering::SeqCst)
+    }
+
+    fn can_join(&self, next: &Self) -> bool {
+        self.direction == Direction::Read && self.urgency == next.urgency
+    }
+
+    fn join(&mut self, mut next: Self) {
+        let behind = std::mem::take(&mut next.joined);
+        self.joined.push(next);
+        self.joined.extend(behind);
     }
 
     fn finish(mut self, outcome: io::Result<usize>) {
         assert!(!self.panic_in_finish, "a lease that panics, for a test");
-        let (direction, offset, buffers) = (self.direction, self.offset, self.buffers.clone());
-        self.report(Report::Finished { direction, offset, buffers, outcome });
+        let mut rest = outcome;
+        let joined = std::mem::take(&mut self.joined);
+        self.end(&mut rest);
+        joined.into_iter().for_each(|mut lease| lease.end(&mut rest));
     }
 }
 
@@ -267,7 +338,7 @@ impl FakeDisk {
     }
 
     pub(crate) fn open_file(&self, page_size: u32) -> Result<File> {
-        File::open(self, FileId(0), Path::new("fake"), &OpenOptions::new(), PageSize::new(page_size)?)
+        File::open(self, next_id(), Path::new("fake"), &OpenOptions::new(), PageSize::new(page_size)?)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, FakeState> {

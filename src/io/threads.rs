@@ -1,8 +1,11 @@
-//! The `worker` method: threads that transfer one request each at a time.
+//! Threads that transfer one request each at a time: the `worker` method, and those who serve beside a ring the files that
+//! would block it.
 //!
-//! Invariants: a request is in exactly one place, the queue or a thread's hands; a lease that panics in `finish` costs
-//! its own request and nobody else's; after `shutdown` every request that was submitted is finished. No locks but the
-//! queue's, and one for the handles, which no thread of this method ever waits for.
+//! Invariants: a request is in exactly one place, the queue or a thread's hands; a lease that panics in `finish` costs its
+//! own request and those joined to it; after `shutdown` every request that was admitted is finished. While something can be
+//! started, somebody is awake to start it: whoever takes a request and leaves another that could go calls one more.
+//!
+//! Lock order: the desk, a leaf: nothing is called with it held.
 
 use std::{
     io,
@@ -10,17 +13,21 @@ use std::{
 };
 
 use crate::{
+    config::Scheduling,
     io::{
+        backlog::{Limits, Place},
+        crew::{Crew, Summons},
         file::File,
         inline,
         method::Method,
-        queue::{Queue, Sleepers},
+        queue::Queue,
         request::{Lease, Request},
     },
-    stats::{Counter, Counters},
+    stats::Counters,
     sync::{
-        Arc, Mutex,
-        thread::{self, JoinHandle},
+        Arc, Condvar, Mutex,
+        thread::{self, ThreadId},
+        time::{self, Duration},
     },
 };
 
@@ -28,102 +35,191 @@ use crate::{
 const QUEUED_PER_THREAD: usize = 32;
 
 /// A pool of threads around [`inline`].
-pub(crate) struct Threads<L: Lease> {
-    shared: Arc<Shared<L>>,
-    handles: Mutex<Vec<JoinHandle<()>>>,
-}
+pub(crate) struct Threads<L: Lease>(Arc<Shared<L>>);
 
 struct Shared<L> {
-    queue: Queue<Request<L>>,
-    sleepers: Sleepers,
+    desk: Mutex<Desk<L>>,
+    /// Somebody was called, or the door was closed.
+    called: Condvar,
+    /// A thread is gone.
+    gone: Condvar,
+    staff: Staff,
     counters: Arc<Counters>,
 }
 
+/// What the threads share.
+struct Desk<L> {
+    queue: Queue<L>,
+    crew: Crew,
+    /// The threads that are at work here.
+    present: Vec<ThreadId>,
+}
+
+/// Which threads there are.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Staff {
+    pub(crate) name: &'static str,
+    /// The most at once.
+    pub(crate) most: u32,
+    /// How long one stays without work; for ever unless set.
+    pub(crate) stays: Option<Duration>,
+}
+
 impl<L: Lease> Threads<L> {
-    /// Starts `threads` of them, or as many as the system grants; an error if that is none.
-    pub(crate) fn open(threads: u32, counters: Arc<Counters>) -> io::Result<Self> {
-        Self::with_queue(threads, threads as usize * QUEUED_PER_THREAD, counters)
+    /// None to begin with: they are started when there is work.
+    pub(crate) fn on_demand(staff: Staff, scheduling: &Scheduling, counters: Arc<Counters>) -> Self {
+        let in_flight = staff.most as usize;
+        let limits =
+            Limits { waiting: in_flight * QUEUED_PER_THREAD, in_flight, combine: scheduling.combine };
+        Self::with_limits(staff, limits, counters)
     }
 
-    fn with_queue(threads: u32, capacity: usize, counters: Arc<Counters>) -> io::Result<Self> {
-        let shared =
-            Arc::new(Shared { queue: Queue::new(capacity), sleepers: Sleepers::default(), counters });
-        let mut handles = Vec::with_capacity(threads as usize);
-        for number in 0..threads {
-            let shared = Arc::clone(&shared);
-            match thread::spawn(format!("ringpool-io-{number}"), move || shared.work()) {
-                Ok(handle) => handles.push(handle),
-                Err(error) if handles.is_empty() => return Err(error),
-                // Fewer do the same work.
-                Err(_) => break,
-            }
+    fn with_limits(staff: Staff, limits: Limits, counters: Arc<Counters>) -> Self {
+        let (queue, crew) = (Queue::new(limits), Crew::new(staff.most as usize));
+        let desk = Mutex::new(Desk { queue, crew, present: Vec::new() });
+        Self(Arc::new(Shared { desk, called: Condvar::new(), gone: Condvar::new(), staff, counters }))
+    }
+
+    /// Starts `threads` of them, or as many as the system grants; an error if that is none.
+    pub(crate) fn open(threads: u32, scheduling: &Scheduling, counters: Arc<Counters>) -> io::Result<Self> {
+        let staff = Staff { name: "ringpool-io", most: threads, stays: None };
+        let opened = Self::on_demand(staff, scheduling, counters);
+        opened.start_all()?;
+        Ok(opened)
+    }
+
+    fn start_all(&self) -> io::Result<()> {
+        let all = self.0.desk.lock().crew.call(self.0.staff.most as usize);
+        let refused = self.0.summon(all);
+        match refused {
+            Some(error) if self.0.desk.lock().crew.serving() == 0 => Err(error),
+            // Fewer do the same work.
+            _ => Ok(()),
         }
-        Ok(Self { shared, handles: Mutex::new(handles) })
     }
 }
 
 impl<L: Lease> Shared<L> {
-    fn work(&self) {
-        loop {
-            match self.queue.pop() {
-                Some(request) => {
-                    // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
-                    let _ = catch_unwind(AssertUnwindSafe(|| inline::carry_out(request, &self.counters)));
-                }
-                None if self.queue.is_closed() => return,
-                None => self.sleepers.sleep_unless(|| !self.queue.is_empty() || self.queue.is_closed()),
+    /// Takes requests in, up to the first that there is no room for, and has somebody come for them.
+    fn admit(self: &Arc<Self>, requests: &mut dyn Iterator<Item = Request<L>>) -> Option<Request<L>> {
+        let mut desk = self.desk.lock();
+        let admitted = desk.queue.admit(requests, &self.counters);
+        let summons = desk.crew.call(admitted.queued);
+        drop(desk);
+        if self.summon(summons).is_some() {
+            self.help_out();
+        }
+        admitted.refused
+    }
+
+    /// Wakes and starts threads. Gives the system's reason where one cannot be started.
+    fn summon(self: &Arc<Self>, Summons { wake, hire }: Summons) -> Option<io::Error> {
+        (0..wake).for_each(|_| self.called.notify_one());
+        let mut refused = None;
+        for _ in 0..hire {
+            let shared = Arc::clone(self);
+            if let Err(error) = thread::spawn(self.staff.name.to_owned(), move || shared.work()) {
+                self.desk.lock().crew.leave();
+                refused = Some(error);
             }
+        }
+        refused
+    }
+
+    /// Does the work of threads that cannot be had, where there is none at all.
+    fn help_out(&self) {
+        loop {
+            let mut desk = self.desk.lock();
+            if desk.crew.serving() > 0 {
+                return;
+            }
+            let Some((request, place)) = desk.queue.backlog.next() else { return };
+            drop(desk);
+            inline::run(request, &self.counters);
+            self.desk.lock().queue.backlog.end(place);
         }
     }
 
-    /// Takes out what nobody else can be counted on to take out.
-    fn drain(&self) {
-        while let Some(request) = self.queue.pop() {
-            inline::run(request, &self.counters);
+    fn work(self: &Arc<Self>) {
+        self.desk.lock().present.push(thread::current().id());
+        let mut over = None;
+        while let Some((request, place)) = self.next(over.take()) {
+            // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
+            let _ = catch_unwind(AssertUnwindSafe(|| inline::carry_out(request, &self.counters)));
+            over = Some(place);
+        }
+    }
+
+    /// Gives back the place of the request that is over, and waits for the next. `None`: the thread is to go, and does not
+    /// count any more.
+    fn next(self: &Arc<Self>, over: Option<Place>) -> Option<(Request<L>, Place)> {
+        let mut desk = self.desk.lock();
+        if let Some(place) = over {
+            desk.queue.backlog.end(place);
+        }
+        loop {
+            if let Some(next) = desk.queue.backlog.next() {
+                let summons =
+                    if desk.queue.backlog.has_next() { desk.crew.call(1) } else { Summons::default() };
+                drop(desk);
+                // Where nobody can be started, this thread takes the next one itself.
+                let _ = self.summon(summons);
+                return Some(next);
+            }
+            let until = self.staff.stays.map(|stays| time::now() + stays);
+            desk.crew.fall_asleep();
+            loop {
+                if desk.crew.answer() {
+                    break;
+                }
+                if desk.queue.is_finished() || until.is_some_and(|until| time::now() >= until) {
+                    desk.crew.get_up();
+                    desk.leave();
+                    self.called.notify_all();
+                    self.gone.notify_all();
+                    return None;
+                }
+                desk = match until {
+                    Some(until) => self.called.wait_until(desk, until),
+                    None => self.called.wait(desk),
+                };
+            }
         }
     }
 }
 
+impl<L> Desk<L> {
+    fn leave(&mut self) {
+        self.crew.leave();
+        let own = thread::current().id();
+        self.present.retain(|&id| id != own);
+    }
+}
+
 impl<L: Lease> Method<L> for Threads<L> {
-    fn submit(&self, batch: &mut Vec<Request<L>>) {
-        let Shared { queue, sleepers, counters } = &*self.shared;
-        let mut pushed = 0;
-        for request in batch.drain(..) {
-            let Err(request) = queue.push(request) else {
-                pushed += 1;
-                continue;
-            };
-            // Called before this thread is busy with a transfer: the queue is full and somebody may still sleep.
-            sleepers.call(pushed);
-            counters.add(Counter::HandedOver, pushed as u64);
-            pushed = 0;
-            inline::run(request, counters);
-        }
-        sleepers.call(pushed);
-        counters.add(Counter::HandedOver, pushed as u64);
-        if queue.is_closed() {
-            self.shared.drain();
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>) {
+        while let Some(refused) = self.0.admit(requests) {
+            inline::run(refused, &self.0.counters);
         }
     }
 
-    fn room(&self) -> usize {
-        self.shared.queue.room()
+    fn room(&self, _file: &File) -> usize {
+        self.0.desk.lock().queue.room()
     }
 
-    fn forget(&self, _file: &Arc<File>) {}
+    fn forget(&self, file: &File) {
+        self.0.desk.lock().queue.backlog.forget(file.id);
+    }
 
     fn shutdown(&self) {
-        self.shared.queue.close();
-        self.shared.sleepers.call(usize::MAX);
-        let handles = std::mem::take(&mut *self.handles.lock());
-        for handle in handles {
-            // The last lease may own the pool, so that this is one of the threads: it ends by itself.
-            if handle.thread().id() != thread::current().id() {
-                // An error is a panic, and the hook has reported it.
-                let _ = handle.join();
-            }
+        let mut desk = self.0.desk.lock();
+        desk.queue.close();
+        self.0.called.notify_all();
+        // The last lease may own the pool, so that this is one of the threads: it goes by itself.
+        let own = usize::from(desk.present.contains(&thread::current().id()));
+        while desk.crew.serving() > own {
+            desk = self.0.gone.wait(desk);
         }
-        self.shared.drain();
     }
 }
 
@@ -136,10 +232,22 @@ impl<L: Lease> Drop for Threads<L> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::{
-        request::Direction,
-        testing::{FakeDisk, TestArena, TestLease},
+    use crate::{
+        config::OpenOptions,
+        id::{FileId, PageSize},
+        io::{
+            request::Direction,
+            testing::{FakeDisk, Report, SCHEDULING, TestArena, TestLease},
+        },
+        stats::Counter,
+        testing::{Op, SimDisk},
     };
+    use std::path::Path;
+
+    fn staff_of(most: u32, waiting: usize, counters: Arc<Counters>) -> Threads<TestLease> {
+        let staff = Staff { name: "ringpool-test", most, stays: None };
+        Threads::with_limits(staff, Limits { waiting, in_flight: most as usize, combine: 0 }, counters)
+    }
 
     #[test]
     fn a_full_queue_slows_its_submitters_and_loses_nothing() {
@@ -147,7 +255,7 @@ mod tests {
         let disk = FakeDisk::stamped(64 * 512);
         let file = Arc::new(disk.open_file(512).unwrap());
         let counters = Arc::new(Counters::new());
-        let threads = Threads::with_queue(2, 4, Arc::clone(&counters)).unwrap();
+        let threads = staff_of(2, 4, Arc::clone(&counters));
         let arena = TestArena::new(16 * 512);
         let mut left = REQUESTS;
         while left > 0 {
@@ -167,12 +275,50 @@ mod tests {
     fn a_lease_that_panics_costs_only_itself() {
         let disk = FakeDisk::stamped(64 * 512);
         let file = Arc::new(disk.open_file(512).unwrap());
-        let threads = Threads::open(1, Arc::new(Counters::new())).unwrap();
+        let threads = Threads::open(1, &SCHEDULING, Arc::new(Counters::new())).unwrap();
         let arena = TestArena::new(16 * 512);
         let mut bad: Request<TestLease> = arena.request(Direction::Read, &file, 0, &[512]);
         bad.lease.panic_in_finish();
         threads.submit(&mut vec![bad, arena.request(Direction::Read, &file, 512, &[512])]);
         arena.expect_dropped(1);
         arena.expect_reads(1);
+    }
+
+    #[test]
+    fn whoever_leaves_something_that_could_go_calls_one_more() {
+        let disk = SimDisk::new();
+        let open = |n: u32| {
+            let path = n.to_string();
+            disk.put(&path, vec![0; 64 * 512]);
+            let (size, options) = (PageSize::new(512).unwrap(), OpenOptions::new());
+            Arc::new(File::open(&disk, FileId(n), Path::new(&path), &options, size).unwrap())
+        };
+        let files = [0, 1, 2].map(open);
+        let threads = staff_of(8, 64, Arc::new(Counters::new()));
+        let arena = TestArena::new(64 * 512);
+        let ahead = |file: usize, block| {
+            let mut request = arena.request(Direction::Read, &files[file], block * 512, &[512]);
+            let awaited = request.lease.set_background();
+            threads.submit_one(request);
+            awaited
+        };
+        let gate = disk.hold(Op::Read);
+        // As many reads ahead as may be in flight, and two more.
+        for n in 0..6 {
+            ahead(n % 2, 2 * n as u64);
+        }
+        gate.wait_for(6);
+        let awaited = [ahead(0, 40), ahead(1, 40)];
+        // Who was called for these has found nothing to do, and sleeps.
+        while threads.0.desk.lock().crew.awake() > 6 {
+            thread::yield_now();
+        }
+        awaited.iter().for_each(|awaited| awaited.store(true, std::sync::atomic::Ordering::SeqCst));
+        // Who comes for this one finds that the two have become demands. He has hands for one of the three, and a colleague.
+        threads.submit_one(arena.request(Direction::Read, &files[2], 0, &[512]));
+        gate.wait_for(8);
+        gate.open();
+        (0..9)
+            .for_each(|_| assert!(matches!(arena.next_report(), Report::Finished { outcome: Ok(512), .. })));
     }
 }

@@ -12,10 +12,10 @@ use std::io;
 
 pub(crate) use read::ReadLease;
 pub(crate) use tally::Tally;
-pub(crate) use write::WriteLease;
+pub(crate) use write::{WriteLease, WriteRun};
 
 use crate::{
-    io::request::{IoBuf, Lease},
+    io::request::{IoBuf, Lease, Urgency},
     pool::{arena::Arena, frame_pool::FramePool},
 };
 
@@ -29,14 +29,41 @@ impl Lease for PageLease {
     fn buffer_count(&self) -> usize {
         match self {
             Self::Read(lease) => lease.pages(),
-            Self::Write(_) => 1,
+            Self::Write(lease) => lease.buffer_count(),
         }
     }
 
     fn buffer(&self, index: usize) -> IoBuf {
         match self {
             Self::Read(lease) => lease.buffer(index),
-            Self::Write(lease) => lease.buffer(),
+            Self::Write(lease) => lease.buffer(index),
+        }
+    }
+
+    fn urgency(&self) -> Urgency {
+        match self {
+            Self::Read(lease) if lease.is_ahead() => Urgency::Background,
+            // A write is waited for by a checkpoint, or by who wants its frame.
+            Self::Read(_) | Self::Write(_) => Urgency::Demand,
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        match self {
+            Self::Read(lease) => lease.is_awaited(),
+            Self::Write(_) => true,
+        }
+    }
+
+    /// Writes are sorted and combined before they come: what a run of copies could be joined to is part of it already.
+    fn can_join(&self, next: &Self) -> bool {
+        matches!((self, next), (Self::Read(lease), Self::Read(next)) if lease.can_append(next))
+    }
+
+    fn join(&mut self, next: Self) {
+        match (self, next) {
+            (Self::Read(lease), Self::Read(next)) => lease.append(next),
+            _ => unreachable!("only reads can join"),
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     id::{FrameNo, PageId},
     io::request::IoBuf,
     lease::{abandoned, buffer_at},
-    pool::{frame_pool::FramePool, handle::Pin, pins::Pins, state::State},
+    pool::{frame_pool::FramePool, handle::Pin, pins::Pins},
     stats::Counter,
     sync::Arc,
 };
@@ -17,8 +17,10 @@ pub(crate) struct ReadLease {
     pins: Pins,
     /// Whether a codec must look at the pages before anybody else does.
     to_verify: bool,
-    /// Whether the pages count against the share of look-ahead.
+    /// Whether the pages are read for a use to come, and nobody waits for them yet.
     ahead: bool,
+    /// The most pages of a read that it is part of.
+    most: usize,
 }
 
 impl ReadLease {
@@ -26,26 +28,45 @@ impl ReadLease {
     pub(crate) fn new(first: Pin, to_verify: bool) -> Self {
         let mut pins = Pins::new();
         pins.push(first);
-        Self { pins, to_verify, ahead: false }
+        Self { pins, to_verify, ahead: false, most: usize::MAX }
     }
 
-    /// The same for a page that nobody waits for yet. The caller has taken its place in the share of look-ahead.
+    /// The same for a page that nobody waits for yet.
     pub(crate) fn into_ahead(mut self) -> Self {
         self.ahead = true;
-        for frame in self.pins.frames() {
-            frame.state.update(State::expect_use);
-        }
+        self
+    }
+
+    /// The same, never to be part of a read of more pages than that, whatever it meets in a queue.
+    pub(crate) fn with_limit(mut self, pages: usize) -> Self {
+        self.most = pages;
         self
     }
 
     /// Adds the pages of `next`, which follow, and are of the same kind.
     pub(crate) fn append(&mut self, mut next: Self) {
-        debug_assert!(self.last().is_followed_by(next.first()) && self.ahead == next.ahead);
+        debug_assert!(self.last().is_followed_by(next.first()) && self.can_append(&next));
+        self.most = self.most.min(next.most);
         self.pins.append(&mut next.pins);
     }
 
     pub(crate) fn pages(&self) -> usize {
         self.pins.len()
+    }
+
+    /// Whether the pages were read for a use to come.
+    pub(super) fn is_ahead(&self) -> bool {
+        self.ahead
+    }
+
+    /// Whether the pages of `next`, which follow, can be added.
+    pub(crate) fn can_append(&self, next: &Self) -> bool {
+        self.ahead == next.ahead && self.pages() + next.pages() <= self.most.min(next.most)
+    }
+
+    /// Whether somebody waits for one of the pages.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.ahead || self.pins.frames().any(|frame| frame.state.load().has_io_waiters())
     }
 
     /// The first page.
@@ -70,21 +91,31 @@ impl ReadLease {
 
     /// Ends every page's read. A page that came in part is completed with zeros, for there the file ends; a page of which
     /// nothing came failed, for its block was within the file when the read was made.
+    ///
+    /// A failed transfer of several pages says nothing about any one of them: whoever waits for one reads it alone, so that
+    /// one bad sector does not take good pages with it.
     pub(super) fn finish(mut self, outcome: io::Result<usize>) {
-        let size = self.pins.pool().page_size().bytes();
         let counters = &self.pins.pool().counters;
         counters.add(Counter::PagesRead, self.pins.len() as u64);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
-        let outcome = outcome.map_err(Arc::new);
-        self.end_each(|index, pin| {
-            let page = pin.frame().page();
-            let transferred = outcome.clone().map_err(|source| Error::Io { op: IoOp::Read, page, source })?;
-            match transferred.saturating_sub(index * size).min(size) {
-                0 => Err(Error::io(IoOp::Read, page, shrunk())),
-                arrived => {
-                    zero_tail(buffer_of(pin.pool(), pin.frame_no()), arrived);
-                    Ok(())
-                }
+        let page = self.first();
+        match outcome {
+            Ok(transferred) => self.end_transferred(transferred),
+            Err(_) if self.pins.len() > 1 => self.pins.drain().for_each(Pin::abandon_read),
+            Err(source) => {
+                let error = Error::io(IoOp::Read, page, source);
+                self.end_each(|_, _| Err(error.clone()));
+            }
+        }
+    }
+
+    fn end_transferred(&mut self, transferred: usize) {
+        let size = self.pins.pool().page_size().bytes();
+        self.end_each(|index, pin| match transferred.saturating_sub(index * size).min(size) {
+            0 => Err(Error::io(IoOp::Read, pin.frame().page(), shrunk())),
+            arrived => {
+                zero_tail(buffer_of(pin.pool(), pin.frame_no()), arrived);
+                Ok(())
             }
         });
     }
@@ -92,9 +123,6 @@ impl ReadLease {
     /// Ends the read of each page as `outcome` says, given its place and its pin.
     fn end_each(&mut self, outcome: impl Fn(usize, &Pin) -> Result<()>) {
         for (index, pin) in self.pins.drain().enumerate() {
-            if self.ahead {
-                pin.pool().look_ahead.give_back(1);
-            }
             let result = outcome(index, &pin);
             pin.end_read(&result, !self.to_verify);
         }
@@ -129,6 +157,10 @@ fn shrunk() -> io::Error {
 fn zero_tail(buffer: IoBuf, arrived: usize) {
     let len = buffer.len as usize;
     debug_assert!(arrived <= len);
+    // Nearly always. To zero nothing is not free: it may be a store under an empty mask, which waits for the next page's bytes.
+    if arrived == len {
+        return;
+    }
     // SAFETY: `arrived` is at most the buffer's length.
     let tail = unsafe { buffer.ptr.add(arrived) };
     // SAFETY: 1. the lease owns the buffer's `len` bytes until the read is ended, which is after this; 2. the transfer is

@@ -1,46 +1,116 @@
-//! The lease of a write: copies of pages on their way to disk.
+//! The lease of a write: pages on their way to disk, where they are or as copies.
 
 use std::io;
+
+use smallvec::SmallVec;
 
 use crate::{
     error::{Error, IoOp},
     id::PageId,
     io::{file::File, request::IoBuf},
     lease::{abandoned, buffer_at, tally::Outstanding},
-    pool::{pins::Pins, staging::StagingRun},
+    pool::{
+        frame_pool::FramePool,
+        handle::Pin,
+        pins::Pins,
+        spares::SpareRun,
+        state::{Place, State},
+    },
     stats::Counter,
     sync::Arc,
 };
 
-/// Frames that are WRITING, for consecutive blocks of one file, each with a pin; and the staging run that holds their copies.
+/// Frames that are WRITING, for consecutive blocks of one file, each with a pin; and where the device finds their bytes.
+pub(crate) struct WriteRun {
+    pins: Pins,
+    bytes: Bytes,
+}
+
+enum Bytes {
+    /// Where the frames' bytes were when they were lent.
+    Lent(SmallVec<[Place; 16]>),
+    /// Copies, one behind the other, with room for more.
+    Copied(SpareRun),
+}
+
+impl WriteRun {
+    /// A run of pages that are written where they are.
+    pub(crate) fn lent() -> Self {
+        Self { pins: Pins::new(), bytes: Bytes::Lent(SmallVec::new()) }
+    }
+
+    /// A run of copies, as many as there is room for.
+    pub(crate) fn copied(room: SpareRun) -> Self {
+        Self { pins: Pins::new(), bytes: Bytes::Copied(room) }
+    }
+
+    pub(crate) fn pages(&self) -> usize {
+        self.pins.len()
+    }
+
+    /// Whether there is no room for another copy.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(&self.bytes, Bytes::Copied(room) if room.pages() == self.pins.len())
+    }
+
+    /// Begins the write of a page on which the caller holds a share latch, if it is still to be written: lends its bytes, or
+    /// copies them. Gives the place to [push](Self::push) it with.
+    pub(crate) fn begin(&mut self, pin: &Pin) -> Option<Place> {
+        match &mut self.bytes {
+            Bytes::Lent(_) => pin.lend(),
+            Bytes::Copied(room) => {
+                pin.frame().state.try_update(State::begin_write).ok()?;
+                pin.copy_to(room, self.pins.len());
+                Some(Place::HOME)
+            }
+        }
+    }
+
+    /// Adds the page whose write was just begun.
+    pub(crate) fn push(&mut self, pin: Pin, place: Place) {
+        self.pins.push(pin);
+        if let Bytes::Lent(places) = &mut self.bytes {
+            places.push(place);
+        }
+    }
+
+    /// Gives up a run that stayed empty.
+    pub(crate) fn cancel(self, pool: &FramePool) {
+        debug_assert!(self.pins.is_empty());
+        if let Bytes::Copied(room) = self.bytes {
+            pool.spares.give_back(room);
+        }
+    }
+}
+
+/// A run as a request has it.
 pub(crate) struct WriteLease {
     file: Arc<File>,
-    pins: Pins,
-    buffer: IoBuf,
+    run: WriteRun,
     /// Taken when the lease ends.
-    run: Option<(StagingRun, Outstanding)>,
+    outstanding: Option<Outstanding>,
 }
 
 impl WriteLease {
-    /// `run` holds the copies of the pinned frames, in order, and nothing else.
-    pub(crate) fn new(file: Arc<File>, pins: Pins, run: StagingRun, outstanding: Outstanding) -> Self {
-        debug_assert_eq!(pins.len(), run.pages());
-        let pool = pins.pool();
-        let buffer = buffer_at(pool, pool.staging_offset(&run), run.pages() * pool.page_size().bytes());
-        Self { file, pins, buffer, run: Some((run, outstanding)) }
+    /// A run of one page at least.
+    pub(crate) fn new(file: Arc<File>, mut run: WriteRun, outstanding: Outstanding) -> Self {
+        if let Bytes::Copied(room) = &mut run.bytes {
+            run.pins.pool().spares.shrink(room, run.pins.len());
+        }
+        Self { file, run, outstanding: Some(outstanding) }
     }
 
     /// The first page.
     pub(crate) fn first(&self) -> PageId {
-        self.pins.page(0)
+        self.run.pins.page(0)
     }
 
     /// Shows each copy, with its place in the request.
     pub(crate) fn for_each_copy(&mut self, mut look: impl FnMut(u32, &mut [u8])) {
-        let pool = self.pins.pool();
-        if let Some((run, _)) = &mut self.run {
-            for index in 0..run.pages() {
-                look(index as u32, pool.staged_mut(run, index));
+        if let Bytes::Copied(copies) = &mut self.run.bytes {
+            let pool = self.run.pins.pool();
+            for index in 0..copies.pages() {
+                look(index as u32, pool.copy_mut(copies, index));
             }
         }
     }
@@ -50,29 +120,54 @@ impl WriteLease {
         self.end(Err(error));
     }
 
-    /// The copies, which are one behind the other.
-    pub(super) fn buffer(&self) -> IoBuf {
-        self.buffer
+    /// Copies are one buffer, since they are one behind the other; pages where they are, one each.
+    pub(super) fn buffer_count(&self) -> usize {
+        match &self.run.bytes {
+            Bytes::Lent(places) => places.len(),
+            Bytes::Copied(_) => 1,
+        }
+    }
+
+    pub(super) fn buffer(&self, index: usize) -> IoBuf {
+        let pool = self.run.pins.pool();
+        let size = pool.page_size().bytes();
+        match &self.run.bytes {
+            Bytes::Lent(places) => {
+                buffer_at(pool, pool.offset_at(self.run.pins.frame_no(index), places[index]), size)
+            }
+            Bytes::Copied(copies) => buffer_at(pool, pool.run_offset(copies), copies.pages() * size),
+        }
     }
 
     pub(super) fn finish(mut self, outcome: io::Result<usize>) {
-        debug_assert!(outcome.as_ref().is_ok_and(|&n| n == self.buffer.len as usize) || outcome.is_err());
         let first = self.first();
-        let counters = &self.pins.pool().counters;
-        counters.add(Counter::PagesWritten, self.pins.len() as u64);
+        let pages = self.run.pins.len() as u64;
+        debug_assert!(
+            outcome
+                .as_ref()
+                .map_or(true, |&n| { n == pages as usize * self.run.pins.pool().page_size().bytes() })
+        );
+        let counters = &self.run.pins.pool().counters;
+        counters.add(Counter::PagesWritten, pages);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
         self.end(outcome.map(drop).map_err(|source| Error::io(IoOp::Write, first, source)));
     }
 
     fn end(&mut self, outcome: Result<(), Error>) {
-        let Some((run, outstanding)) = self.run.take() else { return };
-        let pages = self.pins.len() as u64;
+        let Some(outstanding) = self.outstanding.take() else { return };
+        let WriteRun { pins, bytes } = &mut self.run;
+        let pages = pins.len() as u64;
         // Even a write that failed may have changed the disk. Noted before a frame leaves WRITING: a checkpoint that sees
         // the page clean must see that its file wants a sync.
         self.file.note_written();
-        self.pins.pool().staging.give_back(run);
-        for pin in self.pins.drain() {
-            pin.end_write(outcome.is_ok());
+        let mut places = SmallVec::new();
+        match std::mem::replace(bytes, Bytes::Lent(SmallVec::new())) {
+            Bytes::Lent(lent) => places = lent,
+            Bytes::Copied(copies) => pins.pool().spares.give_back(copies),
+        }
+        for (index, pin) in pins.drain().enumerate() {
+            let lent = places.get(index).copied().unwrap_or(Place::HOME);
+            pin.end_write(lent, outcome.is_ok());
         }
         outstanding.end(outcome.map(|()| pages));
     }
@@ -80,7 +175,7 @@ impl WriteLease {
 
 impl Drop for WriteLease {
     fn drop(&mut self) {
-        if self.run.is_some() {
+        if self.outstanding.is_some() {
             let first = self.first();
             self.end(Err(Error::io(IoOp::Write, first, abandoned())));
         }

@@ -11,12 +11,21 @@ use crate::{
     id::PageSize,
     io::disk::{DirectRefused, Disk, DiskFile, Opened},
     model_check::PAGE,
-    sync::{Arc, Mutex, thread},
+    sync::{Arc, Condvar, Mutex, thread},
 };
 
-/// One file, and how many of the next reads fail.
+/// One file, and how many of the next reads fail. Beside it a second one, of zeros, that can be made to answer late.
 #[derive(Clone, Debug)]
-pub(super) struct SteppedDisk(Arc<Mutex<State>>);
+pub(super) struct SteppedDisk(Arc<Mutex<State>>, Arc<Gate>);
+
+/// The path of the file that can be made to answer late.
+pub(super) const LATE: &str = "late";
+
+#[derive(Debug, Default)]
+struct Gate {
+    shut: Mutex<bool>,
+    opened: Condvar,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -27,7 +36,7 @@ struct State {
 
 impl SteppedDisk {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State::default())))
+        Self(Arc::new(Mutex::new(State::default())), Arc::default())
     }
 
     pub(super) fn bytes(&self) -> Vec<u8> {
@@ -42,6 +51,12 @@ impl SteppedDisk {
         self.0.lock().failing_writes = count;
     }
 
+    /// Has reads of the late file wait, or go on.
+    pub(super) fn hold_late(&self, hold: bool) {
+        *self.1.shut.lock() = hold;
+        self.1.opened.notify_all();
+    }
+
     /// Moves each half of the range by itself.
     fn in_halves(&self, len: usize, mut half: impl FnMut(&mut State, std::ops::Range<usize>)) {
         let middle = len.min(PAGE / 2);
@@ -53,7 +68,12 @@ impl SteppedDisk {
 }
 
 impl Disk for SteppedDisk {
-    fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
+    fn open(&self, path: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
+        if path == Path::new(LATE) {
+            let file = Box::new(LateFile(Arc::clone(&self.1)));
+            let direct = Err(DirectRefused::NotAsked);
+            return Ok(Opened { file, identity: (0, 1), len: 8 * PAGE as u64, offset_align: 1, direct });
+        }
         Ok(Opened {
             file: Box::new(self.clone()),
             identity: (0, 0),
@@ -120,6 +140,45 @@ impl DiskFile for SteppedDisk {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.lock().bytes.resize(len as usize, 0);
         Ok(())
+    }
+
+    fn allocate(&self, _: u64, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn raw_fd(&self) -> Option<RawFd> {
+        None
+    }
+}
+
+/// A file of zeros whose reads wait at a gate.
+#[derive(Debug)]
+struct LateFile(Arc<Gate>);
+
+impl DiskFile for LateFile {
+    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], _: u64) -> io::Result<usize> {
+        let mut shut = self.0.shut.lock();
+        while *shut {
+            shut = self.0.opened.wait(shut);
+        }
+        buffers.iter_mut().for_each(|buffer| buffer.fill(0));
+        Ok(buffers.iter().map(|buffer| buffer.len()).sum())
+    }
+
+    fn write_at(&self, _: &[IoSlice<'_>], _: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(8 * PAGE as u64)
+    }
+
+    fn set_len(&self, _: u64) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn allocate(&self, _: u64, _: u64) -> io::Result<()> {

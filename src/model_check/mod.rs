@@ -14,7 +14,9 @@ mod scenarios;
 use std::{env, num::NonZeroU32, time::Duration};
 
 use crate::{
-    BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId, model_check::disk::SteppedDisk,
+    BufferPool, Builder, CheckpointOptions, FileId, IoMethod, Lsn, OpenOptions, PageId, Wal,
+    model_check::disk::SteppedDisk,
+    sync::{Arc, Mutex, thread},
 };
 
 const PAGE: usize = 512;
@@ -32,14 +34,41 @@ fn check(scenario: fn(IoMethod)) {
 
 /// A pool of `frames` over one file of `blocks`, with the disk that holds it.
 fn pool_over(frames: u32, blocks: u32, method: IoMethod) -> (BufferPool, FileId, SteppedDisk) {
+    pool_with(frames, blocks, method, |builder| builder)
+}
+
+/// The same with further options.
+fn pool_with(
+    frames: u32,
+    blocks: u32,
+    method: IoMethod,
+    options: impl FnOnce(Builder) -> Builder,
+) -> (BufferPool, FileId, SteppedDisk) {
     let disk = SteppedDisk::new();
     let builder = BufferPool::builder().frames(frames).page_size(PAGE as u32).io_method(method);
-    let pool = builder.frame_wait(Duration::from_secs(10)).on_disk(disk.clone()).build().unwrap();
+    let pool = options(builder).frame_wait(Duration::from_secs(10)).on_disk(disk.clone()).build().unwrap();
     let file = pool.open_file("file", OpenOptions::new()).unwrap();
     if let Some(blocks) = NonZeroU32::new(blocks) {
         pool.extend(file, blocks).wait().unwrap();
     }
     (pool, file, disk)
+}
+
+/// A log that is durable as far as it was asked to be, after a moment.
+#[derive(Clone, Debug, Default)]
+struct Log(Arc<Mutex<u64>>);
+
+impl Wal for Log {
+    fn flushed_lsn(&self) -> Lsn {
+        Lsn(*self.0.lock())
+    }
+
+    fn flush(&self, up_to: Lsn) -> std::io::Result<Lsn> {
+        thread::yield_now();
+        let mut flushed = self.0.lock();
+        *flushed = up_to.0.max(*flushed);
+        Ok(Lsn(*flushed))
+    }
 }
 
 /// The version in a page's bytes, after a look at both halves. A page of zeros has version 0.
@@ -82,4 +111,5 @@ fn checkpoint(pool: &BufferPool) {
 fn assert_at_rest(pool: &BufferPool) {
     let frames = pool.stats().frames;
     assert_eq!((frames.pins, frames.in_flight(), frames.reading_ahead), (0, 0, 0), "{frames:?}");
+    assert_eq!(pool.in_flight(), [], "a request is over and still listed");
 }

@@ -8,9 +8,13 @@ use std::{
 };
 
 use super::{
-    assert_at_rest, check, checkpoint, increment, pool_over, stamp, version, version_of, versions_on,
+    Log, PAGE, assert_at_rest, check, checkpoint, disk::LATE, increment, pool_over, pool_with, stamp,
+    version, version_of, versions_on,
 };
-use crate::{BufferPool, Error, FetchOptions, IoMethod, IoOp, PageId, sync::thread::JoinHandle};
+use crate::{
+    BackgroundWriter, BufferPool, Error, FetchOptions, IoMethod, IoOp, Lsn, PageId, StreamOptions, Wal,
+    sync::thread::JoinHandle,
+};
 
 fn spawn(body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
     crate::sync::thread::spawn("scenario".to_owned(), body).unwrap()
@@ -130,6 +134,58 @@ fn a_change_during_a_checkpoint_is_not_lost() {
         join(checkpointing.collect::<Vec<_>>().into_iter().chain([changing]));
         checkpoint(&pool);
         assert_eq!(versions_on(&disk), [3, 3]);
+    });
+}
+
+/// A page that is changed while the device reads it: what arrives is of one moment, readers see every change, and the log is
+/// ahead of what is written.
+#[test]
+fn c8_what_is_lent_to_the_device_stays_as_the_log_covers_it() {
+    check(|method| {
+        let log = Log::default();
+        let (pool, file, disk) = pool_with(2, 1, method, |builder| builder.wal(log.clone()));
+        let change = |pool: &BufferPool, log: &Log| {
+            let page = pool.fetch(PageId::new(file, 0)).wait().unwrap();
+            let mut bytes = page.write().unwrap();
+            let version = version_of(&bytes, 0) + 1;
+            bytes.set_lsn(Lsn(version.into()));
+            stamp(&mut bytes, 0, version);
+            drop(bytes);
+            assert!(version_of(&page.read(), 0) >= version);
+            // A write may be half way through.
+            let arrived = disk.bytes().chunks(PAGE / 2).map(|half| half[0]).max();
+            assert!(arrived.map_or(0, u64::from) <= log.flushed_lsn().0, "the page overtook the log");
+        };
+        change(&pool, &log);
+        let checkpointing = {
+            let pool = pool.clone();
+            spawn(move || (0..3).for_each(|_| checkpoint(&pool)))
+        };
+        (0..3).for_each(|_| change(&pool, &log));
+        join([checkpointing]);
+        checkpoint(&pool);
+        assert_eq!(versions_on(&disk), [4]);
+        assert_at_rest(&pool);
+    });
+}
+
+/// The background writer beside fetches, changes and a checkpoint, in pools so small that all are after the same frames, and a
+/// pool that goes while it is at work.
+#[test]
+fn c1_updates_survive_the_background_writer() {
+    check(|method| {
+        const BLOCKS: u32 = 4;
+        let writer = BackgroundWriter::Ready { low: 1, high: 2 };
+        let (pool, file, disk) = pool_with(2, BLOCKS, method, |builder| builder.background_writer(writer));
+        join([[0, 1, 2, 3], [3, 2, 0, 1]].map(|order| {
+            let pool = pool.clone();
+            spawn(move || order.into_iter().for_each(|block| increment(&pool, file, block)))
+        }));
+        checkpoint(&pool);
+        assert_eq!(versions_on(&disk), [2; BLOCKS as usize]);
+        (0..2).for_each(|block| increment(&pool, file, block));
+        drop(pool);
+        assert!(versions_on(&disk).iter().all(|&version| version == 2 || version == 3));
     });
 }
 
@@ -287,4 +343,102 @@ fn closing_a_file_in_use_ends_well() {
         assert_at_rest(&pool);
         assert_eq!(pool.stats().frames.resident, 0, "a page of a closed file stayed");
     });
+}
+
+/// A file that does not answer has its share of the threads, and no more: tasks and look-ahead on another file get on.
+#[test]
+fn c6_a_file_that_does_not_answer_stops_nobody_else() {
+    check(|method| {
+        // One thread is all there is to share, and the sync method has none: then the file answers.
+        let holds = matches!(method, IoMethod::Worker { threads: 2.. });
+        let (pool, file, disk) = pool_over(8, 3, method);
+        increment(&pool, file, 2);
+        pool.evict(PageId::new(file, 2)).wait().unwrap();
+        let late = pool.open_file(LATE, crate::OpenOptions::new()).unwrap();
+        disk.hold_late(holds);
+        let stuck = [0, 2, 4].map(|block| {
+            let pool = pool.clone();
+            spawn(move || {
+                let page = as_task(pool.fetch(PageId::new(late, block)));
+                assert_eq!(version_of(&page.read(), block), 0);
+            })
+        });
+        pool.prefetch(file, 0..1);
+        let reading = {
+            let pool = pool.clone();
+            spawn(move || drop(as_task(pool.fetch(PageId::new(file, 0)))))
+        };
+        assert_eq!(version_of(&as_task(pool.fetch(PageId::new(file, 2))).read(), 2), 1);
+        join([reading]);
+        disk.hold_late(false);
+        join(stuck);
+        assert_at_rest(&pool);
+    });
+}
+
+/// Two streams and an evictor on three frames: each stream gets its pages, in order, whoever takes the frames away.
+#[test]
+fn c6_streams_and_eviction_get_past_one_another() {
+    check(|method| {
+        const BLOCKS: u32 = 5;
+        let (pool, file, _) = pool_over(4, BLOCKS, method);
+        (0..BLOCKS).for_each(|block| increment(&pool, file, block));
+        let streams = [false, true].map(|backward| {
+            let pool = pool.clone();
+            spawn(move || {
+                let order = |block| if backward { BLOCKS - 1 - block } else { block };
+                let options = if backward { StreamOptions::new().bulk() } else { StreamOptions::new() };
+                let stream = pool.read_stream(file, (0..BLOCKS).map(order), options);
+                for (at, page) in (0..BLOCKS).zip(stream) {
+                    let page = page.unwrap();
+                    assert_eq!((page.id().block.0, version_of(&page.read(), order(at))), (order(at), 1));
+                }
+            })
+        });
+        let evicting = {
+            let pool = pool.clone();
+            spawn(move || {
+                for block in 0..3 {
+                    pool.evict(PageId::new(file, block)).wait().unwrap();
+                }
+            })
+        };
+        join(streams.into_iter().chain([evicting]));
+        assert_at_rest(&pool);
+    });
+}
+
+/// A stream dropped with reads under way, which others wait for: they get their pages, and every place is given back.
+#[test]
+fn c5_a_stream_can_be_dropped_with_reads_under_way() {
+    check(|method| {
+        let (pool, file, _) = pool_over(8, 6, method);
+        let dropping = [2, 3].map(|pages| {
+            let pool = pool.clone();
+            spawn(move || {
+                let mut stream = pool.read_stream(file, 0..6, StreamOptions::new());
+                for _ in 0..pages {
+                    let next = pin!(stream.next_page());
+                    let _ = next.poll(&mut Context::from_waker(Waker::noop()));
+                }
+            })
+        });
+        let pages = [0, 1, 2, 5].map(|block| PageId::new(file, block));
+        for page in pool.fetch_many(&pages).wait().unwrap() {
+            assert_eq!(version_of(&page.read(), page.id().block.0), 0);
+        }
+        join(dropping);
+        pool.checkpoint(crate::CheckpointOptions::new()).wait().unwrap();
+        // Reads that were left behind end by themselves: whoever fetches their pages waits for that.
+        (0..6).for_each(|block| assert_eq!(version(&pool, file, block), 0));
+        // Its place is given back a moment after a page can be seen.
+        (0..100).for_each(|_| crate::sync::thread::yield_now());
+        assert_at_rest(&pool);
+    });
+}
+
+/// The page, read as for a task: by the method's threads.
+fn as_task(fetch: crate::Fetch) -> crate::PinnedPage {
+    let patience = Duration::from_secs(1 << 32);
+    fetch.wait_timeout(patience).expect("time enough").unwrap()
 }

@@ -5,12 +5,13 @@
 
 use crate::{
     id::{Lsn, PageId},
-    pool::state::{AtomicState, State},
-    sync::atomic::{AtomicU64, Ordering},
+    pool::state::{AtomicState, Phase, State},
+    sync::atomic::{AtomicU64, Ordering, fence},
 };
 
 /// What the pool knows of one frame.
 #[derive(Debug)]
+#[repr(align(32))]
 pub(crate) struct Frame {
     pub(crate) state: AtomicState,
     page: AtomicU64,
@@ -32,6 +33,24 @@ impl Frame {
     #[inline]
     pub(crate) fn page(&self) -> PageId {
         PageId::from_word(self.page.load(Ordering::Relaxed))
+    }
+
+    /// Page and state of one moment, for who has no pin; nothing where the frame has no page. Of a frame that changes its page
+    /// meanwhile one of its pages is shown, with a state that this page had.
+    pub(crate) fn glance(&self) -> Option<(PageId, State)> {
+        loop {
+            let before = self.page();
+            fence(Ordering::Acquire);
+            let state = self.state.load();
+            if matches!(state.phase(), Phase::Free | Phase::Claimed) {
+                return None;
+            }
+            fence(Ordering::Acquire);
+            // The page changes only while the frame is claimed, so each further look follows upon an I/O.
+            if self.page() == before {
+                return Some((before, state));
+            }
+        }
     }
 
     /// Names the page that the claimed frame is to hold.
@@ -96,5 +115,40 @@ mod tests {
         frame.state.update(|s| s.end_write(true).begin_write().unwrap().end_write(true));
         change(13);
         assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Lsn(13), Lsn(13)));
+    }
+}
+
+/// A frame that changes its page while somebody glances at it, under every schedule.
+#[cfg(all(test, shuttle))]
+mod model_check {
+    use super::*;
+    use crate::{id::FileId, sync::Arc};
+
+    #[test]
+    fn a_glance_never_shows_a_page_with_the_state_of_another() {
+        let page = |block| PageId::new(FileId(0), block);
+        let replace = move |frame: &Frame, block: u32| {
+            frame.state.update(|s| s.claim().unwrap());
+            frame.assign(page(block));
+            // Odd pages are read-only.
+            frame.state.update(|s| s.begin_read(block % 2 == 1).end_read(true).unpin());
+        };
+        shuttle::check_random(
+            move || {
+                let frame = Arc::new(Frame::new());
+                let owner = shuttle::thread::spawn({
+                    let frame = Arc::clone(&frame);
+                    move || (1..4).for_each(|block| replace(&frame, block))
+                });
+                for _ in 0..2 {
+                    if let Some((page, state)) = frame.glance() {
+                        assert_eq!(page.block.0 % 2 == 1, state.is_read_only(), "{page}: {state:?}");
+                    }
+                }
+                owner.join().unwrap();
+                assert_eq!(frame.glance().unwrap().0, page(3));
+            },
+            5000,
+        );
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! Lock order: a partition of the table, then state words; a shard of the waiters, then state words; never both.
 
-use std::ptr::NonNull;
+use std::hint::black_box;
 
 use smallvec::SmallVec;
 
@@ -22,11 +22,13 @@ use crate::{
         arena::Arena,
         frame::Frame,
         handle::{Claimed, Pin, PoolHandle},
+        huge_slice::HugeSlice,
         look_ahead::LookAhead,
-        staging::Staging,
+        ready::Ready,
+        spares::Spares,
         starvation::Starvation,
         state::{MAX_USAGE, Phase, State, Verdict},
-        table::PageTable,
+        table::{PageTable, Slot},
         waiters::Waiters,
     },
     stats::{Counter, Counters},
@@ -42,17 +44,21 @@ pub(crate) type DirtyVictims = SmallVec<[FrameNo; DIRTY_VICTIMS_MAX]>;
 /// How many of them it collects before it gives up on finding a clean one: a batch worth writing.
 pub(crate) const DIRTY_VICTIMS_MAX: usize = 32;
 
+/// Lookups that overlap: as many cache misses as a core has under way.
+const LOOKUPS_TOGETHER: usize = 16;
+
 pub(crate) struct FramePool {
-    frames: Box<[Frame]>,
+    frames: HugeSlice<Frame>,
     table: PageTable,
     hand: AtomicUsize,
     pub(crate) waiters: Waiters,
     pub(crate) starvation: Arc<Starvation>,
-    pub(crate) staging: Staging,
+    pub(crate) spares: Spares,
+    pub(crate) ready: Ready,
     pub(crate) look_ahead: LookAhead,
     pub(crate) counters: Arc<Counters>,
     page_size: PageSize,
-    /// Where the first frame's bytes start in the arena; before them lies the room for staging.
+    /// Where the first frame's bytes start in the arena; before them lie the spare pages.
     first_frame: usize,
     arena: Arena,
 }
@@ -68,29 +74,44 @@ pub(crate) enum Lookup {
     TooManyPins,
 }
 
+/// A page that has just got its frame.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    /// The pin that belongs to the read.
+    pub(crate) reading: Pin,
+    /// The pin of whoever began it.
+    pub(crate) own: Pin,
+}
+
 impl FramePool {
-    /// Takes all memory: `staging_pages` pages, then `frames` pages.
+    /// Takes all memory: `spare_pages` pages, then `frames` pages.
     pub(crate) fn new(
         frames: u32,
         page_size: PageSize,
-        staging_pages: usize,
+        spare_pages: usize,
         counters: Arc<Counters>,
     ) -> Result<Self> {
         assert!(frames > 0);
-        let pages = frames as usize + staging_pages;
+        let pages = frames as usize + spare_pages;
         Ok(Self {
             arena: Arena::new(pages * page_size.bytes())?,
-            frames: (0..frames).map(|_| Frame::new()).collect(),
-            table: PageTable::new(frames as usize),
+            frames: HugeSlice::new(frames as usize, Frame::new)?,
+            table: PageTable::new(frames as usize)?,
             hand: AtomicUsize::new(0),
             waiters: Waiters::new(),
             starvation: Arc::new(Starvation::new()),
-            staging: Staging::new(staging_pages),
+            spares: Spares::new(spare_pages),
+            ready: Ready::new(0),
             look_ahead: LookAhead::new(frames),
             counters,
             page_size,
-            first_frame: staging_pages * page_size.bytes(),
+            first_frame: spare_pages * page_size.bytes(),
         })
+    }
+
+    /// The same with room for so many frames that are ready to be taken.
+    pub(crate) fn with_room_for_ready(self, frames: usize) -> Self {
+        Self { ready: Ready::new(frames), ..self }
     }
 
     #[inline]
@@ -119,24 +140,61 @@ impl FramePool {
 
     /// The bytes this pool takes beside the pages.
     pub(crate) fn overhead(&self) -> usize {
-        size_of_val(&*self.frames) + self.table.memory() + self.first_frame
+        size_of_val(&*self.frames) + self.table.memory() + self.ready.memory() + self.first_frame
     }
 
-    /// Where in the arena the frame's bytes are.
+    /// Where in the arena the frame's own page is.
     #[inline]
-    pub(crate) fn offset_of(&self, no: FrameNo) -> usize {
+    pub(super) fn home_of(&self, no: FrameNo) -> usize {
         self.first_frame + no.index() * self.page_size.bytes()
     }
 
-    /// The address of the frame's bytes. Reading or writing them takes a latch, or the lease of a read.
-    #[inline]
-    pub(crate) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
-        self.arena.at(self.offset_of(no))
+    /// A claimed frame: one that is ready, else the first that the sweep finds.
+    pub(super) fn take_victim(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        while let Some(no) = self.ready.pop() {
+            let state = &self.frame(no).state;
+            // It may have been used since, or taken by somebody who needs this very frame.
+            let claim_unused = |s: State| if s.verdict() == Verdict::Claim { s.claim() } else { None };
+            if state.try_update(claim_unused).is_ok() {
+                return Some(no);
+            }
+        }
+        self.sweep(|no, verdict| match verdict {
+            Verdict::Clean if dirty.contains(&no) => None,
+            Verdict::Clean => {
+                dirty.push(no);
+                (dirty.len() == DIRTY_VICTIMS_MAX).then_some(None)
+            }
+            _ => self.frame(no).state.try_update(State::claim).is_ok().then_some(Some(no)),
+        })?
     }
 
-    /// Moves the hand on until a frame can be claimed or enough dirty ones were met; everything it comes by ages. Each call
-    /// looks at every frame a bounded number of times, so with all frames busy it ends.
-    pub(super) fn sweep(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+    /// Puts `wanted` victims that are clean into the list of ready frames; the dirty ones that it meets, `dirty_most` of them
+    /// at the most, count as well, and are left to the caller to have them cleaned. Gives how many clean ones there were.
+    pub(crate) fn make_ready(&self, wanted: usize, dirty: &mut Vec<FrameNo>, dirty_most: usize) -> usize {
+        let mut clean = 0;
+        self.sweep(|no, verdict| {
+            if verdict == Verdict::Clean {
+                dirty.push(no);
+            } else if self.ready.push(no) {
+                clean += 1;
+            } else {
+                return Some(());
+            }
+            (clean + dirty.len() >= wanted || dirty.len() >= dirty_most).then_some(())
+        });
+        clean
+    }
+
+    /// Puts a victim that was to be cleaned among those that are ready, unless it is still dirty or was used meanwhile. Gives
+    /// whether it did.
+    pub(crate) fn make_ready_again(&self, no: FrameNo) -> bool {
+        self.frame(no).state.load().verdict() == Verdict::Claim && self.ready.push(no)
+    }
+
+    /// Moves the hand on, and shows each victim that it comes by, clean or dirty, until `enough` gives a value. All others
+    /// age. Each call looks at every frame a bounded number of times, so with all frames busy it ends.
+    fn sweep<R>(&self, mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>) -> Option<R> {
         // Every frame's usage count reaches zero within MAX_USAGE turns; one more finds it there.
         let steps = self.frames.len().saturating_mul(MAX_USAGE as usize + 1);
         for _ in 0..steps {
@@ -146,16 +204,9 @@ impl FramePool {
                 Verdict::Busy => {}
                 // Losing a race here means that somebody used the frame: just as well.
                 Verdict::Age => drop(state.try_update(State::age)),
-                Verdict::Clean if dirty.contains(&no) => {}
-                Verdict::Clean => {
-                    dirty.push(no);
-                    if dirty.len() == DIRTY_VICTIMS_MAX {
-                        return None;
-                    }
-                }
-                Verdict::Claim => {
-                    if state.try_update(State::claim).is_ok() {
-                        return Some(no);
+                victim => {
+                    if let Some(value) = enough(no, victim) {
+                        return Some(value);
                     }
                 }
             }
@@ -174,7 +225,9 @@ impl Pin {
     /// Ends the read to which this pin belongs: well, or with an error that all who wait for it get.
     pub(crate) fn end_read(self, outcome: &Result<()>, verified: bool) {
         match outcome {
-            Ok(()) => self.end_io(|s| s.end_read(verified), outcome),
+            Ok(()) => {
+                self.end_io(|s| s.end_read(verified), outcome);
+            }
             Err(_) => {
                 // Before anybody is told: who comes later starts a new read (C2).
                 self.pool().unmap(self.frame_no());
@@ -183,9 +236,20 @@ impl Pin {
         }
     }
 
-    /// Ends the write-out to which this pin belongs.
-    pub(crate) fn end_write(self, arrived: bool) {
-        self.end_io(|s| s.end_write(arrived), &Ok(()));
+    /// Ends the read to which this pin belongs without a word on this page: who waits for it looks again, and finds it
+    /// gone.
+    pub(crate) fn abandon_read(self) {
+        self.pool().unmap(self.frame_no());
+        self.end_io(State::fail_read, &Ok(()));
+    }
+
+    /// Lets go of a page that was looked ahead, and of its place in the share: a read that is still under way takes it
+    /// over. `mark` says what else becomes of a page that is being read.
+    pub(crate) fn leave_unattended(self, mark: impl Fn(State) -> State) {
+        let left = self.frame().state.try_update(|s| s.leave_unattended().map(&mark));
+        if left.is_err() {
+            self.pool().look_ahead.give_back(1);
+        }
     }
 }
 
@@ -193,56 +257,92 @@ impl PoolHandle {
     /// Pins the page's frame if it has one: no lock, and one compare-and-swap on that frame.
     #[inline]
     pub(crate) fn lookup(&self, page: PageId) -> Lookup {
-        let slot = self.table.slot(page);
-        for no in self.table.candidates(slot) {
+        self.lookup_by(page, State::pin)
+    }
+
+    /// The same, with that kind of pin.
+    #[inline]
+    pub(crate) fn lookup_by(&self, page: PageId, pin: impl Fn(State) -> Option<State>) -> Lookup {
+        let found = self.table.find(self.table.slot(page), |no| {
             let frame = self.frame(no);
-            match frame.state.try_update(State::pin) {
+            match frame.state.try_update(&pin) {
                 // From here on the frame cannot change its page.
                 Ok(_) => {
                     let pin = self.adopt(no);
-                    if frame.page() == page {
-                        return Lookup::Pinned(pin);
-                    }
+                    (frame.page() == page).then_some(Lookup::Pinned(pin))
                 }
-                Err(state) if state.pins_are_exhausted() && frame.page() == page => {
-                    return Lookup::TooManyPins;
-                }
-                Err(_) => {}
+                Err(state) if state.pins_are_exhausted() && frame.page() == page => Some(Lookup::TooManyPins),
+                Err(_) => None,
             }
+        });
+        found.unwrap_or(Lookup::Absent)
+    }
+
+    /// Pins the page's frame and latches it for reading, in one step, where that is the plain case: the page is here and nobody
+    /// changes it. The caller releases both, best in [one step](Pin::unlatch_and_unpin).
+    #[inline]
+    pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
+        self.table.find(self.table.slot(page), |no| {
+            let frame = self.frame(no);
+            frame.state.try_update(State::pin_and_latch).ok()?;
+            let pin = self.adopt(no);
+            if frame.page() == page {
+                return Some(pin);
+            }
+            pin.unlatch_and_unpin();
+            None
+        })
+    }
+
+    /// Looks the pages up, in their order: first at the table for all of a group, then at their frames, then for real. None of
+    /// these looks depends on another, so the processor waits for its memory once a round instead of once a page.
+    pub(crate) fn lookup_each(&self, pages: &[PageId], mut found: impl FnMut(Lookup)) {
+        for group in pages.chunks(LOOKUPS_TOGETHER) {
+            let slots: SmallVec<[Slot; LOOKUPS_TOGETHER]> =
+                group.iter().map(|&page| self.table.slot(page)).collect();
+            black_box(slots.iter().fold(0, |sum, &slot| sum ^ self.table.touch(slot)));
+            let likely = |&slot| self.table.find(slot, Some);
+            let touch = |no: FrameNo| u64::from(self.frame(no).page().block.0);
+            black_box(slots.iter().filter_map(likely).map(touch).fold(0, |sum, touched| sum ^ touched));
+            group.iter().for_each(|&page| found(self.lookup(page)));
         }
-        Lookup::Absent
     }
 
     /// Whether the page has a frame, or had one a moment ago. Pins nothing, and is no use of the page.
     pub(crate) fn is_mapped(&self, page: PageId) -> bool {
         let holds_it = |no| {
             let frame = self.frame(no);
-            frame.page() == page && !matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed)
+            let in_use = !matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed);
+            (in_use && frame.page() == page).then_some(())
         };
-        self.table.candidates(self.table.slot(page)).any(holds_it)
+        self.table.find(self.table.slot(page), holds_it).is_some()
     }
 
-    /// Gives the claimed frame to `page` and begins its read; the pin that comes back belongs to the read. Where the page
-    /// has got a frame meanwhile, the claimed one comes back with what was found.
+    /// The frame of a page that is dirty and that nobody has in hand.
+    pub(crate) fn find_idle_dirty(&self, page: PageId) -> Option<FrameNo> {
+        let is_it = |no| {
+            let frame = self.frame(no);
+            (frame.page() == page && frame.state.load().is_idle_dirty()).then_some(no)
+        };
+        self.table.find(self.table.slot(page), is_it)
+    }
+
+    /// Gives the claimed frame to `page` and begins its read. Where the page has got a frame meanwhile, the claimed one
+    /// comes back with what was found.
     pub(crate) fn map<'a>(
         &'a self,
         claimed: Claimed<'a>,
         page: PageId,
         read_only: bool,
-    ) -> Result<Pin, (Claimed<'a>, Lookup)> {
+    ) -> Result<Mapped, (Claimed<'a>, Lookup)> {
         let slot = self.table.slot(page);
         let no = claimed.frame_no();
         // Unmap the old page first: one partition lock at a time.
         self.unmap(no);
         let mut partition = self.table.lock(slot);
-        let candidates: SmallVec<[FrameNo; 4]> = partition.candidates().collect();
-        for other in candidates {
-            let frame = self.frame(other);
-            // Under the lock a mapped frame keeps its page, pinned or not.
-            if frame.page() != page {
-                continue;
-            }
-            match frame.state.try_update(State::pin) {
+        // Under the lock a mapped frame keeps its page, pinned or not.
+        if let Some(other) = partition.find(|other| (self.frame(other).page() == page).then_some(other)) {
+            match self.frame(other).state.try_update(State::pin) {
                 Ok(_) => return Err((claimed, Lookup::Pinned(self.adopt(other)))),
                 Err(state) if state.pins_are_exhausted() => return Err((claimed, Lookup::TooManyPins)),
                 // On its way out: its claimant will find the entry gone.
@@ -255,22 +355,28 @@ impl PoolHandle {
             return Err((claimed, Lookup::Absent));
         }
         claimed.into_read(read_only);
-        Ok(self.adopt(no))
+        Ok(Mapped { reading: self.adopt(no), own: self.adopt(no) })
     }
 
     /// Takes a victim's frame, if the clock finds a clean one; the dirty ones that it met are left in `dirty`.
     pub(crate) fn claim_victim(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
-        let no = self.sweep(dirty)?;
+        let no = self.take_victim(dirty)?;
         Some(self.claimed(no))
     }
 
     /// Takes this very frame, if it is idle and clean, whatever its usage count.
     pub(crate) fn claim(&self, no: FrameNo) -> Option<Claimed<'_>> {
-        self.frame(no).state.try_update(State::claim).ok()?;
+        self.claim_by(no, State::claim)
+    }
+
+    /// Takes this very frame, if this way to claim it allows that.
+    pub(super) fn claim_by(&self, no: FrameNo, claim: fn(State) -> Option<State>) -> Option<Claimed<'_>> {
+        self.frame(no).state.try_update(claim).ok()?;
         Some(self.claimed(no))
     }
 
     fn claimed(&self, no: FrameNo) -> Claimed<'_> {
+        self.empty_place(no);
         self.counters.add(Counter::Evictions, 1);
         Claimed::new(self, no)
     }
@@ -299,10 +405,9 @@ mod tests {
     /// Puts a page into a frame, as a read does.
     fn fill(pool: &PoolHandle, page: PageId) -> FrameNo {
         let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
-        let pin = pool.map(claimed, page, false).unwrap();
-        let no = pin.frame_no();
-        pin.end_read(&Ok(()), true);
-        no
+        let Mapped { reading, own } = pool.map(claimed, page, false).unwrap();
+        reading.end_read(&Ok(()), true);
+        own.frame_no()
     }
 
     #[test]
@@ -334,8 +439,8 @@ mod tests {
         let pool = pool_of(2);
         let first = fill(&pool, page(1));
         let evictor = pool.claim(first).unwrap();
-        let pin = pool.map(pool.claim_victim(&mut DirtyVictims::new()).unwrap(), page(1), false).unwrap();
-        pin.end_read(&Ok(()), true);
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        pool.map(claimed, page(1), false).unwrap().reading.end_read(&Ok(()), true);
         drop(evictor);
         assert!(pool.is_mapped(page(1)), "the evictor took only its own entry out");
     }

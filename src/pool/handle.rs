@@ -110,29 +110,35 @@ impl Pin {
 
 impl Pin {
     /// Ends an I/O and lets go of the pin that belonged to it, in one step: who waits for the end finds the frame without it.
-    pub(crate) fn end_io(self, end: impl Fn(State) -> State, outcome: &Result<()>) {
+    /// Gives the state in which it left the frame.
+    pub(crate) fn end_io(self, end: impl Fn(State) -> State, outcome: &Result<()>) -> State {
         let pin = ManuallyDrop::new(self);
         let mut kept = pin.keep_if(pin.pool().starvation.is_felt());
-        let state = loop {
+        let (before, state) = loop {
             // Those who wait are told after the pin is gone, when the pool may go too: so it must be kept first.
             let may_tell = kept.is_some();
-            let step = |s: State| (may_tell || !s.has_io_waiters()).then(|| end(s).unpin());
-            match pin.frame().state.try_update(step) {
-                Ok(state) => break state,
+            let tells = |s: State| s.has_io_waiters() || s.is_unattended();
+            let step = |s: State| (may_tell || !tells(s)).then(|| end(s).unpin());
+            match pin.frame().state.try_change(step) {
+                Ok(change) => break change,
                 Err(_) => kept = pin.keep_if(true),
             }
         };
-        if let Some(pool) = &kept
-            && state.has_io_waiters()
-        {
-            pool.waiters.io_done(pin.frame, pool.frame(pin.frame), outcome);
+        if let Some(pool) = &kept {
+            if before.is_unattended() && !state.is_unattended() {
+                pool.look_ahead.give_back(1);
+            }
+            if state.has_io_waiters() {
+                pool.waiters.io_done(pin.frame, pool.frame(pin.frame), outcome);
+            }
         }
         pin.is_off(state, kept);
+        state
     }
 
     /// A reference to the pool, for use after the pin is gone.
     #[inline]
-    fn keep_if(&self, needed: bool) -> Option<Arc<FramePool>> {
+    pub(super) fn keep_if(&self, needed: bool) -> Option<Arc<FramePool>> {
         needed.then(|| {
             // SAFETY: the pool is alive while this pin is.
             unsafe { Arc::increment_strong_count(self.pool) };
@@ -191,9 +197,11 @@ impl<'a> Claimed<'a> {
         self.frame
     }
 
-    /// The frame has a page again, which is being read; its first pin is the caller's to adopt.
+    /// The frame has a page again, which is being read; two pins, the read's and one more, are the caller's to adopt.
     pub(super) fn into_read(mut self, read_only: bool) {
-        self.pool.frame(self.frame).state.update(|s| s.begin_read(read_only));
+        let begin = |s: State| s.begin_read(read_only).pin_again();
+        let begun = self.pool.frame(self.frame).state.try_update(begin);
+        debug_assert!(begun.is_ok(), "a frame with one pin has room for another");
         self.in_use = true;
     }
 }

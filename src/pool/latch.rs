@@ -4,7 +4,10 @@
 //! compare-and-swap; the rest goes through [`waiters`](crate::pool::waiters), in order of arrival. A latch is always held
 //! through a pin.
 
-use std::task::{Poll, Waker};
+use std::{
+    mem,
+    task::{Poll, Waker},
+};
 
 use crate::{
     pool::{
@@ -63,6 +66,18 @@ impl Pin {
         }
     }
 
+    /// Sleeps until the I/O of the frame is over, however it ends.
+    pub(crate) fn wait_for_io(&self, want: Want) {
+        let waiters = &self.pool().waiters;
+        let mut ticket: Option<Ticket> = None;
+        wait::block_on(|waker| {
+            if ticket.is_none() {
+                ticket = waiters.enlist(self.frame_no(), self.frame(), want, waker);
+            }
+            ticket.as_ref().map_or(Poll::Ready(()), |ticket| waiters.poll(ticket, waker).map(drop))
+        });
+    }
+
     /// Leaves the line.
     pub(crate) fn cancel_wait(&self, ticket: &Ticket) {
         self.pool().waiters.cancel(ticket, self.frame());
@@ -80,6 +95,19 @@ impl Pin {
     #[inline]
     pub(crate) fn unlatch_shared(&self) {
         self.release(State::unlatch_shared);
+    }
+
+    /// Releases a share latch and the pin that it was held through.
+    #[inline]
+    pub(crate) fn unlatch_and_unpin(self) {
+        if self.pool().starvation.is_felt()
+            || self.frame().state.try_update(State::unlatch_and_unpin).is_err()
+        {
+            self.unlatch_shared();
+            return;
+        }
+        // Both are off.
+        mem::forget(self);
     }
 
     /// `changed`: the page's bytes are newer than before, and from this very step on dirty.

@@ -1,34 +1,44 @@
-//! The share of the frames that reading ahead may hold in flight, so that it never starves those who need a page now.
+//! The share of the frames that looking ahead may hold, so that it never starves those who need a page now.
+//!
+//! Every page that is read ahead has a place in the share: from the start of its read to its end where nobody holds it
+//! (prefetch), else for as long as the one who looks ahead has it pinned (a read stream). Whoever lets go of a page that is
+//! still being read leaves the place to the read ([`Pin::leave_unattended`](super::handle::Pin::leave_unattended)).
 
 use crate::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) struct LookAhead {
-    in_flight: AtomicUsize,
+    taken: AtomicUsize,
     limit: usize,
 }
 
 impl LookAhead {
     /// Three quarters of the frames, but one where there is only one.
     pub(super) fn new(frames: u32) -> Self {
-        Self { in_flight: AtomicUsize::new(0), limit: (frames as usize * 3 / 4).max(1) }
+        Self { taken: AtomicUsize::new(0), limit: (frames as usize * 3 / 4).max(1) }
     }
 
-    /// Takes one place, if one is left.
-    pub(crate) fn try_take(&self) -> bool {
-        let taken = self.in_flight.fetch_add(1, Ordering::Relaxed);
-        if taken >= self.limit {
-            self.give_back(1);
+    /// Takes so many places, or as many as are left: how many that is.
+    pub(crate) fn take(&self, places: usize) -> usize {
+        let taken = self.taken.fetch_add(places, Ordering::Relaxed);
+        let granted = self.limit.saturating_sub(taken).min(places);
+        if granted < places {
+            self.give_back(places - granted);
         }
-        taken < self.limit
+        granted
     }
 
     pub(crate) fn give_back(&self, places: usize) {
-        self.in_flight.fetch_sub(places, Ordering::Relaxed);
+        self.taken.fetch_sub(places, Ordering::Relaxed);
     }
 
-    /// Pages being read ahead now.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::Relaxed)
+    /// Places that are taken now.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// All places.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit
     }
 }
 
@@ -40,10 +50,11 @@ mod tests {
     fn look_ahead_gets_its_share_and_no_more() {
         for (frames, share) in [(1, 1), (2, 1), (3, 2), (16, 12)] {
             let look_ahead = LookAhead::new(frames);
-            assert_eq!((0..100).filter(|_| look_ahead.try_take()).count(), share, "{frames} frames");
-            assert_eq!(look_ahead.in_flight(), share);
+            assert_eq!((0..100).filter(|_| look_ahead.take(1) == 1).count(), share, "{frames} frames");
+            assert_eq!(look_ahead.taken(), share);
             look_ahead.give_back(1);
-            assert!(look_ahead.try_take() && !look_ahead.try_take());
+            assert_eq!((look_ahead.take(5), look_ahead.take(5)), (1, 0), "what is left, and then nothing");
+            assert_eq!(look_ahead.taken(), share);
         }
     }
 }

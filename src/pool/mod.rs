@@ -1,18 +1,23 @@
 //! Memory and residency: which page is in which frame, and who may do what with it. Knows nothing of files and I/O.
 //!
-//! From the bottom up: the [`arena`] holds the bytes; a [`state`] word says what a [`frame`] is; the page [`table`] finds a
-//! page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep; [`staging`] is room
-//! for copies on their way to disk; the [`frame_pool`] puts them together;
-//! a [`handle`] is the right to a frame, [`pins`] to several.
+//! From the bottom up: a `mapping` is memory on huge pages; the [`arena`] holds the bytes; a [`state`] word says what a
+//! [`frame`] is; the page [`table`] finds a page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep;
+//! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it; the [`frame_pool`]
+//! puts them together; a [`handle`] is the right to a frame, [`pins`] to several; a [`buffer_ring`] keeps a bulk read to a few.
 
 pub(crate) mod arena;
+pub(crate) mod buffer_ring;
 pub(crate) mod frame;
 pub(crate) mod frame_pool;
 pub(crate) mod handle;
+mod huge_slice;
 pub(crate) mod latch;
+pub(crate) mod lending;
 pub(crate) mod look_ahead;
+mod mapping;
 pub(crate) mod pins;
-pub(crate) mod staging;
+pub(crate) mod ready;
+pub(crate) mod spares;
 pub(crate) mod starvation;
 pub(crate) mod state;
 pub(crate) mod table;

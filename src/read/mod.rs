@@ -1,16 +1,18 @@
 //! From a page number to a pinned page.
 //!
-//! [`fetch`] is the life of a miss, [`supply`] finds it a frame, [`prefetch`] starts many reads and waits for none.
+//! From the top down: [`view`] is for one page that is only read, [`fetch`] for any one page, [`many`] for several at once,
+//! [`stream`] for many in a row, [`prefetch`] for many that nobody waits for yet, [`warm_up`] for those that were here before a
+//! restart. A [`miss`] is the life of one that was not there; [`issue`] starts many reads as one batch; [`supply`] finds a
+//! miss its frame; [`arrival`] says how far a read has come; [`drive`] is how threads and tasks wait.
 
+mod arrival;
+pub(crate) mod drive;
 pub(crate) mod fetch;
+mod issue;
+pub(crate) mod many;
+mod miss;
 pub(crate) mod prefetch;
-pub(crate) mod supply;
-
-/// Who drives a fetch.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Drive {
-    /// A thread that has nothing else to do.
-    Thread,
-    /// A task that must not block.
-    Task,
-}
+pub(crate) mod stream;
+mod supply;
+pub(crate) mod view;
+pub(crate) mod warm_up;

@@ -1,8 +1,9 @@
 //! A frame for a miss.
 //!
-//! The clock gives a clean one at once; dirty ones that it comes by are written as a batch, and the frames that become
-//! clean are tried first. Where every frame is pinned or busy the wait is bounded: then the fetch ends in `AllPinned`, or
-//! with the error that kept pages dirty.
+//! The background writer keeps some ready; else the clock gives a clean one. Where it comes by dirty ones only, the
+//! background writer was called already, and the fetch waits in line for what it brings. As the last resort, or where there
+//! is no such writer, the fetch has the dirty ones written as a batch, and tries those that become clean first. Where every
+//! frame is pinned or busy the wait is bounded: then the fetch ends in `AllPinned`, or with the error that kept pages dirty.
 
 use std::task::{Poll, Waker};
 
@@ -14,9 +15,9 @@ use crate::{
         handle::Claimed,
         starvation::{Place, RETRY},
     },
-    read::Drive,
+    read::drive::Drive,
     shared::Shared,
-    stats::Counter,
+    stats::{Counter, Measure},
     sync::{
         Arc,
         time::{self, Duration, Instant},
@@ -24,10 +25,17 @@ use crate::{
     write::write_out::{Candidate, Patience, write_out},
 };
 
+/// How long the background writer may bring nothing before a fetch writes for itself.
+const LAST_RESORT: Duration = Duration::from_millis(50);
+
 /// One fetch's wait for a frame.
 #[derive(Default)]
 pub(crate) struct FrameWait {
     since: Option<Instant>,
+    /// How long the waits took that are over.
+    waited: Duration,
+    /// How many frames the background writer had made ready when that last changed, and when that was.
+    progress: Option<(usize, Instant)>,
     /// The last batch of victims that was written on this fetch's behalf.
     cleaning: Option<Arc<Tally>>,
     /// The last batch before that of which something could not be written.
@@ -46,12 +54,24 @@ impl FrameWait {
         waker: &Waker,
     ) -> Poll<Result<Claimed<'a>>> {
         let polled = self.try_claim(shared, limit, drive, waker);
+        if polled.is_ready()
+            && let Some(since) = self.since.take()
+        {
+            let waited = time::now() - since;
+            self.waited += waited;
+            shared.counters.measures.add_time(Measure::FrameWait, waited);
+        }
         if matches!(polled, Poll::Ready(Ok(_)))
             && let Some(place) = self.place.take()
         {
             shared.pool.starvation.leave(&place);
         }
         polled
+    }
+
+    /// How long frames were waited for before.
+    pub(crate) fn waited(&self) -> Duration {
+        self.waited
     }
 
     /// Leaves the line without a frame; a wake-up that was given to it goes to the next.
@@ -72,10 +92,13 @@ impl FrameWait {
     ) -> Poll<Result<Claimed<'a>>> {
         let pool = &shared.pool;
         let mut dirty = DirtyVictims::new();
-        if let Some(claimed) = pool.claim_victim(&mut dirty) {
+        // Who has just come does not take what was made ready for those in line.
+        if !self.is_behind_others(shared)
+            && let Some(claimed) = pool.claim_victim(&mut dirty)
+        {
             return Poll::Ready(Ok(claimed));
         }
-        if !dirty.is_empty() {
+        if !dirty.is_empty() && self.is_last_resort(shared, limit) {
             shared.counters.add(Counter::DirtyEvictions, 1);
             let cleaning = write_victims(shared, &dirty);
             if drive == Drive::Thread {
@@ -106,7 +129,28 @@ impl FrameWait {
         Poll::Pending
     }
 
-    /// Keeps the last batch if something went wrong with it. It is told only if no frame turns up: other victims may have been written.
+    /// Whether it is its first try while others wait, and the background writer works for them.
+    fn is_behind_others(&self, shared: &Shared) -> bool {
+        self.since.is_none() && shared.pool.starvation.is_felt() && shared.pool.ready.is_kept()
+    }
+
+    /// Whether this fetch must write for itself: nobody else does, or has not for too long.
+    fn is_last_resort(&mut self, shared: &Shared, limit: Duration) -> bool {
+        let ready = &shared.pool.ready;
+        if !ready.is_kept() {
+            return true;
+        }
+        let (made, now) = (ready.made(), time::now());
+        let (before, since) = *self.progress.get_or_insert((made, now));
+        let is_stuck = made == before && now - since >= LAST_RESORT.min(limit / 2);
+        if is_stuck || made != before {
+            self.progress = Some((made, now));
+        }
+        is_stuck
+    }
+
+    /// Keeps the last batch if something went wrong with it. It is told only if no frame turns up: other victims may have been
+    /// written.
     fn note_failure(&mut self) {
         if self.cleaning.as_ref().is_some_and(|cleaning| cleaning.error().is_some()) {
             self.failed = self.cleaning.take();
@@ -114,8 +158,17 @@ impl FrameWait {
     }
 }
 
+/// Starts writing dirty victims, for somebody who does not wait for that, unless the background writer does.
+pub(crate) fn have_victims_written(shared: &Shared, dirty: &DirtyVictims) {
+    if !shared.pool.ready.is_kept() {
+        write_victims(shared, dirty);
+    }
+}
+
 /// Starts writing dirty victims, as far as that needs no wait.
-pub(crate) fn write_victims(shared: &Shared, dirty: &DirtyVictims) -> Arc<Tally> {
+fn write_victims(shared: &Shared, dirty: &DirtyVictims) -> Arc<Tally> {
     let mut candidates: Vec<Candidate> = dirty.iter().map(|&no| (shared.pool.frame(no).page(), no)).collect();
-    write_out(shared, &mut candidates, Patience::Try)
+    let tally = Tally::new();
+    write_out(shared, &mut candidates, Patience::Try, &tally);
+    tally
 }

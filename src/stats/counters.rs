@@ -3,11 +3,12 @@
 //! A live thread owns an index below [`CELLS`] for as long as it lives, so it can add with a plain load and store: nobody
 //! else writes its cell. Threads beyond that share one cell and add atomically. Either way no count is lost.
 
-use std::cell::Cell;
-
 use crossbeam_utils::CachePadded;
 
-use crate::sync::uncontrolled::{self, AtomicU64, Ordering};
+use crate::{
+    stats::{measures::Measures, thread_index},
+    sync::uncontrolled::{AtomicU64, Ordering},
+};
 
 /// Threads that get a cell of their own.
 const CELLS: usize = 64;
@@ -39,16 +40,30 @@ pub(crate) enum Counter {
     Inline,
     /// Requests handed to the method's own threads.
     HandedOver,
+    /// Of those, requests that went to the threads beside the ring, because their file could block its worker.
+    Aside,
+    /// Of those, requests that were joined to others that waited.
+    Joined,
     /// Transfers that came back short or interrupted and were continued.
     Resumed,
     /// Calls of `io_uring_enter`.
     RingEnters,
     /// Pages that lost their frame to another.
     Evictions,
+    /// Pages written by the background writer.
+    PagesCleaned,
+    /// Batches of the background writer of which something could not be written.
+    CleaningFailures,
     /// Frames that were dirty when a miss wanted them, so that somebody had to wait for a write.
     DirtyEvictions,
     /// Fetches that had to wait for a frame.
     FrameWaits,
+    /// Pages handed out by read streams.
+    StreamPages,
+    /// Times that a read stream's consumer had to wait for a read.
+    StreamWaits,
+    /// Requests that found no place in the list of those in flight.
+    Unlisted,
     /// Pages that were dirty when they were thrown away: the pool was dropped or shut down without a flush.
     Discarded,
 }
@@ -62,19 +77,25 @@ struct CounterCell([AtomicU64; KINDS]);
 pub(crate) struct Counters {
     own: Box<[CachePadded<CounterCell>]>,
     shared: CachePadded<CounterCell>,
+    /// What is not only counted.
+    pub(crate) measures: Measures,
 }
 
 impl Counters {
     pub(crate) fn new() -> Self {
-        Self { own: (0..CELLS).map(|_| CachePadded::default()).collect(), shared: CachePadded::default() }
+        Self {
+            own: (0..CELLS).map(|_| CachePadded::default()).collect(),
+            shared: CachePadded::default(),
+            measures: Measures::new(),
+        }
     }
 
     /// Counts `n` more.
     #[inline]
     pub(crate) fn add(&self, counter: Counter, n: u64) {
         let kind = counter as usize;
-        match THREAD_INDEX.try_with(ThreadIndex::get_or_claim) {
-            Ok(index) if index < CELLS => {
+        match thread_index::current() {
+            Some(index) if index < CELLS => {
                 let cell = &self.own[index].0[kind];
                 cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
             }
@@ -91,43 +112,10 @@ impl Counters {
         let own = self.own.iter().map(|cell| cell.0[kind].load(Ordering::Relaxed));
         own.fold(self.shared.0[kind].load(Ordering::Relaxed), u64::wrapping_add)
     }
-}
 
-thread_local! {
-    static THREAD_INDEX: ThreadIndex = const { ThreadIndex(Cell::new(usize::MAX)) };
-}
-
-/// The index of the calling thread: the smallest that no live thread has. Given back when the thread ends.
-struct ThreadIndex(Cell<usize>);
-
-/// Indexes that live threads have, by position.
-static TAKEN: uncontrolled::Mutex<Vec<bool>> = uncontrolled::Mutex::new(Vec::new());
-
-impl ThreadIndex {
-    #[inline]
-    fn get_or_claim(&self) -> usize {
-        let index = self.0.get();
-        if index == usize::MAX { self.claim() } else { index }
-    }
-
-    #[cold]
-    fn claim(&self) -> usize {
-        let mut taken = TAKEN.lock();
-        let index = taken.iter().position(|&taken| !taken).unwrap_or_else(|| {
-            taken.push(false);
-            taken.len() - 1
-        });
-        taken[index] = true;
-        self.0.set(index);
-        index
-    }
-}
-
-impl Drop for ThreadIndex {
-    fn drop(&mut self) {
-        if self.0.get() != usize::MAX {
-            TAKEN.lock()[self.0.get()] = false;
-        }
+    /// The bytes that counting takes.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.own) + self.measures.memory()
     }
 }
 

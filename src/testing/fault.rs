@@ -1,6 +1,7 @@
 //! What can be made to go wrong: which operations are struck, how often, and by what.
 
 use std::{
+    ops::Range,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -52,6 +53,8 @@ impl Which {
 #[derive(Clone, Debug)]
 pub struct Fault {
     which: Which,
+    /// The bytes of which an operation must touch some.
+    bytes: Range<u64>,
     effect: Effect,
     /// So many operations are let through first.
     spared: u64,
@@ -94,7 +97,14 @@ impl Fault {
     }
 
     fn new(which: Which, effect: Effect) -> Self {
-        Self { which, effect, spared: 0, strikes: u64::MAX }
+        Self { which, bytes: 0..u64::MAX, effect, spared: 0, strikes: u64::MAX }
+    }
+
+    /// Strikes only transfers of some of these bytes of a file: a bad sector.
+    #[must_use]
+    pub fn touching(mut self, bytes: Range<u64>) -> Self {
+        self.bytes = bytes;
+        self
     }
 
     /// Strikes so many times and no more.
@@ -118,8 +128,9 @@ impl Fault {
     }
 
     /// Adds its effect to `struck` if it strikes this operation.
-    pub(super) fn strike(&mut self, op: Op, path: &Path, struck: &mut Struck) {
-        if !self.which.covers(op, path) || self.strikes == 0 {
+    pub(super) fn strike(&mut self, op: Op, path: &Path, bytes: &Range<u64>, struck: &mut Struck) {
+        let touches = bytes.is_empty() || self.bytes.start < bytes.end && bytes.start < self.bytes.end;
+        if !self.which.covers(op, path) || !touches || self.strikes == 0 {
             return;
         }
         if self.spared > 0 {
@@ -145,7 +156,7 @@ mod tests {
     fn struck(mut fault: Fault, reads: usize) -> Vec<Option<i32>> {
         let strike = |_| {
             let mut struck = Struck::default();
-            fault.strike(Op::Read, Path::new("a"), &mut struck);
+            fault.strike(Op::Read, Path::new("a"), &(0..512), &mut struck);
             struck.errno
         };
         (0..reads).map(strike).collect()
@@ -163,6 +174,8 @@ mod tests {
     fn a_fault_spares_what_it_was_not_made_for() {
         assert_eq!(struck(Fault::error(Op::Write, 5), 1), [None]);
         assert_eq!(struck(Fault::error(Op::Read.of("b"), 5), 1), [None]);
+        assert_eq!(struck(Fault::error(Op::Read, 5).touching(512..1024), 1), [None]);
+        assert_eq!(struck(Fault::error(Op::Read, 5).touching(511..1024), 1), [Some(5)]);
     }
 
     #[test]
@@ -177,7 +190,7 @@ mod tests {
             Fault::delay(Op::Read, second),
             Fault::error(Op::Read, 28),
         ] {
-            fault.strike(Op::Read, Path::new("a"), &mut all);
+            fault.strike(Op::Read, Path::new("a"), &(0..512), &mut all);
         }
         assert_eq!((all.delay, all.at_most, all.errno), (2 * second, Some(512), Some(5)));
     }

@@ -1,13 +1,12 @@
 //! A disk for an engine's own tests: it lives in memory, fails where it is told to, and remembers what was asked of it.
+//! And a [`NullDisk`], which does nothing, for measuring what is left.
 //!
 //! Give a [`SimDisk`] to [`Builder::disk`](crate::Builder::disk) and keep a clone. The clone is the handle: it puts files
 //! on the disk and looks at them, injects [faults](Fault), [holds](SimDisk::hold) operations so that a test can look at
 //! the pool while they are under way, and reads the [log](SimDisk::log) of all that happened, in order.
 //!
-//! Every I/O method works on it, by plain calls. It has no descriptor that a ring could use, so io_uring transfers in the
-//! thread that asks, as sync does: to have transfers under way in the background, choose [`IoMethod::worker`].
-//!
-//! [`IoMethod::worker`]: crate::IoMethod::worker
+//! Every I/O method works on it, by plain calls. It has no descriptor that a ring could use, so under io_uring threads beside
+//! the ring do them.
 //!
 //! ```
 //! use ringpool::{BufferPool, CheckpointOptions, Error, OpenOptions, PageId, testing::{Fault, Op, SimDisk}};
@@ -33,9 +32,17 @@
 
 mod fault;
 mod log;
+mod null_disk;
 mod sim_disk;
 mod sim_file;
 
 pub use fault::{Fault, Op, Which};
 pub use log::{Event, Moment};
+pub use null_disk::NullDisk;
 pub use sim_disk::{Gate, SimDisk};
+
+use crate::io::disk::Disk;
+
+/// A disk of this module: what [`Builder::disk`](crate::Builder::disk) takes.
+#[allow(private_bounds)] // What the pool asks of a disk is its own affair: no other disk can be made.
+pub trait TestDisk: Disk {}

@@ -9,6 +9,7 @@ use std::{
 };
 
 use super::{
+    TestDisk,
     fault::{Fault, Op, Struck, Which},
     log::{Event, Moment},
     sim_file::SimFile,
@@ -27,7 +28,7 @@ use crate::{
 pub(super) const SECTOR: u32 = 512;
 
 /// How long [`Gate::wait_for`] waits.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A disk in memory that fails where it is told to. All clones are one disk.
 ///
@@ -161,7 +162,8 @@ impl SimDisk {
             }
         }
         let mut struck = Struck::default();
-        state.faults.iter_mut().for_each(|fault| fault.strike(op, &begin.path, &mut struck));
+        let bytes = offset..offset + len as u64;
+        state.faults.iter_mut().for_each(|fault| fault.strike(op, &begin.path, &bytes, &mut struck));
         if !struck.delay.is_zero() {
             drop(state);
             sleep(struck.delay);
@@ -208,6 +210,8 @@ fn sleep(time: Duration) {
         thread::park_timeout(until.saturating_duration_since(time::now()));
     }
 }
+
+impl TestDisk for SimDisk {}
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, options: &OpenOptions, _: PageSize) -> io::Result<Opened> {
@@ -257,7 +261,7 @@ impl Gate {
     /// Waits until so many operations are held here.
     ///
     /// # Panics
-    /// If that does not come about within 20 seconds.
+    /// If that does not come about within a minute.
     pub fn wait_for(&self, operations: usize) {
         let deadline = time::now() + PATIENCE;
         let mut state = self.disk.0.state.lock();

@@ -2,7 +2,11 @@
 //!
 //! A checkpoint takes what may hold changes at its start: pages that are dirty, those whose write is under way (it may
 //! fail), and those somebody is changing right now (the change becomes known when the guard goes). New work goes on
-//! meanwhile. When every write has come back, each file with unsynced writes is synced once.
+//! meanwhile. They are written in the order and at the times that the [schedule](super::schedule) gives; when every write
+//! has come back, each file with unsynced writes is synced once, several side by side.
+//!
+//! Checkpoints take turns. One that is spread over a time hurries as soon as another waits, so that nobody who is in a hurry
+//! waits for somebody who is not. One whose completion is dropped after it was begun goes on to its end.
 //!
 //! Must not be called by a thread that holds a write guard: it would wait for itself.
 
@@ -12,22 +16,45 @@ use crate::{
     error::{Error, Result},
     events,
     id::{FileId, Lsn, PageId},
+    lease::Tally,
     pool::frame_pool::Lookup,
     shared::Shared,
     sync::time,
-    write::write_out::{Candidate, Patience, write_out},
+    turn::Turn,
+    write::{
+        schedule,
+        sync_all::sync_all,
+        write_out::{Candidate, Patience, write_out},
+    },
 };
+
+/// Pages that are written in one go, before it is another file's turn and before a checkpoint that has time may pause.
+const PIECE: usize = 256;
+
+/// The same for a checkpoint that has time: short, so that its load is even.
+const PACED_PIECE: usize = 32;
 
 /// How a checkpoint is taken.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct CheckpointOptions {}
+pub struct CheckpointOptions {
+    /// The time over which the writes are spread evenly; the syncs come after it. `None` is as fast as the disk takes it.
+    pub spread_over: Option<Duration>,
+}
 
 impl CheckpointOptions {
     /// As fast as the disk takes it.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Spreads the writes evenly over `time`, so that they take the device from nobody. If another checkpoint is asked for
+    /// meanwhile (or the pool is shut down), the rest is written at once.
+    #[must_use]
+    pub fn spread_over(mut self, time: Duration) -> Self {
+        self.spread_over = Some(time);
+        self
     }
 }
 
@@ -63,10 +90,12 @@ pub struct CheckpointReport {
 }
 
 /// Everything that was dirty at the start is on disk and synced.
-pub(crate) fn checkpoint(shared: &Shared, _options: CheckpointOptions) -> Result<CheckpointReport> {
-    shared.check_open()?;
+pub(crate) fn checkpoint(shared: &Shared, options: CheckpointOptions) -> Result<CheckpointReport> {
     let begun = time::now();
-    let written = clean(shared, changed_pages(shared, |_| true));
+    let turn = shared.checkpoints.take();
+    shared.check_open()?;
+    let written =
+        clean(shared, changed_pages(shared, |_| true), options.spread_over.map(|over| (&turn, over)));
     // A page that could not be written is no reason to leave the other files unsynced.
     let synced = sync_all(shared);
     let (pages_written, files_synced) = (written?, synced?);
@@ -83,7 +112,7 @@ pub(crate) fn flush_page(shared: &Shared, page: PageId) -> Result<()> {
     shared.check_open()?;
     shared.files.open_file(page.file)?;
     match shared.pool.lookup(page) {
-        Lookup::Pinned(pin) => clean(shared, vec![(page, pin.frame_no())]).map(drop),
+        Lookup::Pinned(pin) => clean(shared, vec![(page, pin.frame_no())], None).map(drop),
         Lookup::Absent => Ok(()),
         Lookup::TooManyPins => Err(Error::TooManyPins { page }),
     }
@@ -94,7 +123,7 @@ pub(crate) fn flush_file(shared: &Shared, file: FileId) -> Result<FlushReport> {
     shared.check_open()?;
     shared.files.open_file(file)?;
     let begun = time::now();
-    let pages_written = clean(shared, changed_pages(shared, |page| page.file == file))?;
+    let pages_written = clean(shared, changed_pages(shared, |page| page.file == file), None)?;
     Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
 }
 
@@ -105,31 +134,32 @@ pub(crate) fn sync_file(shared: &Shared, file: FileId) -> Result<bool> {
     file.sync(&shared.counters).inspect_err(|error| events::poisoned(file.id, error))
 }
 
-/// Writes the candidates that are dirty and waits for them.
-fn clean(shared: &Shared, mut candidates: Vec<Candidate>) -> Result<u64> {
-    write_out(shared, &mut candidates, Patience::Wait).wait()
+/// Writes the candidates that are dirty and waits for them; at once, or spread over a time by who has the turn.
+fn clean(
+    shared: &Shared,
+    mut candidates: Vec<Candidate>,
+    pace: Option<(&Turn<'_>, Duration)>,
+) -> Result<u64> {
+    candidates.sort_unstable();
+    let pages: Vec<PageId> = candidates.iter().map(|&(page, _)| page).collect();
+    let (begun, tally) = (time::now(), Tally::new());
+    let (mut pace, mut written) = (pace, 0);
+    for piece in schedule::pieces(&pages, pace.map_or(PIECE, |_| PACED_PIECE)) {
+        if let Some((turn, over)) = pace
+            && !turn.pause_until(begun + schedule::due(written, pages.len(), over))
+        {
+            pace = None;
+        }
+        written += piece.len();
+        write_out(shared, &mut candidates[piece], Patience::Wait, &tally);
+    }
+    tally.wait()
 }
 
 /// The pages, among those that `wanted` picks, with bytes that the disk may not have.
 fn changed_pages(shared: &Shared, wanted: impl Fn(PageId) -> bool) -> Vec<Candidate> {
     let changed = shared.pool.frames().filter(|(_, frame)| frame.state.load().may_hold_changes());
     changed.map(|(no, frame)| (frame.page(), no)).filter(|&(page, _)| wanted(page)).collect()
-}
-
-/// Syncs every file with unsynced writes; all of them, whatever becomes of one. The number, or the first error.
-fn sync_all(shared: &Shared) -> Result<u64> {
-    let mut first_error: Option<Error> = None;
-    let mut synced = 0;
-    for file in shared.files.all() {
-        match file.sync(&shared.counters) {
-            Ok(did) => synced += u64::from(did),
-            Err(error) => {
-                events::poisoned(file.id, &error);
-                first_error.get_or_insert(error);
-            }
-        }
-    }
-    first_error.map_or(Ok(synced), Err)
 }
 
 fn redo_lsn(shared: &Shared) -> Option<Lsn> {

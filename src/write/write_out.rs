@@ -1,11 +1,13 @@
-//! Write-out: copies of dirty pages, in runs of neighbours, behind the log, on their way to disk.
+//! Write-out: dirty pages, in runs of neighbours, behind the log, on their way to disk.
 //!
-//! The rule that keeps this free of deadlock: **never wait with copies in hand that are not submitted.** A copied page is
-//! WRITING until its copy arrives, and somebody who waits for that may hold what the writer is about to wait for. So
-//! before it waits (for a latch, for another write of the same page, for staging) the writer submits what it has. In
+//! Without a codec the device reads the pages [where they are](crate::pool::lending); with one it gets sealed copies.
+//!
+//! The rule that keeps this free of deadlock: **never wait with pages in hand that are not submitted.** Such a page is
+//! WRITING until it arrives, and somebody who waits for that may hold what the writer is about to wait for. So before it
+//! waits (for a latch, for another write of the same page, for room for copies) the writer submits what it has. In
 //! [`Patience::Try`] it never waits and leaves out what it cannot have.
 //!
-//! Lock order: one content latch at a time, and under it only the staging's own lock.
+//! Lock order: one content latch at a time, and under it only the lock of the spare pages.
 
 use crate::{
     codec::PageAddress,
@@ -15,22 +17,15 @@ use crate::{
         file::File,
         request::{Direction, Request},
     },
-    lease::{PageLease, Tally, WriteLease},
-    pool::{
-        handle::Pin,
-        latch::Latch,
-        pins::Pins,
-        staging::StagingRun,
-        state::State,
-        waiters::{Ticket, Want},
-    },
+    lease::{PageLease, Tally, WriteLease, WriteRun},
+    pool::{handle::Pin, latch::Latch, waiters::Want},
     shared::Shared,
     stats::Counter,
     sync::{
         Arc,
         atomic::{Ordering, fence},
+        time,
     },
-    wait,
 };
 
 /// Requests that are handed over together, behind one flush of the log.
@@ -48,25 +43,28 @@ pub(crate) enum Patience {
     Try,
 }
 
-/// Starts writing the candidates that are dirty, in the order of their files. What becomes of them is in the tally.
-pub(crate) fn write_out(shared: &Shared, candidates: &mut [Candidate], patience: Patience) -> Arc<Tally> {
+/// Starts writing the candidates that are dirty, in the order of their files. What becomes of them goes into the tally.
+pub(crate) fn write_out(
+    shared: &Shared,
+    candidates: &mut [Candidate],
+    patience: Patience,
+    tally: &Arc<Tally>,
+) {
     candidates.sort_unstable();
-    let mut writer =
-        Writer { shared, patience, tally: Tally::new(), batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
+    let mut writer = Writer { shared, patience, tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
     let mut rest = &*candidates;
     while let Some((&first, behind)) = rest.split_first() {
         rest = match writer.latch_dirty(first) {
-            Some(pin) => writer.copy_run(pin, rest),
+            Some(pin) => writer.build_run(pin, rest),
             None => behind,
         };
     }
     writer.submit();
-    writer.tally
 }
 
-/// What became of a page that was to be copied.
+/// What became of a page that was to be added to a run.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum Copied {
+enum Added {
     Yes,
     /// It lies behind the end of its file by now, and is as dirty as before.
     Outside,
@@ -77,8 +75,8 @@ enum Copied {
 struct Writer<'a> {
     shared: &'a Shared,
     patience: Patience,
-    tally: Arc<Tally>,
-    /// Copies that are not submitted yet.
+    tally: &'a Arc<Tally>,
+    /// Requests that are not submitted yet.
     batch: Vec<Request<PageLease>>,
     highest_lsn: Lsn,
 }
@@ -106,7 +104,7 @@ impl Writer<'_> {
             }
             // An earlier write of this page is under way; whether it covers the candidate shows when it is over.
             self.submit();
-            wait_for_write(&pin);
+            pin.wait_for_io(Want::WriteDone);
         }
     }
 
@@ -117,9 +115,9 @@ impl Writer<'_> {
         self.shared.pool.pin_unused(no, page).filter(|pin| pin.frame().state.load().is_valid())
     }
 
-    /// Copies the latched page, which is the first of the candidates, and as many of its neighbours as can be had into one run;
-    /// gives the candidates that are left.
-    fn copy_run<'c>(&mut self, first: Pin, candidates: &'c [Candidate]) -> &'c [Candidate] {
+    /// Puts the latched page, which is the first of the candidates, and as many of its neighbours as can be had into one
+    /// request; gives the candidates that are left.
+    fn build_run<'c>(&mut self, first: Pin, candidates: &'c [Candidate]) -> &'c [Candidate] {
         let page = first.frame().page();
         let mut behind = &candidates[1..];
         let Some(file) = self.shared.files.for_write_out(page.file) else {
@@ -127,85 +125,88 @@ impl Writer<'_> {
             return behind;
         };
         let wanted = 1 + neighbours(page, behind).min(self.shared.config.combine_pages - 1);
-        let Some(mut run) = self.take_staging(wanted) else {
+        let Some(mut run) = self.begin_run(wanted) else {
             first.unlatch_shared();
             return behind;
         };
-        let mut pins = Pins::new();
-        if self.copy(first, &file, &mut run, &mut pins) == Copied::NotBegun {
+        if self.add(first, &file, &mut run) == Added::NotBegun {
             // Another writer was faster: it is looked at again, and its write is waited for with patience.
-            self.shared.pool.staging.give_back(run);
+            run.cancel(&self.shared.pool);
             return candidates;
         }
-        while pins.len() < run.pages() && !pins.is_empty() {
+        while run.pages() < wanted && !run.is_full() && run.pages() > 0 {
             let Some((&(page, no), further)) = behind.split_first() else { break };
             let neighbour = self.pin_readable(page, no).filter(|pin| pin.try_latch(Latch::Shared));
             let Some(pin) = neighbour else { break };
-            if self.copy(pin, &file, &mut run, &mut pins) != Copied::Yes {
+            if self.add(pin, &file, &mut run) != Added::Yes {
                 break;
             }
             behind = further;
         }
-        self.add_request(file, pins, run);
+        self.add_request(file, run);
         behind
     }
 
-    /// Copies one latched page to the end of the run, if it is still to be written, and unlatches it.
-    fn copy(&mut self, pin: Pin, file: &File, run: &mut StagingRun, pins: &mut Pins) -> Copied {
-        let frame = pin.frame();
-        let begun = frame.state.try_update(State::begin_write).is_ok();
-        if begun {
-            pin.pool().stage(run, pins.len(), &pin);
-            self.highest_lsn = self.highest_lsn.max(frame.page_lsn());
+    /// An empty run. With a codec, with room for `wanted` copies or fewer: with patience there is always some, once earlier
+    /// writes are through.
+    fn begin_run(&mut self, wanted: usize) -> Option<WriteRun> {
+        if self.shared.config.codec.is_none() {
+            return Some(WriteRun::lent());
+        }
+        let spares = &self.shared.pool.spares;
+        let room = match (spares.try_take(wanted), self.patience) {
+            (None, Patience::Wait) => {
+                self.submit();
+                Some(spares.take(wanted))
+            }
+            (room, _) => room,
+        };
+        room.map(WriteRun::copied)
+    }
+
+    /// Adds one latched page to the end of the run, if it is still to be written, and unlatches it.
+    fn add(&mut self, pin: Pin, file: &File, run: &mut WriteRun) -> Added {
+        let begun = run.begin(&pin);
+        if begun.is_some() {
+            self.highest_lsn = self.highest_lsn.max(pin.frame().page_lsn());
         }
         pin.unlatch_shared();
-        if !begun {
-            return Copied::NotBegun;
-        }
+        let Some(place) = begun else { return Added::NotBegun };
         // A truncation publishes the new end and then looks for frames that are WRITING; this frame is, and then looks
         // at the end. The fences make one of them see the other, so no page is written back behind the end.
         fence(Ordering::SeqCst);
-        if file.check(frame.page().block).is_ok() {
-            pins.push(pin);
-            Copied::Yes
+        if file.check(pin.frame().page().block).is_ok() {
+            run.push(pin, place);
+            Added::Yes
         } else {
-            pin.end_write(false);
-            Copied::Outside
+            pin.end_write(place, false);
+            Added::Outside
         }
     }
 
-    /// Room for copies. With patience there is always some, once earlier writes are through.
-    fn take_staging(&mut self, wanted: usize) -> Option<StagingRun> {
-        let staging = &self.shared.pool.staging;
-        let at_once = staging.try_take(wanted);
-        if at_once.is_some() || self.patience == Patience::Try {
-            return at_once;
-        }
-        self.submit();
-        Some(staging.take(wanted))
-    }
-
-    fn add_request(&mut self, file: Arc<File>, pins: Pins, mut run: StagingRun) {
+    fn add_request(&mut self, file: Arc<File>, run: WriteRun) {
         let pool = &self.shared.pool;
-        if pins.is_empty() {
-            pool.staging.give_back(run);
+        if run.pages() == 0 {
+            run.cancel(pool);
             return;
         }
-        pool.staging.shrink(&mut run, pins.len());
-        let lease = WriteLease::new(Arc::clone(&file), pins, run, self.tally.begin());
+        let lease = WriteLease::new(Arc::clone(&file), run, self.tally.begin());
         let offset = pool.page_size().offset_of(lease.first().block);
-        self.batch.push(Request {
-            direction: Direction::Write,
+        let lease = PageLease::Write(lease);
+        self.batch.push(Request::new(
+            &self.shared.in_flight,
+            time::now(),
+            Direction::Write,
             file,
             offset,
-            lease: PageLease::Write(lease),
-        });
+            lease,
+        ));
         if self.batch.len() == BATCH {
             self.submit();
         }
     }
 
-    /// Has the log flushed as far as the copies in hand need it, seals them and hands them over.
+    /// Has the log flushed as far as the pages in hand need it, seals copies and hands them over.
     fn submit(&mut self) {
         if self.batch.is_empty() {
             return;
@@ -213,7 +214,7 @@ impl Writer<'_> {
         let lsn = std::mem::take(&mut self.highest_lsn);
         if let Err(error) = flush_log(self.shared, lsn) {
             for request in self.batch.drain(..) {
-                if let PageLease::Write(lease) = request.lease {
+                if let PageLease::Write(lease) = request.into_lease() {
                     lease.abort(error.clone());
                 }
             }
@@ -253,23 +254,6 @@ fn flush_log(shared: &Shared, lsn: Lsn) -> Result<()> {
     }
 }
 
-/// Sleeps until no write of the pinned page is under way.
-pub(crate) fn wait_for_write(pin: &Pin) {
-    wait_for_io(pin, Want::WriteDone);
-}
-
-/// Sleeps until the I/O of the pinned page is over, however it ends.
-pub(crate) fn wait_for_io(pin: &Pin, want: Want) {
-    let waiters = &pin.pool().waiters;
-    let mut ticket: Option<Ticket> = None;
-    wait::block_on(|waker| {
-        if ticket.is_none() {
-            ticket = waiters.enlist(pin.frame_no(), pin.frame(), want, waker);
-        }
-        ticket.as_ref().map_or(std::task::Poll::Ready(()), |ticket| waiters.poll(ticket, waker).map(drop))
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,7 +279,9 @@ mod tests {
             .collect();
         // As a truncation does before it looks for frames.
         pool.shared().files.open_file(file).unwrap().set_blocks(1);
-        let pages = write_out(pool.shared(), &mut candidates, Patience::Wait).wait().unwrap();
+        let tally = Tally::new();
+        write_out(pool.shared(), &mut candidates, Patience::Wait, &tally);
+        let pages = tally.wait().unwrap();
         assert_eq!((pages, disk.count(Op::Write)), (1, 1));
         assert_eq!(disk.image("data").unwrap()[4096..], [1; 4096]);
         assert_eq!(pool.stats().frames.dirty, 1, "what was not written is as dirty as before");
@@ -315,12 +301,14 @@ mod tests {
         let no = shared.pool.frames().find(|(_, frame)| frame.page() == page).unwrap().0;
         let candidates = [(page, no)];
         let (patience, tally) = (Patience::Wait, Tally::new());
-        let mut writer = Writer { shared, patience, tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
+        let mut writer =
+            Writer { shared, patience, tally: &tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
         let pin = writer.latch_dirty(candidates[0]).unwrap();
         let others = pin.again().unwrap();
-        pin.frame().state.try_update(State::begin_write).unwrap();
-        assert_eq!(writer.copy_run(pin, &candidates), candidates);
-        others.end_write(false);
-        assert_eq!(write_out(shared, &mut candidates.clone(), patience).wait().unwrap(), 1);
+        let place = WriteRun::lent().begin(&others).unwrap();
+        assert_eq!(writer.build_run(pin, &candidates), candidates);
+        others.end_write(place, false);
+        write_out(shared, &mut candidates.clone(), patience, &tally);
+        assert_eq!(tally.wait().unwrap(), 1);
     }
 }

@@ -1,6 +1,10 @@
 //! C2: a failed read is reported to every waiter with operation, file and block; nothing of it stays cached.
 
-use std::fs;
+use std::{
+    fs,
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
 
 use ringpool::{
     BufferPool, Error, FileId, IoMethod, IoOp, OpenOptions, PageId, PinnedPage, Result,
@@ -90,20 +94,77 @@ fn c2_a_failed_prefetch_leaves_nothing() {
     });
 }
 
+/// A run of four pages whose read fails while somebody waits for each of them; what they get, by block.
+fn joined_run_that_fails(fault: Fault) -> (Bench, Vec<Result<PinnedPage>>) {
+    let bench = Bench::new(IoMethod::worker(), 16, 4);
+    let gate = bench.disk.hold(Op::Read);
+    assert_eq!(bench.pool.prefetch(bench.file, 0..4).started, 4);
+    gate.wait_for(1);
+    let waiting: Vec<_> = (0..4).flat_map(|block| join_read(&bench.pool, bench.page(block), 1)).collect();
+    bench.disk.inject(fault);
+    gate.open();
+    let outcomes = waiting.into_iter().map(outcome).collect();
+    (bench, outcomes)
+}
+
 #[test]
 fn c2_who_waits_for_a_page_of_a_failed_run_gets_the_error_of_that_page() {
     guarded(|| {
-        let bench = Bench::new(IoMethod::worker(), 16, 4);
+        let (bench, outcomes) = joined_run_that_fails(Fault::error(Op::Read, EIO));
+        for (block, fetched) in outcomes.into_iter().enumerate() {
+            assert_failed_read(fetched, bench.page(block as u32));
+        }
+        bench.assert_at_rest();
+    });
+}
+
+/// Those who read again after a run has failed meet in the queue, and must not become a run once more.
+#[test]
+fn c2_a_bad_page_does_not_take_its_neighbours_along_when_they_are_read_again() {
+    guarded(|| {
+        let bench = Bench::new(IoMethod::Worker { threads: 1 }, 16, 4);
         let gate = bench.disk.hold(Op::Read);
         assert_eq!(bench.pool.prefetch(bench.file, 0..4).started, 4);
         gate.wait_for(1);
-        let waiting: Vec<_> = (0..4).flat_map(|block| join_read(&bench.pool, bench.page(block), 1)).collect();
-        bench.disk.inject(Fault::error(Op::Read, EIO).once());
+        let mut fetches: Vec<_> = (0..4).map(|block| bench.pool.fetch(bench.page(block))).collect();
+        let mut outcomes: Vec<Option<Result<PinnedPage>>> = (0..4).map(|_| None).collect();
+        let mut poll_all = || {
+            let mut context = Context::from_waker(Waker::noop());
+            for (fetch, outcome) in
+                fetches.iter_mut().zip(&mut outcomes).filter(|(_, outcome)| outcome.is_none())
+            {
+                if let Poll::Ready(result) = Pin::new(fetch).poll(&mut context) {
+                    *outcome = Some(result);
+                }
+            }
+            outcomes.iter().filter(|outcome| outcome.is_some()).count()
+        };
+        assert_eq!(poll_all(), 0);
+        let page = PAGE as u64;
+        bench.disk.inject(Fault::error(Op::Read, EIO).touching(page..2 * page));
         gate.open();
-        for (block, fetching) in waiting.into_iter().enumerate() {
-            assert_failed_read(outcome(fetching), bench.page(block as u32));
+        eventually("the run fails", || bench.pool.stats().frames.reading == 0);
+        let gate = bench.disk.hold(Op::Read);
+        assert_eq!(poll_all(), 0);
+        gate.wait_for(1);
+        gate.open();
+        eventually("all have an outcome", || poll_all() == 4);
+        for (block, outcome) in outcomes.into_iter().flatten().enumerate() {
+            match block {
+                1 => assert_failed_read(outcome, bench.page(1)),
+                _ => assert_stamped(&outcome.unwrap(), 1),
+            }
         }
-        bench.assert_at_rest();
+        assert_eq!(bench.disk.count(Op::Read), 1 + 4, "each page was read by itself");
+    });
+}
+
+#[test]
+fn c2_a_run_that_fails_once_costs_nobody_his_page() {
+    guarded(|| {
+        let (bench, outcomes) = joined_run_that_fails(Fault::error(Op::Read, EIO).once());
+        outcomes.iter().for_each(|fetched| assert_stamped(fetched.as_ref().unwrap(), 1));
+        assert_eq!(bench.disk.count(Op::Read), 1 + 4, "each page was read by itself");
     });
 }
 

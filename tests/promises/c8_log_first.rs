@@ -29,7 +29,8 @@ struct Inner {
     fails: AtomicBool,
     lies: AtomicBool,
     panics: AtomicBool,
-    slowness: Mutex<Duration>,
+    /// A flush takes for as long as somebody has this.
+    busy: Mutex<()>,
 }
 
 impl Wal for Log {
@@ -40,7 +41,7 @@ impl Wal for Log {
     fn flush(&self, up_to: Lsn) -> io::Result<Lsn> {
         let writes = self.0.disk.lock().unwrap().as_ref().map_or(0, |disk| disk.count(Op::Write));
         self.0.flushes.lock().unwrap().push((up_to, writes));
-        thread::sleep(*self.0.slowness.lock().unwrap());
+        drop(self.0.busy.lock().unwrap());
         assert!(!self.0.panics.load(Ordering::SeqCst), "the log's own panic");
         if self.0.fails.load(Ordering::SeqCst) {
             return Err(io::Error::from_raw_os_error(crate::support::EIO));
@@ -121,8 +122,8 @@ fn c8_holds_for_every_page_that_is_written_on_whatever_occasion() {
 fn c8_no_write_overtakes_a_slow_flush() {
     with_each_method(|method| {
         let (bench, log) = bench(method, 16, 16);
-        *log.0.slowness.lock().unwrap() = Duration::from_millis(100);
         change(&bench, 3, 2, 50);
+        let busy = log.0.busy.lock().unwrap();
         let flushing = thread::spawn({
             let pool = bench.pool.clone();
             move || checkpoint(&pool)
@@ -132,6 +133,7 @@ fn c8_no_write_overtakes_a_slow_flush() {
         assert_stamped(&bench.fetch(3).unwrap(), 2);
         change(&bench, 3, 3, 51);
         assert_eq!(bench.disk.count(Op::Write), 0);
+        drop(busy);
         flushing.join().unwrap().unwrap();
         assert!(bench.image()[3 * 8192..4 * 8192] == stamped(3, 2), "only what the flushed log covers");
         checkpoint(&bench.pool).unwrap();
@@ -170,7 +172,11 @@ fn c8_a_fetch_that_needs_a_frame_reports_the_log_that_keeps_pages_dirty() {
         let log = Log::default();
         log.0.fails.store(true, Ordering::SeqCst);
         let bench = Bench::with(16, |builder| {
-            builder.frames(4).frame_wait(Duration::from_millis(50)).io_method(method.clone()).wal(log.clone())
+            builder
+                .frames(4)
+                .frame_wait(Duration::from_millis(500))
+                .io_method(method.clone())
+                .wal(log.clone())
         });
         (0..4).for_each(|block| change(&bench, block, 2, 7));
         assert!(matches!(bench.fetch(9), Err(Error::Wal { .. })));

@@ -1,10 +1,18 @@
-//! What a checkpoint covers: all that was dirty at its start, whoever is writing it.
+//! What a checkpoint covers: all that was dirty at its start, whoever is writing it; and how it goes about it.
 
-use std::{thread, time::Duration};
+use std::{
+    pin::pin,
+    task::{Context, Waker},
+    thread,
+    time::{Duration, Instant},
+};
 
-use ringpool::{CheckpointOptions, IoMethod, testing::Op};
+use ringpool::{
+    BufferPool, CheckpointOptions, CheckpointReport, Completion, FileId, IoMethod, Lsn, OpenOptions, PageId,
+    testing::{Fault, Moment, Op},
+};
 
-use crate::support::{Bench, guarded, stamped_file};
+use crate::support::{Bench, EIO, eventually, guarded, restamp, stamped_file, with_each_method};
 
 /// Long enough for a checkpoint that does not wait for what it should to be over.
 const A_WHILE: Duration = Duration::from_millis(50);
@@ -44,5 +52,164 @@ fn a_checkpoint_waits_for_a_page_that_somebody_is_changing() {
         drop(bytes);
         assert_eq!(checkpoint.join().unwrap().unwrap().pages_written, 1);
         assert_eq!(bench.durable()[..8192], stamped_file(1, 2));
+    });
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn start(pool: &BufferPool, options: CheckpointOptions) -> thread::JoinHandle<CheckpointReport> {
+    let pool = pool.clone();
+    thread::spawn(move || pool.checkpoint(options).wait().unwrap())
+}
+
+/// A second file, all of it dirty.
+fn add_dirty_file(bench: &Bench, name: &str, blocks: u32) -> FileId {
+    bench.disk.put(name, stamped_file(blocks, 1));
+    let file = bench.pool.open_file(name, OpenOptions::new()).unwrap();
+    (0..blocks).for_each(|block| restamp(&bench.pool.fetch(PageId::new(file, block)).wait().unwrap(), 2));
+    file
+}
+
+#[test]
+fn a_checkpoint_that_has_time_takes_it() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 160, 128);
+        bench.dirty(0..128, 2);
+        let time = Duration::from_millis(200);
+        let running = start(&bench.pool, CheckpointOptions::new().spread_over(time));
+        let report = running.join().unwrap();
+        assert!(report.took >= time / 2, "{report:?}");
+        assert_eq!((report.pages_written, report.files_synced), (128, 1));
+        assert!(bench.durable() == stamped_file(128, 2));
+    });
+}
+
+#[test]
+fn a_checkpoint_that_has_time_spreads_its_writes_until_the_next_waits_and_each_covers_what_it_found() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 160, 128);
+        bench.dirty(0..128, 2);
+        let leisurely = start(&bench.pool, CheckpointOptions::new().spread_over(HOUR));
+        eventually("it has begun", || bench.disk.count(Op::Write) > 0);
+        assert!(bench.pool.stats().frames.dirty >= 64, "what is due later is written later");
+        bench.dirty([0], 3);
+        let next = start(&bench.pool, CheckpointOptions::new());
+        assert_eq!(leisurely.join().unwrap().pages_written, 128);
+        assert_eq!(next.join().unwrap().pages_written, 1, "what was changed behind the first one's back");
+        assert!(bench.durable()[..8192] == stamped_file(1, 3));
+    });
+}
+
+#[test]
+fn a_checkpoint_that_nobody_waits_for_any_more_goes_on() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 16, 8);
+        bench.dirty(0..8, 2);
+        let gate = bench.disk.hold(Op::Write);
+        {
+            let mut checkpoint: Completion<_> = bench.pool.checkpoint(CheckpointOptions::new());
+            assert!(pin!(&mut checkpoint).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        gate.wait_for(1);
+        gate.open();
+        eventually("everything is durable", || bench.durable() == stamped_file(8, 2));
+    });
+}
+
+#[test]
+fn files_are_written_side_by_side() {
+    guarded(|| {
+        let bench = Bench::new(IoMethod::Sync, 1400, 512);
+        bench.dirty(0..512, 2);
+        add_dirty_file(&bench, "other", 512);
+        bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        let log = bench.disk.log();
+        let writes = log.iter().filter(|event| event.op == Op::Write && event.moment == Moment::Begin);
+        let mut order: Vec<_> = writes.map(|event| event.path.to_str().unwrap()).collect();
+        order.dedup();
+        assert_eq!(order, ["data", "other", "data", "other"]);
+    });
+}
+
+#[test]
+fn files_are_synced_side_by_side_and_each_once() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 64, 8);
+        bench.dirty(0..8, 2);
+        for name in ["second", "third"] {
+            add_dirty_file(&bench, name, 4);
+        }
+        let gate = bench.disk.hold(Op::Sync);
+        let running = start(&bench.pool, CheckpointOptions::new());
+        gate.wait_for(3);
+        gate.open();
+        assert_eq!(running.join().unwrap().files_synced, 3);
+        assert_eq!(bench.disk.count(Op::Sync), 3);
+    });
+}
+
+#[test]
+fn c4_every_file_is_synced_though_one_fails_and_the_first_failure_is_told() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 64, 8);
+        bench.dirty(0..8, 2);
+        let names = ["second", "third", "fourth", "fifth", "sixth"];
+        for name in names {
+            add_dirty_file(&bench, name, 2);
+        }
+        for name in ["data", "third"] {
+            bench.disk.inject(Fault::error(Op::Sync.of(name), EIO));
+        }
+        let error = bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap_err();
+        assert!(error.to_string().contains("sync of data"), "{error}");
+        for name in names {
+            let version = if name == "third" { 1 } else { 2 };
+            assert!(bench.disk.durable_image(name).unwrap() == stamped_file(2, version), "{name}");
+        }
+    });
+}
+
+#[test]
+fn the_redo_position_is_never_later_than_a_change_that_is_not_durable() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 16, 8);
+        let change = |block, lsn| {
+            let page = bench.fetch(block).unwrap();
+            page.write().unwrap().set_lsn(Lsn(lsn));
+        };
+        change(0, 10);
+        change(1, 20);
+        let gate = bench.disk.hold(Op::Write);
+        let running = start(&bench.pool, CheckpointOptions::new());
+        gate.wait_for(1);
+        // While the writes are under way: changed again, twice, and one that was clean.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while bench.pool.stats().frames.writing < 2 && Instant::now() < deadline {
+            // With the sync method the second page is written when the first is through.
+            if bench.pool.stats().frames.dirty == 1 {
+                break;
+            }
+        }
+        change(0, 60);
+        change(0, 65);
+        change(5, 70);
+        gate.open();
+        let redo = running.join().unwrap().redo_lsn.expect("pages are dirty again");
+        assert!(redo <= Lsn(60), "the change of 60 is not on disk: {redo:?}");
+        let after = bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        assert_eq!(after.redo_lsn, None);
+        change(5, 80);
+        bench.disk.inject(Fault::error(Op::Write, EIO).once());
+        bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap_err();
+        change(5, 90);
+        // What failed is needed from its first change on.
+        change(6, 95);
+        let held = bench.fetch(5).unwrap();
+        let gate = bench.disk.hold(Op::Write);
+        let running = start(&bench.pool, CheckpointOptions::new());
+        gate.wait_for(1);
+        held.write().unwrap().set_lsn(Lsn(100));
+        gate.open();
+        assert!(running.join().unwrap().redo_lsn.expect("dirty again") <= Lsn(100));
     });
 }

@@ -4,6 +4,7 @@
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
+mod background_writer;
 mod c1_own_bytes;
 mod c2_failed_read;
 mod c3_failed_write;

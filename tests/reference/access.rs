@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ringpool::{Error, FetchOptions, PageWrite, PinnedPage, Result};
+use ringpool::{Error, FetchOptions, PageWrite, PinnedPage, Result, StreamOptions};
 
 use crate::{
     case::{Case, Check, Held, Holding, LONG, ensure},
@@ -69,9 +69,90 @@ impl Case<'_> {
         Ok(())
     }
 
+    pub(crate) fn stream(
+        &mut self,
+        file: usize,
+        blocks: &[u32],
+        bulk: bool,
+        as_task: bool,
+        taken: usize,
+    ) -> Check {
+        let options = if bulk { StreamOptions::new().bulk() } else { StreamOptions::new() };
+        let options = options.frame_wait(self.frame_wait());
+        // Each of them may wait as long as it takes to know that there is no frame.
+        let most = if self.all_frames_are_held() { 5 } else { usize::MAX };
+        let asked = blocks.iter().map(|&block| (block, At { file, block }));
+        let mut stream = self.pool().read_stream(self.files[file].id(), asked, options);
+        for &block in blocks.iter().take(taken.min(most)) {
+            let next = if as_task { pollster::block_on(stream.next_page()) } else { stream.next() };
+            let at = At { file, block };
+            match next {
+                None => return Err(format!("the stream ended before block {block}")),
+                Some(Ok((page, asked))) => {
+                    ensure!(asked == at, "{asked:?} instead of {at:?}");
+                    let page = self.expect(at, Ok(page))?.ok_or("a page that is none")?;
+                    self.compare(at, &page.read())?;
+                }
+                Some(Err(error)) => drop(self.expect(at, Err(error))?),
+            }
+        }
+        ensure!(blocks.len() > taken.min(most) || stream.next().is_none(), "more pages than were asked for");
+        Ok(())
+    }
+
+    pub(crate) fn fetch_many(&mut self, pages: &[At], as_task: bool) -> Check {
+        let mut distinct = pages.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        let frames = self.configuration.frames as usize;
+        let wanted_frames = distinct.iter().filter(|&&at| self.exists(at) && !self.is_held(at)).count();
+        let ids: Vec<_> = pages.iter().map(|&at| self.page_id(at)).collect();
+        let fetched = {
+            let many = self.pool().fetch_many_with(&ids, self.many_options(wanted_frames));
+            if as_task { pollster::block_on(many) } else { many.wait() }
+        };
+        match fetched {
+            Ok(fetched) => {
+                ensure!(fetched.len() == pages.len(), "{} pages for {}", fetched.len(), pages.len());
+                for (&at, page) in pages.iter().zip(fetched) {
+                    ensure!(self.exists(at) && page.id() == self.page_id(at), "{} for {at:?}", page.id());
+                    self.compare(at, &page.read())?;
+                }
+                Ok(())
+            }
+            Err(Error::TooManyPages { pages, .. }) => {
+                ensure!(pages == distinct.len() && pages > frames, "{pages} are too many");
+                Ok(())
+            }
+            Err(Error::PastEof { page, .. }) => {
+                let first = pages.iter().find(|&&at| !self.exists(at));
+                ensure!(
+                    first.is_some_and(|&at| self.page_id(at) == page),
+                    "PastEof names {page}, not {first:?}"
+                );
+                Ok(())
+            }
+            Err(Error::AllPinned { .. }) => {
+                let left = frames - self.held_frames();
+                ensure!(wanted_frames > left, "AllPinned with {left} frames for {wanted_frames} pages");
+                Ok(())
+            }
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    fn many_options(&self, wanted_frames: usize) -> FetchOptions {
+        let left = self.configuration.frames as usize - self.held_frames();
+        FetchOptions::new().frame_wait(if wanted_frames > left { SHORT } else { LONG })
+    }
+
     /// Patience enough to make a fetch certain to succeed if it can, and quick if it cannot.
     fn fetch_options(&self) -> FetchOptions {
-        FetchOptions::new().frame_wait(if self.all_frames_are_held() { SHORT } else { LONG })
+        FetchOptions::new().frame_wait(self.frame_wait())
+    }
+
+    fn frame_wait(&self) -> Duration {
+        if self.all_frames_are_held() { SHORT } else { LONG }
     }
 
     /// Compares what came of a fetch with what the model expects of it; gives the page where there is one.

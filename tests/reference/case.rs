@@ -77,6 +77,10 @@ impl<'c> Case<'c> {
             Op::TryFetch(at, usage) => self.try_fetch(*at, *usage),
             Op::Abandon(at) => self.abandon(*at),
             Op::Prefetch(file, blocks) => self.prefetch(*file, &blocks.list()),
+            Op::Stream { file, blocks, bulk, as_task, taken } => {
+                self.stream(*file, &blocks.list(), *bulk, *as_task, *taken)
+            }
+            Op::FetchMany { pages, as_task } => self.fetch_many(pages, *as_task),
             Op::Flush(at, by) => self.flush(*at, *by),
             Op::FlushFile(file, by) => self.flush_file(*file, *by),
             Op::Sync(file, by) => self.sync(*file, *by),

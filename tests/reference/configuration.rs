@@ -2,7 +2,7 @@
 
 use std::{fmt, path::Path, time::Duration};
 
-use ringpool::{BufferPool, Fallback, IoMethod, OpenOptions, Result};
+use ringpool::{BackgroundWriter, BufferPool, Fallback, IoMethod, OpenOptions, Result};
 
 pub(crate) struct Configuration {
     pub(crate) method: IoMethod,
@@ -30,7 +30,16 @@ impl Configuration {
             .page_size(self.page_size)
             // How long truncate and close wait for pins, which scripts hold on purpose. Fetches are told their own.
             .frame_wait(Duration::from_millis(20))
+            .background_writer(self.background_writer())
             .build()
+    }
+
+    /// None in the smallest pools, so that fetches have to write for themselves.
+    fn background_writer(&self) -> BackgroundWriter {
+        match self.frames {
+            1 | 2 => BackgroundWriter::Off,
+            frames => BackgroundWriter::Ready { low: 1, high: frames / 2 },
+        }
     }
 
     pub(crate) fn open_options(&self) -> OpenOptions {

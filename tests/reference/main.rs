@@ -113,7 +113,7 @@ fn run_scripts(configuration: &Configuration, files: usize, cases: u32, seed: u6
     };
     let mut runner = TestRunner::new_with_rng(config, random_numbers(seed, configuration));
     let under_way = Arc::new(Mutex::new(String::new()));
-    let watchdog = Watchdog::new(Duration::from_secs(60), {
+    let watchdog = Watchdog::new(Duration::from_secs(300), {
         let (under_way, configuration) = (Arc::clone(&under_way), configuration.to_string());
         move || format!("{configuration}\n{}", under_way.lock().expect("nobody panics with it"))
     });

@@ -123,6 +123,19 @@ pub(crate) enum Op {
     /// Starts to fetch, and loses interest.
     Abandon(At),
     Prefetch(usize, Blocks),
+    Stream {
+        file: usize,
+        blocks: Blocks,
+        bulk: bool,
+        /// As a task, and not as a thread.
+        as_task: bool,
+        /// So many pages are taken, then it is dropped.
+        taken: usize,
+    },
+    FetchMany {
+        pages: Vec<At>,
+        as_task: bool,
+    },
     Flush(At, By),
     FlushFile(usize, By),
     Sync(usize, By),
@@ -181,6 +194,8 @@ fn op(files: usize) -> impl Strategy<Value = Op> {
         8 => (at(files), usage()).prop_map(|(at, usage)| Op::TryFetch(at, usage)),
         4 => at(files).prop_map(Op::Abandon),
         10 => (file.clone(), blocks()).prop_map(|(file, blocks)| Op::Prefetch(file, blocks)),
+        6 => stream(file.clone()),
+        4 => (vec(at(files), 0..12), any::<bool>()).prop_map(|(pages, as_task)| Op::FetchMany { pages, as_task }),
         5 => (at(files), by()).prop_map(|(at, by)| Op::Flush(at, by)),
         3 => (file.clone(), by()).prop_map(|(file, by)| Op::FlushFile(file, by)),
         2 => (file.clone(), by()).prop_map(|(file, by)| Op::Sync(file, by)),
@@ -237,6 +252,12 @@ fn blocks() -> impl Strategy<Value = Blocks> {
         range().prop_map(Blocks::Descending),
         vec(block(), 1..100).prop_map(Blocks::Scattered),
     ]
+}
+
+fn stream(file: Range<usize>) -> impl Strategy<Value = Op> {
+    let taken = prop_oneof![4 => Just(usize::MAX), 1 => 0_usize..30];
+    (file, blocks(), prop::bool::weighted(0.3), any::<bool>(), taken)
+        .prop_map(|(file, blocks, bulk, as_task, taken)| Op::Stream { file, blocks, bulk, as_task, taken })
 }
 
 fn ending() -> impl Strategy<Value = Ending> {

@@ -34,7 +34,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringpool::{BufferPool, CheckpointOptions, Fallback, FileId, IoMethod, OpenOptions, PageId, Shutdown};
+use ringpool::{
+    BackgroundWriter, BufferPool, CheckpointOptions, Fallback, FileId, IoMethod, OpenOptions, PageId,
+    Shutdown,
+};
 use stamp::{SECTOR, Stamp};
 use watchdog::Watchdog;
 use worker::Worker;
@@ -74,6 +77,11 @@ fn stress_method(name: &str, method: &IoMethod) {
             .frames(frames)
             .page_size(PAGE_SIZE as u32)
             .io_method(method.clone())
+            .background_writer(if direct {
+                BackgroundWriter::Ready { low: 1, high: frames / 2 }
+            } else {
+                BackgroundWriter::Off
+            })
             .build();
         match pool {
             Ok(pool) => {
@@ -95,7 +103,7 @@ fn stress(name: &str, pool: BufferPool, direct: bool, time: Duration) {
     let arena = Arc::new(Arena::new(pool, file));
     let watchdog = {
         let arena = Arc::clone(&arena);
-        Watchdog::new(Duration::from_secs(30), move || {
+        Watchdog::new(Duration::from_secs(300), move || {
             format!("{}\n{}", arena.pool.stats(), arena.pool_in_words())
         })
     };

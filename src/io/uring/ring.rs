@@ -24,13 +24,16 @@ use super::{
     slots::{Forms, Slots, Target},
 };
 use crate::{
+    id::FileId,
     io::{
+        backlog::Place,
+        by_file::ByFile,
         file::File,
         request::{Lease, Request},
         transfer::Step,
     },
     stats::{Counter, Counters, Registration},
-    sync::{Arc, thread},
+    sync::{Arc, thread, time},
 };
 
 /// Names the completion of the wake-up. No slot has this number.
@@ -50,6 +53,13 @@ pub(super) enum Wait {
     No,
 }
 
+/// What came out of a ring at once.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Reaped {
+    pub(super) completions: u64,
+    pub(super) bytes: u64,
+}
+
 /// A ring with what is in flight in it.
 pub(super) struct Ring<'r, L: Lease> {
     submitter: Submitter<'r>,
@@ -57,7 +67,9 @@ pub(super) struct Ring<'r, L: Lease> {
     completions: CompletionQueue<'r>,
     slots: Slots<L>,
     forms: Forms,
-    /// Places in the table of registered files that no file has.
+    /// Where files are in the table of registered ones.
+    registered_files: ByFile<u32>,
+    /// Places in that table that no file has.
     free_files: Vec<u32>,
     doorbell: Arc<Doorbell>,
     /// The wake-up's read is posted.
@@ -66,6 +78,8 @@ pub(super) struct Ring<'r, L: Lease> {
     failures: u32,
     /// Requests that are over, with how they went; their leases are still to be finished.
     done: Vec<(Request<L>, io::Result<usize>)>,
+    /// Their places, to be given back.
+    places: Vec<Place>,
     _one_thread: PhantomData<Rc<()>>,
 }
 
@@ -90,12 +104,14 @@ impl<'r, L: Lease> Ring<'r, L> {
                 fixed_buffers: abilities.fixed_buffers == Registration::InUse,
                 vectored_fixed: abilities.vectored_fixed,
             },
+            registered_files: ByFile::default(),
             free_files: (0..files).rev().collect(),
             doorbell,
             bell_posted: false,
             counters,
             failures: 0,
             done: Vec::with_capacity(depth as usize),
+            places: Vec::with_capacity(depth as usize),
             _one_thread: PhantomData,
         }
     }
@@ -104,14 +120,21 @@ impl<'r, L: Lease> Ring<'r, L> {
         self.slots.in_flight()
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.slots.has_room()
+    /// How many more requests it takes.
+    pub(super) fn room(&self) -> usize {
+        self.slots.room()
+    }
+
+    /// The places of requests that are over, to be given back.
+    pub(super) fn vacated(&mut self) -> impl Iterator<Item = Place> {
+        self.places.drain(..)
     }
 
     /// Prepares a request; [`enter`](Self::enter) submits it. Only while there is room, for a file with a descriptor.
-    pub(super) fn start(&mut self, request: Request<L>) {
+    pub(super) fn start(&mut self, request: Request<L>, place: Place) {
+        request.begin();
         let target = self.target(&request.file);
-        let index = self.slots.insert(request, target);
+        let index = self.slots.insert(request, place, target);
         self.push_flight(index);
     }
 
@@ -190,18 +213,23 @@ impl<'r, L: Lease> Ring<'r, L> {
     }
 
     /// Takes in every completion: a request that is over goes to those that [`finish`](Self::finish) ends, of others the rest
-    /// is prepared. Gives how many were in.
-    pub(super) fn reap(&mut self) -> usize {
-        let mut reaped = 0;
+    /// is prepared. Gives what was in.
+    pub(super) fn reap(&mut self) -> Reaped {
+        let mut reaped = Reaped::default();
         while let Some(completion) = self.completions.next() {
             if completion.user_data() == BELL {
                 self.bell_posted = false;
                 continue;
             }
-            reaped += 1;
+            reaped.completions += 1;
+            reaped.bytes += u64::try_from(completion.result()).unwrap_or(0);
             let (index, flight) = self.slots.find(completion.user_data());
             match flight.progress.step(to_result(completion.result())) {
-                Step::Finished(outcome) => self.done.push((self.slots.remove(index), outcome)),
+                Step::Finished(outcome) => {
+                    let (request, place) = self.slots.remove(index);
+                    self.done.push((request, outcome));
+                    self.places.push(place);
+                }
                 Step::Resume => {
                     self.counters.add(Counter::Resumed, 1);
                     self.push_flight(index);
@@ -213,19 +241,22 @@ impl<'r, L: Lease> Ring<'r, L> {
 
     /// Finishes the leases of the requests that are over.
     pub(super) fn finish(&mut self) {
+        if self.done.is_empty() {
+            return;
+        }
+        let now = time::now();
         for (request, outcome) in self.done.drain(..) {
             // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
-            let _ = catch_unwind(AssertUnwindSafe(|| request.finish(outcome)));
+            let _ = catch_unwind(AssertUnwindSafe(|| request.finish(outcome, now)));
         }
     }
 
     /// How a submission names the file. One that is seen for the first time is registered, if there is a place left.
     fn target(&mut self, file: &File) -> Target {
-        let registered = file.ring_slot();
-        if registered != File::NO_SLOT {
+        if let Some(&registered) = self.registered_files.get(&file.id) {
             return Target::Registered(registered);
         }
-        let fd = file.disk.raw_fd().expect("files without a descriptor are transferred by who asks");
+        let fd = file.disk.raw_fd().expect("files without a descriptor are not for a ring");
         let Some(slot) = self.free_files.pop() else {
             return Target::Descriptor(fd);
         };
@@ -234,15 +265,15 @@ impl<'r, L: Lease> Ring<'r, L> {
             self.free_files.clear();
             return Target::Descriptor(fd);
         }
-        file.set_ring_slot(slot);
+        self.registered_files.insert(file.id, slot);
         Target::Registered(slot)
     }
 
     /// Gives the file's place in the table back, and with it the ring's hold on the file.
-    pub(super) fn forget(&mut self, file: &File) {
-        let slot = file.ring_slot();
-        if slot != File::NO_SLOT && self.submitter.register_files_update(slot, &[-1]).is_ok() {
-            file.set_ring_slot(File::NO_SLOT);
+    pub(super) fn forget(&mut self, file: FileId) {
+        if let Some(slot) = self.registered_files.remove(&file)
+            && self.submitter.register_files_update(slot, &[-1]).is_ok()
+        {
             self.free_files.push(slot);
         }
     }

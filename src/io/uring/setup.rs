@@ -3,7 +3,10 @@
 //! Invariant: what is returned has done a real read, so a system that allows the setup and forbids the rest is refused
 //! here. Runs on the thread that will own the ring, because a ring with a single issuer belongs to who made it.
 
-use std::{io, os::fd::AsRawFd};
+use std::{
+    io,
+    os::fd::{AsRawFd, RawFd},
+};
 
 use io_uring::{IoUring, Probe, opcode, types::Fd};
 use rustix::{
@@ -34,6 +37,21 @@ pub(in crate::io) struct Abilities {
     pub(super) timed_waits: bool,
 }
 
+impl Abilities {
+    /// What two rings can both do; of two refusals the first.
+    pub(super) fn settle_for(&mut self, other: Self) {
+        for (own, other) in
+            [(&mut self.fixed_buffers, other.fixed_buffers), (&mut self.fixed_files, other.fixed_files)]
+        {
+            if *own == Registration::InUse {
+                *own = other;
+            }
+        }
+        self.vectored_fixed &= other.vectored_fixed;
+        self.timed_waits &= other.timed_waits;
+    }
+}
+
 /// Why there is no ring.
 #[derive(Debug)]
 pub(in crate::io) enum Refusal {
@@ -43,8 +61,16 @@ pub(in crate::io) enum Refusal {
     Required(String),
 }
 
+/// What is to be registered.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Memory<'a> {
+    pub(super) chunks: &'a [Chunk],
+    /// A ring that has registered it already, from which it can be cloned.
+    pub(super) registered_with: Option<RawFd>,
+}
+
 /// Makes a ring for `options.queue_depth` requests and one wake-up.
-pub(super) fn open(options: &UringOptions, chunks: &[Chunk]) -> Result<(IoUring, Abilities), Refusal> {
+pub(super) fn open(options: &UringOptions, memory: &Memory<'_>) -> Result<(IoUring, Abilities), Refusal> {
     let mut ring = build(options.queue_depth + 1).map_err(refused("io_uring_setup"))?;
     let room = ring.params().cq_entries();
     if room <= options.queue_depth {
@@ -63,7 +89,7 @@ pub(super) fn open(options: &UringOptions, chunks: &[Chunk]) -> Result<(IoUring,
     // Bounds what a slow file makes the kernel start. Where this is unknown, the kernel's own bound holds.
     let _ = ring.submitter().register_iowq_max_workers(&mut { KERNEL_WORKERS });
     let abilities = Abilities {
-        fixed_buffers: register_buffers(&ring, options.fixed_buffers, chunks)?,
+        fixed_buffers: register_buffers(&ring, options.fixed_buffers, memory)?,
         fixed_files: register_files(&ring, options.fixed_files)?,
         vectored_fixed: knows(&[opcode::ReadvFixed::CODE, opcode::WritevFixed::CODE]),
         timed_waits: ring.params().is_feature_ext_arg(),
@@ -139,12 +165,17 @@ fn registration(
     }
 }
 
-fn register_buffers(ring: &IoUring, wanted: Fallback, chunks: &[Chunk]) -> Result<Registration, Refusal> {
+fn register_buffers(ring: &IoUring, wanted: Fallback, memory: &Memory<'_>) -> Result<Registration, Refusal> {
+    let Memory { chunks, registered_with } = *memory;
     if wanted == Fallback::Off {
         return Ok(Registration::NotAsked);
     }
     if chunks.is_empty() {
         return Ok(Registration::NotApplicable);
+    }
+    // Linux 6.12: both rings then use one registration, which is made, and counts against RLIMIT_MEMLOCK, only once.
+    if registered_with.is_some_and(|other| ring.submitter().register_buffers_clone(other).is_ok()) {
+        return Ok(Registration::InUse);
     }
     let vectors: Vec<libc::iovec> = chunks
         .iter()

@@ -8,6 +8,7 @@
 use io_uring::{opcode, squeue, types::Fd};
 
 use crate::io::{
+    backlog::Place,
     buffers,
     request::{Direction, Lease, Request},
     transfer::Progress,
@@ -30,6 +31,7 @@ pub(super) struct Slot<L> {
 /// A request in flight.
 pub(super) struct Flight<L> {
     pub(super) request: Request<L>,
+    place: Place,
     pub(super) progress: Progress,
     target: Target,
 }
@@ -61,15 +63,15 @@ impl<L: Lease> Slots<L> {
         self.slots.len() - self.free.len()
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        !self.free.is_empty()
+    pub(super) fn room(&self) -> usize {
+        self.free.len()
     }
 
     /// Takes a request in; the caller submits [`entry`](Self::entry) for the slot it gets.
-    pub(super) fn insert(&mut self, request: Request<L>, target: Target) -> u32 {
+    pub(super) fn insert(&mut self, request: Request<L>, place: Place, target: Target) -> u32 {
         let index = self.free.pop().expect("the caller has looked for room");
         let progress = Progress::new(request.direction, request.len(), request.file.offset_align);
-        self.slots[index as usize].flight = Some(Flight { request, progress, target });
+        self.slots[index as usize].flight = Some(Flight { request, place, progress, target });
         index
     }
 
@@ -90,17 +92,18 @@ impl<L: Lease> Slots<L> {
     }
 
     /// Ends the flight: the kernel is done with the memory.
-    pub(super) fn remove(&mut self, index: u32) -> Request<L> {
+    pub(super) fn remove(&mut self, index: u32) -> (Request<L>, Place) {
         let flight = self.slots[index as usize].flight.take().expect("a slot that was just found");
         self.free.push(index);
-        flight.request
+        (flight.request, flight.place)
     }
 }
 
 impl<L: Lease> Slot<L> {
     fn entry(&mut self, forms: Forms) -> squeue::Entry {
         let Self { flight, iovecs, .. } = self;
-        let Flight { request, progress, target } = flight.as_ref().expect("an entry is for a flight");
+        let Flight { request, progress, target, place: _ } =
+            flight.as_ref().expect("an entry is for a flight");
         let lease = &request.lease;
         let offset = request.offset + progress.next() as u64;
         let reads = request.direction == Direction::Read;

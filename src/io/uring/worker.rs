@@ -1,39 +1,35 @@
-//! The submission worker: one thread that owns the ring and serves everybody.
+//! The submission worker: one thread that owns a ring, and what others do with it.
 //!
-//! It takes whatever is in the queue, submits it with one call, and finishes whatever has completed. So batches grow with
-//! the load by themselves, and a lone request is never held back for others to join it. Under load it may nap: with many
-//! requests in flight the next completions are near, so it waits for several, or a moment at most, instead of being woken
-//! for each. Nobody rings during a nap. After a nap that brought nothing it sleeps until anything happens, so that a disk
-//! that hangs does not hold up requests for another.
-//!
-//! Invariants: only the worker touches the ring; a request is in exactly one place, the queue or the ring; it ends only
-//! when both are empty and the queue is closed. Should it panic, the queue is closed, what is in the queue is dropped
+//! Invariants: only the worker touches the ring; a request is in exactly one place, the queue or the ring; the worker ends
+//! only when both are empty and the queue is closed. Should it panic, the queue is closed, what is in the queue is dropped
 //! (which counts as failure), and later requests are transferred by who asks.
 //!
-//! Lock order: the list of forgotten files, a leaf.
+//! Lock order: the queue, and the list of forgotten files; leaves, each taken alone.
 
 use std::{
-    mem,
+    os::fd::{AsRawFd, RawFd},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc,
-    time::Duration,
 };
 
 use super::{
     doorbell::Doorbell,
-    ring::{Ring, Wait},
-    setup::{self, Abilities, Refusal},
+    ring::Ring,
+    service::Service,
+    setup::{self, Abilities, Memory, Refusal},
 };
 use crate::{
-    config::UringOptions,
+    config::{Scheduling, UringOptions},
+    id::FileId,
     io::{
+        backlog::Limits,
         file::File,
         inline,
-        method::{Chunk, Method},
+        method::Method,
         queue::Queue,
         request::{Lease, Request},
     },
-    stats::{Counter, Counters},
+    stats::Counters,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -41,38 +37,44 @@ use crate::{
     },
 };
 
-/// A nap ends when one in so many of the requests in flight has completed.
-const NAP_SHARE: usize = 8;
-/// The most completions that a nap waits for: further ones would save next to nothing.
-const NAP_MOST: usize = 8;
-/// The longest nap.
-const NAP: Duration = Duration::from_micros(200);
-
-/// The io_uring method.
-pub(in crate::io) struct UringWorker<L: Lease> {
+/// Requests that may wait for each that can be in flight.
+const QUEUED_PER_SLOT: usize = 4;
+/// One ring, with the thread that owns it.
+pub(super) struct UringWorker<L: Lease> {
     shared: Arc<Shared<L>>,
     handle: Mutex<Option<JoinHandle<()>>>,
 }
 
-struct Shared<L> {
-    queue: Queue<Request<L>>,
-    doorbell: Arc<Doorbell>,
+/// What came of opening a worker.
+#[derive(Debug)]
+pub(super) struct Opened {
+    /// The ring's descriptor, as long as the worker lives.
+    pub(super) fd: RawFd,
+    pub(super) abilities: Abilities,
+}
+
+pub(super) struct Shared<L> {
+    pub(super) queue: Mutex<Queue<L>>,
+    pub(super) doorbell: Arc<Doorbell>,
     /// Closed files that the ring may still hold.
-    forgotten: Mutex<Vec<Arc<File>>>,
-    any_forgotten: AtomicBool,
+    pub(super) forgotten: Mutex<Vec<FileId>>,
+    pub(super) any_forgotten: AtomicBool,
     counters: Arc<Counters>,
 }
 
 impl<L: Lease> UringWorker<L> {
     /// Starts the worker and waits until its ring is set up, or refused.
-    pub(in crate::io) fn open(
+    pub(super) fn open(
         options: &UringOptions,
-        chunks: &[Chunk],
+        memory: &Memory<'_>,
+        scheduling: &Scheduling,
         counters: Arc<Counters>,
-    ) -> Result<(Self, Abilities), Refusal> {
+    ) -> Result<(Self, Opened), Refusal> {
         let refused = |call| move |source| Refusal::Call { call, source };
+        let in_flight = options.queue_depth as usize;
+        let limits = Limits { waiting: QUEUED_PER_SLOT * in_flight, in_flight, combine: scheduling.combine };
         let shared = Arc::new(Shared {
-            queue: Queue::new(options.queue_depth as usize),
+            queue: Mutex::new(Queue::new(limits)),
             doorbell: Arc::new(Doorbell::new().map_err(refused("eventfd"))?),
             forgotten: Mutex::new(Vec::new()),
             any_forgotten: AtomicBool::new(false),
@@ -80,16 +82,16 @@ impl<L: Lease> UringWorker<L> {
         });
         // The ring is not for shuttle, and neither is this channel: it is used once.
         let (report, reported) = mpsc::sync_channel(1);
-        let (options, chunks) = (options.clone(), chunks.to_vec());
         let handle = thread::spawn("ringpool-uring".into(), {
-            let shared = Arc::clone(&shared);
-            move || shared.run(&options, &chunks, &report)
+            let (shared, options, scheduling) = (Arc::clone(&shared), options.clone(), *scheduling);
+            let (chunks, registered_with) = (memory.chunks.to_vec(), memory.registered_with);
+            move || shared.run(&options, &Memory { chunks: &chunks, registered_with }, &scheduling, &report)
         })
         .map_err(refused("starting a thread"))?;
-        let abilities = reported
+        let opened = reported
             .recv()
             .unwrap_or_else(|_| Err(Refusal::Required("the thread that sets up the ring panicked".into())))?;
-        Ok((Self { shared, handle: Mutex::new(Some(handle)) }, abilities))
+        Ok((Self { shared, handle: Mutex::new(Some(handle)) }, opened))
     }
 }
 
@@ -98,144 +100,71 @@ impl<L: Lease> Shared<L> {
     fn run(
         &self,
         options: &UringOptions,
-        chunks: &[Chunk],
-        report: &mpsc::SyncSender<Result<Abilities, Refusal>>,
+        memory: &Memory<'_>,
+        scheduling: &Scheduling,
+        report: &mpsc::SyncSender<Result<Opened, Refusal>>,
     ) {
         let served = catch_unwind(AssertUnwindSafe(|| {
-            let (mut uring, abilities) = match setup::open(options, chunks) {
+            let (mut uring, abilities) = match setup::open(options, memory) {
                 Ok(opened) => opened,
                 Err(refusal) => return drop(report.send(Err(refusal))),
             };
+            let fd = uring.as_raw_fd();
             let (doorbell, counters) = (Arc::clone(&self.doorbell), Arc::clone(&self.counters));
             let ring = Ring::new(&mut uring, &abilities, options.queue_depth, doorbell, counters);
-            if report.send(Ok(abilities.clone())).is_ok() {
-                self.serve(ring, abilities.timed_waits);
+            let can_nap = abilities.timed_waits;
+            if report.send(Ok(Opened { fd, abilities })).is_ok() {
+                Service::new(self, ring, can_nap, scheduling.background).run();
             }
         }));
         if served.is_err() {
-            self.queue.close();
-            while let Some(request) = self.queue.pop() {
-                drop(request);
-            }
+            let mut queue = self.queue.lock();
+            queue.close();
+            let waiting = queue.backlog.take_all();
+            drop(queue);
+            drop(waiting);
         }
     }
 
-    fn serve(&self, mut ring: Ring<'_, L>, can_nap: bool) {
-        let mut may_nap = can_nap;
-        loop {
-            self.start_queued(&mut ring);
-            if self.any_forgotten.load(Ordering::Relaxed) {
-                self.forget_files(&mut ring);
-            }
-            let in_flight = ring.in_flight();
-            if in_flight == 0 && self.queue.is_closed() && self.queue.is_empty() {
-                return;
-            }
-            let enough = (in_flight / NAP_SHARE).min(NAP_MOST);
-            let naps = may_nap && enough > 1;
-            if naps {
-                ring.enter(Wait::Several(enough, NAP));
-            } else if !ring.has_room() {
-                // Whatever anybody wants, something in flight must end first; so nobody needs to ring.
-                ring.enter(Wait::One);
-            } else {
-                self.doorbell.fall_asleep();
-                if !self.has_news(&ring) {
-                    ring.enter(Wait::One);
-                }
-                self.doorbell.wake_up();
-            }
-            if ring.reap() > 0 {
-                may_nap = can_nap;
-            } else if naps {
-                may_nap = false;
-            }
-            // Finishing wakes people, which takes a while: the device gets its next requests first.
-            if self.start_queued(&mut ring) {
-                ring.enter(Wait::No);
-            }
-            ring.finish();
-        }
-    }
-
-    /// Prepares what is in the queue, as far as there is room. Gives whether there was anything.
-    fn start_queued(&self, ring: &mut Ring<'_, L>) -> bool {
-        let mut any = false;
-        while ring.has_room()
-            && let Some(request) = self.queue.pop()
-        {
-            ring.start(request);
-            any = true;
-        }
-        any
-    }
-
-    /// Whether there is something to do before a sleep.
-    fn has_news(&self, ring: &Ring<'_, L>) -> bool {
-        !self.queue.is_empty()
-            || self.any_forgotten.load(Ordering::SeqCst)
-            || ring.in_flight() == 0 && self.queue.is_closed()
-    }
-
-    fn forget_files(&self, ring: &mut Ring<'_, L>) {
-        self.any_forgotten.store(false, Ordering::SeqCst);
-        let files = mem::take(&mut *self.forgotten.lock());
-        files.iter().for_each(|file| ring.forget(file));
-    }
-
-    /// Takes out what nobody else can be counted on to take out.
-    fn drain(&self) {
-        while let Some(request) = self.queue.pop() {
-            inline::run(request, &self.counters);
-        }
-    }
-
-    fn hand_over(&self, count: u64) {
-        if count > 0 {
-            self.counters.add(Counter::HandedOver, count);
+    /// Takes requests in, up to the first that there is no room for, and wakes the worker for them.
+    fn admit(&self, requests: &mut dyn Iterator<Item = Request<L>>) -> Option<Request<L>> {
+        let mut queue = self.queue.lock();
+        let admitted = queue.admit(requests, &self.counters);
+        // What cannot go now can go when something in flight is over, and that wakes the worker anyhow.
+        let wake = admitted.queued > 0 && queue.backlog.has_next();
+        drop(queue);
+        if wake {
             self.doorbell.ring();
         }
+        admitted.refused
     }
 }
 
 impl<L: Lease> Method<L> for UringWorker<L> {
-    fn submit(&self, batch: &mut Vec<Request<L>>) {
-        let shared = &*self.shared;
-        let mut pushed = 0;
-        for request in batch.drain(..) {
-            let refused = match request.file.disk.raw_fd() {
-                Some(_) => shared.queue.push(request).err(),
-                None => Some(request),
-            };
-            let Some(request) = refused else {
-                pushed += 1;
-                continue;
-            };
-            // Rung before this thread is busy with a transfer.
-            shared.hand_over(mem::take(&mut pushed));
-            inline::run(request, &shared.counters);
-        }
-        shared.hand_over(pushed);
-        if shared.queue.is_closed() {
-            shared.drain();
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>) {
+        while let Some(refused) = self.shared.admit(requests) {
+            inline::run(refused, &self.shared.counters);
         }
     }
 
-    fn room(&self) -> usize {
-        self.shared.queue.room()
+    fn room(&self, _file: &File) -> usize {
+        self.shared.queue.lock().room()
     }
 
-    fn forget(&self, file: &Arc<File>) {
-        if file.ring_slot() == File::NO_SLOT || self.shared.queue.is_closed() {
+    fn forget(&self, file: &File) {
+        let mut queue = self.shared.queue.lock();
+        queue.backlog.forget(file.id);
+        if queue.is_closed() {
             return;
         }
-        self.shared.forgotten.lock().push(Arc::clone(file));
+        drop(queue);
+        self.shared.forgotten.lock().push(file.id);
         self.shared.any_forgotten.store(true, Ordering::SeqCst);
         self.shared.doorbell.ring();
     }
 
     fn shutdown(&self) {
-        self.shared.queue.close();
+        self.shared.queue.lock().close();
         self.shared.doorbell.ring();
         let handle = self.handle.lock().take();
         if let Some(handle) = handle {
@@ -245,9 +174,6 @@ impl<L: Lease> Method<L> for UringWorker<L> {
                 let _ = handle.join();
             }
         }
-        self.shared.drain();
-        // The ring is gone, and with it its hold on files.
-        self.shared.forgotten.lock().clear();
     }
 }
 

@@ -5,9 +5,13 @@
 //! the only references ever made into a frame; a frame that is being read from disk has none, because nobody gets a pin on
 //! it into these types before the read is over.
 //!
+//! A [`PageView`] is both in one value, for readers who need no more than that.
+//!
 //! Lock order: content latches are the user's to order. Within the pool only write-out takes them, one at a time.
 
 #![allow(unsafe_code)]
+
+mod view;
 
 use std::{
     fmt,
@@ -18,6 +22,9 @@ use std::{
 };
 
 use bytes::Bytes;
+
+pub use view::PageView;
+pub(crate) use view::Viewing;
 
 use crate::{
     error::{Error, Result},
@@ -38,6 +45,11 @@ impl PinnedPage {
     pub(crate) fn new(pin: Pin) -> Self {
         debug_assert!(pin.frame().state.load().is_valid(), "handed out before it was read: {pin:?}");
         Self { pin }
+    }
+
+    /// The pin inside.
+    pub(crate) fn into_pin(self) -> Pin {
+        self.pin
     }
 
     /// Which page it is.
@@ -110,6 +122,13 @@ impl PinnedPage {
         self.check_writable()?;
         LatchWait { pin: &self.pin, latch: Latch::Exclusive, ticket: None }.await;
         Ok(PageWrite::new(&self.pin))
+    }
+
+    /// The page and its bytes as one value: waits until no one changes it.
+    #[must_use]
+    pub fn into_view(self) -> PageView {
+        self.pin.latch(Latch::Shared);
+        PageView::new(self.pin)
     }
 
     /// The page's bytes without a copy, for as long as any clone or slice of the `Bytes` lives.
@@ -192,12 +211,14 @@ impl fmt::Debug for PageRead<'_> {
 pub struct PageWrite<'a> {
     pin: &'a Pin,
     changed: bool,
+    /// The bytes are not lent, nor will they be while the guard lives.
+    own: bool,
     first_lsn: Lsn,
 }
 
 impl<'a> PageWrite<'a> {
     fn new(pin: &'a Pin) -> Self {
-        Self { pin, changed: false, first_lsn: Lsn::UNLOGGED }
+        Self { pin, changed: false, own: false, first_lsn: Lsn::UNLOGGED }
     }
 
     /// Which page it is.
@@ -251,10 +272,15 @@ impl Deref for PageWrite<'_> {
 impl DerefMut for PageWrite<'_> {
     fn deref_mut(&mut self) -> &mut [u8] {
         self.changed = true;
+        if !self.own {
+            self.pin.make_own();
+            self.own = true;
+        }
         let pool = self.pin.pool();
         let address = pool.address_of(self.pin.frame_no()).as_ptr();
         // SAFETY: 1. `page_size` bytes from `address` on are this frame's, initialised since the arena was mapped;
-        // 2. the exclusive latch, which the guard holds until it is dropped, excludes every other reference;
+        // 2. the exclusive latch, which the guard holds until it is dropped, excludes every other reference, and `make_own` every
+        //    transfer;
         // 3. the borrow of the guard keeps this reference from outliving it.
         unsafe { slice::from_raw_parts_mut(address, pool.page_size().bytes()) }
     }
@@ -368,7 +394,7 @@ mod tests {
     use crate::{
         id::{FileId, PageSize},
         pool::{
-            frame_pool::{DirtyVictims, FramePool},
+            frame_pool::{DirtyVictims, FramePool, Mapped},
             handle::PoolHandle,
             state::Phase,
         },
@@ -381,8 +407,8 @@ mod tests {
         let counters = Arc::new(Counters::new());
         let pool = PoolHandle::new(FramePool::new(1, PageSize::MIN, 1, counters).unwrap());
         let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
-        let pin = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
-        pin.again().unwrap().end_read(&Ok(()), false);
+        let Mapped { reading, own: pin } = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
+        reading.end_read(&Ok(()), false);
         let verification = Verification::begin(&pin).unwrap();
         assert!(Verification::begin(&pin).is_none());
         assert_eq!(pin.frame().state.load().phase(), Phase::Reading, "the verification goes on");

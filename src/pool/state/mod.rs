@@ -7,16 +7,23 @@
 //! 1. at most one of CLAIMED, READING, LOADED, VALID; none of them is a FREE frame;
 //! 2. a CLAIMED frame has no pin, no latch, no dirt and no I/O: one thread owns it alone;
 //! 3. DIRTY, WRITING and latches only on VALID frames, and the exclusive latch excludes share latches;
-//! 4. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
+//! 4. LENT only while WRITING: the device reads the bytes where they are, so whoever wants to change them moves them first;
+//!    the place changes only under the exclusive latch or a claim;
+//! 5. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
 //!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
-//!    stays out of use for ever.
+//!    stays out of use for ever;
+//! 5. only a frame that is READING is UNATTENDED.
 //!
 //! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
 //! content latch in one 64-bit atomic.
 
+mod atomic;
+#[cfg(test)]
+mod tests;
+
 use std::fmt;
 
-use crate::sync::atomic::{AtomicU64, Ordering};
+pub(crate) use atomic::AtomicState;
 
 const PIN: u64 = 1;
 const PINS: u64 = (1 << 20) - 1;
@@ -25,7 +32,8 @@ const USAGE: u64 = 0b111 << USAGE_SHIFT;
 /// One use.
 const USED: u64 = 1 << USAGE_SHIFT;
 const SHARE: u64 = 1 << 23;
-const SHARES: u64 = ((1 << 20) - 1) << 23;
+const SHARES: u64 = ((1 << 19) - 1) << 23;
+const UNATTENDED: u64 = 1 << 42;
 const EXCLUSIVE: u64 = 1 << 43;
 const VALID: u64 = 1 << 44;
 const LOADED: u64 = 1 << 45;
@@ -38,6 +46,13 @@ const IO_WAITERS: u64 = 1 << 51;
 const READ_ONLY: u64 = 1 << 52;
 const ORPHAN: u64 = 1 << 53;
 const AHEAD: u64 = 1 << 54;
+const PLACE_SHIFT: u32 = 55;
+const PLACE: u64 = 0xff << PLACE_SHIFT;
+const LENT: u64 = 1 << 63;
+
+/// Set once half of the pins, or of the share latches, that can be counted are taken.
+const HALF_THE_PINS: u64 = 1 << 19;
+const HALF_THE_SHARES: u64 = 1 << 41;
 
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
@@ -45,6 +60,24 @@ const LATCHES: u64 = SHARES | EXCLUSIVE;
 /// The highest usage count: a page used this often survives this many turns of the clock (PostgreSQL's
 /// `BM_MAX_USAGE_COUNT`).
 pub(crate) const MAX_USAGE: u64 = 5;
+
+/// Where a frame's bytes are: at home, or on a spare page since they were lent when somebody wanted to change them.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place(u8);
+
+impl Place {
+    pub(crate) const HOME: Self = Self(0);
+
+    /// On the spare page of this number, which is below 255.
+    pub(super) fn spare(number: usize) -> Self {
+        Self(u8::try_from(number + 1).expect("there are at most 255 spare pages"))
+    }
+
+    /// The number of the spare page; `None` at home.
+    pub(crate) fn spare_number(self) -> Option<usize> {
+        (self != Self::HOME).then(|| usize::from(self.0) - 1)
+    }
+}
 
 /// One value of a state word.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -129,6 +162,17 @@ impl State {
         self.has(WRITING)
     }
 
+    /// Whether the device reads the bytes where they are now.
+    pub(crate) const fn is_lent(self) -> bool {
+        self.has(LENT)
+    }
+
+    /// Where the bytes are.
+    #[inline]
+    pub(crate) const fn place(self) -> Place {
+        Place(((self.0 & PLACE) >> PLACE_SHIFT) as u8)
+    }
+
     pub(crate) const fn is_in_io(self) -> bool {
         self.has(READING | WRITING)
     }
@@ -149,9 +193,19 @@ impl State {
         self.has(IO_WAITERS)
     }
 
+    /// Whether the end of the read gives the page's place in look-ahead's share back.
+    pub(crate) const fn is_unattended(self) -> bool {
+        self.has(UNATTENDED)
+    }
+
     /// True while bytes newer than the disk's are in this frame, or may be: dirty, on their way out, or being changed.
     pub(crate) const fn may_hold_changes(self) -> bool {
         self.has(DIRTY | WRITING | EXCLUSIVE)
+    }
+
+    /// Dirty, and in nobody's hands.
+    pub(crate) fn is_idle_dirty(self) -> bool {
+        self.is_dirty() && self.pins() == 0 && !self.has(LATCHES | WRITING)
     }
 
     /// What the sweep should do.
@@ -204,6 +258,23 @@ impl State {
         Self(self.0 - PIN)
     }
 
+    /// A pin and a share latch in one step, for the plain case only: the page is here, nobody changes it or waits to, it was not
+    /// read ahead, and the counts are far from their ends. `None` for all that takes a closer look.
+    #[inline]
+    pub(crate) fn pin_and_latch(self) -> Option<Self> {
+        const LOOK: u64 =
+            VALID | CLAIMED | EXCLUSIVE | LATCH_WAITERS | AHEAD | HALF_THE_PINS | HALF_THE_SHARES;
+        let used = if self.usage() < MAX_USAGE { USED } else { 0 };
+        (self.0 & LOOK == VALID).then(|| Self(self.0 + PIN + SHARE + used))
+    }
+
+    /// Both off again in one step; `None` where somebody must be told.
+    #[inline]
+    pub(crate) fn unlatch_and_unpin(self) -> Option<Self> {
+        assert!(self.pins() > 0 && self.shares() > 0, "released what was not held: {self:?}");
+        (!self.has(LATCH_WAITERS | ORPHAN)).then(|| Self(self.0 - PIN - SHARE))
+    }
+
     /// One turn of the clock less to live.
     pub(crate) fn age(self) -> Option<Self> {
         (self.verdict() == Verdict::Age).then(|| Self(self.0 - USED))
@@ -220,6 +291,11 @@ impl State {
     pub(crate) fn claim(self) -> Option<Self> {
         let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED | DIRTY);
         idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READ_ONLY).with(CLAIMED))
+    }
+
+    /// The same for a frame that went round in a buffer ring: only if nobody else seems to have a use for its page.
+    pub(crate) fn claim_from_ring(self) -> Option<Self> {
+        (self.usage() <= 1 && !self.has(AHEAD)).then(|| self.claim()).flatten()
     }
 
     /// The claimant found no use for the frame.
@@ -242,16 +318,22 @@ impl State {
         Self(self.without(USAGE).with(AHEAD).0 + 2 * USED)
     }
 
+    /// Nobody holds the page for its use to come (any more): from here on its read has its place in look-ahead's share.
+    /// `None` where the read has one already, or is over.
+    pub(crate) fn leave_unattended(self) -> Option<Self> {
+        (self.has(READING) && !self.has(UNATTENDED)).then(|| self.with(UNATTENDED))
+    }
+
     /// The bytes are here. With a codec they must be verified before anybody sees them.
     pub(crate) fn end_read(self, verified: bool) -> Self {
         assert!(self.has(READING), "ended a read that was not begun: {self:?}");
-        self.without(READING).with(if verified { VALID } else { LOADED })
+        self.without(READING | UNATTENDED).with(if verified { VALID } else { LOADED })
     }
 
     /// Nothing of a failed read stays: the frame is free once the waiters' pins are gone.
     pub(crate) fn fail_read(self) -> Self {
         assert!(self.has(READING), "failed a read that was not begun: {self:?}");
-        self.without(READING | USAGE | AHEAD | READ_ONLY)
+        self.without(READING | USAGE | AHEAD | UNATTENDED | READ_ONLY)
     }
 
     /// One thread takes the verification upon itself; for the others the read goes on.
@@ -268,10 +350,31 @@ impl State {
         ready.then(|| self.without(DIRTY).with(WRITING))
     }
 
-    /// The copy has arrived, or has not: then the page is as dirty as before.
+    /// The same, but the device reads the bytes where they are: a change from here on goes to another place.
+    pub(crate) fn begin_lending(self) -> Option<Self> {
+        self.begin_write().map(|s| s.with(LENT))
+    }
+
+    /// The bytes were copied to another place and are changed there. `None` where the device has done with them meanwhile.
+    pub(crate) fn move_lent(self, to: Place) -> Option<Self> {
+        debug_assert!(self.has(EXCLUSIVE));
+        self.has(LENT).then(|| self.without(LENT).at(to))
+    }
+
+    /// The bytes were copied to where they belong. By who holds the exclusive latch or the claim, of bytes that are not lent.
+    pub(crate) fn move_home(self) -> Self {
+        debug_assert!(self.has(EXCLUSIVE | CLAIMED) && !self.has(LENT));
+        self.at(Place::HOME)
+    }
+
+    const fn at(self, place: Place) -> Self {
+        Self(self.0 & !PLACE | (place.0 as u64) << PLACE_SHIFT)
+    }
+
+    /// What was written has arrived, or has not: then the page is as dirty as before.
     pub(crate) fn end_write(self, arrived: bool) -> Self {
         assert!(self.has(WRITING), "ended a write that was not begun: {self:?}");
-        self.without(WRITING).with(if arrived { 0 } else { DIRTY })
+        self.without(WRITING | LENT).with(if arrived { 0 } else { DIRTY })
     }
 
     /// The page's bytes are no longer wanted (truncated, or the pool gives up on them).
@@ -312,6 +415,12 @@ impl State {
         Self(self.0 - SHARE)
     }
 
+    /// From the only share latch to the exclusive one, of a page that is not being written; not past others who wait.
+    pub(crate) fn upgrade(self) -> Option<Self> {
+        let alone = self.shares() == 1 && !self.has(LATCH_WAITERS | WRITING);
+        alone.then(|| Self(self.0 - SHARE).with(EXCLUSIVE))
+    }
+
     /// Releases the exclusive latch and, in the same step, makes the changes known.
     pub(crate) fn unlatch_exclusive(self, changed: bool) -> Self {
         assert!(self.has(EXCLUSIVE), "released an exclusive latch that nobody held: {self:?}");
@@ -344,6 +453,10 @@ impl State {
         if self.has(LATCHES | DIRTY | WRITING) {
             assert!(self.has(VALID), "3: in use but not valid: {self:?}");
         }
+        if self.has(UNATTENDED) {
+            assert!(self.has(READING), "5: a place is kept for a read that is over: {self:?}");
+        }
+        assert!(!self.has(LENT) || self.has(WRITING), "4: lent but not being written: {self:?}");
         assert!(!(self.has(EXCLUSIVE) && self.has(SHARES)), "3: exclusive but shared: {self:?}");
     }
 }
@@ -363,215 +476,10 @@ impl fmt::Debug for State {
             (READ_ONLY, "read only"),
             (ORPHAN, "orphan"),
             (AHEAD, "read ahead"),
+            (UNATTENDED, "unattended"),
+            (LENT, "lent"),
+            (PLACE, "moved"),
         ];
         flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, ", {name}"))
-    }
-}
-
-/// A state word in memory.
-#[derive(Debug)]
-pub(crate) struct AtomicState(AtomicU64);
-
-impl AtomicState {
-    pub(crate) fn new(state: State) -> Self {
-        Self(AtomicU64::new(state.0))
-    }
-
-    #[inline]
-    pub(crate) fn load(&self) -> State {
-        State(self.0.load(Ordering::Acquire))
-    }
-
-    /// Applies a transition until it holds: the new state, or the state that forbade it.
-    #[inline]
-    pub(crate) fn try_update(&self, transition: impl Fn(State) -> Option<State>) -> Result<State, State> {
-        let mut current = self.0.load(Ordering::Relaxed);
-        loop {
-            let next = transition(State(current)).ok_or(State(current))?;
-            if cfg!(debug_assertions) {
-                next.assert_sound();
-            }
-            match self.0.compare_exchange_weak(current, next.0, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Ok(next),
-                Err(actual) => current = actual,
-            }
-        }
-    }
-
-    /// Applies a transition that is always allowed: the new state.
-    #[inline]
-    pub(crate) fn update(&self, transition: impl Fn(State) -> State) -> State {
-        match self.try_update(|state| Some(transition(state))) {
-            Ok(state) | Err(state) => state,
-        }
-    }
-
-    /// Takes one pin off in a single step, which cannot fail and so needs no loop: the new state.
-    #[inline]
-    pub(crate) fn unpin(&self) -> State {
-        let before = State(self.0.fetch_sub(PIN, Ordering::AcqRel));
-        before.unpin()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The states a frame goes through in its life, by name.
-    fn free() -> State {
-        State::FREE
-    }
-    fn claimed() -> State {
-        free().claim().unwrap()
-    }
-    fn reading() -> State {
-        claimed().begin_read(false)
-    }
-    fn valid() -> State {
-        reading().end_read(true).unpin()
-    }
-    fn pinned() -> State {
-        valid().pin().unwrap()
-    }
-    fn dirty() -> State {
-        pinned().latch_exclusive().unwrap().unlatch_exclusive(true).unpin()
-    }
-    fn writing() -> State {
-        dirty().begin_write().unwrap()
-    }
-
-    #[test]
-    fn a_life_from_free_to_evicted_is_sound_at_every_step() {
-        let mut state = free();
-        let steps: [fn(State) -> State; 12] = [
-            |s| s.claim().unwrap(),
-            |s| s.begin_read(false),
-            |s| s.end_read(false),
-            |s| s.begin_verify().unwrap(),
-            |s| s.end_read(true),
-            |s| s.latch_exclusive().unwrap(),
-            |s| s.downgrade(true),
-            |s| s.begin_write().unwrap(),
-            |s| s.unlatch_shared(),
-            |s| s.end_write(true),
-            |s| s.unpin(),
-            |s| s.claim().unwrap(),
-        ];
-        for step in steps {
-            state = step(state);
-            state.assert_sound();
-        }
-        assert_eq!(state, claimed());
-    }
-
-    #[test]
-    fn only_an_idle_clean_frame_can_be_claimed() {
-        assert!(free().claim().is_some());
-        assert!(valid().claim().is_some());
-        for busy in [claimed(), reading(), pinned(), dirty(), writing()] {
-            assert_eq!(busy.claim(), None, "{busy:?}");
-        }
-    }
-
-    #[test]
-    fn a_frame_without_a_page_cannot_be_pinned() {
-        assert_eq!(free().pin(), None);
-        assert_eq!(claimed().pin(), None);
-        let failed = reading().pin().unwrap().fail_read();
-        assert_eq!(failed.phase(), Phase::Free);
-        assert_eq!(failed.pin(), None, "a failed read must not be joined");
-        for ready in [reading(), valid(), pinned(), dirty(), writing()] {
-            assert!(ready.pin().is_some(), "{ready:?}");
-        }
-    }
-
-    #[test]
-    fn one_pin_holds_as_many_share_latches_as_the_word_can_count() {
-        let most = (SHARES / SHARE) as usize;
-        let mut state = pinned();
-        for _ in 0..most {
-            state = state.latch_shared().unwrap();
-        }
-        state.assert_sound();
-        assert_eq!(state.latch_shared(), None, "one more would look like the exclusive latch");
-        assert!(!state.has(EXCLUSIVE));
-        let one_less = state.unlatch_shared();
-        assert_eq!(one_less.latch_shared(), Some(state));
-    }
-
-    #[test]
-    fn pins_stop_at_what_the_word_can_count() {
-        let full = State(valid().0 | PINS);
-        assert_eq!(full.pin(), None);
-        assert_eq!(full.pin_again(), None);
-        assert!(full.pins_are_exhausted());
-        assert!(full.unpin().pin().is_some());
-    }
-
-    #[test]
-    fn the_usage_count_rises_to_its_limit_and_ages_to_nothing() {
-        let mut state = valid();
-        for _ in 0..20 {
-            state = state.pin().unwrap().unpin();
-        }
-        assert_eq!(state.usage(), MAX_USAGE);
-        for left in (0..MAX_USAGE).rev() {
-            state = state.age().unwrap();
-            assert_eq!(state.usage(), left);
-        }
-        assert_eq!(state.verdict(), Verdict::Claim);
-        assert_eq!(state.age(), None);
-    }
-
-    #[test]
-    fn a_page_read_ahead_outlives_one_that_was_used_until_it_is_used_itself() {
-        let ahead = reading().expect_use().end_read(true).unpin();
-        assert_eq!(ahead.usage(), valid().usage() + 1);
-        assert_eq!(ahead.pin_unused().unwrap().unpin(), ahead, "housekeeping is no use");
-        let used = ahead.pin().unwrap().unpin();
-        assert_eq!(used, valid(), "read ahead and used is as read and used");
-        assert_eq!(used.pin().unwrap().usage(), 2);
-    }
-
-    #[test]
-    fn a_change_during_a_write_is_not_forgotten() {
-        let changed = writing().pin().unwrap().latch_exclusive().unwrap().unlatch_exclusive(true).unpin();
-        assert!(changed.is_dirty() && changed.is_writing());
-        assert_eq!(changed.begin_write(), None, "two writes of one page must not overlap");
-        assert!(changed.end_write(true).is_dirty(), "the write did not cover the change");
-        assert!(!writing().end_write(true).is_dirty());
-        assert!(writing().end_write(false).is_dirty(), "a failed write forgets nothing");
-    }
-
-    #[test]
-    fn latches_exclude_as_they_should_and_queue_behind_waiters() {
-        let shared = pinned().latch_shared().unwrap();
-        let exclusive = pinned().latch_exclusive().unwrap();
-        assert!(shared.pin().unwrap().latch_shared().is_some());
-        assert_eq!(shared.pin().unwrap().latch_exclusive(), None);
-        assert_eq!(exclusive.pin().unwrap().latch_shared(), None);
-        assert_eq!(exclusive.pin().unwrap().latch_exclusive(), None);
-        let waited_for = pinned().set_latch_waiters(true);
-        assert_eq!(waited_for.latch_shared(), None, "a newcomer must not overtake");
-        assert_eq!(waited_for.latch_exclusive(), None, "a newcomer must not overtake");
-        assert!(waited_for.hand_over_exclusive().is_some());
-    }
-
-    #[test]
-    fn the_sweep_leaves_busy_frames_alone() {
-        for busy in [claimed(), reading(), pinned(), writing(), State(valid().0 | EXCLUSIVE)] {
-            assert_eq!(busy.verdict(), Verdict::Busy, "{busy:?}");
-        }
-        assert_eq!(free().verdict(), Verdict::Claim);
-        assert_eq!(valid().verdict(), Verdict::Age);
-        let old_and_dirty = (0..MAX_USAGE).fold(dirty(), |state, _| state.age().unwrap_or(state));
-        assert_eq!(old_and_dirty.verdict(), Verdict::Clean);
-    }
-
-    #[test]
-    #[should_panic(expected = "unpinned more often than pinned")]
-    fn an_unpin_too_many_is_caught() {
-        let _ = valid().unpin();
     }
 }

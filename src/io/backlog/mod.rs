@@ -1,0 +1,344 @@
+//! What waits for the device, and what goes next. Pure: no I/O, no clock, no lock.
+//!
+//! Every method that has threads of its own puts requests in here and starts what comes out, so there is one rule for all:
+//!
+//! * **Demand before background.** What nobody waits for yet (pages read ahead) goes when no demand is there, or when eight
+//!   demands in a row were preferred, so that it never starves. A background request that somebody begins to wait for while
+//!   it is queued becomes a demand: a few are looked at with every request that goes.
+//! * **Files take turns**, and none has more in flight than its share. A file that does not answer fills its own share;
+//!   the rest of the method is there for the others.
+//! * **Requests that touch go as one**, whoever submitted them: same file, direction and urgency, one behind the other, and
+//!   together within the combine limit. A new request is held against the last few of its file.
+//! * **Everything is bounded**: what waits, what is in flight, and the work for each request.
+//!
+//! Invariants: a request comes out once, or as a part of one that comes out once; of one file and urgency, in the order of
+//! their coming, but where they were joined or became demands; a file is in the line for its turn while it has something to
+//! start and is below its share.
+
+mod shelf;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+
+use self::shelf::{Row, Shelf};
+use crate::{
+    id::FileId,
+    io::{
+        by_file::ByFile,
+        file::File,
+        request::{Lease, Request, Urgency},
+    },
+};
+
+/// Demands that go in a row while background requests wait and could go.
+const DEMANDS_IN_A_ROW: u32 = 8;
+
+/// So many of a file's last requests are tried for a new one to join.
+const JOIN_WINDOW: usize = 8;
+
+/// So many places are looked at, with each request that goes, for background requests that somebody waits for by now.
+const LOOKS: u32 = 8;
+
+/// How much of everything.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Limits {
+    /// Requests that may wait.
+    pub(crate) waiting: usize,
+    /// Requests that the method can have in flight.
+    pub(crate) in_flight: usize,
+    /// Bytes up to which requests are joined.
+    pub(crate) combine: usize,
+}
+
+/// The share of a whole that one file, or all of look-ahead, gets unless told otherwise: three quarters, so that something is
+/// left for the others; but one of one.
+pub(crate) const fn share(whole: usize) -> usize {
+    if whole < 2 { whole } else { whole - whole.div_ceil(4) }
+}
+
+/// What became of a request that came.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// It waits.
+    Queued,
+    /// It is part of one that waits.
+    Joined,
+}
+
+/// A place in flight, held from the start of a request until it is [given back](Backlog::end).
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "a place that is not given back is lost for its file"]
+pub(crate) struct Place {
+    file: FileId,
+    urgency: Urgency,
+}
+
+/// Requests that wait, and the count of those that do not any more.
+pub(crate) struct Backlog<L> {
+    limits: Limits,
+    /// Background requests that may be in flight.
+    background_limit: usize,
+    shelf: Shelf<Waiting<L>>,
+    files: ByFile<Line>,
+    /// Files that have something to start, by urgency. Some may have come to the end of their share since.
+    turns: [VecDeque<FileId>; Urgency::KINDS],
+    waiting: [usize; Urgency::KINDS],
+    in_flight: [usize; Urgency::KINDS],
+    /// Demands that went since a background request did, or none waited.
+    preferred: u32,
+    /// Where the next look for background requests that became demands begins.
+    look_at: u32,
+}
+
+struct Waiting<L> {
+    request: Request<L>,
+    /// Where in the file it ends.
+    end: u64,
+    urgency: Urgency,
+}
+
+/// What a file has here.
+struct Line {
+    rows: [Row; Urgency::KINDS],
+    in_turn: [bool; Urgency::KINDS],
+    in_flight: usize,
+    share: usize,
+}
+
+impl<L: Lease> Backlog<L> {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            background_limit: share(limits.in_flight),
+            shelf: Shelf::new(),
+            files: ByFile::default(),
+            turns: Default::default(),
+            waiting: [0; Urgency::KINDS],
+            in_flight: [0; Urgency::KINDS],
+            preferred: 0,
+            look_at: 0,
+        }
+    }
+
+    /// Sets how many background requests may be in flight; at least one.
+    pub(crate) fn limit_background(&mut self, requests: usize) {
+        self.background_limit = requests.clamp(1, share(self.limits.in_flight).max(1));
+    }
+
+    /// Background requests in flight and waiting.
+    pub(crate) fn background_load(&self) -> usize {
+        self.in_flight[Urgency::Background as usize] + self.waiting(Urgency::Background)
+    }
+
+    fn background_is_full(&self) -> bool {
+        self.in_flight[Urgency::Background as usize] >= self.background_limit
+    }
+
+    fn waiting(&self, urgency: Urgency) -> usize {
+        self.waiting[urgency as usize]
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.iter().sum::<usize>() == 0
+    }
+
+    /// How many background requests would be taken in now: they leave a share of the places to demands.
+    pub(crate) fn room(&self) -> usize {
+        share(self.limits.waiting).saturating_sub(self.waiting.iter().sum())
+    }
+
+    /// Takes a request in, or gives it back where too many wait.
+    pub(crate) fn push(&mut self, request: Request<L>) -> Result<Arrival, Request<L>> {
+        let urgency = request.lease.urgency();
+        let id = request.file.id;
+        let end = request.offset + request.len() as u64;
+        let most = share(self.limits.in_flight);
+        let line =
+            self.files.entry(id).or_insert_with(|| Line::new(&request.file, most, self.limits.in_flight));
+        let row = line.rows[urgency as usize];
+        let arriving = Waiting { request, end, urgency };
+        let arriving = match join_last_few(&mut self.shelf, row, arriving, self.limits.combine) {
+            None => return Ok(Arrival::Joined),
+            Some(arriving) => arriving,
+        };
+        if self.waiting.iter().sum::<usize>() >= self.limits.waiting {
+            return Err(arriving.request);
+        }
+        self.enqueue(id, arriving);
+        Ok(Arrival::Queued)
+    }
+
+    fn enqueue(&mut self, id: FileId, arriving: Waiting<L>) {
+        let urgency = arriving.urgency as usize;
+        let line = self.files.get_mut(&id).expect("the file of a request has a line");
+        self.shelf.append(&mut line.rows[urgency], arriving);
+        self.waiting[urgency] += 1;
+        line.get_in_turn(id, &mut self.turns);
+    }
+
+    /// The request that goes next, with its place in flight, which must be given back when it is over. `None` while nothing
+    /// can go: nothing waits, or what waits has its share in flight.
+    pub(crate) fn next(&mut self) -> Option<(Request<L>, Place)> {
+        self.look_for_demands();
+        let urgency = self.choose()?;
+        let file = self.turns[urgency as usize].pop_front()?;
+        let line = self.files.get_mut(&file)?;
+        line.in_turn[urgency as usize] = false;
+        let waiting = self.shelf.take_first(&mut line.rows[urgency as usize])?;
+        line.in_flight += 1;
+        line.get_in_turn(file, &mut self.turns);
+        self.waiting[urgency as usize] -= 1;
+        self.in_flight[urgency as usize] += 1;
+        Some((waiting.request, Place { file, urgency }))
+    }
+
+    /// Whether [`next`](Self::next) has something to give.
+    pub(crate) fn has_next(&mut self) -> bool {
+        self.someone_is_in_turn(Urgency::Demand)
+            || !self.background_is_full() && self.someone_is_in_turn(Urgency::Background)
+    }
+
+    fn choose(&mut self) -> Option<Urgency> {
+        let demand = self.someone_is_in_turn(Urgency::Demand);
+        let background = !self.background_is_full() && self.someone_is_in_turn(Urgency::Background);
+        let chosen = match (demand, background) {
+            (true, true) if self.preferred >= DEMANDS_IN_A_ROW => Urgency::Background,
+            (true, _) => Urgency::Demand,
+            (false, true) => Urgency::Background,
+            (false, false) => return None,
+        };
+        self.preferred =
+            if demand && background && chosen == Urgency::Demand { self.preferred + 1 } else { 0 };
+        Some(chosen)
+    }
+
+    /// Whether a file has something of this urgency to start. Those that have their share in flight leave the line; they come
+    /// back when one of their requests is over.
+    fn someone_is_in_turn(&mut self, urgency: Urgency) -> bool {
+        let turns = &mut self.turns[urgency as usize];
+        while let Some(id) = turns.front() {
+            let line = self.files.get_mut(id).expect("a file in line has a line");
+            if line.may_start(urgency) {
+                return true;
+            }
+            line.in_turn[urgency as usize] = false;
+            turns.pop_front();
+        }
+        false
+    }
+
+    /// Looks at a few background requests, others each time, and makes those that somebody waits for by now demands. Not
+    /// needed while background requests go anyhow.
+    fn look_for_demands(&mut self) {
+        let passed_over = self.background_is_full() || self.waiting(Urgency::Demand) > 0;
+        if !passed_over || self.waiting(Urgency::Background) == 0 {
+            return;
+        }
+        for _ in 0..LOOKS.min(self.shelf.places()) {
+            self.look_at = (self.look_at + 1) % self.shelf.places();
+            let awaited = self.shelf.at(self.look_at).filter(|waiting| {
+                waiting.urgency == Urgency::Background && waiting.request.lease.is_awaited()
+            });
+            if let Some(id) = awaited.map(|waiting| waiting.request.file.id) {
+                self.make_demand(id, self.look_at);
+            }
+        }
+    }
+
+    fn make_demand(&mut self, id: FileId, place: u32) {
+        let line = self.files.get_mut(&id).expect("the file of a request has a line");
+        let row = &mut line.rows[Urgency::Background as usize];
+        if let Some(waiting) = self.shelf.take(row, place) {
+            self.waiting[Urgency::Background as usize] -= 1;
+            self.enqueue(id, Waiting { urgency: Urgency::Demand, ..waiting });
+        }
+    }
+
+    /// A request that went is over.
+    #[allow(clippy::needless_pass_by_value)] // It is given back, and cannot be given back again.
+    pub(crate) fn end(&mut self, place: Place) {
+        let Place { file, urgency } = place;
+        self.in_flight[urgency as usize] -= 1;
+        if let Some(line) = self.files.get_mut(&file) {
+            line.in_flight -= 1;
+            line.get_in_turn(file, &mut self.turns);
+        }
+    }
+
+    /// Takes everything out that waits, whoever's turn it is.
+    pub(crate) fn take_all(&mut self) -> Vec<Request<L>> {
+        let shelf = std::mem::replace(&mut self.shelf, Shelf::new());
+        self.files.values_mut().for_each(Line::empty);
+        self.turns.iter_mut().for_each(VecDeque::clear);
+        self.waiting = [0; Urgency::KINDS];
+        shelf.into_items().map(|waiting| waiting.request).collect()
+    }
+
+    /// Forgets a file that has no request left.
+    pub(crate) fn forget(&mut self, file: FileId) {
+        let is_idle = |line: &mut Line| line.in_flight == 0 && line.rows.iter().all(|row| row.is_empty());
+        if self.files.get_mut(&file).is_some_and(is_idle) {
+            self.files.remove(&file);
+            self.turns.iter_mut().for_each(|turns| turns.retain(|&id| id != file));
+        }
+    }
+}
+
+/// Joins a request to one of the last few of its row. Comes back with it where it touches none.
+fn join_last_few<L: Lease>(
+    shelf: &mut Shelf<Waiting<L>>,
+    row: Row,
+    mut arriving: Waiting<L>,
+    combine: usize,
+) -> Option<Waiting<L>> {
+    let touches = |&place: &u32| {
+        shelf.at(place).is_some_and(|old| old.takes(&arriving, combine) || arriving.takes(old, combine))
+    };
+    let Some(place) = shelf.backwards(row).take(JOIN_WINDOW).find(touches) else {
+        return Some(arriving);
+    };
+    let old = shelf.at_mut(place).expect("it was just found");
+    if arriving.end == old.request.offset {
+        // It comes later and lies in front: it takes the other's place.
+        std::mem::swap(old, &mut arriving);
+    }
+    old.end = arriving.end;
+    old.request.join(arriving.request);
+    None
+}
+
+impl<L: Lease> Waiting<L> {
+    /// Whether `next` can become the end of this.
+    fn takes(&self, next: &Self, combine: usize) -> bool {
+        self.end == next.request.offset
+            && next.end - self.request.offset <= combine as u64
+            && self.request.can_join(&next.request)
+    }
+}
+
+impl Line {
+    fn new(file: &File, most: usize, in_flight: usize) -> Self {
+        let share = file.max_in_flight.map_or(most, |own| own.get() as usize).clamp(1, in_flight.max(1));
+        Self { rows: [Row::EMPTY; Urgency::KINDS], in_turn: [false; Urgency::KINDS], in_flight: 0, share }
+    }
+
+    fn may_start(&self, urgency: Urgency) -> bool {
+        self.in_flight < self.share && !self.rows[urgency as usize].is_empty()
+    }
+
+    /// Has the file get in line for what it may start, where it is not yet.
+    fn get_in_turn(&mut self, id: FileId, turns: &mut [VecDeque<FileId>; Urgency::KINDS]) {
+        for urgency in Urgency::ALL {
+            if self.may_start(urgency) && !self.in_turn[urgency as usize] {
+                self.in_turn[urgency as usize] = true;
+                turns[urgency as usize].push_back(id);
+            }
+        }
+    }
+
+    fn empty(&mut self) {
+        self.rows = [Row::EMPTY; Urgency::KINDS];
+        self.in_turn = [false; Urgency::KINDS];
+    }
+}

@@ -1,0 +1,341 @@
+//! The backlog alone: what comes out, in which order, and how much of it at once.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::{
+    io::{
+        request::Direction::{Read, Write},
+        testing::{FakeDisk, TestArena, TestLease},
+    },
+    sync::Arc,
+};
+
+const PAGE: u64 = 512;
+
+/// Files, memory and a backlog.
+struct Desk {
+    files: Vec<Arc<File>>,
+    backlog: Backlog<TestLease>,
+    // Last, since it looks whether all requests are gone.
+    arena: TestArena,
+}
+
+impl Desk {
+    fn new(limits: Limits) -> Self {
+        Self::with_files(limits, [None; 3])
+    }
+
+    fn with_files(limits: Limits, max_in_flight: [Option<u32>; 3]) -> Self {
+        let open = |(n, most): (u32, Option<u32>)| {
+            let mut file = FakeDisk::stamped(0).open_file(PAGE as u32).unwrap();
+            file.id = FileId(n);
+            file.max_in_flight = most.and_then(std::num::NonZeroU32::new);
+            Arc::new(file)
+        };
+        let files = (0..).zip(max_in_flight).map(open).collect();
+        Self { arena: TestArena::new(1 << 20), files, backlog: Backlog::new(limits) }
+    }
+
+    fn read(&self, file: usize, block: u64, blocks: usize) -> Request<TestLease> {
+        self.arena.request(Read, &self.files[file], block * PAGE, &vec![PAGE as u32; blocks])
+    }
+
+    fn demand(&mut self, file: usize, block: u64) -> Arrival {
+        self.backlog.push(self.read(file, block, 1)).ok().expect("there is room")
+    }
+
+    fn background(&mut self, file: usize, block: u64) -> Arc<AtomicBool> {
+        let mut request = self.read(file, block, 1);
+        let awaited = request.lease.set_background();
+        self.backlog.push(request).ok().expect("there is room");
+        awaited
+    }
+
+    /// File, first block and blocks of what goes next.
+    fn next(&mut self) -> Option<((usize, u64, u64), Place)> {
+        let (request, place) = self.backlog.next()?;
+        let said = (request.file.id.0 as usize, request.offset / PAGE, request.len() as u64 / PAGE);
+        Some((said, place))
+    }
+
+    /// All that can go at once, without anything being over.
+    fn all(&mut self) -> (Vec<(usize, u64, u64)>, Vec<Place>) {
+        std::iter::from_fn(|| self.next()).unzip()
+    }
+}
+
+fn limits(waiting: usize, in_flight: usize) -> Limits {
+    Limits { waiting, in_flight, combine: 4 * PAGE as usize }
+}
+
+#[test]
+fn a_share_leaves_something_for_others() {
+    let shares = [0, 1, 2, 3, 4, 8, 128, 256].map(share);
+    assert_eq!(shares, [0, 1, 1, 2, 3, 6, 96, 192]);
+}
+
+#[test]
+fn demands_overtake_but_background_is_not_starved() {
+    let mut desk = Desk::new(limits(100, 100));
+    (0..3).for_each(|n| drop(desk.background(0, 100 + 2 * n)));
+    for n in 0..20 {
+        desk.demand(1, 2 * n);
+    }
+    let (order, _places) = desk.all();
+    let when: Vec<_> = (0..order.len()).filter(|&n| order[n].0 == 0).collect();
+    assert_eq!(when, [8, 17, 22], "{order:?}");
+    let of = |file| order.iter().filter(move |next| next.0 == file).map(|next| next.1);
+    assert!(of(0).eq([100, 102, 104]) && of(1).eq((0..20).map(|n| 2 * n)), "{order:?}");
+}
+
+#[test]
+fn files_take_turns_and_none_has_more_in_flight_than_its_share() {
+    let mut desk = Desk::with_files(limits(100, 8), [None, Some(2), None]);
+    for n in 0..10 {
+        desk.demand(0, 2 * n);
+    }
+    for n in 0..10 {
+        desk.demand(1, 2 * n);
+    }
+    desk.demand(2, 7);
+    let (order, mut places) = desk.all();
+    assert_eq!(order[..5], [(0, 0, 1), (1, 0, 1), (2, 7, 1), (0, 2, 1), (1, 2, 1)]);
+    let count = |file| order.iter().filter(|next| next.0 == file).count();
+    assert_eq!([0, 1, 2].map(count), [6, 2, 1], "three quarters of 8; what it was told; what there was");
+    assert!(!desk.backlog.has_next() && !desk.backlog.is_empty());
+    // A place that is given back is for the same file.
+    let at = places.iter().position(|place| place.file == FileId(1)).unwrap();
+    desk.backlog.end(places.swap_remove(at));
+    assert!(desk.backlog.has_next());
+    assert_eq!(desk.all().0, [(1, 4, 1)]);
+}
+
+#[test]
+fn a_file_that_does_not_answer_leaves_room_for_others() {
+    let mut desk = Desk::new(limits(100, 4));
+    for n in 0..50 {
+        desk.demand(0, 2 * n);
+    }
+    let stuck = desk.all().1;
+    assert_eq!(stuck.len(), 3);
+    for n in 0..50 {
+        desk.demand(1, 2 * n);
+        let (order, places) = desk.all();
+        assert_eq!(order, [(1, 2 * n, 1)]);
+        places.into_iter().for_each(|place| desk.backlog.end(place));
+    }
+}
+
+#[test]
+fn requests_that_touch_go_as_one_up_to_the_limit() {
+    let mut desk = Desk::new(limits(100, 100));
+    let arrivals = [5, 6, 4, 9, 3, 2].map(|block| desk.demand(0, block));
+    use Arrival::{Joined, Queued};
+    // 5 takes 6 behind it and goes behind 4; then 3 makes it four, and 2 would be one too many.
+    assert_eq!(arrivals, [Queued, Joined, Joined, Queued, Joined, Queued]);
+    assert_eq!(desk.all().0, [(0, 3, 4), (0, 9, 1), (0, 2, 1)]);
+}
+
+#[test]
+fn what_differs_in_file_direction_or_urgency_is_not_joined() {
+    let mut desk = Desk::new(limits(100, 100));
+    desk.demand(0, 0);
+    desk.demand(1, 1);
+    desk.background(0, 1);
+    let write = desk.arena.request(Write, &desk.files[0], PAGE, &[PAGE as u32]);
+    assert_eq!(desk.backlog.push(write).ok(), Some(Arrival::Queued));
+    assert_eq!(desk.all().0.len(), 4);
+}
+
+#[test]
+fn only_the_last_few_are_tried_for_a_new_request_to_join() {
+    let mut desk = Desk::new(limits(100, 100));
+    desk.demand(0, 1);
+    for n in 0..JOIN_WINDOW as u64 {
+        desk.demand(0, 100 + 2 * n);
+    }
+    assert_eq!(desk.demand(0, 2), Arrival::Queued);
+}
+
+#[test]
+fn too_many_are_given_back_and_background_leaves_places_to_demands() {
+    let mut desk = Desk::new(limits(8, 8));
+    for left in (0..6).rev() {
+        desk.background(0, 2 * left);
+        assert_eq!(desk.backlog.room() as u64, left);
+    }
+    desk.demand(0, 100);
+    desk.demand(0, 102);
+    assert_eq!(desk.backlog.room(), 0);
+    assert_eq!(desk.backlog.push(desk.read(0, 104, 1)).err().map(|request| request.offset), Some(104 * PAGE));
+    // A part of one that waits needs no place.
+    assert_eq!(desk.demand(0, 101), Arrival::Joined);
+}
+
+#[test]
+fn background_has_its_own_limit() {
+    let mut desk = Desk::new(limits(100, 100));
+    desk.backlog.limit_background(2);
+    (0..5).for_each(|n| drop(desk.background(0, 2 * n)));
+    let mut places = desk.all().1;
+    assert_eq!((places.len(), desk.backlog.background_load()), (2, 5));
+    desk.demand(0, 100);
+    assert_eq!(desk.next().map(|next| next.0), Some((0, 100, 1)), "demands are not held back");
+    desk.backlog.end(places.pop().unwrap());
+    assert_eq!(desk.all().0, [(0, 4, 1)]);
+    desk.backlog.limit_background(0);
+    places.into_iter().for_each(|place| desk.backlog.end(place));
+}
+
+#[test]
+fn a_background_request_that_somebody_waits_for_becomes_a_demand() {
+    let mut desk = Desk::new(limits(200, 100));
+    desk.backlog.limit_background(1);
+    let awaited: Vec<_> = (0..100).map(|n| desk.background(0, 2 * n)).collect();
+    let _first = desk.next().unwrap();
+    awaited[90].store(true, Ordering::SeqCst);
+    // The device has nothing else to do with the rest; each look at what comes next covers a few.
+    let tries = (0..100 / LOOKS as usize + 2).find_map(|_| desk.next());
+    let (next, place) = tries.expect("it is found in a few looks");
+    assert_eq!((next, place.urgency), ((0, 180, 1), Urgency::Demand));
+    assert!(desk.next().is_none());
+}
+
+#[test]
+fn a_file_is_forgotten_once_it_is_idle() {
+    let mut desk = Desk::new(limits(100, 100));
+    desk.demand(0, 1);
+    desk.backlog.forget(FileId(0));
+    let (_, place) = desk.next().unwrap();
+    desk.backlog.forget(FileId(0));
+    assert_eq!(desk.backlog.files.len(), 1);
+    desk.backlog.end(place);
+    desk.backlog.forget(FileId(0));
+    assert!(desk.backlog.files.is_empty());
+    assert!(desk.next().is_none());
+    desk.demand(0, 2);
+    assert_eq!(desk.all().0, [(0, 2, 1)]);
+}
+
+#[test]
+fn all_that_waits_can_be_taken_at_once() {
+    let mut desk = Desk::new(limits(100, 4));
+    for n in 0..10 {
+        desk.demand(0, 2 * n);
+    }
+    let (gone, places) = desk.all();
+    assert_eq!(gone.len() + desk.backlog.take_all().len(), 10);
+    assert!(desk.backlog.is_empty() && desk.next().is_none());
+    places.into_iter().for_each(|place| desk.backlog.end(place));
+    desk.demand(0, 3);
+    assert_eq!(desk.all().0.len(), 1);
+}
+
+/// Something that happens to a backlog.
+#[derive(Clone, Debug)]
+enum Event {
+    Arrives {
+        file: usize,
+        block: u64,
+        blocks: usize,
+        write: bool,
+        background: bool,
+    },
+    Goes,
+    /// The n-th of those in flight is over.
+    Ends(usize),
+    /// Somebody begins to wait for the n-th background request that ever came.
+    Awaits(usize),
+    Limits(usize),
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    prop_oneof![
+        4 => (0_usize..3, 0_u64..40, 1_usize..4, any::<bool>(), any::<bool>())
+            .prop_map(|(file, block, blocks, write, background)| Event::Arrives {
+                file, block, blocks, write: write && !background, background
+            }),
+        4 => Just(Event::Goes),
+        3 => (0_usize..8).prop_map(Event::Ends),
+        1 => (0_usize..40).prop_map(Event::Awaits),
+        1 => (0_usize..6).prop_map(Event::Limits),
+    ]
+}
+
+proptest! {
+    /// Whatever happens: every page comes out exactly once, limits are kept, and nothing is stuck.
+    #[test]
+    fn every_request_comes_out_once_and_limits_are_kept(
+        events in prop::collection::vec(event(), 0..200),
+        waiting in 1_usize..20,
+        in_flight in 1_usize..10,
+        own in prop::option::of(1_u32..4),
+    ) {
+        let limits = Limits { waiting, in_flight, combine: 4 * PAGE as usize };
+        let mut desk = Desk::with_files(limits, [None, own, None]);
+        let most = |file: usize| match (file, own) {
+            (1, Some(own)) => (own as usize).min(in_flight),
+            _ => share(in_flight),
+        };
+        let mut background_limit = share(in_flight);
+        let mut in_hand: HashMap<(usize, u64), i64> = HashMap::new();
+        let mut pages = 0_i64;
+        let mut flying: Vec<(usize, Place)> = Vec::new();
+        let mut awaitable = Vec::new();
+        let drain_at_the_end = std::iter::repeat_n([Event::Goes, Event::Ends(0)], 2000).flatten();
+        for event in events.into_iter().chain(drain_at_the_end) {
+            match event {
+                Event::Arrives { file, block, blocks, write, background } => {
+                    let direction = if write { Write } else { Read };
+                    let lens = vec![PAGE as u32; blocks];
+                    desk.arena.reuse();
+                    let mut request = desk.arena.request(direction, &desk.files[file], block * PAGE, &lens);
+                    if background {
+                        awaitable.push(request.lease.set_background());
+                    }
+                    let full = desk.backlog.waiting.iter().sum::<usize>() == waiting;
+                    match desk.backlog.push(request) {
+                        Ok(arrival) => {
+                            prop_assert!(!full || arrival == Arrival::Joined);
+                            pages += blocks as i64;
+                            (block..).take(blocks).for_each(|at| *in_hand.entry((file, at)).or_default() += 1);
+                        }
+                        Err(_) => prop_assert!(full),
+                    }
+                }
+                Event::Goes => if flying.len() < in_flight && let Some(((file, block, blocks), place)) = desk.next() {
+                    prop_assert!(blocks <= 4);
+                    pages -= blocks as i64;
+                    for at in block..block + blocks {
+                        let left = in_hand.get_mut(&(file, at)).expect("a page that came");
+                        *left -= 1;
+                        prop_assert!(*left >= 0, "block {at} of file {file} came out twice");
+                    }
+                    flying.push((file, place));
+                    let of_file = flying.iter().filter(|flying| flying.0 == file).count();
+                    prop_assert!(of_file <= most(file), "{of_file} of file {file} in flight");
+                    let background =
+                        flying.iter().filter(|flying| flying.1.urgency == Urgency::Background).count();
+                    prop_assert!(background <= share(in_flight).max(1));
+                    prop_assert!(flying[flying.len() - 1].1.urgency == Urgency::Demand || background <= background_limit);
+                },
+                Event::Ends(n) if n < flying.len() => desk.backlog.end(flying.swap_remove(n).1),
+                Event::Awaits(n) => if let Some(awaited) = awaitable.get(n) {
+                    awaited.store(true, Ordering::SeqCst);
+                },
+                Event::Limits(n) => {
+                    desk.backlog.limit_background(n);
+                    background_limit = n.clamp(1, share(in_flight).max(1));
+                }
+                Event::Ends(_) => {}
+            }
+        }
+        prop_assert_eq!((pages, desk.backlog.is_empty(), flying.len()), (0, true, 0));
+    }
+}

@@ -1,0 +1,140 @@
+//! The method as a whole: which request goes to which worker, and which to none.
+//!
+//! **Neighbours meet.** Requests for one stretch of a file go to one worker, so that those that touch can be joined there;
+//! different stretches are spread over the workers.
+//!
+//! **What would block a worker does not go there.** Files that the kernel cannot read without waiting, and those without a
+//! descriptor, are for [threads](Threads) beside the rings: started when there is work, few, gone when idle.
+
+use std::iter;
+
+use super::{
+    setup::{Abilities, Memory, Refusal},
+    worker::UringWorker,
+};
+use crate::{
+    config::{Scheduling, UringOptions},
+    io::{
+        file::File,
+        method::{Chunk, Method},
+        request::{Lease, Request},
+        threads::{Staff, Threads},
+    },
+    stats::{Counter, Counters, Registration},
+    sync::{Arc, time::Duration},
+};
+
+/// The threads for files that would block a worker.
+const ASIDE: Staff = Staff { name: "ringpool-aside", most: 8, stays: Some(Duration::from_secs(5)) };
+
+/// Bytes of a file, a power of two, that go to one worker.
+const STRETCH: u64 = 4 << 20;
+
+/// The io_uring method.
+pub(in crate::io) struct Uring<L: Lease> {
+    workers: Box<[UringWorker<L>]>,
+    aside: Threads<L>,
+    counters: Arc<Counters>,
+}
+
+/// Where a request goes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Way {
+    Worker(usize),
+    Aside,
+}
+
+impl<L: Lease> Uring<L> {
+    /// Starts the workers and waits until their rings are set up, or one is refused.
+    pub(in crate::io) fn open(
+        options: &UringOptions,
+        chunks: &[Chunk],
+        scheduling: &Scheduling,
+        counters: &Arc<Counters>,
+    ) -> Result<(Self, Abilities), Refusal> {
+        let open = |registered_with| {
+            let memory = Memory { chunks, registered_with };
+            UringWorker::open(options, &memory, scheduling, Arc::clone(counters))
+        };
+        let (first, opened) = open(None)?;
+        let mut abilities = opened.abilities;
+        let registered_with = (abilities.fixed_buffers == Registration::InUse).then_some(opened.fd);
+        let mut workers = vec![first];
+        for _ in 1..options.workers {
+            let (worker, opened) = open(registered_with)?;
+            workers.push(worker);
+            abilities.settle_for(opened.abilities);
+        }
+        let workers = workers.into_boxed_slice();
+        let aside = Threads::on_demand(ASIDE, scheduling, Arc::clone(counters));
+        Ok((Self { workers, aside, counters: Arc::clone(counters) }, abilities))
+    }
+
+    fn way(&self, request: &Request<L>) -> Way {
+        if request.file.may_block.is_some() {
+            return Way::Aside;
+        }
+        Way::Worker(worker_for(request.file.id.0, request.offset, self.workers.len()))
+    }
+
+    fn follow(&self, way: Way) -> &dyn Method<L> {
+        match way {
+            Way::Worker(number) => &self.workers[number],
+            Way::Aside => &self.aside,
+        }
+    }
+
+    fn all(&self) -> impl Iterator<Item = &dyn Method<L>> {
+        let workers = self.workers.iter().map(|worker| worker as &dyn Method<L>);
+        workers.chain(iter::once(&self.aside as &dyn Method<L>))
+    }
+}
+
+/// The worker of a stretch of a file: consecutive stretches go round, and files begin at different workers.
+fn worker_for(file: u32, offset: u64, workers: usize) -> usize {
+    (u64::from(file).wrapping_add(offset / STRETCH) % workers as u64) as usize
+}
+
+impl<L: Lease> Method<L> for Uring<L> {
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>) {
+        let mut requests = requests.peekable();
+        while let Some(way) = requests.peek().map(|request| self.way(request)) {
+            let mut count = 0;
+            let same_way = iter::from_fn(|| requests.next_if(|request| self.way(request) == way));
+            self.follow(way).submit_each(&mut same_way.inspect(|_| count += 1));
+            self.counters.add(Counter::Aside, if way == Way::Aside { count } else { 0 });
+        }
+    }
+
+    fn room(&self, file: &File) -> usize {
+        if file.may_block.is_some() {
+            return self.aside.room(file);
+        }
+        self.workers.iter().map(|worker| worker.room(file)).min().unwrap_or(0)
+    }
+
+    fn forget(&self, file: &File) {
+        self.all().for_each(|part| part.forget(file));
+    }
+
+    fn shutdown(&self) {
+        self.all().for_each(Method::shutdown);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_meet_and_stretches_are_spread() {
+        for workers in 1..5 {
+            let at = |file, stretch: u64| worker_for(file, stretch * STRETCH, workers);
+            assert_eq!(at(3, 7), worker_for(3, 8 * STRETCH - 1, workers));
+            let counts = (0..workers).map(|worker| (0..60).filter(|&n| at(3, n) == worker).count());
+            assert!(counts.into_iter().all(|count| count == 60 / workers));
+            let files = (0..workers).map(|worker| (0..60).filter(|&file| at(file, 0) == worker).count());
+            assert!(files.into_iter().all(|count| count == 60 / workers));
+        }
+    }
+}

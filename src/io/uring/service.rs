@@ -1,0 +1,129 @@
+//! What the worker's thread does: requests from the queue into the ring, completions out of it, and sleep where neither is.
+//!
+//! It takes whatever may go, submits it with one call, and finishes whatever has completed. So batches grow with the load by
+//! themselves, and a lone request is never held back for others to join it: what is taken is submitted before the worker
+//! sleeps or finishes anything. Under load it may nap: with many requests in flight the next completions are near, so it
+//! waits for several, or a moment at most, instead of being woken for each. Nobody rings during a nap. After a nap that
+//! brought nothing it sleeps until anything happens, so that a disk that hangs does not hold up requests for another.
+
+use std::{iter, mem};
+
+use super::{
+    pace::Pace,
+    ring::{Reaped, Ring, Wait},
+    worker::Shared,
+};
+use crate::{
+    config::BackgroundDepth,
+    io::{
+        backlog::Place,
+        request::{Lease, Request},
+    },
+    sync::{atomic::Ordering, time::Duration},
+};
+
+/// A nap ends when one in so many of the requests in flight has completed.
+const NAP_SHARE: usize = 8;
+/// The most completions that a nap waits for: further ones would save next to nothing.
+const NAP_MOST: usize = 8;
+/// The longest nap.
+const NAP: Duration = Duration::from_micros(200);
+
+/// A worker at work.
+pub(super) struct Service<'s, 'r, L: Lease> {
+    shared: &'s Shared<L>,
+    ring: Ring<'r, L>,
+    pace: Pace,
+    /// Whether the kernel has waits that end after a while.
+    can_nap: bool,
+    /// Whether the last nap brought something.
+    may_nap: bool,
+    /// Empty, but while requests are taken out of the queue.
+    starting: Vec<(Request<L>, Place)>,
+}
+
+impl<'s, 'r, L: Lease> Service<'s, 'r, L> {
+    pub(super) fn new(
+        shared: &'s Shared<L>,
+        ring: Ring<'r, L>,
+        can_nap: bool,
+        background: BackgroundDepth,
+    ) -> Self {
+        let pace = Pace::new(background, ring.room());
+        shared.queue.lock().backlog.limit_background(pace.limit());
+        let starting = Vec::with_capacity(ring.room());
+        Self { shared, ring, pace, can_nap, may_nap: can_nap, starting }
+    }
+
+    /// Until the queue is closed and everything is over.
+    pub(super) fn run(mut self) {
+        loop {
+            self.start_queued(Reaped::default());
+            if self.shared.any_forgotten.load(Ordering::Relaxed) {
+                self.forget_files();
+            }
+            if self.ring.in_flight() == 0 && self.shared.queue.lock().is_finished() {
+                return;
+            }
+            let napped = self.submit_and_wait();
+            let reaped = self.ring.reap();
+            self.may_nap = if reaped.completions > 0 { self.can_nap } else { self.may_nap && !napped };
+            // Finishing wakes people, which takes a while: the device gets its next requests first.
+            if self.start_queued(reaped) {
+                self.ring.enter(Wait::No);
+            }
+            self.ring.finish();
+        }
+    }
+
+    /// Submits what is prepared and waits for what comes next. Gives whether that was a nap.
+    fn submit_and_wait(&mut self) -> bool {
+        let enough = (self.ring.in_flight() / NAP_SHARE).min(NAP_MOST);
+        let naps = self.may_nap && enough > 1;
+        if naps {
+            self.ring.enter(Wait::Several(enough, NAP));
+        } else if self.ring.room() == 0 {
+            // Whatever anybody wants, something in flight must end first; so nobody needs to ring.
+            self.ring.enter(Wait::One);
+        } else {
+            self.shared.doorbell.fall_asleep();
+            if !self.has_news() {
+                self.ring.enter(Wait::One);
+            }
+            self.shared.doorbell.wake_up();
+        }
+        naps
+    }
+
+    /// Gives back the places of what came out, and prepares what may go now, as far as there is room. Gives whether there
+    /// was anything.
+    fn start_queued(&mut self, reaped: Reaped) -> bool {
+        let Self { shared, ring, pace, starting, .. } = self;
+        let mut queue = shared.queue.lock();
+        if reaped.completions > 0
+            && let Some(limit) = pace.note(reaped, queue.backlog.background_load())
+        {
+            queue.backlog.limit_background(limit);
+        }
+        ring.vacated().for_each(|place| queue.backlog.end(place));
+        starting.extend(iter::from_fn(|| queue.backlog.next()).take(ring.room()));
+        drop(queue);
+        let any = !starting.is_empty();
+        starting.drain(..).for_each(|(request, place)| ring.start(request, place));
+        any
+    }
+
+    /// Whether there is something to do before a sleep.
+    fn has_news(&self) -> bool {
+        let mut queue = self.shared.queue.lock();
+        queue.backlog.has_next()
+            || self.shared.any_forgotten.load(Ordering::SeqCst)
+            || self.ring.in_flight() == 0 && queue.is_closed()
+    }
+
+    fn forget_files(&mut self) {
+        self.shared.any_forgotten.store(false, Ordering::SeqCst);
+        let files = mem::take(&mut *self.shared.forgotten.lock());
+        files.into_iter().for_each(|file| self.ring.forget(file));
+    }
+}

@@ -1,0 +1,48 @@
+//! A small ring of frames that a bulk read uses over and over, so that it does not sweep everybody else's pages out.
+//!
+//! The idea is PostgreSQL's access strategies (`freelist.c`). The ring holds numbers, no rights: a frame in it is like any
+//! other, may be found and used by anybody, and may be taken by the clock. When its turn comes again it is reused only if
+//! it looks as if nobody but the bulk read had a use for it: unpinned, clean, used once at the most and not expected to be
+//! used. Otherwise a victim of the clock takes its place in the ring.
+
+use crate::{
+    id::FrameNo,
+    pool::{
+        handle::{Claimed, PoolHandle},
+        state::State,
+    },
+};
+
+pub(crate) struct BufferRing {
+    frames: Vec<FrameNo>,
+    size: usize,
+    /// The place whose turn it is.
+    hand: usize,
+}
+
+impl BufferRing {
+    /// An empty ring that grows to `size` frames.
+    pub(crate) fn new(size: usize) -> Self {
+        Self { frames: Vec::with_capacity(size), size, hand: 0 }
+    }
+
+    /// The frame whose turn it is, if it can be reused; else its successor is to be [kept](Self::keep).
+    pub(crate) fn claim<'a>(&mut self, pool: &'a PoolHandle) -> Option<Claimed<'a>> {
+        if self.frames.len() < self.size {
+            return None;
+        }
+        let claimed = pool.claim_by(self.frames[self.hand], State::claim_from_ring)?;
+        self.hand = (self.hand + 1) % self.size;
+        Some(claimed)
+    }
+
+    /// Takes a frame in, at the place whose turn it is.
+    pub(crate) fn keep(&mut self, no: FrameNo) {
+        if self.frames.len() < self.size {
+            self.frames.push(no);
+            return;
+        }
+        self.frames[self.hand] = no;
+        self.hand = (self.hand + 1) % self.size;
+    }
+}

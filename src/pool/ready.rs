@@ -1,0 +1,196 @@
+//! Frames that can be taken at once, and the sleep of the one who sees to it that there are some.
+//!
+//! A frame in this list was clean and unused when it was put there, and still has its page: a lookup finds it as before,
+//! and who uses it saves it. So it is looked at again when it is taken. The list is a hint: a frame may be in it twice, or
+//! be taken by other ways.
+//!
+//! Who takes a frame and finds fewer left than the mark wakes the background writer, if it sleeps. That look is one relaxed
+//! load and not ordered against the writer's own, so a wake-up can be missed; the next who takes a frame makes up for it.
+//!
+//! Lock order: the lock of the sleep is a leaf.
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::{
+    id::FrameNo,
+    sync::{
+        Condvar, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        time::Instant,
+    },
+};
+
+pub(crate) struct Ready {
+    frames: ArrayQueue<FrameNo>,
+    /// With fewer left than this the writer is woken; 0 while there is none.
+    mark: AtomicUsize,
+    /// Frames that were wanted since the last [`take_demand`](Self::take_demand), whether there was one here or not.
+    demand: AtomicUsize,
+    /// Frames that were put here so far.
+    made: AtomicUsize,
+    asleep: AtomicBool,
+    calls: Mutex<Calls>,
+    called: Condvar,
+}
+
+#[derive(Default)]
+struct Calls {
+    called: bool,
+    closed: bool,
+}
+
+impl Ready {
+    /// Room for so many frames.
+    pub(super) fn new(capacity: usize) -> Self {
+        Self {
+            frames: ArrayQueue::new(capacity.max(1)),
+            mark: AtomicUsize::new(0),
+            demand: AtomicUsize::new(0),
+            made: AtomicUsize::new(0),
+            asleep: AtomicBool::new(false),
+            calls: Mutex::new(Calls::default()),
+            called: Condvar::new(),
+        }
+    }
+
+    /// A frame that was ready when it was put here. Wakes the writer where few are left.
+    pub(super) fn pop(&self) -> Option<FrameNo> {
+        let mark = self.mark.load(Ordering::Relaxed);
+        if mark == 0 {
+            return None;
+        }
+        self.demand.fetch_add(1, Ordering::Relaxed);
+        let frame = self.frames.pop();
+        if self.frames.len() < mark {
+            self.call();
+        }
+        frame
+    }
+
+    /// Adds a frame; false where there is no room.
+    pub(super) fn push(&self, frame: FrameNo) -> bool {
+        let there_was_room = self.frames.push(frame).is_ok();
+        self.made.fetch_add(usize::from(there_was_room), Ordering::Relaxed);
+        there_was_room
+    }
+
+    /// How many frames were put here so far: by this who waits for one sees whether somebody is at work.
+    pub(crate) fn made(&self) -> usize {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// The bytes that the list takes.
+    pub(super) fn memory(&self) -> usize {
+        // The queue keeps a word beside each item.
+        self.frames.capacity() * 2 * size_of::<usize>()
+    }
+
+    /// How many frames were wanted since this was last asked.
+    pub(crate) fn take_demand(&self) -> usize {
+        self.demand.swap(0, Ordering::Relaxed)
+    }
+
+    /// Has the writer woken as soon as fewer than `mark` are left; 0 where there is no writer any more.
+    pub(crate) fn set_mark(&self, mark: usize) {
+        self.mark.store(mark, Ordering::Relaxed);
+    }
+
+    /// Whether somebody keeps frames ready.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.mark.load(Ordering::Relaxed) > 0
+    }
+
+    fn call(&self) {
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+            self.calls.lock().called = true;
+            self.called.notify_all();
+        }
+    }
+
+    /// Sleeps until frames are wanted. False once this is [closed](Self::close).
+    pub(crate) fn sleep(&self) -> bool {
+        let mut calls = self.calls.lock();
+        calls.called = false;
+        self.asleep.store(true, Ordering::SeqCst);
+        while !calls.called && !calls.closed {
+            calls = self.called.wait(calls);
+        }
+        self.asleep.store(false, Ordering::Relaxed);
+        !calls.closed
+    }
+
+    /// Sleeps until `deadline`, however much is wanted. False once this is closed.
+    pub(crate) fn rest_until(&self, deadline: Instant) -> bool {
+        let mut calls = self.calls.lock();
+        while !calls.closed && crate::sync::time::now() < deadline {
+            calls = self.called.wait_until(calls, deadline);
+        }
+        !calls.closed
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.calls.lock().closed
+    }
+
+    /// Ends every sleep, now and from now on.
+    pub(crate) fn close(&self) {
+        self.set_mark(0);
+        self.calls.lock().closed = true;
+        self.called.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::Arc;
+
+    fn ready(frames: u32, mark: usize) -> Ready {
+        let ready = Ready::new(frames as usize);
+        (0..frames).for_each(|no| assert!(ready.push(FrameNo(no))));
+        ready.set_mark(mark);
+        ready
+    }
+
+    #[test]
+    fn frames_come_out_in_the_order_of_the_clock_and_none_where_nobody_puts_any_in() {
+        let kept = ready(3, 1);
+        assert!(!kept.push(FrameNo(9)), "there is no room");
+        assert_eq!((kept.pop(), kept.pop(), kept.take_demand()), (Some(FrameNo(0)), Some(FrameNo(1)), 2));
+        assert_eq!((kept.pop(), kept.pop(), kept.take_demand()), (Some(FrameNo(2)), None, 2));
+        let left_alone = ready(3, 0);
+        assert_eq!((left_alone.pop(), left_alone.take_demand()), (None, 0));
+    }
+
+    #[test]
+    fn who_takes_a_frame_wakes_the_writer_only_below_the_mark() {
+        let ready = Arc::new(ready(4, 3));
+        let sleeping = std::thread::spawn({
+            let ready = Arc::clone(&ready);
+            move || ready.sleep()
+        });
+        while !ready.asleep.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        ready.pop();
+        assert!(ready.asleep.load(Ordering::SeqCst), "three are left");
+        ready.pop();
+        assert!(!ready.asleep.load(Ordering::SeqCst));
+        assert!(sleeping.join().unwrap());
+    }
+
+    #[test]
+    fn a_writer_that_is_told_to_end_sleeps_no_more() {
+        let ready = ready(1, 1);
+        ready.close();
+        assert!(
+            !ready.sleep()
+                && !ready.rest_until(crate::sync::time::now() + std::time::Duration::from_secs(60))
+        );
+        assert!(!ready.is_kept());
+    }
+}

@@ -1,0 +1,177 @@
+//! Every rule of the state word, as a table.
+
+use super::*;
+
+/// The states a frame goes through in its life, by name.
+fn free() -> State {
+    State::FREE
+}
+fn claimed() -> State {
+    free().claim().unwrap()
+}
+fn reading() -> State {
+    claimed().begin_read(false)
+}
+fn valid() -> State {
+    reading().end_read(true).unpin()
+}
+fn pinned() -> State {
+    valid().pin().unwrap()
+}
+fn dirty() -> State {
+    pinned().latch_exclusive().unwrap().unlatch_exclusive(true).unpin()
+}
+fn writing() -> State {
+    dirty().begin_write().unwrap()
+}
+
+#[test]
+fn a_life_from_free_to_evicted_is_sound_at_every_step() {
+    let mut state = free();
+    let steps: [fn(State) -> State; 12] = [
+        |s| s.claim().unwrap(),
+        |s| s.begin_read(false),
+        |s| s.end_read(false),
+        |s| s.begin_verify().unwrap(),
+        |s| s.end_read(true),
+        |s| s.latch_exclusive().unwrap(),
+        |s| s.downgrade(true),
+        |s| s.begin_write().unwrap(),
+        |s| s.unlatch_shared(),
+        |s| s.end_write(true),
+        |s| s.unpin(),
+        |s| s.claim().unwrap(),
+    ];
+    for step in steps {
+        state = step(state);
+        state.assert_sound();
+    }
+    assert_eq!(state, claimed());
+}
+
+#[test]
+fn a_view_is_had_in_one_step_where_nothing_needs_a_closer_look() {
+    let viewed = pinned().pin_and_latch().unwrap();
+    viewed.assert_sound();
+    assert_eq!((viewed.pins(), viewed.shares(), viewed.usage()), (2, 1, 3));
+    assert_eq!(viewed.pin_and_latch().unwrap().unlatch_and_unpin(), Some(State(viewed.0 + USED)));
+    let worn = (0..9).fold(valid(), |state, _| state.pin_and_latch().unwrap());
+    assert_eq!(worn.usage(), MAX_USAGE);
+    let (changed, waited_for) = (pinned().latch_exclusive().unwrap(), viewed.set_latch_waiters(true));
+    let ahead = claimed().begin_read(false).expect_use().end_read(true);
+    for state in [free(), claimed(), reading(), reading().end_read(false), changed, waited_for, ahead] {
+        assert_eq!(state.pin_and_latch(), None, "{state:?}");
+    }
+    assert_eq!(State(valid().0 + PINS / 2 + 1).pin_and_latch(), None);
+    assert_eq!((waited_for.unlatch_and_unpin(), viewed.orphan().unlatch_and_unpin()), (None, None));
+}
+
+#[test]
+fn only_an_idle_clean_frame_can_be_claimed() {
+    assert!(free().claim().is_some());
+    assert!(valid().claim().is_some());
+    for busy in [claimed(), reading(), pinned(), dirty(), writing()] {
+        assert_eq!(busy.claim(), None, "{busy:?}");
+    }
+}
+
+#[test]
+fn a_frame_without_a_page_cannot_be_pinned() {
+    assert_eq!(free().pin(), None);
+    assert_eq!(claimed().pin(), None);
+    let failed = reading().pin().unwrap().fail_read();
+    assert_eq!(failed.phase(), Phase::Free);
+    assert_eq!(failed.pin(), None, "a failed read must not be joined");
+    for ready in [reading(), valid(), pinned(), dirty(), writing()] {
+        assert!(ready.pin().is_some(), "{ready:?}");
+    }
+}
+
+#[test]
+fn one_pin_holds_as_many_share_latches_as_the_word_can_count() {
+    let most = (SHARES / SHARE) as usize;
+    let mut state = pinned();
+    for _ in 0..most {
+        state = state.latch_shared().unwrap();
+    }
+    state.assert_sound();
+    assert_eq!(state.latch_shared(), None, "one more would look like the exclusive latch");
+    assert!(!state.has(EXCLUSIVE));
+    let one_less = state.unlatch_shared();
+    assert_eq!(one_less.latch_shared(), Some(state));
+}
+
+#[test]
+fn pins_stop_at_what_the_word_can_count() {
+    let full = State(valid().0 | PINS);
+    assert_eq!(full.pin(), None);
+    assert_eq!(full.pin_again(), None);
+    assert!(full.pins_are_exhausted());
+    assert!(full.unpin().pin().is_some());
+}
+
+#[test]
+fn the_usage_count_rises_to_its_limit_and_ages_to_nothing() {
+    let mut state = valid();
+    for _ in 0..20 {
+        state = state.pin().unwrap().unpin();
+    }
+    assert_eq!(state.usage(), MAX_USAGE);
+    for left in (0..MAX_USAGE).rev() {
+        state = state.age().unwrap();
+        assert_eq!(state.usage(), left);
+    }
+    assert_eq!(state.verdict(), Verdict::Claim);
+    assert_eq!(state.age(), None);
+}
+
+#[test]
+fn a_page_read_ahead_outlives_one_that_was_used_until_it_is_used_itself() {
+    let ahead = reading().expect_use().end_read(true).unpin();
+    assert_eq!(ahead.usage(), valid().usage() + 1);
+    assert_eq!(ahead.pin_unused().unwrap().unpin(), ahead, "housekeeping is no use");
+    let used = ahead.pin().unwrap().unpin();
+    assert_eq!(used, valid(), "read ahead and used is as read and used");
+    assert_eq!(used.pin().unwrap().usage(), 2);
+}
+
+#[test]
+fn a_change_during_a_write_is_not_forgotten() {
+    let changed = writing().pin().unwrap().latch_exclusive().unwrap().unlatch_exclusive(true).unpin();
+    assert!(changed.is_dirty() && changed.is_writing());
+    assert_eq!(changed.begin_write(), None, "two writes of one page must not overlap");
+    assert!(changed.end_write(true).is_dirty(), "the write did not cover the change");
+    assert!(!writing().end_write(true).is_dirty());
+    assert!(writing().end_write(false).is_dirty(), "a failed write forgets nothing");
+}
+
+#[test]
+fn latches_exclude_as_they_should_and_queue_behind_waiters() {
+    let shared = pinned().latch_shared().unwrap();
+    let exclusive = pinned().latch_exclusive().unwrap();
+    assert!(shared.pin().unwrap().latch_shared().is_some());
+    assert_eq!(shared.pin().unwrap().latch_exclusive(), None);
+    assert_eq!(exclusive.pin().unwrap().latch_shared(), None);
+    assert_eq!(exclusive.pin().unwrap().latch_exclusive(), None);
+    let waited_for = pinned().set_latch_waiters(true);
+    assert_eq!(waited_for.latch_shared(), None, "a newcomer must not overtake");
+    assert_eq!(waited_for.latch_exclusive(), None, "a newcomer must not overtake");
+    assert!(waited_for.hand_over_exclusive().is_some());
+}
+
+#[test]
+fn the_sweep_leaves_busy_frames_alone() {
+    for busy in [claimed(), reading(), pinned(), writing(), State(valid().0 | EXCLUSIVE)] {
+        assert_eq!(busy.verdict(), Verdict::Busy, "{busy:?}");
+    }
+    assert_eq!(free().verdict(), Verdict::Claim);
+    assert_eq!(valid().verdict(), Verdict::Age);
+    let old_and_dirty = (0..MAX_USAGE).fold(dirty(), |state, _| state.age().unwrap_or(state));
+    assert_eq!(old_and_dirty.verdict(), Verdict::Clean);
+}
+
+#[test]
+#[should_panic(expected = "unpinned more often than pinned")]
+fn an_unpin_too_many_is_caught() {
+    let _ = valid().unpin();
+}

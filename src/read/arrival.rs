@@ -1,0 +1,51 @@
+//! How far the read of a pinned page has come, and the verification that ends it.
+
+use crate::{
+    codec::PageAddress,
+    error::{Error, Result},
+    id::PageId,
+    page::Verification,
+    pool::{handle::Pin, state::Phase},
+    shared::Shared,
+};
+
+/// What a pin on a page that was being read is good for now.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Arrival {
+    /// The page can be used.
+    Here,
+    /// Its read, or its verification by somebody else, is under way.
+    Reading,
+    /// Its read failed: the frame has no page any more.
+    Gone,
+}
+
+/// Looks at the page, and verifies it where nobody did so far.
+pub(super) fn look(shared: &Shared, pin: &Pin) -> Result<Arrival> {
+    loop {
+        let state = pin.frame().state.load();
+        match state.phase() {
+            Phase::Valid => return Ok(Arrival::Here),
+            Phase::Reading => return Ok(Arrival::Reading),
+            Phase::Free | Phase::Claimed => return Ok(Arrival::Gone),
+            // To verify takes a pin of its own.
+            Phase::Loaded if state.pins_are_exhausted() => {
+                return Err(Error::TooManyPins { page: pin.frame().page() });
+            }
+            Phase::Loaded => {
+                if let Some(verification) = Verification::begin(pin) {
+                    let page = pin.frame().page();
+                    verification.run(|bytes| verify(shared, page, bytes))?;
+                }
+            }
+        }
+    }
+}
+
+/// Has the codec look at a page.
+fn verify(shared: &Shared, page: PageId, bytes: &[u8]) -> Result<()> {
+    let Some(codec) = &shared.config.codec else { return Ok(()) };
+    let file = shared.files.open_file(page.file)?;
+    let verdict = codec.verify(PageAddress::new(file.tag, page.block), bytes);
+    verdict.map_err(|reason| Error::Corrupt { page, reason: reason.into() })
+}

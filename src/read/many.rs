@@ -1,0 +1,276 @@
+//! Fetching many pages at once: all of them pinned, or none.
+//!
+//! Hits are looked up side by side, so that the processor's cache misses overlap. What is missing is read as one batch, with
+//! neighbours in one request. A page that finds no clean frame in that batch is fetched as a lone miss, which waits for a
+//! frame; all such waits together are as long as one fetch would wait, so two that hold what the other wants end, with an
+//! error, and let go.
+
+use std::{
+    fmt,
+    pin::Pin as StdPin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use crate::{
+    config::FetchOptions,
+    error::{Error, Result},
+    id::PageId,
+    page::PinnedPage,
+    pool::{
+        frame_pool::Lookup,
+        handle::Pin,
+        waiters::{Ticket, Want},
+    },
+    read::{
+        arrival::{self, Arrival},
+        drive::{self, Drive, Job},
+        issue::{Batch, Issuer, Purpose, Start},
+        miss::Miss,
+    },
+    shared::Shared,
+    stats::Counter,
+};
+
+/// Pages on their way together: wait for them with [`wait`](Self::wait), or `.await` them.
+///
+/// Those that were in the pool are pinned already; the others are read when somebody waits. Dropping it lets go of all of
+/// them, and reads that were started go on.
+#[must_use = "a fetch does nothing until it is waited for or awaited"]
+pub struct FetchMany {
+    stage: Stage,
+}
+
+enum Stage {
+    /// Hits only.
+    Ready(Vec<PinnedPage>),
+    Refused(Error),
+    Missing(Box<Missing>),
+    /// The result was collected.
+    Done,
+}
+
+impl FetchMany {
+    pub(crate) fn new(shared: &Arc<Shared>, pages: &[PageId], options: FetchOptions) -> Self {
+        if let Err(error) = check_count(shared, pages) {
+            return Self { stage: Stage::Refused(error) };
+        }
+        let mut pins = Vec::with_capacity(pages.len());
+        shared.pool.lookup_each(pages, |lookup| {
+            pins.push(if let Lookup::Pinned(pin) = lookup { Some(pin) } else { None });
+        });
+        let here = pins.iter().flatten().filter(|pin| is_here(pin)).count();
+        shared.counters.add(Counter::Hits, here as u64);
+        let stage = if here == pages.len() {
+            Stage::Ready(pins.into_iter().flatten().map(PinnedPage::new).collect())
+        } else {
+            Stage::Missing(Box::new(Missing::new(Arc::clone(shared), pages.to_vec(), pins, options)))
+        };
+        Self { stage }
+    }
+
+    /// Waits for all of the pages, which come in the order in which they were asked for.
+    ///
+    /// # Errors
+    /// That of the first page in this order that cannot be had, as for [`Fetch::wait`](crate::Fetch::wait); nothing stays
+    /// pinned then. [`Error::AllPinned`] as soon as there is no frame. [`Error::TooManyPages`] for more pages than the pool
+    /// has frames.
+    pub fn wait(self) -> Result<Vec<PinnedPage>> {
+        match self.stage {
+            Stage::Ready(pages) => Ok(pages),
+            Stage::Refused(error) => Err(error),
+            Stage::Missing(mut missing) => drive::to_end(&mut *missing),
+            Stage::Done => Err(Error::ShutDown),
+        }
+    }
+}
+
+fn is_here(pin: &Pin) -> bool {
+    pin.frame().state.load().is_valid()
+}
+
+/// Whether there are frames enough to pin all of the pages.
+fn check_count(shared: &Shared, pages: &[PageId]) -> Result<()> {
+    let frames = shared.config.frames;
+    if pages.len() <= frames as usize {
+        return Ok(());
+    }
+    let mut distinct = pages.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    if distinct.len() <= frames as usize {
+        return Ok(());
+    }
+    Err(Error::TooManyPages { pages: distinct.len(), frames })
+}
+
+impl Future for FetchMany {
+    type Output = Result<Vec<PinnedPage>>;
+
+    fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let stage = &mut self.stage;
+        let result = match stage {
+            Stage::Missing(missing) => ready!(missing.step(Drive::Task, cx.waker())),
+            _ => match std::mem::replace(stage, Stage::Done) {
+                Stage::Ready(pages) => Ok(pages),
+                Stage::Refused(error) => Err(error),
+                _ => panic!("a fetch was polled after it had given its pages"),
+            },
+        };
+        *stage = Stage::Done;
+        Poll::Ready(result)
+    }
+}
+
+impl fmt::Debug for FetchMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.stage {
+            Stage::Ready(pages) => write!(f, "FetchMany(ready: {} pages)", pages.len()),
+            Stage::Refused(error) => write!(f, "FetchMany({error})"),
+            Stage::Missing(missing) => write!(f, "FetchMany({} pages)", missing.pages.len()),
+            Stage::Done => f.write_str("FetchMany(collected)"),
+        }
+    }
+}
+
+/// Pages that were not all ready.
+struct Missing {
+    shared: Arc<Shared>,
+    pages: Vec<PageId>,
+    /// By page, the pin where it is here or on its way.
+    pins: Vec<Option<Pin>>,
+    /// Whether the reads were started.
+    is_started: bool,
+    /// So many of the first pages are not known to be here. They are waited for from the last on, so that most of them
+    /// need no wait of their own.
+    open: usize,
+    /// A read that is waited for: of the last page that is open.
+    waits: Option<Ticket>,
+    /// The last page that is open, where it must be fetched by itself.
+    demand: Option<Miss>,
+    /// What is left of the patience for frames.
+    fetch: FetchOptions,
+    /// The error of the first page that has one, of those that are not open.
+    error: Option<Error>,
+}
+
+impl Missing {
+    fn new(shared: Arc<Shared>, pages: Vec<PageId>, pins: Vec<Option<Pin>>, fetch: FetchOptions) -> Self {
+        let open = pages.len();
+        Self { shared, pages, pins, is_started: false, open, waits: None, demand: None, fetch, error: None }
+    }
+
+    /// Starts the reads of what is missing, as far as that needs no wait. Where a single page is all that there is to wait
+    /// for, it is left to whoever waits.
+    fn start(&mut self) {
+        let Self { shared, pages, pins, .. } = self;
+        let mut missing: Vec<usize> = (0..pages.len()).filter(|&at| pins[at].is_none()).collect();
+        missing.sort_unstable_by_key(|&at| pages[at]);
+        let is_one_page = |of: &[usize]| pages[of[0]] == pages[of[of.len() - 1]];
+        if missing.is_empty() || is_one_page(&missing) && pins.iter().flatten().all(is_here) {
+            return;
+        }
+        let mut batch = Batch::default();
+        for of_file in missing.chunk_by(|&one, &other| pages[one].file == pages[other].file) {
+            let file = shared.check_open().and_then(|()| shared.files.open_file(pages[of_file[0]].file));
+            // Where there is none, each page says so by itself.
+            let Ok(file) = file else { continue };
+            let mut issuer = Issuer::new(shared, file, Purpose::Demand, &mut batch);
+            for &at in of_file {
+                pins[at] = start_one(shared, &mut issuer, pages[at]);
+            }
+            issuer.submit();
+        }
+    }
+
+    /// What is known of the last page that is open: its end, or something to wait for. `Err` where no other page matters any more.
+    fn poll_last(&mut self, last: usize, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
+        loop {
+            if let Some(miss) = &mut self.demand {
+                let outcome = ready!(miss.step(drive, waker));
+                self.fetch.frame_wait = Some(miss.patience_left());
+                self.demand = None;
+                match outcome {
+                    Ok(page) => self.pins[last] = Some(page.into_pin()),
+                    Err(error @ Error::AllPinned { .. }) => return Poll::Ready(Err(error)),
+                    Err(error) => self.error = Some(error),
+                }
+                return Poll::Ready(Ok(()));
+            }
+            let Some(pin) = &self.pins[last] else {
+                self.demand = Some(Miss::new(Arc::clone(&self.shared), self.pages[last], self.fetch));
+                continue;
+            };
+            let waiters = &pin.pool().waiters;
+            if let Some(ticket) = &self.waits {
+                // How the read ended shows in the frame.
+                ready!(waiters.poll(ticket, waker)).ok();
+                self.waits = None;
+            }
+            match arrival::look(&self.shared, pin) {
+                Ok(Arrival::Here) => return Poll::Ready(Ok(())),
+                Ok(Arrival::Reading) => {
+                    self.waits = waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
+                }
+                Ok(Arrival::Gone) => self.pins[last] = None,
+                Err(error) => {
+                    self.error = Some(error);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+/// The pin on a page that is here or on its way now.
+fn start_one(shared: &Shared, issuer: &mut Issuer<'_>, page: PageId) -> Option<Pin> {
+    // It may stand in the list twice.
+    let start = match shared.pool.lookup(page) {
+        Lookup::Pinned(pin) => Start::Met(pin),
+        Lookup::Absent => issuer.start(page),
+        Lookup::TooManyPins => Start::Impossible,
+    };
+    let (pin, met) = match start {
+        Start::Begun(pin) => (pin, Counter::Misses),
+        Start::Met(pin) => (pin, Counter::Joins),
+        Start::Impossible | Start::Refused => return None,
+    };
+    shared.counters.add(met, 1);
+    Some(pin)
+}
+
+impl Job for Missing {
+    type Output = Result<Vec<PinnedPage>>;
+
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
+        if !std::mem::replace(&mut self.is_started, true) {
+            self.start();
+        }
+        while let Some(last) = self.open.checked_sub(1) {
+            if let Err(error) = ready!(self.poll_last(last, drive, waker)) {
+                self.error = Some(error);
+                break;
+            }
+            self.open = last;
+        }
+        let pins = std::mem::take(&mut self.pins);
+        Poll::Ready(match self.error.take() {
+            Some(error) => Err(error),
+            None => Ok(pins.into_iter().flatten().map(PinnedPage::new).collect()),
+        })
+    }
+
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        self.demand.as_ref().is_none_or(Job::is_sure_of_its_wake_up)
+    }
+}
+
+impl Drop for Missing {
+    fn drop(&mut self) {
+        if let Some(ticket) = self.waits.take()
+            && let Some(Some(pin)) = self.open.checked_sub(1).map(|last| &self.pins[last])
+        {
+            pin.cancel_wait(&ticket);
+        }
+    }
+}

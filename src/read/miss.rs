@@ -1,0 +1,200 @@
+//! The life of a miss, as one step that threads and tasks run alike.
+//!
+//! Nothing is started before somebody waits. Then: look the page up; on a miss get a frame, map it, read; on finding a read
+//! under way, join it; on finding a page that was read but not verified, verify it. Each step may find that the world has
+//! moved on and starts over; every wait in between is for something that ends by itself.
+//!
+//! A [`Drive::Thread`] transfers the page itself: for one page that nobody else waits for, a hand-over would cost two
+//! wake-ups. A [`Drive::Task`] gives the request to the method.
+
+use std::{
+    sync::Arc,
+    task::{Poll, Waker, ready},
+};
+
+use crate::{
+    config::FetchOptions,
+    error::{Error, Result},
+    id::PageId,
+    io::inline,
+    page::PinnedPage,
+    pool::{
+        frame_pool::{Lookup, Mapped},
+        handle::Pin,
+        waiters::{Ticket, Want},
+    },
+    read::{
+        arrival::{self, Arrival},
+        drive::{Drive, Job},
+        issue::{begin_read, read_request},
+        supply::FrameWait,
+    },
+    shared::Shared,
+    stats::{Counter, Measure},
+    sync::time::{self, Duration, Instant},
+};
+
+/// A page that somebody wants and that was not ready.
+pub(super) struct Miss {
+    shared: Arc<Shared>,
+    page: PageId,
+    /// The most to wait for a frame.
+    patience: Duration,
+    /// A read under way: the pin on its frame, and the place in line for its end.
+    reading: Option<(Pin, Ticket)>,
+    frame_wait: FrameWait,
+    counted: bool,
+    /// A read that it waited for has come to nothing: others may be to blame, so its own next one has no company.
+    alone: bool,
+    /// Since when somebody waits for the page.
+    since: Option<Instant>,
+    /// What the wait is for, where it is for a read.
+    felt: Option<Measure>,
+}
+
+impl Miss {
+    pub(super) fn new(shared: Arc<Shared>, page: PageId, options: FetchOptions) -> Self {
+        let patience = options.frame_wait.unwrap_or(shared.config.frame_wait);
+        Self {
+            shared,
+            page,
+            patience,
+            reading: None,
+            frame_wait: FrameWait::default(),
+            counted: false,
+            alone: false,
+            since: None,
+            felt: None,
+        }
+    }
+
+    pub(super) fn page(&self) -> PageId {
+        self.page
+    }
+
+    /// What is left of the patience for a frame.
+    pub(super) fn patience_left(&self) -> Duration {
+        self.patience.saturating_sub(self.frame_wait.waited())
+    }
+
+    /// Whether the page could be had without waiting.
+    pub(super) fn is_resident(&self) -> bool {
+        match self.shared.pool.lookup(self.page) {
+            Lookup::Pinned(pin) => pin.frame().state.load().is_valid(),
+            _ => false,
+        }
+    }
+
+    fn go_on(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<PinnedPage>> {
+        loop {
+            if let Some((pin, ticket)) = &self.reading {
+                let outcome = ready!(pin.pool().waiters.poll(ticket, waker));
+                let pin = self.reading.take().map(|(pin, _)| pin);
+                outcome?;
+                if let Some(page) = pin.map_or(Ok(None), |pin| self.settle(pin, waker))? {
+                    return Poll::Ready(Ok(page));
+                }
+                self.alone |= self.reading.is_none();
+                continue;
+            }
+            match self.shared.pool.lookup(self.page) {
+                Lookup::Pinned(pin) => {
+                    if let Some(page) = self.settle(pin, waker)? {
+                        return Poll::Ready(Ok(page));
+                    }
+                }
+                Lookup::Absent => ready!(self.start(drive, waker))?,
+                Lookup::TooManyPins => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
+            }
+        }
+    }
+
+    /// What to do with a frame that has the page: use it, or get in line for the end of its read. `None`: look again, the
+    /// read has failed, or there is a line to wait in.
+    fn settle(&mut self, pin: Pin, waker: &Waker) -> Result<Option<PinnedPage>> {
+        loop {
+            match arrival::look(&self.shared, &pin)? {
+                Arrival::Here => {
+                    self.count(Counter::Hits);
+                    return Ok(Some(PinnedPage::new(pin)));
+                }
+                Arrival::Reading => {
+                    let ticket =
+                        pin.pool().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
+                    if let Some(ticket) = ticket {
+                        self.count(Counter::Joins);
+                        self.reading = Some((pin, ticket));
+                        return Ok(None);
+                    }
+                }
+                Arrival::Gone => return Ok(None),
+            }
+        }
+    }
+
+    /// Gets a frame, maps the page to it and starts its read, with this fetch the first in line for its end.
+    fn start(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
+        self.shared.check_open()?;
+        let file = self.shared.files.open_file(self.page.file)?;
+        file.check(self.page.block)?;
+        let claimed = ready!(self.frame_wait.poll(&self.shared, self.patience, drive, waker))?;
+        let Mapped { reading, own } = match self.shared.pool.map(claimed, self.page, file.read_only) {
+            Ok(mapped) => mapped,
+            // Somebody was faster.
+            Err((_, Lookup::Pinned(_))) => return Poll::Ready(Ok(())),
+            Err((_, Lookup::TooManyPins)) => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
+            // The page's partition of the table is full: as good as no frame.
+            Err((_, Lookup::Absent)) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
+        };
+        let lease = begin_read(&self.shared, &file, reading)?;
+        let lease = if self.alone { lease.with_limit(1) } else { lease };
+        self.count(Counter::Misses);
+        let ticket = own.pool().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);
+        self.reading = ticket.map(|ticket| (own, ticket));
+        let request = read_request(&self.shared, time::now(), file, lease);
+        match drive {
+            Drive::Thread => inline::run(request, &self.shared.counters),
+            Drive::Task => self.shared.method.submit_one(request),
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Counts the fetch once, by what it met first.
+    fn count(&mut self, counter: Counter) {
+        if !std::mem::replace(&mut self.counted, true) {
+            self.shared.counters.add(counter, 1);
+            self.felt = match counter {
+                Counter::Misses => Some(Measure::Miss),
+                Counter::Joins => Some(Measure::Join),
+                _ => None,
+            };
+        }
+    }
+}
+
+impl Job for Miss {
+    type Output = Result<PinnedPage>;
+
+    /// Notes how long the page took once it is here.
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<PinnedPage>> {
+        let since = *self.since.get_or_insert_with(time::now);
+        let page = ready!(self.go_on(drive, waker))?;
+        if let Some(measure) = self.felt {
+            self.shared.counters.measures.add_time(measure, time::now() - since);
+        }
+        Poll::Ready(Ok(page))
+    }
+
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        self.reading.is_some()
+    }
+}
+
+impl Drop for Miss {
+    fn drop(&mut self) {
+        if let Some((pin, ticket)) = self.reading.take() {
+            pin.cancel_wait(&ticket);
+        }
+        self.frame_wait.give_up(&self.shared);
+    }
+}

@@ -1,0 +1,222 @@
+//! How far a read stream looks ahead: a pure rule, told what happened, asked what to do.
+//!
+//! There are two distances, as PostgreSQL's `read_stream.c` came to have after one alone had failed in both directions:
+//!
+//! * **combine**: how many pages may make up a request. Any need to read doubles it, since a larger request costs next to
+//!   nothing more.
+//! * **ahead**: how many pages may be on their way. It doubles only when the consumer had to *wait*: where reads keep up with
+//!   him, more pages in advance would only take frames, and be wasted if he stops early.
+//!
+//! Both shrink by one for each page found resident, but only after as many of those in a row as could be looked ahead: a
+//! stream of hits with a miss now and then keeps its distances, one whose pages are all resident ends up looking nowhere
+//! ahead. A page that somebody else is reading counts as one to be read: taking it for a hit would let streams that follow
+//! one another lose their distance.
+
+/// Pages that a consumer who has to wait lets arrive at the most before he is woken.
+const WAKE_SPAN: usize = 32;
+
+/// Of the pages on their way he waits for one in so many; the rest keeps the device busy meanwhile.
+const WAKE_SHARE: usize = 4;
+
+/// The distances of one stream, in pages.
+#[derive(Clone, Debug)]
+pub(super) struct Distance {
+    combine: usize,
+    combine_limit: usize,
+    ahead: usize,
+    /// The most that is ever held in advance.
+    most: usize,
+    /// So many pages found resident in a row leave the distances as they are.
+    hits_to_spare: usize,
+}
+
+impl Distance {
+    /// A stream that has seen nothing yet, and asks for one page at a time. At its longest distance it has two requests
+    /// under way, if it may hold two pages.
+    pub(super) fn new(combine_limit: usize, most: usize) -> Self {
+        let most = most.max(1);
+        let combine_limit = combine_limit.clamp(1, most.div_ceil(2));
+        Self { combine: 1, combine_limit, ahead: 1, most, hits_to_spare: most }
+    }
+
+    /// Some of the pages just asked for must be read, or are being read by somebody else.
+    pub(super) fn note_read(&mut self) {
+        self.combine = (2 * self.combine).min(self.combine_limit);
+        self.hits_to_spare = self.most;
+    }
+
+    /// The consumer had to wait for a page.
+    pub(super) fn note_wait(&mut self) {
+        self.ahead = (2 * self.ahead).min(self.most);
+    }
+
+    /// A page just asked for was resident.
+    pub(super) fn note_hit(&mut self) {
+        if self.hits_to_spare > 0 {
+            self.hits_to_spare -= 1;
+            return;
+        }
+        self.combine = (self.combine - 1).max(1);
+        self.ahead = (self.ahead - 1).max(1);
+    }
+
+    /// How many pages are to be held in advance: those of one request, or, once that makes the consumer wait, those of two
+    /// at least.
+    pub(super) fn target(&self) -> usize {
+        if self.ahead <= self.combine {
+            self.combine
+        } else {
+            self.ahead.max(2 * self.combine).min(self.most)
+        }
+    }
+
+    /// How many pages to ask for now, where `held` are held in advance. None until there are enough for a full request, so
+    /// that requests are as large as they may be, and small ones are handed over many at a time.
+    pub(super) fn to_ask(&self, held: usize) -> usize {
+        let lacking = self.target().saturating_sub(held);
+        lacking - lacking % self.combine
+    }
+
+    /// For which of the pages held in advance a consumer should wait who has none: the first counts as 0.
+    ///
+    /// Every wake-up costs him two switches of context, and pages that were asked for together arrive together. So he lets
+    /// some more arrive than the one he needs, but never so many that the device runs dry, or that he waits for more than a
+    /// small part of what is under way.
+    pub(super) fn wait_for(&self, held: usize) -> usize {
+        (held / WAKE_SHARE).min(WAKE_SPAN)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LIMIT: usize = 16;
+    const MOST: usize = 256;
+
+    fn fresh() -> Distance {
+        Distance::new(LIMIT, MOST)
+    }
+
+    /// After so many misses that the consumer waited for.
+    fn grown() -> Distance {
+        let mut distance = fresh();
+        for _ in 0..10 {
+            distance.note_read();
+            distance.note_wait();
+        }
+        assert_eq!((distance.combine, distance.ahead), (LIMIT, MOST));
+        distance
+    }
+
+    #[test]
+    fn a_stream_of_hits_asks_for_one_page_at_a_time() {
+        let mut distance = fresh();
+        for _ in 0..10 * MOST {
+            assert_eq!((distance.target(), distance.to_ask(0)), (1, 1));
+            distance.note_hit();
+        }
+    }
+
+    #[test]
+    fn a_miss_between_hits_still_grows() {
+        let mut distance = fresh();
+        for _ in 0..10 {
+            distance.note_read();
+            distance.note_wait();
+            distance.note_hit();
+        }
+        assert_eq!((distance.combine, distance.ahead), (LIMIT, MOST));
+    }
+
+    #[test]
+    fn reads_that_keep_up_are_combined_but_not_asked_for_earlier() {
+        let mut distance = fresh();
+        (0..100).for_each(|_| distance.note_read());
+        assert_eq!((distance.combine, distance.ahead), (LIMIT, 1));
+        assert_eq!(distance.target(), LIMIT);
+    }
+
+    #[test]
+    fn pages_that_others_are_reading_do_not_shrink_it() {
+        // As a stream that follows another one: all it meets is being read, and it waits for some of it.
+        let mut distance = grown();
+        for _ in 0..10 * MOST {
+            distance.note_read();
+        }
+        assert_eq!(distance.target(), MOST);
+    }
+
+    #[test]
+    fn hits_shrink_it_slowly_and_a_read_holds_it() {
+        let mut distance = grown();
+        (0..MOST).for_each(|_| distance.note_hit());
+        assert_eq!(distance.target(), MOST, "as many as could be ahead are spared");
+        distance.note_hit();
+        assert_eq!(distance.target(), MOST - 1);
+        distance.note_read();
+        (0..MOST).for_each(|_| distance.note_hit());
+        assert_eq!(distance.target(), MOST - 1, "a read spares as many again");
+        (0..2 * MOST).for_each(|_| distance.note_hit());
+        assert_eq!(distance.target(), 1);
+    }
+
+    #[test]
+    fn pages_are_asked_for_in_full_requests() {
+        let distance = grown();
+        assert_eq!(distance.to_ask(MOST), 0);
+        assert_eq!(distance.to_ask(MOST - LIMIT + 1), 0, "no full request yet");
+        assert_eq!(distance.to_ask(MOST - LIMIT), LIMIT);
+        assert_eq!(distance.to_ask(MOST - 3 * LIMIT + 1), 2 * LIMIT, "no part of one either");
+        assert_eq!(distance.to_ask(0), MOST);
+    }
+
+    #[test]
+    fn where_reads_keep_up_each_is_asked_for_in_full_when_the_last_is_used_up() {
+        let mut distance = fresh();
+        (0..5).for_each(|_| distance.note_read());
+        assert_eq!((distance.to_ask(16), distance.to_ask(1), distance.to_ask(0)), (0, 0, 16));
+    }
+
+    #[test]
+    fn who_has_to_wait_is_asked_for_before_it_runs_dry_however_little_there_may_be() {
+        for most in 2..200 {
+            let mut distance = Distance::new(LIMIT, most);
+            (0..10).for_each(|_| distance.note_read());
+            (0..10).for_each(|_| distance.note_wait());
+            assert!(distance.to_ask(most / 2) > 0 && distance.to_ask(most) == 0, "at most {most}");
+        }
+    }
+
+    #[test]
+    fn who_waits_leaves_the_device_most_of_its_work() {
+        let distance = grown();
+        let waits: Vec<_> = [1, 3, 4, 64, 128, 4096].map(|held| distance.wait_for(held)).into();
+        assert_eq!(waits, [0, 0, 1, 16, 32, 32]);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_it_asks_for_something_and_never_too_much(
+            limit in 0_usize..300,
+            most in 0_usize..300,
+            events in prop::collection::vec(0_u8..3, 0..200),
+            held in 0_usize..400,
+        ) {
+            let mut distance = Distance::new(limit, most);
+            for event in events {
+                match event {
+                    0 => distance.note_read(),
+                    1 => distance.note_wait(),
+                    _ => distance.note_hit(),
+                }
+                prop_assert!(distance.to_ask(0) >= 1, "a stream with nothing in hand goes on");
+                prop_assert!(distance.target() <= most.max(1));
+                prop_assert!(held + distance.to_ask(held) <= most.max(1).max(held));
+                prop_assert!(distance.combine <= limit.max(1));
+            }
+        }
+    }
+}

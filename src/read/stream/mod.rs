@@ -1,0 +1,181 @@
+//! Read streams: the pages of a row of blocks, read ahead as far as that pays.
+//!
+//! The idea is PostgreSQL's (`read_stream.c`): an iterator says which blocks will be wanted, the stream keeps a [`window`] of
+//! them pinned or on their way, and a [`distance`] that adapts says how wide it is. This module is the part that knows the
+//! iterator; it calls it with nothing of the window half done, so that an iterator that panics costs no page.
+
+mod distance;
+pub(crate) mod item;
+mod limits;
+mod window;
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use self::{item::StreamItem, limits::Limits, window::Window};
+use crate::{
+    config::{FetchOptions, StreamOptions},
+    error::Result,
+    id::FileId,
+    read::drive::{self, Drive, Job},
+    shared::Shared,
+};
+
+/// Pages in the order in which an iterator asks for their blocks, read ahead.
+///
+/// An [`Iterator`] of results for threads; tasks call [`next_page`](Self::next_page). A page that cannot be had gives its
+/// error at its place, and the stream goes on with the next. A page that could not be read ahead, together with others, is
+/// read once more by itself before that counts.
+///
+/// The pages held in advance are pinned: their blocks can be neither truncated nor evicted, and their file not closed, before
+/// the stream has passed them or is dropped. Dropping it lets the reads that were started go on; their pages become resident.
+#[must_use = "a stream reads nothing before its first page is asked for"]
+pub struct ReadStream<I: Iterator> {
+    blocks: I,
+    /// What the iterator gave, for the pages in the window.
+    items: VecDeque<I::Item>,
+    window: Window,
+    paused: bool,
+}
+
+impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
+    pub(crate) fn new(shared: Arc<Shared>, file: FileId, blocks: I, options: &StreamOptions) -> Self {
+        let limits = Limits::new(options, &shared.config, &shared.pool.look_ahead);
+        let fetch = FetchOptions { frame_wait: options.frame_wait };
+        let window = Window::new(shared, file, fetch, &limits);
+        Self { blocks, items: VecDeque::new(), window, paused: false }
+    }
+
+    /// The next page, for a task. Dropping the future loses nothing: the next call goes on where it was.
+    ///
+    /// # Errors
+    /// Those of [`Fetch::wait`](crate::Fetch::wait), for the page whose turn it is.
+    pub fn next_page(&mut self) -> NextPage<'_, I> {
+        NextPage { stream: self }
+    }
+
+    /// Asks the iterator for no more blocks until [`resume`](Self::resume). The pages that it was asked for still come; after
+    /// the last of them the stream gives `None`.
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// Asks the iterator again, be it that the stream was paused or that the iterator had come to an end.
+    pub fn resume(&mut self) {
+        self.paused = false;
+    }
+
+    /// The iterator, to tell it what came up in a page: blocks that are wanted because of pages that were handed out. If it
+    /// has given `None` before, [resume](Self::resume) the stream.
+    pub fn blocks_mut(&mut self) -> &mut I {
+        &mut self.blocks
+    }
+
+    /// How many pages the stream now tries to hold in advance. It adapts: 1 while all pages are resident, more while the one
+    /// who takes them has to wait.
+    #[must_use]
+    pub fn distance(&self) -> usize {
+        self.window.distance()
+    }
+
+    /// The next item. At its end the iterator is not asked again, nor when it has panicked.
+    fn ask(&mut self) -> Option<I::Item> {
+        if self.paused {
+            return None;
+        }
+        self.paused = true;
+        let item = self.blocks.next();
+        self.paused = item.is_none();
+        item
+    }
+
+    /// Has the window look further ahead, if it is time to.
+    fn look_ahead(&mut self) {
+        let wanted = self.window.wants();
+        for _ in 0..wanted {
+            let Some(item) = self.ask() else { break };
+            self.add(item);
+        }
+        if wanted > 0 {
+            self.window.look_ahead();
+        }
+        if self.paused {
+            self.window.give_back_places();
+        }
+    }
+
+    fn add(&mut self, item: I::Item) {
+        let block = item.block();
+        self.items.push_back(item);
+        self.window.push(block);
+    }
+}
+
+impl<I: Iterator<Item: StreamItem>> Job for ReadStream<I> {
+    type Output = Option<Result<<I::Item as StreamItem>::Page>>;
+
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
+        if self.window.looks_at_one() {
+            let Some(item) = self.ask() else { return Poll::Ready(None) };
+            if let Some(page) = self.window.take_resident(item.block()) {
+                return Poll::Ready(Some(Ok(item.with_page(page))));
+            }
+            self.add(item);
+            self.window.look_ahead();
+        } else if self.window.is_empty() {
+            self.look_ahead();
+        }
+        if self.window.is_empty() {
+            return Poll::Ready(None);
+        }
+        ready!(self.window.poll_first(drive, waker));
+        // Before the page is handed out, and so out of the stream's hands.
+        self.look_ahead();
+        let page = self.window.pop().zip(self.items.pop_front());
+        Poll::Ready(page.map(|(page, item)| page.map(|page| item.with_page(page))))
+    }
+
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        self.window.is_sure_of_its_wake_up()
+    }
+}
+
+impl<I: Iterator<Item: StreamItem>> Iterator for ReadStream<I> {
+    type Item = Result<<I::Item as StreamItem>::Page>;
+
+    /// The next page; the calling thread waits for it.
+    fn next(&mut self) -> Option<Self::Item> {
+        drive::to_end(self)
+    }
+}
+
+impl<I: Iterator> fmt::Debug for ReadStream<I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ReadStream({} pages asked for)", self.items.len())
+    }
+}
+
+/// The next page of a [`ReadStream`], to be awaited.
+#[must_use = "a future does nothing until it is awaited"]
+pub struct NextPage<'a, I: Iterator> {
+    stream: &'a mut ReadStream<I>,
+}
+
+impl<I: Iterator<Item: StreamItem>> Future for NextPage<'_, I> {
+    type Output = Option<Result<<I::Item as StreamItem>::Page>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.stream.step(Drive::Task, cx.waker())
+    }
+}
+
+impl<I: Iterator> fmt::Debug for NextPage<'_, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NextPage of {:?}", self.stream)
+    }
+}

@@ -1,0 +1,321 @@
+//! The pages that a stream looks ahead: asked for, pinned, and handed out in order.
+//!
+//! Invariants:
+//! * Pages are kept in the order in which they were asked for. The first `tried` of them have been looked up, and started
+//!   where they were missing; the others found no place so far and are tried again with the next.
+//! * Every page that is pinned here has a place in look-ahead's share of the frames. So all streams together never hold more
+//!   than that, and a pin costs the share's counter nothing while the stream goes on: places go from page to page.
+//! * The first page can always be had without look-ahead: as a [`Miss`], which waits for a frame as a fetch does. It is how a
+//!   lone miss, a page that found no place, and a page whose read failed are read; an error that it ends in is final.
+
+use std::{
+    collections::VecDeque,
+    sync::Arc,
+    task::{Poll, Waker, ready},
+};
+
+use crate::{
+    config::FetchOptions,
+    error::Result,
+    id::{BlockNo, FileId, PageId},
+    page::PinnedPage,
+    pool::{
+        buffer_ring::BufferRing,
+        frame_pool::Lookup,
+        handle::Pin,
+        state::{Phase, State},
+        waiters::{Ticket, Want},
+    },
+    read::{
+        arrival::{self, Arrival},
+        drive::{Drive, Job},
+        issue::{Batch, Issuer, Purpose, Start},
+        miss::Miss,
+        stream::{distance::Distance, limits::Limits},
+    },
+    shared::Shared,
+    stats::{Counter, Measure},
+};
+
+pub(super) struct Window {
+    shared: Arc<Shared>,
+    file: FileId,
+    fetch: FetchOptions,
+    combine: usize,
+    distance: Distance,
+    pages: VecDeque<Ahead>,
+    /// So many of the first pages have been looked up.
+    tried: usize,
+    /// So many of those are pinned.
+    pinned: usize,
+    /// Places in look-ahead's share that the stream has, in use or to be used next.
+    places: usize,
+    batch: Batch,
+    /// The frames of a bulk read.
+    ring: Option<BufferRing>,
+    /// The first page, where it must be fetched.
+    demand: Option<Miss>,
+    /// A page whose read is waited for, by its place.
+    waits: Option<(usize, Ticket)>,
+    /// What became of the first page.
+    outcome: Option<Result<PinnedPage>>,
+}
+
+/// A page that was asked for.
+struct Ahead {
+    block: BlockNo,
+    /// `None` where it was not tried, cannot be looked ahead, or its read failed.
+    pin: Option<Pin>,
+}
+
+impl Window {
+    pub(super) fn new(shared: Arc<Shared>, file: FileId, fetch: FetchOptions, limits: &Limits) -> Self {
+        Self {
+            file,
+            fetch,
+            combine: limits.combine,
+            distance: Distance::new(limits.combine, limits.ahead),
+            pages: VecDeque::new(),
+            tried: 0,
+            pinned: 0,
+            places: 0,
+            batch: Batch::default(),
+            ring: limits.ring.map(BufferRing::new),
+            demand: None,
+            waits: None,
+            outcome: None,
+            shared,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.pages.is_empty()
+    }
+
+    /// Whether nothing is held in advance, nor is going to be: all that is wanted is the next page.
+    pub(super) fn looks_at_one(&self) -> bool {
+        self.is_empty() && self.distance.target() == 1
+    }
+
+    pub(super) fn distance(&self) -> usize {
+        self.distance.target()
+    }
+
+    /// How many more blocks the window wants.
+    pub(super) fn wants(&self) -> usize {
+        // A page that is ready to be handed out is held no more.
+        self.distance.to_ask(self.pages.len() - usize::from(self.outcome.is_some()))
+    }
+
+    /// Asks for one more block.
+    pub(super) fn push(&mut self, block: BlockNo) {
+        self.pages.push_back(Ahead { block, pin: None });
+    }
+
+    /// The page, if it is resident: where it is all that is wanted, it needs no place in the window.
+    pub(super) fn take_resident(&mut self, block: BlockNo) -> Option<PinnedPage> {
+        let page = PageId { file: self.file, block };
+        let Lookup::Pinned(pin) = self.lookup(page) else { return None };
+        if !pin.frame().state.load().is_valid() {
+            return None;
+        }
+        self.shared.counters.add(Counter::Hits, 1);
+        self.shared.counters.add(Counter::StreamPages, 1);
+        self.distance.note_hit();
+        Some(PinnedPage::new(pin))
+    }
+
+    /// Looks up the pages that were not tried, and starts to read those that are missing, as far as there is room for them.
+    pub(super) fn look_ahead(&mut self) {
+        let untried = self.pages.len() - self.tried;
+        // One page that is all that is wanted is fetched by who wants it.
+        let is_lone = self.pages.len() == 1 && self.distance.target() == 1 && self.ring.is_none();
+        if untried == 0 || is_lone {
+            return;
+        }
+        self.shared.counters.measures.add(Measure::LookAhead, self.distance.target() as u64);
+        let lacking = (self.pinned + untried).saturating_sub(self.places);
+        self.places += self.shared.pool.look_ahead.take(lacking);
+        self.start();
+        self.give_back_places();
+    }
+
+    /// Gives back the places that no page here has.
+    pub(super) fn give_back_places(&mut self) {
+        let unused = self.places - self.pinned;
+        if unused > 0 {
+            self.shared.pool.look_ahead.give_back(unused);
+            self.places = self.pinned;
+        }
+    }
+
+    fn start(&mut self) {
+        let shared = Arc::clone(&self.shared);
+        let file = shared.check_open().and_then(|()| shared.files.open_file(self.file));
+        // Where the file is gone each page says so when its turn comes.
+        let Ok(file) = file else { return };
+        let mut batch = std::mem::take(&mut self.batch);
+        let mut ring = self.ring.take();
+        let issuer = Issuer::new(&shared, file, Purpose::Ahead, &mut batch);
+        let mut issuer = issuer.with(self.combine, ring.as_mut());
+        let (mut begun, mut any_to_read) = (0, false);
+        while self.tried < self.pages.len() && self.pinned < self.places {
+            let page = PageId { file: self.file, block: self.pages[self.tried].block };
+            let start = match self.lookup(page) {
+                Lookup::Pinned(pin) => Start::Met(pin),
+                Lookup::Absent => issuer.start(page),
+                Lookup::TooManyPins => Start::Impossible,
+            };
+            let pin = match start {
+                Start::Begun(pin) => {
+                    begun += 1;
+                    any_to_read = true;
+                    Some(pin)
+                }
+                Start::Met(pin) if pin.frame().state.load().phase() == Phase::Reading => {
+                    any_to_read = true;
+                    Some(pin)
+                }
+                Start::Met(pin) => {
+                    self.distance.note_hit();
+                    Some(pin)
+                }
+                Start::Impossible => None,
+                Start::Refused => break,
+            };
+            self.pinned += usize::from(pin.is_some());
+            self.pages[self.tried].pin = pin;
+            self.tried += 1;
+        }
+        issuer.submit();
+        drop(issuer);
+        (self.batch, self.ring) = (batch, ring);
+        shared.counters.add(Counter::Prefetches, begun);
+        if any_to_read {
+            self.distance.note_read();
+        }
+    }
+
+    /// Pins the page if it is here. A bulk read leaves no trace of its use.
+    fn lookup(&self, page: PageId) -> Lookup {
+        let pool = &self.shared.pool;
+        if self.ring.is_some() { pool.lookup_by(page, State::pin_unused) } else { pool.lookup(page) }
+    }
+
+    /// Goes on until it is known what became of the first page, of which there must be one.
+    pub(super) fn poll_first(&mut self, drive: Drive, waker: &Waker) -> Poll<()> {
+        while self.outcome.is_none() {
+            if let Some((place, ticket)) = &self.waits {
+                // How that read ended shows when its page's turn comes.
+                if let Some(pin) = &self.pages[*place].pin {
+                    ready!(pin.pool().waiters.poll(ticket, waker)).ok();
+                }
+                self.waits = None;
+            }
+            if let Some(miss) = &mut self.demand {
+                let Poll::Ready(outcome) = miss.step(drive, waker) else {
+                    if !miss.is_sure_of_its_wake_up() {
+                        self.let_go();
+                    }
+                    return Poll::Pending;
+                };
+                self.demand = None;
+                self.outcome = Some(outcome);
+                break;
+            }
+            self.settle_first(waker);
+        }
+        Poll::Ready(())
+    }
+
+    /// Looks at the first page: it is here, or is to be waited for, or to be fetched.
+    fn settle_first(&mut self, waker: &Waker) {
+        let first = &mut self.pages[0];
+        let Some(pin) = &first.pin else {
+            let page = PageId { file: self.file, block: first.block };
+            self.note_wait();
+            self.distance.note_read();
+            self.tried = self.tried.max(1);
+            self.demand = Some(Miss::new(Arc::clone(&self.shared), page, self.fetch));
+            return;
+        };
+        match arrival::look(&self.shared, pin) {
+            Ok(Arrival::Reading) => self.wait(waker),
+            Ok(Arrival::Here) => {
+                let pin = self.unpin_first();
+                self.outcome = pin.map(|pin| Ok(PinnedPage::new(pin)));
+            }
+            // Its look-ahead was in vain: what is wrong shows when it is read by itself.
+            Ok(Arrival::Gone) => drop(self.unpin_first()),
+            Err(error) => {
+                drop(self.unpin_first());
+                self.outcome = Some(Err(error));
+            }
+        }
+    }
+
+    /// Gives up what is held in advance: the first page waits for a frame, and these pages may have the only ones.
+    fn let_go(&mut self) {
+        let held = self.pages.range_mut(1..self.tried).filter_map(|page| page.pin.take());
+        for pin in held {
+            pin.leave_unattended(|state| state);
+            self.pinned -= 1;
+            self.places -= 1;
+        }
+        self.tried = 1;
+    }
+
+    /// Takes the pin off the first page; its place can be used for another.
+    fn unpin_first(&mut self) -> Option<Pin> {
+        let pin = self.pages[0].pin.take();
+        self.pinned -= usize::from(pin.is_some());
+        pin
+    }
+
+    /// Gets in line for the end of a read: the first page's, or that of one further on. If the wait is not needed any
+    /// more, there is no line.
+    fn wait(&mut self, waker: &Waker) {
+        self.look_ahead();
+        for place in [self.distance.wait_for(self.tried), 0] {
+            let Some(pin) = &self.pages[place].pin else { continue };
+            let ticket = pin.pool().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
+            if let Some(ticket) = ticket {
+                self.waits = Some((place, ticket));
+                self.note_wait();
+                return;
+            }
+        }
+    }
+
+    fn note_wait(&mut self) {
+        self.shared.counters.add(Counter::StreamWaits, 1);
+        self.distance.note_wait();
+    }
+
+    /// What became of the first page, which goes.
+    pub(super) fn pop(&mut self) -> Option<Result<PinnedPage>> {
+        let outcome = self.outcome.take()?;
+        self.shared.counters.add(Counter::StreamPages, u64::from(outcome.is_ok()));
+        self.pages.pop_front();
+        self.tried = self.tried.saturating_sub(1);
+        Some(outcome)
+    }
+
+    /// Whether what is waited for wakes for certain.
+    pub(super) fn is_sure_of_its_wake_up(&self) -> bool {
+        self.demand.as_ref().is_none_or(Job::is_sure_of_its_wake_up)
+    }
+}
+
+impl Drop for Window {
+    /// Reads that were started go on; each keeps its place until it is over.
+    fn drop(&mut self) {
+        if let Some((place, ticket)) = self.waits.take()
+            && let Some(pin) = &self.pages[place].pin
+        {
+            pin.cancel_wait(&ticket);
+        }
+        self.give_back_places();
+        self.pages.drain(..).filter_map(|page| page.pin).for_each(|pin| pin.leave_unattended(|state| state));
+    }
+}

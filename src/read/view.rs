@@ -1,0 +1,105 @@
+//! Fetching a page only to read it: one step where it is here and nobody changes it, else a fetch and a latch.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use crate::{
+    config::FetchOptions,
+    error::{Error, Result},
+    id::PageId,
+    page::{PageView, PinnedPage, Viewing},
+    read::fetch::Fetch,
+    shared::Shared,
+    stats::Counter,
+};
+
+/// A page's bytes on their way: wait for them with [`wait`](Self::wait), or `.await` them.
+///
+/// As with a [`Fetch`], nothing is started before somebody waits, and dropping it abandons interest, never the I/O.
+#[must_use = "a view does nothing until it is waited for or awaited"]
+pub struct View {
+    stage: Stage,
+}
+
+enum Stage {
+    Ready(PageView),
+    Fetching(Fetch),
+    Latching(Viewing),
+    /// The result was collected.
+    Done,
+}
+
+impl View {
+    #[inline]
+    pub(crate) fn new(shared: &Arc<Shared>, page: PageId) -> Self {
+        let stage = match try_view(shared, page) {
+            Some(view) => Stage::Ready(view),
+            None => Stage::Fetching(Fetch::new(shared, page, FetchOptions::default())),
+        };
+        Self { stage }
+    }
+
+    /// Waits for the page, and until no one changes it.
+    ///
+    /// # Errors
+    /// Those of [`Fetch::wait`].
+    #[inline]
+    pub fn wait(self) -> Result<PageView> {
+        match self.stage {
+            Stage::Ready(view) => Ok(view),
+            Stage::Fetching(fetch) => fetch.wait().map(PinnedPage::into_view),
+            Stage::Latching(viewing) => Ok(viewing.wait()),
+            Stage::Done => Err(Error::ShutDown),
+        }
+    }
+}
+
+/// The page's bytes, if they are here and nobody changes them.
+#[inline]
+pub(crate) fn try_view(shared: &Shared, page: PageId) -> Option<PageView> {
+    let pin = shared.pool.look_at(page)?;
+    shared.counters.add(Counter::Hits, 1);
+    Some(PageView::new(pin))
+}
+
+impl Future for View {
+    type Output = Result<PageView>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<PageView>> {
+        loop {
+            match &mut self.stage {
+                Stage::Fetching(fetch) => match ready!(Pin::new(fetch).poll(cx)) {
+                    Ok(page) => self.stage = Stage::Latching(Viewing::new(page)),
+                    Err(error) => {
+                        self.stage = Stage::Done;
+                        return Poll::Ready(Err(error));
+                    }
+                },
+                Stage::Latching(viewing) => {
+                    let view = ready!(viewing.poll(cx.waker()));
+                    self.stage = Stage::Ready(view);
+                }
+                Stage::Ready(_) | Stage::Done => break,
+            }
+        }
+        match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Ready(view) => Poll::Ready(Ok(view)),
+            _ => panic!("a view was polled after it had given its page"),
+        }
+    }
+}
+
+impl fmt::Debug for View {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.stage {
+            Stage::Ready(view) => write!(f, "View(ready: {view:?})"),
+            Stage::Fetching(fetch) => write!(f, "View({fetch:?})"),
+            Stage::Latching(_) => f.write_str("View(waits for the latch)"),
+            Stage::Done => f.write_str("View(collected)"),
+        }
+    }
+}

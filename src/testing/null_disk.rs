@@ -1,0 +1,141 @@
+//! A disk that does nothing, to find out what everything else costs.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::RawFd,
+    path::Path,
+};
+
+use super::{TestDisk, sim_disk::SECTOR};
+use crate::{
+    config::OpenOptions,
+    id::PageSize,
+    io::disk::{Disk, DiskFile, Opened},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// A disk whose files answer at once and never touch a byte: for measuring the pool's own cost, and for nothing else.
+///
+/// **Its pages hold rubbish.** A read leaves in the frame whatever was there before; a write is forgotten. There is a file of
+/// the same length at every path, a new one each time that it is opened. Every I/O method works; with
+/// [`IoMethod::Sync`](crate::IoMethod::Sync) a transfer costs no more than a few function calls.
+#[derive(Clone, Debug)]
+pub struct NullDisk {
+    file_bytes: u64,
+    opened: Arc<AtomicU64>,
+}
+
+impl NullDisk {
+    /// A disk on which every file has so many bytes when it is opened. They take no memory.
+    #[must_use]
+    pub fn new(file_bytes: u64) -> Self {
+        Self { file_bytes, opened: Arc::new(AtomicU64::new(0)) }
+    }
+}
+
+impl TestDisk for NullDisk {}
+
+impl Disk for NullDisk {
+    fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
+        let number = self.opened.fetch_add(1, Ordering::Relaxed);
+        Ok(Opened {
+            file: Box::new(NullFile { bytes: AtomicU64::new(self.file_bytes) }),
+            identity: (0, number),
+            len: self.file_bytes,
+            offset_align: SECTOR,
+            direct: Ok(()),
+        })
+    }
+}
+
+#[derive(Debug)]
+struct NullFile {
+    bytes: AtomicU64,
+}
+
+impl NullFile {
+    fn grow(&self, end: u64) {
+        self.bytes.fetch_max(end, Ordering::Relaxed);
+    }
+}
+
+impl DiskFile for NullFile {
+    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        let wanted: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        let there = self.bytes.load(Ordering::Relaxed).saturating_sub(offset);
+        Ok(wanted.min(usize::try_from(there).unwrap_or(usize::MAX)))
+    }
+
+    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let bytes = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.grow(offset + bytes as u64);
+        Ok(bytes)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes.load(Ordering::Relaxed))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.bytes.store(len, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.grow(offset + len);
+        Ok(())
+    }
+
+    fn raw_fd(&self) -> Option<RawFd> {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+
+    use super::*;
+    use crate::{BufferPool, CheckpointOptions, Error, IoMethod, PageId, Result};
+
+    const BLOCKS: u32 = 100;
+
+    fn pool(method: IoMethod, frames: u32) -> Result<BufferPool> {
+        let disk = NullDisk::new(u64::from(BLOCKS) * 4096);
+        BufferPool::builder().frames(frames).page_size(4096).io_method(method).disk(disk).build()
+    }
+
+    #[test]
+    fn every_page_is_read_at_once_and_no_byte_of_it() {
+        let pool = pool(IoMethod::Sync, 1).unwrap();
+        let file = pool.open_file("anything", OpenOptions::new()).unwrap();
+        pool.fetch(PageId::new(file, 0)).wait().unwrap().write().unwrap().fill(7);
+        pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        for block in 1..BLOCKS {
+            let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+            assert!(page.read().iter().all(|&byte| byte == 7), "the frame was touched");
+        }
+        assert!(matches!(pool.fetch(PageId::new(file, BLOCKS)).wait(), Err(Error::PastEof { .. })));
+        assert_eq!(pool.stats().counts.pages_read, u64::from(BLOCKS));
+    }
+
+    #[test]
+    fn files_are_as_long_as_they_were_made_and_each_is_its_own() {
+        for method in [IoMethod::Auto, IoMethod::worker(), IoMethod::Sync] {
+            let pool = pool(method, 8).unwrap();
+            let [one, other] = [(); 2].map(|()| pool.open_file("same", OpenOptions::new()).unwrap());
+            pool.extend(one, NonZeroU32::new(5).unwrap()).wait().unwrap();
+            pool.truncate(other, 3).wait().unwrap();
+            assert_eq!((pool.blocks(one).unwrap(), pool.blocks(other).unwrap()), (BLOCKS + 5, 3));
+            pool.fetch(PageId::new(one, BLOCKS + 4)).wait().unwrap();
+            assert!(pool.fetch(PageId::new(other, 3)).wait().is_err());
+        }
+    }
+}

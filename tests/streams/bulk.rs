@@ -1,0 +1,63 @@
+//! A bulk read keeps to its ring: a scan larger than the pool leaves the pages that others use where they are.
+
+use ringpool::{IoMethod, StreamOptions};
+
+use crate::{
+    read_all,
+    support::{Bench, with_each_method},
+};
+
+const FRAMES: u32 = 128;
+const HOT: u32 = 60;
+const BLOCKS: u32 = HOT + 5 * FRAMES;
+
+/// The share of the hot set that is resident after a scan of five times the pool.
+fn hot_after_scan(method: &IoMethod, options: StreamOptions) -> f64 {
+    let bench = Bench::new(method.clone(), FRAMES, BLOCKS);
+    let use_hot = || {
+        let before = bench.pool.stats().counts;
+        (0..HOT).for_each(|block| drop(bench.fetch(block).unwrap()));
+        (bench.pool.stats().counts - before).hit_ratio()
+    };
+    let before: Vec<_> = (0..4).map(|_| use_hot()).collect();
+    assert_eq!(before, [0.0, 1.0, 1.0, 1.0]);
+    read_all(&bench, &(HOT..BLOCKS).collect::<Vec<_>>(), options);
+    use_hot()
+}
+
+#[test]
+fn a_bulk_scan_leaves_the_hot_set_where_it_was() {
+    with_each_method(|method| {
+        let kept = hot_after_scan(&method, StreamOptions::new().bulk());
+        assert!(kept >= 0.99, "{kept} of the hot set stayed");
+        let without = hot_after_scan(&method, StreamOptions::new());
+        assert!(without < 0.5, "{without} would have stayed without the ring: what is it for?");
+    });
+}
+
+#[test]
+fn a_page_of_a_bulk_read_that_others_use_leaves_its_ring() {
+    with_each_method(|method| {
+        // Frames enough for all pages: who takes one from its page is the ring.
+        let bench = Bench::new(method, 512, 400);
+        let mut stream = bench.pool.read_stream(bench.file, 0..400, StreamOptions::new().bulk());
+        stream.by_ref().take(8).for_each(|page| drop(page.unwrap()));
+        (0..3).for_each(|_| drop(bench.fetch(5).unwrap()));
+        stream.for_each(|page| drop(page.unwrap()));
+        let stays = |block| bench.pool.try_fetch(bench.page(block)).is_some();
+        assert_eq!((3..8).map(stays).collect::<Vec<_>>(), [false, false, true, false, false]);
+    });
+}
+
+#[test]
+fn a_bulk_read_uses_resident_pages_as_they_are() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 64, 64);
+        (0..64).for_each(|block| drop(bench.fetch(block).unwrap()));
+        bench.disk.clear_log();
+        for _ in 0..10 {
+            read_all(&bench, &(0..64).collect::<Vec<_>>(), StreamOptions::new().bulk());
+        }
+        assert_eq!(bench.pool.stats().counts.pages_read, 64);
+    });
+}
