@@ -104,8 +104,8 @@ impl Waits {
     }
 }
 
-/// A thread that reads a page for another, again and again. A spinning one keeps its core busy between the rounds too, but
-/// only while it is spun with.
+/// A thread that reads a page for another, again and again. A spinning one spins only while its arm runs: it is asked to rest
+/// after that.
 struct Helper {
     mailbox: Arc<Mailbox>,
     thread: Option<JoinHandle<()>>,
