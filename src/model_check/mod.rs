@@ -50,7 +50,8 @@ fn pool_with(
 ) -> (BufferPool, FileId, SteppedDisk) {
     let disk = SteppedDisk::new();
     let builder = BufferPool::builder().frames(frames).page_size(PAGE as u32).io_method(method);
-    let pool = options(builder).frame_wait(Duration::from_secs(10)).on_disk(disk.clone()).build().unwrap();
+    let builder = builder.frame_wait(Duration::from_secs(10));
+    let pool = options(builder).on_disk(disk.clone()).build().unwrap();
     let file = pool.open_file("file", OpenOptions::new()).unwrap();
     if let Some(blocks) = NonZeroU32::new(blocks) {
         pool.extend(file, blocks).wait().unwrap();

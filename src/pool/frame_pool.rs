@@ -9,6 +9,8 @@
 //! 3. name its new page;
 //! 4. under the partition's lock: unless the page has got a frame meanwhile, map it and begin the read.
 //!
+//! A [seizure](super::seizure) stops after a step like 1: its pages keep their frames and entries, and are out of reach.
+//!
 //! Lock order: a partition of the table, then state words; a shard of the waiters, then state words; never both.
 
 use std::hint::black_box;
@@ -71,6 +73,30 @@ pub(crate) enum Lookup {
     /// Probably no frame: only [`PoolHandle::map`] knows for certain.
     Absent,
     /// It has a frame that cannot be pinned once more.
+    TooManyPins,
+}
+
+/// Why a page does not get the frame that was claimed for it.
+#[derive(Debug)]
+pub(crate) enum NotMapped {
+    /// It has got one meanwhile, now pinned.
+    Met(Pin),
+    /// It has one that cannot be pinned once more.
+    TooManyPins,
+    /// It has one that is seized: what becomes of the page is not known yet. Its file says so to whoever asks.
+    Seized,
+    /// Its partition of the table is full: as good as no frame.
+    NoRoom,
+}
+
+/// Why a page cannot be pinned in the frame in which it was seen.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotPinned {
+    /// It is not there any more.
+    Gone,
+    /// It may be, and is seized.
+    Seized,
+    /// It may be, and cannot be pinned once more.
     TooManyPins,
 }
 
@@ -214,6 +240,13 @@ impl FramePool {
         None
     }
 
+    /// The right to a frame that was just claimed.
+    pub(super) fn claimed(&self, no: FrameNo) -> Claimed<'_> {
+        self.empty_place(no);
+        self.counters.add(Counter::Evictions, 1);
+        Claimed::new(self, no)
+    }
+
     /// Takes the page of a claimed frame out of the table, if it had one.
     pub(super) fn unmap(&self, no: FrameNo) {
         let slot = self.table.slot(self.frame(no).page());
@@ -308,33 +341,27 @@ impl PoolHandle {
         }
     }
 
-    /// Whether the page has a frame, or had one a moment ago. Pins nothing, and is no use of the page.
+    /// Whether the page has a frame, or had one a moment ago.
     pub(crate) fn is_mapped(&self, page: PageId) -> bool {
-        let holds_it = |no| {
-            let frame = self.frame(no);
-            let in_use = !matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed);
-            (in_use && frame.page() == page).then_some(())
-        };
-        self.table.find(self.table.slot(page), holds_it).is_some()
+        self.find(page, |state| !matches!(state.phase(), Phase::Free | Phase::Claimed)).is_some()
     }
 
-    /// The frame of a page that is dirty and that nobody has in hand.
-    pub(crate) fn find_idle_dirty(&self, page: PageId) -> Option<FrameNo> {
+    /// The page's frame, if it is in such a state. Pins nothing, and is no use of the page.
+    pub(crate) fn find(&self, page: PageId, is_such: fn(State) -> bool) -> Option<FrameNo> {
         let is_it = |no| {
             let frame = self.frame(no);
-            (frame.page() == page && frame.state.load().is_idle_dirty()).then_some(no)
+            (frame.page() == page && is_such(frame.state.load())).then_some(no)
         };
         self.table.find(self.table.slot(page), is_it)
     }
 
-    /// Gives the claimed frame to `page` and begins its read. Where the page has got a frame meanwhile, the claimed one
-    /// comes back with what was found.
-    pub(crate) fn map<'a>(
-        &'a self,
-        claimed: Claimed<'a>,
+    /// Gives the claimed frame to `page` and begins its read; or gives it back, and why.
+    pub(crate) fn map(
+        &self,
+        claimed: Claimed<'_>,
         page: PageId,
         read_only: bool,
-    ) -> Result<Mapped, (Claimed<'a>, Lookup)> {
+    ) -> Result<Mapped, NotMapped> {
         let slot = self.table.slot(page);
         let no = claimed.frame_no();
         // Unmap the old page first: one partition lock at a time.
@@ -343,8 +370,9 @@ impl PoolHandle {
         // Under the lock a mapped frame keeps its page, pinned or not.
         if let Some(other) = partition.find(|other| (self.frame(other).page() == page).then_some(other)) {
             match self.frame(other).state.try_update(State::pin) {
-                Ok(_) => return Err((claimed, Lookup::Pinned(self.adopt(other)))),
-                Err(state) if state.pins_are_exhausted() => return Err((claimed, Lookup::TooManyPins)),
+                Ok(_) => return Err(NotMapped::Met(self.adopt(other))),
+                Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),
+                Err(state) if state.is_seized() => return Err(NotMapped::Seized),
                 // On its way out: its claimant will find the entry gone.
                 Err(_) => partition.remove(other),
             }
@@ -352,7 +380,7 @@ impl PoolHandle {
         let frame = self.frame(no);
         frame.assign(page);
         if partition.insert(no).is_err() {
-            return Err((claimed, Lookup::Absent));
+            return Err(NotMapped::NoRoom);
         }
         claimed.into_read(read_only);
         Ok(Mapped { reading: self.adopt(no), own: self.adopt(no) })
@@ -375,17 +403,17 @@ impl PoolHandle {
         Some(self.claimed(no))
     }
 
-    fn claimed(&self, no: FrameNo) -> Claimed<'_> {
-        self.empty_place(no);
-        self.counters.add(Counter::Evictions, 1);
-        Claimed::new(self, no)
-    }
-
     /// Pins this very frame if it still holds `page`; for housekeeping, so the usage count stays.
-    pub(crate) fn pin_unused(&self, no: FrameNo, page: PageId) -> Option<Pin> {
-        self.frame(no).state.try_update(State::pin_unused).ok()?;
-        let pin = self.adopt(no);
-        (pin.frame().page() == page).then_some(pin)
+    pub(crate) fn pin_unused(&self, no: FrameNo, page: PageId) -> Result<Pin, NotPinned> {
+        match self.frame(no).state.try_update(State::pin_unused) {
+            Ok(_) => {
+                let pin = self.adopt(no);
+                if pin.frame().page() == page { Ok(pin) } else { Err(NotPinned::Gone) }
+            }
+            Err(state) if state.is_seized() => Err(NotPinned::Seized),
+            Err(state) if state.pins_are_exhausted() => Err(NotPinned::TooManyPins),
+            Err(_) => Err(NotPinned::Gone),
+        }
     }
 }
 
@@ -429,7 +457,7 @@ mod tests {
         let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
         assert_ne!(claimed.frame_no(), first);
         match pool.map(claimed, page(1), false) {
-            Err((_, Lookup::Pinned(pin))) => assert_eq!(pin.frame_no(), first),
+            Err(NotMapped::Met(pin)) => assert_eq!(pin.frame_no(), first),
             other => panic!("{other:?}"),
         }
     }

@@ -3,7 +3,8 @@
 //! From the bottom up: a `mapping` is memory on huge pages; the [`arena`] holds the bytes; a [`state`] word says what a
 //! [`frame`] is; the page [`table`] finds a page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep;
 //! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it; the [`frame_pool`]
-//! puts them together; a [`handle`] is the right to a frame, [`pins`] to several; a [`buffer_ring`] keeps a bulk read to a few.
+//! puts them together; a [`handle`] is the right to a frame, [`pins`] to several, a [`seizure`] to the pages in them; a
+//! [`buffer_ring`] keeps a bulk read to a few.
 
 pub(crate) mod arena;
 pub(crate) mod buffer_ring;
@@ -17,6 +18,7 @@ pub(crate) mod look_ahead;
 mod mapping;
 pub(crate) mod pins;
 pub(crate) mod ready;
+pub(crate) mod seizure;
 pub(crate) mod spares;
 pub(crate) mod starvation;
 pub(crate) mod state;

@@ -26,6 +26,7 @@ use crate::{
         state::{Phase, State},
     },
     sync::Mutex,
+    wait,
 };
 
 const SHARDS: usize = if cfg!(shuttle) { 2 } else { 64 };
@@ -37,6 +38,8 @@ pub(crate) enum Want {
     ReadDone,
     /// The end of the write that is under way.
     WriteDone,
+    /// What becomes of a page that is [seized](crate::pool::seizure).
+    Settled,
     /// A share latch.
     Shared,
     /// The exclusive latch.
@@ -53,6 +56,7 @@ impl Want {
         match self {
             Self::ReadDone => state.phase() == Phase::Reading,
             Self::WriteDone => state.is_writing(),
+            Self::Settled => state.is_seized(),
             Self::Shared => state.latch_shared().is_none(),
             Self::Exclusive => state.latch_exclusive().is_none(),
         }
@@ -104,6 +108,18 @@ impl Waiters {
         shard.next_number += 1;
         shard.entries.push(Entry { frame: no, number, want, waker: waker.clone(), served: None });
         Some(Ticket { frame: no, number })
+    }
+
+    /// Sleeps until there is no longer anything to wait for. Not for latches, which would be kept.
+    pub(crate) fn wait(&self, no: FrameNo, frame: &Frame, want: Want) {
+        debug_assert!(!want.is_latch());
+        let mut ticket = None;
+        wait::block_on(|waker| {
+            if ticket.is_none() {
+                ticket = self.enlist(no, frame, want, waker);
+            }
+            ticket.as_ref().map_or(Poll::Ready(()), |ticket| self.poll(ticket, waker).map(drop))
+        });
     }
 
     /// Asks whether the ticket was served: then it is used up, and a latch that was wanted is held. Else `waker` is
@@ -285,7 +301,7 @@ mod tests {
     #[test]
     fn who_need_not_wait_is_not_listed() {
         let bench = Bench::new();
-        for want in [Want::ReadDone, Want::WriteDone, Want::Shared, Want::Exclusive] {
+        for want in [Want::ReadDone, Want::WriteDone, Want::Settled, Want::Shared, Want::Exclusive] {
             assert_eq!(bench.enlist(want), None, "{want:?}");
         }
     }

@@ -14,7 +14,7 @@ use crate::{
     lease::{PageLease, ReadLease},
     pool::{
         buffer_ring::BufferRing,
-        frame_pool::{DirtyVictims, Lookup, Mapped},
+        frame_pool::{DirtyVictims, Mapped, NotMapped},
         handle::{Claimed, Pin},
     },
     read::supply::have_victims_written,
@@ -99,10 +99,9 @@ impl<'a> Issuer<'a> {
         };
         match self.shared.pool.map(claimed, page, self.file.read_only) {
             Ok(mapped) => self.begin(page, mapped),
-            Err((_, Lookup::Pinned(pin))) => Start::Met(pin),
-            Err((_, Lookup::TooManyPins)) => Start::Impossible,
-            // The page's partition of the table is full: as good as no frame.
-            Err((_, Lookup::Absent)) => Start::Refused,
+            Err(NotMapped::Met(pin)) => Start::Met(pin),
+            Err(NotMapped::TooManyPins | NotMapped::Seized) => Start::Impossible,
+            Err(NotMapped::NoRoom) => Start::Refused,
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
     io::inline,
     page::PinnedPage,
     pool::{
-        frame_pool::{Lookup, Mapped},
+        frame_pool::{Lookup, Mapped, NotMapped},
         handle::Pin,
         waiters::{Ticket, Want},
     },
@@ -141,10 +141,9 @@ impl Miss {
         let Mapped { reading, own } = match self.shared.pool.map(claimed, self.page, file.read_only) {
             Ok(mapped) => mapped,
             // Somebody was faster.
-            Err((_, Lookup::Pinned(_))) => return Poll::Ready(Ok(())),
-            Err((_, Lookup::TooManyPins)) => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
-            // The page's partition of the table is full: as good as no frame.
-            Err((_, Lookup::Absent)) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
+            Err(NotMapped::Met(_) | NotMapped::Seized) => return Poll::Ready(Ok(())),
+            Err(NotMapped::TooManyPins) => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
+            Err(NotMapped::NoRoom) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
         };
         let lease = begin_read(&self.shared, &file, reading)?;
         let lease = if self.alone { lease.with_limit(1) } else { lease };

@@ -22,6 +22,7 @@ use crate::{
     events,
     id::{FrameNo, PageId},
     lease::Tally,
+    pool::state::State,
     shared::Shared,
     stats::Counter,
     sync::{
@@ -176,7 +177,7 @@ impl Writer {
         let pool = &self.shared.pool;
         let at = move |block: Option<u32>| {
             let page = PageId::new(page.file, block?);
-            Some((page, pool.find_idle_dirty(page)?))
+            Some((page, pool.find(page, State::is_idle_dirty)?))
         };
         let block = page.block.0;
         let behind = (1..).map_while(move |step| at(block.checked_add(step)));
@@ -239,7 +240,7 @@ mod tests {
             let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
             page.write().unwrap().fill(2);
         }
-        let victim = pool.shared().pool.find_idle_dirty(PageId::new(file, 4)).unwrap();
+        let victim = pool.shared().pool.find(PageId::new(file, 4), State::is_idle_dirty).unwrap();
         let mut writer = Writer::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
         writer.start(vec![victim]);
         let batch = writer.under_way.pop_front().unwrap();

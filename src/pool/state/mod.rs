@@ -5,14 +5,15 @@
 //! Invariants, checked after every transition in debug builds ([`State::assert_sound`]):
 //!
 //! 1. at most one of CLAIMED, READING, LOADED, VALID; none of them is a FREE frame;
-//! 2. a CLAIMED frame has no pin, no latch, no dirt and no I/O: one thread owns it alone;
-//! 3. DIRTY, WRITING and latches only on VALID frames, and the exclusive latch excludes share latches;
+//! 2. a CLAIMED frame has no pin, no latch and no I/O: one thread owns it alone. One that is DIRTY as well is *seized*: it
+//!    keeps its page, its changes and its entry in the table until it is known whether they are still wanted;
+//! 3. DIRTY, WRITING and latches only on VALID frames (but for 2), and the exclusive latch excludes share latches;
 //! 4. LENT only while WRITING: the device reads the bytes where they are, so whoever wants to change them moves them first;
 //!    the place changes only under the exclusive latch or a claim;
 //! 5. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
 //!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
 //!    stays out of use for ever;
-//! 5. only a frame that is READING is UNATTENDED.
+//! 6. only a frame that is READING is UNATTENDED.
 //!
 //! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
 //! content latch in one 64-bit atomic.
@@ -205,7 +206,12 @@ impl State {
 
     /// Dirty, and in nobody's hands.
     pub(crate) fn is_idle_dirty(self) -> bool {
-        self.is_dirty() && self.pins() == 0 && !self.has(LATCHES | WRITING)
+        self.is_dirty() && self.pins() == 0 && !self.has(LATCHES | WRITING | CLAIMED)
+    }
+
+    /// Whether somebody holds the page back, with its changes, until it is known what becomes of them.
+    pub(crate) fn is_seized(self) -> bool {
+        self.has(CLAIMED) && self.is_dirty()
     }
 
     /// What the sweep should do.
@@ -298,15 +304,33 @@ impl State {
         (self.usage() <= 1 && !self.has(AHEAD)).then(|| self.claim()).flatten()
     }
 
+    /// Takes a dirty page out of use, frame and all, until it is [put back](Self::put_back) or
+    /// [its changes go](Self::discard_changes).
+    pub(crate) fn seize(self) -> Option<Self> {
+        self.is_idle_dirty().then(|| self.without(VALID).with(CLAIMED))
+    }
+
+    /// The seized page is wanted after all, and as dirty as before.
+    pub(crate) fn put_back(self) -> Self {
+        assert!(self.is_seized(), "put back unseized: {self:?}");
+        self.without(CLAIMED).with(VALID)
+    }
+
+    /// The changes of a seized page are no longer wanted (it was cut off, or its file is given up): a claim like others.
+    pub(crate) fn discard_changes(self) -> Self {
+        assert!(self.is_seized(), "discarded unseized: {self:?}");
+        self.without(DIRTY | USAGE | AHEAD | READ_ONLY)
+    }
+
     /// The claimant found no use for the frame.
     pub(crate) fn give_back(self) -> Self {
-        assert!(self.has(CLAIMED), "given back unclaimed: {self:?}");
+        assert!(self.has(CLAIMED) && !self.is_dirty(), "given back unclaimed: {self:?}");
         self.without(CLAIMED)
     }
 
     /// The frame now stands for a new page; the first pin belongs to the read.
     pub(crate) fn begin_read(self, read_only: bool) -> Self {
-        assert!(self.has(CLAIMED) && self.pins() == 0, "read into an unclaimed frame: {self:?}");
+        assert!(self.has(CLAIMED) && !self.is_dirty(), "read into an unclaimed frame: {self:?}");
         let read_only = if read_only { READ_ONLY } else { 0 };
         Self(self.without(CLAIMED | USAGE).with(READING | read_only).0 + PIN + USED)
     }
@@ -377,12 +401,6 @@ impl State {
         self.without(WRITING | LENT).with(if arrived { 0 } else { DIRTY })
     }
 
-    /// The page's bytes are no longer wanted (truncated, or the pool gives up on them).
-    pub(crate) fn discard_changes(self) -> Option<Self> {
-        let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED);
-        (idle && self.has(DIRTY)).then(|| self.without(DIRTY))
-    }
-
     // ---- latches ----------------------------------------------------------------------------------------------------
 
     /// A share latch for somebody who just came: not past others who wait.
@@ -447,14 +465,14 @@ impl State {
         let phases = (self.0 & PHASES).count_ones();
         assert!(phases <= 1, "1: two phases at once: {self:?}");
         if self.has(CLAIMED) {
-            let alone = self.pins() == 0 && !self.has(LATCHES | DIRTY | WRITING);
+            let alone = self.pins() == 0 && !self.has(LATCHES | WRITING);
             assert!(alone, "2: claimed but not alone: {self:?}");
         }
         if self.has(LATCHES | DIRTY | WRITING) {
-            assert!(self.has(VALID), "3: in use but not valid: {self:?}");
+            assert!(self.has(VALID) || self.is_seized(), "3: in use but not valid: {self:?}");
         }
         if self.has(UNATTENDED) {
-            assert!(self.has(READING), "5: a place is kept for a read that is over: {self:?}");
+            assert!(self.has(READING), "6: a place is kept for a read that is over: {self:?}");
         }
         assert!(!self.has(LENT) || self.has(WRITING), "4: lent but not being written: {self:?}");
         assert!(!(self.has(EXCLUSIVE) && self.has(SHARES)), "3: exclusive but shared: {self:?}");

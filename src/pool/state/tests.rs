@@ -76,6 +76,25 @@ fn only_an_idle_clean_frame_can_be_claimed() {
 }
 
 #[test]
+fn a_seized_page_is_out_of_reach_and_comes_back_as_it_was() {
+    let seized = dirty().seize().unwrap();
+    seized.assert_sound();
+    assert!(
+        seized.is_seized() && seized.may_hold_changes() && !dirty().is_seized() && !claimed().is_seized()
+    );
+    assert_eq!((seized.pin(), seized.pin_unused(), seized.pin_and_latch()), (None, None, None));
+    assert_eq!((seized.seize(), seized.claim(), seized.age()), (None, None, None));
+    assert_eq!((seized.verdict(), seized.is_idle_dirty()), (Verdict::Busy, false));
+    assert_eq!(seized.put_back(), dirty());
+    assert_eq!(seized.discard_changes(), claimed());
+    let latched = dirty().pin().unwrap().latch_shared().unwrap();
+    for other in [free(), claimed(), reading(), valid(), pinned(), dirty().pin().unwrap(), latched, writing()]
+    {
+        assert_eq!(other.seize(), None, "{other:?}");
+    }
+}
+
+#[test]
 fn a_frame_without_a_page_cannot_be_pinned() {
     assert_eq!(free().pin(), None);
     assert_eq!(claimed().pin(), None);
