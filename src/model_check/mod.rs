@@ -11,8 +11,14 @@
 mod disk;
 mod files;
 mod scenarios;
+mod torn_pages;
 
 use std::{env, num::NonZeroU32, time::Duration};
+
+use shuttle::{
+    Runner,
+    scheduler::{PctScheduler, RandomScheduler, Scheduler},
+};
 
 use crate::{
     BufferPool, Builder, CheckpointOptions, FileId, IoMethod, Lsn, OpenOptions, PageId, Wal,
@@ -31,9 +37,16 @@ fn check(scenario: fn(IoMethod)) {
     let schedules = env::var("RINGPOOL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
     for method in [IoMethod::Sync, IoMethod::Worker { threads: 1 }, IoMethod::Worker { threads: 2 }] {
         let again = method.clone();
-        shuttle::check_random(move || scenario(method.clone()), schedules / 2);
-        shuttle::check_pct(move || scenario(again.clone()), schedules / 2, 3);
+        run(RandomScheduler::new(schedules / 2), move || scenario(method.clone()));
+        run(PctScheduler::new(3, schedules / 2), move || scenario(again.clone()));
     }
+}
+
+fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 'static) {
+    let mut config = shuttle::Config::new();
+    // What it has by default is too little for opening a pool with all that there is.
+    config.stack_size = 128 << 10;
+    Runner::new(scheduler, config).run(scenario);
 }
 
 /// A pool of `frames` over one file of `blocks`, with the disk that holds it.
