@@ -1,6 +1,6 @@
-//! The figures that the library is held to, P1 to P13, each measured beside its baseline in one run.
+//! The figures that the library is held to, P1 to P13, each measured beside its baseline in one run; and some that are told.
 //!
-//! `cargo bench --bench figures --features testing -- [P1 P4 .. | all] [--json FILE] [--dir DIR] [--device PATH] [--rounds N]`
+//! `cargo bench --bench figures --features testing,crc32c -- [P1 P4 .. | all] [--json FILE] [--dir DIR] [--device PATH] [--rounds N]`
 //!
 //! A figure is the median of the ratios within rounds: arms in turn, in shuffled order, 15 rounds unless told otherwise. With
 //! it stand its spread, the ratio of an arm to itself, and the absolute numbers, which mean nothing elsewhere. A run that
@@ -8,6 +8,7 @@
 //! plain read sees.
 
 mod bench;
+mod idle;
 mod p01_random_read;
 mod p02_against_sync;
 mod p03_scan;
@@ -18,6 +19,8 @@ mod p06_fast_device;
 mod p07_hit;
 mod p08_checkpoint;
 mod p08_hot_page;
+mod p08_other_ways;
+mod p08_safety;
 mod p09_update;
 mod p11_memory;
 mod p12_opening;
@@ -81,7 +84,7 @@ enum How {
     NotBuilt(Goal<'static>, &'static str),
 }
 
-const FIGURES: [Figure; 14] = [
+const FIGURES: [Figure; 17] = [
     measured("P1", "random reads by prefetch, against the bare ring", p01_random_read::measure),
     measured("P2", "the same, against the pool's own sync method", p02_against_sync::measure),
     measured("P3", "sequential scan, against the bare ring at its best", p03_scan::measure),
@@ -96,6 +99,16 @@ const FIGURES: [Figure; 14] = [
     measured("P7", "hit, against the floor", p07_hit::measure),
     measured("P8", "checkpoint, against the bare ring", p08_checkpoint::measure),
     measured(
+        "P8b",
+        "checkpoint, against the pool's own sync method and writes through the page cache",
+        p08_other_ways::measure,
+    ),
+    measured(
+        "P8c",
+        "what a codec, a log and a doublewrite area cost a checkpoint, each on and off",
+        p08_safety::measure,
+    ),
+    measured(
         "P9",
         "updates of a working set larger than the pool, against the bare ring",
         p09_update::measure,
@@ -107,6 +120,7 @@ const FIGURES: [Figure; 14] = [
     measured("P11", "memory beside the pages", p11_memory::measure),
     measured("P12", "opening a pool, against faulting memory in", p12_opening::measure),
     measured("P13", "the pool's own CPU for a cold page, on a null device", p13_own_cost::measure),
+    measured("idle", "an open pool that nobody uses", idle::measure),
 ];
 
 const fn measured(
@@ -171,7 +185,10 @@ fn select(names: &[String]) -> Result<Vec<&'static Figure>> {
         name.eq_ignore_ascii_case("all") || name.eq_ignore_ascii_case(figure.name)
     };
     if let Some(unknown) = names.iter().find(|name| !FIGURES.iter().any(|figure| is(figure, name))) {
-        return Err(format!("there is no figure {unknown:?}: name P1 to P13, P4b, or all").into());
+        return Err(format!(
+            "there is no figure {unknown:?}: name one that is listed without arguments, or all"
+        )
+        .into());
     }
     Ok(FIGURES.iter().filter(|figure| names.iter().any(|name| is(figure, name))).collect())
 }

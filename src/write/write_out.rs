@@ -329,6 +329,7 @@ mod tests {
                     _ => pool.checkpoint(CheckpointOptions::new()).wait().map(drop),
                 });
                 while !frames.frame(no).state.load().has_io_waiters() {
+                    assert!(!waiting.is_finished(), "it passed over the page");
                     std::thread::yield_now();
                 }
                 drop(seizure);
