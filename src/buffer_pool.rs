@@ -10,6 +10,7 @@ use crate::{
     files::{
         self, FileInfo, close,
         extent::{self, Extended},
+        remove,
         vacate::{self, Evicted},
     },
     id::{BlockNo, FileId, PageId, PageSize},
@@ -79,10 +80,27 @@ impl BufferPool {
     /// from there on.
     ///
     /// # Errors
-    /// [`Error::File`] with the system's reason; [`Error::AlreadyOpen`]; [`Error::Config`] for options that contradict each
-    /// other, or alignment that direct I/O demands and the page size does not have.
+    /// [`Error::File`] with the system's reason; [`Error::AlreadyOpen`]; [`Error::TagTaken`]; [`Error::Config`] for options that
+    /// contradict each other, or alignment that direct I/O demands and the page size does not have.
     pub fn open_file(&self, path: impl AsRef<Path>, options: OpenOptions) -> Result<FileId> {
         files::open(&self.shared, path.as_ref(), &options)
+    }
+
+    /// The [tags](OpenOptions::tag) of the files that must be opened, or [given up](Self::give_up_torn_pages), before anything is
+    /// written: the [doublewrite area](crate::TornPages::DoubleWrite) holds copies of their pages from before a crash. Opening
+    /// a file restores the pages that were torn.
+    #[must_use]
+    pub fn torn_page_tags(&self) -> Vec<u64> {
+        self.shared.doublewrite.as_ref().map_or(Vec::new(), |doublewrite| doublewrite.pending().to_vec())
+    }
+
+    /// Does without what the doublewrite area holds of the file with this tag, which is not open: it was removed, say. For good
+    /// when nothing is [left to be opened](Self::torn_page_tags); before that it is to be repeated after another crash.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the area cannot be written.
+    pub fn give_up_torn_pages(&self, tag: u64) -> Result<()> {
+        self.shared.doublewrite.as_ref().map_or(Ok(()), |doublewrite| doublewrite.give_up(tag))
     }
 
     /// How many blocks the file has.
@@ -93,15 +111,20 @@ impl BufferPool {
         self.shared.files.open_file(file).map(|file| file.blocks())
     }
 
-    /// What is known of the file: its length, and whether its transfers bypass the system's page cache.
+    /// What is known of the file: its length, whether its transfers bypass the system's page cache, what keeps its pages from
+    /// being torn.
     ///
     /// # Errors
     /// [`Error::NotOpen`].
     pub fn file_info(&self, file: FileId) -> Result<FileInfo> {
-        self.shared.files.open_file(file).map(|file| FileInfo::of(&file))
+        self.shared.files.open_file(file).map(|file| FileInfo::of(&self.shared, &file))
     }
 
-    /// Adds zeroed blocks to the end of the file. They are on disk as zeros when this is done, not yet synced.
+    /// Adds zeroed blocks to the end of the file. They are on disk as zeros when this is done; that the file is so long is
+    /// durable after the next sync or checkpoint.
+    ///
+    /// Extenders who come together are served by one write, and with [`OpenOptions::grow_by`] most extensions need none.
+    /// A crash may leave more zeroed blocks behind the end than were handed out, never fewer than were synced.
     ///
     /// # Errors
     /// [`Error::File`], with the file as long as it was; [`Error::ReadOnly`].
@@ -126,6 +149,19 @@ impl BufferPool {
     /// [`Error::SyncPoisoned`].
     pub fn close_file(&self, file: FileId) -> Completion<()> {
         self.operation(move |shared| close::close(shared, file))
+    }
+
+    /// Removes the file: throws its pages away, dirty or not, closes it, and removes it from its folder, durably.
+    ///
+    /// Waits for the file's reads and writes, and for pins as [`close_file`](Self::close_file) does. Its id is never given
+    /// again, so a file that is later made under the same path shows none of its pages.
+    ///
+    /// # Errors
+    /// Nothing has happened with [`Error::PathChanged`] where the path does not lead to the file any more,
+    /// [`Error::Pinned`], [`Error::ReadOnly`], or [`Error::File`] for a block device. Where the system refuses the removal
+    /// itself ([`Error::File`]), the pages are gone and the file is closed, but still there.
+    pub fn drop_file(&self, file: FileId) -> Completion<()> {
+        self.operation(move |shared| remove::drop_file(shared, file))
     }
 
     // ---- pages ------------------------------------------------------------------------------------------------------
@@ -252,7 +288,9 @@ impl BufferPool {
     pub fn shutdown(self, how: Shutdown) -> Result<FlushReport, ShutdownError> {
         let begun = time::now();
         let flushed = match how {
-            Shutdown::Flush => checkpoint::checkpoint(&self.shared, CheckpointOptions::new()),
+            Shutdown::Flush => extent::give_back_ahead(&self.shared)
+                .and_then(|()| checkpoint::checkpoint(&self.shared, CheckpointOptions::new()))
+                .and_then(|report| self.settle_torn_pages().map(|()| report)),
             Shutdown::Discard => self.shared.check_open().map(|()| CheckpointReport::default()),
         };
         let flushed = match flushed {
@@ -268,6 +306,14 @@ impl BufferPool {
             pages_discarded: self.shared.dirty_pages(),
             took: time::now() - begun,
         })
+    }
+
+    /// Leaves nothing in the doublewrite area, unless there is something that was never looked at.
+    fn settle_torn_pages(&self) -> Result<()> {
+        match &self.shared.doublewrite {
+            Some(doublewrite) if doublewrite.pending().is_empty() => doublewrite.settle(),
+            _ => Ok(()),
+        }
     }
 
     // ---- insight ----------------------------------------------------------------------------------------------------
@@ -313,7 +359,7 @@ impl BufferPool {
 
     fn operation<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared) -> Result<T> + Send + 'static,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
     ) -> Completion<T> {
         let shared = Arc::clone(&self.shared);
         Completion::new(Arc::clone(&self.shared.service), move || work(&shared))

@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     buffer_pool::BufferPool,
     codec::PageCodec,
-    config::{BackgroundDepth, BackgroundWriter, COMBINE_LIMIT_MAX, Config, IoMethod},
+    config::{BackgroundDepth, BackgroundWriter, COMBINE_LIMIT_MAX, Config, IoMethod, TornPages},
+    doublewrite::DoubleWrite,
     error::{Error, Result},
     events,
     file_table::FileTable,
@@ -18,6 +19,7 @@ use crate::{
     sync::atomic::AtomicBool,
     turn::Turns,
     wal::Wal,
+    write::write_out,
 };
 
 /// The options of a pool. Made by [`BufferPool::builder`].
@@ -28,6 +30,7 @@ pub struct Builder {
     io_method: IoMethod,
     wal: Option<Arc<dyn Wal>>,
     codec: Option<Arc<dyn PageCodec>>,
+    torn_pages: TornPages,
     frame_wait: Duration,
     combine_limit: usize,
     background_depth: BackgroundDepth,
@@ -49,6 +52,7 @@ impl Builder {
             io_method: IoMethod::Auto,
             wal: None,
             codec: None,
+            torn_pages: TornPages::default(),
             frame_wait: Config::FRAME_WAIT,
             combine_limit: Config::COMBINE_LIMIT,
             background_depth: BackgroundDepth::default(),
@@ -96,6 +100,12 @@ impl Builder {
         self
     }
 
+    /// What is done against pages that a power cut tears. Nothing unless set.
+    pub fn torn_pages(mut self, protection: TornPages) -> Self {
+        self.torn_pages = protection;
+        self
+    }
+
     /// How long a fetch waits for a frame where all are pinned or busy, before it ends in
     /// [`Error::AllPinned`]; one second unless set. Closing and truncating wait as long for pins.
     pub fn frame_wait(mut self, wait: Duration) -> Self {
@@ -139,10 +149,15 @@ impl Builder {
     /// I/O method.
     ///
     /// # Errors
-    /// [`Error::Config`] that says which option cannot work, and what would.
+    /// [`Error::Config`] that says which option cannot work, and what would. [`Error::File`] where the area against
+    /// [torn pages](Self::torn_pages) cannot be used.
     pub fn build(self) -> Result<BufferPool> {
         let (config, disk) = self.into_config()?;
         let counters = Arc::new(Counters::new());
+        let open_area = |area| {
+            DoubleWrite::open(&*disk, area, config.page_size, write_out::largest_batch(&config), &counters)
+        };
+        let doublewrite = config.torn_pages.area().map(open_area).transpose()?;
         let spares = config.spare_pages();
         let pool = FramePool::new(config.frames, config.page_size, spares, Arc::clone(&counters))?;
         let pool = pool.with_room_for_ready(config.ready_marks().map_or(0, |marks| marks.high));
@@ -155,6 +170,7 @@ impl Builder {
             pool: PoolHandle::new(pool),
             files: FileTable::new(),
             disk,
+            doublewrite,
             service: Arc::new(Service::new()),
             in_flight: Arc::new(InFlightTable::new(config.page_size, Arc::clone(&counters))),
             counters,
@@ -183,6 +199,7 @@ impl Builder {
             io_method: self.io_method,
             wal: self.wal,
             codec: self.codec,
+            torn_pages: self.torn_pages,
             frame_wait: self.frame_wait,
             combine_pages: (self.combine_limit / page_size.bytes()).max(1),
             background_depth: self.background_depth,

@@ -23,6 +23,11 @@ impl PageAddress {
 
 /// Checksums, encryption, a page header of the engine's own.
 ///
+/// A checksum finds pages that are torn, damaged or in the wrong place, when they are read. It cannot find a *lost write*: where
+/// the disk reported a write and kept the older page, that page is whole and in its place. Only something outside it can tell,
+/// such as an engine that keeps each page's LSN with what refers to the page. To put a torn page right takes
+/// [`TornPages`](crate::TornPages), or the engine's log.
+///
 /// Both calls come without any lock of the pool held, from several threads at once, and must not call back into it.
 pub trait PageCodec: Send + Sync + 'static {
     /// Makes a copy of the page ready for disk. The page in its frame stays as it is.

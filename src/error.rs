@@ -26,6 +26,8 @@ pub enum IoOp {
     Extend,
     /// Cutting a file.
     Truncate,
+    /// Removing a file.
+    Remove,
 }
 
 impl fmt::Display for IoOp {
@@ -37,6 +39,7 @@ impl fmt::Display for IoOp {
             Self::Open => "open",
             Self::Extend => "extend",
             Self::Truncate => "truncate",
+            Self::Remove => "removal",
         })
     }
 }
@@ -147,6 +150,34 @@ pub enum Error {
         /// The path that was given.
         path: PathBuf,
         /// The id under which the file is open.
+        file: FileId,
+    },
+    /// The file's path does not lead to it any more: it was renamed, removed or replaced by somebody else.
+    #[error("{path} does not lead to {file} any more: it was renamed, removed or replaced", path = path.display())]
+    PathChanged {
+        /// The file's path as it was given.
+        path: PathBuf,
+        /// The file.
+        file: FileId,
+    },
+    /// Files of these tags have copies of pages in the doublewrite area from before a crash, and were not opened since. Nothing is
+    /// written until they are: the copies may be needed.
+    #[error(
+        "the doublewrite area holds pages of the files with the tags {tags:?}: open them, or give them up, first"
+    )]
+    TornPages {
+        /// What the files were [tagged](crate::OpenOptions::tag) with.
+        tags: Arc<[u64]>,
+    },
+    /// Two files cannot have the same tag where [`TornPages`](crate::TornPages) are protected from: it is what the copies
+    /// are known by.
+    #[error("{path} has the tag {tag} of {file}: give each file a tag of its own, the same each time", path = path.display())]
+    TagTaken {
+        /// The path that was given.
+        path: PathBuf,
+        /// The tag that was given.
+        tag: u64,
+        /// The file that has it.
         file: FileId,
     },
     /// An option has a value that cannot work. The text says which and what would.

@@ -1,5 +1,7 @@
 //! What a person should hear of: events through `tracing` where that feature is on, else nothing.
 
+use std::path::Path;
+
 use crate::{id::FileId, stats::MethodReport};
 
 /// The pool was built.
@@ -36,4 +38,20 @@ pub(crate) fn poisoned(file: FileId, error: &crate::Error) {
     tracing::error!(file = file.get(), %error, "a sync failed: what was written may be lost");
     #[cfg(not(feature = "tracing"))]
     let _ = (file, error);
+}
+
+/// Writes that had failed were repeated before their copies went, and failed again: pages of the file may be torn after a crash.
+pub(crate) fn copies_given_up(path: &Path, error: &crate::Error) {
+    #[cfg(feature = "tracing")]
+    tracing::error!(path = %path.display(), %error, "pages that cannot be written have lost their copies");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (path, error);
+}
+
+/// A file had copies of pages in the doublewrite area, and so many of its pages were not as their copies.
+pub(crate) fn restored(path: &Path, pages: u64) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(path = %path.display(), pages, "pages were restored after a crash");
+    #[cfg(not(feature = "tracing"))]
+    let _ = (path, pages);
 }

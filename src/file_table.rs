@@ -1,6 +1,9 @@
 //! The open files of a pool, by id. An id is never given twice, so a stale frame can never match a later file.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{HashMap, hash_map::Values},
+    path::Path,
+};
 
 use crate::{
     error::{Error, Result},
@@ -41,8 +44,14 @@ impl FileTable {
         all
     }
 
-    /// Adds what `open` makes of the next id, unless the same file is open already.
-    pub(crate) fn add(&self, path: &Path, open: impl FnOnce(FileId) -> Result<File>) -> Result<Arc<File>> {
+    /// Adds what `open` makes of the next id, unless the same file is open already. `admit` has the last word, given the
+    /// other files.
+    pub(crate) fn add(
+        &self,
+        path: &Path,
+        open: impl FnOnce(FileId) -> Result<File>,
+        admit: impl FnOnce(&File, Values<'_, FileId, Arc<File>>) -> Result<()>,
+    ) -> Result<Arc<File>> {
         let mut table = self.0.lock();
         let id = FileId(table.next);
         let next = table.next.checked_add(1);
@@ -53,6 +62,7 @@ impl FileTable {
         if let Some(other) = table.files.values().find(|other| other.identity == file.identity) {
             return Err(Error::AlreadyOpen { path: path.to_owned(), file: other.id });
         }
+        admit(&file, table.files.values())?;
         let file = Arc::new(file);
         table.next = next;
         table.files.insert(id, Arc::clone(&file));

@@ -79,6 +79,7 @@ mod codec;
 mod completion;
 #[cfg_attr(not(all(feature = "uring", target_os = "linux", not(shuttle))), allow(dead_code))]
 mod config;
+mod doublewrite;
 mod error;
 mod events;
 mod file_table;
@@ -115,11 +116,11 @@ pub use codec::Crc32c;
 pub use codec::{PageAddress, PageCodec};
 pub use completion::Completion;
 pub use config::{
-    BackgroundDepth, BackgroundWriter, Fallback, FetchOptions, IoMethod, OpenOptions, Shutdown,
-    StreamOptions, UringOptions,
+    BackgroundDepth, BackgroundWriter, DoubleWriteArea, Fallback, FetchOptions, IoMethod, OpenOptions,
+    Shutdown, StreamOptions, TornPages, UringOptions,
 };
 pub use error::{Error, IoOp, Result};
-pub use files::{FileInfo, extent::Extended, vacate::Evicted};
+pub use files::{FileInfo, TornPageGuard, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use io::in_flight::{InFlight, Stage};
 pub use page::{PageRead, PageView, PageWrite, PinnedPage};

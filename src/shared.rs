@@ -2,6 +2,7 @@
 
 use crate::{
     config::Config,
+    doublewrite::DoubleWrite,
     error::{Error, Result},
     events,
     file_table::FileTable,
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) pool: PoolHandle,
     pub(crate) files: FileTable,
     pub(crate) disk: Box<dyn Disk>,
+    pub(crate) doublewrite: Option<DoubleWrite>,
     pub(crate) service: Arc<Service>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) in_flight: Arc<InFlightTable>,
@@ -39,6 +41,11 @@ impl Shared {
     /// An error where the pool was shut down: pages in hand can be used, but nothing is read or written any more.
     pub(crate) fn check_open(&self) -> Result<()> {
         if self.shut_down.load(Ordering::Acquire) { Err(Error::ShutDown) } else { Ok(()) }
+    }
+
+    /// An error where files must not be changed yet, after a crash.
+    pub(crate) fn check_settled(&self) -> Result<()> {
+        self.doublewrite.as_ref().map_or(Ok(()), DoubleWrite::check_settled)
     }
 
     /// The dirty pages.

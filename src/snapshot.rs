@@ -106,6 +106,8 @@ counts! {
     dirty_evictions = DirtyEvictions,
     /// Fetches that waited for a frame because all were pinned or busy.
     frame_waits = FrameWaits,
+    /// Pages that were restored from their copies when their files were opened after a crash.
+    pages_restored = Restored,
     /// Pages that read streams handed out.
     stream_pages = StreamPages,
     /// Times that a read stream had to wait for a page.

@@ -23,6 +23,7 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     let poison = file.poison();
     if poison.is_none() {
         checkpoint::flush_file(shared, id)?;
+        size.give_back_ahead()?;
         file.sync(&shared.counters).inspect_err(|error| events::poisoned(id, error))?;
     }
     // From here on nobody finds the file, so no new page of it comes in; who has found it before looks again once its page
@@ -31,6 +32,9 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     fence(Ordering::SeqCst);
     let changes = if poison.is_none() { Changes::Keep } else { Changes::Discard };
     vacate::vacate_file(shared, id, 0, changes).inspect_err(|_| file.set_closed(false))?;
+    if let Some(doublewrite) = &shared.doublewrite {
+        doublewrite.let_go(&file, poison.is_none()).inspect_err(|_| file.set_closed(false))?;
+    }
     shared.files.remove(id);
     drop(size);
     shared.method.forget(&file);

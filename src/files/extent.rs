@@ -1,8 +1,11 @@
 //! Growing and cutting files.
 
 use crate::{
-    error::{Error, Result},
-    files::vacate::{self, Changes},
+    error::Result,
+    files::{
+        vacate::{self, Changes},
+        writable,
+    },
     id::{BlockNo, FileId},
     io::file::File,
     shared::Shared,
@@ -22,21 +25,30 @@ pub struct Extended {
     pub blocks: u32,
 }
 
-/// Adds `blocks` zeroed blocks. Extenders of one file come one after the other, so their blocks never overlap or leave a gap.
-pub(crate) fn extend(shared: &Shared, id: FileId, blocks: u32) -> Result<Extended> {
+/// Adds `blocks` zeroed blocks. Many may do so at once: each gets blocks of its own, and no gap is left between them.
+pub(crate) fn extend(shared: &Arc<Shared>, id: FileId, blocks: u32) -> Result<Extended> {
     let file = writable(shared, id)?;
-    let size = file.lock_size();
-    // It may have been closed meanwhile, and by now be open under another id, which knows nothing of this one's changes.
-    shared.files.open_file(id)?;
-    let first = file.blocks();
-    let last = first.checked_add(blocks).ok_or_else(|| {
-        Error::config(format!(
-            "{id} has {first} blocks; {blocks} more are too many: a file has at most {} blocks",
-            u32::MAX
-        ))
-    })?;
-    size.grow(last, &shared.counters)?;
+    let first = file.extend(blocks, &shared.counters)?;
+    if file.wants_zeros_ahead() {
+        zero_ahead(shared, file);
+    }
     Ok(Extended { first: BlockNo(first), blocks })
+}
+
+/// Has a service thread zero the file's next step, so that the extensions to come find it done.
+fn zero_ahead(shared: &Arc<Shared>, file: Arc<File>) {
+    let owner = Arc::clone(shared);
+    let job = move || {
+        let size = file.lock_size();
+        // A pool that was shut down has given back what was ahead.
+        if owner.check_open().is_ok() {
+            size.zero_ahead(&owner.counters);
+        }
+    };
+    // Where no thread can be had, the next extension that finds too little does it.
+    if let Err(job) = shared.service.submit(Box::new(job)) {
+        job();
+    }
 }
 
 /// Cuts the file to `blocks`, if it is longer. Pages behind the cut are thrown away, dirty or not.
@@ -45,23 +57,33 @@ pub(crate) fn extend(shared: &Shared, id: FileId, blocks: u32) -> Result<Extende
 /// stays so, the old end comes back.
 pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
     let file = writable(shared, id)?;
+    shared.check_settled()?;
     let size = file.lock_size();
-    // As above.
+    // It may have been closed meanwhile, and by now be open under another id, which knows nothing of this one's changes.
     shared.files.open_file(id)?;
-    let before = file.blocks();
-    if blocks >= before {
+    if blocks >= file.blocks() {
         return Ok(());
     }
-    file.set_blocks(blocks);
+    let former = size.publish_end(blocks);
     // A miss maps its frame and then looks at the end, a write-out marks its frame and then looks at the end; we have
     // set the end and now look at the frames. The fences on both sides make one of the two see the other.
     fence(Ordering::SeqCst);
-    let cut = vacate::vacate_file(shared, id, blocks, Changes::Discard).and_then(|()| size.cut(blocks));
-    cut.inspect_err(|_| file.set_blocks(before))
+    let cut = vacate::vacate_file(shared, id, blocks, Changes::Discard)
+        .and_then(|()| forget_copies(shared, &file, BlockNo(blocks)))
+        .and_then(|()| size.cut());
+    cut.inspect_err(|_| size.take_back(former))
 }
 
-fn writable(shared: &Shared, id: FileId) -> Result<Arc<File>> {
+/// Sees to it that what is cut does not come back after a crash. Synced first, because a crash may undo the cut, and then the
+/// pages must be whole without their copies.
+fn forget_copies(shared: &Shared, file: &File, from: BlockNo) -> Result<()> {
+    let Some(doublewrite) = &shared.doublewrite else { return Ok(()) };
+    file.sync(&shared.counters)?;
+    doublewrite.forget(file, from)
+}
+
+/// Gives back what files have zeroed ahead, so that they end on disk where they end for the pool.
+pub(crate) fn give_back_ahead(shared: &Shared) -> Result<()> {
     shared.check_open()?;
-    let file = shared.files.open_file(id)?;
-    if file.read_only { Err(Error::ReadOnly { file: id }) } else { Ok(file) }
+    shared.files.all().iter().try_for_each(|file| file.lock_size().give_back_ahead())
 }

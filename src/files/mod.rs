@@ -1,19 +1,22 @@
 //! What opens, changes and closes a file as a whole.
 //!
-//! [`extent`] grows and cuts files, [`vacate`] gets a file's pages out of the pool, which closing and cutting stand on.
+//! [`extent`] grows and cuts files; [`vacate`] gets a file's pages out of the pool, which cutting, [closing](close) and
+//! [removing](remove) stand on.
 
 pub(crate) mod close;
 pub(crate) mod extent;
+pub(crate) mod remove;
 pub(crate) mod vacate;
 
 use std::path::{Path, PathBuf};
 
 use crate::{
-    config::OpenOptions,
+    config::{Fallback, OpenOptions},
     error::{Error, Result},
     id::FileId,
-    io::{disk::DirectRefused, file::File},
+    io::{atomic::NotAtomic, disk::DirectRefused, file::File},
     shared::Shared,
+    sync::Arc,
 };
 
 /// What is known of an open file.
@@ -24,6 +27,8 @@ pub struct FileInfo {
     pub path: PathBuf,
     /// Its length in blocks; a last block that is not whole counts.
     pub blocks: u32,
+    /// Blocks that are zeroed on disk behind the end, for extensions to come.
+    pub blocks_ahead: u32,
     /// Whether it was opened for reading only.
     pub read_only: bool,
     /// Whether transfers bypass the system's page cache.
@@ -32,10 +37,26 @@ pub struct FileInfo {
     pub buffered_because: Option<String>,
     /// Why its requests go to threads beside the ring, under io_uring: what could block the one who submits them.
     pub aside_because: Option<String>,
+    /// What keeps a power cut from tearing its pages.
+    pub torn_pages: TornPageGuard,
+    /// Why they are not written atomically, where that was preferred.
+    pub not_atomic_because: Option<String>,
+}
+
+/// What keeps a power cut from tearing a file's pages.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum TornPageGuard {
+    /// Nothing, or there is nothing to tear: it is only read.
+    None,
+    /// They are written atomically.
+    Atomic,
+    /// Copies go to the doublewrite area first.
+    Copies,
 }
 
 impl FileInfo {
-    pub(crate) fn of(file: &File) -> Self {
+    pub(crate) fn of(shared: &Shared, file: &File) -> Self {
         let buffered_because = match &file.direct {
             Err(DirectRefused::Unsupported(reason)) => Some(reason.clone()),
             _ => None,
@@ -43,10 +64,21 @@ impl FileInfo {
         Self {
             path: file.path.clone(),
             blocks: file.blocks(),
+            blocks_ahead: file.blocks_ahead(),
             read_only: file.read_only,
             direct: file.direct.is_ok(),
             buffered_because,
             aside_because: file.may_block.as_ref().map(ToString::to_string),
+            torn_pages: match &file.atomic_pages {
+                _ if file.read_only => TornPageGuard::None,
+                Ok(_) => TornPageGuard::Atomic,
+                Err(_) if shared.doublewrite.is_some() => TornPageGuard::Copies,
+                Err(_) => TornPageGuard::None,
+            },
+            not_atomic_because: match &file.atomic_pages {
+                Err(NotAtomic::Unsupported(reason)) => Some(reason.clone()),
+                _ => None,
+            },
         }
     }
 }
@@ -54,12 +86,41 @@ impl FileInfo {
 /// Opens a file, and grows it where the options say so.
 pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Result<FileId> {
     shared.check_open()?;
-    if options.read_only && (options.create || options.initial_blocks > 0) {
+    if options.read_only && (options.create || options.initial_blocks > 0 || options.grow_by > 0) {
         return Err(Error::config("a file opened for reading only can be neither created nor grown"));
     }
-    let open = |id| File::open(&*shared.disk, id, path, options, shared.config.page_size);
-    let file = shared.files.add(path, open)?;
-    let grown = file.lock_size().grow(options.initial_blocks, &shared.counters);
-    grown.inspect_err(|_| shared.files.remove(file.id))?;
+    let open = |id| {
+        let mut file = File::open(&*shared.disk, id, path, options, shared.config.page_size)?;
+        file.atomic_pages = choose_atomic(shared.config.torn_pages.atomic(), &file)?;
+        Ok(file)
+    };
+    // Put right what a crash has torn before anybody sees it.
+    let doublewrite = shared.doublewrite.as_ref();
+    let file = shared.files.add(path, open, |file, others| {
+        doublewrite.map_or(Ok(()), |doublewrite| doublewrite.admit(file, others))
+    })?;
+    let missing = options.initial_blocks.saturating_sub(file.blocks());
+    if missing > 0 {
+        file.extend(missing, &shared.counters).inspect_err(|_| shared.files.remove(file.id))?;
+    }
     Ok(file.id)
+}
+
+/// Whether the file's pages are written atomically, given what its disk says.
+fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<u32, NotAtomic>> {
+    match &file.atomic_pages {
+        _ if wanted == Fallback::Off || file.read_only => Ok(Err(NotAtomic::NotAsked)),
+        Err(NotAtomic::Unsupported(reason)) if wanted == Fallback::Require => Err(Error::config(format!(
+            "{}: its pages cannot be written atomically: {reason}; or protect them with TornPages::AtomicOrDoubleWrite",
+            file.path.display()
+        ))),
+        as_it_is => Ok(as_it_is.clone()),
+    }
+}
+
+/// The open file, which may be changed.
+fn writable(shared: &Shared, id: FileId) -> Result<Arc<File>> {
+    shared.check_open()?;
+    let file = shared.files.open_file(id)?;
+    if file.read_only { Err(Error::ReadOnly { file: id }) } else { Ok(file) }
 }

@@ -11,13 +11,21 @@ use std::{
     path::Path,
 };
 
-use crate::{config::OpenOptions, id::PageSize};
+use crate::{config::OpenOptions, id::PageSize, io::atomic::NotAtomic};
 
 /// A file system.
 pub(crate) trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Opens (or creates) the file at `path` for transfers of whole pages, from and to memory aligned to the page size.
     /// A missing file without `options.create` is [`io::ErrorKind::NotFound`].
+    /// One that is created is there after a crash, if perhaps empty.
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened>;
+
+    /// Whether the path may be removed to remove the file of this identity: whether it leads there, and not elsewhere or
+    /// nowhere. An error for what is never removed, a device.
+    fn may_remove(&self, path: &Path, identity: (u64, u64)) -> io::Result<bool>;
+
+    /// Removes the path, so that it is gone after a crash as well. What is open there goes on until it is closed.
+    fn remove(&self, path: &Path) -> io::Result<()>;
 }
 
 /// What came of opening a file.
@@ -32,6 +40,8 @@ pub(crate) struct Opened {
     pub(crate) offset_align: u32,
     /// Whether transfers bypass the system's page cache, and why not where that was preferred.
     pub(crate) direct: Result<(), DirectRefused>,
+    /// How many pages one write can have that no power cut tears, or why there is none.
+    pub(crate) atomic_pages: Result<u32, NotAtomic>,
 }
 
 /// Why a file is buffered.
@@ -49,6 +59,11 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug + 'static {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize>;
     /// Like `pwritev(2)`: may be short.
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
+    /// Like `pwritev2(2)` with `RWF_ATOMIC`: all or nothing, whatever happens. For as many pages as
+    /// [`atomic_pages`](Opened::atomic_pages) allows, and at a multiple of their length; a file without needs none.
+    fn write_atomically_at(&self, _buffers: &[IoSlice<'_>], _offset: u64) -> io::Result<usize> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     /// Makes what was written durable, with the metadata needed to read it back (`fdatasync(2)`).
     fn sync_data(&self) -> io::Result<()>;
     /// The length in bytes.

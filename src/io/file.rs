@@ -2,12 +2,14 @@
 //!
 //! Invariants:
 //! * Every block below `blocks` can be read. Growing publishes the new length only when the new blocks are zeroed on
-//!   disk; cutting publishes it before it looks for frames, which is the caller's part.
+//!   disk; cutting publishes it before it looks for frames, which is the caller's part. Both is in
+//!   [`file_size`](super::file_size).
 //! * `unsynced` is true whenever a write has come back that no sync began after.
 //! * A sync that failed poisons the file for good: the kernel may have dropped the dirty pages it could not write, so a
 //!   later sync would report success for bytes that are gone.
 //!
-//! Lock order: `size`, then `sync`. Each is held across its I/O; neither is ever taken by a transfer.
+//! Lock order: `size`, then `sync`; each is held across its I/O, and neither is ever taken by a transfer. Then `growth`, which
+//! is short.
 
 use std::{
     io,
@@ -20,8 +22,10 @@ use crate::{
     error::{Error, IoOp, Result},
     id::{BlockNo, FileId, PageId, PageSize},
     io::{
+        atomic::NotAtomic,
         disk::{DirectRefused, Disk, DiskFile, MayBlock, Opened},
         file_size::SizeLock,
+        growth::Growth,
     },
     stats::{Counter, Counters, Measure},
     sync::{
@@ -48,6 +52,8 @@ pub(crate) struct File {
     pub(crate) offset_align: u32,
     /// Whether transfers bypass the system's page cache, else why not.
     pub(crate) direct: Result<(), DirectRefused>,
+    /// How many pages one write may have, where pages are written atomically, else why they are not.
+    pub(crate) atomic_pages: Result<u32, NotAtomic>,
     /// Why its requests could block who submits them.
     pub(crate) may_block: Option<MayBlock>,
     /// Equal for two paths to one file.
@@ -58,12 +64,15 @@ pub(crate) struct File {
     closed: AtomicBool,
     /// Held across a sync. The error of the first one that failed.
     sync: Mutex<Option<Arc<io::Error>>>,
-    /// Held by who changes the length, or ends the file.
+    /// Held by who changes the length on disk, or ends the file.
     pub(in crate::io) size: Mutex<()>,
+    /// Held while `blocks` is written.
+    pub(in crate::io) growth: Mutex<Growth>,
 }
 
 impl File {
-    /// Opens the file at `path`. Does not grow it to `options.initial_blocks`: that is the caller's part.
+    /// Opens the file at `path`. Does not grow it to `options.initial_blocks`, nor decide against atomic writes: that is the
+    /// caller's part.
     pub(crate) fn open(
         disk: &dyn Disk,
         id: FileId,
@@ -76,7 +85,7 @@ impl File {
             path: path.to_owned(),
             source: Arc::new(source),
         })?;
-        let Opened { file, identity, len, offset_align, direct } = opened;
+        let Opened { file, identity, len, offset_align, direct, atomic_pages } = opened;
         let blocks = u32::try_from(len.div_ceil(page_size.bytes() as u64)).map_err(|_| {
             Error::config(format!(
                 "{}: {len} bytes are more than {} blocks of {} bytes: use larger pages or several files",
@@ -96,12 +105,14 @@ impl File {
             max_in_flight: options.max_in_flight,
             offset_align,
             direct,
+            atomic_pages,
             identity,
             blocks: AtomicU32::new(blocks),
             unsynced: AtomicBool::new(false),
             closed: AtomicBool::new(false),
             sync: Mutex::new(None),
             size: Mutex::new(()),
+            growth: Mutex::new(Growth::new(blocks, options.grow_by)),
         })
     }
 
@@ -112,7 +123,7 @@ impl File {
         self.blocks.load(Ordering::SeqCst)
     }
 
-    /// Publishes another length. What is on disk is [`SizeLock`]'s part.
+    /// Publishes another length. What is on disk is the part of [`file_size`](super::file_size).
     pub(crate) fn set_blocks(&self, blocks: u32) {
         self.blocks.store(blocks, Ordering::SeqCst);
     }
@@ -181,12 +192,13 @@ impl File {
         Ok(true)
     }
 
-    /// The right to change the length. Waits for an extension, truncation or close that is under way.
+    /// The right to change the length on disk. Waits for an extension, truncation or close that is under way.
     pub(crate) fn lock_size(&self) -> SizeLock<'_> {
         SizeLock::new(self)
     }
 
-    pub(in crate::io) fn error(&self, op: IoOp, source: impl Into<Arc<io::Error>>) -> Error {
+    /// The error of an operation on the whole file.
+    pub(crate) fn error(&self, op: IoOp, source: impl Into<Arc<io::Error>>) -> Error {
         Error::File { op, path: self.path.clone(), source: source.into() }
     }
 }

@@ -1,17 +1,22 @@
-//! Growing and cutting a file on disk.
+//! Growing and cutting a file: what is on disk, and which of it is published.
 //!
-//! A [`SizeLock`] is the right to do so; while one exists, the length of its file has one author. Invariants: a block is
-//! published only when it is zeroed on disk, so that no transfer ever has to turn unwritten space into written space
-//! (which file systems do slowly, and one at a time); an extension that fails leaves no block behind.
+//! A [`SizeLock`] is the right to change the length on disk; while one exists, that has one author. Handing out blocks that
+//! are zeroed already takes the short lock of [`Growth`] alone. Invariants: a block is published only when it is zeroed on
+//! disk, so that no transfer ever has to turn unwritten space into written space (which file systems do slowly, and one at a
+//! time); an extension that fails leaves no block behind; who holds the right and has [published an
+//! end](SizeLock::publish_end) knows that nobody moves it.
+//!
+//! Extenders who come together are served together: each gets in line and then asks for the right; who gets it zeroes for the
+//! whole line, and the others find, once they have the right, that they have been served.
 
-use std::io::{self, IoSlice};
+use std::io;
 
 use crate::{
-    error::{IoOp, Result},
+    error::{Error, IoOp, Result},
     io::{
         file::File,
-        request::Direction,
-        transfer::{self, Progress},
+        growth::{Effort, Round, Ticket},
+        plain,
         zeros::AlignedZeros,
     },
     stats::Counters,
@@ -21,6 +26,38 @@ use crate::{
 /// The most zeros that are written at once.
 const PIECE: usize = 1 << 20;
 
+impl File {
+    /// Adds zeroed blocks and gives the first of them.
+    ///
+    /// # Errors
+    /// The file is as long as it was; where it was closed meanwhile, [`Error::NotOpen`].
+    pub(crate) fn extend(&self, blocks: u32, counters: &Counters) -> Result<u32> {
+        let ticket = {
+            let mut growth = self.growth.lock();
+            let first = self.blocks();
+            if let Some(end) = growth.end_at_once(first, blocks) {
+                self.set_blocks(end);
+                return Ok(first);
+            }
+            growth.get_in_line(blocks)
+        };
+        self.lock_size().serve(ticket, counters)
+    }
+
+    /// The blocks that are zeroed on disk behind the end.
+    pub(crate) fn blocks_ahead(&self) -> u32 {
+        let growth = self.growth.lock();
+        growth.ready() - self.blocks()
+    }
+
+    /// Whether the caller should see to it that a step [is zeroed ahead](SizeLock::zero_ahead), because little is left of
+    /// the last one. Says so once for each time that it should.
+    pub(crate) fn wants_zeros_ahead(&self) -> bool {
+        let mut growth = self.growth.lock();
+        growth.order_ahead(self.blocks())
+    }
+}
+
 /// The lock `size` of one file.
 #[derive(Debug)]
 pub(crate) struct SizeLock<'a> {
@@ -28,38 +65,123 @@ pub(crate) struct SizeLock<'a> {
     _held: MutexGuard<'a, ()>,
 }
 
+/// Where a file ended, and how far it was zeroed, before another end was published.
+#[derive(Debug)]
+pub(crate) struct FormerEnd {
+    blocks: u32,
+    ready: u32,
+}
+
 impl<'a> SizeLock<'a> {
     pub(in crate::io) fn new(file: &'a File) -> Self {
         Self { file, _held: file.size.lock() }
     }
 
-    /// Makes the file `blocks` long, if it is shorter: space is reserved, zeroed, and only then published.
-    pub(crate) fn grow(&self, blocks: u32, counters: &Counters) -> Result<()> {
+    /// Serves the line until it is the turn of this ticket, and gives its first block.
+    fn serve(&self, ticket: Ticket, counters: &Counters) -> Result<u32> {
         let file = self.file;
-        if blocks <= file.blocks() {
-            return Ok(());
+        let mut effort = Effort::Ahead;
+        loop {
+            let mut growth = file.growth.lock();
+            if let Some(outcome) = growth.collect(ticket) {
+                return outcome;
+            }
+            // It may by now be open under another id, which knows nothing of this one's changes.
+            if file.is_closed() {
+                growth.refuse_first(Error::NotOpen { file: file.id });
+                continue;
+            }
+            drop(growth);
+            if let Err((round, error)) = self.play(effort, counters) {
+                let mut growth = file.growth.lock();
+                match growth.lesser(file.blocks(), round) {
+                    Some(lesser) => effort = lesser,
+                    None => growth.refuse_first(error),
+                }
+            }
         }
-        // From the first whole new block on: nothing below is written, because its frames may be on their way out.
-        let from = self.bytes(file.blocks());
-        let to = self.bytes(blocks);
-        let grown = self.make_room(from, to).and_then(|()| self.write_zeros(from, to, counters));
-        // Even a failed one may have changed the length.
-        file.note_written();
-        if let Err(error) = grown {
-            // Not to an odd length that it may have had before: the last block may have been written in full meanwhile.
-            // If this fails too, the blocks are on disk but not in the pool, and the next extension zeroes them again.
-            let _ = file.disk.set_len(from);
-            return Err(file.error(IoOp::Extend, error));
+    }
+
+    /// Zeroes a step ahead, for extensions to come. Where that fails they will say so.
+    pub(crate) fn zero_ahead(&self, counters: &Counters) {
+        if !self.file.is_closed() {
+            let _ = self.play(Effort::Ahead, counters);
         }
-        file.set_blocks(blocks);
+        self.file.growth.lock().ahead_is_done();
+    }
+
+    /// One round: zeroes on disk, and then gives those in line what it was for.
+    fn play(&self, effort: Effort, counters: &Counters) -> Result<(), (Round, Error)> {
+        let file = self.file;
+        let round = file.growth.lock().round(file.blocks(), effort);
+        let end = self.zero(round.from, round.to, counters).map_err(|error| (round, error))?;
+        let mut growth = file.growth.lock();
+        file.set_blocks(growth.grant(file.blocks(), round, end));
         Ok(())
     }
 
-    /// Cuts the file to `blocks` on disk. The caller has published the new length before, and seen to the frames.
-    pub(crate) fn cut(&self, blocks: u32) -> Result<()> {
-        let cut = self.file.disk.set_len(self.bytes(blocks));
+    /// Publishes an end that does not lie behind the one that was: as a rule what is there is then [cut off](Self::cut).
+    pub(crate) fn publish_end(&self, blocks: u32) -> FormerEnd {
+        let mut growth = self.file.growth.lock();
+        let former = FormerEnd { blocks: self.file.blocks(), ready: growth.ready() };
+        debug_assert!(blocks <= former.blocks);
+        growth.set_ready(blocks);
+        self.file.set_blocks(blocks);
+        former
+    }
+
+    /// Publishes the former end again, since what lies behind the new one could not be cut off.
+    #[allow(clippy::needless_pass_by_value)] // It is true only once.
+    pub(crate) fn take_back(&self, former: FormerEnd) {
+        let mut growth = self.file.growth.lock();
+        growth.set_ready(former.ready);
+        self.file.set_blocks(former.blocks);
+    }
+
+    /// Cuts off on disk what lies behind the end. The caller has seen to the frames.
+    pub(crate) fn cut(&self) -> Result<()> {
+        let cut = self.file.disk.set_len(self.bytes(self.file.blocks()));
         self.file.note_written();
         cut.map_err(|error| self.file.error(IoOp::Truncate, error))
+    }
+
+    /// Gives back what was zeroed ahead. From here on, and for as long as this right lasts, nobody gets a block.
+    pub(crate) fn give_back_ahead(&self) -> Result<()> {
+        if self.file.blocks_ahead() == 0 {
+            return Ok(());
+        }
+        let former = self.publish_end(self.file.blocks());
+        self.cut().inspect_err(|_| self.take_back(former))
+    }
+
+    /// Zeroes the file on disk from block `from`, behind which nobody reads or writes, up to block `to`, and gives that.
+    fn zero(&self, from: u32, to: u64, counters: &Counters) -> Result<u32> {
+        let file = self.file;
+        let Ok(end) = u32::try_from(to) else {
+            return Err(Error::config(format!(
+                "{} has {} blocks and cannot get as many more: a file has at most {} blocks",
+                file.id,
+                file.blocks(),
+                u32::MAX
+            )));
+        };
+        if end == from {
+            return Ok(end);
+        }
+        // From the first whole new block on: nothing below is written, because its frames may be on their way out.
+        let (from, to) = (self.bytes(from), self.bytes(end));
+        let grown = self.make_room(from, to).and_then(|()| self.write_zeros(from, to, counters));
+        // Even a failed one may have changed the length.
+        file.note_written();
+        match grown {
+            Ok(()) => Ok(end),
+            Err(error) => {
+                // Not to an odd length that it may have had before: the last block may have been written in full meanwhile.
+                // If this fails too, the blocks are on disk but not in the pool, and the next extension zeroes them again.
+                let _ = file.disk.set_len(from);
+                Err(file.error(IoOp::Extend, error))
+            }
+        }
     }
 
     fn bytes(&self, blocks: u32) -> u64 {
@@ -81,10 +203,7 @@ impl<'a> SizeLock<'a> {
         let mut at = from;
         while at < to {
             let piece = zeros.as_slice().len().min((to - at) as usize);
-            let progress = Progress::new(Direction::Write, piece, file.offset_align);
-            transfer::drive(progress, counters, |done| {
-                file.disk.write_at(&[IoSlice::new(&zeros.as_slice()[done..piece])], at + done as u64)
-            })?;
+            plain::write(file, &[&zeros.as_slice()[..piece]], at, counters)?;
             at += piece as u64;
         }
         Ok(())
@@ -97,7 +216,9 @@ mod tests {
     use crate::{
         config::{Fallback, OpenOptions},
         error::Error,
+        id::{FileId, PageSize},
         io::testing::{FakeDisk, os_file},
+        testing::{Op, SimDisk},
     };
 
     const PAGE: usize = 8192;
@@ -111,8 +232,7 @@ mod tests {
             let open = os_file(file.path(), &OpenOptions::new().direct(direct)).unwrap();
             assert_eq!(open.blocks(), 2);
             // More than one piece, and not a multiple of it.
-            open.lock_size().grow(2 + 301, &Counters::new()).unwrap();
-            open.lock_size().grow(7, &Counters::new()).unwrap();
+            assert_eq!(open.extend(301, &Counters::new()).unwrap(), 2);
             assert_eq!(open.blocks(), 303);
             let bytes = std::fs::read(file.path()).unwrap();
             assert_eq!(bytes.len(), 303 * PAGE);
@@ -127,7 +247,7 @@ mod tests {
         let disk = FakeDisk::new(vec![7; 2 * PAGE]);
         let file = disk.open_file(PAGE as u32).unwrap();
         disk.transfer_at_most([100, 5000, 3].repeat(3));
-        file.lock_size().grow(5, &Counters::new()).unwrap();
+        file.extend(3, &Counters::new()).unwrap();
         let bytes = disk.bytes();
         assert_eq!(bytes.len(), 5 * PAGE);
         assert!(
@@ -137,16 +257,39 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_while_one_zeroes_is_served_with_all_others_by_one_write() {
+        let disk = SimDisk::new();
+        disk.put("data", vec![7; PAGE]);
+        let options = OpenOptions::new();
+        let file = File::open(&disk, FileId(0), "data".as_ref(), &options, PageSize::DEFAULT).unwrap();
+        let gate = disk.hold(Op::Resize);
+        let mut firsts: Vec<u32> = std::thread::scope(|scope| {
+            let extend = || file.extend(1, &Counters::new()).unwrap();
+            let mut all = vec![scope.spawn(extend)];
+            gate.wait_for(1);
+            all.extend((1..64).map(|_| scope.spawn(extend)));
+            while file.growth.lock().round(1, Effort::All).to < 65 {
+                std::thread::yield_now();
+            }
+            gate.open();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        firsts.sort_unstable();
+        assert_eq!(firsts, (1..65).collect::<Vec<_>>());
+        assert_eq!((disk.count(Op::Resize), disk.count(Op::Write)), (2, 2));
+    }
+
+    #[test]
     fn an_extension_that_fails_leaves_no_block_behind() {
         let disk = FakeDisk::new(vec![7; 2 * PAGE]);
         let file = disk.open_file(PAGE as u32).unwrap();
         // Once the first piece is on disk.
         disk.fail_write(1, 28);
-        let error = file.lock_size().grow(200, &Counters::new()).unwrap_err();
+        let error = file.extend(198, &Counters::new()).unwrap_err();
         assert!(matches!(error, Error::File { op: IoOp::Extend, .. }));
         assert_eq!(error.raw_os_error(), Some(28));
         assert_eq!((file.blocks(), disk.bytes().len()), (2, 2 * PAGE));
-        file.lock_size().grow(5, &Counters::new()).unwrap();
+        file.extend(3, &Counters::new()).unwrap();
         assert_eq!(disk.bytes().len(), 5 * PAGE);
     }
 
@@ -154,8 +297,9 @@ mod tests {
     fn cutting_is_left_to_be_synced() {
         let disk = FakeDisk::new(vec![7; 3 * PAGE]);
         let file = disk.open_file(PAGE as u32).unwrap();
-        file.set_blocks(1);
-        file.lock_size().cut(1).unwrap();
+        let size = file.lock_size();
+        size.publish_end(1);
+        size.cut().unwrap();
         assert_eq!(disk.bytes().len(), PAGE);
         assert!(file.sync(&Counters::new()).unwrap());
     }

@@ -11,6 +11,7 @@ use crate::{
     config::{IoMethod, OpenOptions},
     id::{FileId, PageSize},
     io::{
+        atomic::NotAtomic,
         disk::{DirectRefused, Disk, DiskFile, Opened},
         file::File,
         in_flight::Stage,
@@ -37,7 +38,16 @@ impl Disk for PipeDisk {
             len: PAGE,
             offset_align: 1,
             direct: Err(DirectRefused::NotAsked),
+            atomic_pages: Err(NotAtomic::NotAsked),
         })
+    }
+
+    fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -59,7 +59,11 @@ pub(crate) fn transfer<L: Lease>(
                         IoSlice::new(unsafe { slice::from_raw_parts(ptr.as_ptr(), len) })
                     })
                     .collect();
-                file.disk.write_at(&slices, offset)
+                if file.atomic_pages.is_ok() {
+                    file.disk.write_atomically_at(&slices, offset)
+                } else {
+                    file.disk.write_at(&slices, offset)
+                }
             }
         }
     })

@@ -5,6 +5,7 @@
 //! done. This layer knows no
 //! frames, no pages and no pool: only the buffers a lease lends it.
 
+pub(crate) mod atomic;
 pub(crate) mod backlog;
 mod buffers;
 mod by_file;
@@ -12,19 +13,21 @@ mod crew;
 pub(crate) mod disk;
 pub(crate) mod file;
 pub(crate) mod file_size;
+mod growth;
 pub(crate) mod in_flight;
 pub(crate) mod inline;
 mod knee;
 pub(crate) mod ladder;
 pub(crate) mod method;
 pub(crate) mod os_disk;
+pub(crate) mod plain;
 mod queue;
 pub(crate) mod request;
 mod threads;
 mod transfer;
 #[cfg(all(feature = "uring", target_os = "linux", not(shuttle)))]
 mod uring;
-mod zeros;
+pub(crate) mod zeros;
 
 #[cfg(test)]
 mod conformance;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FallocateFlags, FileType, FsWord, Mode, OFlags, SeekFrom, StatxFlags},
+    fs::{self, AtFlags, FallocateFlags, FileType, FsWord, Mode, OFlags, SeekFrom, Stat, StatxFlags},
     io::{Errno, ReadWriteFlags, retry_on_intr},
 };
 
@@ -18,10 +18,14 @@ use crate::{
     config::{Fallback, OpenOptions},
     id::PageSize,
     io::{
+        atomic::{self, AtomicUnits, RWF_ATOMIC},
         disk::{DirectRefused, Disk, DiskFile, MayBlock, Opened},
         zeros::AlignedZeros,
     },
 };
+
+/// The part of `statx(2)` that tells of atomic writes.
+const STATX_WRITE_ATOMIC: u32 = 0x1_0000;
 
 /// The file systems of this machine.
 #[derive(Copy, Clone, Debug, Default)]
@@ -30,25 +34,69 @@ pub(crate) struct OsDisk;
 impl Disk for OsDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         // Looked at before it is opened, because opening a pipe waits for its other end.
-        match fs::stat(path) {
-            Ok(stat) => check_kind(FileType::from_raw_mode(stat.st_mode))?,
-            Err(Errno::NOENT) if options.create => {}
+        let is_missing = match fs::stat(path) {
+            Ok(stat) => check_kind(FileType::from_raw_mode(stat.st_mode)).map(|()| false)?,
+            Err(Errno::NOENT) if options.create => true,
             Err(error) => return Err(error.into()),
-        }
+        };
         let access = if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
         let create = if options.create { OFlags::CREATE } else { OFlags::empty() };
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
         let fd = retry_on_intr(|| fs::open(path, access | create | OFlags::CLOEXEC, mode))?;
+        if is_missing {
+            sync_folder_of(path)?;
+        }
 
         let stat = fs::fstat(&fd)?;
-        let kind = FileType::from_raw_mode(stat.st_mode);
-        check_kind(kind)?;
-        let file = OsFile { fd, is_device: kind == FileType::BlockDevice };
+        check_kind(FileType::from_raw_mode(stat.st_mode))?;
+        let file = OsFile { fd, is_device: is_device(&stat) };
         let (offset_align, direct) = file.choose_direct(options.direct, page_size)?;
-        // Two nodes of one device have different inodes; the device's own number names it.
-        let identity = if file.is_device { (u64::MAX, stat.st_rdev) } else { (stat.st_dev, stat.st_ino) };
-        Ok(Opened { identity, len: file.len()?, offset_align, direct, file: Box::new(file) })
+        let atomic_pages = atomic::pages_at_most(file.atomic_units(), direct.is_ok(), page_size);
+        let len = file.len()?;
+        Ok(Opened {
+            identity: identity(&stat),
+            len,
+            offset_align,
+            direct,
+            atomic_pages,
+            file: Box::new(file),
+        })
     }
+
+    fn may_remove(&self, path: &Path, wanted: (u64, u64)) -> io::Result<bool> {
+        match fs::stat(path) {
+            Ok(stat) if is_device(&stat) => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "a block device can be closed, but not removed",
+            )),
+            Ok(stat) => Ok(identity(&stat) == wanted),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::unlink(path)?;
+        sync_folder_of(path)
+    }
+}
+
+/// What is equal for two paths to one file.
+fn identity(stat: &Stat) -> (u64, u64) {
+    // Two nodes of one device have different inodes; the device's own number names it.
+    if is_device(stat) { (u64::MAX, stat.st_rdev) } else { (stat.st_dev, stat.st_ino) }
+}
+
+fn is_device(stat: &Stat) -> bool {
+    FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice
+}
+
+/// Makes durable which names the folder has: syncing a file does not promise that of its own.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = retry_on_intr(|| fs::open(folder, flags, Mode::empty()))?;
+    Ok(fs::fsync(&fd)?)
 }
 
 fn check_kind(kind: FileType) -> io::Result<()> {
@@ -108,6 +156,17 @@ impl OsFile {
         self.alignment(page_size).and_then(|align| align.check(page_size)).inspect_err(|_| {
             // Cannot fail: it takes back a flag that was granted. If it did, transfers would say so.
             let _ = fs::fcntl_setfl(&self.fd, buffered);
+        })
+    }
+
+    /// What the system says about atomic writes, where it knows of them.
+    fn atomic_units(&self) -> Option<AtomicUnits> {
+        let wanted = StatxFlags::from_bits_retain(STATX_WRITE_ATOMIC);
+        let told = fs::statx(&self.fd, c"", AtFlags::EMPTY_PATH, wanted).ok()?;
+        (told.stx_mask & STATX_WRITE_ATOMIC != 0).then_some(AtomicUnits {
+            min: told.stx_atomic_write_unit_min,
+            max: told.stx_atomic_write_unit_max,
+            pieces: told.stx_atomic_write_segments_max,
         })
     }
 
@@ -174,6 +233,11 @@ impl DiskFile for OsFile {
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
         Ok(rustix::io::pwritev(&self.fd, buffers, offset)?)
+    }
+
+    fn write_atomically_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let atomic = ReadWriteFlags::from_bits_retain(RWF_ATOMIC);
+        Ok(rustix::io::pwritev2(&self.fd, buffers, offset, atomic)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -289,6 +353,39 @@ mod tests {
         std::fs::hard_link(&one, &two).unwrap();
         let again = OsDisk.open(&two, &OpenOptions::new(), page(8192)).unwrap();
         assert_eq!(opened.identity, again.identity);
+    }
+
+    #[test]
+    fn a_file_says_whether_its_writes_are_atomic_and_they_work_if_so() {
+        let file = data_file();
+        let opened = OsDisk.open(file.path(), &OpenOptions::new(), page(8192)).unwrap();
+        let zeros = AlignedZeros::new(8192, 8192);
+        match opened.atomic_pages {
+            Ok(pages) => {
+                assert!(pages.is_power_of_two());
+                let written = opened.file.write_atomically_at(&[IoSlice::new(zeros.as_slice())], 8192);
+                assert_eq!(written.unwrap(), 8192);
+            }
+            Err(reason) => println!("skipped: no atomic writes here: {reason:?}"),
+        }
+        let buffered = OpenOptions::new().direct(Fallback::Off);
+        assert!(OsDisk.open(file.path(), &buffered, page(8192)).unwrap().atomic_pages.is_err());
+    }
+
+    #[test]
+    fn a_path_may_be_removed_while_it_leads_to_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, other) = (dir.path().join("one"), dir.path().join("two"));
+        let create = OpenOptions::new().create(true);
+        let opened = OsDisk.open(&path, &create, page(8192)).unwrap();
+        assert!(OsDisk.may_remove(&path, opened.identity).unwrap());
+        assert!(!OsDisk.may_remove(&other, opened.identity).unwrap());
+        OsDisk.remove(&path).unwrap();
+        assert!(!OsDisk.may_remove(&path, opened.identity).unwrap());
+        // While the first is open, no other file can have its identity.
+        OsDisk.open(&path, &create, page(8192)).unwrap();
+        assert!(!OsDisk.may_remove(&path, opened.identity).unwrap());
+        assert_eq!(OsDisk.remove(&other).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]

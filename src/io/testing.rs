@@ -22,6 +22,7 @@ use crate::{
     error::Result,
     id::{FileId, PageSize},
     io::{
+        atomic::NotAtomic,
         disk::{DirectRefused, Disk, DiskFile, Opened},
         file::File,
         in_flight::InFlightTable,
@@ -387,7 +388,16 @@ impl Disk for FakeDisk {
             len: state.reported_len.unwrap_or(state.bytes.len() as u64),
             offset_align: state.offset_align,
             direct: Err(DirectRefused::NotAsked),
+            atomic_pages: Err(NotAtomic::NotAsked),
         })
+    }
+
+    fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

@@ -1,10 +1,11 @@
 //! The lease of a write: pages on their way to disk, where they are or as copies.
 
-use std::io;
+use std::{io, slice};
 
 use smallvec::SmallVec;
 
 use crate::{
+    doublewrite::KeptCopies,
     error::{Error, IoOp},
     id::PageId,
     io::{file::File, request::IoBuf},
@@ -89,6 +90,8 @@ pub(crate) struct WriteLease {
     run: WriteRun,
     /// Taken when the lease ends.
     outstanding: Option<Outstanding>,
+    /// Where copies went first.
+    copies: Option<KeptCopies>,
 }
 
 impl WriteLease {
@@ -97,7 +100,7 @@ impl WriteLease {
         if let Bytes::Copied(room) = &mut run.bytes {
             run.pins.pool().spares.shrink(room, run.pins.len());
         }
-        Self { file, run, outstanding: Some(outstanding) }
+        Self { file, run, outstanding: Some(outstanding), copies: None }
     }
 
     /// The first page.
@@ -113,6 +116,25 @@ impl WriteLease {
                 look(index as u32, pool.copy_mut(copies, index));
             }
         }
+    }
+
+    /// The bytes that are written, buffer by buffer.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.buffer_count()).map(|index| {
+            let IoBuf { ptr, len, .. } = self.buffer(index);
+            // SAFETY: 1. a lease's buffers are valid, initialised memory as long as it is not finished, and it is borrowed here.
+            //    2. Nobody changes them meanwhile: who changes a page that is lent does so elsewhere (`pool/lending`), and
+            //    copies are changed only through a lease that is borrowed mutably.
+            #[allow(unsafe_code)]
+            unsafe {
+                slice::from_raw_parts(ptr.as_ptr(), len as usize)
+            }
+        })
+    }
+
+    /// The pages have copies elsewhere, which are kept until this write is over.
+    pub(crate) fn keep(&mut self, copies: KeptCopies) {
+        self.copies = Some(copies);
     }
 
     /// Ends the lease without a transfer: every page is as dirty as before.
@@ -160,6 +182,9 @@ impl WriteLease {
         // Even a write that failed may have changed the disk. Noted before a frame leaves WRITING: a checkpoint that sees
         // the page clean must see that its file wants a sync.
         self.file.note_written();
+        if let Some(copies) = self.copies.take() {
+            copies.end(outcome.is_ok());
+        }
         let mut places = SmallVec::new();
         match std::mem::replace(bytes, Bytes::Lent(SmallVec::new())) {
             Bytes::Lent(lent) => places = lent,

@@ -9,7 +9,10 @@ use std::{
 use crate::{
     config::OpenOptions,
     id::PageSize,
-    io::disk::{DirectRefused, Disk, DiskFile, Opened},
+    io::{
+        atomic::NotAtomic,
+        disk::{DirectRefused, Disk, DiskFile, Opened},
+    },
     model_check::PAGE,
     sync::{Arc, Condvar, Mutex, thread},
 };
@@ -71,8 +74,9 @@ impl Disk for SteppedDisk {
     fn open(&self, path: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
         if path == Path::new(LATE) {
             let file = Box::new(LateFile(Arc::clone(&self.1)));
-            let direct = Err(DirectRefused::NotAsked);
-            return Ok(Opened { file, identity: (0, 1), len: 8 * PAGE as u64, offset_align: 1, direct });
+            let (direct, atomic_pages) = (Err(DirectRefused::NotAsked), Err(NotAtomic::NotAsked));
+            let len = 8 * PAGE as u64;
+            return Ok(Opened { file, identity: (0, 1), len, offset_align: 1, direct, atomic_pages });
         }
         Ok(Opened {
             file: Box::new(self.clone()),
@@ -80,7 +84,17 @@ impl Disk for SteppedDisk {
             len: self.bytes().len() as u64,
             offset_align: 1,
             direct: Err(DirectRefused::NotAsked),
+            atomic_pages: Err(NotAtomic::NotAsked),
         })
+    }
+
+    fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        self.0.lock().bytes.clear();
+        Ok(())
     }
 }
 

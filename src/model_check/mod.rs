@@ -9,6 +9,7 @@
 //! stamped with their block and a version in both halves, so a half-read, stale or misplaced page shows.
 
 mod disk;
+mod files;
 mod scenarios;
 
 use std::{env, num::NonZeroU32, time::Duration};
@@ -16,7 +17,10 @@ use std::{env, num::NonZeroU32, time::Duration};
 use crate::{
     BufferPool, Builder, CheckpointOptions, FileId, IoMethod, Lsn, OpenOptions, PageId, Wal,
     model_check::disk::SteppedDisk,
-    sync::{Arc, Mutex, thread},
+    sync::{
+        Arc, Mutex,
+        thread::{self, JoinHandle},
+    },
 };
 
 const PAGE: usize = 512;
@@ -69,6 +73,16 @@ impl Wal for Log {
         *flushed = up_to.0.max(*flushed);
         Ok(Lsn(*flushed))
     }
+}
+
+fn spawn(body: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    thread::spawn("scenario".to_owned(), body).unwrap()
+}
+
+fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
+    // All must run before the first is waited for.
+    let threads: Vec<_> = threads.into_iter().collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
 /// The version in a page's bytes, after a look at both halves. A page of zeros has version 0.

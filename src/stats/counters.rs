@@ -58,6 +58,8 @@ pub(crate) enum Counter {
     DirtyEvictions,
     /// Fetches that had to wait for a frame.
     FrameWaits,
+    /// Pages that a crash may have torn and that were written over with their copies.
+    Restored,
     /// Pages handed out by read streams.
     StreamPages,
     /// Times that a read stream's consumer had to wait for a read.

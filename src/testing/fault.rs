@@ -18,6 +18,8 @@ pub enum Op {
     Sync,
     /// A change of the file's length, or a reservation of space.
     Resize,
+    /// A removal.
+    Remove,
 }
 
 impl Op {

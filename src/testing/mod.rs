@@ -5,6 +5,9 @@
 //! on the disk and looks at them, injects [faults](Fault), [holds](SimDisk::hold) operations so that a test can look at
 //! the pool while they are under way, and reads the [log](SimDisk::log) of all that happened, in order.
 //!
+//! A power cut is one more thing that can go wrong: [`after_power_cut`](SimDisk::after_power_cut) gives the disk as it may be
+//! found afterwards, and [`cut_power_during`](SimDisk::cut_power_during) ends a workload at any of its operations.
+//!
 //! Every I/O method works on it, by plain calls. It has no descriptor that a ring could use, so under io_uring threads beside
 //! the ring do them.
 //!
@@ -32,6 +35,7 @@
 
 mod fault;
 mod log;
+mod medium;
 mod null_disk;
 mod sim_disk;
 mod sim_file;

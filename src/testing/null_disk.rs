@@ -10,7 +10,10 @@ use super::{TestDisk, sim_disk::SECTOR};
 use crate::{
     config::OpenOptions,
     id::PageSize,
-    io::disk::{Disk, DiskFile, Opened},
+    io::{
+        atomic::NotAtomic,
+        disk::{Disk, DiskFile, Opened},
+    },
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -47,7 +50,16 @@ impl Disk for NullDisk {
             len: self.file_bytes,
             offset_align: SECTOR,
             direct: Ok(()),
+            atomic_pages: Err(NotAtomic::NotAsked),
         })
+    }
+
+    fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {
+        Ok(true)
+    }
+
+    fn remove(&self, _: &Path) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -12,12 +12,16 @@ use super::{
     TestDisk,
     fault::{Fault, Op, Struck, Which},
     log::{Event, Moment},
+    medium::{Chance, Medium},
     sim_file::SimFile,
 };
 use crate::{
     config::{Fallback, OpenOptions},
     id::PageSize,
-    io::disk::{DirectRefused, Disk, Opened},
+    io::{
+        atomic::{self, AtomicUnits},
+        disk::{DirectRefused, Disk, Opened},
+    },
     sync::{
         Arc, Condvar, Mutex, thread,
         time::{self, Duration},
@@ -26,6 +30,9 @@ use crate::{
 
 /// What offsets and lengths of direct transfers must be multiples of.
 pub(super) const SECTOR: u32 = 512;
+
+/// What every operation gives while the power is off.
+const EIO: i32 = 5;
 
 /// How long [`Gate::wait_for`] waits.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -51,15 +58,18 @@ pub(super) struct State {
     log: Vec<Event>,
     operations: u64,
     capacity: Option<u64>,
+    /// The longest atomic write; 0 for none.
+    atomic_bytes: u32,
+    /// The number of the operation during which the power goes off.
+    power_cut: Option<u64>,
 }
 
-/// A file's bytes.
+/// A file, under the path that it has or had.
 pub(super) struct FileState {
     path: PathBuf,
-    /// As they are read.
-    pub(super) bytes: Vec<u8>,
-    /// As they would be after a crash.
-    pub(super) durable: Vec<u8>,
+    pub(super) medium: Medium,
+    /// It was removed: whoever has it open goes on with it, and nobody finds it.
+    removed: bool,
 }
 
 struct GateState {
@@ -79,27 +89,66 @@ impl SimDisk {
     pub fn put(&self, path: impl AsRef<Path>, bytes: impl Into<Vec<u8>>) {
         let mut state = self.0.state.lock();
         let file = state.file_or_new(path.as_ref());
-        state.files[file].bytes = bytes.into();
-        state.files[file].durable = state.files[file].bytes.clone();
+        state.files[file].medium = Medium::new(bytes.into());
     }
 
     /// A file's bytes, as they are read now.
     #[must_use]
     pub fn image(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let state = self.0.state.lock();
-        state.find(path.as_ref()).map(|file| state.files[file].bytes.clone())
+        state.find(path.as_ref()).map(|file| state.files[file].medium.bytes().to_vec())
     }
 
-    /// A file's bytes, as they would be after a crash: as they were when the last sync that went well began.
+    /// A file's bytes, as they were when the last sync that went well began: what a power cut cannot take.
     #[must_use]
     pub fn durable_image(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         let state = self.0.state.lock();
-        state.find(path.as_ref()).map(|file| state.files[file].durable.clone())
+        state.find(path.as_ref()).map(|file| state.files[file].medium.durable().to_vec())
     }
 
     /// Lets all files together have so many bytes; what would exceed that fails with `ENOSPC`.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.0.state.lock().capacity = bytes;
+    }
+
+    /// Lets files that are opened from now on, directly, have atomic writes of up to so many bytes; 0 for none, as at first.
+    pub fn set_atomic_writes(&self, bytes: u32) {
+        self.0.state.lock().atomic_bytes = bytes;
+    }
+
+    /// Another disk, as this one may be found if its power is cut now: of every 512-byte sector that was written since its file
+    /// was synced, either the old bytes are there or the new ones, and a file has one of the lengths that it had since then.
+    /// Files were removed, or are there, for good. The same seed makes the same of the same.
+    #[must_use]
+    pub fn after_power_cut(&self, seed: u64) -> Self {
+        let (state, mut chance) = (self.0.state.lock(), Chance::new(seed));
+        let found = Self::new();
+        found.set_atomic_writes(state.atomic_bytes);
+        found.0.state.lock().files = state
+            .files
+            .iter()
+            .filter(|file| !file.removed)
+            .map(|file| FileState {
+                path: file.path.clone(),
+                medium: file.medium.after_power_cut(&mut chance),
+                removed: false,
+            })
+            .collect();
+        found
+    }
+
+    /// Cuts the power during the n-th operation from now on; the next one is the first. To that one anything may happen that
+    /// happens in a power cut, and it and all later ones fail.
+    pub fn cut_power_during(&self, n: u64) {
+        let mut state = self.0.state.lock();
+        state.power_cut = Some(state.operations + n);
+    }
+
+    /// Whether the power was cut.
+    #[must_use]
+    pub fn is_without_power(&self) -> bool {
+        let state = self.0.state.lock();
+        state.power_cut.is_some_and(|last| last <= state.operations)
     }
 
     /// Adds a fault.
@@ -169,8 +218,17 @@ impl SimDisk {
             sleep(struck.delay);
             state = self.0.state.lock();
         }
+        let power_cut = state.power_cut.unwrap_or(u64::MAX);
         let outcome = match struck.errno {
             Some(errno) => Err(io::Error::from_raw_os_error(errno)),
+            None if begin.number > power_cut => Err(io::Error::from_raw_os_error(EIO)),
+            None if begin.number == power_cut => {
+                // What it changed is unsynced. A sync that nobody hears of is none.
+                if op != Op::Sync {
+                    let _ = act(&mut state, usize::MAX);
+                }
+                Err(io::Error::from_raw_os_error(EIO))
+            }
             None => act(&mut state, struck.at_most.unwrap_or(usize::MAX)),
         };
         let told = outcome.as_ref().map_err(|error| error.raw_os_error().unwrap_or(0));
@@ -186,19 +244,19 @@ impl SimDisk {
 
 impl State {
     fn find(&self, path: &Path) -> Option<usize> {
-        self.files.iter().position(|file| file.path == path)
+        self.files.iter().position(|file| file.path == path && !file.removed)
     }
 
     fn file_or_new(&mut self, path: &Path) -> usize {
         self.find(path).unwrap_or_else(|| {
-            self.files.push(FileState { path: path.to_owned(), bytes: Vec::new(), durable: Vec::new() });
+            self.files.push(FileState { path: path.to_owned(), medium: Medium::default(), removed: false });
             self.files.len() - 1
         })
     }
 
     /// The bytes by which files may still grow.
     pub(super) fn space(&self) -> u64 {
-        let used: usize = self.files.iter().map(|file| file.bytes.len()).sum();
+        let used: usize = self.files.iter().filter(|file| !file.removed).map(|file| file.medium.len()).sum();
         self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used as u64))
     }
 }
@@ -214,7 +272,7 @@ fn sleep(time: Duration) {
 impl TestDisk for SimDisk {}
 
 impl Disk for SimDisk {
-    fn open(&self, path: &Path, options: &OpenOptions, _: PageSize) -> io::Result<Opened> {
+    fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         let mut state = self.0.state.lock();
         if state.find(path).is_none() && !options.create {
             return Err(io::ErrorKind::NotFound.into());
@@ -222,13 +280,28 @@ impl Disk for SimDisk {
         let file = state.file_or_new(path);
         let buffered = options.direct == Fallback::Off;
         let offset_align = if buffered { 1 } else { SECTOR };
+        let units = AtomicUnits { min: SECTOR, max: state.atomic_bytes, pieces: 1 };
         Ok(Opened {
             identity: (0, file as u64),
-            len: state.files[file].bytes.len() as u64,
+            len: state.files[file].medium.len() as u64,
             offset_align,
             direct: if buffered { Err(DirectRefused::NotAsked) } else { Ok(()) },
-            file: Box::new(SimFile::new(self.clone(), file, offset_align, options.read_only)),
+            atomic_pages: atomic::pages_at_most(Some(units), !buffered, page_size),
+            file: Box::new(SimFile::new(self.clone(), file, offset_align, options.read_only, units.max)),
         })
+    }
+
+    fn may_remove(&self, path: &Path, identity: (u64, u64)) -> io::Result<bool> {
+        Ok(self.look(|state| state.find(path)).is_some_and(|file| identity == (0, file as u64)))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let file = self.look(|state| state.find(path)).ok_or(io::ErrorKind::NotFound)?;
+        let removed = self.operate((Op::Remove, file, 0, 0), |state, _| {
+            state.files[file].removed = true;
+            Ok(0)
+        });
+        removed.map(drop)
     }
 }
 

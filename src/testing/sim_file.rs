@@ -23,11 +23,14 @@ pub(super) struct SimFile {
     /// What offsets and lengths of transfers must be multiples of: this disk insists on it.
     align: u64,
     read_only: bool,
+    /// The longest atomic write.
+    atomic_bytes: usize,
 }
 
 impl SimFile {
-    pub(super) fn new(disk: SimDisk, file: usize, align: u32, read_only: bool) -> Self {
-        Self { disk, file, align: u64::from(align), read_only }
+    pub(super) fn new(disk: SimDisk, file: usize, align: u32, read_only: bool, atomic_bytes: u32) -> Self {
+        let (align, atomic_bytes) = (u64::from(align), atomic_bytes as usize);
+        Self { disk, file, align, read_only, atomic_bytes }
     }
 
     fn check_aligned(&self, offset: u64, len: usize) -> io::Result<()> {
@@ -41,22 +44,41 @@ impl SimFile {
 
     /// Makes the file at least `len` bytes long, as far as there is space. Gives how long it is then.
     fn grow(&self, state: &mut State, len: u64) -> usize {
-        let now = state.files[self.file].bytes.len() as u64;
+        let now = state.files[self.file].medium.len() as u64;
         let len = len.min(now.saturating_add(state.space())).max(now) as usize;
-        state.files[self.file].bytes.resize(len, 0);
+        state.files[self.file].medium.set_len(len);
         len
+    }
+
+    fn write(&self, buffers: &[IoSlice<'_>], offset: u64, is_atomic: bool) -> io::Result<usize> {
+        let len = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.disk.operate((Op::Write, self.file, offset, len), |state, at_most| {
+            self.check_writable()?;
+            self.check_aligned(offset, len)?;
+            let wanted = len.min(at_most);
+            let end = self.grow(state, offset + wanted as u64);
+            // Where the disk is full a write is short, and fails only if nothing of it fits.
+            let count = wanted.min(end.saturating_sub(offset as usize));
+            if count == 0 && wanted > 0 {
+                return Err(io::Error::from_raw_os_error(ENOSPC));
+            }
+            let mut written = Vec::with_capacity(len);
+            buffers.iter().for_each(|buffer| written.extend_from_slice(buffer));
+            written.truncate(count);
+            state.files[self.file].medium.write(offset as usize, written, is_atomic);
+            Ok(count)
+        })
     }
 
     fn resize(&self, len: u64, may_cut: bool) -> io::Result<()> {
         let change = (Op::Resize, self.file, len, 0);
         let resized = self.disk.operate(change, |state, _| {
             self.check_writable()?;
-            let bytes = &mut state.files[self.file].bytes;
-            let before = bytes.len();
+            let before = state.files[self.file].medium.len();
             if may_cut && len < before as u64 {
-                bytes.truncate(len as usize);
+                state.files[self.file].medium.set_len(len as usize);
             } else if (self.grow(state, len) as u64) < len {
-                state.files[self.file].bytes.truncate(before);
+                state.files[self.file].medium.set_len(before);
                 return Err(io::Error::from_raw_os_error(ENOSPC));
             }
             Ok(0)
@@ -70,7 +92,7 @@ impl DiskFile for SimFile {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
         self.disk.operate((Op::Read, self.file, offset, len), |state, at_most| {
             self.check_aligned(offset, len)?;
-            let bytes = &state.files[self.file].bytes;
+            let bytes = state.files[self.file].medium.bytes();
             let mut rest = bytes.get(offset as usize..).unwrap_or_default();
             rest = &rest[..rest.len().min(at_most).min(len)];
             let count = rest.len();
@@ -84,39 +106,30 @@ impl DiskFile for SimFile {
     }
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        let len = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.disk.operate((Op::Write, self.file, offset, len), |state, at_most| {
-            self.check_writable()?;
-            self.check_aligned(offset, len)?;
-            let wanted = len.min(at_most);
-            let end = self.grow(state, offset + wanted as u64);
-            // Where the disk is full a write is short, and fails only if nothing of it fits.
-            let count = wanted.min(end.saturating_sub(offset as usize));
-            if count == 0 && wanted > 0 {
-                return Err(io::Error::from_raw_os_error(ENOSPC));
-            }
-            let mut rest = &mut state.files[self.file].bytes[offset as usize..][..count];
-            for buffer in buffers {
-                let part;
-                (part, rest) = rest.split_at_mut(rest.len().min(buffer.len()));
-                part.copy_from_slice(&buffer[..part.len()]);
-            }
-            Ok(count)
-        })
+        self.write(buffers, offset, false)
+    }
+
+    fn write_atomically_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let len: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        // As Linux does.
+        if !len.is_power_of_two() || len > self.atomic_bytes || !offset.is_multiple_of(len as u64) {
+            return Err(io::Error::from_raw_os_error(EINVAL));
+        }
+        self.write(buffers, offset, true)
     }
 
     fn sync_data(&self) -> io::Result<()> {
         // A write that comes back while the sync is under way is not covered by it.
-        let covered = self.disk.look(|state| state.files[self.file].bytes.clone());
+        let covered = self.disk.look(|state| state.files[self.file].medium.mark());
         let synced = self.disk.operate((Op::Sync, self.file, 0, 0), |state, _| {
-            state.files[self.file].durable = covered;
+            state.files[self.file].medium.sync(covered);
             Ok(0)
         });
         synced.map(drop)
     }
 
     fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.look(|state| state.files[self.file].bytes.len() as u64))
+        Ok(self.disk.look(|state| state.files[self.file].medium.len() as u64))
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {

@@ -11,6 +11,8 @@
 
 use crate::{
     codec::PageAddress,
+    config::Config,
+    doublewrite::Run,
     error::{Error, Result},
     id::{FrameNo, Lsn, PageId},
     io::{
@@ -30,6 +32,11 @@ use crate::{
 
 /// Requests that are handed over together, behind one flush of the log.
 const BATCH: usize = 32;
+
+/// The most pages that are handed over together.
+pub(crate) fn largest_batch(config: &Config) -> usize {
+    (BATCH * config.combine_pages).min(config.frames as usize)
+}
 
 /// A page and the frame in which it was seen.
 pub(crate) type Candidate = (PageId, FrameNo);
@@ -124,7 +131,9 @@ impl Writer<'_> {
             first.unlatch_shared();
             return behind;
         };
-        let wanted = 1 + neighbours(page, behind).min(self.shared.config.combine_pages - 1);
+        // What is written atomically is written page by page.
+        let most = if file.atomic_pages.is_ok() { 1 } else { self.shared.config.combine_pages };
+        let wanted = 1 + neighbours(page, behind).min(most - 1);
         let Some(mut run) = self.begin_run(wanted) else {
             first.unlatch_shared();
             return behind;
@@ -212,7 +221,11 @@ impl Writer<'_> {
             return;
         }
         let lsn = std::mem::take(&mut self.highest_lsn);
-        if let Err(error) = flush_log(self.shared, lsn) {
+        let ready = flush_log(self.shared, lsn).and_then(|()| {
+            self.seal();
+            self.protect()
+        });
+        if let Err(error) = ready {
             for request in self.batch.drain(..) {
                 if let PageLease::Write(lease) = request.into_lease() {
                     lease.abort(error.clone());
@@ -220,6 +233,12 @@ impl Writer<'_> {
             }
             return;
         }
+        self.shared.counters.add(Counter::WriteRequests, self.batch.len() as u64);
+        self.shared.method.submit(&mut self.batch);
+    }
+
+    /// Makes the copies ready for disk.
+    fn seal(&mut self) {
         if let Some(codec) = &self.shared.config.codec {
             for request in &mut self.batch {
                 if let PageLease::Write(lease) = &mut request.lease {
@@ -228,9 +247,37 @@ impl Writer<'_> {
                 }
             }
         }
-        self.shared.counters.add(Counter::WriteRequests, self.batch.len() as u64);
-        self.shared.method.submit(&mut self.batch);
     }
+
+    /// Makes copies durable elsewhere first, where the pool was told to.
+    fn protect(&mut self) -> Result<()> {
+        let Some(doublewrite) = &self.shared.doublewrite else { return Ok(()) };
+        let protected = self.batch.iter().filter(|request| wants_copies(request));
+        let runs: Vec<Run<'_>> = protected
+            .filter_map(|request| {
+                let PageLease::Write(lease) = &request.lease else { return None };
+                let (first, pieces) = (lease.first().block, lease.pieces().collect());
+                Some(Run { file: &request.file, first, pieces })
+            })
+            .collect();
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let copies = doublewrite.protect(&runs)?;
+        drop(runs);
+        let protected = self.batch.iter_mut().filter(|request| wants_copies(request));
+        for (request, copies) in protected.zip(copies) {
+            if let PageLease::Write(lease) = &mut request.lease {
+                lease.keep(copies);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a power cut could tear the pages of the request.
+fn wants_copies(request: &Request<PageLease>) -> bool {
+    request.file.atomic_pages.is_err()
 }
 
 /// How many of the next candidates follow `page` block by block.

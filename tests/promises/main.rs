@@ -9,12 +9,14 @@ mod c1_own_bytes;
 mod c2_failed_read;
 mod c3_failed_write;
 mod c4_failed_sync;
+mod c5_ends;
 mod c5_lifetimes;
 mod c6_bounded_waits;
 mod c7_same_results;
 mod c8_log_first;
 #[cfg(feature = "crc32c")]
 mod c9_corrupt_page;
+mod c9_torn_pages;
 mod checkpoints;
 #[path = "../support/mod.rs"]
 mod support;

@@ -8,6 +8,7 @@
 use io_uring::{opcode, squeue, types::Fd};
 
 use crate::io::{
+    atomic::RWF_ATOMIC,
     backlog::Place,
     buffers,
     request::{Direction, Lease, Request},
@@ -107,6 +108,7 @@ impl<L: Lease> Slot<L> {
         let lease = &request.lease;
         let offset = request.offset + progress.next() as u64;
         let reads = request.direction == Direction::Read;
+        let rw_flags = if request.file.atomic_pages.is_ok() { RWF_ATOMIC.cast_signed() } else { 0 };
         let (fd, flags) = match *target {
             Target::Descriptor(fd) => (Fd(fd), squeue::Flags::empty()),
             Target::Registered(slot) => (Fd(slot.cast_signed()), squeue::Flags::FIXED_FILE),
@@ -120,8 +122,10 @@ impl<L: Lease> Slot<L> {
             match (reads, forms.fixed_buffers) {
                 (true, true) => opcode::ReadFixed::new(fd, ptr, len, chunk).offset(offset).build(),
                 (true, false) => opcode::Read::new(fd, ptr, len).offset(offset).build(),
-                (false, true) => opcode::WriteFixed::new(fd, ptr, len, chunk).offset(offset).build(),
-                (false, false) => opcode::Write::new(fd, ptr, len).offset(offset).build(),
+                (false, true) => {
+                    opcode::WriteFixed::new(fd, ptr, len, chunk).offset(offset).rw_flags(rw_flags).build()
+                }
+                (false, false) => opcode::Write::new(fd, ptr, len).offset(offset).rw_flags(rw_flags).build(),
             }
         } else {
             iovecs.clear();
@@ -133,8 +137,12 @@ impl<L: Lease> Slot<L> {
             match (reads, fixed) {
                 (true, true) => opcode::ReadvFixed::new(fd, row, count, chunk).offset(offset).build(),
                 (true, false) => opcode::Readv::new(fd, row, count).offset(offset).build(),
-                (false, true) => opcode::WritevFixed::new(fd, row, count, chunk).offset(offset).build(),
-                (false, false) => opcode::Writev::new(fd, row, count).offset(offset).build(),
+                (false, true) => {
+                    opcode::WritevFixed::new(fd, row, count, chunk).offset(offset).rw_flags(rw_flags).build()
+                }
+                (false, false) => {
+                    opcode::Writev::new(fd, row, count).offset(offset).rw_flags(rw_flags).build()
+                }
             }
         };
         entry.flags(flags)

@@ -1,6 +1,10 @@
 //! What a pool can be told: options as typed values, checked once when the pool is built.
 
+mod torn_pages;
+
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+
+pub use torn_pages::{DoubleWriteArea, TornPages};
 
 use crate::{
     codec::PageCodec,
@@ -198,8 +202,13 @@ pub struct OpenOptions {
     pub direct: Fallback,
     /// Grow the file to at least this many blocks, zeroed, before it is used.
     pub initial_blocks: u32,
-    /// The engine's own lasting number for the file, which the page codec is told: a [`FileId`](crate::FileId) is given
-    /// anew each time a file is opened.
+    /// Zero so many blocks ahead on disk whenever the file grows, so that most extensions need no I/O; none unless set.
+    ///
+    /// They count as blocks of the file once they are handed out. Closing the file gives the rest back; after a crash they
+    /// are blocks like others, all zero.
+    pub grow_by: u32,
+    /// The engine's own lasting number for the file, which the page codec and the protection from
+    /// [torn pages](TornPages) know it by: a [`FileId`](crate::FileId) is given anew each time a file is opened.
     pub tag: u64,
     /// The most requests in flight for the file. Unless set, three quarters of what the I/O method can have in flight, so
     /// that a file that does not answer never takes all of it.
@@ -238,6 +247,13 @@ impl OpenOptions {
     #[must_use]
     pub fn initial_blocks(mut self, blocks: u32) -> Self {
         self.initial_blocks = blocks;
+        self
+    }
+
+    /// Zero so many blocks ahead on disk whenever the file grows.
+    #[must_use]
+    pub fn grow_by(mut self, blocks: u32) -> Self {
+        self.grow_by = blocks;
         self
     }
 
@@ -371,6 +387,7 @@ pub(crate) struct Config {
     pub(crate) io_method: IoMethod,
     pub(crate) wal: Option<Arc<dyn Wal>>,
     pub(crate) codec: Option<Arc<dyn PageCodec>>,
+    pub(crate) torn_pages: TornPages,
     /// The most a fetch waits for a frame.
     pub(crate) frame_wait: Duration,
     /// The most pages that one request covers.
@@ -433,6 +450,7 @@ impl fmt::Debug for Config {
             .field("io_method", &self.io_method)
             .field("wal", &self.wal.is_some())
             .field("codec", &self.codec.is_some())
+            .field("torn_pages", &self.torn_pages)
             .field("frame_wait", &self.frame_wait)
             .field("combine_pages", &self.combine_pages)
             .field("background_depth", &self.background_depth)

@@ -1,0 +1,76 @@
+//! What can be done against torn pages.
+
+use std::path::PathBuf;
+
+use crate::config::Fallback;
+
+/// What is done against torn pages: a power cut in the middle of a write may leave some sectors of a page old and others new.
+///
+/// An engine whose log holds the whole image of a page at its first change after a checkpoint, as PostgreSQL's does, needs
+/// nothing. A checksum only finds a torn page; what is chosen here puts it right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TornPages {
+    /// Nothing: the engine's log can restore a torn page, or pages are no larger than what the disk writes at once.
+    #[default]
+    Unprotected,
+    /// Copies of the pages are made durable in an area of their own before the pages go to their places, and are put back
+    /// where needed when a file is opened.
+    ///
+    /// Every file must have a [`tag`](crate::OpenOptions::tag) of its own, under which it is known after a crash. Files must not be
+    /// changed by others, or by a pool without the area, between a crash and the next opening.
+    DoubleWrite(DoubleWriteArea),
+    /// Pages are written atomically: no power cut tears such a write. A file for which the system has none that are as long
+    /// as a page is refused; opened for reading only it never is.
+    ///
+    /// It takes direct I/O, Linux 6.13, a device that can, and a file system that lets it.
+    Atomic,
+    /// Each file as it can be: pages are written atomically where the system allows it, and copied first elsewhere.
+    /// [`FileInfo`](crate::FileInfo) tells which and why.
+    AtomicOrDoubleWrite(DoubleWriteArea),
+}
+
+impl TornPages {
+    /// The area for copies, where one is wanted.
+    pub(crate) fn area(&self) -> Option<&DoubleWriteArea> {
+        match self {
+            Self::DoubleWrite(area) | Self::AtomicOrDoubleWrite(area) => Some(area),
+            Self::Unprotected | Self::Atomic => None,
+        }
+    }
+
+    /// Whether files are to be written atomically that can be, or must be.
+    pub(crate) fn atomic(&self) -> Fallback {
+        match self {
+            Self::Unprotected | Self::DoubleWrite(_) => Fallback::Off,
+            Self::AtomicOrDoubleWrite(_) => Fallback::Prefer,
+            Self::Atomic => Fallback::Require,
+        }
+    }
+}
+
+/// The file in which copies of pages go first. See [`TornPages`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DoubleWriteArea {
+    /// Where it is; made where there is none. One pool uses it at a time.
+    pub path: PathBuf,
+    /// How large it is; 32 MiB unless set, and never less than what the largest batch needs. Each time half of it is full, files
+    /// are synced.
+    pub bytes: usize,
+}
+
+impl DoubleWriteArea {
+    /// An area of 32 MiB.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), bytes: 32 << 20 }
+    }
+
+    /// Sets how large it is.
+    #[must_use]
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+}

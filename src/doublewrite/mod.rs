@@ -1,0 +1,147 @@
+//! Torn-page protection: copies of pages go to an area of their own, and are durable there, before the pages go to their
+//! places. Whatever a crash tears can be put right from its copy.
+//!
+//! A disk writes sectors, a page has several, and a power cut may leave some of them old and some new. Recovery from a log
+//! that says what changed *in* a page needs a page that is one or the other. PostgreSQL keeps whole pages in its log for that;
+//! this is InnoDB's way, for engines whose log has none.
+//!
+//! # How it goes
+//!
+//! The [area](layout) has two halves, which are filled in turn. A batch of pages is one write, however many runs it has, and
+//! shares its sync with the batches of others that come at the same time. When a half is full the other one is *begun anew*:
+//! all batches in it must have arrived in their places, the files of their pages are synced, and a new header voids what it
+//! held. Only then is anything behind the header written over.
+//!
+//! A page has no latch from the moment when its write begins, and yet the area and the place get the same bytes: sealed copies
+//! belong to the write alone, and a page that is written from where it is was lent in that moment (`pool/lending`), before
+//! its copy is made; who changes it from then on does so elsewhere, until the write is over.
+//!
+//! # Why a copy never brings back an older page
+//!
+//! When a file is opened, each place that differs from the newest whole copy of its page is written over with it. No checksum in
+//! the page is needed, since the place is never newer:
+//!
+//! 1. *Copies first.* A page goes to its place only when its copy is durable. So what lies there, whole or in part, has a copy
+//!    that was whole, in a half that was not yet void.
+//! 2. *Void only what is settled.* A half is begun anew only when its pages are durable in their places; a write that failed may
+//!    have come half the way, and is repeated from its copy first. What lies in a place without having a copy any more is
+//!    therefore all there.
+//! 3. *A half goes as a whole.* The new header is durable before any copy behind it is destroyed, so no crash can destroy a
+//!    newer copy and leave an older one of the same half. If the header itself is torn the half is void: by then it was settled.
+//! 4. *The older half goes first.* If the half with a page's copy is void, what the other half has was written after it. So the
+//!    newest whole copy of a page is as new as its place, or newer, and its log was durable before it was made.
+//! 5. *What changes a file otherwise is told.* Cutting, closing and removing a file puts a record into the area that voids the
+//!    file's earlier copies from some block on; it lies behind them, so by 3 and 4 it goes no sooner than they do.
+//!
+//! After a crash nothing is written before every file that has copies in the area [was opened](DoubleWrite::admit), or
+//! [given up](DoubleWrite::give_up): the halves are begun anew only then.
+//!
+//! What this is no protection from: a place that cannot be written or synced even then, whose file has said so, and whose copies
+//! are given up so that other files go on; lost writes and damage that comes later (nothing in the area is that old); another
+//! program, or a pool without the area, that changes the files between a crash and the next opening.
+//!
+//! Lock order: `pending`, `writing`, then a file's `sync`. None is taken by who finishes a transfer.
+
+mod found;
+mod layout;
+mod mending;
+mod recovery;
+mod ring;
+mod under_way;
+mod writing;
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+use crate::{
+    config::{DoubleWriteArea, Fallback, OpenOptions},
+    doublewrite::{
+        found::Found,
+        layout::{HalfHeader, header_units},
+        recovery::Copies,
+        ring::Ring,
+        under_way::UnderWay,
+    },
+    error::{Error, Result},
+    id::{BlockNo, FileId, PageSize},
+    io::{disk::Disk, file::File},
+    stats::Counters,
+    sync::{Arc, Mutex},
+};
+
+pub(crate) use under_way::KeptCopies;
+
+/// Pages that are one behind the other in their file: what one write brings there.
+pub(crate) struct Run<'a> {
+    pub(crate) file: &'a Arc<File>,
+    pub(crate) first: BlockNo,
+    /// Their bytes, in pieces of one or more pages.
+    pub(crate) pieces: SmallVec<[&'a [u8]; 16]>,
+}
+
+pub(crate) struct DoubleWrite {
+    area: File,
+    page_size: usize,
+    /// The units that each half should have. It has others as long as there is something pending.
+    units: u32,
+    counters: Arc<Counters>,
+    /// The copies from before, of the files that were not opened since. While there are any, nothing is written.
+    pending: Mutex<HashMap<u64, Copies>>,
+    writing: Mutex<Writing>,
+}
+
+/// Held while a half is begun anew: who needs room waits for that in any case.
+struct Writing {
+    ring: Ring,
+    halves: [HalfInUse; 2],
+}
+
+#[derive(Default)]
+struct HalfInUse {
+    header: HalfHeader,
+    /// The files with pages in it, by tag. `None`: it was closed, but what was written to it may not be durable.
+    files: HashMap<u64, Option<Arc<File>>>,
+    under_way: Arc<UnderWay>,
+}
+
+impl DoubleWrite {
+    /// Opens the area, or makes it, and looks what it holds. A batch may have up to `largest_batch` pages.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        options: &DoubleWriteArea,
+        page_size: PageSize,
+        largest_batch: usize,
+        counters: &Arc<Counters>,
+    ) -> Result<Self> {
+        let open = OpenOptions::new().create(true).direct(Fallback::Prefer);
+        let area = File::open(disk, FileId(u32::MAX), &options.path, &open, page_size)?;
+        let page_size = page_size.bytes();
+        // A half has a header, and room for the largest batch.
+        let smallest = 1 + header_units(largest_batch, page_size) + largest_batch;
+        let units = u32::try_from((options.bytes / 2 / page_size).max(smallest))
+            .ok()
+            .filter(|units| units.checked_mul(2).is_some())
+            .ok_or_else(|| {
+                let (path, bytes) = (options.path.display(), options.bytes);
+                Error::config(format!("the doublewrite area {path} cannot have {bytes} bytes: choose fewer"))
+            })?;
+        let Found { headers, copies } = Found::in_area(&area, page_size, counters)?;
+        let halves =
+            headers.map(|header| HalfInUse { header: header.unwrap_or_default(), ..Default::default() });
+        let younger = usize::from(halves[1].header.epoch > halves[0].header.epoch);
+        let ring = Ring::full(area.blocks() / 2, younger);
+        let opened = Self {
+            area,
+            page_size,
+            units,
+            counters: Arc::clone(counters),
+            pending: Mutex::new(copies),
+            writing: Mutex::new(Writing { ring, halves }),
+        };
+        if opened.pending.lock().is_empty() {
+            opened.start()?;
+        }
+        Ok(opened)
+    }
+}

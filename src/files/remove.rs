@@ -1,0 +1,47 @@
+//! Removing a file: from the pool, and from the disk.
+
+use crate::{
+    error::{Error, IoOp, Result},
+    files::{
+        self,
+        vacate::{self, Changes},
+    },
+    id::FileId,
+    io::file::File,
+    shared::Shared,
+    sync::atomic::{Ordering, fence},
+};
+
+/// Throws the file's pages away, dirty or not, closes it and removes it from its folder.
+///
+/// Whether the path still leads to this file is looked at before anything is thrown away, and again before it is removed. Once
+/// the pages are gone the file is closed, even where the system then refuses to remove it.
+pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
+    let file = files::writable(shared, id)?;
+    shared.check_settled()?;
+    let _size = file.lock_size();
+    // Somebody else may have closed it while this one waited.
+    shared.files.open_file(id)?;
+    check_path(shared, &file)?;
+    // As in closing: from here on no new page of it comes in, and who was faster is found in its frame.
+    file.set_closed(true);
+    fence(Ordering::SeqCst);
+    vacate::vacate_file(shared, id, 0, Changes::Discard).inspect_err(|_| file.set_closed(false))?;
+    let removed = check_path(shared, &file).and_then(|()| {
+        // Its tag may be another's from now on.
+        shared.doublewrite.as_ref().map_or(Ok(()), |doublewrite| doublewrite.let_go(&file, true))?;
+        shared.disk.remove(&file.path).map_err(|error| file.error(IoOp::Remove, error))
+    });
+    // Not before it is gone from the disk: until then nobody opens it a second time.
+    shared.files.remove(id);
+    shared.method.forget(&file);
+    removed
+}
+
+fn check_path(shared: &Shared, file: &File) -> Result<()> {
+    match shared.disk.may_remove(&file.path, file.identity) {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(Error::PathChanged { path: file.path.clone(), file: file.id }),
+        Err(error) => Err(file.error(IoOp::Remove, error)),
+    }
+}

@@ -1,0 +1,12 @@
+//! What happens to files as a whole: they grow, are cut and are removed, by many at once, with I/O under way, on full disks and
+//! over power cuts. With every I/O method that works here.
+
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
+mod extending;
+mod in_flight;
+mod power_cut;
+mod removing;
+#[path = "../support/mod.rs"]
+mod support;
