@@ -135,8 +135,8 @@ impl BufferPool {
     /// Cuts the file to so many blocks, if it is longer. The pages behind the cut are thrown away, dirty or not.
     ///
     /// # Errors
-    /// [`Error::Pinned`] where a page behind the cut stays pinned for as long as a fetch would wait for a frame: the file is
-    /// then as long as it was. [`Error::File`], [`Error::ReadOnly`].
+    /// [`Error::Pinned`] where a page behind the cut stays pinned for as long as a fetch would wait for a frame;
+    /// [`Error::File`], [`Error::ReadOnly`]. The file is then as long as it was, and no change of any page is lost.
     pub fn truncate(&self, file: FileId, blocks: u32) -> Completion<()> {
         self.operation(move |shared| extent::truncate(shared, file, blocks))
     }
@@ -271,6 +271,9 @@ impl BufferPool {
     }
 
     /// Writes everything that is dirty at its start, in sorted batches, and syncs its files. New work goes on meanwhile.
+    ///
+    /// Checkpoints take turns: each covers what is dirty when its turn comes. One that was begun goes on to its end, also when
+    /// nobody waits for it any more.
     ///
     /// A thread that holds a write guard must not wait for a checkpoint: it would wait for itself.
     ///
