@@ -54,7 +54,10 @@ pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
     }
     drop(pin);
     checkpoint::flush_page(shared, page)?;
-    let is_out = within_a_moment(|| try_vacate(shared, no, page));
+    let is_out = within_a_moment(|| {
+        wait_for_io(shared, no, page);
+        try_vacate(shared, no, page)
+    });
     Ok(if is_out { Evicted::Yes } else { Evicted::Pinned })
 }
 
@@ -110,16 +113,14 @@ pub(crate) fn vacate_file(
     let mut seizure = Seizure::new(&shared.pool);
     for (no, _, page) in pages() {
         patiently(page, &mut || {
-            let is_seized = changes == Changes::Discard && {
-                wait_for_io(shared, no, page);
-                seizure.seize(no, page)
-            };
-            is_seized || try_vacate(shared, no, page)
+            wait_for_io(shared, no, page);
+            changes == Changes::Discard && seizure.seize(no, page) || try_vacate(shared, no, page)
         })?;
     }
     Ok(seizure)
 }
 
+/// Sleeps until what the page is in is over, if it is in this frame.
 fn wait_for_io(shared: &Shared, no: FrameNo, page: PageId) {
     if let Ok(pin) = shared.pool.pin_unused(no, page) {
         pin.wait_for_io(Want::ReadDone);
@@ -127,9 +128,8 @@ fn wait_for_io(shared: &Shared, no: FrameNo, page: PageId) {
     }
 }
 
-/// Takes the page out of this frame once its I/O is over. False where it is pinned, latched or dirty.
+/// Takes the page out of this frame. False where it is pinned, latched, dirty or in an I/O.
 fn try_vacate(shared: &Shared, no: FrameNo, page: PageId) -> bool {
-    wait_for_io(shared, no, page);
     let frame = shared.pool.frame(no);
     // The claimed frame may hold another page by now: an eviction too many does no harm. Dropped, it is free.
     shared.pool.claim(no).is_some()

@@ -5,8 +5,7 @@
 //! Invariants, checked after every transition in debug builds ([`State::assert_sound`]):
 //!
 //! 1. at most one of CLAIMED, READING, LOADED, VALID; none of them is a FREE frame;
-//! 2. a CLAIMED frame has no pin, no latch and no I/O: one thread owns it alone. One that is DIRTY as well is *seized*: it
-//!    keeps its page, its changes and its entry in the table until it is known whether they are still wanted;
+//! 2. a CLAIMED frame has no pin, no latch and no I/O: one thread owns it alone. If it is DIRTY too it is *seized*, and stays mapped;
 //! 3. DIRTY, WRITING and latches only on VALID frames (but for 2), and the exclusive latch excludes share latches;
 //! 4. LENT only while WRITING: the device reads the bytes where they are, so whoever wants to change them moves them first;
 //!    the place changes only under the exclusive latch or a claim;
@@ -209,7 +208,7 @@ impl State {
         self.is_dirty() && self.pins() == 0 && !self.has(LATCHES | WRITING | CLAIMED)
     }
 
-    /// Whether somebody holds the page back, with its changes, until it is known what becomes of them.
+    /// Whether somebody [holds the page back](super::seizure), with its changes.
     pub(crate) fn is_seized(self) -> bool {
         self.has(CLAIMED) && self.is_dirty()
     }
@@ -304,8 +303,7 @@ impl State {
         (self.usage() <= 1 && !self.has(AHEAD)).then(|| self.claim()).flatten()
     }
 
-    /// Takes a dirty page out of use, frame and all, until it is [put back](Self::put_back) or
-    /// [its changes go](Self::discard_changes).
+    /// Takes a dirty page out of use, until it is [put back](Self::put_back) or [discarded](Self::discard_changes).
     pub(crate) fn seize(self) -> Option<Self> {
         self.is_idle_dirty().then(|| self.without(VALID).with(CLAIMED))
     }
@@ -465,8 +463,7 @@ impl State {
         let phases = (self.0 & PHASES).count_ones();
         assert!(phases <= 1, "1: two phases at once: {self:?}");
         if self.has(CLAIMED) {
-            let alone = self.pins() == 0 && !self.has(LATCHES | WRITING);
-            assert!(alone, "2: claimed but not alone: {self:?}");
+            assert!(self.pins() == 0 && !self.has(LATCHES | WRITING), "2: claimed but not alone: {self:?}");
         }
         if self.has(LATCHES | DIRTY | WRITING) {
             assert!(self.has(VALID) || self.is_seized(), "3: in use but not valid: {self:?}");
