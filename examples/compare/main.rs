@@ -8,8 +8,8 @@
 //!
 //! What makes it honest: arms run in turn, in shuffled order, for several rounds, and ratios are taken within rounds; all
 //! go to the same places; the pool is empty at the start of each round and smaller than what it reads; either all arms
-//! bypass the page cache or none does; and before anything is timed each arm reads the places of a round once more while a
-//! digest is taken of every byte, which must be the digest of a plain read.
+//! bypass the page cache or none does, but for the one that is named after it; and before anything is timed each arm reads the
+//! places of a round once more while a digest is taken of every byte, which must be the digest of a plain read.
 
 mod arms;
 mod options;
