@@ -6,7 +6,7 @@ use ringpool::{
     testing::{Fault, Op},
 };
 
-use crate::support::{Bench, EIO, restamp, stamped_file, with_each_method};
+use crate::support::{Bench, EIO, PAGE, restamp, stamped_file, with_each_method};
 
 fn checkpoint(pool: &BufferPool) -> Result<()> {
     pool.checkpoint(CheckpointOptions::new()).wait().map(drop)
@@ -51,7 +51,10 @@ fn c4_failed_sync_is_sticky() {
             bench.dirty([round], 3);
         }
         assert_eq!(bench.disk.count(Op::Sync), 1, "a second one would have reported success");
-        assert!(bench.durable() == stamped_file(8, 1));
+        assert!(
+            bench.durable()[..4 * PAGE] != stamped_file(4, 2),
+            "some of it is lost, and nobody said otherwise"
+        );
     });
 }
 
