@@ -20,6 +20,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
 use ringpool::{
@@ -102,8 +103,9 @@ impl Store {
     /// Opens the store on a disk, with all that survived there.
     fn open(disk: &SimDisk, keeps_the_law: bool) -> AnyResult<Self> {
         let (log, changes) = Log::open(disk)?;
-        // One thread, and no other: the same seed makes the same run.
+        // One thread, and no other: the same seed makes the same run. So nobody else will bring a frame: it is not waited for.
         let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(IoMethod::Sync);
+        let builder = builder.frame_wait(Duration::ZERO);
         let builder = if keeps_the_law { builder.wal(LogFirst(Arc::clone(&log))) } else { builder };
         let pool = builder.disk(disk.clone()).build()?;
         let file = pool.open_file("values", OpenOptions::new().create(true).initial_blocks(PAGES))?;

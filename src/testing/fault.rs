@@ -93,13 +93,16 @@ enum Effect {
     Flipped,
 }
 
-/// What an operation is asked to do.
+/// What the disk is asked to do.
 #[derive(Copy, Clone, Debug)]
-pub(super) struct Asked<'a> {
+pub(super) struct Asked {
     pub(super) op: Op,
-    pub(super) path: &'a Path,
+    /// The file's place in the disk's list.
+    pub(super) file: usize,
     pub(super) offset: u64,
     pub(super) len: usize,
+    /// What a transfer that is cut short has a multiple of.
+    pub(super) align: u64,
 }
 
 impl Fault {
@@ -118,7 +121,8 @@ impl Fault {
         Self::new(which.into(), Effect::Short(bytes))
     }
 
-    /// The transfer is cut short after any number of bytes, by chance, but not of all and not of none.
+    /// The transfer is cut short anywhere, by chance: after some bytes, but not all; where the file is open for direct
+    /// transfers, after some sectors, as the system does it.
     #[must_use]
     pub fn short_anywhere(which: impl Into<Which>) -> Self {
         Self::new(which.into(), Effect::ShortAnywhere)
@@ -211,8 +215,8 @@ impl Fault {
     }
 
     /// Has its part in the fate of this operation, if it strikes it.
-    pub(super) fn strike(&mut self, asked: Asked<'_>, mut dice: Dice, fate: &mut Fate) {
-        let Asked { op, path, offset, len } = asked;
+    pub(super) fn strike(&mut self, asked: Asked, path: &Path, mut dice: Dice, fate: &mut Fate) {
+        let Asked { op, offset, len, align, .. } = asked;
         let end = offset + len as u64;
         let touches = len == 0 || self.bytes.start < end && offset < self.bytes.end;
         if !self.which.covers(op, path) || !touches || self.strikes == 0 {
@@ -230,10 +234,11 @@ impl Fault {
         match self.effect {
             Effect::Error(errno) => drop(fate.errno.get_or_insert(errno)),
             Effect::Short(bytes) => fate.at_most = fate.at_most.min(bytes),
-            Effect::ShortAnywhere if len > 1 => {
-                fate.at_most = fate.at_most.min(1 + dice.below(len as u64 - 1) as usize);
+            Effect::ShortAnywhere => {
+                // A transfer of a single piece cannot be short.
+                let others = (len as u64 / align).saturating_sub(1).max(1);
+                fate.at_most = fate.at_most.min(((1 + dice.below(others)) * align) as usize);
             }
-            Effect::ShortAnywhere => {}
             Effect::Delay(time) => fate.delay += time,
             Effect::DelayUpTo(most) => {
                 fate.delay += Duration::from_nanos(dice.below(most.as_nanos() as u64 + 1));
@@ -253,13 +258,15 @@ mod tests {
     use super::*;
 
     /// A read of the first sector of file "a".
-    fn asked() -> Asked<'static> {
-        Asked { op: Op::Read, path: Path::new("a"), offset: 0, len: 512 }
-    }
+    const ASKED: Asked = Asked { op: Op::Read, file: 0, offset: 0, len: 512, align: 1 };
 
     fn fate_of(faults: &mut [Fault], seed: u64) -> Fate {
+        fate_of_asked(ASKED, faults, seed)
+    }
+
+    fn fate_of_asked(asked: Asked, faults: &mut [Fault], seed: u64) -> Fate {
         let mut fate = Fate::new(Dice::new(seed));
-        faults.iter_mut().for_each(|fault| fault.strike(asked(), Dice::new(seed), &mut fate));
+        faults.iter_mut().for_each(|fault| fault.strike(asked, Path::new("a"), Dice::new(seed), &mut fate));
         fate
     }
 
@@ -315,6 +322,9 @@ mod tests {
         let lengths = |seed| fate_of(&mut [Fault::short_anywhere(Op::Read)], seed).at_most;
         let lengths: BTreeSet<_> = (0..10_000).map(lengths).collect();
         assert_eq!(lengths, (1..512).collect());
+        let direct = Asked { len: 2048, align: 512, ..ASKED };
+        let lengths = |seed| fate_of_asked(direct, &mut [Fault::short_anywhere(Op::Read)], seed).at_most;
+        assert_eq!((0..100).map(lengths).collect::<BTreeSet<_>>(), [512, 1024, 1536].into());
         let most = Duration::from_micros(3);
         let delays = |seed| fate_of(&mut [Fault::delay_up_to(Op::Read, most)], seed).delay;
         let delays: BTreeSet<_> = (0..10_000).map(delays).collect();

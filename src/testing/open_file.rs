@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     fate::Fate,
-    fault::Op,
+    fault::{Asked, Op},
     medium::pieces,
     operation::State,
     sim_disk::{SECTOR, SimDisk},
@@ -45,6 +45,10 @@ impl OpenFile {
         self.disk.look(|state| state.files[self.file].medium.len() as u64)
     }
 
+    fn asked(&self, op: Op, offset: u64, len: usize) -> Asked {
+        Asked { op, file: self.file, offset, len, align: self.align }
+    }
+
     fn check_aligned(&self, offset: u64, len: usize) -> io::Result<()> {
         let aligned = offset.is_multiple_of(self.align) && (len as u64).is_multiple_of(self.align);
         if aligned { Ok(()) } else { Err(io::Error::from_raw_os_error(EINVAL)) }
@@ -64,7 +68,7 @@ impl OpenFile {
 
     fn write(&self, buffers: &[IoSlice<'_>], offset: u64, is_atomic: bool) -> io::Result<usize> {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.disk.operate((Op::Write, self.file, offset, len), |state, fate| {
+        self.disk.operate(self.asked(Op::Write, offset, len), |state, fate| {
             self.check_writable()?;
             self.check_aligned(offset, len)?;
             let offset = fate.place(offset, len, state.files[self.file].medium.len());
@@ -97,7 +101,7 @@ impl OpenFile {
     }
 
     fn resize(&self, len: u64, may_cut: bool) -> io::Result<()> {
-        let change = (Op::Resize, self.file, len, 0);
+        let change = self.asked(Op::Resize, len, 0);
         let resized = self.disk.operate(change, |state, fate| {
             self.check_writable()?;
             let before = state.files[self.file].medium.len();
@@ -116,7 +120,7 @@ impl OpenFile {
 impl DiskFile for OpenFile {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.disk.operate((Op::Read, self.file, offset, len), |state, fate| {
+        self.disk.operate(self.asked(Op::Read, offset, len), |state, fate| {
             self.check_aligned(offset, len)?;
             let bytes = state.files[self.file].medium.bytes();
             let offset = fate.place(offset, len, bytes.len());
@@ -149,7 +153,7 @@ impl DiskFile for OpenFile {
     fn sync_data(&self) -> io::Result<()> {
         // A write that comes back while the sync is under way is not covered by it.
         let covered = self.disk.look(|state| state.files[self.file].medium.mark());
-        let synced = self.disk.operate((Op::Sync, self.file, 0, 0), |state, fate| {
+        let synced = self.disk.operate(self.asked(Op::Sync, 0, 0), |state, fate| {
             let medium = &mut state.files[self.file].medium;
             match fate.errno {
                 None => medium.sync(covered),

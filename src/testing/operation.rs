@@ -53,16 +53,17 @@ impl SimDisk {
     /// Takes an operation through its stages. `act` does it, as its fate has it.
     pub(super) fn operate(
         &self,
-        (op, file, offset, len): (Op, usize, u64, usize),
+        asked: Asked,
         act: impl FnOnce(&mut State, &mut Fate) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        let Asked { op, file, offset, len, .. } = asked;
         let mut state = self.0.state.lock();
         state.operations += 1;
         let path = state.files[file].path.clone();
         let begin = Event { number: state.operations, op, path, offset, len, moment: Moment::Begin };
         state.log.push(begin.clone());
         state = self.pass_gates(state, &begin);
-        let mut fate = state.draw_fate(file, &begin);
+        let mut fate = state.draw_fate(asked);
         if !fate.delay.is_zero() {
             drop(state);
             sleep(fate.delay);
@@ -109,16 +110,16 @@ impl State {
     }
 
     /// What befalls this operation. Each fault has dice of its own for it, so that none changes what another does.
-    fn draw_fate(&mut self, file: usize, begin: &Event) -> Fate {
-        let Event { op, path, offset, len, .. } = begin;
-        let repeat = self.repeats.entry((*op, file, *offset)).or_default();
+    fn draw_fate(&mut self, asked: Asked) -> Fate {
+        let Asked { op, file, offset, .. } = asked;
+        let repeat = self.repeats.entry((op, file, offset)).or_default();
         *repeat += 1;
-        let (seed, operation) = (self.seed, [*op as u64, file as u64, *offset, *repeat]);
+        let (seed, operation) = (self.seed, [op as u64, file as u64, offset, *repeat]);
         let dice = |part: u64| Dice::apart(seed, operation.into_iter().chain([part]));
         let mut fate = Fate::new(dice(0));
-        let asked = Asked { op: *op, path, offset: *offset, len: *len };
+        let path = &self.files[file].path;
         for (part, fault) in (1..).zip(&mut self.faults) {
-            fault.strike(asked, dice(part), &mut fate);
+            fault.strike(asked, path, dice(part), &mut fate);
         }
         self.strikes += fate.strikes;
         fate

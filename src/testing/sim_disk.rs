@@ -10,7 +10,7 @@ use std::{
 use super::{
     TestDisk,
     dice::Dice,
-    fault::{Fault, Op, Which},
+    fault::{Asked, Fault, Op, Which},
     gate::{Gate, GateState},
     log::{Event, Moment},
     medium::Medium,
@@ -258,7 +258,8 @@ impl Disk for SimDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let file = self.look(|state| state.find(path)).ok_or(io::ErrorKind::NotFound)?;
-        let removed = self.operate((Op::Remove, file, 0, 0), |state, fate| {
+        let asked = Asked { op: Op::Remove, file, offset: 0, len: 0, align: 1 };
+        let removed = self.operate(asked, |state, fate| {
             state.files[file].removed = true;
             fate.end(0)
         });
