@@ -7,7 +7,8 @@
 //!
 //! What can go wrong: transfers that come back short, interrupted or late; errors, once or for ever; flipped bits; torn, lost and
 //! misdirected writes; syncs that fail, and syncs that lie. A power cut is one more: [`after_power_cut`](SimDisk::after_power_cut)
-//! gives the disk as it may be found afterwards, to open it again, and [`cut_power_during`](SimDisk::cut_power_during) ends a
+//! gives the disk as it may be found afterwards, to open it again ([`after_kill`](SimDisk::after_kill) what the death of the process
+//! alone leaves), and [`cut_power_during`](SimDisk::cut_power_during) ends a
 //! workload at any of its operations. What the engine keeps beside the pool, its log, goes to a [file](SimDisk::file) of the same
 //! disk, where the same happens to it. `examples/crash_test.rs` tests a small store so.
 //!
@@ -17,8 +18,10 @@
 //! names the one that fails; [`Dice`] are for what the test itself leaves to chance. How much of a run the seed decides:
 //!
 //! * **All of it**, where one thread uses the pool, with [`IoMethod::Sync`](crate::IoMethod::Sync), without a
-//!   [background writer](crate::BackgroundWriter), and waits by `.wait()`: then nothing happens in any other thread, and the
-//!   [log](SimDisk::log) of a second run is that of the first, event for event.
+//!   [background writer](crate::BackgroundWriter) and [growth ahead](crate::OpenOptions::grow_by), and waits by `.wait()`: then
+//!   nothing happens in any other thread, and the [log](SimDisk::log) of a second run is that of the first, event for event. (Limits
+//!   on time come from the clock. With one thread nobody else brings a frame, so a
+//!   [`frame_wait`](crate::Builder::frame_wait) of zero costs nothing.)
 //! * **What befalls each operation, but not their order**, where threads take part: several of the engine's own, the other I/O
 //!   methods, a background writer, completions that are awaited. The fate of an operation does not depend on what else goes on:
 //!   the third write at some place of a file is torn in the same way in every run. When it comes, and with which neighbours it is

@@ -72,11 +72,12 @@ impl OpenFile {
             self.check_writable()?;
             self.check_aligned(offset, len)?;
             let offset = fate.place(offset, len, state.files[self.file].medium.len());
-            let wanted = len.min(fate.at_most);
+            // An atomic write is never short.
+            let wanted = if is_atomic { len } else { len.min(fate.at_most) };
             let end = self.grow(state, offset + wanted as u64);
             // Where the disk is full a write is short, and fails only if nothing of it fits.
             let count = wanted.min(end.saturating_sub(offset as usize));
-            if count == 0 && wanted > 0 {
+            if count == 0 && wanted > 0 || is_atomic && count < len {
                 return Err(io::Error::from_raw_os_error(ENOSPC));
             }
             let mut written = Vec::with_capacity(len);

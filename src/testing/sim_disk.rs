@@ -140,21 +140,30 @@ impl SimDisk {
     /// Files were removed, or are there, for good. The same seed makes the same of the same, and is the new disk's.
     #[must_use]
     pub fn after_power_cut(&self, seed: u64) -> Self {
-        let found = Self::with_seed(seed);
         let mut dice = Dice::new(seed);
+        self.found_with(seed, |medium| medium.after_power_cut(&mut dice))
+    }
+
+    /// Another disk, as this one is found if the process is killed now, and the system lives on: everything that was written can be
+    /// read, and what was not synced can still be lost.
+    #[must_use]
+    pub fn after_kill(&self, seed: u64) -> Self {
+        self.found_with(seed, Clone::clone)
+    }
+
+    /// Another disk with the files of this one, as they are found.
+    fn found_with(&self, seed: u64, mut find: impl FnMut(&Medium) -> Medium) -> Self {
+        let found = Self::with_seed(seed);
         self.look(|state| {
             let mut new = found.0.state.lock();
             new.atomic_bytes = state.atomic_bytes;
-            new.files = state
-                .files
-                .iter()
-                .filter(|file| !file.removed)
-                .map(|file| FileState {
-                    path: file.path.clone(),
-                    medium: file.medium.after_power_cut(&mut dice),
-                    removed: false,
-                })
-                .collect();
+            let kept = state.files.iter().filter(|file| !file.removed);
+            let kept = kept.map(|file| FileState {
+                path: file.path.clone(),
+                medium: find(&file.medium),
+                removed: false,
+            });
+            new.files = kept.collect();
         });
         found
     }
