@@ -67,7 +67,7 @@
 //! | `crc32c` | [`Crc32c`](PageCodec), a codec that seals pages with a checksum seeded by their address |
 //! | `tracing` | events for what a person should hear of |
 //! | `metrics` | `Stats::publish`: a snapshot as gauges of the `metrics` facade |
-//! | `testing` | disks in memory with faults, for an engine's own tests |
+//! | `testing` | a simulated disk with faults and crash images, for an engine's own tests; one that does nothing |
 //!
 //! No feature changes what the others do. `unsafe` is confined to a few modules, each block with its reason.
 
