@@ -146,6 +146,7 @@ impl Miss {
             // The page's partition of the table is full: as good as no frame.
             Err((_, Lookup::Absent)) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
         };
+        self.shared.pool.count_return(&own);
         let lease = begin_read(&self.shared, &file, reading)?;
         let lease = if self.alone { lease.with_limit(1) } else { lease };
         self.count(Counter::Misses);

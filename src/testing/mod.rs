@@ -37,12 +37,14 @@ mod fault;
 mod log;
 mod medium;
 mod null_disk;
+mod replay;
 mod sim_disk;
 mod sim_file;
 
 pub use fault::{Fault, Op, Which};
 pub use log::{Event, Moment};
 pub use null_disk::NullDisk;
+pub use replay::Replay;
 pub use sim_disk::{Gate, SimDisk};
 
 use crate::io::disk::Disk;

@@ -28,9 +28,10 @@ pub(crate) use atomic::AtomicState;
 const PIN: u64 = 1;
 const PINS: u64 = (1 << 20) - 1;
 const USAGE_SHIFT: u32 = 20;
-const USAGE: u64 = 0b111 << USAGE_SHIFT;
+const USAGE: u64 = 0b11 << USAGE_SHIFT;
 /// One use.
 const USED: u64 = 1 << USAGE_SHIFT;
+const READY: u64 = 1 << 22;
 const SHARE: u64 = 1 << 23;
 const SHARES: u64 = ((1 << 19) - 1) << 23;
 const UNATTENDED: u64 = 1 << 42;
@@ -57,9 +58,8 @@ const HALF_THE_SHARES: u64 = 1 << 41;
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
 
-/// The highest usage count: a page used this often survives this many turns of the clock (PostgreSQL's
-/// `BM_MAX_USAGE_COUNT`).
-pub(crate) const MAX_USAGE: u64 = 5;
+/// The highest usage count: a page used this often is spared so many times.
+pub(crate) const MAX_USAGE: u64 = 3;
 
 /// Where a frame's bytes are: at home, or on a spare page since they were lent when somebody wanted to change them.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -98,13 +98,15 @@ pub(crate) enum Phase {
     Valid,
 }
 
-/// What the sweep does with a frame it comes by.
+/// What a frame is to who looks for a victim.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Pinned, latched or in an I/O: leave it alone.
+    /// Pinned, latched, in an I/O, or ready for somebody: leave it alone.
     Busy,
-    /// Used since the hand last came by: take one off its usage count.
-    Age,
+    /// Used since its page came in, or since its turn last came.
+    Used,
+    /// Read ahead of its use: spared once.
+    Expected,
     /// Would be a victim if it were clean.
     Clean,
     /// A victim.
@@ -208,12 +210,14 @@ impl State {
         self.is_dirty() && self.pins() == 0 && !self.has(LATCHES | WRITING)
     }
 
-    /// What the sweep should do.
+    /// What becomes of it when its turn has come to give up its page.
     pub(crate) fn verdict(self) -> Verdict {
-        if self.pins() > 0 || self.has(LATCHES | READING | WRITING | CLAIMED) {
+        if self.pins() > 0 || self.has(LATCHES | READING | WRITING | CLAIMED | READY) {
             Verdict::Busy
         } else if self.usage() > 0 {
-            Verdict::Age
+            Verdict::Used
+        } else if self.has(AHEAD) {
+            Verdict::Expected
         } else if self.is_dirty() {
             Verdict::Clean
         } else {
@@ -231,7 +235,7 @@ impl State {
         }
         if self.has(AHEAD) {
             // The use for which it was read: the page is now as one that was read when it was wanted.
-            return Some(Self(self.without(AHEAD | USAGE).0 + PIN + USED));
+            return Some(Self(self.without(AHEAD).0 + PIN));
         }
         let used = if self.usage() < MAX_USAGE { USED } else { 0 };
         Some(Self(self.0 + PIN + used))
@@ -275,9 +279,24 @@ impl State {
         (!self.has(LATCH_WAITERS | ORPHAN)).then(|| Self(self.0 - PIN - SHARE))
     }
 
-    /// One turn of the clock less to live.
+    /// Is spared once less.
     pub(crate) fn age(self) -> Option<Self> {
-        (self.verdict() == Verdict::Age).then(|| Self(self.0 - USED))
+        (self.verdict() == Verdict::Used).then(|| Self(self.0 - USED))
+    }
+
+    /// However often it was used, that was in one burst.
+    pub(crate) fn forget_uses(self) -> Option<Self> {
+        (self.verdict() == Verdict::Used).then(|| self.without(USAGE))
+    }
+
+    /// The use for which it was read ahead has not come so far.
+    pub(crate) fn expect_no_longer(self) -> Option<Self> {
+        (self.verdict() == Verdict::Expected).then(|| self.without(AHEAD))
+    }
+
+    /// The page was here not long ago: its return is a use.
+    pub(crate) fn comes_back(self) -> Option<Self> {
+        (self.usage() == 0).then_some(Self(self.0 + USED))
     }
 
     /// The pool was dropped; the frame lives on until its last pin goes.
@@ -290,12 +309,26 @@ impl State {
     /// Takes the frame out of use, whatever its usage count: nobody can pin it from here on.
     pub(crate) fn claim(self) -> Option<Self> {
         let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED | DIRTY);
-        idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READ_ONLY).with(CLAIMED))
+        idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READY | READ_ONLY).with(CLAIMED))
     }
 
     /// The same for a frame that went round in a buffer ring: only if nobody else seems to have a use for its page.
     pub(crate) fn claim_from_ring(self) -> Option<Self> {
-        (self.usage() <= 1 && !self.has(AHEAD)).then(|| self.claim()).flatten()
+        (self.usage() == 0 && !self.has(AHEAD)).then(|| self.claim()).flatten()
+    }
+
+    /// A victim is set aside for whoever comes first; it keeps its page until then.
+    pub(crate) fn make_ready(self) -> Option<Self> {
+        (self.verdict() == Verdict::Claim).then(|| self.with(READY))
+    }
+
+    /// Takes what was set aside, unless it was used since.
+    pub(crate) fn claim_ready(self) -> Option<Self> {
+        self.has(READY).then(|| self.no_longer_ready()).filter(|s| s.verdict() == Verdict::Claim)?.claim()
+    }
+
+    pub(crate) fn no_longer_ready(self) -> Self {
+        self.without(READY)
     }
 
     /// The claimant found no use for the frame.
@@ -308,14 +341,14 @@ impl State {
     pub(crate) fn begin_read(self, read_only: bool) -> Self {
         assert!(self.has(CLAIMED) && self.pins() == 0, "read into an unclaimed frame: {self:?}");
         let read_only = if read_only { READ_ONLY } else { 0 };
-        Self(self.without(CLAIMED | USAGE).with(READING | read_only).0 + PIN + USED)
+        Self(self.without(CLAIMED).with(READING | read_only).0 + PIN)
     }
 
-    /// The page is read for a use to come: it lives a turn of the clock longer than one that has just been used, so that a
-    /// scan gives up the pages behind it before those ahead.
+    /// The page is read for a use to come: it is spared once more than one that has just been used, so that a scan gives up the
+    /// pages behind it before those ahead.
     pub(crate) fn expect_use(self) -> Self {
         debug_assert!(self.has(READING));
-        Self(self.without(USAGE).with(AHEAD).0 + 2 * USED)
+        self.with(AHEAD)
     }
 
     /// Nobody holds the page for its use to come (any more): from here on its read has its place in look-ahead's share.
@@ -476,6 +509,7 @@ impl fmt::Debug for State {
             (READ_ONLY, "read only"),
             (ORPHAN, "orphan"),
             (AHEAD, "read ahead"),
+            (READY, "ready"),
             (UNATTENDED, "unattended"),
             (LENT, "lent"),
             (PLACE, "moved"),
