@@ -4,8 +4,9 @@
 //! for blocks, and with [names of evicted pages](evicted) that fade instead of falling off a list. A page comes in on
 //! **probation**: a tenth of the frames, first in first out. Was it used again by the time its turn comes, it goes on into the
 //! **main** queue, which gives a page another round for each use (three at the most); else it goes, and its name is kept for a
-//! while. A page that comes back meanwhile counts as used. What goes from the main queue has had its time: no name is kept. So a scan goes through the tenth and leaves the rest alone, and a loop
-//! that is longer than the pool keeps a part of itself. `design/decisions/0016-replacement.md` has what it misses, beside others.
+//! while. A page that comes back meanwhile counts as used. What goes from the main queue has had its time, and its name is not kept.
+//! So a scan goes through the tenth and leaves the rest alone, and a loop that is longer than the pool keeps a part of itself.
+//! `design/decisions/0016-replacement.md` has what it misses, beside others.
 //!
 //! * **A hit** does what it did anyhow: the use is counted in the frame's state word, by the step that pins it.
 //! * **Decisions** are in [`order`], a plain value without atomics that asks what it has to know of a frame.
