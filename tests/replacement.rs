@@ -70,15 +70,27 @@ fn a_scan_by_fetches_leaves_what_was_used_twice() {
 }
 
 #[test]
+fn of_a_loop_that_is_longer_than_the_pool_a_part_stays() {
+    const FRAMES: u32 = 1_000;
+    let (pool, file) = pool_of(FRAMES);
+    let round =
+        || (0..FRAMES * 5 / 4).for_each(|block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap()));
+    (0..5).for_each(|_| round());
+    let before = pool.stats().counts;
+    round();
+    let ratio = (pool.stats().counts - before).hit_ratio();
+    assert!(ratio > 0.3, "{ratio} of a round was found");
+}
+
+#[test]
 fn frames_of_a_closed_file_are_taken_first() {
     const FRAMES: u32 = 1_000;
     let (pool, old) = pool_of(FRAMES);
     let new = pool.open_file("another", OpenOptions::new().read_only(true)).unwrap();
     let fetch = |file, block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap());
     // Both files in the main queue, where nobody looks for victims as long as there are others.
-    (0..2).for_each(|_| {
-        (0..FRAMES / 2).for_each(|block| [old, new].iter().for_each(|&file| fetch(file, block)))
-    });
+    let both = |block| [old, new].iter().for_each(|&file| fetch(file, block));
+    (0..2).for_each(|_| (0..FRAMES / 2).for_each(both));
     (FRAMES / 2..FRAMES).for_each(|block| fetch(new, block));
     pool.close_file(old).wait().unwrap();
     let resident = pool.residency().count() as u32;

@@ -33,6 +33,7 @@ impl BufferRing {
             return None;
         }
         let claimed = pool.claim_by(self.frames[self.hand], State::claim_from_ring)?;
+        pool.replacement.renew(claimed.frame_no());
         self.hand = (self.hand + 1) % self.size;
         Some(claimed)
     }

@@ -37,6 +37,7 @@ impl FramePool {
     fn take_victim(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
         while let Some(no) = self.ready.pop() {
             if self.frame(no).state.try_update(State::claim_ready).is_ok() {
+                self.replacement.renew(no);
                 return Some(no);
             }
             // It was used since, or taken by somebody who needed this very frame.
@@ -111,5 +112,92 @@ impl PoolHandle {
     pub(crate) fn claim_victim(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
         let no = self.take_victim(dirty)?;
         Some(self.claimed(no))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::{FileId, PageId, PageSize},
+        pool::frame_pool::{Lookup, Mapped},
+        stats::Counters,
+        sync::Arc,
+    };
+
+    /// A pool with room for so many ready frames, and the pages 0 to 2 in its frames.
+    fn filled(ready: usize) -> PoolHandle {
+        let pool = FramePool::new(3, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool.with_room_for_ready(ready));
+        (0..3).for_each(|block| drop(read(&pool, block)));
+        pool
+    }
+
+    /// Reads a page into the next frame.
+    fn read(pool: &PoolHandle, block: u32) -> Pin {
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
+        pool.count_return(&own);
+        reading.end_read(&Ok(()), true);
+        own
+    }
+
+    fn page(block: u32) -> PageId {
+        PageId::new(FileId(0), block)
+    }
+
+    fn resident(pool: &PoolHandle) -> Vec<u32> {
+        (0..10).filter(|&block| pool.is_mapped(page(block))).collect()
+    }
+
+    #[test]
+    fn what_is_ready_is_taken_first_and_keeps_its_page_until_then() {
+        let pool = filled(2);
+        assert_eq!(pool.make_ready(5, &mut Vec::new(), 5), 2, "there is no room for more");
+        assert_eq!(resident(&pool), [0, 1, 2]);
+        read(&pool, 3);
+        assert_eq!(resident(&pool), [1, 2, 3]);
+        assert!(matches!(pool.lookup(page(1)), Lookup::Pinned(_)));
+        read(&pool, 4);
+        assert_eq!(resident(&pool), [1, 3, 4], "who uses a page that is ready saves it");
+    }
+
+    #[test]
+    fn a_place_that_is_out_of_date_takes_no_frame_from_its_next_page() {
+        let pool = filled(2);
+        assert_eq!(pool.make_ready(1, &mut Vec::new(), 1), 1);
+        // Somebody evicts the page; the frame, now free, is made ready once more, and so has two places in the list.
+        drop(pool.claim(FrameNo(0)).unwrap());
+        assert_eq!(pool.make_ready(1, &mut Vec::new(), 1), 1);
+        assert_eq!(read(&pool, 3).frame_no(), FrameNo(0));
+        assert_ne!(read(&pool, 4).frame_no(), FrameNo(0));
+        assert_eq!(resident(&pool), [2, 3, 4]);
+    }
+
+    #[test]
+    fn dirty_victims_are_met_once_each_and_left() {
+        let pool = filled(2);
+        for no in [0, 1].map(FrameNo) {
+            let dirty =
+                |s: State| s.pin_unused()?.latch_exclusive().map(|s| s.unlatch_exclusive(true).unpin());
+            pool.frame(no).state.try_update(dirty).unwrap();
+        }
+        let mut dirty = Vec::new();
+        assert_eq!(pool.make_ready(3, &mut dirty, 3), 1);
+        assert_eq!(dirty, [0, 1].map(FrameNo));
+        let mut met = DirtyVictims::new();
+        assert!(pool.claim_victim(&mut met).is_some_and(|claimed| claimed.frame_no() == FrameNo(2)));
+        let _pinned = read(&pool, 3);
+        assert!(pool.claim_victim(&mut met).is_none());
+        assert_eq!(met[..], [0, 1].map(FrameNo));
+    }
+
+    #[test]
+    fn a_page_that_comes_back_outlives_the_next_ones() {
+        let pool = filled(1);
+        read(&pool, 3);
+        read(&pool, 0);
+        (4..9).for_each(|block| drop(read(&pool, block)));
+        assert!(resident(&pool).contains(&0), "{:?}", resident(&pool));
     }
 }

@@ -116,7 +116,8 @@ impl Order {
         if self.on_probation >= tenth { Kept::OnProbation } else { Kept::Main }
     }
 
-    fn put_last(&mut self, frame: usize, to: Kept) {
+    /// The frame's turn comes last in this queue.
+    pub(super) fn put_last(&mut self, frame: usize, to: Kept) {
         self.unlink(frame, to);
         self.link(frame, self.head(to));
     }
