@@ -136,7 +136,7 @@ impl IoMethod {
 
 /// Whether a thread of the pool writes dirty pages before their frames are wanted, so that a fetch finds clean ones.
 ///
-/// It sleeps until a fetch has taken a frame and few are left ready, writes what the clock would take next, with its dirty
+/// It sleeps until a fetch has taken a frame and few are left ready, writes what would be taken next, with its dirty
 /// neighbours in the file, and keeps more ready the more are wanted. What it cannot write it tries again later; whoever
 /// needs a frame then writes for himself, and gets the error.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]

@@ -394,9 +394,10 @@ mod tests {
     use crate::{
         id::{FileId, PageSize},
         pool::{
-            frame_pool::{DirtyVictims, FramePool, Mapped},
+            frame_pool::{FramePool, Mapped},
             handle::PoolHandle,
             state::Phase,
+            victims::DirtyVictims,
         },
         stats::Counters,
         sync::Arc,

@@ -1,6 +1,6 @@
 //! Residency: which pages are in which frames, and how a frame passes from one page to the next.
 //!
-//! Puts arena, frame headers, page table, clock and waiters together. Knows nothing of files and I/O: a page is a number,
+//! Puts arena, frame headers, page table, replacement and waiters together. Knows nothing of files and I/O: a page is a number,
 //! and a read is something that somebody begins and ends. The order of a replacement is what keeps a page from having two
 //! frames, and a frame from having two pages:
 //!
@@ -27,24 +27,16 @@ use crate::{
         huge_slice::HugeSlice,
         look_ahead::LookAhead,
         ready::Ready,
+        replacement::Replacement,
         spares::Spares,
         starvation::Starvation,
-        state::{MAX_USAGE, Phase, State, Verdict},
+        state::{Phase, State},
         table::{PageTable, Slot},
         waiters::Waiters,
     },
     stats::{Counter, Counters},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
 };
-
-/// Dirty frames that a sweep came by and would have taken, had they been clean.
-pub(crate) type DirtyVictims = SmallVec<[FrameNo; DIRTY_VICTIMS_MAX]>;
-
-/// How many of them it collects before it gives up on finding a clean one: a batch worth writing.
-pub(crate) const DIRTY_VICTIMS_MAX: usize = 32;
 
 /// Lookups that overlap: as many cache misses as a core has under way.
 const LOOKUPS_TOGETHER: usize = 16;
@@ -52,7 +44,7 @@ const LOOKUPS_TOGETHER: usize = 16;
 pub(crate) struct FramePool {
     frames: HugeSlice<Frame>,
     table: PageTable,
-    hand: AtomicUsize,
+    pub(super) replacement: Replacement,
     pub(crate) waiters: Waiters,
     pub(crate) starvation: Arc<Starvation>,
     pub(crate) spares: Spares,
@@ -123,7 +115,7 @@ impl FramePool {
             arena: Arena::new(pages * page_size.bytes())?,
             frames: HugeSlice::new(frames as usize, Frame::new)?,
             table: PageTable::new(frames as usize)?,
-            hand: AtomicUsize::new(0),
+            replacement: Replacement::new(frames as usize),
             waiters: Waiters::new(),
             starvation: Arc::new(Starvation::new()),
             spares: Spares::new(spare_pages),
@@ -166,78 +158,18 @@ impl FramePool {
 
     /// The bytes this pool takes beside the pages.
     pub(crate) fn overhead(&self) -> usize {
-        size_of_val(&*self.frames) + self.table.memory() + self.ready.memory() + self.first_frame
+        let spares = self.first_frame;
+        size_of_val(&*self.frames)
+            + self.table.memory()
+            + self.replacement.memory()
+            + self.ready.memory()
+            + spares
     }
 
     /// Where in the arena the frame's own page is.
     #[inline]
     pub(super) fn home_of(&self, no: FrameNo) -> usize {
         self.first_frame + no.index() * self.page_size.bytes()
-    }
-
-    /// A claimed frame: one that is ready, else the first that the sweep finds.
-    pub(super) fn take_victim(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
-        while let Some(no) = self.ready.pop() {
-            let state = &self.frame(no).state;
-            // It may have been used since, or taken by somebody who needs this very frame.
-            let claim_unused = |s: State| if s.verdict() == Verdict::Claim { s.claim() } else { None };
-            if state.try_update(claim_unused).is_ok() {
-                return Some(no);
-            }
-        }
-        self.sweep(|no, verdict| match verdict {
-            Verdict::Clean if dirty.contains(&no) => None,
-            Verdict::Clean => {
-                dirty.push(no);
-                (dirty.len() == DIRTY_VICTIMS_MAX).then_some(None)
-            }
-            _ => self.frame(no).state.try_update(State::claim).is_ok().then_some(Some(no)),
-        })?
-    }
-
-    /// Puts `wanted` victims that are clean into the list of ready frames; the dirty ones that it meets, `dirty_most` of them
-    /// at the most, count as well, and are left to the caller to have them cleaned. Gives how many clean ones there were.
-    pub(crate) fn make_ready(&self, wanted: usize, dirty: &mut Vec<FrameNo>, dirty_most: usize) -> usize {
-        let mut clean = 0;
-        self.sweep(|no, verdict| {
-            if verdict == Verdict::Clean {
-                dirty.push(no);
-            } else if self.ready.push(no) {
-                clean += 1;
-            } else {
-                return Some(());
-            }
-            (clean + dirty.len() >= wanted || dirty.len() >= dirty_most).then_some(())
-        });
-        clean
-    }
-
-    /// Puts a victim that was to be cleaned among those that are ready, unless it is still dirty or was used meanwhile. Gives
-    /// whether it did.
-    pub(crate) fn make_ready_again(&self, no: FrameNo) -> bool {
-        self.frame(no).state.load().verdict() == Verdict::Claim && self.ready.push(no)
-    }
-
-    /// Moves the hand on, and shows each victim that it comes by, clean or dirty, until `enough` gives a value. All others
-    /// age. Each call looks at every frame a bounded number of times, so with all frames busy it ends.
-    fn sweep<R>(&self, mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>) -> Option<R> {
-        // Every frame's usage count reaches zero within MAX_USAGE turns; one more finds it there.
-        let steps = self.frames.len().saturating_mul(MAX_USAGE as usize + 1);
-        for _ in 0..steps {
-            let index = self.hand.fetch_add(1, Ordering::Relaxed) % self.frames.len();
-            let (no, state) = (FrameNo(index as u32), &self.frames[index].state);
-            match state.load().verdict() {
-                Verdict::Busy => {}
-                // Losing a race here means that somebody used the frame: just as well.
-                Verdict::Age => drop(state.try_update(State::age)),
-                victim => {
-                    if let Some(value) = enough(no, victim) {
-                        return Some(value);
-                    }
-                }
-            }
-        }
-        None
     }
 
     /// The right to a frame that was just claimed.
@@ -386,12 +318,6 @@ impl PoolHandle {
         Ok(Mapped { reading: self.adopt(no), own: self.adopt(no) })
     }
 
-    /// Takes a victim's frame, if the clock finds a clean one; the dirty ones that it met are left in `dirty`.
-    pub(crate) fn claim_victim(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
-        let no = self.take_victim(dirty)?;
-        Some(self.claimed(no))
-    }
-
     /// Takes this very frame, if it is idle and clean, whatever its usage count.
     pub(crate) fn claim(&self, no: FrameNo) -> Option<Claimed<'_>> {
         self.claim_by(no, State::claim)
@@ -420,7 +346,7 @@ impl PoolHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::FileId;
+    use crate::{id::FileId, pool::victims::DirtyVictims};
 
     fn pool_of(frames: u32) -> PoolHandle {
         PoolHandle::new(FramePool::new(frames, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap())

@@ -213,6 +213,7 @@ impl Drop for Claimed<'_> {
         }
         self.pool.unmap(self.frame);
         self.pool.frame(self.frame).state.update(State::give_back);
+        self.pool.replacement.release(self.frame);
         if self.pool.starvation.is_felt() {
             self.pool.starvation.relieve();
         }

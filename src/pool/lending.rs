@@ -185,11 +185,7 @@ mod tests {
     use super::*;
     use crate::{
         id::{FileId, PageId, PageSize},
-        pool::{
-            frame_pool::{DirtyVictims, Mapped},
-            handle::PoolHandle,
-            latch::Latch,
-        },
+        pool::{frame_pool::Mapped, handle::PoolHandle, latch::Latch, victims::DirtyVictims},
         stats::Counters,
         sync::Arc,
     };

@@ -1,8 +1,8 @@
 //! Frames that can be taken at once, and the sleep of the one who sees to it that there are some.
 //!
 //! A frame in this list was clean and unused when it was put there, and still has its page: a lookup finds it as before,
-//! and who uses it saves it. So it is looked at again when it is taken. The list is a hint: a frame may be in it twice, or
-//! be taken by other ways.
+//! and who uses it saves it. So it is looked at again when it is taken. It is marked READY, and the mark is what counts: a frame
+//! that was taken by other ways has it no longer, and its place here means nothing.
 //!
 //! Who takes a frame and finds fewer left than the mark wakes the background writer, if it sleeps. That look is one relaxed
 //! load and not ordered against the writer's own, so a wake-up can be missed; the next who takes a frame makes up for it.
@@ -53,14 +53,13 @@ impl Ready {
         }
     }
 
-    /// A frame that was ready when it was put here. Wakes the writer where few are left.
+    /// A frame that was ready when it was put here. Wakes the writer, if there is one, where few are left.
     pub(super) fn pop(&self) -> Option<FrameNo> {
         let mark = self.mark.load(Ordering::Relaxed);
-        if mark == 0 {
-            return None;
-        }
-        self.demand.fetch_add(1, Ordering::Relaxed);
         let frame = self.frames.pop();
+        if mark > 0 {
+            self.demand.fetch_add(1, Ordering::Relaxed);
+        }
         if self.frames.len() < mark {
             self.call();
         }
@@ -157,13 +156,14 @@ mod tests {
     }
 
     #[test]
-    fn frames_come_out_in_the_order_of_the_clock_and_none_where_nobody_puts_any_in() {
+    fn frames_come_out_in_the_order_in_which_they_were_put_in() {
         let kept = ready(3, 1);
         assert!(!kept.push(FrameNo(9)), "there is no room");
         assert_eq!((kept.pop(), kept.pop(), kept.take_demand()), (Some(FrameNo(0)), Some(FrameNo(1)), 2));
         assert_eq!((kept.pop(), kept.pop(), kept.take_demand()), (Some(FrameNo(2)), None, 2));
-        let left_alone = ready(3, 0);
-        assert_eq!((left_alone.pop(), left_alone.take_demand()), (None, 0));
+        let left_alone = ready(1, 0);
+        assert_eq!((left_alone.pop(), left_alone.pop()), (Some(FrameNo(0)), None), "what is left is used up");
+        assert_eq!(left_alone.take_demand(), 0, "but nobody is to replace it");
     }
 
     #[test]

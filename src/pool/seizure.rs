@@ -76,9 +76,10 @@ mod tests {
     use crate::{
         id::{FileId, PageSize},
         pool::{
-            frame_pool::{DirtyVictims, Lookup, Mapped, NotMapped},
+            frame_pool::{Lookup, Mapped, NotMapped},
             handle::PoolHandle,
             latch::Latch,
+            victims::DirtyVictims,
         },
         stats::Counters,
         sync::Arc,

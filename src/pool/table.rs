@@ -293,7 +293,7 @@ impl Iterator for Places {
 /// Spreads a page number over all bits: two rounds of multiply and shift (the finaliser of MurmurHash3), since files
 /// all start at block 0 and strides are powers of two.
 #[inline]
-fn mix(mut key: u64) -> u64 {
+pub(super) fn mix(mut key: u64) -> u64 {
     key = (key ^ (key >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
     key = (key ^ (key >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     key ^ (key >> 33)

@@ -14,8 +14,9 @@ use crate::{
     lease::{PageLease, ReadLease},
     pool::{
         buffer_ring::BufferRing,
-        frame_pool::{DirtyVictims, Mapped, NotMapped},
+        frame_pool::{Mapped, NotMapped},
         handle::{Claimed, Pin},
+        victims::DirtyVictims,
     },
     read::supply::have_victims_written,
     shared::Shared,
@@ -106,6 +107,9 @@ impl<'a> Issuer<'a> {
     }
 
     fn begin(&mut self, page: PageId, Mapped { reading, own }: Mapped) -> Start {
+        if self.ring.is_none() {
+            self.shared.pool.count_return(&own);
+        }
         let Ok(lease) = begin_read(self.shared, &self.file, reading) else { return Start::Impossible };
         let lease = lease.with_limit(self.combine);
         let ahead = self.purpose == Purpose::Ahead;

@@ -145,6 +145,7 @@ impl Miss {
             Err(NotMapped::TooManyPins) => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
             Err(NotMapped::NoRoom) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
         };
+        self.shared.pool.count_return(&own);
         let lease = begin_read(&self.shared, &file, reading)?;
         let lease = if self.alone { lease.with_limit(1) } else { lease };
         self.count(Counter::Misses);

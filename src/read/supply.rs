@@ -1,6 +1,6 @@
 //! A frame for a miss.
 //!
-//! The background writer keeps some ready; else the clock gives a clean one. Where it comes by dirty ones only, the
+//! The background writer keeps some ready; else the sweep gives a clean one. Where it comes by dirty ones only, the
 //! background writer was called already, and the fetch waits in line for what it brings. As the last resort, or where there
 //! is no such writer, the fetch has the dirty ones written as a batch, and tries those that become clean first. Where every
 //! frame is pinned or busy the wait is bounded: then the fetch ends in `AllPinned`, or with the error that kept pages dirty.
@@ -11,9 +11,9 @@ use crate::{
     error::{Error, Result},
     lease::Tally,
     pool::{
-        frame_pool::DirtyVictims,
         handle::Claimed,
         starvation::{Place, RETRY},
+        victims::DirtyVictims,
     },
     read::drive::Drive,
     shared::Shared,

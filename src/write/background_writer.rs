@@ -1,6 +1,6 @@
 //! The background writer: keeps frames clean before they are wanted, so that a miss takes one and never writes.
 //!
-//! One thread for the pool. It moves the clock's hand on in the fetches' stead: victims that are clean go to the list of
+//! One thread for the pool. It looks for victims in the fetches' stead: victims that are clean go to the list of
 //! [ready](crate::pool::ready) frames, dirty ones are written together with their dirty neighbours in the file, two batches
 //! at a time, and go there when they are clean. How many are kept ready follows [demand](super::pace). Without demand it
 //! sleeps: nobody wakes it but a fetch that has taken a frame and found few left.
@@ -189,7 +189,7 @@ impl Writer {
     fn settle(&mut self, batch: &Batch) -> Result<bool> {
         let shared = &self.shared;
         let outcome = batch.tally.wait();
-        let clean = batch.victims.iter().filter(|&&no| shared.pool.make_ready_again(no)).count();
+        let clean = batch.victims.iter().filter(|&&no| shared.pool.set_aside(no)).count();
         self.relieve(clean);
         let pages = outcome?;
         shared.counters.add(Counter::PagesCleaned, pages);

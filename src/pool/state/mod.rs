@@ -20,17 +20,20 @@
 mod atomic;
 #[cfg(test)]
 mod tests;
+mod victim;
 
 use std::fmt;
 
 pub(crate) use atomic::AtomicState;
+pub(crate) use victim::Verdict;
 
 const PIN: u64 = 1;
 const PINS: u64 = (1 << 20) - 1;
 const USAGE_SHIFT: u32 = 20;
-const USAGE: u64 = 0b111 << USAGE_SHIFT;
+const USAGE: u64 = 0b11 << USAGE_SHIFT;
 /// One use.
 const USED: u64 = 1 << USAGE_SHIFT;
+const READY: u64 = 1 << 22;
 const SHARE: u64 = 1 << 23;
 const SHARES: u64 = ((1 << 19) - 1) << 23;
 const UNATTENDED: u64 = 1 << 42;
@@ -57,9 +60,8 @@ const HALF_THE_SHARES: u64 = 1 << 41;
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
 
-/// The highest usage count: a page used this often survives this many turns of the clock (PostgreSQL's
-/// `BM_MAX_USAGE_COUNT`).
-pub(crate) const MAX_USAGE: u64 = 5;
+/// The highest usage count: a page used this often is spared so many times.
+pub(crate) const MAX_USAGE: u64 = 3;
 
 /// Where a frame's bytes are: at home, or on a spare page since they were lent when somebody wanted to change them.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -96,19 +98,6 @@ pub(crate) enum Phase {
     Loaded,
     /// The page can be used.
     Valid,
-}
-
-/// What the sweep does with a frame it comes by.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Pinned, latched or in an I/O: leave it alone.
-    Busy,
-    /// Used since the hand last came by: take one off its usage count.
-    Age,
-    /// Would be a victim if it were clean.
-    Clean,
-    /// A victim.
-    Claim,
 }
 
 impl State {
@@ -213,19 +202,6 @@ impl State {
         self.has(CLAIMED) && self.is_dirty()
     }
 
-    /// What the sweep should do.
-    pub(crate) fn verdict(self) -> Verdict {
-        if self.pins() > 0 || self.has(LATCHES | READING | WRITING | CLAIMED) {
-            Verdict::Busy
-        } else if self.usage() > 0 {
-            Verdict::Age
-        } else if self.is_dirty() {
-            Verdict::Clean
-        } else {
-            Verdict::Claim
-        }
-    }
-
     // ---- pins and use -----------------------------------------------------------------------------------------------
 
     /// Another pin and a higher usage count; `None` for a frame that holds no page, or has all the pins it can count.
@@ -236,7 +212,7 @@ impl State {
         }
         if self.has(AHEAD) {
             // The use for which it was read: the page is now as one that was read when it was wanted.
-            return Some(Self(self.without(AHEAD | USAGE).0 + PIN + USED));
+            return Some(Self(self.without(AHEAD).0 + PIN));
         }
         let used = if self.usage() < MAX_USAGE { USED } else { 0 };
         Some(Self(self.0 + PIN + used))
@@ -280,11 +256,6 @@ impl State {
         (!self.has(LATCH_WAITERS | ORPHAN)).then(|| Self(self.0 - PIN - SHARE))
     }
 
-    /// One turn of the clock less to live.
-    pub(crate) fn age(self) -> Option<Self> {
-        (self.verdict() == Verdict::Age).then(|| Self(self.0 - USED))
-    }
-
     /// The pool was dropped; the frame lives on until its last pin goes.
     pub(crate) fn orphan(self) -> Self {
         self.with(ORPHAN)
@@ -295,12 +266,12 @@ impl State {
     /// Takes the frame out of use, whatever its usage count: nobody can pin it from here on.
     pub(crate) fn claim(self) -> Option<Self> {
         let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED | DIRTY);
-        idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READ_ONLY).with(CLAIMED))
+        idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READY | READ_ONLY).with(CLAIMED))
     }
 
     /// The same for a frame that went round in a buffer ring: only if nobody else seems to have a use for its page.
     pub(crate) fn claim_from_ring(self) -> Option<Self> {
-        (self.usage() <= 1 && !self.has(AHEAD)).then(|| self.claim()).flatten()
+        (self.usage() == 0 && !self.has(AHEAD)).then(|| self.claim()).flatten()
     }
 
     /// Takes a dirty page out of use, until it is [put back](Self::put_back) or [discarded](Self::discard_changes).
@@ -330,14 +301,14 @@ impl State {
     pub(crate) fn begin_read(self, read_only: bool) -> Self {
         assert!(self.has(CLAIMED) && !self.is_dirty(), "read into an unclaimed frame: {self:?}");
         let read_only = if read_only { READ_ONLY } else { 0 };
-        Self(self.without(CLAIMED | USAGE).with(READING | read_only).0 + PIN + USED)
+        Self(self.without(CLAIMED).with(READING | read_only).0 + PIN)
     }
 
-    /// The page is read for a use to come: it lives a turn of the clock longer than one that has just been used, so that a
-    /// scan gives up the pages behind it before those ahead.
+    /// The page is read for a use to come: it is spared once more than one that has just been used, so that a scan gives up the
+    /// pages behind it before those ahead.
     pub(crate) fn expect_use(self) -> Self {
         debug_assert!(self.has(READING));
-        Self(self.without(USAGE).with(AHEAD).0 + 2 * USED)
+        self.with(AHEAD)
     }
 
     /// Nobody holds the page for its use to come (any more): from here on its read has its place in look-ahead's share.
@@ -491,6 +462,7 @@ impl fmt::Debug for State {
             (READ_ONLY, "read only"),
             (ORPHAN, "orphan"),
             (AHEAD, "read ahead"),
+            (READY, "ready"),
             (UNATTENDED, "unattended"),
             (LENT, "lent"),
             (PLACE, "moved"),
