@@ -77,7 +77,7 @@ mod buffer_pool;
 mod builder;
 mod codec;
 mod completion;
-#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(shuttle))), allow(dead_code))]
+#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
 mod config;
 mod doublewrite;
 mod error;
@@ -86,7 +86,7 @@ mod file_table;
 mod files;
 mod id;
 // Some of it serves the ring alone.
-#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(shuttle))), allow(dead_code))]
+#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
 mod io;
 mod lease;
 #[cfg(all(test, shuttle))]

@@ -14,6 +14,8 @@ mod huge_slice;
 pub(crate) mod latch;
 pub(crate) mod lending;
 pub(crate) mod look_ahead;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod mapping;
 pub(crate) mod pins;
 pub(crate) mod ready;

@@ -28,7 +28,7 @@ use crate::{
     sync::Mutex,
 };
 
-const SHARDS: usize = if cfg!(shuttle) { 2 } else { 64 };
+const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 
 /// What a waiter waits for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
