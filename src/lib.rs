@@ -123,7 +123,7 @@ pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, TornPageGuard, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use io::in_flight::{InFlight, Stage};
-pub use page::{PageRead, PageView, PageWrite, PinnedPage};
+pub use page::{Changed, OptimisticPage, PageHint, PageRead, PageView, PageWrite, PinnedPage};
 pub use read::{
     fetch::Fetch,
     many::FetchMany,

@@ -3,7 +3,7 @@
 //! From the bottom up: a `mapping` is memory on huge pages; the [`arena`] holds the bytes; a [`state`] word says what a
 //! [`frame`] is; the page [`table`] finds a page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep;
 //! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it; the [`frame_pool`]
-//! puts them together; a [`handle`] is the right to a frame, [`pins`] to several; a [`buffer_ring`] keeps a bulk read to a few.
+//! puts them together; a [`handle`] is the right to a frame, [`pins`] to several; [`mirrors`] are copies of pages that all threads read; a [`buffer_ring`] keeps a bulk read to a few.
 
 pub(crate) mod arena;
 pub(crate) mod buffer_ring;
@@ -17,6 +17,7 @@ pub(crate) mod look_ahead;
 #[cfg(all(test, loom))]
 mod loom_models;
 mod mapping;
+pub(crate) mod mirrors;
 pub(crate) mod pins;
 pub(crate) mod ready;
 pub(crate) mod spares;

@@ -11,6 +11,7 @@
 
 mod latches;
 mod lending;
+mod mirrors;
 mod table;
 
 use loom::cell::UnsafeCell;
