@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 
-use ringpool::{Error, Evicted, IoMethod};
+use ringpool::{Error, Evicted, IoMethod, PinnedPage};
 use support::{
     Bench, assert_at_rest, assert_stamped, eventually, guarded, restamp, stamped, with_each_method,
 };
@@ -136,7 +136,7 @@ fn c1_a_stale_hint_finds_nothing() {
         assert!(is_stale(hint, 5), "after its file was closed");
         let larger = Bench::new(IoMethod::Sync, 9, 9);
         let pages: Vec<_> = (0..9).map(|block| larger.fetch(block).unwrap()).collect();
-        let farthest = pages.iter().map(|page| page.hint()).max_by_key(|hint| format!("{hint:?}")).unwrap();
+        let farthest = pages.iter().map(PinnedPage::hint).max_by_key(|hint| format!("{hint:?}")).unwrap();
         assert!(is_stale(farthest, 2), "of another pool, which has more frames");
         assert_at_rest(&bench.pool);
     });
