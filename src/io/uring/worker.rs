@@ -39,6 +39,7 @@ use crate::{
 
 /// Requests that may wait for each that can be in flight.
 const QUEUED_PER_SLOT: usize = 4;
+
 /// One ring, with the thread that owns it.
 pub(super) struct UringWorker<L: Lease> {
     shared: Arc<Shared<L>>,
