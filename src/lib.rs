@@ -77,7 +77,7 @@ mod buffer_pool;
 mod builder;
 mod codec;
 mod completion;
-#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(shuttle))), allow(dead_code))]
+#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
 mod config;
 mod doublewrite;
 mod error;
@@ -86,7 +86,7 @@ mod file_table;
 mod files;
 mod id;
 // Some of it serves the ring alone.
-#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(shuttle))), allow(dead_code))]
+#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
 mod io;
 mod lease;
 #[cfg(all(test, shuttle))]
@@ -123,7 +123,7 @@ pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, TornPageGuard, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use io::in_flight::{InFlight, Stage};
-pub use page::{PageRead, PageView, PageWrite, PinnedPage};
+pub use page::{Changed, OptimisticPage, PageHint, PageRead, PageView, PageWrite, PinnedPage};
 pub use read::{
     fetch::Fetch,
     many::FetchMany,

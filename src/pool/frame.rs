@@ -55,6 +55,8 @@ impl Frame {
 
     /// Names the page that the claimed frame is to hold.
     pub(crate) fn assign(&self, page: PageId) {
+        // Who sees the new page without a pin then sees that the frame was claimed.
+        fence(Ordering::Release);
         self.page.store(page.to_word(), Ordering::Relaxed);
         self.page_lsn.store(Lsn::UNLOGGED.0, Ordering::Relaxed);
         self.rec_lsn.store(Lsn::UNLOGGED.0, Ordering::Relaxed);

@@ -26,6 +26,7 @@ use crate::{
         handle::{Claimed, Pin, PoolHandle},
         huge_slice::HugeSlice,
         look_ahead::LookAhead,
+        mirrors::Mirrors,
         ready::Ready,
         replacement::Replacement,
         spares::Spares,
@@ -48,6 +49,7 @@ pub(crate) struct FramePool {
     pub(crate) waiters: Waiters,
     pub(crate) starvation: Arc<Starvation>,
     pub(crate) spares: Spares,
+    pub(super) mirrors: Mirrors,
     pub(crate) ready: Ready,
     pub(crate) look_ahead: LookAhead,
     pub(crate) counters: Arc<Counters>,
@@ -119,6 +121,7 @@ impl FramePool {
             waiters: Waiters::new(),
             starvation: Arc::new(Starvation::new()),
             spares: Spares::new(spare_pages),
+            mirrors: Mirrors::new(frames, page_size)?,
             ready: Ready::new(0),
             look_ahead: LookAhead::new(frames),
             counters,
@@ -147,6 +150,12 @@ impl FramePool {
         &self.frames[no.index()]
     }
 
+    /// The number, if a frame has it: it may come from another pool.
+    #[inline]
+    pub(crate) fn checked(&self, no: FrameNo) -> Option<FrameNo> {
+        (no.index() < self.frames.len()).then_some(no)
+    }
+
     /// Every frame with its number.
     pub(crate) fn frames(&self) -> impl Iterator<Item = (FrameNo, &Frame)> {
         self.frames.iter().enumerate().map(|(index, frame)| (FrameNo(index as u32), frame))
@@ -158,12 +167,10 @@ impl FramePool {
 
     /// The bytes this pool takes beside the pages.
     pub(crate) fn overhead(&self) -> usize {
+        let parts =
+            [self.table.memory(), self.replacement.memory(), self.ready.memory(), self.mirrors.memory()];
         let spares = self.first_frame;
-        size_of_val(&*self.frames)
-            + self.table.memory()
-            + self.replacement.memory()
-            + self.ready.memory()
-            + spares
+        size_of_val(&*self.frames) + parts.iter().sum::<usize>() + spares
     }
 
     /// Where in the arena the frame's own page is.
@@ -174,6 +181,7 @@ impl FramePool {
 
     /// The right to a frame that was just claimed.
     pub(super) fn claimed(&self, no: FrameNo) -> Claimed<'_> {
+        self.drop_mirror(no);
         self.empty_place(no);
         self.counters.add(Counter::Evictions, 1);
         Claimed::new(self, no)
@@ -228,35 +236,48 @@ impl PoolHandle {
     /// The same, with that kind of pin.
     #[inline]
     pub(crate) fn lookup_by(&self, page: PageId, pin: impl Fn(State) -> Option<State>) -> Lookup {
-        let found = self.table.find(self.table.slot(page), |no| {
-            let frame = self.frame(no);
-            match frame.state.try_update(&pin) {
-                // From here on the frame cannot change its page.
-                Ok(_) => {
-                    let pin = self.adopt(no);
-                    (frame.page() == page).then_some(Lookup::Pinned(pin))
-                }
-                Err(state) if state.pins_are_exhausted() && frame.page() == page => Some(Lookup::TooManyPins),
-                Err(_) => None,
-            }
-        });
+        let found = self.table.find(self.table.slot(page), |no| self.pin_in(no, page, &pin));
         found.unwrap_or(Lookup::Absent)
+    }
+
+    /// Pins this frame if it holds the page.
+    #[inline]
+    pub(crate) fn pin_in(
+        &self,
+        no: FrameNo,
+        page: PageId,
+        pin: impl Fn(State) -> Option<State>,
+    ) -> Option<Lookup> {
+        let frame = self.frame(no);
+        match frame.state.try_update(pin) {
+            // From here on the frame cannot change its page.
+            Ok(_) => {
+                let pin = self.adopt(no);
+                (frame.page() == page).then_some(Lookup::Pinned(pin))
+            }
+            Err(state) if state.pins_are_exhausted() && frame.page() == page => Some(Lookup::TooManyPins),
+            Err(_) => None,
+        }
     }
 
     /// Pins the page's frame and latches it for reading, in one step, where that is the plain case: the page is here and nobody
     /// changes it. The caller releases both, best in [one step](Pin::unlatch_and_unpin).
     #[inline]
     pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
-        self.table.find(self.table.slot(page), |no| {
-            let frame = self.frame(no);
-            frame.state.try_update(State::pin_and_latch).ok()?;
-            let pin = self.adopt(no);
-            if frame.page() == page {
-                return Some(pin);
-            }
-            pin.unlatch_and_unpin();
-            None
-        })
+        self.table.find(self.table.slot(page), |no| self.look_in(no, page))
+    }
+
+    /// The same where the page is in this frame.
+    #[inline]
+    pub(crate) fn look_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
+        let frame = self.frame(no);
+        frame.state.try_update(State::pin_and_latch).ok()?;
+        let pin = self.adopt(no);
+        if frame.page() == page {
+            return Some(pin);
+        }
+        pin.unlatch_and_unpin();
+        None
     }
 
     /// Looks the pages up, in their order: first at the table for all of a group, then at their frames, then for real. None of

@@ -99,6 +99,7 @@ impl Pin {
 
     /// Sees to it that the bytes may be changed where they are. The caller holds the exclusive latch through this pin.
     pub(crate) fn make_own(&self) {
+        self.pool().drop_mirror(self.frame_no());
         loop {
             let state = self.frame().state.load();
             if !state.is_lent() {

@@ -29,7 +29,7 @@ use crate::{
     wait,
 };
 
-const SHARDS: usize = if cfg!(shuttle) { 2 } else { 64 };
+const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 
 /// What a waiter waits for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]

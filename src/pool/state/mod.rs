@@ -12,7 +12,8 @@
 //! 5. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
 //!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
 //!    stays out of use for ever;
-//! 6. only a frame that is READING is UNATTENDED.
+//! 6. only a frame that is READING is UNATTENDED;
+//! 7. only a frame that is VALID or CLAIMED is MIRRORED.
 //!
 //! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
 //! content latch in one 64-bit atomic.
@@ -35,7 +36,8 @@ const USAGE: u64 = 0b11 << USAGE_SHIFT;
 const USED: u64 = 1 << USAGE_SHIFT;
 const READY: u64 = 1 << 22;
 const SHARE: u64 = 1 << 23;
-const SHARES: u64 = ((1 << 19) - 1) << 23;
+const SHARES: u64 = ((1 << 18) - 1) << 23;
+const MIRRORED: u64 = 1 << 41;
 const UNATTENDED: u64 = 1 << 42;
 const EXCLUSIVE: u64 = 1 << 43;
 const VALID: u64 = 1 << 44;
@@ -55,7 +57,7 @@ const LENT: u64 = 1 << 63;
 
 /// Set once half of the pins, or of the share latches, that can be counted are taken.
 const HALF_THE_PINS: u64 = 1 << 19;
-const HALF_THE_SHARES: u64 = 1 << 41;
+const HALF_THE_SHARES: u64 = 1 << 40;
 
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
@@ -370,6 +372,31 @@ impl State {
         self.without(WRITING | LENT).with(if arrived { 0 } else { DIRTY })
     }
 
+    // ---- mirrors ----------------------------------------------------------------------------------------------------
+
+    /// Somebody copies the page, under a share latch, to where it is read without a latch: before it changes or goes, the copy
+    /// must go. `None` where that is known.
+    pub(crate) fn mark_mirrored(self) -> Option<Self> {
+        debug_assert!(self.shares() > 0);
+        (!self.has(MIRRORED)).then(|| self.with(MIRRORED))
+    }
+
+    pub(crate) const fn is_mirrored(self) -> bool {
+        self.has(MIRRORED)
+    }
+
+    /// The copy is gone.
+    pub(crate) fn unmark_mirrored(self) -> Self {
+        debug_assert!(self.has(EXCLUSIVE | CLAIMED));
+        self.without(MIRRORED)
+    }
+
+    /// A use of a page whose copy is read, so without a pin. `None` where it would change nothing, which is nearly always: a page
+    /// that is read all the time has all the uses that are counted, but for a moment after it was spared.
+    pub(crate) fn use_mirrored(self) -> Option<Self> {
+        (self.has(MIRRORED) && self.has(VALID) && self.usage() < MAX_USAGE).then(|| Self(self.0 + USED))
+    }
+
     // ---- latches ----------------------------------------------------------------------------------------------------
 
     /// A share latch for somebody who just came: not past others who wait.
@@ -442,6 +469,10 @@ impl State {
         if self.has(UNATTENDED) {
             assert!(self.has(READING), "6: a place is kept for a read that is over: {self:?}");
         }
+        assert!(
+            !self.has(MIRRORED) || self.has(VALID | CLAIMED),
+            "7: a copy of a page that is not here: {self:?}"
+        );
         assert!(!self.has(LENT) || self.has(WRITING), "4: lent but not being written: {self:?}");
         assert!(!(self.has(EXCLUSIVE) && self.has(SHARES)), "3: exclusive but shared: {self:?}");
     }
@@ -465,6 +496,7 @@ impl fmt::Debug for State {
             (READY, "ready"),
             (UNATTENDED, "unattended"),
             (LENT, "lent"),
+            (MIRRORED, "mirrored"),
             (PLACE, "moved"),
         ];
         flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, ", {name}"))
