@@ -102,6 +102,7 @@ mod tests {
     #[test]
     fn a_file_wants_a_sync_before_its_write_counts_as_over() {
         let file = Arc::new(FakeDisk::new(vec![0; 512]).open_file(512).unwrap());
+        assert!(file.sync(&Counters::new()).unwrap(), "as every file that was just opened");
         for arrived in [Some(true), Some(false), None] {
             let half = Arc::new(UnderWay::default());
             let kept = half.begin().keep_copies(&file);
