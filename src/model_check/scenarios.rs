@@ -41,7 +41,7 @@ fn c1_updates_survive_eviction() {
 fn c1_a_copy_is_never_out_of_date() {
     check(|method| {
         let (pool, file, _) = pool_over(2, 3, method);
-        let read = |pool: &BufferPool, block| {
+        let read = move |pool: &BufferPool, block| {
             let whole = |page: &crate::OptimisticPage<'_>| page.bytes_at::<PAGE>(0);
             let bytes = pool.read_optimistically(PageId::new(file, block), whole).unwrap();
             version_of(&bytes, block)
