@@ -105,7 +105,9 @@ impl Engine {
         let builder = BufferPool::builder().frames(setting.frames).page_size(setting.page_size as u32);
         let builder = builder.io_method(setting.method.clone()).background_writer(setting.writer);
         let builder = builder.torn_pages(setting.protection.clone()).wal(LogFirst(Log::open(disk)));
-        let pool = builder.frame_wait(Duration::from_millis(5)).disk(disk.clone()).build()?;
+        // Without power no frame becomes clean, and the run ends when this is over; with threads, frames may take a moment.
+        let patience = if setting.method == IoMethod::Sync { 5 } else { 200 };
+        let pool = builder.frame_wait(Duration::from_millis(patience)).disk(disk.clone()).build()?;
         let file = pool.open_file("data", OpenOptions::new().tag(7).grow_by(setting.grow_by))?;
         Ok(Self { pool, file })
     }
