@@ -6,6 +6,8 @@
 //!
 //! Who takes a frame and finds fewer left than the mark wakes the background writer, if it sleeps. That look is one relaxed
 //! load and not ordered against the writer's own, so a wake-up can be missed; the next who takes a frame makes up for it.
+//! Where the writer has found nothing to clean for long, only who comes by a dirty victim wakes it: clean ones are had at once
+//! without it.
 //!
 //! Lock order: the lock of the sleep is a leaf.
 
@@ -29,6 +31,8 @@ pub(crate) struct Ready {
     /// Frames that were put here so far.
     made: AtomicUsize,
     asleep: AtomicBool,
+    /// Whether nobody keeps frames ready, since there was nothing to clean lately.
+    rests: AtomicBool,
     calls: Mutex<Calls>,
     called: Condvar,
 }
@@ -48,6 +52,7 @@ impl Ready {
             demand: AtomicUsize::new(0),
             made: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
             calls: Mutex::new(Calls::default()),
             called: Condvar::new(),
         }
@@ -57,13 +62,30 @@ impl Ready {
     pub(super) fn pop(&self) -> Option<FrameNo> {
         let mark = self.mark.load(Ordering::Relaxed);
         let frame = self.frames.pop();
-        if mark > 0 {
+        if mark > 0 && !self.rests() {
             self.demand.fetch_add(1, Ordering::Relaxed);
-        }
-        if self.frames.len() < mark {
-            self.call();
+            if self.frames.len() < mark {
+                self.call();
+            }
         }
         frame
+    }
+
+    /// A dirty victim was met, so the writer has something to do.
+    pub(super) fn note_dirt(&self) {
+        if self.rests() {
+            self.rests.store(false, Ordering::Relaxed);
+            self.call();
+        }
+    }
+
+    /// From here on frames are not kept ready, and only [dirt](Self::note_dirt) wakes the writer.
+    pub(crate) fn rest(&self) {
+        self.rests.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
     }
 
     /// Adds a frame; false where there is no room.
@@ -180,6 +202,24 @@ mod tests {
         assert!(ready.asleep.load(Ordering::SeqCst), "three are left");
         ready.pop();
         assert!(!ready.asleep.load(Ordering::SeqCst));
+        assert!(sleeping.join().unwrap());
+    }
+
+    #[test]
+    fn a_writer_that_rests_is_woken_by_dirt_and_by_nothing_else() {
+        let ready = Arc::new(ready(1, 3));
+        ready.rest();
+        let sleeping = std::thread::spawn({
+            let ready = Arc::clone(&ready);
+            move || ready.sleep()
+        });
+        while !ready.asleep.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        assert_eq!((ready.pop(), ready.pop(), ready.take_demand()), (Some(FrameNo(0)), None, 0));
+        assert!(ready.asleep.load(Ordering::SeqCst) && ready.is_kept());
+        ready.note_dirt();
+        assert!(!ready.asleep.load(Ordering::SeqCst) && !ready.rests());
         assert!(sleeping.join().unwrap());
     }
 

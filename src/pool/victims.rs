@@ -46,6 +46,7 @@ impl FramePool {
         self.sweep(|no, verdict| match verdict {
             Verdict::Clean if dirty.contains(&no) => None,
             Verdict::Clean => {
+                self.ready.note_dirt();
                 dirty.push(no);
                 (dirty.len() == DIRTY_VICTIMS_MAX).then_some(None)
             }
