@@ -105,6 +105,7 @@ mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod turn;
+mod validate;
 mod wait;
 mod wal;
 mod write;

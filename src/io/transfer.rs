@@ -66,6 +66,7 @@ impl Progress {
 
     fn step_ok(&mut self, count: usize) -> Step {
         let end = self.next + count;
+        assert!(end <= self.total, "a disk transferred {end} bytes of {}", self.total);
         if end >= self.total {
             return Step::Finished(Ok(self.total));
         }

@@ -45,7 +45,13 @@ impl ReadLease {
 
     /// Adds the pages of `next`, which follow, and are of the same kind.
     pub(crate) fn append(&mut self, mut next: Self) {
-        debug_assert!(self.last().is_followed_by(next.first()) && self.can_append(&next));
+        assert!(
+            self.last().is_followed_by(next.first()),
+            "{} is no neighbour of {}",
+            next.first(),
+            self.last()
+        );
+        debug_assert!(self.can_append(&next));
         self.most = self.most.min(next.most);
         self.pins.append(&mut next.pins);
     }
@@ -95,6 +101,7 @@ impl ReadLease {
     /// A failed transfer of several pages says nothing about any one of them: whoever waits for one reads it alone, so that
     /// one bad sector does not take good pages with it.
     pub(super) fn finish(mut self, outcome: io::Result<usize>) {
+        self.assert_intact(&outcome);
         let counters = &self.pins.pool().counters;
         counters.add(Counter::PagesRead, self.pins.len() as u64);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
@@ -106,6 +113,17 @@ impl ReadLease {
                 let error = Error::io(IoOp::Read, page, source);
                 self.end_each(|_, _| Err(error.clone()));
             }
+        }
+    }
+
+    /// Both ends of a lease: the frames still wait for the very pages that they were leased for, and no more came than there is
+    /// room for.
+    fn assert_intact(&self, outcome: &io::Result<usize>) {
+        let (first, room) = (self.first(), self.pages() * self.pins.pool().page_size().bytes());
+        assert!(outcome.as_ref().map_or(0, |&came| came) <= room, "more was read at {first} than asked for");
+        for (index, frame) in self.pins.frames().enumerate() {
+            let expected = PageId::new(first.file, first.block.0 + index as u32);
+            assert_eq!(frame.page(), expected, "a frame changed its page while it was being read");
         }
     }
 

@@ -119,6 +119,10 @@ impl FramePool {
         &self.arena
     }
 
+    pub(super) fn table(&self) -> &PageTable {
+        &self.table
+    }
+
     #[inline]
     pub(crate) fn page_size(&self) -> PageSize {
         self.page_size

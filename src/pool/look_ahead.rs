@@ -28,7 +28,8 @@ impl LookAhead {
     }
 
     pub(crate) fn give_back(&self, places: usize) {
-        self.taken.fetch_sub(places, Ordering::Relaxed);
+        let taken = self.taken.fetch_sub(places, Ordering::Relaxed);
+        assert!(taken >= places, "{places} places of look-ahead given back, of {taken} that were taken");
     }
 
     /// Places that are taken now.

@@ -4,6 +4,7 @@
 //! [`frame`] is; the page [`table`] finds a page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep;
 //! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it; the [`frame_pool`]
 //! puts them together; a [`handle`] is the right to a frame, [`pins`] to several; a [`buffer_ring`] keeps a bulk read to a few.
+//! `validate` looks at all of it, for tests.
 
 pub(crate) mod arena;
 pub(crate) mod buffer_ring;
@@ -21,4 +22,5 @@ pub(crate) mod spares;
 pub(crate) mod starvation;
 pub(crate) mod state;
 pub(crate) mod table;
+mod validate;
 pub(crate) mod waiters;

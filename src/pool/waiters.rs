@@ -172,6 +172,14 @@ impl Waiters {
         wakers.into_iter().for_each(Waker::wake);
     }
 
+    /// Whether the frame's bits say what its list says: invariant 1.
+    pub(super) fn agrees(&self, no: FrameNo, frame: &Frame) -> bool {
+        let shard = self.shard(no).lock();
+        let is_listed = |latch| shard.unserved(no).any(|entry| entry.want.is_latch() == latch);
+        let state = frame.state.load();
+        (state.has_latch_waiters(), state.has_io_waiters()) == (is_listed(true), is_listed(false))
+    }
+
     fn shard(&self, frame: FrameNo) -> &Mutex<Shard> {
         &self.shards[frame.index() % SHARDS]
     }

@@ -6,13 +6,14 @@
 //!
 //! 1. at most one of CLAIMED, READING, LOADED, VALID; none of them is a FREE frame;
 //! 2. a CLAIMED frame has no pin, no latch, no dirt and no I/O: one thread owns it alone;
-//! 3. DIRTY, WRITING and latches only on VALID frames, and the exclusive latch excludes share latches;
+//! 3. DIRTY, WRITING and latches only on VALID frames, and the exclusive latch excludes share latches; a READ_ONLY frame is
+//!    neither DIRTY nor WRITING;
 //! 4. LENT only while WRITING: the device reads the bytes where they are, so whoever wants to change them moves them first;
 //!    the place changes only under the exclusive latch or a claim;
 //! 5. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
 //!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
 //!    stays out of use for ever;
-//! 5. only a frame that is READING is UNATTENDED.
+//! 6. only a frame that is READING is UNATTENDED.
 //!
 //! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
 //! content latch in one 64-bit atomic.
@@ -442,22 +443,25 @@ impl State {
         if waiting { self.with(IO_WAITERS) } else { self.without(IO_WAITERS) }
     }
 
-    /// The invariants of the module's head.
+    /// The first of the invariants of the module's head that does not hold.
+    pub(crate) fn unsound(self) -> Option<&'static str> {
+        let alone = self.pins() == 0 && !self.has(LATCHES | DIRTY | WRITING);
+        let broken = [
+            ((self.0 & PHASES).count_ones() > 1, "1: two phases at once"),
+            (self.has(CLAIMED) && !alone, "2: claimed but not alone"),
+            (self.has(LATCHES | DIRTY | WRITING) && !self.has(VALID), "3: in use but not valid"),
+            (self.has(EXCLUSIVE) && self.has(SHARES), "3: exclusive but shared"),
+            (self.has(READ_ONLY) && self.has(DIRTY | WRITING), "3: changed but read only"),
+            (self.has(LENT) && !self.has(WRITING), "4: lent but not being written"),
+            (self.has(UNATTENDED) && !self.has(READING), "6: a place is kept for a read that is over"),
+        ];
+        broken.into_iter().find(|&(is_broken, _)| is_broken).map(|(_, what)| what)
+    }
+
     pub(crate) fn assert_sound(self) {
-        let phases = (self.0 & PHASES).count_ones();
-        assert!(phases <= 1, "1: two phases at once: {self:?}");
-        if self.has(CLAIMED) {
-            let alone = self.pins() == 0 && !self.has(LATCHES | DIRTY | WRITING);
-            assert!(alone, "2: claimed but not alone: {self:?}");
+        if let Some(what) = self.unsound() {
+            panic!("{what}: {self:?}");
         }
-        if self.has(LATCHES | DIRTY | WRITING) {
-            assert!(self.has(VALID), "3: in use but not valid: {self:?}");
-        }
-        if self.has(UNATTENDED) {
-            assert!(self.has(READING), "5: a place is kept for a read that is over: {self:?}");
-        }
-        assert!(!self.has(LENT) || self.has(WRITING), "4: lent but not being written: {self:?}");
-        assert!(!(self.has(EXCLUSIVE) && self.has(SHARES)), "3: exclusive but shared: {self:?}");
     }
 }
 
