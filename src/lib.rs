@@ -73,6 +73,9 @@
 
 #![warn(clippy::unwrap_used)]
 
+#[macro_use]
+mod seeded;
+
 mod buffer_pool;
 mod builder;
 mod codec;

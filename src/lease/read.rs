@@ -92,6 +92,7 @@ impl ReadLease {
 
     /// Where the page of this place goes.
     pub(super) fn buffer(&self, index: usize) -> IoBuf {
+        let index = if seeded!("neighbours_swapped") { self.pages() - 1 - index } else { index };
         buffer_of(self.pins.pool(), self.pins.frame_no(index))
     }
 
@@ -176,7 +177,7 @@ fn zero_tail(buffer: IoBuf, arrived: usize) {
     let len = buffer.len as usize;
     debug_assert!(arrived <= len);
     // Nearly always. To zero nothing is not free: it may be a store under an empty mask, which waits for the next page's bytes.
-    if arrived == len {
+    if arrived == len || seeded!("tail_not_zeroed") {
         return;
     }
     // SAFETY: `arrived` is at most the buffer's length.

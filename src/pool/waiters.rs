@@ -128,7 +128,9 @@ impl Waiters {
             let entry = shard.entries.remove(index);
             match (entry.want, entry.served) {
                 (Want::Shared, Some(_)) => drop(frame.state.update(State::unlatch_shared)),
-                (Want::Exclusive, Some(_)) => drop(frame.state.update(|s| s.unlatch_exclusive(false))),
+                (Want::Exclusive, Some(_)) if !seeded!("latch_kept_by_who_left") => {
+                    drop(frame.state.update(|s| s.unlatch_exclusive(false)))
+                }
                 _ => {}
             }
             if entry.want.is_latch() {

@@ -347,8 +347,10 @@ impl State {
 
     /// The bytes have been copied under a latch and are on their way out; a change from here on dirties the page anew.
     pub(crate) fn begin_write(self) -> Option<Self> {
-        let ready = self.has(DIRTY) && !self.has(WRITING | EXCLUSIVE);
-        ready.then(|| self.without(DIRTY).with(WRITING))
+        let not_while = if seeded!("two_writes_at_once") { EXCLUSIVE } else { WRITING | EXCLUSIVE };
+        let ready = self.has(DIRTY) && !self.has(not_while);
+        let kept = if seeded!("dirt_cleared_when_the_write_ends") { DIRTY } else { 0 };
+        ready.then(|| self.without(DIRTY).with(WRITING | kept))
     }
 
     /// The same, but the device reads the bytes where they are: a change from here on goes to another place.
@@ -375,7 +377,9 @@ impl State {
     /// What was written has arrived, or has not: then the page is as dirty as before.
     pub(crate) fn end_write(self, arrived: bool) -> Self {
         assert!(self.has(WRITING), "ended a write that was not begun: {self:?}");
-        self.without(WRITING | LENT).with(if arrived { 0 } else { DIRTY })
+        let cleared = if seeded!("dirt_cleared_when_the_write_ends") { DIRTY } else { 0 };
+        let is_clean = arrived || seeded!("failed_write_counts_as_written");
+        self.without(WRITING | LENT | cleared).with(if is_clean { 0 } else { DIRTY })
     }
 
     /// The page's bytes are no longer wanted (truncated, or the pool gives up on them).
@@ -425,6 +429,7 @@ impl State {
     /// Releases the exclusive latch and, in the same step, makes the changes known.
     pub(crate) fn unlatch_exclusive(self, changed: bool) -> Self {
         assert!(self.has(EXCLUSIVE), "released an exclusive latch that nobody held: {self:?}");
+        let changed = changed && !seeded!("change_without_dirt");
         self.without(EXCLUSIVE).with(if changed { DIRTY } else { 0 })
     }
 
