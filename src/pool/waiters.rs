@@ -126,11 +126,10 @@ impl Waiters {
             let mut shard = self.shard(ticket.frame).lock();
             let index = shard.position(ticket);
             let entry = shard.entries.remove(index);
-            match (entry.want, entry.served) {
+            let served = entry.served.filter(|_| !seeded!("latch_kept_by_who_left"));
+            match (entry.want, served) {
                 (Want::Shared, Some(_)) => drop(frame.state.update(State::unlatch_shared)),
-                (Want::Exclusive, Some(_)) if !seeded!("latch_kept_by_who_left") => {
-                    drop(frame.state.update(|s| s.unlatch_exclusive(false)))
-                }
+                (Want::Exclusive, Some(_)) => drop(frame.state.update(|s| s.unlatch_exclusive(false))),
                 _ => {}
             }
             if entry.want.is_latch() {
