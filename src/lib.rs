@@ -73,6 +73,9 @@
 
 #![warn(clippy::unwrap_used)]
 
+#[macro_use]
+mod seeded;
+
 mod buffer_pool;
 mod builder;
 mod codec;
@@ -105,6 +108,7 @@ mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod turn;
+mod validate;
 mod wait;
 mod wal;
 mod write;

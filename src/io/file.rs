@@ -156,7 +156,7 @@ impl File {
     /// Says that a write has come back. Called before its frame stops counting as being written, so that a checkpoint
     /// which finds the frame clean finds the file unsynced.
     pub(crate) fn note_written(&self) {
-        self.unsynced.store(true, Ordering::SeqCst);
+        self.unsynced.store(!seeded!("write_not_noted"), Ordering::SeqCst);
     }
 
     /// Whether a sync would have something to do, or an error to report.
@@ -187,7 +187,7 @@ impl File {
         synced.map_err(|error| {
             counters.add(Counter::Failures, 1);
             let source = Arc::new(error);
-            *poison = Some(Arc::clone(&source));
+            *poison = (!seeded!("failed_sync_forgotten")).then(|| Arc::clone(&source));
             self.error(IoOp::Sync, source)
         })?;
         Ok(true)

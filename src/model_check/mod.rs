@@ -140,4 +140,5 @@ fn assert_at_rest(pool: &BufferPool) {
     let frames = pool.stats().frames;
     assert_eq!((frames.pins, frames.in_flight(), frames.reading_ahead), (0, 0, 0), "{frames:?}");
     assert_eq!(pool.in_flight(), [], "a request is over and still listed");
+    pool.validate().unwrap_or_else(|faults| panic!("{faults}"));
 }

@@ -84,7 +84,7 @@ impl Frame {
     pub(crate) fn note_change(&self, first: Lsn) {
         let state = self.state.load();
         let covers_older = state.is_dirty() || state.is_writing();
-        if !covers_older || self.rec_lsn() == Lsn::UNLOGGED {
+        if !covers_older || self.rec_lsn() == Lsn::UNLOGGED || seeded!("redo_from_the_last_change") {
             self.rec_lsn.store(first.0, Ordering::Relaxed);
         }
     }

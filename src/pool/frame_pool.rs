@@ -140,6 +140,10 @@ impl FramePool {
         &self.arena
     }
 
+    pub(super) fn table(&self) -> &PageTable {
+        &self.table
+    }
+
     #[inline]
     pub(crate) fn page_size(&self) -> PageSize {
         self.page_size
@@ -197,15 +201,12 @@ impl FramePool {
 impl Pin {
     /// Ends the read to which this pin belongs: well, or with an error that all who wait for it get.
     pub(crate) fn end_read(self, outcome: &Result<()>, verified: bool) {
-        match outcome {
-            Ok(()) => {
-                self.end_io(|s| s.end_read(verified), outcome);
-            }
-            Err(_) => {
-                // Before anybody is told: who comes later starts a new read (C2).
-                self.pool().unmap(self.frame_no());
-                self.end_io(State::fail_read, outcome);
-            }
+        if outcome.is_ok() || seeded!("failed_read_shows_its_bytes") {
+            self.end_io(|s| s.end_read(verified), outcome);
+        } else {
+            // Before anybody is told: who comes later starts a new read (C2).
+            self.pool().unmap(self.frame_no());
+            self.end_io(State::fail_read, outcome);
         }
     }
 
@@ -253,7 +254,8 @@ impl PoolHandle {
             // From here on the frame cannot change its page.
             Ok(_) => {
                 let pin = self.adopt(no);
-                (frame.page() == page).then_some(Lookup::Pinned(pin))
+                let is_it = frame.page() == page || seeded!("page_not_compared_after_the_pin");
+                is_it.then_some(Lookup::Pinned(pin))
             }
             Err(state) if state.pins_are_exhausted() && frame.page() == page => Some(Lookup::TooManyPins),
             Err(_) => None,
@@ -321,7 +323,9 @@ impl PoolHandle {
         self.unmap(no);
         let mut partition = self.table.lock(slot);
         // Under the lock a mapped frame keeps its page, pinned or not.
-        if let Some(other) = partition.find(|other| (self.frame(other).page() == page).then_some(other)) {
+        if let Some(other) = partition.find(|other| (self.frame(other).page() == page).then_some(other))
+            && !seeded!("two_frames_for_a_page")
+        {
             match self.frame(other).state.try_update(State::pin) {
                 Ok(_) => return Err(NotMapped::Met(self.adopt(other))),
                 Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),

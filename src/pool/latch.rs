@@ -115,7 +115,7 @@ impl Pin {
 
     #[inline]
     fn release(&self, release: impl Fn(State) -> State) {
-        if self.frame().state.update(release).has_latch_waiters() {
+        if self.frame().state.update(release).has_latch_waiters() && !seeded!("latch_not_handed_on") {
             self.pool().waiters.latch_released(self.frame_no(), self.frame());
         }
     }

@@ -102,7 +102,7 @@ impl Pin {
         self.pool().drop_mirror(self.frame_no());
         loop {
             let state = self.frame().state.load();
-            if !state.is_lent() {
+            if !state.is_lent() || seeded!("lent_bytes_changed") {
                 // While a write is under way it is what was lent to it from home that keeps the page elsewhere.
                 if !state.is_writing() {
                     self.go_home(state);
@@ -175,6 +175,7 @@ impl Pin {
         let state = self.end_io(|s| s.end_write(arrived), &Ok(()));
         if let Some(pool) = kept
             && state.place() != lent
+            && !seeded!("spare_page_lost")
         {
             pool.spares.give_back_place(lent);
         }

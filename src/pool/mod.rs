@@ -5,7 +5,7 @@
 //! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it; the
 //! [`replacement`] says which page gives up its frame; the [`frame_pool`] puts them together, and [`victims`] are taken from
 //! it; a [`handle`] is the right to a frame, [`pins`] to several, a [`seizure`] to the pages in them; [`mirrors`] are copies
-//! of pages that all threads read; a [`buffer_ring`] keeps a bulk read to a few.
+//! of pages that all threads read; a [`buffer_ring`] keeps a bulk read to a few. `validate` looks at all of it, for tests.
 
 pub(crate) mod arena;
 pub(crate) mod buffer_ring;
@@ -28,5 +28,6 @@ pub(crate) mod spares;
 pub(crate) mod starvation;
 pub(crate) mod state;
 pub(crate) mod table;
+mod validate;
 pub(crate) mod victims;
 pub(crate) mod waiters;

@@ -142,7 +142,8 @@ impl Waiters {
             let mut shard = self.shard(ticket.frame).lock();
             let index = shard.position(ticket);
             let entry = shard.entries.remove(index);
-            match (entry.want, entry.served) {
+            let served = entry.served.filter(|_| !seeded!("latch_kept_by_who_left"));
+            match (entry.want, served) {
                 (Want::Shared, Some(_)) => drop(frame.state.update(State::unlatch_shared)),
                 (Want::Exclusive, Some(_)) => drop(frame.state.update(|s| s.unlatch_exclusive(false))),
                 _ => {}
@@ -186,6 +187,14 @@ impl Waiters {
         let mut wakers = Wakers::new();
         self.shard(no).lock().hand_over(no, frame, &mut wakers);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether the frame's bits say what its list says: invariant 1.
+    pub(super) fn agrees(&self, no: FrameNo, frame: &Frame) -> bool {
+        let shard = self.shard(no).lock();
+        let is_listed = |latch| shard.unserved(no).any(|entry| entry.want.is_latch() == latch);
+        let state = frame.state.load();
+        (state.has_latch_waiters(), state.has_io_waiters()) == (is_listed(true), is_listed(false))
     }
 
     fn shard(&self, frame: FrameNo) -> &Mutex<Shard> {

@@ -90,7 +90,12 @@ impl Miss {
             if let Some((pin, ticket)) = &self.reading {
                 let outcome = ready!(pin.pool().waiters.poll(ticket, waker));
                 let pin = self.reading.take().map(|(pin, _)| pin);
-                outcome?;
+                if let Err(error) = outcome {
+                    if seeded!("pin_kept_by_a_failed_read") {
+                        std::mem::forget(pin);
+                    }
+                    return Poll::Ready(Err(error));
+                }
                 if let Some(page) = pin.map_or(Ok(None), |pin| self.settle(pin, waker))? {
                     return Poll::Ready(Ok(page));
                 }

@@ -155,7 +155,10 @@ fn clean(
 
 /// The pages, among those that `wanted` picks, with bytes that the disk may not have.
 fn changed_pages(shared: &Shared, wanted: impl Fn(PageId) -> bool) -> Vec<Candidate> {
-    let changed = shared.pool.frames().filter(|(_, frame)| frame.state.load().may_hold_changes());
+    let changed = shared.pool.frames().filter(|(_, frame)| {
+        let state = frame.state.load();
+        state.may_hold_changes() && !(state.is_writing() && seeded!("checkpoint_leaves_out_writes_under_way"))
+    });
     changed.map(|(no, frame)| (frame.page(), no)).filter(|&(page, _)| wanted(page)).collect()
 }
 

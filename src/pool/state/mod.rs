@@ -6,7 +6,8 @@
 //!
 //! 1. at most one of CLAIMED, READING, LOADED, VALID; none of them is a FREE frame;
 //! 2. a CLAIMED frame has no pin, no latch and no I/O: one thread owns it alone. If it is DIRTY too it is *seized*, and stays mapped;
-//! 3. DIRTY, WRITING and latches only on VALID frames (but for 2), and the exclusive latch excludes share latches;
+//! 3. DIRTY, WRITING and latches only on VALID frames (but for 2), and the exclusive latch excludes share latches; a READ_ONLY
+//!    frame is neither DIRTY nor WRITING;
 //! 4. LENT only while WRITING: the device reads the bytes where they are, so whoever wants to change them moves them first;
 //!    the place changes only under the exclusive latch or a claim;
 //! 5. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
@@ -341,8 +342,10 @@ impl State {
 
     /// The bytes have been copied under a latch and are on their way out; a change from here on dirties the page anew.
     pub(crate) fn begin_write(self) -> Option<Self> {
-        let ready = self.has(DIRTY) && !self.has(WRITING | EXCLUSIVE);
-        ready.then(|| self.without(DIRTY).with(WRITING))
+        let not_while = if seeded!("two_writes_at_once") { EXCLUSIVE } else { WRITING | EXCLUSIVE };
+        let ready = self.has(DIRTY) && !self.has(not_while);
+        let kept = if seeded!("dirt_cleared_when_the_write_ends") { DIRTY } else { 0 };
+        ready.then(|| self.without(DIRTY).with(WRITING | kept))
     }
 
     /// The same, but the device reads the bytes where they are: a change from here on goes to another place.
@@ -369,7 +372,9 @@ impl State {
     /// What was written has arrived, or has not: then the page is as dirty as before.
     pub(crate) fn end_write(self, arrived: bool) -> Self {
         assert!(self.has(WRITING), "ended a write that was not begun: {self:?}");
-        self.without(WRITING | LENT).with(if arrived { 0 } else { DIRTY })
+        let cleared = if seeded!("dirt_cleared_when_the_write_ends") { DIRTY } else { 0 };
+        let is_clean = arrived || seeded!("failed_write_counts_as_written");
+        self.without(WRITING | LENT | cleared).with(if is_clean { 0 } else { DIRTY })
     }
 
     // ---- mirrors ----------------------------------------------------------------------------------------------------
@@ -438,6 +443,7 @@ impl State {
     /// Releases the exclusive latch and, in the same step, makes the changes known.
     pub(crate) fn unlatch_exclusive(self, changed: bool) -> Self {
         assert!(self.has(EXCLUSIVE), "released an exclusive latch that nobody held: {self:?}");
+        let changed = changed && !seeded!("change_without_dirt");
         self.without(EXCLUSIVE).with(if changed { DIRTY } else { 0 })
     }
 
@@ -456,25 +462,27 @@ impl State {
         if waiting { self.with(IO_WAITERS) } else { self.without(IO_WAITERS) }
     }
 
-    /// The invariants of the module's head.
+    /// The first of the invariants of the module's head that does not hold.
+    pub(crate) fn unsound(self) -> Option<&'static str> {
+        let alone = self.pins() == 0 && !self.has(LATCHES | WRITING);
+        let in_use = self.has(LATCHES | WRITING) || self.is_dirty() && !self.is_seized();
+        let broken = [
+            ((self.0 & PHASES).count_ones() > 1, "1: two phases at once"),
+            (self.has(CLAIMED) && !alone, "2: claimed but not alone"),
+            (in_use && !self.has(VALID), "3: in use but not valid"),
+            (self.has(EXCLUSIVE) && self.has(SHARES), "3: exclusive but shared"),
+            (self.has(READ_ONLY) && self.has(DIRTY | WRITING), "3: changed but read only"),
+            (self.has(LENT) && !self.has(WRITING), "4: lent but not being written"),
+            (self.has(UNATTENDED) && !self.has(READING), "6: a place is kept for a read that is over"),
+            (self.has(MIRRORED) && !self.has(VALID | CLAIMED), "7: a copy of a page that is not here"),
+        ];
+        broken.into_iter().find(|&(is_broken, _)| is_broken).map(|(_, what)| what)
+    }
+
     pub(crate) fn assert_sound(self) {
-        let phases = (self.0 & PHASES).count_ones();
-        assert!(phases <= 1, "1: two phases at once: {self:?}");
-        if self.has(CLAIMED) {
-            assert!(self.pins() == 0 && !self.has(LATCHES | WRITING), "2: claimed but not alone: {self:?}");
+        if let Some(what) = self.unsound() {
+            panic!("{what}: {self:?}");
         }
-        if self.has(LATCHES | DIRTY | WRITING) {
-            assert!(self.has(VALID) || self.is_seized(), "3: in use but not valid: {self:?}");
-        }
-        if self.has(UNATTENDED) {
-            assert!(self.has(READING), "6: a place is kept for a read that is over: {self:?}");
-        }
-        assert!(
-            !self.has(MIRRORED) || self.has(VALID | CLAIMED),
-            "7: a copy of a page that is not here: {self:?}"
-        );
-        assert!(!self.has(LENT) || self.has(WRITING), "4: lent but not being written: {self:?}");
-        assert!(!(self.has(EXCLUSIVE) && self.has(SHARES)), "3: exclusive but shared: {self:?}");
     }
 }
 
