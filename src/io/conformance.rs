@@ -1,10 +1,6 @@
 //! What every method owes, tried with every method (C7): same bytes, same counts, same errors, every lease finished.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
 
 use crate::{
     config::{Fallback, IoMethod, OpenOptions, UringOptions},
@@ -244,7 +240,7 @@ fn a_method_that_is_dropped_finishes_first() {
 }
 
 /// Whether anybody, a ring included, has the file open for writing: the system grants no read lease on it then.
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "uring", target_os = "linux"))]
 #[allow(unsafe_code)]
 fn is_open_for_writing(path: &Path) -> bool {
     use std::os::fd::AsRawFd;
@@ -271,9 +267,10 @@ fn a_file_that_is_forgotten_makes_room_for_another() {
     });
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "uring", target_os = "linux"))]
 #[test]
 fn a_ring_lets_go_of_a_forgotten_file() {
+    use std::time::{Duration, Instant};
     let Some(asked) = methods().into_iter().find(|asked| matches!(asked, IoMethod::Uring(_))) else {
         return;
     };
