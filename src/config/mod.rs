@@ -434,11 +434,11 @@ impl Config {
         self.background_writer.marks(self.frames)
     }
 
-    /// Spare pages: one for each 360 frames, so that with all else beside the pages they stay below a hundredth of the page
+    /// Spare pages: one for each 400 frames, so that with all else beside the pages they stay below a hundredth of the page
     /// memory (8 KiB pages, 64 MiB and more); but room for a run of sealed pages where the pool has that many frames.
     pub(crate) fn spare_pages(&self) -> usize {
         let frames = self.frames as usize;
-        (frames / 360).max(16.min(frames / 4)).clamp(1, SPARE_PAGES_MAX)
+        (frames / 400).max(16.min(frames / 4)).clamp(1, SPARE_PAGES_MAX)
     }
 }
 

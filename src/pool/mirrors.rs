@@ -30,8 +30,8 @@ use crate::{
 /// Places where the mirror of a page may be.
 const WAYS: usize = if cfg!(loom) { 1 } else { 4 };
 
-/// Frames for which there is one mirror: less than a thousandth of the memory.
-const FRAMES_PER_MIRROR: usize = 1024;
+/// Frames for which there is one mirror: a few ten-thousandths of the memory.
+const FRAMES_PER_MIRROR: usize = 4096;
 
 /// The most sets of mirrors: enough for the upper levels of any tree.
 const SETS_MAX: usize = 64;
