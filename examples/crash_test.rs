@@ -37,6 +37,9 @@ const KEYS_PER_PAGE: u32 = PAGE as u32 / 8;
 /// Few, so that changed pages must often go to disk before a checkpoint.
 const FRAMES: u32 = 4;
 
+/// A key and its new value.
+type Change = (u32, u64);
+
 /// A log of changes: records of sixteen bytes, a key and a value. A record's LSN is where it ends.
 struct Log {
     file: SimFile,
@@ -48,7 +51,7 @@ impl Log {
     const RECORD: usize = 16;
 
     /// The log of a disk, with the changes that survived in it.
-    fn open(disk: &SimDisk) -> io::Result<(Arc<Self>, Vec<(u32, u64)>)> {
+    fn open(disk: &SimDisk) -> io::Result<(Arc<Self>, Vec<Change>)> {
         let file = disk.file("log");
         let bytes = file.read_all()?;
         let number = |bytes: &[u8]| u64::from_le_bytes(bytes.try_into().expect("eight bytes"));

@@ -44,7 +44,9 @@ impl Subject {
         println!("{what}: {mib:.1} MiB in pages of {} bytes", input.page_size());
         match input.buffered() {
             None => {
-                println!("direct I/O: the page cache is bypassed by every arm but one that is named after it")
+                println!(
+                    "direct I/O: the page cache is bypassed by every arm but one that is named after it"
+                );
             }
             Some(why) => println!(
                 "buffered I/O ({why}): every arm goes through the page cache, which is emptied before each run where the \

@@ -47,7 +47,7 @@ fn victim() {
 /// Changes pages, and acknowledges what a checkpoint has covered, until it is killed.
 fn work(path: &Path, method: IoMethod, first: u32) {
     let pool = BufferPool::builder().frames(16).page_size(PAGE as u32).io_method(method).build().unwrap();
-    let direct = if first % 2 == 0 { Fallback::Prefer } else { Fallback::Off };
+    let direct = if first.is_multiple_of(2) { Fallback::Prefer } else { Fallback::Off };
     let file: FileId = pool.open_file(path, OpenOptions::new().direct(direct)).unwrap();
     for change in first.. {
         let block = block_of(change);

@@ -24,7 +24,9 @@ fn shut_down(path: &Path) -> Result<(), String> {
     const WITHOUT_THE_JOURNAL: u32 = 2;
     let folder = fs::File::open(path).map_err(|error| error.to_string())?;
     // SAFETY: this call reads a number of 32 bits, which `Setter` keeps for as long as it takes.
-    let done = unsafe { ioctl(folder.as_fd(), Setter::<SHUTDOWN, u32>::new(WITHOUT_THE_JOURNAL)) };
+    let request = unsafe { Setter::<SHUTDOWN, u32>::new(WITHOUT_THE_JOURNAL) };
+    // SAFETY: the request only reads the number that it holds.
+    let done = unsafe { ioctl(folder.as_fd(), request) };
     done.map_err(|error| format!("it cannot be shut down: {error}"))
 }
 
