@@ -7,6 +7,7 @@ use crate::{
     error::Error,
     id::{FileId, PageSize},
     io::{
+        atomic::NotAtomic,
         disk::MayBlock,
         file::File,
         ladder::open_method,
@@ -67,7 +68,10 @@ fn file_of(len: usize) -> tempfile::NamedTempFile {
 }
 
 fn shared(path: &Path, options: &OpenOptions) -> Arc<File> {
-    Arc::new(os_file(path, options).unwrap())
+    let mut file = os_file(path, options).unwrap();
+    // Whether a file's pages are written atomically, and then one by one, is decided by who opens it for a pool.
+    file.atomic_pages = Err(NotAtomic::NotAsked);
+    Arc::new(file)
 }
 
 fn open_on(disk: &crate::testing::SimDisk, path: &str) -> File {
