@@ -40,6 +40,9 @@ use crate::{
 ///
 /// Cheap to clone; all clones are one pool. When the last one goes, I/O in flight is finished and dirty pages are thrown away
 /// (and counted): [shut it down](Self::shutdown) to keep them. Pages in hand stay usable even then.
+/// What was begun behind the scenes and nobody waits for (a checkpoint whose completion was dropped, a file being zeroed ahead)
+/// goes on to its end by itself, and may still write then: wait for it, or shut the pool down, before another pool opens the
+/// same files.
 #[derive(Clone)]
 pub struct BufferPool {
     /// Ends with the last clone, before what it works on.
