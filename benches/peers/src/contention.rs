@@ -1,10 +1,12 @@
 //! Many threads at once: what they get done together, against two of them, and how long one of them waits.
 //!
 //! Every thread fetches one page after the other, reads its first bytes and lets it go. With more threads than cores most of them
-//! wait for a core at any time; a thread that has none while it holds a page holds up whoever wants to change that page, and nobody
-//! else. So throughput should stay what it is with two threads, and only the last of a thousand fetches show the scheduler.
+//! wait for a core at any time; a thread that has none while it holds a page holds up whoever wants to change that page. So throughput
+//! of readers should stay what it is with two threads, and only the last of a thousand fetches show the scheduler. A page that is
+//! changed is handed on in turn, which is a switch of threads each time; beside it stands a lock that takes no turns.
 
 use std::{
+    hint::black_box,
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -14,6 +16,7 @@ use lab::{
     measure::on_threads,
     report::{Align, Table},
 };
+use parking_lot::RwLock;
 use replay::Random;
 use ringpool::{BufferPool, FileId, PageId};
 
@@ -49,15 +52,18 @@ enum Wish {
     Changed,
     /// To read any page.
     Any,
+    /// As before, of a word behind `parking_lot`'s lock: no pool, no turns.
+    Lock,
     /// One page every other time, else any page.
     HotOrAny,
 }
 
 /// The rows: what the threads want, of a pool that has all pages or of one that must evict.
-const WORKLOADS: [(&str, Wish, bool); 6] = [
+const WORKLOADS: [(&str, Wish, bool); 7] = [
     ("one page", Wish::Hot, false),
     ("one page, optimistic", Wish::Root, false),
     ("one page, 1 of 16 changes it", Wish::Changed, false),
+    ("a word behind an RwLock, 1 of 16 changes it", Wish::Lock, false),
     ("spread", Wish::Any, false),
     ("spread, evicting", Wish::Any, true),
     ("one page every other time, evicting", Wish::HotOrAny, true),
@@ -118,6 +124,7 @@ fn quantile(sample: &Sample, part: f64) -> f64 {
 struct Crowd {
     pool: BufferPool,
     file: FileId,
+    lock: RwLock<u64>,
 }
 
 impl Crowd {
@@ -126,7 +133,7 @@ impl Crowd {
         for page in 0..PAGES.min(frames) {
             pool.fetch(PageId::new(file, page)).wait()?;
         }
-        Ok(Self { pool, file })
+        Ok(Self { pool, file, lock: RwLock::default() })
     }
 
     fn run(&self, wish: Wish, threads: usize) -> Sample {
@@ -161,6 +168,10 @@ impl Crowd {
             }
             Wish::Changed if random.once_in(16) => self.change(HOT),
             Wish::Changed => self.read(HOT),
+            Wish::Lock if random.once_in(16) => *self.lock.write() += 1,
+            Wish::Lock => {
+                black_box(*self.lock.read());
+            }
             Wish::Any => self.read(random.below(PAGES.into()) as u32),
             Wish::HotOrAny if random.once_in(2) => self.read(HOT),
             Wish::HotOrAny => self.read(random.below(PAGES.into()) as u32),

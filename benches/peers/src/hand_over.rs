@@ -5,6 +5,7 @@
 //! among them.)
 
 use std::{
+    hint,
     sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
@@ -22,7 +23,10 @@ use crate::{peers::null_pool, run};
 const THREADS: [usize; 3] = [2, 8, 64];
 
 /// Turns of all threads together in a round.
-const TURNS: usize = 1 << 12;
+const TURNS: usize = 1 << 10;
+
+/// How long each keeps it: the others are asleep by then.
+const KEPT: Duration = Duration::from_micros(20);
 
 const PAGE: &str = "ringpool, exclusive latch";
 const MUTEX: &str = "parking_lot, fair mutex";
@@ -37,7 +41,7 @@ pub(crate) fn measure(rounds: u32) -> Result<()> {
             let turn = |clock: &Clock, took: &mut Latencies| {
                 let guard = page.write().expect("the file can be written");
                 clock.taken(took);
-                clock.let_go();
+                clock.keep();
                 drop(guard);
             };
             Ok(in_turn(threads, turn))
@@ -46,7 +50,7 @@ pub(crate) fn measure(rounds: u32) -> Result<()> {
             let turn = |clock: &Clock, took: &mut Latencies| {
                 let guard = mutex.lock();
                 clock.taken(took);
-                clock.let_go();
+                clock.keep();
                 MutexGuard::unlock_fair(guard);
             };
             Ok(in_turn(threads, turn))
@@ -113,7 +117,12 @@ impl Clock {
         took.record(Duration::from_nanos(self.now() - self.released.load(Ordering::Relaxed)));
     }
 
-    fn let_go(&self) {
+    /// Keeps the latch for its time, awake, up to the moment when it is let go.
+    fn keep(&self) {
+        let taken = Instant::now();
+        while taken.elapsed() < KEPT {
+            hint::spin_loop();
+        }
         self.released.store(self.now(), Ordering::Relaxed);
     }
 }
