@@ -10,5 +10,6 @@ pub mod table;
 pub mod traces;
 
 pub use policies::{Candidate, PUBLISHED, Policy};
+pub use random::{Random, Zipf};
 pub use table::{Line, SHARES, compare};
 pub use traces::Trace;

@@ -2,10 +2,12 @@
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 #[derive(Clone, Debug)]
-pub(crate) struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
+    /// What this seed gives.
+    #[must_use]
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
@@ -17,7 +19,7 @@ impl Random {
     }
 
     /// A number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
@@ -27,14 +29,14 @@ impl Random {
     }
 
     /// True once in so many times.
-    pub(crate) fn once_in(&mut self, times: u64) -> bool {
+    pub fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
 }
 
 /// Zipf's law over pages, the popular ones strewn over the whole file.
 #[derive(Debug)]
-pub(crate) struct Zipf {
+pub struct Zipf {
     /// Up to which share each rank goes.
     ends: Vec<f64>,
     page_of: Vec<u64>,
@@ -42,7 +44,8 @@ pub(crate) struct Zipf {
 
 impl Zipf {
     /// Rank `r` of `pages` is used as often as `r` to the power of `-skew`.
-    pub(crate) fn new(pages: u64, skew: f64, random: &mut Random) -> Self {
+    #[must_use]
+    pub fn new(pages: u64, skew: f64, random: &mut Random) -> Self {
         let mut sum = 0.0;
         let mut ends: Vec<f64> = (1..=pages)
             .map(|rank| {
@@ -59,7 +62,8 @@ impl Zipf {
     }
 
     /// A page.
-    pub(crate) fn draw(&self, random: &mut Random) -> u64 {
+    #[must_use]
+    pub fn draw(&self, random: &mut Random) -> u64 {
         self.page_of[self.draw_rank(random)]
     }
 
