@@ -164,7 +164,7 @@ impl Crowd {
             Wish::Root => {
                 let root = PageId::new(self.file, HOT);
                 let word = self.pool.read_optimistically(root, |page| page.bytes_at::<8>(0));
-                word_of(&word.expect("a null disk fails never"));
+                black_box(word.expect("a null disk fails never"));
             }
             Wish::Changed if random.once_in(16) => self.change(HOT),
             Wish::Changed => self.read(HOT),
@@ -181,7 +181,7 @@ impl Crowd {
     #[inline]
     fn read(&self, page: u32) {
         let page = self.pool.view(PageId::new(self.file, page)).wait().expect("a null disk fails never");
-        word_of(&page);
+        black_box(word_of(&page));
     }
 
     #[inline]

@@ -10,7 +10,7 @@ pub(crate) use page_db::{PAGE_SIZE as PAGE_DB_PAGE_SIZE, PageDb};
 pub(crate) use ringpool::{Fetch, FetchMany, Hint, Optimistic, Resident, View, null_pool};
 pub(crate) use tables::{Dash, Sharded};
 
-use std::{hint::black_box, sync::Arc};
+use std::sync::Arc;
 
 /// How all hash who can be told.
 pub(crate) type Hasher = hashbrown::DefaultHashBuilder;
@@ -29,11 +29,12 @@ pub(crate) trait Peer: Sync {
     }
 }
 
-/// The word with which a page begins; the compiler cannot know it.
+/// The word with which a page begins. It is summed up, as the floor's is, and not shown to memory: a store that waits for the page
+/// would keep the next hit waiting too, behind the atomic step that lets go.
 #[inline]
 pub(crate) fn word_of(bytes: &[u8]) -> u64 {
     let word = bytes.first_chunk().expect("a page has more than 8 bytes");
-    black_box(u64::from_le_bytes(*word))
+    u64::from_le_bytes(*word)
 }
 
 /// Writes into a page with what it begins.
