@@ -6,12 +6,7 @@ use std::task::{Poll, Waker};
 use super::{Bytes, check, page, pool_of, read_into, spawn};
 use crate::{
     error::Error,
-    pool::{
-        frame_pool::{DirtyVictims, Mapped},
-        handle::Pin,
-        latch::Latch,
-        waiters::Want,
-    },
+    pool::{frame_pool::Mapped, handle::Pin, latch::Latch, victims::DirtyVictims, waiters::Want},
     sync::Arc,
 };
 

@@ -19,8 +19,9 @@ use loom::cell::UnsafeCell;
 use crate::{
     id::{FileId, PageId, PageSize},
     pool::{
-        frame_pool::{DirtyVictims, FramePool, Mapped},
+        frame_pool::{FramePool, Mapped},
         handle::{Pin, PoolHandle},
+        victims::DirtyVictims,
     },
     stats::Counters,
     sync::Arc,
