@@ -15,11 +15,11 @@ use crate::{
     },
     id::{BlockNo, FileId, PageId, PageSize},
     io::in_flight::InFlight,
-    page::{PageView, PinnedPage},
-    pool::frame_pool::Lookup,
+    page::{Changed, OptimisticPage, PageHint, PageView, PinnedPage},
     read::{
-        fetch::Fetch,
+        fetch::{self, Fetch},
         many::FetchMany,
+        optimistic,
         prefetch::{self, Prefetch},
         stream::{ReadStream, item::StreamItem},
         view::{self, View},
@@ -28,8 +28,8 @@ use crate::{
     residency::{self, Resident},
     shared::Shared,
     snapshot::Stats,
-    stats::Counter,
     sync::{atomic::Ordering, time},
+    validate,
     write::{
         background_writer::BackgroundWriter,
         checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
@@ -40,6 +40,9 @@ use crate::{
 ///
 /// Cheap to clone; all clones are one pool. When the last one goes, I/O in flight is finished and dirty pages are thrown away
 /// (and counted): [shut it down](Self::shutdown) to keep them. Pages in hand stay usable even then.
+/// What was begun behind the scenes and nobody waits for (a checkpoint whose completion was dropped, a file being zeroed ahead)
+/// goes on to its end by itself, and may still write then: wait for it, or shut the pool down, before another pool opens the
+/// same files.
 #[derive(Clone)]
 pub struct BufferPool {
     /// Ends with the last clone, before what it works on.
@@ -135,8 +138,8 @@ impl BufferPool {
     /// Cuts the file to so many blocks, if it is longer. The pages behind the cut are thrown away, dirty or not.
     ///
     /// # Errors
-    /// [`Error::Pinned`] where a page behind the cut stays pinned for as long as a fetch would wait for a frame: the file is
-    /// then as long as it was. [`Error::File`], [`Error::ReadOnly`].
+    /// [`Error::Pinned`] where a page behind the cut stays pinned for as long as a fetch would wait for a frame;
+    /// [`Error::File`], [`Error::ReadOnly`]. The file is then as long as it was, and no change of any page is lost.
     pub fn truncate(&self, file: FileId, blocks: u32) -> Completion<()> {
         self.operation(move |shared| extent::truncate(shared, file, blocks))
     }
@@ -192,13 +195,15 @@ impl BufferPool {
     #[inline]
     #[must_use]
     pub fn try_fetch(&self, page: PageId) -> Option<PinnedPage> {
-        match self.shared.pool.lookup(page) {
-            Lookup::Pinned(pin) if pin.frame().state.load().is_valid() => {
-                self.shared.counters.add(Counter::Hits, 1);
-                Some(PinnedPage::new(pin))
-            }
-            _ => None,
-        }
+        fetch::hit(&self.shared, self.shared.pool.lookup(page))
+    }
+
+    /// Pins a page if it still is where it was, without a look at the page table; never reads. `None` also where the page is
+    /// somewhere else in the pool: [fetch](Self::fetch) it then.
+    #[inline]
+    #[must_use]
+    pub fn try_fetch_at(&self, hint: PageHint, page: PageId) -> Option<PinnedPage> {
+        fetch::hit_at(&self.shared, hint, page)
     }
 
     /// Pins a page to read it, and waits until no one changes it: [`fetch`](Self::fetch) and [`read`](PinnedPage::read) as one,
@@ -213,6 +218,56 @@ impl BufferPool {
     #[must_use]
     pub fn try_view(&self, page: PageId) -> Option<PageView> {
         view::try_view(&self.shared, page)
+    }
+
+    /// [`try_view`](Self::try_view) of a page that still is where it was, without a look at the page table.
+    #[inline]
+    #[must_use]
+    pub fn try_view_at(&self, hint: PageHint, page: PageId) -> Option<PageView> {
+        view::try_view_at(&self.shared, hint, page)
+    }
+
+    /// Reads a page that all threads read, such as the root of a tree, without a write to anything that they share: from a copy,
+    /// which is made when the page is first read so and goes when it is changed. Waits for the page where it has none.
+    ///
+    /// `look` may run twice: it is to give back [`Changed`] whenever it gets that, and to change nothing. There are copies of a
+    /// thousandth of the pages (at least four, at most 256), so this is for the upper levels of a tree, not for its leaves. It is
+    /// slower than a [`view`](Self::view) for a page that is changed as often as it is read.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = ringpool::BufferPool::builder().frames(16).build()?;
+    /// # let options = ringpool::OpenOptions::new().create(true);
+    /// # let file = pool.open_file(folder.path().join("tree"), options)?;
+    /// # pool.extend(file, std::num::NonZeroU32::MIN).wait()?;
+    /// # let root = ringpool::PageId::new(file, 0);
+    /// let child = pool.read_optimistically(root, |page| {
+    ///     let entries = u16::from_le_bytes(page.bytes_at(0)?);
+    ///     Ok((entries > 0).then_some(u32::from_le_bytes(page.bytes_at(8)?)))
+    /// })?;
+    /// # assert_eq!(child, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Fetch::wait`].
+    ///
+    /// # Panics
+    /// Where `look` gives a [`Changed`] that it has kept from elsewhere.
+    #[inline]
+    pub fn read_optimistically<T>(
+        &self,
+        page: PageId,
+        look: impl Fn(&OptimisticPage<'_>) -> Result<T, Changed>,
+    ) -> Result<T> {
+        optimistic::read(&self.shared, page, look)
+    }
+
+    /// The page's copy, if it has one: for tasks, which [`view`](Self::view) the page else; never reads, never waits.
+    #[inline]
+    #[must_use]
+    pub fn try_optimistic(&self, page: PageId) -> Option<OptimisticPage<'_>> {
+        optimistic::try_look(&self.shared, page)
     }
 
     /// Starts reading the blocks that are not in the pool, as one batch, with neighbours in one request. Never waits for a
@@ -271,6 +326,9 @@ impl BufferPool {
     }
 
     /// Writes everything that is dirty at its start, in sorted batches, and syncs its files. New work goes on meanwhile.
+    ///
+    /// Checkpoints take turns: each covers what is dirty when its turn comes. One that was begun goes on to its end, also when
+    /// nobody waits for it any more.
     ///
     /// A thread that holds a write guard must not wait for a checkpoint: it would wait for itself.
     ///
@@ -344,6 +402,19 @@ impl BufferPool {
     #[must_use]
     pub fn resident_pages(&self) -> Vec<PageId> {
         residency::resident_pages(&self.shared.pool)
+    }
+
+    /// Looks at the whole pool for what must never be: pages with two frames, frames that the page table does not know, spare
+    /// pages that belong to nobody, waiters that were forgotten, pages of files that are closed. For an engine's tests:
+    /// at the end of each, and whenever nobody uses the pool.
+    ///
+    /// Pages may be pinned. But what others begin or end meanwhile, the background writer included, is taken for a fault, since
+    /// frames are looked at one after the other.
+    ///
+    /// # Errors
+    /// What is wrong, each thing in a line of its own. It is a bug of this crate, or memory that somebody else has overwritten.
+    pub fn validate(&self) -> Result<(), String> {
+        validate::validate(&self.shared)
     }
 
     /// Reads pages into the pool, and waits for them: sorted, neighbours in one request, and as many in advance as a

@@ -58,7 +58,8 @@ impl Crc32c {
 
     fn checksum(at: PageAddress, body: &[u8]) -> u32 {
         let seed = crc32c::crc32c(&at.tag.to_le_bytes());
-        let seed = crc32c::crc32c_append(seed, &at.block.0.to_le_bytes());
+        let block = if seeded!("checksum_without_the_block") { 0 } else { at.block.0 };
+        let seed = crc32c::crc32c_append(seed, &block.to_le_bytes());
         crc32c::crc32c_append(seed, body)
     }
 }

@@ -67,17 +67,20 @@
 //! | `crc32c` | [`Crc32c`](PageCodec), a codec that seals pages with a checksum seeded by their address |
 //! | `tracing` | events for what a person should hear of |
 //! | `metrics` | `Stats::publish`: a snapshot as gauges of the `metrics` facade |
-//! | `testing` | disks in memory with faults, for an engine's own tests |
+//! | `testing` | a simulated disk with faults and crash images, for an engine's own tests; one that does nothing |
 //!
 //! No feature changes what the others do. `unsafe` is confined to a few modules, each block with its reason.
 
 #![warn(clippy::unwrap_used)]
 
+#[macro_use]
+mod seeded;
+
 mod buffer_pool;
 mod builder;
 mod codec;
 mod completion;
-#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(shuttle))), allow(dead_code))]
+#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
 mod config;
 mod doublewrite;
 mod error;
@@ -86,7 +89,7 @@ mod file_table;
 mod files;
 mod id;
 // Some of it serves the ring alone.
-#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(shuttle))), allow(dead_code))]
+#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
 mod io;
 mod lease;
 #[cfg(all(test, shuttle))]
@@ -105,6 +108,7 @@ mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 mod turn;
+mod validate;
 mod wait;
 mod wal;
 mod write;
@@ -123,7 +127,7 @@ pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, TornPageGuard, extent::Extended, vacate::Evicted};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use io::in_flight::{InFlight, Stage};
-pub use page::{PageRead, PageView, PageWrite, PinnedPage};
+pub use page::{Changed, OptimisticPage, PageHint, PageRead, PageView, PageWrite, PinnedPage};
 pub use read::{
     fetch::Fetch,
     many::FetchMany,

@@ -22,7 +22,7 @@ pub struct Resident {
     pub writing: bool,
     /// How many pins it has, those of its I/O included.
     pub pins: u32,
-    /// How often it was used, from 0 to 5, less one for each time that the clock came by since: how long it will stay.
+    /// How often it was used since its turn to go last came, or since it came in, from 0 to 3: how often it will be spared.
     pub usage: u8,
 }
 

@@ -30,7 +30,7 @@ fn new_waker() -> Waker {
 }
 
 /// Runs `body` with a waker for the calling thread; made once a thread.
-#[cfg(not(shuttle))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) fn with_thread_waker<R>(body: impl FnOnce(&Waker) -> R) -> R {
     thread_local! {
         static WAKER: Waker = new_waker();
@@ -42,7 +42,7 @@ pub(crate) fn with_thread_waker<R>(body: impl FnOnce(&Waker) -> R) -> R {
     done.or_else(|| run(&new_waker())).expect("one of the two has run it")
 }
 
-#[cfg(shuttle)]
+#[cfg(any(loom, shuttle))]
 pub(crate) fn with_thread_waker<R>(body: impl FnOnce(&Waker) -> R) -> R {
     body(&new_waker())
 }

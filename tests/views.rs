@@ -9,8 +9,10 @@ use std::{
     thread,
 };
 
-use ringpool::{Error, Evicted, IoMethod};
-use support::{Bench, assert_at_rest, eventually, guarded, restamp, stamped, with_each_method};
+use ringpool::{Error, Evicted, IoMethod, PinnedPage};
+use support::{
+    Bench, assert_at_rest, assert_stamped, eventually, guarded, restamp, stamped, with_each_method,
+};
 
 #[test]
 fn a_view_shows_a_page_that_is_here_or_not() {
@@ -96,5 +98,46 @@ fn c5_a_view_outlives_its_pool() {
         let second = page.into_view();
         drop(bench);
         assert_eq!((&*view, &*second), (&*stamped(1, 1), &*stamped(1, 1)));
+    });
+}
+
+#[test]
+fn a_hint_finds_its_page_where_it_was() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 4, 8);
+        let page = bench.fetch(2).unwrap();
+        let hint = page.hint();
+        drop(page);
+        assert_eq!(bench.pool.try_view(bench.page(2)).unwrap().hint(), hint);
+        assert_stamped(&bench.pool.try_fetch_at(hint, bench.page(2)).unwrap(), 1);
+        assert_eq!(&*bench.pool.try_view_at(hint, bench.page(2)).unwrap(), &*stamped(2, 1));
+        assert!(bench.pool.try_fetch_at(hint, bench.page(3)).is_none(), "another page");
+        bench.assert_at_rest();
+    });
+}
+
+/// Nothing of a page is had by a hint once the page has left its frame, whatever is in that now.
+#[test]
+fn c1_a_stale_hint_finds_nothing() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 1, 8);
+        let is_stale = |hint, block| {
+            let page = bench.page(block);
+            bench.pool.try_fetch_at(hint, page).is_none() && bench.pool.try_view_at(hint, page).is_none()
+        };
+        let hint = bench.fetch(2).unwrap().hint();
+        assert_eq!(bench.pool.evict(bench.page(2)).wait().unwrap(), Evicted::Yes);
+        assert!(is_stale(hint, 2), "after its eviction");
+        let reused = bench.fetch(5).unwrap();
+        assert_eq!(reused.hint(), hint, "there is one frame");
+        assert!(is_stale(hint, 2), "after its frame's reuse");
+        drop(reused);
+        bench.pool.close_file(bench.file).wait().unwrap();
+        assert!(is_stale(hint, 5), "after its file was closed");
+        let larger = Bench::new(IoMethod::Sync, 9, 9);
+        let pages: Vec<_> = (0..9).map(|block| larger.fetch(block).unwrap()).collect();
+        let farthest = pages.iter().map(PinnedPage::hint).max_by_key(|hint| format!("{hint:?}")).unwrap();
+        assert!(is_stale(farthest, 2), "of another pool, which has more frames");
+        assert_at_rest(&bench.pool);
     });
 }

@@ -63,22 +63,26 @@ impl Bench {
     }
 }
 
-/// A goal: which figure, which of its values, and where it has to be.
+/// A goal: which figure, which of its values, and where it has to be, if anywhere.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Goal<'a> {
     pub(crate) figure: &'a str,
     pub(crate) name: &'a str,
-    pub(crate) relation: Relation,
-    pub(crate) goal: f64,
+    goal: Option<(Relation, f64)>,
 }
 
 impl<'a> Goal<'a> {
     pub(crate) const fn at_least(figure: &'a str, name: &'a str, goal: f64) -> Self {
-        Self { figure, name, relation: Relation::AtLeast, goal }
+        Self { figure, name, goal: Some((Relation::AtLeast, goal)) }
     }
 
     pub(crate) const fn at_most(figure: &'a str, name: &'a str, goal: f64) -> Self {
-        Self { figure, name, relation: Relation::AtMost, goal }
+        Self { figure, name, goal: Some((Relation::AtMost, goal)) }
+    }
+
+    /// A value that is told, and held to nothing.
+    pub(crate) const fn none(figure: &'a str, name: &'a str) -> Self {
+        Self { figure, name, goal: None }
     }
 
     /// The row of a ratio of two arms of `outcome` by a metric; `absolute` says what the numbers behind it are.
@@ -122,11 +126,11 @@ impl<'a> Goal<'a> {
 
     /// The row of a number that nobody can disturb.
     pub(crate) fn alone(self, value: f64, detail: String) -> FigureRow {
-        FigureRow::measured((self.figure, self.name), value, self.relation, self.goal, detail)
+        FigureRow::measured((self.figure, self.name), value, self.goal, detail)
     }
 
     pub(crate) fn missing(self, why: impl Into<String>) -> FigureRow {
-        FigureRow::missing((self.figure, self.name), self.relation, self.goal, why)
+        FigureRow::missing((self.figure, self.name), self.goal, why)
     }
 }
 

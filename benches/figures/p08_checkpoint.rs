@@ -13,29 +13,26 @@ use crate::p08_hot_page;
 use crate::support::{PoolArm, PoolSpec, methods};
 
 /// Pages of a checkpoint.
-const PAGES: u32 = 16_384;
+pub(crate) const PAGES: u32 = 16_384;
 
 /// Pages of a dense range: 1 MiB.
 const RANGE: u32 = 128;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
-    let mut random = places::random_distinct(&bench.input()?.blocks(), PAGES as usize, 8);
-    // As the pool sorts them: a device, or the scheduler before it, may well be faster so.
-    random.sort_unstable();
+    let random = random_pages(&bench.input()?.blocks());
     let single = RingOptions::new(PAGE, 64);
     let goal = Goal::at_least("P8", "random pages", 0.95);
     let mut rows =
         vec![compare(bench, goal, &random, &random, vec![(BARE_RING.to_owned(), single)], 128 << 10)?];
 
-    let mut dense = ranges(&bench.input()?.blocks());
-    dense.sort_unstable();
+    let dense = ranges(&bench.input()?.blocks());
     let run = |kib: u32, depth, batch| {
         let options = RingOptions { request_size: kib << 10, batch, ..RingOptions::new(PAGE, depth) };
         (format!("{BARE_RING}, {kib} KiB"), options)
     };
     let rings = vec![run(128, 16, 4), run(256, 8, 1)];
     let goal = Goal::at_least("P8", "dense ranges", 0.9);
-    let all: Vec<Place> = dense.iter().flat_map(|&first| pages_of(first)).collect();
+    let all = dense_pages(&dense);
     rows.push(compare(bench, goal, &all, &dense, rings, 256 << 10)?);
     rows.extend(p08_hot_page::measure(bench)?);
     Ok(rows)
@@ -82,12 +79,26 @@ fn compare(
     Ok(goal.ratio(&outcome, ("pool", best), Sample::pages_per_s, rate(&outcome)))
 }
 
+/// Pages at random.
+pub(crate) fn random_pages(blocks: &[u32]) -> Vec<Place> {
+    let mut pages = places::random_distinct(blocks, PAGES as usize, 8);
+    // As the pool sorts them: a device, or the scheduler before it, may well be faster so.
+    pages.sort_unstable();
+    pages
+}
+
 /// First pages of ranges at random.
-fn ranges(blocks: &[u32]) -> Vec<Place> {
+pub(crate) fn ranges(blocks: &[u32]) -> Vec<Place> {
     let of_ranges: Vec<u32> = blocks.iter().map(|blocks| blocks / RANGE).collect();
     let mut firsts = places::random_distinct(&of_ranges, (PAGES / RANGE) as usize, 9);
     firsts.iter_mut().for_each(|first| first.block *= RANGE);
+    firsts.sort_unstable();
     firsts
+}
+
+/// All pages of the ranges.
+pub(crate) fn dense_pages(firsts: &[Place]) -> Vec<Place> {
+    firsts.iter().flat_map(|&first| pages_of(first)).collect()
 }
 
 fn pages_of(first: Place) -> impl Iterator<Item = Place> {

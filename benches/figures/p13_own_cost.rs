@@ -57,7 +57,7 @@ mod measured {
         Ok(ARMS.iter().map(row).collect())
     }
 
-    /// A pool that scans a file which is far larger, over and over, so that no page is ever found.
+    /// A pool that scans a file which is far larger, over and over, so that next to no page is ever found.
     struct Scan {
         pool: BufferPool,
         file: FileId,
@@ -81,7 +81,8 @@ mod measured {
             }
             let elapsed = meter.stop();
             let read = (self.pool.stats().counts - before).pages_read;
-            if read != u64::from(PAGES) {
+            // Of a loop, however long, replacement keeps a few pages by chance.
+            if read < u64::from(PAGES) * 999 / 1000 {
                 return Err(format!("of {PAGES} cold pages {read} were read").into());
             }
             Ok(elapsed.sample(u64::from(PAGES), 0))

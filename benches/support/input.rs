@@ -79,7 +79,7 @@ impl Input {
     /// left there. Memory file systems have nothing else to read from.
     pub(crate) fn drop_caches(&self) -> Result<()> {
         if self.buffered.is_some() {
-            self.open_buffered()?.iter().try_for_each(files::drop_cache)?;
+            self.open_buffered(false)?.iter().try_for_each(files::drop_cache)?;
         }
         Ok(())
     }
@@ -92,13 +92,14 @@ impl Input {
         request_size: u32,
         visit: impl Fn(Place, &[u8]) + Sync,
     ) -> Result<()> {
-        let files = self.open_buffered()?;
+        let files = self.open_buffered(false)?;
         Plain { request_size, ..Plain::new(self.page_size) }.read(&files, places, visit)?;
         Ok(files.iter().try_for_each(files::drop_cache)?)
     }
 
-    fn open_buffered(&self) -> Result<Vec<File>> {
-        let access = Access { direct: false, write: false };
+    /// Opens the files for a baseline that goes through the page cache in any case.
+    pub(crate) fn open_buffered(&self, write: bool) -> Result<Vec<File>> {
+        let access = Access { direct: false, write };
         Ok(self.paths.iter().map(|path| files::open(path, access)).collect::<Result<_, _>>()?)
     }
 

@@ -10,6 +10,8 @@ pub(crate) mod input;
 pub(crate) mod memory;
 pub(crate) mod methods;
 pub(crate) mod pool_arm;
+#[cfg(feature = "testing")]
+pub(crate) mod replacement;
 pub(crate) mod scratch;
 
 pub(crate) use input::{Input, Wish};

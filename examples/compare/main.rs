@@ -2,14 +2,14 @@
 //!
 //! `cargo run --release --example compare -- [OPTIONS] [FILE ...]`
 //!
-//! Compared are random reads, a sequential scan, lone misses and a random writeback: by a bare ring (the most that io_uring
-//! gives here), by plain `pread` and `pwrite`, and by the pool under each I/O method. Without files it makes one of its own
-//! and removes it at the end; files that are named are only ever read, and only opened for reading.
+//! Compared are random reads, a sequential scan, lone misses and writebacks of random and dense pages: by a bare ring (the
+//! most that io_uring gives here), by plain `pread` and `pwrite`, and by the pool under each I/O method. Without files it makes
+//! one of its own and removes it at the end; files that are named are only ever read, and only opened for reading.
 //!
 //! What makes it honest: arms run in turn, in shuffled order, for several rounds, and ratios are taken within rounds; all
 //! go to the same places; the pool is empty at the start of each round and smaller than what it reads; either all arms
-//! bypass the page cache or none does; and before anything is timed each arm reads the places of a round once more while a
-//! digest is taken of every byte, which must be the digest of a plain read.
+//! bypass the page cache or none does, but for the one that is named after it; and before anything is timed each arm reads the
+//! places of a round once more while a digest is taken of every byte, which must be the digest of a plain read.
 
 mod arms;
 mod options;
@@ -30,6 +30,7 @@ use lab::Result;
 use options::{Options, Workload};
 use report::Findings;
 use subject::Subject;
+use writeback::Pattern;
 
 fn main() -> ExitCode {
     let options = Options::parse();
@@ -59,9 +60,14 @@ fn compare(options: &Options) -> Result<Findings> {
             Workload::Random => reads::random(&subject, options, &mut findings)?,
             Workload::Scan => reads::scan(&subject, options, &mut findings)?,
             Workload::Lone => reads::lone_misses(&subject, options, &mut findings)?,
-            Workload::Writeback if subject.is_own() => writeback::run(&subject, options, &mut findings)?,
-            Workload::Writeback => {
-                println!("writeback: left out, since files that were named are never written to");
+            Workload::Writeback if subject.is_own() => {
+                writeback::run(Pattern::Random, &subject, options, &mut findings)?;
+            }
+            Workload::DenseWriteback if subject.is_own() => {
+                writeback::run(Pattern::Dense, &subject, options, &mut findings)?;
+            }
+            Workload::Writeback | Workload::DenseWriteback => {
+                println!("{workload:?}: left out, since files that were named are never written to");
             }
         }
     }

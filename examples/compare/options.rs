@@ -8,7 +8,7 @@ use lab::Result;
 /// What does asynchronous I/O buy on this disk?
 ///
 /// Compares a bare ring, plain pread and pwrite, and the pool under each I/O method, on random reads, a sequential scan,
-/// lone misses and a random writeback.
+/// lone misses and writebacks of random and dense pages.
 #[derive(Debug, Parser)]
 #[command(name = "compare")]
 pub(crate) struct Options {
@@ -80,6 +80,8 @@ pub(crate) enum Workload {
     Lone,
     /// Pages changed at random, written by a checkpoint
     Writeback,
+    /// Ranges of 1 MiB changed at random, written by a checkpoint
+    DenseWriteback,
 }
 
 impl Options {

@@ -43,7 +43,11 @@ impl Subject {
         let mib = input.bytes() as f64 / f64::from(1 << 20);
         println!("{what}: {mib:.1} MiB in pages of {} bytes", input.page_size());
         match input.buffered() {
-            None => println!("direct I/O: the page cache is bypassed by every arm"),
+            None => {
+                println!(
+                    "direct I/O: the page cache is bypassed by every arm but one that is named after it"
+                );
+            }
             Some(why) => println!(
                 "buffered I/O ({why}): every arm goes through the page cache, which is emptied before each run where the \
                  file system can"

@@ -1,7 +1,8 @@
-//! Random writeback: pages changed at random all over the file are written and made durable.
+//! Writeback: changed pages are written and made durable; pages at random all over the file, and ranges of neighbours.
 //!
-//! The pool has them resident and dirty when the clock starts, and takes a checkpoint; the baselines write the same pages,
-//! one a request and in the order of the file, and sync once. Places are the same in every round, since the pool must have them.
+//! The pool has them resident and dirty when the clock starts, and takes a checkpoint; the baselines write the same pages, in
+//! the order of the file, and sync once: plain calls past the page cache and through it, page by page, and the ring, with
+//! neighbours in one request. Places are the same in every round, since the pool must have them.
 //!
 //! The proof: before each arm's turn the places hold something else; then the arm writes, and a plain read must find the
 //! digest of what it was to write.
@@ -21,15 +22,65 @@ use crate::report::{Findings, Timed};
 use crate::subject::Subject;
 use crate::support::{Input, PoolArm, PoolSpec, memory, methods, scratch};
 
-const WORKLOAD: &str = "writeback";
+/// Bytes of a range of neighbours.
+const RANGE: u32 = 1 << 20;
+
+/// Bytes of the ring's requests where there are neighbours.
+const LONG_REQUEST: u32 = 128 << 10;
+
+/// Which pages are dirty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    Random,
+    Dense,
+}
+
+impl Pattern {
+    fn workload(self) -> &'static str {
+        match self {
+            Self::Random => "writeback",
+            Self::Dense => "dense writeback",
+        }
+    }
+
+    /// Pages that lie one behind the other. A file may be too short for a range as it should be.
+    fn range(self, blocks: &[u32], page_size: u32) -> u32 {
+        match self {
+            Self::Random => 1,
+            Self::Dense => (RANGE / page_size).min(blocks.iter().copied().max().unwrap_or(1)),
+        }
+    }
+
+    /// Pages that the ring writes with one request.
+    fn stride(self, blocks: &[u32], page_size: u32) -> u32 {
+        let stride = (LONG_REQUEST / page_size).max(1);
+        if self.range(blocks, page_size).is_multiple_of(stride) { stride } else { 1 }
+    }
+
+    /// `pages` of them or a few less, in the order of the file.
+    fn places(self, blocks: &[u32], pages: u32, page_size: u32) -> Vec<Place> {
+        let range = self.range(blocks, page_size);
+        let ranges: Vec<u32> = blocks.iter().map(|blocks| blocks / range).collect();
+        let mut firsts = places::random_distinct(&ranges, (pages / range).max(1) as usize, 0);
+        // As the pool sorts them: a device, or the scheduler before it, may well be faster so.
+        firsts.sort_unstable();
+        let of_range = |first: Place| {
+            (first.block * range..(first.block + 1) * range).map(move |block| Place { block, ..first })
+        };
+        firsts.into_iter().flat_map(of_range).collect()
+    }
+}
 
 /// Versions that the proof writes: what was there before, and what each arm has to write.
 const BEFORE: u64 = 1;
 const PROOF: u64 = 2;
 
 enum Writer<'a> {
-    Ring(Box<BareRing>, Vec<File>),
+    /// With so many pages a request.
+    Ring(Box<BareRing>, Vec<File>, u32),
     Plain(Plain, Vec<File>),
+    /// Through the page cache, which is emptied afterwards: what it keeps would slow direct writes.
+    Buffered(Plain, Vec<File>),
     Pool(PoolArm<'a>),
 }
 
@@ -44,8 +95,22 @@ impl WriteArm<'_> {
     /// Writes all places, each filled by `fill`; in the pool's case they are filled before the clock starts.
     fn write(&mut self, places: &[Place], fill: &(dyn Fn(Place, &mut [u8]) + Sync)) -> Result<Sample> {
         match &mut self.writer {
-            Writer::Ring(ring, files) => Ok(ring.write(files, places, Ending::Synced, fill)?),
+            Writer::Ring(ring, files, stride) => {
+                let page_size = ring.options().page_size as usize;
+                let firsts: Vec<Place> = places.iter().copied().step_by(*stride as usize).collect();
+                let fill_all = |first: Place, request: &mut [u8]| {
+                    for (block, page) in (first.block..).zip(request.chunks_mut(page_size)) {
+                        fill(Place { block, ..first }, page);
+                    }
+                };
+                Ok(ring.write(files, &firsts, Ending::Synced, fill_all)?)
+            }
             Writer::Plain(plain, files) => Ok(plain.write(files, places, Ending::Synced, fill)?),
+            Writer::Buffered(plain, files) => {
+                let written = plain.write(files, places, Ending::Synced, fill)?;
+                files.iter().try_for_each(lab::files::drop_cache)?;
+                Ok(written)
+            }
             Writer::Pool(pool) => {
                 pool.change(places, fill)?;
                 let sample = pool.checkpoint()?;
@@ -58,13 +123,16 @@ impl WriteArm<'_> {
     }
 }
 
-pub(crate) fn run(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
-    let input = &subject.input;
-    let mut places = places::random_distinct(&input.blocks(), options.pages() as usize, 0);
-    // As the pool sorts them: a device, or the scheduler before it, may well be faster so.
-    places.sort_unstable();
-    let mut arms = writing(input, options, places.len() as u32, findings)?;
-    let (expected, digests) = prove(input, &mut arms, &places)?;
+pub(crate) fn run(
+    pattern: Pattern,
+    subject: &Subject,
+    options: &Options,
+    findings: &mut Findings,
+) -> Result<()> {
+    let (input, workload) = (&subject.input, pattern.workload());
+    let places = pattern.places(&input.blocks(), options.pages(), options.page_size);
+    let mut arms = writing(pattern, input, options, places.len() as u32, findings)?;
+    let (expected, digests) = prove(workload, input, &mut arms, &places)?;
     let known = arms.iter().map(|arm| (arm.name.clone(), (arm.method.clone(), arm.in_flight)));
     let known: HashMap<_, _> = known.collect();
     let twin = arms[0].name.clone();
@@ -75,21 +143,21 @@ pub(crate) fn run(subject: &Subject, options: &Options, findings: &mut Findings)
         Arm::new(arm.name.clone(), move |_| arm.write(places, &|_, _| ()))
     });
     let outcome = Rounds::new(options.rounds()).twin(twin).run(timed.collect(), |arm| {
-        bar.set_message(format!("{WORKLOAD}: {arm}"));
+        bar.set_message(format!("{workload}: {arm}"));
         bar.inc(1);
     })?;
     bar.finish_and_clear();
-    let timed =
-        Timed { workload: WORKLOAD, page_size: options.page_size, outcome, compared_by: Sample::pages_per_s };
+    let timed = Timed { workload, page_size: options.page_size, outcome, compared_by: Sample::pages_per_s };
     findings.add(&timed, |arm| {
         let (method, in_flight) = &known[arm];
         (method.clone(), *in_flight, digests[arm])
     });
-    findings.check(WORKLOAD, expected, &digests);
+    findings.check(workload, expected, &digests);
     Ok(())
 }
 
 fn writing<'a>(
+    pattern: Pattern,
     input: &'a Input,
     options: &Options,
     pages: u32,
@@ -97,21 +165,27 @@ fn writing<'a>(
 ) -> Result<Vec<WriteArm<'a>>> {
     let page_size = options.page_size;
     let mut arms = Vec::new();
-    let batch = lab::baseline::ring::BATCH.min(options.depth as usize);
-    if let Some(ring) =
-        arms::ring(RingOptions { batch, ..RingOptions::new(page_size, options.depth as usize) })
-    {
-        let writer = Writer::Ring(Box::new(ring), input.open_plain(true)?);
-        arms.push(WriteArm {
-            name: BARE_RING.into(),
-            method: "io_uring".into(),
-            in_flight: options.depth,
-            writer,
-        });
+    let stride = pattern.stride(&input.blocks(), page_size);
+    // Long requests are few, and a few of them keep a device busy.
+    let depth = if stride > 1 { options.depth.min(16) } else { options.depth };
+    let batch = if stride > 1 { 4 } else { lab::baseline::ring::BATCH }.min(depth as usize);
+    let ring = RingOptions {
+        batch,
+        request_size: stride * page_size,
+        ..RingOptions::new(page_size, depth as usize)
+    };
+    if let Some(ring) = arms::ring(ring) {
+        let writer = Writer::Ring(Box::new(ring), input.open_plain(true)?, stride);
+        arms.push(WriteArm { name: BARE_RING.into(), method: "io_uring".into(), in_flight: depth, writer });
     }
     let plain = Plain { latencies: true, ..Plain::new(page_size) };
-    let writer = Writer::Plain(plain, input.open_plain(true)?);
-    arms.push(WriteArm { name: "pwrite".into(), method: "sync".into(), in_flight: 1, writer });
+    let plainly =
+        |name: &str, writer| WriteArm { name: name.into(), method: "sync".into(), in_flight: 1, writer };
+    arms.push(plainly("pwrite", Writer::Plain(plain, input.open_plain(true)?)));
+    if input.buffered().is_none() {
+        let writer = Writer::Buffered(plain, input.open_buffered(true)?);
+        arms.push(plainly("pwrite, page cache", writer));
+    }
     // All pages are resident at once, and the table needs some slack to take them.
     let frames = pages + pages / 4 + 64;
     memory::check(3 * u64::from(frames) * u64::from(page_size), "choose fewer --pages")?;
@@ -130,7 +204,12 @@ fn writing<'a>(
 }
 
 /// The digest of what was to be written, and of what a plain read found after each arm.
-fn prove(input: &Input, arms: &mut [WriteArm<'_>], places: &[Place]) -> Result<(u64, HashMap<String, u64>)> {
+fn prove(
+    workload: &str,
+    input: &Input,
+    arms: &mut [WriteArm<'_>],
+    places: &[Place],
+) -> Result<(u64, HashMap<String, u64>)> {
     let page_size = input.page_size();
     let filled_with =
         |version| move |place: Place, page: &mut [u8]| stamp(page, scratch::SEED, place.block, version);
@@ -144,10 +223,10 @@ fn prove(input: &Input, arms: &mut [WriteArm<'_>], places: &[Place]) -> Result<(
     let bar = progress::steps(arms.len() as u64);
     let mut digests = HashMap::new();
     for arm in arms {
-        bar.set_message(format!("{WORKLOAD}: proof of {}", arm.name));
+        bar.set_message(format!("{workload}: proof of {}", arm.name));
         Plain::new(page_size).write(&files, places, Ending::Written, filled_with(BEFORE))?;
         arm.write(places, &filled_with(PROOF))
-            .map_err(|error| format!("{WORKLOAD}, {}: {error}", arm.name))?;
+            .map_err(|error| format!("{workload}, {}: {error}", arm.name))?;
         let found = Digest::new(page_size);
         input.read_plainly(places, page_size, |place, bytes| found.add(place, bytes))?;
         digests.insert(arm.name.clone(), found.value());

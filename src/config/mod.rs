@@ -136,7 +136,7 @@ impl IoMethod {
 
 /// Whether a thread of the pool writes dirty pages before their frames are wanted, so that a fetch finds clean ones.
 ///
-/// It sleeps until a fetch has taken a frame and few are left ready, writes what the clock would take next, with its dirty
+/// It sleeps until a fetch has taken a frame and few are left ready, writes what would be taken next, with its dirty
 /// neighbours in the file, and keeps more ready the more are wanted. What it cannot write it tries again later; whoever
 /// needs a frame then writes for himself, and gets the error.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -434,11 +434,11 @@ impl Config {
         self.background_writer.marks(self.frames)
     }
 
-    /// Spare pages: one for each 320 frames, so that with the headers and the page table they stay below a hundredth of
-    /// the page memory (8 KiB pages, 64 MiB and more); but room for a run of sealed pages where the pool has that many frames.
+    /// Spare pages: one for each 400 frames, so that with all else beside the pages they stay below a hundredth of the page
+    /// memory (8 KiB pages, 64 MiB and more); but room for a run of sealed pages where the pool has that many frames.
     pub(crate) fn spare_pages(&self) -> usize {
         let frames = self.frames as usize;
-        (frames / 320).max(16.min(frames / 4)).clamp(1, SPARE_PAGES_MAX)
+        (frames / 400).max(16.min(frames / 4)).clamp(1, SPARE_PAGES_MAX)
     }
 }
 

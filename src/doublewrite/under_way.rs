@@ -102,6 +102,7 @@ mod tests {
     #[test]
     fn a_file_wants_a_sync_before_its_write_counts_as_over() {
         let file = Arc::new(FakeDisk::new(vec![0; 512]).open_file(512).unwrap());
+        assert!(file.sync(&Counters::new()).unwrap(), "as every file that was just opened");
         for arrived in [Some(true), Some(false), None] {
             let half = Arc::new(UnderWay::default());
             let kept = half.begin().keep_copies(&file);
@@ -119,5 +120,28 @@ mod tests {
             });
             assert_eq!(half.fell_short().contains(&file.tag), arrived != Some(true));
         }
+    }
+}
+
+/// The end of a write beside the beginning anew of its half, under every schedule.
+#[cfg(all(test, shuttle))]
+mod model_check {
+    use super::*;
+    use crate::{io::testing::FakeDisk, stats::Counters};
+
+    #[test]
+    fn a_file_wants_a_sync_before_its_write_counts_as_over() {
+        shuttle::check_random(
+            || {
+                let file = Arc::new(FakeDisk::new(vec![0; 512]).open_file(512).unwrap());
+                let half = Arc::new(UnderWay::default());
+                let kept = half.begin().keep_copies(&file);
+                let writing = shuttle::thread::spawn(move || kept.end(true));
+                half.wait();
+                assert!(file.sync(&Counters::new()).unwrap(), "there was something to sync");
+                writing.join().unwrap();
+            },
+            1000,
+        );
     }
 }

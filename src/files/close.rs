@@ -1,10 +1,11 @@
 //! Closing a file.
 
 use crate::{
+    doublewrite::DoubleWrite,
     error::Result,
     events,
     files::vacate::{self, Changes},
-    id::FileId,
+    id::{BlockNo, FileId},
     shared::Shared,
     sync::atomic::{Ordering, fence},
     write::checkpoint,
@@ -31,10 +32,11 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     file.set_closed(true);
     fence(Ordering::SeqCst);
     let changes = if poison.is_none() { Changes::Keep } else { Changes::Discard };
-    vacate::vacate_file(shared, id, 0, changes).inspect_err(|_| file.set_closed(false))?;
-    if let Some(doublewrite) = &shared.doublewrite {
-        doublewrite.let_go(&file, poison.is_none()).inspect_err(|_| file.set_closed(false))?;
-    }
+    let let_go = |doublewrite: &DoubleWrite| doublewrite.let_go(&file, poison.is_none());
+    let pages = vacate::vacate_file(shared, id, BlockNo(0), changes)
+        .and_then(|pages| shared.doublewrite.as_ref().map_or(Ok(()), let_go).map(|()| pages))
+        .inspect_err(|_| file.set_closed(false))?;
+    pages.discard();
     shared.files.remove(id);
     drop(size);
     shared.method.forget(&file);

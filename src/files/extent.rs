@@ -53,8 +53,8 @@ fn zero_ahead(shared: &Arc<Shared>, file: Arc<File>) {
 
 /// Cuts the file to `blocks`, if it is longer. Pages behind the cut are thrown away, dirty or not.
 ///
-/// The new end is published first, so that no page behind it comes into the pool any more; if a page there is pinned and
-/// stays so, the old end comes back.
+/// The new end is published first, so that no page behind it comes into the pool any more. Where the cut cannot be made, because
+/// a page there stays pinned or the disk fails, every page is put back with its changes, and then the old end.
 pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
     let file = writable(shared, id)?;
     shared.check_settled()?;
@@ -65,13 +65,17 @@ pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
         return Ok(());
     }
     let former = size.publish_end(blocks);
-    // A miss maps its frame and then looks at the end, a write-out marks its frame and then looks at the end; we have
-    // set the end and now look at the frames. The fences on both sides make one of the two see the other.
+    // A miss maps its frame and then looks at the end; we have set the end and now look at the frames. The fences on both
+    // sides make one of the two see the other.
     fence(Ordering::SeqCst);
-    let cut = vacate::vacate_file(shared, id, blocks, Changes::Discard)
-        .and_then(|()| forget_copies(shared, &file, BlockNo(blocks)))
-        .and_then(|()| size.cut());
-    cut.inspect_err(|_| size.take_back(former))
+    let cut = || {
+        let behind = vacate::vacate_file(shared, id, BlockNo(blocks), Changes::Discard)?;
+        forget_copies(shared, &file, BlockNo(blocks))?;
+        size.cut()?;
+        behind.discard();
+        Ok(())
+    };
+    cut().inspect_err(|_| size.take_back(former))
 }
 
 /// Sees to it that what is cut does not come back after a crash. Synced first, because a crash may undo the cut, and then the

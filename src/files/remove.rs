@@ -6,7 +6,7 @@ use crate::{
         self,
         vacate::{self, Changes},
     },
-    id::FileId,
+    id::{BlockNo, FileId},
     io::file::File,
     shared::Shared,
     sync::atomic::{Ordering, fence},
@@ -14,8 +14,8 @@ use crate::{
 
 /// Throws the file's pages away, dirty or not, closes it and removes it from its folder.
 ///
-/// Whether the path still leads to this file is looked at before anything is thrown away, and again before it is removed. Once
-/// the pages are gone the file is closed, even where the system then refuses to remove it.
+/// Whether the path still leads to this file is looked at first, and again, since that may take a while, when its pages are out
+/// of reach. Then they are thrown away and the file is closed, even where the system refuses to remove it.
 pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     let file = files::writable(shared, id)?;
     shared.check_settled()?;
@@ -26,12 +26,14 @@ pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     // As in closing: from here on no new page of it comes in, and who was faster is found in its frame.
     file.set_closed(true);
     fence(Ordering::SeqCst);
-    vacate::vacate_file(shared, id, 0, Changes::Discard).inspect_err(|_| file.set_closed(false))?;
-    let removed = check_path(shared, &file).and_then(|()| {
-        // Its tag may be another's from now on.
-        shared.doublewrite.as_ref().map_or(Ok(()), |doublewrite| doublewrite.let_go(&file, true))?;
-        shared.disk.remove(&file.path).map_err(|error| file.error(IoOp::Remove, error))
-    });
+    let pages = vacate::vacate_file(shared, id, BlockNo(0), Changes::Discard)
+        .and_then(|pages| check_path(shared, &file).map(|()| pages))
+        .inspect_err(|_| file.set_closed(false))?;
+    pages.discard();
+    // Its tag may be another's from now on.
+    let let_go = shared.doublewrite.as_ref().map_or(Ok(()), |doublewrite| doublewrite.let_go(&file, true));
+    let removed =
+        let_go.and_then(|()| shared.disk.remove(&file.path).map_err(|error| file.error(IoOp::Remove, error)));
     // Not before it is gone from the disk: until then nobody opens it a second time.
     shared.files.remove(id);
     shared.method.forget(&file);

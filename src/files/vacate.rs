@@ -2,8 +2,8 @@
 
 use crate::{
     error::{Error, Result},
-    id::{FileId, FrameNo, PageId},
-    pool::{frame_pool::Lookup, starvation::RETRY, state::Phase, waiters::Want},
+    id::{BlockNo, FileId, FrameNo, PageId},
+    pool::{frame_pool::Lookup, seizure::Seizure, starvation::RETRY, state::Phase, waiters::Want},
     shared::Shared,
     sync::{
         thread,
@@ -32,7 +32,7 @@ pub enum Evicted {
 pub(crate) enum Changes {
     /// They must have been written before: a page that is dirty all the same is left where it is.
     Keep,
-    /// Nobody wants them any more.
+    /// Nobody will want them any more, if all goes well.
     Discard,
 }
 
@@ -54,7 +54,10 @@ pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
     }
     drop(pin);
     checkpoint::flush_page(shared, page)?;
-    let is_out = within_a_moment(|| matches!(try_vacate(shared, no, page, Changes::Keep), Vacated::Done));
+    let is_out = within_a_moment(|| {
+        wait_for_io(shared, no, page);
+        try_vacate(shared, no, page)
+    });
     Ok(if is_out { Evicted::Yes } else { Evicted::Pinned })
 }
 
@@ -70,16 +73,21 @@ fn within_a_moment(mut done: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Takes the pages of `file` from block `from` on out of the pool. Waits for their I/O, and a bounded time for their pins.
+/// Takes the pages of `file` from block `from` on out of the pool, as far as they are clean, and out of reach, as far as they are
+/// not. Waits for their I/O, and a bounded time for their pins.
 ///
-/// The caller sees to it that no new page of that range comes in. Pins are waited for before the first page goes, so an
-/// error leaves all of them as they were, unless somebody pins one of these very pages at this very time.
+/// The caller sees to it that no new page of that range comes in, until what comes back is at its end.
 ///
 /// # Errors
-/// [`Error::Pinned`] for a page that is still pinned then.
-pub(crate) fn vacate_file(shared: &Shared, file: FileId, from: u32, changes: Changes) -> Result<()> {
+/// [`Error::Pinned`] for a page that is still pinned then, or dirty and [to be kept](Changes::Keep). No changes are lost.
+pub(crate) fn vacate_file(
+    shared: &Shared,
+    file: FileId,
+    from: BlockNo,
+    changes: Changes,
+) -> Result<Seizure<'_>> {
     let deadline = time::now() + shared.config.frame_wait;
-    let patiently = |page, done: &dyn Fn() -> bool| {
+    let patiently = |page, done: &mut dyn FnMut() -> bool| {
         while !done() {
             if time::now() >= deadline {
                 return Err(Error::Pinned { page });
@@ -88,7 +96,7 @@ pub(crate) fn vacate_file(shared: &Shared, file: FileId, from: u32, changes: Cha
         }
         Ok(())
     };
-    let in_range = |page: PageId| page.file == file && page.block.0 >= from;
+    let in_range = |page: PageId| page.file == file && page.block >= from;
     let pages = || {
         shared
             .pool
@@ -96,40 +104,35 @@ pub(crate) fn vacate_file(shared: &Shared, file: FileId, from: u32, changes: Cha
             .map(|(no, frame)| (no, frame, frame.page()))
             .filter(|&(_, _, page)| in_range(page))
     };
+    // As long as a pin may stop it, everything stays within reach.
     for (_, frame, page) in pages() {
-        patiently(page, &|| {
+        patiently(page, &mut || {
             frame.page() != page || frame.state.load().pins() == 0 || frame.state.load().is_in_io()
         })?;
     }
+    let mut seizure = Seizure::new(&shared.pool);
     for (no, _, page) in pages() {
-        patiently(page, &|| matches!(try_vacate(shared, no, page, changes), Vacated::Done))?;
+        patiently(page, &mut || {
+            wait_for_io(shared, no, page);
+            changes == Changes::Discard && seizure.seize(no, page) || try_vacate(shared, no, page)
+        })?;
     }
-    Ok(())
+    Ok(seizure)
 }
 
-enum Vacated {
-    /// The page is not in this frame, or no longer.
-    Done,
-    /// Pinned, latched, or dirty and to be kept.
-    Pinned,
-}
-
-/// Takes the page out of this frame once its I/O is over.
-fn try_vacate(shared: &Shared, no: FrameNo, page: PageId, changes: Changes) -> Vacated {
-    let frame = shared.pool.frame(no);
-    if let Some(pin) = shared.pool.pin_unused(no, page) {
+/// Sleeps until what the page is in is over, if it is in this frame.
+fn wait_for_io(shared: &Shared, no: FrameNo, page: PageId) {
+    if let Ok(pin) = shared.pool.pin_unused(no, page) {
         pin.wait_for_io(Want::ReadDone);
         pin.wait_for_io(Want::WriteDone);
     }
-    if changes == Changes::Discard {
-        // Fails where the page is clean, and where it is in use.
-        let _ = frame.state.try_update(|s| (frame.page() == page).then(|| s.discard_changes()).flatten());
-    }
-    let Some(claimed) = shared.pool.claim(no) else {
-        let gone = matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed) || frame.page() != page;
-        return if gone { Vacated::Done } else { Vacated::Pinned };
-    };
+}
+
+/// Takes the page out of this frame. False where it is pinned, latched, dirty or in an I/O.
+fn try_vacate(shared: &Shared, no: FrameNo, page: PageId) -> bool {
+    let frame = shared.pool.frame(no);
     // The claimed frame may hold another page by now: an eviction too many does no harm. Dropped, it is free.
-    drop(claimed);
-    Vacated::Done
+    shared.pool.claim(no).is_some()
+        || matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed)
+        || frame.page() != page
 }

@@ -1,16 +1,13 @@
 //! What every method owes, tried with every method (C7): same bytes, same counts, same errors, every lease finished.
 
-use std::{
-    fs,
-    path::Path,
-    time::{Duration, Instant},
-};
+use std::{fs, path::Path};
 
 use crate::{
     config::{Fallback, IoMethod, OpenOptions, UringOptions},
     error::Error,
     id::{FileId, PageSize},
     io::{
+        atomic::NotAtomic,
         disk::MayBlock,
         file::File,
         ladder::open_method,
@@ -71,7 +68,10 @@ fn file_of(len: usize) -> tempfile::NamedTempFile {
 }
 
 fn shared(path: &Path, options: &OpenOptions) -> Arc<File> {
-    Arc::new(os_file(path, options).unwrap())
+    let mut file = os_file(path, options).unwrap();
+    // Whether a file's pages are written atomically, and then one by one, is decided by who opens it for a pool.
+    file.atomic_pages = Err(NotAtomic::NotAsked);
+    Arc::new(file)
 }
 
 fn open_on(disk: &crate::testing::SimDisk, path: &str) -> File {
@@ -244,7 +244,7 @@ fn a_method_that_is_dropped_finishes_first() {
 }
 
 /// Whether anybody, a ring included, has the file open for writing: the system grants no read lease on it then.
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "uring", target_os = "linux"))]
 #[allow(unsafe_code)]
 fn is_open_for_writing(path: &Path) -> bool {
     use std::os::fd::AsRawFd;
@@ -271,9 +271,10 @@ fn a_file_that_is_forgotten_makes_room_for_another() {
     });
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(feature = "uring", target_os = "linux"))]
 #[test]
 fn a_ring_lets_go_of_a_forgotten_file() {
+    use std::time::{Duration, Instant};
     let Some(asked) = methods().into_iter().find(|asked| matches!(asked, IoMethod::Uring(_))) else {
         return;
     };

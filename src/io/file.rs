@@ -4,7 +4,8 @@
 //! * Every block below `blocks` can be read. Growing publishes the new length only when the new blocks are zeroed on
 //!   disk; cutting publishes it before it looks for frames, which is the caller's part. Both is in
 //!   [`file_size`](super::file_size).
-//! * `unsynced` is true whenever a write has come back that no sync began after.
+//! * `unsynced` is true whenever a write has come back that no sync began after; and at first, since who wrote the file before may
+//!   have been killed without a sync: what is read may be in the system's cache alone.
 //! * A sync that failed poisons the file for good: the kernel may have dropped the dirty pages it could not write, so a
 //!   later sync would report success for bytes that are gone.
 //!
@@ -108,7 +109,7 @@ impl File {
             atomic_pages,
             identity,
             blocks: AtomicU32::new(blocks),
-            unsynced: AtomicBool::new(false),
+            unsynced: AtomicBool::new(!options.read_only),
             closed: AtomicBool::new(false),
             sync: Mutex::new(None),
             size: Mutex::new(()),
@@ -155,7 +156,7 @@ impl File {
     /// Says that a write has come back. Called before its frame stops counting as being written, so that a checkpoint
     /// which finds the frame clean finds the file unsynced.
     pub(crate) fn note_written(&self) {
-        self.unsynced.store(true, Ordering::SeqCst);
+        self.unsynced.store(!seeded!("write_not_noted"), Ordering::SeqCst);
     }
 
     /// Whether a sync would have something to do, or an error to report.
@@ -186,7 +187,7 @@ impl File {
         synced.map_err(|error| {
             counters.add(Counter::Failures, 1);
             let source = Arc::new(error);
-            *poison = Some(Arc::clone(&source));
+            *poison = (!seeded!("failed_sync_forgotten")).then(|| Arc::clone(&source));
             self.error(IoOp::Sync, source)
         })?;
         Ok(true)
@@ -249,12 +250,13 @@ mod tests {
         let disk = FakeDisk::new(Vec::new());
         let file = disk.open_file(8192).unwrap();
         let counters = Counters::new();
+        assert!(file.sync(&counters).unwrap(), "who had it open before may have been killed");
         assert!(!file.sync(&counters).unwrap());
         file.note_written();
         assert!(file.sync(&counters).unwrap());
         assert!(!file.sync(&counters).unwrap());
-        assert_eq!((disk.syncs(), counters.get(Counter::Syncs)), (1, 1));
-        assert_eq!(counters.measures.get(Measure::Sync).count(), 1);
+        assert_eq!((disk.syncs(), counters.get(Counter::Syncs)), (2, 2));
+        assert_eq!(counters.measures.get(Measure::Sync).count(), 2);
     }
 
     #[test]

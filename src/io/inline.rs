@@ -36,7 +36,7 @@ pub(crate) fn transfer<L: Lease>(
     let progress = Progress::new(direction, buffers::total(lease.buffers()), file.offset_align);
     transfer::drive(progress, counters, |done| {
         let rest = buffers::from(lease.buffers(), done);
-        let offset = offset + done as u64;
+        let offset = if seeded!("resumed_where_it_began") { offset } else { offset + done as u64 };
         match direction {
             Direction::Read => {
                 let mut slices: SmallVec<[IoSliceMut<'_>; ON_STACK]> = rest

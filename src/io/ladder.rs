@@ -64,7 +64,7 @@ fn sync<L: Lease>(counters: &Arc<Counters>) -> Rung<L> {
     (Arc::new(Inline::new(Arc::clone(counters))), MethodKind::Sync, NOTHING_TO_REGISTER)
 }
 
-#[cfg(all(feature = "uring", target_os = "linux", not(shuttle)))]
+#[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
 mod ring {
     use super::*;
     use crate::io::uring::{Refusal, Uring};
@@ -86,7 +86,7 @@ mod ring {
     }
 }
 
-#[cfg(not(all(feature = "uring", target_os = "linux", not(shuttle))))]
+#[cfg(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))))]
 mod ring {
     use super::*;
 
@@ -167,7 +167,7 @@ mod tests {
         let (_, report) = open(&IoMethod::Auto, &arena.chunks()).unwrap();
         println!("{report:?}");
         assert_eq!(report.in_use == MethodKind::Uring, report.reason.is_none());
-        let ring = cfg!(all(feature = "uring", target_os = "linux", not(shuttle)));
+        let ring = cfg!(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))));
         if !ring {
             assert!(report.reason.unwrap().contains("feature `uring`"));
         }

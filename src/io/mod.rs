@@ -25,13 +25,13 @@ mod queue;
 pub(crate) mod request;
 mod threads;
 mod transfer;
-#[cfg(all(feature = "uring", target_os = "linux", not(shuttle)))]
+#[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
 mod uring;
 pub(crate) mod zeros;
 
 #[cfg(test)]
 mod conformance;
-#[cfg(all(test, feature = "uring", target_os = "linux", not(shuttle)))]
+#[cfg(all(test, feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
 mod hanging;
 #[cfg(test)]
 pub(crate) mod testing;

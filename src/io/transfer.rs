@@ -66,7 +66,8 @@ impl Progress {
 
     fn step_ok(&mut self, count: usize) -> Step {
         let end = self.next + count;
-        if end >= self.total {
+        assert!(end <= self.total, "a disk transferred {end} bytes of {}", self.total);
+        if end >= self.total || count > 0 && seeded!("short_transfer_counts_as_whole") {
             return Step::Finished(Ok(self.total));
         }
         if end > self.reached {
@@ -78,6 +79,7 @@ impl Progress {
         match self.direction {
             // Nothing there, or the very same odd end once more: the file ends here. Never asked again, since a disk that
             // answers 0 would answer so for ever.
+            Direction::Read if count == 0 && seeded!("end_of_file_asked_for_ever") => Step::Resume,
             Direction::Read if count == 0 || end == self.reached => Step::Finished(Ok(self.reached)),
             Direction::Read => self.count_futile(io::ErrorKind::UnexpectedEof.into()),
             Direction::Write if count == 0 => Step::Finished(Err(io::ErrorKind::WriteZero.into())),
@@ -94,6 +96,7 @@ impl Progress {
 /// Whether an error says only "not now". A cancelled request is one whose submitter went away under it.
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
+        && !seeded!("interrupted_is_an_error")
         || error.raw_os_error() == Some(Errno::CANCELED.raw_os_error())
 }
 

@@ -45,7 +45,13 @@ impl ReadLease {
 
     /// Adds the pages of `next`, which follow, and are of the same kind.
     pub(crate) fn append(&mut self, mut next: Self) {
-        debug_assert!(self.last().is_followed_by(next.first()) && self.can_append(&next));
+        assert!(
+            self.last().is_followed_by(next.first()),
+            "{} is no neighbour of {}",
+            next.first(),
+            self.last()
+        );
+        debug_assert!(self.can_append(&next));
         self.most = self.most.min(next.most);
         self.pins.append(&mut next.pins);
     }
@@ -86,6 +92,7 @@ impl ReadLease {
 
     /// Where the page of this place goes.
     pub(super) fn buffer(&self, index: usize) -> IoBuf {
+        let index = if seeded!("neighbours_swapped") { self.pages() - 1 - index } else { index };
         buffer_of(self.pins.pool(), self.pins.frame_no(index))
     }
 
@@ -95,6 +102,7 @@ impl ReadLease {
     /// A failed transfer of several pages says nothing about any one of them: whoever waits for one reads it alone, so that
     /// one bad sector does not take good pages with it.
     pub(super) fn finish(mut self, outcome: io::Result<usize>) {
+        self.assert_intact(&outcome);
         let counters = &self.pins.pool().counters;
         counters.add(Counter::PagesRead, self.pins.len() as u64);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
@@ -106,6 +114,17 @@ impl ReadLease {
                 let error = Error::io(IoOp::Read, page, source);
                 self.end_each(|_, _| Err(error.clone()));
             }
+        }
+    }
+
+    /// Both ends of a lease: the frames still wait for the very pages that they were leased for, and no more came than there is
+    /// room for.
+    fn assert_intact(&self, outcome: &io::Result<usize>) {
+        let (first, room) = (self.first(), self.pages() * self.pins.pool().page_size().bytes());
+        assert!(outcome.as_ref().map_or(0, |&came| came) <= room, "more was read at {first} than asked for");
+        for (index, frame) in self.pins.frames().enumerate() {
+            let expected = PageId::new(first.file, first.block.0 + index as u32);
+            assert_eq!(frame.page(), expected, "a frame changed its page while it was being read");
         }
     }
 
@@ -158,7 +177,7 @@ fn zero_tail(buffer: IoBuf, arrived: usize) {
     let len = buffer.len as usize;
     debug_assert!(arrived <= len);
     // Nearly always. To zero nothing is not free: it may be a store under an empty mask, which waits for the next page's bytes.
-    if arrived == len {
+    if arrived == len || seeded!("tail_not_zeroed") {
         return;
     }
     // SAFETY: `arrived` is at most the buffer's length.

@@ -67,6 +67,7 @@ impl Outstanding {
             Ok(pages) => state.pages += pages,
             Err(error) => drop(state.first_error.get_or_insert(error)),
         }
+        assert!(state.outstanding > 0, "a request ended that was not begun");
         state.outstanding -= 1;
         if state.outstanding == 0 {
             self.0.all_in.notify_all();

@@ -100,7 +100,22 @@ impl WriteLease {
         if let Bytes::Copied(room) = &mut run.bytes {
             run.pins.pool().spares.shrink(room, run.pins.len());
         }
-        Self { file, run, outstanding: Some(outstanding), copies: None }
+        let lease = Self { file, run, outstanding: Some(outstanding), copies: None };
+        lease.assert_intact();
+        lease
+    }
+
+    /// Both ends of a lease: the frames are being written, and have the consecutive pages of this file that they had when the
+    /// lease was made.
+    fn assert_intact(&self) {
+        let first = self.first();
+        assert_eq!(first.file, self.file.id, "a page was to be written to another file");
+        for (index, frame) in self.run.pins.frames().enumerate() {
+            let (page, state) = (frame.page(), frame.state.load());
+            let expected = PageId::new(first.file, first.block.0 + index as u32);
+            assert_eq!(page, expected, "not the page that belongs here in a write from {first} on");
+            assert!(state.is_writing(), "{page} is in a write, and does not say so: {state:?}");
+        }
     }
 
     /// The first page.
@@ -162,12 +177,13 @@ impl WriteLease {
     }
 
     pub(super) fn finish(mut self, outcome: io::Result<usize>) {
+        self.assert_intact();
         let first = self.first();
         let pages = self.run.pins.len() as u64;
-        debug_assert!(
-            outcome
-                .as_ref()
-                .map_or(true, |&n| { n == pages as usize * self.run.pins.pool().page_size().bytes() })
+        let bytes = pages as usize * self.run.pins.pool().page_size().bytes();
+        assert!(
+            outcome.as_ref().map_or(true, |&went| went == bytes),
+            "a part of a write passed for all of it"
         );
         let counters = &self.run.pins.pool().counters;
         counters.add(Counter::PagesWritten, pages);

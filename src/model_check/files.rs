@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use super::{
-    PAGE, assert_at_rest, check, checkpoint, disk::SteppedDisk, increment, join, pool_over, spawn, version,
-    version_of, versions_on,
+    PAGE, assert_at_rest, check, checkpoint, disk::SteppedDisk, increment, join, pool_over, pool_with, spawn,
+    stamp, version, version_of, versions_on,
 };
-use crate::{BufferPool, Error, IoMethod, OpenOptions, PageId};
+use crate::{
+    BufferPool, Builder, Error, IoMethod, OpenOptions, PageId,
+    sync::{Arc, Mutex, thread},
+};
 
 /// Truncation against reads, prefetches and write-outs of the very blocks: what is cut is gone, also after growing again.
 #[test]
@@ -37,6 +40,61 @@ fn a_truncated_page_never_comes_back() {
         assert_eq!(disk.bytes().len(), PAGE, "something was written behind the end");
         pool.extend(file, std::num::NonZeroU32::new(2).unwrap()).wait().unwrap();
         assert_eq!(version(&pool, file, 2), 0, "the old page came back");
+        assert_at_rest(&pool);
+    });
+}
+
+/// A cut that a pin may stop at any moment, against changes of what lies behind it and a checkpoint: it takes all pages or none, and
+/// where it takes none every change is there, and a checkpoint that began after it is not passed over by it.
+#[test]
+fn a_cut_that_fails_keeps_every_change() {
+    check(|method| {
+        let impatient = |builder: Builder| builder.frame_wait(Duration::from_millis(12));
+        let (pool, file, disk) = pool_with(4, 4, method, impatient);
+        (0..4).for_each(|block| increment(&pool, file, block));
+        let pinning = {
+            let pool = pool.clone();
+            spawn(move || match pool.fetch(PageId::new(file, 3)).wait() {
+                Ok(page) => {
+                    (0..10).for_each(|_| thread::yield_now());
+                    assert_eq!(version_of(&page.read(), 3), 1);
+                }
+                Err(Error::PastEof { .. }) => {}
+                Err(error) => panic!("{error}"),
+            })
+        };
+        let changes = Arc::new(Mutex::new(1));
+        let changing = {
+            let (pool, changes) = (pool.clone(), Arc::clone(&changes));
+            spawn(move || match pool.fetch(PageId::new(file, 2)).wait() {
+                Ok(page) => {
+                    stamp(&mut page.write().unwrap(), 2, 2);
+                    *changes.lock() = 2;
+                }
+                Err(Error::PastEof { .. }) => {}
+                Err(error) => panic!("{error}"),
+            })
+        };
+        let checkpointing = {
+            let (pool, disk) = (pool.clone(), disk.clone());
+            spawn(move || {
+                checkpoint(&pool);
+                // What was cut meanwhile is gone; what was not is there.
+                assert!(versions_on(&disk).iter().all(|&version| version > 0));
+            })
+        };
+        let cut = pool.truncate(file, 1).wait();
+        join([pinning, changing, checkpointing]);
+        match cut {
+            Ok(()) => assert_eq!(disk.bytes().len(), PAGE),
+            Err(Error::Pinned { .. }) => {
+                let versions: Vec<_> = (0..4).map(|block| version(&pool, file, block)).collect();
+                assert_eq!(versions, [1, 1, *changes.lock(), 1]);
+                checkpoint(&pool);
+                assert_eq!(versions_on(&disk), versions);
+            }
+            Err(error) => panic!("{error}"),
+        }
         assert_at_rest(&pool);
     });
 }

@@ -11,8 +11,14 @@
 mod disk;
 mod files;
 mod scenarios;
+mod torn_pages;
 
 use std::{env, num::NonZeroU32, time::Duration};
+
+use shuttle::{
+    Runner,
+    scheduler::{PctScheduler, RandomScheduler, Scheduler},
+};
 
 use crate::{
     BufferPool, Builder, CheckpointOptions, FileId, IoMethod, Lsn, OpenOptions, PageId, Wal,
@@ -31,9 +37,16 @@ fn check(scenario: fn(IoMethod)) {
     let schedules = env::var("RINGPOOL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
     for method in [IoMethod::Sync, IoMethod::Worker { threads: 1 }, IoMethod::Worker { threads: 2 }] {
         let again = method.clone();
-        shuttle::check_random(move || scenario(method.clone()), schedules / 2);
-        shuttle::check_pct(move || scenario(again.clone()), schedules / 2, 3);
+        run(RandomScheduler::new(schedules / 2), move || scenario(method.clone()));
+        run(PctScheduler::new(3, schedules / 2), move || scenario(again.clone()));
     }
+}
+
+fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 'static) {
+    let mut config = shuttle::Config::new();
+    // What it has by default is too little for opening a pool with all that there is.
+    config.stack_size = 128 << 10;
+    Runner::new(scheduler, config).run(scenario);
 }
 
 /// A pool of `frames` over one file of `blocks`, with the disk that holds it.
@@ -50,7 +63,8 @@ fn pool_with(
 ) -> (BufferPool, FileId, SteppedDisk) {
     let disk = SteppedDisk::new();
     let builder = BufferPool::builder().frames(frames).page_size(PAGE as u32).io_method(method);
-    let pool = options(builder).frame_wait(Duration::from_secs(10)).on_disk(disk.clone()).build().unwrap();
+    let builder = builder.frame_wait(Duration::from_secs(10));
+    let pool = options(builder).on_disk(disk.clone()).build().unwrap();
     let file = pool.open_file("file", OpenOptions::new()).unwrap();
     if let Some(blocks) = NonZeroU32::new(blocks) {
         pool.extend(file, blocks).wait().unwrap();
@@ -126,4 +140,5 @@ fn assert_at_rest(pool: &BufferPool) {
     let frames = pool.stats().frames;
     assert_eq!((frames.pins, frames.in_flight(), frames.reading_ahead), (0, 0, 0), "{frames:?}");
     assert_eq!(pool.in_flight(), [], "a request is over and still listed");
+    pool.validate().unwrap_or_else(|faults| panic!("{faults}"));
 }

@@ -36,6 +36,35 @@ fn c1_updates_survive_eviction() {
     });
 }
 
+/// Readers of copies beside eviction, replacement and change: whole versions of their own page, never an older one than before.
+#[test]
+fn c1_a_copy_is_never_out_of_date() {
+    check(|method| {
+        let (pool, file, _) = pool_over(2, 3, method);
+        let read = move |pool: &BufferPool, block| {
+            let whole = |page: &crate::OptimisticPage<'_>| page.bytes_at::<PAGE>(0);
+            let bytes = pool.read_optimistically(PageId::new(file, block), whole).unwrap();
+            version_of(&bytes, block)
+        };
+        let reading = (0..2).map(|_| {
+            let pool = pool.clone();
+            spawn(move || {
+                let first = read(&pool, 0);
+                read(&pool, 1);
+                assert!(read(&pool, 0) >= first);
+            })
+        });
+        let reading: Vec<_> = reading.collect();
+        for version in 1..3 {
+            increment(&pool, file, 0);
+            assert_eq!(read(&pool, 0), version);
+            read(&pool, 2);
+        }
+        join(reading);
+        assert_at_rest(&pool);
+    });
+}
+
 /// Readers of a page that is evicted and replaced all the time never see another page.
 #[test]
 fn c1_a_reader_never_sees_another_page() {

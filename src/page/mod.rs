@@ -5,12 +5,15 @@
 //! the only references ever made into a frame; a frame that is being read from disk has none, because nobody gets a pin on
 //! it into these types before the read is over.
 //!
-//! A [`PageView`] is both in one value, for readers who need no more than that.
+//! A [`PageView`] is both in one value, for readers who need no more than that; an [`OptimisticPage`] is neither. A
+//! [`PageHint`] is where a page was.
 //!
 //! Lock order: content latches are the user's to order. Within the pool only write-out takes them, one at a time.
 
 #![allow(unsafe_code)]
 
+mod hint;
+mod optimistic;
 mod view;
 
 use std::{
@@ -23,6 +26,8 @@ use std::{
 
 use bytes::Bytes;
 
+pub use hint::PageHint;
+pub use optimistic::{Changed, OptimisticPage};
 pub use view::PageView;
 pub(crate) use view::Viewing;
 
@@ -56,6 +61,12 @@ impl PinnedPage {
     #[must_use]
     pub fn id(&self) -> PageId {
         self.pin.frame().page()
+    }
+
+    /// Where it is, for [`BufferPool::try_fetch_at`](crate::BufferPool::try_fetch_at) another time.
+    #[must_use]
+    pub fn hint(&self) -> PageHint {
+        PageHint(self.pin.frame_no())
     }
 
     /// Another pin on the same page.
@@ -394,9 +405,10 @@ mod tests {
     use crate::{
         id::{FileId, PageSize},
         pool::{
-            frame_pool::{DirtyVictims, FramePool, Mapped},
+            frame_pool::{FramePool, Mapped},
             handle::PoolHandle,
             state::Phase,
+            victims::DirtyVictims,
         },
         stats::Counters,
         sync::Arc,

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     id::{Lsn, PageId},
-    page::{PinnedPage, bytes_of},
+    page::{PageHint, PinnedPage, bytes_of},
     pool::{handle::Pin, latch::Latch, waiters::Ticket},
     wait,
 };
@@ -41,6 +41,17 @@ impl PageView {
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()
+    }
+
+    /// Where it is, for [`BufferPool::try_view_at`](crate::BufferPool::try_view_at) another time.
+    #[must_use]
+    pub fn hint(&self) -> PageHint {
+        PageHint(self.pin.frame_no())
+    }
+
+    /// Offers a copy of it to those who read it [without a latch](crate::OptimisticPage).
+    pub(crate) fn mirror(&self) {
+        self.pin.mirror(self);
     }
 
     /// Lets others change the page, and keeps it in its frame.

@@ -1,9 +1,10 @@
 //! A small ring of frames that a bulk read uses over and over, so that it does not sweep everybody else's pages out.
 //!
 //! The idea is PostgreSQL's access strategies (`freelist.c`). The ring holds numbers, no rights: a frame in it is like any
-//! other, may be found and used by anybody, and may be taken by the clock. When its turn comes again it is reused only if
-//! it looks as if nobody but the bulk read had a use for it: unpinned, clean, used once at the most and not expected to be
-//! used. Otherwise a victim of the clock takes its place in the ring.
+//! other, may be found and used by anybody, and may be taken by any sweep. When its turn comes again it is reused only if
+//! it looks as if nobody but the bulk read had a use for it: unpinned, clean, not used since and not expected to be used.
+//! Otherwise a victim of the sweep takes its place in the ring. A page that is read so is on probation like any other, but its
+//! return counts for nothing, and its name is not kept.
 
 use crate::{
     id::FrameNo,
@@ -32,6 +33,7 @@ impl BufferRing {
             return None;
         }
         let claimed = pool.claim_by(self.frames[self.hand], State::claim_from_ring)?;
+        pool.replacement.renew(claimed.frame_no());
         self.hand = (self.hand + 1) % self.size;
         Some(claimed)
     }

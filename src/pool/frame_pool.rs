@@ -1,6 +1,6 @@
 //! Residency: which pages are in which frames, and how a frame passes from one page to the next.
 //!
-//! Puts arena, frame headers, page table, clock and waiters together. Knows nothing of files and I/O: a page is a number,
+//! Puts arena, frame headers, page table, replacement and waiters together. Knows nothing of files and I/O: a page is a number,
 //! and a read is something that somebody begins and ends. The order of a replacement is what keeps a page from having two
 //! frames, and a frame from having two pages:
 //!
@@ -8,6 +8,8 @@
 //! 2. unmap its old page (partition lock);
 //! 3. name its new page;
 //! 4. under the partition's lock: unless the page has got a frame meanwhile, map it and begin the read.
+//!
+//! A [seizure](super::seizure) stops after a step like 1: its pages keep their frames and entries, and are out of reach.
 //!
 //! Lock order: a partition of the table, then state words; a shard of the waiters, then state words; never both.
 
@@ -24,25 +26,18 @@ use crate::{
         handle::{Claimed, Pin, PoolHandle},
         huge_slice::HugeSlice,
         look_ahead::LookAhead,
+        mirrors::Mirrors,
         ready::Ready,
+        replacement::Replacement,
         spares::Spares,
         starvation::Starvation,
-        state::{MAX_USAGE, Phase, State, Verdict},
+        state::{Phase, State},
         table::{PageTable, Slot},
         waiters::Waiters,
     },
     stats::{Counter, Counters},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
 };
-
-/// Dirty frames that a sweep came by and would have taken, had they been clean.
-pub(crate) type DirtyVictims = SmallVec<[FrameNo; DIRTY_VICTIMS_MAX]>;
-
-/// How many of them it collects before it gives up on finding a clean one: a batch worth writing.
-pub(crate) const DIRTY_VICTIMS_MAX: usize = 32;
 
 /// Lookups that overlap: as many cache misses as a core has under way.
 const LOOKUPS_TOGETHER: usize = 16;
@@ -50,10 +45,11 @@ const LOOKUPS_TOGETHER: usize = 16;
 pub(crate) struct FramePool {
     frames: HugeSlice<Frame>,
     table: PageTable,
-    hand: AtomicUsize,
+    pub(super) replacement: Replacement,
     pub(crate) waiters: Waiters,
     pub(crate) starvation: Arc<Starvation>,
     pub(crate) spares: Spares,
+    pub(super) mirrors: Mirrors,
     pub(crate) ready: Ready,
     pub(crate) look_ahead: LookAhead,
     pub(crate) counters: Arc<Counters>,
@@ -71,6 +67,30 @@ pub(crate) enum Lookup {
     /// Probably no frame: only [`PoolHandle::map`] knows for certain.
     Absent,
     /// It has a frame that cannot be pinned once more.
+    TooManyPins,
+}
+
+/// Why a page does not get the frame that was claimed for it.
+#[derive(Debug)]
+pub(crate) enum NotMapped {
+    /// It has got one meanwhile, now pinned.
+    Met(Pin),
+    /// It has one that cannot be pinned once more.
+    TooManyPins,
+    /// It has one that is seized: what becomes of the page is not known yet. Its file says so to whoever asks.
+    Seized,
+    /// Its partition of the table is full: as good as no frame.
+    NoRoom,
+}
+
+/// Why a page cannot be pinned in the frame in which it was seen.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotPinned {
+    /// It is not there any more.
+    Gone,
+    /// It may be, and is seized.
+    Seized,
+    /// It may be, and cannot be pinned once more.
     TooManyPins,
 }
 
@@ -97,10 +117,11 @@ impl FramePool {
             arena: Arena::new(pages * page_size.bytes())?,
             frames: HugeSlice::new(frames as usize, Frame::new)?,
             table: PageTable::new(frames as usize)?,
-            hand: AtomicUsize::new(0),
+            replacement: Replacement::new(frames as usize),
             waiters: Waiters::new(),
             starvation: Arc::new(Starvation::new()),
             spares: Spares::new(spare_pages),
+            mirrors: Mirrors::new(frames, page_size)?,
             ready: Ready::new(0),
             look_ahead: LookAhead::new(frames),
             counters,
@@ -119,6 +140,10 @@ impl FramePool {
         &self.arena
     }
 
+    pub(super) fn table(&self) -> &PageTable {
+        &self.table
+    }
+
     #[inline]
     pub(crate) fn page_size(&self) -> PageSize {
         self.page_size
@@ -127,6 +152,12 @@ impl FramePool {
     #[inline]
     pub(crate) fn frame(&self, no: FrameNo) -> &Frame {
         &self.frames[no.index()]
+    }
+
+    /// The number, if a frame has it: it may come from another pool.
+    #[inline]
+    pub(crate) fn checked(&self, no: FrameNo) -> Option<FrameNo> {
+        (no.index() < self.frames.len()).then_some(no)
     }
 
     /// Every frame with its number.
@@ -140,7 +171,10 @@ impl FramePool {
 
     /// The bytes this pool takes beside the pages.
     pub(crate) fn overhead(&self) -> usize {
-        size_of_val(&*self.frames) + self.table.memory() + self.ready.memory() + self.first_frame
+        let parts =
+            [self.table.memory(), self.replacement.memory(), self.ready.memory(), self.mirrors.memory()];
+        let spares = self.first_frame;
+        size_of_val(&*self.frames) + parts.iter().sum::<usize>() + spares
     }
 
     /// Where in the arena the frame's own page is.
@@ -149,69 +183,12 @@ impl FramePool {
         self.first_frame + no.index() * self.page_size.bytes()
     }
 
-    /// A claimed frame: one that is ready, else the first that the sweep finds.
-    pub(super) fn take_victim(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
-        while let Some(no) = self.ready.pop() {
-            let state = &self.frame(no).state;
-            // It may have been used since, or taken by somebody who needs this very frame.
-            let claim_unused = |s: State| if s.verdict() == Verdict::Claim { s.claim() } else { None };
-            if state.try_update(claim_unused).is_ok() {
-                return Some(no);
-            }
-        }
-        self.sweep(|no, verdict| match verdict {
-            Verdict::Clean if dirty.contains(&no) => None,
-            Verdict::Clean => {
-                dirty.push(no);
-                (dirty.len() == DIRTY_VICTIMS_MAX).then_some(None)
-            }
-            _ => self.frame(no).state.try_update(State::claim).is_ok().then_some(Some(no)),
-        })?
-    }
-
-    /// Puts `wanted` victims that are clean into the list of ready frames; the dirty ones that it meets, `dirty_most` of them
-    /// at the most, count as well, and are left to the caller to have them cleaned. Gives how many clean ones there were.
-    pub(crate) fn make_ready(&self, wanted: usize, dirty: &mut Vec<FrameNo>, dirty_most: usize) -> usize {
-        let mut clean = 0;
-        self.sweep(|no, verdict| {
-            if verdict == Verdict::Clean {
-                dirty.push(no);
-            } else if self.ready.push(no) {
-                clean += 1;
-            } else {
-                return Some(());
-            }
-            (clean + dirty.len() >= wanted || dirty.len() >= dirty_most).then_some(())
-        });
-        clean
-    }
-
-    /// Puts a victim that was to be cleaned among those that are ready, unless it is still dirty or was used meanwhile. Gives
-    /// whether it did.
-    pub(crate) fn make_ready_again(&self, no: FrameNo) -> bool {
-        self.frame(no).state.load().verdict() == Verdict::Claim && self.ready.push(no)
-    }
-
-    /// Moves the hand on, and shows each victim that it comes by, clean or dirty, until `enough` gives a value. All others
-    /// age. Each call looks at every frame a bounded number of times, so with all frames busy it ends.
-    fn sweep<R>(&self, mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>) -> Option<R> {
-        // Every frame's usage count reaches zero within MAX_USAGE turns; one more finds it there.
-        let steps = self.frames.len().saturating_mul(MAX_USAGE as usize + 1);
-        for _ in 0..steps {
-            let index = self.hand.fetch_add(1, Ordering::Relaxed) % self.frames.len();
-            let (no, state) = (FrameNo(index as u32), &self.frames[index].state);
-            match state.load().verdict() {
-                Verdict::Busy => {}
-                // Losing a race here means that somebody used the frame: just as well.
-                Verdict::Age => drop(state.try_update(State::age)),
-                victim => {
-                    if let Some(value) = enough(no, victim) {
-                        return Some(value);
-                    }
-                }
-            }
-        }
-        None
+    /// The right to a frame that was just claimed.
+    pub(super) fn claimed(&self, no: FrameNo) -> Claimed<'_> {
+        self.drop_mirror(no);
+        self.empty_place(no);
+        self.counters.add(Counter::Evictions, 1);
+        Claimed::new(self, no)
     }
 
     /// Takes the page of a claimed frame out of the table, if it had one.
@@ -224,15 +201,12 @@ impl FramePool {
 impl Pin {
     /// Ends the read to which this pin belongs: well, or with an error that all who wait for it get.
     pub(crate) fn end_read(self, outcome: &Result<()>, verified: bool) {
-        match outcome {
-            Ok(()) => {
-                self.end_io(|s| s.end_read(verified), outcome);
-            }
-            Err(_) => {
-                // Before anybody is told: who comes later starts a new read (C2).
-                self.pool().unmap(self.frame_no());
-                self.end_io(State::fail_read, outcome);
-            }
+        if outcome.is_ok() || seeded!("failed_read_shows_its_bytes") {
+            self.end_io(|s| s.end_read(verified), outcome);
+        } else {
+            // Before anybody is told: who comes later starts a new read (C2).
+            self.pool().unmap(self.frame_no());
+            self.end_io(State::fail_read, outcome);
         }
     }
 
@@ -263,35 +237,49 @@ impl PoolHandle {
     /// The same, with that kind of pin.
     #[inline]
     pub(crate) fn lookup_by(&self, page: PageId, pin: impl Fn(State) -> Option<State>) -> Lookup {
-        let found = self.table.find(self.table.slot(page), |no| {
-            let frame = self.frame(no);
-            match frame.state.try_update(&pin) {
-                // From here on the frame cannot change its page.
-                Ok(_) => {
-                    let pin = self.adopt(no);
-                    (frame.page() == page).then_some(Lookup::Pinned(pin))
-                }
-                Err(state) if state.pins_are_exhausted() && frame.page() == page => Some(Lookup::TooManyPins),
-                Err(_) => None,
-            }
-        });
+        let found = self.table.find(self.table.slot(page), |no| self.pin_in(no, page, &pin));
         found.unwrap_or(Lookup::Absent)
+    }
+
+    /// Pins this frame if it holds the page.
+    #[inline]
+    pub(crate) fn pin_in(
+        &self,
+        no: FrameNo,
+        page: PageId,
+        pin: impl Fn(State) -> Option<State>,
+    ) -> Option<Lookup> {
+        let frame = self.frame(no);
+        match frame.state.try_update(pin) {
+            // From here on the frame cannot change its page.
+            Ok(_) => {
+                let pin = self.adopt(no);
+                let is_it = frame.page() == page || seeded!("page_not_compared_after_the_pin");
+                is_it.then_some(Lookup::Pinned(pin))
+            }
+            Err(state) if state.pins_are_exhausted() && frame.page() == page => Some(Lookup::TooManyPins),
+            Err(_) => None,
+        }
     }
 
     /// Pins the page's frame and latches it for reading, in one step, where that is the plain case: the page is here and nobody
     /// changes it. The caller releases both, best in [one step](Pin::unlatch_and_unpin).
     #[inline]
     pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
-        self.table.find(self.table.slot(page), |no| {
-            let frame = self.frame(no);
-            frame.state.try_update(State::pin_and_latch).ok()?;
-            let pin = self.adopt(no);
-            if frame.page() == page {
-                return Some(pin);
-            }
-            pin.unlatch_and_unpin();
-            None
-        })
+        self.table.find(self.table.slot(page), |no| self.look_in(no, page))
+    }
+
+    /// The same where the page is in this frame.
+    #[inline]
+    pub(crate) fn look_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
+        let frame = self.frame(no);
+        frame.state.try_update(State::pin_and_latch).ok()?;
+        let pin = self.adopt(no);
+        if frame.page() == page {
+            return Some(pin);
+        }
+        pin.unlatch_and_unpin();
+        None
     }
 
     /// Looks the pages up, in their order: first at the table for all of a group, then at their frames, then for real. None of
@@ -308,43 +296,40 @@ impl PoolHandle {
         }
     }
 
-    /// Whether the page has a frame, or had one a moment ago. Pins nothing, and is no use of the page.
+    /// Whether the page has a frame, or had one a moment ago.
     pub(crate) fn is_mapped(&self, page: PageId) -> bool {
-        let holds_it = |no| {
-            let frame = self.frame(no);
-            let in_use = !matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed);
-            (in_use && frame.page() == page).then_some(())
-        };
-        self.table.find(self.table.slot(page), holds_it).is_some()
+        self.find(page, |state| !matches!(state.phase(), Phase::Free | Phase::Claimed)).is_some()
     }
 
-    /// The frame of a page that is dirty and that nobody has in hand.
-    pub(crate) fn find_idle_dirty(&self, page: PageId) -> Option<FrameNo> {
+    /// The page's frame, if it is in such a state. Pins nothing, and is no use of the page.
+    pub(crate) fn find(&self, page: PageId, is_such: fn(State) -> bool) -> Option<FrameNo> {
         let is_it = |no| {
             let frame = self.frame(no);
-            (frame.page() == page && frame.state.load().is_idle_dirty()).then_some(no)
+            (frame.page() == page && is_such(frame.state.load())).then_some(no)
         };
         self.table.find(self.table.slot(page), is_it)
     }
 
-    /// Gives the claimed frame to `page` and begins its read. Where the page has got a frame meanwhile, the claimed one
-    /// comes back with what was found.
-    pub(crate) fn map<'a>(
-        &'a self,
-        claimed: Claimed<'a>,
+    /// Gives the claimed frame to `page` and begins its read; or gives it back, and why.
+    pub(crate) fn map(
+        &self,
+        claimed: Claimed<'_>,
         page: PageId,
         read_only: bool,
-    ) -> Result<Mapped, (Claimed<'a>, Lookup)> {
+    ) -> Result<Mapped, NotMapped> {
         let slot = self.table.slot(page);
         let no = claimed.frame_no();
         // Unmap the old page first: one partition lock at a time.
         self.unmap(no);
         let mut partition = self.table.lock(slot);
         // Under the lock a mapped frame keeps its page, pinned or not.
-        if let Some(other) = partition.find(|other| (self.frame(other).page() == page).then_some(other)) {
+        if let Some(other) = partition.find(|other| (self.frame(other).page() == page).then_some(other))
+            && !seeded!("two_frames_for_a_page")
+        {
             match self.frame(other).state.try_update(State::pin) {
-                Ok(_) => return Err((claimed, Lookup::Pinned(self.adopt(other)))),
-                Err(state) if state.pins_are_exhausted() => return Err((claimed, Lookup::TooManyPins)),
+                Ok(_) => return Err(NotMapped::Met(self.adopt(other))),
+                Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),
+                Err(state) if state.is_seized() => return Err(NotMapped::Seized),
                 // On its way out: its claimant will find the entry gone.
                 Err(_) => partition.remove(other),
             }
@@ -352,16 +337,10 @@ impl PoolHandle {
         let frame = self.frame(no);
         frame.assign(page);
         if partition.insert(no).is_err() {
-            return Err((claimed, Lookup::Absent));
+            return Err(NotMapped::NoRoom);
         }
         claimed.into_read(read_only);
         Ok(Mapped { reading: self.adopt(no), own: self.adopt(no) })
-    }
-
-    /// Takes a victim's frame, if the clock finds a clean one; the dirty ones that it met are left in `dirty`.
-    pub(crate) fn claim_victim(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
-        let no = self.take_victim(dirty)?;
-        Some(self.claimed(no))
     }
 
     /// Takes this very frame, if it is idle and clean, whatever its usage count.
@@ -375,24 +354,24 @@ impl PoolHandle {
         Some(self.claimed(no))
     }
 
-    fn claimed(&self, no: FrameNo) -> Claimed<'_> {
-        self.empty_place(no);
-        self.counters.add(Counter::Evictions, 1);
-        Claimed::new(self, no)
-    }
-
     /// Pins this very frame if it still holds `page`; for housekeeping, so the usage count stays.
-    pub(crate) fn pin_unused(&self, no: FrameNo, page: PageId) -> Option<Pin> {
-        self.frame(no).state.try_update(State::pin_unused).ok()?;
-        let pin = self.adopt(no);
-        (pin.frame().page() == page).then_some(pin)
+    pub(crate) fn pin_unused(&self, no: FrameNo, page: PageId) -> Result<Pin, NotPinned> {
+        match self.frame(no).state.try_update(State::pin_unused) {
+            Ok(_) => {
+                let pin = self.adopt(no);
+                if pin.frame().page() == page { Ok(pin) } else { Err(NotPinned::Gone) }
+            }
+            Err(state) if state.is_seized() => Err(NotPinned::Seized),
+            Err(state) if state.pins_are_exhausted() => Err(NotPinned::TooManyPins),
+            Err(_) => Err(NotPinned::Gone),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::FileId;
+    use crate::{id::FileId, pool::victims::DirtyVictims};
 
     fn pool_of(frames: u32) -> PoolHandle {
         PoolHandle::new(FramePool::new(frames, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap())
@@ -429,7 +408,7 @@ mod tests {
         let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
         assert_ne!(claimed.frame_no(), first);
         match pool.map(claimed, page(1), false) {
-            Err((_, Lookup::Pinned(pin))) => assert_eq!(pin.frame_no(), first),
+            Err(NotMapped::Met(pin)) => assert_eq!(pin.frame_no(), first),
             other => panic!("{other:?}"),
         }
     }

@@ -125,10 +125,10 @@ impl Pin {
             }
         };
         if let Some(pool) = &kept {
-            if before.is_unattended() && !state.is_unattended() {
+            if before.is_unattended() && !state.is_unattended() && !seeded!("place_in_the_share_lost") {
                 pool.look_ahead.give_back(1);
             }
-            if state.has_io_waiters() {
+            if state.has_io_waiters() && !seeded!("lost_wake_up") {
                 pool.waiters.io_done(pin.frame, pool.frame(pin.frame), outcome);
             }
         }
@@ -213,6 +213,7 @@ impl Drop for Claimed<'_> {
         }
         self.pool.unmap(self.frame);
         self.pool.frame(self.frame).state.update(State::give_back);
+        self.pool.replacement.release(self.frame);
         if self.pool.starvation.is_felt() {
             self.pool.starvation.relieve();
         }

@@ -68,14 +68,7 @@ impl Pin {
 
     /// Sleeps until the I/O of the frame is over, however it ends.
     pub(crate) fn wait_for_io(&self, want: Want) {
-        let waiters = &self.pool().waiters;
-        let mut ticket: Option<Ticket> = None;
-        wait::block_on(|waker| {
-            if ticket.is_none() {
-                ticket = waiters.enlist(self.frame_no(), self.frame(), want, waker);
-            }
-            ticket.as_ref().map_or(Poll::Ready(()), |ticket| waiters.poll(ticket, waker).map(drop))
-        });
+        self.pool().waiters.wait(self.frame_no(), self.frame(), want);
     }
 
     /// Leaves the line.
@@ -122,7 +115,7 @@ impl Pin {
 
     #[inline]
     fn release(&self, release: impl Fn(State) -> State) {
-        if self.frame().state.update(release).has_latch_waiters() {
+        if self.frame().state.update(release).has_latch_waiters() && !seeded!("latch_not_handed_on") {
             self.pool().waiters.latch_released(self.frame_no(), self.frame());
         }
     }

@@ -99,9 +99,10 @@ impl Pin {
 
     /// Sees to it that the bytes may be changed where they are. The caller holds the exclusive latch through this pin.
     pub(crate) fn make_own(&self) {
+        self.pool().drop_mirror(self.frame_no());
         loop {
             let state = self.frame().state.load();
-            if !state.is_lent() {
+            if !state.is_lent() || seeded!("lent_bytes_changed") {
                 // While a write is under way it is what was lent to it from home that keeps the page elsewhere.
                 if !state.is_writing() {
                     self.go_home(state);
@@ -174,6 +175,7 @@ impl Pin {
         let state = self.end_io(|s| s.end_write(arrived), &Ok(()));
         if let Some(pool) = kept
             && state.place() != lent
+            && !seeded!("spare_page_lost")
         {
             pool.spares.give_back_place(lent);
         }
@@ -185,11 +187,7 @@ mod tests {
     use super::*;
     use crate::{
         id::{FileId, PageId, PageSize},
-        pool::{
-            frame_pool::{DirtyVictims, Mapped},
-            handle::PoolHandle,
-            latch::Latch,
-        },
+        pool::{frame_pool::Mapped, handle::PoolHandle, latch::Latch, victims::DirtyVictims},
         stats::Counters,
         sync::Arc,
     };

@@ -14,7 +14,7 @@ pub(crate) struct LookAhead {
 impl LookAhead {
     /// Three quarters of the frames, but one where there is only one.
     pub(super) fn new(frames: u32) -> Self {
-        Self { taken: AtomicUsize::new(0), limit: (frames as usize * 3 / 4).max(1) }
+        Self { taken: AtomicUsize::new(0), limit: share_of(frames as usize) }
     }
 
     /// Takes so many places, or as many as are left: how many that is.
@@ -28,7 +28,8 @@ impl LookAhead {
     }
 
     pub(crate) fn give_back(&self, places: usize) {
-        self.taken.fetch_sub(places, Ordering::Relaxed);
+        let taken = self.taken.fetch_sub(places, Ordering::Relaxed);
+        assert!(taken >= places, "{places} places of look-ahead given back, of {taken} that were taken");
     }
 
     /// Places that are taken now.
@@ -40,6 +41,10 @@ impl LookAhead {
     pub(crate) fn limit(&self) -> usize {
         self.limit
     }
+}
+
+fn share_of(frames: usize) -> usize {
+    if seeded!("look_ahead_takes_all") { frames } else { (frames * 3 / 4).max(1) }
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 //!
 //! From the bottom up: a `mapping` is memory on huge pages; the [`arena`] holds the bytes; a [`state`] word says what a
 //! [`frame`] is; the page [`table`] finds a page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep;
-//! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it; the [`frame_pool`]
-//! puts them together; a [`handle`] is the right to a frame, [`pins`] to several; a [`buffer_ring`] keeps a bulk read to a few.
+//! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it; the
+//! [`replacement`] says which page gives up its frame; the [`frame_pool`] puts them together, and [`victims`] are taken from
+//! it; a [`handle`] is the right to a frame, [`pins`] to several, a [`seizure`] to the pages in them; [`mirrors`] are copies
+//! of pages that all threads read; a [`buffer_ring`] keeps a bulk read to a few. `validate` looks at all of it, for tests.
 
 pub(crate) mod arena;
 pub(crate) mod buffer_ring;
@@ -14,11 +16,18 @@ mod huge_slice;
 pub(crate) mod latch;
 pub(crate) mod lending;
 pub(crate) mod look_ahead;
+#[cfg(all(test, loom))]
+mod loom_models;
 mod mapping;
+pub(crate) mod mirrors;
 pub(crate) mod pins;
 pub(crate) mod ready;
+mod replacement;
+pub(crate) mod seizure;
 pub(crate) mod spares;
 pub(crate) mod starvation;
 pub(crate) mod state;
 pub(crate) mod table;
+mod validate;
+pub(crate) mod victims;
 pub(crate) mod waiters;

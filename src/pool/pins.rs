@@ -99,7 +99,7 @@ mod tests {
     use super::*;
     use crate::{
         id::{FileId, PageSize},
-        pool::{frame_pool::DirtyVictims, handle::PoolHandle},
+        pool::{handle::PoolHandle, victims::DirtyVictims},
         stats::Counters,
         sync::Arc,
     };

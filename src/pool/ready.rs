@@ -1,11 +1,13 @@
 //! Frames that can be taken at once, and the sleep of the one who sees to it that there are some.
 //!
 //! A frame in this list was clean and unused when it was put there, and still has its page: a lookup finds it as before,
-//! and who uses it saves it. So it is looked at again when it is taken. The list is a hint: a frame may be in it twice, or
-//! be taken by other ways.
+//! and who uses it saves it. So it is looked at again when it is taken. It is marked READY, and the mark is what counts: a frame
+//! that was taken by other ways has it no longer, and its place here means nothing.
 //!
 //! Who takes a frame and finds fewer left than the mark wakes the background writer, if it sleeps. That look is one relaxed
 //! load and not ordered against the writer's own, so a wake-up can be missed; the next who takes a frame makes up for it.
+//! Where the writer has found nothing to clean for long, only who comes by a dirty victim wakes it: clean ones are had at once
+//! without it.
 //!
 //! Lock order: the lock of the sleep is a leaf.
 
@@ -29,6 +31,8 @@ pub(crate) struct Ready {
     /// Frames that were put here so far.
     made: AtomicUsize,
     asleep: AtomicBool,
+    /// Whether nobody keeps frames ready, since there was nothing to clean lately.
+    rests: AtomicBool,
     calls: Mutex<Calls>,
     called: Condvar,
 }
@@ -48,23 +52,40 @@ impl Ready {
             demand: AtomicUsize::new(0),
             made: AtomicUsize::new(0),
             asleep: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
             calls: Mutex::new(Calls::default()),
             called: Condvar::new(),
         }
     }
 
-    /// A frame that was ready when it was put here. Wakes the writer where few are left.
+    /// A frame that was ready when it was put here. Wakes the writer, if there is one, where few are left.
     pub(super) fn pop(&self) -> Option<FrameNo> {
         let mark = self.mark.load(Ordering::Relaxed);
-        if mark == 0 {
-            return None;
-        }
-        self.demand.fetch_add(1, Ordering::Relaxed);
         let frame = self.frames.pop();
-        if self.frames.len() < mark {
-            self.call();
+        if mark > 0 && !self.rests() {
+            self.demand.fetch_add(1, Ordering::Relaxed);
+            if self.frames.len() < mark {
+                self.call();
+            }
         }
         frame
+    }
+
+    /// A dirty victim was met, so the writer has something to do.
+    pub(super) fn note_dirt(&self) {
+        if self.rests() {
+            self.rests.store(false, Ordering::Relaxed);
+            self.call();
+        }
+    }
+
+    /// From here on frames are not kept ready, and only [dirt](Self::note_dirt) wakes the writer.
+    pub(crate) fn rest(&self) {
+        self.rests.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
     }
 
     /// Adds a frame; false where there is no room.
@@ -157,13 +178,14 @@ mod tests {
     }
 
     #[test]
-    fn frames_come_out_in_the_order_of_the_clock_and_none_where_nobody_puts_any_in() {
+    fn frames_come_out_in_the_order_in_which_they_were_put_in() {
         let kept = ready(3, 1);
         assert!(!kept.push(FrameNo(9)), "there is no room");
         assert_eq!((kept.pop(), kept.pop(), kept.take_demand()), (Some(FrameNo(0)), Some(FrameNo(1)), 2));
         assert_eq!((kept.pop(), kept.pop(), kept.take_demand()), (Some(FrameNo(2)), None, 2));
-        let left_alone = ready(3, 0);
-        assert_eq!((left_alone.pop(), left_alone.take_demand()), (None, 0));
+        let left_alone = ready(1, 0);
+        assert_eq!((left_alone.pop(), left_alone.pop()), (Some(FrameNo(0)), None), "what is left is used up");
+        assert_eq!(left_alone.take_demand(), 0, "but nobody is to replace it");
     }
 
     #[test]
@@ -180,6 +202,24 @@ mod tests {
         assert!(ready.asleep.load(Ordering::SeqCst), "three are left");
         ready.pop();
         assert!(!ready.asleep.load(Ordering::SeqCst));
+        assert!(sleeping.join().unwrap());
+    }
+
+    #[test]
+    fn a_writer_that_rests_is_woken_by_dirt_and_by_nothing_else() {
+        let ready = Arc::new(ready(1, 3));
+        ready.rest();
+        let sleeping = std::thread::spawn({
+            let ready = Arc::clone(&ready);
+            move || ready.sleep()
+        });
+        while !ready.asleep.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        assert_eq!((ready.pop(), ready.pop(), ready.take_demand()), (Some(FrameNo(0)), None, 0));
+        assert!(ready.asleep.load(Ordering::SeqCst) && ready.is_kept());
+        ready.note_dirt();
+        assert!(!ready.asleep.load(Ordering::SeqCst) && !ready.rests());
         assert!(sleeping.join().unwrap());
     }
 

@@ -24,7 +24,7 @@ impl Bitmap {
     fn set(&mut self, pages: std::ops::Range<usize>, taken: bool) {
         for page in pages {
             let bit = 1 << (page % BITS);
-            debug_assert_ne!(self.is_taken(page), taken, "spare page {page} changes hands twice");
+            assert_ne!(self.is_taken(page), taken, "spare page {page} changes hands twice");
             self.0[page / BITS] ^= bit;
         }
     }
@@ -109,6 +109,12 @@ impl Spares {
 
     pub(crate) fn give_back(&self, mut run: SpareRun) {
         self.shrink(&mut run, 0);
+    }
+
+    /// The numbers of the pages that are taken.
+    pub(super) fn taken(&self) -> Vec<usize> {
+        let taken = self.taken.lock();
+        (0..self.pages).filter(|&page| taken.is_taken(page)).collect()
     }
 
     /// One page, for the bytes of a frame.

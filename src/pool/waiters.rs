@@ -26,9 +26,10 @@ use crate::{
         state::{Phase, State},
     },
     sync::Mutex,
+    wait,
 };
 
-const SHARDS: usize = if cfg!(shuttle) { 2 } else { 64 };
+const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 
 /// What a waiter waits for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub(crate) enum Want {
     ReadDone,
     /// The end of the write that is under way.
     WriteDone,
+    /// What becomes of a page that is [seized](crate::pool::seizure).
+    Settled,
     /// A share latch.
     Shared,
     /// The exclusive latch.
@@ -53,6 +56,7 @@ impl Want {
         match self {
             Self::ReadDone => state.phase() == Phase::Reading,
             Self::WriteDone => state.is_writing(),
+            Self::Settled => state.is_seized(),
             Self::Shared => state.latch_shared().is_none(),
             Self::Exclusive => state.latch_exclusive().is_none(),
         }
@@ -106,6 +110,18 @@ impl Waiters {
         Some(Ticket { frame: no, number })
     }
 
+    /// Sleeps until there is no longer anything to wait for. Not for latches, which would be kept.
+    pub(crate) fn wait(&self, no: FrameNo, frame: &Frame, want: Want) {
+        debug_assert!(!want.is_latch());
+        let mut ticket = None;
+        wait::block_on(|waker| {
+            if ticket.is_none() {
+                ticket = self.enlist(no, frame, want, waker);
+            }
+            ticket.as_ref().map_or(Poll::Ready(()), |ticket| self.poll(ticket, waker).map(drop))
+        });
+    }
+
     /// Asks whether the ticket was served: then it is used up, and a latch that was wanted is held. Else `waker` is
     /// remembered in place of the former one.
     pub(crate) fn poll(&self, ticket: &Ticket, waker: &Waker) -> Poll<Result<()>> {
@@ -126,7 +142,8 @@ impl Waiters {
             let mut shard = self.shard(ticket.frame).lock();
             let index = shard.position(ticket);
             let entry = shard.entries.remove(index);
-            match (entry.want, entry.served) {
+            let served = entry.served.filter(|_| !seeded!("latch_kept_by_who_left"));
+            match (entry.want, served) {
                 (Want::Shared, Some(_)) => drop(frame.state.update(State::unlatch_shared)),
                 (Want::Exclusive, Some(_)) => drop(frame.state.update(|s| s.unlatch_exclusive(false))),
                 _ => {}
@@ -170,6 +187,14 @@ impl Waiters {
         let mut wakers = Wakers::new();
         self.shard(no).lock().hand_over(no, frame, &mut wakers);
         wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Whether the frame's bits say what its list says: invariant 1.
+    pub(super) fn agrees(&self, no: FrameNo, frame: &Frame) -> bool {
+        let shard = self.shard(no).lock();
+        let is_listed = |latch| shard.unserved(no).any(|entry| entry.want.is_latch() == latch);
+        let state = frame.state.load();
+        (state.has_latch_waiters(), state.has_io_waiters()) == (is_listed(true), is_listed(false))
     }
 
     fn shard(&self, frame: FrameNo) -> &Mutex<Shard> {
@@ -285,7 +310,7 @@ mod tests {
     #[test]
     fn who_need_not_wait_is_not_listed() {
         let bench = Bench::new();
-        for want in [Want::ReadDone, Want::WriteDone, Want::Shared, Want::Exclusive] {
+        for want in [Want::ReadDone, Want::WriteDone, Want::Settled, Want::Shared, Want::Exclusive] {
             assert_eq!(bench.enlist(want), None, "{want:?}");
         }
     }

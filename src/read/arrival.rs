@@ -47,5 +47,6 @@ fn verify(shared: &Shared, page: PageId, bytes: &[u8]) -> Result<()> {
     let Some(codec) = &shared.config.codec else { return Ok(()) };
     let file = shared.files.open_file(page.file)?;
     let verdict = codec.verify(PageAddress::new(file.tag, page.block), bytes);
+    let verdict = if seeded!("page_not_verified") { Ok(()) } else { verdict };
     verdict.map_err(|reason| Error::Corrupt { page, reason: reason.into() })
 }

@@ -11,8 +11,8 @@ use crate::{
     config::FetchOptions,
     error::{Error, Result},
     id::PageId,
-    page::PinnedPage,
-    pool::frame_pool::Lookup,
+    page::{PageHint, PinnedPage},
+    pool::{frame_pool::Lookup, state::State},
     read::{
         drive::{self, Drive, Job},
         miss::Miss,
@@ -21,6 +21,25 @@ use crate::{
     stats::Counter,
     sync::time::{self, Duration},
 };
+
+/// What was looked up, if it can be used.
+#[inline]
+pub(crate) fn hit(shared: &Shared, found: Lookup) -> Option<PinnedPage> {
+    match found {
+        Lookup::Pinned(pin) if pin.frame().state.load().is_valid() => {
+            shared.counters.add(Counter::Hits, 1);
+            Some(PinnedPage::new(pin))
+        }
+        _ => None,
+    }
+}
+
+/// The page, if it is in the frame in which it was.
+#[inline]
+pub(crate) fn hit_at(shared: &Shared, hint: PageHint, page: PageId) -> Option<PinnedPage> {
+    let no = shared.pool.checked(hint.0)?;
+    hit(shared, shared.pool.pin_in(no, page, State::pin)?)
+}
 
 /// A page on its way: wait for it with [`wait`](Self::wait), or `.await` it.
 ///
@@ -43,13 +62,11 @@ enum Stage {
 impl Fetch {
     #[inline]
     pub(crate) fn new(shared: &Arc<Shared>, page: PageId, options: FetchOptions) -> Self {
-        if let Lookup::Pinned(pin) = shared.pool.lookup(page)
-            && pin.frame().state.load().is_valid()
-        {
-            shared.counters.add(Counter::Hits, 1);
-            return Self { stage: Stage::Ready(PinnedPage::new(pin)) };
-        }
-        Self { stage: Stage::Miss(Miss::new(Arc::clone(shared), page, options)) }
+        let stage = match hit(shared, shared.pool.lookup(page)) {
+            Some(page) => Stage::Ready(page),
+            None => Stage::Miss(Miss::new(Arc::clone(shared), page, options)),
+        };
+        Self { stage }
     }
 
     /// Waits for the page. The calling thread reads it itself if nobody else does.

@@ -14,8 +14,9 @@ use crate::{
     lease::{PageLease, ReadLease},
     pool::{
         buffer_ring::BufferRing,
-        frame_pool::{DirtyVictims, Lookup, Mapped},
+        frame_pool::{Mapped, NotMapped},
         handle::{Claimed, Pin},
+        victims::DirtyVictims,
     },
     read::supply::have_victims_written,
     shared::Shared,
@@ -99,14 +100,16 @@ impl<'a> Issuer<'a> {
         };
         match self.shared.pool.map(claimed, page, self.file.read_only) {
             Ok(mapped) => self.begin(page, mapped),
-            Err((_, Lookup::Pinned(pin))) => Start::Met(pin),
-            Err((_, Lookup::TooManyPins)) => Start::Impossible,
-            // The page's partition of the table is full: as good as no frame.
-            Err((_, Lookup::Absent)) => Start::Refused,
+            Err(NotMapped::Met(pin)) => Start::Met(pin),
+            Err(NotMapped::TooManyPins | NotMapped::Seized) => Start::Impossible,
+            Err(NotMapped::NoRoom) => Start::Refused,
         }
     }
 
     fn begin(&mut self, page: PageId, Mapped { reading, own }: Mapped) -> Start {
+        if self.ring.is_none() {
+            self.shared.pool.count_return(&own);
+        }
         let Ok(lease) = begin_read(self.shared, &self.file, reading) else { return Start::Impossible };
         let lease = lease.with_limit(self.combine);
         let ahead = self.purpose == Purpose::Ahead;

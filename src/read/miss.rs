@@ -19,7 +19,7 @@ use crate::{
     io::inline,
     page::PinnedPage,
     pool::{
-        frame_pool::{Lookup, Mapped},
+        frame_pool::{Lookup, Mapped, NotMapped},
         handle::Pin,
         waiters::{Ticket, Want},
     },
@@ -90,7 +90,12 @@ impl Miss {
             if let Some((pin, ticket)) = &self.reading {
                 let outcome = ready!(pin.pool().waiters.poll(ticket, waker));
                 let pin = self.reading.take().map(|(pin, _)| pin);
-                outcome?;
+                if let Err(error) = outcome {
+                    if seeded!("pin_kept_by_a_failed_read") {
+                        std::mem::forget(pin);
+                    }
+                    return Poll::Ready(Err(error));
+                }
                 if let Some(page) = pin.map_or(Ok(None), |pin| self.settle(pin, waker))? {
                     return Poll::Ready(Ok(page));
                 }
@@ -141,11 +146,11 @@ impl Miss {
         let Mapped { reading, own } = match self.shared.pool.map(claimed, self.page, file.read_only) {
             Ok(mapped) => mapped,
             // Somebody was faster.
-            Err((_, Lookup::Pinned(_))) => return Poll::Ready(Ok(())),
-            Err((_, Lookup::TooManyPins)) => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
-            // The page's partition of the table is full: as good as no frame.
-            Err((_, Lookup::Absent)) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
+            Err(NotMapped::Met(_) | NotMapped::Seized) => return Poll::Ready(Ok(())),
+            Err(NotMapped::TooManyPins) => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
+            Err(NotMapped::NoRoom) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
         };
+        self.shared.pool.count_return(&own);
         let lease = begin_read(&self.shared, &file, reading)?;
         let lease = if self.alone { lease.with_limit(1) } else { lease };
         self.count(Counter::Misses);

@@ -11,6 +11,7 @@ pub(crate) mod fetch;
 mod issue;
 pub(crate) mod many;
 mod miss;
+pub(crate) mod optimistic;
 pub(crate) mod prefetch;
 pub(crate) mod stream;
 mod supply;

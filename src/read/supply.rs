@@ -1,6 +1,6 @@
 //! A frame for a miss.
 //!
-//! The background writer keeps some ready; else the clock gives a clean one. Where it comes by dirty ones only, the
+//! The background writer keeps some ready; else the sweep gives a clean one. Where it comes by dirty ones only, the
 //! background writer was called already, and the fetch waits in line for what it brings. As the last resort, or where there
 //! is no such writer, the fetch has the dirty ones written as a batch, and tries those that become clean first. Where every
 //! frame is pinned or busy the wait is bounded: then the fetch ends in `AllPinned`, or with the error that kept pages dirty.
@@ -11,9 +11,9 @@ use crate::{
     error::{Error, Result},
     lease::Tally,
     pool::{
-        frame_pool::DirtyVictims,
         handle::Claimed,
         starvation::{Place, RETRY},
+        victims::DirtyVictims,
     },
     read::drive::Drive,
     shared::Shared,
@@ -40,6 +40,8 @@ pub(crate) struct FrameWait {
     cleaning: Option<Arc<Tally>>,
     /// The last batch before that of which something could not be written.
     failed: Option<Arc<Tally>>,
+    /// Until when nothing more is written, because that batch failed.
+    rests_until: Option<Instant>,
     /// Where it stands in line.
     place: Option<Place>,
 }
@@ -98,7 +100,7 @@ impl FrameWait {
         {
             return Poll::Ready(Ok(claimed));
         }
-        if !dirty.is_empty() && self.is_last_resort(shared, limit) {
+        if !dirty.is_empty() && !self.rests() && self.is_last_resort(shared, limit) {
             shared.counters.add(Counter::DirtyEvictions, 1);
             let cleaning = write_victims(shared, &dirty);
             if drive == Drive::Thread {
@@ -107,6 +109,7 @@ impl FrameWait {
             }
             self.note_failure();
             self.cleaning = Some(cleaning);
+            self.note_failure();
             if let Some(claimed) = dirty.iter().find_map(|&no| pool.claim(no)) {
                 return Poll::Ready(Ok(claimed));
             }
@@ -150,11 +153,17 @@ impl FrameWait {
     }
 
     /// Keeps the last batch if something went wrong with it. It is told only if no frame turns up: other victims may have been
-    /// written.
+    /// written. Nothing is written again at once: the end of the failed write wakes this very fetch, which would write without
+    /// a pause.
     fn note_failure(&mut self) {
         if self.cleaning.as_ref().is_some_and(|cleaning| cleaning.error().is_some()) {
             self.failed = self.cleaning.take();
+            self.rests_until = Some(time::now() + RETRY);
         }
+    }
+
+    fn rests(&self) -> bool {
+        self.rests_until.is_some_and(|until| time::now() < until)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
     config::FetchOptions,
     error::{Error, Result},
     id::PageId,
-    page::{PageView, PinnedPage, Viewing},
+    page::{PageHint, PageView, PinnedPage, Viewing},
     read::fetch::Fetch,
     shared::Shared,
     stats::Counter,
@@ -62,6 +62,14 @@ impl View {
 #[inline]
 pub(crate) fn try_view(shared: &Shared, page: PageId) -> Option<PageView> {
     let pin = shared.pool.look_at(page)?;
+    shared.counters.add(Counter::Hits, 1);
+    Some(PageView::new(pin))
+}
+
+/// The same where the page is in the frame in which it was.
+#[inline]
+pub(crate) fn try_view_at(shared: &Shared, hint: PageHint, page: PageId) -> Option<PageView> {
+    let pin = shared.pool.look_in(shared.pool.checked(hint.0)?, page)?;
     shared.counters.add(Counter::Hits, 1);
     Some(PageView::new(pin))
 }

@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use super::{dice::Dice, fate::Fate};
+
 /// What a disk is asked to do with a file that is open.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -26,26 +28,38 @@ impl Op {
     /// These operations, on one file only.
     #[must_use]
     pub fn of(self, path: impl AsRef<Path>) -> Which {
-        Which { op: self, path: Some(path.as_ref().to_owned()) }
+        Which { op: Some(self), path: Some(path.as_ref().to_owned()) }
     }
 }
 
-/// Some of the operations: one kind, of one file or of all.
+/// Some of the operations: of one kind or of all, on one file or on all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Which {
-    op: Op,
+    op: Option<Op>,
     path: Option<PathBuf>,
 }
 
 impl From<Op> for Which {
     fn from(op: Op) -> Self {
-        Self { op, path: None }
+        Self { op: Some(op), path: None }
     }
 }
 
 impl Which {
+    /// All operations.
+    #[must_use]
+    pub fn any() -> Self {
+        Self { op: None, path: None }
+    }
+
+    /// All operations on one file.
+    #[must_use]
+    pub fn any_of(path: impl AsRef<Path>) -> Self {
+        Self { op: None, path: Some(path.as_ref().to_owned()) }
+    }
+
     pub(super) fn covers(&self, op: Op, path: &Path) -> bool {
-        self.op == op && self.path.as_ref().is_none_or(|only| only == path)
+        self.op.is_none_or(|only| only == op) && self.path.as_ref().is_none_or(|only| only == path)
     }
 }
 
@@ -60,7 +74,9 @@ pub struct Fault {
     effect: Effect,
     /// So many operations are let through first.
     spared: u64,
-    /// So many are struck after that.
+    /// Of the others one in so many is struck, by chance.
+    odds: u64,
+    /// So many are struck, and no more.
     strikes: u64,
 }
 
@@ -68,19 +84,32 @@ pub struct Fault {
 enum Effect {
     Error(i32),
     Short(usize),
+    ShortAnywhere,
     Delay(Duration),
+    DelayUpTo(Duration),
+    Lost,
+    Torn,
+    Misdirected,
+    Flipped,
 }
 
-/// What strikes one operation.
-#[derive(Debug, Default)]
-pub(super) struct Struck {
-    pub(super) delay: Duration,
-    pub(super) at_most: Option<usize>,
-    pub(super) errno: Option<i32>,
+/// What the disk is asked to do.
+#[derive(Copy, Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) op: Op,
+    /// The file's place in the disk's list.
+    pub(super) file: usize,
+    pub(super) offset: u64,
+    pub(super) len: usize,
+    /// What a transfer that is cut short has a multiple of.
+    pub(super) align: u64,
 }
 
 impl Fault {
     /// The operation fails with the system's error of this number, and changes nothing.
+    ///
+    /// But a sync that fails loses what it should have made durable, as on Linux: of each sector either the old bytes are
+    /// durable or the new ones, by chance, and no later sync makes a difference to that, although it succeeds.
     #[must_use]
     pub fn error(which: impl Into<Which>, errno: i32) -> Self {
         Self::new(which.into(), Effect::Error(errno))
@@ -92,20 +121,77 @@ impl Fault {
         Self::new(which.into(), Effect::Short(bytes))
     }
 
+    /// The transfer is cut short anywhere, by chance: after some bytes, but not all; where the file is open for direct
+    /// transfers, after some sectors, as the system does it.
+    #[must_use]
+    pub fn short_anywhere(which: impl Into<Which>) -> Self {
+        Self::new(which.into(), Effect::ShortAnywhere)
+    }
+
     /// The operation takes that much longer.
     #[must_use]
     pub fn delay(which: impl Into<Which>, time: Duration) -> Self {
         Self::new(which.into(), Effect::Delay(time))
     }
 
+    /// The operation takes longer, by chance up to that much: of operations that are under way together the later may end
+    /// first.
+    #[must_use]
+    pub fn delay_up_to(which: impl Into<Which>, time: Duration) -> Self {
+        Self::new(which.into(), Effect::DelayUpTo(time))
+    }
+
+    /// The operation reports success and does nothing: a lost write, a sync that lies, a read that leaves its buffer as it was.
+    #[must_use]
+    pub fn lost(which: impl Into<Which>) -> Self {
+        Self::new(which.into(), Effect::Lost)
+    }
+
+    /// Of the sectors of a write each is written or not, by chance. It reports success, unless another fault lets it fail.
+    #[must_use]
+    pub fn torn(which: impl Into<Which>) -> Self {
+        Self::new(which.into(), Effect::Torn)
+    }
+
+    /// A transfer reports success and goes to another place of the file, or comes from there.
+    #[must_use]
+    pub fn misdirected(which: impl Into<Which>) -> Self {
+        Self::new(which.into(), Effect::Misdirected)
+    }
+
+    /// One bit of what is transferred is another: on the disk after a write, in the reader's memory alone after a read.
+    #[must_use]
+    pub fn flipped(which: impl Into<Which>) -> Self {
+        Self::new(which.into(), Effect::Flipped)
+    }
+
     fn new(which: Which, effect: Effect) -> Self {
-        Self { which, bytes: 0..u64::MAX, effect, spared: 0, strikes: u64::MAX }
+        Self { which, bytes: 0..u64::MAX, effect, spared: 0, odds: 1, strikes: u64::MAX }
     }
 
     /// Strikes only transfers of some of these bytes of a file: a bad sector.
     #[must_use]
     pub fn touching(mut self, bytes: Range<u64>) -> Self {
         self.bytes = bytes;
+        self
+    }
+
+    /// Lets so many such operations through first.
+    #[must_use]
+    pub fn after(mut self, operations: u64) -> Self {
+        self.spared = operations;
+        self
+    }
+
+    /// Strikes one operation in `n`, by chance. What chance decides follows from the disk's
+    /// [seed](super::SimDisk::with_seed).
+    ///
+    /// # Panics
+    /// If `n` is 0.
+    #[must_use]
+    pub fn one_in(mut self, n: u64) -> Self {
+        assert!(n > 0, "one in none");
+        self.odds = n;
         self
     }
 
@@ -124,14 +210,15 @@ impl Fault {
 
     /// Strikes the n-th such operation from now on only; the next one is the first.
     #[must_use]
-    pub fn nth(mut self, n: u64) -> Self {
-        self.spared = n.saturating_sub(1);
-        self.once()
+    pub fn nth(self, n: u64) -> Self {
+        self.after(n.saturating_sub(1)).once()
     }
 
-    /// Adds its effect to `struck` if it strikes this operation.
-    pub(super) fn strike(&mut self, op: Op, path: &Path, bytes: &Range<u64>, struck: &mut Struck) {
-        let touches = bytes.is_empty() || self.bytes.start < bytes.end && bytes.start < self.bytes.end;
+    /// Has its part in the fate of this operation, if it strikes it.
+    pub(super) fn strike(&mut self, asked: Asked, path: &Path, mut dice: Dice, fate: &mut Fate) {
+        let Asked { op, offset, len, align, .. } = asked;
+        let end = offset + len as u64;
+        let touches = len == 0 || self.bytes.start < end && offset < self.bytes.end;
         if !self.which.covers(op, path) || !touches || self.strikes == 0 {
             return;
         }
@@ -139,29 +226,54 @@ impl Fault {
             self.spared -= 1;
             return;
         }
+        if !dice.one_in(self.odds) {
+            return;
+        }
         self.strikes -= 1;
+        fate.strikes += 1;
         match self.effect {
-            Effect::Error(errno) => drop(struck.errno.get_or_insert(errno)),
-            Effect::Short(bytes) => {
-                struck.at_most = Some(struck.at_most.map_or(bytes, |other| other.min(bytes)));
+            Effect::Error(errno) => drop(fate.errno.get_or_insert(errno)),
+            Effect::Short(bytes) => fate.at_most = fate.at_most.min(bytes),
+            Effect::ShortAnywhere => {
+                // A transfer of a single piece cannot be short.
+                let others = (len as u64 / align).saturating_sub(1).max(1);
+                fate.at_most = fate.at_most.min(((1 + dice.below(others)) * align) as usize);
             }
-            Effect::Delay(time) => struck.delay += time,
+            Effect::Delay(time) => fate.delay += time,
+            Effect::DelayUpTo(most) => {
+                fate.delay += Duration::from_nanos(dice.below(most.as_nanos() as u64 + 1));
+            }
+            Effect::Lost => fate.is_lost = true,
+            Effect::Torn => fate.is_torn = true,
+            Effect::Misdirected => fate.is_misdirected = true,
+            Effect::Flipped => fate.is_flipped = true,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
-    /// The error numbers that a row of reads of file "a" gets.
-    fn struck(mut fault: Fault, reads: usize) -> Vec<Option<i32>> {
-        let strike = |_| {
-            let mut struck = Struck::default();
-            fault.strike(Op::Read, Path::new("a"), &(0..512), &mut struck);
-            struck.errno
-        };
-        (0..reads).map(strike).collect()
+    /// A read of the first sector of file "a".
+    const ASKED: Asked = Asked { op: Op::Read, file: 0, offset: 0, len: 512, align: 1 };
+
+    fn fate_of(faults: &mut [Fault], seed: u64) -> Fate {
+        fate_of_asked(ASKED, faults, seed)
+    }
+
+    fn fate_of_asked(asked: Asked, faults: &mut [Fault], seed: u64) -> Fate {
+        let mut fate = Fate::new(Dice::new(seed));
+        faults.iter_mut().for_each(|fault| fault.strike(asked, Path::new("a"), Dice::new(seed), &mut fate));
+        fate
+    }
+
+    /// The error numbers that a row of such reads gets.
+    fn struck(fault: Fault, reads: u64) -> Vec<Option<i32>> {
+        let mut faults = [fault];
+        (0..reads).map(|seed| fate_of(&mut faults, seed).errno).collect()
     }
 
     #[test]
@@ -169,31 +281,53 @@ mod tests {
         assert_eq!(struck(Fault::error(Op::Read, 5), 3), [Some(5); 3]);
         assert_eq!(struck(Fault::error(Op::Read, 5).once(), 3), [Some(5), None, None]);
         assert_eq!(struck(Fault::error(Op::Read, 5).nth(2), 3), [None, Some(5), None]);
+        assert_eq!(struck(Fault::error(Op::Read, 5).after(1), 3), [None, Some(5), Some(5)]);
         assert_eq!(struck(Fault::error(Op::Read.of("a"), 5).times(2), 3), [Some(5), Some(5), None]);
+        let by_chance = struck(Fault::error(Op::Read, 5).one_in(10), 10_000);
+        let strikes = by_chance.iter().flatten().count();
+        assert!((900..1100).contains(&strikes), "{strikes}");
+        assert_eq!(struck(Fault::error(Op::Read, 5).one_in(10).times(7), 10_000).iter().flatten().count(), 7);
     }
 
     #[test]
     fn a_fault_spares_what_it_was_not_made_for() {
         assert_eq!(struck(Fault::error(Op::Write, 5), 1), [None]);
         assert_eq!(struck(Fault::error(Op::Read.of("b"), 5), 1), [None]);
+        assert_eq!(struck(Fault::error(Which::any_of("b"), 5), 1), [None]);
         assert_eq!(struck(Fault::error(Op::Read, 5).touching(512..1024), 1), [None]);
         assert_eq!(struck(Fault::error(Op::Read, 5).touching(511..1024), 1), [Some(5)]);
+        assert_eq!(struck(Fault::error(Which::any(), 5), 1), [Some(5)]);
+        assert_eq!(struck(Fault::error(Which::any_of("a"), 5), 1), [Some(5)]);
     }
 
     #[test]
     fn faults_add_up() {
-        let mut all = Struck::default();
         let second = Duration::from_secs(1);
-        for mut fault in [
+        let mut all = [
             Fault::delay(Op::Read, second),
             Fault::short(Op::Read, 700),
             Fault::error(Op::Read, 5),
             Fault::short(Op::Read, 512),
             Fault::delay(Op::Read, second),
             Fault::error(Op::Read, 28),
-        ] {
-            fault.strike(Op::Read, Path::new("a"), &(0..512), &mut all);
-        }
-        assert_eq!((all.delay, all.at_most, all.errno), (2 * second, Some(512), Some(5)));
+            Fault::torn(Op::Write),
+        ];
+        let fate = fate_of(&mut all, 0);
+        assert_eq!((fate.delay, fate.at_most, fate.errno), (2 * second, 512, Some(5)));
+        assert_eq!((fate.strikes, fate.is_torn), (6, false));
+    }
+
+    #[test]
+    fn what_is_left_to_chance_takes_every_value() {
+        let lengths = |seed| fate_of(&mut [Fault::short_anywhere(Op::Read)], seed).at_most;
+        let lengths: BTreeSet<_> = (0..10_000).map(lengths).collect();
+        assert_eq!(lengths, (1..512).collect());
+        let direct = Asked { len: 2048, align: 512, ..ASKED };
+        let lengths = |seed| fate_of_asked(direct, &mut [Fault::short_anywhere(Op::Read)], seed).at_most;
+        assert_eq!((0..100).map(lengths).collect::<BTreeSet<_>>(), [512, 1024, 1536].into());
+        let most = Duration::from_micros(3);
+        let delays = |seed| fate_of(&mut [Fault::delay_up_to(Op::Read, most)], seed).delay;
+        let delays: BTreeSet<_> = (0..10_000).map(delays).collect();
+        assert!(delays.len() > 1000 && delays.iter().all(|&delay| delay <= most));
     }
 }

@@ -2,10 +2,13 @@
 //!
 //! Changes are kept in order until a sync covers them. A power cut keeps each sector of an unsynced write or loses it, each by
 //! itself, and an atomic write as a whole; a file's lengths it keeps in order, up to some moment. Never lost: what a sync covered.
+//!
+//! A sync that fails does to what it covered what Linux does: the bytes are read as before, and count as synced from then on, but
+//! of their sectors some never reached the medium.
 
 use std::collections::VecDeque;
 
-use super::sim_disk::SECTOR;
+use super::{dice::Dice, sim_disk::SECTOR};
 
 /// The bytes of one file.
 #[derive(Clone, Default)]
@@ -79,10 +82,27 @@ impl Medium {
         }
     }
 
+    /// Gives up what the mark covers: by chance, each sector is durable or will never be.
+    pub(super) fn fail_to_sync(&mut self, mark: Mark, dice: &mut Dice) {
+        while self.synced < mark.0
+            && let Some(change) = self.unsynced.pop_front()
+        {
+            match &change {
+                Change::Len(_) => change.apply(&mut self.durable),
+                Change::Write { offset, bytes, is_atomic } => {
+                    let len = self.durable.len().max(offset + bytes.len());
+                    self.durable.resize(len, 0);
+                    keep_some(&mut self.durable, len, (*offset, bytes, *is_atomic), dice);
+                }
+            }
+            self.synced += 1;
+        }
+    }
+
     /// As a power cut may leave it.
-    pub(super) fn after_power_cut(&self, chance: &mut Chance) -> Self {
+    pub(super) fn after_power_cut(&self, dice: &mut Dice) -> Self {
         let mut bytes = self.durable.clone();
-        let lengths_kept = chance.below(self.unsynced.len() + 1);
+        let lengths_kept = dice.below(self.unsynced.len() as u64 + 1) as usize;
         // Where a lost cut ended the file: what was written behind it since then went to blocks that are lost with it.
         let mut lost_end = usize::MAX;
         for (at, change) in self.unsynced.iter().enumerate() {
@@ -95,12 +115,7 @@ impl Medium {
                         bytes.resize(len, 0);
                     }
                     let end = bytes.len().min(lost_end);
-                    let unit = if *is_atomic { written.len() } else { SECTOR as usize };
-                    for (from, piece) in pieces(*offset, written, unit) {
-                        if from + piece.len() <= end && chance.coin() {
-                            bytes[from..from + piece.len()].copy_from_slice(piece);
-                        }
-                    }
+                    keep_some(&mut bytes, end, (*offset, written, *is_atomic), dice);
                 }
             }
         }
@@ -121,8 +136,23 @@ impl Change {
     }
 }
 
+/// Keeps of a write each sector that lies before `end`, or not, by chance; an atomic one as a whole.
+fn keep_some(
+    file: &mut [u8],
+    end: usize,
+    (offset, written, is_atomic): (usize, &[u8], bool),
+    dice: &mut Dice,
+) {
+    let unit = if is_atomic { written.len() } else { SECTOR as usize };
+    for (from, piece) in pieces(offset, written, unit) {
+        if from + piece.len() <= end && dice.coin() {
+            file[from..from + piece.len()].copy_from_slice(piece);
+        }
+    }
+}
+
 /// The pieces of a write that lie in one unit each, with their places in the file.
-fn pieces(offset: usize, bytes: &[u8], unit: usize) -> impl Iterator<Item = (usize, &[u8])> {
+pub(super) fn pieces(offset: usize, bytes: &[u8], unit: usize) -> impl Iterator<Item = (usize, &[u8])> {
     let (mut at, mut rest) = (offset, bytes);
     std::iter::from_fn(move || {
         let piece;
@@ -130,31 +160,6 @@ fn pieces(offset: usize, bytes: &[u8], unit: usize) -> impl Iterator<Item = (usi
         at += piece.len();
         (!piece.is_empty()).then(|| (at - piece.len(), piece))
     })
-}
-
-/// Chance that can be had again: the numbers that follow from a seed (`SplitMix64`: Steele, Lea and Flood, 2014).
-pub(super) struct Chance(u64);
-
-impl Chance {
-    pub(super) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, end: usize) -> usize {
-        (self.next() % end as u64) as usize
-    }
-
-    fn coin(&mut self) -> bool {
-        self.next() >> 63 == 0
-    }
 }
 
 #[cfg(test)]
@@ -167,7 +172,7 @@ mod tests {
 
     /// All that a power cut leaves in 500 tries, as the first byte of every sector.
     fn outcomes(medium: &Medium) -> BTreeSet<Vec<u8>> {
-        let image = |seed| medium.after_power_cut(&mut Chance::new(seed)).bytes().to_vec();
+        let image = |seed| medium.after_power_cut(&mut Dice::new(seed)).bytes().to_vec();
         (0..500).map(|seed| image(seed).chunks(S).map(|sector| sector[0]).collect()).collect()
     }
 
@@ -204,6 +209,25 @@ mod tests {
         assert_eq!(outcomes(&medium), set([&[2, 1], &[2, 3]]));
         medium.sync(medium.mark());
         assert_eq!(outcomes(&medium), set([&[2, 3]]));
+    }
+
+    #[test]
+    fn a_sync_that_fails_loses_for_good_what_it_covered() {
+        let mut ends = BTreeSet::new();
+        for seed in 0..100 {
+            let mut medium = Medium::new(vec![1; 2 * S]);
+            medium.write(0, vec![2; 2 * S], false);
+            let mark = medium.mark();
+            medium.write(S, vec![3; S], false);
+            medium.fail_to_sync(mark, &mut Dice::new(seed));
+            assert_eq!((medium.bytes()[0], medium.bytes()[S]), (2, 3), "read as before");
+            let before = medium.durable().to_vec();
+            medium.sync(medium.mark());
+            assert_eq!(medium.durable()[S], 3, "a write that the failed sync did not cover");
+            assert_eq!(medium.durable()[..S], before[..S], "a second sync makes no difference");
+            ends.insert((before[0], before[S]));
+        }
+        assert_eq!(ends, [(1, 1), (1, 2), (2, 1), (2, 2)].into());
     }
 
     #[test]

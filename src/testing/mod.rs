@@ -5,11 +5,30 @@
 //! on the disk and looks at them, injects [faults](Fault), [holds](SimDisk::hold) operations so that a test can look at
 //! the pool while they are under way, and reads the [log](SimDisk::log) of all that happened, in order.
 //!
-//! A power cut is one more thing that can go wrong: [`after_power_cut`](SimDisk::after_power_cut) gives the disk as it may be
-//! found afterwards, and [`cut_power_during`](SimDisk::cut_power_during) ends a workload at any of its operations.
+//! What can go wrong: transfers that come back short, interrupted or late; errors, once or for ever; flipped bits; torn, lost and
+//! misdirected writes; syncs that fail, and syncs that lie. A power cut is one more: [`after_power_cut`](SimDisk::after_power_cut)
+//! gives the disk as it may be found afterwards, to open it again ([`after_kill`](SimDisk::after_kill) what the death of the process
+//! alone leaves), and [`cut_power_during`](SimDisk::cut_power_during) ends a
+//! workload at any of its operations. What the engine keeps beside the pool, its log, goes to a [file](SimDisk::file) of the same
+//! disk, where the same happens to it. `examples/crash_test.rs` tests a small store so.
 //!
-//! Every I/O method works on it, by plain calls. It has no descriptor that a ring could use, so under io_uring threads beside
-//! the ring do them.
+//! # The same again
+//!
+//! What is left to chance follows from the disk's [seed](SimDisk::with_seed); [`for_each_seed`] runs a test for many and
+//! names the one that fails; [`Dice`] are for what the test itself leaves to chance. How much of a run the seed decides:
+//!
+//! * **All of it**, where one thread uses the pool, with [`IoMethod::Sync`](crate::IoMethod::Sync), without a
+//!   [background writer](crate::BackgroundWriter) and [growth ahead](crate::OpenOptions::grow_by), and waits by `.wait()`: then
+//!   nothing happens in any other thread, and the [log](SimDisk::log) of a second run is that of the first, event for event. (Limits
+//!   on time come from the clock. With one thread nobody else brings a frame, so a
+//!   [`frame_wait`](crate::Builder::frame_wait) of zero costs nothing.)
+//! * **What befalls each operation, but not their order**, where threads take part: several of the engine's own, the other I/O
+//!   methods, a background writer, completions that are awaited. The fate of an operation does not depend on what else goes on:
+//!   the third write at some place of a file is torn in the same way in every run. When it comes, and with which neighbours it is
+//!   combined into one request, is up to the system's scheduler.
+//!
+//! Every I/O method works on this disk, by plain calls. It has no descriptor that a ring could use, so under io_uring threads
+//! beside the ring do them.
 //!
 //! ```
 //! use ringpool::{BufferPool, CheckpointOptions, Error, OpenOptions, PageId, testing::{Fault, Op, SimDisk}};
@@ -33,17 +52,32 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+mod dice;
+mod fate;
 mod fault;
+mod gate;
 mod log;
 mod medium;
 mod null_disk;
+mod open_file;
+mod operation;
+mod replay;
+mod seeds;
 mod sim_disk;
 mod sim_file;
 
+pub use dice::Dice;
 pub use fault::{Fault, Op, Which};
+pub use gate::Gate;
 pub use log::{Event, Moment};
 pub use null_disk::NullDisk;
-pub use sim_disk::{Gate, SimDisk};
+pub use replay::Replay;
+pub use seeds::for_each_seed;
+pub use sim_disk::SimDisk;
+pub use sim_file::SimFile;
+
+#[cfg(test)]
+mod tests;
 
 use crate::io::disk::Disk;
 

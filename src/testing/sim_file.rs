@@ -1,146 +1,95 @@
-//! One open file of a simulated disk: what each operation does to its bytes.
+//! A file that an engine keeps beside the pool.
 
-use std::{
-    io::{self, IoSlice, IoSliceMut},
-    os::fd::RawFd,
-};
+use std::io::{self, IoSlice, IoSliceMut};
 
-use super::{
-    fault::Op,
-    sim_disk::{SimDisk, State},
-};
+use super::open_file::OpenFile;
 use crate::io::disk::DiskFile;
 
-const EBADF: i32 = 9;
-const EINVAL: i32 = 22;
-const ENOSPC: i32 = 28;
-
+/// A file of a [`SimDisk`](super::SimDisk), for what an engine keeps beside the pool: its log. Made by
+/// [`SimDisk::file`](super::SimDisk::file).
 #[derive(Debug)]
-pub(super) struct SimFile {
-    disk: SimDisk,
-    /// Its place in the disk's list.
-    file: usize,
-    /// What offsets and lengths of transfers must be multiples of: this disk insists on it.
-    align: u64,
-    read_only: bool,
-    /// The longest atomic write.
-    atomic_bytes: usize,
-}
+pub struct SimFile(OpenFile);
 
 impl SimFile {
-    pub(super) fn new(disk: SimDisk, file: usize, align: u32, read_only: bool, atomic_bytes: u32) -> Self {
-        let (align, atomic_bytes) = (u64::from(align), atomic_bytes as usize);
-        Self { disk, file, align, read_only, atomic_bytes }
+    pub(super) fn new(file: OpenFile) -> Self {
+        Self(file)
     }
 
-    fn check_aligned(&self, offset: u64, len: usize) -> io::Result<()> {
-        let aligned = offset.is_multiple_of(self.align) && (len as u64).is_multiple_of(self.align);
-        if aligned { Ok(()) } else { Err(io::Error::from_raw_os_error(EINVAL)) }
+    /// Reads bytes from `offset` on and gives how many came; 0 at the end of the file.
+    ///
+    /// # Errors
+    /// What a [fault](super::Fault) says.
+    pub fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(&mut [IoSliceMut::new(bytes)], offset)
     }
 
-    fn check_writable(&self) -> io::Result<()> {
-        if self.read_only { Err(io::Error::from_raw_os_error(EBADF)) } else { Ok(()) }
+    /// Writes bytes from `offset` on and gives how many went.
+    ///
+    /// # Errors
+    /// What a [fault](super::Fault) says; `ENOSPC` where the disk is full.
+    pub fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(&[IoSlice::new(bytes)], offset)
     }
 
-    /// Makes the file at least `len` bytes long, as far as there is space. Gives how long it is then.
-    fn grow(&self, state: &mut State, len: u64) -> usize {
-        let now = state.files[self.file].medium.len() as u64;
-        let len = len.min(now.saturating_add(state.space())).max(now) as usize;
-        state.files[self.file].medium.set_len(len);
-        len
-    }
-
-    fn write(&self, buffers: &[IoSlice<'_>], offset: u64, is_atomic: bool) -> io::Result<usize> {
-        let len = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.disk.operate((Op::Write, self.file, offset, len), |state, at_most| {
-            self.check_writable()?;
-            self.check_aligned(offset, len)?;
-            let wanted = len.min(at_most);
-            let end = self.grow(state, offset + wanted as u64);
-            // Where the disk is full a write is short, and fails only if nothing of it fits.
-            let count = wanted.min(end.saturating_sub(offset as usize));
-            if count == 0 && wanted > 0 {
-                return Err(io::Error::from_raw_os_error(ENOSPC));
+    /// Writes all bytes from `offset` on, however often the disk stops short or is interrupted.
+    ///
+    /// # Errors
+    /// As [`write_at`](Self::write_at).
+    pub fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write_at(bytes, offset) {
+                Ok(count) => (bytes, offset) = (&bytes[count..], offset + count as u64),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-            let mut written = Vec::with_capacity(len);
-            buffers.iter().for_each(|buffer| written.extend_from_slice(buffer));
-            written.truncate(count);
-            state.files[self.file].medium.write(offset as usize, written, is_atomic);
-            Ok(count)
-        })
-    }
-
-    fn resize(&self, len: u64, may_cut: bool) -> io::Result<()> {
-        let change = (Op::Resize, self.file, len, 0);
-        let resized = self.disk.operate(change, |state, _| {
-            self.check_writable()?;
-            let before = state.files[self.file].medium.len();
-            if may_cut && len < before as u64 {
-                state.files[self.file].medium.set_len(len as usize);
-            } else if (self.grow(state, len) as u64) < len {
-                state.files[self.file].medium.set_len(before);
-                return Err(io::Error::from_raw_os_error(ENOSPC));
-            }
-            Ok(0)
-        });
-        resized.map(drop)
-    }
-}
-
-impl DiskFile for SimFile {
-    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
-        let len = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.disk.operate((Op::Read, self.file, offset, len), |state, at_most| {
-            self.check_aligned(offset, len)?;
-            let bytes = state.files[self.file].medium.bytes();
-            let mut rest = bytes.get(offset as usize..).unwrap_or_default();
-            rest = &rest[..rest.len().min(at_most).min(len)];
-            let count = rest.len();
-            for buffer in buffers {
-                let part;
-                (part, rest) = rest.split_at(rest.len().min(buffer.len()));
-                buffer[..part.len()].copy_from_slice(part);
-            }
-            Ok(count)
-        })
-    }
-
-    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        self.write(buffers, offset, false)
-    }
-
-    fn write_atomically_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        let len: usize = buffers.iter().map(|buffer| buffer.len()).sum();
-        // As Linux does.
-        if !len.is_power_of_two() || len > self.atomic_bytes || !offset.is_multiple_of(len as u64) {
-            return Err(io::Error::from_raw_os_error(EINVAL));
         }
-        self.write(buffers, offset, true)
+        Ok(())
     }
 
-    fn sync_data(&self) -> io::Result<()> {
-        // A write that comes back while the sync is under way is not covered by it.
-        let covered = self.disk.look(|state| state.files[self.file].medium.mark());
-        let synced = self.disk.operate((Op::Sync, self.file, 0, 0), |state, _| {
-            state.files[self.file].medium.sync(covered);
-            Ok(0)
-        });
-        synced.map(drop)
+    /// Reads the whole file.
+    ///
+    /// # Errors
+    /// As [`read_at`](Self::read_at).
+    pub fn read_all(&self) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; self.len() as usize];
+        let mut done = 0;
+        while done < bytes.len() {
+            match self.read_at(&mut bytes[done..], done as u64) {
+                Ok(0) => break,
+                Ok(count) => done += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(done);
+        Ok(bytes)
     }
 
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.disk.look(|state| state.files[self.file].medium.len() as u64))
+    /// Makes what was written durable.
+    ///
+    /// # Errors
+    /// What a [fault](super::Fault) says. What was written may then be lost, although a later sync succeeds.
+    pub fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
     }
 
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.resize(len, true)
+    /// Cuts the file, or adds zeros to it.
+    ///
+    /// # Errors
+    /// What a [fault](super::Fault) says; `ENOSPC` where the disk is full.
+    pub fn set_len(&self, len: u64) -> io::Result<()> {
+        DiskFile::set_len(&self.0, len)
     }
 
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.resize(offset + len, false)
+    /// How many bytes it has.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.0.bytes_now()
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        None
+    /// Whether it has none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }

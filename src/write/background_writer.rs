@@ -1,9 +1,11 @@
 //! The background writer: keeps frames clean before they are wanted, so that a miss takes one and never writes.
 //!
-//! One thread for the pool. It moves the clock's hand on in the fetches' stead: victims that are clean go to the list of
+//! One thread for the pool. It looks for victims in the fetches' stead: victims that are clean go to the list of
 //! [ready](crate::pool::ready) frames, dirty ones are written together with their dirty neighbours in the file, two batches
 //! at a time, and go there when they are clean. How many are kept ready follows [demand](super::pace). Without demand it
-//! sleeps: nobody wakes it but a fetch that has taken a frame and found few left.
+//! sleeps: nobody wakes it but a fetch that has taken a frame and found few left. Where as many victims as the pool has frames
+//! were clean one after the other it rests: to set clean frames aside saves nobody anything. The first dirty victim that a
+//! fetch meets ends that.
 //!
 //! It never stands in anybody's way: it only tries latches, and a fetch that sees nothing come from it writes for itself after
 //! a moment. After a failure it rests, longer each time, whatever is wanted: a broken disk is not tried in a loop.
@@ -22,6 +24,7 @@ use crate::{
     events,
     id::{FrameNo, PageId},
     lease::Tally,
+    pool::state::State,
     shared::Shared,
     stats::Counter,
     sync::{
@@ -94,6 +97,8 @@ struct Writer {
     shared: Arc<Shared>,
     pace: Pace,
     under_way: VecDeque<Batch>,
+    /// Victims that were clean since the last dirty one.
+    clean_in_a_row: usize,
     rest: Duration,
 }
 
@@ -105,7 +110,7 @@ struct Batch {
 
 impl Writer {
     fn new(shared: Arc<Shared>, marks: Marks) -> Self {
-        Self { shared, pace: Pace::new(marks), under_way: VecDeque::new(), rest: REST[0] }
+        Self { shared, pace: Pace::new(marks), under_way: VecDeque::new(), clean_in_a_row: 0, rest: REST[0] }
     }
 
     fn run(&mut self) {
@@ -124,8 +129,16 @@ impl Writer {
                     Round::GoesOn | Round::Done => break,
                 }
             }
+            if self.finds_all_clean() {
+                self.clean_in_a_row = 0;
+                ready.rest();
+            }
         }
         self.under_way.drain(..).for_each(|batch| drop(batch.tally.wait()));
+    }
+
+    fn finds_all_clean(&self) -> bool {
+        self.clean_in_a_row >= self.shared.pool.frame_count() as usize
     }
 
     /// Finds victims, starts writing those that are dirty, and sees to the oldest batch where there is nothing better to do.
@@ -139,12 +152,14 @@ impl Writer {
         if short > 0 && self.under_way.len() < BATCHES {
             let clean = pool.make_ready(short, &mut victims, BATCH);
             self.relieve(clean);
+            self.clean_in_a_row += clean;
             if !victims.is_empty() {
+                self.clean_in_a_row = 0;
                 self.start(victims);
                 return Round::GoesOn;
             }
             if clean > 0 {
-                return Round::GoesOn;
+                return if self.finds_all_clean() { Round::Done } else { Round::GoesOn };
             }
         }
         match self.under_way.pop_front().map(|batch| self.settle(&batch)) {
@@ -176,7 +191,7 @@ impl Writer {
         let pool = &self.shared.pool;
         let at = move |block: Option<u32>| {
             let page = PageId::new(page.file, block?);
-            Some((page, pool.find_idle_dirty(page)?))
+            Some((page, pool.find(page, State::is_idle_dirty)?))
         };
         let block = page.block.0;
         let behind = (1..).map_while(move |step| at(block.checked_add(step)));
@@ -188,7 +203,7 @@ impl Writer {
     fn settle(&mut self, batch: &Batch) -> Result<bool> {
         let shared = &self.shared;
         let outcome = batch.tally.wait();
-        let clean = batch.victims.iter().filter(|&&no| shared.pool.make_ready_again(no)).count();
+        let clean = batch.victims.iter().filter(|&&no| shared.pool.set_aside(no)).count();
         self.relieve(clean);
         let pages = outcome?;
         shared.counters.add(Counter::PagesCleaned, pages);
@@ -239,12 +254,33 @@ mod tests {
             let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
             page.write().unwrap().fill(2);
         }
-        let victim = pool.shared().pool.find_idle_dirty(PageId::new(file, 4)).unwrap();
+        let victim = pool.shared().pool.find(PageId::new(file, 4), State::is_idle_dirty).unwrap();
         let mut writer = Writer::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
         writer.start(vec![victim]);
         let batch = writer.under_way.pop_front().unwrap();
         assert_eq!(batch.tally.wait().unwrap(), 3);
         assert_eq!(disk.count(Op::Write), 1);
         assert_eq!(pool.stats().frames.dirty, 2, "those that touch nothing stay");
+    }
+
+    #[test]
+    fn a_pool_of_clean_pages_is_left_alone_until_there_is_something_to_clean() {
+        const FRAMES: u32 = 64;
+        let disk = SimDisk::new();
+        disk.put("data", vec![1; 4 * FRAMES as usize * 512]);
+        let builder = BufferPool::builder().frames(FRAMES).page_size(512).io_method(IoMethod::Sync);
+        let builder = builder.background_writer(Setting::Ready { low: 8, high: 16 });
+        let pool = builder.disk(disk).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        let blocks = || (0..4 * FRAMES).cycle().map(|block| PageId::new(file, block));
+        let ready = &pool.shared().pool.ready;
+        blocks().take_while(|_| !ready.rests()).for_each(|page| drop(pool.fetch(page).wait().unwrap()));
+        // The pages that are dirty now become victims, and their writer is awake when they do.
+        for page in blocks().take(8 * FRAMES as usize) {
+            pool.fetch(page).wait().unwrap().write().unwrap().fill(2);
+        }
+        let stats = pool.stats();
+        assert!(!ready.rests());
+        assert!(stats.counts.pages_cleaned > 0 && stats.counts.dirty_evictions == 0, "{stats:?}");
     }
 }

@@ -13,11 +13,11 @@
 use std::time::Duration;
 
 use crate::{
-    error::{Error, Result},
+    error::Result,
     events,
     id::{FileId, Lsn, PageId},
     lease::Tally,
-    pool::frame_pool::Lookup,
+    pool::state::State,
     shared::Shared,
     sync::time,
     turn::Turn,
@@ -111,11 +111,8 @@ pub(crate) fn checkpoint(shared: &Shared, options: CheckpointOptions) -> Result<
 pub(crate) fn flush_page(shared: &Shared, page: PageId) -> Result<()> {
     shared.check_open()?;
     shared.files.open_file(page.file)?;
-    match shared.pool.lookup(page) {
-        Lookup::Pinned(pin) => clean(shared, vec![(page, pin.frame_no())], None).map(drop),
-        Lookup::Absent => Ok(()),
-        Lookup::TooManyPins => Err(Error::TooManyPins { page }),
-    }
+    let changed = shared.pool.find(page, State::may_hold_changes).map(|no| (page, no));
+    clean(shared, changed.into_iter().collect(), None).map(drop)
 }
 
 /// All of a file's pages are in it, not yet synced.
@@ -158,7 +155,10 @@ fn clean(
 
 /// The pages, among those that `wanted` picks, with bytes that the disk may not have.
 fn changed_pages(shared: &Shared, wanted: impl Fn(PageId) -> bool) -> Vec<Candidate> {
-    let changed = shared.pool.frames().filter(|(_, frame)| frame.state.load().may_hold_changes());
+    let changed = shared.pool.frames().filter(|(_, frame)| {
+        let state = frame.state.load();
+        state.may_hold_changes() && !(state.is_writing() && seeded!("checkpoint_leaves_out_writes_under_way"))
+    });
     changed.map(|(no, frame)| (frame.page(), no)).filter(|&(page, _)| wanted(page)).collect()
 }
 

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod extending;
+mod giving_up;
 mod in_flight;
 mod power_cut;
 mod removing;

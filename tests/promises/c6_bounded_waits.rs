@@ -18,7 +18,7 @@ use ringpool::{
 };
 
 use crate::support::{
-    Bench, assert_stamped, eventually, fetch_apart, guarded, methods, outcome, restamp, stamped_file,
+    Bench, EIO, assert_stamped, eventually, fetch_apart, guarded, methods, outcome, restamp, stamped_file,
     with_each_method,
 };
 
@@ -345,5 +345,20 @@ fn c6_a_disk_that_only_ever_says_later_is_given_up() {
         bench.dirty([1], 2);
         bench.disk.inject(Fault::error(Op::Write, EAGAIN));
         assert_eq!(bench.pool.flush(bench.page(1)).wait().unwrap_err().raw_os_error(), Some(EAGAIN));
+    });
+}
+
+#[test]
+fn c6_a_fetch_does_not_hammer_a_disk_that_refuses_its_victims() {
+    with_each_method(|method| {
+        let bench = Bench::with(8, |builder| {
+            builder.frames(2).io_method(method).frame_wait(Duration::from_millis(100))
+        });
+        bench.dirty(0..2, 2);
+        bench.disk.inject(Fault::error(Op::Write, EIO));
+        assert_eq!(bench.fetch(5).unwrap_err().raw_os_error(), Some(EIO));
+        // Every 2 ms at the most, and once more in the end, for two frames.
+        let writes = bench.disk.count(Op::Write);
+        assert!((2..=110).contains(&writes), "{writes} writes in 100 ms");
     });
 }

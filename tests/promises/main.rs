@@ -14,9 +14,11 @@ mod c5_lifetimes;
 mod c6_bounded_waits;
 mod c7_same_results;
 mod c8_log_first;
+mod c8_order_log;
 #[cfg(feature = "crc32c")]
 mod c9_corrupt_page;
 mod c9_torn_pages;
 mod checkpoints;
 #[path = "../support/mod.rs"]
 mod support;
+mod writeback;

@@ -183,6 +183,9 @@ impl<'c> Case<'c> {
         ensure!(frames.resident <= frames.total, "{} of {} frames", frames.resident, frames.total);
         self.compare_dirty_count(u64::from(frames.dirty), self.pages_that_may_be_dirty())?;
         ensure!(self.pool().stats().counts.failures == 0, "failed transfers: {}", self.pool().stats());
+        while let Err(faults) = self.pool().validate() {
+            ensure!(Instant::now() < give_up, "{faults}");
+        }
         Ok(())
     }
 }

@@ -137,6 +137,7 @@ impl Case<'_> {
             .map_err(|error| text(&error))?;
         ensure!(opened != old, "the id was given twice");
         (self.files[file].open_as, self.files[file].read_only) = (Some(opened), read_only);
+        self.files[file].changed = if read_only { Changed::default() } else { Changed::JUST_OPENED };
         self.check_blocks(file)
     }
 
@@ -148,7 +149,7 @@ impl Case<'_> {
                 pool.open_file(&file.path, self.configuration.open_options())
                     .map_err(|error| text(&error))?,
             );
-            (file.read_only, file.changed) = (false, Changed::default());
+            (file.read_only, file.changed) = (false, Changed::JUST_OPENED);
         }
         self.pool = Some(pool);
         (0..self.files.len()).try_for_each(|file| self.check_blocks(file))

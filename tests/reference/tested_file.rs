@@ -44,6 +44,9 @@ pub(crate) struct Changed {
 impl Changed {
     pub(crate) const ON_DISK: Self = Self { since_checkpoint: true, since_sync: true, written: true };
 
+    /// Who had it open before may have been killed without a sync.
+    pub(crate) const JUST_OPENED: Self = Self::ON_DISK;
+
     pub(crate) fn in_memory(&mut self) {
         self.since_checkpoint = true;
         self.since_sync = true;

@@ -127,6 +127,7 @@ fn stress(name: &str, pool: BufferPool, direct: bool, time: Duration) {
     let (reads, waits) = (stats.counts.pages_read, stats.counts.frame_waits);
     say(&format!("stress: {name}: {changes} changes, {reads} pages read, {waits} waits for a frame"));
     arena.pool.clone().shutdown(Shutdown::Flush).unwrap();
+    arena.pool.validate().unwrap_or_else(|faults| panic!("{faults}"));
 }
 
 /// The pool, its file, and what is known of the pages.

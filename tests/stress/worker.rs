@@ -6,7 +6,7 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use ringpool::{FetchOptions, PinnedPage};
+use ringpool::{FetchOptions, OptimisticPage, PageHint, PinnedPage};
 
 use crate::{Arena, FILE, count_in, stamp::stamp_sectors, watchdog::Watchdog};
 
@@ -16,11 +16,13 @@ pub(crate) struct Worker<'a> {
     random: SmallRng,
     /// Whether it waits as tasks do.
     as_a_task: bool,
+    /// Where the last page was that it looked at.
+    hint: Option<PageHint>,
 }
 
 impl<'a> Worker<'a> {
     pub(crate) fn new(arena: &'a Arena, seed: u64) -> Self {
-        Self { arena, random: SmallRng::seed_from_u64(seed), as_a_task: seed % 2 == 1 }
+        Self { arena, random: SmallRng::seed_from_u64(seed), as_a_task: seed % 2 == 1, hint: None }
     }
 
     pub(crate) fn run(mut self, end: Instant, watchdog: &Watchdog) {
@@ -28,7 +30,8 @@ impl<'a> Worker<'a> {
         while Instant::now() < end && !self.arena.failed.load(Ordering::Relaxed) {
             let block = self.block();
             match self.random.random_range(0..100) {
-                0..45 => self.read(block),
+                0..30 => self.read(block),
+                30..45 => self.read_a_copy(block),
                 45..80 => self.change(block),
                 80..88 => self.prefetch(),
                 88..92 => self.flush(block),
@@ -67,10 +70,26 @@ impl<'a> Worker<'a> {
         self.compare(block, least, &guard);
     }
 
+    /// Everybody reads and changes the same pages, so copies are made and dropped all the time.
+    fn read_a_copy(&mut self, block: u32) {
+        let least = self.arena.done[block as usize].load(Ordering::SeqCst);
+        let _keeps_it_here = self.fetch(block);
+        let whole = |page: &OptimisticPage<'_>| {
+            let mut bytes = vec![0; page.size()];
+            page.copy_to(0, &mut bytes).map(|()| bytes)
+        };
+        let bytes = self.arena.pool.read_optimistically(self.arena.page(block), whole);
+        self.compare(block, least, &bytes.expect("the page is pinned"));
+    }
+
     /// A page that happens to be in the pool, as bytes that outlive the guard.
     fn look(&mut self, block: u32) {
         let least = self.arena.done[block as usize].load(Ordering::SeqCst);
-        if let Some(page) = self.arena.pool.try_fetch(self.arena.page(block)) {
+        let id = self.arena.page(block);
+        // Hardly ever the hint of this very page.
+        let found = self.hint.and_then(|hint| self.arena.pool.try_fetch_at(hint, id));
+        if let Some(page) = found.or_else(|| self.arena.pool.try_fetch(id)) {
+            self.hint = Some(page.hint());
             self.compare(block, least, &page.freeze());
         }
     }

@@ -151,6 +151,17 @@ pub fn assert_at_rest(pool: &BufferPool) {
         let frames = pool.stats().frames;
         (frames.pins, frames.in_flight(), pool.in_flight().len()) == (0, 0, 0)
     });
+    assert_valid(pool);
+}
+
+/// Nothing is wrong with the pool, once those who have just used it are through.
+#[track_caller]
+pub fn assert_valid(pool: &BufferPool) {
+    let deadline = Instant::now() + LONG;
+    while let Err(faults) = pool.validate() {
+        assert!(Instant::now() < deadline, "{faults}");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 pub type Fetching = JoinHandle<Result<PinnedPage>>;

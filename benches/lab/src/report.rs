@@ -94,32 +94,30 @@ pub struct FigureRow {
     pub name: String,
     /// What was measured; `null` where nothing was.
     pub value: Option<f64>,
-    /// What it should be.
-    pub goal: f64,
+    /// What it should be; `null` where it is only told.
+    pub goal: Option<f64>,
     /// On which side of the goal it should be.
-    pub relation: Relation,
-    /// Whether it is; `null` where the run cannot tell.
+    pub relation: Option<Relation>,
+    /// Whether it is; `null` where the run cannot tell, and where there is no goal.
     pub ok: Option<bool>,
     /// Spread, noise, absolute numbers; or why there is no answer.
     pub detail: String,
 }
 
 impl FigureRow {
-    /// A value that was measured.
+    /// A value that was measured, and where it should be, unless it is only told.
     #[must_use]
     pub fn measured(
-        (figure, name): (&str, &str),
+        names: (&str, &str),
         value: f64,
-        relation: Relation,
-        goal: f64,
+        goal: Option<(Relation, f64)>,
         detail: impl Into<String>,
     ) -> Self {
-        let ok = match relation {
+        let ok = goal.map(|(relation, goal)| match relation {
             Relation::AtLeast => value >= goal,
             Relation::AtMost => value <= goal,
-        };
-        let (figure, name) = (figure.to_owned(), name.to_owned());
-        Self { figure, name, value: Some(value), goal, relation, ok: Some(ok), detail: detail.into() }
+        });
+        Self { value: Some(value), ok, ..Self::missing(names, goal, detail) }
     }
 
     /// The same value from a run that is no proof: it neither fails nor passes.
@@ -132,11 +130,11 @@ impl FigureRow {
     #[must_use]
     pub fn missing(
         (figure, name): (&str, &str),
-        relation: Relation,
-        goal: f64,
+        goal: Option<(Relation, f64)>,
         why: impl Into<String>,
     ) -> Self {
         let (figure, name) = (figure.to_owned(), name.to_owned());
+        let (relation, goal) = goal.unzip();
         Self { figure, name, value: None, goal, relation, ok: None, detail: why.into() }
     }
 }
@@ -196,20 +194,22 @@ pub fn figures(rows: &[FigureRow]) -> Table {
         ("detail", Align::Left),
     ]);
     for row in rows {
-        let relation = match row.relation {
-            Relation::AtLeast => ">=",
-            Relation::AtMost => "<=",
+        let goal = match row.relation.zip(row.goal) {
+            Some((Relation::AtLeast, goal)) => format!(">= {goal}"),
+            Some((Relation::AtMost, goal)) => format!("<= {goal}"),
+            None => "none".to_owned(),
         };
         let verdict = match row.ok {
             Some(true) => "ok",
             Some(false) => "MISSED",
+            None if row.goal.is_none() && row.value.is_some() => "told",
             None => "open",
         };
         table.push([
             row.figure.clone(),
             row.name.clone(),
             or_dash(row.value, 3),
-            format!("{relation} {}", row.goal),
+            goal,
             verdict.to_owned(),
             row.detail.clone(),
         ]);
@@ -319,13 +319,17 @@ mod tests {
 
     #[test]
     fn a_figure_is_judged_by_its_relation_and_an_undecided_one_not_at_all() {
-        let of = |value, relation| FigureRow::measured(("P1", "rate"), value, relation, 0.97, "15 rounds");
+        let of =
+            |value, relation| FigureRow::measured(("P1", "rate"), value, Some((relation, 0.97)), "15 rounds");
         assert_eq!(of(0.98, Relation::AtLeast).ok, Some(true));
         assert_eq!(of(0.98, Relation::AtMost).ok, Some(false));
         let undecided = of(0.5, Relation::AtLeast).undecided("disturbed");
         assert_eq!((undecided.ok, &undecided.detail[..]), (None, "disturbed; 15 rounds"));
-        let json =
-            serde_json::to_string(&FigureRow::missing(("P9", "reads"), Relation::AtLeast, 0.9, "not built"));
+        let json = serde_json::to_string(&FigureRow::missing(
+            ("P9", "reads"),
+            Some((Relation::AtLeast, 0.9)),
+            "not built",
+        ));
         let expected = r#"{"figure":"P9","name":"reads","value":null,"goal":0.9,"relation":">=","ok":null,"detail":"not built"}"#;
         assert_eq!(json.unwrap(), expected);
     }

@@ -40,7 +40,7 @@ pub(super) struct Shown {
 }
 
 impl Place {
-    pub(super) const fn new() -> Self {
+    pub(super) fn new() -> Self {
         let word = AtomicU64::new;
         Self { sequence: word(EMPTY), page: word(0), size: word(0), since: word(0) }
     }

@@ -87,7 +87,10 @@ impl<L: Lease> Slots<L> {
     /// The slot whose submission has completed.
     pub(super) fn find(&mut self, id: u64) -> (u32, &mut Flight<L>) {
         let (index, generation) = (id as u32, (id >> 32) as u32);
-        let slot = self.slots.get_mut(index as usize).filter(|slot| slot.generation == generation);
+        let slot = self
+            .slots
+            .get_mut(index as usize)
+            .filter(|slot| slot.generation == generation || seeded!("stale_completion_accepted"));
         let flight = slot.and_then(|slot| slot.flight.as_mut());
         (index, flight.expect("a completion for a request that is not in flight"))
     }
@@ -146,5 +149,40 @@ impl<L: Lease> Slot<L> {
             }
         };
         entry.flags(flags)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        io::{
+            backlog::{Backlog, Limits},
+            testing::{FakeDisk, TestArena},
+        },
+        sync::Arc,
+    };
+
+    #[test]
+    #[should_panic(expected = "a completion for a request that is not in flight")]
+    fn a_completion_that_comes_twice_does_not_end_the_next_request_in_its_slot() {
+        let arena = TestArena::new(1 << 16);
+        let file = Arc::new(FakeDisk::stamped(0).open_file(512).unwrap());
+        let mut backlog = Backlog::new(Limits { waiting: 1, in_flight: 4, combine: 512 });
+        let mut slots = Slots::new(1);
+        let mut submit = |slots: &mut Slots<_>| {
+            let request = arena.request(Direction::Read, &file, 0, &[512]);
+            assert!(backlog.push(request).is_ok());
+            let (request, place) = backlog.next().unwrap();
+            let index = slots.insert(request, place, Target::Descriptor(0));
+            let _ = slots.entry(index, Forms { fixed_buffers: false, vectored_fixed: false });
+        };
+        submit(&mut slots);
+        // What the first submission of the first slot is named.
+        let id = 1 << 32;
+        let (index, _) = slots.find(id);
+        drop(slots.remove(index));
+        submit(&mut slots);
+        slots.find(id);
     }
 }

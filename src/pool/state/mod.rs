@@ -5,14 +5,16 @@
 //! Invariants, checked after every transition in debug builds ([`State::assert_sound`]):
 //!
 //! 1. at most one of CLAIMED, READING, LOADED, VALID; none of them is a FREE frame;
-//! 2. a CLAIMED frame has no pin, no latch, no dirt and no I/O: one thread owns it alone;
-//! 3. DIRTY, WRITING and latches only on VALID frames, and the exclusive latch excludes share latches;
+//! 2. a CLAIMED frame has no pin, no latch and no I/O: one thread owns it alone. If it is DIRTY too it is *seized*, and stays mapped;
+//! 3. DIRTY, WRITING and latches only on VALID frames (but for 2), and the exclusive latch excludes share latches; a READ_ONLY
+//!    frame is neither DIRTY nor WRITING;
 //! 4. LENT only while WRITING: the device reads the bytes where they are, so whoever wants to change them moves them first;
 //!    the place changes only under the exclusive latch or a claim;
 //! 5. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
 //!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
 //!    stays out of use for ever;
-//! 5. only a frame that is READING is UNATTENDED.
+//! 6. only a frame that is READING is UNATTENDED;
+//! 7. only a frame that is VALID or CLAIMED is MIRRORED.
 //!
 //! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
 //! content latch in one 64-bit atomic.
@@ -20,19 +22,23 @@
 mod atomic;
 #[cfg(test)]
 mod tests;
+mod victim;
 
 use std::fmt;
 
 pub(crate) use atomic::AtomicState;
+pub(crate) use victim::Verdict;
 
 const PIN: u64 = 1;
 const PINS: u64 = (1 << 20) - 1;
 const USAGE_SHIFT: u32 = 20;
-const USAGE: u64 = 0b111 << USAGE_SHIFT;
+const USAGE: u64 = 0b11 << USAGE_SHIFT;
 /// One use.
 const USED: u64 = 1 << USAGE_SHIFT;
+const READY: u64 = 1 << 22;
 const SHARE: u64 = 1 << 23;
-const SHARES: u64 = ((1 << 19) - 1) << 23;
+const SHARES: u64 = ((1 << 18) - 1) << 23;
+const MIRRORED: u64 = 1 << 41;
 const UNATTENDED: u64 = 1 << 42;
 const EXCLUSIVE: u64 = 1 << 43;
 const VALID: u64 = 1 << 44;
@@ -52,14 +58,13 @@ const LENT: u64 = 1 << 63;
 
 /// Set once half of the pins, or of the share latches, that can be counted are taken.
 const HALF_THE_PINS: u64 = 1 << 19;
-const HALF_THE_SHARES: u64 = 1 << 41;
+const HALF_THE_SHARES: u64 = 1 << 40;
 
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
 
-/// The highest usage count: a page used this often survives this many turns of the clock (PostgreSQL's
-/// `BM_MAX_USAGE_COUNT`).
-pub(crate) const MAX_USAGE: u64 = 5;
+/// The highest usage count: a page used this often is spared so many times.
+pub(crate) const MAX_USAGE: u64 = 3;
 
 /// Where a frame's bytes are: at home, or on a spare page since they were lent when somebody wanted to change them.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -96,19 +101,6 @@ pub(crate) enum Phase {
     Loaded,
     /// The page can be used.
     Valid,
-}
-
-/// What the sweep does with a frame it comes by.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// Pinned, latched or in an I/O: leave it alone.
-    Busy,
-    /// Used since the hand last came by: take one off its usage count.
-    Age,
-    /// Would be a victim if it were clean.
-    Clean,
-    /// A victim.
-    Claim,
 }
 
 impl State {
@@ -205,20 +197,12 @@ impl State {
 
     /// Dirty, and in nobody's hands.
     pub(crate) fn is_idle_dirty(self) -> bool {
-        self.is_dirty() && self.pins() == 0 && !self.has(LATCHES | WRITING)
+        self.is_dirty() && self.pins() == 0 && !self.has(LATCHES | WRITING | CLAIMED)
     }
 
-    /// What the sweep should do.
-    pub(crate) fn verdict(self) -> Verdict {
-        if self.pins() > 0 || self.has(LATCHES | READING | WRITING | CLAIMED) {
-            Verdict::Busy
-        } else if self.usage() > 0 {
-            Verdict::Age
-        } else if self.is_dirty() {
-            Verdict::Clean
-        } else {
-            Verdict::Claim
-        }
+    /// Whether somebody [holds the page back](super::seizure), with its changes.
+    pub(crate) fn is_seized(self) -> bool {
+        self.has(CLAIMED) && self.is_dirty()
     }
 
     // ---- pins and use -----------------------------------------------------------------------------------------------
@@ -231,7 +215,7 @@ impl State {
         }
         if self.has(AHEAD) {
             // The use for which it was read: the page is now as one that was read when it was wanted.
-            return Some(Self(self.without(AHEAD | USAGE).0 + PIN + USED));
+            return Some(Self(self.without(AHEAD).0 + PIN));
         }
         let used = if self.usage() < MAX_USAGE { USED } else { 0 };
         Some(Self(self.0 + PIN + used))
@@ -275,11 +259,6 @@ impl State {
         (!self.has(LATCH_WAITERS | ORPHAN)).then(|| Self(self.0 - PIN - SHARE))
     }
 
-    /// One turn of the clock less to live.
-    pub(crate) fn age(self) -> Option<Self> {
-        (self.verdict() == Verdict::Age).then(|| Self(self.0 - USED))
-    }
-
     /// The pool was dropped; the frame lives on until its last pin goes.
     pub(crate) fn orphan(self) -> Self {
         self.with(ORPHAN)
@@ -290,32 +269,49 @@ impl State {
     /// Takes the frame out of use, whatever its usage count: nobody can pin it from here on.
     pub(crate) fn claim(self) -> Option<Self> {
         let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED | DIRTY);
-        idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READ_ONLY).with(CLAIMED))
+        idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READY | READ_ONLY).with(CLAIMED))
     }
 
     /// The same for a frame that went round in a buffer ring: only if nobody else seems to have a use for its page.
     pub(crate) fn claim_from_ring(self) -> Option<Self> {
-        (self.usage() <= 1 && !self.has(AHEAD)).then(|| self.claim()).flatten()
+        (self.usage() == 0 && !self.has(AHEAD)).then(|| self.claim()).flatten()
+    }
+
+    /// Takes a dirty page out of use, until it is [put back](Self::put_back) or [discarded](Self::discard_changes).
+    pub(crate) fn seize(self) -> Option<Self> {
+        self.is_idle_dirty().then(|| self.without(VALID).with(CLAIMED))
+    }
+
+    /// The seized page is wanted after all, and as dirty as before.
+    pub(crate) fn put_back(self) -> Self {
+        assert!(self.is_seized(), "put back unseized: {self:?}");
+        self.without(CLAIMED).with(VALID)
+    }
+
+    /// The changes of a seized page are no longer wanted (it was cut off, or its file is given up): a claim like others.
+    pub(crate) fn discard_changes(self) -> Self {
+        assert!(self.is_seized(), "discarded unseized: {self:?}");
+        self.without(DIRTY | USAGE | AHEAD | READ_ONLY)
     }
 
     /// The claimant found no use for the frame.
     pub(crate) fn give_back(self) -> Self {
-        assert!(self.has(CLAIMED), "given back unclaimed: {self:?}");
+        assert!(self.has(CLAIMED) && !self.is_dirty(), "given back unclaimed: {self:?}");
         self.without(CLAIMED)
     }
 
     /// The frame now stands for a new page; the first pin belongs to the read.
     pub(crate) fn begin_read(self, read_only: bool) -> Self {
-        assert!(self.has(CLAIMED) && self.pins() == 0, "read into an unclaimed frame: {self:?}");
+        assert!(self.has(CLAIMED) && !self.is_dirty(), "read into an unclaimed frame: {self:?}");
         let read_only = if read_only { READ_ONLY } else { 0 };
-        Self(self.without(CLAIMED | USAGE).with(READING | read_only).0 + PIN + USED)
+        Self(self.without(CLAIMED).with(READING | read_only).0 + PIN)
     }
 
-    /// The page is read for a use to come: it lives a turn of the clock longer than one that has just been used, so that a
-    /// scan gives up the pages behind it before those ahead.
+    /// The page is read for a use to come: it is spared once more than one that has just been used, so that a scan gives up the
+    /// pages behind it before those ahead.
     pub(crate) fn expect_use(self) -> Self {
         debug_assert!(self.has(READING));
-        Self(self.without(USAGE).with(AHEAD).0 + 2 * USED)
+        self.with(AHEAD)
     }
 
     /// Nobody holds the page for its use to come (any more): from here on its read has its place in look-ahead's share.
@@ -346,8 +342,10 @@ impl State {
 
     /// The bytes have been copied under a latch and are on their way out; a change from here on dirties the page anew.
     pub(crate) fn begin_write(self) -> Option<Self> {
-        let ready = self.has(DIRTY) && !self.has(WRITING | EXCLUSIVE);
-        ready.then(|| self.without(DIRTY).with(WRITING))
+        let not_while = if seeded!("two_writes_at_once") { EXCLUSIVE } else { WRITING | EXCLUSIVE };
+        let ready = self.has(DIRTY) && !self.has(not_while);
+        let kept = if seeded!("dirt_cleared_when_the_write_ends") { DIRTY } else { 0 };
+        ready.then(|| self.without(DIRTY).with(WRITING | kept))
     }
 
     /// The same, but the device reads the bytes where they are: a change from here on goes to another place.
@@ -374,13 +372,34 @@ impl State {
     /// What was written has arrived, or has not: then the page is as dirty as before.
     pub(crate) fn end_write(self, arrived: bool) -> Self {
         assert!(self.has(WRITING), "ended a write that was not begun: {self:?}");
-        self.without(WRITING | LENT).with(if arrived { 0 } else { DIRTY })
+        let cleared = if seeded!("dirt_cleared_when_the_write_ends") { DIRTY } else { 0 };
+        let is_clean = arrived || seeded!("failed_write_counts_as_written");
+        self.without(WRITING | LENT | cleared).with(if is_clean { 0 } else { DIRTY })
     }
 
-    /// The page's bytes are no longer wanted (truncated, or the pool gives up on them).
-    pub(crate) fn discard_changes(self) -> Option<Self> {
-        let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED);
-        (idle && self.has(DIRTY)).then(|| self.without(DIRTY))
+    // ---- mirrors ----------------------------------------------------------------------------------------------------
+
+    /// Somebody copies the page, under a share latch, to where it is read without a latch: before it changes or goes, the copy
+    /// must go. `None` where that is known.
+    pub(crate) fn mark_mirrored(self) -> Option<Self> {
+        debug_assert!(self.shares() > 0);
+        (!self.has(MIRRORED)).then(|| self.with(MIRRORED))
+    }
+
+    pub(crate) const fn is_mirrored(self) -> bool {
+        self.has(MIRRORED)
+    }
+
+    /// The copy is gone.
+    pub(crate) fn unmark_mirrored(self) -> Self {
+        debug_assert!(self.has(EXCLUSIVE | CLAIMED));
+        self.without(MIRRORED)
+    }
+
+    /// A use of a page whose copy is read, so without a pin. `None` where it would change nothing, which is nearly always: a page
+    /// that is read all the time has all the uses that are counted, but for a moment after it was spared.
+    pub(crate) fn use_mirrored(self) -> Option<Self> {
+        (self.has(MIRRORED) && self.has(VALID) && self.usage() < MAX_USAGE).then(|| Self(self.0 + USED))
     }
 
     // ---- latches ----------------------------------------------------------------------------------------------------
@@ -424,6 +443,7 @@ impl State {
     /// Releases the exclusive latch and, in the same step, makes the changes known.
     pub(crate) fn unlatch_exclusive(self, changed: bool) -> Self {
         assert!(self.has(EXCLUSIVE), "released an exclusive latch that nobody held: {self:?}");
+        let changed = changed && !seeded!("change_without_dirt");
         self.without(EXCLUSIVE).with(if changed { DIRTY } else { 0 })
     }
 
@@ -442,22 +462,27 @@ impl State {
         if waiting { self.with(IO_WAITERS) } else { self.without(IO_WAITERS) }
     }
 
-    /// The invariants of the module's head.
+    /// The first of the invariants of the module's head that does not hold.
+    pub(crate) fn unsound(self) -> Option<&'static str> {
+        let alone = self.pins() == 0 && !self.has(LATCHES | WRITING);
+        let in_use = self.has(LATCHES | WRITING) || self.is_dirty() && !self.is_seized();
+        let broken = [
+            ((self.0 & PHASES).count_ones() > 1, "1: two phases at once"),
+            (self.has(CLAIMED) && !alone, "2: claimed but not alone"),
+            (in_use && !self.has(VALID), "3: in use but not valid"),
+            (self.has(EXCLUSIVE) && self.has(SHARES), "3: exclusive but shared"),
+            (self.has(READ_ONLY) && self.has(DIRTY | WRITING), "3: changed but read only"),
+            (self.has(LENT) && !self.has(WRITING), "4: lent but not being written"),
+            (self.has(UNATTENDED) && !self.has(READING), "6: a place is kept for a read that is over"),
+            (self.has(MIRRORED) && !self.has(VALID | CLAIMED), "7: a copy of a page that is not here"),
+        ];
+        broken.into_iter().find(|&(is_broken, _)| is_broken).map(|(_, what)| what)
+    }
+
     pub(crate) fn assert_sound(self) {
-        let phases = (self.0 & PHASES).count_ones();
-        assert!(phases <= 1, "1: two phases at once: {self:?}");
-        if self.has(CLAIMED) {
-            let alone = self.pins() == 0 && !self.has(LATCHES | DIRTY | WRITING);
-            assert!(alone, "2: claimed but not alone: {self:?}");
+        if let Some(what) = self.unsound() {
+            panic!("{what}: {self:?}");
         }
-        if self.has(LATCHES | DIRTY | WRITING) {
-            assert!(self.has(VALID), "3: in use but not valid: {self:?}");
-        }
-        if self.has(UNATTENDED) {
-            assert!(self.has(READING), "5: a place is kept for a read that is over: {self:?}");
-        }
-        assert!(!self.has(LENT) || self.has(WRITING), "4: lent but not being written: {self:?}");
-        assert!(!(self.has(EXCLUSIVE) && self.has(SHARES)), "3: exclusive but shared: {self:?}");
     }
 }
 
@@ -476,8 +501,10 @@ impl fmt::Debug for State {
             (READ_ONLY, "read only"),
             (ORPHAN, "orphan"),
             (AHEAD, "read ahead"),
+            (READY, "ready"),
             (UNATTENDED, "unattended"),
             (LENT, "lent"),
+            (MIRRORED, "mirrored"),
             (PLACE, "moved"),
         ];
         flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, ", {name}"))

@@ -53,7 +53,7 @@ fn a_life_from_free_to_evicted_is_sound_at_every_step() {
 fn a_view_is_had_in_one_step_where_nothing_needs_a_closer_look() {
     let viewed = pinned().pin_and_latch().unwrap();
     viewed.assert_sound();
-    assert_eq!((viewed.pins(), viewed.shares(), viewed.usage()), (2, 1, 3));
+    assert_eq!((viewed.pins(), viewed.shares(), viewed.usage()), (2, 1, 2));
     assert_eq!(viewed.pin_and_latch().unwrap().unlatch_and_unpin(), Some(State(viewed.0 + USED)));
     let worn = (0..9).fold(valid(), |state, _| state.pin_and_latch().unwrap());
     assert_eq!(worn.usage(), MAX_USAGE);
@@ -72,6 +72,25 @@ fn only_an_idle_clean_frame_can_be_claimed() {
     assert!(valid().claim().is_some());
     for busy in [claimed(), reading(), pinned(), dirty(), writing()] {
         assert_eq!(busy.claim(), None, "{busy:?}");
+    }
+}
+
+#[test]
+fn a_seized_page_is_out_of_reach_and_comes_back_as_it_was() {
+    let seized = dirty().seize().unwrap();
+    seized.assert_sound();
+    assert!(
+        seized.is_seized() && seized.may_hold_changes() && !dirty().is_seized() && !claimed().is_seized()
+    );
+    assert_eq!((seized.pin(), seized.pin_unused(), seized.pin_and_latch()), (None, None, None));
+    assert_eq!((seized.seize(), seized.claim(), seized.age()), (None, None, None));
+    assert_eq!((seized.verdict(), seized.is_idle_dirty()), (Verdict::Busy, false));
+    assert_eq!(seized.put_back(), dirty());
+    assert_eq!(seized.discard_changes(), claimed());
+    let latched = dirty().pin().unwrap().latch_shared().unwrap();
+    for other in [free(), claimed(), reading(), valid(), pinned(), dirty().pin().unwrap(), latched, writing()]
+    {
+        assert_eq!(other.seize(), None, "{other:?}");
     }
 }
 
@@ -126,13 +145,46 @@ fn the_usage_count_rises_to_its_limit_and_ages_to_nothing() {
 }
 
 #[test]
-fn a_page_read_ahead_outlives_one_that_was_used_until_it_is_used_itself() {
+fn a_page_read_ahead_is_spared_once_until_it_is_used_itself() {
     let ahead = reading().expect_use().end_read(true).unpin();
-    assert_eq!(ahead.usage(), valid().usage() + 1);
+    assert_eq!(ahead.verdict(), Verdict::Expected);
+    assert_eq!(ahead.expect_no_longer(), Some(valid()));
     assert_eq!(ahead.pin_unused().unwrap().unpin(), ahead, "housekeeping is no use");
     let used = ahead.pin().unwrap().unpin();
-    assert_eq!(used, valid(), "read ahead and used is as read and used");
-    assert_eq!(used.pin().unwrap().usage(), 2);
+    assert_eq!(used, valid(), "read ahead and used is as read");
+    assert_eq!(used.pin().unwrap().usage(), 1);
+}
+
+#[test]
+fn a_page_that_comes_back_counts_as_used_also_where_it_is_read_ahead() {
+    let back = reading().comes_back().unwrap();
+    assert_eq!((back.usage(), back.comes_back()), (1, None), "once");
+    let ahead = back.expect_use().end_read(true).unpin();
+    assert_eq!(ahead.verdict(), Verdict::Used);
+    assert_eq!(ahead.pin().unwrap().usage(), 1, "the use for which it was read is none more");
+    assert_eq!(ahead.forget_uses().unwrap().verdict(), Verdict::Expected);
+}
+
+#[test]
+fn a_burst_of_uses_is_forgotten_at_once_and_other_uses_one_by_one() {
+    let used = pinned().pin().unwrap().unpin().unpin();
+    assert_eq!((used.usage(), used.age().map(State::usage)), (2, Some(1)));
+    assert_eq!(used.forget_uses(), Some(valid()));
+    assert_eq!((valid().forget_uses(), valid().expect_no_longer()), (None, None));
+}
+
+#[test]
+fn what_is_ready_is_left_to_whoever_comes_first_unless_it_is_used() {
+    let ready = valid().make_ready().unwrap();
+    assert_eq!(ready.verdict(), Verdict::Busy, "the sweep does not give it away twice");
+    assert_eq!((ready.make_ready(), ready.claim_ready()), (None, Some(claimed())));
+    assert_eq!(valid().claim_ready(), None, "another took it, and it has a new page");
+    let used = ready.pin().unwrap().unpin();
+    assert_eq!((used.claim_ready(), used.no_longer_ready()), (None, pinned().unpin()));
+    assert_eq!(ready.claim(), Some(claimed()), "who needs this very frame takes it, and the mark goes");
+    for other in [pinned(), dirty(), writing(), used] {
+        assert_eq!(other.make_ready(), None, "{other:?}");
+    }
 }
 
 #[test]
@@ -165,7 +217,9 @@ fn the_sweep_leaves_busy_frames_alone() {
         assert_eq!(busy.verdict(), Verdict::Busy, "{busy:?}");
     }
     assert_eq!(free().verdict(), Verdict::Claim);
-    assert_eq!(valid().verdict(), Verdict::Age);
+    assert_eq!(valid().verdict(), Verdict::Claim, "being read is no use");
+    let used = pinned().unpin();
+    assert_eq!(used.verdict(), Verdict::Used);
     let old_and_dirty = (0..MAX_USAGE).fold(dirty(), |state, _| state.age().unwrap_or(state));
     assert_eq!(old_and_dirty.verdict(), Verdict::Clean);
 }

@@ -1,0 +1,57 @@
+//! Who takes part, with how many pages of which size.
+
+use lab::{Result, floor::Floor};
+
+use crate::{
+    memory,
+    orders::Law,
+    peers::{
+        Dash, Fetch, FetchMany, Foyer, Hint, Moka, Optimistic, PAGE_DB_PAGE_SIZE, PageDb, Peer, QuickCache,
+        Resident, Sharded, View, shared_pages,
+    },
+};
+
+/// The floor and everybody who stands on it, each with the same number of pages.
+pub(crate) struct Contestants {
+    pub(crate) pages: u32,
+    pub(crate) page_size: u32,
+    pub(crate) floor: Floor,
+    peers: Vec<(&'static str, Box<dyn Peer>)>,
+}
+
+impl Contestants {
+    /// All of them are there at once, with pages as large as memory allows. A hit looks at the first bytes of a page only.
+    pub(crate) fn new(pages: u32) -> Result<Self> {
+        // Floor, ringpool and the counted pages; page-db's, whose alignment costs as much again; a quarter for the tables.
+        let needed =
+            |page_size: u32| u64::from(pages) * u64::from(3 * page_size + 2 * PAGE_DB_PAGE_SIZE) / 4 * 5;
+        let page_size = [8192, 4096, 2048, 1024, 512]
+            .into_iter()
+            .find(|&size| memory::has_room_for(needed(size)))
+            .ok_or("not enough memory")?;
+        let pool = Resident::new(pages, page_size)?;
+        let shared = shared_pages(pages, page_size);
+        let peers: Vec<(_, Box<dyn Peer>)> = vec![
+            ("ringpool, view", Box::new(View(pool.clone()))),
+            ("ringpool, fetch and read", Box::new(Fetch(pool.clone()))),
+            ("ringpool, hint", Box::new(Hint(pool.clone()))),
+            ("ringpool, fetch_many of 16", Box::new(FetchMany(pool.clone()))),
+            (OPTIMISTIC, Box::new(Optimistic(pool))),
+            ("sharded table", Box::new(Sharded::new(&shared))),
+            ("DashMap", Box::new(Dash::new(&shared))),
+            ("quick_cache", Box::new(QuickCache::new(&shared))),
+            ("moka", Box::new(Moka::new(&shared))),
+            ("foyer", Box::new(Foyer::new(&shared))),
+            ("page-db", Box::new(PageDb::new(pages)?)),
+        ];
+        Ok(Self { pages, page_size, floor: Floor::new(pages, page_size, 1)?, peers })
+    }
+
+    /// Those who are made for pages that are hit by this law.
+    pub(crate) fn peers(&self, law: Law) -> impl Iterator<Item = (&'static str, &dyn Peer)> {
+        let fits = move |name| name != OPTIMISTIC || matches!(law, Law::OnePage);
+        self.peers.iter().filter(move |(name, _)| fits(*name)).map(|(name, peer)| (*name, &**peer))
+    }
+}
+
+const OPTIMISTIC: &str = "ringpool, optimistic";

@@ -1,0 +1,58 @@
+//! Those who hold pages in memory: each finds a page, holds it against eviction, reads its first bytes and lets it go.
+
+mod caches;
+mod page_db;
+mod ringpool;
+mod tables;
+
+pub(crate) use caches::{Foyer, Moka, QuickCache};
+pub(crate) use page_db::{PAGE_SIZE as PAGE_DB_PAGE_SIZE, PageDb};
+pub(crate) use ringpool::{Fetch, FetchMany, Hint, Optimistic, Resident, View, null_pool};
+pub(crate) use tables::{Dash, Sharded};
+
+use std::sync::Arc;
+
+/// How all hash who can be told.
+pub(crate) type Hasher = hashbrown::DefaultHashBuilder;
+
+/// A page as those keep it who only count references: count and bytes side by side.
+pub(crate) type Shared = Arc<[u8]>;
+
+/// Somebody who has all pages in memory. A page begins with its number.
+pub(crate) trait Peer: Sync {
+    /// The word with which the page begins.
+    fn hit(&self, page: u32) -> u64;
+
+    /// The sum of all these words.
+    fn hit_all(&self, order: &[u32]) -> u64 {
+        order.iter().fold(0, |sum, &page| sum + self.hit(page))
+    }
+}
+
+/// The word with which a page begins. It is summed up, as the floor's is, and not shown to memory: a store that waits for the page
+/// would keep the next hit waiting too, behind the atomic step that lets go.
+#[inline]
+pub(crate) fn word_of(bytes: &[u8]) -> u64 {
+    let word = bytes.first_chunk().expect("a page has more than 8 bytes");
+    u64::from_le_bytes(*word)
+}
+
+/// Writes into a page with what it begins.
+pub(crate) fn stamp(bytes: &mut [u8], page: u32) {
+    bytes[..8].copy_from_slice(&u64::from(page).to_le_bytes());
+}
+
+/// The pages of all who only count references.
+pub(crate) fn shared_pages(pages: u32, page_size: u32) -> Vec<Shared> {
+    let page = |number| {
+        let mut bytes: Shared = vec![0; page_size as usize].into();
+        stamp(Arc::get_mut(&mut bytes).expect("nobody else has it yet"), number);
+        bytes
+    };
+    (0..pages).map(page).collect()
+}
+
+/// The pages with the keys of their caches.
+fn keyed(pages: &[Shared]) -> impl Iterator<Item = (u64, Shared)> {
+    (0..).zip(pages.iter().cloned())
+}

@@ -1,0 +1,43 @@
+//! The pool's replacement as one policy among others, and the traces that all of them are replayed on.
+
+use replay::{Candidate, PUBLISHED, Policy, Trace};
+use ringpool::testing::{NullDisk, Replay};
+use ringpool::{BufferPool, FileId, OpenOptions, PageId, Result};
+
+/// The policies of the literature, and ringpool's as the last.
+pub(crate) fn candidates() -> Vec<Candidate> {
+    let ringpool = Candidate { name: "ringpool", build: |frames| Box::new(Ringpool::new(frames)) };
+    PUBLISHED.into_iter().chain([ringpool]).collect()
+}
+
+/// Every trace that needs nothing but this repository.
+pub(crate) fn traces() -> Result<Vec<Trace>> {
+    Ok(replay::traces::synthetic())
+}
+
+struct Ringpool {
+    replay: Replay,
+    /// The pages of a trace are blocks of one file.
+    file: FileId,
+}
+
+impl Ringpool {
+    fn new(frames: usize) -> Self {
+        let frames = u32::try_from(frames).expect("a trace has fewer pages than a pool may have frames");
+        let replay = Replay::new(frames).expect("there is memory for frames of 512 bytes");
+        Self { replay, file: any_file().expect("a file that nobody reads can be opened") }
+    }
+}
+
+/// The id of a file, as only a pool gives it.
+fn any_file() -> Result<FileId> {
+    let pool = BufferPool::builder().frames(1).disk(NullDisk::new(0)).build()?;
+    pool.open_file("trace", OpenOptions::new().read_only(true))
+}
+
+impl Policy for Ringpool {
+    fn access(&mut self, page: u64) -> bool {
+        let block = u32::try_from(page).expect("page numbers of a trace have 32 bits");
+        self.replay.access(PageId::new(self.file, block))
+    }
+}

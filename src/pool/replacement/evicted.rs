@@ -1,0 +1,139 @@
+//! Names of pages that lost their frame lately: as many as there are frames, in two bytes each.
+//!
+//! A name is 16 bits of the page's hash; other bits choose a word that has room for the last four. A new name pushes the others
+//! on, and the oldest out. So how long a name stays is a matter of chance, about as long as it takes to evict all frames once:
+//! some fade early, some late. In a loop that is longer than a list would be, a list remembers nothing, and this some.
+//!
+//! One word is one atomic: no lock. Two who change a word at once may lose a name, and once in some sixteen thousand a stranger is
+//! taken for a page that comes back. Both cost a little of the policy's quality and nothing else. The hash is the same in every
+//! pool, so that a trace is replayed alike.
+
+use crate::{
+    id::PageId,
+    pool::table::mix,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+/// Names in a word, and bits of one.
+const NAMES: usize = 4;
+const NAME: usize = 16;
+
+pub(super) struct Evicted(Box<[AtomicU64]>);
+
+impl Evicted {
+    /// Room for so many names.
+    pub(super) fn new(pages: usize) -> Self {
+        Self((0..pages.div_ceil(NAMES)).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    pub(super) fn memory(&self) -> usize {
+        size_of_val(&*self.0)
+    }
+
+    /// Remembers the page, as the newest.
+    pub(super) fn note(&self, page: PageId) {
+        let (word, name) = self.place_of(page);
+        let before = word.load(Ordering::Relaxed);
+        word.store(push(take(before, name).unwrap_or(before), name), Ordering::Relaxed);
+    }
+
+    /// Forgets the page: whether it was remembered.
+    pub(super) fn take(&self, page: PageId) -> bool {
+        let (word, name) = self.place_of(page);
+        let without = take(word.load(Ordering::Relaxed), name);
+        without.inspect(|&without| word.store(without, Ordering::Relaxed)).is_some()
+    }
+
+    fn place_of(&self, page: PageId) -> (&AtomicU64, u16) {
+        let hash = mix(page.to_word());
+        let word = (u128::from(hash) * self.0.len() as u128) >> 64;
+        // Zero is no name: it stands for an empty place.
+        (&self.0[word as usize], (hash as u16).max(1))
+    }
+}
+
+/// The word with `name` as its newest, and without its oldest.
+fn push(word: u64, name: u16) -> u64 {
+    word << NAME | u64::from(name)
+}
+
+/// The word without `name`, if it is in there: those that are older close up.
+fn take(word: u64, name: u16) -> Option<u64> {
+    let at = (0..NAMES).map(|place| place * NAME).find(|at| (word >> at) as u16 == name)?;
+    let newer = (1_u64 << at) - 1;
+    Some(word & newer | word >> NAME & !newer)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::FileId;
+
+    #[test]
+    fn a_word_holds_the_last_four_names_and_gives_up_any_of_them() {
+        let all = [1, 2, 3, 4, 5].into_iter().fold(0, push);
+        assert_eq!(all, 0x0002_0003_0004_0005);
+        let cases = [
+            (5, Some(0x0002_0003_0004)),
+            (4, Some(0x0002_0003_0005)),
+            (2, Some(0x0003_0004_0005)),
+            (1, None),
+            (6, None),
+        ];
+        for (name, without) in cases {
+            assert_eq!(take(all, name), without, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_page_comes_back_once() {
+        let evicted = Evicted::new(4);
+        let page = PageId::new(FileId(3), 7);
+        evicted.note(page);
+        evicted.note(page);
+        assert_eq!((evicted.take(page), evicted.take(page)), (true, false));
+    }
+
+    #[test]
+    fn names_fade_after_about_as_many_evictions_as_there_are_frames() {
+        const FRAMES: u32 = 4096;
+        let evicted = Evicted::new(FRAMES as usize);
+        let page = |block| PageId::new(FileId(0), block);
+        (0..4 * FRAMES).for_each(|block| evicted.note(page(block)));
+        // Of a stretch that begins so many evictions ago: how many are remembered.
+        let remembered = |ago: u32| {
+            let first = 4 * FRAMES - ago;
+            (first..first + FRAMES / 4).filter(|&block| evicted.take(page(block))).count() * 100
+                / (FRAMES as usize / 4)
+        };
+        let shares =
+            [remembered(FRAMES / 4), remembered(FRAMES), remembered(2 * FRAMES), remembered(4 * FRAMES)];
+        let expected = [98..=100, 43..=70, 4..=16, 0..=1];
+        assert!(
+            shares.iter().zip(&expected).all(|(share, range)| range.contains(share)),
+            "{shares:?} of 100"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn words_are_lists_of_the_last_four(steps in prop::collection::vec((any::<bool>(), 1_u16..6), 0..40)) {
+            let (mut word, mut list) = (0, Vec::new());
+            for (pushes, name) in steps {
+                if pushes {
+                    word = push(word, name);
+                    list.insert(0, name);
+                    list.truncate(NAMES);
+                } else {
+                    let at = list.iter().position(|&other| other == name);
+                    prop_assert_eq!(take(word, name).inspect(|&without| word = without).is_some(), at.is_some());
+                    at.map(|at| list.remove(at));
+                }
+                let expected = list.iter().rev().fold(0, |word, &name| push(word, name));
+                prop_assert_eq!(word, expected);
+            }
+        }
+    }
+}

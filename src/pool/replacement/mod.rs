@@ -1,0 +1,153 @@
+//! Replacement: which page gives up its frame for the next.
+//!
+//! S3-FIFO (Yang and others, SOSP 2023), with one use instead of two for the way into the main queue, as its authors found best
+//! for blocks, and with [names of evicted pages](evicted) that fade instead of falling off a list. A page comes in on
+//! **probation**: a tenth of the frames, first in first out. Was it used again by the time its turn comes, it goes on into the
+//! **main** queue, which gives a page another round for each use (three at the most); else it goes, and its name is kept for a
+//! while. A page that comes back meanwhile counts as used. What goes from the main queue has had its time, and its name is not kept.
+//! So a scan goes through the tenth and leaves the rest alone, and a loop that is longer than the pool keeps a part of itself.
+//! `design/decisions/0016-replacement.md` has what it misses, beside others.
+//!
+//! * **A hit** does what it did anyhow: the use is counted in the frame's state word, by the step that pins it.
+//! * **Decisions** are in [`order`], a plain value without atomics that asks what it has to know of a frame.
+//! * **Shards** keep those who need frames out of each other's way: every shard has a thousand or so of the frames and is an order
+//!   by itself; takers go round the shards, and pass by one that is locked. A miss locks one, for as long as its few steps take.
+//!
+//! Invariant: every frame is in one queue of one shard, whatever becomes of it. A frame that is taken stays, as the newest on
+//! probation: where its next page belongs.
+//!
+//! Lock order: a shard's lock, then state words. Nothing else is locked, woken or waited for under it.
+
+mod evicted;
+mod order;
+
+use crossbeam_utils::CachePadded;
+
+use self::{
+    evicted::Evicted,
+    order::{Kept, Order},
+};
+use crate::{
+    id::{FrameNo, PageId},
+    pool::{
+        frame::Frame,
+        state::{AtomicState, Phase, State, Verdict},
+    },
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// Frames of a shard, about: few enough that threads seldom meet at one, enough that a tenth of them is a queue. Two for the model
+/// check, whose pools are small and have several shards all the same.
+const SHARD: usize = if cfg!(shuttle) { 2 } else { 1024 };
+
+pub(crate) struct Replacement {
+    shards: Box<[CachePadded<Mutex<Order>>]>,
+    /// Frames of every shard but the last.
+    shard_size: usize,
+    /// Whose turn it is.
+    turn: AtomicUsize,
+    evicted: Evicted,
+}
+
+impl Replacement {
+    /// All frames on probation, in their order.
+    pub(super) fn new(frames: usize) -> Self {
+        let shards = (frames / SHARD).max(1);
+        let shard_size = frames.div_ceil(shards);
+        let order = |first: usize| CachePadded::new(Mutex::new(Order::new(shard_size.min(frames - first))));
+        Self {
+            shards: (0..frames).step_by(shard_size).map(order).collect(),
+            shard_size,
+            turn: AtomicUsize::new(0),
+            evicted: Evicted::new(frames),
+        }
+    }
+
+    /// The bytes all this takes.
+    pub(super) fn memory(&self) -> usize {
+        let orders =
+            self.shards.len() * (self.shard_size * Order::BYTES_PER_FRAME + size_of_val(&self.shards[0]));
+        orders + self.evicted.memory()
+    }
+
+    /// Shows victims, clean and dirty, until `enough` gives a value. Each shard looks at its frames a bounded number of times, so
+    /// with all of them busy it ends.
+    pub(super) fn sweep<'a, R>(
+        &self,
+        frame: impl Fn(FrameNo) -> &'a Frame,
+        mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>,
+    ) -> Option<R> {
+        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        let mut sweep = |shard: usize, order: &mut Order| {
+            let number = |index: usize| FrameNo((shard * self.shard_size + index) as u32);
+            let look = |index, kept| look(&frame(number(index)).state, kept);
+            order.sweep(look, |index, verdict, kept| {
+                if kept == Kept::OnProbation {
+                    self.remember(frame(number(index)));
+                }
+                enough(number(index), verdict)
+            })
+        };
+        let mut passed_by = false;
+        for shard in (first..self.shards.len()).chain(0..first) {
+            match self.shards[shard].try_lock() {
+                Some(mut order) => {
+                    if let Some(value) = sweep(shard, &mut order) {
+                        return Some(value);
+                    }
+                }
+                None => passed_by = true,
+            }
+        }
+        // Now for certain, with those in it that somebody else was at.
+        let mut shards = (0..self.shards.len()).filter(|_| passed_by);
+        shards.find_map(|shard| sweep(shard, &mut self.shards[shard].lock()))
+    }
+
+    /// The frame was taken from its page out of turn, and is to get another: that is the newest then. Where the shard is locked the
+    /// frame stays where it is, and the page has a little less time.
+    pub(super) fn renew(&self, no: FrameNo) {
+        let (shard, index) = self.place_of(no);
+        if let Some(mut order) = self.shards[shard].try_lock() {
+            order.put_last(index, Kept::OnProbation);
+        }
+    }
+
+    /// The frame holds no page any more: it is the next to be taken.
+    pub(super) fn release(&self, no: FrameNo) {
+        let (shard, index) = self.place_of(no);
+        self.shards[shard].lock().put_first(index);
+    }
+
+    fn place_of(&self, no: FrameNo) -> (usize, usize) {
+        (no.index() / self.shard_size, no.index() % self.shard_size)
+    }
+
+    /// Its page's time on probation is over, without a use. It may yet be used before it goes, which does no harm.
+    fn remember(&self, frame: &Frame) {
+        if frame.state.load().phase() != Phase::Free {
+            self.evicted.note(frame.page());
+        }
+    }
+
+    /// Whether the page lost its frame lately, and now comes back: asked once.
+    pub(super) fn comes_back(&self, page: PageId) -> bool {
+        self.evicted.take(page)
+    }
+}
+
+/// What the frame's turn has come to. A page that is spared lives on with less.
+fn look(state: &AtomicState, kept: Kept) -> Verdict {
+    let verdict = state.load().verdict();
+    // Losing a race here means that somebody used the page: just as well.
+    match (verdict, kept) {
+        (Verdict::Used, Kept::OnProbation) => drop(state.try_update(State::forget_uses)),
+        (Verdict::Used, Kept::Main) => drop(state.try_update(State::age)),
+        (Verdict::Expected, _) => drop(state.try_update(State::expect_no_longer)),
+        _ => {}
+    }
+    verdict
+}

@@ -1,0 +1,176 @@
+//! Where frames go, as tables; and that no victim is missed, whatever the frames are.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Frames as an order sees them: what makes one busy or dirty, and the uses that are left.
+#[derive(Clone, Debug)]
+struct Frames(Vec<(Verdict, u64)>);
+
+impl Frames {
+    fn of(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
+        Self(verdicts.into_iter().map(|verdict| (verdict, u64::from(verdict == Verdict::Used))).collect())
+    }
+
+    /// What becomes of a frame when its turn has come, as `replacement::look` has it.
+    fn look(&mut self, frame: usize, kept: Kept) -> Verdict {
+        let (verdict, uses) = &mut self.0[frame];
+        let shown = *verdict;
+        match shown {
+            Verdict::Used => {
+                *uses = if kept == Kept::Main { *uses - 1 } else { 0 };
+                *verdict = if *uses == 0 { Verdict::Claim } else { Verdict::Used };
+            }
+            Verdict::Expected => *verdict = Verdict::Claim,
+            _ => {}
+        }
+        shown
+    }
+}
+
+impl Order {
+    /// The first clean victim of a sweep.
+    fn victim(&mut self, frames: &mut Frames) -> Option<usize> {
+        let clean = |frame, verdict, _| (verdict == Verdict::Claim).then_some(frame);
+        self.sweep(|frame, kept| frames.look(frame, kept), clean)
+    }
+
+    /// The frames of a queue, from the oldest on.
+    fn queue(&self, queue: Kept) -> Vec<usize> {
+        let next = |&at: &usize| Some(usize::from(self.links[at].newer));
+        std::iter::successors(Some(self.head(queue)), next)
+            .skip(1)
+            .take_while(|&at| at < self.kept.len())
+            .collect()
+    }
+
+    /// On probation, and in the main queue.
+    fn queues(&self) -> (Vec<usize>, Vec<usize>) {
+        (self.queue(Kept::OnProbation), self.queue(Kept::Main))
+    }
+}
+
+#[test]
+fn frames_nobody_uses_are_taken_in_turn_and_stay_on_probation() {
+    let mut order = Order::new(3);
+    let mut frames = Frames::of([Verdict::Claim; 3]);
+    let taken: Vec<_> = (0..7).filter_map(|_| order.victim(&mut frames)).collect();
+    assert_eq!(taken, [0, 1, 2, 0, 1, 2, 0]);
+    assert_eq!(order.queues(), (vec![1, 2, 0], vec![]));
+}
+
+#[test]
+fn who_was_used_on_probation_goes_on_into_the_main_queue() {
+    let mut order = Order::new(4);
+    let mut frames = Frames::of([Verdict::Used, Verdict::Used, Verdict::Claim, Verdict::Claim]);
+    assert_eq!(order.victim(&mut frames), Some(2));
+    assert_eq!(order.queues(), (vec![3, 2], vec![0, 1]));
+}
+
+#[test]
+fn the_main_queue_gives_frames_only_while_probation_lacks_its_tenth() {
+    let mut order = Order::new(20);
+    let mut frames = Frames::of([Verdict::Used; 20]);
+    // All go on; then main gives two, which is a tenth, and from then on the new pages go.
+    let taken: Vec<_> = (0..6).filter_map(|_| order.victim(&mut frames)).collect();
+    assert_eq!(taken, [0, 1, 0, 1, 0, 1]);
+    assert_eq!(order.queue(Kept::OnProbation), [0, 1]);
+}
+
+#[test]
+fn each_use_in_the_main_queue_is_another_round() {
+    let mut order = Order::new(3);
+    let mut frames = Frames::of([Verdict::Used; 3]);
+    assert_eq!(order.victim(&mut frames), Some(0));
+    frames.0[1] = (Verdict::Used, 2);
+    frames.0[0] = (Verdict::Used, 1);
+    assert_eq!(order.victim(&mut frames), Some(2), "unused since it came in");
+    assert_eq!(order.queues(), (vec![2], vec![0, 1]), "one was spared");
+}
+
+#[test]
+fn a_free_frame_comes_first_wherever_it_was() {
+    let mut order = Order::new(4);
+    let mut frames = Frames::of([Verdict::Used, Verdict::Used, Verdict::Claim, Verdict::Claim]);
+    assert_eq!(order.victim(&mut frames), Some(2));
+    order.put_first(1);
+    assert_eq!(order.queues(), (vec![1, 3, 2], vec![0]));
+    order.put_first(2);
+    assert_eq!(order.queues(), (vec![2, 1, 3], vec![0]));
+    assert_eq!(order.victim(&mut frames), Some(2));
+}
+
+#[test]
+fn pages_expected_to_be_used_are_spared_once() {
+    let mut order = Order::new(2);
+    let mut frames = Frames::of([Verdict::Expected, Verdict::Claim]);
+    assert_eq!(order.victim(&mut frames), Some(1));
+    assert_eq!(order.victim(&mut frames), Some(0));
+}
+
+#[test]
+fn c6_a_sweep_over_busy_frames_ends() {
+    let mut order = Order::new(100);
+    let mut looks = 0;
+    let busy = |_, _| {
+        looks += 1;
+        Verdict::Busy
+    };
+    assert_eq!(order.sweep(busy, |_, _, _| Some(())), None);
+    assert!(looks <= 100 * (1 + 2 * (MAX_USAGE as usize + 2)), "{looks}");
+}
+
+#[test]
+fn a_victim_costs_a_few_steps_however_many_frames_there_are() {
+    const FRAMES: usize = 4000;
+    const VICTIMS: usize = 20_000;
+    let mut order = Order::new(FRAMES);
+    let mut frames = Frames::of([Verdict::Claim; FRAMES]);
+    let mut looks = 0;
+    for at in 0..VICTIMS {
+        // Every frame is used again and again: one use for each victim that is taken.
+        let used = at * 7 % FRAMES;
+        frames.0[used] = (Verdict::Used, (frames.0[used].1 + 1).min(MAX_USAGE));
+        let look = |frame, kept| {
+            looks += 1;
+            frames.look(frame, kept)
+        };
+        let taken = order.sweep(look, |frame, verdict, _| (verdict == Verdict::Claim).then_some(frame));
+        frames.0[taken.unwrap()] = (Verdict::Claim, 0);
+    }
+    assert!(looks <= 3 * VICTIMS, "{looks} looks for {VICTIMS} victims");
+}
+
+fn any_frame() -> impl Strategy<Value = (Verdict, u64)> {
+    prop_oneof![
+        4 => Just((Verdict::Busy, 0)),
+        2 => (1..=MAX_USAGE).prop_map(|uses| (Verdict::Used, uses)),
+        1 => Just((Verdict::Expected, 0)),
+        3 => Just((Verdict::Clean, 0)),
+        1 => Just((Verdict::Claim, 0)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn c6_no_sweep_misses_a_victim(
+        rounds in (1_usize..40).prop_flat_map(|frames| {
+            prop::collection::vec(prop::collection::vec(any_frame(), frames), 1..6)
+        }),
+    ) {
+        let mut order = Order::new(rounds[0].len());
+        for frames in rounds {
+            let mut frames = Frames(frames);
+            let may_be_taken =
+                |&(verdict, _): &(Verdict, u64)| !matches!(verdict, Verdict::Busy | Verdict::Clean);
+            let there_is_one = frames.0.iter().any(may_be_taken);
+            prop_assert_eq!(order.victim(&mut frames).is_some(), there_is_one);
+            let (mut all, main) = order.queues();
+            prop_assert_eq!(all.len(), order.on_probation);
+            all.extend(main);
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..frames.0.len()).collect::<Vec<_>>(), "each frame is in one queue");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! What a frame is to those who look for a victim, and what their looking leaves behind.
+
+use super::{AHEAD, CLAIMED, LATCHES, READING, READY, State, USAGE, USED, WRITING};
+
+/// What a frame is to who looks for a victim.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Pinned, latched, in an I/O, or ready for somebody: leave it alone.
+    Busy,
+    /// Used since its page came in, or since its turn last came.
+    Used,
+    /// Read ahead of its use: spared once.
+    Expected,
+    /// Would be a victim if it were clean.
+    Clean,
+    /// A victim.
+    Claim,
+}
+
+impl State {
+    /// What becomes of it when its turn has come to give up its page.
+    pub(crate) fn verdict(self) -> Verdict {
+        if self.pins() > 0 || self.has(LATCHES | READING | WRITING | CLAIMED | READY) {
+            Verdict::Busy
+        } else if self.usage() > 0 {
+            Verdict::Used
+        } else if self.has(AHEAD) {
+            Verdict::Expected
+        } else if self.is_dirty() {
+            Verdict::Clean
+        } else {
+            Verdict::Claim
+        }
+    }
+
+    /// Is spared once less.
+    pub(crate) fn age(self) -> Option<Self> {
+        (self.verdict() == Verdict::Used).then(|| Self(self.0 - USED))
+    }
+
+    /// However often it was used, that was in one burst.
+    pub(crate) fn forget_uses(self) -> Option<Self> {
+        (self.verdict() == Verdict::Used).then(|| self.without(USAGE))
+    }
+
+    /// The use for which it was read ahead has not come so far.
+    pub(crate) fn expect_no_longer(self) -> Option<Self> {
+        (self.verdict() == Verdict::Expected).then(|| self.without(AHEAD))
+    }
+
+    /// The page was here not long ago: its return is a use.
+    pub(crate) fn comes_back(self) -> Option<Self> {
+        (self.usage() == 0).then_some(Self(self.0 + USED))
+    }
+
+    /// A victim is set aside for whoever comes first; it keeps its page until then.
+    pub(crate) fn make_ready(self) -> Option<Self> {
+        (self.verdict() == Verdict::Claim).then(|| self.with(READY))
+    }
+
+    /// Takes what was set aside, unless it was used since.
+    pub(crate) fn claim_ready(self) -> Option<Self> {
+        self.has(READY).then(|| self.no_longer_ready()).filter(|s| s.verdict() == Verdict::Claim)?.claim()
+    }
+
+    pub(crate) fn no_longer_ready(self) -> Self {
+        self.without(READY)
+    }
+}

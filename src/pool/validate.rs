@@ -1,0 +1,176 @@
+//! Looks at the whole pool of frames for what must never be, while nobody works with it.
+//!
+//! What one state word cannot say by itself: that page table and frames name one another, that no page has two frames, that
+//! every spare page has one owner, that who waits is known to the frame he waits for, and that look-ahead has given back what it
+//! took.
+
+use std::collections::HashMap;
+
+use crate::{
+    id::{FrameNo, PageId},
+    pool::{
+        frame::Frame,
+        frame_pool::FramePool,
+        state::{Phase, State},
+    },
+};
+
+impl FramePool {
+    /// Everything that is wrong, each in a line of its own; nothing where all is well. Means something only while no I/O is
+    /// under way and nobody pins, latches or lets go.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        self.frames().for_each(|(no, frame)| self.look_at_frame(no, frame, &mut faults));
+        self.look_for_second_frames(&mut faults);
+        self.look_at_spares(&mut faults);
+        self.look_at_look_ahead(&mut faults);
+        faults
+    }
+
+    fn look_at_frame(&self, no: FrameNo, frame: &Frame, faults: &mut Vec<String>) {
+        let (state, page) = (frame.state.load(), frame.page());
+        let mut fault = |what: &str| faults.push(format!("frame {}, {page}: {what}: {state:?}", no.0));
+        if let Some(what) = state.unsound() {
+            fault(what);
+        }
+        let entries = self.entries(page).filter(|&entry| entry == no).count();
+        match state.phase() {
+            Phase::Claimed => fault("claimed, and nobody is at work on it"),
+            Phase::Reading => fault("being read, and nothing is under way"),
+            Phase::Free if entries > 0 => fault("free, and in the page table"),
+            Phase::Free if state.pins() > 0 => fault("free, and pinned"),
+            Phase::Loaded | Phase::Valid if entries == 0 => fault("not in the page table"),
+            Phase::Loaded | Phase::Valid if entries > 1 => fault("in the page table more than once"),
+            Phase::Free | Phase::Loaded | Phase::Valid => {}
+        }
+        if state.is_writing() {
+            fault("being written, and nothing is under way");
+        }
+        if !self.waiters.agrees(no, frame) {
+            fault("its bits do not say who waits for it");
+        }
+    }
+
+    /// The frames that the table has for this page, and perhaps others with the same tag.
+    fn entries(&self, page: PageId) -> impl Iterator<Item = FrameNo> {
+        let mut entries = Vec::new();
+        self.table().find(self.table().slot(page), |no| {
+            entries.push(no);
+            None::<()>
+        });
+        entries.into_iter()
+    }
+
+    fn look_for_second_frames(&self, faults: &mut Vec<String>) {
+        let mut frames_of = HashMap::new();
+        for (no, frame) in self.frames() {
+            if let Some((page, _)) = frame.glance()
+                && let Some(FrameNo(other)) = frames_of.insert(page, no)
+            {
+                faults.push(format!("{page} has two frames, {other} and {}", no.0));
+            }
+        }
+    }
+
+    /// Without writes under way, a spare page is taken for the frame that lives on it, and for nothing else.
+    fn look_at_spares(&self, faults: &mut Vec<String>) {
+        let place = |(_, frame): (FrameNo, &Frame)| frame.state.load().place().spare_number();
+        let mut lived_on: Vec<usize> = self.frames().filter_map(place).collect();
+        lived_on.sort_unstable();
+        let taken = self.spares.taken();
+        if taken != lived_on {
+            faults.push(format!("frames live on the spare pages {lived_on:?}, and {taken:?} are taken"));
+        }
+    }
+
+    /// Without reads under way, who has a place in the share has a pin.
+    fn look_at_look_ahead(&self, faults: &mut Vec<String>) {
+        let pins: u64 = self.frames().map(|(_, frame)| frame.state.load()).map(State::pins).sum();
+        let (taken, limit) = (self.look_ahead.taken(), self.look_ahead.limit());
+        if taken as u64 > pins || taken > limit {
+            faults.push(format!("look-ahead has {taken} places, of {limit}, for {pins} pins"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::{FileId, PageSize},
+        pool::{frame_pool::Mapped, handle::PoolHandle, victims::DirtyVictims},
+        stats::Counters,
+        sync::Arc,
+    };
+
+    /// A pool with one resident page, in a frame of its own.
+    fn pool() -> (PoolHandle, FrameNo) {
+        let pool = FramePool::new(3, PageSize::MIN, 2, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool);
+        let no = fill(&pool, 1);
+        assert_eq!(pool.faults(), Vec::<String>::new());
+        (pool, no)
+    }
+
+    fn fill(pool: &PoolHandle, block: u32) -> FrameNo {
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), block), false).unwrap();
+        reading.end_read(&Ok(()), true);
+        own.frame_no()
+    }
+
+    #[track_caller]
+    fn assert_found(pool: &PoolHandle, what: &str) {
+        let faults = pool.faults().join("\n");
+        assert!(faults.contains(what), "{what:?} was not found, but: {faults}");
+    }
+
+    #[test]
+    fn a_frame_that_the_page_table_has_lost_or_has_twice_is_found() {
+        let (pool, no) = pool();
+        let slot = pool.table().slot(pool.frame(no).page());
+        pool.table().lock(slot).insert(no).unwrap();
+        assert_found(&pool, "more than once");
+        (0..2).for_each(|_| pool.table().lock(slot).remove(no));
+        assert_found(&pool, "not in the page table");
+    }
+
+    #[test]
+    fn a_page_with_two_frames_is_found() {
+        let (pool, no) = pool();
+        let other = fill(&pool, 2);
+        pool.unmap(other);
+        pool.frame(other).assign(pool.frame(no).page());
+        pool.table().lock(pool.table().slot(pool.frame(no).page())).insert(other).unwrap();
+        assert_found(&pool, "has two frames");
+    }
+
+    #[test]
+    fn a_frame_that_was_never_given_back_or_whose_io_never_ended_is_found() {
+        let (pool, no) = pool();
+        let claimed = pool.claim(no).unwrap();
+        assert_found(&pool, "claimed, and nobody");
+        let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), 9), false).unwrap();
+        assert_found(&pool, "being read, and nothing");
+        reading.end_read(&Ok(()), true);
+        own.frame().state.update(|s| s.latch_exclusive().unwrap().unlatch_exclusive(true));
+        own.frame().state.update(|s| s.begin_write().unwrap());
+        assert_found(&pool, "being written, and nothing");
+    }
+
+    #[test]
+    fn a_spare_page_without_an_owner_is_found() {
+        let (pool, _) = pool();
+        let _lost = pool.spares.try_take(1).unwrap();
+        assert_found(&pool, "[0] are taken");
+    }
+
+    #[test]
+    fn a_forgotten_waiter_and_a_place_that_is_kept_are_found() {
+        let (pool, no) = pool();
+        pool.frame(no).state.update(|s| s.set_latch_waiters(true));
+        assert_found(&pool, "who waits for it");
+        pool.look_ahead.take(1);
+        assert_found(&pool, "look-ahead has 1 places");
+    }
+}

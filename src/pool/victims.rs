@@ -1,0 +1,204 @@
+//! Victims: which frames are taken from their pages, and how those that will be wanted are set aside.
+//!
+//! The [replacement](super::replacement) says whose turn it is; here that is put into effect, on the frames' state words. What is
+//! clean is claimed at once, or marked READY and listed; what is dirty is left to the caller, who has it written.
+
+use smallvec::SmallVec;
+
+use crate::{
+    id::FrameNo,
+    pool::{
+        frame_pool::FramePool,
+        handle::{Claimed, Pin, PoolHandle},
+        state::{State, Verdict},
+    },
+};
+
+/// Dirty frames that a sweep came by and would have taken, had they been clean.
+pub(crate) type DirtyVictims = SmallVec<[FrameNo; DIRTY_VICTIMS_MAX]>;
+
+/// How many of them it collects before it gives up on finding a clean one: a batch worth writing.
+const DIRTY_VICTIMS_MAX: usize = 32;
+
+/// Victims that one shard gives to be set aside before it is the next one's turn: if one gave them all, it would give up pages
+/// that the others keep.
+const READY_AT_ONCE: usize = 16;
+
+/// What a sweep that sets victims aside came to.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Met {
+    Some,
+    Enough,
+    NoRoom,
+}
+
+impl FramePool {
+    /// A claimed frame: one that is ready, else the first that the sweep finds.
+    fn take_victim(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        while let Some(no) = self.ready.pop() {
+            if self.frame(no).state.try_update(State::claim_ready).is_ok() {
+                self.replacement.renew(no);
+                return Some(no);
+            }
+            // It was used since, or taken by somebody who needed this very frame.
+            self.frame(no).state.update(State::no_longer_ready);
+        }
+        self.sweep(|no, verdict| match verdict {
+            Verdict::Clean if dirty.contains(&no) => None,
+            Verdict::Clean => {
+                self.ready.note_dirt();
+                dirty.push(no);
+                (dirty.len() == DIRTY_VICTIMS_MAX).then_some(None)
+            }
+            _ => self.frame(no).state.try_update(State::claim).is_ok().then_some(Some(no)),
+        })?
+    }
+
+    /// Sets victims that are clean aside for those who will want a frame, about `wanted` of them; the dirty ones that it meets,
+    /// `dirty_most` of them at the most, count as well, and are left to the caller to have them cleaned. Gives how many clean
+    /// ones there were.
+    pub(crate) fn make_ready(&self, wanted: usize, dirty: &mut Vec<FrameNo>, dirty_most: usize) -> usize {
+        let mut clean = 0;
+        loop {
+            let before = clean + dirty.len();
+            let met = self.sweep(|no, verdict| {
+                match verdict {
+                    Verdict::Clean if dirty.contains(&no) => return None,
+                    Verdict::Clean => dirty.push(no),
+                    _ if self.set_aside(no) => clean += 1,
+                    _ => return Some(Met::NoRoom),
+                }
+                let met = clean + dirty.len();
+                if met >= wanted || dirty.len() >= dirty_most {
+                    return Some(Met::Enough);
+                }
+                (met - before == READY_AT_ONCE).then_some(Met::Some)
+            });
+            if met != Some(Met::Some) {
+                return clean;
+            }
+        }
+    }
+
+    /// Sets this frame aside, if it is a victim, and clean, and there is room for one more. Gives whether it did.
+    pub(crate) fn set_aside(&self, no: FrameNo) -> bool {
+        let state = &self.frame(no).state;
+        if state.try_update(State::make_ready).is_err() {
+            return false;
+        }
+        let there_was_room = self.ready.push(no);
+        if !there_was_room {
+            state.update(State::no_longer_ready);
+        }
+        there_was_room
+    }
+
+    /// Shows victims, clean and dirty, until `enough` gives a value. All others are spared, for now. Each call looks at every
+    /// frame a bounded number of times, so with all frames busy it ends.
+    fn sweep<R>(&self, enough: impl FnMut(FrameNo, Verdict) -> Option<R>) -> Option<R> {
+        self.replacement.sweep(|no| self.frame(no), enough)
+    }
+
+    /// The page that was just mapped to this frame is wanted for itself: where it had lost its frame lately, that is a use.
+    pub(crate) fn count_return(&self, pin: &Pin) {
+        if self.replacement.comes_back(pin.frame().page()) {
+            // Fails where others use it already: just as well.
+            let _ = pin.frame().state.try_update(State::comes_back);
+        }
+    }
+}
+
+impl PoolHandle {
+    /// Takes a victim's frame, if a clean one is found; the dirty ones that were met are left in `dirty`.
+    pub(crate) fn claim_victim(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
+        let no = self.take_victim(dirty)?;
+        Some(self.claimed(no))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::{FileId, PageId, PageSize},
+        pool::frame_pool::{Lookup, Mapped},
+        stats::Counters,
+        sync::Arc,
+    };
+
+    /// A pool with room for so many ready frames, and the pages 0 to 2 in its frames.
+    fn filled(ready: usize) -> PoolHandle {
+        let pool = FramePool::new(3, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool.with_room_for_ready(ready));
+        (0..3).for_each(|block| drop(read(&pool, block)));
+        pool
+    }
+
+    /// Reads a page into the next frame.
+    fn read(pool: &PoolHandle, block: u32) -> Pin {
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
+        pool.count_return(&own);
+        reading.end_read(&Ok(()), true);
+        own
+    }
+
+    fn page(block: u32) -> PageId {
+        PageId::new(FileId(0), block)
+    }
+
+    fn resident(pool: &PoolHandle) -> Vec<u32> {
+        (0..10).filter(|&block| pool.is_mapped(page(block))).collect()
+    }
+
+    #[test]
+    fn what_is_ready_is_taken_first_and_keeps_its_page_until_then() {
+        let pool = filled(2);
+        assert_eq!(pool.make_ready(5, &mut Vec::new(), 5), 2, "there is no room for more");
+        assert_eq!(resident(&pool), [0, 1, 2]);
+        read(&pool, 3);
+        assert_eq!(resident(&pool), [1, 2, 3]);
+        assert!(matches!(pool.lookup(page(1)), Lookup::Pinned(_)));
+        read(&pool, 4);
+        assert_eq!(resident(&pool), [1, 3, 4], "who uses a page that is ready saves it");
+    }
+
+    #[test]
+    fn a_place_that_is_out_of_date_takes_no_frame_from_its_next_page() {
+        let pool = filled(2);
+        assert_eq!(pool.make_ready(1, &mut Vec::new(), 1), 1);
+        // Somebody evicts the page; the frame, now free, is made ready once more, and so has two places in the list.
+        drop(pool.claim(FrameNo(0)).unwrap());
+        assert_eq!(pool.make_ready(1, &mut Vec::new(), 1), 1);
+        assert_eq!(read(&pool, 3).frame_no(), FrameNo(0));
+        assert_ne!(read(&pool, 4).frame_no(), FrameNo(0));
+        assert_eq!(resident(&pool), [2, 3, 4]);
+    }
+
+    #[test]
+    fn dirty_victims_are_met_once_each_and_left() {
+        let pool = filled(2);
+        for no in [0, 1].map(FrameNo) {
+            let dirty =
+                |s: State| s.pin_unused()?.latch_exclusive().map(|s| s.unlatch_exclusive(true).unpin());
+            pool.frame(no).state.try_update(dirty).unwrap();
+        }
+        let mut dirty = Vec::new();
+        assert_eq!(pool.make_ready(3, &mut dirty, 3), 1);
+        assert_eq!(dirty, [0, 1].map(FrameNo));
+        let mut met = DirtyVictims::new();
+        assert!(pool.claim_victim(&mut met).is_some_and(|claimed| claimed.frame_no() == FrameNo(2)));
+        let _pinned = read(&pool, 3);
+        assert!(pool.claim_victim(&mut met).is_none());
+        assert_eq!(met[..], [0, 1].map(FrameNo));
+    }
+
+    #[test]
+    fn a_page_that_comes_back_outlives_the_next_ones() {
+        let pool = filled(1);
+        read(&pool, 3);
+        read(&pool, 0);
+        (4..9).for_each(|block| drop(read(&pool, block)));
+        assert!(resident(&pool).contains(&0), "{:?}", resident(&pool));
+    }
+}

@@ -1,0 +1,33 @@
+//! The one place that names a primitive of concurrency or of time.
+//!
+//! Everything else in the crate takes its atomics, locks, threads and clock from here, so that the same code runs on
+//! `std` and `parking_lot` in earnest, on shuttle's primitives (`--cfg shuttle`), where thousands of schedules of the whole pool
+//! are tried, and on loom's (`--cfg loom`), where every schedule of a small part is, with every reordering that the memory
+//! model allows.
+//!
+//! Locks do not poison: a panic in a critical section of this crate is a bug that its tests must show, not a state to
+//! carry on with.
+
+pub(crate) use std::sync::Arc;
+
+pub(crate) use imp::{Condvar, Mutex, MutexGuard, atomic, random_seed, thread, time};
+
+/// Primitives that are never scheduling points: for counters, which nothing synchronises on.
+pub(crate) mod uncontrolled {
+    pub(crate) use parking_lot::Mutex;
+    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+}
+
+#[cfg(loom)]
+#[path = "for_loom.rs"]
+mod imp;
+#[cfg(not(any(loom, shuttle)))]
+#[path = "real.rs"]
+mod imp;
+#[cfg(shuttle)]
+#[path = "for_shuttle.rs"]
+mod imp;
+
+/// The clock of both.
+#[cfg(any(loom, shuttle))]
+pub(crate) mod logical_time;

@@ -1,0 +1,66 @@
+//! In earnest: `std` and `parking_lot`.
+
+pub(crate) use std::sync::atomic;
+
+pub(crate) use parking_lot::{Mutex, MutexGuard};
+
+/// A condition variable whose waits take and return the guard, as both implementations can.
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(parking_lot::Condvar);
+
+impl Condvar {
+    pub(crate) const fn new() -> Self {
+        Self(parking_lot::Condvar::new())
+    }
+
+    pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(&mut guard);
+        guard
+    }
+
+    /// Waits at most until `deadline`; the caller looks at its condition and its clock again.
+    pub(crate) fn wait_until<'a, T>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        deadline: time::Instant,
+    ) -> MutexGuard<'a, T> {
+        self.0.wait_until(&mut guard, deadline);
+        guard
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
+
+/// A number that an adversary cannot know.
+pub(crate) fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0_u64)
+}
+
+pub(crate) mod thread {
+    #[allow(unused_imports)] // Only the ring yields.
+    pub(crate) use std::thread::yield_now;
+    pub(crate) use std::thread::{JoinHandle, Thread, ThreadId, current, park, park_timeout};
+
+    /// Starts a named thread; an error is the system's refusal (too many threads).
+    pub(crate) fn spawn(
+        name: String,
+        body: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<JoinHandle<()>> {
+        std::thread::Builder::new().name(name).spawn(body)
+    }
+}
+
+pub(crate) mod time {
+    pub(crate) use std::time::{Duration, Instant};
+
+    pub(crate) fn now() -> Instant {
+        Instant::now()
+    }
+}

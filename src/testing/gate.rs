@@ -1,0 +1,47 @@
+//! Holding operations, so that a test can look at the pool while they are under way.
+
+use super::{fault::Which, sim_disk::SimDisk};
+
+/// One gate, as the disk keeps it.
+pub(super) struct GateState {
+    pub(super) number: u64,
+    pub(super) which: Which,
+    /// How many operations are held.
+    pub(super) held: usize,
+}
+
+/// Holds operations for as long as it lives. Made by [`SimDisk::hold`].
+#[derive(Debug)]
+pub struct Gate {
+    disk: SimDisk,
+    number: u64,
+}
+
+impl Gate {
+    pub(super) fn new(disk: SimDisk, number: u64) -> Self {
+        Self { disk, number }
+    }
+
+    /// How many operations are held here.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        self.disk.look(|state| state.held_at(self.number))
+    }
+
+    /// Waits until so many operations are held here.
+    ///
+    /// # Panics
+    /// If that does not come about within a minute.
+    pub fn wait_for(&self, operations: usize) {
+        self.disk.wait_for_held(self.number, operations);
+    }
+
+    /// Lets everything go on.
+    pub fn open(self) {}
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.disk.open_gate(self.number);
+    }
+}

@@ -1,0 +1,183 @@
+//! One open file of a simulated disk: what each operation does to its bytes, as its fate has it.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::RawFd,
+};
+
+use super::{
+    fate::Fate,
+    fault::{Asked, Op},
+    medium::pieces,
+    operation::State,
+    sim_disk::{SECTOR, SimDisk},
+};
+use crate::io::disk::DiskFile;
+
+const EBADF: i32 = 9;
+const EINVAL: i32 = 22;
+const ENOSPC: i32 = 28;
+
+#[derive(Debug)]
+pub(super) struct OpenFile {
+    disk: SimDisk,
+    /// Its place in the disk's list.
+    file: usize,
+    /// What offsets and lengths of transfers must be multiples of: this disk insists on it.
+    align: u64,
+    read_only: bool,
+    /// The longest atomic write.
+    atomic_bytes: usize,
+}
+
+impl OpenFile {
+    pub(super) fn new(disk: SimDisk, file: usize, align: u32, read_only: bool, atomic_bytes: u32) -> Self {
+        let (align, atomic_bytes) = (u64::from(align), atomic_bytes as usize);
+        Self { disk, file, align, read_only, atomic_bytes }
+    }
+
+    /// As the system's own page cache has it.
+    pub(super) fn buffered(disk: SimDisk, file: usize) -> Self {
+        Self::new(disk, file, 1, false, 0)
+    }
+
+    pub(super) fn bytes_now(&self) -> u64 {
+        self.disk.look(|state| state.files[self.file].medium.len() as u64)
+    }
+
+    fn asked(&self, op: Op, offset: u64, len: usize) -> Asked {
+        Asked { op, file: self.file, offset, len, align: self.align }
+    }
+
+    fn check_aligned(&self, offset: u64, len: usize) -> io::Result<()> {
+        let aligned = offset.is_multiple_of(self.align) && (len as u64).is_multiple_of(self.align);
+        if aligned { Ok(()) } else { Err(io::Error::from_raw_os_error(EINVAL)) }
+    }
+
+    fn check_writable(&self) -> io::Result<()> {
+        if self.read_only { Err(io::Error::from_raw_os_error(EBADF)) } else { Ok(()) }
+    }
+
+    /// Makes the file at least `len` bytes long, as far as there is space. Gives how long it is then.
+    fn grow(&self, state: &mut State, len: u64) -> usize {
+        let now = state.files[self.file].medium.len() as u64;
+        let len = len.min(now.saturating_add(state.space())).max(now) as usize;
+        state.files[self.file].medium.set_len(len);
+        len
+    }
+
+    fn write(&self, buffers: &[IoSlice<'_>], offset: u64, is_atomic: bool) -> io::Result<usize> {
+        let len = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.disk.operate(self.asked(Op::Write, offset, len), |state, fate| {
+            self.check_writable()?;
+            self.check_aligned(offset, len)?;
+            let offset = fate.place(offset, len, state.files[self.file].medium.len());
+            // An atomic write is never short.
+            let wanted = if is_atomic { len } else { len.min(fate.at_most) };
+            let end = self.grow(state, offset + wanted as u64);
+            // Where the disk is full a write is short, and fails only if nothing of it fits.
+            let count = wanted.min(end.saturating_sub(offset as usize));
+            if count == 0 && wanted > 0 || is_atomic && count < len {
+                return Err(io::Error::from_raw_os_error(ENOSPC));
+            }
+            let mut written = Vec::with_capacity(len);
+            buffers.iter().for_each(|buffer| written.extend_from_slice(buffer));
+            written.truncate(count);
+            fate.flip(&mut written);
+            self.put(state, offset as usize, written, is_atomic, fate);
+            fate.end(count)
+        })
+    }
+
+    fn put(&self, state: &mut State, offset: usize, bytes: Vec<u8>, is_atomic: bool, fate: &mut Fate) {
+        let medium = &mut state.files[self.file].medium;
+        if !fate.is_torn {
+            return medium.write(offset, bytes, is_atomic);
+        }
+        for (at, sector) in pieces(offset, &bytes, SECTOR as usize) {
+            if fate.dice.coin() {
+                medium.write(at, sector.to_vec(), false);
+            }
+        }
+    }
+
+    fn resize(&self, len: u64, may_cut: bool) -> io::Result<()> {
+        let change = self.asked(Op::Resize, len, 0);
+        let resized = self.disk.operate(change, |state, fate| {
+            self.check_writable()?;
+            let before = state.files[self.file].medium.len();
+            if may_cut && len < before as u64 {
+                state.files[self.file].medium.set_len(len as usize);
+            } else if (self.grow(state, len) as u64) < len {
+                state.files[self.file].medium.set_len(before);
+                return Err(io::Error::from_raw_os_error(ENOSPC));
+            }
+            fate.end(0)
+        });
+        resized.map(drop)
+    }
+}
+
+impl DiskFile for OpenFile {
+    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        let len = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.disk.operate(self.asked(Op::Read, offset, len), |state, fate| {
+            self.check_aligned(offset, len)?;
+            let bytes = state.files[self.file].medium.bytes();
+            let offset = fate.place(offset, len, bytes.len());
+            let rest = bytes.get(offset as usize..).unwrap_or_default();
+            let mut read = rest[..rest.len().min(len).min(fate.at_most)].to_vec();
+            fate.flip(&mut read);
+            let mut rest = &read[..];
+            for buffer in buffers {
+                let part;
+                (part, rest) = rest.split_at(rest.len().min(buffer.len()));
+                buffer[..part.len()].copy_from_slice(part);
+            }
+            fate.end(read.len())
+        })
+    }
+
+    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.write(buffers, offset, false)
+    }
+
+    fn write_atomically_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let len: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        // As Linux does.
+        if !len.is_power_of_two() || len > self.atomic_bytes || !offset.is_multiple_of(len as u64) {
+            return Err(io::Error::from_raw_os_error(EINVAL));
+        }
+        self.write(buffers, offset, true)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        // A write that comes back while the sync is under way is not covered by it.
+        let covered = self.disk.look(|state| state.files[self.file].medium.mark());
+        let synced = self.disk.operate(self.asked(Op::Sync, 0, 0), |state, fate| {
+            let medium = &mut state.files[self.file].medium;
+            match fate.errno {
+                None => medium.sync(covered),
+                Some(_) => medium.fail_to_sync(covered, &mut fate.dice),
+            }
+            fate.end(0)
+        });
+        synced.map(drop)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.bytes_now())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.resize(len, true)
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        self.resize(offset + len, false)
+    }
+
+    fn raw_fd(&self) -> Option<RawFd> {
+        None
+    }
+}

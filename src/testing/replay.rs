@@ -1,0 +1,59 @@
+//! What a pool would miss: its own replacement, without files.
+
+use crate::{
+    Result,
+    id::{PageId, PageSize},
+    pool::{
+        frame_pool::{FramePool, Lookup, Mapped},
+        handle::PoolHandle,
+        victims::DirtyVictims,
+    },
+    stats::Counters,
+    sync::Arc,
+};
+
+/// Replays accesses to pages as a pool of so many frames would meet them that are made one after another, each ended before the
+/// next begins: the pool's own page table, frames and replacement, without files and I/O. To find out how many frames an engine
+/// needs, record which pages it uses, and replay that for some sizes.
+///
+/// ```
+/// use ringpool::{PageId, testing::Replay};
+///
+/// # let heap = ringpool::BufferPool::builder().frames(1).disk(ringpool::testing::NullDisk::new(8192)).build()?
+/// #     .open_file("heap", ringpool::OpenOptions::new())?;
+/// let mut replay = Replay::new(100)?;
+/// let accesses = (0..50).chain(0..50).map(|block| PageId::new(heap, block));
+/// let misses = accesses.filter(|&page| !replay.access(page)).count();
+/// assert_eq!(misses, 50);
+/// # Ok::<(), ringpool::Error>(())
+/// ```
+pub struct Replay(PoolHandle);
+
+impl Replay {
+    /// An empty pool of so many frames, one at least.
+    ///
+    /// # Errors
+    /// As of [`Builder::build`](crate::Builder::build), where the system has no memory for it: some 600 bytes a frame.
+    pub fn new(frames: u32) -> Result<Self> {
+        let counters = Arc::new(Counters::new());
+        Ok(Self(PoolHandle::new(FramePool::new(frames.max(1), PageSize::MIN, 1, counters)?)))
+    }
+
+    /// Uses the page: whether it was there. It is now.
+    pub fn access(&mut self, page: PageId) -> bool {
+        if let Lookup::Pinned(_) = self.0.lookup(page) {
+            return true;
+        }
+        let claimed = self.0.claim_victim(&mut DirtyVictims::new()).expect("nobody else uses a frame");
+        let Mapped { reading, own } = self.0.map(claimed, page, true).expect("nobody else maps the page");
+        self.0.count_return(&own);
+        reading.end_read(&Ok(()), true);
+        false
+    }
+}
+
+impl std::fmt::Debug for Replay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replay").field("frames", &self.0.frame_count()).finish()
+    }
+}

@@ -1,0 +1,185 @@
+//! What each fault does to a disk, and what a seed decides.
+
+use std::{collections::BTreeMap, num::NonZeroU32, thread};
+
+use super::*;
+use crate::{
+    BackgroundWriter, BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId,
+    sync::time::Duration,
+};
+
+const PAGE: usize = 1024;
+
+fn pool(disk: &SimDisk, method: IoMethod) -> (BufferPool, FileId) {
+    let builder = BufferPool::builder().frames(8).page_size(PAGE as u32).io_method(method);
+    let builder = builder.background_writer(BackgroundWriter::Off).frame_wait(Duration::from_secs(60));
+    let pool = builder.disk(disk.clone()).build().unwrap();
+    let file = pool.open_file("data", OpenOptions::new().create(true)).unwrap();
+    (pool, file)
+}
+
+/// A disk with a file of so many pages, each full of its number.
+fn numbered(seed: u64, pages: u8) -> SimDisk {
+    let disk = SimDisk::with_seed(seed);
+    disk.put("data", (0..pages).flat_map(|page| [page; PAGE]).collect::<Vec<u8>>());
+    disk
+}
+
+/// Many operations of every kind, of which many fail.
+fn trouble(disk: &SimDisk) -> Vec<Event> {
+    disk.disturb(5);
+    disk.inject(Fault::error(Op::Write, 5).one_in(10));
+    disk.inject(Fault::error(Op::Read, 5).one_in(10));
+    disk.inject(Fault::error(Op::Sync, 5).one_in(3));
+    disk.inject(Fault::torn(Op::Write).one_in(10));
+    disk.inject(Fault::lost(Op::Write).one_in(10));
+    disk.inject(Fault::misdirected(Op::Write).one_in(10));
+    disk.inject(Fault::flipped(Op::Read).one_in(10));
+    let (pool, file) = pool(disk, IoMethod::Sync);
+    let mut dice = Dice::new(1);
+    for version in 0..100 {
+        match dice.below(10) {
+            0 => drop(pool.checkpoint(CheckpointOptions::new()).wait()),
+            1 => drop(pool.extend(file, NonZeroU32::MIN).wait()),
+            2 => drop(pool.prefetch(file, 0..8)),
+            _ => {
+                if let Ok(page) = pool.fetch(PageId::new(file, dice.below(20) as u32)).wait() {
+                    page.write().unwrap().fill(version);
+                }
+            }
+        }
+    }
+    drop(pool);
+    disk.log()
+}
+
+#[test]
+fn the_same_seed_makes_the_same_run_to_the_last_event() {
+    let run = |seed| {
+        let disk = numbered(seed, 20);
+        let log = trouble(&disk);
+        (log, disk.image("data"), disk.after_power_cut(seed).image("data"))
+    };
+    let first = run(7);
+    assert!(first.0.len() > 200, "a test of nothing: {}", first.0.len());
+    assert!(first == run(7));
+    assert!(first.0 != run(8).0);
+}
+
+/// What came of the n-th operation of each kind at each place.
+type Fates = BTreeMap<(String, u64, usize), Vec<Moment>>;
+
+#[test]
+fn what_befalls_an_operation_does_not_depend_on_who_else_is_there() {
+    let run = |threads: u64| {
+        let disk = numbered(3, 64);
+        disk.disturb(3);
+        disk.inject(Fault::error(Op::Read, 5).one_in(5));
+        disk.inject(Fault::delay_up_to(Op::Read, Duration::from_micros(200)));
+        thread::scope(|scope| {
+            for own in 0..threads {
+                let file = disk.file("data");
+                let read = move |place: u64| {
+                    for _ in 0..5 {
+                        let _ = file.read_at(&mut [0; PAGE], place * PAGE as u64);
+                    }
+                };
+                scope.spawn(move || (0..64).filter(|place| place % threads == own).for_each(read));
+            }
+        });
+        let mut fates = Fates::new();
+        for event in disk.log().into_iter().filter(|event| event.moment != Moment::Begin) {
+            fates.entry((format!("{:?}", event.op), event.offset, event.len)).or_default().push(event.moment);
+        }
+        fates
+    };
+    let alone = run(1);
+    assert_eq!(alone.len(), 64);
+    assert!(alone == run(8));
+}
+
+/// The disk after a fault struck the only write to page 2, of new bytes.
+fn after_write(fault: Fault, seed: u64) -> (Vec<u8>, bool) {
+    let disk = numbered(seed, 4);
+    disk.inject(fault);
+    let (pool, file) = pool(&disk, IoMethod::Sync);
+    pool.fetch(PageId::new(file, 2)).wait().unwrap().write().unwrap().fill(0xFF);
+    let went_well = pool.checkpoint(CheckpointOptions::new()).wait().is_ok();
+    assert!(disk.strikes() > 0);
+    (disk.image("data").unwrap(), went_well)
+}
+
+#[test]
+fn a_lost_write_and_a_sync_that_lies_report_success_and_do_nothing() {
+    let before = numbered(0, 4).image("data").unwrap();
+    assert_eq!(after_write(Fault::lost(Op::Write), 0), (before.clone(), true));
+    let disk = numbered(0, 4);
+    disk.inject(Fault::lost(Op::Sync).once());
+    let file = disk.file("data");
+    file.write_all_at(&[9; 10], 0).unwrap();
+    file.sync().unwrap();
+    assert!(disk.durable_image("data").unwrap() == before);
+    file.sync().unwrap();
+    assert!(disk.durable_image("data").unwrap() != before, "the next one tells the truth");
+}
+
+#[test]
+fn a_torn_write_leaves_each_sector_old_or_new_and_fails_only_if_it_is_told_to() {
+    let mut outcomes = std::collections::BTreeSet::new();
+    for seed in 0..50 {
+        let (image, went_well) = after_write(Fault::torn(Op::Write), seed);
+        assert!(went_well);
+        outcomes.insert([image[2 * PAGE], image[2 * PAGE + 512]]);
+    }
+    assert_eq!(outcomes, [[2, 2], [2, 0xFF], [0xFF, 2], [0xFF, 0xFF]].into());
+    let disk = numbered(1, 4);
+    disk.inject(Fault::torn(Op::Write));
+    disk.inject(Fault::error(Op::Write, 5));
+    let written = disk.file("data").write_at(&[0xFF; 4 * PAGE], 0);
+    assert_eq!(written.unwrap_err().raw_os_error(), Some(5));
+    let image = disk.image("data").unwrap();
+    assert!(
+        image.contains(&0xFF) && image.iter().any(|&byte| byte < 4),
+        "a failed write may have written some of it"
+    );
+}
+
+#[test]
+fn a_misdirected_write_lands_elsewhere_and_a_misdirected_read_comes_from_there() {
+    let (image, went_well) = after_write(Fault::misdirected(Op::Write), 5);
+    let changed: Vec<usize> = (0..4).filter(|page| image[page * PAGE] == 0xFF).collect();
+    assert!(went_well && changed.len() == 1 && changed != [2], "{changed:?}");
+    let disk = numbered(5, 4);
+    disk.inject(Fault::misdirected(Op::Read));
+    let (pool, file) = pool(&disk, IoMethod::Sync);
+    assert_ne!(pool.fetch(PageId::new(file, 2)).wait().unwrap().read()[0], 2);
+}
+
+#[test]
+fn a_bit_flips_on_the_disk_or_on_the_way() {
+    let (image, _) = after_write(Fault::flipped(Op::Write), 1);
+    assert_eq!(image[2 * PAGE..3 * PAGE].iter().map(|byte| byte.count_zeros()).sum::<u32>(), 1);
+    let disk = numbered(1, 4);
+    disk.inject(Fault::flipped(Op::Read).once());
+    let file = disk.file("data");
+    let mut bytes = [0; PAGE];
+    let mut bits = || {
+        file.read_at(&mut bytes, 0).unwrap();
+        bytes.iter().map(|byte| byte.count_ones()).sum::<u32>()
+    };
+    assert_eq!((bits(), bits()), (1, 0));
+}
+
+#[test]
+fn a_file_of_the_engine_is_written_whole_however_the_disk_disturbs() {
+    let disk = SimDisk::with_seed(11);
+    disk.disturb(2);
+    let (log, bytes) = (disk.file("log"), (0..5000_u32).map(|n| n as u8).collect::<Vec<_>>());
+    // EAGAIN and the like are the engine's own affair.
+    while log.write_all_at(&bytes, 0).is_err() {}
+    let read = std::iter::repeat_with(|| log.read_all()).find_map(Result::ok).unwrap();
+    assert!(read == bytes && log.len() == 5000 && !log.is_empty());
+    log.sync().unwrap();
+    log.set_len(10).unwrap();
+    assert!(disk.after_power_cut(0).file("log").len() >= 10);
+}

@@ -1,0 +1,70 @@
+//! The faults of the sweep.
+
+use ringpool::testing::{Fault, Op, SimDisk, Which};
+
+/// What strikes an operation.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Eio,
+    Enospc,
+    Eintr,
+    Eagain,
+    Ecanceled,
+    /// It is cut short.
+    Short,
+    /// It fails with EIO, and if it is a write some of it is written all the same.
+    Torn,
+}
+
+/// How often.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Strikes {
+    Once,
+    ForEver,
+}
+
+impl Strikes {
+    pub(crate) const ALL: [Self; 2] = [Self::Once, Self::ForEver];
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 7] =
+        [Self::Eio, Self::Enospc, Self::Eintr, Self::Eagain, Self::Ecanceled, Self::Short, Self::Torn];
+
+    /// Has the n-th operation from now on struck.
+    pub(crate) fn inject(self, disk: &SimDisk, n: u64, strikes: Strikes) {
+        let mut faults = Vec::new();
+        match self {
+            Self::Short => faults.push(Fault::short_anywhere(Which::any())),
+            Self::Torn => faults.push(Fault::torn(Which::any())),
+            _ => {}
+        }
+        faults.extend(self.errno().map(|errno| Fault::error(Which::any(), errno)));
+        for fault in faults {
+            let fault = fault.after(n - 1);
+            disk.inject(if strikes == Strikes::Once { fault.once() } else { fault });
+        }
+    }
+
+    /// The number of the error that comes of it, where one does.
+    pub(crate) fn errno(self) -> Option<i32> {
+        match self {
+            Self::Eio | Self::Torn => Some(5),
+            Self::Enospc => Some(28),
+            Self::Eintr => Some(4),
+            Self::Eagain => Some(11),
+            Self::Ecanceled => Some(125),
+            Self::Short => None,
+        }
+    }
+
+    /// Whether a transfer that is struck once fails: the others are repeated and nobody hears of them.
+    pub(crate) fn fails_transfers(self) -> bool {
+        matches!(self, Self::Eio | Self::Enospc | Self::Torn)
+    }
+
+    /// Whether it strikes by an error whatever the operation.
+    pub(crate) fn is_error_of(self, op: Op) -> bool {
+        self.errno().is_some() && (self.fails_transfers() || !matches!(op, Op::Read | Op::Write))
+    }
+}

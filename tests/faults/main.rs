@@ -1,0 +1,110 @@
+//! Every I/O fails once: a workload of some 2,000 operations is run once for each of them and for each kind of fault, with that one
+//! operation struck, or that one and all that follow. The workload goes on all the while and compares every byte with a mirror.
+//!
+//! After each run: nothing hung; no byte was wrong; every error named the operation and the page or file that was struck, and
+//! came to who asked for it; no pin and no frame was left behind; what a successful checkpoint promised is durable; the disk
+//! mended, the pool does everything again.
+//!
+//! There is a sample of both, unless all is asked for:
+//! `RINGPOOL_FAULTS=all cargo test --release --features testing --test faults`.
+
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
+mod kind;
+mod mirror;
+mod run;
+#[path = "../support/stamp.rs"]
+mod stamp;
+mod step;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/watchdog.rs"]
+mod watchdog;
+
+use std::{
+    env,
+    io::Write,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use kind::{Kind, Strikes};
+use ringpool::{
+    IoMethod,
+    testing::{Dice, Op},
+};
+use run::Run;
+use watchdog::Watchdog;
+
+/// One run: which operation is struck, from 1 on, and by what.
+#[derive(Copy, Clone, Debug)]
+struct Case {
+    operation: u64,
+    kind: Kind,
+    strikes: Strikes,
+}
+
+/// Runs the workload once for each of the cases, on all processors.
+fn run_all(method: &IoMethod, cases: &[Case]) {
+    let (begun, next) = (Instant::now(), AtomicUsize::new(0));
+    let under_way = Arc::new(Mutex::new(String::new()));
+    let watchdog = Watchdog::new(Duration::from_secs(300), {
+        let under_way = Arc::clone(&under_way);
+        move || under_way.lock().map_or_else(|_| "a panic".into(), |text| text.clone())
+    });
+    let worker = || {
+        while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
+            *under_way.lock().expect("nobody panics with it") = format!("{method:?} {case:?}");
+            let struck = |run: &Run| case.kind.inject(run.disk(), case.operation, case.strikes);
+            Run::new(method, Some(case.kind))
+                .through(struck)
+                .unwrap_or_else(|text| panic!("{method:?} {case:?}: {text}"));
+            watchdog.pet();
+        }
+    };
+    thread::scope(|scope| {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        (0..threads).for_each(|_| drop(scope.spawn(worker)));
+    });
+    // Past the harness, which keeps what successful tests print.
+    let _ =
+        writeln!(std::io::stderr(), "faults: {method:?}: {} runs in {:.1?}", cases.len(), begun.elapsed());
+}
+
+/// How many operations the workload has where nothing fails.
+fn operations() -> u64 {
+    let run = Run::new(&IoMethod::Sync, None).through(|_| {}).expect("a disk that does everything right");
+    let counts = [Op::Read, Op::Write, Op::Sync, Op::Resize].map(|op| run.count(op));
+    assert!(counts.iter().all(|&count| count >= 20), "{counts:?}");
+    counts.iter().sum()
+}
+
+/// Every operation with every fault; or each `step`-th, with one fault each, by chance.
+fn cases(step: usize) -> Vec<Case> {
+    let kinds = Kind::ALL.into_iter().flat_map(|kind| Strikes::ALL.map(|strikes| (kind, strikes)));
+    let kinds: Vec<_> = kinds.collect();
+    let everything = env::var("RINGPOOL_FAULTS").is_ok_and(|text| text == "all");
+    let of_operation = |operation: u64| {
+        let chosen = Dice::new(operation).below(kinds.len() as u64) as usize;
+        let kinds = if everything { &kinds[..] } else { &kinds[chosen..=chosen] };
+        kinds.iter().map(move |&(kind, strikes)| Case { operation, kind, strikes }).collect::<Vec<_>>()
+    };
+    (1..=operations()).step_by(if everything { 1 } else { step }).flat_map(of_operation).collect()
+}
+
+#[test]
+fn every_operation_fails_once_and_the_pool_keeps_its_promises() {
+    run_all(&IoMethod::Sync, &cases(12));
+}
+
+#[test]
+fn every_operation_fails_once_under_the_methods_with_threads() {
+    for method in support::methods().into_iter().filter(|method| *method != IoMethod::Sync) {
+        run_all(&method, &cases(60));
+    }
+}

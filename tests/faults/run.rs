@@ -1,0 +1,314 @@
+//! One run of the workload: performs the steps, compares what it sees, and has every error explained.
+
+use std::{num::NonZeroU32, path::Path, time::Duration};
+
+use ringpool::{
+    BackgroundWriter, BufferPool, CheckpointOptions, Error, Fallback, IoMethod, IoOp, OpenOptions, PageId,
+    PinnedPage, Result, StreamOptions,
+    testing::{Event, Moment, Op, SimDisk},
+};
+
+use crate::{
+    kind::Kind,
+    mirror::{Block, Mirror, PAGE},
+    step::{Step, steps},
+    support::assert_at_rest,
+};
+
+/// Few, so that most steps need I/O.
+const FRAMES: u32 = 12;
+const BLOCKS: usize = 24;
+/// A stream or a prefetch goes so far.
+const FAR: usize = 6;
+
+pub(crate) struct Run {
+    disk: SimDisk,
+    pool: BufferPool,
+    method: IoMethod,
+    files: [Mirror; 2],
+    /// What strikes, if anything does.
+    kind: Option<Kind>,
+    /// The operations of the steps so far.
+    log: Vec<Event>,
+}
+
+/// A step went as it may go, or what was wrong.
+type Verdict = Result<(), String>;
+
+fn demand(holds: bool, what: impl FnOnce() -> String) -> Verdict {
+    if holds { Ok(()) } else { Err(what()) }
+}
+
+/// One file is direct and the other buffered, which also zeroes ahead.
+fn options(number: u32) -> OpenOptions {
+    let (direct, ahead) = if number == 0 { (Fallback::Require, 0) } else { (Fallback::Off, 3) };
+    OpenOptions::new().direct(direct).grow_by(ahead)
+}
+
+impl Run {
+    pub(crate) fn new(method: &IoMethod, kind: Option<Kind>) -> Self {
+        let disk = SimDisk::new();
+        let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method.clone());
+        let builder = builder.background_writer(BackgroundWriter::Off).combine_limit(4 * PAGE);
+        // Nobody else holds pins; but with threads, what nobody waits for may take a moment.
+        let wait = if *method == IoMethod::Sync { Duration::ZERO } else { Duration::from_millis(30) };
+        let pool = builder.frame_wait(wait).disk(disk.clone()).build().expect("options that work");
+        let files = [("direct", 0), ("buffered", 1)].map(|(name, number)| {
+            disk.put(name, vec![0; BLOCKS * PAGE]);
+            let id = pool.open_file(name, options(number)).expect("it was put there");
+            Mirror { name, number, id, blocks: vec![Block::ZEROS; BLOCKS], is_poisoned: false }
+        });
+        Self { disk, pool, method: method.clone(), files, kind, log: Vec::new() }
+    }
+
+    pub(crate) fn disk(&self) -> &SimDisk {
+        &self.disk
+    }
+
+    /// How many of these operations the steps needed.
+    pub(crate) fn count(&self, op: Op) -> u64 {
+        self.log.iter().filter(|event| event.op == op && event.moment == Moment::Begin).count() as u64
+    }
+
+    /// All steps, with what `prepare` does to the disk first; and what must be so in the end.
+    pub(crate) fn through(mut self, prepare: impl FnOnce(&Self)) -> Result<Self, String> {
+        self.disk.clear_log();
+        prepare(&self);
+        for (number, step) in steps().into_iter().enumerate() {
+            self.step(step).map_err(|text| format!("step {number}, {step:?}: {text}"))?;
+        }
+        self.disk.heal();
+        self.everything_works_again().map_err(|text| format!("after the disk was mended: {text}"))?;
+        Ok(self)
+    }
+
+    fn step(&mut self, step: Step) -> Verdict {
+        let outcome = self.perform(step)?;
+        let events = self.disk.log();
+        self.disk.clear_log();
+        for mirror in &mut self.files {
+            mirror.is_poisoned |=
+                failures(&events, Op::Sync).any(|event| event.path == Path::new(mirror.name));
+        }
+        match &outcome {
+            Err(error) => self.explain(step, error)?,
+            Ok(()) => self.nothing_was_hushed_up(step, &events)?,
+        }
+        for mirror in &self.files {
+            let blocks = self.pool.blocks(mirror.id).map_err(|error| error.to_string())?;
+            demand(blocks as usize == mirror.blocks.len(), || format!("{blocks} blocks of {}", mirror.name))?;
+        }
+        self.log.extend(events);
+        Ok(())
+    }
+
+    /// The error is the one that was injected, and says what it struck and whom it concerns.
+    fn explain(&self, step: Step, error: &Error) -> Verdict {
+        let is_injected =
+            self.kind.and_then(Kind::errno).is_some_and(|errno| error.raw_os_error() == Some(errno));
+        let is_open = |path: &Path| self.files.iter().find(|file| Path::new(file.name) == path);
+        let concerns = match (error, step) {
+            (Error::Io { op: IoOp::Read, page, .. }, Step::Read(file, block) | Step::Change(file, block)) => {
+                *page == self.page(file, block)
+            }
+            (Error::Io { op: IoOp::Read, page, .. }, Step::Many(file, blocks)) => {
+                blocks.iter().any(|&block| *page == self.page(file, block))
+            }
+            (Error::Io { op: IoOp::Read, page, .. }, Step::Stream(file, _)) => {
+                page.file == self.files[file].id
+            }
+            (
+                Error::Io { op: IoOp::Write, page, .. },
+                Step::Flush(file, block) | Step::Evict(file, block),
+            ) => *page == self.page(file, block),
+            (Error::Io { op: IoOp::Write, page, .. }, Step::FlushFile(file) | Step::Reopen(file)) => {
+                page.file == self.files[file].id
+            }
+            // A frame could not be had, because none could be written.
+            (
+                Error::Io { op: IoOp::Write, .. },
+                Step::Checkpoint | Step::Read(..) | Step::Change(..) | Step::Many(..) | Step::Stream(..),
+            ) => true,
+            (Error::File { op: IoOp::Sync, path, .. }, Step::SyncFile(file) | Step::Reopen(file)) => {
+                Path::new(self.files[file].name) == path && self.files[file].is_poisoned
+            }
+            (Error::File { op: IoOp::Sync, path, .. }, Step::Checkpoint) => {
+                is_open(path).is_some_and(|file| file.is_poisoned)
+            }
+            (Error::SyncPoisoned { file, .. }, Step::Checkpoint | Step::SyncFile(_)) => {
+                self.files.iter().any(|mirror| mirror.id == *file && mirror.is_poisoned)
+            }
+            // The file that was poisoned is closed; what is open now is another.
+            (Error::SyncPoisoned { .. }, Step::Reopen(_)) => true,
+            (Error::File { op: IoOp::Extend, path, .. }, Step::Extend(file, _)) => {
+                Path::new(self.files[file].name) == path
+            }
+            (Error::File { op: IoOp::Truncate, path, .. }, Step::Truncate(file, _) | Step::Reopen(file)) => {
+                Path::new(self.files[file].name) == path
+            }
+            _ => false,
+        };
+        demand(is_injected && concerns, || format!("an error that nothing explains: {error}"))
+    }
+
+    /// A step that went well had no failure that it should have told.
+    fn nothing_was_hushed_up(&self, step: Step, events: &[Event]) -> Verdict {
+        let failed = |ops: &[Op]| {
+            let is_told = |op: &&Op| self.kind.is_some_and(|kind| kind.is_error_of(**op));
+            ops.iter().filter(is_told).any(|&op| failures(events, op).next().is_some())
+        };
+        let hushed_up = match step {
+            // Elsewhere a read ahead may have failed meanwhile, of which nobody need hear.
+            Step::Read(..) | Step::Change(..) => self.method == IoMethod::Sync && failed(&[Op::Read]),
+            Step::Flush(..) | Step::FlushFile(_) | Step::Evict(..) => failed(&[Op::Write]),
+            Step::SyncFile(file) => failed(&[Op::Sync]) || self.files[file].is_poisoned,
+            Step::Checkpoint => {
+                failed(&[Op::Write, Op::Sync]) || self.files.iter().any(|mirror| mirror.is_poisoned)
+            }
+            Step::Truncate(..) => failed(&[Op::Resize]),
+            Step::Reopen(_) => failed(&[Op::Write, Op::Sync, Op::Resize]),
+            Step::Many(..) | Step::Prefetch(..) | Step::Stream(..) | Step::Extend(..) => false,
+        };
+        demand(!hushed_up, || format!("a failure that nobody heard of: {events:?}"))
+    }
+
+    fn block(&self, file: usize, block: usize) -> usize {
+        block % self.files[file].blocks.len()
+    }
+
+    fn page(&self, file: usize, block: usize) -> PageId {
+        PageId::new(self.files[file].id, self.block(file, block) as u32)
+    }
+
+    /// What came of the step; or what was wrong with it.
+    fn perform(&mut self, step: Step) -> Result<Result<()>, String> {
+        let pool = self.pool.clone();
+        Ok(match step {
+            Step::Read(file, block) => match pool.fetch(self.page(file, block)).wait() {
+                Ok(page) => Ok(self.compare(file, &page)?),
+                Err(error) => Err(error),
+            },
+            Step::Change(file, block) => match pool.fetch(self.page(file, block)).wait() {
+                Ok(page) => {
+                    self.compare(file, &page)?;
+                    let block = self.block(file, block);
+                    page.write().map(|mut bytes| self.files[file].change(block, &mut bytes))
+                }
+                Err(error) => Err(error),
+            },
+            Step::Many(file, blocks) => {
+                match pool.fetch_many(&blocks.map(|block| self.page(file, block))).wait() {
+                    Ok(pages) => Ok(pages.iter().try_for_each(|page| self.compare(file, page))?),
+                    Err(error) => Err(error),
+                }
+            }
+            Step::Prefetch(file, block) => {
+                let from = self.block(file, block) as u32;
+                pool.prefetch(self.files[file].id, from..from + FAR as u32);
+                Ok(())
+            }
+            Step::Stream(file, block) => {
+                let from = self.block(file, block);
+                let to = (from + FAR).min(self.files[file].blocks.len());
+                let blocks = from as u32..to as u32;
+                let mut outcome = Ok(());
+                for page in pool.read_stream(self.files[file].id, blocks, StreamOptions::new()) {
+                    match page {
+                        Ok(page) => self.compare(file, &page)?,
+                        Err(error) => outcome = Err(error),
+                    }
+                }
+                outcome
+            }
+            Step::Flush(file, block) => pool.flush(self.page(file, block)).wait(),
+            Step::FlushFile(file) => pool.flush_file(self.files[file].id).wait().map(drop),
+            Step::SyncFile(file) => pool.sync_file(self.files[file].id).wait().map(drop),
+            Step::Checkpoint => match pool.checkpoint(CheckpointOptions::new()).wait() {
+                Ok(_) => Ok(self.files.iter().try_for_each(|mirror| self.is_durable(mirror))?),
+                Err(error) => Err(error),
+            },
+            Step::Evict(file, block) => pool.evict(self.page(file, block)).wait().map(drop),
+            Step::Extend(file, blocks) => {
+                let blocks = NonZeroU32::new(blocks).expect("one at least");
+                let added = pool.extend(self.files[file].id, blocks).wait();
+                added.map(|added| {
+                    let len = self.files[file].blocks.len() + added.blocks as usize;
+                    self.files[file].blocks.resize(len, Block::ZEROS);
+                })
+            }
+            Step::Truncate(file, blocks) => {
+                let mirror = &mut self.files[file];
+                let left = mirror.blocks.len().saturating_sub(blocks as usize).max(BLOCKS);
+                let cut = pool.truncate(mirror.id, left as u32).wait();
+                match &cut {
+                    Ok(()) => mirror.blocks.truncate(left),
+                    // Changes behind the cut were thrown away, whether or not it came about.
+                    Err(_) => mirror.doubt(left),
+                }
+                cut
+            }
+            Step::Reopen(file) => self.reopen(file)?,
+        })
+    }
+
+    fn compare(&self, file: usize, page: &PinnedPage) -> Verdict {
+        self.files[file].check(page.id().block.0 as usize, &page.read(), "in the pool")
+    }
+
+    fn is_durable(&self, mirror: &Mirror) -> Verdict {
+        let image = self.disk.durable_image(mirror.name).expect("nobody removes it");
+        mirror.check_image(&image, "on the medium")
+    }
+
+    fn reopen(&mut self, file: usize) -> Result<Result<()>, String> {
+        let closed = self.pool.close_file(self.files[file].id).wait();
+        match &closed {
+            Ok(()) => self.is_durable(&self.files[file])?,
+            Err(Error::SyncPoisoned { .. }) => {
+                demand(self.files[file].is_poisoned, || "poisoned by nothing".into())?;
+                let image = self.disk.image(self.files[file].name).expect("nobody removes it");
+                let mirror = &mut self.files[file];
+                // Blocks that were zeroed ahead are not given back.
+                mirror.blocks.resize(image.len() / PAGE, Block::ZEROS);
+                mirror.doubt(0);
+            }
+            Err(_) => return Ok(closed),
+        }
+        let mirror = &mut self.files[file];
+        let opened = self.pool.open_file(mirror.name, options(mirror.number));
+        mirror.id = opened.map_err(|error| format!("it cannot be opened again: {error}"))?;
+        mirror.is_poisoned = false;
+        Ok(closed)
+    }
+
+    /// Nothing is left behind, and all operations work.
+    fn everything_works_again(&mut self) -> Verdict {
+        for file in [0, 1] {
+            if self.files[file].is_poisoned {
+                let closed = self.reopen(file)?;
+                demand(matches!(closed, Err(Error::SyncPoisoned { .. })), || format!("{closed:?}"))?;
+            }
+            for block in 0..self.files[file].blocks.len() {
+                self.must_work(Step::Read(file, block))?;
+                self.must_work(Step::Change(file, block))?;
+            }
+            self.must_work(Step::Extend(file, 2))?;
+        }
+        self.must_work(Step::Checkpoint)?;
+        assert_at_rest(&self.pool);
+        let all: Vec<PageId> = (0..FRAMES as usize).map(|block| self.page(0, block)).collect();
+        let pinned =
+            self.pool.fetch_many(&all).wait().map_err(|error| format!("a frame is lost: {error}"))?;
+        drop(pinned);
+        [0, 1].into_iter().try_for_each(|file| self.must_work(Step::Reopen(file)))
+    }
+
+    fn must_work(&mut self, step: Step) -> Verdict {
+        self.perform(step)?.map_err(|error| format!("{step:?}: {error}"))
+    }
+}
+
+/// The operations of this kind that failed.
+fn failures(events: &[Event], op: Op) -> impl Iterator<Item = &Event> {
+    events.iter().filter(move |event| event.op == op && matches!(event.moment, Moment::End(Err(_))))
+}

@@ -1,0 +1,100 @@
+//! Cuts and removals that cannot be made: the file is as it was, and so is every page of it, with changes that nobody has written.
+
+use std::{thread, time::Duration};
+
+use ringpool::{
+    CheckpointOptions, Error, IoMethod, IoOp,
+    testing::{Fault, Op},
+};
+
+use crate::support::{Bench, EIO, assert_stamped, eventually, stamped, with_each_method};
+
+const BLOCKS: u32 = 8;
+
+/// A pool that does not wait long for pins, with changes in blocks 4 to 6.
+fn changed(method: IoMethod) -> Bench {
+    let impatient = Duration::from_millis(50);
+    let bench = Bench::with(BLOCKS, |builder| builder.frames(16).frame_wait(impatient).io_method(method));
+    bench.dirty(4..7, 2);
+    bench
+}
+
+/// Everything is there, and a checkpoint brings it to disk.
+fn assert_nothing_is_lost(bench: &Bench) {
+    assert_eq!(bench.pool.blocks(bench.file).unwrap(), BLOCKS);
+    for block in 0..BLOCKS {
+        let version = if (4..7).contains(&block) { 2 } else { 1 };
+        assert_stamped(&bench.fetch(block).unwrap(), version);
+    }
+    bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+    let durable: Vec<u8> =
+        (0..BLOCKS).flat_map(|block| stamped(block, if (4..7).contains(&block) { 2 } else { 1 })).collect();
+    assert_eq!(bench.durable(), durable);
+}
+
+/// Pages are looked at for pins before the first is taken. The one that stays pinned is being written at that moment, which
+/// hides its pin until the others are taken.
+#[test]
+fn a_page_that_turns_out_to_be_pinned_costs_the_others_nothing() {
+    with_each_method(|method| {
+        for is_cut in [true, false] {
+            let bench = changed(method.clone());
+            let pinned = bench.fetch(6).unwrap();
+            let gate = bench.disk.hold(Op::Write);
+            let writing = {
+                let (pool, page) = (bench.pool.clone(), pinned.id());
+                thread::spawn(move || pool.flush(page).wait())
+            };
+            gate.wait_for(1);
+            let giving_up = {
+                let (pool, file) = (bench.pool.clone(), bench.file);
+                thread::spawn(move || {
+                    if is_cut { pool.truncate(file, 3).wait() } else { pool.drop_file(file).wait() }
+                })
+            };
+            eventually("taken", || (4..6).all(|block| bench.pool.try_fetch(bench.page(block)).is_none()));
+            gate.open();
+            writing.join().unwrap().unwrap();
+            let refused = giving_up.join().unwrap();
+            assert!(matches!(refused, Err(Error::Pinned { page }) if page == pinned.id()), "{refused:?}");
+            assert_nothing_is_lost(&bench);
+        }
+    });
+}
+
+#[test]
+fn a_cut_that_the_disk_refuses_takes_no_page() {
+    with_each_method(|method| {
+        let bench = changed(method);
+        bench.disk.inject(Fault::error(Op::Resize, EIO).once());
+        let refused = bench.pool.truncate(bench.file, 3).wait();
+        assert!(matches!(refused, Err(Error::File { op: IoOp::Truncate, .. })), "{refused:?}");
+        assert_nothing_is_lost(&bench);
+        bench.pool.truncate(bench.file, 3).wait().unwrap();
+        assert_eq!(bench.image().len(), 3 * crate::support::PAGE);
+    });
+}
+
+#[test]
+fn a_checkpoint_waits_for_what_becomes_of_the_pages() {
+    with_each_method(|method| {
+        let bench = changed(method);
+        let gate = bench.disk.hold(Op::Resize);
+        bench.disk.inject(Fault::error(Op::Resize, EIO).once());
+        let cutting = {
+            let (pool, file) = (bench.pool.clone(), bench.file);
+            thread::spawn(move || pool.truncate(file, 3).wait())
+        };
+        gate.wait_for(1);
+        let checkpoint = {
+            let pool = bench.pool.clone();
+            thread::spawn(move || pool.checkpoint(CheckpointOptions::new()).wait())
+        };
+        thread::sleep(Duration::from_millis(20));
+        assert!(!checkpoint.is_finished(), "it passed over pages that were dirty when it began");
+        gate.open();
+        cutting.join().unwrap().unwrap_err();
+        assert_eq!(checkpoint.join().unwrap().unwrap().pages_written, 3);
+        assert_nothing_is_lost(&bench);
+    });
+}

@@ -1,0 +1,203 @@
+//! C5, by numbers: ten thousand things are dropped while their I/O is under way. Every I/O ends, into memory and through descriptors
+//! that are still the pool's; nothing is leaked, and nobody else's bytes are touched.
+//!
+//! The canaries and the descriptors are about what the kernel does behind the program's back, so those tests use real files, with
+//! every method that works here.
+
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::{
+    collections::VecDeque,
+    fs,
+    path::Path,
+    pin::pin,
+    task::{Context, Waker},
+    thread,
+    time::Duration,
+};
+
+use ringpool::{
+    BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId, Shutdown, StreamOptions,
+    testing::{Dice, Fault, Op, SimDisk},
+};
+use support::{
+    PAGE, assert_at_rest, assert_stamped, guarded, methods, stamped, stamped_file, with_each_method,
+};
+
+const BLOCKS: u32 = 64;
+const FRAMES: u32 = 48;
+
+/// Polls once, for nobody, and lets it go.
+fn begin_and_drop<F: Future>(future: F) {
+    let _ = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
+}
+
+fn pool_on(disk: &SimDisk, method: IoMethod) -> (BufferPool, FileId) {
+    let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method);
+    let pool = builder.frame_wait(Duration::from_secs(60)).disk(disk.clone()).build().unwrap();
+    let file = pool.open_file("data", OpenOptions::new()).unwrap();
+    (pool, file)
+}
+
+/// Begins something and drops it, or changes a page to what it is.
+fn do_something(pool: &BufferPool, file: FileId, dice: &mut Dice) {
+    let block = dice.below(u64::from(BLOCKS)) as u32;
+    let page = PageId::new(file, block);
+    let neighbours =
+        [block, (block + 1) % BLOCKS, (block + 7) % BLOCKS].map(|block| PageId::new(file, block));
+    match dice.below(16) {
+        0..4 => begin_and_drop(pool.fetch(page)),
+        4..6 => begin_and_drop(pool.fetch_many(&neighbours)),
+        6..8 => drop(pool.prefetch(file, block..block + 4)),
+        8..10 => {
+            let mut stream = pool.read_stream(file, block..BLOCKS, StreamOptions::new());
+            for _ in 0..dice.below(4) {
+                begin_and_drop(stream.next_page());
+            }
+        }
+        10 => begin_and_drop(pool.flush_file(file)),
+        11 => begin_and_drop(pool.flush(page)),
+        12 => begin_and_drop(pool.checkpoint(CheckpointOptions::new())),
+        _ => {
+            let page = pool.fetch(page).wait().unwrap();
+            let mut bytes = page.write().unwrap();
+            bytes.copy_from_slice(&stamped(block, 1));
+            // Somebody who wants the page meanwhile, and goes.
+            begin_and_drop(page.read_async());
+            begin_and_drop(page.write_async());
+        }
+    }
+}
+
+#[test]
+fn c5_ten_thousand_things_are_dropped_with_their_io_under_way() {
+    with_each_method(|method| {
+        let disk = SimDisk::with_seed(2);
+        disk.put("data", stamped_file(BLOCKS, 1));
+        for op in [Op::Read, Op::Write, Op::Sync] {
+            disk.inject(Fault::delay_up_to(op, Duration::from_micros(300)).one_in(4));
+        }
+        let mut dice = Dice::new(1);
+        let (mut pool, mut file) = pool_on(&disk, method.clone());
+        for number in 0..3500 {
+            do_something(&pool, file, &mut dice);
+            if dice.one_in(100) {
+                // In the middle of all that.
+                (pool, file) = pool_on(&disk, method.clone());
+            }
+            if number % 500 == 499 {
+                assert_at_rest(&pool);
+                (0..BLOCKS).for_each(|block| {
+                    assert_stamped(&pool.fetch(PageId::new(file, block)).wait().unwrap(), 1);
+                });
+            }
+        }
+        pool.shutdown(Shutdown::Flush).unwrap();
+        assert!(disk.image("data").unwrap() == stamped_file(BLOCKS, 1));
+    });
+}
+
+#[test]
+fn c5_a_thread_that_ends_right_after_submitting_takes_nothing_along() {
+    with_each_method(|method| {
+        let disk = SimDisk::with_seed(3);
+        disk.put("data", stamped_file(BLOCKS, 1));
+        disk.inject(Fault::delay_up_to(Op::Read, Duration::from_millis(2)));
+        let (pool, file) = pool_on(&disk, method);
+        for round in 0..20 {
+            let ending: Vec<_> = (0..8)
+                .map(|number| {
+                    let pool = pool.clone();
+                    let block = (round * 8 + number) % BLOCKS;
+                    thread::spawn(move || {
+                        pool.prefetch(file, [block]);
+                        begin_and_drop(pool.fetch(PageId::new(file, (block + 1) % BLOCKS)));
+                    })
+                })
+                .collect();
+            ending.into_iter().for_each(|thread| thread.join().unwrap());
+            (0..8).for_each(|number| {
+                let block = (round * 8 + number) % BLOCKS;
+                assert_stamped(&pool.fetch(PageId::new(file, block)).wait().unwrap(), 1);
+            });
+        }
+        assert_at_rest(&pool);
+    });
+}
+
+/// A pool on a real file, with all its pages being read, or some of them being written.
+fn busy_pool(path: &Path, method: &IoMethod, writes: bool) -> BufferPool {
+    let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method.clone());
+    let pool = builder.build().unwrap();
+    let file = pool.open_file(path, OpenOptions::new()).unwrap();
+    if writes {
+        for block in 0..16 {
+            let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+            page.write().unwrap().copy_from_slice(&stamped(block, 1));
+        }
+        begin_and_drop(pool.flush_file(file));
+    }
+    pool.prefetch(file, (0..BLOCKS).step_by(2));
+    pool
+}
+
+/// A folder with two files, of which all blocks have the versions 1 and 2.
+fn two_files() -> tempfile::TempDir {
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    for (name, version) in [("own", 1), ("foreign", 2)] {
+        fs::write(dir.path().join(name), stamped_file(BLOCKS, version)).unwrap();
+    }
+    dir
+}
+
+#[test]
+fn c5_no_io_touches_memory_that_was_given_back() {
+    guarded(|| {
+        let dir = two_files();
+        const CANARY: u8 = 0xA5;
+        for method in methods() {
+            let mut canaries = VecDeque::new();
+            for round in 0..150 {
+                drop(busy_pool(&dir.path().join("own"), &method, round % 2 == 0));
+                // As large as what was just given back, and as a rule in its place.
+                canaries.push_back(vec![CANARY; FRAMES as usize * PAGE]);
+                if canaries.len() > 16 {
+                    let oldest = canaries.pop_front().unwrap();
+                    assert!(
+                        oldest.iter().all(|&byte| byte == CANARY),
+                        "{method:?}: written after it was freed"
+                    );
+                }
+            }
+            assert!(canaries.iter().flatten().all(|&byte| byte == CANARY), "{method:?}");
+        }
+    });
+}
+
+#[test]
+fn c5_no_io_goes_through_a_descriptor_that_is_somebody_elses_by_now() {
+    guarded(|| {
+        let dir = two_files();
+        let path = |name| dir.path().join(name);
+        for method in methods() {
+            for round in 0..150 {
+                drop(busy_pool(&path("own"), &method, round % 2 == 0));
+                // The same number, as a rule.
+                let foreign = fs::File::options().read(true).write(true).open(path("foreign")).unwrap();
+                let pool = busy_pool(&path("own"), &method, round % 3 == 0);
+                drop(foreign);
+                let foreign = pool.open_file(path("foreign"), OpenOptions::new()).unwrap();
+                let page = pool.fetch(PageId::new(foreign, round % BLOCKS)).wait().unwrap();
+                assert_stamped(&page, 2);
+                drop(page);
+                pool.close_file(foreign).wait().unwrap();
+                let bytes = fs::read(path("foreign")).unwrap();
+                assert!(bytes == stamped_file(BLOCKS, 2), "{method:?}: written through");
+            }
+            assert!(fs::read(path("own")).unwrap() == stamped_file(BLOCKS, 1), "{method:?}");
+        }
+    });
+}
