@@ -111,7 +111,8 @@ pub(crate) fn vacate_file(
         })?;
     }
     let mut seizure = Seizure::new(&shared.pool);
-    for (no, _, page) in pages() {
+    // The last first: what is free last is taken first, and frames that are taken in their order lie side by side.
+    for (no, _, page) in pages().rev() {
         patiently(page, &mut || {
             wait_for_io(shared, no, page);
             changes == Changes::Discard && seizure.seize(no, page) || try_vacate(shared, no, page)

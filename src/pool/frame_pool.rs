@@ -161,7 +161,7 @@ impl FramePool {
     }
 
     /// Every frame with its number.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = (FrameNo, &Frame)> {
+    pub(crate) fn frames(&self) -> impl DoubleEndedIterator<Item = (FrameNo, &Frame)> {
         self.frames.iter().enumerate().map(|(index, frame)| (FrameNo(index as u32), frame))
     }
 

@@ -43,7 +43,7 @@ impl FramePool {
             // It was used since, or taken by somebody who needed this very frame.
             self.frame(no).state.update(State::no_longer_ready);
         }
-        self.sweep(|no, verdict| match verdict {
+        self.sweep(1, |no, verdict| match verdict {
             Verdict::Clean if dirty.contains(&no) => None,
             Verdict::Clean => {
                 self.ready.note_dirt();
@@ -61,7 +61,7 @@ impl FramePool {
         let mut clean = 0;
         loop {
             let before = clean + dirty.len();
-            let met = self.sweep(|no, verdict| {
+            let met = self.sweep(READY_AT_ONCE, |no, verdict| {
                 match verdict {
                     Verdict::Clean if dirty.contains(&no) => return None,
                     Verdict::Clean => dirty.push(no),
@@ -93,10 +93,10 @@ impl FramePool {
         there_was_room
     }
 
-    /// Shows victims, clean and dirty, until `enough` gives a value. All others are spared, for now. Each call looks at every
-    /// frame a bounded number of times, so with all frames busy it ends.
-    fn sweep<R>(&self, enough: impl FnMut(FrameNo, Verdict) -> Option<R>) -> Option<R> {
-        self.replacement.sweep(|no| self.frame(no), enough)
+    /// Shows victims, clean and dirty, until `enough` gives a value, having taken about `wanted`. All others are spared, for now.
+    /// Each call looks at every frame a bounded number of times, so with all frames busy it ends.
+    fn sweep<R>(&self, wanted: usize, enough: impl FnMut(FrameNo, Verdict) -> Option<R>) -> Option<R> {
+        self.replacement.sweep(wanted, |no| self.frame(no), enough)
     }
 
     /// The page that was just mapped to this frame is wanted for itself: where it had lost its frame lately, that is a use.

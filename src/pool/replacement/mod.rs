@@ -43,12 +43,16 @@ use crate::{
 /// check, whose pools are small and have several shards all the same.
 const SHARD: usize = if cfg!(shuttle) { 2 } else { 1024 };
 
+/// So many victims in a row come from one shard, about. There they mostly lie side by side, as they were taken the last time, and
+/// some devices are twice as fast at a request whose pages do (`benches/lab/examples/scan_memory.rs`).
+const RUN: usize = if cfg!(shuttle) { 1 } else { 32 };
+
 pub(crate) struct Replacement {
     shards: Box<[CachePadded<Mutex<Order>>]>,
     /// Frames of every shard but the last.
     shard_size: usize,
-    /// Whose turn it is.
-    turn: AtomicUsize,
+    /// How many victims were taken so far, about: says whose turn it is.
+    taken: AtomicUsize,
     evicted: Evicted,
 }
 
@@ -61,7 +65,7 @@ impl Replacement {
         Self {
             shards: (0..frames).step_by(shard_size).map(order).collect(),
             shard_size,
-            turn: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
             evicted: Evicted::new(frames),
         }
     }
@@ -73,14 +77,15 @@ impl Replacement {
         orders + self.evicted.memory()
     }
 
-    /// Shows victims, clean and dirty, until `enough` gives a value. Each shard looks at its frames a bounded number of times, so
-    /// with all of them busy it ends.
+    /// Shows victims, clean and dirty, until `enough` gives a value, which is to take about `wanted` of them. Each shard looks at
+    /// its frames a bounded number of times, so with all of them busy it ends.
     pub(super) fn sweep<'a, R>(
         &self,
+        wanted: usize,
         frame: impl Fn(FrameNo) -> &'a Frame,
         mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>,
     ) -> Option<R> {
-        let first = self.turn.fetch_add(1, Ordering::Relaxed) % self.shards.len();
+        let first = self.taken.fetch_add(wanted, Ordering::Relaxed) / RUN % self.shards.len();
         let mut sweep = |shard: usize, order: &mut Order| {
             let number = |index: usize| FrameNo((shard * self.shard_size + index) as u32);
             let look = |index, kept| look(&frame(number(index)).state, kept);
