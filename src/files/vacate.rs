@@ -137,3 +137,24 @@ fn try_vacate(shared: &Shared, no: FrameNo, page: PageId) -> bool {
         || matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed)
         || frame.page() != page
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{BufferPool, IoMethod, OpenOptions, PageId, testing::SimDisk};
+
+    #[test]
+    fn frames_that_a_file_leaves_are_taken_in_their_order() {
+        const BLOCKS: u32 = 64;
+        let disk = SimDisk::new();
+        disk.put("data", vec![1; BLOCKS as usize * 512]);
+        let builder = BufferPool::builder().frames(BLOCKS).page_size(512).io_method(IoMethod::Sync);
+        let pool = builder.disk(disk).build().unwrap();
+        for _ in 0..2 {
+            let file = pool.open_file("data", OpenOptions::new()).unwrap();
+            (0..BLOCKS).for_each(|block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap()));
+            let blocks = pool.shared().pool.frames().map(|(_, frame)| frame.page().block.0);
+            assert!(blocks.eq(0..BLOCKS), "the pages do not lie side by side");
+            pool.close_file(file).wait().unwrap();
+        }
+    }
+}

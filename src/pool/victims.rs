@@ -201,4 +201,23 @@ mod tests {
         (4..9).for_each(|block| drop(read(&pool, block)));
         assert!(resident(&pool).contains(&0), "{:?}", resident(&pool));
     }
+
+    #[test]
+    fn victims_of_several_shards_come_in_runs_that_lie_side_by_side() {
+        const FRAMES: u32 = 4096;
+        let pool = FramePool::new(FRAMES, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool);
+        // Twice around: what lay side by side when it was taken does so the next time.
+        for _ in 0..2 {
+            let taken: Vec<u32> = (0..FRAMES)
+                .map(|_| pool.take_victim(&mut DirtyVictims::new()).unwrap())
+                .map(|no| {
+                    pool.frame(no).state.update(State::give_back);
+                    no.0
+                })
+                .collect();
+            let breaks = taken.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
+            assert!(breaks < FRAMES as usize / 16, "{breaks} of {FRAMES} do not lie behind the one before");
+        }
+    }
 }
