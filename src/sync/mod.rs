@@ -18,14 +18,11 @@ pub(crate) mod uncontrolled {
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
-#[cfg(loom)]
-#[path = "for_loom.rs"]
-mod imp;
 #[cfg(not(any(loom, shuttle)))]
 #[path = "real.rs"]
 mod imp;
-#[cfg(shuttle)]
-#[path = "for_shuttle.rs"]
+#[cfg(any(loom, shuttle))]
+#[path = "modelled.rs"]
 mod imp;
 
 /// The clock of both.

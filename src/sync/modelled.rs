@@ -1,0 +1,79 @@
+//! A model checker's primitives: shuttle's or loom's, which have the same shape. Each use of one is a place where the schedule can
+//! turn; with loom, each relaxed load may also see what is out of date.
+
+#[cfg(loom)]
+use loom as checker;
+#[cfg(shuttle)]
+use shuttle as checker;
+
+pub(crate) use checker::sync::{MutexGuard, atomic};
+
+pub(crate) use super::logical_time as time;
+
+#[derive(Debug, Default)]
+pub(crate) struct Mutex<T>(checker::sync::Mutex<T>);
+
+impl<T> Mutex<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(checker::sync::Mutex::new(value))
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+        self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    pub(crate) fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
+        self.0.try_lock().ok()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Condvar(checker::sync::Condvar);
+
+impl Condvar {
+    pub(crate) fn new() -> Self {
+        Self(checker::sync::Condvar::new())
+    }
+
+    pub(crate) fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+        self.0.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Time does not pass by itself under a model checker: a timed wait lets the others run once.
+    pub(crate) fn wait_until<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        _deadline: time::Instant,
+    ) -> MutexGuard<'a, T> {
+        checker::thread::yield_now();
+        guard
+    }
+
+    pub(crate) fn notify_one(&self) {
+        self.0.notify_one();
+    }
+
+    pub(crate) fn notify_all(&self) {
+        self.0.notify_all();
+    }
+}
+
+/// The same in every run, so that a schedule can be replayed.
+pub(crate) fn random_seed() -> u64 {
+    0x5eed
+}
+
+pub(crate) mod thread {
+    pub(crate) use super::checker::thread::{JoinHandle, Thread, ThreadId, current, park, yield_now};
+
+    pub(crate) fn park_timeout(_at_most: std::time::Duration) {
+        yield_now();
+    }
+
+    pub(crate) fn spawn(
+        name: String,
+        body: impl FnOnce() + Send + 'static,
+    ) -> std::io::Result<JoinHandle<()>> {
+        super::checker::thread::Builder::new().name(name).spawn(body)
+    }
+}
