@@ -59,7 +59,7 @@ fn main() -> Result<()> {
     tree.checkpoint()?;
     insert_all(&tree, second, first.len())?;
     println!("{} texts indexed in {:.1?}", texts.len(), begun.elapsed());
-    println!("{}\n", pool.stats());
+    print_counts(&pool);
     drop((tree, pool));
 
     let begun = Instant::now();
@@ -67,7 +67,7 @@ fn main() -> Result<()> {
     println!("opened again, and done again what the log says, in {:.1?}", begun.elapsed());
     compare(&tree, &texts)?;
     print_most_frequent(&tree, &texts)?;
-    println!("{}", pool.stats());
+    print_counts(&pool);
     if let Some(path) = arguments.trace {
         recorder.save(&path)?;
     }
@@ -154,4 +154,19 @@ fn print_most_frequent(tree: &Tree, texts: &[String]) -> Result<()> {
     })?;
     println!("the most frequent word is `{most}`: in {lines} lines");
     Ok(())
+}
+
+fn print_counts(pool: &BufferPool) {
+    let stats = pool.stats();
+    let counts = stats.counts;
+    println!(
+        "by {}: {} of {} fetches found their page in the pool; {} pages read, {} of them for a stream; {} written in {} requests",
+        stats.method,
+        counts.hits,
+        counts.hits + counts.misses + counts.joins,
+        counts.pages_read,
+        counts.stream_pages,
+        counts.pages_written,
+        counts.write_requests,
+    );
 }
