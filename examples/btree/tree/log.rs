@@ -129,7 +129,7 @@ impl Log {
             return Ok(()); // By whoever had the file before.
         }
         let end = self.write(&mut storage)?;
-        storage.run(|file| file.sync())?;
+        storage.run(LogFile::sync)?;
         self.durable.store(end, Ordering::Release);
         Ok(())
     }

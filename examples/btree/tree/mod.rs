@@ -12,7 +12,7 @@
 
 mod change;
 mod edit;
-mod log;
+pub(crate) mod log;
 mod node;
 mod scan;
 

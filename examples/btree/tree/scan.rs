@@ -21,9 +21,9 @@ impl Tree {
         from: &[u8],
         mut visit: impl FnMut(&[u8], u64) -> ControlFlow<()>,
     ) -> Result<()> {
-        let mut next = Some(self.descend(from, 0)?);
-        let mut ahead =
-            self.pool.read_stream(self.file, Leaves::from(self, from)?, StreamOptions::new()).peekable();
+        let leaves = Leaves::from(self, from)?;
+        let mut next = leaves.known.front().copied();
+        let mut ahead = self.pool.read_stream(self.file, leaves, StreamOptions::new()).peekable();
         while let Some(block) = next {
             let page = self.page(block);
             let is_it =
@@ -32,7 +32,7 @@ impl Tree {
             let bytes = pinned.read();
             let node = Node(&*bytes);
             if let Step::Down { child, .. } = certain(node.step(from, 0)) {
-                next = Some(child); // The root was a leaf a moment ago.
+                next = Some(child); // The root was lower a moment ago.
                 continue;
             }
             let first = certain(node.search(from)).unwrap_or_else(|slot| slot);
@@ -45,7 +45,8 @@ impl Tree {
     }
 }
 
-/// The leaves from some key on, as the nodes of the level above tell. A hint: it ends where they cannot be read.
+/// The leaves from some key on, as the nodes of the level above tell. Only the first is certain to be there: the rest is a hint, and
+/// ends where those nodes cannot be read.
 struct Leaves<'a> {
     tree: &'a Tree,
     from: &'a [u8],
@@ -55,17 +56,22 @@ struct Leaves<'a> {
 
 impl<'a> Leaves<'a> {
     fn from(tree: &'a Tree, from: &'a [u8]) -> Result<Self> {
-        Ok(Self { tree, from, known: VecDeque::new(), parent: Some(tree.descend(from, 1)?) })
+        let mut leaves = Self { tree, from, known: VecDeque::new(), parent: None };
+        leaves.look_at(tree.descend(from, 1)?)?;
+        Ok(leaves)
     }
 
+    /// Notes the leaves below this node and its right neighbour.
     fn look_at(&mut self, parent: u32) -> Result<()> {
         let page = self.tree.pool.view(self.tree.page(parent)).wait()?;
         let node = Node(&*page);
-        if certain(node.level()) == 1 {
-            let first = certain(node.search(self.from)).unwrap_or_else(|next| next.saturating_sub(1));
-            self.known.extend(entries_from(&page, first).map(|(_, leaf)| leaf as u32));
-            self.parent = certain(node.right());
+        if certain(node.level()) == 0 {
+            self.known.push_back(parent); // The root has nothing below it.
+            return Ok(());
         }
+        let first = certain(node.search(self.from)).unwrap_or_else(|next| next.saturating_sub(1));
+        self.known.extend(entries_from(&page, first).map(|(_, child)| child as u32));
+        self.parent = certain(node.right());
         Ok(())
     }
 }

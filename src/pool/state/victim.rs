@@ -53,7 +53,8 @@ impl State {
     pub(crate) fn take_back_use(self, before: Self, pinned: Self) -> Self {
         let was_counted = pinned.usage() > before.usage() && self.usage() > 0;
         let was_expected = before.has(AHEAD) && self.phase() != Phase::Free;
-        Self(self.0 - if was_counted { USED } else { 0 } | if was_expected { AHEAD } else { 0 })
+        let state = if was_counted { Self(self.0 - USED) } else { self };
+        if was_expected { state.with(AHEAD) } else { state }
     }
 
     /// The page was here not long ago: its return is a use.
