@@ -198,7 +198,7 @@ struct Told {
 
 fn work(tree: &Tree, seed: u64, told: &mut Told) -> Result<()> {
     let mut dice = Dice::new(seed);
-    for value in 0..400 {
+    for value in 0..250 {
         let key = dice.below(300).to_be_bytes().repeat(5);
         told.pending.push((key.clone(), value));
         tree.insert(&key, value)?;
@@ -228,7 +228,7 @@ fn is_of_one_moment(found: &Entries, told: &Told) -> bool {
 #[test]
 fn c8_a_power_cut_at_any_operation_leaves_what_was_committed() {
     guarded(|| {
-        for operation in (1..).step_by(3) {
+        for operation in (1..).step_by(7) {
             let disk = SimDisk::with_seed(operation);
             let mut told = Told::default();
             disk.cut_power_during(operation);
@@ -238,7 +238,7 @@ fn c8_a_power_cut_at_any_operation_leaves_what_was_committed() {
             let found = everything(&tree).unwrap();
             assert!(is_of_one_moment(&found, &told), "power cut during operation {operation}");
             if ended.is_ok() {
-                assert!(operation > 300, "there were operations to be cut");
+                assert!(operation > 200, "there were operations to be cut");
                 return;
             }
             let mut told = Told { committed: found, ..Told::default() };

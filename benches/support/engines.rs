@@ -36,17 +36,14 @@ const PAGE: u32 = 1024;
 /// As many frames as there may be pages: what is used does not depend on it, and so nothing needs to be written.
 const FRAMES: u32 = 1 << 16;
 
-/// Accesses of a trace, at least.
-const LENGTH: usize = 400_000;
-
 /// Lines that somebody looks at who seeks a word.
 const LINES: usize = 10;
 
 /// Entries that a reader of the whole tree takes at once.
 const AT_ONCE: usize = 20;
 
-/// What the engines do with the texts of a folder.
-pub(crate) fn traces(folder: &Path) -> Result<Vec<Trace>> {
+/// What the engines do with the texts of a folder: once what it takes to fill them, else so many uses of pages at least.
+pub(crate) fn traces(folder: &Path, length: usize) -> Result<Vec<Trace>> {
     let texts = words::texts(folder)?;
     let words: Vec<&str> = texts.iter().flat_map(|text| words::words(text)).collect();
     let mut random = Random::new(5);
@@ -60,7 +57,7 @@ pub(crate) fn traces(folder: &Path) -> Result<Vec<Trace>> {
     let mut scan = (0..blocks).cycle();
     let mut reader = Vec::new();
     let mut record = |name: &str, step: &mut dyn FnMut(&Engines) -> Result<()>| -> Result<()> {
-        traces.push(engines.repeated(name, step)?);
+        traces.push(engines.repeated(name, length, step)?);
         Ok(())
     };
     record("words: looked up as in the text", &mut |engines| engines.look_up(next()).map(drop))?;
@@ -113,10 +110,15 @@ impl Engines {
         Ok(trace("words: put into heap and tree", &self.recorder.take()))
     }
 
-    /// Does `step` until the trace is long enough.
-    fn repeated(&self, name: &str, step: &mut dyn FnMut(&Self) -> Result<()>) -> Result<Trace> {
+    /// Does `step` until the trace is so long.
+    fn repeated(
+        &self,
+        name: &str,
+        length: usize,
+        step: &mut dyn FnMut(&Self) -> Result<()>,
+    ) -> Result<Trace> {
         let mut used = Vec::new();
-        while used.len() < LENGTH {
+        while used.len() < length {
             step(self)?;
             used.append(&mut self.recorder.take());
         }

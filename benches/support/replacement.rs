@@ -1,7 +1,7 @@
 //! The pool's replacement as one policy among others, and the traces that all of them are replayed on.
 
 #[path = "engines.rs"]
-mod engines;
+pub(crate) mod engines;
 
 use std::path::Path;
 
@@ -15,10 +15,13 @@ pub(crate) fn candidates() -> Vec<Candidate> {
     PUBLISHED.into_iter().chain([ringpool]).collect()
 }
 
+/// Uses in a trace of the engines.
+const LENGTH: usize = 400_000;
+
 /// Every trace that needs nothing but this repository, whose own sources are what the engines work on.
 pub(crate) fn traces() -> engines::Result<Vec<Trace>> {
     let mut traces = replay::traces::synthetic();
-    traces.extend(engines::traces(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))?);
+    traces.extend(engines::traces(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), LENGTH)?);
     Ok(traces)
 }
 
