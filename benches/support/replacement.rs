@@ -1,5 +1,10 @@
 //! The pool's replacement as one policy among others, and the traces that all of them are replayed on.
 
+#[path = "engines.rs"]
+pub(crate) mod engines;
+
+use std::path::Path;
+
 use replay::{Candidate, PUBLISHED, Policy, Trace};
 use ringpool::testing::{NullDisk, Replay};
 use ringpool::{BufferPool, FileId, OpenOptions, PageId, Result};
@@ -10,9 +15,14 @@ pub(crate) fn candidates() -> Vec<Candidate> {
     PUBLISHED.into_iter().chain([ringpool]).collect()
 }
 
-/// Every trace that needs nothing but this repository.
-pub(crate) fn traces() -> Result<Vec<Trace>> {
-    Ok(replay::traces::synthetic())
+/// Uses in a trace of the engines.
+const LENGTH: usize = 400_000;
+
+/// Every trace that needs nothing but this repository, whose own sources are what the engines work on.
+pub(crate) fn traces() -> engines::Result<Vec<Trace>> {
+    let mut traces = replay::traces::synthetic();
+    traces.extend(engines::traces(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), LENGTH)?);
+    Ok(traces)
 }
 
 struct Ringpool {

@@ -250,12 +250,15 @@ impl PoolHandle {
         pin: impl Fn(State) -> Option<State>,
     ) -> Option<Lookup> {
         let frame = self.frame(no);
-        match frame.state.try_update(pin) {
+        match frame.state.try_change(pin) {
             // From here on the frame cannot change its page.
-            Ok(_) => {
+            Ok((before, pinned)) => {
                 let pin = self.adopt(no);
-                let is_it = frame.page() == page || seeded!("page_not_compared_after_the_pin");
-                is_it.then_some(Lookup::Pinned(pin))
+                if frame.page() == page || seeded!("page_not_compared_after_the_pin") {
+                    return Some(Lookup::Pinned(pin));
+                }
+                frame.state.update(|state| state.take_back_use(before, pinned));
+                None
             }
             Err(state) if state.pins_are_exhausted() && frame.page() == page => Some(Lookup::TooManyPins),
             Err(_) => None,
@@ -273,11 +276,12 @@ impl PoolHandle {
     #[inline]
     pub(crate) fn look_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
         let frame = self.frame(no);
-        frame.state.try_update(State::pin_and_latch).ok()?;
+        let (before, pinned) = frame.state.try_change(State::pin_and_latch).ok()?;
         let pin = self.adopt(no);
         if frame.page() == page {
             return Some(pin);
         }
+        frame.state.update(|state| state.take_back_use(before, pinned));
         pin.unlatch_and_unpin();
         None
     }
@@ -399,6 +403,21 @@ mod tests {
         assert!(!pool.is_mapped(page(2)));
         assert_eq!(pool.frame(no).state.load().pins(), 0, "the pin for the look was taken off");
         assert!(matches!(pool.lookup(page(1)), Lookup::Pinned(_)));
+    }
+
+    #[test]
+    fn a_look_that_meets_another_page_is_no_use_of_that() {
+        let pool = pool_of(2);
+        let no = fill(&pool, page(1));
+        pool.table.lock(pool.table.slot(page(2))).insert(no).unwrap();
+        for _ in 0..3 {
+            let before = pool.frame(no).state.load();
+            assert!(matches!(pool.lookup(page(2)), Lookup::Absent));
+            assert!(pool.pin_in(no, page(3), State::pin).is_none(), "a hint that is out of date");
+            assert!(pool.look_at(page(2)).is_none() && pool.look_in(no, page(3)).is_none());
+            assert_eq!(pool.frame(no).state.load(), before);
+            pool.lookup(page(1));
+        }
     }
 
     #[test]

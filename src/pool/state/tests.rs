@@ -229,3 +229,20 @@ fn the_sweep_leaves_busy_frames_alone() {
 fn an_unpin_too_many_is_caught() {
     let _ = valid().unpin();
 }
+
+#[test]
+fn a_pin_for_another_page_leaves_uses_as_they_were_and_those_of_others_too() {
+    let ahead = || claimed().begin_read(false).expect_use().end_read(true).unpin();
+    let used_most = (0..MAX_USAGE).fold(valid(), |state, _| state.pin().unwrap().unpin());
+    for before in [reading(), valid(), pinned(), dirty(), ahead(), used_most] {
+        for pinned in [before.pin(), before.pin_unused()].map(Option::unwrap) {
+            assert_eq!(pinned.take_back_use(before, pinned).unpin(), before, "{before:?}");
+        }
+    }
+    let mine = valid().pin().unwrap();
+    let with_another = mine.pin().unwrap();
+    assert_eq!(with_another.take_back_use(valid(), mine).usage(), valid().usage() + 1);
+    let (before, mine) = (reading().expect_use(), reading().expect_use().pin().unwrap());
+    mine.fail_read().take_back_use(before, mine).assert_sound();
+    assert_eq!(mine.fail_read().take_back_use(before, mine), mine.fail_read(), "its read failed meanwhile");
+}

@@ -1,6 +1,6 @@
 //! What a frame is to those who look for a victim, and what their looking leaves behind.
 
-use super::{AHEAD, CLAIMED, LATCHES, READING, READY, State, USAGE, USED, WRITING};
+use super::{AHEAD, CLAIMED, LATCHES, Phase, READING, READY, State, USAGE, USED, WRITING};
 
 /// What a frame is to who looks for a victim.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -46,6 +46,15 @@ impl State {
     /// The use for which it was read ahead has not come so far.
     pub(crate) fn expect_no_longer(self) -> Option<Self> {
         (self.verdict() == Verdict::Expected).then(|| self.without(AHEAD))
+    }
+
+    /// It was pinned for another page that was thought to be here: no use of this one. (`pinned` is what `before` became then. What
+    /// others did since stays.)
+    pub(crate) fn take_back_use(self, before: Self, pinned: Self) -> Self {
+        let was_counted = pinned.usage() > before.usage() && self.usage() > 0;
+        let was_expected = before.has(AHEAD) && self.phase() != Phase::Free;
+        let state = if was_counted { Self(self.0 - USED) } else { self };
+        if was_expected { state.with(AHEAD) } else { state }
     }
 
     /// The page was here not long ago: its return is a use.

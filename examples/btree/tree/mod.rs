@@ -1,0 +1,193 @@
+//! A B+tree that any number of threads read and change at once: a B-link tree (Lehman and Yao, 1981).
+//!
+//! * **Nodes know their right neighbour** and the lowest key that is not theirs any more. So a split needs no latch on the parent: who
+//!   comes to a node too late goes on to the right. Nobody ever holds latches on two nodes that others can reach.
+//! * **Inner nodes are read without latches**, from the pool's copies ([`BufferPool::read_optimistically`]): every search begins at
+//!   the root, and no two of them touch the same cache line to write it.
+//! * **Every change is in the log first** ([`log`]), by whole nodes for a split and by entry otherwise; [`recovery`](Tree::open)
+//!   does those again that a crash kept from the pages. The pool sees to the order, since it knows the log.
+//! * Entries are not deleted. So nodes only ever come to be, and none needs to be looked for twice.
+//!
+//! Latch order: a node before the new ones made of it, which nobody else knows yet. No page is fetched under any other latch.
+
+mod change;
+mod edit;
+pub(crate) mod log;
+mod node;
+mod scan;
+
+use std::{num::NonZeroU32, sync::Arc};
+
+use ringpool::{BufferPool, CheckpointOptions, FileId, Lsn, OptimisticPage, PageId, PageWrite, PinnedPage};
+
+pub(crate) use self::log::{Log, LogFirst, Records};
+use self::{
+    change::Change,
+    edit::Halves,
+    node::{Node, ROOT, Step, certain},
+};
+use super::recorder::Recorder;
+
+/// A key is too long, the pool has failed, or the log.
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// An ordered map of keys to numbers, in the pages of a file.
+pub(crate) struct Tree {
+    pool: BufferPool,
+    file: FileId,
+    log: Arc<Log>,
+    recorder: Recorder,
+}
+
+impl Tree {
+    /// The tree in this file, which may be empty; with all that its log says. The pool was built with [`LogFirst`] of the same log.
+    pub(crate) fn open(pool: &BufferPool, file: FileId, log: &Arc<Log>, survived: &Records) -> Result<Self> {
+        let tree = Self { pool: pool.clone(), file, log: Arc::clone(log), recorder: Recorder::default() };
+        tree.grow_to(1)?;
+        for (lsn, changes) in survived.each() {
+            changes.iter().try_for_each(|(block, change)| tree.redo(*block, change, lsn))?;
+        }
+        Ok(tree)
+    }
+
+    /// The same tree, of which somebody wants to know the pages that it uses.
+    pub(crate) fn recorded(self, recorder: &Recorder) -> Self {
+        Self { recorder: recorder.clone(), ..self }
+    }
+
+    /// The value of the key.
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<u64>> {
+        let mut at = self.descend(key, 0)?;
+        loop {
+            let page = self.pool.view(self.page(at)).wait()?;
+            let node = Node(&*page);
+            match certain(node.step(key, 0)) {
+                Step::Here => {
+                    let slot = certain(node.search(key)).ok();
+                    return Ok(slot.map(|slot| certain(node.value(slot))));
+                }
+                Step::Right(next) | Step::Down { child: next, .. } => at = next,
+            }
+        }
+    }
+
+    /// Gives the key this value; what it had before. It survives a crash once [`commit`](Self::commit) is back.
+    pub(crate) fn insert(&self, key: &[u8], value: u64) -> Result<Option<u64>> {
+        let longest = node::longest_key(self.pool.page_size().bytes());
+        if key.len() > longest {
+            return Err(format!("a key of {} bytes, of {longest} at the most", key.len()).into());
+        }
+        self.insert_at(0, key, value)
+    }
+
+    /// Makes durable what was inserted so far.
+    pub(crate) fn commit(&self) -> Result<()> {
+        Ok(self.log.flush(Lsn(self.log.end().0 - 1))?)
+    }
+
+    /// Brings all changes to their pages, so that recovery need not look at them any more.
+    pub(crate) fn checkpoint(&self) -> Result<()> {
+        let end = self.log.end();
+        let report = self.pool.checkpoint(CheckpointOptions::new()).wait()?;
+        Ok(self.log.start_redo_at(report.redo_lsn.map_or(end, |redo| redo.min(end)))?)
+    }
+
+    /// The node on `level` to which the key belongs, or one to the left of it.
+    fn descend(&self, key: &[u8], level: u16) -> Result<u32> {
+        let mut at = ROOT;
+        loop {
+            let look = |page: &OptimisticPage<'_>| Node(page).step(key, level);
+            match self.pool.read_optimistically(self.page(at), look)? {
+                Step::Here => return Ok(at),
+                Step::Down { child, level: below } if below == level => return Ok(child),
+                Step::Right(next) | Step::Down { child: next, .. } => at = next,
+            }
+        }
+    }
+
+    fn insert_at(&self, level: u16, key: &[u8], value: u64) -> Result<Option<u64>> {
+        let mut at = self.descend(key, level)?;
+        loop {
+            let page = self.pool.fetch(self.page(at)).wait()?;
+            let mut bytes = page.write()?;
+            match certain(Node(&*bytes).step(key, level)) {
+                Step::Right(next) | Step::Down { child: next, .. } => at = next,
+                Step::Here if edit::has_room(&bytes, key) => {
+                    let change = Change::Put { key, value };
+                    let lsn = self.log.append(&[(at, change.clone())])?;
+                    return Ok(apply(&mut bytes, &change, lsn));
+                }
+                Step::Here => return self.split(bytes, at, key, value).map(|()| None),
+            }
+        }
+    }
+
+    /// Makes two nodes of one that has no room for a new key, and tells the level above.
+    fn split(&self, mut page: PageWrite<'_>, at: u32, key: &[u8], value: u64) -> Result<()> {
+        let right = self.new_page()?;
+        let right_block = right.id().block.0;
+        let Halves { left, right: right_half, separator } = edit::split(&page, key, value, right_block);
+        let right_half = Change::Whole(&right_half);
+        if at != ROOT {
+            let left_half = Change::Whole(&left);
+            let lsn = self.log.append(&[(right_block, right_half.clone()), (at, left_half.clone())])?;
+            apply(&mut right.write()?, &right_half, lsn);
+            apply(&mut page, &left_half, lsn);
+            let level = certain(Node(&*page).level());
+            drop(page);
+            return self.insert_at(level + 1, &separator, u64::from(right_block)).map(drop);
+        }
+        // The root stays where it is: both halves move out.
+        let moved = self.new_page()?;
+        let moved_block = moved.id().block.0;
+        let level = certain(Node(&*page).level()) + 1;
+        let root = edit::root(page.len(), level, moved_block, &separator, right_block);
+        let (left_half, root) = (Change::Whole(&left), Change::Whole(&root));
+        let changes =
+            [(right_block, right_half.clone()), (moved_block, left_half.clone()), (ROOT, root.clone())];
+        let lsn = self.log.append(&changes)?;
+        apply(&mut right.write()?, &right_half, lsn);
+        apply(&mut moved.write()?, &left_half, lsn);
+        apply(&mut page, &root, lsn);
+        Ok(())
+    }
+
+    /// A page at the end of the file. One that is lost in a crash before the tree knew it stays empty.
+    fn new_page(&self) -> Result<PinnedPage> {
+        let added = self.pool.extend(self.file, NonZeroU32::MIN).wait()?;
+        Ok(self.pool.fetch(self.page(added.first.0)).wait()?)
+    }
+
+    /// Does a change that is in the log, unless the page has it.
+    fn redo(&self, block: u32, change: &Change<'_>, lsn: Lsn) -> Result<()> {
+        self.grow_to(block + 1)?;
+        let page = self.pool.fetch(self.page(block)).wait()?;
+        let mut bytes = page.write()?;
+        if edit::lsn(&bytes) < lsn {
+            apply(&mut bytes, change, lsn);
+        }
+        Ok(())
+    }
+
+    fn grow_to(&self, blocks: u32) -> Result<()> {
+        if let Some(missing) = NonZeroU32::new(blocks.saturating_sub(self.pool.blocks(self.file)?)) {
+            self.pool.extend(self.file, missing).wait()?;
+        }
+        Ok(())
+    }
+
+    /// A page of the tree, which is about to be used.
+    fn page(&self, block: u32) -> PageId {
+        let page = PageId::new(self.file, block);
+        self.recorder.note(page);
+        page
+    }
+}
+
+/// Changes a page, and tells it and the pool which record says so.
+fn apply(page: &mut PageWrite<'_>, change: &Change<'_>, lsn: Lsn) -> Option<u64> {
+    let before = change.apply(page);
+    edit::set_lsn(page, lsn);
+    page.set_lsn(lsn);
+    before
+}

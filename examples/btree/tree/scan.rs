@@ -1,0 +1,89 @@
+//! Reading a range: the leaves in their order, by a read stream that is told by the nodes above which of them come next.
+//!
+//! Leaves are a list, and of a list only the next is known. But who looks at their parents knows a hundred leaves ahead, and the
+//! stream reads as many of them at once as pays. A leaf that was split after its parent was read has a neighbour that the stream
+//! does not know; the list knows it, and is what the scan follows. What the stream has is always further on in it.
+
+use std::{collections::VecDeque, ops::ControlFlow};
+
+use ringpool::{PinnedPage, StreamOptions};
+
+use super::{
+    Result, Tree,
+    node::{Node, Step, certain, entries_from},
+};
+
+impl Tree {
+    /// Shows the entries with keys from `from` on, in their order, until `visit` breaks. That runs under the latch of a leaf: it
+    /// must not use the tree.
+    pub(crate) fn scan(
+        &self,
+        from: &[u8],
+        mut visit: impl FnMut(&[u8], u64) -> ControlFlow<()>,
+    ) -> Result<()> {
+        let leaves = Leaves::from(self, from)?;
+        let mut next = leaves.known.front().copied();
+        let mut ahead = self.pool.read_stream(self.file, leaves, StreamOptions::new()).peekable();
+        while let Some(block) = next {
+            let page = self.page(block);
+            let is_it =
+                |read: &ringpool::Result<PinnedPage>| read.as_ref().map_or(true, |read| read.id() == page);
+            let pinned = ahead.next_if(is_it).unwrap_or_else(|| self.pool.fetch(page).wait())?;
+            let bytes = pinned.read();
+            let node = Node(&*bytes);
+            if let Step::Down { child, .. } = certain(node.step(from, 0)) {
+                next = Some(child); // The root was lower a moment ago.
+                continue;
+            }
+            let first = certain(node.search(from)).unwrap_or_else(|slot| slot);
+            if entries_from(&bytes, first).try_for_each(|(key, value)| visit(key, value)).is_break() {
+                break;
+            }
+            next = certain(node.right());
+        }
+        Ok(())
+    }
+}
+
+/// The leaves from some key on, as the nodes of the level above tell. Only the first is certain to be there: the rest is a hint, and
+/// ends where those nodes cannot be read.
+struct Leaves<'a> {
+    tree: &'a Tree,
+    from: &'a [u8],
+    known: VecDeque<u32>,
+    parent: Option<u32>,
+}
+
+impl<'a> Leaves<'a> {
+    fn from(tree: &'a Tree, from: &'a [u8]) -> Result<Self> {
+        let mut leaves = Self { tree, from, known: VecDeque::new(), parent: None };
+        leaves.look_at(tree.descend(from, 1)?)?;
+        Ok(leaves)
+    }
+
+    /// Notes the leaves below this node and its right neighbour.
+    fn look_at(&mut self, parent: u32) -> Result<()> {
+        let page = self.tree.pool.view(self.tree.page(parent)).wait()?;
+        let node = Node(&*page);
+        if certain(node.level()) == 0 {
+            self.known.push_back(parent); // The root has nothing below it.
+            return Ok(());
+        }
+        let first = certain(node.search(self.from)).unwrap_or_else(|next| next.saturating_sub(1));
+        self.known.extend(entries_from(&page, first).map(|(_, child)| child as u32));
+        self.parent = certain(node.right());
+        Ok(())
+    }
+}
+
+impl Iterator for Leaves<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        while self.known.is_empty() {
+            let parent = self.parent.take()?;
+            self.look_at(parent).ok()?;
+        }
+        self.known.pop_front()
+    }
+}
