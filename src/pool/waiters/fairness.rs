@@ -6,7 +6,7 @@
 //! he comes, every time.
 //!
 //! So he is called, and the latch is anybody's until he comes. Who comes too late keeps his place, newcomers get in line behind him,
-//! and now and then, once in [`PERIOD`] in a line, he is given a turn: then the latch is handed to him. This is the eventual
+//! and now and then, once in [`PERIOD`] in a shard of the lines, he is given a turn: then the latch is handed to him. This is the eventual
 //! fairness of WebKit's `WTF::Lock` (Pizlo 2016) and of `parking_lot`. A waiter is thus passed over for a period at the most for
 //! each who is before him, and the waking of sleepers takes a small part of a latch's time.
 
@@ -15,7 +15,7 @@ use crate::{
     sync::time::{Duration, Instant},
 };
 
-/// In a line no two turns are given in less time.
+/// In a shard of the lines no two turns are given in less time.
 const PERIOD: Duration = Duration::from_micros(500);
 
 /// What becomes of the latch.
