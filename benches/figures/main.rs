@@ -17,6 +17,7 @@ mod p04_lone_miss;
 mod p05_cpu;
 mod p06_fast_device;
 mod p07_hit;
+mod p07_hot_page;
 mod p08_checkpoint;
 mod p08_hot_page;
 mod p08_other_ways;
@@ -80,7 +81,7 @@ struct Figure {
     measure: fn(&Bench) -> Result<Vec<FigureRow>>,
 }
 
-const FIGURES: [Figure; 17] = [
+const FIGURES: [Figure; 18] = [
     measured("P1", "random reads by prefetch, against the bare ring", p01_random_read::measure),
     measured("P2", "the same, against the pool's own sync method", p02_against_sync::measure),
     measured("P3", "sequential scan, against the bare ring at its best", p03_scan::measure),
@@ -93,6 +94,7 @@ const FIGURES: [Figure; 17] = [
     measured("P5", "CPU per page read, against the bare ring", p05_cpu::measure),
     measured("P6", "a device faster than the CPU, against the bare ring", p06_fast_device::measure),
     measured("P7", "hit, against the floor", p07_hit::measure),
+    measured("P7b", "many threads on one page that some change, against two", p07_hot_page::measure),
     measured("P8", "checkpoint, against the bare ring", p08_checkpoint::measure),
     measured(
         "P8b",

@@ -11,9 +11,9 @@ use lab::floor::{self, Floor};
 use lab::measure::on_threads;
 use lab::report::FigureRow;
 use lab::{Arm, Result, Sample};
-use ringpool::{BufferPool, FileId, OpenOptions, PageId};
+use ringpool::{BufferPool, FileId, OpenOptions, OptimisticPage, PageId};
 
-use crate::bench::{Bench, Goal};
+use crate::bench::{Bench, Goal, PAGE};
 use crate::support::memory;
 
 /// Hits of each thread in a round.
@@ -21,6 +21,9 @@ const HITS: usize = 1 << 20;
 
 /// Pages that are fetched together.
 const TOGETHER: usize = 16;
+
+/// Pages of which each surely has a copy for optimistic reads.
+const FEW: u32 = 4;
 
 /// The most bytes of pages.
 const MOST: u64 = 4 << 30;
@@ -66,7 +69,30 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
         };
         rows.extend(hits(bench, pages, page_size, goals)?);
     }
+    rows.extend(hits_of_few(bench)?);
     Ok(rows)
+}
+
+/// Pages that are in the processor's cache, as those are that all threads read: by pin and latch, and from their copies without.
+fn hits_of_few(bench: &Bench) -> Result<Vec<FigureRow>> {
+    let resident = Resident::new(bench, FEW, PAGE)?;
+    let floor = Floor::new(FEW, PAGE, 1)?;
+    let order = |round: u32| floor::orders(FEW, HITS, 1, round.into());
+    let arms = vec![
+        Arm::new("floor", |round| Ok(floor.run(&order(round)))),
+        Arm::new("view", |round| Ok(resident.hit_all(&order(round), |page| resident.view(page)))),
+        Arm::new("optimistic", |round| Ok(resident.hit_all(&order(round), |page| resident.optimistic(page)))),
+    ];
+    let outcome = bench.run("P7", "floor", arms)?;
+    resident.check()?;
+    let in_words = |arm: &str| format!("{:.1} ns", 1e9 / outcome.summary(arm).pages_per_s);
+    let row = |name, arm| {
+        Goal::at_most("P7", name, 2.0).ratio(&outcome, (arm, "floor"), Sample::ns_per_page, in_words)
+    };
+    Ok(vec![
+        row("4 pages, to the floor", "view"),
+        row("4 pages, read optimistically, to the floor", "optimistic"),
+    ])
 }
 
 /// What a pool of so many pages is held to.
@@ -158,6 +184,14 @@ impl Resident {
     fn view(&self, page: u32) -> u64 {
         let page = self.pool.view(PageId::new(self.file, page)).wait().expect("the page is resident");
         word_of(&page)
+    }
+
+    /// Without pin and latch.
+    #[inline]
+    fn optimistic(&self, page: u32) -> u64 {
+        let look = |page: &OptimisticPage<'_>| page.bytes_at::<8>(0);
+        let word = self.pool.read_optimistically(PageId::new(self.file, page), look);
+        word_of(&word.expect("the page is resident"))
     }
 
     /// One after the other.

@@ -35,10 +35,17 @@ impl Arena {
     /// The address of a byte.
     #[inline]
     pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
-        let len = self.0.len();
-        assert!(offset < len, "offset {offset} in an arena of {len} bytes");
+        if offset >= self.0.len() {
+            self.is_outside(offset);
+        }
         // SAFETY: `base` to `base + len` lies in one mapping, and `offset` is below `len`.
         unsafe { self.0.base().add(offset) }
+    }
+
+    /// Apart, so that who asks for an address keeps nothing in memory for this.
+    #[cold]
+    fn is_outside(&self, offset: usize) -> ! {
+        panic!("offset {offset} in an arena of {} bytes", self.0.len());
     }
 
     /// The chunk in which a byte lies.

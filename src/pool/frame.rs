@@ -35,6 +35,12 @@ impl Frame {
         PageId::from_word(self.page.load(Ordering::Relaxed))
     }
 
+    /// Whether this is that page. Means as much.
+    #[inline]
+    pub(crate) fn is_of(&self, page: PageId) -> bool {
+        self.page.load(Ordering::Relaxed) == page.to_word()
+    }
+
     /// Page and state of one moment, for who has no pin; nothing where the frame has no page. Of a frame that changes its page
     /// meanwhile one of its pages is shown, with a state that this page had.
     pub(crate) fn glance(&self) -> Option<(PageId, State)> {

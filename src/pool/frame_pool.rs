@@ -43,7 +43,7 @@ use crate::{
 const LOOKUPS_TOGETHER: usize = 16;
 
 pub(crate) struct FramePool {
-    frames: HugeSlice<Frame>,
+    pub(super) frames: HugeSlice<Frame>,
     table: PageTable,
     pub(super) replacement: Replacement,
     pub(crate) waiters: Waiters,
@@ -254,31 +254,31 @@ impl PoolHandle {
             // From here on the frame cannot change its page.
             Ok((before, pinned)) => {
                 let pin = self.adopt(no);
-                if frame.page() == page || seeded!("page_not_compared_after_the_pin") {
+                if frame.is_of(page) || seeded!("page_not_compared_after_the_pin") {
                     return Some(Lookup::Pinned(pin));
                 }
                 frame.state.update(|state| state.take_back_use(before, pinned));
                 None
             }
-            Err(state) if state.pins_are_exhausted() && frame.page() == page => Some(Lookup::TooManyPins),
+            Err(state) if state.pins_are_exhausted() && frame.is_of(page) => Some(Lookup::TooManyPins),
             Err(_) => None,
         }
     }
 
     /// Pins the page's frame and latches it for reading, in one step, where that is the plain case: the page is here and nobody
     /// changes it. The caller releases both, best in [one step](Pin::unlatch_and_unpin).
-    #[inline]
+    #[inline(always)] // With the table's part of it, of which the processor then sees the next beside it.
     pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
         self.table.find(self.table.slot(page), |no| self.look_in(no, page))
     }
 
     /// The same where the page is in this frame.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn look_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
         let frame = self.frame(no);
         let (before, pinned) = frame.state.try_change(State::pin_and_latch).ok()?;
         let pin = self.adopt(no);
-        if frame.page() == page {
+        if frame.is_of(page) {
             return Some(pin);
         }
         frame.state.update(|state| state.take_back_use(before, pinned));

@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code)]
 
-use std::{fmt, mem::ManuallyDrop, ops::Deref};
+use std::{fmt, mem::ManuallyDrop, ops::Deref, ptr::NonNull};
 
 use crate::{
     error::Result,
@@ -31,7 +31,9 @@ impl PoolHandle {
     /// Makes a value of a pin that the caller has just put into the frame's state word.
     #[inline]
     pub(super) fn adopt(&self, frame: FrameNo) -> Pin {
-        Pin { pool: Arc::as_ptr(&self.0), frame }
+        debug_assert!(frame.0 < self.0.frame_count());
+        // SAFETY: an Arc's address is not null.
+        Pin { pool: unsafe { NonNull::new_unchecked(Arc::as_ptr(&self.0).cast_mut()) }, frame }
     }
 }
 
@@ -61,7 +63,8 @@ impl Drop for PoolHandle {
 
 /// A pin: while it exists, its frame keeps its page, and the pool's memory exists. Not cloned, but taken [again](Pin::again).
 pub(crate) struct Pin {
-    pool: *const FramePool,
+    /// Not null, so that an `Option` of a pin is no larger and stays in registers.
+    pool: NonNull<FramePool>,
     frame: FrameNo,
 }
 
@@ -75,11 +78,11 @@ impl Pin {
     pub(crate) fn pool(&self) -> &FramePool {
         // SAFETY: 1. the pointer comes from `Arc::as_ptr`; 2. either the handle is alive and holds the Arc, or the
         // handle's drop has left a strong reference for this pinned frame, which goes only with its last pin.
-        unsafe { &*self.pool }
+        unsafe { self.pool.as_ref() }
     }
 
     /// For a list of pins that names the pool once.
-    pub(super) fn raw_pool(&self) -> *const FramePool {
+    pub(super) fn raw_pool(&self) -> NonNull<FramePool> {
         self.pool
     }
 
@@ -87,7 +90,7 @@ impl Pin {
     ///
     /// # Safety
     /// A pin on this frame of this pool was taken apart and stands for this one, and for no other.
-    pub(super) unsafe fn from_raw(pool: *const FramePool, frame: FrameNo) -> Self {
+    pub(super) unsafe fn from_raw(pool: NonNull<FramePool>, frame: FrameNo) -> Self {
         Self { pool, frame }
     }
 
@@ -98,7 +101,8 @@ impl Pin {
 
     #[inline]
     pub(crate) fn frame(&self) -> &Frame {
-        self.pool().frame(self.frame)
+        // SAFETY: a pin is made of a frame of its pool, whose number of frames does not change.
+        unsafe { self.pool().frames.get_unchecked(self.frame.index()) }
     }
 
     /// Another pin on the same frame; `None` where the state word cannot count one more.
@@ -141,9 +145,9 @@ impl Pin {
     pub(super) fn keep_if(&self, needed: bool) -> Option<Arc<FramePool>> {
         needed.then(|| {
             // SAFETY: the pool is alive while this pin is.
-            unsafe { Arc::increment_strong_count(self.pool) };
+            unsafe { Arc::increment_strong_count(self.pool.as_ptr()) };
             // SAFETY: takes over the reference counted just now.
-            unsafe { Arc::from_raw(self.pool) }
+            unsafe { Arc::from_raw(self.pool.as_ptr()) }
         })
     }
 
@@ -157,7 +161,7 @@ impl Pin {
         if state.is_orphan() {
             // SAFETY: the handle's drop left one reference for this frame and marked it; no pin can be added to a frame
             // without pins once the handle is gone, so this is the only time that its pins go from one to none.
-            unsafe { Arc::decrement_strong_count(self.pool) };
+            unsafe { Arc::decrement_strong_count(self.pool.as_ptr()) };
         }
         if let Some(pool) = kept {
             pool.starvation.relieve();

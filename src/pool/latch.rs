@@ -1,8 +1,10 @@
 //! Content latches: who may read and who may change a pinned page's bytes.
 //!
 //! Share and exclusive, in the frame's state word. Taking a free one and releasing one that nobody waits for is a single
-//! compare-and-swap; the rest goes through [`waiters`](crate::pool::waiters), in order of arrival. A latch is always held
-//! through a pin.
+//! compare-and-swap; the rest goes through [`waiters`](crate::pool::waiters). A latch is always held through a pin.
+//!
+//! A thread looks for about a microsecond before it gets in line, and again when it was called: a holder that runs lets go sooner
+//! than the system puts a thread to sleep and wakes it. A task does not: its thread has others to run.
 
 use std::{
     mem,
@@ -15,6 +17,7 @@ use crate::{
         state::State,
         waiters::{Ticket, Want},
     },
+    sync::spin_until,
     wait,
 };
 
@@ -53,8 +56,8 @@ impl Pin {
         let waiters = &self.pool().waiters;
         loop {
             if let Some(place) = ticket {
-                let served = waiters.poll(place, waker);
-                return served.map(|_| *ticket = None);
+                let served = waiters.poll_latch(place, self.frame(), waker);
+                return served.map(|()| *ticket = None);
             }
             if self.try_latch(latch) {
                 return Poll::Ready(());
@@ -80,9 +83,27 @@ impl Pin {
     #[inline]
     pub(crate) fn latch(&self, latch: Latch) {
         if !self.try_latch(latch) {
-            let mut ticket = None;
-            wait::block_on(|waker| self.poll_latch(latch, &mut ticket, waker));
+            self.wait_for_latch(latch);
         }
+    }
+
+    #[cold]
+    fn wait_for_latch(&self, latch: Latch) {
+        let mut ticket = None;
+        wait::block_on(|waker| {
+            match &ticket {
+                None => self.spin_until(|state| latch.take(state).is_some()),
+                Some(ticket) if self.pool().waiters.is_called(ticket) => {
+                    self.spin_until(|state| latch.want().latched(state).is_some());
+                }
+                Some(_) => {}
+            }
+            self.poll_latch(latch, &mut ticket, waker)
+        });
+    }
+
+    fn spin_until(&self, is_so: impl Fn(State) -> bool) {
+        spin_until(|| is_so(self.frame().state.load()));
     }
 
     #[inline]
@@ -91,16 +112,20 @@ impl Pin {
     }
 
     /// Releases a share latch and the pin that it was held through.
-    #[inline]
+    #[inline(always)] // The half of a hit, which a call would make longer by the registers that it saves.
     pub(crate) fn unlatch_and_unpin(self) {
-        if self.pool().starvation.is_felt()
-            || self.frame().state.try_update(State::unlatch_and_unpin).is_err()
-        {
-            self.unlatch_shared();
-            return;
+        let is_plain = !self.pool().starvation.is_felt();
+        if is_plain && self.frame().state.try_update(State::unlatch_and_unpin).is_ok() {
+            // Both are off.
+            mem::forget(self);
+        } else {
+            self.unlatch_then_unpin();
         }
-        // Both are off.
-        mem::forget(self);
+    }
+
+    #[cold]
+    fn unlatch_then_unpin(self) {
+        self.unlatch_shared();
     }
 
     /// `changed`: the page's bytes are newer than before, and from this very step on dirty.

@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code)]
 
-use std::{iter, mem::ManuallyDrop, ptr};
+use std::{iter, mem::ManuallyDrop, ptr, ptr::NonNull};
 
 use smallvec::SmallVec;
 
@@ -16,8 +16,8 @@ const INLINE: usize = 16;
 
 /// A list of pins. Four bytes each, since they have their pool in common.
 pub(crate) struct Pins {
-    /// The pool of all of them; null before there is one.
-    pool: *const FramePool,
+    /// The pool of all of them; anything before there is one.
+    pool: NonNull<FramePool>,
     frames: SmallVec<[FrameNo; INLINE]>,
     /// So many of the first of them have been taken out.
     taken: usize,
@@ -30,11 +30,14 @@ unsafe impl Sync for Pins {}
 
 impl Pins {
     pub(crate) fn new() -> Self {
-        Self { pool: ptr::null(), frames: SmallVec::new(), taken: 0 }
+        Self { pool: NonNull::dangling(), frames: SmallVec::new(), taken: 0 }
     }
 
     pub(crate) fn push(&mut self, pin: Pin) {
-        debug_assert!(self.is_empty() || ptr::eq(self.pool, pin.pool()), "pins of two pools in one list");
+        debug_assert!(
+            self.is_empty() || ptr::eq(self.pool.as_ptr(), pin.pool()),
+            "pins of two pools in one list"
+        );
         let pin = ManuallyDrop::new(pin);
         self.pool = pin.raw_pool();
         self.frames.push(pin.frame_no());
@@ -61,7 +64,7 @@ impl Pins {
     pub(crate) fn pool(&self) -> &FramePool {
         assert!(!self.is_empty());
         // SAFETY: there is a pin, and so the pool is alive.
-        unsafe { &*self.pool }
+        unsafe { self.pool.as_ref() }
     }
 
     pub(crate) fn frame_no(&self, index: usize) -> FrameNo {

@@ -33,12 +33,29 @@ enum Stage {
     Done,
 }
 
+impl Stage {
+    #[cold]
+    fn fetching(shared: &Arc<Shared>, page: PageId) -> Self {
+        Self::Fetching(Fetch::new(shared, page, FetchOptions::default()))
+    }
+
+    #[cold]
+    fn wait(self) -> Result<PageView> {
+        match self {
+            Self::Ready(view) => Ok(view),
+            Self::Fetching(fetch) => fetch.wait().map(PinnedPage::into_view),
+            Self::Latching(viewing) => Ok(viewing.wait()),
+            Self::Done => Err(Error::ShutDown),
+        }
+    }
+}
+
 impl View {
     #[inline]
     pub(crate) fn new(shared: &Arc<Shared>, page: PageId) -> Self {
         let stage = match try_view(shared, page) {
             Some(view) => Stage::Ready(view),
-            None => Stage::Fetching(Fetch::new(shared, page, FetchOptions::default())),
+            None => Stage::fetching(shared, page),
         };
         Self { stage }
     }
@@ -51,9 +68,7 @@ impl View {
     pub fn wait(self) -> Result<PageView> {
         match self.stage {
             Stage::Ready(view) => Ok(view),
-            Stage::Fetching(fetch) => fetch.wait().map(PinnedPage::into_view),
-            Stage::Latching(viewing) => Ok(viewing.wait()),
-            Stage::Done => Err(Error::ShutDown),
+            stage => stage.wait(),
         }
     }
 }

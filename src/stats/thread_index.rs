@@ -8,43 +8,46 @@ use crate::sync::uncontrolled;
 /// lives; `None` while it is being torn down.
 #[inline]
 pub(crate) fn current() -> Option<usize> {
-    THREAD_INDEX.try_with(ThreadIndex::get_or_claim).ok()
+    let index = CURRENT.get();
+    if index < NONE { Some(index) } else { claim() }
 }
+
+/// In place of a number: the thread has none yet, or any more.
+const NONE: usize = usize::MAX - 1;
+const NO_LONGER: usize = usize::MAX;
 
 thread_local! {
-    static THREAD_INDEX: ThreadIndex = const { ThreadIndex(Cell::new(usize::MAX)) };
+    /// Without a destructor, so a look at it is a load and nothing else.
+    static CURRENT: Cell<usize> = const { Cell::new(NONE) };
+    static CLAIMED: Claimed = const { Claimed };
 }
 
-/// Given back when the thread ends.
-struct ThreadIndex(Cell<usize>);
+/// Gives the number back when the thread ends.
+struct Claimed;
 
 /// Indexes that live threads have, by position.
 static TAKEN: uncontrolled::Mutex<Vec<bool>> = uncontrolled::Mutex::new(Vec::new());
 
-impl ThreadIndex {
-    #[inline]
-    fn get_or_claim(&self) -> usize {
-        let index = self.0.get();
-        if index == usize::MAX { self.claim() } else { index }
+#[cold]
+fn claim() -> Option<usize> {
+    if CURRENT.get() == NO_LONGER || CLAIMED.try_with(|_| ()).is_err() {
+        return None;
     }
-
-    #[cold]
-    fn claim(&self) -> usize {
-        let mut taken = TAKEN.lock();
-        let index = taken.iter().position(|&taken| !taken).unwrap_or_else(|| {
-            taken.push(false);
-            taken.len() - 1
-        });
-        taken[index] = true;
-        self.0.set(index);
-        index
-    }
+    let mut taken = TAKEN.lock();
+    let index = taken.iter().position(|&taken| !taken).unwrap_or_else(|| {
+        taken.push(false);
+        taken.len() - 1
+    });
+    taken[index] = true;
+    CURRENT.set(index);
+    Some(index)
 }
 
-impl Drop for ThreadIndex {
+impl Drop for Claimed {
     fn drop(&mut self) {
-        if self.0.get() != usize::MAX {
-            TAKEN.lock()[self.0.get()] = false;
+        let index = CURRENT.replace(NO_LONGER);
+        if index < NONE {
+            TAKEN.lock()[index] = false;
         }
     }
 }

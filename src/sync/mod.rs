@@ -10,7 +10,7 @@
 
 pub(crate) use std::sync::Arc;
 
-pub(crate) use imp::{Condvar, Mutex, MutexGuard, atomic, random_seed, thread, time};
+pub(crate) use imp::{Condvar, Mutex, MutexGuard, atomic, random_seed, spin_until, thread, time};
 
 /// Primitives that are never scheduling points: for counters, which nothing synchronises on.
 pub(crate) mod uncontrolled {

@@ -1,6 +1,7 @@
 //! In earnest: `std` and `parking_lot`.
 
 pub(crate) use std::sync::atomic;
+use std::{hint, sync::LazyLock};
 
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 
@@ -41,6 +42,20 @@ impl Condvar {
 pub(crate) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(0_u64)
+}
+
+/// Looks eight times, each time after twice as long, for about a microsecond together. On a single core only once: whoever is waited
+/// for does not run meanwhile.
+pub(crate) fn spin_until(is_so: impl Fn() -> bool) {
+    static LOOKS: LazyLock<u32> = LazyLock::new(|| {
+        std::thread::available_parallelism().map_or(1, |cores| if cores.get() > 1 { 8 } else { 1 })
+    });
+    for look in 0..*LOOKS {
+        if is_so() {
+            return;
+        }
+        (0..1_u32 << look).for_each(|_| hint::spin_loop());
+    }
 }
 
 pub(crate) mod thread {

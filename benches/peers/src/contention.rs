@@ -2,8 +2,8 @@
 //!
 //! Every thread fetches one page after the other, reads its first bytes and lets it go. With more threads than cores most of them
 //! wait for a core at any time; a thread that has none while it holds a page holds up whoever wants to change that page. So throughput
-//! of readers should stay what it is with two threads, and only the last of a thousand fetches show the scheduler. A page that is
-//! changed is handed on in turn, which is a switch of threads each time; beside it stands a lock that takes no turns.
+//! of readers should stay what it is with two threads, and only the last of a thousand fetches show the scheduler. Beside a
+//! page that is changed stands a lock and nothing else.
 
 use std::{
     hint::black_box,

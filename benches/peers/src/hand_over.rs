@@ -1,7 +1,7 @@
 //! How long a latch is in nobody's hands: from the moment when its holder begins to let go until the next one has it.
 //!
-//! Threads take it in turn, so whoever lets go hands it to one who sleeps. Beside it stands `parking_lot`'s mutex, which is handed over in
-//! turn too when it is asked to be fair. (`cargo test --test latches -- --nocapture` tells the same of a thousand waiters, tasks
+//! Others sleep by then. The latch is called for, and now and then handed over; beside it stands `parking_lot`'s mutex, which is handed
+//! over each time when it is asked to be fair. (`cargo test --test latches -- --nocapture` tells the same of a thousand waiters, tasks
 //! among them.)
 
 use std::{

@@ -52,6 +52,18 @@ impl AtomicState {
         }
     }
 
+    /// Applies a step that is always allowed, and gives what was decided by it.
+    pub(crate) fn decide<T>(&self, step: impl Fn(State) -> (T, State)) -> T {
+        let mut current = self.load();
+        loop {
+            let (decision, next) = step(current);
+            match self.try_update(|state| (state == current).then_some(next)) {
+                Ok(_) => return decision,
+                Err(state) => current = state,
+            }
+        }
+    }
+
     /// Takes one pin off in a single step, which cannot fail and so needs no loop: the new state.
     #[inline]
     pub(crate) fn unpin(&self) -> State {

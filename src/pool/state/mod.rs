@@ -238,7 +238,9 @@ impl State {
 
     #[inline]
     pub(crate) fn unpin(self) -> Self {
-        assert!(self.pins() > 0, "unpinned more often than pinned: {self:?}");
+        if self.pins() == 0 {
+            self.is_not_held();
+        }
         Self(self.0 - PIN)
     }
 
@@ -255,8 +257,16 @@ impl State {
     /// Both off again in one step; `None` where somebody must be told.
     #[inline]
     pub(crate) fn unlatch_and_unpin(self) -> Option<Self> {
-        assert!(self.pins() > 0 && self.shares() > 0, "released what was not held: {self:?}");
+        if self.pins() == 0 || !self.has(SHARES) {
+            self.is_not_held();
+        }
         (!self.has(LATCH_WAITERS | ORPHAN)).then(|| Self(self.0 - PIN - SHARE))
+    }
+
+    /// Apart, so that who releases a frame keeps nothing in memory for this.
+    #[cold]
+    fn is_not_held(self) -> ! {
+        panic!("released what was not held: {self:?}");
     }
 
     /// The pool was dropped; the frame lives on until its last pin goes.
@@ -430,7 +440,9 @@ impl State {
 
     #[inline]
     pub(crate) fn unlatch_shared(self) -> Self {
-        assert!(self.shares() > 0, "released a share latch that nobody held: {self:?}");
+        if !self.has(SHARES) {
+            self.is_not_held();
+        }
         Self(self.0 - SHARE)
     }
 

@@ -225,7 +225,7 @@ fn the_sweep_leaves_busy_frames_alone() {
 }
 
 #[test]
-#[should_panic(expected = "unpinned more often than pinned")]
+#[should_panic(expected = "released what was not held")]
 fn an_unpin_too_many_is_caught() {
     let _ = valid().unpin();
 }

@@ -91,19 +91,23 @@ impl PageTable {
     #[inline]
     pub(crate) fn find<T>(&self, slot: Slot, mut probe: impl FnMut(FrameNo) -> Option<T>) -> Option<T> {
         let bucket = &self.buckets[slot.bucket];
-        let (places, passed_on) = bucket.places_of(slot.tag);
-        let found = places.map(|place| bucket.frame(place)).find_map(&mut probe);
-        if found.is_none() && passed_on { self.find_further(slot, probe) } else { found }
+        let (mut places, _) = bucket.places_of(slot.tag);
+        // Nearly always it is the first, so that one has a way of its own, without a loop.
+        let found = places.next().and_then(|place| probe(bucket.frame(place)));
+        if found.is_some() { found } else { self.find_further(slot, probe) }
     }
 
+    /// The same behind the first candidate.
     #[cold]
     fn find_further<T>(&self, slot: Slot, mut probe: impl FnMut(FrameNo) -> Option<T>) -> Option<T> {
-        for bucket in self.path(slot).skip(1) {
+        let mut seen = 1;
+        for bucket in self.path(slot) {
             let (places, passed_on) = bucket.places_of(slot.tag);
-            let found = places.map(|place| bucket.frame(place)).find_map(&mut probe);
+            let found = places.skip(seen).map(|place| bucket.frame(place)).find_map(&mut probe);
             if found.is_some() || !passed_on {
                 return found;
             }
+            seen = 0;
         }
         None
     }
