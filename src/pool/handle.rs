@@ -200,7 +200,7 @@ impl<'a> Claimed<'a> {
     /// The frame goes out of service, without a page: it stays claimed until it is [called up](super::resizing).
     pub(super) fn retire(mut self) -> FrameNo {
         self.pool.unmap(self.frame);
-        self.in_use = true;
+        self.in_use = !seeded!("retired_frame_given_back");
         self.frame
     }
 

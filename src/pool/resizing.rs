@@ -90,7 +90,9 @@ impl FramePool {
             let _ = self.frame(FrameNo(no)).state.try_update(State::claim);
         }
         self.size.highest.fetch_max(frames, Ordering::Relaxed);
-        self.size.extent.store(frames, Ordering::SeqCst);
+        if !seeded!("frames_come_unknown") {
+            self.size.extent.store(frames, Ordering::Release);
+        }
         self.keep_to(frames);
         self.hand_out((before..frames).rev().map(FrameNo));
     }
