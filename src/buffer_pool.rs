@@ -26,6 +26,7 @@ use crate::{
         warm_up::{self, WarmUp},
     },
     residency::{self, Resident},
+    resize::{self, ResizeReport},
     shared::Shared,
     snapshot::Stats,
     sync::{atomic::Ordering, time},
@@ -336,6 +337,26 @@ impl BufferPool {
     /// The first of what went wrong; what could not be written stays dirty. Everything else was written and synced all the same.
     pub fn checkpoint(&self, options: CheckpointOptions) -> Completion<CheckpointReport> {
         self.operation(move |shared| checkpoint::checkpoint(shared, options))
+    }
+
+    /// Gives the pool so many frames, up to [as many as it was built for](Builder::frames_at_most). Others go on with it meanwhile, and
+    /// with every page that they have.
+    ///
+    /// More frames are there when their memory has been faulted in, and registered, as when the pool was built.
+    /// Fewer are there when the pages in the frames that go are out of the pool: the dirty ones are written first, and
+    /// the others are to be read again when they are wanted. Then their memory goes back to the system, in steps of 16 to 64 MiB. What
+    /// depends on the number of frames follows it: the share of those who look ahead, what the background writer keeps ready, the
+    /// queues of the replacement (which forgets the pages that went lately). Read streams that were begun keep their limits.
+    ///
+    /// Resizes take turns. One that was begun goes on to its end, also when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// [`Error::CannotGrow`]; [`Error::Pinned`] where for as long as a fetch would wait for a frame no frame could be freed, since those
+    /// that are to go stay pinned, or are changed faster than they can be written; [`Error::Io`] and [`Error::Wal`] where their changes
+    /// cannot be written; [`Error::Config`] for a number that the pool was not built for. The pool has as many frames as before
+    /// then, with every change of every page.
+    pub fn resize(&self, frames: u32) -> Completion<ResizeReport> {
+        self.operation(move |shared| resize::resize(shared, frames))
     }
 
     /// Ends the pool's work: for all clones. Pages in hand stay usable, and resident pages can still be fetched; nothing is

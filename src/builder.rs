@@ -11,8 +11,9 @@ use crate::{
     events,
     file_table::FileTable,
     id::PageSize,
-    io::{disk::Disk, in_flight::InFlightTable, ladder, method::Chunk, os_disk::OsDisk},
-    pool::{frame_pool::FramePool, handle::PoolHandle},
+    io::{disk::Disk, in_flight::InFlightTable, ladder, os_disk::OsDisk},
+    pool::{frame_pool::FramePool, handle::PoolHandle, resizing::Size},
+    resize,
     service::Service,
     shared::Shared,
     stats::Counters,
@@ -25,7 +26,8 @@ use crate::{
 /// The options of a pool. Made by [`BufferPool::builder`].
 #[must_use = "a builder makes nothing until build is called"]
 pub struct Builder {
-    size: Size,
+    size: Extent,
+    at_most: Option<Extent>,
     page_size: Result<PageSize>,
     io_method: IoMethod,
     wal: Option<Arc<dyn Wal>>,
@@ -39,15 +41,28 @@ pub struct Builder {
 }
 
 /// How large the pool is, as it was said.
-enum Size {
+#[derive(Copy, Clone)]
+enum Extent {
     Frames(u32),
     Memory(usize),
+}
+
+impl Extent {
+    fn frames(self, page_size: PageSize) -> Result<u32> {
+        match self {
+            Self::Frames(frames) => Ok(frames),
+            Self::Memory(bytes) => u32::try_from(bytes / page_size.bytes()).map_err(|_| {
+                Error::config(format!("{bytes} bytes are more than {} frames: choose larger pages", u32::MAX))
+            }),
+        }
+    }
 }
 
 impl Builder {
     pub(crate) fn new() -> Self {
         Self {
-            size: Size::Memory(Self::MEMORY),
+            size: Extent::Memory(Self::MEMORY),
+            at_most: None,
             page_size: Ok(PageSize::DEFAULT),
             io_method: IoMethod::Auto,
             wal: None,
@@ -66,13 +81,31 @@ impl Builder {
 
     /// So many frames. Instead of [`memory`](Self::memory).
     pub fn frames(mut self, frames: u32) -> Self {
-        self.size = Size::Frames(frames);
+        self.size = Extent::Frames(frames);
         self
     }
 
     /// As many frames as fit into so many bytes; 128 MiB unless set.
     pub fn memory(mut self, bytes: usize) -> Self {
-        self.size = Size::Memory(bytes);
+        self.size = Extent::Memory(bytes);
+        self
+    }
+
+    /// So many frames in the end: up to these the pool can be [resized](BufferPool::resize). As many as it has at first, unless
+    /// set: then it keeps its size.
+    ///
+    /// They cost address space, and beside that little until they come: their share of the page table (13 bytes a frame, as far as
+    /// it is touched), their spare pages (one for 400 frames, 255 at the most) and a byte each. But the memory of a pool that can be
+    /// resized comes and goes in steps, of 16 to 64 MiB (more where it could have more than 1 TiB), and so it is registered: a request
+    /// for scattered frames is a little more likely to go unregistered.
+    pub fn frames_at_most(mut self, frames: u32) -> Self {
+        self.at_most = Some(Extent::Frames(frames));
+        self
+    }
+
+    /// The same, as many frames as fit into so many bytes.
+    pub fn memory_at_most(mut self, bytes: usize) -> Self {
+        self.at_most = Some(Extent::Memory(bytes));
         self
     }
 
@@ -158,10 +191,12 @@ impl Builder {
             DoubleWrite::open(&*disk, area, config.page_size, write_out::largest_batch(&config), &counters)
         };
         let doublewrite = config.torn_pages.area().map(open_area).transpose()?;
-        let spares = config.spare_pages();
-        let pool = FramePool::new(config.frames, config.page_size, spares, Arc::clone(&counters))?;
-        let pool = pool.with_room_for_ready(config.ready_marks().map_or(0, |marks| marks.high));
-        let chunks: Vec<_> = pool.arena().chunks().map(|(ptr, len)| Chunk { ptr, len }).collect();
+        let size = Size::new(config.frames, config.frames_at_most);
+        let pool = FramePool::resizable(size, config.page_size, config.spare_pages(), Arc::clone(&counters))?;
+        let ready = config.background_writer.marks(config.frames_at_most).map_or(0, |marks| marks.high);
+        let pool = pool.with_room_for_ready(ready);
+        let chunks: Vec<_> =
+            (0..pool.arena().chunk_count()).map(|number| resize::chunk_at_present(&pool, number)).collect();
         let (method, method_report) =
             ladder::open_method(&config.io_method, &chunks, &config.scheduling(), &counters)?;
         events::opened(&method_report);
@@ -177,24 +212,22 @@ impl Builder {
             config,
             method_report,
             checkpoints: Turns::default(),
+            resizes: Turns::default(),
             shut_down: AtomicBool::new(false),
         }))
     }
 
     fn into_config(self) -> Result<(Config, Box<dyn Disk>)> {
         let page_size = self.page_size?;
-        let frames = match self.size {
-            Size::Frames(frames) => frames,
-            Size::Memory(bytes) => u32::try_from(bytes / page_size.bytes()).map_err(|_| {
-                Error::config(format!("{bytes} bytes are more than {} frames: choose larger pages", u32::MAX))
-            })?,
-        };
+        let frames = self.size.frames(page_size)?;
+        let frames_at_most = self.at_most.map_or(Ok(frames), |most| most.frames(page_size))?;
         if self.combine_limit > COMBINE_LIMIT_MAX {
             let limit = self.combine_limit;
             return Err(Error::config(format!("combine_limit {limit}: at most {COMBINE_LIMIT_MAX} bytes")));
         }
         let config = Config {
             frames,
+            frames_at_most,
             page_size,
             io_method: self.io_method,
             wal: self.wal,

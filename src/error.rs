@@ -108,6 +108,14 @@ pub enum Error {
         /// The page.
         page: PageId,
     },
+    /// The system has no memory for more frames, or will not have it registered. The pool is as large as it was.
+    #[error("the pool cannot grow to {frames} frames and is as it was: {reason}")]
+    CannotGrow {
+        /// How many frames there were to be.
+        frames: u32,
+        /// Why, and what can be done.
+        reason: Arc<str>,
+    },
     /// One page cannot have more pins at once than the frame's state word counts.
     #[error("{page} has as many pins as a page can have; is a pin leaked in a loop?")]
     TooManyPins {

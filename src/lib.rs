@@ -100,6 +100,7 @@ mod pool;
 mod publish;
 mod read;
 mod residency;
+mod resize;
 mod service;
 mod shared;
 mod snapshot;
@@ -137,6 +138,7 @@ pub use read::{
     warm_up::WarmUp,
 };
 pub use residency::Resident;
+pub use resize::ResizeReport;
 pub use snapshot::{Counts, FrameStats, Stats};
 pub use stats::{Histogram, Latencies, Latency, MethodKind, MethodReport, Registration};
 pub use wal::Wal;

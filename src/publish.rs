@@ -25,10 +25,11 @@ impl Stats {
         for (name, value) in self.counts.iter() {
             gauge!(format!("ringpool_{name}")).set(value as f64);
         }
-        let FrameStats { total, resident, pinned, pins, dirty, reading, reading_ahead, writing } =
+        let FrameStats { total, at_most, resident, pinned, pins, dirty, reading, reading_ahead, writing } =
             self.frames;
         for (state, frames) in [
             ("total", total),
+            ("at_most", at_most),
             ("resident", resident),
             ("pinned", pinned),
             ("dirty", dirty),

@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     pub(crate) method_report: MethodReport,
     /// Checkpoints are taken one at a time.
     pub(crate) checkpoints: Turns,
+    /// So are changes of the pool's size.
+    pub(crate) resizes: Turns,
     pub(crate) shut_down: AtomicBool,
 }
 

@@ -25,7 +25,7 @@ pub struct Stats {
     pub look_ahead: Histogram,
     /// What the frames hold.
     pub frames: FrameStats,
-    /// Bytes of page memory.
+    /// Bytes of page memory: those of the frames; in a pool that can be resized also what is left of the last step.
     pub page_bytes: u64,
     /// Bytes beside the page memory: headers, page table, spare pages, counters, the list of what is in flight.
     pub overhead_bytes: u64,
@@ -148,6 +148,8 @@ fn ratio(part: u64, whole: u64) -> f64 {
 pub struct FrameStats {
     /// All of them.
     pub total: u32,
+    /// So many there may be: see [`resize`](crate::BufferPool::resize).
+    pub at_most: u32,
     /// Those that hold a page that can be used.
     pub resident: u32,
     /// Those with a pin.
@@ -177,6 +179,7 @@ impl Stats {
         let pool = &shared.pool;
         let mut frames = FrameStats {
             total: pool.frame_count(),
+            at_most: pool.most_frames(),
             reading_ahead: pool.look_ahead.taken() as u32,
             ..FrameStats::default()
         };
@@ -195,7 +198,7 @@ impl Stats {
             latencies: Latencies::of(&shared.counters),
             look_ahead: shared.counters.measures.get(Measure::LookAhead),
             frames,
-            page_bytes: u64::from(pool.frame_count()) * pool.page_size().bytes() as u64,
+            page_bytes: pool.page_memory() as u64,
             overhead_bytes: (pool.overhead() + shared.counters.memory() + shared.in_flight.memory()) as u64,
             huge_pages: pool.arena().asked_for_huge_pages(),
         }
@@ -204,7 +207,7 @@ impl Stats {
 
 impl fmt::Display for Stats {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FrameStats { total, resident, pinned, pins, dirty, reading, reading_ahead, writing } =
+        let FrameStats { total, at_most: _, resident, pinned, pins, dirty, reading, reading_ahead, writing } =
             self.frames;
         writeln!(f, "method: {}", self.method)?;
         writeln!(

@@ -177,13 +177,14 @@ impl BackgroundWriter {
         match self {
             Self::Auto if frames >= Self::AUTO_FRAMES => marks(frames / 128, frames / 16),
             Self::Auto | Self::Off => None,
-            Self::Ready { low, high } => marks(low, high),
+            // A pool may have shrunk since they were set.
+            Self::Ready { low, high } => marks(low.min(frames), high.min(frames)),
         }
     }
 }
 
 /// The bounds of what is kept ready, in frames.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) low: usize,
     pub(crate) high: usize,
@@ -382,7 +383,10 @@ pub enum Shutdown {
 /// A pool's options, checked.
 #[derive(Clone)]
 pub(crate) struct Config {
+    /// How many frames there are at first.
     pub(crate) frames: u32,
+    /// How many there may be in the end.
+    pub(crate) frames_at_most: u32,
     pub(crate) page_size: PageSize,
     pub(crate) io_method: IoMethod,
     pub(crate) wal: Option<Arc<dyn Wal>>,
@@ -425,19 +429,20 @@ impl Config {
         if self.frames == 0 {
             return Err(Error::config("a pool needs at least one frame: set frames or memory"));
         }
+        if self.frames_at_most < self.frames {
+            let (frames, most) = (self.frames, self.frames_at_most);
+            return Err(Error::config(format!(
+                "{frames} frames, and {most} at most: choose at least as many"
+            )));
+        }
         self.background_writer.validate(self.frames)?;
         self.io_method.validate()
     }
 
-    /// What the background writer keeps ready, where there is one.
-    pub(crate) fn ready_marks(&self) -> Option<Marks> {
-        self.background_writer.marks(self.frames)
-    }
-
-    /// Spare pages: one for each 400 frames, so that with all else beside the pages they stay below a hundredth of the page
-    /// memory (8 KiB pages, 64 MiB and more); but room for a run of sealed pages where the pool has that many frames.
+    /// Spare pages: one for each 400 frames that there may be, so that with all else beside the pages they stay below a hundredth
+    /// of the page memory (8 KiB pages, 64 MiB and more); but room for a run of sealed pages where the pool has that many frames.
     pub(crate) fn spare_pages(&self) -> usize {
-        let frames = self.frames as usize;
+        let frames = self.frames_at_most as usize;
         (frames / 400).max(16.min(frames / 4)).clamp(1, SPARE_PAGES_MAX)
     }
 }
@@ -446,6 +451,7 @@ impl fmt::Debug for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Config")
             .field("frames", &self.frames)
+            .field("frames_at_most", &self.frames_at_most)
             .field("page_size", &self.page_size)
             .field("io_method", &self.io_method)
             .field("wal", &self.wal.is_some())

@@ -380,6 +380,45 @@ fn several_rings_share_one_registration() {
     (0..12).for_each(|_| assert!(matches!(arena.next_report(), Report::Finished { outcome: Ok(16384), .. })));
 }
 
+/// As a pool does that grows and shrinks.
+#[test]
+fn memory_comes_and_goes_with_every_ring() {
+    const EFAULT: i32 = 14;
+    let arena = TestArena::new(8 << 20);
+    let [first, second] = arena.chunks();
+    let nothing = Chunk { len: 0, ..second };
+    let asked = IoMethod::Uring(UringOptions::default().workers(3).fixed_buffers(Fallback::Require));
+    let counters = Arc::new(Counters::new());
+    let Ok((method, _)) = open_method::<TestLease>(&asked, &[first, nothing], &SCHEDULING, &counters) else {
+        return println!("skipped: no io_uring here, or not enough memory may be locked");
+    };
+    let on_disk = file_of(2 * PAGE as usize);
+    on_disk.as_file().set_len(64 << 20).unwrap();
+    let file = shared(on_disk.path(), &OpenOptions::new());
+    method.submit_one(arena.request(Read, &file, 0, &[4 << 20]));
+    assert!(
+        matches!(arena.next_report(), Report::Finished { outcome: Ok(_), .. }),
+        "what is there is registered"
+    );
+    // A stretch for each worker, read into the second chunk.
+    let outcomes = || {
+        let read = |n: u64| arena.request(Read, &file, n * (4 << 20), &[PAGE as u32]);
+        method.submit(&mut (0..3).map(read).collect());
+        [(); 3].map(|()| match arena.next_report() {
+            Report::Finished { outcome, .. } => outcome.map_err(|error| error.raw_os_error().unwrap()),
+            Report::Dropped => panic!("a request was dropped"),
+        })
+    };
+    for _ in 0..2 {
+        assert_eq!(outcomes(), [Err(EFAULT); 3]);
+        method.set_chunk(1, second).unwrap();
+        assert_eq!(outcomes(), [Ok(PAGE as usize); 3]);
+        method.set_chunk(1, nothing).unwrap();
+    }
+    method.shutdown();
+    method.set_chunk(1, second).expect("a ring that is gone refuses nothing");
+}
+
 /// Requests for a file that may block go beside the ring; the ring, and the files it serves, know nothing of it.
 #[test]
 fn a_slow_file_is_read_beside_the_ring() {

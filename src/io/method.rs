@@ -3,7 +3,7 @@
 //! A method gets requests in batches and owes the lease of each exactly one `finish`, from whatever thread. The three of
 //! them (the ring's worker, worker threads, inline) differ in nothing else that a caller could see (C7).
 
-use std::{iter, ptr::NonNull};
+use std::{io, iter, ptr::NonNull};
 
 use crate::io::{
     file::File,
@@ -34,12 +34,23 @@ pub(crate) trait Method<L: Lease>: Send + Sync + 'static {
     /// when no request for the file is left.
     fn forget(&self, file: &File);
 
+    /// The memory of this number is another from here on: there is some where there was none, or none any more. There is no request
+    /// for it. Comes back when the kernel knows it, on behalf of every thread of the method; one that registers nothing has nothing
+    /// to do.
+    ///
+    /// # Errors
+    /// Where the system refuses it. Some of the threads may have it all the same, until it is set anew.
+    fn set_chunk(&self, _number: u16, _chunk: Chunk) -> io::Result<()> {
+        Ok(())
+    }
+
     /// Finishes all requests that were submitted and ends the method's threads. Later submissions are transferred
     /// inline. Idempotent. Must not be called from one of the method's own threads.
     fn shutdown(&self);
 }
 
-/// A piece of the memory from which all buffers come: at most 1 GiB, one registered buffer.
+/// A piece of the memory from which all buffers come: at most 1 GiB, one registered buffer. Of no length, where there is no memory
+/// now.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Chunk {
     pub(crate) ptr: NonNull<u8>,

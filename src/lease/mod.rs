@@ -16,7 +16,7 @@ pub(crate) use write::{WriteLease, WriteRun};
 
 use crate::{
     io::request::{IoBuf, Lease, Urgency},
-    pool::{arena::Arena, frame_pool::FramePool},
+    pool::frame_pool::FramePool,
 };
 
 /// Either kind of lease.
@@ -80,7 +80,7 @@ fn buffer_at(pool: &FramePool, offset: usize, len: usize) -> IoBuf {
     IoBuf {
         ptr: pool.arena().at(offset),
         len: u32::try_from(len).expect("a buffer is at most one request long"),
-        chunk: Arena::chunk_of(offset),
+        chunk: pool.arena().chunk_of(offset),
     }
 }
 

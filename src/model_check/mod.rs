@@ -10,6 +10,7 @@
 
 mod disk;
 mod files;
+mod resizing;
 mod scenarios;
 mod torn_pages;
 

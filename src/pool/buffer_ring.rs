@@ -32,7 +32,8 @@ impl BufferRing {
         if self.frames.len() < self.size {
             return None;
         }
-        let claimed = pool.claim_by(self.frames[self.hand], State::claim_from_ring)?;
+        let no = Some(self.frames[self.hand]).filter(|&no| pool.serves(no))?;
+        let claimed = pool.claim_by(no, State::claim_from_ring)?;
         pool.replacement.renew(claimed.frame_no());
         self.hand = (self.hand + 1) % self.size;
         Some(claimed)

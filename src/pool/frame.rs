@@ -5,7 +5,10 @@
 
 use crate::{
     id::{Lsn, PageId},
-    pool::state::{AtomicState, Phase, State},
+    pool::{
+        huge_slice::Zeroed,
+        state::{AtomicState, Phase, State},
+    },
     sync::atomic::{AtomicU64, Ordering, fence},
 };
 
@@ -17,6 +20,14 @@ pub(crate) struct Frame {
     page: AtomicU64,
     page_lsn: AtomicU64,
     rec_lsn: AtomicU64,
+}
+
+// SAFETY: it is made of atomics, which have the bytes of their integers, and all of them begin as zero.
+#[allow(unsafe_code)]
+unsafe impl Zeroed for Frame {
+    fn first() -> Self {
+        Self::new()
+    }
 }
 
 impl Frame {

@@ -29,6 +29,7 @@ use crate::{
         mirrors::Mirrors,
         ready::Ready,
         replacement::Replacement,
+        resizing::Size,
         spares::Spares,
         starvation::Starvation,
         state::{Phase, State},
@@ -53,6 +54,7 @@ pub(crate) struct FramePool {
     pub(crate) ready: Ready,
     pub(crate) look_ahead: LookAhead,
     pub(crate) counters: Arc<Counters>,
+    pub(super) size: Size,
     page_size: PageSize,
     /// Where the first frame's bytes start in the arena; before them lie the spare pages.
     first_frame: usize,
@@ -104,27 +106,38 @@ pub(crate) struct Mapped {
 }
 
 impl FramePool {
-    /// Takes all memory: `spare_pages` pages, then `frames` pages.
+    /// Takes all memory: `spare_pages` pages, then `frames` pages. It stays as large as it is.
     pub(crate) fn new(
         frames: u32,
         page_size: PageSize,
         spare_pages: usize,
         counters: Arc<Counters>,
     ) -> Result<Self> {
-        assert!(frames > 0);
-        let pages = frames as usize + spare_pages;
+        Self::resizable(Size::new(frames, frames), page_size, spare_pages, counters)
+    }
+
+    /// The same, with address space for all frames that there may be.
+    pub(crate) fn resizable(
+        size: Size,
+        page_size: PageSize,
+        spare_pages: usize,
+        counters: Arc<Counters>,
+    ) -> Result<Self> {
+        let (frames, most) = (size.frames() as usize, size.most() as usize);
+        let with_spares = |frames| (spare_pages + frames) * page_size.bytes();
         Ok(Self {
-            arena: Arena::new(pages * page_size.bytes())?,
-            frames: HugeSlice::new(frames as usize, Frame::new)?,
-            table: PageTable::new(frames as usize)?,
-            replacement: Replacement::new(frames as usize),
+            arena: Arena::new(with_spares(frames), with_spares(most))?,
+            frames: HugeSlice::zeroed(most, frames)?,
+            table: PageTable::new(frames, most)?,
+            replacement: Replacement::new(frames, most)?,
             waiters: Waiters::new(),
             starvation: Arc::new(Starvation::new()),
             spares: Spares::new(spare_pages),
-            mirrors: Mirrors::new(frames, page_size)?,
+            mirrors: Mirrors::new(size.most(), page_size)?,
             ready: Ready::new(0),
-            look_ahead: LookAhead::new(frames),
+            look_ahead: LookAhead::new(size.frames()),
             counters,
+            size,
             page_size,
             first_frame: spare_pages * page_size.bytes(),
         })
@@ -160,13 +173,30 @@ impl FramePool {
         (no.index() < self.frames.len()).then_some(no)
     }
 
-    /// Every frame with its number.
+    /// Every frame with its number, those that are about to go included.
     pub(crate) fn frames(&self) -> impl DoubleEndedIterator<Item = (FrameNo, &Frame)> {
-        self.frames.iter().enumerate().map(|(index, frame)| (FrameNo(index as u32), frame))
+        let frames = &self.frames[..self.size.extent() as usize];
+        frames.iter().enumerate().map(|(index, frame)| (FrameNo(index as u32), frame))
     }
 
+    /// How many frames there are.
     pub(crate) fn frame_count(&self) -> u32 {
-        self.frames.len() as u32
+        self.size.frames()
+    }
+
+    /// How many frames there may be in the end.
+    pub(crate) fn most_frames(&self) -> u32 {
+        self.size.most()
+    }
+
+    /// The bytes of memory for pages: those of all frames, and of a pool that can be resized, what is left of a step.
+    pub(crate) fn page_memory(&self) -> usize {
+        self.arena.present_bytes() - self.first_frame
+    }
+
+    /// How many chunks of the arena it takes for so many frames.
+    pub(crate) fn chunks_for(&self, frames: u32) -> usize {
+        self.arena.chunks_for(self.home_of(FrameNo(frames)))
     }
 
     /// The bytes this pool takes beside the pages.
@@ -174,7 +204,7 @@ impl FramePool {
         let parts =
             [self.table.memory(), self.replacement.memory(), self.ready.memory(), self.mirrors.memory()];
         let spares = self.first_frame;
-        size_of_val(&*self.frames) + parts.iter().sum::<usize>() + spares
+        self.size.highest() as usize * size_of::<Frame>() + parts.iter().sum::<usize>() + spares
     }
 
     /// Where in the arena the frame's own page is.

@@ -201,6 +201,13 @@ impl<'a> Claimed<'a> {
         self.frame
     }
 
+    /// The frame goes out of service, without a page: it stays claimed until it is [called up](super::resizing).
+    pub(super) fn retire(mut self) -> FrameNo {
+        self.pool.unmap(self.frame);
+        self.in_use = !seeded!("retired_frame_given_back");
+        self.frame
+    }
+
     /// The frame has a page again, which is being read; two pins, the read's and one more, are the caller's to adopt.
     pub(super) fn into_read(mut self, read_only: bool) {
         let begin = |s: State| s.begin_read(read_only).pin_again();

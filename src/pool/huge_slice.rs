@@ -7,9 +7,30 @@ use std::{ops::Deref, ptr, ptr::NonNull, slice};
 use crate::{
     error::Result,
     pool::mapping::{Mapping, SMALL},
+    sync::atomic::AtomicU64,
 };
 
-/// Values of `T` one behind the other, all made at the start.
+/// Values whose first state is all zero bytes, as memory comes from the system: fresh memory holds them already.
+///
+/// # Safety
+/// Zero bytes are a valid value, and the same as [`first`](Self::first) gives. (A model checker's atomics are not: there the
+/// values are made.)
+pub(super) unsafe trait Zeroed {
+    /// The value in its first state.
+    fn first() -> Self;
+}
+
+// SAFETY: an atomic has the bytes of its integer.
+unsafe impl Zeroed for AtomicU64 {
+    fn first() -> Self {
+        Self::new(0)
+    }
+}
+
+/// Whether zero bytes are values here: not where atomics are a model checker's.
+const ZERO_IS_A_VALUE: bool = !cfg!(any(loom, shuttle));
+
+/// Values of `T` one behind the other, all there from the start.
 pub(super) struct HugeSlice<T> {
     first: NonNull<T>,
     count: usize,
@@ -24,17 +45,42 @@ unsafe impl<T: Sync> Sync for HugeSlice<T> {}
 
 impl<T> HugeSlice<T> {
     /// `count` values, each made by `make`, which must not panic.
-    pub(super) fn new(count: usize, mut make: impl FnMut() -> T) -> Result<Self> {
+    pub(super) fn new(count: usize, make: impl FnMut() -> T) -> Result<Self> {
+        let slice = Self::over(Mapping::new(Self::bytes(count))?, count);
+        slice.fill(make);
+        Ok(slice)
+    }
+
+    /// `count` values in their first state, of which the first `present` have their memory from the start; the others get it
+    /// when they are first touched.
+    pub(super) fn zeroed(count: usize, present: usize) -> Result<Self>
+    where
+        T: Zeroed,
+    {
+        let slice = Self::over(Mapping::partly(Self::bytes(count), Self::bytes(present))?, count);
+        if !ZERO_IS_A_VALUE {
+            slice.fill(T::first);
+        }
+        Ok(slice)
+    }
+
+    fn bytes(count: usize) -> usize {
+        count.saturating_mul(size_of::<T>()).max(1)
+    }
+
+    /// The values in this memory; made by who calls, where zero bytes are none.
+    fn over(memory: Mapping, count: usize) -> Self {
         assert!(align_of::<T>() <= SMALL && size_of::<T>() > 0);
-        let memory = Mapping::new(count.saturating_mul(size_of::<T>()).max(1))?;
-        let first = memory.base().cast::<T>();
-        for index in 0..count {
+        Self { first: memory.base().cast(), count, _memory: memory }
+    }
+
+    fn fill(&self, mut make: impl FnMut() -> T) {
+        for index in 0..self.count {
             // SAFETY: the mapping has room for `count` values.
-            let place = unsafe { first.add(index) };
-            // SAFETY: the mapping is aligned to a page, and values to no more.
+            let place = unsafe { self.first.add(index) };
+            // SAFETY: the mapping is aligned to a page, and values to no more; nobody has looked at it yet.
             unsafe { place.write(make()) };
         }
-        Ok(Self { first, count, _memory: memory })
     }
 }
 
@@ -67,6 +113,16 @@ mod tests {
         assert_eq!((slice.len(), Arc::strong_count(&shared)), (1000, 1001));
         drop(slice);
         assert_eq!(Arc::strong_count(&shared), 1);
+    }
+
+    #[test]
+    fn values_that_fresh_memory_holds_are_the_same_as_those_that_are_made() {
+        use crate::pool::frame::Frame;
+        let slice = HugeSlice::<AtomicU64>::zeroed(10_000, 10).unwrap();
+        assert!(slice.iter().all(|word| word.load(crate::sync::atomic::Ordering::Relaxed) == 0));
+        let made = HugeSlice::new(1, Frame::new).unwrap();
+        let fresh = HugeSlice::<Frame>::zeroed(100, 1).unwrap();
+        assert_eq!(format!("{:?}", fresh[99]), format!("{:?}", made[0]));
     }
 
     #[test]

@@ -8,19 +8,24 @@ use crate::sync::atomic::{AtomicUsize, Ordering};
 
 pub(crate) struct LookAhead {
     taken: AtomicUsize,
-    limit: usize,
+    limit: AtomicUsize,
 }
 
 impl LookAhead {
     /// Three quarters of the frames, but one where there is only one.
     pub(super) fn new(frames: u32) -> Self {
-        Self { taken: AtomicUsize::new(0), limit: share_of(frames as usize) }
+        Self { taken: AtomicUsize::new(0), limit: AtomicUsize::new(share_of(frames)) }
+    }
+
+    /// From here on it is a share of so many frames. Places that are taken beyond it are given back when their time comes.
+    pub(super) fn resize(&self, frames: u32) {
+        self.limit.store(share_of(frames), Ordering::Relaxed);
     }
 
     /// Takes so many places, or as many as are left: how many that is.
     pub(crate) fn take(&self, places: usize) -> usize {
         let taken = self.taken.fetch_add(places, Ordering::Relaxed);
-        let granted = self.limit.saturating_sub(taken).min(places);
+        let granted = self.limit().saturating_sub(taken).min(places);
         if granted < places {
             self.give_back(places - granted);
         }
@@ -39,11 +44,12 @@ impl LookAhead {
 
     /// All places.
     pub(crate) fn limit(&self) -> usize {
-        self.limit
+        self.limit.load(Ordering::Relaxed)
     }
 }
 
-fn share_of(frames: usize) -> usize {
+fn share_of(frames: u32) -> usize {
+    let frames = frames as usize;
     if seeded!("look_ahead_takes_all") { frames } else { (frames * 3 / 4).max(1) }
 }
 
@@ -61,5 +67,15 @@ mod tests {
             assert_eq!((look_ahead.take(5), look_ahead.take(5)), (1, 0), "what is left, and then nothing");
             assert_eq!(look_ahead.taken(), share);
         }
+    }
+
+    #[test]
+    fn a_share_that_shrinks_takes_no_place_away_and_grants_none_until_there_is_one() {
+        let look_ahead = LookAhead::new(16);
+        assert_eq!(look_ahead.take(10), 10);
+        look_ahead.resize(8);
+        assert_eq!(look_ahead.take(1), 0);
+        look_ahead.give_back(5);
+        assert_eq!((look_ahead.take(3), look_ahead.taken()), (1, 6));
     }
 }

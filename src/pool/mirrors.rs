@@ -70,8 +70,9 @@ pub(crate) struct Look<'a> {
 }
 
 impl Mirrors {
-    pub(super) fn new(frames: u32, page_size: PageSize) -> Result<Self> {
-        let sets = (frames as usize / FRAMES_PER_MIRROR / WAYS).clamp(1, SETS_MAX);
+    /// For a pool that has so many frames in the end.
+    pub(super) fn new(most: u32, page_size: PageSize) -> Result<Self> {
+        let sets = (most as usize / FRAMES_PER_MIRROR / WAYS).clamp(1, SETS_MAX);
         let words_per_page = page_size.bytes() / WORD;
         Ok(Self {
             sets: HugeSlice::new(sets, || Set(from_fn(|_| Mirror::new())))?,

@@ -5,7 +5,8 @@
 //! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it; the
 //! [`replacement`] says which page gives up its frame; the [`frame_pool`] puts them together, and [`victims`] are taken from
 //! it; a [`handle`] is the right to a frame, [`pins`] to several, a [`seizure`] to the pages in them; [`mirrors`] are copies
-//! of pages that all threads read; a [`buffer_ring`] keeps a bulk read to a few. `validate` looks at all of it, for tests.
+//! of pages that all threads read; a [`buffer_ring`] keeps a bulk read to a few; [`resizing`] is how frames come and go.
+//! `validate` looks at all of it, for tests.
 
 pub(crate) mod arena;
 pub(crate) mod buffer_ring;
@@ -23,6 +24,7 @@ pub(crate) mod mirrors;
 pub(crate) mod pins;
 pub(crate) mod ready;
 mod replacement;
+pub(crate) mod resizing;
 pub(crate) mod seizure;
 pub(crate) mod spares;
 pub(crate) mod starvation;

@@ -135,13 +135,19 @@ impl Ready {
     /// Sleeps until frames are wanted. False once this is [closed](Self::close).
     pub(crate) fn sleep(&self) -> bool {
         let mut calls = self.calls.lock();
-        calls.called = false;
         self.asleep.store(true, Ordering::SeqCst);
         while !calls.called && !calls.closed {
             calls = self.called.wait(calls);
         }
         self.asleep.store(false, Ordering::Relaxed);
+        calls.called = false;
         !calls.closed
+    }
+
+    /// What the marks depend on has changed: ends the sleep, or the next one.
+    pub(crate) fn look_again(&self) {
+        self.calls.lock().called = true;
+        self.called.notify_all();
     }
 
     /// Sleeps until `deadline`, however much is wanted. False once this is closed.

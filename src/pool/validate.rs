@@ -22,6 +22,7 @@ impl FramePool {
         let mut faults = Vec::new();
         self.frames().for_each(|(no, frame)| self.look_at_frame(no, frame, &mut faults));
         self.look_for_second_frames(&mut faults);
+        self.look_at_retired(&mut faults);
         self.look_at_spares(&mut faults);
         self.look_at_look_ahead(&mut faults);
         faults
@@ -72,6 +73,25 @@ impl FramePool {
         }
     }
 
+    /// While the pool keeps its size, no frame is about to go, and those that are retired are out of everybody's reach.
+    fn look_at_retired(&self, faults: &mut Vec<String>) {
+        let (frames, extent, in_queues) = (self.frame_count(), self.size.extent(), self.replacement.frames());
+        if (frames, in_queues) != (extent, extent as usize) {
+            faults.push(format!(
+                "{frames} frames serve, {in_queues} are in queues, and up to {extent} have pages"
+            ));
+        }
+        for no in (extent..self.size.highest()).map(FrameNo) {
+            let state = self.frame(no).state.load();
+            if state.phase() != Phase::Claimed
+                || state.is_dirty()
+                || self.entries(self.frame(no).page()).any(|entry| entry == no)
+            {
+                faults.push(format!("frame {}: retired, and within reach: {state:?}", no.0));
+            }
+        }
+    }
+
     /// Without writes under way, a spare page is taken for the frame that lives on it, and for nothing else.
     fn look_at_spares(&self, faults: &mut Vec<String>) {
         let place = |(_, frame): (FrameNo, &Frame)| frame.state.load().place().spare_number();
@@ -83,11 +103,12 @@ impl FramePool {
         }
     }
 
-    /// Without reads under way, who has a place in the share has a pin.
+    /// Without reads under way, who has a place in the share has a pin. (There may be more of them than the share of a pool that
+    /// has just shrunk.)
     fn look_at_look_ahead(&self, faults: &mut Vec<String>) {
         let pins: u64 = self.frames().map(|(_, frame)| frame.state.load()).map(State::pins).sum();
         let (taken, limit) = (self.look_ahead.taken(), self.look_ahead.limit());
-        if taken as u64 > pins || taken > limit {
+        if taken as u64 > pins {
             faults.push(format!("look-ahead has {taken} places, of {limit}, for {pins} pins"));
         }
     }
@@ -98,7 +119,7 @@ mod tests {
     use super::*;
     use crate::{
         id::{FileId, PageSize},
-        pool::{frame_pool::Mapped, handle::PoolHandle, victims::DirtyVictims},
+        pool::{frame_pool::Mapped, handle::PoolHandle, resizing::Retirement, victims::DirtyVictims},
         stats::Counters,
         sync::Arc,
     };
@@ -172,5 +193,17 @@ mod tests {
         assert_found(&pool, "who waits for it");
         pool.look_ahead.take(1);
         assert_found(&pool, "look-ahead has 1 places");
+    }
+
+    #[test]
+    fn a_retired_frame_that_somebody_could_reach_is_found() {
+        let (pool, _) = pool();
+        let mut retirement = Retirement::begin(&pool, 2);
+        assert_found(&pool, "2 frames serve");
+        retirement.retire_idle();
+        retirement.complete();
+        assert_eq!(pool.faults(), Vec::<String>::new());
+        pool.frame(FrameNo(2)).state.update(State::give_back);
+        assert_found(&pool, "within reach");
     }
 }

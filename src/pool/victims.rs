@@ -36,11 +36,11 @@ impl FramePool {
     /// A claimed frame: one that is ready, else the first that the sweep finds.
     fn take_victim(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
         while let Some(no) = self.ready.pop() {
-            if self.frame(no).state.try_update(State::claim_ready).is_ok() {
+            if self.serves(no) && self.frame(no).state.try_update(State::claim_ready).is_ok() {
                 self.replacement.renew(no);
                 return Some(no);
             }
-            // It was used since, or taken by somebody who needed this very frame.
+            // It was used since, or taken by somebody who needed this very frame, or is to go.
             self.frame(no).state.update(State::no_longer_ready);
         }
         self.sweep(1, |no, verdict| match verdict {

@@ -91,7 +91,7 @@ fn is_here(pin: &Pin) -> bool {
 
 /// Whether there are frames enough to pin all of the pages.
 fn check_count(shared: &Shared, pages: &[PageId]) -> Result<()> {
-    let frames = shared.config.frames;
+    let frames = shared.pool.frame_count();
     if pages.len() <= frames as usize {
         return Ok(());
     }

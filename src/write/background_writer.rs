@@ -58,8 +58,10 @@ pub(crate) struct BackgroundWriter {
 impl BackgroundWriter {
     /// Starts the thread, where the options want one and the system gives one. Without it the pool works all the same.
     pub(crate) fn start(shared: &Arc<Shared>) -> Self {
-        let thread = shared.config.ready_marks().and_then(|marks| {
-            let mut writer = Writer::new(Arc::clone(shared), marks);
+        // Also where the pool is too small for one, and may grow.
+        let ever = shared.config.background_writer.marks(shared.pool.most_frames());
+        let thread = ever.and_then(|_| {
+            let mut writer = Writer::new(Arc::clone(shared), marks(shared));
             writer.show_mark();
             let started = thread::spawn("ringpool-writer".to_owned(), move || writer.run());
             started.inspect_err(|_| shared.pool.ready.set_mark(0)).ok()
@@ -82,6 +84,11 @@ impl Drop for BackgroundWriter {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// What is kept ready with as many frames as there are now; nothing, where they are too few.
+fn marks(shared: &Shared) -> Marks {
+    shared.config.background_writer.marks(shared.pool.frame_count()).unwrap_or_default()
 }
 
 /// What a round came to.
@@ -144,6 +151,7 @@ impl Writer {
     /// Finds victims, starts writing those that are dirty, and sees to the oldest batch where there is nothing better to do.
     fn round(&mut self) -> Round {
         let pool = &self.shared.pool;
+        self.pace.keep_to(marks(&self.shared));
         self.pace.observe(pool.ready.take_demand());
         self.show_mark();
         let cleaning: usize = self.under_way.iter().map(|batch| batch.victims.len()).sum();

@@ -25,6 +25,11 @@ impl Pace {
         Self { marks, smoothed: 0 }
     }
 
+    /// From here on so many are kept ready.
+    pub(crate) fn keep_to(&mut self, marks: Marks) {
+        self.marks = marks;
+    }
+
     /// `wanted` frames were wanted since the last round.
     pub(crate) fn observe(&mut self, wanted: usize) {
         let recent = wanted.saturating_mul(DECAY);

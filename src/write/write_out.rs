@@ -35,7 +35,7 @@ const BATCH: usize = 32;
 
 /// The most pages that are handed over together.
 pub(crate) fn largest_batch(config: &Config) -> usize {
-    (BATCH * config.combine_pages).min(config.frames as usize)
+    (BATCH * config.combine_pages).min(config.frames_at_most as usize)
 }
 
 /// A page and the frame in which it was seen.

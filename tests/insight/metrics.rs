@@ -58,9 +58,9 @@ fn every_number_of_a_snapshot_becomes_a_gauge() {
     for (name, value) in stats.counts.iter() {
         assert_eq!(gauges.get(&format!("ringpool_{name}")), value as f64);
     }
-    let frames = ["total", "resident", "dirty", "pinned", "reading", "reading_ahead", "writing"];
+    let frames = ["total", "at_most", "resident", "dirty", "pinned", "reading", "reading_ahead", "writing"];
     let frames = frames.map(|state| gauges.get(&format!("ringpool_frames state={state}")));
-    assert_eq!(frames, [8.0, 4.0, 3.0, 1.0, 0.0, 0.0, 0.0]);
+    assert_eq!(frames, [8.0, 8.0, 4.0, 3.0, 1.0, 0.0, 0.0, 0.0]);
     assert_eq!(gauges.get("ringpool_pins"), 1.0);
     for (of, latency) in stats.latencies.iter() {
         assert_eq!(gauges.get(&format!("ringpool_latency_count of={of}")), latency.count() as f64);

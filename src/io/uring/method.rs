@@ -6,7 +6,7 @@
 //! **What would block a worker does not go there.** Files that the kernel cannot read without waiting, and those without a
 //! descriptor, are for [threads](Threads) beside the rings: started when there is work, few, gone when idle.
 
-use std::iter;
+use std::{io, iter};
 
 use super::{
     setup::{Abilities, Memory, Refusal},
@@ -115,6 +115,11 @@ impl<L: Lease> Method<L> for Uring<L> {
 
     fn forget(&self, file: &File) {
         self.all().for_each(|part| part.forget(file));
+    }
+
+    fn set_chunk(&self, number: u16, chunk: Chunk) -> io::Result<()> {
+        // Every ring registers it for itself: to clone it from another takes that this one is still there.
+        self.workers.iter().try_for_each(|worker| worker.set_chunk(number, chunk))
     }
 
     fn shutdown(&self) {

@@ -20,7 +20,7 @@ use rustix::io::Errno;
 
 use super::{
     doorbell::Doorbell,
-    setup::{Abilities, FILE_SLOTS},
+    setup::{Abilities, FILE_SLOTS, to_iovec},
     slots::{Forms, Slots, Target},
 };
 use crate::{
@@ -29,6 +29,7 @@ use crate::{
         backlog::Place,
         by_file::ByFile,
         file::File,
+        method::Chunk,
         request::{Lease, Request},
         transfer::Step,
     },
@@ -267,6 +268,19 @@ impl<'r, L: Lease> Ring<'r, L> {
         }
         self.registered_files.insert(file.id, slot);
         Target::Registered(slot)
+    }
+
+    /// The registered buffer of this number is another from here on; none, where the chunk has no length. Requests in flight keep
+    /// the one that they have.
+    pub(super) fn set_chunk(&mut self, number: u16, chunk: Chunk) -> io::Result<()> {
+        if !self.forms.fixed_buffers {
+            return Ok(());
+        }
+        // SAFETY: as where all of them are registered (`setup`).
+        #[allow(unsafe_code)]
+        unsafe {
+            self.submitter.register_buffers_update(number.into(), &[to_iovec(&chunk)], None)
+        }
     }
 
     /// Gives the file's place in the table back, and with it the ring's hold on the file.

@@ -6,12 +6,12 @@
 //! waits for several, or a moment at most, instead of being woken for each. Nobody rings during a nap. After a nap that
 //! brought nothing it sleeps until anything happens, so that a disk that hangs does not hold up requests for another.
 
-use std::{iter, mem};
+use std::iter;
 
 use super::{
     pace::Pace,
     ring::{Reaped, Ring, Wait},
-    worker::Shared,
+    worker::{Errand, Shared},
 };
 use crate::{
     config::BackgroundDepth,
@@ -19,7 +19,7 @@ use crate::{
         backlog::Place,
         request::{Lease, Request},
     },
-    sync::{atomic::Ordering, time::Duration},
+    sync::time::Duration,
 };
 
 /// A nap ends when one in so many of the requests in flight has completed.
@@ -59,8 +59,8 @@ impl<'s, 'r, L: Lease> Service<'s, 'r, L> {
     pub(super) fn run(mut self) {
         loop {
             self.start_queued(Reaped::default());
-            if self.shared.any_forgotten.load(Ordering::Relaxed) {
-                self.forget_files();
+            if self.shared.has_errands() {
+                self.run_errands();
             }
             if self.ring.in_flight() == 0 && self.shared.queue.lock().is_finished() {
                 return;
@@ -117,13 +117,17 @@ impl<'s, 'r, L: Lease> Service<'s, 'r, L> {
     fn has_news(&self) -> bool {
         let mut queue = self.shared.queue.lock();
         queue.backlog.has_next()
-            || self.shared.any_forgotten.load(Ordering::SeqCst)
+            || self.shared.has_errands()
             || self.ring.in_flight() == 0 && queue.is_closed()
     }
 
-    fn forget_files(&mut self) {
-        self.shared.any_forgotten.store(false, Ordering::SeqCst);
-        let files = mem::take(&mut *self.shared.forgotten.lock());
-        files.into_iter().for_each(|file| self.ring.forget(file));
+    fn run_errands(&mut self) {
+        for errand in self.shared.take_errands() {
+            match errand {
+                Errand::Forget(file) => self.ring.forget(file),
+                // Who sent it may have gone meanwhile.
+                Errand::SetChunk(number, chunk, done) => drop(done.send(self.ring.set_chunk(number, chunk))),
+            }
+        }
     }
 }

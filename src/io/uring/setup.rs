@@ -6,6 +6,7 @@
 use std::{
     io,
     os::fd::{AsRawFd, RawFd},
+    ptr,
 };
 
 use io_uring::{IoUring, Probe, opcode, types::Fd};
@@ -177,10 +178,7 @@ fn register_buffers(ring: &IoUring, wanted: Fallback, memory: &Memory<'_>) -> Re
     if registered_with.is_some_and(|other| ring.submitter().register_buffers_clone(other).is_ok()) {
         return Ok(Registration::InUse);
     }
-    let vectors: Vec<libc::iovec> = chunks
-        .iter()
-        .map(|chunk| libc::iovec { iov_base: chunk.ptr.as_ptr().cast(), iov_len: chunk.len })
-        .collect();
+    let vectors: Vec<libc::iovec> = chunks.iter().map(to_iovec).collect();
     // SAFETY: the chunks are mapped memory while this runs, which is their contract. The kernel keeps the pages themselves
     // from then on, so even a mapping that goes before the ring does leaves it nothing to write to but those pages.
     #[allow(unsafe_code)]
@@ -195,6 +193,12 @@ fn register_buffers(ring: &IoUring, wanted: Fallback, memory: &Memory<'_>) -> Re
         };
         format!("the frames ({mib} MiB) cannot be registered: {error}{advice}")
     })
+}
+
+/// A chunk as the kernel wants it; one without memory is a place in the table that is empty for now (Linux 5.13).
+pub(super) fn to_iovec(chunk: &Chunk) -> libc::iovec {
+    let start = if chunk.len == 0 { ptr::null_mut() } else { chunk.ptr.as_ptr().cast() };
+    libc::iovec { iov_base: start, iov_len: chunk.len }
 }
 
 fn register_files(ring: &IoUring, wanted: Fallback) -> Result<Registration, Refusal> {

@@ -4,9 +4,13 @@
 //! only when both are empty and the queue is closed. Should it panic, the queue is closed, what is in the queue is dropped
 //! (which counts as failure), and later requests are transferred by who asks.
 //!
-//! Lock order: the queue, and the list of forgotten files; leaves, each taken alone.
+//! What else is to be done to a ring is an [errand](Errand) for its worker. One that comes too late finds the ring gone, and with
+//! it all that it had registered.
+//!
+//! Lock order: the queue, and the list of errands; leaves, each taken alone.
 
 use std::{
+    io, mem,
     os::fd::{AsRawFd, RawFd},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::mpsc,
@@ -25,7 +29,7 @@ use crate::{
         backlog::Limits,
         file::File,
         inline,
-        method::Method,
+        method::{Chunk, Method},
         queue::Queue,
         request::{Lease, Request},
     },
@@ -57,10 +61,18 @@ pub(super) struct Opened {
 pub(super) struct Shared<L> {
     pub(super) queue: Mutex<Queue<L>>,
     pub(super) doorbell: Arc<Doorbell>,
-    /// Closed files that the ring may still hold.
-    pub(super) forgotten: Mutex<Vec<FileId>>,
-    pub(super) any_forgotten: AtomicBool,
+    /// What the worker is to do to its ring; `None` when that is gone.
+    errands: Mutex<Option<Vec<Errand>>>,
+    any_errands: AtomicBool,
     counters: Arc<Counters>,
+}
+
+/// What the worker is to do to its ring beside requests.
+pub(super) enum Errand {
+    /// The file is closed: let go of it.
+    Forget(FileId),
+    /// The registered buffer of this number is another from here on; who waits is told what came of it.
+    SetChunk(u16, Chunk, mpsc::SyncSender<io::Result<()>>),
 }
 
 impl<L: Lease> UringWorker<L> {
@@ -77,8 +89,8 @@ impl<L: Lease> UringWorker<L> {
         let shared = Arc::new(Shared {
             queue: Mutex::new(Queue::new(limits)),
             doorbell: Arc::new(Doorbell::new().map_err(refused("eventfd"))?),
-            forgotten: Mutex::new(Vec::new()),
-            any_forgotten: AtomicBool::new(false),
+            errands: Mutex::new(Some(Vec::new())),
+            any_errands: AtomicBool::new(false),
             counters,
         });
         // The ring is not for shuttle, and neither is this channel: it is used once.
@@ -125,6 +137,29 @@ impl<L: Lease> Shared<L> {
             drop(queue);
             drop(waiting);
         }
+        // Those who wait for one are told by its end.
+        let late = self.errands.lock().take();
+        drop(late);
+    }
+
+    /// Whether there are errands to be [run](Self::take_errands).
+    pub(super) fn has_errands(&self) -> bool {
+        self.any_errands.load(Ordering::SeqCst)
+    }
+
+    /// The errands that came since this was last asked.
+    pub(super) fn take_errands(&self) -> Vec<Errand> {
+        self.any_errands.store(false, Ordering::SeqCst);
+        self.errands.lock().as_mut().map(mem::take).unwrap_or_default()
+    }
+
+    /// Has the worker run an errand, unless its ring is gone.
+    fn send(&self, errand: Errand) {
+        if let Some(errands) = self.errands.lock().as_mut() {
+            errands.push(errand);
+        }
+        self.any_errands.store(true, Ordering::SeqCst);
+        self.doorbell.ring();
     }
 
     /// Takes requests in, up to the first that there is no room for, and wakes the worker for them.
@@ -153,15 +188,15 @@ impl<L: Lease> Method<L> for UringWorker<L> {
     }
 
     fn forget(&self, file: &File) {
-        let mut queue = self.shared.queue.lock();
-        queue.backlog.forget(file.id);
-        if queue.is_closed() {
-            return;
-        }
-        drop(queue);
-        self.shared.forgotten.lock().push(file.id);
-        self.shared.any_forgotten.store(true, Ordering::SeqCst);
-        self.shared.doorbell.ring();
+        self.shared.queue.lock().backlog.forget(file.id);
+        self.shared.send(Errand::Forget(file.id));
+    }
+
+    fn set_chunk(&self, number: u16, chunk: Chunk) -> io::Result<()> {
+        let (done, outcome) = mpsc::sync_channel(1);
+        self.shared.send(Errand::SetChunk(number, chunk, done));
+        // A ring that is gone has nothing registered any more.
+        outcome.recv().unwrap_or(Ok(()))
     }
 
     fn shutdown(&self) {

@@ -78,7 +78,7 @@ fn c1_a_page_gets_one_frame_whoever_reads_it() {
 #[test]
 fn an_entry_at_rest_is_always_found() {
     check(3, || {
-        let table = Arc::new(PageTable::new(10).unwrap());
+        let table = Arc::new(PageTable::new(10, 10).unwrap());
         // One page more than a bucket holds, one that is sought, one that comes.
         let pages = neighbours(&table, 13);
         let [(first, gone), (_, sought), (_, coming)] = [0, 11, 12].map(|n| (n, pages[n]));

@@ -6,28 +6,39 @@
 //!
 //! One word is one atomic: no lock. Two who change a word at once may lose a name, and once in some sixteen thousand a stranger is
 //! taken for a page that comes back. Both cost a little of the policy's quality and nothing else. The hash is the same in every
-//! pool, so that a trace is replayed alike.
+//! pool, so that a trace is replayed alike. A pool that changes its size forgets its names: they are sought in other places then.
 
 use crate::{
+    error::Result,
     id::PageId,
-    pool::table::mix,
-    sync::atomic::{AtomicU64, Ordering},
+    pool::{huge_slice::HugeSlice, table::mix},
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
 /// Names in a word, and bits of one.
 const NAMES: usize = 4;
 const NAME: usize = 16;
 
-pub(super) struct Evicted(Box<[AtomicU64]>);
+pub(super) struct Evicted {
+    words: HugeSlice<AtomicU64>,
+    /// So many words, the first ones, are in use.
+    in_use: AtomicUsize,
+}
 
 impl Evicted {
-    /// Room for so many names.
-    pub(super) fn new(pages: usize) -> Self {
-        Self((0..pages.div_ceil(NAMES)).map(|_| AtomicU64::new(0)).collect())
+    /// Room for so many names, and for `most` in the end.
+    pub(super) fn new(pages: usize, most: usize) -> Result<Self> {
+        let in_use = pages.div_ceil(NAMES);
+        Ok(Self { words: HugeSlice::zeroed(most.div_ceil(NAMES), in_use)?, in_use: AtomicUsize::new(in_use) })
+    }
+
+    /// From here on there is room for so many names.
+    pub(super) fn resize(&self, pages: usize) {
+        self.in_use.store(pages.div_ceil(NAMES), Ordering::Relaxed);
     }
 
     pub(super) fn memory(&self) -> usize {
-        size_of_val(&*self.0)
+        self.in_use.load(Ordering::Relaxed) * size_of::<AtomicU64>()
     }
 
     /// Remembers the page, as the newest.
@@ -46,9 +57,9 @@ impl Evicted {
 
     fn place_of(&self, page: PageId) -> (&AtomicU64, u16) {
         let hash = mix(page.to_word());
-        let word = (u128::from(hash) * self.0.len() as u128) >> 64;
+        let word = (u128::from(hash) * self.in_use.load(Ordering::Relaxed) as u128) >> 64;
         // Zero is no name: it stands for an empty place.
-        (&self.0[word as usize], (hash as u16).max(1))
+        (&self.words[word as usize], (hash as u16).max(1))
     }
 }
 
@@ -89,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_page_comes_back_once() {
-        let evicted = Evicted::new(4);
+        let evicted = Evicted::new(4, 4).unwrap();
         let page = PageId::new(FileId(3), 7);
         evicted.note(page);
         evicted.note(page);
@@ -99,7 +110,7 @@ mod tests {
     #[test]
     fn names_fade_after_about_as_many_evictions_as_there_are_frames() {
         const FRAMES: u32 = 4096;
-        let evicted = Evicted::new(FRAMES as usize);
+        let evicted = Evicted::new(FRAMES as usize, FRAMES as usize).unwrap();
         let page = |block| PageId::new(FileId(0), block);
         (0..4 * FRAMES).for_each(|block| evicted.note(page(block)));
         // Of a stretch that begins so many evictions ago: how many are remembered.
@@ -115,6 +126,18 @@ mod tests {
             shares.iter().zip(&expected).all(|(share, range)| range.contains(share)),
             "{shares:?} of 100"
         );
+    }
+
+    #[test]
+    fn a_pool_that_has_shrunk_remembers_less() {
+        let evicted = Evicted::new(4096, 8192).unwrap();
+        let pages = || (0..4096).map(|block| PageId::new(FileId(0), block));
+        for (size, range) in [(8192, 3500..=4096), (256, 200..=256)] {
+            evicted.resize(size);
+            pages().for_each(|page| evicted.note(page));
+            let remembered = pages().filter(|&page| evicted.take(page)).count();
+            assert!(range.contains(&remembered), "{remembered} with room for {size}");
+        }
     }
 
     proptest! {

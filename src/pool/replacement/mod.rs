@@ -14,7 +14,7 @@
 //!   by itself; takers go round the shards, and pass by one that is locked. A miss locks one, for as long as its few steps take.
 //!
 //! Invariant: every frame is in one queue of one shard, whatever becomes of it. A frame that is taken stays, as the newest on
-//! probation: where its next page belongs.
+//! probation: where its next page belongs. Only a pool that shrinks takes frames out: no sweep comes by them any more.
 //!
 //! Lock order: a shard's lock, then state words. Nothing else is locked, woken or waited for under it.
 
@@ -28,6 +28,7 @@ use self::{
     order::{Kept, Order},
 };
 use crate::{
+    error::Result,
     id::{FrameNo, PageId},
     pool::{
         frame::Frame,
@@ -49,31 +50,46 @@ const RUN: usize = if cfg!(shuttle) { 1 } else { 32 };
 
 pub(crate) struct Replacement {
     shards: Box<[CachePadded<Mutex<Order>>]>,
-    /// Frames of every shard but the last.
-    shard_size: usize,
+    layout: Layout,
+    /// Frames that are in the queues. Changed by one thread at a time: who resizes the pool.
+    frames: AtomicUsize,
     /// How many victims were taken so far, about: says whose turn it is.
     taken: AtomicUsize,
     evicted: Evicted,
 }
 
 impl Replacement {
-    /// All frames on probation, in their order.
-    pub(super) fn new(frames: usize) -> Self {
-        let shards = (frames / SHARD).max(1);
-        let shard_size = frames.div_ceil(shards);
-        let order = |first: usize| CachePadded::new(Mutex::new(Order::new(shard_size.min(frames - first))));
-        Self {
-            shards: (0..frames).step_by(shard_size).map(order).collect(),
-            shard_size,
+    /// The first `frames` of what may become `most` on probation, in their order.
+    pub(super) fn new(frames: usize, most: usize) -> Result<Self> {
+        let layout = Layout::of(most);
+        let order = |shard| CachePadded::new(Mutex::new(Order::new(layout.frames_in(shard, frames))));
+        Ok(Self {
+            shards: (0..layout.shards_for(most)).map(order).collect(),
+            layout,
+            frames: AtomicUsize::new(frames),
             taken: AtomicUsize::new(0),
-            evicted: Evicted::new(frames),
+            evicted: Evicted::new(frames, most)?,
+        })
+    }
+
+    /// From here on the first `frames` are in the queues, and no others. Those that come are the newest on probation.
+    pub(super) fn resize(&self, frames: usize) {
+        let before = self.frames.swap(frames, Ordering::Relaxed);
+        let (fewer, more) = (frames.min(before), frames.max(before));
+        for shard in fewer / self.layout.shard_size..self.layout.shards_for(more) {
+            self.shards[shard].lock().resize(self.layout.frames_in(shard, frames));
         }
+        self.evicted.resize(frames);
+    }
+
+    /// Frames that are in the queues.
+    pub(super) fn frames(&self) -> usize {
+        self.frames.load(Ordering::Relaxed)
     }
 
     /// The bytes all this takes.
     pub(super) fn memory(&self) -> usize {
-        let orders =
-            self.shards.len() * (self.shard_size * Order::BYTES_PER_FRAME + size_of_val(&self.shards[0]));
+        let orders = self.frames() * Order::BYTES_PER_FRAME + size_of_val(&*self.shards);
         orders + self.evicted.memory()
     }
 
@@ -85,9 +101,10 @@ impl Replacement {
         frame: impl Fn(FrameNo) -> &'a Frame,
         mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>,
     ) -> Option<R> {
-        let first = self.taken.fetch_add(wanted, Ordering::Relaxed) / RUN % self.shards.len();
+        let (frames, run) = (self.frames(), self.taken.fetch_add(wanted, Ordering::Relaxed) / RUN);
+        let (first, shards) = (self.layout.turn(run, frames), self.layout.shards_for(frames));
         let mut sweep = |shard: usize, order: &mut Order| {
-            let number = |index: usize| FrameNo((shard * self.shard_size + index) as u32);
+            let number = |index: usize| FrameNo((shard * self.layout.shard_size + index) as u32);
             let look = |index, kept| look(&frame(number(index)).state, kept);
             order.sweep(look, |index, verdict, kept| {
                 if kept == Kept::OnProbation {
@@ -97,7 +114,7 @@ impl Replacement {
             })
         };
         let mut passed_by = false;
-        for shard in (first..self.shards.len()).chain(0..first) {
+        for shard in (first..shards).chain(0..first) {
             match self.shards[shard].try_lock() {
                 Some(mut order) => {
                     if let Some(value) = sweep(shard, &mut order) {
@@ -108,14 +125,14 @@ impl Replacement {
             }
         }
         // Now for certain, with those in it that somebody else was at.
-        let mut shards = (0..self.shards.len()).filter(|_| passed_by);
-        shards.find_map(|shard| sweep(shard, &mut self.shards[shard].lock()))
+        let mut again = (0..shards).filter(|_| passed_by);
+        again.find_map(|shard| sweep(shard, &mut self.shards[shard].lock()))
     }
 
     /// The frame was taken from its page out of turn, and is to get another: that is the newest then. Where the shard is locked the
     /// frame stays where it is, and the page has a little less time.
     pub(super) fn renew(&self, no: FrameNo) {
-        let (shard, index) = self.place_of(no);
+        let (shard, index) = self.layout.place_of(no);
         if let Some(mut order) = self.shards[shard].try_lock() {
             order.put_last(index, Kept::OnProbation);
         }
@@ -123,12 +140,8 @@ impl Replacement {
 
     /// The frame holds no page any more: it is the next to be taken.
     pub(super) fn release(&self, no: FrameNo) {
-        let (shard, index) = self.place_of(no);
+        let (shard, index) = self.layout.place_of(no);
         self.shards[shard].lock().put_first(index);
-    }
-
-    fn place_of(&self, no: FrameNo) -> (usize, usize) {
-        (no.index() / self.shard_size, no.index() % self.shard_size)
     }
 
     /// Its page's time on probation is over, without a use. It may yet be used before it goes, which does no harm.
@@ -144,6 +157,45 @@ impl Replacement {
     }
 }
 
+/// Which frames a shard has, and how often it is its turn.
+#[derive(Copy, Clone, Debug)]
+struct Layout {
+    /// Frames of every shard but the last.
+    shard_size: usize,
+}
+
+impl Layout {
+    /// For so many frames in the end.
+    fn of(most: usize) -> Self {
+        Self { shard_size: most.div_ceil((most / SHARD).max(1)) }
+    }
+
+    /// The shards that the first `frames` are in.
+    fn shards_for(self, frames: usize) -> usize {
+        frames.div_ceil(self.shard_size)
+    }
+
+    /// How many of the first `frames` are in this shard.
+    fn frames_in(self, shard: usize, frames: usize) -> usize {
+        frames.saturating_sub(shard * self.shard_size).min(self.shard_size)
+    }
+
+    /// The shard of a frame, and which of its frames that is.
+    fn place_of(self, no: FrameNo) -> (usize, usize) {
+        (no.index() / self.shard_size, no.index() % self.shard_size)
+    }
+
+    /// The shard that gives the victims of this run. They go round; the last one, which may have few frames, by its share only:
+    /// else the pages in it would have less time than others.
+    fn turn(self, run: usize, frames: usize) -> usize {
+        let shards = self.shards_for(frames);
+        let (round, shard) = (run / shards, run % shards);
+        let runs_in = |shard| self.frames_in(shard, frames).div_ceil(RUN);
+        let sits_out = shard > 0 && shard == shards - 1 && round % runs_in(0) >= runs_in(shard);
+        if sits_out { round % shard } else { shard }
+    }
+}
+
 /// What the frame's turn has come to. A page that is spared lives on with less.
 fn look(state: &AtomicState, kept: Kept) -> Verdict {
     let verdict = state.load().verdict();
@@ -155,4 +207,29 @@ fn look(state: &AtomicState, kept: Kept) -> Verdict {
         _ => {}
     }
     verdict
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_have_their_turn_as_often_as_they_have_frames() {
+        for (most, frames) in
+            [(10_000, 10_000), (10_000, 1_200), (10_000, 3_400), (100_000, 1), (5, 5), (4_096, 4_095)]
+        {
+            let layout = Layout::of(most);
+            let shards = layout.shards_for(frames);
+            let mut turns = vec![0; shards];
+            let runs = 100 * layout.shard_size.div_ceil(RUN) * shards;
+            (0..runs).for_each(|run| turns[layout.turn(run, frames)] += 1);
+            for (shard, turns) in turns.into_iter().enumerate() {
+                let fair = runs as f64 * layout.frames_in(shard, frames) as f64 / frames as f64;
+                let off = f64::from(turns) / fair;
+                // A run is the least that a shard can have.
+                let slack = 0.1 + RUN as f64 / layout.frames_in(shard, frames) as f64;
+                assert!((off - 1.0).abs() < slack, "{frames} of {most}, shard {shard}: {off} of its turns");
+            }
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! The order in which the frames of a shard give up their pages: two queues, and what becomes of a frame whose turn has come.
 //!
-//! A plain value: what it has to know of a frame it asks for. Every frame is in one of the queues, from [`Order::new`] on.
+//! A plain value: what it has to know of a frame it asks for. Every frame is in one of the queues, from [`Order::new`] on until
+//! [`Order::resize`] takes it out.
 //!
 //! | its turn has come, and it is | on probation | in the main queue |
 //! |---|---|---|
@@ -36,16 +37,19 @@ impl Kept {
     }
 }
 
-/// A frame's neighbours in its queue. Behind the frames there are two links more: each closes the ring of a queue.
+/// A frame's neighbours in its queue. Before the frames there are two links more: each closes the ring of a queue.
 #[derive(Copy, Clone, Debug)]
 struct Link {
     newer: u16,
     older: u16,
 }
 
+/// The links that are no frame's.
+const HEADS: usize = 2;
+
 pub(super) struct Order {
-    links: Box<[Link]>,
-    kept: Box<[Kept]>,
+    links: Vec<Link>,
+    kept: Vec<Kept>,
     on_probation: usize,
 }
 
@@ -54,15 +58,30 @@ impl Order {
 
     /// All frames on probation, the first being the oldest.
     pub(super) fn new(frames: usize) -> Self {
-        let alone = |at: usize| Link { newer: at as u16, older: at as u16 };
-        assert!(0 < frames && frames + 2 <= usize::from(u16::MAX), "{frames} frames in one shard");
-        let mut order = Self {
-            links: (0..frames + 2).map(alone).collect(),
-            kept: vec![Kept::OnProbation; frames].into(),
-            on_probation: frames,
-        };
-        (0..frames).for_each(|frame| order.link(frame, order.head(Kept::OnProbation)));
+        let head = |at: usize| Link { newer: at as u16, older: at as u16 };
+        let mut order = Self { links: (0..HEADS).map(head).collect(), kept: Vec::new(), on_probation: 0 };
+        order.resize(frames);
         order
+    }
+
+    /// From here on there are so many frames. Those that come are the newest on probation, those that go are the last by number.
+    pub(super) fn resize(&mut self, frames: usize) {
+        assert!(frames + HEADS <= usize::from(u16::MAX), "{frames} frames in one shard");
+        for gone in (frames..self.kept.len()).rev() {
+            self.unlink(gone, Kept::Main);
+            self.kept.truncate(gone);
+            self.links.truncate(gone + HEADS);
+        }
+        self.kept.shrink_to_fit();
+        self.links.shrink_to_fit();
+        self.kept.reserve_exact(frames - self.kept.len());
+        self.links.reserve_exact(frames + HEADS - self.links.len());
+        for come in self.kept.len()..frames {
+            self.kept.push(Kept::OnProbation);
+            self.links.push(Link { newer: 0, older: 0 });
+            self.on_probation += 1;
+            self.link(come, Self::head(Kept::OnProbation));
+        }
     }
 
     /// Comes by frame after frame, with a look at each, and shows the victims, and where they were, until `enough` gives
@@ -103,11 +122,13 @@ impl Order {
         None
     }
 
-    /// The frame's turn comes next.
+    /// The frame's turn comes next, if it is (still) one of these.
     pub(super) fn put_first(&mut self, frame: usize) {
-        self.unlink(frame, Kept::OnProbation);
-        let oldest = usize::from(self.links[self.head(Kept::OnProbation)].newer);
-        self.link(frame, oldest);
+        if frame < self.kept.len() {
+            self.unlink(frame, Kept::OnProbation);
+            let oldest = usize::from(self.links[Self::head(Kept::OnProbation)].newer);
+            self.link(frame, oldest);
+        }
     }
 
     /// Whose turn it is, unless there is a reason against it.
@@ -116,26 +137,26 @@ impl Order {
         if self.on_probation >= tenth { Kept::OnProbation } else { Kept::Main }
     }
 
-    /// The frame's turn comes last in this queue.
+    /// The frame's turn comes last in this queue, if it is (still) one of these.
     pub(super) fn put_last(&mut self, frame: usize, to: Kept) {
-        self.unlink(frame, to);
-        self.link(frame, self.head(to));
+        if frame < self.kept.len() {
+            self.unlink(frame, to);
+            self.link(frame, Self::head(to));
+        }
     }
 
     /// The link that closes a queue's ring: its newer neighbour is the oldest frame, its older one the newest.
-    fn head(&self, queue: Kept) -> usize {
-        self.kept.len() + usize::from(queue == Kept::Main)
+    fn head(queue: Kept) -> usize {
+        usize::from(queue == Kept::Main)
     }
 
     fn oldest(&self, queue: Kept) -> Option<usize> {
-        let head = self.head(queue);
-        let oldest = usize::from(self.links[head].newer);
-        (oldest != head).then_some(oldest)
+        usize::from(self.links[Self::head(queue)].newer).checked_sub(HEADS)
     }
 
     /// Takes the frame out of its queue, on its way to this one.
     fn unlink(&mut self, frame: usize, to: Kept) {
-        let Link { newer, older } = self.links[frame];
+        let Link { newer, older } = self.links[frame + HEADS];
         self.links[usize::from(newer)].older = older;
         self.links[usize::from(older)].newer = newer;
         match (std::mem::replace(&mut self.kept[frame], to), to) {
@@ -145,12 +166,12 @@ impl Order {
         }
     }
 
-    /// Puts the frame right before (older than) `newer`.
+    /// Puts the frame right before (older than) the link `newer`.
     fn link(&mut self, frame: usize, newer: usize) {
         let older = self.links[newer].older;
-        self.links[frame] = Link { newer: newer as u16, older };
-        self.links[newer].older = frame as u16;
-        self.links[usize::from(older)].newer = frame as u16;
+        self.links[frame + HEADS] = Link { newer: newer as u16, older };
+        self.links[newer].older = (frame + HEADS) as u16;
+        self.links[usize::from(older)].newer = (frame + HEADS) as u16;
     }
 }
 

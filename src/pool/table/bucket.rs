@@ -7,6 +7,7 @@ use std::array::from_fn;
 
 use crate::{
     id::FrameNo,
+    pool::huge_slice::Zeroed,
     sync::atomic::{AtomicU32, AtomicU64, Ordering},
 };
 
@@ -47,11 +48,15 @@ const PASSED_ON_SHIFT: u32 = 2 * LANE;
 /// The lanes of the last word that are no tags, made to look like none that anybody seeks.
 const ABOVE_LAST_TWO: u64 = TOPS >> PASSED_ON_SHIFT << PASSED_ON_SHIFT;
 
-impl Bucket {
-    pub(super) fn new() -> Self {
+// SAFETY: it is made of atomics, which have the bytes of their integers, and all of them begin as zero.
+#[allow(unsafe_code)]
+unsafe impl Zeroed for Bucket {
+    fn first() -> Self {
         Self { tags: from_fn(|_| AtomicU64::new(0)), frames: from_fn(|_| AtomicU32::new(0)) }
     }
+}
 
+impl Bucket {
     /// The places whose tag is `tag`, and whether pages that belong here went on. May name the place of another page, never too
     /// few and never an empty one.
     #[inline]
@@ -152,7 +157,7 @@ mod tests {
         /// Whatever the tags, the places that have the one sought are named, and a count above them is no tag.
         #[test]
         fn no_place_is_overlooked(tags in prop::array::uniform10(prop::sample::select(&[0_u16, 2, 3, 4, 5])), sought in 2_u16..6, passed in 0_i32..3) {
-            let bucket = Bucket::new();
+            let bucket = Bucket::first();
             bucket.pass_on(passed * 0x10001);
             for (place, &tag) in tags.iter().enumerate().filter(|(_, tag)| **tag != 0) {
                 bucket.fill(place, Tag(tag), FrameNo(place as u32));

@@ -60,13 +60,16 @@ pub(crate) struct Slot {
 pub(crate) struct Full;
 
 impl PageTable {
-    /// A table for a pool of `frames`.
-    pub(crate) fn new(frames: usize) -> PoolResult<Self> {
-        let wanted = frames.div_ceil(PAGES_PER_BUCKET);
+    /// A table for a pool of `frames`, of `most` in the end: it is laid out for all of those. Where they differ, a bucket gets its
+    /// memory when it is first touched.
+    pub(crate) fn new(frames: usize, most: usize) -> PoolResult<Self> {
+        let wanted = most.div_ceil(PAGES_PER_BUCKET);
         let partition = wanted.next_power_of_two().min(PARTITION);
         let partitions = wanted.div_ceil(partition);
+        let buckets = partitions * partition;
+        let present = if frames == most { buckets } else { 0 };
         Ok(Self {
-            buckets: HugeSlice::new(partitions * partition, Bucket::new)?,
+            buckets: HugeSlice::zeroed(buckets, present)?,
             locks: (0..partitions).map(|_| CachePadded::default()).collect(),
             partition,
             seed: random_seed(),

@@ -12,7 +12,7 @@ fn page(file: u32, block: u32) -> PageId {
 }
 
 fn table(frames: usize) -> PageTable {
-    PageTable::new(frames).unwrap()
+    PageTable::new(frames, frames).unwrap()
 }
 
 fn all(table: &PageTable, slot: Slot) -> Vec<FrameNo> {

@@ -2,7 +2,7 @@
 
 use crate::{
     config::{COMBINE_LIMIT_MAX, Config, StreamOptions},
-    pool::look_ahead::LookAhead,
+    pool::frame_pool::FramePool,
 };
 
 /// Bytes of the pages that a stream holds in advance at the most, unless told otherwise: as many as keep a fast disk busy
@@ -12,7 +12,7 @@ const LOOK_AHEAD: usize = 4 << 20;
 /// Pages that it holds in advance at the most, unless told otherwise, however small they are.
 const LOOK_AHEAD_PAGES: usize = 1024;
 
-/// The limits of one stream.
+/// The limits of one stream, which keeps them when the pool changes its size.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Limits {
     /// Pages of a request.
@@ -24,17 +24,17 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    pub(super) fn new(options: &StreamOptions, config: &Config, share: &LookAhead) -> Self {
+    pub(super) fn new(options: &StreamOptions, config: &Config, pool: &FramePool) -> Self {
         let page_size = config.page_size.bytes();
         let pages = |bytes: usize| bytes.min(COMBINE_LIMIT_MAX) / page_size;
         let combine = options.combine_limit.map_or(config.combine_pages, pages).max(1);
         let wanted =
             options.look_ahead.map_or((LOOK_AHEAD / page_size).min(LOOK_AHEAD_PAGES), |n| n as usize);
         // Half of the share, so that a second stream can look ahead too.
-        let ahead = wanted.min(share.limit().div_ceil(2)).max(1);
+        let ahead = wanted.min(pool.look_ahead.limit().div_ceil(2)).max(1);
         let Some(bytes) = options.ring else { return Self { combine, ahead, ring: None } };
         let kept = (bytes / page_size).max(1);
-        let ring = (kept + ahead).min(config.frames as usize / 8).max(1);
+        let ring = (kept + ahead).min(pool.frame_count() as usize / 8).max(1);
         // A ring that was cut still turns: what is looked ahead never fills it.
         let ahead = ahead.min(ring - kept.min(ring / 2)).max(1);
         Self { combine, ahead, ring: Some(ring) }

@@ -45,7 +45,7 @@ pub struct ReadStream<I: Iterator> {
 
 impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
     pub(crate) fn new(shared: Arc<Shared>, file: FileId, blocks: I, options: &StreamOptions) -> Self {
-        let limits = Limits::new(options, &shared.config, &shared.pool.look_ahead);
+        let limits = Limits::new(options, &shared.config, &shared.pool);
         let fetch = FetchOptions { frame_wait: options.frame_wait };
         let window = Window::new(shared, file, fetch, &limits);
         Self { blocks, items: VecDeque::new(), window, paused: false }

@@ -39,9 +39,10 @@ impl Order {
     /// The frames of a queue, from the oldest on.
     fn queue(&self, queue: Kept) -> Vec<usize> {
         let next = |&at: &usize| Some(usize::from(self.links[at].newer));
-        std::iter::successors(Some(self.head(queue)), next)
+        std::iter::successors(Some(Self::head(queue)), next)
             .skip(1)
-            .take_while(|&at| at < self.kept.len())
+            .take_while(|&at| at != Self::head(queue))
+            .map(|at| at - HEADS)
             .collect()
     }
 
@@ -142,6 +143,27 @@ fn a_victim_costs_a_few_steps_however_many_frames_there_are() {
     assert!(looks <= 3 * VICTIMS, "{looks} looks for {VICTIMS} victims");
 }
 
+#[test]
+fn frames_come_as_the_newest_and_leave_both_queues() {
+    let mut order = Order::new(4);
+    let mut frames =
+        Frames::of([Verdict::Used, Verdict::Claim, Verdict::Used, Verdict::Claim, Verdict::Claim]);
+    assert_eq!(order.victim(&mut frames), Some(1));
+    assert_eq!(order.victim(&mut frames), Some(3));
+    assert_eq!(order.queues(), (vec![1, 3], vec![0, 2]));
+    order.resize(5);
+    assert_eq!(order.queues(), (vec![1, 3, 4], vec![0, 2]));
+    order.resize(2);
+    assert_eq!((order.queues(), order.on_probation), ((vec![1], vec![0]), 1));
+    order.put_first(3);
+    order.put_last(2, Kept::Main);
+    assert_eq!(order.queues(), (vec![1], vec![0]), "those that have gone stay away");
+    order.resize(0);
+    assert_eq!(order.victim(&mut frames), None);
+    order.resize(3);
+    assert_eq!((order.queues(), order.on_probation), ((vec![0, 1, 2], vec![]), 3));
+}
+
 fn any_frame() -> impl Strategy<Value = (Verdict, u64)> {
     prop_oneof![
         4 => Just((Verdict::Busy, 0)),
@@ -156,11 +178,12 @@ proptest! {
     #[test]
     fn c6_no_sweep_misses_a_victim(
         rounds in (1_usize..40).prop_flat_map(|frames| {
-            prop::collection::vec(prop::collection::vec(any_frame(), frames), 1..6)
+            prop::collection::vec(prop::collection::vec(any_frame(), 1..=frames), 1..6)
         }),
     ) {
         let mut order = Order::new(rounds[0].len());
         for frames in rounds {
+            order.resize(frames.len());
             let mut frames = Frames(frames);
             let may_be_taken =
                 |&(verdict, _): &(Verdict, u64)| !matches!(verdict, Verdict::Busy | Verdict::Clean);

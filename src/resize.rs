@@ -1,0 +1,171 @@
+//! Changing the number of frames while others work with them.
+//!
+//! *Growing*: memory is taken and faulted in, then registered with the I/O method, and then the frames are handed out. So nobody ever
+//! has a frame whose memory a ring does not know. What is refused on the way is given back, and the pool is as it was.
+//!
+//! *Shrinking* goes the other way. The frames that are to go get no new pages from the first moment on; their pages are found and used
+//! as before. Clean ones that nobody uses go at once, dirty ones are written, pins are waited for. When the last frame is
+//! retired, no pin, latch or I/O is left on any of them: then the kernel is told to let go of their memory, and then it is given back.
+//! Where one cannot go all are put back: the pool keeps the size that it had, so that its owner knows it, and what was written
+//! meanwhile makes the next try shorter.
+//!
+//! Resizes take turns. Nothing is waited for with a latch in hand, and pins only for a bounded time: so a thread may shrink a pool
+//! whose pages it holds, and gets an error.
+
+use crate::{
+    error::{Error, Result},
+    id::FrameNo,
+    io::method::Chunk,
+    lease::Tally,
+    pool::{frame_pool::FramePool, resizing::Retirement, starvation::RETRY},
+    shared::Shared,
+    sync::{
+        thread,
+        time::{self, Duration},
+    },
+    write::write_out::{Candidate, Patience, write_out},
+};
+
+/// Pages that are written in one go.
+const PIECE: usize = 256;
+
+/// Looks at the frames that are left before a pause: a page that is used all the time has moments between two uses.
+const LOOKS: usize = if cfg!(shuttle) { 2 } else { 4096 };
+
+/// What a [resize](crate::BufferPool::resize) did.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResizeReport {
+    /// How many frames there were.
+    pub frames_before: u32,
+    /// How many there are now.
+    pub frames: u32,
+    /// Dirty pages that were written, since their frames were to go.
+    pub pages_written: u64,
+    /// Bytes of page memory that the pool has now.
+    pub page_bytes: u64,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// Gives the pool so many frames.
+pub(crate) fn resize(shared: &Shared, frames: u32) -> Result<ResizeReport> {
+    let begun = time::now();
+    let _turn = shared.resizes.take();
+    shared.check_open()?;
+    let (frames_before, most) = (shared.pool.frame_count(), shared.pool.most_frames());
+    if !(1..=most).contains(&frames) {
+        return Err(Error::config(format!(
+            "a pool of {frames} frames: choose 1 to {most}, or build it with frames_at_most"
+        )));
+    }
+    let pages_written =
+        if frames < frames_before { shrink(shared, frames)? } else { grow(shared, frames).map(|()| 0)? };
+    // How many frames are kept ready depends on how many there are.
+    shared.pool.ready.look_again();
+    Ok(ResizeReport {
+        frames_before,
+        frames,
+        pages_written,
+        page_bytes: shared.pool.page_memory() as u64,
+        took: time::now() - begun,
+    })
+}
+
+fn grow(shared: &Shared, frames: u32) -> Result<()> {
+    let pool = &shared.pool;
+    let chunks = pool.chunks_for(pool.frame_count())..pool.chunks_for(frames);
+    for number in chunks.clone() {
+        if let Err(reason) = add_memory(shared, number) {
+            give_memory_back(shared, chunks.start);
+            return Err(Error::CannotGrow { frames, reason: reason.into() });
+        }
+    }
+    pool.call_up(frames);
+    Ok(())
+}
+
+/// Takes the chunk's memory and has it registered; or says why not.
+fn add_memory(shared: &Shared, number: usize) -> Result<(), String> {
+    let arena = shared.pool.arena();
+    // It is there where the kernel would not let go of it.
+    if number >= arena.present() {
+        arena.take(number).map_err(|error| error.to_string())?;
+    }
+    if seeded!("memory_comes_unregistered") {
+        return Ok(());
+    }
+    let registered = shared.method.set_chunk(number as u16, chunk_at_present(&shared.pool, number));
+    registered.map_err(|error| format!("its memory cannot be registered: {error}; raise RLIMIT_MEMLOCK"))
+}
+
+fn shrink(shared: &Shared, frames: u32) -> Result<u64> {
+    let mut going = Retirement::begin(&shared.pool, frames);
+    let pages_written = retire_all(shared, &mut going)?;
+    going.complete();
+    give_memory_back(shared, shared.pool.chunks_for(frames));
+    Ok(pages_written)
+}
+
+/// Retires all frames that are to go, with their changes written. Gives how many pages that were.
+fn retire_all(shared: &Shared, going: &mut Retirement<'_>) -> Result<u64> {
+    let mut pages_written = 0;
+    let mut deadline = time::now() + shared.config.frame_wait;
+    loop {
+        let retired = retire_in_a_moment(going);
+        let Some(&first) = going.left().first() else { return Ok(pages_written) };
+        pages_written += write_dirty(shared, going.left())?;
+        // That a page was written is no progress: it may be changed faster than it is written.
+        if retired > 0 {
+            deadline = time::now() + shared.config.frame_wait;
+        } else if time::now() >= deadline {
+            return Err(Error::Pinned { page: shared.pool.frame(first).page() });
+        } else {
+            thread::park_timeout(RETRY);
+        }
+    }
+}
+
+/// Retires what nobody uses now or in a moment. Gives how many frames that were.
+fn retire_in_a_moment(going: &mut Retirement<'_>) -> usize {
+    let mut retired = going.retire_idle();
+    for _ in 0..LOOKS / going.left().len().max(1) {
+        retired += going.retire_idle();
+    }
+    retired
+}
+
+/// Writes what is dirty in these frames, as far as nobody has it latched, and waits for that.
+fn write_dirty(shared: &Shared, frames: &[FrameNo]) -> Result<u64> {
+    let dirty = |&no: &FrameNo| {
+        let frame = shared.pool.frame(no);
+        frame.state.load().is_dirty().then(|| (frame.page(), no))
+    };
+    let mut candidates: Vec<Candidate> = frames.iter().filter_map(dirty).collect();
+    candidates.sort_unstable();
+    let tally = Tally::new();
+    for piece in candidates.chunks_mut(PIECE) {
+        write_out(shared, piece, Patience::Try, &tally);
+    }
+    tally.wait()
+}
+
+/// Gives the memory of the chunks from `first` on back, as far as the kernel lets go of it.
+fn give_memory_back(shared: &Shared, first: usize) {
+    let arena = shared.pool.arena();
+    for number in (first..arena.present()).rev() {
+        let nothing = Chunk { ptr: arena.chunk(number).0, len: 0 };
+        if !seeded!("memory_given_back_registered")
+            && shared.method.set_chunk(number as u16, nothing).is_err()
+        {
+            return;
+        }
+        arena.give_back(number);
+    }
+}
+
+/// The chunk of the arena, as it is to be registered now.
+pub(crate) fn chunk_at_present(pool: &FramePool, number: usize) -> Chunk {
+    let (ptr, len) = pool.arena().chunk(number);
+    Chunk { ptr, len: if number < pool.arena().present() { len } else { 0 } }
+}

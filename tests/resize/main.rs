@@ -1,0 +1,11 @@
+//! A pool that is made larger and smaller while others work with it. With every I/O method that works here.
+
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
+mod giving_up;
+mod limits;
+mod memory;
+#[path = "../support/mod.rs"]
+mod support;
+mod traffic;
