@@ -110,9 +110,9 @@ impl Crowd {
             for access in 0_u32.. {
                 let is_change = access % READS_TO_A_CHANGE == 0;
                 if is_change {
-                    page.change()
+                    page.change();
                 } else {
-                    page.read()
+                    page.read();
                 };
                 // The end of one is the beginning of the next, so the clock is in the time of each.
                 let now = Instant::now();
