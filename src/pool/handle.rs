@@ -31,7 +31,7 @@ impl PoolHandle {
     /// Makes a value of a pin that the caller has just put into the frame's state word.
     #[inline]
     pub(super) fn adopt(&self, frame: FrameNo) -> Pin {
-        debug_assert!(frame.0 < self.0.frame_count());
+        debug_assert!(frame.index() < self.0.frames.len());
         // SAFETY: an Arc's address is not null.
         Pin { pool: unsafe { NonNull::new_unchecked(Arc::as_ptr(&self.0).cast_mut()) }, frame }
     }
@@ -101,7 +101,7 @@ impl Pin {
 
     #[inline]
     pub(crate) fn frame(&self) -> &Frame {
-        // SAFETY: a pin is made of a frame of its pool, whose number of frames does not change.
+        // SAFETY: a pin is made of a frame of its pool, whose frames all keep their headers, in service or not.
         unsafe { self.pool().frames.get_unchecked(self.frame.index()) }
     }
 
