@@ -109,11 +109,8 @@ impl Crowd {
             let mut last = Instant::now();
             for access in 0_u32.. {
                 let is_change = access % READS_TO_A_CHANGE == 0;
-                if is_change {
-                    page.change();
-                } else {
-                    page.read();
-                };
+                let visit = if is_change { HotPage::change } else { HotPage::read };
+                visit(page);
                 // The end of one is the beginning of the next, so the clock is in the time of each.
                 let now = Instant::now();
                 if is_change { &mut changes } else { &mut reads }.record(now - last);
