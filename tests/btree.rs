@@ -155,6 +155,29 @@ fn keys_that_are_too_long_are_refused() {
     assert_eq!(everything(&tree).unwrap(), Entries::from([(vec![7; 71], 1)]));
 }
 
+/// Of two records the first is lost: so neither counts, and the second does not come back when another is where the first was.
+#[test]
+fn what_lies_behind_the_end_of_a_log_never_comes_back() {
+    let disk = SimDisk::new();
+    let key = |name: &str| name.repeat(10).into_bytes();
+    let insert = |tree: &Tree, name: &str| {
+        tree.insert(&key(name), 1).unwrap();
+        tree.commit().unwrap();
+    };
+    let tree = open(&disk, alone(12)).unwrap();
+    insert(&tree, "one");
+    let record = disk.file("log").len() / 2;
+    insert(&tree, "two");
+    drop(tree);
+    disk.file("log").write_all_at(&[0xff], record).unwrap();
+    let tree = open(&disk, alone(12)).unwrap();
+    assert_eq!(everything(&tree).unwrap(), Entries::new());
+    insert(&tree, "six");
+    drop(tree);
+    let found = everything(&open(&disk, alone(12)).unwrap()).unwrap();
+    assert_eq!(found, Entries::from([(key("six"), 1)]));
+}
+
 /// Writers split leaves under one another and under those who read; what was there before a scan began is in it.
 #[test]
 fn many_threads_insert_while_others_scan() {

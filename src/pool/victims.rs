@@ -184,7 +184,7 @@ mod tests {
             pool.frame(no).state.try_update(dirty).unwrap();
         }
         let mut dirty = Vec::new();
-        assert_eq!(pool.make_ready(3, &mut dirty, 3), 1);
+        assert_eq!(pool.make_ready(5, &mut dirty, 5), 1, "more than there are");
         assert_eq!(dirty, [0, 1].map(FrameNo));
         let mut met = DirtyVictims::new();
         assert!(pool.claim_victim(&mut met).is_some_and(|claimed| claimed.frame_no() == FrameNo(2)));
@@ -200,6 +200,24 @@ mod tests {
         read(&pool, 0);
         (4..9).for_each(|block| drop(read(&pool, block)));
         assert!(resident(&pool).contains(&0), "{:?}", resident(&pool));
+    }
+
+    #[test]
+    fn c6_a_victim_is_found_in_whichever_shard_it_is() {
+        const FRAMES: u32 = 2048;
+        let pool = FramePool::new(FRAMES, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool);
+        let mut pins: Vec<Pin> = (0..FRAMES).map(|block| read(&pool, block)).collect();
+        assert!(pool.claim_victim(&mut DirtyVictims::new()).is_none(), "all are pinned");
+        pins.sort_by_key(Pin::frame_no);
+        for at in [0, FRAMES as usize - 1] {
+            let no = pins[at].frame_no();
+            let block = pins.remove(at).frame().page().block.0;
+            assert!(
+                pool.claim_victim(&mut DirtyVictims::new()).is_some_and(|claimed| claimed.frame_no() == no)
+            );
+            pins.insert(at, read(&pool, block));
+        }
     }
 
     #[test]

@@ -44,6 +44,11 @@ fn lru_misses_what_textbooks_say() {
 }
 
 #[test]
+fn the_clock_spares_what_was_used_more_often() {
+    assert_eq!(misses(of("clock", 2).as_mut(), [1, 1, 2, 3, 1]), 3);
+}
+
+#[test]
 fn a_scan_empties_lru_and_the_clock_and_no_other() {
     let kept = PUBLISHED.map(|candidate| {
         let mut policy = (candidate.build)(100);

@@ -232,4 +232,28 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn who_is_spared_lives_on_with_a_use_less_in_main_and_with_none_on_probation() {
+        let free = AtomicState::new(State::FREE);
+        let read = |state: State| Some(state.claim()?.begin_read(false).end_read(true).unpin());
+        free.try_update(read).unwrap();
+        let with_uses = |uses: u64| {
+            let state = AtomicState::new(free.load());
+            (0..uses).for_each(|_| {
+                state.update(|state| state.pin().map_or(state, State::unpin));
+            });
+            state
+        };
+        for (uses, kept, left) in
+            [(3, Kept::Main, 2), (1, Kept::Main, 0), (3, Kept::OnProbation, 0), (1, Kept::OnProbation, 0)]
+        {
+            let state = with_uses(uses);
+            assert_eq!(look(&state, kept), Verdict::Used);
+            assert_eq!(state.load().usage(), left, "{uses} uses, {kept:?}");
+        }
+        for kept in [Kept::Main, Kept::OnProbation] {
+            assert_eq!(look(&with_uses(0), kept), Verdict::Claim);
+        }
+    }
 }

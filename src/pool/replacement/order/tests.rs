@@ -164,6 +164,20 @@ fn frames_come_as_the_newest_and_leave_both_queues() {
     assert_eq!((order.queues(), order.on_probation), ((vec![0, 1, 2], vec![]), 3));
 }
 
+#[test]
+fn busy_frames_of_one_queue_do_not_keep_a_sweep_from_the_other() {
+    const FRAMES: usize = 1000;
+    let mut order = Order::new(FRAMES);
+    (FRAMES / 2..FRAMES).for_each(|frame| order.put_last(frame, Kept::Main));
+    let mut looks = 0;
+    let look = |frame, _| {
+        looks += 1;
+        if frame < FRAMES / 2 { Verdict::Busy } else { Verdict::Claim }
+    };
+    assert_eq!(order.sweep(look, |frame, _, _| Some(frame)), Some(FRAMES / 2));
+    assert_eq!(looks, 2);
+}
+
 fn any_frame() -> impl Strategy<Value = (Verdict, u64)> {
     prop_oneof![
         4 => Just((Verdict::Busy, 0)),
