@@ -75,11 +75,11 @@ pub(crate) fn resize(shared: &Shared, frames: u32) -> Result<ResizeReport> {
 fn grow(shared: &Shared, frames: u32) -> Result<()> {
     let pool = &shared.pool;
     let chunks = pool.chunks_for(pool.frame_count())..pool.chunks_for(frames);
-    for number in chunks.clone() {
-        if let Err(reason) = add_memory(shared, number) {
-            give_memory_back(shared, chunks.start);
-            return Err(Error::CannotGrow { frames, reason: reason.into() });
-        }
+    let fits = pool.arena().check_fits(chunks.clone()).map_err(|error| error.to_string());
+    let added = fits.and_then(|()| chunks.clone().try_for_each(|number| add_memory(shared, number)));
+    if let Err(reason) = added {
+        give_memory_back(shared, chunks.start);
+        return Err(Error::CannotGrow { frames, reason: reason.into() });
     }
     pool.call_up(frames);
     Ok(())

@@ -13,7 +13,9 @@ use std::{
     process::Command,
 };
 
-use ringpool::{BufferPool, Fallback, IoMethod, MethodKind, OpenOptions, PageId, Registration, UringOptions};
+use ringpool::{
+    BufferPool, Error, Fallback, IoMethod, MethodKind, OpenOptions, PageId, Registration, UringOptions,
+};
 
 const NAME: &str = "c7_a_pool_that_may_not_register_its_frames_works_and_says_so";
 const FILE: &str = "RINGPOOL_TEST_UNREGISTERED";
@@ -23,6 +25,54 @@ const BLOCKS: u32 = 64;
 
 /// More than an ordinary user may lock.
 const MEMORY: usize = 64 << 20;
+
+/// Memory that an ordinary user may lock here: for two steps of a pool that can be resized, and not for all.
+const LOCKED: u64 = 40 << 20;
+
+const GROWING: &str = "growing_beyond_what_may_be_registered_is_refused_and_leaves_the_pool_as_it_was";
+
+#[test]
+fn growing_beyond_what_may_be_registered_is_refused_and_leaves_the_pool_as_it_was() {
+    if env::var_os(FILE).is_some() {
+        return grow_too_far();
+    }
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: it takes root to set the limit");
+    }
+    // The other test's child may inherit it, and wants more.
+    let limit = rustix::process::Rlimit { current: Some(LOCKED), maximum: Some(LOCKED) };
+    if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, limit) {
+        return println!("skipped: the limit cannot be set here: {error}");
+    }
+    let mut again = Command::new(env::current_exe().unwrap());
+    again.args(["--exact", GROWING, "--nocapture"]).env(FILE, "-").uid(NOBODY).gid(NOBODY).current_dir("/");
+    match again.status() {
+        Ok(status) => assert!(status.success(), "as an ordinary user: {status}"),
+        Err(error) => println!("skipped: the test cannot run itself as an ordinary user here: {error}"),
+    }
+}
+
+fn grow_too_far() {
+    let required = IoMethod::Uring(UringOptions::default().fixed_buffers(Fallback::Require));
+    let builder = BufferPool::builder().frames(10).frames_at_most(8_000).page_size(PAGE as u32);
+    let pool = match builder.io_method(required).build() {
+        Ok(pool) => pool,
+        Err(error) => return println!("skipped: no io_uring here, or nothing can be locked: {error}"),
+    };
+    pool.resize(3_000).wait().unwrap();
+    let before = pool.stats().page_bytes;
+    match pool.resize(8_000).wait() {
+        Err(error @ Error::CannotGrow { frames: 8_000, .. }) => {
+            assert!(error.to_string().contains("RLIMIT_MEMLOCK"), "{error}");
+        }
+        other => panic!("62 MiB were registered: {other:?}"),
+    }
+    let stats = pool.stats();
+    assert_eq!((stats.frames.total, stats.page_bytes), (3_000, before));
+    pool.validate().unwrap();
+    pool.resize(10).wait().unwrap();
+    pool.resize(3_000).wait().expect("what was given back may be locked again");
+}
 
 #[test]
 fn c7_a_pool_that_may_not_register_its_frames_works_and_says_so() {

@@ -415,6 +415,8 @@ fn memory_comes_and_goes_with_every_ring() {
         assert_eq!(outcomes(), [Ok(PAGE as usize); 3]);
         method.set_chunk(1, nothing).unwrap();
     }
+    let too_long = Chunk { len: (1 << 30) + 4096, ..second };
+    assert!(method.set_chunk(1, too_long).is_err(), "what the system refuses is told");
     method.shutdown();
     method.set_chunk(1, second).expect("a ring that is gone refuses nothing");
 }

@@ -17,7 +17,7 @@ use crate::{
     config::SPARE_PAGES_MAX,
     error::Result,
     id::PageSize,
-    pool::mapping::Mapping,
+    pool::mapping::{Mapping, check_fits},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -58,6 +58,7 @@ impl Arena {
         if len == most {
             arena.present.store(arena.chunk_count(), Ordering::Relaxed);
         } else {
+            arena.check_fits(0..arena.chunks_for(len))?;
             (0..arena.chunks_for(len)).try_for_each(|number| arena.take(number))?;
         }
         Ok(arena)
@@ -118,6 +119,11 @@ impl Arena {
     fn bytes_of(&self, number: usize) -> Range<usize> {
         let start = number << self.chunk_bits;
         start..(start + (1 << self.chunk_bits)).min(self.len)
+    }
+
+    /// An error where the system has no memory for these chunks.
+    pub(crate) fn check_fits(&self, chunks: Range<usize>) -> Result<()> {
+        check_fits(chunks.len() << self.chunk_bits)
     }
 
     /// Gives the first chunk that has none memory, zeroed and faulted in.

@@ -82,9 +82,9 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Makes zeroed memory of a part of what was reserved, faulted in: all of it, or none.
+    /// Makes zeroed memory of a part of what was reserved, faulted in: all of it, or none. Who takes several parts
+    /// [looks first](check_fits) whether there is room for all.
     pub(super) fn take(&self, part: Range<usize>) -> Result<()> {
-        check_fits(part.len())?;
         self.protect(part.clone(), MprotectFlags::READ | MprotectFlags::WRITE)
             .map_err(|errno| out_of_memory(part.len(), errno))?;
         self.fault_in(part.clone()).inspect_err(|_| self.give_back(part))
@@ -176,7 +176,7 @@ impl Drop for Mapping {
 }
 
 /// Refuses at once what would end in the system killing the process while memory is faulted in.
-fn check_fits(len: usize) -> Result<()> {
+pub(super) fn check_fits(len: usize) -> Result<()> {
     match available_memory() {
         Some(available) if len as u64 > available => Err(Error::config(format!(
             "the pool needs {} MiB, but only {} MiB of memory are available: choose fewer frames",

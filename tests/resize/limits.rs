@@ -47,6 +47,26 @@ fn fewer_at_most_than_at_first_is_refused() {
     assert!(text.contains("8 frames, and 4 at most"), "{text}");
 }
 
+/// At once, and without taking what there is first.
+#[test]
+fn more_memory_than_there_is_is_refused_and_the_pool_is_as_it_was() {
+    with_each_method(|method| {
+        let builder = BufferPool::builder().page_size(65_536).frames(4).frames_at_most(1 << 24);
+        let pool = builder.io_method(method).disk(SimDisk::new()).build().unwrap();
+        let before = pool.stats().page_bytes;
+        match pool.resize(1 << 24).wait() {
+            Err(error @ Error::CannotGrow { frames: 16_777_216, .. }) => {
+                assert!(error.to_string().contains("choose fewer frames"), "{error}");
+            }
+            other => panic!("a TiB: {other:?}"),
+        }
+        let stats = pool.stats();
+        assert_eq!((stats.frames.total, stats.page_bytes), (4, before));
+        assert_eq!(pool.resize(400).wait().unwrap().frames, 400);
+        pool.validate().unwrap();
+    });
+}
+
 #[test]
 fn a_pool_that_was_shut_down_keeps_its_size() {
     with_each_method(|method| {
