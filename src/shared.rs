@@ -3,6 +3,7 @@
 use crate::{
     config::Config,
     doublewrite::DoubleWrite,
+    ending::Ending,
     error::{Error, Result},
     events,
     file_table::FileTable,
@@ -35,6 +36,7 @@ pub(crate) struct Shared {
     /// Checkpoints are taken one at a time.
     pub(crate) checkpoints: Turns,
     pub(crate) shut_down: AtomicBool,
+    pub(crate) ending: Ending,
 }
 
 impl Shared {
