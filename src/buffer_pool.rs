@@ -3,6 +3,7 @@
 use std::{fmt, num::NonZeroU32, path::Path, sync::Arc};
 
 use crate::{
+    background::Background,
     builder::Builder,
     completion::Completion,
     config::{FetchOptions, OpenOptions, Shutdown, StreamOptions},
@@ -31,23 +32,26 @@ use crate::{
     snapshot::Stats,
     sync::{atomic::Ordering, time},
     validate,
-    write::{
-        background_writer::BackgroundWriter,
-        checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
-    },
+    write::checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
 };
 
 /// A pool of frames that hold pages of files.
 ///
 /// Cheap to clone; all clones are one pool. When the last one goes, I/O in flight is finished and dirty pages are thrown away
 /// (and counted): [shut it down](Self::shutdown) to keep them. Pages in hand stay usable even then.
-/// What was begun behind the scenes and nobody waits for (a checkpoint whose completion was dropped, a file being zeroed ahead)
-/// goes on to its end by itself, and may still write then: wait for it, or shut the pool down, before another pool opens the
-/// same files.
+///
+/// The drop waits for what was begun behind the scenes (a checkpoint whose completion was dropped, a file being zeroed ahead), and
+/// hastens it, as a [shutdown](Self::shutdown) does: nothing of it writes afterwards, and another pool may open the same files.
+/// It waits for disks alone. What wants a page that somebody is changing, or pins, gives that up, and keeps its changes
+/// from the disk; a warm-up ends where it is. Futures and streams that are still there go on when they are waited for,
+/// in the thread that does so.
+///
+/// Dropped by a thread of the pool itself (which calls the wakers of tasks, the log and the codec), it waits for nothing: what
+/// was begun then ends by itself.
 #[derive(Clone)]
 pub struct BufferPool {
     /// Ends with the last clone, before what it works on.
-    background_writer: Arc<BackgroundWriter>,
+    background: Arc<Background>,
     shared: Arc<Shared>,
 }
 
@@ -59,7 +63,7 @@ impl BufferPool {
 
     pub(crate) fn new(shared: Shared) -> Self {
         let shared = Arc::new(shared);
-        Self { background_writer: Arc::new(BackgroundWriter::start(&shared)), shared }
+        Self { background: Arc::new(Background::start(&shared)), shared }
     }
 
     /// What is behind the façade, for tests that go step by step.
@@ -360,7 +364,7 @@ impl BufferPool {
     }
 
     /// Ends the pool's work: for all clones. Pages in hand stay usable, and resident pages can still be fetched; nothing is
-    /// read or written any more.
+    /// read or written any more. Waits for what was begun behind the scenes, as the drop of the [last clone](Self) does.
     ///
     /// # Errors
     /// Where pages could not be written, with the pool, which goes on as before.
@@ -377,7 +381,7 @@ impl BufferPool {
             Err(error) => return Err(ShutdownError { pool: self, error }),
         };
         self.shared.shut_down.store(true, Ordering::Release);
-        self.background_writer.stop();
+        self.background.end();
         self.shared.method.shutdown();
         Ok(FlushReport {
             pages_written: flushed.pages_written,

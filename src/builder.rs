@@ -7,6 +7,7 @@ use crate::{
     codec::PageCodec,
     config::{BackgroundDepth, BackgroundWriter, COMBINE_LIMIT_MAX, Config, IoMethod, TornPages},
     doublewrite::DoubleWrite,
+    ending::Ending,
     error::{Error, Result},
     events,
     file_table::FileTable,
@@ -214,6 +215,7 @@ impl Builder {
             checkpoints: Turns::default(),
             resizes: Turns::default(),
             shut_down: AtomicBool::new(false),
+            ending: Ending::default(),
         }))
     }
 

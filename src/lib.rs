@@ -76,6 +76,7 @@
 #[macro_use]
 mod seeded;
 
+mod background;
 mod buffer_pool;
 mod builder;
 mod codec;
@@ -83,6 +84,7 @@ mod completion;
 #[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
 mod config;
 mod doublewrite;
+mod ending;
 mod error;
 mod events;
 mod file_table;

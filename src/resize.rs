@@ -118,7 +118,7 @@ fn retire_all(shared: &Shared, going: &mut Retirement<'_>) -> Result<u64> {
         // That a page was written is no progress: it may be changed faster than it is written.
         if retired > 0 {
             deadline = time::now() + shared.config.frame_wait;
-        } else if time::now() >= deadline {
+        } else if time::now() >= deadline || shared.ending.has_begun() {
             return Err(Error::Pinned { page: shared.pool.frame(first).page() });
         } else {
             thread::park_timeout(RETRY);

@@ -1,12 +1,14 @@
 //! A few threads that run what tasks cannot wait for themselves: checkpoints, flushes, truncations.
 //!
 //! Started when there is work and gone after a while without, so a pool that is only used from threads, or is idle, has
-//! none. They own nothing: a job brings what it needs. Lock order: the queue's lock is taken alone.
+//! none. They own nothing: a job brings what it needs. After [`close`](Service::close) nothing new is taken, what was taken is
+//! done, and the threads go at once. Lock order: the queue's lock is taken alone.
 
 use std::collections::VecDeque;
 
 use crate::sync::{
-    Arc, Condvar, Mutex, thread,
+    Arc, Condvar, Mutex,
+    thread::{self, ThreadId},
     time::{self, Duration},
 };
 
@@ -26,34 +28,40 @@ pub(crate) struct Service(Arc<Shop>);
 struct Shop {
     state: Mutex<State>,
     work: Condvar,
+    /// A thread is gone.
+    gone: Condvar,
 }
 
 #[derive(Default)]
 struct State {
     queue: VecDeque<Job>,
-    threads: usize,
+    threads: Vec<ThreadId>,
     idle: usize,
     closed: bool,
 }
 
 impl Service {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Shop { state: Mutex::new(State::default()), work: Condvar::new() }))
+        Self(Arc::new(Shop {
+            state: Mutex::new(State::default()),
+            work: Condvar::new(),
+            gone: Condvar::new(),
+        }))
     }
 
-    /// Has the job run by a service thread. Comes back with it where that cannot be had: too much is waiting already, or
-    /// the system gives no thread.
+    /// Has the job run by a service thread. Comes back with it where that cannot be had: too much is waiting already, the
+    /// system gives no thread, or the service is closed.
     pub(crate) fn submit(&self, job: Job) -> Result<(), Job> {
         let mut state = self.0.state.lock();
-        if state.queue.len() == QUEUE_MAX {
+        if state.closed || state.queue.len() == QUEUE_MAX {
             return Err(job);
         }
-        if state.idle <= state.queue.len() && state.threads < THREADS_MAX {
+        if state.idle <= state.queue.len() && state.threads.len() < THREADS_MAX {
             let shop = Arc::clone(&self.0);
             let started = thread::spawn("ringpool-service".to_owned(), move || shop.run());
             match started {
-                Ok(_) => state.threads += 1,
-                Err(_) if state.threads == 0 => return Err(job),
+                Ok(thread) => state.threads.push(thread.thread().id()),
+                Err(_) if state.threads.is_empty() => return Err(job),
                 Err(_) => {}
             }
         }
@@ -62,13 +70,30 @@ impl Service {
         self.0.work.notify_one();
         Ok(())
     }
+
+    /// Takes no more jobs, and has the threads go when those that were taken are done. Idempotent.
+    pub(crate) fn close(&self) {
+        self.0.state.lock().closed = true;
+        self.0.work.notify_all();
+    }
+
+    /// Waits until all jobs are done, after it was [closed](Self::close). Not for a thread that [is one of these](Self::has).
+    pub(crate) fn wait_until_gone(&self) {
+        let mut state = self.0.state.lock();
+        while !state.threads.is_empty() {
+            state = self.0.gone.wait(state);
+        }
+    }
+
+    /// Whether this is a service thread.
+    pub(crate) fn has(&self, thread: ThreadId) -> bool {
+        self.0.state.lock().threads.contains(&thread)
+    }
 }
 
 impl Drop for Service {
-    /// Ends the threads once the queue is empty. Jobs hold the pool, so none is left when the pool drops its service.
     fn drop(&mut self) {
-        self.0.state.lock().closed = true;
-        self.0.work.notify_all();
+        self.close();
     }
 }
 
@@ -96,7 +121,9 @@ impl Shop {
                 break;
             }
         }
-        state.threads -= 1;
+        let own = thread::current().id();
+        state.threads.retain(|&thread| thread != own);
+        self.gone.notify_all();
     }
 }
 
@@ -127,7 +154,7 @@ mod tests {
         }
         let first: Vec<_> = finished.iter().take(10).collect();
         assert!(first.iter().all(|&job| job >= 100), "{first:?}");
-        assert!(service.0.state.lock().threads <= THREADS_MAX);
+        assert!(service.0.state.lock().threads.len() <= THREADS_MAX);
         drop(release);
         assert_eq!(finished.iter().take(THREADS_MAX - 1).count(), THREADS_MAX - 1);
     }
@@ -156,5 +183,26 @@ mod tests {
         }
         assert!(refused >= 5, "{refused}");
         drop(release);
+    }
+    #[test]
+    fn after_the_close_what_was_taken_is_done_and_nothing_more_is_taken() {
+        let service = Service::new();
+        let (release, wait) = mpsc::channel::<()>();
+        let wait = Arc::new(Mutex::new(wait));
+        let done = Arc::new(Mutex::new(0));
+        for _ in 0..2 * THREADS_MAX {
+            let (wait, done) = (Arc::clone(&wait), Arc::clone(&done));
+            let job = move || {
+                let _ = wait.lock().recv();
+                *done.lock() += 1;
+            };
+            assert!(service.submit(Box::new(job)).is_ok());
+        }
+        service.close();
+        assert!(service.submit(Box::new(|| ())).is_err());
+        drop(release);
+        service.wait_until_gone();
+        assert_eq!(*done.lock(), 2 * THREADS_MAX);
+        assert!(service.submit(Box::new(|| ())).is_err());
     }
 }

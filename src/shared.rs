@@ -3,6 +3,7 @@
 use crate::{
     config::Config,
     doublewrite::DoubleWrite,
+    ending::Ending,
     error::{Error, Result},
     events,
     file_table::FileTable,
@@ -37,6 +38,7 @@ pub(crate) struct Shared {
     /// So are changes of the pool's size.
     pub(crate) resizes: Turns,
     pub(crate) shut_down: AtomicBool,
+    pub(crate) ending: Ending,
 }
 
 impl Shared {

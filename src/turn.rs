@@ -1,6 +1,7 @@
 //! Taking turns at something that is done by one at a time and may take long because it is in no hurry.
 //!
-//! Whoever has the turn may pause; as soon as somebody else waits for his, the pause is over and so is the leisure.
+//! Whoever has the turn may pause; as soon as somebody else waits for his, or all are to hurry, the pause is over and so is the
+//! leisure.
 //!
 //! Lock order: the one lock is held for moments only and taken alone.
 
@@ -19,6 +20,7 @@ pub(crate) struct Turns {
 struct State {
     taken: bool,
     waiting: usize,
+    hurried: bool,
 }
 
 /// The turn, until it is dropped.
@@ -37,16 +39,28 @@ impl Turns {
         state.taken = true;
         Turn(self)
     }
+
+    /// From here on nobody pauses.
+    pub(crate) fn hurry(&self) {
+        self.state.lock().hurried = true;
+        self.moved.notify_all();
+    }
+}
+
+impl State {
+    fn has_leisure(&self) -> bool {
+        self.waiting == 0 && !self.hurried
+    }
 }
 
 impl Turn<'_> {
-    /// Pauses until `deadline`. False as soon as somebody waits for his turn.
+    /// Pauses until `deadline`. False as soon as somebody waits for his turn, or all are to hurry.
     pub(crate) fn pause_until(&self, deadline: Instant) -> bool {
         let mut state = self.0.state.lock();
-        while state.waiting == 0 && time::now() < deadline {
+        while state.has_leisure() && time::now() < deadline {
             state = self.0.moved.wait_until(state, deadline);
         }
-        state.waiting == 0
+        state.has_leisure()
     }
 }
 
@@ -80,5 +94,17 @@ mod tests {
             drop(first);
             has_entered.recv().unwrap();
         });
+    }
+    #[test]
+    fn nobody_pauses_any_more_once_all_are_to_hurry() {
+        let turns = Turns::default();
+        let turn = turns.take();
+        std::thread::scope(|scope| {
+            let pausing = scope.spawn(|| turn.pause_until(time::now() + Duration::from_secs(60)));
+            turns.hurry();
+            assert!(!pausing.join().unwrap());
+        });
+        drop(turn);
+        assert!(!turns.take().pause_until(time::now() + Duration::from_secs(60)));
     }
 }

@@ -40,8 +40,8 @@ fn zero_ahead(shared: &Arc<Shared>, file: Arc<File>) {
     let owner = Arc::clone(shared);
     let job = move || {
         let size = file.lock_size();
-        // A pool that was shut down has given back what was ahead.
-        if owner.check_open().is_ok() {
+        // A pool that was shut down has given back what was ahead, and one that ends has no extensions to come.
+        if owner.check_open().is_ok() && !owner.ending.has_begun() {
             size.zero_ahead(&owner.counters);
         }
     };

@@ -74,7 +74,7 @@ fn within_a_moment(mut done: impl FnMut() -> bool) -> bool {
 }
 
 /// Takes the pages of `file` from block `from` on out of the pool, as far as they are clean, and out of reach, as far as they are
-/// not. Waits for their I/O, and a bounded time for their pins.
+/// not. Waits for their I/O, and a bounded time for their pins, but not while the pool ends.
 ///
 /// The caller sees to it that no new page of that range comes in, until what comes back is at its end.
 ///
@@ -89,7 +89,7 @@ pub(crate) fn vacate_file(
     let deadline = time::now() + shared.config.frame_wait;
     let patiently = |page, done: &mut dyn FnMut() -> bool| {
         while !done() {
-            if time::now() >= deadline {
+            if time::now() >= deadline || shared.ending.has_begun() {
                 return Err(Error::Pinned { page });
             }
             thread::park_timeout(RETRY);

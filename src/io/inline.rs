@@ -19,7 +19,7 @@ use crate::{
         transfer::{self, Progress},
     },
     stats::{Counter, Counters},
-    sync::{Arc, time},
+    sync::{Arc, thread::ThreadId, time},
 };
 
 /// Buffers whose descriptions fit on the stack; a larger request costs an allocation.
@@ -105,4 +105,8 @@ impl<L: Lease> Method<L> for Inline {
     fn forget(&self, _file: &File) {}
 
     fn shutdown(&self) {}
+
+    fn has(&self, _thread: ThreadId) -> bool {
+        false
+    }
 }

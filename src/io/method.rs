@@ -5,9 +5,12 @@
 
 use std::{io, iter, ptr::NonNull};
 
-use crate::io::{
-    file::File,
-    request::{Lease, Request},
+use crate::{
+    io::{
+        file::File,
+        request::{Lease, Request},
+    },
+    sync::thread::ThreadId,
 };
 
 /// A way to get requests done.
@@ -47,6 +50,9 @@ pub(crate) trait Method<L: Lease>: Send + Sync + 'static {
     /// Finishes all requests that were submitted and ends the method's threads. Later submissions are transferred
     /// inline. Idempotent. Must not be called from one of the method's own threads.
     fn shutdown(&self);
+
+    /// Whether this is one of the method's own threads: who waits there for an I/O may wait for himself.
+    fn has(&self, thread: ThreadId) -> bool;
 }
 
 /// A piece of the memory from which all buffers come: at most 1 GiB, one registered buffer. Of no length, where there is no memory

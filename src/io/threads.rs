@@ -221,6 +221,10 @@ impl<L: Lease> Method<L> for Threads<L> {
             desk = self.0.gone.wait(desk);
         }
     }
+
+    fn has(&self, thread: ThreadId) -> bool {
+        self.0.desk.lock().present.contains(&thread)
+    }
 }
 
 impl<L: Lease> Drop for Threads<L> {

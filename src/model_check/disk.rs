@@ -35,6 +35,7 @@ struct State {
     bytes: Vec<u8>,
     failing_reads: u32,
     failing_writes: u32,
+    writes: u32,
 }
 
 impl SteppedDisk {
@@ -44,6 +45,11 @@ impl SteppedDisk {
 
     pub(super) fn bytes(&self) -> Vec<u8> {
         self.0.lock().bytes.clone()
+    }
+
+    /// How many writes have begun.
+    pub(super) fn writes(&self) -> u32 {
+        self.0.lock().writes
     }
 
     pub(super) fn fail_reads(&self, count: u32) {
@@ -126,6 +132,7 @@ impl DiskFile for SteppedDisk {
     }
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.0.lock().writes += 1;
         if take_one(&mut self.0.lock().failing_writes) {
             return Err(io_error());
         }

@@ -12,8 +12,8 @@ use super::{
     stamp, version, version_of, versions_on,
 };
 use crate::{
-    BackgroundWriter, BufferPool, Error, FetchOptions, IoMethod, IoOp, Lsn, OpenOptions, PageId,
-    StreamOptions, Wal,
+    BackgroundWriter, BufferPool, CheckpointOptions, Error, FetchOptions, IoMethod, IoOp, Lsn, OpenOptions,
+    PageId, StreamOptions, Wal, sync::thread,
 };
 
 /// Two frames, four pages, three threads that each add to every page: no update is lost, no page is mixed up.
@@ -128,7 +128,7 @@ fn c3_failed_writes_lose_nothing() {
         });
         let checkpointer = {
             let pool = pool.clone();
-            spawn(move || drop(pool.checkpoint(crate::CheckpointOptions::new()).wait()))
+            spawn(move || drop(pool.checkpoint(CheckpointOptions::new()).wait()))
         };
         join(writers.collect::<Vec<_>>().into_iter().chain([checkpointer]));
         disk.fail_writes(0);
@@ -251,6 +251,27 @@ fn c5_dropping_anything_at_any_time_is_safe() {
         drop(page);
         assert_eq!(version_of(&other.read(), 1), 0);
         assert_eq!(version_of(&other.freeze(), 1), 0);
+    });
+}
+
+/// A checkpoint that was left alone, at once or with time, and the pool dropped: nothing of it is written afterwards, when another
+/// pool has the file.
+#[test]
+fn c5_a_checkpoint_that_was_left_alone_ends_with_the_pool() {
+    check(|method| {
+        let (pool, file, disk) = pool_over(4, 2, method.clone());
+        (0..2).for_each(|block| increment(&pool, file, block));
+        for options in
+            [CheckpointOptions::new().spread_over(Duration::from_secs(1 << 20)), CheckpointOptions::new()]
+        {
+            let mut checkpoint = pin!(pool.checkpoint(options));
+            assert!(checkpoint.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        drop(pool);
+        assert_eq!(versions_on(&disk), [1; 2], "what was begun did not go to its end");
+        let written = disk.writes();
+        (0..50).for_each(|_| thread::yield_now());
+        assert_eq!(disk.writes(), written, "written after the pool was gone");
     });
 }
 
@@ -395,11 +416,11 @@ fn c5_a_stream_can_be_dropped_with_reads_under_way() {
             assert_eq!(version_of(&page.read(), page.id().block.0), 0);
         }
         join(dropping);
-        pool.checkpoint(crate::CheckpointOptions::new()).wait().unwrap();
+        pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
         // Reads that were left behind end by themselves: whoever fetches their pages waits for that.
         (0..6).for_each(|block| assert_eq!(version(&pool, file, block), 0));
         // Its place is given back a moment after a page can be seen.
-        (0..100).for_each(|_| crate::sync::thread::yield_now());
+        (0..100).for_each(|_| thread::yield_now());
         assert_at_rest(&pool);
     });
 }

@@ -1,11 +1,17 @@
 //! Warming up: reading the pages that a pool had before a restart, as PostgreSQL's `autoprewarm` does.
 //!
 //! A read stream for each file, over the sorted blocks: so requests are as long as may be, and never more are held in advance
-//! than streams may hold.
+//! than streams may hold. When the pool ends nobody wants them any more, and the warm-up ends too.
 
 use std::sync::Arc;
 
-use crate::{config::StreamOptions, error::Result, id::PageId, read::stream::ReadStream, shared::Shared};
+use crate::{
+    config::StreamOptions,
+    error::{Error, Result},
+    id::PageId,
+    read::stream::ReadStream,
+    shared::Shared,
+};
 
 /// What came of a [warm-up](crate::BufferPool::warm_up).
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -29,8 +35,34 @@ pub(crate) fn warm_up(shared: &Arc<Shared>, mut pages: Vec<PageId>) -> Result<Wa
     for of_file in pages.chunk_by(|one, other| one.file == other.file) {
         let blocks = of_file.iter().map(|page| page.block);
         for page in ReadStream::new(Arc::clone(shared), of_file[0].file, blocks, &StreamOptions::new()) {
+            if shared.ending.has_begun() {
+                return Err(Error::ShutDown);
+            }
             *(if page.is_ok() { &mut outcome.pages } else { &mut outcome.failed }) += 1;
         }
     }
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        BufferPool, IoMethod, OpenOptions,
+        testing::{Op, SimDisk},
+    };
+
+    #[test]
+    fn c5_a_warm_up_ends_where_it_is_when_the_pool_ends() {
+        const BLOCKS: u32 = 256;
+        let disk = SimDisk::new();
+        disk.put("data", vec![1; BLOCKS as usize * 512]);
+        let builder = BufferPool::builder().frames(BLOCKS).page_size(512).io_method(IoMethod::Sync);
+        let pool = builder.combine_limit(512).disk(disk.clone()).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        pool.shared().ending.begin();
+        let pages = (0..BLOCKS).map(|block| PageId::new(file, block));
+        assert!(matches!(pool.warm_up(pages).wait(), Err(Error::ShutDown)));
+        assert!(disk.count(Op::Read) < BLOCKS as usize);
+    }
 }

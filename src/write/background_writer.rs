@@ -28,7 +28,8 @@ use crate::{
     shared::Shared,
     stats::Counter,
     sync::{
-        Arc, Mutex, thread,
+        Arc, Mutex,
+        thread::{self, ThreadId},
         time::{self, Duration},
     },
     write::{
@@ -49,7 +50,7 @@ const BATCH_PAGES: usize = 4 * BATCH;
 /// The rest after a first failure, and after many.
 const REST: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
-/// The background writer as its pool sees it; ends the thread when it is dropped.
+/// The background writer as its pool sees it.
 pub(crate) struct BackgroundWriter {
     shared: Arc<Shared>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
@@ -69,20 +70,22 @@ impl BackgroundWriter {
         Self { shared: Arc::clone(shared), thread: Mutex::new(thread) }
     }
 
-    /// Ends the thread once what it has under way is over. Idempotent.
-    pub(crate) fn stop(&self) {
+    /// Has the thread end once what it has under way is over.
+    pub(crate) fn close(&self) {
         self.shared.pool.ready.close();
+    }
+
+    pub(crate) fn is(&self, thread: ThreadId) -> bool {
+        self.thread.lock().as_ref().is_some_and(|own| own.thread().id() == thread)
+    }
+
+    /// Waits until the thread has ended, after it was [told to](Self::close).
+    pub(crate) fn wait_until_gone(&self) {
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
             // An error is a panic, and the hook has reported it.
             let _ = thread.join();
         }
-    }
-}
-
-impl Drop for BackgroundWriter {
-    fn drop(&mut self) {
-        self.stop();
     }
 }
 

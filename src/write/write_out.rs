@@ -44,7 +44,7 @@ pub(crate) type Candidate = (PageId, FrameNo);
 /// How far a write-out goes for a page.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Every candidate that is dirty when its turn comes is written.
+    /// Every candidate that is dirty when its turn comes is written; what the end of the pool prevents is an error.
     Wait,
     /// Only what can be had at once: for those who hold latches, or must not block.
     Try,
@@ -89,7 +89,10 @@ impl Writer<'_> {
                     return None;
                 }
                 self.submit();
-                pin.latch(Latch::Shared);
+                if !self.wait_for_latch(&pin) {
+                    self.tally.begin().end(Err(Error::ShutDown));
+                    return None;
+                }
             }
             let state = pin.frame().state.load();
             if state.is_dirty() && !state.is_writing() {
@@ -103,6 +106,16 @@ impl Writer<'_> {
             self.submit();
             pin.wait_for_io(Want::WriteDone);
         }
+    }
+
+    /// Takes the share latch, asleep until it can be had; not where the pool ends before that.
+    fn wait_for_latch(&self, pin: &Pin) -> bool {
+        let mut place = None;
+        let latched = self.shared.ending.block_on(|waker| pin.poll_latch(Latch::Shared, &mut place, waker));
+        if let (None, Some(place)) = (latched, &place) {
+            pin.cancel_wait(place);
+        }
+        latched.is_some()
     }
 
     /// A pin on the candidate, if its frame still has it and may be latched. Otherwise there is nothing to write: a frame

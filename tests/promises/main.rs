@@ -9,6 +9,7 @@ mod c1_own_bytes;
 mod c2_failed_read;
 mod c3_failed_write;
 mod c4_failed_sync;
+mod c5_behind_the_scenes;
 mod c5_ends;
 mod c5_lifetimes;
 mod c6_bounded_waits;

@@ -21,7 +21,7 @@ use crate::{
         threads::{Staff, Threads},
     },
     stats::{Counter, Counters, Registration},
-    sync::{Arc, time::Duration},
+    sync::{Arc, thread::ThreadId, time::Duration},
 };
 
 /// The threads for files that would block a worker.
@@ -124,6 +124,10 @@ impl<L: Lease> Method<L> for Uring<L> {
 
     fn shutdown(&self) {
         self.all().for_each(Method::shutdown);
+    }
+
+    fn has(&self, thread: ThreadId) -> bool {
+        self.all().any(|part| part.has(thread))
     }
 }
 

@@ -37,7 +37,7 @@ use crate::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
-        thread::{self, JoinHandle},
+        thread::{self, JoinHandle, ThreadId},
     },
 };
 
@@ -210,6 +210,10 @@ impl<L: Lease> Method<L> for UringWorker<L> {
                 let _ = handle.join();
             }
         }
+    }
+
+    fn has(&self, thread: ThreadId) -> bool {
+        self.handle.lock().as_ref().is_some_and(|handle| handle.thread().id() == thread)
     }
 }
 
