@@ -69,6 +69,9 @@ fn soak(options: &Options) -> Result<bool, Difference> {
             Err(error) => println!("skipped: {method:?}: {error}"),
         }
     }
+    if subjects.is_empty() {
+        return Err("there is nothing to try".to_owned());
+    }
     let total = Duration::try_from_secs_f64(options.minutes * 60.0).map_err(|error| error.to_string())?;
     let half = (total / 40).clamp(Duration::from_millis(500), Duration::from_secs(15));
     println!("{options:?}\nhalves of {half:?}; at first {before:?}");
@@ -98,7 +101,10 @@ fn soak(options: &Options) -> Result<bool, Difference> {
         }
     }
 
-    let pools: Vec<_> = subjects.iter().map(|subject| format!("{:?}", subject.method)).collect();
+    let pools: Vec<_> = subjects
+        .iter()
+        .map(|subject| (format!("{:?}", subject.method), subject.troubles().strikes))
+        .collect();
     subjects.into_iter().try_for_each(Subject::shut_down)?;
     let closed = usage_after_closing(before);
     let findings = verdict::judge(&pools, before, &cycles, closed);

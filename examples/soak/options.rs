@@ -39,7 +39,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "1")]
     pub(crate) seed: u64,
 
-    /// Do something wrong half-way, to see that the verdict tells.
+    /// Do something wrong from half-way on, to see that the verdict tells.
     #[arg(long, value_enum)]
     pub(crate) spoil: Option<Spoil>,
 }

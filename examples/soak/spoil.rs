@@ -1,6 +1,6 @@
-//! Something wrong on purpose, so that it can be seen that the verdict tells.
+//! Something wrong on purpose, after each cycle of the second half, so that it can be seen that the verdict tells.
 
-use std::{fs::File, mem, time::Duration};
+use std::{fs::File, hint::black_box, mem, time::Duration};
 
 use clap::ValueEnum;
 
@@ -31,7 +31,10 @@ impl Spoil {
             Self::Pin => mem::forget(page),
             Self::Byte => page.write().expect("a file for writing")[4321] ^= 1,
             Self::Descriptor => mem::forget(File::open(&calm.path).expect("it is there")),
-            Self::Memory => mem::forget(vec![1_u8; LOST_BYTES]),
+            // Looked at, so that no compiler finds that nobody wants it.
+            Self::Memory => {
+                black_box(vec![1_u8; LOST_BYTES].leak());
+            }
             Self::Rate => subject.slow_down(Duration::from_millis(2)),
         }
     }

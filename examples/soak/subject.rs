@@ -41,7 +41,7 @@ pub(crate) struct Subject {
 /// What went wrong so far, as the disk and the pool count it.
 #[derive(Copy, Clone, Default)]
 pub(crate) struct Troubles {
-    strikes: u64,
+    pub(crate) strikes: u64,
     counts: Counts,
 }
 

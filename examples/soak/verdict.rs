@@ -32,18 +32,22 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What is to be said of a soak that met no difference. The first cycle warms up and does not count.
-pub(crate) fn judge(pools: &[String], before: Usage, cycles: &[Cycle], closed: Usage) -> Vec<Finding> {
+/// What is to be said of a soak that met no difference, with the pools' names and how many faults struck each. The first cycle warms
+/// up and does not count.
+pub(crate) fn judge(pools: &[(String, u64)], before: Usage, cycles: &[Cycle], closed: Usage) -> Vec<Finding> {
     let counted = cycles.get(1..).unwrap_or_default();
-    let tenths: Vec<_> = counted.chunks((counted.len() / 10).max(1)).collect();
-    let [Some(first), Some(second), Some(last)] = [tenths.first(), tenths.get(1), tenths.last()] else {
+    let tenth = (counted.len() / 10).max(1);
+    let mut tenths = counted.chunks(tenth);
+    let [Some(first), Some(second), Some(last)] =
+        [tenths.next(), tenths.next(), counted.rchunks(tenth).next()]
+    else {
         return vec![Finding {
             what: format!("{} cycles are too few for a verdict", cycles.len()),
             holds: false,
         }];
     };
     let rate = |pool: usize, part: &[Cycle]| median(part.iter().map(|cycle| cycle.rates[pool]));
-    let steady = |(at, pool): (usize, &String)| {
+    let steady = |(at, (pool, _)): (usize, &(String, u64))| {
         let (begun, ended) = (rate(at, first), rate(at, last));
         let ratio = ended / begun;
         Finding {
@@ -52,6 +56,10 @@ pub(crate) fn judge(pools: &[String], before: Usage, cycles: &[Cycle], closed: U
             ),
             holds: ratio >= STEADY,
         }
+    };
+    let struck = |(pool, strikes): &(String, u64)| Finding {
+        what: format!("{pool}: {strikes} faults struck"),
+        holds: *strikes > 0,
     };
     let memory = |part: &[Cycle]| median(part.iter().map(|cycle| cycle.usage.memory as f64)) as u64;
     let (early, late) = (memory(second), memory(last));
@@ -63,6 +71,7 @@ pub(crate) fn judge(pools: &[String], before: Usage, cycles: &[Cycle], closed: U
         .iter()
         .enumerate()
         .map(steady)
+        .chain(pools.iter().map(struck))
         .chain([
             Finding {
                 what: format!("memory: {early} KiB in the second tenth, {late} KiB in the last"),
