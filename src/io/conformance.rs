@@ -182,10 +182,20 @@ fn ten_thousand_requests_pass_a_ring_of_four() {
         arena.expect_reads(50);
         arena.reuse();
     }
-    let (inline, handed) = (counters.get(Counter::Inline), counters.get(Counter::HandedOver));
+    let [inline, handed, aside] =
+        [Counter::Inline, Counter::HandedOver, Counter::Aside].map(|counter| counters.get(counter));
     assert_eq!(inline + handed, 10_000);
-    assert!(inline > 0 && handed > 0, "{inline} inline, {handed} handed over");
-    assert_eq!(method.room(&file), 12);
+    match &file.may_block {
+        None => {
+            assert!(inline > 0 && handed > 0, "{inline} inline, {handed} handed over");
+            assert_eq!((aside, method.room(&file)), (0, 12));
+        }
+        // On a file system such as tmpfs the ring is never asked.
+        Some(reason) => {
+            println!("all beside the ring: {reason}");
+            assert_eq!(aside, handed);
+        }
+    }
 }
 
 #[test]
@@ -283,13 +293,15 @@ fn a_ring_lets_go_of_a_forgotten_file() {
     let path = file_of(2 * PAGE as usize).into_temp_path();
     assert!(!is_open_for_writing(&path));
     let file = shared(&path, &OpenOptions::new());
+    // On a file system such as tmpfs the file goes beside the ring, which never knows it.
+    let is_for_the_ring = file.may_block.is_none();
     method.submit_one(arena.request(Read, &file, 0, &[PAGE as u32]));
     arena.expect_reads(1);
     let mut again = os_file(&path, &OpenOptions::new().read_only(true)).unwrap();
     // All that a method knows a file by.
     again.id = file.id;
     drop(file);
-    assert!(is_open_for_writing(&path), "it was never registered");
+    assert!(is_open_for_writing(&path) || !is_for_the_ring, "it was never registered");
     method.forget(&again);
     drop(again);
     // The worker forgets in its own time.
@@ -446,10 +458,17 @@ fn a_slow_file_is_read_beside_the_ring() {
     gate.wait_for(6);
     arena.expect_reads(SLOW as usize);
     assert_eq!(gate.held(), 6, "three quarters of the threads");
-    assert_eq!(method.room(&fast), open(&asked, &arena).0.room(&fast), "the ring's queue is empty");
+    // On a file system such as tmpfs the fast file is read beside the ring as well, and is not held up even so.
+    let fast_aside = fast.may_block.as_ref().map_or(0, |reason| {
+        println!("the fast file is beside the ring too: {reason}");
+        SLOW
+    });
+    if fast_aside == 0 {
+        assert_eq!(method.room(&fast), open(&asked, &arena).0.room(&fast), "the ring's queue is empty");
+    }
     gate.open();
     arena.expect_reads(SLOW as usize);
-    assert_eq!((counters.get(Counter::Aside), counters.get(Counter::Inline)), (SLOW, 0));
+    assert_eq!((counters.get(Counter::Aside), counters.get(Counter::Inline)), (SLOW + fast_aside, 0));
 }
 
 /// A batch is one call of the ring, and what was taken is never held back: not for company, and not while the worker sleeps

@@ -1,8 +1,12 @@
 //! What befalls one operation: the sum of the faults that strike it, and the dice that say what they leave open.
 
-use std::{io, time::Duration};
+use std::io;
 
 use super::dice::Dice;
+use crate::sync::{
+    thread,
+    time::{self, Duration},
+};
 
 /// What befalls one operation. Nothing, at first.
 #[derive(Debug)]
@@ -40,6 +44,24 @@ impl Fate {
             strikes: 0,
             dice,
         }
+    }
+
+    /// Lets the operation take as much longer as it does. Sleeps in steps that a park which ends early cannot cut short.
+    pub(super) fn take_its_time(&self) {
+        let until = time::now() + self.delay;
+        while time::now() < until {
+            thread::park_timeout(until.saturating_duration_since(time::now()));
+        }
+    }
+
+    /// Whether nothing happens at all, whatever is told.
+    pub(super) fn prevents(&self) -> bool {
+        self.errno.is_some() || self.is_lost
+    }
+
+    /// Whether a transfer of `len` bytes goes over as it was asked for.
+    pub(super) fn leaves_alone(&self, len: usize) -> bool {
+        self.at_most >= len && !(self.is_torn || self.is_misdirected || self.is_flipped)
     }
 
     /// How the operation ends after it did what it did.

@@ -1,5 +1,6 @@
 //! A disk for an engine's own tests: it lives in memory, fails where it is told to, and remembers what was asked of it.
-//! And a [`NullDisk`], which does nothing, for measuring what is left.
+//! A [`FaultyDisk`], which puts the same faults before the system's own files; and a [`NullDisk`], which does nothing, for measuring
+//! what is left.
 //!
 //! Give a [`SimDisk`] to [`Builder::disk`](crate::Builder::disk) and keep a clone. The clone is the handle: it puts files
 //! on the disk and looks at them, injects [faults](Fault), [holds](SimDisk::hold) operations so that a test can look at
@@ -55,6 +56,8 @@
 mod dice;
 mod fate;
 mod fault;
+mod faults;
+mod faulty_disk;
 mod gate;
 mod log;
 mod medium;
@@ -68,6 +71,7 @@ mod sim_file;
 
 pub use dice::Dice;
 pub use fault::{Fault, Op, Which};
+pub use faulty_disk::FaultyDisk;
 pub use gate::Gate;
 pub use log::{Event, Moment};
 pub use null_disk::NullDisk;

@@ -1,18 +1,18 @@
 //! The way of an operation through the disk, the same whatever it is: it is logged; it waits while a gate holds it; its fate is
 //! drawn; it happens, in one step under the lock; its end is logged. The lock is never held across a wait.
 
-use std::{collections::HashMap, io};
+use std::io;
 
 use super::{
-    dice::Dice,
     fate::Fate,
-    fault::{Asked, Fault, Op},
+    fault::{Asked, Op},
+    faults::Faults,
     gate::GateState,
     log::{Event, Moment},
     sim_disk::{FileState, SimDisk},
 };
 use crate::sync::{
-    Condvar, Mutex, MutexGuard, thread,
+    Condvar, Mutex, MutexGuard,
     time::{self, Duration},
 };
 
@@ -32,16 +32,12 @@ pub(super) struct Hub {
 
 #[derive(Default)]
 pub(super) struct State {
-    pub(super) seed: u64,
     pub(super) files: Vec<FileState>,
-    pub(super) faults: Vec<Fault>,
-    pub(super) strikes: u64,
+    pub(super) faults: Faults,
     pub(super) gates: Vec<GateState>,
     pub(super) gates_made: u64,
     pub(super) log: Vec<Event>,
     pub(super) operations: u64,
-    /// How often each was asked for, by kind, file and place.
-    repeats: HashMap<(Op, usize, u64), u64>,
     pub(super) capacity: Option<u64>,
     /// The longest atomic write; 0 for none.
     pub(super) atomic_bytes: u32,
@@ -63,10 +59,11 @@ impl SimDisk {
         let begin = Event { number: state.operations, op, path, offset, len, moment: Moment::Begin };
         state.log.push(begin.clone());
         state = self.pass_gates(state, &begin);
-        let mut fate = state.draw_fate(asked);
+        let State { files, faults, .. } = &mut *state;
+        let mut fate = faults.draw_fate(asked, &files[file].path);
         if !fate.delay.is_zero() {
             drop(state);
-            sleep(fate.delay);
+            fate.take_its_time();
             state = self.0.state.lock();
         }
         let outcome = state.happen(&begin, &mut fate, act);
@@ -109,22 +106,6 @@ impl State {
         self.gates.iter().find(|other| other.number == gate).map_or(0, |gate| gate.held)
     }
 
-    /// What befalls this operation. Each fault has dice of its own for it, so that none changes what another does.
-    fn draw_fate(&mut self, asked: Asked) -> Fate {
-        let Asked { op, file, offset, .. } = asked;
-        let repeat = self.repeats.entry((op, file, offset)).or_default();
-        *repeat += 1;
-        let (seed, operation) = (self.seed, [op as u64, file as u64, offset, *repeat]);
-        let dice = |part: u64| Dice::apart(seed, operation.into_iter().chain([part]));
-        let mut fate = Fate::new(dice(0));
-        let path = &self.files[file].path;
-        for (part, fault) in (1..).zip(&mut self.faults) {
-            fault.strike(asked, path, dice(part), &mut fate);
-        }
-        self.strikes += fate.strikes;
-        fate
-    }
-
     /// Lets an operation happen, or not.
     fn happen(
         &mut self,
@@ -151,13 +132,5 @@ impl State {
             return fate.end(begin.len.min(fate.at_most));
         }
         act(self, fate)
-    }
-}
-
-/// Sleeps, in steps that a park which ends early cannot cut short.
-fn sleep(time: Duration) {
-    let until = time::now() + time;
-    while time::now() < until {
-        thread::park_timeout(until.saturating_duration_since(time::now()));
     }
 }

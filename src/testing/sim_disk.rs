@@ -60,7 +60,7 @@ impl SimDisk {
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
         let disk = Self::new();
-        disk.0.state.lock().seed = seed;
+        disk.0.state.lock().faults.seed = seed;
         disk
     }
 
@@ -107,7 +107,7 @@ impl SimDisk {
 
     /// Adds a fault.
     pub fn inject(&self, fault: Fault) {
-        self.0.state.lock().faults.push(fault);
+        self.0.state.lock().faults.inject(fault);
     }
 
     /// Disturbs one transfer in `n`, by chance, in one of the ways that a system may disturb any: it is cut short anywhere, or comes
@@ -116,23 +116,18 @@ impl SimDisk {
     /// # Panics
     /// If `n` is 0.
     pub fn disturb(&self, n: u64) {
-        const INTERRUPTIONS: [i32; 3] = [4, 11, 125];
-        for op in [Op::Read, Op::Write] {
-            let interruptions = INTERRUPTIONS.map(|errno| Fault::error(op, errno));
-            let ways = interruptions.into_iter().chain([Fault::short_anywhere(op)]);
-            ways.for_each(|way| self.inject(way.one_in(n.saturating_mul(4))));
-        }
+        self.0.state.lock().faults.disturb(n);
     }
 
     /// Forgets all faults.
     pub fn heal(&self) {
-        self.0.state.lock().faults.clear();
+        self.0.state.lock().faults.heal();
     }
 
     /// How often faults have struck so far.
     #[must_use]
     pub fn strikes(&self) -> u64 {
-        self.look(|state| state.strikes)
+        self.look(|state| state.faults.strikes())
     }
 
     /// Another disk, as this one may be found if its power is cut now: of every 512-byte sector that was written since its file
@@ -280,9 +275,9 @@ impl fmt::Debug for SimDisk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = self.0.state.lock();
         f.debug_struct("SimDisk")
-            .field("seed", &state.seed)
+            .field("seed", &state.faults.seed)
             .field("files", &state.files.iter().map(|file| &file.path).collect::<Vec<_>>())
-            .field("faults", &state.faults)
+            .field("faults", &state.faults.all())
             .field("operations", &state.operations)
             .finish_non_exhaustive()
     }

@@ -38,7 +38,6 @@ use ringpool::{
     BackgroundWriter, BufferPool, CheckpointOptions, Fallback, FileId, IoMethod, OpenOptions, PageId,
     Shutdown,
 };
-use stamp::{SECTOR, Stamp};
 use watchdog::Watchdog;
 use worker::Worker;
 
@@ -213,19 +212,7 @@ impl Arena {
 
 /// The number of changes that a page shows, everywhere the same.
 fn count_in(block: u32, page: &[u8]) -> u32 {
-    let mut count = None;
-    for (at, sector) in page.chunks_exact(SECTOR).enumerate() {
-        let stamp = Stamp::of(sector).unwrap_or_else(|| panic!("block {block}: sector {at} is a mixture"));
-        let own = Stamp { file: FILE, block, sector: at as u32, version: stamp.version };
-        let unwritten = Stamp { file: 0, block: 0, sector: 0, version: 0 };
-        assert!(stamp == own || stamp == unwritten, "block {block}: sector {at} holds {stamp}");
-        assert_eq!(
-            *count.get_or_insert(stamp.version),
-            stamp.version,
-            "block {block}: sector {at} is of another time"
-        );
-    }
-    count.expect("a page has sectors")
+    stamp::version_of(page, FILE, block).unwrap_or_else(|difference| panic!("{difference}"))
 }
 
 /// To the terminal, past the harness, which keeps what successful tests print.

@@ -1,6 +1,9 @@
 //! What the tests fill pages with: every 512-byte sector says in each of its 16-byte cells whose it is and which version, so
 //! that bytes in the wrong place, of the wrong time or torn in the middle are not only seen but named.
 
+// Each test uses its own part of this.
+#![allow(dead_code)]
+
 use std::fmt;
 
 /// What a disk writes at once, at the least.
@@ -58,4 +61,25 @@ pub(crate) fn stamp_sectors(bytes: &mut [u8], file: u32, block: u32, first: usiz
     for (at, sector) in bytes.chunks_exact_mut(SECTOR).enumerate() {
         Stamp { file, block, sector: (first + at) as u32, version }.fill(sector);
     }
+}
+
+/// The version of a block that a page holds, in all of its sectors; 0 for zeros.
+pub(crate) fn version_of(page: &[u8], file: u32, block: u32) -> Result<u32, String> {
+    let mut version = None;
+    for (sector, bytes) in (0..).zip(page.chunks(SECTOR)) {
+        let stamp = Stamp::of(bytes).ok_or(format!("block {block}: sector {sector} is a mixture"))?;
+        let own = Stamp { file, block, sector, version: stamp.version };
+        let zeros = Stamp { file: 0, block: 0, sector: 0, version: 0 };
+        if stamp != own && stamp != zeros {
+            return Err(format!("block {block}: sector {sector} holds {stamp}"));
+        }
+        let first = *version.get_or_insert(stamp.version);
+        if first != stamp.version {
+            let other = stamp.version;
+            return Err(format!(
+                "block {block} is torn: sector 0 has version {first}, sector {sector} {other}"
+            ));
+        }
+    }
+    version.ok_or("no page at all".to_owned())
 }

@@ -1,0 +1,139 @@
+//! What each page of a file must hold.
+//!
+//! Every sector of a page says whose it is and which version. Beside the pool the ledger has, for each block, the version whose change
+//! is **done** and the one that is **begun**. Both are written only by who has the page pinned, and a cut waits for pins, so for
+//! whoever has the page pinned a page that was cut meanwhile does not exist: he must see a version from what was done when he
+//! had pinned it to what is begun once he has looked.
+
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    path::PathBuf,
+    sync::{
+        Mutex, RwLock,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+};
+
+use ringpool::{FileId, PageId};
+
+use crate::stamp;
+
+pub(crate) const PAGE: usize = 8192;
+
+/// A file, and what is known of it.
+pub(crate) struct Ledger {
+    pub(crate) path: PathBuf,
+    /// Changes when the file is opened anew, while nobody uses it.
+    id: RwLock<FileId>,
+    /// What marks the pages of this file.
+    mark: u32,
+    /// Whether faults strike it.
+    pub(crate) exposed: bool,
+    /// As long as it is when nothing of it is cut; the blocks from the floor on are cut and given back now and then.
+    pub(crate) blocks: u32,
+    pub(crate) floor: u32,
+    begun: Vec<AtomicU32>,
+    done: Vec<AtomicU32>,
+    /// The versions that were known to be in the file when it was last looked at.
+    kept: Vec<AtomicU32>,
+    /// Whether the blocks from the floor on are cut; held by who cuts and grows.
+    pub(crate) is_cut: Mutex<bool>,
+}
+
+impl Ledger {
+    pub(crate) fn new(path: PathBuf, id: FileId, exposed: bool, blocks: u32) -> Self {
+        let versions = || (0..blocks).map(|_| AtomicU32::new(0)).collect();
+        Self {
+            path,
+            id: RwLock::new(id),
+            mark: 77 + u32::from(exposed),
+            exposed,
+            blocks,
+            floor: blocks - blocks / 8,
+            begun: versions(),
+            done: versions(),
+            kept: versions(),
+            is_cut: Mutex::new(false),
+        }
+    }
+
+    /// It was opened anew.
+    pub(crate) fn reopened(&self, id: FileId) {
+        *self.id.write().expect("nobody panics with it") = id;
+    }
+
+    pub(crate) fn id(&self) -> FileId {
+        *self.id.read().expect("nobody panics with it")
+    }
+
+    pub(crate) fn page(&self, block: u32) -> PageId {
+        PageId::new(self.id(), block)
+    }
+
+    /// The least version that who has the block pinned now may find in it.
+    pub(crate) fn done(&self, block: u32) -> u32 {
+        self.done[block as usize].load(SeqCst)
+    }
+
+    /// Compares a page that is pinned and latched. Gives the version that it has.
+    pub(crate) fn compare(&self, block: u32, least: u32, bytes: &[u8]) -> Result<u32, String> {
+        let version = self.version_of(block, bytes)?;
+        let most = self.begun[block as usize].load(SeqCst);
+        self.demand(block, version, least, most)
+    }
+
+    /// Stamps the next version on a page that is pinned and latched for oneself.
+    pub(crate) fn change(&self, block: u32, version: u32, bytes: &mut [u8]) {
+        self.begun[block as usize].store(version, SeqCst);
+        stamp::stamp_sectors(bytes, self.mark, block, 0, version);
+    }
+
+    /// Called with the page still pinned.
+    pub(crate) fn change_is_done(&self, block: u32, version: u32) {
+        self.done[block as usize].fetch_max(version, SeqCst);
+    }
+
+    /// The blocks from the floor on are gone, and come back as zeros.
+    pub(crate) fn was_cut(&self) {
+        for versions in [&self.begun, &self.done, &self.kept] {
+            versions[self.floor as usize..].iter().for_each(|version| version.store(0, SeqCst));
+        }
+    }
+
+    /// Compares the file as another program reads it, while nobody changes a page. Where changes may have been `discarded`, the
+    /// versions that are found count from now on.
+    pub(crate) fn compare_on_disk(&self, discarded: bool) -> Result<(), String> {
+        let file = File::open(&self.path).map_err(|error| error.to_string())?;
+        let len = file.metadata().map_err(|error| error.to_string())?.len();
+        if len != u64::from(self.blocks) * PAGE as u64 {
+            return Err(format!("{}: {len} bytes, and not {} blocks", self.path.display(), self.blocks));
+        }
+        let mut bytes = vec![0; PAGE];
+        for block in 0..self.blocks {
+            file.read_exact_at(&mut bytes, u64::from(block) * PAGE as u64)
+                .map_err(|error| error.to_string())?;
+            let version = self.version_of(block, &bytes)?;
+            let now = self.done(block);
+            let least = if discarded { self.kept[block as usize].load(SeqCst) } else { now };
+            self.demand(block, version, least, now).map_err(|difference| format!("on disk: {difference}"))?;
+            for versions in [&self.begun, &self.done, &self.kept] {
+                versions[block as usize].store(version, SeqCst);
+            }
+        }
+        Ok(())
+    }
+
+    fn version_of(&self, block: u32, bytes: &[u8]) -> Result<u32, String> {
+        stamp::version_of(bytes, self.mark, block)
+            .map_err(|difference| format!("{}: {difference}", self.path.display()))
+    }
+
+    fn demand(&self, block: u32, found: u32, least: u32, most: u32) -> Result<u32, String> {
+        if (least..=most).contains(&found) {
+            return Ok(found);
+        }
+        let path = self.path.display();
+        Err(format!("{path}: block {block} shows version {found}; it must be one of {least}..={most}"))
+    }
+}

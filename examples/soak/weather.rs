@@ -1,0 +1,59 @@
+//! What goes wrong in a phase.
+
+use std::time::Duration;
+
+use ringpool::testing::{Fault, FaultyDisk, Op};
+
+const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// What the disk does to the file that faults can strike.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Weather {
+    /// Everything right.
+    Peace,
+    /// Reads and writes that fail now and then.
+    Errors,
+    /// No write finds space, and the file cannot grow.
+    NoSpace,
+    /// Transfers that come back short or interrupted.
+    Disturbances,
+    /// Operations that take their time.
+    Delays,
+    /// Syncs that fail: the file is to be opened anew.
+    FailingSyncs,
+    /// A little of everything.
+    Mixed,
+}
+
+impl Weather {
+    /// What cycles have after their peace, in turn.
+    pub(crate) const FOUL: [Self; 6] =
+        [Self::Errors, Self::NoSpace, Self::Disturbances, Self::Delays, Self::FailingSyncs, Self::Mixed];
+
+    pub(crate) fn break_on(self, disk: &FaultyDisk) {
+        let delays =
+            [Op::Read, Op::Write, Op::Sync].map(|op| Fault::delay_up_to(op, Duration::from_millis(20)));
+        match self {
+            Self::Peace => {}
+            Self::Errors => {
+                disk.inject(Fault::error(Op::Read, EIO).one_in(50));
+                disk.inject(Fault::error(Op::Write, EIO).one_in(20));
+                disk.inject(Fault::error(Op::Resize, EIO).one_in(2));
+            }
+            Self::NoSpace => {
+                [Op::Write, Op::Resize].map(|op| disk.inject(Fault::error(op, ENOSPC))).into_iter().collect()
+            }
+            Self::Disturbances => disk.disturb(4),
+            Self::Delays => delays.into_iter().for_each(|delay| disk.inject(delay.one_in(4))),
+            Self::FailingSyncs => disk.inject(Fault::error(Op::Sync, EIO).one_in(2)),
+            Self::Mixed => {
+                disk.inject(Fault::error(Op::Read, EIO).one_in(200));
+                disk.inject(Fault::error(Op::Write, ENOSPC).one_in(50));
+                disk.inject(Fault::error(Op::Sync, EIO).one_in(20));
+                disk.disturb(20);
+                delays.into_iter().for_each(|delay| disk.inject(delay.one_in(50)));
+            }
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! The system's disk with faults before it: for tests that last, on real files.
+//!
+//! An exposed file shows no descriptor, since what a ring submits by itself passes by this module. A transfer that no fault
+//! touches goes straight to the file; one that is changed goes through a copy in aligned memory, as direct transfers need it.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::RawFd,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    TestDisk,
+    fate::Fate,
+    fault::{Asked, Fault, Op},
+    faults::Faults,
+    medium::pieces,
+    sim_disk::SECTOR,
+};
+use crate::{
+    config::OpenOptions,
+    id::PageSize,
+    io::{
+        disk::{Disk, DiskFile, Opened},
+        os_disk::OsDisk,
+        zeros::AlignedZeros,
+    },
+    sync::{Arc, Mutex},
+};
+
+/// More than any disk wants memory to be aligned to.
+const MEMORY_ALIGN: usize = 4096;
+
+/// The files of the system, with [faults](Fault) before them. All clones are one disk.
+///
+/// Every I/O method works on it. io_uring leaves such files to the threads beside its ring, because what it submits by itself no
+/// fault can strike; files that are [spared](Self::spare) it uses as ever. What really happens to a file is what the system makes of
+/// it: a sync that is made to fail does not lose anything here, and there is no power to be cut. For that there is the
+/// [`SimDisk`](super::SimDisk).
+///
+/// ```
+/// use ringpool::{BufferPool, Error, OpenOptions, PageId, testing::{Fault, FaultyDisk, Op}};
+///
+/// const EIO: i32 = 5;
+/// let folder = tempfile::tempdir()?;
+/// std::fs::write(folder.path().join("heap"), vec![1; 4 * 8192])?;
+/// let disk = FaultyDisk::new();
+/// let pool = BufferPool::builder().frames(16).disk(disk.clone()).build()?;
+/// let heap = pool.open_file(folder.path().join("heap"), OpenOptions::new())?;
+///
+/// disk.inject(Fault::error(Op::Read, EIO));
+/// assert!(matches!(pool.fetch(PageId::new(heap, 2)).wait(), Err(Error::Io { .. })));
+/// disk.heal();
+/// assert_eq!(pool.fetch(PageId::new(heap, 2)).wait()?.read()[0], 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct FaultyDisk(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    faults: Faults,
+    /// What was ever opened; a file's number is its place here.
+    paths: Vec<PathBuf>,
+    spared: Vec<PathBuf>,
+}
+
+impl FaultyDisk {
+    /// The system's disk without any fault, with seed 0.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same with another seed, from which follows what faults leave to chance.
+    #[must_use]
+    pub fn with_seed(seed: u64) -> Self {
+        let disk = Self::new();
+        disk.0.lock().faults.seed = seed;
+        disk
+    }
+
+    /// Leaves the file at this path alone, when it is opened from now on: no fault strikes it, and io_uring uses its descriptor.
+    pub fn spare(&self, path: impl Into<PathBuf>) {
+        self.0.lock().spared.push(path.into());
+    }
+
+    /// Adds a fault.
+    pub fn inject(&self, fault: Fault) {
+        self.0.lock().faults.inject(fault);
+    }
+
+    /// Disturbs one transfer in `n`, by chance, in one of the ways that a system may disturb any: it is cut short anywhere, or comes
+    /// back with `EINTR`, `EAGAIN` or `ECANCELED`. Nobody above the pool should notice.
+    ///
+    /// # Panics
+    /// If `n` is 0.
+    pub fn disturb(&self, n: u64) {
+        self.0.lock().faults.disturb(n);
+    }
+
+    /// Forgets all faults.
+    pub fn heal(&self) {
+        self.0.lock().faults.heal();
+    }
+
+    /// How often faults have struck so far.
+    #[must_use]
+    pub fn strikes(&self) -> u64 {
+        self.0.lock().faults.strikes()
+    }
+
+    /// A path's number; `None` for one that is spared.
+    fn number(&self, path: &Path) -> Option<usize> {
+        let State { paths, spared, .. } = &mut *self.0.lock();
+        if spared.iter().any(|spared| spared == path) {
+            return None;
+        }
+        Some(paths.iter().position(|known| known == path).unwrap_or_else(|| {
+            paths.push(path.to_owned());
+            paths.len() - 1
+        }))
+    }
+
+    /// Lets an operation meet its fate, in which its delay is over.
+    fn meet_fate(&self, asked: Asked, path: &Path) -> Fate {
+        let fate = self.0.lock().faults.draw_fate(asked, path);
+        fate.take_its_time();
+        fate
+    }
+}
+
+impl TestDisk for FaultyDisk {}
+
+impl Disk for FaultyDisk {
+    fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
+        let opened = OsDisk.open(path, options, page_size)?;
+        let Some(number) = self.number(path) else { return Ok(opened) };
+        let file = FaultyFile {
+            disk: self.clone(),
+            file: opened.file,
+            path: path.to_owned(),
+            number,
+            align: u64::from(opened.offset_align),
+        };
+        Ok(Opened { file: Box::new(file), ..opened })
+    }
+
+    fn may_remove(&self, path: &Path, identity: (u64, u64)) -> io::Result<bool> {
+        OsDisk.may_remove(path, identity)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        if let Some(file) = self.number(path) {
+            let asked = Asked { op: Op::Remove, file, offset: 0, len: 0, align: 1 };
+            let fate = self.meet_fate(asked, path);
+            if fate.prevents() {
+                return fate.end(0).map(drop);
+            }
+        }
+        OsDisk.remove(path)
+    }
+}
+
+/// An open file that faults can strike.
+#[derive(Debug)]
+struct FaultyFile {
+    disk: FaultyDisk,
+    file: Box<dyn DiskFile>,
+    path: PathBuf,
+    number: usize,
+    /// What offsets and lengths of transfers must be multiples of.
+    align: u64,
+}
+
+impl FaultyFile {
+    fn meet_fate(&self, op: Op, offset: u64, len: usize) -> Fate {
+        let asked = Asked { op, file: self.number, offset, len, align: self.align };
+        self.disk.meet_fate(asked, &self.path)
+    }
+
+    /// Where a transfer goes.
+    fn place(&self, fate: &mut Fate, offset: u64, len: usize) -> io::Result<u64> {
+        Ok(fate.place(offset, len, self.file.len()? as usize))
+    }
+
+    /// Writes some of the sectors.
+    fn tear(&self, fate: &mut Fate, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let unit = self.align.max(u64::from(SECTOR)) as usize;
+        for (at, sector) in pieces(offset as usize, bytes, unit) {
+            if fate.dice.coin() {
+                let copy = aligned_copy([sector]);
+                self.file.write_at(&[IoSlice::new(copy.as_slice())], at as u64)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DiskFile for FaultyFile {
+    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        let len = buffers.iter().map(|buffer| buffer.len()).sum();
+        let mut fate = self.meet_fate(Op::Read, offset, len);
+        if fate.prevents() {
+            return fate.end(len.min(fate.at_most));
+        }
+        if fate.leaves_alone(len) {
+            return self.file.read_at(buffers, offset);
+        }
+        let mut copy = AlignedZeros::new(len.min(fate.at_most), MEMORY_ALIGN);
+        let place = self.place(&mut fate, offset, len)?;
+        let count = self.file.read_at(&mut [IoSliceMut::new(copy.as_mut_slice())], place)?;
+        let mut rest = &mut copy.as_mut_slice()[..count];
+        fate.flip(rest);
+        for buffer in buffers {
+            let part;
+            (part, rest) = rest.split_at_mut(rest.len().min(buffer.len()));
+            buffer[..part.len()].copy_from_slice(part);
+        }
+        Ok(count)
+    }
+
+    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let len = buffers.iter().map(|buffer| buffer.len()).sum();
+        let mut fate = self.meet_fate(Op::Write, offset, len);
+        if fate.prevents() {
+            return fate.end(len.min(fate.at_most));
+        }
+        if fate.leaves_alone(len) {
+            return self.file.write_at(buffers, offset);
+        }
+        let mut copy = aligned_copy(buffers.iter().map(|buffer| &buffer[..]));
+        let bytes = &mut copy.as_mut_slice()[..len.min(fate.at_most)];
+        fate.flip(bytes);
+        let place = self.place(&mut fate, offset, len)?;
+        if fate.is_torn {
+            self.tear(&mut fate, bytes, place)?;
+            return fate.end(bytes.len());
+        }
+        self.file.write_at(&[IoSlice::new(bytes)], place)
+    }
+
+    fn write_atomically_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let len = buffers.iter().map(|buffer| buffer.len()).sum();
+        let fate = self.meet_fate(Op::Write, offset, len);
+        if fate.prevents() { fate.end(len) } else { self.file.write_atomically_at(buffers, offset) }
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let fate = self.meet_fate(Op::Sync, 0, 0);
+        if fate.prevents() { fate.end(0).map(drop) } else { self.file.sync_data() }
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let fate = self.meet_fate(Op::Resize, len, 0);
+        if fate.prevents() { fate.end(0).map(drop) } else { self.file.set_len(len) }
+    }
+
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let fate = self.meet_fate(Op::Resize, offset + len, 0);
+        if fate.prevents() { fate.end(0).map(drop) } else { self.file.allocate(offset, len) }
+    }
+
+    fn raw_fd(&self) -> Option<RawFd> {
+        None
+    }
+}
+
+/// The bytes of several pieces, one after another.
+fn aligned_copy<'a>(pieces: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>) -> AlignedZeros {
+    let pieces = pieces.into_iter();
+    let mut copy = AlignedZeros::new(pieces.clone().map(<[u8]>::len).sum(), MEMORY_ALIGN);
+    let mut rest = copy.as_mut_slice();
+    for piece in pieces {
+        let part;
+        (part, rest) = rest.split_at_mut(piece.len());
+        part.copy_from_slice(piece);
+    }
+    copy
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Fallback;
+
+    /// Four pages of a kind each, on a disk with these faults: direct where the place of the tests allows it.
+    fn file(
+        faults: impl IntoIterator<Item = Fault>,
+    ) -> (tempfile::NamedTempFile, FaultyDisk, Box<dyn DiskFile>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), [[1; 4096], [2; 4096], [3; 4096], [4; 4096]].concat()).unwrap();
+        let disk = FaultyDisk::new();
+        faults.into_iter().for_each(|fault| disk.inject(fault));
+        let options = OpenOptions::new().direct(Fallback::Prefer);
+        let opened = disk.open(file.path(), &options, PageSize::new(4096).unwrap()).unwrap();
+        (file, disk, opened.file)
+    }
+
+    /// The first two pages as they are read, into a buffer each.
+    fn read(file: &dyn DiskFile) -> io::Result<(usize, Vec<u8>)> {
+        let mut memory = AlignedZeros::new(8192, 4096);
+        let (one, other) = memory.as_mut_slice().split_at_mut(4096);
+        let count = file.read_at(&mut [IoSliceMut::new(one), IoSliceMut::new(other)], 0)?;
+        Ok((count, memory.as_slice().to_vec()))
+    }
+
+    fn write(file: &dyn DiskFile, byte: u8) -> io::Result<usize> {
+        let copy = aligned_copy([&[byte; 8192][..]]);
+        let (one, other) = copy.as_slice().split_at(4096);
+        file.write_at(&[IoSlice::new(one), IoSlice::new(other)], 0)
+    }
+
+    fn on_disk(file: &tempfile::NamedTempFile) -> Vec<u8> {
+        std::fs::read(file.path()).unwrap()
+    }
+
+    #[test]
+    fn without_faults_it_is_the_system_s_disk_but_for_the_descriptor() {
+        let (system, disk, file) = file([]);
+        assert_eq!(read(&*file).unwrap(), (8192, [[1; 4096], [2; 4096]].concat()));
+        assert_eq!(write(&*file, 9).unwrap(), 8192);
+        file.set_len(8192).unwrap();
+        file.sync_data().unwrap();
+        assert_eq!(on_disk(&system), [9; 8192]);
+        assert_eq!((file.raw_fd(), disk.strikes()), (None, 0));
+    }
+
+    #[test]
+    fn what_is_spared_is_struck_by_nothing() {
+        let (system, disk, _) = file([Fault::error(super::super::Which::any(), 5)]);
+        disk.spare(system.path());
+        let spared = disk.open(system.path(), &OpenOptions::new(), PageSize::new(4096).unwrap()).unwrap();
+        assert!(spared.file.raw_fd().is_some());
+        assert!(read(&*spared.file).is_ok() && spared.file.sync_data().is_ok());
+    }
+
+    #[test]
+    fn an_error_changes_nothing_and_is_told() {
+        for op in [Op::Read, Op::Write, Op::Sync, Op::Resize] {
+            let (system, disk, file) = file([Fault::error(op, 28)]);
+            let before = on_disk(&system);
+            let failed = match op {
+                Op::Read => read(&*file).map(drop),
+                Op::Write => write(&*file, 9).map(drop),
+                Op::Sync => file.sync_data(),
+                _ => file.set_len(0).or(file.allocate(0, 1 << 20)),
+            };
+            assert_eq!(failed.unwrap_err().raw_os_error(), Some(28), "{op:?}");
+            assert_eq!(on_disk(&system), before, "{op:?}");
+            assert!(disk.strikes() > 0);
+        }
+    }
+
+    #[test]
+    fn transfers_are_cut_short_lost_torn_flipped_and_misdirected() {
+        let (system, _, short) = file([Fault::short(Op::Read, 4096), Fault::short(Op::Write, 4096)]);
+        assert_eq!(read(&*short).unwrap(), (4096, [[1; 4096], [0; 4096]].concat()));
+        assert_eq!(write(&*short, 9).unwrap(), 4096);
+        assert_eq!(on_disk(&system)[..8192], [[9; 4096], [2; 4096]].concat());
+
+        let (system, _, lost) = file([Fault::lost(Op::Write)]);
+        assert_eq!(write(&*lost, 9).unwrap(), 8192);
+        assert_eq!(on_disk(&system)[..8192], [[1; 4096], [2; 4096]].concat());
+
+        let (system, _, torn) = file([Fault::torn(Op::Write)]);
+        while !on_disk(&system).contains(&9) {
+            assert_eq!(write(&*torn, 9).unwrap(), 8192);
+        }
+
+        let (_, _, flipped) = file([Fault::flipped(Op::Read)]);
+        let bytes = read(&*flipped).unwrap().1;
+        let differences =
+            bytes.iter().zip([[1; 4096], [2; 4096]].concat()).map(|(is, was)| (is ^ was).count_ones());
+        assert_eq!(differences.sum::<u32>(), 1);
+
+        let (_, _, misdirected) = file([Fault::misdirected(Op::Read)]);
+        assert_eq!(read(&*misdirected).unwrap(), (8192, [[3; 4096], [4; 4096]].concat()));
+    }
+}
