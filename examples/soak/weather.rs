@@ -42,7 +42,8 @@ impl Weather {
                 disk.inject(Fault::error(Op::Resize, EIO).one_in(2));
             }
             Self::NoSpace => {
-                [Op::Write, Op::Resize].map(|op| disk.inject(Fault::error(op, ENOSPC))).into_iter().collect()
+                disk.inject(Fault::error(Op::Write, ENOSPC));
+                disk.inject(Fault::error(Op::Resize, ENOSPC));
             }
             Self::Disturbances => disk.disturb(4),
             Self::Delays => delays.into_iter().for_each(|delay| disk.inject(delay.one_in(4))),
