@@ -152,7 +152,8 @@ impl BufferPool {
     /// Writes and syncs the file, takes its pages out of the pool and closes it.
     ///
     /// # Errors
-    /// The file stays open where it could not be written, or a page of it stays pinned ([`Error::Pinned`]). A file that a
+    /// The file stays open, with every change, where it could not be written, or a page of it stays pinned or is changed
+    /// meanwhile ([`Error::Pinned`]): close it again. A file that a
     /// failed sync has poisoned is closed all the same, its unwritten changes are thrown away, and the error is
     /// [`Error::SyncPoisoned`].
     pub fn close_file(&self, file: FileId) -> Completion<()> {

@@ -62,6 +62,22 @@ fn c3_a_checkpoint_writes_what_was_changed_while_its_file_was_being_closed() {
 }
 
 #[test]
+fn c3_a_page_that_is_changed_while_its_file_is_being_closed_stays_with_the_file() {
+    with_each_method(|method| {
+        let bench = bench(method);
+        let pinned = bench.fetch(3).unwrap();
+        let closing = close_apart(&bench);
+        restamp(&pinned, 2);
+        drop(pinned);
+        let refused = closing.join().unwrap();
+        assert!(matches!(refused, Err(Error::Pinned { page }) if page == bench.page(3)), "{refused:?}");
+        assert_stamped(&bench.fetch(3).unwrap(), 2);
+        bench.pool.close_file(bench.file).wait().unwrap();
+        assert!(bench.durable()[3 * PAGE..4 * PAGE] == stamped(3, 2));
+    });
+}
+
+#[test]
 fn c3_who_waits_to_change_the_length_of_a_file_finds_it_closed() {
     with_each_method(|method| {
         let bench = bench(method);
