@@ -30,7 +30,7 @@ use std::{
     env,
     process::ExitCode,
     sync::atomic::{AtomicBool, Ordering::Relaxed},
-    thread,
+    thread::{self, ScopedJoinHandle},
     time::{Duration, Instant},
 };
 
@@ -138,7 +138,7 @@ fn run_phase(
     };
     let work = |subject: &Subject, thread: u64| {
         let worker = subject.worker(weather, number << 10 | thread);
-        worker.run(&goes_on).inspect_err(|_| failed.store(true, Relaxed))
+        worker.run(goes_on).inspect_err(|_| failed.store(true, Relaxed))
     };
     let steps: Vec<Result<u64, Difference>> = thread::scope(|scope| {
         let (work, threads) = (&work, |subject: &Subject| 0..subject.threads);
@@ -146,7 +146,7 @@ fn run_phase(
             .iter()
             .map(|subject| threads(subject).map(|n| scope.spawn(move || work(subject, n))).collect())
             .collect();
-        let joined = working.into_iter().map(|threads| threads.into_iter().map(|thread| thread.join()));
+        let joined = working.into_iter().map(|threads| threads.into_iter().map(ScopedJoinHandle::join));
         joined
             .map(|threads| threads.map(|steps| steps.expect("a thread that does not panic")).sum())
             .collect()

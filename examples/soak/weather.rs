@@ -42,7 +42,7 @@ impl Weather {
                 disk.inject(Fault::error(Op::Resize, EIO).one_in(2));
             }
             Self::NoSpace => {
-                [Op::Write, Op::Resize].map(|op| disk.inject(Fault::error(op, ENOSPC))).into_iter().collect()
+                [Op::Write, Op::Resize].into_iter().for_each(|op| disk.inject(Fault::error(op, ENOSPC)));
             }
             Self::Disturbances => disk.disturb(4),
             Self::Delays => delays.into_iter().for_each(|delay| disk.inject(delay.one_in(4))),
