@@ -188,25 +188,25 @@ fn c5_a_latch_waiter_that_is_dropped_hands_on() {
     with_each_method(|method| {
         let bench = Bench::new(method, 4, 4);
         let page = bench.fetch(1).unwrap();
-        // Whether it is dropped while it waits, or when the latch was already its own without its knowing.
-        for already_served in [false, true] {
+        // Whether it is dropped while it waits, or when it was already its turn without its knowing.
+        for already_called in [false, true] {
             let holder = page.write().unwrap();
             let mut writer = Box::pin(page.write_async());
             let mut second = Box::pin(page.write_async());
             assert!(poll(writer.as_mut()).is_pending() && poll(second.as_mut()).is_pending());
             let mut readers: Vec<_> = (0..3).map(|_| Box::pin(page.read_async())).collect();
             assert!(readers.iter_mut().all(|reader| poll(reader.as_mut()).is_pending()));
-            if already_served {
+            if already_called {
                 drop(holder);
                 drop(writer);
             } else {
                 drop(writer);
                 drop(holder);
             }
-            if already_served {
-                assert!(poll(second.as_mut()).is_ready(), "the second writer is next");
-            }
-            // Else it was called only.
+            assert!(
+                readers.iter_mut().all(|reader| poll(reader.as_mut()).is_pending()),
+                "the second writer is next"
+            );
             drop(second);
             let guards: Vec<_> = readers.iter_mut().map(|reader| poll(reader.as_mut())).collect();
             assert!(guards.iter().all(Poll::is_ready), "all readers are served together");
