@@ -106,7 +106,8 @@ pub(crate) struct Mapped {
 }
 
 impl FramePool {
-    /// Takes all memory: `spare_pages` pages, then `frames` pages. It stays as large as it is.
+    /// One that stays as large as it is.
+    #[cfg(test)]
     pub(crate) fn new(
         frames: u32,
         page_size: PageSize,
@@ -116,7 +117,7 @@ impl FramePool {
         Self::resizable(Size::new(frames, frames), page_size, spare_pages, counters)
     }
 
-    /// The same, with address space for all frames that there may be.
+    /// Takes all memory: `spare_pages` pages, then the frames' pages, and address space for all frames that there may be.
     pub(crate) fn resizable(
         size: Size,
         page_size: PageSize,
