@@ -107,7 +107,7 @@ pub(crate) struct Mapped {
 
 impl FramePool {
     /// One that stays as large as it is.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn new(
         frames: u32,
         page_size: PageSize,
