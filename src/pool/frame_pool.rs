@@ -107,6 +107,7 @@ pub(crate) struct Mapped {
 
 impl FramePool {
     /// Takes all memory: `spare_pages` pages, then `frames` pages. It stays as large as it is.
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn new(
         frames: u32,
         page_size: PageSize,
