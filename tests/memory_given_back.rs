@@ -6,10 +6,13 @@
 
 mod support;
 
-use std::fs;
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use ringpool::{BufferPool, MethodKind, Registration};
-use support::{eventually, guarded, methods};
+use support::{guarded, methods};
 
 const PAGE: u32 = 65_536;
 const MIB: u64 = 1 << 20;
@@ -48,10 +51,12 @@ fn memory_goes_back_step_by_step() {
                 assert!(taken() < wanted + 48 * MIB, "{} of memory for {wanted} of pages", taken());
                 if is_pinned {
                     // A kernel may let go a moment later.
-                    eventually("pinned memory that is let go", || {
-                        let pinned = status("VmPin") + 16 * MIB - pinned_at_first;
-                        (wanted..wanted + 32 * MIB).contains(&pinned)
-                    });
+                    let deadline = Instant::now() + Duration::from_secs(20);
+                    let pinned = || status("VmPin") + 16 * MIB - pinned_at_first;
+                    while !(wanted..wanted + 32 * MIB).contains(&pinned()) {
+                        assert!(Instant::now() < deadline, "{} pinned for {wanted} of pages", pinned());
+                        thread::sleep(Duration::from_millis(1));
+                    }
                 }
             }
         }
