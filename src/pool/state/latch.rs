@@ -1,0 +1,55 @@
+//! Content latches: who may read a frame's bytes, and who may change them.
+
+use super::{DIRTY, EXCLUSIVE, LATCH_WAITERS, LATCHES, SHARE, SHARES, State, WRITING};
+
+impl State {
+    /// A share latch for somebody who just came: not past others who wait.
+    #[inline]
+    pub(crate) fn latch_shared(self) -> Option<Self> {
+        (!self.has(LATCH_WAITERS)).then(|| self.hand_over_shared()).flatten()
+    }
+
+    /// The exclusive latch for somebody who just came.
+    pub(crate) fn latch_exclusive(self) -> Option<Self> {
+        (!self.has(LATCH_WAITERS)).then(|| self.hand_over_exclusive()).flatten()
+    }
+
+    /// A share latch for the waiter whose turn it is.
+    #[inline]
+    pub(crate) fn hand_over_shared(self) -> Option<Self> {
+        debug_assert!(self.pins() > 0);
+        (!self.has(EXCLUSIVE) && self.0 & SHARES < SHARES).then(|| Self(self.0 + SHARE))
+    }
+
+    /// The exclusive latch for the waiter whose turn it is.
+    pub(crate) fn hand_over_exclusive(self) -> Option<Self> {
+        debug_assert!(self.pins() > 0);
+        (!self.has(LATCHES)).then(|| self.with(EXCLUSIVE))
+    }
+
+    #[inline]
+    pub(crate) fn unlatch_shared(self) -> Self {
+        if !self.has(SHARES) {
+            self.is_not_held();
+        }
+        Self(self.0 - SHARE)
+    }
+
+    /// From the only share latch to the exclusive one, of a page that is not being written; not past others who wait.
+    pub(crate) fn upgrade(self) -> Option<Self> {
+        let alone = self.shares() == 1 && !self.has(LATCH_WAITERS | WRITING);
+        alone.then(|| Self(self.0 - SHARE).with(EXCLUSIVE))
+    }
+
+    /// Releases the exclusive latch and, in the same step, makes the changes known.
+    pub(crate) fn unlatch_exclusive(self, changed: bool) -> Self {
+        assert!(self.has(EXCLUSIVE), "released an exclusive latch that nobody held: {self:?}");
+        let changed = changed && !seeded!("change_without_dirt");
+        self.without(EXCLUSIVE).with(if changed { DIRTY } else { 0 })
+    }
+
+    /// From exclusive to share, without a gap for another writer.
+    pub(crate) fn downgrade(self, changed: bool) -> Self {
+        Self(self.unlatch_exclusive(changed).0 + SHARE)
+    }
+}
