@@ -1,0 +1,96 @@
+//! C9, for power cuts: with the doublewrite area a page is its old or its new version, whatever moment the power goes at, and
+//! never a mix.
+
+mod keeping;
+mod letting_go;
+mod opening;
+mod power_cuts;
+
+use std::ops::RangeInclusive;
+
+use ringpool::{
+    BufferPool, DoubleWriteArea, FileId, IoMethod, OpenOptions, PageId, Result, TornPages, testing::SimDisk,
+};
+
+use crate::support::{PAGE, stamped, stamped_file};
+
+/// Few, so that the area is small and goes round often.
+const FRAMES: u32 = 32;
+const BLOCKS: u32 = 12;
+const TAGS: [u64; 2] = [11, 12];
+
+fn path(tag: u64) -> String {
+    format!("data-{tag}")
+}
+
+/// As small as it can be.
+fn area() -> TornPages {
+    TornPages::DoubleWrite(DoubleWriteArea::new("area").bytes(0))
+}
+
+fn pool_on(disk: &SimDisk, method: IoMethod, protection: TornPages) -> Result<BufferPool> {
+    let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method);
+    builder.torn_pages(protection).disk(disk.clone()).build()
+}
+
+fn open(pool: &BufferPool, tag: u64) -> Result<FileId> {
+    pool.open_file(path(tag), OpenOptions::new().tag(tag))
+}
+
+/// A disk with both files, all blocks in version 1.
+fn new_disk() -> SimDisk {
+    let disk = SimDisk::new();
+    // Without protection, pages are torn all the same: writes are atomic only where they are asked to be.
+    disk.set_atomic_writes(PAGE as u32);
+    TAGS.iter().for_each(|&tag| disk.put(path(tag), stamped_file(BLOCKS, 1)));
+    disk
+}
+
+/// The versions that each block of each file may have after a crash.
+#[derive(Clone)]
+struct Allowed([Vec<RangeInclusive<u8>>; 2]);
+
+impl Allowed {
+    fn new() -> Self {
+        Self([(); 2].map(|()| vec![1..=1; BLOCKS as usize]))
+    }
+
+    /// A version was written into the frame.
+    fn may_be(&mut self, file: usize, block: u32, version: u8) {
+        let versions = &mut self.0[file][block as usize];
+        *versions = *versions.start()..=version;
+    }
+
+    /// A checkpoint has covered what was written.
+    fn is_durable(&mut self) {
+        for versions in self.0.iter_mut().flatten() {
+            *versions = *versions.end()..=*versions.end();
+        }
+    }
+}
+
+/// The version of a block, if all of it has the same.
+fn version_of(bytes: &[u8], block: u32) -> Option<u8> {
+    let version = bytes[0];
+    (bytes == stamped(block, version)).then_some(version)
+}
+
+/// Opens the files as after a crash and counts the pages that are torn. Those that are not must have an allowed version.
+fn torn_pages(disk: &SimDisk, protection: TornPages, allowed: &Allowed) -> usize {
+    let pool = pool_on(disk, IoMethod::Sync, protection).unwrap();
+    let files = TAGS.map(|tag| open(&pool, tag).unwrap());
+    assert_eq!(pool.torn_page_tags(), [], "both were opened");
+    let mut torn = 0;
+    for (file, versions) in files.iter().zip(&allowed.0) {
+        for (block, versions) in (0..).zip(versions) {
+            let page = pool.fetch(PageId::new(*file, block)).wait().unwrap();
+            match version_of(&page.read(), block) {
+                Some(version) => {
+                    assert!(versions.contains(&version), "block {block}: {version}, not {versions:?}");
+                }
+                None => torn += 1,
+            }
+        }
+    }
+    torn
+}

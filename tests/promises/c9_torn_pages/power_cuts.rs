@@ -1,0 +1,130 @@
+//! The power goes at each operation of a workload in turn.
+
+use std::ops::Range;
+
+use ringpool::{CheckpointOptions, IoMethod, PageId, Result, Shutdown, TornPages, testing::SimDisk};
+
+use super::{Allowed, BLOCKS, TAGS, area, new_disk, open, pool_on, torn_pages};
+use crate::support::{guarded, stamped, with_each_method};
+
+/// Chance that can be had again.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as u32 % sides
+    }
+}
+
+/// Changes pages of both files in rounds: some are flushed, now and then there is a checkpoint.
+fn change_pages(
+    disk: &SimDisk,
+    method: IoMethod,
+    protection: TornPages,
+    allowed: &mut Allowed,
+) -> Result<()> {
+    let pool = pool_on(disk, method, protection)?;
+    let files = [open(&pool, TAGS[0])?, open(&pool, TAGS[1])?];
+    let mut dice = Dice(7);
+    for version in 2..10 {
+        for _ in 0..6 {
+            let (file, block) = (dice.roll(2) as usize, dice.roll(BLOCKS));
+            let page = pool.fetch(PageId::new(files[file], block)).wait()?;
+            page.write()?.copy_from_slice(&stamped(block, version));
+            allowed.may_be(file, block, version);
+        }
+        pool.flush_file(files[dice.roll(2) as usize]).wait()?;
+        if version % 4 == 0 {
+            pool.checkpoint(CheckpointOptions::new()).wait()?;
+            allowed.is_durable();
+        }
+    }
+    pool.shutdown(Shutdown::Flush).map_err(|refused| refused.error)?;
+    allowed.is_durable();
+    Ok(())
+}
+
+type Workload = fn(&SimDisk, IoMethod, TornPages, &mut Allowed) -> Result<()>;
+
+/// Cuts the power during the operations of the workload in turn. Gives how many pages were torn in all.
+fn tear_everywhere(workload: Workload, method: &IoMethod, protection: &TornPages) -> usize {
+    let mut torn = 0;
+    // The others differ in nothing but who writes.
+    let step = if *method == IoMethod::Sync { 1 } else { 7 };
+    for operation in (1..).step_by(step) {
+        let disk = new_disk();
+        disk.cut_power_during(operation);
+        let mut allowed = Allowed::new();
+        let ended = workload(&disk, method.clone(), protection.clone(), &mut allowed);
+        let found = disk.after_power_cut(operation);
+        torn += torn_pages(&found, protection.clone(), &allowed);
+        // Once more, as after a crash that came at once.
+        torn += torn_pages(&found.after_power_cut(0), protection.clone(), &allowed);
+        if !disk.is_without_power() {
+            ended.unwrap();
+            return torn;
+        }
+    }
+    unreachable!("the workload ends")
+}
+
+#[test]
+fn c9_a_power_cut_at_any_operation_tears_no_page() {
+    with_each_method(|method| assert_eq!(tear_everywhere(change_pages, &method, &area()), 0));
+}
+
+/// Changes one page several times, makes that durable, and then fills the area with two batches of others.
+fn change_one_and_many(
+    disk: &SimDisk,
+    method: IoMethod,
+    protection: TornPages,
+    allowed: &mut Allowed,
+) -> Result<()> {
+    let pool = pool_on(disk, method, protection)?;
+    let file = open(&pool, TAGS[0])?;
+    open(&pool, TAGS[1])?;
+    let mut change = |blocks: Range<u32>, version| {
+        for block in blocks {
+            let page = pool.fetch(PageId::new(file, block)).wait()?;
+            page.write()?.copy_from_slice(&stamped(block, version));
+            allowed.may_be(0, block, version);
+        }
+        if version % 8 == 0 {
+            pool.checkpoint(CheckpointOptions::new()).wait()?;
+            allowed.is_durable();
+            return Ok(());
+        }
+        pool.flush_file(file).wait().map(drop)
+    };
+    for round in [0, 8, 16] {
+        (5..=8).try_for_each(|version| change(0..1, round + version))?;
+        (9..=10).try_for_each(|version| change(1..9, round + version))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn c9_an_older_copy_never_outlives_a_newer_one() {
+    with_each_method(|method| assert_eq!(tear_everywhere(change_one_and_many, &method, &area()), 0));
+}
+
+#[test]
+fn c9_without_protection_the_same_power_cuts_tear_pages() {
+    guarded(|| assert!(tear_everywhere(change_pages, &IoMethod::Sync, &TornPages::Unprotected) > 20));
+}
+
+#[test]
+fn c9_atomic_writes_are_not_torn_and_need_no_copies() {
+    with_each_method(|method| assert_eq!(tear_everywhere(change_pages, &method, &TornPages::Atomic), 0));
+}
+
+#[test]
+fn c9_after_a_shutdown_there_is_nothing_to_restore() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        change_pages(&disk, method, area(), &mut Allowed::new()).unwrap();
+        let pool = pool_on(&disk, IoMethod::Sync, area()).unwrap();
+        assert_eq!(pool.torn_page_tags(), []);
+    });
+}
