@@ -144,7 +144,8 @@ impl BufferPool {
     ///
     /// # Errors
     /// [`Error::Pinned`] where a page behind the cut stays pinned for as long as a fetch would wait for a frame;
-    /// [`Error::File`], [`Error::ReadOnly`]. The file is then as long as it was, and no change of any page is lost.
+    /// [`Error::File`], with a doublewrite area also where a page that a failed write may have left half written cannot be made whole
+    /// first; [`Error::ReadOnly`]. The file is then as long as it was, and no change of any page is lost.
     pub fn truncate(&self, file: FileId, blocks: u32) -> Completion<()> {
         self.operation(move |shared| extent::truncate(shared, file, blocks))
     }

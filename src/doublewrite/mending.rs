@@ -58,7 +58,8 @@ impl DoubleWrite {
                 file.path.display()
             )));
         }
-        let restored = self.put_back(file, &copies)?;
+        // What lies behind the end was lost with its length, or cut.
+        let restored = self.put_back(file, copies.range(..file.blocks()))?;
         drop(writing);
         events::restored(&file.path, restored);
         self.counters.add(Counter::Restored, restored);
@@ -107,20 +108,25 @@ impl DoubleWrite {
     }
 
     /// Writes the copies over places that differ, and syncs the file. Gives how many did.
-    pub(super) fn put_back(&self, file: &File, copies: &Copies) -> Result<u64> {
+    ///
+    /// All of them lie within the file as it is on disk, wherever the pool has it end: what is cut off is forgotten before.
+    pub(super) fn put_back<'a>(
+        &self,
+        file: &File,
+        copies: impl IntoIterator<Item = (&'a u32, &'a Copy)>,
+    ) -> Result<u64> {
         let mut pages = AlignedZeros::new(2 * self.page_size, self.page_size.max(4096));
         let mut restored = 0;
-        // What lies behind the end was lost with its length, or cut.
-        for (&block, copy) in copies.range(..file.blocks()) {
+        for (&block, copy) in copies {
             let (page, place) = pages.as_mut_slice().split_at_mut(self.page_size);
             let offset = file.page_size.offset_of(BlockNo(block));
             self.read_copy(page, copy)?;
             place.fill(0);
             plain::read(file, place, offset, &self.counters)
-                .map_err(|error| file.error(IoOp::Open, error))?;
+                .map_err(|error| file.error(IoOp::Read, error))?;
             if page != place {
                 plain::write(file, &[page], offset, &self.counters)
-                    .map_err(|error| file.error(IoOp::Open, error))?;
+                    .map_err(|error| file.error(IoOp::Write, error))?;
                 restored += 1;
             }
         }

@@ -23,24 +23,26 @@
 //!
 //! 1. *Copies first.* A page goes to its place only when its copy is durable. So what lies there, whole or in part, has a copy
 //!    that was whole, in a half that was not yet void.
-//! 2. *Void only what is settled.* A half is begun anew only when its pages are durable in their places; a write that failed may
-//!    have come half the way, and is repeated from its copy first. What lies in a place without having a copy any more is
-//!    therefore all there.
+//! 2. *Void only what is settled.* Copies are voided only when their pages are whole and durable in their places: a write that failed
+//!    may have come half the way, and is repeated from its copy first, and then the file is synced. What lies in a place without
+//!    having a copy any more is therefore all there.
 //! 3. *A half goes as a whole.* The new header is durable before any copy behind it is destroyed, so no crash can destroy a
 //!    newer copy and leave an older one of the same half. If the header itself is torn the half is void: by then it was settled.
 //! 4. *The older half goes first.* If the half with a page's copy is void, what the other half has was written after it. So the
 //!    newest whole copy of a page is as new as its place, or newer, and its log was durable before it was made.
 //! 5. *What changes a file otherwise is told.* Cutting, closing and removing a file puts a record into the area that voids the
-//!    file's earlier copies from some block on; it lies behind them, so by 3 and 4 it goes no sooner than they do.
+//!    file's earlier copies from some block on; it lies behind them, so by 3 and 4 it goes no sooner than they do. By 2 it does no
+//!    harm: where the cut cannot be made after all, or a crash undoes it, the pages are whole without their copies.
 //!
 //! After a crash nothing is written before every file that has copies in the area [was opened](DoubleWrite::admit), or
 //! [given up](DoubleWrite::give_up): the halves are begun anew only then.
 //!
-//! What this is no protection from: a place that cannot be written or synced even then, whose file has said so, and whose copies
-//! are given up so that other files go on; lost writes and damage that comes later (nothing in the area is that old); another
-//! program, or a pool without the area, that changes the files between a crash and the next opening.
+//! What this is no protection from: a place that cannot be written or synced even when its half is begun anew, whose file has said
+//! so, and whose copies are given up so that other files go on; lost writes and damage that comes later (nothing in the area is
+//! that old); another program, or a pool without the area, that changes the files between a crash and the next opening.
 //!
-//! Lock order: `pending`, `writing`, then a file's `sync`. None is taken by who finishes a transfer.
+//! Lock order: a file's `size` (of who cuts, closes or removes it), `pending`, `writing`, then a file's `sync`. None is taken by who
+//! finishes a transfer, so whoever has `writing` may wait for transfers.
 
 mod found;
 mod layout;
@@ -48,6 +50,7 @@ mod mending;
 mod recovery;
 mod ring;
 mod under_way;
+mod voiding;
 mod writing;
 
 use std::collections::HashMap;
@@ -91,7 +94,7 @@ pub(crate) struct DoubleWrite {
     writing: Mutex<Writing>,
 }
 
-/// Held while a half is begun anew: who needs room waits for that in any case.
+/// Held while a half is begun anew, or writes of a file that failed are repeated: who needs room waits for that.
 struct Writing {
     ring: Ring,
     halves: [HalfInUse; 2],

@@ -36,13 +36,18 @@ impl UnderWay {
     }
 
     /// The tags of the files with pages that did not arrive.
-    pub(super) fn fell_short(&self) -> BTreeSet<u64> {
+    pub(super) fn all_that_fell_short(&self) -> BTreeSet<u64> {
         self.state.lock().fell_short.clone()
     }
 
-    /// Nothing is missing any more.
-    pub(super) fn is_settled(&self) {
-        self.state.lock().fell_short.clear();
+    /// Whether pages of the file did not arrive.
+    pub(super) fn fell_short(&self, tag: u64) -> bool {
+        self.state.lock().fell_short.contains(&tag)
+    }
+
+    /// Of this file nothing is missing any more.
+    pub(super) fn is_settled(&self, tag: u64) {
+        self.state.lock().fell_short.remove(&tag);
     }
 }
 
@@ -118,7 +123,7 @@ mod tests {
                 }
                 assert!(synced.join().unwrap(), "there was something to sync");
             });
-            assert_eq!(half.fell_short().contains(&file.tag), arrived != Some(true));
+            assert_eq!(half.fell_short(file.tag), arrived != Some(true));
         }
     }
 }

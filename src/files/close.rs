@@ -1,11 +1,11 @@
 //! Closing a file.
 
 use crate::{
-    doublewrite::DoubleWrite,
     error::Result,
     events,
     files::vacate::{self, Changes},
     id::{BlockNo, FileId},
+    io::file::File,
     shared::Shared,
     sync::atomic::{Ordering, fence},
     write::checkpoint,
@@ -32,13 +32,24 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     file.set_closed(true);
     fence(Ordering::SeqCst);
     let changes = if poison.is_none() { Changes::Keep } else { Changes::Discard };
-    let let_go = |doublewrite: &DoubleWrite| doublewrite.let_go(&file, poison.is_none());
     let pages = vacate::vacate_file(shared, id, BlockNo(0), changes)
-        .and_then(|pages| shared.doublewrite.as_ref().map_or(Ok(()), let_go).map(|()| pages))
+        .and_then(|pages| let_go_of_copies(shared, &file).map(|()| pages))
         .inspect_err(|_| file.set_closed(false))?;
     pages.discard();
     shared.files.remove(id);
     drop(size);
     shared.method.forget(&file);
-    poison.map_or(Ok(()), Err)
+    // Looked at again: what was written after the sync is synced before its copies go.
+    file.poison().map_or(Ok(()), Err)
+}
+
+/// The copies of a file that cannot be synced are kept until it is opened anew.
+fn let_go_of_copies(shared: &Shared, file: &File) -> Result<()> {
+    let Some(doublewrite) = &shared.doublewrite else { return Ok(()) };
+    let forgotten = doublewrite.forget(file, BlockNo(0));
+    if forgotten.is_err() && file.poison().is_some() {
+        doublewrite.leave(file);
+        return Ok(());
+    }
+    forgotten
 }

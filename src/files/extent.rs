@@ -70,20 +70,16 @@ pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
     fence(Ordering::SeqCst);
     let cut = || {
         let behind = vacate::vacate_file(shared, id, BlockNo(blocks), Changes::Discard)?;
-        forget_copies(shared, &file, BlockNo(blocks))?;
+        // Before the cut: what becomes of that is not known yet, and need not be.
+        shared
+            .doublewrite
+            .as_ref()
+            .map_or(Ok(()), |doublewrite| doublewrite.forget(&file, BlockNo(blocks)))?;
         size.cut()?;
         behind.discard();
         Ok(())
     };
     cut().inspect_err(|_| size.take_back(former))
-}
-
-/// Sees to it that what is cut does not come back after a crash. Synced first, because a crash may undo the cut, and then the
-/// pages must be whole without their copies.
-fn forget_copies(shared: &Shared, file: &File, from: BlockNo) -> Result<()> {
-    let Some(doublewrite) = &shared.doublewrite else { return Ok(()) };
-    file.sync(&shared.counters)?;
-    doublewrite.forget(file, from)
 }
 
 /// Gives back what files have zeroed ahead, so that they end on disk where they end for the pool.

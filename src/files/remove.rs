@@ -30,14 +30,24 @@ pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
         .and_then(|pages| check_path(shared, &file).map(|()| pages))
         .inspect_err(|_| file.set_closed(false))?;
     pages.discard();
-    // Its tag may be another's from now on.
-    let let_go = shared.doublewrite.as_ref().map_or(Ok(()), |doublewrite| doublewrite.let_go(&file, true));
-    let removed =
-        let_go.and_then(|()| shared.disk.remove(&file.path).map_err(|error| file.error(IoOp::Remove, error)));
+    let removed = remove_with_copies(shared, &file);
     // Not before it is gone from the disk: until then nobody opens it a second time.
     shared.files.remove(id);
     shared.method.forget(&file);
     removed
+}
+
+/// After a crash it may still be there, and nobody may be left who opens it: so its pages are to be whole without their copies before
+/// it goes. Where that cannot be had, the copies are kept for as long as it is there.
+fn remove_with_copies(shared: &Shared, file: &File) -> Result<()> {
+    let doublewrite = shared.doublewrite.as_ref();
+    if let Some(doublewrite) = doublewrite
+        && doublewrite.forget(file, BlockNo(0)).is_err()
+    {
+        doublewrite.leave(file);
+    }
+    shared.disk.remove(&file.path).map_err(|error| file.error(IoOp::Remove, error))?;
+    doublewrite.map_or(Ok(()), |doublewrite| doublewrite.give_up(file.tag))
 }
 
 fn check_path(shared: &Shared, file: &File) -> Result<()> {

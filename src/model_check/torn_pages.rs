@@ -1,5 +1,5 @@
 //! The doublewrite area under several writers at once: so small that its halves are begun anew all the time, with the power cut at
-//! any operation. Each page is whole then, and as new as what was durable.
+//! any operation. Each page is whole then, and as new as what was durable; also where writes fail half the way and files are cut.
 
 use shuttle::rand::{Rng, thread_rng};
 
@@ -7,7 +7,7 @@ use super::{check, join, spawn};
 use crate::{
     BufferPool, CheckpointOptions, DoubleWriteArea, FileId, IoMethod, OpenOptions, PageId, TornPages,
     sync::{Arc, Mutex},
-    testing::SimDisk,
+    testing::{Fault, Op, SimDisk},
 };
 
 /// Two sectors, which a power cut keeps or loses each by itself.
@@ -82,6 +82,41 @@ fn c9_a_power_cut_among_several_writers_tears_no_page() {
             let [first, second] = versions(&page.read());
             assert_eq!(first, second, "block {block} is torn");
             assert!(first >= durable, "block {block} is version {first}, and {durable} was durable");
+        }
+    });
+}
+
+/// The end that is published is a lower one for as long as the cut takes, whatever becomes of it.
+#[test]
+fn c9_a_power_cut_around_a_cut_tears_no_page() {
+    check(|method| {
+        let disk = SimDisk::with_seed(thread_rng().gen_range(0..u64::MAX));
+        disk.put("data", vec![0; BLOCKS * PAGE]);
+        let (pool, file) = open(&disk, method);
+        disk.inject(Fault::torn(Op::Write.of("data")).nth(1));
+        disk.inject(Fault::error(Op::Write.of("data"), 5).nth(1));
+        if thread_rng().gen_range(0..3) > 0 {
+            disk.inject(Fault::error(Op::Resize.of("data"), 5).once());
+        }
+        let last = PageId::new(file, BLOCKS as u32 - 1);
+        change(&pool, last);
+        disk.cut_power_during(thread_rng().gen_range(1..OPERATIONS / 2));
+        let cutting = {
+            let pool = pool.clone();
+            spawn(move || drop(pool.truncate(file, 2).wait()))
+        };
+        let writing = {
+            let pool = pool.clone();
+            spawn(move || [0, 1, 0].into_iter().for_each(|block| change(&pool, PageId::new(file, block))))
+        };
+        join([cutting, writing]);
+        drop(pool);
+        let found = disk.after_power_cut(thread_rng().gen_range(0..u64::MAX));
+        let (pool, file) = open(&found, IoMethod::Sync);
+        for block in 0..pool.blocks(file).unwrap() {
+            let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+            let [first, second] = versions(&page.read());
+            assert_eq!(first, second, "block {block} is torn");
         }
     });
 }

@@ -3,11 +3,14 @@
 use std::{thread, time::Duration};
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Error, IoMethod, PageId,
-    testing::{Fault, Op, SimDisk},
+    CheckpointOptions, Error, IoMethod, PageId,
+    testing::{Fault, Op},
 };
 
-use super::{Allowed, BLOCKS, TAGS, area, new_disk, open, path, pool_on, torn_pages, version_of};
+use super::{
+    Allowed, BLOCKS, TAGS, area, change, new_disk, open, path, pool_on, torn_pages, version_at,
+    write_half_way,
+};
 use crate::support::{EIO, PAGE, eventually, guarded, stamped, stamped_file, with_each_method};
 
 #[test]
@@ -16,13 +19,7 @@ fn c9_copies_are_kept_for_as_long_as_a_page_is_on_its_way() {
         let disk = new_disk();
         let pool = pool_on(&disk, IoMethod::worker(), area()).unwrap();
         let [slow, fast] = TAGS.map(|tag| open(&pool, tag).unwrap());
-        let change = |pool: &BufferPool, file, blocks, version| {
-            for block in 0..blocks {
-                let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
-                page.write().unwrap().copy_from_slice(&stamped(block, version));
-            }
-        };
-        change(&pool, slow, 2, 2);
+        (0..2).for_each(|block| change(&pool, slow, block, 2));
         let gate = disk.hold(Op::Write.of(path(TAGS[0])));
         let slowly = {
             let pool = pool.clone();
@@ -34,7 +31,7 @@ fn c9_copies_are_kept_for_as_long_as_a_page_is_on_its_way() {
             let pool = pool.clone();
             thread::spawn(move || {
                 for version in 2..12 {
-                    change(&pool, fast, BLOCKS, version);
+                    (0..BLOCKS).for_each(|block| change(&pool, fast, block, version));
                     pool.flush_file(fast).wait().unwrap();
                 }
             })
@@ -61,17 +58,7 @@ fn c9_a_write_that_failed_half_way_is_repeated_before_its_copies_go() {
         let disk = new_disk();
         let pool = pool_on(&disk, method, area()).unwrap();
         let [failing, fine] = TAGS.map(|tag| open(&pool, tag).unwrap());
-        let change = |file, block, version| {
-            let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
-            page.write().unwrap().copy_from_slice(&stamped(block, version));
-        };
-        change(failing, 3, 2);
-        let write = Op::Write.of(path(TAGS[0]));
-        disk.inject(Fault::short(write.clone(), 512).once());
-        disk.inject(Fault::error(write, EIO).nth(2).once());
-        assert_eq!(pool.flush_file(failing).wait().unwrap_err().raw_os_error(), Some(EIO));
-        let place = |disk: &SimDisk| disk.image(path(TAGS[0])).unwrap()[3 * PAGE..4 * PAGE].to_vec();
-        assert_eq!(version_of(&place(&disk), 3), None, "a test of nothing");
+        write_half_way(&disk, &pool, failing, 3);
         let mut allowed = Allowed::new();
         allowed.may_be(0, 3, 2);
         // Each of these takes room in the area, until it has gone round more than once.
@@ -79,11 +66,11 @@ fn c9_a_write_that_failed_half_way_is_repeated_before_its_copies_go() {
             assert_eq!(torn_pages(&disk.after_power_cut(u64::from(version)), area(), &allowed), 0);
             (0..BLOCKS).for_each(|block| {
                 allowed.may_be(1, block, version);
-                change(fine, block, version);
+                change(&pool, fine, block, version);
             });
             pool.flush_file(fine).wait().unwrap();
         }
-        assert_eq!((version_of(&place(&disk), 3), pool.stats().frames.dirty), (Some(2), 1));
+        assert_eq!((version_at(&disk, 3), pool.stats().frames.dirty), (Some(2), 1));
         // As far as the pool knows it is still to be written.
         pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
     });

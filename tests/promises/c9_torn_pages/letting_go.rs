@@ -1,11 +1,33 @@
 //! Copies that go with what is cut, closed or removed: not before they have no use any more, and then for good.
 
-use std::{collections::BTreeSet, num::NonZeroU32};
+use std::{collections::BTreeSet, num::NonZeroU32, thread, time::Duration};
 
-use ringpool::{IoMethod, PageId};
+use ringpool::{
+    BufferPool, Error, IoMethod, PageId,
+    testing::{Fault, Op, SimDisk},
+};
 
-use super::{Allowed, BLOCKS, TAGS, area, new_disk, open, path, pool_on, torn_pages};
-use crate::support::{PAGE, stamped, stamped_file, with_each_method};
+use super::{
+    Allowed, BLOCKS, FRAMES, TAGS, area, change, new_disk, open, path, pool_on, torn_pages, version_at,
+    write_half_way,
+};
+use crate::support::{EIO, PAGE, eventually, guarded, stamped, stamped_file, with_each_method};
+
+/// The block of the first file that is written half the way.
+const HALF: u32 = 8;
+
+/// Wherever the power goes now, every page is whole; those of the first file may have version 2.
+#[track_caller]
+fn assert_whole(disk: &SimDisk) {
+    let mut allowed = Allowed::new();
+    (0..BLOCKS).for_each(|block| {
+        allowed.may_be(0, block, 2);
+        allowed.may_be(1, block, u8::MAX);
+    });
+    for seed in 0..20 {
+        assert_eq!(torn_pages(&disk.after_power_cut(seed), area(), &allowed), 0, "seed {seed}");
+    }
+}
 
 #[test]
 fn c9_what_was_cut_removed_or_closed_does_not_come_back() {
@@ -77,5 +99,208 @@ fn c9_a_cut_that_a_crash_undoes_leaves_whole_pages() {
             })
             .collect();
         assert!(lengths.contains(&(BLOCKS as usize * PAGE)), "a test of nothing: {lengths:?}");
+    });
+}
+
+#[test]
+fn c9_a_cut_that_cannot_be_made_leaves_no_page_half_written() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        open(&pool, TAGS[1]).unwrap();
+        write_half_way(&disk, &pool, file, HALF);
+        disk.inject(Fault::error(Op::Resize.of(path(TAGS[0])), EIO).once());
+        pool.truncate(file, 4).wait().unwrap_err();
+        assert_whole(&disk);
+        // One that can be made, and that a crash undoes.
+        pool.truncate(file, 4).wait().unwrap();
+        let undone = (0..20).map(|seed| disk.after_power_cut(seed)).find(|found| {
+            let len = found.image(path(TAGS[0])).unwrap().len();
+            len == BLOCKS as usize * PAGE
+        });
+        assert_whole(&undone.expect("a cut that was undone"));
+    });
+}
+
+#[test]
+fn c9_a_page_that_stays_half_written_keeps_its_copy_and_its_place() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        open(&pool, TAGS[1]).unwrap();
+        write_half_way(&disk, &pool, file, HALF);
+        disk.inject(Fault::error(Op::Write.of(path(TAGS[0])), EIO));
+        let refused = pool.truncate(file, 4).wait().unwrap_err();
+        assert!(matches!(refused, Error::File { .. }) && refused.raw_os_error() == Some(EIO), "{refused}");
+        assert_eq!((pool.blocks(file).unwrap(), pool.stats().frames.dirty), (BLOCKS, 1));
+        assert_whole(&disk);
+        disk.heal();
+        pool.truncate(file, 4).wait().unwrap();
+    });
+}
+
+#[test]
+fn c9_a_half_begun_anew_repeats_what_lies_behind_a_cut_that_is_under_way() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method);
+        let patient = builder.torn_pages(area()).frame_wait(Duration::from_secs(60));
+        let pool = patient.disk(disk.clone()).build().unwrap();
+        let [file, fine] = TAGS.map(|tag| open(&pool, tag).unwrap());
+        write_half_way(&disk, &pool, file, HALF);
+        let pinned = pool.fetch(PageId::new(file, HALF + 1)).wait().unwrap();
+        let cutting = {
+            let pool = pool.clone();
+            thread::spawn(move || pool.truncate(file, 4).wait())
+        };
+        eventually("it waits for the pin", || pool.blocks(file).unwrap() == 4);
+        let mut version = 2;
+        while version_at(&disk, HALF).is_none() {
+            assert!(version < 40, "the area has gone round");
+            (0..BLOCKS).for_each(|block| change(&pool, fine, block, version));
+            pool.flush_file(fine).wait().unwrap();
+            version += 1;
+        }
+        assert_whole(&disk);
+        drop(pinned);
+        cutting.join().unwrap().unwrap();
+        assert_eq!(disk.image(path(TAGS[0])).unwrap().len(), 4 * PAGE);
+    });
+}
+
+#[test]
+fn c9_a_removal_that_cannot_be_made_leaves_no_page_half_written() {
+    with_each_method(|method| {
+        // What failed half the way can be repeated, or cannot.
+        for is_broken in [false, true] {
+            let disk = new_disk();
+            let pool = pool_on(&disk, method.clone(), area()).unwrap();
+            let file = open(&pool, TAGS[0]).unwrap();
+            open(&pool, TAGS[1]).unwrap();
+            (0..HALF).for_each(|block| change(&pool, file, block, 2));
+            pool.flush_file(file).wait().unwrap();
+            write_half_way(&disk, &pool, file, HALF);
+            if is_broken {
+                disk.inject(Fault::error(Op::Write.of(path(TAGS[0])), EIO));
+            }
+            disk.inject(Fault::error(Op::Remove.of(path(TAGS[0])), EIO).once());
+            pool.drop_file(file).wait().unwrap_err();
+            assert_whole(&disk);
+            disk.heal();
+            // It was closed all the same, and what it shows is whole.
+            let file = open(&pool, TAGS[0]).unwrap();
+            assert!(version_at(&disk, HALF).is_some());
+            pool.drop_file(file).wait().unwrap();
+        }
+    });
+}
+
+#[test]
+fn c9_a_removed_file_leaves_no_copies_although_it_could_not_be_written() {
+    with_each_method(|method| {
+        for op in [Op::Write, Op::Sync] {
+            let disk = new_disk();
+            let pool = pool_on(&disk, method.clone(), area()).unwrap();
+            let file = open(&pool, TAGS[0]).unwrap();
+            write_half_way(&disk, &pool, file, HALF);
+            disk.inject(Fault::error(op.of(path(TAGS[0])), EIO));
+            pool.drop_file(file).wait().unwrap();
+            assert_eq!(disk.image(path(TAGS[0])), None);
+            assert_eq!(
+                pool_on(&disk.after_power_cut(0), IoMethod::Sync, area()).unwrap().torn_page_tags(),
+                []
+            );
+            disk.heal();
+            // Neither to the next file with its tag.
+            disk.put(path(TAGS[0]), stamped_file(BLOCKS, 5));
+            let file = open(&pool, TAGS[0]).unwrap();
+            let page = pool.fetch(PageId::new(file, HALF)).wait().unwrap();
+            assert!(*page.read() == *stamped(HALF, 5));
+        }
+    });
+}
+
+#[test]
+fn c9_a_power_cut_during_a_removal_leaves_a_file_of_whole_pages_or_none() {
+    guarded(|| {
+        let mut found_again = 0;
+        for operation in 1.. {
+            let disk = new_disk();
+            let pool = pool_on(&disk, IoMethod::Sync, area()).unwrap();
+            let file = open(&pool, TAGS[0]).unwrap();
+            (0..BLOCKS).for_each(|block| change(&pool, file, block, 2));
+            pool.flush_file(file).wait().unwrap();
+            disk.cut_power_during(operation);
+            let removed = pool.drop_file(file).wait();
+            if disk.image(path(TAGS[0])).is_some() {
+                assert_whole(&disk);
+                found_again += 1;
+            } else {
+                // Whatever the area has of it, nobody waits for it to be opened.
+                assert_eq!(
+                    pool_on(&disk.after_power_cut(0), IoMethod::Sync, area()).unwrap().torn_page_tags(),
+                    []
+                );
+            }
+            if !disk.is_without_power() {
+                removed.unwrap();
+                return assert!(found_again > 2, "a test of nothing");
+            }
+        }
+    });
+}
+
+#[test]
+fn c9_a_page_written_while_its_file_is_being_closed_is_whole() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        open(&pool, TAGS[1]).unwrap();
+        let gate = disk.hold(Op::Sync.of(path(TAGS[0])));
+        let closing = {
+            let pool = pool.clone();
+            thread::spawn(move || pool.close_file(file).wait())
+        };
+        gate.wait_for(1);
+        // The sync that is under way does not cover this.
+        change(&pool, file, HALF, 2);
+        pool.flush_file(file).wait().unwrap();
+        gate.open();
+        closing.join().unwrap().unwrap();
+        assert_whole(&disk);
+    });
+}
+
+#[test]
+fn c9_a_half_that_could_not_be_begun_anew_still_has_its_copies() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let [file, other] = TAGS.map(|tag| open(&pool, tag).unwrap());
+        (0..BLOCKS).for_each(|block| change(&pool, file, block, 2));
+        pool.flush_file(file).wait().unwrap();
+        let area_bytes = disk.image("area").unwrap();
+        let half = area_bytes.len() / 2;
+        let copy = stamped(HALF, 2);
+        let at = area_bytes.chunks(PAGE).position(|unit| unit == copy).unwrap() * PAGE;
+        let header = (at / half * half) as u64;
+        disk.inject(Fault::error(Op::Write.of("area"), EIO).touching(header..header + 1));
+        let refused = (2..40).find_map(|version| {
+            (0..BLOCKS).for_each(|block| change(&pool, other, block, version));
+            pool.flush_file(other).wait().err()
+        });
+        assert_eq!(refused.unwrap().raw_os_error(), Some(EIO), "it was not begun anew");
+        disk.heal();
+        pool.truncate(file, 4).wait().unwrap();
+        pool.extend(file, NonZeroU32::new(BLOCKS - 4).unwrap()).wait().unwrap();
+        pool.sync_file(file).wait().unwrap();
+        let found = disk.after_power_cut(3);
+        let pool = pool_on(&found, IoMethod::Sync, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        let page = pool.fetch(PageId::new(file, HALF)).wait().unwrap();
+        assert!(page.read().iter().all(|&byte| byte == 0), "what was cut came back");
     });
 }

@@ -9,10 +9,11 @@ mod power_cuts;
 use std::ops::RangeInclusive;
 
 use ringpool::{
-    BufferPool, DoubleWriteArea, FileId, IoMethod, OpenOptions, PageId, Result, TornPages, testing::SimDisk,
+    BufferPool, DoubleWriteArea, FileId, IoMethod, OpenOptions, PageId, Result, TornPages,
+    testing::{Fault, Op, SimDisk},
 };
 
-use crate::support::{PAGE, stamped, stamped_file};
+use crate::support::{EIO, PAGE, stamped, stamped_file};
 
 /// Few, so that the area is small and goes round often.
 const FRAMES: u32 = 32;
@@ -67,6 +68,28 @@ impl Allowed {
             *versions = *versions.end()..=*versions.end();
         }
     }
+}
+
+/// Changes a block in its frame.
+fn change(pool: &BufferPool, file: FileId, block: u32, version: u8) {
+    let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
+    page.write().unwrap().copy_from_slice(&stamped(block, version));
+}
+
+/// Changes a block of the first file to version 2, and writes that half the way to its place.
+fn write_half_way(disk: &SimDisk, pool: &BufferPool, file: FileId, block: u32) {
+    change(pool, file, block, 2);
+    let write = Op::Write.of(path(TAGS[0]));
+    disk.inject(Fault::short(write.clone(), 512).once());
+    disk.inject(Fault::error(write, EIO).nth(2).once());
+    assert_eq!(pool.flush_file(file).wait().unwrap_err().raw_os_error(), Some(EIO));
+    assert_eq!(version_at(disk, block), None, "a test of nothing");
+}
+
+/// The version of a block in its place in the first file.
+fn version_at(disk: &SimDisk, block: u32) -> Option<u8> {
+    let at = block as usize * PAGE;
+    version_of(&disk.image(path(TAGS[0])).unwrap()[at..at + PAGE], block)
 }
 
 /// The version of a block, if all of it has the same.
