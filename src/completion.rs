@@ -52,6 +52,10 @@ impl<T: Send + 'static> Completion<T> {
 
     /// Waits at most `patience`; the operation runs on in a service thread, and comes back to be waited for again.
     ///
+    /// Where no service thread can take it the calling thread does it, as in [`wait`](Self::wait), and is back when it is over,
+    /// however long that takes: where the pool has ended, where more than a thousand operations wait for a thread, and where the system
+    /// gives none. Once the pool has ended no operation waits for anybody who uses it, so that is up to the disk alone.
+    ///
     /// # Errors
     /// The completion itself, where the time was too short.
     pub fn wait_timeout(mut self, patience: Duration) -> Result<Result<T>, Self> {
@@ -189,6 +193,15 @@ mod tests {
         let slow = slow.wait_timeout(Duration::from_millis(5)).unwrap_err();
         release.send(()).unwrap();
         assert!(slow.wait().unwrap());
+    }
+
+    #[test]
+    fn without_a_service_the_calling_thread_does_the_work_however_short_its_patience() {
+        let service = Arc::new(Service::new());
+        service.close();
+        let who = Completion::new(service, || Ok(std::thread::current().id()));
+        let done = who.wait_timeout(Duration::ZERO).expect("it is over");
+        assert_eq!(done.unwrap(), std::thread::current().id());
     }
 
     #[test]

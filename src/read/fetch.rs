@@ -83,7 +83,10 @@ impl Fetch {
         }
     }
 
-    /// Waits at most `patience`. The read is left to the I/O method, so the time is kept even where the disk is slow.
+    /// Waits at most `patience`. The read is left to the I/O method, so the time is kept even where the disk is slow, but for what
+    /// the calling thread has to do itself: transfers, with [`IoMethod::Sync`](crate::IoMethod::Sync) or where the method's queue is
+    /// full; the check by a page codec; and as the last resort, where only dirty frames are to be had, one flush of the log and,
+    /// with a doublewrite area, one write and sync of that.
     ///
     /// # Errors
     /// The fetch itself, where the time was too short.
