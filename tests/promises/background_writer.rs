@@ -55,6 +55,19 @@ fn a_fetch_finds_clean_frames_and_writes_nothing() {
 }
 
 #[test]
+fn without_it_a_fetch_writes_victims_as_the_last_resort_and_that_is_counted() {
+    with_each_method(|method| {
+        let bench = bench_with(&method, FRAMES, BackgroundWriter::Off);
+        bench.dirty(0..FRAMES, 2);
+        assert_eq!(bench.pool.stats().counts.dirty_evictions, 0);
+        bench.fetch(FRAMES).unwrap();
+        let counts = bench.pool.stats().counts;
+        assert!(counts.dirty_evictions > 0 && counts.pages_cleaned == 0, "{counts:?}");
+        assert!(bench.image() != stamped_file(BLOCKS, 1), "nothing was written");
+    });
+}
+
+#[test]
 fn no_more_is_written_than_is_wanted_however_much_is_dirty() {
     with_each_method(|method| {
         let (frames, high, wanted) = (3 * FRAMES, 16, 4);

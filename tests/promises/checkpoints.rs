@@ -132,19 +132,29 @@ fn files_are_written_side_by_side() {
 }
 
 #[test]
-fn files_are_synced_side_by_side_and_each_once() {
+fn files_are_synced_side_by_side_and_each_once_after_all_of_its_writes() {
     with_each_method(|method| {
         let bench = Bench::new(method, 64, 8);
-        bench.dirty(0..8, 2);
+        bench.dirty([0, 2, 4, 6], 2);
         for name in ["second", "third"] {
             add_dirty_file(&bench, name, 4);
         }
+        bench.disk.inject(Fault::delay_up_to(Op::Write, Duration::from_millis(5)));
         let gate = bench.disk.hold(Op::Sync);
         let running = start(&bench.pool, CheckpointOptions::new());
         gate.wait_for(3);
         gate.open();
         assert_eq!(running.join().unwrap().files_synced, 3);
         assert_eq!(bench.disk.count(Op::Sync), 3);
+        let log = bench.disk.log();
+        for name in ["data", "second", "third"] {
+            let synced = log.iter().position(|event| event.begins(Op::Sync, name));
+            let written = log.iter().rposition(|event| event.succeeds(Op::Write, name));
+            assert!(
+                synced > written && written.is_some(),
+                "{name}: synced at {synced:?}, written at {written:?}"
+            );
+        }
     });
 }
 
