@@ -24,7 +24,6 @@ mod watchdog;
 
 use std::{
     env,
-    io::Write,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -71,9 +70,7 @@ fn run_all(method: &IoMethod, cases: &[Case]) {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         (0..threads).for_each(|_| drop(scope.spawn(worker)));
     });
-    // Past the harness, which keeps what successful tests print.
-    let _ =
-        writeln!(std::io::stderr(), "faults: {method:?}: {} runs in {:.1?}", cases.len(), begun.elapsed());
+    support::say(&format!("faults: {method:?}: {} runs in {:.1?}", cases.len(), begun.elapsed()));
     let failed = failed.into_inner().expect("nobody panics with it");
     assert!(
         failed.is_empty(),
