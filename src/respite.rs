@@ -19,6 +19,9 @@ use crate::{
 /// The rest after a first batch in vain, and after many.
 const REST: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(16)];
 
+/// For how long a batch in vain explains why there is no frame.
+const LATELY: Duration = Duration::from_secs(1);
+
 /// When a pool may write victims for those who need a frame.
 #[derive(Default)]
 pub(crate) struct Respite(Mutex<State>);
@@ -70,16 +73,21 @@ impl Respite {
         self.0.lock().batch = Some(Arc::clone(batch));
     }
 
-    /// Why nothing could be written, if that was so lately and has been found since then.
-    pub(crate) fn failure_since(&self, since: Instant) -> Option<Error> {
+    /// Why nothing could be written lately.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        let now = time::now();
         let mut state = self.0.lock();
-        state.learn(time::now());
-        let (found, error) = state.failure.as_ref()?;
-        (*found >= since).then(|| error.clone())
+        state.learn(now);
+        state.failure_at(now)
     }
 }
 
 impl State {
+    fn failure_at(&self, now: Instant) -> Option<Error> {
+        let (found, error) = self.failure.as_ref()?;
+        (now - *found < LATELY).then(|| error.clone())
+    }
+
     /// Looks what came of the last batch.
     fn learn(&mut self, now: Instant) {
         let Some((pages, error)) = self.batch.as_ref().and_then(|batch| batch.outcome()) else { return };
@@ -151,14 +159,15 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_is_told_to_those_who_waited_when_it_was_found() {
-        let respite = Respite::default();
-        let earlier = time::now();
-        assert!(respite.is_over() && respite.failure_since(earlier).is_none());
-        respite.watch(&in_vain());
-        assert!(matches!(respite.failure_since(earlier), Some(Error::ShutDown)));
-        assert!(respite.failure_since(time::now() + Duration::from_millis(1)).is_none());
-        respite.watch(&batch([Ok(1)]));
-        assert!(respite.is_over() && respite.failure_since(earlier).is_none());
+    fn a_failure_is_told_for_a_while_and_until_something_is_written() {
+        let begun = time::now();
+        let mut state = State { batch: Some(in_vain()), ..State::default() };
+        assert!(state.failure_at(begun).is_none());
+        state.learn(begun);
+        assert!(matches!(state.failure_at(begun + LATELY / 2), Some(Error::ShutDown)));
+        assert!(state.failure_at(begun + LATELY).is_none());
+        state.batch = Some(batch([Ok(1)]));
+        state.learn(begun);
+        assert!(state.failure_at(begun).is_none());
     }
 }

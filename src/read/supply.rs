@@ -124,7 +124,7 @@ impl FrameWait {
         if waited >= limit {
             self.note_failure();
             let unwritten = self.failed.as_ref().and_then(|failed| failed.error());
-            let unwritten = unwritten.or_else(|| shared.respite.failure_since(since));
+            let unwritten = unwritten.or_else(|| shared.respite.failure());
             return Poll::Ready(Err(unwritten.unwrap_or(Error::AllPinned { waited })));
         }
         pool.starvation.enlist(&mut self.place, waker);
