@@ -15,6 +15,7 @@ use crate::{
     io::{disk::Disk, in_flight::InFlightTable, ladder, os_disk::OsDisk},
     pool::{frame_pool::FramePool, handle::PoolHandle, resizing::Size},
     resize,
+    respite::Respite,
     service::Service,
     shared::Shared,
     stats::Counters,
@@ -214,6 +215,7 @@ impl Builder {
             method_report,
             checkpoints: Turns::default(),
             resizes: Turns::default(),
+            respite: Respite::default(),
             shut_down: AtomicBool::new(false),
             ending: Ending::default(),
         }))

@@ -103,6 +103,7 @@ mod publish;
 mod read;
 mod residency;
 mod resize;
+mod respite;
 mod service;
 mod shared;
 mod snapshot;

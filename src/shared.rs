@@ -10,6 +10,7 @@ use crate::{
     io::{disk::Disk, in_flight::InFlightTable, method::Method},
     lease::PageLease,
     pool::handle::PoolHandle,
+    respite::Respite,
     service::Service,
     stats::{Counter, Counters, MethodReport},
     sync::{
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) checkpoints: Turns,
     /// So are changes of the pool's size.
     pub(crate) resizes: Turns,
+    /// Victims that the disk refuses are not written again at once.
+    pub(crate) respite: Respite,
     pub(crate) shut_down: AtomicBool,
     pub(crate) ending: Ending,
 }

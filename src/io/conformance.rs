@@ -407,6 +407,9 @@ fn memory_comes_and_goes_with_every_ring() {
     let on_disk = file_of(2 * PAGE as usize);
     on_disk.as_file().set_len(64 << 20).unwrap();
     let file = shared(on_disk.path(), &OpenOptions::new());
+    if let Some(reason) = &file.may_block {
+        return println!("skipped: no ring reads this file, so nothing of it is registered: {reason}");
+    }
     method.submit_one(arena.request(Read, &file, 0, &[4 << 20]));
     assert!(
         matches!(arena.next_report(), Report::Finished { outcome: Ok(_), .. }),

@@ -139,10 +139,19 @@ impl<'a> SizeLock<'a> {
     }
 
     /// Cuts off on disk what lies behind the end. The caller has seen to the frames.
+    ///
+    /// What came of it is told by the length: ext4 changes that first, and then may tell of an error all the same, when what was
+    /// cut is gone for good.
     pub(crate) fn cut(&self) -> Result<()> {
-        let cut = self.file.disk.set_len(self.bytes(self.file.blocks()));
+        let end = self.bytes(self.file.blocks());
+        let cut = self.file.disk.set_len(end);
         self.file.note_written();
-        cut.map_err(|error| self.file.error(IoOp::Truncate, error))
+        match cut {
+            Err(error) if !self.file.disk.len().is_ok_and(|len| len == end) => {
+                Err(self.file.error(IoOp::Truncate, error))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Gives back what was zeroed ahead. From here on, and for as long as this right lasts, nobody gets a block.
@@ -218,7 +227,7 @@ mod tests {
         error::Error,
         id::{FileId, PageSize},
         io::testing::{FakeDisk, os_file},
-        testing::{Op, SimDisk},
+        testing::{Fault, Op, SimDisk},
     };
 
     const PAGE: usize = 8192;
@@ -291,6 +300,25 @@ mod tests {
         assert_eq!((file.blocks(), disk.bytes().len()), (2, 2 * PAGE));
         file.extend(3, &Counters::new()).unwrap();
         assert_eq!(disk.bytes().len(), 5 * PAGE);
+    }
+
+    #[test]
+    fn a_cut_that_failed_is_one_if_the_file_has_become_shorter() {
+        const EIO: i32 = 5;
+        let disk = SimDisk::new();
+        disk.put("data", vec![7; 3 * PAGE]);
+        let options = OpenOptions::new();
+        let file = File::open(&disk, FileId(0), "data".as_ref(), &options, PageSize::DEFAULT).unwrap();
+        let size = file.lock_size();
+        let former = size.publish_end(1);
+        disk.inject(Fault::error(Op::Resize, EIO));
+        assert_eq!(size.cut().unwrap_err().raw_os_error(), Some(EIO));
+        size.take_back(former);
+        assert_eq!(disk.image("data").unwrap().len(), 3 * PAGE);
+        size.publish_end(1);
+        disk.inject(Fault::torn(Op::Resize));
+        size.cut().unwrap();
+        assert_eq!(disk.image("data").unwrap().len(), PAGE);
     }
 
     #[test]

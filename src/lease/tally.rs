@@ -41,6 +41,12 @@ impl Tally {
         self.state.lock().first_error.clone()
     }
 
+    /// The pages that went well, and the first error; `None` while anything is out.
+    pub(crate) fn outcome(&self) -> Option<(u64, Option<Error>)> {
+        let state = self.state.lock();
+        (state.outstanding == 0).then(|| (state.pages, state.first_error.clone()))
+    }
+
     /// Waits until all that was begun has ended: the pages that went well, or the first error.
     pub(crate) fn wait(&self) -> Result<u64> {
         let mut state = self.state.lock();

@@ -14,7 +14,7 @@ mod resizing;
 mod scenarios;
 mod torn_pages;
 
-use std::{env, num::NonZeroU32, time::Duration};
+use std::{env, io::Write, num::NonZeroU32, time::Duration};
 
 use shuttle::{
     Runner,
@@ -35,12 +35,15 @@ const PAGE: usize = 512;
 /// Runs `scenario` under many schedules, for each I/O method that shuttle can drive: half of them with a switch at every
 /// turn of a coin, half with few switches in places that matter (PCT), which let one thread overtake another by far.
 fn check(scenario: fn(IoMethod)) {
-    let schedules = env::var("RINGPOOL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000);
+    let schedules = env::var("RINGPOOL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000_usize);
     for method in [IoMethod::Sync, IoMethod::Worker { threads: 1 }, IoMethod::Worker { threads: 2 }] {
         let again = method.clone();
         run(RandomScheduler::new(schedules / 2), move || scenario(method.clone()));
         run(PctScheduler::new(3, schedules / 2), move || scenario(again.clone()));
     }
+    let name = std::thread::current().name().unwrap_or("a scenario").to_owned();
+    // Past the harness, which keeps what successful tests print.
+    let _ = writeln!(std::io::stderr(), "{name}: {schedules} schedules for each of three methods");
 }
 
 fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 'static) {

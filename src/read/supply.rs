@@ -2,8 +2,9 @@
 //!
 //! The background writer keeps some ready; else the sweep gives a clean one. Where it comes by dirty ones only, the
 //! background writer was called already, and the fetch waits in line for what it brings. As the last resort, or where there
-//! is no such writer, the fetch has the dirty ones written as a batch, and tries those that become clean first. Where every
-//! frame is pinned or busy the wait is bounded: then the fetch ends in `AllPinned`, or with the error that kept pages dirty.
+//! is no such writer, the fetch has the dirty ones written as a batch, and tries those that become clean first, unless the disk
+//! [has refused](crate::respite) them all. Where every frame is pinned or busy the wait is bounded: then the fetch ends in
+//! `AllPinned`, or with the error that kept pages dirty.
 
 use std::task::{Poll, Waker};
 
@@ -40,8 +41,6 @@ pub(crate) struct FrameWait {
     cleaning: Option<Arc<Tally>>,
     /// The last batch before that of which something could not be written.
     failed: Option<Arc<Tally>>,
-    /// Until when nothing more is written, because that batch failed.
-    rests_until: Option<Instant>,
     /// Where it stands in line.
     place: Option<Place>,
 }
@@ -100,7 +99,9 @@ impl FrameWait {
         {
             return Poll::Ready(Ok(claimed));
         }
-        if !dirty.is_empty() && !self.rests() && self.is_last_resort(shared, limit) {
+        let most = if dirty.is_empty() { 0 } else { self.most_to_write(shared, limit) };
+        dirty.truncate(most);
+        if !dirty.is_empty() {
             shared.counters.add(Counter::DirtyEvictions, 1);
             let cleaning = write_victims(shared, &dirty);
             if drive == Drive::Thread {
@@ -123,6 +124,7 @@ impl FrameWait {
         if waited >= limit {
             self.note_failure();
             let unwritten = self.failed.as_ref().and_then(|failed| failed.error());
+            let unwritten = unwritten.or_else(|| shared.respite.failure());
             return Poll::Ready(Err(unwritten.unwrap_or(Error::AllPinned { waited })));
         }
         pool.starvation.enlist(&mut self.place, waker);
@@ -152,24 +154,31 @@ impl FrameWait {
         is_stuck
     }
 
+    /// How many victims this fetch may write: none while others do, or while the disk has a rest, having refused everything. But
+    /// before it gives up it tries one for itself: the disk may be well again.
+    fn most_to_write(&mut self, shared: &Shared, limit: Duration) -> usize {
+        if !self.is_last_resort(shared, limit) {
+            return 0;
+        }
+        let waited = self.since.map_or(Duration::ZERO, |since| time::now() - since);
+        if shared.respite.is_over() {
+            return usize::MAX;
+        }
+        usize::from(self.failed.is_none() && waited >= limit / 2)
+    }
+
     /// Keeps the last batch if something went wrong with it. It is told only if no frame turns up: other victims may have been
-    /// written. Nothing is written again at once: the end of the failed write wakes this very fetch, which would write without
-    /// a pause.
+    /// written.
     fn note_failure(&mut self) {
         if self.cleaning.as_ref().is_some_and(|cleaning| cleaning.error().is_some()) {
             self.failed = self.cleaning.take();
-            self.rests_until = Some(time::now() + RETRY);
         }
-    }
-
-    fn rests(&self) -> bool {
-        self.rests_until.is_some_and(|until| time::now() < until)
     }
 }
 
-/// Starts writing dirty victims, for somebody who does not wait for that, unless the background writer does.
+/// Starts writing dirty victims, for somebody who does not wait for that, unless the background writer does, or the disk takes none.
 pub(crate) fn have_victims_written(shared: &Shared, dirty: &DirtyVictims) {
-    if !shared.pool.ready.is_kept() {
+    if !shared.pool.ready.is_kept() && shared.respite.is_over() {
         write_victims(shared, dirty);
     }
 }
@@ -179,5 +188,6 @@ fn write_victims(shared: &Shared, dirty: &DirtyVictims) -> Arc<Tally> {
     let mut candidates: Vec<Candidate> = dirty.iter().map(|&no| (shared.pool.frame(no).page(), no)).collect();
     let tally = Tally::new();
     write_out(shared, &mut candidates, Patience::Try, &tally);
+    shared.respite.watch(&tally);
     tally
 }

@@ -147,7 +147,8 @@ impl Fault {
         Self::new(which.into(), Effect::Lost)
     }
 
-    /// Of the sectors of a write each is written or not, by chance. It reports success, unless another fault lets it fail.
+    /// Of the sectors of a write each is written or not, by chance. It reports success, unless another fault lets it fail: then
+    /// also a file whose length is changed has the new one all the same, as on ext4.
     #[must_use]
     pub fn torn(which: impl Into<Which>) -> Self {
         Self::new(which.into(), Effect::Torn)

@@ -6,8 +6,7 @@ use ringpool::{BufferPool, CheckpointOptions, Error, Fallback, IoMethod, OpenOpt
 
 use crate::{
     file_system::FileSystem,
-    say,
-    support::{guarded, methods},
+    support::{guarded, methods, say},
 };
 
 const PAGE: usize = 8192;

@@ -21,8 +21,7 @@ use ringpool::{
 };
 
 use crate::{
-    say,
-    support::guarded,
+    support::{guarded, say},
     versions::{Versions, fill, version_of},
 };
 

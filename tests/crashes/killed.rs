@@ -17,8 +17,7 @@ use ringpool::{
 };
 
 use crate::{
-    say,
-    support::{guarded, methods},
+    support::{guarded, methods, say},
     versions::{fill, version_of},
 };
 

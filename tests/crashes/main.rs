@@ -20,9 +20,3 @@ mod stamp;
 #[path = "../support/mod.rs"]
 mod support;
 mod versions;
-
-/// To the terminal, past the harness, which keeps what successful tests print.
-fn say(line: &str) {
-    use std::io::Write;
-    let _ = writeln!(std::io::stderr(), "{line}");
-}

@@ -7,8 +7,7 @@ use ringpool::{BufferPool, CheckpointOptions, IoMethod, OpenOptions, PageId, tes
 
 use crate::{
     file_system::FileSystem,
-    say,
-    support::{guarded, methods},
+    support::{guarded, methods, say},
     versions::{Versions, fill, version_of},
 };
 

@@ -12,7 +12,7 @@ pub(crate) enum Kind {
     Ecanceled,
     /// It is cut short.
     Short,
-    /// It fails with EIO, and if it is a write some of it is written all the same.
+    /// It fails with EIO, and if it is a write some of it is written all the same; a change of length takes place.
     Torn,
 }
 
@@ -63,8 +63,13 @@ impl Kind {
         matches!(self, Self::Eio | Self::Enospc | Self::Torn)
     }
 
-    /// Whether it strikes by an error whatever the operation.
+    /// Whether somebody is to hear of it where it strikes such an operation.
     pub(crate) fn is_error_of(self, op: Op) -> bool {
-        self.errno().is_some() && (self.fails_transfers() || !matches!(op, Op::Read | Op::Write))
+        match op {
+            Op::Read | Op::Write => self.fails_transfers(),
+            // A file that has the length that was wanted is cut, whatever was said.
+            Op::Resize => self.errno().is_some() && self != Self::Torn,
+            _ => self.errno().is_some(),
+        }
     }
 }

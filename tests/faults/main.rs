@@ -5,8 +5,8 @@
 //! came to who asked for it; no pin and no frame was left behind; what a successful checkpoint promised is durable; the disk
 //! mended, the pool does everything again.
 //!
-//! There is a sample of both, unless all is asked for:
-//! `RINGPOOL_FAULTS=all cargo test --release --features testing --test faults`.
+//! There is a sample of both, unless all is asked for, `RINGPOOL_FAULTS=all cargo test --release --features testing --test faults`;
+//! or all that can befall one operation, by its number.
 
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
@@ -24,7 +24,6 @@ mod watchdog;
 
 use std::{
     env,
-    io::Write,
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -51,7 +50,7 @@ struct Case {
 
 /// Runs the workload once for each of the cases, on all processors.
 fn run_all(method: &IoMethod, cases: &[Case]) {
-    let (begun, next) = (Instant::now(), AtomicUsize::new(0));
+    let (begun, next, failed) = (Instant::now(), AtomicUsize::new(0), Mutex::new(Vec::new()));
     let under_way = Arc::new(Mutex::new(String::new()));
     let watchdog = Watchdog::new(Duration::from_secs(300), {
         let under_way = Arc::clone(&under_way);
@@ -61,9 +60,9 @@ fn run_all(method: &IoMethod, cases: &[Case]) {
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
             *under_way.lock().expect("nobody panics with it") = format!("{method:?} {case:?}");
             let struck = |run: &Run| case.kind.inject(run.disk(), case.operation, case.strikes);
-            Run::new(method, Some(case.kind))
-                .through(struck)
-                .unwrap_or_else(|text| panic!("{method:?} {case:?}: {text}"));
+            if let Err(text) = Run::new(method, Some(case.kind)).through(struck) {
+                failed.lock().expect("nobody panics with it").push(format!("{case:?}: {text}"));
+            }
             watchdog.pet();
         }
     };
@@ -71,9 +70,15 @@ fn run_all(method: &IoMethod, cases: &[Case]) {
         let threads = thread::available_parallelism().map_or(1, usize::from);
         (0..threads).for_each(|_| drop(scope.spawn(worker)));
     });
-    // Past the harness, which keeps what successful tests print.
-    let _ =
-        writeln!(std::io::stderr(), "faults: {method:?}: {} runs in {:.1?}", cases.len(), begun.elapsed());
+    support::say(&format!("faults: {method:?}: {} runs in {:.1?}", cases.len(), begun.elapsed()));
+    let failed = failed.into_inner().expect("nobody panics with it");
+    assert!(
+        failed.is_empty(),
+        "{method:?}: {} of {} runs:\n{}",
+        failed.len(),
+        cases.len(),
+        failed.join("\n")
+    );
 }
 
 /// How many operations the workload has where nothing fails.
@@ -84,17 +89,24 @@ fn operations() -> u64 {
     counts.iter().sum()
 }
 
-/// Every operation with every fault; or each `step`-th, with one fault each, by chance.
+/// What was asked for, with every fault; or each `step`-th operation, with one fault each, by chance.
 fn cases(step: usize) -> Vec<Case> {
     let kinds = Kind::ALL.into_iter().flat_map(|kind| Strikes::ALL.map(|strikes| (kind, strikes)));
     let kinds: Vec<_> = kinds.collect();
-    let everything = env::var("RINGPOOL_FAULTS").is_ok_and(|text| text == "all");
-    let of_operation = |operation: u64| {
-        let chosen = Dice::new(operation).below(kinds.len() as u64) as usize;
-        let kinds = if everything { &kinds[..] } else { &kinds[chosen..=chosen] };
-        kinds.iter().map(move |&(kind, strikes)| Case { operation, kind, strikes }).collect::<Vec<_>>()
+    let of_operation = |operation: u64, kinds: &[(Kind, Strikes)]| {
+        kinds.iter().map(|&(kind, strikes)| Case { operation, kind, strikes }).collect::<Vec<_>>()
     };
-    (1..=operations()).step_by(if everything { 1 } else { step }).flat_map(of_operation).collect()
+    match env::var("RINGPOOL_FAULTS").as_deref() {
+        Ok("all") => (1..=operations()).flat_map(|operation| of_operation(operation, &kinds)).collect(),
+        Ok(number) => of_operation(number.parse().expect("`all`, or the number of an operation"), &kinds),
+        Err(_) => {
+            let by_chance = |operation| {
+                let chosen = Dice::new(operation).below(kinds.len() as u64) as usize;
+                of_operation(operation, &kinds[chosen..=chosen])
+            };
+            (1..=operations()).step_by(step).flat_map(by_chance).collect()
+        }
+    }
 }
 
 #[test]

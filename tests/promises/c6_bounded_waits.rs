@@ -362,3 +362,36 @@ fn c6_a_fetch_does_not_hammer_a_disk_that_refuses_its_victims() {
         assert!((2..=110).contains(&writes), "{writes} writes in 100 ms");
     });
 }
+
+#[test]
+fn c6_however_many_want_a_frame_a_disk_that_refuses_victims_is_asked_now_and_then() {
+    const FRAMES: u32 = 32;
+    const FETCHES: u32 = 24;
+    with_each_method(|method| {
+        let bench = bench(method, FRAMES, 4 * FRAMES);
+        // No two are neighbours, so each is a write of its own.
+        bench.dirty((0..FRAMES).map(|n| 2 * n), 2);
+        bench.disk.inject(Fault::error(Op::Write, EIO));
+        let begun = Instant::now();
+        let fetching: Vec<_> =
+            (0..FETCHES).map(|n| fetch_apart(&bench.pool, bench.page(2 * FRAMES + n), n % 2 == 0)).collect();
+        while fetching.iter().any(|fetch| !fetch.is_finished()) {
+            assert_eq!(bench.pool.prefetch(bench.file, 3 * FRAMES..4 * FRAMES).started, 0);
+        }
+        for fetch in fetching {
+            assert_eq!(outcome(fetch).unwrap_err().raw_os_error(), Some(EIO));
+        }
+        // As many as all began with; a batch every 16 ms, and some before it comes to that; and for each fetch one write more.
+        let batches = FETCHES as usize + 4 + begun.elapsed().as_millis() as usize / 16;
+        let writes = bench.disk.count(Op::Write);
+        println!("{writes} writes in {:?}", begun.elapsed());
+        assert!(
+            (1..=(batches + 1) * FRAMES as usize).contains(&writes),
+            "{writes} writes, {batches} batches"
+        );
+        bench.disk.heal();
+        let patient = FetchOptions::new().frame_wait(TOLERANCE);
+        assert_stamped(&bench.pool.fetch_with(bench.page(1), patient).wait().unwrap(), 1);
+        bench.assert_at_rest();
+    });
+}
