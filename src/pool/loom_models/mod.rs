@@ -8,6 +8,11 @@
 //! little: two or three threads, one or two frames, and the library's own code on loom's primitives, which also show a relaxed
 //! load what is out of date. The one bound is the number of times that a thread is stopped against its will in a schedule; each
 //! model names it. A page's bytes are a [`Bytes`] here, which is a data race as soon as two threads use it in no order.
+//!
+//! **Who only looks is spawned; who changes what is looked at goes on himself.** Loom first runs each thread until it waits, then tries
+//! other orders where two accesses are in conflict. It overlooks the conflict of a load with a store before which the storing
+//! thread has loaded the same ([loom#166](https://github.com/tokio-rs/loom/issues/166)): a thread that only looks, and comes first, is
+//! never tried later. If it comes last, all stores have been made, and it may see each that the memory model lets it see.
 
 mod latches;
 mod lending;
