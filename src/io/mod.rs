@@ -23,6 +23,7 @@ pub(crate) mod os_disk;
 pub(crate) mod plain;
 mod queue;
 pub(crate) mod request;
+mod sleeper;
 mod threads;
 mod transfer;
 #[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]

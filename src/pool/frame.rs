@@ -53,17 +53,19 @@ impl Frame {
     }
 
     /// Page and state of one moment, for who has no pin; nothing where the frame has no page. Of a frame that changes its page
-    /// meanwhile one of its pages is shown, with a state that this page had.
+    /// meanwhile one of its pages is shown, with a state that this page had. (Or another had, if it goes and is back from the disk
+    /// between two looks.)
     pub(crate) fn glance(&self) -> Option<(PageId, State)> {
         loop {
             let before = self.page();
+            // With the fence of who named the page: the state is none from before that.
             fence(Ordering::Acquire);
             let state = self.state.load();
             if matches!(state.phase(), Phase::Free | Phase::Claimed) {
                 return None;
             }
-            fence(Ordering::Acquire);
-            // The page changes only while the frame is claimed, so each further look follows upon an I/O.
+            // Nor is the page now one from before that state, whose load acquires. It changes only while the frame is claimed, so
+            // each further look follows upon an I/O.
             if self.page() == before {
                 return Some((before, state));
             }
@@ -72,7 +74,8 @@ impl Frame {
 
     /// Names the page that the claimed frame is to hold.
     pub(crate) fn assign(&self, page: PageId) {
-        // Who sees the new page without a pin then sees that the frame was claimed.
+        // Who sees the new page without a pin then sees that the frame was claimed: the claim's own release is not enough, since
+        // stores that follow upon it may be seen before it.
         fence(Ordering::Release);
         self.page.store(page.to_word(), Ordering::Relaxed);
         self.page_lsn.store(Lsn::UNLOGGED.0, Ordering::Relaxed);

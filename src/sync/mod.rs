@@ -28,3 +28,6 @@ mod imp;
 /// The clock of both.
 #[cfg(any(loom, shuttle))]
 pub(crate) mod logical_time;
+
+#[cfg(all(test, loom))]
+pub(crate) mod every_schedule;

@@ -1,11 +1,7 @@
 //! How a submitter wakes a worker that sleeps in its ring.
 //!
 //! The worker must never sleep anywhere else, or completions would wait for it. So it keeps a read of an event counter
-//! posted in the ring, and whoever has something for it writes to the counter.
-//!
-//! **No wake-up is lost, and few are paid for.** The worker says that it is going to sleep, and looks once more for work;
-//! a submitter puts its work down, and looks whether the worker sleeps. In the one order of `SeqCst` one of them sees the
-//! other. A submitter that finds the worker asleep takes the flag down, so that the write is done by one of many.
+//! posted in the ring, and whoever has something for it, and [finds it asleep](crate::io::sleeper), writes to the counter.
 
 use std::{
     io,
@@ -14,7 +10,7 @@ use std::{
 
 use rustix::event::{EventfdFlags, eventfd};
 
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use crate::{io::sleeper::Sleeper, sync::atomic::AtomicU64};
 
 /// The bell at the worker's door.
 #[derive(Debug)]
@@ -23,19 +19,18 @@ pub(super) struct Doorbell {
     counter: OwnedFd,
     /// Where the kernel puts the count. Nobody reads it.
     count: AtomicU64,
-    asleep: AtomicBool,
+    sleeper: Sleeper,
 }
 
 impl Doorbell {
     pub(super) fn new() -> io::Result<Self> {
         let counter = eventfd(0, EventfdFlags::CLOEXEC)?;
-        Ok(Self { counter, count: AtomicU64::new(0), asleep: AtomicBool::new(false) })
+        Ok(Self { counter, count: AtomicU64::new(0), sleeper: Sleeper::default() })
     }
 
     /// Wakes the worker if it sleeps. Called after the work has been put down.
     pub(super) fn ring(&self) {
-        fence(Ordering::SeqCst);
-        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::SeqCst) {
+        if self.sleeper.must_be_woken() {
             self.ring_anyway();
         }
     }
@@ -46,15 +41,14 @@ impl Doorbell {
         let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.counter, &1_u64.to_ne_bytes()));
     }
 
-    /// The worker is going to sleep. It looks for work after this, and sleeps only if there is none.
-    pub(super) fn fall_asleep(&self) {
-        self.asleep.store(true, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+    /// Whether the worker, who is going to sleep, may.
+    pub(super) fn may_sleep(&self, has_news: impl FnOnce() -> bool) -> bool {
+        self.sleeper.may_sleep(has_news)
     }
 
     /// The worker is awake.
     pub(super) fn wake_up(&self) {
-        self.asleep.store(false, Ordering::Relaxed);
+        self.sleeper.wake_up();
     }
 
     pub(super) fn fd(&self) -> RawFd {

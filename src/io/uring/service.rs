@@ -86,8 +86,7 @@ impl<'s, 'r, L: Lease> Service<'s, 'r, L> {
             // Whatever anybody wants, something in flight must end first; so nobody needs to ring.
             self.ring.enter(Wait::One);
         } else {
-            self.shared.doorbell.fall_asleep();
-            if !self.has_news() {
+            if self.shared.doorbell.may_sleep(|| self.has_news()) {
                 self.ring.enter(Wait::One);
             }
             self.shared.doorbell.wake_up();

@@ -46,21 +46,21 @@ fn c1_a_copy_is_of_one_moment_and_never_out_of_date() {
         let pin = read_into(&pool, 1, || {}).unwrap();
         mirror(&pin, 1);
         let known = Arc::new(AtomicU8::new(1));
-        let changing = {
-            let known = Arc::clone(&known);
+        let looking = {
+            let (pool, known) = (Arc::clone(&pool), Arc::clone(&known));
             spawn(move || {
-                pin.latch(Latch::Exclusive);
-                pin.make_own();
-                pin.unlatch_exclusive(true);
-                known.store(2, Ordering::Release);
-                mirror(&pin, 2);
+                let oldest = known.load(Ordering::Acquire);
+                if let Some(seen) = look_aside(&pool, 1) {
+                    assert!(seen >= oldest, "read {seen} when {oldest} was known");
+                }
             })
         };
-        let oldest = known.load(Ordering::Acquire);
-        if let Some(seen) = look_aside(&pool, 1) {
-            assert!(seen >= oldest, "read {seen} when {oldest} was known");
-        }
-        changing.join().unwrap();
+        pin.latch(Latch::Exclusive);
+        pin.make_own();
+        pin.unlatch_exclusive(true);
+        known.store(2, Ordering::Release);
+        mirror(&pin, 2);
+        looking.join().unwrap();
         assert_eq!(look_aside(&pool, 1), Some(2));
     });
 }
@@ -71,14 +71,16 @@ fn c1_a_copy_is_of_the_page_that_was_asked_for() {
     check(2, || {
         let pool = pool_of(1);
         mirror(&read_into(&pool, 1, || {}).unwrap(), 1);
-        let replacing = {
+        let looking = {
             let pool = Arc::clone(&pool);
-            spawn(move || mirror(&read_into(&pool, 2, || {}).unwrap(), 2))
+            spawn(move || {
+                for block in [1, 2] {
+                    assert!(look_aside(&pool, block).is_none_or(|seen| u32::from(seen) == block));
+                }
+            })
         };
-        for block in [1, 2] {
-            assert!(look_aside(&pool, block).is_none_or(|seen| u32::from(seen) == block));
-        }
-        replacing.join().unwrap();
+        mirror(&read_into(&pool, 2, || {}).unwrap(), 2);
+        looking.join().unwrap();
         assert_eq!(look_aside(&pool, 1), None, "its frame is another page's");
     });
 }

@@ -4,10 +4,10 @@
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib loom_models
 //! ```
 //!
-//! Where the model check of the whole library tries some schedules of much (`src/model_check`), this tries all schedules of
-//! little: two or three threads, one or two frames, and the library's own code on loom's primitives, which also show a relaxed
-//! load what is out of date. The one bound is the number of times that a thread is stopped against its will in a schedule; each
-//! model names it. A page's bytes are a [`Bytes`] here, which is a data race as soon as two threads use it in no order.
+//! Where the model check of the whole library tries some schedules of much (`src/model_check`), this tries
+//! [all schedules](crate::sync::every_schedule) of little: two or three threads, one or two frames, and the library's own code on
+//! loom's primitives, which also show a relaxed load what is out of date. A page's bytes are a [`Bytes`] here, which is a data race
+//! as soon as two threads use it in no order.
 
 mod latches;
 mod lending;
@@ -24,19 +24,11 @@ use crate::{
         victims::DirtyVictims,
     },
     stats::Counters,
-    sync::Arc,
+    sync::{
+        Arc,
+        every_schedule::{check, spawn},
+    },
 };
-
-/// Runs `scenario` under all schedules in which threads are stopped against their will `stops` times at the most.
-fn check(stops: usize, scenario: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(stops);
-    builder.check(scenario);
-}
-
-fn spawn(body: impl FnOnce() + 'static) -> loom::thread::JoinHandle<()> {
-    loom::thread::spawn(body)
-}
 
 /// A pool of `frames` and as many spare pages, for threads to share.
 fn pool_of(frames: u32) -> Arc<PoolHandle> {

@@ -5,6 +5,7 @@ use crate::{
     id::FrameNo,
     pool::{
         frame_pool::Lookup,
+        handle::PoolHandle,
         latch::Latch,
         table::{PageTable, tests::neighbours},
     },
@@ -14,46 +15,41 @@ use crate::{
 /// One frame changes from page 1 to page 2 while somebody looks both up: who gets a page gets its own bytes.
 #[test]
 fn c1_who_pins_a_page_sees_its_bytes_while_its_frame_is_reused() {
-    check(3, || {
-        let pool = pool_of(1);
-        let bytes = Arc::new(Bytes::new(1));
-        drop(read_into(&pool, 1, || {}));
-        let replacing = {
-            let (pool, bytes) = (Arc::clone(&pool), Arc::clone(&bytes));
-            // With the frame pinned there is no victim.
-            spawn(move || drop(read_into(&pool, 2, || bytes.write(2))))
-        };
-        for block in [1, 2] {
-            if let Lookup::Pinned(pin) = pool.lookup(page(block))
-                && pin.frame().state.load().is_valid()
-            {
-                pin.latch(Latch::Shared);
-                assert_eq!((pin.frame().page(), bytes.read()), (page(block), block));
-                pin.unlatch_shared();
-            }
+    while_a_frame_is_reused(|pool, block, bytes| {
+        if let Lookup::Pinned(pin) = pool.lookup(page(block))
+            && pin.frame().state.load().is_valid()
+        {
+            pin.latch(Latch::Shared);
+            assert_eq!((pin.frame().page(), bytes.read()), (page(block), block));
+            pin.unlatch_shared();
         }
-        replacing.join().unwrap();
     });
 }
 
 /// The same with pin and latch in one step.
 #[test]
 fn c1_who_looks_at_a_page_sees_its_bytes_while_its_frame_is_reused() {
-    check(3, || {
+    while_a_frame_is_reused(|pool, block, bytes| {
+        if let Some(pin) = pool.look_at(page(block)) {
+            assert_eq!((pin.frame().page(), bytes.read()), (page(block), block));
+            pin.unlatch_and_unpin();
+        }
+    });
+}
+
+/// Page 1 gives its frame, the only one, to page 2, while another thread has `look` look at both.
+fn while_a_frame_is_reused(look: fn(&PoolHandle, u32, &Bytes)) {
+    check(3, move || {
         let pool = pool_of(1);
         let bytes = Arc::new(Bytes::new(1));
         drop(read_into(&pool, 1, || {}));
-        let replacing = {
+        let looking = {
             let (pool, bytes) = (Arc::clone(&pool), Arc::clone(&bytes));
-            spawn(move || drop(read_into(&pool, 2, || bytes.write(2))))
+            spawn(move || [1, 2].into_iter().for_each(|block| look(&pool, block, &bytes)))
         };
-        for block in [1, 2] {
-            if let Some(pin) = pool.look_at(page(block)) {
-                assert_eq!((pin.frame().page(), bytes.read()), (page(block), block));
-                pin.unlatch_and_unpin();
-            }
-        }
-        replacing.join().unwrap();
+        // With the frame pinned there is no victim.
+        drop(read_into(&pool, 2, || bytes.write(2)));
+        looking.join().unwrap();
     });
 }
 
@@ -79,25 +75,25 @@ fn c1_a_page_gets_one_frame_whoever_reads_it() {
 fn an_entry_at_rest_is_always_found() {
     check(3, || {
         let table = Arc::new(PageTable::new(10, 10).unwrap());
-        // One page more than a bucket holds, one that is sought, one that comes.
-        let pages = neighbours(&table, 13);
-        let [(first, gone), (_, sought), (_, coming)] = [0, 11, 12].map(|n| (n, pages[n]));
-        for (n, &page) in pages.iter().enumerate().take(12) {
+        // As many pages as a bucket holds, one that is sought, which went on as the only one, and one that comes.
+        let pages = neighbours(&table, 12);
+        let [gone, sought, coming] = [0, 10, 11].map(|n| pages[n]);
+        for (n, &page) in pages.iter().enumerate().take(11) {
             table.lock(table.slot(page)).insert(FrameNo(n as u32)).unwrap();
         }
-        let changing = {
+        let looking = {
             let table = Arc::clone(&table);
             spawn(move || {
-                // It makes room in the first bucket, which is filled again, and the last comes behind the one that is sought.
-                table.lock(table.slot(gone)).remove(FrameNo(first as u32));
-                table.lock(table.slot(coming)).insert(FrameNo(12)).unwrap();
-                table.lock(table.slot(gone)).insert(FrameNo(13)).unwrap();
-                table.lock(table.slot(gone)).remove(FrameNo(13));
+                let found = table.find(table.slot(sought), |frame| (frame == FrameNo(10)).then_some(()));
+                assert!(found.is_some());
             })
         };
-        let found = table.find(table.slot(sought), |frame| (frame == FrameNo(11)).then_some(()));
-        assert!(found.is_some());
-        changing.join().unwrap();
+        // It makes room in the first bucket, which is filled again, and goes itself behind the one that is sought and back.
+        table.lock(table.slot(gone)).remove(FrameNo(0));
+        table.lock(table.slot(coming)).insert(FrameNo(11)).unwrap();
+        table.lock(table.slot(gone)).insert(FrameNo(12)).unwrap();
+        table.lock(table.slot(gone)).remove(FrameNo(12));
+        looking.join().unwrap();
     });
 }
 
@@ -107,17 +103,17 @@ fn a_glance_never_shows_a_page_with_the_state_of_another() {
     check(3, || {
         let pool = pool_of(1);
         drop(read_into(&pool, 1, || {}));
-        let replacing = {
+        let glancing = {
             let pool = Arc::clone(&pool);
             spawn(move || {
-                let claimed = pool.claim(FrameNo(0)).unwrap();
-                let mapped = pool.map(claimed, page(2), true).unwrap();
-                mapped.reading.end_read(&Ok(()), true);
+                if let Some((shown, state)) = pool.frame(FrameNo(0)).glance() {
+                    assert_eq!(shown == page(2), state.is_read_only(), "{shown}: {state:?}");
+                }
             })
         };
-        if let Some((shown, state)) = pool.frame(FrameNo(0)).glance() {
-            assert_eq!(shown == page(2), state.is_read_only(), "{shown}: {state:?}");
-        }
-        replacing.join().unwrap();
+        let claimed = pool.claim(FrameNo(0)).unwrap();
+        let mapped = pool.map(claimed, page(2), true).unwrap();
+        mapped.reading.end_read(&Ok(()), true);
+        glancing.join().unwrap();
     });
 }

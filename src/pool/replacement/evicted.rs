@@ -160,3 +160,50 @@ mod tests {
         }
     }
 }
+
+/// Names that two threads change at once, under every schedule. Some may be lost, and none is made up.
+#[cfg(all(test, loom))]
+mod loom_models {
+    use super::*;
+    use crate::{
+        id::FileId,
+        sync::{
+            Arc,
+            every_schedule::{check, spawn},
+        },
+    };
+
+    fn page(block: u32) -> PageId {
+        PageId::new(FileId(0), block)
+    }
+
+    #[test]
+    fn a_name_that_two_note_at_once_is_there_once() {
+        check(3, || {
+            let evicted = Arc::new(Evicted::new(4, 4).unwrap());
+            let noting = {
+                let evicted = Arc::clone(&evicted);
+                spawn(move || evicted.note(page(1)))
+            };
+            evicted.note(page(1));
+            noting.join().unwrap();
+            assert_eq!((evicted.take(page(1)), evicted.take(page(1))), (true, false));
+        });
+    }
+
+    #[test]
+    fn names_that_come_and_go_at_once_are_lost_at_worst() {
+        check(3, || {
+            let evicted = Arc::new(Evicted::new(4, 4).unwrap());
+            (1..=3).for_each(|block| evicted.note(page(block)));
+            let coming = {
+                let evicted = Arc::clone(&evicted);
+                spawn(move || evicted.note(page(4)))
+            };
+            assert!(evicted.take(page(2)), "nobody else takes it");
+            coming.join().unwrap();
+            let left: Vec<_> = (1..=5).filter(|&block| evicted.take(page(block))).collect();
+            assert!([&[1, 3, 4][..], &[1, 3], &[1, 2, 3, 4]].contains(&&left[..]), "{left:?}");
+        });
+    }
+}

@@ -211,7 +211,25 @@ fn look(state: &AtomicState, kept: Kept) -> Verdict {
 
 #[cfg(all(test, not(shuttle)))]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
+
+    /// Somebody is at the second shard, which has the only victim, when its turn comes, and leaves when the first is looked at.
+    #[test]
+    fn c6_a_shard_that_was_passed_by_is_looked_at_again() {
+        let replacement = Replacement::new(2 * SHARD, 2 * SHARD).unwrap();
+        replacement.taken.store(RUN, Ordering::Relaxed);
+        let (busy, free) = (Frame::new(), Frame::new());
+        busy.state.update(|state| state.claim().unwrap());
+        let somebody = RefCell::new(Some(replacement.shards[1].lock()));
+        let frame = |no: FrameNo| {
+            drop(somebody.take());
+            if no.index() < 2 * SHARD - 1 { &busy } else { &free }
+        };
+        let found = replacement.sweep(1, frame, |no, _| Some(no));
+        assert_eq!(found, Some(FrameNo(2 * SHARD as u32 - 1)));
+    }
 
     #[test]
     fn shards_have_their_turn_as_often_as_they_have_frames() {

@@ -43,6 +43,7 @@ fn c9_copies_are_kept_for_as_long_as_a_page_is_on_its_way() {
             before > 0 && before == writes
         });
         assert!(!round_and_round.is_finished(), "the copies are gone, and the page is half written");
+        assert_eq!(gate.held(), 1, "it is written a second time while the first is under way");
         let mut allowed = Allowed::new();
         (0..BLOCKS).for_each(|block| (0..2).for_each(|file| allowed.may_be(file, block, 11)));
         assert_eq!(torn_pages(&disk.after_power_cut(1), area(), &allowed), 0);

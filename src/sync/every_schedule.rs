@@ -1,0 +1,19 @@
+//! How loom's models are run: under every schedule and every reordering that the memory model allows.
+//!
+//! The one bound is the number of times that a thread is stopped against its will in a schedule; each model names it.
+//!
+//! **Who only looks is spawned; who changes what is looked at goes on himself.** Loom first runs each thread until it waits, then tries
+//! other orders where two accesses are in conflict. It overlooks the conflict of a load with a store before which the storing
+//! thread has loaded the same ([loom#166](https://github.com/tokio-rs/loom/issues/166)): a thread that only looks, and comes first, is
+//! never tried later. If it comes last, all stores have been made, and it may see each that the memory model lets it see.
+
+/// Runs `scenario` under all schedules in which threads are stopped against their will `stops` times at the most.
+pub(crate) fn check(stops: usize, scenario: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(stops);
+    builder.check(scenario);
+}
+
+pub(crate) fn spawn(body: impl FnOnce() + 'static) -> loom::thread::JoinHandle<()> {
+    loom::thread::spawn(body)
+}
