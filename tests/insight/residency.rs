@@ -72,7 +72,7 @@ fn a_pool_warms_up_to_what_another_one_had() {
         }
         let kept: Vec<u32> = before.pool.resident_pages().iter().map(|page| page.block.0).collect();
         assert_eq!(kept, [3, 4, 5, 6, 40, 60]);
-        before.pool.shutdown(Shutdown::Discard).unwrap();
+        before.into_pool().shutdown(Shutdown::Discard).unwrap();
 
         let after = Bench::new(method, 32, 64);
         let pages = kept.iter().rev().chain(&[3]).map(|&block| after.page(block));

@@ -196,10 +196,11 @@ fn c8_it_writes_nothing_that_the_log_does_not_cover() {
 fn c5_a_pool_goes_while_its_writer_is_at_work() {
     with_each_method(|method| {
         let log = Log::default();
-        let Bench { disk, pool, file } = Bench::with(BLOCKS, |builder| {
+        let (disk, pool, file) = Bench::with(BLOCKS, |builder| {
             let writer = BackgroundWriter::Ready { low: 8, high: 16 };
             builder.frames(FRAMES).io_method(method.clone()).background_writer(writer).wal(log.clone())
-        });
+        })
+        .into_parts();
         let gate = disk.hold(Op::Write);
         let dirtying = thread::spawn(move || {
             let options = ringpool::FetchOptions::new().frame_wait(Duration::from_millis(50));

@@ -218,7 +218,7 @@ fn c3_the_space_that_an_odd_end_needs_may_come_later() {
 #[test]
 fn c3_a_shutdown_that_cannot_write_hands_back_the_pool_as_it_was() {
     with_each_method(|method| {
-        let Bench { disk, pool, file } = Bench::new(method, 8, 8);
+        let (disk, pool, file) = Bench::new(method, 8, 8).into_parts();
         let page = pool.fetch(ringpool::PageId::new(file, 3)).wait().unwrap();
         crate::support::restamp(&page, 2);
         disk.inject(Fault::error(Op::Write, EIO).once());

@@ -83,7 +83,7 @@ fn c5_a_checkpoint_that_was_left_alone_ends_with_the_pool() {
             let gate = bench.disk.hold(Op::Write);
             begin_and_leave(bench.pool.checkpoint(CheckpointOptions::new()));
             gate.wait_for(1);
-            let Bench { disk, pool, .. } = bench;
+            let (disk, pool, _) = bench.into_parts();
             let ending = thread::spawn(move || end(pool));
             gate.open();
             ending.join().unwrap();
@@ -105,7 +105,7 @@ fn c5_a_checkpoint_that_has_time_hurries_when_the_pool_ends() {
             begin_and_leave(bench.pool.checkpoint(CheckpointOptions::new().spread_over(HOUR)));
             eventually("it has begun", || bench.disk.count(Op::Write) > 0);
             let disk = bench.disk.clone();
-            end_soon(end, bench.pool);
+            end_soon(end, bench.into_pool());
             assert_quiet(&disk);
             assert!(disk.durable_image("data").unwrap() == stamped_file(128, 2));
         }
@@ -124,7 +124,7 @@ fn c5_the_end_of_a_pool_waits_for_the_disk_and_for_nobody_who_changes_a_page() {
             assert!(poll_once(&mut checkpoint).is_pending());
             eventually("it waits for the latch", || bench.disk.count(Op::Write) > 0);
             let disk = bench.disk.clone();
-            end_soon(end, bench.pool);
+            end_soon(end, bench.into_pool());
             assert_quiet(&disk);
             assert!(matches!(checkpoint.wait(), Err(Error::ShutDown)), "it did not write everything");
             assert!(disk.image("data").unwrap()[2 * PAGE..3 * PAGE] == stamped(2, 1));
@@ -145,7 +145,7 @@ fn c5_the_end_of_a_pool_does_not_wait_for_pins() {
             assert!(poll_once(&mut cut).is_pending());
             eventually("it waits for the pin", || bench.pool.blocks(bench.file).unwrap() == 4);
             let disk = bench.disk.clone();
-            end_soon(end, bench.pool);
+            end_soon(end, bench.into_pool());
             assert!(matches!(cut.wait(), Err(Error::Pinned { .. })));
             assert_quiet(&disk);
             assert_eq!(disk.image("data").unwrap().len(), 8 * PAGE);
@@ -166,7 +166,7 @@ fn c5_a_warm_up_ends_with_the_pool() {
             begin_and_leave(bench.pool.warm_up((0..BLOCKS).map(|block| bench.page(block))));
             eventually("it has begun", || bench.disk.count(Op::Read) > 0);
             let disk = bench.disk.clone();
-            end_soon(end, bench.pool);
+            end_soon(end, bench.into_pool());
             assert_quiet(&disk);
             assert!(disk.count(Op::Read) < BLOCKS as usize, "it has read pages that nobody can want");
         }
@@ -215,7 +215,7 @@ fn c5_the_last_clone_may_go_in_a_thread_of_the_pool() {
         bench.dirty(0..8, 2);
         let gate = bench.disk.hold(Op::Write);
         let mut checkpoint = bench.pool.checkpoint(CheckpointOptions::new());
-        let Bench { disk, pool, .. } = bench;
+        let (disk, pool, _) = bench.into_parts();
         let last = Arc::new(LastClone(Mutex::new(Some(pool))));
         let waker = Waker::from(Arc::clone(&last));
         assert!(pin!(&mut checkpoint).poll(&mut Context::from_waker(&waker)).is_pending());
@@ -241,7 +241,7 @@ fn c5_the_last_clone_may_go_in_a_thread_that_the_rest_waits_for() {
         gate.wait_for(1);
         begin_and_leave(bench.pool.checkpoint(CheckpointOptions::new()));
         eventually("its writes wait", || bench.pool.stats().frames.writing == 8);
-        let Bench { disk, pool, .. } = bench;
+        let (disk, pool, _) = bench.into_parts();
         drop(pool);
         gate.open();
         let image = [stamped_file(8, 2), stamped_file(16, 1)[8 * PAGE..].to_vec()].concat();

@@ -42,7 +42,7 @@ fn orders(n: usize) -> Vec<Vec<usize>> {
 
 /// A pool with one of everything alive: reads and writes are under way, pages are pinned and dirty.
 fn everything(method: IoMethod) -> (SimDisk, Vec<Alive>) {
-    let Bench { disk, pool, file } = Bench::new(method, 16, 16);
+    let (disk, pool, file) = Bench::new(method, 16, 16).into_parts();
     let page = |block| PageId::new(file, block);
     (0..4).for_each(|block| restamp(&pool.fetch(page(block)).wait().unwrap(), 2));
     let pinned = pool.fetch(page(0)).wait().unwrap();

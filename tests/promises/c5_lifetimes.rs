@@ -160,7 +160,7 @@ fn c5_a_pool_dropped_with_reads_under_way_waits_for_them() {
         // The file's share of the eight threads; the other requests wait.
         gate.wait_for(6);
         drop(fetch);
-        let Bench { disk, pool, .. } = bench;
+        let (disk, pool, _) = bench.into_parts();
         let dropping = thread::spawn(move || drop(pool));
         thread::sleep(Duration::from_millis(50));
         assert!(!dropping.is_finished(), "the memory would be gone under the reads");
@@ -180,7 +180,7 @@ fn c5_a_pool_dropped_with_writes_under_way_finishes_them() {
         let mut flush = bench.pool.flush_file(bench.file);
         assert!(poll_once(&mut flush).is_pending());
         gate.wait_for(1);
-        let Bench { disk, pool, .. } = bench;
+        let (disk, pool, _) = bench.into_parts();
         drop(flush);
         let dropping = thread::spawn(move || drop(pool));
         gate.open();
@@ -218,7 +218,7 @@ fn c5_pages_guards_and_bytes_outlive_the_pool() {
 #[test]
 fn c5_a_future_outlives_the_pool_it_came_from() {
     with_each_method(|method| {
-        let Bench { disk, pool, file } = Bench::new(method, 8, 8);
+        let (disk, pool, file) = Bench::new(method, 8, 8).into_parts();
         let (read, hit) =
             (pool.fetch(ringpool::PageId::new(file, 1)), pool.fetch(ringpool::PageId::new(file, 2)));
         let mut dirty = pool.fetch(ringpool::PageId::new(file, 3));

@@ -72,7 +72,7 @@ fn a_pool_that_was_shut_down_keeps_its_size() {
     with_each_method(|method| {
         let bench = bench(method, 4, 8);
         let other = bench.pool.clone();
-        bench.pool.shutdown(Shutdown::Flush).unwrap();
+        bench.into_pool().shutdown(Shutdown::Flush).unwrap();
         assert!(matches!(other.resize(8).wait(), Err(Error::ShutDown)));
         assert!(matches!(other.resize(2).wait(), Err(Error::ShutDown)));
     });
@@ -159,7 +159,7 @@ fn marks_that_are_more_than_there_are_frames_are_as_many_as_there_are() {
 #[test]
 fn c5_a_pool_that_is_dropped_during_a_resize_goes_when_it_is_over() {
     with_each_method(|method| {
-        let Bench { disk, pool, file } = bench(method, 8, 64);
+        let (disk, pool, file) = bench(method, 8, 64).into_parts();
         let dirty = PageId::new(file, 7);
         (0..8).for_each(|block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap()));
         pool.fetch(dirty).wait().unwrap().write().unwrap().fill(9);

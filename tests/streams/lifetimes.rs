@@ -76,7 +76,7 @@ fn c5_streams_and_their_pages_outlive_the_pool() {
         let bench = Bench::new(method, 64, BLOCKS);
         let mut stream = begun(&bench, 10);
         let page = stream.next().unwrap().unwrap();
-        let Bench { pool, disk, .. } = bench;
+        let (disk, pool, _) = bench.into_parts();
         drop(pool);
         let more: Vec<_> = stream.by_ref().take(20).map(Result::unwrap).collect();
         drop(stream);

@@ -98,11 +98,14 @@ pub fn restamp(page: &PinnedPage, version: u8) {
     page.write().expect("a writable page").copy_from_slice(&bytes);
 }
 
-/// A pool on a simulated disk that has one file, "data", with all blocks in version 1.
+/// A pool on a simulated disk that has one file, "data", with all blocks in version 1. When a test is over, nobody must have a page,
+/// no I/O be under way, and nothing be wrong with the pool.
 pub struct Bench {
     pub disk: SimDisk,
     pub pool: BufferPool,
     pub file: FileId,
+    /// The test has its own way with the pool.
+    is_taken: bool,
 }
 
 impl Bench {
@@ -117,7 +120,17 @@ impl Bench {
         let pool = options(builder).disk(disk.clone()).build();
         let pool = pool.expect("options that work");
         let file = pool.open_file("data", OpenOptions::new()).expect("it was put there");
-        Self { disk, pool, file }
+        Self { disk, pool, file, is_taken: false }
+    }
+
+    /// For a test that sees to the end of the pool itself.
+    pub fn into_parts(mut self) -> (SimDisk, BufferPool, FileId) {
+        self.is_taken = true;
+        (self.disk.clone(), self.pool.clone(), self.file)
+    }
+
+    pub fn into_pool(self) -> BufferPool {
+        self.into_parts().1
     }
 
     pub fn page(&self, block: u32) -> PageId {
@@ -148,6 +161,14 @@ impl Bench {
     #[track_caller]
     pub fn assert_at_rest(&self) {
         assert_at_rest(&self.pool);
+    }
+}
+
+impl Drop for Bench {
+    fn drop(&mut self) {
+        if !self.is_taken && !thread::panicking() {
+            self.assert_at_rest();
+        }
     }
 }
 
