@@ -63,7 +63,8 @@ impl DoubleWrite {
         drop(writing);
         events::restored(&file.path, restored);
         self.counters.add(Counter::Restored, restored);
-        self.has_been_mended(file.tag)
+        // They are back in their places.
+        self.give_up(file.tag)
     }
 
     /// The tags of the files that must be opened, or given up, before anything is written.
@@ -71,16 +72,12 @@ impl DoubleWrite {
         tags_of(&self.pending.lock())
     }
 
-    /// Does without the copies of a file that is not open.
+    /// Does without the copies of a file that is not open, and has no use any more for those that were left for it.
     pub(crate) fn give_up(&self, tag: u64) -> Result<()> {
         if self.is_left(&self.writing.lock(), tag) {
+            // For good: it may be cut now, or be another's.
             self.forget_tag(tag, BlockNo(0))?;
         }
-        self.has_been_mended(tag)
-    }
-
-    /// Has no use any more for the copies that were left for this file.
-    fn has_been_mended(&self, tag: u64) -> Result<()> {
         for half in &mut self.writing.lock().halves {
             half.files.retain(|&of, file| of != tag || file.is_some());
         }

@@ -127,7 +127,10 @@ fn c3_a_change_made_while_the_write_is_under_way_is_not_forgotten_whether_it_fai
                 move || pool.flush(page).wait()
             });
             gate.wait_for(1);
+            // Nobody waits for the device, to read or to change.
+            assert_stamped(&bench.fetch(2).unwrap(), 2);
             bench.dirty([2], 3);
+            assert_stamped(&bench.fetch(2).unwrap(), 3);
             if fails {
                 bench.disk.inject(Fault::error(Op::Write, EIO).once());
             }

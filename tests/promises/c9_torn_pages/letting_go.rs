@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, num::NonZeroU32, thread, time::Duration};
 
 use ringpool::{
-    BufferPool, Error, IoMethod, PageId,
+    BufferPool, Error, FileId, IoMethod, PageId,
     testing::{Fault, Op, SimDisk},
 };
 
@@ -27,6 +27,18 @@ fn assert_whole(disk: &SimDisk) {
     for seed in 0..20 {
         assert_eq!(torn_pages(&disk.after_power_cut(seed), area(), &allowed), 0, "seed {seed}");
     }
+}
+
+/// Cuts the first file, and has it grow again: a crash brings nothing back.
+#[track_caller]
+fn assert_cut_for_good(disk: &SimDisk, pool: &BufferPool, file: FileId) {
+    pool.truncate(file, 4).wait().unwrap();
+    pool.extend(file, NonZeroU32::new(BLOCKS - 4).unwrap()).wait().unwrap();
+    pool.sync_file(file).wait().unwrap();
+    let found = pool_on(&disk.after_power_cut(3), IoMethod::Sync, area()).unwrap();
+    let file = open(&found, TAGS[0]).unwrap();
+    let page = found.fetch(PageId::new(file, HALF)).wait().unwrap();
+    assert!(page.read().iter().all(|&byte| byte == 0), "what was cut came back");
 }
 
 #[test]
@@ -286,6 +298,22 @@ fn c9_a_page_written_while_its_file_is_being_closed_is_whole() {
 }
 
 #[test]
+fn c9_what_a_poisoned_file_left_is_put_back_once() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        change(&pool, file, HALF, 2);
+        pool.flush_file(file).wait().unwrap();
+        disk.inject(Fault::error(Op::Sync.of(path(TAGS[0])), EIO).once());
+        pool.close_file(file).wait().unwrap_err();
+        pool.close_file(file).wait().unwrap_err();
+        let file = open(&pool, TAGS[0]).unwrap();
+        assert_cut_for_good(&disk, &pool, file);
+    });
+}
+
+#[test]
 fn c9_a_half_that_could_not_be_begun_anew_still_has_its_copies() {
     with_each_method(|method| {
         let disk = new_disk();
@@ -305,13 +333,6 @@ fn c9_a_half_that_could_not_be_begun_anew_still_has_its_copies() {
         });
         assert_eq!(refused.unwrap().raw_os_error(), Some(EIO), "it was not begun anew");
         disk.heal();
-        pool.truncate(file, 4).wait().unwrap();
-        pool.extend(file, NonZeroU32::new(BLOCKS - 4).unwrap()).wait().unwrap();
-        pool.sync_file(file).wait().unwrap();
-        let found = disk.after_power_cut(3);
-        let pool = pool_on(&found, IoMethod::Sync, area()).unwrap();
-        let file = open(&pool, TAGS[0]).unwrap();
-        let page = pool.fetch(PageId::new(file, HALF)).wait().unwrap();
-        assert!(page.read().iter().all(|&byte| byte == 0), "what was cut came back");
+        assert_cut_for_good(&disk, &pool, file);
     });
 }
