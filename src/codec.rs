@@ -106,6 +106,15 @@ mod tests {
             flipped[bit / 8] ^= 1 << (bit % 8);
             assert!(Crc32c.verify(at, &flipped).is_err(), "bit {bit}");
         }
+        let mut unsealed = page.clone();
+        unsealed[8188..].fill(0);
+        assert!(
+            Crc32c.verify(at, &unsealed).is_err(),
+            "a checksum that was lost is none that was never there"
+        );
         assert_eq!(Crc32c.verify(at, &vec![0; 8192]), Ok(()), "never written");
+        let mut emptied = vec![0; 8192];
+        emptied[8188..].copy_from_slice(&page[8188..]);
+        assert!(Crc32c.verify(at, &emptied).is_err(), "the checksum of what is gone");
     }
 }

@@ -205,6 +205,12 @@ mod tests {
     }
 
     #[test]
+    fn a_block_begins_where_those_before_it_end_and_no_offset_overflows() {
+        assert_eq!((PageSize::DEFAULT.bytes(), PageSize::DEFAULT.offset_of(BlockNo(3))), (8192, 24_576));
+        assert_eq!(PageSize::MAX.offset_of(BlockNo(u32::MAX)), u64::from(u32::MAX) << 16);
+    }
+
+    #[test]
     fn page_sizes_outside_the_rule_are_refused_with_advice() {
         for bytes in [0, 1, 256, 513, 8191, 12288, 131_072, u32::MAX] {
             let error = PageSize::new(bytes).unwrap_err().to_string();

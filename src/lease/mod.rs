@@ -6,6 +6,8 @@
 
 mod read;
 mod tally;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::io;

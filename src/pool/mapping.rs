@@ -70,6 +70,12 @@ impl Mapping {
         let align = if len >= HUGE { HUGE } else { SMALL };
         let len = len.next_multiple_of(SMALL);
         let mapped_len = len + align - SMALL;
+        // Miri's memory can be touched from the start, and none is reserved.
+        let (protection, flags) = if cfg!(miri) {
+            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+        } else {
+            (protection, flags)
+        };
         // SAFETY: 1. the address is the kernel's choice, so no existing mapping is touched;
         // 2. the mapping is anonymous and private, so nobody else can change its bytes.
         let mapped = unsafe { mm::mmap_anonymous(std::ptr::null_mut(), mapped_len, protection, flags) };

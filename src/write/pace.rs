@@ -72,6 +72,15 @@ mod tests {
         assert!(after([100_000].into_iter().chain([0; 300])).target() < 20);
     }
 
+    #[test]
+    fn other_marks_hold_from_the_next_look_on_and_what_is_known_of_the_demand_stays() {
+        let mut pace = after([100]);
+        pace.keep_to(Marks { low: 1, high: 150 });
+        assert_eq!(pace.target(), 150);
+        pace.keep_to(Marks { low: 1, high: 1000 });
+        assert_eq!(pace.target(), 201);
+    }
+
     proptest! {
         #[test]
         fn the_marks_hold_whatever_is_wanted(

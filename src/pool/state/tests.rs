@@ -212,6 +212,25 @@ fn latches_exclude_as_they_should_and_queue_behind_waiters() {
 }
 
 #[test]
+fn who_has_the_only_share_latch_may_change_a_page_that_nobody_writes_or_waits_for() {
+    let shared = pinned().latch_shared().unwrap();
+    assert_eq!(shared.upgrade(), pinned().latch_exclusive());
+    let two = shared.pin().unwrap().latch_shared().unwrap();
+    let written = dirty().pin().unwrap().latch_shared().unwrap().begin_write().unwrap();
+    for other in [pinned(), two, shared.set_latch_waiters(true), written] {
+        assert_eq!(other.upgrade(), None, "{other:?}");
+    }
+}
+
+#[test]
+fn who_had_the_exclusive_latch_and_changed_nothing_leaves_no_dirt() {
+    let exclusive = pinned().latch_exclusive().unwrap();
+    assert_eq!(exclusive.unlatch_exclusive(false), pinned());
+    assert!(exclusive.unlatch_exclusive(true).is_dirty());
+    assert_eq!(Some(exclusive.downgrade(false)), pinned().latch_shared());
+}
+
+#[test]
 fn the_sweep_leaves_busy_frames_alone() {
     for busy in [claimed(), reading(), pinned(), writing(), State(valid().0 | EXCLUSIVE)] {
         assert_eq!(busy.verdict(), Verdict::Busy, "{busy:?}");
@@ -242,7 +261,13 @@ fn a_pin_for_another_page_leaves_uses_as_they_were_and_those_of_others_too() {
     let mine = valid().pin().unwrap();
     let with_another = mine.pin().unwrap();
     assert_eq!(with_another.take_back_use(valid(), mine).usage(), valid().usage() + 1);
-    let (before, mine) = (reading().expect_use(), reading().expect_use().pin().unwrap());
-    mine.fail_read().take_back_use(before, mine).assert_sound();
-    assert_eq!(mine.fail_read().take_back_use(before, mine), mine.fail_read(), "its read failed meanwhile");
+    for before in [reading(), reading().expect_use()] {
+        let mine = before.pin().unwrap();
+        mine.fail_read().take_back_use(before, mine).assert_sound();
+        assert_eq!(
+            mine.fail_read().take_back_use(before, mine),
+            mine.fail_read(),
+            "its read failed meanwhile"
+        );
+    }
 }

@@ -191,6 +191,14 @@ mod tests {
     }
 
     #[test]
+    fn who_has_to_wait_has_two_requests_ahead_whatever_their_size() {
+        let mut distance = Distance::new(3, MOST);
+        (0..2).for_each(|_| distance.note_read());
+        (0..2).for_each(|_| distance.note_wait());
+        assert_eq!((distance.combine, distance.ahead, distance.target()), (3, 4, 6));
+    }
+
+    #[test]
     fn who_waits_leaves_the_device_most_of_its_work() {
         let distance = grown();
         let waits: Vec<_> = [1, 3, 4, 64, 128, 4096].map(|held| distance.wait_for(held)).into();
