@@ -99,7 +99,7 @@ fn c5_a_view_outlives_its_pool() {
         let view = bench.pool.view(bench.page(1)).wait().unwrap();
         let page = bench.fetch(1).unwrap();
         let second = page.into_view();
-        drop(bench);
+        drop(bench.into_pool());
         assert_eq!((&*view, &*second), (&*stamped(1, 1), &*stamped(1, 1)));
     });
 }

@@ -7,7 +7,7 @@ use crate::{
     id::{FrameNo, PageId},
     io::request::IoBuf,
     lease::{abandoned, buffer_at},
-    pool::{frame_pool::FramePool, handle::Pin, pins::Pins},
+    pool::{frame::Frame, frame_pool::FramePool, handle::Pin, pins::Pins, state::Phase},
     stats::Counter,
     sync::Arc,
 };
@@ -26,6 +26,7 @@ pub(crate) struct ReadLease {
 impl ReadLease {
     /// The lease for the first page; neighbours can be [added](Self::append).
     pub(crate) fn new(first: Pin, to_verify: bool) -> Self {
+        assert_waits(first.frame());
         let mut pins = Pins::new();
         pins.push(first);
         Self { pins, to_verify, ahead: false, most: usize::MAX }
@@ -125,6 +126,7 @@ impl ReadLease {
         for (index, frame) in self.pins.frames().enumerate() {
             let expected = PageId::new(first.file, first.block.0 + index as u32);
             assert_eq!(frame.page(), expected, "a frame changed its page while it was being read");
+            assert_waits(frame);
         }
     }
 
@@ -160,6 +162,12 @@ impl Drop for ReadLease {
     }
 }
 
+/// The frame waits for its page, so nobody else has its bytes.
+fn assert_waits(frame: &Frame) {
+    let state = frame.state.load();
+    assert!(state.phase() == Phase::Reading, "{} is in a read, and does not say so: {state:?}", frame.page());
+}
+
 fn buffer_of(pool: &FramePool, no: FrameNo) -> IoBuf {
     buffer_at(pool, pool.offset_of(no), pool.page_size().bytes())
 }
@@ -185,4 +193,25 @@ fn zero_tail(buffer: IoBuf, arrived: usize) {
     // SAFETY: 1. the lease owns the buffer's `len` bytes until the read is ended, which is after this; 2. the transfer is
     // over, so the kernel does not touch them either.
     unsafe { tail.write_bytes(0, len - arrived) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::{FileId, PageSize},
+        pool::{frame_pool::Mapped, handle::PoolHandle, victims::DirtyVictims},
+        stats::Counters,
+    };
+
+    #[test]
+    #[should_panic(expected = "is in a read, and does not say so")]
+    fn a_page_that_is_here_is_leased_to_no_read() {
+        let pool = FramePool::new(1, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool);
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), 1), false).unwrap();
+        reading.end_read(&Ok(()), true);
+        ReadLease::new(own, false).abort(&Error::ShutDown);
+    }
 }

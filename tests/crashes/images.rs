@@ -21,7 +21,7 @@ use ringpool::{
 };
 
 use crate::{
-    support::{guarded, say},
+    support::{assert_at_rest, guarded, say},
     versions::{Versions, fill, version_of},
 };
 
@@ -195,6 +195,7 @@ fn crash_and_crash_again(seed: u64, method: &IoMethod) -> usize {
             engine.unwrap_or_else(|error| panic!("crash {crash}, {setting:?}: cannot be opened: {error}"));
         let checked = engine.check(&setting, &mut known, durable_log);
         checked.unwrap_or_else(|text| panic!("crash {crash}, {setting:?}: {text}"));
+        assert_at_rest(&engine.pool);
     }
     crashes
 }

@@ -15,7 +15,7 @@ use crate::support::{
     Bench, EIO, ENOSPC, PAGE, assert_stamped, fetch_apart, outcome, stamped, stamped_file, with_each_method,
 };
 
-const FRAME_WAIT: Duration = Duration::from_millis(100);
+const FRAME_WAIT: Duration = Duration::from_millis(500);
 
 /// What a bounded wait may take beyond its bound on a busy machine.
 const TOLERANCE: Duration = Duration::from_secs(20);

@@ -368,7 +368,9 @@ fn c6_however_many_want_a_frame_a_disk_that_refuses_victims_is_asked_now_and_the
     const FRAMES: u32 = 32;
     const FETCHES: u32 = 24;
     with_each_method(|method| {
-        let bench = bench(method, FRAMES, 4 * FRAMES);
+        let patience = Duration::from_millis(500);
+        let bench =
+            Bench::with(4 * FRAMES, |builder| builder.frames(FRAMES).frame_wait(patience).io_method(method));
         // No two are neighbours, so each is a write of its own.
         bench.dirty((0..FRAMES).map(|n| 2 * n), 2);
         bench.disk.inject(Fault::error(Op::Write, EIO));

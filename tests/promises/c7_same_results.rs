@@ -6,7 +6,7 @@ use ringpool::{
     BufferPool, CheckpointOptions, Fallback, IoMethod, MethodKind, OpenOptions, PageId, Registration,
 };
 
-use crate::support::{guarded, methods, restamp, stamped_file};
+use crate::support::{assert_at_rest, guarded, methods, restamp, stamped_file};
 
 #[test]
 fn c7_the_stats_say_what_was_asked_for_what_is_in_use_and_why() {
@@ -88,6 +88,7 @@ fn play(method: IoMethod, direct: Fallback, frames: u32) -> Seen {
             },
         }
     }
+    assert_at_rest(&pool);
     pool.shutdown(ringpool::Shutdown::Flush).unwrap();
     Seen { read, left_in_the_file: fs::read(path).unwrap(), answers }
 }
