@@ -150,16 +150,17 @@ mod tests {
     }
 }
 
-/// An owner and a reader under every schedule.
+/// Requests of which no two have anything in common, for the models of one owner and one reader.
+#[cfg(all(test, any(loom, shuttle)))]
+fn extent(n: u32) -> Extent {
+    let op = if n == 1 { IoOp::Write } else { IoOp::Read };
+    Extent { op, page: PageId::new(crate::id::FileId(n), n), bytes: n }
+}
+
 #[cfg(all(test, shuttle))]
 mod model_check {
     use super::*;
-    use crate::{id::FileId, sync::Arc};
-
-    fn extent(n: u32) -> Extent {
-        let op = if n == 1 { IoOp::Write } else { IoOp::Read };
-        Extent { op, page: PageId::new(FileId(n), n), bytes: n }
-    }
+    use crate::sync::Arc;
 
     #[test]
     fn nobody_sees_a_mix_of_two_requests() {
@@ -187,5 +188,33 @@ mod model_check {
             },
             2000,
         );
+    }
+}
+
+#[cfg(all(test, loom))]
+mod loom_models {
+    use super::*;
+    use crate::sync::{
+        Arc,
+        every_schedule::{check, spawn},
+    };
+
+    #[test]
+    fn nobody_sees_a_mix_of_two_requests() {
+        check(3, || {
+            let place = Arc::new(Place::new());
+            place.fill(extent(1), 1);
+            let looking = {
+                let place = Arc::clone(&place);
+                spawn(move || {
+                    if let Some(Shown { extent: shown, since, .. }) = place.try_copy() {
+                        assert_eq!(shown, extent(since as u32));
+                    }
+                })
+            };
+            place.clear();
+            place.fill(extent(2), 2);
+            looking.join().unwrap();
+        });
     }
 }

@@ -6,12 +6,21 @@ use crate::{
     sync::Arc,
 };
 
-/// The bytes of the one frame, by place: at home, and on the spare page.
-struct Places([Bytes; 2]);
+/// The bytes of the one frame, by place: at home, and on the spare page. What the page says, wherever it is; and what the disk says.
+struct Places {
+    memory: [Bytes; 2],
+    page: Bytes,
+    disk: Bytes,
+}
 
 impl Places {
+    fn new() -> Self {
+        let none = || Bytes::new(0);
+        Self { memory: [none(), none()], page: none(), disk: none() }
+    }
+
     fn at(&self, place: Place) -> &Bytes {
-        &self.0[usize::from(place != Place::HOME)]
+        &self.memory[usize::from(place != Place::HOME)]
     }
 
     /// Those of a frame whose latch is held.
@@ -25,6 +34,7 @@ fn change(pin: &Pin, places: &Places, to: u32) {
     pin.latch(Latch::Exclusive);
     pin.make_own();
     places.of(pin).write(to);
+    places.page.write(to);
     pin.unlatch_exclusive(true);
 }
 
@@ -32,11 +42,12 @@ fn change(pin: &Pin, places: &Places, to: u32) {
 fn write_out(pin: &Pin, places: &Places) {
     let own = pin.again().unwrap();
     own.latch(Latch::Shared);
-    let lent = own.lend();
+    let lent = own.lend().map(|place| (place, places.page.read()));
     own.unlatch_shared();
-    if let Some(lent) = lent {
+    if let Some((lent, version)) = lent {
         let sent = places.at(lent).read();
         assert_eq!(places.at(lent).read(), sent);
+        places.disk.write(version);
         own.end_write(lent, true);
     }
 }
@@ -45,7 +56,7 @@ fn write_out(pin: &Pin, places: &Places) {
 fn c8_what_the_device_was_lent_is_not_changed_and_a_change_is_not_forgotten() {
     check(3, || {
         let pool = pool_of(1);
-        let places = Arc::new(Places([Bytes::new(0), Bytes::new(0)]));
+        let places = Arc::new(Places::new());
         let pin = Arc::new(read_into(&pool, 1, || {}).unwrap());
         change(&pin, &places, 1);
         let writing = {
@@ -58,6 +69,7 @@ fn c8_what_the_device_was_lent_is_not_changed_and_a_change_is_not_forgotten() {
         write_out(&pin, &places);
         let state = pin.frame().state.load();
         assert!(!state.is_dirty() && !state.is_writing() && !state.is_lent(), "{state:?}");
+        assert_eq!(places.disk.read(), 2);
     });
 }
 
@@ -66,7 +78,7 @@ fn c8_what_the_device_was_lent_is_not_changed_and_a_change_is_not_forgotten() {
 fn c1_a_reader_sees_whole_changes_while_the_page_moves() {
     check(2, || {
         let pool = pool_of(1);
-        let places = Arc::new(Places([Bytes::new(0), Bytes::new(0)]));
+        let places = Arc::new(Places::new());
         let pin = Arc::new(read_into(&pool, 1, || {}).unwrap());
         change(&pin, &places, 1);
         let writing = {
