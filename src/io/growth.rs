@@ -167,7 +167,7 @@ mod tests {
         let round = growth.round(10, Effort::Ahead);
         assert_eq!(round.to, 19);
         let blocks = growth.grant(10, round, 19);
-        assert_eq!((blocks, outcomes(&mut growth, &[ticket])), (11, vec![Some(10)]));
+        assert_eq!((blocks, outcomes(&mut growth, &[ticket]), growth.ready()), (11, vec![Some(10)], 19));
         assert_eq!(growth.end_at_once(11, 8), Some(19));
         assert_eq!(growth.end_at_once(11, 9), None);
         growth.get_in_line(9);

@@ -58,15 +58,17 @@ fn read(pool: &PoolHandle, pages: u32) -> Vec<Pin> {
     pins
 }
 
-/// What a device does that reads so many bytes: each page is full of its number.
+/// What a device does that reads so many bytes: each page is full of its number. The frames were used before.
 fn device_reads(lease: PageLease, bytes: usize) {
     let mut left = bytes;
     for (block, buffer) in lease.buffers().enumerate() {
         let len = left.min(buffer.len as usize);
-        // SAFETY: the buffer is the lease's until it is finished.
-        #[allow(unsafe_code)]
-        unsafe {
-            buffer.ptr.as_ptr().write_bytes(block as u8, len);
+        for (byte, count) in [(0xEE, buffer.len as usize), (block as u8, len)] {
+            // SAFETY: the buffer is the lease's until it is finished.
+            #[allow(unsafe_code)]
+            unsafe {
+                buffer.ptr.as_ptr().write_bytes(byte, count);
+            }
         }
         left -= len;
     }
