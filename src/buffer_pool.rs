@@ -140,7 +140,8 @@ impl BufferPool {
         self.operation(move |shared| extent::extend(shared, file, blocks.get()))
     }
 
-    /// Cuts the file to so many blocks, if it is longer. The pages behind the cut are thrown away, dirty or not.
+    /// Cuts the file to so many blocks, if it is longer. The pages behind the cut are thrown away, dirty or not. A cut that the file
+    /// system made and called failed counts as made.
     ///
     /// # Errors
     /// [`Error::Pinned`] where a page behind the cut stays pinned for as long as a fetch would wait for a frame;

@@ -3,7 +3,8 @@
 //! Who needs a frame and meets dirty victims only has a batch of them written, where no background writer does. On a disk that takes
 //! none of them everybody would do so again and again, each woken by the failures of the others' writes, and a crowd would burn the
 //! processors with it. So after a batch of which nothing could be written the whole pool rests, longer each time; when the rest is
-//! over, one who asks tries for all, and then rests the next one. The first page that is written ends it.
+//! over, one tries for all, and the others go on resting. The first page that is written ends it. Beside that each fetch tries a
+//! single page for itself, so that none fails on a disk that has become well.
 //!
 //! Lock order: the lock here is taken before a tally's, and no other under it.
 

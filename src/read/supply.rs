@@ -154,17 +154,16 @@ impl FrameWait {
         is_stuck
     }
 
-    /// How many victims this fetch may write: none while others do, or while the disk has a rest, having refused everything. But
-    /// before it gives up it tries one for itself: the disk may be well again.
+    /// How many victims this fetch may write: none while others do. While the disk has a rest, having refused everything, each fetch
+    /// tries one for itself: the disk may be well again.
     fn most_to_write(&mut self, shared: &Shared, limit: Duration) -> usize {
         if !self.is_last_resort(shared, limit) {
             return 0;
         }
-        let waited = self.since.map_or(Duration::ZERO, |since| time::now() - since);
         if shared.respite.is_over() {
             return usize::MAX;
         }
-        usize::from(self.failed.is_none() && waited >= limit / 2)
+        usize::from(self.cleaning.is_none() && self.failed.is_none())
     }
 
     /// Keeps the last batch if something went wrong with it. It is told only if no frame turns up: other victims may have been
