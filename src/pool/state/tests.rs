@@ -26,6 +26,104 @@ fn writing() -> State {
 }
 
 #[test]
+fn every_bit_of_the_word_has_one_meaning() {
+    let flags = [
+        READY,
+        MIRRORED,
+        UNATTENDED,
+        EXCLUSIVE,
+        VALID,
+        LOADED,
+        READING,
+        WRITING,
+        DIRTY,
+        CLAIMED,
+        LATCH_WAITERS,
+        IO_WAITERS,
+        READ_ONLY,
+        ORPHAN,
+        AHEAD,
+        LENT,
+    ];
+    assert!(flags.iter().all(|flag| flag.is_power_of_two()));
+    let parts = flags.into_iter().chain([PINS, USAGE, SHARES, PLACE]);
+    let word = parts.fold(0, |word, part| {
+        assert_eq!(word & part, 0, "{part:x} has two meanings");
+        word | part
+    });
+    assert_eq!(word, u64::MAX);
+    assert_eq!((HALF_THE_PINS, HALF_THE_SHARES), (PINS / 2 + PIN, (SHARES / SHARE).div_ceil(2) * SHARE));
+}
+
+#[test]
+fn a_place_is_home_or_a_spare_page_by_its_number() {
+    assert_eq!(Place::HOME.spare_number(), None);
+    for number in [0, 1, 2, 254] {
+        let place = Place::spare(number);
+        assert_eq!(place.spare_number(), Some(number));
+        assert_eq!(State(u64::from(place.0) << PLACE_SHIFT).place(), place);
+    }
+}
+
+#[test]
+fn each_question_is_about_its_own_bits() {
+    let questions: [(fn(State) -> bool, u64); 12] = [
+        (State::is_valid, VALID),
+        (State::is_dirty, DIRTY),
+        (State::is_writing, WRITING),
+        (State::is_lent, LENT),
+        (State::is_in_io, READING | WRITING),
+        (State::is_read_only, READ_ONLY),
+        (State::is_orphan, ORPHAN),
+        (State::has_latch_waiters, LATCH_WAITERS),
+        (State::has_io_waiters, IO_WAITERS),
+        (State::is_unattended, UNATTENDED),
+        (State::may_hold_changes, DIRTY | WRITING | EXCLUSIVE),
+        (State::is_mirrored, MIRRORED),
+    ];
+    for (number, (question, bits)) in questions.into_iter().enumerate() {
+        for bit in (0..u64::BITS).map(|bit| 1 << bit) {
+            assert_eq!(question(State(bit)), bits & bit != 0, "question {number}, bit {bit:x}");
+        }
+    }
+}
+
+#[test]
+fn what_must_never_be_is_named() {
+    let broken = [
+        (VALID | READING, "1"),
+        (CLAIMED | PIN, "2"),
+        (CLAIMED | SHARE, "2"),
+        (SHARE, "3"),
+        (WRITING, "3"),
+        (DIRTY, "3"),
+        (VALID | EXCLUSIVE | SHARE, "3"),
+        (VALID | READ_ONLY | DIRTY, "3"),
+        (VALID | LENT, "4"),
+        (VALID | UNATTENDED, "6"),
+        (READING | MIRRORED, "7"),
+    ];
+    for (word, invariant) in broken {
+        assert!(State(word).unsound().unwrap().starts_with(invariant), "{:?}", State(word));
+    }
+    for word in [VALID | WRITING | LENT, CLAIMED | DIRTY, CLAIMED | MIRRORED, READING | UNATTENDED] {
+        State(word).assert_sound();
+    }
+}
+
+#[test]
+fn a_page_is_copied_once_and_uses_of_the_copy_count_up_to_the_limit() {
+    let shared = pinned().latch_shared().unwrap();
+    let mirrored = shared.mark_mirrored().unwrap();
+    assert_eq!(mirrored.mark_mirrored(), None);
+    let used = (mirrored.usage()..MAX_USAGE).fold(mirrored, |state, _| state.use_mirrored().unwrap());
+    assert_eq!((used.usage(), used.use_mirrored(), shared.use_mirrored()), (MAX_USAGE, None, None));
+    assert_eq!(State(CLAIMED | MIRRORED).use_mirrored(), None, "the page is on its way out");
+    let exclusive = mirrored.unlatch_shared().latch_exclusive().unwrap();
+    assert_eq!(Some(exclusive.unmark_mirrored()), pinned().latch_exclusive());
+}
+
+#[test]
 fn a_life_from_free_to_evicted_is_sound_at_every_step() {
     let mut state = free();
     let steps: [fn(State) -> State; 12] = [
