@@ -221,6 +221,11 @@ mod tests {
         let mut unit = vec![0; PAGE];
         header.encode(PAGE, &mut unit);
         assert_eq!(HalfHeader::decode(&unit, PAGE), HalfFound::Header(header));
+        assert_eq!(
+            HalfHeader::decode(&unit[..HALF_HEADER], PAGE),
+            HalfFound::Header(header),
+            "no longer than it is"
+        );
         assert_eq!(HalfHeader::decode(&unit, 2 * PAGE), HalfFound::OtherPageSize(PAGE as u32));
         for bit in 0..HALF_HEADER * 8 {
             unit[bit / 8] ^= 1 << (bit % 8);

@@ -67,7 +67,8 @@ fn a_place_is_home_or_a_spare_page_by_its_number() {
 
 #[test]
 fn each_question_is_about_its_own_bits() {
-    let questions: [(fn(State) -> bool, u64); 12] = [
+    type Question = fn(State) -> bool;
+    let questions: [(Question, u64); 12] = [
         (State::is_valid, VALID),
         (State::is_dirty, DIRTY),
         (State::is_writing, WRITING),
@@ -86,6 +87,20 @@ fn each_question_is_about_its_own_bits() {
             assert_eq!(question(State(bit)), bits & bit != 0, "question {number}, bit {bit:x}");
         }
     }
+}
+
+#[test]
+fn a_dirty_page_is_idle_only_in_nobodys_hands() {
+    assert!(dirty().is_idle_dirty() && !valid().is_idle_dirty());
+    for hands in [PIN, SHARE, EXCLUSIVE, WRITING, CLAIMED] {
+        assert!(!dirty().with(hands).is_idle_dirty(), "{:?}", dirty().with(hands));
+    }
+}
+
+#[test]
+fn each_phase_is_told_from_the_others() {
+    let phases = [free(), claimed(), reading(), reading().end_read(false), valid()].map(State::phase);
+    assert_eq!(phases, [Phase::Free, Phase::Claimed, Phase::Reading, Phase::Loaded, Phase::Valid]);
 }
 
 #[test]
@@ -223,8 +238,10 @@ fn pins_stop_at_what_the_word_can_count() {
     let full = State(valid().0 | PINS);
     assert_eq!(full.pin(), None);
     assert_eq!(full.pin_again(), None);
-    assert!(full.pins_are_exhausted());
+    assert!(full.pins_are_exhausted() && !full.unpin().pins_are_exhausted());
     assert!(full.unpin().pin().is_some());
+    let again = pinned().pin_again().unwrap();
+    assert_eq!((again.pins(), again.unpin()), (2, pinned()), "no use of the page");
 }
 
 #[test]
