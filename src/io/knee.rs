@@ -307,6 +307,30 @@ mod tests {
     }
 
     #[test]
+    fn a_stretch_counts_only_if_its_limit_held_something_back() {
+        let mut knee = Knee::new(MOST);
+        let mut observe = |load: u32| {
+            let took = Duration::from_millis(1);
+            knee.observe(&Stretch { requests: 10, bytes: 10 * PAGE, took, load });
+            let search = knee.searches[knee.class];
+            (search.rung, search.phase)
+        };
+        let rest = loop {
+            // Any depth is as fast.
+            if let (0, Phase::Rest(left @ 1..)) = observe(500) {
+                break left;
+            }
+        };
+        (0..100).for_each(|_| assert!(matches!(observe(LEAST), (0, Phase::Rest(left)) if left == rest)));
+        assert!(matches!(observe(LEAST + 1), (0, Phase::Rest(left)) if left == rest - 1));
+        while matches!(observe(500).1, Phase::Rest(_)) {}
+        let is_unchanged = |trial: Trial| trial.pairs == 0 && trial.first.is_none();
+        (0..100)
+            .for_each(|_| assert!(matches!(observe(LEAST).1, Phase::Trial(trial) if is_unchanged(trial))));
+        assert!(matches!(observe(LEAST + 1).1, Phase::Trial(trial) if trial.first.is_some()));
+    }
+
+    #[test]
     fn each_size_of_request_has_its_own_knee() {
         let stretch = |requests: u64, bytes: u64| Stretch {
             requests,

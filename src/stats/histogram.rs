@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn what_is_beyond_the_range_is_told_as_the_largest() {
         let seen = histogram(&[1, 1 << 40]);
-        assert_eq!((seen.p50(), seen.p99(), seen.max()), (1, 1 << 40, 1 << 40));
+        assert_eq!((seen.p50(), seen.p99(), seen.p999(), seen.max()), (1, 1 << 40, 1 << 40, 1 << 40));
     }
 
     #[test]
