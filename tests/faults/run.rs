@@ -166,25 +166,33 @@ impl Run {
             self.method != IoMethod::Sync
                 && later.into_iter().any(|event| matches!(event.moment, Moment::End(Ok(_))))
         };
-        let failed = |file: Option<usize>, ops: &[Op]| {
+        let told = |ops: &[Op]| {
             let is_told = |op: &&Op| self.kind.is_some_and(|kind| kind.is_error_of(**op));
-            let concerns =
-                |event: &Event| file.is_none_or(|file| event.path == Path::new(self.files[file].name));
-            let mut failed = ops.iter().filter(is_told).flat_map(|&op| failures(events, op));
-            failed.any(|event| concerns(event) && !is_made_good(event))
+            let failed = ops.iter().filter(is_told).flat_map(|&op| failures(events, op));
+            failed.filter(|event| !is_made_good(event)).collect::<Vec<_>>()
         };
+        let of_file = |event: &Event, file: usize| event.path == Path::new(self.files[file].name);
+        let of_page = |event: &Event, file: usize, block: usize| {
+            let place = (self.block(file, block) * PAGE) as u64;
+            of_file(event, file) && (event.offset..event.offset + event.len as u64).contains(&place)
+        };
+        let failed_in = |file: usize, ops: &[Op]| told(ops).into_iter().any(|event| of_file(event, file));
         let hushed_up = match step {
             // Elsewhere a read ahead may have failed meanwhile, of which nobody need hear.
-            Step::Read(..) | Step::Change(..) => self.method == IoMethod::Sync && failed(None, &[Op::Read]),
-            Step::Flush(file, _) | Step::FlushFile(file) | Step::Evict(file, _) => {
-                failed(Some(file), &[Op::Write])
+            Step::Read(..) | Step::Change(..) => {
+                self.method == IoMethod::Sync && !told(&[Op::Read]).is_empty()
             }
-            Step::SyncFile(file) => failed(Some(file), &[Op::Sync]) || self.files[file].is_poisoned,
+            // Victims of earlier steps that are written meanwhile are no affair of who asks for one page.
+            Step::Flush(file, block) | Step::Evict(file, block) => {
+                told(&[Op::Write]).into_iter().any(|event| of_page(event, file, block))
+            }
+            Step::FlushFile(file) => failed_in(file, &[Op::Write]),
+            Step::SyncFile(file) => failed_in(file, &[Op::Sync]) || self.files[file].is_poisoned,
             Step::Checkpoint => {
-                failed(None, &[Op::Write, Op::Sync]) || self.files.iter().any(|mirror| mirror.is_poisoned)
+                !told(&[Op::Write, Op::Sync]).is_empty() || self.files.iter().any(|mirror| mirror.is_poisoned)
             }
-            Step::Truncate(file, _) => failed(Some(file), &[Op::Resize]),
-            Step::Reopen(file) => failed(Some(file), &[Op::Write, Op::Sync, Op::Resize]),
+            Step::Truncate(file, _) => failed_in(file, &[Op::Resize]),
+            Step::Reopen(file) => failed_in(file, &[Op::Write, Op::Sync, Op::Resize]),
             Step::Many(..) | Step::Prefetch(..) | Step::Stream(..) | Step::Extend(..) => false,
         };
         demand(!hushed_up, || format!("a failure that nobody heard of: {events:?}"))
