@@ -16,6 +16,14 @@ use crate::support::{EIO, PAGE, eventually, guarded, stamped, stamped_file, with
 /// The block of the first file that is written half the way.
 const HALF: u32 = 8;
 
+/// A disk whose files are both open, and the first of them.
+fn in_use(method: IoMethod) -> (SimDisk, BufferPool, FileId) {
+    let disk = new_disk();
+    let pool = pool_on(&disk, method, area()).unwrap();
+    let [file, _] = TAGS.map(|tag| open(&pool, tag).unwrap());
+    (disk, pool, file)
+}
+
 /// Wherever the power goes now, every page is whole; those of the first file may have version 2.
 #[track_caller]
 fn assert_whole(disk: &SimDisk) {
@@ -117,10 +125,7 @@ fn c9_a_cut_that_a_crash_undoes_leaves_whole_pages() {
 #[test]
 fn c9_a_cut_that_cannot_be_made_leaves_no_page_half_written() {
     with_each_method(|method| {
-        let disk = new_disk();
-        let pool = pool_on(&disk, method, area()).unwrap();
-        let file = open(&pool, TAGS[0]).unwrap();
-        open(&pool, TAGS[1]).unwrap();
+        let (disk, pool, file) = in_use(method);
         write_half_way(&disk, &pool, file, HALF);
         disk.inject(Fault::error(Op::Resize.of(path(TAGS[0])), EIO).once());
         pool.truncate(file, 4).wait().unwrap_err();
@@ -140,10 +145,7 @@ fn c9_a_cut_that_cannot_be_made_leaves_no_page_half_written() {
 #[test]
 fn c9_a_page_that_stays_half_written_keeps_its_copy_and_its_place() {
     with_each_method(|method| {
-        let disk = new_disk();
-        let pool = pool_on(&disk, method, area()).unwrap();
-        let file = open(&pool, TAGS[0]).unwrap();
-        open(&pool, TAGS[1]).unwrap();
+        let (disk, pool, file) = in_use(method);
         write_half_way(&disk, &pool, file, HALF);
         disk.inject(Fault::error(Op::Write.of(path(TAGS[0])), EIO));
         let refused = pool.truncate(file, 4).wait().unwrap_err();
@@ -189,10 +191,7 @@ fn c9_a_removal_that_cannot_be_made_leaves_no_page_half_written() {
     with_each_method(|method| {
         // What failed half the way can be repeated, or cannot.
         for is_broken in [false, true] {
-            let disk = new_disk();
-            let pool = pool_on(&disk, method.clone(), area()).unwrap();
-            let file = open(&pool, TAGS[0]).unwrap();
-            open(&pool, TAGS[1]).unwrap();
+            let (disk, pool, file) = in_use(method.clone());
             (0..HALF).for_each(|block| change(&pool, file, block, 2));
             pool.flush_file(file).wait().unwrap();
             write_half_way(&disk, &pool, file, HALF);
@@ -270,10 +269,7 @@ fn c9_a_power_cut_during_a_removal_leaves_a_file_of_whole_pages_or_none() {
 fn c9_a_page_written_while_its_file_is_being_closed_is_whole() {
     with_each_method(|method| {
         for is_broken in [false, true] {
-            let disk = new_disk();
-            let pool = pool_on(&disk, method.clone(), area()).unwrap();
-            let file = open(&pool, TAGS[0]).unwrap();
-            open(&pool, TAGS[1]).unwrap();
+            let (disk, pool, file) = in_use(method.clone());
             let gate = disk.hold(Op::Sync.of(path(TAGS[0])));
             let closing = {
                 let pool = pool.clone();
