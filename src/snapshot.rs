@@ -104,6 +104,9 @@ counts! {
     cleaning_failures = CleaningFailures,
     /// Times that a fetch found only dirty victims and had them written.
     dirty_evictions = DirtyEvictions,
+    /// Times that a page was changed while it was being written and all spare pages were taken, so that it took memory beyond them
+    /// for the time of the write. Nobody waits for that; a pool with more frames has more spare pages.
+    extra_pages = ExtraPages,
     /// Fetches that waited for a frame because all were pinned or busy.
     frame_waits = FrameWaits,
     /// Pages that were restored from their copies when their files were opened after a crash.

@@ -412,7 +412,7 @@ pub(crate) struct Scheduling {
 pub(crate) const COMBINE_LIMIT_MAX: usize = 1 << 20;
 
 /// The most spare pages: a frame's state word has so many names for them.
-pub(crate) const SPARE_PAGES_MAX: usize = 255;
+pub(crate) const SPARE_PAGES_MAX: usize = 254;
 
 impl Config {
     /// The default limit of a request, as in PostgreSQL's `io_combine_limit`.

@@ -169,7 +169,7 @@ fn assert_waits(frame: &Frame) {
 }
 
 fn buffer_of(pool: &FramePool, no: FrameNo) -> IoBuf {
-    buffer_at(pool, pool.offset_of(no), pool.page_size().bytes())
+    buffer_at(pool, pool.home_of(no), pool.page_size().bytes())
 }
 
 fn shrunk() -> io::Error {

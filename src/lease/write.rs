@@ -2,34 +2,26 @@
 
 use std::{io, slice};
 
-use smallvec::SmallVec;
-
 use crate::{
     doublewrite::KeptCopies,
     error::{Error, IoOp},
     id::PageId,
     io::{file::File, request::IoBuf},
     lease::{abandoned, buffer_at, tally::Outstanding},
-    pool::{
-        frame_pool::FramePool,
-        handle::Pin,
-        pins::Pins,
-        spares::SpareRun,
-        state::{Place, State},
-    },
+    pool::{frame_pool::FramePool, handle::Pin, pins::Pins, spares::SpareRun, state::State},
     stats::Counter,
     sync::Arc,
 };
 
-/// Frames that are WRITING, for consecutive blocks of one file, each with a pin; and where the device finds their bytes.
+/// Frames that are WRITING, for consecutive blocks of one file, each with a pin; and what the device finds.
 pub(crate) struct WriteRun {
     pins: Pins,
     bytes: Bytes,
 }
 
 enum Bytes {
-    /// Where the frames' bytes were when they were lent.
-    Lent(SmallVec<[Place; 16]>),
+    /// The frames' own bytes, each at its home.
+    Lent,
     /// Copies, one behind the other, with room for more.
     Copied(SpareRun),
 }
@@ -37,7 +29,7 @@ enum Bytes {
 impl WriteRun {
     /// A run of pages that are written where they are.
     pub(crate) fn lent() -> Self {
-        Self { pins: Pins::new(), bytes: Bytes::Lent(SmallVec::new()) }
+        Self { pins: Pins::new(), bytes: Bytes::Lent }
     }
 
     /// A run of copies, as many as there is room for.
@@ -55,24 +47,24 @@ impl WriteRun {
     }
 
     /// Begins the write of a page on which the caller holds a share latch, if it is still to be written: lends its bytes, or
-    /// copies them. Gives the place to [push](Self::push) it with.
-    pub(crate) fn begin(&mut self, pin: &Pin) -> Option<Place> {
+    /// copies them. Gives whether it did; then the page is to be [pushed](Self::push).
+    #[must_use]
+    pub(crate) fn begin(&mut self, pin: &Pin) -> bool {
         match &mut self.bytes {
-            Bytes::Lent(_) => pin.lend(),
+            Bytes::Lent => pin.lend(),
             Bytes::Copied(room) => {
-                pin.frame().state.try_update(State::begin_write).ok()?;
-                pin.copy_to(room, self.pins.len());
-                Some(Place::HOME)
+                let begun = pin.frame().state.try_update(State::begin_write).is_ok();
+                if begun {
+                    pin.copy_to(room, self.pins.len());
+                }
+                begun
             }
         }
     }
 
     /// Adds the page whose write was just begun.
-    pub(crate) fn push(&mut self, pin: Pin, place: Place) {
+    pub(crate) fn push(&mut self, pin: Pin) {
         self.pins.push(pin);
-        if let Bytes::Lent(places) = &mut self.bytes {
-            places.push(place);
-        }
     }
 
     /// Gives up a run that stayed empty.
@@ -160,7 +152,7 @@ impl WriteLease {
     /// Copies are one buffer, since they are one behind the other; pages where they are, one each.
     pub(super) fn buffer_count(&self) -> usize {
         match &self.run.bytes {
-            Bytes::Lent(places) => places.len(),
+            Bytes::Lent => self.run.pins.len(),
             Bytes::Copied(_) => 1,
         }
     }
@@ -169,9 +161,7 @@ impl WriteLease {
         let pool = self.run.pins.pool();
         let size = pool.page_size().bytes();
         match &self.run.bytes {
-            Bytes::Lent(places) => {
-                buffer_at(pool, pool.offset_at(self.run.pins.frame_no(index), places[index]), size)
-            }
+            Bytes::Lent => buffer_at(pool, pool.home_of(self.run.pins.frame_no(index)), size),
             Bytes::Copied(copies) => buffer_at(pool, pool.run_offset(copies), copies.pages() * size),
         }
     }
@@ -201,15 +191,10 @@ impl WriteLease {
         if let Some(copies) = self.copies.take() {
             copies.end(outcome.is_ok());
         }
-        let mut places = SmallVec::new();
-        match std::mem::replace(bytes, Bytes::Lent(SmallVec::new())) {
-            Bytes::Lent(lent) => places = lent,
-            Bytes::Copied(copies) => pins.pool().spares.give_back(copies),
+        if let Bytes::Copied(copies) = std::mem::replace(bytes, Bytes::Lent) {
+            pins.pool().spares.give_back(copies);
         }
-        for (index, pin) in pins.drain().enumerate() {
-            let lent = places.get(index).copied().unwrap_or(Place::HOME);
-            pin.end_write(lent, outcome.is_ok());
-        }
+        pins.drain().for_each(|pin| pin.end_write(outcome.is_ok()));
         outstanding.end(outcome.map(|()| pages));
     }
 }

@@ -264,9 +264,13 @@ impl<'a> PageWrite<'a> {
         PageRead { pin }
     }
 
+    /// Makes the change ready to be seen.
     fn publish(&self) {
         if self.changed {
             self.pin.frame().note_change(self.first_lsn);
+        }
+        if self.own {
+            self.pin.come_home();
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::{
     id::{FrameNo, PageId, PageSize},
     pool::{
         arena::Arena,
+        extra_pages::ExtraPages,
         frame::Frame,
         handle::{Claimed, Pin, PoolHandle},
         huge_slice::HugeSlice,
@@ -50,6 +51,7 @@ pub(crate) struct FramePool {
     pub(crate) waiters: Waiters,
     pub(crate) starvation: Arc<Starvation>,
     pub(crate) spares: Spares,
+    pub(super) extra_pages: ExtraPages,
     pub(super) mirrors: Mirrors,
     pub(crate) ready: Ready,
     pub(crate) look_ahead: LookAhead,
@@ -134,6 +136,7 @@ impl FramePool {
             waiters: Waiters::new(),
             starvation: Arc::new(Starvation::new()),
             spares: Spares::new(spare_pages),
+            extra_pages: ExtraPages::new(page_size),
             mirrors: Mirrors::new(size.most(), page_size)?,
             ready: Ready::new(0),
             look_ahead: LookAhead::new(size.frames()),
@@ -202,15 +205,20 @@ impl FramePool {
 
     /// The bytes this pool takes beside the pages.
     pub(crate) fn overhead(&self) -> usize {
-        let parts =
-            [self.table.memory(), self.replacement.memory(), self.ready.memory(), self.mirrors.memory()];
+        let parts = [
+            self.table.memory(),
+            self.replacement.memory(),
+            self.ready.memory(),
+            self.mirrors.memory(),
+            self.extra_pages.memory(),
+        ];
         let spares = self.first_frame;
         self.size.highest() as usize * size_of::<Frame>() + parts.iter().sum::<usize>() + spares
     }
 
-    /// Where in the arena the frame's own page is.
+    /// Where in the arena the frame's own page is, which is where the device finds it, for reading and for writing.
     #[inline]
-    pub(super) fn home_of(&self, no: FrameNo) -> usize {
+    pub(crate) fn home_of(&self, no: FrameNo) -> usize {
         self.first_frame + no.index() * self.page_size.bytes()
     }
 

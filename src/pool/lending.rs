@@ -1,16 +1,24 @@
 //! Where a page's bytes are, and how they are lent to the device without anybody waiting for it.
 //!
 //! A page is written straight from its frame: its bytes are **lent** in the moment in which it stops being dirty, and the
-//! device reads them where they are. Readers read them too. Who wants to *change* them copies them to a spare page first,
-//! and changes the copy; from then on that is where the page is, and the device goes on reading what it was lent. When such
-//! a page is changed again, or written again, it moves back home. So a writer waits for a copy of a page, never for the
-//! device, unless every spare page is taken: then it waits for the end of the write.
+//! device reads them where they are, at the frame's *home*. Readers read them too. Who wants to *change* them copies them to
+//! another place first, and changes the copy; from then on that is where the page is, and the device goes on reading what it was
+//! lent. So a writer waits for a copy of a page, never for the device. The place is a [spare page](super::spares), or where all of
+//! them are taken an [extra page](super::extra_pages); only where the system has no memory for that either is the end of the
+//! write waited for.
 //!
-//! Invariants: 1. lent bytes do not change until the write is over; 2. the place of a frame's bytes changes only under its
-//! exclusive latch or claim, so who holds a latch may keep the address; 3. a spare page belongs to the frame whose place it
-//! is, or, while it is lent and the frame has moved on, to the write.
+//! What went away comes home as soon as it can: with the end of the write, unless somebody has the page latched; else with the
+//! end of the change that somebody makes then, or before the next one. A page that is away when it is written again, since readers
+//! keep it there, is copied home for the device, under a share latch: it is there altogether if nobody else reads it.
 //!
-//! Lock order: the spare pages' lock, a leaf.
+//! Invariants:
+//! 1. the device reads at home, and lent bytes do not change until the write is over;
+//! 2. the place of a frame's bytes changes only under its exclusive latch, its only share latch or a claim, so who holds a latch may
+//!    keep the address;
+//! 3. the home of a page that is away belongs to the write that is under way; without one, to who holds the exclusive latch;
+//! 4. a spare page or an extra one belongs to the frame whose place it is.
+//!
+//! Lock order: the spare pages' lock or that of the extra pages, leaves both.
 
 #![allow(unsafe_code)]
 
@@ -21,29 +29,39 @@ use crate::{
     pool::{
         frame_pool::FramePool,
         handle::Pin,
+        latch::Latch,
         spares::SpareRun,
         state::{Place, State},
         waiters::Want,
     },
+    stats::Counter,
+    sync::witness,
 };
 
 impl FramePool {
-    /// Where in the arena the bytes at this place of this frame are.
-    #[inline]
-    pub(crate) fn offset_at(&self, no: FrameNo, place: Place) -> usize {
-        place.spare_number().map_or_else(|| self.home_of(no), |number| self.spare_offset(number))
-    }
-
-    /// Where in the arena the frame's bytes are.
-    #[inline]
-    pub(crate) fn offset_of(&self, no: FrameNo) -> usize {
-        self.offset_at(no, self.frame(no).state.load().place())
-    }
-
-    /// The address of the frame's bytes. Reading or writing them takes a latch, or the lease of a read.
+    /// The address of the frame's bytes. Reading or writing them takes a latch.
     #[inline]
     pub(crate) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
-        self.arena().at(self.offset_of(no))
+        self.address_at(no, self.frame(no).state.load().place())
+    }
+
+    /// The address of the bytes at this place of the frame.
+    #[inline]
+    fn address_at(&self, no: FrameNo, place: Place) -> NonNull<u8> {
+        match place {
+            Place::Home => self.arena().at(self.home_of(no)),
+            _ => self.address_away(no, place),
+        }
+    }
+
+    /// Apart, since a page is hardly ever away.
+    #[cold]
+    fn address_away(&self, no: FrameNo, place: Place) -> NonNull<u8> {
+        match place {
+            Place::Home => unreachable!("frame {} is at home", no.0),
+            Place::Spare(number) => self.arena().at(self.spare_offset(number.into())),
+            Place::Extra => self.extra_pages.address_of(no),
+        }
     }
 
     /// Where in the arena the run's bytes start.
@@ -57,32 +75,51 @@ impl FramePool {
 
     /// Page `index` of the run, for a codec to seal.
     pub(crate) fn copy_mut<'a>(&'a self, run: &'a mut SpareRun, index: usize) -> &'a mut [u8] {
-        let size = self.page_size().bytes();
-        assert!(index < run.pages());
-        let address = self.arena().at(self.run_offset(run) + index * size).as_ptr();
         // SAFETY: the run's pages are nobody else's, it is borrowed mutably, and the arena is initialised memory.
-        unsafe { slice::from_raw_parts_mut(address, size) }
+        unsafe { slice::from_raw_parts_mut(self.copy_address(run, index).as_ptr(), self.page_size().bytes()) }
+    }
+
+    fn copy_address(&self, run: &SpareRun, index: usize) -> NonNull<u8> {
+        assert!(index < run.pages());
+        self.arena().at(self.run_offset(run) + index * self.page_size().bytes())
     }
 
     /// A claimed frame takes its next page at home.
     pub(super) fn empty_place(&self, no: FrameNo) {
         let state = &self.frame(no).state;
         let place = state.load().place();
-        if place != Place::HOME {
+        if place != Place::Home {
             state.update(State::move_home);
-            self.spares.give_back_place(place);
+            self.give_back_place(no, place);
         }
     }
 
-    /// Copies a frame's bytes from one of its places to another, or to a page of a run, by arena offsets.
+    /// A place for the frame's bytes but home. `None` where there is no memory for one.
+    fn take_place(&self, no: FrameNo) -> Option<Place> {
+        self.spares.try_take_page().map(Place::spare).or_else(|| {
+            self.counters.add(Counter::ExtraPages, 1);
+            self.extra_pages.add(no).then_some(Place::Extra)
+        })
+    }
+
+    fn give_back_place(&self, no: FrameNo, place: Place) {
+        match place {
+            Place::Home => {}
+            Place::Spare(number) => self.spares.give_back_page(number.into()),
+            Place::Extra => self.extra_pages.remove(no),
+        }
+    }
+
+    /// Copies a page.
     ///
     /// # Safety
-    /// Nobody changes the bytes at `from`, and nobody else knows those at `to`.
-    unsafe fn copy_page(&self, from: usize, to: usize) {
+    /// Both are addresses of this pool's pages, and different ones. Nobody changes the bytes at `from`, and nobody else knows those
+    /// at `to`.
+    unsafe fn copy_page(&self, from: NonNull<u8>, to: NonNull<u8>) {
         debug_assert_ne!(from, to);
-        let (from, to) = (self.arena().at(from).as_ptr(), self.arena().at(to).as_ptr());
-        // SAFETY: 1. the caller's promise; 2. both are whole pages of the arena, and different ones, so they do not overlap.
-        unsafe { ptr::copy_nonoverlapping(from, to, self.page_size().bytes()) };
+        witness::copied(from, to);
+        // SAFETY: the caller's promise; whole pages of which each lies apart do not overlap.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), self.page_size().bytes()) };
     }
 }
 
@@ -90,66 +127,47 @@ impl Pin {
     /// Copies the bytes into page `index` of the run. The caller holds a latch through this pin.
     pub(crate) fn copy_to(&self, run: &mut SpareRun, index: usize) {
         let pool = self.pool();
-        assert!(index < run.pages());
-        let to = pool.run_offset(run) + index * pool.page_size().bytes();
         // SAFETY: a latch is held, so nobody changes the frame's bytes; the run is borrowed mutably and its pages are nobody
         // else's.
-        unsafe { pool.copy_page(pool.offset_of(self.frame_no()), to) };
+        unsafe { pool.copy_page(pool.address_of(self.frame_no()), pool.copy_address(run, index)) };
     }
 
     /// Sees to it that the bytes may be changed where they are. The caller holds the exclusive latch through this pin.
     pub(crate) fn make_own(&self) {
         self.pool().drop_mirror(self.frame_no());
-        loop {
-            let state = self.frame().state.load();
-            if !state.is_lent() || seeded!("lent_bytes_changed") {
-                // While a write is under way it is what was lent to it from home that keeps the page elsewhere.
-                if !state.is_writing() {
-                    self.go_home(state);
-                }
-                return;
-            }
-            // A page that was lent from a spare page has its home free.
-            let free = match state.place() {
-                Place::HOME => self.pool().spares.try_take_place(),
-                _ => Some(Place::HOME),
-            };
-            let Some(free) = free else {
+        while self.frame().state.load().is_lent() && !seeded!("lent_bytes_changed") {
+            let Some(place) = self.pool().take_place(self.frame_no()) else {
                 self.wait_for_io(Want::WriteDone);
                 continue;
             };
-            // SAFETY: by the exclusive latch nobody changes the bytes; `free` is this frame's alone: a spare page that was
-            // taken just now, or its home while it lives elsewhere.
-            unsafe { self.copy_between(state.place(), free) };
-            if self.frame().state.try_update(|s| s.move_lent(free)).is_ok() {
-                return;
+            // SAFETY: by the exclusive latch nobody changes the bytes; the place was taken for this frame just now.
+            unsafe { self.copy_between(Place::Home, place) };
+            if self.frame().state.try_update(|s| s.move_lent(place)).is_err() {
+                // The write ended while the copy was made: there was no need for it.
+                self.pool().give_back_place(self.frame_no(), place);
             }
-            // The write ended while the copy was made: there was no need for it.
-            self.pool().spares.give_back_place(free);
         }
+        self.come_home();
     }
 
-    /// Moves bytes that are elsewhere and not lent back to where they belong. The caller holds the exclusive latch; `state` is
-    /// the frame's, of which nobody else changes the place.
-    fn go_home(&self, state: State) {
-        let place = state.place();
-        if place == Place::HOME {
-            return;
-        }
-        // SAFETY: by the exclusive latch nobody uses the bytes; the home is the frame's alone, and since no write is under
-        // way that was lent it, the device does not read it.
-        unsafe { self.copy_between(place, Place::HOME) };
-        self.frame().state.update(State::move_home);
-        self.pool().spares.give_back_place(place);
-    }
-
-    /// Before a page is written: moves it home if it is elsewhere and nobody else reads it; who comes to read it meanwhile
-    /// waits for a copy. The caller holds a share latch and keeps it.
-    fn try_go_home(&self) {
+    /// Brings bytes that are away back to where they belong, if the write is over that was lent what is there. The caller holds the
+    /// exclusive latch, at the beginning of a change or at its end.
+    #[inline]
+    pub(crate) fn come_home(&self) {
         let state = self.frame().state.load();
-        if state.place() != Place::HOME && self.frame().state.try_update(State::upgrade).is_ok() {
-            self.go_home(self.frame().state.load());
-            self.downgrade_latch(false);
+        if state.is_away() && !state.is_writing() {
+            self.go_home(state.place());
+        }
+    }
+
+    /// Moves the bytes from this place, where they are, back home. The caller holds the exclusive latch, and no device reads there.
+    #[cold]
+    fn go_home(&self, place: Place) {
+        // SAFETY: by the exclusive latch nobody uses the bytes; the home is the frame's, and nobody reads there.
+        unsafe { self.copy_between(place, Place::Home) };
+        self.frame().state.update(State::move_home);
+        if !seeded!("spare_page_lost") {
+            self.pool().give_back_place(self.frame_no(), place);
         }
     }
 
@@ -158,27 +176,33 @@ impl Pin {
     unsafe fn copy_between(&self, from: Place, to: Place) {
         let (pool, no) = (self.pool(), self.frame_no());
         // SAFETY: the caller's promise.
-        unsafe { pool.copy_page(pool.offset_at(no, from), pool.offset_at(no, to)) };
+        unsafe { pool.copy_page(pool.address_at(no, from), pool.address_at(no, to)) };
     }
 
-    /// Lends the bytes of a dirty page; gives the place where the device finds them. The caller holds a share latch.
-    pub(crate) fn lend(&self) -> Option<Place> {
-        self.try_go_home();
-        self.frame().state.try_update(State::begin_lending).ok().map(State::place)
-    }
-
-    /// Ends the write to which this pin belongs. `lent` is where the device found the bytes: the frame's home also where it
-    /// got a copy.
-    pub(crate) fn end_write(self, lent: Place, arrived: bool) {
-        // The pool must outlast the pin only where there is a spare page to give back.
-        let kept = self.keep_if(lent != Place::HOME);
-        let state = self.end_io(|s| s.end_write(arrived), &Ok(()));
-        if let Some(pool) = kept
-            && state.place() != lent
-            && !seeded!("spare_page_lost")
-        {
-            pool.spares.give_back_place(lent);
+    /// Begins the write of a page, which the device finds at home, if it is dirty and not being written; whether it did. The caller
+    /// holds a share latch.
+    #[must_use]
+    pub(crate) fn lend(&self) -> bool {
+        let Ok(state) = self.frame().state.try_update(State::begin_lending) else { return false };
+        if state.is_away() {
+            let place = state.place();
+            // SAFETY: by the share latch nobody changes the bytes; the home is this write's, which has just begun, alone.
+            unsafe { self.copy_between(place, Place::Home) };
+            if self.frame().state.try_update(State::lend_home).is_ok() {
+                self.pool().give_back_place(self.frame_no(), place);
+            }
         }
+        true
+    }
+
+    /// Ends the write to which this pin belongs; the device has done with what it was given.
+    pub(crate) fn end_write(self, arrived: bool) {
+        // Changed meanwhile: it comes home now, if nobody is at it. While it is WRITING nobody else has a use for its home.
+        if self.frame().state.load().is_away() && self.try_latch(Latch::Exclusive) {
+            self.go_home(self.frame().state.load().place());
+            self.unlatch_exclusive(false);
+        }
+        self.end_io(|s| s.end_write(arrived), &Ok(()));
     }
 }
 
@@ -187,7 +211,7 @@ mod tests {
     use super::*;
     use crate::{
         id::{FileId, PageId, PageSize},
-        pool::{frame_pool::Mapped, handle::PoolHandle, latch::Latch, victims::DirtyVictims},
+        pool::{frame_pool::Mapped, handle::PoolHandle, victims::DirtyVictims},
         stats::Counters,
         sync::Arc,
     };
@@ -207,20 +231,40 @@ mod tests {
         own
     }
 
-    /// Changes the page as a guard does.
-    fn change(pin: &Pin, to: u8) {
+    /// A page that was read and then changed.
+    fn read_and_change(pool: &PoolHandle, block: u32, to: u8) -> Pin {
+        let pin = read(pool, block);
+        change(&pin, to);
+        pin
+    }
+
+    /// Begins to change the page as a guard does.
+    fn begin_change(pin: &Pin, to: u8) {
         assert!(pin.try_latch(Latch::Exclusive));
         pin.make_own();
         // SAFETY: the exclusive latch is held, and the bytes are own.
         unsafe { pin.pool().address_of(pin.frame_no()).write(to) };
+    }
+
+    fn end_change(pin: &Pin) {
+        pin.come_home();
         pin.unlatch_exclusive(true);
     }
 
+    fn change(pin: &Pin, to: u8) {
+        begin_change(pin, to);
+        end_change(pin);
+    }
+
     /// The first byte at this place of the frame.
-    fn byte(pin: &Pin, place: Place) -> u8 {
-        let pool = pin.pool();
+    fn byte_at(pin: &Pin, place: Place) -> u8 {
         // SAFETY: nobody writes meanwhile.
-        unsafe { pool.arena().at(pool.offset_at(pin.frame_no(), place)).read() }
+        unsafe { pin.pool().address_at(pin.frame_no(), place).read() }
+    }
+
+    /// The first byte of the page.
+    fn byte(pin: &Pin) -> u8 {
+        byte_at(pin, place(pin))
     }
 
     fn place(pin: &Pin) -> Place {
@@ -228,95 +272,145 @@ mod tests {
     }
 
     /// Begins a write, as write-out does.
-    fn lend(pin: &Pin) -> (Pin, Place) {
+    fn lend(pin: &Pin) -> Pin {
         let own = pin.again().unwrap();
         assert!(own.try_latch(Latch::Shared));
-        let lent = own.lend().unwrap();
+        assert!(own.lend());
         own.unlatch_shared();
-        (own, lent)
+        own
     }
 
     fn free_spares(pool: &PoolHandle) -> usize {
-        let taken: Vec<_> = std::iter::from_fn(|| pool.spares.try_take_place()).collect();
-        taken.iter().for_each(|&place| pool.spares.give_back_place(place));
+        let taken: Vec<_> = std::iter::from_fn(|| pool.spares.try_take_page()).collect();
+        taken.iter().for_each(|&number| pool.spares.give_back_page(number));
         taken.len()
     }
 
-    #[test]
-    fn a_change_of_a_lent_page_leaves_the_device_what_it_was_lent() {
-        let pool = pool_of(1);
-        let pin = read(&pool, 0);
-        change(&pin, 1);
-        let (write, lent) = lend(&pin);
-        change(&pin, 2);
-        change(&pin, 3);
-        assert_ne!(place(&pin), lent);
-        assert_eq!((byte(&pin, lent), byte(&pin, place(&pin))), (1, 3));
-        write.end_write(lent, true);
-        assert!(pin.frame().state.load().is_dirty());
-        // It goes home when it is written again, and so does who changes it then.
-        let (write, lent) = lend(&pin);
-        assert_eq!((lent, byte(&pin, lent), free_spares(&pool)), (Place::HOME, 3, SPARES));
-        write.end_write(lent, true);
-        change(&pin, 4);
-        assert_eq!((place(&pin), byte(&pin, Place::HOME)), (Place::HOME, 4));
+    /// Where what comes next is to find nobody away, and no memory taken.
+    fn assert_all_at_home(pool: &PoolHandle) {
+        assert!(pool.frames().all(|(_, frame)| frame.state.load().place() == Place::Home));
+        assert_eq!((free_spares(pool), pool.extra_pages.owners()), (SPARES, vec![]));
     }
 
     #[test]
-    fn a_page_that_cannot_go_home_is_lent_from_where_it_is() {
+    fn a_change_of_a_lent_page_leaves_the_device_what_it_was_lent_and_the_page_is_home_when_that_is_over() {
         let pool = pool_of(1);
-        let pin = read(&pool, 0);
-        change(&pin, 1);
-        let (write, lent) = lend(&pin);
+        let pin = read_and_change(&pool, 0, 1);
+        for arrived in [true, false] {
+            let write = lend(&pin);
+            change(&pin, 2);
+            change(&pin, 3);
+            assert_ne!(place(&pin), Place::Home);
+            assert_eq!((byte_at(&pin, Place::Home), byte(&pin)), (1, 3));
+            write.end_write(arrived);
+            assert_eq!(byte(&pin), 3);
+            assert!(pin.frame().state.load().is_dirty());
+            assert_all_at_home(&pool);
+            change(&pin, 1);
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_being_changed_when_its_write_ends_is_home_when_the_change_ends() {
+        let pool = pool_of(1);
+        let pin = read_and_change(&pool, 0, 1);
+        let write = lend(&pin);
+        begin_change(&pin, 2);
+        write.end_write(true);
+        assert_eq!((place(&pin), byte(&pin)), (Place::Spare(0), 2), "who changes it has its address");
+        end_change(&pin);
+        assert_eq!(byte(&pin), 2);
+        assert_all_at_home(&pool);
+    }
+
+    #[test]
+    fn a_page_that_is_read_when_its_write_ends_is_home_with_the_next_change() {
+        let pool = pool_of(1);
+        let pin = read_and_change(&pool, 0, 1);
+        let write = lend(&pin);
         change(&pin, 2);
-        write.end_write(lent, true);
-        // A reader keeps it where it is.
         assert!(pin.try_latch(Latch::Shared));
-        let (write, lent) = lend(&pin);
-        assert_ne!(lent, Place::HOME);
+        write.end_write(true);
+        pin.unlatch_shared();
+        assert_ne!(place(&pin), Place::Home);
+        begin_change(&pin, 3);
+        assert_eq!((place(&pin), byte(&pin)), (Place::Home, 3));
+        end_change(&pin);
+        assert_all_at_home(&pool);
+    }
+
+    /// A page that is away, and not being written.
+    fn read_and_leave_away(pool: &PoolHandle, to: u8) -> Pin {
+        let pin = read_and_change(pool, 0, to - 1);
+        let write = lend(&pin);
+        change(&pin, to);
+        assert!(pin.try_latch(Latch::Shared));
+        write.end_write(true);
+        pin.unlatch_shared();
+        assert_ne!(place(&pin), Place::Home);
+        pin
+    }
+
+    #[test]
+    fn a_page_that_is_away_is_lent_at_home() {
+        let pool = pool_of(1);
+        let pin = read_and_leave_away(&pool, 2);
+        let write = lend(&pin);
+        assert!(pin.frame().state.load().is_lent());
+        assert_eq!(byte(&pin), 2);
+        assert_all_at_home(&pool);
+        change(&pin, 3);
+        assert_eq!(byte_at(&pin, Place::Home), 2);
+        write.end_write(true);
+        assert_eq!(byte(&pin), 3);
+    }
+
+    #[test]
+    fn a_page_that_readers_keep_away_is_copied_home_for_the_device() {
+        let pool = pool_of(1);
+        let pin = read_and_leave_away(&pool, 2);
+        assert!(pin.try_latch(Latch::Shared));
+        let away = place(&pin);
+        let write = lend(&pin);
+        assert_eq!((place(&pin), byte(&pin), byte_at(&pin, Place::Home)), (away, 2, 2));
         pin.unlatch_shared();
         change(&pin, 3);
-        assert_eq!((place(&pin), byte(&pin, lent), byte(&pin, Place::HOME)), (Place::HOME, 2, 3));
-        assert_eq!(free_spares(&pool), SPARES - 1, "the device still reads it");
-        write.end_write(lent, false);
-        assert_eq!(free_spares(&pool), SPARES);
+        assert_eq!((place(&pin), byte(&pin), byte_at(&pin, Place::Home)), (away, 3, 2), "no place but that");
+        assert_eq!(free_spares(&pool), SPARES - 1);
+        write.end_write(true);
+        assert_eq!(byte(&pin), 3);
+        assert_all_at_home(&pool);
     }
 
     #[test]
     fn a_frame_takes_its_next_page_at_home() {
         let pool = pool_of(1);
-        let pin = read(&pool, 0);
-        change(&pin, 1);
-        let (write, lent) = lend(&pin);
-        change(&pin, 2);
-        write.end_write(lent, true);
+        let pin = read_and_leave_away(&pool, 2);
         assert!(pin.try_latch(Latch::Shared));
-        let (write, lent) = lend(&pin);
-        write.end_write(lent, true);
+        lend(&pin).end_write(true);
+        assert_ne!(place(&pin), Place::Home);
         pin.unlatch_shared();
         drop(pin);
-        let pin = read(&pool, 1);
-        assert_eq!((place(&pin), free_spares(&pool)), (Place::HOME, SPARES));
+        drop(read(&pool, 1));
+        assert_all_at_home(&pool);
     }
 
     #[test]
-    fn who_finds_no_spare_page_waits_for_the_write_and_no_longer() {
-        let pool = pool_of(SPARES as u32 + 1);
-        let pins: Vec<_> = (0..=SPARES as u32).map(|block| read(&pool, block)).collect();
-        pins.iter().for_each(|pin| change(pin, 1));
-        let mut writes: Vec<_> = pins.iter().map(lend).collect();
-        pins[..SPARES].iter().for_each(|pin| change(pin, 2));
-        let (last, (write, lent)) = (&pins[SPARES], writes.pop().unwrap());
-        std::thread::scope(|scope| {
-            let changing = scope.spawn(|| change(last, 2));
-            while !last.frame().state.load().has_io_waiters() {
-                std::thread::yield_now();
-            }
-            assert_eq!(byte(last, lent), 1);
-            write.end_write(lent, true);
-            changing.join().unwrap();
-        });
-        assert_eq!((place(last), byte(last, Place::HOME)), (Place::HOME, 2));
-        writes.into_iter().for_each(|(write, lent)| write.end_write(lent, true));
+    fn however_many_pages_are_changed_while_they_are_written_nobody_waits_for_that() {
+        const PAGES: u32 = 3 * SPARES as u32;
+        let pool = pool_of(PAGES);
+        let pins: Vec<_> = (0..PAGES).map(|block| read_and_change(&pool, block, block as u8)).collect();
+        let writes: Vec<_> = pins.iter().map(lend).collect();
+        (100..).zip(&pins).for_each(|(to, pin)| change(pin, to));
+        assert_eq!(pins.iter().filter(|pin| place(pin) == Place::Extra).count(), PAGES as usize - SPARES);
+        assert_eq!(pool.counters.get(Counter::ExtraPages), u64::from(PAGES) - SPARES as u64);
+        for (block, pin) in (0..).zip(&pins) {
+            assert_eq!((byte_at(pin, Place::Home), byte(pin)), (block, 100 + block));
+        }
+        let memory = pool.overhead();
+        writes.into_iter().for_each(|write| write.end_write(true));
+        assert!((100..).zip(&pins).all(|(to, pin)| byte(pin) == to));
+        assert_all_at_home(&pool);
+        assert!(pool.overhead() < memory);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! From the bottom up: a `mapping` is memory on huge pages; the [`arena`] holds the bytes; a [`state`] word says what a
 //! [`frame`] is; the page [`table`] finds a page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep;
-//! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it; the
+//! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it, and
+//! [`extra_pages`] those that are wanted beyond them; the
 //! [`replacement`] says which page gives up its frame; the [`frame_pool`] puts them together, and [`victims`] are taken from
 //! it; a [`handle`] is the right to a frame, [`pins`] to several, a [`seizure`] to the pages in them; [`mirrors`] are copies
 //! of pages that all threads read; a [`buffer_ring`] keeps a bulk read to a few; [`resizing`] is how frames come and go.
@@ -10,6 +11,7 @@
 
 pub(crate) mod arena;
 pub(crate) mod buffer_ring;
+mod extra_pages;
 pub(crate) mod frame;
 pub(crate) mod frame_pool;
 pub(crate) mod handle;

@@ -1,13 +1,12 @@
 //! Spare pages in registered memory: for the bytes of a page of which one version is on its way to disk.
 //!
 //! A fixed number of pages at the start of the arena; a bitmap says which are taken. Who wants to change a page that the
-//! device is reading moves it to one of them (see [`lending`](crate::pool::lending)), and copies for a codec to seal are
-//! made in stretches of them. Where a stretch is wanted and there is none, the writer waits for an earlier write: that
+//! device is reading moves it to one of them, if there is one (see [`lending`](crate::pool::lending)), and copies for a codec to
+//! seal are made in stretches of them. Where a stretch is wanted and there is none, the writer waits for an earlier write: that
 //! is the back-pressure of sealed writes.
 
 use crate::{
     config::SPARE_PAGES_MAX,
-    pool::state::Place,
     sync::{Condvar, Mutex},
 };
 
@@ -117,16 +116,13 @@ impl Spares {
         (0..self.pages).filter(|&page| taken.is_taken(page)).collect()
     }
 
-    /// One page, for the bytes of a frame.
-    pub(super) fn try_take_place(&self) -> Option<Place> {
-        self.try_take(1).map(|run| Place::spare(run.first))
+    /// One page, for the bytes of a frame: its number.
+    pub(super) fn try_take_page(&self) -> Option<usize> {
+        self.try_take(1).map(|run| run.first)
     }
 
-    /// Nothing happens where the place is the frame's own.
-    pub(super) fn give_back_place(&self, place: Place) {
-        if let Some(first) = place.spare_number() {
-            self.give_back(SpareRun { first, pages: 1 });
-        }
+    pub(super) fn give_back_page(&self, number: usize) {
+        self.give_back(SpareRun { first: number, pages: 1 });
     }
 }
 

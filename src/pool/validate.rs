@@ -1,7 +1,7 @@
 //! Looks at the whole pool of frames for what must never be, while nobody works with it.
 //!
 //! What one state word cannot say by itself: that page table and frames name one another, that no page has two frames, that
-//! every spare page has one owner, that who waits is known to the frame he waits for, and that look-ahead has given back what it
+//! every spare page and every extra one has one owner, that who waits is known to the frame he waits for, and that look-ahead has given back what it
 //! took.
 
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use crate::{
     pool::{
         frame::Frame,
         frame_pool::FramePool,
-        state::{Phase, State},
+        state::{Phase, Place, State},
     },
 };
 
@@ -23,7 +23,7 @@ impl FramePool {
         self.frames().for_each(|(no, frame)| self.look_at_frame(no, frame, &mut faults));
         self.look_for_second_frames(&mut faults);
         self.look_at_retired(&mut faults);
-        self.look_at_spares(&mut faults);
+        self.look_at_places(&mut faults);
         self.look_at_look_ahead(&mut faults);
         faults
     }
@@ -92,14 +92,24 @@ impl FramePool {
         }
     }
 
-    /// Without writes under way, a spare page is taken for the frame that lives on it, and for nothing else.
-    fn look_at_spares(&self, faults: &mut Vec<String>) {
-        let place = |(_, frame): (FrameNo, &Frame)| frame.state.load().place().spare_number();
-        let mut lived_on: Vec<usize> = self.frames().filter_map(place).collect();
-        lived_on.sort_unstable();
-        let taken = self.spares.taken();
-        if taken != lived_on {
-            faults.push(format!("frames live on the spare pages {lived_on:?}, and {taken:?} are taken"));
+    /// Without writes under way, a spare page is taken for the frame that lives on it, and for nothing else; the same with extra
+    /// pages.
+    fn look_at_places(&self, faults: &mut Vec<String>) {
+        let (mut on_spares, mut on_extra) = (Vec::new(), Vec::new());
+        for (no, frame) in self.frames() {
+            match frame.state.load().place() {
+                Place::Home => {}
+                Place::Spare(number) => on_spares.push(usize::from(number)),
+                Place::Extra => on_extra.push(no),
+            }
+        }
+        on_spares.sort_unstable();
+        let (taken, owners) = (self.spares.taken(), self.extra_pages.owners());
+        if taken != on_spares {
+            faults.push(format!("frames live on the spare pages {on_spares:?}, and {taken:?} are taken"));
+        }
+        if owners != on_extra {
+            faults.push(format!("the frames {on_extra:?} live on extra pages, and {owners:?} have one"));
         }
     }
 

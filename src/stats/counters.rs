@@ -56,6 +56,8 @@ pub(crate) enum Counter {
     CleaningFailures,
     /// Frames that were dirty when a miss wanted them, so that somebody had to wait for a write.
     DirtyEvictions,
+    /// Pages that were changed while they were being written, and found all spare pages taken.
+    ExtraPages,
     /// Fetches that had to wait for a frame.
     FrameWaits,
     /// Pages that a crash may have torn and that were written over with their copies.

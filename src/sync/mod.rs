@@ -31,3 +31,5 @@ pub(crate) mod logical_time;
 
 #[cfg(all(test, loom))]
 pub(crate) mod every_schedule;
+
+pub(crate) mod witness;

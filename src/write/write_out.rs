@@ -199,13 +199,14 @@ impl Writer<'_> {
     /// any more, or if another writer has begun to.
     fn add(&mut self, pin: Pin, run: &mut WriteRun) -> bool {
         let begun = run.begin(&pin);
-        if begun.is_some() {
+        if begun {
             self.highest_lsn = self.highest_lsn.max(pin.frame().page_lsn());
         }
         pin.unlatch_shared();
-        let Some(place) = begun else { return false };
-        run.push(pin, place);
-        true
+        if begun {
+            run.push(pin);
+        }
+        begun
     }
 
     fn add_request(&mut self, file: Arc<File>, run: WriteRun) {
@@ -390,9 +391,9 @@ mod tests {
             Writer { shared, patience, tally: &tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
         let pin = writer.latch_dirty(candidates[0]).unwrap();
         let others = pin.again().unwrap();
-        let place = WriteRun::lent().begin(&others).unwrap();
+        assert!(WriteRun::lent().begin(&others));
         assert_eq!(writer.build_run(pin, &candidates), candidates);
-        others.end_write(place, false);
+        others.end_write(false);
         write_out(shared, &mut candidates.clone(), patience, &tally);
         assert_eq!(tally.wait().unwrap(), 1);
     }

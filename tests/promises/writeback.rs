@@ -8,7 +8,7 @@ use ringpool::{
     testing::{Fault, Moment, Op},
 };
 
-use crate::support::{Bench, PAGE, restamp, stamped_file, with_each_method};
+use crate::support::{Bench, PAGE, eventually, restamp, stamped, stamped_file, with_each_method};
 
 /// The most pages of a request.
 const COMBINED: usize = 4;
@@ -46,6 +46,57 @@ fn pages_go_in_the_order_of_their_files_with_their_neighbours() {
             data.into_iter().map(|(first, pages)| ("data".to_owned(), first, pages)).collect();
         expected.push(("other".to_owned(), 1, 2));
         assert_eq!(seen, expected);
+    });
+}
+
+/// More pages than there are spare ones are on their way to a disk that does not move.
+#[test]
+fn who_changes_pages_that_are_being_written_never_waits_for_the_disk_however_many_they_are() {
+    const BLOCKS: u32 = 60;
+    with_each_method(|method| {
+        let bench = Bench::new(method, 64, BLOCKS);
+        bench.dirty(0..BLOCKS, 2);
+        let gate = bench.disk.hold(Op::Write);
+        let pool = bench.pool.clone();
+        let checkpoint = thread::spawn(move || pool.checkpoint(CheckpointOptions::new()).wait().unwrap());
+        gate.wait_for(1);
+        let writing = || bench.pool.stats().frames.writing;
+        eventually("all are on their way", || writing() == BLOCKS);
+        let (pool, pages) = (bench.pool.clone(), (0..BLOCKS).map(|block| bench.page(block)));
+        let pages: Vec<_> = pages.collect();
+        let changes = thread::spawn(move || {
+            // A second change finds the page where the first has left it.
+            for version in [3, 4] {
+                let (by_threads, by_tasks) = pages.split_at(pages.len() / 2);
+                by_threads.iter().for_each(|&page| restamp(&pool.fetch(page).wait().unwrap(), version));
+                for &id in by_tasks {
+                    let page = pool.fetch(id).wait().unwrap();
+                    let mut bytes = pollster::block_on(page.write_async()).unwrap();
+                    bytes.copy_from_slice(&stamped(id.block.0, version));
+                }
+            }
+        });
+        eventually("all are changed", || changes.is_finished());
+        changes.join().unwrap();
+        assert_eq!(writing(), BLOCKS);
+        assert!(
+            bench.pool.stats().counts.extra_pages > 0,
+            "a test of nothing: there were spare pages for all"
+        );
+        // Somebody is still at it when the writes end: what that keeps is given back when he is done.
+        let page = bench.fetch(BLOCKS - 1).unwrap();
+        let mut bytes = page.write().unwrap();
+        bytes.fill(0);
+        bytes.copy_from_slice(&stamped(BLOCKS - 1, 4));
+        gate.open();
+        assert_eq!(checkpoint.join().unwrap().pages_written, u64::from(BLOCKS));
+        assert!(bench.durable() == stamped_file(BLOCKS, 2), "the disk has what it was given");
+        let memory = || bench.pool.stats().overhead_bytes;
+        let kept = memory();
+        drop(bytes);
+        assert_eq!(memory(), kept - PAGE as u64);
+        bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        assert!(bench.durable() == stamped_file(BLOCKS, 4));
     });
 }
 

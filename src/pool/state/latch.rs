@@ -1,6 +1,6 @@
 //! Content latches: who may read a frame's bytes, and who may change them.
 
-use super::{DIRTY, EXCLUSIVE, LATCH_WAITERS, LATCHES, SHARE, SHARES, State, WRITING};
+use super::{DIRTY, EXCLUSIVE, LATCH_WAITERS, LATCHES, SHARE, SHARES, State};
 
 impl State {
     /// A share latch for somebody who just came: not past others who wait.
@@ -33,12 +33,6 @@ impl State {
             self.is_not_held();
         }
         Self(self.0 - SHARE)
-    }
-
-    /// From the only share latch to the exclusive one, of a page that is not being written; not past others who wait.
-    pub(crate) fn upgrade(self) -> Option<Self> {
-        let alone = self.shares() == 1 && !self.has(LATCH_WAITERS | WRITING);
-        alone.then(|| Self(self.0 - SHARE).with(EXCLUSIVE))
     }
 
     /// Releases the exclusive latch and, in the same step, makes the changes known.

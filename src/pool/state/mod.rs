@@ -8,8 +8,8 @@
 //! 2. a CLAIMED frame has no pin, no latch and no I/O: one thread owns it alone. If it is DIRTY too it is *seized*, and stays mapped;
 //! 3. DIRTY, WRITING and latches only on VALID frames (but for 2), and the exclusive latch excludes share latches; a READ_ONLY
 //!    frame is neither DIRTY nor WRITING;
-//! 4. LENT only while WRITING: the device reads the bytes where they are, so whoever wants to change them moves them first;
-//!    the place changes only under the exclusive latch or a claim;
+//! 4. LENT only while WRITING, and at home: the device reads the bytes where they are, so whoever wants to change them moves them
+//!    first. The place changes only under the exclusive latch, the only share latch, or a claim;
 //! 5. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
 //!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
 //!    stays out of use for ever;
@@ -21,6 +21,7 @@
 
 mod atomic;
 mod latch;
+mod place;
 #[cfg(test)]
 mod tests;
 mod victim;
@@ -28,6 +29,7 @@ mod victim;
 use std::fmt;
 
 pub(crate) use atomic::AtomicState;
+pub(crate) use place::Place;
 pub(crate) use victim::Verdict;
 
 const PIN: u64 = 1;
@@ -66,24 +68,6 @@ const LATCHES: u64 = SHARES | EXCLUSIVE;
 
 /// The highest usage count: a page used this often is spared so many times.
 pub(crate) const MAX_USAGE: u64 = 3;
-
-/// Where a frame's bytes are: at home, or on a spare page since they were lent when somebody wanted to change them.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Place(u8);
-
-impl Place {
-    pub(crate) const HOME: Self = Self(0);
-
-    /// On the spare page of this number, which is below 255.
-    pub(super) fn spare(number: usize) -> Self {
-        Self(u8::try_from(number + 1).expect("there are at most 255 spare pages"))
-    }
-
-    /// The number of the spare page; `None` at home.
-    pub(crate) fn spare_number(self) -> Option<usize> {
-        (self != Self::HOME).then(|| usize::from(self.0) - 1)
-    }
-}
 
 /// One value of a state word.
 #[derive(Copy, Clone, PartialEq, Eq)]
@@ -153,17 +137,6 @@ impl State {
 
     pub(crate) const fn is_writing(self) -> bool {
         self.has(WRITING)
-    }
-
-    /// Whether the device reads the bytes where they are now.
-    pub(crate) const fn is_lent(self) -> bool {
-        self.has(LENT)
-    }
-
-    /// Where the bytes are.
-    #[inline]
-    pub(crate) const fn place(self) -> Place {
-        Place(((self.0 & PLACE) >> PLACE_SHIFT) as u8)
     }
 
     pub(crate) const fn is_in_io(self) -> bool {
@@ -359,27 +332,6 @@ impl State {
         ready.then(|| self.without(DIRTY).with(WRITING | kept))
     }
 
-    /// The same, but the device reads the bytes where they are: a change from here on goes to another place.
-    pub(crate) fn begin_lending(self) -> Option<Self> {
-        self.begin_write().map(|s| s.with(LENT))
-    }
-
-    /// The bytes were copied to another place and are changed there. `None` where the device has done with them meanwhile.
-    pub(crate) fn move_lent(self, to: Place) -> Option<Self> {
-        debug_assert!(self.has(EXCLUSIVE));
-        self.has(LENT).then(|| self.without(LENT).at(to))
-    }
-
-    /// The bytes were copied to where they belong. By who holds the exclusive latch or the claim, of bytes that are not lent.
-    pub(crate) fn move_home(self) -> Self {
-        debug_assert!(self.has(EXCLUSIVE | CLAIMED) && !self.has(LENT));
-        self.at(Place::HOME)
-    }
-
-    const fn at(self, place: Place) -> Self {
-        Self(self.0 & !PLACE | (place.0 as u64) << PLACE_SHIFT)
-    }
-
     /// What was written has arrived, or has not: then the page is as dirty as before.
     pub(crate) fn end_write(self, arrived: bool) -> Self {
         assert!(self.has(WRITING), "ended a write that was not begun: {self:?}");
@@ -434,6 +386,7 @@ impl State {
             (self.has(EXCLUSIVE) && self.has(SHARES), "3: exclusive but shared"),
             (self.has(READ_ONLY) && self.has(DIRTY | WRITING), "3: changed but read only"),
             (self.has(LENT) && !self.has(WRITING), "4: lent but not being written"),
+            (self.has(LENT) && self.is_away(), "4: lent but not at home"),
             (self.has(UNATTENDED) && !self.has(READING), "6: a place is kept for a read that is over"),
             (self.has(MIRRORED) && !self.has(VALID | CLAIMED), "7: a copy of a page that is not here"),
         ];
@@ -466,7 +419,7 @@ impl fmt::Debug for State {
             (UNATTENDED, "unattended"),
             (LENT, "lent"),
             (MIRRORED, "mirrored"),
-            (PLACE, "moved"),
+            (PLACE, "away"),
         ];
         flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, ", {name}"))
     }

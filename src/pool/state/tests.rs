@@ -56,16 +56,6 @@ fn every_bit_of_the_word_has_one_meaning() {
 }
 
 #[test]
-fn a_place_is_home_or_a_spare_page_by_its_number() {
-    assert_eq!(Place::HOME.spare_number(), None);
-    for number in [0, 1, 2, 254] {
-        let place = Place::spare(number);
-        assert_eq!(place.spare_number(), Some(number));
-        assert_eq!(State(u64::from(place.0) << PLACE_SHIFT).place(), place);
-    }
-}
-
-#[test]
 fn each_question_is_about_its_own_bits() {
     type Question = fn(State) -> bool;
     let questions: [(Question, u64); 12] = [
@@ -115,6 +105,7 @@ fn what_must_never_be_is_named() {
         (VALID | EXCLUSIVE | SHARE, "3"),
         (VALID | READ_ONLY | DIRTY, "3"),
         (VALID | LENT, "4"),
+        (VALID | WRITING | LENT | PLACE, "4"),
         (VALID | UNATTENDED, "6"),
         (READING | MIRRORED, "7"),
     ];
@@ -324,17 +315,6 @@ fn latches_exclude_as_they_should_and_queue_behind_waiters() {
     assert_eq!(waited_for.latch_shared(), None, "a newcomer must not overtake");
     assert_eq!(waited_for.latch_exclusive(), None, "a newcomer must not overtake");
     assert!(waited_for.hand_over_exclusive().is_some());
-}
-
-#[test]
-fn who_has_the_only_share_latch_may_change_a_page_that_nobody_writes_or_waits_for() {
-    let shared = pinned().latch_shared().unwrap();
-    assert_eq!(shared.upgrade(), pinned().latch_exclusive());
-    let two = shared.pin().unwrap().latch_shared().unwrap();
-    let written = dirty().pin().unwrap().latch_shared().unwrap().begin_write().unwrap();
-    for other in [pinned(), two, shared.set_latch_waiters(true), written] {
-        assert_eq!(other.upgrade(), None, "{other:?}");
-    }
 }
 
 #[test]

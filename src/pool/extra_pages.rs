@@ -1,0 +1,87 @@
+//! Extra pages: ordinary memory for the bytes of pages that are changed while the device reads them, where all spare pages are
+//! taken.
+//!
+//! The device never touches them: what it reads is at the frame's home, and what is in an extra page goes home before it is
+//! written. So they need not be registered, and come one by one when they are wanted. There are as many as pages that were
+//! changed while they were being written, and went home neither then nor since (see [`lending`](super::lending)): none, nearly
+//! always.
+//!
+//! Lock order: their lock, a leaf. Only who deals with a page that is on one takes it.
+
+use std::{collections::BTreeMap, ptr::NonNull};
+
+use crate::{
+    id::{FrameNo, PageSize},
+    sync::Mutex,
+};
+
+/// What the memory of an extra page is made of, so that it lies as pages of the arena lie, for engines that look at words.
+#[repr(align(4096))]
+struct Block(#[expect(dead_code, reason = "only its size matters")] [u8; 4096]);
+
+/// The extra pages that there are, by the frame that lives on them.
+pub(crate) struct ExtraPages {
+    page_size: PageSize,
+    pages: Mutex<BTreeMap<FrameNo, Vec<Block>>>,
+}
+
+impl ExtraPages {
+    pub(super) fn new(page_size: PageSize) -> Self {
+        Self { page_size, pages: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Makes one for the frame, which has none. It holds nothing yet, not even zeros. `false` where the system has no memory.
+    #[must_use]
+    pub(super) fn add(&self, no: FrameNo) -> bool {
+        let mut memory = Vec::new();
+        if memory.try_reserve_exact(self.page_size.bytes().div_ceil(size_of::<Block>())).is_err() {
+            return false;
+        }
+        let other = self.pages.lock().insert(no, memory);
+        assert!(other.is_none(), "frame {} has an extra page already", no.0);
+        true
+    }
+
+    /// The address of the frame's extra page. It stays until that is [removed](Self::remove).
+    pub(super) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
+        let mut pages = self.pages.lock();
+        let memory = pages.get_mut(&no).unwrap_or_else(|| panic!("frame {} has no extra page", no.0));
+        NonNull::new(memory.as_mut_ptr().cast()).expect("memory that was reserved has an address")
+    }
+
+    /// Gives the frame's extra page back to the system.
+    pub(super) fn remove(&self, no: FrameNo) {
+        let memory = self.pages.lock().remove(&no);
+        assert!(memory.is_some(), "frame {} has no extra page to give back", no.0);
+    }
+
+    /// The frames that have one.
+    pub(super) fn owners(&self) -> Vec<FrameNo> {
+        self.pages.lock().keys().copied().collect()
+    }
+
+    /// The bytes they take.
+    pub(super) fn memory(&self) -> usize {
+        self.pages.lock().values().map(|memory| memory.capacity() * size_of::<Block>()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_frame_has_its_own_memory_for_as_long_as_it_wants_it() {
+        let extra = ExtraPages::new(PageSize::MAX);
+        assert!(extra.add(FrameNo(1)) && extra.add(FrameNo(7)));
+        let (one, other) = (extra.address_of(FrameNo(1)), extra.address_of(FrameNo(7)));
+        assert_eq!((one.addr().get() % 4096, other.addr().get() % 4096), (0, 0));
+        assert!(one.addr().get().abs_diff(other.addr().get()) >= PageSize::MAX.bytes());
+        assert!(extra.add(FrameNo(3)));
+        assert_eq!(extra.address_of(FrameNo(1)), one, "it does not move");
+        assert_eq!(extra.memory(), 3 * PageSize::MAX.bytes());
+        extra.remove(FrameNo(1));
+        assert_eq!(extra.owners(), [3, 7].map(FrameNo));
+        assert!(extra.add(FrameNo(1)));
+    }
+}
