@@ -8,6 +8,8 @@
 //!
 //! Lock order: their lock, a leaf. Only who deals with a page that is on one takes it.
 
+#[cfg(test)]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::{collections::BTreeMap, ptr::NonNull};
 
 use crate::{
@@ -23,16 +25,28 @@ struct Block(#[expect(dead_code, reason = "only its size matters")] [u8; 4096]);
 pub(crate) struct ExtraPages {
     page_size: PageSize,
     pages: Mutex<BTreeMap<FrameNo, Vec<Block>>>,
+    /// The system has no more memory.
+    #[cfg(test)]
+    pub(super) is_refused: AtomicBool,
 }
 
 impl ExtraPages {
     pub(super) fn new(page_size: PageSize) -> Self {
-        Self { page_size, pages: Mutex::new(BTreeMap::new()) }
+        Self {
+            page_size,
+            pages: Mutex::new(BTreeMap::new()),
+            #[cfg(test)]
+            is_refused: AtomicBool::new(false),
+        }
     }
 
     /// Makes one for the frame, which has none. It holds nothing yet, not even zeros. `false` where the system has no memory.
     #[must_use]
     pub(super) fn add(&self, no: FrameNo) -> bool {
+        #[cfg(test)]
+        if self.is_refused.load(Ordering::Relaxed) {
+            return false;
+        }
         let mut memory = Vec::new();
         if memory.try_reserve_exact(self.page_size.bytes().div_ceil(size_of::<Block>())).is_err() {
             return false;

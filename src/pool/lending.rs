@@ -208,6 +208,8 @@ impl Pin {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
     use super::*;
     use crate::{
         id::{FileId, PageId, PageSize},
@@ -412,5 +414,26 @@ mod tests {
         assert!((100..).zip(&pins).all(|(to, pin)| byte(pin) == to));
         assert_all_at_home(&pool);
         assert!(pool.overhead() < memory);
+    }
+
+    #[test]
+    fn who_finds_no_memory_at_all_waits_for_the_write_and_no_longer() {
+        let pool = pool_of(1);
+        let taken = pool.spares.try_take(SPARES).unwrap();
+        pool.extra_pages.is_refused.store(true, Relaxed);
+        let pin = read_and_change(&pool, 0, 1);
+        let write = lend(&pin);
+        std::thread::scope(|scope| {
+            let changing = scope.spawn(|| change(&pin, 2));
+            while !pin.frame().state.load().has_io_waiters() {
+                std::thread::yield_now();
+            }
+            assert_eq!(byte(&pin), 1);
+            write.end_write(true);
+            changing.join().unwrap();
+        });
+        assert_eq!((place(&pin), byte(&pin)), (Place::Home, 2));
+        pool.spares.give_back(taken);
+        assert_all_at_home(&pool);
     }
 }
