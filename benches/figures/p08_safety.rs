@@ -7,8 +7,8 @@ use lab::{Arm, Result, Sample};
 
 use crate::bench::{Bench, Goal, PAGE, rate};
 use crate::p08_checkpoint::{PAGES, dense_pages, random_pages, ranges};
-use crate::support::safety::{Ground, Safety, checkpoint};
-use crate::support::{PoolArm, PoolSpec, methods};
+use crate::support::methods;
+use crate::support::safety::{Ground, SafePool, Safety};
 
 /// Blocks of each file, of which a checkpoint writes some.
 const BLOCKS: u32 = 4 * PAGES;
@@ -20,17 +20,15 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let here = Safety::ALL.into_iter().filter(|safety| safety.is_missing().is_none());
     let grounds: Vec<Ground> =
         here.map(|safety| Ground::new(safety, &bench.dir, PAGE, BLOCKS, wish)).collect::<Result<_>>()?;
+    let method = methods::uring(64);
+    let pools: Vec<SafePool<'_>> =
+        grounds.iter().map(|ground| ground.pool(&method, 256 << 10)).collect::<Result<_>>()?;
     let mut rows = Vec::new();
-    let workloads = [("random", random_pages(&[BLOCKS])), ("dense", dense_pages(&ranges(&[BLOCKS])))];
-    for (workload, pages) in workloads {
-        let spec =
-            PoolSpec { method: methods::uring(64).method, frames: PAGES + PAGES / 4, combine: 256 << 10 };
-        let pools: Vec<PoolArm<'_>> =
-            grounds.iter().map(|ground| ground.pool(&spec)).collect::<Result<_>>()?;
-        let arms = grounds.iter().zip(&pools).map(|(ground, pool)| {
-            Arm::new(ground.safety.name(), |round| {
-                checkpoint(pool, &pages, round + 1, |_, page| page[0] = round as u8)
-            })
+    for (workload, pages) in [("random", random_pages(&[BLOCKS])), ("dense", dense_pages(&ranges(&[BLOCKS])))]
+    {
+        let arms = pools.iter().map(|pool| {
+            let checkpoint = |round| pool.checkpoint(&pages, |_, page| page[0] = round as u8);
+            Arm::new(pool.ground.safety.name(), checkpoint)
         });
         let outcome = bench.run("P8c", WITHOUT, arms.collect())?;
         let costly = Safety::ALL.into_iter().filter(|&safety| safety != Safety::Without);

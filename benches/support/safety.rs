@@ -4,6 +4,7 @@
 //! Each pool has a file of its own, since sealed pages are no others' business. The log is in memory and durable as soon as it
 //! is asked to be: what it takes to write it is the engine's, what is measured is the gate.
 
+use std::cell::Cell;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use lab::{Place, Result, Sample};
 use ringpool::{Builder, DoubleWriteArea, Lsn, TornPages, Wal};
 use tempfile::TempDir;
 
-use super::{Input, PoolArm, PoolSpec, Wish, scratch};
+use super::{Candidate, Input, PoolArm, PoolSpec, Wish, scratch};
 
 /// Bytes at the end of each page that belong to the codec.
 pub(crate) const TRAILER: usize = 4;
@@ -81,24 +82,39 @@ impl Ground {
         Ok(Self { safety, input, folder, _file: file })
     }
 
-    pub(crate) fn pool(&self, spec: &PoolSpec) -> Result<PoolArm<'_>> {
-        PoolArm::open_with(&self.input, spec, true, |builder| self.safety.built(builder, self.folder.path()))
+    /// Frames of a pool that has all of a file of so many blocks resident. It is larger than what it writes at once, as pools
+    /// are: how many copies a codec may have under way depends on the pool's size.
+    pub(crate) fn frames(blocks: u32) -> u32 {
+        blocks + blocks / 8
+    }
+
+    pub(crate) fn pool(&self, candidate: &Candidate, combine: usize) -> Result<SafePool<'_>> {
+        let frames = Self::frames(self.input.blocks()[0]);
+        let spec = PoolSpec { method: candidate.method.clone(), frames, combine };
+        let built = |builder| self.safety.built(builder, self.folder.path());
+        let arm = PoolArm::open_with(&self.input, &spec, true, built)?;
+        Ok(SafePool { ground: self, arm, records: Cell::new(0) })
     }
 }
 
-/// Changes the pages at `places`, under a log record each, and has them written while the clock runs. Each turn of a pool has a
-/// number, of which the first is 1.
-pub(crate) fn checkpoint(
-    pool: &PoolArm<'_>,
-    places: &[Place],
-    turn: u32,
-    change: impl Fn(Place, &mut [u8]),
-) -> Result<Sample> {
-    pool.change(places, |place, page| {
-        page.set_lsn(Lsn(u64::from(turn) << 32 | u64::from(place.block)));
-        change(place, page);
-    })?;
-    pool.checkpoint_of(places)
+/// A pool, and the log of what was changed in it.
+#[derive(Debug)]
+pub(crate) struct SafePool<'a> {
+    pub(crate) ground: &'a Ground,
+    pub(crate) arm: PoolArm<'a>,
+    records: Cell<u64>,
+}
+
+impl SafePool<'_> {
+    /// Changes the pages at `places`, under a log record each, and has them written while the clock runs.
+    pub(crate) fn checkpoint(&self, places: &[Place], change: impl Fn(Place, &mut [u8])) -> Result<Sample> {
+        self.arm.change(places, |place, page| {
+            self.records.set(self.records.get() + 1);
+            page.set_lsn(Lsn(self.records.get()));
+            change(place, page);
+        })?;
+        self.arm.checkpoint_of(places)
+    }
 }
 
 #[derive(Clone, Default)]

@@ -2,7 +2,6 @@
 
 use lab::Result;
 use lab::baseline::ring::{BareRing, RingOptions};
-use ringpool::IoMethod;
 
 use crate::options::Options;
 use crate::report::Findings;
@@ -63,15 +62,6 @@ impl Pools {
         Self { frames: pages + pages / 4 + 64, combine: 128 << 10, writes: true }
     }
 
-    pub(crate) fn spec(self, method: IoMethod) -> PoolSpec {
-        PoolSpec { method, frames: self.frames, combine: self.combine as usize }
-    }
-
-    /// Asks for the memory of so many.
-    pub(crate) fn check_memory(self, pools: usize, page_size: u32, advice: &str) -> Result<()> {
-        memory::check(pools as u64 * u64::from(self.frames) * u64::from(page_size), advice)
-    }
-
     /// A pool for each method. What this machine lacks is a printed line.
     pub(crate) fn open<'a>(
         self,
@@ -81,10 +71,12 @@ impl Pools {
         findings: &mut Findings,
     ) -> Result<Vec<Entrant<PoolArm<'a>>>> {
         let candidates = methods::all(options.depth, options.worker_threads);
-        self.check_memory(candidates.len(), input.page_size(), advice)?;
+        let bytes = u64::from(self.frames) * u64::from(input.page_size());
+        memory::check(candidates.len() as u64 * bytes, advice)?;
         let open = |candidate: Candidate| {
-            let pool = PoolArm::open(input, &self.spec(candidate.method.clone()), self.writes);
-            let way = or_say_why(candidate.name, pool)?;
+            let (method, combine) = (candidate.method.clone(), self.combine as usize);
+            let spec = PoolSpec { method, frames: self.frames, combine };
+            let way = or_say_why(candidate.name, PoolArm::open(input, &spec, self.writes))?;
             Some(Entrant { card: Card::pool(&way, &candidate, findings), way })
         };
         Ok(candidates.into_iter().filter_map(open).collect())

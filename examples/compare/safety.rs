@@ -4,67 +4,61 @@
 //! The proof: a plain read finds in each pool's file what was written, but for the bytes that belong to the codec; and the pool
 //! reads it again, which has the codec look at what it has sealed.
 
-use lab::Result;
+use lab::{Place, Result};
 
 use crate::contest::Contest;
-use crate::entrants::{self, Card, Entrant, Pools};
+use crate::entrants::{self, Card, Entrant};
 use crate::options::Options;
 use crate::pattern::Pattern;
 use crate::report::Findings;
 use crate::stamps::{self, PROOF};
 use crate::subject::Subject;
-use crate::support::safety::{Ground, Safety, TRAILER, checkpoint};
-use crate::support::{PoolArm, Window, look_at, methods};
+use crate::support::safety::{Ground, SafePool, Safety, TRAILER};
+use crate::support::{Window, look_at, memory, methods};
 
 /// The blocks of each file, to the pages of a checkpoint.
 const BLOCKS_A_PAGE: u32 = 4;
 
-/// A pool, and the file that is its own.
-struct Writer<'a> {
-    ground: &'a Ground,
-    pool: PoolArm<'a>,
-}
-
 pub(crate) fn run(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
     let blocks = subject.input.blocks()[0].min(options.pages().saturating_mul(BLOCKS_A_PAGE));
+    let bytes = u64::from(Ground::frames(blocks)) * u64::from(options.page_size);
+    let room = memory::check(Safety::ALL.len() as u64 * bytes, "choose fewer --pages");
+    if entrants::or_say_why("safety", room).is_none() {
+        return Ok(());
+    }
     let (dir, wish) = (options.dir(), subject.input.wish());
-    let grounds: Vec<Ground> = Safety::ALL
-        .into_iter()
-        .filter_map(|safety| {
-            let ground = Ground::new(safety, &dir, options.page_size, blocks, wish);
-            entrants::or_say_why(&format!("safety, {}", safety.name()), ground)
-        })
-        .collect();
+    let ground = |safety: Safety| {
+        let ground = Ground::new(safety, &dir, options.page_size, blocks, wish);
+        entrants::or_say_why(&format!("safety, {}", safety.name()), ground)
+    };
+    let grounds: Vec<Ground> = Safety::ALL.into_iter().filter_map(ground).collect();
+    let mut arms = pools(&grounds, options, findings)?;
     for (workload, pattern) in [("safety random", Pattern::Random), ("safety dense", Pattern::Dense)] {
-        compare(Contest { workload, options }, pattern, blocks, &grounds, findings)?;
+        let places = pattern.places(&[blocks], options.pages(), options.page_size);
+        compare(Contest { workload, options }, &mut arms, &places, findings)?;
     }
     Ok(())
 }
 
 fn compare(
     contest: Contest<'_>,
-    pattern: Pattern,
-    blocks: u32,
-    grounds: &[Ground],
+    arms: &mut [Entrant<SafePool<'_>>],
+    places: &[Place],
     findings: &mut Findings,
 ) -> Result<()> {
-    let options = contest.options;
-    let places = pattern.places(&[blocks], options.pages(), options.page_size);
-    let mut arms = writers(grounds, options, places.len() as u32, findings)?;
     let filled = |place, page: &mut [u8]| stamps::fill(PROOF)(place, page);
-    let wanted = stamps::wanted(&grounds[0].input, &places, |place, page| {
+    let wanted = stamps::wanted(&arms[0].way.ground.input, places, |place, page| {
         filled(place, page);
         without_trailer(page);
     });
-    let proof = contest.prove(&mut arms, wanted, |Writer { ground, pool }| {
-        checkpoint(pool, &places, 1, filled)?;
-        pool.make_cold()?;
-        pool.read_ahead(&places, Window::of_single_pages(options.depth), &look_at)?;
-        stamps::found_but(&ground.input, &places, |_, page| without_trailer(page))
+    let ahead = Window::of_single_pages(contest.options.depth);
+    let proof = contest.prove(arms, wanted, |pool| {
+        pool.checkpoint(places, filled)?;
+        pool.arm.make_cold()?;
+        pool.arm.read_ahead(places, ahead, &look_at)?;
+        stamps::found_but(&pool.ground.input, places, |_, page| without_trailer(page))
     })?;
-    let timed = contest.time(&mut arms, |Writer { pool, .. }, round| {
-        checkpoint(pool, &places, round + 2, |_, page| page[0] = round as u8)
-    })?;
+    let timed = contest.time(arms, |pool, round| pool.checkpoint(places, |_, page| page[0] = round as u8))?;
     findings.add(&timed, Some(&proof));
     findings.hold_against(&timed, Safety::Without.name());
     findings.check(contest.workload, &proof);
@@ -72,23 +66,20 @@ fn compare(
 }
 
 /// The pools under the first method with which all of them can be opened.
-fn writers<'a>(
+fn pools<'a>(
     grounds: &'a [Ground],
     options: &Options,
-    pages: u32,
     findings: &mut Findings,
-) -> Result<Vec<Entrant<Writer<'a>>>> {
-    let pools = Pools::with_room_for(pages);
-    pools.check_memory(grounds.len(), options.page_size, "choose fewer --pages")?;
+) -> Result<Vec<Entrant<SafePool<'a>>>> {
     for candidate in methods::all(options.depth, options.worker_threads) {
-        let spec = pools.spec(candidate.method.clone());
-        let opened: Result<Vec<PoolArm<'_>>> = grounds.iter().map(|ground| ground.pool(&spec)).collect();
+        let opened: Result<Vec<_>> =
+            grounds.iter().map(|ground| ground.pool(&candidate, 128 << 10)).collect();
         if let Some(opened) = entrants::or_say_why(candidate.name, opened) {
-            let entrant = |(pool, ground): (PoolArm<'a>, &'a Ground)| {
-                let card = Card::pool(&pool, &candidate, findings).named(ground.safety.name());
-                Entrant { card, way: Writer { ground, pool } }
+            let entrant = |way: SafePool<'a>| {
+                let card = Card::pool(&way.arm, &candidate, findings);
+                Entrant { card: card.named(way.ground.safety.name()), way }
             };
-            return Ok(opened.into_iter().zip(grounds).map(entrant).collect());
+            return Ok(opened.into_iter().map(entrant).collect());
         }
     }
     Err("there is no method with which pools can be opened".into())
