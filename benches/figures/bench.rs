@@ -53,13 +53,7 @@ impl Bench {
 
     /// Runs the arms in turn, `twin` twice a round.
     pub(crate) fn run(&self, figure: &str, twin: &str, arms: Vec<Arm<'_>>) -> Result<Outcome> {
-        let bar = progress::steps(u64::from(self.rounds) * (arms.len() as u64 + 1));
-        let outcome = Rounds::new(self.rounds).twin(twin).run(arms, |arm| {
-            bar.set_message(format!("{figure}: {arm}"));
-            bar.inc(1);
-        });
-        bar.finish_and_clear();
-        outcome
+        progress::in_turn(&Rounds::new(self.rounds).twin(twin), figure, arms)
     }
 }
 

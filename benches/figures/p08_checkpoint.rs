@@ -60,7 +60,7 @@ fn compare(
         let stride = options.request_size / PAGE;
         let places: Vec<Place> = match stride {
             1 => pages.to_vec(),
-            _ => firsts.iter().flat_map(|&first| pages_of(first).step_by(stride as usize)).collect(),
+            _ => places::in_ranges(firsts, RANGE, stride),
         };
         let files = &files;
         arms.push(Arm::new(name, move |_| Ok(ring.write(files, &places, Ending::Synced, |_, _| ())?)));
@@ -81,26 +81,15 @@ fn compare(
 
 /// Pages at random.
 pub(crate) fn random_pages(blocks: &[u32]) -> Vec<Place> {
-    let mut pages = places::random_distinct(blocks, PAGES as usize, 8);
-    // As the pool sorts them: a device, or the scheduler before it, may well be faster so.
-    pages.sort_unstable();
-    pages
+    places::ranges(blocks, 1, PAGES as usize, 8)
 }
 
 /// First pages of ranges at random.
 pub(crate) fn ranges(blocks: &[u32]) -> Vec<Place> {
-    let of_ranges: Vec<u32> = blocks.iter().map(|blocks| blocks / RANGE).collect();
-    let mut firsts = places::random_distinct(&of_ranges, (PAGES / RANGE) as usize, 9);
-    firsts.iter_mut().for_each(|first| first.block *= RANGE);
-    firsts.sort_unstable();
-    firsts
+    places::ranges(blocks, RANGE, (PAGES / RANGE) as usize, 9)
 }
 
 /// All pages of the ranges.
 pub(crate) fn dense_pages(firsts: &[Place]) -> Vec<Place> {
-    firsts.iter().flat_map(|&first| pages_of(first)).collect()
-}
-
-fn pages_of(first: Place) -> impl Iterator<Item = Place> {
-    (first.block..first.block + RANGE).map(move |block| Place { block, ..first })
+    places::in_ranges(firsts, RANGE, 1)
 }

@@ -3,18 +3,13 @@
 //! The page lies in the middle of what is dirty. Each checkpoint has one moment that matters, so the value is the median of
 //! the longest wait within a checkpoint; the same thread without checkpoints shows what the machine itself adds.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
-
 use lab::report::FigureRow;
 use lab::rounds::Outcome;
 use lab::stats::Spread;
-use lab::{Arm, Latencies, Meter, Place, Result, Sample, places};
-use ringpool::PinnedPage;
+use lab::{Arm, Result, Sample, places};
 
-use crate::bench::{Bench, Goal, PAGE};
-use crate::support::{PoolArm, PoolSpec, methods};
+use crate::bench::{Bench, Goal};
+use crate::support::{PoolArm, PoolSpec, hot_page, methods};
 
 /// Pages of a checkpoint, one behind the other.
 const PAGES: u32 = 8192;
@@ -27,18 +22,12 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let spec = PoolSpec { method: methods::uring(64).method, frames: PAGES + PAGES / 4, combine: 128 << 10 };
     let pool = PoolArm::open(input, &spec, true)?;
     let pages = places::sequential(&[PAGES], 1);
-    let hot = pages[pages.len() / 2];
+    let hot = hot_page::among(&pages);
     let arms = vec![
-        Arm::new("alone", |_| {
-            let wait = Duration::from_millis(50);
-            changing(&pool, hot, || {
-                thread::sleep(wait);
-                Ok(0)
-            })
-        }),
+        Arm::new("alone", |_| hot_page::alone(&pool, hot)),
         Arm::new("checkpoint", |round| {
             pool.change(&pages, |_, page| page[0] = round as u8)?;
-            changing(&pool, hot, || Ok(pool.checkpoint()?.pages))
+            hot_page::beside_a_checkpoint(&pool, hot)
         }),
     ];
     let outcome = bench.run("P8", "alone", arms)?;
@@ -52,34 +41,5 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
 }
 
 fn longest_waits(outcome: &Outcome, arm: &str) -> Option<Spread> {
-    let longest = |sample: &Sample| sample.latencies.as_ref().and_then(|waits| waits.quantile_us(1.0));
-    Spread::of(outcome.samples(arm).iter().filter_map(longest))
-}
-
-/// Changes the hot page over and over while `work` runs; the latencies are those of getting at it.
-fn changing(pool: &PoolArm<'_>, hot: Place, work: impl FnOnce() -> Result<u64>) -> Result<Sample> {
-    let page = pool.pool().fetch(pool.page(hot)).wait()?;
-    let over = AtomicBool::new(false);
-    let meter = Meter::start();
-    let (written, waits) = thread::scope(|scope| {
-        let changer = scope.spawn(|| change_until(&over, &page));
-        let written = work();
-        over.store(true, Ordering::Relaxed);
-        (written, changer.join().expect("a changer that does not panic"))
-    });
-    let pages = written?;
-    Ok(meter.stop().sample(pages, pages * u64::from(PAGE)).with_latencies(waits?))
-}
-
-fn change_until(over: &AtomicBool, page: &PinnedPage) -> Result<Latencies> {
-    let mut waits = Latencies::new();
-    while !over.load(Ordering::Relaxed) {
-        let started = Instant::now();
-        let mut bytes = page.write()?;
-        waits.record(started.elapsed());
-        bytes[1] = bytes[1].wrapping_add(1);
-        drop(bytes);
-        thread::yield_now();
-    }
-    Ok(waits)
+    Spread::of(outcome.samples(arm).iter().filter_map(Sample::longest_us))
 }

@@ -72,7 +72,9 @@ impl Input {
     pub(crate) fn open_in(&self, pool: &BufferPool, write: bool) -> Result<Vec<FileId>> {
         let direct = if self.buffered.is_none() { Fallback::Require } else { Fallback::Off };
         let options = OpenOptions::new().read_only(!write).direct(direct);
-        Ok(self.paths.iter().map(|path| pool.open_file(path, options)).collect::<Result<_, _>>()?)
+        // By their tags a codec and a doublewrite area know them.
+        let tagged = self.paths.iter().zip(1..).map(|(path, tag)| pool.open_file(path, options.tag(tag)));
+        Ok(tagged.collect::<Result<_, _>>()?)
     }
 
     /// Takes the files out of the page cache where it is in between, so that a round does not read what the last one has
@@ -129,6 +131,11 @@ impl Input {
             left.min(page_size)
         };
         places.iter().map(bytes).sum()
+    }
+
+    /// What to wish for another file, which is to be compared with these.
+    pub(crate) fn wish(&self) -> Wish {
+        if self.buffered.is_some() { Wish::Buffered } else { Wish::Direct }
     }
 
     /// Why the page cache is in between, if it is.

@@ -1,18 +1,22 @@
-//! What `compare`, the figures and the criterion benches share: the same files opened the same way by every arm, and the
-//! pool's arms.
+//! What `compare`, the figures and the criterion benches share: the same files opened the same way by every arm, the pool's
+//! arms, and what each of the more involved workloads does.
 //!
 //! Not part of the kit in `benches/lab`, because that one must not know the pool it measures.
 
 // Each of the programs that include this module uses a part of it.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod hot_page;
+pub(crate) mod idle;
 pub(crate) mod input;
 pub(crate) mod memory;
 pub(crate) mod methods;
 pub(crate) mod pool_arm;
 #[cfg(feature = "testing")]
 pub(crate) mod replacement;
+pub(crate) mod safety;
 pub(crate) mod scratch;
+pub(crate) mod updates;
 
 pub(crate) use input::{Input, Wish};
 pub(crate) use methods::Candidate;

@@ -8,7 +8,8 @@ use futures_util::TryStreamExt;
 use futures_util::stream::FuturesUnordered;
 use lab::{Latencies, Meter, Place, Result, Sample};
 use ringpool::{
-    BufferPool, Builder, CheckpointOptions, FileId, IoMethod, MethodReport, PageId, StreamOptions,
+    BufferPool, Builder, CheckpointOptions, Counts, FileId, IoMethod, MethodReport, PageId, PageWrite,
+    StreamOptions,
 };
 
 use super::{Input, Visit};
@@ -82,6 +83,15 @@ impl<'a> PoolArm<'a> {
     /// Which method is really in use, and why.
     pub(crate) fn method(&self) -> MethodReport {
         self.pool.stats().method
+    }
+
+    /// What was done up to now.
+    pub(crate) fn counts(&self) -> Counts {
+        self.pool.stats().counts
+    }
+
+    pub(crate) fn page_size(&self) -> u32 {
+        self.input.page_size()
     }
 
     pub(crate) fn page(&self, place: Place) -> PageId {
@@ -204,7 +214,7 @@ impl<'a> PoolArm<'a> {
     }
 
     /// Changes the pages at `places`, which the pool has room for.
-    pub(crate) fn change(&self, places: &[Place], change: impl Fn(Place, &mut [u8])) -> Result<()> {
+    pub(crate) fn change(&self, places: &[Place], change: impl Fn(Place, &mut PageWrite<'_>)) -> Result<()> {
         for batch in places.chunks(64) {
             self.prefetch(batch);
             for &place in batch {
@@ -221,5 +231,14 @@ impl<'a> PoolArm<'a> {
         let report = self.pool.checkpoint(CheckpointOptions::new()).wait()?;
         let elapsed = meter.stop();
         Ok(elapsed.sample(report.pages_written, report.pages_written * u64::from(self.input.page_size())))
+    }
+
+    /// The same where the pages at `places` are those that were changed.
+    pub(crate) fn checkpoint_of(&self, places: &[Place]) -> Result<Sample> {
+        let sample = self.checkpoint()?;
+        if sample.pages == places.len() as u64 {
+            return Ok(sample);
+        }
+        Err(format!("the checkpoint wrote {} pages of {}", sample.pages, places.len()).into())
     }
 }

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lab::files::TestFile;
+use lab::indicatif::ProgressBar;
 use lab::{Result, progress};
 
 /// Names the stamps of test files.
@@ -17,8 +18,25 @@ pub(crate) fn create(dir: &Path, page_size: u32, bytes: u64) -> Result<TestFile>
             format!("{bytes} bytes are less than a page of {page_size}: choose a larger --size").into()
         );
     }
-    let bar = progress::bytes(bytes).with_message("making a test file");
-    let file = TestFile::create(dir, page_size, blocks, SEED, |written| bar.set_position(written));
+    under_a_bar(page_size, blocks, |bar| {
+        TestFile::create(dir, page_size, blocks, SEED, |written| bar.set_position(written))
+    })
+}
+
+/// A file of so many pages of zeros.
+pub(crate) fn zeroed(dir: &Path, page_size: u32, blocks: u32) -> Result<TestFile> {
+    under_a_bar(page_size, blocks, |bar| {
+        TestFile::zeroed(dir, page_size, blocks, |written| bar.set_position(written))
+    })
+}
+
+fn under_a_bar(
+    page_size: u32,
+    blocks: u32,
+    make: impl FnOnce(&ProgressBar) -> Result<TestFile>,
+) -> Result<TestFile> {
+    let bar = progress::bytes(u64::from(page_size) * u64::from(blocks)).with_message("making a test file");
+    let file = make(&bar);
     bar.finish_and_clear();
     file
 }

@@ -2,20 +2,30 @@
 //!
 //! `cargo run --release --example compare -- [OPTIONS] [FILE ...]`
 //!
-//! Compared are random reads, a sequential scan, lone misses and writebacks of random and dense pages: by a bare ring (the
-//! most that io_uring gives here), by plain `pread` and `pwrite`, and by the pool under each I/O method. Without files it makes
-//! one of its own and removes it at the end; files that are named are only ever read, and only opened for reading.
+//! Compared are random reads, a sequential scan, lone misses, writebacks of random and dense pages, and updates of more pages
+//! than fit: by a bare ring (the most that io_uring gives here), by plain `pread` and `pwrite`, and by the pool under each I/O
+//! method. Of the pool alone it tells how long a checkpoint keeps a hot page's writer waiting, what it costs to be safe, and what
+//! an open pool takes that nobody uses. Without files it makes one of its own and removes it at the end; files that are named are
+//! only ever read, and only opened for reading.
 //!
 //! What makes it honest: arms run in turn, in shuffled order, for several rounds, and ratios are taken within rounds; all
 //! go to the same places; the pool is empty at the start of each round and smaller than what it reads; either all arms
-//! bypass the page cache or none does, but for the one that is named after it; and before anything is timed each arm reads the
-//! places of a round once more while a digest is taken of every byte, which must be the digest of a plain read.
+//! bypass the page cache or none does, but for the one that is named after it; and before anything is timed each arm does its
+//! work once more while a digest is taken of every byte that it reads or leaves, which must be the digest of a plain read.
 
 mod arms;
+mod contest;
+mod entrants;
+mod hot_page;
+mod idle;
 mod options;
+mod pattern;
 mod reads;
 mod report;
+mod safety;
+mod stamps;
 mod subject;
+mod update;
 mod writeback;
 
 // The benches stand on the same arms.
@@ -30,14 +40,13 @@ use lab::Result;
 use options::{Options, Workload};
 use report::Findings;
 use subject::Subject;
-use writeback::Pattern;
 
 fn main() -> ExitCode {
     let options = Options::parse();
     match compare(&options) {
         Ok(findings) if findings.differences() == 0 => ExitCode::SUCCESS,
         Ok(findings) => {
-            eprintln!("error: {} arms saw other bytes than a plain read", findings.differences());
+            eprintln!("error: {} arms saw or left other bytes than a plain read", findings.differences());
             ExitCode::FAILURE
         }
         Err(error) => {
@@ -55,21 +64,23 @@ fn compare(options: &Options) -> Result<Findings> {
     }
     subject.describe();
     let mut findings = Findings::default();
-    for workload in options.workloads() {
-        match workload {
-            Workload::Random => reads::random(&subject, options, &mut findings)?,
-            Workload::Scan => reads::scan(&subject, options, &mut findings)?,
-            Workload::Lone => reads::lone_misses(&subject, options, &mut findings)?,
-            Workload::Writeback if subject.is_own() => {
-                writeback::run(Pattern::Random, &subject, options, &mut findings)?;
-            }
-            Workload::DenseWriteback if subject.is_own() => {
-                writeback::run(Pattern::Dense, &subject, options, &mut findings)?;
-            }
-            Workload::Writeback | Workload::DenseWriteback => {
-                println!("{workload:?}: left out, since files that were named are never written to");
-            }
+    for &workload in options.workloads() {
+        if workload.writes() && !subject.is_own() {
+            println!("{}: left out, since files that were named are never written to", workload.name());
+            continue;
         }
+        let run = match workload {
+            Workload::Random => reads::random,
+            Workload::Scan => reads::scan,
+            Workload::Lone => reads::lone_misses,
+            Workload::Writeback => writeback::random,
+            Workload::DenseWriteback => writeback::dense,
+            Workload::Update => update::run,
+            Workload::HotPage => hot_page::run,
+            Workload::Safety => safety::run,
+            Workload::Idle => idle::run,
+        };
+        run(&subject, options, &mut findings)?;
     }
     findings.print();
     if let Some(path) = &options.json {

@@ -8,7 +8,8 @@ use lab::Result;
 /// What does asynchronous I/O buy on this disk?
 ///
 /// Compares a bare ring, plain pread and pwrite, and the pool under each I/O method, on random reads, a sequential scan,
-/// lone misses and writebacks of random and dense pages.
+/// lone misses, writebacks of random and dense pages, and updates of more pages than fit; tells how long a checkpoint keeps a hot
+/// page's writer waiting, what a codec, a log and a doublewrite area cost it, and what an open pool takes that nobody uses.
 #[derive(Debug, Parser)]
 #[command(name = "compare")]
 pub(crate) struct Options {
@@ -40,7 +41,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "16", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(crate) worker_threads: u32,
 
-    /// Pages that each arm reads or writes a round, at random [default: 20000, with --quick 2000]
+    /// Pages that each arm reads, updates or writes a round [default: 20000, with --quick 2000]
     #[arg(long)]
     pages: Option<u32>,
 
@@ -48,7 +49,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "1GiB", value_parser = parse_size)]
     pub(crate) scan_size: u64,
 
-    /// Memory of each pool that reads; at most a quarter of what is read is used, so that pages are replaced
+    /// Memory of each pool that reads or updates; at most a quarter of its pages are taken, so that they are replaced
     #[arg(long, default_value = "64MiB", value_parser = parse_size)]
     pub(crate) pool: u64,
 
@@ -82,6 +83,26 @@ pub(crate) enum Workload {
     Writeback,
     /// Ranges of 1 MiB changed at random, written by a checkpoint
     DenseWriteback,
+    /// Pages changed at random, four times as many as the pool has room for
+    Update,
+    /// How long a page's writer waits while a checkpoint writes that page
+    HotPage,
+    /// A checkpoint with a codec (needs --features crc32c), a log or a doublewrite area, and without
+    Safety,
+    /// Wake-ups and CPU of an open pool that nobody uses
+    Idle,
+}
+
+impl Workload {
+    /// Whether the files are written to.
+    pub(crate) fn writes(self) -> bool {
+        !matches!(self, Self::Random | Self::Scan | Self::Lone)
+    }
+
+    /// As it is named on the command line.
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
+    }
 }
 
 impl Options {

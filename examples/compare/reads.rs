@@ -1,16 +1,17 @@
 //! The workloads that read: random pages, a scan, and lone misses.
 //!
-//! Each first proves that all arms see the same bytes, then times them. The proof is apart because a digest costs more CPU
-//! a page than some arms do.
+//! The proof: each arm reads the places of the first round while a digest is taken, which must be that of a plain read.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use lab::{Arm, Digest, Place, Result, Rounds, Sample, places, progress};
+use lab::{Digest, Place, Result, places};
 
-use crate::arms::{self, ReadArm, Shape};
+use crate::arms::{self, Reader, Shape};
+use crate::contest::Contest;
+use crate::entrants::Entrant;
 use crate::options::Options;
-use crate::report::{Findings, Timed};
+use crate::report::Findings;
 use crate::subject::Subject;
 use crate::support::look_at;
 
@@ -25,22 +26,17 @@ const SCAN_DEPTH: u32 = 16;
 
 pub(crate) fn random(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
     let pages = options.pages().min(total(&subject.input.blocks()));
-    let arms =
-        arms::reading(&subject.input, options, Shape::SinglePages(options.depth), frames(options, pages))?;
-    compare(
-        "random read",
-        subject,
-        options,
-        arms,
-        |round, _| places_at_random(subject, pages, round),
-        findings,
-    )
+    let shape = Shape::SinglePages(options.depth);
+    let arms = arms::reading(&subject.input, options, shape, frames(options, pages), findings)?;
+    let contest = Contest { workload: "random read", options };
+    compare(contest, subject, arms, |round, _| places_at_random(subject, pages, round), findings)
 }
 
 pub(crate) fn lone_misses(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
     let pages = (options.pages() / 10).max(1).min(total(&subject.input.blocks()));
-    let arms = arms::reading(&subject.input, options, Shape::OneByOne, frames(options, pages))?;
-    compare("lone miss", subject, options, arms, |round, _| places_at_random(subject, pages, round), findings)
+    let arms = arms::reading(&subject.input, options, Shape::OneByOne, frames(options, pages), findings)?;
+    let contest = Contest { workload: "lone miss", options };
+    compare(contest, subject, arms, |round, _| places_at_random(subject, pages, round), findings)
 }
 
 pub(crate) fn scan(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
@@ -49,86 +45,41 @@ pub(crate) fn scan(subject: &Subject, options: &Options, findings: &mut Findings
         first_blocks(&subject.input.blocks(), options.scan_size / u64::from(options.page_size), stride);
     let depth = SCAN_DEPTH.min(options.depth);
     let frames = frames(options, total(&blocks));
-    let arms = arms::reading(&subject.input, options, Shape::Requests(depth, stride), frames)?;
-    compare("scan", subject, options, arms, |_, stride| places::sequential(&blocks, stride), findings)
+    let arms = arms::reading(&subject.input, options, Shape::Requests(depth, stride), frames, findings)?;
+    let contest = Contest { workload: "scan", options };
+    compare(contest, subject, arms, |_, stride| places::sequential(&blocks, stride), findings)
 }
 
 /// Proves and times the arms of one workload. `places_of` gives the places of a round, one for so many pages.
 fn compare(
-    workload: &'static str,
+    contest: Contest<'_>,
     subject: &Subject,
-    options: &Options,
-    mut arms: Vec<ReadArm<'_>>,
+    mut arms: Vec<Entrant<Reader<'_>>>,
     places_of: impl Fn(u32, u32) -> Vec<Place>,
     findings: &mut Findings,
 ) -> Result<()> {
-    findings.tell(arms.iter().filter_map(|arm| Some(format!("{}: {}", arm.name, arm.report.as_ref()?))));
-    let digests = prove(workload, subject, &mut arms, &places_of)?;
-    let known = arms.iter().map(|arm| (arm.name.clone(), (arm.method.clone(), arm.in_flight)));
-    let known: HashMap<_, _> = known.collect();
+    let page_size = subject.input.page_size();
+    let stride = arms.iter().map(|arm| arm.way.stride).max().unwrap_or(1);
+    let expected = Digest::new(page_size);
+    subject.input.read_plainly(&places_of(0, stride), stride * page_size, |first, bytes| {
+        expected.add(first, bytes);
+    })?;
+    let proof = contest.prove(&mut arms, expected.value(), |reader| {
+        let seen = Digest::new(page_size);
+        reader.read(&places_of(0, reader.stride), &|first, bytes| seen.add(first, bytes))?;
+        Ok(seen.value())
+    })?;
     // The places of a round, by stride: drawn once, before any arm of the round is timed.
     let drawn: RefCell<HashMap<(u32, u32), Vec<Place>>> = RefCell::default();
-    let twin = arms[0].name.clone();
-    let bar = progress::steps(u64::from(options.rounds()) * (arms.len() as u64 + 1));
-    let timed = arms.into_iter().map(|mut arm| {
-        let (drawn, places_of) = (&drawn, &places_of);
-        Arm::new(arm.name.clone(), move |round| {
-            let mut drawn = drawn.borrow_mut();
-            drawn.retain(|&(of, _), _| of == round);
-            let places = drawn.entry((round, arm.stride)).or_insert_with(|| places_of(round, arm.stride));
-            arm.read(places, &look_at)
-        })
-    });
-    let outcome = Rounds::new(options.rounds()).twin(twin).run(timed.collect(), |arm| {
-        bar.set_message(format!("{workload}: {arm}"));
-        bar.inc(1);
+    let timed = contest.time(&mut arms, |reader, round| {
+        let mut drawn = drawn.borrow_mut();
+        drawn.retain(|&(of, _), _| of == round);
+        let places = drawn.entry((round, reader.stride)).or_insert_with(|| places_of(round, reader.stride));
+        reader.read(places, &look_at)
     })?;
-    bar.finish_and_clear();
-    let compared_by = Sample::pages_per_s;
-    findings.add(&Timed { workload, page_size: options.page_size, outcome, compared_by }, |arm| {
-        let (method, in_flight) = &known[arm];
-        (method.clone(), *in_flight, digests.arms[arm])
-    });
-    findings.check(workload, digests.expected, &digests.arms);
+    findings.add(&timed, Some(&proof));
+    findings.check(contest.workload, &proof);
     Ok(())
-}
-
-/// What each arm saw, and what there was to see.
-struct Digests {
-    expected: u64,
-    arms: HashMap<String, u64>,
-}
-
-/// Has each arm read the places of the first round while a digest is taken.
-fn prove(
-    workload: &str,
-    subject: &Subject,
-    arms: &mut [ReadArm<'_>],
-    places_of: &impl Fn(u32, u32) -> Vec<Place>,
-) -> Result<Digests> {
-    let bar = progress::steps(arms.len() as u64 + 1);
-    bar.set_message(format!("{workload}: proof by a plain read"));
-    let page_size = subject.input.page_size();
-    let stride = arms.iter().map(|arm| arm.stride).max().unwrap_or(1);
-    let digest = Digest::new(page_size);
-    let request_size = stride * page_size;
-    subject.input.read_plainly(&places_of(0, stride), request_size, |first, bytes| {
-        digest.add(first, bytes);
-    })?;
-    let expected = digest.value();
-    let mut seen = HashMap::new();
-    for arm in arms {
-        bar.inc(1);
-        bar.set_message(format!("{workload}: proof of {}", arm.name));
-        let digest = Digest::new(page_size);
-        let read = arm.read(&places_of(0, arm.stride), &|first, bytes| {
-            digest.add(first, bytes);
-        });
-        read.map_err(|error| format!("{workload}, {}: {error}", arm.name))?;
-        seen.insert(arm.name.clone(), digest.value());
-    }
-    bar.finish_and_clear();
-    Ok(Digests { expected, arms: seen })
 }
 
 /// The same number of different places in every round, those of a batch sorted by file.
@@ -138,8 +89,8 @@ fn places_at_random(subject: &Subject, pages: u32, round: u32) -> Vec<Place> {
     places
 }
 
-/// Frames of a pool that reads so many pages: a quarter of them at most, so that most reads replace a page.
-fn frames(options: &Options, pages: u32) -> u32 {
+/// Frames of a pool that goes to so many pages: a quarter of them at most, so that most pages replace another.
+pub(crate) fn frames(options: &Options, pages: u32) -> u32 {
     let most = u32::try_from(options.pool / u64::from(options.page_size)).unwrap_or(u32::MAX);
     // A pool this small could not hold what is in flight.
     let least = 4 * options.depth.max(SCAN_DEPTH * (SCAN_REQUEST / options.page_size).max(1));

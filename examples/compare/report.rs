@@ -1,24 +1,15 @@
 //! What is shown and written at the end.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::BufWriter;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use lab::report::{self, Names, Row};
-use lab::rounds::Outcome;
 use lab::{Result, Sample};
 
-use crate::arms::BARE_RING;
-
-/// One workload, timed.
-pub(crate) struct Timed {
-    pub(crate) workload: &'static str,
-    pub(crate) page_size: u32,
-    pub(crate) outcome: Outcome,
-    pub(crate) compared_by: fn(&Sample) -> f64,
-}
+use crate::contest::{Proof, Timed};
+use crate::entrants::{BARE_RING, Card};
 
 /// Rows of all workloads, and how far they can be believed.
 #[derive(Default)]
@@ -33,61 +24,66 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Takes down what pools say of their methods.
-    pub(crate) fn tell(&mut self, reports: impl IntoIterator<Item = String>) {
-        for report in reports {
-            if !self.methods.contains(&report) {
-                self.methods.push(report);
-            }
+    /// Takes down what a pool says of its method.
+    pub(crate) fn tell(&mut self, report: String) {
+        if !self.methods.contains(&report) {
+            self.methods.push(report);
         }
     }
 
-    /// Adds the rows of a workload; `known` gives an arm's method, its requests in flight and its digest.
-    pub(crate) fn add(&mut self, timed: &Timed, known: impl Fn(&str) -> (String, u32, u64)) {
-        let Timed { workload, page_size, outcome, compared_by } = timed;
-        let has = |name: &str| outcome.names().any(|arm| arm == name);
-        for arm in outcome.names() {
-            let (method, in_flight, digest) = known(arm);
-            let ratio = has(BARE_RING).then(|| outcome.ratio(arm, BARE_RING, compared_by)).flatten();
-            let names = Names { workload, arm, method: &method };
-            let row = Row::new(
-                names,
-                in_flight,
-                *page_size,
-                &outcome.summary(arm),
-                ratio.map(|ratio| ratio.median),
-            );
-            self.rows.push(Row { bytes_digest: Some(format!("{digest:016x}")), ..row });
-        }
-        let (asynchronous, sync) = ("pool, io_uring", "pool, sync");
-        if has(asynchronous)
-            && has(sync)
-            && let Some(gain) = outcome.ratio(asynchronous, sync, compared_by)
-        {
-            self.gains.push(format!("{workload} {:.2}", gain.median));
-        }
-        if let Some(noise) = outcome.noise(compared_by) {
-            let twin = outcome.names().next().unwrap_or_default();
-            self.remarks.push(format!("{workload}: {twin} against itself: {noise}"));
+    pub(crate) fn remark(&mut self, remark: String) {
+        self.remarks.push(remark);
+    }
+
+    /// Adds what came of a workload; where one of its arms ran twice a round, rates are what it is about.
+    pub(crate) fn add(&mut self, timed: &Timed, proof: Option<&Proof>) {
+        self.add_rows(timed, proof);
+        let Timed { workload, cards, outcome, .. } = timed;
+        if let Some(noise) = outcome.noise(Sample::pages_per_s) {
+            self.remarks.push(format!("{workload}: {} against itself: {noise}", cards[0].name));
+            let gain = timed.rate("pool, io_uring", "pool, sync");
+            self.gains.extend(gain.map(|gain| format!("{workload} {:.2}", gain.median)));
         }
         self.remarks.extend(outcome.disturbance().map(|why| format!("{workload}: {why}")));
     }
 
-    /// Holds the digests of a workload's arms against what there was to see.
-    pub(crate) fn check(&mut self, workload: &str, expected: u64, digests: &HashMap<String, u64>) {
+    /// Adds only the rows, where the same run is seen from another side.
+    pub(crate) fn add_rows(&mut self, timed: &Timed, proof: Option<&Proof>) {
+        let to_ring = |arm: &str| Some(timed.rate(arm, BARE_RING)?.median);
+        for Card { name: arm, method, in_flight } in &timed.cards {
+            let names = Names { workload: timed.workload, arm, method };
+            let summary = timed.outcome.summary(arm);
+            let row = Row::new(names, *in_flight, timed.page_size, &summary, to_ring(arm));
+            let bytes_digest = proof.map(|proof| format!("{:016x}", proof.found[arm]));
+            self.rows.push(Row { bytes_digest, ..row });
+        }
+    }
+
+    /// Says what the arms' rates are of one of them.
+    pub(crate) fn hold_against(&mut self, timed: &Timed, base: &str) {
+        let others = timed.cards.iter().map(|card| &card.name[..]).filter(|&arm| arm != base);
+        let ratio = |arm| Some(format!("{arm} {:.2}", timed.rate(arm, base)?.median));
+        let ratios: Vec<String> = others.filter_map(ratio).collect();
+        self.remarks.push(format!("{}: of the rate {base}: {}", timed.workload, ratios.join(", ")));
+    }
+
+    /// Holds what came of a workload's arms against what should.
+    pub(crate) fn check(&mut self, workload: &str, Proof { expected, found }: &Proof) {
         let wrong: Vec<&str> =
-            digests.iter().filter(|&(_, &digest)| digest != expected).map(|(arm, _)| &arm[..]).collect();
+            found.iter().filter(|&(_, digest)| digest != expected).map(|(arm, _)| &arm[..]).collect();
         self.differences += wrong.len();
         self.remarks.push(match wrong[..] {
-            [] => format!(
-                "{workload}: all {} arms agree with a plain read, digest {expected:016x}",
-                digests.len()
-            ),
+            [] => {
+                format!(
+                    "{workload}: all {} arms agree with a plain read, digest {expected:016x}",
+                    found.len()
+                )
+            }
             _ => format!("{workload}: NOT THE BYTES OF A PLAIN READ ({expected:016x}): {}", wrong.join("; ")),
         });
     }
 
-    /// How many arms saw other bytes than a plain read.
+    /// How many arms saw or left other bytes than a plain read.
     pub(crate) fn differences(&self) -> usize {
         self.differences
     }
@@ -104,8 +100,12 @@ impl Findings {
              used, so they grow with what is in flight."
         );
         println!();
-        print!("{}", report::comparison(&self.rows));
+        let at_rest = |row: &&Row| row.wakeups_per_s.is_some();
+        print!("{}", report::comparison(self.rows.iter().filter(|row| !at_rest(row))));
         println!();
+        if self.rows.iter().any(|row| at_rest(&row)) {
+            println!("{}", report::at_rest(self.rows.iter().filter(at_rest)));
+        }
         if !self.gains.is_empty() {
             println!("io_uring against sync, pages a second: {}", self.gains.join(", "));
         }

@@ -153,12 +153,7 @@ impl Bench<'_> {
     }
 
     fn run(&self, workload: &str, twin: &str, arms: Vec<Arm<'_>>) -> Result<Outcome> {
-        let bar = progress::steps(u64::from(self.rounds) * (arms.len() as u64 + 1));
-        let outcome = Rounds::new(self.rounds).twin(twin).run(arms, |arm| {
-            bar.set_message(format!("{workload}: {arm}"));
-            bar.inc(1);
-        })?;
-        bar.finish_and_clear();
+        let outcome = progress::in_turn(&Rounds::new(self.rounds).twin(twin), workload, arms)?;
         if let Some(noise) = outcome.noise(Sample::pages_per_s) {
             println!("{workload}: {twin} to itself {noise}");
         }

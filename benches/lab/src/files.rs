@@ -1,4 +1,4 @@
-//! Files to measure on: stamped, fully written, synced, out of the page cache, and removed at the end.
+//! Files to measure on: stamped or zeros, fully written, synced, out of the page cache, and removed at the end.
 //!
 //! A file with blocks that were allocated but never written is read without touching the device, and its first writes pay
 //! for a conversion. So every block is written before any clock starts.
@@ -18,17 +18,17 @@ use crate::stamp::stamp;
 const CHUNK: usize = 1 << 20;
 const MIB: u64 = 1 << 20;
 
-/// A file of stamped pages (see [`stamp`](crate::stamp)), version 0 everywhere. It is removed when this value is dropped.
+/// A file that is removed when this value is dropped.
 #[derive(Debug)]
 pub struct TestFile {
     file: NamedTempFile,
     page_size: u32,
     blocks: u32,
-    seed: u64,
 }
 
 impl TestFile {
-    /// Writes a file of `blocks` pages into the folder `dir`, and tells `progress` how many bytes have been written.
+    /// Writes a file of `blocks` stamped pages (see [`stamp`](crate::stamp)), version 0 everywhere, into the folder `dir`, and
+    /// tells `progress` how many bytes have been written.
     ///
     /// # Errors
     ///
@@ -38,6 +38,25 @@ impl TestFile {
         page_size: u32,
         blocks: u32,
         seed: u64,
+        progress: impl FnMut(u64),
+    ) -> Result<Self> {
+        Self::filled(dir, page_size, blocks, |block, page| stamp(page, seed, block, 0), progress)
+    }
+
+    /// The same with zeros in all pages: what a page is that nobody has sealed yet.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`] where the disk is too small; any error of the file system.
+    pub fn zeroed(dir: &Path, page_size: u32, blocks: u32, progress: impl FnMut(u64)) -> Result<Self> {
+        Self::filled(dir, page_size, blocks, |_, page| page.fill(0), progress)
+    }
+
+    fn filled(
+        dir: &Path,
+        page_size: u32,
+        blocks: u32,
+        fill: impl Fn(u32, &mut [u8]),
         mut progress: impl FnMut(u64),
     ) -> Result<Self> {
         let bytes = u64::from(blocks) * u64::from(page_size);
@@ -49,14 +68,14 @@ impl TestFile {
             let count = blocks_a_chunk.min(blocks - first);
             let chunk = &mut chunk[..(count * page_size) as usize];
             for (block, page) in (first..).zip(chunk.chunks_mut(page_size as usize)) {
-                stamp(page, seed, block, 0);
+                fill(block, page);
             }
             file.write_all(chunk)?;
             progress(u64::from(first + count) * u64::from(page_size));
         }
         file.as_file().sync_all()?;
         drop_cache(file.as_file())?;
-        Ok(Self { file, page_size, blocks, seed })
+        Ok(Self { file, page_size, blocks })
     }
 
     /// Where it is.
@@ -75,12 +94,6 @@ impl TestFile {
     #[must_use]
     pub fn blocks(&self) -> u32 {
         self.blocks
-    }
-
-    /// What its pages are stamped with.
-    #[must_use]
-    pub fn seed(&self) -> u64 {
-        self.seed
     }
 }
 
@@ -159,6 +172,14 @@ mod tests {
         let path = file.path().to_owned();
         drop(file);
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_file_of_zeros_is_written_throughout() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = TestFile::zeroed(dir.path(), 8192, 200, |_| ()).unwrap();
+        let bytes = std::fs::read(file.path()).unwrap();
+        assert_eq!((bytes.len(), bytes.iter().all(|&byte| byte == 0)), (200 * 8192, true));
     }
 
     #[test]

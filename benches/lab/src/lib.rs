@@ -30,6 +30,7 @@ pub mod report;
 pub mod rounds;
 pub mod stamp;
 pub mod stats;
+pub mod threads;
 
 pub use digest::Digest;
 pub use measure::{Latencies, Meter, Sample};

@@ -10,10 +10,12 @@ use rustix::time::{ClockId, clock_gettime};
 /// What one arm did in one round, and what it took.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// Pages moved (or operations done, where an arm moves no pages).
+    /// Pages moved (or operations done, where an arm moves no pages). Where an arm reads and writes, those that it read.
     pub pages: u64,
     /// Bytes moved.
     pub bytes: u64,
+    /// What was written beside what `pages` counts.
+    pub written: Written,
     /// Wall time.
     pub seconds: f64,
     /// CPU time of the whole process, user and system, the kernel's workers for its rings included.
@@ -24,6 +26,17 @@ pub struct Sample {
     pub latencies: Option<Latencies>,
     /// Digest of the bytes read, where the arm took it.
     pub digest: Option<u64>,
+    /// How often the threads that the arm looked at began to run, where it counted that.
+    pub wakeups: Option<u64>,
+}
+
+/// What an arm that reads and writes has written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Pages.
+    pub pages: u64,
+    /// Bytes.
+    pub bytes: u64,
 }
 
 impl Sample {
@@ -39,10 +52,23 @@ impl Sample {
         self.bytes as f64 / 1e6 / self.seconds
     }
 
-    /// Microseconds of CPU a page, of the whole process.
+    /// Microseconds of CPU a page, of the whole process. Where an arm reads and writes, both are pages; where no page was moved,
+    /// it is no number.
     #[must_use]
     pub fn cpu_us_per_page(&self) -> f64 {
-        self.cpu_seconds * 1e6 / self.pages as f64
+        self.cpu_seconds * 1e6 / (self.pages + self.written.pages) as f64
+    }
+
+    /// Microseconds of CPU a second, of the whole process: a million is one core.
+    #[must_use]
+    pub fn cpu_us_per_s(&self) -> f64 {
+        self.cpu_seconds * 1e6 / self.seconds
+    }
+
+    /// How often a second the threads that were looked at began to run.
+    #[must_use]
+    pub fn wakeups_per_s(&self) -> Option<f64> {
+        self.wakeups.map(|wakeups| wakeups as f64 / self.seconds)
     }
 
     /// Nanoseconds of wall time a page: the time of one operation where one thread did them one after another.
@@ -61,6 +87,26 @@ impl Sample {
     #[must_use]
     pub fn p99_us(&self) -> Option<f64> {
         self.latencies.as_ref().and_then(|latencies| latencies.quantile_us(0.99))
+    }
+
+    /// The longest latency in microseconds.
+    #[must_use]
+    pub fn longest_us(&self) -> Option<f64> {
+        self.latencies.as_ref().and_then(|latencies| latencies.quantile_us(1.0))
+    }
+
+    /// The run of an arm that reads and writes, by its writes: `pages` are what it wrote. Latencies were those of its reads.
+    #[must_use]
+    pub fn by_writes(&self) -> Self {
+        let read = Written { pages: self.pages, bytes: self.bytes };
+        let Written { pages, bytes } = self.written;
+        Self { pages, bytes, written: read, latencies: None, ..self.clone() }
+    }
+
+    /// This sample with what was written too.
+    #[must_use]
+    pub fn with_written(self, pages: u64, bytes: u64) -> Self {
+        Self { written: Written { pages, bytes }, ..self }
     }
 
     /// This sample with the latencies of its requests.
@@ -159,7 +205,17 @@ impl Elapsed {
     #[must_use]
     pub fn sample(self, pages: u64, bytes: u64) -> Sample {
         let Self { seconds, cpu_seconds, thread_cpu_seconds } = self;
-        Sample { pages, bytes, seconds, cpu_seconds, thread_cpu_seconds, latencies: None, digest: None }
+        Sample {
+            pages,
+            bytes,
+            written: Written::default(),
+            seconds,
+            cpu_seconds,
+            thread_cpu_seconds,
+            latencies: None,
+            digest: None,
+            wakeups: None,
+        }
     }
 }
 
@@ -216,7 +272,18 @@ mod tests {
         assert_eq!(sample.mb_per_s(), 4.096);
         assert_eq!(sample.cpu_us_per_page(), 500.0);
         assert_eq!(sample.ns_per_page(), 2_000_000.0);
-        assert_eq!(sample.p99_us(), None);
+        assert_eq!(sample.cpu_us_per_s(), 250_000.0);
+        assert_eq!((sample.p99_us(), sample.longest_us(), sample.wakeups_per_s()), (None, None, None));
+    }
+
+    #[test]
+    fn an_arm_that_reads_and_writes_is_seen_from_both_sides_and_its_cpu_goes_to_both() {
+        let elapsed = Elapsed { seconds: 2.0, cpu_seconds: 0.5, thread_cpu_seconds: 0.25 };
+        let sample = elapsed.sample(1000, 8_192_000).with_written(250, 1_000_000);
+        assert_eq!((sample.pages_per_s(), sample.cpu_us_per_page()), (500.0, 400.0));
+        let by_writes = sample.by_writes();
+        assert_eq!((by_writes.pages_per_s(), by_writes.cpu_us_per_page()), (125.0, 400.0));
+        assert_eq!((by_writes.mb_per_s(), by_writes.by_writes().mb_per_s()), (0.5, 4.096));
     }
 
     #[test]

@@ -62,6 +62,35 @@ pub fn random_distinct(blocks_of_files: &[u32], count: usize, seed: u64) -> Vec<
     drawn.into_iter().map(|at| nth(blocks_of_files, at as u64)).collect()
 }
 
+/// The first blocks of `count` different ranges of `range` blocks each, in the order of the files: whoever writes much at once
+/// sorts it, and a device, or the scheduler before it, may well be faster so. All of them where the files have fewer.
+///
+/// # Panics
+///
+/// If `range` is zero.
+#[must_use]
+pub fn ranges(blocks_of_files: &[u32], range: u32, count: usize, seed: u64) -> Vec<Place> {
+    let ranges_of_files: Vec<u32> = blocks_of_files.iter().map(|blocks| blocks / range).collect();
+    let mut firsts = random_distinct(&ranges_of_files, count, seed);
+    firsts.iter_mut().for_each(|first| first.block *= range);
+    firsts.sort_unstable();
+    firsts
+}
+
+/// Every `stride`-th block of the ranges of `range` blocks that begin at `firsts`.
+///
+/// # Panics
+///
+/// If `stride` is zero.
+#[must_use]
+pub fn in_ranges(firsts: &[Place], range: u32, stride: u32) -> Vec<Place> {
+    let of = |&first: &Place| {
+        let blocks = (first.block..first.block + range).step_by(stride as usize);
+        blocks.map(move |block| Place { block, ..first })
+    };
+    firsts.iter().flat_map(of).collect()
+}
+
 /// The `at`-th block when all files are laid end to end.
 fn nth(blocks_of_files: &[u32], mut at: u64) -> Place {
     for (file, &blocks) in (0..).zip(blocks_of_files) {
@@ -89,6 +118,15 @@ mod tests {
         let mut places = random_distinct(&[3, 0, 4], 100, 7);
         places.sort();
         assert_eq!(places, sequential(&[3, 0, 4], 1));
+    }
+
+    #[test]
+    fn ranges_are_whole_different_and_in_order() {
+        let all = ranges(&[9, 3, 8], 4, 100, 7);
+        let at = |file, block| Place { file, block };
+        assert_eq!(all, [at(0, 0), at(0, 4), at(2, 0), at(2, 4)]);
+        assert_eq!(ranges(&[9, 3, 8], 4, 2, 7).len(), 2);
+        assert_eq!(in_ranges(&all[1..3], 4, 2), [at(0, 4), at(0, 6), at(2, 0), at(2, 2)]);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! What a run prints and writes: rows of a comparison, rows of figures, and tables of both.
 //!
-//! The serialized keys are a contract with whoever reads the JSON. A number that was not measured is `null`, never zero.
+//! The serialized keys are a contract with whoever reads the JSON. A number that was not measured is `null`, never zero; nor is
+//! there one where no page was moved and CPU is asked for by the page.
 
 use std::fmt;
 use std::io::Write;
@@ -31,6 +32,9 @@ pub struct Row {
     pub p99_us: Option<f64>,
     pub ratio_to_bare_ring: Option<f64>,
     pub bytes_digest: Option<String>,
+    pub longest_us: Option<f64>,
+    pub cpu_us_per_s: f64,
+    pub wakeups_per_s: Option<f64>,
 }
 
 impl Row {
@@ -59,6 +63,9 @@ impl Row {
             p99_us: summary.p99_us,
             ratio_to_bare_ring,
             bytes_digest: summary.digest.map(|digest| format!("{digest:016x}")),
+            longest_us: summary.longest_us,
+            cpu_us_per_s: summary.cpu_us_per_s,
+            wakeups_per_s: summary.wakeups_per_s,
         }
     }
 }
@@ -150,9 +157,9 @@ pub fn write_json<R: Serialize>(mut out: impl Write, rows: &[R]) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// A table of the rows of a comparison.
+/// A table of the rows of a comparison of arms that move pages.
 #[must_use]
-pub fn comparison(rows: &[Row]) -> Table {
+pub fn comparison<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Table {
     let mut table = Table::new(&[
         ("workload", Align::Left),
         ("arm", Align::Left),
@@ -163,6 +170,7 @@ pub fn comparison(rows: &[Row]) -> Table {
         ("CPU us/page", Align::Right),
         ("p50 us", Align::Right),
         ("p99 us", Align::Right),
+        ("longest us", Align::Right),
         ("to bare ring", Align::Right),
     ]);
     for row in rows {
@@ -173,10 +181,33 @@ pub fn comparison(rows: &[Row]) -> Table {
             row.in_flight.to_string(),
             format!("{:.0}", row.pages_per_s),
             format!("{:.0}", row.mb_per_s),
-            format!("{:.2}", row.cpu_us_per_page),
-            or_dash(row.p50_us, 1),
-            or_dash(row.p99_us, 1),
+            or_dash(Some(row.cpu_us_per_page), 2),
+            latency(row.p50_us),
+            latency(row.p99_us),
+            latency(row.longest_us),
             or_dash(row.ratio_to_bare_ring, 3),
+        ]);
+    }
+    table
+}
+
+/// A table of the rows of arms that do nothing.
+#[must_use]
+pub fn at_rest<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Table {
+    let mut table = Table::new(&[
+        ("workload", Align::Left),
+        ("arm", Align::Left),
+        ("method", Align::Left),
+        ("wake-ups/s", Align::Right),
+        ("CPU us/s", Align::Right),
+    ]);
+    for row in rows {
+        table.push([
+            row.workload.clone(),
+            row.arm.clone(),
+            row.method.clone(),
+            or_dash(row.wakeups_per_s, 1),
+            or_dash(Some(row.cpu_us_per_s), 1),
         ]);
     }
     table
@@ -217,8 +248,14 @@ pub fn figures(rows: &[FigureRow]) -> Table {
     table
 }
 
+/// Microseconds; what is below ten of them, in ten nanoseconds.
+fn latency(us: Option<f64>) -> String {
+    or_dash(us, if us.is_some_and(|us| us < 10.0) { 2 } else { 1 })
+}
+
 fn or_dash(value: Option<f64>, digits: usize) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
+    let known = value.filter(|value| value.is_finite());
+    known.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
 }
 
 /// On which side the cells of a column begin.
@@ -281,8 +318,11 @@ mod tests {
             pages_per_s: 2000.0,
             mb_per_s: 16.384,
             cpu_us_per_page: 4.25,
-            p50_us: Some(900.0),
+            cpu_us_per_s: 8500.0,
+            p50_us: Some(0.031),
             p99_us: None,
+            longest_us: Some(1900.0),
+            wakeups_per_s: None,
             digest: Some(0xab),
         };
         Row::new(names, 64, 8192, &summary, Some(0.98))
@@ -310,11 +350,26 @@ mod tests {
             "p99_us",
             "ratio_to_bare_ring",
             "bytes_digest",
+            "longest_us",
+            "cpu_us_per_s",
+            "wakeups_per_s",
         ];
         agreed.sort_unstable();
         assert_eq!(keys, agreed);
         assert_eq!(read[0]["bytes_digest"], "00000000000000ab");
         assert!(read[0]["p99_us"].is_null());
+    }
+
+    #[test]
+    fn who_moves_no_page_has_no_cpu_a_page() {
+        let at_rest = Row { pages: 0, cpu_us_per_page: f64::NAN, wakeups_per_s: Some(0.5), ..row() };
+        let mut json = Vec::new();
+        write_json(&mut json, &[&at_rest]).unwrap();
+        let read: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert!(read[0]["cpu_us_per_page"].is_null());
+        assert_eq!(read[0]["wakeups_per_s"], 0.5);
+        assert_eq!(comparison([&at_rest]).lines[1][6..], ["-", "0.03", "-", "1900.0", "0.980"]);
+        assert!(super::at_rest([&at_rest]).to_string().ends_with("0.5    8500.0\n"));
     }
 
     #[test]

@@ -171,8 +171,11 @@ impl Outcome {
             pages_per_s: middle(Sample::pages_per_s),
             mb_per_s: middle(Sample::mb_per_s),
             cpu_us_per_page: middle(Sample::cpu_us_per_page),
+            cpu_us_per_s: middle(Sample::cpu_us_per_s),
             p50_us: middle_of_known(Sample::p50_us),
             p99_us: middle_of_known(Sample::p99_us),
+            longest_us: middle_of_known(Sample::longest_us),
+            wakeups_per_s: middle_of_known(Sample::wakeups_per_s),
             digest: self.digest(arm),
         }
     }
@@ -182,6 +185,17 @@ impl Outcome {
     #[must_use]
     pub fn digest(&self, arm: &str) -> Option<u64> {
         self.samples(arm).iter().try_fold(0_u64, |sum, sample| Some(sum.wrapping_add(sample.digest?)))
+    }
+
+    /// The same run with each sample seen otherwise: [by its writes](Sample::by_writes), say.
+    #[must_use]
+    pub fn seen(&self, otherwise: fn(&Sample) -> Sample) -> Self {
+        let all = |samples: &Vec<Sample>| samples.iter().map(otherwise).collect();
+        Self {
+            arms: self.arms.iter().map(|(name, samples)| (name.clone(), all(samples))).collect(),
+            twin: self.twin.as_ref().map(|(arm, samples)| (*arm, all(samples))),
+            others_share: self.others_share,
+        }
     }
 
     /// Why this run is no proof of anything, if it is not: others used too much of the machine.
@@ -203,12 +217,18 @@ pub struct Summary {
     pub pages_per_s: f64,
     /// Megabytes (10^6) a second.
     pub mb_per_s: f64,
-    /// Microseconds of CPU a page.
+    /// Microseconds of CPU a page; no number where no page was moved.
     pub cpu_us_per_page: f64,
+    /// Microseconds of CPU a second.
+    pub cpu_us_per_s: f64,
     /// Median latency in microseconds: the median of the rounds' medians.
     pub p50_us: Option<f64>,
     /// 99th percentile in microseconds: the median of the rounds' percentiles.
     pub p99_us: Option<f64>,
+    /// Longest latency in microseconds: the median of the rounds' longest.
+    pub longest_us: Option<f64>,
+    /// How often a second the threads that were looked at began to run.
+    pub wakeups_per_s: Option<f64>,
     /// Digest of all that was read in all rounds.
     pub digest: Option<u64>,
 }
@@ -256,6 +276,15 @@ mod tests {
         let fast = outcome.summary("fast");
         assert_eq!((fast.pages_per_s, fast.seconds, fast.p50_us), (100.0, 1.0, None));
         assert_eq!((fast.digest, outcome.digest("slow")), (Some(1 + 2 + 3 + 4), None));
+    }
+
+    #[test]
+    fn a_run_can_be_seen_by_its_writes_twin_and_all() {
+        let arm = Arm::new("update", |round| Ok(sample(1.0).with_written(u64::from(round) + 50, 0)));
+        let outcome = Rounds::new(3).twin("update").run(vec![arm], |_| ()).unwrap();
+        let writes = outcome.seen(Sample::by_writes);
+        assert_eq!((outcome.summary("update").pages, writes.summary("update").pages), (100, 51));
+        assert_eq!(writes.noise(Sample::pages_per_s).unwrap().median, 1.0);
     }
 
     #[test]

@@ -111,7 +111,8 @@ fn updates_read_one_page_and_write_another() {
         writes += 1;
     };
     let sample = ring(PAGE).update(&targets, &pairs, fill).unwrap();
-    assert_eq!((sample.pages, writes), (500, 500));
+    assert_eq!((sample.pages, sample.written.pages, writes), (500, 500, 500));
+    assert_eq!(sample.written.bytes, 500 * u64::from(PAGE));
     for (_, place) in pairs {
         let check = |place: Place, page: &[u8]| assert_eq!(stamp::check(page, 5, place.block), Ok(1));
         Plain::new(PAGE).read(&targets, &[place], check).unwrap();

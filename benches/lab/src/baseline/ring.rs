@@ -149,7 +149,10 @@ impl BareRing {
         fill: impl FnMut(Place, &mut [u8]),
     ) -> io::Result<Sample> {
         let owed = vec![None; self.options.depth];
-        self.run(files, Ending::Written, &mut Updates { pairs: pairs.iter(), fill, owed })
+        let read = self.run(files, Ending::Written, &mut Updates { pairs: pairs.iter(), fill, owed })?;
+        let RingOptions { page_size, request_size, .. } = self.options;
+        let bytes = pairs.len() as u64 * u64::from(request_size);
+        Ok(read.with_written(bytes / u64::from(page_size), bytes))
     }
 
     fn run(&mut self, files: &[File], ending: Ending, script: &mut impl Script) -> io::Result<Sample> {

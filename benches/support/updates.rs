@@ -1,0 +1,117 @@
+//! Updates of a working set that is larger than the pool, by many tasks on one thread: each takes the next page, fetches it and
+//! changes it. Nearly every update is a miss, and its frame held a dirty page, so a page is written for each that is read.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Instant;
+
+use lab::{Latencies, Meter, Place, Result, Sample, places};
+use ringpool::{BufferPool, PageId};
+use tokio::runtime::{Builder, Runtime};
+use tokio::task::LocalSet;
+
+use super::PoolArm;
+
+/// Where the updates of each round go: to the first blocks of the first file, at random.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Mix {
+    /// Blocks that are updated.
+    pub(crate) working_set: u32,
+    /// Updates of a round.
+    pub(crate) updates: u32,
+}
+
+impl Mix {
+    /// Far from the rounds that are measured.
+    const BEFORE: [u32; 2] = [1000, 1001];
+    const WRITES: u32 = 5000;
+
+    pub(crate) fn places(&self, round: u32) -> Vec<Place> {
+        places::random(&[self.working_set], self.updates as usize, round.into())
+    }
+
+    /// What a ring does in the place of a pool that is full of dirty pages: for each page that it reads it writes another.
+    pub(crate) fn pairs(&self, round: u32) -> Vec<(Place, Place)> {
+        self.places(round).into_iter().zip(self.places(round + Self::WRITES)).collect()
+    }
+}
+
+/// A pool, and so many tasks that change its pages.
+#[derive(Debug)]
+pub(crate) struct Updater<'a> {
+    pub(crate) pool: PoolArm<'a>,
+    tasks: u32,
+    runtime: Runtime,
+}
+
+impl<'a> Updater<'a> {
+    pub(crate) fn new(pool: PoolArm<'a>, tasks: u32) -> Result<Self> {
+        Ok(Self { pool, tasks, runtime: Builder::new_current_thread().build()? })
+    }
+
+    /// Fills the pool with dirty pages, so that the first round is like the others.
+    pub(crate) fn warm_up(&self, mix: &Mix) -> Result<()> {
+        Mix::BEFORE.iter().try_for_each(|&round| self.count_up(&mix.places(round)).map(drop))
+    }
+
+    /// Updates all places, each in the cheapest way.
+    pub(crate) fn count_up(&self, places: &[Place]) -> Result<Sample> {
+        self.update(places, |_, page| page[0] = page[0].wrapping_add(1))
+    }
+
+    /// Has the tasks `change` the pages at all places. What was read and written is what the pool has counted meanwhile;
+    /// latencies are those of the fetches.
+    pub(crate) fn update(
+        &self,
+        places: &[Place],
+        change: impl Fn(Place, &mut [u8]) + 'static,
+    ) -> Result<Sample> {
+        let work = Rc::new(Work {
+            pool: self.pool.pool().clone(),
+            pages: places.iter().map(|&place| (place, self.pool.page(place))).collect(),
+            change,
+            next: Cell::new(0),
+            latencies: RefCell::new(Latencies::new()),
+        });
+        let before = self.pool.counts();
+        let tasks = LocalSet::new();
+        let meter = Meter::start();
+        let running: Vec<_> =
+            (0..self.tasks).map(|_| tasks.spawn_local(Rc::clone(&work).carry_out())).collect();
+        let all = tasks.run_until(async {
+            for task in running {
+                task.await??;
+            }
+            Ok(())
+        });
+        let done: Result<()> = self.runtime.block_on(all);
+        done?;
+        let elapsed = meter.stop();
+        let counts = self.pool.counts() - before;
+        let bytes = |pages: u64| pages * u64::from(self.pool.page_size());
+        let sample = elapsed.sample(counts.pages_read, bytes(counts.pages_read));
+        let sample = sample.with_written(counts.pages_written, bytes(counts.pages_written));
+        Ok(sample.with_latencies(work.latencies.take()))
+    }
+}
+
+/// Pages that tasks take one by one and change.
+struct Work<C> {
+    pool: BufferPool,
+    pages: Vec<(Place, PageId)>,
+    change: C,
+    next: Cell<usize>,
+    latencies: RefCell<Latencies>,
+}
+
+impl<C: Fn(Place, &mut [u8])> Work<C> {
+    async fn carry_out(self: Rc<Self>) -> ringpool::Result<()> {
+        while let Some(&(place, id)) = self.pages.get(self.next.replace(self.next.get() + 1)) {
+            let started = Instant::now();
+            let page = self.pool.fetch(id).await?;
+            self.latencies.borrow_mut().record(started.elapsed());
+            (self.change)(place, &mut page.write_async().await?);
+        }
+        Ok(())
+    }
+}

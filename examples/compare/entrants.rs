@@ -1,0 +1,101 @@
+//! Who takes part: the ways that a workload compares, what is told of each, and what this machine lacks.
+
+use lab::Result;
+use lab::baseline::ring::{BareRing, RingOptions};
+
+use crate::options::Options;
+use crate::report::Findings;
+use crate::support::{Candidate, Input, PoolArm, PoolSpec, memory, methods};
+
+/// The name of the arm that all others are held against.
+pub(crate) const BARE_RING: &str = "bare ring";
+
+/// One of the ways that a workload compares.
+pub(crate) struct Entrant<W> {
+    pub(crate) card: Card,
+    pub(crate) way: W,
+}
+
+/// What the rows of an arm say beside what it took.
+#[derive(Clone, Debug)]
+pub(crate) struct Card {
+    pub(crate) name: String,
+    /// The I/O method that was really in use.
+    pub(crate) method: String,
+    pub(crate) in_flight: u32,
+}
+
+impl Card {
+    pub(crate) fn ring(in_flight: u32) -> Self {
+        Self { name: BARE_RING.into(), method: "io_uring".into(), in_flight }
+    }
+
+    pub(crate) fn plain(name: &str) -> Self {
+        Self { name: name.into(), method: "sync".into(), in_flight: 1 }
+    }
+
+    /// Of a pool, whose own words on its method the findings take down.
+    pub(crate) fn pool(pool: &PoolArm<'_>, candidate: &Candidate, findings: &mut Findings) -> Self {
+        let (name, report) = (format!("pool, {}", candidate.name), pool.method());
+        findings.tell(format!("{name}: {}", methods::in_words(&report)));
+        Self { name, method: report.in_use.to_string(), in_flight: candidate.in_flight }
+    }
+
+    /// The same under another name.
+    pub(crate) fn named(&self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self.clone() }
+    }
+}
+
+/// What the pools of a workload are built with, whatever their method.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pools {
+    pub(crate) frames: u32,
+    /// The most bytes that one request covers.
+    pub(crate) combine: u32,
+    pub(crate) writes: bool,
+}
+
+impl Pools {
+    /// Pools that write, in which so many pages are all dirty at once; the table needs some slack to take them.
+    pub(crate) fn with_room_for(pages: u32) -> Self {
+        Self { frames: pages + pages / 4 + 64, combine: 128 << 10, writes: true }
+    }
+
+    /// A pool for each method. What this machine lacks is a printed line.
+    pub(crate) fn open<'a>(
+        self,
+        input: &'a Input,
+        options: &Options,
+        advice: &str,
+        findings: &mut Findings,
+    ) -> Result<Vec<Entrant<PoolArm<'a>>>> {
+        let candidates = methods::all(options.depth, options.worker_threads);
+        let bytes = u64::from(self.frames) * u64::from(input.page_size());
+        memory::check(candidates.len() as u64 * bytes, advice)?;
+        let open = |candidate: Candidate| {
+            let (method, combine) = (candidate.method.clone(), self.combine as usize);
+            let spec = PoolSpec { method, frames: self.frames, combine };
+            let way = or_say_why(candidate.name, PoolArm::open(input, &spec, self.writes))?;
+            Some(Entrant { card: Card::pool(&way, &candidate, findings), way })
+        };
+        Ok(candidates.into_iter().filter_map(open).collect())
+    }
+}
+
+/// A bare ring, unless this machine forbids it.
+pub(crate) fn ring(options: RingOptions) -> Option<BareRing> {
+    let ring = or_say_why(BARE_RING, BareRing::new(options).map_err(Into::into))?;
+    if !ring.is_registered() {
+        println!(
+            "{BARE_RING}: this user may not lock enough memory (ulimit -l), so its buffers are not registered and it is \
+             slower than it could be"
+        );
+    }
+    Some(ring)
+}
+
+/// What was opened; what cannot be had here is not compared, but said.
+pub(crate) fn or_say_why<T>(name: &str, opened: Result<T>) -> Option<T> {
+    opened.inspect_err(|error| println!("{name}: left out: {error}")).ok()
+}
