@@ -7,7 +7,6 @@ use crate::{
     id::{BlockNo, FileId},
     io::file::File,
     shared::Shared,
-    sync::atomic::{Ordering, fence},
     write::checkpoint,
 };
 
@@ -28,9 +27,8 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
         file.sync(&shared.counters).inspect_err(|error| events::poisoned(id, error))?;
     }
     // From here on nobody finds the file, so no new page of it comes in; who has found it before looks again once its page
-    // is mapped. The fences make one of the two see the other, as with a truncation.
+    // is mapped.
     file.set_closed(true);
-    fence(Ordering::SeqCst);
     let changes = if poison.is_none() { Changes::Keep } else { Changes::Discard };
     let pages = vacate::vacate_file(shared, id, BlockNo(0), changes)
         .and_then(|pages| let_go_of_copies(shared, &file).map(|()| pages))

@@ -9,10 +9,7 @@ use crate::{
     id::{BlockNo, FileId},
     io::file::File,
     shared::Shared,
-    sync::{
-        Arc,
-        atomic::{Ordering, fence},
-    },
+    sync::Arc,
 };
 
 /// Blocks that were added to a file: `blocks` of them from `first` on, zeroed, and nobody else's.
@@ -65,9 +62,6 @@ pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
         return Ok(());
     }
     let former = size.publish_end(blocks);
-    // A miss maps its frame and then looks at the end; we have set the end and now look at the frames. The fences on both
-    // sides make one of the two see the other.
-    fence(Ordering::SeqCst);
     let cut = || {
         let behind = vacate::vacate_file(shared, id, BlockNo(blocks), Changes::Discard)?;
         // Before the cut: what becomes of that is not known yet, and need not be.

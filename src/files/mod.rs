@@ -5,6 +5,8 @@
 
 pub(crate) mod close;
 pub(crate) mod extent;
+#[cfg(all(test, loom))]
+mod loom_models;
 pub(crate) mod remove;
 pub(crate) mod vacate;
 

@@ -9,7 +9,6 @@ use crate::{
     id::{BlockNo, FileId},
     io::file::File,
     shared::Shared,
-    sync::atomic::{Ordering, fence},
 };
 
 /// Throws the file's pages away, dirty or not, closes it and removes it from its folder.
@@ -25,7 +24,6 @@ pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     check_path(shared, &file)?;
     // As in closing: from here on no new page of it comes in, and who was faster is found in its frame.
     file.set_closed(true);
-    fence(Ordering::SeqCst);
     let pages = vacate::vacate_file(shared, id, BlockNo(0), Changes::Discard)
         .and_then(|pages| check_path(shared, &file).map(|()| pages))
         .inspect_err(|_| file.set_closed(false))?;

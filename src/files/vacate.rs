@@ -6,6 +6,7 @@ use crate::{
     pool::{frame_pool::Lookup, seizure::Seizure, starvation::RETRY, state::Phase, waiters::Want},
     shared::Shared,
     sync::{
+        atomic::{Ordering, fence},
         thread,
         time::{self, Duration},
     },
@@ -76,7 +77,9 @@ fn within_a_moment(mut done: impl FnMut() -> bool) -> bool {
 /// Takes the pages of `file` from block `from` on out of the pool, as far as they are clean, and out of reach, as far as they are
 /// not. Waits for their I/O, and a bounded time for their pins, but not while the pool ends.
 ///
-/// The caller sees to it that no new page of that range comes in, until what comes back is at its end.
+/// The caller has published that no new page of that range may come in, by a new end of the file or by closing it, and lets that
+/// stand until what comes back is at its end. A miss maps its page [and then looks](crate::read) whether it still may; here, after
+/// that was published, the frames are looked at. The fences on both sides make one of the two see the other.
 ///
 /// # Errors
 /// [`Error::Pinned`] for a page that is still pinned then, or dirty and [to be kept](Changes::Keep). No changes are lost.
@@ -86,6 +89,7 @@ pub(crate) fn vacate_file(
     from: BlockNo,
     changes: Changes,
 ) -> Result<Seizure<'_>> {
+    fence(Ordering::SeqCst);
     let deadline = time::now() + shared.config.frame_wait;
     let patiently = |page, done: &mut dyn FnMut() -> bool| {
         while !done() {

@@ -119,14 +119,13 @@ impl File {
 
     /// The length in blocks, a last one that is not whole included.
     pub(crate) fn blocks(&self) -> u32 {
-        // SeqCst, like the store: a truncation stores the new length and then looks for frames, a miss maps a frame and
-        // then looks at the length; one of them must see the other.
-        self.blocks.load(Ordering::SeqCst)
+        self.blocks.load(Ordering::Acquire)
     }
 
-    /// Publishes another length. What is on disk is the part of [`file_size`](super::file_size).
+    /// Publishes another length. What is on disk is the part of [`file_size`](super::file_size). Who publishes a lesser one, and who
+    /// has mapped a page and now looks whether it is there, needs a fence to see what the other has done.
     pub(crate) fn set_blocks(&self, blocks: u32) {
-        self.blocks.store(blocks, Ordering::SeqCst);
+        self.blocks.store(blocks, Ordering::Release);
     }
 
     /// Whether `block` lies within the file.
@@ -139,13 +138,13 @@ impl File {
         }
     }
 
-    /// Publishes that the file takes no new pages any more, or does again. SeqCst for the same reason as the length.
+    /// Publishes that the file takes no new pages any more, or does again. As with a lesser length, it takes a fence.
     pub(crate) fn set_closed(&self, closed: bool) {
-        self.closed.store(closed, Ordering::SeqCst);
+        self.closed.store(closed, Ordering::Release);
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
+        self.closed.load(Ordering::Acquire)
     }
 
     /// Whether a page may come into the pool: the file is open and has this block.

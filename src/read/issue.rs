@@ -196,8 +196,9 @@ impl<'a> Issuer<'a> {
 
 /// The lease for a page that was just mapped, unless its block or its file went away meanwhile.
 ///
-/// A truncation publishes the new end and then looks for frames, a close publishes that the file is closed and then looks
-/// for frames; here the frame is mapped first and then the file looked at. The fences make one of the two see the other.
+/// A truncation publishes the new end and then [looks for frames](crate::files::vacate::vacate_file), a close publishes that the file is
+/// closed and then looks for frames; here the frame is mapped first and then the file looked at. The fences make one of the two
+/// see the other.
 pub(super) fn begin_read(shared: &Shared, file: &File, pin: Pin) -> Result<ReadLease> {
     let page = pin.frame().page();
     let lease = ReadLease::new(pin, shared.config.codec.is_some());

@@ -11,7 +11,7 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Error, IoMethod, Lsn, Wal,
+    BufferPool, CheckpointOptions, Error, IoMethod, Lsn, Shutdown, Wal,
     testing::{Op, SimDisk},
 };
 
@@ -83,14 +83,35 @@ fn checkpoint(pool: &BufferPool) -> ringpool::Result<()> {
 fn c8_the_log_is_flushed_before_the_batch_and_once_for_all_of_it() {
     with_each_method(|method| {
         let (bench, log) = bench(method, 64, 32);
-        // No two are neighbours, so each is a request of its own; and the highest comes last.
+        // No two are neighbours, so each is a request of its own; and neither the first nor the last of them is the highest.
         for n in 0..16 {
-            change(&bench, 2 * n, 2, 1000 + u64::from(n));
+            change(&bench, 2 * n, 2, 1000 + u64::from((n + 8) % 16));
         }
         checkpoint(&bench.pool).unwrap();
         assert_eq!(log.flushes(), [(Lsn(1015), 0)], "one flush, up to the highest, before any write");
         assert_eq!(bench.disk.count(Op::Write), 16);
         (0..16).for_each(|n| assert!(bench.durable()[2 * n * 8192..][..8192] == stamped(2 * n as u32, 2)));
+    });
+}
+
+#[test]
+fn c8_each_batch_asks_for_its_own_highest_and_for_nothing_that_is_durable() {
+    /// Requests that are handed over together.
+    const BATCH: u32 = 32;
+    with_each_method(|method| {
+        let (bench, log) = bench(method, 4 * BATCH, 8 * BATCH);
+        // By batches, in the order of their blocks: the third needs no more than the second.
+        let highest = [1100, 1300, 1200, 1400];
+        for n in 0..4 * BATCH {
+            let below = u64::from(n.abs_diff(BATCH / 2) % BATCH);
+            change(&bench, 2 * n, 2, highest[(n / BATCH) as usize] - below);
+        }
+        checkpoint(&bench.pool).unwrap();
+        let asked: Vec<_> = log.flushes().into_iter().map(|(up_to, _)| up_to).collect();
+        assert_eq!(asked, [1100, 1300, 1400].map(Lsn));
+        for ((_, writes), batches) in log.flushes().into_iter().zip([0, 1, 3]) {
+            assert!(writes <= (batches * BATCH) as usize, "{writes} writes before the flush");
+        }
     });
 }
 
@@ -151,8 +172,11 @@ fn c8_where_the_log_fails_nothing_is_written_and_the_pages_stay_dirty() {
             for refused in [
                 checkpoint(&bench.pool),
                 pollster::block_on(bench.pool.flush(bench.page(2))),
+                pollster::block_on(bench.pool.checkpoint(CheckpointOptions::new())).map(drop),
+                bench.pool.flush_file(bench.file).wait().map(drop),
                 bench.pool.evict(bench.page(2)).wait().map(drop),
                 bench.pool.close_file(bench.file).wait(),
+                bench.pool.clone().shutdown(Shutdown::Flush).map(drop).map_err(|refused| refused.error),
             ] {
                 let error = refused.unwrap_err();
                 assert!(matches!(error, Error::Wal { lsn: Lsn(7), .. }), "{error}");

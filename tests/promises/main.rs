@@ -15,6 +15,7 @@ mod c5_lifetimes;
 mod c6_bounded_waits;
 mod c7_same_results;
 mod c8_log_first;
+mod c8_off_the_ring;
 mod c8_order_log;
 #[cfg(feature = "crc32c")]
 mod c9_corrupt_page;

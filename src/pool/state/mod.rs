@@ -275,7 +275,7 @@ impl State {
     /// The changes of a seized page are no longer wanted (it was cut off, or its file is given up): a claim like others.
     pub(crate) fn discard_changes(self) -> Self {
         assert!(self.is_seized(), "discarded unseized: {self:?}");
-        self.without(DIRTY | USAGE | AHEAD | READ_ONLY)
+        self.without(DIRTY | USAGE | AHEAD)
     }
 
     /// The claimant found no use for the frame.

@@ -1,6 +1,30 @@
-//! Every rule of the state word, as a table.
+//! Every rule of the state word, as a table: the word itself, latches and write-out here, the others by theme.
+
+mod pages;
+mod pins;
+mod victims;
 
 use super::*;
+
+/// What a word says by single bits.
+const FLAGS: [u64; 16] = [
+    READY,
+    MIRRORED,
+    UNATTENDED,
+    EXCLUSIVE,
+    VALID,
+    LOADED,
+    READING,
+    WRITING,
+    DIRTY,
+    CLAIMED,
+    LATCH_WAITERS,
+    IO_WAITERS,
+    READ_ONLY,
+    ORPHAN,
+    AHEAD,
+    LENT,
+];
 
 /// The states a frame goes through in its life, by name.
 fn free() -> State {
@@ -11,6 +35,12 @@ fn claimed() -> State {
 }
 fn reading() -> State {
     claimed().begin_read(false)
+}
+fn loaded() -> State {
+    reading().end_read(false)
+}
+fn ahead() -> State {
+    reading().expect_use().end_read(true).unpin()
 }
 fn valid() -> State {
     reading().end_read(true).unpin()
@@ -27,26 +57,8 @@ fn writing() -> State {
 
 #[test]
 fn every_bit_of_the_word_has_one_meaning() {
-    let flags = [
-        READY,
-        MIRRORED,
-        UNATTENDED,
-        EXCLUSIVE,
-        VALID,
-        LOADED,
-        READING,
-        WRITING,
-        DIRTY,
-        CLAIMED,
-        LATCH_WAITERS,
-        IO_WAITERS,
-        READ_ONLY,
-        ORPHAN,
-        AHEAD,
-        LENT,
-    ];
-    assert!(flags.iter().all(|flag| flag.is_power_of_two()));
-    let parts = flags.into_iter().chain([PINS, USAGE, SHARES, PLACE]);
+    assert!(FLAGS.iter().all(|flag| flag.is_power_of_two()));
+    let parts = FLAGS.into_iter().chain([PINS, USAGE, SHARES, PLACE]);
     let word = parts.fold(0, |word, part| {
         assert_eq!(word & part, 0, "{part:x} has two meanings");
         word | part
@@ -89,7 +101,7 @@ fn a_dirty_page_is_idle_only_in_nobodys_hands() {
 
 #[test]
 fn each_phase_is_told_from_the_others() {
-    let phases = [free(), claimed(), reading(), reading().end_read(false), valid()].map(State::phase);
+    let phases = [free(), claimed(), reading(), loaded(), valid()].map(State::phase);
     assert_eq!(phases, [Phase::Free, Phase::Claimed, Phase::Reading, Phase::Loaded, Phase::Valid]);
 }
 
@@ -118,11 +130,66 @@ fn what_must_never_be_is_named() {
 }
 
 #[test]
+#[should_panic(expected = "1: two phases at once")]
+fn what_must_never_be_is_not_gone_on_with() {
+    State(VALID | READING).assert_sound();
+}
+
+/// Every state that the invariants allow, with one at the most of what is counted.
+fn sound_states() -> impl Iterator<Item = State> {
+    let bits: Vec<u64> = FLAGS.into_iter().chain([PIN, USED, SHARE]).collect();
+    let word =
+        move |choice: u32| (0..).zip(&bits).filter(|(n, _)| choice >> n & 1 == 1).map(|(_, bit)| bit).sum();
+    (0..1 << (FLAGS.len() + 3)).map(word).map(State).filter(|state| state.unsound().is_none())
+}
+
+/// As far as a step says by itself where it is allowed.
+#[test]
+fn no_step_that_is_allowed_leads_out_of_the_invariants() {
+    type Step = fn(State) -> Option<State>;
+    let of_anybody: [Step; 16] = [
+        State::pin,
+        State::pin_unused,
+        State::pin_and_latch,
+        State::claim,
+        State::claim_from_ring,
+        State::seize,
+        State::leave_unattended,
+        State::use_mirrored,
+        State::age,
+        State::forget_uses,
+        State::expect_no_longer,
+        State::comes_back,
+        State::make_ready,
+        State::claim_ready,
+        |s| s.is_seized().then(|| s.put_back()),
+        |s| s.is_seized().then(|| s.discard_changes()),
+    ];
+    let of_who_has_a_pin: [Step; 3] = [State::pin_again, State::begin_verify, State::begin_write];
+    let of_who_uses_the_page: [Step; 4] =
+        [State::latch_shared, State::latch_exclusive, State::hand_over_shared, State::hand_over_exclusive];
+    let mut taken = 0;
+    for state in sound_states() {
+        let mut try_all = |steps: &[Step], allowed: bool| {
+            for next in steps.iter().filter(|_| allowed).filter_map(|step| step(state)) {
+                assert_eq!(next.unsound(), None, "{state:?} became {next:?}");
+                taken += 1;
+            }
+        };
+        try_all(&of_anybody, true);
+        try_all(&of_who_has_a_pin, state.pins() > 0);
+        try_all(&of_who_uses_the_page, state.pins() > 0 && state.is_valid());
+    }
+    println!("{taken} steps");
+}
+
+#[test]
 fn a_page_is_copied_once_and_uses_of_the_copy_count_up_to_the_limit() {
     let shared = pinned().latch_shared().unwrap();
     let mirrored = shared.mark_mirrored().unwrap();
     assert_eq!(mirrored.mark_mirrored(), None);
     let used = (mirrored.usage()..MAX_USAGE).fold(mirrored, |state, _| state.use_mirrored().unwrap());
+    assert_eq!(used, State(mirrored.0 + (MAX_USAGE - mirrored.usage()) * USED));
     assert_eq!((used.usage(), used.use_mirrored(), shared.use_mirrored()), (MAX_USAGE, None, None));
     assert_eq!(State(CLAIMED | MIRRORED).use_mirrored(), None, "the page is on its way out");
     let exclusive = mirrored.unlatch_shared().latch_exclusive().unwrap();
@@ -154,63 +221,6 @@ fn a_life_from_free_to_evicted_is_sound_at_every_step() {
 }
 
 #[test]
-fn a_view_is_had_in_one_step_where_nothing_needs_a_closer_look() {
-    let viewed = pinned().pin_and_latch().unwrap();
-    viewed.assert_sound();
-    assert_eq!((viewed.pins(), viewed.shares(), viewed.usage()), (2, 1, 2));
-    assert_eq!(viewed.pin_and_latch().unwrap().unlatch_and_unpin(), Some(State(viewed.0 + USED)));
-    let worn = (0..9).fold(valid(), |state, _| state.pin_and_latch().unwrap());
-    assert_eq!(worn.usage(), MAX_USAGE);
-    let (changed, waited_for) = (pinned().latch_exclusive().unwrap(), viewed.set_latch_waiters(true));
-    let ahead = claimed().begin_read(false).expect_use().end_read(true);
-    for state in [free(), claimed(), reading(), reading().end_read(false), changed, waited_for, ahead] {
-        assert_eq!(state.pin_and_latch(), None, "{state:?}");
-    }
-    assert_eq!(State(valid().0 + PINS / 2 + 1).pin_and_latch(), None);
-    assert_eq!((waited_for.unlatch_and_unpin(), viewed.orphan().unlatch_and_unpin()), (None, None));
-}
-
-#[test]
-fn only_an_idle_clean_frame_can_be_claimed() {
-    assert!(free().claim().is_some());
-    assert!(valid().claim().is_some());
-    for busy in [claimed(), reading(), pinned(), dirty(), writing()] {
-        assert_eq!(busy.claim(), None, "{busy:?}");
-    }
-}
-
-#[test]
-fn a_seized_page_is_out_of_reach_and_comes_back_as_it_was() {
-    let seized = dirty().seize().unwrap();
-    seized.assert_sound();
-    assert!(
-        seized.is_seized() && seized.may_hold_changes() && !dirty().is_seized() && !claimed().is_seized()
-    );
-    assert_eq!((seized.pin(), seized.pin_unused(), seized.pin_and_latch()), (None, None, None));
-    assert_eq!((seized.seize(), seized.claim(), seized.age()), (None, None, None));
-    assert_eq!((seized.verdict(), seized.is_idle_dirty()), (Verdict::Busy, false));
-    assert_eq!(seized.put_back(), dirty());
-    assert_eq!(seized.discard_changes(), claimed());
-    let latched = dirty().pin().unwrap().latch_shared().unwrap();
-    for other in [free(), claimed(), reading(), valid(), pinned(), dirty().pin().unwrap(), latched, writing()]
-    {
-        assert_eq!(other.seize(), None, "{other:?}");
-    }
-}
-
-#[test]
-fn a_frame_without_a_page_cannot_be_pinned() {
-    assert_eq!(free().pin(), None);
-    assert_eq!(claimed().pin(), None);
-    let failed = reading().pin().unwrap().fail_read();
-    assert_eq!(failed.phase(), Phase::Free);
-    assert_eq!(failed.pin(), None, "a failed read must not be joined");
-    for ready in [reading(), valid(), pinned(), dirty(), writing()] {
-        assert!(ready.pin().is_some(), "{ready:?}");
-    }
-}
-
-#[test]
 fn one_pin_holds_as_many_share_latches_as_the_word_can_count() {
     let most = (SHARES / SHARE) as usize;
     let mut state = pinned();
@@ -225,75 +235,6 @@ fn one_pin_holds_as_many_share_latches_as_the_word_can_count() {
 }
 
 #[test]
-fn pins_stop_at_what_the_word_can_count() {
-    let full = State(valid().0 | PINS);
-    assert_eq!(full.pin(), None);
-    assert_eq!(full.pin_again(), None);
-    assert!(full.pins_are_exhausted() && !full.unpin().pins_are_exhausted());
-    assert!(full.unpin().pin().is_some());
-    let again = pinned().pin_again().unwrap();
-    assert_eq!((again.pins(), again.unpin()), (2, pinned()), "no use of the page");
-}
-
-#[test]
-fn the_usage_count_rises_to_its_limit_and_ages_to_nothing() {
-    let mut state = valid();
-    for _ in 0..20 {
-        state = state.pin().unwrap().unpin();
-    }
-    assert_eq!(state.usage(), MAX_USAGE);
-    for left in (0..MAX_USAGE).rev() {
-        state = state.age().unwrap();
-        assert_eq!(state.usage(), left);
-    }
-    assert_eq!(state.verdict(), Verdict::Claim);
-    assert_eq!(state.age(), None);
-}
-
-#[test]
-fn a_page_read_ahead_is_spared_once_until_it_is_used_itself() {
-    let ahead = reading().expect_use().end_read(true).unpin();
-    assert_eq!(ahead.verdict(), Verdict::Expected);
-    assert_eq!(ahead.expect_no_longer(), Some(valid()));
-    assert_eq!(ahead.pin_unused().unwrap().unpin(), ahead, "housekeeping is no use");
-    let used = ahead.pin().unwrap().unpin();
-    assert_eq!(used, valid(), "read ahead and used is as read");
-    assert_eq!(used.pin().unwrap().usage(), 1);
-}
-
-#[test]
-fn a_page_that_comes_back_counts_as_used_also_where_it_is_read_ahead() {
-    let back = reading().comes_back().unwrap();
-    assert_eq!((back.usage(), back.comes_back()), (1, None), "once");
-    let ahead = back.expect_use().end_read(true).unpin();
-    assert_eq!(ahead.verdict(), Verdict::Used);
-    assert_eq!(ahead.pin().unwrap().usage(), 1, "the use for which it was read is none more");
-    assert_eq!(ahead.forget_uses().unwrap().verdict(), Verdict::Expected);
-}
-
-#[test]
-fn a_burst_of_uses_is_forgotten_at_once_and_other_uses_one_by_one() {
-    let used = pinned().pin().unwrap().unpin().unpin();
-    assert_eq!((used.usage(), used.age().map(State::usage)), (2, Some(1)));
-    assert_eq!(used.forget_uses(), Some(valid()));
-    assert_eq!((valid().forget_uses(), valid().expect_no_longer()), (None, None));
-}
-
-#[test]
-fn what_is_ready_is_left_to_whoever_comes_first_unless_it_is_used() {
-    let ready = valid().make_ready().unwrap();
-    assert_eq!(ready.verdict(), Verdict::Busy, "the sweep does not give it away twice");
-    assert_eq!((ready.make_ready(), ready.claim_ready()), (None, Some(claimed())));
-    assert_eq!(valid().claim_ready(), None, "another took it, and it has a new page");
-    let used = ready.pin().unwrap().unpin();
-    assert_eq!((used.claim_ready(), used.no_longer_ready()), (None, pinned().unpin()));
-    assert_eq!(ready.claim(), Some(claimed()), "who needs this very frame takes it, and the mark goes");
-    for other in [pinned(), dirty(), writing(), used] {
-        assert_eq!(other.make_ready(), None, "{other:?}");
-    }
-}
-
-#[test]
 fn a_change_during_a_write_is_not_forgotten() {
     let changed = writing().pin().unwrap().latch_exclusive().unwrap().unlatch_exclusive(true).unpin();
     assert!(changed.is_dirty() && changed.is_writing());
@@ -301,6 +242,19 @@ fn a_change_during_a_write_is_not_forgotten() {
     assert!(changed.end_write(true).is_dirty(), "the write did not cover the change");
     assert!(!writing().end_write(true).is_dirty());
     assert!(writing().end_write(false).is_dirty(), "a failed write forgets nothing");
+}
+
+/// A write that ends takes along what it was, and nothing else; one that fails leaves the page dirty, whatever it was.
+#[test]
+fn the_end_of_a_write_clears_what_the_write_had_set() {
+    let rest = VALID | PIN | USED | AHEAD | MIRRORED | LATCH_WAITERS | IO_WAITERS | ORPHAN;
+    for dirty in [0, DIRTY] {
+        for lent in [0, LENT] {
+            let writing = State(rest | WRITING | dirty | lent);
+            assert_eq!(writing.end_write(true), State(rest | dirty));
+            assert_eq!(writing.end_write(false), State(rest | DIRTY));
+        }
+    }
 }
 
 #[test]
@@ -323,46 +277,4 @@ fn who_had_the_exclusive_latch_and_changed_nothing_leaves_no_dirt() {
     assert_eq!(exclusive.unlatch_exclusive(false), pinned());
     assert!(exclusive.unlatch_exclusive(true).is_dirty());
     assert_eq!(Some(exclusive.downgrade(false)), pinned().latch_shared());
-}
-
-#[test]
-fn the_sweep_leaves_busy_frames_alone() {
-    for busy in [claimed(), reading(), pinned(), writing(), State(valid().0 | EXCLUSIVE)] {
-        assert_eq!(busy.verdict(), Verdict::Busy, "{busy:?}");
-    }
-    assert_eq!(free().verdict(), Verdict::Claim);
-    assert_eq!(valid().verdict(), Verdict::Claim, "being read is no use");
-    let used = pinned().unpin();
-    assert_eq!(used.verdict(), Verdict::Used);
-    let old_and_dirty = (0..MAX_USAGE).fold(dirty(), |state, _| state.age().unwrap_or(state));
-    assert_eq!(old_and_dirty.verdict(), Verdict::Clean);
-}
-
-#[test]
-#[should_panic(expected = "released what was not held")]
-fn an_unpin_too_many_is_caught() {
-    let _ = valid().unpin();
-}
-
-#[test]
-fn a_pin_for_another_page_leaves_uses_as_they_were_and_those_of_others_too() {
-    let ahead = || claimed().begin_read(false).expect_use().end_read(true).unpin();
-    let used_most = (0..MAX_USAGE).fold(valid(), |state, _| state.pin().unwrap().unpin());
-    for before in [reading(), valid(), pinned(), dirty(), ahead(), used_most] {
-        for pinned in [before.pin(), before.pin_unused()].map(Option::unwrap) {
-            assert_eq!(pinned.take_back_use(before, pinned).unpin(), before, "{before:?}");
-        }
-    }
-    let mine = valid().pin().unwrap();
-    let with_another = mine.pin().unwrap();
-    assert_eq!(with_another.take_back_use(valid(), mine).usage(), valid().usage() + 1);
-    for before in [reading(), reading().expect_use()] {
-        let mine = before.pin().unwrap();
-        mine.fail_read().take_back_use(before, mine).assert_sound();
-        assert_eq!(
-            mine.fail_read().take_back_use(before, mine),
-            mine.fail_read(),
-            "its read failed meanwhile"
-        );
-    }
 }

@@ -1,0 +1,51 @@
+//! Who takes blocks or a whole file away, against a miss of a page there: one of the two sees the other, under every schedule with
+//! every reordering that the memory model allows. From the call to the disk, which is simulated, all of it is the library's own.
+
+use crate::{
+    BackgroundWriter, BufferPool, Error, FileId, IoMethod, OpenOptions, PageId, Result,
+    id::PageSize,
+    sync::every_schedule::{check, spawn},
+    testing::SimDisk,
+};
+
+/// Whatever becomes of it, nothing is read that is no longer there.
+fn fetch(pool: &BufferPool, page: PageId) {
+    match pool.fetch(page).wait() {
+        Ok(page) => assert_eq!(page.read()[0], 1),
+        Err(error) => assert!(matches!(error, Error::PastEof { .. } | Error::NotOpen { .. }), "{error}"),
+    }
+}
+
+fn against_a_miss(take_away: fn(&BufferPool, FileId) -> Result<()>) {
+    check(2, move || {
+        let disk = SimDisk::new();
+        disk.put("data", [1; PageSize::MIN.bytes()]);
+        let builder = BufferPool::builder().frames(1).page_size(PageSize::MIN.bytes() as u32);
+        let builder = builder.io_method(IoMethod::Sync).background_writer(BackgroundWriter::Off);
+        let pool = builder.disk(disk).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        let page = PageId::new(file, 0);
+        let taking_away = {
+            let pool = pool.clone();
+            spawn(move || take_away(&pool, file).unwrap())
+        };
+        fetch(&pool, page);
+        taking_away.join().unwrap();
+        assert!(!pool.shared().pool.is_mapped(page), "a page of what is gone stays");
+    });
+}
+
+#[test]
+fn c1_a_page_that_is_cut_off_does_not_come_in() {
+    against_a_miss(|pool, file| pool.truncate(file, 0).wait());
+}
+
+#[test]
+fn c1_a_page_of_a_file_that_is_closed_does_not_come_in() {
+    against_a_miss(|pool, file| pool.close_file(file).wait());
+}
+
+#[test]
+fn c1_a_page_of_a_file_that_is_removed_does_not_come_in() {
+    against_a_miss(|pool, file| pool.drop_file(file).wait());
+}
