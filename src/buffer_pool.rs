@@ -29,8 +29,8 @@ use crate::{
     residency::{self, Resident},
     resize::{self, ResizeReport},
     shared::Shared,
+    shutdown,
     snapshot::Stats,
-    sync::{atomic::Ordering, time},
     validate,
     write::checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
 };
@@ -370,35 +370,12 @@ impl BufferPool {
     /// read or written any more. Waits for what was begun behind the scenes, as the drop of the [last clone](Self) does.
     ///
     /// # Errors
-    /// Where pages could not be written, with the pool, which goes on as before.
+    /// Where pages could not be written, with the pool, which goes on as before. Where what others wrote while it ended could not be
+    /// synced, with the pool, which has ended.
     pub fn shutdown(self, how: Shutdown) -> Result<FlushReport, ShutdownError> {
-        let begun = time::now();
-        let flushed = match how {
-            Shutdown::Flush => extent::give_back_ahead(&self.shared)
-                .and_then(|()| checkpoint::checkpoint(&self.shared, CheckpointOptions::new()))
-                .and_then(|report| self.settle_torn_pages().map(|()| report)),
-            Shutdown::Discard => self.shared.check_open().map(|()| CheckpointReport::default()),
-        };
-        let flushed = match flushed {
-            Ok(report) => report,
-            Err(error) => return Err(ShutdownError { pool: self, error }),
-        };
-        self.shared.shut_down.store(true, Ordering::Release);
-        self.background.end();
-        self.shared.method.shutdown();
-        Ok(FlushReport {
-            pages_written: flushed.pages_written,
-            files_synced: flushed.files_synced,
-            pages_discarded: self.shared.dirty_pages(),
-            took: time::now() - begun,
-        })
-    }
-
-    /// Leaves nothing in the doublewrite area, unless there is something that was never looked at.
-    fn settle_torn_pages(&self) -> Result<()> {
-        match &self.shared.doublewrite {
-            Some(doublewrite) if doublewrite.pending().is_empty() => doublewrite.settle(),
-            _ => Ok(()),
+        match shutdown::shut_down(&self.shared, &self.background, how) {
+            Ok(report) => Ok(report),
+            Err(error) => Err(ShutdownError { pool: self, error }),
         }
     }
 
@@ -471,12 +448,13 @@ impl fmt::Debug for BufferPool {
     }
 }
 
-/// A shutdown that could not write everything. The pool goes on: mend what is wrong and try again, or discard.
+/// A shutdown that could not write everything. The pool goes on: mend what is wrong and try again, or discard. (It has ended all the
+/// same where only what others wrote meanwhile could not be synced.)
 #[derive(Debug, thiserror::Error)]
-#[error("the pool could not be flushed and is still open: {error}")]
+#[error("the pool could not be flushed and {}: {error}", .pool.shared.check_open().map_or("has ended", |()| "is still open"))]
 #[non_exhaustive]
 pub struct ShutdownError {
-    /// The pool, as it was.
+    /// The pool, as it is now.
     pub pool: BufferPool,
     /// What went wrong.
     #[source]
