@@ -28,6 +28,7 @@ use crate::{
     },
     residency::{self, Resident},
     resize::{self, ResizeReport},
+    service::Wait,
     shared::Shared,
     shutdown,
     snapshot::Stats,
@@ -137,7 +138,7 @@ impl BufferPool {
     /// # Errors
     /// [`Error::File`], with the file as long as it was; [`Error::ReadOnly`].
     pub fn extend(&self, file: FileId, blocks: NonZeroU32) -> Completion<Extended> {
-        self.operation(move |shared| extent::extend(shared, file, blocks.get()))
+        self.operation_on(file, move |shared| extent::extend(shared, file, blocks.get()))
     }
 
     /// Cuts the file to so many blocks, if it is longer. The pages behind the cut are thrown away, dirty or not. A cut that the file
@@ -330,7 +331,7 @@ impl BufferPool {
     /// # Errors
     /// [`Error::File`] the first time a sync fails, [`Error::SyncPoisoned`] for ever after (C4).
     pub fn sync_file(&self, file: FileId) -> Completion<bool> {
-        self.operation(move |shared| checkpoint::sync_file(shared, file))
+        self.operation_on(file, move |shared| checkpoint::sync_file(shared, file))
     }
 
     /// Writes everything that is dirty at its start, in sorted batches, and syncs its files. New work goes on meanwhile.
@@ -429,16 +430,34 @@ impl BufferPool {
     /// # Errors
     /// [`Error::ShutDown`].
     pub fn warm_up(&self, pages: impl IntoIterator<Item = PageId>) -> Completion<WarmUp> {
-        let (shared, pages) = (Arc::clone(&self.shared), pages.into_iter().collect());
-        Completion::new(Arc::clone(&self.shared.service), move || warm_up::warm_up(&shared, pages))
+        let pages = pages.into_iter().collect();
+        self.operation(move |shared| warm_up::warm_up(shared, pages))
     }
 
+    /// Something that may have to wait for those who use the pool.
     fn operation<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
     ) -> Completion<T> {
+        self.that_waits(Wait::ForUsers, work)
+    }
+
+    /// Something that waits for this file alone, however others use the pool.
+    fn operation_on<T: Send + 'static>(
+        &self,
+        file: FileId,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
+    ) -> Completion<T> {
+        self.that_waits(Wait::ForFile(file), work)
+    }
+
+    fn that_waits<T: Send + 'static>(
+        &self,
+        wait: Wait,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
+    ) -> Completion<T> {
         let shared = Arc::clone(&self.shared);
-        Completion::new(Arc::clone(&self.shared.service), move || work(&shared))
+        Completion::new(Arc::clone(&self.shared.service), wait, move || work(&shared))
     }
 }
 
