@@ -83,7 +83,8 @@ pub struct CheckpointReport {
     /// The lowest recLSN among the pages that are dirty again: where redo must start for them. `None` where there is none.
     ///
     /// Changes made since the checkpoint began may not be in it, so the engine starts redo at the lower of this and the
-    /// end of its log as it was *before* it called the checkpoint.
+    /// end of its log as it was *before* it called the checkpoint. That takes that records are appended
+    /// [with their pages' guards in hand](crate::PageWrite::set_lsn).
     pub redo_lsn: Option<Lsn>,
     /// How long it took.
     pub took: Duration,
