@@ -102,10 +102,10 @@ fn blocks_that_are_zeroed_ahead_cost_no_io() {
         assert_eq!(growing.growing_operations(), before);
         // When half of them are used, the next step comes from behind the scenes, however long the disk takes for it.
         let gate = growing.disk.hold(Op::Resize);
-        thread::scope(|scope| {
-            let extending = scope.spawn(|| growing.extend(1).unwrap());
-            eventually("extended", || extending.is_finished());
-        });
+        let (pool, file) = (growing.pool.clone(), growing.file);
+        let extending = thread::spawn(move || pool.extend(file, NonZeroU32::MIN).wait());
+        eventually("extended", || extending.is_finished());
+        extending.join().unwrap().unwrap();
         gate.wait_for(1);
         gate.open();
         eventually("a full step ahead", || {
