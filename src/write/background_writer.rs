@@ -158,7 +158,7 @@ impl Writer {
         self.pace.observe(pool.ready.take_demand());
         self.show_mark();
         let cleaning: usize = self.under_way.iter().map(|batch| batch.victims.len()).sum();
-        let short = self.pace.target().saturating_sub(pool.ready.len() + cleaning);
+        let short = self.pace.target().saturating_sub(pool.ready.len() + pool.free_frames() + cleaning);
         let mut victims = Vec::with_capacity(BATCH);
         if short > 0 && self.under_way.len() < BATCHES {
             let clean = pool.make_ready(short, &mut victims, BATCH);

@@ -78,7 +78,7 @@ fn reads_under_way_are_waited_for() {
             eventually("published", || taking.is_published(&bench));
             // Some that come too late to start a read, and join one or are turned away.
             let late = [4, 5].map(|block| glance(bench.pool.clone(), bench.file, block));
-            thread::sleep(std::time::Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
             assert!(!taken.is_finished(), "{taking:?} did not wait for the device");
             gate.open();
             reading.into_iter().chain(late).for_each(|reader| reader.join().unwrap());

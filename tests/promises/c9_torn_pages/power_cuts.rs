@@ -109,7 +109,7 @@ fn c9_an_older_copy_never_outlives_a_newer_one() {
     with_each_method(|method| assert_eq!(tear_everywhere(change_one_and_many, &method, &area()), 0));
 }
 
-/// Goes round the area, and is never told to make anything durable.
+/// Goes round the area, and is never told to make anything durable. Each half of the area has pages that the other has not.
 fn change_all_and_sync_nothing(
     disk: &SimDisk,
     method: IoMethod,
@@ -119,8 +119,10 @@ fn change_all_and_sync_nothing(
     let pool = pool_on(disk, method, protection)?;
     let file = open(&pool, TAGS[0])?;
     open(&pool, TAGS[1])?;
-    for version in 2..12 {
-        for block in 0..8 {
+    // Four batches of these fill a half.
+    let halves = [0..BLOCKS / 2, BLOCKS / 2..BLOCKS];
+    for version in 2..18 {
+        for block in halves[usize::from((version - 2) / 4 % 2)].clone() {
             let page = pool.fetch(PageId::new(file, block)).wait()?;
             page.write()?.copy_from_slice(&stamped(block, version));
             allowed.may_be(0, block, version);
