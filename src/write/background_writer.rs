@@ -275,6 +275,24 @@ mod tests {
     }
 
     #[test]
+    fn where_frames_are_free_none_is_made_ready() {
+        let disk = SimDisk::new();
+        disk.put("data", vec![1; 64 * 512]);
+        let builder = BufferPool::builder().frames(64).page_size(512).io_method(IoMethod::Sync);
+        let builder = builder.background_writer(Setting::Ready { low: 8, high: 16 });
+        let pool = builder.disk(disk).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        let fetch = |block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap());
+        (0..32).for_each(fetch);
+        let mut writer = Writer::new(Arc::clone(pool.shared()), Marks { low: 8, high: 16 });
+        assert!(matches!(writer.round(), Round::Done));
+        assert_eq!((pool.shared().pool.ready.made(), pool.shared().pool.free_frames()), (0, 32));
+        (32..64).for_each(fetch);
+        writer.round();
+        assert!(pool.shared().pool.ready.made() >= 8);
+    }
+
+    #[test]
     fn a_pool_of_clean_pages_is_left_alone_until_there_is_something_to_clean() {
         const FRAMES: u32 = 64;
         let disk = SimDisk::new();

@@ -226,4 +226,39 @@ proptest! {
             prop_assert_eq!(all, (0..frames.0.len()).collect::<Vec<_>>(), "each frame is in one queue");
         }
     }
+
+    #[test]
+    fn every_frame_is_in_one_queue_whatever_becomes_of_it(
+        frames in 0_usize..20, steps in prop::collection::vec((0_u8..6, 0_usize..20), 0..60),
+    ) {
+        let (mut order, mut frames) = (Order::new(frames), frames);
+        // The free ones, the next to be taken last.
+        let mut free: Vec<usize> = (0..frames).rev().collect();
+        for (step, frame) in steps {
+            match step {
+                0 => prop_assert_eq!(order.take_free(|_| true), free.pop()),
+                1 => {
+                    order.release(frame);
+                    free.retain(|&other| other != frame);
+                    free.extend((frame < frames).then_some(frame));
+                }
+                2 if !free.contains(&frame) => order.put_last(frame, Kept::OnProbation),
+                3 if !free.contains(&frame) => order.put_last(frame, Kept::Main),
+                4 => drop(order.victim(&mut Frames::of(vec![Verdict::Claim; frames]))),
+                5 => {
+                    order.resize(frame);
+                    free.retain(|&other| other < frame);
+                    frames = frame;
+                }
+                _ => {}
+            }
+            prop_assert!(order.list(Kept::Free).into_iter().eq(free.iter().rev().copied()));
+            let queues = [Kept::Free, Kept::OnProbation, Kept::Main].map(|queue| order.list(queue));
+            let lens = [Kept::Free, Kept::OnProbation, Kept::Main].map(|queue| order.len(queue));
+            prop_assert_eq!(lens.to_vec(), queues.iter().map(Vec::len).collect::<Vec<_>>());
+            let mut all = queues.concat();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..frames).collect::<Vec<_>>());
+        }
+    }
 }
