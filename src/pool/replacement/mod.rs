@@ -287,7 +287,7 @@ mod tests {
     use super::*;
 
     fn two_shards() -> Replacement {
-        Replacement::new(2 * SHARD, 2 * SHARD).unwrap()
+        Replacement::new(2 * SHARD, 2 * SHARD).expect("memory for two shards")
     }
 
     #[test]
