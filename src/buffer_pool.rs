@@ -28,9 +28,10 @@ use crate::{
     },
     residency::{self, Resident},
     resize::{self, ResizeReport},
+    service::Wait,
     shared::Shared,
+    shutdown,
     snapshot::Stats,
-    sync::{atomic::Ordering, time},
     validate,
     write::checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
 };
@@ -137,7 +138,7 @@ impl BufferPool {
     /// # Errors
     /// [`Error::File`], with the file as long as it was; [`Error::ReadOnly`].
     pub fn extend(&self, file: FileId, blocks: NonZeroU32) -> Completion<Extended> {
-        self.operation(move |shared| extent::extend(shared, file, blocks.get()))
+        self.operation_on(file, move |shared| extent::extend(shared, file, blocks.get()))
     }
 
     /// Cuts the file to so many blocks, if it is longer. The pages behind the cut are thrown away, dirty or not. A cut that the file
@@ -330,7 +331,7 @@ impl BufferPool {
     /// # Errors
     /// [`Error::File`] the first time a sync fails, [`Error::SyncPoisoned`] for ever after (C4).
     pub fn sync_file(&self, file: FileId) -> Completion<bool> {
-        self.operation(move |shared| checkpoint::sync_file(shared, file))
+        self.operation_on(file, move |shared| checkpoint::sync_file(shared, file))
     }
 
     /// Writes everything that is dirty at its start, in sorted batches, and syncs its files. New work goes on meanwhile.
@@ -370,35 +371,12 @@ impl BufferPool {
     /// read or written any more. Waits for what was begun behind the scenes, as the drop of the [last clone](Self) does.
     ///
     /// # Errors
-    /// Where pages could not be written, with the pool, which goes on as before.
+    /// Where pages could not be written, with the pool, which goes on as before. Where what others wrote while it ended could not be
+    /// synced, with the pool, which has ended.
     pub fn shutdown(self, how: Shutdown) -> Result<FlushReport, ShutdownError> {
-        let begun = time::now();
-        let flushed = match how {
-            Shutdown::Flush => extent::give_back_ahead(&self.shared)
-                .and_then(|()| checkpoint::checkpoint(&self.shared, CheckpointOptions::new()))
-                .and_then(|report| self.settle_torn_pages().map(|()| report)),
-            Shutdown::Discard => self.shared.check_open().map(|()| CheckpointReport::default()),
-        };
-        let flushed = match flushed {
-            Ok(report) => report,
-            Err(error) => return Err(ShutdownError { pool: self, error }),
-        };
-        self.shared.shut_down.store(true, Ordering::Release);
-        self.background.end();
-        self.shared.method.shutdown();
-        Ok(FlushReport {
-            pages_written: flushed.pages_written,
-            files_synced: flushed.files_synced,
-            pages_discarded: self.shared.dirty_pages(),
-            took: time::now() - begun,
-        })
-    }
-
-    /// Leaves nothing in the doublewrite area, unless there is something that was never looked at.
-    fn settle_torn_pages(&self) -> Result<()> {
-        match &self.shared.doublewrite {
-            Some(doublewrite) if doublewrite.pending().is_empty() => doublewrite.settle(),
-            _ => Ok(()),
+        match shutdown::shut_down(&self.shared, &self.background, how) {
+            Ok(report) => Ok(report),
+            Err(error) => Err(ShutdownError { pool: self, error }),
         }
     }
 
@@ -452,16 +430,34 @@ impl BufferPool {
     /// # Errors
     /// [`Error::ShutDown`].
     pub fn warm_up(&self, pages: impl IntoIterator<Item = PageId>) -> Completion<WarmUp> {
-        let (shared, pages) = (Arc::clone(&self.shared), pages.into_iter().collect());
-        Completion::new(Arc::clone(&self.shared.service), move || warm_up::warm_up(&shared, pages))
+        let pages = pages.into_iter().collect();
+        self.operation(move |shared| warm_up::warm_up(shared, pages))
     }
 
+    /// Something that may have to wait for those who use the pool.
     fn operation<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
     ) -> Completion<T> {
+        self.that_waits(Wait::ForUsers, work)
+    }
+
+    /// Something that waits for this file alone, however others use the pool.
+    fn operation_on<T: Send + 'static>(
+        &self,
+        file: FileId,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
+    ) -> Completion<T> {
+        self.that_waits(Wait::ForFile(file), work)
+    }
+
+    fn that_waits<T: Send + 'static>(
+        &self,
+        wait: Wait,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
+    ) -> Completion<T> {
         let shared = Arc::clone(&self.shared);
-        Completion::new(Arc::clone(&self.shared.service), move || work(&shared))
+        Completion::new(Arc::clone(&self.shared.service), wait, move || work(&shared))
     }
 }
 
@@ -471,12 +467,13 @@ impl fmt::Debug for BufferPool {
     }
 }
 
-/// A shutdown that could not write everything. The pool goes on: mend what is wrong and try again, or discard.
+/// A shutdown that could not write everything. The pool goes on: mend what is wrong and try again, or discard. (It has ended all the
+/// same where only what others wrote meanwhile could not be synced.)
 #[derive(Debug, thiserror::Error)]
-#[error("the pool could not be flushed and is still open: {error}")]
+#[error("the pool could not be flushed and {}: {error}", .pool.shared.check_open().map_or("has ended", |()| "is still open"))]
 #[non_exhaustive]
 pub struct ShutdownError {
-    /// The pool, as it was.
+    /// The pool, as it is now.
     pub pool: BufferPool,
     /// What went wrong.
     #[source]

@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
-    service::Service,
+    service::{Service, Wait},
     sync::{
         Mutex,
         time::{self, Duration},
@@ -28,14 +28,19 @@ pub struct Completion<T> {
 }
 
 enum State<T> {
-    Idle { work: Box<dyn FnOnce() -> Result<T> + Send>, service: Arc<Service> },
+    Idle { work: Box<dyn FnOnce() -> Result<T> + Send>, service: Arc<Service>, wait: Wait },
     Running(Arc<Promise<T>>),
     Collected,
 }
 
 impl<T: Send + 'static> Completion<T> {
-    pub(crate) fn new(service: Arc<Service>, work: impl FnOnce() -> Result<T> + Send + 'static) -> Self {
-        Self { state: State::Idle { work: Box::new(work), service } }
+    /// `wait`: what the work may have to wait for.
+    pub(crate) fn new(
+        service: Arc<Service>,
+        wait: Wait,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Self {
+        Self { state: State::Idle { work: Box::new(work), service, wait } }
     }
 
     /// Runs the operation in the calling thread, or waits where it runs already.
@@ -89,13 +94,13 @@ impl<T: Send + 'static> Completion<T> {
 
     /// Hands the work to a service thread; where none can be had, the caller's thread must do it.
     fn start(&mut self) {
-        let State::Idle { work, service } = std::mem::replace(&mut self.state, State::Collected) else {
+        let State::Idle { work, service, wait } = std::mem::replace(&mut self.state, State::Collected) else {
             return;
         };
         let promise = Arc::new(Promise(Mutex::new(Pending { result: None, waker: None })));
         let duty = Duty(Some(Arc::clone(&promise)));
         self.state = State::Running(promise);
-        if let Err(job) = service.submit(Box::new(move || duty.fulfil(work()))) {
+        if let Err(job) = service.submit(wait, Box::new(move || duty.fulfil(work()))) {
             job();
         }
     }
@@ -174,7 +179,7 @@ mod tests {
     use super::*;
 
     fn completion<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Completion<T> {
-        Completion::new(Arc::new(Service::new()), work)
+        Completion::new(Arc::new(Service::new()), Wait::ForUsers, work)
     }
 
     #[test]
@@ -199,7 +204,7 @@ mod tests {
     fn without_a_service_the_calling_thread_does_the_work_however_short_its_patience() {
         let service = Arc::new(Service::new());
         service.close();
-        let who = Completion::new(service, || Ok(std::thread::current().id()));
+        let who = Completion::new(service, Wait::ForUsers, || Ok(std::thread::current().id()));
         let done = who.wait_timeout(Duration::ZERO).expect("it is over");
         assert_eq!(done.unwrap(), std::thread::current().id());
     }

@@ -106,6 +106,7 @@ mod resize;
 mod respite;
 mod service;
 mod shared;
+mod shutdown;
 mod snapshot;
 mod stats;
 mod sync;

@@ -2,18 +2,31 @@
 //!
 //! Started when there is work and gone after a while without, so a pool that is only used from threads, or is idle, has
 //! none. They own nothing: a job brings what it needs. After [`close`](Service::close) nothing new is taken, what was taken is
-//! done, and the threads go at once. Lock order: the queue's lock is taken alone.
+//! done, and the threads go at once.
+//!
+//! **What waits for one thing never has all threads** (C6). A job that waits for a user may wait for a task that waits for another job:
+//! one that splits a node, and extends the file with the node latched, while a checkpoint waits for that latch. And a file whose disk
+//! does not answer keeps whatever waits for it. So the jobs that wait for the same get three quarters of the threads, as a file
+//! does of those who transfer; the oldest job that may begin is the next.
+//!
+//! Lock order: the queue's lock is taken alone.
 
 use std::collections::VecDeque;
 
-use crate::sync::{
-    Arc, Condvar, Mutex,
-    thread::{self, ThreadId},
-    time::{self, Duration},
+use crate::{
+    id::FileId,
+    sync::{
+        Arc, Condvar, Mutex,
+        thread::{self, ThreadId},
+        time::{self, Duration},
+    },
 };
 
-/// At most this many jobs run at once; one that syncs a slow file does not keep the others waiting.
+/// At most this many jobs run at once.
 const THREADS_MAX: usize = 4;
+
+/// At most this many of them wait for the same.
+const FOR_THE_SAME_MAX: usize = THREADS_MAX * 3 / 4;
 
 /// At most this many jobs wait for a thread.
 const QUEUE_MAX: usize = 1024;
@@ -22,6 +35,17 @@ const QUEUE_MAX: usize = 1024;
 const IDLE: Duration = Duration::from_secs(5);
 
 pub(crate) type Job = Box<dyn FnOnce() + Send>;
+
+/// What a job may have to wait for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    /// Those who use the pool: that they let go of a latch or a pin, or let it have its turn.
+    ForUsers,
+    /// The disk of this file.
+    ForFile(FileId),
+    /// The disks of several files, in somebody else's stead, who does without this job where it does not begin.
+    ToHelp,
+}
 
 pub(crate) struct Service(Arc<Shop>);
 
@@ -34,7 +58,9 @@ struct Shop {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Job>,
+    queue: VecDeque<(Wait, Job)>,
+    /// What the jobs that have begun wait for.
+    begun: Vec<Wait>,
     threads: Vec<ThreadId>,
     idle: usize,
     closed: bool,
@@ -51,7 +77,7 @@ impl Service {
 
     /// Has the job run by a service thread. Comes back with it where that cannot be had: too much is waiting already, the
     /// system gives no thread, or the service is closed.
-    pub(crate) fn submit(&self, job: Job) -> Result<(), Job> {
+    pub(crate) fn submit(&self, wait: Wait, job: Job) -> Result<(), Job> {
         let mut state = self.0.state.lock();
         if state.closed || state.queue.len() == QUEUE_MAX {
             return Err(job);
@@ -65,7 +91,7 @@ impl Service {
                 Err(_) => {}
             }
         }
-        state.queue.push_back(job);
+        state.queue.push_back((wait, job));
         drop(state);
         self.0.work.notify_one();
         Ok(())
@@ -97,15 +123,41 @@ impl Drop for Service {
     }
 }
 
+impl State {
+    /// Where in the queue the next job is.
+    fn next(&self) -> Option<usize> {
+        let has_room = |wait| self.begun.iter().filter(|&&other| other == wait).count() < FOR_THE_SAME_MAX;
+        self.queue.iter().position(|&(wait, _)| has_room(wait))
+    }
+
+    /// Takes the next job.
+    fn begin(&mut self) -> Option<(Wait, Job)> {
+        let (wait, job) = self.queue.remove(self.next()?)?;
+        self.begun.push(wait);
+        Some((wait, job))
+    }
+
+    /// A job is done.
+    fn end(&mut self, wait: Wait) {
+        let at = self.begun.iter().position(|&begun| begun == wait);
+        self.begun.swap_remove(at.expect("it was begun"));
+    }
+}
+
 impl Shop {
     fn run(&self) {
         let mut state = self.state.lock();
         loop {
-            if let Some(job) = state.queue.pop_front() {
+            if let Some((wait, job)) = state.begin() {
+                if state.idle > 0 && state.next().is_some() {
+                    // It has become possible with the end of another.
+                    self.work.notify_one();
+                }
                 drop(state);
                 // A job reports its own panic to whoever waits for it; the thread goes on with the next.
                 let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
                 state = self.state.lock();
+                state.end(wait);
                 continue;
             }
             if state.closed {
@@ -113,11 +165,12 @@ impl Shop {
             }
             let leave_at = time::now() + IDLE;
             state.idle += 1;
-            while state.queue.is_empty() && !state.closed && time::now() < leave_at {
+            while state.next().is_none() && !state.closed && time::now() < leave_at {
                 state = self.work.wait_until(state, leave_at);
             }
             state.idle -= 1;
-            if state.queue.is_empty() {
+            if state.next().is_none() {
+                // What cannot begin yet is for those whose jobs keep it from that.
                 break;
             }
         }
@@ -139,24 +192,27 @@ mod tests {
         let (release, wait) = mpsc::channel::<()>();
         let wait = Arc::new(Mutex::new(wait));
         let (done, finished) = mpsc::channel();
-        for slow in 0..THREADS_MAX - 1 {
+        for slow in 0..10 {
             let wait = Arc::clone(&wait);
             let done = done.clone();
             let job = move || {
                 let _ = wait.lock().recv();
                 let _ = done.send(slow);
             };
-            assert!(service.submit(Box::new(job)).is_ok());
+            assert!(service.submit(Wait::ForUsers, Box::new(job)).is_ok());
         }
         for quick in 100..110 {
             let done = done.clone();
-            assert!(service.submit(Box::new(move || done.send(quick).unwrap_or(()))).is_ok());
+            let job = move || done.send(quick).unwrap_or(());
+            assert!(service.submit(Wait::ForFile(FileId(quick)), Box::new(job)).is_ok());
         }
         let first: Vec<_> = finished.iter().take(10).collect();
         assert!(first.iter().all(|&job| job >= 100), "{first:?}");
         assert!(service.0.state.lock().threads.len() <= THREADS_MAX);
+        let begun = service.0.state.lock().begun.clone();
+        assert_eq!(begun.iter().filter(|&&wait| wait == Wait::ForUsers).count(), FOR_THE_SAME_MAX);
         drop(release);
-        assert_eq!(finished.iter().take(THREADS_MAX - 1).count(), THREADS_MAX - 1);
+        assert_eq!(finished.iter().take(10).count(), 10);
     }
 
     #[test]
@@ -164,9 +220,13 @@ mod tests {
         let service = Service::new();
         let (done, finished) = mpsc::channel();
         for _ in 0..2 * THREADS_MAX {
-            assert!(service.submit(Box::new(|| std::panic::resume_unwind(Box::new("job")))).is_ok());
+            assert!(
+                service
+                    .submit(Wait::ForUsers, Box::new(|| std::panic::resume_unwind(Box::new("job"))))
+                    .is_ok()
+            );
         }
-        assert!(service.submit(Box::new(move || done.send(()).unwrap_or(()))).is_ok());
+        assert!(service.submit(Wait::ForUsers, Box::new(move || done.send(()).unwrap_or(()))).is_ok());
         assert!(finished.recv().is_ok());
     }
 
@@ -178,8 +238,9 @@ mod tests {
         let mut refused = 0;
         for _ in 0..QUEUE_MAX + THREADS_MAX + 5 {
             let wait = Arc::clone(&wait);
-            refused +=
-                usize::from(service.submit(Box::new(move || wait.lock().recv().unwrap_or(()))).is_err());
+            refused += usize::from(
+                service.submit(Wait::ForUsers, Box::new(move || wait.lock().recv().unwrap_or(()))).is_err(),
+            );
         }
         assert!(refused >= 5, "{refused}");
         drop(release);
@@ -196,13 +257,13 @@ mod tests {
                 let _ = wait.lock().recv();
                 *done.lock() += 1;
             };
-            assert!(service.submit(Box::new(job)).is_ok());
+            assert!(service.submit(Wait::ForUsers, Box::new(job)).is_ok());
         }
         service.close();
-        assert!(service.submit(Box::new(|| ())).is_err());
+        assert!(service.submit(Wait::ForUsers, Box::new(|| ())).is_err());
         drop(release);
         service.wait_until_gone();
         assert_eq!(*done.lock(), 2 * THREADS_MAX);
-        assert!(service.submit(Box::new(|| ())).is_err());
+        assert!(service.submit(Wait::ForUsers, Box::new(|| ())).is_err());
     }
 }

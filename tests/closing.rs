@@ -12,8 +12,13 @@ use std::{
     time::Duration,
 };
 
-use ringpool::{CheckpointOptions, Error, IoMethod, OpenOptions, Result, testing::Op};
-use support::{Bench, PAGE, assert_stamped, eventually, restamp, stamped, with_each_method};
+use ringpool::{
+    CheckpointOptions, Error, IoMethod, OpenOptions, PageId, Result,
+    testing::{Fault, Op},
+};
+use support::{
+    Bench, EIO, PAGE, assert_stamped, eventually, restamp, stamped, stamped_file, with_each_method,
+};
 
 /// How long a close waits for pins: long enough to look at it meanwhile.
 const PIN_WAIT: Duration = Duration::from_secs(2);
@@ -108,5 +113,74 @@ fn c3_who_waits_to_change_the_length_of_a_file_finds_it_closed() {
             assert!(matches!(refused, Err(Error::NotOpen { .. })), "{refused:?}");
         }
         assert_eq!(bench.durable().len(), 8 * PAGE);
+    });
+}
+
+/// Nobody would ever sync it: a later checkpoint does not know the file any more.
+#[test]
+fn c3_what_is_written_behind_the_sync_of_a_close_is_synced_too() {
+    with_each_method(|method| {
+        let bench = bench(method);
+        bench.dirty([3], 2);
+        let gate = bench.disk.hold(Op::Sync);
+        let closing = {
+            let (pool, file) = (bench.pool.clone(), bench.file);
+            thread::spawn(move || pool.close_file(file).wait())
+        };
+        gate.wait_for(1);
+        bench.dirty([5], 2);
+        bench.pool.flush(bench.page(5)).wait().unwrap();
+        gate.open();
+        closing.join().unwrap().unwrap();
+        assert!(bench.durable()[5 * PAGE..6 * PAGE] == stamped(5, 2));
+    });
+}
+
+/// It has written pages of that file, and cannot say that they are durable.
+#[test]
+fn c4_a_checkpoint_tells_of_a_file_that_was_closed_poisoned_meanwhile() {
+    with_each_method(|method| {
+        let bench = bench(method);
+        bench.disk.put("other", stamped_file(2, 1));
+        let other = bench.pool.open_file("other", OpenOptions::new()).unwrap();
+        bench.dirty([3], 2);
+        restamp(&bench.pool.fetch(PageId::new(other, 0)).wait().unwrap(), 2);
+        let gate = bench.disk.hold(Op::Write.of("other"));
+        let checkpoint = {
+            let pool = bench.pool.clone();
+            thread::spawn(move || pool.checkpoint(CheckpointOptions::new()).wait())
+        };
+        gate.wait_for(1);
+        bench.disk.inject(Fault::error(Op::Sync.of("data"), EIO).once());
+        bench.pool.sync_file(bench.file).wait().unwrap_err();
+        let closed = bench.pool.close_file(bench.file).wait();
+        assert!(matches!(closed, Err(Error::SyncPoisoned { .. })), "{closed:?}");
+        gate.open();
+        let told = checkpoint.join().unwrap();
+        assert!(matches!(told, Err(Error::SyncPoisoned { file, .. }) if file == bench.file), "{told:?}");
+        bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+    });
+}
+
+/// Else who closes would wait for who changes the page, and he for who closes.
+#[test]
+fn c6_who_changes_a_page_can_extend_its_file_while_a_close_waits_for_him() {
+    with_each_method(|method| {
+        let bench = bench(method);
+        let page = bench.fetch(3).unwrap();
+        let mut changing = page.write().unwrap();
+        changing.copy_from_slice(&stamped(3, 2));
+        let (pool, file) = (bench.pool.clone(), bench.file);
+        let closing = thread::spawn(move || pool.close_file(file).wait());
+        // Until it waits for the page; where it has not come so far, the extension is none that it could hold up.
+        thread::sleep(Duration::from_millis(20));
+        let pool = bench.pool.clone();
+        let extending = thread::spawn(move || pool.extend(file, NonZeroU32::MIN).wait());
+        eventually("extended", || extending.is_finished());
+        extending.join().unwrap().unwrap();
+        drop(changing);
+        drop(page);
+        closing.join().unwrap().unwrap();
+        assert!(bench.durable()[3 * PAGE..4 * PAGE] == stamped(3, 2));
     });
 }

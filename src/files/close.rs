@@ -17,27 +17,33 @@ use crate::{
 pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     shared.check_open()?;
     let file = shared.files.open_file(id)?;
+    // Before the file is locked: the write waits for who changes a page, and he may be about to extend the file.
+    if file.poison().is_none() {
+        checkpoint::flush_file(shared, id)?;
+    }
     let size = file.lock_size();
     // Somebody else may have closed it while this one waited.
     shared.files.open_file(id)?;
-    let poison = file.poison();
-    if poison.is_none() {
-        checkpoint::flush_file(shared, id)?;
+    let sync = || file.sync(&shared.counters).inspect_err(|error| events::poisoned(id, error));
+    let is_whole = file.poison().is_none();
+    if is_whole {
         size.give_back_ahead()?;
-        file.sync(&shared.counters).inspect_err(|error| events::poisoned(id, error))?;
+        sync()?;
     }
     // From here on nobody finds the file, so no new page of it comes in; who has found it before looks again once its page
     // is mapped.
     file.set_closed(true);
-    let changes = if poison.is_none() { Changes::Keep } else { Changes::Discard };
+    let changes = if is_whole { Changes::Keep } else { Changes::Discard };
     let pages = vacate::vacate_file(shared, id, BlockNo(0), changes)
         .and_then(|pages| let_go_of_copies(shared, &file).map(|()| pages))
         .inspect_err(|_| file.set_closed(false))?;
     pages.discard();
+    // Once more, for what others had written behind the first one's back: nobody would do it later. Where it fails the file says so.
+    let _ = sync();
     shared.files.remove(id);
     drop(size);
     shared.method.forget(&file);
-    // Looked at again: what was written after the sync is synced before its copies go.
+    // As told of every file that is closed poisoned.
     file.poison().map_or(Ok(()), Err)
 }
 

@@ -8,6 +8,7 @@ use crate::{
     },
     id::{BlockNo, FileId},
     io::file::File,
+    service::Wait,
     shared::Shared,
     sync::Arc,
 };
@@ -34,7 +35,7 @@ pub(crate) fn extend(shared: &Arc<Shared>, id: FileId, blocks: u32) -> Result<Ex
 
 /// Has a service thread zero the file's next step, so that the extensions to come find it done.
 fn zero_ahead(shared: &Arc<Shared>, file: Arc<File>) {
-    let owner = Arc::clone(shared);
+    let (owner, wait) = (Arc::clone(shared), Wait::ForFile(file.id));
     let job = move || {
         let size = file.lock_size();
         // A pool that was shut down has given back what was ahead, and one that ends has no extensions to come.
@@ -43,7 +44,7 @@ fn zero_ahead(shared: &Arc<Shared>, file: Arc<File>) {
         }
     };
     // Where no thread can be had, the next extension that finds too little does it.
-    if let Err(job) = shared.service.submit(Box::new(job)) {
+    if let Err(job) = shared.service.submit(wait, Box::new(job)) {
         job();
     }
 }

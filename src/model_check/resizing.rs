@@ -40,6 +40,23 @@ fn c1_updates_survive_resizes() {
     });
 }
 
+/// Whoever needs a frame takes one that has no page, whichever shard that is in and whoever is at it, before any page goes.
+#[test]
+fn no_page_goes_while_there_is_a_free_frame() {
+    check(|method| {
+        const BLOCKS: u32 = 5;
+        let (pool, file, _) = pool_with(2, BLOCKS, method, |builder| builder.frames_at_most(BLOCKS));
+        (0..2).for_each(|block| increment(&pool, file, block));
+        resize(&pool, BLOCKS);
+        join([2, 3, 4].map(|block| {
+            let pool = pool.clone();
+            spawn(move || increment(&pool, file, block))
+        }));
+        assert_eq!(pool.resident_pages().len(), BLOCKS as usize);
+        assert_at_rest(&pool);
+    });
+}
+
 /// A checkpoint writes what is dirty in a frame that has just come.
 #[test]
 fn c3_a_checkpoint_misses_no_frame_that_has_just_come() {

@@ -240,6 +240,10 @@ impl<'a> PageWrite<'a> {
 
     /// States the log record that covers the change. The page is then not written before the log is durable up to the
     /// highest of them (C8). Call it for every record, in rising order.
+    ///
+    /// The record must have got its place in the log while this guard was held: by that a
+    /// [checkpoint](crate::CheckpointReport::redo_lsn) knows that changes which it did not wait for are behind the end that the log
+    /// had before it.
     pub fn set_lsn(&mut self, lsn: Lsn) {
         if self.first_lsn == Lsn::UNLOGGED {
             self.first_lsn = lsn;

@@ -235,6 +235,12 @@ impl FramePool {
         let slot = self.table.slot(self.frame(no).page());
         self.table.lock(slot).remove(no);
     }
+
+    /// The page of this frame has not come: nobody finds it here any more, and when its read has ended the frame is free.
+    fn leave(&self, no: FrameNo) {
+        self.unmap(no);
+        self.replacement.release(no, || ());
+    }
 }
 
 impl Pin {
@@ -244,7 +250,7 @@ impl Pin {
             self.end_io(|s| s.end_read(verified), outcome);
         } else {
             // Before anybody is told: who comes later starts a new read (C2).
-            self.pool().unmap(self.frame_no());
+            self.pool().leave(self.frame_no());
             self.end_io(State::fail_read, outcome);
         }
     }
@@ -252,7 +258,7 @@ impl Pin {
     /// Ends the read to which this pin belongs without a word on this page: who waits for it looks again, and finds it
     /// gone.
     pub(crate) fn abandon_read(self) {
-        self.pool().unmap(self.frame_no());
+        self.pool().leave(self.frame_no());
         self.end_io(State::fail_read, &Ok(()));
     }
 
@@ -386,13 +392,15 @@ impl PoolHandle {
         Ok(Mapped { reading: self.adopt(no), own: self.adopt(no) })
     }
 
-    /// Takes this very frame, if it is idle and clean, whatever its usage count.
+    /// Takes this very frame from its page, if it is idle and clean, whatever its usage count. One that is free is not to be had so: it
+    /// is for who takes the next.
     pub(crate) fn claim(&self, no: FrameNo) -> Option<Claimed<'_>> {
         self.claim_by(no, State::claim)
     }
 
-    /// Takes this very frame, if this way to claim it allows that.
+    /// The same, if this way to claim it allows that.
     pub(super) fn claim_by(&self, no: FrameNo, claim: fn(State) -> Option<State>) -> Option<Claimed<'_>> {
+        let claim = |state: State| if state.phase() == Phase::Free { None } else { claim(state) };
         self.frame(no).state.try_update(claim).ok()?;
         Some(self.claimed(no))
     }

@@ -223,8 +223,10 @@ impl Drop for Claimed<'_> {
             return;
         }
         self.pool.unmap(self.frame);
-        self.pool.frame(self.frame).state.update(State::give_back);
-        self.pool.replacement.release(self.frame);
+        let let_go = || {
+            self.pool.frame(self.frame).state.update(State::give_back);
+        };
+        self.pool.replacement.release(self.frame, let_go);
         if self.pool.starvation.is_felt() {
             self.pool.starvation.relieve();
         }

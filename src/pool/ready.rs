@@ -4,8 +4,8 @@
 //! and who uses it saves it. So it is looked at again when it is taken. It is marked READY, and the mark is what counts: a frame
 //! that was taken by other ways has it no longer, and its place here means nothing.
 //!
-//! Who takes a frame and finds fewer left than the mark wakes the background writer, if it sleeps. That look is one relaxed
-//! load and not ordered against the writer's own, so a wake-up can be missed; the next who takes a frame makes up for it.
+//! Who takes a frame, and finds fewer left here, and without a page, than the mark, wakes the background writer, if it sleeps. That
+//! look is not ordered against the writer's own, so a wake-up can be missed; the next who takes a frame makes up for it.
 //! Where the writer has found nothing to clean for long, only who comes by a dirty victim wakes it: clean ones are had at once
 //! without it.
 //!
@@ -26,7 +26,7 @@ pub(crate) struct Ready {
     frames: ArrayQueue<FrameNo>,
     /// With fewer left than this the writer is woken; 0 while there is none.
     mark: AtomicUsize,
-    /// Frames that were wanted since the last [`take_demand`](Self::take_demand), whether there was one here or not.
+    /// Frames that were wanted since the last [`take_demand`](Self::take_demand), whether there was one or not.
     demand: AtomicUsize,
     /// Frames that were put here so far.
     made: AtomicUsize,
@@ -58,17 +58,21 @@ impl Ready {
         }
     }
 
-    /// A frame that was ready when it was put here. Wakes the writer, if there is one, where few are left.
+    /// A frame that was ready when it was put here.
     pub(super) fn pop(&self) -> Option<FrameNo> {
+        self.frames.pop()
+    }
+
+    /// Somebody wants a frame, and has taken one if there was one here, or without a page, of which so many are left. Wakes the
+    /// writer, if there is one, where few are.
+    pub(super) fn note_demand(&self, free: usize) {
         let mark = self.mark.load(Ordering::Relaxed);
-        let frame = self.frames.pop();
         if mark > 0 && !self.rests() {
             self.demand.fetch_add(1, Ordering::Relaxed);
-            if self.frames.len() < mark {
+            if free.saturating_add(self.frames.len()) < mark {
                 self.call();
             }
         }
-        frame
     }
 
     /// A dirty victim was met, so the writer has something to do.
@@ -176,6 +180,13 @@ mod tests {
     use super::*;
     use crate::sync::Arc;
 
+    /// Takes a frame where there are no others.
+    fn take(ready: &Ready) -> Option<FrameNo> {
+        let taken = ready.pop();
+        ready.note_demand(0);
+        taken
+    }
+
     fn ready(frames: u32, mark: usize) -> Ready {
         let ready = Ready::new(frames as usize);
         (0..frames).for_each(|no| assert!(ready.push(FrameNo(no))));
@@ -187,10 +198,14 @@ mod tests {
     fn frames_come_out_in_the_order_in_which_they_were_put_in() {
         let kept = ready(3, 1);
         assert!(!kept.push(FrameNo(9)), "there is no room");
-        assert_eq!((kept.pop(), kept.pop(), kept.take_demand()), (Some(FrameNo(0)), Some(FrameNo(1)), 2));
-        assert_eq!((kept.pop(), kept.pop(), kept.take_demand()), (Some(FrameNo(2)), None, 2));
+        assert_eq!((take(&kept), take(&kept), kept.take_demand()), (Some(FrameNo(0)), Some(FrameNo(1)), 2));
+        assert_eq!((take(&kept), take(&kept), kept.take_demand()), (Some(FrameNo(2)), None, 2));
         let left_alone = ready(1, 0);
-        assert_eq!((left_alone.pop(), left_alone.pop()), (Some(FrameNo(0)), None), "what is left is used up");
+        assert_eq!(
+            (take(&left_alone), take(&left_alone)),
+            (Some(FrameNo(0)), None),
+            "what is left is used up"
+        );
         assert_eq!(left_alone.take_demand(), 0, "but nobody is to replace it");
     }
 
@@ -204,9 +219,12 @@ mod tests {
         while !ready.asleep.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
-        ready.pop();
+        take(&ready);
         assert!(ready.asleep.load(Ordering::SeqCst), "three are left");
         ready.pop();
+        ready.note_demand(1);
+        assert!(ready.asleep.load(Ordering::SeqCst), "two, and one that has no page");
+        ready.note_demand(0);
         assert!(!ready.asleep.load(Ordering::SeqCst));
         assert!(sleeping.join().unwrap());
     }
@@ -222,7 +240,7 @@ mod tests {
         while !ready.asleep.load(Ordering::SeqCst) {
             std::thread::yield_now();
         }
-        assert_eq!((ready.pop(), ready.pop(), ready.take_demand()), (Some(FrameNo(0)), None, 0));
+        assert_eq!((take(&ready), take(&ready), ready.take_demand()), (Some(FrameNo(0)), None, 0));
         assert!(ready.asleep.load(Ordering::SeqCst) && ready.is_kept());
         ready.note_dirt();
         assert!(!ready.asleep.load(Ordering::SeqCst) && !ready.rests());

@@ -122,12 +122,13 @@ impl<'a> Retirement<'a> {
     pub(crate) fn retire_idle(&mut self) -> usize {
         let before = self.retired.len();
         let Self { pool, left, retired, .. } = self;
-        left.retain(|&no| match pool.claim(no) {
-            Some(claimed) => {
-                retired.push(claimed.retire());
+        // Free or not, they are nobody else's any more.
+        left.retain(|&no| match pool.frame(no).state.try_update(State::claim) {
+            Ok(_) => {
+                retired.push(pool.claimed(no).retire());
                 false
             }
-            None => true,
+            Err(_) => true,
         });
         retired.len() - before
     }
@@ -254,12 +255,13 @@ mod tests {
     #[test]
     fn who_gives_a_frame_back_after_it_was_to_go_does_not_bring_it_back() {
         let pool = pool_of(2, 2);
+        (0..2).for_each(|block| drop(read(&pool, block)));
         let late = pool.claim(FrameNo(1)).unwrap();
         let mut retirement = Retirement::begin(&pool, 1);
         assert_eq!(retirement.retire_idle(), 0);
         drop(late);
         assert_eq!(retirement.retire_idle(), 1);
-        pool.replacement.release(FrameNo(1));
+        pool.replacement.release(FrameNo(1), || ());
         pool.replacement.renew(FrameNo(1));
         retirement.complete();
         assert_eq!((0..4).map(|block| read(&pool, block).unwrap().frame_no().0).max(), Some(0));

@@ -1,8 +1,8 @@
 //! Looks at the whole pool of frames for what must never be, while nobody works with it.
 //!
 //! What one state word cannot say by itself: that page table and frames name one another, that no page has two frames, that
-//! every spare page and every extra one has one owner, that who waits is known to the frame he waits for, and that look-ahead has given back what it
-//! took.
+//! every spare page and every extra one has one owner, that who waits is known to the frame he waits for, that frames which are
+//! kept as free ones are free, and that look-ahead has given back what it took.
 
 use std::collections::HashMap;
 
@@ -23,6 +23,7 @@ impl FramePool {
         self.frames().for_each(|(no, frame)| self.look_at_frame(no, frame, &mut faults));
         self.look_for_second_frames(&mut faults);
         self.look_at_retired(&mut faults);
+        self.look_at_free(&mut faults);
         self.look_at_places(&mut faults);
         self.look_at_look_ahead(&mut faults);
         faults
@@ -88,6 +89,21 @@ impl FramePool {
                 || self.entries(self.frame(no).page()).any(|entry| entry == no)
             {
                 faults.push(format!("frame {}: retired, and within reach: {state:?}", no.0));
+            }
+        }
+    }
+
+    /// A frame that is kept for who takes the next free one has no page, and is found.
+    fn look_at_free(&self, faults: &mut Vec<String>) {
+        let (free, found) = self.replacement.list_free();
+        if free != found || free.len() != self.free_frames() {
+            let (all, found, counted) = (free.len(), found.len(), self.free_frames());
+            faults.push(format!("of {all} free frames {found} are found and {counted} counted"));
+        }
+        for no in free {
+            let state = self.frame(no).state.load();
+            if state.phase() != Phase::Free {
+                faults.push(format!("frame {}: kept as a free one, and is not: {state:?}", no.0));
             }
         }
     }
@@ -203,6 +219,13 @@ mod tests {
         assert_found(&pool, "who waits for it");
         pool.look_ahead.take(1);
         assert_found(&pool, "look-ahead has 1 places");
+    }
+
+    #[test]
+    fn a_frame_that_is_kept_as_a_free_one_and_has_a_page_is_found() {
+        let (pool, no) = pool();
+        pool.replacement.release(no, || ());
+        assert_found(&pool, "kept as a free one");
     }
 
     #[test]

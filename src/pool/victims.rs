@@ -1,6 +1,7 @@
 //! Victims: which frames are taken from their pages, and how those that will be wanted are set aside.
 //!
-//! The [replacement](super::replacement) says whose turn it is; here that is put into effect, on the frames' state words. What is
+//! A frame that has no page is taken first, as long as there is one; then one that was set aside; and then the next whose turn it is.
+//! The [replacement](super::replacement) says which; here that is put into effect, on the frames' state words. What is
 //! clean is claimed at once, or marked READY and listed; what is dirty is left to the caller, who has it written.
 
 use smallvec::SmallVec;
@@ -10,7 +11,7 @@ use crate::{
     pool::{
         frame_pool::FramePool,
         handle::{Claimed, Pin, PoolHandle},
-        state::{State, Verdict},
+        state::{Phase, State, Verdict},
     },
 };
 
@@ -33,8 +34,24 @@ enum Met {
 }
 
 impl FramePool {
-    /// A claimed frame: one that is ready, else the first that the sweep finds.
+    /// A claimed frame: a free one, else one that is ready, else the first that the sweep finds.
     fn take_victim(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        let at_hand = self.take_free().or_else(|| self.take_ready());
+        self.ready.note_demand(self.free_frames());
+        at_hand.or_else(|| self.take_in_turn(dirty))
+    }
+
+    /// How many frames have no page, and nobody who is about to give them one.
+    pub(crate) fn free_frames(&self) -> usize {
+        self.replacement.free()
+    }
+
+    fn take_free(&self) -> Option<FrameNo> {
+        let claim = |state: State| if state.phase() == Phase::Free { state.claim() } else { None };
+        self.replacement.take_free(|no| self.frame(no).state.try_update(claim).is_ok())
+    }
+
+    fn take_ready(&self) -> Option<FrameNo> {
         while let Some(no) = self.ready.pop() {
             if self.serves(no) && self.frame(no).state.try_update(State::claim_ready).is_ok() {
                 self.replacement.renew(no);
@@ -43,6 +60,10 @@ impl FramePool {
             // It was used since, or taken by somebody who needed this very frame, or is to go.
             self.frame(no).state.update(State::no_longer_ready);
         }
+        None
+    }
+
+    fn take_in_turn(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
         self.sweep(1, |no, verdict| match verdict {
             Verdict::Clean if dirty.contains(&no) => None,
             Verdict::Clean => {
@@ -164,12 +185,65 @@ mod tests {
     }
 
     #[test]
+    fn a_free_frame_is_taken_before_any_page_goes_whatever_is_ready_and_whosever_turn_it_is() {
+        const FRAMES: u32 = 3000;
+        let pool = FramePool::new(FRAMES, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool.with_room_for_ready(100));
+        (0..FRAMES).for_each(|block| drop(read(&pool, block)));
+        assert!(
+            pool.frames().all(|(_, frame)| frame.state.load().is_valid()),
+            "a page went before all frames had one"
+        );
+        assert_eq!(pool.make_ready(100, &mut Vec::new(), 100), 100);
+        // As of a file that is cut: the last first. All lie in one shard of the two.
+        (2000..2100).rev().for_each(|no| drop(pool.claim(FrameNo(no)).unwrap()));
+        assert_eq!((pool.free_frames(), pool.faults()), (100, Vec::new()));
+        let taken: Vec<u32> = (0..100).map(|n| read(&pool, FRAMES + n).frame_no().0).collect();
+        assert!(
+            taken.iter().copied().eq(2000..2100),
+            "not those that are free, or not side by side: {taken:?}"
+        );
+        assert_eq!(pool.free_frames(), 0);
+        assert!(!(2000..2100).contains(&read(&pool, 2 * FRAMES).frame_no().0), "it has its time");
+    }
+
+    #[test]
+    fn a_frame_whose_read_has_failed_is_the_next_to_be_taken() {
+        let pool = filled(2);
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let no = claimed.frame_no();
+        let Mapped { reading, own } = pool.map(claimed, page(5), false).unwrap();
+        drop(own);
+        reading.end_read(&Err(crate::Error::ShutDown), true);
+        assert_eq!(read(&pool, 6).frame_no(), no);
+        assert_eq!(pool.faults(), Vec::<String>::new());
+    }
+
+    /// Whoever waited for the read looks at the frame a little longer than it takes the next to come for it.
+    #[test]
+    fn a_frame_that_waiters_of_a_failed_read_still_have_is_taken_later() {
+        let pool = filled(2);
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let no = claimed.frame_no();
+        let Mapped { reading, own } = pool.map(claimed, page(5), false).unwrap();
+        reading.end_read(&Err(crate::Error::ShutDown), true);
+        assert_ne!(read(&pool, 6).frame_no(), no);
+        drop(own);
+        let taken: Vec<_> = (7..10).map(|block| read(&pool, block).frame_no()).collect();
+        assert!(taken.contains(&no), "{taken:?}");
+        assert_eq!(pool.faults(), Vec::<String>::new());
+    }
+
+    #[test]
     fn a_place_that_is_out_of_date_takes_no_frame_from_its_next_page() {
         let pool = filled(2);
         assert_eq!(pool.make_ready(1, &mut Vec::new(), 1), 1);
-        // Somebody evicts the page; the frame, now free, is made ready once more, and so has two places in the list.
+        // Somebody evicts the page; the frame gets another, is made ready once more, and so has two places in the list.
         drop(pool.claim(FrameNo(0)).unwrap());
-        assert_eq!(pool.make_ready(1, &mut Vec::new(), 1), 1);
+        assert_eq!(read(&pool, 0).frame_no(), FrameNo(0));
+        while !pool.set_aside(FrameNo(0)) {
+            pool.frame(FrameNo(0)).state.try_update(State::forget_uses).unwrap();
+        }
         assert_eq!(read(&pool, 3).frame_no(), FrameNo(0));
         assert_ne!(read(&pool, 4).frame_no(), FrameNo(0));
         assert_eq!(resident(&pool), [2, 3, 4]);

@@ -158,7 +158,7 @@ impl Writer {
         self.pace.observe(pool.ready.take_demand());
         self.show_mark();
         let cleaning: usize = self.under_way.iter().map(|batch| batch.victims.len()).sum();
-        let short = self.pace.target().saturating_sub(pool.ready.len() + cleaning);
+        let short = self.pace.target().saturating_sub(pool.ready.len() + pool.free_frames() + cleaning);
         let mut victims = Vec::with_capacity(BATCH);
         if short > 0 && self.under_way.len() < BATCHES {
             let clean = pool.make_ready(short, &mut victims, BATCH);
@@ -272,6 +272,24 @@ mod tests {
         assert_eq!(batch.tally.wait().unwrap(), 3);
         assert_eq!(disk.count(Op::Write), 1);
         assert_eq!(pool.stats().frames.dirty, 2, "those that touch nothing stay");
+    }
+
+    #[test]
+    fn where_frames_are_free_none_is_made_ready() {
+        let disk = SimDisk::new();
+        disk.put("data", vec![1; 64 * 512]);
+        let builder = BufferPool::builder().frames(64).page_size(512).io_method(IoMethod::Sync);
+        let builder = builder.background_writer(Setting::Ready { low: 8, high: 16 });
+        let pool = builder.disk(disk).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        let fetch = |block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap());
+        (0..32).for_each(fetch);
+        let mut writer = Writer::new(Arc::clone(pool.shared()), Marks { low: 8, high: 16 });
+        assert!(matches!(writer.round(), Round::Done));
+        assert_eq!((pool.shared().pool.ready.made(), pool.shared().pool.free_frames()), (0, 32));
+        (32..64).for_each(fetch);
+        writer.round();
+        assert!(pool.shared().pool.ready.made() >= 8);
     }
 
     #[test]

@@ -83,7 +83,8 @@ pub struct CheckpointReport {
     /// The lowest recLSN among the pages that are dirty again: where redo must start for them. `None` where there is none.
     ///
     /// Changes made since the checkpoint began may not be in it, so the engine starts redo at the lower of this and the
-    /// end of its log as it was *before* it called the checkpoint.
+    /// end of its log as it was *before* it called the checkpoint. That takes that records are appended
+    /// [with their pages' guards in hand](crate::PageWrite::set_lsn).
     pub redo_lsn: Option<Lsn>,
     /// How long it took.
     pub took: Duration,
@@ -94,11 +95,14 @@ pub(crate) fn checkpoint(shared: &Shared, options: CheckpointOptions) -> Result<
     let begun = time::now();
     let turn = shared.checkpoints.take();
     shared.check_open()?;
+    let files = shared.files.all();
     let written =
         clean(shared, changed_pages(shared, |_| true), options.spread_over.map(|over| (&turn, over)));
     // A page that could not be written is no reason to leave the other files unsynced.
     let synced = sync_all(shared);
     let (pages_written, files_synced) = (written?, synced?);
+    // One that was closed meanwhile has synced itself, or was poisoned: then what was written to it here may be lost.
+    files.iter().try_for_each(|file| file.poison().map_or(Ok(()), Err))?;
     Ok(CheckpointReport {
         pages_written,
         files_synced,
@@ -162,7 +166,12 @@ fn changed_pages(shared: &Shared, wanted: impl Fn(PageId) -> bool) -> Vec<Candid
     changed.map(|(no, frame)| (frame.page(), no)).filter(|&(page, _)| wanted(page)).collect()
 }
 
+/// A page that is being changed and is not dirty yet has no say: its recLSN is still that of changes that are durable, and those to
+/// come are behind the end that the log had when the checkpoint began (else it would have waited for them).
 fn redo_lsn(shared: &Shared) -> Option<Lsn> {
-    let changed = shared.pool.frames().filter(|(_, frame)| frame.state.load().may_hold_changes());
+    let changed = shared.pool.frames().filter(|(_, frame)| {
+        let state = frame.state.load();
+        state.is_dirty() || state.is_writing()
+    });
     changed.map(|(_, frame)| frame.rec_lsn()).filter(|&lsn| lsn != Lsn::UNLOGGED).min()
 }

@@ -7,5 +7,5 @@ pub(crate) mod background_writer;
 pub(crate) mod checkpoint;
 mod pace;
 mod schedule;
-mod sync_all;
+pub(crate) mod sync_all;
 pub(crate) mod write_out;

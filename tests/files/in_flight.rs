@@ -4,11 +4,12 @@
 use std::{
     num::NonZeroU32,
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use ringpool::{BufferPool, CheckpointOptions, Error, FileId, PageId, Result, testing::Op};
 
-use crate::support::{Bench, PAGE, assert_stamped, with_each_method};
+use crate::support::{Bench, PAGE, assert_stamped, eventually, with_each_method};
 
 const BLOCKS: u32 = 8;
 const KEPT: u32 = 3;
@@ -74,10 +75,10 @@ fn reads_under_way_are_waited_for() {
             let reading = [3, 5, 7].map(|block| glance(bench.pool.clone(), bench.file, block));
             gate.wait_for(3);
             let taken = taking.start(&bench);
-            crate::support::eventually("published", || taking.is_published(&bench));
+            eventually("published", || taking.is_published(&bench));
             // Some that come too late to start a read, and join one or are turned away.
             let late = [4, 5].map(|block| glance(bench.pool.clone(), bench.file, block));
-            thread::sleep(std::time::Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(20));
             assert!(!taken.is_finished(), "{taking:?} did not wait for the device");
             gate.open();
             reading.into_iter().chain(late).for_each(|reader| reader.join().unwrap());
@@ -99,7 +100,7 @@ fn reads_ahead_are_waited_for() {
             };
             gate.wait_for(1);
             let taken = taking.start(&bench);
-            crate::support::eventually("published", || taking.is_published(&bench));
+            eventually("published", || taking.is_published(&bench));
             assert_eq!(bench.pool.prefetch(bench.file, KEPT + 2..BLOCKS).started, 0, "it is gone already");
             assert!(!taken.is_finished(), "{taking:?} did not wait for the device");
             gate.open();
@@ -125,13 +126,38 @@ fn writes_under_way_are_waited_for_and_no_more_are_begun() {
             // Changed again, behind the copy that is on its way.
             bench.dirty([3], 3);
             let taken = taking.start(&bench);
-            crate::support::eventually("published", || taking.is_published(&bench));
+            eventually("published", || taking.is_published(&bench));
             assert!(!taken.is_finished(), "{taking:?} did not wait for the device");
             gate.open();
             writing.join().unwrap().unwrap();
             taken.join().unwrap().unwrap();
             taking.assert_taken(&bench);
             bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        }
+    });
+}
+
+/// The wait for pins has an end, since users have them; a disk takes as long as it takes.
+#[test]
+fn a_write_that_takes_longer_than_pins_are_waited_for_is_waited_for() {
+    const FOR_PINS: Duration = Duration::from_millis(10);
+    with_each_method(|method| {
+        for taking in BOTH {
+            let bench = Bench::with(BLOCKS, |builder| {
+                builder.frames(16).frame_wait(FOR_PINS).io_method(method.clone())
+            });
+            bench.dirty([5], 2);
+            let gate = bench.disk.hold(Op::Write);
+            let (pool, page) = (bench.pool.clone(), bench.page(5));
+            let writing = thread::spawn(move || pool.flush(page).wait());
+            gate.wait_for(1);
+            let taken = taking.start(&bench);
+            eventually("published", || taking.is_published(&bench));
+            thread::sleep(10 * FOR_PINS);
+            gate.open();
+            writing.join().unwrap().unwrap();
+            taken.join().unwrap().unwrap();
+            taking.assert_taken(&bench);
         }
     });
 }

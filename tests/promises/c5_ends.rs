@@ -124,6 +124,24 @@ fn c5_a_shutdown_that_cannot_write_says_what_and_the_pool_goes_on() {
     });
 }
 
+/// It is clean when the pool ends, so that no report of discarded pages would tell of it.
+#[test]
+fn c5_what_is_written_behind_the_sync_of_a_shutdown_is_synced_too() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 16, 8);
+        bench.dirty([3], 2);
+        let gate = bench.disk.hold(Op::Sync);
+        let pool = bench.pool.clone();
+        let shutdown = thread::spawn(move || pool.shutdown(Shutdown::Flush));
+        gate.wait_for(1);
+        bench.dirty([5], 2);
+        bench.pool.flush(bench.page(5)).wait().unwrap();
+        gate.open();
+        assert_eq!(shutdown.join().unwrap().unwrap().pages_discarded, 0);
+        assert!(bench.durable()[5 * 8192..6 * 8192] == stamped(5, 2));
+    });
+}
+
 #[test]
 fn c5_what_is_changed_after_a_shutdown_is_counted_when_the_pool_goes() {
     guarded(|| {

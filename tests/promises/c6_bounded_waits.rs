@@ -7,6 +7,7 @@
 use std::{
     num::NonZeroU32,
     pin::Pin,
+    sync::mpsc::channel,
     task::{Context, Waker},
     thread,
     time::{Duration, Instant},
@@ -284,6 +285,51 @@ fn c6_a_slow_sync_of_one_file_lets_the_others_work() {
         gate.open();
         assert!(syncing.join().unwrap().unwrap());
         assert!(bench.pool.sync_file(file).wait().unwrap(), "what was written meanwhile was not covered");
+    });
+}
+
+/// As a tree does that splits a node: others who wait for that node, however many, do not take the threads that it needs.
+#[test]
+fn c6_a_task_that_changes_a_page_can_extend_a_file_however_many_wait_for_the_page() {
+    with_each_method(|method| {
+        let bench = bench(method, 16, 8);
+        let page = bench.fetch(3).unwrap();
+        let changing = page.write().unwrap();
+        let mut context = Context::from_waker(Waker::noop());
+        let mut flushes: Vec<_> = (0..8).map(|_| bench.pool.flush(bench.page(3))).collect();
+        for flush in &mut flushes {
+            assert!(Pin::new(flush).poll(&mut context).is_pending());
+        }
+        let mut extension = bench.pool.extend(bench.file, NonZeroU32::MIN);
+        let mut extended = Pin::new(&mut extension).poll(&mut context);
+        eventually("extended", || {
+            if extended.is_pending() {
+                extended = Pin::new(&mut extension).poll(&mut context);
+            }
+            extended.is_ready()
+        });
+        drop(changing);
+        flushes.into_iter().for_each(|flush| flush.wait().unwrap());
+    });
+}
+
+#[test]
+fn c6_extensions_of_a_file_that_does_not_answer_leave_threads_for_the_others() {
+    with_each_method(|method| {
+        let bench = bench(method, 16, 8);
+        let other = open_other(&bench, 8);
+        let gate = bench.disk.hold(Op::Resize.of("data"));
+        let mut context = Context::from_waker(Waker::noop());
+        let mut stuck: Vec<_> = (0..8).map(|_| bench.pool.extend(bench.file, NonZeroU32::MIN)).collect();
+        for extension in &mut stuck {
+            assert!(Pin::new(extension).poll(&mut context).is_pending());
+        }
+        gate.wait_for(1);
+        let (pool, (done, over)) = (bench.pool.clone(), channel());
+        thread::spawn(move || done.send(pollster::block_on(pool.extend(other, NonZeroU32::MIN))));
+        assert_eq!(over.recv_timeout(TOLERANCE).expect("it is not held up").unwrap().first.0, 8);
+        gate.open();
+        stuck.into_iter().for_each(|extension| assert_eq!(extension.wait().unwrap().blocks, 1));
     });
 }
 

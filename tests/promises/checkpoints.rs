@@ -223,3 +223,43 @@ fn the_redo_position_is_never_later_than_a_change_that_is_not_durable() {
         assert!(running.join().unwrap().redo_lsn.expect("dirty again") <= Lsn(100));
     });
 }
+
+#[test]
+fn a_page_that_somebody_else_is_writing_when_a_checkpoint_ends_holds_the_redo_position() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 16, 8);
+        let change = |block, lsn| bench.fetch(block).unwrap().write().unwrap().set_lsn(Lsn(lsn));
+        change(0, 10);
+        let syncs = bench.disk.hold(Op::Sync);
+        let running = start(&bench.pool, CheckpointOptions::new());
+        syncs.wait_for(1);
+        change(0, 60);
+        let writes = bench.disk.hold(Op::Write);
+        let (pool, page) = (bench.pool.clone(), bench.page(0));
+        let flush = thread::spawn(move || pool.flush(page).wait());
+        writes.wait_for(1);
+        syncs.open();
+        assert_eq!(running.join().unwrap().redo_lsn, Some(Lsn(60)), "it is on its way, and may not arrive");
+        writes.open();
+        flush.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn a_page_that_is_latched_and_clean_does_not_take_the_redo_position_back() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 16, 8);
+        let change = |block, lsn| bench.fetch(block).unwrap().write().unwrap().set_lsn(Lsn(lsn));
+        change(0, 10);
+        bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        change(1, 20);
+        let gate = bench.disk.hold(Op::Write);
+        let running = start(&bench.pool, CheckpointOptions::new());
+        gate.wait_for(1);
+        let long_durable = bench.fetch(0).unwrap();
+        let latched = long_durable.write().unwrap();
+        gate.open();
+        assert_eq!(running.join().unwrap().redo_lsn, None, "the log may have been cut behind that");
+        drop(latched);
+    });
+}

@@ -10,22 +10,28 @@
 //!
 //! * **A hit** does what it did anyhow: the use is counted in the frame's state word, by the step that pins it.
 //! * **Decisions** are in [`order`], a plain value without atomics that asks what it has to know of a frame.
+//! * **Free frames** come before any page goes, wherever they are: each shard has a queue of its own, and [`vacancies`] knows which
+//!   queues are not empty. In a pool that has none, a miss finds that out by one look at a number that nobody writes.
 //! * **Shards** keep those who need frames out of each other's way: every shard has a thousand or so of the frames and is an order
 //!   by itself; takers go round the shards, and pass by one that is locked. A miss locks one, for as long as its few steps take.
 //!
-//! Invariant: every frame is in one queue of one shard, whatever becomes of it. A frame that is taken stays, as the newest on
-//! probation: where its next page belongs. Only a pool that shrinks takes frames out: no sweep comes by them any more.
+//! Invariants: 1. every frame is in one queue of one shard, whatever becomes of it. A frame that is taken stays, as the newest on
+//! probation: where its next page belongs. Only a pool that shrinks takes frames out: no sweep comes by them any more;
+//! 2. a frame in a queue of free ones has no page: it gets one from who takes it out of there, and from nobody else. (But a free
+//! frame may be on probation: one whose waiters, after a failed read, still had pins when it was to be taken.)
 //!
 //! Lock order: a shard's lock, then state words. Nothing else is locked, woken or waited for under it.
 
 mod evicted;
 mod order;
+mod vacancies;
 
 use crossbeam_utils::CachePadded;
 
 use self::{
     evicted::Evicted,
     order::{Kept, Order},
+    vacancies::Vacancies,
 };
 use crate::{
     error::Result,
@@ -55,16 +61,24 @@ pub(crate) struct Replacement {
     frames: AtomicUsize,
     /// How many victims were taken so far, about: says whose turn it is.
     taken: AtomicUsize,
+    vacancies: Vacancies,
     evicted: Evicted,
 }
 
 impl Replacement {
-    /// The first `frames` of what may become `most` on probation, in their order.
+    /// The first `frames` of what may become `most`, free, in their order.
     pub(super) fn new(frames: usize, most: usize) -> Result<Self> {
         let layout = Layout::of(most);
-        let order = |shard| CachePadded::new(Mutex::new(Order::new(layout.frames_in(shard, frames))));
+        let shards = layout.shards_for(most);
+        let vacancies = Vacancies::new(shards);
+        let order = |shard| {
+            let frames = layout.frames_in(shard, frames);
+            vacancies.note(shard, 0, frames);
+            CachePadded::new(Mutex::new(Order::new(frames)))
+        };
         Ok(Self {
-            shards: (0..layout.shards_for(most)).map(order).collect(),
+            shards: (0..shards).map(order).collect(),
+            vacancies,
             layout,
             frames: AtomicUsize::new(frames),
             taken: AtomicUsize::new(0),
@@ -77,7 +91,8 @@ impl Replacement {
         let before = self.frames.swap(frames, Ordering::Relaxed);
         let (fewer, more) = (frames.min(before), frames.max(before));
         for shard in fewer / self.layout.shard_size..self.layout.shards_for(more) {
-            self.shards[shard].lock().resize(self.layout.frames_in(shard, frames));
+            let frames = self.layout.frames_in(shard, frames);
+            self.change(shard, &mut self.shards[shard].lock(), |order| order.resize(frames));
         }
         self.evicted.resize(frames);
     }
@@ -90,7 +105,56 @@ impl Replacement {
     /// The bytes all this takes.
     pub(super) fn memory(&self) -> usize {
         let orders = self.frames() * Order::BYTES_PER_FRAME + size_of_val(&*self.shards);
-        orders + self.evicted.memory()
+        orders + self.vacancies.memory() + self.evicted.memory()
+    }
+
+    /// How many frames are free.
+    pub(super) fn free(&self) -> usize {
+        self.vacancies.frames()
+    }
+
+    /// A free frame, if there is one that `take` takes: it looks whether it still is.
+    ///
+    /// A shard that somebody is at is passed by as long as another has some, and else waited for: that is over sooner than any page
+    /// comes back from the disk.
+    pub(super) fn take_free(&self, take: impl Fn(FrameNo) -> bool) -> Option<FrameNo> {
+        if self.free() == 0 {
+            return None;
+        }
+        let first = self.turn(1);
+        let take_in = |shard: usize, order: &mut Order| {
+            let number = |index| self.layout.number(shard, index);
+            let taken = self.change(shard, order, |order| order.take_free(|index| take(number(index))));
+            taken.map(number)
+        };
+        let at_once = |shard: usize| take_in(shard, &mut *self.shards[shard].try_lock()?);
+        let in_any_case = |shard: usize| take_in(shard, &mut self.shards[shard].lock());
+        let found = self.vacancies.shards_from(first).find_map(at_once);
+        found.or_else(|| self.vacancies.shards_from(first).find_map(in_any_case))
+    }
+
+    /// The free frames, and those of them that a taker would find.
+    pub(super) fn list_free(&self) -> (Vec<FrameNo>, Vec<FrameNo>) {
+        let in_shard = |shard: usize| {
+            let free = self.shards[shard].lock().list(Kept::Free);
+            free.into_iter().map(move |index| self.layout.number(shard, index))
+        };
+        let all = (0..self.shards.len()).flat_map(in_shard).collect();
+        (all, self.vacancies.shards_from(0).flat_map(in_shard).collect())
+    }
+
+    /// Changes which frames of a shard are free.
+    fn change<R>(&self, shard: usize, order: &mut Order, change: impl FnOnce(&mut Order) -> R) -> R {
+        let before = order.len(Kept::Free);
+        let value = change(order);
+        self.vacancies.note(shard, before, order.len(Kept::Free));
+        value
+    }
+
+    /// The shard whose turn it is to give up about so many frames.
+    fn turn(&self, wanted: usize) -> usize {
+        let run = self.taken.fetch_add(wanted, Ordering::Relaxed) / RUN;
+        self.layout.turn(run, self.frames())
     }
 
     /// Shows victims, clean and dirty, until `enough` gives a value, which is to take about `wanted` of them. Each shard looks at
@@ -101,10 +165,9 @@ impl Replacement {
         frame: impl Fn(FrameNo) -> &'a Frame,
         mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>,
     ) -> Option<R> {
-        let (frames, run) = (self.frames(), self.taken.fetch_add(wanted, Ordering::Relaxed) / RUN);
-        let (first, shards) = (self.layout.turn(run, frames), self.layout.shards_for(frames));
+        let (first, shards) = (self.turn(wanted), self.layout.shards_for(self.frames()));
         let mut sweep = |shard: usize, order: &mut Order| {
-            let number = |index: usize| FrameNo((shard * self.layout.shard_size + index) as u32);
+            let number = |index| self.layout.number(shard, index);
             let look = |index, kept| look(&frame(number(index)).state, kept);
             order.sweep(look, |index, verdict, kept| {
                 if kept == Kept::OnProbation {
@@ -138,10 +201,13 @@ impl Replacement {
         }
     }
 
-    /// The frame holds no page any more: it is the next to be taken.
-    pub(super) fn release(&self, no: FrameNo) {
+    /// The frame has no page any more: it is the next to be taken. `let_go` makes that so: under the lock, since another may take it
+    /// as soon as it is free.
+    pub(super) fn release(&self, no: FrameNo, let_go: impl FnOnce()) {
         let (shard, index) = self.layout.place_of(no);
-        self.shards[shard].lock().put_first(index);
+        let mut order = self.shards[shard].lock();
+        self.change(shard, &mut order, |order| order.release(index));
+        let_go();
     }
 
     /// Its page's time on probation is over, without a use. It may yet be used before it goes, which does no harm.
@@ -180,6 +246,11 @@ impl Layout {
         frames.saturating_sub(shard * self.shard_size).min(self.shard_size)
     }
 
+    /// The number of a shard's frame.
+    fn number(self, shard: usize, index: usize) -> FrameNo {
+        FrameNo((shard * self.shard_size + index) as u32)
+    }
+
     /// The shard of a frame, and which of its frames that is.
     fn place_of(self, no: FrameNo) -> (usize, usize) {
         (no.index() / self.shard_size, no.index() % self.shard_size)
@@ -215,10 +286,51 @@ mod tests {
 
     use super::*;
 
+    fn two_shards() -> Replacement {
+        Replacement::new(2 * SHARD, 2 * SHARD).expect("memory for two shards")
+    }
+
+    #[test]
+    fn a_shard_that_somebody_is_at_is_passed_by_for_another_with_free_frames_and_else_waited_for() {
+        let replacement = two_shards();
+        let somebody = replacement.shards[0].lock();
+        let taken: Vec<_> = (0..SHARD).filter_map(|_| replacement.take_free(|_| true)).collect();
+        assert!(taken.iter().all(|no| no.index() >= SHARD) && taken.len() == SHARD, "{taken:?}");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| replacement.take_free(|_| true));
+            drop(somebody);
+            assert_eq!(waiting.join().unwrap(), Some(FrameNo(0)));
+        });
+    }
+
+    #[test]
+    fn free_frames_are_counted_wherever_they_are_and_taken_wherever_they_are() {
+        let replacement = two_shards();
+        assert_eq!(
+            (replacement.free(), replacement.resize(SHARD), replacement.free()),
+            (2 * SHARD, (), SHARD)
+        );
+        while replacement.take_free(|_| true).is_some() {}
+        replacement.resize(2 * SHARD);
+        assert_eq!((replacement.free(), replacement.take_free(|_| true)), (0, None));
+        // Last to first, as they are given back by who has taken them in their order.
+        let given_back = [SHARD - 1, SHARD, 2 * SHARD - 1].map(|no| FrameNo(no as u32));
+        given_back.into_iter().rev().for_each(|no| replacement.release(no, || ()));
+        assert_eq!(replacement.free(), 3);
+        for first in [0, RUN] {
+            replacement.taken.store(first, Ordering::Relaxed);
+            let taken: Vec<_> = (0..4).filter_map(|_| replacement.take_free(|_| true)).collect();
+            let in_turn = if first == 0 { [0, 1, 2] } else { [1, 2, 0] };
+            assert_eq!(taken, in_turn.map(|at| given_back[at]));
+            given_back.into_iter().rev().for_each(|no| replacement.release(no, || ()));
+        }
+    }
+
     /// Somebody is at the second shard, which has the only victim, when its turn comes, and leaves when the first is looked at.
     #[test]
     fn c6_a_shard_that_was_passed_by_is_looked_at_again() {
-        let replacement = Replacement::new(2 * SHARD, 2 * SHARD).unwrap();
+        let replacement = two_shards();
+        while replacement.take_free(|_| true).is_some() {}
         replacement.taken.store(RUN, Ordering::Relaxed);
         let (busy, free) = (Frame::new(), Frame::new());
         busy.state.update(|state| state.claim().unwrap());

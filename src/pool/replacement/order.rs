@@ -1,7 +1,9 @@
-//! The order in which the frames of a shard give up their pages: two queues, and what becomes of a frame whose turn has come.
+//! The order in which the frames of a shard give up their pages: two queues, and what becomes of a frame whose turn has come. And the
+//! queue of those that have none.
 //!
 //! A plain value: what it has to know of a frame it asks for. Every frame is in one of the queues, from [`Order::new`] on until
-//! [`Order::resize`] takes it out.
+//! [`Order::resize`] takes it out. One that was [taken](Order::take_free) from the free ones is on probation, as if it had been a
+//! victim; no sweep comes by those that are left.
 //!
 //! | its turn has come, and it is | on probation | in the main queue |
 //! |---|---|---|
@@ -26,18 +28,11 @@ pub(super) enum Kept {
     OnProbation,
     /// Used while on probation, or come back.
     Main,
+    /// Without a page.
+    Free,
 }
 
-impl Kept {
-    fn other(self) -> Self {
-        match self {
-            Self::OnProbation => Self::Main,
-            Self::Main => Self::OnProbation,
-        }
-    }
-}
-
-/// A frame's neighbours in its queue. Before the frames there are two links more: each closes the ring of a queue.
+/// A frame's neighbours in its queue. Before the frames there are three links more: each closes the ring of a queue.
 #[derive(Copy, Clone, Debug)]
 struct Link {
     newer: u16,
@@ -45,43 +40,71 @@ struct Link {
 }
 
 /// The links that are no frame's.
-const HEADS: usize = 2;
+const HEADS: usize = 3;
 
 pub(super) struct Order {
     links: Vec<Link>,
     kept: Vec<Kept>,
-    on_probation: usize,
+    /// How many frames each queue has.
+    lens: [usize; HEADS],
 }
 
 impl Order {
     pub(super) const BYTES_PER_FRAME: usize = size_of::<Link>() + size_of::<Kept>();
 
-    /// All frames on probation, the first being the oldest.
+    /// All frames are free, the first to be taken first.
     pub(super) fn new(frames: usize) -> Self {
         let head = |at: usize| Link { newer: at as u16, older: at as u16 };
-        let mut order = Self { links: (0..HEADS).map(head).collect(), kept: Vec::new(), on_probation: 0 };
-        order.resize(frames);
+        let (links, kept) = ((0..HEADS).map(head).collect(), Vec::new());
+        let mut order = Self { links, kept, lens: [0; HEADS] };
+        order.add(frames, Kept::Free);
         order
     }
 
     /// From here on there are so many frames. Those that come are the newest on probation, those that go are the last by number.
     pub(super) fn resize(&mut self, frames: usize) {
-        assert!(frames + HEADS <= usize::from(u16::MAX), "{frames} frames in one shard");
         for gone in (frames..self.kept.len()).rev() {
-            self.unlink(gone, Kept::Main);
+            self.unlink(gone);
             self.kept.truncate(gone);
             self.links.truncate(gone + HEADS);
         }
         self.kept.shrink_to_fit();
         self.links.shrink_to_fit();
+        self.add(frames, Kept::OnProbation);
+    }
+
+    /// The frames up to this number come last in a queue.
+    fn add(&mut self, frames: usize, to: Kept) {
+        assert!(frames + HEADS <= usize::from(u16::MAX), "{frames} frames in one shard");
         self.kept.reserve_exact(frames - self.kept.len());
         self.links.reserve_exact(frames + HEADS - self.links.len());
         for come in self.kept.len()..frames {
-            self.kept.push(Kept::OnProbation);
+            self.kept.push(to);
             self.links.push(Link { newer: 0, older: 0 });
-            self.on_probation += 1;
-            self.link(come, Self::head(Kept::OnProbation));
+            self.link(come, to, Self::head(to));
         }
+    }
+
+    /// How many frames are in a queue.
+    pub(super) fn len(&self, queue: Kept) -> usize {
+        self.lens[Self::head(queue)]
+    }
+
+    /// The frames of a queue, from the oldest on.
+    pub(super) fn list(&self, queue: Kept) -> Vec<usize> {
+        let newer = |&frame: &usize| usize::from(self.links[frame + HEADS].newer).checked_sub(HEADS);
+        std::iter::successors(self.oldest(queue), newer).collect()
+    }
+
+    /// The first of the free frames that `take` takes. Those that it does not take are not free: they count as taken too.
+    pub(super) fn take_free(&mut self, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
+        while let Some(frame) = self.oldest(Kept::Free) {
+            self.put_last(frame, Kept::OnProbation);
+            if take(frame) {
+                return Some(frame);
+            }
+        }
+        None
     }
 
     /// Comes by frame after frame, with a look at each, and shows the victims, and where they were, until `enough` gives
@@ -92,12 +115,12 @@ impl Order {
         mut enough: impl FnMut(usize, Verdict, Kept) -> Option<R>,
     ) -> Option<R> {
         let frames = self.kept.len();
-        let round = self.on_probation;
+        let round = self.len(Kept::OnProbation);
         let mut passed_over = false;
         for step in 0..round + 2 * frames * (MAX_USAGE as usize + 2) {
             let from = match (step < round, step % 2) {
-                (true, _) if passed_over => self.turn().other(),
-                (true, _) => self.turn(),
+                (true, _) if self.is_turn_of_probation() != passed_over => Kept::OnProbation,
+                (true, _) => Kept::Main,
                 (false, 0) => Kept::OnProbation,
                 (false, _) => Kept::Main,
             };
@@ -122,56 +145,57 @@ impl Order {
         None
     }
 
-    /// The frame's turn comes next, if it is (still) one of these.
-    pub(super) fn put_first(&mut self, frame: usize) {
+    /// The frame is free, and the next to be taken, if it is (still) one of these.
+    pub(super) fn release(&mut self, frame: usize) {
         if frame < self.kept.len() {
-            self.unlink(frame, Kept::OnProbation);
-            let oldest = usize::from(self.links[Self::head(Kept::OnProbation)].newer);
-            self.link(frame, oldest);
+            self.unlink(frame);
+            let oldest = usize::from(self.links[Self::head(Kept::Free)].newer);
+            self.link(frame, Kept::Free, oldest);
         }
     }
 
-    /// Whose turn it is, unless there is a reason against it.
-    fn turn(&self) -> Kept {
-        let tenth = (self.kept.len() / PROBATION).max(1);
-        if self.on_probation >= tenth { Kept::OnProbation } else { Kept::Main }
+    /// Whether it is, unless there is a reason against it. Else it is that of the main queue.
+    fn is_turn_of_probation(&self) -> bool {
+        self.len(Kept::OnProbation) >= (self.kept.len() / PROBATION).max(1)
     }
 
     /// The frame's turn comes last in this queue, if it is (still) one of these.
     pub(super) fn put_last(&mut self, frame: usize, to: Kept) {
         if frame < self.kept.len() {
-            self.unlink(frame, to);
-            self.link(frame, Self::head(to));
+            self.unlink(frame);
+            self.link(frame, to, Self::head(to));
         }
     }
 
     /// The link that closes a queue's ring: its newer neighbour is the oldest frame, its older one the newest.
     fn head(queue: Kept) -> usize {
-        usize::from(queue == Kept::Main)
+        match queue {
+            Kept::OnProbation => 0,
+            Kept::Main => 1,
+            Kept::Free => 2,
+        }
     }
 
     fn oldest(&self, queue: Kept) -> Option<usize> {
         usize::from(self.links[Self::head(queue)].newer).checked_sub(HEADS)
     }
 
-    /// Takes the frame out of its queue, on its way to this one.
-    fn unlink(&mut self, frame: usize, to: Kept) {
+    /// Takes the frame out of its queue.
+    fn unlink(&mut self, frame: usize) {
         let Link { newer, older } = self.links[frame + HEADS];
         self.links[usize::from(newer)].older = older;
         self.links[usize::from(older)].newer = newer;
-        match (std::mem::replace(&mut self.kept[frame], to), to) {
-            (Kept::OnProbation, Kept::Main) => self.on_probation -= 1,
-            (Kept::Main, Kept::OnProbation) => self.on_probation += 1,
-            _ => {}
-        }
+        self.lens[Self::head(self.kept[frame])] -= 1;
     }
 
-    /// Puts the frame right before (older than) the link `newer`.
-    fn link(&mut self, frame: usize, newer: usize) {
+    /// Puts the frame into a queue, right before (older than) the link `newer`.
+    fn link(&mut self, frame: usize, queue: Kept, newer: usize) {
         let older = self.links[newer].older;
         self.links[frame + HEADS] = Link { newer: newer as u16, older };
         self.links[newer].older = (frame + HEADS) as u16;
         self.links[usize::from(older)].newer = (frame + HEADS) as u16;
+        self.kept[frame] = queue;
+        self.lens[Self::head(queue)] += 1;
     }
 }
 

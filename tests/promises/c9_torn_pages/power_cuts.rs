@@ -109,6 +109,37 @@ fn c9_an_older_copy_never_outlives_a_newer_one() {
     with_each_method(|method| assert_eq!(tear_everywhere(change_one_and_many, &method, &area()), 0));
 }
 
+/// Goes round the area, and is never told to make anything durable. Each half of the area has pages that the other has not.
+fn change_all_and_sync_nothing(
+    disk: &SimDisk,
+    method: IoMethod,
+    protection: TornPages,
+    allowed: &mut Allowed,
+) -> Result<()> {
+    let pool = pool_on(disk, method, protection)?;
+    let file = open(&pool, TAGS[0])?;
+    open(&pool, TAGS[1])?;
+    // Four batches of these fill a half.
+    let halves = [0..BLOCKS / 2, BLOCKS / 2..BLOCKS];
+    for version in 2..18 {
+        for block in halves[usize::from((version - 2) / 4 % 2)].clone() {
+            let page = pool.fetch(PageId::new(file, block)).wait()?;
+            page.write()?.copy_from_slice(&stamped(block, version));
+            allowed.may_be(0, block, version);
+        }
+        pool.flush_file(file).wait()?;
+    }
+    Ok(())
+}
+
+/// Who voids the copies has synced their pages, since nobody else has.
+#[test]
+fn c9_copies_go_when_their_pages_are_durable_without_them() {
+    with_each_method(|method| {
+        assert_eq!(tear_everywhere(change_all_and_sync_nothing, &method, &area()), 0);
+    });
+}
+
 #[test]
 fn c9_without_protection_the_same_power_cuts_tear_pages() {
     guarded(|| assert!(tear_everywhere(change_pages, &IoMethod::Sync, &TornPages::Unprotected) > 20));

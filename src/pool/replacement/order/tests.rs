@@ -30,31 +30,28 @@ impl Frames {
 }
 
 impl Order {
+    /// All frames have pages, on probation, the first being the oldest.
+    fn full(frames: usize) -> Self {
+        let mut order = Self::new(0);
+        order.resize(frames);
+        order
+    }
+
     /// The first clean victim of a sweep.
     fn victim(&mut self, frames: &mut Frames) -> Option<usize> {
         let clean = |frame, verdict, _| (verdict == Verdict::Claim).then_some(frame);
         self.sweep(|frame, kept| frames.look(frame, kept), clean)
     }
 
-    /// The frames of a queue, from the oldest on.
-    fn queue(&self, queue: Kept) -> Vec<usize> {
-        let next = |&at: &usize| Some(usize::from(self.links[at].newer));
-        std::iter::successors(Some(Self::head(queue)), next)
-            .skip(1)
-            .take_while(|&at| at != Self::head(queue))
-            .map(|at| at - HEADS)
-            .collect()
-    }
-
     /// On probation, and in the main queue.
     fn queues(&self) -> (Vec<usize>, Vec<usize>) {
-        (self.queue(Kept::OnProbation), self.queue(Kept::Main))
+        (self.list(Kept::OnProbation), self.list(Kept::Main))
     }
 }
 
 #[test]
 fn frames_nobody_uses_are_taken_in_turn_and_stay_on_probation() {
-    let mut order = Order::new(3);
+    let mut order = Order::full(3);
     let mut frames = Frames::of([Verdict::Claim; 3]);
     let taken: Vec<_> = (0..7).filter_map(|_| order.victim(&mut frames)).collect();
     assert_eq!(taken, [0, 1, 2, 0, 1, 2, 0]);
@@ -63,7 +60,7 @@ fn frames_nobody_uses_are_taken_in_turn_and_stay_on_probation() {
 
 #[test]
 fn who_was_used_on_probation_goes_on_into_the_main_queue() {
-    let mut order = Order::new(4);
+    let mut order = Order::full(4);
     let mut frames = Frames::of([Verdict::Used, Verdict::Used, Verdict::Claim, Verdict::Claim]);
     assert_eq!(order.victim(&mut frames), Some(2));
     assert_eq!(order.queues(), (vec![3, 2], vec![0, 1]));
@@ -71,17 +68,17 @@ fn who_was_used_on_probation_goes_on_into_the_main_queue() {
 
 #[test]
 fn the_main_queue_gives_frames_only_while_probation_lacks_its_tenth() {
-    let mut order = Order::new(20);
+    let mut order = Order::full(20);
     let mut frames = Frames::of([Verdict::Used; 20]);
     // All go on; then main gives two, which is a tenth, and from then on the new pages go.
     let taken: Vec<_> = (0..6).filter_map(|_| order.victim(&mut frames)).collect();
     assert_eq!(taken, [0, 1, 0, 1, 0, 1]);
-    assert_eq!(order.queue(Kept::OnProbation), [0, 1]);
+    assert_eq!(order.list(Kept::OnProbation), [0, 1]);
 }
 
 #[test]
 fn each_use_in_the_main_queue_is_another_round() {
-    let mut order = Order::new(3);
+    let mut order = Order::full(3);
     let mut frames = Frames::of([Verdict::Used; 3]);
     assert_eq!(order.victim(&mut frames), Some(0));
     frames.0[1] = (Verdict::Used, 2);
@@ -91,20 +88,39 @@ fn each_use_in_the_main_queue_is_another_round() {
 }
 
 #[test]
-fn a_free_frame_comes_first_wherever_it_was() {
-    let mut order = Order::new(4);
-    let mut frames = Frames::of([Verdict::Used, Verdict::Used, Verdict::Claim, Verdict::Claim]);
-    assert_eq!(order.victim(&mut frames), Some(2));
-    order.put_first(1);
-    assert_eq!(order.queues(), (vec![1, 3, 2], vec![0]));
-    order.put_first(2);
-    assert_eq!(order.queues(), (vec![2, 1, 3], vec![0]));
-    assert_eq!(order.victim(&mut frames), Some(2));
+fn free_frames_are_taken_in_their_order_and_the_last_that_became_free_is_the_first() {
+    let mut order = Order::new(3);
+    let taken = |order: &mut Order| order.take_free(|_| true);
+    assert_eq!((taken(&mut order), taken(&mut order)), (Some(0), Some(1)));
+    assert_eq!((order.queues(), order.list(Kept::Free)), ((vec![0, 1], vec![]), vec![2]));
+    order.put_last(1, Kept::Main);
+    order.release(1);
+    order.release(0);
+    assert_eq!((order.queues(), order.len(Kept::Free)), ((vec![], vec![]), 3));
+    assert_eq!(std::iter::from_fn(|| taken(&mut order)).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn who_is_not_free_after_all_is_where_pages_are() {
+    let mut order = Order::new(3);
+    assert_eq!(order.take_free(|frame| frame == 1), Some(1));
+    assert_eq!((order.queues().0, order.list(Kept::Free)), (vec![0, 1], vec![2]));
+    assert_eq!(order.take_free(|_| false), None);
+    assert_eq!((order.queues().0, order.len(Kept::Free)), (vec![0, 1, 2], 0));
+}
+
+#[test]
+fn a_sweep_comes_by_no_free_frame() {
+    let mut order = Order::new(3);
+    let mut frames = Frames::of([Verdict::Claim; 3]);
+    assert_eq!(order.victim(&mut frames), None);
+    order.take_free(|_| true);
+    assert_eq!((order.victim(&mut frames), order.victim(&mut frames)), (Some(0), Some(0)));
 }
 
 #[test]
 fn pages_expected_to_be_used_are_spared_once() {
-    let mut order = Order::new(2);
+    let mut order = Order::full(2);
     let mut frames = Frames::of([Verdict::Expected, Verdict::Claim]);
     assert_eq!(order.victim(&mut frames), Some(1));
     assert_eq!(order.victim(&mut frames), Some(0));
@@ -112,7 +128,7 @@ fn pages_expected_to_be_used_are_spared_once() {
 
 #[test]
 fn c6_a_sweep_over_busy_frames_ends() {
-    let mut order = Order::new(100);
+    let mut order = Order::full(100);
     let mut looks = 0;
     let busy = |_, _| {
         looks += 1;
@@ -126,7 +142,7 @@ fn c6_a_sweep_over_busy_frames_ends() {
 fn a_victim_costs_a_few_steps_however_many_frames_there_are() {
     const FRAMES: usize = 4000;
     const VICTIMS: usize = 20_000;
-    let mut order = Order::new(FRAMES);
+    let mut order = Order::full(FRAMES);
     let mut frames = Frames::of([Verdict::Claim; FRAMES]);
     let mut looks = 0;
     for at in 0..VICTIMS {
@@ -145,7 +161,7 @@ fn a_victim_costs_a_few_steps_however_many_frames_there_are() {
 
 #[test]
 fn frames_come_as_the_newest_and_leave_both_queues() {
-    let mut order = Order::new(4);
+    let mut order = Order::full(4);
     let mut frames =
         Frames::of([Verdict::Used, Verdict::Claim, Verdict::Used, Verdict::Claim, Verdict::Claim]);
     assert_eq!(order.victim(&mut frames), Some(1));
@@ -154,20 +170,20 @@ fn frames_come_as_the_newest_and_leave_both_queues() {
     order.resize(5);
     assert_eq!(order.queues(), (vec![1, 3, 4], vec![0, 2]));
     order.resize(2);
-    assert_eq!((order.queues(), order.on_probation), ((vec![1], vec![0]), 1));
-    order.put_first(3);
+    assert_eq!((order.queues(), order.len(Kept::OnProbation)), ((vec![1], vec![0]), 1));
+    order.release(3);
     order.put_last(2, Kept::Main);
     assert_eq!(order.queues(), (vec![1], vec![0]), "those that have gone stay away");
     order.resize(0);
     assert_eq!(order.victim(&mut frames), None);
     order.resize(3);
-    assert_eq!((order.queues(), order.on_probation), ((vec![0, 1, 2], vec![]), 3));
+    assert_eq!((order.queues(), order.len(Kept::OnProbation)), ((vec![0, 1, 2], vec![]), 3));
 }
 
 #[test]
 fn busy_frames_of_one_queue_do_not_keep_a_sweep_from_the_other() {
     const FRAMES: usize = 1000;
-    let mut order = Order::new(FRAMES);
+    let mut order = Order::full(FRAMES);
     (FRAMES / 2..FRAMES).for_each(|frame| order.put_last(frame, Kept::Main));
     let mut looks = 0;
     let look = |frame, _| {
@@ -195,7 +211,7 @@ proptest! {
             prop::collection::vec(prop::collection::vec(any_frame(), 1..=frames), 1..6)
         }),
     ) {
-        let mut order = Order::new(rounds[0].len());
+        let mut order = Order::full(rounds[0].len());
         for frames in rounds {
             order.resize(frames.len());
             let mut frames = Frames(frames);
@@ -204,10 +220,45 @@ proptest! {
             let there_is_one = frames.0.iter().any(may_be_taken);
             prop_assert_eq!(order.victim(&mut frames).is_some(), there_is_one);
             let (mut all, main) = order.queues();
-            prop_assert_eq!(all.len(), order.on_probation);
+            prop_assert_eq!(all.len(), order.len(Kept::OnProbation));
             all.extend(main);
             all.sort_unstable();
             prop_assert_eq!(all, (0..frames.0.len()).collect::<Vec<_>>(), "each frame is in one queue");
+        }
+    }
+
+    #[test]
+    fn every_frame_is_in_one_queue_whatever_becomes_of_it(
+        frames in 0_usize..20, steps in prop::collection::vec((0_u8..6, 0_usize..20), 0..60),
+    ) {
+        let (mut order, mut frames) = (Order::new(frames), frames);
+        // The free ones, the next to be taken last.
+        let mut free: Vec<usize> = (0..frames).rev().collect();
+        for (step, frame) in steps {
+            match step {
+                0 => prop_assert_eq!(order.take_free(|_| true), free.pop()),
+                1 => {
+                    order.release(frame);
+                    free.retain(|&other| other != frame);
+                    free.extend((frame < frames).then_some(frame));
+                }
+                2 if !free.contains(&frame) => order.put_last(frame, Kept::OnProbation),
+                3 if !free.contains(&frame) => order.put_last(frame, Kept::Main),
+                4 => drop(order.victim(&mut Frames::of(vec![Verdict::Claim; frames]))),
+                5 => {
+                    order.resize(frame);
+                    free.retain(|&other| other < frame);
+                    frames = frame;
+                }
+                _ => {}
+            }
+            prop_assert!(order.list(Kept::Free).into_iter().eq(free.iter().rev().copied()));
+            let queues = [Kept::Free, Kept::OnProbation, Kept::Main].map(|queue| order.list(queue));
+            let lens = [Kept::Free, Kept::OnProbation, Kept::Main].map(|queue| order.len(queue));
+            prop_assert_eq!(lens.to_vec(), queues.iter().map(Vec::len).collect::<Vec<_>>());
+            let mut all = queues.concat();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..frames).collect::<Vec<_>>());
         }
     }
 }
