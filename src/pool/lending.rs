@@ -42,23 +42,20 @@ impl FramePool {
     /// The address of the frame's bytes. Reading or writing them takes a latch.
     #[inline]
     pub(crate) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
-        self.address_at(no, self.frame(no).state.load().place())
+        let state = self.frame(no).state.load();
+        if state.is_away() { self.address_away(no, state) } else { self.arena().at(self.home_of(no)) }
+    }
+
+    /// Apart, with all that it takes, since a page is hardly ever away.
+    #[cold]
+    fn address_away(&self, no: FrameNo, state: State) -> NonNull<u8> {
+        self.address_at(no, state.place())
     }
 
     /// The address of the bytes at this place of the frame.
-    #[inline]
     fn address_at(&self, no: FrameNo, place: Place) -> NonNull<u8> {
         match place {
             Place::Home => self.arena().at(self.home_of(no)),
-            _ => self.address_away(no, place),
-        }
-    }
-
-    /// Apart, since a page is hardly ever away.
-    #[cold]
-    fn address_away(&self, no: FrameNo, place: Place) -> NonNull<u8> {
-        match place {
-            Place::Home => unreachable!("frame {} is at home", no.0),
             Place::Spare(number) => self.arena().at(self.spare_offset(number.into())),
             Place::Extra => self.extra_pages.address_of(no),
         }

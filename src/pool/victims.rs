@@ -11,7 +11,7 @@ use crate::{
     pool::{
         frame_pool::FramePool,
         handle::{Claimed, Pin, PoolHandle},
-        state::{Phase, State, Verdict},
+        state::{State, Verdict},
     },
 };
 
@@ -47,8 +47,7 @@ impl FramePool {
     }
 
     fn take_free(&self) -> Option<FrameNo> {
-        let claim = |state: State| if state.phase() == Phase::Free { state.claim() } else { None };
-        self.replacement.take_free(|no| self.frame(no).state.try_update(claim).is_ok())
+        self.replacement.take_free(|no| self.frame(no).state.try_update(State::claim).is_ok())
     }
 
     fn take_ready(&self) -> Option<FrameNo> {
@@ -205,6 +204,16 @@ mod tests {
         );
         assert_eq!(pool.free_frames(), 0);
         assert!(!(2000..2100).contains(&read(&pool, 2 * FRAMES).frame_no().0), "it has its time");
+    }
+
+    /// Else it would have a page, and be in the queue of those that have none.
+    #[test]
+    fn a_free_frame_is_not_to_be_had_by_its_number() {
+        let pool = filled(2);
+        let no = FrameNo(1);
+        drop(pool.claim(no).unwrap());
+        assert!(pool.claim(no).is_none());
+        assert_eq!((pool.free_frames(), read(&pool, 5).frame_no()), (1, no));
     }
 
     #[test]

@@ -3,13 +3,16 @@
 //!
 //! Written under the shard's lock, and read without it: what is read may be a moment old, and the shard knows for certain.
 
+use crossbeam_utils::CachePadded;
+
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// Shards of a word.
 const SHARDS: usize = 64;
 
 pub(super) struct Vacancies {
-    frames: AtomicUsize,
+    /// Read by every miss, so not beside what every miss writes.
+    frames: CachePadded<AtomicUsize>,
     /// A bit for each shard.
     shards: Box<[AtomicU64]>,
 }
@@ -18,7 +21,10 @@ impl Vacancies {
     /// Of so many shards, none of which has a free frame.
     pub(super) fn new(shards: usize) -> Self {
         let word = |_| AtomicU64::new(0);
-        Self { frames: AtomicUsize::new(0), shards: (0..shards.div_ceil(SHARDS)).map(word).collect() }
+        Self {
+            frames: CachePadded::new(AtomicUsize::new(0)),
+            shards: (0..shards.div_ceil(SHARDS)).map(word).collect(),
+        }
     }
 
     /// How many free frames there are.
