@@ -98,7 +98,7 @@ pub(crate) fn reading<'a>(
     let plain = Plain { request_size, latencies: true, ..Plain::new(page_size) };
     let how = How::Plain(plain, input.open_plain(false)?);
     arms.push(Entrant { card: Card::plain("pread"), way: Reader { stride, input, how } });
-    let pools = Pools { frames, combine: request_size, writes: false };
+    let pools = Pools { depth, frames, combine: request_size, writes: false };
     let pools = pools.open(input, options, "choose a smaller --pool", findings)?;
     arms.extend(pools.into_iter().map(|Entrant { card, way }| {
         let how = shape.by_pool(way, card.in_flight, frames);

@@ -50,6 +50,8 @@ impl Card {
 /// What the pools of a workload are built with, whatever their method.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pools {
+    /// Requests that may be in flight.
+    pub(crate) depth: u32,
     pub(crate) frames: u32,
     /// The most bytes that one request covers.
     pub(crate) combine: u32,
@@ -58,8 +60,8 @@ pub(crate) struct Pools {
 
 impl Pools {
     /// Pools that write, in which so many pages are all dirty at once; the table needs some slack to take them.
-    pub(crate) fn with_room_for(pages: u32) -> Self {
-        Self { frames: pages + pages / 4 + 64, combine: 128 << 10, writes: true }
+    pub(crate) fn with_room_for(pages: u32, depth: u32) -> Self {
+        Self { depth, frames: pages + pages / 4 + 64, combine: 128 << 10, writes: true }
     }
 
     /// A pool for each method. What this machine lacks is a printed line.
@@ -70,7 +72,7 @@ impl Pools {
         advice: &str,
         findings: &mut Findings,
     ) -> Result<Vec<Entrant<PoolArm<'a>>>> {
-        let candidates = methods::all(options.depth, options.worker_threads);
+        let candidates = methods::all(self.depth, options.worker_threads);
         let bytes = u64::from(self.frames) * u64::from(input.page_size());
         memory::check(candidates.len() as u64 * bytes, advice)?;
         let open = |candidate: Candidate| {

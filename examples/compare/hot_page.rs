@@ -26,7 +26,7 @@ pub(crate) fn run(subject: &Subject, options: &Options, findings: &mut Findings)
     let (input, contest) = (&subject.input, Contest { workload: "hot page", options });
     let pages = places::sequential(&[input.blocks()[0].min(options.pages())], 1);
     let hot = hot_page::among(&pages);
-    let pools = Pools::with_room_for(pages.len() as u32);
+    let pools = Pools::with_room_for(pages.len() as u32, options.depth);
     let pools = pools.open(input, options, "choose fewer --pages", findings)?;
     let mut arms: Vec<Entrant<Writer<'_>>> = pools.iter().flat_map(writers).collect();
     let counted = |place, page: &mut [u8]| {

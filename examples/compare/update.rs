@@ -127,7 +127,7 @@ fn updating<'a>(
         let way = Way::Ring(Box::new(ring), input.open_plain(true)?);
         arms.push(Entrant { card: Card::ring(depth), way });
     }
-    let pools = Pools { frames, combine: 128 << 10, writes: true };
+    let pools = Pools { depth, frames, combine: 128 << 10, writes: true };
     for Entrant { card, way } in pools.open(input, options, "choose a smaller --pool", findings)? {
         arms.push(Entrant { card, way: Way::Pool(Updater::new(way, depth)?) });
     }

@@ -113,7 +113,8 @@ fn writing<'a>(
         let way = Writer::Buffered(plain, input.open_buffered(true)?);
         arms.push(Entrant { card: Card::plain("pwrite, page cache"), way });
     }
-    let pools = Pools::with_room_for(pages).open(input, options, "choose fewer --pages", findings)?;
+    let pools =
+        Pools::with_room_for(pages, options.depth).open(input, options, "choose fewer --pages", findings)?;
     arms.extend(pools.into_iter().map(|pool| Entrant { card: pool.card, way: Writer::Pool(pool.way) }));
     Ok(arms)
 }
