@@ -162,6 +162,26 @@ fn c4_a_checkpoint_tells_of_a_file_that_was_closed_poisoned_meanwhile() {
     });
 }
 
+#[test]
+fn c3_what_is_changed_while_a_close_waits_for_an_extension_is_written() {
+    with_each_method(|method| {
+        let bench = bench(method);
+        let gate = bench.disk.hold(Op::Resize);
+        let (pool, file) = (bench.pool.clone(), bench.file);
+        let extending = thread::spawn(move || pool.extend(file, NonZeroU32::MIN).wait());
+        gate.wait_for(1);
+        let pool = bench.pool.clone();
+        let closing = thread::spawn(move || pool.close_file(file).wait());
+        // Until it has written what there was, which is nothing, and waits; where it has not come so far it writes this before.
+        thread::sleep(Duration::from_millis(20));
+        bench.dirty([3], 2);
+        gate.open();
+        extending.join().unwrap().unwrap();
+        closing.join().unwrap().unwrap();
+        assert!(bench.durable()[3 * PAGE..4 * PAGE] == stamped(3, 2));
+    });
+}
+
 /// Else who closes would wait for who changes the page, and he for who closes.
 #[test]
 fn c6_who_changes_a_page_can_extend_its_file_while_a_close_waits_for_him() {

@@ -27,6 +27,8 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     let sync = || file.sync(&shared.counters).inspect_err(|error| events::poisoned(id, error));
     let is_whole = file.poison().is_none();
     if is_whole {
+        // What was changed since then, as far as nobody is at it.
+        checkpoint::flush_idle(shared, id)?;
         size.give_back_ahead()?;
         sync()?;
     }

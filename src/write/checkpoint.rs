@@ -96,8 +96,8 @@ pub(crate) fn checkpoint(shared: &Shared, options: CheckpointOptions) -> Result<
     let turn = shared.checkpoints.take();
     shared.check_open()?;
     let files = shared.files.all();
-    let written =
-        clean(shared, changed_pages(shared, |_| true), options.spread_over.map(|over| (&turn, over)));
+    let pace = options.spread_over.map(|over| (&turn, over));
+    let written = clean(shared, changed_pages(shared, |_| true), Patience::Wait, pace);
     // A page that could not be written is no reason to leave the other files unsynced.
     let synced = sync_all(shared);
     let (pages_written, files_synced) = (written?, synced?);
@@ -116,7 +116,7 @@ pub(crate) fn flush_page(shared: &Shared, page: PageId) -> Result<()> {
     shared.check_open()?;
     shared.files.open_file(page.file)?;
     let changed = shared.pool.find(page, State::may_hold_changes).map(|no| (page, no));
-    clean(shared, changed.into_iter().collect(), None).map(drop)
+    clean(shared, changed.into_iter().collect(), Patience::Wait, None).map(drop)
 }
 
 /// All of a file's pages are in it, not yet synced.
@@ -124,8 +124,15 @@ pub(crate) fn flush_file(shared: &Shared, file: FileId) -> Result<FlushReport> {
     shared.check_open()?;
     shared.files.open_file(file)?;
     let begun = time::now();
-    let pages_written = clean(shared, changed_pages(shared, |page| page.file == file), None)?;
+    let changed = changed_pages(shared, |page| page.file == file);
+    let pages_written = clean(shared, changed, Patience::Wait, None)?;
     Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
+}
+
+/// The same, but for pages that others are at: for who must not wait for them.
+pub(crate) fn flush_idle(shared: &Shared, file: FileId) -> Result<()> {
+    let changed = changed_pages(shared, |page| page.file == file);
+    clean(shared, changed, Patience::Try, None).map(drop)
 }
 
 /// What was written to the file so far is durable. Gives whether there was anything.
@@ -139,6 +146,7 @@ pub(crate) fn sync_file(shared: &Shared, file: FileId) -> Result<bool> {
 fn clean(
     shared: &Shared,
     mut candidates: Vec<Candidate>,
+    patience: Patience,
     pace: Option<(&Turn<'_>, Duration)>,
 ) -> Result<u64> {
     candidates.sort_unstable();
@@ -152,7 +160,7 @@ fn clean(
             pace = None;
         }
         written += piece.len();
-        write_out(shared, &mut candidates[piece], Patience::Wait, &tally);
+        write_out(shared, &mut candidates[piece], patience, &tally);
     }
     tally.wait()
 }
