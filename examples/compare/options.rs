@@ -17,11 +17,11 @@ pub(crate) struct Options {
     #[arg(value_name = "FILE")]
     pub(crate) paths: Vec<PathBuf>,
 
-    /// Size of the test file [default: 1GiB, with --quick 64MiB]
+    /// Size of the test file, beside which `safety` makes four that are no larger [default: 1GiB, with --quick 64MiB]
     #[arg(long, value_parser = parse_size, conflicts_with = "paths")]
     size: Option<u64>,
 
-    /// Where the test file is made [default: `target` if there is such a folder, else the current folder]
+    /// Where test files are made [default: `target` if there is such a folder, else the current folder]
     #[arg(long, conflicts_with = "paths")]
     dir: Option<PathBuf>,
 
@@ -49,7 +49,7 @@ pub(crate) struct Options {
     #[arg(long, default_value = "1GiB", value_parser = parse_size)]
     pub(crate) scan_size: u64,
 
-    /// Memory of each pool that reads or updates; at most a quarter of its pages are taken, so that they are replaced
+    /// Memory of each pool that reads or updates; at most a quarter of what it goes to is used, so that pages are replaced
     #[arg(long, default_value = "64MiB", value_parser = parse_size)]
     pub(crate) pool: u64,
 
