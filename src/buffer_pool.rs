@@ -158,7 +158,8 @@ impl BufferPool {
     /// The file stays open, with every change, where it could not be written, or a page of it stays pinned or is changed
     /// meanwhile ([`Error::Pinned`]): close it again. A file that a
     /// failed sync has poisoned is closed all the same, its unwritten changes are thrown away, and the error is
-    /// [`Error::SyncPoisoned`].
+    /// [`Error::SyncPoisoned`]. Checkpoints that begin after that are of the files that are open: what this one lost is in the
+    /// engine's log alone, which must keep it until the file is open again and redo is through.
     pub fn close_file(&self, file: FileId) -> Completion<()> {
         self.operation(move |shared| close::close(shared, file))
     }

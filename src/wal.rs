@@ -7,8 +7,9 @@ use crate::id::Lsn;
 /// The engine's write-ahead log, as far as the pool needs it.
 ///
 /// Before a batch of pages is written, the log is asked once to be durable up to the highest LSN among them (C8). Called from
-/// whichever thread writes out: one that waits for a frame, a checkpoint, never the I/O worker. It must not call back into
-/// the pool, which may be waiting for it with pages in hand.
+/// whichever thread writes out: a checkpoint's, the background writer's, one that waits for a frame, never the I/O worker's. (Where a
+/// task finds no clean frame and nobody cleans any, that is the thread that polls it: keep a background writer.) It must not call
+/// back into the pool, which may be waiting for it with pages in hand.
 pub trait Wal: Send + Sync + 'static {
     /// Up to where the log is durable. Asked first, so it should be cheap.
     fn flushed_lsn(&self) -> Lsn;

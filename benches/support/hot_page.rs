@@ -1,5 +1,7 @@
-//! A thread that changes one page over and over, and how long it waits to get at it: while a checkpoint writes that page among
-//! others, and while nobody does anything, which shows what the machine itself adds.
+//! A thread that changes one page over and over, or many in turn, and how long it waits until it may: while a checkpoint writes
+//! those pages, and while nobody does anything, which shows what the machine itself adds.
+//!
+//! It may when it has the latch and the bytes: those that the device reads are moved first.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -20,23 +22,29 @@ pub(crate) fn among(pages: &[Place]) -> Place {
 
 /// Changes the hot page during a checkpoint. The sample is the checkpoint's, its latencies are the waits, one a change.
 pub(crate) fn beside_a_checkpoint(pool: &PoolArm<'_>, hot: Place) -> Result<Sample> {
-    changing(pool, hot, || pool.checkpoint())
+    changing(pool, &[hot], || pool.checkpoint())
+}
+
+/// Changes the pages of the checkpoint in turn, over and over. As above.
+pub(crate) fn all_beside_a_checkpoint(pool: &PoolArm<'_>, pages: &[Place]) -> Result<Sample> {
+    changing(pool, pages, || pool.checkpoint())
 }
 
 /// Changes the hot page for a while; no page is moved.
 pub(crate) fn alone(pool: &PoolArm<'_>, hot: Place) -> Result<Sample> {
-    changing(pool, hot, || {
+    changing(pool, &[hot], || {
         let meter = Meter::start();
         thread::sleep(ALONE);
         Ok(meter.stop().sample(0, 0))
     })
 }
 
-fn changing(pool: &PoolArm<'_>, hot: Place, work: impl FnOnce() -> Result<Sample>) -> Result<Sample> {
-    let page = pool.pool().fetch(pool.page(hot)).wait()?;
+fn changing(pool: &PoolArm<'_>, hot: &[Place], work: impl FnOnce() -> Result<Sample>) -> Result<Sample> {
+    let pages = hot.iter().map(|&place| pool.pool().fetch(pool.page(place)).wait());
+    let pages = pages.collect::<Result<Vec<_>, _>>()?;
     let over = AtomicBool::new(false);
     let (sample, waits) = thread::scope(|scope| {
-        let changer = scope.spawn(|| change_until(&over, &page));
+        let changer = scope.spawn(|| change_until(&over, &pages));
         let sample = work();
         over.store(true, Ordering::Relaxed);
         (sample, changer.join().expect("a changer that does not panic"))
@@ -44,13 +52,13 @@ fn changing(pool: &PoolArm<'_>, hot: Place, work: impl FnOnce() -> Result<Sample
     Ok(sample?.with_latencies(waits?))
 }
 
-fn change_until(over: &AtomicBool, page: &PinnedPage) -> Result<Latencies> {
+fn change_until(over: &AtomicBool, pages: &[PinnedPage]) -> Result<Latencies> {
     let mut waits = Latencies::new();
-    while !over.load(Ordering::Relaxed) {
+    for page in pages.iter().cycle().take_while(|_| !over.load(Ordering::Relaxed)) {
         let started = Instant::now();
         let mut bytes = page.write()?;
-        waits.record(started.elapsed());
         let changes = changes(&mut bytes);
+        waits.record(started.elapsed());
         *changes = (u64::from_le_bytes(*changes) + 1).to_le_bytes();
         drop(bytes);
         thread::yield_now();
