@@ -12,7 +12,7 @@ use crate::{
     pool::handle::PoolHandle,
     respite::Respite,
     service::Service,
-    stats::{Counter, Counters, MethodReport},
+    stats::{Counters, MethodReport},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -62,12 +62,11 @@ impl Shared {
 }
 
 impl Drop for Shared {
-    /// Finishes what is in flight, since the kernel may still write into the frames, and counts what is lost.
+    /// Finishes what is in flight, since the kernel may still write into the frames, and says what is lost.
     fn drop(&mut self) {
         self.method.shutdown();
         let lost = self.dirty_pages();
         if lost > 0 {
-            self.counters.add(Counter::Discarded, lost);
             events::discarded(lost);
         }
     }

@@ -117,8 +117,6 @@ counts! {
     stream_waits = StreamWaits,
     /// Requests that [`in_flight`](crate::BufferPool::in_flight) could not list, because too many were.
     unlisted_requests = Unlisted,
-    /// Dirty pages that were thrown away with the pool.
-    pages_discarded = Discarded,
 }
 
 impl Counts {

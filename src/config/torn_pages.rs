@@ -19,6 +19,10 @@ pub enum TornPages {
     ///
     /// Every file must have a [`tag`](crate::OpenOptions::tag) of its own, under which it is known after a crash. Files must not be
     /// changed by others, or by a pool without the area, between a crash and the next opening.
+    ///
+    /// Whoever writes out waits for the area's disk, which is synced once a batch: a task does where it has to write for itself, since no
+    /// [background writer](crate::BackgroundWriter) does. And all files share the area: one whose disk does not answer holds up the
+    /// writes of the others.
     DoubleWrite(DoubleWriteArea),
     /// Pages are written atomically: no power cut tears such a write. A file for which the system has none that are as long
     /// as a page is refused; opened for reading only it never is.

@@ -68,11 +68,9 @@ pub(crate) enum Counter {
     StreamWaits,
     /// Requests that found no place in the list of those in flight.
     Unlisted,
-    /// Pages that were dirty when they were thrown away: the pool was dropped or shut down without a flush.
-    Discarded,
 }
 
-const KINDS: usize = Counter::Discarded as usize + 1;
+const KINDS: usize = Counter::Unlisted as usize + 1;
 
 #[derive(Default)]
 struct CounterCell([AtomicU64; KINDS]);
