@@ -78,24 +78,19 @@ impl Spares {
 
     /// Room for up to `wanted` pages, if there is any at all.
     pub(crate) fn try_take(&self, wanted: usize) -> Option<SpareRun> {
-        Self::take_from(&mut self.taken.lock(), self.pages, wanted)
-    }
-
-    /// Room for up to `wanted` pages. Waits for writes in flight: call it with nothing in hand that is not submitted.
-    pub(crate) fn take(&self, wanted: usize) -> SpareRun {
         let mut taken = self.taken.lock();
-        loop {
-            if let Some(run) = Self::take_from(&mut taken, self.pages, wanted) {
-                return run;
-            }
-            taken = self.freed.wait(taken);
-        }
-    }
-
-    fn take_from(taken: &mut Bitmap, pages: usize, wanted: usize) -> Option<SpareRun> {
-        let found = taken.find(pages, wanted);
+        let found = taken.find(self.pages, wanted);
         taken.set(found.clone(), true);
         (!found.is_empty()).then_some(SpareRun { first: found.start, pages: found.len() })
+    }
+
+    /// Waits for writes in flight, until there is room for a page; somebody else may take it first. Call it with nothing in hand that
+    /// is not submitted, and no latch.
+    pub(crate) fn wait_for_room(&self) {
+        let mut taken = self.taken.lock();
+        while taken.find(self.pages, 1).is_empty() {
+            taken = self.freed.wait(taken);
+        }
     }
 
     /// Gives back all but the first `pages` pages.
@@ -160,9 +155,10 @@ mod tests {
         let spares = Spares::new(1);
         let run = spares.try_take(1).unwrap();
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| spares.take(1).pages);
+            let waiting = scope.spawn(|| spares.wait_for_room());
             spares.give_back(run);
-            assert_eq!(waiting.join().unwrap(), 1);
+            waiting.join().unwrap();
+            assert!(spares.try_take(1).is_some());
         });
     }
 }

@@ -158,8 +158,14 @@ impl Writer<'_> {
         let most = if file.atomic_pages.is_ok() { 1 } else { self.shared.config.combine_pages };
         let wanted = 1 + neighbours(page, behind).min(most - 1);
         let Some(mut run) = self.begin_run(wanted) else {
+            // Not with the latch in hand: who changes the page would wait for the disk.
             first.unlatch_shared();
-            return behind;
+            if self.patience == Patience::Try {
+                return behind;
+            }
+            self.submit();
+            self.shared.pool.spares.wait_for_room();
+            return candidates;
         };
         if !self.add(first, &mut run) {
             // Another writer was faster: it is looked at again, and its write is waited for with patience.
@@ -178,21 +184,12 @@ impl Writer<'_> {
         behind
     }
 
-    /// An empty run. With a codec, with room for `wanted` copies or fewer: with patience there is always some, once earlier
-    /// writes are through.
-    fn begin_run(&mut self, wanted: usize) -> Option<WriteRun> {
+    /// An empty run; with a codec, with room for `wanted` copies or fewer. `None` where there is no room.
+    fn begin_run(&self, wanted: usize) -> Option<WriteRun> {
         if self.shared.config.codec.is_none() {
             return Some(WriteRun::lent());
         }
-        let spares = &self.shared.pool.spares;
-        let room = match (spares.try_take(wanted), self.patience) {
-            (None, Patience::Wait) => {
-                self.submit();
-                Some(spares.take(wanted))
-            }
-            (room, _) => room,
-        };
-        room.map(WriteRun::copied)
+        self.shared.pool.spares.try_take(wanted).map(WriteRun::copied)
     }
 
     /// Adds one latched page to the end of the run, and unlatches it. Gives whether it did: not if the page is not to be written

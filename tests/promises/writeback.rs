@@ -143,3 +143,47 @@ fn a_page_changed_while_it_is_written_is_written_again_and_not_before_that_is_ov
         });
     });
 }
+
+/// With a codec pages are written from copies, for which there is little room.
+#[cfg(feature = "crc32c")]
+#[test]
+fn who_changes_a_page_never_waits_for_the_disk_while_its_writer_waits_for_room_for_a_copy() {
+    const BLOCKS: u32 = 40;
+    with_each_method(|method| {
+        let bench = Bench::new(method.clone(), 64, 1);
+        bench.disk.put("sealed", []);
+        let builder =
+            ringpool::BufferPool::builder().frames(64).page_size(PAGE as u32).io_method(method.clone());
+        let pool = builder.codec(ringpool::Crc32c).disk(bench.disk.clone()).build().unwrap();
+        let file = pool.open_file("sealed", OpenOptions::new()).unwrap();
+        pool.extend(file, std::num::NonZeroU32::new(BLOCKS).unwrap()).wait().unwrap();
+        // No two of them go in one request.
+        let pages: Vec<_> = (0..BLOCKS).step_by(2).map(|block| PageId::new(file, block)).collect();
+        let change = |page: &PageId| pool.fetch(*page).wait().unwrap().write().unwrap()[0] = 1;
+        pages.iter().for_each(change);
+        let gate = bench.disk.hold(Op::Write);
+        let checkpointing = thread::spawn({
+            let pool = pool.clone();
+            move || pool.checkpoint(CheckpointOptions::new()).wait().unwrap()
+        });
+        gate.wait_for(1);
+        let writing = || pool.stats().frames.writing;
+        eventually("all room is taken", || writing() == 16);
+        thread::sleep(Duration::from_millis(50));
+        let changing = thread::spawn({
+            let (pool, pages) = (pool.clone(), pages.clone());
+            move || {
+                for page in pages {
+                    pool.fetch(page).wait().unwrap().write().unwrap()[0] = 2;
+                }
+            }
+        });
+        eventually("all are changed", || changing.is_finished());
+        changing.join().unwrap();
+        assert_eq!(writing(), 16);
+        gate.open();
+        checkpointing.join().unwrap();
+        pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        assert_eq!(pool.stats().frames.dirty, 0);
+    });
+}
