@@ -27,10 +27,15 @@ fn bench(method: IoMethod) -> Bench {
     Bench::with(8, |builder| builder.frames(16).frame_wait(PIN_WAIT).io_method(method))
 }
 
-/// Starts to close the file, and is back when its id is not to be had any more.
-fn close_apart(bench: &Bench) -> JoinHandle<Result<()>> {
+/// Starts to close the file.
+fn start_closing(bench: &Bench) -> JoinHandle<Result<()>> {
     let (pool, file) = (bench.pool.clone(), bench.file);
-    let closing = thread::spawn(move || pool.close_file(file).wait());
+    thread::spawn(move || pool.close_file(file).wait())
+}
+
+/// The same, and is back when its id is not to be had any more.
+fn close_apart(bench: &Bench) -> JoinHandle<Result<()>> {
+    let closing = start_closing(bench);
     eventually("on its way out", || bench.pool.blocks(bench.file).is_err());
     closing
 }
@@ -88,10 +93,7 @@ fn c3_who_waits_to_change_the_length_of_a_file_finds_it_closed() {
         let bench = bench(method);
         bench.dirty([3], 2);
         let gate = bench.disk.hold(Op::Sync);
-        let closing = {
-            let (pool, file) = (bench.pool.clone(), bench.file);
-            thread::spawn(move || pool.close_file(file).wait())
-        };
+        let closing = start_closing(&bench);
         gate.wait_for(1);
         let late = [false, true].map(|grows| {
             let (pool, file) = (bench.pool.clone(), bench.file);
@@ -100,10 +102,7 @@ fn c3_who_waits_to_change_the_length_of_a_file_finds_it_closed() {
                 _ => pool.truncate(file, 2).wait(),
             })
         });
-        let again = {
-            let (pool, file) = (bench.pool.clone(), bench.file);
-            thread::spawn(move || pool.close_file(file).wait())
-        };
+        let again = start_closing(&bench);
         // Until they wait for the close; one that has not come so far finds the file closed in any case.
         thread::sleep(Duration::from_millis(50));
         gate.open();
@@ -123,10 +122,7 @@ fn c3_what_is_written_behind_the_sync_of_a_close_is_synced_too() {
         let bench = bench(method);
         bench.dirty([3], 2);
         let gate = bench.disk.hold(Op::Sync);
-        let closing = {
-            let (pool, file) = (bench.pool.clone(), bench.file);
-            thread::spawn(move || pool.close_file(file).wait())
-        };
+        let closing = start_closing(&bench);
         gate.wait_for(1);
         bench.dirty([5], 2);
         bench.pool.flush(bench.page(5)).wait().unwrap();
@@ -170,8 +166,7 @@ fn c3_what_is_changed_while_a_close_waits_for_an_extension_is_written() {
         let (pool, file) = (bench.pool.clone(), bench.file);
         let extending = thread::spawn(move || pool.extend(file, NonZeroU32::MIN).wait());
         gate.wait_for(1);
-        let pool = bench.pool.clone();
-        let closing = thread::spawn(move || pool.close_file(file).wait());
+        let closing = start_closing(&bench);
         // Until it has written what there was, which is nothing, and waits; where it has not come so far it writes this before.
         thread::sleep(Duration::from_millis(20));
         bench.dirty([3], 2);
@@ -190,11 +185,10 @@ fn c6_who_changes_a_page_can_extend_its_file_while_a_close_waits_for_him() {
         let page = bench.fetch(3).unwrap();
         let mut changing = page.write().unwrap();
         changing.copy_from_slice(&stamped(3, 2));
-        let (pool, file) = (bench.pool.clone(), bench.file);
-        let closing = thread::spawn(move || pool.close_file(file).wait());
+        let closing = start_closing(&bench);
         // Until it waits for the page; where it has not come so far, the extension is none that it could hold up.
         thread::sleep(Duration::from_millis(20));
-        let pool = bench.pool.clone();
+        let (pool, file) = (bench.pool.clone(), bench.file);
         let extending = thread::spawn(move || pool.extend(file, NonZeroU32::MIN).wait());
         eventually("extended", || extending.is_finished());
         extending.join().unwrap().unwrap();

@@ -9,7 +9,6 @@ use lab::report::FigureRow;
 use crate::bench::{Bench, Goal};
 
 const GOAL_POINTS: f64 = 2.0;
-const GOAL_HITS_LOST: f64 = 0.01;
 
 #[cfg(not(feature = "testing"))]
 pub(crate) fn measure(_: &Bench) -> Result<Vec<FigureRow>> {
@@ -27,6 +26,8 @@ mod counted {
 
     use super::*;
     use crate::support::replacement::{candidates, traces};
+
+    const GOAL_HITS_LOST: f64 = 0.01;
 
     pub(crate) fn measure(_: &Bench) -> Result<Vec<FigureRow>> {
         let candidates = candidates();

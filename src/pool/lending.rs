@@ -94,8 +94,9 @@ impl FramePool {
     /// A place for the frame's bytes but home. `None` where there is no memory for one.
     fn take_place(&self, no: FrameNo) -> Option<Place> {
         self.spares.try_take_page().map(Place::spare).or_else(|| {
-            self.counters.add(Counter::ExtraPages, 1);
-            self.extra_pages.add(no).then_some(Place::Extra)
+            let added = self.extra_pages.add(no);
+            self.counters.add(Counter::ExtraPages, u64::from(added));
+            added.then_some(Place::Extra)
         })
     }
 

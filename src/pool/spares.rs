@@ -123,6 +123,8 @@ impl Spares {
 
 #[cfg(test)]
 mod tests {
+    use std::{thread, time::Duration};
+
     use super::*;
 
     #[test]
@@ -154,8 +156,10 @@ mod tests {
     fn who_finds_no_room_gets_it_when_a_write_ends() {
         let spares = Spares::new(1);
         let run = spares.try_take(1).unwrap();
-        std::thread::scope(|scope| {
+        thread::scope(|scope| {
             let waiting = scope.spawn(|| spares.wait_for_room());
+            thread::sleep(Duration::from_millis(20));
+            assert!(!waiting.is_finished(), "there is no room");
             spares.give_back(run);
             waiting.join().unwrap();
             assert!(spares.try_take(1).is_some());

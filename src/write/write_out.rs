@@ -158,8 +158,9 @@ impl Writer<'_> {
         let most = if file.atomic_pages.is_ok() { 1 } else { self.shared.config.combine_pages };
         let wanted = 1 + neighbours(page, behind).min(most - 1);
         let Some(mut run) = self.begin_run(wanted) else {
-            // Not with the latch in hand: who changes the page would wait for the disk.
+            // Not with the page in hand: who changes it would wait for the disk.
             first.unlatch_shared();
+            drop(first);
             if self.patience == Patience::Try {
                 return behind;
             }

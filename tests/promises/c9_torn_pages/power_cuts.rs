@@ -2,7 +2,9 @@
 
 use std::ops::Range;
 
-use ringpool::{CheckpointOptions, IoMethod, PageId, Result, Shutdown, TornPages, testing::SimDisk};
+use ringpool::{
+    BufferPool, CheckpointOptions, IoMethod, PageId, Result, Shutdown, TornPages, testing::SimDisk,
+};
 
 use super::{Allowed, BLOCKS, TAGS, area, new_disk, open, pool_on, torn_pages};
 use crate::support::{guarded, stamped, with_each_method};
@@ -15,6 +17,13 @@ impl Dice {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) as u32 % sides
     }
+}
+
+/// Changes a page of the first or the second file.
+fn change(pool: &BufferPool, page: PageId, version: u8, allowed: &mut Allowed, file: usize) -> Result<()> {
+    pool.fetch(page).wait()?.write()?.copy_from_slice(&stamped(page.block.0, version));
+    allowed.may_be(file, page.block.0, version);
+    Ok(())
 }
 
 /// Changes pages of both files in rounds: some are flushed, now and then there is a checkpoint.
@@ -30,9 +39,7 @@ fn change_pages(
     for version in 2..10 {
         for _ in 0..6 {
             let (file, block) = (dice.roll(2) as usize, dice.roll(BLOCKS));
-            let page = pool.fetch(PageId::new(files[file], block)).wait()?;
-            page.write()?.copy_from_slice(&stamped(block, version));
-            allowed.may_be(file, block, version);
+            change(&pool, PageId::new(files[file], block), version, allowed, file)?;
         }
         pool.flush_file(files[dice.roll(2) as usize]).wait()?;
         if version % 4 == 0 {
@@ -84,11 +91,9 @@ fn change_one_and_many(
     let pool = pool_on(disk, method, protection)?;
     let file = open(&pool, TAGS[0])?;
     open(&pool, TAGS[1])?;
-    let mut change = |blocks: Range<u32>, version| {
+    let mut write = |blocks: Range<u32>, version| {
         for block in blocks {
-            let page = pool.fetch(PageId::new(file, block)).wait()?;
-            page.write()?.copy_from_slice(&stamped(block, version));
-            allowed.may_be(0, block, version);
+            change(&pool, PageId::new(file, block), version, allowed, 0)?;
         }
         if version % 8 == 0 {
             pool.checkpoint(CheckpointOptions::new()).wait()?;
@@ -98,8 +103,8 @@ fn change_one_and_many(
         pool.flush_file(file).wait().map(drop)
     };
     for round in [0, 8, 16] {
-        (5..=8).try_for_each(|version| change(0..1, round + version))?;
-        (9..=10).try_for_each(|version| change(1..9, round + version))?;
+        (5..=8).try_for_each(|version| write(0..1, round + version))?;
+        (9..=10).try_for_each(|version| write(1..9, round + version))?;
     }
     Ok(())
 }
@@ -123,9 +128,7 @@ fn change_all_and_sync_nothing(
     let halves = [0..BLOCKS / 2, BLOCKS / 2..BLOCKS];
     for version in 2..18 {
         for block in halves[usize::from((version - 2) / 4 % 2)].clone() {
-            let page = pool.fetch(PageId::new(file, block)).wait()?;
-            page.write()?.copy_from_slice(&stamped(block, version));
-            allowed.may_be(0, block, version);
+            change(&pool, PageId::new(file, block), version, allowed, 0)?;
         }
         pool.flush_file(file).wait()?;
     }
