@@ -205,7 +205,7 @@ impl Builder {
         Ok(BufferPool::new(Shared {
             method,
             pool: PoolHandle::new(pool),
-            files: FileTable::new(),
+            files: FileTable::default(),
             disk,
             doublewrite,
             service: Arc::new(Service::new()),

@@ -64,7 +64,7 @@ impl<T: Send + 'static> Completion<T> {
     /// # Errors
     /// The completion itself, where the time was too short.
     pub fn wait_timeout(mut self, patience: Duration) -> Result<Result<T>, Self> {
-        let deadline = time::now() + patience;
+        let deadline = time::deadline_after(patience);
         wait::block_until(deadline, |waker| self.poll_with(waker)).ok_or(self)
     }
 

@@ -10,14 +10,15 @@
 //! meanwhile makes the next try shorter.
 //!
 //! Resizes take turns. Nothing is waited for with a latch in hand, and pins only for a bounded time: so a thread may shrink a pool
-//! whose pages it holds, and gets an error.
+//! whose pages it holds, and gets an error. The disk is waited for as long as it takes: only time in which it has none of the frames
+//! that are left counts.
 
 use crate::{
     error::{Error, Result},
     id::FrameNo,
     io::method::Chunk,
     lease::Tally,
-    pool::{frame_pool::FramePool, resizing::Retirement, starvation::RETRY},
+    pool::{frame_pool::FramePool, resizing::Retirement, shortage::Holder, starvation::RETRY},
     shared::Shared,
     sync::{
         thread,
@@ -31,6 +32,9 @@ const PIECE: usize = 256;
 
 /// Looks at the frames that are left before a pause: a page that is used all the time has moments between two uses.
 const LOOKS: usize = if cfg!(shuttle) { 2 } else { 4096 };
+
+/// Looks, with as many pauses, before a frame that cannot go is given up.
+const LOOKS_AT_LEAST: u32 = 8;
 
 /// What a [resize](crate::BufferPool::resize) did.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -109,19 +113,28 @@ fn shrink(shared: &Shared, frames: u32) -> Result<u64> {
 
 /// Retires all frames that are to go, with their changes written. Gives how many pages that were.
 fn retire_all(shared: &Shared, going: &mut Retirement<'_>) -> Result<u64> {
-    let mut pages_written = 0;
-    let mut deadline = time::now() + shared.config.frame_wait;
+    let (limit, mut pages_written) = (shared.config.frame_wait, 0);
+    // How long users have stood in the way since the last frame went.
+    let mut stood = Duration::ZERO;
     loop {
-        let retired = retire_in_a_moment(going);
-        let Some(&first) = going.left().first() else { return Ok(pages_written) };
+        let begun = time::now();
+        let mut retired = retire_in_a_moment(going);
         pages_written += write_dirty(shared, going.left())?;
-        // That a page was written is no progress: it may be changed faster than it is written.
+        // What was written goes now, unless it was changed meanwhile: that a page was written is no progress by itself.
+        retired += retire_in_a_moment(going);
+        let holders = || going.left().iter().map(|&no| (no, Holder::of(shared.pool.frame(no).state.load())));
+        let Some((first, _)) = holders().next() else { return Ok(pages_written) };
+        let waits_for_disk = holders().any(|(_, holder)| holder == Holder::Disk);
         if retired > 0 {
-            deadline = time::now() + shared.config.frame_wait;
-        } else if time::now() >= deadline || shared.ending.has_begun() {
-            return Err(Error::Pinned { page: shared.pool.frame(first).page() });
+            stood = Duration::ZERO;
+        } else if shared.ending.has_begun() || stood >= limit && !waits_for_disk {
+            let pinned = holders().find(|&(_, holder)| holder == Holder::User).map_or(first, |(no, _)| no);
+            return Err(Error::Pinned { page: shared.pool.frame(pinned).page() });
         } else {
             thread::park_timeout(RETRY);
+            // However long the writes took: a page that changes hands has a few looks to be found free.
+            let step = (time::now() - begun).min(limit / LOOKS_AT_LEAST);
+            stood += if waits_for_disk { Duration::ZERO } else { step };
         }
     }
 }

@@ -67,8 +67,9 @@ pub(super) fn remake(area: &File, units: u32, page_size: usize, counters: &Count
         area.extend(missing, counters)?;
     } else {
         let size = area.lock_size();
-        size.publish_end(units);
+        let end = size.publish_end(units);
         size.cut()?;
+        end.keep();
     }
     area.sync(counters).map(drop)
 }

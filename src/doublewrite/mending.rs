@@ -24,30 +24,32 @@ impl DoubleWrite {
         if pending.is_empty() { Ok(()) } else { Err(Error::TornPages { tags: tags_of(&pending) }) }
     }
 
-    /// Takes a file in: puts right what a crash has torn, before anybody sees it. `others` are the open files.
+    /// An error where the two cannot be open at once, because the copies of their pages could not be told apart.
+    pub(crate) fn check_tags(file: &File, other: &File) -> Result<()> {
+        if file.tag == other.tag && !file.read_only && !other.read_only {
+            return Err(Error::TagTaken { path: file.path.clone(), tag: file.tag, file: other.id });
+        }
+        Ok(())
+    }
+
+    /// Takes a file in: puts right what a crash has torn, before anybody sees it. No other that is open, or is being opened,
+    /// has [its tag](Self::check_tags).
     ///
     /// # Errors
-    /// The file cannot be used: its tag is another's, it would have to be written to, or that failed.
-    pub(crate) fn admit<'a>(
-        &self,
-        file: &File,
-        mut others: impl Iterator<Item = &'a Arc<File>>,
-    ) -> Result<()> {
+    /// The file cannot be used: it would have to be written to, or that failed.
+    pub(crate) fn admit(&self, file: &File) -> Result<()> {
         if file.identity == self.area.identity {
             return Err(Error::config(format!("{} is the pool's doublewrite area", file.path.display())));
         }
-        let same_tag = |other: &&Arc<File>| other.tag == file.tag && !other.read_only;
-        if !file.read_only
-            && let Some(other) = others.find(same_tag)
-        {
-            return Err(Error::TagTaken { path: file.path.clone(), tag: file.tag, file: other.id });
-        }
         let pending = self.pending.lock().get(&file.tag).cloned();
-        // Held until they are back in their places: no half is begun anew meanwhile.
-        let writing = self.writing.lock();
-        let copies = match pending {
-            Some(copies) => copies,
-            None => self.copies_left(&writing, file.tag)?,
+        let (copies, writing) = match pending {
+            // As long as they are pending no half is begun anew: no need to hold up others for as long as this file's disk takes.
+            Some(copies) => (copies, None),
+            // Held until they are back in their places, for the same reason.
+            None => {
+                let writing = self.writing.lock();
+                (self.copies_left(&writing, file.tag)?, Some(writing))
+            }
         };
         if copies.is_empty() {
             return Ok(());

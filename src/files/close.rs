@@ -34,15 +34,16 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     }
     // From here on nobody finds the file, so no new page of it comes in; who has found it before looks again once its page
     // is mapped.
-    file.set_closed(true);
+    let closing = file.begin_closing();
     let changes = if is_whole { Changes::Keep } else { Changes::Discard };
-    let pages = vacate::vacate_file(shared, id, BlockNo(0), changes)
-        .and_then(|pages| let_go_of_copies(shared, &file).map(|()| pages))
-        .inspect_err(|_| file.set_closed(false))?;
+    let pages = vacate::vacate_file(shared, id, BlockNo(0), changes)?;
+    let_go_of_copies(shared, &file)?;
+    let leaving = shared.files.leaving(id);
+    closing.keep();
     pages.discard();
     // Once more, for what others had written behind the first one's back: nobody would do it later. Where it fails the file says so.
     let _ = sync();
-    shared.files.remove(id);
+    drop(leaving);
     drop(size);
     shared.method.forget(&file);
     // As told of every file that is closed poisoned.

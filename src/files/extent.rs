@@ -62,19 +62,16 @@ pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
     if blocks >= file.blocks() {
         return Ok(());
     }
-    let former = size.publish_end(blocks);
-    let cut = || {
-        let behind = vacate::vacate_file(shared, id, BlockNo(blocks), Changes::Discard)?;
-        // Before the cut: what becomes of that is not known yet, and need not be.
-        shared
-            .doublewrite
-            .as_ref()
-            .map_or(Ok(()), |doublewrite| doublewrite.forget(&file, BlockNo(blocks)))?;
-        size.cut()?;
-        behind.discard();
-        Ok(())
-    };
-    cut().inspect_err(|_| size.take_back(former))
+    let end = size.publish_end(blocks);
+    let behind = vacate::vacate_file(shared, id, BlockNo(blocks), Changes::Discard)?;
+    // Before the cut: what becomes of that is not known yet, and need not be.
+    if let Some(doublewrite) = &shared.doublewrite {
+        doublewrite.forget(&file, BlockNo(blocks))?;
+    }
+    size.cut()?;
+    end.keep();
+    behind.discard();
+    Ok(())
 }
 
 /// Gives back what files have zeroed ahead, so that they end on disk where they end for the pool.

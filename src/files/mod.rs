@@ -14,7 +14,9 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     config::{Fallback, OpenOptions},
+    doublewrite::DoubleWrite,
     error::{Error, Result},
+    file_table::FileTable,
     id::FileId,
     io::{atomic::NotAtomic, disk::DirectRefused, file::File},
     shared::Shared,
@@ -91,21 +93,24 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
     if options.read_only && (options.create || options.initial_blocks > 0 || options.grow_by > 0) {
         return Err(Error::config("a file opened for reading only can be neither created nor grown"));
     }
-    let open = |id| {
-        let mut file = File::open(&*shared.disk, id, path, options, shared.config.page_size)?;
+    let doublewrite = shared.doublewrite.as_ref();
+    let open = || {
+        let mut file = File::open(&*shared.disk, FileTable::NO_ID, path, options, shared.config.page_size)?;
         file.atomic_pages = choose_atomic(shared.config.torn_pages.atomic(), &file)?;
         Ok(file)
     };
-    // Put right what a crash has torn before anybody sees it.
-    let doublewrite = shared.doublewrite.as_ref();
-    let file = shared.files.add(path, open, |file, others| {
-        doublewrite.map_or(Ok(()), |doublewrite| doublewrite.admit(file, others))
-    })?;
-    let missing = options.initial_blocks.saturating_sub(file.blocks());
-    if missing > 0 {
-        file.extend(missing, &shared.counters).inspect_err(|_| shared.files.remove(file.id))?;
-    }
-    Ok(file.id)
+    let check_other =
+        |file: &File, other: &File| doublewrite.map_or(Ok(()), |_| DoubleWrite::check_tags(file, other));
+    let prepare = |file: &File| {
+        // Put right what a crash has torn before anybody sees it.
+        doublewrite.map_or(Ok(()), |doublewrite| doublewrite.admit(file))?;
+        let missing = options.initial_blocks.saturating_sub(file.blocks());
+        if missing > 0 {
+            file.extend(missing, &shared.counters)?;
+        }
+        Ok(())
+    };
+    shared.files.open(open, check_other, prepare).map(|file| file.id)
 }
 
 /// Whether the file's pages are written atomically, given what its disk says.

@@ -23,14 +23,15 @@ pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     shared.files.open_file(id)?;
     check_path(shared, &file)?;
     // As in closing: from here on no new page of it comes in, and who was faster is found in its frame.
-    file.set_closed(true);
-    let pages = vacate::vacate_file(shared, id, BlockNo(0), Changes::Discard)
-        .and_then(|pages| check_path(shared, &file).map(|()| pages))
-        .inspect_err(|_| file.set_closed(false))?;
+    let closing = file.begin_closing();
+    let pages = vacate::vacate_file(shared, id, BlockNo(0), Changes::Discard)?;
+    check_path(shared, &file)?;
+    let leaving = shared.files.leaving(id);
+    closing.keep();
     pages.discard();
     let removed = remove_with_copies(shared, &file);
     // Not before it is gone from the disk: until then nobody opens it a second time.
-    shared.files.remove(id);
+    drop(leaving);
     shared.method.forget(&file);
     removed
 }

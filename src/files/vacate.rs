@@ -90,7 +90,7 @@ pub(crate) fn vacate_file(
     changes: Changes,
 ) -> Result<Seizure<'_>> {
     fence(Ordering::SeqCst);
-    let deadline = time::now() + shared.config.frame_wait;
+    let deadline = time::deadline_after(shared.config.frame_wait);
     let patiently = |page, done: &mut dyn FnMut() -> bool| {
         while !done() {
             if time::now() >= deadline || shared.ending.has_begun() {

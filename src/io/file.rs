@@ -36,6 +36,23 @@ use crate::{
     },
 };
 
+/// A file that takes no new pages, as long as it is being closed.
+#[must_use = "the file is open again when this is dropped"]
+pub(crate) struct Closing<'a>(&'a File);
+
+impl Closing<'_> {
+    /// The file is closed for good.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.closed.store(seeded!("failed_close_not_undone"), Ordering::Release);
+    }
+}
+
 /// A file that a pool has open.
 #[derive(Debug)]
 pub(crate) struct File {
@@ -138,9 +155,11 @@ impl File {
         }
     }
 
-    /// Publishes that the file takes no new pages any more, or does again. As with a lesser length, it takes a fence.
-    pub(crate) fn set_closed(&self, closed: bool) {
-        self.closed.store(closed, Ordering::Release);
+    /// Publishes that the file takes no new pages any more; taken back when what this gives is dropped, unless it is
+    /// [kept](Closing::keep). As with a lesser length, it takes a fence.
+    pub(crate) fn begin_closing(&self) -> Closing<'_> {
+        self.closed.store(true, Ordering::Release);
+        Closing(self)
     }
 
     pub(crate) fn is_closed(&self) -> bool {

@@ -65,11 +65,54 @@ pub(crate) struct SizeLock<'a> {
     _held: MutexGuard<'a, ()>,
 }
 
-/// Where a file ended, and how far it was zeroed, before another end was published.
+/// An end that was published and is not true on disk yet. Dropped, it is taken back: the former end is published again, unless
+/// the new one is [kept](Self::keep).
 #[derive(Debug)]
-pub(crate) struct FormerEnd {
-    blocks: u32,
-    ready: u32,
+#[must_use = "the former end is published again when this is dropped"]
+pub(crate) struct PublishedEnd<'a> {
+    file: &'a File,
+    /// Where the file ended before, and how far it was zeroed.
+    former: (u32, u32),
+}
+
+impl PublishedEnd<'_> {
+    /// What lies behind the end is cut off.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for PublishedEnd<'_> {
+    fn drop(&mut self) {
+        if seeded!("failed_cut_not_undone") {
+            return;
+        }
+        let mut growth = self.file.growth.lock();
+        let (blocks, ready) = self.former;
+        growth.set_ready(ready);
+        self.file.set_blocks(blocks);
+    }
+}
+
+/// A wish in the line of those who extend a file, until it is granted or refused, or its thread panics.
+struct Wish<'a> {
+    file: &'a File,
+    ticket: Ticket,
+}
+
+impl Drop for Wish<'_> {
+    fn drop(&mut self) {
+        self.file.growth.lock().withdraw(self.ticket);
+    }
+}
+
+/// A step that is being zeroed ahead. Also after a panic it is not under way any more: else no other would ever be ordered.
+struct StepAhead<'a>(&'a File);
+
+impl Drop for StepAhead<'_> {
+    fn drop(&mut self) {
+        self.0.growth.lock().ahead_is_done();
+    }
 }
 
 impl<'a> SizeLock<'a> {
@@ -81,6 +124,8 @@ impl<'a> SizeLock<'a> {
     fn serve(&self, ticket: Ticket, counters: &Counters) -> Result<u32> {
         let file = self.file;
         let mut effort = Effort::Ahead;
+        // Dropped before this lock is: so nobody counts on a line that gets shorter.
+        let _wish = Wish { file, ticket };
         loop {
             let mut growth = file.growth.lock();
             if let Some(outcome) = growth.collect(ticket) {
@@ -104,10 +149,10 @@ impl<'a> SizeLock<'a> {
 
     /// Zeroes a step ahead, for extensions to come. Where that fails they will say so.
     pub(crate) fn zero_ahead(&self, counters: &Counters) {
+        let _done = StepAhead(self.file);
         if !self.file.is_closed() {
             let _ = self.play(Effort::Ahead, counters);
         }
-        self.file.growth.lock().ahead_is_done();
     }
 
     /// One round: zeroes on disk, and then gives those in line what it was for.
@@ -121,21 +166,13 @@ impl<'a> SizeLock<'a> {
     }
 
     /// Publishes an end that does not lie behind the one that was: as a rule what is there is then [cut off](Self::cut).
-    pub(crate) fn publish_end(&self, blocks: u32) -> FormerEnd {
+    pub(crate) fn publish_end(&self, blocks: u32) -> PublishedEnd<'a> {
         let mut growth = self.file.growth.lock();
-        let former = FormerEnd { blocks: self.file.blocks(), ready: growth.ready() };
-        debug_assert!(blocks <= former.blocks);
+        let former = (self.file.blocks(), growth.ready());
+        debug_assert!(blocks <= former.0);
         growth.set_ready(blocks);
         self.file.set_blocks(blocks);
-        former
-    }
-
-    /// Publishes the former end again, since what lies behind the new one could not be cut off.
-    #[allow(clippy::needless_pass_by_value)] // It is true only once.
-    pub(crate) fn take_back(&self, former: FormerEnd) {
-        let mut growth = self.file.growth.lock();
-        growth.set_ready(former.ready);
-        self.file.set_blocks(former.blocks);
+        PublishedEnd { file: self.file, former }
     }
 
     /// Cuts off on disk what lies behind the end. The caller has seen to the frames.
@@ -159,8 +196,10 @@ impl<'a> SizeLock<'a> {
         if self.file.blocks_ahead() == 0 {
             return Ok(());
         }
-        let former = self.publish_end(self.file.blocks());
-        self.cut().inspect_err(|_| self.take_back(former))
+        let end = self.publish_end(self.file.blocks());
+        self.cut()?;
+        end.keep();
+        Ok(())
     }
 
     /// Zeroes the file on disk from block `from`, behind which nobody reads or writes, up to block `to`, and gives that.
@@ -221,6 +260,8 @@ impl<'a> SizeLock<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
     use super::*;
     use crate::{
         config::{Fallback, OpenOptions},
@@ -310,12 +351,12 @@ mod tests {
         let options = OpenOptions::new();
         let file = File::open(&disk, FileId(0), "data".as_ref(), &options, PageSize::DEFAULT).unwrap();
         let size = file.lock_size();
-        let former = size.publish_end(1);
+        let end = size.publish_end(1);
         disk.inject(Fault::error(Op::Resize, EIO));
         assert_eq!(size.cut().unwrap_err().raw_os_error(), Some(EIO));
-        size.take_back(former);
-        assert_eq!(disk.image("data").unwrap().len(), 3 * PAGE);
-        size.publish_end(1);
+        drop(end);
+        assert_eq!((file.blocks(), disk.image("data").unwrap().len()), (3, 3 * PAGE));
+        size.publish_end(1).keep();
         disk.inject(Fault::torn(Op::Resize));
         size.cut().unwrap();
         assert_eq!(disk.image("data").unwrap().len(), PAGE);
@@ -326,9 +367,40 @@ mod tests {
         let disk = FakeDisk::new(vec![7; 3 * PAGE]);
         let file = disk.open_file(PAGE as u32).unwrap();
         let size = file.lock_size();
-        size.publish_end(1);
+        size.publish_end(1).keep();
         size.cut().unwrap();
         assert_eq!(disk.bytes().len(), PAGE);
         assert!(file.sync(&Counters::new()).unwrap());
+    }
+
+    #[test]
+    fn what_a_thread_that_panics_has_begun_is_undone() {
+        let disk = FakeDisk::new(vec![7; 3 * PAGE]);
+        let file = disk.open_file(PAGE as u32).unwrap();
+        let panics = |body: &dyn Fn()| {
+            assert!(catch_unwind(AssertUnwindSafe(body)).is_err());
+        };
+        panics(&|| {
+            let size = file.lock_size();
+            let _end = size.publish_end(1);
+            panic!("on purpose");
+        });
+        assert_eq!((file.blocks(), file.blocks_ahead()), (3, 0));
+        panics(&|| {
+            let ticket = file.growth.lock().get_in_line(9);
+            let _wish = Wish { file: &file, ticket };
+            panic!("on purpose");
+        });
+        assert_eq!(
+            (file.extend(1, &Counters::new()).unwrap(), file.blocks()),
+            (3, 4),
+            "the wish is not served"
+        );
+        panics(&|| {
+            let _closing = file.begin_closing();
+            assert!(file.is_closed());
+            panic!("on purpose");
+        });
+        assert!(!file.is_closed());
     }
 }

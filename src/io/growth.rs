@@ -121,6 +121,12 @@ impl Growth {
         self.outcomes.extend(self.line.pop_front().map(|(ticket, _)| (ticket, Err(error))));
     }
 
+    /// A wish of which nothing is to come. Not while a round is played for others.
+    pub(super) fn withdraw(&mut self, ticket: Ticket) {
+        self.line.retain(|(of, _)| *of != ticket);
+        self.outcomes.retain(|(of, _)| *of != ticket);
+    }
+
     /// Whether somebody should zero a step ahead now. True once, until that has been [done](Self::ahead_is_done).
     pub(super) fn order_ahead(&mut self, blocks: u32) -> bool {
         let is_low = self.ready - blocks < self.step / 2;

@@ -28,6 +28,7 @@ pub(crate) mod ready;
 mod replacement;
 pub(crate) mod resizing;
 pub(crate) mod seizure;
+pub(crate) mod shortage;
 pub(crate) mod spares;
 pub(crate) mod starvation;
 pub(crate) mod state;

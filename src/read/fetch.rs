@@ -92,7 +92,7 @@ impl Fetch {
     /// The fetch itself, where the time was too short.
     #[allow(clippy::result_large_err)] // What comes back is the fetch, which holds its state inline for want of an allocation.
     pub fn wait_timeout(mut self, patience: Duration) -> Result<Result<PinnedPage>, Self> {
-        let deadline = time::now() + patience;
+        let deadline = time::deadline_after(patience);
         let result = match &mut self.stage {
             Stage::Miss(miss) => drive::until(deadline, miss),
             _ => return Ok(self.wait()),

@@ -259,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_file_that_was_closed_between_mapping_and_reading_is_not_read() {
-        let (pool, page, lease) = mapped(|file| file.set_closed(true));
+        let (pool, page, lease) = mapped(|file| file.begin_closing().keep());
         assert!(matches!(lease, Err(Error::NotOpen { .. })));
         assert!(nothing_is_left(&pool, page));
     }

@@ -13,3 +13,8 @@ pub(crate) fn now() -> Instant {
     LOOKS.set(looks + 1);
     *START + Duration::from_millis(looks)
 }
+
+/// The moment at which a wait ends that begins now; however long it is.
+pub(crate) fn deadline_after(wait: Duration) -> Instant {
+    crate::sync::moment_after(now(), wait)
+}

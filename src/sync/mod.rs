@@ -18,6 +18,12 @@ pub(crate) mod uncontrolled {
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 }
 
+/// Adds a wait to a moment. A wait that is too long for the clock is cut to a hundred years.
+pub(crate) fn moment_after(moment: time::Instant, wait: time::Duration) -> time::Instant {
+    const CENTURY: time::Duration = time::Duration::from_secs(100 * 365 * 86_400);
+    moment.checked_add(wait).unwrap_or_else(|| moment + CENTURY)
+}
+
 #[cfg(not(any(loom, shuttle)))]
 #[path = "real.rs"]
 mod imp;

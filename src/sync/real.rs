@@ -78,4 +78,9 @@ pub(crate) mod time {
     pub(crate) fn now() -> Instant {
         Instant::now()
     }
+
+    /// The moment at which a wait ends that begins now; however long it is.
+    pub(crate) fn deadline_after(wait: Duration) -> Instant {
+        crate::sync::moment_after(now(), wait)
+    }
 }

@@ -19,7 +19,7 @@ use crate::{
     lease::Tally,
     pool::state::State,
     shared::Shared,
-    sync::time,
+    sync::{moment_after, time},
     turn::Turn,
     write::{
         schedule,
@@ -155,7 +155,7 @@ fn clean(
     let (mut pace, mut written) = (pace, 0);
     for piece in schedule::pieces(&pages, pace.map_or(PIECE, |_| PACED_PIECE)) {
         if let Some((turn, over)) = pace
-            && !turn.pause_until(begun + schedule::due(written, pages.len(), over))
+            && !turn.pause_until(moment_after(begun, schedule::due(written, pages.len(), over)))
         {
             pace = None;
         }

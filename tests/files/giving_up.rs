@@ -3,11 +3,11 @@
 use std::{thread, time::Duration};
 
 use ringpool::{
-    CheckpointOptions, Error, IoMethod, IoOp,
+    CheckpointOptions, Error, FileId, IoMethod, IoOp, OpenOptions, PageId,
     testing::{Fault, Op},
 };
 
-use crate::support::{Bench, EIO, assert_stamped, eventually, stamped, with_each_method};
+use crate::support::{Bench, EIO, PAGE, assert_stamped, eventually, stamped, with_each_method};
 
 const BLOCKS: u32 = 8;
 
@@ -72,7 +72,7 @@ fn a_cut_that_the_disk_refuses_takes_no_page() {
         assert!(matches!(refused, Err(Error::File { op: IoOp::Truncate, .. })), "{refused:?}");
         assert_nothing_is_lost(&bench);
         bench.pool.truncate(bench.file, 3).wait().unwrap();
-        assert_eq!(bench.image().len(), 3 * crate::support::PAGE);
+        assert_eq!(bench.image().len(), 3 * PAGE);
     });
 }
 
@@ -97,5 +97,40 @@ fn a_checkpoint_waits_for_what_becomes_of_the_pages() {
         cutting.join().unwrap().unwrap_err();
         assert_eq!(checkpoint.join().unwrap().unwrap().pages_written, 3);
         assert_nothing_is_lost(&bench);
+    });
+}
+
+/// Times that no clock can count.
+#[test]
+fn c6_waits_that_may_be_as_long_as_they_like_are_no_panics() {
+    with_each_method(|method| {
+        let bench = Bench::with(BLOCKS, |builder| {
+            builder.frames(16).frames_at_most(32).frame_wait(Duration::MAX).io_method(method)
+        });
+        let pool = &bench.pool;
+        let is_over = |ended: bool| assert!(ended, "it has all the time there is");
+        bench.dirty(4..7, 2);
+        is_over(pool.fetch(bench.page(7)).wait_timeout(Duration::MAX).is_ok_and(|page| page.is_ok()));
+        is_over(pool.resize(32).wait_timeout(Duration::MAX).is_ok_and(|done| done.is_ok()));
+        is_over(pool.resize(4).wait_timeout(Duration::MAX).is_ok_and(|done| done.is_ok()));
+        is_over(pool.truncate(bench.file, 5).wait_timeout(Duration::MAX).is_ok_and(|done| done.is_ok()));
+        assert_eq!((pool.blocks(bench.file).unwrap(), bench.image().len()), (5, 5 * PAGE));
+        // A second checkpoint makes the first one hurry.
+        bench.dirty(0..4, 2);
+        let spread = CheckpointOptions::new().spread_over(Duration::MAX);
+        let (slow, pool_of_slow) = (spread, pool.clone());
+        let paced = thread::spawn(move || pool_of_slow.checkpoint(slow).wait());
+        eventually("both are through", || {
+            pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+            paced.is_finished()
+        });
+        paced.join().unwrap().unwrap();
+        let reopen = || pool.open_file("data", OpenOptions::new()).unwrap();
+        let fetch = |file: FileId| drop(pool.fetch(PageId::new(file, 0)).wait().unwrap());
+        pool.close_file(bench.file).wait().unwrap();
+        let file = reopen();
+        fetch(file);
+        pool.drop_file(file).wait().unwrap();
+        assert!(bench.disk.image("data").is_none());
     });
 }

@@ -52,6 +52,30 @@ fn c6_a_page_that_stays_pinned_is_named_and_nothing_has_changed() {
     });
 }
 
+/// Its time runs only while pins stand in the way, not while the disk writes what is to go, for the pool or for others.
+#[test]
+fn c6_a_disk_that_takes_long_to_write_is_no_reason_to_give_up() {
+    with_each_method(|method| {
+        let bench = filled(method, 16);
+        bench.dirty(0..16, 2);
+        let gate = bench.disk.hold(Op::Write);
+        std::thread::scope(|scope| {
+            let flushing = scope.spawn(|| bench.pool.flush(bench.page(9)).wait());
+            gate.wait_for(1);
+            let shrinking = scope.spawn(|| bench.pool.resize(2).wait());
+            gate.wait_for(2);
+            // As long as it waits for pins, four times.
+            std::thread::sleep(Duration::from_millis(200));
+            assert!(!shrinking.is_finished());
+            gate.open();
+            assert_eq!(shrinking.join().unwrap().unwrap().frames, 2);
+            flushing.join().unwrap().unwrap();
+        });
+        (0..16).for_each(|block| assert_stamped(&bench.fetch(block).unwrap(), 2));
+        bench.assert_at_rest();
+    });
+}
+
 #[test]
 fn c6_a_thread_that_holds_pages_can_ask_for_fewer_frames_and_gets_an_answer() {
     with_each_method(|method| {
