@@ -23,24 +23,56 @@ pub struct Prefetch {
     pub declined: u32,
 }
 
-pub(crate) fn prefetch(shared: &Shared, id: FileId, blocks: impl IntoIterator<Item = BlockNo>) -> Prefetch {
-    let file = shared.check_open().and_then(|()| shared.files.open_file(id));
-    let mut batch = Batch::default();
-    let mut issuer = file.ok().map(|file| Issuer::new(shared, file, Purpose::Ahead, &mut batch));
-    // Where there was no place for a page once, none is looked for again.
+impl Prefetch {
+    fn add(&mut self, other: Self) {
+        self.started += other.started;
+        self.already += other.already;
+        self.declined += other.declined;
+    }
+}
+
+/// The most blocks that are taken from the caller's iterator before their reads begin.
+const CHUNK: usize = 512;
+
+/// The iterator is called with nothing begun, since it may do what it likes: fetch a block that it gave, wait, panic.
+pub(crate) fn prefetch(shared: &Shared, file: FileId, blocks: impl IntoIterator<Item = BlockNo>) -> Prefetch {
+    let mut blocks = blocks.into_iter();
+    let (mut chunk, mut batch) = (Vec::new(), Batch::default());
+    let mut prefetch = Prefetch::default();
     let mut full = false;
+    loop {
+        if seeded!("iterator_called_with_reads_begun") {
+            return prefetch_chunk(shared, file, blocks, &mut batch, &mut full);
+        }
+        chunk.extend(blocks.by_ref().take(CHUNK));
+        if chunk.is_empty() {
+            return prefetch;
+        }
+        prefetch.add(prefetch_chunk(shared, file, chunk.drain(..), &mut batch, &mut full));
+    }
+}
+
+/// Starts the reads of some of the blocks. `full`: where there was no place for a page once, none is looked for again.
+fn prefetch_chunk(
+    shared: &Shared,
+    id: FileId,
+    blocks: impl Iterator<Item = BlockNo>,
+    batch: &mut Batch,
+    full: &mut bool,
+) -> Prefetch {
     let mut outcome = Prefetch::default();
+    let Ok(file) = shared.check_open().and_then(|()| shared.files.open_file(id)) else {
+        outcome.declined = blocks.count() as u32;
+        return outcome;
+    };
+    let mut issuer = Issuer::new(shared, file, Purpose::Ahead, batch);
     for block in blocks {
         let page = PageId { file: id, block };
-        let Some(issuer) = &mut issuer else {
-            outcome.declined += 1;
-            continue;
-        };
         if shared.pool.is_mapped(page) {
             outcome.already += 1;
             continue;
         }
-        match if full { Start::Refused } else { start(shared, issuer, page) } {
+        match if *full { Start::Refused } else { start(shared, &mut issuer, page) } {
             Start::Begun(pin) => {
                 outcome.started += 1;
                 leave(pin);
@@ -49,13 +81,11 @@ pub(crate) fn prefetch(shared: &Shared, id: FileId, blocks: impl IntoIterator<It
             Start::Impossible => outcome.declined += 1,
             Start::Refused => {
                 outcome.declined += 1;
-                full = true;
+                *full = true;
             }
         }
     }
-    if let Some(mut issuer) = issuer {
-        issuer.submit();
-    }
+    issuer.submit();
     shared.counters.add(Counter::Prefetches, u64::from(outcome.started));
     outcome
 }
@@ -76,4 +106,27 @@ fn start(shared: &Shared, issuer: &mut Issuer<'_>, page: PageId) -> Start {
 /// Leaves the page to its read, marked as one whose use is to come.
 fn leave(pin: Pin) {
     pin.leave_unattended(State::expect_use);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BufferPool, IoMethod, OpenOptions, testing::SimDisk};
+
+    /// Blocks that are asked for one by one, by an iterator that looks at the pool each time.
+    #[test]
+    fn c10_the_iterator_is_called_with_no_read_begun() {
+        const BLOCKS: u32 = 2 * CHUNK as u32 + 7;
+        let disk = SimDisk::new();
+        disk.put("data", vec![1; BLOCKS as usize * 512]);
+        let builder = BufferPool::builder().frames(2 * BLOCKS).page_size(512).io_method(IoMethod::Sync);
+        let pool = builder.disk(disk).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        let blocks = (0..BLOCKS).inspect(|block| {
+            let frames = pool.stats().frames;
+            assert_eq!((frames.reading, frames.pins), (0, 0), "at block {block}");
+        });
+        let prefetched = pool.prefetch(file, blocks);
+        assert_eq!((prefetched.started, prefetched.declined), (BLOCKS, 0));
+    }
 }

@@ -5,6 +5,8 @@
 #![allow(clippy::unwrap_used)]
 
 mod background_writer;
+mod c10_iterators;
+
 mod c1_own_bytes;
 mod c2_failed_read;
 mod c3_failed_write;
