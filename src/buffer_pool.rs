@@ -155,8 +155,9 @@ impl BufferPool {
     /// Writes and syncs the file, takes its pages out of the pool and closes it.
     ///
     /// # Errors
-    /// The file stays open, with every change, where it could not be written, or a page of it stays pinned or is changed
-    /// meanwhile ([`Error::Pinned`]): close it again. A file that a
+    /// The file stays open, with every change, where it could not be written, a write guard of a page was held for as long as a
+    /// [`flush`](Self::flush) waits for it ([`Error::Latched`]), or a page of it stays pinned, if only by a view of the thread that
+    /// waits here, or is changed meanwhile ([`Error::Pinned`]): close it again. A file that a
     /// failed sync has poisoned is closed all the same, its unwritten changes are thrown away, and the error is
     /// [`Error::SyncPoisoned`]. Checkpoints that begin after that are of the files that are open: what this one lost is in the
     /// engine's log alone, which must keep it until the file is open again and redo is through.
@@ -280,7 +281,8 @@ impl BufferPool {
         optimistic::try_look(&self.shared, page)
     }
 
-    /// Starts reading the blocks that are not in the pool, as one batch, with neighbours in one request. Never waits for a
+    /// Starts reading the blocks that are not in the pool, as one batch, with neighbours in one request. The iterator is called
+    /// before reads begin, for 512 blocks at a time, so it may fetch pages, wait and panic. Never waits for a
     /// read: what cannot be started now is declined, and is read when it is fetched. (With [`IoMethod::Sync`] the calling
     /// thread does the reads here.)
     ///
@@ -304,7 +306,8 @@ impl BufferPool {
     /// Writes a page if it is dirty, and takes it out of the pool.
     ///
     /// # Errors
-    /// [`Error::Io`] where it could not be written: it then stays.
+    /// [`Error::Io`], [`Error::Wal`], [`Error::Latched`] where it could not be written, as for [`flush`](Self::flush): it then
+    /// stays.
     pub fn evict(&self, page: PageId) -> Completion<Evicted> {
         self.operation(move |shared| vacate::evict(shared, page))
     }
@@ -313,16 +316,21 @@ impl BufferPool {
 
     /// Writes a page if it is dirty. It is in the file then, but durable only after a [sync](Self::sync_file).
     ///
+    /// The thread that waits may hold views and frozen bytes of the page, whether or not others wait to change it. A write guard of
+    /// it, of whatever thread, is waited for, as long as a fetch waits for a frame ([`frame_wait`](Builder::frame_wait)).
+    ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Wal`]: the page is as dirty as before.
+    /// [`Error::Io`], [`Error::Wal`]; [`Error::Latched`] where the page was being changed all that time, be it that a write guard
+    /// was forgotten or that the thread that waits has it. The page is as dirty as before.
     pub fn flush(&self, page: PageId) -> Completion<()> {
         self.operation(move |shared| checkpoint::flush_page(shared, page))
     }
 
-    /// Writes the file's dirty pages, in sorted batches.
+    /// Writes the file's dirty pages, in sorted batches. Waits for write guards as [`flush`](Self::flush) does, and after the first
+    /// that was waited for in vain only for a moment each.
     ///
     /// # Errors
-    /// The first of [`Error::Io`], [`Error::Wal`]; the others were tried all the same.
+    /// The first of [`Error::Io`], [`Error::Wal`], [`Error::Latched`]; the others were tried all the same.
     pub fn flush_file(&self, file: FileId) -> Completion<FlushReport> {
         self.operation(move |shared| checkpoint::flush_file(shared, file))
     }
@@ -340,7 +348,8 @@ impl BufferPool {
     /// Checkpoints take turns: each covers what is dirty when its turn comes. One that was begun goes on to its end, also when
     /// nobody waits for it any more.
     ///
-    /// A thread that holds a write guard must not wait for a checkpoint: it would wait for itself.
+    /// Waits for write guards as [`flush_file`](Self::flush_file) does: a thread that holds one waits for itself, for
+    /// [`frame_wait`](Builder::frame_wait), and gets [`Error::Latched`]. Views and frozen bytes may be held meanwhile.
     ///
     /// # Errors
     /// The first of what went wrong; what could not be written stays dirty. Everything else was written and synced all the same.
@@ -372,8 +381,9 @@ impl BufferPool {
     /// read or written any more. Waits for what was begun behind the scenes, as the drop of the [last clone](Self) does.
     ///
     /// # Errors
-    /// Where pages could not be written, with the pool, which goes on as before. Where what others wrote while it ended could not be
-    /// synced, with the pool, which has ended.
+    /// Where pages could not be written, with the pool, which goes on as before: for a write guard that is held, or was forgotten,
+    /// [`Error::Latched`] after [`frame_wait`](Builder::frame_wait), as from a [checkpoint](Self::checkpoint). Where what others wrote
+    /// while it ended could not be synced, with the pool, which has ended.
     pub fn shutdown(self, how: Shutdown) -> Result<FlushReport, ShutdownError> {
         match shutdown::shut_down(&self.shared, &self.background, how) {
             Ok(report) => Ok(report),

@@ -142,7 +142,8 @@ impl Builder {
     }
 
     /// How long a fetch waits for a frame where all are pinned or busy, before it ends in
-    /// [`Error::AllPinned`]; one second unless set. Closing and truncating wait as long for pins.
+    /// [`Error::AllPinned`]; one second unless set. Closing and truncating wait as long for pins, and whatever writes a page waits
+    /// as long for its write guard.
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         self.frame_wait = wait;
         self

@@ -108,6 +108,16 @@ pub enum Error {
         /// The page.
         page: PageId,
     },
+    /// The page could not be written, since it was being changed for the whole of the allowed wait. It is as dirty as before.
+    #[error(
+        "{page} is not written, since it was being changed for {waited:?}: drop its write guard and try again, not with the guard in hand"
+    )]
+    Latched {
+        /// The page.
+        page: PageId,
+        /// How long the caller waited.
+        waited: Duration,
+    },
     /// The system has no memory for more frames, or will not have it registered. The pool is as large as it was.
     #[error("the pool cannot grow to {frames} frames and is as it was: {reason}")]
     CannotGrow {

@@ -158,7 +158,7 @@ fn write_dirty(shared: &Shared, frames: &[FrameNo]) -> Result<u64> {
     candidates.sort_unstable();
     let tally = Tally::new();
     for piece in candidates.chunks_mut(PIECE) {
-        write_out(shared, piece, Patience::Try, &tally);
+        write_out(shared, piece, &mut Patience::Try, &tally);
     }
     tally.wait()
 }

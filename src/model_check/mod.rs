@@ -10,6 +10,7 @@
 
 mod disk;
 mod files;
+mod own_pages;
 mod resizing;
 mod scenarios;
 mod torn_pages;

@@ -51,6 +51,14 @@ impl Pin {
         self.frame().state.try_update(|s| latch.take(s)).is_ok()
     }
 
+    /// Takes a share latch, unless the page is being changed: also past those who wait in line, so it must be given back in a
+    /// moment, whatever they do.
+    pub(crate) fn try_latch_past_the_line(&self) -> bool {
+        let take =
+            if seeded!("write_out_waits_in_line") { State::latch_shared } else { State::hand_over_shared };
+        self.frame().state.try_update(take).is_ok()
+    }
+
     /// Takes the latch, or gets in line for it: `ticket` keeps the place from one call to the next.
     pub(crate) fn poll_latch(&self, latch: Latch, ticket: &mut Option<Ticket>, waker: &Waker) -> Poll<()> {
         let waiters = &self.pool().waiters;

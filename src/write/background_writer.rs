@@ -193,7 +193,7 @@ impl Writer {
         candidates.sort_unstable();
         candidates.dedup();
         let tally = Tally::new();
-        write_out(&self.shared, &mut candidates, Patience::Try, &tally);
+        write_out(&self.shared, &mut candidates, &mut Patience::Try, &tally);
         self.under_way.push_back(Batch { victims, tally });
     }
 

@@ -8,7 +8,8 @@
 //! Checkpoints take turns. One that is spread over a time hurries as soon as another waits, so that nobody who is in a hurry
 //! waits for somebody who is not. One whose completion is dropped after it was begun goes on to its end.
 //!
-//! Must not be called by a thread that holds a write guard: it would wait for itself.
+//! A thread that holds a write guard waits for itself here, for as long as [write-out](super::write_out) waits for a page that is
+//! being changed: then that page is an error, and everything else is written.
 
 use std::time::Duration;
 
@@ -97,7 +98,7 @@ pub(crate) fn checkpoint(shared: &Shared, options: CheckpointOptions) -> Result<
     shared.check_open()?;
     let files = shared.files.all();
     let pace = options.spread_over.map(|over| (&turn, over));
-    let written = clean(shared, changed_pages(shared, |_| true), Patience::Wait, pace);
+    let written = clean(shared, changed_pages(shared, |_| true), patient(shared), pace);
     // A page that could not be written is no reason to leave the other files unsynced.
     let synced = sync_all(shared);
     let (pages_written, files_synced) = (written?, synced?);
@@ -116,7 +117,7 @@ pub(crate) fn flush_page(shared: &Shared, page: PageId) -> Result<()> {
     shared.check_open()?;
     shared.files.open_file(page.file)?;
     let changed = shared.pool.find(page, State::may_hold_changes).map(|no| (page, no));
-    clean(shared, changed.into_iter().collect(), Patience::Wait, None).map(drop)
+    clean(shared, changed.into_iter().collect(), patient(shared), None).map(drop)
 }
 
 /// All of a file's pages are in it, not yet synced.
@@ -125,7 +126,7 @@ pub(crate) fn flush_file(shared: &Shared, file: FileId) -> Result<FlushReport> {
     shared.files.open_file(file)?;
     let begun = time::now();
     let changed = changed_pages(shared, |page| page.file == file);
-    let pages_written = clean(shared, changed, Patience::Wait, None)?;
+    let pages_written = clean(shared, changed, patient(shared), None)?;
     Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
 }
 
@@ -142,11 +143,16 @@ pub(crate) fn sync_file(shared: &Shared, file: FileId) -> Result<bool> {
     file.sync(&shared.counters).inspect_err(|error| events::poisoned(file.id, error))
 }
 
+/// Waits for a page that is being changed for as long as a fetch waits for a frame.
+fn patient(shared: &Shared) -> Patience {
+    Patience::Wait(shared.config.frame_wait)
+}
+
 /// Writes the candidates that are dirty and waits for them; at once, or spread over a time by who has the turn.
 fn clean(
     shared: &Shared,
     mut candidates: Vec<Candidate>,
-    patience: Patience,
+    mut patience: Patience,
     pace: Option<(&Turn<'_>, Duration)>,
 ) -> Result<u64> {
     candidates.sort_unstable();
@@ -160,7 +166,7 @@ fn clean(
             pace = None;
         }
         written += piece.len();
-        write_out(shared, &mut candidates[piece], patience, &tally);
+        write_out(shared, &mut candidates[piece], &mut patience, &tally);
     }
     tally.wait()
 }

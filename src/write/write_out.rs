@@ -8,10 +8,16 @@
 //! [seized](crate::pool::seizure)) the writer submits what it has. In [`Patience::Try`] it never waits and leaves out what it
 //! cannot have.
 //!
+//! The share latch is taken past the line of those who wait for it, since it is given back within a copy of the page: a caller may
+//! hold a view of the page and wait for its write while another thread waits to change it. So only the write guard of the page
+//! itself is waited for, and that for a bounded time: it may have been forgotten, or belong to the thread that waits for this write.
+//!
 //! It need not ask where the file ends: who cuts a file waits for the writes of what is cut and keeps it out of reach, so there
 //! is no such page when the cut is made.
 //!
 //! Lock order: one content latch at a time, and under it only the lock of the spare pages.
+
+use std::task::Poll;
 
 use crate::{
     codec::PageAddress,
@@ -24,10 +30,14 @@ use crate::{
         request::{Direction, Request},
     },
     lease::{PageLease, Tally, WriteLease, WriteRun},
-    pool::{frame_pool::NotPinned, handle::Pin, latch::Latch, waiters::Want},
+    pool::{frame_pool::NotPinned, handle::Pin, latch::Latch, starvation::RETRY, waiters::Want},
     shared::Shared,
     stats::Counter,
-    sync::{Arc, time},
+    sync::{
+        Arc,
+        time::{self, Duration},
+    },
+    wait,
 };
 
 /// Requests that are handed over together, behind one flush of the log.
@@ -44,8 +54,9 @@ pub(crate) type Candidate = (PageId, FrameNo);
 /// How far a write-out goes for a page.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Every candidate that is dirty when its turn comes is written; what the end of the pool prevents is an error.
-    Wait,
+    /// Every candidate that is dirty when its turn comes is written. One that is being changed is waited for, for as long as this:
+    /// then, and at the end of the pool, that is an error, and those behind it are not waited for any more.
+    Wait(Duration),
     /// Only what can be had at once: for those who hold latches, or must not block.
     Try,
 }
@@ -54,7 +65,7 @@ pub(crate) enum Patience {
 pub(crate) fn write_out(
     shared: &Shared,
     candidates: &mut [Candidate],
-    patience: Patience,
+    patience: &mut Patience,
     tally: &Arc<Tally>,
 ) {
     candidates.sort_unstable();
@@ -71,7 +82,7 @@ pub(crate) fn write_out(
 
 struct Writer<'a> {
     shared: &'a Shared,
-    patience: Patience,
+    patience: &'a mut Patience,
     tally: &'a Arc<Tally>,
     /// Requests that are not submitted yet.
     batch: Vec<Request<PageLease>>,
@@ -84,13 +95,12 @@ impl Writer<'_> {
     fn latch_dirty(&mut self, (page, no): Candidate) -> Option<Pin> {
         let pin = self.pin(page, no)?;
         loop {
-            if !pin.try_latch(Latch::Shared) {
-                if self.patience == Patience::Try {
-                    return None;
-                }
+            if !pin.try_latch_past_the_line() {
+                let Patience::Wait(at_most) = *self.patience else { return None };
                 self.submit();
-                if !self.wait_for_latch(&pin) {
-                    self.tally.begin().end(Err(Error::ShutDown));
+                if let Err(error) = self.wait_for_latch(&pin, at_most) {
+                    *self.patience = Patience::Wait(Duration::ZERO);
+                    self.tally.begin().end(Err(error));
                     return None;
                 }
             }
@@ -99,7 +109,7 @@ impl Writer<'_> {
                 return Some(pin);
             }
             pin.unlatch_shared();
-            if !state.is_writing() || self.patience == Patience::Try {
+            if !state.is_writing() || *self.patience == Patience::Try {
                 return None;
             }
             // An earlier write of this page is under way; whether it covers the candidate shows when it is over.
@@ -108,14 +118,32 @@ impl Writer<'_> {
         }
     }
 
-    /// Takes the share latch, asleep until it can be had; not where the pool ends before that.
-    fn wait_for_latch(&self, pin: &Pin) -> bool {
+    /// Takes the share latch when the change of the page is over; not where the pool ends before that, or it takes too long.
+    fn wait_for_latch(&self, pin: &Pin, at_most: Duration) -> Result<()> {
+        let begun = time::now();
         let mut place = None;
-        let latched = self.shared.ending.block_on(|waker| pin.poll_latch(Latch::Shared, &mut place, waker));
-        if let (None, Some(place)) = (latched, &place) {
+        let latched = loop {
+            // In line, so that it comes to its turn among those who change the page; and past the line, where it is free and the
+            // first in line does not come for it.
+            let latched = wait::block_until(time::now() + RETRY, |waker| {
+                if pin.try_latch_past_the_line() {
+                    return Poll::Ready(());
+                }
+                pin.poll_latch(Latch::Shared, &mut place, waker)
+            });
+            let waited = time::now() - begun;
+            if latched.is_some() {
+                break Ok(());
+            } else if self.shared.ending.has_begun() {
+                break Err(Error::ShutDown);
+            } else if waited >= at_most {
+                break Err(Error::Latched { page: pin.frame().page(), waited });
+            }
+        };
+        if let Some(place) = &place {
             pin.cancel_wait(place);
         }
-        latched.is_some()
+        latched
     }
 
     /// A pin on the candidate, if its frame still has it and may be latched. Otherwise there is nothing to write: a frame
@@ -125,12 +153,12 @@ impl Writer<'_> {
         loop {
             match self.shared.pool.pin_unused(no, page) {
                 Ok(pin) => return pin.frame().state.load().is_valid().then_some(pin),
-                Err(NotPinned::Seized) if self.patience == Patience::Wait => {
+                Err(NotPinned::Seized) if *self.patience != Patience::Try => {
                     // Should it be put back, it is as dirty as it was.
                     self.submit();
                     self.shared.pool.wait_until_settled(no);
                 }
-                Err(NotPinned::TooManyPins) if self.patience == Patience::Wait => {
+                Err(NotPinned::TooManyPins) if *self.patience != Patience::Try => {
                     self.tally.begin().end(Err(Error::TooManyPins { page }));
                     return None;
                 }
@@ -142,7 +170,7 @@ impl Writer<'_> {
     /// The same without a wait, and with a share latch.
     fn try_latch(&self, page: PageId, no: FrameNo) -> Option<Pin> {
         let pin = self.shared.pool.pin_unused(no, page).ok()?;
-        (pin.frame().state.load().is_valid() && pin.try_latch(Latch::Shared)).then_some(pin)
+        (pin.frame().state.load().is_valid() && pin.try_latch_past_the_line()).then_some(pin)
     }
 
     /// Puts the latched page, which is the first of the candidates, and as many of its neighbours as can be had into one
@@ -161,7 +189,7 @@ impl Writer<'_> {
             // Not with the page in hand: who changes it would wait for the disk.
             first.unlatch_shared();
             drop(first);
-            if self.patience == Patience::Try {
+            if *self.patience == Patience::Try {
                 return behind;
             }
             self.submit();
@@ -384,15 +412,20 @@ mod tests {
         let shared = pool.shared();
         let no = shared.pool.frames().find(|(_, frame)| frame.page() == page).unwrap().0;
         let candidates = [(page, no)];
-        let (patience, tally) = (Patience::Wait, Tally::new());
-        let mut writer =
-            Writer { shared, patience, tally: &tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
+        let (mut patience, tally) = (Patience::Wait(Duration::MAX), Tally::new());
+        let mut writer = Writer {
+            shared,
+            patience: &mut patience,
+            tally: &tally,
+            batch: Vec::new(),
+            highest_lsn: Lsn::UNLOGGED,
+        };
         let pin = writer.latch_dirty(candidates[0]).unwrap();
         let others = pin.again().unwrap();
         assert!(WriteRun::lent().begin(&others));
         assert_eq!(writer.build_run(pin, &candidates), candidates);
         others.end_write(false);
-        write_out(shared, &mut candidates.clone(), patience, &tally);
+        write_out(shared, &mut candidates.clone(), &mut patience, &tally);
         assert_eq!(tally.wait().unwrap(), 1);
     }
 }
