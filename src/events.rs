@@ -13,6 +13,14 @@ pub(crate) fn opened(report: &MethodReport) {
     let _ = report;
 }
 
+/// A ring is of no use any more: what it did is done by threads.
+pub(crate) fn ring_lost(reason: &str) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(reason, "I/O goes on by worker threads");
+    #[cfg(not(feature = "tracing"))]
+    let _ = reason;
+}
+
 /// The background writer could not write something, and rests.
 pub(crate) fn cleaning_failed(error: &crate::Error) {
     #[cfg(feature = "tracing")]

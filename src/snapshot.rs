@@ -193,8 +193,12 @@ impl Stats {
             frames.reading += u32::from(state.phase() == Phase::Reading);
             frames.writing += u32::from(state.is_writing());
         }
+        let mut method = shared.method_report.clone();
+        if let Some(change) = shared.method.change() {
+            method.amend(change.in_use, &change.reason);
+        }
         Self {
-            method: shared.method_report.clone(),
+            method,
             counts: Counts::of(&shared.counters),
             latencies: Latencies::of(&shared.counters),
             look_ahead: shared.counters.measures.get(Measure::LookAhead),

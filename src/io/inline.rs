@@ -69,17 +69,17 @@ pub(crate) fn transfer<L: Lease>(
     })
 }
 
-/// Transfers a request and finishes it.
-pub(crate) fn carry_out<L: Lease>(request: Request<L>, counters: &Counters) {
+/// Transfers a request, and gives what to finish it with.
+pub(crate) fn transfer_of<L: Lease>(request: &Request<L>, counters: &Counters) -> io::Result<usize> {
     request.begin();
-    let outcome = transfer(request.direction, &request.file, request.offset, &request.lease, counters);
-    request.finish(outcome, time::now());
+    transfer(request.direction, &request.file, request.offset, &request.lease, counters)
 }
 
 /// Transfers and finishes a request in the thread that asked for it.
 pub(crate) fn run<L: Lease>(request: Request<L>, counters: &Counters) {
     counters.add(Counter::Inline, 1);
-    carry_out(request, counters);
+    let outcome = transfer_of(&request, counters);
+    request.finish(outcome, time::now());
 }
 
 /// The `sync` method: whoever submits transfers.

@@ -109,7 +109,8 @@ fn explain(call: &str, error: &io::Error) -> String {
         }
         Some(Errno::NOSYS) => ": this kernel, or a sandbox, has no io_uring",
         Some(Errno::NOMEM) => {
-            ": raise RLIMIT_MEMLOCK (older kernels count rings), or choose a smaller queue_depth"
+            ": raise RLIMIT_MEMLOCK (rings of this user count against it, those that are closed for a moment too), or choose \
+             a smaller queue_depth"
         }
         Some(Errno::MFILE | Errno::NFILE) => ": raise RLIMIT_NOFILE",
         Some(Errno::INVAL | Errno::OPNOTSUPP) => ": this kernel is too old",

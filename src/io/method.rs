@@ -10,6 +10,7 @@ use crate::{
         file::File,
         request::{Lease, Request},
     },
+    stats::MethodKind,
     sync::thread::ThreadId,
 };
 
@@ -53,6 +54,20 @@ pub(crate) trait Method<L: Lease>: Send + Sync + 'static {
 
     /// Whether this is one of the method's own threads: who waits there for an I/O may wait for himself.
     fn has(&self, thread: ThreadId) -> bool;
+
+    /// What is in use now where the system has taken away what was opened, or a part of it.
+    fn change(&self) -> Option<Change> {
+        None
+    }
+}
+
+/// What a method has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// How transfers are made now.
+    pub(crate) in_use: MethodKind,
+    /// What the system refused.
+    pub(crate) reason: String,
 }
 
 /// A piece of the memory from which all buffers come: at most 1 GiB, one registered buffer. Of no length, where there is no memory

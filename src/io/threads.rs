@@ -19,11 +19,11 @@ use crate::{
         crew::{Crew, Summons},
         file::File,
         inline,
-        method::Method,
+        method::{Change, Method},
         queue::Queue,
         request::{Lease, Request},
     },
-    stats::Counters,
+    stats::{Counter, Counters, MethodKind},
     sync::{
         Arc, Condvar, Mutex,
         thread::{self, ThreadId},
@@ -53,6 +53,8 @@ struct Desk<L> {
     crew: Crew,
     /// The threads that are at work here.
     present: Vec<ThreadId>,
+    /// Why the last thread that was wanted could not be had.
+    refused: Option<String>,
 }
 
 /// Which threads there are.
@@ -76,7 +78,7 @@ impl<L: Lease> Threads<L> {
 
     fn with_limits(staff: Staff, limits: Limits, counters: Arc<Counters>) -> Self {
         let (queue, crew) = (Queue::new(limits), Crew::new(staff.most as usize));
-        let desk = Mutex::new(Desk { queue, crew, present: Vec::new() });
+        let desk = Mutex::new(Desk { queue, crew, present: Vec::new(), refused: None });
         Self(Arc::new(Shared { desk, called: Condvar::new(), gone: Condvar::new(), staff, counters }))
     }
 
@@ -118,8 +120,11 @@ impl<L: Lease> Shared<L> {
         let mut refused = None;
         for _ in 0..hire {
             let shared = Arc::clone(self);
-            if let Err(error) = thread::spawn(self.staff.name.to_owned(), move || shared.work()) {
-                self.desk.lock().crew.leave();
+            let started = thread::spawn(self.staff.name.to_owned(), move || shared.work());
+            let mut desk = self.desk.lock();
+            desk.refused = started.as_ref().err().map(ToString::to_string);
+            if let Err(error) = started {
+                desk.crew.leave();
                 refused = Some(error);
             }
         }
@@ -135,28 +140,33 @@ impl<L: Lease> Shared<L> {
             }
             let Some((request, place)) = desk.queue.backlog.next() else { return };
             drop(desk);
-            inline::run(request, &self.counters);
-            self.desk.lock().queue.backlog.end(place);
+            self.counters.add(Counter::Inline, 1);
+            self.carry_out(request, place);
         }
     }
 
     fn work(self: &Arc<Self>) {
         self.desk.lock().present.push(thread::current().id());
-        let mut over = None;
-        while let Some((request, place)) = self.next(over.take()) {
-            // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
-            let _ = catch_unwind(AssertUnwindSafe(|| inline::carry_out(request, &self.counters)));
-            over = Some(place);
+        while let Some((request, place)) = self.next() {
+            self.carry_out(request, place);
         }
     }
 
-    /// Gives back the place of the request that is over, and waits for the next. `None`: the thread is to go, and does not
-    /// count any more.
-    fn next(self: &Arc<Self>, over: Option<Place>) -> Option<(Request<L>, Place)> {
+    /// Transfers a request and finishes it. Its place is given back first, whatever happens: who waits for the request may close the
+    /// file next.
+    fn carry_out(&self, request: Request<L>, place: Place) {
+        // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            let held = HeldPlace { desk: &self.desk, place: Some(place) };
+            let outcome = inline::transfer_of(&request, &self.counters);
+            let _late = seeded!("place_given_back_late").then_some(held);
+            request.finish(outcome, time::now());
+        }));
+    }
+
+    /// Waits for the next request. `None`: the thread is to go, and does not count any more.
+    fn next(self: &Arc<Self>) -> Option<(Request<L>, Place)> {
         let mut desk = self.desk.lock();
-        if let Some(place) = over {
-            desk.queue.backlog.end(place);
-        }
         loop {
             if let Some(next) = desk.queue.backlog.next() {
                 let summons =
@@ -184,6 +194,20 @@ impl<L: Lease> Shared<L> {
                     None => self.called.wait(desk),
                 };
             }
+        }
+    }
+}
+
+/// A place in flight that is given back when this is dropped, by a thread that looks for the next request afterwards.
+struct HeldPlace<'s, L: Lease> {
+    desk: &'s Mutex<Desk<L>>,
+    place: Option<Place>,
+}
+
+impl<L: Lease> Drop for HeldPlace<'_, L> {
+    fn drop(&mut self) {
+        if let Some(place) = self.place.take() {
+            self.desk.lock().queue.backlog.end(place);
         }
     }
 }
@@ -225,6 +249,13 @@ impl<L: Lease> Method<L> for Threads<L> {
     fn has(&self, thread: ThreadId) -> bool {
         self.0.desk.lock().present.contains(&thread)
     }
+
+    fn change(&self) -> Option<Change> {
+        let desk = self.0.desk.lock();
+        let refused = desk.refused.as_ref().filter(|_| desk.crew.serving() == 0)?;
+        let reason = format!("no {} thread can be started: {refused}", self.0.staff.name);
+        Some(Change { in_use: MethodKind::Sync, reason })
+    }
 }
 
 impl<L: Lease> Drop for Threads<L> {
@@ -243,7 +274,6 @@ mod tests {
             request::Direction,
             testing::{FakeDisk, Report, SCHEDULING, TestArena, TestLease},
         },
-        stats::Counter,
         testing::{Op, SimDisk},
     };
     use std::path::Path;

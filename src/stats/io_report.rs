@@ -46,14 +46,28 @@ pub enum Registration {
 pub struct MethodReport {
     /// What the pool was built with.
     pub asked: IoMethod,
-    /// What it uses.
+    /// What it uses now.
     pub in_use: MethodKind,
-    /// Why not a better one, where `IoMethod::Auto` had to settle for less.
+    /// Why not a better one: where `IoMethod::Auto` had to settle for less, and where the system has taken away what the pool was
+    /// built with (io_uring's calls are refused, no thread can be started).
     pub reason: Option<String>,
     /// Whether the frames are registered.
     pub fixed_buffers: Registration,
     /// Whether files are registered.
     pub fixed_files: Registration,
+}
+
+impl MethodReport {
+    /// Takes in what the method has come to since it was opened.
+    pub(crate) fn amend(&mut self, in_use: MethodKind, reason: &str) {
+        let before = self.reason.take().map(|before| before + "; ").unwrap_or_default();
+        self.reason = Some(before + reason);
+        self.in_use = in_use;
+        if in_use != MethodKind::Uring {
+            (self.fixed_buffers, self.fixed_files) =
+                (Registration::NotApplicable, Registration::NotApplicable);
+        }
+    }
 }
 
 impl fmt::Display for MethodReport {

@@ -4,7 +4,8 @@
 //! different stretches are spread over the workers.
 //!
 //! **What would block a worker does not go there.** Files that the kernel cannot read without waiting, and those without a
-//! descriptor, are for [threads](Threads) beside the rings: started when there is work, few, gone when idle.
+//! descriptor, are for [threads](Threads) beside the rings: started when there is work, few, gone when idle. So is all that a ring
+//! would have had, once it is lost.
 
 use std::{io, iter};
 
@@ -16,11 +17,11 @@ use crate::{
     config::{Scheduling, UringOptions},
     io::{
         file::File,
-        method::{Chunk, Method},
+        method::{Change, Chunk, Method},
         request::{Lease, Request},
         threads::{Staff, Threads},
     },
-    stats::{Counter, Counters, Registration},
+    stats::{Counter, Counters, MethodKind, Registration},
     sync::{Arc, thread::ThreadId, time::Duration},
 };
 
@@ -33,7 +34,7 @@ const STRETCH: u64 = 4 << 20;
 /// The io_uring method.
 pub(in crate::io) struct Uring<L: Lease> {
     workers: Box<[UringWorker<L>]>,
-    aside: Threads<L>,
+    aside: Arc<Threads<L>>,
     counters: Arc<Counters>,
 }
 
@@ -52,21 +53,20 @@ impl<L: Lease> Uring<L> {
         scheduling: &Scheduling,
         counters: &Arc<Counters>,
     ) -> Result<(Self, Abilities), Refusal> {
+        let aside = Arc::new(Threads::on_demand(ASIDE, scheduling, Arc::clone(counters)));
         let open = |registered_with| {
             let memory = Memory { chunks, registered_with };
-            UringWorker::open(options, &memory, scheduling, Arc::clone(counters))
+            UringWorker::open(options, &memory, scheduling, &aside, Arc::clone(counters))
         };
-        let (first, opened) = open(None)?;
-        let mut abilities = opened.abilities;
-        let registered_with = (abilities.fixed_buffers == Registration::InUse).then_some(opened.fd);
+        let (first, fd, mut abilities) = open(None)?;
+        let registered_with = (abilities.fixed_buffers == Registration::InUse).then_some(fd);
         let mut workers = vec![first];
         for _ in 1..options.workers {
-            let (worker, opened) = open(registered_with)?;
+            let (worker, _, its) = open(registered_with)?;
             workers.push(worker);
-            abilities.settle_for(opened.abilities);
+            abilities.settle_for(its);
         }
         let workers = workers.into_boxed_slice();
-        let aside = Threads::on_demand(ASIDE, scheduling, Arc::clone(counters));
         Ok((Self { workers, aside, counters: Arc::clone(counters) }, abilities))
     }
 
@@ -74,19 +74,20 @@ impl<L: Lease> Uring<L> {
         if request.file.may_block.is_some() {
             return Way::Aside;
         }
-        Way::Worker(worker_for(request.file.id.0, request.offset, self.workers.len()))
+        let number = worker_for(request.file.id.0, request.offset, self.workers.len());
+        if self.workers[number].lost().is_some() { Way::Aside } else { Way::Worker(number) }
     }
 
     fn follow(&self, way: Way) -> &dyn Method<L> {
         match way {
             Way::Worker(number) => &self.workers[number],
-            Way::Aside => &self.aside,
+            Way::Aside => &*self.aside,
         }
     }
 
     fn all(&self) -> impl Iterator<Item = &dyn Method<L>> {
         let workers = self.workers.iter().map(|worker| worker as &dyn Method<L>);
-        workers.chain(iter::once(&self.aside as &dyn Method<L>))
+        workers.chain(iter::once(&*self.aside as &dyn Method<L>))
     }
 }
 
@@ -107,10 +108,11 @@ impl<L: Lease> Method<L> for Uring<L> {
     }
 
     fn room(&self, file: &File) -> usize {
-        if file.may_block.is_some() {
-            return self.aside.room(file);
-        }
-        self.workers.iter().map(|worker| worker.room(file)).min().unwrap_or(0)
+        let of_worker = |worker: &UringWorker<L>| match worker.lost() {
+            None if file.may_block.is_none() => worker.room(file),
+            _ => self.aside.room(file),
+        };
+        self.workers.iter().map(of_worker).min().unwrap_or(0)
     }
 
     fn forget(&self, file: &File) {
@@ -124,6 +126,20 @@ impl<L: Lease> Method<L> for Uring<L> {
 
     fn shutdown(&self) {
         self.all().for_each(Method::shutdown);
+    }
+
+    fn change(&self) -> Option<Change> {
+        let lost = || self.workers.iter().filter_map(UringWorker::lost);
+        let aside = self.aside.change();
+        let all_are_lost = lost().count() == self.workers.len();
+        let in_use = match &aside {
+            _ if !all_are_lost => MethodKind::Uring,
+            None => MethodKind::Worker,
+            Some(aside) => aside.in_use,
+        };
+        let reasons: Vec<_> = lost().chain(aside.iter().map(|aside| aside.reason.as_str())).collect();
+        let reason = reasons.join("; ");
+        (!reasons.is_empty() && !seeded!("lost_ring_not_told")).then_some(Change { in_use, reason })
     }
 
     fn has(&self, thread: ThreadId) -> bool {

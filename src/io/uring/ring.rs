@@ -2,7 +2,11 @@
 //!
 //! Invariants: one thread owns a ring (it is neither `Send` nor `Sync`); never more is in flight than the completion
 //! queue holds; each request in flight and the wake-up have one submission each, so the submission queue never overflows
-//! either; a ring that goes away waits for the kernel first (C5).
+//! either.
+//!
+//! A ring may come to be of no use: the system refuses its calls. Then what the kernel has not taken is
+//! [taken back](Ring::take_back), what it has taken is [waited for](Ring::drain), as long as that works, and the
+//! [rest](Ring::into_rest) is the caller's, who must not let go of it before the kernel has (C5).
 
 use std::{
     io,
@@ -13,15 +17,18 @@ use std::{
 };
 
 use io_uring::{
-    CompletionQueue, IoUring, SubmissionQueue, Submitter, opcode, squeue,
+    CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, opcode, squeue,
     types::{Fd, SubmitArgs, Timespec},
 };
 use rustix::io::Errno;
 
+#[cfg(test)]
+use super::refusals;
 use super::{
     doorbell::Doorbell,
     setup::{Abilities, FILE_SLOTS, to_iovec},
     slots::{Forms, Slots, Target},
+    trouble::{self, Remedy, Trouble},
 };
 use crate::{
     id::FileId,
@@ -40,8 +47,8 @@ use crate::{
 /// Names the completion of the wake-up. No slot has this number.
 const BELL: u64 = u64::MAX;
 
-/// Calls in a row that may fail before the ring counts as broken.
-const FAILURE_LIMIT: u32 = 1000;
+/// How long calls may fail in a row before the ring is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// How long to wait.
 #[derive(Copy, Clone, Debug)]
@@ -73,10 +80,16 @@ pub(super) struct Ring<'r, L: Lease> {
     /// Places in that table that no file has.
     free_files: Vec<u32>,
     doorbell: Arc<Doorbell>,
-    /// The wake-up's read is posted.
-    bell_posted: bool,
+    /// The number of the submission that is the wake-up's read, where that is posted.
+    bell: Option<u32>,
+    /// How many submissions there were.
+    pushed: u32,
+    /// Nothing is submitted any more.
+    is_closed: bool,
     counters: Arc<Counters>,
-    failures: u32,
+    trouble: Trouble,
+    /// Requests that the kernel could not do for want of memory or threads: for plain calls.
+    elsewhere: Vec<Request<L>>,
     /// Requests that are over, with how they went; their leases are still to be finished.
     done: Vec<(Request<L>, io::Result<usize>)>,
     /// Their places, to be given back.
@@ -92,9 +105,8 @@ impl<'r, L: Lease> Ring<'r, L> {
         doorbell: Arc<Doorbell>,
         counters: Arc<Counters>,
     ) -> Self {
-        let (mut submitter, submissions, completions) = ring.split();
-        // Saves the kernel a look-up with every call, where it is known.
-        let _ = submitter.register_ring_fd();
+        // The descriptor itself is not registered with the thread: that would keep the ring open until the thread ends.
+        let (submitter, submissions, completions) = ring.split();
         let files = if abilities.fixed_files == Registration::InUse { FILE_SLOTS } else { 0 };
         Self {
             submitter,
@@ -108,9 +120,12 @@ impl<'r, L: Lease> Ring<'r, L> {
             registered_files: ByFile::default(),
             free_files: (0..files).rev().collect(),
             doorbell,
-            bell_posted: false,
+            bell: None,
+            pushed: 0,
+            is_closed: false,
             counters,
-            failures: 0,
+            trouble: Trouble::new(PATIENCE),
+            elsewhere: Vec::new(),
             done: Vec::with_capacity(depth as usize),
             places: Vec::with_capacity(depth as usize),
             _one_thread: PhantomData,
@@ -140,9 +155,9 @@ impl<'r, L: Lease> Ring<'r, L> {
     }
 
     fn push_flight(&mut self, index: u32) {
-        let entry = self.slots.entry(index, self.forms);
+        let entry = self.slots.entry(index, self.forms, self.pushed);
         // SAFETY: 1. The memory that the entry names is the lease's, valid until it is finished, and the row of iovecs of
-        //    the slot; both stay in the slot, untouched, until the completion is in, see `reap` and `drop`. 2. The file is
+        //    the slot; both stay in the slot, untouched, until the completion is in, see `reap` and `into_rest`. 2. The file is
         //    kept open by the request, which stays there too. 3. Registered buffers are named by the chunk they lie in.
         #[allow(unsafe_code)]
         unsafe {
@@ -154,7 +169,7 @@ impl<'r, L: Lease> Ring<'r, L> {
     fn post_bell(&mut self) {
         let entry =
             opcode::Read::new(Fd(self.doorbell.fd()), self.doorbell.count_ptr(), 8).build().user_data(BELL);
-        self.bell_posted = true;
+        self.bell = Some(self.pushed);
         // SAFETY: the doorbell is kept while the read is posted, and its word is read and written atomically only.
         #[allow(unsafe_code)]
         unsafe {
@@ -171,46 +186,74 @@ impl<'r, L: Lease> Ring<'r, L> {
         // SAFETY: the caller's promise.
         let pushed = unsafe { self.submissions.push(entry) };
         pushed.expect("the submission queue holds an entry for each slot and the bell");
+        self.pushed = self.pushed.wrapping_add(1);
     }
 
-    /// Submits what is prepared and waits.
-    pub(super) fn enter(&mut self, wait: Wait) {
-        if !self.bell_posted {
+    /// Submits what is prepared and waits. Comes back early where a signal came, or after a rest where the call failed; what was not
+    /// submitted then is submitted with the next call.
+    ///
+    /// # Errors
+    /// Where the call is refused for good.
+    pub(super) fn enter(&mut self, wait: Wait) -> io::Result<()> {
+        if self.bell.is_none() {
             self.post_bell();
         }
-        if let Err(error) = self.enter_once(wait) {
-            panic!("io_uring_enter failed {FAILURE_LIMIT} times in a row: {error}");
-        }
-    }
-
-    fn enter_once(&mut self, wait: Wait) -> io::Result<()> {
         self.counters.add(Counter::RingEnters, 1);
-        self.submissions.sync();
-        let entered = match wait {
-            Wait::One => self.submitter.submit_and_wait(1),
-            Wait::No => self.submitter.submit(),
+        let entered = self.call(|submitter| match wait {
+            Wait::One => submitter.submit_and_wait(1),
+            Wait::No => submitter.submit(),
             Wait::Several(want, at_most) => {
                 let moment = Timespec::from(at_most);
-                self.submitter.submit_with_args(want, &SubmitArgs::new().timespec(&moment))
+                submitter.submit_with_args(want, &SubmitArgs::new().timespec(&moment))
             }
-        };
+        });
+        self.bear(entered)
+    }
+
+    /// Makes a call with both queues as they are.
+    fn call(&mut self, call: impl FnOnce(&Submitter<'r>) -> io::Result<usize>) -> io::Result<usize> {
+        self.submissions.sync();
+        #[cfg(test)]
+        if let Some(errno) = refusals::next(&self.counters, refusals::Of::Calls) {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let outcome = call(&self.submitter);
         self.submissions.sync();
         self.completions.sync();
-        match entered {
-            Err(error) if Errno::from_io_error(&error) != Some(Errno::TIME) => {
-                // Nothing is lost by a call that fails: what was not taken is still queued, what has completed can be
-                // reaped, which is the cure for a full completion queue. Signals and lack of memory pass.
-                self.failures += 1;
-                if self.failures > FAILURE_LIMIT {
-                    return Err(error);
-                }
-                if error.kind() != io::ErrorKind::Interrupted {
-                    thread::yield_now();
-                }
+        outcome
+    }
+
+    /// Has the kernel post what is over, and waits for so many completions, without submitting anything.
+    fn look(&mut self, wait_for: u32) -> io::Result<usize> {
+        let flags = EnterFlags::GETEVENTS.bits();
+        self.call(|submitter| {
+            // SAFETY: it takes no submission, and no argument.
+            #[allow(unsafe_code)]
+            unsafe {
+                submitter.enter::<()>(0, wait_for, flags, None)
             }
-            _ => self.failures = 0,
+        })
+    }
+
+    /// Takes what came of a call, and rests where it failed for a while. An error is for good.
+    fn bear(&mut self, outcome: io::Result<usize>) -> io::Result<()> {
+        let error = match outcome {
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::TIME) => error,
+            _ => {
+                self.trouble.end();
+                return Ok(());
+            }
+        };
+        match self.trouble.remedy(&error, time::now()) {
+            Remedy::Repeat => Ok(()),
+            Remedy::Rest(rest) => {
+                thread::park_timeout(rest);
+                // A call that cannot submit does not look for completions either, and those may be the cure.
+                let _ = self.look(0);
+                Ok(())
+            }
+            Remedy::GiveUp => Err(error),
         }
-        Ok(())
     }
 
     /// Takes in every completion: a request that is over goes to those that [`finish`](Self::finish) ends, of others the rest
@@ -219,18 +262,27 @@ impl<'r, L: Lease> Ring<'r, L> {
         let mut reaped = Reaped::default();
         while let Some(completion) = self.completions.next() {
             if completion.user_data() == BELL {
-                self.bell_posted = false;
+                self.bell = None;
                 continue;
             }
             reaped.completions += 1;
             reaped.bytes += u64::try_from(completion.result()).unwrap_or(0);
             let (index, flight) = self.slots.find(completion.user_data());
-            match flight.progress.step(to_result(completion.result())) {
+            let result = to_result(completion.result());
+            #[cfg(test)]
+            let result = refusals::next(&self.counters, refusals::Of::Completions)
+                .map_or(result, |errno| Err(io::Error::from_raw_os_error(errno)));
+            if result.as_ref().is_err_and(trouble::says_nothing_of_the_file) {
+                self.leave_to_others(index);
+                continue;
+            }
+            match flight.progress.step(result) {
                 Step::Finished(outcome) => {
                     let (request, place) = self.slots.remove(index);
                     self.done.push((request, outcome));
                     self.places.push(place);
                 }
+                Step::Resume if self.is_closed => self.leave_to_others(index),
                 Step::Resume => {
                     self.counters.add(Counter::Resumed, 1);
                     self.push_flight(index);
@@ -238,6 +290,17 @@ impl<'r, L: Lease> Ring<'r, L> {
             }
         }
         reaped
+    }
+
+    fn leave_to_others(&mut self, index: u32) {
+        let (request, place) = self.slots.remove(index);
+        self.elsewhere.push(request);
+        self.places.push(place);
+    }
+
+    /// Requests that are to be done by plain calls, from their beginning.
+    pub(super) fn elsewhere(&mut self) -> &mut Vec<Request<L>> {
+        &mut self.elsewhere
     }
 
     /// Finishes the leases of the requests that are over.
@@ -293,28 +356,59 @@ impl<'r, L: Lease> Ring<'r, L> {
     }
 }
 
-/// Takes the memory back from the kernel: the bell is rung, and whatever is still in flight (only after a panic) is waited
-/// for. Its leases are dropped, which counts as failure.
-impl<L: Lease> Drop for Ring<'_, L> {
-    fn drop(&mut self) {
-        while self.bell_posted || self.in_flight() > 0 {
-            if self.bell_posted {
-                self.doorbell.ring_anyway();
-            }
-            if self.enter_once(Wait::One).is_err() {
-                // The kernel may still have the memory. Then it is never given back.
-                std::mem::forget(Arc::clone(&self.doorbell));
-                std::mem::forget(std::mem::replace(&mut self.slots, Slots::new(0)));
+/// The end of a ring.
+impl<L: Lease> Ring<'_, L> {
+    /// Submits nothing any more. Gives the requests that the kernel has not taken: it looks for submissions in calls only that
+    /// have some to submit, and there are none from here on.
+    pub(super) fn take_back(&mut self) -> Vec<Request<L>> {
+        self.is_closed = true;
+        self.submissions.sync();
+        let taken = self.pushed.wrapping_sub(self.submissions.len() as u32);
+        let is_untaken = |number: u32| number.wrapping_sub(taken).cast_signed() >= 0;
+        self.bell = self.bell.filter(|&number| !is_untaken(number));
+        self.slots.take(is_untaken)
+    }
+
+    /// Waits until the kernel is done with all that it has taken, as long as it can be asked; `elsewhere` gets what is to be done by
+    /// plain calls.
+    pub(super) fn drain(&mut self, mut elsewhere: impl FnMut(&mut Vec<Request<L>>)) {
+        if self.bell.is_some() {
+            self.doorbell.ring_anyway();
+        }
+        loop {
+            self.completions.sync();
+            self.reap();
+            self.finish();
+            elsewhere(&mut self.elsewhere);
+            if self.bell.is_none() && self.in_flight() == 0 {
                 return;
             }
-            for completion in self.completions.by_ref() {
-                if completion.user_data() == BELL {
-                    self.bell_posted = false;
-                } else {
-                    let (index, _) = self.slots.find(completion.user_data());
-                    drop(self.slots.remove(index));
-                }
+            let waited = self.look(1);
+            if self.bear(waited).is_err() {
+                return;
             }
+        }
+    }
+
+    /// Lets go of the memory. Gives the requests that the kernel still has: what came of them will not be known, and until it is done
+    /// with them their leases must be kept.
+    pub(super) fn into_rest(mut self) -> Vec<Request<L>> {
+        if self.in_flight() == 0 && self.forms.fixed_buffers {
+            // The kernel takes a closed ring down in its own time, and what was registered counts as locked until then.
+            let _ = self.submitter.unregister_buffers();
+        }
+        self.slots.take(|_| true)
+    }
+}
+
+/// What the kernel may still have is never given back.
+impl<L: Lease> Drop for Ring<'_, L> {
+    fn drop(&mut self) {
+        if self.bell.is_some() {
+            std::mem::forget(Arc::clone(&self.doorbell));
+        }
+        if self.in_flight() > 0 {
+            std::mem::forget(std::mem::replace(&mut self.slots, Slots::new(0)));
         }
     }
 }

@@ -6,7 +6,7 @@
 //! waits for several, or a moment at most, instead of being woken for each. Nobody rings during a nap. After a nap that
 //! brought nothing it sleeps until anything happens, so that a disk that hangs does not hold up requests for another.
 
-use std::iter;
+use std::{io, iter};
 
 use super::{
     pace::Pace,
@@ -32,7 +32,7 @@ const NAP: Duration = Duration::from_micros(200);
 /// A worker at work.
 pub(super) struct Service<'s, 'r, L: Lease> {
     shared: &'s Shared<L>,
-    ring: Ring<'r, L>,
+    ring: &'s mut Ring<'r, L>,
     pace: Pace,
     /// Whether the kernel has waits that end after a while.
     can_nap: bool,
@@ -45,7 +45,7 @@ pub(super) struct Service<'s, 'r, L: Lease> {
 impl<'s, 'r, L: Lease> Service<'s, 'r, L> {
     pub(super) fn new(
         shared: &'s Shared<L>,
-        ring: Ring<'r, L>,
+        ring: &'s mut Ring<'r, L>,
         can_nap: bool,
         background: BackgroundDepth,
     ) -> Self {
@@ -55,43 +55,44 @@ impl<'s, 'r, L: Lease> Service<'s, 'r, L> {
         Self { shared, ring, pace, can_nap, may_nap: can_nap, starting }
     }
 
-    /// Until the queue is closed and everything is over.
-    pub(super) fn run(mut self) {
+    /// Until the queue is closed and everything is over; an error where the ring is of no use any more.
+    pub(super) fn run(mut self) -> io::Result<()> {
         loop {
             self.start_queued(Reaped::default());
             if self.shared.has_errands() {
                 self.run_errands();
             }
             if self.ring.in_flight() == 0 && self.shared.queue.lock().is_finished() {
-                return;
+                return Ok(());
             }
-            let napped = self.submit_and_wait();
+            let napped = self.submit_and_wait()?;
             let reaped = self.ring.reap();
             self.may_nap = if reaped.completions > 0 { self.can_nap } else { self.may_nap && !napped };
             // Finishing wakes people, which takes a while: the device gets its next requests first.
             if self.start_queued(reaped) {
-                self.ring.enter(Wait::No);
+                self.ring.enter(Wait::No)?;
             }
             self.ring.finish();
+            self.shared.do_beside(self.ring.elsewhere());
         }
     }
 
     /// Submits what is prepared and waits for what comes next. Gives whether that was a nap.
-    fn submit_and_wait(&mut self) -> bool {
+    fn submit_and_wait(&mut self) -> io::Result<bool> {
         let enough = (self.ring.in_flight() / NAP_SHARE).min(NAP_MOST);
         let naps = self.may_nap && enough > 1;
         if naps {
-            self.ring.enter(Wait::Several(enough, NAP));
+            self.ring.enter(Wait::Several(enough, NAP))?;
         } else if self.ring.room() == 0 {
             // Whatever anybody wants, something in flight must end first; so nobody needs to ring.
-            self.ring.enter(Wait::One);
+            self.ring.enter(Wait::One)?;
         } else {
-            if self.shared.doorbell.may_sleep(|| self.has_news()) {
-                self.ring.enter(Wait::One);
-            }
+            let may_sleep = self.shared.doorbell.may_sleep(|| self.has_news());
+            let entered = if may_sleep { self.ring.enter(Wait::One) } else { Ok(()) };
             self.shared.doorbell.wake_up();
+            entered?;
         }
-        naps
+        Ok(naps)
     }
 
     /// Gives back the places of what came out, and prepares what may go now, as far as there is room. Gives whether there

@@ -1,7 +1,10 @@
 //! Making a ring, registering memory and files with it, and finding out what it can do.
 //!
-//! Invariant: what is returned has done a real read, so a system that allows the setup and forbids the rest is refused
-//! here. Runs on the thread that will own the ring, because a ring with a single issuer belongs to who made it.
+//! Invariants: what is returned has done a real read, so a system that allows the setup and forbids the rest is refused
+//! here; a ring that is refused leaves no descriptor behind. Runs on the thread that will own the ring, because a ring with a
+//! single issuer belongs to who made it.
+//!
+//! A call that fails for want of memory is repeated for a moment: the kernel gives back late what closed rings had locked.
 
 use std::{
     io,
@@ -13,16 +16,28 @@ use io_uring::{IoUring, Probe, opcode, types::Fd};
 use rustix::{
     event::{EventfdFlags, eventfd},
     io::Errno,
+    process::{Resource, getrlimit},
 };
 
+use super::{
+    trouble::{Remedy, Trouble},
+    witness::Witness,
+};
 use crate::{
     config::{Fallback, UringOptions},
     io::method::Chunk,
     stats::Registration,
+    sync::{
+        thread,
+        time::{self, Duration},
+    },
 };
 
 /// Files that can be registered at once; further ones work without.
 pub(super) const FILE_SLOTS: u32 = 256;
+
+/// How long a call of the set-up may fail for want of memory.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// The most threads that the kernel may start for requests it cannot do at once: for files, for anything else.
 const KERNEL_WORKERS: [u32; 2] = [8, 2];
@@ -70,8 +85,16 @@ pub(super) struct Memory<'a> {
     pub(super) registered_with: Option<RawFd>,
 }
 
+/// A ring that was set up.
+pub(super) struct Opened {
+    pub(super) uring: IoUring,
+    /// Tells when the kernel is done with it.
+    pub(super) witness: Witness,
+    pub(super) abilities: Abilities,
+}
+
 /// Makes a ring for `options.queue_depth` requests and one wake-up.
-pub(super) fn open(options: &UringOptions, memory: &Memory<'_>) -> Result<(IoUring, Abilities), Refusal> {
+pub(super) fn open(options: &UringOptions, memory: &Memory<'_>) -> Result<Opened, Refusal> {
     let mut ring = build(options.queue_depth + 1).map_err(refused("io_uring_setup"))?;
     let room = ring.params().cq_entries();
     if room <= options.queue_depth {
@@ -89,13 +112,30 @@ pub(super) fn open(options: &UringOptions, memory: &Memory<'_>) -> Result<(IoUri
     try_a_read(&mut ring)?;
     // Bounds what a slow file makes the kernel start. Where this is unknown, the kernel's own bound holds.
     let _ = ring.submitter().register_iowq_max_workers(&mut { KERNEL_WORKERS });
+    let (fixed_files, witness) = register_files(&ring, options.fixed_files)?;
     let abilities = Abilities {
         fixed_buffers: register_buffers(&ring, options.fixed_buffers, memory)?,
-        fixed_files: register_files(&ring, options.fixed_files)?,
+        fixed_files,
         vectored_fixed: knows(&[opcode::ReadvFixed::CODE, opcode::WritevFixed::CODE]),
         timed_waits: ring.params().is_feature_ext_arg(),
     };
-    Ok((ring, abilities))
+    Ok(Opened { uring: ring, witness, abilities })
+}
+
+/// Makes a call until it succeeds, or fails for good, or has failed for long enough.
+fn patiently<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let mut trouble = Trouble::new(PATIENCE);
+    loop {
+        let error = match call() {
+            Ok(done) => return Ok(done),
+            Err(error) => error,
+        };
+        match trouble.remedy(&error, time::now()) {
+            Remedy::Repeat => {}
+            Remedy::Rest(rest) => thread::park_timeout(rest),
+            Remedy::GiveUp => return Err(error),
+        }
+    }
 }
 
 fn refused(call: &'static str) -> impl FnOnce(io::Error) -> Refusal {
@@ -117,7 +157,7 @@ fn build(entries: u32) -> io::Result<IoUring> {
     deferred.setup_single_issuer().setup_defer_taskrun();
     let mut outcome = Err(Errno::INVAL.into());
     for builder in [deferred, cooperative, plain()] {
-        outcome = builder.build(entries);
+        outcome = patiently(|| builder.build(entries));
         match &outcome {
             Err(error) if Errno::from_io_error(error) == Some(Errno::INVAL) => {}
             _ => break,
@@ -132,22 +172,19 @@ fn try_a_read(ring: &mut IoUring) -> Result<(), Refusal> {
     let event = eventfd(1, EventfdFlags::CLOEXEC).map_err(|error| refused("eventfd")(error.into()))?;
     let mut count = Box::new(0_u64);
     let read = opcode::Read::new(Fd(event.as_raw_fd()), (&raw mut *count).cast(), 8).build();
-    // SAFETY: `count` and `event` outlive the read: they are leaked wherever it may still be under way.
+    // SAFETY: `count` outlives the read: it is leaked where that may still be under way. The kernel keeps the counter itself.
     #[allow(unsafe_code)]
     let pushed = unsafe { ring.submission().push(&read) };
     pushed.expect("a new ring has room");
-    let entered = loop {
-        match ring.submit_and_wait(1) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => break other,
-        }
-    };
+    let entered = patiently(|| ring.submit_and_wait(1));
     let completion = ring.completion().next();
     match (entered, completion) {
         (_, Some(done)) if done.result() == 8 => Ok(()),
         (_, Some(done)) => Err(refused(CALL)(io::Error::from_raw_os_error(-done.result().min(0)))),
         (entered, None) => {
-            std::mem::forget((count, event));
+            if ring.submission().is_empty() {
+                std::mem::forget(count);
+            }
             Err(refused(CALL)(entered.err().unwrap_or_else(|| Errno::IO.into())))
         }
     }
@@ -182,11 +219,21 @@ fn register_buffers(ring: &IoUring, wanted: Fallback, memory: &Memory<'_>) -> Re
     // SAFETY: the chunks are mapped memory while this runs, which is their contract. The kernel keeps the pages themselves
     // from then on, so even a mapping that goes before the ring does leaves it nothing to write to but those pages.
     #[allow(unsafe_code)]
-    let outcome = unsafe { ring.submitter().register_buffers(&vectors) };
+    let register = || unsafe { ring.submitter().register_buffers(&vectors) };
+    let bytes = chunks.iter().map(|chunk| chunk.len).sum::<usize>();
+    let limit = getrlimit(Resource::Memlock).current;
+    // What the limit does not allow at any time is not waited for.
+    let is_allowed = limit.is_none_or(|limit| bytes as u64 <= limit);
+    let outcome = if is_allowed { patiently(register) } else { register() };
     registration(wanted, outcome, |error| {
-        let mib = chunks.iter().map(|chunk| chunk.len).sum::<usize>().div_ceil(1 << 20);
-        let advice = match Errno::from_io_error(&error) {
-            Some(Errno::NOMEM) => {
+        let mib = bytes.div_ceil(1 << 20);
+        let advice = match (Errno::from_io_error(&error), limit) {
+            (Some(Errno::NOMEM), Some(limit)) if is_allowed => format!(
+                ": RLIMIT_MEMLOCK ({} MiB) has room for them, but other rings of this user have memory locked, or had until \
+                 a moment ago: raise it (ulimit -l, LimitMEMLOCK=)",
+                limit >> 20
+            ),
+            (Some(Errno::NOMEM), _) => {
                 format!(": raise RLIMIT_MEMLOCK above {mib} MiB (ulimit -l, LimitMEMLOCK=)")
             }
             _ => String::new(),
@@ -201,14 +248,70 @@ pub(super) fn to_iovec(chunk: &Chunk) -> libc::iovec {
     libc::iovec { iov_base: start, iov_len: chunk.len }
 }
 
-fn register_files(ring: &IoUring, wanted: Fallback) -> Result<Registration, Refusal> {
-    if wanted == Fallback::Off {
-        return Ok(Registration::NotAsked);
+/// A table for files, where that is wanted; and in any case the witness.
+fn register_files(ring: &IoUring, wanted: Fallback) -> Result<(Registration, Witness), Refusal> {
+    let submitter = ring.submitter();
+    let mut witness = Witness::new().map_err(refused("pipe"))?;
+    let registered = if wanted == Fallback::Off {
+        Registration::NotAsked
+    } else {
+        let outcome = submitter.register_files_sparse(FILE_SLOTS + 1).and_then(|()| {
+            witness.register_at(&submitter, FILE_SLOTS).inspect_err(|_| drop(submitter.unregister_files()))
+        });
+        registration(wanted, outcome, |error| {
+            format!(
+                "a table of {FILE_SLOTS} files cannot be registered: {error} (RLIMIT_NOFILE, or a kernel before 5.19)"
+            )
+        })?
+    };
+    if registered != Registration::InUse {
+        witness.register_alone(&submitter).map_err(refused("io_uring_register(FILES)"))?;
     }
-    let outcome = ring.submitter().register_files_sparse(FILE_SLOTS);
-    registration(wanted, outcome, |error| {
-        format!(
-            "a table of {FILE_SLOTS} files cannot be registered: {error} (RLIMIT_NOFILE, or a kernel before 5.19)"
-        )
-    })
+    Ok((registered, witness))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{cell::Cell, fs};
+
+    #[test]
+    fn a_call_that_fails_for_a_while_is_repeated_and_one_that_is_refused_is_not() {
+        for (errno, times) in [(Errno::AGAIN, 3), (Errno::BUSY, 3), (Errno::NOMEM, 3), (Errno::INTR, 5_000)] {
+            let left = Cell::new(times);
+            let call = || if left.replace(left.get() - 1) > 0 { Err(io::Error::from(errno)) } else { Ok(7) };
+            assert_eq!(patiently(call).unwrap(), 7, "{errno:?}");
+        }
+        let calls = Cell::new(0);
+        let refused = patiently::<()>(|| {
+            calls.set(calls.get() + 1);
+            Err(Errno::PERM.into())
+        });
+        assert_eq!((refused.unwrap_err().raw_os_error(), calls.get()), (Some(Errno::PERM.raw_os_error()), 1));
+    }
+
+    /// The test's process has others beside it, so it runs once more by itself.
+    #[test]
+    fn a_ring_that_is_refused_leaves_no_descriptor_behind() {
+        const ALONE: &str = "RINGPOOL_TEST_DESCRIPTORS";
+        if std::env::var_os(ALONE).is_none() {
+            let name = std::thread::current().name().unwrap().to_owned();
+            let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+            let status = again.args(["--exact", &name, "--nocapture"]).env(ALONE, "").status().unwrap();
+            return assert!(status.success(), "by itself: {status}");
+        }
+        let open = || fs::read_dir("/proc/self/fd").unwrap().count();
+        let before = open();
+        for _ in 0..5 {
+            // Its first call is refused (EBADFD).
+            let Ok(mut ring) = IoUring::builder().setup_r_disabled().build(4) else {
+                return println!("skipped: no io_uring here");
+            };
+            assert!(try_a_read(&mut ring).is_err());
+        }
+        let depths = UringOptions { queue_depth: 1 << 20, ..UringOptions::default() };
+        let nothing = Memory { chunks: &[], registered_with: None };
+        assert!(super::open(&depths, &nothing).is_err(), "more than a ring holds");
+        assert_eq!(open(), before);
+    }
 }

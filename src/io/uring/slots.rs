@@ -24,6 +24,8 @@ pub(super) struct Slots<L> {
 /// One place.
 pub(super) struct Slot<L> {
     generation: u32,
+    /// The number of its last submission among all of the ring.
+    number: u32,
     flight: Option<Flight<L>>,
     /// Read by the kernel while it takes the submission in.
     iovecs: Vec<libc::iovec>,
@@ -56,7 +58,7 @@ const IOVECS: usize = 16;
 
 impl<L: Lease> Slots<L> {
     pub(super) fn new(count: u32) -> Self {
-        let slot = |_| Slot { generation: 0, flight: None, iovecs: Vec::with_capacity(IOVECS) };
+        let slot = |_| Slot { generation: 0, number: 0, flight: None, iovecs: Vec::with_capacity(IOVECS) };
         Self { slots: (0..count).map(slot).collect(), free: (0..count).rev().collect() }
     }
 
@@ -76,9 +78,10 @@ impl<L: Lease> Slots<L> {
         index
     }
 
-    /// The submission for the part of the request that is left.
-    pub(super) fn entry(&mut self, index: u32, forms: Forms) -> squeue::Entry {
+    /// The submission, of this number, for the part of the request that is left.
+    pub(super) fn entry(&mut self, index: u32, forms: Forms, number: u32) -> squeue::Entry {
         let slot = &mut self.slots[index as usize];
+        slot.number = number;
         slot.generation = slot.generation.wrapping_add(1);
         let id = u64::from(slot.generation) << 32 | u64::from(index);
         slot.entry(forms).user_data(id)
@@ -100,6 +103,16 @@ impl<L: Lease> Slots<L> {
         let flight = self.slots[index as usize].flight.take().expect("a slot that was just found");
         self.free.push(index);
         (flight.request, flight.place)
+    }
+
+    /// Takes out the requests whose submissions have such a number.
+    pub(super) fn take(&mut self, which: impl Fn(u32) -> bool) -> Vec<Request<L>> {
+        let is_meant = |&index: &u32| {
+            let slot = &self.slots[index as usize];
+            slot.flight.is_some() && which(slot.number)
+        };
+        let meant: Vec<_> = (0..self.slots.len() as u32).filter(is_meant).collect();
+        meant.into_iter().map(|index| self.remove(index).0).collect()
     }
 }
 
@@ -175,7 +188,7 @@ mod tests {
             assert!(backlog.push(request).is_ok());
             let (request, place) = backlog.next().unwrap();
             let index = slots.insert(request, place, Target::Descriptor(0));
-            let _ = slots.entry(index, Forms { fixed_buffers: false, vectored_fixed: false });
+            let _ = slots.entry(index, Forms { fixed_buffers: false, vectored_fixed: false }, 0);
         };
         submit(&mut slots);
         // What the first submission of the first slot is named.

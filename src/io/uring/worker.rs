@@ -1,8 +1,13 @@
 //! The submission worker: one thread that owns a ring, and what others do with it.
 //!
 //! Invariants: only the worker touches the ring; a request is in exactly one place, the queue or the ring; the worker ends
-//! only when both are empty and the queue is closed. Should it panic, the queue is closed, what is in the queue is dropped
-//! (which counts as failure), and later requests are transferred by who asks.
+//! only when both are empty and the queue is closed.
+//!
+//! **A ring may be lost**: its calls are refused for good, or its worker panics. Then the queue is closed, and what was in it, what the
+//! kernel has not taken and all that comes later is done by the threads beside the ring. What the kernel has taken is waited for;
+//! where the ring does not tell any more how that went, it is closed, and once the kernel is [done](super::witness) with it the same
+//! transfers are made again. A read may be repeated, and so may a write whose bytes are lent all the while. So nobody but
+//! the statistics tells that there was a ring.
 //!
 //! What else is to be done to a ring is an [errand](Errand) for its worker. One that comes too late finds the ring gone, and with
 //! it all that it had registered.
@@ -13,17 +18,18 @@ use std::{
     io, mem,
     os::fd::{AsRawFd, RawFd},
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::mpsc,
+    sync::{OnceLock, mpsc},
 };
 
 use super::{
     doorbell::Doorbell,
     ring::Ring,
     service::Service,
-    setup::{self, Abilities, Memory, Refusal},
+    setup::{self, Abilities, Memory, Opened, Refusal},
 };
 use crate::{
     config::{Scheduling, UringOptions},
+    events,
     id::FileId,
     io::{
         backlog::Limits,
@@ -32,8 +38,9 @@ use crate::{
         method::{Chunk, Method},
         queue::Queue,
         request::{Lease, Request},
+        threads::Threads,
     },
-    stats::Counters,
+    stats::{Counter, Counters},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -50,20 +57,19 @@ pub(super) struct UringWorker<L: Lease> {
     handle: Mutex<Option<JoinHandle<()>>>,
 }
 
-/// What came of opening a worker.
-#[derive(Debug)]
-pub(super) struct Opened {
-    /// The ring's descriptor, as long as the worker lives.
-    pub(super) fd: RawFd,
-    pub(super) abilities: Abilities,
-}
+/// The ring's descriptor, as long as the worker lives, and what the ring can do.
+type Report = Result<(RawFd, Abilities), Refusal>;
 
-pub(super) struct Shared<L> {
+pub(super) struct Shared<L: Lease> {
     pub(super) queue: Mutex<Queue<L>>,
     pub(super) doorbell: Arc<Doorbell>,
     /// What the worker is to do to its ring; `None` when that is gone.
     errands: Mutex<Option<Vec<Errand>>>,
     any_errands: AtomicBool,
+    /// Why the ring is of no use any more, once it is not.
+    lost: OnceLock<String>,
+    /// Does by plain calls what a ring cannot.
+    beside: Arc<Threads<L>>,
     counters: Arc<Counters>,
 }
 
@@ -81,8 +87,9 @@ impl<L: Lease> UringWorker<L> {
         options: &UringOptions,
         memory: &Memory<'_>,
         scheduling: &Scheduling,
+        beside: &Arc<Threads<L>>,
         counters: Arc<Counters>,
-    ) -> Result<(Self, Opened), Refusal> {
+    ) -> Result<(Self, RawFd, Abilities), Refusal> {
         let refused = |call| move |source| Refusal::Call { call, source };
         let in_flight = options.queue_depth as usize;
         let limits = Limits { waiting: QUEUED_PER_SLOT * in_flight, in_flight, combine: scheduling.combine };
@@ -91,6 +98,8 @@ impl<L: Lease> UringWorker<L> {
             doorbell: Arc::new(Doorbell::new().map_err(refused("eventfd"))?),
             errands: Mutex::new(Some(Vec::new())),
             any_errands: AtomicBool::new(false),
+            lost: OnceLock::new(),
+            beside: Arc::clone(beside),
             counters,
         });
         // The ring is not for shuttle, and neither is this channel: it is used once.
@@ -101,10 +110,15 @@ impl<L: Lease> UringWorker<L> {
             move || shared.run(&options, &Memory { chunks: &chunks, registered_with }, &scheduling, &report)
         })
         .map_err(refused("starting a thread"))?;
-        let opened = reported
+        let (fd, abilities) = reported
             .recv()
             .unwrap_or_else(|_| Err(Refusal::Required("the thread that sets up the ring panicked".into())))?;
-        Ok((Self { shared, handle: Mutex::new(Some(handle)) }, opened))
+        Ok((Self { shared, handle: Mutex::new(Some(handle)) }, fd, abilities))
+    }
+
+    /// Why the ring is of no use any more, once it is not.
+    pub(super) fn lost(&self) -> Option<&str> {
+        self.shared.lost.get().map(String::as_str)
     }
 }
 
@@ -115,31 +129,58 @@ impl<L: Lease> Shared<L> {
         options: &UringOptions,
         memory: &Memory<'_>,
         scheduling: &Scheduling,
-        report: &mpsc::SyncSender<Result<Opened, Refusal>>,
+        report: &mpsc::SyncSender<Report>,
     ) {
-        let served = catch_unwind(AssertUnwindSafe(|| {
-            let (mut uring, abilities) = match setup::open(options, memory) {
-                Ok(opened) => opened,
-                Err(refusal) => return drop(report.send(Err(refusal))),
-            };
-            let fd = uring.as_raw_fd();
-            let (doorbell, counters) = (Arc::clone(&self.doorbell), Arc::clone(&self.counters));
-            let ring = Ring::new(&mut uring, &abilities, options.queue_depth, doorbell, counters);
-            let can_nap = abilities.timed_waits;
-            if report.send(Ok(Opened { fd, abilities })).is_ok() {
-                Service::new(self, ring, can_nap, scheduling.background).run();
-            }
-        }));
-        if served.is_err() {
-            let mut queue = self.queue.lock();
-            queue.close();
-            let waiting = queue.backlog.take_all();
-            drop(queue);
-            drop(waiting);
+        let Opened { mut uring, witness, abilities } = match setup::open(options, memory) {
+            Ok(opened) => opened,
+            Err(refusal) => return drop(report.send(Err(refusal))),
+        };
+        let fd = uring.as_raw_fd();
+        let (doorbell, counters) = (Arc::clone(&self.doorbell), Arc::clone(&self.counters));
+        let mut ring = Ring::new(&mut uring, &abilities, options.queue_depth, doorbell, counters);
+        let can_nap = abilities.timed_waits;
+        if report.send(Ok((fd, abilities))).is_ok() {
+            let service = Service::new(self, &mut ring, can_nap, scheduling.background);
+            self.end(catch_unwind(AssertUnwindSafe(|| service.run())));
         }
+        self.do_beside(&mut ring.take_back());
+        ring.drain(|elsewhere| self.do_beside(elsewhere));
+        let mut rest = ring.into_rest();
+        drop(uring);
+        if !rest.is_empty() {
+            witness.wait();
+            self.do_beside(&mut rest);
+        }
+    }
+
+    /// Takes in that the ring has served its time, or is lost.
+    fn end(&self, served: std::thread::Result<io::Result<()>>) {
+        let lost = match served {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("io_uring was given up: io_uring_enter: {error}")),
+            Err(_) => Some("io_uring was given up: the thread of its ring panicked".to_owned()),
+        };
+        if let Some(reason) = lost {
+            events::ring_lost(&reason);
+            // From here on nobody comes any more; who was on the way finds the door closed.
+            let _ = self.lost.set(reason);
+        }
+        let mut queue = self.queue.lock();
+        queue.close();
+        let mut waiting = queue.backlog.take_all();
+        drop(queue);
+        self.do_beside(&mut waiting);
         // Those who wait for one are told by its end.
         let late = self.errands.lock().take();
         drop(late);
+    }
+
+    /// Has these requests done by plain calls.
+    pub(super) fn do_beside(&self, requests: &mut Vec<Request<L>>) {
+        if !requests.is_empty() {
+            self.counters.add(Counter::Aside, requests.len() as u64);
+            self.beside.submit(requests);
+        }
     }
 
     /// Whether there are errands to be [run](Self::take_errands).

@@ -1,0 +1,53 @@
+//! How the pool learns that the kernel is done with a ring that cannot be entered any more.
+//!
+//! The kernel takes a closed ring down behind the scenes: it drops the ring's registered files once the last request is over,
+//! and not before. One of them is the end of a pipe that nothing else has open. So the other end reads to its end when,
+//! and only when, no memory is lent to the ring any more.
+
+use std::{
+    io::{self, PipeReader, PipeWriter, Read},
+    os::fd::AsRawFd,
+};
+
+use io_uring::Submitter;
+
+/// The end of a pipe that is held for a ring's other one.
+#[derive(Debug)]
+pub(super) struct Witness {
+    reader: PipeReader,
+    /// For the ring; gone once it has it.
+    writer: Option<PipeWriter>,
+}
+
+impl Witness {
+    pub(super) fn new() -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        Ok(Self { reader, writer: Some(writer) })
+    }
+
+    /// Registers it in this place of the ring's table of files, and leaves it to the ring.
+    pub(super) fn register_at(&mut self, submitter: &Submitter<'_>, place: u32) -> io::Result<()> {
+        self.hand_over(|fd| submitter.register_files_update(place, &[fd]).map(drop))
+    }
+
+    /// Registers it as the only file of the ring, and leaves it to the ring.
+    pub(super) fn register_alone(&mut self, submitter: &Submitter<'_>) -> io::Result<()> {
+        self.hand_over(|fd| submitter.register_files(&[fd]))
+    }
+
+    fn hand_over(&mut self, register: impl FnOnce(i32) -> io::Result<()>) -> io::Result<()> {
+        let writer = self.writer.as_ref().expect("it is handed over once");
+        register(writer.as_raw_fd())?;
+        self.writer = None;
+        Ok(())
+    }
+
+    /// Waits until the kernel is done with the ring, which the caller has closed.
+    ///
+    /// That takes as long as the slowest disk that the ring had requests for. A child process that was forked, and has executed
+    /// nothing else yet, still has the ring open, and delays it until then.
+    pub(super) fn wait(mut self) {
+        // An error is a signal.
+        while self.reader.read(&mut [0]).is_err() {}
+    }
+}
