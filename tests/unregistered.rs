@@ -29,6 +29,50 @@ const MEMORY: usize = 64 << 20;
 /// Memory that an ordinary user may lock here: for two steps of a pool that can be resized, and not for all.
 const LOCKED: u64 = 40 << 20;
 
+const AGAIN: &str = "c7_a_pool_is_registered_again_right_after_another_was_dropped";
+
+/// What the kernel counts as locked it counts for each user, so each test that comes close to its limit has a user of its own.
+const NOBODY_ELSE: u32 = 65533;
+
+#[test]
+fn c7_a_pool_is_registered_again_right_after_another_was_dropped() {
+    if env::var_os(FILE).is_some() {
+        return build_again_and_again();
+    }
+    if !rustix::process::geteuid().is_root() {
+        return println!("skipped: other processes of this user may have memory locked");
+    }
+    let mut again = Command::new(env::current_exe().unwrap());
+    again
+        .args(["--exact", AGAIN, "--nocapture"])
+        .env(FILE, "-")
+        .uid(NOBODY_ELSE)
+        .gid(NOBODY)
+        .current_dir("/");
+    match again.status() {
+        Ok(status) => assert!(status.success(), "as an ordinary user: {status}"),
+        Err(error) => println!("skipped: the test cannot run itself as an ordinary user here: {error}"),
+    }
+}
+
+fn build_again_and_again() {
+    let limit = rustix::process::Rlimit { current: Some(8 << 20), maximum: Some(8 << 20) };
+    rustix::process::setrlimit(rustix::process::Resource::Memlock, limit).expect("it is lowered");
+    let build = |memory: usize| BufferPool::builder().memory(memory).io_method(IoMethod::uring()).build();
+    for round in 0..60 {
+        match build(5 << 20) {
+            Ok(pool) => assert_eq!(pool.stats().method.fixed_buffers, Registration::InUse, "round {round}"),
+            Err(error) if round == 0 => return println!("skipped: no io_uring here: {error}"),
+            Err(error) => panic!("round {round}: {error}"),
+        }
+    }
+    let _first = build(5 << 20).unwrap();
+    match build(5 << 20).unwrap().stats().method.fixed_buffers {
+        Registration::Refused(reason) => assert!(reason.contains("has room for them"), "{reason}"),
+        other => panic!("10 MiB were locked: {other}"),
+    }
+}
+
 const GROWING: &str = "growing_beyond_what_may_be_registered_is_refused_and_leaves_the_pool_as_it_was";
 
 #[test]

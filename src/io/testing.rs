@@ -317,6 +317,8 @@ struct FakeState {
     at_most: VecDeque<usize>,
     /// Error numbers that the next transfers give instead, before they begin.
     errors: VecDeque<i32>,
+    /// The next read answers more than it was asked for.
+    claims_more: bool,
     /// How many writes go well before one fails, and how.
     write_error: Option<(usize, i32)>,
     sync_error: Option<i32>,
@@ -360,6 +362,10 @@ impl FakeDisk {
 
     pub(crate) fn fail_transfers(&self, errnos: impl IntoIterator<Item = i32>) {
         self.state().errors.extend(errnos);
+    }
+
+    pub(crate) fn claim_more(&self) {
+        self.state().claims_more = true;
     }
 
     pub(crate) fn fail_write(&self, after: usize, errno: i32) {
@@ -412,6 +418,9 @@ impl DiskFile for FakeDisk {
             let part = buffer.len().min(rest.len()).min(left);
             buffer[..part].copy_from_slice(&rest[..part]);
             (rest, left, count) = (&rest[part..], left - part, count + part);
+        }
+        if std::mem::take(&mut state.claims_more) {
+            return Ok(count + 1);
         }
         Ok(count)
     }

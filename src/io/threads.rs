@@ -355,4 +355,41 @@ mod tests {
         (0..9)
             .for_each(|_| assert!(matches!(arena.next_report(), Report::Finished { outcome: Ok(512), .. })));
     }
+
+    /// Who waits for a request may close its file next, and then nothing of the file must be left here.
+    #[test]
+    fn a_place_is_given_back_before_its_request_ends() {
+        let disk = FakeDisk::stamped(64 * 512);
+        let threads = staff_of(1, 64, Arc::new(Counters::new()));
+        let arena = TestArena::new(64 * 512);
+        for _ in 0..50 {
+            let file = Arc::new(disk.open_file(512).unwrap());
+            // The end of its lease is a panic, which takes a while to be told of.
+            let mut request: Request<TestLease> = arena.request(Direction::Read, &file, 0, &[512]);
+            request.lease.panic_in_finish();
+            threads.submit_one(request);
+            arena.expect_dropped(1);
+            threads.forget(&file);
+            assert!(!threads.0.desk.lock().queue.backlog.knows(file.id), "a line of a closed file is left");
+            arena.reuse();
+        }
+    }
+
+    /// A disk that says that it has read more than it was asked for.
+    #[test]
+    fn a_panic_in_a_transfer_gives_the_place_back() {
+        let disk = FakeDisk::stamped(64 * 512);
+        let file = Arc::new(disk.open_file(512).unwrap());
+        let threads = staff_of(1, 64, Arc::new(Counters::new()));
+        let arena = TestArena::new(64 * 512);
+        for _ in 0..3 {
+            disk.claim_more();
+            threads.submit_one(arena.request(Direction::Read, &file, 0, &[512]));
+            arena.expect_dropped(1);
+            threads.submit_one(arena.request(Direction::Read, &file, 0, &[512]));
+            arena.expect_reads(1);
+        }
+        threads.forget(&file);
+        assert!(!threads.0.desk.lock().queue.backlog.knows(file.id), "a line of a closed file is left");
+    }
 }

@@ -275,6 +275,12 @@ impl<L: Lease> Backlog<L> {
         shelf.into_items().map(|waiting| waiting.request).collect()
     }
 
+    /// Whether there is anything of this file.
+    #[cfg(test)]
+    pub(crate) fn knows(&self, file: FileId) -> bool {
+        self.files.contains_key(&file)
+    }
+
     /// Forgets a file that has no request left.
     pub(crate) fn forget(&mut self, file: FileId) {
         let is_idle = |line: &mut Line| line.in_flight == 0 && line.rows.iter().all(|row| row.is_empty());

@@ -143,7 +143,11 @@ impl<L: Lease> Shared<L> {
             let service = Service::new(self, &mut ring, can_nap, scheduling.background);
             self.end(catch_unwind(AssertUnwindSafe(|| service.run())));
         }
-        self.do_beside(&mut ring.take_back());
+        let mut untaken = ring.take_back();
+        if seeded!("untaken_requests_forgotten") {
+            untaken.clear();
+        }
+        self.do_beside(&mut untaken);
         ring.drain(|elsewhere| self.do_beside(elsewhere));
         let mut rest = ring.into_rest();
         drop(uring);
