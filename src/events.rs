@@ -14,6 +14,7 @@ pub(crate) fn opened(report: &MethodReport) {
 }
 
 /// A ring is of no use any more: what it did is done by threads.
+#[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
 pub(crate) fn ring_lost(reason: &str) {
     #[cfg(feature = "tracing")]
     tracing::warn!(reason, "I/O goes on by worker threads");

@@ -298,12 +298,12 @@ fn c10_signals_to_the_thread_of_a_ring_harm_nothing() {
         SEEN.fetch_add(1, Ordering::SeqCst);
     }
     let Some((place, mut writer)) = with_a_read_in_the_kernel() else { return };
-    // SAFETY: a handler that touches an atomic; without SA_RESTART.
-    unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = see as *const () as usize;
-        assert_eq!(libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()), 0);
-    }
+    // SAFETY: all zeros are such a value: no flag, SA_RESTART neither, and no signal blocked.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = see as *const () as usize;
+    // SAFETY: sets a handler that touches an atomic.
+    let set = unsafe { libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut()) };
+    assert_eq!(set, 0);
     let deadline = Instant::now() + Duration::from_secs(60);
     while SEEN.load(Ordering::SeqCst) < 1_500 {
         assert!(Instant::now() < deadline, "only {SEEN:?} signals came through");
@@ -313,7 +313,7 @@ fn c10_signals_to_the_thread_of_a_ring_harm_nothing() {
             if name.trim() == "ringpool-uring" {
                 let thread: i32 = task.file_name().to_str().unwrap().parse().unwrap();
                 // SAFETY: sends a signal that is handled to a thread of this process.
-                unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), thread, libc::SIGUSR1) };
+                unsafe { libc::syscall(libc::SYS_tgkill, std::process::id(), thread, libc::SIGUSR1) };
             }
         }
         std::thread::sleep(Duration::from_micros(100));
