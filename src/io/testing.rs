@@ -59,6 +59,20 @@ fn next_id() -> FileId {
     FileId(IDS.fetch_add(1, Ordering::Relaxed))
 }
 
+/// Whether the calling test has its process to itself. Where it has not, it has been run so, once more, by the time that this comes
+/// back.
+pub(crate) fn is_alone() -> bool {
+    const ALONE: &str = "RINGPOOL_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let name = std::thread::current().name().unwrap().to_owned();
+    let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+    let status = again.args(["--exact", &name, "--nocapture"]).env(ALONE, "").status().unwrap();
+    assert!(status.success(), "by itself: {status}");
+    false
+}
+
 /// Memory that leases lend, in two chunks.
 pub(crate) struct TestArena {
     memory: Mutex<AlignedZeros>,

