@@ -95,16 +95,19 @@ impl BufferPool {
         files::open(&self.shared, path.as_ref(), &options)
     }
 
-    /// The [tags](OpenOptions::tag) of the files that must be opened, or [given up](Self::give_up_torn_pages), before anything is
-    /// written: the [doublewrite area](crate::TornPages::DoubleWrite) holds copies of their pages from before a crash. Opening
-    /// a file restores the pages that were torn.
+    /// Returns the [tags](OpenOptions::tag) of the files that must be opened, or [given up](Self::give_up_torn_pages), before a page
+    /// is written that needs a copy: the [doublewrite area](crate::TornPages::DoubleWrite) holds copies of their pages from before a
+    /// crash. Opening a file restores the pages that were torn, durably.
+    ///
+    /// As long as there are any, writes that need a copy fail with [`Error::TornPages`] and leave their pages dirty. Files that are open can
+    /// be extended, cut, closed, removed and written atomically all the same.
     #[must_use]
     pub fn torn_page_tags(&self) -> Vec<u64> {
         self.shared.doublewrite.as_ref().map_or(Vec::new(), |doublewrite| doublewrite.pending().to_vec())
     }
 
-    /// Does without what the doublewrite area holds of the file with this tag, which is not open: it was removed, say. For good
-    /// when nothing is [left to be opened](Self::torn_page_tags); before that it is to be repeated after another crash.
+    /// Gives up what the doublewrite area holds of the file with this tag, which is not open: it was removed, say. For good, when this
+    /// is done: another file may have the tag from then on. Writes and syncs a page of the area.
     ///
     /// # Errors
     /// [`Error::File`] where the area cannot be written.
@@ -383,7 +386,8 @@ impl BufferPool {
     /// # Errors
     /// Where pages could not be written, with the pool, which goes on as before: for a write guard that is held, or was forgotten,
     /// [`Error::Latched`] after [`frame_wait`](Builder::frame_wait), as from a [checkpoint](Self::checkpoint). Where what others wrote
-    /// while it ended could not be synced, with the pool, which has ended.
+    /// while it ended could not be synced, or the [doublewrite area](crate::TornPages::DoubleWrite) not be emptied, with the pool, which
+    /// has ended.
     pub fn shutdown(self, how: Shutdown) -> Result<FlushReport, ShutdownError> {
         match shutdown::shut_down(&self.shared, &self.background, how) {
             Ok(report) => Ok(report),
@@ -479,7 +483,7 @@ impl fmt::Debug for BufferPool {
 }
 
 /// A shutdown that could not write everything. The pool goes on: mend what is wrong and try again, or discard. (It has ended all the
-/// same where only what others wrote meanwhile could not be synced.)
+/// same where only what others wrote meanwhile could not be synced, or only the doublewrite area not be emptied.)
 #[derive(Debug, thiserror::Error)]
 #[error("the pool could not be flushed and {}: {error}", .pool.shared.check_open().map_or("has ended", |()| "is still open"))]
 #[non_exhaustive]

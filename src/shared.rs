@@ -50,11 +50,6 @@ impl Shared {
         if self.shut_down.load(Ordering::Acquire) { Err(Error::ShutDown) } else { Ok(()) }
     }
 
-    /// An error where files must not be changed yet, after a crash.
-    pub(crate) fn check_settled(&self) -> Result<()> {
-        self.doublewrite.as_ref().map_or(Ok(()), DoubleWrite::check_settled)
-    }
-
     /// The dirty pages.
     pub(crate) fn dirty_pages(&self) -> u64 {
         self.pool.frames().filter(|(_, frame)| frame.state.load().is_dirty()).count() as u64

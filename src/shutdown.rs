@@ -6,6 +6,7 @@
 use crate::{
     background::Background,
     config::Shutdown,
+    doublewrite::DoubleWrite,
     error::Result,
     files::extent,
     shared::Shared,
@@ -19,7 +20,8 @@ use crate::{
 /// Ends the pool's work.
 ///
 /// # Errors
-/// The pool is open as before; or it has ended, and what was written meanwhile is not durable.
+/// The pool is open as before; or it has ended, and what was written meanwhile is not durable, or only the doublewrite area still holds
+/// pages.
 pub(crate) fn shut_down(shared: &Shared, background: &Background, how: Shutdown) -> Result<FlushReport> {
     let begun = time::now();
     let flushed = match how {
@@ -30,7 +32,7 @@ pub(crate) fn shut_down(shared: &Shared, background: &Background, how: Shutdown)
     background.end();
     shared.method.shutdown();
     let synced_late = match how {
-        Shutdown::Flush => sync_all(shared)?,
+        Shutdown::Flush => end_on_disk(shared)?,
         Shutdown::Discard => 0,
     };
     Ok(FlushReport {
@@ -41,14 +43,15 @@ pub(crate) fn shut_down(shared: &Shared, background: &Background, how: Shutdown)
     })
 }
 
-/// Leaves nothing in memory alone, nor behind the ends of files, nor in the doublewrite area, unless there is something that was
-/// never looked at.
+/// Leaves nothing in memory alone, nor behind the ends of files.
 fn flush(shared: &Shared) -> Result<CheckpointReport> {
     extent::give_back_ahead(shared)?;
-    let report = checkpoint(shared, CheckpointOptions::new())?;
-    match &shared.doublewrite {
-        Some(doublewrite) if doublewrite.pending().is_empty() => doublewrite.settle()?,
-        _ => {}
-    }
-    Ok(report)
+    checkpoint(shared, CheckpointOptions::new())
+}
+
+/// Syncs what others have had written meanwhile, and then leaves nothing in the doublewrite area. Gives how many files were synced.
+fn end_on_disk(shared: &Shared) -> Result<u64> {
+    let synced = sync_all(shared)?;
+    shared.doublewrite.as_ref().map_or(Ok(()), DoubleWrite::end)?;
+    Ok(synced)
 }

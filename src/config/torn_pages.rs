@@ -20,6 +20,10 @@ pub enum TornPages {
     /// Every file must have a [`tag`](crate::OpenOptions::tag) of its own, under which it is known after a crash. Files must not be
     /// changed by others, or by a pool without the area, between a crash and the next opening.
     ///
+    /// A sync of the area that fails is final, as that of a file is: it may have lost copies that it was asked to keep. From then on every
+    /// write of a page that needs a copy fails with [`Error::File`](crate::Error::File), which names the area and the first error. The
+    /// pages stay dirty and readable; shut this pool down with [`Shutdown::Discard`](crate::Shutdown::Discard) and build a new one.
+    ///
     /// Whoever writes out waits for the area's disk, which is synced once a batch: a task does where it has to write for itself, since no
     /// [background writer](crate::BackgroundWriter) does. And all files share the area: one whose disk does not answer holds up the
     /// writes of the others.
@@ -57,10 +61,16 @@ impl TornPages {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DoubleWriteArea {
-    /// Where it is; made where there is none. One pool uses it at a time.
+    /// Where it is: a regular file that no other pool uses, made where there is none. One that is neither empty nor an area for pages of
+    /// this size is refused, and left as it is.
+    ///
+    /// It holds pages as they are on disk. They are cut off when a pool is shut down with
+    /// [`Shutdown::Flush`](crate::Shutdown::Flush); after any other end they stay there until the next orderly one. So give its folder
+    /// permissions that are no wider than those of the data.
     pub path: PathBuf,
     /// How large it is; 32 MiB unless set, and never less than what the largest batch needs. Each time half of it is full, files
-    /// are synced.
+    /// are synced. Building a pool writes zeros up to this length where the file is shorter, as it is when it is new and after an orderly
+    /// end.
     pub bytes: usize,
 }
 

@@ -1,30 +1,40 @@
 //! The bytes of a doublewrite area, and nothing else: no files, no clocks.
 //!
-//! An area is two *halves* of equally many *units*, each as large as a page. The first unit of a half is its header; behind it
-//! lie *records*, each a header of one or more units and then a unit for every copy that it announces.
+//! An area is a row of *units*, each as large as a page. The first two are the headers of its two *halves*; then come the records of
+//! the first half, those of the second, and the *tail*, which goes on where the younger half ends. A record is a header of one or
+//! more units and then a unit for every copy that it announces.
 //!
 //! ```text
-//! half header     magic 8 | version 4 | page size 4 | epoch 8 | salt 8 | checksum 4
+//! half header     magic 8 | version 4 | page size 4 | epoch 8 | salt 8 | units 4 | checksum 4
 //! record header   magic 8 | salt 8 | unit 4 | kind 4 | entries 4 | checksum 4 | entry ...
 //! entry           tag 8 | block 4 | checksum of the page 4
 //! ```
 //!
-//! All numbers are little-endian, all checksums CRC32C. A record is true only in the half with its salt and at the unit that it
-//! names: a new header voids all records of a half at once. A checksum covers its header, and a record's all of its entries.
+//! All numbers are little-endian, all checksums CRC32C. Where a half's records lie follows from its header alone, so halves of
+//! different sizes can stand side by side while an area gets another size. A record is true only under the salt of its half, and at
+//! the unit of the area that it names: a new header voids all records of a half at once. A checksum covers its header, and a
+//! record's all of its entries.
 
 use std::ops::Range;
 
 /// The version of the layout.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 const HALF_MAGIC: [u8; 8] = *b"ringdblw";
 const RECORD_MAGIC: [u8; 8] = *b"ringcopy";
 
-const HALF_HEADER: usize = 36;
+const HALF_HEADER: usize = 40;
+/// Epochs up to this one are counted, far more than can be begun; a header that has a greater one was never written.
+const LAST_EPOCH: u64 = u64::MAX / 2;
 const RECORD_HEADER: usize = 32;
 /// Where a record header has its checksum; the entries follow.
 const RECORD_CHECKSUM: Range<usize> = 28..32;
 const ENTRY: usize = 16;
+/// More than any batch has: what announces more was never written.
+const MOST_ENTRIES: usize = 1 << 16;
+
+/// The units of the two headers.
+pub(super) const HEADERS: u32 = 2;
 
 pub(super) fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
@@ -37,6 +47,8 @@ pub(super) struct HalfHeader {
     pub(super) epoch: u64,
     /// What the half's records are known by.
     pub(super) salt: u64,
+    /// How many units each half has for its records.
+    pub(super) units: u32,
 }
 
 /// What the first unit of a half turned out to be.
@@ -59,6 +71,7 @@ impl HalfHeader {
         put_u32(unit, 12, page_size as u32);
         put_u64(unit, 16, self.epoch);
         put_u64(unit, 24, self.salt);
+        put_u32(unit, 32, self.units);
         let sum = checksum(&unit[..HALF_HEADER - 4]);
         put_u32(unit, HALF_HEADER - 4, sum);
     }
@@ -72,12 +85,25 @@ impl HalfHeader {
         }
         match (u32_at(unit, 8), u32_at(unit, 12)) {
             (VERSION, size) if size as usize == page_size => {
-                HalfFound::Header(Self { epoch: u64_at(unit, 16), salt: u64_at(unit, 24) })
+                let (epoch, salt, units) = (u64_at(unit, 16), u64_at(unit, 24), u32_at(unit, 32));
+                let header = Self { epoch, salt, units };
+                if epoch <= LAST_EPOCH { HalfFound::Header(header) } else { HalfFound::Void }
             }
             (VERSION, size) => HalfFound::OtherPageSize(size),
             (version, _) => HalfFound::OtherVersion(version),
         }
     }
+}
+
+/// The units of an area in which the records of this half lie, if halves have so many units.
+pub(super) fn records_of(half: usize, units: u32) -> Range<u32> {
+    let first = HEADERS.saturating_add(units.saturating_mul(half as u32));
+    first..first.saturating_add(units)
+}
+
+/// The first unit of the tail behind halves of so many units.
+pub(super) fn tail_behind(units: u32) -> u32 {
+    records_of(1, units).end
 }
 
 /// What a record is about.
@@ -97,7 +123,7 @@ pub(super) struct Entry {
     pub(super) checksum: u32,
 }
 
-/// A record's header. The copies are where [`copies`](Self::copies) says.
+/// A record's header. The copies lie one behind the other from the [first](Self::first_copy) on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) kind: Kind,
@@ -116,7 +142,7 @@ impl Record {
         header_units(self.entries.len(), page_size) + copies
     }
 
-    /// Writes the header for the record that begins at `unit` of the half with this salt.
+    /// Writes the header for the record that begins at `unit` of the area, under this salt.
     pub(super) fn encode(&self, salt: u64, unit: u32, into: &mut [u8]) {
         into[..8].copy_from_slice(&RECORD_MAGIC);
         put_u64(into, 8, salt);
@@ -133,39 +159,50 @@ impl Record {
         put_u32(into, RECORD_CHECKSUM.start, sum);
     }
 
+    /// The unit of the first copy, for the record that begins at `unit`.
+    pub(super) fn first_copy(&self, unit: u32, page_size: usize) -> u32 {
+        unit + header_units(self.entries.len(), page_size) as u32
+    }
+
     fn sum(&self, header: &[u8]) -> u32 {
         let end = RECORD_HEADER + self.entries.len() * ENTRY;
         crc32c::crc32c_append(checksum(&header[..RECORD_CHECKSUM.start]), &header[RECORD_CHECKSUM.end..end])
     }
 
-    /// The record that begins at `unit` of a half with this salt, if one does that fits into the half.
-    pub(super) fn decode(half: &[u8], salt: u64, unit: u32, page_size: usize) -> Option<Self> {
-        let header = half.get(unit as usize * page_size..)?;
-        if header.len() < RECORD_HEADER
-            || header[..8] != RECORD_MAGIC
-            || (u64_at(header, 8), u32_at(header, 16)) != (salt, unit)
+    /// How many units the header has whose first unit this is, if a record of no more than `room` units begins here under this salt.
+    pub(super) fn announced(
+        first: &[u8],
+        salt: u64,
+        unit: u32,
+        room: u32,
+        page_size: usize,
+    ) -> Option<usize> {
+        if first.len() < RECORD_HEADER
+            || first[..8] != RECORD_MAGIC
+            || (u64_at(first, 8), u32_at(first, 16)) != (salt, unit)
         {
             return None;
         }
+        let entries = u32_at(first, 24) as usize;
+        let copies = match Kind::of_number(u32_at(first, 20))? {
+            Kind::Copies => entries,
+            Kind::Forget => 0,
+        };
+        let header = header_units(entries.min(MOST_ENTRIES), page_size);
+        (entries <= MOST_ENTRIES && header + copies <= room as usize).then_some(header)
+    }
+
+    /// The record with this header, all of whose units were [announced](Self::announced).
+    pub(super) fn decode(header: &[u8]) -> Option<Self> {
         let kind = Kind::of_number(u32_at(header, 20))?;
-        let count = u32_at(header, 24) as usize;
-        let entries = header.get(RECORD_HEADER..)?.get(..count.checked_mul(ENTRY)?)?;
+        let entries = header.get(RECORD_HEADER..)?.get(..u32_at(header, 24) as usize * ENTRY)?;
         let entry = |bytes: &[u8]| Entry {
             tag: u64_at(bytes, 0),
             block: u32_at(bytes, 8),
             checksum: u32_at(bytes, 12),
         };
         let record = Self { kind, entries: entries.chunks_exact(ENTRY).map(entry).collect() };
-        let fits = record.units(page_size) * page_size <= header.len();
-        (fits && record.sum(header) == u32_at(header, RECORD_CHECKSUM.start)).then_some(record)
-    }
-
-    /// Where in the half each of the copies lies, for the record that begins at `unit`.
-    pub(super) fn copies(&self, unit: u32, page_size: usize) -> impl Iterator<Item = (&Entry, Range<usize>)> {
-        let count = if self.kind == Kind::Copies { self.entries.len() } else { 0 };
-        let first = (unit as usize + header_units(self.entries.len(), page_size)) * page_size;
-        let place = move |index: usize| first + index * page_size..first + (index + 1) * page_size;
-        self.entries[..count].iter().enumerate().map(move |(index, entry)| (entry, place(index)))
+        (record.sum(header) == u32_at(header, RECORD_CHECKSUM.start)).then_some(record)
     }
 }
 
@@ -217,7 +254,7 @@ mod tests {
 
     #[test]
     fn a_half_header_is_read_as_it_was_written_and_garbage_is_void() {
-        let header = HalfHeader { epoch: 77, salt: 0x0123_4567_89ab_cdef };
+        let header = HalfHeader { epoch: 77, salt: 0x0123_4567_89ab_cdef, units: 99 };
         let mut unit = vec![0; PAGE];
         header.encode(PAGE, &mut unit);
         assert_eq!(HalfHeader::decode(&unit, PAGE), HalfFound::Header(header));
@@ -241,29 +278,60 @@ mod tests {
         assert_eq!(HalfHeader::decode(&unit, PAGE), HalfFound::OtherVersion(VERSION + 1));
     }
 
+    /// The record that begins at a unit of these bytes.
+    fn read(bytes: &[u8], salt: u64, unit: u32) -> Option<Record> {
+        let begin = bytes.get(unit as usize * PAGE..)?;
+        let units = Record::announced(begin, salt, unit, (begin.len() / PAGE) as u32, PAGE)?;
+        Record::decode(&begin[..units * PAGE])
+    }
+
+    #[test]
+    fn an_epoch_that_cannot_have_come_about_is_no_header() {
+        let mut unit = vec![0; PAGE];
+        for (epoch, is_one) in [(0, true), (LAST_EPOCH, true), (LAST_EPOCH + 1, false), (u64::MAX, false)] {
+            let header = HalfHeader { epoch, ..HalfHeader::default() };
+            header.encode(PAGE, &mut unit);
+            let found = if is_one { HalfFound::Header(header) } else { HalfFound::Void };
+            assert_eq!(HalfHeader::decode(&unit, PAGE), found, "{epoch}");
+        }
+    }
+
     #[test]
     fn a_record_is_true_only_where_it_was_put() {
         let record = record(Kind::Copies, 3);
-        let mut half = vec![0; 10 * PAGE];
-        record.encode(9, 4, &mut half[4 * PAGE..]);
-        assert_eq!(Record::decode(&half, 9, 4, PAGE), Some(record.clone()));
-        assert_eq!(Record::decode(&half, 8, 4, PAGE), None, "of another half, or of one that is over");
-        half.copy_within(4 * PAGE..5 * PAGE, 5 * PAGE);
-        assert_eq!(Record::decode(&half, 9, 5, PAGE), None, "elsewhere");
-        assert_eq!(Record::decode(&half[..8 * PAGE], 9, 4, PAGE), Some(record));
-        assert_eq!(Record::decode(&half[..8 * PAGE - 1], 9, 4, PAGE), None, "its copies are not in the half");
-        assert_eq!(Record::decode(&half, 9, 10, PAGE), None);
+        let mut area = vec![0; 10 * PAGE];
+        record.encode(9, 4, &mut area[4 * PAGE..]);
+        assert_eq!(read(&area, 9, 4), Some(record.clone()));
+        assert_eq!(read(&area, 8, 4), None, "of another half, or of one that is over");
+        area.copy_within(4 * PAGE..5 * PAGE, 5 * PAGE);
+        assert_eq!(read(&area, 9, 5), None, "elsewhere");
+        assert_eq!(read(&area[..8 * PAGE], 9, 4), Some(record));
+        assert_eq!(read(&area[..8 * PAGE - 1], 9, 4), None, "its copies are not there");
+        assert_eq!(read(&area, 9, 10), None);
     }
 
     #[test]
     fn copies_lie_behind_a_header_of_as_many_units_as_it_needs() {
         assert_eq!([1, 30, 31, 62, 63].map(|entries| header_units(entries, PAGE)), [1, 1, 2, 2, 3]);
-        let places: Vec<_> = record(Kind::Copies, 31).copies(4, PAGE).map(|(_, place)| place).collect();
-        assert_eq!((places.len(), &places[0]), (31, &(6 * PAGE..7 * PAGE)));
-        assert_eq!(places[30], 36 * PAGE..37 * PAGE);
+        assert_eq!(record(Kind::Copies, 31).first_copy(4, PAGE), 6);
         assert_eq!(record(Kind::Copies, 31).units(PAGE), 33);
         assert_eq!(record(Kind::Forget, 31).units(PAGE), 2);
-        assert_eq!(record(Kind::Forget, 31).copies(4, PAGE).count(), 0);
+    }
+
+    #[test]
+    fn halves_and_tail_lie_one_behind_the_other() {
+        assert_eq!((records_of(0, 10), records_of(1, 10), tail_behind(10)), (2..12, 12..22, 22));
+        assert_eq!((records_of(1, u32::MAX).start, tail_behind(u32::MAX)), (u32::MAX, u32::MAX));
+    }
+
+    #[test]
+    fn more_than_any_batch_has_is_not_believed() {
+        let mut unit = vec![0; PAGE];
+        record(Kind::Forget, 1).encode(1, 0, &mut unit);
+        for entries in [MOST_ENTRIES as u32 + 1, u32::MAX] {
+            put_u32(&mut unit, 24, entries);
+            assert_eq!(Record::announced(&unit, 1, 0, u32::MAX, PAGE), None, "{entries}");
+        }
     }
 
     proptest! {
@@ -272,12 +340,12 @@ mod tests {
             entries in 0_u32..70, is_copies: bool, salt: u64, unit in 0_u32..5, flip: usize,
         ) {
             let record = record(if is_copies { Kind::Copies } else { Kind::Forget }, entries);
-            let mut half = vec![0; (unit as usize + record.units(PAGE)) * PAGE];
-            record.encode(salt, unit, &mut half[unit as usize * PAGE..]);
-            prop_assert_eq!(Record::decode(&half, salt, unit, PAGE), Some(record));
+            let mut area = vec![0; (unit as usize + record.units(PAGE)) * PAGE];
+            record.encode(salt, unit, &mut area[unit as usize * PAGE..]);
+            prop_assert_eq!(read(&area, salt, unit), Some(record));
             let flip = flip % ((RECORD_HEADER + entries as usize * ENTRY) * 8);
-            half[unit as usize * PAGE + flip / 8] ^= 1 << (flip % 8);
-            prop_assert_eq!(Record::decode(&half, salt, unit, PAGE), None);
+            area[unit as usize * PAGE + flip / 8] ^= 1 << (flip % 8);
+            prop_assert_eq!(read(&area, salt, unit), None);
         }
 
         #[test]
@@ -287,7 +355,7 @@ mod tests {
             if magic && bytes.len() >= at + 8 {
                 bytes[at..at + 8].copy_from_slice(&RECORD_MAGIC);
             }
-            prop_assert_eq!(Record::decode(&bytes, 1, unit, PAGE), None);
+            prop_assert_eq!(read(&bytes, 1, unit), None);
         }
     }
 }

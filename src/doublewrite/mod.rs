@@ -7,8 +7,8 @@
 //!
 //! # How it goes
 //!
-//! The [area](layout) has two halves, which are filled in turn. A batch of pages is one write, however many runs it has, and
-//! shares its sync with the batches of others that come at the same time. When a half is full the other one is *begun anew*:
+//! The [area](layout) has two halves, which are filled in turn; the [ledger] knows what they hold and what may come next. A batch of
+//! pages is one write, however many runs it has, and shares its sync with the batches of others that come at the same time. When a half is full the other one is *begun anew*:
 //! all batches in it must have arrived in their places, the files of their pages are synced, and a new header voids what it
 //! held. Only then is anything behind the header written over.
 //!
@@ -33,41 +33,45 @@
 //! 5. *What changes a file otherwise is told.* Cutting, closing and removing a file puts a record into the area that voids the
 //!    file's earlier copies from some block on; it lies behind them, so by 3 and 4 it goes no sooner than they do. By 2 it does no
 //!    harm: where the cut cannot be made after all, or a crash undoes it, the pages are whole without their copies.
+//! 6. *An open file has no copies from before it was opened.* Putting them back ends with such a record, before any caller sees the
+//!    file. So no other part of the pool need ask: a file may be extended, cut and written atomically whatever else is pending.
 //!
-//! After a crash nothing is written before every file that has copies in the area [was opened](DoubleWrite::admit), or
-//! [given up](DoubleWrite::give_up): the halves are begun anew only then.
+//! After a crash no half is begun before every file that has copies in the area [was opened](DoubleWrite::admit), or
+//! [given up](DoubleWrite::give_up). Until then copies get no room, so files that need them are not written, and what voids copies goes
+//! to the area's tail. Then both halves are begun, also where they get another size: the older one first, each with a sync of its
+//! own, so by 4 a crash in between leaves what is newer. A life begins by writing once more what it has read in the area:
+//! after a sync that failed, what is read may be in the system's cache alone, and then the next power cut shows what was there before.
 //!
 //! What this is no protection from: a place that cannot be written or synced even when its half is begun anew, whose file has said
 //! so, and whose copies are given up so that other files go on; lost writes and damage that comes later (nothing in the area is
 //! that old); another program, or a pool without the area, that changes the files between a crash and the next opening.
 //!
-//! Lock order: a file's `size` (of who cuts, closes or removes it), `pending`, `writing`, then a file's `sync`. None is taken by who
-//! finishes a transfer, so whoever has `writing` may wait for transfers.
+//! Lock order: a file's `size` (while it is cut, closed or removed), `writing`, then a file's `sync`. None is taken to finish a
+//! transfer, so a thread that has `writing` may wait for transfers.
 
-mod found;
+mod area;
 mod layout;
+mod ledger;
 mod mending;
 mod recovery;
-mod ring;
 mod under_way;
 mod voiding;
 mod writing;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use smallvec::SmallVec;
 
 use crate::{
-    config::{DoubleWriteArea, Fallback, OpenOptions},
+    config::DoubleWriteArea,
     doublewrite::{
-        found::Found,
-        layout::{HalfHeader, header_units},
-        recovery::Copies,
-        ring::Ring,
+        area::Area,
+        layout::{HEADERS, header_units},
+        ledger::Ledger,
         under_way::UnderWay,
     },
     error::{Error, Result},
-    id::{BlockNo, FileId, PageSize},
+    id::{BlockNo, PageSize},
     io::{disk::Disk, file::File},
     stats::Counters,
     sync::{Arc, Mutex},
@@ -84,28 +88,20 @@ pub(crate) struct Run<'a> {
 }
 
 pub(crate) struct DoubleWrite {
-    area: File,
+    area: Area,
     page_size: usize,
-    /// The units that each half should have. It has others as long as there is something pending.
-    units: u32,
     counters: Arc<Counters>,
-    /// The copies from before, of the files that were not opened since. While there are any, nothing is written.
-    pending: Mutex<HashMap<u64, Copies>>,
     writing: Mutex<Writing>,
 }
 
 /// Held while a half is begun anew, or writes of a file that failed are repeated: who needs room waits for that.
 struct Writing {
-    ring: Ring,
-    halves: [HalfInUse; 2],
-}
-
-#[derive(Default)]
-struct HalfInUse {
-    header: HalfHeader,
-    /// The files with pages in it, by tag. `None`: it was closed, but what was written to it may not be durable.
-    files: HashMap<u64, Option<Arc<File>>>,
-    under_way: Arc<UnderWay>,
+    ledger: Ledger,
+    /// What is on its way from each half to the places of the pages.
+    under_way: [Arc<UnderWay>; 2],
+    /// The open files that the area has copies of, by tag. Where it has copies of others they were closed as they were, and what was
+    /// written to them may not be durable.
+    files: BTreeMap<u64, Arc<File>>,
 }
 
 impl DoubleWrite {
@@ -117,34 +113,34 @@ impl DoubleWrite {
         largest_batch: usize,
         counters: &Arc<Counters>,
     ) -> Result<Self> {
-        let open = OpenOptions::new().create(true).direct(Fallback::Prefer);
-        let area = File::open(disk, FileId(u32::MAX), &options.path, &open, page_size)?;
-        let page_size = page_size.bytes();
-        // A half has a header, and room for the largest batch.
-        let smallest = 1 + header_units(largest_batch, page_size) + largest_batch;
-        let units = u32::try_from((options.bytes / 2 / page_size).max(smallest))
+        let page = page_size.bytes();
+        let smallest = header_units(largest_batch, page) + largest_batch;
+        let units = u32::try_from((options.bytes / 2 / page).max(smallest))
             .ok()
-            .filter(|units| units.checked_mul(2).is_some())
+            .filter(|&units| ledger::area_units(units).is_some())
             .ok_or_else(|| {
                 let (path, bytes) = (options.path.display(), options.bytes);
                 Error::config(format!("the doublewrite area {path} cannot have {bytes} bytes: choose fewer"))
             })?;
-        let Found { headers, copies } = Found::in_area(&area, page_size, counters)?;
-        let halves =
-            headers.map(|header| HalfInUse { header: header.unwrap_or_default(), ..Default::default() });
-        let younger = usize::from(halves[1].header.epoch > halves[0].header.epoch);
-        let ring = Ring::full(area.blocks() / 2, younger);
-        let opened = Self {
-            area,
-            page_size,
-            units,
-            counters: Arc::clone(counters),
-            pending: Mutex::new(copies),
-            writing: Mutex::new(Writing { ring, halves }),
-        };
-        if opened.pending.lock().is_empty() {
-            opened.start()?;
+        let area = Area::open(disk, &options.path, page_size, counters)?;
+        let found = area.play(area.headers()?)?;
+        if found.headers != [None; 2] {
+            for used in std::iter::once(0..HEADERS).chain(found.used.iter().cloned()) {
+                area.write_again(used)?;
+            }
         }
+        let writing = Writing {
+            ledger: Ledger::new(units, found),
+            under_way: Default::default(),
+            files: BTreeMap::new(),
+        };
+        let opened =
+            Self { area, page_size: page, counters: Arc::clone(counters), writing: Mutex::new(writing) };
+        let mut writing = opened.writing.lock();
+        if writing.ledger.pending().is_empty() {
+            opened.settle(&mut writing)?;
+        }
+        drop(writing);
         Ok(opened)
     }
 }

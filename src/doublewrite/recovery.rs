@@ -1,56 +1,88 @@
-//! What an area holds after a crash: of each page the newest copy that is whole. Pure: from bytes to a list.
+//! What an area holds after a crash: of each page the newest copy that is whole. Pure: from the units of an area to a list.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{collections::BTreeMap, ops::Range};
 
-use crate::doublewrite::layout::{HalfHeader, Kind, Record, checksum};
+use crate::{
+    doublewrite::layout::{HalfHeader, Kind, Record, checksum, records_of, tail_behind},
+    error::Result,
+};
 
 /// A copy in the area.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Copy {
-    /// Where in the area it lies, in bytes.
-    pub(super) offset: u64,
+    /// The unit in which it lies.
+    pub(super) unit: u32,
     pub(super) checksum: u32,
 }
 
 /// The newest copies of a file's pages, by block.
 pub(super) type Copies = BTreeMap<u32, Copy>;
 
-/// A half that has a header.
-pub(super) struct Half<'a> {
-    pub(super) header: HalfHeader,
-    pub(super) bytes: &'a [u8],
-    /// Where in the area it begins.
-    pub(super) offset: u64,
+/// What lies in an area.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    pub(super) headers: [Option<HalfHeader>; 2],
+    /// The newest copies, by their files' tags. No list is empty.
+    pub(super) copies: BTreeMap<u64, Copies>,
+    /// What has records: of each half, and of the tail.
+    pub(super) used: Vec<Range<u32>>,
 }
 
-/// The newest copies, by the files' tags.
-pub(super) fn newest_copies(mut halves: Vec<Half<'_>>, page_size: usize) -> HashMap<u64, Copies> {
-    let mut newest = HashMap::new();
-    halves.sort_by_key(|half| half.header.epoch);
-    for half in halves {
-        take(&half, page_size, &mut newest);
+/// Reads units of the area, from this one on.
+pub(super) type ReadUnits<'a> = dyn FnMut(u32, &mut [u8]) -> Result<()> + 'a;
+
+/// Plays all records of an area that has so many units, oldest first.
+pub(super) fn play(
+    headers: [Option<HalfHeader>; 2],
+    area_units: u32,
+    page_size: usize,
+    read: &mut ReadUnits<'_>,
+) -> Result<Found> {
+    let mut found = Found { headers, ..Found::default() };
+    let mut halves: Vec<_> =
+        headers.into_iter().enumerate().filter_map(|(half, header)| Some((half, header?))).collect();
+    halves.sort_by_key(|(_, header)| header.epoch);
+    for (half, HalfHeader { salt, units, .. }) in halves {
+        for part in [records_of(half, units), tail_behind(units)..area_units] {
+            let part = part.start..part.end.min(area_units);
+            let end = play_part(part.clone(), salt, page_size, &mut found.copies, read)?;
+            found.used.push(part.start..end);
+        }
     }
-    newest.retain(|_, copies| !copies.is_empty());
-    newest
+    found.copies.retain(|_, copies| !copies.is_empty());
+    Ok(found)
 }
 
-/// Plays the records of a half, oldest first.
-fn take(half: &Half<'_>, page_size: usize, newest: &mut HashMap<u64, Copies>) {
-    let units = (half.bytes.len() / page_size) as u32;
-    let mut unit = 1;
-    while unit < units {
+/// Plays the records that lie in these units under this salt. Gives the unit behind the last of them.
+fn play_part(
+    part: Range<u32>,
+    salt: u64,
+    page_size: usize,
+    newest: &mut BTreeMap<u64, Copies>,
+    read: &mut ReadUnits<'_>,
+) -> Result<u32> {
+    let mut page = vec![0; page_size];
+    let (mut unit, mut end) = (part.start, part.start);
+    while unit < part.end {
+        read(unit, &mut page)?;
+        let announced = Record::announced(&page, salt, unit, part.end - unit, page_size);
+        let record = announced.map(|units| {
+            let mut header = vec![0; units * page_size];
+            read(unit, &mut header).map(|()| Record::decode(&header))
+        });
         // What is no record may be one that was never finished, with a finished one behind it: they are written side by side.
-        let Some(record) = Record::decode(half.bytes, half.header.salt, unit, page_size) else {
+        let Some(record) = record.transpose()?.flatten() else {
             unit += 1;
             continue;
         };
+        end = unit + record.units(page_size) as u32;
         match record.kind {
             Kind::Copies => {
-                for (entry, place) in record.copies(unit, page_size) {
+                for (entry, unit) in record.entries.iter().zip(record.first_copy(unit, page_size)..) {
+                    read(unit, &mut page)?;
                     // One that is not whole was not durable, so its page was not touched: the older copy holds.
-                    if checksum(&half.bytes[place.clone()]) == entry.checksum {
-                        let copy =
-                            Copy { offset: half.offset + place.start as u64, checksum: entry.checksum };
+                    if checksum(&page) == entry.checksum {
+                        let copy = Copy { unit, checksum: entry.checksum };
                         newest.entry(entry.tag).or_default().insert(entry.block, copy);
                     }
                 }
@@ -61,8 +93,9 @@ fn take(half: &Half<'_>, page_size: usize, newest: &mut HashMap<u64, Copies>) {
                 }
             }
         }
-        unit += record.units(page_size) as u32;
+        unit = end;
     }
+    Ok(end)
 }
 
 #[cfg(test)]
@@ -71,114 +104,143 @@ mod tests {
     use crate::doublewrite::layout::Entry;
 
     const PAGE: usize = 512;
-    const UNITS: usize = 24;
+    const UNITS: u32 = 24;
     const TAG: u64 = 7;
 
-    /// A half in the making.
+    /// An area in the making, with a place for the next record in each half and in the tail.
     struct Making {
-        header: HalfHeader,
+        headers: [Option<HalfHeader>; 2],
         bytes: Vec<u8>,
-        unit: u32,
-        offset: u64,
+        next: [u32; 3],
     }
 
     impl Making {
-        fn new(epoch: u64, offset: u64) -> Self {
-            let header = HalfHeader { epoch, salt: epoch * 1000 };
-            Self { header, bytes: vec![0; UNITS * PAGE], unit: 1, offset }
+        /// Halves of these epochs.
+        fn new(epochs: [u64; 2]) -> Self {
+            let header = |epoch| Some(HalfHeader { epoch, salt: epoch * 1000, units: UNITS });
+            let next = [records_of(0, UNITS).start, records_of(1, UNITS).start, tail_behind(UNITS)];
+            Self { headers: epochs.map(header), bytes: vec![0; (next[2] as usize + 8) * PAGE], next }
         }
 
-        fn put(&mut self, record: &Record) -> u32 {
-            let unit = self.unit;
-            record.encode(self.header.salt, unit, &mut self.bytes[unit as usize * PAGE..]);
-            self.unit += record.units(PAGE) as u32;
+        /// Puts a record into this part, under the salt of this half.
+        fn put(&mut self, part: usize, half: usize, record: &Record) -> u32 {
+            let unit = self.next[part];
+            record.encode(self.headers[half].unwrap().salt, unit, &mut self.bytes[unit as usize * PAGE..]);
+            self.next[part] += record.units(PAGE) as u32;
             unit
         }
 
-        /// Adds copies of (block, version); gives the unit where the record begins.
-        fn copies(&mut self, pages: &[(u32, u8)]) -> u32 {
-            let entry = |&(block, version): &(u32, u8)| Entry {
-                tag: TAG,
-                block,
-                checksum: checksum(&[version; PAGE]),
+        /// Adds copies of (block, version) to a half; gives the unit where the record begins.
+        fn copies(&mut self, half: usize, pages: &[(u32, u8)]) -> u32 {
+            let entry = |&(block, version): &(u32, u8)| {
+                let checksum = checksum(&[version; PAGE]);
+                Entry { tag: TAG, block, checksum }
             };
             let record = Record { kind: Kind::Copies, entries: pages.iter().map(entry).collect() };
-            let unit = self.put(&record);
-            for ((_, place), (_, version)) in record.copies(unit, PAGE).zip(pages) {
-                self.bytes[place].fill(*version);
+            let unit = self.put(half, half, &record);
+            for (unit, (_, version)) in (record.first_copy(unit, PAGE) as usize..).zip(pages) {
+                self.bytes[unit * PAGE..(unit + 1) * PAGE].fill(*version);
             }
             unit
         }
 
-        fn forget(&mut self, from: u32) {
+        fn forget(&mut self, part: usize, half: usize, from: u32) {
             let entry = Entry { tag: TAG, block: from, checksum: 0 };
-            self.put(&Record { kind: Kind::Forget, entries: vec![entry] });
+            self.put(part, half, &Record { kind: Kind::Forget, entries: vec![entry] });
         }
 
-        fn half(&self) -> Half<'_> {
-            Half { header: self.header, bytes: &self.bytes, offset: self.offset }
+        fn found(&self) -> Found {
+            let mut read = |unit: u32, into: &mut [u8]| {
+                into.copy_from_slice(&self.bytes[unit as usize * PAGE..][..into.len()]);
+                Ok(())
+            };
+            play(self.headers, (self.bytes.len() / PAGE) as u32, PAGE, &mut read).unwrap()
         }
-    }
 
-    /// The versions that would be put back, by block.
-    fn found(halves: &[&Making]) -> Vec<(u32, u8)> {
-        let newest = newest_copies(halves.iter().map(|making| making.half()).collect(), PAGE);
-        let version = |copy: &Copy| {
-            let half = halves.iter().rev().find(|half| half.offset <= copy.offset).unwrap();
-            half.bytes[(copy.offset - half.offset) as usize]
-        };
-        newest.get(&TAG).into_iter().flatten().map(|(&block, copy)| (block, version(copy))).collect()
+        /// The versions that would be put back, by block.
+        fn versions(&self) -> Vec<(u32, u8)> {
+            let version = |copy: &Copy| self.bytes[copy.unit as usize * PAGE];
+            let found = self.found();
+            found
+                .copies
+                .get(&TAG)
+                .into_iter()
+                .flatten()
+                .map(|(&block, copy)| (block, version(copy)))
+                .collect()
+        }
     }
 
     #[test]
     fn the_newest_copy_counts_in_a_half_and_over_both() {
-        let mut older = Making::new(4, (UNITS * PAGE) as u64);
-        older.copies(&[(1, 1), (2, 1)]);
-        older.copies(&[(2, 2), (3, 2)]);
-        let mut younger = Making::new(5, 0);
-        younger.copies(&[(3, 3)]);
-        assert_eq!(found(&[&younger, &older]), [(1, 1), (2, 2), (3, 3)]);
+        let mut area = Making::new([5, 4]);
+        area.copies(1, &[(1, 1), (2, 1)]);
+        area.copies(1, &[(2, 2), (3, 2)]);
+        area.copies(0, &[(3, 3)]);
+        assert_eq!(area.versions(), [(1, 1), (2, 2), (3, 3)]);
     }
 
     #[test]
     fn a_copy_that_is_not_whole_does_not_count_and_the_older_one_does() {
-        let mut making = Making::new(4, 0);
-        making.copies(&[(1, 1), (2, 1)]);
-        let unit = making.copies(&[(1, 2), (2, 2)]);
-        making.bytes[(unit as usize + 2) * PAGE - 1] ^= 1;
-        assert_eq!(found(&[&making]), [(1, 1), (2, 2)]);
+        let mut area = Making::new([4, 0]);
+        area.copies(0, &[(1, 1), (2, 1)]);
+        let unit = area.copies(0, &[(1, 2), (2, 2)]);
+        area.bytes[(unit as usize + 2) * PAGE - 1] ^= 1;
+        assert_eq!(area.versions(), [(1, 1), (2, 2)]);
     }
 
     #[test]
     fn a_record_that_is_not_whole_hides_none_behind_it() {
-        let mut making = Making::new(4, 0);
-        making.copies(&[(1, 1)]);
-        let torn = making.copies(&[(1, 2), (2, 2)]);
-        making.copies(&[(3, 3)]);
-        making.bytes[torn as usize * PAGE + 8] ^= 1;
-        assert_eq!(found(&[&making]), [(1, 1), (3, 3)]);
+        let mut area = Making::new([4, 0]);
+        area.copies(0, &[(1, 1)]);
+        let torn = area.copies(0, &[(1, 2), (2, 2)]);
+        area.copies(0, &[(3, 3)]);
+        area.bytes[torn as usize * PAGE + 8] ^= 1;
+        assert_eq!(area.versions(), [(1, 1), (3, 3)]);
     }
 
     #[test]
     fn what_was_forgotten_stays_so_until_there_is_a_later_copy() {
-        let mut older = Making::new(4, 0);
-        older.copies(&[(1, 1), (5, 1), (9, 1)]);
-        let mut younger = Making::new(5, (UNITS * PAGE) as u64);
-        younger.forget(5);
-        younger.copies(&[(9, 2)]);
-        assert_eq!(found(&[&older, &younger]), [(1, 1), (9, 2)]);
-        younger.forget(0);
-        assert_eq!(found(&[&older, &younger]), []);
+        let mut area = Making::new([4, 5]);
+        area.copies(0, &[(1, 1), (5, 1), (9, 1)]);
+        area.forget(1, 1, 5);
+        area.copies(1, &[(9, 2)]);
+        assert_eq!(area.versions(), [(1, 1), (9, 2)]);
+        area.forget(2, 1, 0);
+        assert_eq!(area.versions(), []);
+        assert_eq!(area.found().used[3], tail_behind(UNITS)..area.next[2]);
+    }
+
+    #[test]
+    fn the_tail_goes_with_the_half_that_it_goes_on_from() {
+        let mut area = Making::new([4, 5]);
+        area.copies(0, &[(1, 1)]);
+        area.copies(1, &[(2, 1)]);
+        area.forget(2, 1, 0);
+        // The older half is begun anew: still the tail voids what the other one has.
+        area.headers[0] = Some(HalfHeader { epoch: 6, salt: 6000, units: UNITS });
+        area.next[0] = records_of(0, UNITS).start;
+        assert_eq!(area.versions(), []);
+        area.copies(0, &[(2, 2)]);
+        assert_eq!(area.versions(), [(2, 2)], "made after it");
     }
 
     #[test]
     fn records_from_before_the_half_was_begun_anew_are_void() {
-        let mut making = Making::new(4, 0);
-        making.copies(&[(1, 1), (2, 1), (3, 1)]);
-        making.copies(&[(4, 1)]);
-        making.header = HalfHeader { epoch: 6, salt: 6000 };
-        making.unit = 1;
-        making.copies(&[(7, 2)]);
-        assert_eq!(found(&[&making]), [(7, 2)]);
+        let mut area = Making::new([4, 0]);
+        area.copies(0, &[(1, 1), (2, 1), (3, 1)]);
+        area.copies(0, &[(4, 1)]);
+        area.headers[0] = Some(HalfHeader { epoch: 6, salt: 6000, units: UNITS });
+        area.next[0] = records_of(0, UNITS).start;
+        area.copies(0, &[(7, 2)]);
+        assert_eq!(area.versions(), [(7, 2)]);
+    }
+
+    #[test]
+    fn a_half_that_says_that_it_is_longer_than_its_area_ends_with_it() {
+        let mut area = Making::new([4, 0]);
+        area.copies(0, &[(1, 1)]);
+        area.headers[0] = Some(HalfHeader { units: u32::MAX, ..area.headers[0].unwrap() });
+        assert_eq!(area.versions(), [(1, 1)]);
     }
 }

@@ -4,71 +4,80 @@
 use crate::{
     doublewrite::{
         DoubleWrite, Writing,
-        found::{self, Found},
-        layout::{Entry, HalfHeader, Kind, Record},
-        ring::Ring,
+        layout::{Entry, HEADERS, Kind, Record},
+        ledger::Ledger,
+        recovery::Found,
     },
-    error::Result,
+    error::{Error, Result},
     events,
     id::BlockNo,
-    io::{file::File, zeros::AlignedZeros},
+    io::file::File,
     sync::random_seed,
 };
 
 impl DoubleWrite {
-    /// Begins with an area that has nothing to put back, whatever is in it.
-    pub(super) fn start(&self) -> Result<()> {
-        if self.area.blocks() != 2 * self.units {
-            found::remake(&self.area, 2 * self.units, self.page_size, &self.counters)?;
-            let mut writing = self.writing.lock();
-            writing.ring = Ring::full(self.units, writing.ring.half());
-        }
-        self.settle()
+    /// Voids both halves, once what they hold is durable in its places: after this the area has nothing to put back, and is as it is to
+    /// be. The older one goes first, and each has a sync of its own: a crash never leaves the older one alone.
+    pub(super) fn settle(&self, writing: &mut Writing) -> Result<()> {
+        writing.ledger.set_in_use(false);
+        let units = writing.ledger.area_units();
+        // No longer before there is a header: what is neither an area nor as good as empty is refused.
+        self.area.grow(1)?;
+        self.begin_other_half(writing)?;
+        self.area.grow(units)?;
+        self.begin_other_half(writing)?;
+        self.area.cut(units)?;
+        writing.ledger.set_in_use(true);
+        Ok(())
     }
 
-    /// Voids both halves, once what they hold is durable in its places: after this the area has nothing to put back.
-    pub(crate) fn settle(&self) -> Result<()> {
+    /// Leaves an area that has nothing to put back, and no page in the clear, unless files are pending. The pool writes no more.
+    pub(crate) fn end(&self) -> Result<()> {
         let mut writing = self.writing.lock();
-        self.begin_other_half(&mut writing)?;
-        self.begin_other_half(&mut writing)
+        if !writing.ledger.pending().is_empty() {
+            return Ok(());
+        }
+        self.settle(&mut writing)?;
+        writing.ledger.set_in_use(false);
+        self.area.cut(HEADERS)
     }
 
     /// Voids the other half, when what it holds is durable in its places, and goes on there.
     pub(super) fn begin_other_half(&self, writing: &mut Writing) -> Result<()> {
-        let epoch = writing.halves[writing.ring.half()].header.epoch + 1;
-        let other = writing.ring.other();
-        writing.halves[other].under_way.wait();
-        self.settle_half(writing, other)?;
-        // Never one that stale records in this half have.
-        let header = HalfHeader { epoch, salt: random_seed().wrapping_add(epoch) };
-        let mut unit = AlignedZeros::new(self.page_size, self.page_size.max(4096));
-        header.encode(self.page_size, unit.as_mut_slice());
-        self.write_durably(&[unit.as_slice()], writing.ring.begin_of(other))?;
+        let beginning = writing.ledger.begin(random_seed()).map_err(|tags| Error::TornPages { tags })?;
+        let half = beginning.half;
+        writing.under_way[half].wait();
+        self.settle_half(writing, half)?;
+        let mut unit = self.area.zeros(1);
+        beginning.header.encode(self.page_size, unit.as_mut_slice());
+        self.area.put(half as u32, &[unit.as_slice()])?;
+        if writing.ledger.is_in_use() || !seeded!("halves_voided_by_one_sync") {
+            self.area.sync()?;
+        }
         // Not before: until then its copies are found after a crash.
-        let half = &mut writing.halves[other];
-        half.header = header;
-        half.files.clear();
-        writing.ring.turn();
+        let Writing { ledger, files, .. } = writing;
+        ledger.has_begun(beginning);
+        files.retain(|&tag, _| ledger.holds(tag));
         Ok(())
     }
 
     /// Makes the pages of a half whole and durable in their places. The copies of a file with which that cannot be done are given
     /// up, so that other files go on.
     fn settle_half(&self, writing: &Writing, half: usize) -> Result<()> {
-        let half = &writing.halves[half];
-        let fell_short = half.under_way.all_that_fell_short();
+        let under_way = &writing.under_way[half];
+        let fell_short = under_way.all_that_fell_short();
         if !fell_short.is_empty() {
             let found = self.found_at_rest(writing)?;
             for tag in fell_short {
-                if let Some(Some(file)) = half.files.get(&tag) {
+                if let Some(file) = writing.files.get(&tag) {
                     let _ = self
                         .mend(writing, &found, file)
                         .inspect_err(|error| events::copies_given_up(&file.path, error));
                 }
-                half.under_way.is_settled(tag);
+                under_way.is_settled(tag);
             }
         }
-        for file in half.files.values().flatten() {
+        for file in writing.ledger.tags_in(half).filter_map(|tag| writing.files.get(&tag)) {
             // The file whose sync fails says so from now on, for ever (C4).
             let _ = file.sync(&self.counters).inspect_err(|error| events::poisoned(file.id, error));
         }
@@ -78,7 +87,7 @@ impl DoubleWrite {
     /// Makes the file's pages whole and durable in their places, as far as there are copies of them and nobody writes to them.
     fn settle_file(&self, file: &File) -> Result<()> {
         let writing = self.writing.lock();
-        if writing.halves.iter().any(|half| half.under_way.fell_short(file.tag)) {
+        if writing.under_way.iter().any(|half| half.fell_short(file.tag)) {
             self.mend(&writing, &self.found_at_rest(&writing)?, file)?;
         }
         drop(writing);
@@ -90,14 +99,14 @@ impl DoubleWrite {
         if let Some(copies) = found.copies.get(&file.tag) {
             self.put_back(file, copies)?;
         }
-        writing.halves.iter().for_each(|half| half.under_way.is_settled(file.tag));
+        writing.under_way.iter().for_each(|half| half.is_settled(file.tag));
         Ok(())
     }
 
     /// What the area holds when nobody writes to a place: what was under way is over, and nobody gets room.
     fn found_at_rest(&self, writing: &Writing) -> Result<Found> {
-        writing.halves.iter().for_each(|half| half.under_way.wait());
-        Found::in_area(&self.area, self.page_size, &self.counters)
+        writing.under_way.iter().for_each(|half| half.wait());
+        self.area.play(writing.ledger.headers())
     }
 
     /// Voids the file's copies from block `from` on, durably, once the pages are durable in their places without them: whatever
@@ -108,32 +117,34 @@ impl DoubleWrite {
     /// All copies are there as before: a page that is half written cannot be written, the file not be synced, or the area not be
     /// written.
     pub(crate) fn forget(&self, file: &File, from: BlockNo) -> Result<()> {
-        if !self.has_copies(file) {
+        if !self.writing.lock().ledger.holds(file.tag) {
             return Ok(());
         }
         self.settle_file(file)?;
-        self.forget_tag(file.tag, from)?;
+        let mut writing = self.writing.lock();
+        self.void(&mut writing, file.tag, from)?;
         if from == BlockNo(0) {
-            self.writing.lock().halves.iter_mut().for_each(|half| drop(half.files.remove(&file.tag)));
+            writing.files.remove(&file.tag);
         }
         Ok(())
     }
 
-    pub(super) fn forget_tag(&self, tag: u64, from: BlockNo) -> Result<()> {
-        let entry = Entry { tag, block: from.0, checksum: 0 };
-        self.write(&Record { kind: Kind::Forget, entries: vec![entry] }, &[], std::iter::empty()).map(drop)
+    /// Voids the copies under this tag from block `from` on, durably.
+    pub(super) fn void(&self, writing: &mut Writing, tag: u64, from: BlockNo) -> Result<()> {
+        let record = Record { kind: Kind::Forget, entries: vec![Entry { tag, block: from.0, checksum: 0 }] };
+        let room = self.room(writing, Ledger::room_to_void)?;
+        let mut unit = self.area.zeros(1);
+        record.encode(room.salt, room.unit, unit.as_mut_slice());
+        self.area.grow(room.unit + 1)?;
+        if !seeded!("copies_void_in_memory_alone") {
+            self.area.write(room.unit, &[unit.as_slice()])?;
+        }
+        writing.ledger.has_voided(tag, from.0);
+        Ok(())
     }
 
     /// Keeps the copies of a file that is being closed as it is, until it is opened anew or [given up](Self::give_up).
     pub(crate) fn leave(&self, file: &File) {
-        for half in &mut self.writing.lock().halves {
-            if let Some(entry) = half.files.get_mut(&file.tag) {
-                *entry = None;
-            }
-        }
-    }
-
-    fn has_copies(&self, file: &File) -> bool {
-        self.writing.lock().halves.iter().any(|half| half.files.contains_key(&file.tag))
+        self.writing.lock().files.remove(&file.tag);
     }
 }

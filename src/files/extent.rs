@@ -55,7 +55,6 @@ fn zero_ahead(shared: &Arc<Shared>, file: Arc<File>) {
 /// a page there stays pinned or the disk fails, every page is put back with its changes, and then the old end.
 pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
     let file = writable(shared, id)?;
-    shared.check_settled()?;
     let size = file.lock_size();
     // It may have been closed meanwhile, and by now be open under another id, which knows nothing of this one's changes.
     shared.files.open_file(id)?;

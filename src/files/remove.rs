@@ -17,7 +17,6 @@ use crate::{
 /// of reach. Then they are thrown away and the file is closed, even where the system refuses to remove it.
 pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     let file = files::writable(shared, id)?;
-    shared.check_settled()?;
     let _size = file.lock_size();
     // Somebody else may have closed it while this one waited.
     shared.files.open_file(id)?;

@@ -318,10 +318,11 @@ fn c9_a_half_that_could_not_be_begun_anew_still_has_its_copies() {
         (0..BLOCKS).for_each(|block| change(&pool, file, block, 2));
         pool.flush_file(file).wait().unwrap();
         let area_bytes = disk.image("area").unwrap();
-        let half = area_bytes.len() / 2;
         let copy = stamped(HALF, 2);
-        let at = area_bytes.chunks(PAGE).position(|unit| unit == copy).unwrap() * PAGE;
-        let header = (at / half * half) as u64;
+        let at = area_bytes.chunks(PAGE).position(|unit| unit == copy).unwrap();
+        // The headers come first, then the records of one half, those of the other, and a tail.
+        let is_in_second = at > area_bytes.len() / PAGE / 2;
+        let header = u64::from(is_in_second) * PAGE as u64;
         disk.inject(Fault::error(Op::Write.of("area"), EIO).touching(header..header + 1));
         let refused = (2..40).find_map(|version| {
             (0..BLOCKS).for_each(|block| change(&pool, other, block, version));

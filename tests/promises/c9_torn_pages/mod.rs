@@ -3,6 +3,7 @@
 
 mod keeping;
 mod letting_go;
+mod lives;
 mod opening;
 mod power_cuts;
 
@@ -26,7 +27,11 @@ fn path(tag: u64) -> String {
 
 /// As small as it can be.
 fn area() -> TornPages {
-    TornPages::DoubleWrite(DoubleWriteArea::new("area").bytes(0))
+    area_at("area")
+}
+
+fn area_at(path: &str) -> TornPages {
+    TornPages::DoubleWrite(DoubleWriteArea::new(path).bytes(0))
 }
 
 fn pool_on(disk: &SimDisk, method: IoMethod, protection: TornPages) -> Result<BufferPool> {

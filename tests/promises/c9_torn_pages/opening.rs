@@ -2,13 +2,15 @@
 //! right.
 
 use ringpool::{
-    BufferPool, CheckpointOptions, DoubleWriteArea, Error, Fallback, IoMethod, OpenOptions, PageId,
+    BufferPool, CheckpointOptions, DoubleWriteArea, Error, Fallback, IoMethod, OpenOptions, PageId, Shutdown,
     TornPageGuard, TornPages,
     testing::{Fault, Op, SimDisk},
 };
 
-use super::{Allowed, BLOCKS, FRAMES, TAGS, area, new_disk, open, path, pool_on, torn_pages, version_of};
-use crate::support::{EIO, PAGE, guarded, stamped, with_each_method};
+use super::{
+    Allowed, BLOCKS, FRAMES, TAGS, area, area_at, new_disk, open, path, pool_on, torn_pages, version_of,
+};
+use crate::support::{EIO, PAGE, guarded, stamped, stamped_file, with_each_method};
 
 #[test]
 fn c9_each_file_is_protected_as_it_can_be_and_says_how() {
@@ -72,7 +74,7 @@ fn torn_disk() -> SimDisk {
 }
 
 #[test]
-fn c9_nothing_is_written_before_every_file_with_copies_was_opened() {
+fn c9_no_copy_is_made_before_every_file_with_copies_was_opened() {
     with_each_method(|method| {
         let disk = torn_disk();
         let pool = pool_on(&disk, method, area()).unwrap();
@@ -87,11 +89,9 @@ fn c9_nothing_is_written_before_every_file_with_copies_was_opened() {
             other => panic!("{other}"),
         };
         refused(pool.checkpoint(CheckpointOptions::new()).wait().unwrap_err());
-        refused(pool.truncate(file, 2).wait().unwrap_err());
         assert_eq!(pool.stats().frames.dirty, 1, "and nothing is forgotten (C3)");
         open(&pool, TAGS[1]).unwrap();
         pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
-        pool.truncate(file, 2).wait().unwrap();
     });
 }
 
@@ -187,5 +187,160 @@ fn c9_an_area_for_other_pages_is_refused() {
         let builder = BufferPool::builder().frames(FRAMES).page_size(4096).disk(disk);
         let error = builder.torn_pages(area()).build().unwrap_err();
         assert!(error.to_string().contains("made for pages of 8192 bytes"), "{error}");
+    });
+}
+
+#[test]
+fn c9_a_file_that_is_no_area_is_not_written_over() {
+    guarded(|| {
+        let disk = new_disk();
+        // The pool's own data, in both orders; something else; a page that is not all zeros, and a long file of zeros.
+        disk.put("notes", *b"something else");
+        disk.put("zeros", vec![0; 2 * PAGE]);
+        for taken in [path(TAGS[0]).as_str(), "notes", "zeros"] {
+            let before = disk.image(taken).unwrap();
+            let error = pool_on(&disk, IoMethod::Sync, area_at(taken)).unwrap_err();
+            assert!(
+                matches!(&error, Error::Config(text) if text.contains("is no doublewrite area")),
+                "{error}"
+            );
+            assert!(disk.image(taken).unwrap() == before, "{taken} was written over");
+        }
+        disk.put("empty", []);
+        let pool = pool_on(&disk, IoMethod::Sync, area_at("empty")).unwrap();
+        let refused = pool.open_file("empty", OpenOptions::new()).unwrap_err();
+        assert!(refused.to_string().contains("doublewrite area"), "{refused}");
+        let area = disk.image("empty").unwrap();
+        assert!(
+            area[..8] == *b"ringdblw" && area[PAGE..PAGE + 8] == *b"ringdblw",
+            "both halves have a header"
+        );
+    });
+}
+
+#[test]
+fn c9_a_power_cut_while_an_area_is_made_leaves_one_that_can_be_taken() {
+    guarded(|| {
+        for operation in 1.. {
+            let disk = new_disk();
+            disk.cut_power_during(operation);
+            drop(pool_on(&disk, IoMethod::Sync, area()));
+            for seed in 0..8 {
+                pool_on(&disk.after_power_cut(seed), IoMethod::Sync, area()).unwrap();
+            }
+            if !disk.is_without_power() {
+                return;
+            }
+        }
+    });
+}
+
+#[test]
+fn c9_what_an_area_says_of_its_length_is_not_believed() {
+    guarded(|| {
+        let disk = new_disk();
+        drop(pool_on(&disk, IoMethod::Sync, area()).unwrap());
+        let made = disk.image("area").unwrap();
+        // The numbers of a header: its epoch, and how many units each half has.
+        let with = |epoch: u64, units: u32| {
+            let mut bytes = made.clone();
+            for header in [0, PAGE] {
+                let header = &mut bytes[header..header + 40];
+                header[16..24].copy_from_slice(&epoch.to_le_bytes());
+                header[32..36].copy_from_slice(&units.to_le_bytes());
+                let sum = crc32c::crc32c(&header[..36]).to_le_bytes();
+                header[36..].copy_from_slice(&sum);
+            }
+            bytes
+        };
+        for units in [0, 1, 1 << 31, u32::MAX] {
+            disk.put("area", with(7, units));
+            pool_on(&disk, IoMethod::Sync, area()).unwrap();
+        }
+        disk.put("area", with(u64::MAX, 40));
+        let error = pool_on(&disk, IoMethod::Sync, area()).unwrap_err();
+        assert!(error.to_string().contains("is no doublewrite area"), "{error}");
+    });
+}
+
+#[test]
+fn c9_a_long_sparse_file_is_not_read_into_memory() {
+    guarded(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("area");
+        std::fs::File::create(&path).unwrap().set_len(64 << 30).unwrap();
+        let protection = TornPages::DoubleWrite(DoubleWriteArea::new(&path));
+        let builder = BufferPool::builder().frames(FRAMES).io_method(IoMethod::Sync).torn_pages(protection);
+        let error = builder.build().unwrap_err();
+        assert!(error.to_string().contains("is no doublewrite area"), "{error}");
+    });
+}
+
+#[test]
+fn c9_what_is_given_up_while_others_wait_is_given_up_for_good() {
+    guarded(|| {
+        let disk = torn_disk();
+        let pool = pool_on(&disk, IoMethod::Sync, area()).unwrap();
+        pool.give_up_torn_pages(TAGS[1]).unwrap();
+        disk.put(path(TAGS[1]), stamped_file(BLOCKS, 9));
+        let found = disk.after_power_cut(1);
+        let pool = pool_on(&found, IoMethod::Sync, area()).unwrap();
+        assert_eq!(pool.torn_page_tags(), [TAGS[0]]);
+        open(&pool, TAGS[1]).unwrap();
+        assert!(found.image(path(TAGS[1])).unwrap() == stamped_file(BLOCKS, 9), "pages of another file");
+    });
+}
+
+#[test]
+fn c9_a_file_may_be_cut_closed_and_changed_by_others_while_others_wait() {
+    with_each_method(|method| {
+        let disk = torn_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        pool.truncate(file, 4).wait().unwrap();
+        pool.close_file(file).wait().unwrap();
+        disk.put(path(TAGS[0]), stamped_file(BLOCKS, 9));
+        let found = disk.after_power_cut(1);
+        let pool = pool_on(&found, IoMethod::Sync, area()).unwrap();
+        for tag in TAGS {
+            open(&pool, tag).unwrap();
+        }
+        assert!(found.image(path(TAGS[0])).unwrap() == stamped_file(BLOCKS, 9), "older pages were put back");
+    });
+}
+
+/// What such a sync covered is read as it should be, and may be on no disk.
+#[test]
+fn c9_a_restore_whose_sync_failed_is_repeated_in_full() {
+    guarded(|| {
+        for seed in 0..8 {
+            let disk = torn_disk().after_power_cut(seed);
+            let pool = pool_on(&disk, IoMethod::Sync, area()).unwrap();
+            disk.inject(Fault::error(Op::Sync.of(path(TAGS[0])), EIO).once());
+            open(&pool, TAGS[0]).unwrap_err();
+            for tag in TAGS {
+                open(&pool, tag).unwrap();
+            }
+            let mut allowed = Allowed::new();
+            (0..BLOCKS).for_each(|block| (0..2).for_each(|file| allowed.may_be(file, block, 2)));
+            assert_eq!(torn_pages(&disk.after_power_cut(seed), area(), &allowed), 0);
+        }
+    });
+}
+
+#[test]
+fn c9_after_an_orderly_end_the_area_holds_no_page() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        super::change(&pool, file, 3, 2);
+        pool.shutdown(Shutdown::Flush).unwrap();
+        for area in [disk.image("area").unwrap(), disk.durable_image("area").unwrap()] {
+            assert_eq!(area.len(), 2 * PAGE, "two headers");
+        }
+        // And the next pool makes it as long as it was.
+        drop(pool_on(&disk, IoMethod::Sync, area()).unwrap());
+        assert!(disk.image("area").unwrap().len() > FRAMES as usize * PAGE);
     });
 }
