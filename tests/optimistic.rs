@@ -6,6 +6,7 @@ use std::{
     num::NonZeroU32,
     sync::atomic::{AtomicBool, Ordering},
     thread,
+    time::{Duration, Instant},
 };
 
 use ringpool::{BufferPool, Evicted, IoMethod, OptimisticPage, PageId};
@@ -168,6 +169,41 @@ fn c1_readers_of_copies_see_whole_pages_in_order() {
                 }
             }
             done.store(true, Ordering::Relaxed);
+        });
+        bench.assert_at_rest();
+    });
+}
+
+/// One thread alone changes a page and reads it back, while another evicts it: what it reads is its last change.
+#[test]
+fn c1_a_thread_reads_its_own_last_change_while_another_evicts_the_page() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 4, 1);
+        let done = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Relaxed) {
+                    bench.pool.evict(bench.page(0)).wait().unwrap();
+                }
+            });
+            let until = Instant::now() + Duration::from_secs(1);
+            let (mut value, mut seen) = (0_u64, 0);
+            while seen == value && Instant::now() < until {
+                value += 1;
+                bench.fetch(0).unwrap().write().unwrap()[..8].copy_from_slice(&value.to_le_bytes());
+                // The first look makes the copy for the second.
+                for _ in 0..2 {
+                    let look = bench.pool.read_optimistically(bench.page(0), |page| page.bytes_at::<8>(0));
+                    seen = u64::from_le_bytes(look.unwrap());
+                    if seen != value {
+                        break;
+                    }
+                }
+                // Clean, so that it can be evicted.
+                bench.pool.flush(bench.page(0)).wait().unwrap();
+            }
+            done.store(true, Ordering::Relaxed);
+            assert_eq!(seen, value, "read {seen} when the last change was {value}");
         });
         bench.assert_at_rest();
     });

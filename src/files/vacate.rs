@@ -122,6 +122,8 @@ pub(crate) fn vacate_file(
             changes == Changes::Discard && seizure.seize(no, page) || try_vacate(shared, no, page)
         })?;
     }
+    // Of a page that was found claimed, the claimant may not have ended the copy.
+    shared.pool.end_mirrors(in_range);
     Ok(seizure)
 }
 
@@ -144,7 +146,32 @@ fn try_vacate(shared: &Shared, no: FrameNo, page: PageId) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::{BufferPool, IoMethod, OpenOptions, PageId, testing::SimDisk};
+    use crate::{BufferPool, IoMethod, OpenOptions, PageId, pool::state::State, testing::SimDisk};
+
+    /// The page was found gone, since its frame is claimed; the claimant has not ended the copy that is read without a latch.
+    #[test]
+    fn c1_no_copy_of_a_page_outlives_the_cut_or_the_close_that_found_its_frame_claimed() {
+        for is_closed in [false, true] {
+            let disk = SimDisk::new();
+            disk.put("data", vec![1; 2 * 512]);
+            let builder = BufferPool::builder().frames(4).page_size(512).io_method(IoMethod::Sync);
+            let pool = builder.disk(disk).build().unwrap();
+            let file = pool.open_file("data", OpenOptions::new()).unwrap();
+            let page = PageId::new(file, 1);
+            pool.read_optimistically(page, |_| Ok(())).unwrap();
+            let look = pool.try_optimistic(page).unwrap();
+            let frames = &pool.shared().pool;
+            let no = frames.find(page, State::is_valid).unwrap();
+            frames.frame(no).state.try_update(State::claim).unwrap();
+            if is_closed {
+                pool.close_file(file).wait().unwrap();
+            } else {
+                pool.truncate(file, 1).wait().unwrap();
+            }
+            assert!(pool.try_optimistic(page).is_none(), "closed: {is_closed}");
+            look.bytes_at::<1>(0).unwrap_err();
+        }
+    }
 
     #[test]
     fn frames_that_a_file_leaves_are_taken_in_their_order() {

@@ -379,8 +379,13 @@ impl PoolHandle {
                 Ok(_) => return Err(NotMapped::Met(self.adopt(other))),
                 Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),
                 Err(state) if state.is_seized() => return Err(NotMapped::Seized),
-                // On its way out: its claimant will find the entry gone.
-                Err(_) => partition.remove(other),
+                // On its way out: its claimant will find the entry gone. It may not have ended the copy that is read without a latch.
+                Err(_) => {
+                    if !seeded!("copy_outlives_the_claim") {
+                        self.end_mirror(other);
+                    }
+                    partition.remove(other);
+                }
             }
         }
         let frame = self.frame(no);

@@ -13,7 +13,10 @@
 //! 1. a mirror changes only in the hands of who made its version odd; with an even one it holds one page, as of one moment;
 //! 2. a page that has a mirror is MIRRORED, which is set, and the mirror made, under a share latch. Who wants to change the page
 //!    drops the mirror first, under the exclusive latch, and so does who claims its frame. The mark may outlast the mirror,
-//!    which gives way to that of another page; never the other way round.
+//!    which gives way to that of another page; never the other way round;
+//! 3. a page that is gone, or comes into another frame, has no mirror. The claim of its old frame and the end of the mirror are two
+//!    steps, so a thread that takes a claimed frame's page for gone ends the mirror itself: a miss that maps the page anew, and a
+//!    cut or a close before it returns. To end one twice does no harm.
 //!
 //! Nobody waits here: a mirror that is being made is passed over. A page finds its mirror in one of [`WAYS`] places, so one that
 //! was not read since somebody else came by in vain gives way. Reading a mirror is a use of the page, which stays in the pool.
@@ -118,7 +121,7 @@ impl Mirrors {
         }
         // All that were read meanwhile are spared, and asked again the next time.
         let spared =
-            |mirror: &Mirror| !mirror.holds_nothing() && mirror.is_read.swap(false, Ordering::Relaxed);
+            |mirror: &Mirror| mirror.page().is_some() && mirror.is_read.swap(false, Ordering::Relaxed);
         let Some((mirror, words)) = self.places(page).find(|(mirror, _)| !spared(mirror)) else { return };
         mirror.change(|| {
             mirror.page.store(page.to_word(), Ordering::Relaxed);
@@ -131,10 +134,13 @@ impl Mirrors {
 
     /// Nobody finds a copy of the page from here on, and what is read of one meanwhile does not count.
     fn remove(&self, page: PageId) {
-        for (mirror, _) in self.places(page).filter(|(mirror, _)| mirror.holds(page)) {
-            // Where somebody else has it in hand it is to become another page's: nobody makes one of this page now.
-            mirror.change(|| mirror.page.store(NO_PAGE, Ordering::Relaxed));
-        }
+        self.places(page).filter(|(mirror, _)| mirror.holds(page)).for_each(|(mirror, _)| mirror.clear());
+    }
+
+    /// The same for all pages that are `such`.
+    fn remove_all(&self, such: impl Fn(PageId) -> bool) {
+        let mirrors = self.sets.iter().flat_map(|set| &set.0);
+        mirrors.filter(|mirror| mirror.page().is_some_and(&such)).for_each(Mirror::clear);
     }
 }
 
@@ -152,8 +158,15 @@ impl Mirror {
         self.page.load(Ordering::Relaxed) == page.to_word()
     }
 
-    fn holds_nothing(&self) -> bool {
-        self.page.load(Ordering::Relaxed) == NO_PAGE
+    fn page(&self) -> Option<PageId> {
+        let word = self.page.load(Ordering::Relaxed);
+        (word != NO_PAGE).then(|| PageId::from_word(word))
+    }
+
+    /// Ends the copy. Where another thread has it in hand it ends the same copy, or makes that of another page: nobody makes one of
+    /// this page now.
+    fn clear(&self) {
+        self.change(|| self.page.store(NO_PAGE, Ordering::Relaxed));
     }
 
     /// Has `change` change it, unless somebody else does that.
@@ -211,11 +224,28 @@ impl FramePool {
     /// The page in the frame is about to change or to go. By who holds the exclusive latch or the claim.
     #[inline]
     pub(super) fn drop_mirror(&self, no: FrameNo) {
-        let frame = self.frame(no);
-        if frame.state.load().is_mirrored() {
-            self.mirrors.remove(frame.page());
-            frame.state.update(State::unmark_mirrored);
+        if self.end_mirror(no) {
+            self.frame(no).state.update(State::unmark_mirrored);
         }
+    }
+
+    /// Ends the copy of the page in the frame, if it may have one. The frame keeps its page meanwhile: the caller has its exclusive
+    /// latch or its claim; or another thread has claimed it, and the caller the lock under which that thread must unmap it.
+    #[inline]
+    pub(super) fn end_mirror(&self, no: FrameNo) -> bool {
+        let frame = self.frame(no);
+        let is_mirrored = frame.state.load().is_mirrored();
+        if is_mirrored {
+            self.mirrors.remove(frame.page());
+        }
+        is_mirrored
+    }
+
+    /// Ends the copies of all pages that are `such`, which were found to be gone, or are out of reach.
+    pub(crate) fn end_mirrors(&self, such: impl Fn(PageId) -> bool) {
+        // Of a frame that has its next page already, its claimant ended the copy before it named that page.
+        fence(Ordering::Acquire);
+        self.mirrors.remove_all(such);
     }
 }
 
@@ -225,5 +255,53 @@ impl Pin {
         // It may be marked already.
         let _ = self.frame().state.try_update(State::mark_mirrored);
         self.pool().mirrors.put(self.frame().page(), self.frame_no(), bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        id::FileId,
+        pool::{frame_pool::Mapped, handle::PoolHandle, latch::Latch, victims::DirtyVictims},
+        stats::Counters,
+        sync::Arc,
+    };
+
+    /// Reads the page into a frame.
+    fn read(pool: &PoolHandle, page: PageId) -> Pin {
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let Mapped { reading, own } = pool.map(claimed, page, false).unwrap();
+        reading.end_read(&Ok(()), true);
+        own
+    }
+
+    fn mirror(pin: &Pin) {
+        pin.latch(Latch::Shared);
+        pin.mirror(&[1; PageSize::MIN.bytes()]);
+        pin.unlatch_shared();
+    }
+
+    /// The thread that claimed the page's frame is stopped before it ends the copy.
+    #[test]
+    fn c1_a_page_that_comes_into_another_frame_has_no_copy() {
+        let pool =
+            PoolHandle::new(FramePool::new(2, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap());
+        let page = PageId::new(FileId(0), 1);
+        let old = read(&pool, page);
+        let (no, _) = (old.frame_no(), mirror(&old));
+        let look = pool.look_aside(page).unwrap();
+        drop(old);
+        pool.frame(no).state.try_update(State::claim).unwrap();
+        let new = read(&pool, page);
+        assert!(pool.look_aside(page).is_none(), "the page may change from here on");
+        assert!(!look.copy_to(0, &mut [0]));
+        mirror(&new);
+        let fresh = pool.look_aside(page).unwrap();
+        // The claimant goes on. It may end the new copy, which does no harm; the next frame may have one again.
+        drop(pool.claimed(no));
+        assert!(!fresh.copy_to(0, &mut [0]) || pool.look_aside(page).is_some());
+        mirror(&new);
+        assert!(pool.look_aside(page).is_some());
     }
 }

@@ -85,6 +85,31 @@ fn c1_a_copy_is_of_the_page_that_was_asked_for() {
     });
 }
 
+/// The page comes into another frame while the thread that took it out of the old one is anywhere between the claim of that frame
+/// and its end; then it is changed: the copy was made of the old frame.
+#[test]
+fn c1_a_copy_does_not_outlive_the_claim_of_its_frame_however_late_the_claimant_ends_it() {
+    check(3, || {
+        let pool = pool_of(2);
+        let old = read_into(&pool, 1, || {}).unwrap();
+        mirror(&old, 1);
+        let no = old.frame_no();
+        drop(old);
+        let evicting = {
+            let pool = Arc::clone(&pool);
+            spawn(move || drop(pool.claim(no)))
+        };
+        // The page may still be in its old frame.
+        if let Some(new) = read_into(&pool, 1, || {}) {
+            new.latch(Latch::Exclusive);
+            new.make_own();
+            new.unlatch_exclusive(true);
+            assert_eq!(look_aside(&pool, 1), None, "out of date");
+        }
+        evicting.join().unwrap();
+    });
+}
+
 /// Two pages are after the one place, and one of them is changed: its copy goes, whoever has the place.
 #[test]
 fn c1_a_copy_that_is_being_replaced_is_not_left_behind() {
