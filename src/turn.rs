@@ -1,6 +1,7 @@
 //! Taking turns at something that is done by one at a time and may take long because it is in no hurry.
 //!
-//! Whoever has the turn may pause; as soon as somebody else waits for his, or all are to hurry, the pause is over and so is the
+//! Turns go in the order in which they were asked for: a thread that asks again as soon as it has had one comes after all that wait.
+//! Who has the turn may pause; as soon as another thread waits for its turn, or all are to hurry, the pause is over and so is the
 //! leisure.
 //!
 //! Lock order: the one lock is held for moments only and taken alone.
@@ -18,8 +19,10 @@ pub(crate) struct Turns {
 
 #[derive(Default)]
 struct State {
-    taken: bool,
-    waiting: usize,
+    /// Turns that were asked for so far, which is the number of the next one.
+    asked: u64,
+    /// Turns that are over, which is the number of the one that is had now, if it was asked for.
+    over: u64,
     hurried: bool,
 }
 
@@ -27,16 +30,15 @@ struct State {
 pub(crate) struct Turn<'a>(&'a Turns);
 
 impl Turns {
-    /// Waits for a turn.
+    /// Waits for a turn, behind all that were asked for before.
     pub(crate) fn take(&self) -> Turn<'_> {
         let mut state = self.state.lock();
-        state.waiting += 1;
+        let number = state.asked;
+        state.asked += 1;
         self.moved.notify_all();
-        while state.taken {
+        while state.over != number {
             state = self.moved.wait(state);
         }
-        state.waiting -= 1;
-        state.taken = true;
         Turn(self)
     }
 
@@ -48,8 +50,13 @@ impl Turns {
 }
 
 impl State {
+    /// Turns that were asked for, behind the one that is had now.
+    fn waiting(&self) -> u64 {
+        (self.asked - self.over).saturating_sub(1)
+    }
+
     fn has_leisure(&self) -> bool {
-        self.waiting == 0 && !self.hurried
+        self.waiting() == 0 && !self.hurried
     }
 }
 
@@ -66,7 +73,7 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        self.0.state.lock().taken = false;
+        self.0.state.lock().over += 1;
         self.0.moved.notify_all();
     }
 }
@@ -95,6 +102,31 @@ mod tests {
             has_entered.recv().unwrap();
         });
     }
+
+    #[test]
+    fn c6_a_thread_that_asks_again_and_again_comes_after_those_that_wait() {
+        let turns = Turns::default();
+        let had = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            let mut turn = turns.take();
+            for number in 0..3 {
+                let (turns, had) = (&turns, &had);
+                scope.spawn(move || {
+                    let _turn = turns.take();
+                    had.lock().push(number);
+                });
+                while turns.state.lock().waiting() <= number {
+                    std::thread::yield_now();
+                }
+            }
+            drop(turn);
+            turn = turns.take();
+            had.lock().push(3);
+            drop(turn);
+        });
+        assert_eq!(*had.lock(), [0, 1, 2, 3]);
+    }
+
     #[test]
     fn nobody_pauses_any_more_once_all_are_to_hurry() {
         let turns = Turns::default();

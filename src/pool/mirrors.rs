@@ -285,8 +285,7 @@ mod tests {
     /// The thread that claimed the page's frame is stopped before it ends the copy.
     #[test]
     fn c1_a_page_that_comes_into_another_frame_has_no_copy() {
-        let pool =
-            PoolHandle::new(FramePool::new(2, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap());
+        let pool = PoolHandle::new(FramePool::new(2, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap());
         let page = PageId::new(FileId(0), 1);
         let old = read(&pool, page);
         let (no, _) = (old.frame_no(), mirror(&old));
