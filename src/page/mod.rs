@@ -271,7 +271,7 @@ impl<'a> PageWrite<'a> {
     /// Makes the change ready to be seen.
     fn publish(&self) {
         if self.changed {
-            self.pin.frame().note_change(self.first_lsn);
+            self.pin.note_change(self.first_lsn);
         }
         if self.own {
             self.pin.come_home();

@@ -87,9 +87,11 @@ impl Frame {
         Lsn(self.page_lsn.load(Ordering::Relaxed))
     }
 
-    /// The log position from which the log is needed to rebuild what the disk does not have yet.
+    /// The first log position of the changes that are dirty, or on their way to disk if there are no others (then an older position may
+    /// be [set aside](super::older_changes)).
     pub(crate) fn rec_lsn(&self) -> Lsn {
-        Lsn(self.rec_lsn.load(Ordering::Relaxed))
+        // With the release of who changed it: an older position that was set aside for it is seen.
+        Lsn(self.rec_lsn.load(Ordering::Acquire))
     }
 
     /// Under the exclusive latch: the page carries the change of `lsn`.
@@ -97,15 +99,12 @@ impl Frame {
         self.page_lsn.store(self.page_lsn().max(lsn).0, Ordering::Relaxed);
     }
 
-    /// Under the exclusive latch, before the change is made known: `first` is the first log position of the change.
-    ///
-    /// While older changes are dirty or on their way out, their position stays, since it is the lower one. So the value
-    /// may be lower than needed, never higher.
-    pub(crate) fn note_change(&self, first: Lsn) {
-        let state = self.state.load();
-        let covers_older = state.is_dirty() || state.is_writing();
-        if !covers_older || self.rec_lsn() == Lsn::UNLOGGED || seeded!("redo_from_the_last_change") {
-            self.rec_lsn.store(first.0, Ordering::Relaxed);
+    /// Under the exclusive latch, before the change is made known: `first` is the first log position of the change. While older
+    /// changes are dirty their position stays, since it is the lower one.
+    pub(super) fn note_change(&self, first: Lsn) {
+        let is_dirty = self.state.load().is_dirty();
+        if !is_dirty || self.rec_lsn() == Lsn::UNLOGGED || seeded!("redo_from_the_last_change") {
+            self.rec_lsn.store(first.0, Ordering::Release);
         }
     }
 }
@@ -132,8 +131,10 @@ mod tests {
         change(9);
         assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Lsn(7), Lsn(9)));
         frame.state.update(|s| s.begin_write().unwrap());
+        assert_eq!(frame.rec_lsn(), Lsn(7), "on its way");
         change(11);
-        assert_eq!(frame.rec_lsn(), Lsn(7), "the write may fail yet");
+        change(12);
+        assert_eq!(frame.rec_lsn(), Lsn(11), "the first one that the write does not cover");
         frame.state.update(|s| s.end_write(true).begin_write().unwrap().end_write(true));
         change(13);
         assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Lsn(13), Lsn(13)));

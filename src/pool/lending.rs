@@ -200,6 +200,9 @@ impl Pin {
             self.go_home(self.frame().state.load().place());
             self.unlatch_exclusive(false);
         }
+        if arrived && !seeded!("older_change_kept") {
+            self.pool().older_changes.forget(self.frame_no());
+        }
         self.end_io(|s| s.end_write(arrived), &Ok(()));
     }
 }

@@ -23,6 +23,7 @@ pub(crate) mod look_ahead;
 mod loom_models;
 mod mapping;
 pub(crate) mod mirrors;
+pub(crate) mod older_changes;
 pub(crate) mod pins;
 pub(crate) mod ready;
 mod replacement;

@@ -44,6 +44,7 @@ impl<'a> Seizure<'a> {
     /// Throws the changes away and frees the frames.
     pub(crate) fn discard(mut self) {
         for no in std::mem::take(&mut self.frames) {
+            self.pool.older_changes.forget(no);
             self.settle(no, State::discard_changes);
             drop(self.pool.claimed(no));
         }

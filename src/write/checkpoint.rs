@@ -187,5 +187,7 @@ fn redo_lsn(shared: &Shared) -> Option<Lsn> {
         let state = frame.state.load();
         state.is_dirty() || state.is_writing()
     });
-    changed.map(|(_, frame)| frame.rec_lsn()).filter(|&lsn| lsn != Lsn::UNLOGGED).min()
+    let lowest = changed.map(|(_, frame)| frame.rec_lsn()).filter(|&lsn| lsn != Lsn::UNLOGGED).min();
+    // Looked at last: what a frame has given up for a newer position is here, unless it has reached the disk.
+    lowest.into_iter().chain(shared.pool.older_changes.lowest()).min()
 }

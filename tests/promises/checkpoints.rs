@@ -2,6 +2,7 @@
 
 use std::{
     pin::pin,
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     task::{Context, Waker},
     thread,
     time::{Duration, Instant},
@@ -261,5 +262,77 @@ fn a_page_that_is_latched_and_clean_does_not_take_the_redo_position_back() {
         gate.open();
         assert_eq!(running.join().unwrap().redo_lsn, None, "the log may have been cut behind that");
         drop(latched);
+    });
+}
+
+#[test]
+fn c8_the_redo_position_follows_a_page_that_is_changed_during_each_of_its_writes() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 16, 8);
+        let change = |lsn| bench.fetch(0).unwrap().write().unwrap().set_lsn(Lsn(lsn));
+        change(10);
+        for round in 2..8 {
+            let gate = bench.disk.hold(Op::Write);
+            let running = start(&bench.pool, CheckpointOptions::new());
+            gate.wait_for(1);
+            change(10 * round);
+            change(10 * round + 5);
+            gate.open();
+            assert_eq!(running.join().unwrap().redo_lsn, Some(Lsn(10 * round)));
+        }
+        let page = bench.page(0);
+        let gate = bench.disk.hold(Op::Write);
+        bench.disk.inject(Fault::error(Op::Write, EIO).once());
+        let pool = bench.pool.clone();
+        let failing = thread::spawn(move || pool.flush(page).wait());
+        gate.wait_for(1);
+        change(90);
+        gate.open();
+        failing.join().unwrap().unwrap_err();
+        // The write of a checkpoint covers what failed and what was changed meanwhile.
+        let gate = bench.disk.hold(Op::Write);
+        let running = start(&bench.pool, CheckpointOptions::new());
+        gate.wait_for(1);
+        change(100);
+        gate.open();
+        assert_eq!(running.join().unwrap().redo_lsn, Some(Lsn(100)));
+        assert_eq!(bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap().redo_lsn, None);
+    });
+}
+
+/// Four threads change one page all the time; the log could be cut behind each checkpoint.
+#[test]
+fn c8_the_redo_position_follows_a_page_that_many_change_all_the_time() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 16, 1);
+        let (end, done) = (AtomicU64::new(0), AtomicBool::new(false));
+        thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    let page = bench.fetch(0).unwrap();
+                    while !done.load(Relaxed) {
+                        let mut bytes = page.write().unwrap();
+                        // Appended with the guard in hand.
+                        let lsn = end.fetch_add(1, Relaxed) + 1;
+                        bytes[..8].copy_from_slice(&lsn.to_le_bytes());
+                        bytes.set_lsn(Lsn(lsn));
+                    }
+                });
+            }
+            let mut is_behind = Vec::new();
+            for _ in 0..20 {
+                let before = end.load(Relaxed);
+                let report = bench.pool.checkpoint(CheckpointOptions::new()).wait();
+                let redo = report.map(|report| report.redo_lsn);
+                is_behind.push(match &redo {
+                    // A moment in which a write ended as a change began: the next write catches up.
+                    Ok(redo) => redo.is_none_or(|redo| redo.0 >= before),
+                    Err(_) => false,
+                });
+            }
+            done.store(true, Relaxed);
+            let late = is_behind.iter().filter(|&&is_behind| !is_behind).count();
+            assert!(late <= 5, "{late} of 20 redo positions are those of changes that are long on disk");
+        });
     });
 }
