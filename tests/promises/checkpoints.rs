@@ -305,6 +305,7 @@ fn c8_the_redo_position_follows_a_page_that_is_changed_during_each_of_its_writes
 fn c8_the_redo_position_follows_a_page_that_many_change_all_the_time() {
     with_each_method(|method| {
         let bench = Bench::new(method, 16, 1);
+        bench.disk.inject(Fault::delay_up_to(Op::Write, Duration::from_millis(5)));
         let (end, done) = (AtomicU64::new(0), AtomicBool::new(false));
         thread::scope(|scope| {
             for _ in 0..4 {
