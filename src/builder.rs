@@ -5,7 +5,9 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     buffer_pool::BufferPool,
     codec::PageCodec,
-    config::{BackgroundDepth, BackgroundWriter, COMBINE_LIMIT_MAX, Config, IoMethod, TornPages},
+    config::{
+        BackgroundDepth, BackgroundWriter, COMBINE_LIMIT_MAX, Config, IoMethod, TornPages, UnloggedChanges,
+    },
     doublewrite::DoubleWrite,
     ending::Ending,
     error::{Error, Result},
@@ -33,6 +35,7 @@ pub struct Builder {
     page_size: Result<PageSize>,
     io_method: IoMethod,
     wal: Option<Arc<dyn Wal>>,
+    unlogged_changes: UnloggedChanges,
     codec: Option<Arc<dyn PageCodec>>,
     torn_pages: TornPages,
     frame_wait: Duration,
@@ -68,6 +71,7 @@ impl Builder {
             page_size: Ok(PageSize::DEFAULT),
             io_method: IoMethod::Auto,
             wal: None,
+            unlogged_changes: UnloggedChanges::default(),
             codec: None,
             torn_pages: TornPages::default(),
             frame_wait: Config::FRAME_WAIT,
@@ -126,6 +130,12 @@ impl Builder {
     /// The log that must be durable before the pages it describes are written. None unless set.
     pub fn wal(mut self, wal: impl Wal) -> Self {
         self.wal = Some(Arc::new(wal));
+        self
+    }
+
+    /// What becomes of pages that are changed without a log position, in a pool with a log. They are counted, unless set.
+    pub fn unlogged_changes(mut self, rule: UnloggedChanges) -> Self {
+        self.unlogged_changes = rule;
         self
     }
 
@@ -197,7 +207,8 @@ impl Builder {
         let size = Size::new(config.frames, config.frames_at_most);
         let pool = FramePool::resizable(size, config.page_size, config.spare_pages(), Arc::clone(&counters))?;
         let ready = config.background_writer.marks(config.frames_at_most).map_or(0, |marks| marks.high);
-        let pool = pool.with_room_for_ready(ready);
+        let rule = config.wal.as_ref().map(|_| config.unlogged_changes);
+        let pool = pool.with_room_for_ready(ready).with_log(rule);
         let chunks: Vec<_> =
             (0..pool.arena().chunk_count()).map(|number| resize::chunk_at_present(&pool, number)).collect();
         let (method, method_report) =
@@ -236,6 +247,7 @@ impl Builder {
             page_size,
             io_method: self.io_method,
             wal: self.wal,
+            unlogged_changes: self.unlogged_changes,
             codec: self.codec,
             torn_pages: self.torn_pages,
             frame_wait: self.frame_wait,

@@ -140,6 +140,16 @@ pub enum Error {
         /// The log's error.
         source: Arc<io::Error>,
     },
+    /// The page was changed without a log position, and the pool [refuses](crate::UnloggedChanges::Refuse) to write such a page. It
+    /// stays in memory as it is.
+    #[error(
+        "{page} is not written, since it was changed without a log position: call set_lsn for each change (Lsn::UNLOGGED where it needs \
+         no record); for what was changed already, log the whole page and call set_image_lsn"
+    )]
+    UnloggedChange {
+        /// The page.
+        page: PageId,
+    },
     /// A sync of this file failed before, so what was written may be lost even though a later sync would report success.
     #[error(
         "{file} cannot be trusted since a sync failed ({source}): close it, open it again and recover from the log"

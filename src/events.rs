@@ -2,7 +2,10 @@
 
 use std::path::Path;
 
-use crate::{id::FileId, stats::MethodReport};
+use crate::{
+    id::{FileId, PageId},
+    stats::MethodReport,
+};
 
 /// The pool was built.
 pub(crate) fn opened(report: &MethodReport) {
@@ -20,6 +23,14 @@ pub(crate) fn ring_lost(reason: &str) {
     tracing::warn!(reason, "I/O goes on by worker threads");
     #[cfg(not(feature = "tracing"))]
     let _ = reason;
+}
+
+/// For the first time a page was changed without a log position, in a pool with a log.
+pub(crate) fn unlogged(page: PageId) {
+    #[cfg(feature = "tracing")]
+    tracing::warn!(%page, "a page was changed without set_lsn in a pool with a log; further ones are only counted");
+    #[cfg(not(feature = "tracing"))]
+    let _ = page;
 }
 
 /// The background writer could not write something, and rests.

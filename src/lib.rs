@@ -126,7 +126,7 @@ pub use codec::{PageAddress, PageCodec};
 pub use completion::Completion;
 pub use config::{
     BackgroundDepth, BackgroundWriter, DoubleWriteArea, Fallback, FetchOptions, IoMethod, OpenOptions,
-    Shutdown, StreamOptions, TornPages, UringOptions,
+    Shutdown, StreamOptions, TornPages, UnloggedChanges, UringOptions,
 };
 pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, TornPageGuard, extent::Extended, vacate::Evicted};

@@ -107,6 +107,10 @@ counts! {
     /// Times that a page was changed while it was being written and all spare pages were taken, so that it took memory beyond them
     /// for the time of the write. Nobody waits for that; a pool with more frames has more spare pages.
     extra_pages = ExtraPages,
+    /// Changes without a [log position](crate::PageWrite::set_lsn), in a pool with a log: guards that were dropped after a change, and
+    /// had been told of no record, nor that there is none. Anything but 0 is most likely a call that was
+    /// [forgotten](crate::UnloggedChanges).
+    unlogged_changes = UnloggedChanges,
     /// Fetches that waited for a frame because all were pinned or busy.
     frame_waits = FrameWaits,
     /// Pages that were restored from their copies when their files were opened after a crash.

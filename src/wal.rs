@@ -10,6 +10,12 @@ use crate::id::Lsn;
 /// whichever thread writes out: a checkpoint's, the background writer's, one that waits for a frame, never the I/O worker's. (Where a
 /// task finds no clean frame and nobody cleans any, that is the thread that polls it: keep a background writer.) It must not call
 /// back into the pool, which may be waiting for it with pages in hand.
+///
+/// The pool knows of a record by [`set_lsn`](crate::PageWrite::set_lsn) alone. A page that is changed without that call is written
+/// without asking the log: one forgotten line is lost data, or data that no record explains. So each such change is counted in
+/// [`Counts::unlogged_changes`](crate::Counts::unlogged_changes), and [where the engine asks for it](crate::UnloggedChanges::Refuse) the
+/// page is not written. Changes that need no record (a hint, a free-space map, a temporary file) say so by
+/// [`Lsn::UNLOGGED`].
 pub trait Wal: Send + Sync + 'static {
     /// Up to where the log is durable. Asked first, so it should be cheap.
     fn flushed_lsn(&self) -> Lsn;

@@ -380,6 +380,25 @@ pub enum Shutdown {
     Discard,
 }
 
+/// What becomes of pages that are changed without a [log position](crate::PageWrite::set_lsn), in a pool with a [log](crate::Wal).
+///
+/// The pool cannot ask the log for a record that it was not told of: one forgotten call, and a page may be on disk before its
+/// record, or without one. A change that needs no record says so by [`Lsn::UNLOGGED`](crate::Lsn::UNLOGGED).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnloggedChanges {
+    /// They are written like others, and counted in [`Counts::unlogged_changes`](crate::Counts::unlogged_changes), which an engine's
+    /// tests should find to be 0. The first is told as an event (feature `tracing`).
+    #[default]
+    Count,
+    /// They are counted, and the page is not written: whatever would write it (a flush, a checkpoint, a close) ends in
+    /// [`Error::UnloggedChange`], which names the page, and writes the others. The page stays dirty, and in its frame, also when it is
+    /// changed with a position later; until a record of
+    /// [the whole page](crate::PageWrite::set_image_lsn) is stated, or its changes are thrown away. Meanwhile the background writer
+    /// counts the page among its failures.
+    Refuse,
+}
+
 /// A pool's options, checked.
 #[derive(Clone)]
 pub(crate) struct Config {
@@ -390,6 +409,7 @@ pub(crate) struct Config {
     pub(crate) page_size: PageSize,
     pub(crate) io_method: IoMethod,
     pub(crate) wal: Option<Arc<dyn Wal>>,
+    pub(crate) unlogged_changes: UnloggedChanges,
     pub(crate) codec: Option<Arc<dyn PageCodec>>,
     pub(crate) torn_pages: TornPages,
     /// The most a fetch waits for a frame.
@@ -435,6 +455,9 @@ impl Config {
                 "{frames} frames, and {most} at most: choose at least as many"
             )));
         }
+        if self.unlogged_changes == UnloggedChanges::Refuse && self.wal.is_none() {
+            return Err(Error::config("unlogged_changes: a pool without a log cannot refuse them: set wal"));
+        }
         self.background_writer.validate(self.frames)?;
         self.io_method.validate()
     }
@@ -455,6 +478,7 @@ impl fmt::Debug for Config {
             .field("page_size", &self.page_size)
             .field("io_method", &self.io_method)
             .field("wal", &self.wal.is_some())
+            .field("unlogged_changes", &self.unlogged_changes)
             .field("codec", &self.codec.is_some())
             .field("torn_pages", &self.torn_pages)
             .field("frame_wait", &self.frame_wait)

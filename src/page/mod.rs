@@ -224,12 +224,13 @@ pub struct PageWrite<'a> {
     changed: bool,
     /// The bytes are not lent, nor will they be while the guard lives.
     own: bool,
-    first_lsn: Lsn,
+    /// What was stated first, if anything was.
+    first_lsn: Option<Lsn>,
 }
 
 impl<'a> PageWrite<'a> {
     fn new(pin: &'a Pin) -> Self {
-        Self { pin, changed: false, own: false, first_lsn: Lsn::UNLOGGED }
+        Self { pin, changed: false, own: false, first_lsn: None }
     }
 
     /// Which page it is.
@@ -244,12 +245,22 @@ impl<'a> PageWrite<'a> {
     /// The record must have got its place in the log while this guard was held: by that a
     /// [checkpoint](crate::CheckpointReport::redo_lsn) knows that changes which it did not wait for are behind the end that the log
     /// had before it.
+    ///
+    /// A change that needs no record says so, by [`Lsn::UNLOGGED`]: a guard that is dropped after a change without any call
+    /// counts as a call that was [forgotten](crate::UnloggedChanges).
     pub fn set_lsn(&mut self, lsn: Lsn) {
-        if self.first_lsn == Lsn::UNLOGGED {
-            self.first_lsn = lsn;
+        if self.first_lsn.is_none_or(|first| first == Lsn::UNLOGGED) {
+            self.first_lsn = Some(lsn);
         }
         self.changed = true;
         self.pin.frame().raise_lsn(lsn);
+    }
+
+    /// The same for a record that holds the whole page, as it is when the guard is dropped. It covers whatever was changed before, so a
+    /// page that was [refused](crate::UnloggedChanges::Refuse) can be written again.
+    pub fn set_image_lsn(&mut self, lsn: Lsn) {
+        self.set_lsn(lsn);
+        self.pin.note_image();
     }
 
     /// The highest log position of the page since it was read from disk.
@@ -271,7 +282,10 @@ impl<'a> PageWrite<'a> {
     /// Makes the change ready to be seen.
     fn publish(&self) {
         if self.changed {
-            self.pin.note_change(self.first_lsn);
+            self.pin.note_change(self.first_lsn.unwrap_or(Lsn::UNLOGGED));
+            if self.first_lsn.is_none() {
+                self.pin.note_unlogged_change();
+            }
         }
         if self.own {
             self.pin.come_home();

@@ -18,6 +18,7 @@ use std::hint::black_box;
 use smallvec::SmallVec;
 
 use crate::{
+    config::UnloggedChanges,
     error::Result,
     id::{FrameNo, PageId, PageSize},
     pool::{
@@ -36,6 +37,7 @@ use crate::{
         starvation::Starvation,
         state::{Phase, State},
         table::{PageTable, Slot},
+        unlogged::Unlogged,
         waiters::Waiters,
     },
     stats::{Counter, Counters},
@@ -55,6 +57,7 @@ pub(crate) struct FramePool {
     pub(super) extra_pages: ExtraPages,
     pub(super) mirrors: Mirrors,
     pub(crate) older_changes: OlderChanges,
+    pub(crate) unlogged: Unlogged,
     pub(crate) ready: Ready,
     pub(crate) look_ahead: LookAhead,
     pub(crate) counters: Arc<Counters>,
@@ -141,6 +144,7 @@ impl FramePool {
             extra_pages: ExtraPages::new(page_size),
             mirrors: Mirrors::new(size.most(), page_size)?,
             older_changes: OlderChanges::default(),
+            unlogged: Unlogged::default(),
             ready: Ready::new(0),
             look_ahead: LookAhead::new(size.frames()),
             counters,
@@ -153,6 +157,11 @@ impl FramePool {
     /// The same with room for so many frames that are ready to be taken.
     pub(crate) fn with_room_for_ready(self, frames: usize) -> Self {
         Self { ready: Ready::new(frames), ..self }
+    }
+
+    /// The same with a log, if there is a rule for changes that it is not told of.
+    pub(crate) fn with_log(self, rule: Option<UnloggedChanges>) -> Self {
+        Self { unlogged: Unlogged::new(rule), ..self }
     }
 
     #[inline]

@@ -6,7 +6,7 @@
 //! [`extra_pages`] those that are wanted beyond them; the
 //! [`replacement`] says which page gives up its frame; the [`frame_pool`] puts them together, and [`victims`] are taken from
 //! it; a [`handle`] is the right to a frame, [`pins`] to several, a [`seizure`] to the pages in them; [`mirrors`] are copies
-//! of pages that all threads read; a [`buffer_ring`] keeps a bulk read to a few; [`resizing`] is how frames come and go.
+//! of pages that all threads read; [`older_changes`] and [`unlogged`] changes are kept for the log's sake; a [`buffer_ring`] keeps a bulk read to a few; [`resizing`] is how frames come and go.
 //! `validate` looks at all of it, for tests.
 
 pub(crate) mod arena;
@@ -34,6 +34,7 @@ pub(crate) mod spares;
 pub(crate) mod starvation;
 pub(crate) mod state;
 pub(crate) mod table;
+pub(crate) mod unlogged;
 mod validate;
 pub(crate) mod victims;
 pub(crate) mod waiters;

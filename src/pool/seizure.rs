@@ -45,6 +45,7 @@ impl<'a> Seizure<'a> {
     pub(crate) fn discard(mut self) {
         for no in std::mem::take(&mut self.frames) {
             self.pool.older_changes.forget(no);
+            self.pool.unlogged.forget(no);
             self.settle(no, State::discard_changes);
             drop(self.pool.claimed(no));
         }

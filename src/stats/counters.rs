@@ -58,6 +58,8 @@ pub(crate) enum Counter {
     DirtyEvictions,
     /// Pages that were changed while they were being written, and found all spare pages taken.
     ExtraPages,
+    /// Changes of a page without a log position, in a pool with a log.
+    UnloggedChanges,
     /// Fetches that had to wait for a frame.
     FrameWaits,
     /// Pages that a crash may have torn and that were written over with their copies.

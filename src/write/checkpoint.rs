@@ -82,6 +82,7 @@ pub struct CheckpointReport {
     /// Files that were synced.
     pub files_synced: u64,
     /// The lowest recLSN among the pages that are dirty again: where redo must start for them. `None` where there is none.
+    /// It follows what is on disk also where a page is changed during each of its writes, so the log can be cut.
     ///
     /// Changes made since the checkpoint began may not be in it, so the engine starts redo at the lower of this and the
     /// end of its log as it was *before* it called the checkpoint. That takes that records are appended

@@ -106,6 +106,11 @@ impl Writer<'_> {
             }
             let state = pin.frame().state.load();
             if state.is_dirty() && !state.is_writing() {
+                if self.shared.pool.unlogged.refuses(no) {
+                    pin.unlatch_shared();
+                    self.tally.begin().end(Err(Error::UnloggedChange { page }));
+                    return None;
+                }
                 return Some(pin);
             }
             pin.unlatch_shared();
@@ -170,7 +175,15 @@ impl Writer<'_> {
     /// The same without a wait, and with a share latch.
     fn try_latch(&self, page: PageId, no: FrameNo) -> Option<Pin> {
         let pin = self.shared.pool.pin_unused(no, page).ok()?;
-        (pin.frame().state.load().is_valid() && pin.try_latch_past_the_line()).then_some(pin)
+        if !pin.frame().state.load().is_valid() || !pin.try_latch_past_the_line() {
+            return None;
+        }
+        if self.shared.pool.unlogged.refuses(no) {
+            // Told when it is its own turn.
+            pin.unlatch_shared();
+            return None;
+        }
+        Some(pin)
     }
 
     /// Puts the latched page, which is the first of the candidates, and as many of its neighbours as can be had into one

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use ringpool::{IoMethod, Shutdown};
+use ringpool::{IoMethod, Lsn, Shutdown, Wal};
 use tracing::{
     Event, Metadata, Subscriber,
     span::{Attributes, Id, Record},
@@ -58,4 +58,27 @@ fn c5_a_pool_that_goes_with_changes_says_how_many() {
             .any(|event| event.contains(&format!("pages={dirty} ")) && event.contains("thrown away"));
         assert_eq!(told, dirty > 0, "{how:?}: {events:?}");
     }
+}
+
+/// A log that is durable as far as anybody asks.
+struct Log;
+
+impl Wal for Log {
+    fn flushed_lsn(&self) -> Lsn {
+        Lsn(u64::MAX)
+    }
+
+    fn flush(&self, up_to: Lsn) -> std::io::Result<Lsn> {
+        Ok(up_to)
+    }
+}
+
+#[test]
+fn c8_the_first_change_without_a_log_position_is_told() {
+    let bench = Bench::with(8, |builder| builder.frames(16).io_method(IoMethod::Sync).wal(Log));
+    let listener = Listener::default();
+    with_default(listener.clone(), || bench.dirty([3, 4], 2));
+    let events = listener.0.lock().unwrap();
+    let told: Vec<_> = events.iter().filter(|event| event.contains("without set_lsn")).collect();
+    assert!(matches!(told[..], [event] if event.contains("block 3")), "{events:?}");
 }

@@ -20,6 +20,7 @@ mod c7_same_results;
 mod c8_log_first;
 mod c8_off_the_ring;
 mod c8_order_log;
+mod c8_unlogged;
 #[cfg(feature = "crc32c")]
 mod c9_corrupt_page;
 mod c9_torn_pages;
