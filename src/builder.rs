@@ -39,6 +39,7 @@ pub struct Builder {
     codec: Option<Arc<dyn PageCodec>>,
     torn_pages: TornPages,
     frame_wait: Duration,
+    disk_wait: Duration,
     combine_limit: usize,
     background_depth: BackgroundDepth,
     background_writer: BackgroundWriter,
@@ -75,6 +76,7 @@ impl Builder {
             codec: None,
             torn_pages: TornPages::default(),
             frame_wait: Config::FRAME_WAIT,
+            disk_wait: Config::DISK_WAIT,
             combine_limit: Config::COMBINE_LIMIT,
             background_depth: BackgroundDepth::default(),
             background_writer: BackgroundWriter::Auto,
@@ -151,11 +153,22 @@ impl Builder {
         self
     }
 
-    /// How long a fetch waits for a frame where all are pinned or busy, before it ends in
+    /// How long a fetch waits for a frame while all are pinned, before it ends in
     /// [`Error::AllPinned`]; one second unless set. Closing and truncating wait as long for pins, and whatever writes a page waits
     /// as long for its write guard.
+    ///
+    /// Time in which a frame is being read or written, or is to be written, does not count: the disk may take as long as it does, up
+    /// to [`disk_wait`](Self::disk_wait). For a bound on all of it, use [`Fetch::wait_timeout`](crate::Fetch::wait_timeout).
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         self.frame_wait = wait;
+        self
+    }
+
+    /// How long a fetch that needs a frame waits while nothing comes back from the disk, no page that is read and none that is
+    /// written, before it ends in [`Error::NoFrame`]; 60 seconds unless set. (A disk that refuses to write is an error of its own,
+    /// within a moment.)
+    pub fn disk_wait(mut self, wait: Duration) -> Self {
+        self.disk_wait = wait;
         self
     }
 
@@ -251,6 +264,7 @@ impl Builder {
             codec: self.codec,
             torn_pages: self.torn_pages,
             frame_wait: self.frame_wait,
+            disk_wait: self.disk_wait,
             combine_pages: (self.combine_limit / page_size.bytes()).max(1),
             background_depth: self.background_depth,
             background_writer: self.background_writer,

@@ -84,13 +84,36 @@ pub enum Error {
         /// The blocks that the file has.
         blocks: u32,
     },
-    /// No frame could be had: every one was pinned, latched or busy for the whole of the allowed wait.
+    /// No frame could be had: all of them were pinned for as long as a fetch [waits for pins](crate::Builder::frame_wait).
     #[error(
-        "no frame came free within {waited:?}: all are pinned or busy; drop pins sooner, or give the pool more frames"
+        "no frame came free within {waited:?}: all are pinned; drop pins sooner, or give the pool more frames"
     )]
     AllPinned {
         /// How long the caller waited.
         waited: Duration,
+    },
+    /// No frame could be had: the frames that are not pinned wait for the disk, and nothing came back from it for as long as a fetch
+    /// [waits for that](crate::Builder::disk_wait).
+    #[error(
+        "no frame came free within {waited:?}, the last {idle:?} of them without any progress: of {frames} frames {pinned} \
+         are pinned, {reading} are being read, {writing} are being written and {dirty} are dirty; look in in_flight() for \
+         what the disk does not answer"
+    )]
+    NoFrame {
+        /// How long the caller waited.
+        waited: Duration,
+        /// For how long no page was read or written, and no frame changed hands.
+        idle: Duration,
+        /// The frames of the pool.
+        frames: u32,
+        /// Frames that users have pinned.
+        pinned: u32,
+        /// Frames that are being read.
+        reading: u32,
+        /// Frames that are being written, and that no user has pinned.
+        writing: u32,
+        /// Frames with changes that are neither pinned nor being written.
+        dirty: u32,
     },
     /// More pages are to be pinned at once than the pool has frames.
     #[error(

@@ -51,7 +51,8 @@
 //! * **C3** A failed write leaves the page dirty and resident.
 //! * **C4** A failed sync is sticky: no later sync or checkpoint reports success for that file until it is reopened.
 //! * **C5** Memory and descriptors belong to the pool until the kernel has answered, whatever is dropped meanwhile.
-//! * **C6** No unbounded wait, spin or queue: with all frames pinned a fetch ends in [`Error::AllPinned`].
+//! * **C6** No unbounded wait, spin or queue: with all frames pinned a fetch ends in [`Error::AllPinned`], with
+//!   a disk that does not answer in [`Error::NoFrame`].
 //! * **C7** Every I/O method gives the same results; which is in use, and why, is in the [`Stats`].
 //! * **C8** With a [`Wal`], no page reaches the disk before the log is durable up to its LSN.
 //! * **C9** With a [`PageCodec`], a torn, flipped or misplaced page is an error, never data.

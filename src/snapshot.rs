@@ -113,6 +113,8 @@ counts! {
     unlogged_changes = UnloggedChanges,
     /// Fetches that waited for a frame because all were pinned or busy.
     frame_waits = FrameWaits,
+    /// Looks at all frames of the pool that found none to take, clean or dirty: all were pinned or in an I/O.
+    futile_sweeps = FutileSweeps,
     /// Pages that were restored from their copies when their files were opened after a crash.
     pages_restored = Restored,
     /// Pages that read streams handed out.

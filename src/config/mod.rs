@@ -137,7 +137,7 @@ impl IoMethod {
 /// Whether a thread of the pool writes dirty pages before their frames are wanted, so that a fetch finds clean ones.
 ///
 /// It sleeps until a fetch has taken a frame and few are left ready, writes what would be taken next, with its dirty
-/// neighbours in the file, and keeps more ready the more are wanted. What it cannot write it tries again later; whoever
+/// neighbours in the file that are not used either, and keeps more ready the more are wanted. What it cannot write it tries again later; whoever
 /// needs a frame then writes for himself, and gets the error.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -277,7 +277,7 @@ impl OpenOptions {
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FetchOptions {
-    /// The most to wait for a frame, where all are pinned or busy; the pool's own limit unless set.
+    /// The most to wait for a frame while all are pinned; the pool's own [limit](crate::Builder::frame_wait) unless set.
     pub frame_wait: Option<Duration>,
 }
 
@@ -288,7 +288,7 @@ impl FetchOptions {
         Self::default()
     }
 
-    /// Sets the most to wait for a frame.
+    /// Sets the most to wait for a frame while all are pinned.
     #[must_use]
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         self.frame_wait = Some(wait);
@@ -307,7 +307,7 @@ pub struct StreamOptions {
     pub combine_limit: Option<usize>,
     /// For a [bulk](Self::bulk) read, the bytes of the frames that it uses over and over, beside those that it looks ahead.
     pub ring: Option<usize>,
-    /// The most to wait for a frame, where all are pinned or busy; the pool's own limit unless set.
+    /// The most to wait for a frame while all are pinned; the pool's own [limit](crate::Builder::frame_wait) unless set.
     pub frame_wait: Option<Duration>,
 }
 
@@ -350,7 +350,7 @@ impl StreamOptions {
         self
     }
 
-    /// Sets the most to wait for a frame.
+    /// Sets the most to wait for a frame while all are pinned.
     #[must_use]
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         self.frame_wait = Some(wait);
@@ -412,8 +412,10 @@ pub(crate) struct Config {
     pub(crate) unlogged_changes: UnloggedChanges,
     pub(crate) codec: Option<Arc<dyn PageCodec>>,
     pub(crate) torn_pages: TornPages,
-    /// The most a fetch waits for a frame.
+    /// The most a fetch waits for pins.
     pub(crate) frame_wait: Duration,
+    /// The most a fetch that needs a frame waits for a disk from which nothing comes back.
+    pub(crate) disk_wait: Duration,
     /// The most pages that one request covers.
     pub(crate) combine_pages: usize,
     pub(crate) background_depth: BackgroundDepth,
@@ -440,6 +442,9 @@ impl Config {
 
     /// How long a fetch waits for a frame unless told otherwise.
     pub(crate) const FRAME_WAIT: Duration = Duration::from_secs(1);
+
+    /// How long a fetch that needs a frame waits for a disk from which nothing comes back, unless told otherwise.
+    pub(crate) const DISK_WAIT: Duration = Duration::from_secs(60);
 
     pub(crate) fn scheduling(&self) -> Scheduling {
         Scheduling { combine: self.combine_pages * self.page_size.bytes(), background: self.background_depth }
@@ -482,6 +487,7 @@ impl fmt::Debug for Config {
             .field("codec", &self.codec.is_some())
             .field("torn_pages", &self.torn_pages)
             .field("frame_wait", &self.frame_wait)
+            .field("disk_wait", &self.disk_wait)
             .field("combine_pages", &self.combine_pages)
             .field("background_depth", &self.background_depth)
             .field("background_writer", &self.background_writer)

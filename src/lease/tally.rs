@@ -1,5 +1,7 @@
 //! How many of a batch's requests are still out, and what went wrong first.
 
+use std::task::Waker;
+
 use crate::{
     error::{Error, Result},
     sync::{
@@ -13,6 +15,8 @@ use crate::{
 pub(crate) struct Tally {
     state: Mutex<State>,
     all_in: Condvar,
+    /// Woken whenever nothing is out any more.
+    waker: Option<Waker>,
 }
 
 #[derive(Default)]
@@ -30,15 +34,15 @@ impl Tally {
         Arc::new(Self::default())
     }
 
+    /// The same, which wakes when nothing is out any more. (Perhaps more than once, as long as requests are begun.)
+    pub(crate) fn that_wakes(waker: Waker) -> Arc<Self> {
+        Arc::new(Self { waker: Some(waker), ..Self::default() })
+    }
+
     /// One more request is out.
     pub(crate) fn begin(self: &Arc<Self>) -> Outstanding {
         self.state.lock().outstanding += 1;
         Outstanding(Arc::clone(self))
-    }
-
-    /// The first error so far.
-    pub(crate) fn error(&self) -> Option<Error> {
-        self.state.lock().first_error.clone()
     }
 
     /// The pages that went well, and the first error; `None` while anything is out.
@@ -75,8 +79,11 @@ impl Outstanding {
         }
         assert!(state.outstanding > 0, "a request ended that was not begun");
         state.outstanding -= 1;
-        if state.outstanding == 0 {
+        let all_in = state.outstanding == 0;
+        drop(state);
+        if all_in {
             self.0.all_in.notify_all();
+            self.0.waker.iter().for_each(Waker::wake_by_ref);
         }
     }
 }

@@ -11,12 +11,14 @@
 //!
 //! Lock order: the lock of the sleep is a leaf.
 
+use std::task::{Wake, Waker};
+
 use crossbeam_queue::ArrayQueue;
 
 use crate::{
     id::FrameNo,
     sync::{
-        Condvar, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         time::Instant,
     },
@@ -30,9 +32,17 @@ pub(crate) struct Ready {
     demand: AtomicUsize,
     /// Frames that were put here so far.
     made: AtomicUsize,
+    /// As many as were put here when a fetch had waited in vain for more; `usize::MAX` where none has.
+    stuck_at: AtomicUsize,
     asleep: AtomicBool,
     /// Whether nobody keeps frames ready, since there was nothing to clean lately.
     rests: AtomicBool,
+    alarm: Arc<Alarm>,
+}
+
+/// What ends the writer's sleep.
+#[derive(Default)]
+struct Alarm {
     calls: Mutex<Calls>,
     called: Condvar,
 }
@@ -43,6 +53,17 @@ struct Calls {
     closed: bool,
 }
 
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.calls.lock().called = true;
+        self.called.notify_all();
+    }
+}
+
 impl Ready {
     /// Room for so many frames.
     pub(super) fn new(capacity: usize) -> Self {
@@ -51,10 +72,10 @@ impl Ready {
             mark: AtomicUsize::new(0),
             demand: AtomicUsize::new(0),
             made: AtomicUsize::new(0),
+            stuck_at: AtomicUsize::new(usize::MAX),
             asleep: AtomicBool::new(false),
             rests: AtomicBool::new(false),
-            calls: Mutex::new(Calls::default()),
-            called: Condvar::new(),
+            alarm: Arc::default(),
         }
     }
 
@@ -124,24 +145,28 @@ impl Ready {
         self.mark.store(mark, Ordering::Relaxed);
     }
 
-    /// Whether somebody keeps frames ready.
+    /// Whether frames are kept ready: there is a writer, and it is not known to be stuck.
     pub(crate) fn is_kept(&self) -> bool {
-        self.mark.load(Ordering::Relaxed) > 0
+        self.mark.load(Ordering::Relaxed) > 0 && self.stuck_at.load(Ordering::Relaxed) != self.made()
+    }
+
+    /// The writer has brought nothing for too long, since it had made so many. Until it makes another one it is not counted on.
+    pub(crate) fn note_stuck(&self, made: usize) {
+        self.stuck_at.store(made, Ordering::Relaxed);
     }
 
     fn call(&self) {
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
-            self.calls.lock().called = true;
-            self.called.notify_all();
+            self.look_again();
         }
     }
 
     /// Sleeps until frames are wanted. False once this is [closed](Self::close).
     pub(crate) fn sleep(&self) -> bool {
-        let mut calls = self.calls.lock();
+        let mut calls = self.alarm.calls.lock();
         self.asleep.store(true, Ordering::SeqCst);
         while !calls.called && !calls.closed {
-            calls = self.called.wait(calls);
+            calls = self.alarm.called.wait(calls);
         }
         self.asleep.store(false, Ordering::Relaxed);
         calls.called = false;
@@ -150,35 +175,47 @@ impl Ready {
 
     /// What the marks depend on has changed: ends the sleep, or the next one.
     pub(crate) fn look_again(&self) {
-        self.calls.lock().called = true;
-        self.called.notify_all();
+        self.alarm.wake_by_ref();
+    }
+
+    /// What ends the sleep, or the next one.
+    pub(crate) fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.alarm))
+    }
+
+    /// Sleeps until it is woken or `deadline` has come, however much is wanted.
+    pub(crate) fn sleep_until(&self, deadline: Instant) {
+        let mut calls = self.alarm.calls.lock();
+        while !calls.called && !calls.closed && crate::sync::time::now() < deadline {
+            calls = self.alarm.called.wait_until(calls, deadline);
+        }
+        calls.called = false;
     }
 
     /// Sleeps until `deadline`, however much is wanted. False once this is closed.
     pub(crate) fn rest_until(&self, deadline: Instant) -> bool {
-        let mut calls = self.calls.lock();
+        let mut calls = self.alarm.calls.lock();
         while !calls.closed && crate::sync::time::now() < deadline {
-            calls = self.called.wait_until(calls, deadline);
+            calls = self.alarm.called.wait_until(calls, deadline);
         }
         !calls.closed
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        self.calls.lock().closed
+        self.alarm.calls.lock().closed
     }
 
     /// Ends every sleep, now and from now on.
     pub(crate) fn close(&self) {
         self.set_mark(0);
-        self.calls.lock().closed = true;
-        self.called.notify_all();
+        self.alarm.calls.lock().closed = true;
+        self.alarm.called.notify_all();
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::Arc;
 
     /// Takes a frame where there are no others.
     fn take(ready: &Ready) -> Option<FrameNo> {

@@ -1,9 +1,29 @@
 //! Why a frame cannot be had: a user has it, or the disk.
 //!
 //! A wait for frames is bounded by what is wrong, not by what is slow. A pin that stays is wrong; a disk that takes its time is not,
-//! as long as something comes back from it. So who waits must know which of the two it is.
+//! as long as something comes back from it. So a thread or task that waits must know which of the two it is.
+//!
+//! To know it takes a look at every frame. However many wait, one of them looks for all, and the looks take a small part of the time.
+//!
+//! Lock order: the lock of the last look is a leaf.
 
-use crate::pool::state::{Phase, State};
+use crate::{
+    pool::{
+        frame_pool::FramePool,
+        state::{Phase, State},
+    },
+    stats::Counter,
+    sync::{
+        Mutex,
+        time::{self, Duration, Instant},
+    },
+};
+
+/// How old a look may be at the least before the next one.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+
+/// And how many times as old as it took.
+const LOOK_SELDOM: u32 = 32;
 
 /// In which hands a frame is.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -29,6 +49,71 @@ impl Holder {
     }
 }
 
+/// How many frames are in which hands.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    pub(crate) frames: u32,
+    /// Those that users have.
+    pub(crate) pinned: u32,
+    pub(crate) reading: u32,
+    /// Those that are being written, without a user.
+    pub(crate) writing: u32,
+    /// Those with changes that are in nobody's hands.
+    pub(crate) dirty: u32,
+}
+
+impl Shortage {
+    /// Whether users have all frames, so that none will come from anyone else.
+    pub(crate) fn is_all_pinned(self) -> bool {
+        self.pinned == self.frames
+    }
+
+    /// Whether the disk has a frame that comes back by itself.
+    pub(crate) fn is_at_disk(self) -> bool {
+        self.reading + self.writing > 0
+    }
+
+    fn add(&mut self, state: State) {
+        self.frames += 1;
+        match Holder::of(state) {
+            Holder::User => self.pinned += 1,
+            Holder::Disk if state.is_writing() => self.writing += 1,
+            Holder::Disk => self.reading += 1,
+            Holder::Nobody => self.dirty += u32::from(state.is_dirty()),
+        }
+    }
+}
+
+/// The last look at all frames, and when it is time for the next.
+#[derive(Default)]
+pub(crate) struct LastLook(Mutex<Option<(Shortage, Instant)>>);
+
+impl FramePool {
+    /// What keeps the frames that may get another page, as of a moment ago.
+    pub(crate) fn shortage(&self) -> Shortage {
+        let mut last = self.last_look.0.lock();
+        let begun = time::now();
+        if let Some((shortage, until)) = *last
+            && begun < until
+        {
+            return shortage;
+        }
+        let mut shortage = Shortage::default();
+        for (_, frame) in self.frames().filter(|&(no, _)| self.serves(no)) {
+            shortage.add(frame.state.load());
+        }
+        let now = time::now();
+        *last = Some((shortage, now + LOOK_EVERY.max((now - begun) * LOOK_SELDOM)));
+        shortage
+    }
+
+    /// A number that changes when a frame changes hands, or a page was read or written.
+    pub(crate) fn progress(&self) -> u64 {
+        let counts = [Counter::Evictions, Counter::PagesRead, Counter::PagesWritten];
+        counts.map(|counter| self.counters.get(counter)).into_iter().fold(0, u64::wrapping_add)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -51,5 +136,8 @@ mod tests {
         for (state, holder) in holders {
             assert_eq!(Holder::of(state), holder, "{state:?}");
         }
+        let mut shortage = Shortage::default();
+        holders.into_iter().for_each(|(state, _)| shortage.add(state));
+        assert_eq!(shortage, Shortage { frames: 7, pinned: 2, reading: 2, writing: 1, dirty: 1 });
     }
 }

@@ -19,6 +19,8 @@ pub(crate) const RETRY: Duration = Duration::from_millis(2);
 
 pub(crate) struct Starvation {
     waiting: AtomicUsize,
+    /// How often a frame was let go of while there was a line.
+    reliefs: AtomicUsize,
     line: Mutex<Line>,
     ticking: AtomicBool,
 }
@@ -37,6 +39,7 @@ impl Starvation {
     pub(super) fn new() -> Self {
         Self {
             waiting: AtomicUsize::new(0),
+            reliefs: AtomicUsize::new(0),
             line: Mutex::new(Line::default()),
             ticking: AtomicBool::new(false),
         }
@@ -46,6 +49,11 @@ impl Starvation {
     #[inline]
     pub(crate) fn is_felt(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) != 0
+    }
+
+    /// Changes when a frame is let go of while there is a line.
+    pub(crate) fn reliefs(&self) -> usize {
+        self.reliefs.load(Ordering::Relaxed)
     }
 
     /// Keeps the place, or gets a new one at the end where it is used up, for one wake-up.
@@ -75,6 +83,7 @@ impl Starvation {
     /// A frame may be had now: wakes the first in line.
     #[cold]
     pub(crate) fn relieve(&self) {
+        self.reliefs.fetch_add(1, Ordering::Relaxed);
         let first = {
             let mut line = self.line.lock();
             let first = line.places.pop_front();

@@ -3,6 +3,9 @@
 //! A frame that has no page is taken first, as long as there is one; then one that was set aside; and then the next whose turn it is.
 //! The [replacement](super::replacement) says which; here that is put into effect, on the frames' state words. What is
 //! clean is claimed at once, or marked READY and listed; what is dirty is left to the caller, who has it written.
+//!
+//! A sweep that meets no victim has looked at every frame. While fetches wait, that is repeated only when a frame has been let go of
+//! since, or after a while that is long beside what it takes: however many wait, and however often they try.
 
 use smallvec::SmallVec;
 
@@ -12,6 +15,12 @@ use crate::{
         frame_pool::FramePool,
         handle::{Claimed, Pin, PoolHandle},
         state::{State, Verdict},
+    },
+    stats::Counter,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, Ordering},
+        time::{self, Duration, Instant},
     },
 };
 
@@ -33,12 +42,77 @@ enum Met {
     NoRoom,
 }
 
+/// How long at the least there is no other sweep after one in vain, unless a frame is let go of.
+const SWEEP_EVERY: Duration = Duration::from_millis(10);
+
+/// And how many times as long as that one took.
+const SWEEP_SELDOM: u32 = 32;
+
+/// A time without sweeps, after one that has met no victim. It binds those who have seen one in vain, as all do who wait.
+#[derive(Default)]
+pub(super) struct Lull {
+    is_on: AtomicBool,
+    last: Mutex<Option<Futile>>,
+}
+
+/// A sweep in vain.
+#[derive(Copy, Clone, Debug)]
+struct Futile {
+    /// How often a frame had been let go of before.
+    reliefs: usize,
+    took: Duration,
+    /// When the next one is due, if no frame is let go of.
+    until: Instant,
+}
+
+impl Futile {
+    fn new(reliefs: usize, took: Duration, now: Instant) -> Self {
+        Self { reliefs, took, until: now + SWEEP_EVERY.max(took * SWEEP_SELDOM) }
+    }
+}
+
+impl Lull {
+    /// Whether the caller may sweep. Of those who ask when the time is over the first may.
+    fn is_over(&self, reliefs: usize) -> bool {
+        if !self.is_on.load(Ordering::Relaxed) || seeded!("each_waiter_sweeps") {
+            return true;
+        }
+        let mut last = self.last.lock();
+        let Some(futile) = *last else { return true };
+        let now = time::now();
+        let is_over = futile.reliefs != reliefs || now >= futile.until;
+        if is_over {
+            *last = Some(Futile::new(reliefs, futile.took, now));
+        }
+        is_over
+    }
+
+    /// A sweep has met no victim.
+    fn begin(&self, reliefs: usize, begun: Option<Instant>) {
+        let now = time::now();
+        *self.last.lock() =
+            Some(Futile::new(reliefs, begun.map_or(Duration::ZERO, |begun| now - begun), now));
+        self.is_on.store(true, Ordering::Relaxed);
+    }
+
+    fn end(&self) {
+        if self.is_on.load(Ordering::Relaxed) {
+            self.is_on.store(false, Ordering::Relaxed);
+        }
+    }
+}
+
 impl FramePool {
     /// A claimed frame: a free one, else one that is ready, else the first that the sweep finds.
     fn take_victim(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        self.take_at_hand().or_else(|| self.take_in_turn(dirty))
+    }
+
+    /// A claimed frame that is free, or ready.
+    fn take_at_hand(&self) -> Option<FrameNo> {
         let at_hand = self.take_free().or_else(|| self.take_ready());
         self.ready.note_demand(self.free_frames());
-        at_hand.or_else(|| self.take_in_turn(dirty))
+        at_hand
     }
 
     /// How many frames have no page, and nobody who is about to give them one.
@@ -75,15 +149,21 @@ impl FramePool {
     }
 
     /// Sets victims that are clean aside for those who will want a frame, about `wanted` of them; the dirty ones that it meets,
-    /// `dirty_most` of them at the most, count as well, and are left to the caller to have them cleaned. Gives how many clean
-    /// ones there were.
-    pub(crate) fn make_ready(&self, wanted: usize, dirty: &mut Vec<FrameNo>, dirty_most: usize) -> usize {
+    /// `dirty_most` of them at the most, count as well, and are left to the caller to have them cleaned, but for those that the
+    /// caller cannot clean now. Gives how many clean ones there were.
+    pub(crate) fn make_ready(
+        &self,
+        wanted: usize,
+        dirty: &mut Vec<FrameNo>,
+        dirty_most: usize,
+        can_clean: impl Fn(FrameNo) -> bool,
+    ) -> usize {
         let mut clean = 0;
         loop {
             let before = clean + dirty.len();
             let met = self.sweep(READY_AT_ONCE, |no, verdict| {
                 match verdict {
-                    Verdict::Clean if dirty.contains(&no) => return None,
+                    Verdict::Clean if dirty.contains(&no) || !can_clean(no) => return None,
                     Verdict::Clean => dirty.push(no),
                     _ if self.set_aside(no) => clean += 1,
                     _ => return Some(Met::NoRoom),
@@ -115,8 +195,30 @@ impl FramePool {
 
     /// Shows victims, clean and dirty, until `enough` gives a value, having taken about `wanted`. All others are spared, for now.
     /// Each call looks at every frame a bounded number of times, so with all frames busy it ends.
-    fn sweep<R>(&self, wanted: usize, enough: impl FnMut(FrameNo, Verdict) -> Option<R>) -> Option<R> {
-        self.replacement.sweep(wanted, |no| self.frame(no), enough)
+    fn sweep<R>(&self, wanted: usize, mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>) -> Option<R> {
+        let reliefs = self.starvation.reliefs();
+        let is_felt = self.starvation.is_felt() || self.lull.is_on.load(Ordering::Relaxed);
+        let (begun, mut met_some) = (is_felt.then(time::now), false);
+        let found = self.replacement.sweep(
+            wanted,
+            |no| self.frame(no),
+            |no, verdict| {
+                met_some = true;
+                enough(no, verdict)
+            },
+        );
+        if met_some {
+            self.lull.end();
+        } else {
+            self.counters.add(Counter::FutileSweeps, 1);
+            self.lull.begin(reliefs, begun);
+        }
+        found
+    }
+
+    /// Whether a sweep is due for those who have seen one in vain.
+    pub(crate) fn may_sweep(&self) -> bool {
+        self.lull.is_over(self.starvation.reliefs())
     }
 
     /// The page that was just mapped to this frame is wanted for itself: where it had lost its frame lately, that is a use.
@@ -132,6 +234,12 @@ impl PoolHandle {
     /// Takes a victim's frame, if a clean one is found; the dirty ones that were met are left in `dirty`.
     pub(crate) fn claim_victim(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
         let no = self.take_victim(dirty)?;
+        Some(self.claimed(no))
+    }
+
+    /// The same for a fetch that has tried before: it looks for a victim only if a sweep [is due](FramePool::may_sweep).
+    pub(crate) fn claim_victim_again(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
+        let no = if self.may_sweep() { self.take_victim(dirty) } else { self.take_at_hand() }?;
         Some(self.claimed(no))
     }
 }
@@ -174,7 +282,7 @@ mod tests {
     #[test]
     fn what_is_ready_is_taken_first_and_keeps_its_page_until_then() {
         let pool = filled(2);
-        assert_eq!(pool.make_ready(5, &mut Vec::new(), 5), 2, "there is no room for more");
+        assert_eq!(pool.make_ready(5, &mut Vec::new(), 5, |_| true), 2, "there is no room for more");
         assert_eq!(resident(&pool), [0, 1, 2]);
         read(&pool, 3);
         assert_eq!(resident(&pool), [1, 2, 3]);
@@ -193,7 +301,7 @@ mod tests {
             pool.frames().all(|(_, frame)| frame.state.load().is_valid()),
             "a page went before all frames had one"
         );
-        assert_eq!(pool.make_ready(100, &mut Vec::new(), 100), 100);
+        assert_eq!(pool.make_ready(100, &mut Vec::new(), 100, |_| true), 100);
         // As of a file that is cut: the last first. All lie in one shard of the two.
         (2000..2100).rev().for_each(|no| drop(pool.claim(FrameNo(no)).unwrap()));
         assert_eq!((pool.free_frames(), pool.faults()), (100, Vec::new()));
@@ -246,7 +354,7 @@ mod tests {
     #[test]
     fn a_place_that_is_out_of_date_takes_no_frame_from_its_next_page() {
         let pool = filled(2);
-        assert_eq!(pool.make_ready(1, &mut Vec::new(), 1), 1);
+        assert_eq!(pool.make_ready(1, &mut Vec::new(), 1, |_| true), 1);
         // Somebody evicts the page; the frame gets another, is made ready once more, and so has two places in the list.
         drop(pool.claim(FrameNo(0)).unwrap());
         assert_eq!(read(&pool, 0).frame_no(), FrameNo(0));
@@ -267,7 +375,7 @@ mod tests {
             pool.frame(no).state.try_update(dirty).unwrap();
         }
         let mut dirty = Vec::new();
-        assert_eq!(pool.make_ready(5, &mut dirty, 5), 1, "more than there are");
+        assert_eq!(pool.make_ready(5, &mut dirty, 5, |_| true), 1, "more than there are");
         assert_eq!(dirty, [0, 1].map(FrameNo));
         let mut met = DirtyVictims::new();
         assert!(pool.claim_victim(&mut met).is_some_and(|claimed| claimed.frame_no() == FrameNo(2)));

@@ -72,7 +72,7 @@ impl Fetch {
     /// Waits for the page. The calling thread reads it itself if nobody else does.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Corrupt`], [`Error::PastEof`], [`Error::AllPinned`], [`Error::NotOpen`],
+    /// [`Error::Io`], [`Error::Corrupt`], [`Error::PastEof`], [`Error::AllPinned`], [`Error::NoFrame`], [`Error::NotOpen`],
     /// [`Error::TooManyPins`], [`Error::ShutDown`].
     #[inline]
     pub fn wait(self) -> Result<PinnedPage> {

@@ -192,7 +192,9 @@ impl Missing {
                 self.demand = None;
                 match outcome {
                     Ok(page) => self.pins[last] = Some(page.into_pin()),
-                    Err(error @ Error::AllPinned { .. }) => return Poll::Ready(Err(error)),
+                    Err(error @ (Error::AllPinned { .. } | Error::NoFrame { .. })) => {
+                        return Poll::Ready(Err(error));
+                    }
                     Err(error) => self.error = Some(error),
                 }
                 return Poll::Ready(Ok(()));

@@ -3,8 +3,15 @@
 //! The background writer keeps some ready; else the sweep gives a clean one. Where it comes by dirty ones only, the
 //! background writer was called already, and the fetch waits in line for what it brings. As the last resort, or where there
 //! is no such writer, the fetch has the dirty ones written as a batch, and tries those that become clean first, unless the disk
-//! [has refused](crate::respite) them all. Where every frame is pinned or busy the wait is bounded: then the fetch ends in
-//! `AllPinned`, or with the error that kept pages dirty.
+//! [has refused](crate::respite) them all.
+//!
+//! The wait is bounded by what is wrong, not by what is slow:
+//!
+//! | what stands in the way | the wait ends |
+//! |---|---|
+//! | users have pinned [all frames](crate::pool::shortage) | with `AllPinned`, after `frame_wait` of such time |
+//! | the disk refuses what this fetch has written, and has nothing else in hand | with that error, after a [moment](MOMENT) |
+//! | the disk has frames, or is to get them | with `NoFrame`, when nothing came back from it for `disk_wait` |
 
 use std::task::{Poll, Waker};
 
@@ -13,6 +20,7 @@ use crate::{
     lease::Tally,
     pool::{
         handle::Claimed,
+        shortage::Shortage,
         starvation::{Place, RETRY},
         victims::DirtyVictims,
     },
@@ -29,18 +37,28 @@ use crate::{
 /// How long the background writer may bring nothing before a fetch writes for itself.
 const LAST_RESORT: Duration = Duration::from_millis(50);
 
+/// How long a disk must refuse a fetch's victims before the fetch says so: other frames may come free, and the next try go well.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// The most that the time between two looks counts as time in which pins stood in the way: a task may not be polled for long.
+const STEP: Duration = Duration::from_millis(50);
+
 /// One fetch's wait for a frame.
 #[derive(Default)]
 pub(crate) struct FrameWait {
     since: Option<Instant>,
-    /// How long the waits took that are over.
-    waited: Duration,
+    /// For how long pins stood in the way, in all waits so far.
+    pinned: Duration,
+    /// When it last looked what stands in the way.
+    looked: Option<Instant>,
+    /// How far the pool had come when that last changed while the disk was waited for, and when that was.
+    came_back: Option<(u64, Instant)>,
     /// How many frames the background writer had made ready when that last changed, and when that was.
     progress: Option<(usize, Instant)>,
     /// The last batch of victims that was written on this fetch's behalf.
     cleaning: Option<Arc<Tally>>,
-    /// The last batch before that of which something could not be written.
-    failed: Option<Arc<Tally>>,
+    /// The last such batch that is over, if nothing of it could be written.
+    refused: Option<Arc<Tally>>,
     /// Where it stands in line.
     place: Option<Place>,
 }
@@ -58,9 +76,8 @@ impl FrameWait {
         if polled.is_ready()
             && let Some(since) = self.since.take()
         {
-            let waited = time::now() - since;
-            self.waited += waited;
-            shared.counters.measures.add_time(Measure::FrameWait, waited);
+            shared.counters.measures.add_time(Measure::FrameWait, time::now() - since);
+            (self.looked, self.came_back) = (None, None);
         }
         if matches!(polled, Poll::Ready(Ok(_)))
             && let Some(place) = self.place.take()
@@ -70,9 +87,9 @@ impl FrameWait {
         polled
     }
 
-    /// How long frames were waited for before.
+    /// What it has used of the time for which pins may stand in the way.
     pub(crate) fn waited(&self) -> Duration {
-        self.waited
+        self.pinned
     }
 
     /// Leaves the line without a frame; a wake-up that was given to it goes to the next.
@@ -94,9 +111,12 @@ impl FrameWait {
         let pool = &shared.pool;
         let mut dirty = DirtyVictims::new();
         // Who has just come does not take what was made ready for those in line.
-        if !self.is_behind_others(shared)
-            && let Some(claimed) = pool.claim_victim(&mut dirty)
-        {
+        let claimed = match self.since {
+            Some(_) => pool.claim_victim_again(&mut dirty),
+            None if self.is_behind_others(shared) => None,
+            None => pool.claim_victim(&mut dirty),
+        };
+        if let Some(claimed) = claimed {
             return Poll::Ready(Ok(claimed));
         }
         let most = if dirty.is_empty() { 0 } else { self.most_to_write(shared, limit) };
@@ -108,24 +128,15 @@ impl FrameWait {
                 // Not for as long as it takes: if their disk does not answer, there may be frames further on.
                 cleaning.wait_until(time::now() + RETRY);
             }
-            self.note_failure();
+            self.note_outcome();
             self.cleaning = Some(cleaning);
-            self.note_failure();
+            self.note_outcome();
             if let Some(claimed) = dirty.iter().find_map(|&no| pool.claim(no)) {
                 return Poll::Ready(Ok(claimed));
             }
         }
-        let now = time::now();
-        let since = *self.since.get_or_insert_with(|| {
-            shared.counters.add(Counter::FrameWaits, 1);
-            now
-        });
-        let waited = now - since;
-        if waited >= limit {
-            self.note_failure();
-            let unwritten = self.failed.as_ref().and_then(|failed| failed.error());
-            let unwritten = unwritten.or_else(|| shared.respite.failure());
-            return Poll::Ready(Err(unwritten.unwrap_or(Error::AllPinned { waited })));
+        if let Some(error) = self.end_of_patience(shared, limit) {
+            return Poll::Ready(Err(error));
         }
         pool.starvation.enlist(&mut self.place, waker);
         if drive == Drive::Task {
@@ -134,9 +145,50 @@ impl FrameWait {
         Poll::Pending
     }
 
-    /// Whether it is its first try while others wait, and the background writer works for them.
+    /// The error in which the wait ends now, if it does.
+    fn end_of_patience(&mut self, shared: &Shared, limit: Duration) -> Option<Error> {
+        let pool = &shared.pool;
+        let now = time::now();
+        let since = *self.since.get_or_insert_with(|| {
+            shared.counters.add(Counter::FrameWaits, 1);
+            now
+        });
+        let waited = now.saturating_duration_since(since);
+        let step = now.saturating_duration_since(self.looked.replace(now).unwrap_or(now)).min(STEP);
+        let shortage = pool.shortage();
+        if shortage.is_all_pinned() || seeded!("slow_disk_taken_for_pins") {
+            self.came_back = None;
+            self.pinned += step;
+            return (self.pinned >= limit).then_some(Error::AllPinned { waited });
+        }
+        self.note_outcome();
+        if waited >= MOMENT.min(limit)
+            && (!shortage.is_at_disk() || waited >= limit)
+            && let Some(error) = self.refusal(shared)
+        {
+            return Some(error);
+        }
+        let progress = pool.progress();
+        let (_, last) = *self.came_back.insert(match self.came_back {
+            Some(as_before) if as_before.0 == progress => as_before,
+            _ => (progress, now),
+        });
+        let idle = now.saturating_duration_since(last);
+        let Shortage { frames, pinned, reading, writing, dirty } = shortage;
+        (idle >= shared.config.disk_wait).then_some(Error::NoFrame {
+            waited,
+            idle,
+            frames,
+            pinned,
+            reading,
+            writing,
+            dirty,
+        })
+    }
+
+    /// Whether others wait, and the background writer works for them: a fetch that has just come takes nothing from them.
     fn is_behind_others(&self, shared: &Shared) -> bool {
-        self.since.is_none() && shared.pool.starvation.is_felt() && shared.pool.ready.is_kept()
+        shared.pool.starvation.is_felt() && shared.pool.ready.is_kept()
     }
 
     /// Whether this fetch must write for itself: nobody else does, or has not for too long.
@@ -148,7 +200,11 @@ impl FrameWait {
         let (made, now) = (ready.made(), time::now());
         let (before, since) = *self.progress.get_or_insert((made, now));
         let is_stuck = made == before && now - since >= LAST_RESORT.min(limit / 2);
-        if is_stuck || made != before {
+        if is_stuck {
+            // Others need not find that out once more.
+            ready.note_stuck(made);
+        }
+        if made != before {
             self.progress = Some((made, now));
         }
         is_stuck
@@ -163,15 +219,24 @@ impl FrameWait {
         if shared.respite.is_over() {
             return usize::MAX;
         }
-        usize::from(self.cleaning.is_none() && self.failed.is_none())
+        usize::from(self.cleaning.is_none() && self.refused.is_none())
     }
 
-    /// Keeps the last batch if something went wrong with it. It is told only if no frame turns up: other victims may have been
-    /// written.
-    fn note_failure(&mut self) {
-        if self.cleaning.as_ref().is_some_and(|cleaning| cleaning.error().is_some()) {
-            self.failed = self.cleaning.take();
+    /// Looks what came of the last batch. It is told only if no frame turns up: other victims may have been written.
+    fn note_outcome(&mut self) {
+        let Some((pages, error)) = self.cleaning.as_ref().and_then(|cleaning| cleaning.outcome()) else {
+            return;
+        };
+        let over = self.cleaning.take();
+        if pages > 0 || error.is_some() {
+            self.refused = over.filter(|_| pages == 0);
         }
+    }
+
+    /// Why nothing can be written.
+    fn refusal(&self, shared: &Shared) -> Option<Error> {
+        let own = self.refused.as_ref().and_then(|refused| refused.outcome()?.1);
+        own.or_else(|| shared.respite.failure())
     }
 }
 

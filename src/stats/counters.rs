@@ -62,6 +62,8 @@ pub(crate) enum Counter {
     UnloggedChanges,
     /// Fetches that had to wait for a frame.
     FrameWaits,
+    /// Sweeps that met no victim, clean or dirty.
+    FutileSweeps,
     /// Pages that a crash may have torn and that were written over with their copies.
     Restored,
     /// Pages handed out by read streams.

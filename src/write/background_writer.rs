@@ -1,11 +1,16 @@
 //! The background writer: keeps frames clean before they are wanted, so that a miss takes one and never writes.
 //!
 //! One thread for the pool. It looks for victims in the fetches' stead: victims that are clean go to the list of
-//! [ready](crate::pool::ready) frames, dirty ones are written together with their dirty neighbours in the file, two batches
-//! at a time, and go there when they are clean. How many are kept ready follows [demand](super::pace). Without demand it
+//! [ready](crate::pool::ready) frames, dirty ones are written, two batches at a time, and go there when they are clean. Dirty
+//! neighbours in the file that are not used either go in the same request: they would be victims before long. How many are kept ready follows [demand](super::pace). Without demand it
 //! sleeps: nobody wakes it but a fetch that has taken a frame and found few left. Where as many victims as the pool has frames
 //! were clean one after the other it rests: to set clean frames aside saves nobody anything. The first dirty victim that a
 //! fetch meets ends that.
+//!
+//! It waits for no batch alone: whichever is over first is seen to. One that has not come back for a [while](STALLED) does not count
+//! any more as one of the two, and the files that it waits for have no victims of theirs written until it is over: so a file that
+//! does not answer holds up no other. (With [`IoMethod::Sync`](crate::IoMethod::Sync) this thread transfers by itself and waits for each write. Fetches
+//! then find it stuck, and write for themselves.)
 //!
 //! It never stands in anybody's way: it only tries latches, and a fetch that sees nothing come from it writes for itself after
 //! a moment. After a failure it rests, longer each time, whatever is wanted: a broken disk is not tried in a loop.
@@ -13,16 +18,13 @@
 //!
 //! It ends with the last clone of the pool, before anything it works on does. Lock order: the handle's lock is taken alone.
 
-use std::{
-    collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::{
     config::Marks,
-    error::{Error, Result},
+    error::Error,
     events,
-    id::{FrameNo, PageId},
+    id::{FileId, FrameNo, PageId},
     lease::Tally,
     pool::state::State,
     shared::Shared,
@@ -30,7 +32,7 @@ use crate::{
     sync::{
         Arc, Mutex,
         thread::{self, ThreadId},
-        time::{self, Duration},
+        time::{self, Duration, Instant},
     },
     write::{
         pace::Pace,
@@ -43,6 +45,12 @@ const BATCH: usize = 32;
 
 /// Batches under way at once: the device works on one while the next is put together.
 const BATCHES: usize = 2;
+
+/// A batch that takes longer does not hold up the next ones.
+const STALLED: Duration = Duration::from_millis(50);
+
+/// Batches under way, those that take longer included.
+const BATCHES_MOST: usize = 16;
 
 /// Pages that a batch has at most, neighbours included.
 const BATCH_PAGES: usize = 4 * BATCH;
@@ -106,7 +114,7 @@ enum Round {
 struct Writer {
     shared: Arc<Shared>,
     pace: Pace,
-    under_way: VecDeque<Batch>,
+    under_way: Vec<Batch>,
     /// Victims that were clean since the last dirty one.
     clean_in_a_row: usize,
     rest: Duration,
@@ -114,13 +122,30 @@ struct Writer {
 
 /// Victims whose write has begun.
 struct Batch {
+    /// Those that were not set aside since.
     victims: Vec<FrameNo>,
     tally: Arc<Tally>,
+    begun: Instant,
+}
+
+impl Batch {
+    fn is_stalled(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.begun) >= STALLED && !seeded!("hanging_batch_waited_for")
+    }
+}
+
+/// What came of the batches that are over since the last look.
+#[derive(Default)]
+struct Settled {
+    pages: u64,
+    /// One of them has written nothing, and had no error.
+    in_vain: bool,
+    error: Option<Error>,
 }
 
 impl Writer {
     fn new(shared: Arc<Shared>, marks: Marks) -> Self {
-        Self { shared, pace: Pace::new(marks), under_way: VecDeque::new(), clean_in_a_row: 0, rest: REST[0] }
+        Self { shared, pace: Pace::new(marks), under_way: Vec::new(), clean_in_a_row: 0, rest: REST[0] }
     }
 
     fn run(&mut self) {
@@ -151,17 +176,29 @@ impl Writer {
         self.clean_in_a_row >= self.shared.pool.frame_count() as usize
     }
 
-    /// Finds victims, starts writing those that are dirty, and sees to the oldest batch where there is nothing better to do.
+    /// Sees to the batches that are over, finds victims, and starts writing those that are dirty. Waits where there is nothing better
+    /// to do, but for no batch that is stalled.
     fn round(&mut self) -> Round {
-        let pool = &self.shared.pool;
-        self.pace.keep_to(marks(&self.shared));
+        let shared = Arc::clone(&self.shared);
+        let pool = &shared.pool;
+        self.pace.keep_to(marks(&shared));
         self.pace.observe(pool.ready.take_demand());
         self.show_mark();
-        let cleaning: usize = self.under_way.iter().map(|batch| batch.victims.len()).sum();
+        let now = time::now();
+        let settled = self.settle(now);
+        if let Some(error) = settled.error {
+            return Round::Failed(error);
+        }
+        let fresh = || self.under_way.iter().filter(|batch| !batch.is_stalled(now));
+        let cleaning: usize = fresh().map(|batch| batch.victims.len()).sum();
         let short = self.pace.target().saturating_sub(pool.ready.len() + pool.free_frames() + cleaning);
-        let mut victims = Vec::with_capacity(BATCH);
-        if short > 0 && self.under_way.len() < BATCHES {
-            let clean = pool.make_ready(short, &mut victims, BATCH);
+        // Latched, pinned, or no room for copies: who needs a frame will call again.
+        let has_room = fresh().count() < BATCHES && self.under_way.len() < BATCHES_MOST && !settled.in_vain;
+        if short > 0 && has_room && pool.may_sweep() {
+            let slow = self.slow_files(now);
+            let can_clean = |no| !slow.contains(&pool.frame(no).page().file);
+            let mut victims = Vec::with_capacity(BATCH);
+            let clean = pool.make_ready(short, &mut victims, BATCH, can_clean);
             self.relieve(clean);
             self.clean_in_a_row += clean;
             if !victims.is_empty() {
@@ -173,12 +210,24 @@ impl Writer {
                 return if self.finds_all_clean() { Round::Done } else { Round::GoesOn };
             }
         }
-        match self.under_way.pop_front().map(|batch| self.settle(&batch)) {
-            Some(Ok(true)) => Round::GoesOn,
-            // Latched, pinned, or no room for copies: who needs a frame will call again.
-            Some(Ok(false)) | None => Round::Done,
-            Some(Err(error)) => Round::Failed(error),
+        let eldest =
+            self.under_way.iter().filter(|batch| !batch.is_stalled(now)).map(|batch| batch.begun).min();
+        if let Some(begun) = eldest {
+            pool.ready.sleep_until(begun + STALLED);
+            return Round::GoesOn;
         }
+        if settled.pages > 0 { Round::GoesOn } else { Round::Done }
+    }
+
+    /// The files whose victims have been out for too long.
+    fn slow_files(&self, now: Instant) -> Vec<FileId> {
+        let stalled = self.under_way.iter().filter(|batch| batch.is_stalled(now));
+        let frames = stalled.flat_map(|batch| &batch.victims).map(|&no| self.shared.pool.frame(no));
+        let out = frames.filter(|frame| frame.state.load().is_writing());
+        let mut files: Vec<_> = out.map(|frame| frame.page().file).collect();
+        files.sort_unstable();
+        files.dedup();
+        files
     }
 
     /// Starts writing the victims and their dirty neighbours.
@@ -186,23 +235,36 @@ impl Writer {
         let mut candidates: Vec<Candidate> =
             victims.iter().map(|&no| (self.shared.pool.frame(no).page(), no)).collect();
         for at in 0..victims.len() {
-            let room = BATCH_PAGES.saturating_sub(candidates.len()).min(self.shared.config.combine_pages - 1);
-            let neighbours = self.dirty_neighbours(candidates[at].0);
+            let page = candidates[at].0;
+            let room = BATCH_PAGES.saturating_sub(candidates.len()).min(self.combinable(page.file) - 1);
+            let neighbours = self.idle_neighbours(page);
             candidates.extend(neighbours.take(room));
         }
         candidates.sort_unstable();
         candidates.dedup();
-        let tally = Tally::new();
+        let tally = Tally::that_wakes(self.shared.pool.ready.waker());
         write_out(&self.shared, &mut candidates, &mut Patience::Try, &tally);
-        self.under_way.push_back(Batch { victims, tally });
+        self.under_way.push(Batch { victims, tally, begun: time::now() });
     }
 
-    /// The pages right behind and right before, as far as they are dirty too: they ride along in the same request.
-    fn dirty_neighbours(&self, page: PageId) -> impl Iterator<Item = Candidate> {
+    /// How many pages of the file one request can have.
+    fn combinable(&self, file: FileId) -> usize {
+        match self.shared.files.for_write_out(file) {
+            Some(file) if file.atomic_pages.is_err() => self.shared.config.combine_pages,
+            _ => 1,
+        }
+    }
+
+    /// The pages right behind and right before, as far as they are dirty too and were not used since they came: they ride along in
+    /// the same request. One that is used would be dirty again before it is a victim, and would have been written for nothing.
+    fn idle_neighbours(&self, page: PageId) -> impl Iterator<Item = Candidate> {
         let pool = &self.shared.pool;
+        let is_wanted = |state: State| {
+            state.is_idle_dirty() && (state.usage() == 0 || seeded!("used_neighbours_written"))
+        };
         let at = move |block: Option<u32>| {
             let page = PageId::new(page.file, block?);
-            Some((page, pool.find(page, State::is_idle_dirty)?))
+            Some((page, pool.find(page, is_wanted)?))
         };
         let block = page.block.0;
         let behind = (1..).map_while(move |step| at(block.checked_add(step)));
@@ -210,16 +272,29 @@ impl Writer {
         behind.chain(before)
     }
 
-    /// Waits for the batch and makes ready what is clean now. Gives whether anything was written.
-    fn settle(&mut self, batch: &Batch) -> Result<bool> {
-        let shared = &self.shared;
-        let outcome = batch.tally.wait();
-        let clean = batch.victims.iter().filter(|&&no| shared.pool.set_aside(no)).count();
-        self.relieve(clean);
-        let pages = outcome?;
-        shared.counters.add(Counter::PagesCleaned, pages);
-        self.rest = REST[0];
-        Ok(pages > 0)
+    /// Makes ready what is clean now, of batches that are over and of those that are stalled.
+    fn settle(&mut self, now: Instant) -> Settled {
+        let mut settled = Settled::default();
+        let mut under_way = std::mem::take(&mut self.under_way);
+        under_way.retain_mut(|batch| {
+            let outcome = batch.tally.outcome();
+            if outcome.is_some() || batch.is_stalled(now) {
+                let before = batch.victims.len();
+                batch.victims.retain(|&no| !self.shared.pool.set_aside(no));
+                self.relieve(before - batch.victims.len());
+            }
+            let Some((pages, error)) = outcome else { return true };
+            settled.pages += pages;
+            settled.in_vain |= pages == 0 && error.is_none();
+            settled.error = settled.error.take().or(error);
+            false
+        });
+        self.under_way = under_way;
+        self.shared.counters.add(Counter::PagesCleaned, settled.pages);
+        if settled.error.is_none() && settled.pages > 0 {
+            self.rest = REST[0];
+        }
+        settled
     }
 
     /// Wakes as many of those who wait for a frame as there are new ones.
@@ -261,17 +336,37 @@ mod tests {
         let builder = BufferPool::builder().frames(8).page_size(4096).io_method(IoMethod::Sync);
         let pool = builder.background_writer(Setting::Off).disk(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
-        for block in [1, 3, 4, 5, 7] {
+        for block in [1, 2, 3, 4, 5, 7] {
             let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
             page.write().unwrap().fill(2);
+        }
+        // One that is used again and again would be dirty again soon.
+        drop(pool.fetch(PageId::new(file, 2)).wait().unwrap());
+        let victim = pool.shared().pool.find(PageId::new(file, 4), State::is_idle_dirty).unwrap();
+        let mut writer = Writer::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
+        writer.start(vec![victim]);
+        let batch = writer.under_way.pop().unwrap();
+        assert_eq!(batch.tally.wait().unwrap(), 3);
+        assert_eq!(disk.count(Op::Write), 1);
+        assert_eq!(pool.stats().frames.dirty, 3, "those that are used, and that touch nothing, stay");
+    }
+
+    #[test]
+    fn what_is_written_atomically_goes_alone() {
+        let disk = SimDisk::new();
+        disk.put("data", [1; 8 * 4096]);
+        disk.set_atomic_writes(65536);
+        let builder = BufferPool::builder().frames(8).page_size(4096).io_method(IoMethod::Sync);
+        let builder = builder.torn_pages(crate::TornPages::Atomic).background_writer(Setting::Off);
+        let pool = builder.disk(disk.clone()).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        for block in 3..6 {
+            pool.fetch(PageId::new(file, block)).wait().unwrap().write().unwrap().fill(2);
         }
         let victim = pool.shared().pool.find(PageId::new(file, 4), State::is_idle_dirty).unwrap();
         let mut writer = Writer::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
         writer.start(vec![victim]);
-        let batch = writer.under_way.pop_front().unwrap();
-        assert_eq!(batch.tally.wait().unwrap(), 3);
-        assert_eq!(disk.count(Op::Write), 1);
-        assert_eq!(pool.stats().frames.dirty, 2, "those that touch nothing stay");
+        assert_eq!((disk.count(Op::Write), pool.stats().frames.dirty), (1, 2));
     }
 
     #[test]

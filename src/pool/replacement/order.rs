@@ -117,18 +117,25 @@ impl Order {
         let frames = self.kept.len();
         let round = self.len(Kept::OnProbation);
         let mut passed_over = false;
+        // Frames in a row that are busy, since it is both queues' turn: when these are all, the rest would be the same again.
+        let mut busy = 0;
         for step in 0..round + 2 * frames * (MAX_USAGE as usize + 2) {
+            if busy == 2 * frames {
+                break;
+            }
             let from = match (step < round, step % 2) {
                 (true, _) if self.is_turn_of_probation() != passed_over => Kept::OnProbation,
                 (true, _) => Kept::Main,
                 (false, 0) => Kept::OnProbation,
                 (false, _) => Kept::Main,
             };
-            let Some(frame) = self.oldest(from) else {
+            let frame = self.oldest(from);
+            let verdict = frame.map_or(Verdict::Busy, |frame| look(frame, from));
+            busy = if step >= round && verdict == Verdict::Busy { busy + 1 } else { 0 };
+            let Some(frame) = frame else {
                 passed_over = true;
                 continue;
             };
-            let verdict = look(frame, from);
             passed_over = matches!(verdict, Verdict::Busy | Verdict::Expected);
             let to = match verdict {
                 Verdict::Busy | Verdict::Expected => from,
