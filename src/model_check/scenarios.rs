@@ -115,14 +115,17 @@ fn c3_failed_writes_lose_nothing() {
             let pool = pool.clone();
             spawn(move || {
                 for block in [first, 2] {
-                    match pool.fetch(PageId::new(file, block)).wait() {
-                        Ok(page) => {
-                            let mut bytes = page.write().unwrap();
-                            let version = version_of(&bytes, block);
-                            stamp(&mut bytes, block, version + 1);
+                    let page = loop {
+                        match pool.fetch(PageId::new(file, block)).wait() {
+                            Ok(page) => break page,
+                            // No frame but those whose write has failed.
+                            Err(Error::Io { op: IoOp::Write, .. }) => {}
+                            Err(error) => panic!("{error}"),
                         }
-                        Err(error) => panic!("{error}"),
-                    }
+                    };
+                    let mut bytes = page.write().unwrap();
+                    let version = version_of(&bytes, block);
+                    stamp(&mut bytes, block, version + 1);
                 }
             })
         });

@@ -37,7 +37,8 @@ use crate::{
 /// How long the background writer may bring nothing before a fetch writes for itself.
 const LAST_RESORT: Duration = Duration::from_millis(50);
 
-/// How long a disk must refuse a fetch's victims before the fetch says so: other frames may come free, and the next try go well.
+/// How long a disk must refuse a fetch's victims, with a try at the end of it, before the fetch says so: other frames may come free,
+/// and the next try go well.
 const MOMENT: Duration = Duration::from_millis(50);
 
 /// The most that the time between two looks counts as time in which pins stood in the way: a task may not be polled for long.
@@ -59,6 +60,8 @@ pub(crate) struct FrameWait {
     cleaning: Option<Arc<Tally>>,
     /// The last such batch that is over, if nothing of it could be written.
     refused: Option<Arc<Tally>>,
+    /// Whether it has tried a [`MOMENT`] after it came.
+    has_tried_late: bool,
     /// Where it stands in line.
     place: Option<Place>,
 }
@@ -77,7 +80,7 @@ impl FrameWait {
             && let Some(since) = self.since.take()
         {
             shared.counters.measures.add_time(Measure::FrameWait, time::now() - since);
-            (self.looked, self.came_back) = (None, None);
+            (self.looked, self.came_back, self.has_tried_late) = (None, None, false);
         }
         if matches!(polled, Poll::Ready(Ok(_)))
             && let Some(place) = self.place.take()
@@ -129,6 +132,7 @@ impl FrameWait {
                 cleaning.wait_until(time::now() + RETRY);
             }
             self.note_outcome();
+            self.has_tried_late |= self.waits_for(MOMENT);
             self.cleaning = Some(cleaning);
             self.note_outcome();
             if let Some(claimed) = dirty.iter().find_map(|&no| pool.claim(no)) {
@@ -162,8 +166,8 @@ impl FrameWait {
             return (self.pinned >= limit).then_some(Error::AllPinned { waited });
         }
         self.note_outcome();
-        if waited >= MOMENT.min(limit)
-            && (!shortage.is_at_disk() || waited >= limit)
+        let is_refused = self.has_tried_late && self.cleaning.is_none() && !shortage.is_at_disk();
+        if (is_refused || waited >= limit)
             && let Some(error) = self.refusal(shared)
         {
             return Some(error);
@@ -211,7 +215,7 @@ impl FrameWait {
     }
 
     /// How many victims this fetch may write: none while others do. While the disk has a rest, having refused everything, each fetch
-    /// tries one for itself: the disk may be well again.
+    /// tries one for itself, and another one after a moment: the disk may be well again.
     fn most_to_write(&mut self, shared: &Shared, limit: Duration) -> usize {
         if !self.is_last_resort(shared, limit) {
             return 0;
@@ -219,7 +223,12 @@ impl FrameWait {
         if shared.respite.is_over() {
             return usize::MAX;
         }
-        usize::from(self.cleaning.is_none() && self.refused.is_none())
+        let is_due = self.refused.is_none() || self.waits_for(MOMENT) && !self.has_tried_late;
+        usize::from(self.cleaning.is_none() && is_due)
+    }
+
+    fn waits_for(&self, time: Duration) -> bool {
+        self.since.is_some_and(|since| time::now().saturating_duration_since(since) >= time)
     }
 
     /// Looks what came of the last batch. It is told only if no frame turns up: other victims may have been written.

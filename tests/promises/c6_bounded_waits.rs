@@ -446,8 +446,8 @@ fn c6_however_many_want_a_frame_a_disk_that_refuses_victims_is_asked_now_and_the
         let writes = bench.disk.count(Op::Write);
         let millis = begun.elapsed().as_millis() as usize;
         let batches = AT_FIRST + 1 + millis / 16;
-        // Each fetch that is told of the failure, after 50 ms, begins anew with a try for itself.
-        let tries = FETCHES as usize * (1 + millis / 50);
+        // Each fetch that is told of the failure, after 50 ms, has tried twice for itself.
+        let tries = FETCHES as usize * 2 * (1 + millis / 50);
         println!("{writes} writes in {millis} ms");
         assert!(
             writes <= batches * FRAMES as usize + tries,
