@@ -44,26 +44,42 @@ const MOMENT: Duration = Duration::from_millis(50);
 /// The most that the time between two looks counts as time in which pins stood in the way: a task may not be polled for long.
 const STEP: Duration = Duration::from_millis(50);
 
-/// One fetch's wait for a frame.
+/// One fetch's wait for a frame, and the waits that it had before.
 #[derive(Default)]
 pub(crate) struct FrameWait {
-    since: Option<Instant>,
+    /// The wait that is going on. In a box, since most fetches never wait.
+    wait: Option<Box<Wait>>,
     /// For how long pins stood in the way, in all waits so far.
     pinned: Duration,
-    /// When it last looked what stands in the way.
-    looked: Option<Instant>,
-    /// How far the pool had come when that last changed while the disk was waited for, and when that was.
-    came_back: Option<(u64, Instant)>,
-    /// How many frames the background writer had made ready when that last changed, and when that was.
-    progress: Option<(usize, Instant)>,
     /// The last batch of victims that was written on this fetch's behalf.
     cleaning: Option<Arc<Tally>>,
     /// The last such batch that is over, if nothing of it could be written.
     refused: Option<Arc<Tally>>,
-    /// Whether it has tried a [`MOMENT`] after it came.
-    has_tried_late: bool,
     /// Where it stands in line.
     place: Option<Place>,
+}
+
+struct Wait {
+    since: Instant,
+    /// When it was last looked what stands in the way.
+    looked: Instant,
+    /// How far the pool had come when that last changed while the disk was waited for, and when that was.
+    came_back: Option<(u64, Instant)>,
+    /// How many frames the background writer had made ready when that last changed, and when that was.
+    made: (usize, Instant),
+    /// Whether victims were written a [`MOMENT`] after it had begun.
+    has_tried_late: bool,
+}
+
+impl Wait {
+    fn begin(shared: &Shared, now: Instant) -> Self {
+        let made = (shared.pool.ready.made(), now);
+        Self { since: now, looked: now, came_back: None, made, has_tried_late: false }
+    }
+
+    fn is_late(&self) -> bool {
+        time::now().saturating_duration_since(self.since) >= MOMENT
+    }
 }
 
 impl FrameWait {
@@ -77,10 +93,9 @@ impl FrameWait {
     ) -> Poll<Result<Claimed<'a>>> {
         let polled = self.try_claim(shared, limit, drive, waker);
         if polled.is_ready()
-            && let Some(since) = self.since.take()
+            && let Some(wait) = self.wait.take()
         {
-            shared.counters.measures.add_time(Measure::FrameWait, time::now() - since);
-            (self.looked, self.came_back, self.has_tried_late) = (None, None, false);
+            shared.counters.measures.add_time(Measure::FrameWait, time::now() - wait.since);
         }
         if matches!(polled, Poll::Ready(Ok(_)))
             && let Some(place) = self.place.take()
@@ -114,7 +129,7 @@ impl FrameWait {
         let pool = &shared.pool;
         let mut dirty = DirtyVictims::new();
         // Who has just come does not take what was made ready for those in line.
-        let claimed = match self.since {
+        let claimed = match self.wait {
             Some(_) => pool.claim_victim_again(&mut dirty),
             None if self.is_behind_others(shared) => None,
             None => pool.claim_victim(&mut dirty),
@@ -132,7 +147,9 @@ impl FrameWait {
                 cleaning.wait_until(time::now() + RETRY);
             }
             self.note_outcome();
-            self.has_tried_late |= self.waits_for(MOMENT);
+            if let Some(wait) = &mut self.wait {
+                wait.has_tried_late |= wait.is_late();
+            }
             self.cleaning = Some(cleaning);
             self.note_outcome();
             if let Some(claimed) = dirty.iter().find_map(|&no| pool.claim(no)) {
@@ -153,27 +170,26 @@ impl FrameWait {
     fn end_of_patience(&mut self, shared: &Shared, limit: Duration) -> Option<Error> {
         let pool = &shared.pool;
         let now = time::now();
-        let since = *self.since.get_or_insert_with(|| {
+        self.note_outcome();
+        let refusal = self.refusal(shared);
+        let wait = self.wait.get_or_insert_with(|| {
             shared.counters.add(Counter::FrameWaits, 1);
-            now
+            Box::new(Wait::begin(shared, now))
         });
-        let waited = now.saturating_duration_since(since);
-        let step = now.saturating_duration_since(self.looked.replace(now).unwrap_or(now)).min(STEP);
+        let waited = now.saturating_duration_since(wait.since);
+        let step = now.saturating_duration_since(std::mem::replace(&mut wait.looked, now)).min(STEP);
         let shortage = pool.shortage();
         if shortage.is_all_pinned() || seeded!("slow_disk_taken_for_pins") {
-            self.came_back = None;
+            wait.came_back = None;
             self.pinned += step;
             return (self.pinned >= limit).then_some(Error::AllPinned { waited });
         }
-        self.note_outcome();
-        let is_refused = self.has_tried_late && self.cleaning.is_none() && !shortage.is_at_disk();
-        if (is_refused || waited >= limit)
-            && let Some(error) = self.refusal(shared)
-        {
-            return Some(error);
+        let is_refused = wait.has_tried_late && self.cleaning.is_none() && !shortage.is_at_disk();
+        if (is_refused || waited >= limit) && refusal.is_some() {
+            return refusal;
         }
         let progress = pool.progress();
-        let (_, last) = *self.came_back.insert(match self.came_back {
+        let (_, last) = *wait.came_back.insert(match wait.came_back {
             Some(as_before) if as_before.0 == progress => as_before,
             _ => (progress, now),
         });
@@ -202,14 +218,15 @@ impl FrameWait {
             return true;
         }
         let (made, now) = (ready.made(), time::now());
-        let (before, since) = *self.progress.get_or_insert((made, now));
-        let is_stuck = made == before && now - since >= LAST_RESORT.min(limit / 2);
+        // The first time the writer was called only now.
+        let Some(wait) = &mut self.wait else { return limit.is_zero() };
+        if made != wait.made.0 {
+            wait.made = (made, now);
+        }
+        let is_stuck = now.saturating_duration_since(wait.made.1) >= LAST_RESORT.min(limit / 2);
         if is_stuck {
             // Others need not find that out once more.
             ready.note_stuck(made);
-        }
-        if made != before {
-            self.progress = Some((made, now));
         }
         is_stuck
     }
@@ -223,12 +240,12 @@ impl FrameWait {
         if shared.respite.is_over() {
             return usize::MAX;
         }
-        let is_due = self.refused.is_none() || self.waits_for(MOMENT) && !self.has_tried_late;
+        let is_due = match &self.wait {
+            _ if self.refused.is_none() => true,
+            Some(wait) => wait.is_late() && !wait.has_tried_late,
+            None => false,
+        };
         usize::from(self.cleaning.is_none() && is_due)
-    }
-
-    fn waits_for(&self, time: Duration) -> bool {
-        self.since.is_some_and(|since| time::now().saturating_duration_since(since) >= time)
     }
 
     /// Looks what came of the last batch. It is told only if no frame turns up: other victims may have been written.
