@@ -126,10 +126,11 @@ counts! {
 }
 
 impl Counts {
-    /// Pages a read that went to the disk, on average; 0 where there was none.
+    /// Pages a read that went to the disk, on average; 0 where there was none. Approximate for the counts of an interval: a
+    /// request is counted when it is made, and its outcome when that is known, which may be in a later interval.
     #[must_use]
     pub fn pages_per_read(&self) -> f64 {
-        ratio(self.pages_read, self.read_requests - self.joined_requests)
+        ratio(self.pages_read, self.read_requests.saturating_sub(self.joined_requests))
     }
 
     /// Pages a write request, on average; 0 where there was none.
@@ -236,5 +237,23 @@ impl fmt::Display for Stats {
         }
         let (per_read, per_write) = (self.counts.pages_per_read(), self.counts.pages_per_write());
         write!(f, "pages a request: {per_read:.2} reading, {per_write:.2} writing")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Requests that were asked for before an interval may be joined to others within it.
+    #[test]
+    fn pages_per_read_of_an_interval_that_joined_more_than_it_asked_for_is_no_error() {
+        let at = |read_requests, joined_requests, pages_read| Counts {
+            read_requests,
+            joined_requests,
+            pages_read,
+            ..Counts::default()
+        };
+        assert!((at(10, 5, 20).pages_per_read() - 4.0).abs() < f64::EPSILON);
+        assert!((at(12, 9, 50) - at(10, 5, 20)).pages_per_read().abs() < f64::EPSILON);
     }
 }
