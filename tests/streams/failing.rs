@@ -1,5 +1,7 @@
 //! What goes wrong is handed out at its place, and takes nothing else with it. After PostgreSQL's `test_aio`.
 
+use std::time::Duration;
+
 use ringpool::{
     BlockNo, Error, IoMethod, IoOp, PageAddress, PageCodec, StreamOptions,
     testing::{Fault, Op},
@@ -164,7 +166,9 @@ fn a_file_that_is_cut_or_closed_meanwhile_gives_errors_from_there_on() {
 #[test]
 fn what_a_stream_holds_cannot_be_cut_away() {
     guarded(|| {
-        let bench = Bench::new(IoMethod::worker(), 256, BLOCKS);
+        let bench = Bench::with(BLOCKS, |builder| {
+            builder.frames(256).io_method(IoMethod::worker()).frame_wait(Duration::from_millis(50))
+        });
         let mut stream = bench.pool.read_stream(bench.file, 0..BLOCKS, StreamOptions::new());
         stream.by_ref().take(5).for_each(|page| drop(page.unwrap()));
         let held = stream.distance();
