@@ -209,7 +209,7 @@ impl BufferPool {
     #[inline]
     #[must_use]
     pub fn try_fetch(&self, page: PageId) -> Option<PinnedPage> {
-        fetch::hit(&self.shared, self.shared.pool.lookup(page))
+        fetch::hit(&self.shared, page)
     }
 
     /// Pins a page if it still is where it was, without a look at the page table; never reads. `None` also where the page is
@@ -286,8 +286,9 @@ impl BufferPool {
 
     /// Starts reading the blocks that are not in the pool, as one batch, with neighbours in one request. The iterator is called
     /// before reads begin, for 512 blocks at a time, so it may fetch pages, wait and panic. Never waits for a
-    /// read: what cannot be started now is declined, and is read when it is fetched. (With [`IoMethod::Sync`] the calling
-    /// thread does the reads here.)
+    /// read: what cannot be started now is declined, and is read when it is fetched. So is what would take the frame of a page
+    /// that was used, while pages that were not used have a tenth of the frames. (With [`IoMethod::Sync`] the calling thread does
+    /// the reads here.)
     ///
     /// [`IoMethod::Sync`]: crate::IoMethod::Sync
     pub fn prefetch(&self, file: FileId, blocks: impl IntoIterator<Item = impl Into<BlockNo>>) -> Prefetch {

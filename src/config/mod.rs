@@ -147,11 +147,11 @@ pub enum BackgroundWriter {
     Auto,
     /// No such thread: a fetch that finds dirty victims only has them written.
     Off,
-    /// So many frames are kept ready: `low` always, up to `high` when many are wanted. 1 to the number of frames.
+    /// So many frames are kept ready: `low` as a rule, up to `high` when many are wanted. 1 to the number of frames.
     Ready {
         /// The fewest.
         low: u32,
-        /// The most.
+        /// The most: as far as pages that were not used have so many frames, or fetches have come by dirty ones beyond those.
         high: u32,
     },
 }
@@ -301,7 +301,8 @@ impl FetchOptions {
 #[non_exhaustive]
 pub struct StreamOptions {
     /// The most pages to hold in advance; as many as 4 MiB have unless set. The stream finds out by itself how many of them
-    /// pay. Never more than half of what the pool grants to all who look ahead.
+    /// pay. Never more than half of what the pool grants to all who look ahead; and never so many that a page that was used
+    /// would lose its frame to them, before pages that were not: a tenth of the frames is always there for those.
     pub look_ahead: Option<u32>,
     /// The most bytes that one request covers, up to 1 MiB; as the pool was told unless set. A page is always allowed.
     pub combine_limit: Option<usize>,

@@ -3,7 +3,13 @@
 use crate::{
     error::{Error, Result},
     id::{BlockNo, FileId, FrameNo, PageId},
-    pool::{frame_pool::Lookup, seizure::Seizure, starvation::RETRY, state::Phase, waiters::Want},
+    pool::{
+        frame_pool::Lookup,
+        seizure::Seizure,
+        starvation::RETRY,
+        state::{Phase, State},
+        waiters::Want,
+    },
     shared::Shared,
     sync::{
         atomic::{Ordering, fence},
@@ -41,7 +47,10 @@ pub(crate) enum Changes {
 pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
     shared.check_open()?;
     shared.files.open_file(page.file)?;
-    let Lookup::Pinned(pin) = shared.pool.lookup(page) else { return Ok(Evicted::NotResident) };
+    // Where it stays after all, nobody has used it.
+    let Lookup::Pinned(pin) = shared.pool.lookup_by(page, State::pin_unused) else {
+        return Ok(Evicted::NotResident);
+    };
     let no = pin.frame_no();
     // A page with a pin is not even written: its writer may be the very thread that is here.
     let is_unused = within_a_moment(|| {

@@ -86,7 +86,7 @@ pub(crate) enum Lookup {
 /// Why a page does not get the frame that was claimed for it.
 #[derive(Debug)]
 pub(crate) enum NotMapped {
-    /// It has got one meanwhile, now pinned.
+    /// It has got one meanwhile, now pinned, which does not count as a use.
     Met(Pin),
     /// It has one that cannot be pinned once more.
     TooManyPins,
@@ -393,7 +393,7 @@ impl PoolHandle {
         if let Some(other) = partition.find(|other| (self.frame(other).page() == page).then_some(other))
             && !seeded!("two_frames_for_a_page")
         {
-            match self.frame(other).state.try_update(State::pin) {
+            match self.frame(other).state.try_update(State::pin_unused) {
                 Ok(_) => return Err(NotMapped::Met(self.adopt(other))),
                 Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),
                 Err(state) if state.is_seized() => return Err(NotMapped::Seized),

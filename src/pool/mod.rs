@@ -26,7 +26,7 @@ pub(crate) mod mirrors;
 pub(crate) mod older_changes;
 pub(crate) mod pins;
 pub(crate) mod ready;
-mod replacement;
+pub(crate) mod replacement;
 pub(crate) mod resizing;
 pub(crate) mod seizure;
 pub(crate) mod shortage;

@@ -37,6 +37,8 @@ pub(crate) struct Ready {
     asleep: AtomicBool,
     /// Whether nobody keeps frames ready, since there was nothing to clean lately.
     rests: AtomicBool,
+    /// Whether a fetch has come by dirty victims since this was last asked, beyond what is kept ready.
+    dirt_was_met: AtomicBool,
     alarm: Arc<Alarm>,
 }
 
@@ -75,6 +77,7 @@ impl Ready {
             stuck_at: AtomicUsize::new(usize::MAX),
             asleep: AtomicBool::new(false),
             rests: AtomicBool::new(false),
+            dirt_was_met: AtomicBool::new(false),
             alarm: Arc::default(),
         }
     }
@@ -102,6 +105,16 @@ impl Ready {
             self.rests.store(false, Ordering::Relaxed);
             self.call();
         }
+    }
+
+    /// A fetch had to go through all frames for one, and has met a dirty victim there: the writer is to go as far.
+    pub(super) fn note_dirt_met_by_demand(&self) {
+        self.dirt_was_met.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was noted since this was last asked.
+    pub(crate) fn take_dirt_met_by_demand(&self) -> bool {
+        self.dirt_was_met.swap(false, Ordering::Relaxed)
     }
 
     /// From here on frames are not kept ready, and only [dirt](Self::note_dirt) wakes the writer.

@@ -14,6 +14,7 @@ use crate::{
     pool::{
         frame_pool::FramePool,
         handle::{Claimed, Pin, PoolHandle},
+        replacement::Reach,
         state::{State, Verdict},
     },
     stats::Counter,
@@ -104,8 +105,8 @@ impl Lull {
 
 impl FramePool {
     /// A claimed frame: a free one, else one that is ready, else the first that the sweep finds.
-    fn take_victim(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
-        self.take_at_hand().or_else(|| self.take_in_turn(dirty))
+    fn take_victim(&self, reach: Reach, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        self.take_at_hand().or_else(|| self.take_in_turn(reach, dirty))
     }
 
     /// A claimed frame that is free, or ready.
@@ -136,11 +137,14 @@ impl FramePool {
         None
     }
 
-    fn take_in_turn(&self, dirty: &mut DirtyVictims) -> Option<FrameNo> {
-        self.sweep(1, |no, verdict| match verdict {
+    fn take_in_turn(&self, reach: Reach, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        self.sweep(1, reach, |no, verdict| match verdict {
             Verdict::Clean if dirty.contains(&no) => None,
             Verdict::Clean => {
                 self.ready.note_dirt();
+                if reach == Reach::All {
+                    self.ready.note_dirt_met_by_demand();
+                }
                 dirty.push(no);
                 (dirty.len() == DIRTY_VICTIMS_MAX).then_some(None)
             }
@@ -153,6 +157,7 @@ impl FramePool {
     /// caller cannot clean now. Gives how many clean ones there were.
     pub(crate) fn make_ready(
         &self,
+        reach: Reach,
         wanted: usize,
         dirty: &mut Vec<FrameNo>,
         dirty_most: usize,
@@ -161,7 +166,7 @@ impl FramePool {
         let mut clean = 0;
         loop {
             let before = clean + dirty.len();
-            let met = self.sweep(READY_AT_ONCE, |no, verdict| {
+            let met = self.sweep(READY_AT_ONCE, reach, |no, verdict| {
                 match verdict {
                     Verdict::Clean if dirty.contains(&no) || !can_clean(no) => return None,
                     Verdict::Clean => dirty.push(no),
@@ -195,12 +200,18 @@ impl FramePool {
 
     /// Shows victims, clean and dirty, until `enough` gives a value, having taken about `wanted`. All others are spared, for now.
     /// Each call looks at every frame a bounded number of times, so with all frames busy it ends.
-    fn sweep<R>(&self, wanted: usize, mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>) -> Option<R> {
+    fn sweep<R>(
+        &self,
+        wanted: usize,
+        reach: Reach,
+        mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>,
+    ) -> Option<R> {
         let reliefs = self.starvation.reliefs();
         let is_felt = self.starvation.is_felt() || self.lull.is_on.load(Ordering::Relaxed);
         let (begun, mut met_some) = (is_felt.then(time::now), false);
         let found = self.replacement.sweep(
             wanted,
+            reach,
             |no| self.frame(no),
             |no, verdict| {
                 met_some = true;
@@ -209,7 +220,7 @@ impl FramePool {
         );
         if met_some {
             self.lull.end();
-        } else {
+        } else if reach == Reach::All {
             self.counters.add(Counter::FutileSweeps, 1);
             self.lull.begin(reliefs, begun);
         }
@@ -233,13 +244,20 @@ impl FramePool {
 impl PoolHandle {
     /// Takes a victim's frame, if a clean one is found; the dirty ones that were met are left in `dirty`.
     pub(crate) fn claim_victim(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
-        let no = self.take_victim(dirty)?;
+        let no = self.take_victim(Reach::All, dirty)?;
+        Some(self.claimed(no))
+    }
+
+    /// The same for a page that nobody waits for: no page that was used goes for it, unless that is next in turn.
+    pub(crate) fn claim_victim_ahead(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
+        let reach = if seeded!("look_ahead_takes_used_pages") { Reach::All } else { Reach::InTurn };
+        let no = self.take_victim(reach, dirty)?;
         Some(self.claimed(no))
     }
 
     /// The same for a fetch that has tried before: it looks for a victim only if a sweep [is due](FramePool::may_sweep).
     pub(crate) fn claim_victim_again(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
-        let no = if self.may_sweep() { self.take_victim(dirty) } else { self.take_at_hand() }?;
+        let no = if self.may_sweep() { self.take_victim(Reach::All, dirty) } else { self.take_at_hand() }?;
         Some(self.claimed(no))
     }
 }
@@ -282,7 +300,11 @@ mod tests {
     #[test]
     fn what_is_ready_is_taken_first_and_keeps_its_page_until_then() {
         let pool = filled(2);
-        assert_eq!(pool.make_ready(5, &mut Vec::new(), 5, |_| true), 2, "there is no room for more");
+        assert_eq!(
+            pool.make_ready(Reach::All, 5, &mut Vec::new(), 5, |_| true),
+            2,
+            "there is no room for more"
+        );
         assert_eq!(resident(&pool), [0, 1, 2]);
         read(&pool, 3);
         assert_eq!(resident(&pool), [1, 2, 3]);
@@ -301,7 +323,7 @@ mod tests {
             pool.frames().all(|(_, frame)| frame.state.load().is_valid()),
             "a page went before all frames had one"
         );
-        assert_eq!(pool.make_ready(100, &mut Vec::new(), 100, |_| true), 100);
+        assert_eq!(pool.make_ready(Reach::All, 100, &mut Vec::new(), 100, |_| true), 100);
         // As of a file that is cut: the last first. All lie in one shard of the two.
         (2000..2100).rev().for_each(|no| drop(pool.claim(FrameNo(no)).unwrap()));
         assert_eq!((pool.free_frames(), pool.faults()), (100, Vec::new()));
@@ -354,7 +376,7 @@ mod tests {
     #[test]
     fn a_place_that_is_out_of_date_takes_no_frame_from_its_next_page() {
         let pool = filled(2);
-        assert_eq!(pool.make_ready(1, &mut Vec::new(), 1, |_| true), 1);
+        assert_eq!(pool.make_ready(Reach::All, 1, &mut Vec::new(), 1, |_| true), 1);
         // Somebody evicts the page; the frame gets another, is made ready once more, and so has two places in the list.
         drop(pool.claim(FrameNo(0)).unwrap());
         assert_eq!(read(&pool, 0).frame_no(), FrameNo(0));
@@ -375,7 +397,7 @@ mod tests {
             pool.frame(no).state.try_update(dirty).unwrap();
         }
         let mut dirty = Vec::new();
-        assert_eq!(pool.make_ready(5, &mut dirty, 5, |_| true), 1, "more than there are");
+        assert_eq!(pool.make_ready(Reach::All, 5, &mut dirty, 5, |_| true), 1, "more than there are");
         assert_eq!(dirty, [0, 1].map(FrameNo));
         let mut met = DirtyVictims::new();
         assert!(pool.claim_victim(&mut met).is_some_and(|claimed| claimed.frame_no() == FrameNo(2)));
@@ -419,7 +441,7 @@ mod tests {
         // Twice around: what lay side by side when it was taken does so the next time.
         for _ in 0..2 {
             let taken: Vec<u32> = (0..FRAMES)
-                .map(|_| pool.take_victim(&mut DirtyVictims::new()).unwrap())
+                .map(|_| pool.take_victim(Reach::All, &mut DirtyVictims::new()).unwrap())
                 .map(|no| {
                     pool.frame(no).state.update(State::give_back);
                     no.0

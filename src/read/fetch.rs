@@ -22,23 +22,25 @@ use crate::{
     sync::time::{self, Duration},
 };
 
-/// What was looked up, if it can be used.
+/// The page, if it can be used now. Else nothing has become of it: in particular it was not used.
 #[inline]
-pub(crate) fn hit(shared: &Shared, found: Lookup) -> Option<PinnedPage> {
-    match found {
-        Lookup::Pinned(pin) if pin.frame().state.load().is_valid() => {
-            shared.counters.add(Counter::Hits, 1);
-            Some(PinnedPage::new(pin))
-        }
-        _ => None,
-    }
+pub(crate) fn hit(shared: &Shared, page: PageId) -> Option<PinnedPage> {
+    here(shared, shared.pool.lookup_by(page, State::pin_valid))
 }
 
-/// The page, if it is in the frame in which it was.
+/// The same, if the page is in the frame in which it was.
 #[inline]
 pub(crate) fn hit_at(shared: &Shared, hint: PageHint, page: PageId) -> Option<PinnedPage> {
     let no = shared.pool.checked(hint.0)?;
-    hit(shared, shared.pool.pin_in(no, page, State::pin)?)
+    here(shared, shared.pool.pin_in(no, page, State::pin_valid)?)
+}
+
+/// What was looked up to be used now, and so is valid if it was found.
+#[inline]
+fn here(shared: &Shared, found: Lookup) -> Option<PinnedPage> {
+    let Lookup::Pinned(pin) = found else { return None };
+    shared.counters.add(Counter::Hits, 1);
+    Some(PinnedPage::new(pin))
 }
 
 /// A page on its way: wait for it with [`wait`](Self::wait), or `.await` it.
@@ -62,7 +64,7 @@ enum Stage {
 impl Fetch {
     #[inline]
     pub(crate) fn new(shared: &Arc<Shared>, page: PageId, options: FetchOptions) -> Self {
-        let stage = match hit(shared, shared.pool.lookup(page)) {
+        let stage = match hit(shared, page) {
             Some(page) => Stage::Ready(page),
             None => Stage::Miss(Miss::new(Arc::clone(shared), page, options)),
         };

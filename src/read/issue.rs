@@ -151,7 +151,11 @@ impl<'a> Issuer<'a> {
             return Some(claimed);
         }
         let mut dirty = DirtyVictims::new();
-        let claimed = pool.claim_victim(&mut dirty).or_else(|| {
+        let victim = match self.purpose {
+            Purpose::Demand => pool.claim_victim(&mut dirty),
+            Purpose::Ahead => pool.claim_victim_ahead(&mut dirty),
+        };
+        let claimed = victim.or_else(|| {
             if dirty.is_empty() {
                 return None;
             }

@@ -21,6 +21,7 @@ use crate::{
     pool::{
         frame_pool::{Lookup, Mapped, NotMapped},
         handle::Pin,
+        state::State,
         waiters::{Ticket, Want},
     },
     read::{
@@ -77,12 +78,9 @@ impl Miss {
         self.patience.saturating_sub(self.frame_wait.waited())
     }
 
-    /// Whether the page could be had without waiting.
+    /// Whether the page could be had without waiting. To ask is no use of it.
     pub(super) fn is_resident(&self) -> bool {
-        match self.shared.pool.lookup(self.page) {
-            Lookup::Pinned(pin) => pin.frame().state.load().is_valid(),
-            _ => false,
-        }
+        self.shared.pool.find(self.page, State::is_valid).is_some()
     }
 
     fn go_on(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<PinnedPage>> {

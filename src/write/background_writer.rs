@@ -26,7 +26,7 @@ use crate::{
     events,
     id::{FileId, FrameNo, PageId},
     lease::Tally,
-    pool::state::State,
+    pool::{replacement::Reach, state::State},
     shared::Shared,
     stats::Counter,
     sync::{
@@ -195,10 +195,14 @@ impl Writer {
         // Latched, pinned, or no room for copies: who needs a frame will call again.
         let has_room = fresh().count() < BATCHES && self.under_way.len() < BATCHES_MOST && !settled.in_vain;
         if short > 0 && has_room && pool.may_sweep() {
+            // Past the pages that are in turn only where fetches had to: those may be busy with reads ahead, for which no page is to
+            // go that was used.
+            let is_wanted_now = pool.ready.take_dirt_met_by_demand() || pool.starvation.is_felt();
+            let reach = if is_wanted_now { Reach::All } else { Reach::InTurn };
             let slow = self.slow_files(now);
             let can_clean = |no| !slow.contains(&pool.frame(no).page().file);
             let mut victims = Vec::with_capacity(BATCH);
-            let clean = pool.make_ready(short, &mut victims, BATCH, can_clean);
+            let clean = pool.make_ready(reach, short, &mut victims, BATCH, can_clean);
             self.relieve(clean);
             self.clean_in_a_row += clean;
             if !victims.is_empty() {

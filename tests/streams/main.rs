@@ -8,6 +8,7 @@ mod bulk;
 mod combining;
 mod failing;
 mod foreign;
+mod hot_pages;
 mod lifetimes;
 mod many;
 mod order;

@@ -28,6 +28,7 @@ mod vacancies;
 
 use crossbeam_utils::CachePadded;
 
+pub(crate) use self::order::Reach;
 use self::{
     evicted::Evicted,
     order::{Kept, Order},
@@ -162,14 +163,15 @@ impl Replacement {
     pub(super) fn sweep<'a, R>(
         &self,
         wanted: usize,
+        reach: Reach,
         frame: impl Fn(FrameNo) -> &'a Frame,
         mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>,
     ) -> Option<R> {
         let (first, shards) = (self.turn(wanted), self.layout.shards_for(self.frames()));
         let mut sweep = |shard: usize, order: &mut Order| {
             let number = |index| self.layout.number(shard, index);
-            let look = |index, kept| look(&frame(number(index)).state, kept);
-            order.sweep(look, |index, verdict, kept| {
+            let look = |index, kept| look(&frame(number(index)).state, kept, reach);
+            order.sweep(reach, look, |index, verdict, kept| {
                 if kept == Kept::OnProbation {
                     self.remember(frame(number(index)));
                 }
@@ -267,14 +269,14 @@ impl Layout {
     }
 }
 
-/// What the frame's turn has come to. A page that is spared lives on with less.
-fn look(state: &AtomicState, kept: Kept) -> Verdict {
+/// What the frame's turn has come to. A page that is spared lives on with less; but what is read ahead gives up nothing that was.
+fn look(state: &AtomicState, kept: Kept, reach: Reach) -> Verdict {
     let verdict = state.load().verdict();
     // Losing a race here means that somebody used the page: just as well.
     match (verdict, kept) {
         (Verdict::Used, Kept::OnProbation) => drop(state.try_update(State::forget_uses)),
         (Verdict::Used, Kept::Main) => drop(state.try_update(State::age)),
-        (Verdict::Expected, _) => drop(state.try_update(State::expect_no_longer)),
+        (Verdict::Expected, _) if reach == Reach::All => drop(state.try_update(State::expect_no_longer)),
         _ => {}
     }
     verdict
@@ -339,7 +341,7 @@ mod tests {
             drop(somebody.take());
             if no.index() < 2 * SHARD - 1 { &busy } else { &free }
         };
-        let found = replacement.sweep(1, frame, |no, _| Some(no));
+        let found = replacement.sweep(1, Reach::All, frame, |no, _| Some(no));
         assert_eq!(found, Some(FrameNo(2 * SHARD as u32 - 1)));
     }
 
@@ -379,11 +381,22 @@ mod tests {
             [(3, Kept::Main, 2), (1, Kept::Main, 0), (3, Kept::OnProbation, 0), (1, Kept::OnProbation, 0)]
         {
             let state = with_uses(uses);
-            assert_eq!(look(&state, kept), Verdict::Used);
+            assert_eq!(look(&state, kept, Reach::All), Verdict::Used);
             assert_eq!(state.load().usage(), left, "{uses} uses, {kept:?}");
         }
         for kept in [Kept::Main, Kept::OnProbation] {
-            assert_eq!(look(&with_uses(0), kept), Verdict::Claim);
+            assert_eq!(look(&with_uses(0), kept, Reach::All), Verdict::Claim);
         }
+    }
+
+    /// Else a second prefetch would have the pages of the first given up before they are used.
+    #[test]
+    fn a_page_read_ahead_is_spared_for_good_by_reads_ahead_and_once_by_others() {
+        let ahead = |state: State| Some(state.claim()?.begin_read(false).expect_use().end_read(true).unpin());
+        let state = AtomicState::new(State::FREE);
+        state.try_update(ahead).unwrap();
+        let looks = |reach| look(&state, Kept::OnProbation, reach);
+        assert_eq!([looks(Reach::InTurn), looks(Reach::InTurn)], [Verdict::Expected; 2]);
+        assert_eq!([looks(Reach::All), looks(Reach::InTurn)], [Verdict::Expected, Verdict::Claim]);
     }
 }

@@ -15,6 +15,8 @@
 //! sweep in one queue while there are victims in the other: frames that are busy, which send it to the other queue for one step;
 //! victims that nobody wants, being dirty; and a main queue that is used throughout. So after a round of probation it goes to both
 //! in turn, and there every frame has its turn as often as it takes to use its uses up: the sweep ends, and misses none.
+//!
+//! A sweep [in turn](Reach::InTurn) does none of that: it stays with the queue whose turn it is, and ends after a round of probation.
 
 use crate::pool::state::{MAX_USAGE, Verdict};
 
@@ -30,6 +32,16 @@ pub(super) enum Kept {
     Main,
     /// Without a page.
     Free,
+}
+
+/// How far a sweep goes for a victim.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Through both queues: a page is wanted now.
+    All,
+    /// Through probation, and the main queue only where probation has less than its share. So what is read ahead, and is busy
+    /// until it is used, never takes more of the pool than pages have that were not used yet.
+    InTurn,
 }
 
 /// A frame's neighbours in its queue. Before the frames there are three links more: each closes the ring of a queue.
@@ -111,27 +123,35 @@ impl Order {
     /// a value.
     pub(super) fn sweep<R>(
         &mut self,
+        reach: Reach,
         mut look: impl FnMut(usize, Kept) -> Verdict,
         mut enough: impl FnMut(usize, Verdict, Kept) -> Option<R>,
     ) -> Option<R> {
         let frames = self.kept.len();
         let round = self.len(Kept::OnProbation);
         let mut passed_over = false;
+        let mut seen_on_probation = 0;
         // Frames in a row that are busy, since it is both queues' turn: when these are all, the rest would be the same again.
         let mut busy = 0;
         for step in 0..round + 2 * frames * (MAX_USAGE as usize + 2) {
-            if busy == 2 * frames {
+            let from = match (reach, step < round, step % 2) {
+                (Reach::InTurn, ..) if self.is_turn_of_probation() => Kept::OnProbation,
+                (Reach::InTurn, ..) => Kept::Main,
+                (Reach::All, true, _) if self.is_turn_of_probation() != passed_over => Kept::OnProbation,
+                (Reach::All, false, 0) => Kept::OnProbation,
+                (Reach::All, ..) => Kept::Main,
+            };
+            seen_on_probation += usize::from(from == Kept::OnProbation);
+            if busy == 2 * frames || reach == Reach::InTurn && seen_on_probation > round {
                 break;
             }
-            let from = match (step < round, step % 2) {
-                (true, _) if self.is_turn_of_probation() != passed_over => Kept::OnProbation,
-                (true, _) => Kept::Main,
-                (false, 0) => Kept::OnProbation,
-                (false, _) => Kept::Main,
-            };
             let frame = self.oldest(from);
             let verdict = frame.map_or(Verdict::Busy, |frame| look(frame, from));
-            busy = if step >= round && verdict == Verdict::Busy { busy + 1 } else { 0 };
+            let is_same_again = match reach {
+                Reach::All => step >= round && verdict == Verdict::Busy,
+                Reach::InTurn => matches!(verdict, Verdict::Busy | Verdict::Expected),
+            };
+            busy = if is_same_again { busy + 1 } else { 0 };
             let Some(frame) = frame else {
                 passed_over = true;
                 continue;

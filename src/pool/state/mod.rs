@@ -195,6 +195,13 @@ impl State {
         Some(Self(self.0 + PIN + used))
     }
 
+    /// The same for a page that can be used now. `None` for one that is still on its way: a fetch that then waits for it counts as
+    /// its use, once.
+    #[inline]
+    pub(crate) fn pin_valid(self) -> Option<Self> {
+        if self.has(VALID) { self.pin() } else { None }
+    }
+
     pub(crate) const fn pins_are_exhausted(self) -> bool {
         self.pins() == PINS
     }

@@ -115,7 +115,9 @@ impl Window {
     /// The page, if it is resident: where it is all that is wanted, it needs no place in the window.
     pub(super) fn take_resident(&mut self, block: BlockNo) -> Option<PinnedPage> {
         let page = PageId { file: self.file, block };
-        let Lookup::Pinned(pin) = self.lookup(page) else { return None };
+        // One that is not here yet is looked up once more, which then is its use.
+        let pin = if self.ring.is_some() { State::pin_unused } else { State::pin_valid };
+        let Lookup::Pinned(pin) = self.shared.pool.lookup_by(page, pin) else { return None };
         if !pin.frame().state.load().is_valid() {
             return None;
         }

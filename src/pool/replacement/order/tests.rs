@@ -40,7 +40,7 @@ impl Order {
     /// The first clean victim of a sweep.
     fn victim(&mut self, frames: &mut Frames) -> Option<usize> {
         let clean = |frame, verdict, _| (verdict == Verdict::Claim).then_some(frame);
-        self.sweep(|frame, kept| frames.look(frame, kept), clean)
+        self.sweep(Reach::All, |frame, kept| frames.look(frame, kept), clean)
     }
 
     /// On probation, and in the main queue.
@@ -127,6 +127,25 @@ fn pages_expected_to_be_used_are_spared_once() {
 }
 
 #[test]
+fn a_sweep_in_turn_leaves_the_main_queue_alone_as_long_as_probation_has_its_tenth() {
+    let mut order = Order::full(20);
+    let mut frames = Frames::of([Verdict::Used; 20]);
+    let in_turn = |order: &mut Order, frames: &mut Frames| {
+        let clean = |frame, verdict, _| (verdict == Verdict::Claim).then_some(frame);
+        order.sweep(Reach::InTurn, |frame, kept| frames.look(frame, kept), clean)
+    };
+    // All go on into main, which then gives probation its tenth.
+    assert_eq!((in_turn(&mut order, &mut frames), in_turn(&mut order, &mut frames)), (Some(0), Some(1)));
+    (frames.0[0], frames.0[1]) = ((Verdict::Busy, 0), (Verdict::Busy, 0));
+    let main = order.list(Kept::Main);
+    assert_eq!((in_turn(&mut order, &mut frames), order.list(Kept::Main)), (None, main));
+    (frames.0[0], frames.0[1]) = ((Verdict::Busy, 0), (Verdict::Claim, 0));
+    assert_eq!(in_turn(&mut order, &mut frames), Some(1), "the only one, behind one that is busy");
+    (frames.0[0], frames.0[1]) = ((Verdict::Busy, 0), (Verdict::Busy, 0));
+    assert_eq!(order.victim(&mut frames), Some(2), "who needs a page now gets another");
+}
+
+#[test]
 fn c6_a_sweep_over_busy_frames_ends() {
     let mut order = Order::full(100);
     let mut looks = 0;
@@ -134,7 +153,7 @@ fn c6_a_sweep_over_busy_frames_ends() {
         looks += 1;
         Verdict::Busy
     };
-    assert_eq!(order.sweep(busy, |_, _, _| Some(())), None);
+    assert_eq!(order.sweep(Reach::All, busy, |_, _, _| Some(())), None);
     assert!(looks <= 100 * (1 + 2 * (MAX_USAGE as usize + 2)), "{looks}");
 }
 
@@ -153,7 +172,8 @@ fn a_victim_costs_a_few_steps_however_many_frames_there_are() {
             looks += 1;
             frames.look(frame, kept)
         };
-        let taken = order.sweep(look, |frame, verdict, _| (verdict == Verdict::Claim).then_some(frame));
+        let taken =
+            order.sweep(Reach::All, look, |frame, verdict, _| (verdict == Verdict::Claim).then_some(frame));
         frames.0[taken.unwrap()] = (Verdict::Claim, 0);
     }
     assert!(looks <= 3 * VICTIMS, "{looks} looks for {VICTIMS} victims");
@@ -190,7 +210,7 @@ fn busy_frames_of_one_queue_do_not_keep_a_sweep_from_the_other() {
         looks += 1;
         if frame < FRAMES / 2 { Verdict::Busy } else { Verdict::Claim }
     };
-    assert_eq!(order.sweep(look, |frame, _, _| Some(frame)), Some(FRAMES / 2));
+    assert_eq!(order.sweep(Reach::All, look, |frame, _, _| Some(frame)), Some(FRAMES / 2));
     assert_eq!(looks, 2);
 }
 
