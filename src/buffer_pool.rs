@@ -160,15 +160,17 @@ impl BufferPool {
     /// # Errors
     /// The file stays open, with every change, where it could not be written, a write guard of a page was held for as long as a
     /// [`flush`](Self::flush) waits for it ([`Error::Latched`]), or a page of it stays pinned, if only by a view of the thread that
-    /// waits here, or is changed meanwhile ([`Error::Pinned`]): close it again. A file that a
-    /// failed sync has poisoned is closed all the same, its unwritten changes are thrown away, and the error is
+    /// waits here, or is changed meanwhile ([`Error::Pinned`]): close it again. So it does where the sync fails that this call makes
+    /// ([`Error::File`] with [`IoOp::Sync`](crate::IoOp::Sync)); from then on the file is poisoned. A file that a failed sync has
+    /// poisoned is closed by the next call, its unwritten changes are thrown away, and the error is
     /// [`Error::SyncPoisoned`]. Checkpoints that begin after that are of the files that are open: what this one lost is in the
     /// engine's log alone, which must keep it until the file is open again and redo is through.
     pub fn close_file(&self, file: FileId) -> Completion<()> {
         self.operation(move |shared| close::close(shared, file))
     }
 
-    /// Removes the file: throws its pages away, dirty or not, closes it, and removes it from its folder, durably.
+    /// Removes the file: throws its pages away, dirty or not, closes it, and removes it from its folder, durably. Where the path that
+    /// it was opened by led through a symbolic link, the file is removed, and the link stays.
     ///
     /// Waits for the file's reads and writes, and for pins as [`close_file`](Self::close_file) does. Its id is never given
     /// again, so a file that is later made under the same path shows none of its pages.
@@ -176,7 +178,9 @@ impl BufferPool {
     /// # Errors
     /// Nothing has happened with [`Error::PathChanged`] where the path does not lead to the file any more,
     /// [`Error::Pinned`], [`Error::ReadOnly`], or [`Error::File`] for a block device. Where the system refuses the removal
-    /// itself ([`Error::File`]), the pages are gone and the file is closed, but still there.
+    /// itself ([`Error::File`] with [`IoOp::Remove`](crate::IoOp::Remove)), the pages are gone and the file is closed, but on disk as
+    /// before. Where only its folder cannot be synced ([`IoOp::SyncFolder`](crate::IoOp::SyncFolder)), the file is closed and
+    /// removed, but may be back after a crash: checkpoints fail until the folder is synced.
     pub fn drop_file(&self, file: FileId) -> Completion<()> {
         self.operation(move |shared| remove::drop_file(shared, file))
     }

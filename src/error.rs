@@ -20,6 +20,8 @@ pub enum IoOp {
     Write,
     /// Making a file's writes durable.
     Sync,
+    /// Making durable which names the folder of a file has.
+    SyncFolder,
     /// Opening or inspecting a file.
     Open,
     /// Growing a file.
@@ -36,6 +38,7 @@ impl fmt::Display for IoOp {
             Self::Read => "read",
             Self::Write => "write",
             Self::Sync => "sync",
+            Self::SyncFolder => "sync of the folder",
             Self::Open => "open",
             Self::Extend => "extend",
             Self::Truncate => "truncate",

@@ -251,12 +251,16 @@ mod tests {
             opened
         }
 
-        fn may_remove(&self, path: &Path, identity: Identity) -> io::Result<bool> {
-            self.disk.may_remove(path, identity)
+        fn sync_folder(&self, name: &Path) -> io::Result<()> {
+            self.disk.sync_folder(name)
         }
 
-        fn remove(&self, path: &Path) -> io::Result<()> {
-            self.disk.remove(path)
+        fn may_remove(&self, name: &Path, identity: Identity) -> io::Result<bool> {
+            self.disk.may_remove(name, identity)
+        }
+
+        fn remove(&self, name: &Path) -> io::Result<()> {
+            self.disk.remove(name)
         }
     }
 

@@ -102,6 +102,7 @@ mod pool;
 #[cfg(feature = "metrics")]
 mod publish;
 mod read;
+mod removals;
 mod residency;
 mod resize;
 mod respite;

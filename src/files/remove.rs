@@ -1,5 +1,7 @@
 //! Removing a file: from the pool, and from the disk.
 
+use std::path::Path;
+
 use crate::{
     error::{Error, IoOp, Result},
     files::{
@@ -38,20 +40,32 @@ pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
 /// After a crash it may still be there, and nobody may be left who opens it: so its pages are to be whole without their copies before
 /// it goes. Where that cannot be had, the copies are kept for as long as it is there.
 fn remove_with_copies(shared: &Shared, file: &File) -> Result<()> {
+    let name = name_of(file)?;
     let doublewrite = shared.doublewrite.as_ref();
     if let Some(doublewrite) = doublewrite
         && doublewrite.forget(file, BlockNo(0)).is_err()
     {
         doublewrite.leave(file);
     }
-    shared.disk.remove(&file.path).map_err(|error| file.error(IoOp::Remove, error))?;
-    doublewrite.map_or(Ok(()), |doublewrite| doublewrite.give_up(file.tag))
+    shared.disk.remove(name).map_err(|error| file.error(IoOp::Remove, error))?;
+    // Whether or not a crash may bring it back: no file of the pool has the tag now.
+    let given_up = doublewrite.map_or(Ok(()), |doublewrite| doublewrite.give_up(file.tag));
+    shared.removals.add(name);
+    shared.removals.make_durable(&*shared.disk).and(given_up)
 }
 
 fn check_path(shared: &Shared, file: &File) -> Result<()> {
-    match shared.disk.may_remove(&file.path, file.identity) {
+    match shared.disk.may_remove(name_of(file)?, file.identity) {
         Ok(true) => Ok(()),
-        Ok(false) => Err(Error::PathChanged { path: file.path.clone(), file: file.id }),
+        Ok(false) => Err(path_changed(file)),
         Err(error) => Err(file.error(IoOp::Remove, error)),
     }
+}
+
+fn name_of(file: &File) -> Result<&Path> {
+    file.name.as_deref().ok_or_else(|| path_changed(file))
+}
+
+fn path_changed(file: &File) -> Error {
+    Error::PathChanged { path: file.path.clone(), file: file.id }
 }

@@ -8,7 +8,7 @@ use std::{
     fmt,
     io::{self, IoSlice, IoSliceMut},
     os::fd::RawFd,
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use crate::{config::OpenOptions, id::PageSize, io::atomic::NotAtomic};
@@ -17,21 +17,29 @@ use crate::{config::OpenOptions, id::PageSize, io::atomic::NotAtomic};
 pub(crate) trait Disk: Send + Sync + fmt::Debug + 'static {
     /// Opens (or creates) the file at `path` for transfers of whole pages, from and to memory aligned to the page size.
     /// A missing file without `options.create` is [`io::ErrorKind::NotFound`].
-    /// One that is created is there after a crash, if perhaps empty.
+    /// One that is created is there after a crash only when its [folder is synced](Self::sync_folder).
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened>;
 
-    /// Whether the path may be removed to remove the file of this identity: whether it leads there, and not elsewhere or
-    /// nowhere. An error for what is never removed, a device.
-    fn may_remove(&self, path: &Path, identity: (u64, u64)) -> io::Result<bool>;
+    /// Makes durable which names the folder of this [name](Opened::name) has: syncing a file does not promise that of its own.
+    /// A folder that is gone has no names.
+    fn sync_folder(&self, name: &Path) -> io::Result<()>;
 
-    /// Removes the path, so that it is gone after a crash as well. What is open there goes on until it is closed.
-    fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Whether the name may be removed to remove the file of this identity: whether it is that file's, and not another's or
+    /// nothing's. An error for what is never removed, a device.
+    fn may_remove(&self, name: &Path, identity: (u64, u64)) -> io::Result<bool>;
+
+    /// Removes the name; durably only when its [folder is synced](Self::sync_folder). What is open there goes on until it is
+    /// closed.
+    fn remove(&self, name: &Path) -> io::Result<()>;
 }
 
 /// What came of opening a file.
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) file: Box<dyn DiskFile>,
+    /// Where in the file system its name is: absolute, and without symbolic links. `None` for a file that has no name any
+    /// more.
+    pub(crate) name: Option<PathBuf>,
     /// Device and inode: equal for two paths to one file.
     pub(crate) identity: (u64, u64),
     /// The length in bytes.
@@ -42,6 +50,22 @@ pub(crate) struct Opened {
     pub(crate) direct: Result<(), DirectRefused>,
     /// How many pages one write can have that no power cut tears, or why there is none.
     pub(crate) atomic_pages: Result<u32, NotAtomic>,
+}
+
+#[cfg(any(test, feature = "testing"))]
+impl Opened {
+    /// A buffered file without a name, of a disk that makes no more of it.
+    pub(crate) fn buffered(file: Box<dyn DiskFile>, identity: (u64, u64), len: u64) -> Self {
+        Self {
+            file,
+            name: None,
+            identity,
+            len,
+            offset_align: 1,
+            direct: Err(DirectRefused::NotAsked),
+            atomic_pages: Err(NotAtomic::NotAsked),
+        }
+    }
 }
 
 /// Why a file is buffered.

@@ -59,6 +59,8 @@ pub(crate) struct File {
     pub(crate) id: FileId,
     /// As it was given, for errors.
     pub(crate) path: PathBuf,
+    /// Where its name was when it was opened, whatever links the path went through; `None` where it had none any more.
+    pub(crate) name: Option<PathBuf>,
     pub(crate) disk: Box<dyn DiskFile>,
     pub(crate) page_size: PageSize,
     pub(crate) read_only: bool,
@@ -89,8 +91,9 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Opens the file at `path`. Does not grow it to `options.initial_blocks`, nor decide against atomic writes: that is the
-    /// caller's part.
+    /// Opens the file at `path`. One that may be written to has a durable name then: whatever made it, this pool or a process
+    /// before, may have been kept from syncing its folder. Does not grow it to `options.initial_blocks`, nor decide against atomic
+    /// writes: that is the caller's part.
     pub(crate) fn open(
         disk: &dyn Disk,
         id: FileId,
@@ -98,12 +101,12 @@ impl File {
         options: &OpenOptions,
         page_size: PageSize,
     ) -> Result<Self> {
-        let opened = disk.open(path, options, page_size).map_err(|source| Error::File {
-            op: IoOp::Open,
-            path: path.to_owned(),
-            source: Arc::new(source),
-        })?;
-        let Opened { file, identity, len, offset_align, direct, atomic_pages } = opened;
+        let failed = |op| move |source| Error::File { op, path: path.to_owned(), source: Arc::new(source) };
+        let opened = disk.open(path, options, page_size).map_err(failed(IoOp::Open))?;
+        let Opened { file, name, identity, len, offset_align, direct, atomic_pages } = opened;
+        if let Some(name) = name.as_deref().filter(|_| !options.read_only && !seeded!("folder_not_synced")) {
+            disk.sync_folder(name).map_err(failed(IoOp::SyncFolder))?;
+        }
         let blocks = u32::try_from(len.div_ceil(page_size.bytes() as u64)).map_err(|_| {
             Error::config(format!(
                 "{}: {len} bytes are more than {} blocks of {} bytes: use larger pages or several files",
@@ -115,6 +118,7 @@ impl File {
         Ok(Self {
             id,
             path: path.to_owned(),
+            name,
             may_block: file.may_block(),
             disk: file,
             page_size,

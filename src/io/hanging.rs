@@ -11,8 +11,7 @@ use crate::{
     config::{IoMethod, OpenOptions},
     id::{FileId, PageSize},
     io::{
-        atomic::NotAtomic,
-        disk::{DirectRefused, Disk, DiskFile, Opened},
+        disk::{Disk, DiskFile, Opened},
         file::File,
         in_flight::Stage,
         ladder::open_method,
@@ -31,15 +30,11 @@ struct PipeDisk(Arc<io::PipeReader>);
 
 impl Disk for PipeDisk {
     fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
-        let file = Box::new(self.clone());
-        Ok(Opened {
-            file,
-            identity: (0, 0),
-            len: PAGE,
-            offset_align: 1,
-            direct: Err(DirectRefused::NotAsked),
-            atomic_pages: Err(NotAtomic::NotAsked),
-        })
+        Ok(Opened::buffered(Box::new(self.clone()), (0, 0), PAGE))
+    }
+
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {

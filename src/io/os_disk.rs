@@ -6,7 +6,7 @@
 use std::{
     io::{self, IoSlice, IoSliceMut},
     os::fd::{AsRawFd, OwnedFd, RawFd},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::{
@@ -34,19 +34,15 @@ pub(crate) struct OsDisk;
 impl Disk for OsDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         // Looked at before it is opened, because opening a pipe waits for its other end.
-        let is_missing = match fs::stat(path) {
-            Ok(stat) => check_kind(FileType::from_raw_mode(stat.st_mode)).map(|()| false)?,
-            Err(Errno::NOENT) if options.create => true,
+        match fs::stat(path) {
+            Ok(stat) => check_kind(FileType::from_raw_mode(stat.st_mode))?,
+            Err(Errno::NOENT) if options.create => {}
             Err(error) => return Err(error.into()),
-        };
+        }
         let access = if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
         let create = if options.create { OFlags::CREATE } else { OFlags::empty() };
         let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
         let fd = retry_on_intr(|| fs::open(path, access | create | OFlags::CLOEXEC, mode))?;
-        if is_missing {
-            sync_folder_of(path)?;
-        }
-
         let stat = fs::fstat(&fd)?;
         check_kind(FileType::from_raw_mode(stat.st_mode))?;
         let file = OsFile { fd, is_device: is_device(&stat) };
@@ -54,6 +50,7 @@ impl Disk for OsDisk {
         let atomic_pages = atomic::pages_at_most(file.atomic_units(), direct.is_ok(), page_size);
         let len = file.len()?;
         Ok(Opened {
+            name: name_of(path, identity(&stat))?,
             identity: identity(&stat),
             len,
             offset_align,
@@ -63,8 +60,24 @@ impl Disk for OsDisk {
         })
     }
 
-    fn may_remove(&self, path: &Path, wanted: (u64, u64)) -> io::Result<bool> {
-        match fs::stat(path) {
+    fn sync_folder(&self, name: &Path) -> io::Result<()> {
+        let folder = name.parent().unwrap_or(name);
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match retry_on_intr(|| fs::open(folder, flags, Mode::empty())).and_then(|fd| fs::fsync(&fd)) {
+            // A folder that is gone; and file systems that sync no folders: they keep names durable without.
+            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL | Errno::BADF) => Ok(()),
+            // It may be entered, but not read: then all that the system has is made durable.
+            Err(Errno::ACCESS) => {
+                fs::sync();
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn may_remove(&self, name: &Path, wanted: (u64, u64)) -> io::Result<bool> {
+        // Not through a symbolic link that was put there meanwhile: removing that would leave the file.
+        match fs::lstat(name) {
             Ok(stat) if is_device(&stat) => Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "a block device can be closed, but not removed",
@@ -75,9 +88,8 @@ impl Disk for OsDisk {
         }
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::unlink(path)?;
-        sync_folder_of(path)
+    fn remove(&self, name: &Path) -> io::Result<()> {
+        Ok(fs::unlink(name)?)
     }
 }
 
@@ -91,12 +103,13 @@ fn is_device(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice
 }
 
-/// Makes durable which names the folder has: syncing a file does not promise that of its own.
-fn sync_folder_of(path: &Path) -> io::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let fd = retry_on_intr(|| fs::open(folder, flags, Mode::empty()))?;
-    Ok(fs::fsync(&fd)?)
+/// The name of the open file that the path leads to; `None` where it does not lead there any more.
+fn name_of(path: &Path, wanted: (u64, u64)) -> io::Result<Option<PathBuf>> {
+    match path.canonicalize() {
+        Ok(name) => Ok(fs::lstat(&name).is_ok_and(|stat| identity(&stat) == wanted).then_some(name)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn check_kind(kind: FileType) -> io::Result<()> {
@@ -373,11 +386,34 @@ mod tests {
     }
 
     #[test]
+    fn a_file_is_named_by_where_it_is_whatever_links_lead_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let dir = dir.path().canonicalize().unwrap();
+        let (link, target) = (dir.join("link"), dir.join("there/data"));
+        std::fs::create_dir(dir.join("there")).unwrap();
+        std::os::unix::fs::symlink("there/../there/data", &link).unwrap();
+        let create = OpenOptions::new().create(true);
+        let opened = OsDisk.open(&link, &create, page(8192)).unwrap();
+        assert_eq!(opened.name.as_ref(), Some(&target));
+        OsDisk.sync_folder(&target).unwrap();
+        // By way of a descriptor, when no folder has it any more.
+        let fd = std::fs::File::open(&target).unwrap();
+        OsDisk.remove(&target).unwrap();
+        OsDisk.sync_folder(&target).unwrap();
+        let nameless = format!("/proc/self/fd/{}", fd.as_raw_fd());
+        assert_eq!(OsDisk.open(nameless.as_ref(), &OpenOptions::new(), page(8192)).unwrap().name, None);
+        std::fs::remove_dir(dir.join("there")).unwrap();
+        OsDisk.sync_folder(&target).unwrap();
+    }
+
+    #[test]
     fn a_path_may_be_removed_while_it_leads_to_its_file() {
         let dir = tempfile::tempdir().unwrap();
-        let (path, other) = (dir.path().join("one"), dir.path().join("two"));
+        let path = dir.path().join("one");
         let create = OpenOptions::new().create(true);
         let opened = OsDisk.open(&path, &create, page(8192)).unwrap();
+        let path = opened.name.clone().unwrap();
+        let other = path.with_file_name("two");
         assert!(OsDisk.may_remove(&path, opened.identity).unwrap());
         assert!(!OsDisk.may_remove(&other, opened.identity).unwrap());
         OsDisk.remove(&path).unwrap();

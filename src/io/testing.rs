@@ -22,8 +22,7 @@ use crate::{
     error::Result,
     id::{FileId, PageSize},
     io::{
-        atomic::NotAtomic,
-        disk::{DirectRefused, Disk, DiskFile, Opened},
+        disk::{Disk, DiskFile, Opened},
         file::File,
         in_flight::InFlightTable,
         method::Chunk,
@@ -402,14 +401,13 @@ fn failed(errno: Option<i32>) -> io::Result<()> {
 impl Disk for FakeDisk {
     fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
         let state = self.state();
-        Ok(Opened {
-            file: Box::new(self.clone()),
-            identity: (0, 0),
-            len: state.reported_len.unwrap_or(state.bytes.len() as u64),
-            offset_align: state.offset_align,
-            direct: Err(DirectRefused::NotAsked),
-            atomic_pages: Err(NotAtomic::NotAsked),
-        })
+        let len = state.reported_len.unwrap_or(state.bytes.len() as u64);
+        let opened = Opened::buffered(Box::new(self.clone()), (0, 0), len);
+        Ok(Opened { offset_align: state.offset_align, ..opened })
+    }
+
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {

@@ -9,10 +9,7 @@ use std::{
 use crate::{
     config::OpenOptions,
     id::PageSize,
-    io::{
-        atomic::NotAtomic,
-        disk::{DirectRefused, Disk, DiskFile, Opened},
-    },
+    io::disk::{Disk, DiskFile, Opened},
     model_check::PAGE,
     sync::{Arc, Condvar, Mutex, thread},
 };
@@ -78,20 +75,16 @@ impl SteppedDisk {
 
 impl Disk for SteppedDisk {
     fn open(&self, path: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
-        if path == Path::new(LATE) {
-            let file = Box::new(LateFile(Arc::clone(&self.1)));
-            let (direct, atomic_pages) = (Err(DirectRefused::NotAsked), Err(NotAtomic::NotAsked));
-            let len = 8 * PAGE as u64;
-            return Ok(Opened { file, identity: (0, 1), len, offset_align: 1, direct, atomic_pages });
-        }
-        Ok(Opened {
-            file: Box::new(self.clone()),
-            identity: (0, 0),
-            len: self.bytes().len() as u64,
-            offset_align: 1,
-            direct: Err(DirectRefused::NotAsked),
-            atomic_pages: Err(NotAtomic::NotAsked),
-        })
+        let opened = if path == Path::new(LATE) {
+            Opened::buffered(Box::new(LateFile(Arc::clone(&self.1))), (0, 1), 8 * PAGE as u64)
+        } else {
+            Opened::buffered(Box::new(self.clone()), (0, 0), self.bytes().len() as u64)
+        };
+        Ok(Opened { name: Some(path.to_owned()), ..opened })
+    }
+
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        Ok(())
     }
 
     fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {

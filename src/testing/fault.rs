@@ -8,7 +8,7 @@ use std::{
 
 use super::{dice::Dice, fate::Fate};
 
-/// What a disk is asked to do with a file that is open.
+/// What a disk is asked to do with a file that is open, or its name.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Op {
@@ -22,6 +22,8 @@ pub enum Op {
     Resize,
     /// A removal.
     Remove,
+    /// A sync of the folder that has the file: which names are in it is durable from then on.
+    SyncFolder,
 }
 
 impl Op {

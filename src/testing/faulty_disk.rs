@@ -4,6 +4,7 @@
 //! touches goes straight to the file; one that is changed goes through a copy in aligned memory, as direct transfers need it.
 
 use std::{
+    collections::HashMap,
     io::{self, IoSlice, IoSliceMut},
     os::fd::RawFd,
     path::{Path, PathBuf},
@@ -62,6 +63,8 @@ struct State {
     faults: Faults,
     /// What was ever opened; a file's number is its place here.
     paths: Vec<PathBuf>,
+    /// The name of each file that was opened, and the path by which it was.
+    names: HashMap<PathBuf, PathBuf>,
     spared: Vec<PathBuf>,
 }
 
@@ -122,6 +125,18 @@ impl FaultyDisk {
         }))
     }
 
+    /// Does something with a name, unless a fault strikes it.
+    fn if_not_prevented(&self, op: Op, name: &Path, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let path = self.0.lock().names.get(name).cloned().unwrap_or_else(|| name.to_owned());
+        if let Some(file) = self.number(&path) {
+            let fate = self.meet_fate(Asked { op, file, offset: 0, len: 0, align: 1 }, &path);
+            if fate.prevents() {
+                return fate.end(0).map(drop);
+            }
+        }
+        act()
+    }
+
     /// Lets an operation meet its fate, in which its delay is over.
     fn meet_fate(&self, asked: Asked, path: &Path) -> Fate {
         let fate = self.0.lock().faults.draw_fate(asked, path);
@@ -135,6 +150,9 @@ impl TestDisk for FaultyDisk {}
 impl Disk for FaultyDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         let opened = OsDisk.open(path, options, page_size)?;
+        if let Some(name) = &opened.name {
+            self.0.lock().names.insert(name.clone(), path.to_owned());
+        }
         let Some(number) = self.number(path) else { return Ok(opened) };
         let file = FaultyFile {
             disk: self.clone(),
@@ -146,19 +164,16 @@ impl Disk for FaultyDisk {
         Ok(Opened { file: Box::new(file), ..opened })
     }
 
-    fn may_remove(&self, path: &Path, identity: (u64, u64)) -> io::Result<bool> {
-        OsDisk.may_remove(path, identity)
+    fn sync_folder(&self, name: &Path) -> io::Result<()> {
+        self.if_not_prevented(Op::SyncFolder, name, || OsDisk.sync_folder(name))
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        if let Some(file) = self.number(path) {
-            let asked = Asked { op: Op::Remove, file, offset: 0, len: 0, align: 1 };
-            let fate = self.meet_fate(asked, path);
-            if fate.prevents() {
-                return fate.end(0).map(drop);
-            }
-        }
-        OsDisk.remove(path)
+    fn may_remove(&self, name: &Path, identity: (u64, u64)) -> io::Result<bool> {
+        OsDisk.may_remove(name, identity)
+    }
+
+    fn remove(&self, name: &Path) -> io::Result<()> {
+        self.if_not_prevented(Op::Remove, name, || OsDisk.remove(name))
     }
 }
 

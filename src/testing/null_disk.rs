@@ -10,10 +10,7 @@ use super::{TestDisk, sim_disk::SECTOR};
 use crate::{
     config::OpenOptions,
     id::PageSize,
-    io::{
-        atomic::NotAtomic,
-        disk::{Disk, DiskFile, Opened},
-    },
+    io::disk::{Disk, DiskFile, Opened},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -42,16 +39,15 @@ impl NullDisk {
 impl TestDisk for NullDisk {}
 
 impl Disk for NullDisk {
-    fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
+    fn open(&self, path: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
-        Ok(Opened {
-            file: Box::new(NullFile { bytes: AtomicU64::new(self.file_bytes) }),
-            identity: (0, number),
-            len: self.file_bytes,
-            offset_align: SECTOR,
-            direct: Ok(()),
-            atomic_pages: Err(NotAtomic::NotAsked),
-        })
+        let file = Box::new(NullFile { bytes: AtomicU64::new(self.file_bytes) });
+        let opened = Opened::buffered(file, (0, number), self.file_bytes);
+        Ok(Opened { name: Some(path.to_owned()), offset_align: SECTOR, direct: Ok(()), ..opened })
+    }
+
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        Ok(())
     }
 
     fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {

@@ -120,7 +120,7 @@ impl State {
         }
         if begin.number == power_cut {
             // What it changed is unsynced. A sync that nobody hears of is none.
-            if begin.op != Op::Sync && !fails_without_trace {
+            if !matches!(begin.op, Op::Sync | Op::SyncFolder) && !fails_without_trace {
                 let _ = act(self, fate);
             }
             return Err(io::Error::from_raw_os_error(EIO));

@@ -38,11 +38,24 @@ pub(super) const SECTOR: u32 = 512;
 pub struct SimDisk(pub(super) Arc<Hub>);
 
 /// A file, under the path that it has or had.
+#[derive(Clone)]
 pub(super) struct FileState {
     pub(super) path: PathBuf,
     pub(super) medium: Medium,
-    /// It was removed: whoever has it open goes on with it, and nobody finds it.
-    removed: bool,
+    name: Name,
+}
+
+/// Whether a file's folder has its name. A file that was removed is found by no open, and works for those who have it open.
+#[derive(Copy, Clone)]
+struct Name {
+    is_there: bool,
+    /// As it was at the last sync of the folder.
+    was_there: bool,
+}
+
+impl Name {
+    const NEW: Self = Self { is_there: true, was_there: false };
+    const DURABLE: Self = Self { is_there: true, was_there: true };
 }
 
 impl SimDisk {
@@ -69,15 +82,15 @@ impl SimDisk {
     /// Puts a file on the disk, durably, or changes the one that is there, as another program would.
     pub fn put(&self, path: impl AsRef<Path>, bytes: impl Into<Vec<u8>>) {
         let mut state = self.0.state.lock();
-        let file = state.file_or_new(path.as_ref());
+        let file = state.file_or_new(path.as_ref(), Name::DURABLE);
         state.files[file].medium = Medium::new(bytes.into());
     }
 
-    /// A file for what an engine keeps beside the pool, its log as a rule: made where there is none. The same faults, gates and
+    /// A file for what an engine keeps beside the pool, its log as a rule: made, durably, where there is none. The same faults, gates and
     /// power cuts befall it, and its operations are in the log with all others.
     #[must_use]
     pub fn file(&self, path: impl AsRef<Path>) -> SimFile {
-        let file = self.0.state.lock().file_or_new(path.as_ref());
+        let file = self.0.state.lock().file_or_new(path.as_ref(), Name::DURABLE);
         SimFile::new(OpenFile::buffered(self.clone(), file))
     }
 
@@ -87,10 +100,14 @@ impl SimDisk {
         self.look(|state| state.find(path.as_ref()).map(|file| state.files[file].medium.bytes().to_vec()))
     }
 
-    /// A file's bytes, as they were when the last sync that went well began: what a power cut cannot take.
+    /// A file's bytes, as they were when the last sync that went well began: what a power cut cannot take. `None` where it can
+    /// take the name.
     #[must_use]
     pub fn durable_image(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
-        self.look(|state| state.find(path.as_ref()).map(|file| state.files[file].medium.durable().to_vec()))
+        self.look(|state| {
+            let file = &state.files[state.find(path.as_ref())?];
+            file.name.was_there.then(|| file.medium.durable().to_vec())
+        })
     }
 
     /// Lets all files together have so many bytes; what would exceed that fails with `ENOSPC`.
@@ -132,33 +149,36 @@ impl SimDisk {
 
     /// Another disk, as this one may be found if its power is cut now: of every 512-byte sector that was written since its file
     /// was synced, either the old bytes are there or the new ones, and a file has one of the lengths that it had since then.
-    /// Files were removed, or are there, for good. The same seed makes the same of the same, and is the new disk's.
+    /// A file that was made since its folder was synced may not be there, and one that was removed may be back. The same seed
+    /// makes the same of the same, and is the new disk's.
     #[must_use]
     pub fn after_power_cut(&self, seed: u64) -> Self {
         let mut dice = Dice::new(seed);
-        self.found_with(seed, |medium| medium.after_power_cut(&mut dice))
+        self.found_with(seed, |files| {
+            let mut found: Vec<FileState> =
+                files.iter().filter_map(|file| file.after_power_cut(&mut dice)).collect();
+            // Of two that had one name in turn a folder has the later one, or the other.
+            let paths: Vec<_> = found.iter().map(|file| file.path.clone()).collect();
+            let mut at = 0..;
+            found.retain(|file| at.next().is_none_or(|at: usize| !paths[at + 1..].contains(&file.path)));
+            found
+        })
     }
 
     /// Another disk, as this one is found if the process is killed now, and the system lives on: everything that was written can be
     /// read, and what was not synced can still be lost.
     #[must_use]
     pub fn after_kill(&self, seed: u64) -> Self {
-        self.found_with(seed, Clone::clone)
+        self.found_with(seed, <[FileState]>::to_vec)
     }
 
     /// Another disk with the files of this one, as they are found.
-    fn found_with(&self, seed: u64, mut find: impl FnMut(&Medium) -> Medium) -> Self {
+    fn found_with(&self, seed: u64, find: impl FnOnce(&[FileState]) -> Vec<FileState>) -> Self {
         let found = Self::with_seed(seed);
         self.look(|state| {
             let mut new = found.0.state.lock();
             new.atomic_bytes = state.atomic_bytes;
-            let kept = state.files.iter().filter(|file| !file.removed);
-            let kept = kept.map(|file| FileState {
-                path: file.path.clone(),
-                medium: find(&file.medium),
-                removed: false,
-            });
-            new.files = kept.collect();
+            new.files = find(&state.files);
         });
         found
     }
@@ -217,20 +237,34 @@ impl SimDisk {
 
 impl State {
     fn find(&self, path: &Path) -> Option<usize> {
-        self.files.iter().position(|file| file.path == path && !file.removed)
+        self.files.iter().position(|file| file.path == path && file.name.is_there)
     }
 
-    fn file_or_new(&mut self, path: &Path) -> usize {
+    fn file_or_new(&mut self, path: &Path, name: Name) -> usize {
         self.find(path).unwrap_or_else(|| {
-            self.files.push(FileState { path: path.to_owned(), medium: Medium::default(), removed: false });
+            self.files.push(FileState { path: path.to_owned(), medium: Medium::default(), name });
             self.files.len() - 1
         })
     }
 
     /// The bytes by which files may still grow.
     pub(super) fn space(&self) -> u64 {
-        let used: usize = self.files.iter().filter(|file| !file.removed).map(|file| file.medium.len()).sum();
+        let used: usize =
+            self.files.iter().filter(|file| file.name.is_there).map(|file| file.medium.len()).sum();
         self.capacity.map_or(u64::MAX, |capacity| capacity.saturating_sub(used as u64))
+    }
+}
+
+impl FileState {
+    /// As a power cut may leave it; `None` where its folder is found without its name.
+    fn after_power_cut(&self, dice: &mut Dice) -> Option<Self> {
+        let Name { is_there, was_there } = self.name;
+        let is_found = if is_there == was_there { is_there } else { dice.coin() };
+        is_found.then(|| Self {
+            path: self.path.clone(),
+            medium: self.medium.after_power_cut(dice),
+            name: Name::DURABLE,
+        })
     }
 }
 
@@ -242,11 +276,12 @@ impl Disk for SimDisk {
         if state.find(path).is_none() && !options.create {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let file = state.file_or_new(path);
+        let file = state.file_or_new(path, Name::NEW);
         let buffered = options.direct == Fallback::Off;
         let offset_align = if buffered { 1 } else { SECTOR };
         let units = AtomicUnits { min: SECTOR, max: state.atomic_bytes, pieces: 1 };
         Ok(Opened {
+            name: Some(path.to_owned()),
             identity: (0, file as u64),
             len: state.files[file].medium.len() as u64,
             offset_align,
@@ -254,6 +289,24 @@ impl Disk for SimDisk {
             atomic_pages: atomic::pages_at_most(Some(units), !buffered, page_size),
             file: Box::new(OpenFile::new(self.clone(), file, offset_align, options.read_only, units.max)),
         })
+    }
+
+    fn sync_folder(&self, name: &Path) -> io::Result<()> {
+        let found = self.look(|state| state.files.iter().rposition(|file| file.path == name));
+        let asked = Asked {
+            op: Op::SyncFolder,
+            file: found.ok_or(io::ErrorKind::NotFound)?,
+            offset: 0,
+            len: 0,
+            align: 1,
+        };
+        let synced = self.operate(asked, |state, fate| {
+            for file in state.files.iter_mut().filter(|file| file.path.parent() == name.parent()) {
+                file.name.was_there = file.name.is_there;
+            }
+            fate.end(0)
+        });
+        synced.map(drop)
     }
 
     fn may_remove(&self, path: &Path, identity: (u64, u64)) -> io::Result<bool> {
@@ -264,7 +317,7 @@ impl Disk for SimDisk {
         let file = self.look(|state| state.find(path)).ok_or(io::ErrorKind::NotFound)?;
         let asked = Asked { op: Op::Remove, file, offset: 0, len: 0, align: 1 };
         let removed = self.operate(asked, |state, fate| {
-            state.files[file].removed = true;
+            state.files[file].name.is_there = false;
             fate.end(0)
         });
         removed.map(drop)

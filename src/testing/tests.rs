@@ -1,10 +1,15 @@
 //! What each fault does to a disk, and what a seed decides.
 
-use std::{collections::BTreeMap, num::NonZeroU32, thread};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::IoSlice,
+    num::NonZeroU32,
+    thread,
+};
 
 use super::*;
 use crate::{
-    BackgroundWriter, BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId,
+    BackgroundWriter, BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId, id::PageSize,
     sync::time::Duration,
 };
 
@@ -125,7 +130,7 @@ fn a_lost_write_and_a_sync_that_lies_report_success_and_do_nothing() {
 
 #[test]
 fn a_torn_write_leaves_each_sector_old_or_new_and_fails_only_if_it_is_told_to() {
-    let mut outcomes = std::collections::BTreeSet::new();
+    let mut outcomes = BTreeSet::new();
     for seed in 0..50 {
         let (image, went_well) = after_write(Fault::torn(Op::Write), seed);
         assert!(went_well);
@@ -182,4 +187,49 @@ fn a_file_of_the_engine_is_written_whole_however_the_disk_disturbs() {
     log.sync().unwrap();
     log.set_len(10).unwrap();
     assert!(disk.after_power_cut(0).file("log").len() >= 10);
+}
+
+/// What power cuts leave at a path, as the first byte of the file.
+fn found_after_power_cuts(disk: &SimDisk, path: &str) -> BTreeSet<Option<u8>> {
+    (0..64).map(|seed| disk.after_power_cut(seed).image(path).map(|bytes| bytes[0])).collect()
+}
+
+#[test]
+fn a_name_is_durable_when_its_folder_was_synced_and_not_before() {
+    let create = OpenOptions::new().create(true);
+    let open = |disk: &SimDisk, path: &str| disk.open(path.as_ref(), &create, PageSize::MIN).unwrap();
+    let make = |disk: &SimDisk, path: &str, byte| {
+        let opened = open(disk, path);
+        opened.file.write_at(&[IoSlice::new(&[byte; 512])], 0).unwrap();
+        opened.file.sync_data().unwrap();
+    };
+    let disk = SimDisk::new();
+    make(&disk, "here/new", 1);
+    assert_eq!(found_after_power_cuts(&disk, "here/new"), [None, Some(1)].into());
+    assert_eq!((disk.durable_image("here/new"), disk.image("here/new").is_some()), (None, true));
+    disk.sync_folder("here/new".as_ref()).unwrap();
+    assert_eq!(found_after_power_cuts(&disk, "here/new"), [Some(1)].into());
+
+    disk.remove("here/new".as_ref()).unwrap();
+    assert_eq!(disk.image("here/new"), None);
+    assert_eq!(found_after_power_cuts(&disk.after_kill(0), "here/new"), [None, Some(1)].into());
+    make(&disk, "here/new", 2);
+    assert_eq!(found_after_power_cuts(&disk, "here/new"), [None, Some(1), Some(2)].into());
+    for seed in 0..64 {
+        let found = disk.after_power_cut(seed);
+        if found.image("here/new").is_some() {
+            found.remove("here/new".as_ref()).unwrap();
+            assert_eq!(found.image("here/new"), None, "two files had one name");
+        }
+    }
+
+    make(&disk, "elsewhere/new", 3);
+    disk.inject(Fault::error(Op::SyncFolder, 5).once());
+    disk.sync_folder("elsewhere/new".as_ref()).unwrap_err();
+    disk.sync_folder("here/new".as_ref()).unwrap();
+    assert_eq!(found_after_power_cuts(&disk, "here/new"), [Some(2)].into());
+    assert_eq!(found_after_power_cuts(&disk, "elsewhere/new"), [None, Some(3)].into());
+    disk.cut_power_during(1);
+    disk.sync_folder("elsewhere/new".as_ref()).unwrap_err();
+    assert_eq!(found_after_power_cuts(&disk, "elsewhere/new"), [None, Some(3)].into());
 }

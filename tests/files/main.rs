@@ -7,6 +7,7 @@
 mod extending;
 mod giving_up;
 mod in_flight;
+mod names;
 mod power_cut;
 mod removing;
 #[path = "../support/mod.rs"]

@@ -15,7 +15,7 @@ use crate::{
     id::{FileId, PageSize},
     io::{
         atomic::NotAtomic,
-        disk::{DirectRefused, Disk, DiskFile, Opened},
+        disk::{Disk, DiskFile, Opened},
         file::File,
         ladder::open_method,
         method::Method,
@@ -202,14 +202,11 @@ struct Piped(Arc<io::PipeReader>);
 
 impl Disk for Piped {
     fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
-        Ok(Opened {
-            file: Box::new(self.clone()),
-            identity: (0, 0),
-            len: PAGE,
-            offset_align: 1,
-            direct: Err(DirectRefused::NotAsked),
-            atomic_pages: Err(NotAtomic::NotAsked),
-        })
+        Ok(Opened::buffered(Box::new(self.clone()), (0, 0), PAGE))
+    }
+
+    fn sync_folder(&self, _: &Path) -> io::Result<()> {
+        Ok(())
     }
 
     fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {
