@@ -206,6 +206,21 @@ pub enum Error {
         /// The id under which the file is open.
         file: FileId,
     },
+    /// Another pool has the file open, of this process or of another.
+    #[error(
+        "{path} is in use by another pool: close it there first, or open it with lock(Fallback::Off) where that cannot harm",
+        path = path.display()
+    )]
+    InUse {
+        /// The path that was given.
+        path: PathBuf,
+    },
+    /// A block device can be neither extended nor cut.
+    #[error("{path} is a block device, whose size is fixed: use the blocks that it has", path = path.display())]
+    FixedSize {
+        /// The file's path as it was given.
+        path: PathBuf,
+    },
     /// The file's path does not lead to it any more: it was renamed, removed or replaced by somebody else.
     #[error("{path} does not lead to {file} any more: it was renamed, removed or replaced", path = path.display())]
     PathChanged {

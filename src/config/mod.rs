@@ -1,9 +1,11 @@
 //! What a pool can be told: options as typed values, checked once when the pool is built.
 
+mod open_options;
 mod torn_pages;
 
-use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
+pub use open_options::OpenOptions;
 pub use torn_pages::{DoubleWriteArea, TornPages};
 
 use crate::{
@@ -188,89 +190,6 @@ impl BackgroundWriter {
 pub(crate) struct Marks {
     pub(crate) low: usize,
     pub(crate) high: usize,
-}
-
-/// How a file is opened: an existing file, read and written, bypassing the system's page cache where that works, unless
-/// told otherwise.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct OpenOptions {
-    /// Create the file where there is none.
-    pub create: bool,
-    /// Open for reading only: write guards are refused.
-    pub read_only: bool,
-    /// Bypass the system's page cache (`O_DIRECT`).
-    pub direct: Fallback,
-    /// Grow the file to at least this many blocks, zeroed, before it is used.
-    pub initial_blocks: u32,
-    /// Zero so many blocks ahead on disk whenever the file grows, so that most extensions need no I/O; none unless set.
-    ///
-    /// They count as blocks of the file once they are handed out. Closing the file gives the rest back; after a crash they
-    /// are blocks like others, all zero.
-    pub grow_by: u32,
-    /// The engine's own lasting number for the file, which the page codec and the protection from
-    /// [torn pages](TornPages) know it by: a [`FileId`](crate::FileId) is given anew each time a file is opened.
-    pub tag: u64,
-    /// The most requests in flight for the file. Unless set, three quarters of what the I/O method can have in flight, so
-    /// that a file that does not answer never takes all of it.
-    pub max_in_flight: Option<NonZeroU32>,
-}
-
-impl OpenOptions {
-    /// An existing file, read and written, direct where that works.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Create the file where there is none.
-    #[must_use]
-    pub fn create(mut self, create: bool) -> Self {
-        self.create = create;
-        self
-    }
-
-    /// Open for reading only.
-    #[must_use]
-    pub fn read_only(mut self, read_only: bool) -> Self {
-        self.read_only = read_only;
-        self
-    }
-
-    /// Whether to bypass the system's page cache.
-    #[must_use]
-    pub fn direct(mut self, direct: Fallback) -> Self {
-        self.direct = direct;
-        self
-    }
-
-    /// Grow the file to at least this many blocks.
-    #[must_use]
-    pub fn initial_blocks(mut self, blocks: u32) -> Self {
-        self.initial_blocks = blocks;
-        self
-    }
-
-    /// Zero so many blocks ahead on disk whenever the file grows.
-    #[must_use]
-    pub fn grow_by(mut self, blocks: u32) -> Self {
-        self.grow_by = blocks;
-        self
-    }
-
-    /// The engine's own lasting number for the file.
-    #[must_use]
-    pub fn tag(mut self, tag: u64) -> Self {
-        self.tag = tag;
-        self
-    }
-
-    /// Sets the most requests in flight for the file.
-    #[must_use]
-    pub fn max_in_flight(mut self, requests: NonZeroU32) -> Self {
-        self.max_in_flight = Some(requests);
-        self
-    }
 }
 
 /// How a single fetch behaves.

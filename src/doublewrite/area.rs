@@ -31,9 +31,9 @@ impl Area {
         page_size: PageSize,
         counters: &Arc<Counters>,
     ) -> Result<Self> {
-        // What the system is still to be asked for here: a lock on the file, and the mode 0600 where it is created.
+        // For its owner alone, as the options' default says: pages are in it in the clear.
         let options = OpenOptions::new().create(true).direct(Fallback::Prefer);
-        let file = File::open(disk, FileId(u32::MAX), path, &options, page_size)?;
+        let file = File::open_alone(disk, FileId(u32::MAX), path, &options, page_size)?;
         Ok(Self { file, page_size: page_size.bytes(), counters: Arc::clone(counters) })
     }
 

@@ -43,6 +43,8 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     pages.discard();
     // Once more, for what others had written behind the first one's back: nobody would do it later. Where it fails the file says so.
     let _ = sync();
+    // Before it leaves: the next call may open it at once.
+    file.disk.unlock();
     drop(leaving);
     drop(size);
     shared.method.forget(&file);

@@ -61,6 +61,7 @@ pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
     if blocks >= file.blocks() {
         return Ok(());
     }
+    file.check_size_is_free()?;
     let end = size.publish_end(blocks);
     let behind = vacate::vacate_file(shared, id, BlockNo(blocks), Changes::Discard)?;
     // Before the cut: what becomes of that is not known yet, and need not be.

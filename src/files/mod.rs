@@ -18,7 +18,11 @@ use crate::{
     error::{Error, Result},
     file_table::FileTable,
     id::FileId,
-    io::{atomic::NotAtomic, disk::DirectRefused, file::File},
+    io::{
+        atomic::NotAtomic,
+        disk::{DirectRefused, Lock},
+        file::{File, wait_for_lock},
+    },
     shared::Shared,
     sync::Arc,
 };
@@ -35,6 +39,8 @@ pub struct FileInfo {
     pub blocks_ahead: u32,
     /// Whether it was opened for reading only.
     pub read_only: bool,
+    /// Why other pools are not kept from it, where that was preferred.
+    pub unlocked_because: Option<String>,
     /// Whether transfers bypass the system's page cache.
     pub direct: bool,
     /// Why they do not, where that was preferred.
@@ -65,8 +71,13 @@ impl FileInfo {
             Err(DirectRefused::Unsupported(reason)) => Some(reason.clone()),
             _ => None,
         };
+        let unlocked_because = match &file.lock {
+            Lock::Unsupported(reason) => Some(reason.clone()),
+            _ => None,
+        };
         Self {
             path: file.path.clone(),
+            unlocked_because,
             blocks: file.blocks(),
             blocks_ahead: file.blocks_ahead(),
             read_only: file.read_only,
@@ -90,9 +101,7 @@ impl FileInfo {
 /// Opens a file, and grows it where the options say so.
 pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Result<FileId> {
     shared.check_open()?;
-    if options.read_only && (options.create || options.initial_blocks > 0 || options.grow_by > 0) {
-        return Err(Error::config("a file opened for reading only can be neither created nor grown"));
-    }
+    options.validate()?;
     let doublewrite = shared.doublewrite.as_ref();
     let open = || {
         let mut file = File::open(&*shared.disk, FileTable::NO_ID, path, options, shared.config.page_size)?;
@@ -102,6 +111,7 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
     let check_other =
         |file: &File, other: &File| doublewrite.map_or(Ok(()), |_| DoubleWrite::check_tags(file, other));
     let prepare = |file: &File| {
+        file.check_lock()?;
         // Put right what a crash has torn before anybody sees it.
         doublewrite.map_or(Ok(()), |doublewrite| doublewrite.admit(file))?;
         let missing = options.initial_blocks.saturating_sub(file.blocks());
@@ -110,7 +120,7 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
         }
         Ok(())
     };
-    shared.files.open(open, check_other, prepare).map(|file| file.id)
+    wait_for_lock(|| shared.files.open(open, check_other, prepare)).map(|file| file.id)
 }
 
 /// Whether the file's pages are written atomically, given what its disk says.

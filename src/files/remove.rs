@@ -32,6 +32,7 @@ pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     pages.discard();
     let removed = remove_with_copies(shared, &file);
     // Not before it is gone from the disk: until then nobody opens it a second time.
+    file.disk.unlock();
     drop(leaving);
     shared.method.forget(&file);
     removed

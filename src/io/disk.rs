@@ -42,8 +42,12 @@ pub(crate) struct Opened {
     pub(crate) name: Option<PathBuf>,
     /// Device and inode: equal for two paths to one file.
     pub(crate) identity: (u64, u64),
+    /// Whether other pools are kept from it.
+    pub(crate) lock: Lock,
     /// The length in bytes.
     pub(crate) len: u64,
+    /// Whether it has that length for good: a block device.
+    pub(crate) has_fixed_size: bool,
     /// What offsets and lengths of transfers must be multiples of (1 for buffered I/O).
     pub(crate) offset_align: u32,
     /// Whether transfers bypass the system's page cache, and why not where that was preferred.
@@ -60,12 +64,27 @@ impl Opened {
             file,
             name: None,
             identity,
+            lock: Lock::NotAsked,
             len,
+            has_fixed_size: false,
             offset_align: 1,
             direct: Err(DirectRefused::NotAsked),
             atomic_pages: Err(NotAtomic::NotAsked),
         }
     }
+}
+
+/// Whether other pools are kept from a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Until the file is [unlocked](DiskFile::unlock), or dropped.
+    Held,
+    /// `OpenOptions` said so, or the disk has no other pools.
+    NotAsked,
+    /// The file system cannot; the text says why.
+    Unsupported(String),
+    /// It is another pool's.
+    InUse,
 }
 
 /// Why a file is buffered.
@@ -96,6 +115,8 @@ pub(crate) trait DiskFile: Send + Sync + fmt::Debug + 'static {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Reserves space for a range, growing the file; `Unsupported` where the file system cannot.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()>;
+    /// Lets other pools open the file, though it is not dropped yet: the kernel or a worker may have it for a little longer.
+    fn unlock(&self) {}
     /// The descriptor, where there is one.
     fn raw_fd(&self) -> Option<RawFd>;
     /// Why starting a transfer could block who starts it; `None` where the kernel takes it in without waiting. Found out

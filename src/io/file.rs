@@ -16,6 +16,7 @@ use std::{
     io,
     num::NonZeroU32,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use crate::{
@@ -24,7 +25,7 @@ use crate::{
     id::{BlockNo, FileId, PageId, PageSize},
     io::{
         atomic::NotAtomic,
-        disk::{DirectRefused, Disk, DiskFile, MayBlock, Opened},
+        disk::{DirectRefused, Disk, DiskFile, Lock, MayBlock, Opened},
         file_size::SizeLock,
         growth::Growth,
     },
@@ -32,7 +33,7 @@ use crate::{
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
-        time,
+        thread, time,
     },
 };
 
@@ -64,6 +65,10 @@ pub(crate) struct File {
     pub(crate) disk: Box<dyn DiskFile>,
     pub(crate) page_size: PageSize,
     pub(crate) read_only: bool,
+    /// Whether other pools are kept from it.
+    pub(crate) lock: Lock,
+    /// Whether it can be neither extended nor cut.
+    pub(crate) has_fixed_size: bool,
     /// The engine's own number for the file, for the page codec.
     pub(crate) tag: u64,
     /// The most requests in flight, where the options say so.
@@ -93,7 +98,7 @@ pub(crate) struct File {
 impl File {
     /// Opens the file at `path`. One that may be written to has a durable name then: whatever made it, this pool or a process
     /// before, may have been kept from syncing its folder. Does not grow it to `options.initial_blocks`, nor decide against atomic
-    /// writes: that is the caller's part.
+    /// writes, nor [refuse](Self::check_lock) one that another pool has: that is the caller's part.
     pub(crate) fn open(
         disk: &dyn Disk,
         id: FileId,
@@ -103,11 +108,16 @@ impl File {
     ) -> Result<Self> {
         let failed = |op| move |source| Error::File { op, path: path.to_owned(), source: Arc::new(source) };
         let opened = disk.open(path, options, page_size).map_err(failed(IoOp::Open))?;
-        let Opened { file, name, identity, len, offset_align, direct, atomic_pages } = opened;
-        if let Some(name) = name.as_deref().filter(|_| !options.read_only && !seeded!("folder_not_synced")) {
+        let Opened { file, name, identity, lock, len, has_fixed_size, offset_align, direct, atomic_pages } =
+            opened;
+        let is_written = !options.read_only && lock != Lock::InUse && !seeded!("folder_not_synced");
+        if let Some(name) = name.as_deref().filter(|_| is_written) {
             disk.sync_folder(name).map_err(failed(IoOp::SyncFolder))?;
         }
-        let blocks = u32::try_from(len.div_ceil(page_size.bytes() as u64)).map_err(|_| {
+        let page = page_size.bytes() as u64;
+        // A part of a block can be completed only where the length can change.
+        let blocks = if has_fixed_size { len / page } else { len.div_ceil(page) };
+        let blocks = u32::try_from(blocks).map_err(|_| {
             Error::config(format!(
                 "{}: {len} bytes are more than {} blocks of {} bytes: use larger pages or several files",
                 path.display(),
@@ -123,6 +133,8 @@ impl File {
             disk: file,
             page_size,
             read_only: options.read_only,
+            lock,
+            has_fixed_size,
             tag: options.tag,
             max_in_flight: options.max_in_flight,
             offset_align,
@@ -136,6 +148,26 @@ impl File {
             size: Mutex::new(()),
             growth: Mutex::new(Growth::new(blocks, options.grow_by)),
         })
+    }
+
+    /// The same for one that the pool keeps for itself: no other pool has it.
+    pub(crate) fn open_alone(
+        disk: &dyn Disk,
+        id: FileId,
+        path: &Path,
+        options: &OpenOptions,
+        page_size: PageSize,
+    ) -> Result<Self> {
+        wait_for_lock(|| {
+            let file = Self::open(disk, id, path, options, page_size)?;
+            file.check_lock()?;
+            Ok(file)
+        })
+    }
+
+    /// An error where another pool has the file.
+    pub(crate) fn check_lock(&self) -> Result<()> {
+        if self.lock == Lock::InUse { Err(Error::InUse { path: self.path.clone() }) } else { Ok(()) }
     }
 
     /// The length in blocks, a last one that is not whole included.
@@ -226,6 +258,24 @@ impl File {
     }
 }
 
+/// How long a file that another pool has may stay so. The kernel gives up the locks of a process that was killed with requests in
+/// a ring a little later than the process is gone; and a device may be looked at by the system for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The time from one try to the next.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Opens a file once more as long as it is [in use](Error::InUse), and the patience lasts.
+pub(crate) fn wait_for_lock<T>(open: impl Fn() -> Result<T>) -> Result<T> {
+    let deadline = time::now() + LOCK_PATIENCE;
+    loop {
+        match open() {
+            Err(Error::InUse { .. }) if time::now() < deadline => thread::park_timeout(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -255,6 +305,16 @@ mod tests {
             );
             assert!(blocks == 0 || open.check(BlockNo(blocks - 1)).is_ok());
         }
+    }
+
+    #[test]
+    fn a_part_of_a_block_at_the_end_of_a_device_is_none_and_its_size_stays() {
+        let disk = FakeDisk::new(vec![7; 2 * 8192 + 512]);
+        disk.fix_size();
+        let file = disk.open_file(8192).unwrap();
+        assert_eq!(file.blocks(), 2);
+        assert!(matches!(file.extend(1, &Counters::new()), Err(Error::FixedSize { .. })));
+        assert_eq!(disk.bytes().len(), 2 * 8192 + 512);
     }
 
     #[test]

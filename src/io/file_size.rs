@@ -32,6 +32,7 @@ impl File {
     /// # Errors
     /// The file is as long as it was; where it was closed meanwhile, [`Error::NotOpen`].
     pub(crate) fn extend(&self, blocks: u32, counters: &Counters) -> Result<u32> {
+        self.check_size_is_free()?;
         let ticket = {
             let mut growth = self.growth.lock();
             let first = self.blocks();
@@ -42,6 +43,11 @@ impl File {
             growth.get_in_line(blocks)
         };
         self.lock_size().serve(ticket, counters)
+    }
+
+    /// An error where the file can be neither extended nor cut.
+    pub(crate) fn check_size_is_free(&self) -> Result<()> {
+        if self.has_fixed_size { Err(Error::FixedSize { path: self.path.clone() }) } else { Ok(()) }
     }
 
     /// The blocks that are zeroed on disk behind the end.

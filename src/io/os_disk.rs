@@ -10,7 +10,10 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, AtFlags, FallocateFlags, FileType, FsWord, Mode, OFlags, SeekFrom, Stat, StatxFlags},
+    fs::{
+        self, AtFlags, FallocateFlags, FileType, FlockOperation, FsWord, Mode, OFlags, SeekFrom, Stat,
+        StatxFlags,
+    },
     io::{Errno, ReadWriteFlags, retry_on_intr},
 };
 
@@ -19,7 +22,7 @@ use crate::{
     id::PageSize,
     io::{
         atomic::{self, AtomicUnits, RWF_ATOMIC},
-        disk::{DirectRefused, Disk, DiskFile, MayBlock, Opened},
+        disk::{DirectRefused, Disk, DiskFile, Lock, MayBlock, Opened},
         zeros::AlignedZeros,
     },
 };
@@ -41,18 +44,22 @@ impl Disk for OsDisk {
         }
         let access = if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
         let create = if options.create { OFlags::CREATE } else { OFlags::empty() };
-        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+        let mode = Mode::from_raw_mode(options.mode);
         let fd = retry_on_intr(|| fs::open(path, access | create | OFlags::CLOEXEC, mode))?;
         let stat = fs::fstat(&fd)?;
         check_kind(FileType::from_raw_mode(stat.st_mode))?;
-        let file = OsFile { fd, is_device: is_device(&stat) };
+        let mut file = OsFile { fd, is_device: is_device(&stat), locked_by: None };
+        // Before anything is looked at that another pool could change.
+        let lock = file.lock(options)?;
         let (offset_align, direct) = file.choose_direct(options.direct, page_size)?;
         let atomic_pages = atomic::pages_at_most(file.atomic_units(), direct.is_ok(), page_size);
         let len = file.len()?;
         Ok(Opened {
             name: name_of(path, identity(&stat))?,
             identity: identity(&stat),
+            lock,
             len,
+            has_fixed_size: file.is_device,
             offset_align,
             direct,
             atomic_pages,
@@ -131,6 +138,8 @@ fn check_kind(kind: FileType) -> io::Result<()> {
 struct OsFile {
     fd: OwnedFd,
     is_device: bool,
+    /// The process that has locked it. A child of that has the same lock, which is not its own to give up.
+    locked_by: Option<u32>,
 }
 
 /// What direct transfers of a file must be multiples of.
@@ -141,6 +150,32 @@ struct Alignment {
 }
 
 impl OsFile {
+    /// Keeps other pools from the file, where that is wanted and can be.
+    ///
+    /// By `flock(2)`: it belongs to the open file, as a lock of `F_OFD_SETLK` does, and takes no `unsafe`.
+    fn lock(&mut self, options: &OpenOptions) -> io::Result<Lock> {
+        let wanted = match options.lock {
+            Fallback::Off => return Ok(Lock::NotAsked),
+            _ if options.read_only => FlockOperation::NonBlockingLockShared,
+            _ => FlockOperation::NonBlockingLockExclusive,
+        };
+        match retry_on_intr(|| fs::flock(&self.fd, wanted)) {
+            Ok(()) => {
+                self.locked_by = Some(std::process::id());
+                Ok(Lock::Held)
+            }
+            Err(Errno::WOULDBLOCK) => Ok(Lock::InUse),
+            Err(error) => {
+                let reason = format!("the file system cannot lock it ({error})");
+                if options.lock == Fallback::Require {
+                    let advice = "open it without a lock where it must be, with lock(Fallback::Prefer)";
+                    return Err(io::Error::new(io::ErrorKind::Unsupported, format!("{reason}; {advice}")));
+                }
+                Ok(Lock::Unsupported(reason))
+            }
+        }
+    }
+
     /// Turns direct I/O on where it is wanted and works. Gives the alignment to keep and why it is off.
     fn choose_direct(
         &self,
@@ -239,6 +274,13 @@ impl Alignment {
     }
 }
 
+impl Drop for OsFile {
+    /// Not left to the close of the descriptor: a ring that had the file registered gives it back late.
+    fn drop(&mut self) {
+        self.unlock();
+    }
+}
+
 impl DiskFile for OsFile {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         Ok(rustix::io::preadv(&self.fd, buffers, offset)?)
@@ -275,6 +317,13 @@ impl DiskFile for OsFile {
                 Err(io::Error::new(io::ErrorKind::Unsupported, error))
             }
             other => Ok(other?),
+        }
+    }
+
+    fn unlock(&self) {
+        if self.locked_by == Some(std::process::id()) {
+            // Cannot fail: it gives up a lock that was granted. If it did, the lock would end with the descriptor.
+            let _ = fs::flock(&self.fd, FlockOperation::Unlock);
         }
     }
 
@@ -477,7 +526,7 @@ mod tests {
         }
         let fd = OwnedFd::from(std::fs::File::open(file.path()).unwrap());
         fs::fcntl_setfl(&fd, OFlags::DIRECT).unwrap();
-        let direct = OsFile { fd, is_device: false };
+        let direct = OsFile { fd, is_device: false, locked_by: None };
         for bytes in [opened.offset_align, 4096, 8192] {
             let tried = direct.try_alignment(page(bytes)).unwrap();
             assert!(tried.offset.is_multiple_of(opened.offset_align) && bytes.is_multiple_of(tried.offset));

@@ -325,6 +325,7 @@ pub(crate) struct FakeDisk(Arc<Mutex<FakeState>>);
 struct FakeState {
     bytes: Vec<u8>,
     reported_len: Option<u64>,
+    has_fixed_size: bool,
     offset_align: u32,
     /// What the next transfers answer at most; then as much as there is.
     at_most: VecDeque<usize>,
@@ -369,6 +370,11 @@ impl FakeDisk {
         self.state().reported_len = Some(len);
     }
 
+    /// As a device.
+    pub(crate) fn fix_size(&self) {
+        self.state().has_fixed_size = true;
+    }
+
     pub(crate) fn transfer_at_most(&self, lens: impl IntoIterator<Item = usize>) {
         self.state().at_most.extend(lens);
     }
@@ -403,7 +409,8 @@ impl Disk for FakeDisk {
         let state = self.state();
         let len = state.reported_len.unwrap_or(state.bytes.len() as u64);
         let opened = Opened::buffered(Box::new(self.clone()), (0, 0), len);
-        Ok(Opened { offset_align: state.offset_align, ..opened })
+        let has_fixed_size = state.has_fixed_size;
+        Ok(Opened { offset_align: state.offset_align, has_fixed_size, ..opened })
     }
 
     fn sync_folder(&self, _: &Path) -> io::Result<()> {

@@ -23,7 +23,7 @@ use crate::{
     id::PageSize,
     io::{
         atomic::{self, AtomicUnits},
-        disk::{DirectRefused, Disk, Opened},
+        disk::{DirectRefused, Disk, Lock, Opened},
     },
     sync::Arc,
 };
@@ -283,6 +283,8 @@ impl Disk for SimDisk {
         Ok(Opened {
             name: Some(path.to_owned()),
             identity: (0, file as u64),
+            lock: Lock::NotAsked,
+            has_fixed_size: false,
             len: state.files[file].medium.len() as u64,
             offset_align,
             direct: if buffered { Err(DirectRefused::NotAsked) } else { Ok(()) },

@@ -4,10 +4,13 @@
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
+mod device;
 mod extending;
 mod giving_up;
 mod in_flight;
+mod locks;
 mod names;
+mod permissions;
 mod power_cut;
 mod removing;
 #[path = "../support/mod.rs"]
