@@ -1,5 +1,7 @@
 //! Page codecs: what is done to a page's bytes on their way to and from disk.
 
+use std::fmt;
+
 use crate::id::BlockNo;
 
 /// Where a page lives, in terms that outlast a run of the program: what a checksum is seeded with, so that a page found in
@@ -31,21 +33,30 @@ impl PageAddress {
 /// Both calls come without any lock of the pool held, from several threads at once, and must not call back into it.
 pub trait PageCodec: Send + Sync + 'static {
     /// Makes a copy of the page ready for disk. The page in its frame stays as it is.
+    ///
+    /// Pages that are [added](crate::BufferPool::extend) to a file are sealed too, as pages of zeros.
     fn seal(&self, at: PageAddress, page: &mut [u8]);
 
     /// Looks at a page that was just read, before anybody else sees it.
     ///
-    /// A page that was never written reads as zeros; a codec should let those pass.
+    /// A page of zeros was never sealed, or is lost: a codec should refuse it. Where files have such pages they are opened with
+    /// [`OpenOptions::sparse`](crate::OpenOptions::sparse), and the codec is not asked about a page of zeros.
     ///
     /// # Errors
     /// Why this page cannot be trusted; becomes [`Error::Corrupt`](crate::Error::Corrupt).
     fn verify(&self, at: PageAddress, page: &[u8]) -> Result<(), String>;
 }
 
+impl fmt::Debug for dyn PageCodec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PageCodec")
+    }
+}
+
 /// Seals each page with a CRC32C over its address and contents, kept in the page's last four bytes, which the engine must
 /// leave alone.
 ///
-/// Finds torn, flipped and misplaced pages (C9). It cannot find a lost write, where the disk kept an older version of the very
+/// Finds torn, flipped, misplaced and zeroed pages (C9). It cannot find a lost write, where the disk kept an older version of the very
 /// page: nothing in the page itself can.
 #[cfg(feature = "crc32c")]
 #[derive(Copy, Clone, Debug, Default)]
@@ -60,7 +71,8 @@ impl Crc32c {
         let seed = crc32c::crc32c(&at.tag.to_le_bytes());
         let block = if seeded!("checksum_without_the_block") { 0 } else { at.block.0 };
         let seed = crc32c::crc32c_append(seed, &block.to_le_bytes());
-        crc32c::crc32c_append(seed, body)
+        // Never 0, so that a page of zeros has never a checksum that is right.
+        crc32c::crc32c_append(seed, body).max(1)
     }
 }
 
@@ -76,13 +88,15 @@ impl PageCodec for Crc32c {
         let (body, trailer) =
             page.split_last_chunk::<{ Self::TRAILER }>().ok_or("shorter than its checksum")?;
         let (expected, found) = (Self::checksum(at, body), u32::from_le_bytes(*trailer));
-        if expected == found || (found == 0 && body.iter().all(|&byte| byte == 0)) {
-            Ok(())
-        } else {
-            Err(format!(
-                "its checksum is {found:08x} and should be {expected:08x}: torn, flipped or misplaced"
-            ))
+        if expected == found {
+            return Ok(());
         }
+        let is_zero = found == 0 && body.iter().all(|&byte| byte == 0);
+        let what = match is_zero {
+            true => "zeroed, or never written, as in a file that is opened with sparse(true)",
+            false => "torn, flipped or misplaced",
+        };
+        Err(format!("its checksum is {found:08x} and should be {expected:08x}: {what}"))
     }
 }
 
@@ -91,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn c9_a_torn_flipped_or_misplaced_page_is_refused_and_a_fresh_one_passes() {
+    fn c9_a_torn_flipped_misplaced_or_zeroed_page_is_refused() {
         let at = PageAddress::new(7, 11);
         let mut page: Vec<u8> = (0..8192_u32).map(|n| (n * 31) as u8).collect();
         Crc32c.seal(at, &mut page);
@@ -112,7 +126,7 @@ mod tests {
             Crc32c.verify(at, &unsealed).is_err(),
             "a checksum that was lost is none that was never there"
         );
-        assert_eq!(Crc32c.verify(at, &vec![0; 8192]), Ok(()), "never written");
+        assert!(Crc32c.verify(at, &vec![0; 8192]).unwrap_err().contains("zeroed, or never written"));
         let mut emptied = vec![0; 8192];
         emptied[8188..].copy_from_slice(&page[8188..]);
         assert!(Crc32c.verify(at, &emptied).is_err(), "the checksum of what is gone");

@@ -238,8 +238,8 @@ pub enum Error {
         /// What the files were [tagged](crate::OpenOptions::tag) with.
         tags: Arc<[u64]>,
     },
-    /// Two files cannot have the same tag where [`TornPages`](crate::TornPages) are protected from: it is what the copies
-    /// are known by.
+    /// Two files cannot have the same tag where pages have a [codec](crate::PageCodec), or are protected from being
+    /// [torn](crate::TornPages) by copies: it is what a page's file is known by.
     #[error("{path} has the tag {tag} of {file}: give each file a tag of its own, the same each time", path = path.display())]
     TagTaken {
         /// The path that was given.

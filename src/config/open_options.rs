@@ -37,9 +37,21 @@ pub struct OpenOptions {
     /// They count as blocks of the file once they are handed out. Closing the file gives the rest back; after a crash they
     /// are blocks like others, all zero.
     pub grow_by: u32,
+    /// Whether pages of zeros are taken for new ones that were never written, and not shown to the
+    /// [codec](crate::PageCodec). Not unless set: then a page that has become zeros is an error with a checksum.
+    ///
+    /// For files with holes, files and devices that were filled with zeros by another program, and recovery: blocks that were
+    /// added after the last sync of the file may be zeros after a crash. An engine that knows the length of the file as of that
+    /// sync can [cut](crate::BufferPool::truncate) it to that instead.
+    pub sparse: bool,
     /// The engine's own lasting number for the file, which the page codec and the protection from
     /// [torn pages](crate::TornPages) know it by: a [`FileId`](crate::FileId) is given anew each time a file is opened.
-    pub tag: u64,
+    ///
+    /// **Without tags of their own, pages of two files can be exchanged on disk, and no checksum tells.** So two open files of a
+    /// pool with a codec cannot have the same one ([`Error::TagTaken`]; a file without a tag has 0), and with a doublewrite
+    /// area each file must be given one. The pool does not know the files that are not open: to give each a number of its own,
+    /// for ever, is the engine's part.
+    pub tag: Option<u64>,
     /// The most requests in flight for the file. Unless set, three quarters of what the I/O method can have in flight, so
     /// that a file that does not answer never takes all of it.
     pub max_in_flight: Option<NonZeroU32>,
@@ -55,7 +67,8 @@ impl Default for OpenOptions {
             direct: Fallback::Prefer,
             initial_blocks: 0,
             grow_by: 0,
-            tag: 0,
+            sparse: false,
+            tag: None,
             max_in_flight: None,
         }
     }
@@ -117,10 +130,17 @@ impl OpenOptions {
         self
     }
 
+    /// Whether pages of zeros are taken for new ones.
+    #[must_use]
+    pub fn sparse(mut self, sparse: bool) -> Self {
+        self.sparse = sparse;
+        self
+    }
+
     /// The engine's own lasting number for the file.
     #[must_use]
     pub fn tag(mut self, tag: u64) -> Self {
-        self.tag = tag;
+        self.tag = Some(tag);
         self
     }
 

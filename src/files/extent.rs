@@ -13,7 +13,8 @@ use crate::{
     sync::Arc,
 };
 
-/// Blocks that were added to a file: `blocks` of them from `first` on, zeroed, and nobody else's.
+/// Blocks that were added to a file: `blocks` of them from `first` on, zeroed (with a codec, as it seals a page of zeros), and of no
+/// other caller.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Extended {

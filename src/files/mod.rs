@@ -103,13 +103,24 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
     shared.check_open()?;
     options.validate()?;
     let doublewrite = shared.doublewrite.as_ref();
+    if doublewrite.is_some() && options.tag.is_none() {
+        return Err(Error::config(format!(
+            "{} has no tag: with a doublewrite area give each file one of its own, the same each time",
+            path.display()
+        )));
+    }
     let open = || {
         let mut file = File::open(&*shared.disk, FileTable::NO_ID, path, options, shared.config.page_size)?;
         file.atomic_pages = choose_atomic(shared.config.torn_pages.atomic(), &file)?;
+        file.codec.clone_from(&shared.config.codec);
         Ok(file)
     };
-    let check_other =
-        |file: &File, other: &File| doublewrite.map_or(Ok(()), |_| DoubleWrite::check_tags(file, other));
+    let check_other = |file: &File, other: &File| {
+        if file.codec.is_some() && file.tag == other.tag {
+            return Err(Error::TagTaken { path: file.path.clone(), tag: file.tag, file: other.id });
+        }
+        doublewrite.map_or(Ok(()), |_| DoubleWrite::check_tags(file, other))
+    };
     let prepare = |file: &File| {
         file.check_lock()?;
         // Put right what a crash has torn before anybody sees it.

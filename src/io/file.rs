@@ -20,6 +20,7 @@ use std::{
 };
 
 use crate::{
+    codec::PageCodec,
     config::OpenOptions,
     error::{Error, IoOp, Result},
     id::{BlockNo, FileId, PageId, PageSize},
@@ -71,6 +72,10 @@ pub(crate) struct File {
     pub(crate) has_fixed_size: bool,
     /// The engine's own number for the file, for the page codec.
     pub(crate) tag: u64,
+    /// What seals the pages that are added to it, and verifies those that are read.
+    pub(crate) codec: Option<Arc<dyn PageCodec>>,
+    /// Whether pages of zeros are new ones, which the codec is not asked about.
+    pub(crate) sparse: bool,
     /// The most requests in flight, where the options say so.
     pub(crate) max_in_flight: Option<NonZeroU32>,
     /// What offsets and lengths of transfers must be multiples of; divides the page size.
@@ -98,7 +103,7 @@ pub(crate) struct File {
 impl File {
     /// Opens the file at `path`. One that may be written to has a durable name then: whatever made it, this pool or a process
     /// before, may have been kept from syncing its folder. Does not grow it to `options.initial_blocks`, nor decide against atomic
-    /// writes, nor [refuse](Self::check_lock) one that another pool has: that is the caller's part.
+    /// writes, nor [refuse](Self::check_lock) one that another pool has, nor give it a codec: that is the caller's part.
     pub(crate) fn open(
         disk: &dyn Disk,
         id: FileId,
@@ -135,7 +140,9 @@ impl File {
             read_only: options.read_only,
             lock,
             has_fixed_size,
-            tag: options.tag,
+            tag: options.tag.unwrap_or(0),
+            codec: None,
+            sparse: options.sparse,
             max_in_flight: options.max_in_flight,
             offset_align,
             direct,

@@ -12,6 +12,7 @@
 use std::io;
 
 use crate::{
+    codec::PageAddress,
     error::{Error, IoOp, Result},
     io::{
         file::File,
@@ -224,7 +225,7 @@ impl<'a> SizeLock<'a> {
         }
         // From the first whole new block on: nothing below is written, because its frames may be on their way out.
         let (from, to) = (self.bytes(from), self.bytes(end));
-        let grown = self.make_room(from, to).and_then(|()| self.write_zeros(from, to, counters));
+        let grown = self.make_room(from, to).and_then(|()| self.write_new_pages(from, to, counters));
         // Even a failed one may have changed the length.
         file.note_written();
         match grown {
@@ -251,14 +252,23 @@ impl<'a> SizeLock<'a> {
         }
     }
 
-    fn write_zeros(&self, from: u64, to: u64, counters: &Counters) -> io::Result<()> {
+    /// Writes pages of zeros; with a codec, sealed: so that zeros are what was never written, or is lost.
+    fn write_new_pages(&self, from: u64, to: u64, counters: &Counters) -> io::Result<()> {
         let file = self.file;
-        let zeros = AlignedZeros::new(PIECE.min((to - from) as usize), file.page_size.bytes().max(4096));
+        let page = file.page_size.bytes();
+        let mut pages = AlignedZeros::new(PIECE.min((to - from) as usize), page.max(4096));
         let mut at = from;
         while at < to {
-            let piece = zeros.as_slice().len().min((to - at) as usize);
-            plain::write(file, &[&zeros.as_slice()[..piece]], at, counters)?;
-            at += piece as u64;
+            let len = pages.as_slice().len().min((to - at) as usize);
+            let piece = &mut pages.as_mut_slice()[..len];
+            if let Some(codec) = file.codec.as_ref().filter(|_| !seeded!("new_page_not_sealed")) {
+                piece.fill(0);
+                for (block, page) in (at / page as u64..).zip(piece.chunks_exact_mut(page)) {
+                    codec.seal(PageAddress::new(file.tag, block as u32), page);
+                }
+            }
+            plain::write(file, &[piece], at, counters)?;
+            at += len as u64;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! C9: a torn, flipped or misplaced page is an error, never data (with the checksum codec on).
+//! C9: a torn, flipped, misplaced or zeroed page is an error, never data (with the checksum codec on).
 
 use ringpool::{
     CheckpointOptions, Crc32c, Error, IoMethod, OpenOptions, PageAddress, PageCodec, PinnedPage, Result,
@@ -40,7 +40,9 @@ fn assert_corrupt(result: Result<PinnedPage>, bench: &Bench, block: u32) {
     match result {
         Err(ref error @ Error::Corrupt { page, .. }) => {
             assert_eq!(page, bench.page(block));
-            assert!(error.to_string().contains("torn, flipped or misplaced"), "{error}");
+            let told = error.to_string();
+            let reasons = ["torn, flipped or misplaced", "zeroed, or never written"];
+            assert!(reasons.iter().any(|reason| told.contains(reason)), "{told}");
         }
         other => panic!("block {block} is corrupt: {other:?}"),
     }
@@ -48,7 +50,7 @@ fn assert_corrupt(result: Result<PinnedPage>, bench: &Bench, block: u32) {
 
 type Damage = (&'static str, fn(&mut [u8]));
 
-const DAMAGES: [Damage; 5] = [
+const DAMAGES: [Damage; 6] = [
     ("torn: its second half is older", |file| {
         let older = sealed(TAG, 3, 0);
         file[3 * PAGE + PAGE / 2..4 * PAGE].copy_from_slice(&older[PAGE / 2..]);
@@ -59,10 +61,11 @@ const DAMAGES: [Damage; 5] = [
     ("the same block of another file", |file| {
         file[3 * PAGE..4 * PAGE].copy_from_slice(&sealed(TAG + 1, 3, 1));
     }),
+    ("zeros, as of a block that the file system has lost", |file| file[3 * PAGE..4 * PAGE].fill(0)),
 ];
 
 #[test]
-fn c9_a_torn_flipped_or_misplaced_page_is_an_error_and_never_data() {
+fn c9_a_torn_flipped_misplaced_or_zeroed_page_is_an_error_and_never_data() {
     with_each_method(|method| {
         for (what, change) in DAMAGES {
             println!("{what}");
@@ -139,11 +142,66 @@ fn c9_the_copy_is_sealed_and_the_page_stays_as_the_engine_wrote_it() {
 }
 
 #[test]
-fn c9_fresh_blocks_are_zeros_and_no_error() {
+fn c9_blocks_that_are_added_are_sealed_pages_of_zeros() {
+    const BLOCKS: u32 = 300;
+    with_each_method(|method| {
+        for (initial_blocks, grow_by) in [(0, 0), (100, 0), (100, 1000)] {
+            let mut bench = bench(method.clone());
+            let options = OpenOptions::new().create(true).tag(7).grow_by(grow_by);
+            bench.file = bench.pool.open_file("fresh", options.initial_blocks(initial_blocks)).unwrap();
+            while bench.pool.blocks(bench.file).unwrap() < BLOCKS {
+                bench.pool.extend(bench.file, std::num::NonZeroU32::new(100).unwrap()).wait().unwrap();
+            }
+            for block in 0..BLOCKS {
+                assert!(bench.fetch(block).unwrap().read()[..BODY].iter().all(|&byte| byte == 0));
+            }
+            bench.pool.close_file(bench.file).wait().unwrap();
+            let new_page = |block: usize| {
+                let mut page = vec![0; PAGE];
+                Crc32c.seal(PageAddress::new(7, block as u32), &mut page);
+                page
+            };
+            let image = bench.disk.image("fresh").unwrap();
+            assert_eq!(image.len(), BLOCKS as usize * PAGE);
+            assert!(image.chunks(PAGE).enumerate().all(|(block, page)| page == new_page(block)));
+        }
+    });
+}
+
+#[test]
+fn c9_zeros_are_new_pages_where_a_file_is_opened_so_and_nothing_else_is() {
+    with_each_method(|method| {
+        let mut bench = bench(method);
+        damage(&bench, |file| file[3 * PAGE..4 * PAGE].fill(0));
+        damage(&bench, |file| file[5 * PAGE] ^= 1);
+        bench.pool.close_file(bench.file).wait().unwrap();
+        bench.file = bench.pool.open_file("sealed", OpenOptions::new().tag(TAG).sparse(true)).unwrap();
+        assert!(bench.fetch(3).unwrap().read().iter().all(|&byte| byte == 0));
+        assert!(bench.fetch(4).unwrap().read()[..BODY] == stamped(4, 1)[..BODY]);
+        assert_corrupt(bench.fetch(5), &bench, 5);
+        // Once it is written it is as any other.
+        bench.dirty([3], 2);
+        bench.pool.close_file(bench.file).wait().unwrap();
+        bench.file = bench.pool.open_file("sealed", OpenOptions::new().tag(TAG)).unwrap();
+        assert!(bench.fetch(3).unwrap().read()[..BODY] == stamped(3, 2)[..BODY]);
+    });
+}
+
+#[test]
+fn c9_files_whose_pages_could_be_exchanged_unseen_are_not_open_together() {
     with_each_method(|method| {
         let bench = bench(method);
-        let added = bench.pool.extend(bench.file, std::num::NonZeroU32::new(3).unwrap()).wait().unwrap();
-        assert!(bench.fetch(added.first.0 + 2).unwrap().read().iter().all(|&byte| byte == 0));
+        bench.disk.put("other", sealed(TAG, 0, 1));
+        for read_only in [false, true] {
+            let options = OpenOptions::new().read_only(read_only);
+            match bench.pool.open_file("other", options.tag(TAG)) {
+                Err(Error::TagTaken { tag: TAG, file, .. }) => assert_eq!(file, bench.file),
+                other => panic!("it has the other's tag: {other:?}"),
+            }
+            // The bench has another file, without a tag.
+            assert!(matches!(bench.pool.open_file("other", options), Err(Error::TagTaken { tag: 0, .. })));
+        }
+        bench.pool.open_file("other", OpenOptions::new().tag(TAG + 1)).unwrap();
     });
 }
 
