@@ -12,7 +12,7 @@ fn c10_iterators_that_wait_for_their_own_blocks_get_on() {
         const BLOCKS: u32 = 4;
         let (pool, file, _) = pool_over(8, BLOCKS + 2, method);
         (0..BLOCKS).for_each(|block| increment(&pool, file, block));
-        (0..BLOCKS).for_each(|block| drop(pool.evict(PageId::new(file, block)).wait().unwrap()));
+        (0..BLOCKS).for_each(|block| _ = pool.evict(PageId::new(file, block)).wait().unwrap());
         let prefetching = [false, true].map(|backward| {
             let pool = pool.clone();
             spawn(move || {

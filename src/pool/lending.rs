@@ -93,7 +93,7 @@ impl FramePool {
 
     /// A place for the frame's bytes but home. `None` where there is no memory for one.
     fn take_place(&self, no: FrameNo) -> Option<Place> {
-        self.spares.try_take_page().map(Place::spare).or_else(|| {
+        self.spares.try_take_page(self.frame(no).page().file).map(Place::spare).or_else(|| {
             let added = self.extra_pages.add(no);
             self.counters.add(Counter::ExtraPages, u64::from(added));
             added.then_some(Place::Extra)
@@ -284,7 +284,7 @@ mod tests {
     }
 
     fn free_spares(pool: &PoolHandle) -> usize {
-        let taken: Vec<_> = std::iter::from_fn(|| pool.spares.try_take_page()).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| pool.spares.try_take_page(FileId(0))).collect();
         taken.iter().for_each(|&number| pool.spares.give_back_page(number));
         taken.len()
     }
@@ -420,7 +420,7 @@ mod tests {
     #[test]
     fn who_finds_no_memory_at_all_waits_for_the_write_and_no_longer() {
         let pool = pool_of(1);
-        let taken = pool.spares.try_take(SPARES).unwrap();
+        let taken: Vec<_> = (0..SPARES).filter_map(|_| pool.spares.try_take_page(FileId(0))).collect();
         pool.extra_pages.is_refused.store(true, Relaxed);
         let pin = read_and_change(&pool, 0, 1);
         let write = lend(&pin);
@@ -434,7 +434,7 @@ mod tests {
             changing.join().unwrap();
         });
         assert_eq!((place(&pin), byte(&pin)), (Place::Home, 2));
-        pool.spares.give_back(taken);
+        taken.into_iter().for_each(|number| pool.spares.give_back_page(number));
         assert_all_at_home(&pool);
     }
 }

@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn a_spare_page_without_an_owner_is_found() {
         let (pool, _) = pool();
-        let _lost = pool.spares.try_take(1).unwrap();
+        let _lost = pool.spares.try_take(1, FileId(0)).unwrap();
         assert_found(&pool, "[0] are taken");
     }
 

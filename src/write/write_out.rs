@@ -24,7 +24,7 @@ use crate::{
     config::Config,
     doublewrite::Run,
     error::{Error, Result},
-    id::{FrameNo, Lsn, PageId},
+    id::{FileId, FrameNo, Lsn, PageId},
     io::{
         file::File,
         request::{Direction, Request},
@@ -198,7 +198,7 @@ impl Writer<'_> {
         // What is written atomically is written page by page.
         let most = if file.atomic_pages.is_ok() { 1 } else { self.shared.config.combine_pages };
         let wanted = 1 + neighbours(page, behind).min(most - 1);
-        let Some(mut run) = self.begin_run(wanted) else {
+        let Some(mut run) = self.begin_run(wanted, page.file) else {
             // Not with the page in hand: who changes it would wait for the disk.
             first.unlatch_shared();
             drop(first);
@@ -206,7 +206,7 @@ impl Writer<'_> {
                 return behind;
             }
             self.submit();
-            self.shared.pool.spares.wait_for_room();
+            self.shared.pool.spares.wait_for_room(page.file);
             return candidates;
         };
         if !self.add(first, &mut run) {
@@ -226,12 +226,12 @@ impl Writer<'_> {
         behind
     }
 
-    /// An empty run; with a codec, with room for `wanted` copies or fewer. `None` where there is no room.
-    fn begin_run(&self, wanted: usize) -> Option<WriteRun> {
+    /// An empty run; with a codec, with room for `wanted` copies or fewer. `None` where there is no room for this file.
+    fn begin_run(&self, wanted: usize, file: FileId) -> Option<WriteRun> {
         if self.shared.config.codec.is_none() {
             return Some(WriteRun::lent());
         }
-        self.shared.pool.spares.try_take(wanted).map(WriteRun::copied)
+        self.shared.pool.spares.try_take(wanted, file).map(WriteRun::copied)
     }
 
     /// Adds one latched page to the end of the run, and unlatches it. Gives whether it did: not if the page is not to be written

@@ -16,6 +16,7 @@ mod c5_ends;
 mod c5_lifetimes;
 mod c6_bounded_waits;
 mod c6_own_latches;
+mod c6_sharing;
 mod c6_slow_disks;
 mod c7_same_results;
 mod c8_log_first;

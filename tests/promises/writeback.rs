@@ -168,7 +168,8 @@ fn who_changes_a_page_never_waits_for_the_disk_while_its_writer_waits_for_room_f
         });
         gate.wait_for(1);
         let writing = || pool.stats().frames.writing;
-        eventually("all room is taken", || writing() == 16);
+        // Of 16 spare pages, the three quarters that one file may have.
+        eventually("all room for its file is taken", || writing() == 12);
         thread::sleep(Duration::from_millis(50));
         let changing = thread::spawn({
             let (pool, pages) = (pool.clone(), pages.clone());
@@ -180,7 +181,7 @@ fn who_changes_a_page_never_waits_for_the_disk_while_its_writer_waits_for_room_f
         });
         eventually("all are changed", || changing.is_finished());
         changing.join().unwrap();
-        assert_eq!(writing(), 16);
+        assert_eq!(writing(), 12);
         gate.open();
         checkpointing.join().unwrap();
         pool.checkpoint(CheckpointOptions::new()).wait().unwrap();

@@ -2,6 +2,7 @@
 
 use super::{Bytes, check, pool_of, read_into, spawn};
 use crate::{
+    id::FileId,
     pool::{
         handle::{Pin, PoolHandle},
         latch::Latch,
@@ -24,7 +25,7 @@ impl Subject {
         witness::swear_in();
         let pool = pool_of(1);
         if !has_spare_pages {
-            while pool.spares.try_take(1).is_some() {}
+            while pool.spares.try_take_page(FileId(0)).is_some() {}
         }
         let pin = read_into(&pool, 1, || {}).unwrap();
         Arc::new(Self { pin, page: Bytes::new(0), disk: Bytes::new(0), pool })
