@@ -5,7 +5,7 @@
 //! dropping it after lets the work go on and abandons only the result.
 
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
@@ -19,6 +19,7 @@ use crate::{
         time::{self, Duration},
     },
     wait,
+    waking::StoredWaker,
 };
 
 /// An operation of the pool: wait for it with [`wait`](Self::wait), or `.await` it.
@@ -94,7 +95,7 @@ impl<T: Send + 'static> Completion<T> {
 
     /// Hands the work to a service thread; where none can be had, the caller's thread must do it.
     fn start(&mut self) {
-        let State::Idle { work, service, wait } = std::mem::replace(&mut self.state, State::Collected) else {
+        let State::Idle { work, service, wait } = mem::replace(&mut self.state, State::Collected) else {
             return;
         };
         let promise = Arc::new(Promise(Mutex::new(Pending { result: None, waker: None })));
@@ -132,16 +133,18 @@ struct Promise<T>(Mutex<Pending<T>>);
 
 struct Pending<T> {
     result: Option<Result<T>>,
-    waker: Option<Waker>,
+    waker: Option<StoredWaker>,
 }
 
 impl<T> Promise<T> {
     fn poll(&self, waker: &Waker) -> Poll<Result<T>> {
+        // Dropped after the lock, be it this one or the former.
+        let mut waker = Some(StoredWaker::of(waker));
         let mut pending = self.0.lock();
         if let Some(result) = pending.result.take() {
             return Poll::Ready(result);
         }
-        pending.waker = Some(waker.clone());
+        mem::swap(&mut pending.waker, &mut waker);
         Poll::Pending
     }
 
@@ -151,7 +154,7 @@ impl<T> Promise<T> {
             pending.result.get_or_insert(result);
             pending.waker.take()
         };
-        waker.into_iter().for_each(Waker::wake);
+        waker.into_iter().for_each(StoredWaker::wake);
     }
 }
 

@@ -75,3 +75,9 @@ pub(crate) fn restored(path: &Path, pages: u64) {
     #[cfg(not(feature = "tracing"))]
     let _ = (path, pages);
 }
+
+/// A waker of a task panicked. The pool goes on; the task may wait for ever.
+pub(crate) fn waker_panicked() {
+    #[cfg(feature = "tracing")]
+    tracing::error!("a task's waker panicked: has its executor gone?");
+}

@@ -117,6 +117,7 @@ pub mod testing;
 mod turn;
 mod validate;
 mod wait;
+mod waking;
 mod wal;
 mod write;
 

@@ -13,6 +13,15 @@ use crate::sync::{
     time::{self, Instant},
 };
 
+/// What runs the steps of a wait.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Drive {
+    /// A thread that has nothing else to do: it may transfer a page itself, and comes when it is woken.
+    Thread,
+    /// A task, or a thread that must be back in time.
+    Task,
+}
+
 struct Unpark(Thread);
 
 impl Wake for Unpark {

@@ -10,6 +10,7 @@ use crate::{
     pool::{frame::Frame, frame_pool::FramePool, handle::Pin, pins::Pins, state::Phase},
     stats::Counter,
     sync::Arc,
+    waking::Wakers,
 };
 
 /// Frames that are READING, for consecutive blocks of one file; each with the pin that belongs to the read.
@@ -110,7 +111,10 @@ impl ReadLease {
         let page = self.first();
         match outcome {
             Ok(transferred) => self.end_transferred(transferred),
-            Err(_) if self.pins.len() > 1 => self.pins.drain().for_each(Pin::abandon_read),
+            Err(_) if self.pins.len() > 1 => {
+                let mut wakers = Wakers::new();
+                self.pins.drain().for_each(|pin| pin.abandon_read(&mut wakers));
+            }
             Err(source) => {
                 let error = Error::io(IoOp::Read, page, source);
                 self.end_each(|_, _| Err(error.clone()));
@@ -141,11 +145,12 @@ impl ReadLease {
         });
     }
 
-    /// Ends the read of each page as `outcome` says, given its place and its pin.
+    /// Ends the read of each page as `outcome` says, given its place and its pin. Waiters are woken when all have ended.
     fn end_each(&mut self, outcome: impl Fn(usize, &Pin) -> Result<()>) {
+        let mut wakers = Wakers::new();
         for (index, pin) in self.pins.drain().enumerate() {
             let result = outcome(index, &pin);
-            pin.end_read(&result, !self.to_verify);
+            pin.end_read_with(&result, !self.to_verify, &mut wakers);
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::{
     pool::{frame_pool::FramePool, handle::Pin, pins::Pins, spares::SpareRun, state::State},
     stats::Counter,
     sync::Arc,
+    waking::Wakers,
 };
 
 /// Frames that are WRITING, for consecutive blocks of one file, each with a pin; and what the device finds.
@@ -183,6 +184,8 @@ impl WriteLease {
 
     fn end(&mut self, outcome: Result<(), Error>) {
         let Some(outstanding) = self.outstanding.take() else { return };
+        // Called last: all that belongs to this write is in order by then.
+        let mut wakers = Wakers::new();
         let WriteRun { pins, bytes } = &mut self.run;
         let pages = pins.len() as u64;
         // Even a write that failed may have changed the disk. Noted before a frame leaves WRITING: a checkpoint that sees
@@ -194,7 +197,7 @@ impl WriteLease {
         if let Bytes::Copied(copies) = std::mem::replace(bytes, Bytes::Lent) {
             pins.pool().spares.give_back(copies);
         }
-        pins.drain().for_each(|pin| pin.end_write(outcome.is_ok()));
+        pins.drain().for_each(|pin| pin.end_write_with(outcome.is_ok(), &mut wakers));
         outstanding.end(outcome.map(|()| pages));
     }
 }

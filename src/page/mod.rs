@@ -35,6 +35,7 @@ use crate::{
     error::{Error, Result},
     id::{Lsn, PageId},
     pool::{handle::Pin, latch::Latch, state::State, waiters::Ticket},
+    wait::Drive,
 };
 
 /// A page that stays in its frame for as long as this value lives.
@@ -409,7 +410,7 @@ impl Future for LatchWait<'_> {
 
     fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = &mut *self;
-        this.pin.poll_latch(this.latch, &mut this.ticket, cx.waker())
+        this.pin.poll_latch(this.latch, &mut this.ticket, Drive::Task, cx.waker())
     }
 }
 

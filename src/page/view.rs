@@ -11,7 +11,7 @@ use crate::{
     id::{Lsn, PageId},
     page::{PageHint, PinnedPage, bytes_of},
     pool::{handle::Pin, latch::Latch, waiters::Ticket},
-    wait,
+    wait::{self, Drive},
 };
 
 /// A page in hand and its bytes, which nobody changes meanwhile.
@@ -103,12 +103,12 @@ impl Viewing {
 
     /// Goes on waiting as a thread.
     pub(crate) fn wait(mut self) -> PageView {
-        wait::block_on(|waker| self.poll(waker))
+        wait::block_on(|waker| self.poll(Drive::Thread, waker))
     }
 
-    pub(crate) fn poll(&mut self, waker: &Waker) -> Poll<PageView> {
+    pub(crate) fn poll(&mut self, drive: Drive, waker: &Waker) -> Poll<PageView> {
         if let Some(page) = &self.page {
-            ready!(page.pin.poll_latch(Latch::Shared, &mut self.ticket, waker));
+            ready!(page.pin.poll_latch(Latch::Shared, &mut self.ticket, drive, waker));
         }
         let page = self.page.take().expect("it is not polled after it was ready");
         Poll::Ready(PageView::new(page.pin))

@@ -38,12 +38,14 @@ use crate::{
         starvation::Starvation,
         state::{Phase, State},
         table::{PageTable, Slot},
+        ticker::Ticker,
         unlogged::Unlogged,
         victims::Lull,
         waiters::Waiters,
     },
     stats::{Counter, Counters},
     sync::Arc,
+    waking::Wakers,
 };
 
 /// Lookups that overlap: as many cache misses as a core has under way.
@@ -54,7 +56,8 @@ pub(crate) struct FramePool {
     table: PageTable,
     pub(super) replacement: Replacement,
     pub(crate) waiters: Waiters,
-    pub(crate) starvation: Arc<Starvation>,
+    pub(crate) starvation: Starvation,
+    pub(super) ticker: Ticker,
     pub(crate) spares: Spares,
     pub(super) extra_pages: ExtraPages,
     pub(super) mirrors: Mirrors,
@@ -143,7 +146,8 @@ impl FramePool {
             table: PageTable::new(frames, most)?,
             replacement: Replacement::new(frames, most)?,
             waiters: Waiters::new(),
-            starvation: Arc::new(Starvation::new()),
+            starvation: Starvation::new(),
+            ticker: Ticker::default(),
             spares: Spares::new(spare_pages),
             extra_pages: ExtraPages::new(page_size),
             mirrors: Mirrors::new(size.most(), page_size)?,
@@ -264,20 +268,25 @@ impl FramePool {
 impl Pin {
     /// Ends the read to which this pin belongs: well, or with an error that all who wait for it get.
     pub(crate) fn end_read(self, outcome: &Result<()>, verified: bool) {
+        self.end_read_with(outcome, verified, &mut Wakers::new());
+    }
+
+    /// The same, with the waking left to the caller.
+    pub(crate) fn end_read_with(self, outcome: &Result<()>, verified: bool, wakers: &mut Wakers) {
         if outcome.is_ok() || seeded!("failed_read_shows_its_bytes") {
-            self.end_io(|s| s.end_read(verified), outcome);
+            self.end_io(|s| s.end_read(verified), outcome, wakers);
         } else {
             // Before anybody is told: who comes later starts a new read (C2).
             self.pool().leave(self.frame_no());
-            self.end_io(State::fail_read, outcome);
+            self.end_io(State::fail_read, outcome, wakers);
         }
     }
 
-    /// Ends the read to which this pin belongs without a word on this page: who waits for it looks again, and finds it
+    /// Ends the read to which this pin belongs without a word on this page: waiters look again, and find it
     /// gone.
-    pub(crate) fn abandon_read(self) {
+    pub(crate) fn abandon_read(self, wakers: &mut Wakers) {
         self.pool().leave(self.frame_no());
-        self.end_io(State::fail_read, &Ok(()));
+        self.end_io(State::fail_read, &Ok(()), wakers);
     }
 
     /// Lets go of a page that was looked ahead, and of its place in the share: a read that is still under way takes it

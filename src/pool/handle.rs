@@ -7,7 +7,7 @@
 
 #![allow(unsafe_code)]
 
-use std::{fmt, mem::ManuallyDrop, ops::Deref, ptr::NonNull};
+use std::{fmt, mem::ManuallyDrop, ops::Deref, ptr::NonNull, task::Waker};
 
 use crate::{
     error::Result,
@@ -18,6 +18,7 @@ use crate::{
         state::{Phase, State},
     },
     sync::Arc,
+    waking::{StoredWaker, Wakers},
 };
 
 /// The owner of a pool's memory. There is one, whatever number of pins.
@@ -34,6 +35,16 @@ impl PoolHandle {
         debug_assert!(frame.index() < self.0.frames.len());
         // SAFETY: an Arc's address is not null.
         Pin { pool: unsafe { NonNull::new_unchecked(Arc::as_ptr(&self.0).cast_mut()) }, frame }
+    }
+}
+
+impl PoolHandle {
+    /// Has a task whose wake-up can be missed looked after by the pool's [ticker](super::ticker); where no thread can be
+    /// had for that, the task is woken at once, to look again whenever its runtime has time for it.
+    pub(crate) fn look_after(&self, task: &Waker) {
+        if !self.0.keep_ticking() && !seeded!("nobody_looks_after_tasks") {
+            StoredWaker::of(task).wake();
+        }
     }
 }
 
@@ -115,7 +126,13 @@ impl Pin {
 impl Pin {
     /// Ends an I/O and lets go of the pin that belonged to it, in one step: who waits for the end finds the frame without it.
     /// Gives the state in which it left the frame.
-    pub(crate) fn end_io(self, end: impl Fn(State) -> State, outcome: &Result<()>) -> State {
+    /// Waking is left to the caller.
+    pub(crate) fn end_io(
+        self,
+        end: impl Fn(State) -> State,
+        outcome: &Result<()>,
+        wakers: &mut Wakers,
+    ) -> State {
         let pin = ManuallyDrop::new(self);
         let mut kept = pin.keep_if(pin.pool().starvation.is_felt());
         let (before, state) = loop {
@@ -133,10 +150,14 @@ impl Pin {
                 pool.look_ahead.give_back(1);
             }
             if state.has_io_waiters() && !seeded!("lost_wake_up") {
-                pool.waiters.io_done(pin.frame, pool.frame(pin.frame), outcome);
+                pool.waiters.io_done(pin.frame, pool.frame(pin.frame), outcome, wakers);
             }
         }
-        pin.is_off(state, kept);
+        if pin.is_off(state)
+            && let Some(pool) = kept
+        {
+            pool.starvation.relieve_with(wakers);
+        }
         state
     }
 
@@ -151,21 +172,19 @@ impl Pin {
         })
     }
 
-    /// What follows when the pin has been taken off the state word, which is `state` now. `self.pool` may dangle unless the
-    /// state says that a reference was left for this frame.
+    /// Sees to what follows when the pin has been taken off the state word, which is `state` now. True where it was the last one: the
+    /// frame may be had. `self.pool` may dangle unless the state says that a reference was left for this frame.
     #[inline]
-    fn is_off(&self, state: State, kept: Option<Arc<FramePool>>) {
+    fn is_off(&self, state: State) -> bool {
         if state.pins() > 0 {
-            return;
+            return false;
         }
         if state.is_orphan() {
             // SAFETY: the handle's drop left one reference for this frame and marked it; no pin can be added to a frame
             // without pins once the handle is gone, so this is the only time that its pins go from one to none.
             unsafe { Arc::decrement_strong_count(self.pool.as_ptr()) };
         }
-        if let Some(pool) = kept {
-            pool.starvation.relieve();
-        }
+        true
     }
 }
 
@@ -174,7 +193,11 @@ impl Drop for Pin {
     fn drop(&mut self) {
         let kept = self.keep_if(self.pool().starvation.is_felt());
         let state = self.frame().state.unpin();
-        self.is_off(state, kept);
+        if self.is_off(state)
+            && let Some(pool) = kept
+        {
+            pool.starvation.relieve();
+        }
     }
 }
 

@@ -15,10 +15,11 @@ use crate::{
     pool::{
         handle::Pin,
         state::State,
-        waiters::{Ticket, Want},
+        waiters::{Attention, Ticket, Want},
     },
     sync::spin_until,
-    wait,
+    wait::{self, Drive},
+    waking::Wakers,
 };
 
 /// The two kinds of latch.
@@ -60,17 +61,23 @@ impl Pin {
     }
 
     /// Takes the latch, or gets in line for it: `ticket` keeps the place from one call to the next.
-    pub(crate) fn poll_latch(&self, latch: Latch, ticket: &mut Option<Ticket>, waker: &Waker) -> Poll<()> {
+    pub(crate) fn poll_latch(
+        &self,
+        latch: Latch,
+        ticket: &mut Option<Ticket>,
+        drive: Drive,
+        waker: &Waker,
+    ) -> Poll<()> {
         let waiters = &self.pool().waiters;
         loop {
             if let Some(place) = ticket {
-                let served = waiters.poll_latch(place, self.frame(), waker);
+                let served = waiters.poll_latch(place, self.frame(), drive, waker);
                 return served.map(|()| *ticket = None);
             }
             if self.try_latch(latch) {
                 return Poll::Ready(());
             }
-            *ticket = waiters.enlist(self.frame_no(), self.frame(), latch.want(), waker);
+            *ticket = waiters.enlist_for_latch(self.frame_no(), self.frame(), latch.want(), drive, waker);
             if ticket.is_some() {
                 return Poll::Pending;
             }
@@ -84,7 +91,8 @@ impl Pin {
 
     /// Leaves the line.
     pub(crate) fn cancel_wait(&self, ticket: &Ticket) {
-        self.pool().waiters.cancel(ticket, self.frame());
+        let attention = self.pool().waiters.cancel(ticket, self.frame());
+        self.attend(attention);
     }
 
     /// Takes the latch, asleep until it can be had.
@@ -106,7 +114,7 @@ impl Pin {
                 }
                 Some(_) => {}
             }
-            self.poll_latch(latch, &mut ticket, waker)
+            self.poll_latch(latch, &mut ticket, Drive::Thread, waker)
         });
     }
 
@@ -141,6 +149,13 @@ impl Pin {
         self.release(|s| s.unlatch_exclusive(changed));
     }
 
+    /// The same of a page that was not changed, with the waking left to the caller.
+    pub(crate) fn unlatch_exclusive_with(&self, wakers: &mut Wakers) {
+        if self.frame().state.update(|s| s.unlatch_exclusive(false)).has_latch_waiters() {
+            self.hand_on(wakers);
+        }
+    }
+
     /// From the exclusive latch to a share latch, with no gap for another writer.
     pub(crate) fn downgrade_latch(&self, changed: bool) {
         self.release(|s| s.downgrade(changed));
@@ -149,7 +164,23 @@ impl Pin {
     #[inline]
     fn release(&self, release: impl Fn(State) -> State) {
         if self.frame().state.update(release).has_latch_waiters() && !seeded!("latch_not_handed_on") {
-            self.pool().waiters.latch_released(self.frame_no(), self.frame());
+            self.hand_on(&mut Wakers::new());
+        }
+    }
+
+    fn hand_on(&self, wakers: &mut Wakers) {
+        let attention = self.pool().waiters.latch_released(self.frame_no(), self.frame(), wakers);
+        self.attend(attention);
+    }
+
+    /// Sees to it that the line is looked after; or calls all in it, where no thread can be had for that.
+    fn attend(&self, attention: Attention) {
+        if attention == Attention::Needed
+            && !seeded!("nobody_looks_after_called_tasks")
+            && let Some(pool) = self.keep_if(true)
+            && !pool.keep_ticking()
+        {
+            pool.waiters.call_all(self.frame_no(), |no| pool.frame(no));
         }
     }
 }

@@ -36,6 +36,7 @@ use crate::{
     },
     stats::Counter,
     sync::witness,
+    waking::Wakers,
 };
 
 impl FramePool {
@@ -193,17 +194,23 @@ impl Pin {
         true
     }
 
-    /// Ends the write to which this pin belongs; the device has done with what it was given.
+    /// Ends the write to which this pin belongs, and wakes the waiters for that.
+    #[cfg(test)]
     pub(crate) fn end_write(self, arrived: bool) {
+        self.end_write_with(arrived, &mut Wakers::new());
+    }
+
+    /// Ends the write to which this pin belongs; the device has done with what it was given. Waking is left to the caller.
+    pub(crate) fn end_write_with(self, arrived: bool, wakers: &mut Wakers) {
         // Changed meanwhile: it comes home now, if nobody is at it. While it is WRITING nobody else has a use for its home.
         if self.frame().state.load().is_away() && self.try_latch(Latch::Exclusive) {
             self.go_home(self.frame().state.load().place());
-            self.unlatch_exclusive(false);
+            self.unlatch_exclusive_with(wakers);
         }
         if arrived && !seeded!("older_change_kept") {
             self.pool().older_changes.forget(self.frame_no());
         }
-        self.end_io(|s| s.end_write(arrived), &Ok(()));
+        self.end_io(|s| s.end_write(arrived), &Ok(()), wakers);
     }
 }
 

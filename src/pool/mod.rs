@@ -1,7 +1,8 @@
 //! Memory and residency: which page is in which frame, and who may do what with it. Knows nothing of files and I/O.
 //!
 //! From the bottom up: a `mapping` is memory on huge pages; the [`arena`] holds the bytes; a [`state`] word says what a
-//! [`frame`] is; the page [`table`] finds a page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep;
+//! [`frame`] is; the page [`table`] finds a page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep,
+//! after whom a `ticker` looks;
 //! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it, and
 //! [`extra_pages`] those that are wanted beyond them; the
 //! [`replacement`] says which page gives up its frame; the [`frame_pool`] puts them together, and [`victims`] are taken from
@@ -34,6 +35,7 @@ pub(crate) mod spares;
 pub(crate) mod starvation;
 pub(crate) mod state;
 pub(crate) mod table;
+mod ticker;
 pub(crate) mod unlogged;
 mod validate;
 pub(crate) mod victims;

@@ -12,6 +12,7 @@
 use crate::{
     id::{FrameNo, PageId},
     pool::{frame_pool::FramePool, state::State, waiters::Want},
+    waking::Wakers,
 };
 
 /// The pages held back by one thread. Put back when dropped.
@@ -36,32 +37,34 @@ impl<'a> Seizure<'a> {
         if is_it {
             self.frames.push(no);
         } else {
-            self.settle(no, State::put_back);
+            self.settle(no, State::put_back, &mut Wakers::new());
         }
         is_it
     }
 
     /// Throws the changes away and frees the frames.
     pub(crate) fn discard(mut self) {
+        let mut wakers = Wakers::new();
         for no in std::mem::take(&mut self.frames) {
             self.pool.older_changes.forget(no);
             self.pool.unlogged.forget(no);
-            self.settle(no, State::discard_changes);
+            self.settle(no, State::discard_changes, &mut wakers);
             drop(self.pool.claimed(no));
         }
     }
 
-    fn settle(&self, no: FrameNo, settle: fn(State) -> State) {
+    fn settle(&self, no: FrameNo, settle: fn(State) -> State, wakers: &mut Wakers) {
         let frame = self.pool.frame(no);
         if frame.state.update(settle).has_io_waiters() {
-            self.pool.waiters.io_done(no, frame, &Ok(()));
+            self.pool.waiters.io_done(no, frame, &Ok(()), wakers);
         }
     }
 }
 
 impl Drop for Seizure<'_> {
     fn drop(&mut self) {
-        self.frames.iter().for_each(|&no| self.settle(no, State::put_back));
+        let mut wakers = Wakers::new();
+        self.frames.iter().for_each(|&no| self.settle(no, State::put_back, &mut wakers));
     }
 }
 

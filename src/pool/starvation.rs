@@ -2,16 +2,19 @@
 //!
 //! Whoever frees a frame looks at one flag, and only if it is up, wakes the first in line to try again. That look is not
 //! ordered against the line's own, so a wake-up can be missed; waiters therefore also try again every [`RETRY`]: threads by
-//! themselves, tasks by a thread that ticks for them while any of them waits. This keeps the cost for those who unpin at
-//! one read of a cache line that hardly ever changes.
+//! themselves, tasks by the pool's [ticker](super::ticker) while any of them waits. This keeps the cost for those who unpin at
+//! one read of a cache line that hardly ever changes. Where no thread can be had for that, the task is woken at once, and so tries
+//! again whenever its runtime has time for it, until it has a frame or its time is over.
 
-use std::{collections::VecDeque, task::Waker};
+use std::{collections::BTreeMap, mem, task::Waker};
 
-use crate::sync::{
-    Arc, Mutex,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
-    thread,
-    time::Duration,
+use crate::{
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+        time::Duration,
+    },
+    waking::{StoredWaker, Wakers},
 };
 
 /// How long a waiter relies on being woken before it looks for itself.
@@ -22,12 +25,12 @@ pub(crate) struct Starvation {
     /// How often a frame was let go of while there was a line.
     reliefs: AtomicUsize,
     line: Mutex<Line>,
-    ticking: AtomicBool,
 }
 
+/// By the number of their place, in order of arrival.
 #[derive(Default)]
 struct Line {
-    places: VecDeque<(u64, Waker)>,
+    places: BTreeMap<u64, StoredWaker>,
     next: u64,
 }
 
@@ -37,12 +40,7 @@ pub(crate) struct Place(u64);
 
 impl Starvation {
     pub(super) fn new() -> Self {
-        Self {
-            waiting: AtomicUsize::new(0),
-            reliefs: AtomicUsize::new(0),
-            line: Mutex::new(Line::default()),
-            ticking: AtomicBool::new(false),
-        }
+        Self { waiting: AtomicUsize::new(0), reliefs: AtomicUsize::new(0), line: Mutex::new(Line::default()) }
     }
 
     /// Whether anybody waits for a frame.
@@ -56,83 +54,68 @@ impl Starvation {
         self.reliefs.load(Ordering::Relaxed)
     }
 
+    /// The same, ordered against the line's own changes.
+    pub(super) fn is_felt_for_certain(&self) -> bool {
+        !self.line.lock().places.is_empty()
+    }
+
     /// Keeps the place, or gets a new one at the end where it is used up, for one wake-up.
     pub(crate) fn enlist(&self, place: &mut Option<Place>, waker: &Waker) {
+        // Dropped after the lock, be it this one or the former.
+        let mut waker = StoredWaker::of(waker);
         let mut line = self.line.lock();
-        let kept = place.as_ref().and_then(|place| line.position(place));
-        if let Some(index) = kept {
-            line.places[index].1.clone_from(waker);
+        if let Some(kept) = place.as_ref().and_then(|place| line.places.get_mut(&place.0)) {
+            mem::swap(kept, &mut waker);
             return;
         }
         let number = line.next;
         line.next += 1;
-        line.places.push_back((number, waker.clone()));
+        line.places.insert(number, waker);
         *place = Some(Place(number));
-        self.waiting.store(line.places.len(), Ordering::Relaxed);
+        self.note(&line);
     }
 
-    /// Leaves the line. True where the place was used up: a wake-up was given to who leaves.
+    /// Leaves the line. True where the place was used up: its owner was woken.
     pub(crate) fn leave(&self, place: &Place) -> bool {
-        let mut line = self.line.lock();
-        let index = line.position(place);
-        index.map(|index| line.places.remove(index));
-        self.waiting.store(line.places.len(), Ordering::Relaxed);
-        index.is_none()
+        // Dropped after the lock.
+        let left;
+        {
+            let mut line = self.line.lock();
+            left = line.places.remove(&place.0);
+            self.note(&line);
+        }
+        left.is_none()
     }
 
     /// A frame may be had now: wakes the first in line.
     #[cold]
     pub(crate) fn relieve(&self) {
+        self.relieve_with(&mut Wakers::new());
+    }
+
+    /// The same with others who are to be woken.
+    pub(super) fn relieve_with(&self, wakers: &mut Wakers) {
         self.reliefs.fetch_add(1, Ordering::Relaxed);
-        let first = {
-            let mut line = self.line.lock();
-            let first = line.places.pop_front();
-            self.waiting.store(line.places.len(), Ordering::Relaxed);
-            first
-        };
-        first.into_iter().for_each(|(_, waker)| waker.wake());
-    }
-
-    /// Has the whole line woken every [`RETRY`] for as long as there is one: what makes tasks see their deadlines.
-    ///
-    /// Where no thread can be had, tasks are still woken by those who free frames.
-    pub(crate) fn tick(self: &Arc<Self>) {
-        if self.ticking.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let starvation = Arc::clone(self);
-        let ticker = thread::spawn("ringpool-tick".to_owned(), move || starvation.run_ticker());
-        if ticker.is_err() {
-            self.ticking.store(false, Ordering::Release);
-        }
-    }
-
-    fn run_ticker(&self) {
-        loop {
-            thread::park_timeout(RETRY);
-            let line = self.take_line();
-            if line.is_empty() {
-                self.ticking.store(false, Ordering::Release);
-                // Somebody may have got in line since, and found this ticker still at work. Going through the lock
-                // settles it: either he is seen here, or he sees the store above.
-                if self.line.lock().places.is_empty() || self.ticking.swap(true, Ordering::AcqRel) {
-                    return;
-                }
-            }
-            line.into_iter().for_each(|(_, waker)| waker.wake());
-        }
-    }
-
-    fn take_line(&self) -> VecDeque<(u64, Waker)> {
         let mut line = self.line.lock();
-        self.waiting.store(0, Ordering::Relaxed);
-        std::mem::take(&mut line.places)
+        wakers.extend(line.places.pop_first().map(|(_, waker)| waker));
+        self.note(&line);
     }
-}
 
-impl Line {
-    fn position(&self, place: &Place) -> Option<usize> {
-        self.places.iter().position(|(number, _)| *number == place.0)
+    /// Wakes the whole line. False where there was none.
+    pub(super) fn wake_all(&self) -> bool {
+        let line = {
+            let mut line = self.line.lock();
+            let places = mem::take(&mut line.places);
+            self.note(&line);
+            places
+        };
+        let any = !line.is_empty();
+        line.into_values().for_each(StoredWaker::wake);
+        any
+    }
+
+    fn note(&self, line: &Line) {
+        self.waiting.store(line.places.len(), Ordering::Relaxed);
     }
 }
 
@@ -141,6 +124,7 @@ mod tests {
     use std::task::Wake;
 
     use super::*;
+    use crate::sync::Arc;
 
     struct Woken(AtomicUsize);
 
@@ -184,19 +168,5 @@ mod tests {
         starvation.relieve();
         assert_eq!((gone.0.load(Ordering::SeqCst), there.0.load(Ordering::SeqCst)), (0, 1));
         assert!(starvation.leave(&there_place.unwrap()), "the wake-up is his, to use or to pass on");
-    }
-
-    #[test]
-    fn the_ticker_wakes_who_was_overlooked_and_then_rests() {
-        let starvation = Arc::new(Starvation::new());
-        let (woken, waker) = waker();
-        starvation.enlist(&mut None, &waker);
-        starvation.tick();
-        let asleep = || woken.0.load(Ordering::SeqCst) == 0 || starvation.ticking.load(Ordering::SeqCst);
-        let patience = std::time::Instant::now() + Duration::from_secs(10);
-        while asleep() && std::time::Instant::now() < patience {
-            thread::yield_now();
-        }
-        assert!(!asleep());
     }
 }

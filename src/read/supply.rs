@@ -161,7 +161,7 @@ impl FrameWait {
         }
         pool.starvation.enlist(&mut self.place, waker);
         if drive == Drive::Task {
-            pool.starvation.tick();
+            pool.look_after(waker);
         }
         Poll::Pending
     }

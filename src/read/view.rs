@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     id::PageId,
     page::{PageHint, PageView, PinnedPage, Viewing},
-    read::fetch::Fetch,
+    read::{drive::Drive, fetch::Fetch},
     shared::Shared,
     stats::Counter,
 };
@@ -103,7 +103,7 @@ impl Future for View {
                     }
                 },
                 Stage::Latching(viewing) => {
-                    let view = ready!(viewing.poll(cx.waker()));
+                    let view = ready!(viewing.poll(Drive::Task, cx.waker()));
                     self.stage = Stage::Ready(view);
                 }
                 Stage::Ready(_) | Stage::Done => break,

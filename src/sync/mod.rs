@@ -8,7 +8,7 @@
 //! Locks do not poison: a panic in a critical section of this crate is a bug that its tests must show, not a state to
 //! carry on with.
 
-pub(crate) use std::sync::Arc;
+pub(crate) use std::sync::{Arc, Weak};
 
 pub(crate) use imp::{Condvar, Mutex, MutexGuard, atomic, random_seed, spin_until, thread, time};
 

@@ -63,11 +63,29 @@ pub(crate) mod thread {
     pub(crate) use std::thread::yield_now;
     pub(crate) use std::thread::{JoinHandle, Thread, ThreadId, current, park, park_timeout};
 
+    #[cfg(test)]
+    thread_local! {
+        static IS_REFUSED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    }
+
+    /// Runs `body` with every thread refused that it starts.
+    #[cfg(test)]
+    pub(crate) fn refused<R>(body: impl FnOnce() -> R) -> R {
+        IS_REFUSED.set(true);
+        let result = body();
+        IS_REFUSED.set(false);
+        result
+    }
+
     /// Starts a named thread; an error is the system's refusal (too many threads).
     pub(crate) fn spawn(
         name: String,
         body: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<JoinHandle<()>> {
+        #[cfg(test)]
+        if IS_REFUSED.get() {
+            return Err(std::io::ErrorKind::WouldBlock.into());
+        }
         std::thread::Builder::new().name(name).spawn(body)
     }
 }

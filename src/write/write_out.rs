@@ -37,7 +37,7 @@ use crate::{
         Arc,
         time::{self, Duration},
     },
-    wait,
+    wait::{self, Drive},
 };
 
 /// Requests that are handed over together, behind one flush of the log.
@@ -134,7 +134,7 @@ impl Writer<'_> {
                 if pin.try_latch_past_the_line() {
                     return Poll::Ready(());
                 }
-                pin.poll_latch(Latch::Shared, &mut place, waker)
+                pin.poll_latch(Latch::Shared, &mut place, Drive::Thread, waker)
             });
             let waited = time::now() - begun;
             if latched.is_some() {

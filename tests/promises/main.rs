@@ -6,7 +6,7 @@
 
 mod background_writer;
 mod c10_iterators;
-
+mod c10_wakers;
 mod c1_own_bytes;
 mod c2_failed_read;
 mod c3_failed_write;
@@ -15,6 +15,7 @@ mod c5_behind_the_scenes;
 mod c5_ends;
 mod c5_lifetimes;
 mod c6_bounded_waits;
+mod c6_lines;
 mod c6_own_latches;
 mod c6_sharing;
 mod c6_slow_disks;

@@ -8,6 +8,7 @@ use crate::{
     error::Error,
     pool::{frame_pool::Mapped, handle::Pin, latch::Latch, victims::DirtyVictims, waiters::Want},
     sync::Arc,
+    wait::Drive,
 };
 
 /// A page with a pin for each of `N` users, and its bytes.
@@ -79,7 +80,7 @@ fn a_waiter_that_leaves_the_line_takes_nothing_along() {
         let writing = spawn(move || add_one(&first));
         let giving_up = spawn(move || {
             let mut ticket = None;
-            match second.0.poll_latch(Latch::Exclusive, &mut ticket, Waker::noop()) {
+            match second.0.poll_latch(Latch::Exclusive, &mut ticket, Drive::Thread, Waker::noop()) {
                 Poll::Ready(()) => second.0.unlatch_exclusive(false),
                 Poll::Pending => second.0.cancel_wait(&ticket.unwrap()),
             }

@@ -41,12 +41,16 @@ impl Bench {
     }
 
     fn enlist(&self, want: Want) -> Option<Ticket> {
-        self.waiters.enlist(NO, &self.frame, want, &self.waker())
+        let (frame, waker) = (&self.frame, &self.waker());
+        if want.is_latch() {
+            return self.waiters.enlist_for_latch(NO, frame, want, Drive::Thread, waker);
+        }
+        self.waiters.enlist(NO, frame, want, waker)
     }
 
     /// Comes for the latch, where the waiter was called.
     fn is_served(&self, ticket: &Ticket) -> bool {
-        self.waiters.poll_latch(ticket, &self.frame, &self.waker()).is_ready()
+        self.waiters.poll_latch(ticket, &self.frame, Drive::Thread, &self.waker()).is_ready()
     }
 
     fn agrees(&self) -> bool {
@@ -55,13 +59,19 @@ impl Bench {
 
     fn release_exclusive(&self) {
         if self.frame.state.update(|s| s.unlatch_exclusive(false)).has_latch_waiters() {
-            self.waiters.latch_released(NO, &self.frame);
+            assert_eq!(
+                self.waiters.latch_released(NO, &self.frame, &mut Wakers::new()),
+                Attention::NotNeeded
+            );
         }
     }
 
     fn release_shared(&self) {
         if self.frame.state.update(State::unlatch_shared).has_latch_waiters() {
-            self.waiters.latch_released(NO, &self.frame);
+            assert_eq!(
+                self.waiters.latch_released(NO, &self.frame, &mut Wakers::new()),
+                Attention::NotNeeded
+            );
         }
     }
 }
@@ -99,7 +109,7 @@ fn a_cancelled_waiter_neither_keeps_the_latch_nor_blocks_the_line() {
     let bench = Bench::new();
     bench.frame.state.update(|s| s.latch_shared().unwrap());
     let [writer, reader] = [Want::Exclusive, Want::Shared].map(|want| bench.enlist(want).unwrap());
-    bench.waiters.cancel(&writer, &bench.frame);
+    let _ = bench.waiters.cancel(&writer, &bench.frame);
     assert!(bench.is_served(&reader), "nothing stands between the readers any more");
     let late = bench.enlist(Want::Exclusive).unwrap();
     bench.release_shared();
@@ -108,7 +118,7 @@ fn a_cancelled_waiter_neither_keeps_the_latch_nor_blocks_the_line() {
     assert!(!bench.is_served(&late), "too late");
     bench.release_shared();
     assert!(bench.frame.state.load().latch_shared().is_none(), "handed over");
-    bench.waiters.cancel(&late, &bench.frame);
+    let _ = bench.waiters.cancel(&late, &bench.frame);
     assert!(bench.frame.state.load().latch_shared().is_some(), "given back");
 }
 
@@ -137,7 +147,7 @@ fn who_is_called_and_leaves_passes_the_call_on() {
     let [first, second] = [Want::Exclusive, Want::Shared].map(|want| bench.enlist(want).unwrap());
     bench.release_exclusive();
     assert_eq!(bench.woken.0.load(Ordering::Relaxed), 1);
-    bench.waiters.cancel(&first, &bench.frame);
+    let _ = bench.waiters.cancel(&first, &bench.frame);
     assert_eq!(bench.woken.0.load(Ordering::Relaxed), 2);
     assert!(bench.is_served(&second) && bench.agrees());
 }
@@ -150,7 +160,7 @@ fn every_waiter_of_a_failed_read_gets_the_error() {
     let enlist = || bench.waiters.enlist(NO, &frame, Want::ReadDone, &bench.waker()).unwrap();
     let tickets = [enlist(), enlist(), enlist()];
     assert!(frame.state.update(State::fail_read).has_io_waiters());
-    bench.waiters.io_done(NO, &frame, &Err(Error::ShutDown));
+    bench.waiters.io_done(NO, &frame, &Err(Error::ShutDown), &mut Wakers::new());
     for ticket in &tickets {
         assert!(matches!(bench.waiters.poll(ticket, &bench.waker()), Poll::Ready(Err(Error::ShutDown))));
     }

@@ -1,0 +1,71 @@
+//! A thread that looks after tasks, which cannot look for themselves.
+//!
+//! A thread that sleeps for something that it may miss, or that another may take first, wakes up now and then and looks; a task
+//! sleeps until it is woken. For tasks there is one thread a pool, which ticks every [`RETRY`]: it wakes the tasks that wait
+//! for [a frame](super::starvation), and looks after the lines for [latches](super::waiters) in which a task is called and
+//! does not come. It is started when there is such a task, and ends soon after the last; where no thread can be had, the caller is
+//! told, and sees to it that the task does without.
+//!
+//! It keeps a pool's memory for a tick at the most.
+
+use crate::{
+    pool::{frame_pool::FramePool, starvation::RETRY},
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+        thread,
+    },
+};
+
+/// After so many ticks for nothing it goes.
+const IDLE_TICKS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
+
+#[derive(Debug, Default)]
+pub(super) struct Ticker {
+    is_running: AtomicBool,
+}
+
+impl FramePool {
+    /// Starts the thread that looks after tasks, unless it runs, for as long as any task needs it. False where no thread can be had for that.
+    pub(super) fn keep_ticking(self: &Arc<Self>) -> bool {
+        let is_running = &self.ticker.is_running;
+        if is_running.load(Ordering::Acquire) || is_running.swap(true, Ordering::AcqRel) {
+            return true;
+        }
+        let pool = Arc::downgrade(self);
+        let started = thread::spawn("ringpool-tick".to_owned(), move || run(&pool));
+        if started.is_err() {
+            is_running.store(false, Ordering::Release);
+        }
+        started.is_ok()
+    }
+
+    /// Returns whether any task had to be looked after.
+    fn tick(&self) -> bool {
+        let any_starves = self.starvation.wake_all();
+        self.waiters.look_after(|no| self.frame(no)) || any_starves
+    }
+
+    fn needs_ticks(&self) -> bool {
+        self.starvation.is_felt_for_certain() || self.waiters.needs_attention()
+    }
+}
+
+fn run(pool: &Weak<FramePool>) {
+    let mut idle_ticks = 0;
+    loop {
+        thread::park_timeout(RETRY);
+        let Some(pool) = pool.upgrade() else { return };
+        idle_ticks = if pool.tick() { 0 } else { idle_ticks + 1 };
+        if idle_ticks >= IDLE_TICKS {
+            let is_running = &pool.ticker.is_running;
+            is_running.store(false, Ordering::Release);
+            // A task may have come since, and found this thread still at work. Going through the locks settles it: either the task
+            // is seen here, or its caller sees the store above.
+            if !pool.needs_ticks() || is_running.swap(true, Ordering::AcqRel) {
+                return;
+            }
+            idle_ticks = 0;
+        }
+    }
+}
