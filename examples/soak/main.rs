@@ -4,17 +4,19 @@
 //!
 //! A pool for each I/O method is used by 24 threads, which read, change, prefetch, stream, flush, evict, cut and extend two real
 //! files with eight times as many pages as the pool has frames. Time goes in cycles, half peace and half foul weather: failing
-//! reads and writes, a full disk, short and interrupted transfers, delays, failing syncs, all of it. What each page must hold
+//! reads and writes, a full disk, short and interrupted transfers, signals to all threads, delays, failing syncs, all of it. What each page must hold
 //! is known at any time; after each half all faults end, everything is written, and both files are compared with that as another program
-//! reads them.
+//! reads them. In peace some threads change one page all the time, another makes checkpoints, and their redo LSN must follow the log.
 //!
 //! It ends at the first difference, with page, expected, found, and seed; else with a verdict: whether memory, descriptors, threads
 //! and pins are back to where they were, and the steps a second of the last tenth, in peace, against those of the first.
 //! The exit code is the verdict.
 
 mod ledger;
+mod log;
 mod options;
 mod process;
+mod signals;
 mod spoil;
 mod subject;
 mod verdict;
@@ -113,6 +115,9 @@ fn soak(options: &Options) -> Result<bool, Difference> {
     Ok(findings.iter().all(|finding| finding.holds))
 }
 
+/// Threads of a pool that change one page all the time, in peace.
+const HAMMERS: u64 = 2;
+
 /// What came of a phase.
 struct Phase {
     /// Steps a second, for each pool.
@@ -140,16 +145,40 @@ fn run_phase(
         let worker = subject.worker(weather, number << 10 | thread);
         worker.run(goes_on).inspect_err(|_| failed.store(true, Relaxed))
     };
+    let hammer = |subject: &Subject, thread: u64| {
+        let worker = subject.worker(weather, number << 10 | thread);
+        worker.hammer(goes_on).map(drop).inspect_err(|_| failed.store(true, Relaxed))
+    };
+    let follow =
+        |subject: &Subject| subject.follow_the_log(goes_on).inspect_err(|_| failed.store(true, Relaxed));
     let steps: Vec<Result<u64, Difference>> = thread::scope(|scope| {
         let (work, threads) = (&work, |subject: &Subject| 0..subject.threads);
+        let (hammer, follow) = (&hammer, &follow);
+        let mut beside = Vec::new();
+        if weather == Weather::Peace {
+            for subject in subjects {
+                let numbers = subject.threads..subject.threads + HAMMERS;
+                beside.extend(numbers.map(|number| scope.spawn(move || hammer(subject, number))));
+                beside.push(scope.spawn(move || follow(subject)));
+            }
+        }
+        if weather == Weather::Signals {
+            let send = || signals::bombard(goes_on).map(drop).map_err(|error| error.to_string());
+            beside.push(scope.spawn(send));
+        }
         let working: Vec<Vec<_>> = subjects
             .iter()
             .map(|subject| threads(subject).map(|n| scope.spawn(move || work(subject, n))).collect())
             .collect();
         let joined = working.into_iter().map(|threads| threads.into_iter().map(ScopedJoinHandle::join));
-        joined
-            .map(|threads| threads.map(|steps| steps.expect("a thread that does not panic")).sum())
-            .collect()
+        let steps =
+            joined.map(|threads| threads.map(|steps| steps.expect("a thread that does not panic")).sum());
+        let mut steps: Vec<Result<u64, Difference>> = steps.collect();
+        for thread in beside {
+            let outcome = thread.join().expect("a thread that does not panic");
+            steps.extend(outcome.err().map(Err));
+        }
+        steps
     });
     let steps = steps.into_iter().collect::<Result<Vec<_>, _>>()?;
     let (took, spent) = (begun.elapsed(), processor_time() - spent);

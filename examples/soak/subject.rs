@@ -17,6 +17,7 @@ use ringpool::{
 
 use crate::{
     ledger::{Ledger, PAGE},
+    log::{Checkpoints, Log},
     options::{Method, Options},
     weather::Weather,
     worker::{Difference, Worker},
@@ -28,10 +29,14 @@ const TIMES_THE_POOL: u32 = 8;
 /// How long a pool may take to come to rest when nobody uses it any more.
 const REST: Duration = Duration::from_secs(60);
 
+/// The time from the end of a checkpoint that follows the log to the next one.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_millis(100);
+
 pub(crate) struct Subject {
     pub(crate) method: Method,
     pub(crate) pool: BufferPool,
     pub(crate) files: [Ledger; 2],
+    log: Log,
     disk: FaultyDisk,
     seed: u64,
     pub(crate) threads: u64,
@@ -67,10 +72,12 @@ impl Subject {
         let disk = FaultyDisk::with_seed(options.seed);
         let [calm, exposed] = ["calm", "exposed"].map(|name| dir.join(format!("{method:?}-{name}")));
         disk.spare(&calm);
+        let log = Log::default();
         let pool = BufferPool::builder()
             .frames(options.frames)
             .page_size(PAGE as u32)
             .io_method(method.into())
+            .wal(log.clone())
             .disk(disk.clone())
             .build()?;
         let blocks = options.frames * TIMES_THE_POOL / 2;
@@ -80,7 +87,16 @@ impl Subject {
         let files =
             [Ledger::new(calm, calm_id?, false, blocks), Ledger::new(exposed, exposed_id?, true, blocks)];
         let step_time = Duration::from_secs(1).checked_div(options.pace).unwrap_or_default();
-        Ok(Self { method, pool, files, disk, seed: options.seed, threads: options.threads.into(), step_time })
+        Ok(Self {
+            method,
+            pool,
+            files,
+            log,
+            disk,
+            seed: options.seed,
+            threads: options.threads.into(),
+            step_time,
+        })
     }
 
     pub(crate) fn begin(&self, weather: Weather) {
@@ -91,7 +107,28 @@ impl Subject {
     pub(crate) fn worker(&self, weather: Weather, number: u64) -> Worker<'_> {
         let mut dice = Dice::new(self.seed ^ number << 20 ^ (self.method as u64) << 60);
         let as_a_task = dice.coin();
-        Worker { pool: &self.pool, files: &self.files, weather, dice, as_a_task, step_time: self.step_time }
+        Worker {
+            pool: &self.pool,
+            files: &self.files,
+            log: &self.log,
+            weather,
+            dice,
+            as_a_task,
+            step_time: self.step_time,
+        }
+    }
+
+    /// Makes checkpoints as long as `goes_on`, and holds their redo LSN to the log.
+    pub(crate) fn follow_the_log(&self, goes_on: impl Fn() -> bool) -> Result<(), Difference> {
+        let mut checkpoints = Checkpoints::default();
+        while goes_on() {
+            let begun_at = self.log.end();
+            let report = self.pool.checkpoint(CheckpointOptions::new()).wait();
+            let report = report.map_err(|error| format!("a checkpoint in peace: {error}"))?;
+            checkpoints.follow(begun_at, &report)?;
+            thread::sleep(CHECKPOINT_INTERVAL);
+        }
+        Ok(())
     }
 
     /// Every step comes that much later, from now on.

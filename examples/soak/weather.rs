@@ -18,6 +18,8 @@ pub(crate) enum Weather {
     NoSpace,
     /// Transfers that come back short or interrupted.
     Disturbances,
+    /// Signals to every thread: system calls that are interrupted.
+    Signals,
     /// Operations that take their time.
     Delays,
     /// Syncs that fail: the file is to be opened anew.
@@ -28,14 +30,26 @@ pub(crate) enum Weather {
 
 impl Weather {
     /// What cycles have after their peace, in turn.
-    pub(crate) const FOUL: [Self; 6] =
-        [Self::Errors, Self::NoSpace, Self::Disturbances, Self::Delays, Self::FailingSyncs, Self::Mixed];
+    pub(crate) const FOUL: [Self; 7] = [
+        Self::Errors,
+        Self::NoSpace,
+        Self::Disturbances,
+        Self::Signals,
+        Self::Delays,
+        Self::FailingSyncs,
+        Self::Mixed,
+    ];
+
+    /// Whether the disk does all that it is asked.
+    pub(crate) fn spares_the_disk(self) -> bool {
+        matches!(self, Self::Peace | Self::Signals)
+    }
 
     pub(crate) fn break_on(self, disk: &FaultyDisk) {
         let delays =
             [Op::Read, Op::Write, Op::Sync].map(|op| Fault::delay_up_to(op, Duration::from_millis(20)));
         match self {
-            Self::Peace => {}
+            Self::Peace | Self::Signals => {}
             Self::Errors => {
                 disk.inject(Fault::error(Op::Read, EIO).one_in(50));
                 disk.inject(Fault::error(Op::Write, EIO).one_in(20));

@@ -12,14 +12,18 @@ use ringpool::{
     testing::Dice,
 };
 
-use crate::{ledger::Ledger, weather::Weather};
+use crate::{ledger::Ledger, log::Log, weather::Weather};
 
 /// What ends a soak at once: a page or an error that must not be.
 pub(crate) type Difference = String;
 
+/// The page that some threads change all the time.
+const HOT_BLOCK: u32 = 1;
+
 pub(crate) struct Worker<'a> {
     pub(crate) pool: &'a BufferPool,
     pub(crate) files: &'a [Ledger],
+    pub(crate) log: &'a Log,
     pub(crate) weather: Weather,
     pub(crate) dice: Dice,
     /// Whether it waits as tasks do.
@@ -40,6 +44,18 @@ impl Worker<'_> {
             self.step(file)?;
             steps += 1;
             due = (due + self.step_time).max(Instant::now() - self.step_time);
+        }
+        Ok(steps)
+    }
+
+    /// Changes one page as long as the phase goes on, of the file that faults do not strike. Returns the number of its changes.
+    pub(crate) fn hammer(mut self, goes_on: impl Fn() -> bool) -> Result<u64, Difference> {
+        let file = &self.files[0];
+        let mut steps = 0;
+        while goes_on() {
+            self.change(file, HOT_BLOCK)?;
+            steps += 1;
+            thread::sleep(self.step_time);
         }
         Ok(steps)
     }
@@ -92,6 +108,7 @@ impl Worker<'_> {
             let mut guard = guard.map_err(|error| error.to_string())?;
             let version = file.compare(block, least, &guard)? + 1;
             file.change(block, version, &mut guard);
+            guard.set_lsn(worker.log.append());
             drop(guard);
             file.change_is_done(block, version);
             Ok(())
@@ -189,9 +206,9 @@ impl Worker<'_> {
         FetchOptions::new().frame_wait(self.frame_wait())
     }
 
-    /// In peace a frame must come; where pages cannot be written it may not.
+    /// Where nothing is wrong with the disk a frame must come; where pages cannot be written it may not.
     fn frame_wait(&self) -> Duration {
-        if self.weather == Weather::Peace { Duration::from_secs(30) } else { Duration::from_millis(50) }
+        if self.weather.spares_the_disk() { Duration::from_secs(30) } else { Duration::from_millis(50) }
     }
 
     /// Whether an error may be: what does not exist just now, a cut that met a pin; and under faults what they lead to, each with
@@ -201,7 +218,7 @@ impl Worker<'_> {
         let may_be = match error {
             Error::PastEof { page, .. } => page.block.0 >= file.floor,
             Error::Pinned { .. } => true,
-            _ if self.weather == Weather::Peace => false,
+            _ if self.weather.spares_the_disk() => false,
             Error::Io { op: IoOp::Read | IoOp::Write, page, .. } => is_struck(page),
             Error::File { path, .. } => self.files.iter().any(|file| file.exposed && file.path == *path),
             Error::SyncPoisoned { file, .. } => {
