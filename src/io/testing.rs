@@ -149,7 +149,7 @@ impl TestArena {
             offset,
             buffers,
             sender: Some(sender),
-            panic_in_finish: false,
+            before_finish: None,
             urgency: Urgency::Demand,
             awaited: Arc::new(AtomicBool::new(false)),
             joined: Vec::new(),
@@ -234,7 +234,8 @@ pub(crate) struct TestLease {
     buffers: Vec<IoBuf>,
     /// Gone once it has reported.
     sender: Option<Sender<Report>>,
-    panic_in_finish: bool,
+    /// Called first when the lease is finished.
+    before_finish: Option<Box<dyn FnOnce() + Send>>,
     urgency: Urgency,
     awaited: Arc<AtomicBool>,
     /// Leases that became the end of this.
@@ -248,8 +249,13 @@ impl TestLease {
         Arc::clone(&self.awaited)
     }
 
+    /// Calls `first` in the thread that finishes the lease, before anything else is done.
+    pub(crate) fn before_finish(&mut self, first: impl FnOnce() + Send + 'static) {
+        self.before_finish = Some(Box::new(first));
+    }
+
     pub(crate) fn panic_in_finish(&mut self) {
-        self.panic_in_finish = true;
+        self.before_finish(|| panic!("a lease that panics, for a test"));
     }
 
     /// Reports its part of an outcome, and leaves what is behind it.
@@ -303,7 +309,9 @@ impl Lease for TestLease {
     }
 
     fn finish(mut self, outcome: io::Result<usize>) {
-        assert!(!self.panic_in_finish, "a lease that panics, for a test");
+        if let Some(first) = self.before_finish.take() {
+            first();
+        }
         let mut rest = outcome;
         let joined = std::mem::take(&mut self.joined);
         self.end(&mut rest);

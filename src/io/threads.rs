@@ -276,7 +276,7 @@ mod tests {
         },
         testing::{Op, SimDisk},
     };
-    use std::path::Path;
+    use std::{path::Path, sync::mpsc};
 
     fn staff_of(most: u32, waiting: usize, counters: Arc<Counters>) -> Threads<TestLease> {
         let staff = Staff { name: "ringpool-test", most, stays: None };
@@ -362,17 +362,22 @@ mod tests {
         let disk = FakeDisk::stamped(64 * 512);
         let threads = staff_of(1, 64, Arc::new(Counters::new()));
         let arena = TestArena::new(64 * 512);
-        for _ in 0..50 {
-            let file = Arc::new(disk.open_file(512).unwrap());
-            // The end of its lease is a panic, which takes a while to be told of.
-            let mut request: Request<TestLease> = arena.request(Direction::Read, &file, 0, &[512]);
-            request.lease.panic_in_finish();
-            threads.submit_one(request);
-            arena.expect_dropped(1);
-            threads.forget(&file);
-            assert!(!threads.0.desk.lock().queue.backlog.knows(file.id), "a line of a closed file is left");
-            arena.reuse();
-        }
+        let file = Arc::new(disk.open_file(512).unwrap());
+        let (ending, is_ending) = mpsc::channel();
+        let (looked, was_looked_at) = mpsc::channel();
+        let mut request: Request<TestLease> = arena.request(Direction::Read, &file, 0, &[512]);
+        request.lease.before_finish(move || {
+            ending.send(()).unwrap();
+            was_looked_at.recv().unwrap();
+        });
+        threads.submit_one(request);
+        // The worker thread stands at the beginning of the request's end.
+        is_ending.recv().unwrap();
+        threads.forget(&file);
+        let knows = threads.0.desk.lock().queue.backlog.knows(file.id);
+        looked.send(()).unwrap();
+        arena.expect_reads(1);
+        assert!(!knows, "the place was held until after the request's end");
     }
 
     /// A disk that says that it has read more than it was asked for.
