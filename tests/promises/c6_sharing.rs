@@ -24,7 +24,7 @@ fn c6_a_file_whose_writes_do_not_come_back_leaves_room_for_copies_to_others() {
         let bench =
             Bench::with(FRAMES, |builder| builder.frames(FRAMES).codec(Plain).io_method(method.clone()));
         bench.disk.put("other", stamped_file(2 * FRAMES, 1));
-        let other = bench.pool.open_file("other", OpenOptions::new()).unwrap();
+        let other = bench.pool.open_file("other", OpenOptions::new().tag(1)).unwrap();
         // No two are neighbours: more requests than there is room for copies.
         bench.dirty((0..FRAMES).step_by(2), 2);
         let gate = bench.disk.hold(Op::Write.of("data"));
