@@ -22,6 +22,7 @@ use crate::{
     error::Result,
     id::{FrameNo, PageId, PageSize},
     pool::{
+        admission::Admission,
         arena::Arena,
         extra_pages::ExtraPages,
         frame::Frame,
@@ -58,6 +59,7 @@ pub(crate) struct FramePool {
     pub(crate) waiters: Waiters,
     pub(crate) starvation: Starvation,
     pub(super) ticker: Ticker,
+    pub(crate) admission: Admission,
     pub(crate) spares: Spares,
     pub(super) extra_pages: ExtraPages,
     pub(super) mirrors: Mirrors,
@@ -148,6 +150,7 @@ impl FramePool {
             waiters: Waiters::new(),
             starvation: Starvation::new(),
             ticker: Ticker::default(),
+            admission: Admission::new(),
             spares: Spares::new(spare_pages),
             extra_pages: ExtraPages::new(page_size),
             mirrors: Mirrors::new(size.most(), page_size)?,

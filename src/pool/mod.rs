@@ -2,7 +2,7 @@
 //!
 //! From the bottom up: a `mapping` is memory on huge pages; the [`arena`] holds the bytes; a [`state`] word says what a
 //! [`frame`] is; the page [`table`] finds a page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep,
-//! after whom a `ticker` looks;
+//! after whom a `ticker` looks, and [`admission`] where calls that want many frames do;
 //! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it, and
 //! [`extra_pages`] those that are wanted beyond them; the
 //! [`replacement`] says which page gives up its frame; the [`frame_pool`] puts them together, and [`victims`] are taken from
@@ -10,6 +10,7 @@
 //! of pages that all threads read; [`older_changes`] and [`unlogged`] changes are kept for the log's sake; a [`buffer_ring`] keeps a bulk read to a few; [`resizing`] is how frames come and go.
 //! `validate` looks at all of it, for tests.
 
+pub(crate) mod admission;
 pub(crate) mod arena;
 pub(crate) mod buffer_ring;
 mod extra_pages;

@@ -8,6 +8,7 @@
 //! Lock order: the lock of the last look is a leaf.
 
 use crate::{
+    error::Error,
     pool::{
         frame_pool::FramePool,
         state::{Phase, State},
@@ -71,6 +72,17 @@ impl Shortage {
     /// Whether the disk has a frame that comes back by itself.
     pub(crate) fn is_at_disk(self) -> bool {
         self.reading + self.writing > 0
+    }
+
+    /// The frames that neither users nor the disk have.
+    pub(crate) fn left(self) -> usize {
+        (self.frames - self.pinned - self.reading - self.writing) as usize
+    }
+
+    /// The error of a wait that ends since nothing came back from the disk.
+    pub(crate) fn at_the_end_of(self, waited: Duration, idle: Duration) -> Error {
+        let Self { frames, pinned, reading, writing, dirty } = self;
+        Error::NoFrame { waited, idle, frames, pinned, reading, writing, dirty }
     }
 
     fn add(&mut self, state: State) {

@@ -2,7 +2,7 @@
 //!
 //! A thread that sleeps for something that it may miss, or that another may take first, wakes up now and then and looks; a task
 //! sleeps until it is woken. For tasks there is one thread a pool, which ticks every [`RETRY`]: it wakes the tasks that wait
-//! for [a frame](super::starvation), and looks after the lines for [latches](super::waiters) in which a task is called and
+//! for [a frame](super::starvation) or to be [let in](super::admission), and looks after the lines for [latches](super::waiters) in which a task is called and
 //! does not come. It is started when there is such a task, and ends soon after the last; where no thread can be had, the caller is
 //! told, and sees to it that the task does without.
 //!
@@ -42,12 +42,14 @@ impl FramePool {
 
     /// Returns whether any task had to be looked after.
     fn tick(&self) -> bool {
-        let any_starves = self.starvation.wake_all();
+        let any_starves = self.starvation.wake_all() | self.admission.ticks.wake_all();
         self.waiters.look_after(|no| self.frame(no)) || any_starves
     }
 
     fn needs_ticks(&self) -> bool {
-        self.starvation.is_felt_for_certain() || self.waiters.needs_attention()
+        self.starvation.is_felt_for_certain()
+            || self.admission.ticks.is_felt_for_certain()
+            || self.waiters.needs_attention()
     }
 }
 

@@ -1,9 +1,10 @@
 //! Fetching many pages at once: all of them pinned, or none.
 //!
-//! Hits are looked up side by side, so that the processor's cache misses overlap. What is missing is read as one batch, with
+//! Hits are looked up side by side, so that the processor's cache misses overlap. Where pages are missing the call is
+//! [let in](crate::pool::admission) first, in order of arrival, as far as there are frames for all of its pages: else calls would hold
+//! a part of their pages each, and none get on. While it is in line it holds none. What is missing is then read as one batch, with
 //! neighbours in one request. A page that finds no clean frame in that batch is fetched as a lone miss, which waits for a
-//! frame; all such waits together are as long as one fetch would wait, so two that hold what the other wants end, with an
-//! error, and let go.
+//! frame. All these waits together are as long as one fetch would wait.
 
 use std::{
     fmt,
@@ -18,8 +19,10 @@ use crate::{
     id::PageId,
     page::PinnedPage,
     pool::{
+        admission::Place,
         frame_pool::Lookup,
         handle::Pin,
+        shortage::Shortage,
         waiters::{Ticket, Want},
     },
     read::{
@@ -29,13 +32,14 @@ use crate::{
         miss::Miss,
     },
     shared::Shared,
-    stats::Counter,
+    stats::{Counter, Measure},
+    sync::time::{self, Instant},
 };
 
 /// Pages on their way together: wait for them with [`wait`](Self::wait), or `.await` them.
 ///
-/// Those that were in the pool are pinned already; the others are read when somebody waits. Dropping it lets go of all of
-/// them, and reads that were started go on.
+/// Those that were in the pool are pinned already; the others are read when somebody waits, who may have to wait in line for
+/// frames first, with none of the pages pinned. Dropping it lets go of all of them, and reads that were started go on.
 #[must_use = "a fetch does nothing until it is waited for or awaited"]
 pub struct FetchMany {
     stage: Stage,
@@ -73,8 +77,11 @@ impl FetchMany {
     ///
     /// # Errors
     /// That of the first page in this order that cannot be had, as for [`Fetch::wait`](crate::Fetch::wait); nothing stays
-    /// pinned then. [`Error::AllPinned`] as soon as there is no frame. [`Error::TooManyPages`] for more pages than the pool
-    /// has frames.
+    /// pinned then. Calls are let in first come, first served, as far as there are frames for their pages.
+    /// [`Error::AllPinned`] where a call is not let in, or does not get frames, since pins stood in the way for
+    /// [`frame_wait`](crate::Builder::frame_wait); time in which calls before it get their pages, or the disk has frames, does not
+    /// count. [`Error::NoFrame`] where the disk had frames, and no call got its pages, for [`disk_wait`](crate::Builder::disk_wait). [`Error::TooManyPages`] for more
+    /// pages than the pool has frames.
     pub fn wait(self) -> Result<Vec<PinnedPage>> {
         match self.stage {
             Stage::Ready(pages) => Ok(pages),
@@ -95,13 +102,8 @@ fn check_count(shared: &Shared, pages: &[PageId]) -> Result<()> {
     if pages.len() <= frames as usize {
         return Ok(());
     }
-    let mut distinct = pages.to_vec();
-    distinct.sort_unstable();
-    distinct.dedup();
-    if distinct.len() <= frames as usize {
-        return Ok(());
-    }
-    Err(Error::TooManyPages { pages: distinct.len(), frames })
+    let distinct = distinct(pages);
+    if distinct <= frames as usize { Ok(()) } else { Err(Error::TooManyPages { pages: distinct, frames }) }
 }
 
 impl Future for FetchMany {
@@ -139,8 +141,7 @@ struct Missing {
     pages: Vec<PageId>,
     /// By page, the pin where it is here or on its way.
     pins: Vec<Option<Pin>>,
-    /// Whether the reads were started.
-    is_started: bool,
+    entry: Entry,
     /// So many of the first pages are not known to be here. They are waited for from the last on, so that most of them
     /// need no wait of their own.
     open: usize,
@@ -154,10 +155,99 @@ struct Missing {
     error: Option<Error>,
 }
 
+/// How far the call has come on its way in.
+enum Entry {
+    /// It has not asked yet.
+    Outside,
+    InLine {
+        place: Option<Place>,
+        since: Instant,
+        /// When the disk was last seen to have frames.
+        at_disk: Instant,
+    },
+    /// It counts for so many frames.
+    Inside(usize),
+}
+
 impl Missing {
     fn new(shared: Arc<Shared>, pages: Vec<PageId>, pins: Vec<Option<Pin>>, fetch: FetchOptions) -> Self {
         let open = pages.len();
-        Self { shared, pages, pins, is_started: false, open, waits: None, demand: None, fetch, error: None }
+        let entry = Entry::Outside;
+        Self { shared, pages, pins, entry, open, waits: None, demand: None, fetch, error: None }
+    }
+
+    /// Gets in, and then starts the reads.
+    fn enter(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
+        if let Entry::Inside(_) = self.entry {
+            return Poll::Ready(Ok(()));
+        }
+        let shared = Arc::clone(&self.shared);
+        let frames = frames_to_let_in(&shared);
+        let need = distinct(&self.pages).min(frames);
+        let now = time::now();
+        let (mut place, since, mut at_disk) = match &mut self.entry {
+            Entry::InLine { place, since, at_disk } => (place.take(), *since, *at_disk),
+            _ => (None, now, now),
+        };
+        let is_new = place.is_none();
+        let shortage = if is_new { Shortage::default() } else { shared.pool.shortage() };
+        if shortage.is_at_disk() {
+            at_disk = now;
+        }
+        let progress = shared.pool.admission.last_moved().map_or(since, |moved| moved.max(since));
+        let idle = now.saturating_duration_since(progress);
+        let patience = self.fetch.frame_wait.unwrap_or(shared.config.frame_wait);
+        // Those that are in may share their pages, or not use what they were let in for.
+        let at_once = !is_new && idle >= patience && shortage.left() >= need;
+        let is_in =
+            shared.pool.admission.enter(need, frames, at_once, &mut place, drive == Drive::Task, waker);
+        if is_in {
+            self.entry = Entry::Inside(need);
+            if !is_new {
+                shared.counters.measures.add_time(Measure::FrameWait, time::now() - since);
+                self.look_up();
+            }
+            self.start();
+            return Poll::Ready(Ok(()));
+        }
+        if is_new {
+            shared.counters.add(Counter::FrameWaits, 1);
+            // Others get on with the frames.
+            self.pins.iter_mut().for_each(|pin| *pin = None);
+        }
+        self.entry = Entry::InLine { place, since, at_disk };
+        if drive == Drive::Task {
+            shared.pool.look_after(waker);
+        }
+        let waited = now.saturating_duration_since(since);
+        if now.saturating_duration_since(progress.max(at_disk)) >= patience {
+            return Poll::Ready(Err(Error::AllPinned { waited }));
+        }
+        if idle >= shared.config.disk_wait {
+            return Poll::Ready(Err(shortage.at_the_end_of(waited, idle)));
+        }
+        Poll::Pending
+    }
+
+    /// Has the frames that it was let in for, or does without.
+    fn leave(&mut self, has_pages: bool) {
+        let admission = &self.shared.pool.admission;
+        match std::mem::replace(&mut self.entry, Entry::Outside) {
+            Entry::Inside(need) => admission.end(need, frames_to_let_in(&self.shared), has_pages),
+            Entry::InLine { place: Some(place), .. } => {
+                admission.leave(place, frames_to_let_in(&self.shared));
+            }
+            _ => {}
+        }
+    }
+
+    /// Pins what is here, anew.
+    fn look_up(&mut self) {
+        let Self { shared, pages, pins, .. } = self;
+        pins.clear();
+        shared.pool.lookup_each(pages, |lookup| {
+            pins.push(if let Lookup::Pinned(pin) = lookup { Some(pin) } else { None });
+        });
     }
 
     /// Starts the reads of what is missing, as far as that needs no wait. Where a single page is all that there is to wait
@@ -245,8 +335,8 @@ impl Job for Missing {
     type Output = Result<Vec<PinnedPage>>;
 
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
-        if !std::mem::replace(&mut self.is_started, true) {
-            self.start();
+        if let Err(error) = ready!(self.enter(drive, waker)) {
+            return Poll::Ready(Err(error));
         }
         while let Some(last) = self.open.checked_sub(1) {
             if let Err(error) = ready!(self.poll_last(last, drive, waker)) {
@@ -256,6 +346,7 @@ impl Job for Missing {
             self.open = last;
         }
         let pins = std::mem::take(&mut self.pins);
+        self.leave(self.error.is_none());
         Poll::Ready(match self.error.take() {
             Some(error) => Err(error),
             None => Ok(pins.into_iter().flatten().map(PinnedPage::new).collect()),
@@ -263,7 +354,7 @@ impl Job for Missing {
     }
 
     fn is_sure_of_its_wake_up(&self) -> bool {
-        self.demand.as_ref().is_none_or(Job::is_sure_of_its_wake_up)
+        matches!(self.entry, Entry::Inside(_)) && self.demand.as_ref().is_none_or(Job::is_sure_of_its_wake_up)
     }
 }
 
@@ -274,5 +365,21 @@ impl Drop for Missing {
         {
             pin.cancel_wait(&ticket);
         }
+        // Its pins before its frames are another's.
+        self.pins.clear();
+        self.leave(false);
     }
+}
+
+/// The frames for calls to be let in to: all but those that look-ahead holds.
+fn frames_to_let_in(shared: &Shared) -> usize {
+    (shared.pool.frame_count() as usize).saturating_sub(shared.pool.look_ahead.taken()).max(1)
+}
+
+/// How many pages there are in the list, each counted once.
+fn distinct(pages: &[PageId]) -> usize {
+    let mut distinct = pages.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct.len()
 }

@@ -20,7 +20,6 @@ use crate::{
     lease::Tally,
     pool::{
         handle::Claimed,
-        shortage::Shortage,
         starvation::{Place, RETRY},
         victims::DirtyVictims,
     },
@@ -194,16 +193,7 @@ impl FrameWait {
             _ => (progress, now),
         });
         let idle = now.saturating_duration_since(last);
-        let Shortage { frames, pinned, reading, writing, dirty } = shortage;
-        (idle >= shared.config.disk_wait).then_some(Error::NoFrame {
-            waited,
-            idle,
-            frames,
-            pinned,
-            reading,
-            writing,
-            dirty,
-        })
+        (idle >= shared.config.disk_wait).then(|| shortage.at_the_end_of(waited, idle))
     }
 
     /// Whether others wait, and the background writer works for them: a fetch that has just come takes nothing from them.

@@ -1,10 +1,101 @@
-//! C6: what all share, nobody has alone: the pages for sealed copies.
+//! C6: what all share, nobody has alone: the frames, where many calls want many pages each, and the pages for sealed copies.
 
-use std::{thread, time::Duration};
+use std::{
+    pin::pin,
+    sync::atomic::{AtomicU32, Ordering},
+    task::{Context, Waker},
+    thread,
+    time::Duration,
+};
 
-use ringpool::{IoMethod, OpenOptions, PageAddress, PageCodec, PageId, testing::Op};
+use ringpool::{Error, IoMethod, OpenOptions, PageAddress, PageCodec, PageId, testing::Op};
 
-use crate::support::{Bench, eventually, restamp, stamped_file, with_each_method};
+use crate::support::{Bench, assert_stamped, eventually, restamp, stamped_file, with_each_method};
+
+/// Calls that want four times the frames that there are all get their pages, though each must wait for others.
+#[test]
+fn c6_many_calls_that_fetch_many_pages_each_all_get_them() {
+    const FRAMES: u32 = 64;
+    const PAGES: u32 = 16;
+    const CALLERS: u32 = 16;
+    const CALLS: u32 = 20;
+    with_each_method(|method| {
+        let wait = Duration::from_secs(5);
+        let bench = Bench::with(1024, |builder| builder.frames(FRAMES).frame_wait(wait).io_method(method));
+        let done = AtomicU32::new(0);
+        thread::scope(|scope| {
+            for caller in 0..CALLERS {
+                let (bench, done) = (&bench, &done);
+                scope.spawn(move || {
+                    let mut random = u64::from(caller) + 1;
+                    for _ in 0..CALLS {
+                        let pages: Vec<_> = (0..PAGES)
+                            .map(|_| {
+                                random = random
+                                    .wrapping_mul(6364136223846793005)
+                                    .wrapping_add(1442695040888963407);
+                                bench.page((random >> 33) as u32 % 1024)
+                            })
+                            .collect();
+                        let many = bench.pool.fetch_many(&pages);
+                        let fetched = if caller % 2 == 0 { many.wait() } else { pollster::block_on(many) };
+                        fetched.unwrap().iter().for_each(|page| assert_stamped(page, 1));
+                        done.fetch_add(1, Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        assert_eq!(done.into_inner(), CALLERS * CALLS);
+        bench.assert_at_rest();
+    });
+}
+
+/// Futures that wait in line or have been let in, and are dropped or not polled any more.
+#[test]
+fn c6_calls_for_many_pages_that_are_given_up_hold_up_no_other() {
+    with_each_method(|method| {
+        let wait = Duration::from_millis(200);
+        let bench = Bench::with(64, |builder| builder.frames(8).frame_wait(wait).io_method(method));
+        let pages = |from: u32| (from..from + 8).map(|block| bench.page(block)).collect::<Vec<_>>();
+        let gate = bench.disk.hold(Op::Read.of("data"));
+        thread::scope(|scope| {
+            // A call that is let in, and sleeps for the disk.
+            let first = scope.spawn(|| bench.pool.fetch_many(&pages(0)).wait().map(drop));
+            gate.wait_for(1);
+            let mut context = Context::from_waker(Waker::noop());
+            let mut dropped = Box::pin(bench.pool.fetch_many(&pages(8)));
+            let mut unpolled = pin!(bench.pool.fetch_many(&pages(16)));
+            assert!(dropped.as_mut().poll(&mut context).is_pending());
+            assert!(unpolled.as_mut().poll(&mut context).is_pending());
+            let last = scope.spawn(|| bench.pool.fetch_many(&pages(24)).wait());
+            drop(dropped);
+            // A disk that is slow is no error, however long the call has waited.
+            thread::sleep(2 * wait);
+            assert!(!last.is_finished());
+            gate.open();
+            first.join().unwrap().unwrap();
+            last.join().unwrap().unwrap().iter().for_each(|page| assert_stamped(page, 1));
+        });
+        bench.assert_at_rest();
+    });
+}
+
+#[test]
+fn c6_a_call_for_many_pages_that_finds_others_pinned_is_an_error_in_time() {
+    with_each_method(|method| {
+        let wait = Duration::from_millis(50);
+        let bench = Bench::with(64, |builder| builder.frames(8).frame_wait(wait).io_method(method));
+        let pinned: Vec<_> = (0..4).map(|block| bench.fetch(block).unwrap()).collect();
+        let pages: Vec<_> = (8..16).map(|block| bench.page(block)).collect();
+        for as_task in [false, true] {
+            let many = bench.pool.fetch_many(&pages);
+            let fetched = if as_task { pollster::block_on(many) } else { many.wait() };
+            assert!(matches!(fetched, Err(Error::AllPinned { .. })), "{fetched:?}");
+        }
+        drop(pinned);
+        assert_eq!(bench.pool.fetch_many(&pages).wait().unwrap().len(), 8);
+    });
+}
 
 struct Plain;
 
