@@ -12,6 +12,8 @@ pub(crate) struct Mirror {
     pub(crate) number: u32,
     pub(crate) id: FileId,
     pub(crate) blocks: Vec<Block>,
+    /// Not so where the folder could not be synced when it was to be opened again.
+    pub(crate) is_open: bool,
     /// A sync of it has failed since it was opened.
     pub(crate) is_poisoned: bool,
 }

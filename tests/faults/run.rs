@@ -58,7 +58,7 @@ impl Run {
         let files = [("direct", 0), ("buffered", 1)].map(|(name, number)| {
             disk.put(name, vec![0; BLOCKS * PAGE]);
             let id = pool.open_file(name, options(number)).expect("it was put there");
-            Mirror { name, number, id, blocks: vec![Block::ZEROS; BLOCKS], is_poisoned: false }
+            Mirror { name, number, id, blocks: vec![Block::ZEROS; BLOCKS], is_open: true, is_poisoned: false }
         });
         let patience = FetchOptions::new().frame_wait(wait);
         Self { disk, pool, method: method.clone(), files, kind, patience, log: Vec::new() }
@@ -86,7 +86,11 @@ impl Run {
     }
 
     fn step(&mut self, step: Step) -> Verdict {
-        let outcome = self.perform(step)?;
+        // A file that could not be opened again is tried once more before the step that needs it.
+        let outcome = match step.file().map_or(Ok(()), |file| self.open(file)) {
+            Ok(()) => self.perform(step)?,
+            Err(error) => Err(error),
+        };
         let events = self.disk.log();
         self.disk.clear_log();
         for mirror in &mut self.files {
@@ -97,7 +101,7 @@ impl Run {
             Err(error) => self.explain(step, error)?,
             Ok(()) => self.nothing_was_hushed_up(step, &events)?,
         }
-        for mirror in &self.files {
+        for mirror in self.files.iter().filter(|mirror| mirror.is_open) {
             let blocks = self.pool.blocks(mirror.id).map_err(|error| error.to_string())?;
             demand(blocks as usize == mirror.blocks.len(), || format!("{blocks} blocks of {}", mirror.name))?;
         }
@@ -141,6 +145,10 @@ impl Run {
             (Error::SyncPoisoned { file, .. }, Step::Checkpoint | Step::SyncFile(_)) => {
                 self.files.iter().any(|mirror| mirror.id == *file && mirror.is_poisoned)
             }
+            // Of an opening, before any step of that file.
+            (Error::File { op: IoOp::SyncFolder, path, .. }, step) => step
+                .file()
+                .is_some_and(|file| Path::new(self.files[file].name) == path && !self.files[file].is_open),
             // The file that was poisoned is closed; what is open now is another.
             (Error::SyncPoisoned { .. }, Step::Reopen(_)) => true,
             (Error::File { op: IoOp::Extend, path, .. }, Step::Extend(file, _)) => {
@@ -192,7 +200,7 @@ impl Run {
                 !told(&[Op::Write, Op::Sync]).is_empty() || self.files.iter().any(|mirror| mirror.is_poisoned)
             }
             Step::Truncate(file, _) => failed_in(file, &[Op::Resize]),
-            Step::Reopen(file) => failed_in(file, &[Op::Write, Op::Sync, Op::Resize]),
+            Step::Reopen(file) => failed_in(file, &[Op::Write, Op::Sync, Op::Resize, Op::SyncFolder]),
             Step::Many(..) | Step::Prefetch(..) | Step::Stream(..) | Step::Extend(..) => false,
         };
         demand(!hushed_up, || format!("a failure that nobody heard of: {events:?}"))
@@ -302,11 +310,19 @@ impl Run {
             }
             Err(_) => return Ok(closed),
         }
+        self.files[file].is_open = false;
+        self.files[file].is_poisoned = false;
+        Ok(closed.and(self.open(file)))
+    }
+
+    /// Opens the file, unless it is open.
+    fn open(&mut self, file: usize) -> Result<()> {
         let mirror = &mut self.files[file];
-        let opened = self.pool.open_file(mirror.name, options(mirror.number));
-        mirror.id = opened.map_err(|error| format!("it cannot be opened again: {error}"))?;
-        mirror.is_poisoned = false;
-        Ok(closed)
+        if !mirror.is_open {
+            mirror.id = self.pool.open_file(mirror.name, options(mirror.number))?;
+            mirror.is_open = true;
+        }
+        Ok(())
     }
 
     /// Nothing is left behind, and all operations work.
@@ -316,6 +332,7 @@ impl Run {
             self.patience = FetchOptions::new().frame_wait(Duration::from_secs(60));
         }
         for file in [0, 1] {
+            self.open(file).map_err(|error| format!("it cannot be opened again: {error}"))?;
             if self.files[file].is_poisoned {
                 let closed = self.reopen(file)?;
                 demand(matches!(closed, Err(Error::SyncPoisoned { .. })), || format!("{closed:?}"))?;

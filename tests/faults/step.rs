@@ -20,6 +20,27 @@ pub(crate) enum Step {
     Reopen(usize),
 }
 
+impl Step {
+    /// The file that it needs; a checkpoint is of all that are open.
+    pub(crate) fn file(self) -> Option<usize> {
+        match self {
+            Self::Read(file, _)
+            | Self::Change(file, _)
+            | Self::Many(file, _)
+            | Self::Prefetch(file, _)
+            | Self::Stream(file, _)
+            | Self::Flush(file, _)
+            | Self::FlushFile(file)
+            | Self::SyncFile(file)
+            | Self::Evict(file, _)
+            | Self::Extend(file, _)
+            | Self::Truncate(file, _)
+            | Self::Reopen(file) => Some(file),
+            Self::Checkpoint => None,
+        }
+    }
+}
+
 /// How many there are: enough for about 2,000 operations of the disk.
 const STEPS: usize = 1900;
 
