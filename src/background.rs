@@ -47,6 +47,9 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        self.end();
+        // A process that was forked has none of these threads, and nothing to wait for.
+        if self.shared.pool.process.is_current() {
+            self.end();
+        }
     }
 }

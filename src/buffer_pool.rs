@@ -49,6 +49,17 @@ use crate::{
 ///
 /// Dropped by a thread of the pool itself (which calls the wakers of tasks, the log and the codec), it waits for nothing: what
 /// was begun then ends by itself.
+///
+/// # Processes that are forked
+/// A pool belongs to the process that built it. A process that is forked from that one, until it executes another program, has
+/// none of the pool's threads and none of its pages: whatever it asks of the pool is [`Error::Forked`], as is what was begun before the
+/// fork; [`prefetch`](Self::prefetch) declines, and the `try_` forms find nothing. The end of a clone, a guard or a future does
+/// nothing there. Neither the pool's own process nor its files hear of any of this. Pages and guards that were in hand at the
+/// fork are good for being dropped only: their bytes are zeros there, and a wait for a latch that a thread had which is not there panics.
+///
+/// What was open at the fork (files, rings with the memory that they have registered) stays open in the forked process until it ends,
+/// or executes another program. A callback of the pool that forks must not return there. Before Linux 4.14 a pool
+/// does not notice that it is in a forked process, where it must not be used then, nor dropped.
 #[derive(Clone)]
 pub struct BufferPool {
     /// Ends with the last clone, before what it works on.
@@ -103,7 +114,8 @@ impl BufferPool {
     /// be extended, cut, closed, removed and written atomically all the same.
     #[must_use]
     pub fn torn_page_tags(&self) -> Vec<u64> {
-        self.shared.doublewrite.as_ref().map_or(Vec::new(), |doublewrite| doublewrite.pending().to_vec())
+        let doublewrite = self.shared.doublewrite.as_ref().filter(|_| self.shared.check_process().is_ok());
+        doublewrite.map_or(Vec::new(), |doublewrite| doublewrite.pending().to_vec())
     }
 
     /// Gives up what the doublewrite area holds of the file with this tag, which is not open: it was removed, say. For good, when this
@@ -112,6 +124,7 @@ impl BufferPool {
     /// # Errors
     /// [`Error::File`] where the area cannot be written.
     pub fn give_up_torn_pages(&self, tag: u64) -> Result<()> {
+        self.shared.check_process()?;
         self.shared.doublewrite.as_ref().map_or(Ok(()), |doublewrite| doublewrite.give_up(tag))
     }
 
@@ -120,6 +133,7 @@ impl BufferPool {
     /// # Errors
     /// [`Error::NotOpen`].
     pub fn blocks(&self, file: FileId) -> Result<u32> {
+        self.shared.check_process()?;
         self.shared.files.open_file(file).map(|file| file.blocks())
     }
 
@@ -129,6 +143,7 @@ impl BufferPool {
     /// # Errors
     /// [`Error::NotOpen`].
     pub fn file_info(&self, file: FileId) -> Result<FileInfo> {
+        self.shared.check_process()?;
         self.shared.files.open_file(file).map(|file| FileInfo::of(&self.shared, &file))
     }
 
@@ -392,7 +407,7 @@ impl BufferPool {
     /// Where pages could not be written, with the pool, which goes on as before: for a write guard that is held, or was forgotten,
     /// [`Error::Latched`] after [`frame_wait`](Builder::frame_wait), as from a [checkpoint](Self::checkpoint). Where what others wrote
     /// while it ended could not be synced, or the [doublewrite area](crate::TornPages::DoubleWrite) not be emptied, with the pool, which
-    /// has ended.
+    /// has ended. In a process that was [forked](Self#processes-that-are-forked), however it is to end, with nothing done.
     pub fn shutdown(self, how: Shutdown) -> Result<FlushReport, ShutdownError> {
         match shutdown::shut_down(&self.shared, &self.background, how) {
             Ok(report) => Ok(report),
@@ -414,7 +429,7 @@ impl BufferPool {
     /// more than 512 requests at once some are not; [`Counts::unlisted_requests`](crate::Counts::unlisted_requests) tells how many.
     #[must_use]
     pub fn in_flight(&self) -> Vec<InFlight> {
-        self.shared.in_flight.list()
+        self.shared.check_process().map_or(Vec::new(), |()| self.shared.in_flight.list())
     }
 
     /// What each frame holds, in the order of the frames: what PostgreSQL shows in `pg_buffercache`. Each is looked at when its
@@ -477,7 +492,8 @@ impl BufferPool {
         work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
     ) -> Completion<T> {
         let shared = Arc::clone(&self.shared);
-        Completion::new(Arc::clone(&self.shared.service), wait, move || work(&shared))
+        let process = shared.pool.process.clone();
+        Completion::new(process, Arc::clone(&self.shared.service), wait, move || work(&shared))
     }
 }
 
@@ -490,7 +506,7 @@ impl fmt::Debug for BufferPool {
 /// A shutdown that could not write everything. The pool goes on: mend what is wrong and try again, or discard. (It has ended all the
 /// same where only what others wrote meanwhile could not be synced, or only the doublewrite area not be emptied.)
 #[derive(Debug, thiserror::Error)]
-#[error("the pool could not be flushed and {}: {error}", .pool.shared.check_open().map_or("has ended", |()| "is still open"))]
+#[error("the pool could not be flushed and {}: {error}", if .pool.shared.has_ended() { "has ended" } else { "is still open" })]
 #[non_exhaustive]
 pub struct ShutdownError {
     /// The pool, as it is now.

@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     error::{Error, Result},
+    pool::process::Process,
     service::{Service, Wait},
     sync::{
         Mutex,
@@ -26,6 +27,8 @@ use crate::{
 #[must_use = "an operation does nothing until it is waited for or awaited"]
 pub struct Completion<T> {
     state: State<T>,
+    /// Where it can be run, or waited for.
+    process: Process,
 }
 
 enum State<T> {
@@ -37,11 +40,12 @@ enum State<T> {
 impl<T: Send + 'static> Completion<T> {
     /// `wait`: what the work may have to wait for.
     pub(crate) fn new(
+        process: Process,
         service: Arc<Service>,
         wait: Wait,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Self {
-        Self { state: State::Idle { work: Box::new(work), service, wait } }
+        Self { state: State::Idle { work: Box::new(work), service, wait }, process }
     }
 
     /// Runs the operation in the calling thread, or waits where it runs already.
@@ -49,6 +53,7 @@ impl<T: Send + 'static> Completion<T> {
     /// # Errors
     /// Those of the operation.
     pub fn wait(self) -> Result<T> {
+        self.process.check()?;
         match self.state {
             State::Idle { work, .. } => work(),
             State::Running(promise) => wait::block_on(|waker| promise.poll(waker)),
@@ -80,6 +85,7 @@ impl<T: Send + 'static> Completion<T> {
     }
 
     fn poll_with(&mut self, waker: &Waker) -> Poll<Result<T>> {
+        self.process.check()?;
         if let State::Idle { .. } = self.state {
             self.start();
         }
@@ -182,7 +188,7 @@ mod tests {
     use super::*;
 
     fn completion<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Completion<T> {
-        Completion::new(Arc::new(Service::new()), Wait::ForUsers, work)
+        Completion::new(Process::current().unwrap(), Arc::new(Service::new()), Wait::ForUsers, work)
     }
 
     #[test]
@@ -207,7 +213,9 @@ mod tests {
     fn without_a_service_the_calling_thread_does_the_work_however_short_its_patience() {
         let service = Arc::new(Service::new());
         service.close();
-        let who = Completion::new(service, Wait::ForUsers, || Ok(std::thread::current().id()));
+        let who = Completion::new(Process::current().unwrap(), service, Wait::ForUsers, || {
+            Ok(std::thread::current().id())
+        });
         let done = who.wait_timeout(Duration::ZERO).expect("it is over");
         assert_eq!(done.unwrap(), std::thread::current().id());
     }

@@ -258,6 +258,9 @@ pub enum Error {
     /// The pool is shut down.
     #[error("the pool is shut down: build a new one")]
     ShutDown,
+    /// The pool belongs to the process from which this one was [forked](crate::BufferPool#processes-that-are-forked).
+    #[error("the pool belongs to the process from which this one was forked: build one after the fork")]
+    Forked,
 }
 
 impl Error {

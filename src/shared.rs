@@ -1,5 +1,7 @@
 //! The engine room: the parts that every operation needs, in one place. No logic of its own.
 
+use std::mem;
+
 use crate::{
     config::Config,
     doublewrite::DoubleWrite,
@@ -47,9 +49,20 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// An error where the pool was shut down: pages in hand can be used, but nothing is read or written any more.
+    /// An error where the pool was shut down, or belongs to another process: pages in hand can be used, but nothing is read or
+    /// written.
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.shut_down.load(Ordering::Acquire) { Err(Error::ShutDown) } else { Ok(()) }
+        self.check_process()?;
+        if self.has_ended() { Err(Error::ShutDown) } else { Ok(()) }
+    }
+
+    /// An error where the pool belongs to another process than the one that calls.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.pool.process.check()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.shut_down.load(Ordering::Acquire)
     }
 
     /// The dirty pages.
@@ -60,7 +73,15 @@ impl Shared {
 
 impl Drop for Shared {
     /// Finishes what is in flight, since the kernel may still write into the frames, and says what is lost.
+    ///
+    /// In a process that was forked nothing is in flight, and what waits for a thread as it ends, or may, is left as it is.
     fn drop(&mut self) {
+        if !self.pool.process.is_current() {
+            mem::forget(Arc::clone(&self.method));
+            mem::forget(Arc::clone(&self.service));
+            mem::forget((self.config.wal.clone(), self.config.codec.clone()));
+            return;
+        }
         self.method.shutdown();
         let lost = self.dirty_pages();
         if lost > 0 {

@@ -23,6 +23,7 @@ use crate::{
 /// The pool is open as before; or it has ended, and what was written meanwhile is not durable, or only the doublewrite area still holds
 /// pages.
 pub(crate) fn shut_down(shared: &Shared, background: &Background, how: Shutdown) -> Result<FlushReport> {
+    shared.check_process()?;
     let begun = time::now();
     let flushed = match how {
         Shutdown::Flush => flush(shared)?,

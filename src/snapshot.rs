@@ -201,7 +201,9 @@ impl Stats {
             frames.writing += u32::from(state.is_writing());
         }
         let mut method = shared.method_report.clone();
-        if let Some(change) = shared.method.change() {
+        if shared.check_process().is_ok()
+            && let Some(change) = shared.method.change()
+        {
             method.amend(change.in_use, &change.reason);
         }
         Self {

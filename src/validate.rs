@@ -4,6 +4,7 @@ use crate::{io::file::File, shared::Shared};
 
 /// Everything that is wrong with a pool that nobody works with, each in a line of its own.
 pub(crate) fn validate(shared: &Shared) -> Result<(), String> {
+    shared.check_process().map_err(|error| error.to_string())?;
     let mut faults = shared.pool.faults();
     faults.extend(shared.in_flight.list().iter().map(|request| format!("still listed: {request:?}")));
     let files = shared.files.all();

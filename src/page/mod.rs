@@ -83,6 +83,10 @@ impl PinnedPage {
     ///
     /// A thread that already reads a page must not wait to read it again: a writer that got in line in between would wait for the
     /// first guard, and the second for the writer.
+    ///
+    /// # Panics
+    /// In a process that was [forked](crate::BufferPool#processes-that-are-forked) while the page was being changed, and so stays
+    /// latched there. So do the other ways to wait for a page in hand to read it.
     #[inline]
     #[must_use]
     pub fn read(&self) -> PageRead<'_> {
@@ -102,7 +106,8 @@ impl PinnedPage {
     ///
     /// Do not hold a guard across an `.await` on another page: a task that sleeps with a latch stops everybody who wants it.
     pub async fn read_async(&self) -> PageRead<'_> {
-        LatchWait { pin: &self.pin, latch: Latch::Shared, ticket: None }.await;
+        let latched = LatchWait { pin: &self.pin, latch: Latch::Shared, ticket: None }.await;
+        latched.unwrap_or_else(|error| panic!("{error}"));
         PageRead { pin: &self.pin }
     }
 
@@ -110,7 +115,7 @@ impl PinnedPage {
     /// borrowed mutably.
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only.
+    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
     pub fn write(&self) -> Result<PageWrite<'_>> {
         self.check_writable()?;
         self.pin.latch(Latch::Exclusive);
@@ -132,7 +137,7 @@ impl PinnedPage {
     /// As [`write`](Self::write).
     pub async fn write_async(&self) -> Result<PageWrite<'_>> {
         self.check_writable()?;
-        LatchWait { pin: &self.pin, latch: Latch::Exclusive, ticket: None }.await;
+        LatchWait { pin: &self.pin, latch: Latch::Exclusive, ticket: None }.await?;
         Ok(PageWrite::new(&self.pin))
     }
 
@@ -160,6 +165,7 @@ impl PinnedPage {
     }
 
     fn check_writable(&self) -> Result<()> {
+        self.pin.pool().process.check()?;
         if self.pin.frame().state.load().is_read_only() {
             Err(Error::ReadOnly { file: self.id().file })
         } else {
@@ -282,6 +288,9 @@ impl<'a> PageWrite<'a> {
 
     /// Makes the change ready to be seen.
     fn publish(&self) {
+        if !self.pin.pool().process.is_current() {
+            return;
+        }
         if self.changed {
             self.pin.note_change(self.first_lsn.unwrap_or(Lsn::UNLOGGED));
             if self.first_lsn.is_none() {
@@ -406,11 +415,12 @@ struct LatchWait<'a> {
 }
 
 impl Future for LatchWait<'_> {
-    type Output = ();
+    type Output = Result<()>;
 
-    fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = &mut *self;
-        this.pin.poll_latch(this.latch, &mut this.ticket, Drive::Task, cx.waker())
+        this.pin.pool().process.check()?;
+        this.pin.poll_latch(this.latch, &mut this.ticket, Drive::Task, cx.waker()).map(Ok)
     }
 }
 

@@ -8,6 +8,7 @@ use std::{
 };
 
 use crate::{
+    error::Result,
     id::{Lsn, PageId},
     page::{PageHint, PinnedPage, bytes_of},
     pool::{handle::Pin, latch::Latch, waiters::Ticket},
@@ -102,16 +103,17 @@ impl Viewing {
     }
 
     /// Goes on waiting as a thread.
-    pub(crate) fn wait(mut self) -> PageView {
+    pub(crate) fn wait(mut self) -> Result<PageView> {
         wait::block_on(|waker| self.poll(Drive::Thread, waker))
     }
 
-    pub(crate) fn poll(&mut self, drive: Drive, waker: &Waker) -> Poll<PageView> {
+    pub(crate) fn poll(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<PageView>> {
         if let Some(page) = &self.page {
+            page.pin.pool().process.check()?;
             ready!(page.pin.poll_latch(Latch::Shared, &mut self.ticket, drive, waker));
         }
         let page = self.page.take().expect("it is not polled after it was ready");
-        Poll::Ready(PageView::new(page.pin))
+        Poll::Ready(Ok(PageView::new(page.pin)))
     }
 }
 

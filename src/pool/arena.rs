@@ -52,7 +52,7 @@ impl Arena {
     pub(crate) fn new(len: usize, most: usize) -> Result<Self> {
         let (mapping, chunk) =
             if len == most { (Mapping::new(len)?, CHUNK_MAX) } else { (Mapping::reserve(most)?, step(most)) };
-        mapping.keep_from_children()?;
+        mapping.keep_from_children();
         let chunk_bits = chunk.trailing_zeros();
         let arena = Self { mapping, len: most, chunk_bits, present: AtomicUsize::new(0) };
         if len == most {

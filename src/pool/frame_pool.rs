@@ -31,6 +31,7 @@ use crate::{
         look_ahead::LookAhead,
         mirrors::Mirrors,
         older_changes::OlderChanges,
+        process::Process,
         ready::Ready,
         replacement::Replacement,
         resizing::Size,
@@ -71,6 +72,8 @@ pub(crate) struct FramePool {
     pub(super) lull: Lull,
     pub(crate) counters: Arc<Counters>,
     pub(super) size: Size,
+    /// Whose memory this is.
+    pub(crate) process: Process,
     page_size: PageSize,
     /// Where the first frame's bytes start in the arena; before them lie the spare pages.
     first_frame: usize,
@@ -162,6 +165,7 @@ impl FramePool {
             lull: Lull::default(),
             counters,
             size,
+            process: Process::current()?,
             page_size,
             first_frame: spare_pages * page_size.bytes(),
         })
@@ -199,7 +203,7 @@ impl FramePool {
     /// The number, if a frame has it: it may come from another pool.
     #[inline]
     pub(crate) fn checked(&self, no: FrameNo) -> Option<FrameNo> {
-        (no.index() < self.frames.len()).then_some(no)
+        (no.index() < self.frames.len() && self.process.is_current()).then_some(no)
     }
 
     /// Every frame with its number, those that are about to go included.

@@ -195,6 +195,7 @@ impl Drop for Pin {
         let state = self.frame().state.unpin();
         if self.is_off(state)
             && let Some(pool) = kept
+            && pool.process.is_current()
         {
             pool.starvation.relieve();
         }

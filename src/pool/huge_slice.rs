@@ -35,7 +35,7 @@ pub(super) struct HugeSlice<T> {
     first: NonNull<T>,
     count: usize,
     /// Unmapped when this is dropped, after the values were.
-    _memory: Mapping,
+    memory: Mapping,
 }
 
 // SAFETY: it owns its values, as a box does.
@@ -64,6 +64,11 @@ impl<T> HugeSlice<T> {
         Ok(slice)
     }
 
+    /// Has [processes that are forked](super::process) find zero bytes in place of the values, which must be values too.
+    pub(super) fn keep_from_children(&self) {
+        self.memory.keep_from_children();
+    }
+
     fn bytes(count: usize) -> usize {
         count.saturating_mul(size_of::<T>()).max(1)
     }
@@ -71,7 +76,7 @@ impl<T> HugeSlice<T> {
     /// The values in this memory; made by who calls, where zero bytes are none.
     fn over(memory: Mapping, count: usize) -> Self {
         assert!(align_of::<T>() <= SMALL && size_of::<T>() > 0);
-        Self { first: memory.base().cast(), count, _memory: memory }
+        Self { first: memory.base().cast(), count, memory }
     }
 
     fn fill(&self, mut make: impl FnMut() -> T) {

@@ -71,17 +71,31 @@ impl Pin {
         let waiters = &self.pool().waiters;
         loop {
             if let Some(place) = ticket {
+                self.must_be_in_its_process();
                 let served = waiters.poll_latch(place, self.frame(), drive, waker);
                 return served.map(|()| *ticket = None);
             }
             if self.try_latch(latch) {
                 return Poll::Ready(());
             }
+            self.must_be_in_its_process();
             *ticket = waiters.enlist_for_latch(self.frame_no(), self.frame(), latch.want(), drive, waker);
             if ticket.is_some() {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Whether there are threads that end waits, and release the locks that they have.
+    fn is_in_its_process(&self) -> bool {
+        self.pool().process.is_current()
+    }
+
+    fn must_be_in_its_process(&self) {
+        assert!(
+            self.is_in_its_process(),
+            "the page was latched when this process was forked: it stays so here"
+        );
     }
 
     /// Sleeps until the I/O of the frame is over, however it ends.
@@ -91,6 +105,9 @@ impl Pin {
 
     /// Leaves the line.
     pub(crate) fn cancel_wait(&self, ticket: &Ticket) {
+        if !self.is_in_its_process() {
+            return;
+        }
         let attention = self.pool().waiters.cancel(ticket, self.frame());
         self.attend(attention);
     }
@@ -169,6 +186,9 @@ impl Pin {
     }
 
     fn hand_on(&self, wakers: &mut Wakers) {
+        if !self.is_in_its_process() {
+            return;
+        }
         let attention = self.pool().waiters.latch_released(self.frame_no(), self.frame(), wakers);
         self.attend(attention);
     }

@@ -103,9 +103,10 @@ impl Mapping {
         let _ = self.protect(part, MprotectFlags::empty());
     }
 
-    /// Keeps a forked child from inheriting the memory.
-    pub(super) fn keep_from_children(&self) -> Result<()> {
-        self.advise(0..self.len, Advice::LinuxDontFork).map_err(|errno| out_of_memory(self.len, errno))
+    /// Keeps the contents from [processes that are forked](super::process), which find zeros here. Where the kernel does not know how
+    /// (before Linux 4.14), they get a copy.
+    pub(super) fn keep_from_children(&self) {
+        let _ = self.advise(0..self.len, Advice::LinuxWipeOnFork);
     }
 
     /// The first byte.

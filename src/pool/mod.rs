@@ -27,6 +27,7 @@ mod mapping;
 pub(crate) mod mirrors;
 pub(crate) mod older_changes;
 pub(crate) mod pins;
+pub(crate) mod process;
 pub(crate) mod ready;
 pub(crate) mod replacement;
 pub(crate) mod resizing;

@@ -114,6 +114,12 @@ impl Starvation {
         any
     }
 
+    /// As another thread has the line at some moment.
+    #[cfg(test)]
+    pub(super) fn hold(&self) -> impl Sized {
+        self.line.lock()
+    }
+
     fn note(&self, line: &Line) {
         self.waiting.store(line.places.len(), Ordering::Relaxed);
     }

@@ -231,6 +231,9 @@ impl Missing {
 
     /// Has the frames that it was let in for, or does without.
     fn leave(&mut self, has_pages: bool) {
+        if self.shared.check_process().is_err() {
+            return;
+        }
         let admission = &self.shared.pool.admission;
         match std::mem::replace(&mut self.entry, Entry::Outside) {
             Entry::Inside(need) => admission.end(need, frames_to_let_in(&self.shared), has_pages),
@@ -335,6 +338,7 @@ impl Job for Missing {
     type Output = Result<Vec<PinnedPage>>;
 
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
+        self.shared.check_process()?;
         if let Err(error) = ready!(self.enter(drive, waker)) {
             return Poll::Ready(Err(error));
         }

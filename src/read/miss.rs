@@ -180,6 +180,7 @@ impl Job for Miss {
 
     /// Notes how long the page took once it is here.
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<PinnedPage>> {
+        self.shared.check_process()?;
         let since = *self.since.get_or_insert_with(time::now);
         let page = ready!(self.go_on(drive, waker))?;
         if let Some(measure) = self.felt {

@@ -112,6 +112,7 @@ impl FrameWait {
     /// Leaves the line without a frame; a wake-up that was given to it goes to the next.
     pub(crate) fn give_up(&mut self, shared: &Shared) {
         if let Some(place) = self.place.take()
+            && shared.check_process().is_ok()
             && shared.pool.starvation.leave(&place)
         {
             shared.pool.starvation.relieve();

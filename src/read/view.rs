@@ -11,7 +11,7 @@ use crate::{
     config::FetchOptions,
     error::{Error, Result},
     id::PageId,
-    page::{PageHint, PageView, PinnedPage, Viewing},
+    page::{PageHint, PageView, Viewing},
     read::{drive::Drive, fetch::Fetch},
     shared::Shared,
     stats::Counter,
@@ -43,8 +43,8 @@ impl Stage {
     fn wait(self) -> Result<PageView> {
         match self {
             Self::Ready(view) => Ok(view),
-            Self::Fetching(fetch) => fetch.wait().map(PinnedPage::into_view),
-            Self::Latching(viewing) => Ok(viewing.wait()),
+            Self::Fetching(fetch) => Viewing::new(fetch.wait()?).wait(),
+            Self::Latching(viewing) => viewing.wait(),
             Self::Done => Err(Error::ShutDown),
         }
     }
@@ -102,10 +102,13 @@ impl Future for View {
                         return Poll::Ready(Err(error));
                     }
                 },
-                Stage::Latching(viewing) => {
-                    let view = ready!(viewing.poll(Drive::Task, cx.waker()));
-                    self.stage = Stage::Ready(view);
-                }
+                Stage::Latching(viewing) => match ready!(viewing.poll(Drive::Task, cx.waker())) {
+                    Ok(view) => self.stage = Stage::Ready(view),
+                    Err(error) => {
+                        self.stage = Stage::Done;
+                        return Poll::Ready(Err(error));
+                    }
+                },
                 Stage::Ready(_) | Stage::Done => break,
             }
         }

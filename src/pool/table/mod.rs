@@ -68,8 +68,10 @@ impl PageTable {
         let partitions = wanted.div_ceil(partition);
         let buckets = partitions * partition;
         let present = if frames == most { buckets } else { 0 };
+        let buckets = HugeSlice::zeroed(buckets, present)?;
+        buckets.keep_from_children();
         Ok(Self {
-            buckets: HugeSlice::zeroed(buckets, present)?,
+            buckets,
             locks: (0..partitions).map(|_| CachePadded::default()).collect(),
             partition,
             seed: random_seed(),

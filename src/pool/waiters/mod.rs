@@ -274,6 +274,12 @@ impl Waiters {
         is_seen_to == for_latch && state.has_io_waiters() == for_io
     }
 
+    /// As another thread has the lines of this frame at some moment.
+    #[cfg(test)]
+    pub(super) fn hold(&self, no: FrameNo) -> impl Sized {
+        self.shard(no).lock()
+    }
+
     fn shard(&self, frame: FrameNo) -> &Mutex<Shard> {
         &self.shards[frame.index() % SHARDS]
     }

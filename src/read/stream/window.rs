@@ -207,6 +207,10 @@ impl Window {
     /// Goes on until it is known what became of the first page, of which there must be one.
     pub(super) fn poll_first(&mut self, drive: Drive, waker: &Waker) -> Poll<()> {
         while self.outcome.is_none() {
+            if let Err(error) = self.shared.check_process() {
+                self.outcome = Some(Err(error));
+                break;
+            }
             if let Some((place, ticket)) = &self.waits {
                 // How that read ended shows when its page's turn comes.
                 if let Some(pin) = &self.pages[*place].pin {
