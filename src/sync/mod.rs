@@ -38,4 +38,8 @@ pub(crate) mod logical_time;
 #[cfg(all(test, loom))]
 pub(crate) mod every_schedule;
 
+/// A run that is to be the same again. Under a model checker every run is.
+#[cfg(all(any(test, feature = "testing"), not(any(loom, shuttle))))]
+pub(crate) mod simulation;
+
 pub(crate) mod witness;

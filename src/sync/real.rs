@@ -5,6 +5,31 @@ use std::{hint, sync::LazyLock};
 
 pub(crate) use parking_lot::{Mutex, MutexGuard};
 
+#[cfg(any(test, feature = "testing"))]
+use super::simulation;
+
+/// Without the disks for tests there is no simulation.
+#[cfg(not(any(test, feature = "testing")))]
+mod simulation {
+    use super::time::Instant;
+
+    pub(super) const fn is_on() -> bool {
+        false
+    }
+
+    pub(super) const fn now() -> Option<Instant> {
+        None
+    }
+
+    pub(super) const fn passes(_deadline: Instant) -> bool {
+        false
+    }
+
+    pub(super) const fn number() -> Option<u64> {
+        None
+    }
+}
+
 /// A condition variable whose waits take and return the guard, as both implementations can.
 #[derive(Debug, Default)]
 pub(crate) struct Condvar(parking_lot::Condvar);
@@ -25,7 +50,9 @@ impl Condvar {
         mut guard: MutexGuard<'a, T>,
         deadline: time::Instant,
     ) -> MutexGuard<'a, T> {
-        self.0.wait_until(&mut guard, deadline);
+        if !simulation::passes(deadline) {
+            self.0.wait_until(&mut guard, deadline);
+        }
         guard
     }
 
@@ -41,7 +68,7 @@ impl Condvar {
 /// A number that an adversary cannot know.
 pub(crate) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0_u64)
+    simulation::number().unwrap_or_else(|| RandomState::new().hash_one(0_u64))
 }
 
 /// Looks eight times, each time after twice as long, for about a microsecond together. On a single core only once: whoever is waited
@@ -59,9 +86,11 @@ pub(crate) fn spin_until(is_so: impl Fn() -> bool) {
 }
 
 pub(crate) mod thread {
+    use super::{simulation, time};
+
     #[allow(unused_imports)] // Only the ring yields.
     pub(crate) use std::thread::yield_now;
-    pub(crate) use std::thread::{JoinHandle, Thread, ThreadId, current, park, park_timeout};
+    pub(crate) use std::thread::{JoinHandle, Thread, ThreadId, current, park};
 
     #[cfg(test)]
     thread_local! {
@@ -77,11 +106,23 @@ pub(crate) mod thread {
         result
     }
 
+    /// Sleeps until the thread is woken, or for so long.
+    pub(crate) fn park_timeout(at_most: time::Duration) {
+        if simulation::is_on() {
+            simulation::passes(time::deadline_after(at_most));
+        } else {
+            std::thread::park_timeout(at_most);
+        }
+    }
+
     /// Starts a named thread; an error is the system's refusal (too many threads).
     pub(crate) fn spawn(
         name: String,
         body: impl FnOnce() + Send + 'static,
     ) -> std::io::Result<JoinHandle<()>> {
+        if simulation::is_on() {
+            return Err(std::io::ErrorKind::WouldBlock.into());
+        }
         #[cfg(test)]
         if IS_REFUSED.get() {
             return Err(std::io::ErrorKind::WouldBlock.into());
@@ -94,7 +135,7 @@ pub(crate) mod time {
     pub(crate) use std::time::{Duration, Instant};
 
     pub(crate) fn now() -> Instant {
-        Instant::now()
+        super::simulation::now().unwrap_or_else(Instant::now)
     }
 
     /// The moment at which a wait ends that begins now; however long it is.

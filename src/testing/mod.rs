@@ -18,13 +18,10 @@
 //! What is left to chance follows from the disk's [seed](SimDisk::with_seed); [`for_each_seed`] runs a test for many and
 //! names the one that fails; [`Dice`] are for what the test itself leaves to chance. How much of a run the seed decides:
 //!
-//! * **All of it**, where one thread uses the pool, with [`IoMethod::Sync`](crate::IoMethod::Sync), without a
-//!   [background writer](crate::BackgroundWriter) and [growth ahead](crate::OpenOptions::grow_by), and waits by `.wait()`: then
-//!   nothing happens in any other thread, and the [log](SimDisk::log) of a second run is that of the first, event for event. (Limits
-//!   on time come from the clock. With one thread nobody else brings a frame, so a
-//!   [`frame_wait`](crate::Builder::frame_wait) of zero costs nothing.)
-//! * **What befalls each operation, but not their order**, where threads take part: several of the engine's own, the other I/O
-//!   methods, a background writer, completions that are awaited. The fate of an operation does not depend on what else goes on:
+//! * **All of it**, in a [simulated](simulated()) run: one thread, with a clock of its own. Then the [log](SimDisk::log) of a second
+//!   run is that of the first, event for event.
+//! * **What befalls each operation, but not their order**, elsewhere: threads take part, be they the engine's or the pool's, and limits on
+//!   time come from the system's clock. The fate of an operation does not depend on what else goes on:
 //!   the third write at some place of a file is torn in the same way in every run. When it comes, and with which neighbours it is
 //!   combined into one request, is up to the system's scheduler.
 //!
@@ -68,6 +65,7 @@ mod replay;
 mod seeds;
 mod sim_disk;
 mod sim_file;
+mod simulated;
 
 pub use dice::Dice;
 pub use fault::{Fault, Op, Which};
@@ -79,6 +77,7 @@ pub use replay::Replay;
 pub use seeds::for_each_seed;
 pub use sim_disk::SimDisk;
 pub use sim_file::SimFile;
+pub use simulated::simulated;
 
 #[cfg(test)]
 mod tests;

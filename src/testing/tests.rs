@@ -31,7 +31,7 @@ fn numbered(seed: u64, pages: u8) -> SimDisk {
 }
 
 /// Many operations of every kind, of which many fail.
-fn trouble(disk: &SimDisk) -> Vec<Event> {
+fn trouble(disk: &SimDisk, method: IoMethod) -> Vec<Event> {
     disk.disturb(5);
     disk.inject(Fault::error(Op::Write, 5).one_in(10));
     disk.inject(Fault::error(Op::Read, 5).one_in(10));
@@ -40,15 +40,24 @@ fn trouble(disk: &SimDisk) -> Vec<Event> {
     disk.inject(Fault::lost(Op::Write).one_in(10));
     disk.inject(Fault::misdirected(Op::Write).one_in(10));
     disk.inject(Fault::flipped(Op::Read).one_in(10));
-    let (pool, file) = pool(disk, IoMethod::Sync);
+    disk.inject(Fault::delay_up_to(Op::Write, Duration::from_millis(20)));
+    let builder = BufferPool::builder().frames(8).page_size(PAGE as u32).io_method(method);
+    let builder = builder.background_writer(BackgroundWriter::Ready { low: 1, high: 2 });
+    let pool = builder.frame_wait(Duration::from_secs(60)).disk(disk.clone()).build().unwrap();
+    let open = |path| pool.open_file(path, OpenOptions::new().create(true).grow_by(4));
+    let files =
+        ["data", "more"].map(|path| std::iter::repeat_with(|| open(path)).find_map(Result::ok).unwrap());
     let mut dice = Dice::new(1);
     for version in 0..100 {
+        let file = files[dice.below(2) as usize];
         match dice.below(10) {
             0 => drop(pool.checkpoint(CheckpointOptions::new()).wait()),
-            1 => drop(pool.extend(file, NonZeroU32::MIN).wait()),
+            1 => drop(pollster::block_on(pool.extend(file, NonZeroU32::MIN))),
             2 => drop(pool.prefetch(file, 0..8)),
-            _ => {
-                if let Ok(page) = pool.fetch(PageId::new(file, dice.below(20) as u32)).wait() {
+            n => {
+                let fetch = pool.fetch(PageId::new(file, dice.below(20) as u32));
+                let page = if n % 2 == 0 { fetch.wait() } else { pollster::block_on(fetch) };
+                if let Ok(page) = page {
                     page.write().unwrap().fill(version);
                 }
             }
@@ -60,15 +69,20 @@ fn trouble(disk: &SimDisk) -> Vec<Event> {
 
 #[test]
 fn the_same_seed_makes_the_same_run_to_the_last_event() {
-    let run = |seed| {
+    let run = |seed, method| {
         let disk = numbered(seed, 20);
-        let log = trouble(&disk);
+        let log = simulated(|| trouble(&disk, method));
         (log, disk.image("data"), disk.after_power_cut(seed).image("data"))
     };
-    let first = run(7);
-    assert!(first.0.len() > 200, "a test of nothing: {}", first.0.len());
-    assert!(first == run(7));
-    assert!(first.0 != run(8).0);
+    for method in [IoMethod::Sync, IoMethod::Auto] {
+        let first = run(7, method.clone());
+        assert!(first.0.len() > 200, "a test of nothing: {}", first.0.len());
+        // The system takes the processor away at other moments.
+        for _ in 0..5 {
+            assert!(first == run(7, method.clone()), "{method:?}");
+        }
+        assert!(first.0 != run(8, method).0);
+    }
 }
 
 /// What came of the n-th operation of each kind at each place.
