@@ -28,7 +28,7 @@ use crate::{
     },
     residency::{self, Resident},
     resize::{self, ResizeReport},
-    service::Wait,
+    service::WaitsFor,
     shared::Shared,
     shutdown,
     snapshot::Stats,
@@ -156,7 +156,7 @@ impl BufferPool {
     /// # Errors
     /// [`Error::File`], with the file as long as it was; [`Error::ReadOnly`].
     pub fn extend(&self, file: FileId, blocks: NonZeroU32) -> Completion<Extended> {
-        self.operation_on(file, move |shared| extent::extend(shared, file, blocks.get()))
+        self.operation(WaitsFor::Disk(file), move |shared| extent::extend(shared, file, blocks.get()))
     }
 
     /// Cuts the file to so many blocks, if it is longer. The pages behind the cut are thrown away, dirty or not. A cut that the file
@@ -167,7 +167,7 @@ impl BufferPool {
     /// [`Error::File`], with a doublewrite area also where a page that a failed write may have left half written cannot be made whole
     /// first; [`Error::ReadOnly`]. The file is then as long as it was, and no change of any page is lost.
     pub fn truncate(&self, file: FileId, blocks: u32) -> Completion<()> {
-        self.operation(move |shared| extent::truncate(shared, file, blocks))
+        self.operation(WaitsFor::CallersOf(file), move |shared| extent::truncate(shared, file, blocks))
     }
 
     /// Writes and syncs the file, takes its pages out of the pool and closes it.
@@ -181,11 +181,12 @@ impl BufferPool {
     /// [`Error::SyncPoisoned`]. Checkpoints that begin after that are of the files that are open: what this one lost is in the
     /// engine's log alone, which must keep it until the file is open again and redo is through.
     pub fn close_file(&self, file: FileId) -> Completion<()> {
-        self.operation(move |shared| close::close(shared, file))
+        self.operation(WaitsFor::CallersOf(file), move |shared| close::close(shared, file))
     }
 
     /// Removes the file: throws its pages away, dirty or not, closes it, and removes it from its folder, durably. Where the path that
-    /// it was opened by led through a symbolic link, the file is removed, and the link stays.
+    /// it was opened by led through a symbolic link, the file is removed, and the link stays: what counts is where the link led when the
+    /// file was opened.
     ///
     /// Waits for the file's reads and writes, and for pins as [`close_file`](Self::close_file) does. Its id is never given
     /// again, so a file that is later made under the same path shows none of its pages.
@@ -197,7 +198,7 @@ impl BufferPool {
     /// before. Where only its folder cannot be synced ([`IoOp::SyncFolder`](crate::IoOp::SyncFolder)), the file is closed and
     /// removed, but may be back after a crash: checkpoints fail until the folder is synced.
     pub fn drop_file(&self, file: FileId) -> Completion<()> {
-        self.operation(move |shared| remove::drop_file(shared, file))
+        self.operation(WaitsFor::CallersOf(file), move |shared| remove::drop_file(shared, file))
     }
 
     // ---- pages ------------------------------------------------------------------------------------------------------
@@ -332,7 +333,7 @@ impl BufferPool {
     /// [`Error::Io`], [`Error::Wal`], [`Error::Latched`] where it could not be written, as for [`flush`](Self::flush): it then
     /// stays.
     pub fn evict(&self, page: PageId) -> Completion<Evicted> {
-        self.operation(move |shared| vacate::evict(shared, page))
+        self.operation(WaitsFor::CallersOf(page.file), move |shared| vacate::evict(shared, page))
     }
 
     // ---- durability -------------------------------------------------------------------------------------------------
@@ -346,7 +347,7 @@ impl BufferPool {
     /// [`Error::Io`], [`Error::Wal`]; [`Error::Latched`] where the page was being changed all that time, be it that a write guard
     /// was forgotten or that the thread that waits has it. The page is as dirty as before.
     pub fn flush(&self, page: PageId) -> Completion<()> {
-        self.operation(move |shared| checkpoint::flush_page(shared, page))
+        self.operation(WaitsFor::CallersOf(page.file), move |shared| checkpoint::flush_page(shared, page))
     }
 
     /// Writes the file's dirty pages, in sorted batches. Waits for write guards as [`flush`](Self::flush) does, and after the first
@@ -355,7 +356,7 @@ impl BufferPool {
     /// # Errors
     /// The first of [`Error::Io`], [`Error::Wal`], [`Error::Latched`]; the others were tried all the same.
     pub fn flush_file(&self, file: FileId) -> Completion<FlushReport> {
-        self.operation(move |shared| checkpoint::flush_file(shared, file))
+        self.operation(WaitsFor::CallersOf(file), move |shared| checkpoint::flush_file(shared, file))
     }
 
     /// Makes durable what was written to the file so far. Gives whether there was anything.
@@ -363,7 +364,7 @@ impl BufferPool {
     /// # Errors
     /// [`Error::File`] the first time a sync fails, [`Error::SyncPoisoned`] for ever after (C4).
     pub fn sync_file(&self, file: FileId) -> Completion<bool> {
-        self.operation_on(file, move |shared| checkpoint::sync_file(shared, file))
+        self.operation(WaitsFor::Disk(file), move |shared| checkpoint::sync_file(shared, file))
     }
 
     /// Writes everything that is dirty at its start, in sorted batches, and syncs its files. New work goes on meanwhile.
@@ -377,7 +378,7 @@ impl BufferPool {
     /// # Errors
     /// The first of what went wrong; what could not be written stays dirty. Everything else was written and synced all the same.
     pub fn checkpoint(&self, options: CheckpointOptions) -> Completion<CheckpointReport> {
-        self.operation(move |shared| checkpoint::checkpoint(shared, options))
+        self.operation(WaitsFor::Callers, move |shared| checkpoint::checkpoint(shared, options))
     }
 
     /// Gives the pool so many frames, up to [as many as it was built for](Builder::frames_at_most). Others go on with it meanwhile, and
@@ -397,7 +398,7 @@ impl BufferPool {
     /// cannot be written; [`Error::Config`] for a number that the pool was not built for. The pool has as many frames as before
     /// then, with every change of every page.
     pub fn resize(&self, frames: u32) -> Completion<ResizeReport> {
-        self.operation(move |shared| resize::resize(shared, frames))
+        self.operation(WaitsFor::Callers, move |shared| resize::resize(shared, frames))
     }
 
     /// Ends the pool's work: for all clones. Pages in hand stay usable, and resident pages can still be fetched; nothing is
@@ -465,30 +466,15 @@ impl BufferPool {
     /// # Errors
     /// [`Error::ShutDown`].
     pub fn warm_up(&self, pages: impl IntoIterator<Item = PageId>) -> Completion<WarmUp> {
-        let pages = pages.into_iter().collect();
-        self.operation(move |shared| warm_up::warm_up(shared, pages))
+        let pages: Vec<PageId> = pages.into_iter().collect();
+        let wait = pages.first().map_or(WaitsFor::Disks, |page| WaitsFor::Disk(page.file));
+        self.operation(wait, move |shared| warm_up::warm_up(shared, pages))
     }
 
-    /// Something that may have to wait for those who use the pool.
+    /// Makes an operation of this work, which may have to wait for that.
     fn operation<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
-    ) -> Completion<T> {
-        self.that_waits(Wait::ForUsers, work)
-    }
-
-    /// Something that waits for this file alone, however others use the pool.
-    fn operation_on<T: Send + 'static>(
-        &self,
-        file: FileId,
-        work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
-    ) -> Completion<T> {
-        self.that_waits(Wait::ForFile(file), work)
-    }
-
-    fn that_waits<T: Send + 'static>(
-        &self,
-        wait: Wait,
+        wait: WaitsFor,
         work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
     ) -> Completion<T> {
         let shared = Arc::clone(&self.shared);

@@ -14,7 +14,7 @@ use std::{
 use crate::{
     error::{Error, Result},
     pool::process::Process,
-    service::{Service, Wait},
+    service::{Service, WaitsFor},
     sync::{
         Mutex,
         time::{self, Duration},
@@ -32,7 +32,7 @@ pub struct Completion<T> {
 }
 
 enum State<T> {
-    Idle { work: Box<dyn FnOnce() -> Result<T> + Send>, service: Arc<Service>, wait: Wait },
+    Idle { work: Box<dyn FnOnce() -> Result<T> + Send>, service: Arc<Service>, wait: WaitsFor },
     Running(Arc<Promise<T>>),
     Collected,
 }
@@ -42,7 +42,7 @@ impl<T: Send + 'static> Completion<T> {
     pub(crate) fn new(
         process: Process,
         service: Arc<Service>,
-        wait: Wait,
+        wait: WaitsFor,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Self {
         Self { state: State::Idle { work: Box::new(work), service, wait }, process }
@@ -188,7 +188,7 @@ mod tests {
     use super::*;
 
     fn completion<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Completion<T> {
-        Completion::new(Process::current().unwrap(), Arc::new(Service::new()), Wait::ForUsers, work)
+        Completion::new(Process::current().unwrap(), Arc::new(Service::new()), WaitsFor::Callers, work)
     }
 
     #[test]
@@ -213,7 +213,7 @@ mod tests {
     fn without_a_service_the_calling_thread_does_the_work_however_short_its_patience() {
         let service = Arc::new(Service::new());
         service.close();
-        let who = Completion::new(Process::current().unwrap(), service, Wait::ForUsers, || {
+        let who = Completion::new(Process::current().unwrap(), service, WaitsFor::Callers, || {
             Ok(std::thread::current().id())
         });
         let done = who.wait_timeout(Duration::ZERO).expect("it is over");

@@ -4,10 +4,10 @@
 //! none. They own nothing: a job brings what it needs. After [`close`](Service::close) nothing new is taken, what was taken is
 //! done, and the threads go at once.
 //!
-//! **What waits for one thing never has all threads** (C6). A job that waits for a user may wait for a task that waits for another job:
-//! one that splits a node, and extends the file with the node latched, while a checkpoint waits for that latch. And a file whose disk
-//! does not answer keeps whatever waits for it. So the jobs that wait for the same get three quarters of the threads, as a file
-//! does of those who transfer; the oldest job that may begin is the next.
+//! **Jobs that wait for one thing never have all threads** (C6). A job that waits for a caller's latch may wait for a task that waits for
+//! another job: the task splits a node, and extends the file with the node latched, while a checkpoint waits for that latch. And a
+//! file whose disk does not answer keeps all jobs that wait for it. So at most three jobs run that wait for the same, and the
+//! threads are enough for several files that do not answer. The oldest job that may begin is the next.
 //!
 //! Lock order: the queue's lock is taken alone.
 
@@ -22,11 +22,11 @@ use crate::{
     },
 };
 
-/// At most this many jobs run at once.
-const THREADS_MAX: usize = 4;
+/// At most this many jobs run at once: enough for four files of which each keeps as many jobs as it can.
+pub(crate) const THREADS_MAX: usize = 32;
 
 /// At most this many of them wait for the same.
-const FOR_THE_SAME_MAX: usize = THREADS_MAX * 3 / 4;
+const FOR_THE_SAME_MAX: usize = 3;
 
 /// At most this many jobs wait for a thread.
 const QUEUE_MAX: usize = 1024;
@@ -38,13 +38,15 @@ pub(crate) type Job = Box<dyn FnOnce() + Send>;
 
 /// What a job may have to wait for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Wait {
-    /// Those who use the pool: that they let go of a latch or a pin, or let it have its turn.
-    ForUsers,
-    /// The disk of this file.
-    ForFile(FileId),
-    /// The disks of several files, in somebody else's stead, who does without this job where it does not begin.
-    ToHelp,
+pub(crate) enum WaitsFor {
+    /// The callers that use the pool: a latch or a pin of any page, or a turn.
+    Callers,
+    /// The callers that use this file, for a latch or a pin of its pages; and its disk.
+    CallersOf(FileId),
+    /// The disk of this file, however callers use the pool.
+    Disk(FileId),
+    /// The disks of several files, however callers use the pool.
+    Disks,
 }
 
 pub(crate) struct Service(Arc<Shop>);
@@ -58,9 +60,9 @@ struct Shop {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<(Wait, Job)>,
+    queue: VecDeque<(WaitsFor, Job)>,
     /// What the jobs that have begun wait for.
-    begun: Vec<Wait>,
+    begun: Vec<WaitsFor>,
     threads: Vec<ThreadId>,
     idle: usize,
     closed: bool,
@@ -77,12 +79,13 @@ impl Service {
 
     /// Has the job run by a service thread. Comes back with it where that cannot be had: too much is waiting already, the
     /// system gives no thread, or the service is closed.
-    pub(crate) fn submit(&self, wait: Wait, job: Job) -> Result<(), Job> {
+    pub(crate) fn submit(&self, wait: WaitsFor, job: Job) -> Result<(), Job> {
         let mut state = self.0.state.lock();
         if state.closed || state.queue.len() == QUEUE_MAX {
             return Err(job);
         }
-        if state.idle <= state.queue.len() && state.threads.len() < THREADS_MAX {
+        let may_begin = state.with(wait) < FOR_THE_SAME_MAX;
+        if may_begin && state.idle <= state.queue.len() && state.threads.len() < THREADS_MAX {
             let shop = Arc::clone(&self.0);
             let started = thread::spawn("ringpool-service".to_owned(), move || shop.run());
             match started {
@@ -124,21 +127,30 @@ impl Drop for Service {
 }
 
 impl State {
-    /// Where in the queue the next job is.
+    /// Returns how many jobs wait, or will wait, for this.
+    fn with(&self, wait: WaitsFor) -> usize {
+        let queued = self.queue.iter().map(|(other, _)| other);
+        queued.chain(&self.begun).filter(|&&other| other == wait).count()
+    }
+
+    /// Returns where in the queue the next job is.
     fn next(&self) -> Option<usize> {
-        let has_room = |wait| self.begun.iter().filter(|&&other| other == wait).count() < FOR_THE_SAME_MAX;
+        let has_room = |wait| {
+            self.begun.iter().filter(|&&other| other == wait).count() < FOR_THE_SAME_MAX
+                || seeded!("one_file_has_all_service_threads")
+        };
         self.queue.iter().position(|&(wait, _)| has_room(wait))
     }
 
     /// Takes the next job.
-    fn begin(&mut self) -> Option<(Wait, Job)> {
+    fn begin(&mut self) -> Option<(WaitsFor, Job)> {
         let (wait, job) = self.queue.remove(self.next()?)?;
         self.begun.push(wait);
         Some((wait, job))
     }
 
     /// A job is done.
-    fn end(&mut self, wait: Wait) {
+    fn end(&mut self, wait: WaitsFor) {
         let at = self.begun.iter().position(|&begun| begun == wait);
         self.begun.swap_remove(at.expect("it was begun"));
     }
@@ -199,18 +211,18 @@ mod tests {
                 let _ = wait.lock().recv();
                 let _ = done.send(slow);
             };
-            assert!(service.submit(Wait::ForUsers, Box::new(job)).is_ok());
+            assert!(service.submit(WaitsFor::Callers, Box::new(job)).is_ok());
         }
         for quick in 100..110 {
             let done = done.clone();
             let job = move || done.send(quick).unwrap_or(());
-            assert!(service.submit(Wait::ForFile(FileId(quick)), Box::new(job)).is_ok());
+            assert!(service.submit(WaitsFor::Disk(FileId(quick)), Box::new(job)).is_ok());
         }
         let first: Vec<_> = finished.iter().take(10).collect();
         assert!(first.iter().all(|&job| job >= 100), "{first:?}");
         assert!(service.0.state.lock().threads.len() <= THREADS_MAX);
         let begun = service.0.state.lock().begun.clone();
-        assert_eq!(begun.iter().filter(|&&wait| wait == Wait::ForUsers).count(), FOR_THE_SAME_MAX);
+        assert_eq!(begun.iter().filter(|&&wait| wait == WaitsFor::Callers).count(), FOR_THE_SAME_MAX);
         drop(release);
         assert_eq!(finished.iter().take(10).count(), 10);
     }
@@ -222,11 +234,11 @@ mod tests {
         for _ in 0..2 * THREADS_MAX {
             assert!(
                 service
-                    .submit(Wait::ForUsers, Box::new(|| std::panic::resume_unwind(Box::new("job"))))
+                    .submit(WaitsFor::Callers, Box::new(|| std::panic::resume_unwind(Box::new("job"))))
                     .is_ok()
             );
         }
-        assert!(service.submit(Wait::ForUsers, Box::new(move || done.send(()).unwrap_or(()))).is_ok());
+        assert!(service.submit(WaitsFor::Callers, Box::new(move || done.send(()).unwrap_or(()))).is_ok());
         assert!(finished.recv().is_ok());
     }
 
@@ -239,7 +251,9 @@ mod tests {
         for _ in 0..QUEUE_MAX + THREADS_MAX + 5 {
             let wait = Arc::clone(&wait);
             refused += usize::from(
-                service.submit(Wait::ForUsers, Box::new(move || wait.lock().recv().unwrap_or(()))).is_err(),
+                service
+                    .submit(WaitsFor::Callers, Box::new(move || wait.lock().recv().unwrap_or(())))
+                    .is_err(),
             );
         }
         assert!(refused >= 5, "{refused}");
@@ -257,13 +271,13 @@ mod tests {
                 let _ = wait.lock().recv();
                 *done.lock() += 1;
             };
-            assert!(service.submit(Wait::ForUsers, Box::new(job)).is_ok());
+            assert!(service.submit(WaitsFor::Callers, Box::new(job)).is_ok());
         }
         service.close();
-        assert!(service.submit(Wait::ForUsers, Box::new(|| ())).is_err());
+        assert!(service.submit(WaitsFor::Callers, Box::new(|| ())).is_err());
         drop(release);
         service.wait_until_gone();
         assert_eq!(*done.lock(), 2 * THREADS_MAX);
-        assert!(service.submit(Wait::ForUsers, Box::new(|| ())).is_err());
+        assert!(service.submit(WaitsFor::Callers, Box::new(|| ())).is_err());
     }
 }

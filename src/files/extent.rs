@@ -8,7 +8,7 @@ use crate::{
     },
     id::{BlockNo, FileId},
     io::file::File,
-    service::Wait,
+    service::WaitsFor,
     shared::Shared,
     sync::Arc,
 };
@@ -36,7 +36,7 @@ pub(crate) fn extend(shared: &Arc<Shared>, id: FileId, blocks: u32) -> Result<Ex
 
 /// Has a service thread zero the file's next step, so that the extensions to come find it done.
 fn zero_ahead(shared: &Arc<Shared>, file: Arc<File>) {
-    let (owner, wait) = (Arc::clone(shared), Wait::ForFile(file.id));
+    let (owner, wait) = (Arc::clone(shared), WaitsFor::Disk(file.id));
     let job = move || {
         let size = file.lock_size();
         // A pool that was shut down has given back what was ahead, and one that ends has no extensions to come.

@@ -333,6 +333,57 @@ fn c6_extensions_of_a_file_that_does_not_answer_leave_threads_for_the_others() {
     });
 }
 
+/// More jobs than there may be service threads.
+const MANY_JOBS: usize = 40;
+
+type Job = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Jobs of a file, of one kind: each waits for the file's disk.
+fn jobs_of(pool: &BufferPool, file: FileId, kind: usize) -> Job {
+    let pool = pool.clone();
+    let page = PageId::new(file, 3);
+    Box::pin(async move {
+        // Whether the file's own jobs succeed is not the subject here.
+        match kind {
+            0 => drop(pool.flush_file(file).await),
+            1 => drop(pool.flush(page).await),
+            2 => drop(pool.evict(page).await),
+            3 => drop(pool.close_file(file).await),
+            4 => drop(pool.truncate(file, 2).await),
+            5 => drop(pool.sync_file(file).await),
+            _ => drop(pool.warm_up((4..8).map(|block| PageId::new(file, block))).await),
+        }
+    })
+}
+
+#[test]
+fn c6_jobs_of_a_file_that_does_not_answer_leave_threads_for_the_others() {
+    with_each_method(|method| {
+        for kind in 0..7 {
+            let bench = bench(method.clone(), 16, 8);
+            let other = open_other(&bench, 8);
+            restamp(&bench.fetch(3).unwrap(), 2);
+            restamp(&bench.pool.fetch(PageId::new(other, 3)).wait().unwrap(), 2);
+            let gates = [Op::Read, Op::Write, Op::Sync, Op::Resize].map(|op| bench.disk.hold(op.of("data")));
+            let mut context = Context::from_waker(Waker::noop());
+            let mut stuck: Vec<_> = (0..MANY_JOBS).map(|_| jobs_of(&bench.pool, bench.file, kind)).collect();
+            stuck.iter_mut().for_each(|job| drop(job.as_mut().poll(&mut context)));
+            eventually("one of them waits for the disk", || gates.iter().any(|gate| gate.held() > 0));
+            // In this order none needs what another has done.
+            for healthy in [6, 0, 2, 5, 4, 3] {
+                let (pool, (done, over)) = (bench.pool.clone(), channel());
+                thread::spawn(move || {
+                    pollster::block_on(jobs_of(&pool, other, healthy));
+                    done.send(())
+                });
+                assert_eq!(over.recv_timeout(TOLERANCE), Ok(()), "job {healthy} beside jobs {kind}");
+            }
+            drop(gates);
+            stuck.into_iter().for_each(pollster::block_on);
+        }
+    });
+}
+
 #[test]
 fn c6_who_needs_a_page_alone_is_told_of_its_pins_in_time() {
     with_each_method(|method| {
