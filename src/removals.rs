@@ -1,9 +1,12 @@
-//! Names that were removed, and may be back after a crash.
+//! Names whose removal may be undone by a crash.
 //!
-//! A removal is durable when the folder is synced. Should that fail, the file is gone all the same, for the pool and for every
-//! other process, until the next crash. So the name is kept here, and no checkpoint is through before its folder is synced.
+//! A removal is durable when the folder is synced. Where that fails, the file is gone all the same, for the pool and for every
+//! other process, until the next crash. So the name is kept here, and no checkpoint succeeds before its folder is synced.
 
-use std::path::{Path, PathBuf};
+use std::{
+    io,
+    path::{Path, PathBuf},
+};
 
 use crate::{
     error::{Error, IoOp, Result},
@@ -11,26 +14,40 @@ use crate::{
     sync::{Arc, Mutex},
 };
 
-/// The names that were removed from folders which were not synced since. The lock is held across those syncs, and no other is
-/// taken under it.
+/// The removals whose folders could not be synced since. No folder is synced with the lock held: one that does not answer must not
+/// hold up removals from others.
 #[derive(Debug, Default)]
-pub(crate) struct Removals(Mutex<Vec<PathBuf>>);
+pub(crate) struct Removals(Mutex<Vec<Arc<PathBuf>>>);
 
 impl Removals {
-    pub(crate) fn add(&self, name: &Path) {
-        self.0.lock().push(name.to_owned());
+    /// Makes the removal of this name durable. Where that fails, the next checkpoint tries again.
+    pub(crate) fn make_durable(&self, disk: &dyn Disk, name: &Path) -> Result<()> {
+        disk.sync_folder(name).map_err(|source| {
+            if !seeded!("removal_not_kept_in_mind") {
+                self.0.lock().push(Arc::new(name.to_owned()));
+            }
+            failed(name, source)
+        })
     }
 
-    /// Syncs the folders. Where that fails, the next call tries it again.
-    pub(crate) fn make_durable(&self, disk: &dyn Disk) -> Result<()> {
-        let mut names = self.0.lock();
-        let mut first_error = None;
-        names.retain(|name| {
-            let Err(source) = disk.sync_folder(name) else { return false };
-            let (op, path, source) = (IoOp::SyncFolder, name.clone(), Arc::new(source));
-            first_error.get_or_insert(Error::File { op, path, source });
-            !seeded!("removal_not_kept_in_mind")
-        });
-        first_error.map_or(Ok(()), Err)
+    /// Syncs the folders of all removals that are not durable.
+    ///
+    /// # Errors
+    /// The first failure. All the others were tried.
+    pub(crate) fn retry(&self, disk: &dyn Disk) -> Result<()> {
+        let tried = self.0.lock().clone();
+        let mut outcome = Ok(());
+        for name in tried {
+            match disk.sync_folder(&name) {
+                // A removal of the same name that has failed since is another one.
+                Ok(()) => self.0.lock().retain(|other| !Arc::ptr_eq(other, &name)),
+                Err(source) => outcome = outcome.and(Err(failed(&name, source))),
+            }
+        }
+        outcome
     }
+}
+
+fn failed(name: &Path, source: io::Error) -> Error {
+    Error::File { op: IoOp::SyncFolder, path: name.to_owned(), source: Arc::new(source) }
 }

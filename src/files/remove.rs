@@ -51,8 +51,7 @@ fn remove_with_copies(shared: &Shared, file: &File) -> Result<()> {
     shared.disk.remove(name).map_err(|error| file.error(IoOp::Remove, error))?;
     // Whether or not a crash may bring it back: no file of the pool has the tag now.
     let given_up = doublewrite.map_or(Ok(()), |doublewrite| doublewrite.give_up(file.tag));
-    shared.removals.add(name);
-    shared.removals.make_durable(&*shared.disk).and(given_up)
+    shared.removals.make_durable(&*shared.disk, name).and(given_up)
 }
 
 fn check_path(shared: &Shared, file: &File) -> Result<()> {

@@ -102,7 +102,7 @@ pub(crate) fn checkpoint(shared: &Shared, options: CheckpointOptions) -> Result<
     let written = clean(shared, changed_pages(shared, |_| true), patient(shared), pace);
     // A page that could not be written is no reason to leave the other files unsynced.
     let synced = sync_all(shared);
-    let removed = shared.removals.make_durable(&*shared.disk);
+    let removed = shared.removals.retry(&*shared.disk);
     let (pages_written, files_synced) = (written?, synced?);
     removed?;
     // One that was closed meanwhile has synced itself, or was poisoned: then what was written to it here may be lost.

@@ -14,7 +14,8 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, Error, Evicted, FetchOptions, FileId, IoMethod, OpenOptions, PageId, PinnedPage, Result,
+    BufferPool, CheckpointOptions, Error, Evicted, FetchOptions, FileId, IoMethod, OpenOptions, PageId,
+    PinnedPage, Result,
     testing::{Fault, Op},
 };
 
@@ -367,7 +368,8 @@ fn c6_jobs_of_a_file_that_does_not_answer_leave_threads_for_the_others() {
             let gates = [Op::Read, Op::Write, Op::Sync, Op::Resize].map(|op| bench.disk.hold(op.of("data")));
             let mut context = Context::from_waker(Waker::noop());
             let mut stuck: Vec<_> = (0..MANY_JOBS).map(|_| jobs_of(&bench.pool, bench.file, kind)).collect();
-            stuck.iter_mut().for_each(|job| drop(job.as_mut().poll(&mut context)));
+            let mut begin = |job: &mut Job| _ = job.as_mut().poll(&mut context);
+            stuck.iter_mut().for_each(&mut begin);
             eventually("one of them waits for the disk", || gates.iter().any(|gate| gate.held() > 0));
             // In this order none needs what another has done.
             for healthy in [6, 0, 2, 5, 4, 3] {
@@ -381,6 +383,26 @@ fn c6_jobs_of_a_file_that_does_not_answer_leave_threads_for_the_others() {
             drop(gates);
             stuck.into_iter().for_each(pollster::block_on);
         }
+    });
+}
+
+#[test]
+fn c6_a_folder_that_does_not_answer_holds_up_no_removal_from_another() {
+    with_each_method(|method| {
+        let bench = bench(method, 16, 8);
+        let other = open_other(&bench, 8);
+        let gate = bench.disk.hold(Op::SyncFolder.of("data"));
+        let (pool, (done, over)) = (bench.pool.clone(), channel());
+        let remover = thread::spawn({
+            let (pool, file) = (bench.pool.clone(), bench.file);
+            move || pool.drop_file(file).wait()
+        });
+        gate.wait_for(1);
+        thread::spawn(move || done.send(pool.drop_file(other).wait()));
+        over.recv_timeout(TOLERANCE).expect("it is not held up").unwrap();
+        bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        drop(gate);
+        remover.join().unwrap().unwrap();
     });
 }
 
