@@ -26,7 +26,7 @@ pub struct OpenOptions {
     /// [reading only](Self::read_only), from opening it for writing. They get [`Error::InUse`].
     ///
     /// It is an advisory lock of the open file (`flock(2)`), which ends with it, however the process ends. Programs that ask for
-    /// no such lock are not kept out. [`FileInfo`](crate::FileInfo) tells where the file system has none.
+    /// no such lock are not kept out, nor, of a block device, those that open it by another device node. [`FileInfo`](crate::FileInfo) tells where the file system has none.
     pub lock: Fallback,
     /// Bypass the system's page cache (`O_DIRECT`).
     pub direct: Fallback,

@@ -73,11 +73,8 @@ impl Disk for OsDisk {
         match retry_on_intr(|| fs::open(folder, flags, Mode::empty())).and_then(|fd| fs::fsync(&fd)) {
             // A folder that is gone; and file systems that sync no folders: they keep names durable without.
             Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL | Errno::BADF) => Ok(()),
-            // It may be entered, but not read: then all that the system has is made durable.
-            Err(Errno::ACCESS) => {
-                fs::sync();
-                Ok(())
-            }
+            // It may be entered, but not read.
+            Err(Errno::ACCESS) => sync_file_system(name, folder),
             Err(error) => Err(error.into()),
         }
     }
@@ -98,6 +95,18 @@ impl Disk for OsDisk {
     fn remove(&self, name: &Path) -> io::Result<()> {
         Ok(fs::unlink(name)?)
     }
+}
+
+/// Makes durable all that the file system of this folder has, by way of something in it, or above it, that may be read.
+fn sync_file_system(name: &Path, folder: &Path) -> io::Result<()> {
+    let device = fs::stat(folder)?.st_dev;
+    // NONBLOCK: what has the name by now may be a pipe.
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let mut readable = name.ancestors().filter_map(|path| fs::open(path, flags, Mode::empty()).ok());
+    let of_this_device = |fd: &OwnedFd| fs::fstat(fd).is_ok_and(|stat| stat.st_dev == device);
+    let fd = readable.find(of_this_device).ok_or(Errno::ACCESS)?;
+    // Unlike `sync(2)`, this waits for no other file system, and tells of errors.
+    Ok(fs::syncfs(fd)?)
 }
 
 /// What is equal for two paths to one file.
@@ -471,6 +480,18 @@ mod tests {
         OsDisk.open(&path, &create, page(8192)).unwrap();
         assert!(!OsDisk.may_remove(&path, opened.identity).unwrap());
         assert_eq!(OsDisk.remove(&other).unwrap_err().kind(), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn the_file_system_of_a_folder_that_cannot_be_read_is_synced_by_way_of_another_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "its bytes").unwrap();
+        sync_file_system(&file, dir.path()).unwrap();
+        sync_file_system(&dir.path().join("removed"), dir.path()).unwrap();
+        let other_device = Path::new("/proc/self");
+        let refused = sync_file_system(&file, other_device).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::PermissionDenied, "it is on no file system of the name");
     }
 
     #[test]
