@@ -108,7 +108,7 @@ impl<L: Lease> Shared<L> {
         let admitted = desk.queue.admit(requests, &self.counters);
         let summons = desk.crew.call(admitted.queued);
         drop(desk);
-        if self.summon(summons).is_some() {
+        if self.summon(summons).is_some() && !seeded!("work_of_refused_threads_left") {
             self.help_out();
         }
         admitted.refused
@@ -117,18 +117,18 @@ impl<L: Lease> Shared<L> {
     /// Wakes and starts threads. Gives the system's reason where one cannot be started.
     fn summon(self: &Arc<Self>, Summons { wake, hire }: Summons) -> Option<io::Error> {
         (0..wake).for_each(|_| self.called.notify_one());
-        let mut refused = None;
-        for _ in 0..hire {
+        for to_come in (1..=hire).rev() {
             let shared = Arc::clone(self);
             let started = thread::spawn(self.staff.name.to_owned(), move || shared.work());
             let mut desk = self.desk.lock();
             desk.refused = started.as_ref().err().map(ToString::to_string);
             if let Err(error) = started {
-                desk.crew.leave();
-                refused = Some(error);
+                // The others would be refused as well, and a try takes its time.
+                (0..to_come).for_each(|_| desk.crew.leave());
+                return Some(error);
             }
         }
-        refused
+        None
     }
 
     /// Does the work of threads that cannot be had, where there is none at all.
@@ -354,6 +354,28 @@ mod tests {
         gate.open();
         (0..9)
             .for_each(|_| assert!(matches!(arena.next_report(), Report::Finished { outcome: Ok(512), .. })));
+    }
+
+    #[test]
+    fn c7_where_no_thread_can_be_had_the_caller_transfers() {
+        let disk = FakeDisk::stamped(64 * 512);
+        let file = Arc::new(disk.open_file(512).unwrap());
+        let counters = Arc::new(Counters::new());
+        let threads = staff_of(4, 64, Arc::clone(&counters));
+        let arena = TestArena::new(64 * 512);
+        let submit = |blocks: std::ops::Range<u64>| {
+            let read = |block| arena.request(Direction::Read, &file, block * 512, &[512]);
+            threads.submit(&mut blocks.map(read).collect());
+        };
+        thread::refused(0, u64::MAX, || submit(0..6));
+        assert_eq!(counters.get(Counter::Inline), 6);
+        let change = threads.change().expect("no thread is there");
+        assert!(change.in_use == MethodKind::Sync && change.reason.contains("ringpool-test"), "{change:?}");
+        arena.expect_reads(6);
+        // One comes, and the next does not: it does what that would have done.
+        thread::refused(1, 1, || submit(6..12));
+        arena.expect_reads(6);
+        assert_eq!(threads.change(), None);
     }
 
     /// Who waits for a request may close its file next, and then nothing of the file must be left here.

@@ -118,7 +118,7 @@ mod tests {
             let (pool, [first, second]) = pool(method);
             let pinned = pool.fetch(first).wait().unwrap();
             let options = FetchOptions::new().frame_wait(Duration::from_millis(100));
-            let fetched = thread::refused(|| run(pool.fetch_with(second, options)));
+            let fetched = thread::refused(0, u64::MAX, || run(pool.fetch_with(second, options)));
             assert!(matches!(fetched, Err(Error::AllPinned { .. })), "{fetched:?}");
             drop(pinned);
         }
@@ -141,7 +141,7 @@ mod tests {
                     writing
                 })
                 .collect();
-            thread::refused(|| drop(held));
+            thread::refused(0, u64::MAX, || drop(held));
             assert!(woken.iter().all(|woken| woken.0.load(SeqCst) > 0), "one was not called");
             let mut last = writing.pop().unwrap();
             let taken = last.as_mut().poll(&mut Context::from_waker(Waker::noop()));

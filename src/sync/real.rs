@@ -92,18 +92,27 @@ pub(crate) mod thread {
     pub(crate) use std::thread::yield_now;
     pub(crate) use std::thread::{JoinHandle, Thread, ThreadId, current, park};
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     thread_local! {
-        static IS_REFUSED: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+        /// So many threads the calling one may start, and so many it is refused then.
+        static REFUSED: std::cell::Cell<[u64; 2]> = const { std::cell::Cell::new([0; 2]) };
     }
 
-    /// Runs `body` with every thread refused that it starts.
-    #[cfg(test)]
-    pub(crate) fn refused<R>(body: impl FnOnce() -> R) -> R {
-        IS_REFUSED.set(true);
+    /// Runs `body` with threads refused that it starts: after so many, so many.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn refused<R>(after: u64, times: u64, body: impl FnOnce() -> R) -> R {
+        let before = REFUSED.replace([after, times]);
         let result = body();
-        IS_REFUSED.set(false);
+        REFUSED.set(before);
         result
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    fn next_is_refused() -> bool {
+        let [after, times] = REFUSED.get();
+        let is_refused = after == 0 && times > 0;
+        REFUSED.set([after.saturating_sub(1), times - u64::from(is_refused)]);
+        is_refused
     }
 
     /// Sleeps until the thread is woken, or for so long.
@@ -123,8 +132,8 @@ pub(crate) mod thread {
         if simulation::is_on() {
             return Err(std::io::ErrorKind::WouldBlock.into());
         }
-        #[cfg(test)]
-        if IS_REFUSED.get() {
+        #[cfg(any(test, feature = "testing"))]
+        if next_is_refused() {
             return Err(std::io::ErrorKind::WouldBlock.into());
         }
         std::thread::Builder::new().name(name).spawn(body)

@@ -19,6 +19,7 @@ mod c6_lines;
 mod c6_own_latches;
 mod c6_sharing;
 mod c6_slow_disks;
+mod c7_no_threads;
 mod c7_same_results;
 mod c8_log_first;
 mod c8_off_the_ring;
