@@ -28,7 +28,7 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     let is_whole = file.poison().is_none();
     if is_whole {
         // What was changed since then, as far as nobody is at it.
-        checkpoint::flush_idle(shared, id)?;
+        checkpoint::flush_idle(shared, &file)?;
         size.give_back_ahead()?;
         sync()?;
     }
@@ -36,7 +36,7 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     // is mapped.
     let closing = file.begin_closing();
     let changes = if is_whole { Changes::Keep } else { Changes::Discard };
-    let pages = vacate::vacate_file(shared, id, BlockNo(0), changes)?;
+    let pages = vacate::vacate_file(shared, &file, BlockNo(0), changes)?;
     let_go_of_copies(shared, &file)?;
     let leaving = shared.files.leaving(id);
     closing.keep();

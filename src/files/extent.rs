@@ -64,7 +64,7 @@ pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
     }
     file.check_size_is_free()?;
     let end = size.publish_end(blocks);
-    let behind = vacate::vacate_file(shared, id, BlockNo(blocks), Changes::Discard)?;
+    let behind = vacate::vacate_file(shared, &file, BlockNo(blocks), Changes::Discard)?;
     // Before the cut: what becomes of that is not known yet, and need not be.
     if let Some(doublewrite) = &shared.doublewrite {
         doublewrite.forget(&file, BlockNo(blocks))?;

@@ -25,7 +25,7 @@ pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     check_path(shared, &file)?;
     // As in closing: from here on no new page of it comes in, and who was faster is found in its frame.
     let closing = file.begin_closing();
-    let pages = vacate::vacate_file(shared, id, BlockNo(0), Changes::Discard)?;
+    let pages = vacate::vacate_file(shared, &file, BlockNo(0), Changes::Discard)?;
     check_path(shared, &file)?;
     let leaving = shared.files.leaving(id);
     closing.keep();

@@ -2,7 +2,8 @@
 
 use crate::{
     error::{Error, Result},
-    id::{BlockNo, FileId, FrameNo, PageId},
+    id::{BlockNo, FrameNo, PageId},
+    io::file::File,
     pool::{
         frame_pool::Lookup,
         seizure::Seizure,
@@ -92,12 +93,12 @@ fn within_a_moment(mut done: impl FnMut() -> bool) -> bool {
 ///
 /// # Errors
 /// [`Error::Pinned`] for a page that is still pinned then, or dirty and [to be kept](Changes::Keep). No changes are lost.
-pub(crate) fn vacate_file(
-    shared: &Shared,
-    file: FileId,
+pub(crate) fn vacate_file<'a>(
+    shared: &'a Shared,
+    file: &File,
     from: BlockNo,
     changes: Changes,
-) -> Result<Seizure<'_>> {
+) -> Result<Seizure<'a>> {
     fence(Ordering::SeqCst);
     let deadline = time::deadline_after(shared.config.frame_wait);
     let patiently = |page, done: &mut dyn FnMut() -> bool| {
@@ -109,30 +110,25 @@ pub(crate) fn vacate_file(
         }
         Ok(())
     };
-    let in_range = |page: PageId| page.file == file && page.block >= from;
-    let pages = || {
-        shared
-            .pool
-            .frames()
-            .map(|(no, frame)| (no, frame, frame.page()))
-            .filter(|&(_, _, page)| in_range(page))
-    };
+    let blocks = file.pages_from(from);
+    let pages = shared.pool.pages_of(file.id, blocks.clone());
     // As long as a pin may stop it, everything stays within reach.
-    for (_, frame, page) in pages() {
+    for &(no, page) in &pages {
+        let frame = shared.pool.frame(no);
         patiently(page, &mut || {
             frame.page() != page || frame.state.load().pins() == 0 || frame.state.load().is_in_io()
         })?;
     }
     let mut seizure = Seizure::new(&shared.pool);
     // The last first: what is free last is taken first, and frames that are taken in their order lie side by side.
-    for (no, _, page) in pages().rev() {
+    for &(no, page) in pages.iter().rev() {
         patiently(page, &mut || {
             wait_for_io(shared, no, page);
             changes == Changes::Discard && seizure.seize(no, page) || try_vacate(shared, no, page)
         })?;
     }
-    // Of a page that was found claimed, the claimant may not have ended the copy.
-    shared.pool.end_mirrors(in_range);
+    // Of a page that was found claimed, the claimant may not have ended the copy. There are 256 copies at the most.
+    shared.pool.end_mirrors(|page| page.file == file.id && blocks.contains(&page.block.0));
     Ok(seizure)
 }
 

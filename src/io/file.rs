@@ -15,6 +15,7 @@
 use std::{
     io,
     num::NonZeroU32,
+    ops::Range,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -90,6 +91,8 @@ pub(crate) struct File {
     pub(crate) identity: (u64, u64),
     /// The length; a last block that is not whole counts.
     blocks: AtomicU32,
+    /// No block from here on has a page that stays in the pool. Greater than the length only until a cut has succeeded or failed.
+    pages_end: AtomicU32,
     unsynced: AtomicBool,
     closed: AtomicBool,
     /// Held across a sync. The error of the first one that failed.
@@ -149,6 +152,7 @@ impl File {
             atomic_pages,
             identity,
             blocks: AtomicU32::new(blocks),
+            pages_end: AtomicU32::new(blocks),
             unsynced: AtomicBool::new(!options.read_only),
             closed: AtomicBool::new(false),
             sync: Mutex::new(None),
@@ -185,7 +189,19 @@ impl File {
     /// Publishes another length. What is on disk is the part of [`file_size`](super::file_size). Who publishes a lesser one, and who
     /// has mapped a page and now looks whether it is there, needs a fence to see what the other has done.
     pub(crate) fn set_blocks(&self, blocks: u32) {
+        self.pages_end.fetch_max(blocks, Ordering::Relaxed);
         self.blocks.store(blocks, Ordering::Release);
+    }
+
+    /// The range of blocks from `block` on that may have pages in the pool. It stays so while the caller holds the lock `size` and
+    /// has published a lesser length or that the file is being closed.
+    pub(crate) fn pages_from(&self, block: BlockNo) -> Range<u32> {
+        block.0..self.pages_end.load(Ordering::Relaxed)
+    }
+
+    /// Notes, after a cut, that no block behind the length has a page. The caller holds the lock `size`.
+    pub(in crate::io) fn forget_pages_behind_end(&self) {
+        self.pages_end.store(self.blocks(), Ordering::Relaxed);
     }
 
     /// Whether `block` lies within the file.
@@ -199,8 +215,10 @@ impl File {
     }
 
     /// Publishes that the file takes no new pages any more; taken back when what this gives is dropped, unless it is
-    /// [kept](Closing::keep). As with a lesser length, it takes a fence.
+    /// [kept](Closing::keep). As with a lesser length, it takes a fence. The caller holds the lock `size`, so the length stays too.
     pub(crate) fn begin_closing(&self) -> Closing<'_> {
+        // An extension that needs no lock of the size looks at this under its own lock.
+        let _growth = self.growth.lock();
         self.closed.store(true, Ordering::Release);
         Closing(self)
     }

@@ -37,7 +37,10 @@ impl File {
         let ticket = {
             let mut growth = self.growth.lock();
             let first = self.blocks();
-            if let Some(end) = growth.end_at_once(first, blocks) {
+            // A thread that closes the file looks for pages up to the end that it has found.
+            if (!self.is_closed() || seeded!("closing_file_extended"))
+                && let Some(end) = growth.end_at_once(first, blocks)
+            {
                 self.set_blocks(end);
                 return Ok(first);
             }
@@ -83,8 +86,9 @@ pub(crate) struct PublishedEnd<'a> {
 }
 
 impl PublishedEnd<'_> {
-    /// What lies behind the end is cut off.
+    /// What lies behind the end is cut off, and its pages are gone.
     pub(crate) fn keep(self) {
+        self.file.forget_pages_behind_end();
         std::mem::forget(self);
     }
 }
@@ -282,7 +286,7 @@ mod tests {
     use crate::{
         config::{Fallback, OpenOptions},
         error::Error,
-        id::{FileId, PageSize},
+        id::{BlockNo, FileId, PageSize},
         io::testing::{FakeDisk, os_file},
         testing::{Fault, Op, SimDisk},
     };
@@ -376,6 +380,34 @@ mod tests {
         disk.inject(Fault::torn(Op::Resize));
         size.cut().unwrap();
         assert_eq!(disk.image("data").unwrap().len(), PAGE);
+    }
+
+    #[test]
+    fn a_file_that_is_being_closed_gets_no_block_that_was_zeroed_ahead() {
+        let disk = FakeDisk::new(vec![7; PAGE]);
+        let options = OpenOptions::new().grow_by(4);
+        let file = File::open(&disk, FileId(0), "fake".as_ref(), &options, PageSize::DEFAULT).unwrap();
+        file.extend(1, &Counters::new()).unwrap();
+        assert!(file.blocks_ahead() > 0, "a test of nothing");
+        file.begin_closing().keep();
+        assert!(matches!(file.extend(1, &Counters::new()), Err(Error::NotOpen { .. })));
+        assert_eq!(file.pages_from(BlockNo(0)), 0..2);
+    }
+
+    #[test]
+    fn the_blocks_that_may_have_pages_follow_a_cut_once_it_has_succeeded() {
+        let disk = FakeDisk::new(vec![7; 3 * PAGE]);
+        let file = disk.open_file(PAGE as u32).unwrap();
+        let size = file.lock_size();
+        let end = size.publish_end(1);
+        assert_eq!(file.pages_from(BlockNo(1)), 1..3, "those that are to be cut");
+        drop(end);
+        assert_eq!(file.pages_from(BlockNo(0)), 0..3, "it has failed");
+        size.publish_end(1).keep();
+        assert_eq!(file.pages_from(BlockNo(0)), 0..1);
+        drop(size);
+        file.extend(3, &Counters::new()).unwrap();
+        assert_eq!(file.pages_from(BlockNo(0)), 0..4);
     }
 
     #[test]

@@ -17,6 +17,8 @@ use std::hint::black_box;
 
 use smallvec::SmallVec;
 
+#[cfg(test)]
+use crate::sync::uncontrolled;
 use crate::{
     config::UnloggedChanges,
     error::Result,
@@ -78,6 +80,9 @@ pub(crate) struct FramePool {
     /// Where the first frame's bytes start in the arena; before them lie the spare pages.
     first_frame: usize,
     arena: Arena,
+    /// How many times all frames were looked at.
+    #[cfg(test)]
+    pub(super) sweeps: uncontrolled::AtomicU64,
 }
 
 /// What the table has for a page.
@@ -168,6 +173,8 @@ impl FramePool {
             process: Process::current()?,
             page_size,
             first_frame: spare_pages * page_size.bytes(),
+            #[cfg(test)]
+            sweeps: uncontrolled::AtomicU64::new(0),
         })
     }
 
@@ -208,6 +215,8 @@ impl FramePool {
 
     /// Every frame with its number, those that are about to go included.
     pub(crate) fn frames(&self) -> impl DoubleEndedIterator<Item = (FrameNo, &Frame)> {
+        #[cfg(test)]
+        self.sweeps.fetch_add(1, uncontrolled::Ordering::Relaxed);
         let frames = &self.frames[..self.size.extent() as usize];
         frames.iter().enumerate().map(|(index, frame)| (FrameNo(index as u32), frame))
     }
@@ -257,6 +266,13 @@ impl FramePool {
         self.empty_place(no);
         self.counters.add(Counter::Evictions, 1);
         Claimed::new(self, no)
+    }
+
+    /// Gives the frame that the page is mapped to, in whatever state it is. A thread that maps the page later sees all that was
+    /// written before this call.
+    pub(super) fn mapped_frame(&self, page: PageId) -> Option<FrameNo> {
+        let is_it = |no: FrameNo| (self.frame(no).page() == page).then_some(no);
+        self.table.lock(self.table.slot(page)).find(is_it)
     }
 
     /// Takes the page of a claimed frame out of the table, if it had one.

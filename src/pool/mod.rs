@@ -8,12 +8,13 @@
 //! [`replacement`] says which page gives up its frame; the [`frame_pool`] puts them together, and [`victims`] are taken from
 //! it; a [`handle`] is the right to a frame, [`pins`] to several, a [`seizure`] to the pages in them; [`mirrors`] are copies
 //! of pages that all threads read; [`older_changes`] and [`unlogged`] changes are kept for the log's sake; a [`buffer_ring`] keeps a bulk read to a few; [`resizing`] is how frames come and go.
-//! `validate` looks at all of it, for tests.
+//! [`file_pages`] lists the frames that have pages of one file. `validate` looks at all of it, for tests.
 
 pub(crate) mod admission;
 pub(crate) mod arena;
 pub(crate) mod buffer_ring;
 mod extra_pages;
+mod file_pages;
 pub(crate) mod frame;
 pub(crate) mod frame_pool;
 pub(crate) mod handle;

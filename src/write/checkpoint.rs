@@ -16,9 +16,10 @@ use std::time::Duration;
 use crate::{
     error::Result,
     events,
-    id::{FileId, Lsn, PageId},
+    id::{BlockNo, FileId, Lsn, PageId},
+    io::file::File,
     lease::Tally,
-    pool::state::State,
+    pool::{frame::Frame, state::State},
     shared::Shared,
     sync::{moment_after, time},
     turn::Turn,
@@ -99,7 +100,7 @@ pub(crate) fn checkpoint(shared: &Shared, options: CheckpointOptions) -> Result<
     shared.check_open()?;
     let files = shared.files.all();
     let pace = options.spread_over.map(|over| (&turn, over));
-    let written = clean(shared, changed_pages(shared, |_| true), patient(shared), pace);
+    let written = clean(shared, changed_pages(shared), patient(shared), pace);
     // A page that could not be written is no reason to leave the other files unsynced.
     let synced = sync_all(shared);
     let removed = shared.removals.retry(&*shared.disk);
@@ -126,17 +127,16 @@ pub(crate) fn flush_page(shared: &Shared, page: PageId) -> Result<()> {
 /// All of a file's pages are in it, not yet synced.
 pub(crate) fn flush_file(shared: &Shared, file: FileId) -> Result<FlushReport> {
     shared.check_open()?;
-    shared.files.open_file(file)?;
+    let file = shared.files.open_file(file)?;
     let begun = time::now();
-    let changed = changed_pages(shared, |page| page.file == file);
+    let changed = changed_pages_of(shared, &file);
     let pages_written = clean(shared, changed, patient(shared), None)?;
     Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
 }
 
 /// The same, but for pages that others are at: for who must not wait for them.
-pub(crate) fn flush_idle(shared: &Shared, file: FileId) -> Result<()> {
-    let changed = changed_pages(shared, |page| page.file == file);
-    clean(shared, changed, Patience::Try, None).map(drop)
+pub(crate) fn flush_idle(shared: &Shared, file: &File) -> Result<()> {
+    clean(shared, changed_pages_of(shared, file), Patience::Try, None).map(drop)
 }
 
 /// What was written to the file so far is durable. Gives whether there was anything.
@@ -174,13 +174,22 @@ fn clean(
     tally.wait()
 }
 
-/// The pages, among those that `wanted` picks, with bytes that the disk may not have.
-fn changed_pages(shared: &Shared, wanted: impl Fn(PageId) -> bool) -> Vec<Candidate> {
-    let changed = shared.pool.frames().filter(|(_, frame)| {
-        let state = frame.state.load();
-        state.may_hold_changes() && !(state.is_writing() && seeded!("checkpoint_leaves_out_writes_under_way"))
-    });
-    changed.map(|(no, frame)| (frame.page(), no)).filter(|&(page, _)| wanted(page)).collect()
+/// The pages with bytes that the disk may not have.
+fn changed_pages(shared: &Shared) -> Vec<Candidate> {
+    let changed = shared.pool.frames().filter(|(_, frame)| may_hold_changes(frame));
+    changed.map(|(no, frame)| (frame.page(), no)).collect()
+}
+
+/// Those of one file.
+fn changed_pages_of(shared: &Shared, file: &File) -> Vec<Candidate> {
+    let pages = shared.pool.pages_of(file.id, file.pages_from(BlockNo(0)));
+    let changed = pages.into_iter().filter(|&(no, _)| may_hold_changes(shared.pool.frame(no)));
+    changed.map(|(no, page)| (page, no)).collect()
+}
+
+fn may_hold_changes(frame: &Frame) -> bool {
+    let state = frame.state.load();
+    state.may_hold_changes() && !(state.is_writing() && seeded!("checkpoint_leaves_out_writes_under_way"))
 }
 
 /// A page that is being changed and is not dirty yet has no say: its recLSN is still that of changes that are durable, and those to
