@@ -1,4 +1,4 @@
-//! The figures that the library is held to, P1 to P13, each measured beside its baseline in one run; and some that are told.
+//! The figures that the library is held to, P1 to P14, each measured beside its baseline in one run; and some that are told.
 //!
 //! `cargo bench --bench figures --features testing,crc32c -- [P1 P4 .. | all] [--json FILE] [--dir DIR] [--device PATH] [--rounds N]`
 //!
@@ -27,6 +27,7 @@ mod p10_miss_ratio;
 mod p11_memory;
 mod p12_opening;
 mod p13_own_cost;
+mod p14_few_pages;
 mod race;
 
 #[path = "../support/mod.rs"]
@@ -81,7 +82,7 @@ struct Figure {
     measure: fn(&Bench) -> Result<Vec<FigureRow>>,
 }
 
-const FIGURES: [Figure; 18] = [
+const FIGURES: [Figure; 19] = [
     measured("P1", "random reads by prefetch, against the bare ring", p01_random_read::measure),
     measured("P2", "the same, against the pool's own sync method", p02_against_sync::measure),
     measured("P3", "sequential scan, against the bare ring at its best", p03_scan::measure),
@@ -115,6 +116,11 @@ const FIGURES: [Figure; 18] = [
     measured("P11", "memory beside the pages", p11_memory::measure),
     measured("P12", "opening a pool, against faulting memory in", p12_opening::measure),
     measured("P13", "the pool's own CPU for a cold page, on a null device", p13_own_cost::measure),
+    measured(
+        "P14",
+        "cutting, closing and removing a file of few pages, with many frames against few",
+        p14_few_pages::measure,
+    ),
     measured("idle", "an open pool that nobody uses", idle::measure),
 ];
 
