@@ -24,7 +24,7 @@ use crate::{
         prefetch::{self, Prefetch},
         stream::{ReadStream, item::StreamItem},
         view::{self, View},
-        warm_up::{self, WarmUp},
+        warm_up::{self, Wanted, WarmUp},
     },
     residency::{self, Resident},
     resize::{self, ResizeReport},
@@ -461,14 +461,15 @@ impl BufferPool {
 
     /// Reads pages into the pool, and waits for them: sorted, neighbours in one request, and as many in advance as a
     /// [read stream](Self::read_stream) may have. Of more pages than the pool has frames the last ones are left out. What cannot
-    /// be read is counted and passed over.
+    /// be read is counted and passed over. The iterator is called here, to its end; no more of its pages are kept than there may be
+    /// frames.
     ///
     /// # Errors
     /// [`Error::ShutDown`].
     pub fn warm_up(&self, pages: impl IntoIterator<Item = PageId>) -> Completion<WarmUp> {
-        let pages: Vec<PageId> = pages.into_iter().collect();
-        let wait = pages.first().map_or(WaitsFor::Disks, |page| WaitsFor::Disk(page.file));
-        self.operation(wait, move |shared| warm_up::warm_up(shared, pages))
+        let wanted = Wanted::of(pages.into_iter(), self.shared.pool.most_frames());
+        let wait = wanted.first_file().map_or(WaitsFor::Disks, WaitsFor::Disk);
+        self.operation(wait, move |shared| warm_up::warm_up(shared, wanted))
     }
 
     /// Makes an operation of this work, which may have to wait for that.

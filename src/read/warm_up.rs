@@ -8,13 +8,14 @@ use std::{collections::HashSet, sync::Arc};
 use crate::{
     config::StreamOptions,
     error::{Error, Result},
-    id::PageId,
+    id::{FileId, PageId},
     pool::state::State,
     read::stream::ReadStream,
     shared::Shared,
 };
 
-/// What came of a [warm-up](crate::BufferPool::warm_up): each page that was asked for counts once, as one of these.
+/// What came of a [warm-up](crate::BufferPool::warm_up): each page counts once, as one of
+/// these, however often it was asked for.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WarmUp {
@@ -22,15 +23,46 @@ pub struct WarmUp {
     pub pages: u64,
     /// So many could not be read: they, or their files, are not there any more, or the disk refused.
     pub failed: u64,
-    /// So many were left out, since the pool has not as many frames; or lost theirs again to other pages meanwhile.
+    /// So many were left out, since the pool has not as many frames (these count as often as they were asked for); or lost their frames
+    /// again to other pages meanwhile.
     pub left_out: u64,
 }
 
-pub(crate) fn warm_up(shared: &Arc<Shared>, mut pages: Vec<PageId>) -> Result<WarmUp> {
+/// The pages that were asked for first, each once, as far as there are frames for them.
+pub(crate) struct Wanted {
+    pages: Vec<PageId>,
+    left_out: u64,
+}
+
+impl Wanted {
+    /// Keeps no more of the pages than there may be frames.
+    pub(crate) fn of(pages: impl Iterator<Item = PageId>, frames: u32) -> Self {
+        let mut wanted = Self { pages: Vec::new(), left_out: 0 };
+        let mut seen = HashSet::new();
+        for page in pages {
+            if seen.contains(&page) {
+                continue;
+            }
+            if seen.len() < frames as usize {
+                seen.insert(page);
+                wanted.pages.push(page);
+            } else {
+                wanted.left_out += 1;
+            }
+        }
+        wanted
+    }
+
+    /// Returns the file of the first page.
+    pub(crate) fn first_file(&self) -> Option<FileId> {
+        self.pages.first().map(|page| page.file)
+    }
+}
+
+pub(crate) fn warm_up(shared: &Arc<Shared>, wanted: Wanted) -> Result<WarmUp> {
     shared.check_open()?;
-    let mut seen = HashSet::with_capacity(pages.len());
-    pages.retain(|&page| seen.insert(page));
-    let wanted = pages.len() as u64;
+    let Wanted { mut pages, left_out } = wanted;
+    let wanted = pages.len() as u64 + left_out;
     pages.truncate(shared.pool.frame_count() as usize);
     pages.sort_unstable();
     let (mut read, mut failed) = (Vec::with_capacity(pages.len()), 0);
