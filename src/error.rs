@@ -252,8 +252,9 @@ pub enum Error {
     /// An option has a value that cannot work. The text says which and what would.
     #[error("{0}")]
     Config(Arc<str>),
-    /// A callback of the engine (its log, its page codec) panicked in a thread of the pool.
-    #[error("a callback panicked in a thread of the pool; the operation was given up")]
+    /// A callback of the engine (its log, its page codec) panicked, in a thread of the pool, or on a page that had to be written to
+    /// make room for the one that was wanted.
+    #[error("a callback of the engine panicked; the operation was given up")]
     Panicked,
     /// The pool is shut down.
     #[error("the pool is shut down: build a new one")]

@@ -60,6 +60,10 @@
 //! What a latch cannot promise: a thread that waits for a page while it holds a latch that the page's holder waits for has made
 //! a deadlock. Latch pages in one order, hold latches briefly, and never across an `.await` of another page.
 //!
+//! What the pool asks of a task's [`Waker`](std::task::Waker): that it returns soon, as every executor's does. The pool's own threads
+//! call it, the submission worker among them, through which all reads and writes of an io_uring pool go. A waker that sleeps delays
+//! them all; one that waits for a page of the same pool waits for ever. It may panic, and may own or drop pins and pools.
+//!
 //! # Features
 //!
 //! | feature | gives |
@@ -80,6 +84,7 @@ mod seeded;
 mod background;
 mod buffer_pool;
 mod builder;
+mod callback;
 mod codec;
 mod completion;
 #[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]

@@ -9,15 +9,11 @@
 //! * one that was replaced, or left over, is dropped after the lock, too;
 //! * a panic ends here, so those who are next in a list are woken all the same.
 
-use std::{
-    mem,
-    panic::{AssertUnwindSafe, catch_unwind},
-    task::Waker,
-};
+use std::{mem, task::Waker};
 
 use smallvec::SmallVec;
 
-use crate::events;
+use crate::{callback, events};
 
 /// A waker in a list of this pool. To be made, called and dropped with no lock held.
 #[derive(Debug)]
@@ -71,11 +67,8 @@ fn contain(body: impl FnOnce()) {
     if seeded!("panic_of_a_waker_goes_on") {
         return body();
     }
-    let Err(panic) = catch_unwind(AssertUnwindSafe(body)) else { return };
-    events::waker_panicked();
-    // What it panicked with may panic in turn when it is dropped.
-    if let Err(again) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        mem::forget(again);
+    if callback::contained(body).is_err() {
+        events::waker_panicked();
     }
 }
 

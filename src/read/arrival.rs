@@ -1,6 +1,7 @@
 //! How far the read of a pinned page has come, and the verification that ends it.
 
 use crate::{
+    callback,
     codec::PageAddress,
     error::{Error, Result},
     id::PageId,
@@ -49,7 +50,7 @@ fn verify(shared: &Shared, page: PageId, bytes: &[u8]) -> Result<()> {
     if file.sparse && bytes.iter().all(|&byte| byte == 0) {
         return Ok(());
     }
-    let verdict = codec.verify(PageAddress::new(file.tag, page.block), bytes);
+    let verdict = callback::contained(|| codec.verify(PageAddress::new(file.tag, page.block), bytes))?;
     let verdict = if seeded!("page_not_verified") { Ok(()) } else { verdict };
     verdict.map_err(|reason| Error::Corrupt { page, reason: reason.into() })
 }

@@ -18,8 +18,6 @@
 //!
 //! It ends with the last clone of the pool, before anything it works on does. Lock order: the handle's lock is taken alone.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
-
 use crate::{
     config::Marks,
     error::Error,
@@ -153,9 +151,7 @@ impl Writer {
         let ready = &shared.pool.ready;
         while ready.sleep() {
             loop {
-                // The log and the codec are the engine's and may panic.
-                let round = catch_unwind(AssertUnwindSafe(|| self.round()));
-                match round.unwrap_or(Round::Failed(Error::Panicked)) {
+                match self.round() {
                     Round::GoesOn if !ready.is_closed() => {}
                     Round::Failed(error) => {
                         self.back_off(&error);

@@ -20,6 +20,7 @@
 use std::task::Poll;
 
 use crate::{
+    callback,
     codec::PageAddress,
     config::Config,
     doublewrite::Run,
@@ -271,10 +272,10 @@ impl Writer<'_> {
             return;
         }
         let lsn = std::mem::take(&mut self.highest_lsn);
-        let ready = flush_log(self.shared, lsn).and_then(|()| {
-            self.seal();
-            self.protect()
-        });
+        let ready = callback::contained(|| flush_log(self.shared, lsn))
+            .flatten()
+            .and_then(|()| callback::contained(|| self.seal()))
+            .and_then(|()| self.protect());
         if let Err(error) = ready {
             for request in self.batch.drain(..) {
                 if let PageLease::Write(lease) = request.into_lease() {

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod background_writer;
+mod c10_callbacks;
 mod c10_iterators;
 mod c10_wakers;
 mod c1_own_bytes;

@@ -1,0 +1,76 @@
+//! C10: a codec or a log that panics fails the operations that need it, and unwinds through no other caller.
+
+use std::{io, panic::resume_unwind, time::Duration};
+
+use ringpool::{
+    BackgroundWriter, Error, IoMethod, Lsn, OpenOptions, PageAddress, PageCodec, PageId, StreamOptions, Wal,
+};
+
+use crate::support::{Bench, assert_stamped, restamp, stamped_file, with_each_method};
+
+/// Panics on pages of the file with this tag.
+struct PanicsOn(u64);
+
+impl PageCodec for PanicsOn {
+    fn seal(&self, at: PageAddress, _: &mut [u8]) {
+        if at.tag == self.0 {
+            resume_unwind(Box::new("no page of this file can be sealed"));
+        }
+    }
+
+    fn verify(&self, _: PageAddress, _: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+struct PanickingLog;
+
+impl Wal for PanickingLog {
+    fn flushed_lsn(&self) -> Lsn {
+        Lsn::UNLOGGED
+    }
+
+    fn flush(&self, _: Lsn) -> io::Result<Lsn> {
+        resume_unwind(Box::new("the log is gone"))
+    }
+}
+
+const FRAMES: u32 = 8;
+
+/// A bench whose frames all hold changed pages that cannot be written; and a page of another file.
+fn bench_of_stuck_pages(method: IoMethod, is_codec: bool) -> (Bench, PageId) {
+    let bench = Bench::with(FRAMES, |builder| {
+        let builder = builder.frames(FRAMES).io_method(method).frame_wait(Duration::from_millis(50));
+        let builder = builder.background_writer(BackgroundWriter::Off);
+        if is_codec { builder.codec(PanicsOn(0)) } else { builder.wal(PanickingLog) }
+    });
+    bench.disk.put("other", stamped_file(FRAMES, 1));
+    let other = bench.pool.open_file("other", OpenOptions::new().tag(1)).unwrap();
+    for block in 0..FRAMES {
+        let page = bench.fetch(block).unwrap();
+        restamp(&page, 2);
+        page.write().unwrap().set_lsn(Lsn(7));
+    }
+    (bench, PageId::new(other, 3))
+}
+
+#[test]
+fn c10_a_fetch_whose_victims_make_a_callback_panic_gets_an_error() {
+    with_each_method(|method| {
+        for is_codec in [true, false] {
+            let (bench, other) = bench_of_stuck_pages(method.clone(), is_codec);
+            let pool = &bench.pool;
+            let fetched = pool.fetch(other).wait();
+            assert!(matches!(fetched, Err(Error::Panicked)), "{fetched:?}");
+            let viewed = pool.view(other).wait();
+            assert!(matches!(viewed, Err(Error::Panicked)), "{viewed:?}");
+            let many = pollster::block_on(pool.fetch_many(&[other]));
+            assert!(matches!(many, Err(Error::Panicked)), "{many:?}");
+            let _ = pool.prefetch(other.file, 0..4);
+            let streamed: Vec<_> = pool.read_stream(other.file, 0..2, StreamOptions::new()).collect();
+            assert!(streamed.iter().all(Result::is_err), "a stream");
+            (0..FRAMES).for_each(|block| assert_stamped(&bench.fetch(block).unwrap(), 2));
+            assert_eq!(pool.validate(), Ok(()));
+        }
+    });
+}
