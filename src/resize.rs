@@ -16,7 +16,7 @@
 use crate::{
     error::{Error, Result},
     id::FrameNo,
-    io::method::Chunk,
+    io::{method::Chunk, request::Urgency},
     lease::Tally,
     pool::{frame_pool::FramePool, resizing::Retirement, shortage::Holder, starvation::RETRY},
     shared::Shared,
@@ -158,7 +158,7 @@ fn write_dirty(shared: &Shared, frames: &[FrameNo]) -> Result<u64> {
     candidates.sort_unstable();
     let tally = Tally::new();
     for piece in candidates.chunks_mut(PIECE) {
-        write_out(shared, piece, &mut Patience::Try, &tally);
+        write_out(shared, piece, Urgency::Demand, &mut Patience::Try, &tally);
     }
     tally.wait()
 }

@@ -82,19 +82,21 @@ impl Direction {
     }
 }
 
-/// Whether anybody waits for a transfer.
+/// Whether anybody waits for a transfer. The most urgent comes first.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// Somebody does.
+    /// A caller does, or a miss that needs the frame.
     Demand,
-    /// Nobody does yet.
+    /// No caller does yet: pages read ahead.
     Background,
+    /// No caller waits for this one in particular: a write of a checkpoint or of the background writer.
+    Writeback,
 }
 
 impl Urgency {
     /// How many there are.
-    pub(in crate::io) const KINDS: usize = 2;
-    pub(in crate::io) const ALL: [Self; Self::KINDS] = [Self::Demand, Self::Background];
+    pub(in crate::io) const KINDS: usize = 3;
+    pub(in crate::io) const ALL: [Self; Self::KINDS] = [Self::Demand, Self::Background, Self::Writeback];
 }
 
 /// One transfer between consecutive bytes of a file and the buffers of a lease.

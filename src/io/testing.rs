@@ -245,7 +245,12 @@ pub(crate) struct TestLease {
 impl TestLease {
     /// Nobody waits for it yet. What comes back says when somebody does.
     pub(crate) fn set_background(&mut self) -> Arc<AtomicBool> {
-        self.urgency = Urgency::Background;
+        self.set_urgency(Urgency::Background)
+    }
+
+    /// The same for any urgency.
+    pub(crate) fn set_urgency(&mut self, urgency: Urgency) -> Arc<AtomicBool> {
+        self.urgency = urgency;
         Arc::clone(&self.awaited)
     }
 

@@ -45,15 +45,15 @@ impl Lease for PageLease {
     fn urgency(&self) -> Urgency {
         match self {
             Self::Read(lease) if lease.is_ahead() => Urgency::Background,
-            // A write is waited for by a checkpoint, or by who wants its frame.
-            Self::Read(_) | Self::Write(_) => Urgency::Demand,
+            Self::Read(_) => Urgency::Demand,
+            Self::Write(lease) => lease.urgency(),
         }
     }
 
     fn is_awaited(&self) -> bool {
         match self {
             Self::Read(lease) => lease.is_awaited(),
-            Self::Write(_) => true,
+            Self::Write(lease) => lease.is_awaited(),
         }
     }
 

@@ -126,7 +126,7 @@ fn begin_write(pins: &[Pin], mut run: WriteRun) -> (WriteLease, Arc<File>, Arc<T
     let file = Arc::new(File::open(&disk, FileId(0), Path::new("data"), &OpenOptions::new(), SIZE).unwrap());
     file.sync(&Counters::new()).unwrap();
     let tally = Tally::new();
-    (WriteLease::new(Arc::clone(&file), run, tally.begin()), file, tally)
+    (WriteLease::new(Arc::clone(&file), run, Urgency::Demand, tally.begin()), file, tally)
 }
 
 /// Changes all pages on one thread while the device writes them on another.

@@ -6,7 +6,10 @@ use crate::{
     doublewrite::KeptCopies,
     error::{Error, IoOp},
     id::PageId,
-    io::{file::File, request::IoBuf},
+    io::{
+        file::File,
+        request::{IoBuf, Urgency},
+    },
     lease::{abandoned, buffer_at, tally::Outstanding},
     pool::{frame_pool::FramePool, handle::Pin, pins::Pins, spares::SpareRun, state::State},
     stats::Counter,
@@ -81,6 +84,7 @@ impl WriteRun {
 pub(crate) struct WriteLease {
     file: Arc<File>,
     run: WriteRun,
+    urgency: Urgency,
     /// Taken when the lease ends.
     outstanding: Option<Outstanding>,
     /// Where copies went first.
@@ -89,11 +93,16 @@ pub(crate) struct WriteLease {
 
 impl WriteLease {
     /// A run of one page at least.
-    pub(crate) fn new(file: Arc<File>, mut run: WriteRun, outstanding: Outstanding) -> Self {
+    pub(crate) fn new(
+        file: Arc<File>,
+        mut run: WriteRun,
+        urgency: Urgency,
+        outstanding: Outstanding,
+    ) -> Self {
         if let Bytes::Copied(room) = &mut run.bytes {
             run.pins.pool().spares.shrink(room, run.pins.len());
         }
-        let lease = Self { file, run, outstanding: Some(outstanding), copies: None };
+        let lease = Self { file, run, urgency, outstanding: Some(outstanding), copies: None };
         lease.assert_intact();
         lease
     }
@@ -148,6 +157,16 @@ impl WriteLease {
     /// Ends the lease without a transfer: every page is as dirty as before.
     pub(crate) fn abort(mut self, error: Error) {
         self.end(Err(error));
+    }
+
+    pub(super) fn urgency(&self) -> Urgency {
+        if seeded!("writes_as_urgent_as_reads") { Urgency::Demand } else { self.urgency }
+    }
+
+    /// Whether a caller waits for the end of the write.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.urgency == Urgency::Demand
+            || self.run.pins.frames().any(|frame| frame.state.load().has_io_waiters())
     }
 
     /// Copies are one buffer, since they are one behind the other; pages where they are, one each.

@@ -17,6 +17,7 @@ use std::task::{Poll, Waker};
 
 use crate::{
     error::{Error, Result},
+    io::request::Urgency,
     lease::Tally,
     pool::{
         handle::Claimed,
@@ -268,7 +269,7 @@ pub(crate) fn have_victims_written(shared: &Shared, dirty: &DirtyVictims) {
 fn write_victims(shared: &Shared, dirty: &DirtyVictims) -> Arc<Tally> {
     let mut candidates: Vec<Candidate> = dirty.iter().map(|&no| (shared.pool.frame(no).page(), no)).collect();
     let tally = Tally::new();
-    write_out(shared, &mut candidates, &mut Patience::Try, &tally);
+    write_out(shared, &mut candidates, Urgency::Demand, &mut Patience::Try, &tally);
     shared.respite.watch(&tally);
     tally
 }

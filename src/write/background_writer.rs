@@ -23,6 +23,7 @@ use crate::{
     error::Error,
     events,
     id::{FileId, FrameNo, PageId},
+    io::request::Urgency,
     lease::Tally,
     pool::{replacement::Reach, state::State},
     shared::Shared,
@@ -203,7 +204,8 @@ impl Writer {
             self.clean_in_a_row += clean;
             if !victims.is_empty() {
                 self.clean_in_a_row = 0;
-                self.start(victims);
+                let urgency = if is_wanted_now { Urgency::Demand } else { Urgency::Writeback };
+                self.start(victims, urgency);
                 return Round::GoesOn;
             }
             if clean > 0 {
@@ -231,7 +233,7 @@ impl Writer {
     }
 
     /// Starts writing the victims and their dirty neighbours.
-    fn start(&mut self, victims: Vec<FrameNo>) {
+    fn start(&mut self, victims: Vec<FrameNo>, urgency: Urgency) {
         let mut candidates: Vec<Candidate> =
             victims.iter().map(|&no| (self.shared.pool.frame(no).page(), no)).collect();
         for at in 0..victims.len() {
@@ -243,7 +245,7 @@ impl Writer {
         candidates.sort_unstable();
         candidates.dedup();
         let tally = Tally::that_wakes(self.shared.pool.ready.waker());
-        write_out(&self.shared, &mut candidates, &mut Patience::Try, &tally);
+        write_out(&self.shared, &mut candidates, urgency, &mut Patience::Try, &tally);
         self.under_way.push(Batch { victims, tally, begun: time::now() });
     }
 
@@ -344,7 +346,7 @@ mod tests {
         drop(pool.fetch(PageId::new(file, 2)).wait().unwrap());
         let victim = pool.shared().pool.find(PageId::new(file, 4), State::is_idle_dirty).unwrap();
         let mut writer = Writer::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
-        writer.start(vec![victim]);
+        writer.start(vec![victim], Urgency::Demand);
         let batch = writer.under_way.pop().unwrap();
         assert_eq!(batch.tally.wait().unwrap(), 3);
         assert_eq!(disk.count(Op::Write), 1);
@@ -365,7 +367,7 @@ mod tests {
         }
         let victim = pool.shared().pool.find(PageId::new(file, 4), State::is_idle_dirty).unwrap();
         let mut writer = Writer::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
-        writer.start(vec![victim]);
+        writer.start(vec![victim], Urgency::Demand);
         assert_eq!((disk.count(Op::Write), pool.stats().frames.dirty), (1, 2));
     }
 

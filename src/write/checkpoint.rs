@@ -17,7 +17,7 @@ use crate::{
     error::Result,
     events,
     id::{BlockNo, FileId, Lsn, PageId},
-    io::file::File,
+    io::{file::File, request::Urgency},
     lease::Tally,
     pool::{frame::Frame, state::State},
     shared::Shared,
@@ -100,7 +100,7 @@ pub(crate) fn checkpoint(shared: &Shared, options: CheckpointOptions) -> Result<
     shared.check_open()?;
     let files = shared.files.all();
     let pace = options.spread_over.map(|over| (&turn, over));
-    let written = clean(shared, changed_pages(shared), patient(shared), pace);
+    let written = clean(shared, changed_pages(shared), Urgency::Writeback, patient(shared), pace);
     // A page that could not be written is no reason to leave the other files unsynced.
     let synced = sync_all(shared);
     let removed = shared.removals.retry(&*shared.disk);
@@ -121,7 +121,7 @@ pub(crate) fn flush_page(shared: &Shared, page: PageId) -> Result<()> {
     shared.check_open()?;
     shared.files.open_file(page.file)?;
     let changed = shared.pool.find(page, State::may_hold_changes).map(|no| (page, no));
-    clean(shared, changed.into_iter().collect(), patient(shared), None).map(drop)
+    clean(shared, changed.into_iter().collect(), Urgency::Demand, patient(shared), None).map(drop)
 }
 
 /// All of a file's pages are in it, not yet synced.
@@ -130,13 +130,13 @@ pub(crate) fn flush_file(shared: &Shared, file: FileId) -> Result<FlushReport> {
     let file = shared.files.open_file(file)?;
     let begun = time::now();
     let changed = changed_pages_of(shared, &file);
-    let pages_written = clean(shared, changed, patient(shared), None)?;
+    let pages_written = clean(shared, changed, Urgency::Demand, patient(shared), None)?;
     Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
 }
 
 /// The same, but for pages that others are at: for who must not wait for them.
 pub(crate) fn flush_idle(shared: &Shared, file: &File) -> Result<()> {
-    clean(shared, changed_pages_of(shared, file), Patience::Try, None).map(drop)
+    clean(shared, changed_pages_of(shared, file), Urgency::Demand, Patience::Try, None).map(drop)
 }
 
 /// What was written to the file so far is durable. Gives whether there was anything.
@@ -155,6 +155,7 @@ fn patient(shared: &Shared) -> Patience {
 fn clean(
     shared: &Shared,
     mut candidates: Vec<Candidate>,
+    urgency: Urgency,
     mut patience: Patience,
     pace: Option<(&Turn<'_>, Duration)>,
 ) -> Result<u64> {
@@ -169,7 +170,7 @@ fn clean(
             pace = None;
         }
         written += piece.len();
-        write_out(shared, &mut candidates[piece], &mut patience, &tally);
+        write_out(shared, &mut candidates[piece], urgency, &mut patience, &tally);
     }
     tally.wait()
 }

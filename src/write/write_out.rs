@@ -28,7 +28,7 @@ use crate::{
     id::{FileId, FrameNo, Lsn, PageId},
     io::{
         file::File,
-        request::{Direction, Request},
+        request::{Direction, Request, Urgency},
     },
     lease::{PageLease, Tally, WriteLease, WriteRun},
     pool::{frame_pool::NotPinned, handle::Pin, latch::Latch, starvation::RETRY, waiters::Want},
@@ -63,14 +63,18 @@ pub(crate) enum Patience {
 }
 
 /// Starts writing the candidates that are dirty, in the order of their files. What becomes of them goes into the tally.
+///
+/// A write that a caller waits for, or a miss that needs the frame, is a demand; [writeback](Urgency::Writeback) goes behind those.
 pub(crate) fn write_out(
     shared: &Shared,
     candidates: &mut [Candidate],
+    urgency: Urgency,
     patience: &mut Patience,
     tally: &Arc<Tally>,
 ) {
     candidates.sort_unstable();
-    let mut writer = Writer { shared, patience, tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
+    let mut writer =
+        Writer { shared, urgency, patience, tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
     let mut rest = &*candidates;
     while let Some((&first, behind)) = rest.split_first() {
         rest = match writer.latch_dirty(first) {
@@ -83,6 +87,7 @@ pub(crate) fn write_out(
 
 struct Writer<'a> {
     shared: &'a Shared,
+    urgency: Urgency,
     patience: &'a mut Patience,
     tally: &'a Arc<Tally>,
     /// Requests that are not submitted yet.
@@ -250,7 +255,7 @@ impl Writer<'_> {
     }
 
     fn add_request(&mut self, file: Arc<File>, run: WriteRun) {
-        let lease = WriteLease::new(Arc::clone(&file), run, self.tally.begin());
+        let lease = WriteLease::new(Arc::clone(&file), run, self.urgency, self.tally.begin());
         let offset = self.shared.config.page_size.offset_of(lease.first().block);
         let lease = PageLease::Write(lease);
         self.batch.push(Request::new(
@@ -429,6 +434,7 @@ mod tests {
         let (mut patience, tally) = (Patience::Wait(Duration::MAX), Tally::new());
         let mut writer = Writer {
             shared,
+            urgency: Urgency::Demand,
             patience: &mut patience,
             tally: &tally,
             batch: Vec::new(),
@@ -439,7 +445,7 @@ mod tests {
         assert!(WriteRun::lent().begin(&others));
         assert_eq!(writer.build_run(pin, &candidates), candidates);
         others.end_write(false);
-        write_out(shared, &mut candidates.clone(), &mut patience, &tally);
+        write_out(shared, &mut candidates.clone(), Urgency::Demand, &mut patience, &tally);
         assert_eq!(tally.wait().unwrap(), 1);
     }
 }

@@ -18,6 +18,7 @@ mod c5_lifetimes;
 mod c6_bounded_waits;
 mod c6_lines;
 mod c6_own_latches;
+mod c6_queues;
 mod c6_sharing;
 mod c6_slow_disks;
 mod c7_no_threads;

@@ -2,11 +2,13 @@
 //!
 //! Every method that has threads of its own puts requests in here and starts what comes out, so there is one rule for all:
 //!
-//! * **Demand before background.** What nobody waits for yet (pages read ahead) goes when no demand is there, or when eight
-//!   demands in a row were preferred, so that it never starves. A background request that somebody begins to wait for while
-//!   it is queued becomes a demand: a few are looked at with every request that goes.
+//! * **Demand before all else.** What no caller waits for (pages read ahead, and writes of a checkpoint or of the background writer)
+//!   goes when no demand is there, or when it is due by its [quota](quota), so that it never starves. One that a caller begins to
+//!   wait for while it is queued becomes a demand: a few are looked at with every request that goes.
 //! * **Files take turns**, and none has more in flight than its share. A file that does not answer fills its own share;
 //!   the rest of the method is there for the others.
+//! * **Such writes leave room for demands**: a part of what may be in flight, of their file's share of that, and of what may wait. So
+//!   a demand goes at once though a disk takes no writes, and none is transferred by its submitter for the writes' sake.
 //! * **Requests that touch go as one**, whoever submitted them: same file, direction and urgency, one behind the other, and
 //!   together within the combine limit. A new request is held against the last few of its file.
 //! * **Everything is bounded**: what waits, what is in flight, and the work for each request.
@@ -15,13 +17,17 @@
 //! their coming, but where they were joined or became demands; a file is in the line for its turn while it has something to
 //! start and is below its share.
 
+mod quota;
 mod shelf;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
-use self::shelf::{Row, Shelf};
+use self::{
+    quota::Quota,
+    shelf::{Row, Shelf},
+};
 use crate::{
     id::FileId,
     io::{
@@ -31,13 +37,10 @@ use crate::{
     },
 };
 
-/// Demands that go in a row while background requests wait and could go.
-const DEMANDS_IN_A_ROW: u32 = 8;
-
 /// So many of a file's last requests are tried for a new one to join.
 const JOIN_WINDOW: usize = 8;
 
-/// So many places are looked at, with each request that goes, for background requests that somebody waits for by now.
+/// So many places are looked at, with each request that goes, for requests that a caller waits for by now.
 const LOOKS: u32 = 8;
 
 /// How much of everything.
@@ -55,6 +58,15 @@ pub(crate) struct Limits {
 /// left for the others; but one of one.
 pub(crate) const fn share(whole: usize) -> usize {
     if whole < 2 { whole } else { whole - whole.div_ceil(4) }
+}
+
+/// What writes that no caller waits for leave of a file's share to its demands: a quarter, and one at least; but nothing of one.
+const fn left_by_writes(share: usize) -> usize {
+    match share {
+        0 | 1 => 0,
+        2..8 => 1,
+        _ => share / 4,
+    }
 }
 
 /// What became of a request that came.
@@ -84,10 +96,11 @@ pub(crate) struct Backlog<L> {
     /// Files that have something to start, by urgency. Some may have come to the end of their share since.
     turns: [VecDeque<FileId>; Urgency::KINDS],
     waiting: [usize; Urgency::KINDS],
+    /// Of those that wait, the ones that are bounded by [`Limits::waiting`].
+    crowd: usize,
     in_flight: [usize; Urgency::KINDS],
-    /// Demands that went since a background request did, or none waited.
-    preferred: u32,
-    /// Where the next look for background requests that became demands begins.
+    quota: Quota,
+    /// Where the next look for requests that became demands begins.
     look_at: u32,
 }
 
@@ -102,8 +115,11 @@ struct Waiting<L> {
 struct Line {
     rows: [Row; Urgency::KINDS],
     in_turn: [bool; Urgency::KINDS],
-    in_flight: usize,
+    in_flight: [usize; Urgency::KINDS],
     share: usize,
+    /// It was told its share. Then its requests are never turned away: their submitters would transfer them beside that bound. There
+    /// are no more of them than frames.
+    has_own_bound: bool,
 }
 
 impl<L: Lease> Backlog<L> {
@@ -115,8 +131,9 @@ impl<L: Lease> Backlog<L> {
             files: ByFile::default(),
             turns: Default::default(),
             waiting: [0; Urgency::KINDS],
+            crowd: 0,
             in_flight: [0; Urgency::KINDS],
-            preferred: 0,
+            quota: Quota::default(),
             look_at: 0,
         }
     }
@@ -131,21 +148,31 @@ impl<L: Lease> Backlog<L> {
         self.in_flight[Urgency::Background as usize] + self.waiting(Urgency::Background)
     }
 
-    fn background_is_full(&self) -> bool {
-        self.in_flight[Urgency::Background as usize] >= self.background_limit
+    /// Whether as many of this urgency are in flight as may be.
+    fn is_full(&self, urgency: Urgency) -> bool {
+        let most = match urgency {
+            Urgency::Demand => return false,
+            Urgency::Background => self.background_limit,
+            Urgency::Writeback => share(self.limits.in_flight),
+        };
+        self.in_flight[urgency as usize] >= most
     }
 
     fn waiting(&self, urgency: Urgency) -> usize {
         self.waiting[urgency as usize]
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.iter().sum::<usize>() == 0
+    fn all_waiting(&self) -> usize {
+        self.waiting.iter().sum()
     }
 
-    /// How many background requests would be taken in now: they leave a share of the places to demands.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.all_waiting() == 0
+    }
+
+    /// How many requests that no caller waits for would be taken in now: they leave a share of the places to demands.
     pub(crate) fn room(&self) -> usize {
-        share(self.limits.waiting).saturating_sub(self.waiting.iter().sum())
+        share(self.limits.waiting).saturating_sub(self.crowd)
     }
 
     /// Takes a request in, or gives it back where too many wait.
@@ -156,13 +183,18 @@ impl<L: Lease> Backlog<L> {
         let most = share(self.limits.in_flight);
         let line =
             self.files.entry(id).or_insert_with(|| Line::new(&request.file, most, self.limits.in_flight));
-        let row = line.rows[urgency as usize];
+        let (row, line_has_own_bound) = (line.rows[urgency as usize], line.has_own_bound);
         let arriving = Waiting { request, end, urgency };
         let arriving = match join_last_few(&mut self.shelf, row, arriving, self.limits.combine) {
             None => return Ok(Arrival::Joined),
             Some(arriving) => arriving,
         };
-        if self.waiting.iter().sum::<usize>() >= self.limits.waiting {
+        let is_full = match urgency {
+            _ if line_has_own_bound => false,
+            Urgency::Writeback => self.room() == 0,
+            Urgency::Demand | Urgency::Background => self.crowd >= self.limits.waiting,
+        };
+        if is_full {
             return Err(arriving.request);
         }
         self.enqueue(id, arriving);
@@ -174,6 +206,7 @@ impl<L: Lease> Backlog<L> {
         let line = self.files.get_mut(&id).expect("the file of a request has a line");
         self.shelf.append(&mut line.rows[urgency], arriving);
         self.waiting[urgency] += 1;
+        self.crowd += usize::from(!line.has_own_bound);
         line.get_in_turn(id, &mut self.turns);
     }
 
@@ -186,8 +219,9 @@ impl<L: Lease> Backlog<L> {
         let line = self.files.get_mut(&file)?;
         line.in_turn[urgency as usize] = false;
         let waiting = self.shelf.take_first(&mut line.rows[urgency as usize])?;
-        line.in_flight += 1;
+        line.in_flight[urgency as usize] += 1;
         line.get_in_turn(file, &mut self.turns);
+        self.crowd -= usize::from(!line.has_own_bound);
         self.waiting[urgency as usize] -= 1;
         self.in_flight[urgency as usize] += 1;
         Some((waiting.request, Place { file, urgency }))
@@ -195,22 +229,16 @@ impl<L: Lease> Backlog<L> {
 
     /// Whether [`next`](Self::next) has something to give.
     pub(crate) fn has_next(&mut self) -> bool {
-        self.someone_is_in_turn(Urgency::Demand)
-            || !self.background_is_full() && self.someone_is_in_turn(Urgency::Background)
+        Urgency::ALL.into_iter().any(|urgency| self.can_go(urgency))
     }
 
     fn choose(&mut self) -> Option<Urgency> {
-        let demand = self.someone_is_in_turn(Urgency::Demand);
-        let background = !self.background_is_full() && self.someone_is_in_turn(Urgency::Background);
-        let chosen = match (demand, background) {
-            (true, true) if self.preferred >= DEMANDS_IN_A_ROW => Urgency::Background,
-            (true, _) => Urgency::Demand,
-            (false, true) => Urgency::Background,
-            (false, false) => return None,
-        };
-        self.preferred =
-            if demand && background && chosen == Urgency::Demand { self.preferred + 1 } else { 0 };
-        Some(chosen)
+        let can_go = Urgency::ALL.map(|urgency| self.can_go(urgency));
+        self.quota.choose(|urgency| can_go[urgency as usize])
+    }
+
+    fn can_go(&mut self, urgency: Urgency) -> bool {
+        !self.is_full(urgency) && self.someone_is_in_turn(urgency)
     }
 
     /// Whether a file has something of this urgency to start. Those that have their share in flight leave the line; they come
@@ -228,29 +256,32 @@ impl<L: Lease> Backlog<L> {
         false
     }
 
-    /// Looks at a few background requests, others each time, and makes those that somebody waits for by now demands. Not
-    /// needed while background requests go anyhow.
+    /// Looks at a few requests that no caller waited for, others each time, and makes those that one waits for by now demands. Not
+    /// needed while they go anyhow.
     fn look_for_demands(&mut self) {
-        let passed_over = self.background_is_full() || self.waiting(Urgency::Demand) > 0;
-        if !passed_over || self.waiting(Urgency::Background) == 0 {
+        let demands = self.waiting(Urgency::Demand);
+        let passed_over = self.is_full(Urgency::Background) || demands > 0;
+        if !passed_over || self.all_waiting() == demands {
             return;
         }
         for _ in 0..LOOKS.min(self.shelf.places()) {
             self.look_at = (self.look_at + 1) % self.shelf.places();
-            let awaited = self.shelf.at(self.look_at).filter(|waiting| {
-                waiting.urgency == Urgency::Background && waiting.request.lease.is_awaited()
-            });
-            if let Some(id) = awaited.map(|waiting| waiting.request.file.id) {
-                self.make_demand(id, self.look_at);
+            let awaited = self
+                .shelf
+                .at(self.look_at)
+                .filter(|waiting| waiting.urgency != Urgency::Demand && waiting.request.lease.is_awaited());
+            if let Some((id, urgency)) = awaited.map(|waiting| (waiting.request.file.id, waiting.urgency)) {
+                self.make_demand(id, urgency, self.look_at);
             }
         }
     }
 
-    fn make_demand(&mut self, id: FileId, place: u32) {
+    fn make_demand(&mut self, id: FileId, urgency: Urgency, place: u32) {
         let line = self.files.get_mut(&id).expect("the file of a request has a line");
-        let row = &mut line.rows[Urgency::Background as usize];
+        let row = &mut line.rows[urgency as usize];
         if let Some(waiting) = self.shelf.take(row, place) {
-            self.waiting[Urgency::Background as usize] -= 1;
+            self.waiting[urgency as usize] -= 1;
+            self.crowd -= usize::from(!line.has_own_bound);
             self.enqueue(id, Waiting { urgency: Urgency::Demand, ..waiting });
         }
     }
@@ -261,7 +292,7 @@ impl<L: Lease> Backlog<L> {
         let Place { file, urgency } = place;
         self.in_flight[urgency as usize] -= 1;
         if let Some(line) = self.files.get_mut(&file) {
-            line.in_flight -= 1;
+            line.in_flight[urgency as usize] -= 1;
             line.get_in_turn(file, &mut self.turns);
         }
     }
@@ -272,6 +303,7 @@ impl<L: Lease> Backlog<L> {
         self.files.values_mut().for_each(Line::empty);
         self.turns.iter_mut().for_each(VecDeque::clear);
         self.waiting = [0; Urgency::KINDS];
+        self.crowd = 0;
         shelf.into_items().map(|waiting| waiting.request).collect()
     }
 
@@ -283,7 +315,8 @@ impl<L: Lease> Backlog<L> {
 
     /// Forgets a file that has no request left.
     pub(crate) fn forget(&mut self, file: FileId) {
-        let is_idle = |line: &mut Line| line.in_flight == 0 && line.rows.iter().all(|row| row.is_empty());
+        let is_idle =
+            |line: &mut Line| line.all_in_flight() == 0 && line.rows.iter().all(|row| row.is_empty());
         if self.files.get_mut(&file).is_some_and(is_idle) {
             self.files.remove(&file);
             self.turns.iter_mut().for_each(|turns| turns.retain(|&id| id != file));
@@ -326,11 +359,25 @@ impl<L: Lease> Waiting<L> {
 impl Line {
     fn new(file: &File, most: usize, in_flight: usize) -> Self {
         let share = file.max_in_flight.map_or(most, |own| own.get() as usize).clamp(1, in_flight.max(1));
-        Self { rows: [Row::EMPTY; Urgency::KINDS], in_turn: [false; Urgency::KINDS], in_flight: 0, share }
+        Self {
+            rows: [Row::EMPTY; Urgency::KINDS],
+            in_turn: [false; Urgency::KINDS],
+            in_flight: [0; Urgency::KINDS],
+            share,
+            has_own_bound: file.max_in_flight.is_some(),
+        }
     }
 
     fn may_start(&self, urgency: Urgency) -> bool {
-        self.in_flight < self.share && !self.rows[urgency as usize].is_empty()
+        let has_room = match urgency {
+            Urgency::Writeback => self.in_flight[urgency as usize] + left_by_writes(self.share) < self.share,
+            Urgency::Demand | Urgency::Background => true,
+        };
+        has_room && self.all_in_flight() < self.share && !self.rows[urgency as usize].is_empty()
+    }
+
+    fn all_in_flight(&self) -> usize {
+        self.in_flight.iter().sum()
     }
 
     /// Has the file get in line for what it may start, where it is not yet.

@@ -57,6 +57,13 @@ impl Desk {
         awaited
     }
 
+    /// A write that no caller waits for.
+    fn writeback(&mut self, file: usize, block: u64) -> Option<Arc<AtomicBool>> {
+        let mut request = self.arena.request(Write, &self.files[file], block * PAGE, &[PAGE as u32]);
+        let awaited = request.lease.set_urgency(Urgency::Writeback);
+        self.backlog.push(request).ok().map(|_| awaited)
+    }
+
     /// File, first block and blocks of what goes next.
     fn next(&mut self) -> Option<((usize, u64, u64), Place)> {
         let (request, place) = self.backlog.next()?;
@@ -92,6 +99,60 @@ fn demands_overtake_but_background_is_not_starved() {
     assert_eq!(when, [8, 17, 22], "{order:?}");
     let of = |file| order.iter().filter(move |next| next.0 == file).map(|next| next.1);
     assert!(of(0).eq([100, 102, 104]) && of(1).eq((0..20).map(|n| 2 * n)), "{order:?}");
+}
+
+#[test]
+fn demands_overtake_writes_that_no_caller_waits_for() {
+    let mut desk = Desk::new(limits(100, 100));
+    (0..3).for_each(|n| drop(desk.writeback(0, 100 + 2 * n)));
+    for n in 0..10 {
+        desk.demand(0, 2 * n);
+    }
+    let (order, _places) = desk.all();
+    let when: Vec<_> = (0..order.len()).filter(|&n| order[n].1 >= 100).collect();
+    assert_eq!(when, [4, 9, 12], "{order:?}");
+}
+
+#[test]
+fn writes_leave_a_part_of_all_places_to_demands() {
+    // In flight, of their file's share; in flight, of all; and what may wait.
+    for (in_flight, of_file, of_all, left) in
+        [(256, 144, 192, 64), (8, 5, 6, 64), (2, 1, 1, 64), (1, 1, 1, 64)]
+    {
+        let mut desk = Desk::new(limits(256, in_flight));
+        let taken = (0..256).take_while(|n| desk.writeback(0, 2 * n).is_some()).count();
+        assert_eq!(taken, 256 - left);
+        let mut places = desk.all().1;
+        assert_eq!(places.len(), of_file, "of {in_flight}");
+        // A demand of that file goes at once, and so does one for which the writes of two files left room.
+        if in_flight > 1 {
+            desk.demand(0, 600);
+            places.extend(desk.next().map(|next| next.1));
+            assert_eq!(places.len(), of_file + usize::from(of_file < share(in_flight)));
+        }
+        (0..in_flight as u64).for_each(|n| drop(desk.writeback(1, 2 * n)));
+        places.extend(desk.all().1);
+        let writes = places.iter().filter(|place| place.urgency == Urgency::Writeback).count();
+        assert_eq!(writes, of_all, "of {in_flight}");
+    }
+}
+
+#[test]
+fn a_write_that_a_caller_waits_for_becomes_a_demand() {
+    let mut desk = Desk::new(limits(400, 2));
+    let awaited: Vec<_> = (0..100).map(|n| desk.writeback(0, 2 * n).expect("there is room")).collect();
+    for n in 0..20 {
+        desk.demand(1, 2 * n);
+    }
+    awaited[90].store(true, Ordering::SeqCst);
+    let mut order = Vec::new();
+    while let Some((next, place)) = desk.next() {
+        order.push(next);
+        desk.backlog.end(place);
+    }
+    let when = order.iter().position(|&next| next == (0, 180, 1)).unwrap();
+    assert!(when < 30, "as number {when}");
+    assert_eq!(order.len(), 120);
 }
 
 #[test]
@@ -245,12 +306,13 @@ enum Event {
         block: u64,
         blocks: usize,
         write: bool,
-        background: bool,
+        /// No caller waits for it.
+        is_idle: bool,
     },
     Goes,
     /// The n-th of those in flight is over.
     Ends(usize),
-    /// Somebody begins to wait for the n-th background request that ever came.
+    /// A caller begins to wait for the n-th request that ever came without one.
     Awaits(usize),
     Limits(usize),
 }
@@ -258,9 +320,7 @@ enum Event {
 fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         4 => (0_usize..3, 0_u64..40, 1_usize..4, any::<bool>(), any::<bool>())
-            .prop_map(|(file, block, blocks, write, background)| Event::Arrives {
-                file, block, blocks, write: write && !background, background
-            }),
+            .prop_map(|(file, block, blocks, write, is_idle)| Event::Arrives { file, block, blocks, write, is_idle }),
         4 => Just(Event::Goes),
         3 => (0_usize..8).prop_map(Event::Ends),
         1 => (0_usize..40).prop_map(Event::Awaits),
@@ -291,15 +351,17 @@ proptest! {
         let drain_at_the_end = std::iter::repeat_n([Event::Goes, Event::Ends(0)], 2000).flatten();
         for event in events.into_iter().chain(drain_at_the_end) {
             match event {
-                Event::Arrives { file, block, blocks, write, background } => {
+                Event::Arrives { file, block, blocks, write, is_idle } => {
                     let direction = if write { Write } else { Read };
                     let lens = vec![PAGE as u32; blocks];
                     desk.arena.reuse();
                     let mut request = desk.arena.request(direction, &desk.files[file], block * PAGE, &lens);
-                    if background {
-                        awaitable.push(request.lease.set_background());
+                    if is_idle {
+                        let urgency = if write { Urgency::Writeback } else { Urgency::Background };
+                        awaitable.push(request.lease.set_urgency(urgency));
                     }
-                    let full = desk.backlog.waiting.iter().sum::<usize>() == waiting;
+                    let places = if write && is_idle { share(waiting) } else { waiting };
+                    let full = desk.backlog.waiting.iter().sum::<usize>() >= places;
                     match desk.backlog.push(request) {
                         Ok(arrival) => {
                             prop_assert!(!full || arrival == Arrival::Joined);
@@ -320,10 +382,10 @@ proptest! {
                     flying.push((file, place));
                     let of_file = flying.iter().filter(|flying| flying.0 == file).count();
                     prop_assert!(of_file <= most(file), "{of_file} of file {file} in flight");
-                    let background =
-                        flying.iter().filter(|flying| flying.1.urgency == Urgency::Background).count();
-                    prop_assert!(background <= share(in_flight).max(1));
-                    prop_assert!(flying[flying.len() - 1].1.urgency == Urgency::Demand || background <= background_limit);
+                    let count = |urgency| flying.iter().filter(|flying| flying.1.urgency == urgency).count();
+                    let (background, writes) = (count(Urgency::Background), count(Urgency::Writeback));
+                    prop_assert!(background <= share(in_flight) && writes <= share(in_flight));
+                    prop_assert!(flying[flying.len() - 1].1.urgency != Urgency::Background || background <= background_limit);
                 },
                 Event::Ends(n) if n < flying.len() => desk.backlog.end(flying.swap_remove(n).1),
                 Event::Awaits(n) => if let Some(awaited) = awaitable.get(n) {

@@ -1,0 +1,122 @@
+//! C6: what waits for the device. Writes that no caller waits for go behind demands, and never starve.
+
+use std::{
+    pin::Pin,
+    sync::mpsc::channel,
+    task::{Context, Waker},
+    thread,
+    time::Duration,
+};
+
+use ringpool::{
+    BackgroundWriter, CheckpointOptions, CheckpointReport, IoMethod, PinnedPage, Result,
+    testing::{Gate, Moment, Op, SimDisk},
+};
+
+use crate::support::{Bench, PAGE, assert_stamped, eventually, guarded, methods};
+
+/// What a bounded wait may take on a busy machine.
+const TOLERANCE: Duration = Duration::from_secs(20);
+
+/// Each page is a request of its own, and only the test asks for writes.
+fn bench(method: IoMethod) -> Bench {
+    Bench::with(128, |builder| {
+        let builder = builder.frames(256).combine_limit(PAGE).background_writer(BackgroundWriter::Off);
+        builder.io_method(method)
+    })
+}
+
+/// Starts a checkpoint and waits until so many requests have been handed over since, and one is held.
+fn begin_checkpoint(
+    bench: &Bench,
+    gate: &Gate,
+    requests: u64,
+) -> thread::JoinHandle<Result<CheckpointReport>> {
+    let (pool, handed_over) = (bench.pool.clone(), bench.pool.stats().counts.handed_over_requests);
+    let running = thread::spawn(move || pool.checkpoint(CheckpointOptions::new()).wait());
+    eventually("its writes wait", || {
+        bench.pool.stats().counts.handed_over_requests == handed_over + requests
+    });
+    gate.wait_for(1);
+    running
+}
+
+/// A fetch whose request has been handed over when this is back. Only where no thread can come for it at once.
+fn begin_fetch(bench: &Bench, block: u32) -> impl Future<Output = Result<PinnedPage>> + Unpin + use<> {
+    let mut fetch = bench.pool.fetch(bench.page(block));
+    assert!(Pin::new(&mut fetch).poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    fetch
+}
+
+/// What the disk began to do, in order.
+fn begun(disk: &SimDisk) -> impl Iterator<Item = (Op, u64)> {
+    let begun = disk.log().into_iter().filter(|event| event.moment == Moment::Begin);
+    begun.map(|event| (event.op, event.offset / PAGE as u64))
+}
+
+#[test]
+fn c6_a_miss_does_not_wait_for_the_writes_of_a_checkpoint() {
+    guarded(|| {
+        for method in methods().into_iter().filter(|method| *method != IoMethod::Sync) {
+            let bench = bench(method);
+            bench.dirty(0..64, 2);
+            let gate = bench.disk.hold(Op::Write);
+            let checkpoint = begin_checkpoint(&bench, &gate, 64);
+            // In the same file, whose writes do not come back.
+            let (done, over) = channel();
+            let fetch = bench.pool.fetch(bench.page(100));
+            let fetching = thread::spawn(move || drop(done.send(pollster::block_on(fetch))));
+            let fetched = over.recv_timeout(TOLERANCE);
+            gate.open();
+            assert_stamped(&fetched.expect("the miss waits for writes").unwrap(), 1);
+            fetching.join().unwrap();
+            assert_eq!(checkpoint.join().unwrap().unwrap().pages_written, 64);
+        }
+    });
+}
+
+/// With a single thread nothing goes beside the write that it has in hand.
+#[test]
+fn c6_a_miss_and_a_flush_go_before_the_writes_of_a_checkpoint() {
+    guarded(|| {
+        const WRITES: u64 = 20;
+        let bench = bench(IoMethod::Worker { threads: 1 });
+        bench.dirty((0..WRITES as u32).map(|n| 2 * n), 2);
+        let gate = bench.disk.hold(Op::Write);
+        let checkpoint = begin_checkpoint(&bench, &gate, WRITES);
+        bench.dirty([99], 2);
+        let handed_over = bench.pool.stats().counts.handed_over_requests;
+        let fetch = begin_fetch(&bench, 98);
+        let (pool, page) = (bench.pool.clone(), bench.page(99));
+        let flush = thread::spawn(move || pool.flush(page).wait());
+        eventually("both wait", || bench.pool.stats().counts.handed_over_requests == handed_over + 2);
+        bench.disk.clear_log();
+        gate.open();
+        assert_stamped(&pollster::block_on(fetch).unwrap(), 1);
+        flush.join().unwrap().unwrap();
+        checkpoint.join().unwrap().unwrap();
+        let order: Vec<_> = begun(&bench.disk).collect();
+        assert_eq!(order[..2], [(Op::Read, 98), (Op::Write, 99)], "{order:?}");
+    });
+}
+
+#[test]
+fn c6_a_checkpoint_goes_on_while_misses_wait() {
+    guarded(|| {
+        const WRITES: u64 = 4;
+        let bench = bench(IoMethod::Worker { threads: 1 });
+        bench.dirty(0..WRITES as u32, 2);
+        let gate = bench.disk.hold(Op::Read);
+        let fetches: Vec<_> = (0..20).map(|n| begin_fetch(&bench, 40 + 2 * n)).collect();
+        // The thread has the first of them in hand.
+        gate.wait_for(1);
+        let checkpoint = begin_checkpoint(&bench, &gate, WRITES);
+        bench.disk.clear_log();
+        gate.open();
+        fetches.into_iter().for_each(|fetch| assert_stamped(&pollster::block_on(fetch).unwrap(), 1));
+        assert_eq!(checkpoint.join().unwrap().unwrap().pages_written, WRITES);
+        let writes = begun(&bench.disk).enumerate().filter(|(_, (op, _))| *op == Op::Write);
+        let when: Vec<_> = writes.map(|(at, _)| at).collect();
+        assert_eq!(when, [4, 9, 14, 19], "one after four reads each time");
+    });
+}
