@@ -1,27 +1,31 @@
-//! Taking turns at something that is done by one at a time and may take long because it is in no hurry.
+//! Taking turns at something that is done by one at a time, or by so many.
 //!
 //! Turns go in the order in which they were asked for: a thread that asks again as soon as it has had one comes after all that wait.
-//! Who has the turn may pause; as soon as another thread waits for its turn, or all are to hurry, the pause is over and so is the
+//! Who has the turn may pause, where it may take long because it is in no hurry; as soon as another thread waits for its turn, or all are to hurry, the pause is over and so is the
 //! leisure.
 //!
 //! Lock order: the one lock is held for moments only and taken alone.
+
+use std::num::NonZeroU32;
 
 use crate::sync::{
     Condvar, Mutex,
     time::{self, Instant},
 };
 
-#[derive(Default)]
+#[derive(Debug)]
 pub(crate) struct Turns {
+    /// Turns that are had at once.
+    most: u64,
     state: Mutex<State>,
     moved: Condvar,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct State {
     /// Turns that were asked for so far, which is the number of the next one.
     asked: u64,
-    /// Turns that are over, which is the number of the one that is had now, if it was asked for.
+    /// Turns that are over, whichever they were: those with numbers from `most` above this on must wait.
     over: u64,
     hurried: bool,
 }
@@ -29,14 +33,25 @@ struct State {
 /// The turn, until it is dropped.
 pub(crate) struct Turn<'a>(&'a Turns);
 
+impl Default for Turns {
+    fn default() -> Self {
+        Self::of_so_many(NonZeroU32::MIN)
+    }
+}
+
 impl Turns {
+    /// Turns of which so many are had at once.
+    pub(crate) fn of_so_many(most: NonZeroU32) -> Self {
+        Self { most: most.get().into(), state: Mutex::default(), moved: Condvar::default() }
+    }
+
     /// Waits for a turn, behind all that were asked for before.
     pub(crate) fn take(&self) -> Turn<'_> {
         let mut state = self.state.lock();
         let number = state.asked;
         state.asked += 1;
         self.moved.notify_all();
-        while state.over != number {
+        while number >= state.over + self.most {
             state = self.moved.wait(state);
         }
         Turn(self)
@@ -50,13 +65,13 @@ impl Turns {
 }
 
 impl State {
-    /// Turns that were asked for, behind the one that is had now.
-    fn waiting(&self) -> u64 {
-        (self.asked - self.over).saturating_sub(1)
+    /// Turns that were asked for, behind those that are had now.
+    fn waiting(&self, most: u64) -> u64 {
+        (self.asked - self.over).saturating_sub(most)
     }
 
-    fn has_leisure(&self) -> bool {
-        self.waiting() == 0 && !self.hurried
+    fn has_leisure(&self, most: u64) -> bool {
+        self.waiting(most) == 0 && !self.hurried
     }
 }
 
@@ -64,10 +79,10 @@ impl Turn<'_> {
     /// Pauses until `deadline`. False as soon as somebody waits for his turn, or all are to hurry.
     pub(crate) fn pause_until(&self, deadline: Instant) -> bool {
         let mut state = self.0.state.lock();
-        while state.has_leisure() && time::now() < deadline {
+        while state.has_leisure(self.0.most) && time::now() < deadline {
             state = self.0.moved.wait_until(state, deadline);
         }
-        state.has_leisure()
+        state.has_leisure(self.0.most)
     }
 }
 
@@ -115,7 +130,7 @@ mod tests {
                     let _turn = turns.take();
                     had.lock().push(number);
                 });
-                while turns.state.lock().waiting() <= number {
+                while turns.state.lock().waiting(1) <= number {
                     std::thread::yield_now();
                 }
             }
@@ -125,6 +140,27 @@ mod tests {
             drop(turn);
         });
         assert_eq!(*had.lock(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn so_many_have_a_turn_at_once_and_no_more() {
+        let turns = Turns::of_so_many(NonZeroU32::new(2).unwrap());
+        let (first, second) = (turns.take(), turns.take());
+        std::thread::scope(|scope| {
+            let (entered, has_entered) = mpsc::channel();
+            let turns = &turns;
+            scope.spawn(move || {
+                let _third = turns.take();
+                entered.send(()).unwrap();
+            });
+            while turns.state.lock().waiting(2) == 0 {
+                std::thread::yield_now();
+            }
+            assert!(has_entered.try_recv().is_err(), "three at once");
+            drop(second);
+            has_entered.recv().unwrap();
+        });
+        drop(first);
     }
 
     #[test]

@@ -52,8 +52,14 @@ pub struct OpenOptions {
     /// area each file must be given one. The pool does not know the files that are not open: to give each a number of its own,
     /// for ever, is the engine's part.
     pub tag: Option<u64>,
-    /// The most requests in flight for the file. Unless set, three quarters of what the I/O method can have in flight, so
-    /// that a file that does not answer never takes all of it.
+    /// The most reads and writes of pages that the pool has in flight for the file, whichever thread makes them. Unless set, three
+    /// quarters of what the I/O method can have in flight, so that a file that does not answer never takes all of it; a thread
+    /// that waits for one missing page, and one that finds the method's queue full, make their transfers beside that.
+    ///
+    /// Where it is set no transfer goes beside: such a thread hands its request over too, which costs it two wake-ups, and with
+    /// [`IoMethod::Sync`](crate::IoMethod::Sync) it waits for its turn. What the method itself can have in flight is the most in any case.
+    /// Syncs and changes of the file's length are not counted. Should the system take the ring away from the pool
+    /// ([`Stats::method`](crate::Stats::method) tells), what is in that ring until then is in flight beside what is begun elsewhere.
     pub max_in_flight: Option<NonZeroU32>,
 }
 
@@ -144,7 +150,7 @@ impl OpenOptions {
         self
     }
 
-    /// Sets the most requests in flight for the file.
+    /// Sets the most reads and writes of pages in flight for the file.
     #[must_use]
     pub fn max_in_flight(mut self, requests: NonZeroU32) -> Self {
         self.max_in_flight = Some(requests);

@@ -37,6 +37,7 @@ use crate::{
         atomic::{AtomicBool, AtomicU32, Ordering},
         thread, time,
     },
+    turn::{Turn, Turns},
 };
 
 /// A file that takes no new pages, as long as it is being closed.
@@ -77,8 +78,10 @@ pub(crate) struct File {
     pub(crate) codec: Option<Arc<dyn PageCodec>>,
     /// Whether pages of zeros are new ones, which the codec is not asked about.
     pub(crate) sparse: bool,
-    /// The most requests in flight, where the options say so.
+    /// The most requests in flight, where the options say so. Then all of its requests go by one queue, and threads that transfer
+    /// for themselves take [turns](Self::take_turn).
     pub(crate) max_in_flight: Option<NonZeroU32>,
+    turns: Option<Turns>,
     /// What offsets and lengths of transfers must be multiples of; divides the page size.
     pub(crate) offset_align: u32,
     /// Whether transfers bypass the system's page cache, else why not.
@@ -147,6 +150,7 @@ impl File {
             codec: None,
             sparse: options.sparse,
             max_in_flight: options.max_in_flight,
+            turns: options.max_in_flight.map(Turns::of_so_many),
             offset_align,
             direct,
             atomic_pages,
@@ -202,6 +206,11 @@ impl File {
     /// Notes, after a cut, that no block behind the length has a page. The caller holds the lock `size`.
     pub(in crate::io) fn forget_pages_behind_end(&self) {
         self.pages_end.store(self.blocks(), Ordering::Relaxed);
+    }
+
+    /// Waits until the calling thread may transfer for itself, where only so many may at once.
+    pub(crate) fn take_turn(&self) -> Option<Turn<'_>> {
+        self.turns.as_ref().map(Turns::take)
     }
 
     /// Whether `block` lies within the file.

@@ -75,10 +75,12 @@ pub(crate) fn transfer_of<L: Lease>(request: &Request<L>, counters: &Counters) -
     transfer(request.direction, &request.file, request.offset, &request.lease, counters)
 }
 
-/// Transfers and finishes a request in the thread that asked for it.
+/// Transfers and finishes a request in the thread that asked for it. One of a file that has a bound of its own waits for its turn.
 pub(crate) fn run<L: Lease>(request: Request<L>, counters: &Counters) {
     counters.add(Counter::Inline, 1);
+    let turn = request.file.take_turn();
     let outcome = transfer_of(&request, counters);
+    drop(turn);
     request.finish(outcome, time::now());
 }
 

@@ -17,7 +17,8 @@ use crate::{
 /// A way to get requests done.
 pub(crate) trait Method<L: Lease>: Send + Sync + 'static {
     /// Takes all these requests. Never waits for room: a request that finds the queue full is transferred by the calling
-    /// thread, which slows exactly those who submit too fast.
+    /// thread, which slows exactly those who submit too fast. One of a file with a [bound](File::max_in_flight) of its own always
+    /// finds room, and waits for its turn where there is no queue.
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>);
 
     /// [`submit_each`](Self::submit_each) for what is in `batch`, which is empty afterwards.

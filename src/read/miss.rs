@@ -5,7 +5,7 @@
 //! moved on and starts over; every wait in between is for something that ends by itself.
 //!
 //! A [`Drive::Thread`] transfers the page itself: for one page that nobody else waits for, a hand-over would cost two
-//! wake-ups. A [`Drive::Task`] gives the request to the method.
+//! wake-ups. A [`Drive::Task`] gives the request to the method, and so does a thread where the file has a bound of its own.
 
 use std::{
     sync::Arc,
@@ -152,12 +152,16 @@ impl Miss {
         let lease = begin_read(&self.shared, &file, reading)?;
         let lease = if self.alone { lease.with_limit(1) } else { lease };
         self.count(Counter::Misses);
+        let is_bounded = file.max_in_flight.is_some();
         let ticket = own.pool().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);
         self.reading = ticket.map(|ticket| (own, ticket));
         let request = read_request(&self.shared, time::now(), file, lease);
-        match drive {
-            Drive::Thread => inline::run(request, &self.shared.counters),
-            Drive::Task => self.shared.method.submit_one(request),
+        // A file's own bound is kept by the method.
+        let lends_itself = drive == Drive::Thread && (!is_bounded || seeded!("bound_passed_by_lone_misses"));
+        if lends_itself {
+            inline::run(request, &self.shared.counters);
+        } else {
+            self.shared.method.submit_one(request);
         }
         Poll::Ready(Ok(()))
     }

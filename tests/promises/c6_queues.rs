@@ -1,6 +1,8 @@
-//! C6: what waits for the device. Writes that no caller waits for go behind demands, and never starve.
+//! C6: what waits for the device. Writes that no caller waits for go behind demands, and never starve; a file has no more in flight
+//! than it was told.
 
 use std::{
+    num::NonZeroU32,
     pin::Pin,
     sync::mpsc::channel,
     task::{Context, Waker},
@@ -9,11 +11,14 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, CheckpointOptions, CheckpointReport, IoMethod, PinnedPage, Result,
-    testing::{Gate, Moment, Op, SimDisk},
+    BackgroundWriter, CheckpointOptions, CheckpointReport, IoMethod, OpenOptions, PageId, PinnedPage, Result,
+    testing::{Event, Fault, Gate, Moment, Op, SimDisk, Which},
 };
 
-use crate::support::{Bench, PAGE, assert_stamped, eventually, guarded, methods};
+use crate::support::{
+    Bench, PAGE, assert_stamped, eventually, fetch_apart, guarded, methods, outcome, restamp, stamped_file,
+    with_each_method,
+};
 
 /// What a bounded wait may take on a busy machine.
 const TOLERANCE: Duration = Duration::from_secs(20);
@@ -118,5 +123,88 @@ fn c6_a_checkpoint_goes_on_while_misses_wait() {
         let writes = begun(&bench.disk).enumerate().filter(|(_, (op, _))| *op == Op::Write);
         let when: Vec<_> = writes.map(|(at, _)| at).collect();
         assert_eq!(when, [4, 9, 14, 19], "one after four reads each time");
+    });
+}
+
+/// The most operations on the file that were under way at once.
+fn most_at_once(log: &[Event], path: &str) -> usize {
+    let transfers =
+        log.iter().filter(|event| matches!(event.op, Op::Read | Op::Write) && event.path.as_os_str() == path);
+    let mut at_once = 0;
+    let counts = transfers.map(|event| {
+        at_once = if event.moment == Moment::Begin { at_once + 1 } else { at_once - 1 };
+        at_once
+    });
+    counts.max().unwrap_or(0)
+}
+
+#[test]
+fn c6_a_file_has_no_more_in_flight_than_it_was_told() {
+    with_each_method(|method| {
+        for most in [1, 3] {
+            let bench = bench(method.clone());
+            bench.disk.put("other", stamped_file(256, 1));
+            let options = OpenOptions::new().max_in_flight(NonZeroU32::new(most).unwrap());
+            let other = bench.pool.open_file("other", options).unwrap();
+            let page = |block| PageId::new(other, block);
+            bench.disk.clear_log();
+            let gate = bench.disk.hold(Op::Read.of("other"));
+            let fetching: Vec<_> =
+                (0..8).map(|n| fetch_apart(&bench.pool, page(4 * n), n % 3 == 0)).collect();
+            eventually("all have missed", || bench.pool.stats().counts.misses == 8);
+            gate.wait_for(most as usize);
+            // Those of another file go by meanwhile, so that one more would have gone, too.
+            (0..8)
+                .for_each(|block| drop(outcome(fetch_apart(&bench.pool, bench.page(block), true)).unwrap()));
+            assert_eq!(gate.held(), most as usize);
+            gate.open();
+            fetching.into_iter().for_each(|one| assert_stamped(&outcome(one).unwrap(), 1));
+            // All kinds of transfers at once; no queue has room for so many.
+            bench.disk.inject(Fault::delay_up_to(Which::any_of("other"), Duration::from_micros(100)));
+            bench.pool.prefetch(other, (100..160).step_by(2));
+            let changing: Vec<_> = (0..4)
+                .map(|n| {
+                    let pool = bench.pool.clone();
+                    thread::spawn(move || {
+                        for block in (n * 25)..(n + 1) * 25 {
+                            restamp(&pool.fetch(PageId::new(other, block)).wait().unwrap(), 2);
+                        }
+                        pool.flush_file(other).wait().unwrap();
+                        pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+                    })
+                })
+                .collect();
+            changing.into_iter().for_each(|one| one.join().unwrap());
+            bench.disk.heal();
+            let at_once = most_at_once(&bench.disk.log(), "other");
+            assert!(at_once <= most as usize, "{at_once} at once instead of {most}");
+        }
+    });
+}
+
+/// More requests than the queue has places for are not transferred by their submitter.
+#[test]
+fn c6_a_full_queue_does_not_let_a_file_pass_its_bound() {
+    guarded(|| {
+        for method in [IoMethod::Worker { threads: 2 }, IoMethod::Sync] {
+            let bench = bench(method);
+            bench.disk.put("other", stamped_file(160, 1));
+            let options = OpenOptions::new().max_in_flight(NonZeroU32::MIN);
+            let other = bench.pool.open_file("other", options).unwrap();
+            for block in 0..160 {
+                restamp(&bench.pool.fetch(PageId::new(other, block)).wait().unwrap(), 2);
+            }
+            bench.disk.clear_log();
+            bench.disk.inject(Fault::delay(Op::Write, Duration::from_micros(50)));
+            let flushing: Vec<_> = (0..2)
+                .map(|_| {
+                    let pool = bench.pool.clone();
+                    thread::spawn(move || pool.flush_file(other).wait())
+                })
+                .collect();
+            flushing.into_iter().for_each(|one| assert!(one.join().unwrap().is_ok()));
+            let at_once = most_at_once(&bench.disk.log(), "other");
+            assert_eq!((at_once, bench.disk.count(Op::Write)), (1, 160));
+        }
     });
 }

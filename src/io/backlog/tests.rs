@@ -239,6 +239,25 @@ fn too_many_are_given_back_and_background_leaves_places_to_demands() {
     assert_eq!(desk.demand(0, 101), Arrival::Joined);
 }
 
+/// Else its submitters would transfer beside its bound.
+#[test]
+fn a_file_with_a_bound_of_its_own_is_never_turned_away_and_takes_no_places_from_others() {
+    let mut desk = Desk::with_files(limits(8, 8), [None, Some(2), None]);
+    for (file, requests) in [(1, 100), (0, 8)] {
+        for n in 0..requests {
+            desk.demand(file, 2 * n);
+        }
+    }
+    assert!(desk.backlog.push(desk.read(0, 100, 1)).is_err());
+    let (order, places) = desk.all();
+    let count = |file| order.iter().filter(|next| next.0 == file).count();
+    assert_eq!((count(1), count(0)), (2, 6));
+    places.into_iter().for_each(|place| desk.backlog.end(place));
+    assert_eq!(desk.backlog.room(), 4, "two of the others wait");
+    assert_eq!(desk.backlog.take_all().len(), 100);
+    assert_eq!(desk.backlog.room(), 6);
+}
+
 #[test]
 fn background_has_its_own_limit() {
     let mut desk = Desk::new(limits(100, 100));
@@ -345,7 +364,7 @@ proptest! {
         };
         let mut background_limit = share(in_flight);
         let mut in_hand: HashMap<(usize, u64), i64> = HashMap::new();
-        let mut pages = 0_i64;
+        let (mut pages, mut queued) = (0_i64, Vec::new());
         let mut flying: Vec<(usize, Place)> = Vec::new();
         let mut awaitable = Vec::new();
         let drain_at_the_end = std::iter::repeat_n([Event::Goes, Event::Ends(0)], 2000).flatten();
@@ -361,10 +380,13 @@ proptest! {
                         awaitable.push(request.lease.set_urgency(urgency));
                     }
                     let places = if write && is_idle { share(waiting) } else { waiting };
-                    let full = desk.backlog.waiting.iter().sum::<usize>() >= places;
+                    let has_own_bound = |file| file == 1 && own.is_some();
+                    let crowd = queued.iter().filter(|&&file| !has_own_bound(file)).count();
+                    let full = !has_own_bound(file) && crowd >= places;
                     match desk.backlog.push(request) {
                         Ok(arrival) => {
                             prop_assert!(!full || arrival == Arrival::Joined);
+                            queued.extend((arrival == Arrival::Queued).then_some(file));
                             pages += blocks as i64;
                             (block..).take(blocks).for_each(|at| *in_hand.entry((file, at)).or_default() += 1);
                         }
@@ -373,6 +395,8 @@ proptest! {
                 }
                 Event::Goes => if flying.len() < in_flight && let Some(((file, block, blocks), place)) = desk.next() {
                     prop_assert!(blocks <= 4);
+                    let at = queued.iter().position(|&queued| queued == file).expect("a request that waited");
+                    queued.swap_remove(at);
                     pages -= blocks as i64;
                     for at in block..block + blocks {
                         let left = in_hand.get_mut(&(file, at)).expect("a page that came");

@@ -74,7 +74,9 @@ impl<L: Lease> Uring<L> {
         if request.file.may_block.is_some() {
             return Way::Aside;
         }
-        let number = worker_for(request.file.id.0, request.offset, self.workers.len());
+        // What has a bound of its own has it in one queue.
+        let offset = if request.file.max_in_flight.is_some() { 0 } else { request.offset };
+        let number = worker_for(request.file.id.0, offset, self.workers.len());
         if self.workers[number].lost().is_some() { Way::Aside } else { Way::Worker(number) }
     }
 
