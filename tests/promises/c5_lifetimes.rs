@@ -13,7 +13,7 @@ use std::{
 
 use ringpool::{
     BufferPool, CheckpointOptions, Error, IoMethod, PinnedPage,
-    testing::{Fault, Moment, Op},
+    testing::{Fault, Op},
 };
 
 use crate::support::{
@@ -166,7 +166,7 @@ fn c5_a_pool_dropped_with_reads_under_way_waits_for_them() {
         assert!(!dropping.is_finished(), "the memory would be gone under the reads");
         gate.open();
         dropping.join().unwrap();
-        let ended = disk.log().iter().filter(|event| matches!(event.moment, Moment::End(Ok(_)))).count();
+        let ended = disk.log().iter().filter(|event| event.succeeds(Op::Read, "data")).count();
         assert_eq!((disk.count(Op::Read), ended), (9, 9));
     });
 }

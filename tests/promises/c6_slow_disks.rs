@@ -178,24 +178,28 @@ fn c6_a_file_that_takes_no_writes_leaves_the_background_writer_to_the_others() {
 #[test]
 fn pages_that_are_used_again_and_again_are_not_written_as_neighbours() {
     guarded(|| {
-        let written = |combine_limit: usize| {
-            let bench = Bench::with(96, |builder| {
-                let writer = BackgroundWriter::Ready { low: 8, high: 16 };
-                let builder = builder.frames(64).background_writer(writer).combine_limit(combine_limit);
-                builder.io_method(IoMethod::worker())
-            });
-            // A quarter of the pages are hot, and the others, which do not fit into the pool with them, lie in between.
-            let (hot, cold): (Vec<u32>, Vec<u32>) = (0..96).partition(|block| block % 4 == 0);
-            let mut cold = cold.into_iter().cycle();
-            for _ in 0..150 {
-                (0..3).for_each(|_| bench.dirty(hot.iter().copied(), 2));
-                bench.dirty(cold.by_ref().take(4), 2);
-            }
-            bench.pool.stats().counts.pages_written
-        };
-        let (alone, together) = (written(PAGE), written(16 * PAGE));
-        println!("{alone} pages written one by one, {together} with neighbours");
-        assert!(together * 4 < alone * 5, "{together} with neighbours, {alone} one by one");
+        const ROUNDS: usize = 150;
+        const COLD: usize = 4;
+        let bench = Bench::with(96, |builder| {
+            let writer = BackgroundWriter::Ready { low: 8, high: 16 };
+            let builder = builder.frames(64).background_writer(writer).combine_limit(16 * PAGE);
+            builder.io_method(IoMethod::worker())
+        });
+        // A quarter of the pages are hot, and the others, which do not fit into the pool with them, lie in between.
+        let (hot, cold): (Vec<u32>, Vec<u32>) = (0..96).partition(|block| block % 4 == 0);
+        let mut cold = cold.into_iter().cycle();
+        for _ in 0..ROUNDS {
+            (0..3).for_each(|_| bench.dirty(hot.iter().copied(), 2));
+            bench.dirty(cold.by_ref().take(COLD), 2);
+        }
+        let written = bench.pool.stats().counts.pages_written;
+        println!("{written} pages written");
+        // A change of a cold page is a write at the most. In ten runs it was 468 to 551 in all, and with hot neighbours 822 to 843.
+        let changes = (ROUNDS * COLD) as u64;
+        assert!(
+            written < changes + changes / 8,
+            "{written} pages written for {changes} changes of cold pages"
+        );
     });
 }
 
