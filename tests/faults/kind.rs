@@ -1,6 +1,6 @@
 //! The faults of the sweep.
 
-use ringpool::testing::{Fault, Op, SimDisk, Which};
+use ringpool::testing::{Dice, Fault, Op, SimDisk, Which};
 
 /// What strikes an operation.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -20,11 +20,22 @@ pub(crate) enum Kind {
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Strikes {
     Once,
+    /// For a while: a few operations in a row, or a hundred.
+    Row,
     ForEver,
 }
 
 impl Strikes {
-    pub(crate) const ALL: [Self; 2] = [Self::Once, Self::ForEver];
+    pub(crate) const ALL: [Self; 3] = [Self::Once, Self::Row, Self::ForEver];
+
+    /// How many operations from the n-th on.
+    pub(crate) fn times(self, n: u64) -> u64 {
+        match self {
+            Self::Once => 1,
+            Self::Row => 2 + Dice::new(n).below(99),
+            Self::ForEver => u64::MAX,
+        }
+    }
 }
 
 impl Kind {
@@ -41,8 +52,7 @@ impl Kind {
         }
         faults.extend(self.errno().map(|errno| Fault::error(Which::any(), errno)));
         for fault in faults {
-            let fault = fault.after(n - 1);
-            disk.inject(if strikes == Strikes::Once { fault.once() } else { fault });
+            disk.inject(fault.after(n - 1).times(strikes.times(n)));
         }
     }
 

@@ -1,5 +1,5 @@
 //! Every I/O fails once: a workload of some 2,000 operations is run once for each of them and for each kind of fault, with that one
-//! operation struck, or that one and all that follow. The workload goes on all the while and compares every byte with a mirror.
+//! operation struck, or a row of them, or that one and all that follow. And each thread is refused that a pool starts. The workload goes on all the while and compares every byte with a mirror.
 //!
 //! After each run: nothing hung; no byte was wrong; every error named the operation and the page or file that was struck, and
 //! came to who asked for it; no pin and no frame was left behind; what a successful checkpoint promised is durable; the disk
@@ -35,17 +35,32 @@ use std::{
 use kind::{Kind, Strikes};
 use ringpool::{
     IoMethod,
-    testing::{Dice, Op},
+    testing::{Dice, Op, refuse_threads},
 };
 use run::Run;
 use watchdog::Watchdog;
 
-/// One run: which operation is struck, from 1 on, and by what.
+/// One run: which operation is struck, from 1 on, and by what; or which thread is refused, of those that the pool starts.
 #[derive(Copy, Clone, Debug)]
-struct Case {
-    operation: u64,
-    kind: Kind,
-    strikes: Strikes,
+enum Case {
+    Struck { operation: u64, kind: Kind, strikes: Strikes },
+    Refused { thread: u64, strikes: Strikes },
+}
+
+impl Case {
+    fn run(self, method: &IoMethod) -> Result<(), String> {
+        match self {
+            Self::Struck { operation, kind, strikes } => {
+                let struck = |run: &Run| kind.inject(run.disk(), operation, strikes);
+                Run::new(method, Some(kind)).through(struck).map(drop)
+            }
+            Self::Refused { thread, strikes } => {
+                // Once there is none at all the method itself is refused.
+                let pool = || Run::new(method, None).through(|_| {}).map(drop);
+                refuse_threads(thread, strikes.times(thread), pool)
+            }
+        }
+    }
 }
 
 /// Runs the workload once for each of the cases, on all processors.
@@ -59,8 +74,7 @@ fn run_all(method: &IoMethod, cases: &[Case]) {
     let worker = || {
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
             *under_way.lock().expect("nobody panics with it") = format!("{method:?} {case:?}");
-            let struck = |run: &Run| case.kind.inject(run.disk(), case.operation, case.strikes);
-            if let Err(text) = Run::new(method, Some(case.kind)).through(struck) {
+            if let Err(text) = case.run(method) {
                 failed.lock().expect("nobody panics with it").push(format!("{case:?}: {text}"));
             }
             watchdog.pet();
@@ -94,7 +108,7 @@ fn cases(step: usize) -> Vec<Case> {
     let kinds = Kind::ALL.into_iter().flat_map(|kind| Strikes::ALL.map(|strikes| (kind, strikes)));
     let kinds: Vec<_> = kinds.collect();
     let of_operation = |operation: u64, kinds: &[(Kind, Strikes)]| {
-        kinds.iter().map(|&(kind, strikes)| Case { operation, kind, strikes }).collect::<Vec<_>>()
+        kinds.iter().map(|&(kind, strikes)| Case::Struck { operation, kind, strikes }).collect::<Vec<_>>()
     };
     match env::var("RINGPOOL_FAULTS").as_deref() {
         Ok("all") => (1..=operations()).flat_map(|operation| of_operation(operation, &kinds)).collect(),
@@ -118,5 +132,15 @@ fn every_operation_fails_once_and_the_pool_keeps_its_promises() {
 fn every_operation_fails_once_under_the_methods_with_threads() {
     for method in support::methods().into_iter().filter(|method| *method != IoMethod::Sync) {
         run_all(&method, &cases(60));
+    }
+}
+
+#[test]
+fn every_thread_is_refused_and_the_pool_keeps_its_promises() {
+    for method in support::methods() {
+        // A pool has one thread at the least where its method is one of threads; and hardly more than these.
+        let first = u64::from(method != IoMethod::Sync);
+        let of_thread = |thread| Strikes::ALL.map(|strikes| Case::Refused { thread, strikes });
+        run_all(&method, &(first..first + 6).flat_map(of_thread).collect::<Vec<_>>());
     }
 }

@@ -103,7 +103,9 @@ impl Run {
         }
         for mirror in self.files.iter().filter(|mirror| mirror.is_open) {
             let blocks = self.pool.blocks(mirror.id).map_err(|error| error.to_string())?;
-            demand(blocks as usize == mirror.blocks.len(), || format!("{blocks} blocks of {}", mirror.name))?;
+            demand(blocks as usize == mirror.blocks.len(), || {
+                format!("{blocks} blocks of {} instead of {}: {events:?}", mirror.name, mirror.blocks.len())
+            })?;
         }
         self.log.extend(events);
         Ok(())
@@ -168,7 +170,10 @@ impl Run {
         let is_made_good = |failed: &Event| {
             let is_again = |event: &&Event| {
                 let written = event.offset..event.offset + event.len as u64;
-                event.op == Op::Write && event.path == failed.path && written.contains(&failed.offset)
+                let is_of_the_same = event.op == failed.op && event.path == failed.path;
+                // A step ahead that could not be made, and then need not.
+                is_of_the_same
+                    && (event.op == Op::Resize || event.op == Op::Write && written.contains(&failed.offset))
             };
             let later = events.iter().filter(|event| event.number > failed.number).filter(is_again);
             self.method != IoMethod::Sync
