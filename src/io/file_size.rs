@@ -198,13 +198,18 @@ impl<'a> SizeLock<'a> {
             Err(error) if !self.file.disk.len().is_ok_and(|len| len == end) => {
                 Err(self.file.error(IoOp::Truncate, error))
             }
-            _ => Ok(()),
+            _ => {
+                self.file.growth.lock().has_remains = false;
+                Ok(())
+            }
         }
     }
 
-    /// Gives back what was zeroed ahead. From here on, and for as long as this right lasts, nobody gets a block.
+    /// Gives back what was zeroed ahead, or was left by a growth that failed. From here on, and for as long as this right lasts, nobody
+    /// gets a block.
     pub(crate) fn give_back_ahead(&self) -> Result<()> {
-        if self.file.blocks_ahead() == 0 {
+        let has_remains = self.file.growth.lock().has_remains && !seeded!("failed_growth_left_on_disk");
+        if self.file.blocks_ahead() == 0 && !has_remains {
             return Ok(());
         }
         let end = self.publish_end(self.file.blocks());
@@ -236,8 +241,9 @@ impl<'a> SizeLock<'a> {
             Ok(()) => Ok(end),
             Err(error) => {
                 // Not to an odd length that it may have had before: the last block may have been written in full meanwhile.
-                // If this fails too, the blocks are on disk but not in the pool, and the next extension zeroes them again.
-                let _ = file.disk.set_len(from);
+                // If this fails too, the blocks are on disk but not in the pool: the next extension zeroes them again, or a close cuts
+                // them off.
+                file.growth.lock().has_remains = file.disk.set_len(from).is_err();
                 Err(file.error(IoOp::Extend, error))
             }
         }
@@ -361,6 +367,24 @@ mod tests {
         assert_eq!((file.blocks(), disk.bytes().len()), (2, 2 * PAGE));
         file.extend(3, &Counters::new()).unwrap();
         assert_eq!(disk.bytes().len(), 5 * PAGE);
+    }
+
+    #[test]
+    fn what_a_failed_extension_could_not_cut_off_is_cut_by_the_close() {
+        const EIO: i32 = 5;
+        let disk = SimDisk::new();
+        disk.put("data", vec![7; 2 * PAGE]);
+        let options = OpenOptions::new();
+        let file = File::open(&disk, FileId(0), "data".as_ref(), &options, PageSize::DEFAULT).unwrap();
+        let len = || disk.image("data").unwrap().len();
+        disk.inject(Fault::error(Op::Write, EIO));
+        disk.inject(Fault::error(Op::Resize, EIO).after(1));
+        file.extend(3, &Counters::new()).unwrap_err();
+        assert_eq!((file.blocks(), len()), (2, 5 * PAGE));
+        file.lock_size().give_back_ahead().unwrap_err();
+        disk.heal();
+        file.lock_size().give_back_ahead().unwrap();
+        assert_eq!((file.blocks(), len()), (2, 2 * PAGE));
     }
 
     #[test]

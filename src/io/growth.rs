@@ -50,13 +50,15 @@ pub(super) struct Growth {
     tickets: u64,
     /// Somebody was asked to zero ahead, and has not begun.
     ahead_is_ordered: bool,
+    /// Blocks that are not ready may be on disk: left by a growth that failed.
+    pub(super) has_remains: bool,
 }
 
 impl Growth {
     /// A file of so many blocks, all of them published.
     pub(super) fn new(blocks: u32, step: u32) -> Self {
         let (line, outcomes) = (VecDeque::new(), Vec::new());
-        Self { ready: blocks, step, line, outcomes, tickets: 0, ahead_is_ordered: false }
+        Self { ready: blocks, step, line, outcomes, tickets: 0, ahead_is_ordered: false, has_remains: false }
     }
 
     pub(super) fn ready(&self) -> u32 {
