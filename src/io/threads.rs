@@ -413,10 +413,10 @@ mod tests {
             disk.claim_more();
             threads.submit_one(arena.request(Direction::Read, &file, 0, &[512]));
             arena.expect_dropped(1);
+            threads.forget(&file);
+            assert!(!threads.0.desk.lock().queue.backlog.knows(file.id), "a line of a closed file is left");
             threads.submit_one(arena.request(Direction::Read, &file, 0, &[512]));
             arena.expect_reads(1);
         }
-        threads.forget(&file);
-        assert!(!threads.0.desk.lock().queue.backlog.knows(file.id), "a line of a closed file is left");
     }
 }
