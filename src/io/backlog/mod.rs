@@ -60,13 +60,14 @@ pub(crate) const fn share(whole: usize) -> usize {
     if whole < 2 { whole } else { whole - whole.div_ceil(4) }
 }
 
-/// What writes that no caller waits for leave of a file's share to its demands: a quarter, and one at least; but nothing of one.
-const fn left_by_writes(share: usize) -> usize {
-    match share {
-        0 | 1 => 0,
-        2..8 => 1,
-        _ => share / 4,
-    }
+/// Writes of one file that no caller waits for, in flight at once. A device gains nothing from more, and a demand waits for all of
+/// them in the device.
+const WRITES_AT_ONCE: usize = 64;
+
+/// Of a file's share, what writes that no caller waits for may have: three quarters, and all but one at most; but one of one.
+fn share_of_writes(share: usize) -> usize {
+    let left = if share < 2 { 0 } else { (share / 4).max(1) };
+    (share - left).min(WRITES_AT_ONCE)
 }
 
 /// What became of a request that came.
@@ -153,7 +154,8 @@ impl<L: Lease> Backlog<L> {
         let most = match urgency {
             Urgency::Demand => return false,
             Urgency::Background => self.background_limit,
-            Urgency::Writeback => share(self.limits.in_flight),
+            // Of two places each of two files gets one.
+            Urgency::Writeback => share(self.limits.in_flight).max(self.limits.in_flight.min(2)),
         };
         self.in_flight[urgency as usize] >= most
     }
@@ -370,7 +372,7 @@ impl Line {
 
     fn may_start(&self, urgency: Urgency) -> bool {
         let has_room = match urgency {
-            Urgency::Writeback => self.in_flight[urgency as usize] + left_by_writes(self.share) < self.share,
+            Urgency::Writeback => self.in_flight[urgency as usize] < share_of_writes(self.share),
             Urgency::Demand | Urgency::Background => true,
         };
         has_room && self.all_in_flight() < self.share && !self.rows[urgency as usize].is_empty()

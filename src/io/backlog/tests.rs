@@ -115,25 +115,25 @@ fn demands_overtake_writes_that_no_caller_waits_for() {
 
 #[test]
 fn writes_leave_a_part_of_all_places_to_demands() {
-    // In flight, of their file's share; in flight, of all; and what may wait.
-    for (in_flight, of_file, of_all, left) in
-        [(256, 144, 192, 64), (8, 5, 6, 64), (2, 1, 1, 64), (1, 1, 1, 64)]
-    {
+    let mut desk = Desk::new(limits(256, 8));
+    assert_eq!((0..256).take_while(|n| desk.writeback(0, 2 * n).is_some()).count(), 192);
+    // Of so many in flight: those of one file, and those of two.
+    for (in_flight, of_one, of_two) in [(256, 64, 128), (64, 36, 48), (8, 5, 6), (2, 1, 2), (1, 1, 1)] {
         let mut desk = Desk::new(limits(256, in_flight));
-        let taken = (0..256).take_while(|n| desk.writeback(0, 2 * n).is_some()).count();
-        assert_eq!(taken, 256 - left);
+        (0..96).for_each(|n| drop(desk.writeback(0, 2 * n)));
         let mut places = desk.all().1;
-        assert_eq!(places.len(), of_file, "of {in_flight}");
-        // A demand of that file goes at once, and so does one for which the writes of two files left room.
-        if in_flight > 1 {
-            desk.demand(0, 600);
-            places.extend(desk.next().map(|next| next.1));
-            assert_eq!(places.len(), of_file + usize::from(of_file < share(in_flight)));
-        }
-        (0..in_flight as u64).for_each(|n| drop(desk.writeback(1, 2 * n)));
+        assert_eq!(places.len(), of_one, "of {in_flight}");
+        desk.demand(0, 600);
+        places.extend(desk.next().map(|next| next.1));
+        assert_eq!(
+            places.len() > of_one,
+            of_one < share(in_flight),
+            "a demand of the same file, of {in_flight}"
+        );
+        (0..96).for_each(|n| drop(desk.writeback(1, 2 * n)));
         places.extend(desk.all().1);
         let writes = places.iter().filter(|place| place.urgency == Urgency::Writeback).count();
-        assert_eq!(writes, of_all, "of {in_flight}");
+        assert_eq!(writes, of_two, "of {in_flight}");
     }
 }
 
@@ -408,7 +408,7 @@ proptest! {
                     prop_assert!(of_file <= most(file), "{of_file} of file {file} in flight");
                     let count = |urgency| flying.iter().filter(|flying| flying.1.urgency == urgency).count();
                     let (background, writes) = (count(Urgency::Background), count(Urgency::Writeback));
-                    prop_assert!(background <= share(in_flight) && writes <= share(in_flight));
+                    prop_assert!(background <= share(in_flight) && writes <= share(in_flight).max(in_flight.min(2)));
                     prop_assert!(flying[flying.len() - 1].1.urgency != Urgency::Background || background <= background_limit);
                 },
                 Event::Ends(n) if n < flying.len() => desk.backlog.end(flying.swap_remove(n).1),
