@@ -12,6 +12,7 @@ use std::{
 };
 
 use crate::{
+    budget,
     error::{Error, Result},
     pool::process::Process,
     service::{Service, WaitsFor},
@@ -24,6 +25,8 @@ use crate::{
 };
 
 /// An operation of the pool: wait for it with [`wait`](Self::wait), or `.await` it.
+///
+/// As a future it gives way to other tasks now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
 #[must_use = "an operation does nothing until it is waited for or awaited"]
 pub struct Completion<T> {
     state: State<T>,
@@ -117,7 +120,7 @@ impl<T: Send + 'static> Future for Completion<T> {
     type Output = Result<T>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
-        self.poll_with(cx.waker())
+        budget::poll(cx, |waker| self.poll_with(waker))
     }
 }
 

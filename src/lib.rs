@@ -82,6 +82,7 @@
 mod seeded;
 
 mod background;
+mod budget;
 mod buffer_pool;
 mod builder;
 mod callback;

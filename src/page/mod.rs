@@ -32,6 +32,7 @@ pub use view::PageView;
 pub(crate) use view::Viewing;
 
 use crate::{
+    budget,
     error::{Error, Result},
     id::{Lsn, PageId},
     pool::{handle::Pin, latch::Latch, state::State, waiters::Ticket},
@@ -102,7 +103,8 @@ impl PinnedPage {
         self.pin.try_latch(Latch::Shared).then(|| PageRead { pin: &self.pin })
     }
 
-    /// [`read`](Self::read) for tasks. Dropping the future leaves the line.
+    /// [`read`](Self::read) for tasks. Dropping the future leaves the line. It gives way to other tasks now and then,
+    /// [as a `Fetch` does](crate::Fetch#turns-of-tasks).
     ///
     /// Do not hold a guard across an `.await` on another page: a task that sleeps with a latch stops everybody who wants it.
     pub async fn read_async(&self) -> PageRead<'_> {
@@ -131,7 +133,8 @@ impl PinnedPage {
         Ok(self.pin.try_latch(Latch::Exclusive).then(|| PageWrite::new(&self.pin)))
     }
 
-    /// [`write`](Self::write) for tasks. Dropping the future leaves the line.
+    /// [`write`](Self::write) for tasks. Dropping the future leaves the line. It gives way to other tasks now and then,
+    /// [as a `Fetch` does](crate::Fetch#turns-of-tasks).
     ///
     /// # Errors
     /// As [`write`](Self::write).
@@ -420,7 +423,9 @@ impl Future for LatchWait<'_> {
     fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = &mut *self;
         this.pin.pool().process.check()?;
-        this.pin.poll_latch(this.latch, &mut this.ticket, Drive::Task, cx.waker()).map(Ok)
+        budget::poll(cx, |waker| {
+            this.pin.poll_latch(this.latch, &mut this.ticket, Drive::Task, waker).map(Ok)
+        })
     }
 }
 

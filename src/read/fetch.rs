@@ -4,10 +4,11 @@ use std::{
     fmt,
     pin::Pin as StdPin,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use crate::{
+    budget,
     config::FetchOptions,
     error::{Error, Result},
     id::PageId,
@@ -48,6 +49,15 @@ fn here(shared: &Shared, found: Lookup) -> Option<PinnedPage> {
 /// A hit is ready at once. On a miss nothing happens before somebody waits, as with every future; to have many reads under
 /// way together, [prefetch](crate::BufferPool::prefetch) them. Dropping it abandons interest, never the I/O: a read that
 /// was started goes on, and the page becomes resident.
+///
+/// # Turns of tasks
+///
+/// As a future it is ready at once where the page is here, and where the thread that polls it reads the page itself, as with
+/// [`IoMethod::Sync`](crate::IoMethod::Sync). So that a loop of such futures does not keep its thread from other tasks, all futures of
+/// this crate give way now and then: after 128 polls on a thread that were ready, the next one wakes its task and is pending once,
+/// before it has begun anything. Nothing is lost by that: polled again, or waited for, it goes on; dropped, it has done nothing. So a
+/// single poll that is pending does not say that a page is not here, as [`try_fetch`](crate::BufferPool::try_fetch) does, nor that a
+/// read has begun, as [`prefetch`](crate::BufferPool::prefetch) does. Threads that [wait](Self::wait) have no part in this.
 #[must_use = "a fetch does nothing until it is waited for or awaited"]
 pub struct Fetch {
     stage: Stage,
@@ -102,6 +112,23 @@ impl Fetch {
         result.ok_or(self)
     }
 
+    /// Goes on as a task.
+    #[inline]
+    pub(super) fn step(&mut self, waker: &Waker) -> Poll<Result<PinnedPage>> {
+        let result = match std::mem::replace(&mut self.stage, Stage::Done) {
+            Stage::Ready(page) => Ok(page),
+            Stage::Miss(mut miss) => match miss.step(Drive::Task, waker) {
+                Poll::Ready(result) => result,
+                Poll::Pending => {
+                    self.stage = Stage::Miss(miss);
+                    return Poll::Pending;
+                }
+            },
+            Stage::Done => panic!("a fetch was polled after it had given its page"),
+        };
+        Poll::Ready(result)
+    }
+
     /// Whether the page can be had without waiting.
     #[must_use]
     pub fn is_done(&self) -> bool {
@@ -115,19 +142,9 @@ impl Fetch {
 impl Future for Fetch {
     type Output = Result<PinnedPage>;
 
+    #[inline]
     fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let result = match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::Ready(page) => Ok(page),
-            Stage::Miss(mut miss) => match miss.step(Drive::Task, cx.waker()) {
-                Poll::Ready(result) => result,
-                Poll::Pending => {
-                    self.stage = Stage::Miss(miss);
-                    return Poll::Pending;
-                }
-            },
-            Stage::Done => panic!("a fetch was polled after it had given its page"),
-        };
-        Poll::Ready(result)
+        budget::poll(cx, |waker| self.step(waker))
     }
 }
 

@@ -14,6 +14,7 @@ use std::{
 };
 
 use crate::{
+    budget,
     config::FetchOptions,
     error::{Error, Result},
     id::PageId,
@@ -39,7 +40,8 @@ use crate::{
 /// Pages on their way together: wait for them with [`wait`](Self::wait), or `.await` them.
 ///
 /// Those that were in the pool are pinned already; the others are read when somebody waits, who may have to wait in line for
-/// frames first, with none of the pages pinned. Dropping it lets go of all of them, and reads that were started go on.
+/// frames first, with none of the pages pinned. Dropping it lets go of all of them, and reads that were started go on. As a future it
+/// gives way to other tasks now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
 #[must_use = "a fetch does nothing until it is waited for or awaited"]
 pub struct FetchMany {
     stage: Stage,
@@ -110,9 +112,16 @@ impl Future for FetchMany {
     type Output = Result<Vec<PinnedPage>>;
 
     fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        budget::poll(cx, |waker| self.step(waker))
+    }
+}
+
+impl FetchMany {
+    /// Goes on as a task.
+    fn step(&mut self, waker: &Waker) -> Poll<Result<Vec<PinnedPage>>> {
         let stage = &mut self.stage;
         let result = match stage {
-            Stage::Missing(missing) => ready!(missing.step(Drive::Task, cx.waker())),
+            Stage::Missing(missing) => ready!(missing.step(Drive::Task, waker)),
             _ => match std::mem::replace(stage, Stage::Done) {
                 Stage::Ready(pages) => Ok(pages),
                 Stage::Refused(error) => Err(error),

@@ -41,8 +41,9 @@ const LAST_RESORT: Duration = Duration::from_millis(50);
 /// and the next try go well.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// The most that the time between two looks counts as time in which pins stood in the way: a task may not be polled for long.
-const STEP: Duration = Duration::from_millis(50);
+/// So many looks at the least must find that pins stand in the way, however long ago the last one was: a task may not be polled for
+/// long.
+const LOOKS_AT_LEAST: u32 = 8;
 
 /// One fetch's wait for a frame, and the waits that it had before.
 #[derive(Default)]
@@ -178,7 +179,8 @@ impl FrameWait {
             Box::new(Wait::begin(shared, now))
         });
         let waited = now.saturating_duration_since(wait.since);
-        let step = now.saturating_duration_since(std::mem::replace(&mut wait.looked, now)).min(STEP);
+        let step = now.saturating_duration_since(std::mem::replace(&mut wait.looked, now));
+        let step = step.min(limit / LOOKS_AT_LEAST);
         let shortage = pool.shortage();
         if shortage.is_all_pinned() || seeded!("slow_disk_taken_for_pins") {
             wait.came_back = None;

@@ -4,10 +4,11 @@ use std::{
     fmt,
     pin::Pin,
     sync::Arc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use crate::{
+    budget,
     config::FetchOptions,
     error::{Error, Result},
     id::PageId,
@@ -19,7 +20,8 @@ use crate::{
 
 /// A page's bytes on their way: wait for them with [`wait`](Self::wait), or `.await` them.
 ///
-/// As with a [`Fetch`], nothing is started before somebody waits, and dropping it abandons interest, never the I/O.
+/// As with a [`Fetch`], nothing is started before somebody waits, and dropping it abandons interest, never the I/O. As a future it
+/// gives way to other tasks now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
 #[must_use = "a view does nothing until it is waited for or awaited"]
 pub struct View {
     stage: Stage,
@@ -92,17 +94,24 @@ pub(crate) fn try_view_at(shared: &Shared, hint: PageHint, page: PageId) -> Opti
 impl Future for View {
     type Output = Result<PageView>;
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<PageView>> {
+        budget::poll(cx, |waker| self.step(waker))
+    }
+}
+
+impl View {
+    fn step(&mut self, waker: &Waker) -> Poll<Result<PageView>> {
         loop {
             match &mut self.stage {
-                Stage::Fetching(fetch) => match ready!(Pin::new(fetch).poll(cx)) {
+                Stage::Fetching(fetch) => match ready!(fetch.step(waker)) {
                     Ok(page) => self.stage = Stage::Latching(Viewing::new(page)),
                     Err(error) => {
                         self.stage = Stage::Done;
                         return Poll::Ready(Err(error));
                     }
                 },
-                Stage::Latching(viewing) => match ready!(viewing.poll(Drive::Task, cx.waker())) {
+                Stage::Latching(viewing) => match ready!(viewing.poll(Drive::Task, waker)) {
                     Ok(view) => self.stage = Stage::Ready(view),
                     Err(error) => {
                         self.stage = Stage::Done;

@@ -19,6 +19,7 @@ use std::{
 
 use self::{item::StreamItem, limits::Limits, window::Window};
 use crate::{
+    budget,
     config::{FetchOptions, StreamOptions},
     error::Result,
     id::FileId,
@@ -51,7 +52,8 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
         Self { blocks, items: VecDeque::new(), window, paused: false }
     }
 
-    /// The next page, for a task. Dropping the future loses nothing: the next call goes on where it was.
+    /// The next page, for a task. Dropping the future loses nothing: the next call goes on where it was. It gives way to other tasks
+    /// now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
     ///
     /// # Errors
     /// Those of [`Fetch::wait`](crate::Fetch::wait), for the page whose turn it is.
@@ -170,7 +172,7 @@ impl<I: Iterator<Item: StreamItem>> Future for NextPage<'_, I> {
     type Output = Option<Result<<I::Item as StreamItem>::Page>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.stream.step(Drive::Task, cx.waker())
+        budget::poll(cx, |waker| self.stream.step(Drive::Task, waker))
     }
 }
 
