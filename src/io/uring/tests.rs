@@ -27,6 +27,7 @@ use crate::{
     },
     stats::{Counter, Counters, MethodKind},
     sync::Arc,
+    testing::Dice,
 };
 
 const PAGE: u64 = 8192;
@@ -134,6 +135,25 @@ fn c7_calls_that_fail_for_a_while_are_made_again() {
         assert_eq!((left(&place.counters, Of::Calls), place.method.change()), (0, None));
     }
     assert_eq!(place.counters.get(Counter::Aside), 0, "the ring has read everything");
+}
+
+/// Rows of failed calls and of requests that the kernel could not do, of all kinds in any order, while requests come and go.
+#[test]
+fn c7_storms_of_all_kinds_cost_no_request() {
+    let Some(place) = Place::new(UringOptions::default().queue_depth(8)) else { return };
+    for seed in 0..20 {
+        let mut dice = Dice::new(seed);
+        let mut any = |of: [i32; 4], most: u64| {
+            let row = 1 + dice.below(most);
+            (0..row).map(|_| of[dice.below(4) as usize]).collect::<Vec<_>>()
+        };
+        refuse(&place.counters, Of::Calls, any([EINTR, EAGAIN, EBUSY, ENOMEM], 60));
+        refuse(&place.counters, Of::Completions, any([EINTR, EAGAIN, ECANCELED, ENOMEM], 6));
+        for requests in [1, 20, 40] {
+            place.read_some(requests);
+        }
+        assert_eq!(place.method.change(), None, "seed {seed}");
+    }
 }
 
 #[test]
