@@ -38,6 +38,8 @@ struct Line {
     admitted: usize,
     /// When a call that was let in last got all its pages.
     moved: Option<Instant>,
+    /// When a call that was let in was last over, with or without.
+    ended: Option<Instant>,
     waiting: VecDeque<Entry>,
     next: u64,
 }
@@ -113,8 +115,9 @@ impl Admission {
     pub(crate) fn end(&self, need: usize, frames: usize, has_pages: bool) {
         self.move_on(frames, |line| {
             line.admitted -= need;
+            line.ended = Some(time::now());
             if has_pages {
-                line.moved = Some(time::now());
+                line.moved = line.ended;
             }
         });
     }
@@ -129,9 +132,12 @@ impl Admission {
         drop(entry);
     }
 
-    /// When a call that was let in last got all its pages.
-    pub(crate) fn last_moved(&self) -> Option<Instant> {
-        self.line.lock().moved
+    /// Returns when a call that was let in last got all its pages, and when one was last over, with or without; `since` where
+    /// that was earlier.
+    pub(crate) fn progress(&self, since: Instant) -> (Instant, Instant) {
+        let line = self.line.lock();
+        let or_since = |moment: Option<Instant>| moment.map_or(since, |moment| moment.max(since));
+        (or_since(line.moved), or_since(line.ended))
     }
 
     fn move_on(&self, frames: usize, step: impl FnOnce(&mut Line)) {

@@ -37,6 +37,9 @@ use crate::{
     sync::time::{self, Instant},
 };
 
+/// How many times `frame_wait` a call waits in line, where calls before it end without their pages.
+const IN_LINE_MAX: u32 = 16;
+
 /// Pages on their way together: wait for them with [`wait`](Self::wait), or `.await` them.
 ///
 /// Those that were in the pool are pinned already; the others are read when somebody waits, who may have to wait in line for
@@ -82,7 +85,7 @@ impl FetchMany {
     /// pinned then. Calls are let in first come, first served, as far as there are frames for their pages.
     /// [`Error::AllPinned`] where a call is not let in, or does not get frames, since pins stood in the way for
     /// [`frame_wait`](crate::Builder::frame_wait); time in which calls before it get their pages, or the disk has frames, does not
-    /// count. [`Error::NoFrame`] where the disk had frames, and no call got its pages, for [`disk_wait`](crate::Builder::disk_wait). [`Error::TooManyPages`] for more
+    /// count, nor, up to sixteen times that wait, time in which calls before it come to such an error. [`Error::NoFrame`] where the disk had frames, and no call got its pages, for [`disk_wait`](crate::Builder::disk_wait). [`Error::TooManyPages`] for more
     /// pages than the pool has frames.
     pub fn wait(self) -> Result<Vec<PinnedPage>> {
         match self.stage {
@@ -203,7 +206,7 @@ impl Missing {
         if shortage.is_at_disk() {
             at_disk = now;
         }
-        let progress = shared.pool.admission.last_moved().map_or(since, |moved| moved.max(since));
+        let (progress, ended) = shared.pool.admission.progress(since);
         let idle = now.saturating_duration_since(progress);
         let patience = self.fetch.frame_wait.unwrap_or(shared.config.frame_wait);
         // Those that are in may share their pages, or not use what they were let in for.
@@ -229,7 +232,11 @@ impl Missing {
             shared.pool.look_after(waker);
         }
         let waited = now.saturating_duration_since(since);
-        if now.saturating_duration_since(progress.max(at_disk)) >= patience {
+        // One that is in and cannot have all its pages has others pinned, and lets go of them with its own error. Then it is the next
+        // one's turn: an error before that would tell of pins that are on their way out.
+        let no_page = now.saturating_duration_since(progress.max(at_disk));
+        let no_end = now.saturating_duration_since(ended.max(at_disk));
+        if no_page >= patience && (no_end >= patience * 4 || no_page >= patience * IN_LINE_MAX) {
             return Poll::Ready(Err(Error::AllPinned { waited }));
         }
         if idle >= shared.config.disk_wait {

@@ -2,7 +2,7 @@
 
 use std::{
     pin::pin,
-    sync::atomic::{AtomicU32, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
     task::{Context, Waker},
     thread,
     time::Duration,
@@ -11,6 +11,36 @@ use std::{
 use ringpool::{Error, IoMethod, OpenOptions, PageAddress, PageCodec, PageId, testing::Op};
 
 use crate::support::{Bench, assert_stamped, eventually, restamp, stamped_file, with_each_method};
+
+/// A page that stays pinned is in the way of calls for all frames, and of no other.
+#[test]
+fn c6_calls_that_cannot_have_their_pages_are_no_error_to_smaller_ones() {
+    const FRAMES: u32 = 16;
+    with_each_method(|method| {
+        let wait = Duration::from_millis(250);
+        let bench = Bench::with(256, |builder| builder.frames(FRAMES).frame_wait(wait).io_method(method));
+        let _pinned = bench.fetch(255).unwrap();
+        let over = AtomicBool::new(false);
+        thread::scope(|scope| {
+            for caller in 0..2 {
+                let (bench, over) = (&bench, &over);
+                scope.spawn(move || {
+                    let pages: Vec<_> = (0..FRAMES).map(|n| bench.page(caller * FRAMES + n)).collect();
+                    while !over.load(Ordering::Relaxed) {
+                        let many = bench.pool.fetch_many(&pages).wait();
+                        assert!(matches!(many, Err(Error::AllPinned { .. })), "{many:?}");
+                    }
+                });
+            }
+            let fetched =
+                (0..3).map(|n| bench.pool.fetch_many(&[bench.page(100 + n), bench.page(200 + n)]).wait());
+            let errors: Vec<_> = fetched.filter_map(Result::err).collect();
+            over.store(true, Ordering::Relaxed);
+            assert!(errors.is_empty(), "{errors:?}");
+        });
+        bench.pool.validate().unwrap();
+    });
+}
 
 /// Calls that want four times the frames that there are all get their pages, though each must wait for others.
 #[test]
