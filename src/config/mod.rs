@@ -286,7 +286,8 @@ pub enum BackgroundDepth {
     /// wait longer. Found while reads go on, by comparing throughput at several depths.
     #[default]
     Adaptive,
-    /// So many, at least one; in any case no more than three quarters of what the I/O method can have in flight.
+    /// So many of one file, at least one, and of all files one more, so that a file that does not answer leaves that to the others; in
+    /// any case no more than three quarters of what the I/O method can have in flight.
     AtMost(u32),
 }
 

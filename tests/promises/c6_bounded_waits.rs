@@ -15,7 +15,7 @@ use std::{
 
 use ringpool::{
     BufferPool, CheckpointOptions, Error, Evicted, FetchOptions, FileId, IoMethod, OpenOptions, PageId,
-    PinnedPage, Result,
+    PinnedPage, Result, StreamOptions,
     testing::{Fault, Op},
 };
 
@@ -381,6 +381,32 @@ fn c6_a_folder_that_does_not_answer_holds_up_no_removal_from_another() {
         bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
         drop(gate);
         remover.join().unwrap().unwrap();
+    });
+}
+
+#[test]
+fn c6_what_is_read_ahead_of_a_file_that_does_not_answer_holds_up_no_stream_of_another() {
+    with_each_method(|method| {
+        if method == IoMethod::Sync {
+            return; // The calling thread reads ahead itself.
+        }
+        let bench = bench(method, 128, 64);
+        let other = open_other(&bench, 64);
+        let gate = bench.disk.hold(Op::Read.of("data"));
+        // One by one: neighbours would be one request.
+        (0..24).for_each(|n| _ = bench.pool.prefetch(bench.file, [2 * n]));
+        gate.wait_for(1);
+        let (pool, (done, over)) = (bench.pool.clone(), channel());
+        thread::spawn(move || {
+            let _ = pool.prefetch(other, [7]);
+            let fetched = pool.fetch(PageId::new(other, 7)).wait().map(|page| page.id().block.0);
+            let streamed =
+                pool.read_stream(other, 20..40, StreamOptions::new()).filter(Result::is_ok).count();
+            done.send((fetched, streamed))
+        });
+        let (fetched, streamed) = over.recv_timeout(TOLERANCE).expect("it is not held up");
+        assert_eq!((fetched.unwrap(), streamed), (7, 20));
+        drop(gate);
     });
 }
 

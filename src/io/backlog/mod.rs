@@ -7,6 +7,8 @@
 //!   wait for while it is queued becomes a demand: a few are looked at with every request that goes.
 //! * **Files take turns**, and none has more in flight than its share. A file that does not answer fills its own share;
 //!   the rest of the method is there for the others.
+//! * **Background reads of one file leave** one place to those of the others: what is read ahead of a file that does not answer, and
+//!   never comes to its end, would else keep all other files from looking ahead.
 //! * **Such writes leave room for demands**: a part of what may be in flight, of their file's share of that, and of what may wait. So
 //!   a demand goes at once though a disk takes no writes, and none is transferred by its submitter for the writes' sake.
 //! * **Requests that touch go as one**, whoever submitted them: same file, direction and urgency, one behind the other, and
@@ -60,8 +62,12 @@ pub(crate) const fn share(whole: usize) -> usize {
     if whole < 2 { whole } else { whole - whole.div_ceil(4) }
 }
 
-/// Writes of one file that no caller waits for, in flight at once. A device gains nothing from more, and a demand waits for all of
-/// them in the device.
+/// How many background requests of one file may be in flight, where so many are asked for: they leave one to other files.
+fn most_background(requests: usize, in_flight: usize) -> usize {
+    requests.min(share(in_flight).saturating_sub(1)).max(1)
+}
+
+/// Writes of one file that no caller waits for, in flight at once: a demand waits for all of them in the device.
 const WRITES_AT_ONCE: usize = 64;
 
 /// Of a file's share, what writes that no caller waits for may have: three quarters, and all but one at most; but one of one.
@@ -90,7 +96,7 @@ pub(crate) struct Place {
 /// Requests that wait, and the count of those that do not any more.
 pub(crate) struct Backlog<L> {
     limits: Limits,
-    /// Background requests that may be in flight.
+    /// Background requests of one file that may be in flight.
     background_limit: usize,
     shelf: Shelf<Waiting<L>>,
     files: ByFile<Line>,
@@ -127,7 +133,7 @@ impl<L: Lease> Backlog<L> {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             limits,
-            background_limit: share(limits.in_flight),
+            background_limit: most_background(usize::MAX, limits.in_flight),
             shelf: Shelf::new(),
             files: ByFile::default(),
             turns: Default::default(),
@@ -139,9 +145,19 @@ impl<L: Lease> Backlog<L> {
         }
     }
 
-    /// Sets how many background requests may be in flight; at least one.
+    /// Sets how many background requests of one file may be in flight; at least one. Of all files there may be one more: a file that
+    /// does not answer leaves that to the others.
     pub(crate) fn limit_background(&mut self, requests: usize) {
-        self.background_limit = requests.clamp(1, share(self.limits.in_flight).max(1));
+        self.background_limit = most_background(requests, self.limits.in_flight);
+    }
+
+    /// How many background requests may be in flight.
+    fn background_of_all(&self) -> usize {
+        (self.background_limit + 1).min(share(self.limits.in_flight).max(1))
+    }
+
+    fn background_of_a_file(&self) -> usize {
+        if seeded!("one_file_has_all_look_ahead") { usize::MAX } else { self.background_limit }
     }
 
     /// Background requests in flight and waiting.
@@ -153,7 +169,7 @@ impl<L: Lease> Backlog<L> {
     fn is_full(&self, urgency: Urgency) -> bool {
         let most = match urgency {
             Urgency::Demand => return false,
-            Urgency::Background => self.background_limit,
+            Urgency::Background => self.background_of_all(),
             // Of two places each of two files gets one.
             Urgency::Writeback => share(self.limits.in_flight).max(self.limits.in_flight.min(2)),
         };
@@ -204,12 +220,12 @@ impl<L: Lease> Backlog<L> {
     }
 
     fn enqueue(&mut self, id: FileId, arriving: Waiting<L>) {
-        let urgency = arriving.urgency as usize;
+        let (urgency, background) = (arriving.urgency as usize, self.background_of_a_file());
         let line = self.files.get_mut(&id).expect("the file of a request has a line");
         self.shelf.append(&mut line.rows[urgency], arriving);
         self.waiting[urgency] += 1;
         self.crowd += usize::from(!line.has_own_bound);
-        line.get_in_turn(id, &mut self.turns);
+        line.get_in_turn(id, &mut self.turns, background);
     }
 
     /// The request that goes next, with its place in flight, which must be given back when it is over. `None` while nothing
@@ -217,12 +233,13 @@ impl<L: Lease> Backlog<L> {
     pub(crate) fn next(&mut self) -> Option<(Request<L>, Place)> {
         self.look_for_demands();
         let urgency = self.choose()?;
+        let background = self.background_of_a_file();
         let file = self.turns[urgency as usize].pop_front()?;
         let line = self.files.get_mut(&file)?;
         line.in_turn[urgency as usize] = false;
         let waiting = self.shelf.take_first(&mut line.rows[urgency as usize])?;
         line.in_flight[urgency as usize] += 1;
-        line.get_in_turn(file, &mut self.turns);
+        line.get_in_turn(file, &mut self.turns, background);
         self.crowd -= usize::from(!line.has_own_bound);
         self.waiting[urgency as usize] -= 1;
         self.in_flight[urgency as usize] += 1;
@@ -246,10 +263,11 @@ impl<L: Lease> Backlog<L> {
     /// Whether a file has something of this urgency to start. Those that have their share in flight leave the line; they come
     /// back when one of their requests is over.
     fn someone_is_in_turn(&mut self, urgency: Urgency) -> bool {
+        let background = self.background_of_a_file();
         let turns = &mut self.turns[urgency as usize];
         while let Some(id) = turns.front() {
             let line = self.files.get_mut(id).expect("a file in line has a line");
-            if line.may_start(urgency) {
+            if line.may_start(urgency, background) {
                 return true;
             }
             line.in_turn[urgency as usize] = false;
@@ -262,7 +280,8 @@ impl<L: Lease> Backlog<L> {
     /// needed while they go anyhow.
     fn look_for_demands(&mut self) {
         let demands = self.waiting(Urgency::Demand);
-        let passed_over = self.is_full(Urgency::Background) || demands > 0;
+        let held_back = self.in_flight[Urgency::Background as usize] >= self.background_limit;
+        let passed_over = held_back || demands > 0;
         if !passed_over || self.all_waiting() == demands {
             return;
         }
@@ -293,9 +312,10 @@ impl<L: Lease> Backlog<L> {
     pub(crate) fn end(&mut self, place: Place) {
         let Place { file, urgency } = place;
         self.in_flight[urgency as usize] -= 1;
+        let background = self.background_of_a_file();
         if let Some(line) = self.files.get_mut(&file) {
             line.in_flight[urgency as usize] -= 1;
-            line.get_in_turn(file, &mut self.turns);
+            line.get_in_turn(file, &mut self.turns, background);
         }
     }
 
@@ -370,10 +390,12 @@ impl Line {
         }
     }
 
-    fn may_start(&self, urgency: Urgency) -> bool {
+    /// Whether it may start one of this urgency, where it may have so many background requests in flight.
+    fn may_start(&self, urgency: Urgency, background: usize) -> bool {
         let has_room = match urgency {
+            Urgency::Demand => true,
+            Urgency::Background => self.in_flight[urgency as usize] < background,
             Urgency::Writeback => self.in_flight[urgency as usize] < share_of_writes(self.share),
-            Urgency::Demand | Urgency::Background => true,
         };
         has_room && self.all_in_flight() < self.share && !self.rows[urgency as usize].is_empty()
     }
@@ -383,9 +405,9 @@ impl Line {
     }
 
     /// Has the file get in line for what it may start, where it is not yet.
-    fn get_in_turn(&mut self, id: FileId, turns: &mut [VecDeque<FileId>; Urgency::KINDS]) {
+    fn get_in_turn(&mut self, id: FileId, turns: &mut [VecDeque<FileId>; Urgency::KINDS], background: usize) {
         for urgency in Urgency::ALL {
-            if self.may_start(urgency) && !self.in_turn[urgency as usize] {
+            if self.may_start(urgency, background) && !self.in_turn[urgency as usize] {
                 self.in_turn[urgency as usize] = true;
                 turns[urgency as usize].push_back(id);
             }

@@ -20,12 +20,12 @@ impl Quota {
     pub(super) fn choose(&mut self, mut can_go: impl FnMut(Urgency) -> bool) -> Option<Urgency> {
         let can_go = Urgency::ALL.map(|urgency| can_go(urgency).then_some(urgency));
         let waiting = || can_go.into_iter().flatten();
-        let is_due = |urgency: &Urgency| {
-            *urgency != Urgency::Demand
-                && self.passed_over[*urgency as usize] >= PASSED_OVER[*urgency as usize]
+        let overdue = |urgency: &Urgency| {
+            self.passed_over[*urgency as usize].checked_sub(PASSED_OVER[*urgency as usize])
         };
-        // The least urgent first: it is passed over by all others.
-        let due = if seeded!("writes_without_a_quota") { None } else { waiting().rev().find(is_due) };
+        let is_due = |urgency: &Urgency| *urgency != Urgency::Demand && overdue(urgency).is_some();
+        // Of several, the one that has waited longest beyond its quota; else the least urgent, which all others pass over.
+        let due = waiting().filter(is_due).max_by_key(overdue).filter(|_| !seeded!("writes_without_a_quota"));
         let chosen = due.or_else(|| waiting().next())?;
         for urgency in waiting() {
             self.passed_over[urgency as usize] += 1;

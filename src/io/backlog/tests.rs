@@ -274,6 +274,24 @@ fn background_has_its_own_limit() {
 }
 
 #[test]
+fn background_requests_of_a_file_that_does_not_answer_leave_one_to_the_others() {
+    for limit in [1, 2, 5, 100] {
+        let mut desk = Desk::new(limits(100, 8));
+        desk.backlog.limit_background(limit);
+        (0..20).for_each(|n| drop(desk.background(0, 2 * n)));
+        let stuck = desk.all().1;
+        assert_eq!(stuck.len(), limit.min(5));
+        (0..3).for_each(|n| drop(desk.background(1, 2 * n)));
+        for n in 0..3 {
+            let (next, place) = desk.next().expect("one at a time goes");
+            assert_eq!((next, desk.next()), ((1, 2 * n, 1), None));
+            desk.backlog.end(place);
+        }
+        stuck.into_iter().for_each(|place| desk.backlog.end(place));
+    }
+}
+
+#[test]
 fn a_background_request_that_somebody_waits_for_becomes_a_demand() {
     let mut desk = Desk::new(limits(200, 100));
     desk.backlog.limit_background(1);
@@ -362,7 +380,7 @@ proptest! {
             (1, Some(own)) => (own as usize).min(in_flight),
             _ => share(in_flight),
         };
-        let mut background_limit = share(in_flight);
+        let mut background_limit = share(in_flight).saturating_sub(1).max(1);
         let mut in_hand: HashMap<(usize, u64), i64> = HashMap::new();
         let (mut pages, mut queued) = (0_i64, Vec::new());
         let mut flying: Vec<(usize, Place)> = Vec::new();
@@ -409,7 +427,11 @@ proptest! {
                     let count = |urgency| flying.iter().filter(|flying| flying.1.urgency == urgency).count();
                     let (background, writes) = (count(Urgency::Background), count(Urgency::Writeback));
                     prop_assert!(background <= share(in_flight) && writes <= share(in_flight).max(in_flight.min(2)));
-                    prop_assert!(flying[flying.len() - 1].1.urgency != Urgency::Background || background <= background_limit);
+                    if flying[flying.len() - 1].1.urgency == Urgency::Background {
+                        let is_such = |flying: &&(usize, Place)| flying.0 == file && flying.1.urgency == Urgency::Background;
+                        prop_assert!(background <= background_limit + 1);
+                        prop_assert!(flying.iter().filter(is_such).count() <= background_limit);
+                    }
                 },
                 Event::Ends(n) if n < flying.len() => desk.backlog.end(flying.swap_remove(n).1),
                 Event::Awaits(n) => if let Some(awaited) = awaitable.get(n) {
@@ -417,7 +439,7 @@ proptest! {
                 },
                 Event::Limits(n) => {
                     desk.backlog.limit_background(n);
-                    background_limit = n.clamp(1, share(in_flight).max(1));
+                    background_limit = n.min(share(in_flight).saturating_sub(1)).max(1);
                 }
                 Event::Ends(_) => {}
             }
