@@ -39,6 +39,7 @@ use crate::{
         resizing::Size,
         shortage::LastLook,
         spares::Spares,
+        sparing::Sparing,
         starvation::Starvation,
         state::{Phase, State},
         table::{PageTable, Slot},
@@ -72,6 +73,7 @@ pub(crate) struct FramePool {
     pub(crate) look_ahead: LookAhead,
     pub(super) last_look: LastLook,
     pub(super) lull: Lull,
+    pub(super) sparing: Sparing,
     pub(crate) counters: Arc<Counters>,
     pub(super) size: Size,
     /// Whose memory this is.
@@ -168,6 +170,7 @@ impl FramePool {
             look_ahead: LookAhead::new(size.frames()),
             last_look: LastLook::default(),
             lull: Lull::default(),
+            sparing: Sparing::default(),
             counters,
             size,
             process: Process::current()?,

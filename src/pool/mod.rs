@@ -35,6 +35,7 @@ pub(crate) mod resizing;
 pub(crate) mod seizure;
 pub(crate) mod shortage;
 pub(crate) mod spares;
+pub(crate) mod sparing;
 pub(crate) mod starvation;
 pub(crate) mod state;
 pub(crate) mod table;

@@ -2,7 +2,8 @@
 //!
 //! A frame that has no page is taken first, as long as there is one; then one that was set aside; and then the next whose turn it is.
 //! The [replacement](super::replacement) says which; here that is put into effect, on the frames' state words. What is
-//! clean is claimed at once, or marked READY and listed; what is dirty is left to the caller, who has it written.
+//! clean is claimed at once, or marked READY and listed; what is dirty is left to the caller, who has it written. Where there is
+//! such, or it is being written, no page goes [that was used](super::sparing).
 //!
 //! A sweep that meets no victim has looked at every frame. While fetches wait, that is repeated only when a frame has been let go of
 //! since, or after a while that is long beside what it takes: however many wait, and however often they try.
@@ -105,8 +106,8 @@ impl Lull {
 
 impl FramePool {
     /// A claimed frame: a free one, else one that is ready, else the first that the sweep finds.
-    fn take_victim(&self, reach: Reach, dirty: &mut DirtyVictims) -> Option<FrameNo> {
-        self.take_at_hand().or_else(|| self.take_in_turn(reach, dirty))
+    fn take_victim(&self, reach: Reach, spares: bool, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        self.take_at_hand().or_else(|| self.take_in_turn(reach, spares, dirty))
     }
 
     /// A claimed frame that is free, or ready.
@@ -137,12 +138,12 @@ impl FramePool {
         None
     }
 
-    fn take_in_turn(&self, reach: Reach, dirty: &mut DirtyVictims) -> Option<FrameNo> {
-        self.sweep(1, reach, |no, verdict| match verdict {
+    fn take_in_turn(&self, reach: Reach, spares: bool, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        self.sweep(1, reach, spares, |no, verdict, met| match verdict {
             Verdict::Clean if dirty.contains(&no) => None,
             Verdict::Clean => {
                 self.ready.note_dirt();
-                if reach == Reach::All {
+                if met == Reach::All {
                     self.ready.note_dirt_met_by_demand();
                 }
                 dirty.push(no);
@@ -166,7 +167,7 @@ impl FramePool {
         let mut clean = 0;
         loop {
             let before = clean + dirty.len();
-            let met = self.sweep(READY_AT_ONCE, reach, |no, verdict| {
+            let met = self.sweep(READY_AT_ONCE, reach, false, |no, verdict, _| {
                 match verdict {
                     Verdict::Clean if dirty.contains(&no) || !can_clean(no) => return None,
                     Verdict::Clean => dirty.push(no),
@@ -204,7 +205,8 @@ impl FramePool {
         &self,
         wanted: usize,
         reach: Reach,
-        mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>,
+        spares: bool,
+        mut enough: impl FnMut(FrameNo, Verdict, Reach) -> Option<R>,
     ) -> Option<R> {
         let reliefs = self.starvation.reliefs();
         let is_felt = self.starvation.is_felt() || self.lull.is_on.load(Ordering::Relaxed);
@@ -212,10 +214,11 @@ impl FramePool {
         let found = self.replacement.sweep(
             wanted,
             reach,
+            spares && self.spares_used_pages(),
             |no| self.frame(no),
-            |no, verdict| {
+            |no, verdict, met| {
                 met_some = true;
-                enough(no, verdict)
+                enough(no, verdict, met)
             },
         );
         if met_some {
@@ -242,22 +245,25 @@ impl FramePool {
 }
 
 impl PoolHandle {
-    /// Takes a victim's frame, if a clean one is found; the dirty ones that were met are left in `dirty`.
+    /// Takes a victim's frame, if a clean one is found; the dirty ones that were met are left in `dirty`. No page that was used goes
+    /// where such were met, or are being written.
     pub(crate) fn claim_victim(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
-        let no = self.take_victim(Reach::All, dirty)?;
+        let no = self.take_victim(Reach::All, true, dirty)?;
         Some(self.claimed(no))
     }
 
     /// The same for a page that nobody waits for: no page that was used goes for it, unless that is next in turn.
     pub(crate) fn claim_victim_ahead(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
         let reach = if seeded!("look_ahead_takes_used_pages") { Reach::All } else { Reach::InTurn };
-        let no = self.take_victim(reach, dirty)?;
+        let no = self.take_victim(reach, true, dirty)?;
         Some(self.claimed(no))
     }
 
-    /// The same for a fetch that has tried before: it looks for a victim only if a sweep [is due](FramePool::may_sweep).
-    pub(crate) fn claim_victim_again(&self, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
-        let no = if self.may_sweep() { self.take_victim(Reach::All, dirty) } else { self.take_at_hand() }?;
+    /// The same for a fetch that has tried before: it looks for a victim only if a sweep [is due](FramePool::may_sweep). Where it no
+    /// longer `spares` pages that were used, one of those will do.
+    pub(crate) fn claim_victim_again(&self, spares: bool, dirty: &mut DirtyVictims) -> Option<Claimed<'_>> {
+        let may_sweep = self.may_sweep();
+        let no = if may_sweep { self.take_victim(Reach::All, spares, dirty) } else { self.take_at_hand() }?;
         Some(self.claimed(no))
     }
 }
@@ -441,7 +447,7 @@ mod tests {
         // Twice around: what lay side by side when it was taken does so the next time.
         for _ in 0..2 {
             let taken: Vec<u32> = (0..FRAMES)
-                .map(|_| pool.take_victim(Reach::All, &mut DirtyVictims::new()).unwrap())
+                .map(|_| pool.take_victim(Reach::All, true, &mut DirtyVictims::new()).unwrap())
                 .map(|no| {
                     pool.frame(no).state.update(State::give_back);
                     no.0

@@ -5,6 +5,8 @@
 //! is no such writer, the fetch has the dirty ones written as a batch, and tries those that become clean first, unless the disk
 //! [has refused](crate::respite) them all.
 //!
+//! Pages that were used keep their frames meanwhile, as long as [writes end](crate::pool::sparing).
+//!
 //! The wait is bounded by what is wrong, not by what is slow:
 //!
 //! | what stands in the way | the wait ends |
@@ -21,6 +23,7 @@ use crate::{
     lease::Tally,
     pool::{
         handle::Claimed,
+        sparing::VAIN,
         starvation::{Place, RETRY},
         victims::DirtyVictims,
     },
@@ -45,6 +48,9 @@ const MOMENT: Duration = Duration::from_millis(50);
 /// long.
 const LOOKS_AT_LEAST: u32 = 8;
 
+/// For how long a fetch spares pages that were used at the most, though writes end: other fetches may be faster each time.
+const SPARING: Duration = Duration::from_secs(2);
+
 /// One fetch's wait for a frame, and the waits that it had before.
 #[derive(Default)]
 pub(crate) struct FrameWait {
@@ -68,14 +74,17 @@ struct Wait {
     came_back: Option<(u64, Instant)>,
     /// How many frames the background writer had made ready when that last changed, and when that was.
     made: (usize, Instant),
+    /// How many pages were written when that last changed, and when that was.
+    written: (u64, Instant),
     /// Whether victims were written a [`MOMENT`] after it had begun.
     has_tried_late: bool,
 }
 
 impl Wait {
     fn begin(shared: &Shared, now: Instant) -> Self {
-        let made = (shared.pool.ready.made(), now);
-        Self { since: now, looked: now, came_back: None, made, has_tried_late: false }
+        let pool = &shared.pool;
+        let (made, written) = ((pool.ready.made(), now), (pool.pages_written(), now));
+        Self { since: now, looked: now, came_back: None, made, written, has_tried_late: false }
     }
 
     fn is_late(&self) -> bool {
@@ -129,10 +138,11 @@ impl FrameWait {
         waker: &Waker,
     ) -> Poll<Result<Claimed<'a>>> {
         let pool = &shared.pool;
+        let spares = self.spares(shared);
         let mut dirty = DirtyVictims::new();
         // Who has just come does not take what was made ready for those in line.
         let claimed = match self.wait {
-            Some(_) => pool.claim_victim_again(&mut dirty),
+            Some(_) => pool.claim_victim_again(spares, &mut dirty),
             None if self.is_behind_others(shared) => None,
             None => pool.claim_victim(&mut dirty),
         };
@@ -148,12 +158,12 @@ impl FrameWait {
                 // Not for as long as it takes: if their disk does not answer, there may be frames further on.
                 cleaning.wait_until(time::now() + RETRY);
             }
-            self.note_outcome();
+            self.note_outcome(shared);
             if let Some(wait) = &mut self.wait {
                 wait.has_tried_late |= wait.is_late();
             }
             self.cleaning = Some(cleaning);
-            self.note_outcome();
+            self.note_outcome(shared);
             if let Some(claimed) = dirty.iter().find_map(|&no| pool.claim(no)) {
                 return Poll::Ready(Ok(claimed));
             }
@@ -172,7 +182,7 @@ impl FrameWait {
     fn end_of_patience(&mut self, shared: &Shared, limit: Duration) -> Option<Error> {
         let pool = &shared.pool;
         let now = time::now();
-        self.note_outcome();
+        self.note_outcome(shared);
         let refusal = self.refusal(shared);
         let wait = self.wait.get_or_insert_with(|| {
             shared.counters.add(Counter::FrameWaits, 1);
@@ -203,6 +213,19 @@ impl FrameWait {
     /// Whether others wait, and the background writer works for them: a fetch that has just come takes nothing from them.
     fn is_behind_others(&self, shared: &Shared) -> bool {
         shared.pool.starvation.is_felt() && shared.pool.ready.is_kept()
+    }
+
+    /// Whether this fetch waits on rather than take the frame of a page that was used. Where nothing was written for too long, no fetch
+    /// does.
+    fn spares(&mut self, shared: &Shared) -> bool {
+        let Some(wait) = &mut self.wait else { return true };
+        let (written, now) = (shared.pool.pages_written(), time::now());
+        if written != wait.written.0 {
+            wait.written = (written, now);
+        } else if now.saturating_duration_since(wait.written.1) >= VAIN.min(shared.config.disk_wait / 2) {
+            shared.pool.note_wait_in_vain();
+        }
+        now.saturating_duration_since(wait.since) < SPARING
     }
 
     /// Whether this fetch must write for itself: nobody else does, or has not for too long.
@@ -243,13 +266,16 @@ impl FrameWait {
     }
 
     /// Looks what came of the last batch. It is told only if no frame turns up: other victims may have been written.
-    fn note_outcome(&mut self) {
+    fn note_outcome(&mut self, shared: &Shared) {
         let Some((pages, error)) = self.cleaning.as_ref().and_then(|cleaning| cleaning.outcome()) else {
             return;
         };
         let over = self.cleaning.take();
         if pages > 0 || error.is_some() {
             self.refused = over.filter(|_| pages == 0);
+            if self.refused.is_some() {
+                shared.pool.note_wait_in_vain();
+            }
         }
     }
 

@@ -192,9 +192,10 @@ impl Writer {
         // Latched, pinned, or no room for copies: who needs a frame will call again.
         let has_room = fresh().count() < BATCHES && self.under_way.len() < BATCHES_MOST && !settled.in_vain;
         if short > 0 && has_room && pool.may_sweep() {
-            // Past the pages that are in turn only where fetches had to: those may be busy with reads ahead, for which no page is to
-            // go that was used.
-            let is_wanted_now = pool.ready.take_dirt_met_by_demand() || pool.starvation.is_felt();
+            // Past the pages that are in turn only where fetches had to: those may be busy with reads ahead, or being written, for which
+            // no page is to go that was used.
+            let is_wanted_now = pool.ready.take_dirt_met_by_demand()
+                || pool.starvation.is_felt() && !pool.spares_used_pages();
             let reach = if is_wanted_now { Reach::All } else { Reach::InTurn };
             let slow = self.slow_files(now);
             let can_clean = |no| !slow.contains(&pool.frame(no).page().file);

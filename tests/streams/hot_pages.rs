@@ -1,9 +1,9 @@
 //! What streams and reads ahead leave of the pages that others use over and over, and what counts as a use of a page.
 
-use std::{fs::File, ops::Range};
+use std::{fs::File, num::NonZeroU32, ops::Range};
 
 use ringpool::{
-    BufferPool, FileId, IoMethod, OpenOptions, PageId, StreamOptions,
+    BufferPool, FileId, IoMethod, OpenOptions, PageId, PinnedPage, StreamOptions,
     testing::{Gate, Op},
 };
 
@@ -17,14 +17,70 @@ const HOTTEST: Range<u32> = 0..1800;
 const COLD: Range<u32> = 2000..18_000;
 
 /// A pool over a file of the system, so that each method does what it does on a disk.
-fn on_a_real_file(method: &IoMethod, blocks: u32) -> (tempfile::TempDir, BufferPool, FileId) {
+fn on_a_real_file(method: &IoMethod, blocks: u32, frames: u32) -> (tempfile::TempDir, BufferPool, FileId) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
     File::create(&path).unwrap().set_len(u64::from(blocks) * u64::from(SMALL)).unwrap();
-    let pool = BufferPool::builder().frames(FRAMES).page_size(SMALL).io_method(method.clone()).build();
+    let pool = BufferPool::builder().frames(frames).page_size(SMALL).io_method(method.clone()).build();
     let pool = pool.unwrap();
     let file = pool.open_file(path, OpenOptions::new()).unwrap();
     (dir, pool, file)
+}
+
+/// A way to go through pages and change each.
+type Scan = (&'static str, fn(&BufferPool, FileId, Range<u32>));
+
+fn change(page: ringpool::Result<PinnedPage>) {
+    page.unwrap().write().unwrap()[2] = 1;
+}
+
+const WRITING_SCANS: [Scan; 6] = [
+    ("stream", |pool, file, blocks| {
+        pool.read_stream(file, blocks, StreamOptions::new()).for_each(change);
+    }),
+    ("bulk stream", |pool, file, blocks| {
+        pool.read_stream(file, blocks, StreamOptions::new().bulk()).for_each(change);
+    }),
+    ("fetches", |pool, file, blocks| {
+        blocks.for_each(|block| change(pool.fetch(PageId::new(file, block)).wait()));
+    }),
+    ("fetches of a task", |pool, file, blocks| {
+        pollster::block_on(async {
+            for block in blocks {
+                change(pool.fetch(PageId::new(file, block)).await);
+            }
+        });
+    }),
+    ("fetches of eight", |pool, file, blocks| {
+        for from in blocks.step_by(8) {
+            let pages: Vec<_> = (from..from + 8).map(|block| PageId::new(file, block)).collect();
+            pool.fetch_many(&pages).wait().unwrap().into_iter().map(Ok).for_each(change);
+        }
+    }),
+    ("extensions", |pool, file, blocks| {
+        for _ in blocks.step_by(8) {
+            let first = pool.extend(file, NonZeroU32::new(8).unwrap()).wait().unwrap().first.0;
+            (first..first + 8).for_each(|block| change(pool.fetch(PageId::new(file, block)).wait()));
+        }
+    }),
+];
+
+/// Else each dirty page whose turn it is would be passed by, and a clean one that is hot would go in its stead.
+#[test]
+fn p10_a_scan_that_changes_its_pages_leaves_the_hot_ones() {
+    with_each_method(|method| {
+        // With a background writer, and without.
+        for frames in [1024, 100] {
+            let hot = 0..frames / 5 * 4;
+            for (name, scan) in WRITING_SCANS {
+                let (_dir, pool, file) = on_a_real_file(&method, COLD.end, frames);
+                use_thrice(&pool, file, hot.clone());
+                scan(&pool, file, 8000..8000 + 2 * frames);
+                let lost = hot.len() - resident(&pool, hot.clone());
+                assert!(lost <= hot.len() / 50, "{name}: {lost} of {} in {frames} frames", hot.len());
+            }
+        }
+    });
 }
 
 fn use_thrice(pool: &BufferPool, file: FileId, blocks: Range<u32>) {
@@ -41,7 +97,7 @@ fn resident(pool: &BufferPool, blocks: Range<u32>) -> usize {
 fn a_plain_stream_over_cold_pages_leaves_the_hot_ones() {
     with_each_method(|method| {
         for hot in [HOT, HOTTEST] {
-            let (_dir, pool, file) = on_a_real_file(&method, COLD.end);
+            let (_dir, pool, file) = on_a_real_file(&method, COLD.end, FRAMES);
             use_thrice(&pool, file, hot.clone());
             let stream = pool.read_stream(file, COLD, StreamOptions::new());
             assert_eq!(stream.map(Result::unwrap).count(), COLD.len());
@@ -54,7 +110,7 @@ fn a_plain_stream_over_cold_pages_leaves_the_hot_ones() {
 #[test]
 fn prefetches_of_cold_pages_leave_the_hot_ones() {
     with_each_method(|method| {
-        let (_dir, pool, file) = on_a_real_file(&method, COLD.end);
+        let (_dir, pool, file) = on_a_real_file(&method, COLD.end, FRAMES);
         use_thrice(&pool, file, HOT);
         for from in COLD.step_by(500) {
             let _ = pool.prefetch(file, (from..from + 500).filter(|block| COLD.contains(block)));

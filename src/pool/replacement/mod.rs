@@ -158,25 +158,46 @@ impl Replacement {
         self.layout.turn(run, self.frames())
     }
 
-    /// Shows victims, clean and dirty, until `enough` gives a value, which is to take about `wanted` of them. Each shard looks at
-    /// its frames a bounded number of times, so with all of them busy it ends.
+    /// Shows victims, clean and dirty, and the reach in which each was met, until `enough` gives a value, which is to take about `wanted`
+    /// of them. Each shard looks at its frames a bounded number of times, so with all of them busy it ends.
+    ///
+    /// With [`Reach::All`] a shard goes through those in turn first; and if it `spares`, no further where one of them is a victim but
+    /// for its changes, or is being written: that will be clean before long, and no page has to go for it that was used.
     pub(super) fn sweep<'a, R>(
         &self,
         wanted: usize,
         reach: Reach,
+        spares: bool,
         frame: impl Fn(FrameNo) -> &'a Frame,
-        mut enough: impl FnMut(FrameNo, Verdict) -> Option<R>,
+        mut enough: impl FnMut(FrameNo, Verdict, Reach) -> Option<R>,
     ) -> Option<R> {
         let (first, shards) = (self.turn(wanted), self.layout.shards_for(self.frames()));
         let mut sweep = |shard: usize, order: &mut Order| {
             let number = |index| self.layout.number(shard, index);
-            let look = |index, kept| look(&frame(number(index)).state, kept, reach);
-            order.sweep(reach, look, |index, verdict, kept| {
-                if kept == Kept::OnProbation {
-                    self.remember(frame(number(index)));
+            let mut sweep = |reach: Reach| {
+                let mut comes = false;
+                let look = |index, kept| {
+                    let state = &frame(number(index)).state;
+                    let verdict = look(state, kept, reach);
+                    comes |= verdict == Verdict::Clean || state.load().is_unused_at_disk();
+                    verdict
+                };
+                let found = order.sweep(reach, look, |index, verdict, kept| {
+                    if kept == Kept::OnProbation {
+                        self.remember(frame(number(index)));
+                    }
+                    enough(number(index), verdict, reach)
+                });
+                found.ok_or(comes)
+            };
+            if reach == Reach::All && spares {
+                match sweep(Reach::InTurn) {
+                    Ok(value) => return Some(value),
+                    Err(true) => return None,
+                    Err(false) => {}
                 }
-                enough(number(index), verdict)
-            })
+            }
+            sweep(reach).ok()
         };
         let mut passed_by = false;
         for shard in (first..shards).chain(0..first) {
@@ -341,7 +362,7 @@ mod tests {
             drop(somebody.take());
             if no.index() < 2 * SHARD - 1 { &busy } else { &free }
         };
-        let found = replacement.sweep(1, Reach::All, frame, |no, _| Some(no));
+        let found = replacement.sweep(1, Reach::All, true, frame, |no, _, _| Some(no));
         assert_eq!(found, Some(FrameNo(2 * SHARD as u32 - 1)));
     }
 

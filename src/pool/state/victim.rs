@@ -33,6 +33,12 @@ impl State {
         }
     }
 
+    /// Whether it is being written, and is a victim when that is over unless it is used meanwhile.
+    pub(crate) fn is_unused_at_disk(self) -> bool {
+        // A write has a pin of its own.
+        self.has(WRITING) && self.pins() <= 1 && self.usage() == 0
+    }
+
     /// Is spared once less.
     pub(crate) fn age(self) -> Option<Self> {
         (self.verdict() == Verdict::Used).then(|| Self(self.0 - USED))
