@@ -216,6 +216,11 @@ impl BufferPool {
 
     /// Pins several pages, in the order of the list, in which one may stand more than once. What is not in the pool is read
     /// together, with neighbours in one request. All of them or none: see [`FetchMany::wait`].
+    ///
+    /// Sure to be had, while no page is pinned, is a quarter of the pool's frames: all read streams and prefetches together may hold the
+    /// other three quarters in advance, and a stream that is not pulled keeps its part. A call for more pages than that may end in
+    /// [`Error::AllPinned`] while there are such streams; drop those that are not read, or give them a smaller
+    /// [`look_ahead`](crate::StreamOptions::look_ahead). The same holds for a [`resize`](Self::resize) to fewer frames.
     pub fn fetch_many(&self, pages: &[PageId]) -> FetchMany {
         self.fetch_many_with(pages, FetchOptions::default())
     }
@@ -403,6 +408,12 @@ impl BufferPool {
 
     /// Ends the pool's work: for all clones. Pages in hand stay usable, and resident pages can still be fetched; nothing is
     /// read or written any more. Waits for what was begun behind the scenes, as the drop of the [last clone](Self) does.
+    ///
+    /// The files and the [doublewrite area](crate::TornPages::DoubleWrite) stay open, and locked against other pools
+    /// ([`Error::InUse`]), as long as a clone of the pool lives, or a stream, a fetch or a [`Completion`] of it, forgotten ones included: a
+    /// thread that was in one of these when the pool ended may still be about to end its transfer. Drop them before the
+    /// files are opened elsewhere, or [close](Self::close_file) the files before the shutdown, which gives up their locks. Pins and frozen
+    /// bytes keep no file open.
     ///
     /// # Errors
     /// Where pages could not be written, with the pool, which goes on as before: for a write guard that is held, or was forgotten,

@@ -64,6 +64,9 @@
 //! call it, the submission worker among them, through which all reads and writes of an io_uring pool go. A waker that sleeps delays
 //! them all; one that waits for a page of the same pool waits for ever. It may panic, and may own or drop pins and pools.
 //!
+//! What the pool leaves to its process: a write beyond `RLIMIT_FSIZE` raises `SIGXFSZ`, which ends a process that does not ignore it.
+//! Ignore that signal, and such a write or extension is an error (`EFBIG`) like that of a full disk.
+//!
 //! # Features
 //!
 //! | feature | gives |
