@@ -7,6 +7,7 @@ use crate::{
     builder::Builder,
     completion::Completion,
     config::{FetchOptions, OpenOptions, Shutdown, StreamOptions},
+    doublewrite::DoubleWrite,
     error::{Error, Result},
     files::{
         self, FileInfo, close,
@@ -108,14 +109,15 @@ impl BufferPool {
 
     /// Returns the [tags](OpenOptions::tag) of the files that must be opened, or [given up](Self::give_up_torn_pages), before a page
     /// is written that needs a copy: the [doublewrite area](crate::TornPages::DoubleWrite) holds copies of their pages from before a
-    /// crash. Opening a file restores the pages that were torn, durably.
+    /// crash, or from before they were closed with a failed sync. Opening a file restores the pages that were torn, durably.
     ///
-    /// As long as there are any, writes that need a copy fail with [`Error::TornPages`] and leave their pages dirty. Files that are open can
-    /// be extended, cut, closed, removed and written atomically all the same.
+    /// As long as there are any from before a crash, writes that need a copy fail with [`Error::TornPages`] and leave their pages dirty; after
+    /// a failed sync they do when the area has no other room. Files that are open can be extended, cut, closed, removed and written
+    /// atomically all the same.
     #[must_use]
     pub fn torn_page_tags(&self) -> Vec<u64> {
         let doublewrite = self.shared.doublewrite.as_ref().filter(|_| self.shared.check_process().is_ok());
-        doublewrite.map_or(Vec::new(), |doublewrite| doublewrite.pending().to_vec())
+        doublewrite.map_or(Vec::new(), DoubleWrite::pending)
     }
 
     /// Gives up what the doublewrite area holds of the file with this tag, which is not open: it was removed, say. For good, when this

@@ -229,10 +229,12 @@ pub enum Error {
         /// The file.
         file: FileId,
     },
-    /// Files of these tags have copies of pages in the doublewrite area from before a crash, and were not opened since. Nothing is
-    /// written until they are: the copies may be needed.
+    /// The doublewrite area has no room: it holds copies of pages that may be torn in their places, of files with these tags. Those
+    /// were not opened since a crash, or since they were closed with a failed sync; or they are open, and a sync failed or a page cannot
+    /// be written. A page that needs a copy is not written until they were opened (anew), were given up, or can be written again.
     #[error(
-        "the doublewrite area holds pages of the files with the tags {tags:?}: open them, or give them up, first"
+        "the doublewrite area holds pages of the files with the tags {tags:?}, which may be torn without them: open those files (close \
+         those first that are open and whose sync failed), or give them up"
     )]
     TornPages {
         /// What the files were [tagged](crate::OpenOptions::tag) with.

@@ -60,10 +60,10 @@ pub(crate) fn poisoned(file: FileId, error: &crate::Error) {
     let _ = (file, error);
 }
 
-/// Writes that had failed were repeated before their copies went, and failed again: pages of the file may be torn after a crash.
-pub(crate) fn copies_given_up(path: &Path, error: &crate::Error) {
+/// Writes that had failed were repeated from their copies, and failed again: the area keeps those, and soon has no room for others.
+pub(crate) fn copies_needed(path: &Path, error: &crate::Error) {
     #[cfg(feature = "tracing")]
-    tracing::error!(path = %path.display(), %error, "pages that cannot be written have lost their copies");
+    tracing::error!(path = %path.display(), %error, "pages that cannot be written keep their copies in the doublewrite area");
     #[cfg(not(feature = "tracing"))]
     let _ = (path, error);
 }

@@ -20,9 +20,15 @@ pub enum TornPages {
     /// Every file must have a [`tag`](crate::OpenOptions::tag) of its own, under which it is known after a crash. Files must not be
     /// changed by others, or by a pool without the area, between a crash and the next opening.
     ///
+    /// A sync of a file that fails leaves pages that a power cut may tear, so the area keeps their copies until the file was closed and
+    /// opened again, or [given up](crate::BufferPool::give_up_torn_pages). As long as it is not, other files are written while the area
+    /// has room beside those copies; then every write of a page that needs a copy fails with [`Error::TornPages`](crate::Error::TornPages),
+    /// which names the file's tag, and leaves the page dirty. The same goes for a file with a page that cannot be written.
+    ///
     /// A sync of the area that fails is final, as that of a file is: it may have lost copies that it was asked to keep. From then on every
-    /// write of a page that needs a copy fails with [`Error::File`](crate::Error::File), which names the area and the first error. The
-    /// pages stay dirty and readable; shut this pool down with [`Shutdown::Discard`](crate::Shutdown::Discard) and build a new one.
+    /// write of a page that needs a copy, and the opening, cutting and closing of a file that has copies, fails with
+    /// [`Error::File`](crate::Error::File), which names the area and the first error. The pages stay dirty and readable; shut this pool
+    /// down with [`Shutdown::Discard`](crate::Shutdown::Discard) and build a new one.
     ///
     /// Whoever writes out waits for the area's disk, which is synced once a batch: a task does where it has to write for itself, since no
     /// [background writer](crate::BackgroundWriter) does. And all files share the area: one whose disk does not answer holds up the

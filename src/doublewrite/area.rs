@@ -12,7 +12,7 @@ use crate::{
     id::{FileId, PageSize},
     io::{disk::Disk, file::File, plain, zeros::AlignedZeros},
     stats::Counters,
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 /// How much is read at once in search of records.
@@ -22,6 +22,8 @@ pub(super) struct Area {
     pub(super) file: File,
     page_size: usize,
     counters: Arc<Counters>,
+    /// The error of the first sync that failed. What is read from then on may be on no disk, and what is written as well.
+    failed: Mutex<Option<Error>>,
 }
 
 impl Area {
@@ -34,7 +36,8 @@ impl Area {
         // For its owner alone, as the options' default says: pages are in it in the clear.
         let options = OpenOptions::new().create(true).direct(Fallback::Prefer);
         let file = File::open_alone(disk, FileId(u32::MAX), path, &options, page_size)?;
-        Ok(Self { file, page_size: page_size.bytes(), counters: Arc::clone(counters) })
+        let (page_size, counters) = (page_size.bytes(), Arc::clone(counters));
+        Ok(Self { file, page_size, counters, failed: Mutex::new(None) })
     }
 
     /// What its two halves say of themselves.
@@ -113,8 +116,14 @@ impl Area {
         self.zeros((PIECE / self.page_size).max(1))
     }
 
+    /// An error where a sync of it failed: this pool neither reads nor writes it any more.
+    pub(super) fn check(&self) -> Result<()> {
+        self.failed.lock().clone().filter(|_| !seeded!("failed_area_in_use")).map_or(Ok(()), Err)
+    }
+
     /// Fills the bytes from a unit on; behind the end of the file there are zeros.
     pub(super) fn read(&self, unit: u32, into: &mut [u8]) -> Result<()> {
+        self.check()?;
         let read = plain::read(&self.file, into, self.offset(unit), &self.counters)
             .map_err(|error| self.file.error(IoOp::Read, error))?;
         into[read..].fill(0);
@@ -128,17 +137,20 @@ impl Area {
     }
 
     pub(super) fn put(&self, unit: u32, pieces: &[&[u8]]) -> Result<()> {
+        self.check()?;
         plain::write(&self.file, pieces, self.offset(unit), &self.counters)
             .map_err(|error| self.file.error(IoOp::Write, error))
     }
 
     pub(super) fn sync(&self) -> Result<()> {
-        match self.file.sync(&self.counters) {
-            Ok(_) => Ok(()),
+        let failed = match self.file.sync(&self.counters) {
+            Ok(_) => return Ok(()),
             // The area is no file that the engine could open anew.
-            Err(Error::SyncPoisoned { source, .. }) => Err(self.file.error(IoOp::Sync, source)),
-            Err(error) => Err(error),
-        }
+            Err(Error::SyncPoisoned { source, .. }) => self.file.error(IoOp::Sync, source),
+            Err(error) => error,
+        };
+        *self.failed.lock() = Some(failed.clone());
+        Err(failed)
     }
 
     /// Has it at least so many units.

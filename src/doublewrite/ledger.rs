@@ -1,8 +1,12 @@
 //! What the pool knows of its area, and what may come next: the rules, without I/O, clocks or locks.
 //!
 //! A life of an area begins with what was [found](Ledger::new). As long as files with copies from before were neither opened nor given
-//! up, they are *pending*: no half is begun, no copy gets room, and what voids copies goes to the tail. Then both halves are begun,
-//! one after the other, the older one first. From there on records fill the halves in turn.
+//! up, they are *pending*: no half is begun, and no copy gets room. Then both halves are begun, one after the other, the older one
+//! first. From there on records fill the halves in turn.
+//!
+//! A half is begun only when none of its copies is needed: no file is pending, and each file that has copies in it was *settled*, its
+//! pages written and a sync of it good since then. A file whose sync failed never is, so its copies stay, and so does their half. What
+//! voids copies gets room even then, in the tail: else the very file that keeps a half could not be opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,8 +28,12 @@ pub(super) struct Ledger {
     halves: [HalfLedger; 2],
     /// The younger half.
     current: usize,
-    /// Where the next record goes: in the younger half, or in the tail as long as the halves are as they were found.
+    /// Where the next record goes in the younger half.
     next: u32,
+    /// Where the next one goes in the tail, behind all that are true there.
+    tail: u32,
+    /// The half under whose salt the last one is there.
+    tail_of: usize,
     /// Whether both halves were begun in this life.
     is_in_use: bool,
     /// The newest copies from before, of the files that were neither opened nor given up since, by tag.
@@ -67,8 +75,17 @@ impl Ledger {
         let current = usize::from(epoch(1) >= epoch(0));
         let tail = tail_behind(halves[current].header.map_or(0, |header| header.units));
         let next = found.used.iter().filter(|used| used.start == tail).map(|used| used.end).max();
-        let next = next.unwrap_or(tail);
-        Self { units, halves, current, next, is_in_use: false, pending: found.copies }
+        let tail = next.unwrap_or(tail);
+        Self {
+            units,
+            halves,
+            current,
+            next: 0,
+            tail,
+            tail_of: current,
+            is_in_use: false,
+            pending: found.copies,
+        }
     }
 
     pub(super) fn headers(&self) -> [Option<HalfHeader>; 2] {
@@ -89,19 +106,25 @@ impl Ledger {
         self.is_in_use = is_in_use;
     }
 
-    /// The tags of the files that are pending.
-    pub(super) fn pending(&self) -> Arc<[u64]> {
-        self.pending.keys().copied().collect()
-    }
-
     /// The copies of a pending file.
     pub(super) fn pending_copies(&self, tag: u64) -> Option<&Copies> {
         self.pending.get(&tag)
     }
 
-    /// Whether the area has copies of the file, from before or from this life.
+    /// The tags of the files that the area has copies of, from before or from this life.
+    pub(super) fn held(&self) -> BTreeSet<u64> {
+        let of_this_life = self.halves.iter().flat_map(|half| &half.tags);
+        self.pending.keys().chain(of_this_life).copied().collect()
+    }
+
+    /// Whether the area has copies of the file.
     pub(super) fn holds(&self, tag: u64) -> bool {
         self.pending.contains_key(&tag) || self.halves.iter().any(|half| half.tags.contains(&tag))
+    }
+
+    /// The half that is to be begun next.
+    pub(super) fn older(&self) -> usize {
+        1 - self.current
     }
 
     /// The files that this life has put copies of into a half.
@@ -118,11 +141,14 @@ impl Ledger {
 
     /// Room for a record that voids copies, or none before the other half is begun.
     pub(super) fn room_to_void(&mut self) -> Option<Room> {
-        if self.pending.is_empty() {
-            return self.room_in_half(1);
-        }
-        self.next += 1;
-        Some(self.room_at(self.next - 1))
+        self.room_in_half(1)
+    }
+
+    /// Room for such a record where the other half [cannot be begun](Self::begin).
+    pub(super) fn room_in_tail(&mut self) -> Room {
+        self.tail += 1;
+        self.tail_of = self.current;
+        self.room_at(self.tail - 1)
     }
 
     fn room_in_half(&mut self, units: u32) -> Option<Room> {
@@ -150,17 +176,22 @@ impl Ledger {
         }
     }
 
-    /// What it takes to begin the older half. `random` makes its records differ from all that lie there.
+    /// What it takes to begin the older half, whose files are settled as far as they are named here. `random` makes its records differ
+    /// from all that lie there.
     ///
     /// # Errors
-    /// The tags of the files that are pending.
-    pub(super) fn begin(&self, random: u64) -> Result<Beginning, Arc<[u64]>> {
-        if !self.pending.is_empty() {
-            return Err(self.pending());
+    /// The tags of the files whose copies are needed.
+    pub(super) fn begin(&self, random: u64, settled: &BTreeSet<u64>) -> Result<Beginning, Arc<[u64]>> {
+        let half = self.older();
+        let unsettled = self.tags_in(half).filter(|tag| !settled.contains(tag));
+        let unsettled = unsettled.filter(|_| !seeded!("poisoned_copies_voided"));
+        let needed: BTreeSet<u64> = self.pending.keys().copied().chain(unsettled).collect();
+        if !needed.is_empty() {
+            return Err(needed.into_iter().collect());
         }
         let epoch = 1 + self.halves[self.current].header.map_or(0, |header| header.epoch);
         let header = HalfHeader { epoch, salt: random.wrapping_add(epoch), units: self.units };
-        Ok(Beginning { half: 1 - self.current, header })
+        Ok(Beginning { half, header })
     }
 
     /// The header is durable: what the half held is void, and records go there.
@@ -169,6 +200,10 @@ impl Ledger {
         let Beginning { half, header } = begun;
         self.current = half;
         self.next = records_of(half, self.units).start;
+        // What is in the tail under the other half's salt may void copies that are still there.
+        if self.tail_of == half || seeded!("tail_written_over") {
+            self.tail = tail_behind(self.units);
+        }
         self.halves[half] = HalfLedger { header: Some(header), tags: BTreeSet::new() };
     }
 }
@@ -184,15 +219,27 @@ mod tests {
     };
 
     const PAGE: usize = 512;
-    const UNITS: usize = 80;
+    const UNITS: usize = 400;
 
-    /// An area, and the versions of pages that are durable in their places: what a crash leaves. Each step of it is durable at once; the
-    /// process dies before the step after the last.
+    /// What lies in the place of a page. Unless it is durable, a crash may leave it torn.
+    struct Place {
+        version: u8,
+        is_durable: bool,
+    }
+
+    /// An area, and the places of pages: what a crash leaves. Each step of the area is durable at once; the process dies before the
+    /// step after the last.
     struct Disk {
         headers: [Option<HalfHeader>; 2],
         area: Vec<u8>,
-        places: BTreeMap<(u64, u32), u8>,
+        places: BTreeMap<(u64, u32), Place>,
         steps: usize,
+        /// The files that are open in this life, and those of them of which a sync failed.
+        open: BTreeSet<u64>,
+        poisoned: BTreeSet<u64>,
+        syncs: usize,
+        /// Each of so many fails.
+        failing: usize,
     }
 
     impl Disk {
@@ -201,28 +248,54 @@ mod tests {
             Some(())
         }
 
-        fn recover(&self) -> Found {
+        fn found(&self) -> Found {
             let mut read = |unit: u32, into: &mut [u8]| {
                 into.copy_from_slice(&self.area[unit as usize * PAGE..][..into.len()]);
                 Ok(())
             };
-            let found = recovery::play(self.headers, UNITS as u32, PAGE, &mut read).unwrap();
-            for (&tag, copies) in &found.copies {
-                for (&block, copy) in copies {
-                    let (copied, place) =
-                        (self.area[copy.unit as usize * PAGE], self.places.get(&(tag, block)));
-                    assert!(
-                        place.is_none_or(|&place| copied >= place),
-                        "{copied} goes over {place:?} of {tag}:{block}"
-                    );
-                }
+            recovery::play(self.headers, UNITS as u32, PAGE, &mut read).unwrap()
+        }
+
+        fn version(&self, copy: &recovery::Copy) -> u8 {
+            self.area[copy.unit as usize * PAGE]
+        }
+
+        fn recover(&mut self) -> Found {
+            let found = self.found();
+            let copied = |&(tag, block): &(u64, u32)| {
+                found.copies.get(&tag)?.get(&block).map(|copy| self.version(copy))
+            };
+            for (page, place) in &self.places {
+                let (copied, there) = (copied(page), place.version);
+                assert!(
+                    copied.is_none_or(|copied| copied >= there),
+                    "{copied:?} goes over {there} of {page:?}"
+                );
+                assert!(place.is_durable || copied.is_some(), "{there} of {page:?} is torn and has no copy");
             }
+            self.open.clear();
+            self.poisoned.clear();
             found
+        }
+
+        /// Syncs an open file. Gives whether its pages are durable.
+        fn sync(&mut self, tag: u64) -> bool {
+            self.syncs += 1;
+            if self.syncs.is_multiple_of(self.failing) {
+                self.poisoned.insert(tag);
+            }
+            if !self.open.contains(&tag) || self.poisoned.contains(&tag) {
+                return false;
+            }
+            self.places.range_mut((tag, 0)..=(tag, u32::MAX)).for_each(|(_, place)| place.is_durable = true);
+            true
         }
 
         /// Begins the older half; not where that is refused.
         fn begin(&mut self, ledger: &mut Ledger) -> Option<bool> {
-            let Ok(beginning) = ledger.begin(99) else { return Some(false) };
+            let files: Vec<u64> = ledger.tags_in(ledger.older()).collect();
+            let settled = files.into_iter().filter(|&tag| self.sync(tag)).collect();
+            let Ok(beginning) = ledger.begin(99, &settled) else { return Some(false) };
             self.step()?;
             self.headers[beginning.half] = Some(beginning.header);
             ledger.has_begun(beginning);
@@ -256,19 +329,43 @@ mod tests {
             Some(())
         }
 
-        /// Opens a file, or gives it up.
-        fn void(&mut self, ledger: &mut Ledger, tag: u64, is_opened: bool) -> Option<()> {
-            if !ledger.holds(tag) {
-                return Some(());
+        fn void(&mut self, ledger: &mut Ledger, tag: u64) -> Option<()> {
+            if ledger.holds(tag) {
+                let room = self.room(ledger, Ledger::room_to_void)?;
+                let room = room.unwrap_or_else(|| ledger.room_in_tail());
+                self.put(room, Kind::Forget, Entry { tag, block: 0, checksum: 0 }, 0)?;
+                ledger.has_voided(tag, 0);
             }
-            for (&block, copy) in ledger.pending_copies(tag).into_iter().flatten().filter(|_| is_opened) {
-                self.step()?;
-                self.places.insert((tag, block), self.area[copy.unit as usize * PAGE]);
-            }
-            let room = self.room(ledger, Ledger::room_to_void)??;
-            self.put(room, Kind::Forget, Entry { tag, block: 0, checksum: 0 }, 0)?;
-            ledger.has_voided(tag, 0);
             Some(())
+        }
+
+        /// Opens a file.
+        fn open(&mut self, ledger: &mut Ledger, tag: u64) -> Option<()> {
+            for (block, copy) in self.found().copies.remove(&tag).into_iter().flatten() {
+                self.step()?;
+                let place = Place { version: self.version(&copy), is_durable: false };
+                self.places.insert((tag, block), place);
+            }
+            self.step()?;
+            self.open.insert(tag);
+            self.places.range_mut((tag, 0)..=(tag, u32::MAX)).for_each(|(_, place)| place.is_durable = true);
+            self.void(ledger, tag)
+        }
+
+        /// Closes a file: as it is, if a sync of it failed.
+        fn close(&mut self, ledger: &mut Ledger, tag: u64) -> Option<()> {
+            if self.sync(tag) {
+                self.void(ledger, tag)?;
+            }
+            self.open.remove(&tag);
+            self.poisoned.remove(&tag);
+            Some(())
+        }
+
+        /// Gives up a file, in whose place there is another.
+        fn give_up(&mut self, ledger: &mut Ledger, tag: u64) -> Option<()> {
+            self.places.range_mut((tag, 0)..=(tag, u32::MAX)).for_each(|(_, place)| place.is_durable = true);
+            self.void(ledger, tag)
         }
 
         /// Writes a page, atomically or with a copy first, unless that is refused.
@@ -286,7 +383,7 @@ mod tests {
                 self.put(room, Kind::Copies, entry, version)?;
             }
             self.step()?;
-            self.places.insert(page, version);
+            self.places.insert(page, Place { version, is_durable: is_atomic });
             Some(())
         }
     }
@@ -294,24 +391,37 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
         #[test]
-        fn c9_no_life_puts_an_older_page_back(
-            lives in proptest::collection::vec((3_u32..9, 0_usize..40, proptest::collection::vec(0_u8..60, 1..30)), 1..6),
+        fn c9_no_life_tears_a_page_or_puts_an_older_one_back(
+            lives in proptest::collection::vec(
+                (3_u32..9, 0_usize..60, 2_usize..12, proptest::collection::vec(0_u8..60, 1..40)),
+                1..6,
+            ),
         ) {
-            let mut disk = Disk { headers: [None; 2], area: vec![0; UNITS * PAGE], places: BTreeMap::new(), steps: 0 };
+            let mut disk = Disk {
+                headers: [None; 2],
+                area: vec![0; UNITS * PAGE],
+                places: BTreeMap::new(),
+                steps: 0,
+                open: BTreeSet::new(),
+                poisoned: BTreeSet::new(),
+                syncs: 0,
+                failing: 1,
+            };
             let mut version = 0_u8;
-            for (units, steps, what) in lives {
-                disk.steps = steps;
+            for (units, steps, failing, what) in lives {
+                (disk.steps, disk.failing) = (steps, failing);
                 let mut ledger = Ledger::new(units, disk.recover());
-                let mut open = BTreeSet::new();
                 let _ = what.into_iter().try_for_each(|what| {
                     // Each file is written atomically in a life, or with copies.
                     let (tag, block, is_atomic) = (u64::from(what % 3), u32::from(what / 3 % 2), (units + u32::from(what % 3)).is_multiple_of(3));
-                    if open.insert(tag) {
-                        disk.void(&mut ledger, tag, what % 5 > 0)?;
+                    if !disk.open.contains(&tag) {
+                        if what % 5 == 0 {
+                            disk.give_up(&mut ledger, tag)?;
+                        }
+                        disk.open(&mut ledger, tag)?;
                     }
                     if what % 7 == 0 {
-                        open.remove(&tag);
-                        return disk.void(&mut ledger, tag, false);
+                        return disk.close(&mut ledger, tag);
                     }
                     version += 1;
                     disk.write(&mut ledger, (tag, block), is_atomic, version)

@@ -1,17 +1,12 @@
 //! After a crash: whose pages may be torn, and putting them right.
 
 use crate::{
-    doublewrite::{
-        DoubleWrite, Writing,
-        layout::checksum,
-        recovery::{Copies, Copy},
-    },
+    doublewrite::{DoubleWrite, layout::checksum, recovery::Copy},
     error::{Error, IoOp, Result},
     events,
     id::BlockNo,
     io::{file::File, plain},
     stats::Counter,
-    sync::Arc,
 };
 
 impl DoubleWrite {
@@ -33,6 +28,11 @@ impl DoubleWrite {
             return Err(Error::config(format!("{} is the pool's doublewrite area", file.path.display())));
         }
         let writing = self.writing.lock();
+        // Another that is open under this tag is only read, or this one is.
+        if writing.files.contains_key(&file.tag) || !writing.ledger.holds(file.tag) {
+            return Ok(());
+        }
+        self.area.check()?;
         let (copies, held) = match writing.ledger.pending_copies(file.tag).cloned() {
             // As long as they are pending no half is begun anew: no need to hold up others for as long as this file's disk takes.
             Some(copies) => {
@@ -40,16 +40,15 @@ impl DoubleWrite {
                 (copies, None)
             }
             // Held until they are back in their places, for the same reason.
-            None => (self.copies_left(&writing, file.tag)?, Some(writing)),
+            None => {
+                let mut found = self.found(&writing)?;
+                (found.copies.remove(&file.tag).unwrap_or_default(), Some(writing))
+            }
         };
-        if copies.is_empty() {
-            return Ok(());
-        }
         if file.read_only {
-            return Err(Error::config(format!(
-                "{} may have torn pages that are to be restored: open it once without read_only",
-                file.path.display()
-            )));
+            let why = "may have torn pages that are to be restored: open it once without read_only";
+            let refused = || Err(Error::config(format!("{} {why}", file.path.display())));
+            return if copies.is_empty() { Ok(()) } else { refused() };
         }
         // What lies behind the end was lost with its length, or cut.
         let restored = self.put_back(file, copies.range(..file.blocks()))?;
@@ -61,9 +60,9 @@ impl DoubleWrite {
         Ok(())
     }
 
-    /// The tags of the files that must be opened, or given up, before copies are made.
-    pub(crate) fn pending(&self) -> Arc<[u64]> {
-        self.writing.lock().ledger.pending()
+    /// The tags of the files that must be opened, or given up: at once, or before the half with their copies is begun anew.
+    pub(crate) fn pending(&self) -> Vec<u64> {
+        self.writing.lock().closed()
     }
 
     /// Does without the copies of a file that is not open, for good: it may be changed now, or be another's.
@@ -71,15 +70,6 @@ impl DoubleWrite {
         let mut writing = self.writing.lock();
         let is_open = writing.files.contains_key(&tag);
         if is_open || !writing.ledger.holds(tag) { Ok(()) } else { self.void(&mut writing, tag, BlockNo(0)) }
-    }
-
-    /// The copies that a file left which was closed without having been synced, the newest of each page.
-    fn copies_left(&self, writing: &Writing, tag: u64) -> Result<Copies> {
-        if writing.files.contains_key(&tag) || !writing.ledger.holds(tag) {
-            return Ok(Copies::new());
-        }
-        let mut found = self.area.play(writing.ledger.headers())?;
-        Ok(found.copies.remove(&tag).unwrap_or_default())
     }
 
     /// Writes the copies to their places, and syncs the file. Gives how many places differed.

@@ -9,7 +9,7 @@
 //!
 //! The [area](layout) has two halves, which are filled in turn; the [ledger] knows what they hold and what may come next. A batch of
 //! pages is one write, however many runs it has, and shares its sync with the batches of others that come at the same time. When a half is full the other one is *begun anew*:
-//! all batches in it must have arrived in their places, the files of their pages are synced, and a new header voids what it
+//! all batches in it must have arrived in their places, syncs of the files of their pages must have been good, and a new header voids what it
 //! held. Only then is anything behind the header written over.
 //!
 //! A page has no latch from the moment when its write begins, and yet the area and the place get the same bytes: sealed copies
@@ -42,8 +42,14 @@
 //! own, so by 4 a crash in between leaves what is newer. A life begins by writing once more what it has read in the area:
 //! after a sync that failed, what is read may be in the system's cache alone, and then the next power cut shows what was there before.
 //!
-//! What this is no protection from: a place that cannot be written or synced even when its half is begun anew, whose file has said
-//! so, and whose copies are given up so that other files go on; lost writes and damage that comes later (nothing in the area is
+//! A file whose sync failed, or with a page that cannot be written, is never settled (2), whether it is open or was closed as it is: a
+//! half with its copies is not begun anew, and when the other one is full, writes that need copies are refused with the name of that
+//! file, until it was opened anew, given up, or can be written again. What voids copies goes to the tail meanwhile.
+//!
+//! A sync of the area that fails leaves copies that are read and are on no disk. So from then on this pool neither writes nor reads it;
+//! and what is read in the life in which it was written is synced first, since a batch that was refused may have left such copies too.
+//!
+//! What this is no protection from: lost writes and damage that comes later (nothing in the area is
 //! that old); another program, or a pool without the area, that changes the files between a crash and the next opening.
 //!
 //! Lock order: a file's `size` (while it is cut, closed or removed), `writing`, then a file's `sync`. None is taken to finish a
@@ -104,6 +110,13 @@ struct Writing {
     files: BTreeMap<u64, Arc<File>>,
 }
 
+impl Writing {
+    /// The tags of the files that are not open and that the area has copies of: they may be torn without those.
+    fn closed(&self) -> Vec<u64> {
+        self.ledger.held().into_iter().filter(|tag| !self.files.contains_key(tag)).collect()
+    }
+}
+
 impl DoubleWrite {
     /// Opens the area, or makes it, and looks what it holds. A batch may have up to `largest_batch` pages.
     pub(crate) fn open(
@@ -137,7 +150,7 @@ impl DoubleWrite {
         let opened =
             Self { area, page_size: page, counters: Arc::clone(counters), writing: Mutex::new(writing) };
         let mut writing = opened.writing.lock();
-        if writing.ledger.pending().is_empty() {
+        if writing.closed().is_empty() {
             opened.settle(&mut writing)?;
         }
         drop(writing);

@@ -1,6 +1,8 @@
 //! What voids copies: a half that is begun anew, and files that are cut, closed or removed. Never before the pages are whole and
 //! durable in their places without them.
 
+use std::collections::BTreeSet;
+
 use crate::{
     doublewrite::{
         DoubleWrite, Writing,
@@ -31,10 +33,11 @@ impl DoubleWrite {
         Ok(())
     }
 
-    /// Leaves an area that has nothing to put back, and no page in the clear, unless files are pending. The pool writes no more.
+    /// Leaves an area that has nothing to put back, and no page in the clear, unless files that are not open need their copies. The
+    /// pool writes no more.
     pub(crate) fn end(&self) -> Result<()> {
         let mut writing = self.writing.lock();
-        if !writing.ledger.pending().is_empty() {
+        if !writing.closed().is_empty() {
             return Ok(());
         }
         self.settle(&mut writing)?;
@@ -43,11 +46,15 @@ impl DoubleWrite {
     }
 
     /// Voids the other half, when what it holds is durable in its places, and goes on there.
+    ///
+    /// # Errors
+    /// [`Error::TornPages`] with the files of which that cannot be had; the half is as it was, and each call tries again.
     pub(super) fn begin_other_half(&self, writing: &mut Writing) -> Result<()> {
-        let beginning = writing.ledger.begin(random_seed()).map_err(|tags| Error::TornPages { tags })?;
-        let half = beginning.half;
+        let half = writing.ledger.older();
         writing.under_way[half].wait();
-        self.settle_half(writing, half)?;
+        let settled = self.settle_half(writing, half)?;
+        let beginning = writing.ledger.begin(random_seed(), &settled);
+        let beginning = beginning.map_err(|tags| Error::TornPages { tags })?;
         let mut unit = self.area.zeros(1);
         beginning.header.encode(self.page_size, unit.as_mut_slice());
         self.area.put(half as u32, &[unit.as_slice()])?;
@@ -61,27 +68,25 @@ impl DoubleWrite {
         Ok(())
     }
 
-    /// Makes the pages of a half whole and durable in their places. The copies of a file with which that cannot be done are given
-    /// up, so that other files go on.
-    fn settle_half(&self, writing: &Writing, half: usize) -> Result<()> {
+    /// Makes the pages of a half whole and durable in their places. Gives the files with which that could be done.
+    fn settle_half(&self, writing: &Writing, half: usize) -> Result<BTreeSet<u64>> {
         let under_way = &writing.under_way[half];
         let fell_short = under_way.all_that_fell_short();
         if !fell_short.is_empty() {
             let found = self.found_at_rest(writing)?;
-            for tag in fell_short {
-                if let Some(file) = writing.files.get(&tag) {
-                    let _ = self
-                        .mend(writing, &found, file)
-                        .inspect_err(|error| events::copies_given_up(&file.path, error));
-                }
-                under_way.is_settled(tag);
+            for file in fell_short.iter().filter_map(|tag| writing.files.get(tag)) {
+                let _ = self
+                    .mend(writing, &found, file)
+                    .inspect_err(|error| events::copies_needed(&file.path, error));
             }
         }
-        for file in writing.ledger.tags_in(half).filter_map(|tag| writing.files.get(&tag)) {
-            // The file whose sync fails says so from now on, for ever (C4).
-            let _ = file.sync(&self.counters).inspect_err(|error| events::poisoned(file.id, error));
-        }
-        Ok(())
+        // The file whose sync fails says so from now on, for ever (C4).
+        let sync =
+            |file: &File| file.sync(&self.counters).inspect_err(|error| events::poisoned(file.id, error));
+        let is_settled = |tag: &u64| {
+            writing.files.get(tag).is_some_and(|file| !under_way.fell_short(*tag) && sync(file).is_ok())
+        };
+        Ok(writing.ledger.tags_in(half).filter(is_settled).collect())
     }
 
     /// Makes the file's pages whole and durable in their places, as far as there are copies of them and nobody writes to them.
@@ -96,6 +101,7 @@ impl DoubleWrite {
 
     /// Repeats the file's writes, from the copies that were found at rest: some have failed, and may have come half the way.
     fn mend(&self, writing: &Writing, found: &Found, file: &File) -> Result<()> {
+        file.poison().map_or(Ok(()), Err)?;
         if let Some(copies) = found.copies.get(&file.tag) {
             self.put_back(file, copies)?;
         }
@@ -106,6 +112,15 @@ impl DoubleWrite {
     /// What the area holds when nobody writes to a place: what was under way is over, and nobody gets room.
     fn found_at_rest(&self, writing: &Writing) -> Result<Found> {
         writing.under_way.iter().for_each(|half| half.wait());
+        self.found(writing)
+    }
+
+    /// What the area holds on disk. A batch that was refused, since the area could not be written, may have left copies that are
+    /// read and are on no disk: what is put back from such a one has nothing behind it.
+    pub(super) fn found(&self, writing: &Writing) -> Result<Found> {
+        if !seeded!("copies_believed_that_are_on_no_disk") {
+            self.area.sync()?;
+        }
         self.area.play(writing.ledger.headers())
     }
 
@@ -132,7 +147,10 @@ impl DoubleWrite {
     /// Voids the copies under this tag from block `from` on, durably.
     pub(super) fn void(&self, writing: &mut Writing, tag: u64, from: BlockNo) -> Result<()> {
         let record = Record { kind: Kind::Forget, entries: vec![Entry { tag, block: from.0, checksum: 0 }] };
-        let room = self.room(writing, Ledger::room_to_void)?;
+        let room = match self.room(writing, Ledger::room_to_void) {
+            Err(Error::TornPages { .. }) => writing.ledger.room_in_tail(),
+            room => room?,
+        };
         let mut unit = self.area.zeros(1);
         record.encode(room.salt, room.unit, unit.as_mut_slice());
         self.area.grow(room.unit + 1)?;
@@ -140,6 +158,9 @@ impl DoubleWrite {
             self.area.write(room.unit, &[unit.as_slice()])?;
         }
         writing.ledger.has_voided(tag, from.0);
+        if from == BlockNo(0) {
+            writing.under_way.iter().for_each(|half| half.is_settled(tag));
+        }
         Ok(())
     }
 

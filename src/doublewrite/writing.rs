@@ -14,7 +14,7 @@ impl DoubleWrite {
     /// kept until that is over.
     ///
     /// # Errors
-    /// Nothing may be written: the area could not be, or files with copies from before a crash were not opened yet.
+    /// Nothing may be written: the area could not be, now or once before, or files need the copies that would have to go.
     pub(crate) fn protect(&self, runs: &[Run<'_>]) -> Result<Vec<KeptCopies>> {
         let page = self.page_size;
         let entries = runs.iter().flat_map(|run| {
@@ -48,6 +48,7 @@ impl DoubleWrite {
         writing: &mut Writing,
         mut ask: impl FnMut(&mut Ledger) -> Option<Room>,
     ) -> Result<Room> {
+        self.area.check()?;
         if let Some(room) = ask(&mut writing.ledger) {
             return Ok(room);
         }

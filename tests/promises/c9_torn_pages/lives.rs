@@ -107,6 +107,17 @@ impl Known {
         Ok(())
     }
 
+    /// Closes a file that cannot be trusted, and opens it anew.
+    fn reopen(&mut self, pool: &BufferPool, file: usize, id: &mut FileId) -> Result<()> {
+        let closed = pool.close_file(*id).wait();
+        assert!(matches!(closed, Err(Error::SyncPoisoned { .. })), "{closed:?}");
+        *id = open(pool, file)?;
+        for (block, known) in (0..).zip(&mut self.files[file]) {
+            known.now = pool.fetch(PageId::new(*id, block)).wait()?.read()[SECTOR];
+        }
+        Ok(())
+    }
+
     /// Looks at what a power cut has left. From now on it is known, since all of it is durable.
     fn look_at(&mut self, found: &SimDisk, what: &str) {
         self.look(found, what, |version| Block {
@@ -214,6 +225,10 @@ fn after_a_life(life: &Life) -> (SimDisk, Known) {
 
 /// Cuts the power at each operation of a second life, and then at some of the third, so that all of that have their turn.
 fn cut_everywhere(lives: [&Life; 3]) {
+    cut_everywhere_in(live, lives);
+}
+
+fn cut_everywhere_in(live: fn(&SimDisk, &Life, &mut Known) -> Result<()>, lives: [&Life; 3]) {
     let (disk, known) = after_a_life(lives[0]);
     let (mut second, mut third) = (1, 1);
     loop {
@@ -262,6 +277,51 @@ fn c9_lives_with_and_without_atomic_writes_tear_no_page() {
         let reversed = Life { order: [1, 0], ..with.clone() };
         cut_everywhere([&without, &with, &reversed]);
         cut_everywhere([&COPYING, &reversed, &without]);
+    });
+}
+
+/// A life in which syncs of both files fail in turn, and in the end one of the area: a file whose sync failed is closed and opened
+/// anew, at once or when the area has no room without that, and has what it shows then.
+fn live_with_failing_syncs(disk: &SimDisk, life: &Life, known: &mut Known) -> Result<()> {
+    let pool = life.begin(disk)?;
+    let mut opened = Vec::new();
+    for file in life.order {
+        opened.push((file, open(&pool, file)?));
+    }
+    let write = |known: &mut Known, (file, id), round: usize| {
+        (0..BLOCKS).skip(round % 2).try_for_each(|block| known.change(&pool, file, id, block))?;
+        refused_or(pool.flush_file(id).wait().map(drop))
+    };
+    let mut poisoned = [false; 2];
+    let reopen = |known: &mut Known, at: usize, opened: &mut [(usize, FileId)], poisoned: &mut [bool; 2]| {
+        let (file, id) = &mut opened[at];
+        if std::mem::take(&mut poisoned[at]) { known.reopen(&pool, *file, id) } else { Ok(()) }
+    };
+    for round in 0..7 {
+        let failing = round % 2;
+        reopen(known, failing, &mut opened, &mut poisoned)?;
+        match known.checkpoint(&pool, &opened) {
+            Ok(()) | Err(Error::SyncPoisoned { .. }) => {}
+            Err(error) => return Err(error),
+        }
+        disk.inject(Fault::error(Op::Sync.of(path(TAGS[opened[failing].0])), EIO).once());
+        let has_room = write(known, opened[failing], round)? && write(known, opened[1 - failing], round)?;
+        poisoned[failing] = pool.sync_file(opened[failing].1).wait().is_err();
+        if !has_room {
+            (0..2).try_for_each(|at| reopen(known, at, &mut opened, &mut poisoned))?;
+        }
+    }
+    disk.inject(Fault::error(Op::Sync.of("area"), EIO).once());
+    let _ = write(known, opened[0], 0);
+    let _ = (0..2).try_for_each(|at| reopen(known, at, &mut opened, &mut poisoned));
+    Ok(())
+}
+
+#[test]
+fn c9_lives_in_which_syncs_fail_tear_no_page() {
+    guarded(|| {
+        let [reversed, larger] = [Life { order: [1, 0], ..COPYING }, Life { area: 2, ..COPYING }];
+        cut_everywhere_in(live_with_failing_syncs, [&COPYING, &reversed, &larger]);
     });
 }
 

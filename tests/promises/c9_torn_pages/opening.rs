@@ -51,7 +51,7 @@ fn c9_each_file_is_protected_as_it_can_be_and_says_how() {
 /// A disk whose power was cut while pages of both files were being written to their places: each has torn pages.
 fn torn_disk() -> SimDisk {
     let disk = new_disk();
-    // Large enough for all: copies of a file that cannot be synced are given up when their half is wanted.
+    // Large enough for all: a half with copies of a file that cannot be synced is not begun anew.
     let roomy = TornPages::DoubleWrite(DoubleWriteArea::new("area").bytes(1 << 20));
     let pool = pool_on(&disk, IoMethod::Sync, roomy).unwrap();
     for tag in TAGS {
