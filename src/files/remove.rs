@@ -49,9 +49,10 @@ fn remove_with_copies(shared: &Shared, file: &File) -> Result<()> {
         doublewrite.leave(file);
     }
     shared.disk.remove(name).map_err(|error| file.error(IoOp::Remove, error))?;
-    // Whether or not a crash may bring it back: no file of the pool has the tag now.
+    let is_durable = shared.removals.make_durable(&*shared.disk, name);
+    // Whether or not a crash may bring it back: no file of the pool has the tag from now on.
     let given_up = doublewrite.map_or(Ok(()), |doublewrite| doublewrite.give_up(file.tag));
-    shared.removals.make_durable(&*shared.disk, name).and(given_up)
+    is_durable.and(given_up)
 }
 
 fn check_path(shared: &Shared, file: &File) -> Result<()> {
