@@ -135,6 +135,29 @@ mod tests {
         assert!(pool.map(claimed, page(0), false).is_ok());
     }
 
+    /// Else the list of those that are ready would give away a frame that the queue of free ones has as well.
+    #[test]
+    fn a_page_that_was_ready_and_is_discarded_leaves_its_frame_free_and_no_longer_ready() {
+        let pool = FramePool::new(2, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool.with_room_for_ready(2));
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let Mapped { reading, own } = pool.map(claimed, page(0), false).unwrap();
+        reading.end_read(&Ok(()), true);
+        let no = own.frame_no();
+        drop(own);
+        assert!(pool.set_aside(no));
+        let changing = pool.pin_unused(no, page(0)).unwrap();
+        assert!(changing.try_latch(Latch::Exclusive));
+        changing.unlatch_exclusive(true);
+        drop(changing);
+        let mut seizure = Seizure::new(&pool);
+        assert!(seizure.seize(no, page(0)));
+        seizure.discard();
+        let all: Vec<_> = (0..2).map(|_| pool.claim_victim(&mut DirtyVictims::new()).unwrap()).collect();
+        drop(all);
+        assert_eq!((pool.free_frames(), pool.faults()), (2, Vec::new()));
+    }
+
     #[test]
     fn the_page_of_another_is_left_alone() {
         let (pool, frames) = pool_with(1, 1);

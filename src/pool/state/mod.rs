@@ -14,7 +14,8 @@
 //!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
 //!    stays out of use for ever;
 //! 6. only a frame that is READING is UNATTENDED;
-//! 7. only a frame that is VALID or CLAIMED is MIRRORED.
+//! 7. only a frame that is VALID or CLAIMED is MIRRORED;
+//! 8. a frame that is CLAIMED is not READY: nobody else takes it.
 //!
 //! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
 //! content latch in one 64-bit atomic.
@@ -270,7 +271,8 @@ impl State {
 
     /// Takes a dirty page out of use, until it is [put back](Self::put_back) or [discarded](Self::discard_changes).
     pub(crate) fn seize(self) -> Option<Self> {
-        self.is_idle_dirty().then(|| self.without(VALID).with(CLAIMED))
+        let ready = if seeded!("ready_page_seized") { 0 } else { READY };
+        self.is_idle_dirty().then(|| self.without(VALID | ready).with(CLAIMED))
     }
 
     /// The seized page is wanted after all, and as dirty as before.
@@ -396,6 +398,7 @@ impl State {
             (self.has(LENT) && self.is_away(), "4: lent but not at home"),
             (self.has(UNATTENDED) && !self.has(READING), "6: a place is kept for a read that is over"),
             (self.has(MIRRORED) && !self.has(VALID | CLAIMED), "7: a copy of a page that is not here"),
+            (self.has(READY) && self.has(CLAIMED), "8: ready, and claimed"),
         ];
         broken.into_iter().find(|&(is_broken, _)| is_broken).map(|(_, what)| what)
     }
