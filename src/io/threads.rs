@@ -357,6 +357,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(not(any(loom, shuttle)))]
     fn c7_where_no_thread_can_be_had_the_caller_transfers() {
         let disk = FakeDisk::stamped(64 * 512);
         let file = Arc::new(disk.open_file(512).unwrap());
