@@ -388,6 +388,47 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_voids_copies_lies_in_the_tail_as_long_as_they_are_there() {
+        let begin =
+            |ledger: &mut Ledger| ledger.begin(0, &BTreeSet::new()).map(|begun| ledger.has_begun(begun));
+        let fill = |ledger: &mut Ledger, tags: [u64; 2]| {
+            let rooms = tags.map(|tag| ledger.room_for_copies(2, [tag].into_iter()));
+            assert!(rooms.iter().all(Option::is_some) && ledger.room_to_void().is_none());
+        };
+        let void = |ledger: &mut Ledger, tag: u64| {
+            let room = ledger.room_in_tail();
+            ledger.has_voided(tag, 0);
+            room.unit
+        };
+        let mut ledger = Ledger::new(4, Found::default());
+        (0..2).for_each(|_| begin(&mut ledger).unwrap());
+        ledger.set_in_use(true);
+        fill(&mut ledger, [1, 1]);
+        begin(&mut ledger).unwrap();
+        fill(&mut ledger, [1, 3]);
+        assert_eq!(*begin(&mut ledger).unwrap_err(), [1]);
+        let first = void(&mut ledger, 1);
+        begin(&mut ledger).unwrap();
+        fill(&mut ledger, [4, 4]);
+        // The other half still has copies of the first file.
+        assert_eq!(*begin(&mut ledger).unwrap_err(), [3]);
+        let second = void(&mut ledger, 3);
+        begin(&mut ledger).unwrap();
+        fill(&mut ledger, [5, 5]);
+        assert_eq!(*begin(&mut ledger).unwrap_err(), [4]);
+        let third = void(&mut ledger, 4);
+        assert_eq!([second, third], [first + 1, first + 2]);
+        // When no record is true there any more, it begins anew.
+        begin(&mut ledger).unwrap();
+        fill(&mut ledger, [6, 6]);
+        void(&mut ledger, 5);
+        begin(&mut ledger).unwrap();
+        void(&mut ledger, 6);
+        (0..2).for_each(|_| begin(&mut ledger).unwrap());
+        assert_eq!(void(&mut ledger, 7), first);
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(500))]
         #[test]
