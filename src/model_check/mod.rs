@@ -14,6 +14,7 @@ mod own_pages;
 mod resizing;
 mod scenarios;
 mod torn_pages;
+mod wakers;
 
 use std::{env, io::Write, num::NonZeroU32, time::Duration};
 
