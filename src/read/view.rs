@@ -101,6 +101,8 @@ impl Future for View {
 }
 
 impl View {
+    /// Goes on as a task.
+    #[inline(always)] // A page that is here comes out of it at once, and is large.
     fn step(&mut self, waker: &Waker) -> Poll<Result<PageView>> {
         loop {
             match &mut self.stage {
