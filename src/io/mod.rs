@@ -25,7 +25,7 @@ mod queue;
 pub(crate) mod request;
 mod sleeper;
 mod threads;
-mod transfer;
+pub(crate) mod transfer;
 #[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
 mod uring;
 pub(crate) mod zeros;

@@ -154,7 +154,7 @@ impl Pin {
     #[inline]
     pub(crate) fn come_home(&self) {
         let state = self.frame().state.load();
-        if state.is_away() && !state.is_writing() {
+        if state.is_away() && (!state.is_writing() || seeded!("home_while_the_device_reads")) {
             self.go_home(state.place());
         }
     }

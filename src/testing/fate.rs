@@ -2,11 +2,14 @@
 
 use std::io;
 
-use super::dice::Dice;
+use super::{dice::Dice, fault::Op};
 use crate::sync::{
     thread,
     time::{self, Duration},
 };
+
+/// What a system may answer to any transfer that can be asked for again: `EINTR`, `EAGAIN` and `ECANCELED`.
+pub(super) const INTERRUPTIONS: [i32; 3] = [4, 11, 125];
 
 /// What befalls one operation. Nothing, at first.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub(super) struct Fate {
     pub(super) at_most: usize,
     /// It fails.
     pub(super) errno: Option<i32>,
+    /// If it fails, it has changed nothing.
+    pub(super) is_clean: bool,
     /// It only seems to happen.
     pub(super) is_lost: bool,
     /// Of its sectors some are written and others not.
@@ -37,6 +42,7 @@ impl Fate {
             delay: Duration::ZERO,
             at_most: usize::MAX,
             errno: None,
+            is_clean: false,
             is_lost: false,
             is_torn: false,
             is_misdirected: false,
@@ -52,6 +58,18 @@ impl Fate {
         while time::now() < until {
             thread::park_timeout(until.saturating_duration_since(time::now()));
         }
+    }
+
+    /// Whether an operation of this kind fails and changes nothing. A write may have come some of the way, unless it was only told to
+    /// come again; a sync that fails loses what it covered.
+    pub(super) fn fails_without_trace(&self, op: Op) -> bool {
+        let Some(errno) = self.errno else { return false };
+        let may_leave_some = match op {
+            Op::Sync => true,
+            Op::Write => !self.is_clean && !INTERRUPTIONS.contains(&errno),
+            _ => false,
+        };
+        !self.is_torn && !may_leave_some
     }
 
     /// Whether nothing happens at all, whatever is told.

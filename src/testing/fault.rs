@@ -24,6 +24,8 @@ pub enum Op {
     Remove,
     /// A sync of the folder that has the file: which names are in it is durable from then on.
     SyncFolder,
+    /// An opening, which makes the file where there is none.
+    Open,
 }
 
 impl Op {
@@ -34,7 +36,7 @@ impl Op {
     }
 }
 
-/// Some of the operations: of one kind or of all, on one file or on all.
+/// Some of the operations: of one kind or of all but openings, on one file or on all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Which {
     op: Option<Op>,
@@ -48,20 +50,21 @@ impl From<Op> for Which {
 }
 
 impl Which {
-    /// All operations.
+    /// All operations but [openings](Op::Open), which are struck and held only where they are named.
     #[must_use]
     pub fn any() -> Self {
         Self { op: None, path: None }
     }
 
-    /// All operations on one file.
+    /// All operations on one file but its [openings](Op::Open).
     #[must_use]
     pub fn any_of(path: impl AsRef<Path>) -> Self {
         Self { op: None, path: Some(path.as_ref().to_owned()) }
     }
 
     pub(super) fn covers(&self, op: Op, path: &Path) -> bool {
-        self.op.is_none_or(|only| only == op) && self.path.as_ref().is_none_or(|only| only == path)
+        self.op.map_or(op != Op::Open, |only| only == op)
+            && self.path.as_ref().is_none_or(|only| only == path)
     }
 }
 
@@ -80,6 +83,8 @@ pub struct Fault {
     odds: u64,
     /// So many are struck, and no more.
     strikes: u64,
+    /// A write that it lets fail has changed nothing.
+    is_clean: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -108,9 +113,14 @@ pub(super) struct Asked {
 }
 
 impl Fault {
-    /// The operation fails with the system's error of this number, and changes nothing.
+    /// The operation fails with the system's error of this number, and changes nothing. Two kinds of operations may change something all
+    /// the same, on a [`SimDisk`](super::SimDisk):
     ///
-    /// But a sync that fails loses what it should have made durable, as on Linux: of each sector either the old bytes are
+    /// A write that fails may have come some of the way: by chance none of its sectors is written, or the first ones, or any of them,
+    /// as far as the file reached before; an atomic write as a whole or not at all. Not so with `EINTR`, `EAGAIN` and `ECANCELED`, by which
+    /// the system asks for the same once more, and not where that is [excluded](Self::without_trace).
+    ///
+    /// A sync that fails loses what it should have made durable, as on Linux: of each sector either the old bytes are
     /// durable or the new ones, by chance, and no later sync makes a difference to that, although it succeeds.
     #[must_use]
     pub fn error(which: impl Into<Which>, errno: i32) -> Self {
@@ -169,7 +179,14 @@ impl Fault {
     }
 
     fn new(which: Which, effect: Effect) -> Self {
-        Self { which, bytes: 0..u64::MAX, effect, spared: 0, odds: 1, strikes: u64::MAX }
+        Self { which, bytes: 0..u64::MAX, effect, spared: 0, odds: 1, strikes: u64::MAX, is_clean: false }
+    }
+
+    /// Lets a write that fails by this fault change nothing.
+    #[must_use]
+    pub fn without_trace(mut self) -> Self {
+        self.is_clean = true;
+        self
     }
 
     /// Strikes only transfers of some of these bytes of a file: a bad sector.
@@ -235,7 +252,11 @@ impl Fault {
         self.strikes -= 1;
         fate.strikes += 1;
         match self.effect {
-            Effect::Error(errno) => drop(fate.errno.get_or_insert(errno)),
+            Effect::Error(errno) => {
+                if fate.errno.is_none() {
+                    (fate.errno, fate.is_clean) = (Some(errno), self.is_clean);
+                }
+            }
             Effect::Short(bytes) => fate.at_most = fate.at_most.min(bytes),
             Effect::ShortAnywhere => {
                 // A transfer of a single piece cannot be short.

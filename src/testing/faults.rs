@@ -4,7 +4,7 @@ use std::{collections::HashMap, path::Path};
 
 use super::{
     dice::Dice,
-    fate::Fate,
+    fate::{Fate, INTERRUPTIONS},
     fault::{Asked, Fault, Op},
 };
 
@@ -25,7 +25,6 @@ impl Faults {
 
     /// Disturbs one transfer in `n`, in one of the ways that a system may disturb any.
     pub(super) fn disturb(&mut self, n: u64) {
-        const INTERRUPTIONS: [i32; 3] = [4, 11, 125];
         for op in [Op::Read, Op::Write] {
             let interruptions = INTERRUPTIONS.map(|errno| Fault::error(op, errno));
             let ways = interruptions.into_iter().chain([Fault::short_anywhere(op)]);

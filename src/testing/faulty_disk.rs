@@ -149,11 +149,16 @@ impl TestDisk for FaultyDisk {}
 
 impl Disk for FaultyDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
+        let number = self.number(path);
+        if let Some(file) = number {
+            let asked = Asked { op: Op::Open, file, offset: 0, len: 0, align: 1 };
+            self.meet_fate(asked, path).end(0)?;
+        }
         let opened = OsDisk.open(path, options, page_size)?;
         if let Some(name) = &opened.name {
             self.0.lock().names.insert(name.clone(), path.to_owned());
         }
-        let Some(number) = self.number(path) else { return Ok(opened) };
+        let Some(number) = number else { return Ok(opened) };
         let file = FaultyFile {
             disk: self.clone(),
             file: opened.file,
@@ -347,7 +352,8 @@ mod tests {
 
     #[test]
     fn what_is_spared_is_struck_by_nothing() {
-        let (system, disk, _) = file([Fault::error(super::super::Which::any(), 5)]);
+        let (system, disk, _) = file([]);
+        disk.inject(Fault::error(super::super::Which::any(), 5));
         disk.spare(system.path());
         let spared = disk.open(system.path(), &OpenOptions::new(), PageSize::new(4096).unwrap()).unwrap();
         assert!(spared.file.raw_fd().is_some());
@@ -369,6 +375,22 @@ mod tests {
             assert_eq!(on_disk(&system), before, "{op:?}");
             assert!(disk.strikes() > 0);
         }
+    }
+
+    #[test]
+    fn openings_fail_and_take_their_time() {
+        let (system, disk, _) = file([]);
+        let options = OpenOptions::new();
+        let open = |disk: &FaultyDisk| disk.open(system.path(), &options, PageSize::MIN).map(drop);
+        disk.inject(Fault::error(Op::Open.of(system.path()), 5).once());
+        assert_eq!(open(&disk).unwrap_err().raw_os_error(), Some(5));
+        disk.inject(Fault::delay(Op::Open, std::time::Duration::from_millis(30)));
+        let begun = std::time::Instant::now();
+        open(&disk).unwrap();
+        assert!(begun.elapsed() >= std::time::Duration::from_millis(30));
+        disk.spare(system.path());
+        disk.inject(Fault::error(Op::Open, 5));
+        open(&disk).unwrap();
     }
 
     #[test]

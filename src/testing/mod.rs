@@ -6,7 +6,8 @@
 //! on the disk and looks at them, injects [faults](Fault), [holds](SimDisk::hold) operations so that a test can look at
 //! the pool while they are under way, and reads the [log](SimDisk::log) of all that happened, in order.
 //!
-//! What can go wrong: transfers that come back short, interrupted or late; errors, once or for ever; flipped bits; torn, lost and
+//! What can go wrong: files that cannot be opened, or late; transfers that come back short, interrupted or late; errors, once or for ever, and
+//! writes that fail half the way; flipped bits; torn, lost and
 //! misdirected writes; syncs that fail, and syncs that lie. A power cut is one more: [`after_power_cut`](SimDisk::after_power_cut)
 //! gives the disk as it may be found afterwards, to open it again ([`after_kill`](SimDisk::after_kill) what the death of the process
 //! alone leaves), and [`cut_power_during`](SimDisk::cut_power_during) ends a

@@ -9,7 +9,7 @@ use super::{
     fate::Fate,
     fault::{Asked, Op},
     medium::pieces,
-    operation::State,
+    operation::{Operation, State},
     sim_disk::{SECTOR, SimDisk},
 };
 use crate::io::disk::DiskFile;
@@ -68,10 +68,16 @@ impl OpenFile {
 
     fn write(&self, buffers: &[IoSlice<'_>], offset: u64, is_atomic: bool) -> io::Result<usize> {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.disk.operate(self.asked(Op::Write, offset, len), |state, fate| {
+        let operation = self.disk.begin(self.asked(Op::Write, offset, len));
+        let mut written = gather(&operation, buffers, len);
+        operation.finish(|state, fate| {
             self.check_writable()?;
             self.check_aligned(offset, len)?;
             let offset = fate.place(offset, len, state.files[self.file].medium.len());
+            if fate.errno.is_some() && !fate.is_torn {
+                self.put_some(state, offset as usize, &written, is_atomic, fate);
+                return fate.end(0);
+            }
             // An atomic write is never short.
             let wanted = if is_atomic { len } else { len.min(fate.at_most) };
             let end = self.grow(state, offset + wanted as u64);
@@ -80,8 +86,6 @@ impl OpenFile {
             if count == 0 && wanted > 0 || is_atomic && count < len {
                 return Err(io::Error::from_raw_os_error(ENOSPC));
             }
-            let mut written = Vec::with_capacity(len);
-            buffers.iter().for_each(|buffer| written.extend_from_slice(buffer));
             written.truncate(count);
             fate.flip(&mut written);
             self.put(state, offset as usize, written, is_atomic, fate);
@@ -97,6 +101,25 @@ impl OpenFile {
         for (at, sector) in pieces(offset, &bytes, SECTOR as usize) {
             if fate.dice.coin() {
                 medium.write(at, sector.to_vec(), false);
+            }
+        }
+    }
+
+    /// Writes what is left by a write that fails: nothing, its first sectors, or any of them, as far as the file reaches.
+    fn put_some(&self, state: &mut State, offset: usize, bytes: &[u8], is_atomic: bool, fate: &mut Fate) {
+        let medium = &mut state.files[self.file].medium;
+        let (dice, end) = (&mut fate.dice, medium.len());
+        let unit = if is_atomic { bytes.len() } else { SECTOR as usize };
+        let sectors: Vec<_> =
+            pieces(offset, bytes, unit).filter(|(at, piece)| at + piece.len() <= end).collect();
+        let (first, has_gaps) = match dice.below(3) {
+            0 => (0, false),
+            1 => (dice.below(sectors.len() as u64 + 1) as usize, false),
+            _ => (sectors.len(), true),
+        };
+        for (at, sector) in sectors.into_iter().take(first) {
+            if !has_gaps || dice.coin() {
+                medium.write(at, sector.to_vec(), is_atomic);
             }
         }
     }
@@ -118,24 +141,50 @@ impl OpenFile {
     }
 }
 
+/// Copies what is to be written, which may change meanwhile if it is not what it should be: lent.
+fn gather(operation: &Operation<'_>, buffers: &[IoSlice<'_>], len: usize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(len);
+    for (_, piece) in buffers.iter().flat_map(|buffer| pieces(0, buffer, operation.unit)) {
+        if !bytes.is_empty() && operation.unit < usize::MAX {
+            operation.pause();
+        }
+        bytes.extend_from_slice(piece);
+    }
+    bytes
+}
+
+/// Copies what was read to where it was wanted.
+fn scatter(operation: &Operation<'_>, mut bytes: &[u8], buffers: &mut [IoSliceMut<'_>]) {
+    let mut is_begun = false;
+    for to in buffers.iter_mut().flat_map(|buffer| buffer.chunks_mut(operation.unit)) {
+        if bytes.is_empty() {
+            return;
+        }
+        if std::mem::replace(&mut is_begun, true) && operation.unit < usize::MAX {
+            operation.pause();
+        }
+        let piece;
+        (piece, bytes) = bytes.split_at(to.len().min(bytes.len()));
+        to[..piece.len()].copy_from_slice(piece);
+    }
+}
+
 impl DiskFile for OpenFile {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.disk.operate(self.asked(Op::Read, offset, len), |state, fate| {
+        let mut operation = self.disk.begin(self.asked(Op::Read, offset, len));
+        let mut read = Vec::new();
+        let outcome = operation.happen(|state, fate| {
             self.check_aligned(offset, len)?;
             let bytes = state.files[self.file].medium.bytes();
             let offset = fate.place(offset, len, bytes.len());
             let rest = bytes.get(offset as usize..).unwrap_or_default();
-            let mut read = rest[..rest.len().min(len).min(fate.at_most)].to_vec();
+            read = rest[..rest.len().min(len).min(fate.at_most)].to_vec();
             fate.flip(&mut read);
-            let mut rest = &read[..];
-            for buffer in buffers {
-                let part;
-                (part, rest) = rest.split_at(rest.len().min(buffer.len()));
-                buffer[..part.len()].copy_from_slice(part);
-            }
             fate.end(read.len())
-        })
+        });
+        scatter(&operation, &read, buffers);
+        operation.end(outcome)
     }
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {

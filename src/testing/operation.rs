@@ -1,5 +1,8 @@
 //! The way of an operation through the disk, the same whatever it is: it is logged; it waits while a gate holds it; its fate is
 //! drawn; it happens, in one step under the lock; its end is logged. The lock is never held across a wait.
+//!
+//! Bytes that are written are copied before the step, and bytes that are read after it, without the lock; where transfers go in
+//! pieces, sector by sector, with other threads in between.
 
 use std::io;
 
@@ -7,12 +10,12 @@ use super::{
     fate::Fate,
     fault::{Asked, Op},
     faults::Faults,
-    gate::GateState,
+    gate::{GateState, Stage},
     log::{Event, Moment},
-    sim_disk::{FileState, SimDisk},
+    sim_disk::{FileState, SECTOR, SimDisk},
 };
 use crate::sync::{
-    Condvar, Mutex, MutexGuard,
+    Condvar, Mutex, MutexGuard, thread,
     time::{self, Duration},
 };
 
@@ -39,41 +42,93 @@ pub(super) struct State {
     pub(super) log: Vec<Event>,
     pub(super) operations: u64,
     pub(super) capacity: Option<u64>,
+    /// Whether transfers copy their bytes sector by sector.
+    pub(super) in_pieces: bool,
     /// The longest atomic write; 0 for none.
     pub(super) atomic_bytes: u32,
     /// The number of the operation during which the power goes off.
     pub(super) power_cut: Option<u64>,
 }
 
+/// An operation that no gate holds any more, and whose delay is over.
+pub(super) struct Operation<'a> {
+    disk: &'a SimDisk,
+    begin: Event,
+    fate: Fate,
+    /// The most bytes that are copied at once.
+    pub(super) unit: usize,
+}
+
+impl Operation<'_> {
+    /// Lets the operation happen. `act` does it, in one step, as its fate has it.
+    pub(super) fn happen(
+        &mut self,
+        act: impl FnOnce(&mut State, &mut Fate) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        self.disk.0.state.lock().happen(&self.begin, &mut self.fate, act)
+    }
+
+    /// Lets other threads run in the middle of a transfer, after a piece of it was copied.
+    pub(super) fn pause(&self) {
+        let state = self.disk.0.state.lock();
+        drop(self.disk.pass_gates(state, &self.begin, Stage::Midway));
+        thread::yield_now();
+    }
+
+    /// Logs how the operation has ended.
+    pub(super) fn end(self, outcome: io::Result<usize>) -> io::Result<usize> {
+        self.disk.0.state.lock().note_end(self.begin, &outcome);
+        outcome
+    }
+
+    /// Lets the operation happen and end in one step.
+    pub(super) fn finish(
+        mut self,
+        act: impl FnOnce(&mut State, &mut Fate) -> io::Result<usize>,
+    ) -> io::Result<usize> {
+        let mut state = self.disk.0.state.lock();
+        let outcome = state.happen(&self.begin, &mut self.fate, act);
+        state.note_end(self.begin, &outcome);
+        outcome
+    }
+}
+
 impl SimDisk {
-    /// Takes an operation through its stages. `act` does it, as its fate has it.
+    /// Takes an operation without bytes through its stages. `act` does it, as its fate has it.
     pub(super) fn operate(
         &self,
         asked: Asked,
         act: impl FnOnce(&mut State, &mut Fate) -> io::Result<usize>,
     ) -> io::Result<usize> {
+        self.begin(asked).finish(act)
+    }
+
+    /// Takes an operation to where it happens: logs it, and waits for its gates and its delay.
+    pub(super) fn begin(&self, asked: Asked) -> Operation<'_> {
         let Asked { op, file, offset, len, .. } = asked;
         let mut state = self.0.state.lock();
         state.operations += 1;
         let path = state.files[file].path.clone();
         let begin = Event { number: state.operations, op, path, offset, len, moment: Moment::Begin };
         state.log.push(begin.clone());
-        state = self.pass_gates(state, &begin);
+        state = self.pass_gates(state, &begin, Stage::Begin);
         let State { files, faults, .. } = &mut *state;
-        let mut fate = faults.draw_fate(asked, &files[file].path);
-        if !fate.delay.is_zero() {
-            drop(state);
-            fate.take_its_time();
-            state = self.0.state.lock();
-        }
-        let outcome = state.happen(&begin, &mut fate, act);
-        let told = outcome.as_ref().map_err(|error| error.raw_os_error().unwrap_or(0));
-        state.log.push(Event { moment: Moment::End(told.copied()), ..begin });
-        outcome
+        let fate = faults.draw_fate(asked, &files[file].path);
+        let in_pieces = state.in_pieces || state.gates.iter().any(|gate| gate.stage == Stage::Midway);
+        drop(state);
+        fate.take_its_time();
+        let unit = if in_pieces { SECTOR as usize } else { usize::MAX };
+        Operation { disk: self, begin, fate, unit }
     }
 
-    fn pass_gates<'a>(&'a self, mut state: MutexGuard<'a, State>, begin: &Event) -> MutexGuard<'a, State> {
-        while let Some(gate) = state.gates.iter_mut().find(|gate| gate.which.covers(begin.op, &begin.path)) {
+    fn pass_gates<'a>(
+        &'a self,
+        mut state: MutexGuard<'a, State>,
+        begin: &Event,
+        stage: Stage,
+    ) -> MutexGuard<'a, State> {
+        let holds = |gate: &&mut GateState| gate.stage == stage && gate.which.covers(begin.op, &begin.path);
+        while let Some(gate) = state.gates.iter_mut().find(holds) {
             let number = gate.number;
             gate.held += 1;
             self.0.moved.notify_all();
@@ -106,6 +161,11 @@ impl State {
         self.gates.iter().find(|other| other.number == gate).map_or(0, |gate| gate.held)
     }
 
+    fn note_end(&mut self, begin: Event, outcome: &io::Result<usize>) {
+        let told = outcome.as_ref().map_err(|error| error.raw_os_error().unwrap_or(0));
+        self.log.push(Event { moment: Moment::End(told.copied()), ..begin });
+    }
+
     /// Lets an operation happen, or not.
     fn happen(
         &mut self,
@@ -114,7 +174,7 @@ impl State {
         act: impl FnOnce(&mut Self, &mut Fate) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let power_cut = self.power_cut.unwrap_or(u64::MAX);
-        let fails_without_trace = fate.errno.is_some() && !fate.is_torn && begin.op != Op::Sync;
+        let fails_without_trace = fate.fails_without_trace(begin.op);
         if begin.number > power_cut {
             return Err(io::Error::from_raw_os_error(EIO));
         }
@@ -128,7 +188,8 @@ impl State {
         if fails_without_trace {
             return fate.end(0);
         }
-        if fate.is_lost {
+        // An opening gives a file or fails.
+        if fate.is_lost && begin.op != Op::Open {
             return fate.end(begin.len.min(fate.at_most));
         }
         act(self, fate)

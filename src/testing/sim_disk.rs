@@ -11,7 +11,7 @@ use super::{
     TestDisk,
     dice::Dice,
     fault::{Asked, Fault, Op, Which},
-    gate::{Gate, GateState},
+    gate::{Gate, GateState, Stage},
     log::{Event, Moment},
     medium::Medium,
     open_file::OpenFile,
@@ -51,11 +51,15 @@ struct Name {
     is_there: bool,
     /// As it was at the last sync of the folder.
     was_there: bool,
+    /// The file exists: an opening has made it, and did not fail.
+    is_made: bool,
 }
 
 impl Name {
-    const NEW: Self = Self { is_there: true, was_there: false };
-    const DURABLE: Self = Self { is_there: true, was_there: true };
+    const NEW: Self = Self { is_there: true, was_there: false, is_made: true };
+    const DURABLE: Self = Self { is_there: true, was_there: true, is_made: true };
+    /// Of a file that is to be made.
+    const WANTED: Self = Self { is_there: false, was_there: false, is_made: false };
 }
 
 impl SimDisk {
@@ -110,7 +114,7 @@ impl SimDisk {
         })
     }
 
-    /// Lets all files together have so many bytes; what would exceed that fails with `ENOSPC`.
+    /// Lets all files together have so many bytes; what would exceed that fails with `ENOSPC`. After a crash the disk is as large.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.0.state.lock().capacity = bytes;
     }
@@ -178,6 +182,8 @@ impl SimDisk {
         self.look(|state| {
             let mut new = found.0.state.lock();
             new.atomic_bytes = state.atomic_bytes;
+            new.capacity = state.capacity;
+            new.in_pieces = state.in_pieces;
             new.files = find(&state.files);
         });
         found
@@ -201,11 +207,29 @@ impl SimDisk {
     /// Holds operations, from now on, until the gate is opened or dropped. Faults strike when they go on.
     #[must_use = "the gate opens when it is dropped"]
     pub fn hold(&self, which: impl Into<Which>) -> Gate {
+        self.hold_at(Stage::Begin, which.into())
+    }
+
+    /// Holds reads and writes of more than one sector, of those that begin from now on, in the middle: when their first sector is copied,
+    /// and before the next one is. So a test sees what a pool does with a page that is half read or half written: a page that is changed
+    /// meanwhile where it is lent to a write arrives with sectors of before and after the change.
+    #[must_use = "the gate opens when it is dropped"]
+    pub fn hold_midway(&self, which: impl Into<Which>) -> Gate {
+        self.hold_at(Stage::Midway, which.into())
+    }
+
+    fn hold_at(&self, stage: Stage, which: Which) -> Gate {
         let mut state = self.0.state.lock();
         state.gates_made += 1;
         let number = state.gates_made;
-        state.gates.push(GateState { number, which: which.into(), held: 0 });
+        state.gates.push(GateState { number, which, stage, held: 0 });
         Gate::new(self.clone(), number)
+    }
+
+    /// Has transfers that begin from now on copy their bytes sector by sector, and let other threads run in between. A transfer is one
+    /// step otherwise, which never shows that another thread touches the bytes meanwhile.
+    pub fn transfer_in_pieces(&self) {
+        self.0.state.lock().in_pieces = true;
     }
 
     /// All that happened since the disk was made, or the log was cleared.
@@ -240,6 +264,15 @@ impl State {
         self.files.iter().position(|file| file.path == path && file.name.is_there)
     }
 
+    /// The file that an opening finds, or makes where it may.
+    fn file_to_open(&mut self, path: &Path, may_make: bool) -> Option<usize> {
+        let of_failed = self.files.iter().position(|file| file.path == path && !file.name.is_made);
+        match self.find(path).or(of_failed.filter(|_| may_make)) {
+            None => may_make.then(|| self.file_or_new(path, Name::WANTED)),
+            found => found,
+        }
+    }
+
     fn file_or_new(&mut self, path: &Path, name: Name) -> usize {
         self.find(path).unwrap_or_else(|| {
             self.files.push(FileState { path: path.to_owned(), medium: Medium::default(), name });
@@ -258,7 +291,7 @@ impl State {
 impl FileState {
     /// As a power cut may leave it; `None` where its folder is found without its name.
     fn after_power_cut(&self, dice: &mut Dice) -> Option<Self> {
-        let Name { is_there, was_there } = self.name;
+        let Name { is_there, was_there, .. } = self.name;
         let is_found = if is_there == was_there { is_there } else { dice.coin() };
         is_found.then(|| Self {
             path: self.path.clone(),
@@ -272,11 +305,17 @@ impl TestDisk for SimDisk {}
 
 impl Disk for SimDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
-        let mut state = self.0.state.lock();
-        if state.find(path).is_none() && !options.create {
-            return Err(io::ErrorKind::NotFound.into());
-        }
-        let file = state.file_or_new(path, Name::NEW);
+        let wanted = self.0.state.lock().file_to_open(path, options.create).ok_or(io::ErrorKind::NotFound)?;
+        let asked = Asked { op: Op::Open, file: wanted, offset: 0, len: 0, align: 1 };
+        // Another call may have made or removed the file meanwhile.
+        let file = self.operate(asked, |state, fate| {
+            let file = state.file_to_open(path, options.create).ok_or(io::ErrorKind::NotFound)?;
+            if !state.files[file].name.is_made {
+                state.files[file].name = Name::NEW;
+            }
+            fate.end(file)
+        })?;
+        let state = self.0.state.lock();
         let buffered = options.direct == Fallback::Off;
         let offset_align = if buffered { 1 } else { SECTOR };
         let units = AtomicUnits { min: SECTOR, max: state.atomic_bytes, pieces: 1 };

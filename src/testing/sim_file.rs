@@ -3,7 +3,11 @@
 use std::io::{self, IoSlice, IoSliceMut};
 
 use super::open_file::OpenFile;
-use crate::io::disk::DiskFile;
+use crate::io::{
+    disk::DiskFile,
+    request::Direction,
+    transfer::{Progress, Step},
+};
 
 /// A file of a [`SimDisk`](super::SimDisk), for what an engine keeps beside the pool: its log. Made by
 /// [`SimDisk::file`](super::SimDisk::file).
@@ -31,37 +35,25 @@ impl SimFile {
         self.0.write_at(&[IoSlice::new(bytes)], offset)
     }
 
-    /// Writes all bytes from `offset` on, however often the disk stops short or is interrupted.
+    /// Writes all bytes from `offset` on, by the same rule as the pool: what comes back short is continued, what comes back with `EINTR`,
+    /// `EAGAIN` or `ECANCELED` is repeated, up to 32 times in a row.
     ///
     /// # Errors
-    /// As [`write_at`](Self::write_at).
-    pub fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.write_at(bytes, offset) {
-                Ok(count) => (bytes, offset) = (&bytes[count..], offset + count as u64),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+    /// As [`write_at`](Self::write_at); [`io::ErrorKind::WriteZero`] where the disk takes no byte and tells no error.
+    pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let progress = Progress::new(Direction::Write, bytes.len(), 1);
+        drive(progress, |done| self.write_at(&bytes[done..], offset + done as u64)).map(drop)
     }
 
-    /// Reads the whole file.
+    /// Reads the whole file, by the same rule as [`write_all_at`](Self::write_all_at).
     ///
     /// # Errors
     /// As [`read_at`](Self::read_at).
     pub fn read_all(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.len() as usize];
-        let mut done = 0;
-        while done < bytes.len() {
-            match self.read_at(&mut bytes[done..], done as u64) {
-                Ok(0) => break,
-                Ok(count) => done += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        bytes.truncate(done);
+        let progress = Progress::new(Direction::Read, bytes.len(), 1);
+        let count = drive(progress, |done| self.read_at(&mut bytes[done..], done as u64))?;
+        bytes.truncate(count);
         Ok(bytes)
     }
 
@@ -91,5 +83,14 @@ impl SimFile {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Makes attempts until the transfer is over.
+fn drive(mut progress: Progress, mut attempt: impl FnMut(usize) -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        if let Step::Finished(outcome) = progress.step(attempt(progress.next())) {
+            return outcome;
+        }
     }
 }

@@ -2,15 +2,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::IoSlice,
+    io::{self, IoSlice},
     num::NonZeroU32,
     thread,
 };
 
 use super::*;
 use crate::{
-    BackgroundWriter, BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId, id::PageSize,
-    sync::time::Duration,
+    BackgroundWriter, BufferPool, CheckpointOptions, DoubleWriteArea, FileId, IoMethod, OpenOptions, PageId,
+    TornPages, id::PageSize, sync::time::Duration,
 };
 
 const PAGE: usize = 1024;
@@ -83,6 +83,38 @@ fn the_same_seed_makes_the_same_run_to_the_last_event() {
         }
         assert!(first.0 != run(8, method).0);
     }
+}
+
+#[test]
+fn the_same_seed_makes_the_same_run_with_a_doublewrite_area() {
+    let run = |seed| {
+        let disk = numbered(seed, 20);
+        disk.disturb(5);
+        simulated(|| {
+            let builder = BufferPool::builder().frames(8).page_size(PAGE as u32);
+            let builder = builder.torn_pages(TornPages::DoubleWrite(DoubleWriteArea::new("area")));
+            let pool = builder.disk(disk.clone()).build().unwrap();
+            let files = [("data", 1), ("more", 2), ("most", 3)].map(|(path, tag)| {
+                let create = OpenOptions::new().create(true).tag(tag).initial_blocks(20);
+                pool.open_file(path, create).unwrap()
+            });
+            disk.inject(Fault::error(Op::Write, 5).one_in(20));
+            let mut dice = Dice::new(1);
+            for version in 0..60 {
+                let page = PageId::new(*dice.pick(&files), dice.below(20) as u32);
+                if let Ok(page) = pool.fetch(page).wait() {
+                    page.write().unwrap().fill(version);
+                }
+                if dice.one_in(8) {
+                    let _ = pool.checkpoint(CheckpointOptions::new()).wait();
+                }
+            }
+        });
+        (disk.log(), disk.image("data"), disk.after_power_cut(seed).image("more"))
+    };
+    let first = run(7);
+    assert!(first.0.len() > 200, "a test of nothing: {}", first.0.len());
+    assert!(first == run(7));
 }
 
 /// What came of the n-th operation of each kind at each place.
@@ -194,10 +226,8 @@ fn a_file_of_the_engine_is_written_whole_however_the_disk_disturbs() {
     let disk = SimDisk::with_seed(11);
     disk.disturb(2);
     let (log, bytes) = (disk.file("log"), (0..5000_u32).map(|n| n as u8).collect::<Vec<_>>());
-    // EAGAIN and the like are the engine's own affair.
-    while log.write_all_at(&bytes, 0).is_err() {}
-    let read = std::iter::repeat_with(|| log.read_all()).find_map(Result::ok).unwrap();
-    assert!(read == bytes && log.len() == 5000 && !log.is_empty());
+    log.write_all_at(&bytes, 0).unwrap();
+    assert!(log.read_all().unwrap() == bytes && log.len() == 5000 && !log.is_empty());
     log.sync().unwrap();
     log.set_len(10).unwrap();
     assert!(disk.after_power_cut(0).file("log").len() >= 10);
@@ -246,4 +276,162 @@ fn a_name_is_durable_when_its_folder_was_synced_and_not_before() {
     disk.cut_power_during(1);
     disk.sync_folder("elsewhere/new".as_ref()).unwrap_err();
     assert_eq!(found_after_power_cuts(&disk, "elsewhere/new"), [None, Some(3)].into());
+}
+
+#[test]
+fn a_file_of_the_engine_is_written_by_the_pool_s_rule_for_short_and_interrupted_writes() {
+    let written = |fault: Fault| {
+        let disk = SimDisk::new();
+        disk.inject(fault);
+        let outcome = disk.file("log").write_all_at(&[1; 100], 0);
+        (outcome.map_err(|error| error.kind()), disk.count(Op::Write))
+    };
+    assert_eq!(written(Fault::short(Op::Write, 0)), (Err(io::ErrorKind::WriteZero), 1));
+    assert_eq!(written(Fault::short(Op::Write, 30)), (Ok(()), 4));
+    for errno in [4, 11, 125] {
+        assert_eq!(written(Fault::error(Op::Write, errno).times(3)), (Ok(()), 4));
+        let (outcome, writes) = written(Fault::error(Op::Write, errno));
+        assert!(outcome.is_err() && writes < 100, "{errno}: {outcome:?} after {writes} writes");
+    }
+    let disk = SimDisk::new();
+    let log = disk.file("log");
+    log.write_all_at(&[1; 100], 0).unwrap();
+    disk.inject(Fault::error(Op::Read, 11));
+    assert_eq!(log.read_all().unwrap_err().raw_os_error(), Some(11));
+}
+
+#[test]
+fn a_write_that_fails_leaves_none_of_its_sectors_the_first_ones_or_any() {
+    /// The first byte of each sector, after four new ones and a fifth behind the end were to be written, of one write.
+    fn left_by(fault: &Fault) -> BTreeSet<Vec<u8>> {
+        let left = |seed| {
+            let disk = SimDisk::with_seed(seed);
+            disk.put("data", vec![1; 4 * 512]);
+            disk.inject(fault.clone());
+            disk.file("data").write_at(&[2; 5 * 512], 0).unwrap_err();
+            disk.image("data").unwrap().chunks(512).map(|sector| sector[0]).collect()
+        };
+        (0..1000).map(left).collect()
+    }
+    let all: BTreeSet<_> = (0..16).map(|bits| (0..4).map(|at| 1 + (bits >> at & 1)).collect()).collect();
+    assert_eq!(left_by(&Fault::error(Op::Write, 5)), all);
+    for errno in [4, 11, 125] {
+        assert_eq!(left_by(&Fault::error(Op::Write, errno)), [vec![1; 4]].into(), "{errno}");
+    }
+    assert_eq!(left_by(&Fault::error(Op::Write, 5).without_trace()), [vec![1; 4]].into());
+}
+
+#[test]
+fn an_atomic_write_that_fails_is_there_as_a_whole_or_not_at_all() {
+    let left = |seed| {
+        let disk = SimDisk::with_seed(seed);
+        disk.put("data", vec![1; 4 * 512]);
+        disk.set_atomic_writes(2048);
+        disk.inject(Fault::error(Op::Write, 5));
+        let file = disk.open("data".as_ref(), &OpenOptions::new(), PageSize::new(2048).unwrap()).unwrap();
+        file.file.write_atomically_at(&[IoSlice::new(&[2; 4 * 512])], 0).unwrap_err();
+        disk.image("data").unwrap()
+    };
+    let all: BTreeSet<_> = (0..50).map(left).collect();
+    assert_eq!(all, [vec![1; 4 * 512], vec![2; 4 * 512]].into());
+}
+
+#[test]
+fn a_disk_is_as_large_after_a_crash_as_before() {
+    let disk = numbered(0, 4);
+    disk.set_capacity(Some(5 * PAGE as u64));
+    for found in [disk.after_power_cut(1), disk.after_kill(1)] {
+        let file = found.file("data");
+        file.set_len(5 * PAGE as u64).unwrap();
+        assert_eq!(file.set_len(6 * PAGE as u64).unwrap_err().raw_os_error(), Some(28));
+    }
+}
+
+/// The write of a page is held when its first sector is copied; then the page is changed.
+#[test]
+fn c8_a_page_that_is_changed_in_the_middle_of_its_write_arrives_as_it_was_lent() {
+    let disk = numbered(0, 4);
+    let (pool, file) = pool(&disk, IoMethod::Sync);
+    let page = pool.fetch(PageId::new(file, 2)).wait().unwrap();
+    page.write().unwrap().fill(7);
+    let gate = disk.hold_midway(Op::Write);
+    thread::scope(|scope| {
+        let writing = scope.spawn(|| pool.flush(page.id()).wait());
+        gate.wait_for(1);
+        page.write().unwrap().fill(8);
+        gate.open();
+        writing.join().unwrap().unwrap();
+    });
+    let on_disk = || disk.image("data").unwrap()[2 * PAGE..3 * PAGE].to_vec();
+    assert!(on_disk() == [7; PAGE], "sectors of before and after the change");
+    pool.flush(page.id()).wait().unwrap();
+    assert!(on_disk() == [8; PAGE]);
+}
+
+#[test]
+fn c1_a_page_that_is_half_read_is_not_to_be_had() {
+    let disk = numbered(0, 4);
+    let (pool, file) = pool(&disk, IoMethod::Sync);
+    let page = PageId::new(file, 3);
+    let gate = disk.hold_midway(Op::Read);
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| pool.fetch(page).wait().unwrap());
+        gate.wait_for(1);
+        assert!(pool.try_fetch(page).is_none());
+        gate.open();
+        assert!(*reading.join().unwrap().read() == [3; PAGE]);
+    });
+}
+
+#[test]
+fn transfers_in_pieces_carry_the_same_bytes() {
+    let disk = numbered(0, 4);
+    disk.transfer_in_pieces();
+    let file = disk.file("data");
+    let bytes: Vec<u8> = (0..3000_u32).map(|at| (at % 251) as u8).collect();
+    file.write_all_at(&bytes, 100).unwrap();
+    assert!(file.read_all().unwrap()[100..3100] == bytes);
+    assert!(disk.image("data").unwrap()[100..3100] == bytes);
+}
+
+#[test]
+fn an_opening_that_fails_makes_no_file_and_may_be_repeated() {
+    let disk = SimDisk::new();
+    disk.inject(Fault::error(Op::Open.of("new"), 5).times(2));
+    let open = |options: OpenOptions| disk.open("new".as_ref(), &options, PageSize::MIN).map(drop);
+    for _ in 0..2 {
+        assert_eq!(open(OpenOptions::new().create(true)).unwrap_err().raw_os_error(), Some(5));
+        assert_eq!(open(OpenOptions::new()).unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert_eq!(disk.image("new"), None);
+    }
+    open(OpenOptions::new().create(true)).unwrap();
+    assert_eq!((disk.image("new"), disk.strikes()), (Some(Vec::new()), 2));
+    assert_eq!(disk.count(Op::Open.of("new")), 3);
+    assert_eq!(found_after_openings(&disk), 1);
+}
+
+/// How many files a disk has after more openings of the same name, by several threads.
+fn found_after_openings(disk: &SimDisk) -> usize {
+    let gate = disk.hold(Op::Open);
+    let identities: BTreeSet<_> = thread::scope(|scope| {
+        let create = OpenOptions::new().create(true);
+        let open = move || disk.open("other".as_ref(), &create, PageSize::MIN).unwrap().identity;
+        let all = [(); 4].map(|()| scope.spawn(open));
+        gate.wait_for(4);
+        gate.open();
+        all.map(|one| one.join().unwrap()).into()
+    });
+    identities.len()
+}
+
+#[test]
+fn an_opening_takes_its_time_and_is_over_with_the_power() {
+    let disk = numbered(0, 1);
+    disk.inject(Fault::delay(Op::Open, Duration::from_millis(30)));
+    let begun = std::time::Instant::now();
+    disk.open("data".as_ref(), &OpenOptions::new(), PageSize::MIN).map(drop).unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(30));
+    disk.cut_power_during(1);
+    let error = disk.open("data".as_ref(), &OpenOptions::new(), PageSize::MIN).map(drop).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(5));
 }

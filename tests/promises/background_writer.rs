@@ -120,7 +120,7 @@ fn c3_what_it_cannot_write_stays_dirty_and_the_disk_is_left_alone() {
             let builder = builder.frames(FRAMES).io_method(method.clone()).background_writer(writer);
             builder.frame_wait(Duration::from_secs(2))
         });
-        bench.disk.inject(Fault::error(Op::Write, EIO));
+        bench.disk.inject(Fault::error(Op::Write, EIO).without_trace());
         let refused = (0..BLOCKS).find_map(|block| match bench.fetch(block) {
             Ok(page) => {
                 restamp(&page, 2);

@@ -39,7 +39,7 @@ fn c3_a_page_whose_write_failed_is_dirty_and_resident_and_written_by_the_next_ch
         for errno in [EIO, ENOSPC] {
             let bench = Bench::new(method.clone(), 32, 16);
             bench.dirty(0..16, 2);
-            bench.disk.inject(Fault::error(Op::Write, errno));
+            bench.disk.inject(Fault::error(Op::Write, errno).without_trace());
             for _ in 0..3 {
                 assert_failed_write(checkpoint(&bench.pool), errno);
                 let frames = bench.pool.stats().frames;
@@ -62,7 +62,7 @@ fn c3_one_failed_write_does_not_keep_the_others_from_being_tried() {
         let bench = Bench::new(method, 32, 16);
         let apart = [1, 3, 5, 7, 9];
         bench.dirty(apart, 2);
-        bench.disk.inject(Fault::error(Op::Write, EIO).nth(2));
+        bench.disk.inject(Fault::error(Op::Write, EIO).without_trace().nth(2));
         assert_failed_write(bench.pool.flush_file(bench.file).wait(), EIO);
         assert_eq!((bench.disk.count(Op::Write), bench.pool.stats().frames.dirty), (5, 1));
         let lost = apart.iter().filter(|&&block| {
