@@ -4,7 +4,8 @@
 //!
 //! A pool for each I/O method is used by 24 threads, which read, change, prefetch, stream, flush, evict, cut and extend two real
 //! files with eight times as many pages as the pool has frames. Time goes in cycles, half peace and half foul weather: failing
-//! reads and writes, a full disk, short and interrupted transfers, signals to all threads, delays, failing syncs, all of it. What each page must hold
+//! reads and writes, a full disk, short and interrupted transfers, signals to all threads, delays, a file that is slow to open, failing syncs, all of
+//! it. What each page must hold
 //! is known at any time; after each half all faults end, everything is written, and both files are compared with that as another program
 //! reads them. In peace some threads change one page all the time, another makes checkpoints, and their redo LSN must follow the log.
 //!
@@ -151,6 +152,7 @@ fn run_phase(
     };
     let follow =
         |subject: &Subject| subject.follow_the_log(goes_on).inspect_err(|_| failed.store(true, Relaxed));
+    let open = |subject: &Subject| subject.open_slowly(goes_on).inspect_err(|_| failed.store(true, Relaxed));
     let steps: Vec<Result<u64, Difference>> = thread::scope(|scope| {
         let (work, threads) = (&work, |subject: &Subject| 0..subject.threads);
         let (hammer, follow) = (&hammer, &follow);
@@ -161,6 +163,10 @@ fn run_phase(
                 beside.extend(numbers.map(|number| scope.spawn(move || hammer(subject, number))));
                 beside.push(scope.spawn(move || follow(subject)));
             }
+        }
+        if weather == Weather::SlowOpens {
+            let open = &open;
+            beside.extend(subjects.iter().map(|subject| scope.spawn(move || open(subject))));
         }
         if weather == Weather::Signals {
             let send = || signals::bombard(goes_on).map(drop).map_err(|error| error.to_string());

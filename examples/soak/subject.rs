@@ -5,7 +5,7 @@
 
 use std::{
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     thread,
     time::{Duration, Instant},
 };
@@ -19,7 +19,7 @@ use crate::{
     ledger::{Ledger, PAGE},
     log::{Checkpoints, Log},
     options::{Method, Options},
-    weather::Weather,
+    weather::{OPENING, Weather},
     worker::{Difference, Worker},
 };
 
@@ -36,6 +36,8 @@ pub(crate) struct Subject {
     pub(crate) method: Method,
     pub(crate) pool: BufferPool,
     pub(crate) files: [Ledger; 2],
+    /// A file that is open only where openings are slow.
+    visited: PathBuf,
     log: Log,
     disk: FaultyDisk,
     seed: u64,
@@ -87,10 +89,12 @@ impl Subject {
         let files =
             [Ledger::new(calm, calm_id?, false, blocks), Ledger::new(exposed, exposed_id?, true, blocks)];
         let step_time = Duration::from_secs(1).checked_div(options.pace).unwrap_or_default();
+        let visited = dir.join(format!("{method:?}-visited"));
         Ok(Self {
             method,
             pool,
             files,
+            visited,
             log,
             disk,
             seed: options.seed,
@@ -127,6 +131,33 @@ impl Subject {
             let report = report.map_err(|error| format!("a checkpoint in peace: {error}"))?;
             checkpoints.follow(begun_at, &report)?;
             thread::sleep(CHECKPOINT_INTERVAL);
+        }
+        Ok(())
+    }
+
+    /// Opens and closes a file as long as `goes_on`. While an opening is slow, pages of the other files must come in.
+    pub(crate) fn open_slowly(&self, goes_on: impl Fn() -> bool) -> Result<(), Difference> {
+        let options = OpenOptions::new().create(true).tag(3);
+        let misses = || self.pool.stats().counts.misses;
+        while goes_on() {
+            let opened = thread::scope(|scope| {
+                let opening = scope.spawn(|| self.pool.open_file(&self.visited, options));
+                // Threads that have begun a step before it may end that.
+                thread::sleep(OPENING / 6);
+                let before = misses();
+                thread::sleep(OPENING * 2 / 3);
+                let (came, is_slow) = (misses() - before, !opening.is_finished());
+                let opened = opening.join().expect("a thread that does not panic");
+                if is_slow && came == 0 {
+                    return Err(format!(
+                        "no page came in for {:?} while a file was being opened",
+                        OPENING * 2 / 3
+                    ));
+                }
+                opened.map_err(|error| format!("a slow opening: {error}"))
+            })?;
+            let closed = self.pool.close_file(opened).wait();
+            closed.map_err(|error| format!("closing what was opened slowly: {error}"))?;
         }
         Ok(())
     }

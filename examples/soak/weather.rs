@@ -7,6 +7,9 @@ use ringpool::testing::{Fault, FaultyDisk, Op};
 const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
+/// How long a file takes to be opened where that is slow.
+pub(crate) const OPENING: Duration = Duration::from_millis(900);
+
 /// What the disk does to the file that faults can strike.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Weather {
@@ -22,6 +25,8 @@ pub(crate) enum Weather {
     Signals,
     /// Operations that take their time.
     Delays,
+    /// A file is opened and closed again and again, and each opening takes long: the other files must not wait for it.
+    SlowOpens,
     /// Syncs that fail: the file is to be opened anew.
     FailingSyncs,
     /// A little of everything.
@@ -30,19 +35,20 @@ pub(crate) enum Weather {
 
 impl Weather {
     /// What cycles have after their peace, in turn.
-    pub(crate) const FOUL: [Self; 7] = [
+    pub(crate) const FOUL: [Self; 8] = [
         Self::Errors,
         Self::NoSpace,
         Self::Disturbances,
         Self::Signals,
         Self::Delays,
+        Self::SlowOpens,
         Self::FailingSyncs,
         Self::Mixed,
     ];
 
     /// Whether the disk does all that it is asked.
     pub(crate) fn spares_the_disk(self) -> bool {
-        matches!(self, Self::Peace | Self::Signals)
+        matches!(self, Self::Peace | Self::Signals | Self::SlowOpens)
     }
 
     pub(crate) fn break_on(self, disk: &FaultyDisk) {
@@ -61,6 +67,7 @@ impl Weather {
             }
             Self::Disturbances => disk.disturb(4),
             Self::Delays => delays.into_iter().for_each(|delay| disk.inject(delay.one_in(4))),
+            Self::SlowOpens => disk.inject(Fault::delay(Op::Open, OPENING)),
             Self::FailingSyncs => disk.inject(Fault::error(Op::Sync, EIO).one_in(2)),
             Self::Mixed => {
                 disk.inject(Fault::error(Op::Read, EIO).one_in(200));
