@@ -1,8 +1,8 @@
 //! The way of an operation through the disk, the same whatever it is: it is logged; it waits while a gate holds it; its fate is
 //! drawn; it happens, in one step under the lock; its end is logged. The lock is never held across a wait.
 //!
-//! Bytes that are written are copied before the step, and bytes that are read after it, without the lock; where transfers go in
-//! pieces, sector by sector, with other threads in between.
+//! Bytes that are written are copied before the step, and bytes that are read after it; where transfers go in pieces, without the lock
+//! and sector by sector, with other threads in between.
 
 use std::io;
 
@@ -57,15 +57,26 @@ pub(super) struct Operation<'a> {
     fate: Fate,
     /// The most bytes that are copied at once.
     pub(super) unit: usize,
+    /// The lock is kept where the operation takes no time and goes in one piece: to a model checker each lock is one more place to turn.
+    held: Option<MutexGuard<'a, State>>,
 }
 
-impl Operation<'_> {
+impl<'a> Operation<'a> {
+    fn locked(&mut self) -> MutexGuard<'a, State> {
+        self.held.take().unwrap_or_else(|| self.disk.0.state.lock())
+    }
+
     /// Lets the operation happen. `act` does it, in one step, as its fate has it.
     pub(super) fn happen(
         &mut self,
         act: impl FnOnce(&mut State, &mut Fate) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        self.disk.0.state.lock().happen(&self.begin, &mut self.fate, act)
+        let mut state = self.locked();
+        let outcome = state.happen(&self.begin, &mut self.fate, act);
+        if self.unit == usize::MAX {
+            self.held = Some(state);
+        }
+        outcome
     }
 
     /// Lets other threads run in the middle of a transfer, after a piece of it was copied.
@@ -76,8 +87,8 @@ impl Operation<'_> {
     }
 
     /// Logs how the operation has ended.
-    pub(super) fn end(self, outcome: io::Result<usize>) -> io::Result<usize> {
-        self.disk.0.state.lock().note_end(self.begin, &outcome);
+    pub(super) fn end(mut self, outcome: io::Result<usize>) -> io::Result<usize> {
+        self.locked().note_end(self.begin, &outcome);
         outcome
     }
 
@@ -86,7 +97,7 @@ impl Operation<'_> {
         mut self,
         act: impl FnOnce(&mut State, &mut Fate) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let mut state = self.disk.0.state.lock();
+        let mut state = self.locked();
         let outcome = state.happen(&self.begin, &mut self.fate, act);
         state.note_end(self.begin, &outcome);
         outcome
@@ -115,10 +126,10 @@ impl SimDisk {
         let State { files, faults, .. } = &mut *state;
         let fate = faults.draw_fate(asked, &files[file].path);
         let in_pieces = state.in_pieces || state.gates.iter().any(|gate| gate.stage == Stage::Midway);
-        drop(state);
-        fate.take_its_time();
         let unit = if in_pieces { SECTOR as usize } else { usize::MAX };
-        Operation { disk: self, begin, fate, unit }
+        let held = (!in_pieces && fate.delay.is_zero()).then_some(state);
+        fate.take_its_time();
+        Operation { disk: self, begin, fate, unit, held }
     }
 
     fn pass_gates<'a>(
