@@ -70,7 +70,9 @@ impl Disk for OsDisk {
     fn sync_folder(&self, name: &Path) -> io::Result<()> {
         let folder = name.parent().unwrap_or(name);
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        match retry_on_intr(|| fs::open(folder, flags, Mode::empty())).and_then(|fd| fs::fsync(&fd)) {
+        match retry_on_intr(|| fs::open(folder, flags, Mode::empty()))
+            .and_then(|fd| retry_on_intr(|| fs::fsync(&fd)))
+        {
             // A folder that is gone; and file systems that sync no folders: they keep names durable without.
             Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL | Errno::BADF) => Ok(()),
             // It may be entered, but not read.
@@ -106,7 +108,7 @@ fn sync_file_system(name: &Path, folder: &Path) -> io::Result<()> {
     let of_this_device = |fd: &OwnedFd| fs::fstat(fd).is_ok_and(|stat| stat.st_dev == device);
     let fd = readable.find(of_this_device).ok_or(Errno::ACCESS)?;
     // Unlike `sync(2)`, this waits for no other file system, and tells of errors.
-    Ok(fs::syncfs(fd)?)
+    Ok(retry_on_intr(|| fs::syncfs(&fd))?)
 }
 
 /// What is equal for two paths to one file.
@@ -306,7 +308,8 @@ impl DiskFile for OsFile {
 
     fn sync_data(&self) -> io::Result<()> {
         // Not repeated after EINTR: a second call may report success for what the first one lost.
-        Ok(fs::fdatasync(&self.fd)?)
+        // A signal says nothing of what was written: file systems that can be interrupted go on with the next call.
+        Ok(retry_on_intr(|| fs::fdatasync(&self.fd))?)
     }
 
     fn len(&self) -> io::Result<u64> {
