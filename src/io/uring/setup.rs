@@ -104,7 +104,7 @@ pub(super) fn open(options: &UringOptions, memory: &Memory<'_>) -> Result<Opened
         )));
     }
     let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(refused("io_uring_register(PROBE)"))?;
+    patiently(|| ring.submitter().register_probe(&mut probe)).map_err(refused("io_uring_register(PROBE)"))?;
     let knows = |codes: &[u8]| codes.iter().all(|&code| probe.is_supported(code));
     if !knows(&[opcode::Read::CODE, opcode::Write::CODE, opcode::Readv::CODE, opcode::Writev::CODE]) {
         return Err(refused("io_uring_register(PROBE)")(Errno::OPNOTSUPP.into()));
@@ -255,8 +255,9 @@ fn register_files(ring: &IoUring, wanted: Fallback) -> Result<(Registration, Wit
     let registered = if wanted == Fallback::Off {
         Registration::NotAsked
     } else {
-        let outcome = submitter.register_files_sparse(FILE_SLOTS + 1).and_then(|()| {
-            witness.register_at(&submitter, FILE_SLOTS).inspect_err(|_| drop(submitter.unregister_files()))
+        let outcome = patiently(|| submitter.register_files_sparse(FILE_SLOTS + 1)).and_then(|()| {
+            patiently(|| witness.register_at(&submitter, FILE_SLOTS))
+                .inspect_err(|_| drop(submitter.unregister_files()))
         });
         registration(wanted, outcome, |error| {
             format!(
@@ -265,7 +266,7 @@ fn register_files(ring: &IoUring, wanted: Fallback) -> Result<(Registration, Wit
         })?
     };
     if registered != Registration::InUse {
-        witness.register_alone(&submitter).map_err(refused("io_uring_register(FILES)"))?;
+        patiently(|| witness.register_alone(&submitter)).map_err(refused("io_uring_register(FILES)"))?;
     }
     Ok((registered, witness))
 }
