@@ -56,7 +56,7 @@ use crate::{
 /// none of the pool's threads and none of its pages: whatever it asks of the pool is [`Error::Forked`], as is what was begun before the
 /// fork; [`prefetch`](Self::prefetch) declines, and the `try_` forms find nothing. The end of a clone, a guard or a future does
 /// nothing there. Neither the pool's own process nor its files hear of any of this. Pages and guards that were in hand at the
-/// fork are good for being dropped only: their bytes are zeros there, and a wait for a latch that a thread had which is not there panics.
+/// fork, and fetches and views that had found theirs, are good for being dropped only: their bytes are zeros there, and a wait for a latch that a thread had which is not there panics.
 ///
 /// What was open at the fork (files, rings with the memory that they have registered) stays open in the forked process until it ends,
 /// or executes another program. A callback of the pool that forks must not return there. Before Linux 4.14 a pool

@@ -87,7 +87,15 @@ fn use_and_forbid(errno: i32) {
     let file = pool.open_file(&path, OpenOptions::new()).unwrap();
     assert_stamped(&pool.fetch(page(file, 7)).wait().unwrap(), 2);
     pool.shutdown(Shutdown::Flush).unwrap();
+    assert_eq!(event_counters(), 0, "the lost ring's doorbell is still there");
     assert_ne!(build(IoMethod::Auto).unwrap().stats().method.in_use, MethodKind::Uring);
+}
+
+/// How many descriptors of event counters this process has.
+fn event_counters() -> usize {
+    let descriptors = fs::read_dir("/proc/self/fd").unwrap();
+    let targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());
+    targets.filter(|target| target.to_string_lossy().contains("[eventfd]")).count()
 }
 
 fn page(file: FileId, block: u32) -> PageId {

@@ -68,6 +68,14 @@ pub(super) struct Reaped {
     pub(super) bytes: u64,
 }
 
+/// What the kernel still has of a ring that cannot be asked any more.
+pub(super) struct Rest<L> {
+    /// What came of them will not be known, and until the kernel is done with them their leases must be kept.
+    pub(super) requests: Vec<Request<L>>,
+    /// The doorbell, if its read is posted: the kernel writes to its word.
+    pub(super) doorbell: Option<Arc<Doorbell>>,
+}
+
 /// A ring with what is in flight in it.
 pub(super) struct Ring<'r, L: Lease> {
     submitter: Submitter<'r>,
@@ -390,14 +398,14 @@ impl<L: Lease> Ring<'_, L> {
         }
     }
 
-    /// Lets go of the memory. Gives the requests that the kernel still has: what came of them will not be known, and until it is done
-    /// with them their leases must be kept.
-    pub(super) fn into_rest(mut self) -> Vec<Request<L>> {
+    /// Lets go of the memory. Gives what the kernel still has.
+    pub(super) fn into_rest(mut self) -> Rest<L> {
         if self.in_flight() == 0 && self.forms.fixed_buffers {
             // The kernel takes a closed ring down in its own time, and what was registered counts as locked until then.
             let _ = self.submitter.unregister_buffers();
         }
-        self.slots.take(|_| true)
+        let doorbell = self.bell.take().map(|_| Arc::clone(&self.doorbell));
+        Rest { requests: self.slots.take(|_| true), doorbell }
     }
 }
 

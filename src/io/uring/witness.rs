@@ -10,6 +10,12 @@ use std::{
 };
 
 use io_uring::Submitter;
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+};
+
+use crate::sync::time::{self, Duration};
 
 /// The end of a pipe that is held for a ring's other one.
 #[derive(Debug)]
@@ -49,5 +55,18 @@ impl Witness {
     pub(super) fn wait(mut self) {
         // An error is a signal.
         while self.reader.read(&mut [0]).is_err() {}
+    }
+
+    /// Waits for that for so long at the most. Returns whether it has come.
+    pub(super) fn ends_within(self, patience: Duration) -> bool {
+        let deadline = time::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(time::now());
+            let left = Timespec { tv_sec: left.as_secs().cast_signed(), tv_nsec: left.subsec_nanos().into() };
+            match poll(&mut [PollFd::new(&self.reader, PollFlags::IN)], Some(&left)) {
+                Err(Errno::INTR) => {}
+                ended => return ended.is_ok_and(|ready| ready > 0),
+            }
+        }
     }
 }

@@ -23,7 +23,7 @@ use std::{
 
 use super::{
     doorbell::Doorbell,
-    ring::Ring,
+    ring::{Rest, Ring},
     service::Service,
     setup::{self, Abilities, Memory, Opened, Refusal},
 };
@@ -45,11 +45,15 @@ use crate::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
         thread::{self, JoinHandle, ThreadId},
+        time::Duration,
     },
 };
 
 /// Requests that may wait for each that can be in flight.
 const QUEUED_PER_SLOT: usize = 4;
+
+/// How long the end of a lost ring with nothing in flight is waited for, so that its doorbell can go.
+const DOORBELL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One ring, with the thread that owns it.
 pub(super) struct UringWorker<L: Lease> {
@@ -149,11 +153,16 @@ impl<L: Lease> Shared<L> {
         }
         self.do_beside(&mut untaken);
         ring.drain(|elsewhere| self.do_beside(elsewhere));
-        let mut rest = ring.into_rest();
+        let Rest { mut requests, doorbell } = ring.into_rest();
         drop(uring);
-        if !rest.is_empty() {
+        if !requests.is_empty() {
             witness.wait();
-            self.do_beside(&mut rest);
+            self.do_beside(&mut requests);
+        } else if let Some(doorbell) = doorbell
+            && !witness.ends_within(DOORBELL_PATIENCE)
+        {
+            // A forked process has the ring open, too. Its end is nothing to wait for.
+            mem::forget(doorbell);
         }
     }
 
