@@ -86,7 +86,7 @@ impl FetchMany {
     /// [`Error::AllPinned`] where a call is not let in, or does not get frames, since pins stood in the way for
     /// [`frame_wait`](crate::Builder::frame_wait); time in which calls before it get their pages, or the disk has frames, does not
     /// count, nor, up to sixteen times that wait, time in which calls before it come to such an error. [`Error::NoFrame`] where the disk had frames, and no call got its pages, for [`disk_wait`](crate::Builder::disk_wait). [`Error::TooManyPages`] for more
-    /// pages than the pool has frames.
+    /// pages than the pool has frames, or is to have where it is made smaller while the call waits.
     pub fn wait(self) -> Result<Vec<PinnedPage>> {
         match self.stage {
             Stage::Ready(pages) => Ok(pages),
@@ -296,7 +296,11 @@ impl Missing {
     fn poll_last(&mut self, last: usize, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
         loop {
             if let Some(miss) = &mut self.demand {
-                let outcome = ready!(miss.step(drive, waker));
+                let Poll::Ready(outcome) = miss.step(drive, waker) else {
+                    // A pool that shrinks waits for what is pinned here, and this for frames that are to go.
+                    return check_count(&self.shared, &self.pages)
+                        .map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending);
+                };
                 self.fetch.frame_wait = Some(miss.patience_left());
                 self.demand = None;
                 match outcome {

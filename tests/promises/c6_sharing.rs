@@ -42,6 +42,29 @@ fn c6_calls_that_cannot_have_their_pages_are_no_error_to_smaller_ones() {
     });
 }
 
+/// Each would wait for the other: the call for frames that are to go, and the shrink for the pages that the call has pinned.
+#[test]
+fn c6_a_call_for_more_pages_than_a_shrinking_pool_keeps_is_an_error_at_once() {
+    with_each_method(|method| {
+        let wait = Duration::from_secs(60);
+        let bench = Bench::with(256, |builder| builder.frames(16).frame_wait(wait).io_method(method));
+        let pinned = bench.fetch(255).unwrap();
+        thread::scope(|scope| {
+            let pages: Vec<_> = (0..16).map(|block| bench.page(block)).collect();
+            let many = bench.pool.fetch_many(&pages);
+            let waiting = scope.spawn(move || many.wait());
+            eventually("it has all that it can have", || bench.pool.stats().frames.pins >= 16);
+            let shrink = bench.pool.resize(8);
+            let shrinking = scope.spawn(move || shrink.wait());
+            let refused = waiting.join().unwrap();
+            assert!(matches!(refused, Err(Error::TooManyPages { pages: 16, frames: 8 })), "{refused:?}");
+            drop(pinned);
+            shrinking.join().unwrap().unwrap();
+        });
+        bench.pool.validate().unwrap();
+    });
+}
+
 /// Calls that want four times the frames that there are all get their pages, though each must wait for others.
 #[test]
 fn c6_many_calls_that_fetch_many_pages_each_all_get_them() {
