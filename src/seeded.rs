@@ -3,7 +3,7 @@
 //! `seeded!("name")` is false, and gone from the program, unless the crate is built with `--cfg seeded_bugs`. In such a build it
 //! is true for the one bug that the environment variable `RINGPOOL_SEEDED_BUG` names, so that one build holds all of them.
 //! Each bug stands where a careless hand could have made it: one condition that was forgotten, one step too early or too late.
-//! `design/testing.md` lists them, with the test that must find each; `.ci/seeded` holds the list against the code and runs it.
+//! `design/seeded-bugs.toml` lists them, with the test that must find each; `.ci/seeded` holds the list against the code and runs it.
 
 /// Whether the bug of this name is to be there.
 #[cfg(not(seeded_bugs))]
