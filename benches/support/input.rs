@@ -71,7 +71,8 @@ impl Input {
     /// Opens the files in a pool; for writing only if told so.
     pub(crate) fn open_in(&self, pool: &BufferPool, write: bool) -> Result<Vec<FileId>> {
         let direct = if self.buffered.is_none() { Fallback::Require } else { Fallback::Off };
-        let options = OpenOptions::new().read_only(!write).direct(direct);
+        // What no pool has written yet is not sealed, whatever codec this one has.
+        let options = OpenOptions::new().read_only(!write).direct(direct).sparse(true);
         // By their tags a codec and a doublewrite area know them.
         let tagged = self.paths.iter().zip(1..).map(|(path, tag)| pool.open_file(path, options.tag(tag)));
         Ok(tagged.collect::<Result<_, _>>()?)
