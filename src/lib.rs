@@ -56,6 +56,8 @@
 //! * **C7** Every I/O method gives the same results; which is in use, and why, is in the [`Stats`].
 //! * **C8** With a [`Wal`], no page reaches the disk before the log is durable up to its LSN.
 //! * **C9** With a [`PageCodec`], a torn, flipped or misplaced page is an error, never data.
+//! * **C10** What callers do (panic in a waker, an iterator, a codec or a log; forget a guard or a future; leave a task unpolled;
+//!   fork; send signals) harms no other caller. What is asked of wakers stands below.
 //!
 //! What a latch cannot promise: a thread that waits for a page while it holds a latch that the page's holder waits for has made
 //! a deadlock. Latch pages in one order, hold latches briefly, and never across an `.await` of another page.

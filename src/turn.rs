@@ -1,7 +1,7 @@
 //! Taking turns at something that is done by one at a time, or by so many.
 //!
 //! Turns go in the order in which they were asked for: a thread that asks again as soon as it has had one comes after all that wait.
-//! Who has the turn may pause, where it may take long because it is in no hurry; as soon as another thread waits for its turn, or all are to hurry, the pause is over and so is the
+//! The thread that has the turn may pause, where it may take long because it is in no hurry; as soon as another thread waits for its turn, or all are to hurry, the pause is over and so is the
 //! leisure.
 //!
 //! Lock order: the one lock is held for moments only and taken alone.

@@ -7,7 +7,7 @@
 //! * what is to be called is moved into [`Wakers`] under the lock, and called when that is dropped: after the lock, and where an I/O
 //!   ends, after everything else about it is in order;
 //! * one that was replaced, or left over, is dropped after the lock, too;
-//! * a panic ends here, so those who are next in a list are woken all the same.
+//! * a panic ends here, so the wakers that are next in a list are called all the same.
 
 use std::{mem, task::Waker};
 

@@ -220,10 +220,10 @@ impl FetchOptions {
 #[non_exhaustive]
 pub struct StreamOptions {
     /// The most pages to hold in advance; as many as 4 MiB have unless set. The stream finds out by itself how many of them
-    /// pay. Never more than half of what the pool grants to all who look ahead; and never so many that a page that was used
+    /// pay. Never more than half of what the pool grants to look-ahead as a whole; and never so many that a page that was used
     /// would lose its frame to them, before pages that were not: a tenth of the frames is always there for those.
     ///
-    /// They stay pinned until the stream hands them out or is dropped, also where it is not pulled. What the pool grants to all who look
+    /// They stay pinned until the stream hands them out or is dropped, also where it is not pulled. What the pool grants to all that look
     /// ahead is three quarters of its frames: so many of them a [`fetch_many`](crate::BufferPool::fetch_many) or a
     /// [`resize`](crate::BufferPool::resize) may have to do without.
     pub look_ahead: Option<u32>,

@@ -48,7 +48,7 @@ pub(crate) enum Changes {
 pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
     shared.check_open()?;
     shared.files.open_file(page.file)?;
-    // Where it stays after all, nobody has used it.
+    // Where it stays after all, no caller has used it.
     let Lookup::Pinned(pin) = shared.pool.lookup_by(page, State::pin_unused) else {
         return Ok(Evicted::NotResident);
     };

@@ -17,7 +17,7 @@ use crate::{
 /// A way to get requests done.
 pub(crate) trait Method<L: Lease>: Send + Sync + 'static {
     /// Takes all these requests. Never waits for room: a request that finds the queue full is transferred by the calling
-    /// thread, which slows exactly those who submit too fast. One of a file with a [bound](File::max_in_flight) of its own always
+    /// thread, which slows exactly the threads that submit too fast. One of a file with a [bound](File::max_in_flight) of its own always
     /// finds room, and waits for its turn where there is no queue.
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>);
 

@@ -82,7 +82,7 @@ impl Direction {
     }
 }
 
-/// Whether anybody waits for a transfer. The most urgent comes first.
+/// Whether a caller waits for a transfer. The most urgent comes first.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
     /// A caller does, or a miss that needs the frame.

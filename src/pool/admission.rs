@@ -7,7 +7,7 @@
 //!
 //! A call that is let in does not have its frames yet: others may have them pinned, so it waits for them as a fetch does.
 //!
-//! Who is in line looks again when it is woken, and every [`RETRY`] in any case. One that does not, as a task that nobody polls,
+//! A call in line looks again when it is woken, and every [`RETRY`] in any case. One that does not, as a task that is not polled,
 //! is passed over after a moment, and holds up no other.
 //!
 //! Lock order: the line's lock is taken alone; wakers are made, called and dropped without it.
@@ -34,7 +34,7 @@ pub(crate) struct Admission {
 
 #[derive(Default)]
 struct Line {
-    /// The frames that those need who are let in.
+    /// The frames that the calls need which are let in.
     admitted: usize,
     /// When a call that was let in last got all its pages.
     moved: Option<Instant>,
@@ -166,12 +166,12 @@ impl Line {
         self.admitted == 0 || self.admitted + need <= frames || seeded!("many_pages_let_in_unasked")
     }
 
-    /// Whether the call that stands at `at` may enter: there is room, and no one before it who comes for it.
+    /// Whether the call that stands at `at` may enter: there is room, and no call before it that comes for it.
     fn may_enter(&self, at: usize, need: usize, frames: usize, now: Instant) -> bool {
         self.fits(need, frames) && self.waiting.iter().take(at).all(|entry| entry.is_late(now))
     }
 
-    /// Wakes those who may enter now.
+    /// Wakes the calls that may enter now.
     fn call(&mut self, frames: usize, now: Instant, wakers: &mut Wakers) {
         let mut admitted = self.admitted;
         for entry in &mut self.waiting {

@@ -76,7 +76,7 @@ pub(crate) struct FramePool {
     pub(super) sparing: Sparing,
     pub(crate) counters: Arc<Counters>,
     pub(super) size: Size,
-    /// Whose memory this is.
+    /// The pool's process, whose memory this is.
     pub(crate) process: Process,
     page_size: PageSize,
     /// Where the first frame's bytes start in the arena; before them lie the spare pages.

@@ -79,7 +79,7 @@ impl Pin {
                 return Poll::Ready(());
             }
             self.must_be_in_its_process();
-            *ticket = waiters.enlist_for_latch(self.frame_no(), self.frame(), latch.want(), drive, waker);
+            *ticket = waiters.get_in_line(self.frame_no(), self.frame(), latch.want(), drive, waker);
             if ticket.is_some() {
                 return Poll::Pending;
             }

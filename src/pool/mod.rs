@@ -2,7 +2,7 @@
 //!
 //! From the bottom up: a `mapping` is memory on huge pages; the [`arena`] holds the bytes; a [`state`] word says what a
 //! [`frame`] is; the page [`table`] finds a page's frame; [`waiters`] and [`starvation`] are where threads and tasks sleep,
-//! after whom a `ticker` looks, and [`admission`] where calls that want many frames do;
+//! which a `ticker` looks after, and [`admission`] where calls that want many frames do;
 //! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it, and
 //! [`extra_pages`] those that are wanted beyond them; the
 //! [`replacement`] says which page gives up its frame; the [`frame_pool`] puts them together, and [`victims`] are taken from

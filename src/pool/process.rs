@@ -5,7 +5,7 @@
 //! whatever waits, takes a lock or touches a disk asks first whether it runs in the pool's process. That costs no call of the system:
 //! it looks at memory that the kernel keeps from forked processes, which find it zeroed (Linux 4.14; before that no fork is noticed).
 //!
-//! Of the same kind is the page table, so that no page is found there, and whoever finds a page need not ask. And so are
+//! Of the same kind is the page table, so that no page is found there, and a thread that finds a page need not ask. And so are
 //! the frames: a copy of memory that is registered would be made at once by the fork, and the device may write to it meanwhile.
 
 use std::fmt;
@@ -109,7 +109,7 @@ mod tests {
         assert!(latched.try_latch(Latch::Exclusive));
         let enlist = |want| {
             let (no, frame) = (pin.frame_no(), pin.frame());
-            pool.waiters.enlist_for_latch(no, frame, want, Drive::Task, Waker::noop()).unwrap()
+            pool.waiters.get_in_line(no, frame, want, Drive::Task, Waker::noop()).unwrap()
         };
         let (ticket, _other) = (enlist(Want::Shared), enlist(Want::Exclusive));
         let held = (pool.starvation.hold(), pool.waiters.hold(pin.frame_no()));

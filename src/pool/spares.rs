@@ -1,6 +1,6 @@
 //! Spare pages in registered memory: for the bytes of a page of which one version is on its way to disk.
 //!
-//! A fixed number of pages at the start of the arena. Who wants to change a page that the
+//! A fixed number of pages at the start of the arena. A thread that wants to change a page that the
 //! device is reading moves it to one of them, if there is one (see [`lending`](crate::pool::lending)), and copies for a codec to
 //! seal are made in stretches of them. Where a stretch is wanted and there is none, the writer waits for an earlier write: that
 //! is the back-pressure of sealed writes.
@@ -15,7 +15,7 @@ use crate::{
     sync::{Condvar, Mutex},
 };
 
-/// Whose the pages are, by their numbers.
+/// The files that have the pages, by their numbers.
 struct Owners(Box<[Option<FileId>]>);
 
 impl Owners {

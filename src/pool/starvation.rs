@@ -93,7 +93,7 @@ impl Starvation {
         self.relieve_with(&mut Wakers::new());
     }
 
-    /// The same with others who are to be woken.
+    /// The same with others that are to be woken.
     pub(super) fn relieve_with(&self, wakers: &mut Wakers) {
         self.reliefs.fetch_add(1, Ordering::Relaxed);
         let mut line = self.line.lock();

@@ -2,7 +2,7 @@
 //!
 //! A frame that has no page is taken first, as long as there is one; then one that was set aside; and then the next whose turn it is.
 //! The [replacement](super::replacement) says which; here that is put into effect, on the frames' state words. What is
-//! clean is claimed at once, or marked READY and listed; what is dirty is left to the caller, who has it written. Where there is
+//! clean is claimed at once, or marked READY and listed; what is dirty is left to the caller, which has it written. Where there is
 //! such, or it is being written, no page goes [that was used](super::sparing).
 //!
 //! A sweep that meets no victim has looked at every frame. While fetches wait, that is repeated only when a frame has been let go of

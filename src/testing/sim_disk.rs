@@ -45,7 +45,7 @@ pub(super) struct FileState {
     name: Name,
 }
 
-/// Whether a file's folder has its name. A file that was removed is found by no open, and works for those who have it open.
+/// Whether a file's folder has its name. A file that was removed is found by no open, and works for every holder that has it open.
 #[derive(Copy, Clone)]
 struct Name {
     is_there: bool,

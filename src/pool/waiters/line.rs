@@ -44,7 +44,7 @@ pub(super) struct Entry {
 enum Stage {
     /// In line.
     Waiting,
-    /// Was called for a latch and came too late: in line before those who were not called. With a turn, the latch is handed to it.
+    /// Was called for a latch and came too late: in line before waiters that were not called. With a turn, the latch is handed to it.
     Late { has_turn: bool },
     /// Woken to come for the latch, which others may have taken when it does.
     Called,

@@ -81,7 +81,7 @@ impl Want {
         }
     }
 
-    /// The state without the latch that was held for who wants it.
+    /// The state without the latch that was held for the waiter that wants it.
     fn unlatched(self, state: State) -> State {
         match self {
             Self::Exclusive => state.unlatch_exclusive(false),
@@ -124,20 +124,8 @@ impl Waiters {
         self.get_in_line(no, frame, want, Drive::Task, waker)
     }
 
-    /// Gets in line for a latch. `None` where it may be free: the caller tries again.
-    pub(crate) fn enlist_for_latch(
-        &self,
-        no: FrameNo,
-        frame: &Frame,
-        want: Want,
-        drive: Drive,
-        waker: &Waker,
-    ) -> Option<Ticket> {
-        debug_assert!(want.is_latch());
-        self.get_in_line(no, frame, want, drive, waker)
-    }
-
-    fn get_in_line(
+    /// Gets in line for a latch, or for the end of an I/O. `None` where there is nothing to wait for: the caller tries again.
+    pub(crate) fn get_in_line(
         &self,
         no: FrameNo,
         frame: &Frame,

@@ -43,7 +43,7 @@ impl Bench {
     fn enlist(&self, want: Want) -> Option<Ticket> {
         let (frame, waker) = (&self.frame, &self.waker());
         if want.is_latch() {
-            return self.waiters.enlist_for_latch(NO, frame, want, Drive::Thread, waker);
+            return self.waiters.get_in_line(NO, frame, want, Drive::Thread, waker);
         }
         self.waiters.enlist(NO, frame, want, waker)
     }
