@@ -20,7 +20,7 @@ pub(crate) fn opened(report: &MethodReport) {
 #[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
 pub(crate) fn ring_lost(reason: &str) {
     #[cfg(feature = "tracing")]
-    tracing::warn!(reason, "I/O goes on by worker threads");
+    tracing::warn!(reason, "a ring of io_uring was given up: what it did is done by worker threads");
     #[cfg(not(feature = "tracing"))]
     let _ = reason;
 }

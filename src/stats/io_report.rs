@@ -46,10 +46,10 @@ pub enum Registration {
 pub struct MethodReport {
     /// What the pool was built with.
     pub asked: IoMethod,
-    /// What it uses now.
+    /// What it uses now: io_uring as long as one of its rings is of use.
     pub in_use: MethodKind,
     /// Why not a better one: where `IoMethod::Auto` had to settle for less, and where the system has taken away what the pool was
-    /// built with (io_uring's calls are refused, no thread can be started).
+    /// built with (io_uring's calls are refused, and for how many of its rings; no thread can be started).
     pub reason: Option<String>,
     /// Whether the frames are registered.
     pub fixed_buffers: Registration,

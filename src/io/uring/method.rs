@@ -98,6 +98,20 @@ fn worker_for(file: u32, offset: u64, workers: usize) -> usize {
     (u64::from(file).wrapping_add(offset / STRETCH) % workers as u64) as usize
 }
 
+/// Says how many of so many rings are lost, and why each of them.
+fn loss(lost: &[&str], rings: usize) -> Option<String> {
+    let mut why = lost.to_vec();
+    why.sort_unstable();
+    why.dedup();
+    let why = why.join(", ");
+    match lost.len() {
+        0 => None,
+        all if all == rings => Some(format!("io_uring was given up: {why}")),
+        1 => Some(format!("1 of {rings} rings of io_uring was given up: {why}")),
+        some => Some(format!("{some} of {rings} rings of io_uring were given up: {why}")),
+    }
+}
+
 impl<L: Lease> Method<L> for Uring<L> {
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>) {
         let mut requests = requests.peekable();
@@ -131,15 +145,15 @@ impl<L: Lease> Method<L> for Uring<L> {
     }
 
     fn change(&self) -> Option<Change> {
-        let lost = || self.workers.iter().filter_map(UringWorker::lost);
+        let lost: Vec<_> = self.workers.iter().filter_map(UringWorker::lost).collect();
         let aside = self.aside.change();
-        let all_are_lost = lost().count() == self.workers.len();
         let in_use = match &aside {
-            _ if !all_are_lost => MethodKind::Uring,
+            _ if lost.len() < self.workers.len() => MethodKind::Uring,
             None => MethodKind::Worker,
             Some(aside) => aside.in_use,
         };
-        let reasons: Vec<_> = lost().chain(aside.iter().map(|aside| aside.reason.as_str())).collect();
+        let reasons = [loss(&lost, self.workers.len()), aside.map(|aside| aside.reason)];
+        let reasons: Vec<_> = reasons.into_iter().flatten().collect();
         let reason = reasons.join("; ");
         (!reasons.is_empty() && !seeded!("lost_ring_not_told")).then_some(Change { in_use, reason })
     }
@@ -152,6 +166,16 @@ impl<L: Lease> Method<L> for Uring<L> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_rings_that_are_lost_are_counted_and_each_reason_is_told_once() {
+        let told = |lost: &[&str], rings| loss(lost, rings).unwrap_or_default();
+        assert_eq!(loss(&[], 4), None);
+        assert_eq!(told(&["no"], 1), "io_uring was given up: no");
+        assert_eq!(told(&["no"], 4), "1 of 4 rings of io_uring was given up: no");
+        assert_eq!(told(&["no", "never", "no"], 4), "3 of 4 rings of io_uring were given up: never, no");
+        assert_eq!(told(&["no"; 4], 4), "io_uring was given up: no");
+    }
 
     #[test]
     fn neighbours_meet_and_stretches_are_spread() {

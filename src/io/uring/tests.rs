@@ -191,12 +191,21 @@ fn c7_of_several_rings_one_may_be_lost() {
     place.read_some(4);
     let change = place.method.change().expect("a ring that is lost is told of");
     assert_eq!(change.in_use, MethodKind::Uring);
+    assert!(change.reason.starts_with("1 of 2 rings of io_uring was given up: "), "{}", change.reason);
     assert!(place.method.room(&place.file) > 0);
     place.on_disk.as_file().set_len(64 << 20).unwrap();
     let far = |stretch: u64| place.arena.request(Read, &place.file, stretch * (4 << 20), &[PAGE as u32]);
     place.arena.reuse();
     place.method.submit(&mut [0, 1, 2, 3].map(far).into());
     (0..4).for_each(|_| drop(place.arena.next_report()));
+    refuse(&place.counters, Of::Calls, [EPERM]);
+    place.arena.reuse();
+    place.method.submit(&mut [0, 1, 2, 3].map(far).into());
+    (0..4).for_each(|_| drop(place.arena.next_report()));
+    let change = place.method.change().expect("a ring that is lost is told of");
+    assert_eq!(change.in_use, MethodKind::Worker);
+    assert_eq!(change.reason.matches("io_uring was given up").count(), 1, "{}", change.reason);
+    assert!(!change.reason.contains("of 2"), "{}", change.reason);
 }
 
 #[test]

@@ -170,8 +170,8 @@ impl<L: Lease> Shared<L> {
     fn end(&self, served: std::thread::Result<io::Result<()>>) {
         let lost = match served {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(format!("io_uring was given up: io_uring_enter: {error}")),
-            Err(_) => Some("io_uring was given up: the thread of its ring panicked".to_owned()),
+            Ok(Err(error)) => Some(format!("io_uring_enter: {error}")),
+            Err(_) => Some("the thread of the ring panicked".to_owned()),
         };
         if let Some(reason) = lost {
             events::ring_lost(&reason);
