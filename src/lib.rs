@@ -109,6 +109,7 @@ mod lease;
 #[cfg(all(test, shuttle))]
 mod model_check;
 mod page;
+mod pause;
 mod pool;
 #[cfg(feature = "metrics")]
 mod publish;

@@ -11,14 +11,12 @@
 use crate::{
     error::Error,
     lease::Tally,
+    pause::Pause,
     sync::{
         Arc, Mutex,
         time::{self, Duration, Instant},
     },
 };
-
-/// The rest after a first batch in vain, and after many.
-const REST: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(16)];
 
 /// For how long a batch in vain explains why there is no frame.
 const LATELY: Duration = Duration::from_secs(1);
@@ -29,35 +27,11 @@ pub(crate) struct Respite(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    rest: Option<Rest>,
+    pause: Pause,
     /// The batch that was begun last, until it is known what came of it.
     batch: Option<Arc<Tally>>,
     /// What the last batch in vain met with, and when that was found.
     failure: Option<(Instant, Error)>,
-}
-
-/// The rule, without a clock.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-struct Rest {
-    length: Duration,
-    until: Instant,
-}
-
-impl Rest {
-    /// After a batch in vain, and the rest that there was before it.
-    fn after(before: Option<Self>, now: Instant) -> Self {
-        let length = before.map_or(REST[0], |before| (before.length * 2).min(REST[1]));
-        Self { length, until: now + length }
-    }
-
-    /// Whether the rest is over for the one who asks. Who comes after him finds another one.
-    fn is_over(&mut self, now: Instant) -> bool {
-        let is_over = now >= self.until;
-        if is_over {
-            self.until = now + self.length;
-        }
-        is_over
-    }
 }
 
 impl Respite {
@@ -66,7 +40,7 @@ impl Respite {
         let now = time::now();
         let mut state = self.0.lock();
         state.learn(now);
-        state.rest.as_mut().is_none_or(|rest| rest.is_over(now))
+        state.pause.is_over(now)
     }
 
     /// A batch was begun.
@@ -97,11 +71,11 @@ impl State {
             // Others had the pages already.
             (0, None) => {}
             (0, Some(error)) => {
-                self.rest = Some(Rest::after(self.rest, now));
+                self.pause.lengthen(now);
                 self.failure = Some((now, error));
             }
             _ => {
-                self.rest = None;
+                self.pause.end();
                 self.failure = None;
             }
         }
@@ -123,40 +97,29 @@ mod tests {
     }
 
     #[test]
-    fn rests_become_longer_and_each_is_over_for_one() {
+    fn a_batch_in_vain_is_followed_by_a_pause_and_what_was_written_ends_it() {
         let begun = time::now();
-        let at = |millis| begun + Duration::from_millis(millis);
-        let mut rest = Rest::after(None, begun);
-        let asked = [0, 1, 2, 2, 3, 4].map(|millis| rest.is_over(at(millis)));
-        assert_eq!(asked, [false, false, true, false, false, true]);
-        let mut lengths = Vec::new();
-        for _ in 0..5 {
-            rest = Rest::after(Some(rest), begun);
-            lengths.push(rest.length.as_millis());
-        }
-        assert_eq!(lengths, [4, 8, 16, 16, 16]);
-    }
-
-    #[test]
-    fn a_batch_in_vain_is_followed_by_a_rest_and_what_was_written_ends_it() {
-        let begun = time::now();
-        let rests_after = |batches: &[Arc<Tally>]| {
+        let after = |batches: &[Arc<Tally>]| {
             let mut state = State::default();
             for batch in batches {
                 state.batch = Some(Arc::clone(batch));
                 state.learn(begun);
             }
-            (state.rest.map(|rest| rest.length.as_millis()), state.failure.is_some())
+            (state.pause, state.failure.is_some())
         };
         let in_part = batch([Err(Error::ShutDown), Ok(1)]);
         let under_way = Tally::new();
         let _out = under_way.begin();
-        assert_eq!(rests_after(&[]), (None, false));
-        assert_eq!(rests_after(&[in_vain()]), (Some(2), true));
-        assert_eq!(rests_after(&[in_vain(), in_vain()]), (Some(4), true));
-        assert_eq!(rests_after(&[in_vain(), batch([])]), (Some(2), true), "nothing is known from it");
-        assert_eq!(rests_after(&[in_vain(), under_way]), (Some(2), true), "nor from this, yet");
-        assert_eq!(rests_after(&[in_vain(), in_part]), (None, false));
+        let none = Pause::default();
+        let [mut first, mut second] = [none; 2];
+        first.lengthen(begun);
+        (0..2).for_each(|_| second.lengthen(begun));
+        assert_eq!(after(&[]), (none, false));
+        assert_eq!(after(&[in_vain()]), (first, true));
+        assert_eq!(after(&[in_vain(), in_vain()]), (second, true));
+        assert_eq!(after(&[in_vain(), batch([])]), (first, true), "nothing is known from it");
+        assert_eq!(after(&[in_vain(), under_way]), (first, true), "nor from this, yet");
+        assert_eq!(after(&[in_vain(), in_part]), (none, false));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use std::collections::VecDeque;
 
 use crate::{
     id::FileId,
+    pause::Pause,
     sync::{
         Arc, Condvar, Mutex,
         thread::{self, ThreadId},
@@ -64,6 +65,8 @@ struct State {
     /// What the jobs that have begun wait for.
     begun: Vec<WaitsFor>,
     threads: Vec<ThreadId>,
+    /// Before another thread is tried, where the system has refused one.
+    pause: Pause,
     idle: usize,
     closed: bool,
 }
@@ -85,14 +88,20 @@ impl Service {
             return Err(job);
         }
         let may_begin = state.with(wait) < FOR_THE_SAME_MAX;
-        if may_begin && state.idle <= state.queue.len() && state.threads.len() < THREADS_MAX {
+        let is_wanted = may_begin && state.idle <= state.queue.len() && state.threads.len() < THREADS_MAX;
+        if is_wanted && state.pause.is_over(time::now()) {
             let shop = Arc::clone(&self.0);
             let started = thread::spawn("ringpool-service".to_owned(), move || shop.run());
             match started {
-                Ok(thread) => state.threads.push(thread.thread().id()),
-                Err(_) if state.threads.is_empty() => return Err(job),
-                Err(_) => {}
+                Ok(thread) => {
+                    state.threads.push(thread.thread().id());
+                    state.pause.end();
+                }
+                Err(_) => state.pause.lengthen(time::now()),
             }
+        }
+        if state.threads.is_empty() {
+            return Err(job);
         }
         state.queue.push_back((wait, job));
         drop(state);
@@ -259,6 +268,18 @@ mod tests {
         assert!(refused >= 5, "{refused}");
         drop(release);
     }
+
+    #[test]
+    #[cfg(not(any(loom, shuttle)))]
+    fn c7_a_thread_that_is_refused_is_tried_again_after_a_pause() {
+        let service = Service::new();
+        let begun = time::now();
+        thread::refused(0, 6, || while service.submit(WaitsFor::Callers, Box::new(|| ())).is_err() {});
+        // The pauses of six refusals in milliseconds.
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(2 + 4 + 8 + 3 * 16), "{took:?}");
+    }
+
     #[test]
     fn after_the_close_what_was_taken_is_done_and_nothing_more_is_taken() {
         let service = Service::new();

@@ -9,6 +9,8 @@ pub(super) struct Crew {
     most: usize,
     /// Hired and not gone, asleep or not.
     serving: usize,
+    /// Of those, so many are being started, and may yet be refused.
+    starting: usize,
     /// Asleep and not called.
     sleeping: usize,
     /// Called and not up yet.
@@ -21,17 +23,22 @@ pub(super) struct Crew {
 pub(super) struct Summons {
     /// So many sleepers are to be woken.
     pub(super) wake: usize,
-    /// So many threads are to be started; they count as serving.
+    /// So many threads are to be started; they count as serving, until they are [refused](Crew::refuse).
     pub(super) hire: usize,
 }
 
 impl Crew {
     pub(super) fn new(most: usize) -> Self {
-        Self { most, serving: 0, sleeping: 0, called: 0 }
+        Self { most, serving: 0, starting: 0, sleeping: 0, called: 0 }
     }
 
     pub(super) fn serving(&self) -> usize {
         self.serving
+    }
+
+    /// Whether any thread was started and is not gone.
+    pub(super) fn has_any(&self) -> bool {
+        self.serving > self.starting
     }
 
     /// Those who do not sleep.
@@ -40,14 +47,27 @@ impl Crew {
         self.serving - self.sleeping
     }
 
-    /// Calls somebody for each of so many requests.
-    pub(super) fn call(&mut self, requests: usize) -> Summons {
+    /// Calls a thread for each of so many requests. `may_hire` is asked where some are to be started.
+    pub(super) fn call(&mut self, requests: usize, may_hire: impl FnOnce() -> bool) -> Summons {
         let wake = requests.min(self.sleeping);
         self.sleeping -= wake;
         self.called += wake;
         let hire = (requests - wake).min(self.most - self.serving);
+        let hire = if hire > 0 && may_hire() { hire } else { 0 };
         self.serving += hire;
+        self.starting += hire;
         Summons { wake, hire }
+    }
+
+    /// One of those that were to be started is there.
+    pub(super) fn start(&mut self) {
+        self.starting -= 1;
+    }
+
+    /// So many of those that were to be started could not be had.
+    pub(super) fn refuse(&mut self, threads: usize) {
+        self.starting -= threads;
+        self.serving -= threads;
     }
 
     pub(super) fn fall_asleep(&mut self) {
@@ -66,7 +86,7 @@ impl Crew {
         self.sleeping -= 1;
     }
 
-    /// A thread goes, or could not be hired.
+    /// A thread goes.
     pub(super) fn leave(&mut self) {
         self.serving -= 1;
     }
@@ -79,16 +99,31 @@ mod tests {
     #[test]
     fn sleepers_are_called_once_and_then_others_are_hired() {
         let mut crew = Crew::new(3);
-        assert_eq!(crew.call(1), Summons { wake: 0, hire: 1 });
+        assert_eq!(crew.call(1, || true), Summons { wake: 0, hire: 1 });
+        crew.start();
         crew.fall_asleep();
-        assert_eq!(crew.call(1), Summons { wake: 1, hire: 0 });
+        assert_eq!(crew.call(1, || unreachable!("none is to be started")), Summons { wake: 1, hire: 0 });
         // It has been called and is not up yet: somebody else must come.
-        assert_eq!(crew.call(5), Summons { wake: 0, hire: 2 });
-        assert_eq!(crew.call(1), Summons::default());
+        assert_eq!(crew.call(5, || true), Summons { wake: 0, hire: 2 });
+        assert_eq!(crew.call(1, || true), Summons::default());
         assert!(crew.answer() && !crew.answer());
         crew.fall_asleep();
         crew.get_up();
         crew.leave();
-        assert_eq!((crew.serving(), crew.call(2)), (2, Summons { wake: 0, hire: 1 }));
+        assert_eq!((crew.serving(), crew.call(2, || true)), (2, Summons { wake: 0, hire: 1 }));
+    }
+
+    #[test]
+    fn a_thread_that_is_being_started_may_yet_be_refused() {
+        let mut crew = Crew::new(3);
+        assert_eq!(crew.call(2, || true), Summons { wake: 0, hire: 2 });
+        assert_eq!((crew.serving(), crew.has_any()), (2, false));
+        crew.start();
+        assert!(crew.has_any());
+        crew.refuse(1);
+        assert_eq!((crew.serving(), crew.has_any()), (1, true));
+        crew.leave();
+        assert_eq!((crew.serving(), crew.has_any()), (0, false));
+        assert_eq!(crew.call(2, || false), Summons::default(), "none may be started now");
     }
 }

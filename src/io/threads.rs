@@ -5,6 +5,9 @@
 //! own request and those joined to it; after `shutdown` every request that was admitted is finished. While something can be
 //! started, somebody is awake to start it: whoever takes a request and leaves another that could go calls one more.
 //!
+//! Where the system refuses a thread, the next one is tried after a [pause](Pause), and as long as there is none at all, the threads that
+//! submit do the work.
+//!
 //! Lock order: the desk, a leaf: nothing is called with it held.
 
 use std::{
@@ -23,6 +26,7 @@ use crate::{
         queue::Queue,
         request::{Lease, Request},
     },
+    pause::Pause,
     stats::{Counter, Counters, MethodKind},
     sync::{
         Arc, Condvar, Mutex,
@@ -41,7 +45,7 @@ struct Shared<L> {
     desk: Mutex<Desk<L>>,
     /// Somebody was called, or the door was closed.
     called: Condvar,
-    /// A thread is gone.
+    /// A thread is gone, or did not come.
     gone: Condvar,
     staff: Staff,
     counters: Arc<Counters>,
@@ -55,6 +59,8 @@ struct Desk<L> {
     present: Vec<ThreadId>,
     /// Why the last thread that was wanted could not be had.
     refused: Option<String>,
+    /// Before another one is tried.
+    pause: Pause,
 }
 
 /// Which threads there are.
@@ -78,7 +84,8 @@ impl<L: Lease> Threads<L> {
 
     fn with_limits(staff: Staff, limits: Limits, counters: Arc<Counters>) -> Self {
         let (queue, crew) = (Queue::new(limits), Crew::new(staff.most as usize));
-        let desk = Mutex::new(Desk { queue, crew, present: Vec::new(), refused: None });
+        let desk = Desk { queue, crew, present: Vec::new(), refused: None, pause: Pause::default() };
+        let desk = Mutex::new(desk);
         Self(Arc::new(Shared { desk, called: Condvar::new(), gone: Condvar::new(), staff, counters }))
     }
 
@@ -91,7 +98,7 @@ impl<L: Lease> Threads<L> {
     }
 
     fn start_all(&self) -> io::Result<()> {
-        let all = self.0.desk.lock().crew.call(self.0.staff.most as usize);
+        let all = self.0.desk.lock().call(self.0.staff.most as usize);
         let refused = self.0.summon(all);
         match refused {
             Some(error) if self.0.desk.lock().crew.serving() == 0 => Err(error),
@@ -106,9 +113,11 @@ impl<L: Lease> Shared<L> {
     fn admit(self: &Arc<Self>, requests: &mut dyn Iterator<Item = Request<L>>) -> Option<Request<L>> {
         let mut desk = self.desk.lock();
         let admitted = desk.queue.admit(requests, &self.counters);
-        let summons = desk.crew.call(admitted.queued);
+        let summons = desk.call(admitted.queued);
+        let none_is_there = admitted.queued > 0 && desk.crew.serving() == 0;
         drop(desk);
-        if self.summon(summons).is_some() && !seeded!("work_of_refused_threads_left") {
+        let refused = self.summon(summons).is_some() || none_is_there;
+        if refused && !seeded!("work_of_refused_threads_left") {
             self.help_out();
         }
         admitted.refused
@@ -121,12 +130,17 @@ impl<L: Lease> Shared<L> {
             let shared = Arc::clone(self);
             let started = thread::spawn(self.staff.name.to_owned(), move || shared.work());
             let mut desk = self.desk.lock();
-            desk.refused = started.as_ref().err().map(ToString::to_string);
             if let Err(error) = started {
                 // The others would be refused as well, and a try takes its time.
-                (0..to_come).for_each(|_| desk.crew.leave());
+                desk.crew.refuse(to_come);
+                desk.refused = Some(error.to_string());
+                desk.pause.lengthen(time::now());
+                self.gone.notify_all();
                 return Some(error);
             }
+            desk.crew.start();
+            desk.refused = None;
+            desk.pause.end();
         }
         None
     }
@@ -169,8 +183,7 @@ impl<L: Lease> Shared<L> {
         let mut desk = self.desk.lock();
         loop {
             if let Some(next) = desk.queue.backlog.next() {
-                let summons =
-                    if desk.queue.backlog.has_next() { desk.crew.call(1) } else { Summons::default() };
+                let summons = if desk.queue.backlog.has_next() { desk.call(1) } else { Summons::default() };
                 drop(desk);
                 // Where nobody can be started, this thread takes the next one itself.
                 let _ = self.summon(summons);
@@ -213,10 +226,20 @@ impl<L: Lease> Drop for HeldPlace<'_, L> {
 }
 
 impl<L> Desk<L> {
+    /// Calls a thread for each of so many requests. After a refusal none is started during the pause.
+    fn call(&mut self, requests: usize) -> Summons {
+        let pause = &mut self.pause;
+        self.crew.call(requests, || pause.is_over(time::now()))
+    }
+
     fn leave(&mut self) {
         self.crew.leave();
         let own = thread::current().id();
         self.present.retain(|&id| id != own);
+        if self.crew.serving() == 0 {
+            // Threads could be had, and the last goes for want of work. Whether one can be had again is not known.
+            self.refused = None;
+        }
     }
 }
 
@@ -252,7 +275,7 @@ impl<L: Lease> Method<L> for Threads<L> {
 
     fn change(&self) -> Option<Change> {
         let desk = self.0.desk.lock();
-        let refused = desk.refused.as_ref().filter(|_| desk.crew.serving() == 0)?;
+        let refused = desk.refused.as_ref().filter(|_| !desk.crew.has_any())?;
         let reason = format!("no {} thread can be started: {refused}", self.0.staff.name);
         Some(Change { in_use: MethodKind::Sync, reason })
     }
@@ -373,10 +396,38 @@ mod tests {
         let change = threads.change().expect("no thread is there");
         assert!(change.in_use == MethodKind::Sync && change.reason.contains("ringpool-test"), "{change:?}");
         arena.expect_reads(6);
-        // One comes, and the next does not: it does what that would have done.
-        thread::refused(1, 1, || submit(6..12));
+        // The pool tries again after pauses of 2, 4, 8 and then 16 ms. Then one comes, and the next does not: the caller does what that
+        // would have done.
+        let begun = time::now();
+        thread::refused(0, 9, || {
+            while threads.change().is_some() {
+                submit(0..1);
+                arena.expect_reads(1);
+                arena.reuse();
+            }
+        });
+        let took = begun.elapsed();
+        assert!(took >= Duration::from_millis(2 + 4 + 8 + 6 * 16), "nine refusals in {took:?}");
+        thread::refused(0, u64::MAX, || submit(6..12));
         arena.expect_reads(6);
         assert_eq!(threads.change(), None);
+    }
+
+    /// A thread that is being started counts as one to wait for, and does not come.
+    #[test]
+    #[cfg(not(any(loom, shuttle)))]
+    fn c7_a_shutdown_does_not_wait_for_a_thread_that_is_refused() {
+        let threads = staff_of(1, 64, Arc::new(Counters::new()));
+        let hiring = threads.0.desk.lock().call(1);
+        std::thread::scope(|scope| {
+            let ended = scope.spawn(|| threads.shutdown());
+            // The door is closed and the wait begun in one hold of the desk.
+            while !threads.0.desk.lock().queue.is_closed() {
+                thread::yield_now();
+            }
+            assert!(thread::refused(0, 1, || threads.0.summon(hiring)).is_some());
+            ended.join().unwrap();
+        });
     }
 
     /// Who waits for a request may close its file next, and then nothing of the file must be left here.

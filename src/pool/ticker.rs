@@ -7,37 +7,43 @@
 //! told, and sees to it that the task does without.
 //!
 //! It keeps a pool's memory for a tick at the most.
+//!
+//! Lock order: the ticker's lock is taken before those of the lines, which it looks at.
 
 use crate::{
+    pause::Pause,
     pool::{frame_pool::FramePool, starvation::RETRY},
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicBool, Ordering},
-        thread,
-    },
+    sync::{Arc, Mutex, Weak, thread, time},
 };
 
 /// After so many ticks for nothing it goes.
 const IDLE_TICKS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 
 #[derive(Debug, Default)]
-pub(super) struct Ticker {
-    is_running: AtomicBool,
+pub(super) struct Ticker(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    is_running: bool,
+    /// Before the thread is tried again, where the system has refused it.
+    pause: Pause,
 }
 
 impl FramePool {
     /// Starts the thread that looks after tasks, unless it runs, for as long as any task needs it. False where no thread can be had for that.
     pub(super) fn keep_ticking(self: &Arc<Self>) -> bool {
-        let is_running = &self.ticker.is_running;
-        if is_running.load(Ordering::Acquire) || is_running.swap(true, Ordering::AcqRel) {
-            return true;
+        // Held over the try, so that no other caller takes the thread for running that the system is about to refuse.
+        let mut ticker = self.ticker.0.lock();
+        if !ticker.is_running && ticker.pause.is_over(time::now()) {
+            let pool = Arc::downgrade(self);
+            ticker.is_running = thread::spawn("ringpool-tick".to_owned(), move || run(&pool)).is_ok();
+            if ticker.is_running {
+                ticker.pause.end();
+            } else {
+                ticker.pause.lengthen(time::now());
+            }
         }
-        let pool = Arc::downgrade(self);
-        let started = thread::spawn("ringpool-tick".to_owned(), move || run(&pool));
-        if started.is_err() {
-            is_running.store(false, Ordering::Release);
-        }
-        started.is_ok()
+        ticker.is_running
     }
 
     /// Returns whether any task had to be looked after.
@@ -60,11 +66,10 @@ fn run(pool: &Weak<FramePool>) {
         let Some(pool) = pool.upgrade() else { return };
         idle_ticks = if pool.tick() { 0 } else { idle_ticks + 1 };
         if idle_ticks >= IDLE_TICKS {
-            let is_running = &pool.ticker.is_running;
-            is_running.store(false, Ordering::Release);
-            // A task may have come since, and found this thread still at work. Going through the locks settles it: either the task
-            // is seen here, or its caller sees the store above.
-            if !pool.needs_ticks() || is_running.swap(true, Ordering::AcqRel) {
+            // A task may have come since. It is seen here, or its caller finds afterwards that the thread has gone.
+            let mut ticker = pool.ticker.0.lock();
+            if !pool.needs_ticks() {
+                ticker.is_running = false;
                 return;
             }
             idle_ticks = 0;
