@@ -32,38 +32,48 @@ impl Op {
     /// These operations, on one file only.
     #[must_use]
     pub fn of(self, path: impl AsRef<Path>) -> Which {
-        Which { op: Some(self), path: Some(path.as_ref().to_owned()) }
+        Which { path: Some(path.as_ref().to_owned()), ..self.into() }
     }
 }
 
-/// Some of the operations: of one kind or of all but openings, on one file or on all.
+/// Some of the operations: of one kind, of all, or of all but openings; on one file or on all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Which {
     op: Option<Op>,
     path: Option<PathBuf>,
+    /// Whether all operations include openings.
+    openings: bool,
 }
 
 impl From<Op> for Which {
     fn from(op: Op) -> Self {
-        Self { op: Some(op), path: None }
+        Self { op: Some(op), path: None, openings: false }
     }
 }
 
 impl Which {
-    /// All operations but [openings](Op::Open), which are struck and held only where they are named.
+    /// All operations but [openings](Op::Open), which are struck and held only where they are
+    /// [included](Self::and_openings) or named.
     #[must_use]
     pub fn any() -> Self {
-        Self { op: None, path: None }
+        Self { op: None, path: None, openings: false }
     }
 
     /// All operations on one file but its [openings](Op::Open).
     #[must_use]
     pub fn any_of(path: impl AsRef<Path>) -> Self {
-        Self { op: None, path: Some(path.as_ref().to_owned()) }
+        Self { path: Some(path.as_ref().to_owned()), ..Self::any() }
+    }
+
+    /// Includes [openings](Op::Open) in all operations. Those of one kind stay what they are.
+    #[must_use]
+    pub fn and_openings(mut self) -> Self {
+        self.openings = true;
+        self
     }
 
     pub(super) fn covers(&self, op: Op, path: &Path) -> bool {
-        self.op.map_or(op != Op::Open, |only| only == op)
+        self.op.map_or(self.openings || op != Op::Open, |only| only == op)
             && self.path.as_ref().is_none_or(|only| only == path)
     }
 }
@@ -322,6 +332,18 @@ mod tests {
         assert_eq!(struck(Fault::error(Op::Read, 5).touching(511..1024), 1), [Some(5)]);
         assert_eq!(struck(Fault::error(Which::any(), 5), 1), [Some(5)]);
         assert_eq!(struck(Fault::error(Which::any_of("a"), 5), 1), [Some(5)]);
+    }
+
+    #[test]
+    fn openings_are_struck_only_where_they_are_included_or_named() {
+        let is_struck = |which: Which| {
+            let opening = Asked { op: Op::Open, len: 0, ..ASKED };
+            fate_of_asked(opening, &mut [Fault::error(which, 5)], 1).errno.is_some()
+        };
+        assert!(!is_struck(Which::any()) && !is_struck(Which::any_of("a")));
+        assert!(is_struck(Op::Open.into()) && is_struck(Op::Open.of("a")) && !is_struck(Op::Open.of("b")));
+        assert!(is_struck(Which::any().and_openings()) && is_struck(Which::any_of("a").and_openings()));
+        assert!(!is_struck(Which::any_of("b").and_openings()) && !is_struck(Op::Read.of("a").and_openings()));
     }
 
     #[test]

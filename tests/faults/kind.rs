@@ -38,6 +38,11 @@ impl Strikes {
     }
 }
 
+/// What is numbered and struck: openings too.
+fn every() -> Which {
+    Which::any().and_openings()
+}
+
 impl Kind {
     pub(crate) const ALL: [Self; 7] =
         [Self::Eio, Self::Enospc, Self::Eintr, Self::Eagain, Self::Ecanceled, Self::Short, Self::Torn];
@@ -46,11 +51,11 @@ impl Kind {
     pub(crate) fn inject(self, disk: &SimDisk, n: u64, strikes: Strikes) {
         let mut faults = Vec::new();
         match self {
-            Self::Short => faults.push(Fault::short_anywhere(Which::any())),
-            Self::Torn => faults.push(Fault::torn(Which::any())),
+            Self::Short => faults.push(Fault::short_anywhere(every())),
+            Self::Torn => faults.push(Fault::torn(every())),
             _ => {}
         }
-        faults.extend(self.errno().map(|errno| Fault::error(Which::any(), errno)));
+        faults.extend(self.errno().map(|errno| Fault::error(every(), errno)));
         for fault in faults {
             disk.inject(fault.after(n - 1).times(strikes.times(n)));
         }

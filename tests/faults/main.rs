@@ -98,7 +98,8 @@ fn run_all(method: &IoMethod, cases: &[Case]) {
 /// How many operations the workload has where nothing fails.
 fn operations() -> u64 {
     let run = Run::new(&IoMethod::Sync, None).through(|_| {}).expect("a disk that does everything right");
-    let counts = [Op::Read, Op::Write, Op::Sync, Op::Resize, Op::SyncFolder].map(|op| run.count(op));
+    let counts =
+        [Op::Read, Op::Write, Op::Sync, Op::Resize, Op::SyncFolder, Op::Open].map(|op| run.count(op));
     assert!(counts.iter().all(|&count| count >= 20), "{counts:?}");
     counts.iter().sum()
 }

@@ -148,7 +148,7 @@ impl Run {
                 self.files.iter().any(|mirror| mirror.id == *file && mirror.is_poisoned)
             }
             // Of an opening, before any step of that file.
-            (Error::File { op: IoOp::SyncFolder, path, .. }, step) => step
+            (Error::File { op: IoOp::Open | IoOp::SyncFolder, path, .. }, step) => step
                 .file()
                 .is_some_and(|file| Path::new(self.files[file].name) == path && !self.files[file].is_open),
             // The file that was poisoned is closed; what is open now is another.
@@ -190,24 +190,28 @@ impl Run {
             of_file(event, file) && (event.offset..event.offset + event.len as u64).contains(&place)
         };
         let failed_in = |file: usize, ops: &[Op]| told(ops).into_iter().any(|event| of_file(event, file));
-        let hushed_up = match step {
-            // Elsewhere a read ahead may have failed meanwhile, of which nobody need hear.
-            Step::Read(..) | Step::Change(..) => {
-                self.method == IoMethod::Sync && !told(&[Op::Read]).is_empty()
-            }
-            // Victims of earlier steps that are written meanwhile are no affair of who asks for one page.
-            Step::Flush(file, block) | Step::Evict(file, block) => {
-                told(&[Op::Write]).into_iter().any(|event| of_page(event, file, block))
-            }
-            Step::FlushFile(file) => failed_in(file, &[Op::Write]),
-            Step::SyncFile(file) => failed_in(file, &[Op::Sync]) || self.files[file].is_poisoned,
-            Step::Checkpoint => {
-                !told(&[Op::Write, Op::Sync]).is_empty() || self.files.iter().any(|mirror| mirror.is_poisoned)
-            }
-            Step::Truncate(file, _) => failed_in(file, &[Op::Resize]),
-            Step::Reopen(file) => failed_in(file, &[Op::Write, Op::Sync, Op::Resize, Op::SyncFolder]),
-            Step::Many(..) | Step::Prefetch(..) | Step::Stream(..) | Step::Extend(..) => false,
-        };
+        // Whatever the step is, its file is opened for it, where that failed before.
+        let of_opening = !told(&[Op::Open, Op::SyncFolder]).is_empty();
+        let hushed_up = of_opening
+            || match step {
+                // Elsewhere a read ahead may have failed meanwhile, of which nobody need hear.
+                Step::Read(..) | Step::Change(..) => {
+                    self.method == IoMethod::Sync && !told(&[Op::Read]).is_empty()
+                }
+                // Victims of earlier steps that are written meanwhile are no affair of who asks for one page.
+                Step::Flush(file, block) | Step::Evict(file, block) => {
+                    told(&[Op::Write]).into_iter().any(|event| of_page(event, file, block))
+                }
+                Step::FlushFile(file) => failed_in(file, &[Op::Write]),
+                Step::SyncFile(file) => failed_in(file, &[Op::Sync]) || self.files[file].is_poisoned,
+                Step::Checkpoint => {
+                    !told(&[Op::Write, Op::Sync]).is_empty()
+                        || self.files.iter().any(|mirror| mirror.is_poisoned)
+                }
+                Step::Truncate(file, _) => failed_in(file, &[Op::Resize]),
+                Step::Reopen(file) => failed_in(file, &[Op::Write, Op::Sync, Op::Resize]),
+                Step::Many(..) | Step::Prefetch(..) | Step::Stream(..) | Step::Extend(..) => false,
+            };
         demand(!hushed_up, || format!("a failure that nobody heard of: {events:?}"))
     }
 
