@@ -393,7 +393,12 @@ impl BufferPool {
     ///
     /// More frames are there when their memory has been faulted in, and registered, as when the pool was built.
     /// Fewer are there when the pages in the frames that go are out of the pool: the dirty ones are written first, and
-    /// the others are to be read again when they are wanted. Then their memory goes back to the system, in steps of 16 to 64 MiB. What
+    /// the others are to be read again when they are wanted. All frames serve until those writes, and the reads into the frames that
+    /// go, have ended, however long the disk takes. From then on the frames that go get no new pages. Where the disk has some of them
+    /// again, since their pages were changed or read meanwhile, and is not through within 50 ms, all of them serve once more until it
+    /// is; each time that this happens the next time is twice as long. Under [`IoMethod::Sync`](crate::IoMethod::Sync) such a
+    /// late change is written by the thread that resizes, and the frames are out of service until that write ends. When all
+    /// pages are out, their memory goes back to the system, in steps of 16 to 64 MiB. What
     /// depends on the number of frames follows it: the share of those who look ahead, what the background writer keeps ready, the
     /// queues of the replacement (which forgets the pages that went lately). Read streams that were begun keep their limits.
     ///

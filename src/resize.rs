@@ -3,9 +3,11 @@
 //! *Growing*: memory is taken and faulted in, then registered with the I/O method, and then the frames are handed out. So nobody ever
 //! has a frame whose memory a ring does not know. What is refused on the way is given back, and the pool is as it was.
 //!
-//! *Shrinking* goes the other way. The frames that are to go get no new pages from the first moment on; their pages are found and used
-//! as before. Clean ones that nobody uses go at once, dirty ones are written, pins are waited for. When the last frame is
-//! retired, no pin, latch or I/O is left on any of them: then the kernel is told to let go of their memory, and then it is given back.
+//! *Shrinking* goes the other way. First the dirty pages of the frames that are to go are written, and what the disk has of them is
+//! waited for, while all of them serve: a file whose disk does not answer takes no frame from others. Then they get no new pages;
+//! their pages are found and used as before. Clean ones that nobody uses go at once, those that were changed meanwhile are written, pins
+//! are waited for. Should the disk not be through with some of them after a while, all are put back, and it begins again, with more
+//! patience. When the last frame is retired, no pin, latch or I/O is left on any of them: then the kernel is told to let go of their memory, and then it is given back.
 //! Where one cannot go all are put back: the pool keeps the size that it had, so that its owner knows it, and what was written
 //! meanwhile makes the next try shorter.
 //!
@@ -18,10 +20,10 @@ use crate::{
     id::FrameNo,
     io::{method::Chunk, request::Urgency},
     lease::Tally,
-    pool::{frame_pool::FramePool, resizing::Retirement, shortage::Holder, starvation::RETRY},
+    pool::{frame_pool::FramePool, resizing::Retirement, shortage::Holder, starvation::RETRY, waiters::Want},
     shared::Shared,
     sync::{
-        thread,
+        Arc, thread,
         time::{self, Duration},
     },
     write::write_out::{Candidate, Patience, write_out},
@@ -32,6 +34,9 @@ const PIECE: usize = 256;
 
 /// Looks at the frames that are left before a pause: a page that is used all the time has moments between two uses.
 const LOOKS: usize = if cfg!(shuttle) { 2 } else { 4096 };
+
+/// How long frames may be out of service while the disk has some of them, the first time.
+const DISK_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Looks, with as many pauses, before a frame that cannot go is given up.
 const LOOKS_AT_LEAST: u32 = 8;
@@ -104,37 +109,78 @@ fn add_memory(shared: &Shared, number: usize) -> Result<(), String> {
 }
 
 fn shrink(shared: &Shared, frames: u32) -> Result<u64> {
-    let mut going = Retirement::begin(&shared.pool, frames);
-    let pages_written = retire_all(shared, &mut going)?;
-    going.complete();
-    give_memory_back(shared, shared.pool.chunks_for(frames));
-    Ok(pages_written)
+    let (tally, mut patience) = (Tally::new(), DISK_PATIENCE);
+    loop {
+        settle(shared, frames, &tally)?;
+        let mut going = Retirement::begin(&shared.pool, frames);
+        if retire_all(shared, &mut going, patience, &tally)? {
+            let pages_written = tally.wait()?;
+            going.complete();
+            give_memory_back(shared, shared.pool.chunks_for(frames));
+            return Ok(pages_written);
+        }
+        // The disk has some of them: they all serve until it is through. A slow disk gets more time in the next round.
+        patience *= 2;
+    }
 }
 
-/// Retires all frames that are to go, with their changes written. Gives how many pages that were.
-fn retire_all(shared: &Shared, going: &mut Retirement<'_>) -> Result<u64> {
-    let (limit, mut pages_written) = (shared.config.frame_wait, 0);
-    // How long users have stood in the way since the last frame went.
-    let mut stood = Duration::ZERO;
+/// Has the frames from this number on written where they are dirty, and waits for that and for what else the disk has of them. They
+/// serve meanwhile, and may be read into and changed again.
+fn settle(shared: &Shared, frames: u32, tally: &Arc<Tally>) -> Result<()> {
+    let going: Vec<FrameNo> = (frames..shared.pool.frame_count()).map(FrameNo).collect();
+    write_dirty(shared, &going, tally);
+    tally.wait()?;
+    for &no in &going {
+        let frame = shared.pool.frame(no);
+        if Holder::of(frame.state.load()) == Holder::Disk
+            && let Ok(pin) = shared.pool.pin_unused(no, frame.page())
+        {
+            pin.wait_for_io(Want::ReadDone);
+            pin.wait_for_io(Want::WriteDone);
+        }
+    }
+    Ok(())
+}
+
+/// Retires all frames that are to go, with their changes written. False where the disk has some of them and nothing has gone for as
+/// long as the `patience` lasts.
+fn retire_all(
+    shared: &Shared,
+    going: &mut Retirement<'_>,
+    patience: Duration,
+    tally: &Arc<Tally>,
+) -> Result<bool> {
+    let limit = shared.config.frame_wait;
+    // How long users, and the disk, have stood in the way since the last frame went.
+    let (mut users, mut disk) = (Duration::ZERO, Duration::ZERO);
     loop {
         let begun = time::now();
         let mut retired = retire_in_a_moment(going);
-        pages_written += write_dirty(shared, going.left())?;
+        write_dirty(shared, going.left(), tally);
+        tally.wait_until(begun + (patience - disk));
+        if let Some((_, Some(error))) = tally.outcome() {
+            return Err(error);
+        }
         // What was written goes now, unless it was changed meanwhile: that a page was written is no progress by itself.
         retired += retire_in_a_moment(going);
         let holders = || going.left().iter().map(|&no| (no, Holder::of(shared.pool.frame(no).state.load())));
-        let Some((first, _)) = holders().next() else { return Ok(pages_written) };
+        let Some((first, _)) = holders().next() else { return Ok(true) };
         let waits_for_disk = holders().any(|(_, holder)| holder == Holder::Disk);
         if retired > 0 {
-            stood = Duration::ZERO;
-        } else if shared.ending.has_begun() || stood >= limit && !waits_for_disk {
+            (users, disk) = (Duration::ZERO, Duration::ZERO);
+        } else if shared.ending.has_begun() || users >= limit && !waits_for_disk {
             let pinned = holders().find(|&(_, holder)| holder == Holder::User).map_or(first, |(no, _)| no);
             return Err(Error::Pinned { page: shared.pool.frame(pinned).page() });
+        } else if waits_for_disk {
+            disk += time::now() - begun;
+            if disk >= patience {
+                return Ok(false);
+            }
+            thread::park_timeout(RETRY);
         } else {
             thread::park_timeout(RETRY);
             // However long the writes took: a page that changes hands has a few looks to be found free.
-            let step = (time::now() - begun).min(limit / LOOKS_AT_LEAST);
-            stood += if waits_for_disk { Duration::ZERO } else { step };
+            users += (time::now() - begun).min(limit / LOOKS_AT_LEAST);
         }
     }
 }
@@ -148,19 +194,17 @@ fn retire_in_a_moment(going: &mut Retirement<'_>) -> usize {
     retired
 }
 
-/// Writes what is dirty in these frames, as far as nobody has it latched, and waits for that.
-fn write_dirty(shared: &Shared, frames: &[FrameNo]) -> Result<u64> {
+/// Begins to write what is dirty in these frames, as far as nobody has it latched.
+fn write_dirty(shared: &Shared, frames: &[FrameNo], tally: &Arc<Tally>) {
     let dirty = |&no: &FrameNo| {
         let frame = shared.pool.frame(no);
         frame.state.load().is_dirty().then(|| (frame.page(), no))
     };
     let mut candidates: Vec<Candidate> = frames.iter().filter_map(dirty).collect();
     candidates.sort_unstable();
-    let tally = Tally::new();
     for piece in candidates.chunks_mut(PIECE) {
-        write_out(shared, piece, Urgency::Demand, &mut Patience::Try, &tally);
+        write_out(shared, piece, Urgency::Demand, &mut Patience::Try, tally);
     }
-    tally.wait()
 }
 
 /// Gives the memory of the chunks from `first` on back, as far as the kernel lets go of it.

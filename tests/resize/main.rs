@@ -6,6 +6,7 @@
 mod giving_up;
 mod limits;
 mod memory;
+mod slow_disks;
 #[path = "../support/mod.rs"]
 mod support;
 mod traffic;
