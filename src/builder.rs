@@ -210,12 +210,13 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Config`] that says which option cannot work, and what would. [`Error::File`] where the area against
-    /// [torn pages](Self::torn_pages) cannot be used.
+    /// [torn pages](Self::torn_pages) cannot be used, [`Error::AreaDamaged`] where it is damaged.
     pub fn build(self) -> Result<BufferPool> {
         let (config, disk) = self.into_config()?;
         let counters = Arc::new(Counters::new());
         let open_area = |area| {
-            DoubleWrite::open(&*disk, area, config.page_size, write_out::largest_batch(&config), &counters)
+            let (page_size, largest_batch) = (config.page_size, write_out::largest_batch(&config));
+            DoubleWrite::open(&*disk, area, page_size, largest_batch, config.codec.is_some(), &counters)
         };
         let doublewrite = config.torn_pages.area().map(open_area).transpose()?;
         let size = Size::new(config.frames, config.frames_at_most);

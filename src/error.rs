@@ -3,9 +3,17 @@
 //! Several waiters share one failed I/O, so an error must be `Clone`; the system's own error sits behind an `Arc`. Each
 //! error names the operation and the page or file it struck, and its text says what to do where something can be done.
 
-use std::{fmt, io, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
-use crate::id::{FileId, Lsn, PageId};
+use crate::{
+    codec::PageAddress,
+    id::{FileId, Lsn, PageId},
+};
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -240,6 +248,15 @@ pub enum Error {
         /// What the files were [tagged](crate::OpenOptions::tag) with.
         tags: Arc<[u64]>,
     },
+    /// The doublewrite area was damaged after it was written, and a page in its place may be torn, or newer than all copies that are left of
+    /// it: nothing was changed. See [`TornPages`](crate::TornPages).
+    #[error("{}", area_damaged(area, *page))]
+    AreaDamaged {
+        /// The area's path as it was given.
+        area: PathBuf,
+        /// The page whose newest copy is damaged; `None` where the damage hides which pages there were copies of.
+        page: Option<PageAddress>,
+    },
     /// Two files cannot have the same tag where pages have a [codec](crate::PageCodec), or are protected from being
     /// [torn](crate::TornPages) by copies: it is what a page's file is known by.
     #[error("{path} has the tag {tag} of {file}: give each file a tag of its own, the same each time", path = path.display())]
@@ -285,6 +302,20 @@ impl Error {
             | Self::SyncPoisoned { source, .. } => source.raw_os_error(),
             _ => None,
         }
+    }
+}
+
+fn area_damaged(area: &Path, page: Option<PageAddress>) -> String {
+    let area = area.display();
+    match page {
+        Some(PageAddress { tag, block, .. }) => format!(
+            "the doublewrite area {area} is damaged: {block} of the file with the tag {tag} may be torn, or newer than the copies that are \
+             left; check or restore that file, or take it as it is with give_up_torn_pages({tag})"
+        ),
+        None => format!(
+            "the doublewrite area {area} is damaged, and what was in it is not known: any page of any file may be torn; check or restore \
+             the files, and remove the area"
+        ),
     }
 }
 

@@ -30,6 +30,22 @@ pub enum TornPages {
     /// [`Error::File`](crate::Error::File), which names the area and the first error. The pages stay dirty and readable; shut this pool
     /// down with [`Shutdown::Discard`](crate::Shutdown::Discard) and build a new one.
     ///
+    /// After a crash, an area that was damaged since it was written (a bit flipped, a sector was lost) may have lost the newest copy of a
+    /// page. An older copy is never put back over what may be newer, and no page that may be torn is handed out as whole:
+    ///
+    /// * With a [codec](crate::PageCodec), which must then refuse torn pages, the pool asks it: a page that is whole in its place is left, one that is torn
+    ///   gets its newest copy that is left. Where there is none, reading the page fails with [`Error::Corrupt`](crate::Error::Corrupt).
+    /// * Without one, opening a file of whose pages the newest copy is damaged fails with
+    ///   [`Error::AreaDamaged`](crate::Error::AreaDamaged), and the file is as the crash left it. Check it, or restore it from a backup;
+    ///   [`give_up_torn_pages`](crate::BufferPool::give_up_torn_pages) has it opened as it is.
+    /// * Without one, where the damage hides which pages there were copies of, any page of any file may be torn.
+    ///   [`Builder::build`](crate::Builder::build) fails with [`Error::AreaDamaged`](crate::Error::AreaDamaged), and nothing is changed. Check
+    ///   or restore the files, and remove the area, which has the pool built without its copies.
+    ///
+    /// Damage is told by what was written to the area later. So a damaged *last* write, or one of several that were made side by side at
+    /// the end, is taken for one that the crash has cut off: older copies of its pages are put back. The area is empty after an orderly end,
+    /// and there is nothing to damage.
+    ///
     /// Whoever writes out waits for the area's disk, which is synced once a batch: a task does where it has to write for itself, since no
     /// [background writer](crate::BackgroundWriter) does. And all files share the area: one whose disk does not answer holds up the
     /// writes of the others.

@@ -1,8 +1,9 @@
 //! The area's file: what may be taken for one, and its units as they are read and written.
 
-use std::{ops::Range, path::Path};
+use std::path::Path;
 
 use crate::{
+    codec::PageAddress,
     config::{Fallback, OpenOptions},
     doublewrite::{
         layout::{HEADERS, HalfFound, HalfHeader},
@@ -100,16 +101,23 @@ impl Area {
     }
 
     /// Writes once more what was read, and syncs it: after a sync that failed it may be in the system's cache alone.
-    pub(super) fn write_again(&self, units: Range<u32>) -> Result<()> {
+    pub(super) fn write_again(&self, found: &Found) -> Result<()> {
         let mut piece = self.piece();
         let step = piece.as_slice().len() / self.page_size;
-        for first in units.clone().step_by(step) {
-            let count = step.min((units.end - first) as usize);
-            let bytes = &mut piece.as_mut_slice()[..count * self.page_size];
-            self.read(first, bytes)?;
-            self.put(first, &[bytes])?;
+        for units in std::iter::once(&(0..HEADERS)).chain(&found.used) {
+            for first in units.clone().step_by(step) {
+                let count = step.min((units.end - first) as usize);
+                let bytes = &mut piece.as_mut_slice()[..count * self.page_size];
+                self.read(first, bytes)?;
+                self.put(first, &[bytes])?;
+            }
         }
         self.sync()
+    }
+
+    /// An error that says that it is damaged: in the newest copy of this page, or where there is no telling what was.
+    pub(super) fn damaged(&self, page: Option<PageAddress>) -> Error {
+        Error::AreaDamaged { area: self.file.path.clone(), page }
     }
 
     fn piece(&self) -> AlignedZeros {

@@ -5,30 +5,32 @@
 //! more units and then a unit for every copy that it announces.
 //!
 //! ```text
-//! half header     magic 8 | version 4 | page size 4 | epoch 8 | salt 8 | units 4 | checksum 4
-//! record header   magic 8 | salt 8 | unit 4 | kind 4 | entries 4 | checksum 4 | entry ...
+//! half header     magic 8 | version 4 | page size 4 | number 8 | oldest 8 | salt 8 | checksum 4
+//! record header   magic 8 | salt 8 | number 8 | oldest 8 | durable 8 | unit 4 | kind 4 | entries 4 | checksum 4 | entry ...
 //! entry           tag 8 | block 4 | checksum of the page 4
 //! ```
 //!
-//! All numbers are little-endian, all checksums CRC32C. Where a half's records lie follows from its header alone, so halves of
-//! different sizes can stand side by side while an area gets another size. A record is true only under the salt of its half, and at
-//! the unit of the area that it names: a new header voids all records of a half at once. A checksum covers its header, and a
-//! record's all of its entries.
+//! All integers are little-endian, all checksums CRC32C. Records are *numbered* in the order in which they got their room, in both halves
+//! and the tail, through all lives of the area; a half's header has the number of the first record that goes there. A record is true
+//! only under the salt of its area, at the unit that it names, and if its number is not below the *oldest* that counts: that is the
+//! number of the older half's header, which both headers and records tell, so a new header voids all records of a half at once. What
+//! counts does not depend on where it lies, so areas of any size are read alike. A record also tells up to which number all were
+//! *durable* when it was made. A checksum covers its header, and a record's all of its entries.
 
 use std::ops::Range;
 
 /// The version of the layout.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 const HALF_MAGIC: [u8; 8] = *b"ringdblw";
 const RECORD_MAGIC: [u8; 8] = *b"ringcopy";
 
-const HALF_HEADER: usize = 40;
-/// Epochs up to this one are counted, far more than can be begun; a header that has a greater one was never written.
-const LAST_EPOCH: u64 = u64::MAX / 2;
-const RECORD_HEADER: usize = 32;
+const HALF_HEADER: usize = 44;
+/// Records have numbers up to this one, far more than can be written; a header that has a greater one was never written.
+const LAST_NUMBER: u64 = u64::MAX / 2;
+const RECORD_HEADER: usize = 56;
 /// Where a record header has its checksum; the entries follow.
-const RECORD_CHECKSUM: Range<usize> = 28..32;
+const RECORD_CHECKSUM: Range<usize> = 52..56;
 const ENTRY: usize = 16;
 /// More than any batch has: what announces more was never written.
 const MOST_ENTRIES: usize = 1 << 16;
@@ -40,15 +42,15 @@ pub(super) fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
-/// What the first unit of a half says.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+/// What the first unit of a half says. The greater one is the younger.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct HalfHeader {
-    /// Grows with every half that is begun: the greater one is the younger.
-    pub(super) epoch: u64,
-    /// What the half's records are known by.
+    /// That of the first record that goes into this half.
+    pub(super) number: u64,
+    /// The first that counts from now on: that of the half's predecessor.
+    pub(super) oldest: u64,
+    /// What the area's records are known by.
     pub(super) salt: u64,
-    /// How many units each half has for its records.
-    pub(super) units: u32,
 }
 
 /// What the first unit of a half turned out to be.
@@ -69,9 +71,9 @@ impl HalfHeader {
         unit[..8].copy_from_slice(&HALF_MAGIC);
         put_u32(unit, 8, VERSION);
         put_u32(unit, 12, page_size as u32);
-        put_u64(unit, 16, self.epoch);
-        put_u64(unit, 24, self.salt);
-        put_u32(unit, 32, self.units);
+        put_u64(unit, 16, self.number);
+        put_u64(unit, 24, self.oldest);
+        put_u64(unit, 32, self.salt);
         let sum = checksum(&unit[..HALF_HEADER - 4]);
         put_u32(unit, HALF_HEADER - 4, sum);
     }
@@ -85,9 +87,13 @@ impl HalfHeader {
         }
         match (u32_at(unit, 8), u32_at(unit, 12)) {
             (VERSION, size) if size as usize == page_size => {
-                let (epoch, salt, units) = (u64_at(unit, 16), u64_at(unit, 24), u32_at(unit, 32));
-                let header = Self { epoch, salt, units };
-                if epoch <= LAST_EPOCH { HalfFound::Header(header) } else { HalfFound::Void }
+                let (number, oldest, salt) = (u64_at(unit, 16), u64_at(unit, 24), u64_at(unit, 32));
+                let header = Self { number, oldest, salt };
+                if oldest <= number && number <= LAST_NUMBER {
+                    HalfFound::Header(header)
+                } else {
+                    HalfFound::Void
+                }
             }
             (VERSION, size) => HalfFound::OtherPageSize(size),
             (version, _) => HalfFound::OtherVersion(version),
@@ -123,9 +129,20 @@ pub(super) struct Entry {
     pub(super) checksum: u32,
 }
 
+/// When a record was made.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Numbering {
+    pub(super) number: u64,
+    /// The first that counted then: those with smaller numbers were void.
+    pub(super) oldest: u64,
+    /// All with smaller numbers were durable then, or void.
+    pub(super) durable: u64,
+}
+
 /// A record's header. The copies lie one behind the other from the [first](Self::first_copy) on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
+    pub(super) numbering: Numbering,
     pub(super) kind: Kind,
     pub(super) entries: Vec<Entry>,
 }
@@ -146,9 +163,12 @@ impl Record {
     pub(super) fn encode(&self, salt: u64, unit: u32, into: &mut [u8]) {
         into[..8].copy_from_slice(&RECORD_MAGIC);
         put_u64(into, 8, salt);
-        put_u32(into, 16, unit);
-        put_u32(into, 20, self.kind.number());
-        put_u32(into, 24, self.entries.len() as u32);
+        put_u64(into, 16, self.numbering.number);
+        put_u64(into, 24, self.numbering.oldest);
+        put_u64(into, 32, self.numbering.durable);
+        put_u32(into, 40, unit);
+        put_u32(into, 44, self.kind.code());
+        put_u32(into, 48, self.entries.len() as u32);
         for (index, entry) in self.entries.iter().enumerate() {
             let at = RECORD_HEADER + index * ENTRY;
             put_u64(into, at, entry.tag);
@@ -179,12 +199,12 @@ impl Record {
     ) -> Option<usize> {
         if first.len() < RECORD_HEADER
             || first[..8] != RECORD_MAGIC
-            || (u64_at(first, 8), u32_at(first, 16)) != (salt, unit)
+            || (u64_at(first, 8), u32_at(first, 40)) != (salt, unit)
         {
             return None;
         }
-        let entries = u32_at(first, 24) as usize;
-        let copies = match Kind::of_number(u32_at(first, 20))? {
+        let entries = u32_at(first, 48) as usize;
+        let copies = match Kind::of_code(u32_at(first, 44))? {
             Kind::Copies => entries,
             Kind::Forget => 0,
         };
@@ -194,28 +214,32 @@ impl Record {
 
     /// The record with this header, all of whose units were [announced](Self::announced).
     pub(super) fn decode(header: &[u8]) -> Option<Self> {
-        let kind = Kind::of_number(u32_at(header, 20))?;
-        let entries = header.get(RECORD_HEADER..)?.get(..u32_at(header, 24) as usize * ENTRY)?;
+        let kind = Kind::of_code(u32_at(header, 44))?;
+        let entries = header.get(RECORD_HEADER..)?.get(..u32_at(header, 48) as usize * ENTRY)?;
+        let numbering =
+            Numbering { number: u64_at(header, 16), oldest: u64_at(header, 24), durable: u64_at(header, 32) };
         let entry = |bytes: &[u8]| Entry {
             tag: u64_at(bytes, 0),
             block: u32_at(bytes, 8),
             checksum: u32_at(bytes, 12),
         };
-        let record = Self { kind, entries: entries.chunks_exact(ENTRY).map(entry).collect() };
-        (record.sum(header) == u32_at(header, RECORD_CHECKSUM.start)).then_some(record)
+        let record = Self { numbering, kind, entries: entries.chunks_exact(ENTRY).map(entry).collect() };
+        let is_one =
+            numbering.oldest.max(numbering.durable) <= numbering.number && numbering.number <= LAST_NUMBER;
+        (is_one && record.sum(header) == u32_at(header, RECORD_CHECKSUM.start)).then_some(record)
     }
 }
 
 impl Kind {
-    fn number(self) -> u32 {
+    fn code(self) -> u32 {
         match self {
             Self::Copies => 1,
             Self::Forget => 2,
         }
     }
 
-    fn of_number(number: u32) -> Option<Self> {
-        [Self::Copies, Self::Forget].into_iter().find(|kind| kind.number() == number)
+    fn of_code(code: u32) -> Option<Self> {
+        [Self::Copies, Self::Forget].into_iter().find(|kind| kind.code() == code)
     }
 }
 
@@ -249,12 +273,13 @@ mod tests {
 
     fn record(kind: Kind, entries: u32) -> Record {
         let entry = |n: u32| Entry { tag: u64::from(n) << 40 | 5, block: n * 3, checksum: !n };
-        Record { kind, entries: (0..entries).map(entry).collect() }
+        let numbering = Numbering { number: 9, oldest: 3, durable: 8 };
+        Record { numbering, kind, entries: (0..entries).map(entry).collect() }
     }
 
     #[test]
     fn a_half_header_is_read_as_it_was_written_and_garbage_is_void() {
-        let header = HalfHeader { epoch: 77, salt: 0x0123_4567_89ab_cdef, units: 99 };
+        let header = HalfHeader { number: 77, oldest: 66, salt: 0x0123_4567_89ab_cdef };
         let mut unit = vec![0; PAGE];
         header.encode(PAGE, &mut unit);
         assert_eq!(HalfHeader::decode(&unit, PAGE), HalfFound::Header(header));
@@ -286,13 +311,26 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_that_cannot_have_come_about_is_no_header() {
+    fn numbers_that_cannot_have_come_about_are_no_header_and_no_record() {
         let mut unit = vec![0; PAGE];
-        for (epoch, is_one) in [(0, true), (LAST_EPOCH, true), (LAST_EPOCH + 1, false), (u64::MAX, false)] {
-            let header = HalfHeader { epoch, ..HalfHeader::default() };
+        for (number, oldest, is_one) in [
+            (0, 0, true),
+            (5, 6, false),
+            (LAST_NUMBER, 0, true),
+            (LAST_NUMBER, LAST_NUMBER, true),
+            (LAST_NUMBER + 1, 0, false),
+            (u64::MAX, u64::MAX, false),
+        ] {
+            let header = HalfHeader { number, oldest, salt: 1 };
             header.encode(PAGE, &mut unit);
             let found = if is_one { HalfFound::Header(header) } else { HalfFound::Void };
-            assert_eq!(HalfHeader::decode(&unit, PAGE), found, "{epoch}");
+            assert_eq!(HalfHeader::decode(&unit, PAGE), found, "{header:?}");
+            for (oldest, durable) in [(oldest, 0), (0, oldest)] {
+                let record =
+                    Record { numbering: Numbering { number, oldest, durable }, ..record(Kind::Copies, 0) };
+                record.encode(1, 0, &mut unit);
+                assert_eq!(Record::decode(&unit), is_one.then_some(record));
+            }
         }
     }
 
@@ -302,7 +340,7 @@ mod tests {
         let mut area = vec![0; 10 * PAGE];
         record.encode(9, 4, &mut area[4 * PAGE..]);
         assert_eq!(read(&area, 9, 4), Some(record.clone()));
-        assert_eq!(read(&area, 8, 4), None, "of another half, or of one that is over");
+        assert_eq!(read(&area, 8, 4), None, "of another area");
         area.copy_within(4 * PAGE..5 * PAGE, 5 * PAGE);
         assert_eq!(read(&area, 9, 5), None, "elsewhere");
         assert_eq!(read(&area[..8 * PAGE], 9, 4), Some(record));
@@ -312,7 +350,7 @@ mod tests {
 
     #[test]
     fn copies_lie_behind_a_header_of_as_many_units_as_it_needs() {
-        assert_eq!([1, 30, 31, 62, 63].map(|entries| header_units(entries, PAGE)), [1, 1, 2, 2, 3]);
+        assert_eq!([1, 28, 29, 60, 61].map(|entries| header_units(entries, PAGE)), [1, 1, 2, 2, 3]);
         assert_eq!(record(Kind::Copies, 31).first_copy(4, PAGE), 6);
         assert_eq!(record(Kind::Copies, 31).units(PAGE), 33);
         assert_eq!(record(Kind::Forget, 31).units(PAGE), 2);
@@ -329,7 +367,7 @@ mod tests {
         let mut unit = vec![0; PAGE];
         record(Kind::Forget, 1).encode(1, 0, &mut unit);
         for entries in [MOST_ENTRIES as u32 + 1, u32::MAX] {
-            put_u32(&mut unit, 24, entries);
+            put_u32(&mut unit, 48, entries);
             assert_eq!(Record::announced(&unit, 1, 0, u32::MAX, PAGE), None, "{entries}");
         }
     }

@@ -30,10 +30,14 @@ pub(super) struct Ledger {
     current: usize,
     /// Where the next record goes in the younger half.
     next: u32,
-    /// Where the next one goes in the tail, behind all that are true there.
+    /// Where the next one goes in the tail, behind all that count there.
     tail: u32,
-    /// The half under whose salt the last one is there.
-    tail_of: usize,
+    /// The number of the last one there.
+    last_in_tail: u64,
+    /// The number of the next record, wherever it goes.
+    number: u64,
+    /// The first that counts.
+    oldest: u64,
     /// Whether both halves were begun in this life.
     is_in_use: bool,
     /// The newest copies from before, of the files that were neither opened nor given up since, by tag.
@@ -53,6 +57,9 @@ pub(super) struct Room {
     pub(super) half: usize,
     pub(super) unit: u32,
     pub(super) salt: u64,
+    /// The number of the record, and the first that counts.
+    pub(super) number: u64,
+    pub(super) oldest: u64,
 }
 
 /// A half that is to be begun: when its header is durable, and not before, [`Ledger::has_begun`] is told.
@@ -71,18 +78,17 @@ impl Ledger {
     /// What was found in an area whose halves are to have so many units.
     pub(super) fn new(units: u32, found: Found) -> Self {
         let halves = found.headers.map(|header| HalfLedger { header, tags: BTreeSet::new() });
-        let epoch = |half: usize| halves[half].header.map(|header| header.epoch);
-        let current = usize::from(epoch(1) >= epoch(0));
-        let tail = tail_behind(halves[current].header.map_or(0, |header| header.units));
-        let next = found.used.iter().filter(|used| used.start == tail).map(|used| used.end).max();
-        let tail = next.unwrap_or(tail);
+        let current = usize::from(found.headers[1] >= found.headers[0]);
+        let used = found.used.last().map_or(0, |used| used.end);
         Self {
             units,
             halves,
             current,
             next: 0,
-            tail,
-            tail_of: current,
+            tail: tail_behind(units).max(used),
+            last_in_tail: found.next.saturating_sub(1),
+            number: found.next,
+            oldest: found.oldest,
             is_in_use: false,
             pending: found.copies,
         }
@@ -147,7 +153,7 @@ impl Ledger {
     /// Room for such a record where the other half [cannot be begun](Self::begin).
     pub(super) fn room_in_tail(&mut self) -> Room {
         self.tail += 1;
-        self.tail_of = self.current;
+        self.last_in_tail = self.number;
         self.room_at(self.tail - 1)
     }
 
@@ -161,9 +167,10 @@ impl Ledger {
         Some(self.room_at(unit))
     }
 
-    fn room_at(&self, unit: u32) -> Room {
+    fn room_at(&mut self, unit: u32) -> Room {
         let salt = self.halves[self.current].header.map_or(0, |header| header.salt);
-        Room { half: self.current, unit, salt }
+        self.number += 1;
+        Room { half: self.current, unit, salt, number: self.number - 1, oldest: self.oldest }
     }
 
     /// Copies of the file from this block on were voided, durably.
@@ -176,8 +183,8 @@ impl Ledger {
         }
     }
 
-    /// What it takes to begin the older half, whose files are settled as far as they are named here. `random` makes its records differ
-    /// from all that lie there.
+    /// What it takes to begin the older half, whose files are settled as far as they are named here. `random` makes the records of a new
+    /// area differ from all that lie there.
     ///
     /// # Errors
     /// The tags of the files whose copies are needed.
@@ -189,9 +196,10 @@ impl Ledger {
         if !needed.is_empty() {
             return Err(needed.into_iter().collect());
         }
-        let epoch = 1 + self.halves[self.current].header.map_or(0, |header| header.epoch);
-        let header = HalfHeader { epoch, salt: random.wrapping_add(epoch), units: self.units };
-        Ok(Beginning { half, header })
+        let number = self.number;
+        let other = self.halves[self.current].header;
+        let (oldest, salt) = other.map_or((number, random), |other| (other.number, other.salt));
+        Ok(Beginning { half, header: HalfHeader { number, oldest, salt } })
     }
 
     /// The header is durable: what the half held is void, and records go there.
@@ -200,8 +208,9 @@ impl Ledger {
         let Beginning { half, header } = begun;
         self.current = half;
         self.next = records_of(half, self.units).start;
-        // What is in the tail under the other half's salt may void copies that are still there.
-        if self.tail_of == half || seeded!("tail_written_over") {
+        self.oldest = header.oldest;
+        // What counts in the tail may void copies that are still there.
+        if self.last_in_tail < self.oldest || seeded!("tail_written_over") {
             self.tail = tail_behind(self.units);
         }
         self.halves[half] = HalfLedger { header: Some(header), tags: BTreeSet::new() };
@@ -214,8 +223,8 @@ mod tests {
 
     use super::*;
     use crate::doublewrite::{
-        layout::{Entry, Kind, Record, checksum},
-        recovery,
+        layout::{Entry, Kind, Numbering, Record, checksum},
+        recovery::{self, Newest},
     };
 
     const PAGE: usize = 512;
@@ -262,8 +271,10 @@ mod tests {
 
         fn recover(&mut self) -> Found {
             let found = self.found();
-            let copied = |&(tag, block): &(u64, u32)| {
-                found.copies.get(&tag)?.get(&block).map(|copy| self.version(copy))
+            assert!(!found.is_damaged);
+            let copied = |&(tag, block): &(u64, u32)| match found.copies.get(&tag)?.get(&block)? {
+                Newest::Copy(copy) => Some(self.version(copy)),
+                Newest::InDoubt(_) => panic!("nothing was damaged"),
             };
             for (page, place) in &self.places {
                 let (copied, there) = (copied(page), place.version);
@@ -276,6 +287,36 @@ mod tests {
             self.open.clear();
             self.poisoned.clear();
             found
+        }
+
+        /// Whatever is damaged but the last record, which may be an unfinished one.
+        fn assert_that_no_damage_puts_an_older_page_back(&mut self) {
+            let last = self.found().next.wrapping_sub(1);
+            let used = self.found().used.into_iter().flatten().map(|unit| unit as usize);
+            for unit in (0..2).chain(used) {
+                let (at, headers) = (unit * PAGE + 9, self.headers);
+                // Its copy is one unit, and lies behind it.
+                let record = |unit: usize| Record::decode(&self.area[unit * PAGE..][..PAGE]);
+                let is_last = |record: Record| record.numbering.number == last;
+                let in_last = [unit, unit.saturating_sub(1)].into_iter().filter_map(record).any(is_last);
+                self.area[at] ^= 1;
+                if let Some(header) = self.headers.get_mut(unit) {
+                    *header = None;
+                }
+                let found = self.found();
+                for (&(tag, block), place) in self.places.iter().filter(|_| !in_last) {
+                    let newest = found.copies.get(&tag).and_then(|copies| copies.get(&block));
+                    if let Some(Newest::Copy(copy)) = newest {
+                        let copied = self.version(copy);
+                        assert!(
+                            copied >= place.version,
+                            "{unit}: {copied} goes over {} of {tag}:{block}",
+                            place.version
+                        );
+                    }
+                }
+                (self.headers, self.area[at]) = (headers, self.area[at] ^ 1);
+            }
         }
 
         /// Syncs an open file. Gives whether its pages are durable.
@@ -320,7 +361,12 @@ mod tests {
 
         fn put(&mut self, room: Room, kind: Kind, entry: Entry, version: u8) -> Option<()> {
             self.step()?;
-            let record = Record { kind, entries: vec![entry] };
+            let Room { number, oldest, .. } = room;
+            let record = Record {
+                numbering: Numbering { number, oldest, durable: number },
+                kind,
+                entries: vec![entry],
+            };
             record.encode(room.salt, room.unit, &mut self.area[room.unit as usize * PAGE..]);
             if kind == Kind::Copies {
                 let at = record.first_copy(room.unit, PAGE) as usize * PAGE;
@@ -341,7 +387,8 @@ mod tests {
 
         /// Opens a file.
         fn open(&mut self, ledger: &mut Ledger, tag: u64) -> Option<()> {
-            for (block, copy) in self.found().copies.remove(&tag).into_iter().flatten() {
+            for (block, newest) in self.found().copies.remove(&tag).into_iter().flatten() {
+                let Newest::Copy(copy) = newest else { panic!("nothing was damaged") };
                 self.step()?;
                 let place = Place { version: self.version(&copy), is_durable: false };
                 self.places.insert((tag, block), place);
@@ -419,7 +466,7 @@ mod tests {
         assert_eq!(*begin(&mut ledger).unwrap_err(), [4]);
         let third = void(&mut ledger, 4);
         assert_eq!([second, third], [first + 1, first + 2]);
-        // When no record is true there any more, it begins anew.
+        // When no record counts there any more, it begins anew.
         begin(&mut ledger).unwrap();
         fill(&mut ledger, [6, 6]);
         void(&mut ledger, 5);
@@ -469,6 +516,7 @@ mod tests {
                 });
             }
             disk.recover();
+            disk.assert_that_no_damage_puts_an_older_page_back();
         }
     }
 }

@@ -1,7 +1,13 @@
 //! After a crash: whose pages may be torn, and putting them right.
 
 use crate::{
-    doublewrite::{DoubleWrite, layout::checksum, recovery::Copy},
+    callback,
+    codec::PageAddress,
+    doublewrite::{
+        DoubleWrite,
+        layout::checksum,
+        recovery::{Copy, Newest},
+    },
     error::{Error, IoOp, Result},
     events,
     id::BlockNo,
@@ -76,26 +82,53 @@ impl DoubleWrite {
     ///
     /// All of them lie within the file as it is on disk, wherever the pool has it end: what is cut off is forgotten before. A place is
     /// written even where it is as it should be: after a sync that failed it may be so in the system's cache alone, for good.
+    ///
+    /// # Errors
+    /// A copy is in doubt and the file has no codec; a read, a write or the sync failed.
     pub(super) fn put_back<'a>(
         &self,
         file: &File,
-        copies: impl IntoIterator<Item = (&'a u32, &'a Copy)>,
+        copies: impl IntoIterator<Item = (&'a u32, &'a Newest)> + Clone,
     ) -> Result<u64> {
+        let in_doubt = |(_, newest): &(&u32, &Newest)| matches!(newest, Newest::InDoubt(_));
+        if file.codec.is_none()
+            && let Some((&block, _)) = copies.clone().into_iter().find(in_doubt)
+        {
+            return Err(self.area.damaged(Some(PageAddress::new(file.tag, block))));
+        }
         let mut pages = self.area.zeros(2);
         let mut restored = 0;
-        for (&block, copy) in copies {
+        for (&block, newest) in copies {
             let (page, place) = pages.as_mut_slice().split_at_mut(self.page_size);
             let offset = file.page_size.offset_of(BlockNo(block));
-            self.read_copy(page, copy)?;
             place.fill(0);
             plain::read(file, place, offset, &self.counters)
                 .map_err(|error| file.error(IoOp::Read, error))?;
-            restored += u64::from(page != place);
-            plain::write(file, &[page], offset, &self.counters)
+            let whole = match newest {
+                Newest::InDoubt(_) if self.is_whole(file, BlockNo(block), place)? => &*place,
+                // A page that is torn stays so, and is found by the codec when it is read.
+                Newest::InDoubt(None) => continue,
+                Newest::Copy(copy) | Newest::InDoubt(Some(copy)) => {
+                    self.read_copy(page, copy)?;
+                    restored += u64::from(page != place);
+                    page
+                }
+            };
+            plain::write(file, &[whole], offset, &self.counters)
                 .map_err(|error| file.error(IoOp::Write, error))?;
         }
         file.sync(&self.counters)?;
         Ok(restored)
+    }
+
+    /// Whether the page in its place is whole, which only a codec can tell.
+    fn is_whole(&self, file: &File, block: BlockNo, page: &[u8]) -> Result<bool> {
+        let Some(codec) = &file.codec else { return Ok(false) };
+        if file.sparse && page.iter().all(|&byte| byte == 0) {
+            return Ok(true);
+        }
+        let at = PageAddress::new(file.tag, block);
+        callback::contained(|| codec.verify(at, page)).map(|verdict| verdict.is_ok())
     }
 
     fn read_copy(&self, page: &mut [u8], copy: &Copy) -> Result<()> {

@@ -27,7 +27,7 @@
 //!    may have come half the way, and is repeated from its copy first, and then the file is synced. What lies in a place without
 //!    having a copy any more is therefore all there.
 //! 3. *A half goes as a whole.* The new header is durable before any copy behind it is destroyed, so no crash can destroy a
-//!    newer copy and leave an older one of the same half. If the header itself is torn the half is void: by then it was settled.
+//!    newer copy and leave an older one of the same half. If the header itself is torn, all that the half had is still there.
 //! 4. *The older half goes first.* If the half with a page's copy is void, what the other half has was written after it. So the
 //!    newest whole copy of a page is as new as its place, or newer, and its log was durable before it was made.
 //! 5. *What changes a file otherwise is told.* Cutting, closing and removing a file puts a record into the area that voids the
@@ -49,7 +49,12 @@
 //! A sync of the area that fails leaves copies that are read and are on no disk. So from then on this pool neither writes nor reads it;
 //! and what is read in the life in which it was written is synced first, since a batch that was refused may have left such copies too.
 //!
-//! What this is no protection from: lost writes and damage that comes later (nothing in the area is
+//! An area that was damaged since it was written may have lost the newest copy of a page, and a place may be newer than the copies that are
+//! left. [Recovery](recovery) tells a record that was lost from one that was never finished by what later records say was durable, and
+//! puts no copy back over what may be newer: a codec tells which pages are torn, or else the file, or the area, is refused. What cannot be
+//! told is damage of what no later record vouches for: the last one, and those that were written beside it.
+//!
+//! What this is no protection from: lost writes and damage of files that comes later (nothing in the area is
 //! that old); another program, or a pool without the area, that changes the files between a crash and the next opening.
 //!
 //! Lock order: a file's `size` (while it is cut, closed or removed), `writing`, then a file's `sync`. None is taken to finish a
@@ -72,9 +77,9 @@ use crate::{
     config::DoubleWriteArea,
     doublewrite::{
         area::Area,
-        layout::{HEADERS, header_units},
-        ledger::Ledger,
-        under_way::UnderWay,
+        layout::{Numbering, header_units},
+        ledger::{Ledger, Room},
+        under_way::{NotDurable, UnderWay},
     },
     error::{Error, Result},
     id::{BlockNo, PageSize},
@@ -96,8 +101,10 @@ pub(crate) struct Run<'a> {
 pub(crate) struct DoubleWrite {
     area: Area,
     page_size: usize,
+    has_codec: bool,
     counters: Arc<Counters>,
     writing: Mutex<Writing>,
+    not_durable: NotDurable,
 }
 
 /// Held while a half is begun anew, or writes of a file that failed are repeated: who needs room waits for that.
@@ -119,11 +126,15 @@ impl Writing {
 
 impl DoubleWrite {
     /// Opens the area, or makes it, and looks what it holds. A batch may have up to `largest_batch` pages.
+    ///
+    /// # Errors
+    /// It cannot be used, or is damaged, and no codec can tell which pages are torn.
     pub(crate) fn open(
         disk: &dyn Disk,
         options: &DoubleWriteArea,
         page_size: PageSize,
         largest_batch: usize,
+        has_codec: bool,
         counters: &Arc<Counters>,
     ) -> Result<Self> {
         let page = page_size.bytes();
@@ -137,23 +148,40 @@ impl DoubleWrite {
             })?;
         let area = Area::open(disk, &options.path, page_size, counters)?;
         let found = area.play(area.headers()?)?;
+        if found.is_damaged && !has_codec {
+            return Err(area.damaged(None));
+        }
         if found.headers != [None; 2] {
-            for used in std::iter::once(0..HEADERS).chain(found.used.iter().cloned()) {
-                area.write_again(used)?;
-            }
+            area.write_again(&found)?;
+        }
+        let not_durable = NotDurable::default();
+        if found.durable < found.next {
+            not_durable.add(found.durable);
         }
         let writing = Writing {
             ledger: Ledger::new(units, found),
             under_way: Default::default(),
             files: BTreeMap::new(),
         };
-        let opened =
-            Self { area, page_size: page, counters: Arc::clone(counters), writing: Mutex::new(writing) };
+        let opened = Self {
+            area,
+            page_size: page,
+            has_codec,
+            counters: Arc::clone(counters),
+            writing: Mutex::new(writing),
+            not_durable,
+        };
         let mut writing = opened.writing.lock();
         if writing.closed().is_empty() {
             opened.settle(&mut writing)?;
         }
         drop(writing);
         Ok(opened)
+    }
+
+    /// The next number for a record that gets this room.
+    fn number(&self, room: Room) -> Numbering {
+        let Room { number, oldest, .. } = room;
+        Numbering { number, oldest, durable: self.not_durable.add(number) }
     }
 }

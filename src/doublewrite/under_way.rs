@@ -51,6 +51,29 @@ impl UnderWay {
     }
 }
 
+/// The numbers of the records that are not durable, or may not be.
+#[derive(Debug, Default)]
+pub(super) struct NotDurable(Mutex<BTreeSet<u64>>);
+
+impl NotDurable {
+    /// A record gets this number, which is greater than all before. Gives up to which number all are durable.
+    pub(super) fn add(&self, number: u64) -> u64 {
+        let mut numbers = self.0.lock();
+        numbers.insert(number);
+        numbers.first().copied().unwrap_or(number)
+    }
+
+    /// The record was synced.
+    pub(super) fn remove(&self, number: u64) {
+        self.0.lock().remove(&number);
+    }
+
+    /// Records with smaller numbers do not count any more.
+    pub(super) fn forget_before(&self, oldest: u64) {
+        self.0.lock().retain(|&number| number >= oldest);
+    }
+}
+
 /// A write that is not over.
 #[derive(Debug)]
 pub(super) struct OnItsWay(Arc<UnderWay>);
@@ -103,6 +126,18 @@ impl Drop for KeptCopies {
 mod tests {
     use super::*;
     use crate::{io::testing::FakeDisk, stats::Counters};
+
+    #[test]
+    fn a_record_is_known_to_be_durable_only_when_all_before_it_are() {
+        let records = NotDurable::default();
+        assert_eq!([5, 6, 7].map(|number| records.add(number)), [5, 5, 5]);
+        records.remove(6);
+        assert_eq!(records.add(8), 5);
+        records.remove(5);
+        assert_eq!(records.add(9), 7, "which failed, or is under way");
+        records.forget_before(8);
+        assert_eq!(records.add(10), 8);
+    }
 
     #[test]
     fn a_file_wants_a_sync_before_its_write_counts_as_over() {

@@ -63,6 +63,7 @@ impl DoubleWrite {
         }
         // Not before: until then its copies are found after a crash.
         let Writing { ledger, files, .. } = writing;
+        self.not_durable.forget_before(beginning.header.oldest);
         ledger.has_begun(beginning);
         files.retain(|&tag, _| ledger.holds(tag));
         Ok(())
@@ -121,7 +122,8 @@ impl DoubleWrite {
         if !seeded!("copies_believed_that_are_on_no_disk") {
             self.area.sync()?;
         }
-        self.area.play(writing.ledger.headers())
+        let found = self.area.play(writing.ledger.headers())?;
+        if found.is_damaged && !self.has_codec { Err(self.area.damaged(None)) } else { Ok(found) }
     }
 
     /// Voids the file's copies from block `from` on, durably, once the pages are durable in their places without them: whatever
@@ -146,17 +148,19 @@ impl DoubleWrite {
 
     /// Voids the copies under this tag from block `from` on, durably.
     pub(super) fn void(&self, writing: &mut Writing, tag: u64, from: BlockNo) -> Result<()> {
-        let record = Record { kind: Kind::Forget, entries: vec![Entry { tag, block: from.0, checksum: 0 }] };
         let room = match self.room(writing, Ledger::room_to_void) {
             Err(Error::TornPages { .. }) => writing.ledger.room_in_tail(),
             room => room?,
         };
+        let entries = vec![Entry { tag, block: from.0, checksum: 0 }];
+        let record = Record { numbering: self.number(room), kind: Kind::Forget, entries };
         let mut unit = self.area.zeros(1);
         record.encode(room.salt, room.unit, unit.as_mut_slice());
         self.area.grow(room.unit + 1)?;
         if !seeded!("copies_void_in_memory_alone") {
             self.area.write(room.unit, &[unit.as_slice()])?;
         }
+        self.not_durable.remove(room.number);
         writing.ledger.has_voided(tag, from.0);
         if from == BlockNo(0) {
             writing.under_way.iter().for_each(|half| half.is_settled(tag));

@@ -3,7 +3,7 @@
 use crate::{
     doublewrite::{
         DoubleWrite, KeptCopies, Run, Writing,
-        layout::{Entry, Kind, Record, checksum, header_units},
+        layout::{Entry, Kind, Numbering, Record, checksum, header_units},
         ledger::{Ledger, Room},
     },
     error::Result,
@@ -25,13 +25,16 @@ impl DoubleWrite {
                 checksum: checksum(bytes),
             })
         });
-        let record = Record { kind: Kind::Copies, entries: entries.collect() };
+        let mut record =
+            Record { numbering: Numbering::default(), kind: Kind::Copies, entries: entries.collect() };
         let units = record.units(page) as u32;
         let mut header = self.area.zeros(header_units(record.entries.len(), page));
         let (room, on_its_way) = {
             let mut writing = self.writing.lock();
             let tags = || runs.iter().map(|run| run.file.tag);
             let room = self.room(&mut writing, |ledger| ledger.room_for_copies(units, tags()))?;
+            // Under the lock, so that numbers are added in their order.
+            record.numbering = self.number(room);
             writing.files.extend(runs.iter().map(|run| (run.file.tag, run.file.clone())));
             (room, writing.under_way[room.half].begin())
         };
@@ -39,6 +42,7 @@ impl DoubleWrite {
         let copies = runs.iter().flat_map(|run| run.pieces.iter().copied());
         let pieces: Vec<&[u8]> = std::iter::once(header.as_slice()).chain(copies).collect();
         self.area.write(room.unit, &pieces)?;
+        self.not_durable.remove(room.number);
         Ok(runs.iter().map(|run| on_its_way.keep_copies(run.file)).collect())
     }
 

@@ -13,7 +13,7 @@ use super::{TAGS, path};
 use crate::support::{EIO, guarded};
 
 /// Two sectors.
-const PAGE: usize = 1024;
+pub(super) const PAGE: usize = 1024;
 const SECTOR: usize = 512;
 const FRAMES: u32 = 12;
 const BLOCKS: u32 = 4;
@@ -57,7 +57,7 @@ struct Block {
 
 /// What is known of both files. Versions are numbered in the order in which they were written.
 #[derive(Clone)]
-struct Known {
+pub(super) struct Known {
     files: [Vec<Block>; 2],
     last: u8,
 }
@@ -142,9 +142,14 @@ impl Known {
 
     /// Opens the files on a copy of the disk, and notes the version of each block, which must be one that it may have.
     fn look(&mut self, found: &SimDisk, what: &str, note: impl Fn(u8) -> Block) {
-        let pool = COPYING.begin(&found.after_kill(0)).unwrap();
+        self.look_if_opened(found, what, note).unwrap();
+    }
+
+    /// The same, where that may be refused.
+    fn look_if_opened(&mut self, found: &SimDisk, what: &str, note: impl Fn(u8) -> Block) -> Result<()> {
+        let pool = COPYING.begin(&found.after_kill(0))?;
         for (file, known) in self.files.iter_mut().enumerate() {
-            let id = open(&pool, file).unwrap();
+            let id = open(&pool, file)?;
             let blocks = pool.blocks(id).unwrap();
             let gone = known.split_off(known.len().min(blocks as usize));
             assert!(gone.iter().all(|block| block.may_be_gone), "{what}: {gone:?} of file {file} are gone");
@@ -158,6 +163,7 @@ impl Known {
                 *known = note(version);
             }
         }
+        Ok(())
     }
 }
 
@@ -221,6 +227,16 @@ fn after_a_life(life: &Life) -> (SimDisk, Known) {
     assert_eq!(life.begin(&found.after_power_cut(0)).unwrap().torn_page_tags(), TAGS, "a test of nothing");
     known.look_at(&found, "after the first life");
     (found, known)
+}
+
+/// The same, for a life that copies all pages.
+pub(super) fn after_a_life_of_copies() -> (SimDisk, Known) {
+    after_a_life(&COPYING)
+}
+
+/// Opens the files, and looks whether each block is as it is known to be.
+pub(super) fn look_if_opened(found: &SimDisk, known: &Known, what: &str) -> Result<()> {
+    known.clone().look_if_opened(found, what, |_| Block::default())
 }
 
 /// Cuts the power at each operation of a second life, and then at some of the third, so that all of that have their turn.

@@ -1,6 +1,7 @@
 //! C9, for power cuts: with the doublewrite area a page is its old or its new version, whatever moment the power goes at, and
 //! never a mix.
 
+mod damaged;
 mod failed_syncs;
 mod keeping;
 mod letting_go;

@@ -236,30 +236,32 @@ fn c9_a_power_cut_while_an_area_is_made_leaves_one_that_can_be_taken() {
 }
 
 #[test]
-fn c9_what_an_area_says_of_its_length_is_not_believed() {
+fn c9_what_an_area_says_of_its_numbers_is_not_believed() {
     guarded(|| {
         let disk = new_disk();
         drop(pool_on(&disk, IoMethod::Sync, area()).unwrap());
         let made = disk.image("area").unwrap();
-        // The numbers of a header: its epoch, and how many units each half has.
-        let with = |epoch: u64, units: u32| {
+        // The numbers of a header: of the first record that goes there, and of the first that counts.
+        let with = |number: u64, oldest: u64| {
             let mut bytes = made.clone();
             for header in [0, PAGE] {
-                let header = &mut bytes[header..header + 40];
-                header[16..24].copy_from_slice(&epoch.to_le_bytes());
-                header[32..36].copy_from_slice(&units.to_le_bytes());
-                let sum = crc32c::crc32c(&header[..36]).to_le_bytes();
-                header[36..].copy_from_slice(&sum);
+                let header = &mut bytes[header..header + 44];
+                header[16..24].copy_from_slice(&number.to_le_bytes());
+                header[24..32].copy_from_slice(&oldest.to_le_bytes());
+                let sum = crc32c::crc32c(&header[..40]).to_le_bytes();
+                header[40..].copy_from_slice(&sum);
             }
             bytes
         };
-        for units in [0, 1, 1 << 31, u32::MAX] {
-            disk.put("area", with(7, units));
+        for (number, oldest) in [(7, 0), (7, 7), (u64::MAX / 2, 0), (u64::MAX / 2, u64::MAX / 2)] {
+            disk.put("area", with(number, oldest));
             pool_on(&disk, IoMethod::Sync, area()).unwrap();
         }
-        disk.put("area", with(u64::MAX, 40));
-        let error = pool_on(&disk, IoMethod::Sync, area()).unwrap_err();
-        assert!(error.to_string().contains("is no doublewrite area"), "{error}");
+        for (number, oldest) in [(7, 8), (u64::MAX, 0), (u64::MAX, u64::MAX)] {
+            disk.put("area", with(number, oldest));
+            let error = pool_on(&disk, IoMethod::Sync, area()).unwrap_err();
+            assert!(error.to_string().contains("is no doublewrite area"), "{error}");
+        }
     });
 }
 
