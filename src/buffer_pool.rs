@@ -102,7 +102,8 @@ impl BufferPool {
     ///
     /// # Errors
     /// [`Error::File`] with the system's reason; [`Error::AlreadyOpen`]; [`Error::TagTaken`]; [`Error::Config`] for options that
-    /// contradict each other, or alignment that direct I/O demands and the page size does not have.
+    /// contradict each other, or alignment that direct I/O demands and the page size does not have; [`Error::AreaDamaged`] where the
+    /// [doublewrite area](crate::TornPages::DoubleWrite) has lost a copy that the file may need.
     pub fn open_file(&self, path: impl AsRef<Path>, options: OpenOptions) -> Result<FileId> {
         files::open(&self.shared, path.as_ref(), &options)
     }
@@ -123,8 +124,11 @@ impl BufferPool {
     /// Gives up what the doublewrite area holds of the file with this tag, which is not open: it was removed, say. For good, when this
     /// is done: another file may have the tag from then on. Writes and syncs a page of the area.
     ///
+    /// Does nothing, and succeeds, where the area holds nothing of such a file, and where the file is open: what is held of an open file
+    /// are copies that its next crash may need, and they go when its pages are durable without them, when it is closed, or removed.
+    ///
     /// # Errors
-    /// [`Error::File`] where the area cannot be written.
+    /// [`Error::File`] where the area cannot be written, or a sync of it has failed before: the copies are there as before.
     pub fn give_up_torn_pages(&self, tag: u64) -> Result<()> {
         self.shared.check_process()?;
         self.shared.doublewrite.as_ref().map_or(Ok(()), |doublewrite| doublewrite.give_up(tag))
@@ -198,7 +202,10 @@ impl BufferPool {
     /// [`Error::Pinned`], [`Error::ReadOnly`], or [`Error::File`] for a block device. Where the system refuses the removal
     /// itself ([`Error::File`] with [`IoOp::Remove`](crate::IoOp::Remove)), the pages are gone and the file is closed, but on disk as
     /// before. Where only its folder cannot be synced ([`IoOp::SyncFolder`](crate::IoOp::SyncFolder)), the file is closed and
-    /// removed, but may be back after a crash: checkpoints fail until the folder is synced.
+    /// removed, but may be back after a crash: checkpoints fail until the folder is synced. Where only the
+    /// [doublewrite area](crate::TornPages::DoubleWrite) cannot be written or synced ([`Error::File`] with the area's path, and
+    /// [`IoOp::Write`](crate::IoOp::Write) or [`IoOp::Sync`](crate::IoOp::Sync)), the file is closed and removed, and the area still has copies
+    /// of it: before another file gets its tag, in this pool or the next, [give them up](Self::give_up_torn_pages).
     pub fn drop_file(&self, file: FileId) -> Completion<()> {
         self.operation(WaitsFor::CallersOf(file), move |shared| remove::drop_file(shared, file))
     }
