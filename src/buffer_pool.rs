@@ -321,7 +321,8 @@ impl BufferPool {
     /// Starts reading the blocks that are not in the pool, as one batch, with neighbours in one request. The iterator is called
     /// before reads begin, for 512 blocks at a time, so it may fetch pages, wait and panic. Never waits for a
     /// read: what cannot be started now is declined, and is read when it is fetched. So is what would take the frame of a page
-    /// that was used, while pages that were not used have a tenth of the frames. (With [`IoMethod::Sync`] the calling thread does
+    /// that was used, while pages that were not used have a tenth of the frames; and what would give a file more than three quarters of
+    /// the frames that look-ahead may have, while other files are open. (With [`IoMethod::Sync`] the calling thread does
     /// the reads here.)
     ///
     /// [`IoMethod::Sync`]: crate::IoMethod::Sync

@@ -60,6 +60,11 @@ impl FileTable {
         self.for_write_out(id).filter(|file| !file.is_closed()).ok_or(Error::NotOpen { file: id })
     }
 
+    /// Whether no more than one file is open.
+    pub(crate) fn has_one_at_most(&self) -> bool {
+        self.table.lock().files.len() <= 1
+    }
+
     /// Every file that may have to be synced, in the order in which they were opened.
     pub(crate) fn all(&self) -> Vec<Arc<File>> {
         let mut all: Vec<_> = self.table.lock().files.values().cloned().collect();

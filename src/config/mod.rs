@@ -224,7 +224,7 @@ pub struct StreamOptions {
     /// would lose its frame to them, before pages that were not: a tenth of the frames is always there for those.
     ///
     /// They stay pinned until the stream hands them out or is dropped, also where it is not pulled. What the pool grants to all that look
-    /// ahead is three quarters of its frames: so many of them a [`fetch_many`](crate::BufferPool::fetch_many) or a
+    /// ahead is three quarters of its frames (and to one file three quarters of these, while others are open): so many of them a [`fetch_many`](crate::BufferPool::fetch_many) or a
     /// [`resize`](crate::BufferPool::resize) may have to do without.
     pub look_ahead: Option<u32>,
     /// The most bytes that one request covers, up to 1 MiB; as the pool was told unless set. A page is always allowed.

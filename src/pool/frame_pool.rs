@@ -252,6 +252,7 @@ impl FramePool {
             self.ready.memory(),
             self.mirrors.memory(),
             self.extra_pages.memory(),
+            self.look_ahead.memory(),
         ];
         let spares = self.first_frame;
         self.size.highest() as usize * size_of::<Frame>() + parts.iter().sum::<usize>() + spares
@@ -320,7 +321,7 @@ impl Pin {
     pub(crate) fn leave_unattended(self, mark: impl Fn(State) -> State) {
         let left = self.frame().state.try_update(|s| s.leave_unattended().map(&mark));
         if left.is_err() {
-            self.pool().look_ahead.give_back(1);
+            self.pool().look_ahead.give_back(self.frame().page().file, 1);
         }
     }
 }

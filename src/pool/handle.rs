@@ -135,6 +135,7 @@ impl Pin {
     ) -> State {
         let pin = ManuallyDrop::new(self);
         let mut kept = pin.keep_if(pin.pool().starvation.is_felt());
+        let file = pin.frame().page().file;
         let (before, state) = loop {
             // Those who wait are told after the pin is gone, when the pool may go too: so it must be kept first.
             let may_tell = kept.is_some();
@@ -147,7 +148,7 @@ impl Pin {
         };
         if let Some(pool) = &kept {
             if before.is_unattended() && !state.is_unattended() && !seeded!("place_in_the_share_lost") {
-                pool.look_ahead.give_back(1);
+                pool.look_ahead.give_back(file, 1);
             }
             if state.has_io_waiters() && !seeded!("lost_wake_up") {
                 pool.waiters.io_done(pin.frame, pool.frame(pin.frame), outcome, wakers);

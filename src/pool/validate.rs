@@ -217,7 +217,7 @@ mod tests {
         let (pool, no) = pool();
         pool.frame(no).state.update(|s| s.set_latch_waiters(true));
         assert_found(&pool, "who waits for it");
-        pool.look_ahead.take(1);
+        pool.look_ahead.take(FileId(0), 1, true);
         assert_found(&pool, "look-ahead has 1 places");
     }
 

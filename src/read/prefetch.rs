@@ -66,13 +66,14 @@ fn prefetch_chunk(
         return outcome;
     };
     let mut issuer = Issuer::new(shared, file, Purpose::Ahead, batch);
+    let is_alone = shared.files.has_one_at_most();
     for block in blocks {
         let page = PageId { file: id, block };
         if shared.pool.is_mapped(page) {
             outcome.already += 1;
             continue;
         }
-        match if *full { Start::Refused } else { start(shared, &mut issuer, page) } {
+        match if *full { Start::Refused } else { start(shared, &mut issuer, page, is_alone) } {
             Start::Begun(pin) => {
                 outcome.started += 1;
                 leave(pin);
@@ -91,14 +92,14 @@ fn prefetch_chunk(
 }
 
 /// Starts a read with a place in look-ahead's share.
-fn start(shared: &Shared, issuer: &mut Issuer<'_>, page: PageId) -> Start {
+fn start(shared: &Shared, issuer: &mut Issuer<'_>, page: PageId, is_alone: bool) -> Start {
     let look_ahead = &shared.pool.look_ahead;
-    if look_ahead.take(1) == 0 {
+    if look_ahead.take(page.file, 1, is_alone) == 0 {
         return Start::Refused;
     }
     let start = issuer.start(page);
     if !matches!(start, Start::Begun(_)) {
-        look_ahead.give_back(1);
+        look_ahead.give_back(page.file, 1);
     }
     start
 }

@@ -8,9 +8,9 @@ use std::{
     time::Duration,
 };
 
-use ringpool::{Error, IoMethod, OpenOptions, PageAddress, PageCodec, PageId, testing::Op};
+use ringpool::{Error, IoMethod, OpenOptions, PageAddress, PageCodec, PageId, StreamOptions, testing::Op};
 
-use crate::support::{Bench, assert_stamped, eventually, restamp, stamped_file, with_each_method};
+use crate::support::{Bench, assert_stamped, eventually, guarded, restamp, stamped_file, with_each_method};
 
 /// A page that stays pinned is in the way of calls for all frames, and of no other.
 #[test]
@@ -188,6 +188,52 @@ fn c6_a_file_whose_writes_do_not_come_back_leaves_room_for_copies_to_others() {
             (0..2 * FRAMES).for_each(|block| change(block, 3));
             gate.open();
             stuck.join().unwrap().unwrap();
+        });
+        bench.assert_at_rest();
+    });
+}
+
+#[test]
+fn a_file_that_is_open_alone_has_all_of_look_ahead() {
+    guarded(|| {
+        let bench = Bench::new(IoMethod::worker(), 16, 160);
+        let gate = bench.disk.hold(Op::Read);
+        let ahead = bench.pool.prefetch(bench.file, 0..160);
+        assert_eq!((ahead.started, ahead.declined), (12, 148), "three quarters of the frames");
+        gate.open();
+        bench.assert_at_rest();
+    });
+}
+
+/// Reads ahead of a file that does not answer keep their places, and other files are read ahead all the same.
+#[test]
+fn c6_a_file_whose_reads_do_not_come_back_leaves_look_ahead_to_others() {
+    with_each_method(|method| {
+        const FRAMES: u32 = 256;
+        // Of three quarters of the frames, which look-ahead has, three quarters.
+        const MOST: u32 = FRAMES * 3 / 4 * 3 / 4;
+        let bench = Bench::new(method, FRAMES, FRAMES);
+        bench.disk.put("slow", stamped_file(4 * FRAMES, 1));
+        let slow = bench.pool.open_file("slow", OpenOptions::new().tag(1)).unwrap();
+        let gate = bench.disk.hold(Op::Read.of("slow"));
+        let (pool, data) = (&bench.pool, bench.file);
+        thread::scope(|scope| {
+            // Under sync the thread that asks waits for the disk, and has begun as many reads as go together.
+            let prefetching = scope.spawn(move || pool.prefetch(slow, 0..4 * FRAMES));
+            eventually("it has the places that it gets", || pool.stats().frames.reading_ahead >= MOST);
+            assert_eq!(pool.stats().frames.reading_ahead, MOST);
+            let blocks = [1_u32, 3, 5, 7, 9, 11];
+            let prefetched = pool.prefetch(data, blocks);
+            assert_eq!((prefetched.started, prefetched.declined), (6, 0), "a prefetch of another file");
+            eventually("they are here", || pool.stats().frames.resident == 6);
+            let before = pool.stats().counts;
+            for page in pool.read_stream(data, 100..FRAMES, StreamOptions::new()) {
+                assert_stamped(&page.unwrap(), 1);
+            }
+            let counts = pool.stats().counts - before;
+            assert!(counts.prefetches > 100 && counts.misses < 40, "a stream of another file: {counts:?}");
+            gate.open();
+            assert_eq!(prefetching.join().unwrap().started, MOST);
         });
         bench.assert_at_rest();
     });

@@ -137,7 +137,10 @@ impl Window {
         }
         self.shared.counters.measures.add(Measure::LookAhead, self.distance.target() as u64);
         let lacking = (self.pinned + untried).saturating_sub(self.places);
-        self.places += self.shared.pool.look_ahead.take(lacking);
+        if lacking > 0 {
+            let is_alone = self.shared.files.has_one_at_most();
+            self.places += self.shared.pool.look_ahead.take(self.file, lacking, is_alone);
+        }
         self.start();
         self.give_back_places();
     }
@@ -146,7 +149,7 @@ impl Window {
     pub(super) fn give_back_places(&mut self) {
         let unused = self.places - self.pinned;
         if unused > 0 {
-            self.shared.pool.look_ahead.give_back(unused);
+            self.shared.pool.look_ahead.give_back(self.file, unused);
             self.places = self.pinned;
         }
     }
