@@ -182,29 +182,37 @@ fn c6_a_file_has_no_more_in_flight_than_it_was_told() {
     });
 }
 
-/// More requests than the queue has places for are not transferred by their submitter.
+/// A request that finds no place in the queue is transferred by its submitter. Not one of a file with a bound: a thread has another of
+/// that file in hand.
 #[test]
 fn c6_a_full_queue_does_not_let_a_file_pass_its_bound() {
     guarded(|| {
-        for method in [IoMethod::Worker { threads: 2 }, IoMethod::Sync] {
-            let bench = bench(method);
-            bench.disk.put("other", stamped_file(160, 1));
-            let options = OpenOptions::new().max_in_flight(NonZeroU32::MIN);
-            let other = bench.pool.open_file("other", options).unwrap();
-            for block in 0..160 {
-                restamp(&bench.pool.fetch(PageId::new(other, block)).wait().unwrap(), 2);
-            }
-            bench.disk.clear_log();
-            bench.disk.inject(Fault::delay(Op::Write, Duration::from_micros(50)));
-            let flushing: Vec<_> = (0..2)
-                .map(|_| {
-                    let pool = bench.pool.clone();
-                    thread::spawn(move || pool.flush_file(other).wait())
-                })
-                .collect();
-            flushing.into_iter().for_each(|one| assert!(one.join().unwrap().is_ok()));
-            let at_once = most_at_once(&bench.disk.log(), "other");
-            assert_eq!((at_once, bench.disk.count(Op::Write)), (1, 160));
+        // For each of two threads.
+        const PLACES: u32 = 2 * 32;
+        let bench = bench(IoMethod::Worker { threads: 2 });
+        let pool = &bench.pool;
+        bench.disk.put("other", stamped_file(8, 1));
+        let other =
+            pool.open_file("other", OpenOptions::new().max_in_flight(NonZeroU32::MIN).tag(1)).unwrap();
+        let [gate, gate_of_data] = ["other", "data"].map(|path| bench.disk.hold(Op::Read.of(path)));
+        let fetch_other = |block| fetch_apart(pool, PageId::new(other, block), true);
+        let first = fetch_other(0);
+        gate.wait_for(1);
+        let in_hand = begin_fetch(&bench, 0);
+        gate_of_data.wait_for(1);
+        let queued: Vec<_> = (1..=PLACES).map(|block| begin_fetch(&bench, block)).collect();
+        let more: Vec<_> = (1..4).map(fetch_other).collect();
+        let requests = || {
+            let counts = pool.stats().counts;
+            (counts.handed_over_requests, counts.inline_requests)
+        };
+        eventually("all have come", || requests().0 + requests().1 == u64::from(2 + PLACES + 3));
+        assert_eq!((requests().1, gate.held()), (0, 1), "a submitter transfers for itself");
+        gate.open();
+        gate_of_data.open();
+        more.into_iter().chain([first]).for_each(|one| assert_stamped(&outcome(one).unwrap(), 1));
+        for fetch in queued.into_iter().chain([in_hand]) {
+            assert_stamped(&pollster::block_on(fetch).unwrap(), 1);
         }
     });
 }

@@ -243,8 +243,9 @@ fn too_many_are_given_back_and_background_leaves_places_to_demands() {
 #[test]
 fn a_file_with_a_bound_of_its_own_is_never_turned_away_and_takes_no_places_from_others() {
     let mut desk = Desk::with_files(limits(8, 8), [None, Some(2), None]);
-    for (file, requests) in [(1, 100), (0, 8)] {
-        for n in 0..requests {
+    // It comes before the others, and when they have filled the backlog.
+    for (file, requests) in [(1, 0..50), (0, 0..8), (1, 50..100)] {
+        for n in requests {
             desk.demand(file, 2 * n);
         }
     }
