@@ -112,10 +112,12 @@ mod tests {
             pool.waiters.get_in_line(no, frame, want, Drive::Task, Waker::noop()).unwrap()
         };
         let (ticket, _other) = (enlist(Want::Shared), enlist(Want::Exclusive));
-        let held = (pool.starvation.hold(), pool.waiters.hold(pin.frame_no()));
+        let unlogged = pool.unlogged.hold_with(pin.frame_no());
+        let held = (pool.starvation.hold(), pool.waiters.hold(pin.frame_no()), unlogged);
         let (done, is_done) = mpsc::channel();
         let child = thread::spawn(move || {
             in_a_child::run(|| {
+                latched.note_image();
                 latched.unlatch_exclusive(false);
                 leaving.cancel_wait(&ticket);
                 drop((latched, leaving, pin));

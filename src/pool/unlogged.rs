@@ -48,6 +48,13 @@ impl Unlogged {
         }
     }
 
+    /// As another thread has the lock at some moment, with this page refused.
+    #[cfg(test)]
+    pub(super) fn hold_with(&self, no: FrameNo) -> impl Sized {
+        self.change(|refused| refused.insert(no));
+        self.refused.lock()
+    }
+
     fn change(&self, change: impl FnOnce(&mut BTreeSet<FrameNo>) -> bool) {
         let mut refused = self.refused.lock();
         change(&mut refused);
@@ -72,6 +79,9 @@ impl Pin {
 
     /// Notes that a log record holds the whole page. The caller holds the exclusive latch.
     pub(crate) fn note_image(&self) {
-        self.pool().unlogged.forget(self.frame_no());
+        // In a process that was forked another thread may have the lock for ever.
+        if self.pool().process.is_current() {
+            self.pool().unlogged.forget(self.frame_no());
+        }
     }
 }

@@ -14,6 +14,7 @@ pub(crate) use imp::{Condvar, Mutex, MutexGuard, atomic, random_seed, spin_until
 
 /// Primitives that are never scheduling points: for counters, which nothing synchronises on.
 pub(crate) mod uncontrolled {
+    #[allow(unused_imports)] // Only tests and models have such locks.
     pub(crate) use parking_lot::Mutex;
     pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
 }
