@@ -69,6 +69,11 @@
 //! What the pool leaves to its process: a write beyond `RLIMIT_FSIZE` raises `SIGXFSZ`, which ends a process that does not ignore it.
 //! Ignore that signal, and such a write or extension is an error (`EFBIG`) like that of a full disk.
 //!
+//! Where the system gives no thread, the calling thread does the work (C7). The standard library makes one exception: where a thread
+//! can be had, and then no memory for the stack on which it handles signals, it ends the whole process. The pool starts threads as
+//! it is built, and others on demand: for what tasks wait for, and for requests beside a ring. So leave some memory free under a limit of the
+//! address space (`RLIMIT_AS`).
+//!
 //! # Features
 //!
 //! | feature | gives |

@@ -23,7 +23,9 @@ pub enum TornPages {
     /// A sync of a file that fails leaves pages that a power cut may tear, so the area keeps their copies until the file was closed and
     /// opened again, or [given up](crate::BufferPool::give_up_torn_pages). As long as it is not, other files are written while the area
     /// has room beside those copies; then every write of a page that needs a copy fails with [`Error::TornPages`](crate::Error::TornPages),
-    /// which names the file's tag, and leaves the page dirty. The same goes for a file with a page that cannot be written.
+    /// which names the file's tag, and leaves the page dirty. The same goes for a file with a page that cannot be written. Meanwhile each
+    /// opening, closing and cut of a file with copies there adds a page to the area, with no bound. These pages are used again once the
+    /// file does not need its copies any more, and cut off at the end of the pool.
     ///
     /// A sync of the area that fails is final, as that of a file is: it may have lost copies that it was asked to keep. From then on every
     /// write of a page that needs a copy, and the opening, cutting and closing of a file that has copies, fails with
