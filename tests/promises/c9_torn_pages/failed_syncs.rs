@@ -2,7 +2,7 @@
 //! may not be there are not believed.
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Error, FileId, IoMethod, Result, Shutdown,
+    BufferPool, CheckpointOptions, Error, FileId, IoMethod, IoOp, Result, Shutdown,
     testing::{Fault, Op, SimDisk},
 };
 
@@ -169,6 +169,29 @@ fn c9_nothing_is_put_back_from_an_area_whose_sync_failed() {
             }
             assert_whole(&disk);
         }
+    });
+}
+
+#[test]
+fn c9_a_removal_says_that_the_area_still_has_copies() {
+    with_each_method(|method| {
+        let disk = new_disk();
+        let pool = pool_on(&disk, method, area()).unwrap();
+        let file = open(&pool, TAGS[0]).unwrap();
+        write_all(&pool, file, 2).unwrap();
+        disk.inject(Fault::error(Op::Sync.of("area"), EIO).once());
+        let removed = pool.drop_file(file).wait();
+        let named =
+            matches!(&removed, Err(Error::File { op: IoOp::Sync, path, .. }) if path.ends_with("area"));
+        assert!(named, "{removed:?}");
+        assert!(
+            disk.image(path(TAGS[0])).is_none() && matches!(pool.blocks(file), Err(Error::NotOpen { .. }))
+        );
+        assert!(pool.give_up_torn_pages(TAGS[0]).is_err(), "as long as there is this pool");
+        drop(pool);
+        let pool = pool_on(&disk.after_power_cut(0), IoMethod::Sync, area()).unwrap();
+        pool.give_up_torn_pages(TAGS[0]).unwrap();
+        assert_eq!(pool.torn_page_tags(), []);
     });
 }
 
