@@ -168,6 +168,11 @@ impl Builder {
     /// How long a fetch that needs a frame waits while nothing comes back from the disk, no page that is read and none that is
     /// written, before it ends in [`Error::NoFrame`]; 60 seconds unless set. (A disk that refuses to write is an error of its own,
     /// within a moment.)
+    ///
+    /// Under [`IoMethod::Sync`] this bounds the time between two transfers, and no transfer. A thread or task that finds only dirty
+    /// pages writes some of them itself, of any file. It comes back when that write does, and no `disk_wait` and no
+    /// [`wait_timeout`](crate::Fetch::wait_timeout) ends it earlier. Where files on disks that may not answer share a pool, choose
+    /// another method.
     pub fn disk_wait(mut self, wait: Duration) -> Self {
         self.disk_wait = wait;
         self

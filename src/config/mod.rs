@@ -107,6 +107,11 @@ pub enum IoMethod {
         threads: u32,
     },
     /// Every transfer happens in the thread that asks for it: the reference the others are tested against.
+    ///
+    /// A thread that needs a frame, and finds only dirty pages, writes some of them first, whatever files they are of. So does a task,
+    /// in the thread that polls it, and a stream or prefetch. If the disk of one of these files does not answer, the thread waits for as
+    /// long as the disk takes, also if the page that it wants is of another file. No
+    /// [`disk_wait`](crate::Builder::disk_wait) ends a transfer. Threads that find their pages resident or a clean frame go on.
     Sync,
 }
 
