@@ -273,7 +273,9 @@ fn c6_a_slow_sync_of_one_file_lets_the_others_work() {
 #[test]
 fn c6_a_task_that_changes_a_page_can_extend_a_file_however_many_wait_for_the_page() {
     with_each_method(|method| {
-        let bench = bench(method, 16, 8);
+        // The flushes wait for the change for as long as it takes on a busy machine.
+        let patient = Duration::from_secs(600);
+        let bench = Bench::with(8, |builder| builder.frames(16).frame_wait(patient).io_method(method));
         let page = bench.fetch(3).unwrap();
         let changing = page.write().unwrap();
         let mut context = Context::from_waker(Waker::noop());
