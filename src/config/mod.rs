@@ -253,6 +253,9 @@ impl StreamOptions {
     /// For a read of much that is not wanted again soon, as a scan of a large table: it keeps to a small ring of frames (an
     /// eighth of the pool at the most), so that the pages which others use stay where they are. Pages that it finds in the
     /// pool are used without being kept there any longer for it.
+    ///
+    /// A page that is changed leaves the ring: it is written as other dirty pages are, and another frame takes its place. So a scan that
+    /// changes its pages leaves those alone that were used more than once, but takes the frames of pages that were used once.
     #[must_use]
     pub fn bulk(self) -> Self {
         self.ring(Self::RING)

@@ -5,6 +5,9 @@
 //! it looks as if nobody but the bulk read had a use for it: unpinned, clean, not used since and not expected to be used.
 //! Otherwise a victim of the sweep takes its place in the ring. A page that is read so is on probation like any other, but its
 //! return counts for nothing, and its name is not kept.
+//!
+//! A dirty frame is not reused, as PostgreSQL's `BAS_BULKWRITE` does it: there the scan waits for its own writes. Here nothing that reads
+//! ahead waits, so the scan would be past the ring long before a batch of it is written; it takes victims instead.
 
 use crate::{
     id::FrameNo,
