@@ -14,6 +14,7 @@
 use std::collections::VecDeque;
 
 use crate::{
+    callback,
     id::FileId,
     pause::Pause,
     sync::{
@@ -176,7 +177,7 @@ impl Shop {
                 }
                 drop(state);
                 // A job reports its own panic to whoever waits for it; the thread goes on with the next.
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
+                let _ = callback::contained(job);
                 state = self.state.lock();
                 state.end(wait);
                 continue;
@@ -206,6 +207,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::callback::tests::panicking_payload;
 
     #[test]
     fn slow_jobs_do_not_stop_the_next_and_threads_are_few() {
@@ -241,11 +243,8 @@ mod tests {
         let service = Service::new();
         let (done, finished) = mpsc::channel();
         for _ in 0..2 * THREADS_MAX {
-            assert!(
-                service
-                    .submit(WaitsFor::Callers, Box::new(|| std::panic::resume_unwind(Box::new("job"))))
-                    .is_ok()
-            );
+            let job = || std::panic::resume_unwind(panicking_payload());
+            assert!(service.submit(WaitsFor::Callers, Box::new(job)).is_ok());
         }
         assert!(service.submit(WaitsFor::Callers, Box::new(move || done.send(()).unwrap_or(()))).is_ok());
         assert!(finished.recv().is_ok());

@@ -81,6 +81,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::callback::tests::panicking_payload;
 
     /// Notes its number when it is called, and when it is dropped, and panics both times where it is odd.
     struct Noting(u32, Arc<Mutex<Vec<(u32, &'static str)>>>);
@@ -89,17 +90,7 @@ mod tests {
         fn note(&self, what: &'static str) {
             self.1.lock().unwrap().push((self.0, what));
             if self.0 % 2 == 1 {
-                panic::resume_unwind(Box::new(PanickingPayload));
-            }
-        }
-    }
-
-    struct PanickingPayload;
-
-    impl Drop for PanickingPayload {
-        fn drop(&mut self) {
-            if !std::thread::panicking() {
-                panic::resume_unwind(Box::new("the payload"));
+                panic::resume_unwind(panicking_payload());
             }
         }
     }

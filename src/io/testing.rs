@@ -7,6 +7,7 @@ use std::{
     fmt,
     io::{self, IoSlice, IoSliceMut},
     os::fd::RawFd,
+    panic::resume_unwind,
     path::Path,
     ptr::NonNull,
     sync::{
@@ -18,6 +19,7 @@ use std::{
 };
 
 use crate::{
+    callback::tests::panicking_payload,
     config::{BackgroundDepth, OpenOptions, Scheduling},
     error::Result,
     id::{FileId, PageSize},
@@ -260,7 +262,7 @@ impl TestLease {
     }
 
     pub(crate) fn panic_in_finish(&mut self) {
-        self.before_finish(|| panic!("a lease that panics, for a test"));
+        self.before_finish(|| resume_unwind(panicking_payload()));
     }
 
     /// Reports its part of an outcome, and leaves what is behind it.

@@ -10,12 +10,10 @@
 //!
 //! Lock order: the desk, a leaf: nothing is called with it held.
 
-use std::{
-    io,
-    panic::{AssertUnwindSafe, catch_unwind},
-};
+use std::io;
 
 use crate::{
+    callback,
     config::Scheduling,
     io::{
         backlog::{Limits, Place},
@@ -170,12 +168,12 @@ impl<L: Lease> Shared<L> {
     /// file next.
     fn carry_out(&self, request: Request<L>, place: Place) {
         // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
-        let _ = catch_unwind(AssertUnwindSafe(|| {
+        let _ = callback::contained(|| {
             let held = HeldPlace { desk: &self.desk, place: Some(place) };
             let outcome = inline::transfer_of(&request, &self.counters);
             let _late = seeded!("place_given_back_late").then_some(held);
             request.finish(outcome, time::now());
-        }));
+        });
     }
 
     /// Waits for the next request. `None`: the thread is to go, and does not count any more.

@@ -8,13 +8,7 @@
 //! [taken back](Ring::take_back), what it has taken is [waited for](Ring::drain), as long as that works, and the
 //! [rest](Ring::into_rest) is the caller's, who must not let go of it before the kernel has (C5).
 
-use std::{
-    io,
-    marker::PhantomData,
-    panic::{AssertUnwindSafe, catch_unwind},
-    rc::Rc,
-    time::Duration,
-};
+use std::{io, marker::PhantomData, rc::Rc, time::Duration};
 
 use io_uring::{
     CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, opcode, squeue,
@@ -31,6 +25,7 @@ use super::{
     trouble::{self, Remedy, Trouble},
 };
 use crate::{
+    callback,
     id::FileId,
     io::{
         backlog::Place,
@@ -319,7 +314,7 @@ impl<'r, L: Lease> Ring<'r, L> {
         let now = time::now();
         for (request, outcome) in self.done.drain(..) {
             // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
-            let _ = catch_unwind(AssertUnwindSafe(|| request.finish(outcome, now)));
+            let _ = callback::contained(|| request.finish(outcome, now));
         }
     }
 

@@ -17,7 +17,6 @@
 use std::{
     io, mem,
     os::fd::{AsRawFd, RawFd},
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{OnceLock, mpsc},
 };
 
@@ -28,7 +27,9 @@ use super::{
     setup::{self, Abilities, Memory, Opened, Refusal},
 };
 use crate::{
+    callback,
     config::{Scheduling, UringOptions},
+    error::Result,
     events,
     id::FileId,
     io::{
@@ -145,7 +146,7 @@ impl<L: Lease> Shared<L> {
         let can_nap = abilities.timed_waits;
         if report.send(Ok((fd, abilities))).is_ok() {
             let service = Service::new(self, &mut ring, can_nap, scheduling.background);
-            self.end(catch_unwind(AssertUnwindSafe(|| service.run())));
+            self.end(callback::contained(|| service.run()));
         }
         let mut untaken = ring.take_back();
         if seeded!("untaken_requests_forgotten") {
@@ -167,7 +168,7 @@ impl<L: Lease> Shared<L> {
     }
 
     /// Takes in that the ring has served its time, or is lost.
-    fn end(&self, served: std::thread::Result<io::Result<()>>) {
+    fn end(&self, served: Result<io::Result<()>>) {
         let lost = match served {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("io_uring_enter: {error}")),
