@@ -168,7 +168,7 @@ impl Drop for ReadLease {
 }
 
 /// The frame waits for its page, so nobody else has its bytes.
-fn assert_waits(frame: &Frame) {
+fn assert_waits(frame: Frame<'_>) {
     let state = frame.state.load();
     assert!(state.phase() == Phase::Reading, "{} is in a read, and does not say so: {state:?}", frame.page());
 }

@@ -27,9 +27,8 @@ use crate::{
         admission::Admission,
         arena::Arena,
         extra_pages::ExtraPages,
-        frame::Frame,
+        frame::{Frame, FrameArrays},
         handle::{Claimed, Pin, PoolHandle},
-        huge_slice::HugeSlice,
         look_ahead::LookAhead,
         mirrors::Mirrors,
         older_changes::OlderChanges,
@@ -57,7 +56,7 @@ use crate::{
 const LOOKUPS_TOGETHER: usize = 16;
 
 pub(crate) struct FramePool {
-    pub(super) frames: HugeSlice<Frame>,
+    pub(super) frames: FrameArrays,
     table: PageTable,
     pub(super) replacement: Replacement,
     pub(crate) waiters: Waiters,
@@ -154,7 +153,7 @@ impl FramePool {
         let with_spares = |frames| (spare_pages + frames) * page_size.bytes();
         Ok(Self {
             arena: Arena::new(with_spares(frames), with_spares(most))?,
-            frames: HugeSlice::zeroed(most, frames)?,
+            frames: FrameArrays::new(frames, most)?,
             table: PageTable::new(frames, most)?,
             replacement: Replacement::new(frames, most)?,
             waiters: Waiters::new(),
@@ -206,8 +205,8 @@ impl FramePool {
     }
 
     #[inline]
-    pub(crate) fn frame(&self, no: FrameNo) -> &Frame {
-        &self.frames[no.index()]
+    pub(crate) fn frame(&self, no: FrameNo) -> Frame<'_> {
+        self.frames.get(no)
     }
 
     /// The number, if a frame has it: it may come from another pool.
@@ -217,11 +216,10 @@ impl FramePool {
     }
 
     /// Every frame with its number, those that are about to go included.
-    pub(crate) fn frames(&self) -> impl DoubleEndedIterator<Item = (FrameNo, &Frame)> {
+    pub(crate) fn frames(&self) -> impl DoubleEndedIterator<Item = (FrameNo, Frame<'_>)> {
         #[cfg(test)]
         self.sweeps.fetch_add(1, uncontrolled::Ordering::Relaxed);
-        let frames = &self.frames[..self.size.extent() as usize];
-        frames.iter().enumerate().map(|(index, frame)| (FrameNo(index as u32), frame))
+        (0..self.size.extent()).map(|no| (FrameNo(no), self.frame(FrameNo(no))))
     }
 
     /// How many frames there are.
@@ -255,7 +253,7 @@ impl FramePool {
             self.look_ahead.memory(),
         ];
         let spares = self.first_frame;
-        self.size.highest() as usize * size_of::<Frame>() + parts.iter().sum::<usize>() + spares
+        self.size.highest() as usize * FrameArrays::BYTES_PER_FRAME + parts.iter().sum::<usize>() + spares
     }
 
     /// Where in the arena the frame's own page is, which is where the device finds it, for reading and for writing.

@@ -13,7 +13,7 @@ use crate::{
     error::Result,
     id::FrameNo,
     pool::{
-        frame::Frame,
+        frame::{Frame, FrameArrays},
         frame_pool::FramePool,
         state::{Phase, State},
     },
@@ -111,9 +111,13 @@ impl Pin {
     }
 
     #[inline]
-    pub(crate) fn frame(&self) -> &Frame {
-        // SAFETY: a pin is made of a frame of its pool, whose frames all keep their headers, in service or not.
-        unsafe { self.pool().frames.get_unchecked(self.frame.index()) }
+    pub(crate) fn frame(&self) -> Frame<'_> {
+        let FrameArrays { states, headers } = &self.pool().frames;
+        // SAFETY: a pin is made of a frame of its pool, whose frames all keep state and header, in service or not.
+        let state = unsafe { states.get_unchecked(self.frame.index()) };
+        // SAFETY: as above.
+        let header = unsafe { headers.get_unchecked(self.frame.index()) };
+        Frame { state, header }
     }
 
     /// Another pin on the same frame; `None` where the state word cannot count one more.

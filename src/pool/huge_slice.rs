@@ -122,11 +122,11 @@ mod tests {
 
     #[test]
     fn values_that_fresh_memory_holds_are_the_same_as_those_that_are_made() {
-        use crate::pool::frame::Frame;
+        use crate::pool::frame::FrameHeader;
         let slice = HugeSlice::<AtomicU64>::zeroed(10_000, 10).unwrap();
         assert!(slice.iter().all(|word| word.load(crate::sync::atomic::Ordering::Relaxed) == 0));
-        let made = HugeSlice::new(1, Frame::new).unwrap();
-        let fresh = HugeSlice::<Frame>::zeroed(100, 1).unwrap();
+        let made = HugeSlice::new(1, FrameHeader::default).unwrap();
+        let fresh = HugeSlice::<FrameHeader>::zeroed(100, 1).unwrap();
         assert_eq!(format!("{:?}", fresh[99]), format!("{:?}", made[0]));
     }
 

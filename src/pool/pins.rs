@@ -76,7 +76,7 @@ impl Pins {
     }
 
     /// The pinned frames, in order.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = &Frame> {
+    pub(crate) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
         self.left().iter().map(|&no| self.pool().frame(no))
     }
 

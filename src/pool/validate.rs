@@ -29,7 +29,7 @@ impl FramePool {
         faults
     }
 
-    fn look_at_frame(&self, no: FrameNo, frame: &Frame, faults: &mut Vec<String>) {
+    fn look_at_frame(&self, no: FrameNo, frame: Frame<'_>, faults: &mut Vec<String>) {
         let (state, page) = (frame.state.load(), frame.page());
         let mut fault = |what: &str| faults.push(format!("frame {}, {page}: {what}: {state:?}", no.0));
         if let Some(what) = state.unsound() {

@@ -177,7 +177,7 @@ fn clean(
 
 /// The pages with bytes that the disk may not have.
 fn changed_pages(shared: &Shared) -> Vec<Candidate> {
-    let changed = shared.pool.frames().filter(|(_, frame)| may_hold_changes(frame));
+    let changed = shared.pool.frames().filter(|(_, frame)| may_hold_changes(*frame));
     changed.map(|(no, frame)| (frame.page(), no)).collect()
 }
 
@@ -188,7 +188,7 @@ fn changed_pages_of(shared: &Shared, file: &File) -> Vec<Candidate> {
     changed.map(|(no, page)| (page, no)).collect()
 }
 
-fn may_hold_changes(frame: &Frame) -> bool {
+fn may_hold_changes(frame: Frame<'_>) -> bool {
     let state = frame.state.load();
     state.may_hold_changes() && !(state.is_writing() && seeded!("checkpoint_leaves_out_writes_under_way"))
 }

@@ -168,7 +168,7 @@ impl Replacement {
         wanted: usize,
         reach: Reach,
         spares: bool,
-        frame: impl Fn(FrameNo) -> &'a Frame,
+        frame: impl Fn(FrameNo) -> Frame<'a>,
         mut enough: impl FnMut(FrameNo, Verdict, Reach) -> Option<R>,
     ) -> Option<R> {
         let (first, shards) = (self.turn(wanted), self.layout.shards_for(self.frames()));
@@ -177,7 +177,7 @@ impl Replacement {
             let mut sweep = |reach: Reach| {
                 let mut comes = false;
                 let look = |index, kept| {
-                    let state = &frame(number(index)).state;
+                    let state = frame(number(index)).state;
                     let verdict = look(state, kept, reach);
                     comes |= verdict == Verdict::Clean || state.load().is_unused_at_disk();
                     verdict
@@ -234,7 +234,7 @@ impl Replacement {
     }
 
     /// Its page's time on probation is over, without a use. It may yet be used before it goes, which does no harm.
-    fn remember(&self, frame: &Frame) {
+    fn remember(&self, frame: Frame<'_>) {
         if frame.state.load().phase() != Phase::Free {
             self.evicted.note(frame.page());
         }
@@ -308,6 +308,7 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
+    use crate::pool::frame::FrameArrays;
 
     fn two_shards() -> Replacement {
         Replacement::new(2 * SHARD, 2 * SHARD).expect("memory for two shards")
@@ -355,12 +356,13 @@ mod tests {
         let replacement = two_shards();
         while replacement.take_free(|_| true).is_some() {}
         replacement.taken.store(RUN, Ordering::Relaxed);
-        let (busy, free) = (Frame::new(), Frame::new());
+        let frames = FrameArrays::new(2, 2).unwrap();
+        let (busy, free) = (frames.get(FrameNo(0)), frames.get(FrameNo(1)));
         busy.state.update(|state| state.claim().unwrap());
         let somebody = RefCell::new(Some(replacement.shards[1].lock()));
         let frame = |no: FrameNo| {
             drop(somebody.take());
-            if no.index() < 2 * SHARD - 1 { &busy } else { &free }
+            if no.index() < 2 * SHARD - 1 { busy } else { free }
         };
         let found = replacement.sweep(1, Reach::All, true, frame, |no, _, _| Some(no));
         assert_eq!(found, Some(FrameNo(2 * SHARD as u32 - 1)));

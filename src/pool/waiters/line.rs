@@ -200,7 +200,7 @@ impl Shard {
     pub(super) fn io_done(
         &mut self,
         no: FrameNo,
-        frame: &Frame,
+        frame: Frame<'_>,
         outcome: &Result<()>,
         wakers: &mut Wakers,
     ) -> bool {
@@ -225,7 +225,7 @@ impl Shard {
     }
 
     /// Takes the latch for a called waiter that comes; where it is taken, that one waits on, before those that were not called.
-    pub(super) fn come(&mut self, key: usize, frame: &Frame) {
+    pub(super) fn come(&mut self, key: usize, frame: Frame<'_>) {
         let Entry { frame: no, want, .. } = self.entries[key];
         self.line(no).has_moved = true;
         let [_, others_wait, _] = self.who_waits(no);
@@ -238,7 +238,7 @@ impl Shard {
     }
 
     /// Passes a latch on that was let go: to the first in line and, if that one shares it, to those right behind that share it too.
-    pub(super) fn pass_on(&mut self, no: FrameNo, frame: &Frame, wakers: &mut Wakers) -> Passed {
+    pub(super) fn pass_on(&mut self, no: FrameNo, frame: Frame<'_>, wakers: &mut Wakers) -> Passed {
         if self.next(no).is_none() {
             frame.state.update(|state| state.set_latch_waiters(false));
         }
@@ -278,7 +278,7 @@ impl Shard {
     /// as many, and the latch is taken back. `at_once`: all others are called, whether or not one has come.
     pub(super) fn look_after<'a>(
         &mut self,
-        frame_of: impl Fn(FrameNo) -> &'a Frame,
+        frame_of: impl Fn(FrameNo) -> Frame<'a>,
         at_once: bool,
         wakers: &mut Wakers,
     ) {
@@ -297,7 +297,7 @@ impl Shard {
         self.watched = watched;
     }
 
-    fn call_others(&mut self, no: FrameNo, frame: &Frame, all: bool, wakers: &mut Wakers) {
+    fn call_others(&mut self, no: FrameNo, frame: Frame<'_>, all: bool, wakers: &mut Wakers) {
         let most = if all { usize::MAX } else { self.line(no).called.clamp(1, BATCH) };
         for _ in 0..most {
             self.take_back(no, frame);
@@ -308,7 +308,7 @@ impl Shard {
     }
 
     /// Takes the latch back from tasks that it was handed to and that have not come.
-    fn take_back(&mut self, no: FrameNo, frame: &Frame) {
+    fn take_back(&mut self, no: FrameNo, frame: Frame<'_>) {
         let mut next = self.line(no).first(Lane::Holding);
         while let Some(key) = next {
             let Entry { want, drive, behind, .. } = self.entries[key];

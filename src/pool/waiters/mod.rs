@@ -119,7 +119,7 @@ impl Waiters {
     }
 
     /// Gets in line for the end of an I/O. `None` where there is no longer anything to wait for: the caller looks again.
-    pub(crate) fn enlist(&self, no: FrameNo, frame: &Frame, want: Want, waker: &Waker) -> Option<Ticket> {
+    pub(crate) fn enlist(&self, no: FrameNo, frame: Frame<'_>, want: Want, waker: &Waker) -> Option<Ticket> {
         debug_assert!(!want.is_latch());
         self.get_in_line(no, frame, want, Drive::Task, waker)
     }
@@ -128,7 +128,7 @@ impl Waiters {
     pub(crate) fn get_in_line(
         &self,
         no: FrameNo,
-        frame: &Frame,
+        frame: Frame<'_>,
         want: Want,
         drive: Drive,
         waker: &Waker,
@@ -140,7 +140,7 @@ impl Waiters {
     }
 
     /// Sleeps until there is no longer anything to wait for. Not for latches, which would be kept.
-    pub(crate) fn wait(&self, no: FrameNo, frame: &Frame, want: Want) {
+    pub(crate) fn wait(&self, no: FrameNo, frame: Frame<'_>, want: Want) {
         let mut ticket = None;
         wait::block_on(|waker| {
             if ticket.is_none() {
@@ -157,7 +157,13 @@ impl Waiters {
     }
 
     /// The same for a latch, which is then held. Who was called for it takes it now, or is too late.
-    pub(crate) fn poll_latch(&self, ticket: &Ticket, frame: &Frame, drive: Drive, waker: &Waker) -> Poll<()> {
+    pub(crate) fn poll_latch(
+        &self,
+        ticket: &Ticket,
+        frame: Frame<'_>,
+        drive: Drive,
+        waker: &Waker,
+    ) -> Poll<()> {
         let come = |shard: &mut Shard| {
             if shard.is_called(ticket.key) {
                 shard.come(ticket.key, frame);
@@ -192,7 +198,7 @@ impl Waiters {
     }
 
     /// Leaves the line. A latch that was handed over meanwhile, or for which the ticket's owner was called, is passed on.
-    pub(crate) fn cancel(&self, ticket: &Ticket, frame: &Frame) -> Attention {
+    pub(crate) fn cancel(&self, ticket: &Ticket, frame: Frame<'_>) -> Attention {
         let no = ticket.frame;
         // Its waker is dropped after the lock.
         let left;
@@ -215,12 +221,12 @@ impl Waiters {
     }
 
     /// Serves all waiters for the frame's I/O. To be called after an end of it that saw IO_WAITERS in the word.
-    pub(crate) fn io_done(&self, no: FrameNo, frame: &Frame, outcome: &Result<()>, wakers: &mut Wakers) {
+    pub(crate) fn io_done(&self, no: FrameNo, frame: Frame<'_>, outcome: &Result<()>, wakers: &mut Wakers) {
         while self.shard(no).lock().io_done(no, frame, outcome, wakers) {}
     }
 
     /// Passes the latch on. To be called after a release that saw LATCH_WAITERS in the word.
-    pub(crate) fn latch_released(&self, no: FrameNo, frame: &Frame, wakers: &mut Wakers) -> Attention {
+    pub(crate) fn latch_released(&self, no: FrameNo, frame: Frame<'_>, wakers: &mut Wakers) -> Attention {
         loop {
             let mut shard = self.shard(no).lock();
             let passed = shard.pass_on(no, frame, wakers);
@@ -231,7 +237,7 @@ impl Waiters {
     }
 
     /// Looks after lines in which [a task is called and does not come](Shard::look_after). False where there are none.
-    pub(super) fn look_after<'a>(&self, frame_of: impl Fn(FrameNo) -> &'a Frame) -> bool {
+    pub(super) fn look_after<'a>(&self, frame_of: impl Fn(FrameNo) -> Frame<'a>) -> bool {
         let mut any = false;
         for shard in &self.shards {
             let mut wakers = Wakers::new();
@@ -248,13 +254,13 @@ impl Waiters {
     }
 
     /// Calls all waiters for the latch of that frame, and of those that share its lock, since no thread can look after them.
-    pub(super) fn call_all<'a>(&self, no: FrameNo, frame_of: impl Fn(FrameNo) -> &'a Frame) {
+    pub(super) fn call_all<'a>(&self, no: FrameNo, frame_of: impl Fn(FrameNo) -> Frame<'a>) {
         let mut wakers = Wakers::new();
         self.shard(no).lock().look_after(&frame_of, true, &mut wakers);
     }
 
     /// Whether the frame's bits say what its lines say: invariant 1.
-    pub(super) fn agrees(&self, no: FrameNo, frame: &Frame) -> bool {
+    pub(super) fn agrees(&self, no: FrameNo, frame: Frame<'_>) -> bool {
         let shard = self.shard(no).lock();
         let [for_io, for_latch, is_called] = shard.who_waits(no);
         let state = frame.state.load();
