@@ -103,8 +103,8 @@ impl Builder {
     /// So many frames in the end: up to these the pool can be [resized](BufferPool::resize). As many as it has at first, unless
     /// set: then it keeps its size.
     ///
-    /// They cost address space, and beside that little until they come: their share of the page table (13 bytes a frame, as far as
-    /// it is touched), their spare pages (one for 400 frames, 254 at the most) and a byte each. But the memory of a pool that can be
+    /// They cost address space, and beside that little until they come: their share of the page table (10 to 20 bytes a frame, more
+    /// where pages are far apart in their files, as far as it is touched), their spare pages (one for 400 frames, 254 at the most) and a byte each. But the memory of a pool that can be
     /// resized comes and goes in steps, of 16 to 64 MiB (more where it could have more than 1 TiB), and so it is registered: a request
     /// for scattered frames is a little more likely to go unregistered.
     pub fn frames_at_most(mut self, frames: u32) -> Self {

@@ -1,17 +1,17 @@
 //! Which frames have the pages of one file.
 //!
-//! A range of few blocks is looked up in the page table, block by block; for a range of many blocks all frames are looked at. So the
-//! cost follows the number of blocks, and is never more than that of a look at all frames.
+//! A range of few blocks is looked up in the page table, a cluster of them at a time; for a range of many blocks all frames are looked at.
+//! So the cost follows the number of blocks, and is never more than that of a look at all frames.
 
 use std::ops::Range;
 
 use crate::{
     id::{FileId, FrameNo, PageId},
-    pool::{frame_pool::FramePool, state::Phase},
+    pool::{frame_pool::FramePool, state::Phase, table::PageTable},
 };
 
 /// How many frames are looked at, one beside the other, in the time of one look-up, which takes a lock and waits for memory: in a pool
-/// of 2 Mi frames 6 ns a frame, and 90 to 300 ns a look-up. In loom's models, whose pools have one frame, a single block is looked up.
+/// of 2 Mi frames 6 ns a frame, and 90 to 300 ns a look-up. In loom's models, whose pools have one frame, a single cluster is looked up.
 const FRAMES_A_LOOKUP: u32 = if cfg!(loom) { 1 } else { 32 };
 
 impl FramePool {
@@ -20,7 +20,7 @@ impl FramePool {
     /// A page that comes into a frame or leaves it meanwhile may be listed or not. A caller that needs all of them first publishes
     /// that no page of these blocks may come any more, and then has a full fence.
     pub(crate) fn pages_of(&self, file: FileId, blocks: Range<u32>) -> Vec<(FrameNo, PageId)> {
-        let are_few = blocks.len() <= (self.size.extent() / FRAMES_A_LOOKUP) as usize;
+        let are_few = PageTable::clusters_of(&blocks) <= (self.size.extent() / FRAMES_A_LOOKUP) as usize;
         if are_few && !seeded!("all_frames_looked_at_for_a_file") {
             self.looked_up(file, blocks)
         } else {
@@ -29,8 +29,7 @@ impl FramePool {
     }
 
     fn looked_up(&self, file: FileId, blocks: Range<u32>) -> Vec<(FrameNo, PageId)> {
-        let pages = blocks.map(|block| PageId::new(file, block));
-        let mut found: Vec<_> = pages.filter_map(|page| Some((self.mapped_frame(page)?, page))).collect();
+        let mut found = self.table().list(file, blocks);
         found.sort_unstable();
         found
     }
@@ -53,7 +52,7 @@ mod tests {
 
     const BLOCKS: u32 = 64;
 
-    /// Opens a pool of so many frames with two files, each with every third of its blocks in the pool.
+    /// Opens a pool of so many frames with two files of four clusters, each with every third of its blocks in the pool.
     fn pool_with(frames: u32) -> (BufferPool, [FileId; 2]) {
         let disk = SimDisk::new();
         let builder = BufferPool::builder().frames(frames).page_size(512).io_method(IoMethod::Sync);
@@ -106,7 +105,7 @@ mod tests {
 
     #[test]
     fn of_a_file_of_many_blocks_all_frames_are_looked_at_once() {
-        let (pool, [one, _]) = pool_with(FRAMES_A_LOOKUP * (BLOCKS - 1));
+        let (pool, [one, _]) = pool_with(FRAMES_A_LOOKUP * 3);
         let sweeps = || pool.shared().pool.sweeps.load(Ordering::Relaxed);
         let before = sweeps();
         pool.truncate(one, 0).wait().unwrap();

@@ -13,10 +13,6 @@
 //!
 //! Lock order: a partition of the table, then state words; a shard of the waiters, then state words; never both.
 
-use std::hint::black_box;
-
-use smallvec::SmallVec;
-
 #[cfg(test)]
 use crate::sync::uncontrolled;
 use crate::{
@@ -40,8 +36,8 @@ use crate::{
         spares::Spares,
         sparing::Sparing,
         starvation::Starvation,
-        state::{Phase, State},
-        table::{PageTable, Slot},
+        state::{AtomicState, Phase, State},
+        table::PageTable,
         ticker::Ticker,
         unlogged::Unlogged,
         victims::Lull,
@@ -51,9 +47,6 @@ use crate::{
     sync::Arc,
     waking::Wakers,
 };
-
-/// Lookups that overlap: as many cache misses as a core has under way.
-const LOOKUPS_TOGETHER: usize = 16;
 
 pub(crate) struct FramePool {
     pub(super) frames: FrameArrays,
@@ -195,6 +188,7 @@ impl FramePool {
         &self.arena
     }
 
+    #[inline]
     pub(super) fn table(&self) -> &PageTable {
         &self.table
     }
@@ -207,6 +201,11 @@ impl FramePool {
     #[inline]
     pub(crate) fn frame(&self, no: FrameNo) -> Frame<'_> {
         self.frames.get(no)
+    }
+
+    #[inline]
+    pub(super) fn state_of(&self, no: FrameNo) -> &AtomicState {
+        &self.frames.states[no.index()]
     }
 
     /// The number, if a frame has it: it may come from another pool.
@@ -270,17 +269,9 @@ impl FramePool {
         Claimed::new(self, no)
     }
 
-    /// Gives the frame that the page is mapped to, in whatever state it is. A thread that maps the page later sees all that was
-    /// written before this call.
-    pub(super) fn mapped_frame(&self, page: PageId) -> Option<FrameNo> {
-        let is_it = |no: FrameNo| (self.frame(no).page() == page).then_some(no);
-        self.table.lock(self.table.slot(page)).find(is_it)
-    }
-
     /// Takes the page of a claimed frame out of the table, if it had one.
     pub(super) fn unmap(&self, no: FrameNo) {
-        let slot = self.table.slot(self.frame(no).page());
-        self.table.lock(slot).remove(no);
+        self.table.lock(self.frame(no).page()).remove(no);
     }
 
     /// The page of this frame has not come: nobody finds it here any more, and when its read has ended the frame is free.
@@ -325,92 +316,6 @@ impl Pin {
 }
 
 impl PoolHandle {
-    /// Pins the page's frame if it has one: no lock, and one compare-and-swap on that frame.
-    #[inline]
-    pub(crate) fn lookup(&self, page: PageId) -> Lookup {
-        self.lookup_by(page, State::pin)
-    }
-
-    /// The same, with that kind of pin.
-    #[inline]
-    pub(crate) fn lookup_by(&self, page: PageId, pin: impl Fn(State) -> Option<State>) -> Lookup {
-        let found = self.table.find(self.table.slot(page), |no| self.pin_in(no, page, &pin));
-        found.unwrap_or(Lookup::Absent)
-    }
-
-    /// Pins this frame if it holds the page.
-    #[inline]
-    pub(crate) fn pin_in(
-        &self,
-        no: FrameNo,
-        page: PageId,
-        pin: impl Fn(State) -> Option<State>,
-    ) -> Option<Lookup> {
-        let frame = self.frame(no);
-        match frame.state.try_change(pin) {
-            // From here on the frame cannot change its page.
-            Ok((before, pinned)) => {
-                let pin = self.adopt(no);
-                if frame.is_of(page) || seeded!("page_not_compared_after_the_pin") {
-                    return Some(Lookup::Pinned(pin));
-                }
-                frame.state.update(|state| state.take_back_use(before, pinned));
-                None
-            }
-            Err(state) if state.pins_are_exhausted() && frame.is_of(page) => Some(Lookup::TooManyPins),
-            Err(_) => None,
-        }
-    }
-
-    /// Pins the page's frame and latches it for reading, in one step, where that is the plain case: the page is here and nobody
-    /// changes it. The caller releases both, best in [one step](Pin::unlatch_and_unpin).
-    #[inline(always)] // With the table's part of it, of which the processor then sees the next beside it.
-    pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
-        self.table.find(self.table.slot(page), |no| self.look_in(no, page))
-    }
-
-    /// The same where the page is in this frame.
-    #[inline(always)]
-    pub(crate) fn look_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
-        let frame = self.frame(no);
-        let (before, pinned) = frame.state.try_change(State::pin_and_latch).ok()?;
-        let pin = self.adopt(no);
-        if frame.is_of(page) {
-            return Some(pin);
-        }
-        frame.state.update(|state| state.take_back_use(before, pinned));
-        pin.unlatch_and_unpin();
-        None
-    }
-
-    /// Looks the pages up, in their order: first at the table for all of a group, then at their frames, then for real. None of
-    /// these looks depends on another, so the processor waits for its memory once a round instead of once a page.
-    pub(crate) fn lookup_each(&self, pages: &[PageId], mut found: impl FnMut(Lookup)) {
-        for group in pages.chunks(LOOKUPS_TOGETHER) {
-            let slots: SmallVec<[Slot; LOOKUPS_TOGETHER]> =
-                group.iter().map(|&page| self.table.slot(page)).collect();
-            black_box(slots.iter().fold(0, |sum, &slot| sum ^ self.table.touch(slot)));
-            let likely = |&slot| self.table.find(slot, Some);
-            let touch = |no: FrameNo| u64::from(self.frame(no).page().block.0);
-            black_box(slots.iter().filter_map(likely).map(touch).fold(0, |sum, touched| sum ^ touched));
-            group.iter().for_each(|&page| found(self.lookup(page)));
-        }
-    }
-
-    /// Whether the page has a frame, or had one a moment ago.
-    pub(crate) fn is_mapped(&self, page: PageId) -> bool {
-        self.find(page, |state| !matches!(state.phase(), Phase::Free | Phase::Claimed)).is_some()
-    }
-
-    /// The page's frame, if it is in such a state. Pins nothing, and is no use of the page.
-    pub(crate) fn find(&self, page: PageId, is_such: fn(State) -> bool) -> Option<FrameNo> {
-        let is_it = |no| {
-            let frame = self.frame(no);
-            (frame.page() == page && is_such(frame.state.load())).then_some(no)
-        };
-        self.table.find(self.table.slot(page), is_it)
-    }
-
     /// Gives the claimed frame to `page` and begins its read; or gives it back, and why.
     pub(crate) fn map(
         &self,
@@ -418,13 +323,12 @@ impl PoolHandle {
         page: PageId,
         read_only: bool,
     ) -> Result<Mapped, NotMapped> {
-        let slot = self.table.slot(page);
         let no = claimed.frame_no();
         // Unmap the old page first: one partition lock at a time.
         self.unmap(no);
-        let mut partition = self.table.lock(slot);
+        let mut partition = self.table.lock(page);
         // Under the lock a mapped frame keeps its page, pinned or not.
-        if let Some(other) = partition.find(|other| (self.frame(other).page() == page).then_some(other))
+        if let Some(other) = partition.frame()
             && !seeded!("two_frames_for_a_page")
         {
             match self.frame(other).state.try_update(State::pin_unused) {
@@ -477,51 +381,24 @@ impl PoolHandle {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::{id::FileId, pool::victims::DirtyVictims};
 
-    fn pool_of(frames: u32) -> PoolHandle {
+    pub(in crate::pool) fn pool_of(frames: u32) -> PoolHandle {
         PoolHandle::new(FramePool::new(frames, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap())
     }
 
-    fn page(block: u32) -> PageId {
+    pub(in crate::pool) fn page(block: u32) -> PageId {
         PageId::new(FileId(0), block)
     }
 
     /// Puts a page into a frame, as a read does.
-    fn fill(pool: &PoolHandle, page: PageId) -> FrameNo {
+    pub(in crate::pool) fn fill(pool: &PoolHandle, page: PageId) -> FrameNo {
         let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
         let Mapped { reading, own } = pool.map(claimed, page, false).unwrap();
         reading.end_read(&Ok(()), true);
         own.frame_no()
-    }
-
-    #[test]
-    fn c1_a_stale_entry_never_passes_another_page_off_for_the_one_wanted() {
-        let pool = pool_of(2);
-        let no = fill(&pool, page(1));
-        // As a reader sees it that found the frame just before it changed its page.
-        pool.table.lock(pool.table.slot(page(2))).insert(no).unwrap();
-        assert!(matches!(pool.lookup(page(2)), Lookup::Absent));
-        assert!(!pool.is_mapped(page(2)));
-        assert_eq!(pool.frame(no).state.load().pins(), 0, "the pin for the look was taken off");
-        assert!(matches!(pool.lookup(page(1)), Lookup::Pinned(_)));
-    }
-
-    #[test]
-    fn a_look_that_meets_another_page_is_no_use_of_that() {
-        let pool = pool_of(2);
-        let no = fill(&pool, page(1));
-        pool.table.lock(pool.table.slot(page(2))).insert(no).unwrap();
-        for _ in 0..3 {
-            let before = pool.frame(no).state.load();
-            assert!(matches!(pool.lookup(page(2)), Lookup::Absent));
-            assert!(pool.pin_in(no, page(3), State::pin).is_none(), "a hint that is out of date");
-            assert!(pool.look_at(page(2)).is_none() && pool.look_in(no, page(3)).is_none());
-            assert_eq!(pool.frame(no).state.load(), before);
-            pool.lookup(page(1));
-        }
     }
 
     #[test]

@@ -43,7 +43,7 @@ impl FramePool {
     /// The address of the frame's bytes. Reading or writing them takes a latch.
     #[inline]
     pub(crate) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
-        let state = self.frame(no).state.load();
+        let state = self.state_of(no).load();
         if state.is_away() { self.address_away(no, state) } else { self.arena().at(self.home_of(no)) }
     }
 

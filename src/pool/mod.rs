@@ -5,7 +5,7 @@
 //! which a `ticker` looks after, and [`admission`] where calls that want many frames do;
 //! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it, and
 //! [`extra_pages`] those that are wanted beyond them; the
-//! [`replacement`] says which page gives up its frame; the [`frame_pool`] puts them together, and [`victims`] are taken from
+//! [`replacement`] says which page gives up its frame; the [`frame_pool`] puts them together, a `lookup` pins the frame of a page, and [`victims`] are taken from
 //! it; a [`handle`] is the right to a frame, [`pins`] to several, a [`seizure`] to the pages in them; [`mirrors`] are copies
 //! of pages that all threads read; [`older_changes`] and [`unlogged`] changes are kept for the log's sake; a [`buffer_ring`] keeps a bulk read to a few; [`resizing`] is how frames come and go.
 //! [`file_pages`] lists the frames that have pages of one file. `validate` looks at all of it, for tests.
@@ -22,6 +22,7 @@ mod huge_slice;
 pub(crate) mod latch;
 pub(crate) mod lending;
 pub(crate) mod look_ahead;
+mod lookup;
 #[cfg(all(test, loom))]
 mod loom_models;
 mod mapping;

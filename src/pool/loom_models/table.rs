@@ -2,17 +2,17 @@
 
 use super::{Bytes, check, page, pool_of, read_into, spawn};
 use crate::{
-    id::FrameNo,
+    id::{FrameNo, PageId},
     pool::{
         frame_pool::Lookup,
         handle::PoolHandle,
         latch::Latch,
-        table::{PageTable, tests::neighbours},
+        table::{PageTable, tests::pages_at},
     },
     sync::Arc,
 };
 
-/// One frame changes from page 1 to page 2 while somebody looks both up: who gets a page gets its own bytes.
+/// One frame changes its page while another thread looks up the old page and the new: it gets the bytes of the page that it asked for.
 #[test]
 fn c1_who_pins_a_page_sees_its_bytes_while_its_frame_is_reused() {
     while_a_frame_is_reused(|pool, block, bytes| {
@@ -37,20 +37,27 @@ fn c1_who_looks_at_a_page_sees_its_bytes_while_its_frame_is_reused() {
     });
 }
 
-/// Page 1 gives its frame, the only one, to page 2, while another thread has `look` look at both.
+/// A page gives its frame, the only one, to another, while another thread has `look` look at both: to one of its own cluster, and
+/// to one whose cluster takes the place of the old one.
 fn while_a_frame_is_reused(look: fn(&PoolHandle, u32, &Bytes)) {
-    check(3, move || {
-        let pool = pool_of(1);
-        let bytes = Arc::new(Bytes::new(1));
-        drop(read_into(&pool, 1, || {}));
-        let looking = {
-            let (pool, bytes) = (Arc::clone(&pool), Arc::clone(&bytes));
-            spawn(move || [1, 2].into_iter().for_each(|block| look(&pool, block, &bytes)))
-        };
-        // With the frame pinned there is no victim.
-        drop(read_into(&pool, 2, || bytes.write(2)));
-        looking.join().unwrap();
-    });
+    let block = |page: PageId| page.block.0;
+    for same_cluster in [true, false] {
+        check(3, move || {
+            let pool = pool_of(1);
+            let mut pages = pages_at(pool.table(), 0).map(block);
+            let [old, other] = [pages.next().unwrap(), pages.next().unwrap()];
+            let new = if same_cluster { old - 1 } else { other };
+            let bytes = Arc::new(Bytes::new(old));
+            drop(read_into(&pool, old, || {}));
+            let looking = {
+                let (pool, bytes) = (Arc::clone(&pool), Arc::clone(&bytes));
+                spawn(move || [old, new].into_iter().for_each(|block| look(&pool, block, &bytes)))
+            };
+            // With the frame pinned there is no victim.
+            drop(read_into(&pool, new, || bytes.write(new)));
+            looking.join().unwrap();
+        });
+    }
 }
 
 /// Two misses of one page: it gets one frame.
@@ -69,30 +76,74 @@ fn c1_a_page_gets_one_frame_whoever_reads_it() {
     });
 }
 
-/// An entry that nobody touches is found at any moment, also in a bucket behind the one where it belongs, while its neighbours
+/// A frame gives its page up for one of another cluster, and then the partition grows and moves that cluster to where the old one was,
+/// while another thread looks at the old page.
+#[test]
+fn c1_who_looks_at_a_page_sees_its_bytes_while_clusters_change_their_places() {
+    check(2, || {
+        let pool = pool_of(6);
+        let [going, staying, third] = [2, 0, 1].map(|bucket| pages_at(pool.table(), bucket).next().unwrap());
+        let block = |page: PageId| page.block.0;
+        let bytes = Arc::new(Bytes::new(block(going)));
+        // It keeps its cluster.
+        drop(read_into(&pool, block(going) - 1, || {}));
+        let no = read_into(&pool, block(going), || {}).unwrap().frame_no();
+        let looking = {
+            let (pool, bytes) = (Arc::clone(&pool), Arc::clone(&bytes));
+            spawn(move || {
+                if let Some(pin) = pool.look_at(going) {
+                    assert_eq!((pin.frame().page(), bytes.read()), (going, block(going)));
+                    pin.unlatch_and_unpin();
+                }
+            })
+        };
+        if let Some(claimed) = pool.claim(no) {
+            let mapped = pool.map(claimed, staying, false).unwrap();
+            bytes.write(block(staying));
+            mapped.reading.end_read(&Ok(()), true);
+        }
+        pool.table().lock(third).insert(FrameNo(5)).unwrap();
+        looking.join().unwrap();
+    });
+}
+
+/// An entry that no thread touches is found at any moment, also in a bucket behind the one where it belongs, while its neighbours
 /// there and here come and go.
 #[test]
 fn an_entry_at_rest_is_always_found() {
-    check(3, || {
-        let table = Arc::new(PageTable::new(10, 10).unwrap());
-        // As many pages as a bucket holds, one that is sought, which went on as the only one, and one that comes.
-        let pages = neighbours(&table, 12);
-        let [gone, sought, coming] = [0, 10, 11].map(|n| pages[n]);
-        for (n, &page) in pages.iter().enumerate().take(11) {
-            table.lock(table.slot(page)).insert(FrameNo(n as u32)).unwrap();
+    while_it_is_looked_for(2, |table, [other, coming]| {
+        // It makes room in the first bucket, which is filled again, and goes itself behind the one that is sought and back.
+        table.lock(other).remove(FrameNo(0));
+        table.lock(coming).insert(FrameNo(3)).unwrap();
+        table.lock(other).insert(FrameNo(4)).unwrap();
+        table.lock(other).remove(FrameNo(4));
+    });
+}
+
+/// The same while its partition grows.
+#[test]
+fn an_entry_at_rest_is_found_while_its_partition_grows() {
+    while_it_is_looked_for(0, |table, [coming, _]| table.lock(coming).insert(FrameNo(3)).unwrap());
+}
+
+/// A page is looked for, while `change` changes other entries; those of so many pages were there before.
+fn while_it_is_looked_for(before: usize, change: fn(&PageTable, [PageId; 2])) {
+    check(3, move || {
+        let table = Arc::new(PageTable::new(3, 3).unwrap());
+        let pages: Vec<_> = pages_at(&table, 0).take(4).collect();
+        for (n, &page) in pages.iter().enumerate().take(before) {
+            table.lock(page).insert(FrameNo(n as u32)).unwrap();
         }
+        let sought = pages[2];
+        table.lock(sought).insert(FrameNo(2)).unwrap();
         let looking = {
             let table = Arc::clone(&table);
             spawn(move || {
-                let found = table.find(table.slot(sought), |frame| (frame == FrameNo(10)).then_some(()));
-                assert!(found.is_some());
+                let found = table.find_at_rest(sought).expect("it is there all the time");
+                assert!(found.frame() == FrameNo(2) || !found.still_holds());
             })
         };
-        // It makes room in the first bucket, which is filled again, and goes itself behind the one that is sought and back.
-        table.lock(table.slot(gone)).remove(FrameNo(0));
-        table.lock(table.slot(coming)).insert(FrameNo(11)).unwrap();
-        table.lock(table.slot(gone)).insert(FrameNo(12)).unwrap();
-        table.lock(table.slot(gone)).remove(FrameNo(12));
+        change(&table, [pages[0], pages[3]]);
         looking.join().unwrap();
     });
 }

@@ -1,194 +1,297 @@
 //! The page table: which frame holds a page.
 //!
-//! Open addressing over buckets of one cache line: ten frame numbers, a 16-bit tag of its page's hash for each, and how many
-//! pages that belong here had to go to a bucket further on. A lookup compares all tags of a bucket at once and without a
-//! branch, and goes on only where that count says so, so nearly every one ends with the bucket it began with, and the processor
-//! can guess that it will. (Tags and overflow counts are those of F14, Bronson and Shi, 2019; comparing lanes of a word is from
-//! hashbrown.)
+//! Pages are translated by *clusters*: sixteen consecutive blocks of a file, whose frame numbers are one cache line (clustered page
+//! tables: Talluri and Hill, SOSP 1995). A [bucket] holds seven clusters, and their keys in a line of its own; which bucket, and
+//! which place in it, a hash of the key says. A cluster is nearly always at that place, so the processor loads key and frame
+//! number side by side, before it knows that the key is the right one.
 //!
-//! * **Readers take no lock.** A frame that is found is only a *candidate*, to be pinned and then asked for its page; finding
-//!   none is only *probably* a miss.
-//! * **Writers hold the lock of the page's partition** (level 4 of the lock order). What they find, and do not find, is true.
+//! * **Readers take no lock.** What is found is a [`Translation`] that was true a moment ago: its frame is pinned, and then it must
+//!   [still hold](Translation::still_holds). Finding none is *probably* a miss; an entry that nobody touches is always found.
+//! * **Writers hold the lock of the page's [partition]** (level 4 of the lock order). What they find, and do not find, is true.
 //!   The miss path ends in such a look, so a page never gets two frames.
-//! * **Nothing moves.** An entry stays in its place until it is removed, and a removal leaves no tombstone: it takes itself off
-//!   the counts of the buckets that it had passed. So probe lengths depend on what is in the table now, not on its history.
+//! * **A cluster stays in its place** until the last of its pages goes, or its partition grows. A removal leaves no trace: how many
+//!   buckets a look goes on to depends on what is in the table now, not on its history.
 //!
-//! A bucket holds five pages on average, when all frames are in use, so of a hundred one or two pass their page on. The hash is
-//! seeded per table. Partitions are laid out for some two thousand frames and have room for twice as many, so that one
-//! overflows is beyond thirty standard deviations. It is reported as [`Full`] all the same.
+//! A partition begins with as many buckets as a pool needs whose pages lie side by side, and doubles when more than half of its places
+//! are taken, up to a place and a third for each frame: so a pool of scattered pages, each alone in its cluster, has room too, and takes
+//! memory for it (some 100 to 200 bytes a frame) only then. It never shrinks. Buckets of one number in all partitions are neighbours,
+//! so what is in use is the front of the array. That a partition overflows at its largest is beyond eighteen standard
+//! deviations of the hash, which is seeded per table; it is reported as [`Full`] all the same.
 
 mod bucket;
+mod partition;
 #[cfg(test)]
 pub(super) mod tests;
 
+use std::ops::Range;
+
 use crossbeam_utils::CachePadded;
 
+use self::bucket::{BLOCKS, Bucket, PLACES, Slot};
+pub(crate) use self::partition::Partition;
 use crate::{
     error::Result as PoolResult,
-    id::{FrameNo, PageId},
-    pool::{
-        huge_slice::HugeSlice,
-        table::bucket::{Bucket, Tag},
+    id::{FileId, FrameNo, PageId},
+    pool::huge_slice::HugeSlice,
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+        random_seed,
     },
-    sync::{Mutex, MutexGuard, random_seed},
 };
 
-/// Pages for which one bucket is laid out; half of what it can hold.
-const PAGES_PER_BUCKET: usize = 5;
+/// The most frames for which a partition is laid out.
+const PARTITION: usize = 2688;
 
-/// The most buckets that one lock guards: 32 KiB.
-const PARTITION: usize = 512;
+/// Set in a partition's span while its clusters are moved.
+const GROWING: u32 = 1 << 31;
 
 pub(crate) struct PageTable {
     buckets: HugeSlice<Bucket>,
-    /// A lock for each partition.
-    locks: Box<[CachePadded<Mutex<()>>]>,
-    /// Buckets of a partition; a power of two.
-    partition: usize,
+    /// For each partition the highest index that one of its buckets has now, with all bits set below that of its highest: the mask
+    /// of the hash. It changes with each growth and never comes back.
+    spans: HugeSlice<AtomicU32>,
+    /// For each partition how many places are taken.
+    locks: Box<[CachePadded<Mutex<u32>>]>,
     seed: u64,
 }
 
-/// Where a page belongs.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Slot {
-    bucket: usize,
-    tag: Tag,
+/// What a lookup saw of its partition.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Span(u32);
+
+/// A page as the table looks for it.
+#[derive(Copy, Clone, Debug)]
+struct Sought {
+    /// The cluster's. Never zero, which stands for an empty place.
+    key: u64,
+    hash: u64,
+    /// The page's place in its cluster.
+    block: usize,
 }
 
-/// A partition has no empty place left.
-#[derive(Debug)]
-pub(crate) struct Full;
+impl Sought {
+    /// The bucket where the cluster belongs in a partition of this span.
+    #[inline]
+    fn bucket(self, span: u32) -> usize {
+        // The highest bit, which says that the partition grows, is none of the index.
+        (self.index() & span) as usize
+    }
+
+    #[inline]
+    fn index(self) -> u32 {
+        (self.hash >> 33) as u32
+    }
+
+    /// The place where it belongs.
+    #[inline]
+    fn place(self) -> usize {
+        (((self.hash & 0xffff_ffff) * PLACES as u64) >> 32) as usize
+    }
+}
 
 impl PageTable {
-    /// A table for a pool of `frames`, of `most` in the end: it is laid out for all of those. Where they differ, a bucket gets its
-    /// memory when it is first touched.
+    /// A table for a pool of `frames`, of `most` in the end.
     pub(crate) fn new(frames: usize, most: usize) -> PoolResult<Self> {
-        let wanted = most.div_ceil(PAGES_PER_BUCKET);
-        let partition = wanted.next_power_of_two().min(PARTITION);
-        let partitions = wanted.div_ceil(partition);
-        let buckets = partitions * partition;
-        let present = if frames == most { buckets } else { 0 };
-        let buckets = HugeSlice::zeroed(buckets, present)?;
-        buckets.keep_from_children();
-        Ok(Self {
-            buckets,
+        let partitions = most.div_ceil(PARTITION).next_power_of_two();
+        let buckets_for = |places: usize| places.div_ceil(partitions * PLACES).next_power_of_two();
+        let most_buckets = buckets_for(most + most.div_ceil(3));
+        let buckets = buckets_for(frames.div_ceil(BLOCKS)).min(most_buckets);
+        let span = (buckets * partitions - 1) as u32;
+        let table = Self {
+            buckets: HugeSlice::zeroed(most_buckets * partitions, buckets * partitions)?,
+            spans: HugeSlice::new(partitions, || AtomicU32::new(span))?,
             locks: (0..partitions).map(|_| CachePadded::default()).collect(),
-            partition,
             seed: random_seed(),
-        })
+        };
+        // A forked process finds no page, nor a partition that never ends to grow.
+        table.buckets.keep_from_children();
+        table.spans.keep_from_children();
+        Ok(table)
     }
 
-    /// The bytes the table takes.
+    /// The bytes that the table takes.
     pub(crate) fn memory(&self) -> usize {
-        size_of_val(&*self.buckets) + size_of_val(&*self.locks)
+        self.in_use() * size_of::<Bucket>() + size_of_val(&*self.spans) + size_of_val(&*self.locks)
     }
 
-    /// Where `page` belongs.
+    /// So many buckets, the first ones, are in use, or all but some of them.
+    fn in_use(&self) -> usize {
+        let spans = self.spans.iter().map(|span| span.load(Ordering::Relaxed) & !GROWING);
+        spans.max().map_or(0, |span| span as usize + 1)
+    }
+
     #[inline]
-    pub(crate) fn slot(&self, page: PageId) -> Slot {
-        let hash = mix(page.to_word() ^ self.seed);
-        // The hash's share of the range (Lemire's multiply instead of a division): its high bits choose, its low ones tell apart.
-        let bucket = (u128::from(hash) * self.buckets.len() as u128) >> 64;
-        Slot { bucket: bucket as usize, tag: Tag::of(hash) }
+    fn sought(&self, page: PageId) -> Sought {
+        let key = bucket::key_of(page);
+        Sought { key, hash: self.hash_of(key), block: page.block.0 as usize % BLOCKS }
     }
 
-    /// Shows the frames that may hold the page to `probe`, without a lock (see the module's head), until it has found something.
     #[inline]
-    pub(crate) fn find<T>(&self, slot: Slot, mut probe: impl FnMut(FrameNo) -> Option<T>) -> Option<T> {
-        let bucket = &self.buckets[slot.bucket];
-        let (mut places, _) = bucket.places_of(slot.tag);
-        // Nearly always it is the first, so that one has a way of its own, without a loop.
-        let found = places.next().and_then(|place| probe(bucket.frame(place)));
-        if found.is_some() { found } else { self.find_further(slot, probe) }
+    fn hash_of(&self, key: u64) -> u64 {
+        mix(key ^ self.seed)
     }
 
-    /// The same behind the first candidate.
+    #[inline]
+    fn partition_of(&self, sought: Sought) -> usize {
+        sought.index() as usize & (self.spans.len() - 1)
+    }
+
+    #[inline]
+    fn span_word(&self, sought: Sought) -> &AtomicU32 {
+        &self.spans[self.partition_of(sought)]
+    }
+
+    /// Finds the page's frame without a lock (see the module's head); else gives the span in which it was sought.
+    #[inline(always)]
+    pub(crate) fn find(&self, page: PageId) -> Result<Translation<'_>, Span> {
+        let sought = self.sought(page);
+        let span_word = self.span_word(sought);
+        let span = span_word.load(Ordering::Acquire);
+        let bucket = &self.buckets[sought.bucket(span)];
+        let is_where_it_belongs = bucket.key(sought.place()).load(Ordering::Acquire) == sought.key;
+        let found =
+            if is_where_it_belongs { Some((bucket, sought.place())) } else { self.look(sought, span) };
+        let (bucket, place) = found.ok_or(Span(span))?;
+        Translation::seen(sought, bucket, place, span_word, span).ok_or(Span(span))
+    }
+
+    /// Finds the page's frame, also while its cluster is on its way to another place.
+    pub(crate) fn find_at_rest(&self, page: PageId) -> Option<Translation<'_>> {
+        match self.find(page) {
+            Ok(found) => Some(found),
+            Err(span) => self.find_again(page, span),
+        }
+    }
+
+    /// Finds a page that was not found in this span, if only because its cluster was on its way to another place.
     #[cold]
-    fn find_further<T>(&self, slot: Slot, mut probe: impl FnMut(FrameNo) -> Option<T>) -> Option<T> {
-        let mut seen = 1;
-        for bucket in self.path(slot) {
-            let (places, passed_on) = bucket.places_of(slot.tag);
-            let found = places.skip(seen).map(|place| bucket.frame(place)).find_map(&mut probe);
-            if found.is_some() || !passed_on {
-                return found;
+    pub(crate) fn find_again(&self, page: PageId, Span(span): Span) -> Option<Translation<'_>> {
+        let now = self.span_word(self.sought(page)).load(Ordering::Acquire);
+        if span & GROWING == 0 && now == span { None } else { self.find_locked(page) }
+    }
+
+    /// Finds the page's frame, for certain.
+    #[cold]
+    pub(crate) fn find_locked(&self, page: PageId) -> Option<Translation<'_>> {
+        self.lock(page).translation()
+    }
+
+    /// Looks through the buckets where the cluster may be.
+    #[inline(never)] // So that a hit at the first place saves no registers for this.
+    fn look(&self, sought: Sought, span: u32) -> Option<(&Bucket, usize)> {
+        let bucket = &self.buckets[sought.bucket(span)];
+        match bucket.place_of(sought.key) {
+            Some(place) => Some((bucket, place)),
+            None if bucket.passed_on() == 0 => None,
+            None => self.look_further(sought, span),
+        }
+    }
+
+    /// The same behind the first of them, from which clusters have gone on.
+    #[cold]
+    fn look_further(&self, sought: Sought, span: u32) -> Option<(&Bucket, usize)> {
+        for bucket in self.path(sought, span).skip(1) {
+            if let Some(place) = bucket.place_of(sought.key) {
+                return Some((bucket, place));
             }
-            seen = 0;
+            if bucket.passed_on() == 0 {
+                break;
+            }
         }
         None
     }
 
-    /// Has the processor fetch what a look for the slot's page begins with. What it gives means nothing.
+    /// The buckets where the cluster may be, in the order in which they are tried.
+    fn path(&self, sought: Sought, span: u32) -> impl ExactSizeIterator<Item = &Bucket> {
+        let (first, span, partitions) = (sought.bucket(span), (span & !GROWING) as usize, self.spans.len());
+        (0..span + 1).step_by(partitions).map(move |further| &self.buckets[(first + further) & span])
+    }
+
+    /// Has the processor fetch what a look for the page begins with. What it gives means nothing.
     #[inline]
-    pub(crate) fn touch(&self, slot: Slot) -> u64 {
-        self.buckets[slot.bucket].touch()
+    pub(crate) fn touch(&self, page: PageId) -> u64 {
+        let sought = self.sought(page);
+        let bucket = &self.buckets[sought.bucket(self.span_word(sought).load(Ordering::Relaxed))];
+        let slot = bucket.cluster(sought.place())[sought.block].load();
+        bucket.key(sought.place()).load(Ordering::Relaxed) ^ slot.map_or(0, |no| no.0.into())
     }
 
-    /// Locks the slot's partition for changes.
-    pub(crate) fn lock(&self, slot: Slot) -> Partition<'_> {
-        Partition { table: self, slot, _locked: self.locks[slot.bucket / self.partition].lock() }
+    /// Locks the page's partition for changes.
+    pub(crate) fn lock(&self, page: PageId) -> Partition<'_> {
+        Partition::lock(self, page)
     }
 
-    /// The bucket behind this one, in the same partition.
-    fn next(&self, bucket: usize) -> usize {
-        let first = bucket & !(self.partition - 1);
-        first + ((bucket + 1) & (self.partition - 1))
-    }
-
-    /// The buckets where the slot's page may be, in the order in which they are tried.
-    fn path(&self, slot: Slot) -> impl Iterator<Item = &Bucket> {
-        let first = &self.buckets[slot.bucket];
-        let mut at = slot.bucket;
-        let further = std::iter::repeat_with(move || {
-            at = self.next(at);
-            &self.buckets[at]
-        });
-        std::iter::once(first).chain(further).take(self.partition)
-    }
-}
-
-/// A locked partition, seen from one slot.
-pub(crate) struct Partition<'a> {
-    table: &'a PageTable,
-    slot: Slot,
-    _locked: MutexGuard<'a, ()>,
-}
-
-impl Partition<'_> {
-    /// Shows the frames whose pages have the slot's tag; all of them, since nothing changes under the lock.
-    pub(crate) fn find<T>(&self, probe: impl FnMut(FrameNo) -> Option<T>) -> Option<T> {
-        self.table.find(self.slot, probe)
-    }
-
-    /// Adds the slot's page. The caller has made sure that it is not there.
-    pub(crate) fn insert(&mut self, frame: FrameNo) -> Result<(), Full> {
-        let path = || self.table.path(self.slot);
-        let with_room =
-            path().enumerate().find_map(|(passed, bucket)| Some((passed, bucket, bucket.empty()?)));
-        let (passed, bucket, place) = with_room.ok_or(Full)?;
-        // Counted first: a lookup that meets the entry's bucket early finds it, and none is stopped short of it.
-        path().take(passed).for_each(|bucket| bucket.pass_on(1));
-        bucket.fill(place, self.slot.tag, frame);
-        Ok(())
-    }
-
-    /// Removes the slot's page where it is mapped to `frame`.
-    pub(crate) fn remove(&mut self, frame: FrameNo) {
-        let path = || self.table.path(self.slot);
-        for (passed, bucket) in path().enumerate() {
-            let (mut places, passed_on) = bucket.places_of(self.slot.tag);
-            if let Some(place) = places.find(|&place| bucket.frame(place) == frame) {
-                bucket.clear(place);
-                path().take(passed).for_each(|bucket| bucket.pass_on(-1));
-                return;
-            }
-            if !passed_on {
-                return;
-            }
+    /// Lists the pages of these blocks that have frames, those of a cluster as of one moment.
+    pub(crate) fn list(&self, file: FileId, blocks: Range<u32>) -> Vec<(FrameNo, PageId)> {
+        let mut listed = Vec::new();
+        for first in (blocks.start & !(BLOCKS as u32 - 1)..blocks.end).step_by(BLOCKS) {
+            listed.extend(self.lock(PageId::new(file, first)).list());
         }
+        listed.retain(|(_, page)| blocks.contains(&page.block.0));
+        listed
+    }
+
+    /// All pages that have frames, of a table that does not change meanwhile.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (FrameNo, PageId)> {
+        self.buckets[..self.in_use()].iter().flat_map(Bucket::entries)
+    }
+
+    /// How many clusters the blocks are in.
+    pub(crate) fn clusters_of(blocks: &Range<u32>) -> usize {
+        blocks.len().div_ceil(BLOCKS)
     }
 }
 
-/// Spreads a page number over all bits: two rounds of multiply and shift (the finaliser of MurmurHash3), since files
+/// A page's frame, and where the table said so.
+pub(crate) struct Translation<'a> {
+    frame: FrameNo,
+    sought: Sought,
+    key: &'a AtomicU64,
+    slot: &'a Slot,
+    span_word: &'a AtomicU32,
+    span: u32,
+}
+
+impl<'a> Translation<'a> {
+    #[inline(always)]
+    fn seen(
+        sought: Sought,
+        bucket: &'a Bucket,
+        place: usize,
+        span_word: &'a AtomicU32,
+        span: u32,
+    ) -> Option<Self> {
+        let slot = &bucket.cluster(place)[sought.block];
+        Some(Self {
+            frame: slot.load()?,
+            sought,
+            key: bucket.key(place),
+            slot,
+            span_word,
+            span: span & !GROWING,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn frame(&self) -> FrameNo {
+        self.frame
+    }
+
+    /// Whether the frame holds that very page, asked by a thread that has pinned the frame meanwhile.
+    ///
+    /// While it is pinned the frame keeps its page, and only the page's own slot names it. So if this slot does, it was the page's at
+    /// that moment, unless clusters have been moved; and then the key, read before the slot, was the page's too: a cluster that has a page
+    /// keeps its place, and a key that came after it would have shown the slot empty.
+    #[inline(always)]
+    pub(crate) fn still_holds(&self) -> bool {
+        self.key.load(Ordering::Acquire) == self.sought.key
+            && self.slot.load() == Some(self.frame)
+            && self.span_word.load(Ordering::Acquire) == self.span
+    }
+}
+
+/// Spreads a number over all bits: two rounds of multiply and shift (the finaliser of MurmurHash3), since files
 /// all start at block 0 and strides are powers of two.
 #[inline]
 pub(super) fn mix(mut key: u64) -> u64 {

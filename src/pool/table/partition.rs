@@ -1,0 +1,147 @@
+//! Changes of the table: insertion, removal and growth, under the lock of a partition.
+
+use std::{array::from_fn, ptr};
+
+use super::{
+    GROWING, PageTable, Sought, Translation,
+    bucket::{BLOCKS, Bucket, Cluster, PLACES, mapped_in},
+};
+use crate::{
+    id::{FrameNo, PageId},
+    sync::{
+        MutexGuard,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+/// A partition has no place left.
+#[derive(Debug)]
+pub(crate) struct Full;
+
+/// A locked partition, seen from one page.
+pub(crate) struct Partition<'a> {
+    table: &'a PageTable,
+    sought: Sought,
+    /// How many places of the partition are taken.
+    taken: MutexGuard<'a, u32>,
+}
+
+impl<'a> Partition<'a> {
+    pub(super) fn lock(table: &'a PageTable, page: PageId) -> Self {
+        let sought = table.sought(page);
+        let taken = table.locks[table.partition_of(sought)].lock();
+        Self { table, sought, taken }
+    }
+
+    /// The page's frame.
+    pub(crate) fn frame(&self) -> Option<FrameNo> {
+        self.cluster().and_then(|(bucket, place)| bucket.cluster(place)[self.sought.block].load())
+    }
+
+    pub(super) fn translation(&self) -> Option<Translation<'a>> {
+        let (bucket, place) = self.cluster()?;
+        Translation::seen(self.sought, bucket, place, self.span_word(), self.span())
+    }
+
+    /// The pages of the page's cluster that have frames.
+    pub(super) fn list(&self) -> impl Iterator<Item = (FrameNo, PageId)> {
+        let key = self.sought.key;
+        self.cluster().into_iter().flat_map(move |(bucket, place)| mapped_in(key, bucket.cluster(place)))
+    }
+
+    /// Maps the page to `frame`.
+    pub(crate) fn insert(&mut self, frame: FrameNo) -> Result<(), Full> {
+        let block = self.sought.block;
+        if let Some((bucket, place)) = self.cluster() {
+            bucket.cluster(place)[block].store(Some(frame));
+            return Ok(());
+        }
+        if 2 * (*self.taken as usize + 1) > self.path(self.sought).len() * PLACES {
+            self.grow();
+        }
+        self.put(self.sought, |cluster| cluster[block].store(Some(frame)))?;
+        *self.taken += 1;
+        Ok(())
+    }
+
+    /// Removes the page where it is mapped to `frame`.
+    pub(crate) fn remove(&mut self, frame: FrameNo) {
+        let Some((bucket, place)) = self.cluster() else { return };
+        let cluster = bucket.cluster(place);
+        let slot = &cluster[self.sought.block];
+        if slot.load() != Some(frame) {
+            return;
+        }
+        slot.store(None);
+        if cluster.iter().all(|slot| slot.load().is_none()) {
+            bucket.key(place).store(0, Ordering::Release);
+            let passed = self.path(self.sought).take_while(|passed| !ptr::eq(*passed, bucket));
+            passed.for_each(|bucket| bucket.pass_on(1_u64.wrapping_neg()));
+            *self.taken -= 1;
+        }
+    }
+
+    /// Doubles the partition, unless it is at its largest. Meanwhile readers find its clusters where they were, or nowhere; its span
+    /// tells them that this may be so.
+    #[cold]
+    fn grow(&self) {
+        let span = self.span();
+        let doubled = 2 * span + 1;
+        if doubled as usize >= self.table.buckets.len() {
+            return;
+        }
+        self.span_word().store(span | GROWING, Ordering::Release);
+        let mut clusters = Vec::with_capacity(*self.taken as usize);
+        for bucket in self.path(self.sought) {
+            for (place, key) in bucket.keys().filter(|&(_, key)| key != 0) {
+                let frames: [_; BLOCKS] = from_fn(|block| bucket.cluster(place)[block].load());
+                bucket.cluster(place).iter().for_each(|slot| slot.store(None));
+                bucket.key(place).store(0, Ordering::Release);
+                clusters.push((key, frames));
+            }
+            bucket.pass_on(bucket.passed_on().wrapping_neg());
+        }
+        // Of use under this lock only: readers do not trust a span in which it is set.
+        self.span_word().store(doubled | GROWING, Ordering::Release);
+        for (key, frames) in clusters {
+            let sought = Sought { key, hash: self.table.hash_of(key), block: 0 };
+            let fill =
+                |cluster: &Cluster| cluster.iter().zip(frames).for_each(|(slot, frame)| slot.store(frame));
+            self.put(sought, fill).expect("there are twice as many places");
+        }
+        self.span_word().store(doubled, Ordering::Release);
+    }
+
+    /// Puts a cluster that is not there into a place, which `fill` fills.
+    fn put(&self, sought: Sought, fill: impl FnOnce(&Cluster)) -> Result<(), Full> {
+        let free = |bucket: &Bucket| {
+            let belongs =
+                Some(sought.place()).filter(|&place| bucket.key(place).load(Ordering::Relaxed) == 0);
+            belongs.or_else(|| bucket.place_of(0))
+        };
+        let with_room =
+            self.path(sought).enumerate().find_map(|(passed, bucket)| Some((passed, bucket, free(bucket)?)));
+        let (passed, bucket, place) = with_room.ok_or(Full)?;
+        // Counted first, so that no look stops short of it.
+        self.path(sought).take(passed).for_each(|bucket| bucket.pass_on(1));
+        fill(bucket.cluster(place));
+        bucket.key(place).store(sought.key, Ordering::Release);
+        Ok(())
+    }
+
+    fn cluster(&self) -> Option<(&'a Bucket, usize)> {
+        self.table.look(self.sought, self.span())
+    }
+
+    fn path(&self, sought: Sought) -> impl ExactSizeIterator<Item = &'a Bucket> + use<'a> {
+        self.table.path(sought, self.span())
+    }
+
+    fn span_word(&self) -> &'a AtomicU32 {
+        self.table.span_word(self.sought)
+    }
+
+    fn span(&self) -> u32 {
+        self.span_word().load(Ordering::Relaxed) & !GROWING
+    }
+}
