@@ -10,10 +10,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    codec::PageAddress,
-    id::{FileId, Lsn, PageId},
-};
+use crate::id::{FileId, Lsn, PageAddress, PageId};
 
 /// The result of every fallible operation of this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,19 +1,23 @@
 //! What a person should hear of: events through `tracing` where that feature is on, else nothing.
 
-use std::path::Path;
-
-use crate::{
-    id::{FileId, PageId},
-    stats::MethodReport,
+use std::{
+    fmt::{Debug, Display},
+    path::Path,
 };
 
-/// The pool was built.
-pub(crate) fn opened(report: &MethodReport) {
+use crate::id::{FileId, PageId};
+
+/// The pool was built, with this I/O method; why not with a better one; and what is registered with a ring.
+pub(crate) fn opened(
+    in_use: &dyn Display,
+    reason: Option<&str>,
+    fixed_buffers: &dyn Debug,
+    fixed_files: &dyn Debug,
+) {
     #[cfg(feature = "tracing")]
-    tracing::info!(method = %report.in_use, reason = report.reason.as_deref(), fixed_buffers = ?report.fixed_buffers,
-        fixed_files = ?report.fixed_files, "pool opened");
+    tracing::info!(method = %in_use, reason, fixed_buffers = ?fixed_buffers, fixed_files = ?fixed_files, "pool opened");
     #[cfg(not(feature = "tracing"))]
-    let _ = report;
+    let _ = (in_use, reason, fixed_buffers, fixed_files);
 }
 
 /// A ring is of no use any more: what it did is done by threads.
@@ -34,7 +38,7 @@ pub(crate) fn unlogged(page: PageId) {
 }
 
 /// The background writer could not write something, and rests.
-pub(crate) fn cleaning_failed(error: &crate::Error) {
+pub(crate) fn cleaning_failed(error: &crate::error::Error) {
     #[cfg(feature = "tracing")]
     tracing::warn!(%error, "the background writer could not write dirty pages and will try again");
     #[cfg(not(feature = "tracing"))]
@@ -53,7 +57,7 @@ pub(crate) fn discarded(pages: u64) {
 }
 
 /// A sync failed, and the file cannot be trusted any more.
-pub(crate) fn poisoned(file: FileId, error: &crate::Error) {
+pub(crate) fn poisoned(file: FileId, error: &crate::error::Error) {
     #[cfg(feature = "tracing")]
     tracing::error!(file = file.get(), %error, "a sync failed: what was written may be lost");
     #[cfg(not(feature = "tracing"))]
@@ -61,7 +65,7 @@ pub(crate) fn poisoned(file: FileId, error: &crate::Error) {
 }
 
 /// Writes that had failed were repeated from their copies, and failed again: the area keeps those, and soon has no room for others.
-pub(crate) fn copies_needed(path: &Path, error: &crate::Error) {
+pub(crate) fn copies_needed(path: &Path, error: &crate::error::Error) {
     #[cfg(feature = "tracing")]
     tracing::error!(path = %path.display(), %error, "pages that cannot be written keep their copies in the doublewrite area");
     #[cfg(not(feature = "tracing"))]

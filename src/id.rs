@@ -176,6 +176,25 @@ impl FrameNo {
     }
 }
 
+/// Where a page lives, in terms that outlast a run of the program: what a checksum is seeded with, so that a page found in
+/// the wrong place is recognised.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct PageAddress {
+    /// The number the engine gave the file in [`OpenOptions::tag`](crate::OpenOptions::tag).
+    pub tag: u64,
+    /// The block.
+    pub block: BlockNo,
+}
+
+impl PageAddress {
+    /// The page at `block` of the file with this tag.
+    #[must_use]
+    pub fn new(tag: u64, block: impl Into<BlockNo>) -> Self {
+        Self { tag, block: block.into() }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -88,71 +88,56 @@
 
 #![warn(clippy::unwrap_used)]
 
+// First, for the macro of its bugs on purpose.
 #[macro_use]
-mod seeded;
+mod sync;
 
-mod background;
-mod budget;
-mod buffer_pool;
-mod builder;
-mod callback;
 mod codec;
-mod completion;
-#[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
-mod config;
-mod doublewrite;
-mod ending;
 mod error;
 mod events;
-mod file_table;
 mod files;
 mod id;
 // Some of it serves the ring alone.
+mod api;
+mod buffer;
 #[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
 mod io;
-mod lease;
-#[cfg(all(test, shuttle))]
-mod model_check;
-mod page;
-mod pause;
-mod pool;
-#[cfg(feature = "metrics")]
-mod publish;
+mod observe;
 mod read;
-mod removals;
-mod residency;
-mod resize;
-mod respite;
-mod service;
-mod shared;
-mod shutdown;
-mod snapshot;
-mod stats;
-mod sync;
+mod runtime;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
-mod turn;
-mod validate;
-mod wait;
-mod waking;
 mod wal;
 mod write;
 
-pub use buffer_pool::{BufferPool, ShutdownError};
-pub use builder::Builder;
+pub use self::{
+    api::shutdown::Shutdown,
+    buffer::frame::unlogged::UnloggedChanges,
+    io::{
+        doublewrite::options::{DoubleWriteArea, TornPages},
+        file::open_options::OpenOptions,
+        options::{BackgroundDepth, Fallback, IoMethod, UringOptions},
+    },
+    read::options::{FetchOptions, StreamOptions},
+    runtime::config::BackgroundWriter,
+};
+pub use self::{
+    io::report::{MethodKind, MethodReport, Registration},
+    observe::{Histogram, Latencies, Latency},
+};
+pub use crate::{codec::PageCodec, id::PageAddress};
+pub use api::buffer_pool::{BufferPool, ShutdownError};
+pub use api::builder::Builder;
+pub use api::residency::Resident;
+pub use api::resize::ResizeReport;
+pub use api::snapshot::{Counts, FrameStats, Stats};
+pub use buffer::page::{Changed, OptimisticPage, PageHint, PageRead, PageView, PageWrite, PinnedPage};
 #[cfg(feature = "crc32c")]
 pub use codec::Crc32c;
-pub use codec::{PageAddress, PageCodec};
-pub use completion::Completion;
-pub use config::{
-    BackgroundDepth, BackgroundWriter, DoubleWriteArea, Fallback, FetchOptions, IoMethod, OpenOptions,
-    Shutdown, StreamOptions, TornPages, UnloggedChanges, UringOptions,
-};
 pub use error::{Error, IoOp, Result};
-pub use files::{FileInfo, TornPageGuard, extent::Extended, vacate::Evicted};
+pub use files::{FileInfo, TornPageGuard, drop_pages::Evicted, extent::Extended};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use io::in_flight::{InFlight, Stage};
-pub use page::{Changed, OptimisticPage, PageHint, PageRead, PageView, PageWrite, PinnedPage};
 pub use read::{
     fetch::Fetch,
     many::FetchMany,
@@ -161,10 +146,7 @@ pub use read::{
     view::View,
     warm_up::WarmUp,
 };
-pub use residency::Resident;
-pub use resize::ResizeReport;
-pub use snapshot::{Counts, FrameStats, Stats};
-pub use stats::{Histogram, Latencies, Latency, MethodKind, MethodReport, Registration};
+pub use runtime::completion::Completion;
 pub use wal::Wal;
 pub use write::checkpoint::{CheckpointOptions, CheckpointReport, FlushReport};
 

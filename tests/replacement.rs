@@ -78,7 +78,7 @@ fn p10_a_full_scan_costs_a_hot_set_less_than_a_hundredth_of_its_hits() {
 /// Else a table of miss ratios would be another in each run.
 #[test]
 fn what_the_engines_use_is_the_same_each_time() {
-    let texts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/pool/replacement");
+    let texts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/buffer/replacement");
     let traces = || support::engines::traces(&texts, 3_000).unwrap();
     let (first, second) = (traces(), traces());
     for (one, other) in first.iter().zip(&second) {

@@ -4,38 +4,37 @@
 #![allow(dead_code, unused_imports)]
 
 #[macro_use]
-mod seeded;
+mod sync;
 
 mod codec;
-mod config;
 mod error;
+mod events;
 mod id;
-mod stats;
-mod sync;
+mod observe;
 mod wal;
 
-mod doublewrite {
-    mod layout;
-}
-
-mod io {
-    mod atomic;
-    mod growth;
-    mod knee;
-    mod transfer;
-
-    /// All that a transfer knows of its request.
-    mod request {
-        #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-        pub(crate) enum Direction {
-            Read,
-            Write,
-        }
+mod buffer {
+    mod frame {
+        pub(crate) mod state;
     }
 }
 
-mod pool {
-    pub(crate) mod state;
+mod io {
+    mod buffers;
+    mod transfer;
+
+    mod backlog {
+        mod depth_search;
+    }
+
+    mod doublewrite {
+        mod layout;
+    }
+
+    mod file {
+        mod atomic_writes;
+        mod growth;
+    }
 }
 
 mod read {
@@ -44,7 +43,18 @@ mod read {
     }
 }
 
+mod runtime {
+    /// All that the target of clean frames knows of the options.
+    pub(crate) mod config {
+        #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+        pub(crate) struct Marks {
+            pub(crate) low: usize,
+            pub(crate) high: usize,
+        }
+    }
+}
+
 mod write {
-    mod pace;
+    mod clean_target;
     mod schedule;
 }

@@ -3,10 +3,10 @@
 use crate::{
     error::Result,
     events,
-    files::vacate::{self, Changes},
+    files::drop_pages::{self, Changes},
     id::{BlockNo, FileId},
     io::file::File,
-    shared::Shared,
+    runtime::shared::Shared,
     write::checkpoint,
 };
 
@@ -36,7 +36,7 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     // is mapped.
     let closing = file.begin_closing();
     let changes = if is_whole { Changes::Keep } else { Changes::Discard };
-    let pages = vacate::vacate_file(shared, &file, BlockNo(0), changes)?;
+    let pages = drop_pages::vacate_file(shared, &file, BlockNo(0), changes)?;
     let_go_of_copies(shared, &file)?;
     let leaving = shared.files.leaving(id);
     closing.keep();

@@ -3,13 +3,12 @@
 use crate::{
     error::Result,
     files::{
-        vacate::{self, Changes},
+        drop_pages::{self, Changes},
         writable,
     },
     id::{BlockNo, FileId},
     io::file::File,
-    service::WaitsFor,
-    shared::Shared,
+    runtime::{jobs::WaitsFor, shared::Shared},
     sync::Arc,
 };
 
@@ -45,7 +44,7 @@ fn zero_ahead(shared: &Arc<Shared>, file: Arc<File>) {
         }
     };
     // Where no thread can be had, the next extension that finds too little does it.
-    if let Err(job) = shared.service.submit(wait, Box::new(job)) {
+    if let Err(job) = shared.jobs.submit(wait, Box::new(job)) {
         job();
     }
 }
@@ -64,7 +63,7 @@ pub(crate) fn truncate(shared: &Shared, id: FileId, blocks: u32) -> Result<()> {
     }
     file.check_size_is_free()?;
     let end = size.publish_end(blocks);
-    let behind = vacate::vacate_file(shared, &file, BlockNo(blocks), Changes::Discard)?;
+    let behind = drop_pages::vacate_file(shared, &file, BlockNo(blocks), Changes::Discard)?;
     // Before the cut: what becomes of that is not known yet, and need not be.
     if let Some(doublewrite) = &shared.doublewrite {
         doublewrite.forget(&file, BlockNo(blocks))?;

@@ -1,29 +1,27 @@
 //! What opens, changes and closes a file as a whole.
 //!
-//! [`extent`] grows and cuts files; [`vacate`] gets a file's pages out of the pool, which cutting, [closing](close) and
+//! [`extent`] grows and cuts files; [`drop_pages`] gets a file's pages out of the pool, which cutting, [closing](close) and
 //! [removing](remove) stand on.
 
 pub(crate) mod close;
+pub(crate) mod drop_pages;
 pub(crate) mod extent;
 #[cfg(all(test, loom))]
 mod loom_models;
 pub(crate) mod remove;
-pub(crate) mod vacate;
 
 use std::path::{Path, PathBuf};
 
 use crate::{
-    config::{Fallback, OpenOptions},
-    doublewrite::DoubleWrite,
     error::{Error, Result},
-    file_table::FileTable,
     id::FileId,
     io::{
-        atomic::NotAtomic,
         disk::{DirectRefused, Lock},
-        file::{File, wait_for_lock},
+        doublewrite::DoubleWrite,
+        file::{File, atomic_writes::NotAtomic, open_options::OpenOptions, wait_for_lock},
+        options::Fallback,
     },
-    shared::Shared,
+    runtime::{file_table::FileTable, shared::Shared},
     sync::Arc,
 };
 

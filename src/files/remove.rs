@@ -6,11 +6,11 @@ use crate::{
     error::{Error, IoOp, Result},
     files::{
         self,
-        vacate::{self, Changes},
+        drop_pages::{self, Changes},
     },
     id::{BlockNo, FileId},
     io::file::File,
-    shared::Shared,
+    runtime::shared::Shared,
 };
 
 /// Throws the file's pages away, dirty or not, closes it and removes it from its folder.
@@ -25,7 +25,7 @@ pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     check_path(shared, &file)?;
     // As in closing: from here on no new page of it comes in, and who was faster is found in its frame.
     let closing = file.begin_closing();
-    let pages = vacate::vacate_file(shared, &file, BlockNo(0), Changes::Discard)?;
+    let pages = drop_pages::vacate_file(shared, &file, BlockNo(0), Changes::Discard)?;
     check_path(shared, &file)?;
     let leaving = shared.files.leaving(id);
     closing.keep();

@@ -1,8 +1,39 @@
-//! Walking the buffers of a transfer from some byte on.
+//! The memory of a transfer: buffers that a lease lends, and what is left of them from some byte on.
 
 use std::ptr::NonNull;
 
-use crate::io::request::IoBuf;
+use crate::error::IoOp;
+
+/// Memory that a lease lends to a transfer. Plain data: it borrows nothing, and is valid until the lease is finished.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct IoBuf {
+    /// The first byte. Aligned for direct I/O.
+    pub(crate) ptr: NonNull<u8>,
+    /// How many bytes.
+    pub(crate) len: u32,
+    /// The arena's chunk it lies in, which is the index of the registered buffer where chunks are registered.
+    pub(crate) chunk: u16,
+}
+
+// SAFETY: an IoBuf is an address; the lease it comes from guarantees that nobody else touches the bytes until `finish`.
+#[allow(unsafe_code)]
+unsafe impl Send for IoBuf {}
+
+/// The direction of a transfer, as seen from memory.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Direction {
+    Read,
+    Write,
+}
+
+impl Direction {
+    pub(super) fn op(self) -> IoOp {
+        match self {
+            Self::Read => IoOp::Read,
+            Self::Write => IoOp::Write,
+        }
+    }
+}
 
 /// The most pieces that one system call takes. A transfer of more comes back short and is resumed.
 pub(crate) const MOST_PIECES: usize = 1024;

@@ -4,34 +4,18 @@
 //! which the layer above made; whoever holds the request holds the right to touch them and owes the lease exactly one
 //! [`Lease::finish`]. Nothing here knows what a frame is.
 
-use std::{io, ptr::NonNull};
+use std::io;
 
 use crate::{
-    error::IoOp,
     id::{BlockNo, PageId},
     io::{
-        buffers,
+        buffers::{self, Direction, IoBuf},
         file::File,
-        in_flight::{Entry, Extent, InFlightTable},
+        in_flight::{Extent, InFlightTable, ListEntry},
     },
-    stats::Measure,
+    observe::Measure,
     sync::{Arc, time::Instant},
 };
-
-/// Memory that a lease lends to a transfer. Plain data: it borrows nothing, and is valid until the lease is finished.
-#[derive(Copy, Clone, Debug)]
-pub(crate) struct IoBuf {
-    /// The first byte. Aligned for direct I/O.
-    pub(crate) ptr: NonNull<u8>,
-    /// How many bytes.
-    pub(crate) len: u32,
-    /// The arena's chunk it lies in, which is the index of the registered buffer where chunks are registered.
-    pub(crate) chunk: u16,
-}
-
-// SAFETY: an IoBuf is an address; the lease it comes from guarantees that nobody else touches the bytes until `finish`.
-#[allow(unsafe_code)]
-unsafe impl Send for IoBuf {}
 
 /// The right to fill or send some buffers, and the duty to say how it went.
 ///
@@ -66,22 +50,6 @@ pub(crate) trait Lease: Send + Sized + 'static {
     fn finish(self, outcome: io::Result<usize>);
 }
 
-/// The direction of a transfer, as seen from memory.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Direction {
-    Read,
-    Write,
-}
-
-impl Direction {
-    fn op(self) -> IoOp {
-        match self {
-            Self::Read => IoOp::Read,
-            Self::Write => IoOp::Write,
-        }
-    }
-}
-
 /// Whether a caller waits for a transfer. The most urgent comes first.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
@@ -109,7 +77,7 @@ pub(crate) struct Request<L> {
     /// Where in the file, in bytes.
     pub(crate) offset: u64,
     // Before the lease, so that it goes first where a request is dropped.
-    entry: Entry,
+    entry: ListEntry,
     pub(crate) lease: L,
 }
 

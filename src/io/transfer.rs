@@ -12,8 +12,8 @@ use std::io;
 use rustix::io::Errno;
 
 use crate::{
-    io::request::Direction,
-    stats::{Counter, Counters},
+    io::buffers::Direction,
+    observe::{Counter, Counters},
 };
 
 /// Attempts in a row that may bring nothing before the transfer fails.
@@ -21,7 +21,7 @@ const FUTILE_LIMIT: u32 = 32;
 
 /// What to do after an attempt.
 #[derive(Debug)]
-pub(crate) enum Step {
+pub(crate) enum TransferStep {
     /// The transfer is over: so many bytes from its beginning went over, or it failed.
     Finished(io::Result<usize>),
     /// One more attempt is due, from [`Progress::next`] on.
@@ -56,40 +56,40 @@ impl Progress {
     }
 
     /// Takes what an attempt from `next` on gave.
-    pub(crate) fn step(&mut self, attempt: io::Result<usize>) -> Step {
+    pub(crate) fn step(&mut self, attempt: io::Result<usize>) -> TransferStep {
         match attempt {
             Ok(count) => self.step_ok(count),
             Err(error) if is_transient(&error) => self.count_futile(error),
-            Err(error) => Step::Finished(Err(error)),
+            Err(error) => TransferStep::Finished(Err(error)),
         }
     }
 
-    fn step_ok(&mut self, count: usize) -> Step {
+    fn step_ok(&mut self, count: usize) -> TransferStep {
         let end = self.next + count;
         assert!(end <= self.total, "a disk transferred {end} bytes of {}", self.total);
         if end >= self.total || count > 0 && seeded!("short_transfer_counts_as_whole") {
-            return Step::Finished(Ok(self.total));
+            return TransferStep::Finished(Ok(self.total));
         }
         if end > self.reached {
             self.reached = end;
             self.next = end - end % self.align;
             self.futile = 0;
-            return Step::Resume;
+            return TransferStep::Resume;
         }
         match self.direction {
             // Nothing there, or the very same odd end once more: the file ends here. Never asked again, since a disk that
             // answers 0 would answer so for ever.
-            Direction::Read if count == 0 && seeded!("end_of_file_asked_for_ever") => Step::Resume,
-            Direction::Read if count == 0 || end == self.reached => Step::Finished(Ok(self.reached)),
+            Direction::Read if count == 0 && seeded!("end_of_file_asked_for_ever") => TransferStep::Resume,
+            Direction::Read if count == 0 || end == self.reached => TransferStep::Finished(Ok(self.reached)),
             Direction::Read => self.count_futile(io::ErrorKind::UnexpectedEof.into()),
-            Direction::Write if count == 0 => Step::Finished(Err(io::ErrorKind::WriteZero.into())),
+            Direction::Write if count == 0 => TransferStep::Finished(Err(io::ErrorKind::WriteZero.into())),
             Direction::Write => self.count_futile(io::ErrorKind::WriteZero.into()),
         }
     }
 
-    fn count_futile(&mut self, error: io::Error) -> Step {
+    fn count_futile(&mut self, error: io::Error) -> TransferStep {
         self.futile += 1;
-        if self.futile > FUTILE_LIMIT { Step::Finished(Err(error)) } else { Step::Resume }
+        if self.futile > FUTILE_LIMIT { TransferStep::Finished(Err(error)) } else { TransferStep::Resume }
     }
 }
 
@@ -108,8 +108,8 @@ pub(crate) fn drive(
 ) -> io::Result<usize> {
     loop {
         match progress.step(attempt(progress.next())) {
-            Step::Finished(outcome) => return outcome,
-            Step::Resume => counters.add(Counter::Resumed, 1),
+            TransferStep::Finished(outcome) => return outcome,
+            TransferStep::Resume => counters.add(Counter::Resumed, 1),
         }
     }
 }
@@ -143,11 +143,11 @@ mod tests {
 
     #[test]
     fn each_row_asks_at_the_right_offsets_and_ends_right() {
-        type Row =
+        type TransferCase =
             (&'static str, Direction, u32, Vec<io::Result<usize>>, Vec<usize>, Result<usize, io::ErrorKind>);
         let eio = || errno(Errno::IO);
         let eio_kind = || eio().unwrap_err().kind();
-        let rows: Vec<Row> = vec![
+        let rows: Vec<TransferCase> = vec![
             ("whole read", Read, 1, vec![Ok(8192)], vec![0], Ok(8192)),
             ("whole write", Write, 512, vec![Ok(8192)], vec![0], Ok(8192)),
             ("past the end", Read, 1, vec![Ok(0)], vec![0], Ok(0)),

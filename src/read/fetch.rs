@@ -8,19 +8,24 @@ use std::{
 };
 
 use crate::{
-    budget,
-    config::FetchOptions,
+    buffer::{
+        frame::state::State,
+        page::{PageHint, PinnedPage},
+        pool::Lookup,
+    },
     error::{Error, Result},
     id::PageId,
-    page::{PageHint, PinnedPage},
-    pool::{frame_pool::Lookup, state::State},
+    observe::Counter,
     read::{
-        drive::{self, Drive, Job},
+        blocking::{self, Drive, PollStep},
         miss::Miss,
+        options::FetchOptions,
     },
-    shared::Shared,
-    stats::Counter,
-    sync::time::{self, Duration},
+    runtime::shared::Shared,
+    sync::{
+        poll_budget,
+        time::{self, Duration},
+    },
 };
 
 /// The page, if it can be used now. Else nothing has become of it: in particular it was not used.
@@ -60,10 +65,10 @@ fn here(shared: &Shared, found: Lookup) -> Option<PinnedPage> {
 /// read has begun, as [`prefetch`](crate::BufferPool::prefetch) does. Threads that [wait](Self::wait) have no part in this.
 #[must_use = "a fetch does nothing until it is waited for or awaited"]
 pub struct Fetch {
-    stage: Stage,
+    stage: FetchStage,
 }
 
-enum Stage {
+enum FetchStage {
     /// A hit.
     Ready(PinnedPage),
     Miss(Miss),
@@ -75,8 +80,8 @@ impl Fetch {
     #[inline]
     pub(crate) fn new(shared: &Arc<Shared>, page: PageId, options: FetchOptions) -> Self {
         let stage = match hit(shared, page) {
-            Some(page) => Stage::Ready(page),
-            None => Stage::Miss(Miss::new(Arc::clone(shared), page, options)),
+            Some(page) => FetchStage::Ready(page),
+            None => FetchStage::Miss(Miss::new(Arc::clone(shared), page, options)),
         };
         Self { stage }
     }
@@ -89,9 +94,9 @@ impl Fetch {
     #[inline]
     pub fn wait(self) -> Result<PinnedPage> {
         match self.stage {
-            Stage::Ready(page) => Ok(page),
-            Stage::Miss(mut miss) => drive::to_end(&mut miss),
-            Stage::Done => Err(Error::ShutDown),
+            FetchStage::Ready(page) => Ok(page),
+            FetchStage::Miss(mut miss) => blocking::to_end(&mut miss),
+            FetchStage::Done => Err(Error::ShutDown),
         }
     }
 
@@ -106,7 +111,7 @@ impl Fetch {
     pub fn wait_timeout(mut self, patience: Duration) -> Result<Result<PinnedPage>, Self> {
         let deadline = time::deadline_after(patience);
         let result = match &mut self.stage {
-            Stage::Miss(miss) => drive::until(deadline, miss),
+            FetchStage::Miss(miss) => blocking::until(deadline, miss),
             _ => return Ok(self.wait()),
         };
         result.ok_or(self)
@@ -115,16 +120,16 @@ impl Fetch {
     /// Goes on as a task.
     #[inline]
     pub(super) fn step(&mut self, waker: &Waker) -> Poll<Result<PinnedPage>> {
-        let result = match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::Ready(page) => Ok(page),
-            Stage::Miss(mut miss) => match miss.step(Drive::Task, waker) {
+        let result = match std::mem::replace(&mut self.stage, FetchStage::Done) {
+            FetchStage::Ready(page) => Ok(page),
+            FetchStage::Miss(mut miss) => match miss.step(Drive::Task, waker) {
                 Poll::Ready(result) => result,
                 Poll::Pending => {
-                    self.stage = Stage::Miss(miss);
+                    self.stage = FetchStage::Miss(miss);
                     return Poll::Pending;
                 }
             },
-            Stage::Done => panic!("a fetch was polled after it had given its page"),
+            FetchStage::Done => panic!("a fetch was polled after it had given its page"),
         };
         Poll::Ready(result)
     }
@@ -133,8 +138,8 @@ impl Fetch {
     #[must_use]
     pub fn is_done(&self) -> bool {
         match &self.stage {
-            Stage::Ready(_) | Stage::Done => true,
-            Stage::Miss(miss) => miss.is_resident(),
+            FetchStage::Ready(_) | FetchStage::Done => true,
+            FetchStage::Miss(miss) => miss.is_resident(),
         }
     }
 }
@@ -144,16 +149,16 @@ impl Future for Fetch {
 
     #[inline]
     fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        budget::poll(cx, |waker| self.step(waker))
+        poll_budget::poll(cx, |waker| self.step(waker))
     }
 }
 
 impl fmt::Debug for Fetch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.stage {
-            Stage::Ready(page) => write!(f, "Fetch(ready: {page:?})"),
-            Stage::Miss(miss) => write!(f, "Fetch({})", miss.page()),
-            Stage::Done => f.write_str("Fetch(collected)"),
+            FetchStage::Ready(page) => write!(f, "Fetch(ready: {page:?})"),
+            FetchStage::Miss(miss) => write!(f, "Fetch({})", miss.page()),
+            FetchStage::Done => f.write_str("Fetch(collected)"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Fetching many pages at once: all of them pinned, or none.
 //!
 //! Hits are looked up side by side, so that the processor's cache misses overlap. Where pages are missing the call is
-//! [let in](crate::pool::admission) first, in order of arrival, as far as there are frames for all of its pages: else calls would hold
+//! [let in](crate::buffer::supply::admission) first, in order of arrival, as far as there are frames for all of its pages: else calls would hold
 //! a part of their pages each, and none get on. While it is in line it holds none. What is missing is then read as one batch, with
 //! neighbours in one request. A page that finds no clean frame in that batch is fetched as a lone miss, which waits for a
 //! frame. All these waits together are as long as one fetch would wait.
@@ -14,27 +14,30 @@ use std::{
 };
 
 use crate::{
-    budget,
-    config::FetchOptions,
+    buffer::{
+        frame::{
+            pin::Pin,
+            waiters::{Ticket, want::Want},
+        },
+        page::PinnedPage,
+        pool::Lookup,
+        supply::{admission::CallPlace, shortage::Shortage},
+    },
     error::{Error, Result},
     id::PageId,
-    page::PinnedPage,
-    pool::{
-        admission::Place,
-        frame_pool::Lookup,
-        handle::Pin,
-        shortage::Shortage,
-        waiters::{Ticket, Want},
-    },
+    observe::{Counter, Measure},
     read::{
-        arrival::{self, Arrival},
-        drive::{self, Drive, Job},
-        issue::{Batch, Issuer, Purpose, Start},
+        batch::{BatchMemory, Issuer, Purpose, Start},
+        blocking::{self, Drive, PollStep},
         miss::Miss,
+        options::FetchOptions,
+        outcome::{self, ReadOutcome},
     },
-    shared::Shared,
-    stats::{Counter, Measure},
-    sync::time::{self, Instant},
+    runtime::shared::Shared,
+    sync::{
+        poll_budget,
+        time::{self, Instant},
+    },
 };
 
 /// How many times `frame_wait` a call waits in line, where calls before it end without their pages.
@@ -47,10 +50,10 @@ const IN_LINE_MAX: u32 = 16;
 /// gives way to other tasks now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
 #[must_use = "a fetch does nothing until it is waited for or awaited"]
 pub struct FetchMany {
-    stage: Stage,
+    stage: ManyStage,
 }
 
-enum Stage {
+enum ManyStage {
     /// Hits only.
     Ready(Vec<PinnedPage>),
     Refused(Error),
@@ -62,7 +65,7 @@ enum Stage {
 impl FetchMany {
     pub(crate) fn new(shared: &Arc<Shared>, pages: &[PageId], options: FetchOptions) -> Self {
         if let Err(error) = check_count(shared, pages) {
-            return Self { stage: Stage::Refused(error) };
+            return Self { stage: ManyStage::Refused(error) };
         }
         let mut pins = Vec::with_capacity(pages.len());
         shared.pool.lookup_each(pages, |lookup| {
@@ -71,9 +74,9 @@ impl FetchMany {
         let here = pins.iter().flatten().filter(|pin| is_here(pin)).count();
         shared.counters.add(Counter::Hits, here as u64);
         let stage = if here == pages.len() {
-            Stage::Ready(pins.into_iter().flatten().map(PinnedPage::new).collect())
+            ManyStage::Ready(pins.into_iter().flatten().map(PinnedPage::new).collect())
         } else {
-            Stage::Missing(Box::new(Missing::new(Arc::clone(shared), pages.to_vec(), pins, options)))
+            ManyStage::Missing(Box::new(Missing::new(Arc::clone(shared), pages.to_vec(), pins, options)))
         };
         Self { stage }
     }
@@ -89,10 +92,10 @@ impl FetchMany {
     /// pages than the pool has frames, or is to have where it is made smaller while the call waits.
     pub fn wait(self) -> Result<Vec<PinnedPage>> {
         match self.stage {
-            Stage::Ready(pages) => Ok(pages),
-            Stage::Refused(error) => Err(error),
-            Stage::Missing(mut missing) => drive::to_end(&mut *missing),
-            Stage::Done => Err(Error::ShutDown),
+            ManyStage::Ready(pages) => Ok(pages),
+            ManyStage::Refused(error) => Err(error),
+            ManyStage::Missing(mut missing) => blocking::to_end(&mut *missing),
+            ManyStage::Done => Err(Error::ShutDown),
         }
     }
 }
@@ -115,7 +118,7 @@ impl Future for FetchMany {
     type Output = Result<Vec<PinnedPage>>;
 
     fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        budget::poll(cx, |waker| self.step(waker))
+        poll_budget::poll(cx, |waker| self.step(waker))
     }
 }
 
@@ -124,14 +127,14 @@ impl FetchMany {
     fn step(&mut self, waker: &Waker) -> Poll<Result<Vec<PinnedPage>>> {
         let stage = &mut self.stage;
         let result = match stage {
-            Stage::Missing(missing) => ready!(missing.step(Drive::Task, waker)),
-            _ => match std::mem::replace(stage, Stage::Done) {
-                Stage::Ready(pages) => Ok(pages),
-                Stage::Refused(error) => Err(error),
+            ManyStage::Missing(missing) => ready!(missing.step(Drive::Task, waker)),
+            _ => match std::mem::replace(stage, ManyStage::Done) {
+                ManyStage::Ready(pages) => Ok(pages),
+                ManyStage::Refused(error) => Err(error),
                 _ => panic!("a fetch was polled after it had given its pages"),
             },
         };
-        *stage = Stage::Done;
+        *stage = ManyStage::Done;
         Poll::Ready(result)
     }
 }
@@ -139,10 +142,10 @@ impl FetchMany {
 impl fmt::Debug for FetchMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.stage {
-            Stage::Ready(pages) => write!(f, "FetchMany(ready: {} pages)", pages.len()),
-            Stage::Refused(error) => write!(f, "FetchMany({error})"),
-            Stage::Missing(missing) => write!(f, "FetchMany({} pages)", missing.pages.len()),
-            Stage::Done => f.write_str("FetchMany(collected)"),
+            ManyStage::Ready(pages) => write!(f, "FetchMany(ready: {} pages)", pages.len()),
+            ManyStage::Refused(error) => write!(f, "FetchMany({error})"),
+            ManyStage::Missing(missing) => write!(f, "FetchMany({} pages)", missing.pages.len()),
+            ManyStage::Done => f.write_str("FetchMany(collected)"),
         }
     }
 }
@@ -153,7 +156,7 @@ struct Missing {
     pages: Vec<PageId>,
     /// By page, the pin where it is here or on its way.
     pins: Vec<Option<Pin>>,
-    entry: Entry,
+    entry: AdmissionStage,
     /// So many of the first pages are not known to be here. They are waited for from the last on, so that most of them
     /// need no wait of their own.
     open: usize,
@@ -168,11 +171,11 @@ struct Missing {
 }
 
 /// How far the call has come on its way in.
-enum Entry {
+enum AdmissionStage {
     /// It has not asked yet.
     Outside,
     InLine {
-        place: Option<Place>,
+        place: Option<CallPlace>,
         since: Instant,
         /// When the disk was last seen to have frames.
         at_disk: Instant,
@@ -184,13 +187,13 @@ enum Entry {
 impl Missing {
     fn new(shared: Arc<Shared>, pages: Vec<PageId>, pins: Vec<Option<Pin>>, fetch: FetchOptions) -> Self {
         let open = pages.len();
-        let entry = Entry::Outside;
+        let entry = AdmissionStage::Outside;
         Self { shared, pages, pins, entry, open, waits: None, demand: None, fetch, error: None }
     }
 
     /// Gets in, and then starts the reads.
     fn enter(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
-        if let Entry::Inside(_) = self.entry {
+        if let AdmissionStage::Inside(_) = self.entry {
             return Poll::Ready(Ok(()));
         }
         let shared = Arc::clone(&self.shared);
@@ -198,7 +201,7 @@ impl Missing {
         let need = distinct(&self.pages).min(frames);
         let now = time::now();
         let (mut place, since, mut at_disk) = match &mut self.entry {
-            Entry::InLine { place, since, at_disk } => (place.take(), *since, *at_disk),
+            AdmissionStage::InLine { place, since, at_disk } => (place.take(), *since, *at_disk),
             _ => (None, now, now),
         };
         let is_new = place.is_none();
@@ -214,7 +217,7 @@ impl Missing {
         let is_in =
             shared.pool.admission.enter(need, frames, at_once, &mut place, drive == Drive::Task, waker);
         if is_in {
-            self.entry = Entry::Inside(need);
+            self.entry = AdmissionStage::Inside(need);
             if !is_new {
                 shared.counters.measures.add_time(Measure::FrameWait, time::now() - since);
                 self.look_up();
@@ -227,7 +230,7 @@ impl Missing {
             // Others get on with the frames.
             self.pins.iter_mut().for_each(|pin| *pin = None);
         }
-        self.entry = Entry::InLine { place, since, at_disk };
+        self.entry = AdmissionStage::InLine { place, since, at_disk };
         if drive == Drive::Task {
             shared.pool.look_after(waker);
         }
@@ -251,9 +254,9 @@ impl Missing {
             return;
         }
         let admission = &self.shared.pool.admission;
-        match std::mem::replace(&mut self.entry, Entry::Outside) {
-            Entry::Inside(need) => admission.end(need, frames_to_let_in(&self.shared), has_pages),
-            Entry::InLine { place: Some(place), .. } => {
+        match std::mem::replace(&mut self.entry, AdmissionStage::Outside) {
+            AdmissionStage::Inside(need) => admission.end(need, frames_to_let_in(&self.shared), has_pages),
+            AdmissionStage::InLine { place: Some(place), .. } => {
                 admission.leave(place, frames_to_let_in(&self.shared));
             }
             _ => {}
@@ -279,7 +282,7 @@ impl Missing {
         if missing.is_empty() || is_one_page(&missing) && pins.iter().flatten().all(is_here) {
             return;
         }
-        let mut batch = Batch::default();
+        let mut batch = BatchMemory::default();
         for of_file in missing.chunk_by(|&one, &other| pages[one].file == pages[other].file) {
             let file = shared.check_open().and_then(|()| shared.files.open_file(pages[of_file[0]].file));
             // Where there is none, each page says so by itself.
@@ -322,12 +325,12 @@ impl Missing {
                 ready!(waiters.poll(ticket, waker)).ok();
                 self.waits = None;
             }
-            match arrival::look(&self.shared, pin) {
-                Ok(Arrival::Here) => return Poll::Ready(Ok(())),
-                Ok(Arrival::Reading) => {
+            match outcome::look(&self.shared, pin) {
+                Ok(ReadOutcome::Here) => return Poll::Ready(Ok(())),
+                Ok(ReadOutcome::Reading) => {
                     self.waits = waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
                 }
-                Ok(Arrival::Gone) => self.pins[last] = None,
+                Ok(ReadOutcome::Gone) => self.pins[last] = None,
                 Err(error) => {
                     self.error = Some(error);
                     return Poll::Ready(Ok(()));
@@ -354,7 +357,7 @@ fn start_one(shared: &Shared, issuer: &mut Issuer<'_>, page: PageId) -> Option<P
     Some(pin)
 }
 
-impl Job for Missing {
+impl PollStep for Missing {
     type Output = Result<Vec<PinnedPage>>;
 
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
@@ -378,7 +381,8 @@ impl Job for Missing {
     }
 
     fn is_sure_of_its_wake_up(&self) -> bool {
-        matches!(self.entry, Entry::Inside(_)) && self.demand.as_ref().is_none_or(Job::is_sure_of_its_wake_up)
+        matches!(self.entry, AdmissionStage::Inside(_))
+            && self.demand.as_ref().is_none_or(PollStep::is_sure_of_its_wake_up)
     }
 }
 
@@ -397,7 +401,7 @@ impl Drop for Missing {
 
 /// The frames for calls to be let in to: all but those that look-ahead holds.
 fn frames_to_let_in(shared: &Shared) -> usize {
-    (shared.pool.frame_count() as usize).saturating_sub(shared.pool.look_ahead.taken()).max(1)
+    (shared.pool.frame_count() as usize).saturating_sub(shared.pool.read_ahead_quota.taken()).max(1)
 }
 
 /// How many pages there are in the list, each counted once.

@@ -13,25 +13,27 @@ use std::{
 };
 
 use crate::{
-    config::FetchOptions,
+    buffer::{
+        frame::{
+            pin::Pin,
+            state::State,
+            waiters::{Ticket, want::Want},
+        },
+        page::PinnedPage,
+        pool::{Lookup, Mapped, NotMapped},
+    },
     error::{Error, Result},
     id::PageId,
-    io::inline,
-    page::PinnedPage,
-    pool::{
-        frame_pool::{Lookup, Mapped, NotMapped},
-        handle::Pin,
-        state::State,
-        waiters::{Ticket, Want},
-    },
+    io::method::calling_thread,
+    observe::{Counter, Measure},
     read::{
-        arrival::{self, Arrival},
-        drive::{Drive, Job},
-        issue::{begin_read, read_request},
-        supply::FrameWait,
+        batch::{begin_read, read_request},
+        blocking::{Drive, PollStep},
+        frame_wait::FrameWait,
+        options::FetchOptions,
+        outcome::{self, ReadOutcome},
     },
-    shared::Shared,
-    stats::{Counter, Measure},
+    runtime::shared::Shared,
     sync::time::{self, Duration, Instant},
 };
 
@@ -116,12 +118,12 @@ impl Miss {
     /// read has failed, or there is a line to wait in.
     fn settle(&mut self, pin: Pin, waker: &Waker) -> Result<Option<PinnedPage>> {
         loop {
-            match arrival::look(&self.shared, &pin)? {
-                Arrival::Here => {
+            match outcome::look(&self.shared, &pin)? {
+                ReadOutcome::Here => {
                     self.count(Counter::Hits);
                     return Ok(Some(PinnedPage::new(pin)));
                 }
-                Arrival::Reading => {
+                ReadOutcome::Reading => {
                     let ticket =
                         pin.pool().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
                     if let Some(ticket) = ticket {
@@ -130,7 +132,7 @@ impl Miss {
                         return Ok(None);
                     }
                 }
-                Arrival::Gone => return Ok(None),
+                ReadOutcome::Gone => return Ok(None),
             }
         }
     }
@@ -159,7 +161,7 @@ impl Miss {
         // A file's own bound is kept by the method.
         let lends_itself = drive == Drive::Thread && (!is_bounded || seeded!("bound_passed_by_lone_misses"));
         if lends_itself {
-            inline::run(request, &self.shared.counters);
+            calling_thread::run(request, &self.shared.counters);
         } else {
             self.shared.method.submit_one(request);
         }
@@ -179,7 +181,7 @@ impl Miss {
     }
 }
 
-impl Job for Miss {
+impl PollStep for Miss {
     type Output = Result<PinnedPage>;
 
     /// Notes how long the page took once it is here.

@@ -2,18 +2,19 @@
 //!
 //! From the top down: [`view`] is for one page that is only read, [`fetch`] for any one page, [`many`] for several at once,
 //! [`stream`] for many in a row, [`prefetch`] for many that nobody waits for yet, [`warm_up`] for those that were here before a
-//! restart. A [`miss`] is the life of one that was not there; [`issue`] starts many reads as one batch; [`supply`] finds a
-//! miss its frame; [`arrival`] says how far a read has come; [`drive`] is how threads and tasks wait.
+//! restart. A [`miss`] is the life of one that was not there; [`batch`] starts many reads as one batch; [`frame_wait`] finds a
+//! miss its frame; [`outcome`] says how far a read has come; [`blocking`] is how threads and tasks wait.
 
-mod arrival;
-pub(crate) mod drive;
+mod batch;
+pub(crate) mod blocking;
 pub(crate) mod fetch;
-mod issue;
+mod frame_wait;
 pub(crate) mod many;
 mod miss;
 pub(crate) mod optimistic;
+pub(crate) mod options;
+mod outcome;
 pub(crate) mod prefetch;
 pub(crate) mod stream;
-mod supply;
 pub(crate) mod view;
 pub(crate) mod warm_up;

@@ -1,12 +1,12 @@
 //! Reading a page that all threads read, without a write to anything that they share.
 
 use crate::{
+    buffer::page::{Changed, OptimisticPage},
     error::Result,
     id::PageId,
-    page::{Changed, OptimisticPage},
+    observe::Counter,
     read::view::View,
-    shared::Shared,
-    stats::Counter,
+    runtime::shared::Shared,
     sync::Arc,
 };
 

@@ -4,11 +4,11 @@
 //! will be read when it is fetched.
 
 use crate::{
+    buffer::frame::{pin::Pin, state::State},
     id::{BlockNo, FileId, PageId},
-    pool::{handle::Pin, state::State},
-    read::issue::{Batch, Issuer, Purpose, Start},
-    shared::Shared,
-    stats::Counter,
+    observe::Counter,
+    read::batch::{BatchMemory, Issuer, Purpose, Start},
+    runtime::shared::Shared,
 };
 
 /// What became of the blocks that were to be prefetched.
@@ -37,7 +37,7 @@ const CHUNK: usize = 512;
 /// The iterator is called with nothing begun, since it may do what it likes: fetch a block that it gave, wait, panic.
 pub(crate) fn prefetch(shared: &Shared, file: FileId, blocks: impl IntoIterator<Item = BlockNo>) -> Prefetch {
     let mut blocks = blocks.into_iter();
-    let (mut chunk, mut batch) = (Vec::new(), Batch::default());
+    let (mut chunk, mut batch) = (Vec::new(), BatchMemory::default());
     let mut prefetch = Prefetch::default();
     let mut full = false;
     loop {
@@ -57,7 +57,7 @@ fn prefetch_chunk(
     shared: &Shared,
     id: FileId,
     blocks: impl Iterator<Item = BlockNo>,
-    batch: &mut Batch,
+    batch: &mut BatchMemory,
     full: &mut bool,
 ) -> Prefetch {
     let mut outcome = Prefetch::default();
@@ -93,7 +93,7 @@ fn prefetch_chunk(
 
 /// Starts a read with a place in look-ahead's share.
 fn start(shared: &Shared, issuer: &mut Issuer<'_>, page: PageId, is_alone: bool) -> Start {
-    let look_ahead = &shared.pool.look_ahead;
+    let look_ahead = &shared.pool.read_ahead_quota;
     if look_ahead.take(page.file, 1, is_alone) == 0 {
         return Start::Refused;
     }

@@ -8,14 +8,13 @@ use std::{
 };
 
 use crate::{
-    budget,
-    config::FetchOptions,
+    buffer::page::{PageHint, PageView, Viewing},
     error::{Error, Result},
     id::PageId,
-    page::{PageHint, PageView, Viewing},
-    read::{drive::Drive, fetch::Fetch},
-    shared::Shared,
-    stats::Counter,
+    observe::Counter,
+    read::{blocking::Drive, fetch::Fetch, options::FetchOptions},
+    runtime::shared::Shared,
+    sync::poll_budget,
 };
 
 /// A page's bytes on their way: wait for them with [`wait`](Self::wait), or `.await` them.
@@ -24,10 +23,10 @@ use crate::{
 /// gives way to other tasks now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
 #[must_use = "a view does nothing until it is waited for or awaited"]
 pub struct View {
-    stage: Stage,
+    stage: ViewStage,
 }
 
-enum Stage {
+enum ViewStage {
     Ready(PageView),
     Fetching(Fetch),
     Latching(Viewing),
@@ -35,7 +34,7 @@ enum Stage {
     Done,
 }
 
-impl Stage {
+impl ViewStage {
     #[cold]
     fn fetching(shared: &Arc<Shared>, page: PageId) -> Self {
         Self::Fetching(Fetch::new(shared, page, FetchOptions::default()))
@@ -56,8 +55,8 @@ impl View {
     #[inline]
     pub(crate) fn new(shared: &Arc<Shared>, page: PageId) -> Self {
         let stage = match try_view(shared, page) {
-            Some(view) => Stage::Ready(view),
-            None => Stage::fetching(shared, page),
+            Some(view) => ViewStage::Ready(view),
+            None => ViewStage::fetching(shared, page),
         };
         Self { stage }
     }
@@ -69,7 +68,7 @@ impl View {
     #[inline]
     pub fn wait(self) -> Result<PageView> {
         match self.stage {
-            Stage::Ready(view) => Ok(view),
+            ViewStage::Ready(view) => Ok(view),
             stage => stage.wait(),
         }
     }
@@ -96,7 +95,7 @@ impl Future for View {
 
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<PageView>> {
-        budget::poll(cx, |waker| self.step(waker))
+        poll_budget::poll(cx, |waker| self.step(waker))
     }
 }
 
@@ -106,25 +105,25 @@ impl View {
     fn step(&mut self, waker: &Waker) -> Poll<Result<PageView>> {
         loop {
             match &mut self.stage {
-                Stage::Fetching(fetch) => match ready!(fetch.step(waker)) {
-                    Ok(page) => self.stage = Stage::Latching(Viewing::new(page)),
+                ViewStage::Fetching(fetch) => match ready!(fetch.step(waker)) {
+                    Ok(page) => self.stage = ViewStage::Latching(Viewing::new(page)),
                     Err(error) => {
-                        self.stage = Stage::Done;
+                        self.stage = ViewStage::Done;
                         return Poll::Ready(Err(error));
                     }
                 },
-                Stage::Latching(viewing) => match ready!(viewing.poll(Drive::Task, waker)) {
-                    Ok(view) => self.stage = Stage::Ready(view),
+                ViewStage::Latching(viewing) => match ready!(viewing.poll(Drive::Task, waker)) {
+                    Ok(view) => self.stage = ViewStage::Ready(view),
                     Err(error) => {
-                        self.stage = Stage::Done;
+                        self.stage = ViewStage::Done;
                         return Poll::Ready(Err(error));
                     }
                 },
-                Stage::Ready(_) | Stage::Done => break,
+                ViewStage::Ready(_) | ViewStage::Done => break,
             }
         }
-        match std::mem::replace(&mut self.stage, Stage::Done) {
-            Stage::Ready(view) => Poll::Ready(Ok(view)),
+        match std::mem::replace(&mut self.stage, ViewStage::Done) {
+            ViewStage::Ready(view) => Poll::Ready(Ok(view)),
             _ => panic!("a view was polled after it had given its page"),
         }
     }
@@ -133,10 +132,10 @@ impl View {
 impl fmt::Debug for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.stage {
-            Stage::Ready(view) => write!(f, "View(ready: {view:?})"),
-            Stage::Fetching(fetch) => write!(f, "View({fetch:?})"),
-            Stage::Latching(_) => f.write_str("View(waits for the latch)"),
-            Stage::Done => f.write_str("View(collected)"),
+            ViewStage::Ready(view) => write!(f, "View(ready: {view:?})"),
+            ViewStage::Fetching(fetch) => write!(f, "View({fetch:?})"),
+            ViewStage::Latching(_) => f.write_str("View(waits for the latch)"),
+            ViewStage::Done => f.write_str("View(collected)"),
         }
     }
 }

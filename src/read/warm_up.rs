@@ -6,12 +6,11 @@
 use std::{collections::HashSet, sync::Arc};
 
 use crate::{
-    config::StreamOptions,
+    buffer::frame::state::State,
     error::{Error, Result},
     id::{FileId, PageId},
-    pool::state::State,
-    read::stream::ReadStream,
-    shared::Shared,
+    read::{options::StreamOptions, stream::ReadStream},
+    runtime::shared::Shared,
 };
 
 /// What came of a [warm-up](crate::BufferPool::warm_up): each page counts once, as one of

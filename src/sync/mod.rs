@@ -12,6 +12,9 @@ pub(crate) use std::sync::{Arc, Weak};
 
 pub(crate) use imp::{Condvar, Mutex, MutexGuard, atomic, random_seed, spin_until, thread, time};
 
+#[macro_use]
+pub(crate) mod seeded;
+
 /// Primitives that are never scheduling points: for counters, which nothing synchronises on.
 pub(crate) mod uncontrolled {
     #[allow(unused_imports)] // Only tests and models have such locks.
@@ -43,4 +46,10 @@ pub(crate) mod every_schedule;
 #[cfg(all(any(test, feature = "testing"), not(any(loom, shuttle))))]
 pub(crate) mod simulation;
 
+pub(crate) mod callback;
+pub(crate) mod pause;
+pub(crate) mod poll_budget;
+pub(crate) mod turns;
+pub(crate) mod wait;
+pub(crate) mod waking;
 pub(crate) mod witness;

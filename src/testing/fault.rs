@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{dice::Dice, fate::Fate};
+use super::{fault_outcome::Fate, rng::Dice};
 
 /// What a disk is asked to do with a file that is open, or its name.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]

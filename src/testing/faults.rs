@@ -3,9 +3,9 @@
 use std::{collections::HashMap, path::Path};
 
 use super::{
-    dice::Dice,
-    fate::{Fate, INTERRUPTIONS},
     fault::{Asked, Fault, Op},
+    fault_outcome::{Fate, INTERRUPTIONS},
+    rng::Dice,
 };
 
 /// What can befall the operations of a disk.

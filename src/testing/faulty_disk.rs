@@ -12,19 +12,18 @@ use std::{
 
 use super::{
     TestDisk,
-    fate::Fate,
+    durable_image::pieces,
     fault::{Asked, Fault, Op},
+    fault_outcome::Fate,
     faults::Faults,
-    medium::pieces,
     sim_disk::SECTOR,
 };
 use crate::{
-    config::OpenOptions,
     id::PageSize,
     io::{
-        disk::{Disk, DiskFile, Opened},
-        os_disk::OsDisk,
-        zeros::AlignedZeros,
+        aligned::AlignedZeros,
+        disk::{Disk, DiskFile, Opened, os::OsDisk},
+        file::open_options::OpenOptions,
     },
     sync::{Arc, Mutex},
 };
@@ -56,10 +55,10 @@ const MEMORY_ALIGN: usize = 4096;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
-pub struct FaultyDisk(Arc<Mutex<State>>);
+pub struct FaultyDisk(Arc<Mutex<FaultyState>>);
 
 #[derive(Debug, Default)]
-struct State {
+struct FaultyState {
     faults: Faults,
     /// What was ever opened; a file's number is its place here.
     paths: Vec<PathBuf>,
@@ -115,7 +114,7 @@ impl FaultyDisk {
 
     /// A path's number; `None` for one that is spared.
     fn number(&self, path: &Path) -> Option<usize> {
-        let State { paths, spared, .. } = &mut *self.0.lock();
+        let FaultyState { paths, spared, .. } = &mut *self.0.lock();
         if spared.iter().any(|spared| spared == path) {
             return None;
         }
@@ -306,7 +305,7 @@ fn aligned_copy<'a>(pieces: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>)
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Fallback;
+    use crate::io::options::Fallback;
 
     /// Four pages of a kind each, on a disk with these faults: direct where the place of the tests allows it.
     fn file(

@@ -6,14 +6,14 @@ use super::{fault::Which, sim_disk::SimDisk};
 pub(super) struct GateState {
     pub(super) number: u64,
     pub(super) which: Which,
-    pub(super) stage: Stage,
+    pub(super) stage: HeldStage,
     /// How many operations are held.
     pub(super) held: usize,
 }
 
 /// Where an operation is held.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum HeldStage {
     Begin,
     /// After a sector of a transfer was copied, and before the next one is.
     Midway,

@@ -51,25 +51,24 @@
 //! # Ok::<(), Error>(())
 //! ```
 
-mod dice;
-mod fate;
+mod durable_image;
 mod fault;
+mod fault_outcome;
 mod faults;
 mod faulty_disk;
 mod gate;
 mod log;
-mod medium;
 mod null_disk;
 mod open_file;
 mod operation;
 mod refused_threads;
 mod replay;
+mod rng;
 mod seeds;
 mod sim_disk;
 mod sim_file;
 mod simulated;
 
-pub use dice::Dice;
 pub use fault::{Fault, Op, Which};
 pub use faulty_disk::FaultyDisk;
 pub use gate::Gate;
@@ -77,11 +76,14 @@ pub use log::{Event, Moment};
 pub use null_disk::NullDisk;
 pub use refused_threads::refuse_threads;
 pub use replay::Replay;
+pub use rng::Dice;
 pub use seeds::for_each_seed;
 pub use sim_disk::SimDisk;
 pub use sim_file::SimFile;
 pub use simulated::simulated;
 
+#[cfg(all(test, shuttle))]
+pub(crate) mod model_check;
 #[cfg(test)]
 mod tests;
 

@@ -8,9 +8,11 @@ use std::{
 
 use super::{TestDisk, sim_disk::SECTOR};
 use crate::{
-    config::OpenOptions,
     id::PageSize,
-    io::disk::{Disk, DiskFile, Opened},
+    io::{
+        disk::{Disk, DiskFile, Opened},
+        file::open_options::OpenOptions,
+    },
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},

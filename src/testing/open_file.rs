@@ -6,10 +6,10 @@ use std::{
 };
 
 use super::{
-    fate::Fate,
+    durable_image::pieces,
     fault::{Asked, Op},
-    medium::pieces,
-    operation::{Operation, State},
+    fault_outcome::Fate,
+    operation::{Operation, SimState},
     sim_disk::{SECTOR, SimDisk},
 };
 use crate::io::disk::DiskFile;
@@ -59,7 +59,7 @@ impl OpenFile {
     }
 
     /// Makes the file at least `len` bytes long, as far as there is space. Gives how long it is then.
-    fn grow(&self, state: &mut State, len: u64) -> usize {
+    fn grow(&self, state: &mut SimState, len: u64) -> usize {
         let now = state.files[self.file].medium.len() as u64;
         let len = len.min(now.saturating_add(state.space())).max(now) as usize;
         state.files[self.file].medium.set_len(len);
@@ -93,7 +93,7 @@ impl OpenFile {
         })
     }
 
-    fn put(&self, state: &mut State, offset: usize, bytes: Vec<u8>, is_atomic: bool, fate: &mut Fate) {
+    fn put(&self, state: &mut SimState, offset: usize, bytes: Vec<u8>, is_atomic: bool, fate: &mut Fate) {
         let medium = &mut state.files[self.file].medium;
         if !fate.is_torn {
             return medium.write(offset, bytes, is_atomic);
@@ -106,7 +106,7 @@ impl OpenFile {
     }
 
     /// Writes what is left by a write that fails: nothing, its first sectors, or any of them, as far as the file reaches.
-    fn put_some(&self, state: &mut State, offset: usize, bytes: &[u8], is_atomic: bool, fate: &mut Fate) {
+    fn put_some(&self, state: &mut SimState, offset: usize, bytes: &[u8], is_atomic: bool, fate: &mut Fate) {
         let medium = &mut state.files[self.file].medium;
         let (dice, end) = (&mut fate.dice, medium.len());
         let unit = if is_atomic { bytes.len() } else { SECTOR as usize };

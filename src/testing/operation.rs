@@ -7,10 +7,10 @@
 use std::io;
 
 use super::{
-    fate::Fate,
     fault::{Asked, Op},
+    fault_outcome::Fate,
     faults::Faults,
-    gate::{GateState, Stage},
+    gate::{GateState, HeldStage},
     log::{Event, Moment},
     sim_disk::{FileState, SECTOR, SimDisk},
 };
@@ -28,13 +28,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// What all clones of a disk share.
 #[derive(Default)]
 pub(super) struct Hub {
-    pub(super) state: Mutex<State>,
+    pub(super) state: Mutex<SimState>,
     /// A gate was opened, or an operation came to one.
     moved: Condvar,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct SimState {
     pub(super) files: Vec<FileState>,
     pub(super) faults: Faults,
     pub(super) gates: Vec<GateState>,
@@ -58,18 +58,18 @@ pub(super) struct Operation<'a> {
     /// The most bytes that are copied at once.
     pub(super) unit: usize,
     /// The lock is kept where the operation takes no time and goes in one piece: to a model checker each lock is one more place to turn.
-    held: Option<MutexGuard<'a, State>>,
+    held: Option<MutexGuard<'a, SimState>>,
 }
 
 impl<'a> Operation<'a> {
-    fn locked(&mut self) -> MutexGuard<'a, State> {
+    fn locked(&mut self) -> MutexGuard<'a, SimState> {
         self.held.take().unwrap_or_else(|| self.disk.0.state.lock())
     }
 
     /// Lets the operation happen. `act` does it, in one step, as its fate has it.
     pub(super) fn happen(
         &mut self,
-        act: impl FnOnce(&mut State, &mut Fate) -> io::Result<usize>,
+        act: impl FnOnce(&mut SimState, &mut Fate) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let mut state = self.locked();
         let outcome = state.happen(&self.begin, &mut self.fate, act);
@@ -82,7 +82,7 @@ impl<'a> Operation<'a> {
     /// Lets other threads run in the middle of a transfer, after a piece of it was copied.
     pub(super) fn pause(&self) {
         let state = self.disk.0.state.lock();
-        drop(self.disk.pass_gates(state, &self.begin, Stage::Midway));
+        drop(self.disk.pass_gates(state, &self.begin, HeldStage::Midway));
         thread::yield_now();
     }
 
@@ -95,7 +95,7 @@ impl<'a> Operation<'a> {
     /// Lets the operation happen and end in one step.
     pub(super) fn finish(
         mut self,
-        act: impl FnOnce(&mut State, &mut Fate) -> io::Result<usize>,
+        act: impl FnOnce(&mut SimState, &mut Fate) -> io::Result<usize>,
     ) -> io::Result<usize> {
         let mut state = self.locked();
         let outcome = state.happen(&self.begin, &mut self.fate, act);
@@ -109,7 +109,7 @@ impl SimDisk {
     pub(super) fn operate(
         &self,
         asked: Asked,
-        act: impl FnOnce(&mut State, &mut Fate) -> io::Result<usize>,
+        act: impl FnOnce(&mut SimState, &mut Fate) -> io::Result<usize>,
     ) -> io::Result<usize> {
         self.begin(asked).finish(act)
     }
@@ -122,10 +122,10 @@ impl SimDisk {
         let path = state.files[file].path.clone();
         let begin = Event { number: state.operations, op, path, offset, len, moment: Moment::Begin };
         state.log.push(begin.clone());
-        state = self.pass_gates(state, &begin, Stage::Begin);
-        let State { files, faults, .. } = &mut *state;
+        state = self.pass_gates(state, &begin, HeldStage::Begin);
+        let SimState { files, faults, .. } = &mut *state;
         let fate = faults.draw_fate(asked, &files[file].path);
-        let in_pieces = state.in_pieces || state.gates.iter().any(|gate| gate.stage == Stage::Midway);
+        let in_pieces = state.in_pieces || state.gates.iter().any(|gate| gate.stage == HeldStage::Midway);
         let unit = if in_pieces { SECTOR as usize } else { usize::MAX };
         let held = (!in_pieces && fate.delay.is_zero()).then_some(state);
         fate.take_its_time();
@@ -134,10 +134,10 @@ impl SimDisk {
 
     fn pass_gates<'a>(
         &'a self,
-        mut state: MutexGuard<'a, State>,
+        mut state: MutexGuard<'a, SimState>,
         begin: &Event,
-        stage: Stage,
-    ) -> MutexGuard<'a, State> {
+        stage: HeldStage,
+    ) -> MutexGuard<'a, SimState> {
         let holds = |gate: &&mut GateState| gate.stage == stage && gate.which.covers(begin.op, &begin.path);
         while let Some(gate) = state.gates.iter_mut().find(holds) {
             let number = gate.number;
@@ -167,7 +167,7 @@ impl SimDisk {
     }
 }
 
-impl State {
+impl SimState {
     pub(super) fn held_at(&self, gate: u64) -> usize {
         self.gates.iter().find(|other| other.number == gate).map_or(0, |gate| gate.held)
     }

@@ -2,13 +2,13 @@
 
 use crate::{
     Result,
-    id::{PageId, PageSize},
-    pool::{
-        frame_pool::{FramePool, Lookup, Mapped},
-        handle::PoolHandle,
-        victims::DirtyVictims,
+    buffer::{
+        frame::pin::PoolHandle,
+        pool::{FramePool, Lookup, Mapped},
+        supply::victims::DirtyVictims,
     },
-    stats::Counters,
+    id::{PageId, PageSize},
+    observe::Counters,
     sync::Arc,
 };
 

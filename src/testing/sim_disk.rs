@@ -1,6 +1,6 @@
 //! The handle to the disk: its files, its faults, its gates and its log.
 //!
-//! All of it lies behind one lock, in [`State`]; how an operation goes through it is in [`operation`](super::operation).
+//! All of it lies behind one lock, in [`SimState`]; how an operation goes through it is in [`operation`](super::operation).
 
 use std::{
     fmt, io,
@@ -9,21 +9,24 @@ use std::{
 
 use super::{
     TestDisk,
-    dice::Dice,
+    durable_image::Medium,
     fault::{Asked, Fault, Op, Which},
-    gate::{Gate, GateState, Stage},
+    gate::{Gate, GateState, HeldStage},
     log::{Event, Moment},
-    medium::Medium,
     open_file::OpenFile,
-    operation::{Hub, State},
+    operation::{Hub, SimState},
+    rng::Dice,
     sim_file::SimFile,
 };
 use crate::{
-    config::{Fallback, OpenOptions},
     id::PageSize,
     io::{
-        atomic::{self, AtomicUnits},
         disk::{DirectRefused, Disk, Lock, Opened},
+        file::{
+            atomic_writes::{self, AtomicUnits},
+            open_options::OpenOptions,
+        },
+        options::Fallback,
     },
     sync::Arc,
 };
@@ -207,7 +210,7 @@ impl SimDisk {
     /// Holds operations, from now on, until the gate is opened or dropped. Faults strike when they go on.
     #[must_use = "the gate opens when it is dropped"]
     pub fn hold(&self, which: impl Into<Which>) -> Gate {
-        self.hold_at(Stage::Begin, which.into())
+        self.hold_at(HeldStage::Begin, which.into())
     }
 
     /// Holds reads and writes of more than one sector, of those that begin from now on, in the middle: when their first sector is copied,
@@ -215,10 +218,10 @@ impl SimDisk {
     /// meanwhile where it is lent to a write arrives with sectors of before and after the change.
     #[must_use = "the gate opens when it is dropped"]
     pub fn hold_midway(&self, which: impl Into<Which>) -> Gate {
-        self.hold_at(Stage::Midway, which.into())
+        self.hold_at(HeldStage::Midway, which.into())
     }
 
-    fn hold_at(&self, stage: Stage, which: Which) -> Gate {
+    fn hold_at(&self, stage: HeldStage, which: Which) -> Gate {
         let mut state = self.0.state.lock();
         state.gates_made += 1;
         let number = state.gates_made;
@@ -254,12 +257,12 @@ impl SimDisk {
     }
 
     /// Looks at the state without that being an operation.
-    pub(super) fn look<R>(&self, look: impl FnOnce(&State) -> R) -> R {
+    pub(super) fn look<R>(&self, look: impl FnOnce(&SimState) -> R) -> R {
         look(&self.0.state.lock())
     }
 }
 
-impl State {
+impl SimState {
     fn find(&self, path: &Path) -> Option<usize> {
         self.files.iter().position(|file| file.path == path && file.name.is_there)
     }
@@ -327,7 +330,7 @@ impl Disk for SimDisk {
             len: state.files[file].medium.len() as u64,
             offset_align,
             direct: if buffered { Err(DirectRefused::NotAsked) } else { Ok(()) },
-            atomic_pages: atomic::pages_at_most(Some(units), !buffered, page_size),
+            atomic_pages: atomic_writes::pages_at_most(Some(units), !buffered, page_size),
             file: Box::new(OpenFile::new(self.clone(), file, offset_align, options.read_only, units.max)),
         })
     }

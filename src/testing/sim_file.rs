@@ -4,9 +4,9 @@ use std::io::{self, IoSlice, IoSliceMut};
 
 use super::open_file::OpenFile;
 use crate::io::{
+    buffers::Direction,
     disk::DiskFile,
-    request::Direction,
-    transfer::{Progress, Step},
+    transfer::{Progress, TransferStep},
 };
 
 /// A file of a [`SimDisk`](super::SimDisk), for what an engine keeps beside the pool: its log. Made by
@@ -89,7 +89,7 @@ impl SimFile {
 /// Makes attempts until the transfer is over.
 fn drive(mut progress: Progress, mut attempt: impl FnMut(usize) -> io::Result<usize>) -> io::Result<usize> {
     loop {
-        if let Step::Finished(outcome) = progress.step(attempt(progress.next())) {
+        if let TransferStep::Finished(outcome) = progress.step(attempt(progress.next())) {
             return outcome;
         }
     }

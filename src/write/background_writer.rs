@@ -1,8 +1,8 @@
 //! The background writer: keeps frames clean before they are wanted, so that a miss takes one and never writes.
 //!
 //! One thread for the pool. It looks for victims in the fetches' stead: victims that are clean go to the list of
-//! [ready](crate::pool::ready) frames, dirty ones are written, two batches at a time, and go there when they are clean. Dirty
-//! neighbours in the file that are not used either go in the same request: they would be victims before long. How many are kept ready follows [demand](super::pace). Without demand it
+//! [ready](crate::buffer::supply::clean_list) frames, dirty ones are written, two batches at a time, and go there when they are clean. Dirty
+//! neighbours in the file that are not used either go in the same request: they would be victims before long. How many are kept ready follows [demand](super::clean_target). Without demand it
 //! sleeps: nobody wakes it but a fetch that has taken a frame and found few left. Where as many victims as the pool has frames
 //! were clean one after the other it rests: to set clean frames aside saves nobody anything. The first dirty victim that a
 //! fetch meets ends that.
@@ -19,22 +19,20 @@
 //! It ends with the last clone of the pool, before anything it works on does. Lock order: the handle's lock is taken alone.
 
 use crate::{
-    config::Marks,
+    buffer::{frame::state::State, replacement::Reach},
     error::Error,
     events,
     id::{FileId, FrameNo, PageId},
     io::request::Urgency,
-    lease::Tally,
-    pool::{replacement::Reach, state::State},
-    shared::Shared,
-    stats::Counter,
+    observe::Counter,
+    runtime::{config::Marks, lease::BatchStatus, shared::Shared},
     sync::{
         Arc, Mutex,
         thread::{self, ThreadId},
         time::{self, Duration, Instant},
     },
     write::{
-        pace::Pace,
+        clean_target::CleanTarget,
         write_out::{Candidate, Patience, write_out},
     },
 };
@@ -58,28 +56,28 @@ const BATCH_PAGES: usize = 4 * BATCH;
 const REST: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
 /// The background writer as its pool sees it.
-pub(crate) struct BackgroundWriter {
+pub(crate) struct WriterThread {
     shared: Arc<Shared>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
-impl BackgroundWriter {
+impl WriterThread {
     /// Starts the thread, where the options want one and the system gives one. Without it the pool works all the same.
     pub(crate) fn start(shared: &Arc<Shared>) -> Self {
         // Also where the pool is too small for one, and may grow.
         let ever = shared.config.background_writer.marks(shared.pool.most_frames());
         let thread = ever.and_then(|_| {
-            let mut writer = Writer::new(Arc::clone(shared), marks(shared));
+            let mut writer = Cleaner::new(Arc::clone(shared), marks(shared));
             writer.show_mark();
             let started = thread::spawn("ringpool-writer".to_owned(), move || writer.run());
-            started.inspect_err(|_| shared.pool.ready.set_mark(0)).ok()
+            started.inspect_err(|_| shared.pool.clean_list.set_mark(0)).ok()
         });
         Self { shared: Arc::clone(shared), thread: Mutex::new(thread) }
     }
 
     /// Has the thread end once what it has under way is over.
     pub(crate) fn close(&self) {
-        self.shared.pool.ready.close();
+        self.shared.pool.clean_list.close();
     }
 
     pub(crate) fn is(&self, thread: ThreadId) -> bool {
@@ -102,7 +100,7 @@ fn marks(shared: &Shared) -> Marks {
 }
 
 /// What a round came to.
-enum Round {
+enum CleaningRound {
     /// There may be more to do.
     GoesOn,
     /// Enough frames are ready, or there is nothing that could be done about it now.
@@ -110,24 +108,24 @@ enum Round {
     Failed(Error),
 }
 
-struct Writer {
+struct Cleaner {
     shared: Arc<Shared>,
-    pace: Pace,
-    under_way: Vec<Batch>,
+    pace: CleanTarget,
+    under_way: Vec<CleaningBatch>,
     /// Victims that were clean since the last dirty one.
     clean_in_a_row: usize,
     rest: Duration,
 }
 
 /// Victims whose write has begun.
-struct Batch {
+struct CleaningBatch {
     /// Those that were not set aside since.
     victims: Vec<FrameNo>,
-    tally: Arc<Tally>,
+    tally: Arc<BatchStatus>,
     begun: Instant,
 }
 
-impl Batch {
+impl CleaningBatch {
     fn is_stalled(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.begun) >= STALLED && !seeded!("hanging_batch_waited_for")
     }
@@ -142,23 +140,29 @@ struct Settled {
     error: Option<Error>,
 }
 
-impl Writer {
+impl Cleaner {
     fn new(shared: Arc<Shared>, marks: Marks) -> Self {
-        Self { shared, pace: Pace::new(marks), under_way: Vec::new(), clean_in_a_row: 0, rest: REST[0] }
+        Self {
+            shared,
+            pace: CleanTarget::new(marks),
+            under_way: Vec::new(),
+            clean_in_a_row: 0,
+            rest: REST[0],
+        }
     }
 
     fn run(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let ready = &shared.pool.ready;
+        let ready = &shared.pool.clean_list;
         while ready.sleep() {
             loop {
                 match self.round() {
-                    Round::GoesOn if !ready.is_closed() => {}
-                    Round::Failed(error) => {
+                    CleaningRound::GoesOn if !ready.is_closed() => {}
+                    CleaningRound::Failed(error) => {
                         self.back_off(&error);
                         break;
                     }
-                    Round::GoesOn | Round::Done => break,
+                    CleaningRound::GoesOn | CleaningRound::Done => break,
                 }
             }
             if self.finds_all_clean() {
@@ -175,51 +179,51 @@ impl Writer {
 
     /// Sees to the batches that are over, finds victims, and starts writing those that are dirty. Waits where there is nothing better
     /// to do, but for no batch that is stalled.
-    fn round(&mut self) -> Round {
+    fn round(&mut self) -> CleaningRound {
         let shared = Arc::clone(&self.shared);
         let pool = &shared.pool;
         self.pace.keep_to(marks(&shared));
-        self.pace.observe(pool.ready.take_demand());
+        self.pace.observe(pool.clean_list.take_demand());
         self.show_mark();
         let now = time::now();
         let settled = self.settle(now);
         if let Some(error) = settled.error {
-            return Round::Failed(error);
+            return CleaningRound::Failed(error);
         }
         let fresh = || self.under_way.iter().filter(|batch| !batch.is_stalled(now));
         let cleaning: usize = fresh().map(|batch| batch.victims.len()).sum();
-        let short = self.pace.target().saturating_sub(pool.ready.len() + pool.free_frames() + cleaning);
+        let short = self.pace.target().saturating_sub(pool.clean_list.len() + pool.free_frames() + cleaning);
         // Latched, pinned, or no room for copies: who needs a frame will call again.
         let has_room = fresh().count() < BATCHES && self.under_way.len() < BATCHES_MOST && !settled.in_vain;
         if short > 0 && has_room && pool.may_sweep() {
             // Past the pages that are in turn only where fetches had to: those may be busy with reads ahead, or being written, for which
             // no page is to go that was used.
-            let is_wanted_now = pool.ready.take_dirt_met_by_demand()
-                || pool.starvation.is_felt() && !pool.spares_used_pages();
+            let is_wanted_now = pool.clean_list.take_dirt_met_by_demand()
+                || pool.frame_waiters.any() && !pool.spares_used_pages();
             let reach = if is_wanted_now { Reach::All } else { Reach::InTurn };
             let slow = self.slow_files(now);
             let can_clean = |no| !slow.contains(&pool.frame(no).page().file);
             let mut victims = Vec::with_capacity(BATCH);
             let clean = pool.make_ready(reach, short, &mut victims, BATCH, can_clean);
-            self.relieve(clean);
+            self.wake_one(clean);
             self.clean_in_a_row += clean;
             if !victims.is_empty() {
                 self.clean_in_a_row = 0;
                 let urgency = if is_wanted_now { Urgency::Demand } else { Urgency::Writeback };
                 self.start(victims, urgency);
-                return Round::GoesOn;
+                return CleaningRound::GoesOn;
             }
             if clean > 0 {
-                return if self.finds_all_clean() { Round::Done } else { Round::GoesOn };
+                return if self.finds_all_clean() { CleaningRound::Done } else { CleaningRound::GoesOn };
             }
         }
         let eldest =
             self.under_way.iter().filter(|batch| !batch.is_stalled(now)).map(|batch| batch.begun).min();
         if let Some(begun) = eldest {
-            pool.ready.sleep_until(begun + STALLED);
-            return Round::GoesOn;
+            pool.clean_list.sleep_until(begun + STALLED);
+            return CleaningRound::GoesOn;
         }
-        if settled.pages > 0 { Round::GoesOn } else { Round::Done }
+        if settled.pages > 0 { CleaningRound::GoesOn } else { CleaningRound::Done }
     }
 
     /// The files whose victims have been out for too long.
@@ -245,9 +249,9 @@ impl Writer {
         }
         candidates.sort_unstable();
         candidates.dedup();
-        let tally = Tally::that_wakes(self.shared.pool.ready.waker());
+        let tally = BatchStatus::that_wakes(self.shared.pool.clean_list.waker());
         write_out(&self.shared, &mut candidates, urgency, &mut Patience::Try, &tally);
-        self.under_way.push(Batch { victims, tally, begun: time::now() });
+        self.under_way.push(CleaningBatch { victims, tally, begun: time::now() });
     }
 
     /// How many pages of the file one request can have.
@@ -284,7 +288,7 @@ impl Writer {
             if outcome.is_some() || batch.is_stalled(now) {
                 let before = batch.victims.len();
                 batch.victims.retain(|&no| !self.shared.pool.set_aside(no));
-                self.relieve(before - batch.victims.len());
+                self.wake_one(before - batch.victims.len());
             }
             let Some((pages, error)) = outcome else { return true };
             settled.pages += pages;
@@ -301,21 +305,21 @@ impl Writer {
     }
 
     /// Wakes as many of those who wait for a frame as there are new ones.
-    fn relieve(&self, frames: usize) {
-        let starvation = &self.shared.pool.starvation;
-        (0..frames).take_while(|_| starvation.is_felt()).for_each(|_| starvation.relieve());
+    fn wake_one(&self, frames: usize) {
+        let starvation = &self.shared.pool.frame_waiters;
+        (0..frames).take_while(|_| starvation.any()).for_each(|_| starvation.wake_one());
     }
 
     /// Lets fetches know when to call.
     fn show_mark(&self) {
-        self.shared.pool.ready.set_mark(self.pace.wake_below());
+        self.shared.pool.clean_list.set_mark(self.pace.wake_below());
     }
 
     /// Rests, and leaves the writing to the fetches meanwhile, which get the error.
     fn back_off(&mut self, error: &Error) {
         self.shared.counters.add(Counter::CleaningFailures, 1);
         events::cleaning_failed(error);
-        let ready = &self.shared.pool.ready;
+        let ready = &self.shared.pool.clean_list;
         ready.set_mark(0);
         if ready.rest_until(time::now() + self.rest) {
             self.show_mark();
@@ -346,7 +350,7 @@ mod tests {
         // One that is used again and again would be dirty again soon.
         drop(pool.fetch(PageId::new(file, 2)).wait().unwrap());
         let victim = pool.shared().pool.find(PageId::new(file, 4), State::is_idle_dirty).unwrap();
-        let mut writer = Writer::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
+        let mut writer = Cleaner::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
         writer.start(vec![victim], Urgency::Demand);
         let batch = writer.under_way.pop().unwrap();
         assert_eq!(batch.tally.wait().unwrap(), 3);
@@ -367,7 +371,7 @@ mod tests {
             pool.fetch(PageId::new(file, block)).wait().unwrap().write().unwrap().fill(2);
         }
         let victim = pool.shared().pool.find(PageId::new(file, 4), State::is_idle_dirty).unwrap();
-        let mut writer = Writer::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
+        let mut writer = Cleaner::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
         writer.start(vec![victim], Urgency::Demand);
         assert_eq!((disk.count(Op::Write), pool.stats().frames.dirty), (1, 2));
     }
@@ -382,12 +386,12 @@ mod tests {
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let fetch = |block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap());
         (0..32).for_each(fetch);
-        let mut writer = Writer::new(Arc::clone(pool.shared()), Marks { low: 8, high: 16 });
-        assert!(matches!(writer.round(), Round::Done));
-        assert_eq!((pool.shared().pool.ready.made(), pool.shared().pool.free_frames()), (0, 32));
+        let mut writer = Cleaner::new(Arc::clone(pool.shared()), Marks { low: 8, high: 16 });
+        assert!(matches!(writer.round(), CleaningRound::Done));
+        assert_eq!((pool.shared().pool.clean_list.made(), pool.shared().pool.free_frames()), (0, 32));
         (32..64).for_each(fetch);
         writer.round();
-        assert!(pool.shared().pool.ready.made() >= 8);
+        assert!(pool.shared().pool.clean_list.made() >= 8);
     }
 
     #[test]
@@ -400,7 +404,7 @@ mod tests {
         let pool = builder.disk(disk).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let blocks = || (0..4 * FRAMES).cycle().map(|block| PageId::new(file, block));
-        let ready = &pool.shared().pool.ready;
+        let ready = &pool.shared().pool.clean_list;
         blocks().take_while(|_| !ready.rests()).for_each(|page| drop(pool.fetch(page).wait().unwrap()));
         // The pages that are dirty now become victims, and their writer is awake when they do.
         for page in blocks().take(8 * FRAMES as usize) {

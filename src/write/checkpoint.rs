@@ -14,15 +14,13 @@
 use std::time::Duration;
 
 use crate::{
+    buffer::frame::{header::Frame, state::State},
     error::Result,
     events,
     id::{BlockNo, FileId, Lsn, PageId},
     io::{file::File, request::Urgency},
-    lease::Tally,
-    pool::{frame::Frame, state::State},
-    shared::Shared,
-    sync::{moment_after, time},
-    turn::Turn,
+    runtime::{lease::BatchStatus, shared::Shared},
+    sync::{moment_after, time, turns::Turn},
     write::{
         schedule,
         sync_all::sync_all,
@@ -161,7 +159,7 @@ fn clean(
 ) -> Result<u64> {
     candidates.sort_unstable();
     let pages: Vec<PageId> = candidates.iter().map(|&(page, _)| page).collect();
-    let (begun, tally) = (time::now(), Tally::new());
+    let (begun, tally) = (time::now(), BatchStatus::new());
     let (mut pace, mut written) = (pace, 0);
     for piece in schedule::pieces(&pages, pace.map_or(PIECE, |_| PACED_PIECE)) {
         if let Some((turn, over)) = pace

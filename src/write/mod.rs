@@ -5,7 +5,7 @@
 
 pub(crate) mod background_writer;
 pub(crate) mod checkpoint;
-mod pace;
+mod clean_target;
 mod schedule;
 pub(crate) mod sync_all;
 pub(crate) mod write_out;

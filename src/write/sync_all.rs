@@ -10,9 +10,8 @@ use crate::{
     error::{Error, Result},
     events,
     io::file::File,
-    service::WaitsFor,
-    shared::Shared,
-    stats::Counters,
+    observe::Counters,
+    runtime::{jobs::WaitsFor, shared::Shared},
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -36,7 +35,7 @@ pub(crate) fn sync_all(shared: &Shared) -> Result<u64> {
     for _ in 1..unsynced.min(AT_ONCE) {
         let helper = Arc::clone(&syncs);
         // Where no thread can be had, there is no help.
-        drop(shared.service.submit(WaitsFor::Disks, Box::new(move || helper.take_part())));
+        drop(shared.jobs.submit(WaitsFor::Disks, Box::new(move || helper.take_part())));
     }
     syncs.take_part();
     syncs.wait()

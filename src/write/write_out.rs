@@ -1,11 +1,11 @@
 //! Write-out: dirty pages, in runs of neighbours, behind the log, on their way to disk.
 //!
-//! Without a codec the device reads the pages [where they are](crate::pool::lending); with one it gets sealed copies.
+//! Without a codec the device reads the pages [where they are](crate::buffer::frame::lending); with one it gets sealed copies.
 //!
 //! The rule that keeps this free of deadlock: **never wait with pages in hand that are not submitted.** Such a page is
 //! WRITING until it arrives, and somebody who waits for that may hold what the writer is about to wait for. So before it
 //! waits (for a latch, for another write of the same page, for room for copies, for a page that is
-//! [seized](crate::pool::seizure)) the writer submits what it has. In [`Patience::Try`] it never waits and leaves out what it
+//! [seized](crate::buffer::quarantine)) the writer submits what it has. In [`Patience::Try`] it never waits and leaves out what it
 //! cannot have.
 //!
 //! The share latch is taken past the line of those who wait for it, since it is given back within a copy of the page: a caller may
@@ -20,25 +20,30 @@
 use std::task::Poll;
 
 use crate::{
-    callback,
-    codec::PageAddress,
-    config::Config,
-    doublewrite::Run,
+    buffer::{
+        frame::{latch::Latch, pin::Pin, waiters::want::Want},
+        pool::NotPinned,
+        supply::frame_waiters::RETRY,
+    },
     error::{Error, Result},
-    id::{FileId, FrameNo, Lsn, PageId},
+    id::{FileId, FrameNo, Lsn, PageAddress, PageId},
     io::{
+        buffers::Direction,
+        doublewrite::Run,
         file::File,
-        request::{Direction, Request, Urgency},
+        request::{Request, Urgency},
     },
-    lease::{PageLease, Tally, WriteLease, WriteRun},
-    pool::{frame_pool::NotPinned, handle::Pin, latch::Latch, starvation::RETRY, waiters::Want},
-    shared::Shared,
-    stats::Counter,
+    observe::Counter,
+    runtime::{
+        config::Config,
+        lease::{BatchStatus, PageLease, WriteLease, WriteRun},
+        shared::Shared,
+    },
     sync::{
-        Arc,
+        Arc, callback,
         time::{self, Duration},
+        wait::{self, Drive},
     },
-    wait::{self, Drive},
 };
 
 /// Requests that are handed over together, behind one flush of the log.
@@ -70,11 +75,11 @@ pub(crate) fn write_out(
     candidates: &mut [Candidate],
     urgency: Urgency,
     patience: &mut Patience,
-    tally: &Arc<Tally>,
+    tally: &Arc<BatchStatus>,
 ) {
     candidates.sort_unstable();
     let mut writer =
-        Writer { shared, urgency, patience, tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
+        RunBuilder { shared, urgency, patience, tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
     let mut rest = &*candidates;
     while let Some((&first, behind)) = rest.split_first() {
         rest = match writer.latch_dirty(first) {
@@ -85,17 +90,17 @@ pub(crate) fn write_out(
     writer.submit();
 }
 
-struct Writer<'a> {
+struct RunBuilder<'a> {
     shared: &'a Shared,
     urgency: Urgency,
     patience: &'a mut Patience,
-    tally: &'a Arc<Tally>,
+    tally: &'a Arc<BatchStatus>,
     /// Requests that are not submitted yet.
     batch: Vec<Request<PageLease>>,
     highest_lsn: Lsn,
 }
 
-impl Writer<'_> {
+impl RunBuilder<'_> {
     /// A pin and a share latch on the candidate, which is dirty and not being written; `None` where there is nothing to do,
     /// or not without patience.
     fn latch_dirty(&mut self, (page, no): Candidate) -> Option<Pin> {
@@ -366,7 +371,7 @@ mod tests {
     use super::*;
     use crate::{
         BufferPool, CheckpointOptions, IoMethod, OpenOptions,
-        pool::{seizure::Seizure, state::State},
+        buffer::{frame::state::State, quarantine::Seizure},
         testing::SimDisk,
     };
 
@@ -431,8 +436,8 @@ mod tests {
         let shared = pool.shared();
         let no = shared.pool.frames().find(|(_, frame)| frame.page() == page).unwrap().0;
         let candidates = [(page, no)];
-        let (mut patience, tally) = (Patience::Wait(Duration::MAX), Tally::new());
-        let mut writer = Writer {
+        let (mut patience, tally) = (Patience::Wait(Duration::MAX), BatchStatus::new());
+        let mut writer = RunBuilder {
             shared,
             urgency: Urgency::Demand,
             patience: &mut patience,

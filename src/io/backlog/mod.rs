@@ -19,16 +19,18 @@
 //! their coming, but where they were joined or became demands; a file is in the line for its turn while it has something to
 //! start and is below its share.
 
+pub(crate) mod depth_search;
+mod linked_slab;
+pub(crate) mod queue;
 mod quota;
-mod shelf;
 #[cfg(test)]
 mod tests;
 
 use std::collections::VecDeque;
 
 use self::{
+    linked_slab::{LinkedSlab, ListHead},
     quota::Quota,
-    shelf::{Row, Shelf},
 };
 use crate::{
     id::FileId,
@@ -47,7 +49,7 @@ const LOOKS: u32 = 8;
 
 /// How much of everything.
 #[derive(Copy, Clone, Debug)]
-pub(crate) struct Limits {
+pub(crate) struct BacklogLimits {
     /// Requests that may wait.
     pub(crate) waiting: usize,
     /// Requests that the method can have in flight.
@@ -78,7 +80,7 @@ fn share_of_writes(share: usize) -> usize {
 
 /// What became of a request that came.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Arrival {
+pub(crate) enum Pushed {
     /// It waits.
     Queued,
     /// It is part of one that waits.
@@ -88,22 +90,22 @@ pub(crate) enum Arrival {
 /// A place in flight, held from the start of a request until it is [given back](Backlog::end).
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a place that is not given back is lost for its file"]
-pub(crate) struct Place {
+pub(crate) struct FlightPlace {
     file: FileId,
     urgency: Urgency,
 }
 
 /// Requests that wait, and the count of those that do not any more.
 pub(crate) struct Backlog<L> {
-    limits: Limits,
+    limits: BacklogLimits,
     /// Background requests of one file that may be in flight.
     background_limit: usize,
-    shelf: Shelf<Waiting<L>>,
-    files: ByFile<Line>,
+    shelf: LinkedSlab<Waiting<L>>,
+    files: ByFile<FileQueue>,
     /// Files that have something to start, by urgency. Some may have come to the end of their share since.
     turns: [VecDeque<FileId>; Urgency::KINDS],
     waiting: [usize; Urgency::KINDS],
-    /// Of those that wait, the ones that are bounded by [`Limits::waiting`].
+    /// Of those that wait, the ones that are bounded by [`BacklogLimits::waiting`].
     crowd: usize,
     in_flight: [usize; Urgency::KINDS],
     quota: Quota,
@@ -119,8 +121,8 @@ struct Waiting<L> {
 }
 
 /// What a file has here.
-struct Line {
-    rows: [Row; Urgency::KINDS],
+struct FileQueue {
+    rows: [ListHead; Urgency::KINDS],
     in_turn: [bool; Urgency::KINDS],
     in_flight: [usize; Urgency::KINDS],
     share: usize,
@@ -130,11 +132,11 @@ struct Line {
 }
 
 impl<L: Lease> Backlog<L> {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: BacklogLimits) -> Self {
         Self {
             limits,
             background_limit: most_background(usize::MAX, limits.in_flight),
-            shelf: Shelf::new(),
+            shelf: LinkedSlab::new(),
             files: ByFile::default(),
             turns: Default::default(),
             waiting: [0; Urgency::KINDS],
@@ -194,17 +196,19 @@ impl<L: Lease> Backlog<L> {
     }
 
     /// Takes a request in, or gives it back where too many wait.
-    pub(crate) fn push(&mut self, request: Request<L>) -> Result<Arrival, Request<L>> {
+    pub(crate) fn push(&mut self, request: Request<L>) -> Result<Pushed, Request<L>> {
         let urgency = request.lease.urgency();
         let id = request.file.id;
         let end = request.offset + request.len() as u64;
         let most = share(self.limits.in_flight);
-        let line =
-            self.files.entry(id).or_insert_with(|| Line::new(&request.file, most, self.limits.in_flight));
+        let line = self
+            .files
+            .entry(id)
+            .or_insert_with(|| FileQueue::new(&request.file, most, self.limits.in_flight));
         let (row, line_has_own_bound) = (line.rows[urgency as usize], line.has_own_bound);
         let arriving = Waiting { request, end, urgency };
         let arriving = match join_last_few(&mut self.shelf, row, arriving, self.limits.combine) {
-            None => return Ok(Arrival::Joined),
+            None => return Ok(Pushed::Joined),
             Some(arriving) => arriving,
         };
         let is_full = match urgency {
@@ -216,7 +220,7 @@ impl<L: Lease> Backlog<L> {
             return Err(arriving.request);
         }
         self.enqueue(id, arriving);
-        Ok(Arrival::Queued)
+        Ok(Pushed::Queued)
     }
 
     fn enqueue(&mut self, id: FileId, arriving: Waiting<L>) {
@@ -230,7 +234,7 @@ impl<L: Lease> Backlog<L> {
 
     /// The request that goes next, with its place in flight, which must be given back when it is over. `None` while nothing
     /// can go: nothing waits, or what waits has its share in flight.
-    pub(crate) fn next(&mut self) -> Option<(Request<L>, Place)> {
+    pub(crate) fn next(&mut self) -> Option<(Request<L>, FlightPlace)> {
         self.look_for_demands();
         let urgency = self.choose()?;
         let background = self.background_of_a_file();
@@ -243,7 +247,7 @@ impl<L: Lease> Backlog<L> {
         self.crowd -= usize::from(!line.has_own_bound);
         self.waiting[urgency as usize] -= 1;
         self.in_flight[urgency as usize] += 1;
-        Some((waiting.request, Place { file, urgency }))
+        Some((waiting.request, FlightPlace { file, urgency }))
     }
 
     /// Whether [`next`](Self::next) has something to give.
@@ -309,8 +313,8 @@ impl<L: Lease> Backlog<L> {
 
     /// A request that went is over.
     #[allow(clippy::needless_pass_by_value)] // It is given back, and cannot be given back again.
-    pub(crate) fn end(&mut self, place: Place) {
-        let Place { file, urgency } = place;
+    pub(crate) fn end(&mut self, place: FlightPlace) {
+        let FlightPlace { file, urgency } = place;
         self.in_flight[urgency as usize] -= 1;
         let background = self.background_of_a_file();
         if let Some(line) = self.files.get_mut(&file) {
@@ -321,8 +325,8 @@ impl<L: Lease> Backlog<L> {
 
     /// Takes everything out that waits, whoever's turn it is.
     pub(crate) fn take_all(&mut self) -> Vec<Request<L>> {
-        let shelf = std::mem::replace(&mut self.shelf, Shelf::new());
-        self.files.values_mut().for_each(Line::empty);
+        let shelf = std::mem::replace(&mut self.shelf, LinkedSlab::new());
+        self.files.values_mut().for_each(FileQueue::empty);
         self.turns.iter_mut().for_each(VecDeque::clear);
         self.waiting = [0; Urgency::KINDS];
         self.crowd = 0;
@@ -338,7 +342,7 @@ impl<L: Lease> Backlog<L> {
     /// Forgets a file that has no request left.
     pub(crate) fn forget(&mut self, file: FileId) {
         let is_idle =
-            |line: &mut Line| line.all_in_flight() == 0 && line.rows.iter().all(|row| row.is_empty());
+            |line: &mut FileQueue| line.all_in_flight() == 0 && line.rows.iter().all(|row| row.is_empty());
         if self.files.get_mut(&file).is_some_and(is_idle) {
             self.files.remove(&file);
             self.turns.iter_mut().for_each(|turns| turns.retain(|&id| id != file));
@@ -348,8 +352,8 @@ impl<L: Lease> Backlog<L> {
 
 /// Joins a request to one of the last few of its row. Comes back with it where it touches none.
 fn join_last_few<L: Lease>(
-    shelf: &mut Shelf<Waiting<L>>,
-    row: Row,
+    shelf: &mut LinkedSlab<Waiting<L>>,
+    row: ListHead,
     mut arriving: Waiting<L>,
     combine: usize,
 ) -> Option<Waiting<L>> {
@@ -378,11 +382,11 @@ impl<L: Lease> Waiting<L> {
     }
 }
 
-impl Line {
+impl FileQueue {
     fn new(file: &File, most: usize, in_flight: usize) -> Self {
         let share = file.max_in_flight.map_or(most, |own| own.get() as usize).clamp(1, in_flight.max(1));
         Self {
-            rows: [Row::EMPTY; Urgency::KINDS],
+            rows: [ListHead::EMPTY; Urgency::KINDS],
             in_turn: [false; Urgency::KINDS],
             in_flight: [0; Urgency::KINDS],
             share,
@@ -415,7 +419,7 @@ impl Line {
     }
 
     fn empty(&mut self) {
-        self.rows = [Row::EMPTY; Urgency::KINDS];
+        self.rows = [ListHead::EMPTY; Urgency::KINDS];
         self.in_turn = [false; Urgency::KINDS];
     }
 }

@@ -10,8 +10,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     io::{
-        request::Direction::{Read, Write},
-        testing::{FakeDisk, TestArena, TestLease},
+        buffers::Direction::{Read, Write},
+        tests::support::{FakeDisk, TestArena, TestLease},
     },
     sync::Arc,
 };
@@ -19,19 +19,19 @@ use crate::{
 const PAGE: u64 = 512;
 
 /// Files, memory and a backlog.
-struct Desk {
+struct TestDevice {
     files: Vec<Arc<File>>,
     backlog: Backlog<TestLease>,
     // Last, since it looks whether all requests are gone.
     arena: TestArena,
 }
 
-impl Desk {
-    fn new(limits: Limits) -> Self {
+impl TestDevice {
+    fn new(limits: BacklogLimits) -> Self {
         Self::with_files(limits, [None; 3])
     }
 
-    fn with_files(limits: Limits, max_in_flight: [Option<u32>; 3]) -> Self {
+    fn with_files(limits: BacklogLimits, max_in_flight: [Option<u32>; 3]) -> Self {
         let open = |(n, most): (u32, Option<u32>)| {
             let mut file = FakeDisk::stamped(0).open_file(PAGE as u32).unwrap();
             file.id = FileId(n);
@@ -46,7 +46,7 @@ impl Desk {
         self.arena.request(Read, &self.files[file], block * PAGE, &vec![PAGE as u32; blocks])
     }
 
-    fn demand(&mut self, file: usize, block: u64) -> Arrival {
+    fn demand(&mut self, file: usize, block: u64) -> Pushed {
         self.backlog.push(self.read(file, block, 1)).ok().expect("there is room")
     }
 
@@ -65,20 +65,20 @@ impl Desk {
     }
 
     /// File, first block and blocks of what goes next.
-    fn next(&mut self) -> Option<((usize, u64, u64), Place)> {
+    fn next(&mut self) -> Option<((usize, u64, u64), FlightPlace)> {
         let (request, place) = self.backlog.next()?;
         let said = (request.file.id.0 as usize, request.offset / PAGE, request.len() as u64 / PAGE);
         Some((said, place))
     }
 
     /// All that can go at once, without anything being over.
-    fn all(&mut self) -> (Vec<(usize, u64, u64)>, Vec<Place>) {
+    fn all(&mut self) -> (Vec<(usize, u64, u64)>, Vec<FlightPlace>) {
         std::iter::from_fn(|| self.next()).unzip()
     }
 }
 
-fn limits(waiting: usize, in_flight: usize) -> Limits {
-    Limits { waiting, in_flight, combine: 4 * PAGE as usize }
+fn limits(waiting: usize, in_flight: usize) -> BacklogLimits {
+    BacklogLimits { waiting, in_flight, combine: 4 * PAGE as usize }
 }
 
 #[test]
@@ -89,7 +89,7 @@ fn a_share_leaves_something_for_others() {
 
 #[test]
 fn demands_overtake_but_background_is_not_starved() {
-    let mut desk = Desk::new(limits(100, 100));
+    let mut desk = TestDevice::new(limits(100, 100));
     (0..3).for_each(|n| drop(desk.background(0, 100 + 2 * n)));
     for n in 0..20 {
         desk.demand(1, 2 * n);
@@ -103,7 +103,7 @@ fn demands_overtake_but_background_is_not_starved() {
 
 #[test]
 fn demands_overtake_writes_that_no_caller_waits_for() {
-    let mut desk = Desk::new(limits(100, 100));
+    let mut desk = TestDevice::new(limits(100, 100));
     (0..3).for_each(|n| drop(desk.writeback(0, 100 + 2 * n)));
     for n in 0..10 {
         desk.demand(0, 2 * n);
@@ -115,11 +115,11 @@ fn demands_overtake_writes_that_no_caller_waits_for() {
 
 #[test]
 fn writes_leave_a_part_of_all_places_to_demands() {
-    let mut desk = Desk::new(limits(256, 8));
+    let mut desk = TestDevice::new(limits(256, 8));
     assert_eq!((0..256).take_while(|n| desk.writeback(0, 2 * n).is_some()).count(), 192);
     // Of so many in flight: those of one file, and those of two.
     for (in_flight, of_one, of_two) in [(256, 64, 128), (64, 36, 48), (8, 5, 6), (2, 1, 2), (1, 1, 1)] {
-        let mut desk = Desk::new(limits(256, in_flight));
+        let mut desk = TestDevice::new(limits(256, in_flight));
         (0..96).for_each(|n| drop(desk.writeback(0, 2 * n)));
         let mut places = desk.all().1;
         assert_eq!(places.len(), of_one, "of {in_flight}");
@@ -139,7 +139,7 @@ fn writes_leave_a_part_of_all_places_to_demands() {
 
 #[test]
 fn a_write_that_a_caller_waits_for_becomes_a_demand() {
-    let mut desk = Desk::new(limits(400, 2));
+    let mut desk = TestDevice::new(limits(400, 2));
     let awaited: Vec<_> = (0..100).map(|n| desk.writeback(0, 2 * n).expect("there is room")).collect();
     for n in 0..20 {
         desk.demand(1, 2 * n);
@@ -157,7 +157,7 @@ fn a_write_that_a_caller_waits_for_becomes_a_demand() {
 
 #[test]
 fn files_take_turns_and_none_has_more_in_flight_than_its_share() {
-    let mut desk = Desk::with_files(limits(100, 8), [None, Some(2), None]);
+    let mut desk = TestDevice::with_files(limits(100, 8), [None, Some(2), None]);
     for n in 0..10 {
         desk.demand(0, 2 * n);
     }
@@ -179,7 +179,7 @@ fn files_take_turns_and_none_has_more_in_flight_than_its_share() {
 
 #[test]
 fn a_file_that_does_not_answer_leaves_room_for_others() {
-    let mut desk = Desk::new(limits(100, 4));
+    let mut desk = TestDevice::new(limits(100, 4));
     for n in 0..50 {
         desk.demand(0, 2 * n);
     }
@@ -195,9 +195,9 @@ fn a_file_that_does_not_answer_leaves_room_for_others() {
 
 #[test]
 fn requests_that_touch_go_as_one_up_to_the_limit() {
-    let mut desk = Desk::new(limits(100, 100));
+    let mut desk = TestDevice::new(limits(100, 100));
     let arrivals = [5, 6, 4, 9, 3, 2].map(|block| desk.demand(0, block));
-    use Arrival::{Joined, Queued};
+    use Pushed::{Joined, Queued};
     // 5 takes 6 behind it and goes behind 4; then 3 makes it four, and 2 would be one too many.
     assert_eq!(arrivals, [Queued, Joined, Joined, Queued, Joined, Queued]);
     assert_eq!(desk.all().0, [(0, 3, 4), (0, 9, 1), (0, 2, 1)]);
@@ -205,28 +205,28 @@ fn requests_that_touch_go_as_one_up_to_the_limit() {
 
 #[test]
 fn what_differs_in_file_direction_or_urgency_is_not_joined() {
-    let mut desk = Desk::new(limits(100, 100));
+    let mut desk = TestDevice::new(limits(100, 100));
     desk.demand(0, 0);
     desk.demand(1, 1);
     desk.background(0, 1);
     let write = desk.arena.request(Write, &desk.files[0], PAGE, &[PAGE as u32]);
-    assert_eq!(desk.backlog.push(write).ok(), Some(Arrival::Queued));
+    assert_eq!(desk.backlog.push(write).ok(), Some(Pushed::Queued));
     assert_eq!(desk.all().0.len(), 4);
 }
 
 #[test]
 fn only_the_last_few_are_tried_for_a_new_request_to_join() {
-    let mut desk = Desk::new(limits(100, 100));
+    let mut desk = TestDevice::new(limits(100, 100));
     desk.demand(0, 1);
     for n in 0..JOIN_WINDOW as u64 {
         desk.demand(0, 100 + 2 * n);
     }
-    assert_eq!(desk.demand(0, 2), Arrival::Queued);
+    assert_eq!(desk.demand(0, 2), Pushed::Queued);
 }
 
 #[test]
 fn too_many_are_given_back_and_background_leaves_places_to_demands() {
-    let mut desk = Desk::new(limits(8, 8));
+    let mut desk = TestDevice::new(limits(8, 8));
     for left in (0..6).rev() {
         desk.background(0, 2 * left);
         assert_eq!(desk.backlog.room() as u64, left);
@@ -236,13 +236,13 @@ fn too_many_are_given_back_and_background_leaves_places_to_demands() {
     assert_eq!(desk.backlog.room(), 0);
     assert_eq!(desk.backlog.push(desk.read(0, 104, 1)).err().map(|request| request.offset), Some(104 * PAGE));
     // A part of one that waits needs no place.
-    assert_eq!(desk.demand(0, 101), Arrival::Joined);
+    assert_eq!(desk.demand(0, 101), Pushed::Joined);
 }
 
 /// Else its submitters would transfer beside its bound.
 #[test]
 fn a_file_with_a_bound_of_its_own_is_never_turned_away_and_takes_no_places_from_others() {
-    let mut desk = Desk::with_files(limits(8, 8), [None, Some(2), None]);
+    let mut desk = TestDevice::with_files(limits(8, 8), [None, Some(2), None]);
     // It comes before the others, and when they have filled the backlog.
     for (file, requests) in [(1, 0..50), (0, 0..8), (1, 50..100)] {
         for n in requests {
@@ -261,7 +261,7 @@ fn a_file_with_a_bound_of_its_own_is_never_turned_away_and_takes_no_places_from_
 
 #[test]
 fn background_has_its_own_limit() {
-    let mut desk = Desk::new(limits(100, 100));
+    let mut desk = TestDevice::new(limits(100, 100));
     desk.backlog.limit_background(2);
     (0..5).for_each(|n| drop(desk.background(0, 2 * n)));
     let mut places = desk.all().1;
@@ -277,7 +277,7 @@ fn background_has_its_own_limit() {
 #[test]
 fn background_requests_of_a_file_that_does_not_answer_leave_one_to_the_others() {
     for limit in [1, 2, 5, 100] {
-        let mut desk = Desk::new(limits(100, 8));
+        let mut desk = TestDevice::new(limits(100, 8));
         desk.backlog.limit_background(limit);
         (0..20).for_each(|n| drop(desk.background(0, 2 * n)));
         let stuck = desk.all().1;
@@ -294,7 +294,7 @@ fn background_requests_of_a_file_that_does_not_answer_leave_one_to_the_others() 
 
 #[test]
 fn a_background_request_that_somebody_waits_for_becomes_a_demand() {
-    let mut desk = Desk::new(limits(200, 100));
+    let mut desk = TestDevice::new(limits(200, 100));
     desk.backlog.limit_background(1);
     let awaited: Vec<_> = (0..100).map(|n| desk.background(0, 2 * n)).collect();
     let _first = desk.next().unwrap();
@@ -308,7 +308,7 @@ fn a_background_request_that_somebody_waits_for_becomes_a_demand() {
 
 #[test]
 fn a_file_is_forgotten_once_it_is_idle() {
-    let mut desk = Desk::new(limits(100, 100));
+    let mut desk = TestDevice::new(limits(100, 100));
     desk.demand(0, 1);
     desk.backlog.forget(FileId(0));
     let (_, place) = desk.next().unwrap();
@@ -324,7 +324,7 @@ fn a_file_is_forgotten_once_it_is_idle() {
 
 #[test]
 fn all_that_waits_can_be_taken_at_once() {
-    let mut desk = Desk::new(limits(100, 4));
+    let mut desk = TestDevice::new(limits(100, 4));
     for n in 0..10 {
         desk.demand(0, 2 * n);
     }
@@ -338,7 +338,7 @@ fn all_that_waits_can_be_taken_at_once() {
 
 /// Something that happens to a backlog.
 #[derive(Clone, Debug)]
-enum Event {
+enum BacklogEvent {
     Arrives {
         file: usize,
         block: u64,
@@ -352,17 +352,17 @@ enum Event {
     Ends(usize),
     /// A caller begins to wait for the n-th request that ever came without one.
     Awaits(usize),
-    Limits(usize),
+    BacklogLimits(usize),
 }
 
-fn event() -> impl Strategy<Value = Event> {
+fn event() -> impl Strategy<Value = BacklogEvent> {
     prop_oneof![
         4 => (0_usize..3, 0_u64..40, 1_usize..4, any::<bool>(), any::<bool>())
-            .prop_map(|(file, block, blocks, write, is_idle)| Event::Arrives { file, block, blocks, write, is_idle }),
-        4 => Just(Event::Goes),
-        3 => (0_usize..8).prop_map(Event::Ends),
-        1 => (0_usize..40).prop_map(Event::Awaits),
-        1 => (0_usize..6).prop_map(Event::Limits),
+            .prop_map(|(file, block, blocks, write, is_idle)| BacklogEvent::Arrives { file, block, blocks, write, is_idle }),
+        4 => Just(BacklogEvent::Goes),
+        3 => (0_usize..8).prop_map(BacklogEvent::Ends),
+        1 => (0_usize..40).prop_map(BacklogEvent::Awaits),
+        1 => (0_usize..6).prop_map(BacklogEvent::BacklogLimits),
     ]
 }
 
@@ -375,8 +375,8 @@ proptest! {
         in_flight in 1_usize..10,
         own in prop::option::of(1_u32..4),
     ) {
-        let limits = Limits { waiting, in_flight, combine: 4 * PAGE as usize };
-        let mut desk = Desk::with_files(limits, [None, own, None]);
+        let limits = BacklogLimits { waiting, in_flight, combine: 4 * PAGE as usize };
+        let mut desk = TestDevice::with_files(limits, [None, own, None]);
         let most = |file: usize| match (file, own) {
             (1, Some(own)) => (own as usize).min(in_flight),
             _ => share(in_flight),
@@ -384,12 +384,12 @@ proptest! {
         let mut background_limit = share(in_flight).saturating_sub(1).max(1);
         let mut in_hand: HashMap<(usize, u64), i64> = HashMap::new();
         let (mut pages, mut queued) = (0_i64, Vec::new());
-        let mut flying: Vec<(usize, Place)> = Vec::new();
+        let mut flying: Vec<(usize, FlightPlace)> = Vec::new();
         let mut awaitable = Vec::new();
-        let drain_at_the_end = std::iter::repeat_n([Event::Goes, Event::Ends(0)], 2000).flatten();
+        let drain_at_the_end = std::iter::repeat_n([BacklogEvent::Goes, BacklogEvent::Ends(0)], 2000).flatten();
         for event in events.into_iter().chain(drain_at_the_end) {
             match event {
-                Event::Arrives { file, block, blocks, write, is_idle } => {
+                BacklogEvent::Arrives { file, block, blocks, write, is_idle } => {
                     let direction = if write { Write } else { Read };
                     let lens = vec![PAGE as u32; blocks];
                     desk.arena.reuse();
@@ -404,15 +404,15 @@ proptest! {
                     let full = !has_own_bound(file) && crowd >= places;
                     match desk.backlog.push(request) {
                         Ok(arrival) => {
-                            prop_assert!(!full || arrival == Arrival::Joined);
-                            queued.extend((arrival == Arrival::Queued).then_some(file));
+                            prop_assert!(!full || arrival == Pushed::Joined);
+                            queued.extend((arrival == Pushed::Queued).then_some(file));
                             pages += blocks as i64;
                             (block..).take(blocks).for_each(|at| *in_hand.entry((file, at)).or_default() += 1);
                         }
                         Err(_) => prop_assert!(full),
                     }
                 }
-                Event::Goes => if flying.len() < in_flight && let Some(((file, block, blocks), place)) = desk.next() {
+                BacklogEvent::Goes => if flying.len() < in_flight && let Some(((file, block, blocks), place)) = desk.next() {
                     prop_assert!(blocks <= 4);
                     let at = queued.iter().position(|&queued| queued == file).expect("a request that waited");
                     queued.swap_remove(at);
@@ -429,20 +429,20 @@ proptest! {
                     let (background, writes) = (count(Urgency::Background), count(Urgency::Writeback));
                     prop_assert!(background <= share(in_flight) && writes <= share(in_flight).max(in_flight.min(2)));
                     if flying[flying.len() - 1].1.urgency == Urgency::Background {
-                        let is_such = |flying: &&(usize, Place)| flying.0 == file && flying.1.urgency == Urgency::Background;
+                        let is_such = |flying: &&(usize, FlightPlace)| flying.0 == file && flying.1.urgency == Urgency::Background;
                         prop_assert!(background <= background_limit + 1);
                         prop_assert!(flying.iter().filter(is_such).count() <= background_limit);
                     }
                 },
-                Event::Ends(n) if n < flying.len() => desk.backlog.end(flying.swap_remove(n).1),
-                Event::Awaits(n) => if let Some(awaited) = awaitable.get(n) {
+                BacklogEvent::Ends(n) if n < flying.len() => desk.backlog.end(flying.swap_remove(n).1),
+                BacklogEvent::Awaits(n) => if let Some(awaited) = awaitable.get(n) {
                     awaited.store(true, Ordering::SeqCst);
                 },
-                Event::Limits(n) => {
+                BacklogEvent::BacklogLimits(n) => {
                     desk.backlog.limit_background(n);
                     background_limit = n.min(share(in_flight).saturating_sub(1)).max(1);
                 }
-                Event::Ends(_) => {}
+                BacklogEvent::Ends(_) => {}
             }
         }
         prop_assert_eq!((pages, desk.backlog.is_empty(), flying.len()), (0, true, 0));

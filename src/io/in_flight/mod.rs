@@ -1,10 +1,10 @@
 //! The requests under way, for whoever wants to look, as PostgreSQL shows them in `pg_aios`.
 //!
-//! Each request has an [`Entry`] from the moment it is made until it is over or dropped, so every path that a request can take
+//! Each request has an [`ListEntry`] from the moment it is made until it is over or dropped, so every path that a request can take
 //! is covered: the ring, threads, the thread that asked, an abort, a panic. Nobody takes a lock: to enter and to leave costs
 //! one atomic change of a bitmap each, and a few stores. Whoever looks never sees a mix of two requests: see [`place`].
 //!
-//! Invariant: a [place](Place) has one owner, who set its bit, and nobody else writes to it until he clears the bit. The number
+//! Invariant: a [place](ListedPlace) has one owner, who set its bit, and nobody else writes to it until he clears the bit. The number
 //! of places is fixed: requests beyond that are counted, not listed.
 
 mod place;
@@ -13,11 +13,11 @@ use std::fmt;
 
 use crossbeam_utils::CachePadded;
 
-use self::place::{Place, Shown};
+use self::place::{ListedPlace, Shown};
 use crate::{
     error::IoOp,
     id::{PageId, PageSize},
-    stats::{Counter, Counters, Measure, thread_index},
+    observe::{Counter, Counters, Measure, thread_index},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -80,7 +80,7 @@ pub(crate) struct Extent {
 pub(crate) struct InFlightTable {
     /// A bit for each place that has an owner. Threads begin to look at different words.
     taken: Box<[CachePadded<AtomicU64>]>,
-    places: Box<[Place]>,
+    places: Box<[ListedPlace]>,
     epoch: Instant,
     page_size: PageSize,
     counters: Arc<Counters>,
@@ -96,7 +96,7 @@ impl InFlightTable {
             taken: (0..places.div_ceil(WORD))
                 .map(|word| CachePadded::new(free_bits(places - word * WORD)))
                 .collect(),
-            places: (0..places).map(|_| Place::new()).collect(),
+            places: (0..places).map(|_| ListedPlace::new()).collect(),
             epoch: time::now(),
             page_size,
             counters,
@@ -105,14 +105,18 @@ impl InFlightTable {
 
     /// Notes that a request began at `since`. The clock is not read here: a reading costs as much as all the rest, and one is
     /// enough for all requests of a batch.
-    pub(crate) fn enter(self: &Arc<Self>, extent: Extent, since: Instant) -> Entry {
+    pub(crate) fn enter(self: &Arc<Self>, extent: Extent, since: Instant) -> ListEntry {
         let since = self.nanos_at(since);
         let place = self.take_place();
         match place {
             Some(place) => self.places[place].fill(extent, since),
             None => self.counters.add(Counter::Unlisted, 1),
         }
-        Entry { table: Arc::clone(self), place: place.map_or(Entry::UNLISTED, |place| place as u32), since }
+        ListEntry {
+            table: Arc::clone(self),
+            place: place.map_or(ListEntry::UNLISTED, |place| place as u32),
+            since,
+        }
     }
 
     /// Each request that is under way, the oldest first.
@@ -181,14 +185,14 @@ fn take_bit(word: &AtomicU64) -> Option<usize> {
 }
 
 /// A request's place in the table, for as long as it is under way. Dropped, it leaves, and was not carried out.
-pub(crate) struct Entry {
+pub(crate) struct ListEntry {
     table: Arc<InFlightTable>,
     place: u32,
     /// Nanoseconds since the table's epoch.
     since: u64,
 }
 
-impl Entry {
+impl ListEntry {
     const UNLISTED: u32 = u32::MAX;
 
     /// The kernel or the disk gets it now.
@@ -217,12 +221,12 @@ impl Entry {
         self.table.counters.measures.add(measure, took);
     }
 
-    fn place(&self) -> Option<&Place> {
+    fn place(&self) -> Option<&ListedPlace> {
         (self.place != Self::UNLISTED).then(|| &self.table.places[self.place as usize])
     }
 }
 
-impl Drop for Entry {
+impl Drop for ListEntry {
     fn drop(&mut self) {
         if let Some(place) = self.place() {
             place.clear();
@@ -372,7 +376,7 @@ mod tests {
         #[test]
         fn the_list_is_what_is_under_way(acts in prop::collection::vec(act(), 1..200)) {
             let (table, counters) = table(256);
-            let mut entries: Vec<(Entry, (u32, Stage))> = Vec::new();
+            let mut entries: Vec<(ListEntry, (u32, Stage))> = Vec::new();
             let mut finished = 0;
             for act in acts {
                 let len = entries.len();

@@ -14,7 +14,7 @@ use crate::{
 /// Tries of a reader to copy a place that keeps changing.
 const TRIES: usize = 8;
 
-pub(super) struct Place {
+pub(super) struct ListedPlace {
     /// The phase in the lowest two bits; above them how often the place was filled.
     sequence: AtomicU64,
     page: AtomicU64,
@@ -39,7 +39,7 @@ pub(super) struct Shown {
     pub(super) submitted: bool,
 }
 
-impl Place {
+impl ListedPlace {
     pub(super) fn new() -> Self {
         let word = AtomicU64::new;
         Self { sequence: word(EMPTY), page: word(0), size: word(0), since: word(0) }
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_place_shows_what_its_owner_put_there_last() {
-        let place = Place::new();
+        let place = ListedPlace::new();
         assert_eq!(place.copy(), None);
         for n in 0..3 {
             place.fill(request(n).extent, request(n).since);
@@ -126,7 +126,7 @@ mod tests {
 
     #[test]
     fn nobody_sees_a_mix_of_two_requests() {
-        let place = Place::new();
+        let place = ListedPlace::new();
         std::thread::scope(|scope| {
             let owner = scope.spawn(|| {
                 for n in 0..300_000 {
@@ -166,7 +166,7 @@ mod model_check {
     fn nobody_sees_a_mix_of_two_requests() {
         shuttle::check_random(
             || {
-                let place = Arc::new(Place::new());
+                let place = Arc::new(ListedPlace::new());
                 let owner = shuttle::thread::spawn({
                     let place = Arc::clone(&place);
                     move || {
@@ -202,7 +202,7 @@ mod loom_models {
     #[test]
     fn nobody_sees_a_mix_of_two_requests() {
         check(3, || {
-            let place = Arc::new(Place::new());
+            let place = Arc::new(ListedPlace::new());
             place.fill(extent(1), 1);
             let looking = {
                 let place = Arc::clone(&place);

@@ -1,6 +1,6 @@
 //! What a stream is asked for: a block, and whatever is to come back with its page.
 
-use crate::{id::BlockNo, page::PinnedPage};
+use crate::{buffer::page::PinnedPage, id::BlockNo};
 
 /// An item of the iterator that a [`ReadStream`](super::ReadStream) reads by.
 ///

@@ -1,8 +1,8 @@
 //! What a stream may take at the most: its options, cut to what the pool can give.
 
 use crate::{
-    config::{COMBINE_LIMIT_MAX, Config, StreamOptions},
-    pool::frame_pool::FramePool,
+    buffer::pool::FramePool, io::options::COMBINE_LIMIT_MAX, read::options::StreamOptions,
+    runtime::config::Config,
 };
 
 /// Bytes of the pages that a stream holds in advance at the most, unless told otherwise: as many as keep a fast disk busy
@@ -14,7 +14,7 @@ const LOOK_AHEAD_PAGES: usize = 1024;
 
 /// The limits of one stream, which keeps them when the pool changes its size.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) struct Limits {
+pub(super) struct StreamLimits {
     /// Pages of a request.
     pub(super) combine: usize,
     /// Pages held in advance.
@@ -23,7 +23,7 @@ pub(super) struct Limits {
     pub(super) ring: Option<usize>,
 }
 
-impl Limits {
+impl StreamLimits {
     pub(super) fn new(options: &StreamOptions, config: &Config, pool: &FramePool) -> Self {
         let page_size = config.page_size.bytes();
         let pages = |bytes: usize| bytes.min(COMBINE_LIMIT_MAX) / page_size;
@@ -31,7 +31,7 @@ impl Limits {
         let wanted =
             options.look_ahead.map_or((LOOK_AHEAD / page_size).min(LOOK_AHEAD_PAGES), |n| n as usize);
         // Half of the share, so that a second stream can look ahead too.
-        let ahead = wanted.min(pool.look_ahead.limit().div_ceil(2)).max(1);
+        let ahead = wanted.min(pool.read_ahead_quota.limit().div_ceil(2)).max(1);
         let Some(bytes) = options.ring else { return Self { combine, ahead, ring: None } };
         let kept = (bytes / page_size).max(1);
         let ring = (kept + ahead).min(pool.frame_count() as usize / 8).max(1);

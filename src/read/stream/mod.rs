@@ -17,14 +17,16 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use self::{item::StreamItem, limits::Limits, window::Window};
+use self::{item::StreamItem, limits::StreamLimits, window::Window};
 use crate::{
-    budget,
-    config::{FetchOptions, StreamOptions},
     error::Result,
     id::FileId,
-    read::drive::{self, Drive, Job},
-    shared::Shared,
+    read::{
+        blocking::{self, Drive, PollStep},
+        options::{FetchOptions, StreamOptions},
+    },
+    runtime::shared::Shared,
+    sync::poll_budget,
 };
 
 /// Pages in the order in which an iterator asks for their blocks, read ahead.
@@ -46,7 +48,7 @@ pub struct ReadStream<I: Iterator> {
 
 impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
     pub(crate) fn new(shared: Arc<Shared>, file: FileId, blocks: I, options: &StreamOptions) -> Self {
-        let limits = Limits::new(options, &shared.config, &shared.pool);
+        let limits = StreamLimits::new(options, &shared.config, &shared.pool);
         let fetch = FetchOptions { frame_wait: options.frame_wait };
         let window = Window::new(shared, file, fetch, &limits);
         Self { blocks, items: VecDeque::new(), window, paused: false }
@@ -118,7 +120,7 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
     }
 }
 
-impl<I: Iterator<Item: StreamItem>> Job for ReadStream<I> {
+impl<I: Iterator<Item: StreamItem>> PollStep for ReadStream<I> {
     type Output = Option<Result<<I::Item as StreamItem>::Page>>;
 
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
@@ -152,7 +154,7 @@ impl<I: Iterator<Item: StreamItem>> Iterator for ReadStream<I> {
 
     /// The next page; the calling thread waits for it.
     fn next(&mut self) -> Option<Self::Item> {
-        drive::to_end(self)
+        blocking::to_end(self)
     }
 }
 
@@ -172,7 +174,7 @@ impl<I: Iterator<Item: StreamItem>> Future for NextPage<'_, I> {
     type Output = Option<Result<<I::Item as StreamItem>::Page>>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        budget::poll(cx, |waker| self.stream.step(Drive::Task, waker))
+        poll_budget::poll(cx, |waker| self.stream.step(Drive::Task, waker))
     }
 }
 

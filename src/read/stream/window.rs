@@ -15,26 +15,28 @@ use std::{
 };
 
 use crate::{
-    config::FetchOptions,
+    buffer::{
+        frame::{
+            pin::Pin,
+            state::{Phase, State},
+            waiters::{Ticket, want::Want},
+        },
+        page::PinnedPage,
+        pool::Lookup,
+        supply::buffer_ring::BufferRing,
+    },
     error::Result,
     id::{BlockNo, FileId, PageId},
-    page::PinnedPage,
-    pool::{
-        buffer_ring::BufferRing,
-        frame_pool::Lookup,
-        handle::Pin,
-        state::{Phase, State},
-        waiters::{Ticket, Want},
-    },
+    observe::{Counter, Measure},
     read::{
-        arrival::{self, Arrival},
-        drive::{Drive, Job},
-        issue::{Batch, Issuer, Purpose, Start},
+        batch::{BatchMemory, Issuer, Purpose, Start},
+        blocking::{Drive, PollStep},
         miss::Miss,
-        stream::{distance::Distance, limits::Limits},
+        options::FetchOptions,
+        outcome::{self, ReadOutcome},
+        stream::{distance::Distance, limits::StreamLimits},
     },
-    shared::Shared,
-    stats::{Counter, Measure},
+    runtime::shared::Shared,
 };
 
 pub(super) struct Window {
@@ -50,7 +52,7 @@ pub(super) struct Window {
     pinned: usize,
     /// Places in look-ahead's share that the stream has, in use or to be used next.
     places: usize,
-    batch: Batch,
+    batch: BatchMemory,
     /// The frames of a bulk read.
     ring: Option<BufferRing>,
     /// The first page, where it must be fetched.
@@ -69,7 +71,7 @@ struct Ahead {
 }
 
 impl Window {
-    pub(super) fn new(shared: Arc<Shared>, file: FileId, fetch: FetchOptions, limits: &Limits) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, file: FileId, fetch: FetchOptions, limits: &StreamLimits) -> Self {
         Self {
             file,
             fetch,
@@ -79,7 +81,7 @@ impl Window {
             tried: 0,
             pinned: 0,
             places: 0,
-            batch: Batch::default(),
+            batch: BatchMemory::default(),
             ring: limits.ring.map(BufferRing::new),
             demand: None,
             waits: None,
@@ -139,7 +141,7 @@ impl Window {
         let lacking = (self.pinned + untried).saturating_sub(self.places);
         if lacking > 0 {
             let is_alone = self.shared.files.has_one_at_most();
-            self.places += self.shared.pool.look_ahead.take(self.file, lacking, is_alone);
+            self.places += self.shared.pool.read_ahead_quota.take(self.file, lacking, is_alone);
         }
         self.start();
         self.give_back_places();
@@ -149,7 +151,7 @@ impl Window {
     pub(super) fn give_back_places(&mut self) {
         let unused = self.places - self.pinned;
         if unused > 0 {
-            self.shared.pool.look_ahead.give_back(self.file, unused);
+            self.shared.pool.read_ahead_quota.give_back(self.file, unused);
             self.places = self.pinned;
         }
     }
@@ -248,14 +250,14 @@ impl Window {
             self.demand = Some(Miss::new(Arc::clone(&self.shared), page, self.fetch));
             return;
         };
-        match arrival::look(&self.shared, pin) {
-            Ok(Arrival::Reading) => self.wait(waker),
-            Ok(Arrival::Here) => {
+        match outcome::look(&self.shared, pin) {
+            Ok(ReadOutcome::Reading) => self.wait(waker),
+            Ok(ReadOutcome::Here) => {
                 let pin = self.unpin_first();
                 self.outcome = pin.map(|pin| Ok(PinnedPage::new(pin)));
             }
             // Its look-ahead was in vain: what is wrong shows when it is read by itself.
-            Ok(Arrival::Gone) => drop(self.unpin_first()),
+            Ok(ReadOutcome::Gone) => drop(self.unpin_first()),
             Err(error) => {
                 drop(self.unpin_first());
                 self.outcome = Some(Err(error));
@@ -312,7 +314,7 @@ impl Window {
 
     /// Whether what is waited for wakes for certain.
     pub(super) fn is_sure_of_its_wake_up(&self) -> bool {
-        self.demand.as_ref().is_none_or(Job::is_sure_of_its_wake_up)
+        self.demand.as_ref().is_none_or(PollStep::is_sure_of_its_wake_up)
     }
 }
 

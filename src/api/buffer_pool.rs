@@ -1,0 +1,529 @@
+//! The façade: every public operation, in one or two lines each. What they do is below.
+
+use std::{fmt, num::NonZeroU32, path::Path, sync::Arc};
+
+use crate::{
+    api::{
+        background::Background,
+        builder::Builder,
+        residency::{self, Resident},
+        resize::{self, ResizeReport},
+        shutdown::{self, Shutdown},
+        snapshot::Stats,
+        validate,
+    },
+    buffer::page::{Changed, OptimisticPage, PageHint, PageView, PinnedPage},
+    error::{Error, Result},
+    files::{
+        self, FileInfo, close,
+        drop_pages::{self, Evicted},
+        extent::{self, Extended},
+        remove,
+    },
+    id::{BlockNo, FileId, PageId, PageSize},
+    io::{doublewrite::DoubleWrite, file::open_options::OpenOptions, in_flight::InFlight},
+    read::{
+        fetch::{self, Fetch},
+        many::FetchMany,
+        optimistic,
+        options::{FetchOptions, StreamOptions},
+        prefetch::{self, Prefetch},
+        stream::{ReadStream, item::StreamItem},
+        view::{self, View},
+        warm_up::{self, Wanted, WarmUp},
+    },
+    runtime::{completion::Completion, jobs::WaitsFor, shared::Shared},
+    write::checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
+};
+
+/// A pool of frames that hold pages of files.
+///
+/// Cheap to clone; all clones are one pool. When the last one goes, I/O in flight is finished and dirty pages are thrown away
+/// (and counted): [shut it down](Self::shutdown) to keep them. Pages in hand stay usable even then.
+///
+/// The drop waits for what was begun behind the scenes (a checkpoint whose completion was dropped, a file being zeroed ahead), and
+/// hastens it, as a [shutdown](Self::shutdown) does: nothing of it writes afterwards, and another pool may open the same files.
+/// It waits for disks alone. What wants a page that somebody is changing, or pins, gives that up, and keeps its changes
+/// from the disk; a warm-up ends where it is. Futures and streams that are still there go on when they are waited for,
+/// in the thread that does so.
+///
+/// Dropped by a thread of the pool itself (which calls the wakers of tasks, the log and the codec), it waits for nothing: what
+/// was begun then ends by itself.
+///
+/// # Processes that are forked
+/// A pool belongs to the process that built it. A process that is forked from that one, until it executes another program, has
+/// none of the pool's threads and none of its pages: whatever it asks of the pool is [`Error::Forked`], as is what was begun before the
+/// fork; [`prefetch`](Self::prefetch) declines, and the `try_` forms find nothing. The end of a clone, a guard or a future does
+/// nothing there. Neither the pool's own process nor its files hear of any of this. Pages and guards that were in hand at the
+/// fork, and fetches and views that had found theirs, are good for being dropped only: their bytes are zeros there, and a wait for a latch that a thread had which is not there panics.
+///
+/// What was open at the fork (files, rings with the memory that they have registered) stays open in the forked process until it ends,
+/// or executes another program. A callback of the pool that forks must not return there. Before Linux 4.14 a pool
+/// does not notice that it is in a forked process, where it must not be used then, nor dropped.
+#[derive(Clone)]
+pub struct BufferPool {
+    /// Ends with the last clone, before what it works on.
+    background: Arc<Background>,
+    shared: Arc<Shared>,
+}
+
+impl BufferPool {
+    /// The options of a pool to be.
+    pub fn builder() -> Builder {
+        Builder::new()
+    }
+
+    pub(crate) fn new(shared: Shared) -> Self {
+        let shared = Arc::new(shared);
+        Self { background: Arc::new(Background::start(&shared)), shared }
+    }
+
+    /// What is behind the façade, for tests that go step by step.
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// The size of every page.
+    #[must_use]
+    pub fn page_size(&self) -> PageSize {
+        self.shared.config.page_size
+    }
+
+    // ---- files ------------------------------------------------------------------------------------------------------
+
+    /// Opens a file: a regular file or a block device. Blocks.
+    ///
+    /// A file that ends in the middle of a block has that block too; what is missing reads as zeros, and writing the page
+    /// completes it. A file that is removed while it is open goes on as before, as on every Unix. Of a file that somebody
+    /// else cuts while it is open, blocks that are gone give read errors, and one that is cut in its middle reads as zeros
+    /// from there on.
+    ///
+    /// # Errors
+    /// [`Error::File`] with the system's reason; [`Error::AlreadyOpen`]; [`Error::TagTaken`]; [`Error::Config`] for options that
+    /// contradict each other, or alignment that direct I/O demands and the page size does not have; [`Error::AreaDamaged`] where the
+    /// [doublewrite area](crate::TornPages::DoubleWrite) has lost a copy that the file may need.
+    pub fn open_file(&self, path: impl AsRef<Path>, options: OpenOptions) -> Result<FileId> {
+        files::open(&self.shared, path.as_ref(), &options)
+    }
+
+    /// Returns the [tags](OpenOptions::tag) of the files that must be opened, or [given up](Self::give_up_torn_pages), before a page
+    /// is written that needs a copy: the [doublewrite area](crate::TornPages::DoubleWrite) holds copies of their pages from before a
+    /// crash, or from before they were closed with a failed sync. Opening a file restores the pages that were torn, durably.
+    ///
+    /// As long as there are any from before a crash, writes that need a copy fail with [`Error::TornPages`] and leave their pages dirty; after
+    /// a failed sync they do when the area has no other room. Files that are open can be extended, cut, closed, removed and written
+    /// atomically all the same.
+    #[must_use]
+    pub fn torn_page_tags(&self) -> Vec<u64> {
+        let doublewrite = self.shared.doublewrite.as_ref().filter(|_| self.shared.check_process().is_ok());
+        doublewrite.map_or(Vec::new(), DoubleWrite::pending)
+    }
+
+    /// Gives up what the doublewrite area holds of the file with this tag, which is not open: it was removed, say. For good, when this
+    /// is done: another file may have the tag from then on. Writes and syncs a page of the area.
+    ///
+    /// Does nothing, and succeeds, where the area holds nothing of such a file, and where the file is open: what is held of an open file
+    /// are copies that its next crash may need, and they go when its pages are durable without them, when it is closed, or removed.
+    ///
+    /// # Errors
+    /// [`Error::File`] where the area cannot be written, or a sync of it has failed before: the copies are there as before.
+    pub fn give_up_torn_pages(&self, tag: u64) -> Result<()> {
+        self.shared.check_process()?;
+        self.shared.doublewrite.as_ref().map_or(Ok(()), |doublewrite| doublewrite.give_up(tag))
+    }
+
+    /// How many blocks the file has.
+    ///
+    /// # Errors
+    /// [`Error::NotOpen`].
+    pub fn blocks(&self, file: FileId) -> Result<u32> {
+        self.shared.check_process()?;
+        self.shared.files.open_file(file).map(|file| file.blocks())
+    }
+
+    /// What is known of the file: its length, whether its transfers bypass the system's page cache, what keeps its pages from
+    /// being torn.
+    ///
+    /// # Errors
+    /// [`Error::NotOpen`].
+    pub fn file_info(&self, file: FileId) -> Result<FileInfo> {
+        self.shared.check_process()?;
+        self.shared.files.open_file(file).map(|file| FileInfo::of(&self.shared, &file))
+    }
+
+    /// Adds zeroed blocks to the end of the file. They are on disk as zeros when this is done; that the file is so long is
+    /// durable after the next sync or checkpoint.
+    ///
+    /// Extenders who come together are served by one write, and with [`OpenOptions::grow_by`] most extensions need none.
+    /// A crash may leave more zeroed blocks behind the end than were handed out, never fewer than were synced.
+    ///
+    /// # Errors
+    /// [`Error::File`], with the file as long as it was; [`Error::ReadOnly`].
+    pub fn extend(&self, file: FileId, blocks: NonZeroU32) -> Completion<Extended> {
+        self.operation(WaitsFor::Disk(file), move |shared| extent::extend(shared, file, blocks.get()))
+    }
+
+    /// Cuts the file to so many blocks, if it is longer. The pages behind the cut are thrown away, dirty or not. A cut that the file
+    /// system made and called failed counts as made.
+    ///
+    /// # Errors
+    /// [`Error::Pinned`] where a page behind the cut stays pinned for as long as a fetch would wait for a frame;
+    /// [`Error::File`], with a doublewrite area also where a page that a failed write may have left half written cannot be made whole
+    /// first; [`Error::ReadOnly`]. The file is then as long as it was, and no change of any page is lost.
+    pub fn truncate(&self, file: FileId, blocks: u32) -> Completion<()> {
+        self.operation(WaitsFor::CallersOf(file), move |shared| extent::truncate(shared, file, blocks))
+    }
+
+    /// Writes and syncs the file, takes its pages out of the pool and closes it.
+    ///
+    /// # Errors
+    /// The file stays open, with every change, where it could not be written, a write guard of a page was held for as long as a
+    /// [`flush`](Self::flush) waits for it ([`Error::Latched`]), or a page of it stays pinned, if only by a view of the thread that
+    /// waits here, or is changed meanwhile ([`Error::Pinned`]): close it again. So it does where the sync fails that this call makes
+    /// ([`Error::File`] with [`IoOp::Sync`](crate::IoOp::Sync)); from then on the file is poisoned. A file that a failed sync has
+    /// poisoned is closed by the next call, its unwritten changes are thrown away, and the error is
+    /// [`Error::SyncPoisoned`]. Checkpoints that begin after that are of the files that are open: what this one lost is in the
+    /// engine's log alone, which must keep it until the file is open again and redo is through.
+    pub fn close_file(&self, file: FileId) -> Completion<()> {
+        self.operation(WaitsFor::CallersOf(file), move |shared| close::close(shared, file))
+    }
+
+    /// Removes the file: throws its pages away, dirty or not, closes it, and removes it from its folder, durably. Where the path that
+    /// it was opened by led through a symbolic link, the file is removed, and the link stays: what counts is where the link led when the
+    /// file was opened.
+    ///
+    /// Waits for the file's reads and writes, and for pins as [`close_file`](Self::close_file) does. Its id is never given
+    /// again, so a file that is later made under the same path shows none of its pages.
+    ///
+    /// # Errors
+    /// Nothing has happened with [`Error::PathChanged`] where the path does not lead to the file any more,
+    /// [`Error::Pinned`], [`Error::ReadOnly`], or [`Error::File`] for a block device. Where the system refuses the removal
+    /// itself ([`Error::File`] with [`IoOp::Remove`](crate::IoOp::Remove)), the pages are gone and the file is closed, but on disk as
+    /// before. Where only its folder cannot be synced ([`IoOp::SyncFolder`](crate::IoOp::SyncFolder)), the file is closed and
+    /// removed, but may be back after a crash: checkpoints fail until the folder is synced. Where only the
+    /// [doublewrite area](crate::TornPages::DoubleWrite) cannot be written or synced ([`Error::File`] with the area's path, and
+    /// [`IoOp::Write`](crate::IoOp::Write) or [`IoOp::Sync`](crate::IoOp::Sync)), the file is closed and removed, and the area still has copies
+    /// of it: before another file gets its tag, in this pool or the next, [give them up](Self::give_up_torn_pages).
+    pub fn drop_file(&self, file: FileId) -> Completion<()> {
+        self.operation(WaitsFor::CallersOf(file), move |shared| remove::drop_file(shared, file))
+    }
+
+    // ---- pages ------------------------------------------------------------------------------------------------------
+
+    /// Pins a page, reading it if it is not in the pool. A hit is ready at once: no lock, no allocation, no wait.
+    #[inline]
+    pub fn fetch(&self, page: PageId) -> Fetch {
+        Fetch::new(&self.shared, page, FetchOptions::default())
+    }
+
+    /// [`fetch`](Self::fetch), told how.
+    pub fn fetch_with(&self, page: PageId, options: FetchOptions) -> Fetch {
+        Fetch::new(&self.shared, page, options)
+    }
+
+    /// Pins several pages, in the order of the list, in which one may stand more than once. What is not in the pool is read
+    /// together, with neighbours in one request. All of them or none: see [`FetchMany::wait`].
+    ///
+    /// Sure to be had, while no page is pinned, is a quarter of the pool's frames: all read streams and prefetches together may hold the
+    /// other three quarters in advance, and a stream that is not pulled keeps its part. A call for more pages than that may end in
+    /// [`Error::AllPinned`] while there are such streams; drop those that are not read, or give them a smaller
+    /// [`look_ahead`](crate::StreamOptions::look_ahead). The same holds for a [`resize`](Self::resize) to fewer frames.
+    pub fn fetch_many(&self, pages: &[PageId]) -> FetchMany {
+        self.fetch_many_with(pages, FetchOptions::default())
+    }
+
+    /// [`fetch_many`](Self::fetch_many), told how.
+    pub fn fetch_many_with(&self, pages: &[PageId], options: FetchOptions) -> FetchMany {
+        FetchMany::new(&self.shared, pages, options)
+    }
+
+    /// Pins a page that is in the pool; never reads.
+    #[inline]
+    #[must_use]
+    pub fn try_fetch(&self, page: PageId) -> Option<PinnedPage> {
+        fetch::hit(&self.shared, page)
+    }
+
+    /// Pins a page if it still is where it was, without a look at the page table; never reads. `None` also where the page is
+    /// somewhere else in the pool: [fetch](Self::fetch) it then.
+    #[inline]
+    #[must_use]
+    pub fn try_fetch_at(&self, hint: PageHint, page: PageId) -> Option<PinnedPage> {
+        fetch::hit_at(&self.shared, hint, page)
+    }
+
+    /// Pins a page to read it, and waits until no one changes it: [`fetch`](Self::fetch) and [`read`](PinnedPage::read) as one,
+    /// for half the price.
+    #[inline]
+    pub fn view(&self, page: PageId) -> View {
+        View::new(&self.shared, page)
+    }
+
+    /// A [`view`](Self::view) of a page that is in the pool and that nobody changes; never reads, never waits.
+    #[inline]
+    #[must_use]
+    pub fn try_view(&self, page: PageId) -> Option<PageView> {
+        view::try_view(&self.shared, page)
+    }
+
+    /// [`try_view`](Self::try_view) of a page that still is where it was, without a look at the page table.
+    #[inline]
+    #[must_use]
+    pub fn try_view_at(&self, hint: PageHint, page: PageId) -> Option<PageView> {
+        view::try_view_at(&self.shared, hint, page)
+    }
+
+    /// Reads a page that all threads read, such as the root of a tree, without a write to anything that they share: from a copy,
+    /// which is made when the page is first read so and goes when it is changed. Waits for the page where it has none.
+    ///
+    /// `look` may run twice: it is to give back [`Changed`] whenever it gets that, and to change nothing. There are copies of a
+    /// thousandth of the pages (at least four, at most 256), so this is for the upper levels of a tree, not for its leaves. It is
+    /// slower than a [`view`](Self::view) for a page that is changed as often as it is read.
+    ///
+    /// ```
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = ringpool::BufferPool::builder().frames(16).build()?;
+    /// # let options = ringpool::OpenOptions::new().create(true);
+    /// # let file = pool.open_file(folder.path().join("tree"), options)?;
+    /// # pool.extend(file, std::num::NonZeroU32::MIN).wait()?;
+    /// # let root = ringpool::PageId::new(file, 0);
+    /// let child = pool.read_optimistically(root, |page| {
+    ///     let entries = u16::from_le_bytes(page.bytes_at(0)?);
+    ///     Ok((entries > 0).then_some(u32::from_le_bytes(page.bytes_at(8)?)))
+    /// })?;
+    /// # assert_eq!(child, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Fetch::wait`].
+    ///
+    /// # Panics
+    /// Where `look` gives a [`Changed`] that it has kept from elsewhere.
+    #[inline]
+    pub fn read_optimistically<T>(
+        &self,
+        page: PageId,
+        look: impl Fn(&OptimisticPage<'_>) -> Result<T, Changed>,
+    ) -> Result<T> {
+        optimistic::read(&self.shared, page, look)
+    }
+
+    /// The page's copy, if it has one: for tasks, which [`view`](Self::view) the page else; never reads, never waits.
+    #[inline]
+    #[must_use]
+    pub fn try_optimistic(&self, page: PageId) -> Option<OptimisticPage<'_>> {
+        optimistic::try_look(&self.shared, page)
+    }
+
+    /// Starts reading the blocks that are not in the pool, as one batch, with neighbours in one request. The iterator is called
+    /// before reads begin, for 512 blocks at a time, so it may fetch pages, wait and panic. Never waits for a
+    /// read: what cannot be started now is declined, and is read when it is fetched. So is what would take the frame of a page
+    /// that was used, while pages that were not used have a tenth of the frames; and what would give a file more than three quarters of
+    /// the frames that look-ahead may have, while other files are open. (With [`IoMethod::Sync`] the calling thread does
+    /// the reads here.)
+    ///
+    /// [`IoMethod::Sync`]: crate::IoMethod::Sync
+    pub fn prefetch(&self, file: FileId, blocks: impl IntoIterator<Item = impl Into<BlockNo>>) -> Prefetch {
+        prefetch::prefetch(&self.shared, file, blocks.into_iter().map(Into::into))
+    }
+
+    /// The pages of `blocks`, in that order, read ahead as far as that pays: an [`Iterator`] for threads, and
+    /// [`next_page`](ReadStream::next_page) for tasks. Neighbouring blocks become one request, whatever the order in which
+    /// they are asked for.
+    ///
+    /// The items may carry data along: see [`StreamItem`]. Nothing is asked for before the first page is.
+    pub fn read_stream<I>(&self, file: FileId, blocks: I, options: StreamOptions) -> ReadStream<I::IntoIter>
+    where
+        I: IntoIterator<Item: StreamItem>,
+    {
+        ReadStream::new(Arc::clone(&self.shared), file, blocks.into_iter(), &options)
+    }
+
+    /// Writes a page if it is dirty, and takes it out of the pool.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Wal`], [`Error::Latched`] where it could not be written, as for [`flush`](Self::flush): it then
+    /// stays.
+    pub fn evict(&self, page: PageId) -> Completion<Evicted> {
+        self.operation(WaitsFor::CallersOf(page.file), move |shared| drop_pages::evict(shared, page))
+    }
+
+    // ---- durability -------------------------------------------------------------------------------------------------
+
+    /// Writes a page if it is dirty. It is in the file then, but durable only after a [sync](Self::sync_file).
+    ///
+    /// The thread that waits may hold views and frozen bytes of the page, whether or not others wait to change it. A write guard of
+    /// it, of whatever thread, is waited for, as long as a fetch waits for a frame ([`frame_wait`](Builder::frame_wait)).
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Wal`]; [`Error::Latched`] where the page was being changed all that time, be it that a write guard
+    /// was forgotten or that the thread that waits has it. The page is as dirty as before.
+    pub fn flush(&self, page: PageId) -> Completion<()> {
+        self.operation(WaitsFor::CallersOf(page.file), move |shared| checkpoint::flush_page(shared, page))
+    }
+
+    /// Writes the file's dirty pages, in sorted batches. Waits for write guards as [`flush`](Self::flush) does, and after the first
+    /// that was waited for in vain only for a moment each.
+    ///
+    /// # Errors
+    /// The first of [`Error::Io`], [`Error::Wal`], [`Error::Latched`]; the others were tried all the same.
+    pub fn flush_file(&self, file: FileId) -> Completion<FlushReport> {
+        self.operation(WaitsFor::CallersOf(file), move |shared| checkpoint::flush_file(shared, file))
+    }
+
+    /// Makes durable what was written to the file so far. Gives whether there was anything.
+    ///
+    /// # Errors
+    /// [`Error::File`] the first time a sync fails, [`Error::SyncPoisoned`] for ever after (C4).
+    pub fn sync_file(&self, file: FileId) -> Completion<bool> {
+        self.operation(WaitsFor::Disk(file), move |shared| checkpoint::sync_file(shared, file))
+    }
+
+    /// Writes everything that is dirty at its start, in sorted batches, and syncs its files. New work goes on meanwhile.
+    ///
+    /// Checkpoints take turns: each covers what is dirty when its turn comes. One that was begun goes on to its end, also when
+    /// nobody waits for it any more.
+    ///
+    /// Waits for write guards as [`flush_file`](Self::flush_file) does: a thread that holds one waits for itself, for
+    /// [`frame_wait`](Builder::frame_wait), and gets [`Error::Latched`]. Views and frozen bytes may be held meanwhile.
+    ///
+    /// # Errors
+    /// The first of what went wrong; what could not be written stays dirty. Everything else was written and synced all the same.
+    pub fn checkpoint(&self, options: CheckpointOptions) -> Completion<CheckpointReport> {
+        self.operation(WaitsFor::Callers, move |shared| checkpoint::checkpoint(shared, options))
+    }
+
+    /// Gives the pool so many frames, up to [as many as it was built for](Builder::frames_at_most). Others go on with it meanwhile, and
+    /// with every page that they have.
+    ///
+    /// More frames are there when their memory has been faulted in, and registered, as when the pool was built.
+    /// Fewer are there when the pages in the frames that go are out of the pool: the dirty ones are written first, and
+    /// the others are to be read again when they are wanted. All frames serve until those writes, and the reads into the frames that
+    /// go, have ended, however long the disk takes. From then on the frames that go get no new pages. Where the disk has some of them
+    /// again, since their pages were changed or read meanwhile, and is not through within 50 ms, all of them serve once more until it
+    /// is; each time that this happens the next time is twice as long. Under [`IoMethod::Sync`](crate::IoMethod::Sync) such a
+    /// late change is written by the thread that resizes, and the frames are out of service until that write ends. When all
+    /// pages are out, their memory goes back to the system, in steps of 16 to 64 MiB. What
+    /// depends on the number of frames follows it: the share of those who look ahead, what the background writer keeps ready, the
+    /// queues of the replacement (which forgets the pages that went lately). Read streams that were begun keep their limits.
+    ///
+    /// Resizes take turns. One that was begun goes on to its end, also when nobody waits for it any more.
+    ///
+    /// # Errors
+    /// [`Error::CannotGrow`]; [`Error::Pinned`] where for as long as a fetch would wait for a frame no frame could be freed, since those
+    /// that are to go stay pinned, or are changed faster than they can be written; [`Error::Io`] and [`Error::Wal`] where their changes
+    /// cannot be written; [`Error::Config`] for a number that the pool was not built for. The pool has as many frames as before
+    /// then, with every change of every page.
+    pub fn resize(&self, frames: u32) -> Completion<ResizeReport> {
+        self.operation(WaitsFor::Callers, move |shared| resize::resize(shared, frames))
+    }
+
+    /// Ends the pool's work: for all clones. Pages in hand stay usable, and resident pages can still be fetched; nothing is
+    /// read or written any more. Waits for what was begun behind the scenes, as the drop of the [last clone](Self) does.
+    ///
+    /// The files and the [doublewrite area](crate::TornPages::DoubleWrite) stay open, and locked against other pools
+    /// ([`Error::InUse`]), as long as a clone of the pool lives, or a stream, a fetch or a [`Completion`] of it, forgotten ones included: a
+    /// thread that was in one of these when the pool ended may still be about to end its transfer. Drop them before the
+    /// files are opened elsewhere, or [close](Self::close_file) the files before the shutdown, which gives up their locks. Pins and frozen
+    /// bytes keep no file open.
+    ///
+    /// # Errors
+    /// Where pages could not be written, with the pool, which goes on as before: for a write guard that is held, or was forgotten,
+    /// [`Error::Latched`] after [`frame_wait`](Builder::frame_wait), as from a [checkpoint](Self::checkpoint). Where what others wrote
+    /// while it ended could not be synced, or the [doublewrite area](crate::TornPages::DoubleWrite) not be emptied, with the pool, which
+    /// has ended. In a process that was [forked](Self#processes-that-are-forked), however it is to end, with nothing done.
+    pub fn shutdown(self, how: Shutdown) -> Result<FlushReport, ShutdownError> {
+        match shutdown::shut_down(&self.shared, &self.background, how) {
+            Ok(report) => Ok(report),
+            Err(error) => Err(ShutdownError { pool: self, error }),
+        }
+    }
+
+    // ---- insight ----------------------------------------------------------------------------------------------------
+
+    /// What the pool did so far and what it holds now. Walks all frames, so not for a hot path.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        Stats::of(&self.shared)
+    }
+
+    /// The read and write requests that are under way, the oldest first: what PostgreSQL shows in `pg_aios`.
+    ///
+    /// Cheap, and in nobody's way: those who do I/O are not held up. What begins or ends meanwhile may or may not be listed. Of
+    /// more than 512 requests at once some are not; [`Counts::unlisted_requests`](crate::Counts::unlisted_requests) tells how many.
+    #[must_use]
+    pub fn in_flight(&self) -> Vec<InFlight> {
+        self.shared.check_process().map_or(Vec::new(), |()| self.shared.in_flight.list())
+    }
+
+    /// What each frame holds, in the order of the frames: what PostgreSQL shows in `pg_buffercache`. Each is looked at when its
+    /// turn comes, so together they are those of no single instant.
+    pub fn residency(&self) -> impl Iterator<Item = Resident> {
+        residency::residency(&self.shared.pool)
+    }
+
+    /// The pages in the pool, sorted: what to keep somewhere, to [warm up](Self::warm_up) the pool after a restart. The files'
+    /// numbers are this pool's own; keep names instead.
+    #[must_use]
+    pub fn resident_pages(&self) -> Vec<PageId> {
+        residency::resident_pages(&self.shared.pool)
+    }
+
+    /// Looks at the whole pool for what must never be: pages with two frames, frames that the page table does not know, spare
+    /// pages that belong to nobody, waiters that were forgotten, pages of files that are closed. For an engine's tests:
+    /// at the end of each, and whenever nobody uses the pool.
+    ///
+    /// Pages may be pinned. But what others begin or end meanwhile, the background writer included, is taken for a fault, since
+    /// frames are looked at one after the other.
+    ///
+    /// # Errors
+    /// What is wrong, each thing in a line of its own. It is a bug of this crate, or memory that somebody else has overwritten.
+    pub fn validate(&self) -> Result<(), String> {
+        validate::validate(&self.shared)
+    }
+
+    /// Reads pages into the pool, and waits for them: sorted, neighbours in one request, and as many in advance as a
+    /// [read stream](Self::read_stream) may have. Of more pages than the pool has frames the last ones are left out. What cannot
+    /// be read is counted and passed over. The iterator is called here, to its end; no more of its pages are kept than there may be
+    /// frames.
+    ///
+    /// # Errors
+    /// [`Error::ShutDown`].
+    pub fn warm_up(&self, pages: impl IntoIterator<Item = PageId>) -> Completion<WarmUp> {
+        let wanted = Wanted::of(pages.into_iter(), self.shared.pool.most_frames());
+        let wait = wanted.first_file().map_or(WaitsFor::Disks, WaitsFor::Disk);
+        self.operation(wait, move |shared| warm_up::warm_up(shared, wanted))
+    }
+
+    /// Makes an operation of this work, which may have to wait for that.
+    fn operation<T: Send + 'static>(
+        &self,
+        wait: WaitsFor,
+        work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
+    ) -> Completion<T> {
+        let shared = Arc::clone(&self.shared);
+        let process = shared.pool.process.clone();
+        Completion::new(process, Arc::clone(&self.shared.jobs), wait, move || work(&shared))
+    }
+}
+
+impl fmt::Debug for BufferPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BufferPool").field("config", &self.shared.config).finish_non_exhaustive()
+    }
+}
+
+/// A shutdown that could not write everything. The pool goes on: mend what is wrong and try again, or discard. (It has ended all the
+/// same where only what others wrote meanwhile could not be synced, or only the doublewrite area not be emptied.)
+#[derive(Debug, thiserror::Error)]
+#[error("the pool could not be flushed and {}: {error}", if .pool.shared.has_ended() { "has ended" } else { "is still open" })]
+#[non_exhaustive]
+pub struct ShutdownError {
+    /// The pool, as it is now.
+    pub pool: BufferPool,
+    /// What went wrong.
+    #[source]
+    pub error: Error,
+}

@@ -1,0 +1,301 @@
+//! Building a pool: options in, checked once, everything allocated and started, a pool out.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    api::{buffer_pool::BufferPool, resize},
+    buffer::{
+        frame::{pin::PoolHandle, unlogged::UnloggedChanges},
+        pool::FramePool,
+        resizing::Size,
+    },
+    codec::PageCodec,
+    error::{Error, Result},
+    events,
+    id::PageSize,
+    io::{
+        disk::{Disk, os::OsDisk},
+        doublewrite::{DoubleWrite, options::TornPages},
+        in_flight::InFlightTable,
+        method::choice,
+        options::{BackgroundDepth, COMBINE_LIMIT_MAX, IoMethod},
+        report::MethodReport,
+    },
+    observe::Counters,
+    runtime::{
+        config::{BackgroundWriter, Config},
+        file_table::FileTable,
+        jobs::JobPool,
+        quiesce::Ending,
+        removals::Removals,
+        shared::Shared,
+        write_backoff::WriteBackoff,
+    },
+    sync::{atomic::AtomicBool, turns::Turns},
+    wal::Wal,
+    write::write_out,
+};
+
+/// The options of a pool. Made by [`BufferPool::builder`].
+#[must_use = "a builder makes nothing until build is called"]
+pub struct Builder {
+    size: PoolSize,
+    at_most: Option<PoolSize>,
+    page_size: Result<PageSize>,
+    io_method: IoMethod,
+    wal: Option<Arc<dyn Wal>>,
+    unlogged_changes: UnloggedChanges,
+    codec: Option<Arc<dyn PageCodec>>,
+    torn_pages: TornPages,
+    frame_wait: Duration,
+    disk_wait: Duration,
+    combine_limit: usize,
+    background_depth: BackgroundDepth,
+    background_writer: BackgroundWriter,
+    disk: Box<dyn Disk>,
+}
+
+/// How large the pool is, as it was said.
+#[derive(Copy, Clone)]
+enum PoolSize {
+    Frames(u32),
+    Memory(usize),
+}
+
+impl PoolSize {
+    fn frames(self, page_size: PageSize) -> Result<u32> {
+        match self {
+            Self::Frames(frames) => Ok(frames),
+            Self::Memory(bytes) => u32::try_from(bytes / page_size.bytes()).map_err(|_| {
+                Error::config(format!("{bytes} bytes are more than {} frames: choose larger pages", u32::MAX))
+            }),
+        }
+    }
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            size: PoolSize::Memory(Self::MEMORY),
+            at_most: None,
+            page_size: Ok(PageSize::DEFAULT),
+            io_method: IoMethod::Auto,
+            wal: None,
+            unlogged_changes: UnloggedChanges::default(),
+            codec: None,
+            torn_pages: TornPages::default(),
+            frame_wait: Config::FRAME_WAIT,
+            disk_wait: Config::DISK_WAIT,
+            combine_limit: Config::COMBINE_LIMIT,
+            background_depth: BackgroundDepth::default(),
+            background_writer: BackgroundWriter::Auto,
+            disk: Box::new(OsDisk),
+        }
+    }
+
+    /// The default size of a pool.
+    const MEMORY: usize = 128 << 20;
+
+    /// So many frames. Instead of [`memory`](Self::memory).
+    pub fn frames(mut self, frames: u32) -> Self {
+        self.size = PoolSize::Frames(frames);
+        self
+    }
+
+    /// As many frames as fit into so many bytes; 128 MiB unless set.
+    pub fn memory(mut self, bytes: usize) -> Self {
+        self.size = PoolSize::Memory(bytes);
+        self
+    }
+
+    /// So many frames in the end: up to these the pool can be [resized](BufferPool::resize). As many as it has at first, unless
+    /// set: then it keeps its size.
+    ///
+    /// They cost address space, and beside that little until they come: their share of the page table (10 to 20 bytes a frame, more
+    /// where pages are far apart in their files, as far as it is touched), their spare pages (one for 400 frames, 254 at the most) and a byte each. But the memory of a pool that can be
+    /// resized comes and goes in steps, of 16 to 64 MiB (more where it could have more than 1 TiB), and so it is registered: a request
+    /// for scattered frames is a little more likely to go unregistered.
+    pub fn frames_at_most(mut self, frames: u32) -> Self {
+        self.at_most = Some(PoolSize::Frames(frames));
+        self
+    }
+
+    /// The same, as many frames as fit into so many bytes.
+    pub fn memory_at_most(mut self, bytes: usize) -> Self {
+        self.at_most = Some(PoolSize::Memory(bytes));
+        self
+    }
+
+    /// The size of every page, in bytes: a power of two from 512 to 65536, 8192 unless set.
+    pub fn page_size(mut self, bytes: u32) -> Self {
+        self.page_size = PageSize::new(bytes);
+        self
+    }
+
+    /// How bytes move: the best that works, unless set.
+    pub fn io_method(mut self, method: IoMethod) -> Self {
+        self.io_method = method;
+        self
+    }
+
+    /// The log that must be durable before the pages it describes are written. None unless set.
+    pub fn wal(mut self, wal: impl Wal) -> Self {
+        self.wal = Some(Arc::new(wal));
+        self
+    }
+
+    /// What becomes of pages that are changed without a log position, in a pool with a log. They are counted, unless set.
+    pub fn unlogged_changes(mut self, rule: UnloggedChanges) -> Self {
+        self.unlogged_changes = rule;
+        self
+    }
+
+    /// What is done to pages on their way to and from disk. Nothing unless set.
+    pub fn codec(mut self, codec: impl PageCodec) -> Self {
+        self.codec = Some(Arc::new(codec));
+        self
+    }
+
+    /// What is done against pages that a power cut tears. Nothing unless set.
+    pub fn torn_pages(mut self, protection: TornPages) -> Self {
+        self.torn_pages = protection;
+        self
+    }
+
+    /// How long a fetch waits for a frame while all are pinned, before it ends in
+    /// [`Error::AllPinned`]; one second unless set. Closing and truncating wait as long for pins, and whatever writes a page waits
+    /// as long for its write guard.
+    ///
+    /// Time in which a frame is being read or written, or is to be written, does not count: the disk may take as long as it does, up
+    /// to [`disk_wait`](Self::disk_wait). For a bound on all of it, use [`Fetch::wait_timeout`](crate::Fetch::wait_timeout).
+    pub fn frame_wait(mut self, wait: Duration) -> Self {
+        self.frame_wait = wait;
+        self
+    }
+
+    /// How long a fetch that needs a frame waits while nothing comes back from the disk, no page that is read and none that is
+    /// written, before it ends in [`Error::NoFrame`]; 60 seconds unless set. (A disk that refuses to write is an error of its own,
+    /// within a moment.)
+    ///
+    /// Under [`IoMethod::Sync`] this bounds the time between two transfers, and no transfer. A thread or task that finds only dirty
+    /// pages writes some of them itself, of any file. It comes back when that write does, and no `disk_wait` and no
+    /// [`wait_timeout`](crate::Fetch::wait_timeout) ends it earlier. Where files on disks that may not answer share a pool, choose
+    /// another method.
+    pub fn disk_wait(mut self, wait: Duration) -> Self {
+        self.disk_wait = wait;
+        self
+    }
+
+    /// The most bytes that one request covers, up to 1 MiB; 128 KiB unless set. A page is always allowed.
+    pub fn combine_limit(mut self, bytes: usize) -> Self {
+        self.combine_limit = bytes;
+        self
+    }
+
+    /// How many reads that nobody waits for yet may be in flight; as many as the device gains from, unless set.
+    pub fn background_depth(mut self, depth: BackgroundDepth) -> Self {
+        self.background_depth = depth;
+        self
+    }
+
+    /// Whether a thread writes dirty pages ahead of who needs their frames; one does in pools of 256 frames and more, unless
+    /// set.
+    pub fn background_writer(mut self, writer: BackgroundWriter) -> Self {
+        self.background_writer = writer;
+        self
+    }
+
+    /// The disk that files are opened on, in place of the system's: one that an engine's tests can make fail, or one that
+    /// does nothing.
+    #[cfg(any(test, feature = "testing"))]
+    pub fn disk(self, disk: impl crate::testing::TestDisk) -> Self {
+        self.on_disk(disk)
+    }
+
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn on_disk(mut self, disk: impl Disk) -> Self {
+        self.disk = Box::new(disk);
+        self
+    }
+
+    /// Checks the options, takes all memory (it is faulted in here, which takes a while for large pools), and starts the
+    /// I/O method.
+    ///
+    /// # Errors
+    /// [`Error::Config`] that says which option cannot work, and what would. [`Error::File`] where the area against
+    /// [torn pages](Self::torn_pages) cannot be used, [`Error::AreaDamaged`] where it is damaged.
+    pub fn build(self) -> Result<BufferPool> {
+        let (config, disk) = self.into_config()?;
+        let counters = Arc::new(Counters::new());
+        let open_area = |area| {
+            let (page_size, largest_batch) = (config.page_size, write_out::largest_batch(&config));
+            DoubleWrite::open(&*disk, area, page_size, largest_batch, config.codec.is_some(), &counters)
+        };
+        let doublewrite = config.torn_pages.area().map(open_area).transpose()?;
+        let size = Size::new(config.frames, config.frames_at_most);
+        let pool = FramePool::resizable(size, config.page_size, config.spare_pages(), Arc::clone(&counters))?;
+        let ready = config.background_writer.marks(config.frames_at_most).map_or(0, |marks| marks.high);
+        let rule = config.wal.as_ref().map(|_| config.unlogged_changes);
+        let pool = pool.with_room_for_ready(ready).with_log(rule);
+        let chunks: Vec<_> =
+            (0..pool.arena().chunk_count()).map(|number| resize::chunk_at_present(&pool, number)).collect();
+        let (method, method_report) =
+            choice::open_method(&config.io_method, &chunks, &config.scheduling(), &counters)?;
+        let MethodReport { in_use, reason, fixed_buffers, fixed_files, .. } = &method_report;
+        events::opened(in_use, reason.as_deref(), fixed_buffers, fixed_files);
+        Ok(BufferPool::new(Shared {
+            method,
+            pool: PoolHandle::new(pool),
+            files: FileTable::default(),
+            removals: Removals::default(),
+            disk,
+            doublewrite,
+            jobs: Arc::new(JobPool::new()),
+            in_flight: Arc::new(InFlightTable::new(config.page_size, Arc::clone(&counters))),
+            counters,
+            config,
+            method_report,
+            checkpoints: Turns::default(),
+            resizes: Turns::default(),
+            write_backoff: WriteBackoff::default(),
+            shut_down: AtomicBool::new(false),
+            ending: Ending::default(),
+        }))
+    }
+
+    fn into_config(self) -> Result<(Config, Box<dyn Disk>)> {
+        let page_size = self.page_size?;
+        let frames = self.size.frames(page_size)?;
+        let frames_at_most = self.at_most.map_or(Ok(frames), |most| most.frames(page_size))?;
+        if self.combine_limit > COMBINE_LIMIT_MAX {
+            let limit = self.combine_limit;
+            return Err(Error::config(format!("combine_limit {limit}: at most {COMBINE_LIMIT_MAX} bytes")));
+        }
+        let config = Config {
+            frames,
+            frames_at_most,
+            page_size,
+            io_method: self.io_method,
+            wal: self.wal,
+            unlogged_changes: self.unlogged_changes,
+            codec: self.codec,
+            torn_pages: self.torn_pages,
+            frame_wait: self.frame_wait,
+            disk_wait: self.disk_wait,
+            combine_pages: (self.combine_limit / page_size.bytes()).max(1),
+            background_depth: self.background_depth,
+            background_writer: self.background_writer,
+        };
+        config.validate()?;
+        Ok((config, self.disk))
+    }
+}
+
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("page_size", &self.page_size)
+            .field("io_method", &self.io_method)
+            .finish()
+    }
+}

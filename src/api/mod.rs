@@ -1,0 +1,14 @@
+//! What callers call: the pool, how it is built, resized and ended, and what it tells of itself.
+//!
+//! Every public operation is a line or two of [`buffer_pool`]; the work is done in `read`, `write` and `files`.
+
+pub(crate) mod background;
+pub(crate) mod buffer_pool;
+pub(crate) mod builder;
+#[cfg(feature = "metrics")]
+pub(crate) mod publish;
+pub(crate) mod residency;
+pub(crate) mod resize;
+pub(crate) mod shutdown;
+pub(crate) mod snapshot;
+pub(crate) mod validate;

@@ -1,0 +1,53 @@
+//! What is in the pool, frame by frame, as PostgreSQL shows it in `pg_buffercache`.
+
+use crate::{
+    buffer::{
+        frame::state::{Phase, State},
+        pool::FramePool,
+    },
+    id::PageId,
+};
+
+/// A page that is in the pool, or on its way there.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Resident {
+    /// Which.
+    pub page: PageId,
+    /// Whether it has changes that are not on their way to disk.
+    pub dirty: bool,
+    /// Whether it is being read, and cannot be used yet.
+    pub reading: bool,
+    /// Whether it is being written.
+    pub writing: bool,
+    /// How many pins it has, those of its I/O included.
+    pub pins: u32,
+    /// How often it was used since its turn to go last came, or since it came in, from 0 to 3: how often it will be spared.
+    pub usage: u8,
+}
+
+impl Resident {
+    fn of((page, state): (PageId, State)) -> Self {
+        Self {
+            page,
+            dirty: state.is_dirty(),
+            reading: state.phase() == Phase::Reading,
+            writing: state.is_writing(),
+            pins: state.pins() as u32,
+            usage: state.usage() as u8,
+        }
+    }
+}
+
+/// What each frame holds, in the order of the frames.
+pub(crate) fn residency(pool: &FramePool) -> impl Iterator<Item = Resident> {
+    pool.frames().filter_map(|(_, frame)| frame.glance()).map(Resident::of)
+}
+
+/// The pages that can be used now, sorted.
+pub(crate) fn resident_pages(pool: &FramePool) -> Vec<PageId> {
+    let mut pages: Vec<PageId> =
+        residency(pool).filter(|resident| !resident.reading).map(|resident| resident.page).collect();
+    pages.sort_unstable();
+    pages
+}

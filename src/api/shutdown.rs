@@ -1,0 +1,67 @@
+//! The end of a pool that is asked for: everything on disk first, unless it is to be thrown away.
+//!
+//! Until the checkpoint is through the pool is open, and a shutdown that fails leaves it so. Others may go on with it meanwhile: what
+//! they change too late for the checkpoint stays dirty and is counted, and what they have had written is synced in the end.
+
+use crate::{
+    api::background::Background,
+    error::Result,
+    files::extent,
+    io::doublewrite::DoubleWrite,
+    runtime::shared::Shared,
+    sync::{atomic::Ordering, time},
+    write::{
+        checkpoint::{CheckpointOptions, CheckpointReport, FlushReport, checkpoint},
+        sync_all::sync_all,
+    },
+};
+
+/// What becomes of dirty pages when a pool is shut down.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Shutdown {
+    /// Write and sync everything first.
+    Flush,
+    /// Throw them away; they are counted in the report.
+    Discard,
+}
+
+/// Ends the pool's work.
+///
+/// # Errors
+/// The pool is open as before; or it has ended, and what was written meanwhile is not durable, or only the doublewrite area still holds
+/// pages.
+pub(crate) fn shut_down(shared: &Shared, background: &Background, how: Shutdown) -> Result<FlushReport> {
+    shared.check_process()?;
+    let begun = time::now();
+    let flushed = match how {
+        Shutdown::Flush => flush(shared)?,
+        Shutdown::Discard => shared.check_open().map(|()| CheckpointReport::default())?,
+    };
+    shared.shut_down.store(true, Ordering::Release);
+    background.end();
+    shared.method.shutdown();
+    let synced_late = match how {
+        Shutdown::Flush => end_on_disk(shared)?,
+        Shutdown::Discard => 0,
+    };
+    Ok(FlushReport {
+        pages_written: flushed.pages_written,
+        files_synced: flushed.files_synced + synced_late,
+        pages_discarded: shared.dirty_pages(),
+        took: time::now() - begun,
+    })
+}
+
+/// Leaves nothing in memory alone, nor behind the ends of files.
+fn flush(shared: &Shared) -> Result<CheckpointReport> {
+    extent::give_back_ahead(shared)?;
+    checkpoint(shared, CheckpointOptions::new())
+}
+
+/// Syncs what others have had written meanwhile, and then leaves nothing in the doublewrite area. Gives how many files were synced.
+fn end_on_disk(shared: &Shared) -> Result<u64> {
+    let synced = sync_all(shared)?;
+    shared.doublewrite.as_ref().map_or(Ok(()), DoubleWrite::end)?;
+    Ok(synced)
+}

@@ -1,0 +1,262 @@
+//! What a pool did and what it holds, at one moment.
+
+use std::{fmt, ops::Sub};
+
+use crate::{
+    buffer::frame::state::Phase,
+    io::report::MethodReport,
+    observe::{Counter, Counters, Histogram, Latencies, Measure},
+    runtime::shared::Shared,
+};
+
+/// A pool's counters and contents.
+///
+/// The counters run from the pool's birth; subtract an older snapshot for an interval. The contents are counted while work
+/// goes on, so they are those of no single instant.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Stats {
+    /// The I/O method: asked for, in use, and why they differ.
+    pub method: MethodReport,
+    /// What was done.
+    pub counts: Counts,
+    /// How long it took.
+    pub latencies: Latencies,
+    /// How many pages the read streams looked ahead, each time that they looked.
+    pub look_ahead: Histogram,
+    /// What the frames hold.
+    pub frames: FrameStats,
+    /// Bytes of page memory: those of the frames; in a pool that can be resized also what is left of the last step.
+    pub page_bytes: u64,
+    /// Bytes beside the page memory: headers, page table, spare pages, counters, the list of what is in flight.
+    pub overhead_bytes: u64,
+    /// Whether the memory was asked for in huge pages.
+    pub huge_pages: bool,
+}
+
+macro_rules! counts {
+    ($($(#[$doc:meta])* $field:ident = $counter:ident,)*) => {
+        /// What a pool did.
+        #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Counts {
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        impl Counts {
+            pub(crate) fn of(counters: &Counters) -> Self {
+                Self { $($field: counters.get(Counter::$counter),)* }
+            }
+
+            /// Each count with its name.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field),)*].into_iter()
+            }
+        }
+
+        impl Sub for Counts {
+            type Output = Self;
+
+            fn sub(self, earlier: Self) -> Self {
+                Self { $($field: self.$field.wrapping_sub(earlier.$field),)* }
+            }
+        }
+    };
+}
+
+counts! {
+    /// Fetches that found the page ready.
+    hits = Hits,
+    /// Fetches that started a read.
+    misses = Misses,
+    /// Fetches that found the read under way and waited for it.
+    joins = Joins,
+    /// Pages whose read was started by a prefetch.
+    prefetches = Prefetches,
+    /// Pages read.
+    pages_read = PagesRead,
+    /// Requests by which they were read.
+    read_requests = ReadRequests,
+    /// Pages written.
+    pages_written = PagesWritten,
+    /// Requests by which they were written.
+    write_requests = WriteRequests,
+    /// Syncs of a file.
+    syncs = Syncs,
+    /// Reads, writes and syncs that failed.
+    failures = Failures,
+    /// Requests that were transferred by the thread that asked.
+    inline_requests = Inline,
+    /// Requests that were handed to the I/O method's threads.
+    handed_over_requests = HandedOver,
+    /// Of those, requests that went to the threads beside the ring, because their file could block its worker.
+    aside_requests = Aside,
+    /// Of those, requests that were joined to others that waited and touched them, so that they went as one.
+    joined_requests = Joined,
+    /// Transfers that came back short or interrupted and were continued.
+    resumed_transfers = Resumed,
+    /// System calls of the submission worker.
+    ring_enters = RingEnters,
+    /// Frames that were taken for another page, or emptied.
+    evictions = Evictions,
+    /// Pages written by the background writer, before somebody needed their frames.
+    pages_cleaned = PagesCleaned,
+    /// Batches of the background writer of which something could not be written: it rests after each.
+    cleaning_failures = CleaningFailures,
+    /// Times that a fetch found only dirty victims and had them written.
+    dirty_evictions = DirtyEvictions,
+    /// Times that a page was changed while it was being written and all spare pages were taken, so that it took memory beyond them
+    /// for the time of the write. Nobody waits for that; a pool with more frames has more spare pages.
+    extra_pages = ExtraPages,
+    /// Changes without a [log position](crate::PageWrite::set_lsn), in a pool with a log: guards that were dropped after a change, and
+    /// had been told of no record, nor that there is none. Anything but 0 is most likely a call that was
+    /// [forgotten](crate::UnloggedChanges).
+    unlogged_changes = UnloggedChanges,
+    /// Fetches that waited for a frame because all were pinned or busy.
+    frame_waits = FrameWaits,
+    /// Looks at all frames of the pool that found none to take, clean or dirty: all were pinned or in an I/O.
+    futile_sweeps = FutileSweeps,
+    /// Pages that were restored from their copies when their files were opened after a crash.
+    pages_restored = Restored,
+    /// Pages that read streams handed out.
+    stream_pages = StreamPages,
+    /// Times that a read stream had to wait for a page.
+    stream_waits = StreamWaits,
+    /// Requests that [`in_flight`](crate::BufferPool::in_flight) could not list, because too many were.
+    unlisted_requests = Unlisted,
+}
+
+impl Counts {
+    /// Pages a read that went to the disk, on average; 0 where there was none. Approximate for the counts of an interval: a
+    /// request is counted when it is made, and its outcome when that is known, which may be in a later interval.
+    #[must_use]
+    pub fn pages_per_read(&self) -> f64 {
+        ratio(self.pages_read, self.read_requests.saturating_sub(self.joined_requests))
+    }
+
+    /// Pages a write request, on average; 0 where there was none.
+    #[must_use]
+    pub fn pages_per_write(&self) -> f64 {
+        ratio(self.pages_written, self.write_requests)
+    }
+
+    /// The share of fetches that found the page ready.
+    #[must_use]
+    pub fn hit_ratio(&self) -> f64 {
+        ratio(self.hits, self.hits + self.misses + self.joins)
+    }
+}
+
+fn ratio(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+/// What a pool's frames hold.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FrameStats {
+    /// All of them.
+    pub total: u32,
+    /// So many there may be: see [`resize`](crate::BufferPool::resize).
+    pub at_most: u32,
+    /// Those that hold a page that can be used.
+    pub resident: u32,
+    /// Those with a pin.
+    pub pinned: u32,
+    /// All pins together.
+    pub pins: u64,
+    /// Those with changes that are not on their way to disk.
+    pub dirty: u32,
+    /// Those being read.
+    pub reading: u32,
+    /// Those that reading ahead takes up: on their way for a prefetch, or held by a read stream until their turn comes.
+    pub reading_ahead: u32,
+    /// Those being written.
+    pub writing: u32,
+}
+
+impl FrameStats {
+    /// Those in an I/O.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.reading + self.writing
+    }
+}
+
+impl Stats {
+    pub(crate) fn of(shared: &Shared) -> Self {
+        let pool = &shared.pool;
+        let mut frames = FrameStats {
+            total: pool.frame_count(),
+            at_most: pool.most_frames(),
+            reading_ahead: pool.read_ahead_quota.taken() as u32,
+            ..FrameStats::default()
+        };
+        for (_, frame) in pool.frames() {
+            let state = frame.state.load();
+            frames.resident += u32::from(state.is_valid());
+            frames.pinned += u32::from(state.pins() > 0);
+            frames.pins += state.pins();
+            frames.dirty += u32::from(state.is_dirty());
+            frames.reading += u32::from(state.phase() == Phase::Reading);
+            frames.writing += u32::from(state.is_writing());
+        }
+        let mut method = shared.method_report.clone();
+        if shared.check_process().is_ok()
+            && let Some(change) = shared.method.change()
+        {
+            method.amend(change.in_use, &change.reason);
+        }
+        Self {
+            method,
+            counts: Counts::of(&shared.counters),
+            latencies: Latencies::of(&shared.counters),
+            look_ahead: shared.counters.measures.get(Measure::LookAhead),
+            frames,
+            page_bytes: pool.page_memory() as u64,
+            overhead_bytes: (pool.overhead() + shared.counters.memory() + shared.in_flight.memory()) as u64,
+            huge_pages: pool.arena().asked_for_huge_pages(),
+        }
+    }
+}
+
+impl fmt::Display for Stats {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FrameStats { total, at_most: _, resident, pinned, pins, dirty, reading, reading_ahead, writing } =
+            self.frames;
+        writeln!(f, "method: {}", self.method)?;
+        writeln!(
+            f,
+            "frames: {total}, {resident} resident, {pinned} pinned ({pins} pins), {dirty} dirty, {reading} being read \
+             ({reading_ahead} ahead), {writing} being written"
+        )?;
+        let (page_mib, overhead_kib) = (self.page_bytes >> 20, self.overhead_bytes >> 10);
+        writeln!(f, "memory: {page_mib} MiB of pages, {overhead_kib} KiB beside them")?;
+        for (name, value) in self.counts.iter() {
+            writeln!(f, "{name}: {value}")?;
+        }
+        for (name, latency) in self.latencies.iter().filter(|(_, latency)| latency.count() > 0) {
+            writeln!(f, "{name}: {latency}")?;
+        }
+        let (per_read, per_write) = (self.counts.pages_per_read(), self.counts.pages_per_write());
+        write!(f, "pages a request: {per_read:.2} reading, {per_write:.2} writing")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Requests that were asked for before an interval may be joined to others within it.
+    #[test]
+    fn pages_per_read_of_an_interval_that_joined_more_than_it_asked_for_is_no_error() {
+        let at = |read_requests, joined_requests, pages_read| Counts {
+            read_requests,
+            joined_requests,
+            pages_read,
+            ..Counts::default()
+        };
+        assert!((at(10, 5, 20).pages_per_read() - 4.0).abs() < f64::EPSILON);
+        assert!((at(12, 9, 50) - at(10, 5, 20)).pages_per_read().abs() < f64::EPSILON);
+    }
+}

@@ -1,0 +1,19 @@
+//! Looks at a whole pool for what must never be: its frames, and what they have to do with files and requests.
+
+use crate::{io::file::File, runtime::shared::Shared};
+
+/// Everything that is wrong with a pool that nobody works with, each in a line of its own.
+pub(crate) fn validate(shared: &Shared) -> Result<(), String> {
+    shared.check_process().map_err(|error| error.to_string())?;
+    let mut faults = shared.pool.faults();
+    faults.extend(shared.in_flight.list().iter().map(|request| format!("still listed: {request:?}")));
+    let files = shared.files.all();
+    for (page, state) in shared.pool.frames().filter_map(|(_, frame)| frame.glance()) {
+        let file = files.iter().find(|file| file.id == page.file);
+        let belongs = |file: &File| file.check_open(page.block).is_ok();
+        if !file.is_some_and(|file| belongs(file)) {
+            faults.push(format!("{page} is resident, and not a page of an open file: {state:?}"));
+        }
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
+}

@@ -1,0 +1,211 @@
+//! FrameArrays: a state word and a header of 24 bytes beside each page.
+//!
+//! The state words are an array of their own, 8 bytes apart: a hit changes one and needs nothing else of its frame, so eight frames
+//! share a cache line. The header's page is written only by the claimant of the frame, before the state word leaves CLAIMED, and so is stable
+//! while anybody holds a pin. The two log positions are written under the exclusive latch.
+
+use crate::{
+    buffer::{
+        frame::state::{AtomicState, Phase, State},
+        memory::huge_slice::{HugeSlice, Zeroed},
+    },
+    error::Result,
+    id::{FrameNo, Lsn, PageId},
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+
+/// What the pool knows of one frame.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) state: &'a AtomicState,
+    pub(crate) header: &'a FrameHeader,
+}
+
+/// What a hit does not look at.
+#[derive(Debug, Default)]
+pub(crate) struct FrameHeader {
+    page: AtomicU64,
+    page_lsn: AtomicU64,
+    rec_lsn: AtomicU64,
+}
+
+// SAFETY: it is made of atomics, which have the bytes of their integers, and all of them begin as zero.
+#[allow(unsafe_code)]
+unsafe impl Zeroed for FrameHeader {
+    fn first() -> Self {
+        Self::default()
+    }
+}
+
+// SAFETY: it is an atomic, which has the bytes of its integer, and a free frame's is zero.
+#[allow(unsafe_code)]
+unsafe impl Zeroed for AtomicState {
+    fn first() -> Self {
+        Self::new(State::FREE)
+    }
+}
+
+/// All frames of a pool.
+pub(crate) struct FrameArrays {
+    pub(crate) states: HugeSlice<AtomicState>,
+    pub(crate) headers: HugeSlice<FrameHeader>,
+}
+
+impl FrameArrays {
+    /// The bytes that a frame takes here.
+    pub(crate) const BYTES_PER_FRAME: usize = size_of::<AtomicState>() + size_of::<FrameHeader>();
+
+    /// `most` free frames, of which the first `present` have their memory from the start.
+    pub(crate) fn new(present: usize, most: usize) -> Result<Self> {
+        Ok(Self { states: HugeSlice::zeroed(most, present)?, headers: HugeSlice::zeroed(most, present)? })
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, no: FrameNo) -> Frame<'_> {
+        Frame { state: &self.states[no.index()], header: &self.headers[no.index()] }
+    }
+}
+
+impl Frame<'_> {
+    /// The page it holds, or held last. Means something only to who has a pin, or looks at the state as well.
+    #[inline]
+    pub(crate) fn page(self) -> PageId {
+        PageId::from_word(self.header.page.load(Ordering::Relaxed))
+    }
+
+    /// Whether this is that page. Means as much.
+    #[inline]
+    pub(crate) fn is_of(self, page: PageId) -> bool {
+        self.header.page.load(Ordering::Relaxed) == page.to_word()
+    }
+
+    /// Page and state of one moment, for who has no pin; nothing where the frame has no page. Of a frame that changes its page
+    /// meanwhile one of its pages is shown, with a state that this page had. (Or another had, if it goes and is back from the disk
+    /// between two looks.)
+    pub(crate) fn glance(self) -> Option<(PageId, State)> {
+        loop {
+            let before = self.page();
+            // With the fence of who named the page: the state is none from before that.
+            fence(Ordering::Acquire);
+            let state = self.state.load();
+            if matches!(state.phase(), Phase::Free | Phase::Claimed) {
+                return None;
+            }
+            // Nor is the page now one from before that state, whose load acquires. It changes only while the frame is claimed, so
+            // each further look follows upon an I/O.
+            if self.page() == before {
+                return Some((before, state));
+            }
+        }
+    }
+
+    /// Names the page that the claimed frame is to hold.
+    pub(crate) fn assign(self, page: PageId) {
+        // Who sees the new page without a pin then sees that the frame was claimed: the claim's own release is not enough, since
+        // stores that follow upon it may be seen before it.
+        fence(Ordering::Release);
+        self.header.page.store(page.to_word(), Ordering::Relaxed);
+        self.header.page_lsn.store(Lsn::UNLOGGED.0, Ordering::Relaxed);
+        self.header.rec_lsn.store(Lsn::UNLOGGED.0, Ordering::Relaxed);
+    }
+
+    /// The highest log position whose change is in the page, as far as this pool was told.
+    pub(crate) fn page_lsn(self) -> Lsn {
+        Lsn(self.header.page_lsn.load(Ordering::Relaxed))
+    }
+
+    /// The first log position of the changes that are dirty, or on their way to disk if there are no others (then an older position may
+    /// be [set aside](super::older_changes)).
+    pub(crate) fn rec_lsn(self) -> Lsn {
+        // With the release of who changed it: an older position that was set aside for it is seen.
+        Lsn(self.header.rec_lsn.load(Ordering::Acquire))
+    }
+
+    /// Under the exclusive latch: the page carries the change of `lsn`.
+    pub(crate) fn raise_lsn(self, lsn: Lsn) {
+        self.header.page_lsn.store(self.page_lsn().max(lsn).0, Ordering::Relaxed);
+    }
+
+    /// Under the exclusive latch, before the change is made known: `first` is the first log position of the change. While older
+    /// changes are dirty their position stays, since it is the lower one.
+    pub(crate) fn note_change(self, first: Lsn) {
+        let is_dirty = self.state.load().is_dirty();
+        if !is_dirty || self.rec_lsn() == Lsn::UNLOGGED || seeded!("redo_from_the_last_change") {
+            self.header.rec_lsn.store(first.0, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(not(loom))] // Whose atomics are larger.
+    #[test]
+    fn a_frame_is_small_enough_for_the_memory_goal() {
+        assert_eq!(FrameArrays::BYTES_PER_FRAME, 32);
+    }
+
+    #[test]
+    fn the_recovery_position_is_that_of_the_oldest_change_not_yet_on_disk() {
+        let frames = FrameArrays::new(1, 1).unwrap();
+        let frame = frames.get(FrameNo(0));
+        frame.state.update(|s| s.claim().unwrap().begin_read(false).end_read(true));
+        let change = |lsn| {
+            frame.note_change(Lsn(lsn));
+            frame.raise_lsn(Lsn(lsn));
+            frame.state.update(|s| s.latch_exclusive().unwrap().unlatch_exclusive(true));
+        };
+        change(7);
+        change(9);
+        assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Lsn(7), Lsn(9)));
+        frame.state.update(|s| s.begin_write().unwrap());
+        assert_eq!(frame.rec_lsn(), Lsn(7), "on its way");
+        change(11);
+        change(12);
+        assert_eq!(frame.rec_lsn(), Lsn(11), "the first one that the write does not cover");
+        frame.state.update(|s| s.end_write(true).begin_write().unwrap().end_write(true));
+        change(13);
+        assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Lsn(13), Lsn(13)));
+    }
+}
+
+/// A frame that changes its page while somebody glances at it, under every schedule.
+#[cfg(all(test, shuttle))]
+mod model_check {
+    use super::*;
+    use crate::{id::FileId, sync::Arc};
+
+    #[test]
+    fn a_glance_never_shows_a_page_with_the_state_of_another() {
+        let page = |block| PageId::new(FileId(0), block);
+        let replace = move |frame: Frame<'_>, block: u32| {
+            frame.state.update(|s| s.claim().unwrap());
+            frame.assign(page(block));
+            // Odd pages are read-only.
+            frame.state.update(|s| s.begin_read(block % 2 == 1).end_read(true).unpin());
+        };
+        shuttle::check_random(
+            move || {
+                let frames = Arc::new(FrameArrays::new(1, 1).unwrap());
+                let owner = shuttle::thread::spawn({
+                    let frames = Arc::clone(&frames);
+                    move || (1..4).for_each(|block| replace(frames.get(FrameNo(0)), block))
+                });
+                let frame = frames.get(FrameNo(0));
+                for _ in 0..2 {
+                    if let Some((page, state)) = frame.glance() {
+                        assert_eq!(page.block.0 % 2 == 1, state.is_read_only(), "{page}: {state:?}");
+                    }
+                }
+                owner.join().unwrap();
+                assert_eq!(frame.glance().unwrap().0, page(3));
+            },
+            5000,
+        );
+    }
+}

@@ -1,0 +1,208 @@
+//! Content latches: who may read and who may change a pinned page's bytes.
+//!
+//! Share and exclusive, in the frame's state word. Taking a free one and releasing one that nobody waits for is a single
+//! compare-and-swap; the rest goes through [`waiters`](crate::buffer::frame::waiters). A latch is always held through a pin.
+//!
+//! A thread looks for about a microsecond before it gets in line, and again when it was called: a holder that runs lets go sooner
+//! than the system puts a thread to sleep and wakes it. A task does not: its thread has others to run.
+
+use std::{
+    mem,
+    task::{Poll, Waker},
+};
+
+use crate::{
+    buffer::frame::{
+        pin::Pin,
+        state::State,
+        waiters::{Attention, Ticket, want::Want},
+    },
+    sync::{
+        spin_until,
+        wait::{self, Drive},
+        waking::Wakers,
+    },
+};
+
+/// The two kinds of latch.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Latch {
+    Shared,
+    Exclusive,
+}
+
+impl Latch {
+    fn take(self, state: State) -> Option<State> {
+        match self {
+            Self::Shared => state.latch_shared(),
+            Self::Exclusive => state.latch_exclusive(),
+        }
+    }
+
+    const fn want(self) -> Want {
+        match self {
+            Self::Shared => Want::Shared,
+            Self::Exclusive => Want::Exclusive,
+        }
+    }
+}
+
+impl Pin {
+    /// Takes the latch if that needs no wait.
+    #[inline]
+    pub(crate) fn try_latch(&self, latch: Latch) -> bool {
+        self.frame().state.try_update(|s| latch.take(s)).is_ok()
+    }
+
+    /// Takes a share latch, unless the page is being changed: also past those who wait in line, so it must be given back in a
+    /// moment, whatever they do.
+    pub(crate) fn try_latch_past_the_line(&self) -> bool {
+        let take =
+            if seeded!("write_out_waits_in_line") { State::latch_shared } else { State::hand_over_shared };
+        self.frame().state.try_update(take).is_ok()
+    }
+
+    /// Takes the latch, or gets in line for it: `ticket` keeps the place from one call to the next.
+    pub(crate) fn poll_latch(
+        &self,
+        latch: Latch,
+        ticket: &mut Option<Ticket>,
+        drive: Drive,
+        waker: &Waker,
+    ) -> Poll<()> {
+        let waiters = &self.pool().waiters;
+        loop {
+            if let Some(place) = ticket {
+                self.must_be_in_its_process();
+                let served = waiters.poll_latch(place, self.frame(), drive, waker);
+                return served.map(|()| *ticket = None);
+            }
+            if self.try_latch(latch) {
+                return Poll::Ready(());
+            }
+            self.must_be_in_its_process();
+            *ticket = waiters.get_in_line(self.frame_no(), self.frame(), latch.want(), drive, waker);
+            if ticket.is_some() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Whether there are threads that end waits, and release the locks that they have.
+    fn is_in_its_process(&self) -> bool {
+        self.pool().process.is_current()
+    }
+
+    fn must_be_in_its_process(&self) {
+        assert!(
+            self.is_in_its_process(),
+            "the page was latched when this process was forked: it stays so here"
+        );
+    }
+
+    /// Sleeps until the I/O of the frame is over, however it ends.
+    pub(crate) fn wait_for_io(&self, want: Want) {
+        self.pool().waiters.wait(self.frame_no(), self.frame(), want);
+    }
+
+    /// Leaves the line.
+    pub(crate) fn cancel_wait(&self, ticket: &Ticket) {
+        if !self.is_in_its_process() {
+            return;
+        }
+        let attention = self.pool().waiters.cancel(ticket, self.frame());
+        self.attend(attention);
+    }
+
+    /// Takes the latch, asleep until it can be had.
+    #[inline]
+    pub(crate) fn latch(&self, latch: Latch) {
+        if !self.try_latch(latch) {
+            self.wait_for_latch(latch);
+        }
+    }
+
+    #[cold]
+    fn wait_for_latch(&self, latch: Latch) {
+        let mut ticket = None;
+        wait::block_on(|waker| {
+            match &ticket {
+                None => self.spin_until(|state| latch.take(state).is_some()),
+                Some(ticket) if self.pool().waiters.is_called(ticket) => {
+                    self.spin_until(|state| latch.want().latched(state).is_some());
+                }
+                Some(_) => {}
+            }
+            self.poll_latch(latch, &mut ticket, Drive::Thread, waker)
+        });
+    }
+
+    fn spin_until(&self, is_so: impl Fn(State) -> bool) {
+        spin_until(|| is_so(self.frame().state.load()));
+    }
+
+    #[inline]
+    pub(crate) fn unlatch_shared(&self) {
+        self.release(State::unlatch_shared);
+    }
+
+    /// Releases a share latch and the pin that it was held through.
+    #[inline(always)] // The half of a hit, which a call would make longer by the registers that it saves.
+    pub(crate) fn unlatch_and_unpin(self) {
+        let is_plain = !self.pool().frame_waiters.any();
+        if is_plain && self.frame().state.try_update(State::unlatch_and_unpin).is_ok() {
+            // Both are off.
+            mem::forget(self);
+        } else {
+            self.unlatch_then_unpin();
+        }
+    }
+
+    #[cold]
+    fn unlatch_then_unpin(self) {
+        self.unlatch_shared();
+    }
+
+    /// `changed`: the page's bytes are newer than before, and from this very step on dirty.
+    pub(crate) fn unlatch_exclusive(&self, changed: bool) {
+        self.release(|s| s.unlatch_exclusive(changed));
+    }
+
+    /// The same of a page that was not changed, with the waking left to the caller.
+    pub(crate) fn unlatch_exclusive_with(&self, wakers: &mut Wakers) {
+        if self.frame().state.update(|s| s.unlatch_exclusive(false)).has_latch_waiters() {
+            self.hand_on(wakers);
+        }
+    }
+
+    /// From the exclusive latch to a share latch, with no gap for another writer.
+    pub(crate) fn downgrade_latch(&self, changed: bool) {
+        self.release(|s| s.downgrade(changed));
+    }
+
+    #[inline]
+    fn release(&self, release: impl Fn(State) -> State) {
+        if self.frame().state.update(release).has_latch_waiters() && !seeded!("latch_not_handed_on") {
+            self.hand_on(&mut Wakers::new());
+        }
+    }
+
+    fn hand_on(&self, wakers: &mut Wakers) {
+        if !self.is_in_its_process() {
+            return;
+        }
+        let attention = self.pool().waiters.latch_released(self.frame_no(), self.frame(), wakers);
+        self.attend(attention);
+    }
+
+    /// Sees to it that the line is looked after; or calls all in it, where no thread can be had for that.
+    fn attend(&self, attention: Attention) {
+        if attention == Attention::Needed
+            && !seeded!("nobody_looks_after_called_tasks")
+            && let Some(pool) = self.keep_if(true)
+            && !pool.keep_ticking()
+        {
+            pool.waiters.call_all(self.frame_no(), |no| pool.frame(no));
+        }
+    }
+}

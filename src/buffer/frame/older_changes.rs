@@ -1,0 +1,165 @@
+//! Log positions of changes that are on their way to disk, of pages that were changed again meanwhile.
+//!
+//! A frame has one recLSN. It is the position of the first change that the disk does not have, and stays so while the write of that
+//! change is under way, since the write may fail. A change of the page in that time begins anew: if the write succeeds, the log
+//! is needed from there on. So the frame takes that position, and the older one is set aside here, until a write of the page succeeds.
+//!
+//! Invariants:
+//! 1. the lowest of a frame's recLSN and what is set aside for it is no higher than the first change of the page that has not reached
+//!    the disk. It is lower only if a write ends in the very moment in which a change sets its position aside, and until the next
+//!    write of the page succeeds;
+//! 2. a position is set aside only for a page that is dirty or becomes so, and goes with the page's next write that succeeds, or
+//!    when the changes are thrown away. So there is none for a page that is clean.
+//!
+//! Lock order: the lock is a leaf. Who changes a page while it is written takes it, and copies the page anyway; else nobody, as long
+//! as nothing is set aside.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    buffer::frame::pin::Pin,
+    id::{FrameNo, Lsn},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+#[derive(Default)]
+pub(crate) struct OlderChanges {
+    positions: Mutex<BTreeMap<FrameNo, Lsn>>,
+    /// How many there are.
+    count: AtomicUsize,
+}
+
+impl OlderChanges {
+    /// Keeps the frame's position, unless it has an older one already.
+    fn set_aside(&self, no: FrameNo, lsn: Lsn) {
+        let mut positions = self.positions.lock();
+        positions.entry(no).or_insert(lsn);
+        self.count.store(positions.len(), Ordering::Relaxed);
+    }
+
+    /// The older changes of the page in this frame are on disk, or not wanted any more.
+    #[inline]
+    pub(crate) fn forget(&self, no: FrameNo) {
+        // What was set aside before this write began is seen here: the page's latch lies in between.
+        if self.count.load(Ordering::Relaxed) > 0 {
+            let mut positions = self.positions.lock();
+            positions.remove(&no);
+            self.count.store(positions.len(), Ordering::Relaxed);
+        }
+    }
+
+    /// The lowest of all. To be asked after the frames were looked at: what a frame has no longer is here, or on disk.
+    pub(crate) fn lowest(&self) -> Option<Lsn> {
+        self.positions.lock().values().copied().min()
+    }
+}
+
+impl Pin {
+    /// Notes the first log position of a change. The caller holds the exclusive latch, and has not made the change known yet.
+    pub(crate) fn note_change(&self, first: Lsn) {
+        let frame = self.frame();
+        let state = frame.state.load();
+        let older = frame.rec_lsn();
+        if state.is_writing()
+            && !state.is_dirty()
+            && older != Lsn::UNLOGGED
+            && !seeded!("older_change_forgotten")
+        {
+            self.pool().older_changes.set_aside(self.frame_no(), older);
+        }
+        // A write that fails meanwhile makes the page dirty, with the position that it has then.
+        frame.note_change(first);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        buffer::{
+            frame::{latch::Latch, pin::PoolHandle},
+            pool::{FramePool, Mapped},
+            quarantine::Seizure,
+            supply::victims::DirtyVictims,
+        },
+        id::{FileId, PageId, PageSize},
+        observe::Counters,
+        sync::Arc,
+    };
+
+    fn pool_with_a_page() -> (PoolHandle, Pin) {
+        let pool = FramePool::new(1, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool);
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
+        reading.end_read(&Ok(()), true);
+        (pool, own)
+    }
+
+    fn change(pin: &Pin, lsn: u64) {
+        pin.latch(Latch::Exclusive);
+        pin.make_own();
+        pin.note_change(Lsn(lsn));
+        pin.unlatch_exclusive(true);
+    }
+
+    fn begin_write(pin: &Pin) -> Pin {
+        pin.latch(Latch::Shared);
+        assert!(pin.lend());
+        pin.unlatch_shared();
+        pin.again().unwrap()
+    }
+
+    /// From where the log is needed for this page.
+    fn needed_from(pin: &Pin) -> u64 {
+        let own = pin.frame().rec_lsn();
+        pin.pool().older_changes.lowest().map_or(own, |older| older.min(own)).0
+    }
+
+    #[test]
+    fn c8_the_log_is_needed_from_the_first_change_that_no_write_has_brought_to_disk() {
+        let (_pool, pin) = pool_with_a_page();
+        change(&pin, 7);
+        change(&pin, 9);
+        assert_eq!(needed_from(&pin), 7);
+        let write = begin_write(&pin);
+        assert_eq!(needed_from(&pin), 7, "on its way");
+        change(&pin, 11);
+        change(&pin, 12);
+        assert_eq!(needed_from(&pin), 7, "the write may fail yet");
+        write.end_write(true);
+        assert_eq!(needed_from(&pin), 11);
+        let write = begin_write(&pin);
+        change(&pin, 13);
+        write.end_write(false);
+        assert_eq!(needed_from(&pin), 11, "it has failed");
+        change(&pin, 14);
+        let write = begin_write(&pin);
+        change(&pin, 15);
+        write.end_write(false);
+        assert_eq!(needed_from(&pin), 11, "it has failed again");
+        let write = begin_write(&pin);
+        write.end_write(true);
+        change(&pin, 16);
+        assert_eq!(needed_from(&pin), 16);
+    }
+
+    #[test]
+    fn changes_that_are_thrown_away_have_no_say() {
+        let (pool, pin) = pool_with_a_page();
+        change(&pin, 7);
+        let write = begin_write(&pin);
+        change(&pin, 8);
+        write.end_write(false);
+        let (no, page) = (pin.frame_no(), pin.frame().page());
+        drop(pin);
+        let mut seizure = Seizure::new(&pool);
+        assert!(seizure.seize(no, page));
+        assert_eq!(pool.older_changes.lowest(), Some(Lsn(7)));
+        seizure.discard();
+        assert_eq!(pool.older_changes.lowest(), None);
+    }
+}

@@ -1,0 +1,273 @@
+//! What keeps a pool's memory alive, and the two rights to a frame: a pin, and a claim.
+//!
+//! A hit must not touch a reference count that all threads share. So a [`Pin`] does not count itself anywhere but in its
+//! frame's state word. When the pool's one [`PoolHandle`] goes, it turns each frame into an ORPHAN; a frame that has pins
+//! at that moment gets a strong reference of its own to the pool, and whoever takes the last pin off an orphan gives that
+//! reference back. Mark and pins are in one word, so exactly one party sees the last pin of an orphan go.
+
+#![allow(unsafe_code)]
+
+use std::{fmt, mem::ManuallyDrop, ops::Deref, ptr::NonNull, task::Waker};
+
+use crate::{
+    buffer::{
+        frame::{
+            header::{Frame, FrameArrays},
+            state::{Phase, State},
+        },
+        pool::FramePool,
+    },
+    error::Result,
+    id::FrameNo,
+    sync::{
+        Arc,
+        waking::{StoredWaker, Wakers},
+    },
+};
+
+/// The owner of a pool's memory. There is one, whatever number of pins.
+pub(crate) struct PoolHandle(Arc<FramePool>);
+
+impl PoolHandle {
+    pub(crate) fn new(pool: FramePool) -> Self {
+        Self(Arc::new(pool))
+    }
+
+    /// Makes a value of a pin that the caller has just put into the frame's state word.
+    #[inline]
+    pub(crate) fn adopt(&self, frame: FrameNo) -> Pin {
+        debug_assert!(frame.index() < self.0.frames.len());
+        // SAFETY: an Arc's address is not null.
+        Pin { pool: unsafe { NonNull::new_unchecked(Arc::as_ptr(&self.0).cast_mut()) }, frame }
+    }
+}
+
+impl PoolHandle {
+    /// Has a task whose wake-up can be missed looked after by the pool's [ticker](crate::buffer::ticker); where no thread can be
+    /// had for that, the task is woken at once, to look again whenever its runtime has time for it.
+    pub(crate) fn look_after(&self, task: &Waker) {
+        if !self.0.keep_ticking() && !seeded!("nobody_looks_after_tasks") {
+            StoredWaker::of(task).wake();
+        }
+    }
+}
+
+impl Deref for PoolHandle {
+    type Target = FramePool;
+
+    #[inline]
+    fn deref(&self) -> &FramePool {
+        &self.0
+    }
+}
+
+impl Drop for PoolHandle {
+    fn drop(&mut self) {
+        let pool = Arc::as_ptr(&self.0);
+        for (_, frame) in self.0.frames() {
+            // The reference must be there before the mark is: the last pin may go at once.
+            // SAFETY: `pool` comes from the Arc in `self`, which is alive.
+            unsafe { Arc::increment_strong_count(pool) };
+            if frame.state.update(State::orphan).pins() == 0 {
+                // SAFETY: gives back the reference taken above, since nobody will come for it.
+                unsafe { Arc::decrement_strong_count(pool) };
+            }
+        }
+    }
+}
+
+/// A pin: while it exists, its frame keeps its page, and the pool's memory exists. Not cloned, but taken [again](Pin::again).
+pub(crate) struct Pin {
+    /// Not null, so that an `Option` of a pin is no larger and stays in registers.
+    pool: NonNull<FramePool>,
+    frame: FrameNo,
+}
+
+// SAFETY: a pin is a count in an atomic word and the address of a Sync pool.
+unsafe impl Send for Pin {}
+// SAFETY: as above; a shared pin only reads.
+unsafe impl Sync for Pin {}
+
+impl Pin {
+    #[inline]
+    pub(crate) fn pool(&self) -> &FramePool {
+        // SAFETY: 1. the pointer comes from `Arc::as_ptr`; 2. either the handle is alive and holds the Arc, or the
+        // handle's drop has left a strong reference for this pinned frame, which goes only with its last pin.
+        unsafe { self.pool.as_ref() }
+    }
+
+    /// For a list of pins that names the pool once.
+    pub(crate) fn raw_pool(&self) -> NonNull<FramePool> {
+        self.pool
+    }
+
+    /// Makes a value of a pin again.
+    ///
+    /// # Safety
+    /// A pin on this frame of this pool was taken apart and stands for this one, and for no other.
+    pub(crate) unsafe fn from_raw(pool: NonNull<FramePool>, frame: FrameNo) -> Self {
+        Self { pool, frame }
+    }
+
+    #[inline]
+    pub(crate) fn frame_no(&self) -> FrameNo {
+        self.frame
+    }
+
+    #[inline]
+    pub(crate) fn frame(&self) -> Frame<'_> {
+        let FrameArrays { states, headers } = &self.pool().frames;
+        // SAFETY: a pin is made of a frame of its pool, whose frames all keep state and header, in service or not.
+        let state = unsafe { states.get_unchecked(self.frame.index()) };
+        // SAFETY: as above.
+        let header = unsafe { headers.get_unchecked(self.frame.index()) };
+        Frame { state, header }
+    }
+
+    /// Another pin on the same frame; `None` where the state word cannot count one more.
+    pub(crate) fn again(&self) -> Option<Self> {
+        self.frame().state.try_update(State::pin_again).ok()?;
+        Some(Self { pool: self.pool, frame: self.frame })
+    }
+}
+
+impl Pin {
+    /// Ends an I/O and lets go of the pin that belonged to it, in one step: who waits for the end finds the frame without it.
+    /// Gives the state in which it left the frame.
+    /// Waking is left to the caller.
+    pub(crate) fn end_io(
+        self,
+        end: impl Fn(State) -> State,
+        outcome: &Result<()>,
+        wakers: &mut Wakers,
+    ) -> State {
+        let pin = ManuallyDrop::new(self);
+        let mut kept = pin.keep_if(pin.pool().frame_waiters.any());
+        let file = pin.frame().page().file;
+        let (before, state) = loop {
+            // Those who wait are told after the pin is gone, when the pool may go too: so it must be kept first.
+            let may_tell = kept.is_some();
+            let tells = |s: State| s.has_io_waiters() || s.is_unattended();
+            let step = |s: State| (may_tell || !tells(s)).then(|| end(s).unpin());
+            match pin.frame().state.try_change(step) {
+                Ok(change) => break change,
+                Err(_) => kept = pin.keep_if(true),
+            }
+        };
+        if let Some(pool) = &kept {
+            if before.is_unattended() && !state.is_unattended() && !seeded!("place_in_the_share_lost") {
+                pool.read_ahead_quota.give_back(file, 1);
+            }
+            if state.has_io_waiters() && !seeded!("lost_wake_up") {
+                pool.waiters.io_done(pin.frame, pool.frame(pin.frame), outcome, wakers);
+            }
+        }
+        if pin.is_off(state)
+            && let Some(pool) = kept
+        {
+            pool.frame_waiters.wake_one_with(wakers);
+        }
+        state
+    }
+
+    /// A reference to the pool, for use after the pin is gone.
+    #[inline]
+    pub(crate) fn keep_if(&self, needed: bool) -> Option<Arc<FramePool>> {
+        needed.then(|| {
+            // SAFETY: the pool is alive while this pin is.
+            unsafe { Arc::increment_strong_count(self.pool.as_ptr()) };
+            // SAFETY: takes over the reference counted just now.
+            unsafe { Arc::from_raw(self.pool.as_ptr()) }
+        })
+    }
+
+    /// Sees to what follows when the pin has been taken off the state word, which is `state` now. True where it was the last one: the
+    /// frame may be had. `self.pool` may dangle unless the state says that a reference was left for this frame.
+    #[inline]
+    fn is_off(&self, state: State) -> bool {
+        if state.pins() > 0 {
+            return false;
+        }
+        if state.is_orphan() {
+            // SAFETY: the handle's drop left one reference for this frame and marked it; no pin can be added to a frame
+            // without pins once the handle is gone, so this is the only time that its pins go from one to none.
+            unsafe { Arc::decrement_strong_count(self.pool.as_ptr()) };
+        }
+        true
+    }
+}
+
+impl Drop for Pin {
+    #[inline]
+    fn drop(&mut self) {
+        let kept = self.keep_if(self.pool().frame_waiters.any());
+        let state = self.frame().state.unpin();
+        if self.is_off(state)
+            && let Some(pool) = kept
+            && pool.process.is_current()
+        {
+            pool.frame_waiters.wake_one();
+        }
+    }
+}
+
+impl fmt::Debug for Pin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} in frame {} ({:?})", self.frame().page(), self.frame.0, self.frame().state.load())
+    }
+}
+
+/// A frame in the hands of one thread, between two pages. Given back, free, when dropped.
+pub(crate) struct ClaimedFrame<'a> {
+    pool: &'a FramePool,
+    frame: FrameNo,
+    in_use: bool,
+}
+
+impl<'a> ClaimedFrame<'a> {
+    pub(crate) fn new(pool: &'a FramePool, frame: FrameNo) -> Self {
+        debug_assert_eq!(pool.frame(frame).state.load().phase(), Phase::Claimed);
+        Self { pool, frame, in_use: false }
+    }
+
+    pub(crate) fn frame_no(&self) -> FrameNo {
+        self.frame
+    }
+
+    /// The frame goes out of service, without a page: it stays claimed until it is [called up](crate::buffer::resizing).
+    pub(crate) fn retire(mut self) -> FrameNo {
+        self.pool.unmap(self.frame);
+        self.in_use = !seeded!("retired_frame_given_back");
+        self.frame
+    }
+
+    /// The frame has a page again, which is being read; two pins, the read's and one more, are the caller's to adopt.
+    pub(crate) fn into_read(mut self, read_only: bool) {
+        let begin = |s: State| s.begin_read(read_only).pin_again();
+        let begun = self.pool.frame(self.frame).state.try_update(begin);
+        debug_assert!(begun.is_ok(), "a frame with one pin has room for another");
+        self.in_use = true;
+    }
+}
+
+impl Drop for ClaimedFrame<'_> {
+    fn drop(&mut self) {
+        if self.in_use {
+            return;
+        }
+        self.pool.unmap(self.frame);
+        let let_go = || {
+            self.pool.frame(self.frame).state.update(State::give_back);
+        };
+        self.pool.replacement.release(self.frame, let_go);
+        if self.pool.frame_waiters.any() {
+            self.pool.frame_waiters.wake_one();
+        }
+    }
+}
+
+impl fmt::Debug for ClaimedFrame<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "claimed frame {}", self.frame.0)
+    }
+}

@@ -1,0 +1,137 @@
+//! Pins on several frames of one pool, in a value small enough to be moved through queues.
+
+#![allow(unsafe_code)]
+
+use std::{iter, mem::ManuallyDrop, ptr, ptr::NonNull};
+
+use smallvec::SmallVec;
+
+use crate::{
+    buffer::{
+        frame::{header::Frame, pin::Pin},
+        pool::FramePool,
+    },
+    id::{FrameNo, PageId},
+};
+
+/// So many pins take no allocation: 128 KiB of 8 KiB pages.
+const INLINE: usize = 16;
+
+/// A list of pins. Four bytes each, since they have their pool in common.
+pub(crate) struct Pins {
+    /// The pool of all of them; anything before there is one.
+    pool: NonNull<FramePool>,
+    frames: SmallVec<[FrameNo; INLINE]>,
+    /// So many of the first of them have been taken out.
+    taken: usize,
+}
+
+// SAFETY: pins can be sent, and these are pins.
+unsafe impl Send for Pins {}
+// SAFETY: pins can be shared; a shared list only reads.
+unsafe impl Sync for Pins {}
+
+impl Pins {
+    pub(crate) fn new() -> Self {
+        Self { pool: NonNull::dangling(), frames: SmallVec::new(), taken: 0 }
+    }
+
+    pub(crate) fn push(&mut self, pin: Pin) {
+        debug_assert!(
+            self.is_empty() || ptr::eq(self.pool.as_ptr(), pin.pool()),
+            "pins of two pools in one list"
+        );
+        let pin = ManuallyDrop::new(pin);
+        self.pool = pin.raw_pool();
+        self.frames.push(pin.frame_no());
+    }
+
+    pub(crate) fn append(&mut self, other: &mut Self) {
+        other.drain().for_each(|pin| self.push(pin));
+    }
+
+    /// The frames whose pins are still here.
+    fn left(&self) -> &[FrameNo] {
+        &self.frames[self.taken..]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.left().len()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.left().is_empty()
+    }
+
+    /// The pool of the pinned frames. There must be one.
+    pub(crate) fn pool(&self) -> &FramePool {
+        assert!(!self.is_empty());
+        // SAFETY: there is a pin, and so the pool is alive.
+        unsafe { self.pool.as_ref() }
+    }
+
+    pub(crate) fn frame_no(&self, index: usize) -> FrameNo {
+        self.left()[index]
+    }
+
+    pub(crate) fn page(&self, index: usize) -> PageId {
+        self.pool().frame(self.frame_no(index)).page()
+    }
+
+    /// The pinned frames, in order.
+    pub(crate) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
+        self.left().iter().map(|&no| self.pool().frame(no))
+    }
+
+    /// Takes the pins out, in order; those that are not taken stay.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Pin> {
+        iter::from_fn(move || {
+            let first = *self.left().first()?;
+            self.taken += 1;
+            // SAFETY: each frame that is left stands for one pin of this pool, and this one is not left any more.
+            Some(unsafe { Pin::from_raw(self.pool, first) })
+        })
+    }
+}
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        self.drain().for_each(drop);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        buffer::{frame::pin::PoolHandle, supply::victims::DirtyVictims},
+        id::{FileId, PageSize},
+        observe::Counters,
+        sync::Arc,
+    };
+
+    #[test]
+    fn pins_come_out_in_order_and_those_that_are_left_go_with_the_list() {
+        let counters = Arc::new(Counters::new());
+        let pool = PoolHandle::new(FramePool::new(20, PageSize::MIN, 1, counters).unwrap());
+        let mut pins = Pins::new();
+        for block in 0..20 {
+            let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+            let mapped = pool.map(claimed, PageId::new(FileId(0), block), false).unwrap();
+            mapped.reading.end_read(&Ok(()), true);
+            pins.push(mapped.own);
+        }
+        let blocks = |pins: &Pins| (0..pins.len()).map(|at| pins.page(at).block.0).collect::<Vec<_>>();
+        let pinned = || pool.frames().filter(|(_, frame)| frame.state.load().pins() > 0).count();
+        assert_eq!(pins.drain().take(3).map(|pin| pin.frame().page().block.0).collect::<Vec<_>>(), [0, 1, 2]);
+        assert_eq!((blocks(&pins), pinned()), ((3..20).collect(), 17));
+        pins.push(pool.pin_unused(pins.frame_no(0), pins.page(0)).unwrap());
+        let mut all = Pins::new();
+        all.append(&mut pins);
+        assert_eq!((blocks(&all), pins.len()), ((3..20).chain([3]).collect(), 0));
+        drop(pins);
+        assert_eq!(pinned(), 17);
+        drop(all);
+        assert_eq!(pinned(), 0);
+    }
+}

@@ -1,0 +1,436 @@
+//! A frame's state word: what a frame is, in 64 bits, and every way it may change.
+//!
+//! All concurrency on a frame goes through this word. [`State`] is a plain value whose transitions are pure functions: they
+//! return the next state, or `None` where the rules forbid the step. [`AtomicState`] applies them by compare-and-swap.
+//! Invariants, checked after every transition in debug builds ([`State::assert_sound`]):
+//!
+//! 1. at most one of CLAIMED, READING, LOADED, VALID; none of them is a FREE frame;
+//! 2. a CLAIMED frame has no pin, no latch and no I/O: one thread owns it alone. If it is DIRTY too it is *seized*, and stays mapped;
+//! 3. DIRTY, WRITING and latches only on VALID frames (but for 2), and the exclusive latch excludes share latches; a READ_ONLY
+//!    frame is neither DIRTY nor WRITING;
+//! 4. LENT only while WRITING, and at home: the device reads the bytes where they are, so whoever wants to change them moves them
+//!    first. The place changes only under the exclusive latch, the only share latch, or a claim;
+//! 5. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
+//!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
+//!    stays out of use for ever;
+//! 6. only a frame that is READING is UNATTENDED;
+//! 7. only a frame that is VALID or CLAIMED is MIRRORED;
+//! 8. a frame that is CLAIMED is not READY: no other thread takes it.
+//!
+//! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
+//! content latch in one 64-bit atomic.
+
+mod atomic;
+mod latch;
+mod place;
+#[cfg(test)]
+mod tests;
+mod victim;
+
+use std::fmt;
+
+pub(crate) use atomic::AtomicState;
+pub(crate) use place::{BytesPlace, SPARE_PAGES_MAX};
+pub(crate) use victim::Verdict;
+
+const PIN: u64 = 1;
+const PINS: u64 = (1 << 20) - 1;
+const USAGE_SHIFT: u32 = 20;
+const USAGE: u64 = 0b11 << USAGE_SHIFT;
+/// One use.
+const USED: u64 = 1 << USAGE_SHIFT;
+const READY: u64 = 1 << 22;
+const SHARE: u64 = 1 << 23;
+const SHARES: u64 = ((1 << 18) - 1) << 23;
+const MIRRORED: u64 = 1 << 41;
+const UNATTENDED: u64 = 1 << 42;
+const EXCLUSIVE: u64 = 1 << 43;
+const VALID: u64 = 1 << 44;
+const LOADED: u64 = 1 << 45;
+const READING: u64 = 1 << 46;
+const WRITING: u64 = 1 << 47;
+const DIRTY: u64 = 1 << 48;
+const CLAIMED: u64 = 1 << 49;
+const LATCH_WAITERS: u64 = 1 << 50;
+const IO_WAITERS: u64 = 1 << 51;
+const READ_ONLY: u64 = 1 << 52;
+const ORPHAN: u64 = 1 << 53;
+const AHEAD: u64 = 1 << 54;
+const PLACE_SHIFT: u32 = 55;
+const PLACE: u64 = 0xff << PLACE_SHIFT;
+const LENT: u64 = 1 << 63;
+
+/// Set once half of the pins, or of the share latches, that can be counted are taken.
+const HALF_THE_PINS: u64 = 1 << 19;
+const HALF_THE_SHARES: u64 = 1 << 40;
+
+const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
+const LATCHES: u64 = SHARES | EXCLUSIVE;
+
+/// The highest usage count: a page used this often is spared so many times.
+pub(crate) const MAX_USAGE: u64 = 3;
+
+/// One value of a state word.
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(crate) struct State(u64);
+
+/// What a lookup that found a frame can do with it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Holds no page.
+    Free,
+    /// Owned by one thread, on its way from one page to another.
+    Claimed,
+    /// A read is under way, or its result is being verified.
+    Reading,
+    /// Read, but not yet verified by the page codec.
+    Loaded,
+    /// The page can be used.
+    Valid,
+}
+
+impl State {
+    pub(crate) const FREE: Self = Self(0);
+
+    const fn has(self, bits: u64) -> bool {
+        self.0 & bits != 0
+    }
+
+    const fn with(self, bits: u64) -> Self {
+        Self(self.0 | bits)
+    }
+
+    const fn without(self, bits: u64) -> Self {
+        Self(self.0 & !bits)
+    }
+
+    // ---- what it is -------------------------------------------------------------------------------------------------
+
+    pub(crate) const fn pins(self) -> u64 {
+        self.0 & PINS
+    }
+
+    pub(crate) const fn usage(self) -> u64 {
+        (self.0 & USAGE) >> USAGE_SHIFT
+    }
+
+    const fn shares(self) -> u64 {
+        (self.0 & SHARES) / SHARE
+    }
+
+    pub(crate) const fn phase(self) -> Phase {
+        match self.0 & PHASES {
+            0 => Phase::Free,
+            CLAIMED => Phase::Claimed,
+            READING => Phase::Reading,
+            LOADED => Phase::Loaded,
+            _ => Phase::Valid,
+        }
+    }
+
+    pub(crate) const fn is_valid(self) -> bool {
+        self.has(VALID)
+    }
+
+    pub(crate) const fn is_dirty(self) -> bool {
+        self.has(DIRTY)
+    }
+
+    pub(crate) const fn is_writing(self) -> bool {
+        self.has(WRITING)
+    }
+
+    pub(crate) const fn is_in_io(self) -> bool {
+        self.has(READING | WRITING)
+    }
+
+    pub(crate) const fn is_read_only(self) -> bool {
+        self.has(READ_ONLY)
+    }
+
+    pub(crate) const fn is_orphan(self) -> bool {
+        self.has(ORPHAN)
+    }
+
+    pub(crate) const fn has_latch_waiters(self) -> bool {
+        self.has(LATCH_WAITERS)
+    }
+
+    pub(crate) const fn has_io_waiters(self) -> bool {
+        self.has(IO_WAITERS)
+    }
+
+    /// Whether the end of the read gives the page's place in look-ahead's share back.
+    pub(crate) const fn is_unattended(self) -> bool {
+        self.has(UNATTENDED)
+    }
+
+    /// True while bytes newer than the disk's are in this frame, or may be: dirty, on their way out, or being changed.
+    pub(crate) const fn may_hold_changes(self) -> bool {
+        self.has(DIRTY | WRITING | EXCLUSIVE)
+    }
+
+    /// Dirty, and in nobody's hands.
+    pub(crate) fn is_idle_dirty(self) -> bool {
+        self.is_dirty() && self.pins() == 0 && !self.has(LATCHES | WRITING | CLAIMED)
+    }
+
+    /// Whether somebody [holds the page back](crate::buffer::quarantine), with its changes.
+    pub(crate) fn is_seized(self) -> bool {
+        self.has(CLAIMED) && self.is_dirty()
+    }
+
+    // ---- pins and use -----------------------------------------------------------------------------------------------
+
+    /// Another pin and a higher usage count; `None` for a frame that holds no page, or has all the pins it can count.
+    #[inline]
+    pub(crate) fn pin(self) -> Option<Self> {
+        if self.has(CLAIMED) || !self.has(PHASES) || self.pins() == PINS {
+            return None;
+        }
+        if self.has(AHEAD) {
+            // The use for which it was read: the page is now as one that was read when it was wanted.
+            return Some(Self(self.without(AHEAD).0 + PIN));
+        }
+        let used = if self.usage() < MAX_USAGE { USED } else { 0 };
+        Some(Self(self.0 + PIN + used))
+    }
+
+    /// The same for a page that can be used now. `None` for one that is still on its way: a fetch that then waits for it counts as
+    /// its use, once.
+    #[inline]
+    pub(crate) fn pin_valid(self) -> Option<Self> {
+        if self.has(VALID) { self.pin() } else { None }
+    }
+
+    pub(crate) const fn pins_are_exhausted(self) -> bool {
+        self.pins() == PINS
+    }
+
+    /// A pin for housekeeping, which is no use of the page.
+    pub(crate) fn pin_unused(self) -> Option<Self> {
+        self.pin().map(|_| Self(self.0 + PIN))
+    }
+
+    /// Another pin through a pin that is held already; the usage count stays.
+    pub(crate) fn pin_again(self) -> Option<Self> {
+        debug_assert!(self.pins() > 0);
+        (self.pins() < PINS).then_some(Self(self.0 + PIN))
+    }
+
+    #[inline]
+    pub(crate) fn unpin(self) -> Self {
+        if self.pins() == 0 {
+            self.is_not_held();
+        }
+        Self(self.0 - PIN)
+    }
+
+    /// A pin and a share latch in one step, for the plain case only: the page is here, nobody changes it or waits to, it was not
+    /// read ahead, and the counts are far from their ends. `None` for all that takes a closer look.
+    #[inline]
+    pub(crate) fn pin_and_latch(self) -> Option<Self> {
+        const LOOK: u64 =
+            VALID | CLAIMED | EXCLUSIVE | LATCH_WAITERS | AHEAD | HALF_THE_PINS | HALF_THE_SHARES;
+        let used = if self.usage() < MAX_USAGE { USED } else { 0 };
+        (self.0 & LOOK == VALID).then(|| Self(self.0 + PIN + SHARE + used))
+    }
+
+    /// Both off again in one step; `None` where somebody must be told.
+    #[inline]
+    pub(crate) fn unlatch_and_unpin(self) -> Option<Self> {
+        if self.pins() == 0 || !self.has(SHARES) {
+            self.is_not_held();
+        }
+        (!self.has(LATCH_WAITERS | ORPHAN)).then(|| Self(self.0 - PIN - SHARE))
+    }
+
+    /// Apart, so that who releases a frame keeps nothing in memory for this.
+    #[cold]
+    fn is_not_held(self) -> ! {
+        panic!("released what was not held: {self:?}");
+    }
+
+    /// The pool was dropped; the frame lives on until its last pin goes.
+    pub(crate) fn orphan(self) -> Self {
+        self.with(ORPHAN)
+    }
+
+    // ---- from page to page ------------------------------------------------------------------------------------------
+
+    /// Takes the frame out of use, whatever its usage count: nobody can pin it from here on.
+    pub(crate) fn claim(self) -> Option<Self> {
+        let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED | DIRTY);
+        idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READY | READ_ONLY).with(CLAIMED))
+    }
+
+    /// The same for a frame that went round in a buffer ring: only if nobody else seems to have a use for its page.
+    pub(crate) fn claim_from_ring(self) -> Option<Self> {
+        (self.usage() == 0 && !self.has(AHEAD)).then(|| self.claim()).flatten()
+    }
+
+    /// Takes a dirty page out of use, until it is [put back](Self::put_back) or [discarded](Self::discard_changes).
+    pub(crate) fn seize(self) -> Option<Self> {
+        let ready = if seeded!("ready_page_seized") { 0 } else { READY };
+        self.is_idle_dirty().then(|| self.without(VALID | ready).with(CLAIMED))
+    }
+
+    /// The seized page is wanted after all, and as dirty as before.
+    pub(crate) fn put_back(self) -> Self {
+        assert!(self.is_seized(), "put back unseized: {self:?}");
+        self.without(CLAIMED).with(VALID)
+    }
+
+    /// The changes of a seized page are no longer wanted (it was cut off, or its file is given up): a claim like others.
+    pub(crate) fn discard_changes(self) -> Self {
+        assert!(self.is_seized(), "discarded unseized: {self:?}");
+        self.without(DIRTY | USAGE | AHEAD)
+    }
+
+    /// The claimant found no use for the frame.
+    pub(crate) fn give_back(self) -> Self {
+        assert!(self.has(CLAIMED) && !self.is_dirty(), "given back unclaimed: {self:?}");
+        self.without(CLAIMED)
+    }
+
+    /// The frame now stands for a new page; the first pin belongs to the read.
+    pub(crate) fn begin_read(self, read_only: bool) -> Self {
+        assert!(self.has(CLAIMED) && !self.is_dirty(), "read into an unclaimed frame: {self:?}");
+        let read_only = if read_only { READ_ONLY } else { 0 };
+        Self(self.without(CLAIMED).with(READING | read_only).0 + PIN)
+    }
+
+    /// The page is read for a use to come: it is spared once more than one that has just been used, so that a scan gives up the
+    /// pages behind it before those ahead.
+    pub(crate) fn expect_use(self) -> Self {
+        debug_assert!(self.has(READING));
+        self.with(AHEAD)
+    }
+
+    /// Nobody holds the page for its use to come (any more): from here on its read has its place in look-ahead's share.
+    /// `None` where the read has one already, or is over.
+    pub(crate) fn leave_unattended(self) -> Option<Self> {
+        (self.has(READING) && !self.has(UNATTENDED)).then(|| self.with(UNATTENDED))
+    }
+
+    /// The bytes are here. With a codec they must be verified before anybody sees them.
+    pub(crate) fn end_read(self, verified: bool) -> Self {
+        assert!(self.has(READING), "ended a read that was not begun: {self:?}");
+        self.without(READING | UNATTENDED).with(if verified { VALID } else { LOADED })
+    }
+
+    /// Nothing of a failed read stays: the frame is free once the waiters' pins are gone.
+    pub(crate) fn fail_read(self) -> Self {
+        assert!(self.has(READING), "failed a read that was not begun: {self:?}");
+        self.without(READING | USAGE | AHEAD | UNATTENDED | READ_ONLY)
+    }
+
+    /// One thread takes the verification upon itself; for the others the read goes on.
+    pub(crate) fn begin_verify(self) -> Option<Self> {
+        debug_assert!(self.pins() > 0);
+        self.has(LOADED).then(|| self.without(LOADED).with(READING))
+    }
+
+    // ---- write-out --------------------------------------------------------------------------------------------------
+
+    /// The bytes have been copied under a latch and are on their way out; a change from here on dirties the page anew.
+    pub(crate) fn begin_write(self) -> Option<Self> {
+        let not_while = if seeded!("two_writes_at_once") { EXCLUSIVE } else { WRITING | EXCLUSIVE };
+        let ready = self.has(DIRTY) && !self.has(not_while);
+        let kept = if seeded!("dirt_cleared_when_the_write_ends") { DIRTY } else { 0 };
+        ready.then(|| self.without(DIRTY).with(WRITING | kept))
+    }
+
+    /// What was written has arrived, or has not: then the page is as dirty as before.
+    pub(crate) fn end_write(self, arrived: bool) -> Self {
+        assert!(self.has(WRITING), "ended a write that was not begun: {self:?}");
+        let cleared = if seeded!("dirt_cleared_when_the_write_ends") { DIRTY } else { 0 };
+        let is_clean = arrived || seeded!("failed_write_counts_as_written");
+        self.without(WRITING | LENT | cleared).with(if is_clean { 0 } else { DIRTY })
+    }
+
+    // ---- mirrors ----------------------------------------------------------------------------------------------------
+
+    /// Somebody copies the page, under a share latch, to where it is read without a latch: before it changes or goes, the copy
+    /// must go. `None` where that is known.
+    pub(crate) fn mark_mirrored(self) -> Option<Self> {
+        debug_assert!(self.shares() > 0);
+        (!self.has(MIRRORED)).then(|| self.with(MIRRORED))
+    }
+
+    pub(crate) const fn is_mirrored(self) -> bool {
+        self.has(MIRRORED)
+    }
+
+    /// The copy is gone.
+    pub(crate) fn unmark_mirrored(self) -> Self {
+        debug_assert!(self.has(EXCLUSIVE | CLAIMED));
+        self.without(MIRRORED)
+    }
+
+    /// A use of a page whose copy is read, so without a pin. `None` where it would change nothing, which is nearly always: a page
+    /// that is read all the time has all the uses that are counted, but for a moment after it was spared.
+    pub(crate) fn use_mirrored(self) -> Option<Self> {
+        (self.has(MIRRORED) && self.has(VALID) && self.usage() < MAX_USAGE).then(|| Self(self.0 + USED))
+    }
+
+    // ---- waiters ----------------------------------------------------------------------------------------------------
+
+    pub(crate) fn set_latch_waiters(self, waiting: bool) -> Self {
+        if waiting { self.with(LATCH_WAITERS) } else { self.without(LATCH_WAITERS) }
+    }
+
+    pub(crate) fn set_io_waiters(self, waiting: bool) -> Self {
+        if waiting { self.with(IO_WAITERS) } else { self.without(IO_WAITERS) }
+    }
+
+    /// The first of the invariants of the module's head that does not hold.
+    pub(crate) fn unsound(self) -> Option<&'static str> {
+        let alone = self.pins() == 0 && !self.has(LATCHES | WRITING);
+        let in_use = self.has(LATCHES | WRITING) || self.is_dirty() && !self.is_seized();
+        let broken = [
+            ((self.0 & PHASES).count_ones() > 1, "1: two phases at once"),
+            (self.has(CLAIMED) && !alone, "2: claimed but not alone"),
+            (in_use && !self.has(VALID), "3: in use but not valid"),
+            (self.has(EXCLUSIVE) && self.has(SHARES), "3: exclusive but shared"),
+            (self.has(READ_ONLY) && self.has(DIRTY | WRITING), "3: changed but read only"),
+            (self.has(LENT) && !self.has(WRITING), "4: lent but not being written"),
+            (self.has(LENT) && self.is_away(), "4: lent but not at home"),
+            (self.has(UNATTENDED) && !self.has(READING), "6: a place is kept for a read that is over"),
+            (self.has(MIRRORED) && !self.has(VALID | CLAIMED), "7: a copy of a page that is not here"),
+            (self.has(READY) && self.has(CLAIMED), "8: ready, and claimed"),
+        ];
+        broken.into_iter().find(|&(is_broken, _)| is_broken).map(|(_, what)| what)
+    }
+
+    pub(crate) fn assert_sound(self) {
+        if let Some(what) = self.unsound() {
+            panic!("{what}: {self:?}");
+        }
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {} pins, usage {}", self.phase(), self.pins(), self.usage())?;
+        if self.shares() > 0 {
+            write!(f, ", {} share latches", self.shares())?;
+        }
+        let flags = [
+            (EXCLUSIVE, "latched exclusively"),
+            (DIRTY, "dirty"),
+            (WRITING, "being written"),
+            (LATCH_WAITERS, "latch waiters"),
+            (IO_WAITERS, "I/O waiters"),
+            (READ_ONLY, "read only"),
+            (ORPHAN, "orphan"),
+            (AHEAD, "read ahead"),
+            (READY, "ready"),
+            (UNATTENDED, "unattended"),
+            (LENT, "lent"),
+            (MIRRORED, "mirrored"),
+            (PLACE, "away"),
+        ];
+        flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, ", {name}"))
+    }
+}

@@ -1,0 +1,84 @@
+//! What a frame is to those who look for a victim, and what their looking leaves behind.
+
+use super::{AHEAD, CLAIMED, LATCHES, Phase, READING, READY, State, USAGE, USED, WRITING};
+
+/// What a frame is to who looks for a victim.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Pinned, latched, in an I/O, or ready for somebody: leave it alone.
+    Busy,
+    /// Used since its page came in, or since its turn last came.
+    Used,
+    /// Read ahead of its use: spared once.
+    Expected,
+    /// Would be a victim if it were clean.
+    Dirty,
+    /// A victim.
+    Evictable,
+}
+
+impl State {
+    /// What becomes of it when its turn has come to give up its page.
+    pub(crate) fn verdict(self) -> Verdict {
+        if self.pins() > 0 || self.has(LATCHES | READING | WRITING | CLAIMED | READY) {
+            Verdict::Busy
+        } else if self.usage() > 0 {
+            Verdict::Used
+        } else if self.has(AHEAD) {
+            Verdict::Expected
+        } else if self.is_dirty() {
+            Verdict::Dirty
+        } else {
+            Verdict::Evictable
+        }
+    }
+
+    /// Whether it is being written, and is a victim when that is over unless it is used meanwhile.
+    pub(crate) fn is_unused_at_disk(self) -> bool {
+        // A write has a pin of its own.
+        self.has(WRITING) && self.pins() <= 1 && self.usage() == 0
+    }
+
+    /// Is spared once less.
+    pub(crate) fn age(self) -> Option<Self> {
+        (self.verdict() == Verdict::Used).then(|| Self(self.0 - USED))
+    }
+
+    /// However often it was used, that was in one burst.
+    pub(crate) fn forget_uses(self) -> Option<Self> {
+        (self.verdict() == Verdict::Used).then(|| self.without(USAGE))
+    }
+
+    /// The use for which it was read ahead has not come so far.
+    pub(crate) fn expect_no_longer(self) -> Option<Self> {
+        (self.verdict() == Verdict::Expected).then(|| self.without(AHEAD))
+    }
+
+    /// It was pinned for another page that was thought to be here: no use of this one. (`pinned` is what `before` became then. What
+    /// others did since stays.)
+    pub(crate) fn take_back_use(self, before: Self, pinned: Self) -> Self {
+        let was_counted = pinned.usage() > before.usage() && self.usage() > 0;
+        let was_expected = before.has(AHEAD) && self.phase() != Phase::Free;
+        let state = if was_counted { Self(self.0 - USED) } else { self };
+        if was_expected { state.with(AHEAD) } else { state }
+    }
+
+    /// The page was here not long ago: its return is a use.
+    pub(crate) fn comes_back(self) -> Option<Self> {
+        (self.usage() == 0).then_some(Self(self.0 + USED))
+    }
+
+    /// A victim is set aside for whoever comes first; it keeps its page until then.
+    pub(crate) fn make_ready(self) -> Option<Self> {
+        (self.verdict() == Verdict::Evictable).then(|| self.with(READY))
+    }
+
+    /// Takes what was set aside, unless it was used since.
+    pub(crate) fn claim_ready(self) -> Option<Self> {
+        self.has(READY).then(|| self.no_longer_ready()).filter(|s| s.verdict() == Verdict::Evictable)?.claim()
+    }
+
+    pub(crate) fn no_longer_ready(self) -> Self {
+        self.without(READY)
+    }
+}

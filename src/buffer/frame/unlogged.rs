@@ -1,0 +1,105 @@
+//! Changes for which no log position was stated, in a pool with a log: most likely a call was forgotten.
+//!
+//! They are counted, and the first is told as an event. In a pool that refuses them each such page is known here until its changes
+//! are covered by an image of the whole page, or thrown away; meanwhile no write-out takes it.
+//!
+//! A page comes in under its exclusive latch, and is asked for under a share latch, so what a write-out is told stands until it has
+//! begun the write. Lock order: the lock is a leaf. Nobody takes it as long as no page is refused.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    buffer::frame::pin::Pin,
+    events,
+    id::FrameNo,
+    observe::Counter,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// What becomes of pages that are changed without a [log position](crate::PageWrite::set_lsn), in a pool with a [log](crate::Wal).
+///
+/// The pool cannot ask the log for a record that it was not told of: one forgotten call, and a page may be on disk before its
+/// record, or without one. A change that needs no record says so by [`Lsn::UNLOGGED`](crate::Lsn::UNLOGGED).
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum UnloggedChanges {
+    /// They are written like others, and counted in [`Counts::unlogged_changes`](crate::Counts::unlogged_changes), which an engine's
+    /// tests should find to be 0. The first is told as an event (feature `tracing`).
+    #[default]
+    Count,
+    /// They are counted, and the page is not written: whatever would write it (a flush, a checkpoint, a close) ends in
+    /// [`Error::UnloggedChange`](crate::Error::UnloggedChange), which names the page, and writes the others. The page stays dirty, and in its frame, also when it is
+    /// changed with a position later; until a record of
+    /// [the whole page](crate::PageWrite::set_image_lsn) is stated, or its changes are thrown away. Meanwhile the background writer
+    /// counts the page among its failures.
+    Refuse,
+}
+
+#[derive(Default)]
+pub(crate) struct Unlogged {
+    /// What becomes of them; nothing in a pool without a log.
+    rule: Option<UnloggedChanges>,
+    refused: Mutex<BTreeSet<FrameNo>>,
+    /// How many are refused.
+    count: AtomicUsize,
+}
+
+impl Unlogged {
+    /// For a pool with a log, if there is a rule.
+    pub(crate) fn new(rule: Option<UnloggedChanges>) -> Self {
+        Self { rule, ..Self::default() }
+    }
+
+    /// Whether the page in this frame must not be written. The caller has it latched.
+    #[inline]
+    pub(crate) fn refuses(&self, no: FrameNo) -> bool {
+        self.count.load(Ordering::Relaxed) > 0 && self.refused.lock().contains(&no)
+    }
+
+    /// The changes of the page in this frame are covered, or not wanted any more.
+    pub(crate) fn forget(&self, no: FrameNo) {
+        if self.count.load(Ordering::Relaxed) > 0 {
+            self.change(|refused| refused.remove(&no));
+        }
+    }
+
+    /// As another thread has the lock at some moment, with this page refused.
+    #[cfg(test)]
+    pub(crate) fn hold_with(&self, no: FrameNo) -> impl Sized {
+        self.change(|refused| refused.insert(no));
+        self.refused.lock()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut BTreeSet<FrameNo>) -> bool) {
+        let mut refused = self.refused.lock();
+        change(&mut refused);
+        self.count.store(refused.len(), Ordering::Relaxed);
+    }
+}
+
+impl Pin {
+    /// Notes a change without a log position. The caller holds the exclusive latch, and has not made the change known yet.
+    #[cold]
+    pub(crate) fn note_unlogged_change(&self) {
+        let pool = self.pool();
+        let Some(rule) = pool.unlogged.rule else { return };
+        if pool.counters.get(Counter::UnloggedChanges) == 0 {
+            events::unlogged(self.frame().page());
+        }
+        pool.counters.add(Counter::UnloggedChanges, 1);
+        if rule == UnloggedChanges::Refuse && !seeded!("unlogged_change_written") {
+            pool.unlogged.change(|refused| refused.insert(self.frame_no()));
+        }
+    }
+
+    /// Notes that a log record holds the whole page. The caller holds the exclusive latch.
+    pub(crate) fn note_image(&self) {
+        // In a process that was forked another thread may have the lock for ever.
+        if self.pool().process.is_current() {
+            self.pool().unlogged.forget(self.frame_no());
+        }
+    }
+}

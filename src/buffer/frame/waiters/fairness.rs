@@ -1,0 +1,135 @@
+//! What becomes of a latch that is let go while others sleep in line for it. Pure; what time it is, the caller says.
+//!
+//! To hand it to the first in line is fair and slow: nobody uses the latch until the system has woken him, a thousand times longer
+//! than most holders keep it, and all who run meanwhile must get in line themselves. From then on each step is a switch of
+//! threads: a lock convoy (Blasgen et al. 1979). To only wake him is quick and unfair: whoever runs may have been there again when
+//! he comes, every time.
+//!
+//! So he is called, and the latch is anybody's until he comes. Who comes too late keeps his place, newcomers get in line behind him,
+//! and now and then, once in [`PERIOD`] in a shard of the lines, he is given a turn: then the latch is handed to him. This is the eventual
+//! fairness of WebKit's `WTF::Lock` (Pizlo 2016) and of `parking_lot`. A waiter is thus passed over for a period at the most for
+//! each who is before him, and the waking of sleepers takes a small part of a latch's time.
+
+use crate::{
+    buffer::frame::{state::State, waiters::want::Want},
+    sync::time::{Duration, Instant},
+};
+
+/// In a shard of the lines no two turns are given in less time.
+const PERIOD: Duration = Duration::from_micros(500);
+
+/// What becomes of the latch.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pass {
+    /// It is held by somebody who will look at the line when he lets go.
+    Later,
+    /// It is anybody's, and the first in line is woken to come for it.
+    Call,
+    /// The first in line has it, and is woken.
+    HandOver,
+}
+
+/// What becomes of the latch that the first in line wants, who has a turn or not, and the state after it.
+pub(super) fn pass_on(state: State, want: Want, has_turn: bool, others_wait: bool) -> (Pass, State) {
+    match (want.latched(state), has_turn) {
+        (None, _) => (Pass::Later, state.set_latch_waiters(true)),
+        (Some(held), true) => (Pass::HandOver, held.set_latch_waiters(others_wait)),
+        (Some(_), false) => (Pass::Call, state.set_latch_waiters(false)),
+    }
+}
+
+/// Whether somebody who was called gets the latch or is too late, and the state after it. Either way nobody passes by those who
+/// still wait.
+pub(super) fn come(state: State, want: Want, others_wait: bool) -> (bool, State) {
+    match want.latched(state) {
+        Some(held) => (true, held.set_latch_waiters(others_wait)),
+        None => (false, state.set_latch_waiters(true)),
+    }
+}
+
+/// When the next turn may be given.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct TurnClock {
+    not_before: Option<Instant>,
+}
+
+impl TurnClock {
+    /// Gives one to who came too late just now, if it is time for one.
+    pub(super) fn give(&mut self, now: Instant) -> bool {
+        let is_due = self.not_before.is_none_or(|not_before| now >= not_before);
+        if is_due {
+            self.not_before = Some(now + PERIOD);
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::time;
+
+    /// A page in use, by how its latch is held.
+    fn held(how: &[Want]) -> State {
+        let valid = State::FREE.claim().unwrap().begin_read(false).end_read(true);
+        how.iter().fold(valid, |state, want| want.latched(state.pin().unwrap()).unwrap())
+    }
+
+    #[test]
+    fn a_latch_is_handed_over_in_turn_else_free_until_who_is_called_comes() {
+        use Pass::{Call, HandOver, Later};
+        use Want::{Exclusive, Shared};
+        for (how, want, has_turn, expected) in [
+            (&[][..], Shared, false, Call),
+            (&[], Exclusive, false, Call),
+            (&[], Shared, true, HandOver),
+            (&[], Exclusive, true, HandOver),
+            (&[Shared], Shared, false, Call),
+            (&[Shared], Shared, true, HandOver),
+            (&[Shared], Exclusive, false, Later),
+            (&[Shared], Exclusive, true, Later),
+            (&[Exclusive], Shared, true, Later),
+            (&[Exclusive], Exclusive, false, Later),
+        ] {
+            for others_wait in [false, true] {
+                let before = held(how).set_latch_waiters(true);
+                let (pass, after) = pass_on(before, want, has_turn, others_wait);
+                assert_eq!(pass, expected, "{want:?}, turn {has_turn}, of {before:?}");
+                after.assert_sound();
+                let latched = want.latched(held(how));
+                let state = if pass == HandOver { latched.unwrap() } else { held(how) };
+                let closed = pass == Later || pass == HandOver && others_wait;
+                assert_eq!(after, state.set_latch_waiters(closed));
+            }
+        }
+    }
+
+    #[test]
+    fn who_comes_too_late_closes_the_line_behind_him() {
+        use Want::{Exclusive, Shared};
+        for (how, want, gets_it) in [
+            (&[][..], Shared, true),
+            (&[], Exclusive, true),
+            (&[Shared], Shared, true),
+            (&[Shared], Exclusive, false),
+            (&[Exclusive], Shared, false),
+            (&[Exclusive], Exclusive, false),
+        ] {
+            for others_wait in [false, true] {
+                let (got_it, after) = come(held(how), want, others_wait);
+                assert_eq!(got_it, gets_it, "{want:?} of {:?}", held(how));
+                let state = want.latched(held(how)).unwrap_or(held(how));
+                assert_eq!(after, state.set_latch_waiters(others_wait || !gets_it));
+            }
+        }
+    }
+
+    #[test]
+    fn turns_are_given_at_once_and_then_once_in_a_period() {
+        let mut turns = TurnClock::default();
+        let start = time::now();
+        let given: Vec<bool> =
+            [0, 1, 499, 500, 999, 1000, 1001].map(|us| turns.give(start + Duration::from_micros(us))).into();
+        assert_eq!(given, [true, false, false, true, false, true, false]);
+    }
+}

@@ -1,0 +1,403 @@
+//! A shard of the lines: which threads and tasks wait for which frame, and how each leaves. Used under the shard's lock.
+//!
+//! An entry is found by its key, and linked with its neighbours in a lane of its frame; its stage says in which. So getting in line,
+//! leaving it and being served take the same time however many wait.
+
+use std::{collections::HashMap, mem};
+
+use slab::Slab;
+
+use crate::{
+    buffer::frame::{
+        header::Frame,
+        waiters::{
+            fairness::{self, Pass, TurnClock},
+            want::Want,
+        },
+    },
+    error::Result,
+    id::FrameNo,
+    sync::{
+        time,
+        wait::Drive,
+        waking::{StoredWaker, Wakers},
+    },
+};
+
+/// So many are served in one go, so that the lock is held for moments only.
+const BATCH: usize = 64;
+
+/// Room for so many entries is kept when none is left.
+const ENTRIES_KEPT: usize = 1024;
+
+/// A thread or task that waits.
+pub(super) struct Waiter {
+    frame: FrameNo,
+    pub(super) want: Want,
+    drive: Drive,
+    stage: WaiterStage,
+    /// Taken when it is woken.
+    waker: Option<StoredWaker>,
+    before: Option<usize>,
+    behind: Option<usize>,
+}
+
+/// How far a waiter has come.
+enum WaiterStage {
+    /// In line.
+    Waiting,
+    /// Was called for a latch and came too late: in line before waiters that were not called. With a turn, the latch is handed to it.
+    Late { has_turn: bool },
+    /// Woken to come for the latch, which others may have taken when it does.
+    Called,
+    /// The latch is held on its behalf, or the I/O ended like this.
+    Served(Result<()>),
+}
+
+/// The queues of a frame, in each of which the entries are linked in order of arrival.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum Lane {
+    /// For the end of an I/O.
+    Io,
+    /// For a latch, not called yet.
+    Waiting,
+    /// For a latch, called and come too late.
+    Late,
+    /// Called for a latch, and not come yet.
+    Called,
+    /// Handed a latch, and not come yet.
+    Holding,
+}
+
+const LANES: usize = Lane::Holding as usize + 1;
+
+#[derive(Copy, Clone, Default)]
+struct Ends {
+    first: Option<usize>,
+    last: Option<usize>,
+}
+
+/// All waiters for one frame.
+#[derive(Default)]
+struct FrameLine {
+    lanes: [Ends; LANES],
+    /// The number of waiters that were called and have not come yet.
+    called: usize,
+    /// Whether a task that was called has to be looked after: see [`Shard::look_after`].
+    is_watched: bool,
+    /// Whether a called waiter has come since the last look after it.
+    has_moved: bool,
+}
+
+impl FrameLine {
+    fn first(&self, lane: Lane) -> Option<usize> {
+        self.lanes[lane as usize].first
+    }
+
+    /// Returns the next waiter for the latch that is not called for it.
+    fn next(&self) -> Option<usize> {
+        self.first(Lane::Late).or(self.first(Lane::Waiting))
+    }
+
+    fn is_empty(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.first.is_none())
+    }
+}
+
+impl Waiter {
+    /// Whether it was called, or served.
+    pub(super) fn was_reached(&self) -> bool {
+        matches!(self.stage, WaiterStage::Called | WaiterStage::Served(_))
+    }
+
+    /// Whether the latch is held on its behalf.
+    pub(super) fn holds_latch(&self) -> bool {
+        self.lane() == Some(Lane::Holding)
+    }
+
+    /// Where it is linked: nowhere once its I/O has ended.
+    fn lane(&self) -> Option<Lane> {
+        match self.stage {
+            WaiterStage::Waiting if self.want.is_latch() => Some(Lane::Waiting),
+            WaiterStage::Waiting => Some(Lane::Io),
+            WaiterStage::Late { .. } => Some(Lane::Late),
+            WaiterStage::Called => Some(Lane::Called),
+            WaiterStage::Served(_) => self.want.is_latch().then_some(Lane::Holding),
+        }
+    }
+}
+
+/// What became of a latch that was passed on.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Passed {
+    /// No waiter is left that is not called already, or the latch is held, and its holder will look at the line.
+    Nowhere,
+    /// It was handed over, or all waiters at the front were called for it.
+    On,
+    /// Readers were called, and more of them are to be.
+    InPart,
+}
+
+#[derive(Default)]
+pub(super) struct Shard {
+    entries: Slab<Waiter>,
+    lines: HashMap<FrameNo, FrameLine>,
+    turns: TurnClock,
+    /// Frames whose lines are watched.
+    watched: Vec<FrameNo>,
+}
+
+impl Shard {
+    /// Gets in line at its end: the key.
+    pub(super) fn push(&mut self, frame: FrameNo, want: Want, drive: Drive, waker: StoredWaker) -> usize {
+        let (stage, waker) = (WaiterStage::Waiting, Some(waker));
+        let entry = Waiter { frame, want, drive, stage, waker, before: None, behind: None };
+        let key = self.entries.insert(entry);
+        self.link(key);
+        key
+    }
+
+    /// Takes an entry out. Its waker, if it has one, is to be dropped without the lock.
+    pub(super) fn remove(&mut self, key: usize) -> Waiter {
+        self.unlink(key);
+        let entry = self.entries.remove(key);
+        self.forget_if_empty(entry.frame);
+        if self.entries.is_empty() && self.entries.capacity() > ENTRIES_KEPT {
+            self.entries = Slab::new();
+            self.lines.shrink_to_fit();
+        }
+        entry
+    }
+
+    pub(super) fn is_called(&self, key: usize) -> bool {
+        matches!(self.entries[key].stage, WaiterStage::Called)
+    }
+
+    /// Takes out an entry that was served.
+    pub(super) fn collect(&mut self, key: usize) -> Option<Result<()>> {
+        if !matches!(self.entries[key].stage, WaiterStage::Served(_)) {
+            return None;
+        }
+        match self.remove(key).stage {
+            WaiterStage::Served(outcome) => Some(outcome),
+            _ => None,
+        }
+    }
+
+    /// Exchanges the waker of an entry that waits on.
+    pub(super) fn exchange_waker(&mut self, key: usize, drive: Drive, waker: &mut Option<StoredWaker>) {
+        let entry = &mut self.entries[key];
+        entry.drive = drive;
+        mem::swap(&mut entry.waker, waker);
+    }
+
+    /// Returns whether there are waiters for the frame's I/O; for its latch, not called; and for its latch, called.
+    pub(super) fn who_waits(&self, frame: FrameNo) -> [bool; 3] {
+        self.lines.get(&frame).map_or([false; 3], |line| {
+            [line.first(Lane::Io).is_some(), line.next().is_some(), line.called > 0]
+        })
+    }
+
+    /// Serves the waiters for the frame's I/O, where there is nothing left to wait for. True where there are more of them.
+    pub(super) fn io_done(
+        &mut self,
+        no: FrameNo,
+        frame: Frame<'_>,
+        outcome: &Result<()>,
+        wakers: &mut Wakers,
+    ) -> bool {
+        let state = frame.state.load();
+        let mut next = self.lines.get(&no).and_then(|line| line.first(Lane::Io));
+        let mut served = 0;
+        while let Some(key) = next {
+            if served == BATCH {
+                return true;
+            }
+            let entry = &self.entries[key];
+            next = entry.behind;
+            // A read and a write cannot be under way together, but the next I/O may have begun already.
+            if !entry.want.must_wait(state) {
+                self.advance(key, WaiterStage::Served(outcome.clone()), wakers);
+                served += 1;
+            }
+        }
+        let [others, ..] = self.who_waits(no);
+        frame.state.update(|s| s.set_io_waiters(others));
+        false
+    }
+
+    /// Takes the latch for a called waiter that comes; where it is taken, that one waits on, before those that were not called.
+    pub(super) fn come(&mut self, key: usize, frame: Frame<'_>) {
+        let Waiter { frame: no, want, .. } = self.entries[key];
+        self.line(no).has_moved = true;
+        let [_, others_wait, _] = self.who_waits(no);
+        let stage = if frame.state.decide(|state| fairness::come(state, want, others_wait)) {
+            WaiterStage::Served(Ok(()))
+        } else {
+            WaiterStage::Late { has_turn: self.turns.give(time::now()) }
+        };
+        self.set_stage(key, stage);
+    }
+
+    /// Passes a latch on that was let go: to the first in line and, if that one shares it, to those right behind that share it too.
+    pub(super) fn pass_on(&mut self, no: FrameNo, frame: Frame<'_>, wakers: &mut Wakers) -> Passed {
+        if self.next(no).is_none() {
+            frame.state.update(|state| state.set_latch_waiters(false));
+        }
+        let mut called = 0;
+        while let Some(first) = self.next(no) {
+            if called == BATCH {
+                return Passed::InPart;
+            }
+            let Waiter { want, drive, .. } = self.entries[first];
+            let has_turn = matches!(self.entries[first].stage, WaiterStage::Late { has_turn: true });
+            let next = self.behind(first).map(|next| self.entries[next].want);
+            let pass = frame.state.decide(|state| fairness::pass_on(state, want, has_turn, next.is_some()));
+            let stage = match pass {
+                Pass::Later => return Passed::Nowhere,
+                Pass::Call => WaiterStage::Called,
+                Pass::HandOver => WaiterStage::Served(Ok(())),
+            };
+            self.advance(first, stage, wakers);
+            if drive == Drive::Task && (pass == Pass::HandOver || next.is_some()) {
+                self.watch(no);
+            }
+            if (want, next) != (Want::Shared, Some(Want::Shared)) {
+                return Passed::On;
+            }
+            called += 1;
+        }
+        Passed::Nowhere
+    }
+
+    /// Whether there are lines to be [looked after](Self::look_after).
+    pub(super) fn is_watching(&self) -> bool {
+        !self.watched.is_empty()
+    }
+
+    /// Looks after the lines in which a task was called, or handed the latch: its runtime may be busy for long, which must not hold up
+    /// those behind it. Where no called waiter has come since the last look, others are called beside them, each time twice
+    /// as many, and the latch is taken back. `at_once`: all others are called, whether or not one has come.
+    pub(super) fn look_after<'a>(
+        &mut self,
+        frame_of: impl Fn(FrameNo) -> Frame<'a>,
+        at_once: bool,
+        wakers: &mut Wakers,
+    ) {
+        let mut watched = mem::take(&mut self.watched);
+        watched.retain(|&no| {
+            if at_once || !mem::take(&mut self.line(no).has_moved) {
+                self.call_others(no, frame_of(no), at_once, wakers);
+            }
+            let line = self.line(no);
+            let is_held = line.first(Lane::Holding).is_some();
+            line.is_watched = is_held || line.called > 0 && line.next().is_some();
+            let is_watched = line.is_watched;
+            self.forget_if_empty(no);
+            is_watched
+        });
+        self.watched = watched;
+    }
+
+    fn call_others(&mut self, no: FrameNo, frame: Frame<'_>, all: bool, wakers: &mut Wakers) {
+        let most = if all { usize::MAX } else { self.line(no).called.clamp(1, BATCH) };
+        for _ in 0..most {
+            self.take_back(no, frame);
+            if self.pass_on(no, frame, wakers) == Passed::Nowhere {
+                break;
+            }
+        }
+    }
+
+    /// Takes the latch back from tasks that it was handed to and that have not come.
+    fn take_back(&mut self, no: FrameNo, frame: Frame<'_>) {
+        let mut next = self.line(no).first(Lane::Holding);
+        while let Some(key) = next {
+            let Waiter { want, drive, behind, .. } = self.entries[key];
+            next = behind;
+            if drive == Drive::Task {
+                frame.state.update(|state| want.unlatched(state));
+                self.set_stage(key, WaiterStage::Called);
+            }
+        }
+    }
+
+    /// Has the line looked after, from a moment on at which it moves.
+    fn watch(&mut self, no: FrameNo) {
+        let line = self.line(no);
+        line.has_moved = true;
+        if !mem::replace(&mut line.is_watched, true) {
+            self.watched.push(no);
+        }
+    }
+
+    /// Returns the next waiter for the latch that is not called for it.
+    fn next(&self, no: FrameNo) -> Option<usize> {
+        self.lines.get(&no).and_then(FrameLine::next)
+    }
+
+    /// Returns the waiter behind that one.
+    fn behind(&self, next: usize) -> Option<usize> {
+        let entry = &self.entries[next];
+        let is_last_late = || entry.lane() == Some(Lane::Late);
+        entry.behind.or_else(|| self.lines[&entry.frame].first(Lane::Waiting).filter(|_| is_last_late()))
+    }
+
+    /// Moves a waiter on, and takes its waker, to be called.
+    fn advance(&mut self, key: usize, stage: WaiterStage, wakers: &mut Wakers) {
+        wakers.extend(self.entries[key].waker.take());
+        self.set_stage(key, stage);
+    }
+
+    fn set_stage(&mut self, key: usize, stage: WaiterStage) {
+        self.unlink(key);
+        self.entries[key].stage = stage;
+        self.link(key);
+        self.forget_if_empty(self.entries[key].frame);
+    }
+
+    fn line(&mut self, no: FrameNo) -> &mut FrameLine {
+        self.lines.entry(no).or_default()
+    }
+
+    fn forget_if_empty(&mut self, no: FrameNo) {
+        if self.lines.get(&no).is_some_and(|line| line.is_empty() && !line.is_watched) {
+            self.lines.remove(&no);
+        }
+    }
+
+    /// Puts the entry at the end of the lane where its stage belongs.
+    fn link(&mut self, key: usize) {
+        let Waiter { frame, .. } = self.entries[key];
+        let Some(lane) = self.entries[key].lane() else { return };
+        let line = self.line(frame);
+        line.called += usize::from(lane == Lane::Called);
+        let last = line.lanes[lane as usize].last.replace(key);
+        match last {
+            Some(last) => self.entries[last].behind = Some(key),
+            None => line.lanes[lane as usize].first = Some(key),
+        }
+        self.entries[key].before = last;
+    }
+
+    fn unlink(&mut self, key: usize) {
+        let entry = &mut self.entries[key];
+        let (before, behind, frame) = (entry.before.take(), entry.behind.take(), entry.frame);
+        let Some(lane) = entry.lane() else { return };
+        let line = self.line(frame);
+        line.called -= usize::from(lane == Lane::Called);
+        let ends = &mut line.lanes[lane as usize];
+        if before.is_none() {
+            ends.first = behind;
+        }
+        if behind.is_none() {
+            ends.last = before;
+        }
+        if let Some(before) = before {
+            self.entries[before].behind = behind;
+        }
+        if let Some(behind) = behind {
+            self.entries[behind].before = before;
+        }
+    }
+}

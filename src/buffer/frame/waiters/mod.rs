@@ -1,0 +1,233 @@
+//! Who sleeps on which frame: threads and tasks alike, each as a `Waker`.
+//!
+//! A small parking lot beside the frames, so that a frame needs no queue of its own. Frames are spread over shards; a
+//! shard has the [lines](line) of its frames under a short lock (level 5 of the lock order; state words are changed under it).
+//!
+//! Invariants:
+//! 1. while somebody waits for a frame's latch, its LATCH_WAITERS bit is set or somebody was called for it who has not come yet;
+//!    the bit is set only while somebody waits. IO_WAITERS is set exactly while somebody waits for an I/O. Bits and lists change
+//!    under the shard's lock. So nobody who listed himself is overlooked: whoever ends an I/O or releases a latch sees the bit in
+//!    the very word he changes, and a called waiter sees to the line when it comes, or leaves it;
+//! 2. nobody passes by a line while LATCH_WAITERS is set. The first is [called](fairness), which clears it: until it comes
+//!    the latch may be had by all, and if it comes too late once too often it is handed over, so none starves;
+//! 3. an entry stays until its owner collects or cancels it; cancelling one that was called or served passes the latch on.
+//!
+//! **Tasks that are not polled.** A thread that was called comes; a task comes when its runtime polls it, which may take long. So a line
+//! in which a task was called before others is looked after by the pool's [ticker](crate::buffer::ticker): if no called waiter has come
+//! from one tick to the next, others are called too, and a latch that was handed to a task is taken back.
+//!
+//! Wakers are called after the shard's lock is released, and where an I/O ends, after all that belongs to its end.
+
+mod fairness;
+mod line;
+#[cfg(test)]
+mod tests;
+pub(crate) mod want;
+
+use std::task::{Poll, Waker};
+
+use crossbeam_utils::CachePadded;
+
+use crate::{
+    buffer::frame::{
+        header::Frame,
+        waiters::{
+            line::{Passed, Shard},
+            want::Want,
+        },
+    },
+    error::Result,
+    id::FrameNo,
+    sync::{
+        Mutex,
+        wait::{self, Drive},
+        waking::{StoredWaker, Wakers},
+    },
+};
+
+const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
+
+/// A place in the lines.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ticket {
+    frame: FrameNo,
+    key: usize,
+}
+
+/// Whether a line has to be [looked after](Waiters::look_after) from now on, since the latch is a task's to take.
+#[must_use]
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Attention {
+    Needed,
+    NotNeeded,
+}
+
+pub(crate) struct Waiters {
+    shards: Box<[CachePadded<Mutex<Shard>>]>,
+}
+
+impl Waiters {
+    pub(crate) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| CachePadded::new(Mutex::new(Shard::default()))).collect() }
+    }
+
+    /// Gets in line for the end of an I/O. `None` where there is no longer anything to wait for: the caller looks again.
+    pub(crate) fn enlist(&self, no: FrameNo, frame: Frame<'_>, want: Want, waker: &Waker) -> Option<Ticket> {
+        debug_assert!(!want.is_latch());
+        self.get_in_line(no, frame, want, Drive::Task, waker)
+    }
+
+    /// Gets in line for a latch, or for the end of an I/O. `None` where there is nothing to wait for: the caller tries again.
+    pub(crate) fn get_in_line(
+        &self,
+        no: FrameNo,
+        frame: Frame<'_>,
+        want: Want,
+        drive: Drive,
+        waker: &Waker,
+    ) -> Option<Ticket> {
+        let waker = StoredWaker::of(waker);
+        let mut shard = self.shard(no).lock();
+        frame.state.try_update(|s| want.must_wait(s).then(|| want.announce(s))).ok()?;
+        Some(Ticket { frame: no, key: shard.push(no, want, drive, waker) })
+    }
+
+    /// Sleeps until there is no longer anything to wait for. Not for latches, which would be kept.
+    pub(crate) fn wait(&self, no: FrameNo, frame: Frame<'_>, want: Want) {
+        let mut ticket = None;
+        wait::block_on(|waker| {
+            if ticket.is_none() {
+                ticket = self.enlist(no, frame, want, waker);
+            }
+            ticket.as_ref().map_or(Poll::Ready(()), |ticket| self.poll(ticket, waker).map(drop))
+        });
+    }
+
+    /// Asks whether the I/O that the ticket is for has ended: then the ticket is used up. Else `waker` is remembered in place of
+    /// the former one.
+    pub(crate) fn poll(&self, ticket: &Ticket, waker: &Waker) -> Poll<Result<()>> {
+        self.look(ticket, Drive::Task, waker, |_| {})
+    }
+
+    /// The same for a latch, which is then held. Who was called for it takes it now, or is too late.
+    pub(crate) fn poll_latch(
+        &self,
+        ticket: &Ticket,
+        frame: Frame<'_>,
+        drive: Drive,
+        waker: &Waker,
+    ) -> Poll<()> {
+        let come = |shard: &mut Shard| {
+            if shard.is_called(ticket.key) {
+                shard.come(ticket.key, frame);
+            }
+        };
+        self.look(ticket, drive, waker, come).map(drop)
+    }
+
+    fn look(
+        &self,
+        ticket: &Ticket,
+        drive: Drive,
+        waker: &Waker,
+        first: impl FnOnce(&mut Shard),
+    ) -> Poll<Result<()>> {
+        // Dropped after the lock, be it this one or the former.
+        let mut waker = Some(StoredWaker::of(waker));
+        let mut shard = self.shard(ticket.frame).lock();
+        first(&mut shard);
+        match shard.collect(ticket.key) {
+            Some(outcome) => Poll::Ready(outcome),
+            None => {
+                shard.exchange_waker(ticket.key, drive, &mut waker);
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Returns whether the latch that the ticket is for may be had now, by the first that comes for it.
+    pub(crate) fn is_called(&self, ticket: &Ticket) -> bool {
+        self.shard(ticket.frame).lock().is_called(ticket.key)
+    }
+
+    /// Leaves the line. A latch that was handed over meanwhile, or for which the ticket's owner was called, is passed on.
+    pub(crate) fn cancel(&self, ticket: &Ticket, frame: Frame<'_>) -> Attention {
+        let no = ticket.frame;
+        // Its waker is dropped after the lock.
+        let left;
+        {
+            let mut shard = self.shard(no).lock();
+            left = shard.remove(ticket.key);
+            if left.was_reached() && seeded!("latch_kept_by_who_left") {
+                return Attention::NotNeeded;
+            }
+            if !left.want.is_latch() {
+                let [others, ..] = shard.who_waits(no);
+                frame.state.update(|s| s.set_io_waiters(others));
+                return Attention::NotNeeded;
+            }
+            if left.holds_latch() {
+                frame.state.update(|s| left.want.unlatched(s));
+            }
+        }
+        self.latch_released(no, frame, &mut Wakers::new())
+    }
+
+    /// Serves all waiters for the frame's I/O. To be called after an end of it that saw IO_WAITERS in the word.
+    pub(crate) fn io_done(&self, no: FrameNo, frame: Frame<'_>, outcome: &Result<()>, wakers: &mut Wakers) {
+        while self.shard(no).lock().io_done(no, frame, outcome, wakers) {}
+    }
+
+    /// Passes the latch on. To be called after a release that saw LATCH_WAITERS in the word.
+    pub(crate) fn latch_released(&self, no: FrameNo, frame: Frame<'_>, wakers: &mut Wakers) -> Attention {
+        loop {
+            let mut shard = self.shard(no).lock();
+            let passed = shard.pass_on(no, frame, wakers);
+            if passed != Passed::InPart {
+                return if shard.is_watching() { Attention::Needed } else { Attention::NotNeeded };
+            }
+        }
+    }
+
+    /// Looks after lines in which [a task is called and does not come](Shard::look_after). False where there are none.
+    pub(crate) fn look_after<'a>(&self, frame_of: impl Fn(FrameNo) -> Frame<'a>) -> bool {
+        let mut any = false;
+        for shard in &self.shards {
+            let mut wakers = Wakers::new();
+            let mut shard = shard.lock();
+            shard.look_after(&frame_of, false, &mut wakers);
+            any |= shard.is_watching();
+        }
+        any
+    }
+
+    /// Whether there are lines to be looked after.
+    pub(crate) fn needs_attention(&self) -> bool {
+        self.shards.iter().any(|shard| shard.lock().is_watching())
+    }
+
+    /// Calls all waiters for the latch of that frame, and of those that share its lock, since no thread can look after them.
+    pub(crate) fn call_all<'a>(&self, no: FrameNo, frame_of: impl Fn(FrameNo) -> Frame<'a>) {
+        let mut wakers = Wakers::new();
+        self.shard(no).lock().look_after(&frame_of, true, &mut wakers);
+    }
+
+    /// Whether the frame's bits say what its lines say: invariant 1.
+    pub(crate) fn agrees(&self, no: FrameNo, frame: Frame<'_>) -> bool {
+        let shard = self.shard(no).lock();
+        let [for_io, for_latch, is_called] = shard.who_waits(no);
+        let state = frame.state.load();
+        let is_seen_to = state.has_latch_waiters() || for_latch && is_called;
+        is_seen_to == for_latch && state.has_io_waiters() == for_io
+    }
+
+    /// As another thread has the lines of this frame at some moment.
+    #[cfg(test)]
+    pub(crate) fn hold(&self, no: FrameNo) -> impl Sized {
+        self.shard(no).lock()
+    }
+
+    fn shard(&self, frame: FrameNo) -> &Mutex<Shard> {
+        &self.shards[frame.index() % SHARDS]
+    }
+}

@@ -1,0 +1,208 @@
+//! Lookups: from a page to its pinned frame, without a lock.
+//!
+//! A frame is found by the page table, or named by a hint. Either may be out of date, so the frame is pinned first, and then must have
+//! the page: by what the [table](super::page_table) says then, or by the frame's header. Else the pin is taken off again.
+
+use std::hint::black_box;
+
+use crate::{
+    buffer::{
+        frame::{
+            pin::{Pin, PoolHandle},
+            state::{Phase, State},
+        },
+        page_table::{Span, Translation},
+        pool::Lookup,
+    },
+    id::{FrameNo, PageId},
+};
+
+/// Lookups that overlap: as many cache misses as a core has under way.
+const LOOKUPS_TOGETHER: usize = 16;
+
+impl PoolHandle {
+    /// Pins the page's frame if it has one: no lock, and one compare-and-swap on that frame.
+    #[inline]
+    pub(crate) fn lookup(&self, page: PageId) -> Lookup {
+        self.lookup_by(page, State::pin)
+    }
+
+    /// The same, with that kind of pin.
+    #[inline]
+    pub(crate) fn lookup_by(&self, page: PageId, pin: impl Fn(State) -> Option<State>) -> Lookup {
+        let found = self.table().find(page);
+        if let Ok(seen) = &found
+            && let Ok(pin) = self.pin_if(seen.frame(), &pin, drop, || seen.still_holds())
+        {
+            return Lookup::Pinned(pin);
+        }
+        self.lookup_again(page, found, pin)
+    }
+
+    /// Nothing was found, or what was found was refused, or has another page by now.
+    #[cold]
+    fn lookup_again<'a>(
+        &'a self,
+        page: PageId,
+        found: Result<Translation<'a>, Span>,
+        pin: impl Fn(State) -> Option<State>,
+    ) -> Lookup {
+        let mut found = match found {
+            Ok(found) => Some(found),
+            Err(span) => self.table().find_again(page, span),
+        };
+        while let Some(seen) = found {
+            match self.pin_if(seen.frame(), &pin, drop, || seen.still_holds()) {
+                Ok(pin) => return Lookup::Pinned(pin),
+                Err(state) if seen.still_holds() && state.pins_are_exhausted() => return Lookup::TooManyPins,
+                Err(_) if seen.still_holds() => return Lookup::Absent,
+                Err(_) => found = self.table().find_locked(page),
+            }
+        }
+        Lookup::Absent
+    }
+
+    /// Pins this frame if it holds the page.
+    #[inline]
+    pub(crate) fn pin_in(
+        &self,
+        no: FrameNo,
+        page: PageId,
+        pin: impl Fn(State) -> Option<State>,
+    ) -> Option<Lookup> {
+        match self.pin_if(no, pin, drop, || self.frame(no).is_of(page)) {
+            Ok(pin) => Some(Lookup::Pinned(pin)),
+            Err(state) if state.pins_are_exhausted() && self.frame(no).is_of(page) => {
+                Some(Lookup::TooManyPins)
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// Pins the page's frame and latches it for reading, in one step, where that is the plain case: the page is here and nobody
+    /// changes it. The caller releases both, best in [one step](Pin::unlatch_and_unpin).
+    #[inline(always)] // With the table's part of it, of which the processor then sees the next beside it.
+    pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
+        let found = self.table().find(page).ok()?;
+        self.latch_if(found.frame(), || found.still_holds())
+    }
+
+    /// The same where the page is in this frame.
+    #[inline(always)]
+    pub(crate) fn look_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
+        self.latch_if(no, || self.frame(no).is_of(page))
+    }
+
+    #[inline(always)]
+    fn latch_if(&self, no: FrameNo, is_it: impl Fn() -> bool) -> Option<Pin> {
+        self.pin_if(no, State::pin_and_latch, Pin::unlatch_and_unpin, is_it).ok()
+    }
+
+    /// Pins the frame; and lets it go, as if nothing had been, unless `is_it` says then that it holds the page that is wanted. Else
+    /// gives the state that forbade it, or that of a frame without a page.
+    #[inline(always)]
+    fn pin_if(
+        &self,
+        no: FrameNo,
+        pin: impl Fn(State) -> Option<State>,
+        let_go: fn(Pin),
+        is_it: impl Fn() -> bool,
+    ) -> Result<Pin, State> {
+        let (before, pinned) = self.state_of(no).try_change(pin)?;
+        let pin = self.adopt(no);
+        // From here on the frame cannot change its page.
+        if is_it() || seeded!("page_not_compared_after_the_pin") {
+            return Ok(pin);
+        }
+        take_back(pin, before, pinned, let_go);
+        Err(State::FREE)
+    }
+
+    /// Looks the pages up, in their order: first at the table for all of a group, then at their frames, then for real. None of
+    /// these looks depends on another, so the processor waits for its memory once a round instead of once a page.
+    pub(crate) fn lookup_each(&self, pages: &[PageId], mut found: impl FnMut(Lookup)) {
+        for group in pages.chunks(LOOKUPS_TOGETHER) {
+            black_box(group.iter().fold(0, |sum, &page| sum ^ self.table().touch(page)));
+            let likely = |&page| self.table().find(page).ok();
+            let is_valid = |found: Translation<'_>| self.state_of(found.frame()).load().is_valid();
+            black_box(group.iter().filter_map(likely).map(is_valid).fold(false, |sum, valid| sum ^ valid));
+            group.iter().for_each(|&page| found(self.lookup(page)));
+        }
+    }
+
+    /// Whether the page has a frame, or had one a moment ago.
+    pub(crate) fn is_mapped(&self, page: PageId) -> bool {
+        self.find(page, |state| !matches!(state.phase(), Phase::Free | Phase::Claimed)).is_some()
+    }
+
+    /// The page's frame, if it is in such a state. Pins nothing, and is no use of the page.
+    pub(crate) fn find(&self, page: PageId, is_such: fn(State) -> bool) -> Option<FrameNo> {
+        let mut found = self.table().find_at_rest(page)?;
+        loop {
+            let state = self.state_of(found.frame()).load();
+            if found.still_holds() {
+                return is_such(state).then_some(found.frame());
+            }
+            found = self.table().find_locked(page)?;
+        }
+    }
+}
+
+/// Lets a frame go that is another page's, as if nothing had been.
+#[cold]
+fn take_back(pin: Pin, before: State, pinned: State, let_go: fn(Pin)) {
+    pin.frame().state.update(|state| state.take_back_use(before, pinned));
+    let_go(pin);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::buffer::pool::tests::{fill, page, pool_of};
+
+    #[test]
+    fn c1_a_stale_entry_never_passes_another_page_off_for_the_one_wanted() {
+        let pool = pool_of(1);
+        for (old, new) in [(1, 2), (2, 33)] {
+            let no = if old == 1 { fill(&pool, page(1)) } else { FrameNo(0) };
+            let found = pool.table().find(page(old)).unwrap();
+            // The frame changes its page between the look at the table and the pin.
+            fill(&pool, page(new));
+            assert!(pool.pin_if(no, State::pin, drop, || found.still_holds()).is_err());
+            assert!(pool.latch_if(no, || found.still_holds()).is_none());
+            assert_eq!(pool.frame(no).state.load().pins(), 0, "the pin for the look was taken off");
+            assert!(matches!(pool.lookup(page(old)), Lookup::Absent) && !pool.is_mapped(page(old)));
+            assert!(matches!(pool.lookup(page(new)), Lookup::Pinned(_)));
+        }
+    }
+
+    #[test]
+    fn a_page_that_goes_and_comes_back_while_it_is_looked_up_is_found() {
+        let pool = pool_of(2);
+        let no = fill(&pool, page(1));
+        let found = pool.table().find(page(1)).unwrap();
+        drop(pool.claim(no));
+        let other = fill(&pool, page(2));
+        let now = fill(&pool, page(1));
+        assert_eq!((other, now == no), (no, false));
+        match pool.lookup_again(page(1), Ok(found), State::pin) {
+            Lookup::Pinned(pin) => assert_eq!(pin.frame_no(), now),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_look_that_meets_another_page_is_no_use_of_that() {
+        let pool = pool_of(2);
+        let no = fill(&pool, page(1));
+        for _ in 0..3 {
+            let before = pool.frame(no).state.load();
+            assert!(pool.pin_if(no, State::pin, drop, || false).is_err());
+            assert!(pool.latch_if(no, || false).is_none());
+            assert!(pool.pin_in(no, page(3), State::pin).is_none(), "a hint that is out of date");
+            assert!(pool.look_in(no, page(3)).is_none());
+            assert_eq!(pool.frame(no).state.load(), before);
+            pool.lookup(page(1));
+        }
+    }
+}

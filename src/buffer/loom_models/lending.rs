@@ -1,0 +1,138 @@
+//! A page that is changed while the device reads it.
+
+use super::{Bytes, check, pool_of, read_into, spawn};
+use crate::{
+    buffer::frame::{
+        latch::Latch,
+        pin::{Pin, PoolHandle},
+    },
+    id::FileId,
+    sync::{Arc, witness},
+};
+
+/// A page in the only frame, which goes to a spare page where it is changed while it is lent; or to an extra one.
+struct Subject {
+    pin: Pin,
+    /// What the page says, wherever it is. Under the latch.
+    page: Bytes,
+    /// What the disk says.
+    disk: Bytes,
+    pool: Arc<PoolHandle>,
+}
+
+impl Subject {
+    fn new(has_spare_pages: bool) -> Arc<Self> {
+        witness::swear_in();
+        let pool = pool_of(1);
+        if !has_spare_pages {
+            while pool.spares.try_take_page(FileId(0)).is_some() {}
+        }
+        let pin = read_into(&pool, 1, || {}).unwrap();
+        Arc::new(Self { pin, page: Bytes::new(0), disk: Bytes::new(0), pool })
+    }
+
+    /// Changes the page as a guard does. Under the latch its bytes are nobody else's, the device's neither.
+    fn change(&self, to: u32) {
+        let pin = &self.pin;
+        pin.latch(Latch::Exclusive);
+        pin.make_own();
+        assert_eq!(witness::read(self.pool.address_of(pin.frame_no())), self.page.read());
+        witness::written(self.pool.address_of(pin.frame_no()), to);
+        self.page.write(to);
+        pin.come_home();
+        pin.unlatch_exclusive(true);
+    }
+
+    /// Writes the page out, if it is dirty: the device reads twice what is at home, without a latch.
+    fn write_out(&self) {
+        let own = self.pin.again().unwrap();
+        own.latch(Latch::Shared);
+        let version = own.lend().then(|| self.page.read());
+        own.unlatch_shared();
+        if let Some(version) = version {
+            let home = self.pool.arena().at(self.pool.home_of(own.frame_no()));
+            for _ in 0..2 {
+                assert_eq!(witness::read(home), version);
+            }
+            self.disk.write(version);
+            own.end_write(true);
+        }
+    }
+
+    /// What somebody sees who looks twice under a share latch.
+    fn look(&self) {
+        self.pin.latch(Latch::Shared);
+        let (version, address) = (self.page.read(), self.pool.address_of(self.pin.frame_no()));
+        for _ in 0..2 {
+            assert_eq!(witness::read(address), version);
+        }
+        self.pin.unlatch_shared();
+    }
+}
+
+fn go(subject: &Arc<Subject>, part: impl FnOnce(&Subject) + 'static) -> loom::thread::JoinHandle<()> {
+    let subject = Arc::clone(subject);
+    spawn(move || part(&subject))
+}
+
+#[test]
+fn c8_what_the_device_was_lent_is_not_changed_and_a_change_is_not_forgotten() {
+    for has_spare_pages in [true, false] {
+        check(3, move || {
+            let subject = Subject::new(has_spare_pages);
+            subject.change(1);
+            let writing = go(&subject, Subject::write_out);
+            subject.change(2);
+            writing.join().unwrap();
+            // Dirty, unless the write came last.
+            subject.write_out();
+            let state = subject.pin.frame().state.load();
+            assert!(!state.is_dirty() && !state.is_writing() && !state.is_away(), "{state:?}");
+            assert_eq!(subject.disk.read(), 2);
+            assert_eq!(
+                subject.pool.faults().len(),
+                usize::from(!has_spare_pages),
+                "but for the spare pages that were taken"
+            );
+        });
+    }
+}
+
+/// A reader beside both: what it sees under its latch is of one moment.
+#[test]
+fn c1_a_reader_sees_whole_changes_while_the_page_moves() {
+    check(2, || {
+        let subject = Subject::new(true);
+        subject.change(1);
+        let writing = go(&subject, Subject::write_out);
+        let changing = go(&subject, |subject| subject.change(2));
+        subject.look();
+        writing.join().unwrap();
+        changing.join().unwrap();
+    });
+}
+
+/// A page that is away since a reader kept it there, and that two come to write while it is read and changed.
+#[test]
+fn c8_what_is_copied_home_for_the_device_is_not_changed_either() {
+    check(2, || {
+        let subject = Subject::new(true);
+        let Subject { pin, .. } = &*subject;
+        subject.change(1);
+        let own = pin.again().unwrap();
+        pin.latch(Latch::Shared);
+        assert!(own.lend());
+        pin.unlatch_shared();
+        subject.change(2);
+        pin.latch(Latch::Shared);
+        own.end_write(true);
+        assert!(pin.frame().state.load().is_away());
+        let writing = go(&subject, Subject::write_out);
+        subject.write_out();
+        pin.unlatch_shared();
+        subject.change(3);
+        writing.join().unwrap();
+        subject.write_out();
+        assert_eq!(subject.disk.read(), 3);
+    });
+}

@@ -1,0 +1,137 @@
+//! A boxed slice on huge pages, for the arrays that every hit looks at.
+
+#![allow(unsafe_code)]
+
+use std::{ops::Deref, ptr, ptr::NonNull, slice};
+
+use crate::{
+    buffer::memory::mapping::{Mapping, SMALL},
+    error::Result,
+    sync::atomic::AtomicU64,
+};
+
+/// Values whose first state is all zero bytes, as memory comes from the system: fresh memory holds them already.
+///
+/// # Safety
+/// Zero bytes are a valid value, and the same as [`first`](Self::first) gives. (A model checker's atomics are not: there the
+/// values are made.)
+pub(crate) unsafe trait Zeroed {
+    /// The value in its first state.
+    fn first() -> Self;
+}
+
+// SAFETY: an atomic has the bytes of its integer.
+unsafe impl Zeroed for AtomicU64 {
+    fn first() -> Self {
+        Self::new(0)
+    }
+}
+
+/// Whether zero bytes are values here: not where atomics are a model checker's.
+const ZERO_IS_A_VALUE: bool = !cfg!(any(loom, shuttle));
+
+/// Values of `T` one behind the other, all there from the start.
+pub(crate) struct HugeSlice<T> {
+    first: NonNull<T>,
+    count: usize,
+    /// Unmapped when this is dropped, after the values were.
+    memory: Mapping,
+}
+
+// SAFETY: it owns its values, as a box does.
+unsafe impl<T: Send> Send for HugeSlice<T> {}
+// SAFETY: as above.
+unsafe impl<T: Sync> Sync for HugeSlice<T> {}
+
+impl<T> HugeSlice<T> {
+    /// `count` values, each made by `make`, which must not panic.
+    pub(crate) fn new(count: usize, make: impl FnMut() -> T) -> Result<Self> {
+        let slice = Self::over(Mapping::new(Self::bytes(count))?, count);
+        slice.fill(make);
+        Ok(slice)
+    }
+
+    /// `count` values in their first state, of which the first `present` have their memory from the start; the others get it
+    /// when they are first touched.
+    pub(crate) fn zeroed(count: usize, present: usize) -> Result<Self>
+    where
+        T: Zeroed,
+    {
+        let slice = Self::over(Mapping::partly(Self::bytes(count), Self::bytes(present))?, count);
+        if !ZERO_IS_A_VALUE {
+            slice.fill(T::first);
+        }
+        Ok(slice)
+    }
+
+    /// Has [processes that are forked](super::process) find zero bytes in place of the values, which must be values too.
+    pub(crate) fn keep_from_children(&self) {
+        self.memory.keep_from_children();
+    }
+
+    fn bytes(count: usize) -> usize {
+        count.saturating_mul(size_of::<T>()).max(1)
+    }
+
+    /// The values in this memory; made by who calls, where zero bytes are none.
+    fn over(memory: Mapping, count: usize) -> Self {
+        assert!(align_of::<T>() <= SMALL && size_of::<T>() > 0);
+        Self { first: memory.base().cast(), count, memory }
+    }
+
+    fn fill(&self, mut make: impl FnMut() -> T) {
+        for index in 0..self.count {
+            // SAFETY: the mapping has room for `count` values.
+            let place = unsafe { self.first.add(index) };
+            // SAFETY: the mapping is aligned to a page, and values to no more; nobody has looked at it yet.
+            unsafe { place.write(make()) };
+        }
+    }
+}
+
+impl<T> Deref for HugeSlice<T> {
+    type Target = [T];
+
+    #[inline]
+    fn deref(&self) -> &[T] {
+        // SAFETY: 1. `count` values were made there; 2. the mapping lives as long as this value; 3. nobody has a `&mut` to any.
+        unsafe { slice::from_raw_parts(self.first.as_ptr(), self.count) }
+    }
+}
+
+impl<T> Drop for HugeSlice<T> {
+    fn drop(&mut self) {
+        // SAFETY: the values were made by `new`, and are dropped here only.
+        unsafe { ptr::drop_in_place(ptr::slice_from_raw_parts_mut(self.first.as_ptr(), self.count)) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::Arc;
+
+    #[test]
+    fn holds_what_was_made_and_drops_it_once() {
+        let shared = Arc::new(());
+        let slice = HugeSlice::new(1000, || Arc::clone(&shared)).unwrap();
+        assert_eq!((slice.len(), Arc::strong_count(&shared)), (1000, 1001));
+        drop(slice);
+        assert_eq!(Arc::strong_count(&shared), 1);
+    }
+
+    #[test]
+    fn values_that_fresh_memory_holds_are_the_same_as_those_that_are_made() {
+        use crate::buffer::frame::header::FrameHeader;
+        let slice = HugeSlice::<AtomicU64>::zeroed(10_000, 10).unwrap();
+        assert!(slice.iter().all(|word| word.load(crate::sync::atomic::Ordering::Relaxed) == 0));
+        let made = HugeSlice::new(1, FrameHeader::default).unwrap();
+        let fresh = HugeSlice::<FrameHeader>::zeroed(100, 1).unwrap();
+        assert_eq!(format!("{:?}", fresh[99]), format!("{:?}", made[0]));
+    }
+
+    #[test]
+    fn can_be_empty() {
+        assert!(HugeSlice::new(0, || 1_u64).unwrap().is_empty());
+    }
+}

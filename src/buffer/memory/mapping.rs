@@ -1,0 +1,259 @@
+//! Anonymous memory on huge pages: what the arena and the frame headers and the page table are made of.
+//!
+//! A hit looks at three places of a large pool. On small pages each of them is a miss of the processor's address cache too,
+//! which costs more than the miss of its data cache, most of all in a virtual machine.
+//!
+//! Made in an order that matters: map, ask for huge pages, and only then fault in. A mapping is faulted in as a whole, or it
+//! is address space first, of which parts are [taken](Mapping::take) and [given back](Mapping::give_back): what is not taken
+//! cannot be touched, and counts as no memory. Or it is zeroed memory that comes when it is first touched.
+
+#![allow(unsafe_code)]
+
+use std::{fs, ops::Range, ptr::NonNull};
+
+use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
+
+use crate::error::{Error, Result};
+
+/// The huge page to align to, and the size from which asking for huge pages is worth it.
+pub(crate) const HUGE: usize = 2 << 20;
+
+/// The small page: the alignment of small mappings, and the step of faulting in by hand.
+pub(crate) const SMALL: usize = 4096;
+
+/// The most that one mapping can be.
+const LEN_MAX: usize = 16_383 << 30;
+
+pub(crate) struct Mapping {
+    mapped: NonNull<u8>,
+    mapped_len: usize,
+    base: NonNull<u8>,
+    len: usize,
+    huge_pages: bool,
+}
+
+// SAFETY: a mapping is memory without an owner thread; it only computes addresses.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl Mapping {
+    /// Maps and faults in `len` zeroed bytes.
+    pub(crate) fn new(len: usize) -> Result<Self> {
+        check_fits(len)?;
+        let mapping = Self::map(len, ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)?;
+        mapping.fault_in(0..mapping.len)?;
+        Ok(mapping)
+    }
+
+    /// Address space for `len` bytes, of which none can be touched yet.
+    pub(crate) fn reserve(len: usize) -> Result<Self> {
+        Self::map(len, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)
+    }
+
+    /// Maps `len` zeroed bytes and faults in the first `present` of them. The others come when they are touched.
+    pub(crate) fn partly(len: usize, present: usize) -> Result<Self> {
+        check_fits(present)?;
+        let protection = ProtFlags::READ | ProtFlags::WRITE;
+        let mapping = Self::map(len, protection, MapFlags::PRIVATE | MapFlags::NORESERVE)?;
+        mapping.fault_in(0..present.next_multiple_of(SMALL).min(mapping.len))?;
+        Ok(mapping)
+    }
+
+    fn map(len: usize, protection: ProtFlags, flags: MapFlags) -> Result<Self> {
+        if len > LEN_MAX {
+            return Err(Error::config(format!(
+                "a pool has at most {} GiB: choose fewer frames",
+                LEN_MAX >> 30
+            )));
+        }
+        let align = if len >= HUGE { HUGE } else { SMALL };
+        let len = len.next_multiple_of(SMALL);
+        let mapped_len = len + align - SMALL;
+        // Miri's memory can be touched from the start, and none is reserved.
+        let (protection, flags) = if cfg!(miri) {
+            (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
+        } else {
+            (protection, flags)
+        };
+        // SAFETY: 1. the address is the kernel's choice, so no existing mapping is touched;
+        // 2. the mapping is anonymous and private, so nobody else can change its bytes.
+        let mapped = unsafe { mm::mmap_anonymous(std::ptr::null_mut(), mapped_len, protection, flags) };
+        let mapped = mapped.map_err(|errno| out_of_memory(len, errno))?.cast::<u8>();
+        let mapped = NonNull::new(mapped).expect("a mapping is never at address zero");
+        // SAFETY: the offset is below `align`, and the mapping is that much longer than `len`.
+        let base = unsafe { mapped.add(mapped.align_offset(align)) };
+        let mut mapping = Self { mapped, mapped_len, base, len, huge_pages: false };
+        mapping.huge_pages = len >= HUGE && mapping.advise(0..len, Advice::LinuxHugepage).is_ok();
+        Ok(mapping)
+    }
+
+    /// Makes zeroed memory of a part of what was reserved, faulted in: all of it, or none. Who takes several parts
+    /// [looks first](check_fits) whether there is room for all.
+    pub(crate) fn take(&self, part: Range<usize>) -> Result<()> {
+        self.protect(part.clone(), MprotectFlags::READ | MprotectFlags::WRITE)
+            .map_err(|errno| out_of_memory(part.len(), errno))?;
+        self.fault_in(part.clone()).inspect_err(|_| self.give_back(part))
+    }
+
+    /// Gives the memory of a part back to the system. Nobody knows an address in there any more, nor does the kernel.
+    pub(crate) fn give_back(&self, part: Range<usize>) {
+        // What the system refuses here costs memory until the mapping goes, and nothing else.
+        let _ = self.advise(part.clone(), Advice::LinuxDontNeed);
+        let _ = self.protect(part, MprotectFlags::empty());
+    }
+
+    /// Keeps the contents from [processes that are forked](super::process), which find zeros here. Where the kernel does not know how
+    /// (before Linux 4.14), they get a copy.
+    pub(crate) fn keep_from_children(&self) {
+        let _ = self.advise(0..self.len, Advice::LinuxWipeOnFork);
+    }
+
+    /// The first byte.
+    #[inline]
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.base
+    }
+
+    /// How many bytes; a multiple of the small page.
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether the system was asked for huge pages and did not refuse.
+    pub(crate) fn asked_for_huge_pages(&self) -> bool {
+        self.huge_pages
+    }
+
+    fn advise(&self, part: Range<usize>, advice: Advice) -> rustix::io::Result<()> {
+        // Miri takes no advice; its memory is there from the start, and it does not fork.
+        if cfg!(miri) {
+            return Ok(());
+        }
+        let first = self.first_of(&part);
+        // SAFETY: the part is this value's own mapping; the advice used here (huge pages, no inheritance, fault in) does not
+        // change its contents, but for giving it back, of which the contents mean nothing to anybody.
+        unsafe { mm::madvise(first.as_ptr().cast(), part.len(), advice) }
+    }
+
+    fn protect(&self, part: Range<usize>, protection: MprotectFlags) -> rustix::io::Result<()> {
+        // Miri's memory can be touched from the start.
+        if cfg!(miri) {
+            return Ok(());
+        }
+        let first = self.first_of(&part);
+        // SAFETY: the part is this value's own mapping. Made accessible, it harms nobody; made inaccessible, by who gives it
+        // back, nobody touches it.
+        unsafe { mm::mprotect(first.as_ptr().cast(), part.len(), protection) }
+    }
+
+    /// The first byte of a part of the mapping.
+    fn first_of(&self, part: &Range<usize>) -> NonNull<u8> {
+        assert!(part.start <= part.end && part.end <= self.len, "{part:?} of {} bytes", self.len);
+        // SAFETY: it lies in the mapping, or at its end.
+        unsafe { self.base.add(part.start) }
+    }
+
+    /// Gives every page its memory now: a fault later would hit a reader, or the kernel in the middle of registration.
+    fn fault_in(&self, part: Range<usize>) -> Result<()> {
+        match self.advise(part.clone(), Advice::LinuxPopulateWrite) {
+            Ok(()) => Ok(()),
+            // Before Linux 5.14: touch every page.
+            Err(rustix::io::Errno::INVAL) => {
+                for offset in part.step_by(SMALL) {
+                    // SAFETY: `offset` is below the length.
+                    let byte = unsafe { self.base.add(offset) };
+                    // SAFETY: nobody else knows the memory yet.
+                    unsafe { byte.write_volatile(0) };
+                }
+                Ok(())
+            }
+            Err(errno) => Err(out_of_memory(part.len(), errno)),
+        }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // SAFETY: 1. exactly what `new` mapped; 2. who owns the mapping drops it after all that points into it.
+        let unmapped = unsafe { mm::munmap(self.mapped.as_ptr().cast(), self.mapped_len) };
+        debug_assert!(unmapped.is_ok());
+    }
+}
+
+/// Refuses at once what would end in the system killing the process while memory is faulted in.
+pub(crate) fn check_fits(len: usize) -> Result<()> {
+    match available_memory() {
+        Some(available) if len as u64 > available => Err(Error::config(format!(
+            "the pool needs {} MiB, but only {} MiB of memory are available: choose fewer frames",
+            len >> 20,
+            available >> 20
+        ))),
+        _ => Ok(()),
+    }
+}
+
+/// What the kernel believes can be had without swapping, in bytes.
+fn available_memory() -> Option<u64> {
+    let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
+
+fn out_of_memory(len: usize, errno: rustix::io::Errno) -> Error {
+    Error::config(format!("{} MiB of memory could not be had ({errno}): choose fewer frames", len >> 20))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_than_there_is_gets_an_error_with_advice_at_once() {
+        for refused in [Mapping::new(1 << 50), Mapping::reserve(1 << 50), Mapping::partly(1 << 43, 1 << 42)] {
+            let error = refused.err().unwrap().to_string();
+            assert!(error.contains("choose fewer frames"), "{error}");
+        }
+    }
+
+    /// How many of the mapping's pages have memory.
+    #[cfg(all(feature = "uring", not(miri)))]
+    fn present(mapping: &Mapping) -> usize {
+        let mut pages = vec![0_u8; mapping.len / SMALL];
+        // SAFETY: the range is mapped, and there is a byte for each of its pages.
+        let asked = unsafe { libc::mincore(mapping.base.as_ptr().cast(), mapping.len, pages.as_mut_ptr()) };
+        assert_eq!(asked, 0);
+        pages.into_iter().filter(|page| page & 1 == 1).count()
+    }
+
+    #[test]
+    #[cfg(all(feature = "uring", not(miri)))]
+    fn what_is_reserved_takes_memory_only_while_it_is_taken() {
+        let mapping = Mapping::reserve(8 << 20).unwrap();
+        assert_eq!(present(&mapping), 0);
+        for _ in 0..2 {
+            mapping.take(2 << 20..4 << 20).unwrap();
+            assert_eq!(present(&mapping), (2 << 20) / SMALL);
+            // SAFETY: it was taken just now, and nobody else knows it.
+            let byte = unsafe { mapping.base.add(3 << 20) };
+            // SAFETY: as above.
+            unsafe { byte.write(1) };
+            mapping.give_back(2 << 20..4 << 20);
+            assert_eq!(present(&mapping), 0);
+        }
+    }
+
+    #[test]
+    #[cfg(all(feature = "uring", not(miri)))]
+    fn what_is_not_faulted_in_comes_when_it_is_touched() {
+        let mapping = Mapping::partly(64 * SMALL, SMALL + 1).unwrap();
+        assert_eq!(present(&mapping), 2);
+        // SAFETY: it lies in the mapping.
+        let byte = unsafe { mapping.base.add(9 * SMALL) };
+        // SAFETY: nobody else knows it.
+        unsafe { byte.write(1) };
+        assert_eq!(present(&mapping), 3);
+    }
+}

@@ -1,0 +1,134 @@
+//! The process that a pool belongs to.
+//!
+//! A process that is forked has a copy of the pool's memory and none of its threads: requests in flight never end there, and locks
+//! that other threads had at that moment are never released. Ring and files it shares with the pool's own process. So
+//! whatever waits, takes a lock or touches a disk asks first whether it runs in the pool's process. That costs no call of the system:
+//! it looks at memory that the kernel keeps from forked processes, which find it zeroed (Linux 4.14; before that no fork is noticed).
+//!
+//! Of the same kind is the page table, so that no page is found there, and a thread that finds a page need not ask. And so are
+//! the frames: a copy of memory that is registered would be made at once by the fork, and the device may write to it meanwhile.
+
+use std::fmt;
+
+use crate::{
+    buffer::memory::huge_slice::HugeSlice,
+    error::{Error, Result},
+    sync::{
+        Arc,
+        uncontrolled::{AtomicU64, Ordering},
+    },
+};
+
+/// The process in which this was made.
+#[derive(Clone)]
+pub(crate) struct Process(Arc<HugeSlice<AtomicU64>>);
+
+impl Process {
+    pub(crate) fn current() -> Result<Self> {
+        let mark = HugeSlice::new(1, || AtomicU64::new(1))?;
+        mark.keep_from_children();
+        Ok(Self(Arc::new(mark)))
+    }
+
+    /// Whether this is the process that calls.
+    #[inline]
+    pub(crate) fn is_current(&self) -> bool {
+        #[cfg(test)]
+        if in_a_child::IS.get() {
+            return false;
+        }
+        self.0[0].load(Ordering::Relaxed) != 0 || seeded!("fork_not_noticed")
+    }
+
+    /// An error where another process calls.
+    #[inline]
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.is_current() { Ok(()) } else { Err(Error::Forked) }
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_current() { "this process" } else { "another process" })
+    }
+}
+
+/// For tests of what a forked process does where locks are held.
+#[cfg(test)]
+pub(crate) mod in_a_child {
+    use std::cell::Cell;
+
+    thread_local! {
+        pub(crate) static IS: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Runs `body` as if in a process that was forked just now.
+    pub(crate) fn run<R>(body: impl FnOnce() -> R) -> R {
+        IS.set(true);
+        let result = body();
+        IS.set(false);
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, task::Waker, thread, time::Duration};
+
+    use super::*;
+    use crate::{
+        buffer::{
+            frame::{
+                latch::Latch,
+                pin::{Pin, PoolHandle},
+                waiters::want::Want,
+            },
+            pool::FramePool,
+            supply::victims::DirtyVictims,
+        },
+        id::{FileId, PageId, PageSize},
+        observe::Counters,
+        sync::wait::Drive,
+    };
+
+    /// A pinned page whose line others stand in, and of a pool for whose frames others wait.
+    fn wanted_page() -> (PoolHandle, Pin) {
+        let pool = FramePool::new(1, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool);
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let mapped = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
+        mapped.reading.end_read(&Ok(()), true);
+        pool.frame_waiters.enlist(&mut None, Waker::noop());
+        (pool, mapped.own)
+    }
+
+    /// Other threads have the locks of the lines at the moment of the fork, and never release them in the new process.
+    #[test]
+    fn c10_what_is_dropped_in_a_forked_process_waits_for_no_lock() {
+        let (pool, pin) = wanted_page();
+        let latched = pin.again().unwrap();
+        let leaving = pin.again().unwrap();
+        assert!(latched.try_latch(Latch::Exclusive));
+        let enlist = |want| {
+            let (no, frame) = (pin.frame_no(), pin.frame());
+            pool.waiters.get_in_line(no, frame, want, Drive::Task, Waker::noop()).unwrap()
+        };
+        let (ticket, _other) = (enlist(Want::Shared), enlist(Want::Exclusive));
+        let unlogged = pool.unlogged.hold_with(pin.frame_no());
+        let held = (pool.frame_waiters.hold(), pool.waiters.hold(pin.frame_no()), unlogged);
+        let (done, is_done) = mpsc::channel();
+        let child = thread::spawn(move || {
+            in_a_child::run(|| {
+                latched.note_image();
+                latched.unlatch_exclusive(false);
+                leaving.cancel_wait(&ticket);
+                drop((latched, leaving, pin));
+            });
+            done.send(()).unwrap();
+        });
+        assert!(is_done.recv_timeout(Duration::from_secs(20)).is_ok(), "it waits for a lock");
+        drop(held);
+        child.join().unwrap();
+        assert_eq!(pool.frames().filter(|(_, frame)| frame.state.load().pins() > 0).count(), 0);
+    }
+}

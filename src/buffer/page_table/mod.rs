@@ -1,0 +1,301 @@
+//! The page table: which frame holds a page.
+//!
+//! Pages are translated by *clusters*: sixteen consecutive blocks of a file, whose frame numbers are one cache line (clustered page
+//! tables: Talluri and Hill, SOSP 1995). A [bucket] holds seven clusters, and their keys in a line of its own; which bucket, and
+//! which place in it, a hash of the key says. A cluster is nearly always at that place, so the processor loads key and frame
+//! number side by side, before it knows that the key is the right one.
+//!
+//! * **Readers take no lock.** What is found is a [`Translation`] that was true a moment ago: its frame is pinned, and then it must
+//!   [still hold](Translation::still_holds). Finding none is *probably* a miss; an entry that nobody touches is always found.
+//! * **Writers hold the lock of the page's [partition]** (level 4 of the lock order). What they find, and do not find, is true.
+//!   The miss path ends in such a look, so a page never gets two frames.
+//! * **A cluster stays in its place** until the last of its pages goes, or its partition grows. A removal leaves no trace: how many
+//!   buckets a look goes on to depends on what is in the table now, not on its history.
+//!
+//! A partition begins with as many buckets as a pool needs whose pages lie side by side, and doubles when more than half of its places
+//! are taken, up to a place and a third for each frame: so a pool of scattered pages, each alone in its cluster, has room too, and takes
+//! memory for it (some 100 to 200 bytes a frame) only then. It never shrinks. Buckets of one number in all partitions are neighbours,
+//! so what is in use is the front of the array. That a partition overflows at its largest is beyond eighteen standard
+//! deviations of the hash, which is seeded per table; it is reported as [`Full`] all the same.
+
+mod bucket;
+mod partition;
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::ops::Range;
+
+use crossbeam_utils::CachePadded;
+
+use self::bucket::{BLOCKS, Bucket, PLACES, Slot};
+pub(crate) use self::partition::Partition;
+use crate::{
+    buffer::memory::huge_slice::HugeSlice,
+    error::Result as PoolResult,
+    id::{FileId, FrameNo, PageId},
+    sync::{
+        Mutex,
+        atomic::{AtomicU32, AtomicU64, Ordering},
+        random_seed,
+    },
+};
+
+/// The most frames for which a partition is laid out.
+const PARTITION: usize = 2688;
+
+/// Set in a partition's span while its clusters are moved.
+const GROWING: u32 = 1 << 31;
+
+pub(crate) struct PageTable {
+    buckets: HugeSlice<Bucket>,
+    /// For each partition the highest index that one of its buckets has now, with all bits set below that of its highest: the mask
+    /// of the hash. It changes with each growth and never comes back.
+    spans: HugeSlice<AtomicU32>,
+    /// For each partition how many places are taken.
+    locks: Box<[CachePadded<Mutex<u32>>]>,
+    seed: u64,
+}
+
+/// What a lookup saw of its partition.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Span(u32);
+
+/// A page as the table looks for it.
+#[derive(Copy, Clone, Debug)]
+struct Sought {
+    /// The cluster's. Never zero, which stands for an empty place.
+    key: u64,
+    hash: u64,
+    /// The page's place in its cluster.
+    block: usize,
+}
+
+impl Sought {
+    /// The bucket where the cluster belongs in a partition of this span.
+    #[inline]
+    fn bucket(self, span: u32) -> usize {
+        // The highest bit, which says that the partition grows, is none of the index.
+        (self.index() & span) as usize
+    }
+
+    #[inline]
+    fn index(self) -> u32 {
+        (self.hash >> 33) as u32
+    }
+
+    /// The place where it belongs.
+    #[inline]
+    fn place(self) -> usize {
+        (((self.hash & 0xffff_ffff) * PLACES as u64) >> 32) as usize
+    }
+}
+
+impl PageTable {
+    /// A table for a pool of `frames`, of `most` in the end.
+    pub(crate) fn new(frames: usize, most: usize) -> PoolResult<Self> {
+        let partitions = most.div_ceil(PARTITION).next_power_of_two();
+        let buckets_for = |places: usize| places.div_ceil(partitions * PLACES).next_power_of_two();
+        let most_buckets = buckets_for(most + most.div_ceil(3));
+        let buckets = buckets_for(frames.div_ceil(BLOCKS)).min(most_buckets);
+        let span = (buckets * partitions - 1) as u32;
+        let table = Self {
+            buckets: HugeSlice::zeroed(most_buckets * partitions, buckets * partitions)?,
+            spans: HugeSlice::new(partitions, || AtomicU32::new(span))?,
+            locks: (0..partitions).map(|_| CachePadded::default()).collect(),
+            seed: random_seed(),
+        };
+        // A forked process finds no page, nor a partition that never ends to grow.
+        table.buckets.keep_from_children();
+        table.spans.keep_from_children();
+        Ok(table)
+    }
+
+    /// The bytes that the table takes.
+    pub(crate) fn memory(&self) -> usize {
+        self.in_use() * size_of::<Bucket>() + size_of_val(&*self.spans) + size_of_val(&*self.locks)
+    }
+
+    /// So many buckets, the first ones, are in use, or all but some of them.
+    fn in_use(&self) -> usize {
+        let spans = self.spans.iter().map(|span| span.load(Ordering::Relaxed) & !GROWING);
+        spans.max().map_or(0, |span| span as usize + 1)
+    }
+
+    #[inline]
+    fn sought(&self, page: PageId) -> Sought {
+        let key = bucket::key_of(page);
+        Sought { key, hash: self.hash_of(key), block: page.block.0 as usize % BLOCKS }
+    }
+
+    #[inline]
+    fn hash_of(&self, key: u64) -> u64 {
+        mix(key ^ self.seed)
+    }
+
+    #[inline]
+    fn partition_of(&self, sought: Sought) -> usize {
+        sought.index() as usize & (self.spans.len() - 1)
+    }
+
+    #[inline]
+    fn span_word(&self, sought: Sought) -> &AtomicU32 {
+        &self.spans[self.partition_of(sought)]
+    }
+
+    /// Finds the page's frame without a lock (see the module's head); else gives the span in which it was sought.
+    #[inline(always)]
+    pub(crate) fn find(&self, page: PageId) -> Result<Translation<'_>, Span> {
+        let sought = self.sought(page);
+        let span_word = self.span_word(sought);
+        let span = span_word.load(Ordering::Acquire);
+        let bucket = &self.buckets[sought.bucket(span)];
+        let is_where_it_belongs = bucket.key(sought.place()).load(Ordering::Acquire) == sought.key;
+        let found =
+            if is_where_it_belongs { Some((bucket, sought.place())) } else { self.look(sought, span) };
+        let (bucket, place) = found.ok_or(Span(span))?;
+        Translation::seen(sought, bucket, place, span_word, span).ok_or(Span(span))
+    }
+
+    /// Finds the page's frame, also while its cluster is on its way to another place.
+    pub(crate) fn find_at_rest(&self, page: PageId) -> Option<Translation<'_>> {
+        match self.find(page) {
+            Ok(found) => Some(found),
+            Err(span) => self.find_again(page, span),
+        }
+    }
+
+    /// Finds a page that was not found in this span, if only because its cluster was on its way to another place.
+    #[cold]
+    pub(crate) fn find_again(&self, page: PageId, Span(span): Span) -> Option<Translation<'_>> {
+        let now = self.span_word(self.sought(page)).load(Ordering::Acquire);
+        if span & GROWING == 0 && now == span { None } else { self.find_locked(page) }
+    }
+
+    /// Finds the page's frame, for certain.
+    #[cold]
+    pub(crate) fn find_locked(&self, page: PageId) -> Option<Translation<'_>> {
+        self.lock(page).translation()
+    }
+
+    /// Looks through the buckets where the cluster may be.
+    #[inline(never)] // So that a hit at the first place saves no registers for this.
+    fn look(&self, sought: Sought, span: u32) -> Option<(&Bucket, usize)> {
+        let bucket = &self.buckets[sought.bucket(span)];
+        match bucket.place_of(sought.key) {
+            Some(place) => Some((bucket, place)),
+            None if bucket.passed_on() == 0 => None,
+            None => self.look_further(sought, span),
+        }
+    }
+
+    /// The same behind the first of them, from which clusters have gone on.
+    #[cold]
+    fn look_further(&self, sought: Sought, span: u32) -> Option<(&Bucket, usize)> {
+        for bucket in self.path(sought, span).skip(1) {
+            if let Some(place) = bucket.place_of(sought.key) {
+                return Some((bucket, place));
+            }
+            if bucket.passed_on() == 0 {
+                break;
+            }
+        }
+        None
+    }
+
+    /// The buckets where the cluster may be, in the order in which they are tried.
+    fn path(&self, sought: Sought, span: u32) -> impl ExactSizeIterator<Item = &Bucket> {
+        let (first, span, partitions) = (sought.bucket(span), (span & !GROWING) as usize, self.spans.len());
+        (0..span + 1).step_by(partitions).map(move |further| &self.buckets[(first + further) & span])
+    }
+
+    /// Has the processor fetch what a look for the page begins with. What it gives means nothing.
+    #[inline]
+    pub(crate) fn touch(&self, page: PageId) -> u64 {
+        let sought = self.sought(page);
+        let bucket = &self.buckets[sought.bucket(self.span_word(sought).load(Ordering::Relaxed))];
+        let slot = bucket.cluster(sought.place())[sought.block].load();
+        bucket.key(sought.place()).load(Ordering::Relaxed) ^ slot.map_or(0, |no| no.0.into())
+    }
+
+    /// Locks the page's partition for changes.
+    pub(crate) fn lock(&self, page: PageId) -> Partition<'_> {
+        Partition::lock(self, page)
+    }
+
+    /// Lists the pages of these blocks that have frames, those of a cluster as of one moment.
+    pub(crate) fn list(&self, file: FileId, blocks: Range<u32>) -> Vec<(FrameNo, PageId)> {
+        let mut listed = Vec::new();
+        for first in (blocks.start & !(BLOCKS as u32 - 1)..blocks.end).step_by(BLOCKS) {
+            listed.extend(self.lock(PageId::new(file, first)).list());
+        }
+        listed.retain(|(_, page)| blocks.contains(&page.block.0));
+        listed
+    }
+
+    /// All pages that have frames, of a table that does not change meanwhile.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = (FrameNo, PageId)> {
+        self.buckets[..self.in_use()].iter().flat_map(Bucket::entries)
+    }
+
+    /// How many clusters the blocks are in.
+    pub(crate) fn clusters_of(blocks: &Range<u32>) -> usize {
+        blocks.len().div_ceil(BLOCKS)
+    }
+}
+
+/// A page's frame, and where the table said so.
+pub(crate) struct Translation<'a> {
+    frame: FrameNo,
+    sought: Sought,
+    key: &'a AtomicU64,
+    slot: &'a Slot,
+    span_word: &'a AtomicU32,
+    span: u32,
+}
+
+impl<'a> Translation<'a> {
+    #[inline(always)]
+    fn seen(
+        sought: Sought,
+        bucket: &'a Bucket,
+        place: usize,
+        span_word: &'a AtomicU32,
+        span: u32,
+    ) -> Option<Self> {
+        let slot = &bucket.cluster(place)[sought.block];
+        Some(Self {
+            frame: slot.load()?,
+            sought,
+            key: bucket.key(place),
+            slot,
+            span_word,
+            span: span & !GROWING,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn frame(&self) -> FrameNo {
+        self.frame
+    }
+
+    /// Whether the frame holds that very page, asked by a thread that has pinned the frame meanwhile.
+    ///
+    /// While it is pinned the frame keeps its page, and only the page's own slot names it. So if this slot does, it was the page's at
+    /// that moment, unless clusters have been moved; and then the key, read before the slot, was the page's too: a cluster that has a page
+    /// keeps its place, and a key that came after it would have shown the slot empty.
+    #[inline(always)]
+    pub(crate) fn still_holds(&self) -> bool {
+        self.key.load(Ordering::Acquire) == self.sought.key
+            && self.slot.load() == Some(self.frame)
+            && self.span_word.load(Ordering::Acquire) == self.span
+    }
+}
+
+/// Spreads a number over all bits: two rounds of multiply and shift (the finaliser of MurmurHash3), since files
+/// all start at block 0 and strides are powers of two.
+#[inline]
+pub(super) fn mix(mut key: u64) -> u64 {
+    key = (key ^ (key >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    key = (key ^ (key >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    key ^ (key >> 33)
+}

@@ -1,0 +1,196 @@
+//! Dirty pages that are held back together until it is known whether their changes are still wanted.
+//!
+//! Who cuts a file throws changes away, but only if all of the cut can be made: a single page that is pinned stops it. So the
+//! pages are first taken out of reach one by one, and keep all they have: frame, bytes, changes, and their entries in the table,
+//! which keep other frames from standing for them. When nothing can stop the cut any more the changes go, all at once; else
+//! every page is put back as it was.
+//!
+//! Who needs to know what becomes of such a page, because it may be dirty as before, [waits](FramePool::wait_until_settled)
+//! for that. Whoever seizes has seen to it that no new page comes in, and undoes that only after a seizure has ended: so
+//! nobody who looks for such a page in vain does so for ever.
+
+use crate::{
+    buffer::{
+        frame::{state::State, waiters::want::Want},
+        pool::FramePool,
+    },
+    id::{FrameNo, PageId},
+    sync::waking::Wakers,
+};
+
+/// The pages held back by one thread. Put back when dropped.
+pub(crate) struct Seizure<'a> {
+    pool: &'a FramePool,
+    frames: Vec<FrameNo>,
+}
+
+impl<'a> Seizure<'a> {
+    pub(crate) fn new(pool: &'a FramePool) -> Self {
+        Self { pool, frames: Vec::new() }
+    }
+
+    /// Takes the page out of reach, if it is in this frame, dirty, and in nobody's hands. Gives whether it was.
+    pub(crate) fn seize(&mut self, no: FrameNo, page: PageId) -> bool {
+        let frame = self.pool.frame(no);
+        if frame.state.try_update(State::seize).is_err() {
+            return false;
+        }
+        // From here on the frame keeps its page.
+        let is_it = frame.page() == page;
+        if is_it {
+            self.frames.push(no);
+        } else {
+            self.settle(no, State::put_back, &mut Wakers::new());
+        }
+        is_it
+    }
+
+    /// Throws the changes away and frees the frames.
+    pub(crate) fn discard(mut self) {
+        let mut wakers = Wakers::new();
+        for no in std::mem::take(&mut self.frames) {
+            self.pool.older_changes.forget(no);
+            self.pool.unlogged.forget(no);
+            self.settle(no, State::discard_changes, &mut wakers);
+            drop(self.pool.claimed(no));
+        }
+    }
+
+    fn settle(&self, no: FrameNo, settle: fn(State) -> State, wakers: &mut Wakers) {
+        let frame = self.pool.frame(no);
+        if frame.state.update(settle).has_io_waiters() {
+            self.pool.waiters.io_done(no, frame, &Ok(()), wakers);
+        }
+    }
+}
+
+impl Drop for Seizure<'_> {
+    fn drop(&mut self) {
+        let mut wakers = Wakers::new();
+        self.frames.iter().for_each(|&no| self.settle(no, State::put_back, &mut wakers));
+    }
+}
+
+impl FramePool {
+    /// Sleeps until this frame is not seized, or not any more.
+    pub(crate) fn wait_until_settled(&self, no: FrameNo) {
+        self.waiters.wait(no, self.frame(no), Want::Settled);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        buffer::{
+            frame::{latch::Latch, pin::PoolHandle},
+            pool::{Lookup, Mapped, NotMapped},
+            supply::victims::DirtyVictims,
+        },
+        id::{FileId, PageSize},
+        observe::Counters,
+        sync::Arc,
+    };
+
+    fn page(block: u32) -> PageId {
+        PageId::new(FileId(0), block)
+    }
+
+    /// A pool whose first frames have these blocks, dirty.
+    fn pool_with(frames: u32, blocks: u32) -> (PoolHandle, Vec<FrameNo>) {
+        let pool = FramePool::new(frames, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool);
+        let dirty = |block| {
+            let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+            let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
+            reading.end_read(&Ok(()), true);
+            assert!(own.try_latch(Latch::Exclusive));
+            own.unlatch_exclusive(true);
+            own.frame_no()
+        };
+        let frames = (0..blocks).map(dirty).collect();
+        (pool, frames)
+    }
+
+    #[test]
+    fn a_page_that_is_put_back_is_found_as_dirty_as_before_and_got_no_second_frame_meanwhile() {
+        let (pool, frames) = pool_with(3, 2);
+        let mut seizure = Seizure::new(&pool);
+        assert!(seizure.seize(frames[0], page(0)) && seizure.seize(frames[1], page(1)));
+        assert!(matches!(pool.lookup(page(0)), Lookup::Absent));
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        assert!(matches!(pool.map(claimed, page(0), false), Err(NotMapped::Seized)));
+        drop(seizure);
+        for (no, block) in frames.into_iter().zip(0..) {
+            assert_eq!(pool.find(page(block), State::is_idle_dirty), Some(no));
+        }
+    }
+
+    #[test]
+    fn a_page_whose_changes_are_discarded_leaves_its_frame_free() {
+        let (pool, frames) = pool_with(1, 1);
+        let mut seizure = Seizure::new(&pool);
+        assert!(seizure.seize(frames[0], page(0)));
+        seizure.discard();
+        assert!(!pool.is_mapped(page(0)));
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        assert!(pool.map(claimed, page(0), false).is_ok());
+    }
+
+    /// Else the list of those that are ready would give away a frame that the queue of free ones has as well.
+    #[test]
+    fn a_page_that_was_ready_and_is_discarded_leaves_its_frame_free_and_no_longer_ready() {
+        let pool = FramePool::new(2, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool.with_room_for_ready(2));
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let Mapped { reading, own } = pool.map(claimed, page(0), false).unwrap();
+        reading.end_read(&Ok(()), true);
+        let no = own.frame_no();
+        drop(own);
+        assert!(pool.set_aside(no));
+        let changing = pool.pin_unused(no, page(0)).unwrap();
+        assert!(changing.try_latch(Latch::Exclusive));
+        changing.unlatch_exclusive(true);
+        drop(changing);
+        let mut seizure = Seizure::new(&pool);
+        assert!(seizure.seize(no, page(0)));
+        seizure.discard();
+        let all: Vec<_> = (0..2).map(|_| pool.claim_victim(&mut DirtyVictims::new()).unwrap()).collect();
+        drop(all);
+        assert_eq!((pool.free_frames(), pool.faults()), (2, Vec::new()));
+    }
+
+    #[test]
+    fn the_page_of_another_is_left_alone() {
+        let (pool, frames) = pool_with(1, 1);
+        let mut seizure = Seizure::new(&pool);
+        assert!(!seizure.seize(frames[0], page(7)));
+        assert_eq!(pool.find(page(0), State::is_idle_dirty), Some(frames[0]));
+        let pin = pool.pin_unused(frames[0], page(0)).unwrap();
+        assert!(!seizure.seize(frames[0], page(0)));
+        drop(pin);
+    }
+
+    #[test]
+    fn who_waits_for_a_seized_page_is_woken_whatever_becomes_of_it() {
+        for is_discarded in [false, true] {
+            let (pool, frames) = pool_with(1, 1);
+            let mut seizure = Seizure::new(&pool);
+            assert!(seizure.seize(frames[0], page(0)));
+            std::thread::scope(|scope| {
+                let waiting = scope.spawn(|| pool.wait_until_settled(frames[0]));
+                while !pool.frame(frames[0]).state.load().has_io_waiters() {
+                    std::thread::yield_now();
+                }
+                assert!(!waiting.is_finished());
+                if is_discarded {
+                    seizure.discard();
+                } else {
+                    drop(seizure);
+                }
+                waiting.join().unwrap();
+            });
+            assert!(!pool.frame(frames[0]).state.load().has_io_waiters());
+        }
+    }
+}

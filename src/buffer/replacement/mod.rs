@@ -1,0 +1,425 @@
+//! Replacement: which page gives up its frame for the next.
+//!
+//! S3-FIFO (Yang and others, SOSP 2023), with one use instead of two for the way into the main queue, as its authors found best
+//! for blocks, and with [names of evicted pages](evicted) that fade instead of falling off a list. A page comes in on
+//! **probation**: a tenth of the frames, first in first out. Was it used again by the time its turn comes, it goes on into the
+//! **main** queue, which gives a page another round for each use (three at the most); else it goes, and its name is kept for a
+//! while. A page that comes back meanwhile counts as used. What goes from the main queue has had its time, and its name is not kept.
+//! So a scan goes through the tenth and leaves the rest alone, and a loop that is longer than the pool keeps a part of itself.
+//! `design/decisions/0016-replacement.md` has what it misses, beside others.
+//!
+//! * **A hit** does what it did anyhow: the use is counted in the frame's state word, by the step that pins it.
+//! * **Decisions** are in [`order`], a plain value without atomics that asks what it has to know of a frame.
+//! * **Free frames** come before any page goes, wherever they are: each shard has a queue of its own, and [`free_frames`] knows which
+//!   queues are not empty. In a pool that has none, a miss finds that out by one look at a number that nobody writes.
+//! * **Shards** keep those who need frames out of each other's way: every shard has a thousand or so of the frames and is an order
+//!   by itself; takers go round the shards, and pass by one that is locked. A miss locks one, for as long as its few steps take.
+//!
+//! Invariants: 1. every frame is in one queue of one shard, whatever becomes of it. A frame that is taken stays, as the newest on
+//! probation: where its next page belongs. Only a pool that shrinks takes frames out: no sweep comes by them any more;
+//! 2. a frame in a queue of free ones has no page: it gets one from who takes it out of there, and from nobody else. (But a free
+//! frame may be on probation: one whose waiters, after a failed read, still had pins when it was to be taken.)
+//!
+//! Lock order: a shard's lock, then state words. Nothing else is locked, woken or waited for under it.
+
+mod free_frames;
+mod ghosts;
+mod order;
+
+use crossbeam_utils::CachePadded;
+
+pub(crate) use self::order::Reach;
+use self::{
+    free_frames::Vacancies,
+    ghosts::GhostList,
+    order::{Kept, Order},
+};
+use crate::{
+    buffer::frame::{
+        header::Frame,
+        state::{AtomicState, Phase, State, Verdict},
+    },
+    error::Result,
+    id::{FrameNo, PageId},
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+/// Frames of a shard, about: few enough that threads seldom meet at one, enough that a tenth of them is a queue. Two for the model
+/// check, whose pools are small and have several shards all the same.
+const SHARD: usize = if cfg!(shuttle) { 2 } else { 1024 };
+
+/// So many victims in a row come from one shard, about. There they mostly lie side by side, as they were taken the last time, and
+/// some devices are twice as fast at a request whose pages do (`benches/lab/examples/scan_memory.rs`).
+const RUN: usize = if cfg!(shuttle) { 1 } else { 32 };
+
+pub(crate) struct Replacement {
+    shards: Box<[CachePadded<Mutex<Order>>]>,
+    layout: Layout,
+    /// Frames that are in the queues. Changed by one thread at a time: who resizes the pool.
+    frames: AtomicUsize,
+    /// How many victims were taken so far, about: says whose turn it is.
+    taken: AtomicUsize,
+    vacancies: Vacancies,
+    evicted: GhostList,
+}
+
+impl Replacement {
+    /// The first `frames` of what may become `most`, free, in their order.
+    pub(super) fn new(frames: usize, most: usize) -> Result<Self> {
+        let layout = Layout::of(most);
+        let shards = layout.shards_for(most);
+        let vacancies = Vacancies::new(shards);
+        let order = |shard| {
+            let frames = layout.frames_in(shard, frames);
+            vacancies.note(shard, 0, frames);
+            CachePadded::new(Mutex::new(Order::new(frames)))
+        };
+        Ok(Self {
+            shards: (0..shards).map(order).collect(),
+            vacancies,
+            layout,
+            frames: AtomicUsize::new(frames),
+            taken: AtomicUsize::new(0),
+            evicted: GhostList::new(frames, most)?,
+        })
+    }
+
+    /// From here on the first `frames` are in the queues, and no others. Those that come are the newest on probation.
+    pub(super) fn resize(&self, frames: usize) {
+        let before = self.frames.swap(frames, Ordering::Relaxed);
+        let (fewer, more) = (frames.min(before), frames.max(before));
+        for shard in fewer / self.layout.shard_size..self.layout.shards_for(more) {
+            let frames = self.layout.frames_in(shard, frames);
+            self.change(shard, &mut self.shards[shard].lock(), |order| order.resize(frames));
+        }
+        self.evicted.resize(frames);
+    }
+
+    /// Frames that are in the queues.
+    pub(super) fn frames(&self) -> usize {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    /// The bytes all this takes.
+    pub(super) fn memory(&self) -> usize {
+        let orders = self.frames() * Order::BYTES_PER_FRAME + size_of_val(&*self.shards);
+        orders + self.vacancies.memory() + self.evicted.memory()
+    }
+
+    /// How many frames are free.
+    pub(super) fn free(&self) -> usize {
+        self.vacancies.frames()
+    }
+
+    /// A free frame, if there is one that `take` takes: it looks whether it still is.
+    ///
+    /// A shard that somebody is at is passed by as long as another has some, and else waited for: that is over sooner than any page
+    /// comes back from the disk.
+    pub(super) fn take_free(&self, take: impl Fn(FrameNo) -> bool) -> Option<FrameNo> {
+        if self.free() == 0 {
+            return None;
+        }
+        let first = self.turn(1);
+        let take_in = |shard: usize, order: &mut Order| {
+            let number = |index| self.layout.number(shard, index);
+            let taken = self.change(shard, order, |order| order.take_free(|index| take(number(index))));
+            taken.map(number)
+        };
+        let at_once = |shard: usize| take_in(shard, &mut *self.shards[shard].try_lock()?);
+        let in_any_case = |shard: usize| take_in(shard, &mut self.shards[shard].lock());
+        let found = self.vacancies.shards_from(first).find_map(at_once);
+        found.or_else(|| self.vacancies.shards_from(first).find_map(in_any_case))
+    }
+
+    /// The free frames, and those of them that a taker would find.
+    pub(super) fn list_free(&self) -> (Vec<FrameNo>, Vec<FrameNo>) {
+        let in_shard = |shard: usize| {
+            let free = self.shards[shard].lock().list(Kept::Free);
+            free.into_iter().map(move |index| self.layout.number(shard, index))
+        };
+        let all = (0..self.shards.len()).flat_map(in_shard).collect();
+        (all, self.vacancies.shards_from(0).flat_map(in_shard).collect())
+    }
+
+    /// Changes which frames of a shard are free.
+    fn change<R>(&self, shard: usize, order: &mut Order, change: impl FnOnce(&mut Order) -> R) -> R {
+        let before = order.len(Kept::Free);
+        let value = change(order);
+        self.vacancies.note(shard, before, order.len(Kept::Free));
+        value
+    }
+
+    /// The shard whose turn it is to give up about so many frames.
+    fn turn(&self, wanted: usize) -> usize {
+        let run = self.taken.fetch_add(wanted, Ordering::Relaxed) / RUN;
+        self.layout.turn(run, self.frames())
+    }
+
+    /// Shows victims, clean and dirty, and the reach in which each was met, until `enough` gives a value, which is to take about `wanted`
+    /// of them. Each shard looks at its frames a bounded number of times, so with all of them busy it ends.
+    ///
+    /// With [`Reach::All`] a shard goes through those in turn first; and if it `spares`, no further where one of them is a victim but
+    /// for its changes, or is being written: that will be clean before long, and no page has to go for it that was used.
+    pub(super) fn sweep<'a, R>(
+        &self,
+        wanted: usize,
+        reach: Reach,
+        spares: bool,
+        frame: impl Fn(FrameNo) -> Frame<'a>,
+        mut enough: impl FnMut(FrameNo, Verdict, Reach) -> Option<R>,
+    ) -> Option<R> {
+        let (first, shards) = (self.turn(wanted), self.layout.shards_for(self.frames()));
+        let mut sweep = |shard: usize, order: &mut Order| {
+            let number = |index| self.layout.number(shard, index);
+            let mut sweep = |reach: Reach| {
+                let mut comes = false;
+                let look = |index, kept| {
+                    let state = frame(number(index)).state;
+                    let verdict = look(state, kept, reach);
+                    comes |= verdict == Verdict::Dirty || state.load().is_unused_at_disk();
+                    verdict
+                };
+                let found = order.sweep(reach, look, |index, verdict, kept| {
+                    if kept == Kept::OnProbation {
+                        self.remember(frame(number(index)));
+                    }
+                    enough(number(index), verdict, reach)
+                });
+                found.ok_or(comes)
+            };
+            if reach == Reach::All && spares {
+                match sweep(Reach::InTurn) {
+                    Ok(value) => return Some(value),
+                    Err(true) => return None,
+                    Err(false) => {}
+                }
+            }
+            sweep(reach).ok()
+        };
+        let mut passed_by = false;
+        for shard in (first..shards).chain(0..first) {
+            match self.shards[shard].try_lock() {
+                Some(mut order) => {
+                    if let Some(value) = sweep(shard, &mut order) {
+                        return Some(value);
+                    }
+                }
+                None => passed_by = true,
+            }
+        }
+        // Now for certain, with those in it that somebody else was at.
+        let mut again = (0..shards).filter(|_| passed_by);
+        again.find_map(|shard| sweep(shard, &mut self.shards[shard].lock()))
+    }
+
+    /// The frame was taken from its page out of turn, and is to get another: that is the newest then. Where the shard is locked the
+    /// frame stays where it is, and the page has a little less time.
+    pub(super) fn renew(&self, no: FrameNo) {
+        let (shard, index) = self.layout.place_of(no);
+        if let Some(mut order) = self.shards[shard].try_lock() {
+            order.put_last(index, Kept::OnProbation);
+        }
+    }
+
+    /// The frame has no page any more: it is the next to be taken. `let_go` makes that so: under the lock, since another may take it
+    /// as soon as it is free.
+    pub(super) fn release(&self, no: FrameNo, let_go: impl FnOnce()) {
+        let (shard, index) = self.layout.place_of(no);
+        let mut order = self.shards[shard].lock();
+        self.change(shard, &mut order, |order| order.release(index));
+        let_go();
+    }
+
+    /// Its page's time on probation is over, without a use. It may yet be used before it goes, which does no harm.
+    fn remember(&self, frame: Frame<'_>) {
+        if frame.state.load().phase() != Phase::Free {
+            self.evicted.note(frame.page());
+        }
+    }
+
+    /// Whether the page lost its frame lately, and now comes back: asked once.
+    pub(super) fn comes_back(&self, page: PageId) -> bool {
+        self.evicted.take(page)
+    }
+}
+
+/// Which frames a shard has, and how often it is its turn.
+#[derive(Copy, Clone, Debug)]
+struct Layout {
+    /// Frames of every shard but the last.
+    shard_size: usize,
+}
+
+impl Layout {
+    /// For so many frames in the end.
+    fn of(most: usize) -> Self {
+        Self { shard_size: most.div_ceil((most / SHARD).max(1)) }
+    }
+
+    /// The shards that the first `frames` are in.
+    fn shards_for(self, frames: usize) -> usize {
+        frames.div_ceil(self.shard_size)
+    }
+
+    /// How many of the first `frames` are in this shard.
+    fn frames_in(self, shard: usize, frames: usize) -> usize {
+        frames.saturating_sub(shard * self.shard_size).min(self.shard_size)
+    }
+
+    /// The number of a shard's frame.
+    fn number(self, shard: usize, index: usize) -> FrameNo {
+        FrameNo((shard * self.shard_size + index) as u32)
+    }
+
+    /// The shard of a frame, and which of its frames that is.
+    fn place_of(self, no: FrameNo) -> (usize, usize) {
+        (no.index() / self.shard_size, no.index() % self.shard_size)
+    }
+
+    /// The shard that gives the victims of this run. They go round; the last one, which may have few frames, by its share only:
+    /// else the pages in it would have less time than others.
+    fn turn(self, run: usize, frames: usize) -> usize {
+        let shards = self.shards_for(frames);
+        let (round, shard) = (run / shards, run % shards);
+        let runs_in = |shard| self.frames_in(shard, frames).div_ceil(RUN);
+        let sits_out = shard > 0 && shard == shards - 1 && round % runs_in(0) >= runs_in(shard);
+        if sits_out { round % shard } else { shard }
+    }
+}
+
+/// What the frame's turn has come to. A page that is spared lives on with less; but what is read ahead gives up nothing that was.
+fn look(state: &AtomicState, kept: Kept, reach: Reach) -> Verdict {
+    let verdict = state.load().verdict();
+    // Losing a race here means that somebody used the page: just as well.
+    match (verdict, kept) {
+        (Verdict::Used, Kept::OnProbation) => drop(state.try_update(State::forget_uses)),
+        (Verdict::Used, Kept::Main) => drop(state.try_update(State::age)),
+        (Verdict::Expected, _) if reach == Reach::All => drop(state.try_update(State::expect_no_longer)),
+        _ => {}
+    }
+    verdict
+}
+
+#[cfg(all(test, not(shuttle)))]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+    use crate::buffer::frame::header::FrameArrays;
+
+    fn two_shards() -> Replacement {
+        Replacement::new(2 * SHARD, 2 * SHARD).expect("memory for two shards")
+    }
+
+    #[test]
+    fn a_shard_that_somebody_is_at_is_passed_by_for_another_with_free_frames_and_else_waited_for() {
+        let replacement = two_shards();
+        let somebody = replacement.shards[0].lock();
+        let taken: Vec<_> = (0..SHARD).filter_map(|_| replacement.take_free(|_| true)).collect();
+        assert!(taken.iter().all(|no| no.index() >= SHARD) && taken.len() == SHARD, "{taken:?}");
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| replacement.take_free(|_| true));
+            drop(somebody);
+            assert_eq!(waiting.join().unwrap(), Some(FrameNo(0)));
+        });
+    }
+
+    #[test]
+    fn free_frames_are_counted_wherever_they_are_and_taken_wherever_they_are() {
+        let replacement = two_shards();
+        assert_eq!(
+            (replacement.free(), replacement.resize(SHARD), replacement.free()),
+            (2 * SHARD, (), SHARD)
+        );
+        while replacement.take_free(|_| true).is_some() {}
+        replacement.resize(2 * SHARD);
+        assert_eq!((replacement.free(), replacement.take_free(|_| true)), (0, None));
+        // Last to first, as they are given back by who has taken them in their order.
+        let given_back = [SHARD - 1, SHARD, 2 * SHARD - 1].map(|no| FrameNo(no as u32));
+        given_back.into_iter().rev().for_each(|no| replacement.release(no, || ()));
+        assert_eq!(replacement.free(), 3);
+        for first in [0, RUN] {
+            replacement.taken.store(first, Ordering::Relaxed);
+            let taken: Vec<_> = (0..4).filter_map(|_| replacement.take_free(|_| true)).collect();
+            let in_turn = if first == 0 { [0, 1, 2] } else { [1, 2, 0] };
+            assert_eq!(taken, in_turn.map(|at| given_back[at]));
+            given_back.into_iter().rev().for_each(|no| replacement.release(no, || ()));
+        }
+    }
+
+    /// Somebody is at the second shard, which has the only victim, when its turn comes, and leaves when the first is looked at.
+    #[test]
+    fn c6_a_shard_that_was_passed_by_is_looked_at_again() {
+        let replacement = two_shards();
+        while replacement.take_free(|_| true).is_some() {}
+        replacement.taken.store(RUN, Ordering::Relaxed);
+        let frames = FrameArrays::new(2, 2).unwrap();
+        let (busy, free) = (frames.get(FrameNo(0)), frames.get(FrameNo(1)));
+        busy.state.update(|state| state.claim().unwrap());
+        let somebody = RefCell::new(Some(replacement.shards[1].lock()));
+        let frame = |no: FrameNo| {
+            drop(somebody.take());
+            if no.index() < 2 * SHARD - 1 { busy } else { free }
+        };
+        let found = replacement.sweep(1, Reach::All, true, frame, |no, _, _| Some(no));
+        assert_eq!(found, Some(FrameNo(2 * SHARD as u32 - 1)));
+    }
+
+    #[test]
+    fn shards_have_their_turn_as_often_as_they_have_frames() {
+        for (most, frames) in
+            [(10_000, 10_000), (10_000, 1_200), (10_000, 3_400), (100_000, 1), (5, 5), (4_096, 4_095)]
+        {
+            let layout = Layout::of(most);
+            let shards = layout.shards_for(frames);
+            let mut turns = vec![0; shards];
+            let runs = 100 * layout.shard_size.div_ceil(RUN) * shards;
+            (0..runs).for_each(|run| turns[layout.turn(run, frames)] += 1);
+            for (shard, turns) in turns.into_iter().enumerate() {
+                let fair = runs as f64 * layout.frames_in(shard, frames) as f64 / frames as f64;
+                let off = f64::from(turns) / fair;
+                // A run is the least that a shard can have.
+                let slack = 0.1 + RUN as f64 / layout.frames_in(shard, frames) as f64;
+                assert!((off - 1.0).abs() < slack, "{frames} of {most}, shard {shard}: {off} of its turns");
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_spared_lives_on_with_a_use_less_in_main_and_with_none_on_probation() {
+        let free = AtomicState::new(State::FREE);
+        let read = |state: State| Some(state.claim()?.begin_read(false).end_read(true).unpin());
+        free.try_update(read).unwrap();
+        let with_uses = |uses: u64| {
+            let state = AtomicState::new(free.load());
+            (0..uses).for_each(|_| {
+                state.update(|state| state.pin().map_or(state, State::unpin));
+            });
+            state
+        };
+        for (uses, kept, left) in
+            [(3, Kept::Main, 2), (1, Kept::Main, 0), (3, Kept::OnProbation, 0), (1, Kept::OnProbation, 0)]
+        {
+            let state = with_uses(uses);
+            assert_eq!(look(&state, kept, Reach::All), Verdict::Used);
+            assert_eq!(state.load().usage(), left, "{uses} uses, {kept:?}");
+        }
+        for kept in [Kept::Main, Kept::OnProbation] {
+            assert_eq!(look(&with_uses(0), kept, Reach::All), Verdict::Evictable);
+        }
+    }
+
+    /// Else a second prefetch would have the pages of the first given up before they are used.
+    #[test]
+    fn a_page_read_ahead_is_spared_for_good_by_reads_ahead_and_once_by_others() {
+        let ahead = |state: State| Some(state.claim()?.begin_read(false).expect_use().end_read(true).unpin());
+        let state = AtomicState::new(State::FREE);
+        state.try_update(ahead).unwrap();
+        let looks = |reach| look(&state, Kept::OnProbation, reach);
+        assert_eq!([looks(Reach::InTurn), looks(Reach::InTurn)], [Verdict::Expected; 2]);
+        assert_eq!([looks(Reach::All), looks(Reach::InTurn)], [Verdict::Expected, Verdict::Evictable]);
+    }
+}

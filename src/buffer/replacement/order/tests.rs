@@ -1,0 +1,289 @@
+//! Where frames go, as tables; and that no victim is missed, whatever the frames are.
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// Frames as an order sees them: what makes one busy or dirty, and the uses that are left.
+#[derive(Clone, Debug)]
+struct Frames(Vec<(Verdict, u64)>);
+
+impl Frames {
+    fn of(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
+        Self(verdicts.into_iter().map(|verdict| (verdict, u64::from(verdict == Verdict::Used))).collect())
+    }
+
+    /// What becomes of a frame when its turn has come, as `replacement::look` has it.
+    fn look(&mut self, frame: usize, kept: Kept) -> Verdict {
+        let (verdict, uses) = &mut self.0[frame];
+        let shown = *verdict;
+        match shown {
+            Verdict::Used => {
+                *uses = if kept == Kept::Main { *uses - 1 } else { 0 };
+                *verdict = if *uses == 0 { Verdict::Evictable } else { Verdict::Used };
+            }
+            Verdict::Expected => *verdict = Verdict::Evictable,
+            _ => {}
+        }
+        shown
+    }
+}
+
+impl Order {
+    /// All frames have pages, on probation, the first being the oldest.
+    fn full(frames: usize) -> Self {
+        let mut order = Self::new(0);
+        order.resize(frames);
+        order
+    }
+
+    /// The first clean victim of a sweep.
+    fn victim(&mut self, frames: &mut Frames) -> Option<usize> {
+        let clean = |frame, verdict, _| (verdict == Verdict::Evictable).then_some(frame);
+        self.sweep(Reach::All, |frame, kept| frames.look(frame, kept), clean)
+    }
+
+    /// On probation, and in the main queue.
+    fn queues(&self) -> (Vec<usize>, Vec<usize>) {
+        (self.list(Kept::OnProbation), self.list(Kept::Main))
+    }
+}
+
+#[test]
+fn frames_nobody_uses_are_taken_in_turn_and_stay_on_probation() {
+    let mut order = Order::full(3);
+    let mut frames = Frames::of([Verdict::Evictable; 3]);
+    let taken: Vec<_> = (0..7).filter_map(|_| order.victim(&mut frames)).collect();
+    assert_eq!(taken, [0, 1, 2, 0, 1, 2, 0]);
+    assert_eq!(order.queues(), (vec![1, 2, 0], vec![]));
+}
+
+#[test]
+fn who_was_used_on_probation_goes_on_into_the_main_queue() {
+    let mut order = Order::full(4);
+    let mut frames = Frames::of([Verdict::Used, Verdict::Used, Verdict::Evictable, Verdict::Evictable]);
+    assert_eq!(order.victim(&mut frames), Some(2));
+    assert_eq!(order.queues(), (vec![3, 2], vec![0, 1]));
+}
+
+#[test]
+fn the_main_queue_gives_frames_only_while_probation_lacks_its_tenth() {
+    let mut order = Order::full(20);
+    let mut frames = Frames::of([Verdict::Used; 20]);
+    // All go on; then main gives two, which is a tenth, and from then on the new pages go.
+    let taken: Vec<_> = (0..6).filter_map(|_| order.victim(&mut frames)).collect();
+    assert_eq!(taken, [0, 1, 0, 1, 0, 1]);
+    assert_eq!(order.list(Kept::OnProbation), [0, 1]);
+}
+
+#[test]
+fn each_use_in_the_main_queue_is_another_round() {
+    let mut order = Order::full(3);
+    let mut frames = Frames::of([Verdict::Used; 3]);
+    assert_eq!(order.victim(&mut frames), Some(0));
+    frames.0[1] = (Verdict::Used, 2);
+    frames.0[0] = (Verdict::Used, 1);
+    assert_eq!(order.victim(&mut frames), Some(2), "unused since it came in");
+    assert_eq!(order.queues(), (vec![2], vec![0, 1]), "one was spared");
+}
+
+#[test]
+fn free_frames_are_taken_in_their_order_and_the_last_that_became_free_is_the_first() {
+    let mut order = Order::new(3);
+    let taken = |order: &mut Order| order.take_free(|_| true);
+    assert_eq!((taken(&mut order), taken(&mut order)), (Some(0), Some(1)));
+    assert_eq!((order.queues(), order.list(Kept::Free)), ((vec![0, 1], vec![]), vec![2]));
+    order.put_last(1, Kept::Main);
+    order.release(1);
+    order.release(0);
+    assert_eq!((order.queues(), order.len(Kept::Free)), ((vec![], vec![]), 3));
+    assert_eq!(std::iter::from_fn(|| taken(&mut order)).collect::<Vec<_>>(), [0, 1, 2]);
+}
+
+#[test]
+fn who_is_not_free_after_all_is_where_pages_are() {
+    let mut order = Order::new(3);
+    assert_eq!(order.take_free(|frame| frame == 1), Some(1));
+    assert_eq!((order.queues().0, order.list(Kept::Free)), (vec![0, 1], vec![2]));
+    assert_eq!(order.take_free(|_| false), None);
+    assert_eq!((order.queues().0, order.len(Kept::Free)), (vec![0, 1, 2], 0));
+}
+
+#[test]
+fn a_sweep_comes_by_no_free_frame() {
+    let mut order = Order::new(3);
+    let mut frames = Frames::of([Verdict::Evictable; 3]);
+    assert_eq!(order.victim(&mut frames), None);
+    order.take_free(|_| true);
+    assert_eq!((order.victim(&mut frames), order.victim(&mut frames)), (Some(0), Some(0)));
+}
+
+#[test]
+fn pages_expected_to_be_used_are_spared_once() {
+    let mut order = Order::full(2);
+    let mut frames = Frames::of([Verdict::Expected, Verdict::Evictable]);
+    assert_eq!(order.victim(&mut frames), Some(1));
+    assert_eq!(order.victim(&mut frames), Some(0));
+}
+
+#[test]
+fn a_sweep_in_turn_leaves_the_main_queue_alone_as_long_as_probation_has_its_tenth() {
+    let mut order = Order::full(20);
+    let mut frames = Frames::of([Verdict::Used; 20]);
+    let in_turn = |order: &mut Order, frames: &mut Frames| {
+        let clean = |frame, verdict, _| (verdict == Verdict::Evictable).then_some(frame);
+        order.sweep(Reach::InTurn, |frame, kept| frames.look(frame, kept), clean)
+    };
+    // All go on into main, which then gives probation its tenth.
+    assert_eq!((in_turn(&mut order, &mut frames), in_turn(&mut order, &mut frames)), (Some(0), Some(1)));
+    (frames.0[0], frames.0[1]) = ((Verdict::Busy, 0), (Verdict::Busy, 0));
+    let main = order.list(Kept::Main);
+    assert_eq!((in_turn(&mut order, &mut frames), order.list(Kept::Main)), (None, main));
+    (frames.0[0], frames.0[1]) = ((Verdict::Busy, 0), (Verdict::Evictable, 0));
+    assert_eq!(in_turn(&mut order, &mut frames), Some(1), "the only one, behind one that is busy");
+    (frames.0[0], frames.0[1]) = ((Verdict::Busy, 0), (Verdict::Busy, 0));
+    assert_eq!(order.victim(&mut frames), Some(2), "who needs a page now gets another");
+}
+
+#[test]
+fn c6_a_sweep_over_busy_frames_ends() {
+    let mut order = Order::full(100);
+    let mut looks = 0;
+    let busy = |_, _| {
+        looks += 1;
+        Verdict::Busy
+    };
+    assert_eq!(order.sweep(Reach::All, busy, |_, _, _| Some(())), None);
+    assert!(looks <= 100 * (1 + 2 * (MAX_USAGE as usize + 2)), "{looks}");
+}
+
+#[test]
+fn a_victim_costs_a_few_steps_however_many_frames_there_are() {
+    const FRAMES: usize = 4000;
+    const VICTIMS: usize = 20_000;
+    let mut order = Order::full(FRAMES);
+    let mut frames = Frames::of([Verdict::Evictable; FRAMES]);
+    let mut looks = 0;
+    for at in 0..VICTIMS {
+        // Every frame is used again and again: one use for each victim that is taken.
+        let used = at * 7 % FRAMES;
+        frames.0[used] = (Verdict::Used, (frames.0[used].1 + 1).min(MAX_USAGE));
+        let look = |frame, kept| {
+            looks += 1;
+            frames.look(frame, kept)
+        };
+        let taken = order
+            .sweep(Reach::All, look, |frame, verdict, _| (verdict == Verdict::Evictable).then_some(frame));
+        frames.0[taken.unwrap()] = (Verdict::Evictable, 0);
+    }
+    assert!(looks <= 3 * VICTIMS, "{looks} looks for {VICTIMS} victims");
+}
+
+#[test]
+fn frames_come_as_the_newest_and_leave_both_queues() {
+    let mut order = Order::full(4);
+    let mut frames = Frames::of([
+        Verdict::Used,
+        Verdict::Evictable,
+        Verdict::Used,
+        Verdict::Evictable,
+        Verdict::Evictable,
+    ]);
+    assert_eq!(order.victim(&mut frames), Some(1));
+    assert_eq!(order.victim(&mut frames), Some(3));
+    assert_eq!(order.queues(), (vec![1, 3], vec![0, 2]));
+    order.resize(5);
+    assert_eq!(order.queues(), (vec![1, 3, 4], vec![0, 2]));
+    order.resize(2);
+    assert_eq!((order.queues(), order.len(Kept::OnProbation)), ((vec![1], vec![0]), 1));
+    order.release(3);
+    order.put_last(2, Kept::Main);
+    assert_eq!(order.queues(), (vec![1], vec![0]), "those that have gone stay away");
+    order.resize(0);
+    assert_eq!(order.victim(&mut frames), None);
+    order.resize(3);
+    assert_eq!((order.queues(), order.len(Kept::OnProbation)), ((vec![0, 1, 2], vec![]), 3));
+}
+
+#[test]
+fn busy_frames_of_one_queue_do_not_keep_a_sweep_from_the_other() {
+    const FRAMES: usize = 1000;
+    let mut order = Order::full(FRAMES);
+    (FRAMES / 2..FRAMES).for_each(|frame| order.put_last(frame, Kept::Main));
+    let mut looks = 0;
+    let look = |frame, _| {
+        looks += 1;
+        if frame < FRAMES / 2 { Verdict::Busy } else { Verdict::Evictable }
+    };
+    assert_eq!(order.sweep(Reach::All, look, |frame, _, _| Some(frame)), Some(FRAMES / 2));
+    assert_eq!(looks, 2);
+}
+
+fn any_frame() -> impl Strategy<Value = (Verdict, u64)> {
+    prop_oneof![
+        4 => Just((Verdict::Busy, 0)),
+        2 => (1..=MAX_USAGE).prop_map(|uses| (Verdict::Used, uses)),
+        1 => Just((Verdict::Expected, 0)),
+        3 => Just((Verdict::Dirty, 0)),
+        1 => Just((Verdict::Evictable, 0)),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn c6_no_sweep_misses_a_victim(
+        rounds in (1_usize..40).prop_flat_map(|frames| {
+            prop::collection::vec(prop::collection::vec(any_frame(), 1..=frames), 1..6)
+        }),
+    ) {
+        let mut order = Order::full(rounds[0].len());
+        for frames in rounds {
+            order.resize(frames.len());
+            let mut frames = Frames(frames);
+            let may_be_taken =
+                |&(verdict, _): &(Verdict, u64)| !matches!(verdict, Verdict::Busy | Verdict::Dirty);
+            let there_is_one = frames.0.iter().any(may_be_taken);
+            prop_assert_eq!(order.victim(&mut frames).is_some(), there_is_one);
+            let (mut all, main) = order.queues();
+            prop_assert_eq!(all.len(), order.len(Kept::OnProbation));
+            all.extend(main);
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..frames.0.len()).collect::<Vec<_>>(), "each frame is in one queue");
+        }
+    }
+
+    #[test]
+    fn every_frame_is_in_one_queue_whatever_becomes_of_it(
+        frames in 0_usize..20, steps in prop::collection::vec((0_u8..6, 0_usize..20), 0..60),
+    ) {
+        let (mut order, mut frames) = (Order::new(frames), frames);
+        // The free ones, the next to be taken last.
+        let mut free: Vec<usize> = (0..frames).rev().collect();
+        for (step, frame) in steps {
+            match step {
+                0 => prop_assert_eq!(order.take_free(|_| true), free.pop()),
+                1 => {
+                    order.release(frame);
+                    free.retain(|&other| other != frame);
+                    free.extend((frame < frames).then_some(frame));
+                }
+                2 if !free.contains(&frame) => order.put_last(frame, Kept::OnProbation),
+                3 if !free.contains(&frame) => order.put_last(frame, Kept::Main),
+                4 => drop(order.victim(&mut Frames::of(vec![Verdict::Evictable; frames]))),
+                5 => {
+                    order.resize(frame);
+                    free.retain(|&other| other < frame);
+                    frames = frame;
+                }
+                _ => {}
+            }
+            prop_assert!(order.list(Kept::Free).into_iter().eq(free.iter().rev().copied()));
+            let queues = [Kept::Free, Kept::OnProbation, Kept::Main].map(|queue| order.list(queue));
+            let lens = [Kept::Free, Kept::OnProbation, Kept::Main].map(|queue| order.len(queue));
+            prop_assert_eq!(lens.to_vec(), queues.iter().map(Vec::len).collect::<Vec<_>>());
+            let mut all = queues.concat();
+            all.sort_unstable();
+            prop_assert_eq!(all, (0..frames).collect::<Vec<_>>());
+        }
+    }
+}

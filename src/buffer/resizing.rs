@@ -1,0 +1,270 @@
+//! How frames come into service and go out of it, while others work with the rest.
+//!
+//! Frames come and go at the end of their numbers. A frame that is not in service is *retired*: it holds no page, no queue of the
+//! replacement has it, and it is CLAIMED for good by who retired it, so that nobody gets it whatever list still names it. (One that
+//! never served was not even touched, and nobody knows its number.) Below the end of a pool that shrinks there are frames that are
+//! *to go*: they still have their pages, which are found, used and written as before, but they get no new ones.
+//!
+//! ```text
+//!                 frames that serve            frames to go          retired
+//!   0 ──────────────────────────────── frames ───────────── extent ─────────────── most
+//! ```
+//!
+//! Invariants: 1. a frame with a page, a pin or an I/O is below `extent`, so who walks all frames misses none: it is raised before
+//! the first frame behind it is handed out, and lowered when the last one is retired; 2. the memory of a frame that is not retired
+//! is there, and registered.
+//!
+//! One thread at a time changes the size. Lock order: as in [`frame_pool`](super::pool).
+
+use crate::{
+    buffer::{
+        frame::{
+            pin::{ClaimedFrame, PoolHandle},
+            state::State,
+        },
+        pool::FramePool,
+    },
+    id::FrameNo,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+/// How many frames a pool has, and may have.
+pub(crate) struct Size {
+    most: u32,
+    frames: AtomicU32,
+    extent: AtomicU32,
+    /// The most that there were so far.
+    highest: AtomicU32,
+}
+
+impl Size {
+    /// So many frames, and so many in the end.
+    pub(crate) fn new(frames: u32, most: u32) -> Self {
+        assert!(0 < frames && frames <= most, "{frames} frames of {most}");
+        Self {
+            most,
+            frames: AtomicU32::new(frames),
+            extent: AtomicU32::new(frames),
+            highest: AtomicU32::new(frames),
+        }
+    }
+
+    pub(super) fn frames(&self) -> u32 {
+        self.frames.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn most(&self) -> u32 {
+        self.most
+    }
+
+    /// Behind these no frame has a page.
+    pub(super) fn extent(&self) -> u32 {
+        self.extent.load(Ordering::Acquire)
+    }
+
+    /// Behind these no frame was ever touched.
+    pub(super) fn highest(&self) -> u32 {
+        self.highest.load(Ordering::Relaxed)
+    }
+}
+
+/// The frames that are to go, in the hands of one thread. Dropped before all are retired, it puts them back into service.
+pub(crate) struct Retirement<'a> {
+    pool: &'a PoolHandle,
+    /// How many frames are to stay.
+    frames: u32,
+    /// The last first.
+    left: Vec<FrameNo>,
+    retired: Vec<FrameNo>,
+}
+
+impl FramePool {
+    /// Whether the frame may get another page.
+    pub(super) fn serves(&self, no: FrameNo) -> bool {
+        no.0 < self.size.frames()
+    }
+
+    /// More frames come into service. Their memory is there, and registered.
+    pub(crate) fn call_up(&self, frames: u32) {
+        let before = self.size.extent();
+        for no in before..frames {
+            // Those that served before are claimed since they were retired.
+            let _ = self.frame(FrameNo(no)).state.try_update(State::claim);
+        }
+        self.size.highest.fetch_max(frames, Ordering::Relaxed);
+        if !seeded!("frames_come_unknown") {
+            self.size.extent.store(frames, Ordering::Release);
+        }
+        self.keep_to(frames);
+        self.hand_out((before..frames).rev().map(FrameNo));
+    }
+
+    /// From here on so many frames get pages.
+    fn keep_to(&self, frames: u32) {
+        self.size.frames.store(frames, Ordering::Relaxed);
+        self.replacement.resize(frames as usize);
+        self.read_ahead_quota.resize(frames);
+    }
+
+    /// Frees claimed frames, for who needs one. Those that come last are taken first, so the last by number come first.
+    fn hand_out(&self, frames: impl Iterator<Item = FrameNo>) {
+        frames.for_each(|no| drop(ClaimedFrame::new(self, no)));
+    }
+}
+
+impl<'a> Retirement<'a> {
+    /// The frames from this number on are to go.
+    pub(crate) fn begin(pool: &'a PoolHandle, frames: u32) -> Self {
+        pool.keep_to(frames);
+        let left = (frames..pool.size.extent()).rev().map(FrameNo).collect();
+        Self { pool, frames, left, retired: Vec::new() }
+    }
+
+    /// Retires those that nobody uses and that have no changes. Gives how many that were.
+    pub(crate) fn retire_idle(&mut self) -> usize {
+        let before = self.retired.len();
+        let Self { pool, left, retired, .. } = self;
+        // Free or not, they are nobody else's any more.
+        left.retain(|&no| match pool.frame(no).state.try_update(State::claim) {
+            Ok(_) => {
+                retired.push(pool.claimed(no).retire());
+                false
+            }
+            Err(_) => true,
+        });
+        retired.len() - before
+    }
+
+    /// Those that are still in use.
+    pub(crate) fn left(&self) -> &[FrameNo] {
+        &self.left
+    }
+
+    /// All are retired. Their memory is nobody's.
+    pub(crate) fn complete(mut self) {
+        assert!(self.left.is_empty(), "{} frames are still in use", self.left.len());
+        self.retired.clear();
+        self.pool.size.extent.store(self.frames, Ordering::Release);
+    }
+}
+
+impl Drop for Retirement<'_> {
+    fn drop(&mut self) {
+        let extent = self.pool.size.extent();
+        if extent > self.frames {
+            self.pool.keep_to(extent);
+            self.pool.hand_out(self.retired.drain(..));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        buffer::{
+            frame::{latch::Latch, pin::Pin},
+            pool::{Lookup, Mapped},
+            supply::victims::DirtyVictims,
+        },
+        id::{FileId, PageId, PageSize},
+        observe::Counters,
+        sync::Arc,
+    };
+
+    fn pool_of(frames: u32, most: u32) -> PoolHandle {
+        let (size, counters) = (Size::new(frames, most), Arc::new(Counters::new()));
+        let pool = FramePool::resizable(size, PageSize::MIN, 1, counters).unwrap();
+        PoolHandle::new(pool.with_room_for_ready(most as usize))
+    }
+
+    fn page(block: u32) -> PageId {
+        PageId::new(FileId(0), block)
+    }
+
+    fn read(pool: &PoolHandle, block: u32) -> Option<Pin> {
+        let claimed = pool.claim_victim(&mut DirtyVictims::new())?;
+        let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
+        reading.end_read(&Ok(()), true);
+        Some(own)
+    }
+
+    fn resident(pool: &PoolHandle) -> Vec<u32> {
+        pool.frames().filter_map(|(_, frame)| frame.glance()).map(|(page, _)| page.block.0).collect()
+    }
+
+    /// Shrinks a pool of which nobody uses the frames that go.
+    fn shrink(pool: &PoolHandle, frames: u32) {
+        let mut retirement = Retirement::begin(pool, frames);
+        retirement.retire_idle();
+        retirement.complete();
+    }
+
+    #[test]
+    fn frames_that_come_are_taken_in_their_order_and_those_that_go_are_never_taken() {
+        let pool = pool_of(2, 5);
+        (0..2).for_each(|block| drop(read(&pool, block)));
+        pool.call_up(5);
+        (2..5).for_each(|block| drop(read(&pool, block)));
+        assert_eq!(resident(&pool), [0, 1, 2, 3, 4]);
+        shrink(&pool, 1);
+        assert_eq!((pool.frame_count(), resident(&pool)), (1, vec![0]));
+        assert_eq!(pool.faults(), Vec::<String>::new());
+        (5..9).for_each(|block| drop(read(&pool, block)));
+        assert_eq!(resident(&pool), [8]);
+        pool.call_up(5);
+        (10..14).for_each(|block| drop(read(&pool, block)));
+        assert_eq!(resident(&pool), [8, 10, 11, 12, 13]);
+        assert_eq!(pool.faults(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_frame_that_is_to_go_keeps_its_page_but_gets_no_other() {
+        let pool = pool_of(3, 4);
+        let pins: Vec<_> = (0..3).map(|block| read(&pool, block).unwrap()).collect();
+        let mut retirement = Retirement::begin(&pool, 1);
+        assert_eq!((retirement.retire_idle(), retirement.left()), (0, &[2, 1].map(FrameNo)[..]));
+        assert!(matches!(pool.lookup(page(1)), Lookup::Pinned(_)), "it is found as before");
+        drop(pins);
+        // Set aside before it was to go, or kept in a ring: whatever names it.
+        assert!(pool.frame(FrameNo(1)).state.try_update(State::forget_uses).is_ok());
+        assert!(pool.set_aside(FrameNo(1)) && pool.set_aside(FrameNo(2)));
+        let taken = read(&pool, 7).unwrap();
+        assert_eq!(taken.frame_no(), FrameNo(0));
+        assert!(read(&pool, 8).is_none());
+        assert_eq!((retirement.retire_idle(), retirement.left()), (2, &[][..]));
+        retirement.complete();
+        assert_eq!(resident(&pool), [7]);
+    }
+
+    #[test]
+    fn frames_that_cannot_go_are_put_back_with_all_they_had() {
+        let pool = pool_of(3, 3);
+        let pins: Vec<_> = (0..3).map(|block| read(&pool, block).unwrap()).collect();
+        assert!(pins[1].try_latch(Latch::Exclusive));
+        pins[1].unlatch_exclusive(true);
+        let mut retirement = Retirement::begin(&pool, 1);
+        drop(pins);
+        assert_eq!((retirement.retire_idle(), retirement.left()), (1, &[FrameNo(1)][..]), "it is dirty");
+        drop(retirement);
+        assert_eq!(pool.frame_count(), 3);
+        assert_eq!(pool.find(page(1), State::is_idle_dirty), Some(FrameNo(1)));
+        assert_eq!(read(&pool, 5).unwrap().frame_no(), FrameNo(2), "what was retired is free");
+        assert_eq!(pool.faults(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn who_gives_a_frame_back_after_it_was_to_go_does_not_bring_it_back() {
+        let pool = pool_of(2, 2);
+        (0..2).for_each(|block| drop(read(&pool, block)));
+        let late = pool.claim(FrameNo(1)).unwrap();
+        let mut retirement = Retirement::begin(&pool, 1);
+        assert_eq!(retirement.retire_idle(), 0);
+        drop(late);
+        assert_eq!(retirement.retire_idle(), 1);
+        pool.replacement.release(FrameNo(1), || ());
+        pool.replacement.renew(FrameNo(1));
+        retirement.complete();
+        assert_eq!((0..4).map(|block| read(&pool, block).unwrap().frame_no().0).max(), Some(0));
+    }
+}

@@ -1,0 +1,54 @@
+//! A small ring of frames that a bulk read uses over and over, so that it does not sweep everybody else's pages out.
+//!
+//! The idea is PostgreSQL's access strategies (`freelist.c`). The ring holds numbers, no rights: a frame in it is like any
+//! other, may be found and used by anybody, and may be taken by any sweep. When its turn comes again it is reused only if
+//! it looks as if nobody but the bulk read had a use for it: unpinned, clean, not used since and not expected to be used.
+//! Otherwise a victim of the sweep takes its place in the ring. A page that is read so is on probation like any other, but its
+//! return counts for nothing, and its name is not kept.
+//!
+//! A dirty frame is not reused, as PostgreSQL's `BAS_BULKWRITE` does it: there the scan waits for its own writes. Here nothing that reads
+//! ahead waits, so the scan would be past the ring long before a batch of it is written; it takes victims instead.
+
+use crate::{
+    buffer::frame::{
+        pin::{ClaimedFrame, PoolHandle},
+        state::State,
+    },
+    id::FrameNo,
+};
+
+pub(crate) struct BufferRing {
+    frames: Vec<FrameNo>,
+    size: usize,
+    /// The place whose turn it is.
+    hand: usize,
+}
+
+impl BufferRing {
+    /// An empty ring that grows to `size` frames.
+    pub(crate) fn new(size: usize) -> Self {
+        Self { frames: Vec::with_capacity(size), size, hand: 0 }
+    }
+
+    /// The frame whose turn it is, if it can be reused; else its successor is to be [kept](Self::keep).
+    pub(crate) fn claim<'a>(&mut self, pool: &'a PoolHandle) -> Option<ClaimedFrame<'a>> {
+        if self.frames.len() < self.size {
+            return None;
+        }
+        let no = Some(self.frames[self.hand]).filter(|&no| pool.serves(no))?;
+        let claimed = pool.claim_by(no, State::claim_from_ring)?;
+        pool.replacement.renew(claimed.frame_no());
+        self.hand = (self.hand + 1) % self.size;
+        Some(claimed)
+    }
+
+    /// Takes a frame in, at the place whose turn it is.
+    pub(crate) fn keep(&mut self, no: FrameNo) {
+        if self.frames.len() < self.size {
+            self.frames.push(no);
+            return;
+        }
+        self.frames[self.hand] = no;
+        self.hand = (self.hand + 1) % self.size;
+    }
+}

@@ -1,0 +1,308 @@
+//! Frames that can be taken at once, and the sleep of the one who sees to it that there are some.
+//!
+//! A frame in this list was clean and unused when it was put there, and still has its page: a lookup finds it as before,
+//! and who uses it saves it. So it is looked at again when it is taken. It is marked READY, and the mark is what counts: a frame
+//! that was taken by other ways has it no longer, and its place here means nothing.
+//!
+//! Who takes a frame, and finds fewer left here, and without a page, than the mark, wakes the background writer, if it sleeps. That
+//! look is not ordered against the writer's own, so a wake-up can be missed; the next who takes a frame makes up for it.
+//! Where the writer has found nothing to clean for long, only who comes by a dirty victim wakes it: clean ones are had at once
+//! without it.
+//!
+//! Lock order: the lock of the sleep is a leaf.
+
+use std::task::{Wake, Waker};
+
+use crossbeam_queue::ArrayQueue;
+
+use crate::{
+    id::FrameNo,
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        time::Instant,
+    },
+};
+
+pub(crate) struct CleanList {
+    frames: ArrayQueue<FrameNo>,
+    /// With fewer left than this the writer is woken; 0 while there is none.
+    mark: AtomicUsize,
+    /// Frames that were wanted since the last [`take_demand`](Self::take_demand), whether there was one or not.
+    demand: AtomicUsize,
+    /// Frames that were put here so far.
+    made: AtomicUsize,
+    /// As many as were put here when a fetch had waited in vain for more; `usize::MAX` where none has.
+    stuck_at: AtomicUsize,
+    asleep: AtomicBool,
+    /// Whether nobody keeps frames ready, since there was nothing to clean lately.
+    rests: AtomicBool,
+    /// Whether a fetch has come by dirty victims since this was last asked, beyond what is kept ready.
+    dirt_was_met: AtomicBool,
+    alarm: Arc<Alarm>,
+}
+
+/// What ends the writer's sleep.
+#[derive(Default)]
+struct Alarm {
+    calls: Mutex<Calls>,
+    called: Condvar,
+}
+
+#[derive(Default)]
+struct Calls {
+    called: bool,
+    closed: bool,
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.calls.lock().called = true;
+        self.called.notify_all();
+    }
+}
+
+impl CleanList {
+    /// Room for so many frames.
+    pub(crate) fn new(capacity: usize) -> Self {
+        Self {
+            frames: ArrayQueue::new(capacity.max(1)),
+            mark: AtomicUsize::new(0),
+            demand: AtomicUsize::new(0),
+            made: AtomicUsize::new(0),
+            stuck_at: AtomicUsize::new(usize::MAX),
+            asleep: AtomicBool::new(false),
+            rests: AtomicBool::new(false),
+            dirt_was_met: AtomicBool::new(false),
+            alarm: Arc::default(),
+        }
+    }
+
+    /// A frame that was ready when it was put here.
+    pub(crate) fn pop(&self) -> Option<FrameNo> {
+        self.frames.pop()
+    }
+
+    /// Somebody wants a frame, and has taken one if there was one here, or without a page, of which so many are left. Wakes the
+    /// writer, if there is one, where few are.
+    pub(crate) fn note_demand(&self, free: usize) {
+        let mark = self.mark.load(Ordering::Relaxed);
+        if mark > 0 && !self.rests() {
+            self.demand.fetch_add(1, Ordering::Relaxed);
+            if free.saturating_add(self.frames.len()) < mark {
+                self.call();
+            }
+        }
+    }
+
+    /// A dirty victim was met, so the writer has something to do.
+    pub(crate) fn note_dirt(&self) {
+        if self.rests() {
+            self.rests.store(false, Ordering::Relaxed);
+            self.call();
+        }
+    }
+
+    /// A fetch had to go through all frames for one, and has met a dirty victim there: the writer is to go as far.
+    pub(crate) fn note_dirt_met_by_demand(&self) {
+        self.dirt_was_met.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was noted since this was last asked.
+    pub(crate) fn take_dirt_met_by_demand(&self) -> bool {
+        self.dirt_was_met.swap(false, Ordering::Relaxed)
+    }
+
+    /// From here on frames are not kept ready, and only [dirt](Self::note_dirt) wakes the writer.
+    pub(crate) fn rest(&self) {
+        self.rests.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
+    }
+
+    /// Adds a frame; false where there is no room.
+    pub(crate) fn push(&self, frame: FrameNo) -> bool {
+        let there_was_room = self.frames.push(frame).is_ok();
+        self.made.fetch_add(usize::from(there_was_room), Ordering::Relaxed);
+        there_was_room
+    }
+
+    /// How many frames were put here so far: by this who waits for one sees whether somebody is at work.
+    pub(crate) fn made(&self) -> usize {
+        self.made.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// The bytes that the list takes.
+    pub(crate) fn memory(&self) -> usize {
+        // The queue keeps a word beside each item.
+        self.frames.capacity() * 2 * size_of::<usize>()
+    }
+
+    /// How many frames were wanted since this was last asked.
+    pub(crate) fn take_demand(&self) -> usize {
+        self.demand.swap(0, Ordering::Relaxed)
+    }
+
+    /// Has the writer woken as soon as fewer than `mark` are left; 0 where there is no writer any more.
+    pub(crate) fn set_mark(&self, mark: usize) {
+        self.mark.store(mark, Ordering::Relaxed);
+    }
+
+    /// Whether frames are kept ready: there is a writer, and it is not known to be stuck.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.mark.load(Ordering::Relaxed) > 0 && self.stuck_at.load(Ordering::Relaxed) != self.made()
+    }
+
+    /// The writer has brought nothing for too long, since it had made so many. Until it makes another one it is not counted on.
+    pub(crate) fn note_stuck(&self, made: usize) {
+        self.stuck_at.store(made, Ordering::Relaxed);
+    }
+
+    fn call(&self) {
+        if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
+            self.look_again();
+        }
+    }
+
+    /// Sleeps until frames are wanted. False once this is [closed](Self::close).
+    pub(crate) fn sleep(&self) -> bool {
+        let mut calls = self.alarm.calls.lock();
+        self.asleep.store(true, Ordering::SeqCst);
+        while !calls.called && !calls.closed {
+            calls = self.alarm.called.wait(calls);
+        }
+        self.asleep.store(false, Ordering::Relaxed);
+        calls.called = false;
+        !calls.closed
+    }
+
+    /// What the marks depend on has changed: ends the sleep, or the next one.
+    pub(crate) fn look_again(&self) {
+        self.alarm.wake_by_ref();
+    }
+
+    /// What ends the sleep, or the next one.
+    pub(crate) fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.alarm))
+    }
+
+    /// Sleeps until it is woken or `deadline` has come, however much is wanted.
+    pub(crate) fn sleep_until(&self, deadline: Instant) {
+        let mut calls = self.alarm.calls.lock();
+        while !calls.called && !calls.closed && crate::sync::time::now() < deadline {
+            calls = self.alarm.called.wait_until(calls, deadline);
+        }
+        calls.called = false;
+    }
+
+    /// Sleeps until `deadline`, however much is wanted. False once this is closed.
+    pub(crate) fn rest_until(&self, deadline: Instant) -> bool {
+        let mut calls = self.alarm.calls.lock();
+        while !calls.closed && crate::sync::time::now() < deadline {
+            calls = self.alarm.called.wait_until(calls, deadline);
+        }
+        !calls.closed
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.alarm.calls.lock().closed
+    }
+
+    /// Ends every sleep, now and from now on.
+    pub(crate) fn close(&self) {
+        self.set_mark(0);
+        self.alarm.calls.lock().closed = true;
+        self.alarm.called.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes a frame where there are no others.
+    fn take(ready: &CleanList) -> Option<FrameNo> {
+        let taken = ready.pop();
+        ready.note_demand(0);
+        taken
+    }
+
+    fn ready(frames: u32, mark: usize) -> CleanList {
+        let ready = CleanList::new(frames as usize);
+        (0..frames).for_each(|no| assert!(ready.push(FrameNo(no))));
+        ready.set_mark(mark);
+        ready
+    }
+
+    #[test]
+    fn frames_come_out_in_the_order_in_which_they_were_put_in() {
+        let kept = ready(3, 1);
+        assert!(!kept.push(FrameNo(9)), "there is no room");
+        assert_eq!((take(&kept), take(&kept), kept.take_demand()), (Some(FrameNo(0)), Some(FrameNo(1)), 2));
+        assert_eq!((take(&kept), take(&kept), kept.take_demand()), (Some(FrameNo(2)), None, 2));
+        let left_alone = ready(1, 0);
+        assert_eq!(
+            (take(&left_alone), take(&left_alone)),
+            (Some(FrameNo(0)), None),
+            "what is left is used up"
+        );
+        assert_eq!(left_alone.take_demand(), 0, "but nobody is to replace it");
+    }
+
+    #[test]
+    fn who_takes_a_frame_wakes_the_writer_only_below_the_mark() {
+        let ready = Arc::new(ready(4, 3));
+        let sleeping = std::thread::spawn({
+            let ready = Arc::clone(&ready);
+            move || ready.sleep()
+        });
+        while !ready.asleep.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        take(&ready);
+        assert!(ready.asleep.load(Ordering::SeqCst), "three are left");
+        ready.pop();
+        ready.note_demand(1);
+        assert!(ready.asleep.load(Ordering::SeqCst), "two, and one that has no page");
+        ready.note_demand(0);
+        assert!(!ready.asleep.load(Ordering::SeqCst));
+        assert!(sleeping.join().unwrap());
+    }
+
+    #[test]
+    fn a_writer_that_rests_is_woken_by_dirt_and_by_nothing_else() {
+        let ready = Arc::new(ready(1, 3));
+        ready.rest();
+        let sleeping = std::thread::spawn({
+            let ready = Arc::clone(&ready);
+            move || ready.sleep()
+        });
+        while !ready.asleep.load(Ordering::SeqCst) {
+            std::thread::yield_now();
+        }
+        assert_eq!((take(&ready), take(&ready), ready.take_demand()), (Some(FrameNo(0)), None, 0));
+        assert!(ready.asleep.load(Ordering::SeqCst) && ready.is_kept());
+        ready.note_dirt();
+        assert!(!ready.asleep.load(Ordering::SeqCst) && !ready.rests());
+        assert!(sleeping.join().unwrap());
+    }
+
+    #[test]
+    fn a_writer_that_is_told_to_end_sleeps_no_more() {
+        let ready = ready(1, 1);
+        ready.close();
+        let tomorrow = crate::sync::time::now() + std::time::Duration::from_secs(86_400);
+        assert!(!ready.sleep() && !ready.rest_until(tomorrow));
+        assert!(!ready.is_kept());
+    }
+}

@@ -1,0 +1,134 @@
+//! The share of the frames that looking ahead may hold, so that it never starves those who need a page now.
+//!
+//! Every page that is read ahead has a place in the share: from the start of its read to its end where nobody holds it
+//! (prefetch), else for as long as the one who looks ahead has it pinned (a read stream). Whoever lets go of a page that is
+//! still being read leaves the place to the read ([`Pin::leave_unattended`](crate::buffer::frame::pin::Pin::leave_unattended)).
+//!
+//! **No file has them all** (C6): its reads may not come back. Beside other open files a file gets a place only where it then has at most
+//! three quarters of what the others leave, as with [spare pages](crate::buffer::frame::spares). A file that is open alone may have all of them.
+
+use crate::{
+    id::FileId,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+/// Files are counted apart by the last bits of their numbers, which are given in sequence. Those that agree in them share what one may
+/// have.
+const FILES: usize = if cfg!(loom) { 1 } else { 256 };
+
+pub(crate) struct ReadAheadQuota {
+    taken: AtomicUsize,
+    by_file: Box<[AtomicUsize]>,
+    limit: AtomicUsize,
+}
+
+impl ReadAheadQuota {
+    /// Three quarters of the frames, but one where there is only one.
+    pub(crate) fn new(frames: u32) -> Self {
+        Self {
+            taken: AtomicUsize::new(0),
+            by_file: (0..FILES).map(|_| AtomicUsize::new(0)).collect(),
+            limit: AtomicUsize::new(share_of(frames)),
+        }
+    }
+
+    /// From here on it is a share of so many frames. Places that are taken beyond it are given back when their time comes.
+    pub(crate) fn resize(&self, frames: u32) {
+        self.limit.store(share_of(frames), Ordering::Relaxed);
+    }
+
+    /// Takes so many places for pages of the file, or as many as are left for it: how many that is. `is_alone`: no other file is open.
+    pub(crate) fn take(&self, file: FileId, places: usize, is_alone: bool) -> usize {
+        let (taken, of_file) = (&self.taken, self.of(file));
+        let (all, own) =
+            (taken.fetch_add(places, Ordering::Relaxed), of_file.fetch_add(places, Ordering::Relaxed));
+        let left = self.limit().saturating_sub(all);
+        let share = left + own;
+        let has_all = is_alone || seeded!("one_file_has_all_places_ahead");
+        let left_to_file = if has_all { left } else { (share * 3 / 4).max(1).saturating_sub(own).min(left) };
+        let granted = left_to_file.min(places);
+        self.give_back(file, places - granted);
+        granted
+    }
+
+    pub(crate) fn give_back(&self, file: FileId, places: usize) {
+        for taken in [&self.taken, self.of(file)] {
+            let before = taken.fetch_sub(places, Ordering::Relaxed);
+            assert!(
+                before >= places,
+                "{places} places of look-ahead given back, of {before} that were taken"
+            );
+        }
+    }
+
+    fn of(&self, file: FileId) -> &AtomicUsize {
+        &self.by_file[file.0 as usize % FILES]
+    }
+
+    /// The bytes that it takes beside itself.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val(&*self.by_file)
+    }
+
+    /// Places that are taken now.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// All places.
+    pub(crate) fn limit(&self) -> usize {
+        self.limit.load(Ordering::Relaxed)
+    }
+}
+
+fn share_of(frames: u32) -> usize {
+    let frames = frames as usize;
+    if seeded!("look_ahead_takes_all") { frames } else { (frames * 3 / 4).max(1) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: FileId = FileId(7);
+
+    #[test]
+    fn look_ahead_gets_its_share_and_no_more() {
+        for (frames, share) in [(1, 1), (2, 1), (3, 2), (16, 12)] {
+            let look_ahead = ReadAheadQuota::new(frames);
+            let take = |places| look_ahead.take(FILE, places, true);
+            assert_eq!((0..100).filter(|_| take(1) == 1).count(), share, "{frames} frames");
+            assert_eq!(look_ahead.taken(), share);
+            look_ahead.give_back(FILE, 1);
+            assert_eq!((take(5), take(5)), (1, 0), "what is left, and then nothing");
+            assert_eq!(look_ahead.taken(), share);
+        }
+    }
+
+    #[test]
+    fn c6_each_file_leaves_a_quarter_of_what_others_have_left() {
+        let look_ahead = ReadAheadQuota::new(64);
+        let all = [0, 1, 2].map(|file| look_ahead.take(FileId(file), 100, false));
+        assert_eq!(all, [36, 9, 2], "of 48, 12 and 3");
+        let more = [0, 1, 2, 3].map(|file| look_ahead.take(FileId(file), 100, false));
+        assert_eq!(more, [0, 0, 0, 1], "one place, as long as any is free");
+        assert_eq!((look_ahead.taken(), look_ahead.take(FileId(4), 1, false)), (48, 0));
+        look_ahead.give_back(FileId(0), 36);
+        assert_eq!(look_ahead.take(FileId(1), 100, false), 24, "it has 9, of three quarters of 45");
+        for file in [0, 1, 2] {
+            let look_ahead = ReadAheadQuota::new(1);
+            assert_eq!(look_ahead.take(FileId(file), 2, false), 1);
+        }
+    }
+
+    #[test]
+    fn a_share_that_shrinks_takes_no_place_away_and_grants_none_until_there_is_one() {
+        let look_ahead = ReadAheadQuota::new(16);
+        let take = |places| look_ahead.take(FILE, places, true);
+        assert_eq!(take(10), 10);
+        look_ahead.resize(8);
+        assert_eq!(take(1), 0);
+        look_ahead.give_back(FILE, 5);
+        assert_eq!((take(3), look_ahead.taken()), (1, 6));
+    }
+}

@@ -1,0 +1,233 @@
+//! Looks at the whole pool of frames for what must never be, while nobody works with it.
+//!
+//! What one state word cannot say by itself: that page table and frames name one another, that no page has two frames, that
+//! every spare page and every extra one has one owner, that who waits is known to the frame he waits for, that frames which are
+//! kept as free ones are free, and that look-ahead has given back what it took.
+
+use std::collections::HashMap;
+
+use crate::{
+    buffer::{
+        frame::{
+            header::Frame,
+            state::{BytesPlace, Phase, State},
+        },
+        pool::FramePool,
+    },
+    id::{FrameNo, PageId},
+};
+
+impl FramePool {
+    /// Everything that is wrong, each in a line of its own; nothing where all is well. Means something only while no I/O is
+    /// under way and nobody pins, latches or lets go.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let mut faults = Vec::new();
+        let mut entries: HashMap<FrameNo, Vec<PageId>> = HashMap::new();
+        self.table().entries().for_each(|(no, page)| entries.entry(no).or_default().push(page));
+        let entries = |no| entries.get(&no).map_or(&[][..], Vec::as_slice);
+        self.frames().for_each(|(no, frame)| self.look_at_frame(no, frame, entries(no), &mut faults));
+        self.look_for_second_frames(&mut faults);
+        self.look_at_retired(entries, &mut faults);
+        self.look_at_free(&mut faults);
+        self.look_at_places(&mut faults);
+        self.look_at_look_ahead(&mut faults);
+        faults
+    }
+
+    fn look_at_frame(&self, no: FrameNo, frame: Frame<'_>, entries: &[PageId], faults: &mut Vec<String>) {
+        let (state, page) = (frame.state.load(), frame.page());
+        let mut fault = |what: &str| faults.push(format!("frame {}, {page}: {what}: {state:?}", no.0));
+        if let Some(what) = state.unsound() {
+            fault(what);
+        }
+        match state.phase() {
+            Phase::Claimed => fault("claimed, and nobody is at work on it"),
+            Phase::Reading => fault("being read, and nothing is under way"),
+            Phase::Free if !entries.is_empty() => fault("free, and in the page table"),
+            Phase::Free if state.pins() > 0 => fault("free, and pinned"),
+            Phase::Loaded | Phase::Valid if !entries.contains(&page) => fault("not in the page table"),
+            Phase::Loaded | Phase::Valid if entries.len() > 1 => fault("in the page table more than once"),
+            Phase::Free | Phase::Loaded | Phase::Valid => {}
+        }
+        if state.is_writing() {
+            fault("being written, and nothing is under way");
+        }
+        if !self.waiters.agrees(no, frame) {
+            fault("its bits do not say who waits for it");
+        }
+    }
+
+    fn look_for_second_frames(&self, faults: &mut Vec<String>) {
+        let mut frames_of = HashMap::new();
+        for (no, frame) in self.frames() {
+            if let Some((page, _)) = frame.glance()
+                && let Some(FrameNo(other)) = frames_of.insert(page, no)
+            {
+                faults.push(format!("{page} has two frames, {other} and {}", no.0));
+            }
+        }
+    }
+
+    /// While the pool keeps its size, no frame is about to go, and those that are retired are out of everybody's reach.
+    fn look_at_retired<'a>(&self, entries: impl Fn(FrameNo) -> &'a [PageId], faults: &mut Vec<String>) {
+        let (frames, extent, in_queues) = (self.frame_count(), self.size.extent(), self.replacement.frames());
+        if (frames, in_queues) != (extent, extent as usize) {
+            faults.push(format!(
+                "{frames} frames serve, {in_queues} are in queues, and up to {extent} have pages"
+            ));
+        }
+        for no in (extent..self.size.highest()).map(FrameNo) {
+            let state = self.frame(no).state.load();
+            if state.phase() != Phase::Claimed || state.is_dirty() || !entries(no).is_empty() {
+                faults.push(format!("frame {}: retired, and within reach: {state:?}", no.0));
+            }
+        }
+    }
+
+    /// A frame that is kept for who takes the next free one has no page, and is found.
+    fn look_at_free(&self, faults: &mut Vec<String>) {
+        let (free, found) = self.replacement.list_free();
+        if free != found || free.len() != self.free_frames() {
+            let (all, found, counted) = (free.len(), found.len(), self.free_frames());
+            faults.push(format!("of {all} free frames {found} are found and {counted} counted"));
+        }
+        for no in free {
+            let state = self.frame(no).state.load();
+            if state.phase() != Phase::Free {
+                faults.push(format!("frame {}: kept as a free one, and is not: {state:?}", no.0));
+            }
+        }
+    }
+
+    /// Without writes under way, a spare page is taken for the frame that lives on it, and for nothing else; the same with extra
+    /// pages.
+    fn look_at_places(&self, faults: &mut Vec<String>) {
+        let (mut on_spares, mut on_extra) = (Vec::new(), Vec::new());
+        for (no, frame) in self.frames() {
+            match frame.state.load().place() {
+                BytesPlace::Home => {}
+                BytesPlace::Spare(number) => on_spares.push(usize::from(number)),
+                BytesPlace::Extra => on_extra.push(no),
+            }
+        }
+        on_spares.sort_unstable();
+        let (taken, owners) = (self.spares.taken(), self.extra_pages.owners());
+        if taken != on_spares {
+            faults.push(format!("frames live on the spare pages {on_spares:?}, and {taken:?} are taken"));
+        }
+        if owners != on_extra {
+            faults.push(format!("the frames {on_extra:?} live on extra pages, and {owners:?} have one"));
+        }
+    }
+
+    /// Without reads under way, who has a place in the share has a pin. (There may be more of them than the share of a pool that
+    /// has just shrunk.)
+    fn look_at_look_ahead(&self, faults: &mut Vec<String>) {
+        let pins: u64 = self.frames().map(|(_, frame)| frame.state.load()).map(State::pins).sum();
+        let (taken, limit) = (self.read_ahead_quota.taken(), self.read_ahead_quota.limit());
+        if taken as u64 > pins {
+            faults.push(format!("look-ahead has {taken} places, of {limit}, for {pins} pins"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        buffer::{frame::pin::PoolHandle, pool::Mapped, resizing::Retirement, supply::victims::DirtyVictims},
+        id::{FileId, PageSize},
+        observe::Counters,
+        sync::Arc,
+    };
+
+    /// A pool with one resident page, in a frame of its own.
+    fn pool() -> (PoolHandle, FrameNo) {
+        let pool = FramePool::new(3, PageSize::MIN, 2, Arc::new(Counters::new())).unwrap();
+        let pool = PoolHandle::new(pool);
+        let no = fill(&pool, 1);
+        assert_eq!(pool.faults(), Vec::<String>::new());
+        (pool, no)
+    }
+
+    fn fill(pool: &PoolHandle, block: u32) -> FrameNo {
+        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), block), false).unwrap();
+        reading.end_read(&Ok(()), true);
+        own.frame_no()
+    }
+
+    #[track_caller]
+    fn assert_found(pool: &PoolHandle, what: &str) {
+        let faults = pool.faults().join("\n");
+        assert!(faults.contains(what), "{what:?} was not found, but: {faults}");
+    }
+
+    #[test]
+    fn a_frame_that_the_page_table_has_lost_or_has_twice_is_found() {
+        let (pool, no) = pool();
+        let (its, other) = (pool.frame(no).page(), PageId::new(FileId(0), 2));
+        pool.table().lock(other).insert(no).unwrap();
+        assert_found(&pool, "more than once");
+        [its, other].into_iter().for_each(|page| pool.table().lock(page).remove(no));
+        assert_found(&pool, "not in the page table");
+    }
+
+    #[test]
+    fn a_page_with_two_frames_is_found() {
+        let (pool, no) = pool();
+        let other = fill(&pool, 2);
+        pool.unmap(other);
+        pool.frame(other).assign(pool.frame(no).page());
+        pool.table().lock(pool.frame(no).page()).insert(other).unwrap();
+        assert_found(&pool, "has two frames");
+    }
+
+    #[test]
+    fn a_frame_that_was_never_given_back_or_whose_io_never_ended_is_found() {
+        let (pool, no) = pool();
+        let claimed = pool.claim(no).unwrap();
+        assert_found(&pool, "claimed, and nobody");
+        let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), 9), false).unwrap();
+        assert_found(&pool, "being read, and nothing");
+        reading.end_read(&Ok(()), true);
+        own.frame().state.update(|s| s.latch_exclusive().unwrap().unlatch_exclusive(true));
+        own.frame().state.update(|s| s.begin_write().unwrap());
+        assert_found(&pool, "being written, and nothing");
+    }
+
+    #[test]
+    fn a_spare_page_without_an_owner_is_found() {
+        let (pool, _) = pool();
+        let _lost = pool.spares.try_take(1, FileId(0)).unwrap();
+        assert_found(&pool, "[0] are taken");
+    }
+
+    #[test]
+    fn a_forgotten_waiter_and_a_place_that_is_kept_are_found() {
+        let (pool, no) = pool();
+        pool.frame(no).state.update(|s| s.set_latch_waiters(true));
+        assert_found(&pool, "who waits for it");
+        pool.read_ahead_quota.take(FileId(0), 1, true);
+        assert_found(&pool, "look-ahead has 1 places");
+    }
+
+    #[test]
+    fn a_frame_that_is_kept_as_a_free_one_and_has_a_page_is_found() {
+        let (pool, no) = pool();
+        pool.replacement.release(no, || ());
+        assert_found(&pool, "kept as a free one");
+    }
+
+    #[test]
+    fn a_retired_frame_that_somebody_could_reach_is_found() {
+        let (pool, _) = pool();
+        let mut retirement = Retirement::begin(&pool, 2);
+        assert_found(&pool, "2 frames serve");
+        retirement.retire_idle();
+        retirement.complete();
+        assert_eq!(pool.faults(), Vec::<String>::new());
+        pool.frame(FrameNo(2)).state.update(State::give_back);
+        assert_found(&pool, "within reach");
+    }
+}

@@ -1,0 +1,198 @@
+//! Getting pages out of the pool: for eviction on demand, truncation and closing.
+
+use crate::{
+    buffer::{
+        frame::{
+            state::{Phase, State},
+            waiters::want::Want,
+        },
+        pool::Lookup,
+        quarantine::Seizure,
+        supply::frame_waiters::RETRY,
+    },
+    error::{Error, Result},
+    id::{BlockNo, FrameNo, PageId},
+    io::file::File,
+    runtime::shared::Shared,
+    sync::{
+        atomic::{Ordering, fence},
+        thread,
+        time::{self, Duration},
+    },
+    write::checkpoint,
+};
+
+/// How long an eviction sees through the pins of others before it reports them.
+const A_MOMENT: Duration = Duration::from_millis(20);
+
+/// What became of a page that was to be evicted.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Evicted {
+    /// It was in the pool and no longer is; had it been dirty, it was written first.
+    Yes,
+    /// It was not in the pool.
+    NotResident,
+    /// Somebody holds a pin on it.
+    Pinned,
+}
+
+/// What to do with changes that were not written.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Changes {
+    /// They must have been written before: a page that is dirty all the same is left where it is.
+    Keep,
+    /// Nobody will want them any more, if all goes well.
+    Discard,
+}
+
+/// Writes the page if it is dirty, and takes it out of its frame.
+pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
+    shared.check_open()?;
+    shared.files.open_file(page.file)?;
+    // Where it stays after all, no caller has used it.
+    let Lookup::Pinned(pin) = shared.pool.lookup_by(page, State::pin_unused) else {
+        return Ok(Evicted::NotResident);
+    };
+    let no = pin.frame_no();
+    // A page with a pin is not even written: its writer may be the very thread that is here.
+    let is_unused = within_a_moment(|| {
+        // An I/O has a pin of its own.
+        pin.wait_for_io(Want::ReadDone);
+        pin.wait_for_io(Want::WriteDone);
+        pin.frame().state.load().pins() == 1
+    });
+    if !is_unused {
+        return Ok(Evicted::Pinned);
+    }
+    drop(pin);
+    checkpoint::flush_page(shared, page)?;
+    let is_out = within_a_moment(|| {
+        wait_for_io(shared, no, page);
+        try_vacate(shared, no, page)
+    });
+    Ok(if is_out { Evicted::Yes } else { Evicted::Pinned })
+}
+
+/// Whether it comes about before long: who writes a page out has a pin on it for a moment before the write begins.
+fn within_a_moment(mut done: impl FnMut() -> bool) -> bool {
+    let deadline = time::now() + A_MOMENT;
+    while !done() {
+        if time::now() >= deadline {
+            return false;
+        }
+        thread::park_timeout(RETRY / 8);
+    }
+    true
+}
+
+/// Takes the pages of `file` from block `from` on out of the pool, as far as they are clean, and out of reach, as far as they are
+/// not. Waits for their I/O, and a bounded time for their pins, but not while the pool ends.
+///
+/// The caller has published that no new page of that range may come in, by a new end of the file or by closing it, and lets that
+/// stand until what comes back is at its end. A miss maps its page [and then looks](crate::read) whether it still may; here, after
+/// that was published, the frames are looked at. The fences on both sides make one of the two see the other.
+///
+/// # Errors
+/// [`Error::Pinned`] for a page that is still pinned then, or dirty and [to be kept](Changes::Keep). No changes are lost.
+pub(crate) fn vacate_file<'a>(
+    shared: &'a Shared,
+    file: &File,
+    from: BlockNo,
+    changes: Changes,
+) -> Result<Seizure<'a>> {
+    fence(Ordering::SeqCst);
+    let deadline = time::deadline_after(shared.config.frame_wait);
+    let patiently = |page, done: &mut dyn FnMut() -> bool| {
+        while !done() {
+            if time::now() >= deadline || shared.ending.has_begun() {
+                return Err(Error::Pinned { page });
+            }
+            thread::park_timeout(RETRY);
+        }
+        Ok(())
+    };
+    let blocks = file.pages_from(from);
+    let pages = shared.pool.pages_of(file.id, blocks.clone());
+    // As long as a pin may stop it, everything stays within reach.
+    for &(no, page) in &pages {
+        let frame = shared.pool.frame(no);
+        patiently(page, &mut || {
+            frame.page() != page || frame.state.load().pins() == 0 || frame.state.load().is_in_io()
+        })?;
+    }
+    let mut seizure = Seizure::new(&shared.pool);
+    // The last first: what is free last is taken first, and frames that are taken in their order lie side by side.
+    for &(no, page) in pages.iter().rev() {
+        patiently(page, &mut || {
+            wait_for_io(shared, no, page);
+            changes == Changes::Discard && seizure.seize(no, page) || try_vacate(shared, no, page)
+        })?;
+    }
+    // Of a page that was found claimed, the claimant may not have ended the copy. There are 256 copies at the most.
+    shared.pool.end_mirrors(|page| page.file == file.id && blocks.contains(&page.block.0));
+    Ok(seizure)
+}
+
+/// Sleeps until what the page is in is over, if it is in this frame.
+fn wait_for_io(shared: &Shared, no: FrameNo, page: PageId) {
+    if let Ok(pin) = shared.pool.pin_unused(no, page) {
+        pin.wait_for_io(Want::ReadDone);
+        pin.wait_for_io(Want::WriteDone);
+    }
+}
+
+/// Takes the page out of this frame. False where it is pinned, latched, dirty or in an I/O.
+fn try_vacate(shared: &Shared, no: FrameNo, page: PageId) -> bool {
+    let frame = shared.pool.frame(no);
+    // The claimed frame may hold another page by now: an eviction too many does no harm. Dropped, it is free.
+    shared.pool.claim(no).is_some()
+        || matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed)
+        || frame.page() != page
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{BufferPool, IoMethod, OpenOptions, PageId, buffer::frame::state::State, testing::SimDisk};
+
+    /// The page was found gone, since its frame is claimed; the claimant has not ended the copy that is read without a latch.
+    #[test]
+    fn c1_no_copy_of_a_page_outlives_the_cut_or_the_close_that_found_its_frame_claimed() {
+        for is_closed in [false, true] {
+            let disk = SimDisk::new();
+            disk.put("data", vec![1; 2 * 512]);
+            let builder = BufferPool::builder().frames(4).page_size(512).io_method(IoMethod::Sync);
+            let pool = builder.disk(disk).build().unwrap();
+            let file = pool.open_file("data", OpenOptions::new()).unwrap();
+            let page = PageId::new(file, 1);
+            pool.read_optimistically(page, |_| Ok(())).unwrap();
+            let look = pool.try_optimistic(page).unwrap();
+            let frames = &pool.shared().pool;
+            let no = frames.find(page, State::is_valid).unwrap();
+            frames.frame(no).state.try_update(State::claim).unwrap();
+            if is_closed {
+                pool.close_file(file).wait().unwrap();
+            } else {
+                pool.truncate(file, 1).wait().unwrap();
+            }
+            assert!(pool.try_optimistic(page).is_none(), "closed: {is_closed}");
+            look.bytes_at::<1>(0).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn frames_that_a_file_leaves_are_taken_in_their_order() {
+        const BLOCKS: u32 = 64;
+        let disk = SimDisk::new();
+        disk.put("data", vec![1; BLOCKS as usize * 512]);
+        let builder = BufferPool::builder().frames(BLOCKS).page_size(512).io_method(IoMethod::Sync);
+        let pool = builder.disk(disk).build().unwrap();
+        for _ in 0..2 {
+            let file = pool.open_file("data", OpenOptions::new()).unwrap();
+            (0..BLOCKS).for_each(|block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap()));
+            let blocks = pool.shared().pool.frames().map(|(_, frame)| frame.page().block.0);
+            assert!(blocks.eq(0..BLOCKS), "the pages do not lie side by side");
+            pool.close_file(file).wait().unwrap();
+        }
+    }
+}

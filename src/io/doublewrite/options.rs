@@ -1,0 +1,114 @@
+//! What can be done against torn pages.
+
+use std::path::PathBuf;
+
+use crate::io::options::Fallback;
+
+/// What is done against torn pages: a power cut in the middle of a write may leave some sectors of a page old and others new.
+///
+/// An engine whose log holds the whole image of a page at its first change after a checkpoint, as PostgreSQL's does, needs
+/// nothing. A checksum only finds a torn page; what is chosen here puts it right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TornPages {
+    /// Nothing: the engine's log can restore a torn page, or pages are no larger than what the disk writes at once.
+    #[default]
+    Unprotected,
+    /// Copies of the pages are made durable in an area of their own before the pages go to their places, and are put back
+    /// where needed when a file is opened.
+    ///
+    /// Every file must have a [`tag`](crate::OpenOptions::tag) of its own, under which it is known after a crash. Files must not be
+    /// changed by others, or by a pool without the area, between a crash and the next opening.
+    ///
+    /// A sync of a file that fails leaves pages that a power cut may tear, so the area keeps their copies until the file was closed and
+    /// opened again, or [given up](crate::BufferPool::give_up_torn_pages). As long as it is not, other files are written while the area
+    /// has room beside those copies; then every write of a page that needs a copy fails with [`Error::TornPages`](crate::Error::TornPages),
+    /// which names the file's tag, and leaves the page dirty. The same goes for a file with a page that cannot be written. Meanwhile each
+    /// opening, closing and cut of a file with copies there adds a page to the area, with no bound. These pages are used again once the
+    /// file does not need its copies any more, and cut off at the end of the pool.
+    ///
+    /// A sync of the area that fails is final, as that of a file is: it may have lost copies that it was asked to keep. From then on every
+    /// write of a page that needs a copy, and the opening, cutting and closing of a file that has copies, fails with
+    /// [`Error::File`](crate::Error::File), which names the area and the first error. The pages stay dirty and readable; shut this pool
+    /// down with [`Shutdown::Discard`](crate::Shutdown::Discard) and build a new one.
+    ///
+    /// After a crash, an area that was damaged since it was written (a bit flipped, a sector was lost) may have lost the newest copy of a
+    /// page. An older copy is never put back over what may be newer, and no page that may be torn is handed out as whole:
+    ///
+    /// * With a [codec](crate::PageCodec), which must then refuse torn pages, the pool asks it: a page that is whole in its place is left, one that is torn
+    ///   gets its newest copy that is left. Where there is none, reading the page fails with [`Error::Corrupt`](crate::Error::Corrupt).
+    /// * Without one, opening a file of whose pages the newest copy is damaged fails with
+    ///   [`Error::AreaDamaged`](crate::Error::AreaDamaged), and the file is as the crash left it. Check it, or restore it from a backup;
+    ///   [`give_up_torn_pages`](crate::BufferPool::give_up_torn_pages) has it opened as it is.
+    /// * Without one, where the damage hides which pages there were copies of, any page of any file may be torn.
+    ///   [`Builder::build`](crate::Builder::build) fails with [`Error::AreaDamaged`](crate::Error::AreaDamaged), and nothing is changed. Check
+    ///   or restore the files, and remove the area, which has the pool built without its copies.
+    ///
+    /// Damage is told by what was written to the area later. So a damaged *last* write, or one of several that were made side by side at
+    /// the end, is taken for one that the crash has cut off: older copies of its pages are put back. The area is empty after an orderly end,
+    /// and there is nothing to damage.
+    ///
+    /// Whoever writes out waits for the area's disk, which is synced once a batch: a task does where it has to write for itself, since no
+    /// [background writer](crate::BackgroundWriter) does. And all files share the area: one whose disk does not answer holds up the
+    /// writes of the others.
+    DoubleWrite(DoubleWriteArea),
+    /// Pages are written atomically: no power cut tears such a write. A file for which the system has none that are as long
+    /// as a page is refused; opened for reading only it never is.
+    ///
+    /// It takes direct I/O, Linux 6.13, a device that can, and a file system that lets it.
+    Atomic,
+    /// Each file as it can be: pages are written atomically where the system allows it, and copied first elsewhere.
+    /// [`FileInfo`](crate::FileInfo) tells which and why.
+    AtomicOrDoubleWrite(DoubleWriteArea),
+}
+
+impl TornPages {
+    /// The area for copies, where one is wanted.
+    pub(crate) fn area(&self) -> Option<&DoubleWriteArea> {
+        match self {
+            Self::DoubleWrite(area) | Self::AtomicOrDoubleWrite(area) => Some(area),
+            Self::Unprotected | Self::Atomic => None,
+        }
+    }
+
+    /// Whether files are to be written atomically that can be, or must be.
+    pub(crate) fn atomic(&self) -> Fallback {
+        match self {
+            Self::Unprotected | Self::DoubleWrite(_) => Fallback::Off,
+            Self::AtomicOrDoubleWrite(_) => Fallback::Prefer,
+            Self::Atomic => Fallback::Require,
+        }
+    }
+}
+
+/// The file in which copies of pages go first. See [`TornPages`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DoubleWriteArea {
+    /// Where it is: a regular file that no other pool uses, made where there is none. One that is neither empty nor an area for pages of
+    /// this size is refused, and left as it is.
+    ///
+    /// It holds pages as they are on disk. They are cut off when a pool is shut down with
+    /// [`Shutdown::Flush`](crate::Shutdown::Flush); after any other end they stay there until the next orderly one. So give its folder
+    /// permissions that are no wider than those of the data.
+    pub path: PathBuf,
+    /// How large it is; 32 MiB unless set, and never less than what the largest batch needs. Each time half of it is full, files
+    /// are synced. Building a pool writes zeros up to this length where the file is shorter, as it is when it is new and after an orderly
+    /// end.
+    pub bytes: usize,
+}
+
+impl DoubleWriteArea {
+    /// An area of 32 MiB.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), bytes: 32 << 20 }
+    }
+
+    /// Sets how large it is.
+    #[must_use]
+    pub fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+}

@@ -1,0 +1,236 @@
+//! Who gets which blocks when a file grows: the pure part, without locks and without a disk.
+//!
+//! On disk a file may be longer than the pool says. Of the blocks that are *ready*, zeroed on disk, the first ones are
+//! *published*: only they can be read and written. The rest waits for extensions to come, which are then free.
+//!
+//! Who finds too few ready gets in line with a wish. One of those in line zeroes for all of them, with one long write
+//! instead of many short ones, and only then are numbers given out, in the order of the line. So a number is given once,
+//! and a write that fails leaves no gap. It is tried again with less, because a long line must not fail one short wish.
+//!
+//! Invariants: published <= ready; while somebody is in line nobody else gets a block.
+
+use std::collections::VecDeque;
+
+use crate::error::{Error, Result};
+
+/// The right to what came of one wish.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GrowthTicket(u64);
+
+/// How much is zeroed at once.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Effort {
+    /// What all in line wish for, and a step ahead.
+    Ahead,
+    /// What all in line wish for.
+    All,
+    /// What the first in line wishes for.
+    First,
+}
+
+/// One try to zero enough.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ZeroingRound {
+    /// The first block that is not ready.
+    pub(crate) from: u32,
+    /// Where the file would end; may be further than blocks have numbers.
+    pub(crate) to: u64,
+    /// Those in line who are served by it.
+    wishes: usize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Growth {
+    ready: u32,
+    step: u32,
+    /// Those in line, and how many blocks they wish for.
+    line: VecDeque<(GrowthTicket, u32)>,
+    /// What came of the wishes of those who have not looked yet: their first block.
+    outcomes: Vec<(GrowthTicket, Result<u32>)>,
+    tickets: u64,
+    /// Somebody was asked to zero ahead, and has not begun.
+    ahead_is_ordered: bool,
+    /// Blocks that are not ready may be on disk: left by a growth that failed.
+    pub(crate) has_remains: bool,
+}
+
+impl Growth {
+    /// A file of so many blocks, all of them published.
+    pub(crate) fn new(blocks: u32, step: u32) -> Self {
+        let (line, outcomes) = (VecDeque::new(), Vec::new());
+        Self { ready: blocks, step, line, outcomes, tickets: 0, ahead_is_ordered: false, has_remains: false }
+    }
+
+    pub(crate) fn ready(&self) -> u32 {
+        self.ready
+    }
+
+    pub(crate) fn set_ready(&mut self, blocks: u32) {
+        self.ready = blocks;
+    }
+
+    /// The new end where `wish` more blocks can be published at once.
+    pub(crate) fn end_at_once(&self, blocks: u32, wish: u32) -> Option<u32> {
+        (self.line.is_empty() && wish <= self.ready - blocks).then(|| blocks + wish)
+    }
+
+    pub(crate) fn get_in_line(&mut self, wish: u32) -> GrowthTicket {
+        self.tickets += 1;
+        let ticket = GrowthTicket(self.tickets);
+        self.line.push_back((ticket, wish));
+        ticket
+    }
+
+    /// What came of a wish; `None` while it is in line. Given once.
+    pub(crate) fn collect(&mut self, ticket: GrowthTicket) -> Option<Result<u32>> {
+        let at = self.outcomes.iter().position(|(of, _)| *of == ticket)?;
+        Some(self.outcomes.swap_remove(at).1)
+    }
+
+    /// What to zero next.
+    pub(crate) fn round(&self, blocks: u32, effort: Effort) -> ZeroingRound {
+        let wishes = if effort == Effort::First { self.line.len().min(1) } else { self.line.len() };
+        let wished: u64 = self.line.iter().take(wishes).map(|&(_, wish)| u64::from(wish)).sum();
+        let needed = u64::from(blocks) + wished;
+        let to = match effort {
+            // The step is a convenience: it never makes too many blocks of enough.
+            Effort::Ahead => needed.max((needed + u64::from(self.step)).min(u64::from(u32::MAX))),
+            Effort::All | Effort::First => needed,
+        };
+        ZeroingRound { from: self.ready, to: to.max(u64::from(self.ready)), wishes }
+    }
+
+    /// The effort to go on with after `failed`, if a lesser one asks for less.
+    pub(crate) fn lesser(&self, blocks: u32, failed: ZeroingRound) -> Option<Effort> {
+        [Effort::All, Effort::First].into_iter().find(|&effort| {
+            let round = self.round(blocks, effort);
+            round.to < failed.to && round.wishes > 0
+        })
+    }
+
+    /// Everything before `end` is zeroed: those whom the round serves get their blocks. Gives the end to publish.
+    pub(crate) fn grant(&mut self, mut blocks: u32, round: ZeroingRound, end: u32) -> u32 {
+        self.ready = end;
+        for (ticket, wish) in self.line.drain(..round.wishes) {
+            self.outcomes.push((ticket, Ok(blocks)));
+            blocks += wish;
+        }
+        blocks
+    }
+
+    /// Not even the first in line can be served.
+    pub(crate) fn refuse_first(&mut self, error: Error) {
+        self.outcomes.extend(self.line.pop_front().map(|(ticket, _)| (ticket, Err(error))));
+    }
+
+    /// A wish of which nothing is to come. Not while a round is played for others.
+    pub(crate) fn withdraw(&mut self, ticket: GrowthTicket) {
+        self.line.retain(|(of, _)| *of != ticket);
+        self.outcomes.retain(|(of, _)| *of != ticket);
+    }
+
+    /// Whether somebody should zero a step ahead now. True once, until that has been [done](Self::ahead_is_done).
+    pub(crate) fn order_ahead(&mut self, blocks: u32) -> bool {
+        let is_low = self.ready - blocks < self.step / 2;
+        is_low && !std::mem::replace(&mut self.ahead_is_ordered, true)
+    }
+
+    pub(crate) fn ahead_is_done(&mut self) {
+        self.ahead_is_ordered = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn in_line(growth: &mut Growth, wishes: &[u32]) -> Vec<GrowthTicket> {
+        wishes.iter().map(|&wish| growth.get_in_line(wish)).collect()
+    }
+
+    /// What the tickets came to: the first block of each, or nothing for an error.
+    fn outcomes(growth: &mut Growth, tickets: &[GrowthTicket]) -> Vec<Option<u32>> {
+        tickets.iter().map(|&ticket| growth.collect(ticket).expect("an outcome").ok()).collect()
+    }
+
+    #[test]
+    fn one_round_serves_all_in_line_in_their_order() {
+        let mut growth = Growth::new(10, 0);
+        let tickets = in_line(&mut growth, &[1, 5, 2]);
+        let round = growth.round(10, Effort::Ahead);
+        assert_eq!((round.from, round.to), (10, 18));
+        // Who comes while it is zeroed waits for the next round.
+        let late = growth.get_in_line(1);
+        assert_eq!(growth.grant(10, round, 18), 18);
+        assert_eq!(outcomes(&mut growth, &tickets), [Some(10), Some(11), Some(16)]);
+        assert!(growth.collect(late).is_none());
+        assert_eq!(growth.round(18, Effort::Ahead).to, 19);
+    }
+
+    #[test]
+    fn what_is_ready_is_had_at_once_unless_somebody_is_in_line() {
+        let mut growth = Growth::new(10, 8);
+        assert_eq!(growth.end_at_once(10, 1), None);
+        let ticket = growth.get_in_line(1);
+        let round = growth.round(10, Effort::Ahead);
+        assert_eq!(round.to, 19);
+        let blocks = growth.grant(10, round, 19);
+        assert_eq!((blocks, outcomes(&mut growth, &[ticket]), growth.ready()), (11, vec![Some(10)], 19));
+        assert_eq!(growth.end_at_once(11, 8), Some(19));
+        assert_eq!(growth.end_at_once(11, 9), None);
+        growth.get_in_line(9);
+        assert_eq!(growth.end_at_once(11, 1), None, "nobody overtakes");
+    }
+
+    #[test]
+    fn a_failure_is_followed_by_less_as_long_as_there_is_less() {
+        let mut growth = Growth::new(10, 8);
+        let tickets = in_line(&mut growth, &[1, 5]);
+        let mut efforts = vec![Effort::Ahead];
+        while let Some(less) = growth.lesser(10, growth.round(10, *efforts.last().unwrap())) {
+            efforts.push(less);
+        }
+        assert_eq!(efforts, [Effort::Ahead, Effort::All, Effort::First]);
+        growth.refuse_first(Error::ShutDown);
+        let round = growth.round(10, Effort::First);
+        assert_eq!((round.from, round.to), (10, 15), "the blocks of the one who failed are the next one's");
+        growth.grant(10, round, 15);
+        assert_eq!(outcomes(&mut growth, &tickets), [None, Some(10)]);
+    }
+
+    #[test]
+    fn the_same_is_not_tried_twice() {
+        let mut alone = Growth::new(10, 0);
+        alone.get_in_line(3);
+        assert_eq!(alone.lesser(10, alone.round(10, Effort::Ahead)), None);
+        let mut together = Growth::new(10, 0);
+        in_line(&mut together, &[3, 3]);
+        assert_eq!(together.lesser(10, together.round(10, Effort::Ahead)), Some(Effort::First));
+        let nobody = Growth::new(10, 8);
+        assert_eq!(nobody.lesser(10, nobody.round(10, Effort::Ahead)), None, "only the step had been wanted");
+    }
+
+    #[test]
+    fn the_step_ends_where_the_numbers_end_and_a_wish_may_go_beyond() {
+        let blocks = u32::MAX - 3;
+        let mut growth = Growth::new(blocks, 100);
+        growth.get_in_line(3);
+        assert_eq!(growth.round(blocks, Effort::Ahead).to, u64::from(u32::MAX));
+        growth.get_in_line(1);
+        assert_eq!(growth.round(blocks, Effort::Ahead).to, 1 << 32);
+        assert_eq!(growth.lesser(blocks, growth.round(blocks, Effort::Ahead)), Some(Effort::First));
+    }
+
+    #[test]
+    fn zeroing_ahead_is_ordered_once_when_half_of_it_is_used() {
+        let mut growth = Growth::new(0, 8);
+        growth.set_ready(8);
+        assert!(!growth.order_ahead(4));
+        assert!(growth.order_ahead(5));
+        assert!(!growth.order_ahead(6), "it is under way");
+        growth.set_ready(14);
+        growth.ahead_is_done();
+        assert!(!growth.order_ahead(6) && growth.order_ahead(11));
+        assert!(!Growth::new(0, 0).order_ahead(0), "no step, no order");
+    }
+}

@@ -1,0 +1,393 @@
+//! An open file: how long it is, whether it has writes that are not durable, and whether a sync of it ever failed.
+//!
+//! Invariants:
+//! * Every block below `blocks` can be read. Growing publishes the new length only when the new blocks are zeroed on
+//!   disk; cutting publishes it before it looks for frames, which is the caller's part. Both is in
+//!   [`file_size`](super::file::size).
+//! * `unsynced` is true whenever a write has come back that no sync began after; and at first, since who wrote the file before may
+//!   have been killed without a sync: what is read may be in the system's cache alone.
+//! * A sync that failed poisons the file for good: the kernel may have dropped the dirty pages it could not write, so a
+//!   later sync would report success for bytes that are gone.
+//!
+//! Lock order: `size`, then `sync`; each is held across its I/O, and neither is ever taken by a transfer. Then `growth`, which
+//! is short.
+
+pub(crate) mod atomic_writes;
+pub(crate) mod growth;
+pub(crate) mod open_options;
+pub(crate) mod plain_transfer;
+pub(crate) mod size;
+
+use std::{
+    io,
+    num::NonZeroU32,
+    ops::Range,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use crate::{
+    codec::PageCodec,
+    error::{Error, IoOp, Result},
+    id::{BlockNo, FileId, PageId, PageSize},
+    io::{
+        disk::{DirectRefused, Disk, DiskFile, Lock, MayBlock, Opened},
+        file::{atomic_writes::NotAtomic, growth::Growth, open_options::OpenOptions},
+    },
+    observe::{Counter, Counters, Measure},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+        thread, time,
+        turns::{Turn, Turns},
+    },
+};
+
+/// A file that takes no new pages, as long as it is being closed.
+#[must_use = "the file is open again when this is dropped"]
+pub(crate) struct Closing<'a>(&'a File);
+
+impl Closing<'_> {
+    /// The file is closed for good.
+    pub(crate) fn keep(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        self.0.closed.store(seeded!("failed_close_not_undone"), Ordering::Release);
+    }
+}
+
+/// A file that a pool has open.
+#[derive(Debug)]
+pub(crate) struct File {
+    pub(crate) id: FileId,
+    /// As it was given, for errors.
+    pub(crate) path: PathBuf,
+    /// Where its name was when it was opened, whatever links the path went through; `None` where it had none any more.
+    pub(crate) name: Option<PathBuf>,
+    pub(crate) disk: Box<dyn DiskFile>,
+    pub(crate) page_size: PageSize,
+    pub(crate) read_only: bool,
+    /// Whether other pools are kept from it.
+    pub(crate) lock: Lock,
+    /// Whether it can be neither extended nor cut.
+    pub(crate) has_fixed_size: bool,
+    /// The engine's own number for the file, for the page codec.
+    pub(crate) tag: u64,
+    /// What seals the pages that are added to it, and verifies those that are read.
+    pub(crate) codec: Option<Arc<dyn PageCodec>>,
+    /// Whether pages of zeros are new ones, which the codec is not asked about.
+    pub(crate) sparse: bool,
+    /// The most requests in flight, where the options say so. Then all of its requests go by one queue, and threads that transfer
+    /// for themselves take [turns](Self::take_turn).
+    pub(crate) max_in_flight: Option<NonZeroU32>,
+    turns: Option<Turns>,
+    /// What offsets and lengths of transfers must be multiples of; divides the page size.
+    pub(crate) offset_align: u32,
+    /// Whether transfers bypass the system's page cache, else why not.
+    pub(crate) direct: Result<(), DirectRefused>,
+    /// How many pages one write may have, where pages are written atomically, else why they are not.
+    pub(crate) atomic_pages: Result<u32, NotAtomic>,
+    /// Why its requests could block who submits them.
+    pub(crate) may_block: Option<MayBlock>,
+    /// Equal for two paths to one file.
+    pub(crate) identity: (u64, u64),
+    /// The length; a last block that is not whole counts.
+    blocks: AtomicU32,
+    /// No block from here on has a page that stays in the pool. Greater than the length only until a cut has succeeded or failed.
+    pages_end: AtomicU32,
+    unsynced: AtomicBool,
+    closed: AtomicBool,
+    /// Held across a sync. The error of the first one that failed.
+    sync: Mutex<Option<Arc<io::Error>>>,
+    /// Held by who changes the length on disk, or ends the file.
+    pub(in crate::io) size: Mutex<()>,
+    /// Held while `blocks` is written.
+    pub(in crate::io) growth: Mutex<Growth>,
+}
+
+impl File {
+    /// Opens the file at `path`. One that may be written to has a durable name then: whatever made it, this pool or a process
+    /// before, may have been kept from syncing its folder. Does not grow it to `options.initial_blocks`, nor decide against atomic
+    /// writes, nor [refuse](Self::check_lock) one that another pool has, nor give it a codec: that is the caller's part.
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        id: FileId,
+        path: &Path,
+        options: &OpenOptions,
+        page_size: PageSize,
+    ) -> Result<Self> {
+        let failed = |op| move |source| Error::File { op, path: path.to_owned(), source: Arc::new(source) };
+        let opened = disk.open(path, options, page_size).map_err(failed(IoOp::Open))?;
+        let Opened { file, name, identity, lock, len, has_fixed_size, offset_align, direct, atomic_pages } =
+            opened;
+        let is_written = !options.read_only && lock != Lock::InUse && !seeded!("folder_not_synced");
+        if let Some(name) = name.as_deref().filter(|_| is_written) {
+            disk.sync_folder(name).map_err(failed(IoOp::SyncFolder))?;
+        }
+        let page = page_size.bytes() as u64;
+        // A part of a block can be completed only where the length can change.
+        let blocks = if has_fixed_size { len / page } else { len.div_ceil(page) };
+        let blocks = u32::try_from(blocks).map_err(|_| {
+            Error::config(format!(
+                "{}: {len} bytes are more than {} blocks of {} bytes: use larger pages or several files",
+                path.display(),
+                u32::MAX,
+                page_size.bytes()
+            ))
+        })?;
+        Ok(Self {
+            id,
+            path: path.to_owned(),
+            name,
+            may_block: file.may_block(),
+            disk: file,
+            page_size,
+            read_only: options.read_only,
+            lock,
+            has_fixed_size,
+            tag: options.tag.unwrap_or(0),
+            codec: None,
+            sparse: options.sparse,
+            max_in_flight: options.max_in_flight,
+            turns: options.max_in_flight.map(Turns::of_so_many),
+            offset_align,
+            direct,
+            atomic_pages,
+            identity,
+            blocks: AtomicU32::new(blocks),
+            pages_end: AtomicU32::new(blocks),
+            unsynced: AtomicBool::new(!options.read_only),
+            closed: AtomicBool::new(false),
+            sync: Mutex::new(None),
+            size: Mutex::new(()),
+            growth: Mutex::new(Growth::new(blocks, options.grow_by)),
+        })
+    }
+
+    /// The same for one that the pool keeps for itself: no other pool has it.
+    pub(crate) fn open_alone(
+        disk: &dyn Disk,
+        id: FileId,
+        path: &Path,
+        options: &OpenOptions,
+        page_size: PageSize,
+    ) -> Result<Self> {
+        wait_for_lock(|| {
+            let file = Self::open(disk, id, path, options, page_size)?;
+            file.check_lock()?;
+            Ok(file)
+        })
+    }
+
+    /// An error where another pool has the file.
+    pub(crate) fn check_lock(&self) -> Result<()> {
+        if self.lock == Lock::InUse { Err(Error::InUse { path: self.path.clone() }) } else { Ok(()) }
+    }
+
+    /// The length in blocks, a last one that is not whole included.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.blocks.load(Ordering::Acquire)
+    }
+
+    /// Publishes another length. What is on disk is the part of [`file_size`](super::file::size). Who publishes a lesser one, and who
+    /// has mapped a page and now looks whether it is there, needs a fence to see what the other has done.
+    pub(crate) fn set_blocks(&self, blocks: u32) {
+        self.pages_end.fetch_max(blocks, Ordering::Relaxed);
+        self.blocks.store(blocks, Ordering::Release);
+    }
+
+    /// The range of blocks from `block` on that may have pages in the pool. It stays so while the caller holds the lock `size` and
+    /// has published a lesser length or that the file is being closed.
+    pub(crate) fn pages_from(&self, block: BlockNo) -> Range<u32> {
+        block.0..self.pages_end.load(Ordering::Relaxed)
+    }
+
+    /// Notes, after a cut, that no block behind the length has a page. The caller holds the lock `size`.
+    pub(in crate::io) fn forget_pages_behind_end(&self) {
+        self.pages_end.store(self.blocks(), Ordering::Relaxed);
+    }
+
+    /// Waits until the calling thread may transfer for itself, where only so many may at once.
+    pub(crate) fn take_turn(&self) -> Option<Turn<'_>> {
+        self.turns.as_ref().map(Turns::take)
+    }
+
+    /// Whether `block` lies within the file.
+    pub(crate) fn check(&self, block: BlockNo) -> Result<()> {
+        let blocks = self.blocks();
+        if block.0 < blocks {
+            Ok(())
+        } else {
+            Err(Error::PastEof { page: PageId::new(self.id, block), blocks })
+        }
+    }
+
+    /// Publishes that the file takes no new pages any more; taken back when what this gives is dropped, unless it is
+    /// [kept](Closing::keep). As with a lesser length, it takes a fence. The caller holds the lock `size`, so the length stays too.
+    pub(crate) fn begin_closing(&self) -> Closing<'_> {
+        // An extension that needs no lock of the size looks at this under its own lock.
+        let _growth = self.growth.lock();
+        self.closed.store(true, Ordering::Release);
+        Closing(self)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    /// Whether a page may come into the pool: the file is open and has this block.
+    pub(crate) fn check_open(&self, block: BlockNo) -> Result<()> {
+        if self.is_closed() { Err(Error::NotOpen { file: self.id }) } else { self.check(block) }
+    }
+
+    /// Says that a write has come back. Called before its frame stops counting as being written, so that a checkpoint
+    /// which finds the frame clean finds the file unsynced.
+    pub(crate) fn note_written(&self) {
+        self.unsynced.store(!seeded!("write_not_noted"), Ordering::SeqCst);
+    }
+
+    /// Whether a sync would have something to do, or an error to report.
+    pub(crate) fn is_unsynced(&self) -> bool {
+        self.unsynced.load(Ordering::SeqCst)
+    }
+
+    /// The error that every sync gives since one failed.
+    pub(crate) fn poison(&self) -> Option<Error> {
+        let poison = self.sync.lock();
+        poison.as_ref().map(|source| Error::SyncPoisoned { file: self.id, source: Arc::clone(source) })
+    }
+
+    /// Makes every write durable that has come back by now. Gives whether there was any.
+    pub(crate) fn sync(&self, counters: &Counters) -> Result<bool> {
+        let mut poison = self.sync.lock();
+        if let Some(source) = &*poison {
+            return Err(Error::SyncPoisoned { file: self.id, source: Arc::clone(source) });
+        }
+        // Cleared first: a write that comes back during the sync may not be covered by it and sets it again.
+        if !self.unsynced.swap(false, Ordering::SeqCst) {
+            return Ok(false);
+        }
+        counters.add(Counter::Syncs, 1);
+        let begun = time::now();
+        let synced = self.disk.sync_data();
+        counters.measures.add_time(Measure::Sync, time::now() - begun);
+        synced.map_err(|error| {
+            counters.add(Counter::Failures, 1);
+            let source = Arc::new(error);
+            *poison = (!seeded!("failed_sync_forgotten")).then(|| Arc::clone(&source));
+            self.error(IoOp::Sync, source)
+        })?;
+        Ok(true)
+    }
+
+    /// The error of an operation on the whole file.
+    pub(crate) fn error(&self, op: IoOp, source: impl Into<Arc<io::Error>>) -> Error {
+        Error::File { op, path: self.path.clone(), source: source.into() }
+    }
+}
+
+/// How long a file that another pool has may stay so. The kernel gives up the locks of a process that was killed with requests in
+/// a ring a little later than the process is gone; and a device may be looked at by the system for a moment.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// The time from one try to the next.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Opens a file once more as long as it is [in use](Error::InUse), and the patience lasts.
+pub(crate) fn wait_for_lock<T>(open: impl Fn() -> Result<T>) -> Result<T> {
+    let deadline = time::now() + LOCK_PATIENCE;
+    loop {
+        match open() {
+            Err(Error::InUse { .. }) if time::now() < deadline => thread::park_timeout(LOCK_PAUSE),
+            outcome => return outcome,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::tests::support::{FakeDisk, os_file};
+
+    #[test]
+    fn a_file_that_cannot_be_opened_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        for path in [dir.path().join("missing"), dir.path().to_owned()] {
+            let error = os_file(&path, &OpenOptions::new()).unwrap_err();
+            assert!(
+                matches!(&error, Error::File { op: IoOp::Open, path: named, .. } if *named == path),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_block_counts_as_one_and_no_more_lie_behind() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for (len, blocks) in [(0, 0), (1, 1), (8192, 1), (8193, 2)] {
+            file.as_file().set_len(len).unwrap();
+            let open = os_file(file.path(), &OpenOptions::new()).unwrap();
+            assert_eq!(open.blocks(), blocks, "{len} bytes");
+            assert!(
+                matches!(open.check(BlockNo(blocks)), Err(Error::PastEof { blocks: n, .. }) if n == blocks)
+            );
+            assert!(blocks == 0 || open.check(BlockNo(blocks - 1)).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_block_at_the_end_of_a_device_is_none_and_its_size_stays() {
+        let disk = FakeDisk::new(vec![7; 2 * 8192 + 512]);
+        disk.fix_size();
+        let file = disk.open_file(8192).unwrap();
+        assert_eq!(file.blocks(), 2);
+        assert!(matches!(file.extend(1, &Counters::new()), Err(Error::FixedSize { .. })));
+        assert_eq!(disk.bytes().len(), 2 * 8192 + 512);
+    }
+
+    #[test]
+    fn more_blocks_than_numbers_are_refused() {
+        let disk = FakeDisk::new(Vec::new());
+        disk.set_reported_len((1 << 32) * 8192);
+        let error = disk.open_file(8192).unwrap_err();
+        assert!(matches!(&error, Error::Config(text) if text.contains("larger pages")), "{error}");
+        disk.set_reported_len(u64::from(u32::MAX) * 8192);
+        assert_eq!(disk.open_file(8192).unwrap().blocks(), u32::MAX);
+    }
+
+    #[test]
+    fn a_file_is_synced_once_for_what_was_written() {
+        let disk = FakeDisk::new(Vec::new());
+        let file = disk.open_file(8192).unwrap();
+        let counters = Counters::new();
+        assert!(file.sync(&counters).unwrap(), "who had it open before may have been killed");
+        assert!(!file.sync(&counters).unwrap());
+        file.note_written();
+        assert!(file.sync(&counters).unwrap());
+        assert!(!file.sync(&counters).unwrap());
+        assert_eq!((disk.syncs(), counters.get(Counter::Syncs)), (2, 2));
+        assert_eq!(counters.measures.get(Measure::Sync).count(), 2);
+    }
+
+    #[test]
+    fn a_failed_sync_poisons_the_file_for_good() {
+        let disk = FakeDisk::new(Vec::new());
+        let file = disk.open_file(8192).unwrap();
+        let counters = Counters::new();
+        file.note_written();
+        disk.fail_next_sync(5);
+        assert!(matches!(file.sync(&counters), Err(Error::File { op: IoOp::Sync, .. })));
+        for _ in 0..2 {
+            let error = file.sync(&counters).unwrap_err();
+            assert!(matches!(error, Error::SyncPoisoned { .. }));
+            assert_eq!(error.raw_os_error(), Some(5));
+            file.note_written();
+        }
+        assert_eq!(disk.syncs(), 1, "a second sync would have reported success");
+        assert!(disk.open_file(8192).unwrap().sync(&counters).is_ok());
+    }
+}

@@ -1,0 +1,172 @@
+//! How a file is opened.
+
+use std::num::NonZeroU32;
+
+use crate::{
+    error::{Error, Result},
+    io::options::Fallback,
+};
+
+/// How a file is opened: an existing file, read and written, bypassing the system's page cache where that works, and locked
+/// against other pools, unless told otherwise.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct OpenOptions {
+    /// Create the file where there is none.
+    ///
+    /// Where the path is a symbolic link to a file that is missing, that file is created. Whether created now or before, a
+    /// file that is opened for writing has a durable name: its folder is synced each time.
+    pub create: bool,
+    /// The permissions of a file that is created, less those that the process's umask takes: 0o600 unless set, so that only
+    /// its owner reads what an engine keeps. Of 0o777 with 0o600 in it. A file that exists keeps its own.
+    pub mode: u32,
+    /// Open for reading only: write guards are refused.
+    pub read_only: bool,
+    /// Keep other pools, of this process and of others, from opening the file while it is open here; opened for
+    /// [reading only](Self::read_only), from opening it for writing. They get [`Error::InUse`].
+    ///
+    /// It is an advisory lock of the open file (`flock(2)`), which ends with it, however the process ends. Programs that ask for
+    /// no such lock are not kept out, nor, of a block device, those that open it by another device node. [`FileInfo`](crate::FileInfo) tells where the file system has none.
+    pub lock: Fallback,
+    /// Bypass the system's page cache (`O_DIRECT`).
+    pub direct: Fallback,
+    /// Grow the file to at least this many blocks, zeroed, before it is used.
+    pub initial_blocks: u32,
+    /// Zero so many blocks ahead on disk whenever the file grows, so that most extensions need no I/O; none unless set.
+    ///
+    /// They count as blocks of the file once they are handed out. Closing the file gives the rest back; after a crash they
+    /// are blocks like others, all zero.
+    pub grow_by: u32,
+    /// Whether pages of zeros are taken for new ones that were never written, and not shown to the
+    /// [codec](crate::PageCodec). Not unless set: then a page that has become zeros is an error with a checksum.
+    ///
+    /// For files with holes, files and devices that were filled with zeros by another program, and recovery: blocks that were
+    /// added after the last sync of the file may be zeros after a crash. An engine that knows the length of the file as of that
+    /// sync can [cut](crate::BufferPool::truncate) it to that instead.
+    pub sparse: bool,
+    /// The engine's own lasting number for the file, which the page codec and the protection from
+    /// [torn pages](crate::TornPages) know it by: a [`FileId`](crate::FileId) is given anew each time a file is opened.
+    ///
+    /// **Without tags of their own, pages of two files can be exchanged on disk, and no checksum tells.** So two open files of a
+    /// pool with a codec cannot have the same one ([`Error::TagTaken`]; a file without a tag has 0), and with a doublewrite
+    /// area each file must be given one. The pool does not know the files that are not open: to give each a number of its own,
+    /// for ever, is the engine's part.
+    pub tag: Option<u64>,
+    /// The most reads and writes of pages that the pool has in flight for the file, whichever thread makes them. Unless set, three
+    /// quarters of what the I/O method can have in flight, so that a file that does not answer never takes all of it; a thread
+    /// that waits for one missing page, and one that finds the method's queue full, make their transfers beside that.
+    ///
+    /// Where it is set no transfer goes beside: such a thread hands its request over too, which costs it two wake-ups, and with
+    /// [`IoMethod::Sync`](crate::IoMethod::Sync) it waits for its turn. What the method itself can have in flight is the most in any case.
+    /// Syncs and changes of the file's length are not counted. Should the system take the ring away from the pool
+    /// ([`Stats::method`](crate::Stats::method) tells), what is in that ring until then is in flight beside what is begun elsewhere.
+    pub max_in_flight: Option<NonZeroU32>,
+}
+
+impl Default for OpenOptions {
+    fn default() -> Self {
+        Self {
+            create: false,
+            mode: 0o600,
+            read_only: false,
+            lock: Fallback::Prefer,
+            direct: Fallback::Prefer,
+            initial_blocks: 0,
+            grow_by: 0,
+            sparse: false,
+            tag: None,
+            max_in_flight: None,
+        }
+    }
+}
+
+impl OpenOptions {
+    /// An existing file, read and written, direct where that works.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Create the file where there is none.
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
+    /// The permissions of a file that is created.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Open for reading only.
+    #[must_use]
+    pub fn read_only(mut self, read_only: bool) -> Self {
+        self.read_only = read_only;
+        self
+    }
+
+    /// Whether to keep other pools from opening the file.
+    #[must_use]
+    pub fn lock(mut self, lock: Fallback) -> Self {
+        self.lock = lock;
+        self
+    }
+
+    /// Whether to bypass the system's page cache.
+    #[must_use]
+    pub fn direct(mut self, direct: Fallback) -> Self {
+        self.direct = direct;
+        self
+    }
+
+    /// Grow the file to at least this many blocks.
+    #[must_use]
+    pub fn initial_blocks(mut self, blocks: u32) -> Self {
+        self.initial_blocks = blocks;
+        self
+    }
+
+    /// Zero so many blocks ahead on disk whenever the file grows.
+    #[must_use]
+    pub fn grow_by(mut self, blocks: u32) -> Self {
+        self.grow_by = blocks;
+        self
+    }
+
+    /// Whether pages of zeros are taken for new ones.
+    #[must_use]
+    pub fn sparse(mut self, sparse: bool) -> Self {
+        self.sparse = sparse;
+        self
+    }
+
+    /// The engine's own lasting number for the file.
+    #[must_use]
+    pub fn tag(mut self, tag: u64) -> Self {
+        self.tag = Some(tag);
+        self
+    }
+
+    /// Sets the most reads and writes of pages in flight for the file.
+    #[must_use]
+    pub fn max_in_flight(mut self, requests: NonZeroU32) -> Self {
+        self.max_in_flight = Some(requests);
+        self
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        if self.read_only && (self.create || self.initial_blocks > 0 || self.grow_by > 0) {
+            return Err(Error::config("a file opened for reading only can be neither created nor grown"));
+        }
+        if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {
+            let mode = self.mode;
+            return Err(Error::config(format!(
+                "mode {mode:#o}: choose permissions of 0o777, with 0o600 for the owner"
+            )));
+        }
+        Ok(())
+    }
+}

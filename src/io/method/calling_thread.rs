@@ -1,0 +1,114 @@
+//! Transfers by the calling thread: the `sync` method, what worker threads do, and every method's way out when its queue
+//! is full.
+//!
+//! The only place that turns a lease's buffers into slices.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    slice,
+};
+
+use smallvec::SmallVec;
+
+use crate::{
+    io::{
+        buffers::{self, Direction},
+        file::File,
+        method::Method,
+        request::{Lease, Request},
+        transfer::{self, Progress},
+    },
+    observe::{Counter, Counters},
+    sync::{Arc, thread::ThreadId, time},
+};
+
+/// Buffers whose descriptions fit on the stack; a larger request costs an allocation.
+const ON_STACK: usize = 16;
+
+/// Transfers the buffers of `lease`, which stays untouched otherwise, and gives what to finish it with.
+pub(crate) fn transfer<L: Lease>(
+    direction: Direction,
+    file: &File,
+    offset: u64,
+    lease: &L,
+    counters: &Counters,
+) -> io::Result<usize> {
+    let progress = Progress::new(direction, buffers::total(lease.buffers()), file.offset_align);
+    transfer::drive(progress, counters, |done| {
+        let rest = buffers::from(lease.buffers(), done);
+        let offset = if seeded!("resumed_where_it_began") { offset } else { offset + done as u64 };
+        match direction {
+            Direction::Read => {
+                let mut slices: SmallVec<[IoSliceMut<'_>; ON_STACK]> = rest
+                    .map(|(ptr, len)| {
+                        // SAFETY: 1. The buffers of a lease are valid, initialised memory as long as it is not finished,
+                        //    and it is borrowed here. 2. Nobody else touches them meanwhile: whoever has the lease has
+                        //    the sole right to, and the buffers of one lease do not overlap. 3. The slices die with this
+                        //    attempt.
+                        #[allow(unsafe_code)]
+                        IoSliceMut::new(unsafe { slice::from_raw_parts_mut(ptr.as_ptr(), len) })
+                    })
+                    .collect();
+                file.disk.read_at(&mut slices, offset)
+            }
+            Direction::Write => {
+                let slices: SmallVec<[IoSlice<'_>; ON_STACK]> = rest
+                    .map(|(ptr, len)| {
+                        // SAFETY: as above, and nobody writes to them meanwhile.
+                        #[allow(unsafe_code)]
+                        IoSlice::new(unsafe { slice::from_raw_parts(ptr.as_ptr(), len) })
+                    })
+                    .collect();
+                if file.atomic_pages.is_ok() {
+                    file.disk.write_atomically_at(&slices, offset)
+                } else {
+                    file.disk.write_at(&slices, offset)
+                }
+            }
+        }
+    })
+}
+
+/// Transfers a request, and gives what to finish it with.
+pub(crate) fn transfer_of<L: Lease>(request: &Request<L>, counters: &Counters) -> io::Result<usize> {
+    request.begin();
+    transfer(request.direction, &request.file, request.offset, &request.lease, counters)
+}
+
+/// Transfers and finishes a request in the thread that asked for it. One of a file that has a bound of its own waits for its turn.
+pub(crate) fn run<L: Lease>(request: Request<L>, counters: &Counters) {
+    counters.add(Counter::Inline, 1);
+    let turn = request.file.take_turn();
+    let outcome = transfer_of(&request, counters);
+    drop(turn);
+    request.finish(outcome, time::now());
+}
+
+/// The `sync` method: whoever submits transfers.
+pub(crate) struct Inline {
+    counters: Arc<Counters>,
+}
+
+impl Inline {
+    pub(crate) fn new(counters: Arc<Counters>) -> Self {
+        Self { counters }
+    }
+}
+
+impl<L: Lease> Method<L> for Inline {
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>) {
+        requests.for_each(|request| run(request, &self.counters));
+    }
+
+    fn room(&self, _file: &File) -> usize {
+        usize::MAX
+    }
+
+    fn forget(&self, _file: &File) {}
+
+    fn shutdown(&self) {}
+
+    fn has(&self, _thread: ThreadId) -> bool {
+        false
+    }
+}

@@ -1,0 +1,175 @@
+//! The ladder: io_uring, else worker threads, else sync.
+//!
+//! `IoMethod::Auto` climbs down it until a rung holds and keeps the reason. A method that was asked for by name is used or
+//! refused, never replaced.
+
+use std::io;
+
+use crate::{
+    error::{Error, Result},
+    io::{
+        method::{Chunk, Method, calling_thread::Inline, threads::Threads},
+        options::{IoMethod, Scheduling, UringOptions},
+        report::{MethodKind, MethodReport, Registration},
+        request::Lease,
+    },
+    observe::Counters,
+    sync::Arc,
+};
+
+/// A method that holds, with what it registered.
+type Rung<L> = (Arc<dyn Method<L>>, MethodKind, [Registration; 2]);
+
+const NOTHING_TO_REGISTER: [Registration; 2] = [Registration::NotApplicable, Registration::NotApplicable];
+
+/// Opens the method that was asked for. `chunks` is the memory that all buffers of all requests come from.
+pub(crate) fn open_method<L: Lease>(
+    asked: &IoMethod,
+    chunks: &[Chunk],
+    scheduling: &Scheduling,
+    counters: &Arc<Counters>,
+) -> Result<(Arc<dyn Method<L>>, MethodReport)> {
+    asked.validate()?;
+    let mut reasons = Vec::new();
+    let mut holds = |rung: Result<Rung<L>, String>| rung.map_err(|reason| reasons.push(reason)).ok();
+    let rung = match asked {
+        IoMethod::Auto => holds(ring::open(&UringOptions::default(), chunks, scheduling, counters))
+            .or_else(|| holds(threads(IoMethod::DEFAULT_THREADS, scheduling, counters)))
+            .unwrap_or_else(|| sync(counters)),
+        IoMethod::Uring(options) => ring::open(options, chunks, scheduling, counters).map_err(|reason| {
+            Error::config(format!("{reason}; or let IoMethod::Auto choose what works here"))
+        })?,
+        IoMethod::Worker { threads: count } => threads(*count, scheduling, counters)
+            .map_err(|reason| Error::config(format!("{reason}; IoMethod::Sync needs none")))?,
+        IoMethod::Sync => sync(counters),
+    };
+    let (method, in_use, [fixed_buffers, fixed_files]) = rung;
+    let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
+    Ok((method, MethodReport { asked: asked.clone(), in_use, reason, fixed_buffers, fixed_files }))
+}
+
+fn threads<L: Lease>(
+    count: u32,
+    scheduling: &Scheduling,
+    counters: &Arc<Counters>,
+) -> Result<Rung<L>, String> {
+    match Threads::open(count, scheduling, Arc::clone(counters)) {
+        Ok(threads) => Ok((Arc::new(threads), MethodKind::Worker, NOTHING_TO_REGISTER)),
+        Err(error) => Err(format!("no worker thread can be started: {error}")),
+    }
+}
+
+fn sync<L: Lease>(counters: &Arc<Counters>) -> Rung<L> {
+    (Arc::new(Inline::new(Arc::clone(counters))), MethodKind::Sync, NOTHING_TO_REGISTER)
+}
+
+#[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
+mod ring {
+    use super::*;
+    use crate::io::method::uring::{Refusal, Uring};
+
+    pub(crate) fn open<L: Lease>(
+        options: &UringOptions,
+        chunks: &[Chunk],
+        scheduling: &Scheduling,
+        counters: &Arc<Counters>,
+    ) -> Result<Rung<L>, String> {
+        match Uring::open(options, chunks, scheduling, counters) {
+            Ok((uring, abilities)) => {
+                let registered = [abilities.fixed_buffers, abilities.fixed_files];
+                Ok((Arc::new(uring), MethodKind::Uring, registered))
+            }
+            Err(Refusal::Call { call, source }) => Err(explain(call, &source)),
+            Err(Refusal::Required(text)) => Err(text),
+        }
+    }
+}
+
+#[cfg(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))))]
+mod ring {
+    use super::*;
+
+    pub(crate) fn open<L: Lease>(
+        _: &UringOptions,
+        _: &[Chunk],
+        _: &Scheduling,
+        _: &Arc<Counters>,
+    ) -> Result<Rung<L>, String> {
+        Err("io_uring is not built in: it needs Linux and the feature `uring`".into())
+    }
+}
+
+/// Why a call for a ring failed, and what a person can do.
+fn explain(call: &str, error: &io::Error) -> String {
+    use rustix::io::Errno;
+    let advice = match Errno::from_io_error(error) {
+        Some(Errno::PERM | Errno::ACCESS) => {
+            ": allow it in seccomp (containers) and in the sysctl kernel.io_uring_disabled"
+        }
+        Some(Errno::NOSYS) => ": this kernel, or a sandbox, has no io_uring",
+        Some(Errno::NOMEM) => {
+            ": raise RLIMIT_MEMLOCK (rings of this user count against it, those that are closed for a moment too), or choose \
+             a smaller queue_depth"
+        }
+        Some(Errno::MFILE | Errno::NFILE) => ": raise RLIMIT_NOFILE",
+        Some(Errno::INVAL | Errno::OPNOTSUPP) => ": this kernel is too old",
+        _ => "",
+    };
+    format!("{call}: {error}{advice}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::tests::support::{SCHEDULING, TestArena, TestLease};
+
+    fn open(asked: &IoMethod, chunks: &[Chunk]) -> Result<(Arc<dyn Method<TestLease>>, MethodReport)> {
+        open_method(asked, chunks, &SCHEDULING, &Arc::new(Counters::new()))
+    }
+
+    #[test]
+    fn every_refusal_is_explained() {
+        for (errno, advice) in [
+            (1, "kernel.io_uring_disabled"),
+            (38, "no io_uring"),
+            (12, "RLIMIT_MEMLOCK"),
+            (24, "RLIMIT_NOFILE"),
+            (22, "too old"),
+            (5, "io_uring_setup: "),
+        ] {
+            let text = explain("io_uring_setup", &io::Error::from_raw_os_error(errno));
+            assert!(text.starts_with("io_uring_setup: ") && text.contains(advice), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_asked_for_by_name_is_what_is_used() {
+        let arena = TestArena::new(1 << 20);
+        for (asked, kind, name) in
+            [(IoMethod::worker(), MethodKind::Worker, "worker"), (IoMethod::Sync, MethodKind::Sync, "sync")]
+        {
+            let (_, report) = open(&asked, &arena.chunks()).unwrap();
+            assert_eq!((report.in_use, report.in_use.to_string().as_str()), (kind, name));
+            assert_eq!((report.asked, report.reason), (asked, None));
+            assert_eq!(report.fixed_buffers, Registration::NotApplicable);
+        }
+    }
+
+    #[test]
+    fn options_are_checked() {
+        let error = open(&IoMethod::Worker { threads: 0 }, &[]).err().unwrap();
+        assert!(error.to_string().contains("choose 1 to 256"), "{error}");
+    }
+
+    #[test]
+    fn auto_gives_the_ring_or_a_reason() {
+        let arena = TestArena::new(1 << 20);
+        let (_, report) = open(&IoMethod::Auto, &arena.chunks()).unwrap();
+        println!("{report:?}");
+        assert_eq!(report.in_use == MethodKind::Uring, report.reason.is_none());
+        let ring = cfg!(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))));
+        if !ring {
+            assert!(report.reason.unwrap().contains("feature `uring`"));
+        }
+    }
+}

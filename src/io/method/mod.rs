@@ -1,0 +1,95 @@
+//! What an I/O method is, and the ladder that `IoMethod::Auto` climbs down.
+//!
+//! A method gets requests in batches and owes the lease of each exactly one `finish`, from whatever thread. The three of
+//! them (the ring's worker, worker threads, inline) differ in nothing else that a caller could see (C7).
+
+pub(crate) mod calling_thread;
+pub(crate) mod choice;
+pub(crate) mod sleeper;
+pub(crate) mod threads;
+#[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
+pub(crate) mod uring;
+pub(crate) mod worker_counts;
+
+use std::{io, iter, ptr::NonNull};
+
+use crate::{
+    io::{
+        file::File,
+        report::MethodKind,
+        request::{Lease, Request},
+    },
+    sync::thread::ThreadId,
+};
+
+/// A way to get requests done.
+pub(crate) trait Method<L: Lease>: Send + Sync + 'static {
+    /// Takes all these requests. Never waits for room: a request that finds the queue full is transferred by the calling
+    /// thread, which slows exactly the threads that submit too fast. One of a file with a [bound](File::max_in_flight) of its own always
+    /// finds room, and waits for its turn where there is no queue.
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>);
+
+    /// [`submit_each`](Self::submit_each) for what is in `batch`, which is empty afterwards.
+    fn submit(&self, batch: &mut Vec<Request<L>>) {
+        self.submit_each(&mut batch.drain(..));
+    }
+
+    /// [`submit_each`](Self::submit_each) for one request.
+    fn submit_one(&self, request: Request<L>) {
+        self.submit_each(&mut iter::once(request));
+    }
+
+    /// How many requests for this file that nobody waits for the queue would take now; what `prefetch` goes by, which must not end up
+    /// transferring inline. `usize::MAX` for a method that always transfers inline.
+    fn room(&self, file: &File) -> usize;
+
+    /// Drops what the method keeps for this file beyond its requests (a registered descriptor). Called once, at close,
+    /// when no request for the file is left.
+    fn forget(&self, file: &File);
+
+    /// The memory of this number is another from here on: there is some where there was none, or none any more. There is no request
+    /// for it. Comes back when the kernel knows it, on behalf of every thread of the method; one that registers nothing has nothing
+    /// to do.
+    ///
+    /// # Errors
+    /// Where the system refuses it. Some of the threads may have it all the same, until it is set anew.
+    fn set_chunk(&self, _number: u16, _chunk: Chunk) -> io::Result<()> {
+        Ok(())
+    }
+
+    /// Finishes all requests that were submitted and ends the method's threads. Later submissions are transferred
+    /// inline. Idempotent. Must not be called from one of the method's own threads.
+    fn shutdown(&self);
+
+    /// Whether this is one of the method's own threads: who waits there for an I/O may wait for himself.
+    fn has(&self, thread: ThreadId) -> bool;
+
+    /// What is in use now where the system has taken away what was opened, or a part of it.
+    fn change(&self) -> Option<MethodChange> {
+        None
+    }
+}
+
+/// What a method has come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct MethodChange {
+    /// How transfers are made now.
+    pub(crate) in_use: MethodKind,
+    /// What the system refused.
+    pub(crate) reason: String,
+}
+
+/// A piece of the memory from which all buffers come: at most 1 GiB, one registered buffer. Of no length, where there is no memory
+/// now.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Chunk {
+    pub(crate) ptr: NonNull<u8>,
+    pub(crate) len: usize,
+}
+
+// SAFETY: an address and a length; it is read by the kernel at registration only.
+#[allow(unsafe_code)]
+unsafe impl Send for Chunk {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Chunk {}

@@ -1,0 +1,115 @@
+//! Somebody who sleeps while there is nothing to do, and those who bring him work.
+//!
+//! **No wake-up is lost, and few are paid for.** The sleeper says that he is going to sleep, and looks once more for work; who brings
+//! some puts it down, and looks whether he sleeps. In the one order of `SeqCst` one of them sees the other. Who finds him asleep
+//! takes the flag down, so that he is woken by one of many.
+//!
+//! How he sleeps is his own affair; but a wake-up that comes just before must end the sleep, too.
+
+use crate::sync::atomic::{AtomicBool, Ordering, fence};
+
+#[derive(Debug, Default)]
+pub(crate) struct Sleeper {
+    is_asleep: AtomicBool,
+}
+
+impl Sleeper {
+    /// He is going to sleep, and may if this is true: by the time that everybody can see it nothing has come.
+    pub(crate) fn may_sleep(&self, has_news: impl FnOnce() -> bool) -> bool {
+        self.is_asleep.store(true, Ordering::SeqCst);
+        fence(Ordering::SeqCst);
+        !has_news()
+    }
+
+    /// He is awake, whether he has slept or not.
+    pub(crate) fn wake_up(&self) {
+        self.is_asleep.store(false, Ordering::Relaxed);
+    }
+
+    /// Whether who asks has to wake him. Asked when the work has been put down.
+    pub(crate) fn must_be_woken(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.is_asleep.load(Ordering::Relaxed) && self.is_asleep.swap(false, Ordering::SeqCst)
+    }
+}
+
+/// A wake-up that is lost is a deadlock, which loom reports.
+#[cfg(all(test, loom))]
+mod loom_models {
+    use std::mem;
+
+    use super::*;
+    use crate::sync::{
+        Arc, Condvar, Mutex,
+        every_schedule::{check, spawn},
+    };
+
+    /// A sleeper with his work, and what wakes him, which keeps what it was told.
+    #[derive(Default)]
+    struct Door<W> {
+        sleeper: Sleeper,
+        work: W,
+        is_rung: Mutex<bool>,
+        rung: Condvar,
+    }
+
+    impl<W> Door<W> {
+        fn ring(&self) {
+            if self.sleeper.must_be_woken() {
+                *self.is_rung.lock() = true;
+                self.rung.notify_one();
+            }
+        }
+
+        /// Sleeps, where there is nothing else to do, until `work` has given `all` that there is.
+        fn work(&self, mut all: usize, mut work: impl FnMut() -> usize, has_news: impl Fn() -> bool) {
+            loop {
+                all -= work();
+                if all == 0 {
+                    return;
+                }
+                if self.sleeper.may_sleep(&has_news) {
+                    let mut is_rung = self.is_rung.lock();
+                    while !mem::take(&mut *is_rung) {
+                        is_rung = self.rung.wait(is_rung);
+                    }
+                }
+                self.sleeper.wake_up();
+            }
+        }
+    }
+
+    #[test]
+    fn what_two_put_into_a_queue_is_found() {
+        check(2, || {
+            let door = Arc::new(Door::<Mutex<usize>>::default());
+            let bringing = [(), ()].map(|()| {
+                let door = Arc::clone(&door);
+                spawn(move || {
+                    *door.work.lock() += 1;
+                    door.ring();
+                })
+            });
+            door.work(2, || mem::take(&mut *door.work.lock()), || *door.work.lock() > 0);
+            bringing.into_iter().for_each(|bringing| bringing.join().unwrap());
+        });
+    }
+
+    /// As an errand is: nothing beside the sleeper puts who brings it and who works in an order.
+    #[test]
+    fn what_is_put_down_without_a_lock_is_found() {
+        check(3, || {
+            let door = Arc::new(Door::<AtomicBool>::default());
+            let bringing = {
+                let door = Arc::clone(&door);
+                spawn(move || {
+                    door.work.store(true, Ordering::Relaxed);
+                    door.ring();
+                })
+            };
+            let is_there = || door.work.load(Ordering::Relaxed);
+            door.work(1, || usize::from(is_there()), is_there);
+            bringing.join().unwrap();
+        });
+    }
+}

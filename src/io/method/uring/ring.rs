@@ -1,0 +1,421 @@
+//! The ring as its owner sees it: requests go in, outcomes come out.
+//!
+//! Invariants: one thread owns a ring (it is neither `Send` nor `Sync`); never more is in flight than the completion
+//! queue holds; each request in flight and the wake-up have one submission each, so the submission queue never overflows
+//! either.
+//!
+//! A ring may come to be of no use: the system refuses its calls. Then what the kernel has not taken is
+//! [taken back](Ring::take_back), what it has taken is [waited for](Ring::drain), as long as that works, and the
+//! [rest](Ring::into_rest) is the caller's, who must not let go of it before the kernel has (C5).
+
+use std::{io, marker::PhantomData, rc::Rc, time::Duration};
+
+use io_uring::{
+    CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, opcode, squeue,
+    types::{Fd, SubmitArgs, Timespec},
+};
+use rustix::io::Errno;
+
+#[cfg(test)]
+use super::refusals;
+use super::{
+    doorbell::Doorbell,
+    setup::{Abilities, FILE_SLOTS, to_iovec},
+    slots::{FileName, Forms, Slots},
+    trouble::{self, Remedy, Trouble},
+};
+use crate::{
+    id::FileId,
+    io::{
+        backlog::FlightPlace,
+        by_file::ByFile,
+        file::File,
+        method::Chunk,
+        report::Registration,
+        request::{Lease, Request},
+        transfer::TransferStep,
+    },
+    observe::{Counter, Counters},
+    sync::{Arc, callback, thread, time},
+};
+
+/// Names the completion of the wake-up. No slot has this number.
+const BELL: u64 = u64::MAX;
+
+/// How long calls may fail in a row before the ring is given up.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long to wait.
+#[derive(Copy, Clone, Debug)]
+pub(super) enum RingWait {
+    /// Until anything has completed.
+    One,
+    /// Until so many have completed, or a moment has passed.
+    Several(usize, Duration),
+    /// Not at all.
+    No,
+}
+
+/// What came out of a ring at once.
+#[derive(Copy, Clone, Debug, Default)]
+pub(super) struct Reaped {
+    pub(super) completions: u64,
+    pub(super) bytes: u64,
+}
+
+/// What the kernel still has of a ring that cannot be asked any more.
+pub(super) struct RingRemains<L> {
+    /// What came of them will not be known, and until the kernel is done with them their leases must be kept.
+    pub(super) requests: Vec<Request<L>>,
+    /// The doorbell, if its read is posted: the kernel writes to its word.
+    pub(super) doorbell: Option<Arc<Doorbell>>,
+}
+
+/// A ring with what is in flight in it.
+pub(super) struct Ring<'r, L: Lease> {
+    submitter: Submitter<'r>,
+    submissions: SubmissionQueue<'r>,
+    completions: CompletionQueue<'r>,
+    slots: Slots<L>,
+    forms: Forms,
+    /// Where files are in the table of registered ones.
+    registered_files: ByFile<u32>,
+    /// Places in that table that no file has.
+    free_files: Vec<u32>,
+    doorbell: Arc<Doorbell>,
+    /// The number of the submission that is the wake-up's read, where that is posted.
+    bell: Option<u32>,
+    /// How many submissions there were.
+    pushed: u32,
+    /// Nothing is submitted any more.
+    is_closed: bool,
+    counters: Arc<Counters>,
+    trouble: Trouble,
+    /// Requests that the kernel could not do for want of memory or threads: for plain calls.
+    elsewhere: Vec<Request<L>>,
+    /// Requests that are over, with how they went; their leases are still to be finished.
+    done: Vec<(Request<L>, io::Result<usize>)>,
+    /// Their places, to be given back.
+    places: Vec<FlightPlace>,
+    _one_thread: PhantomData<Rc<()>>,
+}
+
+impl<'r, L: Lease> Ring<'r, L> {
+    pub(super) fn new(
+        ring: &'r mut IoUring,
+        abilities: &Abilities,
+        depth: u32,
+        doorbell: Arc<Doorbell>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        // The descriptor itself is not registered with the thread: that would keep the ring open until the thread ends.
+        let (submitter, submissions, completions) = ring.split();
+        let files = if abilities.fixed_files == Registration::InUse { FILE_SLOTS } else { 0 };
+        Self {
+            submitter,
+            submissions,
+            completions,
+            slots: Slots::new(depth),
+            forms: Forms {
+                fixed_buffers: abilities.fixed_buffers == Registration::InUse,
+                vectored_fixed: abilities.vectored_fixed,
+            },
+            registered_files: ByFile::default(),
+            free_files: (0..files).rev().collect(),
+            doorbell,
+            bell: None,
+            pushed: 0,
+            is_closed: false,
+            counters,
+            trouble: Trouble::new(PATIENCE),
+            elsewhere: Vec::new(),
+            done: Vec::with_capacity(depth as usize),
+            places: Vec::with_capacity(depth as usize),
+            _one_thread: PhantomData,
+        }
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.slots.in_flight()
+    }
+
+    /// How many more requests it takes.
+    pub(super) fn room(&self) -> usize {
+        self.slots.room()
+    }
+
+    /// The places of requests that are over, to be given back.
+    pub(super) fn vacated(&mut self) -> impl Iterator<Item = FlightPlace> {
+        self.places.drain(..)
+    }
+
+    /// Prepares a request; [`enter`](Self::enter) submits it. Only while there is room, for a file with a descriptor.
+    pub(super) fn start(&mut self, request: Request<L>, place: FlightPlace) {
+        request.begin();
+        let target = self.target(&request.file);
+        let index = self.slots.insert(request, place, target);
+        self.push_flight(index);
+    }
+
+    fn push_flight(&mut self, index: u32) {
+        let entry = self.slots.entry(index, self.forms, self.pushed);
+        // SAFETY: 1. The memory that the entry names is the lease's, valid until it is finished, and the row of iovecs of
+        //    the slot; both stay in the slot, untouched, until the completion is in, see `reap` and `into_rest`. 2. The file is
+        //    kept open by the request, which stays there too. 3. Registered buffers are named by the chunk they lie in.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.push(&entry);
+        }
+    }
+
+    /// Posts the wake-up's read.
+    fn post_bell(&mut self) {
+        let entry =
+            opcode::Read::new(Fd(self.doorbell.fd()), self.doorbell.count_ptr(), 8).build().user_data(BELL);
+        self.bell = Some(self.pushed);
+        // SAFETY: the doorbell is kept while the read is posted, and its word is read and written atomically only.
+        #[allow(unsafe_code)]
+        unsafe {
+            self.push(&entry);
+        }
+    }
+
+    /// Appends an entry to the submission queue.
+    ///
+    /// # Safety
+    /// What the entry names must be valid until its completion is in.
+    #[allow(unsafe_code)]
+    unsafe fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: the caller's promise.
+        let pushed = unsafe { self.submissions.push(entry) };
+        pushed.expect("the submission queue holds an entry for each slot and the bell");
+        self.pushed = self.pushed.wrapping_add(1);
+    }
+
+    /// Submits what is prepared and waits. Comes back early where a signal came, or after a rest where the call failed; what was not
+    /// submitted then is submitted with the next call.
+    ///
+    /// # Errors
+    /// Where the call is refused for good.
+    pub(super) fn enter(&mut self, wait: RingWait) -> io::Result<()> {
+        if self.bell.is_none() {
+            self.post_bell();
+        }
+        self.counters.add(Counter::RingEnters, 1);
+        let entered = self.call(|submitter| match wait {
+            RingWait::One => submitter.submit_and_wait(1),
+            RingWait::No => submitter.submit(),
+            RingWait::Several(want, at_most) => {
+                let moment = Timespec::from(at_most);
+                submitter.submit_with_args(want, &SubmitArgs::new().timespec(&moment))
+            }
+        });
+        self.bear(entered)
+    }
+
+    /// Makes a call with both queues as they are.
+    fn call(&mut self, call: impl FnOnce(&Submitter<'r>) -> io::Result<usize>) -> io::Result<usize> {
+        self.submissions.sync();
+        #[cfg(test)]
+        if let Some(errno) = refusals::next(&self.counters, refusals::Of::Calls) {
+            return Err(io::Error::from_raw_os_error(errno));
+        }
+        let outcome = call(&self.submitter);
+        self.submissions.sync();
+        self.completions.sync();
+        outcome
+    }
+
+    /// Has the kernel post what is over, and waits for so many completions, without submitting anything.
+    fn look(&mut self, wait_for: u32) -> io::Result<usize> {
+        let flags = EnterFlags::GETEVENTS.bits();
+        self.call(|submitter| {
+            // SAFETY: it takes no submission, and no argument.
+            #[allow(unsafe_code)]
+            unsafe {
+                submitter.enter::<()>(0, wait_for, flags, None)
+            }
+        })
+    }
+
+    /// Takes what came of a call, and rests where it failed for a while. An error is for good.
+    fn bear(&mut self, outcome: io::Result<usize>) -> io::Result<()> {
+        let error = match outcome {
+            Err(error) if Errno::from_io_error(&error) != Some(Errno::TIME) => error,
+            _ => {
+                self.trouble.end();
+                return Ok(());
+            }
+        };
+        match self.trouble.remedy(&error, time::now()) {
+            Remedy::Repeat => Ok(()),
+            Remedy::Rest(rest) => {
+                thread::park_timeout(rest);
+                // A call that cannot submit does not look for completions either, and those may be the cure.
+                let _ = self.look(0);
+                Ok(())
+            }
+            Remedy::GiveUp => Err(error),
+        }
+    }
+
+    /// Takes in every completion: a request that is over goes to those that [`finish`](Self::finish) ends, of others the rest
+    /// is prepared. Gives what was in.
+    pub(super) fn reap(&mut self) -> Reaped {
+        let mut reaped = Reaped::default();
+        while let Some(completion) = self.completions.next() {
+            if completion.user_data() == BELL {
+                self.bell = None;
+                continue;
+            }
+            reaped.completions += 1;
+            reaped.bytes += u64::try_from(completion.result()).unwrap_or(0);
+            let (index, flight) = self.slots.find(completion.user_data());
+            let result = to_result(completion.result());
+            #[cfg(test)]
+            let result = refusals::next(&self.counters, refusals::Of::Completions)
+                .map_or(result, |errno| Err(io::Error::from_raw_os_error(errno)));
+            if result.as_ref().is_err_and(trouble::says_nothing_of_the_file) {
+                self.leave_to_others(index);
+                continue;
+            }
+            match flight.progress.step(result) {
+                TransferStep::Finished(outcome) => {
+                    let (request, place) = self.slots.remove(index);
+                    self.done.push((request, outcome));
+                    self.places.push(place);
+                }
+                TransferStep::Resume if self.is_closed => self.leave_to_others(index),
+                TransferStep::Resume => {
+                    self.counters.add(Counter::Resumed, 1);
+                    self.push_flight(index);
+                }
+            }
+        }
+        reaped
+    }
+
+    fn leave_to_others(&mut self, index: u32) {
+        let (request, place) = self.slots.remove(index);
+        self.elsewhere.push(request);
+        self.places.push(place);
+    }
+
+    /// Requests that are to be done by plain calls, from their beginning.
+    pub(super) fn elsewhere(&mut self) -> &mut Vec<Request<L>> {
+        &mut self.elsewhere
+    }
+
+    /// Finishes the leases of the requests that are over.
+    pub(super) fn finish(&mut self) {
+        if self.done.is_empty() {
+            return;
+        }
+        let now = time::now();
+        for (request, outcome) in self.done.drain(..) {
+            // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
+            let _ = callback::contained(|| request.finish(outcome, now));
+        }
+    }
+
+    /// How a submission names the file. One that is seen for the first time is registered, if there is a place left.
+    fn target(&mut self, file: &File) -> FileName {
+        if let Some(&registered) = self.registered_files.get(&file.id) {
+            return FileName::Registered(registered);
+        }
+        let fd = file.disk.raw_fd().expect("files without a descriptor are not for a ring");
+        let Some(slot) = self.free_files.pop() else {
+            return FileName::Descriptor(fd);
+        };
+        if self.submitter.register_files_update(slot, &[fd]).is_err() {
+            // Not tried again with every request.
+            self.free_files.clear();
+            return FileName::Descriptor(fd);
+        }
+        self.registered_files.insert(file.id, slot);
+        FileName::Registered(slot)
+    }
+
+    /// The registered buffer of this number is another from here on; none, where the chunk has no length. Requests in flight keep
+    /// the one that they have.
+    pub(super) fn set_chunk(&mut self, number: u16, chunk: Chunk) -> io::Result<()> {
+        if !self.forms.fixed_buffers {
+            return Ok(());
+        }
+        // SAFETY: as where all of them are registered (`setup`).
+        #[allow(unsafe_code)]
+        unsafe {
+            self.submitter.register_buffers_update(number.into(), &[to_iovec(&chunk)], None)
+        }
+    }
+
+    /// Gives the file's place in the table back, and with it the ring's hold on the file.
+    pub(super) fn forget(&mut self, file: FileId) {
+        if let Some(slot) = self.registered_files.remove(&file)
+            && self.submitter.register_files_update(slot, &[-1]).is_ok()
+        {
+            self.free_files.push(slot);
+        }
+    }
+}
+
+/// The end of a ring.
+impl<L: Lease> Ring<'_, L> {
+    /// Submits nothing any more. Gives the requests that the kernel has not taken: it looks for submissions in calls only that
+    /// have some to submit, and there are none from here on.
+    pub(super) fn take_back(&mut self) -> Vec<Request<L>> {
+        self.is_closed = true;
+        self.submissions.sync();
+        let taken = self.pushed.wrapping_sub(self.submissions.len() as u32);
+        let is_untaken = |number: u32| number.wrapping_sub(taken).cast_signed() >= 0;
+        self.bell = self.bell.filter(|&number| !is_untaken(number));
+        self.slots.take(is_untaken)
+    }
+
+    /// Waits until the kernel is done with all that it has taken, as long as it can be asked; `elsewhere` gets what is to be done by
+    /// plain calls.
+    pub(super) fn drain(&mut self, mut elsewhere: impl FnMut(&mut Vec<Request<L>>)) {
+        if self.bell.is_some() {
+            self.doorbell.ring_anyway();
+        }
+        loop {
+            self.completions.sync();
+            self.reap();
+            self.finish();
+            elsewhere(&mut self.elsewhere);
+            if self.bell.is_none() && self.in_flight() == 0 {
+                return;
+            }
+            let waited = self.look(1);
+            if self.bear(waited).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Lets go of the memory. Gives what the kernel still has.
+    pub(super) fn into_rest(mut self) -> RingRemains<L> {
+        if self.in_flight() == 0 && self.forms.fixed_buffers {
+            // The kernel takes a closed ring down in its own time, and what was registered counts as locked until then.
+            let _ = self.submitter.unregister_buffers();
+        }
+        let doorbell = self.bell.take().map(|_| Arc::clone(&self.doorbell));
+        RingRemains { requests: self.slots.take(|_| true), doorbell }
+    }
+}
+
+/// What the kernel may still have is never given back.
+impl<L: Lease> Drop for Ring<'_, L> {
+    fn drop(&mut self) {
+        if self.bell.is_some() {
+            std::mem::forget(Arc::clone(&self.doorbell));
+        }
+        if self.in_flight() > 0 {
+            std::mem::forget(std::mem::replace(&mut self.slots, Slots::new(0)));
+        }
+    }
+}
+
+fn to_result(result: i32) -> io::Result<usize> {
+    usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}

@@ -1,0 +1,8 @@
+//! What all I/O methods must do alike, and what tests of this layer need.
+
+#[cfg(test)]
+pub(crate) mod conformance;
+#[cfg(all(test, feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
+pub(crate) mod stalled_requests;
+#[cfg(test)]
+pub(crate) mod support;

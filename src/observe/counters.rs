@@ -1,0 +1,145 @@
+//! Counters that cost a hit next to nothing: each thread adds to a cell of its own, readers sum the cells.
+//!
+//! A live thread owns an index below [`CELLS`] for as long as it lives, so it can add with a plain load and store: nobody
+//! else writes its cell. Threads beyond that share one cell and add atomically. Either way no count is lost.
+
+use crossbeam_utils::CachePadded;
+
+use crate::{
+    observe::{measures::Measures, thread_index},
+    sync::uncontrolled::{AtomicU64, Ordering},
+};
+
+/// Threads that get a cell of their own.
+const CELLS: usize = 64;
+
+/// What is counted.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Counter {
+    /// A fetch found the page ready.
+    Hits,
+    /// A fetch started a read.
+    Misses,
+    /// A fetch found the page's read under way and waited for it.
+    Joins,
+    /// Pages asked for by prefetch that started a read.
+    Prefetches,
+    /// Pages read, well or not.
+    PagesRead,
+    /// Read requests.
+    ReadRequests,
+    /// Pages written, well or not.
+    PagesWritten,
+    /// Write requests.
+    WriteRequests,
+    /// Syncs of a file.
+    Syncs,
+    /// Reads, writes and syncs that failed.
+    Failures,
+    /// Requests transferred by the thread that asked.
+    Inline,
+    /// Requests handed to the method's own threads.
+    HandedOver,
+    /// Of those, requests that went to the threads beside the ring, because their file could block its worker.
+    Aside,
+    /// Of those, requests that were joined to others that waited.
+    Joined,
+    /// Transfers that came back short or interrupted and were continued.
+    Resumed,
+    /// Calls of `io_uring_enter`.
+    RingEnters,
+    /// Pages that lost their frame to another.
+    Evictions,
+    /// Pages written by the background writer.
+    PagesCleaned,
+    /// Batches of the background writer of which something could not be written.
+    CleaningFailures,
+    /// Frames that were dirty when a miss wanted them, so that somebody had to wait for a write.
+    DirtyEvictions,
+    /// Pages that were changed while they were being written, and found all spare pages taken.
+    ExtraPages,
+    /// Changes of a page without a log position, in a pool with a log.
+    UnloggedChanges,
+    /// Fetches that had to wait for a frame.
+    FrameWaits,
+    /// Sweeps that met no victim, clean or dirty.
+    FutileSweeps,
+    /// Pages that a crash may have torn and that were written over with their copies.
+    Restored,
+    /// Pages handed out by read streams.
+    StreamPages,
+    /// Times that a read stream's consumer had to wait for a read.
+    StreamWaits,
+    /// Requests that found no place in the list of those in flight.
+    Unlisted,
+}
+
+const KINDS: usize = Counter::Unlisted as usize + 1;
+
+#[derive(Default)]
+struct CounterCell([AtomicU64; KINDS]);
+
+/// The counters of one pool.
+pub(crate) struct Counters {
+    own: Box<[CachePadded<CounterCell>]>,
+    shared: CachePadded<CounterCell>,
+    /// What is not only counted.
+    pub(crate) measures: Measures,
+}
+
+impl Counters {
+    pub(crate) fn new() -> Self {
+        Self {
+            own: (0..CELLS).map(|_| CachePadded::default()).collect(),
+            shared: CachePadded::default(),
+            measures: Measures::new(),
+        }
+    }
+
+    /// Counts `n` more.
+    #[inline]
+    pub(crate) fn add(&self, counter: Counter, n: u64) {
+        let kind = counter as usize;
+        match thread_index::current() {
+            Some(index) if index < CELLS => {
+                let cell = &self.own[index].0[kind];
+                cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+            }
+            // Too many threads, or a thread that is being torn down: the shared cell takes it.
+            _ => {
+                self.shared.0[kind].fetch_add(n, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The sum over all threads. Counts that are being added meanwhile may or may not be in it.
+    pub(crate) fn get(&self, counter: Counter) -> u64 {
+        let kind = counter as usize;
+        let own = self.own.iter().map(|cell| cell.0[kind].load(Ordering::Relaxed));
+        own.fold(self.shared.0[kind].load(Ordering::Relaxed), u64::wrapping_add)
+    }
+
+    /// The bytes that counting takes.
+    pub(crate) fn memory(&self) -> usize {
+        size_of::<Self>() + size_of_val(&*self.own) + self.measures.memory()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_count_is_lost_however_many_threads_come_and_go() {
+        let counters = Counters::new();
+        for _ in 0..2 {
+            std::thread::scope(|scope| {
+                for _ in 0..CELLS + 20 {
+                    scope.spawn(|| (0..1000).for_each(|_| counters.add(Counter::Hits, 1)));
+                }
+            });
+        }
+        assert_eq!(counters.get(Counter::Hits), 2 * (CELLS as u64 + 20) * 1000);
+        assert_eq!(counters.get(Counter::Misses), 0);
+    }
+}

@@ -1,0 +1,145 @@
+//! How long things take, as a user gets it: histograms of nanoseconds, told as durations.
+
+use std::{fmt, ops::Sub, time::Duration};
+
+use crate::observe::{Counters, histogram::Histogram, measures::Measure};
+
+/// How long something took, each time that it was done.
+///
+/// It runs from the pool's birth; subtract an older one for an interval. Quantiles are at most 5.9 % off.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Latency(Histogram);
+
+impl Latency {
+    /// How many times.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.count()
+    }
+
+    /// The mean; exact. Zero where there is none, as all the others.
+    #[must_use]
+    pub fn mean(&self) -> Duration {
+        Duration::from_nanos(self.0.mean() as u64)
+    }
+
+    /// The longest: exact since the pool's birth, to an eighth for an interval.
+    #[must_use]
+    pub fn max(&self) -> Duration {
+        Duration::from_nanos(self.0.max())
+    }
+
+    /// What this share of the times (0 to 1) does not exceed.
+    #[must_use]
+    pub fn quantile(&self, share: f64) -> Duration {
+        Duration::from_nanos(self.0.quantile(share))
+    }
+
+    /// The median.
+    #[must_use]
+    pub fn p50(&self) -> Duration {
+        Duration::from_nanos(self.0.p50())
+    }
+
+    /// What 99 in 100 do not exceed.
+    #[must_use]
+    pub fn p99(&self) -> Duration {
+        Duration::from_nanos(self.0.p99())
+    }
+
+    /// What 999 in 1000 do not exceed.
+    #[must_use]
+    pub fn p999(&self) -> Duration {
+        Duration::from_nanos(self.0.p999())
+    }
+}
+
+impl Sub for &Latency {
+    type Output = Latency;
+
+    fn sub(self, earlier: Self) -> Latency {
+        Latency(&self.0 - &earlier.0)
+    }
+}
+
+impl fmt::Display for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (p50, p99, p999, max) = (self.p50(), self.p99(), self.p999(), self.max());
+        write!(f, "{} times, p50 {p50:.1?}, p99 {p99:.1?}, p99.9 {p999:.1?}, max {max:.1?}", self.count())
+    }
+}
+
+impl fmt::Debug for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Latency({self})")
+    }
+}
+
+macro_rules! latencies {
+    ($($(#[$doc:meta])* $field:ident = $measure:ident,)*) => {
+        /// How long a pool's work takes.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Latencies {
+            $($(#[$doc])* pub $field: Latency,)*
+        }
+
+        impl Latencies {
+            pub(crate) fn of(counters: &Counters) -> Self {
+                Self { $($field: Latency(counters.measures.get(Measure::$measure)),)* }
+            }
+
+            /// Each of them with its name.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Latency)> {
+                [$((stringify!($field), &self.$field),)*].into_iter()
+            }
+        }
+
+        impl Sub for &Latencies {
+            type Output = Latencies;
+
+            fn sub(self, earlier: Self) -> Latencies {
+                Latencies { $($field: &self.$field - &earlier.$field,)* }
+            }
+        }
+    };
+}
+
+latencies! {
+    /// Read requests, from the moment they are made until they are over: the wait in a queue is in it.
+    read = Read,
+    /// Write requests, likewise: the wait for the log is in it, too.
+    write = Write,
+    /// Syncs of a file.
+    sync = Sync,
+    /// Fetches that started a read, from the first look for the page until it was in hand.
+    miss = Miss,
+    /// Fetches that found the page's read under way, likewise.
+    join = Join,
+    /// Waits of fetches for a frame, because all were pinned or busy: until there was one, or the fetch gave up.
+    frame_wait = FrameWait,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_latency_is_that_of_its_name_and_has_its_interval() {
+        let counters = Counters::new();
+        let measures =
+            [Measure::Read, Measure::Write, Measure::Sync, Measure::Miss, Measure::Join, Measure::FrameWait];
+        for (micros, measure) in (1..).zip(measures) {
+            counters.measures.add_time(measure, Duration::from_micros(micros));
+        }
+        let earlier = Latencies::of(&counters);
+        let named = earlier.iter().map(|(name, latency)| (name, latency.max().as_micros()));
+        let expected = ["read", "write", "sync", "miss", "join", "frame_wait"];
+        assert!(named.eq(expected.into_iter().zip(1..)), "{earlier:?}");
+        counters.measures.add_time(Measure::Sync, Duration::from_millis(2));
+        let interval = &Latencies::of(&counters) - &earlier;
+        assert_eq!(interval.iter().map(|(_, latency)| latency.count()).sum::<u64>(), 1);
+        assert!(interval.sync.p50().abs_diff(Duration::from_millis(2)) < Duration::from_millis(2) / 16);
+        assert!(interval.sync.to_string().starts_with("1 times, p50 "), "{}", interval.sync);
+    }
+}

@@ -1,0 +1,139 @@
+//! Histograms that many threads add to: no lock, no allocation, a few atomic additions.
+//!
+//! The threads are spread over as many shards as there are cores, four at most, which readers add up. All memory is taken at
+//! the start. For I/O, never for a hit.
+
+use std::{thread, time::Duration};
+
+use crate::{
+    observe::{
+        histogram::{BUCKETS, Histogram, bucket_of},
+        thread_index,
+    },
+    sync::uncontrolled::{AtomicU64, Ordering},
+};
+
+/// What is measured; times in nanoseconds.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// Read requests, from the moment they are made until they are over.
+    Read,
+    /// Write requests, likewise; the wait for the log is in it.
+    Write,
+    /// Syncs of a file.
+    Sync,
+    /// Fetches that started a read, until the page was in hand.
+    Miss,
+    /// Fetches that found the page's read under way, until the page was in hand.
+    Join,
+    /// Fetches that had to wait for a frame, until they had one or gave up.
+    FrameWait,
+    /// How many pages a read stream looks ahead, each time that it looks.
+    LookAhead,
+}
+
+const KINDS: usize = Measure::LookAhead as usize + 1;
+
+/// The most shards. Those who do I/O are few, and an I/O is long beside an addition that somebody else disturbs.
+const SHARDS_MAX: usize = 4;
+
+/// The histograms of one pool.
+pub(crate) struct Measures {
+    /// Each kind of the first shard, then of the next.
+    live: Box<[Live]>,
+}
+
+/// One histogram that is being added to.
+struct Live {
+    counts: [AtomicU64; BUCKETS],
+    sum: AtomicU64,
+    max: AtomicU64,
+}
+
+impl Measures {
+    pub(crate) fn new() -> Self {
+        let shards = thread::available_parallelism().map_or(1, usize::from).min(SHARDS_MAX);
+        Self { live: (0..shards * KINDS).map(|_| Live::new()).collect() }
+    }
+
+    /// Adds one time.
+    pub(crate) fn add_time(&self, measure: Measure, time: Duration) {
+        self.add(measure, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+    }
+
+    /// Adds one number.
+    pub(crate) fn add(&self, measure: Measure, number: u64) {
+        let shard = thread_index::current().unwrap_or(0) % (self.live.len() / KINDS);
+        self.live[shard * KINDS + measure as usize].add(number);
+    }
+
+    /// What was added so far, by all threads. What is being added meanwhile may or may not be in it.
+    pub(crate) fn get(&self, measure: Measure) -> Histogram {
+        let mut counts = vec![0; BUCKETS];
+        let (mut sum, mut max) = (0_u64, 0);
+        for live in self.live.iter().skip(measure as usize).step_by(KINDS) {
+            counts
+                .iter_mut()
+                .zip(&live.counts)
+                .for_each(|(count, more)| *count += more.load(Ordering::Relaxed));
+            sum = sum.wrapping_add(live.sum.load(Ordering::Relaxed));
+            max = live.max.load(Ordering::Relaxed).max(max);
+        }
+        Histogram::new(counts.into(), sum, max)
+    }
+
+    /// The bytes that they take.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val(&*self.live)
+    }
+}
+
+impl Live {
+    fn new() -> Self {
+        Self {
+            counts: [const { AtomicU64::new(0) }; BUCKETS],
+            sum: AtomicU64::new(0),
+            max: AtomicU64::new(0),
+        }
+    }
+
+    fn add(&self, number: u64) {
+        if number > self.max.load(Ordering::Relaxed) {
+            self.max.fetch_max(number, Ordering::Relaxed);
+        }
+        self.sum.fetch_add(number, Ordering::Relaxed);
+        self.counts[bucket_of(number)].fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_lost_however_many_threads_add() {
+        const THREADS: u64 = 2 * SHARDS_MAX as u64 + 1;
+        let measures = Measures::new();
+        thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let measures = &measures;
+                scope.spawn(move || (0..1000).for_each(|n| measures.add(Measure::Join, 1000 * thread + n)));
+            }
+        });
+        let joins = measures.get(Measure::Join);
+        let all = 1000 * THREADS;
+        assert_eq!((joins.count(), joins.max()), (all, all - 1));
+        assert_eq!(joins.mean(), (all - 1) as f64 / 2.0);
+        assert_eq!(measures.get(Measure::Miss).count() + measures.get(Measure::FrameWait).count(), 0);
+    }
+
+    #[test]
+    fn a_time_that_no_number_holds_is_the_longest_there_is() {
+        let measures = Measures::new();
+        measures.add_time(Measure::Read, Duration::MAX);
+        measures.add_time(Measure::Read, Duration::from_micros(80));
+        let reads = measures.get(Measure::Read);
+        assert_eq!((reads.count(), reads.max()), (2, u64::MAX));
+        assert!(reads.p50().abs_diff(80_000) <= 80_000 / 17);
+    }
+}

@@ -1,0 +1,57 @@
+//! How far the read of a pinned page has come, and the verification that ends it.
+
+use crate::{
+    buffer::{
+        frame::{pin::Pin, state::Phase},
+        page::Verification,
+    },
+    error::{Error, Result},
+    id::{PageAddress, PageId},
+    runtime::shared::Shared,
+    sync::callback,
+};
+
+/// What a pin on a page that was being read is good for now.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum ReadOutcome {
+    /// The page can be used.
+    Here,
+    /// Its read, or its verification by somebody else, is under way.
+    Reading,
+    /// Its read failed: the frame has no page any more.
+    Gone,
+}
+
+/// Looks at the page, and verifies it where nobody did so far.
+pub(super) fn look(shared: &Shared, pin: &Pin) -> Result<ReadOutcome> {
+    loop {
+        let state = pin.frame().state.load();
+        match state.phase() {
+            Phase::Valid => return Ok(ReadOutcome::Here),
+            Phase::Reading => return Ok(ReadOutcome::Reading),
+            Phase::Free | Phase::Claimed => return Ok(ReadOutcome::Gone),
+            // To verify takes a pin of its own.
+            Phase::Loaded if state.pins_are_exhausted() => {
+                return Err(Error::TooManyPins { page: pin.frame().page() });
+            }
+            Phase::Loaded => {
+                if let Some(verification) = Verification::begin(pin) {
+                    let page = pin.frame().page();
+                    verification.run(|bytes| verify(shared, page, bytes))?;
+                }
+            }
+        }
+    }
+}
+
+/// Has the codec look at a page.
+fn verify(shared: &Shared, page: PageId, bytes: &[u8]) -> Result<()> {
+    let Some(codec) = &shared.config.codec else { return Ok(()) };
+    let file = shared.files.open_file(page.file)?;
+    if file.sparse && bytes.iter().all(|&byte| byte == 0) {
+        return Ok(());
+    }
+    let verdict = callback::contained(|| codec.verify(PageAddress::new(file.tag, page.block), bytes))?;
+    let verdict = if seeded!("page_not_verified") { Ok(()) } else { verdict };
+    verdict.map_err(|reason| Error::Corrupt { page, reason: reason.into() })
+}

@@ -1,0 +1,232 @@
+//! The result of an operation that may take time, with both ways to wait for it.
+//!
+//! A [`Completion`] is lazy, as futures are: nothing happens before it is waited for. A thread that [waits](Completion::wait)
+//! does the work itself; a task that awaits hands it to a service thread. Dropping a completion before that does nothing;
+//! dropping it after lets the work go on and abandons only the result.
+
+use std::{
+    fmt, mem,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, Waker},
+};
+
+use crate::{
+    buffer::memory::process::Process,
+    error::{Error, Result},
+    runtime::jobs::{JobPool, WaitsFor},
+    sync::{
+        Mutex, poll_budget,
+        time::{self, Duration},
+        wait,
+        waking::StoredWaker,
+    },
+};
+
+/// An operation of the pool: wait for it with [`wait`](Self::wait), or `.await` it.
+///
+/// As a future it gives way to other tasks now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+#[must_use = "an operation does nothing until it is waited for or awaited"]
+pub struct Completion<T> {
+    state: CompletionState<T>,
+    /// Where it can be run, or waited for.
+    process: Process,
+}
+
+enum CompletionState<T> {
+    Idle { work: Box<dyn FnOnce() -> Result<T> + Send>, service: Arc<JobPool>, wait: WaitsFor },
+    Running(Arc<Promise<T>>),
+    Collected,
+}
+
+impl<T: Send + 'static> Completion<T> {
+    /// `wait`: what the work may have to wait for.
+    pub(crate) fn new(
+        process: Process,
+        service: Arc<JobPool>,
+        wait: WaitsFor,
+        work: impl FnOnce() -> Result<T> + Send + 'static,
+    ) -> Self {
+        Self { state: CompletionState::Idle { work: Box::new(work), service, wait }, process }
+    }
+
+    /// Runs the operation in the calling thread, or waits where it runs already.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    pub fn wait(self) -> Result<T> {
+        self.process.check()?;
+        match self.state {
+            CompletionState::Idle { work, .. } => work(),
+            CompletionState::Running(promise) => wait::block_on(|waker| promise.poll(waker)),
+            CompletionState::Collected => Err(Error::ShutDown),
+        }
+    }
+
+    /// Waits at most `patience`; the operation runs on in a service thread, and comes back to be waited for again.
+    ///
+    /// Where no service thread can take it the calling thread does it, as in [`wait`](Self::wait), and is back when it is over,
+    /// however long that takes: where the pool has ended, where more than a thousand operations wait for a thread, and where the system
+    /// gives none. Once the pool has ended no operation waits for anybody who uses it, so that is up to the disk alone.
+    ///
+    /// # Errors
+    /// The completion itself, where the time was too short.
+    pub fn wait_timeout(mut self, patience: Duration) -> Result<Result<T>, Self> {
+        let deadline = time::deadline_after(patience);
+        wait::block_until(deadline, |waker| self.poll_with(waker)).ok_or(self)
+    }
+
+    /// Whether the result is there. False for one that was not started.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        match &self.state {
+            CompletionState::Collected => true,
+            CompletionState::Idle { .. } => false,
+            CompletionState::Running(promise) => promise.0.lock().result.is_some(),
+        }
+    }
+
+    fn poll_with(&mut self, waker: &Waker) -> Poll<Result<T>> {
+        self.process.check()?;
+        if let CompletionState::Idle { .. } = self.state {
+            self.start();
+        }
+        let polled = match &mut self.state {
+            CompletionState::Running(promise) => promise.poll(waker),
+            _ => panic!("a completion was polled after it had given its result"),
+        };
+        if polled.is_ready() {
+            self.state = CompletionState::Collected;
+        }
+        polled
+    }
+
+    /// Hands the work to a service thread; where none can be had, the caller's thread must do it.
+    fn start(&mut self) {
+        let CompletionState::Idle { work, service, wait } =
+            mem::replace(&mut self.state, CompletionState::Collected)
+        else {
+            return;
+        };
+        let promise = Arc::new(Promise(Mutex::new(Pending { result: None, waker: None })));
+        let duty = Duty(Some(Arc::clone(&promise)));
+        self.state = CompletionState::Running(promise);
+        if let Err(job) = service.submit(wait, Box::new(move || duty.fulfil(work()))) {
+            job();
+        }
+    }
+}
+
+impl<T: Send + 'static> Future for Completion<T> {
+    type Output = Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<T>> {
+        poll_budget::poll(cx, |waker| self.poll_with(waker))
+    }
+}
+
+// Nothing in a completion is pinned in place.
+impl<T> Unpin for Completion<T> {}
+
+impl<T> fmt::Debug for Completion<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.state {
+            CompletionState::Idle { .. } => "Completion(not started)",
+            CompletionState::Running(_) => "Completion(running)",
+            CompletionState::Collected => "Completion(collected)",
+        })
+    }
+}
+
+/// Where a result is left for the one who waits.
+struct Promise<T>(Mutex<Pending<T>>);
+
+struct Pending<T> {
+    result: Option<Result<T>>,
+    waker: Option<StoredWaker>,
+}
+
+impl<T> Promise<T> {
+    fn poll(&self, waker: &Waker) -> Poll<Result<T>> {
+        // Dropped after the lock, be it this one or the former.
+        let mut waker = Some(StoredWaker::of(waker));
+        let mut pending = self.0.lock();
+        if let Some(result) = pending.result.take() {
+            return Poll::Ready(result);
+        }
+        mem::swap(&mut pending.waker, &mut waker);
+        Poll::Pending
+    }
+
+    fn set(&self, result: Result<T>) {
+        let waker = {
+            let mut pending = self.0.lock();
+            pending.result.get_or_insert(result);
+            pending.waker.take()
+        };
+        waker.into_iter().for_each(StoredWaker::wake);
+    }
+}
+
+/// The duty to keep a promise: dropped without, as by a panic in the work, it reports that.
+struct Duty<T>(Option<Arc<Promise<T>>>);
+
+impl<T> Duty<T> {
+    fn fulfil(mut self, result: Result<T>) {
+        if let Some(promise) = self.0.take() {
+            promise.set(result);
+        }
+    }
+}
+
+impl<T> Drop for Duty<T> {
+    fn drop(&mut self) {
+        if let Some(promise) = self.0.take() {
+            promise.set(Err(Error::Panicked));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completion<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Completion<T> {
+        Completion::new(Process::current().unwrap(), Arc::new(JobPool::new()), WaitsFor::Callers, work)
+    }
+
+    #[test]
+    fn a_thread_does_the_work_itself_and_a_task_does_not() {
+        let me = std::thread::current().id();
+        let who = || completion(|| Ok(std::thread::current().id()));
+        assert_eq!(who().wait().unwrap(), me);
+        assert_ne!(pollster::block_on(who()).unwrap(), me);
+    }
+
+    #[test]
+    fn a_wait_that_is_too_short_hands_the_operation_back() {
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let slow = completion(move || Ok(wait.recv().is_ok()));
+        assert!(!slow.is_done());
+        let slow = slow.wait_timeout(Duration::from_millis(5)).unwrap_err();
+        release.send(()).unwrap();
+        assert!(slow.wait().unwrap());
+    }
+
+    #[test]
+    fn without_a_service_the_calling_thread_does_the_work_however_short_its_patience() {
+        let service = Arc::new(JobPool::new());
+        service.close();
+        let who = Completion::new(Process::current().unwrap(), service, WaitsFor::Callers, || {
+            Ok(std::thread::current().id())
+        });
+        let done = who.wait_timeout(Duration::ZERO).expect("it is over");
+        assert_eq!(done.unwrap(), std::thread::current().id());
+    }
+
+    #[test]
+    fn a_panic_in_the_work_reaches_who_waits_as_an_error() {
+        let failing = completion::<()>(|| std::panic::resume_unwind(Box::new("work")));
+        assert!(matches!(pollster::block_on(failing), Err(Error::Panicked)));
+    }
+}

@@ -1,0 +1,153 @@
+//! What a pool can be told: options as typed values, checked once when the pool is built.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    buffer::frame::{state::SPARE_PAGES_MAX, unlogged::UnloggedChanges},
+    codec::PageCodec,
+    error::{Error, Result},
+    id::PageSize,
+    io::{
+        doublewrite::options::TornPages,
+        options::{BackgroundDepth, IoMethod, Scheduling},
+    },
+    wal::Wal,
+};
+
+/// Whether a thread of the pool writes dirty pages before their frames are wanted, so that a fetch finds clean ones.
+///
+/// It sleeps until a fetch has taken a frame and few are left ready, writes what would be taken next, with its dirty
+/// neighbours in the file that are not used either, and keeps more ready the more are wanted. What it cannot write it tries again later; whoever
+/// needs a frame then writes for himself, and gets the error.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BackgroundWriter {
+    /// From 256 frames on: at least one of 128 frames is kept ready, at most one of 16.
+    #[default]
+    Auto,
+    /// No such thread: a fetch that finds dirty victims only has them written.
+    Off,
+    /// So many frames are kept ready: `low` as a rule, up to `high` when many are wanted. 1 to the number of frames.
+    Ready {
+        /// The fewest.
+        low: u32,
+        /// The most: as far as pages that were not used have so many frames, or fetches have come by dirty ones beyond those.
+        high: u32,
+    },
+}
+
+impl BackgroundWriter {
+    /// Below this many frames a share of them is too small to be worth a thread.
+    const AUTO_FRAMES: u32 = 256;
+
+    fn validate(self, frames: u32) -> Result<()> {
+        match self {
+            Self::Ready { low, high } if low == 0 || low > high || high > frames => {
+                Err(Error::config(format!(
+                    "a background writer that keeps {low} to {high} frames ready: choose 1 to {frames}, the lower first"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The bounds of what is kept ready in a pool of so many frames; `None` where there is no writer.
+    pub(crate) fn marks(self, frames: u32) -> Option<Marks> {
+        let marks = |low: u32, high: u32| Some(Marks { low: low as usize, high: high as usize });
+        match self {
+            Self::Auto if frames >= Self::AUTO_FRAMES => marks(frames / 128, frames / 16),
+            Self::Auto | Self::Off => None,
+            // A pool may have shrunk since they were set.
+            Self::Ready { low, high } => marks(low.min(frames), high.min(frames)),
+        }
+    }
+}
+
+/// The bounds of what is kept ready, in frames.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Marks {
+    pub(crate) low: usize,
+    pub(crate) high: usize,
+}
+
+/// A pool's options, checked.
+#[derive(Clone)]
+pub(crate) struct Config {
+    /// How many frames there are at first.
+    pub(crate) frames: u32,
+    /// How many there may be in the end.
+    pub(crate) frames_at_most: u32,
+    pub(crate) page_size: PageSize,
+    pub(crate) io_method: IoMethod,
+    pub(crate) wal: Option<Arc<dyn Wal>>,
+    pub(crate) unlogged_changes: UnloggedChanges,
+    pub(crate) codec: Option<Arc<dyn PageCodec>>,
+    pub(crate) torn_pages: TornPages,
+    /// The most a fetch waits for pins.
+    pub(crate) frame_wait: Duration,
+    /// The most a fetch that needs a frame waits for a disk from which nothing comes back.
+    pub(crate) disk_wait: Duration,
+    /// The most pages that one request covers.
+    pub(crate) combine_pages: usize,
+    pub(crate) background_depth: BackgroundDepth,
+    pub(crate) background_writer: BackgroundWriter,
+}
+
+impl Config {
+    /// The default limit of a request, as in PostgreSQL's `io_combine_limit`.
+    pub(crate) const COMBINE_LIMIT: usize = 128 << 10;
+
+    /// How long a fetch waits for a frame unless told otherwise.
+    pub(crate) const FRAME_WAIT: Duration = Duration::from_secs(1);
+
+    /// How long a fetch that needs a frame waits for a disk from which nothing comes back, unless told otherwise.
+    pub(crate) const DISK_WAIT: Duration = Duration::from_secs(60);
+
+    pub(crate) fn scheduling(&self) -> Scheduling {
+        Scheduling { combine: self.combine_pages * self.page_size.bytes(), background: self.background_depth }
+    }
+
+    pub(crate) fn validate(&self) -> Result<()> {
+        if self.frames == 0 {
+            return Err(Error::config("a pool needs at least one frame: set frames or memory"));
+        }
+        if self.frames_at_most < self.frames {
+            let (frames, most) = (self.frames, self.frames_at_most);
+            return Err(Error::config(format!(
+                "{frames} frames, and {most} at most: choose at least as many"
+            )));
+        }
+        if self.unlogged_changes == UnloggedChanges::Refuse && self.wal.is_none() {
+            return Err(Error::config("unlogged_changes: a pool without a log cannot refuse them: set wal"));
+        }
+        self.background_writer.validate(self.frames)?;
+        self.io_method.validate()
+    }
+
+    /// Spare pages: one for each 400 frames that there may be, so that with all else beside the pages they stay below a hundredth
+    /// of the page memory (8 KiB pages, 64 MiB and more); but room for a run of sealed pages where the pool has that many frames.
+    pub(crate) fn spare_pages(&self) -> usize {
+        let frames = self.frames_at_most as usize;
+        (frames / 400).max(16.min(frames / 4)).clamp(1, SPARE_PAGES_MAX)
+    }
+}
+
+impl fmt::Debug for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Config")
+            .field("frames", &self.frames)
+            .field("frames_at_most", &self.frames_at_most)
+            .field("page_size", &self.page_size)
+            .field("io_method", &self.io_method)
+            .field("wal", &self.wal.is_some())
+            .field("unlogged_changes", &self.unlogged_changes)
+            .field("codec", &self.codec.is_some())
+            .field("torn_pages", &self.torn_pages)
+            .field("frame_wait", &self.frame_wait)
+            .field("disk_wait", &self.disk_wait)
+            .field("combine_pages", &self.combine_pages)
+            .field("background_depth", &self.background_depth)
+            .field("background_writer", &self.background_writer)
+            .finish()
+    }
+}

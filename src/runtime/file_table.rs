@@ -1,0 +1,435 @@
+//! The open files of a pool, by id, and those that are being opened. An id is never given twice, so a stale frame can never match
+//! a later file.
+//!
+//! Opening a file takes as long as its disk takes, so no lock is held meanwhile: a file that does not answer holds up nobody but
+//! those who open that very file. Which file a path leads to is known only when it is open. So each call opens it, and then gets in
+//! line: the first one with this identity [reserves](Opening) it; the others wait for what comes of that, and are told that the
+//! file is open already.
+//!
+//! What was found out about a file on opening, its length above all, may be out of date if the pool had it open in between, and may
+//! have cut or removed it. The table remembers which files have left while any is being opened: such a file is opened once more.
+//!
+//! Lock order: the table's lock is a leaf, never held across I/O.
+
+use std::collections::HashMap;
+
+use crate::{
+    error::{Error, Result},
+    id::FileId,
+    io::file::File,
+    sync::{Arc, Condvar, Mutex},
+};
+
+/// Open files by id.
+#[derive(Default)]
+pub(crate) struct FileTable {
+    table: Mutex<Table>,
+    /// A file's opening is over.
+    opened: Condvar,
+}
+
+#[derive(Default)]
+struct Table {
+    /// Those on their way out included: nobody finds them by their id, but their last changes are still written, and should
+    /// the close fail, they are open as before.
+    files: HashMap<FileId, Arc<File>>,
+    /// Those of which it is known which file they are, until all else is done.
+    opening: Vec<Arc<File>>,
+    next: u32,
+    /// Calls that open a file and do not know yet which one it is.
+    tries: usize,
+    /// How many files have left so far; and while there are such calls, when each file has left the last time.
+    departures: u64,
+    departed: HashMap<Identity, u64>,
+}
+
+/// Equal for two paths to one file.
+type Identity = (u64, u64);
+
+impl FileTable {
+    /// The id of a file that has none yet.
+    pub(crate) const NO_ID: FileId = FileId(u32::MAX);
+
+    /// The file, for those who write its pages out: also while it is being closed.
+    pub(crate) fn for_write_out(&self, id: FileId) -> Option<Arc<File>> {
+        self.table.lock().files.get(&id).cloned()
+    }
+
+    /// The open file, or an error that says that it is not.
+    pub(crate) fn open_file(&self, id: FileId) -> Result<Arc<File>> {
+        self.for_write_out(id).filter(|file| !file.is_closed()).ok_or(Error::NotOpen { file: id })
+    }
+
+    /// Whether no more than one file is open.
+    pub(crate) fn has_one_at_most(&self) -> bool {
+        self.table.lock().files.len() <= 1
+    }
+
+    /// Every file that may have to be synced, in the order in which they were opened.
+    pub(crate) fn all(&self) -> Vec<Arc<File>> {
+        let mut all: Vec<_> = self.table.lock().files.values().cloned().collect();
+        all.sort_unstable_by_key(|file| file.id);
+        all
+    }
+
+    /// Adds the file that `open` makes, under the next id, unless the same file is open already or `check_other` objects to one
+    /// that is. `prepare` has the last word, when no other call can open this file. All of them but `check_other` may take long.
+    pub(crate) fn open(
+        &self,
+        open: impl Fn() -> Result<File>,
+        check_other: impl Fn(&File, &File) -> Result<()>,
+        prepare: impl FnOnce(&File) -> Result<()>,
+    ) -> Result<Arc<File>> {
+        let opening = loop {
+            let opened = Try::begin(self);
+            let file = {
+                let _held = seeded!("table_locked_while_a_file_is_opened").then(|| self.table.lock());
+                open()?
+            };
+            if let Some(opening) = opened.reserve(file, &check_other)? {
+                break opening;
+            }
+        };
+        prepare(&opening.file)?;
+        Ok(opening.complete())
+    }
+
+    /// The file leaves the table when what this gives is dropped.
+    pub(crate) fn leaving(&self, id: FileId) -> Leaving<'_> {
+        Leaving { files: self, id }
+    }
+}
+
+/// A file that is gone from the table when this is dropped: also where its last steps panic.
+#[must_use = "the file leaves when this is dropped"]
+pub(crate) struct Leaving<'a> {
+    files: &'a FileTable,
+    id: FileId,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut table = self.files.table.lock();
+        if let Some(file) = table.files.remove(&self.id) {
+            table.note_departure(file.identity);
+        }
+    }
+}
+
+/// A call that opens a file and does not know yet which one it is.
+struct Try<'a> {
+    files: &'a FileTable,
+    /// What had left before it began.
+    departures: u64,
+}
+
+impl<'a> Try<'a> {
+    fn begin(files: &'a FileTable) -> Self {
+        let mut table = files.table.lock();
+        table.tries += 1;
+        Self { files, departures: table.departures }
+    }
+
+    /// Gives the file the next id, and keeps others from opening it. Waits while another call has it reserved. `None` where what
+    /// is known of it may be out of date.
+    fn reserve(
+        &self,
+        mut file: File,
+        check_other: impl Fn(&File, &File) -> Result<()>,
+    ) -> Result<Option<Opening<'a>>> {
+        let is_same = |other: &Arc<File>| other.identity == file.identity;
+        let mut table = self.files.table.lock();
+        while table.opening.iter().any(|other| is_same(other) || check_other(&file, other).is_err()) {
+            table = self.files.opened.wait(table);
+        }
+        if let Some(other) = table.files.values().find(|other| is_same(other)) {
+            return Err(Error::AlreadyOpen { path: file.path.clone(), file: other.id });
+        }
+        table.files.values().try_for_each(|other| check_other(&file, other))?;
+        if table.departed.get(&file.identity).is_some_and(|&at| at > self.departures)
+            && !seeded!("file_that_has_left_not_opened_anew")
+        {
+            return Ok(None);
+        }
+        file.id = FileId(table.next);
+        if file.id == FileTable::NO_ID {
+            return Err(Error::config("a pool opens at most 2^32 - 1 files in its life: build a new pool"));
+        }
+        table.next += 1;
+        let file = Arc::new(file);
+        table.opening.push(Arc::clone(&file));
+        Ok(Some(Opening { files: self.files, file }))
+    }
+}
+
+impl Drop for Try<'_> {
+    fn drop(&mut self) {
+        let mut table = self.files.table.lock();
+        table.tries -= 1;
+        if table.tries == 0 {
+            table.departed.clear();
+        }
+    }
+}
+
+/// A file that nobody else can open: it is about to be open, or, dropped before that, as if nothing had been.
+struct Opening<'a> {
+    files: &'a FileTable,
+    file: Arc<File>,
+}
+
+impl Opening<'_> {
+    fn complete(self) -> Arc<File> {
+        self.files.table.lock().files.insert(self.file.id, Arc::clone(&self.file));
+        Arc::clone(&self.file)
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        let mut table = self.files.table.lock();
+        if !seeded!("failed_opening_not_undone") {
+            table.opening.retain(|other| other.id != self.file.id);
+        }
+        if !table.files.contains_key(&self.file.id) {
+            // Others may know how long it was before this call has changed that.
+            table.note_departure(self.file.identity);
+        }
+        self.files.opened.notify_all();
+    }
+}
+
+impl Table {
+    fn note_departure(&mut self, identity: Identity) {
+        self.departures += 1;
+        if self.tries > 0 {
+            self.departed.insert(identity, self.departures);
+        }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+#[allow(clippy::unwrap_used)] // Helpers of tests are tests too.
+mod tests {
+    use std::{
+        io,
+        panic::{AssertUnwindSafe, catch_unwind},
+        path::Path,
+        sync::mpsc::channel,
+        thread,
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::{
+        BufferPool, CheckpointOptions, DoubleWriteArea, IoMethod, OpenOptions, PageId, TornPages,
+        id::PageSize,
+        io::{
+            disk::{Disk, Opened},
+            tests::support::FakeDisk,
+        },
+        testing::{Fault, Op, SimDisk},
+    };
+
+    const PAGE: usize = 4096;
+    const BLOCKS: usize = 32;
+
+    /// What no operation on another file takes, on a busy machine.
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    /// A disk on which calls that open the file "slow" do not come back as long as the lock is held.
+    #[derive(Clone, Debug, Default)]
+    struct SlowToOpen {
+        disk: SimDisk,
+        gate: Arc<Mutex<()>>,
+        /// How many such calls have found their file so far.
+        found: Arc<Mutex<usize>>,
+    }
+
+    impl Disk for SlowToOpen {
+        fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
+            let opened = self.disk.open(path, options, page_size);
+            if path == Path::new("slow") {
+                *self.found.lock() += 1;
+                drop(self.gate.lock());
+            }
+            opened
+        }
+
+        fn sync_folder(&self, name: &Path) -> io::Result<()> {
+            self.disk.sync_folder(name)
+        }
+
+        fn may_remove(&self, name: &Path, identity: Identity) -> io::Result<bool> {
+            self.disk.may_remove(name, identity)
+        }
+
+        fn remove(&self, name: &Path) -> io::Result<()> {
+            self.disk.remove(name)
+        }
+    }
+
+    impl SlowToOpen {
+        fn new() -> Self {
+            let disk = Self::default();
+            for name in ["slow", "data", "third", "fourth"] {
+                disk.disk.put(name, vec![1; BLOCKS * PAGE]);
+            }
+            disk
+        }
+
+        fn pool(&self, method: IoMethod, torn_pages: TornPages) -> BufferPool {
+            let builder = BufferPool::builder().frames(64).page_size(PAGE as u32).io_method(method);
+            builder.torn_pages(torn_pages).on_disk(self.clone()).build().unwrap()
+        }
+
+        /// Waits until so many calls have found the file.
+        fn wait_for(&self, calls: usize) {
+            until(|| *self.found.lock() == calls);
+        }
+    }
+
+    fn until(mut holds: impl FnMut() -> bool) {
+        let deadline = std::time::Instant::now() + PATIENCE;
+        while !holds() {
+            assert!(std::time::Instant::now() < deadline, "never came about");
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn options(tag: u64) -> OpenOptions {
+        OpenOptions::new().tag(tag)
+    }
+
+    /// All that can be done with a file.
+    fn use_all(pool: &BufferPool, file: FileId) {
+        let page = |block| PageId::new(file, block);
+        pool.fetch(page(0)).wait().unwrap().write().unwrap().fill(2);
+        drop(pollster::block_on(pool.fetch(page(1))).unwrap());
+        pool.prefetch(file, 2..6);
+        assert_eq!(pool.blocks(file).unwrap() as usize, BLOCKS);
+        pool.flush(page(0)).wait().unwrap();
+        pool.fetch(page(0)).wait().unwrap().write().unwrap().fill(3);
+        pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        pool.extend(file, std::num::NonZeroU32::MIN).wait().unwrap();
+        pool.truncate(file, 1).wait().unwrap();
+        let third = pool.open_file("third", options(3)).unwrap();
+        pool.close_file(third).wait().unwrap();
+        let fourth = pool.open_file("fourth", options(4)).unwrap();
+        pool.drop_file(fourth).wait().unwrap();
+        pool.resize(32).wait().unwrap();
+        drop((pool.stats(), pool.in_flight(), pool.file_info(file).unwrap(), pool.resident_pages()));
+        pool.close_file(file).wait().unwrap();
+    }
+
+    #[test]
+    fn c6_a_file_that_takes_long_to_open_holds_up_no_other() {
+        for method in [IoMethod::Sync, IoMethod::worker(), IoMethod::Auto] {
+            for torn_pages in [TornPages::Unprotected, TornPages::DoubleWrite(DoubleWriteArea::new("area"))] {
+                let disk = SlowToOpen::new();
+                let pool = disk.pool(method.clone(), torn_pages);
+                let file = pool.open_file("data", options(1)).unwrap();
+                let held = disk.gate.lock();
+                let opening = {
+                    let pool = pool.clone();
+                    thread::spawn(move || pool.open_file("slow", options(2)))
+                };
+                disk.wait_for(1);
+                let (done, over) = channel();
+                let using = pool.clone();
+                thread::spawn(move || {
+                    use_all(&using, file);
+                    done.send(()).unwrap();
+                });
+                assert!(over.recv_timeout(PATIENCE).is_ok(), "{method:?}: held up by another file");
+                assert!(!opening.is_finished());
+                drop(held);
+                let opened = opening.join().unwrap().unwrap();
+                assert!(pool.fetch(PageId::new(opened, 0)).wait().is_ok());
+            }
+        }
+    }
+
+    #[test]
+    fn c6_of_those_who_open_a_file_at_once_one_has_it_and_the_others_are_told() {
+        let disk = SlowToOpen::new();
+        let pool = disk.pool(IoMethod::worker(), TornPages::Unprotected);
+        let held = disk.gate.lock();
+        let opening: Vec<_> = (0..4)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || pool.open_file("slow", OpenOptions::new()))
+            })
+            .collect();
+        disk.wait_for(4);
+        drop(held);
+        let outcomes: Vec<_> = opening.into_iter().map(|one| one.join().unwrap()).collect();
+        let opened: Vec<_> = outcomes.iter().filter_map(|outcome| outcome.as_ref().ok()).collect();
+        assert_eq!(opened.len(), 1, "{outcomes:?}");
+        let told = |outcome: &Result<FileId>| match outcome {
+            Err(Error::AlreadyOpen { file, .. }) => file == opened[0],
+            outcome => outcome.is_ok(),
+        };
+        assert!(outcomes.iter().all(told), "{outcomes:?}");
+    }
+
+    /// The first has found out that it is the first, and its disk takes long to make the blocks, and cannot.
+    #[test]
+    fn an_opening_that_fails_lets_the_next_in_line_have_the_file_as_it_then_is() {
+        let disk = SlowToOpen::new();
+        let pool = disk.pool(IoMethod::worker(), TornPages::Unprotected);
+        let gate = disk.disk.hold(Op::Resize.of("slow"));
+        disk.disk.inject(Fault::error(Op::Resize, 28).once());
+        let open = |blocks| {
+            let pool = pool.clone();
+            thread::spawn(move || pool.open_file("slow", OpenOptions::new().initial_blocks(blocks)))
+        };
+        let first = open(40);
+        gate.wait_for(1);
+        let second = open(0);
+        until(|| *disk.found.lock() == 2);
+        assert!(pool.open_file("data", OpenOptions::new()).is_ok(), "another is not held up");
+        assert!(!second.is_finished());
+        gate.open();
+        assert_eq!(first.join().unwrap().unwrap_err().raw_os_error(), Some(28));
+        let file = second.join().unwrap().unwrap();
+        assert_eq!(pool.blocks(file).unwrap() as usize * PAGE, disk.disk.image("slow").unwrap().len());
+    }
+
+    #[test]
+    fn c1_a_file_that_was_open_meanwhile_is_not_taken_for_what_it_was() {
+        let disk = SlowToOpen::new();
+        let pool = disk.pool(IoMethod::worker(), TornPages::Unprotected);
+        let file = pool.open_file("slow", OpenOptions::new()).unwrap();
+        let held = disk.gate.lock();
+        let opening = {
+            let pool = pool.clone();
+            thread::spawn(move || pool.open_file("slow", OpenOptions::new()).unwrap())
+        };
+        disk.wait_for(2);
+        pool.extend(file, std::num::NonZeroU32::new(8).unwrap()).wait().unwrap();
+        pool.close_file(file).wait().unwrap();
+        drop(held);
+        assert_eq!(pool.blocks(opening.join().unwrap()).unwrap() as usize, BLOCKS + 8);
+    }
+
+    #[test]
+    fn an_opening_that_panics_leaves_nothing_behind() {
+        let files = FileTable::default();
+        let disk = FakeDisk::new(vec![1; PAGE]);
+        let open = || disk.open_file(PAGE as u32);
+        let panicking = || drop(files.open(open, |_, _| Ok(()), |_| panic!("on purpose")));
+        assert!(catch_unwind(AssertUnwindSafe(panicking)).is_err());
+        assert!(files.table.lock().opening.is_empty() && files.all().is_empty());
+        let file = files.open(open, |_, _| Ok(()), |_| Ok(())).unwrap();
+        assert!(matches!(files.open(open, |_, _| Ok(()), |_| Ok(())), Err(Error::AlreadyOpen { .. })));
+        let table = || {
+            let table = files.table.lock();
+            (table.tries, table.departed.len(), table.opening.len())
+        };
+        assert_eq!(table(), (0, 0, 0));
+        drop(files.leaving(file.id));
+        assert!(files.open_file(file.id).is_err());
+        assert_eq!(table(), (0, 0, 0));
+    }
+}

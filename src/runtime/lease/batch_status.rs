@@ -1,0 +1,89 @@
+//! How many of a batch's requests are still out, and what went wrong first.
+
+use std::task::Waker;
+
+use crate::{
+    error::{Error, Result},
+    sync::{
+        Arc, Condvar, Mutex,
+        time::{self, Instant},
+    },
+};
+
+/// Shared by a batch of writes and whoever waits for all of them.
+#[derive(Default)]
+pub(crate) struct BatchStatus {
+    state: Mutex<StatusState>,
+    all_in: Condvar,
+    /// Woken whenever nothing is out any more.
+    waker: Option<Waker>,
+}
+
+#[derive(Default)]
+struct StatusState {
+    outstanding: usize,
+    pages: u64,
+    first_error: Option<Error>,
+}
+
+/// The count of one request that is out.
+pub(crate) struct Outstanding(Arc<BatchStatus>);
+
+impl BatchStatus {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// The same, which wakes when nothing is out any more. (Perhaps more than once, as long as requests are begun.)
+    pub(crate) fn that_wakes(waker: Waker) -> Arc<Self> {
+        Arc::new(Self { waker: Some(waker), ..Self::default() })
+    }
+
+    /// One more request is out.
+    pub(crate) fn begin(self: &Arc<Self>) -> Outstanding {
+        self.state.lock().outstanding += 1;
+        Outstanding(Arc::clone(self))
+    }
+
+    /// The pages that went well, and the first error; `None` while anything is out.
+    pub(crate) fn outcome(&self) -> Option<(u64, Option<Error>)> {
+        let state = self.state.lock();
+        (state.outstanding == 0).then(|| (state.pages, state.first_error.clone()))
+    }
+
+    /// Waits until all that was begun has ended: the pages that went well, or the first error.
+    pub(crate) fn wait(&self) -> Result<u64> {
+        let mut state = self.state.lock();
+        while state.outstanding > 0 {
+            state = self.all_in.wait(state);
+        }
+        state.first_error.clone().map_or(Ok(state.pages), Err)
+    }
+
+    /// Waits until all that was begun has ended, or until `deadline`.
+    pub(crate) fn wait_until(&self, deadline: Instant) {
+        let mut state = self.state.lock();
+        while state.outstanding > 0 && time::now() < deadline {
+            state = self.all_in.wait_until(state, deadline);
+        }
+    }
+}
+
+impl Outstanding {
+    /// The request ended: so many pages, or an error.
+    pub(crate) fn end(self, outcome: Result<u64>) {
+        let mut state = self.0.state.lock();
+        match outcome {
+            Ok(pages) => state.pages += pages,
+            Err(error) => drop(state.first_error.get_or_insert(error)),
+        }
+        assert!(state.outstanding > 0, "a request ended that was not begun");
+        state.outstanding -= 1;
+        let all_in = state.outstanding == 0;
+        drop(state);
+        if all_in {
+            self.0.all_in.notify_all();
+            self.0.waker.iter().for_each(Waker::wake_by_ref);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! "The kernel owns these bytes", as a value: where the pool and the I/O layer meet.
+//!
+//! A lease is made when frames enter an I/O and carries what the I/O needs: the pins that keep the frames, and the buffers.
+//! Whoever holds the lease may touch the buffers; exactly one `finish` ends it. A lease that is dropped instead, because a
+//! thread of the method died, ends as a failed transfer: no frame stays busy for ever, no write is taken for done.
+
+mod batch_status;
+mod read;
+#[cfg(test)]
+mod tests;
+mod write;
+
+use std::io;
+
+pub(crate) use batch_status::BatchStatus;
+pub(crate) use read::ReadLease;
+pub(crate) use write::{WriteLease, WriteRun};
+
+use crate::{
+    buffer::pool::FramePool,
+    io::{
+        buffers::IoBuf,
+        request::{Lease, Urgency},
+    },
+};
+
+/// Either kind of lease.
+pub(crate) enum PageLease {
+    Read(ReadLease),
+    Write(WriteLease),
+}
+
+impl Lease for PageLease {
+    fn buffer_count(&self) -> usize {
+        match self {
+            Self::Read(lease) => lease.pages(),
+            Self::Write(lease) => lease.buffer_count(),
+        }
+    }
+
+    fn buffer(&self, index: usize) -> IoBuf {
+        match self {
+            Self::Read(lease) => lease.buffer(index),
+            Self::Write(lease) => lease.buffer(index),
+        }
+    }
+
+    fn urgency(&self) -> Urgency {
+        match self {
+            Self::Read(lease) if lease.is_ahead() => Urgency::Background,
+            Self::Read(_) => Urgency::Demand,
+            Self::Write(lease) => lease.urgency(),
+        }
+    }
+
+    fn is_awaited(&self) -> bool {
+        match self {
+            Self::Read(lease) => lease.is_awaited(),
+            Self::Write(lease) => lease.is_awaited(),
+        }
+    }
+
+    /// Writes are sorted and combined before they come: what a run of copies could be joined to is part of it already.
+    fn can_join(&self, next: &Self) -> bool {
+        matches!((self, next), (Self::Read(lease), Self::Read(next)) if lease.can_append(next))
+    }
+
+    fn join(&mut self, next: Self) {
+        match (self, next) {
+            (Self::Read(lease), Self::Read(next)) => lease.append(next),
+            _ => unreachable!("only reads can join"),
+        }
+    }
+
+    fn finish(self, outcome: io::Result<usize>) {
+        match self {
+            Self::Read(lease) => lease.finish(outcome),
+            Self::Write(lease) => lease.finish(outcome),
+        }
+    }
+}
+
+/// The buffer of `len` bytes at `offset` in the pool's arena.
+fn buffer_at(pool: &FramePool, offset: usize, len: usize) -> IoBuf {
+    IoBuf {
+        ptr: pool.arena().at(offset),
+        len: u32::try_from(len).expect("a buffer is at most one request long"),
+        chunk: pool.arena().chunk_of(offset),
+    }
+}
+
+/// What a dropped lease reports.
+fn abandoned() -> io::Error {
+    io::Error::other("the transfer was given up: a thread of the I/O method ended before it did")
+}

@@ -1,0 +1,229 @@
+//! The lease of a write: pages on their way to disk, where they are or as copies.
+
+use std::{io, slice};
+
+use crate::{
+    buffer::{
+        frame::{pin::Pin, pin_list::Pins, spares::SpareRun, state::State},
+        pool::FramePool,
+    },
+    error::{Error, IoOp},
+    id::PageId,
+    io::{buffers::IoBuf, doublewrite::KeptCopies, file::File, request::Urgency},
+    observe::Counter,
+    runtime::lease::{abandoned, batch_status::Outstanding, buffer_at},
+    sync::{Arc, waking::Wakers},
+};
+
+/// Frames that are WRITING, for consecutive blocks of one file, each with a pin; and what the device finds.
+pub(crate) struct WriteRun {
+    pins: Pins,
+    bytes: WriteSource,
+}
+
+enum WriteSource {
+    /// The frames' own bytes, each at its home.
+    Lent,
+    /// Copies, one behind the other, with room for more.
+    Copied(SpareRun),
+}
+
+impl WriteRun {
+    /// A run of pages that are written where they are.
+    pub(crate) fn lent() -> Self {
+        Self { pins: Pins::new(), bytes: WriteSource::Lent }
+    }
+
+    /// A run of copies, as many as there is room for.
+    pub(crate) fn copied(room: SpareRun) -> Self {
+        Self { pins: Pins::new(), bytes: WriteSource::Copied(room) }
+    }
+
+    pub(crate) fn pages(&self) -> usize {
+        self.pins.len()
+    }
+
+    /// Whether there is no room for another copy.
+    pub(crate) fn is_full(&self) -> bool {
+        matches!(&self.bytes, WriteSource::Copied(room) if room.pages() == self.pins.len())
+    }
+
+    /// Begins the write of a page on which the caller holds a share latch, if it is still to be written: lends its bytes, or
+    /// copies them. Gives whether it did; then the page is to be [pushed](Self::push).
+    #[must_use]
+    pub(crate) fn begin(&mut self, pin: &Pin) -> bool {
+        match &mut self.bytes {
+            WriteSource::Lent => pin.lend(),
+            WriteSource::Copied(room) => {
+                let begun = pin.frame().state.try_update(State::begin_write).is_ok();
+                if begun {
+                    pin.copy_to(room, self.pins.len());
+                }
+                begun
+            }
+        }
+    }
+
+    /// Adds the page whose write was just begun.
+    pub(crate) fn push(&mut self, pin: Pin) {
+        self.pins.push(pin);
+    }
+
+    /// Gives up a run that stayed empty.
+    pub(crate) fn cancel(self, pool: &FramePool) {
+        debug_assert!(self.pins.is_empty());
+        if let WriteSource::Copied(room) = self.bytes {
+            pool.spares.give_back(room);
+        }
+    }
+}
+
+/// A run as a request has it.
+pub(crate) struct WriteLease {
+    file: Arc<File>,
+    run: WriteRun,
+    urgency: Urgency,
+    /// Taken when the lease ends.
+    outstanding: Option<Outstanding>,
+    /// Where copies went first.
+    copies: Option<KeptCopies>,
+}
+
+impl WriteLease {
+    /// A run of one page at least.
+    pub(crate) fn new(
+        file: Arc<File>,
+        mut run: WriteRun,
+        urgency: Urgency,
+        outstanding: Outstanding,
+    ) -> Self {
+        if let WriteSource::Copied(room) = &mut run.bytes {
+            run.pins.pool().spares.shrink(room, run.pins.len());
+        }
+        let lease = Self { file, run, urgency, outstanding: Some(outstanding), copies: None };
+        lease.assert_intact();
+        lease
+    }
+
+    /// Both ends of a lease: the frames are being written, and have the consecutive pages of this file that they had when the
+    /// lease was made.
+    fn assert_intact(&self) {
+        let first = self.first();
+        assert_eq!(first.file, self.file.id, "a page was to be written to another file");
+        for (index, frame) in self.run.pins.frames().enumerate() {
+            let (page, state) = (frame.page(), frame.state.load());
+            let expected = PageId::new(first.file, first.block.0 + index as u32);
+            assert_eq!(page, expected, "not the page that belongs here in a write from {first} on");
+            assert!(state.is_writing(), "{page} is in a write, and does not say so: {state:?}");
+        }
+    }
+
+    /// The first page.
+    pub(crate) fn first(&self) -> PageId {
+        self.run.pins.page(0)
+    }
+
+    /// Shows each copy, with its place in the request.
+    pub(crate) fn for_each_copy(&mut self, mut look: impl FnMut(u32, &mut [u8])) {
+        if let WriteSource::Copied(copies) = &mut self.run.bytes {
+            let pool = self.run.pins.pool();
+            for index in 0..copies.pages() {
+                look(index as u32, pool.copy_mut(copies, index));
+            }
+        }
+    }
+
+    /// The bytes that are written, buffer by buffer.
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
+        (0..self.buffer_count()).map(|index| {
+            let IoBuf { ptr, len, .. } = self.buffer(index);
+            // SAFETY: 1. a lease's buffers are valid, initialised memory as long as it is not finished, and it is borrowed here.
+            //    2. Nobody changes them meanwhile: who changes a page that is lent does so elsewhere (`buffer/frame/lending`), and
+            //    copies are changed only through a lease that is borrowed mutably.
+            #[allow(unsafe_code)]
+            unsafe {
+                slice::from_raw_parts(ptr.as_ptr(), len as usize)
+            }
+        })
+    }
+
+    /// The pages have copies elsewhere, which are kept until this write is over.
+    pub(crate) fn keep(&mut self, copies: KeptCopies) {
+        self.copies = Some(copies);
+    }
+
+    /// Ends the lease without a transfer: every page is as dirty as before.
+    pub(crate) fn abort(mut self, error: Error) {
+        self.end(Err(error));
+    }
+
+    pub(super) fn urgency(&self) -> Urgency {
+        if seeded!("writes_as_urgent_as_reads") { Urgency::Demand } else { self.urgency }
+    }
+
+    /// Whether a caller waits for the end of the write.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.urgency == Urgency::Demand
+            || self.run.pins.frames().any(|frame| frame.state.load().has_io_waiters())
+    }
+
+    /// Copies are one buffer, since they are one behind the other; pages where they are, one each.
+    pub(super) fn buffer_count(&self) -> usize {
+        match &self.run.bytes {
+            WriteSource::Lent => self.run.pins.len(),
+            WriteSource::Copied(_) => 1,
+        }
+    }
+
+    pub(super) fn buffer(&self, index: usize) -> IoBuf {
+        let pool = self.run.pins.pool();
+        let size = pool.page_size().bytes();
+        match &self.run.bytes {
+            WriteSource::Lent => buffer_at(pool, pool.home_of(self.run.pins.frame_no(index)), size),
+            WriteSource::Copied(copies) => buffer_at(pool, pool.run_offset(copies), copies.pages() * size),
+        }
+    }
+
+    pub(super) fn finish(mut self, outcome: io::Result<usize>) {
+        self.assert_intact();
+        let first = self.first();
+        let pages = self.run.pins.len() as u64;
+        let bytes = pages as usize * self.run.pins.pool().page_size().bytes();
+        assert!(
+            outcome.as_ref().map_or(true, |&went| went == bytes),
+            "a part of a write passed for all of it"
+        );
+        let counters = &self.run.pins.pool().counters;
+        counters.add(Counter::PagesWritten, pages);
+        counters.add(Counter::Failures, u64::from(outcome.is_err()));
+        self.end(outcome.map(drop).map_err(|source| Error::io(IoOp::Write, first, source)));
+    }
+
+    fn end(&mut self, outcome: Result<(), Error>) {
+        let Some(outstanding) = self.outstanding.take() else { return };
+        // Called last: all that belongs to this write is in order by then.
+        let mut wakers = Wakers::new();
+        let WriteRun { pins, bytes } = &mut self.run;
+        let pages = pins.len() as u64;
+        // Even a write that failed may have changed the disk. Noted before a frame leaves WRITING: a checkpoint that sees
+        // the page clean must see that its file wants a sync.
+        self.file.note_written();
+        if let Some(copies) = self.copies.take() {
+            copies.end(outcome.is_ok());
+        }
+        if let WriteSource::Copied(copies) = std::mem::replace(bytes, WriteSource::Lent) {
+            pins.pool().spares.give_back(copies);
+        }
+        pins.drain().for_each(|pin| pin.end_write_with(outcome.is_ok(), &mut wakers));
+        outstanding.end(outcome.map(|()| pages));
+    }
+}
+
+impl Drop for WriteLease {
+    fn drop(&mut self) {
+        if self.outstanding.is_some() {
+            let first = self.first();
+            self.end(Err(Error::io(IoOp::Write, first, abandoned())));
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The engine room: the parts that every operation needs, in one place. No logic of its own.
+
+use std::mem;
+
+use crate::{
+    buffer::frame::pin::PoolHandle,
+    error::{Error, Result},
+    events,
+    io::{
+        disk::Disk, doublewrite::DoubleWrite, in_flight::InFlightTable, method::Method, report::MethodReport,
+    },
+    observe::Counters,
+    runtime::{
+        config::Config, file_table::FileTable, jobs::JobPool, lease::PageLease, quiesce::Ending,
+        removals::Removals, write_backoff::WriteBackoff,
+    },
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+        turns::Turns,
+    },
+};
+
+/// What the clones of a [`BufferPool`](crate::BufferPool) and its pending operations share.
+///
+/// The order of the fields is the order in which they are dropped: the method first finishes what is in flight.
+pub(crate) struct Shared {
+    pub(crate) method: Arc<dyn Method<PageLease>>,
+    pub(crate) pool: PoolHandle,
+    pub(crate) files: FileTable,
+    pub(crate) removals: Removals,
+    pub(crate) disk: Box<dyn Disk>,
+    pub(crate) doublewrite: Option<DoubleWrite>,
+    pub(crate) jobs: Arc<JobPool>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) in_flight: Arc<InFlightTable>,
+    pub(crate) config: Config,
+    pub(crate) method_report: MethodReport,
+    /// Checkpoints are taken one at a time.
+    pub(crate) checkpoints: Turns,
+    /// So are changes of the pool's size.
+    pub(crate) resizes: Turns,
+    /// Victims that the disk refuses are not written again at once.
+    pub(crate) write_backoff: WriteBackoff,
+    pub(crate) shut_down: AtomicBool,
+    pub(crate) ending: Ending,
+}
+
+impl Shared {
+    /// An error where the pool was shut down, or belongs to another process: pages in hand can be used, but nothing is read or
+    /// written.
+    pub(crate) fn check_open(&self) -> Result<()> {
+        self.check_process()?;
+        if self.has_ended() { Err(Error::ShutDown) } else { Ok(()) }
+    }
+
+    /// An error where the pool belongs to another process than the one that calls.
+    pub(crate) fn check_process(&self) -> Result<()> {
+        self.pool.process.check()
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.shut_down.load(Ordering::Acquire)
+    }
+
+    /// The dirty pages.
+    pub(crate) fn dirty_pages(&self) -> u64 {
+        self.pool.frames().filter(|(_, frame)| frame.state.load().is_dirty()).count() as u64
+    }
+}
+
+impl Drop for Shared {
+    /// Finishes what is in flight, since the kernel may still write into the frames, and says what is lost.
+    ///
+    /// In a process that was forked nothing is in flight, and what waits for a thread as it ends, or may, is left as it is.
+    fn drop(&mut self) {
+        if !self.pool.process.is_current() {
+            mem::forget(Arc::clone(&self.method));
+            mem::forget(Arc::clone(&self.jobs));
+            mem::forget((self.config.wal.clone(), self.config.codec.clone()));
+            return;
+        }
+        self.method.shutdown();
+        let lost = self.dirty_pages();
+        if lost > 0 {
+            events::discarded(lost);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Bugs on purpose, to show that the tests find bugs.
+//!
+//! `seeded!("name")` is false, and gone from the program, unless the crate is built with `--cfg seeded_bugs`. In such a build it
+//! is true for the one bug that the environment variable `RINGPOOL_SEEDED_BUG` names, so that one build holds all of them.
+//! Each bug stands where a careless hand could have made it: one condition that was forgotten, one step too early or too late.
+//! `design/seeded-bugs.toml` lists them, with the test that must find each; `.ci/seeded` holds the list against the code and runs it.
+
+/// Whether the bug of this name is to be there.
+#[cfg(not(seeded_bugs))]
+macro_rules! seeded {
+    ($name:literal) => {
+        false
+    };
+}
+
+#[cfg(seeded_bugs)]
+macro_rules! seeded {
+    ($name:literal) => {
+        $crate::sync::seeded::is_on($name)
+    };
+}
+
+#[cfg(seeded_bugs)]
+pub(crate) fn is_on(name: &str) -> bool {
+    use std::sync::LazyLock;
+    static BUG: LazyLock<Option<String>> = LazyLock::new(|| std::env::var("RINGPOOL_SEEDED_BUG").ok());
+    BUG.as_deref() == Some(name)
+}

@@ -1,0 +1,178 @@
+//! Taking turns at something that is done by one at a time, or by so many.
+//!
+//! Turns go in the order in which they were asked for: a thread that asks again as soon as it has had one comes after all that wait.
+//! The thread that has the turn may pause, where it may take long because it is in no hurry; as soon as another thread waits for its turn, or all are to hurry, the pause is over and so is the
+//! leisure.
+//!
+//! Lock order: the one lock is held for moments only and taken alone.
+
+use std::num::NonZeroU32;
+
+use crate::sync::{
+    Condvar, Mutex,
+    time::{self, Instant},
+};
+
+#[derive(Debug)]
+pub(crate) struct Turns {
+    /// Turns that are had at once.
+    most: u64,
+    state: Mutex<TurnsState>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct TurnsState {
+    /// Turns that were asked for so far, which is the number of the next one.
+    asked: u64,
+    /// Turns that are over, whichever they were: those with numbers from `most` above this on must wait.
+    over: u64,
+    hurried: bool,
+}
+
+/// The turn, until it is dropped.
+pub(crate) struct Turn<'a>(&'a Turns);
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self::of_so_many(NonZeroU32::MIN)
+    }
+}
+
+impl Turns {
+    /// Turns of which so many are had at once.
+    pub(crate) fn of_so_many(most: NonZeroU32) -> Self {
+        Self { most: most.get().into(), state: Mutex::default(), moved: Condvar::default() }
+    }
+
+    /// Waits for a turn, behind all that were asked for before.
+    pub(crate) fn take(&self) -> Turn<'_> {
+        let mut state = self.state.lock();
+        let number = state.asked;
+        state.asked += 1;
+        self.moved.notify_all();
+        while number >= state.over + self.most {
+            state = self.moved.wait(state);
+        }
+        Turn(self)
+    }
+
+    /// From here on nobody pauses.
+    pub(crate) fn hurry(&self) {
+        self.state.lock().hurried = true;
+        self.moved.notify_all();
+    }
+}
+
+impl TurnsState {
+    /// Turns that were asked for, behind those that are had now.
+    fn waiting(&self, most: u64) -> u64 {
+        (self.asked - self.over).saturating_sub(most)
+    }
+
+    fn has_leisure(&self, most: u64) -> bool {
+        self.waiting(most) == 0 && !self.hurried
+    }
+}
+
+impl Turn<'_> {
+    /// Pauses until `deadline`. False as soon as somebody waits for his turn, or all are to hurry.
+    pub(crate) fn pause_until(&self, deadline: Instant) -> bool {
+        let mut state = self.0.state.lock();
+        while state.has_leisure(self.0.most) && time::now() < deadline {
+            state = self.0.moved.wait_until(state, deadline);
+        }
+        state.has_leisure(self.0.most)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.state.lock().over += 1;
+        self.0.moved.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::mpsc, time::Duration};
+
+    use super::*;
+
+    #[test]
+    fn one_has_the_turn_and_hurries_for_who_waits() {
+        let turns = Turns::default();
+        let first = turns.take();
+        assert!(first.pause_until(time::now() + Duration::from_millis(1)), "nobody waits");
+        std::thread::scope(|scope| {
+            let (entered, has_entered) = mpsc::channel();
+            let turns = &turns;
+            scope.spawn(move || {
+                let _second = turns.take();
+                entered.send(()).unwrap();
+            });
+            assert!(!first.pause_until(time::now() + Duration::from_secs(60)));
+            assert!(has_entered.try_recv().is_err(), "two at once");
+            drop(first);
+            has_entered.recv().unwrap();
+        });
+    }
+
+    #[test]
+    fn c6_a_thread_that_asks_again_and_again_comes_after_those_that_wait() {
+        let turns = Turns::default();
+        let had = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            let mut turn = turns.take();
+            for number in 0..3 {
+                let (turns, had) = (&turns, &had);
+                scope.spawn(move || {
+                    let _turn = turns.take();
+                    had.lock().push(number);
+                });
+                while turns.state.lock().waiting(1) <= number {
+                    std::thread::yield_now();
+                }
+            }
+            drop(turn);
+            turn = turns.take();
+            had.lock().push(3);
+            drop(turn);
+        });
+        assert_eq!(*had.lock(), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn so_many_have_a_turn_at_once_and_no_more() {
+        let turns = Turns::of_so_many(NonZeroU32::new(2).unwrap());
+        let (first, second) = (turns.take(), turns.take());
+        std::thread::scope(|scope| {
+            let (entered, has_entered) = mpsc::channel();
+            let turns = &turns;
+            scope.spawn(move || {
+                let _third = turns.take();
+                entered.send(()).unwrap();
+            });
+            while turns.state.lock().waiting(2) == 0 {
+                std::thread::yield_now();
+            }
+            assert!(has_entered.try_recv().is_err(), "three at once");
+            drop(second);
+            has_entered.recv().unwrap();
+        });
+        drop(first);
+    }
+
+    #[test]
+    fn nobody_pauses_any_more_once_all_are_to_hurry() {
+        let turns = Turns::default();
+        let turn = turns.take();
+        std::thread::scope(|scope| {
+            let pausing = scope.spawn(|| turn.pause_until(time::now() + Duration::from_secs(60)));
+            turns.hurry();
+            assert!(!pausing.join().unwrap());
+        });
+        drop(turn);
+        assert!(!turns.take().pause_until(time::now() + Duration::from_secs(60)));
+    }
+}
