@@ -1,14 +1,18 @@
-//! Memory and residency: which page is in which frame, and who may do what with it. Knows nothing of files and I/O.
+//! Keeps pages in frames: which page is in which frame, and how a frame passes from one page to the next. Knows nothing of files and I/O.
 //!
-//! From the bottom up: a `mapping` is memory on huge pages; the [`arena`] holds the bytes; a [`state`] word says what a
-//! [`header`] is; the page [`page_table`] finds a page's frame; [`waiters`] and [`frame_waiters`] are where threads and tasks sleep,
-//! which a `ticker` looks after, and [`admission`] where calls that want many frames do;
-//! [`spares`] are pages for bytes that are on their way to disk in another version, as [`lending`] rules it, and
-//! [`extra_pages`] those that are wanted beyond them; the
-//! [`replacement`] says which page gives up its frame; the [`pool`] puts them together, a `lookup` pins the frame of a page, and [`victims`] are taken from
-//! it; a [`pin`] is the right to a frame, [`pin_list`] to several, a [`quarantine`] to the pages in them; [`mirrors`] are copies
-//! of pages that all threads read; [`older_changes`] and [`unlogged`] changes are kept for the log's sake; a [`buffer_ring`] keeps a bulk read to a few; [`resizing`] is how frames come and go.
-//! [`file_pages`] lists the frames that have pages of one file. `validate` looks at all of it, for tests.
+//! From the bottom up:
+//!
+//! * [`memory`]: the bytes of all frames, on huge pages, in chunks that a ring can register;
+//! * [`frame`]: one frame, with its state word, header, pins, latches, waiters, and where its bytes are;
+//! * [`page_table`]: finds a page's frame; a `lookup` pins it;
+//! * [`replacement`]: says which page gives up its frame;
+//! * [`supply`]: gives frames to pages that have none, in order of arrival, each caller within its share;
+//! * [`pool`]: puts these together: maps and unmaps pages;
+//! * [`page`]: pages as callers hold them.
+//!
+//! Beside them: [`quarantine`] holds dirty pages back until it is known whether their changes are wanted, [`mirrors`] are copies of hot
+//! pages, [`resizing`] is how frames come and go, `file_pages` lists the frames of one file, a `ticker` looks after tasks, `validate` checks
+//! the invariants of all of it. PostgreSQL's counterpart: `bufmgr.c`, `buf_table.c`, `freelist.c`, `buf_init.c`.
 
 mod file_pages;
 pub(crate) mod frame;

@@ -14,7 +14,7 @@
 //! the first frame behind it is handed out, and lowered when the last one is retired; 2. the memory of a frame that is not retired
 //! is there, and registered.
 //!
-//! One thread at a time changes the size. Lock order: as in [`frame_pool`](super::pool).
+//! One thread at a time changes the size. Lock order: as in [`pool`](super::pool).
 
 use crate::{
     buffer::{

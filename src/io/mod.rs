@@ -1,9 +1,11 @@
-//! Moving bytes between files and buffers.
+//! Moves bytes between files and buffers.
 //!
-//! From the bottom up: a [`disk`] opens files; a [`file`] is one of them with its length, its unsynced writes and its
-//! poison; a [`request`] is one transfer of a lease's buffers, listed while it is [`in_flight`]; a [`method`] gets requests
-//! done. This layer knows no
-//! frames, no pages and no pool: only the buffers a lease lends it.
+//! From the bottom up: a [`disk`] opens files; a [`file`] is one of them, with its length, its unsynced writes and its poison; a [`request`] is one
+//! transfer of a lease's [`buffers`], listed while it is [`in_flight`], by the rule of [`transfer`]; a [`backlog`] says which request goes next; a
+//! [`method`] gets requests done. [`doublewrite`] keeps copies of pages that a power cut may tear.
+//!
+//! This layer knows no frames and no pool: only the buffers that a lease lends it. PostgreSQL's counterpart: `aio.c`, `method_io_uring.c`,
+//! `method_worker.c`, `method_sync.c`, `fd.c`.
 
 pub(crate) mod aligned;
 pub(crate) mod backlog;

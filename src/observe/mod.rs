@@ -1,4 +1,5 @@
-//! What is counted and measured, and which I/O method is in use. Put together with what the frames hold in `snapshot`.
+//! Counts and measures what the pool does: counters by thread, histograms of latencies. `api::snapshot` puts them together with what the
+//! frames hold.
 
 pub(crate) mod counters;
 pub(crate) mod histogram;

@@ -5,6 +5,9 @@
 //! are tried, and on loom's (`--cfg loom`), where every schedule of a small part is, with every reordering that the memory
 //! model allows.
 //!
+//! On top of these: [`wait`] has both ways to wait, [`waking`] every call of a waker, [`turns`] first come, first served, [`pause`] the time between
+//! tries of what fails; [`callback`] calls the engine's code, [`poll_budget`] has tasks give way, [`seeded`] has the bugs on purpose.
+//!
 //! Locks do not poison: a panic in a critical section of this crate is a bug that its tests must show, not a state to
 //! carry on with.
 

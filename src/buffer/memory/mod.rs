@@ -1,4 +1,5 @@
-//! The memory of all frames, in chunks that a ring can register.
+//! The memory of all frames: `mapping` is memory on huge pages, [`arena`] gives it out in chunks that a ring can register, `huge_slice` is an
+//! array on it, [`process`] tells the process that it belongs to from those forked of it.
 
 pub(crate) mod arena;
 pub(crate) mod huge_slice;

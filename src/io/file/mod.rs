@@ -3,7 +3,7 @@
 //! Invariants:
 //! * Every block below `blocks` can be read. Growing publishes the new length only when the new blocks are zeroed on
 //!   disk; cutting publishes it before it looks for frames, which is the caller's part. Both is in
-//!   [`file_size`](super::file::size).
+//!   [`size`](super::file::size).
 //! * `unsynced` is true whenever a write has come back that no sync began after; and at first, since who wrote the file before may
 //!   have been killed without a sync: what is read may be in the system's cache alone.
 //! * A sync that failed poisons the file for good: the kernel may have dropped the dirty pages it could not write, so a
@@ -193,7 +193,7 @@ impl File {
         self.blocks.load(Ordering::Acquire)
     }
 
-    /// Publishes another length. What is on disk is the part of [`file_size`](super::file::size). Who publishes a lesser one, and who
+    /// Publishes another length. What is on disk is the part of [`size`](super::file::size). Who publishes a lesser one, and who
     /// has mapped a page and now looks whether it is there, needs a fence to see what the other has done.
     pub(crate) fn set_blocks(&self, blocks: u32) {
         self.pages_end.fetch_max(blocks, Ordering::Relaxed);

@@ -1,7 +1,8 @@
-//! What an I/O method is, and the ladder that `IoMethod::Auto` climbs down.
+//! What an I/O method is.
 //!
-//! A method gets requests in batches and owes the lease of each exactly one `finish`, from whatever thread. The three of
-//! them (the ring's worker, worker threads, inline) differ in nothing else that a caller could see (C7).
+//! A method gets requests in batches and owes the lease of each exactly one `finish`, from whatever thread. There are three: the ring's
+//! submission worker (`uring`), worker [`threads`], and the [`calling_thread`]. They differ in nothing else that a caller could see (C7).
+//! [`choice`] finds the best that the system allows, for `IoMethod::Auto`.
 
 pub(crate) mod calling_thread;
 pub(crate) mod choice;

@@ -1,4 +1,4 @@
-//! What all I/O methods must do alike, and what tests of this layer need.
+//! What all I/O methods must do alike, and what the tests of this layer share.
 
 #[cfg(test)]
 pub(crate) mod conformance;
