@@ -85,6 +85,16 @@ impl PageId {
         Self { file: FileId((word >> 32) as u32), block: BlockNo(word as u32) }
     }
 
+    /// Spreads both numbers over all bits: two rounds of multiply and shift (the finaliser of MurmurHash3), since files all start at
+    /// block 0 and strides are powers of two.
+    #[inline]
+    pub(crate) const fn spread(self) -> u64 {
+        let mut word = self.to_word();
+        word = (word ^ (word >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        word = (word ^ (word >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+        word ^ (word >> 33)
+    }
+
     /// True where `next` is the block right behind this one, so that one transfer can cover both.
     pub(crate) fn is_followed_by(self, next: Self) -> bool {
         self.file == next.file && self.block.next() == Some(next.block)

@@ -27,7 +27,6 @@ use crate::{
     buffer::{
         frame::{pin::Pin, state::State},
         memory::huge_slice::HugeSlice,
-        page_table::mix,
         pool::FramePool,
     },
     error::Result,
@@ -97,7 +96,7 @@ impl Mirrors {
     /// The places for the page, each with its words.
     #[inline]
     fn places(&self, page: PageId) -> impl Iterator<Item = (&Mirror, &[AtomicU64])> {
-        let set = ((u128::from(mix(page.to_word())) * self.sets.len() as u128) >> 64) as usize;
+        let set = ((u128::from(page.spread()) * self.sets.len() as u128) >> 64) as usize;
         let words = &self.words[set * WAYS * self.words_per_page..][..WAYS * self.words_per_page];
         self.sets[set].0.iter().zip(words.chunks_exact(self.words_per_page))
     }

@@ -81,7 +81,7 @@ struct CounterCell([AtomicU64; KINDS]);
 
 /// The counters of one pool.
 pub(crate) struct Counters {
-    own: Box<[CachePadded<CounterCell>]>,
+    own: Box<[CachePadded<CounterCell>; CELLS]>,
     shared: CachePadded<CounterCell>,
     /// What is not only counted.
     pub(crate) measures: Measures,
@@ -90,7 +90,7 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn new() -> Self {
         Self {
-            own: (0..CELLS).map(|_| CachePadded::default()).collect(),
+            own: Box::new(std::array::from_fn(|_| CachePadded::default())),
             shared: CachePadded::default(),
             measures: Measures::new(),
         }

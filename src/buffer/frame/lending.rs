@@ -44,7 +44,12 @@ impl FramePool {
     /// The address of the frame's bytes. Reading or writing them takes a latch.
     #[inline]
     pub(crate) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
-        let state = self.state_of(no).load();
+        self.address_in(no, self.state_of(no).load())
+    }
+
+    /// The same of a frame in this state.
+    #[inline]
+    pub(crate) fn address_in(&self, no: FrameNo, state: State) -> NonNull<u8> {
         if state.is_away() { self.address_away(no, state) } else { self.arena().at(self.home_of(no)) }
     }
 

@@ -402,7 +402,7 @@ impl Drop for Verification {
 #[inline]
 unsafe fn bytes_of(pin: &Pin) -> &[u8] {
     let pool = pin.pool();
-    let address = pool.address_of(pin.frame_no()).as_ptr();
+    let address = pool.address_in(pin.frame_no(), pin.frame().state.load()).as_ptr();
     // SAFETY: 1. `page_size` bytes from `address` on are this frame's, initialised since the arena was mapped; 2. by the
     // caller's right nobody holds a `&mut` to them, and no lease of a read exists any more; 3. the pin
     // keeps the memory and the page.

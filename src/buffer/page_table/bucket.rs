@@ -46,6 +46,12 @@ unsafe impl Zeroed for Bucket {
 }
 
 impl Slot {
+    /// As it stands there: another value stands for another frame, and zero for none.
+    #[inline]
+    pub(super) fn raw(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+
     #[inline]
     pub(super) fn load(&self) -> Option<FrameNo> {
         self.0.load(Ordering::Acquire).checked_sub(1).map(FrameNo)

@@ -127,9 +127,11 @@ impl PageTable {
         Sought { key, hash: self.hash_of(key), block: page.block.0 as usize % BLOCKS }
     }
 
+    /// Spreads the key over the upper bits of each half: two multiplications, and between them what is above to what is below.
     #[inline]
     fn hash_of(&self, key: u64) -> u64 {
-        mix(key ^ self.seed)
+        let spread_up = (key ^ self.seed).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        (spread_up ^ (spread_up >> 32)).wrapping_mul(0xc4ce_b9fe_1a85_ec53)
     }
 
     #[inline]
@@ -245,7 +247,7 @@ impl PageTable {
 
 /// A page's frame, and where the table said so.
 pub(crate) struct Translation<'a> {
-    frame: FrameNo,
+    entry: u32,
     sought: Sought,
     key: &'a AtomicU64,
     slot: &'a Slot,
@@ -263,8 +265,9 @@ impl<'a> Translation<'a> {
         span: u32,
     ) -> Option<Self> {
         let slot = &bucket.cluster(place)[sought.block];
-        Some(Self {
-            frame: slot.load()?,
+        let entry = slot.raw();
+        (entry != 0).then(|| Self {
+            entry,
             sought,
             key: bucket.key(place),
             slot,
@@ -275,7 +278,7 @@ impl<'a> Translation<'a> {
 
     #[inline]
     pub(crate) fn frame(&self) -> FrameNo {
-        self.frame
+        FrameNo(self.entry - 1)
     }
 
     /// Whether the frame holds that very page, asked by a thread that has pinned the frame meanwhile.
@@ -286,16 +289,7 @@ impl<'a> Translation<'a> {
     #[inline(always)]
     pub(crate) fn still_holds(&self) -> bool {
         self.key.load(Ordering::Acquire) == self.sought.key
-            && self.slot.load() == Some(self.frame)
+            && self.slot.raw() == self.entry
             && self.span_word.load(Ordering::Acquire) == self.span
     }
-}
-
-/// Spreads a number over all bits: two rounds of multiply and shift (the finaliser of MurmurHash3), since files
-/// all start at block 0 and strides are powers of two.
-#[inline]
-pub(super) fn mix(mut key: u64) -> u64 {
-    key = (key ^ (key >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    key = (key ^ (key >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    key ^ (key >> 33)
 }

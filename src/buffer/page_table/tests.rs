@@ -66,7 +66,7 @@ fn looks(frames: u32, pattern: impl Fn(u32) -> PageId) -> Looks {
     Looks { at_first: f64::from(at_first) / f64::from(frames), found, missed }
 }
 
-/// Whatever the numbers of the pages, most lookups end at the first place, and all but a few of a hundred in the first bucket.
+/// Whatever the numbers of the pages, nearly all lookups end in the first bucket, and for pages side by side at the first place.
 #[test]
 fn adversarial_page_numbers_do_not_lengthen_looks() {
     const FRAMES: u32 = 1 << 15;
@@ -81,7 +81,7 @@ fn adversarial_page_numbers_do_not_lengthen_looks() {
     ];
     let bounded = |name: &str, looks: Looks| {
         println!("{name}: {looks:?}");
-        assert!(looks.at_first > 0.65, "{name}: {looks:?}");
+        assert!(looks.at_first > if name == "one dense file" { 0.8 } else { 0.65 }, "{name}: {looks:?}");
         assert!(looks.found.0 < 1.05 && looks.missed.0 < 1.1, "{name}: {looks:?}");
         assert!(looks.found.1.max(looks.missed.1) <= 24, "{name}: {looks:?}");
     };

@@ -9,7 +9,7 @@
 //! pool, so that a trace is replayed alike. A pool that changes its size forgets its names: they are sought in other places then.
 
 use crate::{
-    buffer::{memory::huge_slice::HugeSlice, page_table::mix},
+    buffer::memory::huge_slice::HugeSlice,
     error::Result,
     id::PageId,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -56,7 +56,7 @@ impl GhostList {
     }
 
     fn place_of(&self, page: PageId) -> (&AtomicU64, u16) {
-        let hash = mix(page.to_word());
+        let hash = page.spread();
         let word = (u128::from(hash) * self.in_use.load(Ordering::Relaxed) as u128) >> 64;
         // Zero is no name: it stands for an empty place.
         (&self.words[word as usize], (hash as u16).max(1))
