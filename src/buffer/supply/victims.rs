@@ -309,6 +309,16 @@ mod tests {
         (0..10).filter(|&block| pool.is_mapped(page(block))).collect()
     }
 
+    /// As the background writer comes upon it whose victim was written, and has lost its page meanwhile.
+    #[test]
+    fn a_frame_that_has_become_free_is_not_set_aside() {
+        let pool = filled(3);
+        drop(pool.claim(FrameNo(1)));
+        assert!(!pool.set_aside(FrameNo(1)), "it is to be had already");
+        let claimed: Vec<_> = std::iter::from_fn(|| pool.claim_victim(&mut DirtyVictims::new())).collect();
+        assert_eq!((claimed.len(), pool.free_frames()), (3, 0), "it is counted once");
+    }
+
     #[test]
     fn what_is_ready_is_taken_first_and_keeps_its_page_until_then() {
         let pool = filled(2);

@@ -35,8 +35,9 @@ pub enum TornPages {
     /// After a crash, an area that was damaged since it was written (a bit flipped, a sector was lost) may have lost the newest copy of a
     /// page. An older copy is never put back over what may be newer, and no page that may be torn is handed out as whole:
     ///
-    /// * With a [codec](crate::PageCodec), which must then refuse torn pages, the pool asks it: a page that is whole in its place is left, one that is torn
-    ///   gets its newest copy that is left. Where there is none, reading the page fails with [`Error::Corrupt`](crate::Error::Corrupt).
+    /// * With a [codec](crate::PageCodec), which must then refuse torn pages, the pool asks it: a page that is whole in its place is left. One that is torn
+    ///   gets its newest copy that is left, if one newer copy was lost, and no more: that is the version that the page had before its last write
+    ///   began. Else it stays torn, and reading it fails with [`Error::Corrupt`](crate::Error::Corrupt).
     /// * Without one, opening a file of whose pages the newest copy is damaged fails with
     ///   [`Error::AreaDamaged`](crate::Error::AreaDamaged), and the file is as the crash left it. Check it, or restore it from a backup;
     ///   [`give_up_torn_pages`](crate::BufferPool::give_up_torn_pages) has it opened as it is.

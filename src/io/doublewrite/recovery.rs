@@ -7,8 +7,9 @@
 //! * Of a page whose copy is damaged, older copies are *in doubt*, unless there is a later one.
 //! * If a record is missing, so is which pages it had, or whose copies it voided: all copies from before it are in doubt.
 //!
-//! A copy that is in doubt is put back only where a codec tells that the place is torn. It is so by a write that was never synced, so it had
-//! no newer version that was durable.
+//! A copy that is in doubt is put back only where a codec tells that the place is torn, and *one* newer version was lost. The place is torn by
+//! a write that was never synced, and whose copy was durable: so it is the lost version's, and the copy is the newest that was durable before.
+//! Where two were lost, one of them may have been synced: then nothing is put back, and the page stays torn.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -30,7 +31,7 @@ pub(super) struct Copy {
 pub(super) enum Newest {
     /// As new as the page in its place, or newer.
     Copy(Copy),
-    /// The page in its place may be newer than the last copy that is whole, if there is one.
+    /// The page in its place may be newer than the last copy that is whole. That is named where one newer version was lost, and no more.
     InDoubt(Option<Copy>),
 }
 
@@ -82,17 +83,13 @@ pub(super) fn play(
     let mut expected = oldest;
     for (unit, record) in records {
         let number = record.numbering.number;
-        if expected < number.min(durable) {
-            found.doubt_all();
-        }
+        found.doubt_all(number.min(durable).saturating_sub(expected));
         expected = number + 1;
         let is_whole = found.play(unit, &record, number < durable, page_size, read)?;
         // What is whole is durable when this life has written it again.
         found.durable += u64::from(is_whole && found.durable == number);
     }
-    if expected < durable {
-        found.doubt_all();
-    }
+    found.doubt_all(durable.saturating_sub(expected));
     found.copies.retain(|_, copies| !copies.is_empty());
     Ok(found)
 }
@@ -130,13 +127,13 @@ impl Found {
         Ok(is_whole)
     }
 
-    /// A record is missing that was durable: it may have had a newer copy of any page, or voided any copy.
-    fn doubt_all(&mut self) {
-        self.is_damaged = true;
-        self.copies
-            .values_mut()
-            .flat_map(BTreeMap::values_mut)
-            .for_each(|newest| *newest = newest.in_doubt());
+    /// So many records are missing that were durable: each may have had a newer copy of any page, or voided any copy.
+    fn doubt_all(&mut self, missing: u64) {
+        self.is_damaged |= missing > 0;
+        for _ in 0..missing.min(2) {
+            let copies = self.copies.values_mut().flat_map(BTreeMap::values_mut);
+            copies.for_each(|newest| *newest = newest.in_doubt());
+        }
     }
 }
 
@@ -144,7 +141,10 @@ impl Newest {
     fn in_doubt(self) -> Self {
         match self {
             Self::Copy(copy) => Self::InDoubt(Some(copy)),
-            Self::InDoubt(older) => Self::InDoubt(older),
+            // Of two that were lost the older one may have been synced: what is left is older than that.
+            Self::InDoubt(older) => {
+                Self::InDoubt(older.filter(|_| seeded!("copy_put_back_that_is_two_versions_old")))
+            }
         }
     }
 }
@@ -152,7 +152,8 @@ impl Newest {
 /// All records that are whole but for their copies, and the units where they begin, in ascending order.
 ///
 /// Every unit is looked at: what is no record may be one that was never finished, with a finished one behind it, and one that does not
-/// count any more may have been written over in part.
+/// count any more may have been written over in part. A record whose copies lie behind the end of the area is one, too: it has its number,
+/// which is given to no other.
 fn records(
     salt: u64,
     area_units: u32,
@@ -163,7 +164,8 @@ fn records(
     let mut page = vec![0; page_size];
     for unit in HEADERS..area_units {
         read(unit, &mut page)?;
-        if let Some(units) = Record::announced(&page, salt, unit, area_units - unit, page_size) {
+        let room = if seeded!("record_cut_off_is_none") { area_units } else { u32::MAX } - unit;
+        if let Some(units) = Record::announced(&page, salt, unit, room, page_size) {
             let mut header = vec![0; units * page_size];
             read(unit, &mut header)?;
             records.extend(Record::decode(&header).map(|record| (unit, record)));
@@ -256,7 +258,11 @@ mod tests {
 
         fn found(&self) -> Found {
             let mut read = |unit: u32, into: &mut [u8]| {
-                into.copy_from_slice(&self.bytes[unit as usize * PAGE..][..into.len()]);
+                // Behind its end there are zeros.
+                let bytes = self.bytes.get(unit as usize * PAGE..).unwrap_or_default();
+                let there = bytes.len().min(into.len());
+                into[..there].copy_from_slice(&bytes[..there]);
+                into[there..].fill(0);
                 Ok(())
             };
             play(self.headers, (self.bytes.len() / PAGE) as u32, PAGE, &mut read).unwrap()
@@ -379,6 +385,36 @@ mod tests {
             area.begin(1);
             assert_eq!(area.versions(), [(2, 3), (3, 3)]);
         }
+    }
+
+    #[test]
+    fn c9_no_copy_is_left_of_a_page_of_which_two_newer_ones_were_lost() {
+        for lost in [[1, 1], [0, 0], [0, 1], [1, 0]] {
+            let mut area = Making::new();
+            area.copies(1, &[(1, 1), (2, 1)]);
+            let newer = [2, 3].map(|version| area.copies(1, &[(1, version)]));
+            area.copies(1, &[(3, 4)]);
+            // The record's head, or its copy.
+            area.damage(newer[1] + lost[1]);
+            if lost[1] == 1 {
+                assert_eq!(area.newest()[0], (1, None, Some(2)));
+            }
+            area.damage(newer[0] + lost[0]);
+            assert_eq!(area.newest()[0], (1, None, None), "{lost:?}");
+        }
+    }
+
+    #[test]
+    fn c9_the_number_of_a_record_that_was_cut_off_is_given_to_no_other() {
+        let mut area = Making::new();
+        area.copies(1, &[(1, 1)]);
+        let end = area.bytes.len();
+        let cut = area.copies(1, &[(1, 2)]);
+        area.bytes.truncate((cut as usize + 1) * PAGE);
+        assert_eq!((area.versions(), area.found().durable, area.found().next), (vec![(1, 1)], 1, 2));
+        // As it is after a start that filled the area up to its length.
+        area.bytes.resize(end, 0);
+        assert_eq!((area.versions(), area.found().durable, area.found().next), (vec![(1, 1)], 1, 2));
     }
 
     #[test]

@@ -15,7 +15,7 @@
 //!    stays out of use for ever;
 //! 6. only a frame that is READING is UNATTENDED;
 //! 7. only a frame that is VALID or CLAIMED is MIRRORED;
-//! 8. a frame that is CLAIMED is not READY: no other thread takes it.
+//! 8. a frame that is CLAIMED is not READY: no other thread takes it. Nor is one made READY that has no page: it is among the free ones.
 //!
 //! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
 //! content latch in one 64-bit atomic.

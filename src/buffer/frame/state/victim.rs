@@ -68,9 +68,11 @@ impl State {
         (self.usage() == 0).then_some(Self(self.0 + USED))
     }
 
-    /// A victim is set aside for whoever comes first; it keeps its page until then.
+    /// A victim is set aside for whoever comes first; it keeps its page until then. `None` for a frame that has no page by now: that is to
+    /// be had from the free ones, and counted there.
     pub(crate) fn make_ready(self) -> Option<Self> {
-        (self.verdict() == Verdict::Evictable).then(|| self.with(READY))
+        let has_page = self.phase() != Phase::Free || seeded!("free_frame_set_aside");
+        (self.verdict() == Verdict::Evictable && has_page).then(|| self.with(READY))
     }
 
     /// Takes what was set aside, unless it was used since.
