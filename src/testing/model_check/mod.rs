@@ -50,8 +50,8 @@ fn check(scenario: fn(IoMethod)) {
 
 fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 'static) {
     let mut config = shuttle::Config::new();
-    // What it has by default is too little for opening a pool with all that there is.
-    config.stack_size = 128 << 10;
+    // What it has by default is too little for opening a pool with all that there is, least of all where nothing is optimised.
+    config.stack_size = 256 << 10;
     Runner::new(scheduler, config).run(scenario);
 }
 
