@@ -289,16 +289,21 @@ mod tests {
             found
         }
 
-        /// Whatever is damaged but the last record, which may be an unfinished one.
+        /// Whatever is damaged but what was written last, a record or a header: that may be unfinished.
         fn assert_that_no_damage_puts_an_older_page_back(&mut self) {
-            let last = self.found().next.wrapping_sub(1);
+            let next = self.found().next;
+            let last = next.wrapping_sub(1);
             let used = self.found().used.into_iter().flatten().map(|unit| unit as usize);
             for unit in (0..2).chain(used) {
                 let (at, headers) = (unit * PAGE + 9, self.headers);
                 // Its copy is one unit, and lies behind it.
                 let record = |unit: usize| Record::decode(&self.area[unit * PAGE..][..PAGE]);
                 let is_last = |record: Record| record.numbering.number == last;
-                let in_last = [unit, unit.saturating_sub(1)].into_iter().filter_map(record).any(is_last);
+                let is_last_header = headers
+                    .get(unit)
+                    .is_some_and(|header| header.is_some_and(|header| header.number == next));
+                let in_last = is_last_header
+                    || [unit, unit.saturating_sub(1)].into_iter().filter_map(record).any(is_last);
                 self.area[at] ^= 1;
                 if let Some(header) = self.headers.get_mut(unit) {
                     *header = None;
@@ -534,7 +539,6 @@ mod tests {
         }
 
         #[test]
-        #[ignore = "open: fails in about one of 5 runs of 500 cases; whether the model or the rule is wrong is not known yet"]
         fn c9_no_damage_puts_an_older_page_back(lives in lives()) {
             live(lives).assert_that_no_damage_puts_an_older_page_back();
         }
