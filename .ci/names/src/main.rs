@@ -1,7 +1,7 @@
 //! Checks the names and layers of `src`: `cargo run --manifest-path .ci/names/Cargo.toml -- src`.
 //!
-//! * No type name is used twice, so that a reader who meets one knows which is meant.
-//! * Each folder imports only what stands below it in [`LAYERS`].
+//! * No type name is used twice, so that each name has one meaning.
+//! * Each folder imports only what stands below it in [`LAYERS`], and none of [`STRANGERS`] the other.
 //! * No circle of imports joins more than two files, but for those in [`KNOWN_CIRCLES`], which may only shrink.
 //!
 //! It reads `use` declarations and `crate::` paths, not macros or re-exports. Tests and model checks are left out.
@@ -26,6 +26,9 @@ const LAYERS: [&[&str]; 10] = [
     &["files"],
     &["api"],
 ];
+
+/// Meet in the lease alone: neither imports the other, though one stands above.
+const STRANGERS: [&str; 2] = ["buffer", "io"];
 
 /// Stands beside the layers: simulated disks and model checks.
 const BESIDE: &str = "testing";
@@ -55,7 +58,7 @@ fn main() -> ExitCode {
     collect(&root, &root, &mut sources);
     let mut faults = types_named_twice(&sources);
     let imports = imports(&sources);
-    faults.extend(imports_upwards(&imports));
+    faults.extend(imports_against_the_layers(&imports));
     faults.extend(circles(&imports));
     for fault in &faults {
         println!("{fault}");
@@ -199,14 +202,16 @@ fn tree<'a>(
     }
 }
 
-fn imports_upwards(imports: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
+fn imports_against_the_layers(imports: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
     let layer = |module: &Module| {
         let layer = LAYERS.iter().position(|names| names.contains(&module[0].as_str()));
         layer.unwrap_or_else(|| panic!("{} is in no layer: add it to .ci/names", module[0]))
     };
     let all = imports.iter().flat_map(|(module, others)| others.iter().map(move |other| (module, other)));
-    let upwards = all.filter(|(module, other)| layer(other) > layer(module));
-    upwards.map(|(module, other)| format!("{} imports {}, which stands above it", module.join("::"), other.join("::"))).collect()
+    let is_stranger = |module: &Module| STRANGERS.contains(&module[0].as_str());
+    let are_strangers = |one: &Module, other: &Module| one[0] != other[0] && is_stranger(one) && is_stranger(other);
+    let wrong = all.filter(|(module, other)| layer(other) > layer(module) || are_strangers(module, other));
+    wrong.map(|(module, other)| format!("{} must not import {}", module.join("::"), other.join("::"))).collect()
 }
 
 /// Returns the circles of more than two files: the sets of modules each of which reaches all others.

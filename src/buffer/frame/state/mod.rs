@@ -239,7 +239,9 @@ impl State {
     /// Both off again in one step; `None` where somebody must be told.
     #[inline]
     pub(crate) fn unlatch_and_unpin(self) -> Option<Self> {
-        debug_assert!(self.pins() > 0 && self.has(SHARES), "released what was not held: {self:?}");
+        if self.pins() == 0 || !self.has(SHARES) {
+            self.is_not_held();
+        }
         (!self.has(LATCH_WAITERS | ORPHAN)).then(|| Self(self.0 - PIN - SHARE))
     }
 
