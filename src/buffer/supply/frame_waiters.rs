@@ -68,6 +68,9 @@ impl FrameWaiters {
         let mut line = self.line.lock();
         if let Some(kept) = place.as_ref().and_then(|place| line.places.get_mut(&place.0)) {
             mem::swap(kept, &mut waker);
+            if seeded!("waker_dropped_under_a_lock") {
+                drop(waker);
+            }
             return;
         }
         let number = line.next;
