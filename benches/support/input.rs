@@ -73,6 +73,8 @@ impl Input {
         let direct = if self.buffered.is_none() { Fallback::Require } else { Fallback::Off };
         // What no pool has written yet is not sealed, whatever codec this one has.
         let options = OpenOptions::new().read_only(!write).direct(direct).sparse(true);
+        // The pools of all methods have the files open side by side, and take turns at writing: no one is to be kept out.
+        let options = options.lock(Fallback::Off);
         // By their tags a codec and a doublewrite area know them.
         let tagged = self.paths.iter().zip(1..).map(|(path, tag)| pool.open_file(path, options.tag(tag)));
         Ok(tagged.collect::<Result<_, _>>()?)
