@@ -1,5 +1,5 @@
 //! P3: a sequential scan, by prefetch of a window of pages and by read stream, against the bare ring at whichever request
-//! size is best here.
+//! size is best here: the rate, and the CPU of a page, user and system, of the whole process.
 
 use lab::baseline::ring::RingOptions;
 use lab::report::FigureRow;
@@ -42,9 +42,15 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let in_words = |arm: &str| format!("{:.0} MB/s", speed(arm));
     let of =
         |arm, name| Goal::at_least("P3", name, 0.97).ratio(&outcome, (arm, best), Sample::mb_per_s, in_words);
+    let cpu_of = |arm, name| {
+        let in_words = |arm: &str| format!("{:.2} us", outcome.summary(arm).cpu_us_per_page);
+        Goal::at_most("P3", name, 4.0).ratio(&outcome, (arm, best), Sample::cpu_us_per_page, in_words)
+    };
     Ok(vec![
         of("prefetch", "prefetch, to the best of the bare ring"),
         of("read stream", "read stream, to the best of the bare ring"),
         of("bulk read stream", "bulk read stream, to the best of the bare ring"),
+        cpu_of("read stream", "read stream, CPU of a page"),
+        cpu_of("bulk read stream", "bulk read stream, CPU of a page"),
     ])
 }

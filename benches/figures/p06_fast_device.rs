@@ -19,7 +19,7 @@ const PAGES: usize = 24_000;
 const DEPTH: u32 = 64;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
-    let goal = Goal::at_least("P6", "64 in flight", 0.85);
+    let goal = Goal::at_least("P6", "64 in flight", 0.9);
     let Some(device) = &bench.device else {
         return Ok(vec![goal.missing("needs a --device in memory: run benches/ram_device")]);
     };

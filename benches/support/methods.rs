@@ -1,6 +1,6 @@
 //! The pool's I/O methods as candidates of a comparison.
 
-use ringpool::{IoMethod, MethodKind, MethodReport, UringOptions};
+use ringpool::{Fallback, IoMethod, MethodKind, MethodReport, UringOptions};
 
 /// A method to try, and what it can have in flight.
 #[derive(Clone, Debug)]
@@ -15,6 +15,12 @@ pub(crate) struct Candidate {
 pub(crate) fn uring(depth: u32) -> Candidate {
     let method = IoMethod::Uring(UringOptions::default().queue_depth(depth + depth.div_ceil(3)));
     Candidate { name: "io_uring", method, in_flight: depth }
+}
+
+/// The same with frames that are not registered with the ring.
+pub(crate) fn uring_without_fixed_buffers(depth: u32) -> Candidate {
+    let options = UringOptions::default().queue_depth(depth + depth.div_ceil(3)).fixed_buffers(Fallback::Off);
+    Candidate { method: IoMethod::Uring(options), ..uring(depth) }
 }
 
 pub(crate) fn worker(threads: u32) -> Candidate {
