@@ -81,8 +81,9 @@ fn adversarial_page_numbers_do_not_lengthen_looks() {
     ];
     let bounded = |name: &str, looks: Looks| {
         println!("{name}: {looks:?}");
-        assert!(looks.at_first > if name == "one dense file" { 0.8 } else { 0.65 }, "{name}: {looks:?}");
-        assert!(looks.found.0 < 1.05 && looks.missed.0 < 1.1, "{name}: {looks:?}");
+        // Twice what keys at random cost: each table has a hash of its own, and partitions that fill unevenly with it.
+        assert!(looks.at_first > if name == "one dense file" { 0.75 } else { 0.6 }, "{name}: {looks:?}");
+        assert!(looks.found.0 < 1.08 && looks.missed.0 < 1.2, "{name}: {looks:?}");
         assert!(looks.found.1.max(looks.missed.1) <= 24, "{name}: {looks:?}");
     };
     for (name, pattern) in patterns {
