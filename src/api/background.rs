@@ -3,7 +3,7 @@
 //! It ends with the last clone of the pool, or when the pool is shut down, and who does that waits for it: what was begun goes on to
 //! its end, in haste, and nothing new is begun. So once the pool is gone nothing of it writes any more, and its files may be opened
 //! anew at once. How long that takes is up to the disk alone, as with the requests in flight, since from then on nothing here
-//! [waits for a user](crate::runtime::quiesce).
+//! [waits for a caller](crate::sync::pool_end).
 //!
 //! The pool's own threads call wakers, logs and codecs, and any of those may hold the last clone. Such a thread would wait for
 //! itself, so it only begins the end: what is under way ends by itself, and the last of it takes the pool's memory along.
@@ -12,7 +12,7 @@
 
 use crate::{
     runtime::shared::Shared,
-    sync::{Arc, thread},
+    sync::{Arc, pool_end::EndStage, thread},
     write::background_writer::WriterThread,
 };
 
@@ -29,10 +29,11 @@ impl Background {
     /// Ends it, and is back when nothing is under way any more, except on a thread of the pool. Idempotent.
     pub(crate) fn end(&self) {
         let shared = &self.shared;
-        shared.ending.begin();
-        shared.checkpoints.hurry();
-        shared.jobs.close();
-        self.writer.close();
+        shared.end.reach(EndStage::Ending);
+        // What sleeps sees it now.
+        shared.checkpoints.wake_the_pausing();
+        shared.jobs.wake_all();
+        shared.pool.clean_list.look_again();
         if !self.is_run_by(thread::current().id()) {
             self.writer.wait_until_gone();
             shared.jobs.wait_until_gone();

@@ -26,12 +26,11 @@ use crate::{
         config::{BackgroundWriter, Config},
         file_table::FileTable,
         jobs::JobPool,
-        quiesce::Ending,
         removals::Removals,
         shared::Shared,
         write_backoff::WriteBackoff,
     },
-    sync::{atomic::AtomicBool, turns::Turns},
+    sync::{pool_end::PoolEnd, turns::Turns},
     wal::Wal,
     write::write_out,
 };
@@ -243,6 +242,7 @@ impl Builder {
             choice::open_method(&config.io_method, &chunks, &config.scheduling(), &counters)?;
         let MethodReport { in_use, reason, fixed_buffers, fixed_files, .. } = &method_report;
         events::opened(in_use, reason.as_deref(), fixed_buffers, fixed_files);
+        let end = Arc::new(PoolEnd::default());
         Ok(BufferPool::new(Shared {
             method,
             pool: PoolHandle::new(pool),
@@ -250,7 +250,7 @@ impl Builder {
             removals: Removals::default(),
             disk,
             doublewrite,
-            jobs: Arc::new(JobPool::new()),
+            jobs: Arc::new(JobPool::new(Arc::clone(&end))),
             in_flight: Arc::new(InFlightTable::new(config.page_size, Arc::clone(&counters))),
             counters,
             config,
@@ -258,8 +258,7 @@ impl Builder {
             checkpoints: Turns::default(),
             resizes: Turns::default(),
             write_backoff: WriteBackoff::default(),
-            shut_down: AtomicBool::new(false),
-            ending: Ending::default(),
+            end,
         }))
     }
 

@@ -16,12 +16,7 @@
 //! that are left counts.
 
 use crate::{
-    buffer::{
-        frame::waiters::want::Want,
-        pool::FramePool,
-        resizing::Retirement,
-        supply::{frame_waiters::RETRY, shortage::Holder},
-    },
+    buffer::{frame::waiters::want::Want, pool::FramePool, resizing::Retirement, supply::shortage::Holder},
     error::{Error, Result},
     id::FrameNo,
     io::{method::Chunk, request::Urgency},
@@ -29,6 +24,7 @@ use crate::{
     sync::{
         Arc, thread,
         time::{self, Duration},
+        wait::RETRY,
     },
     write::write_out::{Candidate, Patience, write_out},
 };
@@ -172,7 +168,7 @@ fn retire_all(
         let waits_for_disk = holders().any(|(_, holder)| holder == Holder::Disk);
         if retired > 0 {
             (users, disk) = (Duration::ZERO, Duration::ZERO);
-        } else if shared.ending.has_begun() || users >= limit && !waits_for_disk {
+        } else if shared.end.has_begun() || users >= limit && !waits_for_disk {
             let pinned = holders().find(|&(_, holder)| holder == Holder::User).map_or(first, |(no, _)| no);
             return Err(Error::Pinned { page: shared.pool.frame(pinned).page() });
         } else if waits_for_disk {

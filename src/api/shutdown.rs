@@ -9,7 +9,7 @@ use crate::{
     files::extent,
     io::doublewrite::DoubleWrite,
     runtime::shared::Shared,
-    sync::{atomic::Ordering, time},
+    sync::{pool_end::EndStage, time},
     write::{
         checkpoint::{CheckpointOptions, CheckpointReport, FlushReport, checkpoint},
         sync_all::sync_all,
@@ -38,7 +38,7 @@ pub(crate) fn shut_down(shared: &Shared, background: &Background, how: Shutdown)
         Shutdown::Flush => flush(shared)?,
         Shutdown::Discard => shared.check_open().map(|()| CheckpointReport::default())?,
     };
-    shared.shut_down.store(true, Ordering::Release);
+    shared.end.reach(EndStage::ShutDown);
     background.end();
     shared.method.shutdown();
     let synced_late = match how {

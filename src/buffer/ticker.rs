@@ -75,3 +75,98 @@ fn run(pool: &Weak<FramePool>) {
         }
     }
 }
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::{
+        pin::Pin,
+        task::{Context, Poll, Wake, Waker},
+        time::Duration,
+    };
+
+    use super::*;
+    use crate::{
+        BufferPool, Error, FetchOptions, IoMethod, OpenOptions, PageId,
+        sync::{
+            Arc,
+            atomic::{AtomicUsize, Ordering::SeqCst},
+        },
+        testing::SimDisk,
+    };
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    /// Polls the future whenever it is woken, and gives up after a long time.
+    fn run<F: Future + Unpin>(mut future: F) -> F::Output {
+        let woken = Arc::new(Woken::default());
+        let waker = Waker::from(Arc::clone(&woken));
+        let deadline = time::now() + Duration::from_secs(20);
+        let mut seen = None;
+        loop {
+            let calls = Some(woken.0.load(SeqCst));
+            if seen != calls {
+                seen = calls;
+                let polled = Pin::new(&mut future).poll(&mut Context::from_waker(&waker));
+                if let Poll::Ready(output) = polled {
+                    return output;
+                }
+            }
+            assert!(time::now() < deadline, "it was never woken");
+            thread::park_timeout(Duration::from_micros(100));
+        }
+    }
+
+    fn pool(method: IoMethod) -> (BufferPool, [PageId; 2]) {
+        let disk = SimDisk::new();
+        disk.put("data", vec![0; 2 * 8192]);
+        let builder = BufferPool::builder().page_size(8192).frames(1).io_method(method);
+        let pool = builder.disk(disk).build().expect("options that work");
+        let file = pool.open_file("data", OpenOptions::new()).expect("it was put there");
+        (pool, [0, 1].map(|block| PageId::new(file, block)))
+    }
+
+    /// Where no thread can be had that looks after tasks, they look for themselves.
+    #[test]
+    fn c6_a_task_sees_its_deadline_though_no_thread_can_be_had() {
+        for method in [IoMethod::Sync, IoMethod::worker()] {
+            let (pool, [first, second]) = pool(method);
+            let pinned = pool.fetch(first).wait().unwrap();
+            let options = FetchOptions::new().frame_wait(Duration::from_millis(100));
+            let fetched = thread::refused(0, u64::MAX, || run(pool.fetch_with(second, options)));
+            assert!(matches!(fetched, Err(Error::AllPinned { .. })), "{fetched:?}");
+            drop(pinned);
+        }
+    }
+
+    /// Where no thread can be had that looks after a line, all in it are called.
+    #[test]
+    fn c6_a_task_that_is_not_polled_holds_up_no_other_though_no_thread_can_be_had() {
+        for method in [IoMethod::Sync, IoMethod::worker()] {
+            let (pool, [page, _]) = pool(method);
+            let page = pool.fetch(page).wait().unwrap();
+            let held = page.write().unwrap();
+            let woken = [(); 3].map(|()| Arc::new(Woken::default()));
+            let mut writing: Vec<_> = woken
+                .iter()
+                .map(|woken| {
+                    let mut writing = Box::pin(page.write_async());
+                    let waker = Waker::from(Arc::clone(woken));
+                    assert!(writing.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                    writing
+                })
+                .collect();
+            thread::refused(0, u64::MAX, || drop(held));
+            assert!(woken.iter().all(|woken| woken.0.load(SeqCst) > 0), "one was not called");
+            let mut last = writing.pop().unwrap();
+            let taken = last.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            assert!(matches!(taken, Poll::Ready(Ok(_))), "the others are not polled");
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! Getting pages out of the pool: for eviction on demand, truncation and closing.
 
+use std::task::{Poll, Waker};
+
 use crate::{
     buffer::{
         frame::{
@@ -8,7 +10,6 @@ use crate::{
         },
         pool::Lookup,
         quarantine::Seizure,
-        supply::frame_waiters::RETRY,
     },
     error::{Error, Result},
     id::{BlockNo, FrameNo, PageId},
@@ -18,6 +19,7 @@ use crate::{
         atomic::{Ordering, fence},
         thread,
         time::{self, Duration},
+        wait::RETRY,
     },
     write::checkpoint,
 };
@@ -104,13 +106,8 @@ pub(crate) fn vacate_file<'a>(
     fence(Ordering::SeqCst);
     let deadline = time::deadline_after(shared.config.frame_wait);
     let patiently = |page, done: &mut dyn FnMut() -> bool| {
-        while !done() {
-            if time::now() >= deadline || shared.ending.has_begun() {
-                return Err(Error::Pinned { page });
-            }
-            thread::park_timeout(RETRY);
-        }
-        Ok(())
+        let look = |_: &Waker| if done() { Poll::Ready(()) } else { Poll::Pending };
+        shared.end.wait_for_callers(deadline, look).ok_or(Error::Pinned { page })
     };
     let blocks = file.pages_from(from);
     let pages = shared.pool.pages_of(file.id, blocks.clone());

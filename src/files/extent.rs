@@ -39,7 +39,7 @@ fn zero_ahead(shared: &Arc<Shared>, file: Arc<File>) {
     let job = move || {
         let size = file.lock_size();
         // A pool that was shut down has given back what was ahead, and one that ends has no extensions to come.
-        if owner.check_open().is_ok() && !owner.ending.has_begun() {
+        if owner.check_open().is_ok() && !owner.end.has_begun() {
             size.zero_ahead(&owner.counters);
         }
     };

@@ -16,15 +16,12 @@ use crate::{
     error::{Error, Result},
     id::PageId,
     observe::Counter,
-    read::{
-        blocking::{self, Drive, PollStep},
-        miss::Miss,
-        options::FetchOptions,
-    },
+    read::{miss::Miss, options::FetchOptions},
     runtime::shared::Shared,
     sync::{
         poll_budget,
         time::{self, Duration},
+        wait::{Drive, PollStep},
     },
 };
 
@@ -95,7 +92,7 @@ impl Fetch {
     pub fn wait(self) -> Result<PinnedPage> {
         match self.stage {
             FetchStage::Ready(page) => Ok(page),
-            FetchStage::Miss(mut miss) => blocking::to_end(&mut miss),
+            FetchStage::Miss(mut miss) => miss.run_to_end(),
             FetchStage::Done => Err(Error::ShutDown),
         }
     }
@@ -111,7 +108,7 @@ impl Fetch {
     pub fn wait_timeout(mut self, patience: Duration) -> Result<Result<PinnedPage>, Self> {
         let deadline = time::deadline_after(patience);
         let result = match &mut self.stage {
-            FetchStage::Miss(miss) => blocking::until(deadline, miss),
+            FetchStage::Miss(miss) => miss.run_until(deadline),
             _ => return Ok(self.wait()),
         };
         result.ok_or(self)

@@ -29,11 +29,11 @@ use crate::{
     error::{Error, Result},
     io::request::Urgency,
     observe::{Counter, Measure},
-    read::blocking::Drive,
     runtime::{lease::BatchStatus, shared::Shared},
     sync::{
         Arc,
         time::{self, Duration, Instant},
+        wait::Drive,
     },
     write::write_out::{Candidate, Patience, write_out},
 };

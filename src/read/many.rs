@@ -28,7 +28,6 @@ use crate::{
     observe::{Counter, Measure},
     read::{
         batch::{BatchMemory, Issuer, Purpose, Start},
-        blocking::{self, Drive, PollStep},
         miss::Miss,
         options::FetchOptions,
         outcome::{self, ReadOutcome},
@@ -37,6 +36,7 @@ use crate::{
     sync::{
         poll_budget,
         time::{self, Instant},
+        wait::{Drive, PollStep},
     },
 };
 
@@ -94,7 +94,7 @@ impl FetchMany {
         match self.stage {
             ManyStage::Ready(pages) => Ok(pages),
             ManyStage::Refused(error) => Err(error),
-            ManyStage::Missing(mut missing) => blocking::to_end(&mut *missing),
+            ManyStage::Missing(mut missing) => missing.run_to_end(),
             ManyStage::Done => Err(Error::ShutDown),
         }
     }

@@ -28,13 +28,15 @@ use crate::{
     observe::{Counter, Measure},
     read::{
         batch::{begin_read, read_request},
-        blocking::{Drive, PollStep},
         frame_wait::FrameWait,
         options::FetchOptions,
         outcome::{self, ReadOutcome},
     },
     runtime::shared::Shared,
-    sync::time::{self, Duration, Instant},
+    sync::{
+        time::{self, Duration, Instant},
+        wait::{Drive, PollStep},
+    },
 };
 
 /// A page that somebody wants and that was not ready.

@@ -3,10 +3,9 @@
 //! From the top down: [`view`] is for one page that is only read, [`fetch`] for any one page, [`many`] for several at once,
 //! [`stream`] for many in a row, [`prefetch`] for many that nobody waits for yet, [`warm_up`] for those that were here before a
 //! restart. A [`miss`] is the life of one that was not there; [`batch`] starts many reads as one batch; [`frame_wait`] finds a
-//! miss its frame; [`outcome`] says how far a read has come; [`blocking`] is how threads and tasks wait.
+//! miss its frame; [`outcome`] says how far a read has come.
 
 mod batch;
-pub(crate) mod blocking;
 pub(crate) mod fetch;
 mod frame_wait;
 pub(crate) mod many;

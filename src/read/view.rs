@@ -12,9 +12,9 @@ use crate::{
     error::{Error, Result},
     id::PageId,
     observe::Counter,
-    read::{blocking::Drive, fetch::Fetch, options::FetchOptions},
+    read::{fetch::Fetch, options::FetchOptions},
     runtime::shared::Shared,
-    sync::poll_budget,
+    sync::{poll_budget, wait::Drive},
 };
 
 /// A page's bytes on their way: wait for them with [`wait`](Self::wait), or `.await` them.

@@ -68,7 +68,7 @@ pub(crate) fn warm_up(shared: &Arc<Shared>, wanted: Wanted) -> Result<WarmUp> {
     for of_file in pages.chunk_by(|one, other| one.file == other.file) {
         let blocks = of_file.iter().map(|page| page.block);
         for page in ReadStream::new(Arc::clone(shared), of_file[0].file, blocks, &StreamOptions::new()) {
-            if shared.ending.has_begun() {
+            if shared.end.has_begun() {
                 return Err(Error::ShutDown);
             }
             match page {
@@ -87,6 +87,7 @@ mod tests {
     use super::*;
     use crate::{
         BufferPool, IoMethod, OpenOptions,
+        sync::pool_end::EndStage,
         testing::{Op, SimDisk},
     };
 
@@ -98,7 +99,7 @@ mod tests {
         let builder = BufferPool::builder().frames(BLOCKS).page_size(512).io_method(IoMethod::Sync);
         let pool = builder.combine_limit(512).disk(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
-        pool.shared().ending.begin();
+        pool.shared().end.reach(EndStage::Ending);
         let pages = (0..BLOCKS).map(|block| PageId::new(file, block));
         assert!(matches!(pool.warm_up(pages).wait(), Err(Error::ShutDown)));
         assert!(disk.count(Op::Read) < BLOCKS as usize);

@@ -190,9 +190,15 @@ impl<T> Drop for Duty<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::pool_end::{EndStage, PoolEnd};
 
     fn completion<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Completion<T> {
-        Completion::new(Process::current().unwrap(), Arc::new(JobPool::new()), WaitsFor::Callers, work)
+        Completion::new(
+            Process::current().unwrap(),
+            Arc::new(JobPool::new(Arc::default())),
+            WaitsFor::Callers,
+            work,
+        )
     }
 
     #[test]
@@ -215,8 +221,9 @@ mod tests {
 
     #[test]
     fn without_a_service_the_calling_thread_does_the_work_however_short_its_patience() {
-        let service = Arc::new(JobPool::new());
-        service.close();
+        let end = Arc::new(PoolEnd::default());
+        let service = Arc::new(JobPool::new(Arc::clone(&end)));
+        end.reach(EndStage::Ending);
         let who = Completion::new(Process::current().unwrap(), service, WaitsFor::Callers, || {
             Ok(std::thread::current().id())
         });

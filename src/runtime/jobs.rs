@@ -1,8 +1,8 @@
 //! A few threads that run what tasks cannot wait for themselves: checkpoints, flushes, truncations.
 //!
 //! Started when there is work and gone after a while without, so a pool that is only used from threads, or is idle, has
-//! none. They own nothing: a job brings what it needs. After [`close`](JobPool::close) nothing new is taken, what was taken is
-//! done, and the threads go at once.
+//! none. They own nothing: a job brings what it needs. When the pool ends nothing new is taken, what was taken is done, and the threads
+//! go at once.
 //!
 //! **Jobs that wait for one thing never have all threads** (C6). A job that waits for a caller's latch may wait for a task that waits for
 //! another job: the task splits a node, and extends the file with the node latched, while a checkpoint waits for that latch. And a
@@ -18,6 +18,7 @@ use crate::{
     sync::{
         Arc, Condvar, Mutex, callback,
         pause::Pause,
+        pool_end::{EndStage, PoolEnd},
         thread::{self, ThreadId},
         time::{self, Duration},
     },
@@ -53,6 +54,7 @@ pub(crate) enum WaitsFor {
 pub(crate) struct JobPool(Arc<Shop>);
 
 struct Shop {
+    end: Arc<PoolEnd>,
     state: Mutex<JobPoolState>,
     work: Condvar,
     /// A thread is gone.
@@ -68,12 +70,12 @@ struct JobPoolState {
     /// Before another thread is tried, where the system has refused one.
     pause: Pause,
     idle: usize,
-    closed: bool,
 }
 
 impl JobPool {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(end: Arc<PoolEnd>) -> Self {
         Self(Arc::new(Shop {
+            end,
             state: Mutex::new(JobPoolState::default()),
             work: Condvar::new(),
             gone: Condvar::new(),
@@ -81,10 +83,10 @@ impl JobPool {
     }
 
     /// Has the job run by a service thread. Comes back with it where that cannot be had: too much is waiting already, the
-    /// system gives no thread, or the service is closed.
+    /// system gives no thread, or the pool ends.
     pub(crate) fn submit(&self, wait: WaitsFor, job: Job) -> Result<(), Job> {
         let mut state = self.0.state.lock();
-        if state.closed || state.queue.len() == QUEUE_MAX {
+        if self.0.end.has_begun() || state.queue.len() == QUEUE_MAX {
             return Err(job);
         }
         let may_begin = state.with(wait) < FOR_THE_SAME_MAX;
@@ -109,13 +111,13 @@ impl JobPool {
         Ok(())
     }
 
-    /// Takes no more jobs, and has the threads go when those that were taken are done. Idempotent.
-    pub(crate) fn close(&self) {
-        self.0.state.lock().closed = true;
+    /// Has the threads that sleep see that the pool ends.
+    pub(crate) fn wake_all(&self) {
+        drop(self.0.state.lock());
         self.0.work.notify_all();
     }
 
-    /// Waits until all jobs are done, after it was [closed](Self::close). Not for a thread that [is one of these](Self::has).
+    /// Waits until all jobs are done, when the pool ends and threads that slept [were woken](Self::wake_all). Not for a thread that [is one of these](Self::has).
     pub(crate) fn wait_until_gone(&self) {
         let mut state = self.0.state.lock();
         while !state.threads.is_empty() {
@@ -131,7 +133,8 @@ impl JobPool {
 
 impl Drop for JobPool {
     fn drop(&mut self) {
-        self.close();
+        self.0.end.reach(EndStage::Ending);
+        self.wake_all();
     }
 }
 
@@ -181,12 +184,12 @@ impl Shop {
                 state.end(wait);
                 continue;
             }
-            if state.closed {
+            if self.end.has_begun() {
                 break;
             }
             let leave_at = time::now() + IDLE;
             state.idle += 1;
-            while state.next().is_none() && !state.closed && time::now() < leave_at {
+            while state.next().is_none() && !self.end.has_begun() && time::now() < leave_at {
                 state = self.work.wait_until(state, leave_at);
             }
             state.idle -= 1;
@@ -210,7 +213,7 @@ mod tests {
 
     #[test]
     fn slow_jobs_do_not_stop_the_next_and_threads_are_few() {
-        let service = JobPool::new();
+        let service = JobPool::new(Arc::default());
         let (release, wait) = mpsc::channel::<()>();
         let wait = Arc::new(Mutex::new(wait));
         let (done, finished) = mpsc::channel();
@@ -239,7 +242,7 @@ mod tests {
 
     #[test]
     fn a_panicking_job_does_not_take_its_thread_along() {
-        let service = JobPool::new();
+        let service = JobPool::new(Arc::default());
         let (done, finished) = mpsc::channel();
         for _ in 0..2 * THREADS_MAX {
             let job = || std::panic::resume_unwind(panicking_payload());
@@ -251,7 +254,7 @@ mod tests {
 
     #[test]
     fn more_work_than_fits_comes_back() {
-        let service = JobPool::new();
+        let service = JobPool::new(Arc::default());
         let (release, wait) = mpsc::channel::<()>();
         let wait = Arc::new(Mutex::new(wait));
         let mut refused = 0;
@@ -270,7 +273,7 @@ mod tests {
     #[test]
     #[cfg(not(any(loom, shuttle)))]
     fn c7_a_thread_that_is_refused_is_tried_again_after_a_pause() {
-        let service = JobPool::new();
+        let service = JobPool::new(Arc::default());
         let begun = time::now();
         thread::refused(0, 6, || while service.submit(WaitsFor::Callers, Box::new(|| ())).is_err() {});
         // The pauses of six refusals in milliseconds.
@@ -279,8 +282,8 @@ mod tests {
     }
 
     #[test]
-    fn after_the_close_what_was_taken_is_done_and_nothing_more_is_taken() {
-        let service = JobPool::new();
+    fn after_the_end_what_was_taken_is_done_and_nothing_more_is_taken() {
+        let service = JobPool::new(Arc::default());
         let (release, wait) = mpsc::channel::<()>();
         let wait = Arc::new(Mutex::new(wait));
         let done = Arc::new(Mutex::new(0));
@@ -292,7 +295,8 @@ mod tests {
             };
             assert!(service.submit(WaitsFor::Callers, Box::new(job)).is_ok());
         }
-        service.close();
+        service.0.end.reach(EndStage::Ending);
+        service.wake_all();
         assert!(service.submit(WaitsFor::Callers, Box::new(|| ())).is_err());
         drop(release);
         service.wait_until_gone();

@@ -11,12 +11,12 @@ use crate::{
     },
     observe::Counters,
     runtime::{
-        config::Config, file_table::FileTable, jobs::JobPool, lease::PageLease, quiesce::Ending,
-        removals::Removals, write_backoff::WriteBackoff,
+        config::Config, file_table::FileTable, jobs::JobPool, lease::PageLease, removals::Removals,
+        write_backoff::WriteBackoff,
     },
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        pool_end::{EndStage, PoolEnd},
         turns::Turns,
     },
 };
@@ -42,8 +42,7 @@ pub(crate) struct Shared {
     pub(crate) resizes: Turns,
     /// Victims that the disk refuses are not written again at once.
     pub(crate) write_backoff: WriteBackoff,
-    pub(crate) shut_down: AtomicBool,
-    pub(crate) ending: Ending,
+    pub(crate) end: Arc<PoolEnd>,
 }
 
 impl Shared {
@@ -60,7 +59,7 @@ impl Shared {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.shut_down.load(Ordering::Acquire)
+        self.end.has_reached(EndStage::ShutDown)
     }
 
     /// The dirty pages.

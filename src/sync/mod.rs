@@ -5,7 +5,7 @@
 //! are tried, and on loom's (`--cfg loom`), where every schedule of a small part is, with every reordering that the memory
 //! model allows.
 //!
-//! On top of these: [`wait`] has both ways to wait, [`waking`] every call of a waker, [`turns`] first come, first served, [`pause`] the time between
+//! On top of these: [`wait`] has both ways to wait, [`pool_end`] how far a pool has come towards its end, [`waking`] every call of a waker, [`turns`] first come, first served, [`pause`] the time between
 //! tries of what fails; [`callback`] calls the engine's code, [`poll_budget`] has tasks give way, [`seeded`] has the bugs on purpose.
 //!
 //! Locks do not poison: a panic in a critical section of this crate is a bug that its tests must show, not a state to
@@ -52,6 +52,7 @@ pub(crate) mod simulation;
 pub(crate) mod callback;
 pub(crate) mod pause;
 pub(crate) mod poll_budget;
+pub(crate) mod pool_end;
 pub(crate) mod turns;
 pub(crate) mod wait;
 pub(crate) mod waking;

@@ -1,8 +1,8 @@
 //! Taking turns at something that is done by one at a time, or by so many.
 //!
 //! Turns go in the order in which they were asked for: a thread that asks again as soon as it has had one comes after all that wait.
-//! The thread that has the turn may pause, where it may take long because it is in no hurry; as soon as another thread waits for its turn, or all are to hurry, the pause is over and so is the
-//! leisure.
+//! The thread that has the turn may pause, where it may take long; as soon as another thread waits for its turn, or the pool ends, the pause
+//! is over, and no other begins.
 //!
 //! Lock order: the one lock is held for moments only and taken alone.
 
@@ -10,6 +10,7 @@ use std::num::NonZeroU32;
 
 use crate::sync::{
     Condvar, Mutex,
+    pool_end::PoolEnd,
     time::{self, Instant},
 };
 
@@ -27,7 +28,6 @@ struct TurnsState {
     asked: u64,
     /// Turns that are over, whichever they were: those with numbers from `most` above this on must wait.
     over: u64,
-    hurried: bool,
 }
 
 /// The turn, until it is dropped.
@@ -57,9 +57,9 @@ impl Turns {
         Turn(self)
     }
 
-    /// From here on nobody pauses.
-    pub(crate) fn hurry(&self) {
-        self.state.lock().hurried = true;
+    /// Has the thread that pauses look again whether it may. Called when the pool's end has begun.
+    pub(crate) fn wake_the_pausing(&self) {
+        drop(self.state.lock());
         self.moved.notify_all();
     }
 }
@@ -69,20 +69,17 @@ impl TurnsState {
     fn waiting(&self, most: u64) -> u64 {
         (self.asked - self.over).saturating_sub(most)
     }
-
-    fn has_leisure(&self, most: u64) -> bool {
-        self.waiting(most) == 0 && !self.hurried
-    }
 }
 
 impl Turn<'_> {
-    /// Pauses until `deadline`. False as soon as somebody waits for his turn, or all are to hurry.
-    pub(crate) fn pause_until(&self, deadline: Instant) -> bool {
+    /// Pauses until `deadline`. False as soon as another thread waits for its turn, or the pool ends.
+    pub(crate) fn pause_until(&self, deadline: Instant, end: &PoolEnd) -> bool {
         let mut state = self.0.state.lock();
-        while state.has_leisure(self.0.most) && time::now() < deadline {
+        let may_pause = |state: &TurnsState| state.waiting(self.0.most) == 0 && !end.has_begun();
+        while may_pause(&state) && time::now() < deadline {
             state = self.0.moved.wait_until(state, deadline);
         }
-        state.has_leisure(self.0.most)
+        may_pause(&state)
     }
 }
 
@@ -98,12 +95,14 @@ mod tests {
     use std::{sync::mpsc, time::Duration};
 
     use super::*;
+    use crate::sync::pool_end::EndStage;
 
     #[test]
     fn one_has_the_turn_and_hurries_for_who_waits() {
         let turns = Turns::default();
         let first = turns.take();
-        assert!(first.pause_until(time::now() + Duration::from_millis(1)), "nobody waits");
+        let end = PoolEnd::default();
+        assert!(first.pause_until(time::now() + Duration::from_millis(1), &end), "nobody waits");
         std::thread::scope(|scope| {
             let (entered, has_entered) = mpsc::channel();
             let turns = &turns;
@@ -111,7 +110,7 @@ mod tests {
                 let _second = turns.take();
                 entered.send(()).unwrap();
             });
-            assert!(!first.pause_until(time::now() + Duration::from_secs(60)));
+            assert!(!first.pause_until(time::now() + Duration::from_secs(60), &end));
             assert!(has_entered.try_recv().is_err(), "two at once");
             drop(first);
             has_entered.recv().unwrap();
@@ -164,15 +163,18 @@ mod tests {
     }
 
     #[test]
-    fn nobody_pauses_any_more_once_all_are_to_hurry() {
-        let turns = Turns::default();
+    fn no_thread_pauses_any_more_once_the_pool_ends() {
+        let (turns, end) = (Turns::default(), PoolEnd::default());
         let turn = turns.take();
+        let deadline = time::now() + Duration::from_secs(60);
         std::thread::scope(|scope| {
-            let pausing = scope.spawn(|| turn.pause_until(time::now() + Duration::from_secs(60)));
-            turns.hurry();
+            let pausing = scope.spawn(|| turn.pause_until(deadline, &end));
+            end.reach(EndStage::Ending);
+            turns.wake_the_pausing();
             assert!(!pausing.join().unwrap());
         });
         drop(turn);
-        assert!(!turns.take().pause_until(time::now() + Duration::from_secs(60)));
+        assert!(!turns.take().pause_until(deadline, &end));
+        assert!(time::now() < deadline);
     }
 }

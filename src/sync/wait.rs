@@ -1,7 +1,7 @@
 //! Blocking as a special case of polling.
 //!
-//! Whatever can wait is written once, as a step that takes a [`Waker`] and returns [`Poll`]. A task runs it with its own
-//! waker; a thread runs it here, with a waker that unparks it.
+//! Whatever can wait is written once, as a [`PollStep`]: it takes a [`Waker`] and returns [`Poll`]. A task's executor runs the steps with
+//! the task's waker; [`drive`] runs them in the calling thread, with a waker that unparks it, and is the only loop that does.
 
 use std::{
     sync::Arc,
@@ -10,8 +10,11 @@ use std::{
 
 use crate::sync::{
     thread::{self, Thread},
-    time::{self, Instant},
+    time::{self, Duration, Instant},
 };
+
+/// How long a thread whose wake-up may be missed sleeps before it looks for itself.
+pub(crate) const RETRY: Duration = Duration::from_millis(2);
 
 /// What runs the steps of a wait.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,38 @@ pub(crate) enum Drive {
     Thread,
     /// A task, or a thread that must be back in time.
     Task,
+}
+
+/// Work towards a result that may have to wait on its way.
+pub(crate) trait PollStep {
+    type Output;
+
+    /// Goes on until there is the result, or something to wait for that wakes `waker`.
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output>;
+
+    /// Returns whether the wake-up comes for certain, as at the end of a read. A frame that comes free may be missed, so a thread
+    /// that waits for one also looks for itself every [`RETRY`].
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        true
+    }
+
+    /// Runs the work in the calling thread, which lends itself to transfers.
+    fn run_to_end(&mut self) -> Self::Output {
+        drive(self, Drive::Thread, None).expect("there is no deadline")
+    }
+
+    /// Runs the work in the calling thread, but not beyond `deadline`: so the thread cannot lend itself to a transfer.
+    fn run_until(&mut self, deadline: Instant) -> Option<Self::Output> {
+        drive(self, Drive::Task, Some(deadline))
+    }
+}
+
+impl<T, F: FnMut(&Waker) -> Poll<T>> PollStep for F {
+    type Output = T;
+
+    fn step(&mut self, _: Drive, waker: &Waker) -> Poll<T> {
+        self(waker)
+    }
 }
 
 struct Unpark(Thread);
@@ -40,7 +75,7 @@ fn new_waker() -> Waker {
 
 /// Runs `body` with a waker for the calling thread; made once a thread.
 #[cfg(not(any(loom, shuttle)))]
-pub(crate) fn with_thread_waker<R>(body: impl FnOnce(&Waker) -> R) -> R {
+fn with_thread_waker<R>(body: impl FnOnce(&Waker) -> R) -> R {
     thread_local! {
         static WAKER: Waker = new_waker();
     }
@@ -52,36 +87,36 @@ pub(crate) fn with_thread_waker<R>(body: impl FnOnce(&Waker) -> R) -> R {
 }
 
 #[cfg(any(loom, shuttle))]
-pub(crate) fn with_thread_waker<R>(body: impl FnOnce(&Waker) -> R) -> R {
+fn with_thread_waker<R>(body: impl FnOnce(&Waker) -> R) -> R {
     body(&new_waker())
+}
+
+/// Runs steps until one is ready or `deadline` has passed, and parks between them.
+fn drive<S: PollStep + ?Sized>(work: &mut S, drive: Drive, deadline: Option<Instant>) -> Option<S::Output> {
+    with_thread_waker(|waker| {
+        loop {
+            if let Poll::Ready(output) = work.step(drive, waker) {
+                return Some(output);
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(time::now()));
+            let retry = (!work.is_sure_of_its_wake_up()).then_some(RETRY);
+            match left.into_iter().chain(retry).min() {
+                Some(Duration::ZERO) => return None,
+                Some(at_most) => thread::park_timeout(at_most),
+                None => thread::park(),
+            }
+        }
+    })
 }
 
 /// Runs `step` until it is ready, parked between tries.
 pub(crate) fn block_on<T>(mut step: impl FnMut(&Waker) -> Poll<T>) -> T {
-    with_thread_waker(|waker| {
-        loop {
-            if let Poll::Ready(value) = step(waker) {
-                return value;
-            }
-            thread::park();
-        }
-    })
+    step.run_to_end()
 }
 
 /// Runs `step` until it is ready or `deadline` has passed.
 pub(crate) fn block_until<T>(deadline: Instant, mut step: impl FnMut(&Waker) -> Poll<T>) -> Option<T> {
-    with_thread_waker(|waker| {
-        loop {
-            if let Poll::Ready(value) = step(waker) {
-                return Some(value);
-            }
-            let left = deadline.saturating_duration_since(time::now());
-            if left.is_zero() {
-                return None;
-            }
-            thread::park_timeout(left);
-        }
-    })
+    step.run_until(deadline)
 }
 
 #[cfg(test)]

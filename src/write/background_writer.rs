@@ -57,7 +57,6 @@ const REST: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
 /// The background writer as its pool sees it.
 pub(crate) struct WriterThread {
-    shared: Arc<Shared>,
     thread: Mutex<Option<thread::JoinHandle<()>>>,
 }
 
@@ -72,19 +71,14 @@ impl WriterThread {
             let started = thread::spawn("ringpool-writer".to_owned(), move || writer.run());
             started.inspect_err(|_| shared.pool.clean_list.set_mark(0)).ok()
         });
-        Self { shared: Arc::clone(shared), thread: Mutex::new(thread) }
-    }
-
-    /// Has the thread end once what it has under way is over.
-    pub(crate) fn close(&self) {
-        self.shared.pool.clean_list.close();
+        Self { thread: Mutex::new(thread) }
     }
 
     pub(crate) fn is(&self, thread: ThreadId) -> bool {
         self.thread.lock().as_ref().is_some_and(|own| own.thread().id() == thread)
     }
 
-    /// Waits until the thread has ended, after it was [told to](Self::close).
+    /// Waits until the thread has ended, when the pool's end has begun and the thread was woken.
     pub(crate) fn wait_until_gone(&self) {
         let thread = self.thread.lock().take();
         if let Some(thread) = thread {
@@ -154,10 +148,10 @@ impl Cleaner {
     fn run(&mut self) {
         let shared = Arc::clone(&self.shared);
         let ready = &shared.pool.clean_list;
-        while ready.sleep() {
+        while ready.sleep(&shared.end) {
             loop {
                 match self.round() {
-                    CleaningRound::GoesOn if !ready.is_closed() => {}
+                    CleaningRound::GoesOn if !shared.end.has_begun() => {}
                     CleaningRound::Failed(error) => {
                         self.back_off(&error);
                         break;
@@ -170,6 +164,8 @@ impl Cleaner {
                 ready.rest();
             }
         }
+        // From here on fetches do not count on it.
+        ready.set_mark(0);
         self.under_way.drain(..).for_each(|batch| drop(batch.tally.wait()));
     }
 
@@ -220,7 +216,7 @@ impl Cleaner {
         let eldest =
             self.under_way.iter().filter(|batch| !batch.is_stalled(now)).map(|batch| batch.begun).min();
         if let Some(begun) = eldest {
-            pool.clean_list.sleep_until(begun + STALLED);
+            pool.clean_list.sleep_until(begun + STALLED, &shared.end);
             return CleaningRound::GoesOn;
         }
         if settled.pages > 0 { CleaningRound::GoesOn } else { CleaningRound::Done }
@@ -321,7 +317,7 @@ impl Cleaner {
         events::cleaning_failed(error);
         let ready = &self.shared.pool.clean_list;
         ready.set_mark(0);
-        if ready.rest_until(time::now() + self.rest) {
+        if ready.rest_until(time::now() + self.rest, &self.shared.end) {
             self.show_mark();
         }
         self.rest = (self.rest * 2).min(REST[1]);

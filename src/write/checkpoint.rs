@@ -163,7 +163,7 @@ fn clean(
     let (mut pace, mut written) = (pace, 0);
     for piece in schedule::pieces(&pages, pace.map_or(PIECE, |_| PACED_PIECE)) {
         if let Some((turn, over)) = pace
-            && !turn.pause_until(moment_after(begun, schedule::due(written, pages.len(), over)))
+            && !turn.pause_until(moment_after(begun, schedule::due(written, pages.len(), over)), &shared.end)
         {
             pace = None;
         }

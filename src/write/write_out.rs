@@ -23,7 +23,6 @@ use crate::{
     buffer::{
         frame::{latch::Latch, pin::Pin, waiters::want::Want},
         pool::NotPinned,
-        supply::frame_waiters::RETRY,
     },
     error::{Error, Result},
     id::{FileId, FrameNo, Lsn, PageAddress, PageId},
@@ -40,9 +39,9 @@ use crate::{
         shared::Shared,
     },
     sync::{
-        Arc, callback,
+        Arc, callback, moment_after,
         time::{self, Duration},
-        wait::{self, Drive},
+        wait::{Drive, RETRY},
     },
 };
 
@@ -138,28 +137,22 @@ impl RunBuilder<'_> {
     fn wait_for_latch(&self, pin: &Pin, at_most: Duration) -> Result<()> {
         let begun = time::now();
         let mut place = None;
-        let latched = loop {
-            // In line, so that it comes to its turn among those who change the page; and past the line, where it is free and the
-            // first in line does not come for it.
-            let latched = wait::block_until(time::now() + RETRY, |waker| {
-                if pin.try_latch_past_the_line() {
-                    return Poll::Ready(());
-                }
-                pin.poll_latch(Latch::Shared, &mut place, Drive::Thread, waker)
-            });
-            let waited = time::now() - begun;
-            if latched.is_some() {
-                break Ok(());
-            } else if self.shared.ending.has_begun() {
-                break Err(Error::ShutDown);
-            } else if waited >= at_most {
-                break Err(Error::Latched { page: pin.frame().page(), waited });
+        // In line, so that it comes to its turn among those who change the page; and past the line, where it is free and the first in
+        // line does not come for it.
+        let latched = self.shared.end.wait_for_callers(moment_after(begun, at_most.max(RETRY)), |waker| {
+            if pin.try_latch_past_the_line() {
+                return Poll::Ready(());
             }
-        };
+            pin.poll_latch(Latch::Shared, &mut place, Drive::Thread, waker)
+        });
         if let Some(place) = &place {
             pin.cancel_wait(place);
         }
-        latched
+        let waited = time::now() - begun;
+        latched.ok_or_else(|| match self.shared.end.has_begun() {
+            true => Error::ShutDown,
+            false => Error::Latched { page: pin.frame().page(), waited },
+        })
     }
 
     /// A pin on the candidate, if its frame still has it and may be latched. Otherwise there is nothing to write: a frame

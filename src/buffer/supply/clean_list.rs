@@ -20,6 +20,7 @@ use crate::{
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
+        pool_end::PoolEnd,
         time::Instant,
     },
 };
@@ -45,14 +46,8 @@ pub(crate) struct CleanList {
 /// What ends the writer's sleep.
 #[derive(Default)]
 struct Alarm {
-    calls: Mutex<Calls>,
+    is_called: Mutex<bool>,
     called: Condvar,
-}
-
-#[derive(Default)]
-struct Calls {
-    called: bool,
-    closed: bool,
 }
 
 impl Wake for Alarm {
@@ -61,7 +56,7 @@ impl Wake for Alarm {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.calls.lock().called = true;
+        *self.is_called.lock() = true;
         self.called.notify_all();
     }
 }
@@ -174,19 +169,19 @@ impl CleanList {
         }
     }
 
-    /// Sleeps until frames are wanted. False once this is [closed](Self::close).
-    pub(crate) fn sleep(&self) -> bool {
-        let mut calls = self.alarm.calls.lock();
+    /// Sleeps until frames are wanted. False once the pool ends.
+    pub(crate) fn sleep(&self, end: &PoolEnd) -> bool {
+        let mut is_called = self.alarm.is_called.lock();
         self.asleep.store(true, Ordering::SeqCst);
-        while !calls.called && !calls.closed {
-            calls = self.alarm.called.wait(calls);
+        while !*is_called && !end.has_begun() {
+            is_called = self.alarm.called.wait(is_called);
         }
         self.asleep.store(false, Ordering::Relaxed);
-        calls.called = false;
-        !calls.closed
+        *is_called = false;
+        !end.has_begun()
     }
 
-    /// What the marks depend on has changed: ends the sleep, or the next one.
+    /// What the marks depend on has changed, or the pool ends: ends the sleep, or the next one.
     pub(crate) fn look_again(&self) {
         self.alarm.wake_by_ref();
     }
@@ -197,38 +192,28 @@ impl CleanList {
     }
 
     /// Sleeps until it is woken or `deadline` has come, however much is wanted.
-    pub(crate) fn sleep_until(&self, deadline: Instant) {
-        let mut calls = self.alarm.calls.lock();
-        while !calls.called && !calls.closed && crate::sync::time::now() < deadline {
-            calls = self.alarm.called.wait_until(calls, deadline);
+    pub(crate) fn sleep_until(&self, deadline: Instant, end: &PoolEnd) {
+        let mut is_called = self.alarm.is_called.lock();
+        while !*is_called && !end.has_begun() && crate::sync::time::now() < deadline {
+            is_called = self.alarm.called.wait_until(is_called, deadline);
         }
-        calls.called = false;
+        *is_called = false;
     }
 
-    /// Sleeps until `deadline`, however much is wanted. False once this is closed.
-    pub(crate) fn rest_until(&self, deadline: Instant) -> bool {
-        let mut calls = self.alarm.calls.lock();
-        while !calls.closed && crate::sync::time::now() < deadline {
-            calls = self.alarm.called.wait_until(calls, deadline);
+    /// Sleeps until `deadline`, however much is wanted. False once the pool ends.
+    pub(crate) fn rest_until(&self, deadline: Instant, end: &PoolEnd) -> bool {
+        let mut is_called = self.alarm.is_called.lock();
+        while !end.has_begun() && crate::sync::time::now() < deadline {
+            is_called = self.alarm.called.wait_until(is_called, deadline);
         }
-        !calls.closed
-    }
-
-    pub(crate) fn is_closed(&self) -> bool {
-        self.alarm.calls.lock().closed
-    }
-
-    /// Ends every sleep, now and from now on.
-    pub(crate) fn close(&self) {
-        self.set_mark(0);
-        self.alarm.calls.lock().closed = true;
-        self.alarm.called.notify_all();
+        !end.has_begun()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::pool_end::EndStage;
 
     /// Takes a frame where there are no others.
     fn take(ready: &CleanList) -> Option<FrameNo> {
@@ -264,7 +249,7 @@ mod tests {
         let ready = Arc::new(ready(4, 3));
         let sleeping = std::thread::spawn({
             let ready = Arc::clone(&ready);
-            move || ready.sleep()
+            move || ready.sleep(&PoolEnd::default())
         });
         while !ready.asleep.load(Ordering::SeqCst) {
             std::thread::yield_now();
@@ -285,7 +270,7 @@ mod tests {
         ready.rest();
         let sleeping = std::thread::spawn({
             let ready = Arc::clone(&ready);
-            move || ready.sleep()
+            move || ready.sleep(&PoolEnd::default())
         });
         while !ready.asleep.load(Ordering::SeqCst) {
             std::thread::yield_now();
@@ -299,10 +284,15 @@ mod tests {
 
     #[test]
     fn a_writer_that_is_told_to_end_sleeps_no_more() {
-        let ready = ready(1, 1);
-        ready.close();
+        let (ready, end) = (ready(1, 1), PoolEnd::default());
         let tomorrow = crate::sync::time::now() + std::time::Duration::from_secs(86_400);
-        assert!(!ready.sleep() && !ready.rest_until(tomorrow));
-        assert!(!ready.is_kept());
+        std::thread::scope(|scope| {
+            let sleeping = scope.spawn(|| ready.sleep(&end));
+            end.reach(EndStage::Ending);
+            ready.look_again();
+            assert!(!sleeping.join().unwrap());
+        });
+        ready.sleep_until(tomorrow, &end);
+        assert!(!ready.sleep(&end) && !ready.rest_until(tomorrow, &end));
     }
 }

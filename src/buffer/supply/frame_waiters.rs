@@ -11,12 +11,10 @@ use std::{collections::BTreeMap, mem, task::Waker};
 use crate::sync::{
     Mutex,
     atomic::{AtomicUsize, Ordering},
-    time::Duration,
     waking::{StoredWaker, Wakers},
 };
 
-/// How long a waiter relies on being woken before it looks for itself.
-pub(crate) const RETRY: Duration = Duration::from_millis(2);
+pub(crate) use crate::sync::wait::RETRY;
 
 pub(crate) struct FrameWaiters {
     waiting: AtomicUsize,

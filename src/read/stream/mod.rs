@@ -21,12 +21,12 @@ use self::{item::StreamItem, limits::StreamLimits, window::Window};
 use crate::{
     error::Result,
     id::FileId,
-    read::{
-        blocking::{self, Drive, PollStep},
-        options::{FetchOptions, StreamOptions},
-    },
+    read::options::{FetchOptions, StreamOptions},
     runtime::shared::Shared,
-    sync::poll_budget,
+    sync::{
+        poll_budget,
+        wait::{Drive, PollStep},
+    },
 };
 
 /// Pages in the order in which an iterator asks for their blocks, read ahead.
@@ -154,7 +154,7 @@ impl<I: Iterator<Item: StreamItem>> Iterator for ReadStream<I> {
 
     /// The next page; the calling thread waits for it.
     fn next(&mut self) -> Option<Self::Item> {
-        blocking::to_end(self)
+        self.run_to_end()
     }
 }
 

@@ -30,13 +30,13 @@ use crate::{
     observe::{Counter, Measure},
     read::{
         batch::{BatchMemory, Issuer, Purpose, Start},
-        blocking::{Drive, PollStep},
         miss::Miss,
         options::FetchOptions,
         outcome::{self, ReadOutcome},
         stream::{distance::Distance, limits::StreamLimits},
     },
     runtime::shared::Shared,
+    sync::wait::{Drive, PollStep},
 };
 
 pub(super) struct Window {

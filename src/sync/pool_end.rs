@@ -1,0 +1,120 @@
+//! The end of a pool, as the one thing that all of its threads and waits ask.
+//!
+//! The thread that drops the last clone of a pool, or shuts it down, waits for what goes on behind the scenes. That may want something of
+//! a caller: a latch, that a pin goes, that time passes. From [`EndStage::Ending`] on it does without, because the caller that it waits
+//! for may be the very thread that waits for it. What it could not have it reports as
+//! [`Error::ShutDown`](crate::Error::ShutDown) or as it would after a long wait, and no change is lost by that. Disks are waited for as
+//! before.
+//!
+//! What sleeps for long is woken when a stage is reached ([`Background`](crate::api::background)), and looks here before it sleeps
+//! again; what [waits for callers](PoolEnd::wait_for_callers) looks here every [`RETRY`](crate::sync::wait::RETRY).
+
+use std::task::{Poll, Waker};
+
+use crate::sync::{
+    atomic::{AtomicU8, Ordering},
+    time::Instant,
+    wait::{Drive, PollStep},
+};
+
+/// How far a pool has come towards its end. What holds from one stage on holds in those behind it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum EndStage {
+    /// The last clone goes, or a shutdown has flushed: the background writer and the jobs begin nothing new, end what they have without
+    /// a pause, and wait for no caller. Futures and streams that a caller still has go on.
+    Ending = 1,
+    /// A shutdown: what callers begin is refused.
+    ShutDown = 2,
+}
+
+/// The stage that a pool has reached; at first none.
+#[derive(Debug, Default)]
+pub(crate) struct PoolEnd(AtomicU8);
+
+impl PoolEnd {
+    /// Goes on to this stage, unless it was reached before.
+    pub(crate) fn reach(&self, stage: EndStage) {
+        self.0.fetch_max(stage as u8, Ordering::AcqRel);
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.has_reached(EndStage::Ending)
+    }
+
+    pub(crate) fn has_reached(&self, stage: EndStage) -> bool {
+        self.0.load(Ordering::Acquire) >= stage as u8
+    }
+
+    /// Waits in the calling thread for something that callers have, until `step` is ready. `None` where that takes until `deadline`, or
+    /// until the end begins.
+    pub(crate) fn wait_for_callers<T>(
+        &self,
+        deadline: Instant,
+        step: impl FnMut(&Waker) -> Poll<T>,
+    ) -> Option<T> {
+        CallerWait { end: self, step }.run_until(deadline).flatten()
+    }
+}
+
+/// A wait that ends with the pool.
+struct CallerWait<'e, F> {
+    end: &'e PoolEnd,
+    step: F,
+}
+
+impl<T, F: FnMut(&Waker) -> Poll<T>> PollStep for CallerWait<'_, F> {
+    type Output = Option<T>;
+
+    fn step(&mut self, _: Drive, waker: &Waker) -> Poll<Option<T>> {
+        match (self.step)(waker) {
+            Poll::Ready(value) => Poll::Ready(Some(value)),
+            Poll::Pending if self.end.has_begun() && !seeded!("callers_waited_for_at_the_end") => {
+                Poll::Ready(None)
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::time::{self, Duration};
+
+    #[test]
+    fn a_stage_that_was_reached_is_never_left() {
+        let end = PoolEnd::default();
+        let reached = || [EndStage::Ending, EndStage::ShutDown].map(|stage| end.has_reached(stage));
+        assert_eq!(reached(), [false, false]);
+        end.reach(EndStage::Ending);
+        assert_eq!(reached(), [true, false]);
+        end.reach(EndStage::ShutDown);
+        end.reach(EndStage::Ending);
+        assert_eq!(reached(), [true, true]);
+    }
+
+    #[test]
+    fn a_wait_for_callers_ends_with_them_with_its_time_or_with_the_pool() {
+        let end = PoolEnd::default();
+        let tomorrow = || time::now() + Duration::from_secs(86_400);
+        let mut looks = 0;
+        let third_look = |_: &Waker| {
+            looks += 1;
+            if looks == 3 { Poll::Ready(looks) } else { Poll::Pending }
+        };
+        assert_eq!(end.wait_for_callers(tomorrow(), third_look), Some(3), "nothing has woken it");
+        assert_eq!(end.wait_for_callers(time::now(), |_| Poll::<()>::Pending), None);
+        let in_vain = time::now() + Duration::from_secs(20);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| end.wait_for_callers(in_vain, |_| Poll::<()>::Pending));
+            end.reach(EndStage::Ending);
+            assert_eq!(waiting.join().unwrap(), None);
+        });
+        assert!(time::now() < in_vain, "the end of the pool did not end the wait");
+        assert_eq!(end.wait_for_callers(tomorrow(), |_| Poll::Ready(7)), Some(7), "what is there is taken");
+    }
+}
