@@ -137,7 +137,7 @@ pub use codec::Crc32c;
 pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, TornPageGuard, drop_pages::Evicted, extent::Extended};
 pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
-pub use io::in_flight::{InFlight, Stage};
+pub use io::operation::table::{InFlight, Stage};
 pub use read::{
     fetch::Fetch,
     many::FetchMany,

@@ -21,7 +21,7 @@ use crate::{
         remove,
     },
     id::{BlockNo, FileId, PageId, PageSize},
-    io::{doublewrite::DoubleWrite, file::open_options::OpenOptions, in_flight::InFlight},
+    io::{doublewrite::DoubleWrite, file::open_options::OpenOptions, operation::table::InFlight},
     read::{
         fetch::{self, Fetch},
         many::FetchMany,
@@ -455,7 +455,7 @@ impl BufferPool {
     /// more than 512 requests at once some are not; [`Counts::unlisted_requests`](crate::Counts::unlisted_requests) tells how many.
     #[must_use]
     pub fn in_flight(&self) -> Vec<InFlight> {
-        self.shared.check_process().map_or(Vec::new(), |()| self.shared.in_flight.list())
+        self.shared.check_process().map_or(Vec::new(), |()| self.shared.operations.list())
     }
 
     /// What each frame holds, in the order of the frames: what PostgreSQL shows in `pg_buffercache`. Each is looked at when its

@@ -19,8 +19,8 @@ use crate::{
     buffer::{frame::waiters::want::Want, pool::FramePool, resizing::Retirement, supply::shortage::Holder},
     error::{Error, Result},
     id::FrameNo,
-    io::{method::Chunk, request::Urgency},
-    runtime::{lease::BatchStatus, shared::Shared},
+    io::{method::Chunk, operation::Urgency},
+    runtime::{operation::BatchStatus, shared::Shared},
     sync::{
         Arc, thread,
         time::{self, Duration},

@@ -214,7 +214,8 @@ impl Stats {
             look_ahead: shared.counters.measures.get(Measure::LookAhead),
             frames,
             page_bytes: pool.page_memory() as u64,
-            overhead_bytes: (pool.overhead() + shared.counters.memory() + shared.in_flight.memory()) as u64,
+            overhead_bytes: (pool.overhead() + shared.counters.memory() + shared.operations.memory_bytes())
+                as u64,
             huge_pages: pool.arena().asked_for_huge_pages(),
         }
     }

@@ -6,7 +6,7 @@ use crate::{io::file::File, runtime::shared::Shared};
 pub(crate) fn validate(shared: &Shared) -> Result<(), String> {
     shared.check_process().map_err(|error| error.to_string())?;
     let mut faults = shared.pool.faults();
-    faults.extend(shared.in_flight.list().iter().map(|request| format!("still listed: {request:?}")));
+    faults.extend(shared.operations.list().iter().map(|request| format!("still listed: {request:?}")));
     let files = shared.files.all();
     for (page, state) in shared.pool.frames().filter_map(|(_, frame)| frame.glance()) {
         let file = files.iter().find(|file| file.id == page.file);

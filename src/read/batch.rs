@@ -10,20 +10,18 @@ use crate::{
         pool::{Mapped, NotMapped},
         supply::{buffer_ring::BufferRing, victims::DirtyVictims},
     },
-    error::Result,
     id::PageId,
-    io::{buffers::Direction, file::File, request::Request},
+    io::{file::File, operation::Urgency},
     observe::Counter,
     read::frame_wait::have_victims_written,
     runtime::{
-        lease::{PageLease, ReadLease},
+        operation::{
+            PageOperation,
+            read::{self, ReadMode},
+        },
         shared::Shared,
     },
-    sync::{
-        Arc,
-        atomic::{Ordering, fence},
-        time::{self, Instant},
-    },
+    sync::{Arc, time},
 };
 
 /// Requests that are handed over together.
@@ -32,9 +30,10 @@ const BATCH: usize = 32;
 /// Memory for one batch, to be used again for the next.
 #[derive(Default)]
 pub(super) struct BatchMemory {
-    /// Pages whose reads have begun, each by itself.
-    leases: Vec<ReadLease>,
-    requests: Vec<Request<PageLease>>,
+    /// Reads that have begun, in the order in which their pages came.
+    begun: Vec<PageOperation>,
+    /// The same in the order of the file, neighbours as one.
+    sorted: Vec<PageOperation>,
 }
 
 /// For whom pages are read.
@@ -70,10 +69,28 @@ pub(super) struct Issuer<'a> {
     combine: usize,
     /// Requests that the method's queue takes, those of the batch included.
     room: usize,
-    /// The requests that the batch will be at the most.
-    requests: usize,
-    /// The page that was begun last, and how many before it are its neighbours in a row.
-    run: Option<(PageId, usize)>,
+    /// What the operation that was begun last covers.
+    run: Option<PageRun>,
+}
+
+/// Pages in a row.
+#[derive(Copy, Clone, Debug)]
+struct PageRun {
+    first: PageId,
+    last: PageId,
+    pages: usize,
+}
+
+impl PageRun {
+    /// The same with one page more, if that is a neighbour.
+    fn with(self, page: PageId) -> Option<Self> {
+        let pages = self.pages + 1;
+        if self.last.is_followed_by(page) {
+            Some(Self { last: page, pages, ..self })
+        } else {
+            page.is_followed_by(self.first).then_some(Self { first: page, pages, ..self })
+        }
+    }
 }
 
 impl<'a> Issuer<'a> {
@@ -85,7 +102,7 @@ impl<'a> Issuer<'a> {
         batch: &'a mut BatchMemory,
     ) -> Self {
         let (combine, room) = (shared.config.combine_pages, shared.method.room(&file));
-        Self { shared, file, purpose, batch, ring: None, combine, room, requests: 0, run: None }
+        Self { shared, file, purpose, batch, ring: None, combine, room, run: None }
     }
 
     /// With requests of so many pages at the most, and frames from this ring first.
@@ -113,36 +130,41 @@ impl<'a> Issuer<'a> {
         if self.ring.is_none() {
             self.shared.pool.count_return(&own);
         }
-        let Ok(lease) = begin_read(self.shared, &self.file, reading) else { return Start::Impossible };
-        let lease = lease.with_limit(self.combine);
-        let ahead = self.purpose == Purpose::Ahead;
-        self.batch.leases.push(if ahead { lease.into_ahead() } else { lease });
-        self.run = match self.run {
-            Some((_, pages)) if self.extends_run(page) => Some((page, pages + 1)),
-            _ => {
-                self.requests += 1;
-                Some((page, 1))
-            }
+        let extended = self.extended_run(page);
+        let begun = match self.batch.begun.last_mut().filter(|_| extended.is_some()) {
+            Some(operation) => read::add(operation, reading),
+            None => read::begin(&self.shared.operations, &self.file, reading, self.mode())
+                .map(|operation| self.batch.begun.push(operation)),
         };
+        if begun.is_err() {
+            return Start::Impossible;
+        }
+        self.run = extended.or(Some(PageRun { first: page, last: page, pages: 1 }));
         Start::Begun(own)
     }
 
-    /// Whether the page costs no request of its own.
-    fn extends_run(&self, page: PageId) -> bool {
-        self.run.is_some_and(|(last, pages)| {
-            pages < self.combine && (last.is_followed_by(page) || page.is_followed_by(last))
-        })
+    fn mode(&self) -> ReadMode {
+        let urgency = match self.purpose {
+            Purpose::Demand => Urgency::Demand,
+            Purpose::Ahead => Urgency::Background,
+        };
+        ReadMode { urgency, most: self.combine, to_verify: self.shared.config.codec.is_some() }
+    }
+
+    /// What the last operation covers with this page, if it has room for it.
+    fn extended_run(&self, page: PageId) -> Option<PageRun> {
+        self.run.filter(|run| run.pages < self.combine)?.with(page)
     }
 
     /// Sees to it that the queue takes the request of this page; false where it does not.
     fn make_room(&mut self, page: PageId) -> bool {
-        if self.extends_run(page) {
+        if self.extended_run(page).is_some() {
             return true;
         }
-        if self.requests == BATCH {
+        if self.batch.begun.len() == BATCH {
             self.submit();
         }
-        self.requests < self.room
+        self.batch.begun.len() < self.room
     }
 
     /// A clean frame. Where only dirty ones are to be had, their write-out is started, and those that are through at once
@@ -175,69 +197,35 @@ impl<'a> Issuer<'a> {
 
     /// Hands over what was begun.
     pub(super) fn submit(&mut self) {
-        let BatchMemory { leases, requests } = &mut *self.batch;
-        if leases.is_empty() {
+        let BatchMemory { begun, sorted } = &mut *self.batch;
+        if begun.is_empty() {
             return;
         }
-        leases.sort_unstable_by_key(ReadLease::first);
-        let now = time::now();
-        let mut rest = leases.drain(..);
-        let mut growing = rest.next();
-        while let Some(mut lease) = growing {
-            growing = rest.next();
-            let follows = |lease: &ReadLease, next: &ReadLease| {
-                lease.last().is_followed_by(next.first()) && lease.can_append(next)
-            };
-            while let Some(next) = growing.take_if(|next| follows(&lease, next)) {
-                lease.append(next);
-                growing = rest.next();
+        if !begun.is_sorted_by_key(|operation| operation.offset) {
+            begun.sort_unstable_by_key(|operation| operation.offset);
+        }
+        for next in begun.drain(..) {
+            match sorted.last_mut() {
+                Some(last) if last.end() == next.offset && last.can_join(&next) => last.absorb(next),
+                _ => sorted.push(next),
             }
-            requests.push(read_request(self.shared, now, Arc::clone(&self.file), lease));
         }
-        drop(rest);
-        self.room = self.room.saturating_sub(requests.len());
-        (self.requests, self.run) = (0, None);
-        self.shared.method.submit(requests);
+        let now = time::now();
+        sorted.iter_mut().for_each(|operation| operation.list(now));
+        self.shared.counters.add(Counter::ReadRequests, sorted.len() as u64);
+        self.room = self.room.saturating_sub(sorted.len());
+        self.run = None;
+        self.shared.method.submit(sorted);
     }
-}
-
-/// The lease for a page that was just mapped, unless its block or its file went away meanwhile.
-///
-/// A truncation publishes the new end and then [looks for frames](crate::files::drop_pages::vacate_file), a close publishes that the file is
-/// closed and then looks for frames; here the frame is mapped first and then the file looked at. The fences make one of the two
-/// see the other.
-pub(super) fn begin_read(shared: &Shared, file: &File, pin: Pin) -> Result<ReadLease> {
-    let page = pin.frame().page();
-    let lease = ReadLease::new(pin, shared.config.codec.is_some());
-    fence(Ordering::SeqCst);
-    match file.check_open(page.block) {
-        Ok(()) => Ok(lease),
-        Err(error) => {
-            lease.abort(&error);
-            Err(error)
-        }
-    }
-}
-
-/// The request that fills the lease, made at `since`.
-pub(super) fn read_request(
-    shared: &Shared,
-    since: Instant,
-    file: Arc<File>,
-    lease: ReadLease,
-) -> Request<PageLease> {
-    shared.counters.add(Counter::ReadRequests, 1);
-    let offset = shared.config.page_size.offset_of(lease.first().block);
-    Request::new(&shared.in_flight, since, Direction::Read, file, offset, PageLease::Read(lease))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BufferPool, Error, IoMethod, OpenOptions, testing::SimDisk};
+    use crate::{BufferPool, Error, IoMethod, OpenOptions, Result, testing::SimDisk};
 
     /// A miss, up to where the page has its frame and nothing has looked at the file since.
-    fn mapped(between: impl FnOnce(&File)) -> (BufferPool, PageId, Result<ReadLease>) {
+    fn mapped(between: impl FnOnce(&File)) -> (BufferPool, PageId, Result<PageOperation>) {
         let disk = SimDisk::new();
         disk.put("data", [1; 4096]);
         let builder = BufferPool::builder().frames(2).page_size(4096).io_method(IoMethod::Sync);
@@ -248,8 +236,9 @@ mod tests {
         let claimed = shared.pool.claim_victim(&mut DirtyVictims::new()).unwrap();
         let Mapped { reading, .. } = shared.pool.map(claimed, page, false).unwrap();
         between(&file);
-        let lease = begin_read(shared, &file, reading);
-        (pool, page, lease)
+        let mode = ReadMode { urgency: Urgency::Demand, most: 1, to_verify: false };
+        let begun = read::begin(&shared.operations, &file, reading, mode);
+        (pool, page, begun)
     }
 
     fn nothing_is_left(pool: &BufferPool, page: PageId) -> bool {
@@ -259,22 +248,22 @@ mod tests {
 
     #[test]
     fn a_file_that_was_cut_between_mapping_and_reading_is_not_read() {
-        let (pool, page, lease) = mapped(|file| file.set_blocks(0));
-        assert!(matches!(lease, Err(Error::PastEof { blocks: 0, .. })));
+        let (pool, page, begun) = mapped(|file| file.set_blocks(0));
+        assert!(matches!(begun, Err(Error::PastEof { blocks: 0, .. })));
         assert!(nothing_is_left(&pool, page));
     }
 
     #[test]
     fn a_file_that_was_closed_between_mapping_and_reading_is_not_read() {
-        let (pool, page, lease) = mapped(|file| file.begin_closing().keep());
-        assert!(matches!(lease, Err(Error::NotOpen { .. })));
+        let (pool, page, begun) = mapped(|file| file.begin_closing().keep());
+        assert!(matches!(begun, Err(Error::NotOpen { .. })));
         assert!(nothing_is_left(&pool, page));
     }
 
     #[test]
-    fn c5_a_lease_that_is_dropped_ends_the_read() {
-        let (pool, page, lease) = mapped(|_| {});
-        drop(lease.unwrap());
+    fn c5_a_read_that_is_dropped_has_ended() {
+        let (pool, page, begun) = mapped(|_| {});
+        drop(begun.unwrap());
         assert!(nothing_is_left(&pool, page));
     }
 }

@@ -27,9 +27,9 @@ use crate::{
         },
     },
     error::{Error, Result},
-    io::request::Urgency,
+    io::operation::Urgency,
     observe::{Counter, Measure},
-    runtime::{lease::BatchStatus, shared::Shared},
+    runtime::{operation::BatchStatus, shared::Shared},
     sync::{
         Arc,
         time::{self, Duration, Instant},

@@ -24,15 +24,17 @@ use crate::{
     },
     error::{Error, Result},
     id::PageId,
-    io::method::calling_thread,
+    io::{method::calling_thread, operation::Urgency},
     observe::{Counter, Measure},
     read::{
-        batch::{begin_read, read_request},
         frame_wait::FrameWait,
         options::FetchOptions,
         outcome::{self, ReadOutcome},
     },
-    runtime::shared::Shared,
+    runtime::{
+        operation::read::{self, ReadMode},
+        shared::Shared,
+    },
     sync::{
         time::{self, Duration, Instant},
         wait::{Drive, PollStep},
@@ -153,19 +155,24 @@ impl Miss {
             Err(NotMapped::NoRoom) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
         };
         self.shared.pool.count_return(&own);
-        let lease = begin_read(&self.shared, &file, reading)?;
-        let lease = if self.alone { lease.with_limit(1) } else { lease };
+        let mode = ReadMode {
+            urgency: Urgency::Demand,
+            most: if self.alone { 1 } else { usize::MAX },
+            to_verify: self.shared.config.codec.is_some(),
+        };
+        let mut operation = read::begin(&self.shared.operations, &file, reading, mode)?;
         self.count(Counter::Misses);
         let is_bounded = file.max_in_flight.is_some();
         let ticket = own.pool().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);
         self.reading = ticket.map(|ticket| (own, ticket));
-        let request = read_request(&self.shared, time::now(), file, lease);
+        operation.list(time::now());
+        self.shared.counters.add(Counter::ReadRequests, 1);
         // A file's own bound is kept by the method.
         let lends_itself = drive == Drive::Thread && (!is_bounded || seeded!("bound_passed_by_lone_misses"));
         if lends_itself {
-            calling_thread::run(request, &self.shared.counters);
+            calling_thread::run(operation, &self.shared.counters);
         } else {
-            self.shared.method.submit_one(request);
+            self.shared.method.submit_one(operation);
         }
         Poll::Ready(Ok(()))
     }

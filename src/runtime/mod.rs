@@ -1,15 +1,15 @@
 //! What all operations share.
 //!
 //! [`shared`] puts a pool's parts together, as its [`config`] says; [`file_table`] has the open files, [`removals`] the names that were removed from
-//! folders not synced yet; a [`lease`] is frames in an I/O, as a value; a [`completion`] is an operation with both ways to wait, [`jobs`] the threads
-//! that run it for tasks; [`write_backoff`] says when victims that the disk refused may be written again.
+//! folders not synced yet; [`operation`] says how reads and writes of frames begin and end; a [`completion`] is an operation with both ways to wait,
+//! [`jobs`] the threads that run it for tasks; [`write_backoff`] says when victims that the disk refused may be written again.
 
 pub(crate) mod completion;
 #[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
 pub(crate) mod config;
 pub(crate) mod file_table;
 pub(crate) mod jobs;
-pub(crate) mod lease;
+pub(crate) mod operation;
 pub(crate) mod removals;
 pub(crate) mod shared;
 pub(crate) mod write_backoff;

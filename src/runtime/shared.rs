@@ -6,12 +6,14 @@ use crate::{
     buffer::frame::pin::PoolHandle,
     error::{Error, Result},
     events,
-    io::{
-        disk::Disk, doublewrite::DoubleWrite, in_flight::InFlightTable, method::Method, report::MethodReport,
-    },
+    io::{disk::Disk, doublewrite::DoubleWrite, method::Method, report::MethodReport},
     observe::Counters,
     runtime::{
-        config::Config, file_table::FileTable, jobs::JobPool, lease::PageLease, removals::Removals,
+        config::Config,
+        file_table::FileTable,
+        jobs::JobPool,
+        operation::{PageLease, PageOperations},
+        removals::Removals,
         write_backoff::WriteBackoff,
     },
     sync::{
@@ -33,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) doublewrite: Option<DoubleWrite>,
     pub(crate) jobs: Arc<JobPool>,
     pub(crate) counters: Arc<Counters>,
-    pub(crate) in_flight: Arc<InFlightTable>,
+    pub(crate) operations: Arc<PageOperations>,
     pub(crate) config: Config,
     pub(crate) method_report: MethodReport,
     /// Checkpoints are taken one at a time.

@@ -10,7 +10,7 @@
 
 use crate::{
     error::Error,
-    runtime::lease::BatchStatus,
+    runtime::operation::BatchStatus,
     sync::{
         Arc, Mutex,
         pause::Pause,

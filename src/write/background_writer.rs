@@ -23,9 +23,9 @@ use crate::{
     error::Error,
     events,
     id::{FileId, FrameNo, PageId},
-    io::request::Urgency,
+    io::operation::Urgency,
     observe::Counter,
-    runtime::{config::Marks, lease::BatchStatus, shared::Shared},
+    runtime::{config::Marks, operation::BatchStatus, shared::Shared},
     sync::{
         Arc, Mutex,
         thread::{self, ThreadId},

@@ -18,8 +18,8 @@ use crate::{
     error::Result,
     events,
     id::{BlockNo, FileId, Lsn, PageId},
-    io::{file::File, request::Urgency},
-    runtime::{lease::BatchStatus, shared::Shared},
+    io::{file::File, operation::Urgency},
+    runtime::{operation::BatchStatus, shared::Shared},
     sync::{moment_after, time, turns::Turn},
     write::{
         schedule,

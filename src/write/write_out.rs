@@ -30,12 +30,12 @@ use crate::{
         buffers::Direction,
         doublewrite::Run,
         file::File,
-        request::{Request, Urgency},
+        operation::{Operation, Urgency},
     },
     observe::Counter,
     runtime::{
         config::Config,
-        lease::{BatchStatus, PageLease, WriteLease, WriteRun},
+        operation::{BatchStatus, PageLease, PageOperation, WriteLease, WriteRun},
         shared::Shared,
     },
     sync::{
@@ -95,7 +95,7 @@ struct RunBuilder<'a> {
     patience: &'a mut Patience,
     tally: &'a Arc<BatchStatus>,
     /// Requests that are not submitted yet.
-    batch: Vec<Request<PageLease>>,
+    batch: Vec<PageOperation>,
     highest_lsn: Lsn,
 }
 
@@ -253,17 +253,13 @@ impl RunBuilder<'_> {
     }
 
     fn add_request(&mut self, file: Arc<File>, run: WriteRun) {
-        let lease = WriteLease::new(Arc::clone(&file), run, self.urgency, self.tally.begin());
+        let lease = WriteLease::new(Arc::clone(&file), run, self.tally.begin());
         let offset = self.shared.config.page_size.offset_of(lease.first().block);
-        let lease = PageLease::Write(lease);
-        self.batch.push(Request::new(
-            &self.shared.in_flight,
-            time::now(),
-            Direction::Write,
-            file,
-            offset,
-            lease,
-        ));
+        let urgency = if seeded!("writes_as_urgent_as_reads") { Urgency::Demand } else { self.urgency };
+        let (operations, lease) = (&self.shared.operations, PageLease::Write(lease));
+        let mut operation = Operation::new(operations, Direction::Write, urgency, file, offset, lease);
+        operation.list(time::now());
+        self.batch.push(operation);
         if self.batch.len() == BATCH {
             self.submit();
         }
@@ -297,8 +293,9 @@ impl RunBuilder<'_> {
             && !seeded!("copy_not_sealed")
         {
             for request in &mut self.batch {
+                let tag = request.file.tag;
                 if let PageLease::Write(lease) = &mut request.lease {
-                    let (tag, first) = (request.file.tag, lease.first().block.0);
+                    let first = lease.first().block.0;
                     lease.for_each_copy(|index, copy| codec.seal(PageAddress::new(tag, first + index), copy));
                 }
             }
@@ -332,7 +329,7 @@ impl RunBuilder<'_> {
 }
 
 /// Whether a power cut could tear the pages of the request.
-fn wants_copies(request: &Request<PageLease>) -> bool {
+fn wants_copies(request: &PageOperation) -> bool {
     request.file.atomic_pages.is_err()
 }
 

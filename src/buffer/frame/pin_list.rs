@@ -46,6 +46,13 @@ impl Pins {
         self.frames.push(pin.frame_no());
     }
 
+    /// Adds a pin before all others.
+    pub(crate) fn push_front(&mut self, pin: Pin) {
+        debug_assert!(ptr::eq(self.pool(), pin.pool()), "pins of two pools in one list");
+        let pin = ManuallyDrop::new(pin);
+        self.frames.insert(self.taken, pin.frame_no());
+    }
+
     pub(crate) fn append(&mut self, other: &mut Self) {
         other.drain().for_each(|pin| self.push(pin));
     }

@@ -20,24 +20,22 @@
 //! start and is below its share.
 
 pub(crate) mod depth_search;
-mod linked_slab;
 pub(crate) mod queue;
 mod quota;
 #[cfg(test)]
 mod tests;
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, mem};
 
-use self::{
-    linked_slab::{LinkedSlab, ListHead},
-    quota::Quota,
-};
+use slab::Slab;
+
+use self::quota::Quota;
 use crate::{
     id::FileId,
     io::{
         by_file::ByFile,
         file::File,
-        request::{Lease, Request, Urgency},
+        operation::{Lease, Operation, Urgency},
     },
 };
 
@@ -45,7 +43,7 @@ use crate::{
 const JOIN_WINDOW: usize = 8;
 
 /// So many places are looked at, with each request that goes, for requests that a caller waits for by now.
-const LOOKS: u32 = 8;
+const LOOKS: usize = 8;
 
 /// How much of everything.
 #[derive(Copy, Clone, Debug)]
@@ -87,20 +85,13 @@ pub(crate) enum Pushed {
     Joined,
 }
 
-/// A place in flight, held from the start of a request until it is [given back](Backlog::end).
-#[derive(Debug, PartialEq, Eq)]
-#[must_use = "a place that is not given back is lost for its file"]
-pub(crate) struct FlightPlace {
-    file: FileId,
-    urgency: Urgency,
-}
-
 /// Requests that wait, and the count of those that do not any more.
-pub(crate) struct Backlog<L> {
+pub(crate) struct Backlog<L: Lease> {
     limits: BacklogLimits,
     /// Background requests of one file that may be in flight.
     background_limit: usize,
-    shelf: LinkedSlab<Waiting<L>>,
+    /// All that wait; the files' rows name them by their keys. It grows to the most that ever waited and stays.
+    queued: Slab<Waiting<L>>,
     files: ByFile<FileQueue>,
     /// Files that have something to start, by urgency. Some may have come to the end of their share since.
     turns: [VecDeque<FileId>; Urgency::KINDS],
@@ -110,19 +101,20 @@ pub(crate) struct Backlog<L> {
     in_flight: [usize; Urgency::KINDS],
     quota: Quota,
     /// Where the next look for requests that became demands begins.
-    look_at: u32,
+    look_at: usize,
 }
 
-struct Waiting<L> {
-    request: Request<L>,
-    /// Where in the file it ends.
+struct Waiting<L: Lease> {
+    operation: Operation<L>,
+    /// Its part of the file, here so that a look for neighbours stays in the slab.
+    offset: u64,
     end: u64,
-    urgency: Urgency,
 }
 
 /// What a file has here.
 struct FileQueue {
-    rows: [ListHead; Urgency::KINDS],
+    /// Keys of what waits, by urgency.
+    rows: [VecDeque<u32>; Urgency::KINDS],
     in_turn: [bool; Urgency::KINDS],
     in_flight: [usize; Urgency::KINDS],
     share: usize,
@@ -136,7 +128,7 @@ impl<L: Lease> Backlog<L> {
         Self {
             limits,
             background_limit: most_background(usize::MAX, limits.in_flight),
-            shelf: LinkedSlab::new(),
+            queued: Slab::new(),
             files: ByFile::default(),
             turns: Default::default(),
             waiting: [0; Urgency::KINDS],
@@ -196,58 +188,58 @@ impl<L: Lease> Backlog<L> {
     }
 
     /// Takes a request in, or gives it back where too many wait.
-    pub(crate) fn push(&mut self, request: Request<L>) -> Result<Pushed, Request<L>> {
-        let urgency = request.lease.urgency();
-        let id = request.file.id;
-        let end = request.offset + request.len() as u64;
+    pub(crate) fn push(&mut self, operation: Operation<L>) -> Result<Pushed, Operation<L>> {
+        let (id, urgency) = (operation.file.id, operation.urgency);
         let most = share(self.limits.in_flight);
         let line = self
             .files
             .entry(id)
-            .or_insert_with(|| FileQueue::new(&request.file, most, self.limits.in_flight));
-        let (row, line_has_own_bound) = (line.rows[urgency as usize], line.has_own_bound);
-        let arriving = Waiting { request, end, urgency };
-        let arriving = match join_last_few(&mut self.shelf, row, arriving, self.limits.combine) {
+            .or_insert_with(|| FileQueue::new(&operation.file, most, self.limits.in_flight));
+        let row = &line.rows[urgency as usize];
+        let (offset, end) = (operation.offset, operation.end());
+        let arriving = Waiting { operation, offset, end };
+        let arriving = match join_last_few(&mut self.queued, row, arriving, self.limits.combine) {
             None => return Ok(Pushed::Joined),
             Some(arriving) => arriving,
         };
+        let line_has_own_bound = line.has_own_bound;
         let is_full = match urgency {
             _ if line_has_own_bound => false,
             Urgency::Writeback => self.room() == 0,
             Urgency::Demand | Urgency::Background => self.crowd >= self.limits.waiting,
         };
         if is_full {
-            return Err(arriving.request);
+            return Err(arriving.operation);
         }
         self.enqueue(id, arriving);
         Ok(Pushed::Queued)
     }
 
     fn enqueue(&mut self, id: FileId, arriving: Waiting<L>) {
-        let (urgency, background) = (arriving.urgency as usize, self.background_of_a_file());
+        let (urgency, background) = (arriving.operation.urgency as usize, self.background_of_a_file());
         let line = self.files.get_mut(&id).expect("the file of a request has a line");
-        self.shelf.append(&mut line.rows[urgency], arriving);
+        line.rows[urgency].push_back(self.queued.insert(arriving) as u32);
         self.waiting[urgency] += 1;
         self.crowd += usize::from(!line.has_own_bound);
         line.get_in_turn(id, &mut self.turns, background);
     }
 
-    /// The request that goes next, with its place in flight, which must be given back when it is over. `None` while nothing
-    /// can go: nothing waits, or what waits has its share in flight.
-    pub(crate) fn next(&mut self) -> Option<(Request<L>, FlightPlace)> {
+    /// The request that goes next. It counts as in flight from here on, as one of its file and urgency, until that is said to have
+    /// [ended](Self::end). `None` while nothing can go: nothing waits, or what waits has its share in flight.
+    pub(crate) fn next(&mut self) -> Option<Operation<L>> {
         self.look_for_demands();
         let urgency = self.choose()?;
         let background = self.background_of_a_file();
         let file = self.turns[urgency as usize].pop_front()?;
         let line = self.files.get_mut(&file)?;
         line.in_turn[urgency as usize] = false;
-        let waiting = self.shelf.take_first(&mut line.rows[urgency as usize])?;
+        let key = line.rows[urgency as usize].pop_front()?;
         line.in_flight[urgency as usize] += 1;
         line.get_in_turn(file, &mut self.turns, background);
         self.crowd -= usize::from(!line.has_own_bound);
         self.waiting[urgency as usize] -= 1;
         self.in_flight[urgency as usize] += 1;
-        Some((waiting.request, FlightPlace { file, urgency }))
+        Some(self.queued.remove(key as usize).operation)
     }
 
     /// Whether [`next`](Self::next) has something to give.
@@ -289,32 +281,32 @@ impl<L: Lease> Backlog<L> {
         if !passed_over || self.all_waiting() == demands {
             return;
         }
-        for _ in 0..LOOKS.min(self.shelf.places()) {
-            self.look_at = (self.look_at + 1) % self.shelf.places();
-            let awaited = self
-                .shelf
-                .at(self.look_at)
-                .filter(|waiting| waiting.urgency != Urgency::Demand && waiting.request.lease.is_awaited());
-            if let Some((id, urgency)) = awaited.map(|waiting| (waiting.request.file.id, waiting.urgency)) {
+        let keys = self.queued.capacity();
+        for _ in 0..LOOKS.min(keys) {
+            self.look_at = (self.look_at + 1) % keys;
+            let awaited = self.queued.get(self.look_at).filter(|waiting| {
+                waiting.operation.urgency != Urgency::Demand && waiting.operation.lease.is_awaited()
+            });
+            if let Some((id, urgency)) =
+                awaited.map(|waiting| (waiting.operation.file.id, waiting.operation.urgency))
+            {
                 self.make_demand(id, urgency, self.look_at);
             }
         }
     }
 
-    fn make_demand(&mut self, id: FileId, urgency: Urgency, place: u32) {
+    fn make_demand(&mut self, id: FileId, urgency: Urgency, key: usize) {
         let line = self.files.get_mut(&id).expect("the file of a request has a line");
-        let row = &mut line.rows[urgency as usize];
-        if let Some(waiting) = self.shelf.take(row, place) {
-            self.waiting[urgency as usize] -= 1;
-            self.crowd -= usize::from(!line.has_own_bound);
-            self.enqueue(id, Waiting { urgency: Urgency::Demand, ..waiting });
-        }
+        line.rows[urgency as usize].retain(|&other| other as usize != key);
+        let mut waiting = self.queued.remove(key);
+        self.waiting[urgency as usize] -= 1;
+        self.crowd -= usize::from(!line.has_own_bound);
+        waiting.operation.urgency = Urgency::Demand;
+        self.enqueue(id, waiting);
     }
 
-    /// A request that went is over.
-    #[allow(clippy::needless_pass_by_value)] // It is given back, and cannot be given back again.
-    pub(crate) fn end(&mut self, place: FlightPlace) {
-        let FlightPlace { file, urgency } = place;
+    /// A request of this file that went with this urgency is over.
+    pub(crate) fn end(&mut self, file: FileId, urgency: Urgency) {
         self.in_flight[urgency as usize] -= 1;
         let background = self.background_of_a_file();
         if let Some(line) = self.files.get_mut(&file) {
@@ -324,13 +316,12 @@ impl<L: Lease> Backlog<L> {
     }
 
     /// Takes everything out that waits, whoever's turn it is.
-    pub(crate) fn take_all(&mut self) -> Vec<Request<L>> {
-        let shelf = std::mem::replace(&mut self.shelf, LinkedSlab::new());
+    pub(crate) fn take_all(&mut self) -> Vec<Operation<L>> {
         self.files.values_mut().for_each(FileQueue::empty);
         self.turns.iter_mut().for_each(VecDeque::clear);
         self.waiting = [0; Urgency::KINDS];
         self.crowd = 0;
-        shelf.into_items().map(|waiting| waiting.request).collect()
+        mem::take(&mut self.queued).into_iter().map(|(_, waiting)| waiting.operation).collect()
     }
 
     /// Whether there is anything of this file.
@@ -342,7 +333,7 @@ impl<L: Lease> Backlog<L> {
     /// Forgets a file that has no request left.
     pub(crate) fn forget(&mut self, file: FileId) {
         let is_idle =
-            |line: &mut FileQueue| line.all_in_flight() == 0 && line.rows.iter().all(|row| row.is_empty());
+            |line: &mut FileQueue| line.all_in_flight() == 0 && line.rows.iter().all(VecDeque::is_empty);
         if self.files.get_mut(&file).is_some_and(is_idle) {
             self.files.remove(&file);
             self.turns.iter_mut().for_each(|turns| turns.retain(|&id| id != file));
@@ -352,33 +343,34 @@ impl<L: Lease> Backlog<L> {
 
 /// Joins a request to one of the last few of its row. Comes back with it where it touches none.
 fn join_last_few<L: Lease>(
-    shelf: &mut LinkedSlab<Waiting<L>>,
-    row: ListHead,
+    queued: &mut Slab<Waiting<L>>,
+    row: &VecDeque<u32>,
     mut arriving: Waiting<L>,
     combine: usize,
 ) -> Option<Waiting<L>> {
-    let touches = |&place: &u32| {
-        shelf.at(place).is_some_and(|old| old.takes(&arriving, combine) || arriving.takes(old, combine))
+    let touches = |key: &&u32| {
+        let old = &queued[**key as usize];
+        old.takes(&arriving, combine) || arriving.takes(old, combine)
     };
-    let Some(place) = shelf.backwards(row).take(JOIN_WINDOW).find(touches) else {
+    let Some(&key) = row.iter().rev().take(JOIN_WINDOW).find(touches) else {
         return Some(arriving);
     };
-    let old = shelf.at_mut(place).expect("it was just found");
-    if arriving.end == old.request.offset {
+    let old = &mut queued[key as usize];
+    if arriving.end == old.offset {
         // It comes later and lies in front: it takes the other's place.
-        std::mem::swap(old, &mut arriving);
+        mem::swap(old, &mut arriving);
     }
     old.end = arriving.end;
-    old.request.join(arriving.request);
+    old.operation.join(arriving.operation);
     None
 }
 
 impl<L: Lease> Waiting<L> {
     /// Whether `next` can become the end of this.
     fn takes(&self, next: &Self, combine: usize) -> bool {
-        self.end == next.request.offset
-            && next.end - self.request.offset <= combine as u64
-            && self.request.can_join(&next.request)
+        self.end == next.offset
+            && next.end - self.offset <= combine as u64
+            && self.operation.can_join(&next.operation)
     }
 }
 
@@ -386,7 +378,7 @@ impl FileQueue {
     fn new(file: &File, most: usize, in_flight: usize) -> Self {
         let share = file.max_in_flight.map_or(most, |own| own.get() as usize).clamp(1, in_flight.max(1));
         Self {
-            rows: [ListHead::EMPTY; Urgency::KINDS],
+            rows: Default::default(),
             in_turn: [false; Urgency::KINDS],
             in_flight: [0; Urgency::KINDS],
             share,
@@ -419,7 +411,7 @@ impl FileQueue {
     }
 
     fn empty(&mut self) {
-        self.rows = [ListHead::EMPTY; Urgency::KINDS];
+        self.rows.iter_mut().for_each(VecDeque::clear);
         self.in_turn = [false; Urgency::KINDS];
     }
 }

@@ -6,23 +6,23 @@
 use crate::{
     io::{
         backlog::{Backlog, BacklogLimits, Pushed},
-        request::{Lease, Request},
+        operation::{Lease, Operation},
     },
     observe::{Counter, Counters},
 };
 
 /// A backlog with a door.
-pub(crate) struct Queue<L> {
+pub(crate) struct Queue<L: Lease> {
     pub(crate) backlog: Backlog<L>,
     closed: bool,
 }
 
 /// How far a row of requests came.
-pub(crate) struct Admitted<L> {
+pub(crate) struct Admitted<L: Lease> {
     /// So many wait now that did not before.
     pub(crate) queued: usize,
     /// There was no room for this one, and those behind it have not been asked for.
-    pub(crate) refused: Option<Request<L>>,
+    pub(crate) refused: Option<Operation<L>>,
 }
 
 impl<L: Lease> Queue<L> {
@@ -33,7 +33,7 @@ impl<L: Lease> Queue<L> {
     /// Takes requests in, up to the first that there is no room for.
     pub(crate) fn admit(
         &mut self,
-        requests: &mut dyn Iterator<Item = Request<L>>,
+        requests: &mut dyn Iterator<Item = Operation<L>>,
         counters: &Counters,
     ) -> Admitted<L> {
         let (mut queued, mut joined, mut refused) = (0, 0, None);
@@ -95,7 +95,7 @@ mod tests {
         assert_eq!((admitted.queued, admitted.refused.map(|request| request.offset)), (4, Some(40 * 512)));
         assert_eq!(rest.len(), 1, "what is behind the refused one was not asked for");
         assert_eq!((counters.get(Counter::HandedOver), counters.get(Counter::Joined)), (5, 1));
-        let (_, _place) = queue.backlog.next().expect("one can go");
+        let _going = queue.backlog.next().expect("one can go");
         queue.close();
         let admitted = queue.admit(&mut rest, &counters);
         assert_eq!((admitted.queued, admitted.refused.map(|request| request.offset)), (0, Some(50 * 512)));

@@ -3,7 +3,7 @@
 //! Of those that can go, the most urgent one goes, unless another has been passed over as often in a row as its quota says. So
 //! demands go first, and neither reads ahead nor writes that no caller waits for ever starve.
 
-use crate::io::request::Urgency;
+use crate::io::operation::Urgency;
 
 /// How often each urgency is passed over before it goes: background reads eight times, writeback four.
 const PASSED_OVER: [u32; Urgency::KINDS] = [0, 8, 4];

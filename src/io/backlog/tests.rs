@@ -11,12 +11,19 @@ use super::*;
 use crate::{
     io::{
         buffers::Direction::{Read, Write},
-        tests::support::{FakeDisk, TestArena, TestLease},
+        tests::support::{FakeDisk, TestArena, TestLease, set_urgency},
     },
     sync::Arc,
 };
 
 const PAGE: u64 = 512;
+
+/// What went and is not over.
+#[derive(Debug, PartialEq, Eq)]
+struct Flight {
+    file: FileId,
+    urgency: Urgency,
+}
 
 /// Files, memory and a backlog.
 struct TestDevice {
@@ -42,7 +49,7 @@ impl TestDevice {
         Self { arena: TestArena::new(1 << 20), files, backlog: Backlog::new(limits) }
     }
 
-    fn read(&self, file: usize, block: u64, blocks: usize) -> Request<TestLease> {
+    fn read(&self, file: usize, block: u64, blocks: usize) -> Operation<TestLease> {
         self.arena.request(Read, &self.files[file], block * PAGE, &vec![PAGE as u32; blocks])
     }
 
@@ -52,7 +59,7 @@ impl TestDevice {
 
     fn background(&mut self, file: usize, block: u64) -> Arc<AtomicBool> {
         let mut request = self.read(file, block, 1);
-        let awaited = request.lease.set_background();
+        let awaited = set_urgency(&mut request, Urgency::Background);
         self.backlog.push(request).ok().expect("there is room");
         awaited
     }
@@ -60,19 +67,24 @@ impl TestDevice {
     /// A write that no caller waits for.
     fn writeback(&mut self, file: usize, block: u64) -> Option<Arc<AtomicBool>> {
         let mut request = self.arena.request(Write, &self.files[file], block * PAGE, &[PAGE as u32]);
-        let awaited = request.lease.set_urgency(Urgency::Writeback);
+        let awaited = set_urgency(&mut request, Urgency::Writeback);
         self.backlog.push(request).ok().map(|_| awaited)
     }
 
     /// File, first block and blocks of what goes next.
-    fn next(&mut self) -> Option<((usize, u64, u64), FlightPlace)> {
-        let (request, place) = self.backlog.next()?;
-        let said = (request.file.id.0 as usize, request.offset / PAGE, request.len() as u64 / PAGE);
-        Some((said, place))
+    fn next(&mut self) -> Option<((usize, u64, u64), Flight)> {
+        let operation = self.backlog.next()?;
+        let (file, urgency) = (operation.file.id, operation.urgency);
+        let blocks = (operation.end() - operation.offset) / PAGE;
+        Some(((file.0 as usize, operation.offset / PAGE, blocks), Flight { file, urgency }))
+    }
+
+    fn end(&mut self, Flight { file, urgency }: Flight) {
+        self.backlog.end(file, urgency);
     }
 
     /// All that can go at once, without anything being over.
-    fn all(&mut self) -> (Vec<(usize, u64, u64)>, Vec<FlightPlace>) {
+    fn all(&mut self) -> (Vec<(usize, u64, u64)>, Vec<Flight>) {
         std::iter::from_fn(|| self.next()).unzip()
     }
 }
@@ -148,7 +160,7 @@ fn a_write_that_a_caller_waits_for_becomes_a_demand() {
     let mut order = Vec::new();
     while let Some((next, place)) = desk.next() {
         order.push(next);
-        desk.backlog.end(place);
+        desk.end(place);
     }
     let when = order.iter().position(|&next| next == (0, 180, 1)).unwrap();
     assert!(when < 30, "as number {when}");
@@ -172,7 +184,7 @@ fn files_take_turns_and_none_has_more_in_flight_than_its_share() {
     assert!(!desk.backlog.has_next() && !desk.backlog.is_empty());
     // A place that is given back is for the same file.
     let at = places.iter().position(|place| place.file == FileId(1)).unwrap();
-    desk.backlog.end(places.swap_remove(at));
+    desk.end(places.swap_remove(at));
     assert!(desk.backlog.has_next());
     assert_eq!(desk.all().0, [(1, 4, 1)]);
 }
@@ -189,7 +201,7 @@ fn a_file_that_does_not_answer_leaves_room_for_others() {
         desk.demand(1, 2 * n);
         let (order, places) = desk.all();
         assert_eq!(order, [(1, 2 * n, 1)]);
-        places.into_iter().for_each(|place| desk.backlog.end(place));
+        places.into_iter().for_each(|place| desk.end(place));
     }
 }
 
@@ -253,7 +265,7 @@ fn a_file_with_a_bound_of_its_own_is_never_turned_away_and_takes_no_places_from_
     let (order, places) = desk.all();
     let count = |file| order.iter().filter(|next| next.0 == file).count();
     assert_eq!((count(1), count(0)), (2, 6));
-    places.into_iter().for_each(|place| desk.backlog.end(place));
+    places.into_iter().for_each(|place| desk.end(place));
     assert_eq!(desk.backlog.room(), 4, "two of the others wait");
     assert_eq!(desk.backlog.take_all().len(), 100);
     assert_eq!(desk.backlog.room(), 6);
@@ -268,10 +280,10 @@ fn background_has_its_own_limit() {
     assert_eq!((places.len(), desk.backlog.background_load()), (2, 5));
     desk.demand(0, 100);
     assert_eq!(desk.next().map(|next| next.0), Some((0, 100, 1)), "demands are not held back");
-    desk.backlog.end(places.pop().unwrap());
+    desk.end(places.pop().unwrap());
     assert_eq!(desk.all().0, [(0, 4, 1)]);
     desk.backlog.limit_background(0);
-    places.into_iter().for_each(|place| desk.backlog.end(place));
+    places.into_iter().for_each(|place| desk.end(place));
 }
 
 #[test]
@@ -286,9 +298,9 @@ fn background_requests_of_a_file_that_does_not_answer_leave_one_to_the_others() 
         for n in 0..3 {
             let (next, place) = desk.next().expect("one at a time goes");
             assert_eq!((next, desk.next()), ((1, 2 * n, 1), None));
-            desk.backlog.end(place);
+            desk.end(place);
         }
-        stuck.into_iter().for_each(|place| desk.backlog.end(place));
+        stuck.into_iter().for_each(|place| desk.end(place));
     }
 }
 
@@ -314,7 +326,7 @@ fn a_file_is_forgotten_once_it_is_idle() {
     let (_, place) = desk.next().unwrap();
     desk.backlog.forget(FileId(0));
     assert_eq!(desk.backlog.files.len(), 1);
-    desk.backlog.end(place);
+    desk.end(place);
     desk.backlog.forget(FileId(0));
     assert!(desk.backlog.files.is_empty());
     assert!(desk.next().is_none());
@@ -331,7 +343,7 @@ fn all_that_waits_can_be_taken_at_once() {
     let (gone, places) = desk.all();
     assert_eq!(gone.len() + desk.backlog.take_all().len(), 10);
     assert!(desk.backlog.is_empty() && desk.next().is_none());
-    places.into_iter().for_each(|place| desk.backlog.end(place));
+    places.into_iter().for_each(|place| desk.end(place));
     desk.demand(0, 3);
     assert_eq!(desk.all().0.len(), 1);
 }
@@ -384,7 +396,7 @@ proptest! {
         let mut background_limit = share(in_flight).saturating_sub(1).max(1);
         let mut in_hand: HashMap<(usize, u64), i64> = HashMap::new();
         let (mut pages, mut queued) = (0_i64, Vec::new());
-        let mut flying: Vec<(usize, FlightPlace)> = Vec::new();
+        let mut flying: Vec<(usize, Flight)> = Vec::new();
         let mut awaitable = Vec::new();
         let drain_at_the_end = std::iter::repeat_n([BacklogEvent::Goes, BacklogEvent::Ends(0)], 2000).flatten();
         for event in events.into_iter().chain(drain_at_the_end) {
@@ -396,7 +408,7 @@ proptest! {
                     let mut request = desk.arena.request(direction, &desk.files[file], block * PAGE, &lens);
                     if is_idle {
                         let urgency = if write { Urgency::Writeback } else { Urgency::Background };
-                        awaitable.push(request.lease.set_urgency(urgency));
+                        awaitable.push(set_urgency(&mut request, urgency));
                     }
                     let places = if write && is_idle { share(waiting) } else { waiting };
                     let has_own_bound = |file| file == 1 && own.is_some();
@@ -429,12 +441,12 @@ proptest! {
                     let (background, writes) = (count(Urgency::Background), count(Urgency::Writeback));
                     prop_assert!(background <= share(in_flight) && writes <= share(in_flight).max(in_flight.min(2)));
                     if flying[flying.len() - 1].1.urgency == Urgency::Background {
-                        let is_such = |flying: &&(usize, FlightPlace)| flying.0 == file && flying.1.urgency == Urgency::Background;
+                        let is_such = |flying: &&(usize, Flight)| flying.0 == file && flying.1.urgency == Urgency::Background;
                         prop_assert!(background <= background_limit + 1);
                         prop_assert!(flying.iter().filter(is_such).count() <= background_limit);
                     }
                 },
-                BacklogEvent::Ends(n) if n < flying.len() => desk.backlog.end(flying.swap_remove(n).1),
+                BacklogEvent::Ends(n) if n < flying.len() => desk.end(flying.swap_remove(n).1),
                 BacklogEvent::Awaits(n) => if let Some(awaited) = awaitable.get(n) {
                     awaited.store(true, Ordering::SeqCst);
                 },

@@ -15,8 +15,8 @@ use crate::{
         buffers::{self, Direction},
         file::File,
         method::Method,
-        request::{Lease, Request},
-        transfer::{self, Progress},
+        operation::{Lease, Operation, Transfer},
+        transfer,
     },
     observe::{Counter, Counters},
     sync::{Arc, thread::ThreadId, time},
@@ -25,18 +25,13 @@ use crate::{
 /// Buffers whose descriptions fit on the stack; a larger request costs an allocation.
 const ON_STACK: usize = 16;
 
-/// Transfers the buffers of `lease`, which stays untouched otherwise, and gives what to finish it with.
-pub(crate) fn transfer<L: Lease>(
-    direction: Direction,
-    file: &File,
-    offset: u64,
-    lease: &L,
-    counters: &Counters,
-) -> io::Result<usize> {
-    let progress = Progress::new(direction, buffers::total(lease.buffers()), file.offset_align);
-    transfer::drive(progress, counters, |done| {
+/// Carries out the transfer of an operation, and gives what to finish it with.
+pub(crate) fn transfer<L: Lease>(operation: &Operation<L>, counters: &Counters) -> io::Result<usize> {
+    operation.begin();
+    let Transfer { direction, file, offset, progress, lease, .. } = &**operation;
+    transfer::drive(*progress, counters, |done| {
         let rest = buffers::from(lease.buffers(), done);
-        let offset = if seeded!("resumed_where_it_began") { offset } else { offset + done as u64 };
+        let offset = if seeded!("resumed_where_it_began") { *offset } else { offset + done as u64 };
         match direction {
             Direction::Read => {
                 let mut slices: SmallVec<[IoSliceMut<'_>; ON_STACK]> = rest
@@ -69,19 +64,13 @@ pub(crate) fn transfer<L: Lease>(
     })
 }
 
-/// Transfers a request, and gives what to finish it with.
-pub(crate) fn transfer_of<L: Lease>(request: &Request<L>, counters: &Counters) -> io::Result<usize> {
-    request.begin();
-    transfer(request.direction, &request.file, request.offset, &request.lease, counters)
-}
-
-/// Transfers and finishes a request in the thread that asked for it. One of a file that has a bound of its own waits for its turn.
-pub(crate) fn run<L: Lease>(request: Request<L>, counters: &Counters) {
+/// Transfers and finishes an operation in the thread that asked for it. One of a file that has a bound of its own waits for its turn.
+pub(crate) fn run<L: Lease>(operation: Operation<L>, counters: &Counters) {
     counters.add(Counter::Inline, 1);
-    let turn = request.file.take_turn();
-    let outcome = transfer_of(&request, counters);
+    let turn = operation.file.take_turn();
+    let outcome = transfer(&operation, counters);
     drop(turn);
-    request.finish(outcome, time::now());
+    operation.finish(outcome, time::now());
 }
 
 /// The `sync` method: whoever submits transfers.
@@ -96,8 +85,8 @@ impl Inline {
 }
 
 impl<L: Lease> Method<L> for Inline {
-    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>) {
-        requests.for_each(|request| run(request, &self.counters));
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
+        requests.for_each(|operation| run(operation, &self.counters));
     }
 
     fn room(&self, _file: &File) -> usize {

@@ -9,9 +9,9 @@ use crate::{
     error::{Error, Result},
     io::{
         method::{Chunk, Method, calling_thread::Inline, threads::Threads},
+        operation::Lease,
         options::{IoMethod, Scheduling, UringOptions},
         report::{MethodKind, MethodReport, Registration},
-        request::Lease,
     },
     observe::Counters,
     sync::Arc,

@@ -17,8 +17,8 @@ use std::{io, iter, ptr::NonNull};
 use crate::{
     io::{
         file::File,
+        operation::{Lease, Operation},
         report::MethodKind,
-        request::{Lease, Request},
     },
     sync::thread::ThreadId,
 };
@@ -28,15 +28,15 @@ pub(crate) trait Method<L: Lease>: Send + Sync + 'static {
     /// Takes all these requests. Never waits for room: a request that finds the queue full is transferred by the calling
     /// thread, which slows exactly the threads that submit too fast. One of a file with a [bound](File::max_in_flight) of its own always
     /// finds room, and waits for its turn where there is no queue.
-    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>);
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>);
 
     /// [`submit_each`](Self::submit_each) for what is in `batch`, which is empty afterwards.
-    fn submit(&self, batch: &mut Vec<Request<L>>) {
+    fn submit(&self, batch: &mut Vec<Operation<L>>) {
         self.submit_each(&mut batch.drain(..));
     }
 
     /// [`submit_each`](Self::submit_each) for one request.
-    fn submit_one(&self, request: Request<L>) {
+    fn submit_one(&self, request: Operation<L>) {
         self.submit_each(&mut iter::once(request));
     }
 

@@ -13,16 +13,17 @@
 use std::io;
 
 use crate::{
+    id::FileId,
     io::{
-        backlog::{BacklogLimits, FlightPlace, queue::Queue},
+        backlog::{BacklogLimits, queue::Queue},
         file::File,
         method::{
             Method, MethodChange, calling_thread,
             worker_counts::{Summons, WorkerCounts},
         },
+        operation::{Lease, Operation, Urgency},
         options::Scheduling,
         report::MethodKind,
-        request::{Lease, Request},
     },
     observe::{Counter, Counters},
     sync::{
@@ -39,7 +40,7 @@ const QUEUED_PER_THREAD: usize = 32;
 /// A pool of threads around [`calling_thread`].
 pub(crate) struct Threads<L: Lease>(Arc<WorkersShared<L>>);
 
-struct WorkersShared<L> {
+struct WorkersShared<L: Lease> {
     desk: Mutex<WorkersState<L>>,
     /// Somebody was called, or the door was closed.
     called: Condvar,
@@ -50,7 +51,7 @@ struct WorkersShared<L> {
 }
 
 /// What the threads share.
-struct WorkersState<L> {
+struct WorkersState<L: Lease> {
     queue: Queue<L>,
     crew: WorkerCounts,
     /// The threads that are at work here.
@@ -108,7 +109,7 @@ impl<L: Lease> Threads<L> {
 
 impl<L: Lease> WorkersShared<L> {
     /// Takes requests in, up to the first that there is no room for, and has somebody come for them.
-    fn admit(self: &Arc<Self>, requests: &mut dyn Iterator<Item = Request<L>>) -> Option<Request<L>> {
+    fn admit(self: &Arc<Self>, requests: &mut dyn Iterator<Item = Operation<L>>) -> Option<Operation<L>> {
         let mut desk = self.desk.lock();
         let admitted = desk.queue.admit(requests, &self.counters);
         let summons = desk.call(admitted.queued);
@@ -150,34 +151,35 @@ impl<L: Lease> WorkersShared<L> {
             if desk.crew.serving() > 0 {
                 return;
             }
-            let Some((request, place)) = desk.queue.backlog.next() else { return };
+            let Some(operation) = desk.queue.backlog.next() else { return };
             drop(desk);
             self.counters.add(Counter::Inline, 1);
-            self.carry_out(request, place);
+            self.carry_out(operation);
         }
     }
 
     fn work(self: &Arc<Self>) {
         self.desk.lock().present.push(thread::current().id());
-        while let Some((request, place)) = self.next() {
-            self.carry_out(request, place);
+        while let Some(operation) = self.next() {
+            self.carry_out(operation);
         }
     }
 
-    /// Transfers a request and finishes it. Its place is given back first, whatever happens: who waits for the request may close the
-    /// file next.
-    fn carry_out(&self, request: Request<L>, place: FlightPlace) {
-        // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
+    /// Transfers an operation and finishes it. It stops counting as in flight first, whatever happens: a caller that waits for it may
+    /// close the file next.
+    fn carry_out(&self, operation: Operation<L>) {
+        // A panic in here has been reported by the hook, and has dropped the operation, which counts as a failure.
         let _ = callback::contained(|| {
-            let held = HeldPlace { desk: &self.desk, place: Some(place) };
-            let outcome = calling_thread::transfer_of(&request, &self.counters);
-            let _late = seeded!("place_given_back_late").then_some(held);
-            request.finish(outcome, time::now());
+            let counted =
+                CountedInFlight { desk: &self.desk, file: operation.file.id, urgency: operation.urgency };
+            let outcome = calling_thread::transfer(&operation, &self.counters);
+            let _late = seeded!("place_given_back_late").then_some(counted);
+            operation.finish(outcome, time::now());
         });
     }
 
     /// Waits for the next request. `None`: the thread is to go, and does not count any more.
-    fn next(self: &Arc<Self>) -> Option<(Request<L>, FlightPlace)> {
+    fn next(self: &Arc<Self>) -> Option<Operation<L>> {
         let mut desk = self.desk.lock();
         loop {
             if let Some(next) = desk.queue.backlog.next() {
@@ -209,21 +211,20 @@ impl<L: Lease> WorkersShared<L> {
     }
 }
 
-/// A place in flight that is given back when this is dropped, by a thread that looks for the next request afterwards.
-struct HeldPlace<'s, L: Lease> {
+/// An operation of this file and urgency that counts as in flight until this is dropped.
+struct CountedInFlight<'s, L: Lease> {
     desk: &'s Mutex<WorkersState<L>>,
-    place: Option<FlightPlace>,
+    file: FileId,
+    urgency: Urgency,
 }
 
-impl<L: Lease> Drop for HeldPlace<'_, L> {
+impl<L: Lease> Drop for CountedInFlight<'_, L> {
     fn drop(&mut self) {
-        if let Some(place) = self.place.take() {
-            self.desk.lock().queue.backlog.end(place);
-        }
+        self.desk.lock().queue.backlog.end(self.file, self.urgency);
     }
 }
 
-impl<L> WorkersState<L> {
+impl<L: Lease> WorkersState<L> {
     /// Calls a thread for each of so many requests. After a refusal none is started during the pause.
     fn call(&mut self, requests: usize) -> Summons {
         let pause = &mut self.pause;
@@ -242,7 +243,7 @@ impl<L> WorkersState<L> {
 }
 
 impl<L: Lease> Method<L> for Threads<L> {
-    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>) {
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
         while let Some(refused) = self.0.admit(requests) {
             calling_thread::run(refused, &self.0.counters);
         }
@@ -289,11 +290,11 @@ impl<L: Lease> Drop for Threads<L> {
 mod tests {
     use super::*;
     use crate::{
-        id::{FileId, PageSize},
+        id::PageSize,
         io::{
             buffers::Direction,
             file::open_options::OpenOptions,
-            tests::support::{FakeDisk, SCHEDULING, TestArena, TestLease, TransferReport},
+            tests::support::{FakeDisk, SCHEDULING, TestArena, TestLease, TransferReport, set_urgency},
         },
         testing::{Op, SimDisk},
     };
@@ -332,7 +333,7 @@ mod tests {
         let file = Arc::new(disk.open_file(512).unwrap());
         let threads = Threads::open(1, &SCHEDULING, Arc::new(Counters::new())).unwrap();
         let arena = TestArena::new(16 * 512);
-        let mut bad: Request<TestLease> = arena.request(Direction::Read, &file, 0, &[512]);
+        let mut bad = arena.request(Direction::Read, &file, 0, &[512]);
         bad.lease.panic_in_finish();
         threads.submit(&mut vec![bad, arena.request(Direction::Read, &file, 512, &[512])]);
         arena.expect_dropped(1);
@@ -353,7 +354,7 @@ mod tests {
         let arena = TestArena::new(64 * 512);
         let ahead = |file: usize, block| {
             let mut request = arena.request(Direction::Read, &files[file], block * 512, &[512]);
-            let awaited = request.lease.set_background();
+            let awaited = set_urgency(&mut request, Urgency::Background);
             threads.submit_one(request);
             awaited
         };
@@ -438,7 +439,7 @@ mod tests {
         let file = Arc::new(disk.open_file(512).unwrap());
         let (ending, is_ending) = mpsc::channel();
         let (looked, was_looked_at) = mpsc::channel();
-        let mut request: Request<TestLease> = arena.request(Direction::Read, &file, 0, &[512]);
+        let mut request = arena.request(Direction::Read, &file, 0, &[512]);
         request.lease.before_finish(move || {
             ending.send(()).unwrap();
             was_looked_at.recv().unwrap();

@@ -10,9 +10,9 @@ use crate::{
         disk::MayBlock,
         file::{File, atomic_writes::NotAtomic, open_options::OpenOptions},
         method::{Chunk, Method, choice::open_method},
+        operation::Lease,
         options::{Fallback, IoMethod, UringOptions},
         report::{MethodKind, Registration},
-        request::Request,
         tests::support::{FakeDisk, SCHEDULING, TestArena, TestLease, TransferReport, os_file, stamped},
     },
     observe::{Counter, Counters},
@@ -119,7 +119,7 @@ fn writes_arrive_where_they_belong() {
             batch.push(arena.request(Write, &file, block * PAGE, &vec![PAGE as u32; buffers]));
             block += buffers as u64;
         }
-        let lens: Vec<usize> = batch.iter().map(Request::len).collect();
+        let lens: Vec<usize> = batch.iter().map(|operation| operation.lease.bytes()).collect();
         let starts: Vec<u64> = batch.iter().map(|request| request.offset).collect();
         method.submit(&mut batch);
         for _ in 0..lens.len() {

@@ -26,10 +26,9 @@ use crate::{
         buffers::{Direction, IoBuf},
         disk::{Disk, DiskFile, Opened, os::OsDisk},
         file::{File, open_options::OpenOptions},
-        in_flight::InFlightTable,
         method::Chunk,
+        operation::{Lease, Operation, OperationTable, Urgency},
         options::{BackgroundDepth, Scheduling},
-        request::{Lease, Request, Urgency},
     },
     observe::Counters,
     sync::{Arc, callback::tests::panicking_payload, time},
@@ -79,7 +78,7 @@ pub(crate) struct TestArena {
     base: usize,
     len: usize,
     used: AtomicUsize,
-    pub(crate) in_flight: Arc<InFlightTable>,
+    pub(crate) in_flight: Arc<OperationTable<TestLease>>,
     sender: Sender<TransferReport>,
     reports: Mutex<Receiver<TransferReport>>,
 }
@@ -101,7 +100,7 @@ impl TestArena {
             base,
             len,
             used: AtomicUsize::new(0),
-            in_flight: Arc::new(InFlightTable::new(PageSize::DEFAULT, Arc::new(Counters::new()))),
+            in_flight: Arc::new(OperationTable::new(PageSize::DEFAULT, Arc::new(Counters::new()))),
             sender,
             reports: Mutex::new(reports),
         }
@@ -129,7 +128,7 @@ impl TestArena {
         file: &Arc<File>,
         offset: u64,
         lens: &[u32],
-    ) -> Request<TestLease> {
+    ) -> Operation<TestLease> {
         let mut position = offset;
         let buffers: Vec<IoBuf> = lens
             .iter()
@@ -151,11 +150,13 @@ impl TestArena {
             buffers,
             sender: Some(sender),
             before_finish: None,
-            urgency: Urgency::Demand,
             awaited: Arc::new(AtomicBool::new(false)),
             joined: Vec::new(),
         };
-        Request::new(&self.in_flight, time::now(), direction, Arc::clone(file), offset, lease)
+        let file = Arc::clone(file);
+        let mut operation = Operation::new(&self.in_flight, direction, Urgency::Demand, file, offset, lease);
+        operation.list(time::now());
+        operation
     }
 
     pub(crate) fn next_report(&self) -> TransferReport {
@@ -237,24 +238,12 @@ pub(crate) struct TestLease {
     sender: Option<Sender<TransferReport>>,
     /// Called first when the lease is finished.
     before_finish: Option<Box<dyn FnOnce() + Send>>,
-    urgency: Urgency,
     awaited: Arc<AtomicBool>,
     /// Leases that became the end of this.
     joined: Vec<TestLease>,
 }
 
 impl TestLease {
-    /// Nobody waits for it yet. What comes back says when somebody does.
-    pub(crate) fn set_background(&mut self) -> Arc<AtomicBool> {
-        self.set_urgency(Urgency::Background)
-    }
-
-    /// The same for any urgency.
-    pub(crate) fn set_urgency(&mut self, urgency: Urgency) -> Arc<AtomicBool> {
-        self.urgency = urgency;
-        Arc::clone(&self.awaited)
-    }
-
     /// Calls `first` in the thread that finishes the lease, before anything else is done.
     pub(crate) fn before_finish(&mut self, first: impl FnOnce() + Send + 'static) {
         self.before_finish = Some(Box::new(first));
@@ -286,6 +275,12 @@ impl TestLease {
     }
 }
 
+/// Makes the operation one of this urgency. What comes back says when a caller begins to wait for it.
+pub(crate) fn set_urgency(operation: &mut Operation<TestLease>, urgency: Urgency) -> Arc<AtomicBool> {
+    operation.urgency = urgency;
+    Arc::clone(&operation.lease.awaited)
+}
+
 impl Lease for TestLease {
     fn buffer_count(&self) -> usize {
         self.buffers.len() + self.joined.iter().map(|lease| lease.buffers.len()).sum::<usize>()
@@ -296,16 +291,12 @@ impl Lease for TestLease {
         *all.nth(index).expect("a buffer of the lease")
     }
 
-    fn urgency(&self) -> Urgency {
-        self.urgency
-    }
-
     fn is_awaited(&self) -> bool {
         self.awaited.load(Ordering::SeqCst)
     }
 
-    fn can_join(&self, next: &Self) -> bool {
-        self.direction == Direction::Read && self.urgency == next.urgency
+    fn can_join(&self, _next: &Self) -> bool {
+        self.direction == Direction::Read
     }
 
     fn join(&mut self, mut next: Self) {

@@ -20,9 +20,9 @@ use crate::{
             Chunk, Method, MethodChange,
             threads::{Staff, Threads},
         },
+        operation::{Lease, Operation},
         options::{Scheduling, UringOptions},
         report::{MethodKind, Registration},
-        request::{Lease, Request},
     },
     observe::{Counter, Counters},
     sync::{Arc, thread::ThreadId, time::Duration},
@@ -73,7 +73,7 @@ impl<L: Lease> Uring<L> {
         Ok((Self { workers, aside, counters: Arc::clone(counters) }, abilities))
     }
 
-    fn way(&self, request: &Request<L>) -> Way {
+    fn way(&self, request: &Operation<L>) -> Way {
         if request.file.may_block.is_some() {
             return Way::Aside;
         }
@@ -116,7 +116,7 @@ fn loss(lost: &[&str], rings: usize) -> Option<String> {
 }
 
 impl<L: Lease> Method<L> for Uring<L> {
-    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>) {
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
         let mut requests = requests.peekable();
         while let Some(way) = requests.peek().map(|request| self.way(request)) {
             let mut count = 0;

@@ -1,8 +1,9 @@
 //! The ring as its owner sees it: requests go in, outcomes come out.
 //!
 //! Invariants: one thread owns a ring (it is neither `Send` nor `Sync`); never more is in flight than the completion
-//! queue holds; each request in flight and the wake-up have one submission each, so the submission queue never overflows
-//! either.
+//! queue holds; each operation in flight and the wake-up have one submission each, so the submission queue never overflows
+//! either. An operation stays here from the moment its submission can be seen by the kernel until the completion has come back, which
+//! names its key and the number of the submission: one that comes late or twice is noticed instead of ending another operation.
 //!
 //! A ring may come to be of no use: the system refuses its calls. Then what the kernel has not taken is
 //! [taken back](Ring::take_back), what it has taken is [waited for](Ring::drain), as long as that works, and the
@@ -15,31 +16,30 @@ use io_uring::{
     types::{Fd, SubmitArgs, Timespec},
 };
 use rustix::io::Errno;
+use slab::Slab;
 
 #[cfg(test)]
 use super::refusals;
 use super::{
     doorbell::Doorbell,
+    registered_files::RegisteredFiles,
     setup::{Abilities, FILE_SLOTS, to_iovec},
-    slots::{FileName, Forms, Slots},
+    submission::{self, Forms},
     trouble::{self, Remedy, Trouble},
 };
 use crate::{
     id::FileId,
     io::{
-        backlog::FlightPlace,
-        by_file::ByFile,
-        file::File,
         method::Chunk,
+        operation::{Lease, Operation},
         report::Registration,
-        request::{Lease, Request},
         transfer::TransferStep,
     },
     observe::{Counter, Counters},
     sync::{Arc, callback, thread, time},
 };
 
-/// Names the completion of the wake-up. No slot has this number.
+/// Names the completion of the wake-up. No operation has this key.
 const BELL: u64 = u64::MAX;
 
 /// How long calls may fail in a row before the ring is given up.
@@ -64,9 +64,9 @@ pub(super) struct Reaped {
 }
 
 /// What the kernel still has of a ring that cannot be asked any more.
-pub(super) struct RingRemains<L> {
+pub(super) struct RingRemains<L: Lease> {
     /// What came of them will not be known, and until the kernel is done with them their leases must be kept.
-    pub(super) requests: Vec<Request<L>>,
+    pub(super) requests: Vec<Operation<L>>,
     /// The doorbell, if its read is posted: the kernel writes to its word.
     pub(super) doorbell: Option<Arc<Doorbell>>,
 }
@@ -76,12 +76,12 @@ pub(super) struct Ring<'r, L: Lease> {
     submitter: Submitter<'r>,
     submissions: SubmissionQueue<'r>,
     completions: CompletionQueue<'r>,
-    slots: Slots<L>,
+    /// What is in flight: the kernel may touch its memory. By the key that its completion names.
+    flying: Slab<Operation<L>>,
+    /// For each key a row of iovecs, which grows to the largest operation it has had and stays.
+    iovecs: Box<[Vec<libc::iovec>]>,
     forms: Forms,
-    /// Where files are in the table of registered ones.
-    registered_files: ByFile<u32>,
-    /// Places in that table that no file has.
-    free_files: Vec<u32>,
+    files: RegisteredFiles,
     doorbell: Arc<Doorbell>,
     /// The number of the submission that is the wake-up's read, where that is posted.
     bell: Option<u32>,
@@ -92,11 +92,9 @@ pub(super) struct Ring<'r, L: Lease> {
     counters: Arc<Counters>,
     trouble: Trouble,
     /// Requests that the kernel could not do for want of memory or threads: for plain calls.
-    elsewhere: Vec<Request<L>>,
-    /// Requests that are over, with how they went; their leases are still to be finished.
-    done: Vec<(Request<L>, io::Result<usize>)>,
-    /// Their places, to be given back.
-    places: Vec<FlightPlace>,
+    elsewhere: Vec<Operation<L>>,
+    /// Operations whose transfers are over, with how they went, still to be finished.
+    done: Vec<(Operation<L>, io::Result<usize>)>,
     _one_thread: PhantomData<Rc<()>>,
 }
 
@@ -115,13 +113,13 @@ impl<'r, L: Lease> Ring<'r, L> {
             submitter,
             submissions,
             completions,
-            slots: Slots::new(depth),
+            flying: Slab::with_capacity(depth as usize),
+            iovecs: (0..depth).map(|_| Vec::new()).collect(),
             forms: Forms {
                 fixed_buffers: abilities.fixed_buffers == Registration::InUse,
                 vectored_fixed: abilities.vectored_fixed,
             },
-            registered_files: ByFile::default(),
-            free_files: (0..files).rev().collect(),
+            files: RegisteredFiles::new(files),
             doorbell,
             bell: None,
             pushed: 0,
@@ -130,38 +128,40 @@ impl<'r, L: Lease> Ring<'r, L> {
             trouble: Trouble::new(PATIENCE),
             elsewhere: Vec::new(),
             done: Vec::with_capacity(depth as usize),
-            places: Vec::with_capacity(depth as usize),
             _one_thread: PhantomData,
         }
     }
 
     pub(super) fn in_flight(&self) -> usize {
-        self.slots.in_flight()
+        self.flying.len()
     }
 
     /// How many more requests it takes.
     pub(super) fn room(&self) -> usize {
-        self.slots.room()
+        self.iovecs.len() - self.flying.len()
     }
 
-    /// The places of requests that are over, to be given back.
-    pub(super) fn vacated(&mut self) -> impl Iterator<Item = FlightPlace> {
-        self.places.drain(..)
+    /// The operations that have come out and are still to be [finished](Self::finish), or [done elsewhere](Self::elsewhere).
+    pub(super) fn landed(&self) -> impl Iterator<Item = &Operation<L>> {
+        self.done.iter().map(|(operation, _)| operation).chain(&self.elsewhere)
     }
 
-    /// Prepares a request; [`enter`](Self::enter) submits it. Only while there is room, for a file with a descriptor.
-    pub(super) fn start(&mut self, request: Request<L>, place: FlightPlace) {
-        request.begin();
-        let target = self.target(&request.file);
-        let index = self.slots.insert(request, place, target);
-        self.push_flight(index);
+    /// Prepares an operation; [`enter`](Self::enter) submits it. Only while there is room, for a file with a descriptor.
+    pub(super) fn start(&mut self, operation: Operation<L>) {
+        operation.begin();
+        let key = self.flying.insert(operation);
+        self.push_flying(key);
     }
 
-    fn push_flight(&mut self, index: u32) {
-        let entry = self.slots.entry(index, self.forms, self.pushed);
-        // SAFETY: 1. The memory that the entry names is the lease's, valid until it is finished, and the row of iovecs of
-        //    the slot; both stay in the slot, untouched, until the completion is in, see `reap` and `into_rest`. 2. The file is
-        //    kept open by the request, which stays there too. 3. Registered buffers are named by the chunk they lie in.
+    fn push_flying(&mut self, key: usize) {
+        let (operation, number) = (&mut self.flying[key], self.pushed);
+        operation.submission = number;
+        let file = self.files.name(&self.submitter, &operation.file);
+        let entry = submission::entry(operation, file, self.forms, &mut self.iovecs[key]);
+        let entry = entry.user_data(submission::id(key, number));
+        // SAFETY: 1. The memory that the entry names is the lease's, valid until it is finished, and the row of iovecs of its key;
+        //    both stay here, untouched, until the completion is in, see `reap` and `into_rest`. 2. The file is kept open by the
+        //    operation, which stays here too. 3. Registered buffers are named by the chunk they lie in.
         #[allow(unsafe_code)]
         unsafe {
             self.push(&entry);
@@ -188,7 +188,7 @@ impl<'r, L: Lease> Ring<'r, L> {
     unsafe fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: the caller's promise.
         let pushed = unsafe { self.submissions.push(entry) };
-        pushed.expect("the submission queue holds an entry for each slot and the bell");
+        pushed.expect("the submission queue holds an entry for each key and the bell");
         self.pushed = self.pushed.wrapping_add(1);
     }
 
@@ -270,39 +270,29 @@ impl<'r, L: Lease> Ring<'r, L> {
             }
             reaped.completions += 1;
             reaped.bytes += u64::try_from(completion.result()).unwrap_or(0);
-            let (index, flight) = self.slots.find(completion.user_data());
+            let key = submission::find(&self.flying, completion.user_data());
             let result = to_result(completion.result());
             #[cfg(test)]
             let result = refusals::next(&self.counters, refusals::Of::Completions)
                 .map_or(result, |errno| Err(io::Error::from_raw_os_error(errno)));
             if result.as_ref().is_err_and(trouble::says_nothing_of_the_file) {
-                self.leave_to_others(index);
+                self.elsewhere.push(self.flying.remove(key));
                 continue;
             }
-            match flight.progress.step(result) {
-                TransferStep::Finished(outcome) => {
-                    let (request, place) = self.slots.remove(index);
-                    self.done.push((request, outcome));
-                    self.places.push(place);
-                }
-                TransferStep::Resume if self.is_closed => self.leave_to_others(index),
+            match self.flying[key].progress.step(result) {
+                TransferStep::Finished(outcome) => self.done.push((self.flying.remove(key), outcome)),
+                TransferStep::Resume if self.is_closed => self.elsewhere.push(self.flying.remove(key)),
                 TransferStep::Resume => {
                     self.counters.add(Counter::Resumed, 1);
-                    self.push_flight(index);
+                    self.push_flying(key);
                 }
             }
         }
         reaped
     }
 
-    fn leave_to_others(&mut self, index: u32) {
-        let (request, place) = self.slots.remove(index);
-        self.elsewhere.push(request);
-        self.places.push(place);
-    }
-
     /// Requests that are to be done by plain calls, from their beginning.
-    pub(super) fn elsewhere(&mut self) -> &mut Vec<Request<L>> {
+    pub(super) fn elsewhere(&mut self) -> &mut Vec<Operation<L>> {
         &mut self.elsewhere
     }
 
@@ -312,28 +302,10 @@ impl<'r, L: Lease> Ring<'r, L> {
             return;
         }
         let now = time::now();
-        for (request, outcome) in self.done.drain(..) {
+        for (operation, outcome) in self.done.drain(..) {
             // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
-            let _ = callback::contained(|| request.finish(outcome, now));
+            let _ = callback::contained(|| operation.finish(outcome, now));
         }
-    }
-
-    /// How a submission names the file. One that is seen for the first time is registered, if there is a place left.
-    fn target(&mut self, file: &File) -> FileName {
-        if let Some(&registered) = self.registered_files.get(&file.id) {
-            return FileName::Registered(registered);
-        }
-        let fd = file.disk.raw_fd().expect("files without a descriptor are not for a ring");
-        let Some(slot) = self.free_files.pop() else {
-            return FileName::Descriptor(fd);
-        };
-        if self.submitter.register_files_update(slot, &[fd]).is_err() {
-            // Not tried again with every request.
-            self.free_files.clear();
-            return FileName::Descriptor(fd);
-        }
-        self.registered_files.insert(file.id, slot);
-        FileName::Registered(slot)
     }
 
     /// The registered buffer of this number is another from here on; none, where the chunk has no length. Requests in flight keep
@@ -351,11 +323,7 @@ impl<'r, L: Lease> Ring<'r, L> {
 
     /// Gives the file's place in the table back, and with it the ring's hold on the file.
     pub(super) fn forget(&mut self, file: FileId) {
-        if let Some(slot) = self.registered_files.remove(&file)
-            && self.submitter.register_files_update(slot, &[-1]).is_ok()
-        {
-            self.free_files.push(slot);
-        }
+        self.files.forget(&self.submitter, file);
     }
 }
 
@@ -363,18 +331,25 @@ impl<'r, L: Lease> Ring<'r, L> {
 impl<L: Lease> Ring<'_, L> {
     /// Submits nothing any more. Gives the requests that the kernel has not taken: it looks for submissions in calls only that
     /// have some to submit, and there are none from here on.
-    pub(super) fn take_back(&mut self) -> Vec<Request<L>> {
+    pub(super) fn take_back(&mut self) -> Vec<Operation<L>> {
         self.is_closed = true;
         self.submissions.sync();
         let taken = self.pushed.wrapping_sub(self.submissions.len() as u32);
         let is_untaken = |number: u32| number.wrapping_sub(taken).cast_signed() >= 0;
         self.bell = self.bell.filter(|&number| !is_untaken(number));
-        self.slots.take(is_untaken)
+        self.take(is_untaken)
+    }
+
+    /// Takes out the operations whose last submissions have such a number.
+    fn take(&mut self, which: impl Fn(u32) -> bool) -> Vec<Operation<L>> {
+        let meant = self.flying.iter().filter(|(_, operation)| which(operation.submission));
+        let keys: Vec<_> = meant.map(|(key, _)| key).collect();
+        keys.into_iter().map(|key| self.flying.remove(key)).collect()
     }
 
     /// Waits until the kernel is done with all that it has taken, as long as it can be asked; `elsewhere` gets what is to be done by
     /// plain calls.
-    pub(super) fn drain(&mut self, mut elsewhere: impl FnMut(&mut Vec<Request<L>>)) {
+    pub(super) fn drain(&mut self, mut elsewhere: impl FnMut(&mut Vec<Operation<L>>)) {
         if self.bell.is_some() {
             self.doorbell.ring_anyway();
         }
@@ -400,7 +375,7 @@ impl<L: Lease> Ring<'_, L> {
             let _ = self.submitter.unregister_buffers();
         }
         let doorbell = self.bell.take().map(|_| Arc::clone(&self.doorbell));
-        RingRemains { requests: self.slots.take(|_| true), doorbell }
+        RingRemains { requests: self.take(|_| true), doorbell }
     }
 }
 
@@ -411,7 +386,8 @@ impl<L: Lease> Drop for Ring<'_, L> {
             std::mem::forget(Arc::clone(&self.doorbell));
         }
         if self.in_flight() > 0 {
-            std::mem::forget(std::mem::replace(&mut self.slots, Slots::new(0)));
+            std::mem::forget(std::mem::take(&mut self.flying));
+            std::mem::forget(std::mem::take(&mut self.iovecs));
         }
     }
 }

@@ -15,9 +15,8 @@ use super::{
 };
 use crate::{
     io::{
-        backlog::FlightPlace,
+        operation::{Lease, Operation},
         options::BackgroundDepth,
-        request::{Lease, Request},
     },
     sync::time::Duration,
 };
@@ -39,7 +38,7 @@ pub(super) struct RunLoop<'s, 'r, L: Lease> {
     /// Whether the last nap brought something.
     may_nap: bool,
     /// Empty, but while requests are taken out of the queue.
-    starting: Vec<(Request<L>, FlightPlace)>,
+    starting: Vec<Operation<L>>,
 }
 
 impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
@@ -95,7 +94,7 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
         Ok(naps)
     }
 
-    /// Gives back the places of what came out, and prepares what may go now, as far as there is room. Gives whether there
+    /// Counts what came out as over, and prepares what may go now, as far as there is room. Gives whether there
     /// was anything.
     fn start_queued(&mut self, reaped: Reaped) -> bool {
         let Self { shared, ring, pace, starting, .. } = self;
@@ -105,11 +104,11 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
         {
             queue.backlog.limit_background(limit);
         }
-        ring.vacated().for_each(|place| queue.backlog.end(place));
+        ring.landed().for_each(|operation| queue.backlog.end(operation.file.id, operation.urgency));
         starting.extend(iter::from_fn(|| queue.backlog.next()).take(ring.room()));
         drop(queue);
         let any = !starting.is_empty();
-        starting.drain(..).for_each(|(request, place)| ring.start(request, place));
+        starting.drain(..).for_each(|operation| ring.start(operation));
         any
     }
 

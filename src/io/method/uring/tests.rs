@@ -17,9 +17,9 @@ use crate::{
         disk::{Disk, DiskFile, Opened},
         file::{File, atomic_writes::NotAtomic, open_options::OpenOptions},
         method::{Method, choice::open_method},
+        operation::Operation,
         options::{IoMethod, UringOptions},
         report::MethodKind,
-        request::Request,
         tests::support::{SCHEDULING, TestArena, TestLease, is_alone, os_file, stamped},
     },
     observe::{Counter, Counters},
@@ -71,7 +71,7 @@ impl FrameBuffer {
         Some(Self { method, counters, file: Arc::new(file), on_disk, arena })
     }
 
-    fn read(&self, block: u64) -> Request<TestLease> {
+    fn read(&self, block: u64) -> Operation<TestLease> {
         self.arena.request(Read, &self.file, block * PAGE, &[PAGE as u32])
     }
 

@@ -34,8 +34,8 @@ use crate::{
         backlog::{BacklogLimits, queue::Queue},
         file::File,
         method::{Chunk, Method, calling_thread, threads::Threads},
+        operation::{Lease, Operation},
         options::{Scheduling, UringOptions},
-        request::{Lease, Request},
     },
     observe::{Counter, Counters},
     sync::{
@@ -190,7 +190,7 @@ impl<L: Lease> RingShared<L> {
     }
 
     /// Has these requests done by plain calls.
-    pub(super) fn do_beside(&self, requests: &mut Vec<Request<L>>) {
+    pub(super) fn do_beside(&self, requests: &mut Vec<Operation<L>>) {
         if !requests.is_empty() {
             self.counters.add(Counter::Aside, requests.len() as u64);
             self.beside.submit(requests);
@@ -218,7 +218,7 @@ impl<L: Lease> RingShared<L> {
     }
 
     /// Takes requests in, up to the first that there is no room for, and wakes the worker for them.
-    fn admit(&self, requests: &mut dyn Iterator<Item = Request<L>>) -> Option<Request<L>> {
+    fn admit(&self, requests: &mut dyn Iterator<Item = Operation<L>>) -> Option<Operation<L>> {
         let mut queue = self.queue.lock();
         let admitted = queue.admit(requests, &self.counters);
         // What cannot go now can go when something in flight is over, and that wakes the worker anyhow.
@@ -232,7 +232,7 @@ impl<L: Lease> RingShared<L> {
 }
 
 impl<L: Lease> Method<L> for UringWorker<L> {
-    fn submit_each(&self, requests: &mut dyn Iterator<Item = Request<L>>) {
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
         while let Some(refused) = self.shared.admit(requests) {
             calling_thread::run(refused, &self.shared.counters);
         }

@@ -1,4 +1,4 @@
-//! The lease of a read: frames that are being filled.
+//! A read, from its begin to its end: frames that are being filled.
 
 use std::io;
 
@@ -9,46 +9,100 @@ use crate::{
     },
     error::{Error, IoOp, Result},
     id::{FrameNo, PageId},
-    io::buffers::IoBuf,
+    io::{
+        buffers::{Direction, IoBuf},
+        file::File,
+        operation::{Operation, Transfer, Urgency},
+    },
     observe::Counter,
-    runtime::lease::{abandoned, buffer_at},
-    sync::{Arc, waking::Wakers},
+    runtime::operation::{PageLease, PageOperation, PageOperations, abandoned, buffer_at},
+    sync::{
+        Arc,
+        atomic::{Ordering, fence},
+        waking::Wakers,
+    },
 };
+
+/// How the pages of a pool are read.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct ReadMode {
+    pub(crate) urgency: Urgency,
+    /// The most pages of an operation, whatever it meets in a queue.
+    pub(crate) most: usize,
+    /// Whether a codec must look at the pages before any caller does.
+    pub(crate) to_verify: bool,
+}
+
+/// Begins the read of a page that was just mapped, unless its block or its file went away meanwhile. Neighbours can be
+/// [added](add), before it is listed and handed over.
+pub(crate) fn begin(
+    operations: &Arc<PageOperations>,
+    file: &Arc<File>,
+    page: Pin,
+    mode: ReadMode,
+) -> Result<PageOperation> {
+    let page = check(file, page)?;
+    let offset = page.pool().page_size().offset_of(page.frame().page().block);
+    let (file, lease) = (Arc::clone(file), PageLease::Read(ReadLease::new(page, mode)));
+    Ok(Operation::new(operations, Direction::Read, mode.urgency, file, offset, lease))
+}
+
+/// Begins the read of a page that was just mapped, likewise, as a part of `operation`: it is the neighbour in front or behind.
+pub(crate) fn add(operation: &mut PageOperation, page: Pin) -> Result<()> {
+    let page = check(&operation.file, page)?;
+    let size = page.pool().page_size().bytes() as u64;
+    let Transfer { offset, lease: PageLease::Read(lease), .. } = &mut **operation else {
+        unreachable!("a page is added to a read");
+    };
+    if page.frame().page().is_followed_by(lease.first()) {
+        *offset -= size;
+        lease.pins.push_front(page);
+    } else {
+        assert!(
+            lease.last().is_followed_by(page.frame().page()),
+            "{page:?} is no neighbour of {}",
+            lease.last()
+        );
+        lease.pins.push(page);
+    }
+    debug_assert!(lease.pages() <= lease.most);
+    Ok(())
+}
+
+/// Looks whether a page that was just mapped is still to be read; else its read ends at once.
+///
+/// A truncation publishes the new end and then [looks for frames](crate::files::drop_pages::vacate_file), a close publishes that the file is
+/// closed and then looks for frames; here the frame is mapped first and then the file looked at. The fences make one of the two
+/// see the other.
+fn check(file: &File, page: Pin) -> Result<Pin> {
+    assert_waits(page.frame());
+    fence(Ordering::SeqCst);
+    match file.check_open(page.frame().page().block) {
+        Ok(()) => Ok(page),
+        Err(error) => {
+            page.end_read(&Err(error.clone()), true);
+            Err(error)
+        }
+    }
+}
 
 /// Frames that are READING, for consecutive blocks of one file; each with the pin that belongs to the read.
 pub(crate) struct ReadLease {
     pins: Pins,
-    /// Whether a codec must look at the pages before anybody else does.
     to_verify: bool,
-    /// Whether the pages are read for a use to come, and nobody waits for them yet.
-    ahead: bool,
-    /// The most pages of a read that it is part of.
     most: usize,
 }
 
 impl ReadLease {
-    /// The lease for the first page; neighbours can be [added](Self::append).
-    pub(crate) fn new(first: Pin, to_verify: bool) -> Self {
-        assert_waits(first.frame());
+    /// The lease for the first page.
+    pub(super) fn new(first: Pin, mode: ReadMode) -> Self {
         let mut pins = Pins::new();
         pins.push(first);
-        Self { pins, to_verify, ahead: false, most: usize::MAX }
-    }
-
-    /// The same for a page that nobody waits for yet.
-    pub(crate) fn into_ahead(mut self) -> Self {
-        self.ahead = true;
-        self
-    }
-
-    /// The same, never to be part of a read of more pages than that, whatever it meets in a queue.
-    pub(crate) fn with_limit(mut self, pages: usize) -> Self {
-        self.most = pages;
-        self
+        Self { pins, to_verify: mode.to_verify, most: mode.most }
     }
 
     /// Adds the pages of `next`, which follow, and are of the same kind.
-    pub(crate) fn append(&mut self, mut next: Self) {
+    pub(super) fn append(&mut self, mut next: Self) {
         assert!(
             self.last().is_followed_by(next.first()),
             "{} is no neighbour of {}",
@@ -60,38 +114,32 @@ impl ReadLease {
         self.pins.append(&mut next.pins);
     }
 
-    pub(crate) fn pages(&self) -> usize {
+    pub(super) fn pages(&self) -> usize {
         self.pins.len()
     }
 
-    /// Whether the pages were read for a use to come.
-    pub(super) fn is_ahead(&self) -> bool {
-        self.ahead
+    pub(super) fn bytes(&self) -> usize {
+        self.pages() * self.pins.pool().page_size().bytes()
     }
 
     /// Whether the pages of `next`, which follow, can be added.
-    pub(crate) fn can_append(&self, next: &Self) -> bool {
-        self.ahead == next.ahead && self.pages() + next.pages() <= self.most.min(next.most)
+    pub(super) fn can_append(&self, next: &Self) -> bool {
+        self.pages() + next.pages() <= self.most.min(next.most)
     }
 
-    /// Whether somebody waits for one of the pages.
+    /// Whether a caller waits for one of the pages.
     pub(super) fn is_awaited(&self) -> bool {
-        !self.ahead || self.pins.frames().any(|frame| frame.state.load().has_io_waiters())
+        self.pins.frames().any(|frame| frame.state.load().has_io_waiters())
     }
 
     /// The first page.
-    pub(crate) fn first(&self) -> PageId {
+    pub(super) fn first(&self) -> PageId {
         self.pins.page(0)
     }
 
     /// The last page.
-    pub(crate) fn last(&self) -> PageId {
+    fn last(&self) -> PageId {
         self.pins.page(self.pins.len() - 1)
-    }
-
-    /// Ends the lease without a transfer: every page's read fails with `error`.
-    pub(crate) fn abort(mut self, error: &Error) {
-        self.end_each(|_, _| Err(error.clone()));
     }
 
     /// Where the page of this place goes.
@@ -208,17 +256,20 @@ mod tests {
     use crate::{
         buffer::{frame::pin::PoolHandle, pool::Mapped, supply::victims::DirtyVictims},
         id::{FileId, PageSize},
+        io::tests::support::FakeDisk,
         observe::Counters,
     };
 
     #[test]
     #[should_panic(expected = "is in a read, and does not say so")]
     fn a_page_that_is_here_is_leased_to_no_read() {
-        let pool = FramePool::new(1, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
-        let pool = PoolHandle::new(pool);
+        let counters = Arc::new(Counters::new());
+        let pool = PoolHandle::new(FramePool::new(1, PageSize::MIN, 1, Arc::clone(&counters)).unwrap());
         let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
         let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), 1), false).unwrap();
         reading.end_read(&Ok(()), true);
-        ReadLease::new(own, false).abort(&Error::ShutDown);
+        let file = Arc::new(FakeDisk::stamped(2 * 512).open_file(512).unwrap());
+        let mode = ReadMode { urgency: Urgency::Demand, most: 1, to_verify: false };
+        drop(begin(&Arc::new(PageOperations::new(PageSize::MIN, counters)), &file, own, mode));
     }
 }

@@ -4,7 +4,7 @@
 //! value of the sequence word ever comes back: so a reader that finds the same value before and after has a copy of one
 //! moment.
 
-use super::Extent;
+use super::table::Extent;
 use crate::{
     error::IoOp,
     id::PageId,

@@ -9,9 +9,9 @@ use crate::{
     },
     error::{Error, IoOp},
     id::PageId,
-    io::{buffers::IoBuf, doublewrite::KeptCopies, file::File, request::Urgency},
+    io::{buffers::IoBuf, doublewrite::KeptCopies, file::File},
     observe::Counter,
-    runtime::lease::{abandoned, batch_status::Outstanding, buffer_at},
+    runtime::operation::{abandoned, batch_status::Outstanding, buffer_at},
     sync::{Arc, waking::Wakers},
 };
 
@@ -82,7 +82,6 @@ impl WriteRun {
 pub(crate) struct WriteLease {
     file: Arc<File>,
     run: WriteRun,
-    urgency: Urgency,
     /// Taken when the lease ends.
     outstanding: Option<Outstanding>,
     /// Where copies went first.
@@ -91,16 +90,11 @@ pub(crate) struct WriteLease {
 
 impl WriteLease {
     /// A run of one page at least.
-    pub(crate) fn new(
-        file: Arc<File>,
-        mut run: WriteRun,
-        urgency: Urgency,
-        outstanding: Outstanding,
-    ) -> Self {
+    pub(crate) fn new(file: Arc<File>, mut run: WriteRun, outstanding: Outstanding) -> Self {
         if let WriteSource::Copied(room) = &mut run.bytes {
             run.pins.pool().spares.shrink(room, run.pins.len());
         }
-        let lease = Self { file, run, urgency, outstanding: Some(outstanding), copies: None };
+        let lease = Self { file, run, outstanding: Some(outstanding), copies: None };
         lease.assert_intact();
         lease
     }
@@ -157,14 +151,13 @@ impl WriteLease {
         self.end(Err(error));
     }
 
-    pub(super) fn urgency(&self) -> Urgency {
-        if seeded!("writes_as_urgent_as_reads") { Urgency::Demand } else { self.urgency }
+    /// Whether a caller waits for one of the pages.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.run.pins.frames().any(|frame| frame.state.load().has_io_waiters())
     }
 
-    /// Whether a caller waits for the end of the write.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.urgency == Urgency::Demand
-            || self.run.pins.frames().any(|frame| frame.state.load().has_io_waiters())
+    pub(super) fn bytes(&self) -> usize {
+        self.run.pins.len() * self.run.pins.pool().page_size().bytes()
     }
 
     /// Copies are one buffer, since they are one behind the other; pages where they are, one each.
@@ -187,8 +180,7 @@ impl WriteLease {
     pub(super) fn finish(mut self, outcome: io::Result<usize>) {
         self.assert_intact();
         let first = self.first();
-        let pages = self.run.pins.len() as u64;
-        let bytes = pages as usize * self.run.pins.pool().page_size().bytes();
+        let (pages, bytes) = (self.run.pins.len() as u64, self.bytes());
         assert!(
             outcome.as_ref().map_or(true, |&went| went == bytes),
             "a part of a write passed for all of it"

@@ -4,7 +4,7 @@
 
 use std::{io, path::Path, slice, thread};
 
-use super::*;
+use super::{read::ReadMode, *};
 use crate::{
     buffer::{
         frame::{
@@ -17,7 +17,10 @@ use crate::{
     },
     error::Error,
     id::{FileId, PageId, PageSize},
-    io::file::{File, open_options::OpenOptions},
+    io::{
+        file::{File, open_options::OpenOptions},
+        operation::Urgency,
+    },
     observe::Counters,
     sync::Arc,
     testing::SimDisk,
@@ -42,7 +45,7 @@ fn begin_read(pool: &PoolHandle, pages: u32) -> (ReadLease, Vec<Pin>) {
         let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
         let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
         pins.push(own);
-        ReadLease::new(reading, false)
+        ReadLease::new(reading, ReadMode { urgency: Urgency::Demand, most: usize::MAX, to_verify: false })
     });
     let lease = leases.reduce(|mut lease, next| {
         lease.append(next);
@@ -127,7 +130,7 @@ fn begin_write(pins: &[Pin], mut run: WriteRun) -> (WriteLease, Arc<File>, Arc<B
     let file = Arc::new(File::open(&disk, FileId(0), Path::new("data"), &OpenOptions::new(), SIZE).unwrap());
     file.sync(&Counters::new()).unwrap();
     let tally = BatchStatus::new();
-    (WriteLease::new(Arc::clone(&file), run, Urgency::Demand, tally.begin()), file, tally)
+    (WriteLease::new(Arc::clone(&file), run, tally.begin()), file, tally)
 }
 
 /// Changes all pages on one thread while the device writes them on another.

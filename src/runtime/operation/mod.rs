@@ -1,11 +1,11 @@
-//! "The kernel owns these bytes", as a value: where the pool and the I/O layer meet.
+//! What an operation owns of the pool: where `buffer` and `io` meet.
 //!
-//! A lease is made when frames enter an I/O and carries what the I/O needs: the pins that keep the frames, and the buffers.
-//! Whoever holds the lease may touch the buffers; exactly one `finish` ends it. A lease that is dropped instead, because a
-//! thread of the method died, ends as a failed transfer: no frame stays busy for ever, no write is taken for done.
+//! The frames of an [operation](crate::io::operation) are its *lease*: the pins that keep them, and their bytes, which the device may touch.
+//! How a [read] begins and ends is in one file, and how a [write](write) does in another. A lease that is dropped instead of
+//! finished, because a thread of the method died, ends as a failed transfer: no frame stays busy for ever, no write is taken for done.
 
 mod batch_status;
-mod read;
+pub(crate) mod read;
 #[cfg(test)]
 mod tests;
 mod write;
@@ -13,16 +13,22 @@ mod write;
 use std::io;
 
 pub(crate) use batch_status::BatchStatus;
-pub(crate) use read::ReadLease;
+use read::ReadLease;
 pub(crate) use write::{WriteLease, WriteRun};
 
 use crate::{
     buffer::pool::FramePool,
     io::{
         buffers::IoBuf,
-        request::{Lease, Urgency},
+        operation::{Lease, Operation, OperationTable},
     },
 };
+
+/// A transfer between pages of a file and frames.
+pub(crate) type PageOperation = Operation<PageLease>;
+
+/// The operations of a pool.
+pub(crate) type PageOperations = OperationTable<PageLease>;
 
 /// Either kind of lease.
 pub(crate) enum PageLease {
@@ -45,11 +51,10 @@ impl Lease for PageLease {
         }
     }
 
-    fn urgency(&self) -> Urgency {
+    fn bytes(&self) -> usize {
         match self {
-            Self::Read(lease) if lease.is_ahead() => Urgency::Background,
-            Self::Read(_) => Urgency::Demand,
-            Self::Write(lease) => lease.urgency(),
+            Self::Read(lease) => lease.bytes(),
+            Self::Write(lease) => lease.bytes(),
         }
     }
 

@@ -1,0 +1,50 @@
+//! Files that are registered with a ring, which saves the kernel a look-up for each submission.
+
+use io_uring::Submitter;
+
+use super::submission::FileName;
+use crate::{
+    id::FileId,
+    io::{by_file::ByFile, file::File},
+};
+
+/// The ring's table of files.
+pub(super) struct RegisteredFiles {
+    places: ByFile<u32>,
+    /// Places in the table that no file has.
+    free: Vec<u32>,
+}
+
+impl RegisteredFiles {
+    /// A table with so many places.
+    pub(super) fn new(places: u32) -> Self {
+        Self { places: ByFile::default(), free: (0..places).rev().collect() }
+    }
+
+    /// Returns how a submission names the file. One that is seen for the first time is registered, if there is a place left.
+    pub(super) fn name(&mut self, submitter: &Submitter<'_>, file: &File) -> FileName {
+        if let Some(&registered) = self.places.get(&file.id) {
+            return FileName::Registered(registered);
+        }
+        let fd = file.disk.raw_fd().expect("files without a descriptor are not for a ring");
+        let Some(place) = self.free.pop() else {
+            return FileName::Descriptor(fd);
+        };
+        if submitter.register_files_update(place, &[fd]).is_err() {
+            // Not tried again with every operation.
+            self.free.clear();
+            return FileName::Descriptor(fd);
+        }
+        self.places.insert(file.id, place);
+        FileName::Registered(place)
+    }
+
+    /// Gives the file's place back, and with it the ring's hold on the file.
+    pub(super) fn forget(&mut self, submitter: &Submitter<'_>, file: FileId) {
+        if let Some(place) = self.places.remove(&file)
+            && submitter.register_files_update(place, &[-1]).is_ok()
+        {
+            self.free.push(place);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! One transfer as one pointer, from the claim of its frames to the wake-up of those that wait for it.
+//!
+//! An [`Operation`] owns all that belongs to a transfer between consecutive bytes of a file and the buffers of a [`Lease`]: the file, the
+//! extent, the urgency, since when it is under way, how far it has come. Its memory comes from the pool's [table](OperationTable), which
+//! lists what is in flight, and goes back there; so whatever an operation passes through on its way (a batch, the backlog, a ring, a
+//! thread's hands) moves eight bytes and allocates nothing.
+//!
+//! Invariants: an operation has one owner; it ends once, by [`finish`](Operation::finish), by [`into_lease`](Operation::into_lease), or by a
+//! drop (a panic, a lost thread), which counts as a failed transfer. It leaves the list before its lease ends, and lets go of its file
+//! after that. PostgreSQL's counterpart: `PgAioHandle`.
+
+mod place;
+pub(crate) mod table;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    io,
+    ops::{Deref, DerefMut},
+};
+
+pub(crate) use self::table::OperationTable;
+use crate::{
+    id::{BlockNo, PageId},
+    io::{
+        buffers::{Direction, IoBuf},
+        file::File,
+        operation::table::Extent,
+        transfer::Progress,
+    },
+    observe::Measure,
+    sync::{Arc, time::Instant},
+};
+
+/// The right to fill or send some buffers, and the duty to say how it went.
+///
+/// Dropping a lease without `finish` must count as a failure of the transfer: implementations do that in `Drop`.
+pub(crate) trait Lease: Send + Sized + 'static {
+    /// How many buffers there are; at least one.
+    fn buffer_count(&self) -> usize;
+
+    /// The buffer of this place, in the order of the file.
+    fn buffer(&self, index: usize) -> IoBuf;
+
+    /// The buffers, in the order of the file.
+    fn buffers(&self) -> impl Iterator<Item = IoBuf> {
+        (0..self.buffer_count()).map(|index| self.buffer(index))
+    }
+
+    /// The bytes of all buffers.
+    fn bytes(&self) -> usize {
+        self.buffers().map(|buf| buf.len as usize).sum()
+    }
+
+    /// Whether a caller has begun to wait for it since it was made. Looked at while it is queued.
+    fn is_awaited(&self) -> bool;
+
+    /// Whether `next`, whose bytes follow in the file, can become the end of this.
+    fn can_join(&self, next: &Self) -> bool;
+
+    /// Makes `next` the end of this. Only where it can be.
+    fn join(&mut self, next: Self);
+
+    /// The transfer is over, and no one will touch the buffers on its behalf again. `Ok(n)`: the first `n` bytes went
+    /// over; for a read, `n` below the sum of the buffers means that the file ends there; a write is never short.
+    /// Must not block and must not call back into the method.
+    fn finish(self, outcome: io::Result<usize>);
+}
+
+/// Whether a caller waits for a transfer. The most urgent comes first.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// A caller does, or a miss that needs the frame.
+    Demand,
+    /// No caller does yet: pages read ahead.
+    Background,
+    /// No caller waits for this one in particular: a write of a checkpoint or of the background writer.
+    Writeback,
+}
+
+impl Urgency {
+    /// How many there are.
+    pub(in crate::io) const KINDS: usize = 3;
+    pub(in crate::io) const ALL: [Self; Self::KINDS] = [Self::Demand, Self::Background, Self::Writeback];
+}
+
+/// A transfer, owned. Dropped, it has failed.
+pub(crate) struct Operation<L: Lease> {
+    /// Gone once it has ended.
+    memory: Option<Box<OperationMemory<L>>>,
+}
+
+/// The memory of an operation, used for one after the other.
+struct OperationMemory<L: Lease> {
+    /// Its place in the list of what is in flight.
+    place: Option<u16>,
+    /// Whose it is, and what it is; nothing while it is spare.
+    transfer: Option<Transfer<L>>,
+}
+
+/// What an operation transfers, and how far it has come.
+pub(crate) struct Transfer<L: Lease> {
+    table: Arc<OperationTable<L>>,
+    pub(crate) direction: Direction,
+    /// Whether a caller waits for it: as it was made, or as the backlog has found since.
+    pub(crate) urgency: Urgency,
+    /// Kept open until the operation has ended.
+    pub(crate) file: Arc<File>,
+    /// Where in the file, in bytes.
+    pub(crate) offset: u64,
+    /// The number of its last submission among all of its ring's.
+    pub(in crate::io) submission: u32,
+    /// How far it has come, from when it was listed on.
+    pub(in crate::io) progress: Progress,
+    /// Since when it is listed, in nanoseconds of the table's clock.
+    since: u64,
+    pub(crate) lease: L,
+}
+
+impl<L: Lease> Operation<L> {
+    /// Makes an operation of a lease, to be [listed](Self::list) when it is handed over.
+    pub(crate) fn new(
+        table: &Arc<OperationTable<L>>,
+        direction: Direction,
+        urgency: Urgency,
+        file: Arc<File>,
+        offset: u64,
+        lease: L,
+    ) -> Self {
+        let mut memory = table.memory();
+        memory.transfer = Some(Transfer {
+            table: Arc::clone(table),
+            direction,
+            urgency,
+            offset,
+            submission: 0,
+            progress: Progress::new(direction, 0, file.offset_align),
+            since: 0,
+            file,
+            lease,
+        });
+        Self { memory: Some(memory) }
+    }
+
+    /// Lists the operation as under way `since` that moment: one for all of a batch.
+    pub(crate) fn list(&mut self, since: Instant) {
+        self.since = self.table.nanos_at(since);
+        if self.place().is_none() {
+            self.table.count_unlisted();
+        }
+        self.note_extent();
+    }
+
+    /// Shows what the operation covers now, all of which is still to be transferred.
+    fn note_extent(&mut self) {
+        let bytes = self.lease.bytes();
+        self.progress = Progress::new(self.direction, bytes, self.file.offset_align);
+        let block = BlockNo((self.offset >> self.file.page_size.bytes().trailing_zeros()) as u32);
+        let page = PageId { file: self.file.id, block };
+        let extent = Extent { op: self.direction.op(), page, bytes: bytes as u32 };
+        self.table.show(self.place(), extent, self.since);
+    }
+
+    fn place(&self) -> Option<u16> {
+        self.memory.as_ref().and_then(|memory| memory.place)
+    }
+
+    /// Returns where in the file it ends, in bytes.
+    pub(crate) fn end(&self) -> u64 {
+        self.offset + self.lease.bytes() as u64
+    }
+
+    /// Notes that it waits no longer: its transfer begins.
+    pub(crate) fn begin(&self) {
+        self.table.show_submitted(self.place());
+    }
+
+    /// Returns whether `next`, whose bytes follow in the same file, can become the end of this.
+    pub(crate) fn can_join(&self, next: &Self) -> bool {
+        self.direction == next.direction && self.urgency == next.urgency && self.lease.can_join(&next.lease)
+    }
+
+    /// Makes `next` the end of this, neither of them listed yet: one transfer, and one outcome for both.
+    pub(crate) fn absorb(&mut self, next: Self) {
+        self.lease.join(next.into_lease());
+    }
+
+    /// Makes `next` the end of this, both still queued: one transfer, as old as the older, and one outcome for both.
+    pub(in crate::io) fn join(&mut self, mut next: Self) {
+        self.since = self.since.min(next.since);
+        let (mine, other) = (self.memory.as_deref_mut(), next.memory.as_deref_mut());
+        if let (Some(mine), Some(other)) = (mine, other)
+            && mine.place.is_none()
+        {
+            // What one of them shows, both do.
+            std::mem::swap(&mut mine.place, &mut other.place);
+        }
+        self.absorb(next);
+        self.note_extent();
+    }
+
+    /// Ends the operation, which was over `at` that moment: one for all that are found to be over together.
+    pub(crate) fn finish(mut self, outcome: io::Result<usize>, at: Instant) {
+        let measure = match self.direction {
+            Direction::Read => Measure::Read,
+            Direction::Write => Measure::Write,
+        };
+        self.table.note_end(measure, self.since, at);
+        if let Some((lease, _file)) = self.take() {
+            lease.finish(outcome);
+        }
+    }
+
+    /// Gives the operation up without a transfer; how its lease ends is the caller's part.
+    pub(crate) fn into_lease(mut self) -> L {
+        self.take().expect("it has not ended").0
+    }
+
+    /// Leaves the list, and gives the memory back.
+    fn take(&mut self) -> Option<(L, Arc<File>)> {
+        let mut memory = self.memory.take()?;
+        let Transfer { table, lease, file, .. } = memory.transfer.take()?;
+        table.give_back(memory);
+        Some((lease, file))
+    }
+}
+
+impl<L: Lease> Deref for Operation<L> {
+    type Target = Transfer<L>;
+
+    #[inline]
+    fn deref(&self) -> &Transfer<L> {
+        let transfer = self.memory.as_deref().and_then(|memory| memory.transfer.as_ref());
+        transfer.expect("it has not ended")
+    }
+}
+
+impl<L: Lease> DerefMut for Operation<L> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Transfer<L> {
+        let transfer = self.memory.as_deref_mut().and_then(|memory| memory.transfer.as_mut());
+        transfer.expect("it has not ended")
+    }
+}
+
+impl<L: Lease> Drop for Operation<L> {
+    fn drop(&mut self) {
+        drop(self.take());
+    }
+}
