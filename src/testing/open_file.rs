@@ -9,7 +9,7 @@ use super::{
     durable_image::pieces,
     fault::{Asked, Op},
     fault_outcome::Fate,
-    operation::{Operation, SimState},
+    operation::{SimOperation, SimState},
     sim_disk::{SECTOR, SimDisk},
 };
 use crate::io::disk::DiskFile;
@@ -142,7 +142,7 @@ impl OpenFile {
 }
 
 /// Copies what is to be written, which may change meanwhile if it is not what it should be: lent.
-fn gather(operation: &Operation<'_>, buffers: &[IoSlice<'_>], len: usize) -> Vec<u8> {
+fn gather(operation: &SimOperation<'_>, buffers: &[IoSlice<'_>], len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(len);
     for (_, piece) in buffers.iter().flat_map(|buffer| pieces(0, buffer, operation.unit)) {
         if !bytes.is_empty() && operation.unit < usize::MAX {
@@ -154,7 +154,7 @@ fn gather(operation: &Operation<'_>, buffers: &[IoSlice<'_>], len: usize) -> Vec
 }
 
 /// Copies what was read to where it was wanted.
-fn scatter(operation: &Operation<'_>, mut bytes: &[u8], buffers: &mut [IoSliceMut<'_>]) {
+fn scatter(operation: &SimOperation<'_>, mut bytes: &[u8], buffers: &mut [IoSliceMut<'_>]) {
     let mut is_begun = false;
     for to in buffers.iter_mut().flat_map(|buffer| buffer.chunks_mut(operation.unit)) {
         if bytes.is_empty() {

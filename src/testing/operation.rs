@@ -51,7 +51,7 @@ pub(super) struct SimState {
 }
 
 /// An operation that no gate holds any more, and whose delay is over.
-pub(super) struct Operation<'a> {
+pub(super) struct SimOperation<'a> {
     disk: &'a SimDisk,
     begin: Event,
     fate: Fate,
@@ -61,7 +61,7 @@ pub(super) struct Operation<'a> {
     held: Option<MutexGuard<'a, SimState>>,
 }
 
-impl<'a> Operation<'a> {
+impl<'a> SimOperation<'a> {
     fn locked(&mut self) -> MutexGuard<'a, SimState> {
         self.held.take().unwrap_or_else(|| self.disk.0.state.lock())
     }
@@ -115,7 +115,7 @@ impl SimDisk {
     }
 
     /// Takes an operation to where it happens: logs it, and waits for its gates and its delay.
-    pub(super) fn begin(&self, asked: Asked) -> Operation<'_> {
+    pub(super) fn begin(&self, asked: Asked) -> SimOperation<'_> {
         let Asked { op, file, offset, len, .. } = asked;
         let mut state = self.0.state.lock();
         state.operations += 1;
@@ -129,7 +129,7 @@ impl SimDisk {
         let unit = if in_pieces { SECTOR as usize } else { usize::MAX };
         let held = (!in_pieces && fate.delay.is_zero()).then_some(state);
         fate.take_its_time();
-        Operation { disk: self, begin, fate, unit, held }
+        SimOperation { disk: self, begin, fate, unit, held }
     }
 
     fn pass_gates<'a>(

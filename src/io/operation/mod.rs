@@ -25,7 +25,7 @@ use crate::{
     io::{
         buffers::{Direction, IoBuf},
         file::File,
-        operation::table::Extent,
+        operation::place::Extent,
         transfer::Progress,
     },
     observe::Measure,

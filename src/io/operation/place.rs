@@ -4,12 +4,20 @@
 //! value of the sequence word ever comes back: so a reader that finds the same value before and after has a copy of one
 //! moment.
 
-use super::table::Extent;
 use crate::{
     error::IoOp,
     id::PageId,
     sync::atomic::{AtomicU64, Ordering, fence},
 };
+
+/// What the list shows of an operation.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// Read or write.
+    pub(super) op: IoOp,
+    pub(super) page: PageId,
+    pub(super) bytes: u32,
+}
 
 /// Tries of a reader to copy a place that keeps changing.
 const TRIES: usize = 8;

@@ -13,7 +13,7 @@ use crossbeam_queue::ArrayQueue;
 
 use super::{
     Lease, OperationMemory,
-    place::{ListedPlace, Shown},
+    place::{Extent, ListedPlace, Shown},
 };
 use crate::{
     error::IoOp,
@@ -66,15 +66,6 @@ impl fmt::Display for InFlight {
         };
         write!(f, "{op} of {pages} pages from {page} on ({bytes} bytes), {stage}, {age:.1?} old")
     }
-}
-
-/// What the list shows of an operation.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) struct Extent {
-    /// Read or write.
-    pub(super) op: IoOp,
-    pub(super) page: PageId,
-    pub(super) bytes: u32,
 }
 
 /// The memory of a pool's operations, and the list of those that are in flight.
