@@ -312,7 +312,7 @@ fn a_background_request_that_somebody_waits_for_becomes_a_demand() {
     let _first = desk.next().unwrap();
     awaited[90].store(true, Ordering::SeqCst);
     // The device has nothing else to do with the rest; each look at what comes next covers a few.
-    let tries = (0..100 / LOOKS as usize + 2).find_map(|_| desk.next());
+    let tries = (0..100 / LOOKS + 2).find_map(|_| desk.next());
     let (next, place) = tries.expect("it is found in a few looks");
     assert_eq!((next, place.urgency), ((0, 180, 1), Urgency::Demand));
     assert!(desk.next().is_none());
