@@ -28,7 +28,6 @@ use crate::{
         operation::PageOperations,
         removals::Removals,
         shared::Shared,
-        write_backoff::WriteBackoff,
     },
     sync::{pool_end::PoolEnd, turns::Turns},
     wal::Wal,
@@ -257,7 +256,6 @@ impl Builder {
             method_report,
             checkpoints: Turns::default(),
             resizes: Turns::default(),
-            write_backoff: WriteBackoff::default(),
             end,
         }))
     }

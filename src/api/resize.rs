@@ -20,9 +20,11 @@ use crate::{
     error::{Error, Result},
     id::FrameNo,
     io::{method::Chunk, operation::Urgency},
-    runtime::{operation::BatchStatus, shared::Shared},
+    runtime::shared::Shared,
     sync::{
-        Arc, thread,
+        Arc,
+        batch_status::BatchStatus,
+        thread,
         time::{self, Duration},
         wait::RETRY,
     },
@@ -71,7 +73,7 @@ pub(crate) fn resize(shared: &Shared, frames: u32) -> Result<ResizeReport> {
     let pages_written =
         if frames < frames_before { shrink(shared, frames)? } else { grow(shared, frames).map(|()| 0)? };
     // How many frames are kept ready depends on how many there are.
-    shared.pool.clean_list.look_again();
+    shared.pool.supply.clean_list.look_again();
     Ok(ResizeReport {
         frames_before,
         frames,

@@ -189,7 +189,7 @@ impl Stats {
         let mut frames = FrameStats {
             total: pool.frame_count(),
             at_most: pool.most_frames(),
-            reading_ahead: pool.read_ahead_quota.taken() as u32,
+            reading_ahead: pool.supply.read_ahead_quota.taken() as u32,
             ..FrameStats::default()
         };
         for (_, frame) in pool.frames() {

@@ -269,7 +269,6 @@ mod tests {
         buffer::{
             frame::{latch::Latch, pin::PoolHandle},
             pool::Mapped,
-            supply::victims::DirtyVictims,
         },
         id::FileId,
         observe::Counters,
@@ -278,7 +277,7 @@ mod tests {
 
     /// Reads the page into a frame.
     fn read(pool: &PoolHandle, page: PageId) -> Pin {
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own } = pool.map(claimed, page, false).unwrap();
         reading.end_read(&Ok(()), true);
         own

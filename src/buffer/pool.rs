@@ -32,10 +32,7 @@ use crate::{
         page_table::PageTable,
         replacement::Replacement,
         resizing::Size,
-        supply::{
-            admission::Admission, clean_list::CleanList, frame_waiters::FrameWaiters,
-            read_ahead_quota::ReadAheadQuota, shortage::LastLook, sparing::Sparing, victims::Lull,
-        },
+        supply::{FrameSupply, clean_list::CleanList},
         ticker::Ticker,
     },
     error::Result,
@@ -49,19 +46,13 @@ pub(crate) struct FramePool {
     table: PageTable,
     pub(super) replacement: Replacement,
     pub(crate) waiters: Waiters,
-    pub(crate) frame_waiters: FrameWaiters,
+    pub(crate) supply: FrameSupply,
     pub(super) ticker: Ticker,
-    pub(crate) admission: Admission,
     pub(crate) spares: Spares,
     pub(super) extra_pages: ExtraPages,
     pub(super) mirrors: Mirrors,
     pub(crate) older_changes: OlderChanges,
     pub(crate) unlogged: Unlogged,
-    pub(crate) clean_list: CleanList,
-    pub(crate) read_ahead_quota: ReadAheadQuota,
-    pub(super) last_look: LastLook,
-    pub(super) lull: Lull,
-    pub(super) sparing: Sparing,
     pub(crate) counters: Arc<Counters>,
     pub(super) size: Size,
     /// The pool's process, whose memory this is.
@@ -146,19 +137,13 @@ impl FramePool {
             table: PageTable::new(frames, most)?,
             replacement: Replacement::new(frames, most)?,
             waiters: Waiters::new(),
-            frame_waiters: FrameWaiters::new(),
+            supply: FrameSupply::new(size.frames()),
             ticker: Ticker::default(),
-            admission: Admission::new(),
             spares: Spares::new(spare_pages),
             extra_pages: ExtraPages::new(page_size),
             mirrors: Mirrors::new(size.most(), page_size)?,
             older_changes: OlderChanges::default(),
             unlogged: Unlogged::default(),
-            clean_list: CleanList::new(0),
-            read_ahead_quota: ReadAheadQuota::new(size.frames()),
-            last_look: LastLook::default(),
-            lull: Lull::default(),
-            sparing: Sparing::default(),
             counters,
             size,
             process: Process::current()?,
@@ -170,8 +155,9 @@ impl FramePool {
     }
 
     /// The same with room for so many frames that are ready to be taken.
-    pub(crate) fn with_room_for_ready(self, frames: usize) -> Self {
-        Self { clean_list: CleanList::new(frames), ..self }
+    pub(crate) fn with_room_for_ready(mut self, frames: usize) -> Self {
+        self.supply.clean_list = CleanList::new(frames);
+        self
     }
 
     /// The same with a log, if there is a rule for changes that it is not told of.
@@ -242,10 +228,9 @@ impl FramePool {
         let parts = [
             self.table.memory(),
             self.replacement.memory(),
-            self.clean_list.memory(),
+            self.supply.memory(),
             self.mirrors.memory(),
             self.extra_pages.memory(),
-            self.read_ahead_quota.memory(),
         ];
         let spares = self.first_frame;
         self.size.highest() as usize * FrameArrays::BYTES_PER_FRAME + parts.iter().sum::<usize>() + spares
@@ -306,7 +291,7 @@ impl Pin {
     pub(crate) fn leave_unattended(self, mark: impl Fn(State) -> State) {
         let left = self.frame().state.try_update(|s| s.leave_unattended().map(&mark));
         if left.is_err() {
-            self.pool().read_ahead_quota.give_back(self.frame().page().file, 1);
+            self.pool().supply.read_ahead_quota.give_back(self.frame().page().file, 1);
         }
     }
 }
@@ -383,7 +368,7 @@ impl PoolHandle {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::{buffer::supply::victims::DirtyVictims, id::FileId};
+    use crate::id::FileId;
 
     pub(in crate::buffer) fn pool_of(frames: u32) -> PoolHandle {
         PoolHandle::new(FramePool::new(frames, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap())
@@ -395,7 +380,7 @@ pub(super) mod tests {
 
     /// Puts a page into a frame, as a read does.
     pub(in crate::buffer) fn fill(pool: &PoolHandle, page: PageId) -> FrameNo {
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own } = pool.map(claimed, page, false).unwrap();
         reading.end_read(&Ok(()), true);
         own.frame_no()
@@ -405,7 +390,7 @@ pub(super) mod tests {
     fn c1_a_page_never_gets_a_second_frame() {
         let pool = pool_of(2);
         let first = fill(&pool, page(1));
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         assert_ne!(claimed.frame_no(), first);
         match pool.map(claimed, page(1), false) {
             Err(NotMapped::Met(pin)) => assert_eq!(pin.frame_no(), first),
@@ -418,7 +403,7 @@ pub(super) mod tests {
         let pool = pool_of(2);
         let first = fill(&pool, page(1));
         let evictor = pool.claim(first).unwrap();
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         pool.map(claimed, page(1), false).unwrap().reading.end_read(&Ok(()), true);
         drop(evictor);
         assert!(pool.is_mapped(page(1)), "the evictor took only its own entry out");
@@ -433,8 +418,8 @@ pub(super) mod tests {
                 pool.lookup(page(block))
             })
             .collect();
-        assert!(pool.claim_victim(&mut DirtyVictims::new()).is_none());
+        assert!(pool.take_clean().is_none());
         drop(pins);
-        assert!(pool.claim_victim(&mut DirtyVictims::new()).is_some());
+        assert!(pool.take_clean().is_some());
     }
 }

@@ -85,7 +85,6 @@ mod tests {
         buffer::{
             frame::{latch::Latch, pin::PoolHandle},
             pool::{Lookup, Mapped, NotMapped},
-            supply::victims::DirtyVictims,
         },
         id::{FileId, PageSize},
         observe::Counters,
@@ -101,7 +100,7 @@ mod tests {
         let pool = FramePool::new(frames, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
         let pool = PoolHandle::new(pool);
         let dirty = |block| {
-            let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+            let claimed = pool.take_clean().unwrap();
             let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
             reading.end_read(&Ok(()), true);
             assert!(own.try_latch(Latch::Exclusive));
@@ -118,7 +117,7 @@ mod tests {
         let mut seizure = Seizure::new(&pool);
         assert!(seizure.seize(frames[0], page(0)) && seizure.seize(frames[1], page(1)));
         assert!(matches!(pool.lookup(page(0)), Lookup::Absent));
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         assert!(matches!(pool.map(claimed, page(0), false), Err(NotMapped::Seized)));
         drop(seizure);
         for (no, block) in frames.into_iter().zip(0..) {
@@ -133,7 +132,7 @@ mod tests {
         assert!(seizure.seize(frames[0], page(0)));
         seizure.discard();
         assert!(!pool.is_mapped(page(0)));
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         assert!(pool.map(claimed, page(0), false).is_ok());
     }
 
@@ -142,7 +141,7 @@ mod tests {
     fn a_page_that_was_ready_and_is_discarded_leaves_its_frame_free_and_no_longer_ready() {
         let pool = FramePool::new(2, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
         let pool = PoolHandle::new(pool.with_room_for_ready(2));
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own } = pool.map(claimed, page(0), false).unwrap();
         reading.end_read(&Ok(()), true);
         let no = own.frame_no();
@@ -155,7 +154,7 @@ mod tests {
         let mut seizure = Seizure::new(&pool);
         assert!(seizure.seize(no, page(0)));
         seizure.discard();
-        let all: Vec<_> = (0..2).map(|_| pool.claim_victim(&mut DirtyVictims::new()).unwrap()).collect();
+        let all: Vec<_> = (0..2).map(|_| pool.take_clean().unwrap()).collect();
         drop(all);
         assert_eq!((pool.free_frames(), pool.faults()), (2, Vec::new()));
     }

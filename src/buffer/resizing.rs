@@ -103,7 +103,7 @@ impl FramePool {
     fn keep_to(&self, frames: u32) {
         self.size.frames.store(frames, Ordering::Relaxed);
         self.replacement.resize(frames as usize);
-        self.read_ahead_quota.resize(frames);
+        self.supply.read_ahead_quota.resize(frames);
     }
 
     /// Frees claimed frames, for who needs one. Those that come last are taken first, so the last by number come first.
@@ -165,7 +165,6 @@ mod tests {
         buffer::{
             frame::{latch::Latch, pin::Pin},
             pool::{Lookup, Mapped},
-            supply::victims::DirtyVictims,
         },
         id::{FileId, PageId, PageSize},
         observe::Counters,
@@ -183,7 +182,7 @@ mod tests {
     }
 
     fn read(pool: &PoolHandle, block: u32) -> Option<Pin> {
-        let claimed = pool.claim_victim(&mut DirtyVictims::new())?;
+        let claimed = pool.take_clean()?;
         let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
         reading.end_read(&Ok(()), true);
         Some(own)

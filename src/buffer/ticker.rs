@@ -11,8 +11,8 @@
 //! Lock order: the ticker's lock is taken before those of the lines, which it looks at.
 
 use crate::{
-    buffer::{pool::FramePool, supply::frame_waiters::RETRY},
-    sync::{Arc, Mutex, Weak, pause::Pause, thread, time},
+    buffer::pool::FramePool,
+    sync::{Arc, Mutex, Weak, pause::Pause, thread, time, wait::RETRY},
 };
 
 /// After so many ticks for nothing it goes.
@@ -47,14 +47,12 @@ impl FramePool {
 
     /// Returns whether any task had to be looked after.
     fn tick(&self) -> bool {
-        let any_starves = self.frame_waiters.wake_all() | self.admission.ticks.wake_all();
+        let any_starves = self.supply.wake_all();
         self.waiters.look_after(|no| self.frame(no)) || any_starves
     }
 
     fn needs_ticks(&self) -> bool {
-        self.frame_waiters.is_felt_for_certain()
-            || self.admission.ticks.is_felt_for_certain()
-            || self.waiters.needs_attention()
+        self.supply.is_waited_for() || self.waiters.needs_attention()
     }
 }
 

@@ -124,7 +124,7 @@ impl FramePool {
     /// has just shrunk.)
     fn look_at_look_ahead(&self, faults: &mut Vec<String>) {
         let pins: u64 = self.frames().map(|(_, frame)| frame.state.load()).map(State::pins).sum();
-        let (taken, limit) = (self.read_ahead_quota.taken(), self.read_ahead_quota.limit());
+        let (taken, limit) = (self.supply.read_ahead_quota.taken(), self.supply.read_ahead_quota.limit());
         if taken as u64 > pins {
             faults.push(format!("look-ahead has {taken} places, of {limit}, for {pins} pins"));
         }
@@ -135,7 +135,7 @@ impl FramePool {
 mod tests {
     use super::*;
     use crate::{
-        buffer::{frame::pin::PoolHandle, pool::Mapped, resizing::Retirement, supply::victims::DirtyVictims},
+        buffer::{frame::pin::PoolHandle, pool::Mapped, resizing::Retirement},
         id::{FileId, PageSize},
         observe::Counters,
         sync::Arc,
@@ -151,7 +151,7 @@ mod tests {
     }
 
     fn fill(pool: &PoolHandle, block: u32) -> FrameNo {
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), block), false).unwrap();
         reading.end_read(&Ok(()), true);
         own.frame_no()
@@ -208,7 +208,7 @@ mod tests {
         let (pool, no) = pool();
         pool.frame(no).state.update(|s| s.set_latch_waiters(true));
         assert_found(&pool, "who waits for it");
-        pool.read_ahead_quota.take(FileId(0), 1, true);
+        pool.supply.read_ahead_quota.take(FileId(0), 1, true);
         assert_found(&pool, "look-ahead has 1 places");
     }
 

@@ -8,12 +8,12 @@ use crate::{
     buffer::{
         frame::pin::{ClaimedFrame, Pin},
         pool::{Mapped, NotMapped},
-        supply::{buffer_ring::BufferRing, victims::DirtyVictims},
+        supply::{DirtyVictims, Search},
     },
     id::PageId,
     io::{file::File, operation::Urgency},
     observe::Counter,
-    read::frame_wait::have_victims_written,
+    read::{buffer_ring::BufferRing, frame_wait::have_victims_written},
     runtime::{
         operation::{
             PageOperation,
@@ -176,11 +176,11 @@ impl<'a> Issuer<'a> {
             return Some(claimed);
         }
         let mut dirty = DirtyVictims::new();
-        let victim = match self.purpose {
-            Purpose::Demand => pool.claim_victim(&mut dirty),
-            Purpose::Ahead => pool.claim_victim_ahead(&mut dirty),
+        let search = match self.purpose {
+            Purpose::Demand => Search::Demand,
+            Purpose::Ahead => Search::Ahead,
         };
-        let claimed = victim.or_else(|| {
+        let claimed = pool.take_frame(search, &mut dirty).or_else(|| {
             if dirty.is_empty() {
                 return None;
             }
@@ -233,7 +233,7 @@ mod tests {
         let page = PageId::new(pool.open_file("data", OpenOptions::new()).unwrap(), 0);
         let shared = pool.shared();
         let file = shared.files.open_file(page.file).unwrap();
-        let claimed = shared.pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = shared.pool.take_clean().unwrap();
         let Mapped { reading, .. } = shared.pool.map(claimed, page, false).unwrap();
         between(&file);
         let mode = ReadMode { urgency: Urgency::Demand, most: 1, to_verify: false };

@@ -209,13 +209,12 @@ impl Missing {
         if shortage.is_at_disk() {
             at_disk = now;
         }
-        let (progress, ended) = shared.pool.admission.progress(since);
+        let (progress, ended) = shared.pool.supply.admission.progress(since);
         let idle = now.saturating_duration_since(progress);
         let patience = self.fetch.frame_wait.unwrap_or(shared.config.frame_wait);
         // Those that are in may share their pages, or not use what they were let in for.
         let at_once = !is_new && idle >= patience && shortage.left() >= need;
-        let is_in =
-            shared.pool.admission.enter(need, frames, at_once, &mut place, drive == Drive::Task, waker);
+        let is_in = shared.pool.supply.admission.enter(need, frames, at_once, &mut place, waker);
         if is_in {
             self.entry = AdmissionStage::Inside(need);
             if !is_new {
@@ -253,11 +252,11 @@ impl Missing {
         if self.shared.check_process().is_err() {
             return;
         }
-        let admission = &self.shared.pool.admission;
+        let admission = &self.shared.pool.supply.admission;
         match std::mem::replace(&mut self.entry, AdmissionStage::Outside) {
             AdmissionStage::Inside(need) => admission.end(need, frames_to_let_in(&self.shared), has_pages),
             AdmissionStage::InLine { place: Some(place), .. } => {
-                admission.leave(place, frames_to_let_in(&self.shared));
+                admission.leave(&place, frames_to_let_in(&self.shared));
             }
             _ => {}
         }
@@ -401,7 +400,7 @@ impl Drop for Missing {
 
 /// The frames for calls to be let in to: all but those that look-ahead holds.
 fn frames_to_let_in(shared: &Shared) -> usize {
-    (shared.pool.frame_count() as usize).saturating_sub(shared.pool.read_ahead_quota.taken()).max(1)
+    (shared.pool.frame_count() as usize).saturating_sub(shared.pool.supply.read_ahead_quota.taken()).max(1)
 }
 
 /// How many pages there are in the list, each counted once.

@@ -2,10 +2,11 @@
 //!
 //! From the top down: [`view`] is for one page that is only read, [`fetch`] for any one page, [`many`] for several at once,
 //! [`stream`] for many in a row, [`prefetch`] for many that nobody waits for yet, [`warm_up`] for those that were here before a
-//! restart. A [`miss`] is the life of one that was not there; [`batch`] starts many reads as one batch; [`frame_wait`] finds a
-//! miss its frame; [`outcome`] says how far a read has come.
+//! restart. A [`miss`] is the life of one that was not there; [`batch`] starts many reads as one batch; [`frame_wait`] gets a
+//! miss its frame, [`buffer_ring`] has those of a bulk read; [`outcome`] says how far a read has come.
 
 mod batch;
+mod buffer_ring;
 pub(crate) mod fetch;
 mod frame_wait;
 pub(crate) mod many;

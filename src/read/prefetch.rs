@@ -93,7 +93,7 @@ fn prefetch_chunk(
 
 /// Starts a read with a place in look-ahead's share.
 fn start(shared: &Shared, issuer: &mut Issuer<'_>, page: PageId, is_alone: bool) -> Start {
-    let look_ahead = &shared.pool.read_ahead_quota;
+    let look_ahead = &shared.pool.supply.read_ahead_quota;
     if look_ahead.take(page.file, 1, is_alone) == 0 {
         return Start::Refused;
     }

@@ -2,7 +2,7 @@
 //!
 //! [`shared`] puts a pool's parts together, as its [`config`] says; [`file_table`] has the open files, [`removals`] the names that were removed from
 //! folders not synced yet; [`operation`] says how reads and writes of frames begin and end; a [`completion`] is an operation with both ways to wait,
-//! [`jobs`] the threads that run it for tasks; [`write_backoff`] says when victims that the disk refused may be written again.
+//! [`jobs`] the threads that run it for tasks.
 
 pub(crate) mod completion;
 #[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
@@ -12,4 +12,3 @@ pub(crate) mod jobs;
 pub(crate) mod operation;
 pub(crate) mod removals;
 pub(crate) mod shared;
-pub(crate) mod write_backoff;

@@ -14,7 +14,6 @@ use crate::{
         jobs::JobPool,
         operation::{PageLease, PageOperations},
         removals::Removals,
-        write_backoff::WriteBackoff,
     },
     sync::{
         Arc,
@@ -42,8 +41,6 @@ pub(crate) struct Shared {
     pub(crate) checkpoints: Turns,
     /// So are changes of the pool's size.
     pub(crate) resizes: Turns,
-    /// Victims that the disk refuses are not written again at once.
-    pub(crate) write_backoff: WriteBackoff,
     pub(crate) end: Arc<PoolEnd>,
 }
 

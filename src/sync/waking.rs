@@ -48,6 +48,10 @@ impl Wakers {
     pub(crate) fn new() -> Self {
         Self::default()
     }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 impl Extend<StoredWaker> for Wakers {

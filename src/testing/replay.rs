@@ -5,7 +5,6 @@ use crate::{
     buffer::{
         frame::pin::PoolHandle,
         pool::{FramePool, Lookup, Mapped},
-        supply::victims::DirtyVictims,
     },
     id::{PageId, PageSize},
     observe::Counters,
@@ -44,7 +43,7 @@ impl Replay {
         if let Lookup::Pinned(_) = self.0.lookup(page) {
             return true;
         }
-        let claimed = self.0.claim_victim(&mut DirtyVictims::new()).expect("nobody else uses a frame");
+        let claimed = self.0.take_clean().expect("nobody else uses a frame");
         let Mapped { reading, own } = self.0.map(claimed, page, true).expect("nobody else maps the page");
         self.0.count_return(&own);
         reading.end_read(&Ok(()), true);

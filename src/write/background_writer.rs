@@ -25,9 +25,10 @@ use crate::{
     id::{FileId, FrameNo, PageId},
     io::operation::Urgency,
     observe::Counter,
-    runtime::{config::Marks, operation::BatchStatus, shared::Shared},
+    runtime::{config::Marks, shared::Shared},
     sync::{
         Arc, Mutex,
+        batch_status::BatchStatus,
         thread::{self, ThreadId},
         time::{self, Duration, Instant},
     },
@@ -69,7 +70,7 @@ impl WriterThread {
             let mut writer = Cleaner::new(Arc::clone(shared), marks(shared));
             writer.show_mark();
             let started = thread::spawn("ringpool-writer".to_owned(), move || writer.run());
-            started.inspect_err(|_| shared.pool.clean_list.set_mark(0)).ok()
+            started.inspect_err(|_| shared.pool.supply.clean_list.set_mark(0)).ok()
         });
         Self { thread: Mutex::new(thread) }
     }
@@ -108,6 +109,8 @@ struct Cleaner {
     under_way: Vec<CleaningBatch>,
     /// Victims that were clean since the last dirty one.
     clean_in_a_row: usize,
+    /// Whether the last sweep has met no victim.
+    sweeps_in_vain: bool,
     rest: Duration,
 }
 
@@ -141,13 +144,14 @@ impl Cleaner {
             pace: CleanTarget::new(marks),
             under_way: Vec::new(),
             clean_in_a_row: 0,
+            sweeps_in_vain: false,
             rest: REST[0],
         }
     }
 
     fn run(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let ready = &shared.pool.clean_list;
+        let ready = &shared.pool.supply.clean_list;
         while ready.sleep(&shared.end) {
             loop {
                 match self.round() {
@@ -179,7 +183,7 @@ impl Cleaner {
         let shared = Arc::clone(&self.shared);
         let pool = &shared.pool;
         self.pace.keep_to(marks(&shared));
-        self.pace.observe(pool.clean_list.take_demand());
+        self.pace.observe(pool.supply.clean_list.take_demand());
         self.show_mark();
         let now = time::now();
         let settled = self.settle(now);
@@ -188,20 +192,22 @@ impl Cleaner {
         }
         let fresh = || self.under_way.iter().filter(|batch| !batch.is_stalled(now));
         let cleaning: usize = fresh().map(|batch| batch.victims.len()).sum();
-        let short = self.pace.target().saturating_sub(pool.clean_list.len() + pool.free_frames() + cleaning);
+        let short =
+            self.pace.target().saturating_sub(pool.supply.clean_list.len() + pool.free_frames() + cleaning);
         // Latched, pinned, or no room for copies: who needs a frame will call again.
         let has_room = fresh().count() < BATCHES && self.under_way.len() < BATCHES_MOST && !settled.in_vain;
-        if short > 0 && has_room && pool.may_sweep() {
+        if short > 0 && has_room && (!self.sweeps_in_vain || pool.is_any_left()) {
             // Past the pages that are in turn only where fetches had to: those may be busy with reads ahead, or being written, for which
             // no page is to go that was used.
-            let is_wanted_now = pool.clean_list.take_dirt_met_by_demand()
-                || pool.frame_waiters.any() && !pool.spares_used_pages();
+            let is_wanted_now = pool.supply.clean_list.take_dirt_met_by_demand()
+                || pool.supply.frame_waiters.any() && !pool.spares_used_pages();
             let reach = if is_wanted_now { Reach::All } else { Reach::InTurn };
             let slow = self.slow_files(now);
             let can_clean = |no| !slow.contains(&pool.frame(no).page().file);
             let mut victims = Vec::with_capacity(BATCH);
-            let clean = pool.make_ready(reach, short, &mut victims, BATCH, can_clean);
+            let clean = pool.set_victims_aside(reach, short, &mut victims, BATCH, can_clean);
             self.wake_one(clean);
+            self.sweeps_in_vain = clean == 0 && victims.is_empty();
             self.clean_in_a_row += clean;
             if !victims.is_empty() {
                 self.clean_in_a_row = 0;
@@ -216,7 +222,7 @@ impl Cleaner {
         let eldest =
             self.under_way.iter().filter(|batch| !batch.is_stalled(now)).map(|batch| batch.begun).min();
         if let Some(begun) = eldest {
-            pool.clean_list.sleep_until(begun + STALLED, &shared.end);
+            pool.supply.clean_list.sleep_until(begun + STALLED, &shared.end);
             return CleaningRound::GoesOn;
         }
         if settled.pages > 0 { CleaningRound::GoesOn } else { CleaningRound::Done }
@@ -245,7 +251,7 @@ impl Cleaner {
         }
         candidates.sort_unstable();
         candidates.dedup();
-        let tally = BatchStatus::that_wakes(self.shared.pool.clean_list.waker());
+        let tally = BatchStatus::that_wakes(self.shared.pool.supply.clean_list.waker());
         write_out(&self.shared, &mut candidates, urgency, &mut Patience::Try, &tally);
         self.under_way.push(CleaningBatch { victims, tally, begun: time::now() });
     }
@@ -302,20 +308,20 @@ impl Cleaner {
 
     /// Wakes as many of those who wait for a frame as there are new ones.
     fn wake_one(&self, frames: usize) {
-        let starvation = &self.shared.pool.frame_waiters;
+        let starvation = &self.shared.pool.supply.frame_waiters;
         (0..frames).take_while(|_| starvation.any()).for_each(|_| starvation.wake_one());
     }
 
     /// Lets fetches know when to call.
     fn show_mark(&self) {
-        self.shared.pool.clean_list.set_mark(self.pace.wake_below());
+        self.shared.pool.supply.clean_list.set_mark(self.pace.wake_below());
     }
 
     /// Rests, and leaves the writing to the fetches meanwhile, which get the error.
     fn back_off(&mut self, error: &Error) {
         self.shared.counters.add(Counter::CleaningFailures, 1);
         events::cleaning_failed(error);
-        let ready = &self.shared.pool.clean_list;
+        let ready = &self.shared.pool.supply.clean_list;
         ready.set_mark(0);
         if ready.rest_until(time::now() + self.rest, &self.shared.end) {
             self.show_mark();
@@ -384,10 +390,10 @@ mod tests {
         (0..32).for_each(fetch);
         let mut writer = Cleaner::new(Arc::clone(pool.shared()), Marks { low: 8, high: 16 });
         assert!(matches!(writer.round(), CleaningRound::Done));
-        assert_eq!((pool.shared().pool.clean_list.made(), pool.shared().pool.free_frames()), (0, 32));
+        assert_eq!((pool.shared().pool.supply.clean_list.made(), pool.shared().pool.free_frames()), (0, 32));
         (32..64).for_each(fetch);
         writer.round();
-        assert!(pool.shared().pool.clean_list.made() >= 8);
+        assert!(pool.shared().pool.supply.clean_list.made() >= 8);
     }
 
     #[test]
@@ -400,7 +406,7 @@ mod tests {
         let pool = builder.disk(disk).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let blocks = || (0..4 * FRAMES).cycle().map(|block| PageId::new(file, block));
-        let ready = &pool.shared().pool.clean_list;
+        let ready = &pool.shared().pool.supply.clean_list;
         blocks().take_while(|_| !ready.rests()).for_each(|page| drop(pool.fetch(page).wait().unwrap()));
         // The pages that are dirty now become victims, and their writer is awake when they do.
         for page in blocks().take(8 * FRAMES as usize) {

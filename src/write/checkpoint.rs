@@ -19,8 +19,8 @@ use crate::{
     events,
     id::{BlockNo, FileId, Lsn, PageId},
     io::{file::File, operation::Urgency},
-    runtime::{operation::BatchStatus, shared::Shared},
-    sync::{moment_after, time, turns::Turn},
+    runtime::shared::Shared,
+    sync::{batch_status::BatchStatus, moment_after, time, turns::Turn},
     write::{
         schedule,
         sync_all::sync_all,

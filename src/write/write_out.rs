@@ -35,11 +35,13 @@ use crate::{
     observe::Counter,
     runtime::{
         config::Config,
-        operation::{BatchStatus, PageLease, PageOperation, WriteLease, WriteRun},
+        operation::{PageLease, PageOperation, WriteLease, WriteRun},
         shared::Shared,
     },
     sync::{
-        Arc, callback, moment_after,
+        Arc,
+        batch_status::BatchStatus,
+        callback, moment_after,
         time::{self, Duration},
         wait::{Drive, RETRY},
     },

@@ -44,9 +44,7 @@ const KNOWN_CIRCLES: &[&[&str]] = &[&[
     "buffer::mirrors",
     "buffer::pool",
     "buffer::resizing",
-    "buffer::supply::shortage",
-    "buffer::supply::sparing",
-    "buffer::supply::victims",
+    "buffer::supply",
     "buffer::ticker",
 ]];
 

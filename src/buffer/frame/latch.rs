@@ -149,7 +149,7 @@ impl Pin {
     /// Releases a share latch and the pin that it was held through.
     #[inline(always)] // The half of a hit, which a call would make longer by the registers that it saves.
     pub(crate) fn unlatch_and_unpin(self) {
-        let is_plain = !self.pool().frame_waiters.any();
+        let is_plain = !self.pool().supply.frame_waiters.any();
         if is_plain && self.frame().state.try_update(State::unlatch_and_unpin).is_ok() {
             // Both are off.
             mem::forget(self);

@@ -226,7 +226,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        buffer::{frame::pin::PoolHandle, pool::Mapped, supply::victims::DirtyVictims},
+        buffer::{frame::pin::PoolHandle, pool::Mapped},
         id::{FileId, PageId, PageSize},
         observe::Counters,
         sync::Arc,
@@ -241,7 +241,7 @@ mod tests {
 
     /// A page that was read, with a pin.
     fn read(pool: &PoolHandle, block: u32) -> Pin {
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), block), false).unwrap();
         reading.end_read(&Ok(()), true);
         own

@@ -83,7 +83,6 @@ mod tests {
             frame::{latch::Latch, pin::PoolHandle},
             pool::{FramePool, Mapped},
             quarantine::Seizure,
-            supply::victims::DirtyVictims,
         },
         id::{FileId, PageId, PageSize},
         observe::Counters,
@@ -93,7 +92,7 @@ mod tests {
     fn pool_with_a_page() -> (PoolHandle, Pin) {
         let pool = FramePool::new(1, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
         let pool = PoolHandle::new(pool);
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
         reading.end_read(&Ok(()), true);
         (pool, own)

@@ -142,7 +142,7 @@ impl Pin {
         wakers: &mut Wakers,
     ) -> State {
         let pin = ManuallyDrop::new(self);
-        let mut kept = pin.keep_if(pin.pool().frame_waiters.any());
+        let mut kept = pin.keep_if(pin.pool().supply.frame_waiters.any());
         let file = pin.frame().page().file;
         let (before, state) = loop {
             // Those who wait are told after the pin is gone, when the pool may go too: so it must be kept first.
@@ -156,7 +156,7 @@ impl Pin {
         };
         if let Some(pool) = &kept {
             if before.is_unattended() && !state.is_unattended() && !seeded!("place_in_the_share_lost") {
-                pool.read_ahead_quota.give_back(file, 1);
+                pool.supply.read_ahead_quota.give_back(file, 1);
             }
             if state.has_io_waiters() && !seeded!("lost_wake_up") {
                 pool.waiters.io_done(pin.frame, pool.frame(pin.frame), outcome, wakers);
@@ -165,7 +165,7 @@ impl Pin {
         if pin.is_off(state)
             && let Some(pool) = kept
         {
-            pool.frame_waiters.wake_one_with(wakers);
+            pool.supply.frame_waiters.wake_one_with(wakers);
         }
         state
     }
@@ -200,13 +200,13 @@ impl Pin {
 impl Drop for Pin {
     #[inline]
     fn drop(&mut self) {
-        let kept = self.keep_if(self.pool().frame_waiters.any());
+        let kept = self.keep_if(self.pool().supply.frame_waiters.any());
         let state = self.frame().state.unpin();
         if self.is_off(state)
             && let Some(pool) = kept
             && pool.process.is_current()
         {
-            pool.frame_waiters.wake_one();
+            pool.supply.frame_waiters.wake_one();
         }
     }
 }
@@ -260,8 +260,8 @@ impl Drop for ClaimedFrame<'_> {
             self.pool.frame(self.frame).state.update(State::give_back);
         };
         self.pool.replacement.release(self.frame, let_go);
-        if self.pool.frame_waiters.any() {
-            self.pool.frame_waiters.wake_one();
+        if self.pool.supply.frame_waiters.any() {
+            self.pool.supply.frame_waiters.wake_one();
         }
     }
 }

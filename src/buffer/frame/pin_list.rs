@@ -111,7 +111,7 @@ impl Drop for Pins {
 mod tests {
     use super::*;
     use crate::{
-        buffer::{frame::pin::PoolHandle, supply::victims::DirtyVictims},
+        buffer::frame::pin::PoolHandle,
         id::{FileId, PageSize},
         observe::Counters,
         sync::Arc,
@@ -123,7 +123,7 @@ mod tests {
         let pool = PoolHandle::new(FramePool::new(20, PageSize::MIN, 1, counters).unwrap());
         let mut pins = Pins::new();
         for block in 0..20 {
-            let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+            let claimed = pool.take_clean().unwrap();
             let mapped = pool.map(claimed, PageId::new(FileId(0), block), false).unwrap();
             mapped.reading.end_read(&Ok(()), true);
             pins.push(mapped.own);

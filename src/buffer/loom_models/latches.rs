@@ -8,7 +8,6 @@ use crate::{
     buffer::{
         frame::{latch::Latch, pin::Pin, waiters::want::Want},
         pool::Mapped,
-        supply::victims::DirtyVictims,
     },
     error::Error,
     sync::{Arc, wait::Drive},
@@ -103,7 +102,7 @@ fn c2_the_end_of_a_read_wakes_who_waits_for_it() {
         check(3, move || {
             let pool = pool_of(1);
             let bytes = Arc::new(Bytes::new(0));
-            let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+            let claimed = pool.take_clean().unwrap();
             let Mapped { reading, own } = pool.map(claimed, page(1), false).unwrap();
             let ending = {
                 let bytes = Arc::clone(&bytes);

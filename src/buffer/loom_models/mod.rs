@@ -20,7 +20,6 @@ use crate::{
     buffer::{
         frame::pin::{Pin, PoolHandle},
         pool::{FramePool, Mapped},
-        supply::victims::DirtyVictims,
     },
     id::{FileId, PageId, PageSize},
     observe::Counters,
@@ -43,7 +42,7 @@ fn page(block: u32) -> PageId {
 
 /// Gives a frame to the page as a miss does; `fill` reads its bytes.
 fn read_into(pool: &PoolHandle, block: u32, fill: impl FnOnce()) -> Option<Pin> {
-    let claimed = pool.claim_victim(&mut DirtyVictims::new())?;
+    let claimed = pool.take_clean()?;
     let Mapped { reading, own } = pool.map(claimed, page(block), false).ok()?;
     fill();
     reading.end_read(&Ok(()), true);

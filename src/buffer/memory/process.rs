@@ -84,7 +84,6 @@ mod tests {
                 waiters::want::Want,
             },
             pool::FramePool,
-            supply::victims::DirtyVictims,
         },
         id::{FileId, PageId, PageSize},
         observe::Counters,
@@ -95,10 +94,10 @@ mod tests {
     fn wanted_page() -> (PoolHandle, Pin) {
         let pool = FramePool::new(1, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
         let pool = PoolHandle::new(pool);
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         let mapped = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
         mapped.reading.end_read(&Ok(()), true);
-        pool.frame_waiters.enlist(&mut None, Waker::noop());
+        pool.supply.frame_waiters.enlist(&mut None, Waker::noop());
         (pool, mapped.own)
     }
 
@@ -115,7 +114,7 @@ mod tests {
         };
         let (ticket, _other) = (enlist(Want::Shared), enlist(Want::Exclusive));
         let unlogged = pool.unlogged.hold_with(pin.frame_no());
-        let held = (pool.frame_waiters.hold(), pool.waiters.hold(pin.frame_no()), unlogged);
+        let held = (pool.supply.frame_waiters.hold(), pool.waiters.hold(pin.frame_no()), unlogged);
         let (done, is_done) = mpsc::channel();
         let child = thread::spawn(move || {
             in_a_child::run(|| {

@@ -443,7 +443,6 @@ mod tests {
         buffer::{
             frame::{pin::PoolHandle, state::Phase},
             pool::{FramePool, Mapped},
-            supply::victims::DirtyVictims,
         },
         id::{FileId, PageSize},
         observe::Counters,
@@ -454,7 +453,7 @@ mod tests {
     fn c9_one_verifies_and_who_comes_too_late_does_not_spoil_it() {
         let counters = Arc::new(Counters::new());
         let pool = PoolHandle::new(FramePool::new(1, PageSize::MIN, 1, counters).unwrap());
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own: pin } = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
         reading.end_read(&Ok(()), false);
         let verification = Verification::begin(&pin).unwrap();

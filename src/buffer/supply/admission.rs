@@ -7,29 +7,26 @@
 //!
 //! A call that is let in does not have its frames yet: others may have them pinned, so it waits for them as a fetch does.
 //!
-//! A call in line looks again when it is woken, and every [`RETRY`] in any case. One that does not, as a task that is not polled,
-//! is passed over after a moment, and holds up no other.
+//! A call in line looks again when it is woken, and every [`RETRY`] in any case: threads by themselves, tasks by the pool's
+//! [ticker](crate::buffer::ticker). One that does not, as a task that is not polled, is passed over after a moment, and holds up no other.
 //!
 //! Lock order: the line's lock is taken alone; wakers are made, called and dropped without it.
 
 use std::{collections::VecDeque, mem, task::Waker};
 
-use crate::{
-    buffer::supply::frame_waiters::{self, FrameWaiters, RETRY},
-    sync::{
-        Mutex,
-        time::{self, Duration, Instant},
-        waking::{StoredWaker, Wakers},
-    },
+use crate::sync::{
+    Mutex,
+    time::{self, Duration, Instant},
+    wait::RETRY,
+    waking::{StoredWaker, Wakers},
 };
 
 /// When a call that has not looked again is passed over.
 const LATE: Duration = Duration::from_millis(5 * RETRY.as_millis() as u64);
 
+#[derive(Default)]
 pub(crate) struct Admission {
     line: Mutex<CallQueue>,
-    /// Wakes tasks every [`RETRY`].
-    pub(crate) ticks: FrameWaiters,
 }
 
 #[derive(Default)]
@@ -55,16 +52,9 @@ struct QueuedCall {
 
 /// A place in the line. To be [given up](Admission::leave) if it is not needed any more.
 #[derive(Debug)]
-pub(crate) struct CallPlace {
-    number: u64,
-    tick: Option<frame_waiters::WakerPlace>,
-}
+pub(crate) struct CallPlace(u64);
 
 impl Admission {
-    pub(crate) fn new() -> Self {
-        Self { line: Mutex::default(), ticks: FrameWaiters::new() }
-    }
-
     /// Lets a call in that needs `need` of `frames` frames; or it is in line at `place`, and to ask again when it is woken or
     /// after [`RETRY`]. Gives whether it is in. With `at_once` it is let in whether or not the others leave it room.
     pub(crate) fn enter(
@@ -73,7 +63,6 @@ impl Admission {
         frames: usize,
         at_once: bool,
         place: &mut Option<CallPlace>,
-        is_task: bool,
         waker: &Waker,
     ) -> bool {
         let now = time::now();
@@ -95,16 +84,12 @@ impl Admission {
                 let number = line.next;
                 line.next += 1;
                 line.waiting.push_back(QueuedCall { number, need, waker: own_waker.take(), seen: now });
-                *place = Some(CallPlace { number, tick: None });
+                *place = Some(CallPlace(number));
             }
             is_in
         };
         if is_in {
-            self.give_up_ticks(place.take());
-        } else if let Some(place) = place
-            && is_task
-        {
-            self.ticks.enlist(&mut place.tick, waker);
+            *place = None;
         }
         drop(former_entry);
         drop(wakers);
@@ -123,13 +108,26 @@ impl Admission {
     }
 
     /// Gives up a place in the line.
-    pub(crate) fn leave(&self, place: CallPlace, frames: usize) {
+    pub(crate) fn leave(&self, place: &CallPlace, frames: usize) {
         let mut entry = None;
         self.move_on(frames, |line| {
-            entry = line.position(&place).and_then(|at| line.waiting.remove(at));
+            entry = line.position(place).and_then(|at| line.waiting.remove(at));
         });
-        self.give_up_ticks(Some(place));
         drop(entry);
+    }
+
+    /// Wakes all calls in line, to look for themselves. Returns whether there were any.
+    pub(super) fn wake_all(&self) -> bool {
+        let mut wakers = Wakers::new();
+        let mut line = self.line.lock();
+        wakers.extend(line.waiting.iter_mut().filter_map(|entry| entry.waker.take()));
+        drop(line);
+        !wakers.is_empty()
+    }
+
+    /// Returns whether any call in line has not been woken.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.line.lock().waiting.iter().any(|entry| entry.waker.is_some())
     }
 
     /// Returns when a call that was let in last got all its pages, and when one was last over, with or without; `since` where
@@ -149,17 +147,11 @@ impl Admission {
         }
         drop(wakers);
     }
-
-    fn give_up_ticks(&self, place: Option<CallPlace>) {
-        if let Some(tick) = place.and_then(|place| place.tick) {
-            self.ticks.leave(&tick);
-        }
-    }
 }
 
 impl CallQueue {
     fn position(&self, place: &CallPlace) -> Option<usize> {
-        self.waiting.binary_search_by_key(&place.number, |entry| entry.number).ok()
+        self.waiting.binary_search_by_key(&place.0, |entry| entry.number).ok()
     }
 
     fn fits(&self, need: usize, frames: usize) -> bool {
@@ -200,12 +192,12 @@ mod tests {
     const FRAMES: usize = 10;
 
     fn enter(admission: &Admission, need: usize, place: &mut Option<CallPlace>) -> bool {
-        admission.enter(need, FRAMES, false, place, false, Waker::noop())
+        admission.enter(need, FRAMES, false, place, Waker::noop())
     }
 
     #[test]
     fn calls_enter_in_order_of_arrival_as_far_as_there_are_frames() {
-        let admission = Admission::new();
+        let admission = Admission::default();
         let [mut large, mut small, mut last] = [None, None, None];
         assert!(enter(&admission, 6, &mut None));
         assert!(!enter(&admission, 8, &mut large) && !enter(&admission, 2, &mut small), "not past the first");
@@ -214,7 +206,7 @@ mod tests {
         assert!(enter(&admission, 8, &mut large) && enter(&admission, 2, &mut small));
         assert!(large.is_none() && !enter(&admission, 3, &mut last));
         admission.end(8, FRAMES, true);
-        admission.leave(last.take().unwrap(), FRAMES);
+        admission.leave(&last.take().unwrap(), FRAMES);
         assert!(!enter(&admission, 20, &mut last));
         admission.end(2, FRAMES, true);
         assert!(enter(&admission, 20, &mut last), "what needs more than there is enters alone");
@@ -223,7 +215,7 @@ mod tests {
 
     #[test]
     fn c10_a_call_that_nobody_polls_holds_up_no_other() {
-        let admission = Admission::new();
+        let admission = Admission::default();
         let (mut unpolled, mut other) = (None, None);
         assert!(enter(&admission, FRAMES, &mut None));
         assert!(!enter(&admission, FRAMES, &mut unpolled) && !enter(&admission, 1, &mut other));

@@ -16,12 +16,13 @@ use std::task::{Wake, Waker};
 use crossbeam_queue::ArrayQueue;
 
 use crate::{
+    buffer::replacement::Reach,
     id::FrameNo,
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
         pool_end::PoolEnd,
-        time::Instant,
+        time::{self, Instant},
     },
 };
 
@@ -61,6 +62,21 @@ impl Wake for Alarm {
     }
 }
 
+impl Alarm {
+    /// Sleeps until the deadline, a call where the sleeper `heeds_calls`, or the end of the pool.
+    fn sleep(&self, heeds_calls: bool, deadline: Option<Instant>, end: &PoolEnd) {
+        let mut is_called = self.is_called.lock();
+        let is_over = |is_called: bool| end.has_begun() || heeds_calls && is_called;
+        while !is_over(*is_called) && deadline.is_none_or(|deadline| time::now() < deadline) {
+            is_called = match deadline {
+                Some(deadline) => self.called.wait_until(is_called, deadline),
+                None => self.called.wait(is_called),
+            };
+        }
+        *is_called &= !heeds_calls;
+    }
+}
+
 impl CleanList {
     /// Room for so many frames.
     pub(crate) fn new(capacity: usize) -> Self {
@@ -94,20 +110,18 @@ impl CleanList {
         }
     }
 
-    /// A dirty victim was met, so the writer has something to do.
-    pub(crate) fn note_dirt(&self) {
+    /// A fetch has met a dirty victim, so the writer has something to do; and where it had to go through all frames, as far as it went.
+    pub(crate) fn note_dirt(&self, met: Reach) {
         if self.rests() {
             self.rests.store(false, Ordering::Relaxed);
             self.call();
         }
+        if met == Reach::All {
+            self.dirt_was_met.store(true, Ordering::Relaxed);
+        }
     }
 
-    /// A fetch had to go through all frames for one, and has met a dirty victim there: the writer is to go as far.
-    pub(crate) fn note_dirt_met_by_demand(&self) {
-        self.dirt_was_met.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether that was noted since this was last asked.
+    /// Whether a fetch has met dirty victims beyond those in turn since this was last asked.
     pub(crate) fn take_dirt_met_by_demand(&self) -> bool {
         self.dirt_was_met.swap(false, Ordering::Relaxed)
     }
@@ -171,13 +185,20 @@ impl CleanList {
 
     /// Sleeps until frames are wanted. False once the pool ends.
     pub(crate) fn sleep(&self, end: &PoolEnd) -> bool {
-        let mut is_called = self.alarm.is_called.lock();
         self.asleep.store(true, Ordering::SeqCst);
-        while !*is_called && !end.has_begun() {
-            is_called = self.alarm.called.wait(is_called);
-        }
+        self.alarm.sleep(true, None, end);
         self.asleep.store(false, Ordering::Relaxed);
-        *is_called = false;
+        !end.has_begun()
+    }
+
+    /// Sleeps until it is woken or `deadline` has come, however much is wanted.
+    pub(crate) fn sleep_until(&self, deadline: Instant, end: &PoolEnd) {
+        self.alarm.sleep(true, Some(deadline), end);
+    }
+
+    /// Sleeps until `deadline`, however much is wanted. False once the pool ends.
+    pub(crate) fn rest_until(&self, deadline: Instant, end: &PoolEnd) -> bool {
+        self.alarm.sleep(false, Some(deadline), end);
         !end.has_begun()
     }
 
@@ -189,24 +210,6 @@ impl CleanList {
     /// What ends the sleep, or the next one.
     pub(crate) fn waker(&self) -> Waker {
         Waker::from(Arc::clone(&self.alarm))
-    }
-
-    /// Sleeps until it is woken or `deadline` has come, however much is wanted.
-    pub(crate) fn sleep_until(&self, deadline: Instant, end: &PoolEnd) {
-        let mut is_called = self.alarm.is_called.lock();
-        while !*is_called && !end.has_begun() && crate::sync::time::now() < deadline {
-            is_called = self.alarm.called.wait_until(is_called, deadline);
-        }
-        *is_called = false;
-    }
-
-    /// Sleeps until `deadline`, however much is wanted. False once the pool ends.
-    pub(crate) fn rest_until(&self, deadline: Instant, end: &PoolEnd) -> bool {
-        let mut is_called = self.alarm.is_called.lock();
-        while !end.has_begun() && crate::sync::time::now() < deadline {
-            is_called = self.alarm.called.wait_until(is_called, deadline);
-        }
-        !end.has_begun()
     }
 }
 
@@ -277,7 +280,7 @@ mod tests {
         }
         assert_eq!((take(&ready), take(&ready), ready.take_demand()), (Some(FrameNo(0)), None, 0));
         assert!(ready.asleep.load(Ordering::SeqCst) && ready.is_kept());
-        ready.note_dirt();
+        ready.note_dirt(Reach::InTurn);
         assert!(!ready.asleep.load(Ordering::SeqCst) && !ready.rests());
         assert!(sleeping.join().unwrap());
     }
@@ -285,7 +288,7 @@ mod tests {
     #[test]
     fn a_writer_that_is_told_to_end_sleeps_no_more() {
         let (ready, end) = (ready(1, 1), PoolEnd::default());
-        let tomorrow = crate::sync::time::now() + std::time::Duration::from_secs(86_400);
+        let tomorrow = time::now() + std::time::Duration::from_secs(86_400);
         std::thread::scope(|scope| {
             let sleeping = scope.spawn(|| ready.sleep(&end));
             end.reach(EndStage::Ending);

@@ -1,10 +1,10 @@
-//! Fetches that found no frame and wait for one.
+//! The line of threads and tasks that found no frame and wait for one, in the order in which they came.
 //!
-//! Whoever frees a frame looks at one flag, and only if it is up, wakes the first in line to try again. That look is not
-//! ordered against the line's own, so a wake-up can be missed; waiters therefore also try again every [`RETRY`]: threads by
-//! themselves, tasks by the pool's [ticker](crate::buffer::ticker) while any of them waits. This keeps the cost for those who unpin at
-//! one read of a cache line that hardly ever changes. Where no thread can be had for that, the task is woken at once, and so tries
-//! again whenever its runtime has time for it, until it has a frame or its time is over.
+//! A thread that frees a frame looks at one flag, and only if it is up, wakes the first in line to try again; one that finds no frame
+//! then has its old place again. That look is not ordered against the line's own, so a wake-up can be missed; waiters therefore also
+//! try again every [`RETRY`](crate::sync::wait::RETRY): threads by themselves, tasks by the pool's [ticker](crate::buffer::ticker) while any of them waits. This
+//! keeps the cost for those that unpin at one read of a cache line that hardly ever changes. Where no thread can be had for that, the
+//! task is woken at once, and so tries again whenever its runtime has time for it, until it has a frame or its time is over.
 
 use std::{collections::BTreeMap, mem, task::Waker};
 
@@ -13,8 +13,6 @@ use crate::sync::{
     atomic::{AtomicUsize, Ordering},
     waking::{StoredWaker, Wakers},
 };
-
-pub(crate) use crate::sync::wait::RETRY;
 
 pub(crate) struct FrameWaiters {
     waiting: AtomicUsize,
@@ -30,9 +28,16 @@ struct WakerQueue {
     next: u64,
 }
 
-/// A place in the line; used up by a wake-up.
+/// A place in the line, until it is [left](FrameWaiters::leave).
 #[derive(Debug)]
 pub(crate) struct WakerPlace(u64);
+
+impl WakerQueue {
+    fn place_at_the_end(&mut self) -> WakerPlace {
+        self.next += 1;
+        WakerPlace(self.next)
+    }
+}
 
 impl FrameWaiters {
     pub(crate) fn new() -> Self {
@@ -59,26 +64,25 @@ impl FrameWaiters {
         !self.line.lock().places.is_empty()
     }
 
-    /// Keeps the place, or gets a new one at the end where it is used up, for one wake-up.
+    /// Gets in line for one wake-up, at the place that it has had so far, or at the end.
     pub(crate) fn enlist(&self, place: &mut Option<WakerPlace>, waker: &Waker) {
         // Dropped after the lock, be it this one or the former.
-        let mut waker = StoredWaker::of(waker);
-        let mut line = self.line.lock();
-        if let Some(kept) = place.as_ref().and_then(|place| line.places.get_mut(&place.0)) {
-            mem::swap(kept, &mut waker);
+        let waker = StoredWaker::of(waker);
+        let former;
+        {
+            let mut line = self.line.lock();
+            let place = place.get_or_insert_with(|| line.place_at_the_end());
+            former = line.places.insert(place.0, waker);
+            self.note(&line);
             if seeded!("waker_dropped_under_a_lock") {
-                drop(waker);
+                drop(former);
+                return;
             }
-            return;
         }
-        let number = line.next;
-        line.next += 1;
-        line.places.insert(number, waker);
-        *place = Some(WakerPlace(number));
-        self.note(&line);
+        drop(former);
     }
 
-    /// Leaves the line. True where the place was used up: its owner was woken.
+    /// Leaves the line. True where its owner was woken, and was not in line again since.
     pub(crate) fn leave(&self, place: &WakerPlace) -> bool {
         // Dropped after the lock.
         let left;
@@ -149,33 +153,37 @@ mod tests {
     }
 
     #[test]
-    fn a_freed_frame_wakes_the_first_in_line_and_only_him() {
-        let starvation = FrameWaiters::new();
+    fn a_freed_frame_wakes_the_first_in_line_and_only_that_one() {
+        let line = FrameWaiters::new();
         let ((first, first_waker), (second, second_waker)) = (waker(), waker());
         let woken = || (first.0.load(Ordering::SeqCst), second.0.load(Ordering::SeqCst));
         let (mut first_place, mut second_place) = (None, None);
-        assert!(!starvation.any());
-        starvation.enlist(&mut first_place, &first_waker);
-        starvation.enlist(&mut first_place, &first_waker);
-        starvation.enlist(&mut second_place, &second_waker);
-        starvation.wake_one();
+        assert!(!line.any());
+        line.enlist(&mut first_place, &first_waker);
+        line.enlist(&mut first_place, &first_waker);
+        line.enlist(&mut second_place, &second_waker);
+        line.wake_one();
         assert_eq!(woken(), (1, 0));
-        starvation.enlist(&mut first_place, &first_waker);
-        starvation.wake_one();
-        assert_eq!(woken(), (1, 1), "who was woken goes to the end");
-        assert!(starvation.any());
+        line.wake_one();
+        assert_eq!(woken(), (1, 1), "the first was called already");
+        assert!(!line.any());
+        line.enlist(&mut second_place, &second_waker);
+        line.enlist(&mut first_place, &first_waker);
+        line.wake_one();
+        assert_eq!(woken(), (2, 1), "it was woken, found no frame, and is the first as before");
+        assert!(line.any());
     }
 
     #[test]
-    fn who_leaves_is_not_woken_in_anothers_stead() {
-        let starvation = FrameWaiters::new();
+    fn a_waiter_that_has_left_is_not_woken_in_the_stead_of_another() {
+        let line = FrameWaiters::new();
         let ((gone, gone_waker), (there, there_waker)) = (waker(), waker());
         let (mut gone_place, mut there_place) = (None, None);
-        starvation.enlist(&mut gone_place, &gone_waker);
-        starvation.enlist(&mut there_place, &there_waker);
-        assert!(!starvation.leave(&gone_place.unwrap()));
-        starvation.wake_one();
+        line.enlist(&mut gone_place, &gone_waker);
+        line.enlist(&mut there_place, &there_waker);
+        assert!(!line.leave(&gone_place.unwrap()));
+        line.wake_one();
         assert_eq!((gone.0.load(Ordering::SeqCst), there.0.load(Ordering::SeqCst)), (0, 1));
-        assert!(starvation.leave(&there_place.unwrap()), "the wake-up is his, to use or to pass on");
+        assert!(line.leave(&there_place.unwrap()), "it has the wake-up, to use or to pass on");
     }
 }

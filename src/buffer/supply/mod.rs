@@ -1,17 +1,295 @@
 //! Supplies frames for pages that have none.
 //!
-//! * [`victims`]: takes frames, free ones first; [`clean_list`]: frames that the background writer has set aside;
-//! * [`frame_waiters`]: the threads and tasks that wait for any frame; [`shortage`]: what stands in their way;
-//!   [`sparing`]: whether pages that were used keep their frames while others are written;
-//! * [`admission`], [`read_ahead_quota`], [`buffer_ring`]: the bounds of calls that fetch many pages, of look-ahead, and of bulk reads.
+//! [`FrameSupply`] is what a pool keeps for that. A frame is taken in this order: one that has no page; one that was set aside clean,
+//! by the background writer; the next clean victim, by the order of the [replacement](crate::buffer::replacement). Dirty victims are
+//! left to the caller, which has them written, and as long as there are such, or some are being written, no page goes that was used.
 //!
-//! The wait itself, with its errors, is in `read::frame_wait`. PostgreSQL's counterpart: `freelist.c`.
+//! * [`decision`]: what a fetch does that finds no frame, pure; [`shortage`]: why there is none, and what fetches found out about that;
+//! * [`clean_list`]: the frames that were set aside; [`frame_waiters`]: the threads and tasks that wait for a frame;
+//! * [`admission`] and [`read_ahead_quota`]: the bounds of calls that fetch many pages, and of look-ahead.
+//!
+//! The wait itself, which has victims written, is `read::frame_wait`. Lock order: each lock here is a leaf, and none is held over a wake-up.
+//!
+//! PostgreSQL's counterpart: `freelist.c`, and `GetVictimBuffer` in `bufmgr.c`.
 
 pub(crate) mod admission;
-pub(crate) mod buffer_ring;
 pub(crate) mod clean_list;
+pub(crate) mod decision;
 pub(crate) mod frame_waiters;
 pub(crate) mod read_ahead_quota;
 pub(crate) mod shortage;
-pub(crate) mod sparing;
-pub(crate) mod victims;
+#[cfg(test)]
+mod tests;
+
+use smallvec::SmallVec;
+
+use self::{
+    admission::Admission,
+    clean_list::CleanList,
+    decision::Signs,
+    frame_waiters::FrameWaiters,
+    read_ahead_quota::ReadAheadQuota,
+    shortage::{Findings, Shortage},
+};
+use crate::{
+    buffer::{
+        frame::{
+            pin::{ClaimedFrame, Pin, PoolHandle},
+            state::{State, Verdict},
+        },
+        pool::FramePool,
+        replacement::Reach,
+    },
+    id::FrameNo,
+    observe::Counter,
+    sync::time,
+};
+
+/// Dirty frames that a sweep came by and would have taken, had they been clean.
+pub(crate) type DirtyVictims = SmallVec<[FrameNo; DIRTY_VICTIMS_MAX]>;
+
+/// How many of them it collects before it gives up on finding a clean one: a batch worth writing.
+const DIRTY_VICTIMS_MAX: usize = 32;
+
+/// Victims that one shard gives to be set aside before it is the next one's turn: if one gave them all, it would give up pages
+/// that the others keep.
+const SET_ASIDE_AT_ONCE: usize = 16;
+
+/// All that a pool keeps to supply frames, beside the order of the replacement.
+pub(crate) struct FrameSupply {
+    pub(crate) clean_list: CleanList,
+    pub(crate) frame_waiters: FrameWaiters,
+    pub(crate) findings: Findings,
+    pub(crate) admission: Admission,
+    pub(crate) read_ahead_quota: ReadAheadQuota,
+}
+
+/// How far a search for a frame goes.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Search {
+    /// To the next victim in turn: what is read ahead takes no page's frame that was used.
+    Ahead,
+    /// To all frames.
+    Demand,
+    /// To all frames, for a fetch that has tried before: it sweeps only where some [may be left](FramePool::is_any_left). Where it no
+    /// longer `spares` pages that were used, one of those will do.
+    Again { spares: bool },
+}
+
+impl FrameSupply {
+    pub(super) fn new(frames: u32) -> Self {
+        Self {
+            clean_list: CleanList::new(0),
+            frame_waiters: FrameWaiters::new(),
+            findings: Findings::default(),
+            admission: Admission::default(),
+            read_ahead_quota: ReadAheadQuota::new(frames),
+        }
+    }
+
+    /// Returns whether others wait for frames and the background writer works for them: a fetch that has just come takes none of those.
+    pub(crate) fn is_spoken_for(&self) -> bool {
+        self.frame_waiters.any() && self.clean_list.is_kept()
+    }
+
+    /// Wakes all that wait for frames, to look for themselves. Returns whether there were any.
+    pub(super) fn wake_all(&self) -> bool {
+        self.frame_waiters.wake_all() | self.admission.wake_all()
+    }
+
+    /// Returns whether any task or thread waits for frames, for certain.
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.frame_waiters.is_felt_for_certain() || self.admission.is_waited_for()
+    }
+
+    /// Returns the bytes that it takes beside itself.
+    pub(super) fn memory(&self) -> usize {
+        self.clean_list.memory() + self.read_ahead_quota.memory()
+    }
+}
+
+impl PoolHandle {
+    /// Takes a frame, if a free or clean one is found; the dirty victims that were met are left in `dirty`.
+    pub(crate) fn take_frame(&self, search: Search, dirty: &mut DirtyVictims) -> Option<ClaimedFrame<'_>> {
+        let no = self.take_victim(search, dirty)?;
+        Some(self.claimed(no))
+    }
+
+    /// Takes a frame where no dirty victim matters.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn take_clean(&self) -> Option<ClaimedFrame<'_>> {
+        self.take_frame(Search::Demand, &mut DirtyVictims::new())
+    }
+
+    /// Takes the frame for a bulk read once more, if only that has a use for its page.
+    pub(crate) fn take_back(&self, no: FrameNo) -> Option<ClaimedFrame<'_>> {
+        let claimed = self.serves(no).then(|| self.claim_by(no, State::claim_from_ring))??;
+        self.replacement.renew(no);
+        Some(claimed)
+    }
+}
+
+impl FramePool {
+    fn take_victim(&self, search: Search, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        let at_hand = self.take_free().or_else(|| self.take_set_aside());
+        self.supply.clean_list.note_demand(self.free_frames());
+        at_hand.or_else(|| match search {
+            Search::Ahead if !seeded!("look_ahead_takes_used_pages") => {
+                self.take_in_turn(Reach::InTurn, true, dirty)
+            }
+            Search::Again { spares } => {
+                self.is_any_left().then(|| self.take_in_turn(Reach::All, spares, dirty)).flatten()
+            }
+            Search::Ahead | Search::Demand => self.take_in_turn(Reach::All, true, dirty),
+        })
+    }
+
+    /// How many frames have no page, and no thread that is about to give them one.
+    pub(crate) fn free_frames(&self) -> usize {
+        self.replacement.free()
+    }
+
+    fn take_free(&self) -> Option<FrameNo> {
+        self.replacement.take_free(|no| self.frame(no).state.try_update(State::claim).is_ok())
+    }
+
+    fn take_set_aside(&self) -> Option<FrameNo> {
+        while let Some(no) = self.supply.clean_list.pop() {
+            if self.serves(no) && self.frame(no).state.try_update(State::claim_ready).is_ok() {
+                self.replacement.renew(no);
+                return Some(no);
+            }
+            // It was used since, or taken by its number, or is to go.
+            self.frame(no).state.update(State::no_longer_ready);
+        }
+        None
+    }
+
+    fn take_in_turn(&self, reach: Reach, spares: bool, dirty: &mut DirtyVictims) -> Option<FrameNo> {
+        self.sweep(1, reach, spares, |no, verdict, met| match verdict {
+            Verdict::Dirty if dirty.contains(&no) => None,
+            Verdict::Dirty => {
+                self.supply.clean_list.note_dirt(met);
+                dirty.push(no);
+                (dirty.len() == DIRTY_VICTIMS_MAX).then_some(None)
+            }
+            _ => self.frame(no).state.try_update(State::claim).is_ok().then_some(Some(no)),
+        })?
+    }
+
+    /// Sets clean victims aside for fetches to come, about `wanted` of them. The dirty ones that it meets, `dirty_most` of them at the
+    /// most, count as well, and are left to the caller to have them cleaned, but for those that the caller cannot clean now. Returns how
+    /// many clean ones there were.
+    pub(crate) fn set_victims_aside(
+        &self,
+        reach: Reach,
+        wanted: usize,
+        dirty: &mut Vec<FrameNo>,
+        dirty_most: usize,
+        can_clean: impl Fn(FrameNo) -> bool,
+    ) -> usize {
+        let mut clean = 0;
+        loop {
+            let before = clean + dirty.len();
+            let goes_on = self.sweep(SET_ASIDE_AT_ONCE, reach, false, |no, verdict, _| {
+                match verdict {
+                    Verdict::Dirty if dirty.contains(&no) || !can_clean(no) => return None,
+                    Verdict::Dirty => dirty.push(no),
+                    _ if self.set_aside(no) => clean += 1,
+                    // There is no room.
+                    _ => return Some(false),
+                }
+                let met = clean + dirty.len();
+                let is_enough = met >= wanted || dirty.len() >= dirty_most;
+                (is_enough || met - before == SET_ASIDE_AT_ONCE).then_some(!is_enough)
+            });
+            if goes_on != Some(true) {
+                return clean;
+            }
+        }
+    }
+
+    /// Sets this frame aside, if it is a victim, and clean, and there is room for one more. Returns whether it did.
+    pub(crate) fn set_aside(&self, no: FrameNo) -> bool {
+        let state = &self.frame(no).state;
+        if state.try_update(State::make_ready).is_err() {
+            return false;
+        }
+        let there_was_room = self.supply.clean_list.push(no);
+        if !there_was_room {
+            state.update(State::no_longer_ready);
+        }
+        there_was_room
+    }
+
+    /// Shows victims, clean and dirty, until `enough` gives a value, having taken about `wanted`. All others are spared, for now.
+    /// Each call looks at every frame a bounded number of times, so with all frames busy it ends.
+    fn sweep<R>(
+        &self,
+        wanted: usize,
+        reach: Reach,
+        spares: bool,
+        mut enough: impl FnMut(FrameNo, Verdict, Reach) -> Option<R>,
+    ) -> Option<R> {
+        let mut met_some = false;
+        let spares = spares && self.spares_used_pages();
+        let found = self.replacement.sweep(
+            wanted,
+            reach,
+            spares,
+            |no| self.frame(no),
+            |no, verdict, met| {
+                met_some = true;
+                enough(no, verdict, met)
+            },
+        );
+        if !met_some && reach == Reach::All {
+            self.counters.add(Counter::FutileSweeps, 1);
+        }
+        found
+    }
+
+    /// Returns whether a sweep may meet a victim: neither users nor the disk have all frames, or one was let go of a moment ago.
+    pub(crate) fn is_any_left(&self) -> bool {
+        let is_let_go_of = self.supply.findings.is_news(self.supply.frame_waiters.reliefs());
+        is_let_go_of || self.shortage().left() > 0 || seeded!("each_waiter_sweeps")
+    }
+
+    /// Returns whether a fetch that needs a frame waits for dirty victims rather than take the frame of a page that was used.
+    pub(crate) fn spares_used_pages(&self) -> bool {
+        let written = || self.counters.get(Counter::PagesWritten);
+        self.supply.findings.spares_used_pages(written) && !seeded!("dirty_victims_passed_by")
+    }
+
+    /// Returns which hands the frames are in that may get another page, as of a moment ago.
+    pub(crate) fn shortage(&self) -> Shortage {
+        let look = || {
+            let serving = self.frames().filter(|&(no, _)| self.serves(no));
+            serving.map(|(_, frame)| frame.state.load()).collect()
+        };
+        self.supply.findings.shortage(look)
+    }
+
+    /// Returns what a fetch sees that found no frame.
+    pub(crate) fn signs(&self) -> Signs {
+        let counts = [Counter::PagesWritten, Counter::PagesRead, Counter::Evictions];
+        let [written, read, taken] = counts.map(|counter| self.counters.get(counter));
+        let now = time::now();
+        Signs {
+            now,
+            set_aside: self.supply.clean_list.is_kept().then(|| self.supply.clean_list.made()),
+            written,
+            progress: written.wrapping_add(read).wrapping_add(taken),
+            shortage: self.shortage(),
+            refusal: self.supply.findings.refusal(now),
+        }
+    }
+
+    /// The page that was just mapped to this frame is wanted for itself: where it had lost its frame lately, that is a use.
+    pub(crate) fn count_return(&self, pin: &Pin) {
+        if self.replacement.comes_back(pin.frame().page()) {
+            // Fails where others use it already: just as well.
+            let _ = pin.frame().state.try_update(State::comes_back);
+        }
+    }
+}

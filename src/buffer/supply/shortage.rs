@@ -1,30 +1,37 @@
-//! Why a frame cannot be had: a user has it, or the disk.
+//! Why there is no frame: which hands they are in, and what those that look for one have found out.
 //!
-//! A wait for frames is bounded by what is wrong, not by what is slow. A pin that stays is wrong; a disk that takes its time is not,
-//! as long as something comes back from it. So a thread or task that waits must know which of the two it is.
+//! However many threads and tasks look for a frame, one finds out for all:
 //!
-//! To know it takes a look at every frame. However many wait, one of them looks for all, and the looks take a small part of the time.
+//! * the **last look** at all frames tells pins that stay from a disk that takes its time, and whether a sweep can find any. It holds for
+//!   a time that is long beside what it took; but each frame that is let go of is worth another sweep;
+//! * **writes are in vain**: none has ended for too long, or the disk has refused all of a batch. As a rule a fetch that meets dirty
+//!   victims waits for those rather than take the frame of a page that was used, which a scan that changes its pages would else have
+//!   taken. Now no fetch of the pool spares anything, for a second at least and until a page is written again: neither a disk that
+//!   hangs nor one that fails holds up reads from another. After a refusal the whole pool pauses before it writes victims again,
+//!   longer each time; when the pause is over one fetch tries for all. The first page that is written ends it.
 //!
-//! Lock order: the lock of the last look is a leaf.
+//! Lock order: the lock of the last look is held during the look. Another one is taken before that of a batch.
 
 use crate::{
-    buffer::{
-        frame::state::{Phase, State},
-        pool::FramePool,
-    },
+    buffer::frame::state::{Phase, State},
     error::Error,
-    observe::Counter,
     sync::{
-        Mutex,
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+        batch_status::BatchStatus,
+        pause::Pause,
         time::{self, Duration, Instant},
     },
 };
 
-/// How old a look may be at the least before the next one.
+/// How long the last look holds at the least.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// And how many times as old as it took.
+/// And how many times as long as it took.
 const LOOK_SELDOM: u32 = 32;
+
+/// For how long writes in vain explain why there is no frame, and for how long at the least no page is spared for them.
+const LATELY: Duration = Duration::from_secs(1);
 
 /// In which hands a frame is.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -84,49 +91,138 @@ impl Shortage {
         let Self { frames, pinned, reading, writing, dirty } = self;
         Error::NoFrame { waited, idle, frames, pinned, reading, writing, dirty }
     }
+}
 
-    fn add(&mut self, state: State) {
-        self.frames += 1;
-        match Holder::of(state) {
-            Holder::User => self.pinned += 1,
-            Holder::Disk if state.is_writing() => self.writing += 1,
-            Holder::Disk => self.reading += 1,
-            Holder::Nobody => self.dirty += u32::from(state.is_dirty()),
+impl FromIterator<State> for Shortage {
+    /// Counts frames by their states.
+    fn from_iter<I: IntoIterator<Item = State>>(states: I) -> Self {
+        let mut shortage = Self::default();
+        for state in states {
+            shortage.frames += 1;
+            match Holder::of(state) {
+                Holder::User => shortage.pinned += 1,
+                Holder::Disk if state.is_writing() => shortage.writing += 1,
+                Holder::Disk => shortage.reading += 1,
+                Holder::Nobody => shortage.dirty += u32::from(state.is_dirty()),
+            }
         }
+        shortage
     }
 }
 
-/// The last look at all frames, and when it is time for the next.
+/// What was found out by those that looked for a frame.
 #[derive(Default)]
-pub(crate) struct LastLook(Mutex<Option<(Shortage, Instant)>>);
+pub(crate) struct Findings {
+    /// With the moment until which it holds.
+    last_look: Mutex<Option<(Shortage, Instant)>>,
+    /// How often a frame had been let go of at the last sweep for that reason.
+    reliefs: AtomicUsize,
+    /// Whether no page is spared: seen by each sweep.
+    spares_none: AtomicBool,
+    writes: Mutex<VictimWrites>,
+}
 
-impl FramePool {
-    /// What keeps the frames that may get another page, as of a moment ago.
-    pub(crate) fn shortage(&self) -> Shortage {
-        let mut last = self.last_look.0.lock();
+/// What came of writing victims. Pure: the clock is the caller's.
+#[derive(Default)]
+struct VictimWrites {
+    /// Before the disk gets victims again that it has refused.
+    pause: Pause,
+    /// The batch that was begun last, until it is known what came of it.
+    batch: Option<Arc<BatchStatus>>,
+    /// What the last batch of which nothing was written met with, and when that was found.
+    refusal: Option<(Instant, Error)>,
+    /// When victims were waited for in vain, and how many pages had been written by then.
+    in_vain: Option<(Instant, u64)>,
+}
+
+impl VictimWrites {
+    /// Looks what came of the last batch.
+    fn learn(&mut self, now: Instant) {
+        let Some((pages, error)) = self.batch.as_ref().and_then(|batch| batch.outcome()) else { return };
+        self.batch = None;
+        match (pages, error) {
+            // Others had the pages already.
+            (0, None) => {}
+            (0, Some(error)) => {
+                self.pause.lengthen(now);
+                self.refusal = Some((now, error));
+            }
+            _ => {
+                self.pause.end();
+                self.refusal = None;
+            }
+        }
+    }
+
+    fn spares_used_pages(&mut self, written: u64, now: Instant) -> bool {
+        self.in_vain.take_if(|(found, before)| now - *found >= LATELY && written != *before);
+        self.in_vain.is_none()
+    }
+
+    fn refusal(&self, now: Instant) -> Option<Error> {
+        let (found, error) = self.refusal.as_ref()?;
+        (now - *found < LATELY).then(|| error.clone())
+    }
+}
+
+impl Findings {
+    /// Returns whether a frame has been let go of since this was last so.
+    pub(super) fn is_news(&self, reliefs: usize) -> bool {
+        self.reliefs.swap(reliefs, Ordering::Relaxed) != reliefs
+    }
+
+    /// Returns whether pages that were used are spared, where so many pages were `written`.
+    pub(super) fn spares_used_pages(&self, written: impl FnOnce() -> u64) -> bool {
+        if !self.spares_none.load(Ordering::Relaxed) {
+            return true;
+        }
+        let mut writes = self.writes.lock();
+        let spares = writes.spares_used_pages(written(), time::now());
+        self.spares_none.store(!spares, Ordering::Relaxed);
+        spares
+    }
+
+    /// Victims were waited for, or written, in vain; so many pages had been `written` before.
+    pub(crate) fn note_in_vain(&self, written: u64) {
+        self.writes.lock().in_vain = Some((time::now(), written));
+        self.spares_none.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns whether victims may be written now; each pause ends for one caller.
+    pub(crate) fn may_write(&self) -> bool {
+        let (now, mut writes) = (time::now(), self.writes.lock());
+        writes.learn(now);
+        writes.pause.is_over(now)
+    }
+
+    /// A batch of victims was begun.
+    pub(crate) fn watch(&self, batch: &Arc<BatchStatus>) {
+        self.writes.lock().batch = Some(Arc::clone(batch));
+    }
+
+    /// Returns why no victim could be written lately.
+    pub(super) fn refusal(&self, now: Instant) -> Option<Error> {
+        let mut writes = self.writes.lock();
+        writes.learn(now);
+        writes.refusal(now)
+    }
+
+    /// Returns the result of `look` at all frames, or of one that was made a moment ago.
+    pub(super) fn shortage(&self, look: impl FnOnce() -> Shortage) -> Shortage {
+        let mut last = self.last_look.lock();
         let begun = time::now();
         if let Some((shortage, until)) = *last
             && begun < until
         {
             return shortage;
         }
-        let mut shortage = Shortage::default();
-        for (_, frame) in self.frames().filter(|&(no, _)| self.serves(no)) {
-            shortage.add(frame.state.load());
-        }
-        let now = time::now();
+        let (shortage, now) = (look(), time::now());
         *last = Some((shortage, now + LOOK_EVERY.max((now - begun) * LOOK_SELDOM)));
         shortage
     }
-
-    /// A number that changes when a frame changes hands, or a page was read or written.
-    pub(crate) fn progress(&self) -> u64 {
-        let counts = [Counter::Evictions, Counter::PagesRead, Counter::PagesWritten];
-        counts.map(|counter| self.counters.get(counter)).into_iter().fold(0, u64::wrapping_add)
-    }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 
@@ -148,8 +244,82 @@ mod tests {
         for (state, holder) in holders {
             assert_eq!(Holder::of(state), holder, "{state:?}");
         }
-        let mut shortage = Shortage::default();
-        holders.into_iter().for_each(|(state, _)| shortage.add(state));
+        let shortage: Shortage = holders.into_iter().map(|(state, _)| state).collect();
         assert_eq!(shortage, Shortage { frames: 7, pinned: 2, reading: 2, writing: 1, dirty: 1 });
+    }
+
+    #[test]
+    fn after_a_wait_in_vain_nothing_is_spared_until_a_page_is_written_and_a_while_has_passed() {
+        let findings = Findings::default();
+        assert!(findings.spares_used_pages(|| 7));
+        findings.note_in_vain(7);
+        let (found, _) = findings.writes.lock().in_vain.unwrap();
+        let spares = |written, now| findings.writes.lock().spares_used_pages(written, now);
+        assert!(!spares(8, found + LATELY / 2), "too early");
+        assert!(!spares(7, found + LATELY), "nothing was written");
+        assert!(!findings.spares_used_pages(|| 7) && spares(8, found + LATELY));
+        assert!(findings.spares_used_pages(|| 7));
+    }
+
+    #[test]
+    fn a_look_holds_for_all_that_ask_soon_and_each_relief_is_news_once() {
+        let findings = Findings::default();
+        let look = |pinned| findings.shortage(|| Shortage { frames: 8, pinned, ..Shortage::default() });
+        assert_eq!((look(1).pinned, look(2).pinned), (1, 1));
+        findings.last_look.lock().as_mut().unwrap().1 = time::now();
+        assert_eq!(look(3).pinned, 3);
+        assert_eq!(
+            [0, 1, 1, 2, 2].map(|reliefs| findings.is_news(reliefs)),
+            [false, true, false, true, false]
+        );
+    }
+
+    fn batch(outcomes: impl IntoIterator<Item = Result<u64, Error>>) -> Arc<BatchStatus> {
+        let batch = BatchStatus::new();
+        outcomes.into_iter().for_each(|outcome| batch.begin().end(outcome));
+        batch
+    }
+
+    fn in_vain() -> Arc<BatchStatus> {
+        batch([Err(Error::ShutDown), Err(Error::ShutDown)])
+    }
+
+    #[test]
+    fn a_batch_in_vain_is_followed_by_a_pause_and_what_was_written_ends_it() {
+        let begun = time::now();
+        let after = |batches: &[Arc<BatchStatus>]| {
+            let mut writes = VictimWrites::default();
+            for batch in batches {
+                writes.batch = Some(Arc::clone(batch));
+                writes.learn(begun);
+            }
+            (writes.pause, writes.refusal.is_some())
+        };
+        let in_part = batch([Err(Error::ShutDown), Ok(1)]);
+        let under_way = BatchStatus::new();
+        let _out = under_way.begin();
+        let none = Pause::default();
+        let [mut first, mut second] = [none; 2];
+        first.lengthen(begun);
+        (0..2).for_each(|_| second.lengthen(begun));
+        assert_eq!(after(&[]), (none, false));
+        assert_eq!(after(&[in_vain()]), (first, true));
+        assert_eq!(after(&[in_vain(), in_vain()]), (second, true));
+        assert_eq!(after(&[in_vain(), batch([])]), (first, true), "nothing is known from it");
+        assert_eq!(after(&[in_vain(), under_way]), (first, true), "nor from this, yet");
+        assert_eq!(after(&[in_vain(), in_part]), (none, false));
+    }
+
+    #[test]
+    fn a_failure_is_told_for_a_while_and_until_something_is_written() {
+        let begun = time::now();
+        let mut writes = VictimWrites { batch: Some(in_vain()), ..VictimWrites::default() };
+        assert!(writes.refusal(begun).is_none());
+        writes.learn(begun);
+        assert!(matches!(writes.refusal(begun + LATELY / 2), Some(Error::ShutDown)));
+        assert!(writes.refusal(begun + LATELY).is_none());
+        writes.batch = Some(batch([Ok(1)]));
+        writes.learn(begun);
+        assert!(writes.refusal(begun).is_none());
     }
 }

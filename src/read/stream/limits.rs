@@ -31,7 +31,7 @@ impl StreamLimits {
         let wanted =
             options.look_ahead.map_or((LOOK_AHEAD / page_size).min(LOOK_AHEAD_PAGES), |n| n as usize);
         // Half of the share, so that a second stream can look ahead too.
-        let ahead = wanted.min(pool.read_ahead_quota.limit().div_ceil(2)).max(1);
+        let ahead = wanted.min(pool.supply.read_ahead_quota.limit().div_ceil(2)).max(1);
         let Some(bytes) = options.ring else { return Self { combine, ahead, ring: None } };
         let kept = (bytes / page_size).max(1);
         let ring = (kept + ahead).min(pool.frame_count() as usize / 8).max(1);

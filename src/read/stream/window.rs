@@ -23,13 +23,13 @@ use crate::{
         },
         page::PinnedPage,
         pool::Lookup,
-        supply::buffer_ring::BufferRing,
     },
     error::Result,
     id::{BlockNo, FileId, PageId},
     observe::{Counter, Measure},
     read::{
         batch::{BatchMemory, Issuer, Purpose, Start},
+        buffer_ring::BufferRing,
         miss::Miss,
         options::FetchOptions,
         outcome::{self, ReadOutcome},
@@ -141,7 +141,7 @@ impl Window {
         let lacking = (self.pinned + untried).saturating_sub(self.places);
         if lacking > 0 {
             let is_alone = self.shared.files.has_one_at_most();
-            self.places += self.shared.pool.read_ahead_quota.take(self.file, lacking, is_alone);
+            self.places += self.shared.pool.supply.read_ahead_quota.take(self.file, lacking, is_alone);
         }
         self.start();
         self.give_back_places();
@@ -151,7 +151,7 @@ impl Window {
     pub(super) fn give_back_places(&mut self) {
         let unused = self.places - self.pinned;
         if unused > 0 {
-            self.shared.pool.read_ahead_quota.give_back(self.file, unused);
+            self.shared.pool.supply.read_ahead_quota.give_back(self.file, unused);
             self.places = self.pinned;
         }
     }

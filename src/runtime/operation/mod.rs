@@ -4,7 +4,6 @@
 //! How a [read] begins and ends is in one file, and how a [write](write) does in another. A lease that is dropped instead of
 //! finished, because a thread of the method died, ends as a failed transfer: no frame stays busy for ever, no write is taken for done.
 
-mod batch_status;
 pub(crate) mod read;
 #[cfg(test)]
 mod tests;
@@ -12,7 +11,6 @@ mod write;
 
 use std::io;
 
-pub(crate) use batch_status::BatchStatus;
 use read::ReadLease;
 pub(crate) use write::{WriteLease, WriteRun};
 

@@ -254,7 +254,7 @@ fn zero_tail(buffer: IoBuf, arrived: usize) {
 mod tests {
     use super::*;
     use crate::{
-        buffer::{frame::pin::PoolHandle, pool::Mapped, supply::victims::DirtyVictims},
+        buffer::{frame::pin::PoolHandle, pool::Mapped},
         id::{FileId, PageSize},
         io::tests::support::FakeDisk,
         observe::Counters,
@@ -265,7 +265,7 @@ mod tests {
     fn a_page_that_is_here_is_leased_to_no_read() {
         let counters = Arc::new(Counters::new());
         let pool = PoolHandle::new(FramePool::new(1, PageSize::MIN, 1, Arc::clone(&counters)).unwrap());
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), 1), false).unwrap();
         reading.end_read(&Ok(()), true);
         let file = Arc::new(FakeDisk::stamped(2 * 512).open_file(512).unwrap());

@@ -13,7 +13,6 @@ use crate::{
             waiters::want::Want,
         },
         pool::Mapped,
-        supply::victims::DirtyVictims,
     },
     error::Error,
     id::{FileId, PageId, PageSize},
@@ -22,7 +21,7 @@ use crate::{
         operation::Urgency,
     },
     observe::Counters,
-    sync::Arc,
+    sync::{Arc, batch_status::BatchStatus},
     testing::SimDisk,
 };
 
@@ -42,7 +41,7 @@ fn page(block: u32) -> PageId {
 fn begin_read(pool: &PoolHandle, pages: u32) -> (ReadLease, Vec<Pin>) {
     let mut pins = Vec::new();
     let leases = (0..pages).map(|block| {
-        let claimed = pool.claim_victim(&mut DirtyVictims::new()).unwrap();
+        let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
         pins.push(own);
         ReadLease::new(reading, ReadMode { urgency: Urgency::Demand, most: usize::MAX, to_verify: false })

@@ -11,8 +11,8 @@ use crate::{
     id::PageId,
     io::{buffers::IoBuf, doublewrite::KeptCopies, file::File},
     observe::Counter,
-    runtime::operation::{abandoned, batch_status::Outstanding, buffer_at},
-    sync::{Arc, waking::Wakers},
+    runtime::operation::{abandoned, buffer_at},
+    sync::{Arc, batch_status::Outstanding, waking::Wakers},
 };
 
 /// Frames that are WRITING, for consecutive blocks of one file, each with a pin; and what the device finds.

@@ -1,8 +1,8 @@
-//! A small ring of frames that a bulk read uses over and over, so that it does not sweep everybody else's pages out.
+//! A small ring of frames that a bulk read uses over and over, so that it does not sweep all other pages out.
 //!
 //! The idea is PostgreSQL's access strategies (`freelist.c`). The ring holds numbers, no rights: a frame in it is like any
-//! other, may be found and used by anybody, and may be taken by any sweep. When its turn comes again it is reused only if
-//! it looks as if nobody but the bulk read had a use for it: unpinned, clean, not used since and not expected to be used.
+//! other, may be found and used by all, and may be taken by any sweep. When its turn comes again it is reused only if
+//! it looks as if only the bulk read had a use for it: unpinned, clean, not used since and not expected to be used.
 //! Otherwise a victim of the sweep takes its place in the ring. A page that is read so is on probation like any other, but its
 //! return counts for nothing, and its name is not kept.
 //!
@@ -10,10 +10,7 @@
 //! ahead waits, so the scan would be past the ring long before a batch of it is written; it takes victims instead.
 
 use crate::{
-    buffer::frame::{
-        pin::{ClaimedFrame, PoolHandle},
-        state::State,
-    },
+    buffer::frame::pin::{ClaimedFrame, PoolHandle},
     id::FrameNo,
 };
 
@@ -35,9 +32,7 @@ impl BufferRing {
         if self.frames.len() < self.size {
             return None;
         }
-        let no = Some(self.frames[self.hand]).filter(|&no| pool.serves(no))?;
-        let claimed = pool.claim_by(no, State::claim_from_ring)?;
-        pool.replacement.renew(claimed.frame_no());
+        let claimed = pool.take_back(self.frames[self.hand])?;
         self.hand = (self.hand + 1) % self.size;
         Some(claimed)
     }

@@ -1,0 +1,196 @@
+//! Frames taken, and set aside.
+
+use super::*;
+use crate::{
+    Error,
+    buffer::pool::{Lookup, Mapped},
+    id::{FileId, PageId, PageSize},
+    observe::Counters,
+    sync::Arc,
+};
+
+/// A pool with room for so many ready frames, and the pages 0 to 2 in its frames.
+fn filled(ready: usize) -> PoolHandle {
+    let pool = FramePool::new(3, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+    let pool = PoolHandle::new(pool.with_room_for_ready(ready));
+    (0..3).for_each(|block| drop(read(&pool, block)));
+    pool
+}
+
+/// Reads a page into the next frame.
+fn read(pool: &PoolHandle, block: u32) -> Pin {
+    let claimed = pool.take_clean().unwrap();
+    let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
+    pool.count_return(&own);
+    reading.end_read(&Ok(()), true);
+    own
+}
+
+fn page(block: u32) -> PageId {
+    PageId::new(FileId(0), block)
+}
+
+fn resident(pool: &PoolHandle) -> Vec<u32> {
+    (0..10).filter(|&block| pool.is_mapped(page(block))).collect()
+}
+
+/// As the background writer comes upon it whose victim was written, and has lost its page meanwhile.
+#[test]
+fn a_frame_that_has_become_free_is_not_set_aside() {
+    let pool = filled(3);
+    drop(pool.claim(FrameNo(1)));
+    assert!(!pool.set_aside(FrameNo(1)), "it is to be had already");
+    let claimed: Vec<_> = std::iter::from_fn(|| pool.take_clean()).collect();
+    assert_eq!((claimed.len(), pool.free_frames()), (3, 0), "it is counted once");
+}
+
+#[test]
+fn what_is_ready_is_taken_first_and_keeps_its_page_until_then() {
+    let pool = filled(2);
+    assert_eq!(
+        pool.set_victims_aside(Reach::All, 5, &mut Vec::new(), 5, |_| true),
+        2,
+        "there is no room for more"
+    );
+    assert_eq!(resident(&pool), [0, 1, 2]);
+    read(&pool, 3);
+    assert_eq!(resident(&pool), [1, 2, 3]);
+    assert!(matches!(pool.lookup(page(1)), Lookup::Pinned(_)));
+    read(&pool, 4);
+    assert_eq!(resident(&pool), [1, 3, 4], "who uses a page that is ready saves it");
+}
+
+#[test]
+fn a_free_frame_is_taken_before_any_page_goes_whatever_is_ready_and_whosever_turn_it_is() {
+    const FRAMES: u32 = 3000;
+    let pool = FramePool::new(FRAMES, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+    let pool = PoolHandle::new(pool.with_room_for_ready(100));
+    (0..FRAMES).for_each(|block| drop(read(&pool, block)));
+    assert!(
+        pool.frames().all(|(_, frame)| frame.state.load().is_valid()),
+        "a page went before all frames had one"
+    );
+    assert_eq!(pool.set_victims_aside(Reach::All, 100, &mut Vec::new(), 100, |_| true), 100);
+    // As of a file that is cut: the last first. All lie in one shard of the two.
+    (2000..2100).rev().for_each(|no| drop(pool.claim(FrameNo(no)).unwrap()));
+    assert_eq!((pool.free_frames(), pool.faults()), (100, Vec::new()));
+    let taken: Vec<u32> = (0..100).map(|n| read(&pool, FRAMES + n).frame_no().0).collect();
+    assert!(taken.iter().copied().eq(2000..2100), "not those that are free, or not side by side: {taken:?}");
+    assert_eq!(pool.free_frames(), 0);
+    assert!(!(2000..2100).contains(&read(&pool, 2 * FRAMES).frame_no().0), "it has its time");
+}
+
+/// Else it would have a page, and be in the queue of those that have none.
+#[test]
+fn a_free_frame_is_not_to_be_had_by_its_number() {
+    let pool = filled(2);
+    let no = FrameNo(1);
+    drop(pool.claim(no).unwrap());
+    assert!(pool.claim(no).is_none());
+    assert_eq!((pool.free_frames(), read(&pool, 5).frame_no()), (1, no));
+}
+
+#[test]
+fn a_frame_whose_read_has_failed_is_the_next_to_be_taken() {
+    let pool = filled(2);
+    let claimed = pool.take_clean().unwrap();
+    let no = claimed.frame_no();
+    let Mapped { reading, own } = pool.map(claimed, page(5), false).unwrap();
+    drop(own);
+    reading.end_read(&Err(Error::ShutDown), true);
+    assert_eq!(read(&pool, 6).frame_no(), no);
+    assert_eq!(pool.faults(), Vec::<String>::new());
+}
+
+/// Whoever waited for the read looks at the frame a little longer than it takes the next to come for it.
+#[test]
+fn a_frame_that_waiters_of_a_failed_read_still_have_is_taken_later() {
+    let pool = filled(2);
+    let claimed = pool.take_clean().unwrap();
+    let no = claimed.frame_no();
+    let Mapped { reading, own } = pool.map(claimed, page(5), false).unwrap();
+    reading.end_read(&Err(Error::ShutDown), true);
+    assert_ne!(read(&pool, 6).frame_no(), no);
+    drop(own);
+    let taken: Vec<_> = (7..10).map(|block| read(&pool, block).frame_no()).collect();
+    assert!(taken.contains(&no), "{taken:?}");
+    assert_eq!(pool.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn a_place_that_is_out_of_date_takes_no_frame_from_its_next_page() {
+    let pool = filled(2);
+    assert_eq!(pool.set_victims_aside(Reach::All, 1, &mut Vec::new(), 1, |_| true), 1);
+    // Somebody evicts the page; the frame gets another, is made ready once more, and so has two places in the list.
+    drop(pool.claim(FrameNo(0)).unwrap());
+    assert_eq!(read(&pool, 0).frame_no(), FrameNo(0));
+    while !pool.set_aside(FrameNo(0)) {
+        pool.frame(FrameNo(0)).state.try_update(State::forget_uses).unwrap();
+    }
+    assert_eq!(read(&pool, 3).frame_no(), FrameNo(0));
+    assert_ne!(read(&pool, 4).frame_no(), FrameNo(0));
+    assert_eq!(resident(&pool), [2, 3, 4]);
+}
+
+#[test]
+fn dirty_victims_are_met_once_each_and_left() {
+    let pool = filled(2);
+    for no in [0, 1].map(FrameNo) {
+        let dirty = |s: State| s.pin_unused()?.latch_exclusive().map(|s| s.unlatch_exclusive(true).unpin());
+        pool.frame(no).state.try_update(dirty).unwrap();
+    }
+    let mut dirty = Vec::new();
+    assert_eq!(pool.set_victims_aside(Reach::All, 5, &mut dirty, 5, |_| true), 1, "more than there are");
+    assert_eq!(dirty, [0, 1].map(FrameNo));
+    let mut met = DirtyVictims::new();
+    assert!(
+        pool.take_frame(Search::Demand, &mut met).is_some_and(|claimed| claimed.frame_no() == FrameNo(2))
+    );
+    let _pinned = read(&pool, 3);
+    assert!(pool.take_frame(Search::Demand, &mut met).is_none());
+    assert_eq!(met[..], [0, 1].map(FrameNo));
+}
+
+#[test]
+fn a_page_that_comes_back_outlives_the_next_ones() {
+    let pool = filled(1);
+    read(&pool, 3);
+    read(&pool, 0);
+    (4..9).for_each(|block| drop(read(&pool, block)));
+    assert!(resident(&pool).contains(&0), "{:?}", resident(&pool));
+}
+
+#[test]
+fn c6_a_victim_is_found_in_whichever_shard_it_is() {
+    const FRAMES: u32 = 2048;
+    let pool = FramePool::new(FRAMES, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+    let pool = PoolHandle::new(pool);
+    let mut pins: Vec<Pin> = (0..FRAMES).map(|block| read(&pool, block)).collect();
+    assert!(pool.take_clean().is_none(), "all are pinned");
+    pins.sort_by_key(Pin::frame_no);
+    for at in [0, FRAMES as usize - 1] {
+        let no = pins[at].frame_no();
+        let block = pins.remove(at).frame().page().block.0;
+        assert!(pool.take_clean().is_some_and(|claimed| claimed.frame_no() == no));
+        pins.insert(at, read(&pool, block));
+    }
+}
+
+#[test]
+fn victims_of_several_shards_come_in_runs_that_lie_side_by_side() {
+    const FRAMES: u32 = 4096;
+    let pool = FramePool::new(FRAMES, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+    let pool = PoolHandle::new(pool);
+    // Twice around: what lay side by side when it was taken does so the next time.
+    for _ in 0..2 {
+        let taken: Vec<u32> = (0..FRAMES)
+            .map(|_| pool.take_victim(Search::Demand, &mut DirtyVictims::new()).unwrap())
+            .map(|no| {
+                pool.frame(no).state.update(State::give_back);
+                no.0
+            })
+            .collect();
+        let breaks = taken.windows(2).filter(|pair| pair[1] != pair[0] + 1).count();
+        assert!(breaks < FRAMES as usize / 16, "{breaks} of {FRAMES} do not lie behind the one before");
+    }
+}
