@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, fs, thread, time::Duration};
 use ringpool::BackgroundWriter;
 use support::{Bench, eventually, guarded, methods};
 
-/// Threads of service leave by themselves after five seconds; before that they are asleep too.
+/// Job threads leave by themselves after five seconds; before that they are asleep too.
 const A_SECOND: Duration = Duration::from_secs(1);
 
 /// By name: how often each of the library's threads was switched to, or away from.

@@ -1,4 +1,4 @@
-//! What works for a pool behind the scenes: the background writer, and the jobs of the service.
+//! What works for a pool behind the scenes: the background writer, and the threads of its jobs.
 //!
 //! It ends with the last clone of the pool, or when the pool is shut down, and who does that waits for it: what was begun goes on to
 //! its end, in haste, and nothing new is begun. So once the pool is gone nothing of it writes any more, and its files may be opened

@@ -33,7 +33,7 @@ pub(crate) fn extend(shared: &Arc<Shared>, id: FileId, blocks: u32) -> Result<Ex
     Ok(Extended { first: BlockNo(first), blocks })
 }
 
-/// Has a service thread zero the file's next step, so that the extensions to come find it done.
+/// Has a job thread zero the file's next step, so that the extensions to come find it done.
 fn zero_ahead(shared: &Arc<Shared>, file: Arc<File>) {
     let (owner, wait) = (Arc::clone(shared), WaitsFor::Disk(file.id));
     let job = move || {

@@ -1,7 +1,7 @@
 //! The result of an operation that may take time, with both ways to wait for it.
 //!
 //! A [`Completion`] is lazy, as futures are: nothing happens before it is waited for. A thread that [waits](Completion::wait)
-//! does the work itself; a task that awaits hands it to a service thread. Dropping a completion before that does nothing;
+//! does the work itself; a task that awaits hands it to a job thread. Dropping a completion before that does nothing;
 //! dropping it after lets the work go on and abandons only the result.
 
 use std::{
@@ -34,7 +34,7 @@ pub struct Completion<T> {
 }
 
 enum CompletionState<T> {
-    Idle { work: Box<dyn FnOnce() -> Result<T> + Send>, service: Arc<JobPool>, wait: WaitsFor },
+    Idle { work: Box<dyn FnOnce() -> Result<T> + Send>, jobs: Arc<JobPool>, wait: WaitsFor },
     Running(Arc<Promise<T>>),
     Collected,
 }
@@ -43,11 +43,11 @@ impl<T: Send + 'static> Completion<T> {
     /// `wait`: what the work may have to wait for.
     pub(crate) fn new(
         process: Process,
-        service: Arc<JobPool>,
+        jobs: Arc<JobPool>,
         wait: WaitsFor,
         work: impl FnOnce() -> Result<T> + Send + 'static,
     ) -> Self {
-        Self { state: CompletionState::Idle { work: Box::new(work), service, wait }, process }
+        Self { state: CompletionState::Idle { work: Box::new(work), jobs, wait }, process }
     }
 
     /// Runs the operation in the calling thread, or waits where it runs already.
@@ -63,9 +63,9 @@ impl<T: Send + 'static> Completion<T> {
         }
     }
 
-    /// Waits at most `patience`; the operation runs on in a service thread, and comes back to be waited for again.
+    /// Waits at most `patience`; the operation runs on in a job thread, and comes back to be waited for again.
     ///
-    /// Where no service thread can take it the calling thread does it, as in [`wait`](Self::wait), and is back when it is over,
+    /// Where no job thread can take it the calling thread does it, as in [`wait`](Self::wait), and is back when it is over,
     /// however long that takes: where the pool has ended, where more than a thousand operations wait for a thread, and where the system
     /// gives none. Once the pool has ended no operation waits for anybody who uses it, so that is up to the disk alone.
     ///
@@ -101,9 +101,9 @@ impl<T: Send + 'static> Completion<T> {
         polled
     }
 
-    /// Hands the work to a service thread; where none can be had, the caller's thread must do it.
+    /// Hands the work to a job thread; where none can be had, the caller's thread must do it.
     fn start(&mut self) {
-        let CompletionState::Idle { work, service, wait } =
+        let CompletionState::Idle { work, jobs, wait } =
             mem::replace(&mut self.state, CompletionState::Collected)
         else {
             return;
@@ -111,7 +111,7 @@ impl<T: Send + 'static> Completion<T> {
         let promise = Arc::new(Promise(Mutex::new(Pending { result: None, waker: None })));
         let duty = Duty(Some(Arc::clone(&promise)));
         self.state = CompletionState::Running(promise);
-        if let Err(job) = service.submit(wait, Box::new(move || duty.fulfil(work()))) {
+        if let Err(job) = jobs.submit(wait, Box::new(move || duty.fulfil(work()))) {
             job();
         }
     }
@@ -220,11 +220,11 @@ mod tests {
     }
 
     #[test]
-    fn without_a_service_the_calling_thread_does_the_work_however_short_its_patience() {
+    fn without_job_threads_the_calling_thread_does_the_work_however_short_its_patience() {
         let end = Arc::new(PoolEnd::default());
-        let service = Arc::new(JobPool::new(Arc::clone(&end)));
+        let jobs = Arc::new(JobPool::new(Arc::clone(&end)));
         end.reach(EndStage::Ending);
-        let who = Completion::new(Process::current().unwrap(), service, WaitsFor::Callers, || {
+        let who = Completion::new(Process::current().unwrap(), jobs, WaitsFor::Callers, || {
             Ok(std::thread::current().id())
         });
         let done = who.wait_timeout(Duration::ZERO).expect("it is over");

@@ -5,9 +5,10 @@
 //! are tried, and on loom's (`--cfg loom`), where every schedule of a small part is, with every reordering that the memory
 //! model allows.
 //!
-//! On top of these: [`wait`] has both ways to wait, [`pool_end`] how far a pool has come towards its end, [`waking`] every call of a waker, [`turns`] first come,
-//! first served, [`batch_status`] what is left of a batch, [`pause`] the time between tries of what fails; [`callback`] calls the engine's code,
-//! [`poll_budget`] has tasks give way, [`seeded`] has the bugs on purpose.
+//! On top of these: [`wait`] has both ways to wait, [`pool_end`] how far a pool has come towards its end, [`waking`] every call of a
+//! waker, [`turns`] first come, first served, [`thread_pool`] threads on demand, [`batch_status`] what is left of a batch, [`pause`] the
+//! time between tries of what fails; [`callback`] calls the engine's code, [`poll_budget`] has tasks give way, [`seeded`] has the bugs on
+//! purpose.
 //!
 //! Locks do not poison: a panic in a critical section of this crate is a bug that its tests must show, not a state to
 //! carry on with.
@@ -55,6 +56,7 @@ pub(crate) mod callback;
 pub(crate) mod pause;
 pub(crate) mod poll_budget;
 pub(crate) mod pool_end;
+pub(crate) mod thread_pool;
 pub(crate) mod turns;
 pub(crate) mod wait;
 pub(crate) mod waking;

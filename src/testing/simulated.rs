@@ -13,7 +13,7 @@ use crate::sync::simulation;
 /// * A pool starts no thread, as where the system refuses all. So its method is [`IoMethod::Sync`](crate::IoMethod::Sync), to which
 ///   [`Auto`](crate::IoMethod::Auto) comes down, and those that must have threads are refused by
 ///   [`build`](crate::Builder::build). It has no [background writer](crate::BackgroundWriter), syncs one file after another, and
-///   does in `poll` what a service thread would do.
+///   does in `poll` what a job thread would do.
 /// * What a pool draws by lot comes from a fixed row of numbers.
 ///
 /// Build, use and drop the pool inside, and share it with no other thread: to that one other times would apply. A wait without a

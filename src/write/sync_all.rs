@@ -1,8 +1,8 @@
 //! Syncing many files at once.
 //!
-//! A sync waits for a device and nothing else, so files are synced side by side: whoever asks takes one after another, and
-//! service threads, as far as there are idle ones, take some off him. He does not rely on them: what no thread takes he
-//! syncs himself, so this ends even where every service thread waits for something.
+//! A sync waits for a device and nothing else, so files are synced side by side: the calling thread takes one after another, and
+//! job threads, as far as they are to be had, take others. The calling thread does not rely on them: what no other takes it syncs
+//! itself, so this ends even where every job thread waits for something.
 //!
 //! Lock order: the outcome's lock is taken alone.
 

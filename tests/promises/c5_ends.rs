@@ -71,7 +71,7 @@ fn c5_a_pool_goes_in_every_order() {
             for index in order {
                 drop(alive[index].take());
             }
-            // What a service thread was still doing for the checkpoint has the pool to itself.
+            // What a job thread was still doing for the checkpoint has the pool to itself.
             eventually("every I/O has ended", || {
                 let log = disk.log();
                 let ended = log.iter().filter(|event| event.moment != Moment::Begin);

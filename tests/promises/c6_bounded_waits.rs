@@ -316,7 +316,7 @@ fn c6_extensions_of_a_file_that_does_not_answer_leave_threads_for_the_others() {
     });
 }
 
-/// More jobs than there may be service threads.
+/// More jobs than there may be job threads.
 const MANY_JOBS: usize = 40;
 
 type Job = Pin<Box<dyn Future<Output = ()>>>;

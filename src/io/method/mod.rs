@@ -10,7 +10,6 @@ pub(crate) mod sleeper;
 pub(crate) mod threads;
 #[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
 pub(crate) mod uring;
-pub(crate) mod worker_counts;
 
 use std::{io, iter, ptr::NonNull};
 

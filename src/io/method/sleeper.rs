@@ -1,10 +1,10 @@
-//! Somebody who sleeps while there is nothing to do, and those who bring him work.
+//! The sleep of a thread that has nothing to do, while other threads bring it work.
 //!
-//! **No wake-up is lost, and few are paid for.** The sleeper says that he is going to sleep, and looks once more for work; who brings
-//! some puts it down, and looks whether he sleeps. In the one order of `SeqCst` one of them sees the other. Who finds him asleep
-//! takes the flag down, so that he is woken by one of many.
+//! **No wake-up is lost, and few are paid for.** The sleeper says that it is going to sleep, and looks once more for work; a thread that
+//! brings some puts it down, and looks whether the sleeper sleeps. In the one order of `SeqCst` one of them sees the other. The thread
+//! that finds it asleep takes the flag down, so that it is woken by one of many.
 //!
-//! How he sleeps is his own affair; but a wake-up that comes just before must end the sleep, too.
+//! How it sleeps is up to the sleeper; but a wake-up that comes just before must end the sleep, too.
 
 use crate::sync::atomic::{AtomicBool, Ordering, fence};
 
@@ -14,19 +14,19 @@ pub(crate) struct Sleeper {
 }
 
 impl Sleeper {
-    /// He is going to sleep, and may if this is true: by the time that everybody can see it nothing has come.
+    /// Says that the sleeper is going to sleep. It may if this is true: by the time that all threads see it nothing has come.
     pub(crate) fn may_sleep(&self, has_news: impl FnOnce() -> bool) -> bool {
         self.is_asleep.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         !has_news()
     }
 
-    /// He is awake, whether he has slept or not.
+    /// Says that the sleeper is awake, whether it has slept or not.
     pub(crate) fn wake_up(&self) {
         self.is_asleep.store(false, Ordering::Relaxed);
     }
 
-    /// Whether who asks has to wake him. Asked when the work has been put down.
+    /// Returns whether the caller has to wake the sleeper. Asked when the work has been put down.
     pub(crate) fn must_be_woken(&self) -> bool {
         fence(Ordering::SeqCst);
         self.is_asleep.load(Ordering::Relaxed) && self.is_asleep.swap(false, Ordering::SeqCst)
@@ -44,7 +44,7 @@ mod loom_models {
         every_schedule::{check, spawn},
     };
 
-    /// A sleeper with his work, and what wakes him, which keeps what it was told.
+    /// A sleeper with its work, and what wakes it, which keeps what it was told.
     #[derive(Default)]
     struct Door<W> {
         sleeper: Sleeper,
@@ -95,7 +95,7 @@ mod loom_models {
         });
     }
 
-    /// As an errand is: nothing beside the sleeper puts who brings it and who works in an order.
+    /// As an errand is: nothing beside the sleeper orders the thread that brings it and the one that works.
     #[test]
     fn what_is_put_down_without_a_lock_is_found() {
         check(3, || {

@@ -1,36 +1,30 @@
-//! Threads that transfer one request each at a time: the `worker` method, and those who serve beside a ring the files that
+//! Threads that transfer one request each at a time: the `worker` method, and those that serve beside a ring the files that
 //! would block it.
 //!
 //! Invariants: a request is in exactly one place, the queue or a thread's hands; a lease that panics in `finish` costs its
-//! own request and those joined to it; after `shutdown` every request that was admitted is finished. While something can be
-//! started, somebody is awake to start it: whoever takes a request and leaves another that could go calls one more.
+//! own request and those joined to it; after `shutdown` every request that was admitted is finished. As long as the system gives no
+//! [thread](ThreadPool) at all, the threads that submit do the work.
 //!
-//! Where the system refuses a thread, the next one is tried after a [pause](Pause), and as long as there is none at all, the threads that
-//! submit do the work.
-//!
-//! Lock order: the desk, a leaf: nothing is called with it held.
+//! Lock order: the lock of the pool of threads, a leaf.
 
-use std::io;
+use std::{io, marker::PhantomData};
 
 use crate::{
     id::FileId,
     io::{
         backlog::{BacklogLimits, queue::Queue},
         file::File,
-        method::{
-            Method, MethodChange, calling_thread,
-            worker_counts::{Summons, WorkerCounts},
-        },
+        method::{Method, MethodChange, calling_thread},
         operation::{Lease, Operation, Urgency},
         options::Scheduling,
         report::MethodKind,
     },
     observe::{Counter, Counters},
     sync::{
-        Arc, Condvar, Mutex, callback,
-        pause::Pause,
-        thread::{self, ThreadId},
-        time::{self, Duration},
+        Arc,
+        thread::ThreadId,
+        thread_pool::{ThreadLimits, ThreadPool, Workload},
+        time,
     },
 };
 
@@ -38,245 +32,124 @@ use crate::{
 const QUEUED_PER_THREAD: usize = 32;
 
 /// A pool of threads around [`calling_thread`].
-pub(crate) struct Threads<L: Lease>(Arc<WorkersShared<L>>);
+pub(crate) struct Threads<L: Lease>(ThreadPool<Transfers<L>>);
 
-struct WorkersShared<L: Lease> {
-    desk: Mutex<WorkersState<L>>,
-    /// Somebody was called, or the door was closed.
-    called: Condvar,
-    /// A thread is gone, or did not come.
-    gone: Condvar,
-    staff: Staff,
+/// Operations, as the work of a pool of threads.
+struct Transfers<L> {
     counters: Arc<Counters>,
-}
-
-/// What the threads share.
-struct WorkersState<L: Lease> {
-    queue: Queue<L>,
-    crew: WorkerCounts,
-    /// The threads that are at work here.
-    present: Vec<ThreadId>,
-    /// Why the last thread that was wanted could not be had.
-    refused: Option<String>,
-    /// Before another one is tried.
-    pause: Pause,
-}
-
-/// Which threads there are.
-#[derive(Copy, Clone, Debug)]
-pub(crate) struct Staff {
-    pub(crate) name: &'static str,
-    /// The most at once.
-    pub(crate) most: u32,
-    /// How long one stays without work; for ever unless set.
-    pub(crate) stays: Option<Duration>,
+    lease: PhantomData<fn(L)>,
 }
 
 impl<L: Lease> Threads<L> {
     /// None to begin with: they are started when there is work.
-    pub(crate) fn on_demand(staff: Staff, scheduling: &Scheduling, counters: Arc<Counters>) -> Self {
-        let in_flight = staff.most as usize;
-        let limits =
-            BacklogLimits { waiting: in_flight * QUEUED_PER_THREAD, in_flight, combine: scheduling.combine };
-        Self::with_limits(staff, limits, counters)
+    pub(crate) fn on_demand(limits: ThreadLimits, scheduling: &Scheduling, counters: Arc<Counters>) -> Self {
+        let in_flight = limits.most;
+        let waiting = in_flight * QUEUED_PER_THREAD;
+        Self::with_backlog(
+            limits,
+            BacklogLimits { waiting, in_flight, combine: scheduling.combine },
+            counters,
+        )
     }
 
-    fn with_limits(staff: Staff, limits: BacklogLimits, counters: Arc<Counters>) -> Self {
-        let (queue, crew) = (Queue::new(limits), WorkerCounts::new(staff.most as usize));
-        let desk = WorkersState { queue, crew, present: Vec::new(), refused: None, pause: Pause::default() };
-        let desk = Mutex::new(desk);
-        Self(Arc::new(WorkersShared { desk, called: Condvar::new(), gone: Condvar::new(), staff, counters }))
+    fn with_backlog(limits: ThreadLimits, backlog: BacklogLimits, counters: Arc<Counters>) -> Self {
+        let transfers = Transfers { counters, lease: PhantomData };
+        Self(ThreadPool::new(limits, transfers, Queue::new(backlog)))
     }
 
     /// Starts `threads` of them, or as many as the system grants; an error if that is none.
     pub(crate) fn open(threads: u32, scheduling: &Scheduling, counters: Arc<Counters>) -> io::Result<Self> {
-        let staff = Staff { name: "ringpool-io", most: threads, stays: None };
-        let opened = Self::on_demand(staff, scheduling, counters);
-        opened.start_all()?;
+        let limits = ThreadLimits { name: "ringpool-io", most: threads as usize, idle: None };
+        let opened = Self::on_demand(limits, scheduling, counters);
+        opened.0.start_all()?;
         Ok(opened)
     }
 
-    fn start_all(&self) -> io::Result<()> {
-        let all = self.0.desk.lock().call(self.0.staff.most as usize);
-        let refused = self.0.summon(all);
-        match refused {
-            Some(error) if self.0.desk.lock().crew.serving() == 0 => Err(error),
-            // Fewer do the same work.
-            _ => Ok(()),
-        }
+    fn counters(&self) -> &Counters {
+        &self.0.workload().counters
     }
-}
 
-impl<L: Lease> WorkersShared<L> {
-    /// Takes requests in, up to the first that there is no room for, and has somebody come for them.
-    fn admit(self: &Arc<Self>, requests: &mut dyn Iterator<Item = Operation<L>>) -> Option<Operation<L>> {
-        let mut desk = self.desk.lock();
-        let admitted = desk.queue.admit(requests, &self.counters);
-        let summons = desk.call(admitted.queued);
-        let none_is_there = admitted.queued > 0 && desk.crew.serving() == 0;
-        drop(desk);
-        let refused = self.summon(summons).is_some() || none_is_there;
-        if refused && !seeded!("work_of_refused_threads_left") {
-            self.help_out();
+    /// Takes requests in, up to the first that there is no room for, and calls threads for them.
+    fn admit(&self, requests: &mut dyn Iterator<Item = Operation<L>>) -> Option<Operation<L>> {
+        let mut state = self.0.lock();
+        let admitted = state.queue.admit(requests, self.counters());
+        let is_served = admitted.queued == 0 || self.0.call(&mut state, admitted.queued);
+        drop(state);
+        if !is_served && !seeded!("work_of_refused_threads_left") {
+            self.0.help_out(|| self.counters().add(Counter::Inline, 1));
         }
         admitted.refused
     }
+}
 
-    /// Wakes and starts threads. Gives the system's reason where one cannot be started.
-    fn summon(self: &Arc<Self>, Summons { wake, hire }: Summons) -> Option<io::Error> {
-        (0..wake).for_each(|_| self.called.notify_one());
-        for to_come in (1..=hire).rev() {
-            let shared = Arc::clone(self);
-            let started = thread::spawn(self.staff.name.to_owned(), move || shared.work());
-            let mut desk = self.desk.lock();
-            if let Err(error) = started {
-                // The others would be refused as well, and a try takes its time.
-                desk.crew.refuse(to_come);
-                desk.refused = Some(error.to_string());
-                desk.pause.lengthen(time::now());
-                self.gone.notify_all();
-                return Some(error);
-            }
-            desk.crew.start();
-            desk.refused = None;
-            desk.pause.end();
-        }
-        None
+impl<L: Lease> Workload for Transfers<L> {
+    type Queue = Queue<L>;
+    type Work = Operation<L>;
+
+    fn next(&self, queue: &mut Queue<L>) -> Option<Self::Work> {
+        queue.backlog.next()
     }
 
-    /// Does the work of threads that cannot be had, where there is none at all.
-    fn help_out(&self) {
-        loop {
-            let mut desk = self.desk.lock();
-            if desk.crew.serving() > 0 {
-                return;
-            }
-            let Some(operation) = desk.queue.backlog.next() else { return };
-            drop(desk);
-            self.counters.add(Counter::Inline, 1);
-            self.carry_out(operation);
-        }
+    fn has_next(&self, queue: &mut Queue<L>) -> bool {
+        queue.backlog.has_next()
     }
 
-    fn work(self: &Arc<Self>) {
-        self.desk.lock().present.push(thread::current().id());
-        while let Some(operation) = self.next() {
-            self.carry_out(operation);
-        }
+    fn is_finished(&self, queue: &Queue<L>) -> bool {
+        queue.is_finished()
     }
 
     /// Transfers an operation and finishes it. It stops counting as in flight first, whatever happens: a caller that waits for it may
     /// close the file next.
-    fn carry_out(&self, operation: Operation<L>) {
-        // A panic in here has been reported by the hook, and has dropped the operation, which counts as a failure.
-        let _ = callback::contained(|| {
-            let counted =
-                CountedInFlight { desk: &self.desk, file: operation.file.id, urgency: operation.urgency };
-            let outcome = calling_thread::transfer(&operation, &self.counters);
-            let _late = seeded!("place_given_back_late").then_some(counted);
-            operation.finish(outcome, time::now());
-        });
-    }
-
-    /// Waits for the next request. `None`: the thread is to go, and does not count any more.
-    fn next(self: &Arc<Self>) -> Option<Operation<L>> {
-        let mut desk = self.desk.lock();
-        loop {
-            if let Some(next) = desk.queue.backlog.next() {
-                let summons = if desk.queue.backlog.has_next() { desk.call(1) } else { Summons::default() };
-                drop(desk);
-                // Where nobody can be started, this thread takes the next one itself.
-                let _ = self.summon(summons);
-                return Some(next);
-            }
-            let until = self.staff.stays.map(|stays| time::now() + stays);
-            desk.crew.fall_asleep();
-            loop {
-                if desk.crew.answer() {
-                    break;
-                }
-                if desk.queue.is_finished() || until.is_some_and(|until| time::now() >= until) {
-                    desk.crew.get_up();
-                    desk.leave();
-                    self.called.notify_all();
-                    self.gone.notify_all();
-                    return None;
-                }
-                desk = match until {
-                    Some(until) => self.called.wait_until(desk, until),
-                    None => self.called.wait(desk),
-                };
-            }
-        }
+    fn carry_out(&self, operation: Operation<L>, pool: &ThreadPool<Self>) {
+        let counted = CountedInFlight { pool, file: operation.file.id, urgency: operation.urgency };
+        let outcome = calling_thread::transfer(&operation, &self.counters);
+        let _late = seeded!("place_given_back_late").then_some(counted);
+        operation.finish(outcome, time::now());
     }
 }
 
-/// An operation of this file and urgency that counts as in flight until this is dropped.
-struct CountedInFlight<'s, L: Lease> {
-    desk: &'s Mutex<WorkersState<L>>,
+/// An operation of this file and urgency that counts as in flight until this is dropped, by a thread that looks for the next one
+/// afterwards.
+struct CountedInFlight<'p, L: Lease> {
+    pool: &'p ThreadPool<Transfers<L>>,
     file: FileId,
     urgency: Urgency,
 }
 
 impl<L: Lease> Drop for CountedInFlight<'_, L> {
     fn drop(&mut self) {
-        self.desk.lock().queue.backlog.end(self.file, self.urgency);
-    }
-}
-
-impl<L: Lease> WorkersState<L> {
-    /// Calls a thread for each of so many requests. After a refusal none is started during the pause.
-    fn call(&mut self, requests: usize) -> Summons {
-        let pause = &mut self.pause;
-        self.crew.call(requests, || pause.is_over(time::now()))
-    }
-
-    fn leave(&mut self) {
-        self.crew.leave();
-        let own = thread::current().id();
-        self.present.retain(|&id| id != own);
-        if self.crew.serving() == 0 {
-            // Threads could be had, and the last goes for want of work. Whether one can be had again is not known.
-            self.refused = None;
-        }
+        self.pool.lock().queue.backlog.end(self.file, self.urgency);
     }
 }
 
 impl<L: Lease> Method<L> for Threads<L> {
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
-        while let Some(refused) = self.0.admit(requests) {
-            calling_thread::run(refused, &self.0.counters);
+        while let Some(refused) = self.admit(requests) {
+            calling_thread::run(refused, self.counters());
         }
     }
 
     fn room(&self, _file: &File) -> usize {
-        self.0.desk.lock().queue.room()
+        self.0.lock().queue.room()
     }
 
     fn forget(&self, file: &File) {
-        self.0.desk.lock().queue.backlog.forget(file.id);
+        self.0.lock().queue.backlog.forget(file.id);
     }
 
     fn shutdown(&self) {
-        let mut desk = self.0.desk.lock();
-        desk.queue.close();
-        self.0.called.notify_all();
+        self.0.lock().queue.close();
+        self.0.wake_all();
         // The last lease may own the pool, so that this is one of the threads: it goes by itself.
-        let own = usize::from(desk.present.contains(&thread::current().id()));
-        while desk.crew.serving() > own {
-            desk = self.0.gone.wait(desk);
-        }
+        self.0.wait_until_gone();
     }
 
     fn has(&self, thread: ThreadId) -> bool {
-        self.0.desk.lock().present.contains(&thread)
+        self.0.has(thread)
     }
 
     fn change(&self) -> Option<MethodChange> {
-        let desk = self.0.desk.lock();
-        let refused = desk.refused.as_ref().filter(|_| !desk.crew.has_any())?;
-        let reason = format!("no {} thread can be started: {refused}", self.0.staff.name);
-        Some(MethodChange { in_use: MethodKind::Sync, reason })
+        self.0.refusal().map(|reason| MethodChange { in_use: MethodKind::Sync, reason })
     }
 }
 
@@ -289,6 +162,7 @@ impl<L: Lease> Drop for Threads<L> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sync::{thread, time::Duration};
     use crate::{
         id::PageSize,
         io::{
@@ -300,9 +174,9 @@ mod tests {
     };
     use std::{path::Path, sync::mpsc};
 
-    fn staff_of(most: u32, waiting: usize, counters: Arc<Counters>) -> Threads<TestLease> {
-        let staff = Staff { name: "ringpool-test", most, stays: None };
-        Threads::with_limits(staff, BacklogLimits { waiting, in_flight: most as usize, combine: 0 }, counters)
+    fn threads_of(most: usize, waiting: usize, counters: Arc<Counters>) -> Threads<TestLease> {
+        let limits = ThreadLimits { name: "ringpool-test", most, idle: None };
+        Threads::with_backlog(limits, BacklogLimits { waiting, in_flight: most, combine: 0 }, counters)
     }
 
     #[test]
@@ -311,7 +185,7 @@ mod tests {
         let disk = FakeDisk::stamped(64 * 512);
         let file = Arc::new(disk.open_file(512).unwrap());
         let counters = Arc::new(Counters::new());
-        let threads = staff_of(2, 4, Arc::clone(&counters));
+        let threads = threads_of(2, 4, Arc::clone(&counters));
         let arena = TestArena::new(16 * 512);
         let mut left = REQUESTS;
         while left > 0 {
@@ -341,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_leaves_something_that_could_go_calls_one_more() {
+    fn a_thread_that_leaves_something_that_could_go_calls_one_more() {
         let disk = SimDisk::new();
         let open = |n: u32| {
             let path = n.to_string();
@@ -350,7 +224,7 @@ mod tests {
             Arc::new(File::open(&disk, FileId(n), Path::new(&path), &options, size).unwrap())
         };
         let files = [0, 1, 2].map(open);
-        let threads = staff_of(8, 64, Arc::new(Counters::new()));
+        let threads = threads_of(8, 64, Arc::new(Counters::new()));
         let arena = TestArena::new(64 * 512);
         let ahead = |file: usize, block| {
             let mut request = arena.request(Direction::Read, &files[file], block * 512, &[512]);
@@ -365,12 +239,12 @@ mod tests {
         }
         gate.wait_for(6);
         let awaited = [ahead(0, 40), ahead(1, 40)];
-        // Who was called for these has found nothing to do, and sleeps.
-        while threads.0.desk.lock().crew.awake() > 6 {
+        // The threads that were called for these have found nothing to do, and sleep.
+        while threads.0.awake() > 6 {
             thread::yield_now();
         }
         awaited.iter().for_each(|awaited| awaited.store(true, std::sync::atomic::Ordering::SeqCst));
-        // Who comes for this one finds that the two have become demands. He has hands for one of the three, and a colleague.
+        // The thread that comes for this one finds that the two have become demands. It takes one of the three, and calls another thread.
         threads.submit_one(arena.request(Direction::Read, &files[2], 0, &[512]));
         gate.wait_for(8);
         gate.open();
@@ -385,7 +259,7 @@ mod tests {
         let disk = FakeDisk::stamped(64 * 512);
         let file = Arc::new(disk.open_file(512).unwrap());
         let counters = Arc::new(Counters::new());
-        let threads = staff_of(4, 64, Arc::clone(&counters));
+        let threads = threads_of(4, 64, Arc::clone(&counters));
         let arena = TestArena::new(64 * 512);
         let submit = |blocks: std::ops::Range<u64>| {
             let read = |block| arena.request(Direction::Read, &file, block * 512, &[512]);
@@ -413,28 +287,11 @@ mod tests {
         assert_eq!(threads.change(), None);
     }
 
-    /// A thread that is being started counts as one to wait for, and does not come.
-    #[test]
-    #[cfg(not(any(loom, shuttle)))]
-    fn c7_a_shutdown_does_not_wait_for_a_thread_that_is_refused() {
-        let threads = staff_of(1, 64, Arc::new(Counters::new()));
-        let hiring = threads.0.desk.lock().call(1);
-        std::thread::scope(|scope| {
-            let ended = scope.spawn(|| threads.shutdown());
-            // The door is closed and the wait begun in one hold of the desk.
-            while !threads.0.desk.lock().queue.is_closed() {
-                thread::yield_now();
-            }
-            assert!(thread::refused(0, 1, || threads.0.summon(hiring)).is_some());
-            ended.join().unwrap();
-        });
-    }
-
-    /// Who waits for a request may close its file next, and then nothing of the file must be left here.
+    /// A thread that waits for a request may close its file next, and then nothing of the file must be left here.
     #[test]
     fn a_place_is_given_back_before_its_request_ends() {
         let disk = FakeDisk::stamped(64 * 512);
-        let threads = staff_of(1, 64, Arc::new(Counters::new()));
+        let threads = threads_of(1, 64, Arc::new(Counters::new()));
         let arena = TestArena::new(64 * 512);
         let file = Arc::new(disk.open_file(512).unwrap());
         let (ending, is_ending) = mpsc::channel();
@@ -448,7 +305,7 @@ mod tests {
         // The worker thread stands at the beginning of the request's end.
         is_ending.recv().unwrap();
         threads.forget(&file);
-        let knows = threads.0.desk.lock().queue.backlog.knows(file.id);
+        let knows = threads.0.lock().queue.backlog.knows(file.id);
         looked.send(()).unwrap();
         arena.expect_reads(1);
         assert!(!knows, "the place was held until after the request's end");
@@ -459,14 +316,14 @@ mod tests {
     fn a_panic_in_a_transfer_gives_the_place_back() {
         let disk = FakeDisk::stamped(64 * 512);
         let file = Arc::new(disk.open_file(512).unwrap());
-        let threads = staff_of(1, 64, Arc::new(Counters::new()));
+        let threads = threads_of(1, 64, Arc::new(Counters::new()));
         let arena = TestArena::new(64 * 512);
         for _ in 0..3 {
             disk.claim_more();
             threads.submit_one(arena.request(Direction::Read, &file, 0, &[512]));
             arena.expect_dropped(1);
             threads.forget(&file);
-            assert!(!threads.0.desk.lock().queue.backlog.knows(file.id), "a line of a closed file is left");
+            assert!(!threads.0.lock().queue.backlog.knows(file.id), "a line of a closed file is left");
             threads.submit_one(arena.request(Direction::Read, &file, 0, &[512]));
             arena.expect_reads(1);
         }

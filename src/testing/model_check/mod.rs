@@ -13,6 +13,7 @@ mod files;
 mod own_pages;
 mod resizing;
 mod scenarios;
+mod thread_pool;
 mod torn_pages;
 mod wakers;
 
@@ -37,7 +38,7 @@ const PAGE: usize = 512;
 /// Runs `scenario` under many schedules, for each I/O method that shuttle can drive: half of them with a switch at every
 /// turn of a coin, half with few switches in places that matter (PCT), which let one thread overtake another by far.
 fn check(scenario: fn(IoMethod)) {
-    let schedules = env::var("RINGPOOL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000_usize);
+    let schedules = schedules();
     for method in [IoMethod::Sync, IoMethod::Worker { threads: 1 }, IoMethod::Worker { threads: 2 }] {
         let again = method.clone();
         run(RandomScheduler::new(schedules / 2), move || scenario(method.clone()));
@@ -46,6 +47,11 @@ fn check(scenario: fn(IoMethod)) {
     let name = std::thread::current().name().unwrap_or("a scenario").to_owned();
     // Past the harness, which keeps what successful tests print.
     let _ = writeln!(std::io::stderr(), "{name}: {schedules} schedules for each of three methods");
+}
+
+/// How many schedules of a scenario are tried.
+fn schedules() -> usize {
+    env::var("RINGPOOL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
 }
 
 fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 'static) {

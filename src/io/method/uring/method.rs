@@ -16,20 +16,18 @@ use super::{
 use crate::{
     io::{
         file::File,
-        method::{
-            Chunk, Method, MethodChange,
-            threads::{Staff, Threads},
-        },
+        method::{Chunk, Method, MethodChange, threads::Threads},
         operation::{Lease, Operation},
         options::{Scheduling, UringOptions},
         report::{MethodKind, Registration},
     },
     observe::{Counter, Counters},
-    sync::{Arc, thread::ThreadId, time::Duration},
+    sync::{Arc, thread::ThreadId, thread_pool::ThreadLimits, time::Duration},
 };
 
 /// The threads for files that would block a worker.
-const ASIDE: Staff = Staff { name: "ringpool-aside", most: 8, stays: Some(Duration::from_secs(5)) };
+const ASIDE: ThreadLimits =
+    ThreadLimits { name: "ringpool-aside", most: 8, idle: Some(Duration::from_secs(5)) };
 
 /// Bytes of a file, a power of two, that go to one worker.
 const STRETCH: u64 = 4 << 20;
