@@ -15,8 +15,8 @@ use crate::{
 pub(crate) struct BatchStatus {
     state: Mutex<StatusState>,
     all_in: Condvar,
-    /// Woken whenever nothing is out any more.
-    waker: Option<Waker>,
+    /// Woken whenever the number of requests that are out has come down to a multiple of this one.
+    waker: Option<(Waker, usize)>,
 }
 
 #[derive(Default)]
@@ -34,9 +34,10 @@ impl BatchStatus {
         Arc::new(Self::default())
     }
 
-    /// The same, which wakes when nothing is out any more. (Perhaps more than once, as long as requests are begun.)
-    pub(crate) fn that_wakes(waker: Waker) -> Arc<Self> {
-        Arc::new(Self { waker: Some(waker), ..Self::default() })
+    /// The same, which wakes when nothing is out any more, and each time that so many more requests are over. (Perhaps more often, as
+    /// long as requests are begun.)
+    pub(crate) fn that_wakes(waker: Waker, every: usize) -> Arc<Self> {
+        Arc::new(Self { waker: Some((waker, every)), ..Self::default() })
     }
 
     /// One more request is out.
@@ -79,11 +80,48 @@ impl Outstanding {
         }
         assert!(state.outstanding > 0, "a request ended that was not begun");
         state.outstanding -= 1;
-        let all_in = state.outstanding == 0;
+        let left = state.outstanding;
         drop(state);
-        if all_in {
+        if left == 0 {
             self.0.all_in.notify_all();
-            self.0.waker.iter().for_each(Waker::wake_by_ref);
         }
+        if let Some((waker, every)) = &self.0.waker
+            && left.is_multiple_of(*every)
+        {
+            waker.wake_by_ref();
+        }
+    }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicUsize, Ordering},
+        task::Wake,
+    };
+
+    use super::*;
+
+    #[derive(Default)]
+    struct CountedCalls(AtomicUsize);
+
+    impl Wake for CountedCalls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_batch_wakes_each_time_that_so_many_requests_are_over_and_at_its_end() {
+        let calls = Arc::new(CountedCalls::default());
+        let batch = BatchStatus::that_wakes(Waker::from(Arc::clone(&calls)), 8);
+        let out: Vec<_> = (0..20).map(|_| batch.begin()).collect();
+        let after_each = out.into_iter().map(|request| {
+            request.end(Ok(1));
+            calls.0.load(Ordering::SeqCst)
+        });
+        let expected = (0..20).map(|over| if over < 3 { 0 } else { (over + 5) / 8 });
+        assert!(after_each.eq(expected));
+        assert_eq!(batch.wait().unwrap(), 20);
     }
 }

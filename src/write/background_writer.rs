@@ -1,14 +1,15 @@
 //! The background writer: keeps frames clean before they are wanted, so that a miss takes one and never writes.
 //!
 //! One thread for the pool. It looks for victims in the fetches' stead: victims that are clean go to the list of
-//! [ready](crate::buffer::supply::clean_list) frames, dirty ones are written, two batches at a time, and go there when they are clean. Dirty
-//! neighbours in the file that are not used either go in the same request: they would be victims before long. How many are kept ready follows [demand](super::clean_target). Without demand it
+//! [ready](crate::buffer::supply::clean_list) frames, dirty ones are written, some sixty at a time, and go there when they are clean: at
+//! once, each by itself, where fetches wait, else with their batch. The next are begun before the last are over, so that frames come in an even
+//! flow. Dirty neighbours in the file that are not used either go in the same request: they would be victims before long. How many are kept ready follows [demand](super::clean_target). Without demand it
 //! sleeps: nobody wakes it but a fetch that has taken a frame and found few left. Where as many victims as the pool has frames
 //! were clean one after the other it rests: to set clean frames aside saves nobody anything. The first dirty victim that a
 //! fetch meets ends that.
 //!
 //! It waits for no batch alone: whichever is over first is seen to. One that has not come back for a [while](STALLED) does not count
-//! any more as one of the two, and the files that it waits for have no victims of theirs written until it is over: so a file that
+//! any more, and the files that it waits for have no victims of theirs written until it is over: so a file that
 //! does not answer holds up no other. (With [`IoMethod::Sync`](crate::IoMethod::Sync) this thread transfers by itself and waits for each write. Fetches
 //! then find it stuck, and write for themselves.)
 //!
@@ -38,11 +39,17 @@ use crate::{
     },
 };
 
-/// Victims that are written together.
+/// Victims that are written together at the most.
 const BATCH: usize = 32;
 
-/// Batches under way at once: the device works on one while the next is put together.
-const BATCHES: usize = 2;
+/// For so many there must be room beside those under way before it is looked for the next.
+const LEAST_ROOM: usize = 16;
+
+/// Victims under way at once, about: the device works on some while the next are put together.
+const VICTIMS_OUT: usize = 64;
+
+/// How many requests of a batch are over when it is looked for the next victims.
+const LOOK_EVERY: usize = 8;
 
 /// A batch that takes longer does not hold up the next ones.
 const STALLED: Duration = Duration::from_millis(50);
@@ -191,11 +198,13 @@ impl Cleaner {
             return CleaningRound::Failed(error);
         }
         let fresh = || self.under_way.iter().filter(|batch| !batch.is_stalled(now));
-        let cleaning: usize = fresh().map(|batch| batch.victims.len()).sum();
+        let is_out = |&&no: &&FrameNo| pool.frame(no).state.load().is_writing();
+        let out = fresh().flat_map(|batch| &batch.victims).filter(is_out).count();
         let short =
-            self.pace.target().saturating_sub(pool.supply.clean_list.len() + pool.free_frames() + cleaning);
+            self.pace.target().saturating_sub(pool.supply.clean_list.len() + pool.free_frames() + out);
         // Latched, pinned, or no room for copies: who needs a frame will call again.
-        let has_room = fresh().count() < BATCHES && self.under_way.len() < BATCHES_MOST && !settled.in_vain;
+        let room = VICTIMS_OUT.saturating_sub(out).min(BATCH);
+        let has_room = room >= LEAST_ROOM && self.under_way.len() < BATCHES_MOST && !settled.in_vain;
         if short > 0 && has_room && (!self.sweeps_in_vain || pool.is_any_left()) {
             // Past the pages that are in turn only where fetches had to: those may be busy with reads ahead, or being written, for which
             // no page is to go that was used.
@@ -205,7 +214,7 @@ impl Cleaner {
             let slow = self.slow_files(now);
             let can_clean = |no| !slow.contains(&pool.frame(no).page().file);
             let mut victims = Vec::with_capacity(BATCH);
-            let clean = pool.set_victims_aside(reach, short, &mut victims, BATCH, can_clean);
+            let clean = pool.set_victims_aside(reach, short, &mut victims, room, can_clean);
             self.wake_one(clean);
             self.sweeps_in_vain = clean == 0 && victims.is_empty();
             self.clean_in_a_row += clean;
@@ -251,7 +260,7 @@ impl Cleaner {
         }
         candidates.sort_unstable();
         candidates.dedup();
-        let tally = BatchStatus::that_wakes(self.shared.pool.supply.clean_list.waker());
+        let tally = BatchStatus::that_wakes(self.shared.pool.supply.clean_list.waker(), LOOK_EVERY);
         write_out(&self.shared, &mut candidates, urgency, &mut Patience::Try, &tally);
         self.under_way.push(CleaningBatch { victims, tally, begun: time::now() });
     }

@@ -165,7 +165,7 @@ impl Pin {
         if pin.is_off(state)
             && let Some(pool) = kept
         {
-            pool.supply.frame_waiters.wake_one_with(wakers);
+            pool.hand_on(pin.frame, wakers);
         }
         state
     }
@@ -206,7 +206,7 @@ impl Drop for Pin {
             && let Some(pool) = kept
             && pool.process.is_current()
         {
-            pool.supply.frame_waiters.wake_one();
+            pool.hand_on(self.frame, &mut Wakers::new());
         }
     }
 }

@@ -42,7 +42,7 @@ use crate::{
     },
     id::FrameNo,
     observe::Counter,
-    sync::time,
+    sync::{time, waking::Wakers},
 };
 
 /// Dirty frames that a sweep came by and would have taken, had they been clean.
@@ -220,6 +220,15 @@ impl FramePool {
             state.update(State::no_longer_ready);
         }
         there_was_room
+    }
+
+    /// A frame was let go of while others wait for one: sets it aside, if it is a victim and clean, and wakes the first in line.
+    #[cold]
+    pub(super) fn hand_on(&self, no: FrameNo, wakers: &mut Wakers) {
+        if !seeded!("freed_frame_not_handed_on") {
+            self.set_aside(no);
+        }
+        self.supply.frame_waiters.wake_one_with(wakers);
     }
 
     /// Shows victims, clean and dirty, until `enough` gives a value, having taken about `wanted`. All others are spared, for now.

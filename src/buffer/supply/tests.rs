@@ -1,9 +1,14 @@
 //! Frames taken, and set aside.
 
+use std::task::Waker;
+
 use super::*;
 use crate::{
     Error,
-    buffer::pool::{Lookup, Mapped},
+    buffer::{
+        frame::latch::Latch,
+        pool::{Lookup, Mapped},
+    },
     id::{FileId, PageId, PageSize},
     observe::Counters,
     sync::Arc,
@@ -115,6 +120,33 @@ fn a_frame_that_waiters_of_a_failed_read_still_have_is_taken_later() {
     let taken: Vec<_> = (7..10).map(|block| read(&pool, block).frame_no()).collect();
     assert!(taken.contains(&no), "{taken:?}");
     assert_eq!(pool.faults(), Vec::<String>::new());
+}
+
+/// Else the waiter that is woken would search all frames for it, and the writer set it aside only with the last of its batch.
+#[test]
+fn a_frame_that_is_let_go_of_is_set_aside_for_the_first_that_waits() {
+    let pool = filled(3);
+    let pin = |block| pool.pin_unused(FrameNo(block), page(block)).unwrap();
+    let waiters = &pool.supply.frame_waiters;
+    let let_go = |last: Pin, waits: bool| {
+        if waits {
+            waiters.enlist(&mut None, Waker::noop());
+        }
+        drop(last);
+        assert!(!waiters.any(), "it was not woken");
+        pool.take_set_aside().map(|no| no.0)
+    };
+    assert_eq!((let_go(pin(0), true), let_go(pin(1), false)), (Some(0), None), "it is for those that wait");
+    let Lookup::Pinned(used) = pool.lookup(page(2)) else { panic!("it is here") };
+    assert_eq!(let_go(used, true), None, "it was used: a sweep says whose turn it is");
+    let written = pin(1);
+    assert!(written.try_latch(Latch::Exclusive));
+    written.unlatch_exclusive(true);
+    assert!(written.try_latch(Latch::Shared) && written.lend());
+    written.unlatch_shared();
+    waiters.enlist(&mut None, Waker::noop());
+    written.end_write(true);
+    assert_eq!((pool.take_set_aside(), waiters.any()), (Some(FrameNo(1)), false), "its batch may go on");
 }
 
 #[test]
