@@ -162,7 +162,7 @@ impl<L: Lease> Drop for Threads<L> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sync::{thread, time::Duration};
+    use crate::sync::thread;
     use crate::{
         id::PageSize,
         io::{
@@ -281,7 +281,7 @@ mod tests {
             }
         });
         let took = begun.elapsed();
-        assert!(took >= Duration::from_millis(2 + 4 + 8 + 6 * 16), "nine refusals in {took:?}");
+        assert!(took >= time::Duration::from_millis(2 + 4 + 8 + 6 * 16), "nine refusals in {took:?}");
         thread::refused(0, u64::MAX, || submit(6..12));
         arena.expect_reads(6);
         assert_eq!(threads.change(), None);

@@ -10,7 +10,7 @@ use crate::sync::{
     thread_pool::{ThreadLimits, ThreadPool, Workload},
 };
 
-/// Pieces of work that meet in twos: the first of two is not done before the second has begun.
+/// Pieces of work of which the first is done by itself, and the others meet in twos: neither is done before the other has begun.
 #[derive(Default)]
 struct Meetings {
     begun: Mutex<usize>,
@@ -32,7 +32,7 @@ impl Workload for Meetings {
     fn next(&self, queue: &mut Pieces) -> Option<usize> {
         queue.waiting = queue.waiting.checked_sub(1)?;
         queue.taken += 1;
-        Some(queue.taken.next_multiple_of(2))
+        Some(queue.taken | 1)
     }
 
     fn has_next(&self, queue: &mut Pieces) -> bool {
@@ -53,16 +53,16 @@ impl Workload for Meetings {
     }
 }
 
-/// Two threads bring two pieces each, one by one, and then the pool of two threads ends. With `idle`, threads may go in between.
+/// Two threads bring three pieces and two, one by one, and then the pool of two threads ends. With `idle`, threads may go in between.
 fn check_meetings(idle: Option<Duration>) {
-    const PIECES: usize = 4;
+    const BROUGHT: [usize; 2] = [3, 2];
     let scenario = move || {
         let limits = ThreadLimits { name: "meetings", most: 2, idle };
         let pool = Arc::new(ThreadPool::new(limits, Meetings::default(), Pieces::default()));
-        join((0..2).map(|_| {
+        join(BROUGHT.map(|pieces| {
             let pool = Arc::clone(&pool);
             spawn(move || {
-                for _ in 0..PIECES / 2 {
+                for _ in 0..pieces {
                     let mut state = pool.lock();
                     state.queue.waiting += 1;
                     assert!(pool.call(&mut state, 1), "no thread is refused here");
@@ -72,7 +72,7 @@ fn check_meetings(idle: Option<Duration>) {
         pool.lock().queue.is_closed = true;
         pool.wake_all();
         pool.wait_until_gone();
-        assert_eq!(*pool.workload().begun.lock(), PIECES);
+        assert_eq!(*pool.workload().begun.lock(), BROUGHT.iter().sum::<usize>());
     };
     run(RandomScheduler::new(schedules() / 2), scenario);
     run(PctScheduler::new(3, schedules() / 2), scenario);
