@@ -18,8 +18,13 @@ pub(crate) struct Pause {
 impl Pause {
     /// Begins the next pause: a try has failed.
     pub(crate) fn lengthen(&mut self, now: Instant) {
-        self.length = (2 * self.length).clamp(SHORTEST, LONGEST);
-        self.until = Some(now + self.length);
+        self.lengthen_within([SHORTEST, LONGEST], now);
+    }
+
+    /// Begins the next pause, between these two lengths. Returns when it is over.
+    pub(crate) fn lengthen_within(&mut self, [shortest, longest]: [Duration; 2], now: Instant) -> Instant {
+        self.length = (2 * self.length).clamp(shortest, longest);
+        *self.until.insert(now + self.length)
     }
 
     /// Ends the pause: a try has succeeded.
@@ -58,5 +63,8 @@ mod tests {
         assert_eq!(lengths, [4, 8, 16, 16, 16]);
         pause.end();
         assert!(pause.is_over(begun));
+        let range = [10, 30].map(Duration::from_millis);
+        let ends = [(); 3].map(|()| (pause.lengthen_within(range, begun) - begun).as_millis());
+        assert_eq!(ends, [10, 20, 30]);
     }
 }

@@ -30,6 +30,7 @@ use crate::{
     sync::{
         Arc, Mutex,
         batch_status::BatchStatus,
+        pause::Pause,
         thread::{self, ThreadId},
         time::{self, Duration, Instant},
     },
@@ -118,7 +119,7 @@ struct Cleaner {
     clean_in_a_row: usize,
     /// Whether the last sweep has met no victim.
     sweeps_in_vain: bool,
-    rest: Duration,
+    pause: Pause,
 }
 
 /// Victims whose write has begun.
@@ -152,7 +153,7 @@ impl Cleaner {
             under_way: Vec::new(),
             clean_in_a_row: 0,
             sweeps_in_vain: false,
-            rest: REST[0],
+            pause: Pause::default(),
         }
     }
 
@@ -310,7 +311,7 @@ impl Cleaner {
         self.under_way = under_way;
         self.shared.counters.add(Counter::PagesCleaned, settled.pages);
         if settled.error.is_none() && settled.pages > 0 {
-            self.rest = REST[0];
+            self.pause.end();
         }
         settled
     }
@@ -332,10 +333,10 @@ impl Cleaner {
         events::cleaning_failed(error);
         let ready = &self.shared.pool.supply.clean_list;
         ready.set_mark(0);
-        if ready.rest_until(time::now() + self.rest, &self.shared.end) {
+        let until = self.pause.lengthen_within(REST, time::now());
+        if ready.rest_until(until, &self.shared.end) {
             self.show_mark();
         }
-        self.rest = (self.rest * 2).min(REST[1]);
     }
 }
 
