@@ -32,17 +32,17 @@ impl Background {
         shared.end.reach(EndStage::Ending);
         // What sleeps sees it now.
         shared.checkpoints.wake_the_pausing();
-        shared.jobs.wake_all();
+        shared.jobs.threads.wake_all();
         shared.pool.supply.clean_list.look_again();
         if !self.is_run_by(thread::current().id()) {
             self.writer.wait_until_gone();
-            shared.jobs.wait_until_gone();
+            shared.jobs.threads.wait_until_gone();
         }
     }
 
     /// Whether what goes on here, or what it waits for, is up to this thread.
     fn is_run_by(&self, thread: thread::ThreadId) -> bool {
-        self.writer.is(thread) || self.shared.jobs.has(thread) || self.shared.method.has(thread)
+        self.writer.is(thread) || self.shared.jobs.threads.has(thread) || self.shared.method.has(thread)
     }
 }
 

@@ -16,7 +16,6 @@ use crate::{
     sync::{
         Arc, callback,
         pool_end::{EndStage, PoolEnd},
-        thread::ThreadId,
         thread_pool::{ThreadLimits, ThreadPool, Workload},
         time::Duration,
     },
@@ -49,15 +48,17 @@ pub(crate) enum WaitsFor {
     Disks,
 }
 
-pub(crate) struct JobPool(ThreadPool<JobWorkload>);
+pub(crate) struct JobPool {
+    pub(crate) threads: ThreadPool<JobWorkload>,
+}
 
 /// Jobs, as the work of a pool of threads.
-struct JobWorkload {
+pub(crate) struct JobWorkload {
     end: Arc<PoolEnd>,
 }
 
 #[derive(Default)]
-struct JobQueue {
+pub(crate) struct JobQueue {
     waiting: VecDeque<(WaitsFor, Job)>,
     /// What the jobs that have begun wait for.
     begun: Vec<WaitsFor>,
@@ -66,44 +67,29 @@ struct JobQueue {
 impl JobPool {
     /// A pool of threads that takes jobs until the `end` begins.
     pub(crate) fn new(end: Arc<PoolEnd>) -> Self {
-        Self(ThreadPool::new(LIMITS, JobWorkload { end }, JobQueue::default()))
+        Self { threads: ThreadPool::new(LIMITS, JobWorkload { end }, JobQueue::default()) }
     }
 
     /// Has the job run by a thread of the pool. Returns it where that cannot be had: too much is waiting already, the system gives no
     /// thread, or the pool ends.
     pub(crate) fn submit(&self, wait: WaitsFor, job: Job) -> Result<(), Job> {
-        let mut state = self.0.lock();
-        if self.0.workload().end.has_begun() || state.queue.waiting.len() == QUEUE_MAX {
+        let mut state = self.threads.lock();
+        if self.threads.workload().end.has_begun() || state.queue.waiting.len() == QUEUE_MAX {
             return Err(job);
         }
         let may_begin = state.queue.with(wait) < FOR_THE_SAME_MAX;
         state.queue.waiting.push_back((wait, job));
-        if self.0.call(&mut state, usize::from(may_begin)) {
+        if self.threads.call(&mut state, usize::from(may_begin)) {
             return Ok(());
         }
         state.queue.waiting.pop_back().map_or(Ok(()), |(_, job)| Err(job))
-    }
-
-    /// Has the threads that sleep see that the pool ends.
-    pub(crate) fn wake_all(&self) {
-        self.0.wake_all();
-    }
-
-    /// Waits until all jobs are done but one that waits here, when the pool ends and threads that slept [were woken](Self::wake_all).
-    pub(crate) fn wait_until_gone(&self) {
-        self.0.wait_until_gone();
-    }
-
-    /// Returns whether this is one of the threads.
-    pub(crate) fn has(&self, thread: ThreadId) -> bool {
-        self.0.has(thread)
     }
 }
 
 impl Drop for JobPool {
     fn drop(&mut self) {
-        self.0.workload().end.reach(EndStage::Ending);
-        self.wake_all();
+        self.threads.workload().end.reach(EndStage::Ending);
+        self.threads.wake_all();
     }
 }
 
@@ -185,8 +171,8 @@ mod tests {
         }
         let first: Vec<_> = finished.iter().take(10).collect();
         assert!(first.iter().all(|&job| job >= 100), "{first:?}");
-        assert!(jobs.0.threads() <= THREADS_MAX);
-        let begun = jobs.0.lock().queue.begun.clone();
+        assert!(jobs.threads.threads() <= THREADS_MAX);
+        let begun = jobs.threads.lock().queue.begun.clone();
         assert_eq!(begun.iter().filter(|&&wait| wait == WaitsFor::Callers).count(), FOR_THE_SAME_MAX);
         drop(release);
         assert_eq!(finished.iter().take(10).count(), 10);
@@ -245,11 +231,11 @@ mod tests {
             };
             assert!(jobs.submit(WaitsFor::Callers, Box::new(job)).is_ok());
         }
-        jobs.0.workload().end.reach(EndStage::Ending);
-        jobs.wake_all();
+        jobs.threads.workload().end.reach(EndStage::Ending);
+        jobs.threads.wake_all();
         assert!(jobs.submit(WaitsFor::Callers, Box::new(|| ())).is_err());
         drop(release);
-        jobs.wait_until_gone();
+        jobs.threads.wait_until_gone();
         assert_eq!(*done.lock(), 2 * THREADS_MAX);
         assert!(jobs.submit(WaitsFor::Callers, Box::new(|| ())).is_err());
     }
