@@ -5,7 +5,7 @@ use std::fmt;
 use crate::{Candidate, Trace};
 
 /// Sizes of a pool: its frames as a share of the pages in the trace.
-pub const SHARES: [f64; 5] = [0.02, 0.05, 0.1, 0.25, 0.5];
+pub const SHARES: [f64; 6] = [0.02, 0.05, 0.1, 0.25, 0.5, 0.8];
 
 /// What each candidate missed on one trace with one number of frames.
 #[derive(Clone, Debug)]

@@ -28,6 +28,7 @@ pub fn synthetic() -> Vec<Trace> {
         trace("zipf 0.9 and scans row by row", zipf_and_scans_by_row),
         trace("loop of 6,000", |_| endless_over(0..6_000)),
         trace("loop of 12,000", |_| endless_over(0..12_000)),
+        trace("three loops", three_loops),
         trace("loop of 6,000 in zipf 0.9", loop_in_zipf),
         trace("B+tree, uniform keys", |random| descents(random, None)),
         trace("B+tree, zipf keys", |random| descents(random, Some(0.9))),
@@ -48,6 +49,13 @@ fn endless(next: impl FnMut() -> u64) -> Vec<u64> {
 
 fn endless_over(range: std::ops::Range<u64>) -> Vec<u64> {
     range.cycle().take(LENGTH).collect()
+}
+
+/// Loops of 2,000, 4,000 and 8,000 pages, each taken up where it was left.
+fn three_loops(random: &mut Random) -> Vec<u64> {
+    let looped = |pages: u64| (PAGES + pages..PAGES + 2 * pages).cycle();
+    let mut loops = [2_000, 4_000, 8_000].map(looped);
+    endless(|| loops[random.below(3) as usize].next().unwrap_or_default())
 }
 
 fn zipf(random: &mut Random, skew: f64) -> Vec<u64> {
