@@ -127,9 +127,6 @@ impl<'a> Issuer<'a> {
     }
 
     fn begin(&mut self, page: PageId, Mapped { reading, own }: Mapped) -> Start {
-        if self.ring.is_none() {
-            self.shared.pool.count_return(&own);
-        }
         let extended = self.extended_run(page);
         let begun = match self.batch.begun.last_mut().filter(|_| extended.is_some()) {
             Some(operation) => read::add(operation, reading),

@@ -3,8 +3,8 @@
 //! The idea is PostgreSQL's access strategies (`freelist.c`). The ring holds numbers, no rights: a frame in it is like any
 //! other, may be found and used by all, and may be taken by any sweep. When its turn comes again it is reused only if
 //! it looks as if only the bulk read had a use for it: unpinned, clean, not used since and not expected to be used.
-//! Otherwise a victim of the sweep takes its place in the ring. A page that is read so is on probation like any other, but its
-//! return counts for nothing, and its name is not kept.
+//! Otherwise a victim of the sweep takes its place in the ring. A page that is read so is in the small queue like any other, but is
+//! not remembered when its frame is reused.
 //!
 //! A dirty frame is not reused, as PostgreSQL's `BAS_BULKWRITE` does it: there the scan waits for its own writes. Here nothing that reads
 //! ahead waits, so the scan would be past the ring long before a batch of it is written; it takes victims instead.

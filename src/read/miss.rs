@@ -154,7 +154,6 @@ impl Miss {
             Err(NotMapped::TooManyPins) => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
             Err(NotMapped::NoRoom) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
         };
-        self.shared.pool.count_return(&own);
         let mode = ReadMode {
             urgency: Urgency::Demand,
             most: if self.alone { 1 } else { usize::MAX },

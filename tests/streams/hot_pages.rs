@@ -12,8 +12,8 @@ use crate::support::{Bench, Fetching, eventually, fetch_apart, outcome, with_eac
 const SMALL: u32 = 512;
 const FRAMES: u32 = 2048;
 const HOT: Range<u32> = 0..1500;
-/// Nearly as many hot pages as a pool keeps: the tenth of each shard is for new ones.
-const HOTTEST: Range<u32> = 0..1800;
+/// Nearly as many hot pages as a pool keeps: the eighth of each shard is for new ones.
+const HOTTEST: Range<u32> = 0..1750;
 const COLD: Range<u32> = 2000..18_000;
 
 /// A pool over a file of the system, so that each method does what it does on a disk.

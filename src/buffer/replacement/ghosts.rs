@@ -1,12 +1,12 @@
-//! Names of pages that lost their frame lately: as many as there are frames, in two bytes each.
+//! Remembers pages that were evicted lately: as many as there are frames, in two bytes each.
 //!
-//! A name is 16 bits of the page's hash; other bits choose a word that has room for the last four. A new name pushes the others
-//! on, and the oldest out. So how long a name stays is a matter of chance, about as long as it takes to evict all frames once:
-//! some fade early, some late. In a loop that is longer than a list would be, a list remembers nothing, and this some.
+//! A ghost is 16 bits of the page's hash; other bits choose a word that has room for the last four. A new ghost pushes the others
+//! on, and the oldest out. So how long a ghost stays is a matter of chance, about as long as it takes to evict all frames once:
+//! some fade early, some late. Of a loop that is longer than a list would be, a list remembers nothing, and this some.
 //!
-//! One word is one atomic: no lock. Two who change a word at once may lose a name, and once in some sixteen thousand a stranger is
-//! taken for a page that comes back. Both cost a little of the policy's quality and nothing else. The hash is the same in every
-//! pool, so that a trace is replayed alike. A pool that changes its size forgets its names: they are sought in other places then.
+//! One word is one atomic: no lock. Two threads that change a word at once may lose a ghost, and once in some sixteen thousand times a
+//! page is taken for another that returns. Both cost a little of the policy's quality and nothing else. The hash is the same in every
+//! pool, so that a trace is replayed alike. A pool that changes its size forgets its ghosts: they are sought in other places then.
 
 use crate::{
     buffer::memory::huge_slice::HugeSlice,
@@ -15,26 +15,29 @@ use crate::{
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
 };
 
-/// Names in a word, and bits of one.
-const NAMES: usize = 4;
-const NAME: usize = 16;
+/// Ghosts in a word, and bits of one.
+const GHOSTS: usize = 4;
+const BITS: usize = 16;
 
 pub(super) struct GhostList {
     words: HugeSlice<AtomicU64>,
-    /// So many words, the first ones, are in use.
+    /// How many words, the first ones, are in use.
     in_use: AtomicUsize,
 }
 
 impl GhostList {
-    /// Room for so many names, and for `most` in the end.
+    /// Makes room for so many ghosts, and for `most` in the end.
     pub(super) fn new(pages: usize, most: usize) -> Result<Self> {
-        let in_use = pages.div_ceil(NAMES);
-        Ok(Self { words: HugeSlice::zeroed(most.div_ceil(NAMES), in_use)?, in_use: AtomicUsize::new(in_use) })
+        let in_use = pages.div_ceil(GHOSTS);
+        Ok(Self {
+            words: HugeSlice::zeroed(most.div_ceil(GHOSTS), in_use)?,
+            in_use: AtomicUsize::new(in_use),
+        })
     }
 
-    /// From here on there is room for so many names.
+    /// Changes how many ghosts there is room for.
     pub(super) fn resize(&self, pages: usize) {
-        self.in_use.store(pages.div_ceil(NAMES), Ordering::Relaxed);
+        self.in_use.store(pages.div_ceil(GHOSTS), Ordering::Relaxed);
     }
 
     pub(super) fn memory(&self) -> usize {
@@ -43,36 +46,36 @@ impl GhostList {
 
     /// Remembers the page, as the newest.
     pub(super) fn note(&self, page: PageId) {
-        let (word, name) = self.place_of(page);
+        let (word, ghost) = self.place_of(page);
         let before = word.load(Ordering::Relaxed);
-        word.store(push(take(before, name).unwrap_or(before), name), Ordering::Relaxed);
+        word.store(push(take(before, ghost).unwrap_or(before), ghost), Ordering::Relaxed);
     }
 
-    /// Forgets the page: whether it was remembered.
+    /// Forgets the page. Returns whether it was remembered.
     pub(super) fn take(&self, page: PageId) -> bool {
-        let (word, name) = self.place_of(page);
-        let without = take(word.load(Ordering::Relaxed), name);
+        let (word, ghost) = self.place_of(page);
+        let without = take(word.load(Ordering::Relaxed), ghost);
         without.inspect(|&without| word.store(without, Ordering::Relaxed)).is_some()
     }
 
     fn place_of(&self, page: PageId) -> (&AtomicU64, u16) {
         let hash = page.spread();
         let word = (u128::from(hash) * self.in_use.load(Ordering::Relaxed) as u128) >> 64;
-        // Zero is no name: it stands for an empty place.
+        // Zero is no ghost: it stands for an empty place.
         (&self.words[word as usize], (hash as u16).max(1))
     }
 }
 
-/// The word with `name` as its newest, and without its oldest.
-fn push(word: u64, name: u16) -> u64 {
-    word << NAME | u64::from(name)
+/// Returns the word with `ghost` as its newest, and without its oldest.
+fn push(word: u64, ghost: u16) -> u64 {
+    word << BITS | u64::from(ghost)
 }
 
-/// The word without `name`, if it is in there: those that are older close up.
-fn take(word: u64, name: u16) -> Option<u64> {
-    let at = (0..NAMES).map(|place| place * NAME).find(|at| (word >> at) as u16 == name)?;
+/// Returns the word without `ghost`, if it is in there: those that are older close up.
+fn take(word: u64, ghost: u16) -> Option<u64> {
+    let at = (0..GHOSTS).map(|place| place * BITS).find(|at| (word >> at) as u16 == ghost)?;
     let newer = (1_u64 << at) - 1;
-    Some(word & newer | word >> NAME & !newer)
+    Some(word & newer | word >> BITS & !newer)
 }
 
 #[cfg(test)]
@@ -83,7 +86,7 @@ mod tests {
     use crate::id::FileId;
 
     #[test]
-    fn a_word_holds_the_last_four_names_and_gives_up_any_of_them() {
+    fn a_word_holds_the_last_four_ghosts_and_gives_up_any_of_them() {
         let all = [1, 2, 3, 4, 5].into_iter().fold(0, push);
         assert_eq!(all, 0x0002_0003_0004_0005);
         let cases = [
@@ -93,30 +96,30 @@ mod tests {
             (1, None),
             (6, None),
         ];
-        for (name, without) in cases {
-            assert_eq!(take(all, name), without, "{name}");
+        for (ghost, without) in cases {
+            assert_eq!(take(all, ghost), without, "{ghost}");
         }
     }
 
     #[test]
-    fn a_page_comes_back_once() {
-        let evicted = GhostList::new(4, 4).unwrap();
+    fn a_page_returns_once() {
+        let ghosts = GhostList::new(4, 4).unwrap();
         let page = PageId::new(FileId(3), 7);
-        evicted.note(page);
-        evicted.note(page);
-        assert_eq!((evicted.take(page), evicted.take(page)), (true, false));
+        ghosts.note(page);
+        ghosts.note(page);
+        assert_eq!((ghosts.take(page), ghosts.take(page)), (true, false));
     }
 
     #[test]
-    fn names_fade_after_about_as_many_evictions_as_there_are_frames() {
+    fn ghosts_fade_after_about_as_many_evictions_as_there_are_frames() {
         const FRAMES: u32 = 4096;
-        let evicted = GhostList::new(FRAMES as usize, FRAMES as usize).unwrap();
+        let ghosts = GhostList::new(FRAMES as usize, FRAMES as usize).unwrap();
         let page = |block| PageId::new(FileId(0), block);
-        (0..4 * FRAMES).for_each(|block| evicted.note(page(block)));
+        (0..4 * FRAMES).for_each(|block| ghosts.note(page(block)));
         // Of a stretch that begins so many evictions ago: how many are remembered.
         let remembered = |ago: u32| {
             let first = 4 * FRAMES - ago;
-            (first..first + FRAMES / 4).filter(|&block| evicted.take(page(block))).count() * 100
+            (first..first + FRAMES / 4).filter(|&block| ghosts.take(page(block))).count() * 100
                 / (FRAMES as usize / 4)
         };
         let shares =
@@ -130,12 +133,12 @@ mod tests {
 
     #[test]
     fn a_pool_that_has_shrunk_remembers_less() {
-        let evicted = GhostList::new(4096, 8192).unwrap();
+        let ghosts = GhostList::new(4096, 8192).unwrap();
         let pages = || (0..4096).map(|block| PageId::new(FileId(0), block));
         for (size, range) in [(8192, 3500..=4096), (256, 200..=256)] {
-            evicted.resize(size);
-            pages().for_each(|page| evicted.note(page));
-            let remembered = pages().filter(|&page| evicted.take(page)).count();
+            ghosts.resize(size);
+            pages().for_each(|page| ghosts.note(page));
+            let remembered = pages().filter(|&page| ghosts.take(page)).count();
             assert!(range.contains(&remembered), "{remembered} with room for {size}");
         }
     }
@@ -144,24 +147,24 @@ mod tests {
         #[test]
         fn words_are_lists_of_the_last_four(steps in prop::collection::vec((any::<bool>(), 1_u16..6), 0..40)) {
             let (mut word, mut list) = (0, Vec::new());
-            for (pushes, name) in steps {
+            for (pushes, ghost) in steps {
                 if pushes {
-                    word = push(word, name);
-                    list.insert(0, name);
-                    list.truncate(NAMES);
+                    word = push(word, ghost);
+                    list.insert(0, ghost);
+                    list.truncate(GHOSTS);
                 } else {
-                    let at = list.iter().position(|&other| other == name);
-                    prop_assert_eq!(take(word, name).inspect(|&without| word = without).is_some(), at.is_some());
+                    let at = list.iter().position(|&other| other == ghost);
+                    prop_assert_eq!(take(word, ghost).inspect(|&without| word = without).is_some(), at.is_some());
                     at.map(|at| list.remove(at));
                 }
-                let expected = list.iter().rev().fold(0, |word, &name| push(word, name));
+                let expected = list.iter().rev().fold(0, |word, &ghost| push(word, ghost));
                 prop_assert_eq!(word, expected);
             }
         }
     }
 }
 
-/// Names that two threads change at once, under every schedule. Some may be lost, and none is made up.
+/// Ghosts that two threads change at once, under every schedule. Some may be lost, and none is made up.
 #[cfg(all(test, loom))]
 mod loom_models {
     use super::*;
@@ -178,31 +181,31 @@ mod loom_models {
     }
 
     #[test]
-    fn a_name_that_two_note_at_once_is_there_once() {
+    fn a_ghost_that_two_note_at_once_is_there_once() {
         check(3, || {
-            let evicted = Arc::new(GhostList::new(4, 4).unwrap());
+            let ghosts = Arc::new(GhostList::new(4, 4).unwrap());
             let noting = {
-                let evicted = Arc::clone(&evicted);
-                spawn(move || evicted.note(page(1)))
+                let ghosts = Arc::clone(&ghosts);
+                spawn(move || ghosts.note(page(1)))
             };
-            evicted.note(page(1));
+            ghosts.note(page(1));
             noting.join().unwrap();
-            assert_eq!((evicted.take(page(1)), evicted.take(page(1))), (true, false));
+            assert_eq!((ghosts.take(page(1)), ghosts.take(page(1))), (true, false));
         });
     }
 
     #[test]
-    fn names_that_come_and_go_at_once_are_lost_at_worst() {
+    fn ghosts_that_come_and_go_at_once_are_lost_at_worst() {
         check(3, || {
-            let evicted = Arc::new(GhostList::new(4, 4).unwrap());
-            (1..=3).for_each(|block| evicted.note(page(block)));
+            let ghosts = Arc::new(GhostList::new(4, 4).unwrap());
+            (1..=3).for_each(|block| ghosts.note(page(block)));
             let coming = {
-                let evicted = Arc::clone(&evicted);
-                spawn(move || evicted.note(page(4)))
+                let ghosts = Arc::clone(&ghosts);
+                spawn(move || ghosts.note(page(4)))
             };
-            assert!(evicted.take(page(2)), "nobody else takes it");
+            assert!(ghosts.take(page(2)), "no other thread takes it");
             coming.join().unwrap();
-            let left: Vec<_> = (1..=5).filter(|&block| evicted.take(page(block))).collect();
+            let left: Vec<_> = (1..=5).filter(|&block| ghosts.take(page(block))).collect();
             assert!([&[1, 3, 4][..], &[1, 3], &[1, 2, 3, 4]].contains(&&left[..]), "{left:?}");
         });
     }

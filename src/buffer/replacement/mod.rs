@@ -1,26 +1,25 @@
-//! Replacement: which page gives up its frame for the next.
+//! Chooses which page gives up its frame for the next.
 //!
-//! S3-FIFO (Yang and others, SOSP 2023), with one use instead of two for the way into the main queue, as its authors found best
-//! for blocks, and with [names of evicted pages](evicted) that fade instead of falling off a list. A page comes in on
-//! **probation**: a tenth of the frames, first in first out. Was it used again by the time its turn comes, it goes on into the
-//! **main** queue, which gives a page another round for each use (three at the most); else it goes, and its name is kept for a
-//! while. A page that comes back meanwhile counts as used. What goes from the main queue has had its time, and its name is not kept.
-//! So a scan goes through the tenth and leaves the rest alone, and a loop that is longer than the pool keeps a part of itself.
-//! `design/decisions/0016-replacement.md` has what it misses, beside others.
+//! S3-FIFO (Yang and others, SOSP 2023) with a [correlated reference period](Order::admit) (as of LRU-K and 2Q) and a
+//! [challenge](Order::challenge). A page enters the **small** queue, an eighth of the frames, first in first out. Uses right after it came
+//! in do not count: they are mostly one. If the page was used after that, by the time its turn comes, it goes on into the **main** queue,
+//! where each turn halves its uses and a page without any goes; else it is evicted and leaves a **ghost** for a while. A page that
+//! [returns](ghosts) meanwhile enters the small queue again, and takes the place of the oldest page of main if that was not used. So a
+//! scan goes through the small queue and leaves the rest alone, and a loop that is longer than the pool keeps a part of itself.
+//! `design/decisions/0026-returned-pages-challenge.md` has what it misses, beside others.
 //!
-//! * **A hit** does what it did anyhow: the use is counted in the frame's state word, by the step that pins it.
-//! * **Decisions** are in [`order`], a plain value without atomics that asks what it has to know of a frame.
-//! * **Free frames** come before any page goes, wherever they are: each shard has a queue of its own, and [`free_frames`] knows which
-//!   queues are not empty. In a pool that has none, a miss finds that out by one look at a number that nobody writes.
-//! * **Shards** keep those who need frames out of each other's way: every shard has a thousand or so of the frames and is an order
-//!   by itself; takers go round the shards, and pass by one that is locked. A miss locks one, for as long as its few steps take.
+//! * **A hit** does not call this: the use is counted in the frame's state word, by the step that pins it.
+//! * **Decisions** are in [`order`], a plain value without atomics.
+//! * **Free frames** come before any page goes: each shard has a queue of them, and [`free_frames`] knows which are not empty. In a
+//!   pool that has none, a miss finds that out by one look at a number that is not written.
+//! * **Shards** of a thousand frames or so keep threads out of each other's way: each is an order by itself; takers go round the
+//!   shards, and pass by one that is locked. A miss locks one for a few steps.
 //!
-//! Invariants: 1. every frame is in one queue of one shard, whatever becomes of it. A frame that is taken stays, as the newest on
-//! probation: where its next page belongs. Only a pool that shrinks takes frames out: no sweep comes by them any more;
-//! 2. a frame in a queue of free ones has no page: it gets one from who takes it out of there, and from nobody else. (But a free
-//! frame may be on probation: one whose waiters, after a failed read, still had pins when it was to be taken.)
+//! Invariants: 1. every frame is in one queue of one shard. A frame that is taken becomes the newest of the small queue. Only a pool
+//! that shrinks takes frames out; 2. a frame among the free ones has no page, and gets one only from the thread that takes it out of
+//! there. (A free frame may be in the small queue: one whose waiters, after a failed read, still had pins when it was to be taken.)
 //!
-//! Lock order: a shard's lock, then state words. Nothing else is locked, woken or waited for under it.
+//! Lock order: a shard's lock, then state words. Nothing else is locked, woken or waited for under it. PostgreSQL: `freelist.c`.
 
 mod free_frames;
 mod ghosts;
@@ -32,7 +31,7 @@ pub(crate) use self::order::Reach;
 use self::{
     free_frames::Vacancies,
     ghosts::GhostList,
-    order::{Kept, Order},
+    order::{Order, Standing},
 };
 use crate::{
     buffer::frame::{
@@ -40,34 +39,34 @@ use crate::{
         state::{AtomicState, Phase, State, Verdict},
     },
     error::Result,
-    id::{FrameNo, PageId},
+    id::FrameNo,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
     },
 };
 
-/// Frames of a shard, about: few enough that threads seldom meet at one, enough that a tenth of them is a queue. Two for the model
+/// Frames of a shard, about: few enough that threads seldom meet at one, enough that an eighth of them is a queue. Two for the model
 /// check, whose pools are small and have several shards all the same.
 const SHARD: usize = if cfg!(shuttle) { 2 } else { 1024 };
 
-/// So many victims in a row come from one shard, about. There they mostly lie side by side, as they were taken the last time, and
+/// Victims in a row that come from one shard, about. There they mostly lie side by side, as they were taken the last time, and
 /// some devices are twice as fast at a request whose pages do (`benches/lab/examples/scan_memory.rs`).
 const RUN: usize = if cfg!(shuttle) { 1 } else { 32 };
 
 pub(crate) struct Replacement {
     shards: Box<[CachePadded<Mutex<Order>>]>,
     layout: Layout,
-    /// Frames that are in the queues. Changed by one thread at a time: who resizes the pool.
+    /// Frames that are in the queues. Changed by one thread at a time, which resizes the pool.
     frames: AtomicUsize,
-    /// How many victims were taken so far, about: says whose turn it is.
+    /// How many victims were taken so far, about: says which shard's turn it is.
     taken: AtomicUsize,
     vacancies: Vacancies,
-    evicted: GhostList,
+    ghosts: GhostList,
 }
 
 impl Replacement {
-    /// The first `frames` of what may become `most`, free, in their order.
+    /// Makes queues of the first `frames` of what may become `most`, free, in their order.
     pub(super) fn new(frames: usize, most: usize) -> Result<Self> {
         let layout = Layout::of(most);
         let shards = layout.shards_for(most);
@@ -83,11 +82,11 @@ impl Replacement {
             layout,
             frames: AtomicUsize::new(frames),
             taken: AtomicUsize::new(0),
-            evicted: GhostList::new(frames, most)?,
+            ghosts: GhostList::new(frames, most)?,
         })
     }
 
-    /// From here on the first `frames` are in the queues, and no others. Those that come are the newest on probation.
+    /// Takes the first `frames` into the queues, and no others. Those that come are the newest of the small queue.
     pub(super) fn resize(&self, frames: usize) {
         let before = self.frames.swap(frames, Ordering::Relaxed);
         let (fewer, more) = (frames.min(before), frames.max(before));
@@ -95,29 +94,29 @@ impl Replacement {
             let frames = self.layout.frames_in(shard, frames);
             self.change(shard, &mut self.shards[shard].lock(), |order| order.resize(frames));
         }
-        self.evicted.resize(frames);
+        self.ghosts.resize(frames);
     }
 
-    /// Frames that are in the queues.
+    /// Returns how many frames are in the queues.
     pub(super) fn frames(&self) -> usize {
         self.frames.load(Ordering::Relaxed)
     }
 
-    /// The bytes all this takes.
+    /// Returns the bytes that all this takes.
     pub(super) fn memory(&self) -> usize {
         let orders = self.frames() * Order::BYTES_PER_FRAME + size_of_val(&*self.shards);
-        orders + self.vacancies.memory() + self.evicted.memory()
+        orders + self.vacancies.memory() + self.ghosts.memory()
     }
 
-    /// How many frames are free.
+    /// Returns how many frames are free.
     pub(super) fn free(&self) -> usize {
         self.vacancies.frames()
     }
 
-    /// A free frame, if there is one that `take` takes: it looks whether it still is.
+    /// Takes a free frame, if there is one that `take` takes: it looks whether it still is.
     ///
-    /// A shard that somebody is at is passed by as long as another has some, and else waited for: that is over sooner than any page
-    /// comes back from the disk.
+    /// A shard that is locked is passed by as long as another has some, and else waited for: that is over sooner than any page
+    /// comes from the disk.
     pub(super) fn take_free(&self, take: impl Fn(FrameNo) -> bool) -> Option<FrameNo> {
         if self.free() == 0 {
             return None;
@@ -134,10 +133,10 @@ impl Replacement {
         found.or_else(|| self.vacancies.shards_from(first).find_map(in_any_case))
     }
 
-    /// The free frames, and those of them that a taker would find.
+    /// Returns the free frames, and those of them that a taker would find.
     pub(super) fn list_free(&self) -> (Vec<FrameNo>, Vec<FrameNo>) {
         let in_shard = |shard: usize| {
-            let free = self.shards[shard].lock().list(Kept::Free);
+            let free = self.shards[shard].lock().list(Standing::Free);
             free.into_iter().map(move |index| self.layout.number(shard, index))
         };
         let all = (0..self.shards.len()).flat_map(in_shard).collect();
@@ -146,13 +145,13 @@ impl Replacement {
 
     /// Changes which frames of a shard are free.
     fn change<R>(&self, shard: usize, order: &mut Order, change: impl FnOnce(&mut Order) -> R) -> R {
-        let before = order.len(Kept::Free);
+        let before = order.len(Standing::Free);
         let value = change(order);
-        self.vacancies.note(shard, before, order.len(Kept::Free));
+        self.vacancies.note(shard, before, order.len(Standing::Free));
         value
     }
 
-    /// The shard whose turn it is to give up about so many frames.
+    /// Returns the shard whose turn it is to give up about so many frames.
     fn turn(&self, wanted: usize) -> usize {
         let run = self.taken.fetch_add(wanted, Ordering::Relaxed) / RUN;
         self.layout.turn(run, self.frames())
@@ -175,19 +174,29 @@ impl Replacement {
         let mut sweep = |shard: usize, order: &mut Order| {
             let number = |index| self.layout.number(shard, index);
             let mut sweep = |reach: Reach| {
-                let mut comes = false;
-                let look = |index, kept| {
+                let (mut comes, mut last) = (false, None);
+                let look = |index, queue| {
                     let state = frame(number(index)).state;
-                    let verdict = look(state, kept, reach);
+                    let verdict = look(state, queue, reach);
                     comes |= verdict == Verdict::Dirty || state.load().is_unused_at_disk();
                     verdict
                 };
-                let found = order.sweep(reach, look, |index, verdict, kept| {
-                    if kept == Kept::OnProbation {
-                        self.remember(frame(number(index)));
+                let found = order.sweep(reach, look, |index, verdict, queue| {
+                    let victim = frame(number(index));
+                    let has_page = victim.state.load().phase() != Phase::Free;
+                    last = Some(index);
+                    let value = enough(number(index), verdict, reach);
+                    // Busy is what was taken, or set aside. Else the page stays, as that of a dirty victim does.
+                    let goes = has_page && victim.state.load().verdict() == Verdict::Busy;
+                    if goes && queue != Standing::Main {
+                        self.ghosts.note(victim.page());
                     }
-                    enough(number(index), verdict, reach)
+                    value
                 });
+                let is_taken = |&index: &usize| frame(number(index)).state.load().phase() == Phase::Claimed;
+                if let Some(index) = last.filter(|index| found.is_some() && is_taken(index)) {
+                    self.admit(shard, order, index, &frame);
+                }
                 found.ok_or(comes)
             };
             if reach == Reach::All && spares {
@@ -210,39 +219,46 @@ impl Replacement {
                 None => passed_by = true,
             }
         }
-        // Now for certain, with those in it that somebody else was at.
+        // Now for certain, with those in it that were locked.
         let mut again = (0..shards).filter(|_| passed_by);
         again.find_map(|shard| sweep(shard, &mut self.shards[shard].lock()))
     }
 
-    /// The frame was taken from its page out of turn, and is to get another: that is the newest then. Where the shard is locked the
-    /// frame stays where it is, and the page has a little less time.
-    pub(super) fn renew(&self, no: FrameNo) {
+    /// Makes the frame the newest of the small queue: it was taken from its page out of turn, and is to get another. Where the shard is
+    /// locked the frame stays where it is, and the page has a little less time.
+    pub(super) fn renew<'a>(&self, no: FrameNo, frame: impl Fn(FrameNo) -> Frame<'a>) {
         let (shard, index) = self.layout.place_of(no);
         if let Some(mut order) = self.shards[shard].try_lock() {
-            order.put_last(index, Kept::OnProbation);
+            order.put_last(index, Standing::Small);
+            self.admit(shard, &mut order, index, &frame);
         }
     }
 
-    /// The frame has no page any more: it is the next to be taken. `let_go` makes that so: under the lock, since another may take it
-    /// as soon as it is free.
+    /// Notes that the frame is to get a page. Of the page that is new no longer the uses so far are forgotten: they were one burst. If
+    /// it left a ghost when it was evicted, it has returned.
+    fn admit<'a>(
+        &self,
+        shard: usize,
+        order: &mut Order,
+        index: usize,
+        frame: &impl Fn(FrameNo) -> Frame<'a>,
+    ) {
+        let Some(past) = order.admit(index) else { return };
+        let past_frame = frame(self.layout.number(shard, past));
+        // Fails where the page was not used.
+        let _ = past_frame.state.try_update(State::forget_uses);
+        if past_frame.state.load().phase() != Phase::Free && self.ghosts.take(past_frame.page()) {
+            order.note_return(past);
+        }
+    }
+
+    /// Makes the frame, which has no page any more, the next to be taken. `let_go` makes that so: under the lock, since another thread may
+    /// take it as soon as it is free.
     pub(super) fn release(&self, no: FrameNo, let_go: impl FnOnce()) {
         let (shard, index) = self.layout.place_of(no);
         let mut order = self.shards[shard].lock();
         self.change(shard, &mut order, |order| order.release(index));
         let_go();
-    }
-
-    /// Its page's time on probation is over, without a use. It may yet be used before it goes, which does no harm.
-    fn remember(&self, frame: Frame<'_>) {
-        if frame.state.load().phase() != Phase::Free {
-            self.evicted.note(frame.page());
-        }
-    }
-
-    /// Whether the page lost its frame lately, and now comes back: asked once.
-    pub(super) fn comes_back(&self, page: PageId) -> bool {
-        self.evicted.take(page)
     }
 }
 
@@ -290,13 +306,14 @@ impl Layout {
     }
 }
 
-/// What the frame's turn has come to. A page that is spared lives on with less; but what is read ahead gives up nothing that was.
-fn look(state: &AtomicState, kept: Kept, reach: Reach) -> Verdict {
+/// Looks at a frame whose turn has come. A page that is spared lives on with fewer uses; but what is read ahead keeps its expectation
+/// from what else is read ahead.
+fn look(state: &AtomicState, queue: Standing, reach: Reach) -> Verdict {
     let verdict = state.load().verdict();
-    // Losing a race here means that somebody used the page: just as well.
-    match (verdict, kept) {
-        (Verdict::Used, Kept::OnProbation) => drop(state.try_update(State::forget_uses)),
-        (Verdict::Used, Kept::Main) => drop(state.try_update(State::age)),
+    // Losing a race here means that the page was used: just as well.
+    match (verdict, queue) {
+        (Verdict::Used, Standing::Main) => drop(state.try_update(State::age)),
+        (Verdict::Used, _) => drop(state.try_update(State::forget_uses)),
         (Verdict::Expected, _) if reach == Reach::All => drop(state.try_update(State::expect_no_longer)),
         _ => {}
     }
@@ -308,21 +325,24 @@ mod tests {
     use std::cell::RefCell;
 
     use super::*;
-    use crate::buffer::frame::header::FrameArrays;
+    use crate::{
+        buffer::frame::header::FrameArrays,
+        id::{FileId, PageId},
+    };
 
     fn two_shards() -> Replacement {
         Replacement::new(2 * SHARD, 2 * SHARD).expect("memory for two shards")
     }
 
     #[test]
-    fn a_shard_that_somebody_is_at_is_passed_by_for_another_with_free_frames_and_else_waited_for() {
+    fn a_locked_shard_is_passed_by_for_another_with_free_frames_and_else_waited_for() {
         let replacement = two_shards();
-        let somebody = replacement.shards[0].lock();
+        let other = replacement.shards[0].lock();
         let taken: Vec<_> = (0..SHARD).filter_map(|_| replacement.take_free(|_| true)).collect();
         assert!(taken.iter().all(|no| no.index() >= SHARD) && taken.len() == SHARD, "{taken:?}");
         std::thread::scope(|scope| {
             let waiting = scope.spawn(|| replacement.take_free(|_| true));
-            drop(somebody);
+            drop(other);
             assert_eq!(waiting.join().unwrap(), Some(FrameNo(0)));
         });
     }
@@ -337,7 +357,7 @@ mod tests {
         while replacement.take_free(|_| true).is_some() {}
         replacement.resize(2 * SHARD);
         assert_eq!((replacement.free(), replacement.take_free(|_| true)), (0, None));
-        // Last to first, as they are given back by who has taken them in their order.
+        // Last to first, as a thread gives back what it has taken in their order.
         let given_back = [SHARD - 1, SHARD, 2 * SHARD - 1].map(|no| FrameNo(no as u32));
         given_back.into_iter().rev().for_each(|no| replacement.release(no, || ()));
         assert_eq!(replacement.free(), 3);
@@ -350,7 +370,7 @@ mod tests {
         }
     }
 
-    /// Somebody is at the second shard, which has the only victim, when its turn comes, and leaves when the first is looked at.
+    /// The second shard, which has the only victim, is locked when its turn comes, until the first is looked at.
     #[test]
     fn c6_a_shard_that_was_passed_by_is_looked_at_again() {
         let replacement = two_shards();
@@ -359,9 +379,9 @@ mod tests {
         let frames = FrameArrays::new(2, 2).unwrap();
         let (busy, free) = (frames.get(FrameNo(0)), frames.get(FrameNo(1)));
         busy.state.update(|state| state.claim().unwrap());
-        let somebody = RefCell::new(Some(replacement.shards[1].lock()));
+        let other = RefCell::new(Some(replacement.shards[1].lock()));
         let frame = |no: FrameNo| {
-            drop(somebody.take());
+            drop(other.take());
             if no.index() < 2 * SHARD - 1 { busy } else { free }
         };
         let found = replacement.sweep(1, Reach::All, true, frame, |no, _, _| Some(no));
@@ -389,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_spared_lives_on_with_a_use_less_in_main_and_with_none_on_probation() {
+    fn a_spared_page_keeps_half_of_its_uses_in_main_and_none_in_small() {
         let free = AtomicState::new(State::FREE);
         let read = |state: State| Some(state.claim()?.begin_read(false).end_read(true).unpin());
         free.try_update(read).unwrap();
@@ -400,15 +420,15 @@ mod tests {
             });
             state
         };
-        for (uses, kept, left) in
-            [(3, Kept::Main, 2), (1, Kept::Main, 0), (3, Kept::OnProbation, 0), (1, Kept::OnProbation, 0)]
+        for (uses, queue, left) in
+            [(3, Standing::Main, 1), (1, Standing::Main, 0), (3, Standing::Small, 0), (1, Standing::Small, 0)]
         {
             let state = with_uses(uses);
-            assert_eq!(look(&state, kept, Reach::All), Verdict::Used);
-            assert_eq!(state.load().usage(), left, "{uses} uses, {kept:?}");
+            assert_eq!(look(&state, queue, Reach::All), Verdict::Used);
+            assert_eq!(state.load().usage(), left, "{uses} uses, {queue:?}");
         }
-        for kept in [Kept::Main, Kept::OnProbation] {
-            assert_eq!(look(&with_uses(0), kept, Reach::All), Verdict::Evictable);
+        for queue in [Standing::Main, Standing::Small] {
+            assert_eq!(look(&with_uses(0), queue, Reach::All), Verdict::Evictable);
         }
     }
 
@@ -418,8 +438,65 @@ mod tests {
         let ahead = |state: State| Some(state.claim()?.begin_read(false).expect_use().end_read(true).unpin());
         let state = AtomicState::new(State::FREE);
         state.try_update(ahead).unwrap();
-        let looks = |reach| look(&state, Kept::OnProbation, reach);
+        let looks = |reach| look(&state, Standing::Small, reach);
         assert_eq!([looks(Reach::InTurn), looks(Reach::InTurn)], [Verdict::Expected; 2]);
         assert_eq!([looks(Reach::All), looks(Reach::InTurn)], [Verdict::Expected, Verdict::Evictable]);
+    }
+
+    fn page(block: u32) -> PageId {
+        PageId::new(FileId(0), block)
+    }
+
+    /// Four frames of one shard, with the pages 0 to 3, which were not used since they were read.
+    fn four_pages() -> (Replacement, FrameArrays) {
+        let replacement = Replacement::new(4, 4).expect("memory for four frames");
+        let frames = FrameArrays::new(4, 4).expect("memory for four frames");
+        while let Some(no) = replacement.take_free(|_| true) {
+            let frame = frames.get(no);
+            frame.state.update(|state| state.claim().expect("it is free"));
+            frame.assign(page(no.0));
+            frame.state.update(|state| state.begin_read(false).end_read(true).unpin());
+        }
+        (replacement, frames)
+    }
+
+    /// A dirty victim that is passed over stays resident, and is none that returns.
+    #[test]
+    fn only_a_victim_that_is_taken_or_set_aside_leaves_a_ghost() {
+        let (replacement, frames) = four_pages();
+        let frame = |no| frames.get(no);
+        let taken = replacement.sweep(1, Reach::All, false, frame, |no, _, _| match no.0 {
+            0 => None,
+            1 => frame(no).state.try_update(State::make_ready).ok().and(None),
+            _ => frame(no).state.try_update(State::claim).ok().map(|_| no),
+        });
+        assert_eq!(taken, Some(FrameNo(2)));
+        assert_eq!(
+            [0, 1, 2, 3].map(|block| replacement.ghosts.take(page(block))),
+            [false, true, true, false]
+        );
+    }
+
+    #[test]
+    fn uses_right_after_a_page_came_in_are_forgotten_and_later_ones_count() {
+        let (replacement, frames) = four_pages();
+        let frame = |no| frames.get(no);
+        let use_page = |no| frame(no).state.update(|state| state.pin().unwrap().unpin());
+        let take = || {
+            let take = |no, _, _| frame(no).state.try_update(State::claim).ok().map(|_| no);
+            replacement.sweep(1, Reach::All, false, frame, take)
+        };
+        let read = |no, block| {
+            frame(no).assign(page(block));
+            frame(no).state.update(|state| state.begin_read(false).end_read(true).unpin());
+        };
+        assert_eq!(take(), Some(FrameNo(0)));
+        read(FrameNo(0), 10);
+        use_page(FrameNo(0));
+        assert_eq!((take(), frame(FrameNo(0)).state.load().usage()), (Some(FrameNo(1)), 0));
+        read(FrameNo(1), 11);
+        use_page(FrameNo(0));
+        replacement.renew(FrameNo(2), frame);
+        assert_eq!(frame(FrameNo(0)).state.load().usage(), 1);
     }
 }

@@ -1,36 +1,45 @@
-//! The order in which the frames of a shard give up their pages: two queues, and what becomes of a frame whose turn has come. And the
-//! queue of those that have none.
+//! Keeps the frames of one shard in the order in which they give up their pages, and those without a page in the order in which they
+//! are taken.
 //!
-//! A plain value: what it has to know of a frame it asks for. Every frame is in one of the queues, from [`Order::new`] on until
-//! [`Order::resize`] takes it out. One that was [taken](Order::take_free) from the free ones is on probation, as if it had been a
-//! victim; no sweep comes by those that are left.
+//! A plain value: it asks for what it must know of a frame. Every frame is in one queue, from [`Order::new`] on until
+//! [`Order::resize`] takes it out. A frame that was [taken](Order::take_free) from the free ones is in the small queue, as a victim
+//! is; a sweep never comes by those that are left.
 //!
-//! | its turn has come, and it is | on probation | in the main queue |
+//! | its turn has come, and it is | in the small queue | in the main queue |
 //! |---|---|---|
-//! | used since | to the end of main | to its end, a use less |
-//! | a victim | to the end of probation: the next page starts there | to the end of probation |
-//! | busy, or expected to be used | to its end | to its end |
+//! | used since | goes to the end of main | goes to its end |
+//! | a victim | gives up its page, and goes to its end | gives up its page, and goes to the end of small |
+//! | a victim whose page has returned | [challenges](Order::challenge) the oldest frame of main | |
+//! | busy, or expected to be used | goes to its end | goes to its end |
 //!
-//! It is probation's turn as long as that has its tenth of the frames; else it is the main queue's. Three things must not keep a
+//! It is the small queue's turn as long as that has its share of the frames; else it is main's. Three things must not keep a
 //! sweep in one queue while there are victims in the other: frames that are busy, which send it to the other queue for one step;
-//! victims that nobody wants, being dirty; and a main queue that is used throughout. So after a round of probation it goes to both
-//! in turn, and there every frame has its turn as often as it takes to use its uses up: the sweep ends, and misses none.
+//! victims that the caller does not take, being dirty; and a main queue that is used throughout. So after a round of the small queue
+//! the two take turns, and each frame has as many turns as it takes to use up its uses: the sweep ends, and misses no victim.
 //!
-//! A sweep [in turn](Reach::InTurn) does none of that: it stays with the queue whose turn it is, and ends after a round of probation.
+//! A sweep [in turn](Reach::InTurn) does none of that: it stays with the queue whose turn it is, and ends after a round of the small one.
+
+use std::collections::VecDeque;
 
 use crate::buffer::frame::state::{MAX_USAGE, Verdict};
 
-/// One of so many frames is for pages on probation.
-const PROBATION: usize = 10;
+/// The small queue's share: one of so many frames.
+const SMALL: usize = 8;
 
-/// In which queue a frame is.
+/// Pages that count as new: one for so many frames, and [`NEW_AT_LEAST`] more.
+const NEW: usize = 128;
+const NEW_AT_LEAST: usize = 3;
+
+/// Which queue a frame is in.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
-    /// New, or about to be.
-    OnProbation,
-    /// Used while on probation, or come back.
+pub(super) enum Standing {
+    /// The small queue: its page is new, or about to come.
+    Small,
+    /// The small queue, with a page that was evicted a short time ago, and has returned.
+    Returned,
+    /// The main queue: its page was used again, or won a challenge.
     Main,
-    /// Without a page.
+    /// The free ones: it has no page.
     Free,
 }
 
@@ -39,7 +48,7 @@ pub(super) enum Kept {
 pub(crate) enum Reach {
     /// Through both queues: a page is wanted now.
     All,
-    /// Through probation, and the main queue only where probation has less than its share. So what is read ahead, and is busy
+    /// Through the small queue, and main only where the small one has less than its share. So what is read ahead, and is busy
     /// until it is used, never takes more of the pool than pages have that were not used yet.
     InTurn,
 }
@@ -56,62 +65,65 @@ const HEADS: usize = 3;
 
 pub(super) struct Order {
     links: Vec<Link>,
-    kept: Vec<Kept>,
+    standings: Vec<Standing>,
     /// How many frames each queue has.
     lens: [usize; HEADS],
+    /// The frames that were admitted last, the oldest first.
+    new_pages: VecDeque<u16>,
 }
 
 impl Order {
-    pub(super) const BYTES_PER_FRAME: usize = size_of::<Link>() + size_of::<Kept>();
+    pub(super) const BYTES_PER_FRAME: usize = size_of::<Link>() + size_of::<Standing>();
 
-    /// All frames are free, the first to be taken first.
+    /// Makes an order of free frames, the first to be taken first.
     pub(super) fn new(frames: usize) -> Self {
         let head = |at: usize| Link { newer: at as u16, older: at as u16 };
-        let (links, kept) = ((0..HEADS).map(head).collect(), Vec::new());
-        let mut order = Self { links, kept, lens: [0; HEADS] };
-        order.add(frames, Kept::Free);
+        let (links, standings) = ((0..HEADS).map(head).collect(), Vec::new());
+        let mut order = Self { links, standings, lens: [0; HEADS], new_pages: VecDeque::new() };
+        order.add(frames, Standing::Free);
         order
     }
 
-    /// From here on there are so many frames. Those that come are the newest on probation, those that go are the last by number.
+    /// Changes how many frames there are. Those that come are the newest of the small queue, those that go are the last by number.
     pub(super) fn resize(&mut self, frames: usize) {
-        for gone in (frames..self.kept.len()).rev() {
+        for gone in (frames..self.standings.len()).rev() {
             self.unlink(gone);
-            self.kept.truncate(gone);
+            self.standings.truncate(gone);
             self.links.truncate(gone + HEADS);
         }
-        self.kept.shrink_to_fit();
+        self.standings.shrink_to_fit();
         self.links.shrink_to_fit();
-        self.add(frames, Kept::OnProbation);
+        self.add(frames, Standing::Small);
     }
 
-    /// The frames up to this number come last in a queue.
-    fn add(&mut self, frames: usize, to: Kept) {
+    /// Adds the frames up to this number at the end of a queue.
+    fn add(&mut self, frames: usize, to: Standing) {
         assert!(frames + HEADS <= usize::from(u16::MAX), "{frames} frames in one shard");
-        self.kept.reserve_exact(frames - self.kept.len());
+        self.standings.reserve_exact(frames - self.standings.len());
         self.links.reserve_exact(frames + HEADS - self.links.len());
-        for come in self.kept.len()..frames {
-            self.kept.push(to);
+        for come in self.standings.len()..frames {
+            self.standings.push(to);
             self.links.push(Link { newer: 0, older: 0 });
             self.link(come, to, Self::head(to));
         }
+        self.new_pages.reserve_exact((self.new_pages_most() + 1).saturating_sub(self.new_pages.len()));
     }
 
-    /// How many frames are in a queue.
-    pub(super) fn len(&self, queue: Kept) -> usize {
+    /// Returns how many frames a queue has.
+    pub(super) fn len(&self, queue: Standing) -> usize {
         self.lens[Self::head(queue)]
     }
 
-    /// The frames of a queue, from the oldest on.
-    pub(super) fn list(&self, queue: Kept) -> Vec<usize> {
+    /// Returns the frames of a queue, from the oldest on.
+    pub(super) fn list(&self, queue: Standing) -> Vec<usize> {
         let newer = |&frame: &usize| usize::from(self.links[frame + HEADS].newer).checked_sub(HEADS);
         std::iter::successors(self.oldest(queue), newer).collect()
     }
 
-    /// The first of the free frames that `take` takes. Those that it does not take are not free: they count as taken too.
+    /// Takes the first of the free frames that `take` takes. Those that it does not take are not free: they count as taken too.
     pub(super) fn take_free(&mut self, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
-        while let Some(frame) = self.oldest(Kept::Free) {
-            self.put_last(frame, Kept::OnProbation);
+        while let Some(frame) = self.oldest(Standing::Free) {
+            self.put_last(frame, Standing::Small);
             if take(frame) {
                 return Some(frame);
             }
@@ -119,34 +131,34 @@ impl Order {
         None
     }
 
-    /// Comes by frame after frame, with a look at each, and shows the victims, and where they were, until `enough` gives
+    /// Comes by frame after frame, with a look at each, and shows the victims, and where they were, until `enough` returns
     /// a value.
     pub(super) fn sweep<R>(
         &mut self,
         reach: Reach,
-        mut look: impl FnMut(usize, Kept) -> Verdict,
-        mut enough: impl FnMut(usize, Verdict, Kept) -> Option<R>,
+        mut look: impl FnMut(usize, Standing) -> Verdict,
+        mut enough: impl FnMut(usize, Verdict, Standing) -> Option<R>,
     ) -> Option<R> {
-        let frames = self.kept.len();
-        let round = self.len(Kept::OnProbation);
+        let frames = self.standings.len();
+        let round = self.len(Standing::Small);
         let mut passed_over = false;
-        let mut seen_on_probation = 0;
-        // Frames in a row that are busy, since it is both queues' turn: when these are all, the rest would be the same again.
+        let mut seen_in_small = 0;
+        // Frames in a row that are busy, since the queues take turns: when these are all, the rest would be the same again.
         let mut busy = 0;
         for step in 0..round + 2 * frames * (MAX_USAGE as usize + 2) {
-            let from = match (reach, step < round, step % 2) {
-                (Reach::InTurn, ..) if self.is_turn_of_probation() => Kept::OnProbation,
-                (Reach::InTurn, ..) => Kept::Main,
-                (Reach::All, true, _) if self.is_turn_of_probation() != passed_over => Kept::OnProbation,
-                (Reach::All, false, 0) => Kept::OnProbation,
-                (Reach::All, ..) => Kept::Main,
+            let queue = match (reach, step < round, step % 2) {
+                (Reach::InTurn, ..) if self.is_turn_of_small() => Standing::Small,
+                (Reach::InTurn, ..) => Standing::Main,
+                (Reach::All, true, _) if self.is_turn_of_small() != passed_over => Standing::Small,
+                (Reach::All, false, 0) => Standing::Small,
+                (Reach::All, ..) => Standing::Main,
             };
-            seen_on_probation += usize::from(from == Kept::OnProbation);
-            if busy == 2 * frames || reach == Reach::InTurn && seen_on_probation > round {
+            seen_in_small += usize::from(queue == Standing::Small);
+            if busy == 2 * frames || reach == Reach::InTurn && seen_in_small > round {
                 break;
             }
-            let frame = self.oldest(from);
-            let verdict = frame.map_or(Verdict::Busy, |frame| look(frame, from));
+            let frame = self.oldest(queue);
+            let verdict = frame.map_or(Verdict::Busy, |frame| look(frame, queue));
             let is_same_again = match reach {
                 Reach::All => step >= round && verdict == Verdict::Busy,
                 Reach::InTurn => matches!(verdict, Verdict::Busy | Verdict::Expected),
@@ -157,53 +169,110 @@ impl Order {
                 continue;
             };
             passed_over = matches!(verdict, Verdict::Busy | Verdict::Expected);
-            let to = match verdict {
-                Verdict::Busy | Verdict::Expected => from,
-                Verdict::Used => Kept::Main,
-                Verdict::Dirty | Verdict::Evictable => Kept::OnProbation,
+            let standing = self.standings[frame];
+            let victim = match (verdict, standing) {
+                (Verdict::Busy | Verdict::Expected, _) => {
+                    self.put_last(frame, standing);
+                    None
+                }
+                (Verdict::Used, _) => {
+                    self.put_last(frame, Standing::Main);
+                    None
+                }
+                (_, Standing::Returned) => self.challenge(frame, verdict, &mut look),
+                _ => Some((frame, verdict)),
             };
-            self.put_last(frame, to);
-            if matches!(verdict, Verdict::Dirty | Verdict::Evictable)
-                && let Some(value) = enough(frame, verdict, from)
-            {
-                return Some(value);
+            if let Some((frame, verdict)) = victim {
+                let standing = self.standings[frame];
+                self.put_last(frame, Standing::Small);
+                if let Some(value) = enough(frame, verdict, standing) {
+                    return Some(value);
+                }
             }
         }
         None
     }
 
-    /// The frame is free, and the next to be taken, if it is (still) one of these.
-    pub(super) fn release(&mut self, frame: usize) {
-        if frame < self.kept.len() {
-            self.unlink(frame);
-            let oldest = usize::from(self.links[Self::head(Kept::Free)].newer);
-            self.link(frame, Kept::Free, oldest);
+    /// Decides between the page of this frame, a victim that has returned, and the oldest frame of main, and returns the one that goes.
+    /// The page has shown once more that it comes back, and no more: it takes the other's place only if that was not used since its
+    /// last turn. So a loop that is longer than the pool leaves main as it is, and pages of a past hot set go.
+    fn challenge(
+        &mut self,
+        frame: usize,
+        verdict: Verdict,
+        look: &mut impl FnMut(usize, Standing) -> Verdict,
+    ) -> Option<(usize, Verdict)> {
+        if self.len(Standing::Small) > self.share_of_small() {
+            self.put_last(frame, Standing::Main);
+            return None;
+        }
+        let Some(rival) = self.oldest(Standing::Main) else { return Some((frame, verdict)) };
+        let of_rival = look(rival, Standing::Main);
+        if matches!(of_rival, Verdict::Dirty | Verdict::Evictable) {
+            self.put_last(frame, Standing::Main);
+            Some((rival, of_rival))
+        } else {
+            self.put_last(rival, Standing::Main);
+            Some((frame, verdict))
         }
     }
 
-    /// Whether it is, unless there is a reason against it. Else it is that of the main queue.
-    fn is_turn_of_probation(&self) -> bool {
-        self.len(Kept::OnProbation) >= (self.kept.len() / PROBATION).max(1)
+    /// Notes that the frame gets a page: a new one. Returns the frame of the page that is new no longer, if it is where it was.
+    pub(super) fn admit(&mut self, frame: usize) -> Option<usize> {
+        self.new_pages.push_back(frame as u16);
+        if self.new_pages.len() <= self.new_pages_most() {
+            return None;
+        }
+        let past = usize::from(self.new_pages.pop_front()?);
+        (self.standings.get(past) == Some(&Standing::Small)).then_some(past)
     }
 
-    /// The frame's turn comes last in this queue, if it is (still) one of these.
-    pub(super) fn put_last(&mut self, frame: usize, to: Kept) {
-        if frame < self.kept.len() {
+    /// Notes that the page of this frame, which is in the small queue, has returned.
+    pub(super) fn note_return(&mut self, frame: usize) {
+        self.standings[frame] = Standing::Returned;
+    }
+
+    /// Puts the frame where the free ones are, as the next to be taken, if it is (still) one of these.
+    pub(super) fn release(&mut self, frame: usize) {
+        if frame < self.standings.len() {
+            self.unlink(frame);
+            let oldest = usize::from(self.links[Self::head(Standing::Free)].newer);
+            self.link(frame, Standing::Free, oldest);
+        }
+    }
+
+    /// Returns whether the next victim is to come from the small queue, unless there is a reason against it. Else from main.
+    fn is_turn_of_small(&self) -> bool {
+        self.len(Standing::Small) >= self.share_of_small()
+    }
+
+    fn share_of_small(&self) -> usize {
+        (self.standings.len() / SMALL).max(1)
+    }
+
+    /// How many pages count as new: not so many that the small queue is no time for others.
+    fn new_pages_most(&self) -> usize {
+        (self.standings.len() / NEW + NEW_AT_LEAST).min(self.share_of_small().div_ceil(2))
+    }
+
+    /// Makes the frame the newest of this queue, if it is (still) one of these.
+    pub(super) fn put_last(&mut self, frame: usize, to: Standing) {
+        if frame < self.standings.len() {
             self.unlink(frame);
             self.link(frame, to, Self::head(to));
         }
     }
 
     /// The link that closes a queue's ring: its newer neighbour is the oldest frame, its older one the newest.
-    fn head(queue: Kept) -> usize {
+    fn head(queue: Standing) -> usize {
         match queue {
-            Kept::OnProbation => 0,
-            Kept::Main => 1,
-            Kept::Free => 2,
+            Standing::Small | Standing::Returned => 0,
+            Standing::Main => 1,
+            Standing::Free => 2,
         }
     }
 
-    fn oldest(&self, queue: Kept) -> Option<usize> {
+    fn oldest(&self, queue: Standing) -> Option<usize> {
         usize::from(self.links[Self::head(queue)].newer).checked_sub(HEADS)
     }
 
@@ -212,16 +281,16 @@ impl Order {
         let Link { newer, older } = self.links[frame + HEADS];
         self.links[usize::from(newer)].older = older;
         self.links[usize::from(older)].newer = newer;
-        self.lens[Self::head(self.kept[frame])] -= 1;
+        self.lens[Self::head(self.standings[frame])] -= 1;
     }
 
     /// Puts the frame into a queue, right before (older than) the link `newer`.
-    fn link(&mut self, frame: usize, queue: Kept, newer: usize) {
+    fn link(&mut self, frame: usize, queue: Standing, newer: usize) {
         let older = self.links[newer].older;
         self.links[frame + HEADS] = Link { newer: newer as u16, older };
         self.links[newer].older = (frame + HEADS) as u16;
         self.links[usize::from(older)].newer = (frame + HEADS) as u16;
-        self.kept[frame] = queue;
+        self.standings[frame] = queue;
         self.lens[Self::head(queue)] += 1;
     }
 }

@@ -34,7 +34,7 @@ use self::{
 use crate::{
     buffer::{
         frame::{
-            pin::{ClaimedFrame, Pin, PoolHandle},
+            pin::{ClaimedFrame, PoolHandle},
             state::{State, Verdict},
         },
         pool::FramePool,
@@ -124,7 +124,7 @@ impl PoolHandle {
     /// Takes the frame for a bulk read once more, if only that has a use for its page.
     pub(crate) fn take_back(&self, no: FrameNo) -> Option<ClaimedFrame<'_>> {
         let claimed = self.serves(no).then(|| self.claim_by(no, State::claim_from_ring))??;
-        self.replacement.renew(no);
+        self.replacement.renew(no, |no| self.frame(no));
         Some(claimed)
     }
 }
@@ -156,7 +156,7 @@ impl FramePool {
     fn take_set_aside(&self) -> Option<FrameNo> {
         while let Some(no) = self.supply.clean_list.pop() {
             if self.serves(no) && self.frame(no).state.try_update(State::claim_ready).is_ok() {
-                self.replacement.renew(no);
+                self.replacement.renew(no, |no| self.frame(no));
                 return Some(no);
             }
             // It was used since, or taken by its number, or is to go.
@@ -291,14 +291,6 @@ impl FramePool {
             progress: written.wrapping_add(read).wrapping_add(taken),
             shortage: self.shortage(),
             refusal: self.supply.findings.refusal(now),
-        }
-    }
-
-    /// The page that was just mapped to this frame is wanted for itself: where it had lost its frame lately, that is a use.
-    pub(crate) fn count_return(&self, pin: &Pin) {
-        if self.replacement.comes_back(pin.frame().page()) {
-            // Fails where others use it already: just as well.
-            let _ = pin.frame().state.try_update(State::comes_back);
         }
     }
 }

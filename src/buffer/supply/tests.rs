@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     Error,
     buffer::{
-        frame::latch::Latch,
+        frame::{latch::Latch, pin::Pin},
         pool::{Lookup, Mapped},
     },
     id::{FileId, PageId, PageSize},
@@ -26,7 +26,6 @@ fn filled(ready: usize) -> PoolHandle {
 fn read(pool: &PoolHandle, block: u32) -> Pin {
     let claimed = pool.take_clean().unwrap();
     let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
-    pool.count_return(&own);
     reading.end_read(&Ok(()), true);
     own
 }

@@ -39,14 +39,15 @@ impl State {
         self.has(WRITING) && self.pins() <= 1 && self.usage() == 0
     }
 
-    /// Is spared once less.
+    /// Halves the uses of a page that is spared for them.
     pub(crate) fn age(self) -> Option<Self> {
-        (self.verdict() == Verdict::Used).then(|| Self(self.0 - USED))
+        let left = self.usage() / 2;
+        (self.verdict() == Verdict::Used).then(|| Self(self.without(USAGE).0 + left * USED))
     }
 
-    /// However often it was used, that was in one burst.
+    /// Forgets all uses: they were one burst.
     pub(crate) fn forget_uses(self) -> Option<Self> {
-        (self.verdict() == Verdict::Used).then(|| self.without(USAGE))
+        (self.usage() > 0).then(|| self.without(USAGE))
     }
 
     /// The use for which it was read ahead has not come so far.
@@ -61,11 +62,6 @@ impl State {
         let was_expected = before.has(AHEAD) && self.phase() != Phase::Free;
         let state = if was_counted { Self(self.0 - USED) } else { self };
         if was_expected { state.with(AHEAD) } else { state }
-    }
-
-    /// The page was here not long ago: its return is a use.
-    pub(crate) fn comes_back(self) -> Option<Self> {
-        (self.usage() == 0).then_some(Self(self.0 + USED))
     }
 
     /// A victim is set aside for whoever comes first; it keeps its page until then. `None` for a frame that has no page by now: that is to
