@@ -11,7 +11,7 @@ use crate::{
             pin::{Pin, PoolHandle},
             state::{Phase, State},
         },
-        page_table::{Span, Translation},
+        page_table::{Span, Translation, in_one_cluster},
         pool::Lookup,
     },
     id::{FrameNo, PageId},
@@ -130,6 +130,22 @@ impl PoolHandle {
         }
     }
 
+    /// Counts the pages at the beginning of `pages` that have no frame, as a look without a lock finds it: one for all of a cluster that
+    /// has none at all.
+    pub(crate) fn absent(&self, pages: &[PageId]) -> usize {
+        let mut absent = 0;
+        while let Some(&first) = pages.get(absent) {
+            if !self.table().has_any_of_cluster(first) {
+                absent += in_one_cluster(pages[absent..].iter().copied());
+            } else if self.is_mapped(first) {
+                break;
+            } else {
+                absent += 1;
+            }
+        }
+        absent
+    }
+
     /// Whether the page has a frame, or had one a moment ago.
     pub(crate) fn is_mapped(&self, page: PageId) -> bool {
         self.find(page, |state| !matches!(state.phase(), Phase::Free | Phase::Claimed)).is_some()
@@ -188,6 +204,21 @@ mod tests {
         match pool.lookup_again(page(1), Ok(found), State::pin) {
             Lookup::Pinned(pin) => assert_eq!(pin.frame_no(), now),
             other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn pages_are_absent_up_to_the_first_that_has_a_frame() {
+        let pool = pool_of(4);
+        let pages: Vec<_> = (0..64).map(page).collect();
+        assert_eq!((pool.absent(&pages), pool.absent(&[])), (64, 0));
+        for (block, absent) in [(40, 40), (39, 39), (17, 17), (0, 0)] {
+            fill(&pool, page(block));
+            assert_eq!(pool.absent(&pages), absent);
+            assert_eq!(
+                pool.absent(&pages[block as usize + 1..]),
+                [23, 0, 21, 16][[40, 39, 17, 0].iter().position(|&at| at == block).unwrap()]
+            );
         }
     }
 

@@ -6,8 +6,7 @@
 //!
 //! 1. claim the frame (state word; nobody can pin it from here on);
 //! 2. unmap its old page (partition lock);
-//! 3. name its new page;
-//! 4. under the partition's lock: unless the page has got a frame meanwhile, map it and begin the read.
+//! 3. under the lock of its new page's partition: unless that has got a frame meanwhile, name it, map it and begin the read.
 //!
 //! A [seizure](super::quarantine) stops after a step like 1: its pages keep their frames and entries, and are out of reach.
 //!
@@ -21,7 +20,7 @@ use crate::{
             extra_pages::ExtraPages,
             header::{Frame, FrameArrays},
             older_changes::OlderChanges,
-            pin::{ClaimedFrame, Pin, PoolHandle},
+            pin::{ClaimedFrame, ClaimedFrames, Pin, PoolHandle},
             spares::Spares,
             state::{AtomicState, Phase, State},
             unlogged::{Unlogged, UnloggedChanges},
@@ -29,7 +28,7 @@ use crate::{
         },
         memory::{arena::Arena, process::Process},
         mirrors::Mirrors,
-        page_table::PageTable,
+        page_table::{PageTable, Partition, in_one_cluster},
         replacement::Replacement,
         resizing::Size,
         supply::{FrameSupply, clean_list::CleanList},
@@ -242,15 +241,29 @@ impl FramePool {
         self.first_frame + no.index() * self.page_size.bytes()
     }
 
-    /// The right to a frame that was just claimed.
+    /// The right to a frame that was just claimed: its page has lost it.
     pub(super) fn claimed(&self, no: FrameNo) -> ClaimedFrame<'_> {
-        self.drop_mirror(no);
-        self.empty_place(no);
-        self.counters.add(Counter::Evictions, 1);
+        self.evict_each(&[no]);
         ClaimedFrame::new(self, no)
     }
 
-    /// Takes the page of a claimed frame out of the table, if it had one.
+    /// Takes the pages of frames that were just claimed out of the table, those of a cluster together.
+    pub(super) fn evict_each(&self, mut frames: &[FrameNo]) {
+        for &no in frames {
+            self.drop_mirror(no);
+            self.empty_place(no);
+        }
+        self.counters.add(Counter::Evictions, frames.len() as u64);
+        let page = |&no: &FrameNo| self.frame(no).page();
+        while let Some(first) = frames.first() {
+            let (of_cluster, rest) = frames.split_at(in_one_cluster(frames.iter().map(page)));
+            let mapped = of_cluster.iter().map(|no| (page(no), *no));
+            self.table.lock(page(first)).remove_each(mapped);
+            frames = rest;
+        }
+    }
+
+    /// Takes the page of this frame out of the table, if it had one.
     pub(super) fn unmap(&self, no: FrameNo) {
         self.table.lock(self.frame(no).page()).remove(no);
     }
@@ -304,51 +317,74 @@ impl PoolHandle {
         page: PageId,
         read_only: bool,
     ) -> Result<Mapped, NotMapped> {
-        let no = claimed.frame_no();
-        // Unmap the old page first: one partition lock at a time.
-        self.unmap(no);
         let mut partition = self.table.lock(page);
-        // Under the lock a mapped frame keeps its page, pinned or not.
-        if let Some(other) = partition.frame()
-            && !seeded!("two_frames_for_a_page")
-        {
-            match self.frame(other).state.try_update(State::pin_unused) {
-                Ok(_) => return Err(NotMapped::Met(self.adopt(other))),
-                Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),
-                Err(state) if state.is_seized() => return Err(NotMapped::Seized),
-                // On its way out: its claimant will find the entry gone. It may not have ended the copy that is read without a latch.
-                Err(_) => {
-                    if !seeded!("copy_outlives_the_claim") {
-                        self.end_mirror(other);
-                    }
-                    partition.remove(other);
+        self.look_again(&mut partition)?;
+        self.name(claimed.frame_no(), page, &mut partition)?;
+        Ok(self.begin_read(claimed, read_only))
+    }
+
+    /// The same for pages of one cluster, under one lock: as long as there are frames, each page is given the next, unless it has got one
+    /// meanwhile. What became of them goes into `mapped`.
+    pub(crate) fn map_each(
+        &self,
+        claimed: &mut ClaimedFrames<'_>,
+        pages: &[PageId],
+        read_only: bool,
+        mapped: &mut Vec<Result<Mapped, NotMapped>>,
+    ) {
+        let Some(&first) = pages.first() else { return };
+        let mut partition = self.table.lock(first);
+        for &page in pages {
+            partition.turn_to(page);
+            let Some(no) = claimed.first() else { break };
+            let named = self.look_again(&mut partition).and_then(|()| self.name(no, page, &mut partition));
+            let begin = |()| claimed.next().map(|claimed| self.begin_read(claimed, read_only));
+            mapped.extend(named.map(begin).transpose());
+        }
+    }
+
+    /// Looks under the lock whether the page has got a frame meanwhile: a mapped frame keeps its page, pinned or not.
+    fn look_again(&self, partition: &mut Partition<'_>) -> Result<(), NotMapped> {
+        let Some(other) = partition.frame().filter(|_| !seeded!("two_frames_for_a_page")) else {
+            return Ok(());
+        };
+        match self.frame(other).state.try_update(State::pin_unused) {
+            Ok(_) => return Err(NotMapped::Met(self.adopt(other))),
+            Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),
+            Err(state) if state.is_seized() => return Err(NotMapped::Seized),
+            // On its way out: its claimant will find the entry gone. It may not have ended the copy that is read without a latch.
+            Err(_) => {
+                if !seeded!("copy_outlives_the_claim") {
+                    self.end_mirror(other);
                 }
+                partition.remove(other);
             }
         }
-        let frame = self.frame(no);
-        frame.assign(page);
-        if partition.insert(no).is_err() {
-            return Err(NotMapped::NoRoom);
-        }
+        Ok(())
+    }
+
+    /// Names the page of a claimed frame, in the frame and in the table.
+    fn name(&self, no: FrameNo, page: PageId, partition: &mut Partition<'_>) -> Result<(), NotMapped> {
+        self.frame(no).assign(page);
+        partition.insert(no).map_err(|_| NotMapped::NoRoom)
+    }
+
+    fn begin_read(&self, claimed: ClaimedFrame<'_>, read_only: bool) -> Mapped {
+        let no = claimed.frame_no();
         claimed.into_read(read_only);
-        Ok(Mapped { reading: self.adopt(no), own: self.adopt(no) })
+        Mapped { reading: self.adopt(no), own: self.adopt(no) }
     }
 
     /// Takes this very frame from its page, if it is idle and clean, whatever its usage count. One that is free is not to be had so: it
     /// is for who takes the next.
     pub(crate) fn claim(&self, no: FrameNo) -> Option<ClaimedFrame<'_>> {
-        self.claim_by(no, State::claim)
+        self.try_claim(no, State::claim).then(|| self.claimed(no))
     }
 
-    /// The same, if this way to claim it allows that.
-    pub(super) fn claim_by(
-        &self,
-        no: FrameNo,
-        claim: fn(State) -> Option<State>,
-    ) -> Option<ClaimedFrame<'_>> {
+    /// Claims this frame, if this way to claim it allows that. Its page is to be [evicted](FramePool::evict_each) next.
+    pub(super) fn try_claim(&self, no: FrameNo, claim: fn(State) -> Option<State>) -> bool {
         let claim = |state: State| if state.phase() == Phase::Free { None } else { claim(state) };
-        self.frame(no).state.try_update(claim).ok()?;
-        Some(self.claimed(no))
+        self.frame(no).state.try_update(claim).is_ok()
     }
 
     /// Pins this very frame if it still holds `page`; for housekeeping, so the usage count stays.
@@ -368,7 +404,13 @@ impl PoolHandle {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::id::FileId;
+    use crate::{
+        buffer::{
+            frame::pin::CLAIMS_MAX,
+            supply::{DirtyVictims, Search},
+        },
+        id::FileId,
+    };
 
     pub(in crate::buffer) fn pool_of(frames: u32) -> PoolHandle {
         PoolHandle::new(FramePool::new(frames, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap())
@@ -402,10 +444,11 @@ pub(super) mod tests {
     fn an_entry_whose_frame_is_claimed_stands_in_nobodys_way() {
         let pool = pool_of(2);
         let first = fill(&pool, page(1));
-        let evictor = pool.claim(first).unwrap();
+        // As an evictor that has not taken the page out of the table yet.
+        assert!(pool.try_claim(first, State::claim));
         let claimed = pool.take_clean().unwrap();
         pool.map(claimed, page(1), false).unwrap().reading.end_read(&Ok(()), true);
-        drop(evictor);
+        drop(pool.claimed(first));
         assert!(pool.is_mapped(page(1)), "the evictor took only its own entry out");
     }
 
@@ -421,5 +464,59 @@ pub(super) mod tests {
         assert!(pool.take_clean().is_none());
         drop(pins);
         assert!(pool.take_clean().is_some());
+    }
+
+    fn claim(pool: &PoolHandle, wanted: usize) -> ClaimedFrames<'_> {
+        let mut claimed = ClaimedFrames::new(pool);
+        pool.take_frames(wanted, Search::Demand, &mut DirtyVictims::new(), &mut claimed);
+        claimed
+    }
+
+    #[test]
+    fn c1_pages_that_are_mapped_together_get_a_frame_each_unless_they_have_one() {
+        let pool = pool_of(8);
+        let there = fill(&pool, page(2));
+        let mut claimed = claim(&pool, 3);
+        let numbers: Vec<_> = claimed.numbers().collect();
+        assert!(numbers.len() == 3 && !numbers.contains(&there));
+        // One stands there twice, and there are frames for three.
+        let pages = [1, 1, 2, 3, 4, 5].map(page);
+        let mut mapped = Vec::new();
+        pool.map_each(&mut claimed, &pages, false, &mut mapped);
+        let frames: Vec<_> = mapped
+            .into_iter()
+            .map(|mapped| match mapped {
+                Ok(Mapped { reading, own }) => {
+                    reading.end_read(&Ok(()), true);
+                    (own.frame_no(), true)
+                }
+                Err(NotMapped::Met(pin)) => (pin.frame_no(), false),
+                Err(other) => panic!("{other:?}"),
+            })
+            .collect();
+        let [one, two, three] = numbers[..] else { panic!("{numbers:?}") };
+        assert_eq!(frames, [(one, true), (one, false), (there, false), (two, true), (three, true)]);
+        assert!(claimed.is_empty() && !pool.is_mapped(page(5)));
+        drop(claimed);
+        assert_eq!(pool.faults(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn frames_that_are_claimed_together_lose_their_pages_and_those_left_are_the_next_free_ones() {
+        let pool = pool_of(40);
+        // Of two clusters and two files.
+        let pages: Vec<_> = (0..40).map(|n| PageId::new(FileId(n % 2), 10 + n / 2)).collect();
+        pages.iter().for_each(|&page| {
+            fill(&pool, page);
+        });
+        let claimed = claim(&pool, 100);
+        assert_eq!(claimed.len(), CLAIMS_MAX);
+        let numbers: Vec<_> = claimed.numbers().collect();
+        let is_claimed = |no| pool.frame(no).state.load().phase() == Phase::Claimed;
+        assert!(numbers.iter().all(|&no| is_claimed(no)));
+        assert_eq!(pages.iter().filter(|&&page| pool.is_mapped(page)).count(), 40 - CLAIMS_MAX);
+        drop(claimed);
+        assert_eq!((pool.free_frames(), pool.faults()), (CLAIMS_MAX, Vec::new()));
+        assert!(claim(&pool, CLAIMS_MAX).numbers().eq(numbers), "in their order");
     }
 }

@@ -4,9 +4,12 @@
 //! order in which pages are asked for does not matter to how they are combined: a batch is sorted before it is cut into
 //! requests, so that a descending or strided walk becomes ascending requests into scattered frames.
 
+use std::mem;
+
 use crate::{
     buffer::{
-        frame::pin::{ClaimedFrame, Pin},
+        frame::pin::{ClaimedFrames, Pin},
+        page_table::in_one_cluster,
         pool::{Mapped, NotMapped},
         supply::{DirtyVictims, Search},
     },
@@ -17,14 +20,14 @@ use crate::{
     runtime::{
         operation::{
             PageOperation,
-            read::{self, ReadMode},
+            read::{self, MappedBefore, ReadMode},
         },
         shared::Shared,
     },
     sync::{Arc, time},
 };
 
-/// Requests that are handed over together.
+/// Requests that are handed over together, about.
 const BATCH: usize = 32;
 
 /// Memory for one batch, to be used again for the next.
@@ -34,6 +37,8 @@ pub(super) struct BatchMemory {
     begun: Vec<PageOperation>,
     /// The same in the order of the file, neighbours as one.
     sorted: Vec<PageOperation>,
+    /// Pages of a cluster that were mapped just now.
+    mapped: Vec<Result<Mapped, NotMapped>>,
 }
 
 /// For whom pages are read.
@@ -51,7 +56,7 @@ pub(super) enum Start {
     Begun(Pin),
     /// It has a frame already, perhaps one that is being read.
     Met(Pin),
-    /// It cannot be read: there is no such page any more, or it has too many pins. A fetch will say what it is.
+    /// It cannot be read: there is no such page any more, it has too many pins, or no place in the table. A fetch will say what it is.
     Impossible,
     /// There is no clean frame, or no room in the method's queue, for now.
     Refused,
@@ -71,6 +76,8 @@ pub(super) struct Issuer<'a> {
     room: usize,
     /// What the operation that was begun last covers.
     run: Option<PageRun>,
+    /// Frames for the next pages.
+    claimed: ClaimedFrames<'a>,
 }
 
 /// Pages in a row.
@@ -82,10 +89,16 @@ struct PageRun {
 }
 
 impl PageRun {
-    /// The same with one page more, if that is a neighbour.
-    fn with(self, page: PageId) -> Option<Self> {
+    fn of(page: PageId) -> Self {
+        Self { first: page, last: page, pages: 1 }
+    }
+
+    /// The same with one page more, if that is a neighbour, and of no more than `most` pages.
+    fn with(self, page: PageId, most: usize) -> Option<Self> {
         let pages = self.pages + 1;
-        if self.last.is_followed_by(page) {
+        if pages > most {
+            None
+        } else if self.last.is_followed_by(page) {
             Some(Self { last: page, pages, ..self })
         } else {
             page.is_followed_by(self.first).then_some(Self { first: page, pages, ..self })
@@ -102,7 +115,8 @@ impl<'a> Issuer<'a> {
         batch: &'a mut BatchMemory,
     ) -> Self {
         let (combine, room) = (shared.config.combine_pages, shared.method.room(&file));
-        Self { shared, file, purpose, batch, ring: None, combine, room, run: None }
+        let claimed = ClaimedFrames::new(&shared.pool);
+        Self { shared, file, purpose, batch, ring: None, combine, room, run: None, claimed }
     }
 
     /// With requests of so many pages at the most, and frames from this ring first.
@@ -110,33 +124,67 @@ impl<'a> Issuer<'a> {
         Self { combine, ring, ..self }
     }
 
-    /// Begins to read a page that was not found in the pool.
-    pub(super) fn start(&mut self, page: PageId) -> Start {
-        if self.file.check(page.block).is_err() {
-            return Start::Impossible;
+    /// Begins to read pages that were not found in the pool, and says of one after the other what became of it. After one that is
+    /// refused there is no other.
+    pub(super) fn start_each(&mut self, pages: &[PageId], mut started: impl FnMut(Start)) {
+        let mut rest = &pages[..self.fitting(pages)];
+        let mut refused = rest.len() < pages.len();
+        while let Some(first) = rest.first() {
+            let exists = |page: PageId| self.file.check(page.block).is_ok();
+            let tried = if exists(*first) {
+                let together = in_one_cluster(rest.iter().copied().take_while(|&page| exists(page)));
+                self.start_together(&rest[..together], rest.len(), &mut started)
+            } else {
+                started(Start::Impossible);
+                1
+            };
+            if tried == 0 {
+                refused = true;
+                break;
+            }
+            rest = &rest[tried..];
         }
-        let Some(claimed) = self.make_room(page).then(|| self.claim()).flatten() else {
-            return Start::Refused;
-        };
-        match self.shared.pool.map(claimed, page, self.file.read_only) {
-            Ok(mapped) => self.begin(page, mapped),
-            Err(NotMapped::Met(pin)) => Start::Met(pin),
-            Err(NotMapped::TooManyPins | NotMapped::Seized) => Start::Impossible,
-            Err(NotMapped::NoRoom) => Start::Refused,
+        if refused {
+            started(Start::Refused);
         }
     }
 
-    fn begin(&mut self, page: PageId, Mapped { reading, own }: Mapped) -> Start {
-        let extended = self.extended_run(page);
+    /// Begins to read pages of one cluster, as far as there are frames, of which it claims as many as are `wanted` from here on. Returns how
+    /// many pages those were.
+    fn start_together(&mut self, pages: &[PageId], wanted: usize, started: &mut impl FnMut(Start)) -> usize {
+        if self.claimed.is_empty() {
+            self.claim(wanted);
+        }
+        let mut mapped = mem::take(&mut self.batch.mapped);
+        self.shared.pool.map_each(&mut self.claimed, pages, self.file.read_only, &mut mapped);
+        let before = MappedBefore::now();
+        let tried = mapped.len();
+        for (&page, mapped) in pages.iter().zip(mapped.drain(..)) {
+            started(match mapped {
+                Ok(mapped) => self.begin(page, mapped, before),
+                Err(NotMapped::Met(pin)) => Start::Met(pin),
+                Err(NotMapped::TooManyPins | NotMapped::Seized | NotMapped::NoRoom) => Start::Impossible,
+            });
+        }
+        self.batch.mapped = mapped;
+        // Not before all that were mapped belong to an operation: what has no end of its own would be read for ever after a panic.
+        if self.batch.begun.len() >= BATCH {
+            self.submit();
+        }
+        tried
+    }
+
+    fn begin(&mut self, page: PageId, Mapped { reading, own }: Mapped, before: MappedBefore) -> Start {
+        let extended = self.run.and_then(|run| run.with(page, self.combine));
         let begun = match self.batch.begun.last_mut().filter(|_| extended.is_some()) {
-            Some(operation) => read::add(operation, reading),
-            None => read::begin(&self.shared.operations, &self.file, reading, self.mode())
+            Some(operation) => read::add(operation, reading, before),
+            None => read::begin(&self.shared.operations, &self.file, reading, before, self.mode())
                 .map(|operation| self.batch.begun.push(operation)),
         };
         if begun.is_err() {
             return Start::Impossible;
         }
-        self.run = extended.or(Some(PageRun { first: page, last: page, pages: 1 }));
+        self.run = extended.or(Some(PageRun::of(page)));
         Start::Begun(own)
     }
 
@@ -148,53 +196,52 @@ impl<'a> Issuer<'a> {
         ReadMode { urgency, most: self.combine, to_verify: self.shared.config.codec.is_some() }
     }
 
-    /// What the last operation covers with this page, if it has room for it.
-    fn extended_run(&self, page: PageId) -> Option<PageRun> {
-        self.run.filter(|run| run.pages < self.combine)?.with(page)
+    /// Returns of how many of these pages, one after the other, the method's queue takes the operations.
+    fn fitting(&self, pages: &[PageId]) -> usize {
+        let (mut run, mut left) = (self.run, self.room.saturating_sub(self.batch.begun.len()));
+        let mut fits = |page: PageId| {
+            let extended = run.and_then(|run| run.with(page, self.combine));
+            if extended.is_none() && left == 0 {
+                return false;
+            }
+            left -= usize::from(extended.is_none());
+            run = extended.or(Some(PageRun::of(page)));
+            true
+        };
+        pages.iter().take_while(|&&page| fits(page)).count()
     }
 
-    /// Sees to it that the queue takes the request of this page; false where it does not.
-    fn make_room(&mut self, page: PageId) -> bool {
-        if self.extended_run(page).is_some() {
-            return true;
-        }
-        if self.batch.begun.len() == BATCH {
-            self.submit();
-        }
-        self.batch.begun.len() < self.room
-    }
-
-    /// A clean frame. Where only dirty ones are to be had, their write-out is started, and those that are through at once
-    /// are tried.
-    fn claim(&mut self) -> Option<ClaimedFrame<'a>> {
-        let shared = self.shared;
-        let pool = &shared.pool;
-        if let Some(claimed) = self.ring.as_mut().and_then(|ring| ring.claim(pool)) {
-            return Some(claimed);
+    /// Claims clean frames for so many pages, or for fewer. Where only dirty ones are to be had, their write-out is started, and those
+    /// that are through at once are tried.
+    fn claim(&mut self, wanted: usize) {
+        let (pool, claimed) = (&self.shared.pool, &mut self.claimed);
+        if let Some(ring) = &mut self.ring {
+            ring.claim(pool, wanted, claimed);
+            if !claimed.is_empty() {
+                return;
+            }
         }
         let mut dirty = DirtyVictims::new();
         let search = match self.purpose {
             Purpose::Demand => Search::Demand,
             Purpose::Ahead => Search::Ahead,
         };
-        let claimed = pool.take_frame(search, &mut dirty).or_else(|| {
-            if dirty.is_empty() {
-                return None;
-            }
+        let wanted = self.ring.as_ref().map_or(wanted, |ring| wanted.min(ring.vacancies()));
+        pool.take_frames(wanted, search, &mut dirty, claimed);
+        if claimed.is_empty() && !dirty.is_empty() {
             // The log may have to be flushed first: do not keep the reads waiting.
             self.submit();
-            have_victims_written(shared, &dirty);
-            dirty.iter().find_map(|&no| pool.claim(no))
-        });
-        if let (Some(ring), Some(claimed)) = (&mut self.ring, &claimed) {
-            ring.keep(claimed.frame_no());
+            have_victims_written(self.shared, &dirty);
+            pool.take_one_of(&dirty, &mut self.claimed);
         }
-        claimed
+        if let Some(ring) = &mut self.ring {
+            self.claimed.numbers().for_each(|no| ring.keep(no));
+        }
     }
 
     /// Hands over what was begun.
     pub(super) fn submit(&mut self) {
-        let BatchMemory { begun, sorted } = &mut *self.batch;
+        let BatchMemory { begun, sorted, .. } = &mut *self.batch;
         if begun.is_empty() {
             return;
         }
@@ -234,7 +281,7 @@ mod tests {
         let Mapped { reading, .. } = shared.pool.map(claimed, page, false).unwrap();
         between(&file);
         let mode = ReadMode { urgency: Urgency::Demand, most: 1, to_verify: false };
-        let begun = read::begin(&shared.operations, &file, reading, mode);
+        let begun = read::begin(&shared.operations, &file, reading, MappedBefore::now(), mode);
         (pool, page, begun)
     }
 

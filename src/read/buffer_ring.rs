@@ -10,7 +10,7 @@
 //! ahead waits, so the scan would be past the ring long before a batch of it is written; it takes victims instead.
 
 use crate::{
-    buffer::frame::pin::{ClaimedFrame, PoolHandle},
+    buffer::frame::pin::{CLAIMS_MAX, ClaimedFrames, PoolHandle},
     id::FrameNo,
 };
 
@@ -27,14 +27,21 @@ impl BufferRing {
         Self { frames: Vec::with_capacity(size), size, hand: 0 }
     }
 
-    /// The frame whose turn it is, if it can be reused; else its successor is to be [kept](Self::keep).
-    pub(crate) fn claim<'a>(&mut self, pool: &'a PoolHandle) -> Option<ClaimedFrame<'a>> {
+    /// Claims the frames whose turn it is, up to so many, as far as they can be reused; else their successors are to be
+    /// [kept](Self::keep).
+    pub(crate) fn claim(&mut self, pool: &PoolHandle, wanted: usize, claimed: &mut ClaimedFrames<'_>) {
         if self.frames.len() < self.size {
-            return None;
+            return;
         }
-        let claimed = pool.take_back(self.frames[self.hand])?;
-        self.hand = (self.hand + 1) % self.size;
-        Some(claimed)
+        let most = wanted.min(CLAIMS_MAX).min(self.size);
+        let in_turn = (0..most).map(|at| self.frames[(self.hand + at) % self.size]);
+        let taken = pool.take_back_each(in_turn, claimed);
+        self.hand = (self.hand + taken) % self.size;
+    }
+
+    /// Returns for how many victims there is a place now.
+    pub(crate) fn vacancies(&self) -> usize {
+        (self.size - self.frames.len()).max(1)
     }
 
     /// Takes a frame in, at the place whose turn it is.

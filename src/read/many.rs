@@ -287,9 +287,21 @@ impl Missing {
             // Where there is none, each page says so by itself.
             let Ok(file) = file else { continue };
             let mut issuer = Issuer::new(shared, file, Purpose::Demand, &mut batch);
-            for &at in of_file {
-                pins[at] = start_one(shared, &mut issuer, pages[at]);
-            }
+            let missing: Vec<PageId> = of_file.iter().map(|&at| pages[at]).collect();
+            let mut missed = of_file.iter();
+            // One may stand in the list twice, or have come meanwhile: then it is met.
+            issuer.start_each(&missing, |start| {
+                let next = missed.next();
+                let (pin, met) = match start {
+                    Start::Begun(pin) => (pin, Counter::Misses),
+                    Start::Met(pin) => (pin, Counter::Joins),
+                    Start::Impossible | Start::Refused => return,
+                };
+                shared.counters.add(met, 1);
+                if let Some(&at) = next {
+                    pins[at] = Some(pin);
+                }
+            });
             issuer.submit();
         }
     }
@@ -337,23 +349,6 @@ impl Missing {
             }
         }
     }
-}
-
-/// The pin on a page that is here or on its way now.
-fn start_one(shared: &Shared, issuer: &mut Issuer<'_>, page: PageId) -> Option<Pin> {
-    // It may stand in the list twice.
-    let start = match shared.pool.lookup(page) {
-        Lookup::Pinned(pin) => Start::Met(pin),
-        Lookup::Absent => issuer.start(page),
-        Lookup::TooManyPins => Start::Impossible,
-    };
-    let (pin, met) = match start {
-        Start::Begun(pin) => (pin, Counter::Misses),
-        Start::Met(pin) => (pin, Counter::Joins),
-        Start::Impossible | Start::Refused => return None,
-    };
-    shared.counters.add(met, 1);
-    Some(pin)
 }
 
 impl PollStep for Missing {

@@ -32,7 +32,7 @@ use crate::{
         outcome::{self, ReadOutcome},
     },
     runtime::{
-        operation::read::{self, ReadMode},
+        operation::read::{self, MappedBefore, ReadMode},
         shared::Shared,
     },
     sync::{
@@ -159,7 +159,7 @@ impl Miss {
             most: if self.alone { 1 } else { usize::MAX },
             to_verify: self.shared.config.codec.is_some(),
         };
-        let mut operation = read::begin(&self.shared.operations, &file, reading, mode)?;
+        let mut operation = read::begin(&self.shared.operations, &file, reading, MappedBefore::now(), mode)?;
         self.count(Counter::Misses);
         let is_bounded = file.max_in_flight.is_some();
         let ticket = own.pool().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);

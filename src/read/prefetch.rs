@@ -3,8 +3,13 @@
 //! What has no clean frame, no place in look-ahead's share of the frames, or no room in the method's queue is declined: it
 //! will be read when it is fetched.
 
+use smallvec::SmallVec;
+
 use crate::{
-    buffer::frame::{pin::Pin, state::State},
+    buffer::frame::{
+        pin::{CLAIMS_MAX, Pin},
+        state::State,
+    },
     id::{BlockNo, FileId, PageId},
     observe::Counter,
     read::batch::{BatchMemory, Issuer, Purpose, Start},
@@ -67,41 +72,46 @@ fn prefetch_chunk(
     };
     let mut issuer = Issuer::new(shared, file, Purpose::Ahead, batch);
     let is_alone = shared.files.has_one_at_most();
-    for block in blocks {
-        let page = PageId { file: id, block };
-        if shared.pool.is_mapped(page) {
-            outcome.already += 1;
-            continue;
+    let mut missing: SmallVec<[PageId; CLAIMS_MAX]> = SmallVec::new();
+    let mut pages = blocks.map(|block| PageId { file: id, block });
+    loop {
+        let mut looked_at = 0;
+        for page in pages.by_ref().take(CLAIMS_MAX) {
+            looked_at += 1;
+            if shared.pool.is_mapped(page) {
+                outcome.already += 1;
+            } else {
+                missing.push(page);
+            }
         }
-        match if *full { Start::Refused } else { start(shared, &mut issuer, page, is_alone) } {
+        if looked_at == 0 {
+            break;
+        }
+        let wanted = missing.len() as u32;
+        let is_vain = *full || missing.is_empty();
+        let places =
+            if is_vain { 0 } else { shared.pool.supply.read_ahead_quota.take(id, missing.len(), is_alone) };
+        let (mut started, mut met, mut unused) = (0, 0, places);
+        issuer.start_each(&missing[..places], |start| match start {
             Start::Begun(pin) => {
-                outcome.started += 1;
+                started += 1;
+                unused -= 1;
                 leave(pin);
             }
-            Start::Met(_) => outcome.already += 1,
-            Start::Impossible => outcome.declined += 1,
-            Start::Refused => {
-                outcome.declined += 1;
-                *full = true;
-            }
+            Start::Met(_) => met += 1,
+            Start::Impossible => {}
+            Start::Refused => *full = true,
+        });
+        if unused > 0 {
+            shared.pool.supply.read_ahead_quota.give_back(id, unused);
         }
+        *full |= places < missing.len();
+        missing.clear();
+        outcome.add(Prefetch { started, already: met, declined: wanted - started - met });
     }
     issuer.submit();
     shared.counters.add(Counter::Prefetches, u64::from(outcome.started));
     outcome
-}
-
-/// Starts a read with a place in look-ahead's share.
-fn start(shared: &Shared, issuer: &mut Issuer<'_>, page: PageId, is_alone: bool) -> Start {
-    let look_ahead = &shared.pool.supply.read_ahead_quota;
-    if look_ahead.take(page.file, 1, is_alone) == 0 {
-        return Start::Refused;
-    }
-    let start = issuer.start(page);
-    if !matches!(start, Start::Begun(_)) {
-        look_ahead.give_back(page.file, 1);
-    }
-    start
 }
 
 /// Leaves the page to its read, marked as one whose use is to come.

@@ -9,7 +9,7 @@
 //! * one that was replaced, or left over, is dropped after the lock, too;
 //! * a panic ends here, so the wakers that are next in a list are called all the same.
 
-use std::{mem, task::Waker};
+use std::task::Waker;
 
 use smallvec::SmallVec;
 
@@ -52,6 +52,11 @@ impl Wakers {
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+
+    /// Calls those that are here by now. The list keeps its memory for others.
+    pub(crate) fn call(&mut self) {
+        self.0.drain(..).for_each(StoredWaker::wake);
+    }
 }
 
 impl Extend<StoredWaker> for Wakers {
@@ -62,7 +67,7 @@ impl Extend<StoredWaker> for Wakers {
 
 impl Drop for Wakers {
     fn drop(&mut self) {
-        mem::take(&mut self.0).into_iter().for_each(StoredWaker::wake);
+        self.call();
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! * [`state`]: one atomic word for everything that may happen to a frame, changed by pure transitions;
 //! * [`header`]: the page, and the log positions of its changes;
-//! * [`pin`], [`pin_list`]: the right to a frame, and to several;
+//! * [`pin`], [`pin_list`]: the rights to a frame, and to several;
 //! * [`latch`], [`waiters`]: the right to read or change the bytes, and the line of threads and tasks that wait for it or for an I/O;
 //! * [`lending`]: where the bytes are while the device reads them; [`spares`], [`extra_pages`]: memory for changes made meanwhile;
 //! * [`older_changes`], [`unlogged`]: changes that are kept for the log's sake.

@@ -9,6 +9,8 @@
 
 use std::{fmt, mem::ManuallyDrop, ops::Deref, ptr::NonNull, task::Waker};
 
+use smallvec::SmallVec;
+
 use crate::{
     buffer::{
         frame::{
@@ -24,6 +26,9 @@ use crate::{
         waking::{StoredWaker, Wakers},
     },
 };
+
+/// Claims that are taken together at the most.
+pub(crate) const CLAIMS_MAX: usize = 32;
 
 /// The owner of a pool's memory. There is one, whatever number of pins.
 pub(crate) struct PoolHandle(Arc<FramePool>);
@@ -217,7 +222,7 @@ impl fmt::Debug for Pin {
     }
 }
 
-/// A frame in the hands of one thread, between two pages. Given back, free, when dropped.
+/// A frame in the hands of one thread, between two pages: no table leads to it. Given back, free, when dropped.
 pub(crate) struct ClaimedFrame<'a> {
     pool: &'a FramePool,
     frame: FrameNo,
@@ -236,7 +241,6 @@ impl<'a> ClaimedFrame<'a> {
 
     /// The frame goes out of service, without a page: it stays claimed until it is [called up](crate::buffer::resizing).
     pub(crate) fn retire(mut self) -> FrameNo {
-        self.pool.unmap(self.frame);
         self.in_use = !seeded!("retired_frame_given_back");
         self.frame
     }
@@ -255,7 +259,6 @@ impl Drop for ClaimedFrame<'_> {
         if self.in_use {
             return;
         }
-        self.pool.unmap(self.frame);
         let let_go = || {
             self.pool.frame(self.frame).state.update(State::give_back);
         };
@@ -269,5 +272,62 @@ impl Drop for ClaimedFrame<'_> {
 impl fmt::Debug for ClaimedFrame<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "claimed frame {}", self.frame.0)
+    }
+}
+
+/// Frames that were claimed together, to be had in their order. Those that are left are given back when this is dropped.
+pub(crate) struct ClaimedFrames<'a> {
+    pool: &'a FramePool,
+    frames: SmallVec<[FrameNo; CLAIMS_MAX]>,
+    /// So many of the first of them have been taken out.
+    taken: usize,
+}
+
+impl<'a> ClaimedFrames<'a> {
+    pub(crate) fn new(pool: &'a FramePool) -> Self {
+        Self { pool, frames: SmallVec::new(), taken: 0 }
+    }
+
+    /// Adds frames that were just claimed, and whose pages were taken out of the table.
+    pub(crate) fn extend(&mut self, frames: &[FrameNo]) {
+        if self.is_empty() {
+            self.frames.clear();
+            self.taken = 0;
+        }
+        self.frames.extend_from_slice(frames);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.frames.len() - self.taken
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Returns which ones are left.
+    pub(crate) fn numbers(&self) -> impl Iterator<Item = FrameNo> {
+        self.frames[self.taken..].iter().copied()
+    }
+
+    /// Returns which one is next.
+    pub(crate) fn first(&self) -> Option<FrameNo> {
+        self.frames.get(self.taken).copied()
+    }
+
+    /// Takes the next one out.
+    pub(crate) fn next(&mut self) -> Option<ClaimedFrame<'a>> {
+        let frame = self.first()?;
+        self.taken += 1;
+        Some(ClaimedFrame::new(self.pool, frame))
+    }
+}
+
+impl Drop for ClaimedFrames<'_> {
+    /// The last first, so that the next who takes free frames gets them in this order.
+    fn drop(&mut self) {
+        while self.frames.len() > self.taken {
+            drop(self.frames.pop().map(|frame| ClaimedFrame::new(self.pool, frame)));
+        }
     }
 }

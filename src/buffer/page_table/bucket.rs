@@ -68,6 +68,12 @@ pub(super) fn key_of(page: PageId) -> u64 {
     page.to_word() / BLOCKS as u64 + 1
 }
 
+/// The page's place in its cluster.
+#[inline]
+pub(super) fn block_of(page: PageId) -> usize {
+    page.block.0 as usize % BLOCKS
+}
+
 /// The pages of the cluster that have frames.
 pub(super) fn mapped_in(key: u64, cluster: &Cluster) -> impl Iterator<Item = (FrameNo, PageId)> {
     let first = (key - 1) * BLOCKS as u64;

@@ -124,7 +124,7 @@ impl PageTable {
     #[inline]
     fn sought(&self, page: PageId) -> Sought {
         let key = bucket::key_of(page);
-        Sought { key, hash: self.hash_of(key), block: page.block.0 as usize % BLOCKS }
+        Sought { key, hash: self.hash_of(key), block: bucket::block_of(page) }
     }
 
     /// Spreads the key over the upper bits of each half: two multiplications, and between them what is above to what is below.
@@ -224,6 +224,13 @@ impl PageTable {
         Partition::lock(self, page)
     }
 
+    /// Returns whether a page of this page's cluster has a frame. False is probably so, as where a lookup finds none.
+    pub(crate) fn has_any_of_cluster(&self, page: PageId) -> bool {
+        let sought = self.sought(page);
+        let span = self.span_word(sought).load(Ordering::Acquire);
+        span & GROWING != 0 || self.look(sought, span).is_some()
+    }
+
     /// Lists the pages of these blocks that have frames, those of a cluster as of one moment.
     pub(crate) fn list(&self, file: FileId, blocks: Range<u32>) -> Vec<(FrameNo, PageId)> {
         let mut listed = Vec::new();
@@ -243,6 +250,12 @@ impl PageTable {
     pub(crate) fn clusters_of(blocks: &Range<u32>) -> usize {
         blocks.len().div_ceil(BLOCKS)
     }
+}
+
+/// Returns how many of the pages, from the first on, are in one cluster, and so are changed under one lock.
+pub(crate) fn in_one_cluster(mut pages: impl Iterator<Item = PageId>) -> usize {
+    let Some(first) = pages.next().map(bucket::key_of) else { return 0 };
+    1 + pages.take_while(|&page| bucket::key_of(page) == first).count()
 }
 
 /// A page's frame, and where the table said so.

@@ -1,10 +1,10 @@
 //! Changes of the table: insertion, removal and growth, under the lock of a partition.
 
-use std::{array::from_fn, ptr};
+use std::{array::from_fn, iter, ptr};
 
 use super::{
     GROWING, PageTable, Sought, Translation,
-    bucket::{BLOCKS, Bucket, Cluster, PLACES, mapped_in},
+    bucket::{self, BLOCKS, Bucket, Cluster, PLACES, block_of, mapped_in},
 };
 use crate::{
     id::{FrameNo, PageId},
@@ -66,19 +66,36 @@ impl<'a> Partition<'a> {
 
     /// Removes the page where it is mapped to `frame`.
     pub(crate) fn remove(&mut self, frame: FrameNo) {
+        self.remove_blocks(iter::once((self.sought.block, frame)));
+    }
+
+    /// Removes pages of the cluster where they are mapped to these frames.
+    pub(crate) fn remove_each(&mut self, mapped: impl Iterator<Item = (PageId, FrameNo)>) {
+        self.remove_blocks(mapped.map(|(page, frame)| (block_of(page), frame)));
+    }
+
+    fn remove_blocks(&mut self, mapped: impl Iterator<Item = (usize, FrameNo)>) {
         let Some((bucket, place)) = self.cluster() else { return };
         let cluster = bucket.cluster(place);
-        let slot = &cluster[self.sought.block];
-        if slot.load() != Some(frame) {
-            return;
+        let mut removed_any = false;
+        for (block, frame) in mapped {
+            if cluster[block].load() == Some(frame) {
+                cluster[block].store(None);
+                removed_any = true;
+            }
         }
-        slot.store(None);
-        if cluster.iter().all(|slot| slot.load().is_none()) {
+        if removed_any && cluster.iter().all(|slot| slot.load().is_none()) {
             bucket.key(place).store(0, Ordering::Release);
             let passed = self.path(self.sought).take_while(|passed| !ptr::eq(*passed, bucket));
             passed.for_each(|bucket| bucket.pass_on(1_u64.wrapping_neg()));
             *self.taken -= 1;
         }
+    }
+
+    /// Looks from another page of the same cluster from here on.
+    pub(crate) fn turn_to(&mut self, page: PageId) {
+        debug_assert_eq!(bucket::key_of(page), self.sought.key);
+        self.sought.block = block_of(page);
     }
 
     /// Doubles the partition, unless it is at its largest. Meanwhile readers find its clusters where they were, or nowhere; its span

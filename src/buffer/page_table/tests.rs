@@ -234,3 +234,24 @@ proptest! {
         assert_empty(&table);
     }
 }
+
+#[test]
+fn pages_of_a_cluster_are_removed_together_where_they_are_mapped_to_those_frames() {
+    let table = table(64);
+    let blocks = BLOCKS as u32;
+    (0..2 * blocks).for_each(|block| insert(&table, page(0, block), block).unwrap());
+    let pages = (0..2 * blocks).map(|block| page(0, block));
+    assert_eq!(in_one_cluster(pages.clone()), BLOCKS);
+    assert_eq!((in_one_cluster(pages.skip(BLOCKS - 1)), in_one_cluster([].into_iter())), (1, 0));
+    // Of the frames named here the last has another page by now.
+    let mapped = [(page(0, 0), FrameNo(0)), (page(0, 1), FrameNo(1)), (page(0, 2), FrameNo(40))];
+    table.lock(page(0, 0)).remove_each(mapped.into_iter());
+    let found = |block| frame_of(&table, page(0, block));
+    assert_eq!([0, 1, 2, 3].map(found), [None, None, Some(FrameNo(2)), Some(FrameNo(3))]);
+    table.lock(page(0, 0)).remove_each((2..blocks).map(|block| (page(0, block), FrameNo(block))));
+    assert_eq!([2, blocks].map(found), [None, Some(FrameNo(blocks))], "the other cluster stays");
+    let mut partition = table.lock(page(0, blocks));
+    partition.remove_each((blocks..2 * blocks).map(|block| (page(0, block), FrameNo(block))));
+    drop(partition);
+    assert_empty(&table);
+}

@@ -34,7 +34,7 @@ use self::{
 use crate::{
     buffer::{
         frame::{
-            pin::{ClaimedFrame, PoolHandle},
+            pin::{CLAIMS_MAX, ClaimedFrame, ClaimedFrames, PoolHandle},
             state::{State, Verdict},
         },
         pool::FramePool,
@@ -121,27 +121,74 @@ impl PoolHandle {
         self.take_frame(Search::Demand, &mut DirtyVictims::new())
     }
 
-    /// Takes the frame for a bulk read once more, if only that has a use for its page.
-    pub(crate) fn take_back(&self, no: FrameNo) -> Option<ClaimedFrame<'_>> {
-        let claimed = self.serves(no).then(|| self.claim_by(no, State::claim_from_ring))??;
-        self.replacement.renew(no, |no| self.frame(no));
-        Some(claimed)
+    /// Takes frames for several pages, as long as free or clean ones are found, likewise.
+    pub(crate) fn take_frames(
+        &self,
+        wanted: usize,
+        search: Search,
+        dirty: &mut DirtyVictims,
+        claimed: &mut ClaimedFrames<'_>,
+    ) {
+        let mut taken = SmallVec::<[FrameNo; CLAIMS_MAX]>::new();
+        self.take_victims(wanted.min(CLAIMS_MAX), search, dirty, |no| taken.push(no));
+        self.evict_each(&taken);
+        claimed.extend(&taken);
+    }
+
+    /// Takes one of these frames, which were dirty.
+    pub(crate) fn take_one_of(&self, dirty: &DirtyVictims, claimed: &mut ClaimedFrames<'_>) {
+        if let Some(&no) = dirty.iter().find(|&&no| self.try_claim(no, State::claim)) {
+            self.evict_each(&[no]);
+            claimed.extend(&[no]);
+        }
+    }
+
+    /// Takes frames for a bulk read once more, up to the first for whose page it has not the only use. Returns how many those are.
+    pub(crate) fn take_back_each(
+        &self,
+        frames: impl Iterator<Item = FrameNo>,
+        claimed: &mut ClaimedFrames<'_>,
+    ) -> usize {
+        let is_taken = |&no: &FrameNo| self.serves(no) && self.try_claim(no, State::claim_from_ring);
+        let taken: SmallVec<[FrameNo; CLAIMS_MAX]> = frames.take_while(is_taken).collect();
+        taken.iter().for_each(|&no| self.replacement.renew(no, |no| self.frame(no)));
+        self.evict_each(&taken);
+        claimed.extend(&taken);
+        taken.len()
     }
 }
 
 impl FramePool {
     fn take_victim(&self, search: Search, dirty: &mut DirtyVictims) -> Option<FrameNo> {
-        let at_hand = self.take_free().or_else(|| self.take_set_aside());
-        self.supply.clean_list.note_demand(self.free_frames());
-        at_hand.or_else(|| match search {
-            Search::Ahead if !seeded!("look_ahead_takes_used_pages") => {
-                self.take_in_turn(Reach::InTurn, true, dirty)
-            }
-            Search::Again { spares } => {
-                self.is_any_left().then(|| self.take_in_turn(Reach::All, spares, dirty)).flatten()
-            }
-            Search::Ahead | Search::Demand => self.take_in_turn(Reach::All, true, dirty),
-        })
+        let mut victim = None;
+        self.take_victims(1, search, dirty, |no| victim = Some(no));
+        victim
+    }
+
+    /// Takes up to so many frames; those in turn under the lock of a shard together.
+    fn take_victims(
+        &self,
+        wanted: usize,
+        search: Search,
+        dirty: &mut DirtyVictims,
+        mut taken: impl FnMut(FrameNo),
+    ) {
+        let mut left = wanted;
+        while left > 0
+            && let Some(no) = self.take_free().or_else(|| self.take_set_aside())
+        {
+            taken(no);
+            left -= 1;
+        }
+        (0..wanted).for_each(|_| self.supply.clean_list.note_demand(self.free_frames()));
+        let (reach, spares) = match search {
+            _ if left == 0 => return,
+            Search::Ahead if !seeded!("look_ahead_takes_used_pages") => (Reach::InTurn, true),
+            Search::Again { .. } if !self.is_any_left() => return,
+            Search::Again { spares } => (Reach::All, spares),
+            Search::Ahead | Search::Demand => (Reach::All, true),
+        };
+        self.take_in_turn(left, reach, spares, dirty, taken);
     }
 
     /// How many frames have no page, and no thread that is about to give them one.
@@ -165,16 +212,30 @@ impl FramePool {
         None
     }
 
-    fn take_in_turn(&self, reach: Reach, spares: bool, dirty: &mut DirtyVictims) -> Option<FrameNo> {
-        self.sweep(1, reach, spares, |no, verdict, met| match verdict {
-            Verdict::Dirty if dirty.contains(&no) => None,
-            Verdict::Dirty => {
-                self.supply.clean_list.note_dirt(met);
-                dirty.push(no);
-                (dirty.len() == DIRTY_VICTIMS_MAX).then_some(None)
+    fn take_in_turn(
+        &self,
+        wanted: usize,
+        reach: Reach,
+        spares: bool,
+        dirty: &mut DirtyVictims,
+        mut taken: impl FnMut(FrameNo),
+    ) {
+        let mut left = wanted;
+        let _ = self.sweep(wanted, reach, spares, |no, verdict, met| {
+            match verdict {
+                Verdict::Dirty if dirty.contains(&no) => {}
+                Verdict::Dirty => {
+                    self.supply.clean_list.note_dirt(met);
+                    dirty.push(no);
+                }
+                _ if self.frame(no).state.try_update(State::claim).is_ok() => {
+                    taken(no);
+                    left -= 1;
+                }
+                _ => {}
             }
-            _ => self.frame(no).state.try_update(State::claim).is_ok().then_some(Some(no)),
-        })?
+            (left == 0 || dirty.len() == DIRTY_VICTIMS_MAX).then_some(())
+        });
     }
 
     /// Sets clean victims aside for fetches to come, about `wanted` of them. The dirty ones that it meets, `dirty_most` of them at the

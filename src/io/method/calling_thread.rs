@@ -19,7 +19,7 @@ use crate::{
         transfer,
     },
     observe::{Counter, Counters},
-    sync::{Arc, thread::ThreadId, time},
+    sync::{Arc, thread::ThreadId, time, waking::Wakers},
 };
 
 /// Buffers whose descriptions fit on the stack; a larger request costs an allocation.
@@ -70,7 +70,7 @@ pub(crate) fn run<L: Lease>(operation: Operation<L>, counters: &Counters) {
     let turn = operation.file.take_turn();
     let outcome = transfer(&operation, counters);
     drop(turn);
-    operation.finish(outcome, time::now());
+    operation.finish(outcome, time::now(), &mut Wakers::new());
 }
 
 /// The `sync` method: whoever submits transfers.

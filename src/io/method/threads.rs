@@ -25,6 +25,7 @@ use crate::{
         thread::ThreadId,
         thread_pool::{ThreadLimits, ThreadPool, Workload},
         time,
+        waking::Wakers,
     },
 };
 
@@ -104,7 +105,7 @@ impl<L: Lease> Workload for Transfers<L> {
         let counted = CountedInFlight { pool, file: operation.file.id, urgency: operation.urgency };
         let outcome = calling_thread::transfer(&operation, &self.counters);
         let _late = seeded!("place_given_back_late").then_some(counted);
-        operation.finish(outcome, time::now());
+        operation.finish(outcome, time::now(), &mut Wakers::new());
     }
 }
 

@@ -29,7 +29,7 @@ use crate::{
         transfer::Progress,
     },
     observe::Measure,
-    sync::{Arc, time::Instant},
+    sync::{Arc, time::Instant, waking::Wakers},
 };
 
 /// The right to fill or send some buffers, and the duty to say how it went.
@@ -63,8 +63,8 @@ pub(crate) trait Lease: Send + Sized + 'static {
 
     /// The transfer is over, and no one will touch the buffers on its behalf again. `Ok(n)`: the first `n` bytes went
     /// over; for a read, `n` below the sum of the buffers means that the file ends there; a write is never short.
-    /// Must not block and must not call back into the method.
-    fn finish(self, outcome: io::Result<usize>);
+    /// Must not block and must not call back into the method. Those that wait for it are left in `wakers`.
+    fn finish(self, outcome: io::Result<usize>, wakers: &mut Wakers);
 }
 
 /// Whether a caller waits for a transfer. The most urgent comes first.
@@ -199,15 +199,16 @@ impl<L: Lease> Operation<L> {
         self.note_extent();
     }
 
-    /// Ends the operation, which was over `at` that moment: one for all that are found to be over together.
-    pub(crate) fn finish(mut self, outcome: io::Result<usize>, at: Instant) {
+    /// Ends the operation, which was over `at` that moment: one for all that are found to be over together. So is the list of `wakers` that
+    /// are to be called when all of them have ended.
+    pub(crate) fn finish(mut self, outcome: io::Result<usize>, at: Instant, wakers: &mut Wakers) {
         let measure = match self.direction {
             Direction::Read => Measure::Read,
             Direction::Write => Measure::Write,
         };
         self.table.note_end(measure, self.since, at);
         if let Some((lease, _file)) = self.take() {
-            lease.finish(outcome);
+            lease.finish(outcome, wakers);
         }
     }
 

@@ -52,7 +52,7 @@ impl Lease for NoMemory {
         mem::forget(next);
     }
 
-    fn finish(mut self, _: io::Result<usize>) {
+    fn finish(mut self, _: io::Result<usize>, _: &mut Wakers) {
         self.is_finished = true;
     }
 }
@@ -99,7 +99,7 @@ impl Desk {
 }
 
 fn finish(operation: Operation<NoMemory>) {
-    operation.finish(Ok(0), time::now());
+    operation.finish(Ok(0), time::now(), &mut Wakers::new());
 }
 
 #[test]
@@ -135,8 +135,8 @@ fn an_operation_took_from_when_it_was_listed_to_when_it_was_found_to_be_over() {
     let desk = Desk::new(4);
     let at = |millis| desk.table.epoch + Duration::from_millis(millis);
     let batch = [1, 2].map(|block| desk.begun(Direction::Read, block, 1, at(10)));
-    batch.into_iter().for_each(|read| read.finish(Ok(PAGE), at(25)));
-    desk.begun(Direction::Write, 3, 1, at(30)).finish(Ok(PAGE), at(29));
+    batch.into_iter().for_each(|read| read.finish(Ok(PAGE), at(25), &mut Wakers::new()));
+    desk.begun(Direction::Write, 3, 1, at(30)).finish(Ok(PAGE), at(29), &mut Wakers::new());
     let [reads, writes] = [Measure::Read, Measure::Write].map(|measure| desk.counters.measures.get(measure));
     assert_eq!((reads.count(), reads.mean(), reads.max()), (2, 15e6, 15_000_000));
     assert_eq!((writes.count(), writes.max()), (1, 0));

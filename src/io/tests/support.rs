@@ -31,7 +31,7 @@ use crate::{
         options::{BackgroundDepth, Scheduling},
     },
     observe::Counters,
-    sync::{Arc, callback::tests::panicking_payload, time},
+    sync::{Arc, callback::tests::panicking_payload, time, waking::Wakers},
 };
 
 /// Joins nothing, so that each request ends as it was made.
@@ -305,7 +305,7 @@ impl Lease for TestLease {
         self.joined.extend(behind);
     }
 
-    fn finish(mut self, outcome: io::Result<usize>) {
+    fn finish(mut self, outcome: io::Result<usize>, _: &mut Wakers) {
         if let Some(first) = self.before_finish.take() {
             first();
         }

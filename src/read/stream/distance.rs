@@ -3,7 +3,8 @@
 //! There are two distances, as PostgreSQL's `read_stream.c` came to have after one alone had failed in both directions:
 //!
 //! * **combine**: how many pages may make up a request. Any need to read doubles it, since a larger request costs next to
-//!   nothing more.
+//!   nothing more. Nor do several small ones that are asked for together: as many pages make up a **batch** as a request of ordinary size has,
+//!   where the stream's own are smaller.
 //! * **ahead**: how many pages may be on their way. It doubles only when the consumer had to *wait*: where reads keep up with
 //!   him, more pages in advance would only take frames, and be wasted if he stops early.
 //!
@@ -18,11 +19,19 @@ const WAKE_SPAN: usize = 32;
 /// Of the pages on their way he waits for one in so many; the rest keeps the device busy meanwhile.
 const WAKE_SHARE: usize = 4;
 
+/// Pages are asked for when one in so many of those to be held is lacking.
+const ASK_SHARE: usize = 8;
+
+/// And when so many are lacking, at the latest.
+const ASK_MOST: usize = 32;
+
 /// The distances of one stream, in pages.
 #[derive(Clone, Debug)]
 pub(super) struct Distance {
     combine: usize,
     combine_limit: usize,
+    batch: usize,
+    batch_limit: usize,
     ahead: usize,
     /// The most that is ever held in advance.
     most: usize,
@@ -36,12 +45,19 @@ impl Distance {
     pub(super) fn new(combine_limit: usize, most: usize) -> Self {
         let most = most.max(1);
         let combine_limit = combine_limit.clamp(1, most.div_ceil(2));
-        Self { combine: 1, combine_limit, ahead: 1, most, hits_to_spare: most }
+        let batch_limit = combine_limit;
+        Self { combine: 1, combine_limit, batch: 1, batch_limit, ahead: 1, most, hits_to_spare: most }
+    }
+
+    /// The same with so many pages in a batch, where that is more than in a request.
+    pub(super) fn with_batch(self, pages: usize) -> Self {
+        Self { batch_limit: pages.min(self.most.div_ceil(2)).max(self.combine_limit), ..self }
     }
 
     /// Some of the pages just asked for must be read, or are being read by somebody else.
     pub(super) fn note_read(&mut self) {
         self.combine = (2 * self.combine).min(self.combine_limit);
+        self.batch = (2 * self.batch).min(self.batch_limit);
         self.hits_to_spare = self.most;
     }
 
@@ -57,24 +73,27 @@ impl Distance {
             return;
         }
         self.combine = (self.combine - 1).max(1);
+        self.batch = (self.batch - 1).max(self.combine);
         self.ahead = (self.ahead - 1).max(1);
     }
 
-    /// How many pages are to be held in advance: those of one request, or, once that makes the consumer wait, those of two
-    /// at least.
+    /// How many pages are to be held in advance: those of one batch, or, once a request makes the consumer wait, those of two
+    /// requests at least.
     pub(super) fn target(&self) -> usize {
-        if self.ahead <= self.combine {
-            self.combine
-        } else {
-            self.ahead.max(2 * self.combine).min(self.most)
-        }
+        let requests =
+            if self.ahead <= self.combine { self.combine } else { self.ahead.max(2 * self.combine) };
+        requests.max(self.batch).min(self.most)
     }
 
-    /// How many pages to ask for now, where `held` are held in advance. None until there are enough for a full request, so
-    /// that requests are as large as they may be, and small ones are handed over many at a time.
+    /// How many pages to ask for now, where `held` are held in advance. None until there are enough for a full request, and for a batch, or
+    /// an eighth of those to be held: so requests are as large as they may be, and small ones are handed over many at a time.
     pub(super) fn to_ask(&self, held: usize) -> usize {
-        let lacking = self.target().saturating_sub(held);
-        lacking - lacking % self.combine
+        let target = self.target();
+        let together = if target > self.batch { (target / ASK_SHARE).min(ASK_MOST) } else { self.batch };
+        match target.saturating_sub(held) {
+            lacking if lacking < together.max(self.combine) => 0,
+            lacking => lacking - lacking % self.combine,
+        }
     }
 
     /// For which of the pages held in advance a consumer should wait who has none: the first counts as 0.
@@ -167,10 +186,34 @@ mod tests {
     fn pages_are_asked_for_in_full_requests() {
         let distance = grown();
         assert_eq!(distance.to_ask(MOST), 0);
-        assert_eq!(distance.to_ask(MOST - LIMIT + 1), 0, "no full request yet");
-        assert_eq!(distance.to_ask(MOST - LIMIT), LIMIT);
+        assert_eq!(distance.to_ask(MOST - 2 * LIMIT + 1), 0, "no full batch yet");
+        assert_eq!(distance.to_ask(MOST - 2 * LIMIT), 2 * LIMIT);
         assert_eq!(distance.to_ask(MOST - 3 * LIMIT + 1), 2 * LIMIT, "no part of one either");
         assert_eq!(distance.to_ask(0), MOST);
+    }
+
+    #[test]
+    fn where_reads_keep_up_small_requests_are_asked_for_together() {
+        let mut distance = Distance::new(1, MOST).with_batch(LIMIT);
+        let mut asked = Vec::new();
+        for _ in 0..6 {
+            asked.push(distance.to_ask(0));
+            distance.note_read();
+        }
+        assert_eq!(asked, [1, 2, 4, 8, 16, 16]);
+        assert_eq!((distance.to_ask(1), distance.combine), (0, 1));
+        (0..2 * MOST).for_each(|_| distance.note_hit());
+        assert_eq!(distance.target(), 1);
+    }
+
+    #[test]
+    fn single_pages_are_asked_for_in_batches() {
+        for (most, batch) in [(8, 1), (64, 8), (256, 32), (1024, 32)] {
+            let mut distance = Distance::new(1, most);
+            (0..12).for_each(|_| distance.note_wait());
+            assert_eq!((distance.to_ask(most - batch + 1), distance.to_ask(most - batch)), (0, batch));
+            assert_eq!(distance.to_ask(most - 3 * batch), 3 * batch);
+        }
     }
 
     #[test]
@@ -209,11 +252,12 @@ mod tests {
         #[test]
         fn whatever_happens_it_asks_for_something_and_never_too_much(
             limit in 0_usize..300,
+            batch in 0_usize..300,
             most in 0_usize..300,
             events in prop::collection::vec(0_u8..3, 0..200),
             held in 0_usize..400,
         ) {
-            let mut distance = Distance::new(limit, most);
+            let mut distance = Distance::new(limit, most).with_batch(batch);
             for event in events {
                 match event {
                     0 => distance.note_read(),

@@ -17,7 +17,7 @@ use std::{
 use crate::{
     buffer::{
         frame::{
-            pin::Pin,
+            pin::{CLAIMS_MAX, Pin},
             state::{Phase, State},
             waiters::{Ticket, want::Want},
         },
@@ -53,6 +53,8 @@ pub(super) struct Window {
     /// Places in look-ahead's share that the stream has, in use or to be used next.
     places: usize,
     batch: BatchMemory,
+    /// Pages whose reads are to begin together. Empty but meanwhile.
+    missing: Vec<PageId>,
     /// The frames of a bulk read.
     ring: Option<BufferRing>,
     /// The first page, where it must be fetched.
@@ -76,12 +78,13 @@ impl Window {
             file,
             fetch,
             combine: limits.combine,
-            distance: Distance::new(limits.combine, limits.ahead),
+            distance: Distance::new(limits.combine, limits.ahead).with_batch(shared.config.combine_pages),
             pages: VecDeque::new(),
             tried: 0,
             pinned: 0,
             places: 0,
             batch: BatchMemory::default(),
+            missing: Vec::new(),
             ring: limits.ring.map(BufferRing::new),
             demand: None,
             waits: None,
@@ -163,44 +166,64 @@ impl Window {
         let Ok(file) = file else { return };
         let mut batch = std::mem::take(&mut self.batch);
         let mut ring = self.ring.take();
+        let mut missing = std::mem::take(&mut self.missing);
         let issuer = Issuer::new(&shared, file, Purpose::Ahead, &mut batch);
         let mut issuer = issuer.with(self.combine, ring.as_mut());
-        let (mut begun, mut any_to_read) = (0, false);
-        while self.tried < self.pages.len() && self.pinned < self.places {
-            let page = PageId { file: self.file, block: self.pages[self.tried].block };
-            let start = match self.lookup(page) {
-                Lookup::Pinned(pin) => Start::Met(pin),
-                Lookup::Absent => issuer.start(page),
-                Lookup::TooManyPins => Start::Impossible,
-            };
-            let pin = match start {
-                Start::Begun(pin) => {
-                    begun += 1;
-                    any_to_read = true;
-                    Some(pin)
+        let (mut begun, mut any_to_read, mut refused) = (0, false, false);
+        while self.tried < self.pages.len() && self.pinned < self.places && !refused {
+            match self.lookup(self.page(self.tried)) {
+                Lookup::Pinned(pin) => self.keep(Some(pin), &mut any_to_read),
+                Lookup::TooManyPins => self.keep(None, &mut any_to_read),
+                Lookup::Absent => {
+                    self.list_missing(&mut missing);
+                    issuer.start_each(&missing, |start| match start {
+                        Start::Begun(pin) => {
+                            begun += 1;
+                            any_to_read = true;
+                            self.pages[self.tried].pin = Some(pin);
+                            self.pinned += 1;
+                            self.tried += 1;
+                        }
+                        Start::Met(pin) => self.keep(Some(pin), &mut any_to_read),
+                        Start::Impossible => self.keep(None, &mut any_to_read),
+                        Start::Refused => refused = true,
+                    });
                 }
-                Start::Met(pin) if pin.frame().state.load().phase() == Phase::Reading => {
-                    any_to_read = true;
-                    Some(pin)
-                }
-                Start::Met(pin) => {
-                    self.distance.note_hit();
-                    Some(pin)
-                }
-                Start::Impossible => None,
-                Start::Refused => break,
-            };
-            self.pinned += usize::from(pin.is_some());
-            self.pages[self.tried].pin = pin;
-            self.tried += 1;
+            }
         }
         issuer.submit();
         drop(issuer);
-        (self.batch, self.ring) = (batch, ring);
+        (self.batch, self.ring, self.missing) = (batch, ring, missing);
         shared.counters.add(Counter::Prefetches, begun);
         if any_to_read {
             self.distance.note_read();
         }
+    }
+
+    /// The next page was tried: it is pinned where it has a frame.
+    fn keep(&mut self, pin: Option<Pin>, any_to_read: &mut bool) {
+        if let Some(pin) = &pin {
+            if pin.frame().state.load().phase() == Phase::Reading {
+                *any_to_read = true;
+            } else {
+                self.distance.note_hit();
+            }
+        }
+        self.pinned += usize::from(pin.is_some());
+        self.pages[self.tried].pin = pin;
+        self.tried += 1;
+    }
+
+    /// Lists the next page, which has no frame, and those behind it that have none either, as far as there are places.
+    fn list_missing(&self, missing: &mut Vec<PageId>) {
+        let most = (self.places - self.pinned).min(self.pages.len() - self.tried).min(CLAIMS_MAX);
+        missing.clear();
+        missing.extend((self.tried..self.tried + most).map(|at| self.page(at)));
+        missing.truncate(1 + self.shared.pool.absent(&missing[1..]));
+    }
+
+    fn page(&self, at: usize) -> PageId {
+        PageId { file: self.file, block: self.pages[at].block }
     }
 
     /// Pins the page if it is here. A bulk read leaves no trace of its use.

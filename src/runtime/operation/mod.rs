@@ -20,6 +20,7 @@ use crate::{
         buffers::IoBuf,
         operation::{Lease, Operation, OperationTable},
     },
+    sync::waking::Wakers,
 };
 
 /// A transfer between pages of a file and frames.
@@ -75,10 +76,10 @@ impl Lease for PageLease {
         }
     }
 
-    fn finish(self, outcome: io::Result<usize>) {
+    fn finish(self, outcome: io::Result<usize>, wakers: &mut Wakers) {
         match self {
-            Self::Read(lease) => lease.finish(outcome),
-            Self::Write(lease) => lease.finish(outcome),
+            Self::Read(lease) => lease.finish(outcome, wakers),
+            Self::Write(lease) => lease.finish(outcome, wakers),
         }
     }
 }

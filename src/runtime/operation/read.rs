@@ -33,23 +33,39 @@ pub(crate) struct ReadMode {
     pub(crate) to_verify: bool,
 }
 
-/// Begins the read of a page that was just mapped, unless its block or its file went away meanwhile. Neighbours can be
-/// [added](add), before it is listed and handed over.
+/// Says that pages were mapped, before their file is looked at once more: one for all that were mapped together.
+///
+/// A truncation publishes the new end and then [looks for frames](crate::files::drop_pages::vacate_file), a close publishes that the file is
+/// closed and then looks for frames; here the frame is mapped first and then the file looked at. The fences make one of the two
+/// see the other.
+#[derive(Copy, Clone)]
+pub(crate) struct MappedBefore(());
+
+impl MappedBefore {
+    pub(crate) fn now() -> Self {
+        fence(Ordering::SeqCst);
+        Self(())
+    }
+}
+
+/// Begins the read of a page that was mapped before, unless its block or its file went away meanwhile. Neighbours can be
+/// [added](add), until it is listed and handed over.
 pub(crate) fn begin(
     operations: &Arc<PageOperations>,
     file: &Arc<File>,
     page: Pin,
+    before: MappedBefore,
     mode: ReadMode,
 ) -> Result<PageOperation> {
-    let page = check(file, page)?;
+    let page = check(file, page, before)?;
     let offset = page.pool().page_size().offset_of(page.frame().page().block);
     let (file, lease) = (Arc::clone(file), PageLease::Read(ReadLease::new(page, mode)));
     Ok(Operation::new(operations, Direction::Read, mode.urgency, file, offset, lease))
 }
 
 /// Begins the read of a page that was just mapped, likewise, as a part of `operation`: it is the neighbour in front or behind.
-pub(crate) fn add(operation: &mut PageOperation, page: Pin) -> Result<()> {
-    let page = check(&operation.file, page)?;
+pub(crate) fn add(operation: &mut PageOperation, page: Pin, before: MappedBefore) -> Result<()> {
+    let page = check(&operation.file, page, before)?;
     let size = page.pool().page_size().bytes() as u64;
     let Transfer { offset, lease: PageLease::Read(lease), .. } = &mut **operation else {
         unreachable!("a page is added to a read");
@@ -69,14 +85,9 @@ pub(crate) fn add(operation: &mut PageOperation, page: Pin) -> Result<()> {
     Ok(())
 }
 
-/// Looks whether a page that was just mapped is still to be read; else its read ends at once.
-///
-/// A truncation publishes the new end and then [looks for frames](crate::files::drop_pages::vacate_file), a close publishes that the file is
-/// closed and then looks for frames; here the frame is mapped first and then the file looked at. The fences make one of the two
-/// see the other.
-fn check(file: &File, page: Pin) -> Result<Pin> {
+/// Looks whether a page that was mapped is still to be read; else its read ends at once.
+fn check(file: &File, page: Pin, _: MappedBefore) -> Result<Pin> {
     assert_waits(page.frame());
-    fence(Ordering::SeqCst);
     match file.check_open(page.frame().page().block) {
         Ok(()) => Ok(page),
         Err(error) => {
@@ -153,21 +164,20 @@ impl ReadLease {
     ///
     /// A failed transfer of several pages says nothing about any one of them: whoever waits for one reads it alone, so that
     /// one bad sector does not take good pages with it.
-    pub(super) fn finish(mut self, outcome: io::Result<usize>) {
+    pub(super) fn finish(mut self, outcome: io::Result<usize>, wakers: &mut Wakers) {
         self.assert_intact(&outcome);
         let counters = &self.pins.pool().counters;
         counters.add(Counter::PagesRead, self.pins.len() as u64);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
         let page = self.first();
         match outcome {
-            Ok(transferred) => self.end_transferred(transferred),
+            Ok(transferred) => self.end_transferred(transferred, wakers),
             Err(_) if self.pins.len() > 1 => {
-                let mut wakers = Wakers::new();
-                self.pins.drain().for_each(|pin| pin.abandon_read(&mut wakers));
+                self.pins.drain().for_each(|pin| pin.abandon_read(wakers));
             }
             Err(source) => {
                 let error = Error::io(IoOp::Read, page, source);
-                self.end_each(|_, _| Err(error.clone()));
+                self.end_each(|_, _| Err(error.clone()), wakers);
             }
         }
     }
@@ -184,23 +194,23 @@ impl ReadLease {
         }
     }
 
-    fn end_transferred(&mut self, transferred: usize) {
+    fn end_transferred(&mut self, transferred: usize, wakers: &mut Wakers) {
         let size = self.pins.pool().page_size().bytes();
-        self.end_each(|index, pin| match transferred.saturating_sub(index * size).min(size) {
+        let end = |index: usize, pin: &Pin| match transferred.saturating_sub(index * size).min(size) {
             0 => Err(Error::io(IoOp::Read, pin.frame().page(), shrunk())),
             arrived => {
                 zero_tail(buffer_of(pin.pool(), pin.frame_no()), arrived);
                 Ok(())
             }
-        });
+        };
+        self.end_each(end, wakers);
     }
 
-    /// Ends the read of each page as `outcome` says, given its place and its pin. Waiters are woken when all have ended.
-    fn end_each(&mut self, outcome: impl Fn(usize, &Pin) -> Result<()>) {
-        let mut wakers = Wakers::new();
+    /// Ends the read of each page as `outcome` says, given its place and its pin.
+    fn end_each(&mut self, outcome: impl Fn(usize, &Pin) -> Result<()>, wakers: &mut Wakers) {
         for (index, pin) in self.pins.drain().enumerate() {
             let result = outcome(index, &pin);
-            pin.end_read_with(&result, !self.to_verify, &mut wakers);
+            pin.end_read_with(&result, !self.to_verify, wakers);
         }
     }
 }
@@ -209,10 +219,11 @@ impl Drop for ReadLease {
     fn drop(&mut self) {
         if !self.pins.is_empty() {
             let source = Arc::new(abandoned());
-            self.end_each(|_, pin| {
+            let end = |_, pin: &Pin| {
                 let page = pin.frame().page();
                 Err(Error::Io { op: IoOp::Read, page, source: source.clone() })
-            });
+            };
+            self.end_each(end, &mut Wakers::new());
         }
     }
 }
@@ -270,6 +281,12 @@ mod tests {
         reading.end_read(&Ok(()), true);
         let file = Arc::new(FakeDisk::stamped(2 * 512).open_file(512).unwrap());
         let mode = ReadMode { urgency: Urgency::Demand, most: 1, to_verify: false };
-        drop(begin(&Arc::new(PageOperations::new(PageSize::MIN, counters)), &file, own, mode));
+        drop(begin(
+            &Arc::new(PageOperations::new(PageSize::MIN, counters)),
+            &file,
+            own,
+            MappedBefore::now(),
+            mode,
+        ));
     }
 }

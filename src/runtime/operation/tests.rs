@@ -21,7 +21,7 @@ use crate::{
         operation::Urgency,
     },
     observe::Counters,
-    sync::{Arc, batch_status::BatchStatus},
+    sync::{Arc, batch_status::BatchStatus, waking::Wakers},
     testing::SimDisk,
 };
 
@@ -74,7 +74,7 @@ fn device_reads(lease: PageLease, bytes: usize) {
         }
         left -= len;
     }
-    lease.finish(Ok(bytes));
+    lease.finish(Ok(bytes), &mut Wakers::new());
 }
 
 /// What a device finds that writes: the bytes in their order. They are looked at twice, with time for others in between.
@@ -141,7 +141,7 @@ fn c1_what_is_changed_meanwhile(pool: &PoolHandle, run: WriteRun) {
         scope.spawn(move || {
             let lease = PageLease::Write(lease);
             assert!(device_writes(&lease) == [10; 3 * PAGE]);
-            lease.finish(Ok(3 * PAGE));
+            lease.finish(Ok(3 * PAGE), &mut Wakers::new());
         });
         pins.iter().for_each(|pin| change(pin, 20));
     });
@@ -200,7 +200,7 @@ fn c1_the_device_has_the_copies_whoever_changes_the_page_meanwhile() {
 fn c3_a_write_that_is_dropped_or_fails_leaves_its_pages_as_dirty_as_before() {
     let endings: [fn(WriteLease); 3] = [
         drop,
-        |lease| lease.finish(Err(io::ErrorKind::StorageFull.into())),
+        |lease| lease.finish(Err(io::ErrorKind::StorageFull.into()), &mut Wakers::new()),
         |lease| lease.abort(Error::ShutDown),
     ];
     for end in endings {

@@ -148,7 +148,7 @@ impl WriteLease {
 
     /// Ends the lease without a transfer: every page is as dirty as before.
     pub(crate) fn abort(mut self, error: Error) {
-        self.end(Err(error));
+        self.end(Err(error), &mut Wakers::new());
     }
 
     /// Whether a caller waits for one of the pages.
@@ -177,7 +177,7 @@ impl WriteLease {
         }
     }
 
-    pub(super) fn finish(mut self, outcome: io::Result<usize>) {
+    pub(super) fn finish(mut self, outcome: io::Result<usize>, wakers: &mut Wakers) {
         self.assert_intact();
         let first = self.first();
         let (pages, bytes) = (self.run.pins.len() as u64, self.bytes());
@@ -188,13 +188,12 @@ impl WriteLease {
         let counters = &self.run.pins.pool().counters;
         counters.add(Counter::PagesWritten, pages);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
-        self.end(outcome.map(drop).map_err(|source| Error::io(IoOp::Write, first, source)));
+        self.end(outcome.map(drop).map_err(|source| Error::io(IoOp::Write, first, source)), wakers);
     }
 
-    fn end(&mut self, outcome: Result<(), Error>) {
+    /// The `wakers` are called when all that belongs to this write is in order.
+    fn end(&mut self, outcome: Result<(), Error>, wakers: &mut Wakers) {
         let Some(outstanding) = self.outstanding.take() else { return };
-        // Called last: all that belongs to this write is in order by then.
-        let mut wakers = Wakers::new();
         let WriteRun { pins, bytes } = &mut self.run;
         let pages = pins.len() as u64;
         // Even a write that failed may have changed the disk. Noted before a frame leaves WRITING: a checkpoint that sees
@@ -206,7 +205,7 @@ impl WriteLease {
         if let WriteSource::Copied(copies) = std::mem::replace(bytes, WriteSource::Lent) {
             pins.pool().spares.give_back(copies);
         }
-        pins.drain().for_each(|pin| pin.end_write_with(outcome.is_ok(), &mut wakers));
+        pins.drain().for_each(|pin| pin.end_write_with(outcome.is_ok(), wakers));
         outstanding.end(outcome.map(|()| pages));
     }
 }
@@ -215,7 +214,7 @@ impl Drop for WriteLease {
     fn drop(&mut self) {
         if self.outstanding.is_some() {
             let first = self.first();
-            self.end(Err(Error::io(IoOp::Write, first, abandoned())));
+            self.end(Err(Error::io(IoOp::Write, first, abandoned())), &mut Wakers::new());
         }
     }
 }

@@ -36,7 +36,7 @@ use crate::{
         transfer::TransferStep,
     },
     observe::{Counter, Counters},
-    sync::{Arc, callback, thread, time},
+    sync::{Arc, callback, thread, time, waking::Wakers},
 };
 
 /// Names the completion of the wake-up. No operation has this key.
@@ -95,6 +95,8 @@ pub(super) struct Ring<'r, L: Lease> {
     elsewhere: Vec<Operation<L>>,
     /// Operations whose transfers are over, with how they went, still to be finished.
     done: Vec<(Operation<L>, io::Result<usize>)>,
+    /// Those that wait for them, while they are finished.
+    wakers: Wakers,
     _one_thread: PhantomData<Rc<()>>,
 }
 
@@ -128,6 +130,7 @@ impl<'r, L: Lease> Ring<'r, L> {
             trouble: Trouble::new(PATIENCE),
             elsewhere: Vec::new(),
             done: Vec::with_capacity(depth as usize),
+            wakers: Wakers::new(),
             _one_thread: PhantomData,
         }
     }
@@ -304,8 +307,9 @@ impl<'r, L: Lease> Ring<'r, L> {
         let now = time::now();
         for (operation, outcome) in self.done.drain(..) {
             // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
-            let _ = callback::contained(|| operation.finish(outcome, now));
+            let _ = callback::contained(|| operation.finish(outcome, now, &mut self.wakers));
         }
+        self.wakers.call();
     }
 
     /// The registered buffer of this number is another from here on; none, where the chunk has no length. Requests in flight keep
