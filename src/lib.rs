@@ -88,6 +88,11 @@
 
 #![warn(clippy::unwrap_used)]
 
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+compile_error!(
+    "ringpool builds for Linux, and with its worker and sync methods for macOS; not for this system"
+);
+
 // First, for the macro of its bugs on purpose.
 #[macro_use]
 mod sync;

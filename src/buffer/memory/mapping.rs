@@ -11,7 +11,9 @@
 
 use std::{fs, ops::Range, ptr::NonNull};
 
-use rustix::mm::{self, Advice, MapFlags, MprotectFlags, ProtFlags};
+#[cfg(target_os = "linux")]
+use rustix::mm::Advice;
+use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 
 use crate::error::{Error, Result};
 
@@ -84,7 +86,7 @@ impl Mapping {
         // SAFETY: the offset is below `align`, and the mapping is that much longer than `len`.
         let base = unsafe { mapped.add(mapped.align_offset(align)) };
         let mut mapping = Self { mapped, mapped_len, base, len, huge_pages: false };
-        mapping.huge_pages = len >= HUGE && mapping.advise(0..len, Advice::LinuxHugepage).is_ok();
+        mapping.huge_pages = len >= HUGE && mapping.ask_for_huge_pages().is_ok();
         Ok(mapping)
     }
 
@@ -99,14 +101,8 @@ impl Mapping {
     /// Gives the memory of a part back to the system. Nobody knows an address in there any more, nor does the kernel.
     pub(crate) fn give_back(&self, part: Range<usize>) {
         // What the system refuses here costs memory until the mapping goes, and nothing else.
-        let _ = self.advise(part.clone(), Advice::LinuxDontNeed);
+        let _ = self.discard(part.clone());
         let _ = self.protect(part, MprotectFlags::empty());
-    }
-
-    /// Keeps the contents from [processes that are forked](super::process), which find zeros here. Where the kernel does not know how
-    /// (before Linux 4.14), they get a copy.
-    pub(crate) fn keep_from_children(&self) {
-        let _ = self.advise(0..self.len, Advice::LinuxWipeOnFork);
     }
 
     /// The first byte.
@@ -126,17 +122,6 @@ impl Mapping {
         self.huge_pages
     }
 
-    fn advise(&self, part: Range<usize>, advice: Advice) -> rustix::io::Result<()> {
-        // Miri takes no advice; its memory is there from the start, and it does not fork.
-        if cfg!(miri) {
-            return Ok(());
-        }
-        let first = self.first_of(&part);
-        // SAFETY: the part is this value's own mapping; the advice used here (huge pages, no inheritance, fault in) does not
-        // change its contents, but for giving it back, of which the contents mean nothing to anybody.
-        unsafe { mm::madvise(first.as_ptr().cast(), part.len(), advice) }
-    }
-
     fn protect(&self, part: Range<usize>, protection: MprotectFlags) -> rustix::io::Result<()> {
         // Miri's memory can be touched from the start.
         if cfg!(miri) {
@@ -154,22 +139,85 @@ impl Mapping {
         // SAFETY: it lies in the mapping, or at its end.
         unsafe { self.base.add(part.start) }
     }
+}
+
+#[cfg(target_os = "linux")]
+impl Mapping {
+    fn advise(&self, part: Range<usize>, advice: Advice) -> rustix::io::Result<()> {
+        // Miri takes no advice; its memory is there from the start, and it does not fork.
+        if cfg!(miri) {
+            return Ok(());
+        }
+        let first = self.first_of(&part);
+        // SAFETY: the part is this value's own mapping; the advice used here (huge pages, no inheritance, fault in) does not
+        // change its contents, but for giving it back, of which the contents mean nothing to anybody.
+        unsafe { mm::madvise(first.as_ptr().cast(), part.len(), advice) }
+    }
+
+    fn ask_for_huge_pages(&self) -> rustix::io::Result<()> {
+        self.advise(0..self.len, Advice::LinuxHugepage)
+    }
+
+    /// Gives the memory of a part back: it is zeroed where it is touched again.
+    fn discard(&self, part: Range<usize>) -> rustix::io::Result<()> {
+        self.advise(part, Advice::LinuxDontNeed)
+    }
+
+    /// Keeps the contents from [processes that are forked](super::process), which find zeros here. Where the kernel does not know how
+    /// (before Linux 4.14), they get a copy.
+    pub(crate) fn keep_from_children(&self) {
+        let _ = self.advise(0..self.len, Advice::LinuxWipeOnFork);
+    }
 
     /// Gives every page its memory now: a fault later would hit a reader, or the kernel in the middle of registration.
     fn fault_in(&self, part: Range<usize>) -> Result<()> {
         match self.advise(part.clone(), Advice::LinuxPopulateWrite) {
             Ok(()) => Ok(()),
-            // Before Linux 5.14: touch every page.
+            // Before Linux 5.14.
             Err(rustix::io::Errno::INVAL) => {
-                for offset in part.step_by(SMALL) {
-                    // SAFETY: `offset` is below the length.
-                    let byte = unsafe { self.base.add(offset) };
-                    // SAFETY: nobody else knows the memory yet.
-                    unsafe { byte.write_volatile(0) };
-                }
+                self.touch(part);
                 Ok(())
             }
             Err(errno) => Err(out_of_memory(part.len(), errno)),
+        }
+    }
+}
+
+#[cfg(target_os = "macos")]
+impl Mapping {
+    /// Refuses: this system decides by itself.
+    fn ask_for_huge_pages(&self) -> rustix::io::Result<()> {
+        Err(rustix::io::Errno::NOTSUP)
+    }
+
+    /// Gives the memory of a part back, by mapping it anew: advice alone would leave the old bytes there until the system wants them.
+    fn discard(&self, part: Range<usize>) -> rustix::io::Result<()> {
+        let (first, none) = (self.first_of(&part), ProtFlags::empty());
+        let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
+        // SAFETY: 1. the part is this value's own mapping, and what is put in its place is as long; 2. who gives it back knows that
+        // no reference into it is left.
+        unsafe { mm::mmap_anonymous(first.as_ptr().cast(), part.len(), none, flags) }.map(drop)
+    }
+
+    /// Does nothing: here a forked process is known [by its number](super::process).
+    #[allow(clippy::unused_self)]
+    pub(crate) fn keep_from_children(&self) {}
+
+    /// Gives every page its memory now: a fault later would hit a reader.
+    fn fault_in(&self, part: Range<usize>) -> Result<()> {
+        self.touch(part);
+        Ok(())
+    }
+}
+
+impl Mapping {
+    /// Writes to every page of a part that no other thread knows yet.
+    fn touch(&self, part: Range<usize>) {
+        for offset in part.step_by(SMALL) {
+            // SAFETY: `offset` is below the length.
+            let byte = unsafe { self.base.add(offset) };
+            // SAFETY: nobody else knows the memory yet.
+            unsafe { byte.write_volatile(0) };
         }
     }
 }
@@ -194,7 +242,7 @@ pub(crate) fn check_fits(len: usize) -> Result<()> {
     }
 }
 
-/// What the kernel believes can be had without swapping, in bytes.
+/// Returns what the kernel believes can be had without swapping, in bytes; `None` where it does not say (macOS).
 fn available_memory() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;

@@ -2,32 +2,26 @@
 //!
 //! A process that is forked has a copy of the pool's memory and none of its threads: requests in flight never end there, and locks
 //! that other threads had at that moment are never released. Ring and files it shares with the pool's own process. So
-//! whatever waits, takes a lock or touches a disk asks first whether it runs in the pool's process. That costs no call of the system:
-//! it looks at memory that the kernel keeps from forked processes, which find it zeroed (Linux 4.14; before that no fork is noticed).
+//! whatever waits, takes a lock or touches a disk asks first whether it runs in the pool's process. On Linux that costs no call of
+//! the system: it looks at memory that the kernel keeps from forked processes, which find it zeroed (Linux 4.14; before that no
+//! fork is noticed). On macOS it compares the process's number.
 //!
-//! Of the same kind is the page table, so that no page is found there, and a thread that finds a page need not ask. And so are
-//! the frames: a copy of memory that is registered would be made at once by the fork, and the device may write to it meanwhile.
+//! Of the same kind is the page table on Linux, so that no page is found there, and a thread that finds a page need not ask; on
+//! macOS a forked process reads its copy of such a page. And so are the frames on Linux: a copy of memory that is registered would
+//! be made at once by the fork, and the device may write to it meanwhile.
 
 use std::fmt;
 
-use crate::{
-    buffer::memory::huge_slice::HugeSlice,
-    error::{Error, Result},
-    sync::{
-        Arc,
-        uncontrolled::{AtomicU64, Ordering},
-    },
-};
+use self::mark::ProcessMark;
+use crate::error::{Error, Result};
 
 /// The process in which this was made.
 #[derive(Clone)]
-pub(crate) struct Process(Arc<HugeSlice<AtomicU64>>);
+pub(crate) struct Process(ProcessMark);
 
 impl Process {
     pub(crate) fn current() -> Result<Self> {
-        let mark = HugeSlice::new(1, || AtomicU64::new(1))?;
-        mark.keep_from_children();
-        Ok(Self(Arc::new(mark)))
+        ProcessMark::new().map(Self)
     }
 
     /// Whether this is the process that calls.
@@ -37,7 +31,7 @@ impl Process {
         if in_a_child::IS.get() {
             return false;
         }
-        self.0[0].load(Ordering::Relaxed) != 0 || seeded!("fork_not_noticed")
+        self.0.is_of_this_process() || seeded!("fork_not_noticed")
     }
 
     /// An error where another process calls.
@@ -50,6 +44,57 @@ impl Process {
 impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_current() { "this process" } else { "another process" })
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod mark {
+    use crate::{
+        buffer::memory::huge_slice::HugeSlice,
+        error::Result,
+        sync::{
+            Arc,
+            uncontrolled::{AtomicU64, Ordering},
+        },
+    };
+
+    /// A word that forked processes find zeroed.
+    #[derive(Clone)]
+    pub(super) struct ProcessMark(Arc<HugeSlice<AtomicU64>>);
+
+    impl ProcessMark {
+        pub(super) fn new() -> Result<Self> {
+            let word = HugeSlice::new(1, || AtomicU64::new(1))?;
+            word.keep_from_children();
+            Ok(Self(Arc::new(word)))
+        }
+
+        #[inline]
+        pub(super) fn is_of_this_process(&self) -> bool {
+            self.0[0].load(Ordering::Relaxed) != 0
+        }
+    }
+}
+
+#[cfg(target_os = "macos")]
+mod mark {
+    use std::process;
+
+    use crate::error::Result;
+
+    /// The number of the process.
+    #[derive(Clone)]
+    pub(super) struct ProcessMark(u32);
+
+    impl ProcessMark {
+        pub(super) fn new() -> Result<Self> {
+            Ok(Self(process::id()))
+        }
+
+        #[inline]
+        pub(super) fn is_of_this_process(&self) -> bool {
+            self.0 == process::id()
+        }
     }
 }
 
@@ -87,7 +132,7 @@ mod tests {
         },
         id::{FileId, PageId, PageSize},
         observe::Counters,
-        sync::wait::Drive,
+        sync::{Arc, wait::Drive},
     };
 
     /// A pinned page whose line others stand in, and of a pool for whose frames others wait.

@@ -1,7 +1,14 @@
-//! The real disk: files and block devices of the operating system.
+//! The real disk: files and block devices of the operating system. What differs between systems is in [`system`].
 //!
 //! Invariants: a file is direct only if every transfer of whole pages can be (so that a misaligned one is an error here,
 //! at open, and not in some later I/O), and nothing but a regular file or a block device is ever opened.
+
+#[cfg(target_os = "linux")]
+#[path = "linux.rs"]
+mod system;
+#[cfg(target_os = "macos")]
+#[path = "macos.rs"]
+mod system;
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -10,28 +17,18 @@ use std::{
 };
 
 use rustix::{
-    fs::{
-        self, AtFlags, FallocateFlags, FileType, FlockOperation, FsWord, Mode, OFlags, SeekFrom, Stat,
-        StatxFlags,
-    },
-    io::{Errno, ReadWriteFlags, retry_on_intr},
+    fs::{self, FallocateFlags, FileType, FlockOperation, Mode, OFlags, SeekFrom, Stat},
+    io::{Errno, retry_on_intr},
 };
 
 use crate::{
     id::PageSize,
     io::{
-        aligned::AlignedZeros,
         disk::{DirectRefused, Disk, DiskFile, Lock, MayBlock, Opened},
-        file::{
-            atomic_writes::{self, AtomicUnits, RWF_ATOMIC},
-            open_options::OpenOptions,
-        },
+        file::{atomic_writes, open_options::OpenOptions},
         options::Fallback,
     },
 };
-
-/// The part of `statx(2)` that tells of atomic writes.
-const STATX_WRITE_ATOMIC: u32 = 0x1_0000;
 
 /// The file systems of this machine.
 #[derive(Copy, Clone, Debug, Default)]
@@ -47,7 +44,7 @@ impl Disk for OsDisk {
         }
         let access = if options.read_only { OFlags::RDONLY } else { OFlags::RDWR };
         let create = if options.create { OFlags::CREATE } else { OFlags::empty() };
-        let mode = Mode::from_raw_mode(options.mode);
+        let mode = system::mode(options.mode);
         let fd = retry_on_intr(|| fs::open(path, access | create | OFlags::CLOEXEC, mode))?;
         let stat = fs::fstat(&fd)?;
         check_kind(FileType::from_raw_mode(stat.st_mode))?;
@@ -55,7 +52,8 @@ impl Disk for OsDisk {
         // Before anything is looked at that another pool could change.
         let lock = file.lock(options)?;
         let (offset_align, direct) = file.choose_direct(options.direct, page_size)?;
-        let atomic_pages = atomic_writes::pages_at_most(file.atomic_units(), direct.is_ok(), page_size);
+        let atomic_pages =
+            atomic_writes::pages_at_most(system::atomic_units(&file.fd), direct.is_ok(), page_size);
         let len = file.len()?;
         Ok(Opened {
             name: name_of(path, identity(&stat))?,
@@ -110,14 +108,14 @@ fn sync_file_system(name: &Path, folder: &Path) -> io::Result<()> {
     let mut readable = name.ancestors().filter_map(|path| fs::open(path, flags, Mode::empty()).ok());
     let of_this_device = |fd: &OwnedFd| fs::fstat(fd).is_ok_and(|stat| stat.st_dev == device);
     let fd = readable.find(of_this_device).ok_or(Errno::ACCESS)?;
-    // Unlike `sync(2)`, this waits for no other file system, and tells of errors.
-    Ok(retry_on_intr(|| fs::syncfs(&fd))?)
+    Ok(retry_on_intr(|| system::sync_file_system_of(&fd))?)
 }
 
 /// What is equal for two paths to one file.
 fn identity(stat: &Stat) -> (u64, u64) {
     // Two nodes of one device have different inodes; the device's own number names it.
-    if is_device(stat) { (u64::MAX, stat.st_rdev) } else { (stat.st_dev, stat.st_ino) }
+    let (device, number) = (system::device_number(stat.st_dev), system::device_number(stat.st_rdev));
+    if is_device(stat) { (u64::MAX, number) } else { (device, stat.st_ino) }
 }
 
 fn is_device(stat: &Stat) -> bool {
@@ -156,13 +154,6 @@ struct OsFile {
     locked_by: Option<u32>,
 }
 
-/// What direct transfers of a file must be multiples of.
-#[derive(Copy, Clone, Debug)]
-struct Alignment {
-    memory: u32,
-    offset: u32,
-}
-
 impl OsFile {
     /// Keeps other pools from the file, where that is wanted and can be.
     ///
@@ -199,91 +190,13 @@ impl OsFile {
         if wanted == Fallback::Off {
             return Ok((1, Err(DirectRefused::NotAsked)));
         }
-        match self.go_direct(page_size) {
+        match system::go_direct(&self.fd, self.len()?, page_size) {
             Ok(offset_align) => Ok((offset_align, Ok(()))),
             Err(reason) if wanted == Fallback::Require => {
                 let advice = "allow buffered transfers with direct(Fallback::Prefer)";
                 Err(io::Error::new(io::ErrorKind::Unsupported, format!("{reason}; or {advice}")))
             }
             Err(reason) => Ok((1, Err(DirectRefused::Unsupported(reason)))),
-        }
-    }
-
-    fn go_direct(&self, page_size: PageSize) -> Result<u32, String> {
-        let buffered = fs::fcntl_getfl(&self.fd).map_err(|error| format!("fcntl: {error}"))?;
-        // By fcntl instead of a second open, so that it is this very file, and one that was only just created is not
-        // left behind empty by a refusal.
-        fs::fcntl_setfl(&self.fd, buffered | OFlags::DIRECT)
-            .map_err(|error| format!("the file system refuses O_DIRECT ({error})"))?;
-        self.alignment(page_size).and_then(|align| align.check(page_size)).inspect_err(|_| {
-            // Cannot fail: it takes back a flag that was granted. If it did, transfers would say so.
-            let _ = fs::fcntl_setfl(&self.fd, buffered);
-        })
-    }
-
-    /// What the system says about atomic writes, where it knows of them.
-    fn atomic_units(&self) -> Option<AtomicUnits> {
-        let wanted = StatxFlags::from_bits_retain(STATX_WRITE_ATOMIC);
-        let told = fs::statx(&self.fd, c"", AtFlags::EMPTY_PATH, wanted).ok()?;
-        (told.stx_mask & STATX_WRITE_ATOMIC != 0).then_some(AtomicUnits {
-            min: told.stx_atomic_write_unit_min,
-            max: told.stx_atomic_write_unit_max,
-            pieces: told.stx_atomic_write_segments_max,
-        })
-    }
-
-    /// Whether the file can be asked for what is there at once. Where it cannot, the kernel has to wait on a thread.
-    fn knows_nowait(&self) -> bool {
-        let mut block = AlignedZeros::new(4096, 4096);
-        let mut buffers = [IoSliceMut::new(block.as_mut_slice())];
-        let asked = rustix::io::preadv2(&self.fd, &mut buffers, 0, ReadWriteFlags::NOWAIT);
-        asked != Err(Errno::OPNOTSUPP)
-    }
-
-    /// What the file system says that direct transfers need, or what a trial shows where it says nothing.
-    fn alignment(&self, page_size: PageSize) -> Result<Alignment, String> {
-        match fs::statx(&self.fd, c"", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) {
-            Ok(told) if told.stx_mask & StatxFlags::DIOALIGN.bits() != 0 => {
-                if told.stx_dio_offset_align == 0 || told.stx_dio_mem_align == 0 {
-                    return Err("the file system does not support O_DIRECT on this file".into());
-                }
-                Ok(Alignment { memory: told.stx_dio_mem_align, offset: told.stx_dio_offset_align })
-            }
-            _ => self.try_alignment(page_size),
-        }
-    }
-
-    /// Reads one block of the largest usual size that pages keep: being more aligned than necessary costs nothing.
-    fn try_alignment(&self, page_size: PageSize) -> Result<Alignment, String> {
-        let size = page_size.bytes().min(4096);
-        let len = self.len().map_err(|error| error.to_string())?;
-        // Behind the end of a file every read gives nothing, aligned or not.
-        if size < 4096 && len <= size as u64 {
-            let text =
-                "the file system names no alignment for O_DIRECT, and a file this short cannot be tried out";
-            return Err(format!("{text}: choose pages of 4096 bytes or more"));
-        }
-        // At an offset, and in memory, that is a multiple of `size` and of nothing larger.
-        let mut memory = AlignedZeros::new(2 * size, 2 * size);
-        let block = &mut memory.as_mut_slice()[size..];
-        match self.read_at(&mut [IoSliceMut::new(block)], size as u64) {
-            Ok(_) => Ok(Alignment { memory: size as u32, offset: size as u32 }),
-            Err(error) => Err(format!("a direct read of {size} bytes fails: {error}")),
-        }
-    }
-}
-
-impl Alignment {
-    /// The offset alignment, if whole pages in memory aligned to them keep both.
-    fn check(self, page_size: PageSize) -> Result<u32, String> {
-        let page = page_size.bytes() as u64;
-        let strictest = self.offset.max(self.memory);
-        if page.is_multiple_of(u64::from(self.offset)) && page.is_multiple_of(u64::from(self.memory)) {
-            Ok(self.offset)
-        } else {
-            Err(format!(
-                "O_DIRECT needs transfers aligned to {strictest} bytes here, and pages have {page}: choose pages of {strictest} bytes or more"
-            ))
         }
     }
 }
@@ -305,14 +218,12 @@ impl DiskFile for OsFile {
     }
 
     fn write_atomically_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        let atomic = ReadWriteFlags::from_bits_retain(RWF_ATOMIC);
-        Ok(rustix::io::pwritev2(&self.fd, buffers, offset, atomic)?)
+        Ok(system::write_atomically(&self.fd, buffers, offset)?)
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        // Not repeated after EINTR: a second call may report success for what the first one lost.
         // A signal says nothing of what was written: file systems that can be interrupted go on with the next call.
-        Ok(retry_on_intr(|| fs::fdatasync(&self.fd))?)
+        Ok(retry_on_intr(|| system::sync_data(&self.fd))?)
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -347,26 +258,8 @@ impl DiskFile for OsFile {
     }
 
     fn may_block(&self) -> Option<MayBlock> {
-        let remote = fs::fstatfs(&self.fd).ok().and_then(|told| remote_kind(told.f_type));
-        remote.or_else(|| (!self.knows_nowait()).then_some(MayBlock::NoNowait))
+        system::may_block(&self.fd)
     }
-}
-
-/// File systems that wait for another machine or another process, by their numbers in `statfs(2)`.
-fn remote_kind(number: FsWord) -> Option<MayBlock> {
-    let kind = match number as u32 {
-        0x6573_5546 => "FUSE",
-        0x6969 => "NFS",
-        0x517B | 0xFE53_4D42 | 0xFF53_4D42 => "SMB",
-        0x0102_1997 => "9p",
-        0x5346_414F | 0x6B41_4653 => "AFS",
-        0x00C3_6400 => "Ceph",
-        0x7375_7245 => "Coda",
-        0x0BD0_0BD0 => "Lustre",
-        0x4750_4653 => "GPFS",
-        _ => return None,
-    };
-    Some(MayBlock::Remote(kind))
 }
 
 #[cfg(test)]
@@ -403,23 +296,6 @@ mod tests {
         assert!(!path.exists());
         assert_eq!(OsDisk.open(&path, &OpenOptions::new().create(true), page(8192)).unwrap().len, 0);
         assert!(path.exists());
-    }
-
-    #[test]
-    fn files_that_may_block_who_submits_are_known() {
-        let of = |path: &Path| {
-            let options = OpenOptions::new().read_only(true).direct(Fallback::Off);
-            OsDisk.open(path, &options, page(8192)).unwrap().file.may_block()
-        };
-        let plain = data_file();
-        println!("here: {:?}", of(plain.path()));
-        // The kernel makes up what it reads from, and cannot say "not now".
-        assert_eq!(of(Path::new("/proc/self/status")), Some(MayBlock::NoNowait));
-        let kinds = [0x6573_5546_i64, 0xFF53_4D42, 0x6969, 0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994];
-        let told = kinds.map(|number| remote_kind(number as FsWord).map(|kind| kind.to_string()));
-        let waits = |kind: &str| Some(format!("{kind} may keep a request waiting without limit"));
-        // The last four are ext4, XFS, btrfs and tmpfs.
-        assert_eq!(told, [waits("FUSE"), waits("SMB"), waits("NFS"), None, None, None, None]);
     }
 
     #[test]
@@ -501,16 +377,6 @@ mod tests {
     }
 
     #[test]
-    fn pages_below_the_alignment_are_refused_with_advice() {
-        let strict = Alignment { memory: 512, offset: 4096 };
-        assert_eq!(strict.check(page(4096)), Ok(4096));
-        assert_eq!(strict.check(page(65536)), Ok(4096));
-        let reason = strict.check(page(2048)).unwrap_err();
-        assert!(reason.contains("aligned to 4096") && reason.contains("choose pages of 4096"), "{reason}");
-        assert!(Alignment { memory: 4096, offset: 512 }.check(page(512)).is_err());
-    }
-
-    #[test]
     fn a_file_is_buffered_when_asked_and_says_so() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let options = OpenOptions::new().direct(Fallback::Off);
@@ -542,23 +408,5 @@ mod tests {
         };
         assert_eq!(read(0).unwrap(), 8192);
         assert_eq!(read(1).unwrap_err().raw_os_error(), Some(Errno::INVAL.raw_os_error()));
-    }
-
-    #[test]
-    fn a_trial_finds_an_alignment_that_is_enough() {
-        let file = data_file();
-        let opened = OsDisk.open(file.path(), &OpenOptions::new(), page(8192)).unwrap();
-        if opened.direct.is_err() {
-            return println!("skipped: no direct I/O here");
-        }
-        let fd = OwnedFd::from(std::fs::File::open(file.path()).unwrap());
-        fs::fcntl_setfl(&fd, OFlags::DIRECT).unwrap();
-        let direct = OsFile { fd, is_device: false, locked_by: None };
-        for bytes in [opened.offset_align, 4096, 8192] {
-            let tried = direct.try_alignment(page(bytes)).unwrap();
-            assert!(tried.offset.is_multiple_of(opened.offset_align) && bytes.is_multiple_of(tried.offset));
-        }
-        file.as_file().set_len(0).unwrap();
-        assert!(direct.try_alignment(page(512)).is_err(), "an empty file proves nothing");
     }
 }
