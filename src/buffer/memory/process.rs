@@ -12,16 +12,16 @@
 
 use std::fmt;
 
-use self::mark::ProcessMark;
+use self::mark::Mark;
 use crate::error::{Error, Result};
 
 /// The process in which this was made.
 #[derive(Clone)]
-pub(crate) struct Process(ProcessMark);
+pub(crate) struct Process(Mark);
 
 impl Process {
     pub(crate) fn current() -> Result<Self> {
-        ProcessMark::new().map(Self)
+        Mark::new().map(Self)
     }
 
     /// Whether this is the process that calls.
@@ -58,11 +58,13 @@ mod mark {
         },
     };
 
+    pub(super) use ProcessWord as Mark;
+
     /// A word that forked processes find zeroed.
     #[derive(Clone)]
-    pub(super) struct ProcessMark(Arc<HugeSlice<AtomicU64>>);
+    pub(super) struct ProcessWord(Arc<HugeSlice<AtomicU64>>);
 
-    impl ProcessMark {
+    impl ProcessWord {
         pub(super) fn new() -> Result<Self> {
             let word = HugeSlice::new(1, || AtomicU64::new(1))?;
             word.keep_from_children();
@@ -82,11 +84,13 @@ mod mark {
 
     use crate::error::Result;
 
+    pub(super) use ProcessNumber as Mark;
+
     /// The number of the process.
     #[derive(Clone)]
-    pub(super) struct ProcessMark(u32);
+    pub(super) struct ProcessNumber(u32);
 
-    impl ProcessMark {
+    impl ProcessNumber {
         pub(super) fn new() -> Result<Self> {
             Ok(Self(process::id()))
         }
