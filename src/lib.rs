@@ -136,7 +136,7 @@ pub use api::builder::Builder;
 pub use api::residency::Resident;
 pub use api::resize::ResizeReport;
 pub use api::snapshot::{Counts, FrameStats, Stats};
-pub use buffer::page::{Changed, OptimisticPage, PageHint, PageRead, PageView, PageWrite, PinnedPage};
+pub use buffer::page::{PageHint, PageRead, PageView, PageWrite, PinnedPage};
 #[cfg(feature = "crc32c")]
 pub use codec::Crc32c;
 pub use error::{Error, IoOp, Result};

@@ -144,7 +144,6 @@ fn c10_what_a_forked_process_asks_of_a_pool_is_an_error() {
             assert_forked(pollster::block_on(pool.fetch(absent)));
             assert_forked(pool.fetch(absent).wait_timeout(Duration::from_secs(1)).unwrap());
             assert_forked(pool.view(absent).wait());
-            assert_forked(pool.read_optimistically(absent, |_| Ok(())));
             assert_forked(pool.fetch_many(&[resident, absent]).wait());
             assert_eq!(pool.prefetch(file, [0, BLOCKS - 1]).declined, 2);
             let streamed: Vec<_> = pool.read_stream(file, [0, BLOCKS - 1], StreamOptions::new()).collect();

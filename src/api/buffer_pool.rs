@@ -12,7 +12,7 @@ use crate::{
         snapshot::Stats,
         validate,
     },
-    buffer::page::{Changed, OptimisticPage, PageHint, PageView, PinnedPage},
+    buffer::page::{PageHint, PageView, PinnedPage},
     error::{Error, Result},
     files::{
         self, FileInfo, close,
@@ -25,7 +25,6 @@ use crate::{
     read::{
         fetch::{self, Fetch},
         many::FetchMany,
-        optimistic,
         options::{FetchOptions, StreamOptions},
         prefetch::{self, Prefetch},
         stream::{ReadStream, item::StreamItem},
@@ -254,7 +253,8 @@ impl BufferPool {
     }
 
     /// Pins a page to read it, and waits until no one changes it: [`fetch`](Self::fetch) and [`read`](PinnedPage::read) as one,
-    /// for half the price.
+    /// for half the price. Of a page that is used all the time and changed seldom, such as the root of a tree, neither writes anything that other
+    /// threads write, so any number of them read it at once.
     #[inline]
     pub fn view(&self, page: PageId) -> View {
         View::new(&self.shared, page)
@@ -272,49 +272,6 @@ impl BufferPool {
     #[must_use]
     pub fn try_view_at(&self, hint: PageHint, page: PageId) -> Option<PageView> {
         view::try_view_at(&self.shared, hint, page)
-    }
-
-    /// Reads a page that all threads read, such as the root of a tree, without a write to anything that they share: from a copy,
-    /// which is made when the page is first read so and goes when it is changed. Waits for the page where it has none.
-    ///
-    /// `look` may run twice: it is to give back [`Changed`] whenever it gets that, and to change nothing. There are copies of a
-    /// thousandth of the pages (at least four, at most 256), so this is for the upper levels of a tree, not for its leaves. It is
-    /// slower than a [`view`](Self::view) for a page that is changed as often as it is read.
-    ///
-    /// ```
-    /// # let folder = tempfile::tempdir()?;
-    /// # let pool = ringpool::BufferPool::builder().frames(16).build()?;
-    /// # let options = ringpool::OpenOptions::new().create(true);
-    /// # let file = pool.open_file(folder.path().join("tree"), options)?;
-    /// # pool.extend(file, std::num::NonZeroU32::MIN).wait()?;
-    /// # let root = ringpool::PageId::new(file, 0);
-    /// let child = pool.read_optimistically(root, |page| {
-    ///     let entries = u16::from_le_bytes(page.bytes_at(0)?);
-    ///     Ok((entries > 0).then_some(u32::from_le_bytes(page.bytes_at(8)?)))
-    /// })?;
-    /// # assert_eq!(child, None);
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// Those of [`Fetch::wait`].
-    ///
-    /// # Panics
-    /// Where `look` gives a [`Changed`] that it has kept from elsewhere.
-    #[inline]
-    pub fn read_optimistically<T>(
-        &self,
-        page: PageId,
-        look: impl Fn(&OptimisticPage<'_>) -> Result<T, Changed>,
-    ) -> Result<T> {
-        optimistic::read(&self.shared, page, look)
-    }
-
-    /// The page's copy, if it has one: for tasks, which [`view`](Self::view) the page else; never reads, never waits.
-    #[inline]
-    #[must_use]
-    pub fn try_optimistic(&self, page: PageId) -> Option<OptimisticPage<'_>> {
-        optimistic::try_look(&self.shared, page)
     }
 
     /// Starts reading the blocks that are not in the pool, as one batch, with neighbours in one request. The iterator is called

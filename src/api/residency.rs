@@ -27,13 +27,13 @@ pub struct Resident {
 }
 
 impl Resident {
-    fn of((page, state): (PageId, State)) -> Self {
+    fn of(page: PageId, state: State, pins: u64) -> Self {
         Self {
             page,
             dirty: state.is_dirty(),
             reading: state.phase() == Phase::Reading,
             writing: state.is_writing(),
-            pins: state.pins() as u32,
+            pins: pins as u32,
             usage: state.usage() as u8,
         }
     }
@@ -41,7 +41,11 @@ impl Resident {
 
 /// What each frame holds, in the order of the frames.
 pub(crate) fn residency(pool: &FramePool) -> impl Iterator<Item = Resident> {
-    pool.frames().filter_map(|(_, frame)| frame.glance()).map(Resident::of)
+    let in_slots = pool.slots.holds();
+    pool.frames().filter_map(move |(no, frame)| {
+        let (page, state) = frame.glance()?;
+        Some(Resident::of(page, state, state.pins() + in_slots.of(no)))
+    })
 }
 
 /// The pages that can be used now, sorted.

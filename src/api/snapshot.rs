@@ -192,11 +192,13 @@ impl Stats {
             reading_ahead: pool.supply.read_ahead_quota.taken() as u32,
             ..FrameStats::default()
         };
-        for (_, frame) in pool.frames() {
+        let in_slots = pool.slots.holds();
+        for (no, frame) in pool.frames() {
             let state = frame.state.load();
+            let pins = state.pins() + in_slots.of(no);
             frames.resident += u32::from(state.is_valid());
-            frames.pinned += u32::from(state.pins() > 0);
-            frames.pins += state.pins();
+            frames.pinned += u32::from(pins > 0);
+            frames.pins += pins;
             frames.dirty += u32::from(state.is_dirty());
             frames.reading += u32::from(state.phase() == Phase::Reading);
             frames.writing += u32::from(state.is_writing());

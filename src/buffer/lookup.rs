@@ -39,6 +39,27 @@ impl PoolHandle {
         self.lookup_again(page, found, pin)
     }
 
+    /// Pins the page's frame if the page can be used now.
+    #[inline]
+    pub(crate) fn lookup_valid(&self, page: PageId) -> Option<Pin> {
+        let found = self.table().find(page);
+        if let Ok(seen) = &found
+            && let Some(pin) = self.pin_in_slot(seen.frame(), false)
+            && seen.still_holds()
+        {
+            return Some(pin);
+        }
+        if let Ok(seen) = &found
+            && let Ok(pin) = self.pin_if(seen.frame(), State::pin_valid, drop, || seen.still_holds())
+        {
+            return Some(pin);
+        }
+        match self.lookup_again(page, found, State::pin_valid) {
+            Lookup::Pinned(pin) => Some(pin),
+            Lookup::Absent | Lookup::TooManyPins => None,
+        }
+    }
+
     /// Nothing was found, or what was found was refused, or has another page by now.
     #[cold]
     fn lookup_again<'a>(
@@ -62,20 +83,13 @@ impl PoolHandle {
         Lookup::Absent
     }
 
-    /// Pins this frame if it holds the page.
+    /// Pins this frame if it holds the page, and the page can be used now.
     #[inline]
-    pub(crate) fn pin_in(
-        &self,
-        no: FrameNo,
-        page: PageId,
-        pin: impl Fn(State) -> Option<State>,
-    ) -> Option<Lookup> {
-        match self.pin_if(no, pin, drop, || self.frame(no).is_of(page)) {
-            Ok(pin) => Some(Lookup::Pinned(pin)),
-            Err(state) if state.pins_are_exhausted() && self.frame(no).is_of(page) => {
-                Some(Lookup::TooManyPins)
-            }
-            Err(_) => None,
+    pub(crate) fn pin_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
+        let is_it = || self.frame(no).is_of(page);
+        match self.pin_in_slot(no, false) {
+            Some(pin) => is_it().then_some(pin),
+            None => self.pin_if(no, State::pin_valid, drop, is_it).ok(),
         }
     }
 
@@ -95,7 +109,10 @@ impl PoolHandle {
 
     #[inline(always)]
     fn latch_if(&self, no: FrameNo, is_it: impl Fn() -> bool) -> Option<Pin> {
-        self.pin_if(no, State::pin_and_latch, Pin::unlatch_and_unpin, is_it).ok()
+        match self.pin_in_slot(no, true) {
+            Some(pin) => (is_it() || seeded!("page_not_compared_after_the_slot")).then_some(pin),
+            None => self.pin_if(no, State::pin_and_latch, Pin::unlatch_and_unpin, is_it).ok(),
+        }
     }
 
     /// Pins the frame; and lets it go, as if nothing had been, unless `is_it` says then that it holds the page that is wanted. Else
@@ -184,6 +201,8 @@ mod tests {
             let found = pool.table().find(page(old)).unwrap();
             // The frame changes its page between the look at the table and the pin.
             fill(&pool, page(new));
+            // As hot as it may be.
+            (0..5).for_each(|_| pool.look_at(page(new)).unwrap().unlatch_and_unpin());
             assert!(pool.pin_if(no, State::pin, drop, || found.still_holds()).is_err());
             assert!(pool.latch_if(no, || found.still_holds()).is_none());
             assert_eq!(pool.frame(no).state.load().pins(), 0, "the pin for the look was taken off");
@@ -230,7 +249,7 @@ mod tests {
             let before = pool.frame(no).state.load();
             assert!(pool.pin_if(no, State::pin, drop, || false).is_err());
             assert!(pool.latch_if(no, || false).is_none());
-            assert!(pool.pin_in(no, page(3), State::pin).is_none(), "a hint that is out of date");
+            assert!(pool.pin_in(no, page(3)).is_none(), "a hint that is out of date");
             assert!(pool.look_in(no, page(3)).is_none());
             assert_eq!(pool.frame(no).state.load(), before);
             pool.lookup(page(1));

@@ -10,8 +10,8 @@
 //! * [`pool`]: puts these together: maps and unmaps pages;
 //! * [`page`]: pages as callers hold them.
 //!
-//! Beside them: [`quarantine`] holds dirty pages back until it is known whether their changes are wanted, [`mirrors`] are copies of hot
-//! pages, [`resizing`] is how frames come and go, `file_pages` lists the frames of one file, a `ticker` looks after tasks, `validate` checks
+//! Beside them: [`quarantine`] holds dirty pages back until it is known whether their changes are wanted,
+//! [`resizing`] is how frames come and go, `file_pages` lists the frames of one file, a `ticker` looks after tasks, `validate` checks
 //! the invariants of all of it. PostgreSQL's counterpart: `bufmgr.c`, `buf_table.c`, `freelist.c`, `buf_init.c`.
 
 mod file_pages;
@@ -20,7 +20,6 @@ mod lookup;
 #[cfg(all(test, loom))]
 mod loom_models;
 pub(crate) mod memory;
-pub(crate) mod mirrors;
 pub(crate) mod page;
 pub(crate) mod page_table;
 pub(crate) mod pool;

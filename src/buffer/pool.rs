@@ -21,13 +21,13 @@ use crate::{
             header::{Frame, FrameArrays},
             older_changes::OlderChanges,
             pin::{ClaimedFrame, ClaimedFrames, Pin, PoolHandle},
+            slots::ReaderSlots,
             spares::Spares,
             state::{AtomicState, Phase, State},
             unlogged::{Unlogged, UnloggedChanges},
             waiters::Waiters,
         },
         memory::{arena::Arena, process::Process},
-        mirrors::Mirrors,
         page_table::{PageTable, Partition, in_one_cluster},
         replacement::Replacement,
         resizing::Size,
@@ -49,7 +49,7 @@ pub(crate) struct FramePool {
     pub(super) ticker: Ticker,
     pub(crate) spares: Spares,
     pub(super) extra_pages: ExtraPages,
-    pub(super) mirrors: Mirrors,
+    pub(crate) slots: ReaderSlots,
     pub(crate) older_changes: OlderChanges,
     pub(crate) unlogged: Unlogged,
     pub(crate) counters: Arc<Counters>,
@@ -140,7 +140,7 @@ impl FramePool {
             ticker: Ticker::default(),
             spares: Spares::new(spare_pages),
             extra_pages: ExtraPages::new(page_size),
-            mirrors: Mirrors::new(size.most(), page_size)?,
+            slots: ReaderSlots::new(),
             older_changes: OlderChanges::default(),
             unlogged: Unlogged::default(),
             counters,
@@ -228,7 +228,7 @@ impl FramePool {
             self.table.memory(),
             self.replacement.memory(),
             self.supply.memory(),
-            self.mirrors.memory(),
+            self.slots.memory(),
             self.extra_pages.memory(),
         ];
         let spares = self.first_frame;
@@ -250,7 +250,6 @@ impl FramePool {
     /// Takes the pages of frames that were just claimed out of the table, those of a cluster together.
     pub(super) fn evict_each(&self, mut frames: &[FrameNo]) {
         for &no in frames {
-            self.drop_mirror(no);
             self.empty_place(no);
         }
         self.counters.add(Counter::Evictions, frames.len() as u64);
@@ -352,13 +351,8 @@ impl PoolHandle {
             Ok(_) => return Err(NotMapped::Met(self.adopt(other))),
             Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),
             Err(state) if state.is_seized() => return Err(NotMapped::Seized),
-            // On its way out: its claimant will find the entry gone. It may not have ended the copy that is read without a latch.
-            Err(_) => {
-                if !seeded!("copy_outlives_the_claim") {
-                    self.end_mirror(other);
-                }
-                partition.remove(other);
-            }
+            // On its way out: its claimant will find the entry gone.
+            Err(_) => partition.remove(other),
         }
         Ok(())
     }
@@ -384,7 +378,7 @@ impl PoolHandle {
     /// Claims this frame, if this way to claim it allows that. Its page is to be [evicted](FramePool::evict_each) next.
     pub(super) fn try_claim(&self, no: FrameNo, claim: fn(State) -> Option<State>) -> bool {
         let claim = |state: State| if state.phase() == Phase::Free { None } else { claim(state) };
-        self.frame(no).state.try_update(claim).is_ok()
+        self.claim_counted(no, claim)
     }
 
     /// Pins this very frame if it still holds `page`; for housekeeping, so the usage count stays.

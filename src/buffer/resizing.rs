@@ -125,12 +125,12 @@ impl<'a> Retirement<'a> {
         let before = self.retired.len();
         let Self { pool, left, retired, .. } = self;
         // Free or not, they are nobody else's any more.
-        left.retain(|&no| match pool.frame(no).state.try_update(State::claim) {
-            Ok(_) => {
+        left.retain(|&no| {
+            let is_had = pool.claim_counted(no, State::claim);
+            if is_had {
                 retired.push(pool.claimed(no).retire());
-                false
             }
-            Err(_) => true,
+            !is_had
         });
         retired.len() - before
     }

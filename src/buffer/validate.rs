@@ -31,6 +31,7 @@ impl FramePool {
         self.look_at_free(&mut faults);
         self.look_at_places(&mut faults);
         self.look_at_look_ahead(&mut faults);
+        self.look_at_slots(&mut faults);
         faults
     }
 
@@ -120,10 +121,21 @@ impl FramePool {
         }
     }
 
+    /// What a slot holds, and the state word does not count, is on a biased page.
+    fn look_at_slots(&self, faults: &mut Vec<String>) {
+        for no in self.slots.holds().frames() {
+            let state = self.frame(no).state.load();
+            if !state.is_biased() {
+                faults.push(format!("frame {}: held in a slot, and not biased: {state:?}", no.0));
+            }
+        }
+    }
+
     /// Without reads under way, who has a place in the share has a pin. (There may be more of them than the share of a pool that
     /// has just shrunk.)
     fn look_at_look_ahead(&self, faults: &mut Vec<String>) {
-        let pins: u64 = self.frames().map(|(_, frame)| frame.state.load()).map(State::pins).sum();
+        let in_word: u64 = self.frames().map(|(_, frame)| frame.state.load()).map(State::pins).sum();
+        let pins = in_word + self.slots.holds().frames().count() as u64;
         let (taken, limit) = (self.supply.read_ahead_quota.taken(), self.supply.read_ahead_quota.limit());
         if taken as u64 > pins {
             faults.push(format!("look-ahead has {taken} places, of {limit}, for {pins} pins"));

@@ -62,7 +62,7 @@ pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
         // An I/O has a pin of its own.
         pin.wait_for_io(Want::ReadDone);
         pin.wait_for_io(Want::WriteDone);
-        pin.frame().state.load().pins() == 1
+        shared.pool.revoke_bias(no).pins() == 1
     });
     if !is_unused {
         return Ok(Evicted::Pinned);
@@ -110,12 +110,13 @@ pub(crate) fn vacate_file<'a>(
         shared.end.wait_for_callers(deadline, look).ok_or(Error::Pinned { page })
     };
     let blocks = file.pages_from(from);
-    let pages = shared.pool.pages_of(file.id, blocks.clone());
+    let pages = shared.pool.pages_of(file.id, blocks);
     // As long as a pin may stop it, everything stays within reach.
     for &(no, page) in &pages {
         let frame = shared.pool.frame(no);
         patiently(page, &mut || {
-            frame.page() != page || frame.state.load().pins() == 0 || frame.state.load().is_in_io()
+            let state = shared.pool.revoke_bias(no);
+            frame.page() != page || state.pins() == 0 || state.is_in_io()
         })?;
     }
     let mut seizure = Seizure::new(&shared.pool);
@@ -126,8 +127,6 @@ pub(crate) fn vacate_file<'a>(
             changes == Changes::Discard && seizure.seize(no, page) || try_vacate(shared, no, page)
         })?;
     }
-    // Of a page that was found claimed, the claimant may not have ended the copy. There are 256 copies at the most.
-    shared.pool.end_mirrors(|page| page.file == file.id && blocks.contains(&page.block.0));
     Ok(seizure)
 }
 
@@ -150,32 +149,7 @@ fn try_vacate(shared: &Shared, no: FrameNo, page: PageId) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::{BufferPool, IoMethod, OpenOptions, PageId, buffer::frame::state::State, testing::SimDisk};
-
-    /// The page was found gone, since its frame is claimed; the claimant has not ended the copy that is read without a latch.
-    #[test]
-    fn c1_no_copy_of_a_page_outlives_the_cut_or_the_close_that_found_its_frame_claimed() {
-        for is_closed in [false, true] {
-            let disk = SimDisk::new();
-            disk.put("data", vec![1; 2 * 512]);
-            let builder = BufferPool::builder().frames(4).page_size(512).io_method(IoMethod::Sync);
-            let pool = builder.disk(disk).build().unwrap();
-            let file = pool.open_file("data", OpenOptions::new()).unwrap();
-            let page = PageId::new(file, 1);
-            pool.read_optimistically(page, |_| Ok(())).unwrap();
-            let look = pool.try_optimistic(page).unwrap();
-            let frames = &pool.shared().pool;
-            let no = frames.find(page, State::is_valid).unwrap();
-            frames.frame(no).state.try_update(State::claim).unwrap();
-            if is_closed {
-                pool.close_file(file).wait().unwrap();
-            } else {
-                pool.truncate(file, 1).wait().unwrap();
-            }
-            assert!(pool.try_optimistic(page).is_none(), "closed: {is_closed}");
-            look.bytes_at::<1>(0).unwrap_err();
-        }
-    }
+    use crate::{BufferPool, IoMethod, OpenOptions, PageId, testing::SimDisk};
 
     #[test]
     fn frames_that_a_file_leaves_are_taken_in_their_order() {

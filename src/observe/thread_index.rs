@@ -2,10 +2,10 @@
 
 use std::cell::Cell;
 
-use crate::sync::uncontrolled::{AtomicU64, Ordering};
+use crate::sync::uncontrolled::{AtomicU64, AtomicUsize, Ordering};
 
 /// The number of the calling thread: the smallest that no other live thread has. It is the thread's own for as long as it
-/// lives; `None` while it is being torn down, and where 256 other live threads have one.
+/// lives; `None` while it is being torn down, and where [`THREADS`] other live threads have one.
 #[inline]
 pub(crate) fn current() -> Option<usize> {
     let index = CURRENT.get();
@@ -25,8 +25,19 @@ thread_local! {
 /// Gives the number back when the thread ends.
 struct ClaimedIndex;
 
-/// The numbers that live threads have: 256 at once.
+/// So many live threads have a number at once.
+pub(crate) const THREADS: usize = 4 * WORD;
+
+/// The numbers that live threads have.
 static TAKEN: Numbers<4> = Numbers([const { AtomicU64::new(0) }; 4]);
+
+/// One more than the highest number that a thread has had so far.
+static EVER_USED: AtomicUsize = AtomicUsize::new(0);
+
+/// How many numbers, the first ones, threads have had so far. What a thread with a higher one does is ordered after this.
+pub(crate) fn ever_used() -> usize {
+    EVER_USED.load(Ordering::SeqCst)
+}
 
 #[cold]
 fn claim() -> Option<usize> {
@@ -34,6 +45,7 @@ fn claim() -> Option<usize> {
         return None;
     }
     let index = TAKEN.take()?;
+    EVER_USED.fetch_max(index + 1, Ordering::SeqCst);
     CURRENT.set(index);
     Some(index)
 }

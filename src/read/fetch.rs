@@ -9,9 +9,8 @@ use std::{
 
 use crate::{
     buffer::{
-        frame::state::State,
+        frame::pin::Pin,
         page::{PageHint, PinnedPage},
-        pool::Lookup,
     },
     error::{Error, Result},
     id::PageId,
@@ -28,20 +27,18 @@ use crate::{
 /// The page, if it can be used now. Else nothing has become of it: in particular it was not used.
 #[inline]
 pub(crate) fn hit(shared: &Shared, page: PageId) -> Option<PinnedPage> {
-    here(shared, shared.pool.lookup_by(page, State::pin_valid))
+    here(shared, shared.pool.lookup_valid(page)?)
 }
 
 /// The same, if the page is in the frame in which it was.
 #[inline]
 pub(crate) fn hit_at(shared: &Shared, hint: PageHint, page: PageId) -> Option<PinnedPage> {
     let no = shared.pool.checked(hint.0)?;
-    here(shared, shared.pool.pin_in(no, page, State::pin_valid)?)
+    here(shared, shared.pool.pin_in(no, page)?)
 }
 
-/// What was looked up to be used now, and so is valid if it was found.
 #[inline]
-fn here(shared: &Shared, found: Lookup) -> Option<PinnedPage> {
-    let Lookup::Pinned(pin) = found else { return None };
+fn here(shared: &Shared, pin: Pin) -> Option<PinnedPage> {
     shared.counters.add(Counter::Hits, 1);
     Some(PinnedPage::new(pin))
 }

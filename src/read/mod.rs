@@ -11,7 +11,6 @@ pub(crate) mod fetch;
 mod frame_wait;
 pub(crate) mod many;
 mod miss;
-pub(crate) mod optimistic;
 pub(crate) mod options;
 mod outcome;
 pub(crate) mod prefetch;

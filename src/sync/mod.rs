@@ -24,7 +24,15 @@ pub(crate) mod seeded;
 pub(crate) mod uncontrolled {
     #[allow(unused_imports)] // Only tests and models have such locks.
     pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::atomic::{AtomicU64, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+}
+
+/// Orders what comes after it behind what came before it, where both are sequentially consistent accesses and so in that order by
+/// themselves: loom takes them for less.
+#[inline(always)]
+pub(crate) fn fence_for_loom() {
+    #[cfg(loom)]
+    atomic::fence(atomic::Ordering::SeqCst);
 }
 
 /// Adds a wait to a moment. A wait that is too long for the clock is cut to a hundred years.

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use ringpool::{FetchOptions, OptimisticPage, PageHint, PinnedPage};
+use ringpool::{FetchOptions, PageHint, PinnedPage};
 
 use crate::{Arena, FILE, count_in, stamp::stamp_sectors, watchdog::Watchdog};
 
@@ -31,7 +31,7 @@ impl<'a> Worker<'a> {
             let block = self.block();
             match self.random.random_range(0..100) {
                 0..30 => self.read(block),
-                30..45 => self.read_a_copy(block),
+                30..45 => self.view(block),
                 45..80 => self.change(block),
                 80..88 => self.prefetch(),
                 88..92 => self.flush(block),
@@ -70,16 +70,14 @@ impl<'a> Worker<'a> {
         self.compare(block, least, &guard);
     }
 
-    /// Everybody reads and changes the same pages, so copies are made and dropped all the time.
-    fn read_a_copy(&mut self, block: u32) {
+    /// All threads read and change the same pages, so slots are taken, and counted, all the time.
+    fn view(&mut self, block: u32) {
         let least = self.arena.done[block as usize].load(Ordering::SeqCst);
         let _keeps_it_here = self.fetch(block);
-        let whole = |page: &OptimisticPage<'_>| {
-            let mut bytes = vec![0; page.size()];
-            page.copy_to(0, &mut bytes).map(|()| bytes)
-        };
-        let bytes = self.arena.pool.read_optimistically(self.arena.page(block), whole);
-        self.compare(block, least, &bytes.expect("the page is pinned"));
+        for _ in 0..6 {
+            let view = self.arena.pool.view(self.arena.page(block)).wait();
+            self.compare(block, least, &view.expect("the page is pinned"));
+        }
     }
 
     /// A page that happens to be in the pool, as bytes that outlive the guard.

@@ -41,7 +41,6 @@ const KNOWN_CIRCLES: &[&[&str]] = &[&[
     "buffer::frame::older_changes",
     "buffer::frame::pin",
     "buffer::frame::unlogged",
-    "buffer::mirrors",
     "buffer::pool",
     "buffer::resizing",
     "buffer::supply",

@@ -46,8 +46,6 @@ const HOT: u32 = 0;
 enum Wish {
     /// To read one page.
     Hot,
-    /// To read one page, from its copy.
-    Root,
     /// One page, which one in sixteen changes.
     Changed,
     /// To read any page.
@@ -59,9 +57,8 @@ enum Wish {
 }
 
 /// The rows: what the threads want, of a pool that has all pages or of one that must evict.
-const WORKLOADS: [(&str, Wish, bool); 7] = [
+const WORKLOADS: [(&str, Wish, bool); 6] = [
     ("one page", Wish::Hot, false),
-    ("one page, optimistic", Wish::Root, false),
     ("one page, 1 of 16 changes it", Wish::Changed, false),
     ("a word behind an RwLock, 1 of 16 changes it", Wish::Lock, false),
     ("spread", Wish::Any, false),
@@ -161,11 +158,6 @@ impl Crowd {
     fn fetch(&self, wish: Wish, random: &mut Random) {
         match wish {
             Wish::Hot => self.read(HOT),
-            Wish::Root => {
-                let root = PageId::new(self.file, HOT);
-                let word = self.pool.read_optimistically(root, |page| page.bytes_at::<8>(0));
-                black_box(word.expect("a null disk fails never"));
-            }
             Wish::Changed if random.once_in(16) => self.change(HOT),
             Wish::Changed => self.read(HOT),
             Wish::Lock if random.once_in(16) => *self.lock.write() += 1,

@@ -4,9 +4,8 @@ use lab::{Result, floor::Floor};
 
 use crate::{
     memory,
-    orders::Law,
     peers::{
-        Dash, Fetch, FetchMany, Foyer, Hint, Moka, Optimistic, PAGE_DB_PAGE_SIZE, PageDb, Peer, QuickCache,
+        Dash, Fetch, FetchMany, Foyer, Hint, Moka, PAGE_DB_PAGE_SIZE, PageDb, Peer, QuickCache,
         Resident, Sharded, View, shared_pages,
     },
 };
@@ -35,8 +34,7 @@ impl Contestants {
             ("ringpool, view", Box::new(View(pool.clone()))),
             ("ringpool, fetch and read", Box::new(Fetch(pool.clone()))),
             ("ringpool, hint", Box::new(Hint(pool.clone()))),
-            ("ringpool, fetch_many of 16", Box::new(FetchMany(pool.clone()))),
-            (OPTIMISTIC, Box::new(Optimistic(pool))),
+            ("ringpool, fetch_many of 16", Box::new(FetchMany(pool))),
             ("sharded table", Box::new(Sharded::new(&shared))),
             ("DashMap", Box::new(Dash::new(&shared))),
             ("quick_cache", Box::new(QuickCache::new(&shared))),
@@ -47,11 +45,7 @@ impl Contestants {
         Ok(Self { pages, page_size, floor: Floor::new(pages, page_size, 1)?, peers })
     }
 
-    /// Those who are made for pages that are hit by this law.
-    pub(crate) fn peers(&self, law: Law) -> impl Iterator<Item = (&'static str, &dyn Peer)> {
-        let fits = move |name| name != OPTIMISTIC || matches!(law, Law::OnePage);
-        self.peers.iter().filter(move |(name, _)| fits(*name)).map(|(name, peer)| (*name, &**peer))
+    pub(crate) fn peers(&self) -> impl Iterator<Item = (&'static str, &dyn Peer)> {
+        self.peers.iter().map(|(name, peer)| (*name, &**peer))
     }
 }
-
-const OPTIMISTIC: &str = "ringpool, optimistic";

@@ -36,7 +36,7 @@ fn compare(contestants: &Contestants, law: Law, rounds: u32) -> Result<()> {
             let _ = floor.run(&warm_ups(of_round(round, threads)));
             Ok(floor.run(of_round(round, threads)))
         }));
-        arms.extend(contestants.peers(law).map(|(name, peer)| {
+        arms.extend(contestants.peers().map(|(name, peer)| {
             Arm::new(called(name, threads), move |round| hit_all(peer, of_round(round, threads)))
         }));
     }
@@ -51,7 +51,7 @@ fn compare(contestants: &Contestants, law: Law, rounds: u32) -> Result<()> {
         ("hits/s, two threads to one", Align::Right),
     ]);
     let known = "there were rounds";
-    for name in [FLOOR].into_iter().chain(contestants.peers(law).map(|(name, _)| name)) {
+    for name in [FLOOR].into_iter().chain(contestants.peers().map(|(name, _)| name)) {
         let ns = |threads| {
             let ns = outcome.spread(&called(name, threads), Sample::ns_per_page).expect(known).median;
             format!("{:.1}", ns * threads as f64)

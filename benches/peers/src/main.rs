@@ -17,7 +17,6 @@
 //! | array floor | an array, one atomic pair | everything else: it cannot look a page up that it does not know |
 //! | ringpool | a pin, a share latch, counts | |
 //! | ringpool, hint | the same, without the table: the caller has kept where each page was | |
-//! | ringpool, optimistic | no shared write: reads a copy | only for pages that all read: there are few copies |
 //! | sharded table | `parking_lot`'s `RwLock` on a shard of hashbrown, a clone of an `Arc` | no latch, no eviction, no recency, no I/O |
 //! | DashMap | the same, with locks of its own | the same |
 //! | quick_cache, moka, foyer | as before; recency, by which they evict | no latch; they evict clean values only: what is dirty, and whether the log is durable up to it, is nobody's business |

@@ -2,13 +2,11 @@
 
 use ringpool::Lsn;
 
-use super::node::{
-    BEGIN, Bytes, ENTRIES, HEADER, HIGH, LEVEL, LSN, Node, RIGHT, SLOT, VALUE, certain, entries_from,
-};
+use super::node::{BEGIN, ENTRIES, HEADER, HIGH, LEVEL, LSN, Node, RIGHT, SLOT, VALUE, entries_from};
 
 /// The log position of the last change that the page has.
 pub(crate) fn lsn(page: &[u8]) -> Lsn {
-    Lsn(u64::from_le_bytes(certain(page.bytes(LSN))))
+    Lsn(u64::from_le_bytes(Node(page).bytes(LSN)))
 }
 
 pub(crate) fn set_lsn(page: &mut [u8], lsn: Lsn) {
@@ -17,16 +15,16 @@ pub(crate) fn set_lsn(page: &mut [u8], lsn: Lsn) {
 
 /// Whether [`put`] would have room.
 pub(crate) fn has_room(page: &[u8], key: &[u8]) -> bool {
-    let slots = HEADER + SLOT * certain(Node(page).entries());
-    certain(Node(page).search(key)).is_ok() || slots + SLOT + 1 + key.len() + VALUE <= begin(page)
+    let slots = HEADER + SLOT * Node(page).entries();
+    Node(page).search(key).is_ok() || slots + SLOT + 1 + key.len() + VALUE <= begin(page)
 }
 
 /// Gives `key` this value; what it had before, if it was there. The node has room.
 pub(crate) fn put(page: &mut [u8], key: &[u8], value: u64) -> Option<u64> {
-    match certain(Node(&*page).search(key)) {
+    match Node(page).search(key) {
         Ok(slot) => {
-            let before = certain(Node(&*page).value(slot));
-            let (at, len) = certain(Node(&*page).key_place(slot));
+            let before = Node(page).value(slot);
+            let (at, len) = Node(page).key_place(slot);
             page[at + len..][..VALUE].copy_from_slice(&value.to_le_bytes());
             Some(before)
         }
@@ -39,7 +37,7 @@ pub(crate) fn put(page: &mut [u8], key: &[u8], value: u64) -> Option<u64> {
 
 fn insert(page: &mut [u8], slot: usize, key: &[u8], value: u64) {
     assert!(has_room(page, key), "an entry goes where there is room for it");
-    let entries = certain(Node(&*page).entries());
+    let entries = Node(page).entries();
     let place = HEADER + SLOT * slot;
     page.copy_within(place..HEADER + SLOT * entries, place + SLOT);
     let at = store(page, key, &value.to_le_bytes());
@@ -59,7 +57,7 @@ fn store(page: &mut [u8], key: &[u8], value: &[u8]) -> usize {
 
 /// Where the bytes of the entries begin: zero as long as there are none.
 fn begin(page: &[u8]) -> usize {
-    match certain(Node(page).u16_at(BEGIN)) {
+    match Node(page).u16_at(BEGIN) {
         0 => page.len(),
         begin => begin,
     }
@@ -80,12 +78,12 @@ pub(crate) struct Halves {
 /// Divides the entries of a node, and a new one, between that and a node that is going to be to its right.
 pub(crate) fn split(page: &[u8], key: &[u8], value: u64, right_block: u32) -> Halves {
     let mut entries: Vec<(&[u8], u64)> = entries_from(page, 0).collect();
-    let place = certain(Node(page).search(key)).expect_err("a key that is there takes no room");
+    let place = Node(page).search(key).expect_err("a key that is there takes no room");
     entries.insert(place, (key, value));
     let cut = middle(&entries);
     let separator = entries[cut].0;
-    let level = certain(Node(page).level());
-    let neighbour = certain(Node(page).right()).map(|right| (high_key(page), right));
+    let level = Node(page).level();
+    let neighbour = Node(page).right().map(|right| (high_key(page), right));
     Halves {
         left: build(page.len(), level, &entries[..cut], Some((separator, right_block))),
         right: build(page.len(), level, &entries[cut..], neighbour),
@@ -111,7 +109,7 @@ fn middle(entries: &[(&[u8], u64)]) -> usize {
 }
 
 fn high_key(page: &[u8]) -> &[u8] {
-    let at = certain(Node(page).u16_at(HIGH));
+    let at = Node(page).u16_at(HIGH);
     &page[at + 1..][..usize::from(page[at])]
 }
 

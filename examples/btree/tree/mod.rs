@@ -2,8 +2,8 @@
 //!
 //! * **Nodes know their right neighbour** and the lowest key that is not theirs any more. So a split needs no latch on the parent: who
 //!   comes to a node too late goes on to the right. Nobody ever holds latches on two nodes that others can reach.
-//! * **Inner nodes are read without latches**, from the pool's copies ([`BufferPool::read_optimistically`]): every search begins at
-//!   the root, and no two of them touch the same cache line to write it.
+//! * **Every search begins at the root**, which all threads so read at once: a [view](BufferPool::view) of a page that is used all the
+//!   time writes nothing that another thread writes.
 //! * **Every change is in the log first** ([`log`]), by whole nodes for a split and by entry otherwise; [`recovery`](Tree::open)
 //!   does those again that a crash kept from the pages. The pool sees to the order, since it knows the log.
 //! * Entries are not deleted. So nodes only ever come to be, and none needs to be looked for twice.
@@ -18,13 +18,13 @@ mod scan;
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use ringpool::{BufferPool, CheckpointOptions, FileId, Lsn, OptimisticPage, PageId, PageWrite, PinnedPage};
+use ringpool::{BufferPool, CheckpointOptions, FileId, Lsn, PageId, PageWrite, PinnedPage};
 
 pub(crate) use self::log::{Log, LogFirst, Records};
 use self::{
     change::Change,
     edit::Halves,
-    node::{Node, ROOT, Step, certain},
+    node::{Node, ROOT, Step},
 };
 use super::recorder::Recorder;
 
@@ -60,11 +60,11 @@ impl Tree {
         let mut at = self.descend(key, 0)?;
         loop {
             let page = self.pool.view(self.page(at)).wait()?;
-            let node = Node(&*page);
-            match certain(node.step(key, 0)) {
+            let node = Node(&page);
+            match node.step(key, 0) {
                 Step::Here => {
-                    let slot = certain(node.search(key)).ok();
-                    return Ok(slot.map(|slot| certain(node.value(slot))));
+                    let slot = node.search(key).ok();
+                    return Ok(slot.map(|slot| node.value(slot)));
                 }
                 Step::Right(next) | Step::Down { child: next, .. } => at = next,
             }
@@ -96,8 +96,8 @@ impl Tree {
     fn descend(&self, key: &[u8], level: u16) -> Result<u32> {
         let mut at = ROOT;
         loop {
-            let look = |page: &OptimisticPage<'_>| Node(page).step(key, level);
-            match self.pool.read_optimistically(self.page(at), look)? {
+            let page = self.pool.view(self.page(at)).wait()?;
+            match Node(&page).step(key, level) {
                 Step::Here => return Ok(at),
                 Step::Down { child, level: below } if below == level => return Ok(child),
                 Step::Right(next) | Step::Down { child: next, .. } => at = next,
@@ -110,7 +110,7 @@ impl Tree {
         loop {
             let page = self.pool.fetch(self.page(at)).wait()?;
             let mut bytes = page.write()?;
-            match certain(Node(&*bytes).step(key, level)) {
+            match Node(&bytes).step(key, level) {
                 Step::Right(next) | Step::Down { child: next, .. } => at = next,
                 Step::Here if edit::has_room(&bytes, key) => {
                     let change = Change::Put { key, value };
@@ -133,14 +133,14 @@ impl Tree {
             let lsn = self.log.append(&[(right_block, right_half.clone()), (at, left_half.clone())])?;
             apply(&mut right.write()?, &right_half, lsn);
             apply(&mut page, &left_half, lsn);
-            let level = certain(Node(&*page).level());
+            let level = Node(&page).level();
             drop(page);
             return self.insert_at(level + 1, &separator, u64::from(right_block)).map(drop);
         }
         // The root stays where it is: both halves move out.
         let moved = self.new_page()?;
         let moved_block = moved.id().block.0;
-        let level = certain(Node(&*page).level()) + 1;
+        let level = Node(&page).level() + 1;
         let root = edit::root(page.len(), level, moved_block, &separator, right_block);
         let (left_half, root) = (Change::Whole(&left), Change::Whole(&root));
         let changes =

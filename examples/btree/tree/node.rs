@@ -1,4 +1,4 @@
-//! A node: how a page of the tree is laid out, and how it is read, latched or not.
+//! A node: how a page of the tree is laid out, and how it is read.
 //!
 //! ```text
 //! | LSN: u64 | right: u32 | level: u16 | entries: u16 | begin of the bytes: u16 | high key: u16 | slot 0 | slot 1 | ...
@@ -13,9 +13,7 @@
 //!
 //! A page of zeros is an empty leaf without neighbours, so a page that was just added to the file needs no set-up.
 
-use std::{cmp::Ordering, convert::Infallible};
-
-use ringpool::{Changed, OptimisticPage};
+use std::cmp::Ordering;
 
 /// The root's place, for ever: when it is split, its entries move out. So no node has it as its right neighbour.
 pub(crate) const ROOT: u32 = 0;
@@ -35,43 +33,6 @@ pub(crate) fn longest_key(page_size: usize) -> usize {
     ((page_size - HEADER) / 6 - SLOT - 1 - VALUE).min(u8::MAX as usize)
 }
 
-/// Where a node's bytes are read: a latched page, whose bytes stay as they are, or one that may change under its reader's eyes.
-pub(crate) trait Bytes {
-    /// Why the bytes cannot be had.
-    type Gone;
-
-    fn bytes<const N: usize>(&self, at: usize) -> Result<[u8; N], Self::Gone>;
-
-    /// How the `len` bytes at `at` compare with `key`.
-    fn compare(&self, at: usize, len: usize, key: &[u8]) -> Result<Ordering, Self::Gone>;
-}
-
-impl Bytes for [u8] {
-    type Gone = Infallible;
-
-    fn bytes<const N: usize>(&self, at: usize) -> Result<[u8; N], Infallible> {
-        Ok(*self[at..].first_chunk().expect("a node's places lie in its page"))
-    }
-
-    fn compare(&self, at: usize, len: usize, key: &[u8]) -> Result<Ordering, Infallible> {
-        Ok(self[at..][..len].cmp(key))
-    }
-}
-
-impl Bytes for OptimisticPage<'_> {
-    type Gone = Changed;
-
-    fn bytes<const N: usize>(&self, at: usize) -> Result<[u8; N], Changed> {
-        self.bytes_at(at)
-    }
-
-    fn compare(&self, at: usize, len: usize, key: &[u8]) -> Result<Ordering, Changed> {
-        let mut copy = [0; u8::MAX as usize];
-        self.copy_to(at, &mut copy[..len])?;
-        Ok(copy[..len].cmp(key))
-    }
-}
-
 /// Where a search goes on.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
@@ -84,82 +45,80 @@ pub(crate) enum Step {
 }
 
 /// A node to be read.
-pub(crate) struct Node<'a, B: Bytes + ?Sized>(pub(crate) &'a B);
+pub(crate) struct Node<'a>(pub(crate) &'a [u8]);
 
-impl<B: Bytes + ?Sized> Node<'_, B> {
-    pub(super) fn u16_at(&self, at: usize) -> Result<usize, B::Gone> {
-        self.0.bytes(at).map(|bytes| usize::from(u16::from_le_bytes(bytes)))
+impl Node<'_> {
+    pub(super) fn bytes<const N: usize>(&self, at: usize) -> [u8; N] {
+        *self.0[at..].first_chunk().expect("a node's places lie in its page")
     }
 
-    pub(crate) fn level(&self) -> Result<u16, B::Gone> {
-        self.0.bytes(LEVEL).map(u16::from_le_bytes)
+    pub(super) fn u16_at(&self, at: usize) -> usize {
+        usize::from(u16::from_le_bytes(self.bytes(at)))
+    }
+
+    pub(crate) fn level(&self) -> u16 {
+        u16::from_le_bytes(self.bytes(LEVEL))
     }
 
     /// The right neighbour, if there is one.
-    pub(crate) fn right(&self) -> Result<Option<u32>, B::Gone> {
-        let right = self.0.bytes(RIGHT).map(u32::from_le_bytes)?;
-        Ok((right != ROOT).then_some(right))
+    pub(crate) fn right(&self) -> Option<u32> {
+        let right = u32::from_le_bytes(self.bytes(RIGHT));
+        (right != ROOT).then_some(right)
     }
 
-    pub(crate) fn entries(&self) -> Result<usize, B::Gone> {
+    pub(crate) fn entries(&self) -> usize {
         self.u16_at(ENTRIES)
     }
 
     /// Where the bytes of the slot's key are, and how many.
-    pub(super) fn key_place(&self, slot: usize) -> Result<(usize, usize), B::Gone> {
-        let at = self.u16_at(HEADER + SLOT * slot)?;
-        let [len] = self.0.bytes(at)?;
-        Ok((at + 1, usize::from(len)))
+    pub(super) fn key_place(&self, slot: usize) -> (usize, usize) {
+        let at = self.u16_at(HEADER + SLOT * slot);
+        let [len] = self.bytes(at);
+        (at + 1, usize::from(len))
     }
 
-    pub(crate) fn value(&self, slot: usize) -> Result<u64, B::Gone> {
-        let (at, len) = self.key_place(slot)?;
-        self.0.bytes(at + len).map(u64::from_le_bytes)
+    pub(crate) fn value(&self, slot: usize) -> u64 {
+        let (at, len) = self.key_place(slot);
+        u64::from_le_bytes(self.bytes(at + len))
     }
 
     /// The slot that has the key, or the one before which it belongs.
-    pub(crate) fn search(&self, key: &[u8]) -> Result<Result<usize, usize>, B::Gone> {
-        let (mut low, mut high) = (0, self.entries()?);
+    pub(crate) fn search(&self, key: &[u8]) -> Result<usize, usize> {
+        let (mut low, mut high) = (0, self.entries());
         while low < high {
             let middle = (low + high) / 2;
-            let (at, len) = self.key_place(middle)?;
-            match self.0.compare(at, len, key)? {
-                Ordering::Equal => return Ok(Ok(middle)),
+            let (at, len) = self.key_place(middle);
+            match self.0[at..][..len].cmp(key) {
+                Ordering::Equal => return Ok(middle),
                 Ordering::Less => low = middle + 1,
                 Ordering::Greater => high = middle,
             }
         }
-        Ok(Err(low))
+        Err(low)
     }
 
     /// Where who seeks `key` on `level` goes on from this node.
-    pub(crate) fn step(&self, key: &[u8], level: u16) -> Result<Step, B::Gone> {
-        let high = self.u16_at(HIGH)?;
-        if let (Some(right), [len]) = (self.right()?, self.0.bytes(high)?)
-            && self.0.compare(high + 1, usize::from(len), key)? != Ordering::Greater
+    pub(crate) fn step(&self, key: &[u8], level: u16) -> Step {
+        let high = self.u16_at(HIGH);
+        if let (Some(right), [len]) = (self.right(), self.bytes(high))
+            && self.0[high + 1..][..usize::from(len)] <= *key
         {
-            return Ok(Step::Right(right));
+            return Step::Right(right);
         }
-        let own = self.level()?;
+        let own = self.level();
         if own <= level {
-            return Ok(Step::Here);
+            return Step::Here;
         }
         // The first entry above the leaves has the empty key: there is always one that is not higher.
-        let slot = self.search(key)?.unwrap_or_else(|next| next - 1);
-        Ok(Step::Down { child: self.value(slot)? as u32, level: own - 1 })
+        let slot = self.search(key).unwrap_or_else(|next| next - 1);
+        Step::Down { child: self.value(slot) as u32, level: own - 1 }
     }
-}
-
-/// What is read under a latch does not go away.
-pub(crate) fn certain<T>(read: Result<T, Infallible>) -> T {
-    let Ok(value) = read;
-    value
 }
 
 /// The entries of a latched node from this slot on.
 pub(crate) fn entries_from(page: &[u8], slot: usize) -> impl Iterator<Item = (&[u8], u64)> {
-    (slot..certain(Node(page).entries())).map(|slot| {
-        let (at, len) = certain(Node(page).key_place(slot));
-        (&page[at..][..len], certain(Node(page).value(slot)))
+    (slot..Node(page).entries()).map(|slot| {
+        let (at, len) = Node(page).key_place(slot);
+        (&page[at..][..len], Node(page).value(slot))
     })
 }

@@ -10,7 +10,7 @@ use ringpool::{PinnedPage, StreamOptions};
 
 use super::{
     Result, Tree,
-    node::{Node, Step, certain, entries_from},
+    node::{Node, Step, entries_from},
 };
 
 impl Tree {
@@ -30,16 +30,16 @@ impl Tree {
                 |read: &ringpool::Result<PinnedPage>| read.as_ref().map_or(true, |read| read.id() == page);
             let pinned = ahead.next_if(is_it).unwrap_or_else(|| self.pool.fetch(page).wait())?;
             let bytes = pinned.read();
-            let node = Node(&*bytes);
-            if let Step::Down { child, .. } = certain(node.step(from, 0)) {
+            let node = Node(&bytes);
+            if let Step::Down { child, .. } = node.step(from, 0) {
                 next = Some(child); // The root was lower a moment ago.
                 continue;
             }
-            let first = certain(node.search(from)).unwrap_or_else(|slot| slot);
+            let first = node.search(from).unwrap_or_else(|slot| slot);
             if entries_from(&bytes, first).try_for_each(|(key, value)| visit(key, value)).is_break() {
                 break;
             }
-            next = certain(node.right());
+            next = node.right();
         }
         Ok(())
     }
@@ -64,14 +64,14 @@ impl<'a> Leaves<'a> {
     /// Notes the leaves below this node and its right neighbour.
     fn look_at(&mut self, parent: u32) -> Result<()> {
         let page = self.tree.pool.view(self.tree.page(parent)).wait()?;
-        let node = Node(&*page);
-        if certain(node.level()) == 0 {
+        let node = Node(&page);
+        if node.level() == 0 {
             self.known.push_back(parent); // The root has nothing below it.
             return Ok(());
         }
-        let first = certain(node.search(self.from)).unwrap_or_else(|next| next.saturating_sub(1));
+        let first = node.search(self.from).unwrap_or_else(|next| next.saturating_sub(1));
         self.known.extend(entries_from(&page, first).map(|(_, child)| child as u32));
-        self.parent = certain(node.right());
+        self.parent = node.right();
         Ok(())
     }
 }

@@ -51,7 +51,16 @@ impl Pin {
     /// Takes the latch if that needs no wait.
     #[inline]
     pub(crate) fn try_latch(&self, latch: Latch) -> bool {
-        self.frame().state.try_update(|s| latch.take(s)).is_ok()
+        if latch == Latch::Shared && self.latch_in_slot() {
+            return true;
+        }
+        while let Err(state) = self.frame().state.try_update(|s| latch.take(s)) {
+            if latch == Latch::Shared || !state.is_biased() {
+                return false;
+            }
+            self.revoke_bias();
+        }
+        true
     }
 
     /// Takes a share latch, unless the page is being changed: also past those who wait in line, so it must be given back in a
@@ -71,11 +80,12 @@ impl Pin {
         waker: &Waker,
     ) -> Poll<()> {
         let waiters = &self.pool().waiters;
-        loop {
+        let polled = loop {
             if let Some(place) = ticket {
                 self.must_be_in_its_process();
+                self.revoke_for(latch);
                 let served = waiters.poll_latch(place, self.frame(), drive, waker);
-                return served.map(|()| *ticket = None);
+                break served.map(|()| *ticket = None);
             }
             if self.try_latch(latch) {
                 return Poll::Ready(());
@@ -83,8 +93,20 @@ impl Pin {
             self.must_be_in_its_process();
             *ticket = waiters.get_in_line(self.frame_no(), self.frame(), latch.want(), drive, waker);
             if ticket.is_some() {
-                return Poll::Pending;
+                break Poll::Pending;
             }
+        };
+        if polled.is_pending() {
+            // Since it is in line the page is not biased anew. Its holders are to wake it.
+            self.revoke_for(latch);
+        }
+        polled
+    }
+
+    /// Has a thread or task that wants the latch get it from holders that the state word knows.
+    fn revoke_for(&self, latch: Latch) {
+        if latch == Latch::Exclusive && !seeded!("writer_waits_for_slots") {
+            self.revoke_bias();
         }
     }
 
@@ -143,12 +165,18 @@ impl Pin {
 
     #[inline]
     pub(crate) fn unlatch_shared(&self) {
-        self.release(State::unlatch_shared);
+        if !self.unlatch_in_slot() {
+            self.release(State::unlatch_shared);
+        }
     }
 
     /// Releases a share latch and the pin that it was held through.
     #[inline(always)] // The half of a hit, which a call would make longer by the registers that it saves.
     pub(crate) fn unlatch_and_unpin(self) {
+        if self.slot().is_some() {
+            // Which holds both.
+            return self.let_go_of_slot();
+        }
         let is_plain = !self.pool().supply.frame_waiters.any();
         if is_plain && self.frame().state.try_update(State::unlatch_and_unpin).is_ok() {
             // Both are off.

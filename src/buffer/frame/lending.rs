@@ -139,7 +139,6 @@ impl Pin {
 
     /// Sees to it that the bytes may be changed where they are. The caller holds the exclusive latch through this pin.
     pub(crate) fn make_own(&self) {
-        self.pool().drop_mirror(self.frame_no());
         while self.frame().state.load().is_lent() && !seeded!("lent_bytes_changed") {
             let Some(place) = self.pool().take_place(self.frame_no()) else {
                 self.wait_for_io(Want::WriteDone);

@@ -3,12 +3,14 @@
 //! * [`state`]: one atomic word for everything that may happen to a frame, changed by pure transitions;
 //! * [`header`]: the page, and the log positions of its changes;
 //! * [`pin`], [`pin_list`]: the rights to a frame, and to several;
+//! * [`slots`], [`bias`]: pins and share latches that are held outside the state word, since many threads read the page;
 //! * [`latch`], [`waiters`]: the right to read or change the bytes, and the line of threads and tasks that wait for it or for an I/O;
 //! * [`lending`]: where the bytes are while the device reads them; [`spares`], [`extra_pages`]: memory for changes made meanwhile;
 //! * [`older_changes`], [`unlogged`]: changes that are kept for the log's sake.
 //!
 //! PostgreSQL's counterpart: `buf_internals.h`.
 
+mod bias;
 pub(crate) mod extra_pages;
 pub(crate) mod header;
 pub(crate) mod latch;
@@ -16,6 +18,7 @@ pub(crate) mod lending;
 pub(crate) mod older_changes;
 pub(crate) mod pin;
 pub(crate) mod pin_list;
+pub(crate) mod slots;
 pub(crate) mod spares;
 pub(crate) mod state;
 pub(crate) mod unlogged;

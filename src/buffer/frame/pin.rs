@@ -1,7 +1,7 @@
 //! What keeps a pool's memory alive, and the two rights to a frame: a pin, and a claim.
 //!
 //! A hit must not touch a reference count that all threads share. So a [`Pin`] does not count itself anywhere but in its
-//! frame's state word. When the pool's one [`PoolHandle`] goes, it turns each frame into an ORPHAN; a frame that has pins
+//! frame's state word, or in a [slot](super::bias) of its thread. When the pool's one [`PoolHandle`] goes, it turns each frame into an ORPHAN; a frame that has pins
 //! at that moment gets a strong reference of its own to the pool, and whoever takes the last pin off an orphan gives that
 //! reference back. Mark and pins are in one word, so exactly one party sees the last pin of an orphan go.
 
@@ -15,6 +15,7 @@ use crate::{
     buffer::{
         frame::{
             header::{Frame, FrameArrays},
+            slots::{HeldFrame, ReaderSlot, SlotNo, SlotWord},
             state::{Phase, State},
         },
         pool::FramePool,
@@ -41,9 +42,16 @@ impl PoolHandle {
     /// Makes a value of a pin that the caller has just put into the frame's state word.
     #[inline]
     pub(crate) fn adopt(&self, frame: FrameNo) -> Pin {
+        self.adopt_slot(frame, SlotNo::NONE)
+    }
+
+    /// The same of a pin that the caller has just put into that slot.
+    #[inline]
+    pub(super) fn adopt_slot(&self, frame: FrameNo, slot: SlotNo) -> Pin {
         debug_assert!(frame.index() < self.0.frames.len());
         // SAFETY: an Arc's address is not null.
-        Pin { pool: unsafe { NonNull::new_unchecked(Arc::as_ptr(&self.0).cast_mut()) }, frame }
+        let pool = unsafe { NonNull::new_unchecked(Arc::as_ptr(&self.0).cast_mut()) };
+        Pin { pool, held: HeldFrame::new(frame, slot) }
     }
 }
 
@@ -68,6 +76,13 @@ impl Deref for PoolHandle {
 
 impl Drop for PoolHandle {
     fn drop(&mut self) {
+        // No thread takes a slot any more. What slots hold must be in the words.
+        let in_slots = self.slots.holds();
+        if !seeded!("slots_forgotten_when_the_pool_goes") {
+            for no in in_slots.frames() {
+                self.revoke_bias(no);
+            }
+        }
         let pool = Arc::as_ptr(&self.0);
         for (_, frame) in self.0.frames() {
             // The reference must be there before the mark is: the last pin may go at once.
@@ -85,10 +100,10 @@ impl Drop for PoolHandle {
 pub(crate) struct Pin {
     /// Not null, so that an `Option` of a pin is no larger and stays in registers.
     pool: NonNull<FramePool>,
-    frame: FrameNo,
+    held: HeldFrame,
 }
 
-// SAFETY: a pin is a count in an atomic word and the address of a Sync pool.
+// SAFETY: a pin is a count in an atomic word, or in a slot that is one, and the address of a Sync pool.
 unsafe impl Send for Pin {}
 // SAFETY: as above; a shared pin only reads.
 unsafe impl Sync for Pin {}
@@ -103,6 +118,7 @@ impl Pin {
 
     /// For a list of pins that names the pool once.
     pub(crate) fn raw_pool(&self) -> NonNull<FramePool> {
+        debug_assert!(self.slot().is_none(), "taken apart while a slot holds it: {self:?}");
         self.pool
     }
 
@@ -111,28 +127,48 @@ impl Pin {
     /// # Safety
     /// A pin on this frame of this pool was taken apart and stands for this one, and for no other.
     pub(crate) unsafe fn from_raw(pool: NonNull<FramePool>, frame: FrameNo) -> Self {
-        Self { pool, frame }
+        Self { pool, held: HeldFrame::new(frame, SlotNo::NONE) }
+    }
+
+    /// Makes a value of another pin on the same frame, which the caller has just put into the state word.
+    pub(super) fn beside(&self) -> Self {
+        Self { pool: self.pool, held: HeldFrame::new(self.frame_no(), SlotNo::NONE) }
+    }
+
+    /// The slot that holds it, if one does.
+    #[inline]
+    pub(super) fn slot(&self) -> Option<&ReaderSlot> {
+        self.held.slot().map(|slot| self.pool().slots.at(slot))
+    }
+
+    /// Frees the slot that holds it, if one does, and gives what it said. Unless it was counted the pin is off by that, and the pool may be
+    /// gone.
+    #[inline(always)]
+    pub(super) fn take_slot(&mut self) -> Option<SlotWord> {
+        let word = self.slot()?.free();
+        self.held = HeldFrame::new(self.frame_no(), SlotNo::NONE);
+        Some(word)
     }
 
     #[inline]
     pub(crate) fn frame_no(&self) -> FrameNo {
-        self.frame
+        self.held.frame()
     }
 
     #[inline]
     pub(crate) fn frame(&self) -> Frame<'_> {
         let FrameArrays { states, headers } = &self.pool().frames;
         // SAFETY: a pin is made of a frame of its pool, whose frames all keep state and header, in service or not.
-        let state = unsafe { states.get_unchecked(self.frame.index()) };
+        let state = unsafe { states.get_unchecked(self.frame_no().index()) };
         // SAFETY: as above.
-        let header = unsafe { headers.get_unchecked(self.frame.index()) };
+        let header = unsafe { headers.get_unchecked(self.frame_no().index()) };
         Frame { state, header }
     }
 
     /// Another pin on the same frame; `None` where the state word cannot count one more.
     pub(crate) fn again(&self) -> Option<Self> {
         self.frame().state.try_update(State::pin_again).ok()?;
-        Some(Self { pool: self.pool, frame: self.frame })
+        Some(self.beside())
     }
 }
 
@@ -164,13 +200,13 @@ impl Pin {
                 pool.supply.read_ahead_quota.give_back(file, 1);
             }
             if state.has_io_waiters() && !seeded!("lost_wake_up") {
-                pool.waiters.io_done(pin.frame, pool.frame(pin.frame), outcome, wakers);
+                pool.waiters.io_done(pin.frame_no(), pool.frame(pin.frame_no()), outcome, wakers);
             }
         }
         if pin.is_off(state)
             && let Some(pool) = kept
         {
-            pool.hand_on(pin.frame, wakers);
+            pool.hand_on(pin.frame_no(), wakers);
         }
         state
     }
@@ -205,20 +241,24 @@ impl Pin {
 impl Drop for Pin {
     #[inline]
     fn drop(&mut self) {
+        if self.slot().is_some() {
+            // A copy of it lets go, which is dropped where the state word has it.
+            return Self { ..*self }.let_go_of_slot();
+        }
         let kept = self.keep_if(self.pool().supply.frame_waiters.any());
         let state = self.frame().state.unpin();
         if self.is_off(state)
             && let Some(pool) = kept
             && pool.process.is_current()
         {
-            pool.hand_on(self.frame, &mut Wakers::new());
+            pool.hand_on(self.frame_no(), &mut Wakers::new());
         }
     }
 }
 
 impl fmt::Debug for Pin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in frame {} ({:?})", self.frame().page(), self.frame.0, self.frame().state.load())
+        write!(f, "{} in frame {} ({:?})", self.frame().page(), self.frame_no().0, self.frame().state.load())
     }
 }
 

@@ -11,7 +11,6 @@
 
 mod latches;
 mod lending;
-mod mirrors;
 mod table;
 
 use loom::cell::UnsafeCell;

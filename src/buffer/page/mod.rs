@@ -5,15 +5,13 @@
 //! the only references ever made into a frame; a frame that is being read from disk has none, because nobody gets a pin on
 //! it into these types before the read is over.
 //!
-//! A [`PageView`] is both in one value, for readers who need no more than that; an [`OptimisticPage`] is neither. A
-//! [`PageHint`] is where a page was.
+//! A [`PageView`] is both in one value, for readers that need no more than that. A [`PageHint`] is where a page was.
 //!
 //! Lock order: content latches are the user's to order. Within the pool only write-out takes them, one at a time.
 
 #![allow(unsafe_code)]
 
 mod hint;
-mod optimistic;
 mod view;
 
 use std::{
@@ -27,7 +25,6 @@ use std::{
 use bytes::Bytes;
 
 pub use hint::PageHint;
-pub use optimistic::{Changed, OptimisticPage};
 pub use view::PageView;
 pub(crate) use view::Viewing;
 
@@ -53,9 +50,9 @@ impl PinnedPage {
         Self { pin }
     }
 
-    /// The pin inside.
+    /// The pin inside, held by the state word.
     pub(crate) fn into_pin(self) -> Pin {
-        self.pin
+        self.pin.into_counted()
     }
 
     /// Which page it is.
@@ -147,7 +144,7 @@ impl PinnedPage {
     #[must_use]
     pub fn into_view(self) -> PageView {
         self.pin.latch(Latch::Shared);
-        PageView::new(self.pin)
+        PageView::of_latched(self.pin)
     }
 
     /// The page's bytes without a copy, for as long as any clone or slice of the `Bytes` lives.

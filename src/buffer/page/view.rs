@@ -34,6 +34,11 @@ impl PageView {
         Self { pin: ManuallyDrop::new(pin) }
     }
 
+    /// The same of a share latch that was taken after the pin, and perhaps elsewhere.
+    pub(crate) fn of_latched(pin: Pin) -> Self {
+        Self::new(pin.into_view())
+    }
+
     /// Which page it is.
     #[must_use]
     pub fn id(&self) -> PageId {
@@ -50,11 +55,6 @@ impl PageView {
     #[must_use]
     pub fn hint(&self) -> PageHint {
         PageHint(self.pin.frame_no())
-    }
-
-    /// Offers a copy of it to those who read it [without a latch](crate::OptimisticPage).
-    pub(crate) fn mirror(&self) {
-        self.pin.mirror(self);
     }
 
     /// Lets others change the page, and keeps it in its frame.
@@ -79,7 +79,7 @@ impl Deref for PageView {
 }
 
 impl Drop for PageView {
-    #[inline]
+    #[inline(always)]
     fn drop(&mut self) {
         // SAFETY: taken here only: `unlatch` drops no view.
         unsafe { ManuallyDrop::take(&mut self.pin) }.unlatch_and_unpin();
@@ -115,7 +115,7 @@ impl Viewing {
             ready!(page.pin.poll_latch(Latch::Shared, &mut self.ticket, drive, waker));
         }
         let page = self.page.take().expect("it is not polled after it was ready");
-        Poll::Ready(Ok(PageView::new(page.pin)))
+        Poll::Ready(Ok(PageView::of_latched(page.pin)))
     }
 }
 

@@ -156,9 +156,7 @@ impl PoolHandle {
         claimed.extend(&taken);
         taken.len()
     }
-}
 
-impl FramePool {
     fn take_victim(&self, search: Search, dirty: &mut DirtyVictims) -> Option<FrameNo> {
         let mut victim = None;
         self.take_victims(1, search, dirty, |no| victim = Some(no));
@@ -191,18 +189,13 @@ impl FramePool {
         self.take_in_turn(left, reach, spares, dirty, taken);
     }
 
-    /// How many frames have no page, and no thread that is about to give them one.
-    pub(crate) fn free_frames(&self) -> usize {
-        self.replacement.free()
-    }
-
     fn take_free(&self) -> Option<FrameNo> {
         self.replacement.take_free(|no| self.frame(no).state.try_update(State::claim).is_ok())
     }
 
     fn take_set_aside(&self) -> Option<FrameNo> {
         while let Some(no) = self.supply.clean_list.pop() {
-            if self.serves(no) && self.frame(no).state.try_update(State::claim_ready).is_ok() {
+            if self.serves(no) && self.claim_counted(no, State::claim_ready) {
                 self.replacement.renew(no, |no| self.frame(no));
                 return Some(no);
             }
@@ -221,21 +214,46 @@ impl FramePool {
         mut taken: impl FnMut(FrameNo),
     ) {
         let mut left = wanted;
-        let _ = self.sweep(wanted, reach, spares, |no, verdict, met| {
-            match verdict {
-                Verdict::Dirty if dirty.contains(&no) => {}
-                Verdict::Dirty => {
-                    self.supply.clean_list.note_dirt(met);
-                    dirty.push(no);
+        let mut goes_on = true;
+        while goes_on {
+            // Their holders are counted outside the sweep's lock. Where there is one the frame is busy, and not met again.
+            let mut biased = SmallVec::<[FrameNo; CLAIMS_MAX]>::new();
+            let _ = self.sweep(left, reach, spares, |no, verdict, met| {
+                match verdict {
+                    Verdict::Dirty if dirty.contains(&no) => {}
+                    Verdict::Dirty => {
+                        self.supply.clean_list.note_dirt(met);
+                        dirty.push(no);
+                    }
+                    _ => match self.frame(no).state.try_update(State::claim) {
+                        Ok(_) => {
+                            taken(no);
+                            left -= 1;
+                        }
+                        Err(state) if state.refuses_for_bias(State::claim) && !biased.contains(&no) => {
+                            biased.push(no);
+                        }
+                        Err(_) => {}
+                    },
                 }
-                _ if self.frame(no).state.try_update(State::claim).is_ok() => {
+                (biased.len() >= left || dirty.len() == DIRTY_VICTIMS_MAX).then_some(())
+            });
+            goes_on = !biased.is_empty() && dirty.len() < DIRTY_VICTIMS_MAX;
+            for no in biased {
+                if self.claim_counted(no, State::claim) {
                     taken(no);
                     left -= 1;
                 }
-                _ => {}
             }
-            (left == 0 || dirty.len() == DIRTY_VICTIMS_MAX).then_some(())
-        });
+            goes_on &= left > 0;
+        }
+    }
+}
+
+impl FramePool {
+    /// How many frames have no page, and no thread that is about to give them one.
+    pub(crate) fn free_frames(&self) -> usize {
+        self.replacement.free()
     }
 
     /// Sets clean victims aside for fetches to come, about `wanted` of them. The dirty ones that it meets, `dirty_most` of them at the
@@ -334,8 +352,10 @@ impl FramePool {
     /// Returns which hands the frames are in that may get another page, as of a moment ago.
     pub(crate) fn shortage(&self) -> Shortage {
         let look = || {
+            let in_slots = self.slots.holds();
+            let counted = |no, state: State| if in_slots.of(no) > 0 { state.counted(false) } else { state };
             let serving = self.frames().filter(|&(no, _)| self.serves(no));
-            serving.map(|(_, frame)| frame.state.load()).collect()
+            serving.map(|(no, frame)| counted(no, frame.state.load())).collect()
         };
         self.supply.findings.shortage(look)
     }

@@ -7,7 +7,7 @@ mod tables;
 
 pub(crate) use caches::{Foyer, Moka, QuickCache};
 pub(crate) use page_db::{PAGE_SIZE as PAGE_DB_PAGE_SIZE, PageDb};
-pub(crate) use ringpool::{Fetch, FetchMany, Hint, Optimistic, Resident, View, null_pool};
+pub(crate) use ringpool::{Fetch, FetchMany, Hint, Resident, View, null_pool};
 pub(crate) use tables::{Dash, Sharded};
 
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! Content latches: who may read a frame's bytes, and who may change them.
 
-use super::{DIRTY, EXCLUSIVE, LATCH_WAITERS, LATCHES, SHARE, SHARES, State};
+use super::{BIASED, DIRTY, EXCLUSIVE, LATCH_WAITERS, LATCHES, SHARE, SHARES, SHARES_MAX, State};
 
 impl State {
     /// A share latch for somebody who just came: not past others who wait.
@@ -17,14 +17,14 @@ impl State {
     /// A share latch for the waiter whose turn it is.
     #[inline]
     pub(crate) fn hand_over_shared(self) -> Option<Self> {
-        debug_assert!(self.pins() > 0);
-        (!self.has(EXCLUSIVE) && self.0 & SHARES < SHARES).then(|| Self(self.0 + SHARE))
+        debug_assert!(self.may_be_pinned());
+        (!self.has(EXCLUSIVE) && self.0 & SHARES < SHARES_MAX).then(|| Self(self.0 + SHARE))
     }
 
     /// The exclusive latch for the waiter whose turn it is.
     pub(crate) fn hand_over_exclusive(self) -> Option<Self> {
-        debug_assert!(self.pins() > 0);
-        (!self.has(LATCHES)).then(|| self.with(EXCLUSIVE))
+        debug_assert!(self.may_be_pinned());
+        (!self.has(LATCHES | BIASED)).then(|| self.with(EXCLUSIVE))
     }
 
     #[inline]

@@ -14,13 +14,15 @@
 //!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
 //!    stays out of use for ever;
 //! 6. only a frame that is READING is UNATTENDED;
-//! 7. only a frame that is VALID or CLAIMED is MIRRORED;
+//! 7. only a frame that is VALID, clean and at home, and that no thread changes or writes, is BIASED: [slots](super::slots) of threads may hold
+//!    further pins and share latches on it. So whatever needs that there are none takes the bias off first;
 //! 8. a frame that is CLAIMED is not READY: no other thread takes it. Nor is one made READY that has no page: it is among the free ones.
 //!
 //! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
 //! content latch in one 64-bit atomic.
 
 mod atomic;
+mod bias;
 mod latch;
 mod place;
 #[cfg(test)]
@@ -42,7 +44,7 @@ const USED: u64 = 1 << USAGE_SHIFT;
 const READY: u64 = 1 << 22;
 const SHARE: u64 = 1 << 23;
 const SHARES: u64 = ((1 << 18) - 1) << 23;
-const MIRRORED: u64 = 1 << 41;
+const BIASED: u64 = 1 << 41;
 const UNATTENDED: u64 = 1 << 42;
 const EXCLUSIVE: u64 = 1 << 43;
 const VALID: u64 = 1 << 44;
@@ -60,9 +62,17 @@ const PLACE_SHIFT: u32 = 55;
 const PLACE: u64 = 0xff << PLACE_SHIFT;
 const LENT: u64 = 1 << 63;
 
+/// So many pins, and share latches, the word can count beyond those that it grants: of slots, and of threads that revoke a bias.
+const RESERVE: u64 = 1 << 12;
+const PINS_MAX: u64 = PINS - RESERVE;
+const SHARES_MAX: u64 = SHARES - RESERVE * SHARE;
+
 /// Set once half of the pins, or of the share latches, that can be counted are taken.
 const HALF_THE_PINS: u64 = 1 << 19;
 const HALF_THE_SHARES: u64 = 1 << 40;
+
+/// Of these only VALID goes with BIASED.
+const NOT_BIASED: u64 = VALID | EXCLUSIVE | DIRTY | WRITING | PLACE;
 
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
@@ -185,7 +195,7 @@ impl State {
     /// Another pin and a higher usage count; `None` for a frame that holds no page, or has all the pins it can count.
     #[inline]
     pub(crate) fn pin(self) -> Option<Self> {
-        if self.has(CLAIMED) || !self.has(PHASES) || self.pins() == PINS {
+        if self.has(CLAIMED) || !self.has(PHASES) || self.pins_are_exhausted() {
             return None;
         }
         if self.has(AHEAD) {
@@ -196,15 +206,20 @@ impl State {
         Some(Self(self.0 + PIN + used))
     }
 
+    /// Whether the caller may have a pin: in the word, or in a slot.
+    const fn may_be_pinned(self) -> bool {
+        self.pins() > 0 || self.is_biased()
+    }
+
     /// The same for a page that can be used now. `None` for one that is still on its way: a fetch that then waits for it counts as
     /// its use, once.
     #[inline]
     pub(crate) fn pin_valid(self) -> Option<Self> {
-        if self.has(VALID) { self.pin() } else { None }
+        if self.has(VALID) { self.biased_if_hot().pin() } else { None }
     }
 
     pub(crate) const fn pins_are_exhausted(self) -> bool {
-        self.pins() == PINS
+        self.pins() >= PINS_MAX
     }
 
     /// A pin for housekeeping, which is no use of the page.
@@ -214,8 +229,8 @@ impl State {
 
     /// Another pin through a pin that is held already; the usage count stays.
     pub(crate) fn pin_again(self) -> Option<Self> {
-        debug_assert!(self.pins() > 0);
-        (self.pins() < PINS).then_some(Self(self.0 + PIN))
+        debug_assert!(self.may_be_pinned());
+        (!self.pins_are_exhausted()).then_some(Self(self.0 + PIN))
     }
 
     #[inline]
@@ -233,7 +248,7 @@ impl State {
         const LOOK: u64 =
             VALID | CLAIMED | EXCLUSIVE | LATCH_WAITERS | AHEAD | HALF_THE_PINS | HALF_THE_SHARES;
         let used = if self.usage() < MAX_USAGE { USED } else { 0 };
-        (self.0 & LOOK == VALID).then(|| Self(self.0 + PIN + SHARE + used))
+        (self.0 & LOOK == VALID).then(|| Self(self.biased_if_hot().0 + PIN + SHARE + used))
     }
 
     /// Both off again in one step; `None` where somebody must be told.
@@ -260,7 +275,8 @@ impl State {
 
     /// Takes the frame out of use, whatever its usage count: nobody can pin it from here on.
     pub(crate) fn claim(self) -> Option<Self> {
-        let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED | DIRTY);
+        let biased = if seeded!("biased_frame_claimed") { 0 } else { BIASED };
+        let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED | DIRTY | biased);
         idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READY | READ_ONLY).with(CLAIMED))
     }
 
@@ -349,31 +365,6 @@ impl State {
         self.without(WRITING | LENT | cleared).with(if is_clean { 0 } else { DIRTY })
     }
 
-    // ---- mirrors ----------------------------------------------------------------------------------------------------
-
-    /// Somebody copies the page, under a share latch, to where it is read without a latch: before it changes or goes, the copy
-    /// must go. `None` where that is known.
-    pub(crate) fn mark_mirrored(self) -> Option<Self> {
-        debug_assert!(self.shares() > 0);
-        (!self.has(MIRRORED)).then(|| self.with(MIRRORED))
-    }
-
-    pub(crate) const fn is_mirrored(self) -> bool {
-        self.has(MIRRORED)
-    }
-
-    /// The copy is gone.
-    pub(crate) fn unmark_mirrored(self) -> Self {
-        debug_assert!(self.has(EXCLUSIVE | CLAIMED));
-        self.without(MIRRORED)
-    }
-
-    /// A use of a page whose copy is read, so without a pin. `None` where it would change nothing, which is nearly always: a page
-    /// that is read all the time has all the uses that are counted, but for a moment after it was spared.
-    pub(crate) fn use_mirrored(self) -> Option<Self> {
-        (self.has(MIRRORED) && self.has(VALID) && self.usage() < MAX_USAGE).then(|| Self(self.0 + USED))
-    }
-
     // ---- waiters ----------------------------------------------------------------------------------------------------
 
     pub(crate) fn set_latch_waiters(self, waiting: bool) -> Self {
@@ -397,7 +388,7 @@ impl State {
             (self.has(LENT) && !self.has(WRITING), "4: lent but not being written"),
             (self.has(LENT) && self.is_away(), "4: lent but not at home"),
             (self.has(UNATTENDED) && !self.has(READING), "6: a place is kept for a read that is over"),
-            (self.has(MIRRORED) && !self.has(VALID | CLAIMED), "7: a copy of a page that is not here"),
+            (self.has(BIASED) && self.0 & NOT_BIASED != VALID, "7: biased, and not at rest"),
             (self.has(READY) && self.has(CLAIMED), "8: ready, and claimed"),
         ];
         broken.into_iter().find(|&(is_broken, _)| is_broken).map(|(_, what)| what)
@@ -428,7 +419,7 @@ impl fmt::Debug for State {
             (READY, "ready"),
             (UNATTENDED, "unattended"),
             (LENT, "lent"),
-            (MIRRORED, "mirrored"),
+            (BIASED, "biased"),
             (PLACE, "away"),
         ];
         flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, ", {name}"))

@@ -32,6 +32,8 @@ pub(super) enum Pass {
 /// What becomes of the latch that the first in line wants, who has a turn or not, and the state after it.
 pub(super) fn pass_on(state: State, want: Want, has_turn: bool, others_wait: bool) -> (Pass, State) {
     match (want.latched(state), has_turn) {
+        // It revokes the bias when it comes.
+        (None, _) if state.is_biased() => (Pass::Call, state.set_latch_waiters(false)),
         (None, _) => (Pass::Later, state.set_latch_waiters(true)),
         (Some(held), true) => (Pass::HandOver, held.set_latch_waiters(others_wait)),
         (Some(_), false) => (Pass::Call, state.set_latch_waiters(false)),

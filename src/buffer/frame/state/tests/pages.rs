@@ -9,12 +9,12 @@ fn only_an_idle_clean_frame_can_be_claimed() {
     for busy in [claimed(), reading(), pinned(), dirty(), writing()] {
         assert_eq!(busy.claim(), None, "{busy:?}");
     }
-    for hands in [PIN, SHARE, EXCLUSIVE, READING, WRITING, CLAIMED, DIRTY] {
+    for hands in [PIN, SHARE, EXCLUSIVE, READING, WRITING, CLAIMED, DIRTY, BIASED] {
         assert_eq!(State(VALID | hands).claim(), None, "{:?}", State(VALID | hands));
     }
 }
 
-/// The next page begins with none of the former's uses and marks. Who waits, copies and the end of the pool are not the page's.
+/// The next page begins with none of the former's uses and marks. Who waits and the end of the pool are not the page's.
 #[test]
 fn a_claim_leaves_nothing_of_the_page() {
     for of_the_page in [0, USED, USAGE, AHEAD, READY, READ_ONLY] {
@@ -26,7 +26,7 @@ fn a_claim_leaves_nothing_of_the_page() {
         );
     }
     assert_eq!(State(LOADED).claim(), Some(State(CLAIMED)), "its reader has failed to verify it");
-    for of_the_frame in [MIRRORED, LATCH_WAITERS, IO_WAITERS, ORPHAN] {
+    for of_the_frame in [LATCH_WAITERS, IO_WAITERS, ORPHAN] {
         let page = State(VALID | of_the_frame);
         assert_eq!(page.claim(), Some(State(CLAIMED | of_the_frame)), "{page:?}");
     }

@@ -16,7 +16,7 @@ fn a_frame_without_a_page_cannot_be_pinned() {
 
 #[test]
 fn pins_stop_at_what_the_word_can_count() {
-    let full = State(valid().0 | PINS);
+    let full = State(valid().0 + PINS_MAX);
     assert_eq!(full.pin(), None);
     assert_eq!(full.pin_again(), None);
     assert!(full.pins_are_exhausted() && !full.unpin().pins_are_exhausted());
@@ -32,7 +32,7 @@ fn a_view_is_had_in_one_step_where_nothing_needs_a_closer_look() {
     assert_eq!((viewed.pins(), viewed.shares(), viewed.usage()), (2, 1, 2));
     assert_eq!(viewed.pin_and_latch().unwrap().unlatch_and_unpin(), Some(State(viewed.0 + USED)));
     let worn = (0..9).fold(valid(), |state, _| state.pin_and_latch().unwrap());
-    assert_eq!(worn.usage(), MAX_USAGE);
+    assert_eq!((worn.usage(), worn.pins(), worn.shares()), (MAX_USAGE, 9, 9));
     let (changed, waited_for) = (pinned().latch_exclusive().unwrap(), viewed.set_latch_waiters(true));
     for state in [free(), claimed(), reading(), loaded(), changed, waited_for, ahead()] {
         assert_eq!(state.pin_and_latch(), None, "{state:?}");

@@ -1,0 +1,243 @@
+//! Readers in slots against all that wants their page for itself. Of each model one thread reads, and the others are those that the bias
+//! is there for, or goes for.
+
+#[cfg(loom)]
+use crate::sync::every_schedule;
+use crate::{
+    buffer::{
+        frame::{
+            latch::Latch,
+            pin::{Pin, PoolHandle},
+        },
+        pool::{FramePool, Mapped},
+    },
+    id::{FileId, FrameNo, PageId, PageSize},
+    observe::Counters,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+/// Runs the model under every schedule, or for shuttle under many.
+fn check(scenario: impl Fn() + Send + Sync + 'static) {
+    #[cfg(loom)]
+    every_schedule::check(2, scenario);
+    #[cfg(shuttle)]
+    shuttle::check_random(scenario, 4000);
+}
+
+#[cfg(loom)]
+use every_schedule::spawn;
+#[cfg(shuttle)]
+use shuttle::thread::spawn;
+
+/// What stands for the page's bytes: written in two steps, so that a reader beside a writer sees two moments.
+struct Halves([AtomicU32; 2]);
+
+impl Halves {
+    fn new(value: u32) -> Arc<Self> {
+        Arc::new(Self([0; 2].map(|_| AtomicU32::new(value))))
+    }
+
+    fn read(&self) -> u32 {
+        let [first, second] = [0, 1].map(|half| self.0[half].load(Ordering::Relaxed));
+        assert_eq!(first, second, "read while it was changed");
+        first
+    }
+
+    fn write(&self, new: u32) {
+        self.0.iter().for_each(|half| half.store(new, Ordering::Relaxed));
+    }
+}
+
+fn page(block: u32) -> PageId {
+    PageId::new(FileId(0), block)
+}
+
+fn pool_of(frames: u32) -> Arc<PoolHandle> {
+    let pool = FramePool::new(frames, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
+    Arc::new(PoolHandle::new(pool))
+}
+
+fn read_into(pool: &PoolHandle, block: u32, fill: impl FnOnce()) -> Option<Pin> {
+    let claimed = pool.take_clean()?;
+    let Mapped { reading, own } = pool.map(claimed, page(block), false).ok()?;
+    fill();
+    reading.end_read(&Ok(()), true);
+    Some(own)
+}
+
+/// A pool whose one frame has page 1, biased, and its bytes.
+fn biased() -> (Arc<PoolHandle>, Arc<Halves>) {
+    let pool = pool_of(1);
+    drop(read_into(&pool, 1, || {}));
+    (0..4).for_each(|_| pool.look_at(page(1)).unwrap().unlatch_and_unpin());
+    assert!(pool.frame(FrameNo(0)).state.load().takes_slots());
+    (pool, Halves::new(1))
+}
+
+/// Views the page as readers do.
+fn view(pool: &PoolHandle, block: u32, bytes: &Halves) {
+    if let Some(pin) = pool.look_at(page(block)) {
+        bytes.read();
+        pin.unlatch_and_unpin();
+    }
+}
+
+fn change(pin: &Pin, bytes: &Halves) {
+    pin.latch(Latch::Exclusive);
+    bytes.write(bytes.read() + 1);
+    pin.unlatch_exclusive(true);
+}
+
+fn assert_idle(pool: &PoolHandle) {
+    let state = pool.revoke_bias(FrameNo(0));
+    assert_eq!(state.pins(), 0, "{state:?}");
+    assert_eq!(pool.faults(), Vec::<String>::new());
+}
+
+#[test]
+fn c1_a_writer_and_a_reader_in_a_slot_exclude_one_another_and_the_writer_is_woken() {
+    check(|| {
+        let (pool, bytes) = biased();
+        let writer = pool.pin_unused(FrameNo(0), page(1)).unwrap();
+        let reading = {
+            let (pool, bytes) = (Arc::clone(&pool), Arc::clone(&bytes));
+            spawn(move || view(&pool, 1, &bytes))
+        };
+        change(&writer, &bytes);
+        reading.join().unwrap();
+        drop(writer);
+        assert_eq!(bytes.read(), 2);
+        assert_idle(&pool);
+    });
+}
+
+#[test]
+fn c1_a_claim_and_a_reader_in_a_slot_exclude_one_another_and_the_next_page_is_not_taken_for_it() {
+    check(|| {
+        let (pool, bytes) = biased();
+        let reading = {
+            let (pool, bytes) = (Arc::clone(&pool), Arc::clone(&bytes));
+            spawn(move || {
+                if let Some(pin) = pool.look_at(page(1)) {
+                    assert_eq!((pin.frame().page(), bytes.read()), (page(1), 1));
+                    pin.unlatch_and_unpin();
+                }
+            })
+        };
+        if let Some(claimed) = pool.claim(FrameNo(0)) {
+            let mapped = pool.map(claimed, page(2), false).unwrap();
+            bytes.write(2);
+            mapped.reading.end_read(&Ok(()), true);
+        }
+        reading.join().unwrap();
+        assert_idle(&pool);
+    });
+}
+
+/// A reader lets go while its slot is counted, and another thread wants to change the page.
+#[test]
+fn c1_a_slot_that_is_freed_while_it_is_counted_is_released_once() {
+    check(|| {
+        let (pool, bytes) = biased();
+        let held = pool.look_at(page(1)).unwrap();
+        let writer = pool.pin_unused(FrameNo(0), page(1)).unwrap();
+        let reading = {
+            let bytes = Arc::clone(&bytes);
+            spawn(move || {
+                bytes.read();
+                held.unlatch_and_unpin();
+            })
+        };
+        change(&writer, &bytes);
+        reading.join().unwrap();
+        drop(writer);
+        assert_idle(&pool);
+    });
+}
+
+#[test]
+fn c1_two_threads_that_revoke_at_once_count_a_slot_once() {
+    check(|| {
+        let (pool, bytes) = biased();
+        let held = pool.look_at(page(1)).unwrap();
+        let [first, second] = [(); 2].map(|()| pool.pin_unused(FrameNo(0), page(1)).unwrap());
+        let changing = {
+            let bytes = Arc::clone(&bytes);
+            spawn(move || change(&first, &bytes))
+        };
+        let trying = {
+            let bytes = Arc::clone(&bytes);
+            spawn(move || {
+                if second.try_latch(Latch::Exclusive) {
+                    bytes.write(bytes.read() + 1);
+                    second.unlatch_exclusive(true);
+                }
+            })
+        };
+        bytes.read();
+        held.unlatch_and_unpin();
+        changing.join().unwrap();
+        trying.join().unwrap();
+        assert_idle(&pool);
+    });
+}
+
+/// A pin in a slot gets a latch there, and loses it, while another thread revokes the bias.
+#[test]
+fn c1_a_latch_that_is_added_to_a_slot_excludes_a_writer() {
+    check(|| {
+        let (pool, bytes) = biased();
+        let held = pool.lookup_valid(page(1)).unwrap();
+        assert!(held.slot().is_some());
+        let writer = pool.pin_unused(FrameNo(0), page(1)).unwrap();
+        let reading = {
+            let bytes = Arc::clone(&bytes);
+            spawn(move || {
+                held.latch(Latch::Shared);
+                bytes.read();
+                held.unlatch_shared();
+            })
+        };
+        change(&writer, &bytes);
+        reading.join().unwrap();
+        drop(writer);
+        assert_idle(&pool);
+    });
+}
+
+/// The page was read in one thread and is let go in another, while a third one revokes the bias.
+#[test]
+fn a_view_that_is_sent_to_another_thread_frees_its_slot_there() {
+    check(|| {
+        let (pool, bytes) = biased();
+        let held = pool.look_at(page(1)).unwrap();
+        let elsewhere = spawn(move || held.unlatch_and_unpin());
+        let viewing = {
+            let (pool, bytes) = (Arc::clone(&pool), Arc::clone(&bytes));
+            spawn(move || view(&pool, 1, &bytes))
+        };
+        pool.revoke_bias(FrameNo(0));
+        elsewhere.join().unwrap();
+        viewing.join().unwrap();
+        assert_idle(&pool);
+    });
+}
+
+/// The pool goes while a slot holds a page: the thread that is last frees the memory, once.
+#[test]
+fn c5_a_pool_that_is_gone_is_kept_by_a_slot_until_that_is_freed() {
+    check(|| {
+        let (pool, _) = biased();
+        let held = pool.look_at(page(1)).unwrap();
+        let counters = Arc::clone(&pool.counters);
+        let pool = Arc::into_inner(pool).unwrap();
+        let dropping = spawn(move || drop(pool));
+        assert_eq!(held.frame().page(), page(1));
+        held.unlatch_and_unpin();
+        dropping.join().unwrap();
+        assert_eq!(Arc::strong_count(&counters), 1, "the pool is gone with its counters");
+    });
+}

@@ -1,0 +1,60 @@
+//! The bias towards readers: whether share latches may be held in slots of threads, beside those that the word counts.
+
+use super::{
+    AHEAD, BIASED, CLAIMED, DIRTY, EXCLUSIVE, HALF_THE_PINS, HALF_THE_SHARES, LATCH_WAITERS, PIN, PLACE,
+    SHARE, State, USAGE, VALID, WRITING,
+};
+
+impl State {
+    pub(crate) const fn is_biased(self) -> bool {
+        self.has(BIASED)
+    }
+
+    /// Whether a reader that comes now takes a slot. A page that was used less than can be counted is used by the word, and one that a
+    /// thread waits for to change it is not read past that thread.
+    #[inline]
+    pub(crate) const fn takes_slots(self) -> bool {
+        self.0 & (BIASED | USAGE | LATCH_WAITERS) == BIASED | USAGE
+    }
+
+    /// The word of a page that is used again, biased from now on where that pays: it has all the uses that are counted, and nothing
+    /// is there for which the bias had to go at once. So a page that is changed is not biased again before it was written.
+    #[inline]
+    pub(super) const fn biased_if_hot(self) -> Self {
+        const LOOK: u64 = VALID
+            | USAGE
+            | CLAIMED
+            | EXCLUSIVE
+            | LATCH_WAITERS
+            | AHEAD
+            | DIRTY
+            | WRITING
+            | PLACE
+            | HALF_THE_PINS
+            | HALF_THE_SHARES;
+        if self.0 & LOOK == VALID | USAGE { self.with(BIASED) } else { self }
+    }
+
+    /// Ends the bias, and takes a pin and a share latch for the thread that does: while it counts what is held in slots, no
+    /// exclusive latch and no claim gets in. `None` where there is no bias.
+    pub(crate) fn revoke_bias(self) -> Option<Self> {
+        let revoked =
+            if seeded!("bias_revoked_without_a_latch") { Self(self.0 + PIN) } else { self.counted(true) };
+        self.is_biased().then(|| revoked.without(BIASED))
+    }
+
+    /// Whether a frame that refuses a step allows it without the bias.
+    pub(crate) fn refuses_for_bias(self, step: impl Fn(Self) -> Option<Self>) -> bool {
+        self.is_biased() && step(self.without(BIASED)).is_some()
+    }
+
+    /// Counts a pin, and a share latch where it is `latched`, that a slot holds. The word has room for all that slots can hold.
+    pub(crate) fn counted(self, latched: bool) -> Self {
+        Self(self.0 + PIN + if latched { SHARE } else { 0 })
+    }
+
+    /// Takes that back.
+    pub(crate) fn uncounted(self, latched: bool) -> Self {
+        Self(self.0 - PIN - if latched { SHARE } else { 0 })
+    }
+}
