@@ -177,7 +177,8 @@ impl CleanList {
         self.stuck_at.store(made, Ordering::Relaxed);
     }
 
-    fn call(&self) {
+    /// Wakes the writer, if it sleeps since nothing was wanted.
+    pub(super) fn call(&self) {
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
             self.look_again();
         }

@@ -301,13 +301,17 @@ impl FramePool {
         there_was_room
     }
 
-    /// A frame was let go of while others wait for one: sets it aside, if it is a victim and clean, and wakes the first in line.
+    /// A frame was let go of while others wait for one: sets it aside, if it is a victim and clean, and wakes the first in line. A dirty
+    /// one is the background writer's, where there is one: a waiter that was woken for it would lose its turn for nothing.
     #[cold]
     pub(super) fn hand_on(&self, no: FrameNo, wakers: &mut Wakers) {
-        if !seeded!("freed_frame_not_handed_on") {
-            self.set_aside(no);
+        let is_set_aside = !seeded!("freed_frame_not_handed_on") && self.set_aside(no);
+        let clean_list = &self.supply.clean_list;
+        if !is_set_aside && self.frame(no).state.load().is_dirty() && clean_list.is_kept() {
+            clean_list.call();
+        } else {
+            self.supply.frame_waiters.wake_one_with(wakers);
         }
-        self.supply.frame_waiters.wake_one_with(wakers);
     }
 
     /// Shows victims, clean and dirty, until `enough` gives a value, having taken about `wanted`. All others are spared, for now.

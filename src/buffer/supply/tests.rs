@@ -141,9 +141,13 @@ fn a_frame_that_is_let_go_of_is_set_aside_for_the_first_that_waits() {
     let written = pin(1);
     assert!(written.try_latch(Latch::Exclusive));
     written.unlatch_exclusive(true);
+    pool.supply.clean_list.set_mark(1);
+    waiters.enlist(&mut None, Waker::noop());
+    drop(written);
+    assert!(waiters.any(), "woken for a frame that is the writer's to clean");
+    let written = pin(1);
     assert!(written.try_latch(Latch::Shared) && written.lend());
     written.unlatch_shared();
-    waiters.enlist(&mut None, Waker::noop());
     written.end_write(true);
     assert_eq!((pool.take_set_aside(), waiters.any()), (Some(FrameNo(1)), false), "its batch may go on");
 }
