@@ -26,6 +26,7 @@ mod ghosts;
 mod order;
 
 use crossbeam_utils::CachePadded;
+use smallvec::SmallVec;
 
 pub(crate) use self::order::Reach;
 use self::{
@@ -102,6 +103,14 @@ impl Replacement {
         self.frames.load(Ordering::Relaxed)
     }
 
+    /// Returns how many frames may be taken before their pages have come: as many as count as new in the smallest shard. What is new no
+    /// longer is looked at, and must be the page that has come.
+    pub(super) fn most_together(&self) -> usize {
+        let frames = self.frames();
+        let last = self.layout.shards_for(frames).saturating_sub(1);
+        order::new_pages_of(self.layout.frames_in(last, frames))
+    }
+
     /// Returns the bytes that all this takes.
     pub(super) fn memory(&self) -> usize {
         let orders = self.frames() * Order::BYTES_PER_FRAME + size_of_val(&*self.shards);
@@ -174,7 +183,7 @@ impl Replacement {
         let mut sweep = |shard: usize, order: &mut Order| {
             let number = |index| self.layout.number(shard, index);
             let mut sweep = |reach: Reach| {
-                let (mut comes, mut last) = (false, None);
+                let (mut comes, mut taken) = (false, SmallVec::<[usize; RUN]>::new());
                 let look = |index, queue| {
                     let state = frame(number(index)).state;
                     let verdict = look(state, queue, reach);
@@ -184,8 +193,10 @@ impl Replacement {
                 let found = order.sweep(reach, look, |index, verdict, queue| {
                     let victim = frame(number(index));
                     let has_page = victim.state.load().phase() != Phase::Free;
-                    last = Some(index);
                     let value = enough(number(index), verdict, reach);
+                    if victim.state.load().phase() == Phase::Claimed {
+                        taken.push(index);
+                    }
                     // Busy is what was taken, or set aside. Else the page stays, as that of a dirty victim does.
                     let goes = has_page && victim.state.load().verdict() == Verdict::Busy;
                     if goes && queue != Standing::Main {
@@ -193,10 +204,7 @@ impl Replacement {
                     }
                     value
                 });
-                let is_taken = |&index: &usize| frame(number(index)).state.load().phase() == Phase::Claimed;
-                if let Some(index) = last.filter(|index| found.is_some() && is_taken(index)) {
-                    self.admit(shard, order, index, &frame);
-                }
+                taken.into_iter().for_each(|index| self.admit(shard, order, index, &frame));
                 found.ok_or(comes)
             };
             if reach == Reach::All && spares {
@@ -245,9 +253,13 @@ impl Replacement {
     ) {
         let Some(past) = order.admit(index) else { return };
         let past_frame = frame(self.layout.number(shard, past));
+        if matches!(past_frame.state.load().phase(), Phase::Free | Phase::Claimed) {
+            // The page that was new has gone again: what the frame names is its ghost, and no return.
+            return;
+        }
         // Fails where the page was not used.
         let _ = past_frame.state.try_update(State::forget_uses);
-        if past_frame.state.load().phase() != Phase::Free && self.ghosts.take(past_frame.page()) {
+        if self.ghosts.take(past_frame.page()) {
             order.note_return(past);
         }
     }
@@ -449,8 +461,13 @@ mod tests {
 
     /// Four frames of one shard, with the pages 0 to 3, which were not used since they were read.
     fn four_pages() -> (Replacement, FrameArrays) {
-        let replacement = Replacement::new(4, 4).expect("memory for four frames");
-        let frames = FrameArrays::new(4, 4).expect("memory for four frames");
+        pages_in(4)
+    }
+
+    /// The same of so many.
+    fn pages_in(frames: usize) -> (Replacement, FrameArrays) {
+        let replacement = Replacement::new(frames, frames).expect("memory for the frames");
+        let frames = FrameArrays::new(frames, frames).expect("memory for the frames");
         while let Some(no) = replacement.take_free(|_| true) {
             let frame = frames.get(no);
             frame.state.update(|state| state.claim().expect("it is free"));
@@ -498,5 +515,41 @@ mod tests {
         use_page(FrameNo(0));
         replacement.renew(FrameNo(2), frame);
         assert_eq!(frame(FrameNo(0)).state.load().usage(), 1);
+    }
+
+    #[test]
+    fn of_pages_that_are_taken_together_each_is_new_for_a_while() {
+        let (replacement, frames) = pages_in(300);
+        let frame = |no| frames.get(no);
+        let most = replacement.most_together();
+        let take = || {
+            let mut taken = Vec::new();
+            let done = replacement.sweep(most, Reach::All, false, frame, |no, _, _| {
+                taken.extend(frame(no).state.try_update(State::claim).ok().map(|_| no));
+                (taken.len() == most).then_some(())
+            });
+            assert!(done.is_some() && most == 5, "{most}");
+            taken
+        };
+        let first = take();
+        for (&no, block) in first.iter().zip(1000..) {
+            frame(no).assign(page(block));
+            frame(no).state.update(|state| state.begin_read(false).end_read(true).unpin());
+            frame(no).state.update(|state| state.pin().expect("it is there").unpin());
+        }
+        take();
+        let usage = |&no: &FrameNo| frame(no).state.load().usage();
+        assert!(first.iter().all(|no| usage(no) == 0), "uses of a page that was new count");
+    }
+
+    /// Else its former page, which has just left a ghost, would be taken for one that returns.
+    #[test]
+    fn a_frame_whose_page_has_not_come_yet_has_no_page_that_returns() {
+        let (replacement, frames) = four_pages();
+        let frame = |no| frames.get(no);
+        let take = |no, _, _| frame(no).state.try_update(State::claim).ok().map(|_| no);
+        assert_eq!(replacement.sweep(1, Reach::All, false, frame, take), Some(FrameNo(0)));
+        replacement.renew(FrameNo(1), frame);
+        assert!(replacement.ghosts.take(page(0)), "its ghost is gone");
     }
 }

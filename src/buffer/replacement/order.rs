@@ -30,6 +30,15 @@ const SMALL: usize = 8;
 const NEW: usize = 128;
 const NEW_AT_LEAST: usize = 3;
 
+fn share_of_small(frames: usize) -> usize {
+    (frames / SMALL).max(1)
+}
+
+/// Returns how many pages of so many frames count as new: not so many that the small queue is no time for others.
+pub(super) fn new_pages_of(frames: usize) -> usize {
+    (frames / NEW + NEW_AT_LEAST).min(share_of_small(frames).div_ceil(2))
+}
+
 /// Which queue a frame is in.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Standing {
@@ -247,12 +256,11 @@ impl Order {
     }
 
     fn share_of_small(&self) -> usize {
-        (self.standings.len() / SMALL).max(1)
+        share_of_small(self.standings.len())
     }
 
-    /// How many pages count as new: not so many that the small queue is no time for others.
     fn new_pages_most(&self) -> usize {
-        (self.standings.len() / NEW + NEW_AT_LEAST).min(self.share_of_small().div_ceil(2))
+        new_pages_of(self.standings.len())
     }
 
     /// Makes the frame the newest of this queue, if it is (still) one of these.

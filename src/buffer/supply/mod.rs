@@ -130,7 +130,8 @@ impl PoolHandle {
         claimed: &mut ClaimedFrames<'_>,
     ) {
         let mut taken = SmallVec::<[FrameNo; CLAIMS_MAX]>::new();
-        self.take_victims(wanted.min(CLAIMS_MAX), search, dirty, |no| taken.push(no));
+        let most = CLAIMS_MAX.min(self.replacement.most_together());
+        self.take_victims(wanted.min(most), search, dirty, |no| taken.push(no));
         self.evict_each(&taken);
         claimed.extend(&taken);
     }
@@ -150,7 +151,8 @@ impl PoolHandle {
         claimed: &mut ClaimedFrames<'_>,
     ) -> usize {
         let is_taken = |&no: &FrameNo| self.serves(no) && self.try_claim(no, State::claim_from_ring);
-        let taken: SmallVec<[FrameNo; CLAIMS_MAX]> = frames.take_while(is_taken).collect();
+        let most = CLAIMS_MAX.min(self.replacement.most_together());
+        let taken: SmallVec<[FrameNo; CLAIMS_MAX]> = frames.take(most).take_while(is_taken).collect();
         taken.iter().for_each(|&no| self.replacement.renew(no, |no| self.frame(no)));
         self.evict_each(&taken);
         claimed.extend(&taken);
