@@ -54,6 +54,11 @@ fn schedules() -> usize {
     env::var("RINGPOOL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
 }
 
+/// Tries many schedules of a part of the pool, without a method.
+pub(crate) fn check_part(scenario: impl Fn() + Send + Sync + 'static) {
+    run(RandomScheduler::new(2 * schedules()), scenario);
+}
+
 fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 'static) {
     let mut config = shuttle::Config::new();
     // What it has by default is too little for opening a pool with all that there is, least of all where nothing is optimised.

@@ -24,7 +24,7 @@ fn check(scenario: impl Fn() + Send + Sync + 'static) {
     #[cfg(loom)]
     every_schedule::check(2, scenario);
     #[cfg(shuttle)]
-    shuttle::check_random(scenario, 4000);
+    crate::testing::model_check::check_part(scenario);
 }
 
 #[cfg(loom)]
