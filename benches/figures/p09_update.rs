@@ -21,8 +21,8 @@ const UPDATES: u32 = 12_000;
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let mut rows = Vec::new();
     for (times, names) in [
-        (4, ["4x, reads", "4x, writes", "4x, p99 of a fetch", "4x, batches written by who fetches"]),
-        (8, ["8x, reads", "8x, writes", "8x, p99 of a fetch", "8x, batches written by who fetches"]),
+        (4, ["4x, reads", "4x, writes", "4x, p99 of a fetch", "4x, batches that fetches wrote"]),
+        (8, ["8x, reads", "8x, writes", "8x, p99 of a fetch", "8x, batches that fetches wrote"]),
     ] {
         rows.extend(updates(bench, Mix { working_set: times * FRAMES, updates: UPDATES }, names)?);
     }

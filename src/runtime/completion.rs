@@ -204,9 +204,9 @@ mod tests {
     #[test]
     fn a_thread_does_the_work_itself_and_a_task_does_not() {
         let me = std::thread::current().id();
-        let who = || completion(|| Ok(std::thread::current().id()));
-        assert_eq!(who().wait().unwrap(), me);
-        assert_ne!(pollster::block_on(who()).unwrap(), me);
+        let runs_in = || completion(|| Ok(std::thread::current().id()));
+        assert_eq!(runs_in().wait().unwrap(), me);
+        assert_ne!(pollster::block_on(runs_in()).unwrap(), me);
     }
 
     #[test]
@@ -224,10 +224,10 @@ mod tests {
         let end = Arc::new(PoolEnd::default());
         let jobs = Arc::new(JobPool::new(Arc::clone(&end)));
         end.reach(EndStage::Ending);
-        let who = Completion::new(Process::current().unwrap(), jobs, WaitsFor::Callers, || {
+        let ran_in = Completion::new(Process::current().unwrap(), jobs, WaitsFor::Callers, || {
             Ok(std::thread::current().id())
         });
-        let done = who.wait_timeout(Duration::ZERO).expect("it is over");
+        let done = ran_in.wait_timeout(Duration::ZERO).expect("it is over");
         assert_eq!(done.unwrap(), std::thread::current().id());
     }
 

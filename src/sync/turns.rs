@@ -102,7 +102,7 @@ mod tests {
         let turns = Turns::default();
         let first = turns.take();
         let end = PoolEnd::default();
-        assert!(first.pause_until(time::now() + Duration::from_millis(1), &end), "nobody waits");
+        assert!(first.pause_until(time::now() + Duration::from_millis(1), &end), "no other waits");
         std::thread::scope(|scope| {
             let (entered, has_entered) = mpsc::channel();
             let turns = &turns;

@@ -43,9 +43,9 @@ impl Replay {
         if let Lookup::Pinned(_) = self.0.lookup(page) {
             return true;
         }
-        let claimed = self.0.take_clean().expect("nobody else uses a frame");
+        let claimed = self.0.take_clean().expect("no other thread uses a frame");
         let Mapped { reading, own: _own } =
-            self.0.map(claimed, page, true).expect("nobody else maps the page");
+            self.0.map(claimed, page, true).expect("no other thread maps the page");
         reading.end_read(&Ok(()), true);
         false
     }

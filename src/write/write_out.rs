@@ -139,7 +139,7 @@ impl RunBuilder<'_> {
     fn wait_for_latch(&self, pin: &Pin, at_most: Duration) -> Result<()> {
         let begun = time::now();
         let mut place = None;
-        // In line, so that it comes to its turn among those who change the page; and past the line, where it is free and the first in
+        // In line, so that it comes to its turn among the threads that change the page; and past the line, where it is free and the first in
         // line does not come for it.
         let latched = self.shared.end.wait_for_callers(moment_after(begun, at_most.max(RETRY)), |waker| {
             if pin.try_latch_past_the_line() {

@@ -364,7 +364,7 @@ impl<'a> ClaimedFrames<'a> {
 }
 
 impl Drop for ClaimedFrames<'_> {
-    /// The last first, so that the next who takes free frames gets them in this order.
+    /// The last first, so that the next thread that takes free frames gets them in this order.
     fn drop(&mut self) {
         while self.frames.len() > self.taken {
             drop(self.frames.pop().map(|frame| ClaimedFrame::new(self.pool, frame)));

@@ -79,7 +79,7 @@ impl Mapping {
             (protection, flags)
         };
         // SAFETY: 1. the address is the kernel's choice, so no existing mapping is touched;
-        // 2. the mapping is anonymous and private, so nobody else can change its bytes.
+        // 2. the mapping is anonymous and private, so nothing else can change its bytes.
         let mapped = unsafe { mm::mmap_anonymous(std::ptr::null_mut(), mapped_len, protection, flags) };
         let mapped = mapped.map_err(|errno| out_of_memory(len, errno))?.cast::<u8>();
         let mapped = NonNull::new(mapped).expect("a mapping is never at address zero");
@@ -128,8 +128,8 @@ impl Mapping {
             return Ok(());
         }
         let first = self.first_of(&part);
-        // SAFETY: the part is this value's own mapping. Made accessible, it harms nobody; made inaccessible, by who gives it
-        // back, nobody touches it.
+        // SAFETY: the part is this value's own mapping. Made accessible, it harms no code; made inaccessible, by the code that
+        // gives it back, it is not touched.
         unsafe { mm::mprotect(first.as_ptr().cast(), part.len(), protection) }
     }
 
@@ -150,7 +150,7 @@ impl Mapping {
         }
         let first = self.first_of(&part);
         // SAFETY: the part is this value's own mapping; the advice used here (huge pages, no inheritance, fault in) does not
-        // change its contents, but for giving it back, of which the contents mean nothing to anybody.
+        // change its contents, but for giving it back, of which the contents mean nothing any more.
         unsafe { mm::madvise(first.as_ptr().cast(), part.len(), advice) }
     }
 
@@ -194,7 +194,7 @@ impl Mapping {
     fn discard(&self, part: Range<usize>) -> rustix::io::Result<()> {
         let (first, none) = (self.first_of(&part), ProtFlags::empty());
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
-        // SAFETY: 1. the part is this value's own mapping, and what is put in its place is as long; 2. who gives it back knows that
+        // SAFETY: 1. the part is this value's own mapping, and what is put in its place is as long; 2. the code that gives it back knows that
         // no reference into it is left.
         unsafe { mm::mmap_anonymous(first.as_ptr().cast(), part.len(), none, flags) }.map(drop)
     }
@@ -216,7 +216,7 @@ impl Mapping {
         for offset in part.step_by(SMALL) {
             // SAFETY: `offset` is below the length.
             let byte = unsafe { self.base.add(offset) };
-            // SAFETY: nobody else knows the memory yet.
+            // SAFETY: no other thread knows the memory yet.
             unsafe { byte.write_volatile(0) };
         }
     }
@@ -284,7 +284,7 @@ mod tests {
         for _ in 0..2 {
             mapping.take(2 << 20..4 << 20).unwrap();
             assert_eq!(present(&mapping), (2 << 20) / SMALL);
-            // SAFETY: it was taken just now, and nobody else knows it.
+            // SAFETY: it was taken just now, and no other thread knows it.
             let byte = unsafe { mapping.base.add(3 << 20) };
             // SAFETY: as above.
             unsafe { byte.write(1) };
@@ -300,7 +300,7 @@ mod tests {
         assert_eq!(present(&mapping), 2);
         // SAFETY: it lies in the mapping.
         let byte = unsafe { mapping.base.add(9 * SMALL) };
-        // SAFETY: nobody else knows it.
+        // SAFETY: no other thread knows it.
         unsafe { byte.write(1) };
         assert_eq!(present(&mapping), 3);
     }

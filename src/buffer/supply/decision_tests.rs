@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    /// Eight frames, dirty and in nobody's hands, and no writer.
+    /// Eight frames, dirty and held by no thread, and no writer.
     fn new() -> Self {
         Self::of(Shortage { frames: 8, dirty: 8, ..Shortage::default() })
     }

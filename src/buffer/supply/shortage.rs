@@ -33,7 +33,7 @@ const LOOK_SELDOM: u32 = 32;
 /// For how long writes in vain explain why there is no frame, and for how long at the least no page is spared for them.
 const LATELY: Duration = Duration::from_secs(1);
 
-/// In which hands a frame is.
+/// What holds a frame.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Holder {
     /// A user, or several, with pins on it.
@@ -41,7 +41,7 @@ pub(crate) enum Holder {
     /// The disk: it is being read, or written without being used meanwhile.
     Disk,
     /// Neither: its page may be dirty.
-    Nobody,
+    Neither,
 }
 
 impl Holder {
@@ -52,7 +52,7 @@ impl Holder {
             // A write has a pin of its own.
             _ if state.is_writing() && state.pins() <= 1 => Self::Disk,
             _ if state.pins() > 0 => Self::User,
-            _ => Self::Nobody,
+            _ => Self::Neither,
         }
     }
 }
@@ -103,7 +103,7 @@ impl FromIterator<State> for Shortage {
                 Holder::User => shortage.pinned += 1,
                 Holder::Disk if state.is_writing() => shortage.writing += 1,
                 Holder::Disk => shortage.reading += 1,
-                Holder::Nobody => shortage.dirty += u32::from(state.is_dirty()),
+                Holder::Neither => shortage.dirty += u32::from(state.is_dirty()),
             }
         }
         shortage
@@ -233,11 +233,11 @@ mod tests {
         let written = read.latch_exclusive().unwrap().unlatch_exclusive(true).unpin();
         let writing = written.pin().unwrap().begin_write().unwrap();
         let holders = [
-            (State::FREE, Holder::Nobody),
+            (State::FREE, Holder::Neither),
             (reading, Holder::Disk),
             (reading.pin().unwrap(), Holder::Disk),
             (read, Holder::User),
-            (written, Holder::Nobody),
+            (written, Holder::Neither),
             (writing, Holder::Disk),
             (writing.pin().unwrap(), Holder::User),
         ];

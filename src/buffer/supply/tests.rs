@@ -61,7 +61,7 @@ fn what_is_ready_is_taken_first_and_keeps_its_page_until_then() {
     assert_eq!(resident(&pool), [1, 2, 3]);
     assert!(matches!(pool.lookup(page(1)), Lookup::Pinned(_)));
     read(&pool, 4);
-    assert_eq!(resident(&pool), [1, 3, 4], "who uses a page that is ready saves it");
+    assert_eq!(resident(&pool), [1, 3, 4], "a use of a page that is ready saves it");
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_frame_whose_read_has_failed_is_the_next_to_be_taken() {
     assert_eq!(pool.faults(), Vec::<String>::new());
 }
 
-/// Whoever waited for the read looks at the frame a little longer than it takes the next to come for it.
+/// A thread that waited for the read looks at the frame a little longer than it takes the next to come for it.
 #[test]
 fn a_frame_that_waiters_of_a_failed_read_still_have_is_taken_later() {
     let pool = filled(2);
@@ -156,7 +156,7 @@ fn a_frame_that_is_let_go_of_is_set_aside_for_the_first_that_waits() {
 fn a_place_that_is_out_of_date_takes_no_frame_from_its_next_page() {
     let pool = filled(2);
     assert_eq!(pool.set_victims_aside(Reach::All, 1, &mut Vec::new(), 1, |_| true), 1);
-    // Somebody evicts the page; the frame gets another, is made ready once more, and so has two places in the list.
+    // Another thread evicts the page; the frame gets another, is made ready once more, and so has two places in the list.
     drop(pool.claim(FrameNo(0)).unwrap());
     assert_eq!(read(&pool, 0).frame_no(), FrameNo(0));
     while !pool.set_aside(FrameNo(0)) {

@@ -13,7 +13,7 @@
 //! off, all in one sequentially consistent order. So it sees the slot, or the holder sees that the bias is gone. While it looks, its own
 //! latch and pin keep exclusive latches and claims away, so what it adds is never added to a frame that is in other hands.
 //!
-//! Who sets the bias: a [use of the page](super::state::State::pin_and_latch) that finds the usage count full. What lowers that count leaves
+//! What sets the bias: a [use of the page](super::state::State::pin_and_latch) that finds the usage count full. What lowers that count leaves
 //! the bias, and new readers use the word until the count is full again: so a sweep looks at no slots, and still sees which pages are used.
 
 use std::mem::ManuallyDrop;
