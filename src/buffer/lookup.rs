@@ -191,7 +191,7 @@ fn take_back(pin: Pin, before: State, pinned: State, let_go: fn(Pin)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buffer::pool::tests::{fill, page, pool_of};
+    use crate::buffer::small_pools::{fill, page, pool_of};
 
     #[test]
     fn c1_a_stale_entry_never_passes_another_page_off_for_the_one_wanted() {

@@ -26,6 +26,8 @@ pub(crate) mod pool;
 pub(crate) mod quarantine;
 pub(crate) mod replacement;
 pub(crate) mod resizing;
+#[cfg(test)]
+pub(crate) mod small_pools;
 pub(crate) mod supply;
 mod ticker;
 mod validate;

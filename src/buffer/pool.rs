@@ -396,28 +396,15 @@ impl PoolHandle {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use crate::{
-        buffer::supply::{DirtyVictims, Search},
+        buffer::{
+            small_pools::{fill, page, pool_of},
+            supply::{DirtyVictims, Search},
+        },
         id::FileId,
     };
-
-    pub(in crate::buffer) fn pool_of(frames: u32) -> PoolHandle {
-        PoolHandle::new(FramePool::new(frames, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap())
-    }
-
-    pub(in crate::buffer) fn page(block: u32) -> PageId {
-        PageId::new(FileId(0), block)
-    }
-
-    /// Puts a page into a frame, as a read does.
-    pub(in crate::buffer) fn fill(pool: &PoolHandle, page: PageId) -> FrameNo {
-        let claimed = pool.take_clean().unwrap();
-        let Mapped { reading, own } = pool.map(claimed, page, false).unwrap();
-        reading.end_read(&Ok(()), true);
-        own.frame_no()
-    }
 
     #[test]
     fn c1_a_page_never_gets_a_second_frame() {

@@ -81,28 +81,17 @@ impl FramePool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        buffer::{
-            frame::{latch::Latch, pin::PoolHandle},
-            pool::{Lookup, Mapped, NotMapped},
-        },
-        id::{FileId, PageSize},
-        observe::Counters,
-        sync::Arc,
+    use crate::buffer::{
+        frame::{latch::Latch, pin::PoolHandle},
+        pool::{Lookup, NotMapped},
+        small_pools::{fill, page, pool_of, pool_with_room_for_ready, read},
     };
-
-    fn page(block: u32) -> PageId {
-        PageId::new(FileId(0), block)
-    }
 
     /// A pool whose first frames have these blocks, dirty.
     fn pool_with(frames: u32, blocks: u32) -> (PoolHandle, Vec<FrameNo>) {
-        let pool = FramePool::new(frames, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
-        let pool = PoolHandle::new(pool);
+        let pool = pool_of(frames);
         let dirty = |block| {
-            let claimed = pool.take_clean().unwrap();
-            let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
-            reading.end_read(&Ok(()), true);
+            let own = read(&pool, page(block));
             assert!(own.try_latch(Latch::Exclusive));
             own.unlatch_exclusive(true);
             own.frame_no()
@@ -139,13 +128,8 @@ mod tests {
     /// Else the list of those that are ready would give away a frame that the queue of free ones has as well.
     #[test]
     fn a_page_that_was_ready_and_is_discarded_leaves_its_frame_free_and_no_longer_ready() {
-        let pool = FramePool::new(2, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
-        let pool = PoolHandle::new(pool.with_room_for_ready(2));
-        let claimed = pool.take_clean().unwrap();
-        let Mapped { reading, own } = pool.map(claimed, page(0), false).unwrap();
-        reading.end_read(&Ok(()), true);
-        let no = own.frame_no();
-        drop(own);
+        let pool = pool_with_room_for_ready(2, 2);
+        let no = fill(&pool, page(0));
         assert!(pool.set_aside(no));
         let changing = pool.pin_unused(no, page(0)).unwrap();
         assert!(changing.try_latch(Latch::Exclusive));

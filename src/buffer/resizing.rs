@@ -164,9 +164,10 @@ mod tests {
     use crate::{
         buffer::{
             frame::{latch::Latch, pin::Pin},
-            pool::{Lookup, Mapped},
+            pool::Lookup,
+            small_pools::{page, read_into},
         },
-        id::{FileId, PageId, PageSize},
+        id::PageSize,
         observe::Counters,
         sync::Arc,
     };
@@ -177,15 +178,8 @@ mod tests {
         PoolHandle::new(pool.with_room_for_ready(most as usize))
     }
 
-    fn page(block: u32) -> PageId {
-        PageId::new(FileId(0), block)
-    }
-
     fn read(pool: &PoolHandle, block: u32) -> Option<Pin> {
-        let claimed = pool.take_clean()?;
-        let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
-        reading.end_read(&Ok(()), true);
-        Some(own)
+        read_into(pool, page(block), || {})
     }
 
     fn resident(pool: &PoolHandle) -> Vec<u32> {

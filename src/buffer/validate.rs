@@ -147,26 +147,21 @@ impl FramePool {
 mod tests {
     use super::*;
     use crate::{
-        buffer::{frame::pin::PoolHandle, pool::Mapped, resizing::Retirement},
-        id::{FileId, PageSize},
-        observe::Counters,
-        sync::Arc,
+        buffer::{
+            frame::pin::PoolHandle,
+            pool::Mapped,
+            resizing::Retirement,
+            small_pools::{fill, page, pool_with_spares},
+        },
+        id::FileId,
     };
 
     /// A pool with one resident page, in a frame of its own.
     fn pool() -> (PoolHandle, FrameNo) {
-        let pool = FramePool::new(3, PageSize::MIN, 2, Arc::new(Counters::new())).unwrap();
-        let pool = PoolHandle::new(pool);
-        let no = fill(&pool, 1);
+        let pool = pool_with_spares(3, 2);
+        let no = fill(&pool, page(1));
         assert_eq!(pool.faults(), Vec::<String>::new());
         (pool, no)
-    }
-
-    fn fill(pool: &PoolHandle, block: u32) -> FrameNo {
-        let claimed = pool.take_clean().unwrap();
-        let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), block), false).unwrap();
-        reading.end_read(&Ok(()), true);
-        own.frame_no()
     }
 
     #[track_caller]
@@ -178,7 +173,7 @@ mod tests {
     #[test]
     fn a_frame_that_the_page_table_has_lost_or_has_twice_is_found() {
         let (pool, no) = pool();
-        let (its, other) = (pool.frame(no).page(), PageId::new(FileId(0), 2));
+        let (its, other) = (pool.frame(no).page(), page(2));
         pool.table().lock(other).insert(no).unwrap();
         assert_found(&pool, "more than once");
         [its, other].into_iter().for_each(|page| pool.table().lock(page).remove(no));
@@ -188,7 +183,7 @@ mod tests {
     #[test]
     fn a_page_with_two_frames_is_found() {
         let (pool, no) = pool();
-        let other = fill(&pool, 2);
+        let other = fill(&pool, page(2));
         pool.unmap(other);
         pool.frame(other).assign(pool.frame(no).page());
         pool.table().lock(pool.frame(no).page()).insert(other).unwrap();
@@ -200,7 +195,7 @@ mod tests {
         let (pool, no) = pool();
         let claimed = pool.claim(no).unwrap();
         assert_found(&pool, "claimed, and nobody");
-        let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), 9), false).unwrap();
+        let Mapped { reading, own } = pool.map(claimed, page(9), false).unwrap();
         assert_found(&pool, "being read, and nothing");
         reading.end_read(&Ok(()), true);
         own.frame().state.update(|s| s.latch_exclusive().unwrap().unlatch_exclusive(true));

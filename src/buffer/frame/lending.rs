@@ -225,25 +225,22 @@ mod tests {
 
     use super::*;
     use crate::{
-        buffer::{frame::pin::PoolHandle, pool::Mapped},
-        id::{FileId, PageId, PageSize},
-        observe::Counters,
-        sync::Arc,
+        buffer::{
+            frame::pin::PoolHandle,
+            small_pools::{self, page, pool_with_spares},
+        },
+        id::FileId,
     };
 
     const SPARES: usize = 2;
 
     fn pool_of(frames: u32) -> PoolHandle {
-        let pool = FramePool::new(frames, PageSize::MIN, SPARES, Arc::new(Counters::new())).unwrap();
-        PoolHandle::new(pool)
+        pool_with_spares(frames, SPARES)
     }
 
     /// A page that was read, with a pin.
     fn read(pool: &PoolHandle, block: u32) -> Pin {
-        let claimed = pool.take_clean().unwrap();
-        let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), block), false).unwrap();
-        reading.end_read(&Ok(()), true);
-        own
+        small_pools::read(pool, page(block))
     }
 
     /// A page that was read and then changed.

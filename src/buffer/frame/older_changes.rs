@@ -78,24 +78,16 @@ impl Pin {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        buffer::{
-            frame::{latch::Latch, pin::PoolHandle},
-            pool::{FramePool, Mapped},
-            quarantine::Seizure,
-        },
-        id::{FileId, PageId, PageSize},
-        observe::Counters,
-        sync::Arc,
+    use crate::buffer::{
+        frame::{latch::Latch, pin::PoolHandle},
+        quarantine::Seizure,
+        small_pools::{page, pool_of, read},
     };
 
     fn pool_with_a_page() -> (PoolHandle, Pin) {
-        let pool = FramePool::new(1, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
-        let pool = PoolHandle::new(pool);
-        let claimed = pool.take_clean().unwrap();
-        let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
-        reading.end_read(&Ok(()), true);
-        (pool, own)
+        let pool = pool_of(1);
+        let pin = read(&pool, page(0));
+        (pool, pin)
     }
 
     fn change(pin: &Pin, lsn: u64) {

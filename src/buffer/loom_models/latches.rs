@@ -16,7 +16,7 @@ use crate::{
 /// A page with a pin for each of `N` users, and its bytes.
 fn shared_page<const N: usize>() -> [(Pin, Arc<Bytes>); N] {
     let pool = pool_of(1);
-    let pin = read_into(&pool, 1, || {}).unwrap();
+    let pin = read_into(&pool, page(1), || {}).unwrap();
     let bytes = Arc::new(Bytes::new(0));
     // The pins keep the pool.
     std::array::from_fn(|_| (pin.again().unwrap(), Arc::clone(&bytes)))
@@ -63,7 +63,7 @@ fn readers_and_a_writer_wait_for_one_another_and_are_woken() {
 fn a_view_that_goes_wakes_the_writer_that_waits() {
     check(3, || {
         let pool = pool_of(1);
-        let pin = read_into(&pool, 1, || {}).unwrap();
+        let pin = read_into(&pool, page(1), || {}).unwrap();
         let viewing = spawn(move || {
             if let Some(view) = pool.look_at(page(1)) {
                 view.unlatch_and_unpin();
@@ -124,7 +124,7 @@ fn c2_the_end_of_a_read_wakes_who_waits_for_it() {
 fn c5_the_last_pin_of_a_pool_that_is_gone_frees_it_once() {
     check(3, || {
         let pool = pool_of(1);
-        let pin = read_into(&pool, 1, || {}).unwrap();
+        let pin = read_into(&pool, page(1), || {}).unwrap();
         let counters = Arc::clone(&pool.counters);
         let dropping = spawn(move || drop(pool));
         drop(pin);

@@ -1,6 +1,6 @@
 //! A page that is changed while the device reads it.
 
-use super::{Bytes, check, pool_of, read_into, spawn};
+use super::{Bytes, check, page, pool_of, read_into, spawn};
 use crate::{
     buffer::frame::{
         latch::Latch,
@@ -27,7 +27,7 @@ impl Subject {
         if !has_spare_pages {
             while pool.spares.try_take_page(FileId(0)).is_some() {}
         }
-        let pin = read_into(&pool, 1, || {}).unwrap();
+        let pin = read_into(&pool, page(1), || {}).unwrap();
         Arc::new(Self { pin, page: Bytes::new(0), disk: Bytes::new(0), pool })
     }
 

@@ -17,11 +17,9 @@ use loom::cell::UnsafeCell;
 
 use crate::{
     buffer::{
-        frame::pin::{Pin, PoolHandle},
-        pool::{FramePool, Mapped},
+        frame::pin::PoolHandle,
+        small_pools::{page, pool_with_spares, read_into},
     },
-    id::{FileId, PageId, PageSize},
-    observe::Counters,
     sync::{
         Arc,
         every_schedule::{check, spawn},
@@ -30,22 +28,7 @@ use crate::{
 
 /// A pool of `frames` and as many spare pages, for threads to share.
 fn pool_of(frames: u32) -> Arc<PoolHandle> {
-    let counters = Arc::new(Counters::new());
-    let pool = FramePool::new(frames, PageSize::MIN, frames as usize, counters).unwrap();
-    Arc::new(PoolHandle::new(pool))
-}
-
-fn page(block: u32) -> PageId {
-    PageId::new(FileId(0), block)
-}
-
-/// Gives a frame to the page as a miss does; `fill` reads its bytes.
-fn read_into(pool: &PoolHandle, block: u32, fill: impl FnOnce()) -> Option<Pin> {
-    let claimed = pool.take_clean()?;
-    let Mapped { reading, own } = pool.map(claimed, page(block), false).ok()?;
-    fill();
-    reading.end_read(&Ok(()), true);
-    Some(own)
+    Arc::new(pool_with_spares(frames, frames as usize))
 }
 
 /// What stands for the bytes of a place: the block that was read or the version that was written there.

@@ -47,13 +47,13 @@ fn while_a_frame_is_reused(look: fn(&PoolHandle, u32, &Bytes)) {
             let [old, other] = [pages.next().unwrap(), pages.next().unwrap()];
             let new = if same_cluster { old - 1 } else { other };
             let bytes = Arc::new(Bytes::new(old));
-            drop(read_into(&pool, old, || {}));
+            drop(read_into(&pool, page(old), || {}));
             let looking = {
                 let (pool, bytes) = (Arc::clone(&pool), Arc::clone(&bytes));
                 spawn(move || [old, new].into_iter().for_each(|block| look(&pool, block, &bytes)))
             };
             // With the frame pinned there is no victim.
-            drop(read_into(&pool, new, || bytes.write(new)));
+            drop(read_into(&pool, page(new), || bytes.write(new)));
             looking.join().unwrap();
         });
     }
@@ -66,9 +66,9 @@ fn c1_a_page_gets_one_frame_whoever_reads_it() {
         let pool = pool_of(2);
         let reading = {
             let pool = Arc::clone(&pool);
-            spawn(move || drop(read_into(&pool, 1, || {})))
+            spawn(move || drop(read_into(&pool, page(1), || {})))
         };
-        drop(read_into(&pool, 1, || {}));
+        drop(read_into(&pool, page(1), || {}));
         reading.join().unwrap();
         let holders = pool.frames().filter_map(|(_, frame)| frame.glance());
         assert_eq!(holders.filter(|(held, _)| *held == page(1)).count(), 1);
@@ -85,8 +85,8 @@ fn c1_who_looks_at_a_page_sees_its_bytes_while_clusters_change_their_places() {
         let block = |page: PageId| page.block.0;
         let bytes = Arc::new(Bytes::new(block(going)));
         // It keeps its cluster.
-        drop(read_into(&pool, block(going) - 1, || {}));
-        let no = read_into(&pool, block(going), || {}).unwrap().frame_no();
+        drop(read_into(&pool, page(block(going) - 1), || {}));
+        let no = read_into(&pool, page(block(going)), || {}).unwrap().frame_no();
         let looking = {
             let (pool, bytes) = (Arc::clone(&pool), Arc::clone(&bytes));
             spawn(move || {
@@ -152,7 +152,7 @@ fn while_it_is_looked_for(before: usize, change: fn(&PageTable, [PageId; 2])) {
 fn a_glance_never_shows_a_page_with_the_state_of_another() {
     check(3, || {
         let pool = pool_of(1);
-        drop(read_into(&pool, 1, || {}));
+        drop(read_into(&pool, page(1), || {}));
         let glancing = {
             let pool = Arc::clone(&pool);
             spawn(move || {

@@ -8,30 +8,23 @@ use crate::{
     buffer::{
         frame::{latch::Latch, pin::Pin},
         pool::{Lookup, Mapped},
+        small_pools::{self, page, pool_with_room_for_ready},
     },
-    id::{FileId, PageId, PageSize},
+    id::PageSize,
     observe::Counters,
     sync::Arc,
 };
 
 /// A pool with room for so many ready frames, and the pages 0 to 2 in its frames.
 fn filled(ready: usize) -> PoolHandle {
-    let pool = FramePool::new(3, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
-    let pool = PoolHandle::new(pool.with_room_for_ready(ready));
+    let pool = pool_with_room_for_ready(3, ready);
     (0..3).for_each(|block| drop(read(&pool, block)));
     pool
 }
 
 /// Reads a page into the next frame.
 fn read(pool: &PoolHandle, block: u32) -> Pin {
-    let claimed = pool.take_clean().unwrap();
-    let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
-    reading.end_read(&Ok(()), true);
-    own
-}
-
-fn page(block: u32) -> PageId {
-    PageId::new(FileId(0), block)
+    small_pools::read(pool, page(block))
 }
 
 fn resident(pool: &PoolHandle) -> Vec<u32> {
@@ -67,8 +60,7 @@ fn what_is_ready_is_taken_first_and_keeps_its_page_until_then() {
 #[test]
 fn a_free_frame_is_taken_before_any_page_goes_whatever_is_ready_and_whosever_turn_it_is() {
     const FRAMES: u32 = 3000;
-    let pool = FramePool::new(FRAMES, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
-    let pool = PoolHandle::new(pool.with_room_for_ready(100));
+    let pool = pool_with_room_for_ready(FRAMES, 100);
     (0..FRAMES).for_each(|block| drop(read(&pool, block)));
     assert!(
         pool.frames().all(|(_, frame)| frame.state.load().is_valid()),

@@ -13,9 +13,10 @@ use crate::{
             waiters::want::Want,
         },
         pool::Mapped,
+        small_pools::{page, pool_with_spares},
     },
     error::Error,
-    id::{FileId, PageId, PageSize},
+    id::{FileId, PageSize},
     io::{
         file::{File, open_options::OpenOptions},
         operation::Urgency,
@@ -30,11 +31,7 @@ const PAGE: usize = SIZE.bytes();
 const SPARES: usize = 4;
 
 fn pool_of(frames: u32) -> PoolHandle {
-    PoolHandle::new(FramePool::new(frames, SIZE, SPARES, Arc::new(Counters::new())).unwrap())
-}
-
-fn page(block: u32) -> PageId {
-    PageId::new(FileId(0), block)
+    pool_with_spares(frames, SPARES)
 }
 
 /// The lease of a read of the first so many pages, and a pin on each.

@@ -182,7 +182,7 @@ mod tests {
     use std::mem;
 
     use crate::{
-        buffer::pool::tests::{fill, page, pool_of},
+        buffer::small_pools::{fill, page, pool_of},
         sync::Arc,
     };
 

@@ -9,10 +9,9 @@ use crate::{
             latch::Latch,
             pin::{Pin, PoolHandle},
         },
-        pool::{FramePool, Mapped},
+        small_pools::{page, pool_of, read_into},
     },
-    id::{FileId, FrameNo, PageId, PageSize},
-    observe::Counters,
+    id::FrameNo,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -51,27 +50,10 @@ impl Halves {
     }
 }
 
-fn page(block: u32) -> PageId {
-    PageId::new(FileId(0), block)
-}
-
-fn pool_of(frames: u32) -> Arc<PoolHandle> {
-    let pool = FramePool::new(frames, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
-    Arc::new(PoolHandle::new(pool))
-}
-
-fn read_into(pool: &PoolHandle, block: u32, fill: impl FnOnce()) -> Option<Pin> {
-    let claimed = pool.take_clean()?;
-    let Mapped { reading, own } = pool.map(claimed, page(block), false).ok()?;
-    fill();
-    reading.end_read(&Ok(()), true);
-    Some(own)
-}
-
 /// A pool whose one frame has page 1, biased, and its bytes.
 fn biased() -> (Arc<PoolHandle>, Arc<Halves>) {
-    let pool = pool_of(1);
-    drop(read_into(&pool, 1, || {}));
+    let pool = Arc::new(pool_of(1));
+    drop(read_into(&pool, page(1), || {}));
     (0..4).for_each(|_| pool.look_at(page(1)).unwrap().unlatch_and_unpin());
     assert!(pool.frame(FrameNo(0)).state.load().takes_slots());
     (pool, Halves::new(1))

@@ -1,0 +1,53 @@
+//! Pools of a few small pages without files, for the tests of this folder.
+
+use crate::{
+    buffer::{
+        frame::pin::{Pin, PoolHandle},
+        pool::{FramePool, Mapped},
+    },
+    id::{FileId, FrameNo, PageId, PageSize},
+    observe::Counters,
+    sync::Arc,
+};
+
+fn frame_pool(frames: u32, spares: usize) -> FramePool {
+    FramePool::new(frames, PageSize::MIN, spares, Arc::new(Counters::new())).unwrap()
+}
+
+/// Makes a pool with one spare page.
+pub(crate) fn pool_of(frames: u32) -> PoolHandle {
+    pool_with_spares(frames, 1)
+}
+
+pub(crate) fn pool_with_spares(frames: u32, spares: usize) -> PoolHandle {
+    PoolHandle::new(frame_pool(frames, spares))
+}
+
+/// Makes a pool that can set so many frames aside.
+pub(crate) fn pool_with_room_for_ready(frames: u32, ready: usize) -> PoolHandle {
+    PoolHandle::new(frame_pool(frames, 1).with_room_for_ready(ready))
+}
+
+/// Names a page of the one file that there is.
+pub(crate) fn page(block: u32) -> PageId {
+    PageId::new(FileId(0), block)
+}
+
+/// Gives a frame to the page as a miss does; `fill` reads its bytes. `None` where no frame is clean, or another thread was first.
+pub(crate) fn read_into(pool: &PoolHandle, page: PageId, fill: impl FnOnce()) -> Option<Pin> {
+    let claimed = pool.take_clean()?;
+    let Mapped { reading, own } = pool.map(claimed, page, false).ok()?;
+    fill();
+    reading.end_read(&Ok(()), true);
+    Some(own)
+}
+
+/// Reads the page, for which there is a frame.
+pub(crate) fn read(pool: &PoolHandle, page: PageId) -> Pin {
+    read_into(pool, page, || {}).unwrap()
+}
+
+/// Reads the page and lets it go.
+pub(crate) fn fill(pool: &PoolHandle, page: PageId) -> FrameNo {
+    read(pool, page).frame_no()
+}
