@@ -144,7 +144,8 @@ impl<L: Lease> OperationTable<L> {
     /// Each operation that is in flight, the oldest first.
     pub(crate) fn list(&self) -> Vec<InFlight> {
         let now = self.nanos_at(time::now());
-        let mut shown: Vec<_> = self.places.iter().filter_map(ListedPlace::copy).collect();
+        let mut shown: Vec<_> =
+            self.places[..self.given_out()].iter().filter_map(ListedPlace::copy).collect();
         shown.sort_by_key(|shown| shown.since);
         shown.into_iter().map(|shown| self.describe(shown, now)).collect()
     }
@@ -163,10 +164,14 @@ impl<L: Lease> OperationTable<L> {
 
     /// Returns the bytes that it takes, the memory of all operations that were made so far included.
     pub(crate) fn memory_bytes(&self) -> usize {
-        let kept = self.made.load(Ordering::Relaxed).min(self.places.len() as u64) as usize;
         size_of_val(&*self.places)
             + self.spare.capacity() * 2 * size_of::<usize>()
-            + kept * size_of::<OperationMemory<L>>()
+            + self.given_out() * size_of::<OperationMemory<L>>()
+    }
+
+    /// Returns how many places an operation has had so far: the first ones.
+    fn given_out(&self) -> usize {
+        self.made.load(Ordering::Relaxed).min(self.places.len() as u64) as usize
     }
 
     pub(super) fn nanos_at(&self, moment: Instant) -> u64 {
