@@ -46,6 +46,11 @@ impl BatchStatus {
         Outstanding(Arc::clone(self))
     }
 
+    /// Returns how many pages went well so far.
+    pub(crate) fn pages(&self) -> u64 {
+        self.state.lock().pages
+    }
+
     /// The pages that went well, and the first error; `None` while anything is out.
     pub(crate) fn outcome(&self) -> Option<(u64, Option<Error>)> {
         let state = self.state.lock();

@@ -19,6 +19,8 @@
 //!
 //! It ends with the last clone of the pool, before anything it works on does. Lock order: the handle's lock is taken alone.
 
+use std::mem;
+
 use crate::{
     buffer::{frame::state::State, replacement::Reach},
     error::Error,
@@ -127,6 +129,8 @@ struct CleaningBatch {
     /// Those that were not set aside since.
     victims: Vec<FrameNo>,
     tally: Arc<BatchStatus>,
+    /// How many pages of it were written at the last look.
+    written: u64,
     begun: Instant,
 }
 
@@ -263,7 +267,7 @@ impl Cleaner {
         candidates.dedup();
         let tally = BatchStatus::that_wakes(self.shared.pool.supply.clean_list.waker(), LOOK_EVERY);
         write_out(&self.shared, &mut candidates, urgency, &mut Patience::Try, &tally);
-        self.under_way.push(CleaningBatch { victims, tally, begun: time::now() });
+        self.under_way.push(CleaningBatch { victims, tally, written: 0, begun: time::now() });
     }
 
     /// How many pages of the file one request can have.
@@ -294,9 +298,11 @@ impl Cleaner {
     /// Makes ready what is clean now, of batches that are over and of those that are stalled.
     fn settle(&mut self, now: Instant) -> Settled {
         let mut settled = Settled::default();
-        let mut under_way = std::mem::take(&mut self.under_way);
+        let mut under_way = mem::take(&mut self.under_way);
         under_way.retain_mut(|batch| {
             let outcome = batch.tally.outcome();
+            let before = mem::replace(&mut batch.written, batch.tally.pages());
+            self.shared.pool.supply.clean_list.note_made((batch.written - before) as usize);
             if outcome.is_some() || batch.is_stalled(now) {
                 let before = batch.victims.len();
                 batch.victims.retain(|&no| !self.shared.pool.set_aside(no));

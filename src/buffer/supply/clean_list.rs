@@ -32,9 +32,9 @@ pub(crate) struct CleanList {
     mark: AtomicUsize,
     /// Frames that were wanted since the last [`take_demand`](Self::take_demand), whether there was one or not.
     demand: AtomicUsize,
-    /// Frames that were put here so far.
+    /// Pages that the writer has found clean, or has had written, so far.
     made: AtomicUsize,
-    /// As many as were put here when a fetch had waited in vain for more; `usize::MAX` where none has.
+    /// As many as those were when a fetch had waited in vain for more; `usize::MAX` where none has.
     stuck_at: AtomicUsize,
     asleep: AtomicBool,
     /// Whether nobody keeps frames ready, since there was nothing to clean lately.
@@ -135,14 +135,20 @@ impl CleanList {
         self.rests.load(Ordering::Relaxed)
     }
 
-    /// Adds a frame; false where there is no room.
+    /// Adds a frame; false where there is no room. Any thread that lets go of a frame may do so: it is no sign of the writer.
     pub(crate) fn push(&self, frame: FrameNo) -> bool {
-        let there_was_room = self.frames.push(frame).is_ok();
-        self.made.fetch_add(usize::from(there_was_room), Ordering::Relaxed);
-        there_was_room
+        if seeded!("freed_frame_taken_for_the_writers") {
+            self.note_made(1);
+        }
+        self.frames.push(frame).is_ok()
     }
 
-    /// How many frames were put here so far: by this who waits for one sees whether somebody is at work.
+    /// The writer has found so many more pages clean, or has had them written.
+    pub(crate) fn note_made(&self, pages: usize) {
+        self.made.fetch_add(pages, Ordering::Relaxed);
+    }
+
+    /// Returns how many pages the writer has found clean, or has had written, so far: by this a fetch that waits sees whether it is at work.
     pub(crate) fn made(&self) -> usize {
         self.made.load(Ordering::Relaxed)
     }

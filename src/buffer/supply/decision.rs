@@ -43,7 +43,7 @@ const NO_WRITES: Duration = Duration::from_millis(250);
 #[derive(Clone, Debug)]
 pub(crate) struct Signs {
     pub(crate) now: Instant,
-    /// Frames that the background writer has set aside so far; `None` where there is no writer to count on.
+    /// Pages that the background writer has found clean, or has had written, so far; `None` where there is no writer to count on.
     pub(crate) set_aside: Option<usize>,
     /// Pages that were written so far.
     pub(crate) written: u64,

@@ -285,6 +285,7 @@ impl FramePool {
                 (is_enough || met - before == SET_ASIDE_AT_ONCE).then_some(!is_enough)
             });
             if goes_on != Some(true) {
+                self.supply.clean_list.note_made(clean);
                 return clean;
             }
         }

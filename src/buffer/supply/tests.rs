@@ -144,6 +144,20 @@ fn a_frame_that_is_let_go_of_is_set_aside_for_the_first_that_waits() {
     assert_eq!((pool.take_set_aside(), waiters.any()), (Some(FrameNo(1)), false), "its batch may go on");
 }
 
+/// Else each frame that comes back by itself would have the fetches that wait count on a writer that hangs for another while.
+#[test]
+fn c6_a_writer_that_is_stuck_is_not_counted_on_for_a_frame_that_another_thread_lets_go_of() {
+    let pool = filled(3);
+    let clean_list = &pool.supply.clean_list;
+    clean_list.set_mark(1);
+    clean_list.note_stuck(clean_list.made());
+    pool.supply.frame_waiters.enlist(&mut None, Waker::noop());
+    drop(pool.pin_unused(FrameNo(0), page(0)).unwrap());
+    assert_eq!((clean_list.len(), clean_list.is_kept()), (1, false));
+    assert_eq!(pool.set_victims_aside(Reach::All, 1, &mut Vec::new(), 1, |_| true), 1);
+    assert!(clean_list.is_kept(), "the writer has found one");
+}
+
 #[test]
 fn a_place_that_is_out_of_date_takes_no_frame_from_its_next_page() {
     let pool = filled(2);
