@@ -48,20 +48,25 @@ impl FrameWaiters {
         }
     }
 
-    /// Whether anybody waits for a frame.
+    /// Returns whether any thread or task waits for a frame.
     #[inline]
     pub(crate) fn any(&self) -> bool {
         self.waiting.load(Ordering::Relaxed) != 0
     }
 
-    /// Changes when a frame is let go of while there is a line.
+    /// Returns the same, ordered against the line's own changes.
+    pub(crate) fn is_felt_for_certain(&self) -> bool {
+        !self.line.lock().places.is_empty()
+    }
+
+    /// Returns a number that changes when a frame is let go of while there is a line.
     pub(crate) fn reliefs(&self) -> usize {
         self.reliefs.load(Ordering::Relaxed)
     }
 
-    /// The same, ordered against the line's own changes.
-    pub(crate) fn is_felt_for_certain(&self) -> bool {
-        !self.line.lock().places.is_empty()
+    /// Notes that a frame was let go of, which may be had by another sweep.
+    pub(crate) fn note_relief(&self) {
+        self.reliefs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Gets in line for one wake-up, at the place that it has had so far, or at the end.
@@ -102,7 +107,7 @@ impl FrameWaiters {
 
     /// The same with others that are to be woken.
     pub(crate) fn wake_one_with(&self, wakers: &mut Wakers) {
-        self.reliefs.fetch_add(1, Ordering::Relaxed);
+        self.note_relief();
         let mut line = self.line.lock();
         wakers.extend(line.places.pop_first().map(|(_, waker)| waker));
         self.note(&line);

@@ -311,6 +311,8 @@ impl FramePool {
         let is_set_aside = !seeded!("freed_frame_not_handed_on") && self.set_aside(no);
         let clean_list = &self.supply.clean_list;
         if !is_set_aside && self.frame(no).state.load().is_dirty() && clean_list.is_kept() {
+            // Else the writer that is woken would take it that there is nothing to find still.
+            self.supply.frame_waiters.note_relief();
             clean_list.call();
         } else {
             self.supply.frame_waiters.wake_one_with(wakers);

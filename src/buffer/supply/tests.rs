@@ -135,8 +135,10 @@ fn a_frame_that_is_let_go_of_is_set_aside_for_the_first_that_waits() {
     written.unlatch_exclusive(true);
     pool.supply.clean_list.set_mark(1);
     waiters.enlist(&mut None, Waker::noop());
+    let reliefs = waiters.reliefs();
     drop(written);
     assert!(waiters.any(), "woken for a frame that is the writer's to clean");
+    assert_ne!(waiters.reliefs(), reliefs, "the writer would not look for it");
     let written = pin(1);
     assert!(written.try_latch(Latch::Shared) && written.lend());
     written.unlatch_shared();
