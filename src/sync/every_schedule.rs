@@ -7,6 +7,9 @@
 //! thread has loaded the same ([loom#166](https://github.com/tokio-rs/loom/issues/166)): a thread that only looks, and comes first, is
 //! never tried later. If it comes last, all stores have been made, and it may see each that the memory model lets it see.
 
+/// Loom hands this on as a number of words, though it calls them bytes: 256 KiB.
+const STACK_IN_WORDS: usize = 32 << 10;
+
 /// Runs `scenario` under all schedules in which threads are stopped against their will `stops` times at the most.
 pub(crate) fn check(stops: usize, scenario: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
@@ -14,6 +17,12 @@ pub(crate) fn check(stops: usize, scenario: impl Fn() + Send + Sync + 'static) {
     builder.check(scenario);
 }
 
-pub(crate) fn spawn(body: impl FnOnce() + 'static) -> loom::thread::JoinHandle<()> {
-    loom::thread::spawn(body)
+/// Runs `scenario` likewise, in a thread with room on its stack for a whole pool; the thread that loom begins with has 32 KiB.
+pub(crate) fn check_whole_pool(stops: usize, scenario: fn()) {
+    check(stops, move || spawn(scenario).join().unwrap());
+}
+
+/// Begins a thread of a model.
+pub(crate) fn spawn(body: impl FnOnce() + Send + 'static) -> loom::thread::JoinHandle<()> {
+    loom::thread::Builder::new().stack_size(STACK_IN_WORDS).spawn(body).unwrap()
 }

@@ -70,7 +70,7 @@ impl Subject {
     }
 }
 
-fn go(subject: &Arc<Subject>, part: impl FnOnce(&Subject) + 'static) -> loom::thread::JoinHandle<()> {
+fn go(subject: &Arc<Subject>, part: impl FnOnce(&Subject) + Send + 'static) -> loom::thread::JoinHandle<()> {
     let subject = Arc::clone(subject);
     spawn(move || part(&subject))
 }
