@@ -3,14 +3,13 @@
 //! A frame is found by the page table, or named by a hint. Either may be out of date, so the frame is pinned first, and then must have
 //! the page: by what the [table](super::page_table) says then, or by the frame's header. Else the pin is taken off again.
 
-use std::hint::black_box;
-
 use crate::{
     buffer::{
         frame::{
             pin::{Pin, PoolHandle},
             state::{Phase, State},
         },
+        memory::prefetch::prefetch,
         page_table::{Span, Translation, in_one_cluster},
         pool::Lookup,
     },
@@ -30,7 +29,17 @@ impl PoolHandle {
     /// The same, with that kind of pin.
     #[inline]
     pub(crate) fn lookup_by(&self, page: PageId, pin: impl Fn(State) -> Option<State>) -> Lookup {
-        let found = self.table().find(page);
+        self.pin_found(page, self.table().find(page), pin)
+    }
+
+    /// Pins what a look at the table found, or looks again.
+    #[inline]
+    fn pin_found<'a>(
+        &'a self,
+        page: PageId,
+        found: Result<Translation<'a>, Span>,
+        pin: impl Fn(State) -> Option<State>,
+    ) -> Lookup {
         if let Ok(seen) = &found
             && let Ok(pin) = self.pin_if(seen.frame(), &pin, drop, || seen.still_holds())
         {
@@ -43,6 +52,9 @@ impl PoolHandle {
     #[inline]
     pub(crate) fn lookup_valid(&self, page: PageId) -> Option<Pin> {
         let found = self.table().find(page);
+        if let Ok(seen) = &found {
+            self.prefetch_bytes(seen.frame());
+        }
         if let Ok(seen) = &found
             && let Some(pin) = self.pin_in_slot(seen.frame(), false)
             && seen.still_holds()
@@ -98,12 +110,14 @@ impl PoolHandle {
     #[inline(always)] // With the table's part of it, of which the processor then sees the next beside it.
     pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
         let found = self.table().find(page).ok()?;
+        self.prefetch_bytes(found.frame());
         self.latch_if(found.frame(), || found.still_holds())
     }
 
     /// The same where the page is in this frame.
     #[inline(always)]
     pub(crate) fn look_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
+        self.prefetch_bytes(no);
         self.latch_if(no, || self.frame(no).is_of(page))
     }
 
@@ -135,16 +149,32 @@ impl PoolHandle {
         Err(State::FREE)
     }
 
-    /// Looks the pages up, in their order: first at the table for all of a group, then at their frames, then for real. None of
-    /// these looks depends on another, so the processor waits for its memory once a round instead of once a page.
+    /// Looks the pages up, in their order, a group at a time: the table's lines of all of them are loaded side by side, and then their
+    /// states and first bytes.
     pub(crate) fn lookup_each(&self, pages: &[PageId], mut found: impl FnMut(Lookup)) {
         for group in pages.chunks(LOOKUPS_TOGETHER) {
-            black_box(group.iter().fold(0, |sum, &page| sum ^ self.table().touch(page)));
-            let likely = |&page| self.table().find(page).ok();
-            let is_valid = |found: Translation<'_>| self.state_of(found.frame()).load().is_valid();
-            black_box(group.iter().filter_map(likely).map(is_valid).fold(false, |sum, valid| sum ^ valid));
-            group.iter().for_each(|&page| found(self.lookup(page)));
+            group.iter().for_each(|&page| self.table().prefetch(page));
+            let mut seen = [const { None }; LOOKUPS_TOGETHER];
+            for (seen, &page) in seen.iter_mut().zip(group) {
+                let translation = self.table().find(page);
+                if let Ok(translation) = &translation {
+                    let no = translation.frame();
+                    prefetch(self.state_of(no));
+                    self.prefetch_bytes(no);
+                }
+                *seen = Some(translation);
+            }
+            for (&page, seen) in group.iter().zip(seen) {
+                found(self.pin_found(page, seen.expect("each of the group was looked for"), State::pin));
+            }
         }
+    }
+
+    /// Has the processor load the page's first bytes, which a caller that finds the page reads next: beside the frame's state, that says
+    /// whether they may be read.
+    #[inline(always)]
+    fn prefetch_bytes(&self, no: FrameNo) {
+        prefetch(self.arena().at(self.home_of(no)).as_ptr());
     }
 
     /// Counts the pages at the beginning of `pages` that have no frame, as a look without a lock finds it: one for all of a cluster that

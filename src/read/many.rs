@@ -74,7 +74,9 @@ impl FetchMany {
         let here = pins.iter().flatten().filter(|pin| is_here(pin)).count();
         shared.counters.add(Counter::Hits, here as u64);
         let stage = if here == pages.len() {
-            ManyStage::Ready(pins.into_iter().flatten().map(PinnedPage::new).collect())
+            // In the memory that they have: an option of a pin is as large as a page.
+            let all = pins.into_iter().map(|pin| PinnedPage::new(pin.expect("all are here")));
+            ManyStage::Ready(all.collect())
         } else {
             ManyStage::Missing(Box::new(Missing::new(Arc::clone(shared), pages.to_vec(), pins, options)))
         };

@@ -30,7 +30,7 @@ use crossbeam_utils::CachePadded;
 use self::bucket::{BLOCKS, Bucket, PLACES, Slot};
 pub(crate) use self::partition::Partition;
 use crate::{
-    buffer::memory::huge_slice::HugeSlice,
+    buffer::memory::{huge_slice::HugeSlice, prefetch::prefetch},
     error::Result as PoolResult,
     id::{FileId, FrameNo, PageId},
     sync::{
@@ -210,13 +210,13 @@ impl PageTable {
         (0..span + 1).step_by(partitions).map(move |further| &self.buckets[(first + further) & span])
     }
 
-    /// Has the processor fetch what a look for the page begins with. What it gives means nothing.
+    /// Has the processor load what a look for the page begins with.
     #[inline]
-    pub(crate) fn touch(&self, page: PageId) -> u64 {
+    pub(crate) fn prefetch(&self, page: PageId) {
         let sought = self.sought(page);
         let bucket = &self.buckets[sought.bucket(self.span_word(sought).load(Ordering::Relaxed))];
-        let slot = bucket.cluster(sought.place())[sought.block].load();
-        bucket.key(sought.place()).load(Ordering::Relaxed) ^ slot.map_or(0, |no| no.0.into())
+        prefetch(bucket.key(sought.place()));
+        prefetch(bucket.cluster(sought.place()));
     }
 
     /// Locks the page's partition for changes.

@@ -1,0 +1,17 @@
+//! Tells the processor which memory is looked at next, so that cache misses which do not depend on one another overlap.
+
+#![allow(unsafe_code)]
+
+/// Has the processor load the cache line of an address, and goes on at once. The address may be any; nothing is read as far as the
+/// program is concerned. On processors that cannot be told so in stable Rust it does nothing.
+#[inline(always)]
+pub(crate) fn prefetch<T>(at: *const T) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: every x86-64 processor has the instruction, and an address that is not mapped makes it do nothing.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(at.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = at;
+}
