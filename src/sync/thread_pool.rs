@@ -5,7 +5,8 @@
 //!
 //! Invariants:
 //! 1. while work may begin and there are threads, one is awake to begin it: a caller that brings work [calls](ThreadPool::call) a thread
-//!    for each piece that may begin, and a thread that takes a piece and leaves another calls one more;
+//!    for each piece that may begin, and a thread that takes a piece and leaves another calls one more, as does a caller that has
+//!    [helped out](ThreadPool::help_out);
 //! 2. a sleeper that was called counts as awake at once, so no two calls count on the same one;
 //! 3. a thread that the system refuses is tried again after a [pause](Pause); work for which there is no thread at all is its caller's;
 //! 4. a panic ends with the piece of work that it comes from;
@@ -147,6 +148,10 @@ impl<W: Workload> ThreadPool<W> {
         loop {
             let mut state = self.lock();
             if !state.threads.is_empty() {
+                // One that has come meanwhile may have looked before the last piece ended, and sleep.
+                if self.workload().has_next(&mut state.queue) && !seeded!("helper_leaves_a_piece_behind") {
+                    self.call(&mut state, 1);
+                }
                 return;
             }
             let Some(work) = self.workload().next(&mut state.queue) else { return };

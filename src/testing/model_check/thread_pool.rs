@@ -53,6 +53,43 @@ impl Workload for Meetings {
     }
 }
 
+/// Pieces of work of which one is done at a time, as those of a file that has a share of one.
+struct OneAtATime;
+
+#[derive(Default)]
+struct Line {
+    waiting: usize,
+    is_one_begun: bool,
+    done: usize,
+    is_closed: bool,
+}
+
+impl Workload for OneAtATime {
+    type Queue = Line;
+    type Work = ();
+
+    fn next(&self, line: &mut Line) -> Option<()> {
+        self.has_next(line).then(|| {
+            line.waiting -= 1;
+            line.is_one_begun = true;
+        })
+    }
+
+    fn has_next(&self, line: &mut Line) -> bool {
+        line.waiting > 0 && !line.is_one_begun
+    }
+
+    fn is_finished(&self, line: &Line) -> bool {
+        line.is_closed && line.waiting == 0
+    }
+
+    fn carry_out(&self, (): (), pool: &ThreadPool<Self>) {
+        let line = &mut pool.lock().queue;
+        line.is_one_begun = false;
+        line.done += 1;
+    }
+}
+
 /// Two threads bring three pieces and two, one by one, and then the pool of two threads ends. With `idle`, threads may go in between.
 fn check_meetings(idle: Option<Duration>) {
     const BROUGHT: [usize; 2] = [3, 2];
@@ -86,4 +123,27 @@ fn no_call_for_a_thread_is_lost() {
 #[test]
 fn threads_that_go_for_want_of_work_leave_none_behind() {
     check_meetings(Some(Duration::from_millis(3)));
+}
+
+/// The first caller was refused a thread and does the piece itself; for the next one a thread comes, which may find that it cannot begin yet.
+#[test]
+fn a_caller_that_helps_out_leaves_no_piece_behind_when_a_thread_has_come() {
+    let scenario = || {
+        let limits = ThreadLimits { name: "one at a time", most: 2, idle: None };
+        let pool = Arc::new(ThreadPool::new(limits, OneAtATime, Line { waiting: 1, ..Line::default() }));
+        let (helped, called) = (Arc::clone(&pool), Arc::clone(&pool));
+        let helps = spawn(move || helped.help_out(|| ()));
+        let calls = spawn(move || {
+            let mut state = called.lock();
+            state.queue.waiting += 1;
+            called.call(&mut state, 1);
+        });
+        join([helps, calls]);
+        pool.lock().queue.is_closed = true;
+        pool.wake_all();
+        pool.wait_until_gone();
+        assert_eq!(pool.lock().queue.done, 2);
+    };
+    run(RandomScheduler::new(schedules() / 2), scenario);
+    run(PctScheduler::new(3, schedules() / 2), scenario);
 }
