@@ -210,7 +210,8 @@ impl Cleaner {
         // Latched, pinned, or no room for copies: who needs a frame will call again.
         let room = VICTIMS_OUT.saturating_sub(out).min(BATCH);
         let has_room = room >= LEAST_ROOM && self.under_way.len() < BATCHES_MOST && !settled.in_vain;
-        if short > 0 && has_room && (!self.sweeps_in_vain || pool.is_any_left()) {
+        let wants_more = short > 0 && has_room;
+        if wants_more && (!self.sweeps_in_vain || pool.is_any_left()) {
             // Past the pages that are in turn only where fetches had to: those may be busy with reads ahead, or being written, for which
             // no page is to go that was used.
             let is_wanted_now = pool.supply.clean_list.take_dirt_met_by_demand()
@@ -236,7 +237,8 @@ impl Cleaner {
         let eldest =
             self.under_way.iter().filter(|batch| !batch.is_stalled(now)).map(|batch| batch.begun).min();
         if let Some(begun) = eldest {
-            pool.supply.clean_list.sleep_until(begun + STALLED, &shared.end);
+            // Where it found none to clean beside these, one may be let go of.
+            pool.supply.clean_list.sleep_until(begun + STALLED, wants_more, &shared.end);
             return CleaningRound::GoesOn;
         }
         if settled.pages > 0 { CleaningRound::GoesOn } else { CleaningRound::Done }
@@ -348,6 +350,8 @@ impl Cleaner {
 
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::*;
     use crate::{
         BackgroundWriter as Setting, BufferPool, IoMethod, OpenOptions,
@@ -392,6 +396,39 @@ mod tests {
         let mut writer = Cleaner::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
         writer.start(vec![victim], Urgency::Demand);
         assert_eq!((disk.count(Op::Write), pool.stats().frames.dirty), (1, 2));
+    }
+
+    /// Else a frame that is handed on would wait until a batch has ended, or was out for long.
+    #[test]
+    #[cfg(not(any(loom, shuttle)))]
+    fn c6_a_writer_that_waits_for_a_batch_is_called_for_a_frame_that_is_let_go_of() {
+        let disk = SimDisk::new();
+        disk.put("data", vec![1; 64 * 512]);
+        let builder = BufferPool::builder().frames(64).page_size(512).io_method(IoMethod::Sync);
+        let builder = builder.background_writer(Setting::Ready { low: 8, high: 16 }).disk(disk.clone());
+        let pool = thread::refused(0, u64::MAX, || builder.build()).unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        let fetch = |block| pool.fetch(PageId::new(file, block)).wait().unwrap();
+        let pins: Vec<_> = (0..64).map(fetch).inspect(|page| page.write().unwrap().fill(2)).collect();
+        let mut writer = Cleaner::new(Arc::clone(pool.shared()), Marks { low: 8, high: 16 });
+        // It never counts as one that is out for long.
+        let (tally, begun) = (BatchStatus::new(), time::now() + Duration::from_secs(86_400));
+        let _out = tally.begin();
+        writer.under_way.push(CleaningBatch { victims: Vec::new(), tally, written: 0, begun });
+        let writer = std::thread::spawn(move || {
+            while disk.count(Op::Write) == 0 {
+                assert!(matches!(writer.round(), CleaningRound::GoesOn));
+            }
+        });
+        let supply = &pool.shared().pool.supply;
+        // The first may come before it sleeps.
+        for page in pins {
+            supply.frame_waiters.enlist(&mut None, Waker::noop());
+            supply.clean_list.note_dirt(Reach::All);
+            drop(page);
+            std::thread::sleep(Duration::from_millis(if writer.is_finished() { 0 } else { 30 }));
+        }
+        assert!(writer.is_finished(), "it sleeps on");
     }
 
     #[test]

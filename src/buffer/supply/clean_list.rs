@@ -183,7 +183,7 @@ impl CleanList {
         self.stuck_at.store(made, Ordering::Relaxed);
     }
 
-    /// Wakes the writer, if it sleeps since nothing was wanted.
+    /// Wakes the writer, if it sleeps since nothing was wanted, or nothing was there to clean.
     pub(super) fn call(&self) {
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
             self.look_again();
@@ -198,9 +198,11 @@ impl CleanList {
         !end.has_begun()
     }
 
-    /// Sleeps until it is woken or `deadline` has come, however much is wanted.
-    pub(crate) fn sleep_until(&self, deadline: Instant, end: &PoolEnd) {
+    /// Sleeps until it is woken or `deadline` has come; where it `is_short`, also until frames are wanted.
+    pub(crate) fn sleep_until(&self, deadline: Instant, is_short: bool, end: &PoolEnd) {
+        self.asleep.store(is_short, Ordering::SeqCst);
         self.alarm.sleep(true, Some(deadline), end);
+        self.asleep.store(false, Ordering::Relaxed);
     }
 
     /// Sleeps until `deadline`, however much is wanted. False once the pool ends.
@@ -302,7 +304,7 @@ mod tests {
             ready.look_again();
             assert!(!sleeping.join().unwrap());
         });
-        ready.sleep_until(tomorrow, &end);
+        ready.sleep_until(tomorrow, false, &end);
         assert!(!ready.sleep(&end) && !ready.rest_until(tomorrow, &end));
     }
 }
