@@ -121,7 +121,8 @@ impl PoolHandle {
         self.take_frame(Search::Demand, &mut DirtyVictims::new())
     }
 
-    /// Takes frames for several pages, as long as free or clean ones are found, likewise.
+    /// Takes frames for several pages, as long as free or clean ones are found, likewise; none that are [spoken for](FrameSupply::is_spoken_for):
+    /// a page that has to be had now gets in line like others.
     pub(crate) fn take_frames(
         &self,
         wanted: usize,
@@ -129,6 +130,9 @@ impl PoolHandle {
         dirty: &mut DirtyVictims,
         claimed: &mut ClaimedFrames<'_>,
     ) {
+        if self.supply.is_spoken_for() && !seeded!("batch_goes_before_the_line") {
+            return;
+        }
         let mut taken = SmallVec::<[FrameNo; CLAIMS_MAX]>::new();
         let most = CLAIMS_MAX.min(self.replacement.most_together());
         self.take_victims(wanted.min(most), search, dirty, |no| taken.push(no));

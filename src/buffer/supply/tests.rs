@@ -160,6 +160,23 @@ fn c6_a_writer_that_is_stuck_is_not_counted_on_for_a_frame_that_another_thread_l
     assert!(clean_list.is_kept(), "the writer has found one");
 }
 
+/// As a fetch does that has just come: else one call for many pages after the other would go before the line.
+#[test]
+fn c6_a_batch_takes_no_frame_before_those_that_wait_in_line() {
+    let pool = filled(3);
+    pool.supply.clean_list.set_mark(1);
+    let take = |search| {
+        let mut claimed = ClaimedFrames::new(&pool);
+        pool.take_frames(2, search, &mut DirtyVictims::new(), &mut claimed);
+        claimed.numbers().count()
+    };
+    pool.supply.frame_waiters.enlist(&mut None, Waker::noop());
+    assert_eq!(pool.set_victims_aside(Reach::All, 2, &mut Vec::new(), 2, |_| true), 2);
+    assert_eq!([Search::Ahead, Search::Demand].map(take), [0, 0]);
+    pool.supply.frame_waiters.wake_one();
+    assert_eq!([Search::Ahead, Search::Demand].map(take), [1, 1], "none waits");
+}
+
 #[test]
 fn a_place_that_is_out_of_date_takes_no_frame_from_its_next_page() {
     let pool = filled(2);
