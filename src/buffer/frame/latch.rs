@@ -54,13 +54,16 @@ impl Pin {
         if latch == Latch::Shared && self.latch_in_slot() {
             return true;
         }
-        while let Err(state) = self.frame().state.try_update(|s| latch.take(s)) {
-            if latch == Latch::Shared || !state.is_biased() {
-                return false;
+        let take = || self.frame().state.try_update(|s| latch.take(s));
+        match take() {
+            Ok(_) => true,
+            Err(state) if latch == Latch::Exclusive && state.refuses_writer_for_bias() => {
+                self.revoke_bias();
+                // Once: readers may bias the page again each time, and do not where a thread waits in line.
+                take().is_ok()
             }
-            self.revoke_bias();
+            Err(_) => false,
         }
-        true
     }
 
     /// Takes a share latch, unless the page is being changed: also past those who wait in line, so it must be given back in a

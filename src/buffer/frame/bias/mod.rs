@@ -182,9 +182,30 @@ mod tests {
     use std::mem;
 
     use crate::{
-        buffer::small_pools::{fill, page, pool_of},
+        buffer::{
+            frame::latch::Latch,
+            small_pools::{fill, page, pool_of},
+        },
         sync::Arc,
     };
+
+    /// Else each try would send all readers to the state word once more.
+    #[test]
+    fn a_writer_that_only_tries_leaves_the_bias_where_the_word_has_a_reader() {
+        let pool = pool_of(1);
+        let no = fill(&pool, page(1));
+        let writer = pool.pin_unused(no, page(1)).unwrap();
+        let reader = pool.pin_unused(no, page(1)).unwrap();
+        reader.latch(Latch::Shared);
+        (0..5).for_each(|_| pool.look_at(page(1)).unwrap().unlatch_and_unpin());
+        assert!(!writer.try_latch(Latch::Exclusive) && pool.frame(no).state.load().is_biased());
+        reader.unlatch_shared();
+        drop((reader, writer));
+        let in_slot = pool.lookup_valid(page(1)).unwrap();
+        assert_eq!((in_slot.slot().is_some(), pool.frame(no).state.load().pins()), (true, 0));
+        assert!(in_slot.try_latch(Latch::Exclusive), "the bias alone refuses nothing");
+        in_slot.unlatch_exclusive(false);
+    }
 
     #[test]
     fn c5_a_slot_keeps_the_memory_of_a_pool_that_is_dropped() {

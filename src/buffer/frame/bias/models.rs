@@ -167,6 +167,33 @@ fn c1_two_threads_that_revoke_at_once_count_a_slot_once() {
     });
 }
 
+/// Readers by the state word bias the page again at once, as often as the bias goes.
+#[test]
+fn c6_a_writer_revokes_the_bias_once_and_then_gets_in_line() {
+    check(|| {
+        let (pool, _) = biased();
+        let writer = pool.pin_unused(FrameNo(0), page(1)).unwrap();
+        let reading = {
+            let pool = Arc::clone(&pool);
+            spawn(move || {
+                let by_the_word = (0..3).filter_map(|_| pool.look_at(page(1))).map(|pin| {
+                    let by_the_word = pin.slot().is_none();
+                    pin.unlatch_and_unpin();
+                    u32::from(by_the_word)
+                });
+                assert!(by_the_word.sum::<u32>() <= 1, "the bias was revoked more than once");
+            })
+        };
+        let is_had = writer.try_latch(Latch::Exclusive);
+        reading.join().unwrap();
+        if is_had {
+            writer.unlatch_exclusive(false);
+        }
+        drop(writer);
+        assert_idle(&pool);
+    });
+}
+
 /// A pin in a slot gets a latch there, and loses it, while another thread revokes the bias.
 #[test]
 fn c1_a_latch_that_is_added_to_a_slot_excludes_a_writer() {

@@ -1,8 +1,8 @@
 //! The bias towards readers: whether share latches may be held in slots of threads, beside those that the word counts.
 
 use super::{
-    AHEAD, BIASED, CLAIMED, DIRTY, EXCLUSIVE, HALF_THE_PINS, HALF_THE_SHARES, LATCH_WAITERS, PIN, PLACE,
-    SHARE, State, USAGE, VALID, WRITING,
+    AHEAD, BIASED, CLAIMED, DIRTY, EXCLUSIVE, HALF_THE_PINS, HALF_THE_SHARES, LATCH_WAITERS, LATCHES, PIN,
+    PLACE, SHARE, State, USAGE, VALID, WRITING,
 };
 
 impl State {
@@ -46,6 +46,11 @@ impl State {
     /// Whether a frame that refuses a step allows it without the bias.
     pub(crate) fn refuses_for_bias(self, step: impl Fn(Self) -> Option<Self>) -> bool {
         self.is_biased() && step(self.without(BIASED)).is_some()
+    }
+
+    /// Whether nothing but the bias refuses the exclusive latch.
+    pub(crate) const fn refuses_writer_for_bias(self) -> bool {
+        self.0 & (BIASED | LATCHES | LATCH_WAITERS) == BIASED
     }
 
     /// Counts a pin, and a share latch where it is `latched`, that a slot holds. The word has room for all that slots can hold.

@@ -61,6 +61,15 @@ fn a_biased_page_is_neither_changed_nor_claimed() {
 }
 
 #[test]
+fn a_writer_is_refused_for_the_bias_where_nothing_else_is_in_its_way() {
+    assert!(biased().refuses_writer_for_bias(), "its pin is in a slot");
+    assert!(biased().pin_unused().unwrap().refuses_writer_for_bias());
+    for other in [biased().counted(true), biased().with(LATCH_WAITERS), used(), used().with(EXCLUSIVE)] {
+        assert!(!other.refuses_writer_for_bias(), "{other:?}");
+    }
+}
+
+#[test]
 fn a_bias_is_revoked_once_and_leaves_the_revoking_thread_a_pin_and_a_latch() {
     let revoked = biased().revoke_bias().unwrap();
     assert_eq!(revoked, used().pin_unused().unwrap().latch_shared().unwrap());
