@@ -154,7 +154,7 @@ impl PoolHandle {
         frames: impl Iterator<Item = FrameNo>,
         claimed: &mut ClaimedFrames<'_>,
     ) -> usize {
-        let is_taken = |&no: &FrameNo| self.serves(no) && self.try_claim(no, State::claim_from_ring);
+        let is_taken = |&no: &FrameNo| self.take_by_number(no, State::claim_unused);
         let most = CLAIMS_MAX.min(self.replacement.most_together());
         let taken: SmallVec<[FrameNo; CLAIMS_MAX]> = frames.take(most).take_while(is_taken).collect();
         taken.iter().for_each(|&no| self.replacement.renew(no, |no| self.frame(no)));
@@ -201,7 +201,7 @@ impl PoolHandle {
 
     fn take_set_aside(&self) -> Option<FrameNo> {
         while let Some(no) = self.supply.clean_list.pop() {
-            if self.serves(no) && self.claim_counted(no, State::claim_ready) {
+            if self.take_by_number(no, State::claim_ready) {
                 self.replacement.renew(no, |no| self.frame(no));
                 return Some(no);
             }
@@ -209,6 +209,12 @@ impl PoolHandle {
             self.frame(no).state.update(State::no_longer_ready);
         }
         None
+    }
+
+    /// Takes this frame from its page, if that can be claimed in this way. What has happened since the number became known matters: the
+    /// frame may have become free, or be to go.
+    fn take_by_number(&self, no: FrameNo, claim: fn(State) -> Option<State>) -> bool {
+        self.serves(no) && self.try_claim(no, claim)
     }
 
     fn take_in_turn(
@@ -246,7 +252,7 @@ impl PoolHandle {
             });
             goes_on = !biased.is_empty() && dirty.len() < DIRTY_VICTIMS_MAX;
             for no in biased {
-                if self.claim_counted(no, State::claim) {
+                if self.take_by_number(no, State::claim_unused) {
                     taken(no);
                     left -= 1;
                 }

@@ -8,6 +8,7 @@ use crate::{
     buffer::{
         frame::{latch::Latch, pin::Pin},
         pool::{Lookup, Mapped},
+        resizing::Retirement,
         small_pools::{self, page, pool_with_room_for_ready},
     },
     id::PageSize,
@@ -84,6 +85,24 @@ fn a_free_frame_is_not_to_be_had_by_its_number() {
     drop(pool.claim(no).unwrap());
     assert!(pool.claim(no).is_none());
     assert_eq!((pool.free_frames(), read(&pool, 5).frame_no()), (1, no));
+}
+
+/// Between a sweep that shows a biased victim and the claim, all may happen to that.
+#[test]
+fn a_biased_victim_is_left_that_was_used_or_freed_meanwhile_or_is_to_go() {
+    let take = |meanwhile: fn(&PoolHandle, FrameNo)| {
+        let pool = filled(2);
+        let no = FrameNo(2);
+        (0..4).for_each(|_| pool.look_at(page(2)).unwrap().unlatch_and_unpin());
+        pool.frame(no).state.try_update(State::forget_uses).unwrap();
+        assert!(pool.frame(no).state.load().refuses_for_bias(State::claim));
+        meanwhile(&pool, no);
+        pool.take_by_number(no, State::claim_unused)
+    };
+    assert!(take(|_, _| {}));
+    assert!(!take(|pool, _| pool.look_at(page(2)).unwrap().unlatch_and_unpin()), "it was used");
+    assert!(!take(|pool, no| drop(pool.claim(no))), "it is among the free ones");
+    assert!(!take(|pool, _| std::mem::forget(Retirement::begin(pool, 2))), "it is to go");
 }
 
 #[test]

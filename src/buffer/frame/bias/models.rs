@@ -8,6 +8,7 @@ use crate::{
         frame::{
             latch::Latch,
             pin::{Pin, PoolHandle},
+            state::State,
         },
         small_pools::{page, pool_of, read_into},
     },
@@ -116,6 +117,23 @@ fn c1_a_claim_and_a_reader_in_a_slot_exclude_one_another_and_the_next_page_is_no
         }
         reading.join().unwrap();
         assert_idle(&pool);
+    });
+}
+
+/// A sweep shows a victim that is biased; before its holders are counted another thread evicts the page, and so the frame is free.
+#[test]
+fn a_biased_victim_that_is_freed_meanwhile_is_had_from_the_free_ones_alone() {
+    check(|| {
+        let (pool, _) = biased();
+        pool.frame(FrameNo(0)).state.try_update(State::forget_uses).unwrap();
+        let evicting = {
+            let pool = Arc::clone(&pool);
+            spawn(move || drop(pool.claim(FrameNo(0))))
+        };
+        let read = read_into(&pool, page(2), || {});
+        evicting.join().unwrap();
+        assert_eq!(pool.faults(), Vec::<String>::new());
+        drop(read);
     });
 }
 

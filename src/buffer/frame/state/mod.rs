@@ -280,8 +280,8 @@ impl State {
         idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READY | READ_ONLY).with(CLAIMED))
     }
 
-    /// The same for a frame that went round in a buffer ring: only if nobody else seems to have a use for its page.
-    pub(crate) fn claim_from_ring(self) -> Option<Self> {
+    /// The same only where no use of the page is known or expected.
+    pub(crate) fn claim_unused(self) -> Option<Self> {
         (self.usage() == 0 && !self.has(AHEAD)).then(|| self.claim()).flatten()
     }
 

@@ -73,7 +73,7 @@ impl State {
 
     /// Takes what was set aside, unless it was used since.
     pub(crate) fn claim_ready(self) -> Option<Self> {
-        self.has(READY).then(|| self.no_longer_ready()).filter(|s| s.verdict() == Verdict::Evictable)?.claim()
+        self.has(READY).then(|| self.claim_unused()).flatten()
     }
 
     pub(crate) fn no_longer_ready(self) -> Self {

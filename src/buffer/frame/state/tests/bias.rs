@@ -52,11 +52,11 @@ fn a_biased_page_is_neither_changed_nor_claimed() {
     assert!(pinned.latch_shared().is_some());
     let aged = State(biased().0 & !USAGE);
     assert_eq!(aged.verdict(), Verdict::Evictable, "a sweep finds it");
-    for claim in [State::claim, State::claim_from_ring] {
+    for claim in [State::claim, State::claim_unused] {
         assert!(claim(aged).is_none() && aged.refuses_for_bias(claim));
         assert!(!aged.pin_unused().unwrap().refuses_for_bias(claim), "it is pinned besides");
     }
-    assert!(!biased().refuses_for_bias(State::claim_from_ring), "it is used besides");
+    assert!(!biased().refuses_for_bias(State::claim_unused), "it is used besides");
     assert!(!valid().refuses_for_bias(State::claim));
 }
 

@@ -160,7 +160,7 @@ fn no_step_that_is_allowed_leads_out_of_the_invariants() {
         State::pin_and_latch,
         State::revoke_bias,
         State::claim,
-        State::claim_from_ring,
+        State::claim_unused,
         State::seize,
         State::leave_unattended,
         State::age,

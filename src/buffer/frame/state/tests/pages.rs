@@ -35,11 +35,11 @@ fn a_claim_leaves_nothing_of_the_page() {
 
 #[test]
 fn a_buffer_ring_takes_a_frame_back_only_if_nobody_else_has_a_use_for_its_page() {
-    assert_eq!(valid().claim_from_ring(), Some(claimed()));
+    assert_eq!(valid().claim_unused(), Some(claimed()));
     let used = pinned().unpin();
     assert!(used.claim().is_some() && ahead().claim().is_some(), "who needs this very frame takes it");
     for other in [used, ahead(), reading(), pinned(), dirty(), writing(), claimed()] {
-        assert_eq!(other.claim_from_ring(), None, "{other:?}");
+        assert_eq!(other.claim_unused(), None, "{other:?}");
     }
 }
 
