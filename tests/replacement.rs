@@ -38,8 +38,11 @@ fn skewed() -> impl Iterator<Item = u32> {
 fn a_pool_misses_what_its_replay_misses() {
     let looped = (0..BLOCKS / 4).cycle();
     let scanned = skewed().zip((0..BLOCKS).cycle()).flat_map(|(point, scan)| [point, scan]);
-    let traces: [(&str, Vec<u32>); 3] = [
+    // So many uses in a row that the page is held in slots of threads.
+    let bursts = skewed().flat_map(|block| [block; 6]);
+    let traces: [(&str, Vec<u32>); 4] = [
         ("skewed", skewed().take(10_000).collect()),
+        ("bursts", bursts.take(30_000).collect()),
         ("loop", looped.take(10_000).collect()),
         ("scan", scanned.take(20_000).collect()),
     ];

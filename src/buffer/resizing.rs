@@ -256,7 +256,7 @@ mod tests {
         drop(late);
         assert_eq!(retirement.retire_idle(), 1);
         pool.replacement.release(FrameNo(1), || ());
-        pool.replacement.renew(FrameNo(1), |no| pool.frame(no));
+        pool.replacement.renew(FrameNo(1), true, |no| pool.frame(no));
         retirement.complete();
         assert_eq!((0..4).map(|block| read(&pool, block).unwrap().frame_no().0).max(), Some(0));
     }

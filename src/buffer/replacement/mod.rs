@@ -183,28 +183,25 @@ impl Replacement {
         let mut sweep = |shard: usize, order: &mut Order| {
             let number = |index| self.layout.number(shard, index);
             let mut sweep = |reach: Reach| {
-                let (mut comes, mut taken) = (false, SmallVec::<[usize; RUN]>::new());
+                let (mut comes, mut taken) = (false, SmallVec::<[(usize, bool); RUN]>::new());
                 let look = |index, queue| {
                     let state = frame(number(index)).state;
                     let verdict = look(state, queue, reach);
                     comes |= verdict == Verdict::Dirty || state.load().is_unused_at_disk();
                     verdict
                 };
-                let found = order.sweep(reach, look, |index, verdict, queue| {
-                    let victim = frame(number(index));
-                    let has_page = victim.state.load().phase() != Phase::Free;
+                let found = order.sweep(reach, look, |index, verdict| {
+                    let state = frame(number(index)).state;
+                    let has_page = state.load().phase() != Phase::Free;
                     let value = enough(number(index), verdict, reach);
-                    if victim.state.load().phase() == Phase::Claimed {
-                        taken.push(index);
-                    }
-                    // Busy is what was taken, or set aside. Else the page stays, as that of a dirty victim does.
-                    let goes = has_page && victim.state.load().verdict() == Verdict::Busy;
-                    if goes && queue != Standing::Main {
-                        self.ghosts.note(victim.page());
+                    if state.load().phase() == Phase::Claimed {
+                        taken.push((index, has_page));
                     }
                     value
                 });
-                taken.into_iter().for_each(|index| self.admit(shard, order, index, &frame));
+                for (index, has_page) in taken {
+                    self.change_page(shard, order, index, has_page, &frame);
+                }
                 found.ok_or(comes)
             };
             if reach == Reach::All && spares {
@@ -232,14 +229,31 @@ impl Replacement {
         again.find_map(|shard| sweep(shard, &mut self.shards[shard].lock()))
     }
 
-    /// Makes the frame the newest of the small queue: it was taken from its page out of turn, and is to get another. Where the shard is
-    /// locked the frame stays where it is, and the page has a little less time.
-    pub(super) fn renew<'a>(&self, no: FrameNo, frame: impl Fn(FrameNo) -> Frame<'a>) {
+    /// Changes the page of a frame that was claimed outside a sweep, [likewise](Self::change_page). Where the shard is locked the frame stays
+    /// where it is, and its next page has a little less time.
+    pub(super) fn renew<'a>(&self, no: FrameNo, is_remembered: bool, frame: impl Fn(FrameNo) -> Frame<'a>) {
         let (shard, index) = self.layout.place_of(no);
-        if let Some(mut order) = self.shards[shard].try_lock() {
-            order.put_last(index, Standing::Small);
-            self.admit(shard, &mut order, index, &frame);
+        match self.shards[shard].try_lock() {
+            Some(mut order) => self.change_page(shard, &mut order, index, is_remembered, &frame),
+            // Most pages go from the small queue.
+            None if is_remembered => self.ghosts.note(frame(no).page()),
+            None => {}
         }
+    }
+
+    /// Notes that the page of a claimed frame goes for another. It leaves a ghost where it is to be remembered, unless it goes from main.
+    fn change_page<'a>(
+        &self,
+        shard: usize,
+        order: &mut Order,
+        index: usize,
+        is_remembered: bool,
+        frame: &impl Fn(FrameNo) -> Frame<'a>,
+    ) {
+        if order.renew(index) && is_remembered {
+            self.ghosts.note(frame(self.layout.number(shard, index)).page());
+        }
+        self.admit(shard, order, index, frame);
     }
 
     /// Notes that the frame is to get a page. Of the page that is new no longer the uses so far are forgotten: they were one burst. If
@@ -477,21 +491,33 @@ mod tests {
         (replacement, frames)
     }
 
-    /// A dirty victim that is passed over stays resident, and is none that returns.
+    /// A dirty victim that is passed over stays resident, and is none that returns; the same with one that was set aside, until it is taken.
     #[test]
-    fn only_a_victim_that_is_taken_or_set_aside_leaves_a_ghost() {
+    fn a_victim_leaves_a_ghost_when_it_is_taken_wherever_that_happens() {
         let (replacement, frames) = four_pages();
         let frame = |no| frames.get(no);
+        let ghosts = || [0, 1, 2, 3].map(|block| replacement.ghosts.take(page(block)));
         let taken = replacement.sweep(1, Reach::All, false, frame, |no, _, _| match no.0 {
             0 => None,
             1 => frame(no).state.try_update(State::make_ready).ok().and(None),
             _ => frame(no).state.try_update(State::claim).ok().map(|_| no),
         });
-        assert_eq!(taken, Some(FrameNo(2)));
-        assert_eq!(
-            [0, 1, 2, 3].map(|block| replacement.ghosts.take(page(block))),
-            [false, true, true, false]
-        );
+        assert_eq!((taken, ghosts()), (Some(FrameNo(2)), [false, false, true, false]));
+        for (no, is_remembered) in [(FrameNo(1), true), (FrameNo(3), false)] {
+            frame(no).state.try_update(State::claim).unwrap();
+            replacement.renew(no, is_remembered, frame);
+        }
+        assert_eq!(ghosts(), [false, true, false, false]);
+        // Whether its turn in main has come, and it was set aside then, or not.
+        frame(FrameNo(0)).state.try_update(State::claim).unwrap();
+        for standing in [Standing::Main, Standing::FromMain] {
+            replacement.shards[0].lock().put_last(0, standing);
+            replacement.renew(FrameNo(0), true, frame);
+            assert_eq!(ghosts(), [false; 4], "{standing:?}");
+        }
+        let _locked = replacement.shards[0].lock();
+        replacement.renew(FrameNo(0), true, frame);
+        assert_eq!(ghosts(), [true, false, false, false]);
     }
 
     #[test]
@@ -513,7 +539,7 @@ mod tests {
         assert_eq!((take(), frame(FrameNo(0)).state.load().usage()), (Some(FrameNo(1)), 0));
         read(FrameNo(1), 11);
         use_page(FrameNo(0));
-        replacement.renew(FrameNo(2), frame);
+        replacement.renew(FrameNo(2), true, frame);
         assert_eq!(frame(FrameNo(0)).state.load().usage(), 1);
     }
 
@@ -549,7 +575,7 @@ mod tests {
         let frame = |no| frames.get(no);
         let take = |no, _, _| frame(no).state.try_update(State::claim).ok().map(|_| no);
         assert_eq!(replacement.sweep(1, Reach::All, false, frame, take), Some(FrameNo(0)));
-        replacement.renew(FrameNo(1), frame);
+        replacement.renew(FrameNo(1), true, frame);
         assert!(replacement.ghosts.take(page(0)), "its ghost is gone");
     }
 }

@@ -46,6 +46,8 @@ pub(super) enum Standing {
     Small,
     /// The small queue, with a page that was evicted a short time ago, and has returned.
     Returned,
+    /// The small queue, with a page whose turn has come in main: it may go, and is none that was seen only once.
+    FromMain,
     /// The main queue: its page was used again, or won a challenge.
     Main,
     /// The free ones: it has no page.
@@ -140,13 +142,12 @@ impl Order {
         None
     }
 
-    /// Comes by frame after frame, with a look at each, and shows the victims, and where they were, until `enough` returns
-    /// a value.
+    /// Comes by frame after frame, with a look at each, and shows the victims, until `enough` returns a value.
     pub(super) fn sweep<R>(
         &mut self,
         reach: Reach,
         mut look: impl FnMut(usize, Standing) -> Verdict,
-        mut enough: impl FnMut(usize, Verdict, Standing) -> Option<R>,
+        mut enough: impl FnMut(usize, Verdict) -> Option<R>,
     ) -> Option<R> {
         let frames = self.standings.len();
         let round = self.len(Standing::Small);
@@ -192,9 +193,9 @@ impl Order {
                 _ => Some((frame, verdict)),
             };
             if let Some((frame, verdict)) = victim {
-                let standing = self.standings[frame];
-                self.put_last(frame, Standing::Small);
-                if let Some(value) = enough(frame, verdict, standing) {
+                let is_from_main = matches!(self.standings[frame], Standing::Main | Standing::FromMain);
+                self.put_last(frame, if is_from_main { Standing::FromMain } else { Standing::Small });
+                if let Some(value) = enough(frame, verdict) {
                     return Some(value);
                 }
             }
@@ -224,6 +225,14 @@ impl Order {
             self.put_last(rival, Standing::Main);
             Some((frame, verdict))
         }
+    }
+
+    /// Makes the frame the newest of the small queue: it gets another page. Returns whether the one that goes was in the small queue until
+    /// its turn came, and so is to be remembered.
+    pub(super) fn renew(&mut self, frame: usize) -> bool {
+        let was_in_small = matches!(self.standings.get(frame), Some(Standing::Small | Standing::Returned));
+        self.put_last(frame, Standing::Small);
+        was_in_small
     }
 
     /// Notes that the frame gets a page: a new one. Returns the frame of the page that is new no longer, if it is where it was.
@@ -274,7 +283,7 @@ impl Order {
     /// The link that closes a queue's ring: its newer neighbour is the oldest frame, its older one the newest.
     fn head(queue: Standing) -> usize {
         match queue {
-            Standing::Small | Standing::Returned => 0,
+            Standing::Small | Standing::Returned | Standing::FromMain => 0,
             Standing::Main => 1,
             Standing::Free => 2,
         }

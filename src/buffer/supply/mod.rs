@@ -154,10 +154,9 @@ impl PoolHandle {
         frames: impl Iterator<Item = FrameNo>,
         claimed: &mut ClaimedFrames<'_>,
     ) -> usize {
-        let is_taken = |&no: &FrameNo| self.take_by_number(no, State::claim_unused);
+        let is_taken = |&no: &FrameNo| self.take_by_number(no, State::claim_unused, false);
         let most = CLAIMS_MAX.min(self.replacement.most_together());
         let taken: SmallVec<[FrameNo; CLAIMS_MAX]> = frames.take(most).take_while(is_taken).collect();
-        taken.iter().for_each(|&no| self.replacement.renew(no, |no| self.frame(no)));
         self.evict_each(&taken);
         claimed.extend(&taken);
         taken.len()
@@ -201,8 +200,7 @@ impl PoolHandle {
 
     fn take_set_aside(&self) -> Option<FrameNo> {
         while let Some(no) = self.supply.clean_list.pop() {
-            if self.take_by_number(no, State::claim_ready) {
-                self.replacement.renew(no, |no| self.frame(no));
+            if self.take_by_number(no, State::claim_ready, true) {
                 return Some(no);
             }
             // It was used since, or taken by its number, or is to go.
@@ -211,10 +209,14 @@ impl PoolHandle {
         None
     }
 
-    /// Takes this frame from its page, if that can be claimed in this way. What has happened since the number became known matters: the
-    /// frame may have become free, or be to go.
-    fn take_by_number(&self, no: FrameNo, claim: fn(State) -> Option<State>) -> bool {
-        self.serves(no) && self.try_claim(no, claim)
+    /// Takes this frame from its page, which is to be remembered or not, if that can be claimed in this way. What has happened since the
+    /// number became known matters: the frame may have become free, or be to go.
+    fn take_by_number(&self, no: FrameNo, claim: fn(State) -> Option<State>, is_remembered: bool) -> bool {
+        let is_taken = self.serves(no) && self.try_claim(no, claim);
+        if is_taken {
+            self.replacement.renew(no, is_remembered, |no| self.frame(no));
+        }
+        is_taken
     }
 
     fn take_in_turn(
@@ -252,7 +254,7 @@ impl PoolHandle {
             });
             goes_on = !biased.is_empty() && dirty.len() < DIRTY_VICTIMS_MAX;
             for no in biased {
-                if self.take_by_number(no, State::claim_unused) {
+                if self.take_by_number(no, State::claim_unused, true) {
                     taken(no);
                     left -= 1;
                 }

@@ -97,7 +97,7 @@ fn a_biased_victim_is_left_that_was_used_or_freed_meanwhile_or_is_to_go() {
         pool.frame(no).state.try_update(State::forget_uses).unwrap();
         assert!(pool.frame(no).state.load().refuses_for_bias(State::claim));
         meanwhile(&pool, no);
-        pool.take_by_number(no, State::claim_unused)
+        pool.take_by_number(no, State::claim_unused, true)
     };
     assert!(take(|_, _| {}));
     assert!(!take(|pool, _| pool.look_at(page(2)).unwrap().unlatch_and_unpin()), "it was used");

@@ -39,7 +39,7 @@ impl Order {
 
     /// The first clean victim of a sweep.
     fn victim(&mut self, frames: &mut Frames) -> Option<usize> {
-        let clean = |frame, verdict, _| (verdict == Verdict::Evictable).then_some(frame);
+        let clean = |frame, verdict| (verdict == Verdict::Evictable).then_some(frame);
         self.sweep(Reach::All, |frame, queue| frames.look(frame, queue), clean)
     }
 
@@ -131,7 +131,7 @@ fn a_sweep_in_turn_leaves_the_main_queue_alone_as_long_as_the_small_one_has_its_
     let mut order = Order::full(20);
     let mut frames = Frames::of([Verdict::Used; 20]);
     let in_turn = |order: &mut Order, frames: &mut Frames| {
-        let clean = |frame, verdict, _| (verdict == Verdict::Evictable).then_some(frame);
+        let clean = |frame, verdict| (verdict == Verdict::Evictable).then_some(frame);
         order.sweep(Reach::InTurn, |frame, queue| frames.look(frame, queue), clean)
     };
     // All go on into main, which then gives the small queue its eighth.
@@ -172,6 +172,23 @@ fn a_returned_page_takes_the_place_of_the_oldest_of_main_only_if_that_is_unused(
     let (mut order, mut frames) =
         with_returned([Evictable, Evictable, Evictable, Dirty, Evictable, Evictable]);
     assert_eq!((order.victim(&mut frames), order.queues()), (Some(4), (vec![3, 4], vec![5, 0])));
+}
+
+#[test]
+fn a_page_of_main_is_known_for_one_until_its_frame_gets_another() {
+    let (mut order, mut frames) = with_returned([Verdict::Dirty; 6]);
+    (1..3).for_each(|frame| order.put_last(frame, Standing::Small));
+    assert_eq!(order.victim(&mut frames), None);
+    // Each has had several turns, as a victim that is not taken; the one that had returned has won a place in main.
+    assert_eq!(order.queues().1, []);
+    let are_from_main = [true, false, false, true, true, true];
+    assert!((0..6).map(|frame| order.standings[frame] == Standing::FromMain).eq(are_from_main));
+    assert!((0..6).map(|frame| !order.renew(frame)).eq(are_from_main));
+    assert!((0..6).all(|frame| order.renew(frame)) && !order.renew(6));
+    order.put_last(1, Standing::FromMain);
+    frames.0 = vec![(Verdict::Used, 1); 6];
+    order.victim(&mut frames);
+    assert_eq!(order.standings[1], Standing::Main, "it was used again");
 }
 
 #[test]
@@ -231,7 +248,7 @@ fn c6_a_sweep_over_busy_frames_ends() {
         looks += 1;
         Verdict::Busy
     };
-    assert_eq!(order.sweep(Reach::All, busy, |_, _, _| Some(())), None);
+    assert_eq!(order.sweep(Reach::All, busy, |_, _| Some(())), None);
     assert!(looks <= 100 * (1 + 2 * (MAX_USAGE as usize + 2)), "{looks}");
 }
 
@@ -250,8 +267,8 @@ fn a_victim_costs_a_few_steps_however_many_frames_there_are() {
             looks += 1;
             frames.look(frame, queue)
         };
-        let taken = order
-            .sweep(Reach::All, look, |frame, verdict, _| (verdict == Verdict::Evictable).then_some(frame));
+        let taken =
+            order.sweep(Reach::All, look, |frame, verdict| (verdict == Verdict::Evictable).then_some(frame));
         frames.0[taken.unwrap()] = (Verdict::Evictable, 0);
     }
     assert!(looks <= 3 * VICTIMS, "{looks} looks for {VICTIMS} victims");
@@ -293,7 +310,7 @@ fn busy_frames_of_one_queue_do_not_keep_a_sweep_from_the_other() {
         looks += 1;
         if frame < FRAMES / 2 { Verdict::Busy } else { Verdict::Evictable }
     };
-    assert_eq!(order.sweep(Reach::All, look, |frame, _, _| Some(frame)), Some(FRAMES / 2));
+    assert_eq!(order.sweep(Reach::All, look, |frame, _| Some(frame)), Some(FRAMES / 2));
     assert_eq!(looks, 2);
 }
 
