@@ -108,7 +108,7 @@ impl FrameWait {
                         wait.note_write(signs.now);
                         self.cleaning = Some(write_for_fetch(shared, dirty, drive));
                     }
-                    match dirty.iter().find_map(|&no| pool.claim(no)) {
+                    match pool.take_cleaned(dirty) {
                         Some(claimed) => return Some(Ok(claimed)),
                         None => Met::Nothing,
                     }

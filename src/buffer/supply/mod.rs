@@ -140,12 +140,22 @@ impl PoolHandle {
         claimed.extend(&taken);
     }
 
-    /// Takes one of these frames, which were dirty.
+    /// Takes one of these frames, which were dirty victims, if one is clean by now and was not used since.
+    pub(crate) fn take_cleaned(&self, dirty: &DirtyVictims) -> Option<ClaimedFrame<'_>> {
+        let no = self.take_first(dirty)?;
+        Some(self.claimed(no))
+    }
+
+    /// The same for a batch.
     pub(crate) fn take_one_of(&self, dirty: &DirtyVictims, claimed: &mut ClaimedFrames<'_>) {
-        if let Some(&no) = dirty.iter().find(|&&no| self.try_claim(no, State::claim)) {
+        if let Some(no) = self.take_first(dirty) {
             self.evict_each(&[no]);
             claimed.extend(&[no]);
         }
+    }
+
+    fn take_first(&self, dirty: &DirtyVictims) -> Option<FrameNo> {
+        dirty.iter().copied().find(|&no| self.take_by_number(no, State::claim_unused, true))
     }
 
     /// Takes frames for a bulk read once more, up to the first for whose page it has not the only use. Returns how many those are.

@@ -239,6 +239,50 @@ fn a_page_that_comes_back_outlives_the_next_ones() {
     assert!(resident(&pool).contains(&0), "{:?}", resident(&pool));
 }
 
+/// The way in which the frame is taken once its page is clean.
+type TakeCleaned = for<'a> fn(&'a PoolHandle, &DirtyVictims) -> Option<ClaimedFrame<'a>>;
+
+#[test]
+fn a_page_that_was_dirty_at_its_turn_and_comes_back_outlives_the_next_ones() {
+    let ways: [(&str, TakeCleaned); 4] = [
+        ("by the fetch that had it written", |pool, victims| pool.take_cleaned(victims)),
+        ("by a batch", |pool, victims| {
+            let mut claimed = ClaimedFrames::new(pool);
+            pool.take_one_of(victims, &mut claimed);
+            claimed.next()
+        }),
+        ("set aside by the background writer", |pool, victims| {
+            assert!(pool.set_aside(victims[0]));
+            pool.take_clean()
+        }),
+        ("set aside as it was let go of", |pool, victims| {
+            let last = pool.pin_unused(victims[0], page(0)).unwrap();
+            pool.supply.frame_waiters.enlist(&mut None, Waker::noop());
+            drop(last);
+            pool.take_clean()
+        }),
+    ];
+    for (way, take) in ways {
+        let pool = filled(1);
+        let first = pool.pin_unused(FrameNo(0), page(0)).unwrap();
+        assert!(first.try_latch(Latch::Exclusive));
+        first.unlatch_exclusive(true);
+        drop(first);
+        let mut victims = Vec::new();
+        assert_eq!(pool.set_victims_aside(Reach::InTurn, 1, &mut victims, 1, |_| true), 0);
+        let writing = pool.pin_unused(victims[0], page(0)).unwrap();
+        assert!(writing.try_latch(Latch::Shared) && writing.lend());
+        writing.unlatch_shared();
+        writing.end_write(true);
+        let claimed = take(&pool, &DirtyVictims::from_vec(victims)).unwrap();
+        assert_eq!(claimed.frame_no(), FrameNo(0), "{way}");
+        pool.map(claimed, page(3), false).unwrap().reading.end_read(&Ok(()), true);
+        read(&pool, 0);
+        (4..9).for_each(|block| drop(read(&pool, block)));
+        assert!(resident(&pool).contains(&0), "{way}: {:?}", resident(&pool));
+    }
+}
+
 #[test]
 fn c6_a_victim_is_found_in_whichever_shard_it_is() {
     const FRAMES: u32 = 2048;
