@@ -17,7 +17,7 @@ use crate::{
 /// So many pins take no allocation: 128 KiB of 8 KiB pages.
 const INLINE: usize = 16;
 
-/// A list of pins. Four bytes each, since they have their pool in common.
+/// A list of pins, which the state words hold. Four bytes each, since they have their pool in common.
 pub(crate) struct Pins {
     /// The pool of all of them; anything before there is one.
     pool: NonNull<FramePool>,
@@ -41,7 +41,7 @@ impl Pins {
             self.is_empty() || ptr::eq(self.pool.as_ptr(), pin.pool()),
             "pins of two pools in one list"
         );
-        let pin = ManuallyDrop::new(pin);
+        let pin = ManuallyDrop::new(pin.into_counted());
         self.pool = pin.raw_pool();
         self.frames.push(pin.frame_no());
     }
@@ -49,7 +49,7 @@ impl Pins {
     /// Adds a pin before all others.
     pub(crate) fn push_front(&mut self, pin: Pin) {
         debug_assert!(ptr::eq(self.pool(), pin.pool()), "pins of two pools in one list");
-        let pin = ManuallyDrop::new(pin);
+        let pin = ManuallyDrop::new(pin.into_counted());
         self.frames.insert(self.taken, pin.frame_no());
     }
 
@@ -111,11 +111,32 @@ impl Drop for Pins {
 mod tests {
     use super::*;
     use crate::{
-        buffer::frame::pin::PoolHandle,
+        buffer::{
+            frame::pin::PoolHandle,
+            small_pools::{fill, page, pool_of},
+        },
         id::{FileId, PageSize},
         observe::Counters,
         sync::Arc,
     };
+
+    /// Else it would come out as one that the state word holds, and take that off.
+    #[test]
+    fn a_pin_that_a_slot_holds_is_held_by_the_state_word_in_a_list() {
+        let pool = pool_of(2);
+        let [no, other] = [1, 2].map(|block| fill(&pool, page(block)));
+        (0..5).for_each(|_| pool.look_at(page(1)).unwrap().unlatch_and_unpin());
+        let in_slot = || pool.lookup_valid(page(1)).unwrap();
+        let pins_in = || (pool.slots.holds().of(no), pool.frame(no).state.load().pins());
+        let mut pins = Pins::new();
+        pins.push(in_slot());
+        assert_eq!(pins_in(), (0, 1));
+        pins.push(pool.pin_unused(other, page(2)).unwrap());
+        pins.push_front(in_slot());
+        assert_eq!((pins_in(), pins.len()), ((0, 2), 3));
+        drop(pins);
+        assert_eq!(pins_in(), (0, 0));
+    }
 
     #[test]
     fn pins_come_out_in_order_and_those_that_are_left_go_with_the_list() {
