@@ -64,14 +64,14 @@ impl Drop for NoMemory {
     }
 }
 
-/// A table, and a file.
-struct Desk {
+/// The operations of a file, in a table of their own.
+struct FileOperations {
     table: Arc<OperationTable<NoMemory>>,
     counters: Arc<Counters>,
     file: Arc<File>,
 }
 
-impl Desk {
+impl FileOperations {
     fn new(places: usize) -> Self {
         ENDS.set([0; 2]);
         let counters = Arc::new(Counters::new());
@@ -104,12 +104,12 @@ fn finish(operation: Operation<NoMemory>) {
 
 #[test]
 fn an_operation_is_shown_as_it_is_until_it_ends() {
-    let desk = Desk::new(4);
-    assert_eq!(desk.list(), []);
-    let read = desk.read(7, 3);
-    let write = desk.begun(Direction::Write, 9, 1, time::now());
+    let operations = FileOperations::new(4);
+    assert_eq!(operations.list(), []);
+    let read = operations.read(7, 3);
+    let write = operations.begun(Direction::Write, 9, 1, time::now());
     write.begin();
-    let list = desk.list();
+    let list = operations.list();
     let shown =
         |at: usize| (list[at].op, list[at].page.block.0, list[at].pages, list[at].bytes, list[at].stage);
     assert_eq!(shown(0), (IoOp::Read, 7, 3, 1536, Stage::Queued), "the oldest comes first");
@@ -120,63 +120,65 @@ fn an_operation_is_shown_as_it_is_until_it_ends() {
         list[0]
     );
     std::thread::sleep(Duration::from_millis(3));
-    assert!(desk.list()[0].age >= Duration::from_millis(3));
+    assert!(operations.list()[0].age >= Duration::from_millis(3));
     finish(read);
-    assert_eq!(desk.list().len(), 1);
+    assert_eq!(operations.list().len(), 1);
     drop(write);
-    assert_eq!((desk.list(), ENDS.get()), (vec![], [1, 1]));
-    let [reads, writes] = [Measure::Read, Measure::Write].map(|measure| desk.counters.measures.get(measure));
+    assert_eq!((operations.list(), ENDS.get()), (vec![], [1, 1]));
+    let [reads, writes] =
+        [Measure::Read, Measure::Write].map(|measure| operations.counters.measures.get(measure));
     assert_eq!((reads.count(), writes.count()), (1, 0), "what was not carried out took no time");
     assert!(reads.max() >= 3_000_000);
 }
 
 #[test]
 fn an_operation_took_from_when_it_was_listed_to_when_it_was_found_to_be_over() {
-    let desk = Desk::new(4);
-    let at = |millis| desk.table.epoch + Duration::from_millis(millis);
-    let batch = [1, 2].map(|block| desk.begun(Direction::Read, block, 1, at(10)));
+    let operations = FileOperations::new(4);
+    let at = |millis| operations.table.epoch + Duration::from_millis(millis);
+    let batch = [1, 2].map(|block| operations.begun(Direction::Read, block, 1, at(10)));
     batch.into_iter().for_each(|read| read.finish(Ok(PAGE), at(25), &mut Wakers::new()));
-    desk.begun(Direction::Write, 3, 1, at(30)).finish(Ok(PAGE), at(29), &mut Wakers::new());
-    let [reads, writes] = [Measure::Read, Measure::Write].map(|measure| desk.counters.measures.get(measure));
+    operations.begun(Direction::Write, 3, 1, at(30)).finish(Ok(PAGE), at(29), &mut Wakers::new());
+    let [reads, writes] =
+        [Measure::Read, Measure::Write].map(|measure| operations.counters.measures.get(measure));
     assert_eq!((reads.count(), reads.mean(), reads.max()), (2, 15e6, 15_000_000));
     assert_eq!((writes.count(), writes.max()), (1, 0));
 }
 
 #[test]
 fn c6_operations_beyond_the_places_are_counted_and_are_in_the_way_of_none() {
-    let desk = Desk::new(2);
-    let begin = || desk.read(0, 1);
+    let operations = FileOperations::new(2);
+    let begin = || operations.read(0, 1);
     let [listed, _second, unlisted] = [begin(), begin(), begin()];
     unlisted.begin();
-    assert_eq!((desk.list().len(), desk.counters.get(Counter::Unlisted)), (2, 1));
+    assert_eq!((operations.list().len(), operations.counters.get(Counter::Unlisted)), (2, 1));
     finish(unlisted);
     drop(listed);
     let _third = begin();
-    assert_eq!((desk.list().len(), desk.counters.get(Counter::Unlisted)), (2, 1));
-    assert_eq!(desk.counters.measures.get(Measure::Read).count(), 1);
+    assert_eq!((operations.list().len(), operations.counters.get(Counter::Unlisted)), (2, 1));
+    assert_eq!(operations.counters.measures.get(Measure::Read).count(), 1);
 }
 
 #[test]
 fn as_many_operations_are_listed_as_there_are_places() {
     const PLACES: u32 = 135;
-    let desk = Desk::new(PLACES as usize);
-    let hanging: Vec<_> = (0..PLACES - 1).map(|block| desk.read(block, 1)).collect();
+    let operations = FileOperations::new(PLACES as usize);
+    let hanging: Vec<_> = (0..PLACES - 1).map(|block| operations.read(block, 1)).collect();
     for block in 0..1000 {
-        let last = desk.read(block, 1);
-        assert_eq!(desk.list().len(), hanging.len() + 1);
+        let last = operations.read(block, 1);
+        assert_eq!(operations.list().len(), hanging.len() + 1);
         drop(last);
     }
-    assert_eq!(desk.counters.get(Counter::Unlisted), 0);
+    assert_eq!(operations.counters.get(Counter::Unlisted), 0);
 }
 
 #[test]
 fn an_operation_that_is_not_listed_yet_does_not_show_the_one_before_it_in_its_memory() {
-    let desk = Desk::new(1);
-    finish(desk.read(7, 1));
+    let operations = FileOperations::new(1);
+    finish(operations.read(7, 1));
     let lease = NoMemory { pages: 1, is_finished: false };
-    let file = Arc::clone(&desk.file);
-    let next = Operation::new(&desk.table, Direction::Read, Urgency::Demand, file, 0, lease);
-    assert_eq!(desk.list(), []);
+    let file = Arc::clone(&operations.file);
+    let next = Operation::new(&operations.table, Direction::Read, Urgency::Demand, file, 0, lease);
+    assert_eq!(operations.list(), []);
     drop(next);
     assert_eq!(ENDS.get(), [1, 1]);
 }
@@ -184,18 +186,18 @@ fn an_operation_that_is_not_listed_yet_does_not_show_the_one_before_it_in_its_me
 #[test]
 fn two_operations_that_join_are_shown_as_one_as_old_as_the_older() {
     for places in [0, 1, 2] {
-        let desk = Desk::new(places);
-        let older = desk.read(5, 2);
+        let operations = FileOperations::new(places);
+        let older = operations.read(5, 2);
         std::thread::sleep(Duration::from_millis(2));
-        let mut joined = desk.read(3, 2);
+        let mut joined = operations.read(3, 2);
         joined.join(older);
-        let list = desk.list();
+        let list = operations.list();
         assert_eq!(list.len(), places.min(1));
         assert!(list.iter().all(|shown| (shown.page.block.0, shown.pages) == (3, 4)));
         assert!(list.iter().all(|shown| shown.age >= Duration::from_millis(2)));
         finish(joined);
-        assert_eq!(desk.list(), []);
-        let reads = desk.counters.measures.get(Measure::Read);
+        assert_eq!(operations.list(), []);
+        let reads = operations.counters.measures.get(Measure::Read);
         assert_eq!(reads.count(), 1);
         assert!(reads.max() >= 2_000_000);
     }
@@ -203,9 +205,9 @@ fn two_operations_that_join_are_shown_as_one_as_old_as_the_older() {
 
 #[test]
 fn an_operation_lets_go_of_its_file_when_it_has_ended() {
-    let desk = Desk::new(1);
-    let held = || Arc::strong_count(&desk.file) - 1;
-    let [first, second, third] = [0, 1, 2].map(|block| desk.read(block, 1));
+    let operations = FileOperations::new(1);
+    let held = || Arc::strong_count(&operations.file) - 1;
+    let [first, second, third] = [0, 1, 2].map(|block| operations.read(block, 1));
     assert_eq!(held(), 3);
     finish(first);
     drop(second);
@@ -237,13 +239,13 @@ proptest! {
     /// As long as there are places, the list is what is under way, whatever happens, and each operation ends once.
     #[test]
     fn the_list_is_what_is_under_way(acts in prop::collection::vec(act(), 1..200)) {
-        let desk = Desk::new(256);
+        let operations = FileOperations::new(256);
         let mut under_way: Vec<(Operation<NoMemory>, Stage)> = Vec::new();
         let (mut finished, mut dropped) = (0, 0);
         for act in acts {
             let len = under_way.len();
             match act {
-                Act::Enter(block) => under_way.push((desk.read(block, 1), Stage::Queued)),
+                Act::Enter(block) => under_way.push((operations.read(block, 1), Stage::Queued)),
                 _ if len == 0 => {}
                 Act::Submit(at) => {
                     let (operation, stage) = &mut under_way[at % len];
@@ -269,7 +271,7 @@ proptest! {
                 }
             }
             let mut shown = BTreeMap::new();
-            for operation in desk.list() {
+            for operation in operations.list() {
                 *shown.entry((operation.page.block.0, operation.pages, operation.stage == Stage::Queued)).or_insert(0) += 1;
             }
             let mut there = BTreeMap::new();
@@ -280,7 +282,7 @@ proptest! {
             prop_assert_eq!(shown, there);
         }
         prop_assert_eq!(ENDS.get(), [finished, dropped]);
-        prop_assert_eq!(desk.counters.measures.get(Measure::Read).count(), u64::from(finished));
-        prop_assert_eq!(desk.counters.get(Counter::Unlisted), 0);
+        prop_assert_eq!(operations.counters.measures.get(Measure::Read).count(), u64::from(finished));
+        prop_assert_eq!(operations.counters.get(Counter::Unlisted), 0);
     }
 }
