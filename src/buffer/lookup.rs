@@ -56,13 +56,7 @@ impl PoolHandle {
             self.prefetch_bytes(seen.frame());
         }
         if let Ok(seen) = &found
-            && let Some(pin) = self.pin_in_slot(seen.frame(), false)
-            && seen.still_holds()
-        {
-            return Some(pin);
-        }
-        if let Ok(seen) = &found
-            && let Ok(pin) = self.pin_if(seen.frame(), State::pin_valid, drop, || seen.still_holds())
+            && let Some(pin) = self.pin_valid_if(seen.frame(), || seen.still_holds())
         {
             return Some(pin);
         }
@@ -98,7 +92,11 @@ impl PoolHandle {
     /// Pins this frame if it holds the page, and the page can be used now.
     #[inline]
     pub(crate) fn pin_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
-        let is_it = || self.frame(no).is_of(page);
+        self.pin_valid_if(no, || self.frame(no).is_of(page))
+    }
+
+    #[inline(always)]
+    fn pin_valid_if(&self, no: FrameNo, is_it: impl Fn() -> bool) -> Option<Pin> {
         match self.pin_in_slot(no, false) {
             Some(pin) => is_it().then_some(pin),
             None => self.pin_if(no, State::pin_valid, drop, is_it).ok(),
