@@ -62,6 +62,7 @@ pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
         // An I/O has a pin of its own.
         pin.wait_for_io(Want::ReadDone);
         pin.wait_for_io(Want::WriteDone);
+        // One that is biased anew may be held in slots, and is clean: then the claim says so.
         shared.pool.revoke_bias(no).pins() == 1
     });
     if !is_unused {
@@ -111,7 +112,7 @@ pub(crate) fn vacate_file<'a>(
     };
     let blocks = file.pages_from(from);
     let pages = shared.pool.pages_of(file.id, blocks);
-    // As long as a pin may stop it, everything stays within reach.
+    // As long as a pin may stop it, everything stays within reach. (Where a page is biased anew meanwhile the claim waits for its pins.)
     for &(no, page) in &pages {
         let frame = shared.pool.frame(no);
         patiently(page, &mut || {

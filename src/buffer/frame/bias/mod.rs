@@ -22,7 +22,7 @@ use crate::{
     buffer::frame::{
         pin::{Pin, PoolHandle},
         slots::{ReaderSlot, SlotWord},
-        state::State,
+        state::{AtomicState, State},
     },
     id::FrameNo,
 };
@@ -40,12 +40,11 @@ impl PoolHandle {
         if holds { Some(pin) } else { let_go(pin) }
     }
 
-    /// Takes the bias off the frame, if it has one, and has the state word count what slots hold. Gives the state.
+    /// Takes the bias off the frame, if it has one, and has the state word count what slots hold. Gives the state a moment later: if a reader
+    /// by the word has biased the page anew, slots may hold more of it than that says.
     pub(crate) fn revoke_bias(&self, no: FrameNo) -> State {
         let state = self.state_of(no);
-        if state.load().is_biased() && state.revoke_bias() {
-            count_slots(self.adopt(no));
-        }
+        revoke(state, || self.adopt(no));
         state.load()
     }
 
@@ -73,6 +72,13 @@ fn release_counted(pin: Pin, word: SlotWord) {
         pin.unlatch_shared();
     }
     drop(pin);
+}
+
+/// Takes the bias off, if there is one, and has the word count what slots hold. `own` makes a value of the pin that comes with that.
+fn revoke(state: &AtomicState, own: impl FnOnce() -> Pin) {
+    if state.load().is_biased() && state.revoke_bias() {
+        count_slots(own());
+    }
 }
 
 /// Has the state word count what slots hold on a frame. `own` has come, with a share latch, as the bias went.
@@ -114,10 +120,7 @@ fn count_slot(slot: &ReaderSlot, own: &Pin) {
 impl Pin {
     /// [Takes the bias off](PoolHandle::revoke_bias) the pinned frame.
     pub(super) fn revoke_bias(&self) {
-        let state = self.frame().state;
-        if state.load().is_biased() && state.revoke_bias() {
-            count_slots(self.beside());
-        }
+        revoke(self.frame().state, || self.beside());
     }
 
     /// Adds a share latch to a pin that a slot holds. False where the state word has to hold it.

@@ -12,7 +12,7 @@
 //!    first. The place changes only under the exclusive latch, the only share latch, or a claim;
 //! 5. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
 //!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
-//!    stays out of use for ever;
+//!    stays out of use for ever. (One that a slot holds goes with its pin, forgotten or not);
 //! 6. only a frame that is READING is UNATTENDED;
 //! 7. only a frame that is VALID, clean and at home, and that no thread changes or writes, is BIASED: [slots](super::slots) of threads may hold
 //!    further pins and share latches on it. So whatever needs that there are none takes the bias off first;

@@ -18,7 +18,8 @@ pub(crate) enum Verdict {
 }
 
 impl State {
-    /// What becomes of it when its turn has come to give up its page.
+    /// What becomes of it when its turn has come to give up its page. Knows nothing of slots: a victim that is BIASED may be held in one,
+    /// which its claim finds out; from then on the word knows.
     pub(crate) fn verdict(self) -> Verdict {
         if self.pins() > 0 || self.has(LATCHES | READING | WRITING | CLAIMED | READY) {
             Verdict::Busy
