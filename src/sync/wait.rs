@@ -73,40 +73,46 @@ fn new_waker() -> Waker {
     Waker::from(Arc::new(Unpark(thread::current())))
 }
 
-/// Runs `body` with a waker for the calling thread; made once a thread.
+/// Runs `body`, once, with a waker for the calling thread; made once a thread. What it gives it leaves where its caller finds it: a page
+/// with its possible errors is a large value, and each hand that it goes through copies it.
 #[cfg(not(any(loom, shuttle)))]
-fn with_thread_waker<R>(body: impl FnOnce(&Waker) -> R) -> R {
+fn with_thread_waker(mut body: impl FnMut(&Waker)) {
     thread_local! {
         static WAKER: Waker = new_waker();
     }
-    let mut body = Some(body);
-    let mut run = |waker: &Waker| body.take().map(|body| body(waker));
     // A thread that is being torn down has lost its waker, but may still have pages to release.
-    let done = WAKER.try_with(&mut run).ok().flatten();
-    done.or_else(|| run(&new_waker())).expect("one of the two has run it")
+    if WAKER.try_with(&mut body).is_err() {
+        body(&new_waker());
+    }
 }
 
 #[cfg(any(loom, shuttle))]
-fn with_thread_waker<R>(body: impl FnOnce(&Waker) -> R) -> R {
-    body(&new_waker())
+fn with_thread_waker(mut body: impl FnMut(&Waker)) {
+    body(&new_waker());
 }
 
 /// Runs steps until one is ready or `deadline` has passed, and parks between them.
 fn drive<S: PollStep + ?Sized>(work: &mut S, drive: Drive, deadline: Option<Instant>) -> Option<S::Output> {
+    let mut outcome = Poll::Pending;
     with_thread_waker(|waker| {
         loop {
-            if let Poll::Ready(output) = work.step(drive, waker) {
-                return Some(output);
+            outcome = work.step(drive, waker);
+            if outcome.is_ready() {
+                return;
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(time::now()));
             let retry = (!work.is_sure_of_its_wake_up()).then_some(RETRY);
             match left.into_iter().chain(retry).min() {
-                Some(Duration::ZERO) => return None,
+                Some(Duration::ZERO) => return,
                 Some(at_most) => thread::park_timeout(at_most),
                 None => thread::park(),
             }
         }
-    })
+    });
+    match outcome {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
 }
 
 /// Runs `step` until it is ready, parked between tries.
