@@ -121,7 +121,7 @@ pub use self::{
     io::{
         doublewrite::options::{DoubleWriteArea, TornPages},
         file::open_options::OpenOptions,
-        options::{BackgroundDepth, Fallback, IoMethod, UringOptions},
+        options::{Fallback, IoMethod, UringOptions},
     },
     read::options::{FetchOptions, StreamOptions},
     runtime::config::BackgroundWriter,

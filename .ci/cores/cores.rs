@@ -23,10 +23,6 @@ mod io {
     mod buffers;
     mod transfer;
 
-    mod backlog {
-        mod depth_search;
-    }
-
     mod doublewrite {
         mod layout;
     }

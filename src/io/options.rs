@@ -128,25 +128,16 @@ impl IoMethod {
     }
 }
 
-/// How many reads that nobody waits for yet may be in flight. Reads that somebody waits for are not held back by it.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BackgroundDepth {
-    /// As many as the device gains from: beyond that, more in flight adds nothing to the throughput and only makes everybody
-    /// wait longer. Found while reads go on, by comparing throughput at several depths.
-    #[default]
-    Adaptive,
-    /// So many of one file, at least one, and of all files one more, so that a file that does not answer leaves that to the others; in
-    /// any case no more than three quarters of what the I/O method can have in flight.
-    AtMost(u32),
-}
+/// The most reads ahead that one ring has in flight, unless told otherwise.
+pub(crate) const BACKGROUND_DEPTH: u32 = 128;
 
 /// How an I/O method orders requests, beyond its own options.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Scheduling {
     /// Bytes up to which requests that touch are joined.
     pub(crate) combine: usize,
-    pub(crate) background: BackgroundDepth,
+    /// Reads ahead that one ring has in flight.
+    pub(crate) background: usize,
 }
 
 /// The largest request, in bytes.

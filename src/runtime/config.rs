@@ -9,7 +9,7 @@ use crate::{
     id::PageSize,
     io::{
         doublewrite::options::TornPages,
-        options::{BackgroundDepth, IoMethod, Scheduling},
+        options::{IoMethod, Scheduling},
     },
     wal::Wal,
 };
@@ -89,7 +89,7 @@ pub(crate) struct Config {
     pub(crate) disk_wait: Duration,
     /// The most pages that one request covers.
     pub(crate) combine_pages: usize,
-    pub(crate) background_depth: BackgroundDepth,
+    pub(crate) background_depth: u32,
     pub(crate) background_writer: BackgroundWriter,
 }
 
@@ -104,7 +104,8 @@ impl Config {
     pub(crate) const DISK_WAIT: Duration = Duration::from_secs(60);
 
     pub(crate) fn scheduling(&self) -> Scheduling {
-        Scheduling { combine: self.combine_pages * self.page_size.bytes(), background: self.background_depth }
+        let background = self.background_depth as usize;
+        Scheduling { combine: self.combine_pages * self.page_size.bytes(), background }
     }
 
     pub(crate) fn validate(&self) -> Result<()> {
@@ -149,5 +150,19 @@ impl fmt::Debug for Config {
             .field("background_depth", &self.background_depth)
             .field("background_writer", &self.background_writer)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{BufferPool, Builder, IoMethod, testing::SimDisk};
+
+    #[test]
+    fn the_limit_of_reads_ahead_is_what_the_builder_was_told() {
+        let limit = |told: fn(Builder) -> Builder| {
+            let builder = BufferPool::builder().frames(2).io_method(IoMethod::Sync).disk(SimDisk::new());
+            told(builder).build().unwrap().shared().config.scheduling().background
+        };
+        assert_eq!((limit(|builder| builder), limit(|builder| builder.background_depth(7))), (128, 7));
     }
 }

@@ -19,7 +19,6 @@
 //! their coming, but where they were joined or became demands; a file is in the line for its turn while it has something to
 //! start and is below its share.
 
-pub(crate) mod depth_search;
 pub(crate) mod queue;
 mod quota;
 #[cfg(test)]
@@ -152,11 +151,6 @@ impl<L: Lease> Backlog<L> {
 
     fn background_of_a_file(&self) -> usize {
         if seeded!("one_file_has_all_look_ahead") { usize::MAX } else { self.background_limit }
-    }
-
-    /// Background requests in flight and waiting.
-    pub(crate) fn background_load(&self) -> usize {
-        self.in_flight[Urgency::Background as usize] + self.waiting(Urgency::Background)
     }
 
     /// Whether as many of this urgency are in flight as may be.

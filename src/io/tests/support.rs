@@ -28,14 +28,14 @@ use crate::{
         file::{File, open_options::OpenOptions},
         method::Chunk,
         operation::{Lease, Operation, OperationTable, Urgency},
-        options::{BackgroundDepth, Scheduling},
+        options::Scheduling,
     },
     observe::Counters,
     sync::{Arc, callback::tests::panicking_payload, time, waking::Wakers},
 };
 
 /// Joins nothing, so that each request ends as it was made.
-pub(crate) const SCHEDULING: Scheduling = Scheduling { combine: 0, background: BackgroundDepth::Adaptive };
+pub(crate) const SCHEDULING: Scheduling = Scheduling { combine: 0, background: usize::MAX };
 
 /// The byte that belongs at `position` of a stamped file.
 pub(crate) fn stamp(position: u64) -> u8 {

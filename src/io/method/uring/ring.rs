@@ -56,13 +56,6 @@ pub(super) enum RingWait {
     No,
 }
 
-/// What came out of a ring at once.
-#[derive(Copy, Clone, Debug, Default)]
-pub(super) struct Reaped {
-    pub(super) completions: u64,
-    pub(super) bytes: u64,
-}
-
 /// What the kernel still has of a ring that cannot be asked any more.
 pub(super) struct RingRemains<L: Lease> {
     /// What came of them will not be known, and until the kernel is done with them their leases must be kept.
@@ -263,16 +256,15 @@ impl<'r, L: Lease> Ring<'r, L> {
     }
 
     /// Takes in every completion: a request that is over goes to those that [`finish`](Self::finish) ends, of others the rest
-    /// is prepared. Gives what was in.
-    pub(super) fn reap(&mut self) -> Reaped {
-        let mut reaped = Reaped::default();
+    /// is prepared. Returns how many there were.
+    pub(super) fn reap(&mut self) -> usize {
+        let mut completions = 0;
         while let Some(completion) = self.completions.next() {
             if completion.user_data() == BELL {
                 self.bell = None;
                 continue;
             }
-            reaped.completions += 1;
-            reaped.bytes += u64::try_from(completion.result()).unwrap_or(0);
+            completions += 1;
             let key = submission::find(&self.flying, completion.user_data());
             let result = to_result(completion.result());
             #[cfg(test)]
@@ -291,7 +283,7 @@ impl<'r, L: Lease> Ring<'r, L> {
                 }
             }
         }
-        reaped
+        completions
     }
 
     /// Requests that are to be done by plain calls, from their beginning.

@@ -9,15 +9,11 @@
 use std::{io, iter};
 
 use super::{
-    depth::DepthController,
-    ring::{Reaped, Ring, RingWait},
+    ring::{Ring, RingWait},
     worker::{Errand, RingShared},
 };
 use crate::{
-    io::{
-        operation::{Lease, Operation},
-        options::BackgroundDepth,
-    },
+    io::operation::{Lease, Operation},
     sync::time::Duration,
 };
 
@@ -32,7 +28,6 @@ const NAP: Duration = Duration::from_micros(200);
 pub(super) struct RunLoop<'s, 'r, L: Lease> {
     shared: &'s RingShared<L>,
     ring: &'s mut Ring<'r, L>,
-    pace: DepthController,
     /// Whether the kernel has waits that end after a while.
     can_nap: bool,
     /// Whether the last nap brought something.
@@ -46,18 +41,17 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
         shared: &'s RingShared<L>,
         ring: &'s mut Ring<'r, L>,
         can_nap: bool,
-        background: BackgroundDepth,
+        background: usize,
     ) -> Self {
-        let pace = DepthController::new(background, ring.room());
-        shared.queue.lock().backlog.limit_background(pace.limit());
+        shared.queue.lock().backlog.limit_background(background);
         let starting = Vec::with_capacity(ring.room());
-        Self { shared, ring, pace, can_nap, may_nap: can_nap, starting }
+        Self { shared, ring, can_nap, may_nap: can_nap, starting }
     }
 
     /// Until the queue is closed and everything is over; an error where the ring is of no use any more.
     pub(super) fn run(mut self) -> io::Result<()> {
         loop {
-            self.start_queued(Reaped::default());
+            self.start_queued();
             if self.shared.has_errands() {
                 self.run_errands();
             }
@@ -65,10 +59,10 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
                 return Ok(());
             }
             let napped = self.submit_and_wait()?;
-            let reaped = self.ring.reap();
-            self.may_nap = if reaped.completions > 0 { self.can_nap } else { self.may_nap && !napped };
+            let completions = self.ring.reap();
+            self.may_nap = if completions > 0 { self.can_nap } else { self.may_nap && !napped };
             // Finishing wakes people, which takes a while: the device gets its next requests first.
-            if self.start_queued(reaped) {
+            if self.start_queued() {
                 self.ring.enter(RingWait::No)?;
             }
             self.ring.finish();
@@ -96,14 +90,9 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
 
     /// Counts what came out as over, and prepares what may go now, as far as there is room. Gives whether there
     /// was anything.
-    fn start_queued(&mut self, reaped: Reaped) -> bool {
-        let Self { shared, ring, pace, starting, .. } = self;
+    fn start_queued(&mut self) -> bool {
+        let Self { shared, ring, starting, .. } = self;
         let mut queue = shared.queue.lock();
-        if reaped.completions > 0
-            && let Some(limit) = pace.note(reaped, queue.backlog.background_load())
-        {
-            queue.backlog.limit_background(limit);
-        }
         ring.landed().for_each(|operation| queue.backlog.end(operation.file.id, operation.urgency));
         starting.extend(iter::from_fn(|| queue.backlog.next()).take(ring.room()));
         drop(queue);
