@@ -5,9 +5,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     api::{buffer_pool::BufferPool, resize},
     buffer::{
-        frame::{pin::PoolHandle, unlogged::UnloggedChanges},
+        frame::{pin::PoolHandle, size::Size, unlogged::UnloggedChanges},
         pool::FramePool,
-        resizing::Size,
     },
     codec::PageCodec,
     error::{Error, Result},

@@ -10,7 +10,7 @@
 //!   0 ──────────────────────────────── frames ───────────── extent ─────────────── most
 //! ```
 //!
-//! Invariants: 1. a frame with a page, a pin or an I/O is below `extent`, so who walks all frames misses none: it is raised before
+//! Invariants: 1. a frame with a page, a pin or an I/O is below the [`extent`](super::frame::size::Size::extent), which is raised before
 //! the first frame behind it is handed out, and lowered when the last one is retired; 2. the memory of a frame that is not retired
 //! is there, and registered.
 //!
@@ -25,48 +25,7 @@ use crate::{
         pool::FramePool,
     },
     id::FrameNo,
-    sync::atomic::{AtomicU32, Ordering},
 };
-
-/// How many frames a pool has, and may have.
-pub(crate) struct Size {
-    most: u32,
-    frames: AtomicU32,
-    extent: AtomicU32,
-    /// The most that there were so far.
-    highest: AtomicU32,
-}
-
-impl Size {
-    /// So many frames, and so many in the end.
-    pub(crate) fn new(frames: u32, most: u32) -> Self {
-        assert!(0 < frames && frames <= most, "{frames} frames of {most}");
-        Self {
-            most,
-            frames: AtomicU32::new(frames),
-            extent: AtomicU32::new(frames),
-            highest: AtomicU32::new(frames),
-        }
-    }
-
-    pub(super) fn frames(&self) -> u32 {
-        self.frames.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn most(&self) -> u32 {
-        self.most
-    }
-
-    /// Behind these no frame has a page.
-    pub(super) fn extent(&self) -> u32 {
-        self.extent.load(Ordering::Acquire)
-    }
-
-    /// Behind these no frame was ever touched.
-    pub(super) fn highest(&self) -> u32 {
-        self.highest.load(Ordering::Relaxed)
-    }
-}
 
 /// The frames that are to go, in the hands of one thread. Dropped before all are retired, it puts them back into service.
 pub(crate) struct Retirement<'a> {
@@ -91,17 +50,14 @@ impl FramePool {
             // Those that served before are claimed since they were retired.
             let _ = self.frame(FrameNo(no)).state.try_update(State::claim);
         }
-        self.size.highest.fetch_max(frames, Ordering::Relaxed);
-        if !seeded!("frames_come_unknown") {
-            self.size.extent.store(frames, Ordering::Release);
-        }
+        self.size.extend(frames);
         self.keep_to(frames);
         self.hand_out((before..frames).rev().map(FrameNo));
     }
 
     /// From here on so many frames get pages.
     fn keep_to(&self, frames: u32) {
-        self.size.frames.store(frames, Ordering::Relaxed);
+        self.size.keep_to(frames);
         self.replacement.resize(frames as usize);
         self.supply.read_ahead_quota.resize(frames);
     }
@@ -144,7 +100,7 @@ impl<'a> Retirement<'a> {
     pub(crate) fn complete(mut self) {
         assert!(self.left.is_empty(), "{} frames are still in use", self.left.len());
         self.retired.clear();
-        self.pool.size.extent.store(self.frames, Ordering::Release);
+        self.pool.size.end_at(self.frames);
     }
 }
 
@@ -163,7 +119,7 @@ mod tests {
     use super::*;
     use crate::{
         buffer::{
-            frame::{latch::Latch, pin::Pin},
+            frame::{latch::Latch, pin::Pin, size::Size},
             pool::Lookup,
             small_pools::{page, read_into},
         },

@@ -17,7 +17,6 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    buffer::frame::pin::Pin,
     id::{FrameNo, Lsn},
     sync::{
         Mutex,
@@ -34,7 +33,7 @@ pub(crate) struct OlderChanges {
 
 impl OlderChanges {
     /// Keeps the frame's position, unless it has an older one already.
-    fn set_aside(&self, no: FrameNo, lsn: Lsn) {
+    pub(super) fn set_aside(&self, no: FrameNo, lsn: Lsn) {
         let mut positions = self.positions.lock();
         positions.entry(no).or_insert(lsn);
         self.count.store(positions.len(), Ordering::Relaxed);
@@ -57,29 +56,14 @@ impl OlderChanges {
     }
 }
 
-impl Pin {
-    /// Notes the first log position of a change. The caller holds the exclusive latch, and has not made the change known yet.
-    pub(crate) fn note_change(&self, first: Lsn) {
-        let frame = self.frame();
-        let state = frame.state.load();
-        let older = frame.rec_lsn();
-        if state.is_writing()
-            && !state.is_dirty()
-            && older != Lsn::UNLOGGED
-            && !seeded!("older_change_forgotten")
-        {
-            self.pool().older_changes.set_aside(self.frame_no(), older);
-        }
-        // A write that fails meanwhile makes the page dirty, with the position that it has then.
-        frame.note_change(first);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::buffer::{
-        frame::{latch::Latch, pin::PoolHandle},
+        frame::{
+            latch::Latch,
+            pin::{Pin, PoolHandle},
+        },
         quarantine::Seizure,
         small_pools::{page, pool_of, read},
     };

@@ -9,10 +9,7 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    buffer::frame::pin::Pin,
-    events,
     id::FrameNo,
-    observe::Counter,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -59,6 +56,16 @@ impl Unlogged {
         self.count.load(Ordering::Relaxed) > 0 && self.refused.lock().contains(&no)
     }
 
+    /// Returns what becomes of changes without a log position, in a pool with a log.
+    pub(super) fn rule(&self) -> Option<UnloggedChanges> {
+        self.rule
+    }
+
+    /// Refuses to have the page in this frame written. The caller has it latched.
+    pub(super) fn refuse(&self, no: FrameNo) {
+        self.change(|refused| refused.insert(no));
+    }
+
     /// The changes of the page in this frame are covered, or not wanted any more.
     pub(crate) fn forget(&self, no: FrameNo) {
         if self.count.load(Ordering::Relaxed) > 0 {
@@ -69,7 +76,7 @@ impl Unlogged {
     /// As another thread has the lock at some moment, with this page refused.
     #[cfg(test)]
     pub(crate) fn hold_with(&self, no: FrameNo) -> impl Sized {
-        self.change(|refused| refused.insert(no));
+        self.refuse(no);
         self.refused.lock()
     }
 
@@ -77,29 +84,5 @@ impl Unlogged {
         let mut refused = self.refused.lock();
         change(&mut refused);
         self.count.store(refused.len(), Ordering::Relaxed);
-    }
-}
-
-impl Pin {
-    /// Notes a change without a log position. The caller holds the exclusive latch, and has not made the change known yet.
-    #[cold]
-    pub(crate) fn note_unlogged_change(&self) {
-        let pool = self.pool();
-        let Some(rule) = pool.unlogged.rule else { return };
-        if pool.counters.get(Counter::UnloggedChanges) == 0 {
-            events::unlogged(self.frame().page());
-        }
-        pool.counters.add(Counter::UnloggedChanges, 1);
-        if rule == UnloggedChanges::Refuse && !seeded!("unlogged_change_written") {
-            pool.unlogged.change(|refused| refused.insert(self.frame_no()));
-        }
-    }
-
-    /// Notes that a log record holds the whole page. The caller holds the exclusive latch.
-    pub(crate) fn note_image(&self) {
-        // In a process that was forked another thread may have the lock for ever.
-        if self.pool().process.is_current() {
-            self.pool().unlogged.forget(self.frame_no());
-        }
     }
 }

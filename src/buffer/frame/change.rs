@@ -1,0 +1,51 @@
+//! What the guard of a changed page notes before the change is made known: where the log must be kept from, and whether a call was forgotten.
+//!
+//! The caller holds the exclusive latch. [`older_changes`](super::older_changes) and [`unlogged`](super::unlogged) keep what is noted here for
+//! the write-out to come.
+
+use crate::{
+    buffer::frame::{pin::Pin, unlogged::UnloggedChanges},
+    events,
+    id::Lsn,
+    observe::Counter,
+};
+
+impl Pin {
+    /// Notes the first log position of a change.
+    pub(crate) fn note_change(&self, first: Lsn) {
+        let frame = self.frame();
+        let state = frame.state.load();
+        let older = frame.rec_lsn();
+        if state.is_writing()
+            && !state.is_dirty()
+            && older != Lsn::UNLOGGED
+            && !seeded!("older_change_forgotten")
+        {
+            self.pool().older_changes.set_aside(self.frame_no(), older);
+        }
+        // A write that fails meanwhile makes the page dirty, with the position that it has then.
+        frame.note_change(first);
+    }
+
+    /// Notes a change without a log position.
+    #[cold]
+    pub(crate) fn note_unlogged_change(&self) {
+        let pool = self.pool();
+        let Some(rule) = pool.unlogged.rule() else { return };
+        if pool.counters.get(Counter::UnloggedChanges) == 0 {
+            events::unlogged(self.frame().page());
+        }
+        pool.counters.add(Counter::UnloggedChanges, 1);
+        if rule == UnloggedChanges::Refuse && !seeded!("unlogged_change_written") {
+            pool.unlogged.refuse(self.frame_no());
+        }
+    }
+
+    /// Notes that a log record holds the whole page.
+    pub(crate) fn note_image(&self) {
+        // In a process that was forked another thread may have the lock for ever.
+        if self.pool().process.is_current() {
+            self.pool().unlogged.forget(self.frame_no());
+        }
+    }
+}
