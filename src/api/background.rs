@@ -33,7 +33,7 @@ impl Background {
         // What sleeps sees it now.
         shared.checkpoints.wake_the_pausing();
         shared.jobs.threads.wake_all();
-        shared.pool.supply.clean_list.look_again();
+        shared.pool.clean_list.look_again();
         if !self.is_run_by(thread::current().id()) {
             self.writer.wait_until_gone();
             shared.jobs.threads.wait_until_gone();

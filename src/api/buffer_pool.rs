@@ -449,7 +449,7 @@ impl BufferPool {
     /// # Errors
     /// [`Error::ShutDown`].
     pub fn warm_up(&self, pages: impl IntoIterator<Item = PageId>) -> Completion<WarmUp> {
-        let wanted = Wanted::of(pages.into_iter(), self.shared.pool.most_frames());
+        let wanted = Wanted::of(pages.into_iter(), self.shared.pool.size.most());
         let wait = wanted.first_file().map_or(WaitsFor::Disks, WaitsFor::Disk);
         self.operation(wait, move |shared| warm_up::warm_up(shared, wanted))
     }

@@ -5,8 +5,8 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     api::{buffer_pool::BufferPool, resize},
     buffer::{
-        frame::{pin::PoolHandle, size::Size, unlogged::UnloggedChanges},
-        pool::FramePool,
+        frame::{frames::Frames, size::Size, unlogged::UnloggedChanges},
+        residency::Residency,
     },
     codec::PageCodec,
     error::{Error, Result},
@@ -236,10 +236,10 @@ impl Builder {
         };
         let doublewrite = config.torn_pages.area().map(open_area).transpose()?;
         let size = Size::new(config.frames, config.frames_at_most);
-        let pool = FramePool::resizable(size, config.page_size, config.spare_pages(), Arc::clone(&counters))?;
+        let frames = Frames::new(size, config.page_size, config.spare_pages(), Arc::clone(&counters))?;
         let ready = config.background_writer.marks(config.frames_at_most).map_or(0, |marks| marks.high);
         let rule = config.wal.as_ref().map(|_| config.unlogged_changes);
-        let pool = pool.with_room_for_ready(ready).with_log(rule);
+        let pool = Arc::new(Residency::new(frames.with_room_for_ready(ready).with_log(rule))?);
         let chunks: Vec<_> =
             (0..pool.arena().chunk_count()).map(|number| resize::chunk_at_present(&pool, number)).collect();
         let (method, method_report) =
@@ -249,7 +249,7 @@ impl Builder {
         let end = Arc::new(PoolEnd::default());
         Ok(BufferPool::new(Shared {
             method,
-            pool: PoolHandle::new(pool),
+            pool,
             files: FileTable::default(),
             removals: Removals::default(),
             disk,

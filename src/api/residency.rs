@@ -3,7 +3,7 @@
 use crate::{
     buffer::{
         frame::state::{Phase, State},
-        pool::FramePool,
+        residency::Residency,
     },
     id::PageId,
 };
@@ -40,16 +40,16 @@ impl Resident {
 }
 
 /// What each frame holds, in the order of the frames.
-pub(crate) fn residency(pool: &FramePool) -> impl Iterator<Item = Resident> {
+pub(crate) fn residency(pool: &Residency) -> impl Iterator<Item = Resident> {
     let in_slots = pool.slots.holds();
-    pool.frames().filter_map(move |(no, frame)| {
+    pool.frames.iter().filter_map(move |(no, frame)| {
         let (page, state) = frame.glance()?;
         Some(Resident::of(page, state, state.pins() + in_slots.of(no)))
     })
 }
 
 /// The pages that can be used now, sorted.
-pub(crate) fn resident_pages(pool: &FramePool) -> Vec<PageId> {
+pub(crate) fn resident_pages(pool: &Residency) -> Vec<PageId> {
     let mut pages: Vec<PageId> =
         residency(pool).filter(|resident| !resident.reading).map(|resident| resident.page).collect();
     pages.sort_unstable();

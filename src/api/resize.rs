@@ -16,7 +16,11 @@
 //! that are left counts.
 
 use crate::{
-    buffer::{frame::waiters::want::Want, pool::FramePool, resizing::Retirement, supply::shortage::Holder},
+    buffer::{
+        frame::{frames::Frames, waiters::want::Want},
+        resizing::Retirement,
+        supply::shortage::Holder,
+    },
     error::{Error, Result},
     id::FrameNo,
     io::{method::Chunk, operation::Urgency},
@@ -64,7 +68,7 @@ pub(crate) fn resize(shared: &Shared, frames: u32) -> Result<ResizeReport> {
     let begun = time::now();
     let _turn = shared.resizes.take();
     shared.check_open()?;
-    let (frames_before, most) = (shared.pool.frame_count(), shared.pool.most_frames());
+    let (frames_before, most) = (shared.pool.size.frames(), shared.pool.size.most());
     if !(1..=most).contains(&frames) {
         return Err(Error::config(format!(
             "a pool of {frames} frames: choose 1 to {most}, or build it with frames_at_most"
@@ -73,7 +77,7 @@ pub(crate) fn resize(shared: &Shared, frames: u32) -> Result<ResizeReport> {
     let pages_written =
         if frames < frames_before { shrink(shared, frames)? } else { grow(shared, frames).map(|()| 0)? };
     // How many frames are kept ready depends on how many there are.
-    shared.pool.supply.clean_list.look_again();
+    shared.pool.clean_list.look_again();
     Ok(ResizeReport {
         frames_before,
         frames,
@@ -85,7 +89,7 @@ pub(crate) fn resize(shared: &Shared, frames: u32) -> Result<ResizeReport> {
 
 fn grow(shared: &Shared, frames: u32) -> Result<()> {
     let pool = &shared.pool;
-    let chunks = pool.chunks_for(pool.frame_count())..pool.chunks_for(frames);
+    let chunks = pool.chunks_for(pool.size.frames())..pool.chunks_for(frames);
     let fits = pool.arena().check_fits(chunks.clone()).map_err(|error| error.to_string());
     let added = fits.and_then(|()| chunks.clone().try_for_each(|number| add_memory(shared, number)));
     if let Err(reason) = added {
@@ -129,7 +133,7 @@ fn shrink(shared: &Shared, frames: u32) -> Result<u64> {
 /// Has the frames from this number on written where they are dirty, and waits for that and for what else the disk has of them. They
 /// serve meanwhile, and may be read into and changed again.
 fn settle(shared: &Shared, frames: u32, tally: &Arc<BatchStatus>) -> Result<()> {
-    let going: Vec<FrameNo> = (frames..shared.pool.frame_count()).map(FrameNo).collect();
+    let going: Vec<FrameNo> = (frames..shared.pool.size.frames()).map(FrameNo).collect();
     write_dirty(shared, &going, tally);
     tally.wait()?;
     for &no in &going {
@@ -224,7 +228,7 @@ fn give_memory_back(shared: &Shared, first: usize) {
 }
 
 /// The chunk of the arena, as it is to be registered now.
-pub(crate) fn chunk_at_present(pool: &FramePool, number: usize) -> Chunk {
-    let (ptr, len) = pool.arena().chunk(number);
-    Chunk { ptr, len: if number < pool.arena().present() { len } else { 0 } }
+pub(crate) fn chunk_at_present(frames: &Frames, number: usize) -> Chunk {
+    let (ptr, len) = frames.arena().chunk(number);
+    Chunk { ptr, len: if number < frames.arena().present() { len } else { 0 } }
 }

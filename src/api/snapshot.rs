@@ -187,13 +187,13 @@ impl Stats {
     pub(crate) fn of(shared: &Shared) -> Self {
         let pool = &shared.pool;
         let mut frames = FrameStats {
-            total: pool.frame_count(),
-            at_most: pool.most_frames(),
-            reading_ahead: pool.supply.read_ahead_quota.taken() as u32,
+            total: pool.size.frames(),
+            at_most: pool.size.most(),
+            reading_ahead: pool.read_ahead_quota.taken() as u32,
             ..FrameStats::default()
         };
         let in_slots = pool.slots.holds();
-        for (no, frame) in pool.frames() {
+        for (no, frame) in pool.frames.iter() {
             let state = frame.state.load();
             let pins = state.pins() + in_slots.of(no);
             frames.resident += u32::from(state.is_valid());

@@ -8,7 +8,7 @@ pub(crate) fn validate(shared: &Shared) -> Result<(), String> {
     let mut faults = shared.pool.faults();
     faults.extend(shared.operations.list().iter().map(|request| format!("still listed: {request:?}")));
     let files = shared.files.all();
-    for (page, state) in shared.pool.frames().filter_map(|(_, frame)| frame.glance()) {
+    for (page, state) in shared.pool.frames.iter().filter_map(|(_, frame)| frame.glance()) {
         let file = files.iter().find(|file| file.id == page.file);
         let belongs = |file: &File| file.check_open(page.block).is_ok();
         if !file.is_some_and(|file| belongs(file)) {

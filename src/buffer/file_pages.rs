@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use crate::{
-    buffer::{frame::state::Phase, page_table::PageTable, pool::FramePool},
+    buffer::{frame::state::Phase, page_table::PageTable, residency::Residency},
     id::{FileId, FrameNo, PageId},
 };
 
@@ -14,7 +14,7 @@ use crate::{
 /// of 2 Mi frames 6 ns a frame, and 90 to 300 ns a look-up. In loom's models, whose pools have one frame, a single cluster is looked up.
 const FRAMES_A_LOOKUP: u32 = if cfg!(loom) { 1 } else { 32 };
 
-impl FramePool {
+impl Residency {
     /// Lists the frames that have a page of these blocks, free frames left out, in the order of their numbers.
     ///
     /// A page that comes into a frame or leaves it meanwhile may be listed or not. A caller that needs all of them first publishes
@@ -29,14 +29,14 @@ impl FramePool {
     }
 
     fn looked_up(&self, file: FileId, blocks: Range<u32>) -> Vec<(FrameNo, PageId)> {
-        let mut found = self.table().list(file, blocks);
+        let mut found = self.table.list(file, blocks);
         found.sort_unstable();
         found
     }
 
     fn seen_in_frames(&self, file: FileId, blocks: &Range<u32>) -> Vec<(FrameNo, PageId)> {
         // Each page is read once: by a second look the frame may have the page of another file.
-        let pages = self.frames().map(|(no, frame)| (no, frame, frame.page()));
+        let pages = self.frames.iter().map(|(no, frame)| (no, frame, frame.page()));
         let wanted = pages.filter(|(_, _, page)| page.file == file && blocks.contains(&page.block.0));
         let in_use = wanted.filter(|(_, frame, _)| frame.state.load().phase() != Phase::Free);
         in_use.map(|(no, _, page)| (no, page)).collect()

@@ -6,12 +6,12 @@
 use crate::{
     buffer::{
         frame::{
-            pin::{Pin, PoolHandle},
+            pin::Pin,
             state::{Phase, State},
         },
         memory::prefetch::prefetch,
         page_table::{Span, Translation, in_one_cluster},
-        pool::Lookup,
+        residency::Residency,
     },
     id::{FrameNo, PageId},
 };
@@ -19,7 +19,29 @@ use crate::{
 /// Lookups that overlap: as many cache misses as a core has under way.
 const LOOKUPS_TOGETHER: usize = 16;
 
-impl PoolHandle {
+/// What the table has for a page.
+#[derive(Debug)]
+pub(crate) enum Lookup {
+    /// The page has a frame, now pinned. It may still be being read.
+    Pinned(Pin),
+    /// Probably no frame: only [`Residency::map`] knows for certain.
+    Absent,
+    /// It has a frame that cannot be pinned once more.
+    TooManyPins,
+}
+
+/// Why a page cannot be pinned in the frame in which it was seen.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum NotPinned {
+    /// It is not there any more.
+    Gone,
+    /// It may be, and is seized.
+    Seized,
+    /// It may be, and cannot be pinned once more.
+    TooManyPins,
+}
+
+impl Residency {
     /// Pins the page's frame if it has one: no lock, and one compare-and-swap on that frame.
     #[inline]
     pub(crate) fn lookup(&self, page: PageId) -> Lookup {
@@ -29,7 +51,7 @@ impl PoolHandle {
     /// The same, with that kind of pin.
     #[inline]
     pub(crate) fn lookup_by(&self, page: PageId, pin: impl Fn(State) -> Option<State>) -> Lookup {
-        self.pin_found(page, self.table().find(page), pin)
+        self.pin_found(page, self.table.find(page), pin)
     }
 
     /// Pins what a look at the table found, or looks again.
@@ -51,7 +73,7 @@ impl PoolHandle {
     /// Pins the page's frame if the page can be used now.
     #[inline]
     pub(crate) fn lookup_valid(&self, page: PageId) -> Option<Pin> {
-        let found = self.table().find(page);
+        let found = self.table.find(page);
         if let Ok(seen) = &found {
             self.prefetch_bytes(seen.frame());
         }
@@ -76,14 +98,14 @@ impl PoolHandle {
     ) -> Lookup {
         let mut found = match found {
             Ok(found) => Some(found),
-            Err(span) => self.table().find_again(page, span),
+            Err(span) => self.table.find_again(page, span),
         };
         while let Some(seen) = found {
             match self.pin_if(seen.frame(), &pin, drop, || seen.still_holds()) {
                 Ok(pin) => return Lookup::Pinned(pin),
                 Err(state) if seen.still_holds() && state.pins_are_exhausted() => return Lookup::TooManyPins,
                 Err(_) if seen.still_holds() => return Lookup::Absent,
-                Err(_) => found = self.table().find_locked(page),
+                Err(_) => found = self.table.find_locked(page),
             }
         }
         Lookup::Absent
@@ -107,7 +129,7 @@ impl PoolHandle {
     /// changes it. The caller releases both, best in [one step](Pin::unlatch_and_unpin).
     #[inline(always)] // With the table's part of it, of which the processor then sees the next beside it.
     pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
-        let found = self.table().find(page).ok()?;
+        let found = self.table.find(page).ok()?;
         self.prefetch_bytes(found.frame());
         self.latch_if(found.frame(), || found.still_holds())
     }
@@ -147,14 +169,27 @@ impl PoolHandle {
         Err(State::FREE)
     }
 
+    /// Pins this very frame if it still holds `page`; for housekeeping, so the usage count stays.
+    pub(crate) fn pin_unused(&self, no: FrameNo, page: PageId) -> Result<Pin, NotPinned> {
+        match self.frame(no).state.try_update(State::pin_unused) {
+            Ok(_) => {
+                let pin = self.adopt(no);
+                if pin.frame().page() == page { Ok(pin) } else { Err(NotPinned::Gone) }
+            }
+            Err(state) if state.is_seized() => Err(NotPinned::Seized),
+            Err(state) if state.pins_are_exhausted() => Err(NotPinned::TooManyPins),
+            Err(_) => Err(NotPinned::Gone),
+        }
+    }
+
     /// Looks the pages up, in their order, a group at a time: the table's lines of all of them are loaded side by side, and then their
     /// states and first bytes.
     pub(crate) fn lookup_each(&self, pages: &[PageId], mut found: impl FnMut(Lookup)) {
         for group in pages.chunks(LOOKUPS_TOGETHER) {
-            group.iter().for_each(|&page| self.table().prefetch(page));
+            group.iter().for_each(|&page| self.table.prefetch(page));
             let mut seen = [const { None }; LOOKUPS_TOGETHER];
             for (seen, &page) in seen.iter_mut().zip(group) {
-                let translation = self.table().find(page);
+                let translation = self.table.find(page);
                 if let Ok(translation) = &translation {
                     let no = translation.frame();
                     prefetch(self.state_of(no));
@@ -180,7 +215,7 @@ impl PoolHandle {
     pub(crate) fn absent(&self, pages: &[PageId]) -> usize {
         let mut absent = 0;
         while let Some(&first) = pages.get(absent) {
-            if !self.table().has_any_of_cluster(first) {
+            if !self.table.has_any_of_cluster(first) {
                 absent += in_one_cluster(pages[absent..].iter().copied());
             } else if self.is_mapped(first) {
                 break;
@@ -198,13 +233,13 @@ impl PoolHandle {
 
     /// The page's frame, if it is in such a state. Pins nothing, and is no use of the page.
     pub(crate) fn find(&self, page: PageId, is_such: fn(State) -> bool) -> Option<FrameNo> {
-        let mut found = self.table().find_at_rest(page)?;
+        let mut found = self.table.find_at_rest(page)?;
         loop {
             let state = self.state_of(found.frame()).load();
             if found.still_holds() {
                 return is_such(state).then_some(found.frame());
             }
-            found = self.table().find_locked(page)?;
+            found = self.table.find_locked(page)?;
         }
     }
 }
@@ -226,7 +261,7 @@ mod tests {
         let pool = pool_of(1);
         for (old, new) in [(1, 2), (2, 33)] {
             let no = if old == 1 { fill(&pool, page(1)) } else { FrameNo(0) };
-            let found = pool.table().find(page(old)).unwrap();
+            let found = pool.table.find(page(old)).unwrap();
             // The frame changes its page between the look at the table and the pin.
             fill(&pool, page(new));
             // As hot as it may be.
@@ -243,7 +278,7 @@ mod tests {
     fn a_page_that_goes_and_comes_back_while_it_is_looked_up_is_found() {
         let pool = pool_of(2);
         let no = fill(&pool, page(1));
-        let found = pool.table().find(page(1)).unwrap();
+        let found = pool.table.find(page(1)).unwrap();
         drop(pool.claim(no));
         let other = fill(&pool, page(2));
         let now = fill(&pool, page(1));

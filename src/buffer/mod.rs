@@ -3,31 +3,33 @@
 //! From the bottom up:
 //!
 //! * [`memory`]: the bytes of all frames, on huge pages, in chunks that a ring can register;
-//! * [`frame`]: one frame, with its state word, header, pins, latches, waiters, and where its bytes are;
-//! * [`page_table`]: finds a page's frame; a `lookup` pins it;
-//! * [`replacement`]: says which page gives up its frame;
-//! * [`supply`]: gives frames to pages that have none, in order of arrival, each caller within its share;
-//! * [`pool`]: puts these together: maps and unmaps pages;
+//! * [`frame`]: what keeps a page's bytes: frames with their state words and headers, pins, latches, lines of waiters. It knows no page table
+//!   and no replacement;
+//! * [`page_table`]: finds a page's frame; [`replacement`]: says which page gives up its frame;
+//! * [`residency`]: which page is where: owns frames, table and replacement. A [`lookup`] finds and pins a page, a [`claim`] takes a frame
+//!   from one, [`map`] gives it to the next;
+//! * [`supply`]: gives frames to pages that have none;
 //! * [`page`]: pages as callers hold them.
 //!
 //! Beside them: [`quarantine`] holds dirty pages back until it is known whether their changes are wanted,
-//! [`resizing`] is how frames come and go, `file_pages` lists the frames of one file, a `ticker` looks after tasks, `validate` checks
+//! [`resizing`] is how frames come and go, `file_pages` lists the frames of one file, `validate` checks
 //! the invariants of all of it. PostgreSQL's counterpart: `bufmgr.c`, `buf_table.c`, `freelist.c`, `buf_init.c`.
 
+pub(crate) mod claim;
 mod file_pages;
 pub(crate) mod frame;
-mod lookup;
+pub(crate) mod lookup;
 #[cfg(all(test, loom))]
 mod loom_models;
+pub(crate) mod map;
 pub(crate) mod memory;
 pub(crate) mod page;
 pub(crate) mod page_table;
-pub(crate) mod pool;
 pub(crate) mod quarantine;
 pub(crate) mod replacement;
+pub(crate) mod residency;
 pub(crate) mod resizing;
 #[cfg(test)]
 pub(crate) mod small_pools;
 pub(crate) mod supply;
-mod ticker;
 mod validate;

@@ -5,14 +5,14 @@
 //! which keep other frames from standing for them. When nothing can stop the cut any more the changes go, all at once; else
 //! every page is put back as it was.
 //!
-//! Who needs to know what becomes of such a page, because it may be dirty as before, [waits](FramePool::wait_until_settled)
+//! Who needs to know what becomes of such a page, because it may be dirty as before, [waits](Residency::wait_until_settled)
 //! for that. Whoever seizes has seen to it that no new page comes in, and undoes that only after a seizure has ended: so
 //! nobody who looks for such a page in vain does so for ever.
 
 use crate::{
     buffer::{
         frame::{state::State, waiters::want::Want},
-        pool::FramePool,
+        residency::Residency,
     },
     id::{FrameNo, PageId},
     sync::waking::Wakers,
@@ -20,12 +20,12 @@ use crate::{
 
 /// The pages held back by one thread. Put back when dropped.
 pub(crate) struct Seizure<'a> {
-    pool: &'a FramePool,
+    pool: &'a Residency,
     frames: Vec<FrameNo>,
 }
 
 impl<'a> Seizure<'a> {
-    pub(crate) fn new(pool: &'a FramePool) -> Self {
+    pub(crate) fn new(pool: &'a Residency) -> Self {
         Self { pool, frames: Vec::new() }
     }
 
@@ -71,7 +71,7 @@ impl Drop for Seizure<'_> {
     }
 }
 
-impl FramePool {
+impl Residency {
     /// Sleeps until this frame is not seized, or not any more.
     pub(crate) fn wait_until_settled(&self, no: FrameNo) {
         self.waiters.wait(no, self.frame(no), Want::Settled);
@@ -82,13 +82,14 @@ impl FramePool {
 mod tests {
     use super::*;
     use crate::buffer::{
-        frame::{latch::Latch, pin::PoolHandle},
-        pool::{Lookup, NotMapped},
+        frame::latch::Latch,
+        lookup::Lookup,
+        map::NotMapped,
         small_pools::{fill, page, pool_of, pool_with_room_for_ready, read},
     };
 
     /// A pool whose first frames have these blocks, dirty.
-    fn pool_with(frames: u32, blocks: u32) -> (PoolHandle, Vec<FrameNo>) {
+    fn pool_with(frames: u32, blocks: u32) -> (Residency, Vec<FrameNo>) {
         let pool = pool_of(frames);
         let dirty = |block| {
             let own = read(&pool, page(block));

@@ -14,22 +14,16 @@
 //! the first frame behind it is handed out, and lowered when the last one is retired; 2. the memory of a frame that is not retired
 //! is there, and registered.
 //!
-//! One thread at a time changes the size. Lock order: as in [`pool`](super::pool).
+//! One thread at a time changes the size. Lock order: as in [`residency`](super::residency).
 
 use crate::{
-    buffer::{
-        frame::{
-            pin::{ClaimedFrame, PoolHandle},
-            state::State,
-        },
-        pool::FramePool,
-    },
+    buffer::{claim::ClaimedFrame, frame::state::State, residency::Residency},
     id::FrameNo,
 };
 
 /// The frames that are to go, in the hands of one thread. Dropped before all are retired, it puts them back into service.
 pub(crate) struct Retirement<'a> {
-    pool: &'a PoolHandle,
+    pool: &'a Residency,
     /// How many frames are to stay.
     frames: u32,
     /// The last first.
@@ -37,7 +31,7 @@ pub(crate) struct Retirement<'a> {
     retired: Vec<FrameNo>,
 }
 
-impl FramePool {
+impl Residency {
     /// Whether the frame may get another page.
     pub(super) fn serves(&self, no: FrameNo) -> bool {
         no.0 < self.size.frames()
@@ -59,7 +53,7 @@ impl FramePool {
     fn keep_to(&self, frames: u32) {
         self.size.keep_to(frames);
         self.replacement.resize(frames as usize);
-        self.supply.read_ahead_quota.resize(frames);
+        self.read_ahead_quota.resize(frames);
     }
 
     /// Frees claimed frames, for who needs one. Those that come last are taken first, so the last by number come first.
@@ -70,7 +64,7 @@ impl FramePool {
 
 impl<'a> Retirement<'a> {
     /// The frames from this number on are to go.
-    pub(crate) fn begin(pool: &'a PoolHandle, frames: u32) -> Self {
+    pub(crate) fn begin(pool: &'a Residency, frames: u32) -> Self {
         pool.keep_to(frames);
         let left = (frames..pool.size.extent()).rev().map(FrameNo).collect();
         Self { pool, frames, left, retired: Vec::new() }
@@ -117,33 +111,26 @@ impl Drop for Retirement<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        buffer::{
-            frame::{latch::Latch, pin::Pin, size::Size},
-            pool::Lookup,
-            small_pools::{page, read_into},
-        },
-        id::PageSize,
-        observe::Counters,
-        sync::Arc,
+    use crate::buffer::{
+        frame::{latch::Latch, pin::Pin},
+        lookup::Lookup,
+        small_pools::{page, read_into, resizable_pool},
     };
 
-    fn pool_of(frames: u32, most: u32) -> PoolHandle {
-        let (size, counters) = (Size::new(frames, most), Arc::new(Counters::new()));
-        let pool = FramePool::resizable(size, PageSize::MIN, 1, counters).unwrap();
-        PoolHandle::new(pool.with_room_for_ready(most as usize))
+    fn pool_of(frames: u32, most: u32) -> Residency {
+        resizable_pool(frames, most, most as usize)
     }
 
-    fn read(pool: &PoolHandle, block: u32) -> Option<Pin> {
+    fn read(pool: &Residency, block: u32) -> Option<Pin> {
         read_into(pool, page(block), || {})
     }
 
-    fn resident(pool: &PoolHandle) -> Vec<u32> {
-        pool.frames().filter_map(|(_, frame)| frame.glance()).map(|(page, _)| page.block.0).collect()
+    fn resident(pool: &Residency) -> Vec<u32> {
+        pool.frames.iter().filter_map(|(_, frame)| frame.glance()).map(|(page, _)| page.block.0).collect()
     }
 
     /// Shrinks a pool of which nobody uses the frames that go.
-    fn shrink(pool: &PoolHandle, frames: u32) {
+    fn shrink(pool: &Residency, frames: u32) {
         let mut retirement = Retirement::begin(pool, frames);
         retirement.retire_idle();
         retirement.complete();
@@ -157,7 +144,7 @@ mod tests {
         (2..5).for_each(|block| drop(read(&pool, block)));
         assert_eq!(resident(&pool), [0, 1, 2, 3, 4]);
         shrink(&pool, 1);
-        assert_eq!((pool.frame_count(), resident(&pool)), (1, vec![0]));
+        assert_eq!((pool.size.frames(), resident(&pool)), (1, vec![0]));
         assert_eq!(pool.faults(), Vec::<String>::new());
         (5..9).for_each(|block| drop(read(&pool, block)));
         assert_eq!(resident(&pool), [8]);
@@ -196,7 +183,7 @@ mod tests {
         drop(pins);
         assert_eq!((retirement.retire_idle(), retirement.left()), (1, &[FrameNo(1)][..]), "it is dirty");
         drop(retirement);
-        assert_eq!(pool.frame_count(), 3);
+        assert_eq!(pool.size.frames(), 3);
         assert_eq!(pool.find(page(1), State::is_idle_dirty), Some(FrameNo(1)));
         assert_eq!(read(&pool, 5).unwrap().frame_no(), FrameNo(2), "what was retired is free");
         assert_eq!(pool.faults(), Vec::<String>::new());

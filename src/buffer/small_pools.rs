@@ -2,30 +2,36 @@
 
 use crate::{
     buffer::{
-        frame::pin::{Pin, PoolHandle},
-        pool::{FramePool, Mapped},
+        frame::{frames::Frames, pin::Pin, size::Size},
+        map::Mapped,
+        residency::Residency,
     },
     id::{FileId, FrameNo, PageId, PageSize},
     observe::Counters,
     sync::Arc,
 };
 
-fn frame_pool(frames: u32, spares: usize) -> FramePool {
-    FramePool::new(frames, PageSize::MIN, spares, Arc::new(Counters::new())).unwrap()
+fn frames(size: Size, spares: usize) -> Frames {
+    Frames::new(size, PageSize::MIN, spares, Arc::new(Counters::new())).unwrap()
 }
 
 /// Makes a pool with one spare page.
-pub(crate) fn pool_of(frames: u32) -> PoolHandle {
+pub(crate) fn pool_of(frames: u32) -> Residency {
     pool_with_spares(frames, 1)
 }
 
-pub(crate) fn pool_with_spares(frames: u32, spares: usize) -> PoolHandle {
-    PoolHandle::new(frame_pool(frames, spares))
+pub(crate) fn pool_with_spares(frames: u32, spares: usize) -> Residency {
+    Residency::new(self::frames(Size::new(frames, frames), spares)).unwrap()
 }
 
 /// Makes a pool that can set so many frames aside.
-pub(crate) fn pool_with_room_for_ready(frames: u32, ready: usize) -> PoolHandle {
-    PoolHandle::new(frame_pool(frames, 1).with_room_for_ready(ready))
+pub(crate) fn pool_with_room_for_ready(frames: u32, ready: usize) -> Residency {
+    resizable_pool(frames, frames, ready)
+}
+
+/// Makes a pool that may come to have `most` frames, likewise.
+pub(crate) fn resizable_pool(frames: u32, most: u32, ready: usize) -> Residency {
+    Residency::new(self::frames(Size::new(frames, most), 1).with_room_for_ready(ready)).unwrap()
 }
 
 /// Names a page of the one file that there is.
@@ -34,20 +40,20 @@ pub(crate) fn page(block: u32) -> PageId {
 }
 
 /// Gives a frame to the page as a miss does; `fill` reads its bytes. `None` where no frame is clean, or another thread was first.
-pub(crate) fn read_into(pool: &PoolHandle, page: PageId, fill: impl FnOnce()) -> Option<Pin> {
+pub(crate) fn read_into(pool: &Residency, page: PageId, fill: impl FnOnce()) -> Option<Pin> {
     let claimed = pool.take_clean()?;
     let Mapped { reading, own } = pool.map(claimed, page, false).ok()?;
     fill();
-    reading.end_read(&Ok(()), true);
+    pool.end_read(reading, &Ok(()), true);
     Some(own)
 }
 
 /// Reads the page, for which there is a frame.
-pub(crate) fn read(pool: &PoolHandle, page: PageId) -> Pin {
+pub(crate) fn read(pool: &Residency, page: PageId) -> Pin {
     read_into(pool, page, || {}).unwrap()
 }
 
 /// Reads the page and lets it go.
-pub(crate) fn fill(pool: &PoolHandle, page: PageId) -> FrameNo {
+pub(crate) fn fill(pool: &Residency, page: PageId) -> FrameNo {
     read(pool, page).frame_no()
 }

@@ -12,20 +12,20 @@ use crate::{
             header::Frame,
             state::{BytesPlace, Phase, State},
         },
-        pool::FramePool,
+        residency::Residency,
     },
     id::{FrameNo, PageId},
 };
 
-impl FramePool {
+impl Residency {
     /// Everything that is wrong, each in a line of its own; nothing where all is well. Means something only while no I/O is
     /// under way and nobody pins, latches or lets go.
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut entries: HashMap<FrameNo, Vec<PageId>> = HashMap::new();
-        self.table().entries().for_each(|(no, page)| entries.entry(no).or_default().push(page));
+        self.table.entries().for_each(|(no, page)| entries.entry(no).or_default().push(page));
         let entries = |no| entries.get(&no).map_or(&[][..], Vec::as_slice);
-        self.frames().for_each(|(no, frame)| self.look_at_frame(no, frame, entries(no), &mut faults));
+        self.frames.iter().for_each(|(no, frame)| self.look_at_frame(no, frame, entries(no), &mut faults));
         self.look_for_second_frames(&mut faults);
         self.look_at_retired(entries, &mut faults);
         self.look_at_free(&mut faults);
@@ -60,7 +60,7 @@ impl FramePool {
 
     fn look_for_second_frames(&self, faults: &mut Vec<String>) {
         let mut frames_of = HashMap::new();
-        for (no, frame) in self.frames() {
+        for (no, frame) in self.frames.iter() {
             if let Some((page, _)) = frame.glance()
                 && let Some(FrameNo(other)) = frames_of.insert(page, no)
             {
@@ -71,7 +71,7 @@ impl FramePool {
 
     /// While the pool keeps its size, no frame is about to go, and those that are retired are out of everybody's reach.
     fn look_at_retired<'a>(&self, entries: impl Fn(FrameNo) -> &'a [PageId], faults: &mut Vec<String>) {
-        let (frames, extent, in_queues) = (self.frame_count(), self.size.extent(), self.replacement.frames());
+        let (frames, extent, in_queues) = (self.size.frames(), self.size.extent(), self.replacement.frames());
         if (frames, in_queues) != (extent, extent as usize) {
             faults.push(format!(
                 "{frames} frames serve, {in_queues} are in queues, and up to {extent} have pages"
@@ -104,7 +104,7 @@ impl FramePool {
     /// pages.
     fn look_at_places(&self, faults: &mut Vec<String>) {
         let (mut on_spares, mut on_extra) = (Vec::new(), Vec::new());
-        for (no, frame) in self.frames() {
+        for (no, frame) in self.frames.iter() {
             match frame.state.load().place() {
                 BytesPlace::Home => {}
                 BytesPlace::Spare(number) => on_spares.push(usize::from(number)),
@@ -134,9 +134,9 @@ impl FramePool {
     /// Without reads under way, who has a place in the share has a pin. (There may be more of them than the share of a pool that
     /// has just shrunk.)
     fn look_at_look_ahead(&self, faults: &mut Vec<String>) {
-        let in_word: u64 = self.frames().map(|(_, frame)| frame.state.load()).map(State::pins).sum();
+        let in_word: u64 = self.frames.iter().map(|(_, frame)| frame.state.load()).map(State::pins).sum();
         let pins = in_word + self.slots.holds().frames().count() as u64;
-        let (taken, limit) = (self.supply.read_ahead_quota.taken(), self.supply.read_ahead_quota.limit());
+        let (taken, limit) = (self.read_ahead_quota.taken(), self.read_ahead_quota.limit());
         if taken as u64 > pins {
             faults.push(format!("look-ahead has {taken} places, of {limit}, for {pins} pins"));
         }
@@ -148,8 +148,7 @@ mod tests {
     use super::*;
     use crate::{
         buffer::{
-            frame::pin::PoolHandle,
-            pool::Mapped,
+            map::Mapped,
             resizing::Retirement,
             small_pools::{fill, page, pool_with_spares},
         },
@@ -157,7 +156,7 @@ mod tests {
     };
 
     /// A pool with one resident page, in a frame of its own.
-    fn pool() -> (PoolHandle, FrameNo) {
+    fn pool() -> (Residency, FrameNo) {
         let pool = pool_with_spares(3, 2);
         let no = fill(&pool, page(1));
         assert_eq!(pool.faults(), Vec::<String>::new());
@@ -165,7 +164,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn assert_found(pool: &PoolHandle, what: &str) {
+    fn assert_found(pool: &Residency, what: &str) {
         let faults = pool.faults().join("\n");
         assert!(faults.contains(what), "{what:?} was not found, but: {faults}");
     }
@@ -174,9 +173,9 @@ mod tests {
     fn a_frame_that_the_page_table_has_lost_or_has_twice_is_found() {
         let (pool, no) = pool();
         let (its, other) = (pool.frame(no).page(), page(2));
-        pool.table().lock(other).insert(no).unwrap();
+        pool.table.lock(other).insert(no).unwrap();
         assert_found(&pool, "more than once");
-        [its, other].into_iter().for_each(|page| pool.table().lock(page).remove(no));
+        [its, other].into_iter().for_each(|page| pool.table.lock(page).remove(no));
         assert_found(&pool, "not in the page table");
     }
 
@@ -184,9 +183,9 @@ mod tests {
     fn a_page_with_two_frames_is_found() {
         let (pool, no) = pool();
         let other = fill(&pool, page(2));
-        pool.unmap(other);
+        pool.table.lock(page(2)).remove(other);
         pool.frame(other).assign(pool.frame(no).page());
-        pool.table().lock(pool.frame(no).page()).insert(other).unwrap();
+        pool.table.lock(pool.frame(no).page()).insert(other).unwrap();
         assert_found(&pool, "has two frames");
     }
 
@@ -197,7 +196,7 @@ mod tests {
         assert_found(&pool, "claimed, and nobody");
         let Mapped { reading, own } = pool.map(claimed, page(9), false).unwrap();
         assert_found(&pool, "being read, and nothing");
-        reading.end_read(&Ok(()), true);
+        pool.end_read(reading, &Ok(()), true);
         own.frame().state.update(|s| s.latch_exclusive().unwrap().unlatch_exclusive(true));
         own.frame().state.update(|s| s.begin_write().unwrap());
         assert_found(&pool, "being written, and nothing");
@@ -215,7 +214,7 @@ mod tests {
         let (pool, no) = pool();
         pool.frame(no).state.update(|s| s.set_latch_waiters(true));
         assert_found(&pool, "who waits for it");
-        pool.supply.read_ahead_quota.take(FileId(0), 1, true);
+        pool.read_ahead_quota.take(FileId(0), 1, true);
         assert_found(&pool, "look-ahead has 1 places");
     }
 

@@ -8,7 +8,7 @@ use crate::{
             state::{Phase, State},
             waiters::want::Want,
         },
-        pool::Lookup,
+        lookup::Lookup,
         quarantine::Seizure,
     },
     error::{Error, Result},
@@ -162,7 +162,7 @@ mod tests {
         for _ in 0..2 {
             let file = pool.open_file("data", OpenOptions::new()).unwrap();
             (0..BLOCKS).for_each(|block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap()));
-            let blocks = pool.shared().pool.frames().map(|(_, frame)| frame.page().block.0);
+            let blocks = pool.shared().pool.frames.iter().map(|(_, frame)| frame.page().block.0);
             assert!(blocks.eq(0..BLOCKS), "the pages do not lie side by side");
             pool.close_file(file).wait().unwrap();
         }

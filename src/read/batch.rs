@@ -8,9 +8,10 @@ use std::mem;
 
 use crate::{
     buffer::{
-        frame::pin::{ClaimedFrames, Pin},
+        claim::ClaimedFrames,
+        frame::pin::Pin,
+        map::{Mapped, NotMapped},
         page_table::in_one_cluster,
-        pool::{Mapped, NotMapped},
         supply::{DirtyVictims, Search},
     },
     id::PageId,
@@ -178,8 +179,15 @@ impl<'a> Issuer<'a> {
         let extended = self.run.and_then(|run| run.with(page, self.combine));
         let begun = match self.batch.begun.last_mut().filter(|_| extended.is_some()) {
             Some(operation) => read::add(operation, reading, before),
-            None => read::begin(&self.shared.operations, &self.file, reading, before, self.mode())
-                .map(|operation| self.batch.begun.push(operation)),
+            None => read::begin(
+                &self.shared.operations,
+                &self.shared.pool,
+                &self.file,
+                reading,
+                before,
+                self.mode(),
+            )
+            .map(|operation| self.batch.begun.push(operation)),
         };
         if begun.is_err() {
             return Start::Impossible;
@@ -281,7 +289,7 @@ mod tests {
         let Mapped { reading, .. } = shared.pool.map(claimed, page, false).unwrap();
         between(&file);
         let mode = ReadMode { urgency: Urgency::Demand, most: 1, to_verify: false };
-        let begun = read::begin(&shared.operations, &file, reading, MappedBefore::now(), mode);
+        let begun = read::begin(&shared.operations, &shared.pool, &file, reading, MappedBefore::now(), mode);
         (pool, page, begun)
     }
 

@@ -10,7 +10,10 @@
 //! ahead waits, so the scan would be past the ring long before a batch of it is written; it takes victims instead.
 
 use crate::{
-    buffer::frame::pin::{CLAIMS_MAX, ClaimedFrames, PoolHandle},
+    buffer::{
+        claim::{CLAIMS_MAX, ClaimedFrames},
+        residency::Residency,
+    },
     id::FrameNo,
 };
 
@@ -29,7 +32,7 @@ impl BufferRing {
 
     /// Claims the frames whose turn it is, up to so many, as far as they can be reused; else their successors are to be
     /// [kept](Self::keep).
-    pub(crate) fn claim(&mut self, pool: &PoolHandle, wanted: usize, claimed: &mut ClaimedFrames<'_>) {
+    pub(crate) fn claim(&mut self, pool: &Residency, wanted: usize, claimed: &mut ClaimedFrames<'_>) {
         if self.frames.len() < self.size {
             return;
         }

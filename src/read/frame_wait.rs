@@ -4,11 +4,11 @@ use std::task::{Poll, Waker};
 
 use crate::{
     buffer::{
-        frame::pin::ClaimedFrame,
+        claim::ClaimedFrame,
+        frame::frame_waiters::WakerPlace,
         supply::{
             DirtyVictims, Search,
             decision::{Met, OngoingWait, Step, WaitBounds},
-            frame_waiters::WakerPlace,
         },
     },
     error::Result,
@@ -49,7 +49,7 @@ impl FrameWait {
         let mut dirty = DirtyVictims::new();
         let met = if self.wait.is_some() {
             Met::NotYet
-        } else if shared.pool.supply.is_spoken_for() {
+        } else if shared.pool.are_spoken_for() {
             Met::Nothing
         } else if let Some(claimed) = shared.pool.take_frame(Search::Demand, &mut dirty) {
             return Poll::Ready(Ok(claimed));
@@ -64,7 +64,7 @@ impl FrameWait {
         if self.place.is_none() {
             shared.counters.add(Counter::FrameWaits, 1);
         }
-        shared.pool.supply.frame_waiters.enlist(&mut self.place, waker);
+        shared.pool.frame_waiters.enlist(&mut self.place, waker);
         if drive == Drive::Task {
             shared.pool.look_after(waker);
         }
@@ -80,7 +80,7 @@ impl FrameWait {
         drive: Drive,
         dirty: &mut DirtyVictims,
     ) -> Option<Result<ClaimedFrame<'a>>> {
-        let (pool, findings) = (&shared.pool, &shared.pool.supply.findings);
+        let (pool, findings) = (&shared.pool, &shared.pool.findings);
         let bounds = WaitBounds { pins: limit, disk: shared.config.disk_wait };
         loop {
             let signs = pool.signs();
@@ -102,7 +102,7 @@ impl FrameWait {
                     }
                 }
                 Step::Write { while_refused, stuck_writer } => {
-                    stuck_writer.inspect(|&set_aside| pool.supply.clean_list.note_stuck(set_aside));
+                    stuck_writer.inspect(|&set_aside| pool.clean_list.note_stuck(set_aside));
                     dirty.truncate(if findings.may_write() { usize::MAX } else { while_refused });
                     if !dirty.is_empty() {
                         wait.note_write(signs.now);
@@ -124,7 +124,7 @@ impl FrameWait {
             shared.counters.measures.add_time(Measure::FrameWait, time::now() - wait.since());
         }
         if has_frame && let Some(place) = self.place.take() {
-            shared.pool.supply.frame_waiters.leave(&place);
+            shared.pool.frame_waiters.leave(&place);
         }
     }
 
@@ -137,9 +137,9 @@ impl FrameWait {
     pub(crate) fn give_up(&mut self, shared: &Shared) {
         if let Some(place) = self.place.take()
             && shared.check_process().is_ok()
-            && shared.pool.supply.frame_waiters.leave(&place)
+            && shared.pool.frame_waiters.leave(&place)
         {
-            shared.pool.supply.frame_waiters.wake_one();
+            shared.pool.frame_waiters.wake_one();
         }
     }
 }
@@ -156,8 +156,8 @@ fn write_for_fetch(shared: &Shared, dirty: &DirtyVictims, drive: Drive) -> Arc<B
 
 /// Starts writing dirty victims, for a caller that does not wait for that, unless the background writer does, or the disk takes none.
 pub(crate) fn have_victims_written(shared: &Shared, dirty: &DirtyVictims) {
-    let supply = &shared.pool.supply;
-    if !supply.clean_list.is_kept() && supply.findings.may_write() {
+    let pool = &shared.pool;
+    if !pool.clean_list.is_kept() && pool.findings.may_write() {
         write_victims(shared, dirty);
     }
 }
@@ -167,6 +167,6 @@ fn write_victims(shared: &Shared, dirty: &DirtyVictims) -> Arc<BatchStatus> {
     let mut candidates: Vec<Candidate> = dirty.iter().map(|&no| (shared.pool.frame(no).page(), no)).collect();
     let tally = BatchStatus::new();
     write_out(shared, &mut candidates, Urgency::Demand, &mut Patience::Try, &tally);
-    shared.pool.supply.findings.watch(&tally);
+    shared.pool.findings.watch(&tally);
     tally
 }

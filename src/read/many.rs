@@ -1,7 +1,7 @@
 //! Fetching many pages at once: all of them pinned, or none.
 //!
 //! Hits are looked up side by side, so that the processor's cache misses overlap. Where pages are missing the call is
-//! [let in](crate::buffer::supply::admission) first, in order of arrival, as far as there are frames for all of its pages: else calls would hold
+//! [let in](crate::buffer::frame::admission) first, in order of arrival, as far as there are frames for all of its pages: else calls would hold
 //! a part of their pages each, and none get on. While it is in line it holds none. What is missing is then read as one batch, with
 //! neighbours in one request. A page that finds no clean frame in that batch is fetched as a lone miss, which waits for a
 //! frame. All these waits together are as long as one fetch would wait.
@@ -16,12 +16,13 @@ use std::{
 use crate::{
     buffer::{
         frame::{
+            admission::CallPlace,
             pin::Pin,
             waiters::{Ticket, want::Want},
         },
+        lookup::Lookup,
         page::PinnedPage,
-        pool::Lookup,
-        supply::{admission::CallPlace, shortage::Shortage},
+        supply::shortage::Shortage,
     },
     error::{Error, Result},
     id::PageId,
@@ -108,7 +109,7 @@ fn is_here(pin: &Pin) -> bool {
 
 /// Whether there are frames enough to pin all of the pages.
 fn check_count(shared: &Shared, pages: &[PageId]) -> Result<()> {
-    let frames = shared.pool.frame_count();
+    let frames = shared.pool.size.frames();
     if pages.len() <= frames as usize {
         return Ok(());
     }
@@ -211,12 +212,12 @@ impl Missing {
         if shortage.is_at_disk() {
             at_disk = now;
         }
-        let (progress, ended) = shared.pool.supply.admission.progress(since);
+        let (progress, ended) = shared.pool.admission.progress(since);
         let idle = now.saturating_duration_since(progress);
         let patience = self.fetch.frame_wait.unwrap_or(shared.config.frame_wait);
         // Those that are in may share their pages, or not use what they were let in for.
         let at_once = !is_new && idle >= patience && shortage.left() >= need;
-        let is_in = shared.pool.supply.admission.enter(need, frames, at_once, &mut place, waker);
+        let is_in = shared.pool.admission.enter(need, frames, at_once, &mut place, waker);
         if is_in {
             self.entry = AdmissionStage::Inside(need);
             if !is_new {
@@ -254,7 +255,7 @@ impl Missing {
         if self.shared.check_process().is_err() {
             return;
         }
-        let admission = &self.shared.pool.supply.admission;
+        let admission = &self.shared.pool.admission;
         match std::mem::replace(&mut self.entry, AdmissionStage::Outside) {
             AdmissionStage::Inside(need) => admission.end(need, frames_to_let_in(&self.shared), has_pages),
             AdmissionStage::InLine { place: Some(place), .. } => {
@@ -332,7 +333,7 @@ impl Missing {
                 self.demand = Some(Miss::new(Arc::clone(&self.shared), self.pages[last], self.fetch));
                 continue;
             };
-            let waiters = &pin.pool().waiters;
+            let waiters = &pin.frames().waiters;
             if let Some(ticket) = &self.waits {
                 // How the read ended shows in the frame.
                 ready!(waiters.poll(ticket, waker)).ok();
@@ -397,7 +398,7 @@ impl Drop for Missing {
 
 /// The frames for calls to be let in to: all but those that look-ahead holds.
 fn frames_to_let_in(shared: &Shared) -> usize {
-    (shared.pool.frame_count() as usize).saturating_sub(shared.pool.supply.read_ahead_quota.taken()).max(1)
+    (shared.pool.size.frames() as usize).saturating_sub(shared.pool.read_ahead_quota.taken()).max(1)
 }
 
 /// How many pages there are in the list, each counted once.

@@ -19,8 +19,9 @@ use crate::{
             state::State,
             waiters::{Ticket, want::Want},
         },
+        lookup::Lookup,
+        map::{Mapped, NotMapped},
         page::PinnedPage,
-        pool::{Lookup, Mapped, NotMapped},
     },
     error::{Error, Result},
     id::PageId,
@@ -92,7 +93,7 @@ impl Miss {
     fn go_on(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<PinnedPage>> {
         loop {
             if let Some((pin, ticket)) = &self.reading {
-                let outcome = ready!(pin.pool().waiters.poll(ticket, waker));
+                let outcome = ready!(pin.frames().waiters.poll(ticket, waker));
                 let pin = self.reading.take().map(|(pin, _)| pin);
                 if let Err(error) = outcome {
                     if seeded!("pin_kept_by_a_failed_read") {
@@ -129,7 +130,7 @@ impl Miss {
                 }
                 ReadOutcome::Reading => {
                     let ticket =
-                        pin.pool().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
+                        pin.frames().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
                     if let Some(ticket) = ticket {
                         self.count(Counter::Joins);
                         self.reading = Some((pin, ticket));
@@ -159,10 +160,17 @@ impl Miss {
             most: if self.alone { 1 } else { usize::MAX },
             to_verify: self.shared.config.codec.is_some(),
         };
-        let mut operation = read::begin(&self.shared.operations, &file, reading, MappedBefore::now(), mode)?;
+        let mut operation = read::begin(
+            &self.shared.operations,
+            &self.shared.pool,
+            &file,
+            reading,
+            MappedBefore::now(),
+            mode,
+        )?;
         self.count(Counter::Misses);
         let is_bounded = file.max_in_flight.is_some();
-        let ticket = own.pool().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);
+        let ticket = own.frames().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);
         self.reading = ticket.map(|ticket| (own, ticket));
         operation.list(time::now());
         self.shared.counters.add(Counter::ReadRequests, 1);

@@ -35,7 +35,7 @@ pub(super) fn look(shared: &Shared, pin: &Pin) -> Result<ReadOutcome> {
                 return Err(Error::TooManyPins { page: pin.frame().page() });
             }
             Phase::Loaded => {
-                if let Some(verification) = Verification::begin(pin) {
+                if let Some(verification) = Verification::begin(&shared.pool, pin) {
                     let page = pin.frame().page();
                     verification.run(|bytes| verify(shared, page, bytes))?;
                 }

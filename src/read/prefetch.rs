@@ -6,10 +6,7 @@
 use smallvec::SmallVec;
 
 use crate::{
-    buffer::frame::{
-        pin::{CLAIMS_MAX, Pin},
-        state::State,
-    },
+    buffer::{claim::CLAIMS_MAX, frame::state::State},
     id::{BlockNo, FileId, PageId},
     observe::Counter,
     read::batch::{BatchMemory, Issuer, Purpose, Start},
@@ -89,21 +86,20 @@ fn prefetch_chunk(
         }
         let wanted = missing.len() as u32;
         let is_vain = *full || missing.is_empty();
-        let places =
-            if is_vain { 0 } else { shared.pool.supply.read_ahead_quota.take(id, missing.len(), is_alone) };
+        let places = if is_vain { 0 } else { shared.pool.read_ahead_quota.take(id, missing.len(), is_alone) };
         let (mut started, mut met, mut unused) = (0, 0, places);
         issuer.start_each(&missing[..places], |start| match start {
             Start::Begun(pin) => {
                 started += 1;
                 unused -= 1;
-                leave(pin);
+                shared.pool.leave_unattended(pin, State::expect_use);
             }
             Start::Met(_) => met += 1,
             Start::Impossible => {}
             Start::Refused => *full = true,
         });
         if unused > 0 {
-            shared.pool.supply.read_ahead_quota.give_back(id, unused);
+            shared.pool.read_ahead_quota.give_back(id, unused);
         }
         *full |= places < missing.len();
         missing.clear();
@@ -112,11 +108,6 @@ fn prefetch_chunk(
     issuer.submit();
     shared.counters.add(Counter::Prefetches, u64::from(outcome.started));
     outcome
-}
-
-/// Leaves the page to its read, marked as one whose use is to come.
-fn leave(pin: Pin) {
-    pin.leave_unattended(State::expect_use);
 }
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ pub(crate) fn warm_up(shared: &Arc<Shared>, wanted: Wanted) -> Result<WarmUp> {
     shared.check_open()?;
     let Wanted { mut pages, left_out } = wanted;
     let wanted = pages.len() as u64 + left_out;
-    pages.truncate(shared.pool.frame_count() as usize);
+    pages.truncate(shared.pool.size.frames() as usize);
     pages.sort_unstable();
     let (mut read, mut failed) = (Vec::with_capacity(pages.len()), 0);
     for of_file in pages.chunk_by(|one, other| one.file == other.file) {

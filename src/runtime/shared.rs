@@ -3,7 +3,7 @@
 use std::mem;
 
 use crate::{
-    buffer::frame::pin::PoolHandle,
+    buffer::residency::Residency,
     error::{Error, Result},
     events,
     io::{disk::Disk, doublewrite::DoubleWrite, method::Method, report::MethodReport},
@@ -27,7 +27,7 @@ use crate::{
 /// The order of the fields is the order in which they are dropped: the method first finishes what is in flight.
 pub(crate) struct Shared {
     pub(crate) method: Arc<dyn Method<PageLease>>,
-    pub(crate) pool: PoolHandle,
+    pub(crate) pool: Arc<Residency>,
     pub(crate) files: FileTable,
     pub(crate) removals: Removals,
     pub(crate) disk: Box<dyn Disk>,
@@ -63,7 +63,7 @@ impl Shared {
 
     /// The dirty pages.
     pub(crate) fn dirty_pages(&self) -> u64 {
-        self.pool.frames().filter(|(_, frame)| frame.state.load().is_dirty()).count() as u64
+        self.pool.frames.iter().filter(|(_, frame)| frame.state.load().is_dirty()).count() as u64
     }
 }
 

@@ -3,8 +3,10 @@
 use crate::{
     Result,
     buffer::{
-        frame::pin::PoolHandle,
-        pool::{FramePool, Lookup, Mapped},
+        frame::{frames::Frames, size::Size},
+        lookup::Lookup,
+        map::Mapped,
+        residency::Residency,
     },
     id::{PageId, PageSize},
     observe::Counters,
@@ -26,7 +28,7 @@ use crate::{
 /// assert_eq!(misses, 50);
 /// # Ok::<(), ringpool::Error>(())
 /// ```
-pub struct Replay(PoolHandle);
+pub struct Replay(Residency);
 
 impl Replay {
     /// An empty pool of so many frames, one at least.
@@ -35,7 +37,8 @@ impl Replay {
     /// As of [`Builder::build`](crate::Builder::build), where the system has no memory for it: some 600 bytes a frame.
     pub fn new(frames: u32) -> Result<Self> {
         let counters = Arc::new(Counters::new());
-        Ok(Self(PoolHandle::new(FramePool::new(frames.max(1), PageSize::MIN, 1, counters)?)))
+        let size = Size::new(frames.max(1), frames.max(1));
+        Ok(Self(Residency::new(Frames::new(size, PageSize::MIN, 1, counters)?)?))
     }
 
     /// Uses the page: whether it was there. It is now.
@@ -46,13 +49,13 @@ impl Replay {
         let claimed = self.0.take_clean().expect("no other thread uses a frame");
         let Mapped { reading, own: _own } =
             self.0.map(claimed, page, true).expect("no other thread maps the page");
-        reading.end_read(&Ok(()), true);
+        self.0.end_read(reading, &Ok(()), true);
         false
     }
 }
 
 impl std::fmt::Debug for Replay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replay").field("frames", &self.0.frame_count()).finish()
+        f.debug_struct("Replay").field("frames", &self.0.size.frames()).finish()
     }
 }

@@ -1,7 +1,7 @@
 //! The background writer: keeps frames clean before they are wanted, so that a miss takes one and never writes.
 //!
 //! One thread for the pool. It looks for victims in the fetches' stead: victims that are clean go to the list of
-//! [ready](crate::buffer::supply::clean_list) frames, dirty ones are written, some sixty at a time, and go there when they are clean: at
+//! [ready](crate::buffer::frame::clean_list) frames, dirty ones are written, some sixty at a time, and go there when they are clean: at
 //! once, each by itself, where fetches wait, else with their batch. The next are begun before the last are over, so that frames come in an even
 //! flow. Dirty neighbours in the file that are not used either go in the same request: they would be victims before long. How many are kept ready follows [demand](super::clean_target). Without demand it
 //! sleeps: nobody wakes it but a fetch that has taken a frame and found few left. Where as many victims as the pool has frames
@@ -75,12 +75,12 @@ impl WriterThread {
     /// Starts the thread, where the options want one and the system gives one. Without it the pool works all the same.
     pub(crate) fn start(shared: &Arc<Shared>) -> Self {
         // Also where the pool is too small for one, and may grow.
-        let ever = shared.config.background_writer.marks(shared.pool.most_frames());
+        let ever = shared.config.background_writer.marks(shared.pool.size.most());
         let thread = ever.and_then(|_| {
             let mut writer = Cleaner::new(Arc::clone(shared), marks(shared));
             writer.show_mark();
             let started = thread::spawn("ringpool-writer".to_owned(), move || writer.run());
-            started.inspect_err(|_| shared.pool.supply.clean_list.set_mark(0)).ok()
+            started.inspect_err(|_| shared.pool.clean_list.set_mark(0)).ok()
         });
         Self { thread: Mutex::new(thread) }
     }
@@ -101,7 +101,7 @@ impl WriterThread {
 
 /// What is kept ready with as many frames as there are now; nothing, where they are too few.
 fn marks(shared: &Shared) -> Marks {
-    shared.config.background_writer.marks(shared.pool.frame_count()).unwrap_or_default()
+    shared.config.background_writer.marks(shared.pool.size.frames()).unwrap_or_default()
 }
 
 /// What a round came to.
@@ -163,7 +163,7 @@ impl Cleaner {
 
     fn run(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let ready = &shared.pool.supply.clean_list;
+        let ready = &shared.pool.clean_list;
         while ready.sleep(&shared.end) {
             loop {
                 match self.round() {
@@ -186,7 +186,7 @@ impl Cleaner {
     }
 
     fn finds_all_clean(&self) -> bool {
-        self.clean_in_a_row >= self.shared.pool.frame_count() as usize
+        self.clean_in_a_row >= self.shared.pool.size.frames() as usize
     }
 
     /// Sees to the batches that are over, finds victims, and starts writing those that are dirty. Waits where there is nothing better
@@ -195,7 +195,7 @@ impl Cleaner {
         let shared = Arc::clone(&self.shared);
         let pool = &shared.pool;
         self.pace.keep_to(marks(&shared));
-        self.pace.observe(pool.supply.clean_list.take_demand());
+        self.pace.observe(pool.clean_list.take_demand());
         self.show_mark();
         let now = time::now();
         let settled = self.settle(now);
@@ -205,8 +205,7 @@ impl Cleaner {
         let fresh = || self.under_way.iter().filter(|batch| !batch.is_stalled(now));
         let is_out = |&&no: &&FrameNo| pool.frame(no).state.load().is_writing();
         let out = fresh().flat_map(|batch| &batch.victims).filter(is_out).count();
-        let short =
-            self.pace.target().saturating_sub(pool.supply.clean_list.len() + pool.free_frames() + out);
+        let short = self.pace.target().saturating_sub(pool.clean_list.len() + pool.free_frames() + out);
         // Latched, pinned, or no room for copies: who needs a frame will call again.
         let room = VICTIMS_OUT.saturating_sub(out).min(BATCH);
         let has_room = room >= LEAST_ROOM && self.under_way.len() < BATCHES_MOST && !settled.in_vain;
@@ -214,8 +213,8 @@ impl Cleaner {
         if wants_more && (!self.sweeps_in_vain || pool.is_any_left()) {
             // Past the pages that are in turn only where fetches had to: those may be busy with reads ahead, or being written, for which
             // no page is to go that was used.
-            let is_wanted_now = pool.supply.clean_list.take_dirt_met_by_demand()
-                || pool.supply.frame_waiters.any() && !pool.spares_used_pages();
+            let is_wanted_now = pool.clean_list.take_dirt_met_by_demand()
+                || pool.frame_waiters.any() && !pool.spares_used_pages();
             let reach = if is_wanted_now { Reach::All } else { Reach::InTurn };
             let slow = self.slow_files(now);
             let can_clean = |no| !slow.contains(&pool.frame(no).page().file);
@@ -238,7 +237,7 @@ impl Cleaner {
             self.under_way.iter().filter(|batch| !batch.is_stalled(now)).map(|batch| batch.begun).min();
         if let Some(begun) = eldest {
             // Where it found none to clean beside these, one may be let go of.
-            pool.supply.clean_list.sleep_until(begun + STALLED, wants_more, &shared.end);
+            pool.clean_list.sleep_until(begun + STALLED, wants_more, &shared.end);
             return CleaningRound::GoesOn;
         }
         if settled.pages > 0 { CleaningRound::GoesOn } else { CleaningRound::Done }
@@ -267,7 +266,7 @@ impl Cleaner {
         }
         candidates.sort_unstable();
         candidates.dedup();
-        let tally = BatchStatus::that_wakes(self.shared.pool.supply.clean_list.waker(), LOOK_EVERY);
+        let tally = BatchStatus::that_wakes(self.shared.pool.clean_list.waker(), LOOK_EVERY);
         write_out(&self.shared, &mut candidates, urgency, &mut Patience::Try, &tally);
         self.under_way.push(CleaningBatch { victims, tally, written: 0, begun: time::now() });
     }
@@ -304,7 +303,7 @@ impl Cleaner {
         under_way.retain_mut(|batch| {
             let outcome = batch.tally.outcome();
             let before = mem::replace(&mut batch.written, batch.tally.pages());
-            self.shared.pool.supply.clean_list.note_made((batch.written - before) as usize);
+            self.shared.pool.clean_list.note_made((batch.written - before) as usize);
             if outcome.is_some() || batch.is_stalled(now) {
                 let before = batch.victims.len();
                 batch.victims.retain(|&no| !self.shared.pool.set_aside(no));
@@ -326,20 +325,20 @@ impl Cleaner {
 
     /// Wakes as many of those who wait for a frame as there are new ones.
     fn wake_one(&self, frames: usize) {
-        let starvation = &self.shared.pool.supply.frame_waiters;
+        let starvation = &self.shared.pool.frame_waiters;
         (0..frames).take_while(|_| starvation.any()).for_each(|_| starvation.wake_one());
     }
 
     /// Lets fetches know when to call.
     fn show_mark(&self) {
-        self.shared.pool.supply.clean_list.set_mark(self.pace.wake_below());
+        self.shared.pool.clean_list.set_mark(self.pace.wake_below());
     }
 
     /// Rests, and leaves the writing to the fetches meanwhile, which get the error.
     fn back_off(&mut self, error: &Error) {
         self.shared.counters.add(Counter::CleaningFailures, 1);
         events::cleaning_failed(error);
-        let ready = &self.shared.pool.supply.clean_list;
+        let ready = &self.shared.pool.clean_list;
         ready.set_mark(0);
         let until = self.pause.lengthen_within(REST, time::now());
         if ready.rest_until(until, &self.shared.end) {
@@ -420,11 +419,11 @@ mod tests {
                 assert!(matches!(writer.round(), CleaningRound::GoesOn));
             }
         });
-        let supply = &pool.shared().pool.supply;
+        let frames = &pool.shared().pool.frames;
         // The first may come before it sleeps.
         for page in pins {
-            supply.frame_waiters.enlist(&mut None, Waker::noop());
-            supply.clean_list.note_dirt(Reach::All);
+            frames.frame_waiters.enlist(&mut None, Waker::noop());
+            frames.clean_list.note_dirt(true);
             drop(page);
             std::thread::sleep(Duration::from_millis(if writer.is_finished() { 0 } else { 30 }));
         }
@@ -443,10 +442,10 @@ mod tests {
         (0..32).for_each(fetch);
         let mut writer = Cleaner::new(Arc::clone(pool.shared()), Marks { low: 8, high: 16 });
         assert!(matches!(writer.round(), CleaningRound::Done));
-        assert_eq!((pool.shared().pool.supply.clean_list.made(), pool.shared().pool.free_frames()), (0, 32));
+        assert_eq!((pool.shared().pool.clean_list.made(), pool.shared().pool.free_frames()), (0, 32));
         (32..64).for_each(fetch);
         writer.round();
-        assert!(pool.shared().pool.supply.clean_list.made() >= 8);
+        assert!(pool.shared().pool.clean_list.made() >= 8);
     }
 
     #[test]
@@ -459,7 +458,7 @@ mod tests {
         let pool = builder.disk(disk).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let blocks = || (0..4 * FRAMES).cycle().map(|block| PageId::new(file, block));
-        let ready = &pool.shared().pool.supply.clean_list;
+        let ready = &pool.shared().pool.clean_list;
         blocks().take_while(|_| !ready.rests()).for_each(|page| drop(pool.fetch(page).wait().unwrap()));
         // The pages that are dirty now become victims, and their writer is awake when they do.
         for page in blocks().take(8 * FRAMES as usize) {

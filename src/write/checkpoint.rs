@@ -175,7 +175,7 @@ fn clean(
 
 /// The pages with bytes that the disk may not have.
 fn changed_pages(shared: &Shared) -> Vec<Candidate> {
-    let changed = shared.pool.frames().filter(|(_, frame)| may_hold_changes(*frame));
+    let changed = shared.pool.frames.iter().filter(|(_, frame)| may_hold_changes(*frame));
     changed.map(|(no, frame)| (frame.page(), no)).collect()
 }
 
@@ -194,7 +194,7 @@ fn may_hold_changes(frame: Frame<'_>) -> bool {
 /// A page that is being changed and is not dirty yet has no say: its recLSN is still that of changes that are durable, and those to
 /// come are behind the end that the log had when the checkpoint began (else it would have waited for them).
 fn redo_lsn(shared: &Shared) -> Option<Lsn> {
-    let changed = shared.pool.frames().filter(|(_, frame)| {
+    let changed = shared.pool.frames.iter().filter(|(_, frame)| {
         let state = frame.state.load();
         state.is_dirty() || state.is_writing()
     });

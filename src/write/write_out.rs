@@ -22,7 +22,7 @@ use std::task::Poll;
 use crate::{
     buffer::{
         frame::{latch::Latch, pin::Pin, waiters::want::Want},
-        pool::NotPinned,
+        lookup::NotPinned,
     },
     error::{Error, Result},
     id::{FileId, FrameNo, Lsn, PageAddress, PageId},
@@ -426,7 +426,7 @@ mod tests {
         let page = PageId::new(pool.open_file("data", OpenOptions::new()).unwrap(), 0);
         pool.fetch(page).wait().unwrap().write().unwrap().fill(2);
         let shared = pool.shared();
-        let no = shared.pool.frames().find(|(_, frame)| frame.page() == page).unwrap().0;
+        let no = shared.pool.frames.iter().find(|(_, frame)| frame.page() == page).unwrap().0;
         let candidates = [(page, no)];
         let (mut patience, tally) = (Patience::Wait(Duration::MAX), BatchStatus::new());
         let mut writer = RunBuilder {

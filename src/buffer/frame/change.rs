@@ -21,7 +21,7 @@ impl Pin {
             && older != Lsn::UNLOGGED
             && !seeded!("older_change_forgotten")
         {
-            self.pool().older_changes.set_aside(self.frame_no(), older);
+            self.frames().older_changes.set_aside(self.frame_no(), older);
         }
         // A write that fails meanwhile makes the page dirty, with the position that it has then.
         frame.note_change(first);
@@ -30,22 +30,22 @@ impl Pin {
     /// Notes a change without a log position.
     #[cold]
     pub(crate) fn note_unlogged_change(&self) {
-        let pool = self.pool();
-        let Some(rule) = pool.unlogged.rule() else { return };
-        if pool.counters.get(Counter::UnloggedChanges) == 0 {
+        let frames = self.frames();
+        let Some(rule) = frames.unlogged.rule() else { return };
+        if frames.counters.get(Counter::UnloggedChanges) == 0 {
             events::unlogged(self.frame().page());
         }
-        pool.counters.add(Counter::UnloggedChanges, 1);
+        frames.counters.add(Counter::UnloggedChanges, 1);
         if rule == UnloggedChanges::Refuse && !seeded!("unlogged_change_written") {
-            pool.unlogged.refuse(self.frame_no());
+            frames.unlogged.refuse(self.frame_no());
         }
     }
 
     /// Notes that a log record holds the whole page.
     pub(crate) fn note_image(&self) {
         // In a process that was forked another thread may have the lock for ever.
-        if self.pool().process.is_current() {
-            self.pool().unlogged.forget(self.frame_no());
+        if self.frames().process.is_current() {
+            self.frames().unlogged.forget(self.frame_no());
         }
     }
 }

@@ -82,7 +82,7 @@ impl Pin {
         drive: Drive,
         waker: &Waker,
     ) -> Poll<()> {
-        let waiters = &self.pool().waiters;
+        let waiters = &self.frames().waiters;
         let polled = loop {
             if let Some(place) = ticket {
                 self.must_be_in_its_process();
@@ -115,7 +115,7 @@ impl Pin {
 
     /// Whether there are threads that end waits, and release the locks that they have.
     fn is_in_its_process(&self) -> bool {
-        self.pool().process.is_current()
+        self.frames().process.is_current()
     }
 
     fn must_be_in_its_process(&self) {
@@ -127,7 +127,7 @@ impl Pin {
 
     /// Sleeps until the I/O of the frame is over, however it ends.
     pub(crate) fn wait_for_io(&self, want: Want) {
-        self.pool().waiters.wait(self.frame_no(), self.frame(), want);
+        self.frames().waiters.wait(self.frame_no(), self.frame(), want);
     }
 
     /// Leaves the line.
@@ -135,7 +135,7 @@ impl Pin {
         if !self.is_in_its_process() {
             return;
         }
-        let attention = self.pool().waiters.cancel(ticket, self.frame());
+        let attention = self.frames().waiters.cancel(ticket, self.frame());
         self.attend(attention);
     }
 
@@ -153,7 +153,7 @@ impl Pin {
         wait::block_on(|waker| {
             match &ticket {
                 None => self.spin_until(|state| latch.take(state).is_some()),
-                Some(ticket) if self.pool().waiters.is_called(ticket) => {
+                Some(ticket) if self.frames().waiters.is_called(ticket) => {
                     self.spin_until(|state| latch.want().latched(state).is_some());
                 }
                 Some(_) => {}
@@ -180,7 +180,7 @@ impl Pin {
             // Which holds both.
             return self.let_go_of_slot();
         }
-        let is_plain = !self.pool().supply.frame_waiters.any();
+        let is_plain = !self.frames().frame_waiters.any();
         if is_plain && self.frame().state.try_update(State::unlatch_and_unpin).is_ok() {
             // Both are off.
             mem::forget(self);
@@ -222,7 +222,7 @@ impl Pin {
         if !self.is_in_its_process() {
             return;
         }
-        let attention = self.pool().waiters.latch_released(self.frame_no(), self.frame(), wakers);
+        let attention = self.frames().waiters.latch_released(self.frame_no(), self.frame(), wakers);
         self.attend(attention);
     }
 
@@ -230,10 +230,10 @@ impl Pin {
     fn attend(&self, attention: Attention) {
         if attention == Attention::Needed
             && !seeded!("nobody_looks_after_called_tasks")
-            && let Some(pool) = self.keep_if(true)
-            && !pool.keep_ticking()
+            && let Some(frames) = self.keep_if(true)
+            && !frames.keep_ticking()
         {
-            pool.waiters.call_all(self.frame_no(), |no| pool.frame(no));
+            frames.waiters.call_all(self.frame_no(), |no| frames.frame(no));
         }
     }
 }

@@ -25,22 +25,20 @@
 use std::{ptr, ptr::NonNull, slice};
 
 use crate::{
-    buffer::{
-        frame::{
-            latch::Latch,
-            pin::Pin,
-            spares::SpareRun,
-            state::{BytesPlace, State},
-            waiters::want::Want,
-        },
-        pool::FramePool,
+    buffer::frame::{
+        frames::Frames,
+        latch::Latch,
+        pin::Pin,
+        spares::SpareRun,
+        state::{BytesPlace, State},
+        waiters::want::Want,
     },
     id::FrameNo,
     observe::Counter,
     sync::{waking::Wakers, witness},
 };
 
-impl FramePool {
+impl Frames {
     /// The address of the frame's bytes. Reading or writing them takes a latch.
     #[inline]
     pub(crate) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
@@ -131,16 +129,16 @@ impl FramePool {
 impl Pin {
     /// Copies the bytes into page `index` of the run. The caller holds a latch through this pin.
     pub(crate) fn copy_to(&self, run: &mut SpareRun, index: usize) {
-        let pool = self.pool();
+        let frames = self.frames();
         // SAFETY: a latch is held, so nobody changes the frame's bytes; the run is borrowed mutably and its pages are nobody
         // else's.
-        unsafe { pool.copy_page(pool.address_of(self.frame_no()), pool.copy_address(run, index)) };
+        unsafe { frames.copy_page(frames.address_of(self.frame_no()), frames.copy_address(run, index)) };
     }
 
     /// Sees to it that the bytes may be changed where they are. The caller holds the exclusive latch through this pin.
     pub(crate) fn make_own(&self) {
         while self.frame().state.load().is_lent() && !seeded!("lent_bytes_changed") {
-            let Some(place) = self.pool().take_place(self.frame_no()) else {
+            let Some(place) = self.frames().take_place(self.frame_no()) else {
                 self.wait_for_io(Want::WriteDone);
                 continue;
             };
@@ -148,7 +146,7 @@ impl Pin {
             unsafe { self.copy_between(BytesPlace::Home, place) };
             if self.frame().state.try_update(|s| s.move_lent(place)).is_err() {
                 // The write ended while the copy was made: there was no need for it.
-                self.pool().give_back_place(self.frame_no(), place);
+                self.frames().give_back_place(self.frame_no(), place);
             }
         }
         self.come_home();
@@ -171,16 +169,16 @@ impl Pin {
         unsafe { self.copy_between(place, BytesPlace::Home) };
         self.frame().state.update(State::move_home);
         if !seeded!("spare_page_lost") {
-            self.pool().give_back_place(self.frame_no(), place);
+            self.frames().give_back_place(self.frame_no(), place);
         }
     }
 
     /// # Safety
-    /// As [`FramePool::copy_page`].
+    /// As [`Frames::copy_page`].
     unsafe fn copy_between(&self, from: BytesPlace, to: BytesPlace) {
-        let (pool, no) = (self.pool(), self.frame_no());
+        let (frames, no) = (self.frames(), self.frame_no());
         // SAFETY: the caller's promise.
-        unsafe { pool.copy_page(pool.address_at(no, from), pool.address_at(no, to)) };
+        unsafe { frames.copy_page(frames.address_at(no, from), frames.address_at(no, to)) };
     }
 
     /// Begins the write of a page, which the device finds at home, if it is dirty and not being written; whether it did. The caller
@@ -193,7 +191,7 @@ impl Pin {
             // SAFETY: by the share latch nobody changes the bytes; the home is this write's, which has just begun, alone.
             unsafe { self.copy_between(place, BytesPlace::Home) };
             if self.frame().state.try_update(State::lend_home).is_ok() {
-                self.pool().give_back_place(self.frame_no(), place);
+                self.frames().give_back_place(self.frame_no(), place);
             }
         }
         true
@@ -213,7 +211,7 @@ impl Pin {
             self.unlatch_exclusive_with(wakers);
         }
         if arrived && !seeded!("older_change_kept") {
-            self.pool().older_changes.forget(self.frame_no());
+            self.frames().older_changes.forget(self.frame_no());
         }
         self.end_io(|s| s.end_write(arrived), &Ok(()), wakers);
     }
@@ -226,7 +224,7 @@ mod tests {
     use super::*;
     use crate::{
         buffer::{
-            frame::pin::PoolHandle,
+            residency::Residency,
             small_pools::{self, page, pool_with_spares},
         },
         id::FileId,
@@ -234,17 +232,17 @@ mod tests {
 
     const SPARES: usize = 2;
 
-    fn pool_of(frames: u32) -> PoolHandle {
+    fn pool_of(frames: u32) -> Residency {
         pool_with_spares(frames, SPARES)
     }
 
     /// A page that was read, with a pin.
-    fn read(pool: &PoolHandle, block: u32) -> Pin {
+    fn read(pool: &Residency, block: u32) -> Pin {
         small_pools::read(pool, page(block))
     }
 
     /// A page that was read and then changed.
-    fn read_and_change(pool: &PoolHandle, block: u32, to: u8) -> Pin {
+    fn read_and_change(pool: &Residency, block: u32, to: u8) -> Pin {
         let pin = read(pool, block);
         change(&pin, to);
         pin
@@ -255,7 +253,7 @@ mod tests {
         assert!(pin.try_latch(Latch::Exclusive));
         pin.make_own();
         // SAFETY: the exclusive latch is held, and the bytes are own.
-        unsafe { pin.pool().address_of(pin.frame_no()).write(to) };
+        unsafe { pin.frames().address_of(pin.frame_no()).write(to) };
     }
 
     fn end_change(pin: &Pin) {
@@ -271,7 +269,7 @@ mod tests {
     /// The first byte at this place of the frame.
     fn byte_at(pin: &Pin, place: BytesPlace) -> u8 {
         // SAFETY: nobody writes meanwhile.
-        unsafe { pin.pool().address_at(pin.frame_no(), place).read() }
+        unsafe { pin.frames().address_at(pin.frame_no(), place).read() }
     }
 
     /// The first byte of the page.
@@ -292,15 +290,15 @@ mod tests {
         own
     }
 
-    fn free_spares(pool: &PoolHandle) -> usize {
+    fn free_spares(pool: &Residency) -> usize {
         let taken: Vec<_> = std::iter::from_fn(|| pool.spares.try_take_page(FileId(0))).collect();
         taken.iter().for_each(|&number| pool.spares.give_back_page(number));
         taken.len()
     }
 
     /// Where what comes next is to find nobody away, and no memory taken.
-    fn assert_all_at_home(pool: &PoolHandle) {
-        assert!(pool.frames().all(|(_, frame)| frame.state.load().place() == BytesPlace::Home));
+    fn assert_all_at_home(pool: &Residency) {
+        assert!(pool.frames.iter().all(|(_, frame)| frame.state.load().place() == BytesPlace::Home));
         assert_eq!((free_spares(pool), pool.extra_pages.owners()), (SPARES, vec![]));
     }
 
@@ -352,7 +350,7 @@ mod tests {
     }
 
     /// A page that is away, and not being written.
-    fn read_and_leave_away(pool: &PoolHandle, to: u8) -> Pin {
+    fn read_and_leave_away(pool: &Residency, to: u8) -> Pin {
         let pin = read_and_change(pool, 0, to - 1);
         let write = lend(&pin);
         change(&pin, to);

@@ -1,19 +1,26 @@
-//! One frame: a page's bytes, and all that is known of them.
+//! Frames: a page's bytes, and all that a pin or a latch on them takes. Which page is in which frame is decided [above](super::residency).
 //!
+//! * [`frames`]: all frames of a pool as one object; [`size`]: how many there are;
 //! * [`state`]: one atomic word for everything that may happen to a frame, changed by pure transitions;
-//! * [`size`]: how many frames there are;
 //! * [`header`]: the page, and the log positions of its changes;
 //! * [`pin`], [`pin_list`]: the rights to a frame, and to several;
 //! * [`slots`], [`bias`]: pins and share latches that are held outside the state word, since many threads read the page;
 //! * [`latch`], [`waiters`]: the right to read or change the bytes, and the line of threads and tasks that wait for it or for an I/O;
 //! * [`lending`]: where the bytes are while the device reads them; [`spares`], [`extra_pages`]: memory for changes made meanwhile;
-//! * [`change`], [`older_changes`], [`unlogged`]: what is noted of a change, and kept for the log's sake.
+//! * [`change`], [`older_changes`], [`unlogged`]: what is noted of a change, and kept for the log's sake;
+//! * [`frame_waiters`], [`admission`]: the lines of those that wait for any frame, and for many; [`clean_list`]: frames set aside for them;
+//!   [`hand_on`]: the last pin goes while a caller waits; [`ticker`]: the thread that looks after tasks in all lines.
 //!
 //! PostgreSQL's counterpart: `buf_internals.h`.
 
+pub(crate) mod admission;
 mod bias;
 mod change;
+pub(crate) mod clean_list;
 pub(crate) mod extra_pages;
+pub(crate) mod frame_waiters;
+pub(crate) mod frames;
+mod hand_on;
 pub(crate) mod header;
 pub(crate) mod latch;
 pub(crate) mod lending;
@@ -24,5 +31,6 @@ pub(crate) mod size;
 pub(crate) mod slots;
 pub(crate) mod spares;
 pub(crate) mod state;
+mod ticker;
 pub(crate) mod unlogged;
 pub(crate) mod waiters;

@@ -60,15 +60,13 @@ impl OlderChanges {
 mod tests {
     use super::*;
     use crate::buffer::{
-        frame::{
-            latch::Latch,
-            pin::{Pin, PoolHandle},
-        },
+        frame::{latch::Latch, pin::Pin},
         quarantine::Seizure,
+        residency::Residency,
         small_pools::{page, pool_of, read},
     };
 
-    fn pool_with_a_page() -> (PoolHandle, Pin) {
+    fn pool_with_a_page() -> (Residency, Pin) {
         let pool = pool_of(1);
         let pin = read(&pool, page(0));
         (pool, pin)
@@ -91,7 +89,7 @@ mod tests {
     /// From where the log is needed for this page.
     fn needed_from(pin: &Pin) -> u64 {
         let own = pin.frame().rec_lsn();
-        pin.pool().older_changes.lowest().map_or(own, |older| older.min(own)).0
+        pin.frames().older_changes.lowest().map_or(own, |older| older.min(own)).0
     }
 
     #[test]

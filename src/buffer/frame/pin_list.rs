@@ -7,10 +7,7 @@ use std::{iter, mem::ManuallyDrop, ptr, ptr::NonNull};
 use smallvec::SmallVec;
 
 use crate::{
-    buffer::{
-        frame::{header::Frame, pin::Pin},
-        pool::FramePool,
-    },
+    buffer::frame::{frames::Frames, header::Frame, pin::Pin},
     id::{FrameNo, PageId},
 };
 
@@ -19,9 +16,9 @@ const INLINE: usize = 16;
 
 /// A list of pins, which the state words hold. Four bytes each, since they have their pool in common.
 pub(crate) struct Pins {
-    /// The pool of all of them; anything before there is one.
-    pool: NonNull<FramePool>,
-    frames: SmallVec<[FrameNo; INLINE]>,
+    /// All frames of their pool; anything before there is a pin.
+    frames: NonNull<Frames>,
+    numbers: SmallVec<[FrameNo; INLINE]>,
     /// So many of the first of them have been taken out.
     taken: usize,
 }
@@ -33,24 +30,24 @@ unsafe impl Sync for Pins {}
 
 impl Pins {
     pub(crate) fn new() -> Self {
-        Self { pool: NonNull::dangling(), frames: SmallVec::new(), taken: 0 }
+        Self { frames: NonNull::dangling(), numbers: SmallVec::new(), taken: 0 }
     }
 
     pub(crate) fn push(&mut self, pin: Pin) {
         debug_assert!(
-            self.is_empty() || ptr::eq(self.pool.as_ptr(), pin.pool()),
+            self.is_empty() || ptr::eq(self.frames(), pin.frames()),
             "pins of two pools in one list"
         );
         let pin = ManuallyDrop::new(pin.into_counted());
-        self.pool = pin.raw_pool();
-        self.frames.push(pin.frame_no());
+        self.frames = pin.raw_frames();
+        self.numbers.push(pin.frame_no());
     }
 
     /// Adds a pin before all others.
     pub(crate) fn push_front(&mut self, pin: Pin) {
-        debug_assert!(ptr::eq(self.pool(), pin.pool()), "pins of two pools in one list");
+        debug_assert!(ptr::eq(self.frames(), pin.frames()), "pins of two pools in one list");
         let pin = ManuallyDrop::new(pin.into_counted());
-        self.frames.insert(self.taken, pin.frame_no());
+        self.numbers.insert(self.taken, pin.frame_no());
     }
 
     pub(crate) fn append(&mut self, other: &mut Self) {
@@ -59,7 +56,7 @@ impl Pins {
 
     /// The frames whose pins are still here.
     fn left(&self) -> &[FrameNo] {
-        &self.frames[self.taken..]
+        &self.numbers[self.taken..]
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -70,11 +67,11 @@ impl Pins {
         self.left().is_empty()
     }
 
-    /// The pool of the pinned frames. There must be one.
-    pub(crate) fn pool(&self) -> &FramePool {
+    /// Returns all frames of the pool. There must be a pin.
+    pub(crate) fn frames(&self) -> &Frames {
         assert!(!self.is_empty());
-        // SAFETY: there is a pin, and so the pool is alive.
-        unsafe { self.pool.as_ref() }
+        // SAFETY: there is a pin, and so they are alive.
+        unsafe { self.frames.as_ref() }
     }
 
     pub(crate) fn frame_no(&self, index: usize) -> FrameNo {
@@ -82,12 +79,12 @@ impl Pins {
     }
 
     pub(crate) fn page(&self, index: usize) -> PageId {
-        self.pool().frame(self.frame_no(index)).page()
+        self.frames().frame(self.frame_no(index)).page()
     }
 
-    /// The pinned frames, in order.
-    pub(crate) fn frames(&self) -> impl Iterator<Item = Frame<'_>> {
-        self.left().iter().map(|&no| self.pool().frame(no))
+    /// Returns the pinned frames, in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Frame<'_>> {
+        self.left().iter().map(|&no| self.frames().frame(no))
     }
 
     /// Takes the pins out, in order; those that are not taken stay.
@@ -96,7 +93,7 @@ impl Pins {
             let first = *self.left().first()?;
             self.taken += 1;
             // SAFETY: each frame that is left stands for one pin of this pool, and this one is not left any more.
-            Some(unsafe { Pin::from_raw(self.pool, first) })
+            Some(unsafe { Pin::from_raw(self.frames, first) })
         })
     }
 }
@@ -111,13 +108,8 @@ impl Drop for Pins {
 mod tests {
     use super::*;
     use crate::{
-        buffer::{
-            frame::pin::PoolHandle,
-            small_pools::{fill, page, pool_of},
-        },
-        id::{FileId, PageSize},
-        observe::Counters,
-        sync::Arc,
+        buffer::small_pools::{fill, page, pool_of},
+        id::FileId,
     };
 
     /// Else it would come out as one that the state word holds, and take that off.
@@ -140,17 +132,16 @@ mod tests {
 
     #[test]
     fn pins_come_out_in_order_and_those_that_are_left_go_with_the_list() {
-        let counters = Arc::new(Counters::new());
-        let pool = PoolHandle::new(FramePool::new(20, PageSize::MIN, 1, counters).unwrap());
+        let pool = pool_of(20);
         let mut pins = Pins::new();
         for block in 0..20 {
             let claimed = pool.take_clean().unwrap();
             let mapped = pool.map(claimed, PageId::new(FileId(0), block), false).unwrap();
-            mapped.reading.end_read(&Ok(()), true);
+            pool.end_read(mapped.reading, &Ok(()), true);
             pins.push(mapped.own);
         }
         let blocks = |pins: &Pins| (0..pins.len()).map(|at| pins.page(at).block.0).collect::<Vec<_>>();
-        let pinned = || pool.frames().filter(|(_, frame)| frame.state.load().pins() > 0).count();
+        let pinned = || pool.frames.iter().filter(|(_, frame)| frame.state.load().pins() > 0).count();
         assert_eq!(pins.drain().take(3).map(|pin| pin.frame().page().block.0).collect::<Vec<_>>(), [0, 1, 2]);
         assert_eq!((blocks(&pins), pinned()), ((3..20).collect(), 17));
         pins.push(pool.pin_unused(pins.frame_no(0), pins.page(0)).unwrap());

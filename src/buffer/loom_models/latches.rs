@@ -7,7 +7,7 @@ use super::{Bytes, check, page, pool_of, read_into, spawn};
 use crate::{
     buffer::{
         frame::{latch::Latch, pin::Pin, waiters::want::Want},
-        pool::Mapped,
+        map::Mapped,
     },
     error::Error,
     sync::{Arc, wait::Drive},
@@ -108,7 +108,7 @@ fn c2_the_end_of_a_read_wakes_who_waits_for_it() {
                 let bytes = Arc::clone(&bytes);
                 spawn(move || {
                     bytes.write(1);
-                    reading.end_read(&if fails { Err(Error::ShutDown) } else { Ok(()) }, true);
+                    pool.end_read(reading, &if fails { Err(Error::ShutDown) } else { Ok(()) }, true);
                 })
             };
             own.wait_for_io(Want::ReadDone);

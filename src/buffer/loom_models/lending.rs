@@ -2,9 +2,9 @@
 
 use super::{Bytes, check, page, pool_of, read_into, spawn};
 use crate::{
-    buffer::frame::{
-        latch::Latch,
-        pin::{Pin, PoolHandle},
+    buffer::{
+        frame::{latch::Latch, pin::Pin},
+        residency::Residency,
     },
     id::FileId,
     sync::{Arc, witness},
@@ -17,7 +17,7 @@ struct Subject {
     page: Bytes,
     /// What the disk says.
     disk: Bytes,
-    pool: Arc<PoolHandle>,
+    pool: Arc<Residency>,
 }
 
 impl Subject {

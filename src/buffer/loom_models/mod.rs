@@ -17,7 +17,7 @@ use loom::cell::UnsafeCell;
 
 use crate::{
     buffer::{
-        frame::pin::PoolHandle,
+        residency::Residency,
         small_pools::{page, pool_with_spares, read_into},
     },
     sync::{
@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// A pool of `frames` and as many spare pages, for threads to share.
-fn pool_of(frames: u32) -> Arc<PoolHandle> {
+fn pool_of(frames: u32) -> Arc<Residency> {
     Arc::new(pool_with_spares(frames, frames as usize))
 }
 

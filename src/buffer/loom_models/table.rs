@@ -3,9 +3,10 @@
 use super::{Bytes, check, page, pool_of, read_into, spawn};
 use crate::{
     buffer::{
-        frame::{latch::Latch, pin::PoolHandle},
+        frame::latch::Latch,
+        lookup::Lookup,
         page_table::{PageTable, tests::pages_at},
-        pool::Lookup,
+        residency::Residency,
     },
     id::{FrameNo, PageId},
     sync::Arc,
@@ -38,12 +39,12 @@ fn c1_who_looks_at_a_page_sees_its_bytes_while_its_frame_is_reused() {
 
 /// A page gives its frame, the only one, to another, while another thread has `look` look at both: to one of its own cluster, and
 /// to one whose cluster takes the place of the old one.
-fn while_a_frame_is_reused(look: fn(&PoolHandle, u32, &Bytes)) {
+fn while_a_frame_is_reused(look: fn(&Residency, u32, &Bytes)) {
     let block = |page: PageId| page.block.0;
     for same_cluster in [true, false] {
         check(3, move || {
             let pool = pool_of(1);
-            let mut pages = pages_at(pool.table(), 0).map(block);
+            let mut pages = pages_at(pool.table, 0).map(block);
             let [old, other] = [pages.next().unwrap(), pages.next().unwrap()];
             let new = if same_cluster { old - 1 } else { other };
             let bytes = Arc::new(Bytes::new(old));
@@ -70,7 +71,7 @@ fn c1_a_page_gets_one_frame_whoever_reads_it() {
         };
         drop(read_into(&pool, page(1), || {}));
         reading.join().unwrap();
-        let holders = pool.frames().filter_map(|(_, frame)| frame.glance());
+        let holders = pool.frames.iter().filter_map(|(_, frame)| frame.glance());
         assert_eq!(holders.filter(|(held, _)| *held == page(1)).count(), 1);
     });
 }
@@ -81,7 +82,7 @@ fn c1_a_page_gets_one_frame_whoever_reads_it() {
 fn c1_who_looks_at_a_page_sees_its_bytes_while_clusters_change_their_places() {
     check(2, || {
         let pool = pool_of(6);
-        let [going, staying, third] = [2, 0, 1].map(|bucket| pages_at(pool.table(), bucket).next().unwrap());
+        let [going, staying, third] = [2, 0, 1].map(|bucket| pages_at(pool.table, bucket).next().unwrap());
         let block = |page: PageId| page.block.0;
         let bytes = Arc::new(Bytes::new(block(going)));
         // It keeps its cluster.
@@ -99,9 +100,9 @@ fn c1_who_looks_at_a_page_sees_its_bytes_while_clusters_change_their_places() {
         if let Some(claimed) = pool.claim(no) {
             let mapped = pool.map(claimed, staying, false).unwrap();
             bytes.write(block(staying));
-            mapped.reading.end_read(&Ok(()), true);
+            pool.end_read(mapped.reading, &Ok(()), true);
         }
-        pool.table().lock(third).insert(FrameNo(5)).unwrap();
+        pool.table.lock(third).insert(FrameNo(5)).unwrap();
         looking.join().unwrap();
     });
 }
@@ -163,7 +164,7 @@ fn a_glance_never_shows_a_page_with_the_state_of_another() {
         };
         let claimed = pool.claim(FrameNo(0)).unwrap();
         let mapped = pool.map(claimed, page(2), true).unwrap();
-        mapped.reading.end_read(&Ok(()), true);
+        pool.end_read(mapped.reading, &Ok(()), true);
         glancing.join().unwrap();
     });
 }

@@ -127,26 +127,21 @@ mod tests {
     use super::*;
     use crate::{
         buffer::{
-            frame::{
-                latch::Latch,
-                pin::{Pin, PoolHandle},
-                waiters::want::Want,
-            },
-            pool::FramePool,
+            frame::{latch::Latch, pin::Pin, waiters::want::Want},
+            residency::Residency,
+            small_pools::pool_of,
         },
-        id::{FileId, PageId, PageSize},
-        observe::Counters,
-        sync::{Arc, wait::Drive},
+        id::{FileId, PageId},
+        sync::wait::Drive,
     };
 
     /// A pinned page whose line others stand in, and of a pool for whose frames others wait.
-    fn wanted_page() -> (PoolHandle, Pin) {
-        let pool = FramePool::new(1, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
-        let pool = PoolHandle::new(pool);
+    fn wanted_page() -> (Residency, Pin) {
+        let pool = pool_of(1);
         let claimed = pool.take_clean().unwrap();
         let mapped = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
-        mapped.reading.end_read(&Ok(()), true);
-        pool.supply.frame_waiters.enlist(&mut None, Waker::noop());
+        pool.end_read(mapped.reading, &Ok(()), true);
+        pool.frame_waiters.enlist(&mut None, Waker::noop());
         (pool, mapped.own)
     }
 
@@ -163,7 +158,7 @@ mod tests {
         };
         let (ticket, _other) = (enlist(Want::Shared), enlist(Want::Exclusive));
         let unlogged = pool.unlogged.hold_with(pin.frame_no());
-        let held = (pool.supply.frame_waiters.hold(), pool.waiters.hold(pin.frame_no()), unlogged);
+        let held = (pool.frame_waiters.hold(), pool.waiters.hold(pin.frame_no()), unlogged);
         let (done, is_done) = mpsc::channel();
         let child = thread::spawn(move || {
             in_a_child::run(|| {
@@ -177,6 +172,6 @@ mod tests {
         assert!(is_done.recv_timeout(Duration::from_secs(20)).is_ok(), "it waits for a lock");
         drop(held);
         child.join().unwrap();
-        assert_eq!(pool.frames().filter(|(_, frame)| frame.state.load().pins() > 0).count(), 0);
+        assert_eq!(pool.frames.iter().filter(|(_, frame)| frame.state.load().pins() > 0).count(), 0);
     }
 }

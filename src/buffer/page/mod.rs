@@ -29,7 +29,10 @@ pub use view::PageView;
 pub(crate) use view::Viewing;
 
 use crate::{
-    buffer::frame::{latch::Latch, pin::Pin, state::State, waiters::Ticket},
+    buffer::{
+        frame::{latch::Latch, pin::Pin, state::State, waiters::Ticket},
+        residency::Residency,
+    },
     error::{Error, Result},
     id::{Lsn, PageId},
     sync::{poll_budget, wait::Drive},
@@ -164,7 +167,7 @@ impl PinnedPage {
     }
 
     fn check_writable(&self) -> Result<()> {
-        self.pin.pool().process.check()?;
+        self.pin.frames().process.check()?;
         if self.pin.frame().state.load().is_read_only() {
             Err(Error::ReadOnly { file: self.id().file })
         } else {
@@ -287,7 +290,7 @@ impl<'a> PageWrite<'a> {
 
     /// Makes the change ready to be seen.
     fn publish(&self) {
-        if !self.pin.pool().process.is_current() {
+        if !self.pin.frames().process.is_current() {
             return;
         }
         if self.changed {
@@ -318,13 +321,13 @@ impl DerefMut for PageWrite<'_> {
             self.pin.make_own();
             self.own = true;
         }
-        let pool = self.pin.pool();
-        let address = pool.address_of(self.pin.frame_no()).as_ptr();
+        let frames = self.pin.frames();
+        let address = frames.address_of(self.pin.frame_no()).as_ptr();
         // SAFETY: 1. `page_size` bytes from `address` on are this frame's, initialised since the arena was mapped;
         // 2. the exclusive latch, which the guard holds until it is dropped, excludes every other reference, and `make_own` every
         //    transfer;
         // 3. the borrow of the guard keeps this reference from outliving it.
-        unsafe { slice::from_raw_parts_mut(address, pool.page_size().bytes()) }
+        unsafe { slice::from_raw_parts_mut(address, frames.page_size().bytes()) }
     }
 }
 
@@ -360,33 +363,37 @@ impl Drop for Frozen {
 /// The right to look at a page that was read but not verified; for the others its read goes on meanwhile.
 ///
 /// Dropped without a verdict, as by a panic in the codec, it fails the read.
-pub(crate) struct Verification(Option<Pin>);
+pub(crate) struct Verification<'a> {
+    pool: &'a Residency,
+    /// The pin of the read, taken when it ends.
+    reading: Option<Pin>,
+}
 
-impl Verification {
+impl<'a> Verification<'a> {
     /// Takes the verification upon the caller, unless the page is verified, being verified, or gone.
-    pub(crate) fn begin(pin: &Pin) -> Option<Self> {
+    pub(crate) fn begin(pool: &'a Residency, pin: &Pin) -> Option<Self> {
         // A pin of its own, as every read has.
         let own = pin.again()?;
         // Made only where it was begun: dropped, it ends the verification.
-        own.frame().state.try_update(State::begin_verify).is_ok().then(|| Self(Some(own)))
+        own.frame().state.try_update(State::begin_verify).is_ok().then(|| Self { pool, reading: Some(own) })
     }
 
     /// Has `verify` look at the bytes, and ends the read accordingly.
     pub(crate) fn run(mut self, verify: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
         // SAFETY: the frame is READING by this very value, so no guard and no lease on it exists, and nobody can claim it.
-        let outcome = self.0.as_ref().map_or(Ok(()), |pin| verify(unsafe { bytes_of(pin) }));
+        let outcome = self.reading.as_ref().map_or(Ok(()), |pin| verify(unsafe { bytes_of(pin) }));
         self.end(&outcome);
         outcome
     }
 
     fn end(&mut self, outcome: &Result<()>) {
-        if let Some(pin) = self.0.take() {
-            pin.end_read(outcome, true);
+        if let Some(reading) = self.reading.take() {
+            self.pool.end_read(reading, outcome, true);
         }
     }
 }
 
-impl Drop for Verification {
+impl Drop for Verification<'_> {
     fn drop(&mut self) {
         self.end(&Err(Error::Panicked));
     }
@@ -398,12 +405,12 @@ impl Drop for Verification {
 /// The caller holds a latch on the frame through this pin, or is verifying it, and goes on for as long as the slice lives.
 #[inline]
 unsafe fn bytes_of(pin: &Pin) -> &[u8] {
-    let pool = pin.pool();
-    let address = pool.address_in(pin.frame_no(), pin.frame().state.load()).as_ptr();
+    let frames = pin.frames();
+    let address = frames.address_in(pin.frame_no(), pin.frame().state.load()).as_ptr();
     // SAFETY: 1. `page_size` bytes from `address` on are this frame's, initialised since the arena was mapped; 2. by the
     // caller's right nobody holds a `&mut` to them, and no lease of a read exists any more; 3. the pin
     // keeps the memory and the page.
-    unsafe { slice::from_raw_parts(address, pool.page_size().bytes()) }
+    unsafe { slice::from_raw_parts(address, frames.page_size().bytes()) }
 }
 
 /// Waits for a latch in a task.
@@ -418,7 +425,7 @@ impl Future for LatchWait<'_> {
 
     fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = &mut *self;
-        this.pin.pool().process.check()?;
+        this.pin.frames().process.check()?;
         poll_budget::poll(cx, |waker| {
             this.pin.poll_latch(this.latch, &mut this.ticket, Drive::Task, waker).map(Ok)
         })
@@ -437,27 +444,21 @@ impl Drop for LatchWait<'_> {
 mod tests {
     use super::*;
     use crate::{
-        buffer::{
-            frame::{pin::PoolHandle, state::Phase},
-            pool::{FramePool, Mapped},
-        },
-        id::{FileId, PageSize},
-        observe::Counters,
-        sync::Arc,
+        buffer::{frame::state::Phase, map::Mapped, small_pools::pool_of},
+        id::FileId,
     };
 
     #[test]
     fn c9_one_verifies_and_who_comes_too_late_does_not_spoil_it() {
-        let counters = Arc::new(Counters::new());
-        let pool = PoolHandle::new(FramePool::new(1, PageSize::MIN, 1, counters).unwrap());
+        let pool = pool_of(1);
         let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own: pin } = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
-        reading.end_read(&Ok(()), false);
-        let verification = Verification::begin(&pin).unwrap();
-        assert!(Verification::begin(&pin).is_none());
+        pool.end_read(reading, &Ok(()), false);
+        let verification = Verification::begin(&pool, &pin).unwrap();
+        assert!(Verification::begin(&pool, &pin).is_none());
         assert_eq!(pin.frame().state.load().phase(), Phase::Reading, "the verification goes on");
         verification.run(|_| Ok(())).unwrap();
-        assert!(Verification::begin(&pin).is_none());
+        assert!(Verification::begin(&pool, &pin).is_none());
         assert!(pin.frame().state.load().is_valid());
     }
 }

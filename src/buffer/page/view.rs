@@ -111,7 +111,7 @@ impl Viewing {
 
     pub(crate) fn poll(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<PageView>> {
         if let Some(page) = &self.page {
-            page.pin.pool().process.check()?;
+            page.pin.frames().process.check()?;
             ready!(page.pin.poll_latch(Latch::Shared, &mut self.ticket, drive, waker));
         }
         let page = self.page.take().expect("it is not polled after it was ready");

@@ -1,21 +1,18 @@
 //! Supplies frames for pages that have none.
 //!
-//! [`FrameSupply`] is what a pool keeps for that. A frame is taken in this order: one that has no page; one that was set aside clean,
-//! by the background writer; the next clean victim, by the order of the [replacement](crate::buffer::replacement). Dirty victims are
-//! left to the caller, which has them written, and as long as there are such, or some are being written, no page goes that was used.
+//! A frame is taken in this order: one that has no page; one that was set aside [clean](crate::buffer::frame::clean_list), by the background
+//! writer; the next clean victim, by the order of the [replacement](crate::buffer::replacement). Dirty victims are left to the caller,
+//! which has them written, and as long as there are such, or some are being written, no page goes that was used.
 //!
 //! * [`decision`]: what a fetch does that finds no frame, pure; [`shortage`]: why there is none, and what fetches found out about that;
-//! * [`clean_list`]: the frames that were set aside; [`frame_waiters`]: the threads and tasks that wait for a frame;
-//! * [`admission`] and [`read_ahead_quota`]: the bounds of calls that fetch many pages, and of look-ahead.
+//! * [`read_ahead_quota`]: the bound of look-ahead.
 //!
+//! The callers that wait for frames stand in lines [of the frames](crate::buffer::frame), where each that lets go of a frame sees them.
 //! The wait itself, which has victims written, is `read::frame_wait`. Lock order: each lock here is a leaf, and none is held over a wake-up.
 //!
 //! PostgreSQL's counterpart: `freelist.c`, and `GetVictimBuffer` in `bufmgr.c`.
 
-pub(crate) mod admission;
-pub(crate) mod clean_list;
 pub(crate) mod decision;
-pub(crate) mod frame_waiters;
 pub(crate) mod read_ahead_quota;
 pub(crate) mod shortage;
 #[cfg(test)]
@@ -23,26 +20,17 @@ mod tests;
 
 use smallvec::SmallVec;
 
-use self::{
-    admission::Admission,
-    clean_list::CleanList,
-    decision::Signs,
-    frame_waiters::FrameWaiters,
-    read_ahead_quota::ReadAheadQuota,
-    shortage::{Findings, Shortage},
-};
+use self::{decision::Signs, shortage::Shortage};
 use crate::{
     buffer::{
-        frame::{
-            pin::{CLAIMS_MAX, ClaimedFrame, ClaimedFrames, PoolHandle},
-            state::{State, Verdict},
-        },
-        pool::FramePool,
+        claim::{CLAIMS_MAX, ClaimedFrame, ClaimedFrames},
+        frame::state::{State, Verdict},
         replacement::Reach,
+        residency::Residency,
     },
     id::FrameNo,
     observe::Counter,
-    sync::{time, waking::Wakers},
+    sync::time,
 };
 
 /// Dirty frames that a sweep came by and would have taken, had they been clean.
@@ -55,15 +43,6 @@ const DIRTY_VICTIMS_MAX: usize = 32;
 /// that the others keep.
 const SET_ASIDE_AT_ONCE: usize = 16;
 
-/// All that a pool keeps to supply frames, beside the order of the replacement.
-pub(crate) struct FrameSupply {
-    pub(crate) clean_list: CleanList,
-    pub(crate) frame_waiters: FrameWaiters,
-    pub(crate) findings: Findings,
-    pub(crate) admission: Admission,
-    pub(crate) read_ahead_quota: ReadAheadQuota,
-}
-
 /// How far a search for a frame goes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Search {
@@ -71,44 +50,12 @@ pub(crate) enum Search {
     Ahead,
     /// To all frames.
     Demand,
-    /// To all frames, for a fetch that has tried before: it sweeps only where some [may be left](FramePool::is_any_left). Where it no
+    /// To all frames, for a fetch that has tried before: it sweeps only where some [may be left](Residency::is_any_left). Where it no
     /// longer `spares` pages that were used, one of those will do.
     Again { spares: bool },
 }
 
-impl FrameSupply {
-    pub(super) fn new(frames: u32) -> Self {
-        Self {
-            clean_list: CleanList::new(0),
-            frame_waiters: FrameWaiters::new(),
-            findings: Findings::default(),
-            admission: Admission::default(),
-            read_ahead_quota: ReadAheadQuota::new(frames),
-        }
-    }
-
-    /// Returns whether others wait for frames and the background writer works for them: a fetch that has just come takes none of those.
-    pub(crate) fn is_spoken_for(&self) -> bool {
-        self.frame_waiters.any() && self.clean_list.is_kept()
-    }
-
-    /// Wakes all that wait for frames, to look for themselves. Returns whether there were any.
-    pub(super) fn wake_all(&self) -> bool {
-        self.frame_waiters.wake_all() | self.admission.wake_all()
-    }
-
-    /// Returns whether any task or thread waits for frames, for certain.
-    pub(super) fn is_waited_for(&self) -> bool {
-        self.frame_waiters.is_felt_for_certain() || self.admission.is_waited_for()
-    }
-
-    /// Returns the bytes that it takes beside itself.
-    pub(super) fn memory(&self) -> usize {
-        self.clean_list.memory() + self.read_ahead_quota.memory()
-    }
-}
-
-impl PoolHandle {
+impl Residency {
     /// Takes a frame, if a free or clean one is found; the dirty victims that were met are left in `dirty`.
     pub(crate) fn take_frame(&self, search: Search, dirty: &mut DirtyVictims) -> Option<ClaimedFrame<'_>> {
         let no = self.take_victim(search, dirty)?;
@@ -130,7 +77,7 @@ impl PoolHandle {
         dirty: &mut DirtyVictims,
         claimed: &mut ClaimedFrames<'_>,
     ) {
-        if self.supply.is_spoken_for() && !seeded!("batch_goes_before_the_line") {
+        if self.are_spoken_for() && !seeded!("batch_goes_before_the_line") {
             return;
         }
         let mut taken = SmallVec::<[FrameNo; CLAIMS_MAX]>::new();
@@ -193,7 +140,7 @@ impl PoolHandle {
             taken(no);
             left -= 1;
         }
-        (0..wanted).for_each(|_| self.supply.clean_list.note_demand(self.free_frames()));
+        (0..wanted).for_each(|_| self.clean_list.note_demand(self.free_frames()));
         let (reach, spares) = match search {
             _ if left == 0 => return,
             Search::Ahead if !seeded!("look_ahead_takes_used_pages") => (Reach::InTurn, true),
@@ -209,7 +156,7 @@ impl PoolHandle {
     }
 
     fn take_set_aside(&self) -> Option<FrameNo> {
-        while let Some(no) = self.supply.clean_list.pop() {
+        while let Some(no) = self.clean_list.pop() {
             if self.take_by_number(no, State::claim_ready, true) {
                 return Some(no);
             }
@@ -246,7 +193,7 @@ impl PoolHandle {
                 match verdict {
                     Verdict::Dirty if dirty.contains(&no) => {}
                     Verdict::Dirty => {
-                        self.supply.clean_list.note_dirt(met);
+                        self.clean_list.note_dirt(met == Reach::All);
                         dirty.push(no);
                     }
                     _ => match self.frame(no).state.try_update(State::claim) {
@@ -274,7 +221,7 @@ impl PoolHandle {
     }
 }
 
-impl FramePool {
+impl Residency {
     /// How many frames have no page, and no thread that is about to give them one.
     pub(crate) fn free_frames(&self) -> usize {
         self.replacement.free()
@@ -307,37 +254,9 @@ impl FramePool {
                 (is_enough || met - before == SET_ASIDE_AT_ONCE).then_some(!is_enough)
             });
             if goes_on != Some(true) {
-                self.supply.clean_list.note_made(clean);
+                self.clean_list.note_made(clean);
                 return clean;
             }
-        }
-    }
-
-    /// Sets this frame aside, if it is a victim, and clean, and there is room for one more. Returns whether it did.
-    pub(crate) fn set_aside(&self, no: FrameNo) -> bool {
-        let state = &self.frame(no).state;
-        if state.try_update(State::make_ready).is_err() {
-            return false;
-        }
-        let there_was_room = self.supply.clean_list.push(no);
-        if !there_was_room {
-            state.update(State::no_longer_ready);
-        }
-        there_was_room
-    }
-
-    /// A frame was let go of while others wait for one: sets it aside, if it is a victim and clean, and wakes the first in line. A dirty
-    /// one is the background writer's, where there is one: a waiter that was woken for it would lose its turn for nothing.
-    #[cold]
-    pub(super) fn hand_on(&self, no: FrameNo, wakers: &mut Wakers) {
-        let is_set_aside = !seeded!("freed_frame_not_handed_on") && self.set_aside(no);
-        let clean_list = &self.supply.clean_list;
-        if !is_set_aside && self.frame(no).state.load().is_dirty() && clean_list.is_kept() {
-            // Else the writer that is woken would take it that there is nothing to find still.
-            self.supply.frame_waiters.note_relief();
-            clean_list.call();
-        } else {
-            self.supply.frame_waiters.wake_one_with(wakers);
         }
     }
 
@@ -370,14 +289,14 @@ impl FramePool {
 
     /// Returns whether a sweep may meet a victim: neither users nor the disk have all frames, or one was let go of a moment ago.
     pub(crate) fn is_any_left(&self) -> bool {
-        let is_let_go_of = self.supply.findings.is_news(self.supply.frame_waiters.reliefs());
+        let is_let_go_of = self.findings.is_news(self.frame_waiters.reliefs());
         is_let_go_of || self.shortage().left() > 0 || seeded!("each_waiter_sweeps")
     }
 
     /// Returns whether a fetch that needs a frame waits for dirty victims rather than take the frame of a page that was used.
     pub(crate) fn spares_used_pages(&self) -> bool {
         let written = || self.counters.get(Counter::PagesWritten);
-        self.supply.findings.spares_used_pages(written) && !seeded!("dirty_victims_passed_by")
+        self.findings.spares_used_pages(written) && !seeded!("dirty_victims_passed_by")
     }
 
     /// Returns which hands the frames are in that may get another page, as of a moment ago.
@@ -385,10 +304,10 @@ impl FramePool {
         let look = || {
             let in_slots = self.slots.holds();
             let counted = |no, state: State| if in_slots.of(no) > 0 { state.counted(false) } else { state };
-            let serving = self.frames().filter(|&(no, _)| self.serves(no));
+            let serving = self.frames.iter().filter(|&(no, _)| self.serves(no));
             serving.map(|(no, frame)| counted(no, frame.state.load())).collect()
         };
-        self.supply.findings.shortage(look)
+        self.findings.shortage(look)
     }
 
     /// Returns what a fetch sees that found no frame.
@@ -398,11 +317,11 @@ impl FramePool {
         let now = time::now();
         Signs {
             now,
-            set_aside: self.supply.clean_list.is_kept().then(|| self.supply.clean_list.made()),
+            set_aside: self.clean_list.is_kept().then(|| self.clean_list.made()),
             written,
             progress: written.wrapping_add(read).wrapping_add(taken),
             shortage: self.shortage(),
-            refusal: self.supply.findings.refusal(now),
+            refusal: self.findings.refusal(now),
         }
     }
 }

@@ -7,28 +7,27 @@ use crate::{
     Error,
     buffer::{
         frame::{latch::Latch, pin::Pin},
-        pool::{Lookup, Mapped},
+        lookup::Lookup,
+        map::Mapped,
+        residency::Residency,
         resizing::Retirement,
-        small_pools::{self, page, pool_with_room_for_ready},
+        small_pools::{self, page, pool_of, pool_with_room_for_ready},
     },
-    id::PageSize,
-    observe::Counters,
-    sync::Arc,
 };
 
 /// A pool with room for so many ready frames, and the pages 0 to 2 in its frames.
-fn filled(ready: usize) -> PoolHandle {
+fn filled(ready: usize) -> Residency {
     let pool = pool_with_room_for_ready(3, ready);
     (0..3).for_each(|block| drop(read(&pool, block)));
     pool
 }
 
 /// Reads a page into the next frame.
-fn read(pool: &PoolHandle, block: u32) -> Pin {
+fn read(pool: &Residency, block: u32) -> Pin {
     small_pools::read(pool, page(block))
 }
 
-fn resident(pool: &PoolHandle) -> Vec<u32> {
+fn resident(pool: &Residency) -> Vec<u32> {
     (0..10).filter(|&block| pool.is_mapped(page(block))).collect()
 }
 
@@ -64,7 +63,7 @@ fn a_free_frame_is_taken_before_any_page_goes_whatever_is_ready_and_whosever_tur
     let pool = pool_with_room_for_ready(FRAMES, 100);
     (0..FRAMES).for_each(|block| drop(read(&pool, block)));
     assert!(
-        pool.frames().all(|(_, frame)| frame.state.load().is_valid()),
+        pool.frames.iter().all(|(_, frame)| frame.state.load().is_valid()),
         "a page went before all frames had one"
     );
     assert_eq!(pool.set_victims_aside(Reach::All, 100, &mut Vec::new(), 100, |_| true), 100);
@@ -90,7 +89,7 @@ fn a_free_frame_is_not_to_be_had_by_its_number() {
 /// Between a sweep that shows a biased victim and the claim, all may happen to that.
 #[test]
 fn a_biased_victim_is_left_that_was_used_or_freed_meanwhile_or_is_to_go() {
-    let take = |meanwhile: fn(&PoolHandle, FrameNo)| {
+    let take = |meanwhile: fn(&Residency, FrameNo)| {
         let pool = filled(2);
         let no = FrameNo(2);
         (0..4).for_each(|_| pool.look_at(page(2)).unwrap().unlatch_and_unpin());
@@ -112,7 +111,7 @@ fn a_frame_whose_read_has_failed_is_the_next_to_be_taken() {
     let no = claimed.frame_no();
     let Mapped { reading, own } = pool.map(claimed, page(5), false).unwrap();
     drop(own);
-    reading.end_read(&Err(Error::ShutDown), true);
+    pool.end_read(reading, &Err(Error::ShutDown), true);
     assert_eq!(read(&pool, 6).frame_no(), no);
     assert_eq!(pool.faults(), Vec::<String>::new());
 }
@@ -124,7 +123,7 @@ fn a_frame_that_waiters_of_a_failed_read_still_have_is_taken_later() {
     let claimed = pool.take_clean().unwrap();
     let no = claimed.frame_no();
     let Mapped { reading, own } = pool.map(claimed, page(5), false).unwrap();
-    reading.end_read(&Err(Error::ShutDown), true);
+    pool.end_read(reading, &Err(Error::ShutDown), true);
     assert_ne!(read(&pool, 6).frame_no(), no);
     drop(own);
     let taken: Vec<_> = (7..10).map(|block| read(&pool, block).frame_no()).collect();
@@ -137,7 +136,7 @@ fn a_frame_that_waiters_of_a_failed_read_still_have_is_taken_later() {
 fn a_frame_that_is_let_go_of_is_set_aside_for_the_first_that_waits() {
     let pool = filled(3);
     let pin = |block| pool.pin_unused(FrameNo(block), page(block)).unwrap();
-    let waiters = &pool.supply.frame_waiters;
+    let waiters = &pool.frame_waiters;
     let let_go = |last: Pin, waits: bool| {
         if waits {
             waiters.enlist(&mut None, Waker::noop());
@@ -152,7 +151,7 @@ fn a_frame_that_is_let_go_of_is_set_aside_for_the_first_that_waits() {
     let written = pin(1);
     assert!(written.try_latch(Latch::Exclusive));
     written.unlatch_exclusive(true);
-    pool.supply.clean_list.set_mark(1);
+    pool.clean_list.set_mark(1);
     waiters.enlist(&mut None, Waker::noop());
     let reliefs = waiters.reliefs();
     drop(written);
@@ -169,10 +168,10 @@ fn a_frame_that_is_let_go_of_is_set_aside_for_the_first_that_waits() {
 #[test]
 fn c6_a_writer_that_is_stuck_is_not_counted_on_for_a_frame_that_another_thread_lets_go_of() {
     let pool = filled(3);
-    let clean_list = &pool.supply.clean_list;
+    let clean_list = &pool.clean_list;
     clean_list.set_mark(1);
     clean_list.note_stuck(clean_list.made());
-    pool.supply.frame_waiters.enlist(&mut None, Waker::noop());
+    pool.frame_waiters.enlist(&mut None, Waker::noop());
     drop(pool.pin_unused(FrameNo(0), page(0)).unwrap());
     assert_eq!((clean_list.len(), clean_list.is_kept()), (1, false));
     assert_eq!(pool.set_victims_aside(Reach::All, 1, &mut Vec::new(), 1, |_| true), 1);
@@ -183,16 +182,16 @@ fn c6_a_writer_that_is_stuck_is_not_counted_on_for_a_frame_that_another_thread_l
 #[test]
 fn c6_a_batch_takes_no_frame_before_those_that_wait_in_line() {
     let pool = filled(3);
-    pool.supply.clean_list.set_mark(1);
+    pool.clean_list.set_mark(1);
     let take = |search| {
         let mut claimed = ClaimedFrames::new(&pool);
         pool.take_frames(2, search, &mut DirtyVictims::new(), &mut claimed);
         claimed.numbers().count()
     };
-    pool.supply.frame_waiters.enlist(&mut None, Waker::noop());
+    pool.frame_waiters.enlist(&mut None, Waker::noop());
     assert_eq!(pool.set_victims_aside(Reach::All, 2, &mut Vec::new(), 2, |_| true), 2);
     assert_eq!([Search::Ahead, Search::Demand].map(take), [0, 0]);
-    pool.supply.frame_waiters.wake_one();
+    pool.frame_waiters.wake_one();
     assert_eq!([Search::Ahead, Search::Demand].map(take), [1, 1], "none waits");
 }
 
@@ -240,7 +239,7 @@ fn a_page_that_comes_back_outlives_the_next_ones() {
 }
 
 /// The way in which the frame is taken once its page is clean.
-type TakeCleaned = for<'a> fn(&'a PoolHandle, &DirtyVictims) -> Option<ClaimedFrame<'a>>;
+type TakeCleaned = for<'a> fn(&'a Residency, &DirtyVictims) -> Option<ClaimedFrame<'a>>;
 
 #[test]
 fn a_page_that_was_dirty_at_its_turn_and_comes_back_outlives_the_next_ones() {
@@ -257,7 +256,7 @@ fn a_page_that_was_dirty_at_its_turn_and_comes_back_outlives_the_next_ones() {
         }),
         ("set aside as it was let go of", |pool, victims| {
             let last = pool.pin_unused(victims[0], page(0)).unwrap();
-            pool.supply.frame_waiters.enlist(&mut None, Waker::noop());
+            pool.frame_waiters.enlist(&mut None, Waker::noop());
             drop(last);
             pool.take_clean()
         }),
@@ -276,7 +275,7 @@ fn a_page_that_was_dirty_at_its_turn_and_comes_back_outlives_the_next_ones() {
         writing.end_write(true);
         let claimed = take(&pool, &DirtyVictims::from_vec(victims)).unwrap();
         assert_eq!(claimed.frame_no(), FrameNo(0), "{way}");
-        pool.map(claimed, page(3), false).unwrap().reading.end_read(&Ok(()), true);
+        pool.end_read(pool.map(claimed, page(3), false).unwrap().reading, &Ok(()), true);
         read(&pool, 0);
         (4..9).for_each(|block| drop(read(&pool, block)));
         assert!(resident(&pool).contains(&0), "{way}: {:?}", resident(&pool));
@@ -286,8 +285,7 @@ fn a_page_that_was_dirty_at_its_turn_and_comes_back_outlives_the_next_ones() {
 #[test]
 fn c6_a_victim_is_found_in_whichever_shard_it_is() {
     const FRAMES: u32 = 2048;
-    let pool = FramePool::new(FRAMES, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
-    let pool = PoolHandle::new(pool);
+    let pool = pool_of(FRAMES);
     let mut pins: Vec<Pin> = (0..FRAMES).map(|block| read(&pool, block)).collect();
     assert!(pool.take_clean().is_none(), "all are pinned");
     pins.sort_by_key(Pin::frame_no);
@@ -302,8 +300,7 @@ fn c6_a_victim_is_found_in_whichever_shard_it_is() {
 #[test]
 fn victims_of_several_shards_come_in_runs_that_lie_side_by_side() {
     const FRAMES: u32 = 4096;
-    let pool = FramePool::new(FRAMES, PageSize::MIN, 1, Arc::new(Counters::new())).unwrap();
-    let pool = PoolHandle::new(pool);
+    let pool = pool_of(FRAMES);
     // Twice around: what lay side by side when it was taken does so the next time.
     for _ in 0..2 {
         let taken: Vec<u32> = (0..FRAMES)

@@ -16,13 +16,14 @@ use std::{
 
 use crate::{
     buffer::{
+        claim::CLAIMS_MAX,
         frame::{
-            pin::{CLAIMS_MAX, Pin},
+            pin::Pin,
             state::{Phase, State},
             waiters::{Ticket, want::Want},
         },
+        lookup::Lookup,
         page::PinnedPage,
-        pool::Lookup,
     },
     error::Result,
     id::{BlockNo, FileId, PageId},
@@ -144,7 +145,7 @@ impl Window {
         let lacking = (self.pinned + untried).saturating_sub(self.places);
         if lacking > 0 {
             let is_alone = self.shared.files.has_one_at_most();
-            self.places += self.shared.pool.supply.read_ahead_quota.take(self.file, lacking, is_alone);
+            self.places += self.shared.pool.read_ahead_quota.take(self.file, lacking, is_alone);
         }
         self.start();
         self.give_back_places();
@@ -154,7 +155,7 @@ impl Window {
     pub(super) fn give_back_places(&mut self) {
         let unused = self.places - self.pinned;
         if unused > 0 {
-            self.shared.pool.supply.read_ahead_quota.give_back(self.file, unused);
+            self.shared.pool.read_ahead_quota.give_back(self.file, unused);
             self.places = self.pinned;
         }
     }
@@ -242,7 +243,7 @@ impl Window {
             if let Some((place, ticket)) = &self.waits {
                 // How that read ended shows when its page's turn comes.
                 if let Some(pin) = &self.pages[*place].pin {
-                    ready!(pin.pool().waiters.poll(ticket, waker)).ok();
+                    ready!(pin.frames().waiters.poll(ticket, waker)).ok();
                 }
                 self.waits = None;
             }
@@ -292,7 +293,7 @@ impl Window {
     fn let_go(&mut self) {
         let held = self.pages.range_mut(1..self.tried).filter_map(|page| page.pin.take());
         for pin in held {
-            pin.leave_unattended(|state| state);
+            self.shared.pool.leave_unattended(pin, |state| state);
             self.pinned -= 1;
             self.places -= 1;
         }
@@ -312,7 +313,7 @@ impl Window {
         self.look_ahead();
         for place in [self.distance.wait_for(self.tried), 0] {
             let Some(pin) = &self.pages[place].pin else { continue };
-            let ticket = pin.pool().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
+            let ticket = pin.frames().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
             if let Some(ticket) = ticket {
                 self.waits = Some((place, ticket));
                 self.note_wait();
@@ -350,6 +351,8 @@ impl Drop for Window {
             pin.cancel_wait(&ticket);
         }
         self.give_back_places();
-        self.pages.drain(..).filter_map(|page| page.pin).for_each(|pin| pin.leave_unattended(|state| state));
+        let pool = &self.shared.pool;
+        let held = self.pages.drain(..).filter_map(|page| page.pin);
+        held.for_each(|pin| pool.leave_unattended(pin, |state| state));
     }
 }

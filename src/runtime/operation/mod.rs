@@ -15,7 +15,7 @@ use read::ReadLease;
 pub(crate) use write::{WriteLease, WriteRun};
 
 use crate::{
-    buffer::pool::FramePool,
+    buffer::frame::frames::Frames,
     io::{
         buffers::IoBuf,
         operation::{Lease, Operation, OperationTable},
@@ -85,11 +85,11 @@ impl Lease for PageLease {
 }
 
 /// The buffer of `len` bytes at `offset` in the pool's arena.
-fn buffer_at(pool: &FramePool, offset: usize, len: usize) -> IoBuf {
+fn buffer_at(frames: &Frames, offset: usize, len: usize) -> IoBuf {
     IoBuf {
-        ptr: pool.arena().at(offset),
+        ptr: frames.arena().at(offset),
         len: u32::try_from(len).expect("a buffer is at most one request long"),
-        chunk: pool.arena().chunk_of(offset),
+        chunk: frames.arena().chunk_of(offset),
     }
 }
 

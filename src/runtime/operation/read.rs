@@ -4,8 +4,8 @@ use std::io;
 
 use crate::{
     buffer::{
-        frame::{header::Frame, pin::Pin, pin_list::Pins, state::Phase},
-        pool::FramePool,
+        frame::{frames::Frames, header::Frame, pin::Pin, pin_list::Pins, state::Phase},
+        residency::Residency,
     },
     error::{Error, IoOp, Result},
     id::{FrameNo, PageId},
@@ -52,24 +52,25 @@ impl MappedBefore {
 /// [added](add), until it is listed and handed over.
 pub(crate) fn begin(
     operations: &Arc<PageOperations>,
+    pool: &Arc<Residency>,
     file: &Arc<File>,
     page: Pin,
     before: MappedBefore,
     mode: ReadMode,
 ) -> Result<PageOperation> {
-    let page = check(file, page, before)?;
-    let offset = page.pool().page_size().offset_of(page.frame().page().block);
-    let (file, lease) = (Arc::clone(file), PageLease::Read(ReadLease::new(page, mode)));
+    let page = check(pool, file, page, before)?;
+    let offset = page.frames().page_size().offset_of(page.frame().page().block);
+    let (file, lease) = (Arc::clone(file), PageLease::Read(ReadLease::new(pool, page, mode)));
     Ok(Operation::new(operations, Direction::Read, mode.urgency, file, offset, lease))
 }
 
 /// Begins the read of a page that was just mapped, likewise, as a part of `operation`: it is the neighbour in front or behind.
 pub(crate) fn add(operation: &mut PageOperation, page: Pin, before: MappedBefore) -> Result<()> {
-    let page = check(&operation.file, page, before)?;
-    let size = page.pool().page_size().bytes() as u64;
-    let Transfer { offset, lease: PageLease::Read(lease), .. } = &mut **operation else {
+    let Transfer { file, offset, lease: PageLease::Read(lease), .. } = &mut **operation else {
         unreachable!("a page is added to a read");
     };
+    let page = check(&lease.pool, file, page, before)?;
+    let size = page.frames().page_size().bytes() as u64;
     if page.frame().page().is_followed_by(lease.first()) {
         *offset -= size;
         lease.pins.push_front(page);
@@ -86,12 +87,12 @@ pub(crate) fn add(operation: &mut PageOperation, page: Pin, before: MappedBefore
 }
 
 /// Looks whether a page that was mapped is still to be read; else its read ends at once.
-fn check(file: &File, page: Pin, _: MappedBefore) -> Result<Pin> {
+fn check(pool: &Residency, file: &File, page: Pin, _: MappedBefore) -> Result<Pin> {
     assert_waits(page.frame());
     match file.check_open(page.frame().page().block) {
         Ok(()) => Ok(page),
         Err(error) => {
-            page.end_read(&Err(error.clone()), true);
+            pool.end_read(page, &Err(error.clone()), true);
             Err(error)
         }
     }
@@ -99,6 +100,8 @@ fn check(file: &File, page: Pin, _: MappedBefore) -> Result<Pin> {
 
 /// Frames that are READING, for consecutive blocks of one file; each with the pin that belongs to the read.
 pub(crate) struct ReadLease {
+    /// Where a page is unmapped that does not come.
+    pool: Arc<Residency>,
     pins: Pins,
     to_verify: bool,
     most: usize,
@@ -106,10 +109,10 @@ pub(crate) struct ReadLease {
 
 impl ReadLease {
     /// The lease for the first page.
-    pub(super) fn new(first: Pin, mode: ReadMode) -> Self {
+    pub(super) fn new(pool: &Arc<Residency>, first: Pin, mode: ReadMode) -> Self {
         let mut pins = Pins::new();
         pins.push(first);
-        Self { pins, to_verify: mode.to_verify, most: mode.most }
+        Self { pool: Arc::clone(pool), pins, to_verify: mode.to_verify, most: mode.most }
     }
 
     /// Adds the pages of `next`, which follow, and are of the same kind.
@@ -130,7 +133,7 @@ impl ReadLease {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.pages() * self.pins.pool().page_size().bytes()
+        self.pages() * self.pins.frames().page_size().bytes()
     }
 
     /// Whether the pages of `next`, which follow, can be added.
@@ -140,7 +143,7 @@ impl ReadLease {
 
     /// Whether a caller waits for one of the pages.
     pub(super) fn is_awaited(&self) -> bool {
-        self.pins.frames().any(|frame| frame.state.load().has_io_waiters())
+        self.pins.iter().any(|frame| frame.state.load().has_io_waiters())
     }
 
     /// The first page.
@@ -156,7 +159,7 @@ impl ReadLease {
     /// Where the page of this place goes.
     pub(super) fn buffer(&self, index: usize) -> IoBuf {
         let index = if seeded!("neighbours_swapped") { self.pages() - 1 - index } else { index };
-        buffer_of(self.pins.pool(), self.pins.frame_no(index))
+        buffer_of(self.pins.frames(), self.pins.frame_no(index))
     }
 
     /// Ends every page's read. A page that came in part is completed with zeros, for there the file ends; a page of which
@@ -166,14 +169,14 @@ impl ReadLease {
     /// one bad sector does not take good pages with it.
     pub(super) fn finish(mut self, outcome: io::Result<usize>, wakers: &mut Wakers) {
         self.assert_intact(&outcome);
-        let counters = &self.pins.pool().counters;
+        let counters = &self.pins.frames().counters;
         counters.add(Counter::PagesRead, self.pins.len() as u64);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
         let page = self.first();
         match outcome {
             Ok(transferred) => self.end_transferred(transferred, wakers),
             Err(_) if self.pins.len() > 1 => {
-                self.pins.drain().for_each(|pin| pin.abandon_read(wakers));
+                self.pins.drain().for_each(|pin| self.pool.abandon_read(pin, wakers));
             }
             Err(source) => {
                 let error = Error::io(IoOp::Read, page, source);
@@ -185,9 +188,9 @@ impl ReadLease {
     /// Both ends of a lease: the frames still wait for the very pages that they were leased for, and no more came than there is
     /// room for.
     fn assert_intact(&self, outcome: &io::Result<usize>) {
-        let (first, room) = (self.first(), self.pages() * self.pins.pool().page_size().bytes());
+        let (first, room) = (self.first(), self.pages() * self.pins.frames().page_size().bytes());
         assert!(outcome.as_ref().map_or(0, |&came| came) <= room, "more was read at {first} than asked for");
-        for (index, frame) in self.pins.frames().enumerate() {
+        for (index, frame) in self.pins.iter().enumerate() {
             let expected = PageId::new(first.file, first.block.0 + index as u32);
             assert_eq!(frame.page(), expected, "a frame changed its page while it was being read");
             assert_waits(frame);
@@ -195,11 +198,11 @@ impl ReadLease {
     }
 
     fn end_transferred(&mut self, transferred: usize, wakers: &mut Wakers) {
-        let size = self.pins.pool().page_size().bytes();
+        let size = self.pins.frames().page_size().bytes();
         let end = |index: usize, pin: &Pin| match transferred.saturating_sub(index * size).min(size) {
             0 => Err(Error::io(IoOp::Read, pin.frame().page(), shrunk())),
             arrived => {
-                zero_tail(buffer_of(pin.pool(), pin.frame_no()), arrived);
+                zero_tail(buffer_of(pin.frames(), pin.frame_no()), arrived);
                 Ok(())
             }
         };
@@ -210,7 +213,7 @@ impl ReadLease {
     fn end_each(&mut self, outcome: impl Fn(usize, &Pin) -> Result<()>, wakers: &mut Wakers) {
         for (index, pin) in self.pins.drain().enumerate() {
             let result = outcome(index, &pin);
-            pin.end_read_with(&result, !self.to_verify, wakers);
+            self.pool.end_read_with(pin, &result, !self.to_verify, wakers);
         }
     }
 }
@@ -234,8 +237,8 @@ fn assert_waits(frame: Frame<'_>) {
     assert!(state.phase() == Phase::Reading, "{} is in a read, and does not say so: {state:?}", frame.page());
 }
 
-fn buffer_of(pool: &FramePool, no: FrameNo) -> IoBuf {
-    buffer_at(pool, pool.home_of(no), pool.page_size().bytes())
+fn buffer_of(frames: &Frames, no: FrameNo) -> IoBuf {
+    buffer_at(frames, frames.home_of(no), frames.page_size().bytes())
 }
 
 fn shrunk() -> io::Error {
@@ -265,7 +268,7 @@ fn zero_tail(buffer: IoBuf, arrived: usize) {
 mod tests {
     use super::*;
     use crate::{
-        buffer::{frame::pin::PoolHandle, pool::Mapped},
+        buffer::{map::Mapped, small_pools::pool_of},
         id::{FileId, PageSize},
         io::tests::support::FakeDisk,
         observe::Counters,
@@ -275,14 +278,15 @@ mod tests {
     #[should_panic(expected = "is in a read, and does not say so")]
     fn a_page_that_is_here_is_leased_to_no_read() {
         let counters = Arc::new(Counters::new());
-        let pool = PoolHandle::new(FramePool::new(1, PageSize::MIN, 1, Arc::clone(&counters)).unwrap());
+        let pool = Arc::new(pool_of(1));
         let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), 1), false).unwrap();
-        reading.end_read(&Ok(()), true);
+        pool.end_read(reading, &Ok(()), true);
         let file = Arc::new(FakeDisk::stamped(2 * 512).open_file(512).unwrap());
         let mode = ReadMode { urgency: Urgency::Demand, most: 1, to_verify: false };
         drop(begin(
             &Arc::new(PageOperations::new(PageSize::MIN, counters)),
+            &pool,
             &file,
             own,
             MappedBefore::now(),

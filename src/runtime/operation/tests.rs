@@ -7,12 +7,9 @@ use std::{io, path::Path, slice, thread};
 use super::{read::ReadMode, *};
 use crate::{
     buffer::{
-        frame::{
-            latch::Latch,
-            pin::{Pin, PoolHandle},
-            waiters::want::Want,
-        },
-        pool::Mapped,
+        frame::{latch::Latch, pin::Pin, waiters::want::Want},
+        map::Mapped,
+        residency::Residency,
         small_pools::{page, pool_with_spares},
     },
     error::Error,
@@ -30,18 +27,19 @@ const SIZE: PageSize = PageSize::MIN;
 const PAGE: usize = SIZE.bytes();
 const SPARES: usize = 4;
 
-fn pool_of(frames: u32) -> PoolHandle {
-    pool_with_spares(frames, SPARES)
+fn pool_of(frames: u32) -> Arc<Residency> {
+    Arc::new(pool_with_spares(frames, SPARES))
 }
 
 /// The lease of a read of the first so many pages, and a pin on each.
-fn begin_read(pool: &PoolHandle, pages: u32) -> (ReadLease, Vec<Pin>) {
+fn begin_read(pool: &Arc<Residency>, pages: u32) -> (ReadLease, Vec<Pin>) {
     let mut pins = Vec::new();
     let leases = (0..pages).map(|block| {
         let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
         pins.push(own);
-        ReadLease::new(reading, ReadMode { urgency: Urgency::Demand, most: usize::MAX, to_verify: false })
+        let mode = ReadMode { urgency: Urgency::Demand, most: usize::MAX, to_verify: false };
+        ReadLease::new(pool, reading, mode)
     });
     let lease = leases.reduce(|mut lease, next| {
         lease.append(next);
@@ -51,7 +49,7 @@ fn begin_read(pool: &PoolHandle, pages: u32) -> (ReadLease, Vec<Pin>) {
 }
 
 /// Pages that were read, each full of its number.
-fn read(pool: &PoolHandle, pages: u32) -> Vec<Pin> {
+fn read(pool: &Arc<Residency>, pages: u32) -> Vec<Pin> {
     let (lease, pins) = begin_read(pool, pages);
     device_reads(PageLease::Read(lease), pages as usize * PAGE);
     pins
@@ -97,7 +95,7 @@ fn change(pin: &Pin, to: u8) {
     // SAFETY: the exclusive latch is held, and the bytes are own.
     #[allow(unsafe_code)]
     unsafe {
-        pin.pool().address_of(pin.frame_no()).as_ptr().write_bytes(to, PAGE);
+        pin.frames().address_of(pin.frame_no()).as_ptr().write_bytes(to, PAGE);
     }
     pin.unlatch_exclusive(true);
 }
@@ -107,7 +105,7 @@ fn bytes(pin: &Pin) -> Vec<u8> {
     // SAFETY: the share latch is held.
     #[allow(unsafe_code)]
     let bytes =
-        unsafe { slice::from_raw_parts(pin.pool().address_of(pin.frame_no()).as_ptr(), PAGE) }.to_vec();
+        unsafe { slice::from_raw_parts(pin.frames().address_of(pin.frame_no()).as_ptr(), PAGE) }.to_vec();
     pin.unlatch_shared();
     bytes
 }
@@ -130,7 +128,7 @@ fn begin_write(pins: &[Pin], mut run: WriteRun) -> (WriteLease, Arc<File>, Arc<B
 }
 
 /// Changes all pages on one thread while the device writes them on another.
-fn c1_what_is_changed_meanwhile(pool: &PoolHandle, run: WriteRun) {
+fn c1_what_is_changed_meanwhile(pool: &Arc<Residency>, run: WriteRun) {
     let pins = read(pool, 3);
     pins.iter().for_each(|pin| change(pin, 10));
     let (lease, _file, tally) = begin_write(&pins, run);

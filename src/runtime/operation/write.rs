@@ -3,10 +3,7 @@
 use std::{io, slice};
 
 use crate::{
-    buffer::{
-        frame::{pin::Pin, pin_list::Pins, spares::SpareRun, state::State},
-        pool::FramePool,
-    },
+    buffer::frame::{frames::Frames, pin::Pin, pin_list::Pins, spares::SpareRun, state::State},
     error::{Error, IoOp},
     id::PageId,
     io::{buffers::IoBuf, doublewrite::KeptCopies, file::File},
@@ -70,10 +67,10 @@ impl WriteRun {
     }
 
     /// Gives up a run that stayed empty.
-    pub(crate) fn cancel(self, pool: &FramePool) {
+    pub(crate) fn cancel(self, frames: &Frames) {
         debug_assert!(self.pins.is_empty());
         if let WriteSource::Copied(room) = self.bytes {
-            pool.spares.give_back(room);
+            frames.spares.give_back(room);
         }
     }
 }
@@ -92,7 +89,7 @@ impl WriteLease {
     /// A run of one page at least.
     pub(crate) fn new(file: Arc<File>, mut run: WriteRun, outstanding: Outstanding) -> Self {
         if let WriteSource::Copied(room) = &mut run.bytes {
-            run.pins.pool().spares.shrink(room, run.pins.len());
+            run.pins.frames().spares.shrink(room, run.pins.len());
         }
         let lease = Self { file, run, outstanding: Some(outstanding), copies: None };
         lease.assert_intact();
@@ -104,7 +101,7 @@ impl WriteLease {
     fn assert_intact(&self) {
         let first = self.first();
         assert_eq!(first.file, self.file.id, "a page was to be written to another file");
-        for (index, frame) in self.run.pins.frames().enumerate() {
+        for (index, frame) in self.run.pins.iter().enumerate() {
             let (page, state) = (frame.page(), frame.state.load());
             let expected = PageId::new(first.file, first.block.0 + index as u32);
             assert_eq!(page, expected, "not the page that belongs here in a write from {first} on");
@@ -120,9 +117,9 @@ impl WriteLease {
     /// Shows each copy, with its place in the request.
     pub(crate) fn for_each_copy(&mut self, mut look: impl FnMut(u32, &mut [u8])) {
         if let WriteSource::Copied(copies) = &mut self.run.bytes {
-            let pool = self.run.pins.pool();
+            let frames = self.run.pins.frames();
             for index in 0..copies.pages() {
-                look(index as u32, pool.copy_mut(copies, index));
+                look(index as u32, frames.copy_mut(copies, index));
             }
         }
     }
@@ -153,11 +150,11 @@ impl WriteLease {
 
     /// Whether a caller waits for one of the pages.
     pub(super) fn is_awaited(&self) -> bool {
-        self.run.pins.frames().any(|frame| frame.state.load().has_io_waiters())
+        self.run.pins.iter().any(|frame| frame.state.load().has_io_waiters())
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.run.pins.len() * self.run.pins.pool().page_size().bytes()
+        self.run.pins.len() * self.run.pins.frames().page_size().bytes()
     }
 
     /// Copies are one buffer, since they are one behind the other; pages where they are, one each.
@@ -169,11 +166,13 @@ impl WriteLease {
     }
 
     pub(super) fn buffer(&self, index: usize) -> IoBuf {
-        let pool = self.run.pins.pool();
-        let size = pool.page_size().bytes();
+        let frames = self.run.pins.frames();
+        let size = frames.page_size().bytes();
         match &self.run.bytes {
-            WriteSource::Lent => buffer_at(pool, pool.home_of(self.run.pins.frame_no(index)), size),
-            WriteSource::Copied(copies) => buffer_at(pool, pool.run_offset(copies), copies.pages() * size),
+            WriteSource::Lent => buffer_at(frames, frames.home_of(self.run.pins.frame_no(index)), size),
+            WriteSource::Copied(copies) => {
+                buffer_at(frames, frames.run_offset(copies), copies.pages() * size)
+            }
         }
     }
 
@@ -185,7 +184,7 @@ impl WriteLease {
             outcome.as_ref().map_or(true, |&went| went == bytes),
             "a part of a write passed for all of it"
         );
-        let counters = &self.run.pins.pool().counters;
+        let counters = &self.run.pins.frames().counters;
         counters.add(Counter::PagesWritten, pages);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
         self.end(outcome.map(drop).map_err(|source| Error::io(IoOp::Write, first, source)), wakers);
@@ -203,7 +202,7 @@ impl WriteLease {
             copies.end(outcome.is_ok());
         }
         if let WriteSource::Copied(copies) = std::mem::replace(bytes, WriteSource::Lent) {
-            pins.pool().spares.give_back(copies);
+            pins.frames().spares.give_back(copies);
         }
         pins.drain().for_each(|pin| pin.end_write_with(outcome.is_ok(), wakers));
         outstanding.end(outcome.map(|()| pages));

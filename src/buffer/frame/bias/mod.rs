@@ -20,14 +20,14 @@ use std::mem::ManuallyDrop;
 
 use crate::{
     buffer::frame::{
-        pin::{Pin, PoolHandle},
+        pin::{FramesHandle, Pin},
         slots::{ReaderSlot, SlotWord},
         state::{AtomicState, State},
     },
     id::FrameNo,
 };
 
-impl PoolHandle {
+impl FramesHandle {
     /// Pins the frame in a slot, `latched` for reading or not, where its page takes that.
     #[inline(always)]
     pub(crate) fn pin_in_slot(&self, no: FrameNo, latched: bool) -> Option<Pin> {
@@ -84,7 +84,7 @@ fn revoke(state: &AtomicState, own: impl FnOnce() -> Pin) {
 /// Has the state word count what slots hold on a frame. `own` has come, with a share latch, as the bias went.
 #[cold]
 fn count_slots(own: Pin) {
-    own.pool().slots.all().for_each(|slot| count_slot(slot, &own));
+    own.frames().slots.all().for_each(|slot| count_slot(slot, &own));
     if seeded!("bias_revoked_without_a_latch") {
         return drop(own);
     }
@@ -118,7 +118,7 @@ fn count_slot(slot: &ReaderSlot, own: &Pin) {
 }
 
 impl Pin {
-    /// [Takes the bias off](PoolHandle::revoke_bias) the pinned frame.
+    /// [Takes the bias off](FramesHandle::revoke_bias) the pinned frame.
     pub(super) fn revoke_bias(&self) {
         revoke(self.frame().state, || self.beside());
     }

@@ -5,11 +5,8 @@
 use crate::sync::every_schedule;
 use crate::{
     buffer::{
-        frame::{
-            latch::Latch,
-            pin::{Pin, PoolHandle},
-            state::State,
-        },
+        frame::{latch::Latch, pin::Pin, state::State},
+        residency::Residency,
         small_pools::{page, pool_of, read_into},
     },
     id::FrameNo,
@@ -52,7 +49,7 @@ impl Halves {
 }
 
 /// A pool whose one frame has page 1, biased, and its bytes.
-fn biased() -> (Arc<PoolHandle>, Arc<Halves>) {
+fn biased() -> (Arc<Residency>, Arc<Halves>) {
     let pool = Arc::new(pool_of(1));
     drop(read_into(&pool, page(1), || {}));
     (0..4).for_each(|_| pool.look_at(page(1)).unwrap().unlatch_and_unpin());
@@ -61,7 +58,7 @@ fn biased() -> (Arc<PoolHandle>, Arc<Halves>) {
 }
 
 /// Views the page as readers do.
-fn view(pool: &PoolHandle, block: u32, bytes: &Halves) {
+fn view(pool: &Residency, block: u32, bytes: &Halves) {
     if let Some(pin) = pool.look_at(page(block)) {
         bytes.read();
         pin.unlatch_and_unpin();
@@ -74,7 +71,7 @@ fn change(pin: &Pin, bytes: &Halves) {
     pin.unlatch_exclusive(true);
 }
 
-fn assert_idle(pool: &PoolHandle) {
+fn assert_idle(pool: &Residency) {
     let state = pool.revoke_bias(FrameNo(0));
     assert_eq!(state.pins(), 0, "{state:?}");
     assert_eq!(pool.faults(), Vec::<String>::new());
@@ -113,7 +110,7 @@ fn c1_a_claim_and_a_reader_in_a_slot_exclude_one_another_and_the_next_page_is_no
         if let Some(claimed) = pool.claim(FrameNo(0)) {
             let mapped = pool.map(claimed, page(2), false).unwrap();
             bytes.write(2);
-            mapped.reading.end_read(&Ok(()), true);
+            pool.end_read(mapped.reading, &Ok(()), true);
         }
         reading.join().unwrap();
         assert_idle(&pool);

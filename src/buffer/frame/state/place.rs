@@ -20,7 +20,7 @@ const EXTRA: u64 = PLACE >> PLACE_SHIFT;
 const _: () = assert!(SPARE_PAGES_MAX as u64 + 1 == EXTRA);
 
 impl BytesPlace {
-    pub(in crate::buffer) fn spare(number: usize) -> Self {
+    pub(in crate::buffer::frame) fn spare(number: usize) -> Self {
         assert!(number < SPARE_PAGES_MAX, "spare page {number} has no name");
         Self::Spare(number as u8)
     }

@@ -13,7 +13,7 @@
 //! 3. an entry stays until its owner collects or cancels it; cancelling one that was called or served passes the latch on.
 //!
 //! **Tasks that are not polled.** A thread that was called comes; a task comes when its runtime polls it, which may take long. So a line
-//! in which a task was called before others is looked after by the pool's [ticker](crate::buffer::ticker): if no called waiter has come
+//! in which a task was called before others is looked after by the pool's [ticker](crate::buffer::frame::ticker): if no called waiter has come
 //! from one tick to the next, others are called too, and a latch that was handed to a task is taken back.
 //!
 //! Wakers are called after the shard's lock is released, and where an I/O ends, after all that belongs to its end.

@@ -6,9 +6,9 @@ use super::*;
 
 /// Frames as an order sees them: what makes one busy or dirty, and the uses that are left.
 #[derive(Clone, Debug)]
-struct Frames(Vec<(Verdict, u64)>);
+struct FakeFrames(Vec<(Verdict, u64)>);
 
-impl Frames {
+impl FakeFrames {
     fn of(verdicts: impl IntoIterator<Item = Verdict>) -> Self {
         Self(verdicts.into_iter().map(|verdict| (verdict, u64::from(verdict == Verdict::Used))).collect())
     }
@@ -38,7 +38,7 @@ impl Order {
     }
 
     /// The first clean victim of a sweep.
-    fn victim(&mut self, frames: &mut Frames) -> Option<usize> {
+    fn victim(&mut self, frames: &mut FakeFrames) -> Option<usize> {
         let clean = |frame, verdict| (verdict == Verdict::Evictable).then_some(frame);
         self.sweep(Reach::All, |frame, queue| frames.look(frame, queue), clean)
     }
@@ -52,7 +52,7 @@ impl Order {
 #[test]
 fn unused_frames_are_taken_in_turn_and_stay_in_the_small_queue() {
     let mut order = Order::full(3);
-    let mut frames = Frames::of([Verdict::Evictable; 3]);
+    let mut frames = FakeFrames::of([Verdict::Evictable; 3]);
     let taken: Vec<_> = (0..7).filter_map(|_| order.victim(&mut frames)).collect();
     assert_eq!(taken, [0, 1, 2, 0, 1, 2, 0]);
     assert_eq!(order.queues(), (vec![1, 2, 0], vec![]));
@@ -61,7 +61,7 @@ fn unused_frames_are_taken_in_turn_and_stay_in_the_small_queue() {
 #[test]
 fn a_page_used_in_the_small_queue_goes_on_into_the_main_one() {
     let mut order = Order::full(4);
-    let mut frames = Frames::of([Verdict::Used, Verdict::Used, Verdict::Evictable, Verdict::Evictable]);
+    let mut frames = FakeFrames::of([Verdict::Used, Verdict::Used, Verdict::Evictable, Verdict::Evictable]);
     assert_eq!(order.victim(&mut frames), Some(2));
     assert_eq!(order.queues(), (vec![3, 2], vec![0, 1]));
 }
@@ -69,7 +69,7 @@ fn a_page_used_in_the_small_queue_goes_on_into_the_main_one() {
 #[test]
 fn the_main_queue_gives_frames_only_while_the_small_one_lacks_its_eighth() {
     let mut order = Order::full(20);
-    let mut frames = Frames::of([Verdict::Used; 20]);
+    let mut frames = FakeFrames::of([Verdict::Used; 20]);
     // All go on; then main gives two, which is an eighth, and from then on the new pages go.
     let taken: Vec<_> = (0..6).filter_map(|_| order.victim(&mut frames)).collect();
     assert_eq!(taken, [0, 1, 0, 1, 0, 1]);
@@ -79,7 +79,7 @@ fn the_main_queue_gives_frames_only_while_the_small_one_lacks_its_eighth() {
 #[test]
 fn a_used_page_of_the_main_queue_has_another_round() {
     let mut order = Order::full(3);
-    let mut frames = Frames::of([Verdict::Used; 3]);
+    let mut frames = FakeFrames::of([Verdict::Used; 3]);
     assert_eq!(order.victim(&mut frames), Some(0));
     frames.0[1] = (Verdict::Used, 2);
     frames.0[0] = (Verdict::Used, 1);
@@ -112,7 +112,7 @@ fn a_frame_that_is_not_free_after_all_is_where_pages_are() {
 #[test]
 fn a_sweep_comes_by_no_free_frame() {
     let mut order = Order::new(3);
-    let mut frames = Frames::of([Verdict::Evictable; 3]);
+    let mut frames = FakeFrames::of([Verdict::Evictable; 3]);
     assert_eq!(order.victim(&mut frames), None);
     order.take_free(|_| true);
     assert_eq!((order.victim(&mut frames), order.victim(&mut frames)), (Some(0), Some(0)));
@@ -121,7 +121,7 @@ fn a_sweep_comes_by_no_free_frame() {
 #[test]
 fn pages_expected_to_be_used_are_spared_once() {
     let mut order = Order::full(2);
-    let mut frames = Frames::of([Verdict::Expected, Verdict::Evictable]);
+    let mut frames = FakeFrames::of([Verdict::Expected, Verdict::Evictable]);
     assert_eq!(order.victim(&mut frames), Some(1));
     assert_eq!(order.victim(&mut frames), Some(0));
 }
@@ -129,8 +129,8 @@ fn pages_expected_to_be_used_are_spared_once() {
 #[test]
 fn a_sweep_in_turn_leaves_the_main_queue_alone_as_long_as_the_small_one_has_its_eighth() {
     let mut order = Order::full(20);
-    let mut frames = Frames::of([Verdict::Used; 20]);
-    let in_turn = |order: &mut Order, frames: &mut Frames| {
+    let mut frames = FakeFrames::of([Verdict::Used; 20]);
+    let in_turn = |order: &mut Order, frames: &mut FakeFrames| {
         let clean = |frame, verdict| (verdict == Verdict::Evictable).then_some(frame);
         order.sweep(Reach::InTurn, |frame, queue| frames.look(frame, queue), clean)
     };
@@ -146,12 +146,12 @@ fn a_sweep_in_turn_leaves_the_main_queue_alone_as_long_as_the_small_one_has_its_
 }
 
 /// Six frames, the oldest in the small queue with a page that has returned, and three in main.
-fn with_returned(verdicts: [Verdict; 6]) -> (Order, Frames) {
+fn with_returned(verdicts: [Verdict; 6]) -> (Order, FakeFrames) {
     let mut order = Order::full(6);
     (3..6).for_each(|frame| order.put_last(frame, Standing::Main));
     (1..3).for_each(|frame| order.put_last(frame, Standing::Free));
     order.note_return(0);
-    (order, Frames::of(verdicts))
+    (order, FakeFrames::of(verdicts))
 }
 
 #[test]
@@ -204,7 +204,7 @@ fn a_returned_page_that_was_used_challenges_no_other() {
 fn a_returned_page_goes_on_into_a_main_queue_that_lacks_its_share() {
     let mut order = Order::full(6);
     order.note_return(0);
-    assert_eq!(order.victim(&mut Frames::of([Verdict::Evictable; 6])), Some(1));
+    assert_eq!(order.victim(&mut FakeFrames::of([Verdict::Evictable; 6])), Some(1));
     assert_eq!(order.queues(), (vec![2, 3, 4, 5, 1], vec![0]));
 }
 
@@ -257,7 +257,7 @@ fn a_victim_costs_a_few_steps_however_many_frames_there_are() {
     const FRAMES: usize = 4000;
     const VICTIMS: usize = 20_000;
     let mut order = Order::full(FRAMES);
-    let mut frames = Frames::of([Verdict::Evictable; FRAMES]);
+    let mut frames = FakeFrames::of([Verdict::Evictable; FRAMES]);
     let mut looks = 0;
     for at in 0..VICTIMS {
         // Every frame is used again and again: one use for each victim that is taken.
@@ -277,7 +277,7 @@ fn a_victim_costs_a_few_steps_however_many_frames_there_are() {
 #[test]
 fn frames_come_as_the_newest_and_leave_both_queues() {
     let mut order = Order::full(4);
-    let mut frames = Frames::of([
+    let mut frames = FakeFrames::of([
         Verdict::Used,
         Verdict::Evictable,
         Verdict::Used,
@@ -339,7 +339,7 @@ proptest! {
                     order.note_return(frame);
                 }
             }
-            let mut frames = Frames(frames.into_iter().map(|(frame, _)| frame).collect());
+            let mut frames = FakeFrames(frames.into_iter().map(|(frame, _)| frame).collect());
             let may_be_taken =
                 |&(verdict, _): &(Verdict, u64)| !matches!(verdict, Verdict::Busy | Verdict::Dirty);
             let there_is_one = frames.0.iter().any(may_be_taken);
@@ -369,7 +369,7 @@ proptest! {
                 }
                 2 if !free.contains(&frame) => order.put_last(frame, Standing::Small),
                 3 if !free.contains(&frame) => order.put_last(frame, Standing::Main),
-                4 => drop(order.victim(&mut Frames::of(vec![Verdict::Evictable; frames]))),
+                4 => drop(order.victim(&mut FakeFrames::of(vec![Verdict::Evictable; frames]))),
                 5 => {
                     order.resize(frame);
                     free.retain(|&other| other < frame);

@@ -16,7 +16,6 @@ use std::task::{Wake, Waker};
 use crossbeam_queue::ArrayQueue;
 
 use crate::{
-    buffer::replacement::Reach,
     id::FrameNo,
     sync::{
         Arc, Condvar, Mutex,
@@ -110,13 +109,13 @@ impl CleanList {
         }
     }
 
-    /// A fetch has met a dirty victim, so the writer has something to do; and where it had to go through all frames, as far as it went.
-    pub(crate) fn note_dirt(&self, met: Reach) {
+    /// A fetch has met a dirty victim, so the writer has something to do; in turn, or `beyond` those, where it had to go through all frames.
+    pub(crate) fn note_dirt(&self, beyond: bool) {
         if self.rests() {
             self.rests.store(false, Ordering::Relaxed);
             self.call();
         }
-        if met == Reach::All {
+        if beyond {
             self.dirt_was_met.store(true, Ordering::Relaxed);
         }
     }
@@ -289,7 +288,7 @@ mod tests {
         }
         assert_eq!((take(&ready), take(&ready), ready.take_demand()), (Some(FrameNo(0)), None, 0));
         assert!(ready.asleep.load(Ordering::SeqCst) && ready.is_kept());
-        ready.note_dirt(Reach::InTurn);
+        ready.note_dirt(false);
         assert!(!ready.asleep.load(Ordering::SeqCst) && !ready.rests());
         assert!(sleeping.join().unwrap());
     }

@@ -8,7 +8,7 @@
 //! A call that is let in does not have its frames yet: others may have them pinned, so it waits for them as a fetch does.
 //!
 //! A call in line looks again when it is woken, and every [`RETRY`] in any case: threads by themselves, tasks by the pool's
-//! [ticker](crate::buffer::ticker). One that does not, as a task that is not polled, is passed over after a moment, and holds up no other.
+//! [ticker](crate::buffer::frame::ticker). One that does not, as a task that is not polled, is passed over after a moment, and holds up no other.
 //!
 //! Lock order: the line's lock is taken alone; wakers are made, called and dropped without it.
 

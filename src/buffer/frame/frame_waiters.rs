@@ -2,7 +2,7 @@
 //!
 //! A thread that frees a frame looks at one flag, and only if it is up, wakes the first in line to try again; one that finds no frame
 //! then has its old place again. That look is not ordered against the line's own, so a wake-up can be missed; waiters therefore also
-//! try again every [`RETRY`](crate::sync::wait::RETRY): threads by themselves, tasks by the pool's [ticker](crate::buffer::ticker) while any of them waits. This
+//! try again every [`RETRY`](crate::sync::wait::RETRY): threads by themselves, tasks by the pool's [ticker](crate::buffer::frame::ticker) while any of them waits. This
 //! keeps the cost for those that unpin at one read of a cache line that hardly ever changes. Where no thread can be had for that, the
 //! task is woken at once, and so tries again whenever its runtime has time for it, until it has a frame or its time is over.
 

@@ -2,16 +2,16 @@
 //!
 //! A thread that sleeps for something that it may miss, or that another may take first, wakes up now and then and looks; a task
 //! sleeps until it is woken. For tasks there is one thread a pool, which ticks every [`RETRY`]: it wakes the tasks that wait
-//! for [a frame](super::supply::frame_waiters) or to be [let in](super::supply::admission), and looks after the lines for [latches](super::frame::waiters) in which a task is called and
+//! for [a frame](super::frame_waiters) or to be [let in](super::admission), and looks after the lines for [latches](super::waiters) in which a task is called and
 //! does not come. It is started when there is such a task, and ends soon after the last; where no thread can be had, the caller is
 //! told, and sees to it that the task does without.
 //!
-//! It keeps a pool's memory for a tick at the most.
+//! It keeps the frames for a tick at the most.
 //!
 //! Lock order: the ticker's lock is taken before those of the lines, which it looks at.
 
 use crate::{
-    buffer::pool::FramePool,
+    buffer::frame::frames::Frames,
     sync::{Arc, Mutex, Weak, pause::Pause, thread, time, wait::RETRY},
 };
 
@@ -28,14 +28,14 @@ struct TickerState {
     pause: Pause,
 }
 
-impl FramePool {
+impl Frames {
     /// Starts the thread that looks after tasks, unless it runs, for as long as any task needs it. False where no thread can be had for that.
     pub(super) fn keep_ticking(self: &Arc<Self>) -> bool {
         // Held over the try, so that no other caller takes the thread for running that the system is about to refuse.
         let mut ticker = self.ticker.0.lock();
         if !ticker.is_running && ticker.pause.is_over(time::now()) {
-            let pool = Arc::downgrade(self);
-            ticker.is_running = thread::spawn("ringpool-tick".to_owned(), move || run(&pool)).is_ok();
+            let frames = Arc::downgrade(self);
+            ticker.is_running = thread::spawn("ringpool-tick".to_owned(), move || run(&frames)).is_ok();
             if ticker.is_running {
                 ticker.pause.end();
             } else {
@@ -47,25 +47,27 @@ impl FramePool {
 
     /// Returns whether any task had to be looked after.
     fn tick(&self) -> bool {
-        let any_starves = self.supply.wake_all();
-        self.waiters.look_after(|no| self.frame(no)) || any_starves
+        let any_waits_for_frames = self.frame_waiters.wake_all() | self.admission.wake_all();
+        self.waiters.look_after(|no| self.frame(no)) || any_waits_for_frames
     }
 
     fn needs_ticks(&self) -> bool {
-        self.supply.is_waited_for() || self.waiters.needs_attention()
+        self.frame_waiters.is_felt_for_certain()
+            || self.admission.is_waited_for()
+            || self.waiters.needs_attention()
     }
 }
 
-fn run(pool: &Weak<FramePool>) {
+fn run(frames: &Weak<Frames>) {
     let mut idle_ticks = 0;
     loop {
         thread::park_timeout(RETRY);
-        let Some(pool) = pool.upgrade() else { return };
-        idle_ticks = if pool.tick() { 0 } else { idle_ticks + 1 };
+        let Some(frames) = frames.upgrade() else { return };
+        idle_ticks = if frames.tick() { 0 } else { idle_ticks + 1 };
         if idle_ticks >= IDLE_TICKS {
             // A task may have come since. It is seen here, or its caller finds afterwards that the thread has gone.
-            let mut ticker = pool.ticker.0.lock();
-            if !pool.needs_ticks() {
+            let mut ticker = frames.ticker.0.lock();
+            if !frames.needs_ticks() {
                 ticker.is_running = false;
                 return;
             }

@@ -1,0 +1,161 @@
+//! All frames of a pool: their memory, and all that a pin or a latch on one of them takes.
+//!
+//! [`Frames`] knows frames by their numbers. Which page is in which of them, and which page comes next, is the business of the
+//! [residency](crate::buffer::residency), which owns them; nothing here knows it. Pins keep them alive beyond it (see [`pin`](super::pin)).
+//!
+//! Lock order: a shard of the waiters, then state words. All other locks here are leaves.
+
+#[cfg(test)]
+use crate::sync::uncontrolled;
+use crate::{
+    buffer::{
+        frame::{
+            admission::Admission,
+            clean_list::CleanList,
+            extra_pages::ExtraPages,
+            frame_waiters::FrameWaiters,
+            header::{Frame, FrameArrays},
+            older_changes::OlderChanges,
+            size::Size,
+            slots::ReaderSlots,
+            spares::Spares,
+            state::AtomicState,
+            ticker::Ticker,
+            unlogged::{Unlogged, UnloggedChanges},
+            waiters::Waiters,
+        },
+        memory::{arena::Arena, process::Process},
+    },
+    error::Result,
+    id::{FrameNo, PageSize},
+    observe::Counters,
+    sync::Arc,
+};
+
+pub(crate) struct Frames {
+    pub(super) arrays: FrameArrays,
+    arena: Arena,
+    page_size: PageSize,
+    /// Where the first frame's bytes start in the arena; before them lie the spare pages.
+    first_frame: usize,
+    pub(crate) size: Size,
+    /// The pool's process, whose memory this is.
+    pub(crate) process: Process,
+    pub(crate) slots: ReaderSlots,
+    /// In line for a latch of one frame, or for the end of its I/O.
+    pub(crate) waiters: Waiters,
+    /// In line for any frame.
+    pub(crate) frame_waiters: FrameWaiters,
+    /// In line for many frames.
+    pub(crate) admission: Admission,
+    pub(super) ticker: Ticker,
+    pub(crate) clean_list: CleanList,
+    pub(crate) spares: Spares,
+    pub(crate) extra_pages: ExtraPages,
+    pub(crate) older_changes: OlderChanges,
+    pub(crate) unlogged: Unlogged,
+    pub(crate) counters: Arc<Counters>,
+    /// How many times all frames were looked at.
+    #[cfg(test)]
+    pub(crate) sweeps: uncontrolled::AtomicU64,
+}
+
+impl Frames {
+    /// Takes all memory: `spare_pages` pages, then the frames' pages, and address space for all frames that there may be.
+    pub(crate) fn new(
+        size: Size,
+        page_size: PageSize,
+        spare_pages: usize,
+        counters: Arc<Counters>,
+    ) -> Result<Self> {
+        let (frames, most) = (size.frames() as usize, size.most() as usize);
+        let with_spares = |frames| (spare_pages + frames) * page_size.bytes();
+        Ok(Self {
+            arrays: FrameArrays::new(frames, most)?,
+            arena: Arena::new(with_spares(frames), with_spares(most))?,
+            page_size,
+            first_frame: spare_pages * page_size.bytes(),
+            size,
+            process: Process::current()?,
+            slots: ReaderSlots::new(),
+            waiters: Waiters::new(),
+            frame_waiters: FrameWaiters::new(),
+            admission: Admission::default(),
+            ticker: Ticker::default(),
+            clean_list: CleanList::new(0),
+            spares: Spares::new(spare_pages),
+            extra_pages: ExtraPages::new(page_size),
+            older_changes: OlderChanges::default(),
+            unlogged: Unlogged::default(),
+            counters,
+            #[cfg(test)]
+            sweeps: uncontrolled::AtomicU64::new(0),
+        })
+    }
+
+    /// Makes room for so many frames that are set aside clean.
+    pub(crate) fn with_room_for_ready(self, frames: usize) -> Self {
+        Self { clean_list: CleanList::new(frames), ..self }
+    }
+
+    /// Notes that there is a log, if there is a rule for changes that it is not told of.
+    pub(crate) fn with_log(self, rule: Option<UnloggedChanges>) -> Self {
+        Self { unlogged: Unlogged::new(rule), ..self }
+    }
+
+    #[inline]
+    pub(crate) fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    #[inline]
+    pub(crate) fn page_size(&self) -> PageSize {
+        self.page_size
+    }
+
+    #[inline]
+    pub(crate) fn frame(&self, no: FrameNo) -> Frame<'_> {
+        self.arrays.get(no)
+    }
+
+    #[inline]
+    pub(crate) fn state_of(&self, no: FrameNo) -> &AtomicState {
+        &self.arrays.states[no.index()]
+    }
+
+    /// The number, if a frame has it: it may come from another pool.
+    #[inline]
+    pub(crate) fn checked(&self, no: FrameNo) -> Option<FrameNo> {
+        (no.index() < self.arrays.len() && self.process.is_current()).then_some(no)
+    }
+
+    /// Returns every frame with its number, those that are about to go included.
+    pub(crate) fn iter(&self) -> impl DoubleEndedIterator<Item = (FrameNo, Frame<'_>)> {
+        #[cfg(test)]
+        self.sweeps.fetch_add(1, uncontrolled::Ordering::Relaxed);
+        (0..self.size.extent()).map(|no| (FrameNo(no), self.frame(FrameNo(no))))
+    }
+
+    /// Returns the bytes of memory for pages: those of all frames, and of a pool that can be resized, what is left of a step.
+    pub(crate) fn page_memory(&self) -> usize {
+        self.arena.present_bytes() - self.first_frame
+    }
+
+    /// Returns how many chunks of the arena it takes for so many frames.
+    pub(crate) fn chunks_for(&self, frames: u32) -> usize {
+        self.arena.chunks_for(self.home_of(FrameNo(frames)))
+    }
+
+    /// Returns the bytes that the frames take beside the pages.
+    pub(crate) fn overhead(&self) -> usize {
+        let spares = self.first_frame;
+        let parts = self.clean_list.memory() + self.slots.memory() + self.extra_pages.memory();
+        self.size.highest() as usize * FrameArrays::BYTES_PER_FRAME + parts + spares
+    }
+
+    /// Where in the arena the frame's own page is, which is where the device finds it, for reading and for writing.
+    #[inline]
+    pub(crate) fn home_of(&self, no: FrameNo) -> usize {
+        self.first_frame + no.index() * self.page_size.bytes()
+    }
+}

@@ -1,0 +1,262 @@
+//! How a page gets its frame and its read begins, and how the read ends.
+//!
+//! The last step of a [replacement](super::residency): under the lock of the page's partition, unless it has got a frame meanwhile, the claimed
+//! frame is named, mapped, and its read begins. The read ends with the page in its frame; or the page is unmapped before any
+//! thread is told, so that a thread that comes later begins a new one (C2). A stream may let go of the page before that: the end of the read
+//! then gives the page's place in the [quota](super::supply::read_ahead_quota) back.
+
+use crate::{
+    buffer::{
+        claim::{ClaimedFrame, ClaimedFrames},
+        frame::{pin::Pin, state::State},
+        page_table::Partition,
+        residency::Residency,
+    },
+    error::Result,
+    id::{FrameNo, PageId},
+    sync::waking::Wakers,
+};
+
+/// Why a page does not get the frame that was claimed for it.
+#[derive(Debug)]
+pub(crate) enum NotMapped {
+    /// It has got one meanwhile, now pinned, which does not count as a use.
+    Met(Pin),
+    /// It has one that cannot be pinned once more.
+    TooManyPins,
+    /// It has one that is seized: what becomes of the page is not known yet. Its file says so to a caller that asks.
+    Seized,
+    /// Its partition of the table is full: as good as no frame.
+    NoRoom,
+}
+
+/// A page that has just got its frame.
+#[derive(Debug)]
+pub(crate) struct Mapped {
+    /// The pin that belongs to the read.
+    pub(crate) reading: Pin,
+    /// The pin of the caller that began it.
+    pub(crate) own: Pin,
+}
+
+impl Residency {
+    /// Gives the claimed frame to `page` and begins its read; or gives it back, and why.
+    pub(crate) fn map(
+        &self,
+        claimed: ClaimedFrame<'_>,
+        page: PageId,
+        read_only: bool,
+    ) -> Result<Mapped, NotMapped> {
+        let mut partition = self.table.lock(page);
+        self.look_again(&mut partition)?;
+        self.name(claimed.frame_no(), page, &mut partition)?;
+        Ok(self.begin_read(claimed, read_only))
+    }
+
+    /// The same for pages of one cluster, under one lock: as long as there are frames, each page is given the next, unless it has got one
+    /// meanwhile. What became of them goes into `mapped`.
+    pub(crate) fn map_each(
+        &self,
+        claimed: &mut ClaimedFrames<'_>,
+        pages: &[PageId],
+        read_only: bool,
+        mapped: &mut Vec<Result<Mapped, NotMapped>>,
+    ) {
+        let Some(&first) = pages.first() else { return };
+        let mut partition = self.table.lock(first);
+        for &page in pages {
+            partition.turn_to(page);
+            let Some(no) = claimed.first() else { break };
+            let named = self.look_again(&mut partition).and_then(|()| self.name(no, page, &mut partition));
+            let begin = |()| claimed.next().map(|claimed| self.begin_read(claimed, read_only));
+            mapped.extend(named.map(begin).transpose());
+        }
+    }
+
+    /// Looks under the lock whether the page has got a frame meanwhile: a mapped frame keeps its page, pinned or not.
+    fn look_again(&self, partition: &mut Partition<'_>) -> Result<(), NotMapped> {
+        let Some(other) = partition.frame().filter(|_| !seeded!("two_frames_for_a_page")) else {
+            return Ok(());
+        };
+        match self.frame(other).state.try_update(State::pin_unused) {
+            Ok(_) => return Err(NotMapped::Met(self.adopt(other))),
+            Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),
+            Err(state) if state.is_seized() => return Err(NotMapped::Seized),
+            // On its way out: its claimant will find the entry gone.
+            Err(_) => partition.remove(other),
+        }
+        Ok(())
+    }
+
+    /// Names the page of a claimed frame, in the frame and in the table.
+    fn name(&self, no: FrameNo, page: PageId, partition: &mut Partition<'_>) -> Result<(), NotMapped> {
+        self.frame(no).assign(page);
+        partition.insert(no).map_err(|_| NotMapped::NoRoom)
+    }
+
+    fn begin_read(&self, claimed: ClaimedFrame<'_>, read_only: bool) -> Mapped {
+        let no = claimed.frame_no();
+        claimed.into_read(read_only);
+        Mapped { reading: self.adopt(no), own: self.adopt(no) }
+    }
+
+    /// Ends the read to which this pin belongs: well, or with an error that all that wait for it get.
+    pub(crate) fn end_read(&self, reading: Pin, outcome: &Result<()>, verified: bool) {
+        self.end_read_with(reading, outcome, verified, &mut Wakers::new());
+    }
+
+    /// The same, with the waking left to the caller.
+    pub(crate) fn end_read_with(
+        &self,
+        reading: Pin,
+        outcome: &Result<()>,
+        verified: bool,
+        wakers: &mut Wakers,
+    ) {
+        if outcome.is_ok() || seeded!("failed_read_shows_its_bytes") {
+            self.end(reading, |s| s.end_read(verified), outcome, wakers);
+        } else {
+            // Before any thread is told: one that comes later begins a new read (C2).
+            self.unmap(&reading);
+            self.end(reading, State::fail_read, outcome, wakers);
+        }
+    }
+
+    /// Ends the read to which this pin belongs without a word on this page: waiters look again, and find it gone.
+    pub(crate) fn abandon_read(&self, reading: Pin, wakers: &mut Wakers) {
+        self.unmap(&reading);
+        self.end(reading, State::fail_read, &Ok(()), wakers);
+    }
+
+    /// Lets go of a page that was looked ahead, and of its place in the quota: a read that is still under way takes it
+    /// over. `mark` says what else becomes of a page that is being read.
+    pub(crate) fn leave_unattended(&self, pin: Pin, mark: impl Fn(State) -> State) {
+        let left = pin.frame().state.try_update(|s| s.leave_unattended().map(&mark));
+        if left.is_err() {
+            self.read_ahead_quota.give_back(pin.frame().page().file, 1);
+        }
+        drop(pin);
+    }
+
+    /// Unmaps a page that has not come: no thread finds it here any more, and when its read has ended the frame is free.
+    fn unmap(&self, reading: &Pin) {
+        let no = reading.frame_no();
+        self.table.lock(reading.frame().page()).remove(no);
+        self.replacement.release(no, || ());
+    }
+
+    fn end(&self, reading: Pin, end: impl Fn(State) -> State, outcome: &Result<()>, wakers: &mut Wakers) {
+        let file = reading.frame().page().file;
+        let is_unattended = reading.end_io(end, outcome, wakers).is_unattended();
+        if is_unattended && !seeded!("place_in_the_share_lost") {
+            self.read_ahead_quota.give_back(file, 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        buffer::{
+            frame::state::Phase,
+            small_pools::{fill, page, pool_of},
+            supply::{DirtyVictims, Search},
+        },
+        id::FileId,
+    };
+
+    #[test]
+    fn c1_a_page_never_gets_a_second_frame() {
+        let pool = pool_of(2);
+        let first = fill(&pool, page(1));
+        let claimed = pool.take_clean().unwrap();
+        assert_ne!(claimed.frame_no(), first);
+        match pool.map(claimed, page(1), false) {
+            Err(NotMapped::Met(pin)) => assert_eq!(pin.frame_no(), first),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_entry_whose_frame_is_claimed_stands_in_nobodys_way() {
+        let pool = pool_of(2);
+        let first = fill(&pool, page(1));
+        // As an evictor that has not taken the page out of the table yet.
+        assert!(pool.try_claim(first, State::claim));
+        let claimed = pool.take_clean().unwrap();
+        let reading = pool.map(claimed, page(1), false).unwrap().reading;
+        pool.end_read(reading, &Ok(()), true);
+        drop(pool.claimed(first));
+        assert!(pool.is_mapped(page(1)), "the evictor took only its own entry out");
+    }
+
+    #[test]
+    fn c6_a_sweep_over_busy_frames_ends() {
+        let pool = pool_of(3);
+        let pins: Vec<_> = (0..3)
+            .map(|block| {
+                fill(&pool, page(block));
+                pool.lookup(page(block))
+            })
+            .collect();
+        assert!(pool.take_clean().is_none());
+        drop(pins);
+        assert!(pool.take_clean().is_some());
+    }
+
+    fn claim(pool: &Residency, wanted: usize) -> ClaimedFrames<'_> {
+        let mut claimed = ClaimedFrames::new(pool);
+        pool.take_frames(wanted, Search::Demand, &mut DirtyVictims::new(), &mut claimed);
+        claimed
+    }
+
+    #[test]
+    fn c1_pages_that_are_mapped_together_get_a_frame_each_unless_they_have_one() {
+        let pool = pool_of(40);
+        let there = fill(&pool, page(2));
+        let mut claimed = claim(&pool, 3);
+        let numbers: Vec<_> = claimed.numbers().collect();
+        assert!(numbers.len() == 3 && !numbers.contains(&there));
+        // One stands there twice, and there are frames for three.
+        let pages = [1, 1, 2, 3, 4, 5].map(page);
+        let mut mapped = Vec::new();
+        pool.map_each(&mut claimed, &pages, false, &mut mapped);
+        let frames: Vec<_> = mapped
+            .into_iter()
+            .map(|mapped| match mapped {
+                Ok(Mapped { reading, own }) => {
+                    pool.end_read(reading, &Ok(()), true);
+                    (own.frame_no(), true)
+                }
+                Err(NotMapped::Met(pin)) => (pin.frame_no(), false),
+                Err(other) => panic!("{other:?}"),
+            })
+            .collect();
+        let [one, two, three] = numbers[..] else { panic!("{numbers:?}") };
+        assert_eq!(frames, [(one, true), (one, false), (there, false), (two, true), (three, true)]);
+        assert!(claimed.is_empty() && !pool.is_mapped(page(5)));
+        drop(claimed);
+        assert_eq!(pool.faults(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn frames_that_are_claimed_together_lose_their_pages_and_those_left_are_the_next_free_ones() {
+        let pool = pool_of(40);
+        // Of two clusters and two files.
+        let pages: Vec<_> = (0..40).map(|n| PageId::new(FileId(n % 2), 10 + n / 2)).collect();
+        pages.iter().for_each(|&page| {
+            fill(&pool, page);
+        });
+        let most = pool.replacement.most_together();
+        let claimed = claim(&pool, 100);
+        assert!(claimed.len() == most && most > 1, "{most}");
+        let numbers: Vec<_> = claimed.numbers().collect();
+        let is_claimed = |no| pool.frame(no).state.load().phase() == Phase::Claimed;
+        assert!(numbers.iter().all(|&no| is_claimed(no)));
+        assert_eq!(pages.iter().filter(|&&page| pool.is_mapped(page)).count(), 40 - most);
+        drop(claimed);
+        assert_eq!((pool.free_frames(), pool.faults()), (most, Vec::new()));
+        assert!(claim(&pool, most).numbers().eq(numbers), "in their order");
+    }
+}
