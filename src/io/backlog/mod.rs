@@ -21,6 +21,7 @@
 
 pub(crate) mod queue;
 mod quota;
+mod row;
 #[cfg(test)]
 mod tests;
 
@@ -28,7 +29,10 @@ use std::{collections::VecDeque, mem};
 
 use slab::Slab;
 
-use self::quota::Quota;
+use self::{
+    quota::Quota,
+    row::{RequestRow, Waiting},
+};
 use crate::{
     id::FileId,
     io::{
@@ -89,7 +93,7 @@ pub(crate) struct Backlog<L: Lease> {
     limits: BacklogLimits,
     /// Background requests of one file that may be in flight.
     background_limit: usize,
-    /// All that wait; the files' rows name them by their keys. It grows to the most that ever waited and stays.
+    /// All that wait, each in a row of its file. It grows to the most that ever waited and stays.
     queued: Slab<Waiting<L>>,
     files: ByFile<FileQueue>,
     /// Files that have something to start, by urgency. Some may have come to the end of their share since.
@@ -103,17 +107,10 @@ pub(crate) struct Backlog<L: Lease> {
     look_at: usize,
 }
 
-struct Waiting<L: Lease> {
-    operation: Operation<L>,
-    /// Its part of the file, here so that a look for neighbours stays in the slab.
-    offset: u64,
-    end: u64,
-}
-
 /// What a file has here.
 struct FileQueue {
-    /// Keys of what waits, by urgency.
-    rows: [VecDeque<u32>; Urgency::KINDS],
+    /// What waits, by urgency.
+    rows: [RequestRow; Urgency::KINDS],
     in_turn: [bool; Urgency::KINDS],
     in_flight: [usize; Urgency::KINDS],
     share: usize,
@@ -190,12 +187,11 @@ impl<L: Lease> Backlog<L> {
             .entry(id)
             .or_insert_with(|| FileQueue::new(&operation.file, most, self.limits.in_flight));
         let row = &line.rows[urgency as usize];
-        let (offset, end) = (operation.offset, operation.end());
-        let arriving = Waiting { operation, offset, end };
-        let arriving = match join_last_few(&mut self.queued, row, arriving, self.limits.combine) {
-            None => return Ok(Pushed::Joined),
-            Some(arriving) => arriving,
-        };
+        let arriving =
+            match join_last_few(&mut self.queued, row, Waiting::new(operation), self.limits.combine) {
+                None => return Ok(Pushed::Joined),
+                Some(arriving) => arriving,
+            };
         let line_has_own_bound = line.has_own_bound;
         let is_full = match urgency {
             _ if line_has_own_bound => false,
@@ -205,16 +201,17 @@ impl<L: Lease> Backlog<L> {
         if is_full {
             return Err(arriving.operation);
         }
-        self.enqueue(id, arriving);
+        self.crowd += usize::from(!line_has_own_bound);
+        let key = self.queued.insert(arriving) as u32;
+        self.enqueue(id, urgency, key);
         Ok(Pushed::Queued)
     }
 
-    fn enqueue(&mut self, id: FileId, arriving: Waiting<L>) {
-        let (urgency, background) = (arriving.operation.urgency as usize, self.background_of_a_file());
+    fn enqueue(&mut self, id: FileId, urgency: Urgency, key: u32) {
+        let background = self.background_of_a_file();
         let line = self.files.get_mut(&id).expect("the file of a request has a line");
-        line.rows[urgency].push_back(self.queued.insert(arriving) as u32);
-        self.waiting[urgency] += 1;
-        self.crowd += usize::from(!line.has_own_bound);
+        line.rows[urgency as usize].push(key, &mut self.queued);
+        self.waiting[urgency as usize] += 1;
         line.get_in_turn(id, &mut self.turns, background);
     }
 
@@ -227,7 +224,9 @@ impl<L: Lease> Backlog<L> {
         let file = self.turns[urgency as usize].pop_front()?;
         let line = self.files.get_mut(&file)?;
         line.in_turn[urgency as usize] = false;
-        let key = line.rows[urgency as usize].pop_front()?;
+        let row = &mut line.rows[urgency as usize];
+        let key = row.first()?;
+        row.remove(key, &mut self.queued);
         line.in_flight[urgency as usize] += 1;
         line.get_in_turn(file, &mut self.turns, background);
         self.crowd -= usize::from(!line.has_own_bound);
@@ -284,19 +283,17 @@ impl<L: Lease> Backlog<L> {
             if let Some((id, urgency)) =
                 awaited.map(|waiting| (waiting.operation.file.id, waiting.operation.urgency))
             {
-                self.make_demand(id, urgency, self.look_at);
+                self.make_demand(id, urgency, self.look_at as u32);
             }
         }
     }
 
-    fn make_demand(&mut self, id: FileId, urgency: Urgency, key: usize) {
+    fn make_demand(&mut self, id: FileId, urgency: Urgency, key: u32) {
         let line = self.files.get_mut(&id).expect("the file of a request has a line");
-        line.rows[urgency as usize].retain(|&other| other as usize != key);
-        let mut waiting = self.queued.remove(key);
+        line.rows[urgency as usize].remove(key, &mut self.queued);
         self.waiting[urgency as usize] -= 1;
-        self.crowd -= usize::from(!line.has_own_bound);
-        waiting.operation.urgency = Urgency::Demand;
-        self.enqueue(id, waiting);
+        self.queued[key as usize].operation.urgency = Urgency::Demand;
+        self.enqueue(id, Urgency::Demand, key);
     }
 
     /// A request of this file that went with this urgency is over.
@@ -327,7 +324,7 @@ impl<L: Lease> Backlog<L> {
     /// Forgets a file that has no request left.
     pub(crate) fn forget(&mut self, file: FileId) {
         let is_idle =
-            |line: &mut FileQueue| line.all_in_flight() == 0 && line.rows.iter().all(VecDeque::is_empty);
+            |line: &mut FileQueue| line.all_in_flight() == 0 && line.rows.iter().all(RequestRow::is_empty);
         if self.files.get_mut(&file).is_some_and(is_idle) {
             self.files.remove(&file);
             self.turns.iter_mut().for_each(|turns| turns.retain(|&id| id != file));
@@ -338,23 +335,25 @@ impl<L: Lease> Backlog<L> {
 /// Joins a request to one of the last few of its row. Comes back with it where it touches none.
 fn join_last_few<L: Lease>(
     queued: &mut Slab<Waiting<L>>,
-    row: &VecDeque<u32>,
+    row: &RequestRow,
     mut arriving: Waiting<L>,
     combine: usize,
 ) -> Option<Waiting<L>> {
-    let touches = |key: &&u32| {
-        let old = &queued[**key as usize];
+    let touches = |key: &u32| {
+        let old = &queued[*key as usize];
         old.takes(&arriving, combine) || arriving.takes(old, combine)
     };
-    let Some(&key) = row.iter().rev().take(JOIN_WINDOW).find(touches) else {
+    let Some(key) = row.back_to_front(queued).take(JOIN_WINDOW).find(touches) else {
         return Some(arriving);
     };
     let old = &mut queued[key as usize];
     if arriving.end == old.offset {
         // It comes later and lies in front: it takes the other's place.
-        mem::swap(old, &mut arriving);
+        mem::swap(&mut old.operation, &mut arriving.operation);
+        old.offset = arriving.offset;
+    } else {
+        old.end = arriving.end;
     }
-    old.end = arriving.end;
     old.operation.join(arriving.operation);
     None
 }
@@ -405,7 +404,7 @@ impl FileQueue {
     }
 
     fn empty(&mut self) {
-        self.rows.iter_mut().for_each(VecDeque::clear);
+        self.rows = Default::default();
         self.in_turn = [false; Urgency::KINDS];
     }
 }

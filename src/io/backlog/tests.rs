@@ -318,6 +318,27 @@ fn a_background_request_that_somebody_waits_for_becomes_a_demand() {
     assert!(desk.next().is_none());
 }
 
+/// All of a file's requests may wait here, as many as there are frames, and their lock is everyone's.
+#[test]
+fn what_becomes_a_demand_leaves_a_long_row_in_no_time() {
+    const WAITING: u64 = 30_000;
+    let mut desk = TestDevice::new(limits(2 * WAITING as usize, 8));
+    for n in 0..WAITING {
+        desk.arena.reuse();
+        desk.background(0, 2 * n).store(true, Ordering::SeqCst);
+    }
+    let begun = std::time::Instant::now();
+    desk.demand(0, 2 * WAITING);
+    let mut gone = [0; Urgency::KINDS];
+    while let Some((_, place)) = desk.next() {
+        gone[place.urgency as usize] += 1;
+        desk.end(place);
+    }
+    let took = begun.elapsed();
+    assert_eq!(gone.iter().sum::<u64>(), WAITING + 1);
+    assert!(gone[Urgency::Demand as usize] > WAITING / 2 && took.as_secs() < 2, "{gone:?} in {took:?}");
+}
+
 #[test]
 fn a_file_is_forgotten_once_it_is_idle() {
     let mut desk = TestDevice::new(limits(100, 100));
