@@ -103,12 +103,10 @@ impl Replacement {
         self.frames.load(Ordering::Relaxed)
     }
 
-    /// Returns how many frames may be taken before their pages have come: as many as count as new in the smallest shard. What is new no
-    /// longer is looked at, and must be the page that has come.
+    /// Returns how many frames may be taken before their pages have come: as many as count as new in a full shard. What is new no longer
+    /// is looked at, and should be the page that has come; in a last shard that has fewer frames it may not be, and then is passed over.
     pub(super) fn most_together(&self) -> usize {
-        let frames = self.frames();
-        let last = self.layout.shards_for(frames).saturating_sub(1);
-        order::new_pages_of(self.layout.frames_in(last, frames))
+        order::new_pages_of(self.layout.frames_in(0, self.frames()))
     }
 
     /// Returns the bytes that all this takes.
@@ -566,6 +564,17 @@ mod tests {
         take();
         let usage = |&no: &FrameNo| frame(no).state.load().usage();
         assert!(first.iter().all(|no| usage(no) == 0), "uses of a page that was new count");
+    }
+
+    /// Else a pool whose last shard has a single frame would read its pages one by one.
+    #[test]
+    fn a_small_last_shard_is_no_reason_to_take_fewer_together() {
+        let most_together = |frames| Replacement::new(frames, 4 * SHARD).expect("memory").most_together();
+        let of_full_ones = most_together(2 * SHARD);
+        for frames in [SHARD, SHARD + 1, 2 * SHARD + 3, 4 * SHARD - 1] {
+            assert_eq!(most_together(frames), of_full_ones, "of {frames}");
+        }
+        assert_eq!(most_together(1), 1);
     }
 
     /// Else its former page, which has just left a ghost, would be taken for one that returns.
