@@ -119,8 +119,8 @@ struct Cleaner {
     under_way: Vec<CleaningBatch>,
     /// Victims that were clean since the last dirty one.
     clean_in_a_row: usize,
-    /// Whether the last sweep has met no victim.
-    sweeps_in_vain: bool,
+    /// How often frames had been let go of before the last sweep, where that met no victim.
+    in_vain_after: Option<usize>,
     pause: Pause,
 }
 
@@ -156,7 +156,7 @@ impl Cleaner {
             pace: CleanTarget::new(marks),
             under_way: Vec::new(),
             clean_in_a_row: 0,
-            sweeps_in_vain: false,
+            in_vain_after: None,
             pause: Pause::default(),
         }
     }
@@ -210,7 +210,7 @@ impl Cleaner {
         let room = VICTIMS_OUT.saturating_sub(out).min(BATCH);
         let has_room = room >= LEAST_ROOM && self.under_way.len() < BATCHES_MOST && !settled.in_vain;
         let wants_more = short > 0 && has_room;
-        if wants_more && (!self.sweeps_in_vain || pool.is_any_left()) {
+        if wants_more && self.in_vain_after.is_none_or(|reliefs| pool.is_any_left(reliefs)) {
             // Past the pages that are in turn only where fetches had to: those may be busy with reads ahead, or being written, for which
             // no page is to go that was used.
             let is_wanted_now = pool.clean_list.take_dirt_met_by_demand()
@@ -219,9 +219,10 @@ impl Cleaner {
             let slow = self.slow_files(now);
             let can_clean = |no| !slow.contains(&pool.frame(no).page().file);
             let mut victims = Vec::with_capacity(BATCH);
+            let reliefs = pool.frame_waiters.reliefs();
             let clean = pool.set_victims_aside(reach, short, &mut victims, room, can_clean);
             self.wake_one(clean);
-            self.sweeps_in_vain = clean == 0 && victims.is_empty();
+            self.in_vain_after = (clean == 0 && victims.is_empty()).then_some(reliefs);
             self.clean_in_a_row += clean;
             if !victims.is_empty() {
                 self.clean_in_a_row = 0;

@@ -50,7 +50,7 @@ pub(crate) enum Search {
     Ahead,
     /// To all frames.
     Demand,
-    /// To all frames, for a fetch that has tried before: it sweeps only where some [may be left](Residency::is_any_left). Where it no
+    /// To all frames, for a fetch that has tried before: it sweeps only where it [may meet one](Residency::is_worth_a_sweep). Where it no
     /// longer `spares` pages that were used, one of those will do.
     Again { spares: bool },
 }
@@ -144,7 +144,7 @@ impl Residency {
         let (reach, spares) = match search {
             _ if left == 0 => return,
             Search::Ahead if !seeded!("look_ahead_takes_used_pages") => (Reach::InTurn, true),
-            Search::Again { .. } if !self.is_any_left() => return,
+            Search::Again { spares } if !self.is_worth_a_sweep(spares) => return,
             Search::Again { spares } => (Reach::All, spares),
             Search::Ahead | Search::Demand => (Reach::All, true),
         };
@@ -270,7 +270,7 @@ impl Residency {
         mut enough: impl FnMut(FrameNo, Verdict, Reach) -> Option<R>,
     ) -> Option<R> {
         let mut met_some = false;
-        let spares = spares && self.spares_used_pages();
+        let (spares, reliefs) = (spares && self.spares_used_pages(), self.frame_waiters.reliefs());
         let found = self.replacement.sweep(
             wanted,
             reach,
@@ -283,14 +283,22 @@ impl Residency {
         );
         if !met_some && reach == Reach::All {
             self.counters.add(Counter::FutileSweeps, 1);
+            self.findings.note_futile_sweep(reliefs, spares);
         }
         found
     }
 
-    /// Returns whether a sweep may meet a victim: neither users nor the disk have all frames, or one was let go of a moment ago.
-    pub(crate) fn is_any_left(&self) -> bool {
-        let is_let_go_of = self.findings.is_news(self.frame_waiters.reliefs());
-        is_let_go_of || self.shortage().left() > 0 || seeded!("each_waiter_sweeps")
+    /// Returns whether a fetch may meet a victim that sweeps once more.
+    fn is_worth_a_sweep(&self, spares: bool) -> bool {
+        let (reliefs, spares) = (self.frame_waiters.reliefs(), spares && self.spares_used_pages());
+        let left = self.shortage().left();
+        self.findings.is_worth_a_sweep(reliefs, spares, left) || seeded!("each_waiter_sweeps")
+    }
+
+    /// Returns whether a sweep may meet a victim after one of the background writer's has met none, before which frames had been let go of
+    /// so many times: one was since, or neither users nor the disk have all.
+    pub(crate) fn is_any_left(&self, reliefs: usize) -> bool {
+        self.frame_waiters.reliefs() != reliefs || self.shortage().left() > 0
     }
 
     /// Returns whether a fetch that needs a frame waits for dirty victims rather than take the frame of a page that was used.

@@ -3,7 +3,8 @@
 //! However many threads and tasks look for a frame, one finds out for all:
 //!
 //! * the **last look** at all frames tells pins that stay from a disk that takes its time, and whether a sweep can find any. It holds for
-//!   a time that is long beside what it took; but each frame that is let go of is worth another sweep;
+//!   a time that is long beside what it took, and for as long one sweep in vain is enough; but each frame that is let go of is worth
+//!   another one;
 //! * **writes are in vain**: none has ended for too long, or the disk has refused all of a batch. As a rule a fetch that meets dirty
 //!   victims waits for those rather than take the frame of a page that was used, which a scan that changes its pages would else have
 //!   taken. Now no fetch of the pool spares anything, for a second at least and until a page is written again: neither a disk that
@@ -17,7 +18,7 @@ use crate::{
     error::Error,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, Ordering},
         batch_status::BatchStatus,
         pause::Pause,
         time::{self, Duration, Instant},
@@ -113,13 +114,30 @@ impl FromIterator<State> for Shortage {
 /// What was found out by those that looked for a frame.
 #[derive(Default)]
 pub(crate) struct Findings {
-    /// With the moment until which it holds.
-    last_look: Mutex<Option<(Shortage, Instant)>>,
-    /// How often a frame had been let go of at the last sweep for that reason.
-    reliefs: AtomicUsize,
+    looks: Mutex<LastLooks>,
     /// Whether no page is spared: seen by each sweep.
     spares_none: AtomicBool,
     writes: Mutex<VictimWrites>,
+}
+
+/// The last looks for frames.
+#[derive(Default)]
+struct LastLooks {
+    /// Which hands they are in, with the moment until which that holds.
+    last: Option<(Shortage, Instant)>,
+    /// For a victim, in vain.
+    futile: Option<FutileSweep>,
+}
+
+/// A sweep that met no victim.
+#[derive(Copy, Clone, Debug)]
+struct FutileSweep {
+    /// How often a frame had been let go of when it began.
+    reliefs: usize,
+    /// Whether it spared pages that were used.
+    spared: bool,
+    /// Whether there was no look at all frames since.
+    holds: bool,
 }
 
 /// What came of writing victims. Pure: the clock is the caller's.
@@ -136,7 +154,7 @@ struct VictimWrites {
 }
 
 impl VictimWrites {
-    /// Looks what came of the last batch.
+    /// LastLooks what came of the last batch.
     fn learn(&mut self, now: Instant) {
         let Some((pages, error)) = self.batch.as_ref().and_then(|batch| batch.outcome()) else { return };
         self.batch = None;
@@ -166,9 +184,17 @@ impl VictimWrites {
 }
 
 impl Findings {
-    /// Returns whether a frame has been let go of since this was last so.
-    pub(super) fn is_news(&self, reliefs: usize) -> bool {
-        self.reliefs.swap(reliefs, Ordering::Relaxed) != reliefs
+    /// A sweep that began after so many `reliefs` met no victim.
+    pub(super) fn note_futile_sweep(&self, reliefs: usize, spared: bool) {
+        self.looks.lock().futile = Some(FutileSweep { reliefs, spared, holds: true });
+    }
+
+    /// Returns whether a sweep may meet a victim by now, where the last look found so many frames `left`.
+    pub(super) fn is_worth_a_sweep(&self, reliefs: usize, spares: bool, left: usize) -> bool {
+        let is_in_vain = |last: FutileSweep| {
+            last.reliefs == reliefs && (left == 0 || last.holds && (spares || !last.spared))
+        };
+        !self.looks.lock().futile.is_some_and(is_in_vain)
     }
 
     /// Returns whether pages that were used are spared, where so many pages were `written`.
@@ -209,15 +235,16 @@ impl Findings {
 
     /// Returns the result of `look` at all frames, or of one that was made a moment ago.
     pub(super) fn shortage(&self, look: impl FnOnce() -> Shortage) -> Shortage {
-        let mut last = self.last_look.lock();
+        let looks = &mut *self.looks.lock();
         let begun = time::now();
-        if let Some((shortage, until)) = *last
+        if let Some((shortage, until)) = looks.last
             && begun < until
         {
             return shortage;
         }
         let (shortage, now) = (look(), time::now());
-        *last = Some((shortage, now + LOOK_EVERY.max((now - begun) * LOOK_SELDOM)));
+        looks.last = Some((shortage, now + LOOK_EVERY.max((now - begun) * LOOK_SELDOM)));
+        looks.futile.iter_mut().for_each(|sweep| sweep.holds = false);
         shortage
     }
 }
@@ -262,16 +289,23 @@ mod tests {
     }
 
     #[test]
-    fn a_look_holds_for_all_that_ask_soon_and_each_relief_is_news_once() {
+    fn a_look_holds_for_all_that_ask_soon_and_so_does_a_sweep_in_vain_until_a_frame_is_let_go_of() {
         let findings = Findings::default();
         let look = |pinned| findings.shortage(|| Shortage { frames: 8, pinned, ..Shortage::default() });
         assert_eq!((look(1).pinned, look(2).pinned), (1, 1));
-        findings.last_look.lock().as_mut().unwrap().1 = time::now();
+        // After three reliefs and four, sparing pages that were used and not, with frames left and without.
+        let is_worth = || {
+            [(3, true, 1), (3, false, 1), (3, true, 0), (3, false, 0), (4, true, 0)]
+                .map(|(reliefs, spares, left)| findings.is_worth_a_sweep(reliefs, spares, left))
+        };
+        assert_eq!(is_worth(), [true; 5], "there was none");
+        findings.note_futile_sweep(3, true);
+        assert_eq!(is_worth(), [false, true, false, false, true]);
+        findings.note_futile_sweep(3, false);
+        assert_eq!(is_worth(), [false, false, false, false, true]);
+        findings.looks.lock().last.as_mut().unwrap().1 = time::now();
         assert_eq!(look(3).pinned, 3);
-        assert_eq!(
-            [0, 1, 1, 2, 2].map(|reliefs| findings.is_news(reliefs)),
-            [false, true, false, true, false]
-        );
+        assert_eq!(is_worth(), [true, true, false, false, true], "there was another look");
     }
 
     fn batch(outcomes: impl IntoIterator<Item = Result<u64, Error>>) -> Arc<BatchStatus> {

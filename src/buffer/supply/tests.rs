@@ -3,6 +3,8 @@
 use std::task::Waker;
 
 use super::*;
+#[cfg(not(any(loom, shuttle)))]
+use crate::sync::simulation;
 use crate::{
     Error,
     buffer::{
@@ -162,6 +164,32 @@ fn a_frame_that_is_let_go_of_is_set_aside_for_the_first_that_waits() {
     written.unlatch_shared();
     written.end_write(true);
     assert_eq!((pool.take_set_aside(), waiters.any()), (Some(FrameNo(1)), false), "its batch may go on");
+}
+
+/// Else each fetch that waits would go through the pages in turn of all shards at every tick, as long as pages are spared.
+#[test]
+#[cfg(not(any(loom, shuttle)))]
+fn c6_one_sweep_in_vain_is_enough_for_all_that_wait_until_a_frame_is_let_go_of() {
+    let pool = pool_with_room_for_ready(8, 0);
+    (0..8).for_each(|block| drop(read(&pool, block)));
+    (1..8).for_each(|block| drop(pool.lookup(page(block))));
+    let written = pool.pin_unused(FrameNo(0), page(0)).unwrap();
+    assert!(written.try_latch(Latch::Exclusive));
+    written.unlatch_exclusive(true);
+    assert!(written.try_latch(Latch::Shared) && written.lend());
+    written.unlatch_shared();
+    let sweeps = |spares| {
+        let before = pool.counters.get(Counter::FutileSweeps);
+        let take = || pool.take_frame(Search::Again { spares }, &mut DirtyVictims::new());
+        // Hardly any time passes, so that the look at all frames holds.
+        let taken = simulation::run(|| (0..9).find_map(|_| take()));
+        (pool.counters.get(Counter::FutileSweeps) - before, taken.is_some())
+    };
+    assert_eq!(sweeps(true), (1, false));
+    pool.frame_waiters.wake_one();
+    assert_eq!(sweeps(true), (1, false), "a frame was let go of");
+    assert_eq!(sweeps(false), (0, true), "one that need not be spared is another matter");
+    written.end_write(true);
 }
 
 /// Else each frame that comes back by itself would have the fetches that wait count on a writer that hangs for another while.
