@@ -286,7 +286,7 @@ impl<'r, L: Lease> Ring<'r, L> {
         completions
     }
 
-    /// Requests that are to be done by plain calls, from their beginning.
+    /// Requests that are to be done by plain calls, from where they have come to.
     pub(super) fn elsewhere(&mut self) -> &mut Vec<Operation<L>> {
         &mut self.elsewhere
     }
@@ -330,8 +330,8 @@ impl<L: Lease> Ring<'_, L> {
     pub(super) fn take_back(&mut self) -> Vec<Operation<L>> {
         self.is_closed = true;
         self.submissions.sync();
-        let taken = self.pushed.wrapping_sub(self.submissions.len() as u32);
-        let is_untaken = |number: u32| number.wrapping_sub(taken).cast_signed() >= 0;
+        let (pushed, untaken) = (self.pushed, self.submissions.len() as u32);
+        let is_untaken = |number| submission::is_of_the_last(untaken, pushed, number);
         self.bell = self.bell.filter(|&number| !is_untaken(number));
         self.take(is_untaken)
     }

@@ -77,6 +77,12 @@ pub(super) fn id(key: usize, number: u32) -> u64 {
     u64::from(number) << 32 | key as u64
 }
 
+/// Returns whether the submission of this number is of the last so many, of those that were pushed so far. The first number follows on
+/// the greatest, and one that hangs may be older by any number of them.
+pub(super) fn is_of_the_last(last: u32, pushed: u32, number: u32) -> bool {
+    pushed.wrapping_sub(number).wrapping_sub(1) < last
+}
+
 /// The key of the operation whose submission has completed.
 pub(super) fn find<L: Lease>(flying: &Slab<Operation<L>>, id: u64) -> usize {
     let (key, number) = (id as u32 as usize, (id >> 32) as u32);
@@ -92,6 +98,17 @@ mod tests {
         io::tests::support::{FakeDisk, TestArena},
         sync::Arc,
     };
+
+    #[test]
+    fn what_the_kernel_has_not_taken_is_told_from_what_hangs_since_long_ago() {
+        for pushed in [7, 1, 0, u32::MAX] {
+            let of_the_last_three = |before: u32| is_of_the_last(3, pushed, pushed.wrapping_sub(before));
+            assert_eq!([1, 2, 3].map(of_the_last_three), [true; 3], "{pushed}");
+            let older = [4, 5, (1 << 31) - 1, 1 << 31, (1 << 31) + 1, (1 << 31) + 9, u32::MAX];
+            assert_eq!(older.map(of_the_last_three), [false; 7], "{pushed}");
+            assert!(!is_of_the_last(0, pushed, pushed.wrapping_sub(1)), "all were taken");
+        }
+    }
 
     #[test]
     #[should_panic(expected = "a completion for an operation that is not in flight")]
