@@ -77,8 +77,10 @@ impl JobPool {
         if self.threads.workload().end.has_begun() || state.queue.waiting.len() == QUEUE_MAX {
             return Err(job);
         }
-        let may_begin = state.queue.with(wait) < FOR_THE_SAME_MAX;
+        let has_room = state.queue.with(wait) < FOR_THE_SAME_MAX;
         state.queue.waiting.push_back((wait, job));
+        // For those that wait since a thread was refused, none was called.
+        let may_begin = has_room || state.was_refused_one() && state.queue.next().is_some();
         if self.threads.call(&mut state, usize::from(may_begin)) {
             return Ok(());
         }
@@ -215,6 +217,38 @@ mod tests {
         // The pauses of six refusals in milliseconds.
         let took = begun.elapsed();
         assert!(took >= Duration::from_millis(2 + 4 + 8 + 3 * 16), "{took:?}");
+    }
+
+    /// A job that runs may wait for a task that waits for one of those.
+    #[test]
+    #[cfg(not(any(loom, shuttle)))]
+    fn c6_jobs_that_wait_since_a_thread_was_refused_begin_when_a_further_one_comes_later() {
+        let jobs = JobPool::new(Arc::default());
+        let (held, hold) = mpsc::channel::<()>();
+        let (done, is_done) = mpsc::channel();
+        let begun = done.clone();
+        let holds = move || {
+            begun.send(()).unwrap_or(());
+            hold.recv().unwrap_or(());
+        };
+        assert!(jobs.submit(WaitsFor::Disk(FileId(0)), Box::new(holds)).is_ok());
+        assert!(is_done.recv().is_ok(), "the thread has seen what waits");
+        let submit = || {
+            let done = done.clone();
+            assert!(jobs.submit(WaitsFor::Callers, Box::new(move || done.send(()).unwrap_or(()))).is_ok());
+        };
+        // As many as may run at once.
+        thread::refused(0, u64::MAX, || (0..FOR_THE_SAME_MAX).for_each(|_| submit()));
+        // The pause is over.
+        std::thread::sleep(Duration::from_millis(30));
+        submit();
+        for _ in 0..=FOR_THE_SAME_MAX {
+            assert!(
+                is_done.recv_timeout(Duration::from_secs(5)).is_ok(),
+                "they wait for a thread that is held"
+            );
+        }
+        drop(held);
     }
 
     #[test]

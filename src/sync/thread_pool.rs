@@ -81,6 +81,13 @@ pub(crate) struct ThreadPoolState<Q> {
     pause: Pause,
 }
 
+impl<Q> ThreadPoolState<Q> {
+    /// Returns whether the last thread that was wanted could not be had.
+    pub(crate) fn was_refused_one(&self) -> bool {
+        self.refused.is_some()
+    }
+}
+
 impl<W: Workload> ThreadPool<W> {
     /// None to begin with: threads are started when there is work.
     pub(crate) fn new(limits: ThreadLimits, workload: W, queue: W::Queue) -> Self {
