@@ -87,20 +87,20 @@ fn prefetch_chunk(
         let wanted = missing.len() as u32;
         let is_vain = *full || missing.is_empty();
         let places = if is_vain { 0 } else { shared.pool.read_ahead_quota.take(id, missing.len(), is_alone) };
-        let (mut started, mut met, mut unused) = (0, 0, places);
+        // A value, since the disk may panic.
+        let mut unused = shared.pool.read_ahead_quota.unused(id, places);
+        let (mut started, mut met) = (0, 0);
         issuer.start_each(&missing[..places], |start| match start {
             Start::Begun(pin) => {
                 started += 1;
-                unused -= 1;
+                unused.use_one();
                 shared.pool.leave_unattended(pin, State::expect_use);
             }
             Start::Met(_) => met += 1,
             Start::Impossible => {}
             Start::Refused => *full = true,
         });
-        if unused > 0 {
-            shared.pool.read_ahead_quota.give_back(id, unused);
-        }
+        drop(unused);
         *full |= places < missing.len();
         missing.clear();
         outcome.add(Prefetch { started, already: met, declined: wanted - started - met });
@@ -113,7 +113,22 @@ fn prefetch_chunk(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{BufferPool, IoMethod, OpenOptions, testing::SimDisk};
+    use crate::{BufferPool, IoMethod, OpenOptions, io::tests::support::FakeDisk, testing::SimDisk};
+
+    #[test]
+    fn a_disk_that_panics_costs_no_place_of_look_ahead() {
+        let disk = FakeDisk::stamped(256 * 512);
+        let builder = BufferPool::builder().frames(512).page_size(512).io_method(IoMethod::Sync);
+        let pool = builder.on_disk(disk.clone()).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        // One of the first blocks is here, so that a batch is full, and read, when places were taken for more.
+        drop(pool.fetch(PageId::new(file, 0)).wait().unwrap());
+        disk.claim_more();
+        let prefetch = || pool.prefetch(file, (0..256).step_by(2));
+        assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(prefetch)).is_err());
+        let frames = pool.stats().frames;
+        assert_eq!((frames.reading_ahead, frames.reading, frames.pins), (0, 0, 0));
+    }
 
     /// Blocks that are asked for one by one, by an iterator that looks at the pool each time.
     #[test]

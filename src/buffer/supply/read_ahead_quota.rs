@@ -22,6 +22,28 @@ pub(crate) struct ReadAheadQuota {
     limit: AtomicUsize,
 }
 
+/// Places that were taken for pages of a file, and not used yet. Those that are left are given back when this is dropped.
+pub(crate) struct UnusedPlaces<'q> {
+    quota: &'q ReadAheadQuota,
+    file: FileId,
+    places: usize,
+}
+
+impl UnusedPlaces<'_> {
+    /// Leaves one to a page.
+    pub(crate) fn use_one(&mut self) {
+        self.places -= 1;
+    }
+}
+
+impl Drop for UnusedPlaces<'_> {
+    fn drop(&mut self) {
+        if self.places > 0 {
+            self.quota.give_back(self.file, self.places);
+        }
+    }
+}
+
 impl ReadAheadQuota {
     /// Three quarters of the frames, but one where there is only one.
     pub(crate) fn new(frames: u32) -> Self {
@@ -49,6 +71,11 @@ impl ReadAheadQuota {
         let granted = left_to_file.min(places);
         self.give_back(file, places - granted);
         granted
+    }
+
+    /// Returns the places, which were taken, as long as they are not used.
+    pub(crate) fn unused(&self, file: FileId, places: usize) -> UnusedPlaces<'_> {
+        UnusedPlaces { quota: self, file, places }
     }
 
     pub(crate) fn give_back(&self, file: FileId, places: usize) {
