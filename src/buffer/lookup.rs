@@ -1,7 +1,8 @@
 //! Lookups: from a page to its pinned frame, without a lock.
 //!
 //! A frame is found by the page table, or named by a hint. Either may be out of date, so the frame is pinned first, and then must have
-//! the page: by what the [table](super::page_table) says then, or by the frame's header. Else the pin is taken off again.
+//! the page, or the pin is taken off again. A frame whose page can be used is asked for its page's name, which lies beside its state. Of one whose page
+//! is still being read the [table](super::page_table) is asked once more: a read that fails leaves its name.
 
 use crate::{
     buffer::{
@@ -63,7 +64,7 @@ impl Residency {
         pin: impl Fn(State) -> Option<State>,
     ) -> Lookup {
         if let Ok(seen) = &found
-            && let Ok(pin) = self.pin_if(seen.frame(), &pin, drop, || seen.still_holds())
+            && let Ok(pin) = self.pin_if(seen.frame(), &pin, drop, |_| seen.still_holds())
         {
             return Lookup::Pinned(pin);
         }
@@ -74,11 +75,8 @@ impl Residency {
     #[inline]
     pub(crate) fn lookup_valid(&self, page: PageId) -> Option<Pin> {
         let found = self.table.find(page);
-        if let Ok(seen) = &found {
-            self.prefetch_bytes(seen.frame());
-        }
         if let Ok(seen) = &found
-            && let Some(pin) = self.pin_valid_if(seen.frame(), || seen.still_holds())
+            && let Some(pin) = self.pin_in(seen.frame(), page)
         {
             return Some(pin);
         }
@@ -101,7 +99,7 @@ impl Residency {
             Err(span) => self.table.find_again(page, span),
         };
         while let Some(seen) = found {
-            match self.pin_if(seen.frame(), &pin, drop, || seen.still_holds()) {
+            match self.pin_if(seen.frame(), &pin, drop, |_| seen.still_holds()) {
                 Ok(pin) => return Lookup::Pinned(pin),
                 Err(state) if seen.still_holds() && state.pins_are_exhausted() => return Lookup::TooManyPins,
                 Err(_) if seen.still_holds() => return Lookup::Absent,
@@ -112,16 +110,12 @@ impl Residency {
     }
 
     /// Pins this frame if it holds the page, and the page can be used now.
-    #[inline]
-    pub(crate) fn pin_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
-        self.pin_valid_if(no, || self.frame(no).is_of(page))
-    }
-
     #[inline(always)]
-    fn pin_valid_if(&self, no: FrameNo, is_it: impl Fn() -> bool) -> Option<Pin> {
+    pub(crate) fn pin_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
+        self.prefetch_bytes(no);
         match self.pin_in_slot(no, false) {
-            Some(pin) => is_it().then_some(pin),
-            None => self.pin_if(no, State::pin_valid, drop, is_it).ok(),
+            Some(pin) => pin.frame().is_of(page).then_some(pin),
+            None => self.pin_if(no, State::pin_valid, drop, |pin| pin.frame().is_of(page)).ok(),
         }
     }
 
@@ -129,22 +123,16 @@ impl Residency {
     /// changes it. The caller releases both, best in [one step](Pin::unlatch_and_unpin).
     #[inline(always)] // With the table's part of it, of which the processor then sees the next beside it.
     pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
-        let found = self.table.find(page).ok()?;
-        self.prefetch_bytes(found.frame());
-        self.latch_if(found.frame(), || found.still_holds())
+        self.look_in(self.table.find(page).ok()?.frame(), page)
     }
 
     /// The same where the page is in this frame.
     #[inline(always)]
     pub(crate) fn look_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
         self.prefetch_bytes(no);
-        self.latch_if(no, || self.frame(no).is_of(page))
-    }
-
-    #[inline(always)]
-    fn latch_if(&self, no: FrameNo, is_it: impl Fn() -> bool) -> Option<Pin> {
+        let is_it = |pin: &Pin| pin.frame().is_of(page);
         match self.pin_in_slot(no, true) {
-            Some(pin) => (is_it() || seeded!("page_not_compared_after_the_slot")).then_some(pin),
+            Some(pin) => (is_it(&pin) || seeded!("page_not_compared_after_the_slot")).then_some(pin),
             None => self.pin_if(no, State::pin_and_latch, Pin::unlatch_and_unpin, is_it).ok(),
         }
     }
@@ -157,12 +145,12 @@ impl Residency {
         no: FrameNo,
         pin: impl Fn(State) -> Option<State>,
         let_go: fn(Pin),
-        is_it: impl Fn() -> bool,
+        is_it: impl Fn(&Pin) -> bool,
     ) -> Result<Pin, State> {
         let (before, pinned) = self.state_of(no).try_change(pin)?;
         let pin = self.adopt(no);
         // From here on the frame cannot change its page.
-        if is_it() || seeded!("page_not_compared_after_the_pin") {
+        if is_it(&pin) || seeded!("page_not_compared_after_the_pin") {
             return Ok(pin);
         }
         take_back(pin, before, pinned, let_go);
@@ -266,8 +254,8 @@ mod tests {
             fill(&pool, page(new));
             // As hot as it may be.
             (0..5).for_each(|_| pool.look_at(page(new)).unwrap().unlatch_and_unpin());
-            assert!(pool.pin_if(no, State::pin, drop, || found.still_holds()).is_err());
-            assert!(pool.latch_if(no, || found.still_holds()).is_none());
+            assert!(pool.pin_if(no, State::pin, drop, |_| found.still_holds()).is_err());
+            assert!(pool.look_in(no, page(old)).is_none() && pool.pin_in(no, page(old)).is_none());
             assert_eq!(pool.frame(no).state.load().pins(), 0, "the pin for the look was taken off");
             assert!(matches!(pool.lookup(page(old)), Lookup::Absent) && !pool.is_mapped(page(old)));
             assert!(matches!(pool.lookup(page(new)), Lookup::Pinned(_)));
@@ -310,8 +298,7 @@ mod tests {
         let no = fill(&pool, page(1));
         for _ in 0..3 {
             let before = pool.frame(no).state.load();
-            assert!(pool.pin_if(no, State::pin, drop, || false).is_err());
-            assert!(pool.latch_if(no, || false).is_none());
+            assert!(pool.pin_if(no, State::pin, drop, |_| false).is_err());
             assert!(pool.pin_in(no, page(3)).is_none(), "a hint that is out of date");
             assert!(pool.look_in(no, page(3)).is_none());
             assert_eq!(pool.frame(no).state.load(), before);

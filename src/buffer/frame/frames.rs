@@ -120,7 +120,7 @@ impl Frames {
 
     #[inline]
     pub(crate) fn state_of(&self, no: FrameNo) -> &AtomicState {
-        &self.arrays.states[no.index()]
+        self.arrays.state(no)
     }
 
     /// The number, if a frame has it: it may come from another pool.

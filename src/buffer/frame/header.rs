@@ -1,8 +1,8 @@
-//! FrameArrays: a state word and a header of 24 bytes beside each page.
+//! What stands beside each page: its state word and its name, and two log positions.
 //!
-//! The state words are an array of their own, 8 bytes apart: a hit changes one and needs nothing else of its frame, so eight frames
-//! share a cache line. The header's page is written only by the claimant of the frame, before the state word leaves CLAIMED, and so is stable
-//! while anybody holds a pin. The two log positions are written under the exclusive latch.
+//! State word and name are an array of their own, 16 bytes apart: a hit pins the frame and then sees by the name that it has the right page, in
+//! the same cache line, which four frames share. The name is written only by the claimant of the frame, before the state word
+//! leaves CLAIMED, and so is stable while a pin is held. The log positions are written under the exclusive latch.
 
 use crate::{
     buffer::{
@@ -18,13 +18,20 @@ use crate::{
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Frame<'a> {
     pub(crate) state: &'a AtomicState,
-    pub(crate) header: &'a FrameHeader,
+    page: &'a AtomicU64,
+    header: &'a FrameHeader,
 }
 
-/// What a hit does not look at.
+/// What a hit looks at.
+#[derive(Debug)]
+pub(crate) struct StateAndName {
+    state: AtomicState,
+    page: AtomicU64,
+}
+
+/// What it does not look at.
 #[derive(Debug, Default)]
 pub(crate) struct FrameHeader {
-    page: AtomicU64,
     page_lsn: AtomicU64,
     rec_lsn: AtomicU64,
 }
@@ -37,36 +44,56 @@ unsafe impl Zeroed for FrameHeader {
     }
 }
 
-// SAFETY: it is an atomic, which has the bytes of its integer, and a free frame's is zero.
+// SAFETY: as above, and a free frame's state is zero.
 #[allow(unsafe_code)]
-unsafe impl Zeroed for AtomicState {
+unsafe impl Zeroed for StateAndName {
     fn first() -> Self {
-        Self::new(State::FREE)
+        Self { state: AtomicState::new(State::FREE), page: AtomicU64::default() }
     }
 }
 
 /// All frames of a pool.
 pub(crate) struct FrameArrays {
-    pub(crate) states: HugeSlice<AtomicState>,
-    pub(crate) headers: HugeSlice<FrameHeader>,
+    hot: HugeSlice<StateAndName>,
+    headers: HugeSlice<FrameHeader>,
 }
 
 impl FrameArrays {
     /// The bytes that a frame takes here.
-    pub(crate) const BYTES_PER_FRAME: usize = size_of::<AtomicState>() + size_of::<FrameHeader>();
+    pub(crate) const BYTES_PER_FRAME: usize = size_of::<StateAndName>() + size_of::<FrameHeader>();
 
     /// `most` free frames, of which the first `present` have their memory from the start.
     pub(crate) fn new(present: usize, most: usize) -> Result<Self> {
-        Ok(Self { states: HugeSlice::zeroed(most, present)?, headers: HugeSlice::zeroed(most, present)? })
+        Ok(Self { hot: HugeSlice::zeroed(most, present)?, headers: HugeSlice::zeroed(most, present)? })
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.states.len()
+        self.hot.len()
     }
 
     #[inline]
     pub(crate) fn get(&self, no: FrameNo) -> Frame<'_> {
-        Frame { state: &self.states[no.index()], header: &self.headers[no.index()] }
+        let (StateAndName { state, page }, header) = (&self.hot[no.index()], &self.headers[no.index()]);
+        Frame { state, page, header }
+    }
+
+    #[inline]
+    pub(crate) fn state(&self, no: FrameNo) -> &AtomicState {
+        &self.hot[no.index()].state
+    }
+
+    /// The same as [`get`](Self::get) without looking whether there is such a frame.
+    ///
+    /// # Safety
+    /// There is.
+    #[inline]
+    #[allow(unsafe_code)]
+    pub(crate) unsafe fn get_unchecked(&self, no: FrameNo) -> Frame<'_> {
+        // SAFETY: the caller's.
+        let StateAndName { state, page } = unsafe { self.hot.get_unchecked(no.index()) };
+        // SAFETY: as above.
+        let header = unsafe { self.headers.get_unchecked(no.index()) };
+        Frame { state, page, header }
     }
 }
 
@@ -74,13 +101,13 @@ impl Frame<'_> {
     /// The page it holds, or held last. Means something only to who has a pin, or looks at the state as well.
     #[inline]
     pub(crate) fn page(self) -> PageId {
-        PageId::from_word(self.header.page.load(Ordering::Relaxed))
+        PageId::from_word(self.page.load(Ordering::Relaxed))
     }
 
     /// Whether this is that page. Means as much.
     #[inline]
     pub(crate) fn is_of(self, page: PageId) -> bool {
-        self.header.page.load(Ordering::Relaxed) == page.to_word()
+        self.page.load(Ordering::Relaxed) == page.to_word()
     }
 
     /// Page and state of one moment, for who has no pin; nothing where the frame has no page. Of a frame that changes its page
@@ -108,7 +135,7 @@ impl Frame<'_> {
         // Who sees the new page without a pin then sees that the frame was claimed: the claim's own release is not enough, since
         // stores that follow upon it may be seen before it.
         fence(Ordering::Release);
-        self.header.page.store(page.to_word(), Ordering::Relaxed);
+        self.page.store(page.to_word(), Ordering::Relaxed);
         self.header.page_lsn.store(Lsn::UNLOGGED.0, Ordering::Relaxed);
         self.header.rec_lsn.store(Lsn::UNLOGGED.0, Ordering::Relaxed);
     }

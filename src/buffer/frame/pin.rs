@@ -12,7 +12,7 @@ use std::{fmt, mem::ManuallyDrop, ops::Deref, ptr::NonNull, task::Waker};
 use crate::{
     buffer::frame::{
         frames::Frames,
-        header::{Frame, FrameArrays},
+        header::Frame,
         slots::{HeldFrame, ReaderSlot, SlotNo, SlotWord},
         state::State,
     },
@@ -150,12 +150,8 @@ impl Pin {
 
     #[inline]
     pub(crate) fn frame(&self) -> Frame<'_> {
-        let FrameArrays { states, headers } = &self.frames().arrays;
-        // SAFETY: a pin is made of a frame of its pool, whose frames all keep state and header, in service or not.
-        let state = unsafe { states.get_unchecked(self.frame_no().index()) };
-        // SAFETY: as above.
-        let header = unsafe { headers.get_unchecked(self.frame_no().index()) };
-        Frame { state, header }
+        // SAFETY: a pin is made of a frame of its pool, whose frames all keep their state and the like, in service or not.
+        unsafe { self.frames().arrays.get_unchecked(self.frame_no()) }
     }
 
     /// Another pin on the same frame; `None` where the state word cannot count one more.
