@@ -22,44 +22,50 @@ pub(crate) struct Full;
 pub(crate) struct Partition<'a> {
     table: &'a PageTable,
     sought: Sought,
+    /// Where the page's cluster is, if it is in the table.
+    cluster: Option<ClusterPlace<'a>>,
     /// How many places of the partition are taken.
     taken: MutexGuard<'a, u32>,
 }
+
+/// A place of a bucket.
+type ClusterPlace<'a> = (&'a Bucket, usize);
 
 impl<'a> Partition<'a> {
     pub(super) fn lock(table: &'a PageTable, page: PageId) -> Self {
         let sought = table.sought(page);
         let taken = table.locks[table.partition_of(sought)].lock();
-        Self { table, sought, taken }
+        let cluster = table.look(sought, table.span_word(sought).load(Ordering::Relaxed));
+        Self { table, sought, cluster, taken }
     }
 
     /// The page's frame.
     pub(crate) fn frame(&self) -> Option<FrameNo> {
-        self.cluster().and_then(|(bucket, place)| bucket.cluster(place)[self.sought.block].load())
+        self.cluster.and_then(|(bucket, place)| bucket.cluster(place)[self.sought.block].load())
     }
 
     pub(super) fn translation(&self) -> Option<Translation<'a>> {
-        let (bucket, place) = self.cluster()?;
+        let (bucket, place) = self.cluster?;
         Translation::seen(self.sought, bucket, place, self.span_word(), self.span())
     }
 
     /// The pages of the page's cluster that have frames.
     pub(super) fn list(&self) -> impl Iterator<Item = (FrameNo, PageId)> {
         let key = self.sought.key;
-        self.cluster().into_iter().flat_map(move |(bucket, place)| mapped_in(key, bucket.cluster(place)))
+        self.cluster.into_iter().flat_map(move |(bucket, place)| mapped_in(key, bucket.cluster(place)))
     }
 
     /// Maps the page to `frame`.
     pub(crate) fn insert(&mut self, frame: FrameNo) -> Result<(), Full> {
         let block = self.sought.block;
-        if let Some((bucket, place)) = self.cluster() {
+        if let Some((bucket, place)) = self.cluster {
             bucket.cluster(place)[block].store(Some(frame));
             return Ok(());
         }
         if 2 * (*self.taken as usize + 1) > self.path(self.sought).len() * PLACES {
             self.grow();
         }
-        self.put(self.sought, |cluster| cluster[block].store(Some(frame)))?;
+        self.cluster = Some(self.put(self.sought, |cluster| cluster[block].store(Some(frame)))?);
         *self.taken += 1;
         Ok(())
     }
@@ -75,7 +81,7 @@ impl<'a> Partition<'a> {
     }
 
     fn remove_blocks(&mut self, mapped: impl Iterator<Item = (usize, FrameNo)>) {
-        let Some((bucket, place)) = self.cluster() else { return };
+        let Some((bucket, place)) = self.cluster else { return };
         let cluster = bucket.cluster(place);
         let mut removed_any = false;
         for (block, frame) in mapped {
@@ -88,6 +94,7 @@ impl<'a> Partition<'a> {
             bucket.key(place).store(0, Ordering::Release);
             let passed = self.path(self.sought).take_while(|passed| !ptr::eq(*passed, bucket));
             passed.for_each(|bucket| bucket.pass_on(1_u64.wrapping_neg()));
+            self.cluster = None;
             *self.taken -= 1;
         }
     }
@@ -124,13 +131,13 @@ impl<'a> Partition<'a> {
             let sought = Sought { key, hash: self.table.hash_of(key), block: 0 };
             let fill =
                 |cluster: &Cluster| cluster.iter().zip(frames).for_each(|(slot, frame)| slot.store(frame));
-            self.put(sought, fill).expect("there are twice as many places");
+            let _ = self.put(sought, fill).expect("there are twice as many places");
         }
         self.span_word().store(doubled, Ordering::Release);
     }
 
     /// Puts a cluster that is not there into a place, which `fill` fills.
-    fn put(&self, sought: Sought, fill: impl FnOnce(&Cluster)) -> Result<(), Full> {
+    fn put(&self, sought: Sought, fill: impl FnOnce(&Cluster)) -> Result<ClusterPlace<'a>, Full> {
         let free = |bucket: &Bucket| {
             let belongs =
                 Some(sought.place()).filter(|&place| bucket.key(place).load(Ordering::Relaxed) == 0);
@@ -143,11 +150,7 @@ impl<'a> Partition<'a> {
         self.path(sought).take(passed).for_each(|bucket| bucket.pass_on(1));
         fill(bucket.cluster(place));
         bucket.key(place).store(sought.key, Ordering::Release);
-        Ok(())
-    }
-
-    fn cluster(&self) -> Option<(&'a Bucket, usize)> {
-        self.table.look(self.sought, self.span())
+        Ok((bucket, place))
     }
 
     fn path(&self, sought: Sought) -> impl ExactSizeIterator<Item = &'a Bucket> + use<'a> {
