@@ -25,7 +25,7 @@ use crate::{
         },
         shared::Shared,
     },
-    sync::{Arc, time},
+    sync::Arc,
 };
 
 /// Requests that are handed over together, about.
@@ -262,7 +262,7 @@ impl<'a> Issuer<'a> {
                 _ => sorted.push(next),
             }
         }
-        let now = time::now();
+        let now = self.shared.operations.now();
         sorted.iter_mut().for_each(|operation| operation.list(now));
         self.shared.counters.add(Counter::ReadRequests, sorted.len() as u64);
         self.room = self.room.saturating_sub(sorted.len());

@@ -172,7 +172,7 @@ impl Miss {
         let is_bounded = file.max_in_flight.is_some();
         let ticket = own.frames().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);
         self.reading = ticket.map(|ticket| (own, ticket));
-        operation.list(time::now());
+        operation.list(self.shared.operations.now());
         self.shared.counters.add(Counter::ReadRequests, 1);
         // A file's own bound is kept by the method.
         let lends_itself = drive == Drive::Thread && (!is_bounded || seeded!("bound_passed_by_lone_misses"));

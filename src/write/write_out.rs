@@ -260,7 +260,7 @@ impl RunBuilder<'_> {
         let urgency = if seeded!("writes_as_urgent_as_reads") { Urgency::Demand } else { self.urgency };
         let (operations, lease) = (&self.shared.operations, PageLease::Write(lease));
         let mut operation = Operation::new(operations, Direction::Write, urgency, file, offset, lease);
-        operation.list(time::now());
+        operation.list(operations.now());
         self.batch.push(operation);
         if self.batch.len() == BATCH {
             self.submit();

@@ -19,7 +19,7 @@ use std::{
     ops::{Deref, DerefMut},
 };
 
-pub(crate) use self::table::OperationTable;
+pub(crate) use self::table::{ClockReading, OperationTable};
 use crate::{
     id::{BlockNo, PageId},
     io::{
@@ -63,8 +63,9 @@ pub(crate) trait Lease: Send + Sized + 'static {
 
     /// The transfer is over, and no one will touch the buffers on its behalf again. `Ok(n)`: the first `n` bytes went
     /// over; for a read, `n` below the sum of the buffers means that the file ends there; a write is never short.
-    /// Must not block and must not call back into the method. Those that wait for it are left in `wakers`.
-    fn finish(self, outcome: io::Result<usize>, wakers: &mut Wakers);
+    /// Must not block and must not call back into the method. Those that wait for it are left in `wakers`. Called once, and nothing else
+    /// after it.
+    fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers);
 }
 
 /// Whether a caller waits for a transfer. The most urgent comes first.
@@ -94,13 +95,15 @@ pub(crate) struct Operation<L: Lease> {
 struct OperationMemory<L: Lease> {
     /// Its place in the list of what is in flight.
     place: Option<u16>,
-    /// Whose it is, and what it is; nothing while it is spare.
+    /// Where it goes back to; nothing while it is spare.
+    table: Option<Arc<OperationTable<L>>>,
+    /// What is transferred; nothing while it is spare.
     transfer: Option<Transfer<L>>,
 }
 
 /// What an operation transfers, and how far it has come.
 pub(crate) struct Transfer<L: Lease> {
-    table: Arc<OperationTable<L>>,
+    pub(crate) lease: L,
     pub(crate) direction: Direction,
     /// Whether a caller waits for it: as it was made, or as the backlog has found since.
     pub(crate) urgency: Urgency,
@@ -112,9 +115,8 @@ pub(crate) struct Transfer<L: Lease> {
     pub(in crate::io) submission: u32,
     /// How far it has come, from when it was listed on.
     pub(in crate::io) progress: Progress,
-    /// Since when it is listed, in nanoseconds of the table's clock.
-    since: u64,
-    pub(crate) lease: L,
+    /// Since when it is listed.
+    since: ClockReading,
 }
 
 impl<L: Lease> Operation<L> {
@@ -128,25 +130,25 @@ impl<L: Lease> Operation<L> {
         lease: L,
     ) -> Self {
         let mut memory = table.memory();
+        memory.table = Some(Arc::clone(table));
         memory.transfer = Some(Transfer {
-            table: Arc::clone(table),
+            lease,
             direction,
             urgency,
             offset,
             submission: 0,
             progress: Progress::new(direction, 0, file.offset_align),
-            since: 0,
+            since: ClockReading::default(),
             file,
-            lease,
         });
         Self { memory: Some(memory) }
     }
 
     /// Lists the operation as under way `since` that moment: one for all of a batch.
-    pub(crate) fn list(&mut self, since: Instant) {
-        self.since = self.table.nanos_at(since);
+    pub(crate) fn list(&mut self, since: ClockReading) {
+        self.since = since;
         if self.place().is_none() {
-            self.table.count_unlisted();
+            self.table().count_unlisted();
         }
         self.note_extent();
     }
@@ -158,7 +160,11 @@ impl<L: Lease> Operation<L> {
         let block = BlockNo((self.offset >> self.file.page_size.bytes().trailing_zeros()) as u32);
         let page = PageId { file: self.file.id, block };
         let extent = Extent { op: self.direction.op(), page, bytes: bytes as u32 };
-        self.table.show(self.place(), extent, self.since);
+        self.table().show(self.place(), extent, self.since);
+    }
+
+    fn table(&self) -> &OperationTable<L> {
+        self.memory.as_deref().and_then(|memory| memory.table.as_deref()).expect("it has not ended")
     }
 
     fn place(&self) -> Option<u16> {
@@ -172,7 +178,7 @@ impl<L: Lease> Operation<L> {
 
     /// Notes that it waits no longer: its transfer begins.
     pub(crate) fn begin(&self) {
-        self.table.show_submitted(self.place());
+        self.table().show_submitted(self.place());
     }
 
     /// Returns whether `next`, whose bytes follow in the same file, can become the end of this.
@@ -206,23 +212,15 @@ impl<L: Lease> Operation<L> {
             Direction::Read => Measure::Read,
             Direction::Write => Measure::Write,
         };
-        self.table.note_end(measure, self.since, at);
-        if let Some((lease, _file)) = self.take() {
-            lease.finish(outcome, wakers);
-        }
+        self.table().note_end(measure, self.since, at);
+        self.table().show_none(self.place());
+        self.lease.finish(outcome, wakers);
     }
 
     /// Gives the operation up without a transfer; how its lease ends is the caller's part.
     pub(crate) fn into_lease(mut self) -> L {
-        self.take().expect("it has not ended").0
-    }
-
-    /// Leaves the list, and gives the memory back.
-    fn take(&mut self) -> Option<(L, Arc<File>)> {
-        let mut memory = self.memory.take()?;
-        let Transfer { table, lease, file, .. } = memory.transfer.take()?;
-        table.give_back(memory);
-        Some((lease, file))
+        let transfer = self.memory.as_deref_mut().and_then(|memory| memory.transfer.take());
+        transfer.expect("it has not ended").lease
     }
 }
 
@@ -245,7 +243,12 @@ impl<L: Lease> DerefMut for Operation<L> {
 }
 
 impl<L: Lease> Drop for Operation<L> {
+    /// Leaves the list, and gives the memory back. A lease that was not finished ends here, before the file is let go of.
     fn drop(&mut self) {
-        drop(self.take());
+        let Some(mut memory) = self.memory.take() else { return };
+        let Some(table) = memory.table.take() else { return };
+        table.show_none(memory.place);
+        memory.transfer = None;
+        table.give_back(memory);
     }
 }

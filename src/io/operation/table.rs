@@ -68,6 +68,14 @@ impl fmt::Display for InFlight {
     }
 }
 
+/// A reading of the clock of an [`OperationTable`]: one for all operations of a batch, since to read and to convert it costs as much as all
+/// the rest that the list takes.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ClockReading {
+    /// Nanoseconds since the table was made.
+    nanos: u64,
+}
+
 /// The memory of a pool's operations, and the list of those that are in flight.
 pub(crate) struct OperationTable<L: Lease> {
     spare: ArrayQueue<Box<OperationMemory<L>>>,
@@ -104,23 +112,21 @@ impl<L: Lease> OperationTable<L> {
     fn make(&self) -> Box<OperationMemory<L>> {
         let next = u16::try_from(self.made.fetch_add(1, Ordering::Relaxed)).ok();
         let place = next.filter(|&place| usize::from(place) < self.places.len());
-        Box::new(OperationMemory { place, transfer: None })
+        Box::new(OperationMemory { place, table: None, transfer: None })
     }
 
-    /// Takes the memory of an operation back, which leaves the list.
+    /// Takes the memory of an operation back that has left the list.
     pub(super) fn give_back(&self, memory: Box<OperationMemory<L>>) {
-        if let Some(place) = memory.place {
-            self.places[usize::from(place)].clear();
+        if memory.place.is_some() {
             // There is room for all that have a place.
             drop(self.spare.push(memory));
         }
     }
 
-    /// Shows a queued operation in its place. The clock is not read here: a reading costs as much as all the rest, and one is
-    /// enough for all operations of a batch.
-    pub(super) fn show(&self, place: Option<u16>, extent: Extent, since: u64) {
+    /// Shows a queued operation in its place.
+    pub(super) fn show(&self, place: Option<u16>, extent: Extent, since: ClockReading) {
         if let Some(place) = place {
-            self.places[usize::from(place)].fill(extent, since);
+            self.places[usize::from(place)].fill(extent, since.nanos);
         }
     }
 
@@ -136,21 +142,28 @@ impl<L: Lease> OperationTable<L> {
         }
     }
 
+    /// Shows that the operation is over.
+    pub(super) fn show_none(&self, place: Option<u16>) {
+        if let Some(place) = place {
+            self.places[usize::from(place)].clear();
+        }
+    }
+
     /// Counts how long an operation took that was listed `since` and is over `at` that moment, well or not.
-    pub(super) fn note_end(&self, measure: Measure, since: u64, at: Instant) {
-        self.counters.measures.add(measure, self.nanos_at(at).saturating_sub(since));
+    pub(super) fn note_end(&self, measure: Measure, since: ClockReading, at: Instant) {
+        self.counters.measures.add(measure, self.moment(at).nanos.saturating_sub(since.nanos));
     }
 
     /// Each operation that is in flight, the oldest first.
     pub(crate) fn list(&self) -> Vec<InFlight> {
-        let now = self.nanos_at(time::now());
+        let now = self.now();
         let mut shown: Vec<_> =
             self.places[..self.given_out()].iter().filter_map(ListedPlace::copy).collect();
         shown.sort_by_key(|shown| shown.since);
         shown.into_iter().map(|shown| self.describe(shown, now)).collect()
     }
 
-    fn describe(&self, Shown { extent, since, submitted }: Shown, now: u64) -> InFlight {
+    fn describe(&self, Shown { extent, since, submitted }: Shown, now: ClockReading) -> InFlight {
         let Extent { op, page, bytes } = extent;
         InFlight {
             op,
@@ -158,7 +171,7 @@ impl<L: Lease> OperationTable<L> {
             pages: bytes.div_ceil(self.page_size.bytes() as u32),
             bytes: u64::from(bytes),
             stage: if submitted { Stage::Submitted } else { Stage::Queued },
-            age: Duration::from_nanos(now.saturating_sub(since)),
+            age: Duration::from_nanos(now.nanos.saturating_sub(since)),
         }
     }
 
@@ -174,7 +187,11 @@ impl<L: Lease> OperationTable<L> {
         self.made.load(Ordering::Relaxed).min(self.places.len() as u64) as usize
     }
 
-    pub(super) fn nanos_at(&self, moment: Instant) -> u64 {
-        moment.saturating_duration_since(self.epoch).as_nanos() as u64
+    pub(crate) fn now(&self) -> ClockReading {
+        self.moment(time::now())
+    }
+
+    pub(super) fn moment(&self, at: Instant) -> ClockReading {
+        ClockReading { nanos: at.saturating_duration_since(self.epoch).as_nanos() as u64 }
     }
 }

@@ -52,7 +52,7 @@ impl Lease for NoMemory {
         mem::forget(next);
     }
 
-    fn finish(mut self, _: io::Result<usize>, _: &mut Wakers) {
+    fn finish(&mut self, _: io::Result<usize>, _: &mut Wakers) {
         self.is_finished = true;
     }
 }
@@ -85,7 +85,7 @@ impl FileOperations {
         let lease = NoMemory { pages, is_finished: false };
         let (file, offset) = (Arc::clone(&self.file), u64::from(block) * PAGE as u64);
         let mut operation = Operation::new(&self.table, direction, Urgency::Demand, file, offset, lease);
-        operation.list(since);
+        operation.list(self.table.moment(since));
         operation
     }
 

@@ -31,7 +31,7 @@ use crate::{
         options::Scheduling,
     },
     observe::Counters,
-    sync::{Arc, callback::tests::panicking_payload, time, waking::Wakers},
+    sync::{Arc, callback::tests::panicking_payload, waking::Wakers},
 };
 
 /// Joins nothing, so that each request ends as it was made.
@@ -155,7 +155,7 @@ impl TestArena {
         };
         let file = Arc::clone(file);
         let mut operation = Operation::new(&self.in_flight, direction, Urgency::Demand, file, offset, lease);
-        operation.list(time::now());
+        operation.list(self.in_flight.now());
         operation
     }
 
@@ -305,7 +305,7 @@ impl Lease for TestLease {
         self.joined.extend(behind);
     }
 
-    fn finish(mut self, outcome: io::Result<usize>, _: &mut Wakers) {
+    fn finish(&mut self, outcome: io::Result<usize>, _: &mut Wakers) {
         if let Some(first) = self.before_finish.take() {
             first();
         }

@@ -76,7 +76,7 @@ impl Lease for PageLease {
         }
     }
 
-    fn finish(self, outcome: io::Result<usize>, wakers: &mut Wakers) {
+    fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers) {
         match self {
             Self::Read(lease) => lease.finish(outcome, wakers),
             Self::Write(lease) => lease.finish(outcome, wakers),

@@ -167,7 +167,7 @@ impl ReadLease {
     ///
     /// A failed transfer of several pages says nothing about any one of them: whoever waits for one reads it alone, so that
     /// one bad sector does not take good pages with it.
-    pub(super) fn finish(mut self, outcome: io::Result<usize>, wakers: &mut Wakers) {
+    pub(super) fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers) {
         self.assert_intact(&outcome);
         let counters = &self.pins.frames().counters;
         counters.add(Counter::PagesRead, self.pins.len() as u64);

@@ -56,7 +56,7 @@ fn read(pool: &Arc<Residency>, pages: u32) -> Vec<Pin> {
 }
 
 /// What a device does that reads so many bytes: each page is full of its number. The frames were used before.
-fn device_reads(lease: PageLease, bytes: usize) {
+fn device_reads(mut lease: PageLease, bytes: usize) {
     let mut left = bytes;
     for (block, buffer) in lease.buffers().enumerate() {
         let len = left.min(buffer.len as usize);
@@ -134,7 +134,7 @@ fn c1_what_is_changed_meanwhile(pool: &Arc<Residency>, run: WriteRun) {
     let (lease, _file, tally) = begin_write(&pins, run);
     thread::scope(|scope| {
         scope.spawn(move || {
-            let lease = PageLease::Write(lease);
+            let mut lease = PageLease::Write(lease);
             assert!(device_writes(&lease) == [10; 3 * PAGE]);
             lease.finish(Ok(3 * PAGE), &mut Wakers::new());
         });
@@ -195,7 +195,7 @@ fn c1_the_device_has_the_copies_whoever_changes_the_page_meanwhile() {
 fn c3_a_write_that_is_dropped_or_fails_leaves_its_pages_as_dirty_as_before() {
     let endings: [fn(WriteLease); 3] = [
         drop,
-        |lease| lease.finish(Err(io::ErrorKind::StorageFull.into()), &mut Wakers::new()),
+        |mut lease| lease.finish(Err(io::ErrorKind::StorageFull.into()), &mut Wakers::new()),
         |lease| lease.abort(Error::ShutDown),
     ];
     for end in endings {

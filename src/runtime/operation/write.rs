@@ -176,7 +176,7 @@ impl WriteLease {
         }
     }
 
-    pub(super) fn finish(mut self, outcome: io::Result<usize>, wakers: &mut Wakers) {
+    pub(super) fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers) {
         self.assert_intact();
         let first = self.first();
         let (pages, bytes) = (self.run.pins.len() as u64, self.bytes());
