@@ -131,7 +131,7 @@ impl<'a> Issuer<'a> {
         let mut rest = &pages[..self.fitting(pages)];
         let mut refused = rest.len() < pages.len();
         while let Some(first) = rest.first() {
-            let exists = |page: PageId| self.file.check(page.block).is_ok();
+            let exists = |page: PageId| self.file.has(page.block);
             let tried = if exists(*first) {
                 let together = in_one_cluster(rest.iter().copied().take_while(|&page| exists(page)));
                 self.start_together(&rest[..together], rest.len(), &mut started)

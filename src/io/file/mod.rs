@@ -216,7 +216,12 @@ impl File {
         self.turns.as_ref().map(Turns::take)
     }
 
-    /// Whether `block` lies within the file.
+    /// Returns whether `block` lies within the file.
+    pub(crate) fn has(&self, block: BlockNo) -> bool {
+        block.0 < self.blocks()
+    }
+
+    /// The same, with what is wrong where it does not.
     pub(crate) fn check(&self, block: BlockNo) -> Result<()> {
         let blocks = self.blocks();
         if block.0 < blocks {

@@ -70,12 +70,12 @@ pub(crate) fn add(operation: &mut PageOperation, page: Pin, before: MappedBefore
         unreachable!("a page is added to a read");
     };
     let page = check(&lease.pool, file, page, before)?;
-    let size = page.frames().page_size().bytes() as u64;
-    if page.frame().page().is_followed_by(lease.first()) {
-        *offset -= size;
+    if page.frame().page().is_followed_by(lease.first) {
+        *offset -= page.frames().page_size().bytes() as u64;
+        lease.first = page.frame().page();
         lease.pins.push_front(page);
     } else {
-        assert!(
+        debug_assert!(
             lease.last().is_followed_by(page.frame().page()),
             "{page:?} is no neighbour of {}",
             lease.last()
@@ -102,6 +102,8 @@ fn check(pool: &Residency, file: &File, page: Pin, _: MappedBefore) -> Result<Pi
 pub(crate) struct ReadLease {
     /// Where a page is unmapped that does not come.
     pool: Arc<Residency>,
+    /// The page of the first frame; those of the others follow, as both ends of the read [look](Self::assert_intact).
+    first: PageId,
     pins: Pins,
     to_verify: bool,
     most: usize,
@@ -109,20 +111,15 @@ pub(crate) struct ReadLease {
 
 impl ReadLease {
     /// The lease for the first page.
-    pub(super) fn new(pool: &Arc<Residency>, first: Pin, mode: ReadMode) -> Self {
-        let mut pins = Pins::new();
-        pins.push(first);
-        Self { pool: Arc::clone(pool), pins, to_verify: mode.to_verify, most: mode.most }
+    pub(super) fn new(pool: &Arc<Residency>, pin: Pin, mode: ReadMode) -> Self {
+        let (first, mut pins) = (pin.frame().page(), Pins::new());
+        pins.push(pin);
+        Self { pool: Arc::clone(pool), first, pins, to_verify: mode.to_verify, most: mode.most }
     }
 
     /// Adds the pages of `next`, which follow, and are of the same kind.
     pub(super) fn append(&mut self, mut next: Self) {
-        assert!(
-            self.last().is_followed_by(next.first()),
-            "{} is no neighbour of {}",
-            next.first(),
-            self.last()
-        );
+        assert!(self.last().is_followed_by(next.first), "{} is no neighbour of {}", next.first, self.last());
         debug_assert!(self.can_append(&next));
         self.most = self.most.min(next.most);
         self.pins.append(&mut next.pins);
@@ -146,14 +143,14 @@ impl ReadLease {
         self.pins.iter().any(|frame| frame.state.load().has_io_waiters())
     }
 
-    /// The first page.
-    pub(super) fn first(&self) -> PageId {
-        self.pins.page(0)
+    /// The page of this place.
+    fn page(&self, index: usize) -> PageId {
+        PageId::new(self.first.file, self.first.block.0 + index as u32)
     }
 
     /// The last page.
     fn last(&self) -> PageId {
-        self.pins.page(self.pins.len() - 1)
+        self.page(self.pages() - 1)
     }
 
     /// Where the page of this place goes.
@@ -172,7 +169,7 @@ impl ReadLease {
         let counters = &self.pins.frames().counters;
         counters.add(Counter::PagesRead, self.pins.len() as u64);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
-        let page = self.first();
+        let page = self.first;
         match outcome {
             Ok(transferred) => self.end_transferred(transferred, wakers),
             Err(_) if self.pins.len() > 1 => {
@@ -188,11 +185,10 @@ impl ReadLease {
     /// Both ends of a lease: the frames still wait for the very pages that they were leased for, and no more came than there is
     /// room for.
     fn assert_intact(&self, outcome: &io::Result<usize>) {
-        let (first, room) = (self.first(), self.pages() * self.pins.frames().page_size().bytes());
-        assert!(outcome.as_ref().map_or(0, |&came| came) <= room, "more was read at {first} than asked for");
+        let came = outcome.as_ref().map_or(0, |&came| came);
+        assert!(came <= self.bytes(), "more was read at {} than asked for", self.first);
         for (index, frame) in self.pins.iter().enumerate() {
-            let expected = PageId::new(first.file, first.block.0 + index as u32);
-            assert_eq!(frame.page(), expected, "a frame changed its page while it was being read");
+            assert_eq!(frame.page(), self.page(index), "a frame changed its page while it was being read");
             assert_waits(frame);
         }
     }
