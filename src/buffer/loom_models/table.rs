@@ -44,7 +44,7 @@ fn while_a_frame_is_reused(look: fn(&Residency, u32, &Bytes)) {
     for same_cluster in [true, false] {
         check(3, move || {
             let pool = pool_of(1);
-            let mut pages = pages_at(pool.table, 0).map(block);
+            let mut pages = pages_at(&pool.table, 0).map(block);
             let [old, other] = [pages.next().unwrap(), pages.next().unwrap()];
             let new = if same_cluster { old - 1 } else { other };
             let bytes = Arc::new(Bytes::new(old));
@@ -82,7 +82,7 @@ fn c1_a_page_gets_one_frame_whoever_reads_it() {
 fn c1_who_looks_at_a_page_sees_its_bytes_while_clusters_change_their_places() {
     check(2, || {
         let pool = pool_of(6);
-        let [going, staying, third] = [2, 0, 1].map(|bucket| pages_at(pool.table, bucket).next().unwrap());
+        let [going, staying, third] = [2, 0, 1].map(|bucket| pages_at(&pool.table, bucket).next().unwrap());
         let block = |page: PageId| page.block.0;
         let bytes = Arc::new(Bytes::new(block(going)));
         // It keeps its cluster.
