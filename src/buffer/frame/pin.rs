@@ -13,7 +13,7 @@ use crate::{
     buffer::frame::{
         frames::Frames,
         header::Frame,
-        slots::{HeldFrame, ReaderSlot, SlotNo, SlotWord},
+        slots::{HeldFrame, ReaderSlot, ReaderSlots, SlotNo, SlotWord},
         state::State,
     },
     error::Result,
@@ -25,11 +25,15 @@ use crate::{
 };
 
 /// The owner of a pool's frames. There is one, whatever number of pins.
-pub(crate) struct FramesHandle(Arc<Frames>);
+pub(crate) struct FramesHandle {
+    frames: Arc<Frames>,
+    /// Those of the frames.
+    pub(super) slots: ReaderSlots,
+}
 
 impl FramesHandle {
     pub(crate) fn new(frames: Frames) -> Self {
-        Self(Arc::new(frames))
+        Self { slots: frames.slots.clone(), frames: Arc::new(frames) }
     }
 
     /// Makes a value of a pin that the caller has just put into the frame's state word.
@@ -41,9 +45,9 @@ impl FramesHandle {
     /// The same of a pin that the caller has just put into that slot.
     #[inline]
     pub(super) fn adopt_slot(&self, frame: FrameNo, slot: SlotNo) -> Pin {
-        debug_assert!(frame.index() < self.0.arrays.len());
+        debug_assert!(frame.index() < self.frames.arrays.len());
         // SAFETY: an Arc's address is not null.
-        let frames = unsafe { NonNull::new_unchecked(Arc::as_ptr(&self.0).cast_mut()) };
+        let frames = unsafe { NonNull::new_unchecked(Arc::as_ptr(&self.frames).cast_mut()) };
         Pin { frames, held: HeldFrame::new(frame, slot) }
     }
 }
@@ -52,7 +56,7 @@ impl FramesHandle {
     /// Has a task whose wake-up can be missed looked after by the pool's [ticker](crate::buffer::frame::ticker); where no thread can be
     /// had for that, the task is woken at once, to look again whenever its runtime has time for it.
     pub(crate) fn look_after(&self, task: &Waker) {
-        if !self.0.keep_ticking() && !seeded!("nobody_looks_after_tasks") {
+        if !self.frames.keep_ticking() && !seeded!("nobody_looks_after_tasks") {
             StoredWaker::of(task).wake();
         }
     }
@@ -63,7 +67,7 @@ impl Deref for FramesHandle {
 
     #[inline]
     fn deref(&self) -> &Frames {
-        &self.0
+        &self.frames
     }
 }
 
@@ -76,8 +80,8 @@ impl Drop for FramesHandle {
                 self.revoke_bias(no);
             }
         }
-        let frames = Arc::as_ptr(&self.0);
-        for (_, frame) in self.0.iter() {
+        let frames = Arc::as_ptr(&self.frames);
+        for (_, frame) in self.frames.iter() {
             // The reference must be there before the mark is: the last pin may go at once.
             // SAFETY: `frames` comes from the Arc in `self`, which is alive.
             unsafe { Arc::increment_strong_count(frames) };

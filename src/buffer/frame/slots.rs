@@ -18,6 +18,7 @@ use crate::{
     id::FrameNo,
     observe::thread_index,
     sync::{
+        Arc,
         atomic::{AtomicU64, Ordering},
         fence_for_loom,
     },
@@ -29,8 +30,9 @@ const SLOTS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 8 };
 /// Lines: as many as threads with an index. The model checkers' threads share one.
 const LINES: usize = if cfg!(any(loom, shuttle)) { 1 } else { thread_index::THREADS };
 
-/// The slots of a pool.
-pub(crate) struct ReaderSlots(Box<[CachePadded<[ReaderSlot; SLOTS]>; LINES]>);
+/// The slots of a pool. A clone is the same slots: frames and their handle have one each, so that a hit finds them by one pointer less.
+#[derive(Clone)]
+pub(crate) struct ReaderSlots(Arc<[CachePadded<[ReaderSlot; SLOTS]>; LINES]>);
 
 /// One of them. As soon as it is freed the pool's memory may be gone, so what is done with it is done through no other reference.
 pub(crate) struct ReaderSlot(AtomicU64);
@@ -104,7 +106,7 @@ impl SlotWord {
 
 impl ReaderSlots {
     pub(crate) fn new() -> Self {
-        Self(Box::new(from_fn(|_| {
+        Self(Arc::new(from_fn(|_| {
             CachePadded::new(from_fn(|_| ReaderSlot(AtomicU64::new(SlotWord::FREE.0))))
         })))
     }
