@@ -10,7 +10,6 @@
 pub(crate) mod aligned;
 pub(crate) mod backlog;
 pub(crate) mod buffers;
-mod by_file;
 pub(crate) mod disk;
 pub(crate) mod doublewrite;
 pub(crate) mod file;

@@ -11,7 +11,7 @@
 //!
 //! Lock order: the table's lock is a leaf, never held across I/O.
 
-use std::collections::HashMap;
+use rustc_hash::FxHashMap;
 
 use crate::{
     error::{Error, Result},
@@ -32,7 +32,7 @@ pub(crate) struct FileTable {
 struct Table {
     /// Those on their way out included: nobody finds them by their id, but their last changes are still written, and should
     /// the close fail, they are open as before.
-    files: HashMap<FileId, Arc<File>>,
+    files: FxHashMap<FileId, Arc<File>>,
     /// Those of which it is known which file they are, until all else is done.
     opening: Vec<Arc<File>>,
     next: u32,
@@ -40,7 +40,7 @@ struct Table {
     tries: usize,
     /// How many files have left so far; and while there are such calls, when each file has left the last time.
     departures: u64,
-    departed: HashMap<Identity, u64>,
+    departed: FxHashMap<Identity, u64>,
 }
 
 /// Equal for two paths to one file.

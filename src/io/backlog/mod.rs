@@ -27,6 +27,7 @@ mod tests;
 
 use std::{collections::VecDeque, mem};
 
+use rustc_hash::FxHashMap;
 use slab::Slab;
 
 use self::{
@@ -36,7 +37,6 @@ use self::{
 use crate::{
     id::FileId,
     io::{
-        by_file::ByFile,
         file::File,
         operation::{Lease, Operation, Urgency},
     },
@@ -95,7 +95,7 @@ pub(crate) struct Backlog<L: Lease> {
     background_limit: usize,
     /// All that wait, each in a row of its file. It grows to the most that ever waited and stays.
     queued: Slab<Waiting<L>>,
-    files: ByFile<FileQueue>,
+    files: FxHashMap<FileId, FileQueue>,
     /// Files that have something to start, by urgency. Some may have come to the end of their share since.
     turns: [VecDeque<FileId>; Urgency::KINDS],
     waiting: [usize; Urgency::KINDS],
@@ -125,7 +125,7 @@ impl<L: Lease> Backlog<L> {
             limits,
             background_limit: most_background(usize::MAX, limits.in_flight),
             queued: Slab::new(),
-            files: ByFile::default(),
+            files: FxHashMap::default(),
             turns: Default::default(),
             waiting: [0; Urgency::KINDS],
             crowd: 0,

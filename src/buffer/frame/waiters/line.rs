@@ -3,7 +3,9 @@
 //! An entry is found by its key, and linked with its neighbours in a lane of its frame; its stage says in which. So getting in line,
 //! leaving it and being served take the same time however many wait.
 
-use std::{collections::HashMap, mem};
+use std::mem;
+
+use rustc_hash::FxHashMap;
 
 use slab::Slab;
 
@@ -141,7 +143,7 @@ pub(super) enum Passed {
 #[derive(Default)]
 pub(super) struct Shard {
     entries: Slab<Waiter>,
-    lines: HashMap<FrameNo, FrameLine>,
+    lines: FxHashMap<FrameNo, FrameLine>,
     turns: TurnClock,
     /// Frames whose lines are watched.
     watched: Vec<FrameNo>,

@@ -1,16 +1,14 @@
 //! Files that are registered with a ring, which saves the kernel a look-up for each submission.
 
 use io_uring::Submitter;
+use rustc_hash::FxHashMap;
 
 use super::submission::FileName;
-use crate::{
-    id::FileId,
-    io::{by_file::ByFile, file::File},
-};
+use crate::{id::FileId, io::file::File};
 
 /// The ring's table of files.
 pub(super) struct RegisteredFiles {
-    places: ByFile<u32>,
+    places: FxHashMap<FileId, u32>,
     /// Places in the table that no file has.
     free: Vec<u32>,
 }
@@ -18,7 +16,7 @@ pub(super) struct RegisteredFiles {
 impl RegisteredFiles {
     /// A table with so many places.
     pub(super) fn new(places: u32) -> Self {
-        Self { places: ByFile::default(), free: (0..places).rev().collect() }
+        Self { places: FxHashMap::default(), free: (0..places).rev().collect() }
     }
 
     /// Returns how a submission names the file. One that is seen for the first time is registered, if there is a place left.
