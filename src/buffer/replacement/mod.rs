@@ -198,7 +198,8 @@ impl Replacement {
                     value
                 });
                 for (index, has_page) in taken {
-                    self.change_page(shard, order, index, has_page, &frame);
+                    let is_remembered = order.note_taken(index) && has_page;
+                    self.change_page(shard, order, index, is_remembered, &frame);
                 }
                 found.ok_or(comes)
             };
@@ -232,14 +233,17 @@ impl Replacement {
     pub(super) fn renew<'a>(&self, no: FrameNo, is_remembered: bool, frame: impl Fn(FrameNo) -> Frame<'a>) {
         let (shard, index) = self.layout.place_of(no);
         match self.shards[shard].try_lock() {
-            Some(mut order) => self.change_page(shard, &mut order, index, is_remembered, &frame),
+            Some(mut order) => {
+                let is_remembered = order.renew(index) && is_remembered;
+                self.change_page(shard, &mut order, index, is_remembered, &frame);
+            }
             // Most pages go from the small queue.
             None if is_remembered => self.ghosts.note(frame(no).page()),
             None => {}
         }
     }
 
-    /// Notes that the page of a claimed frame goes for another. It leaves a ghost where it is to be remembered, unless it goes from main.
+    /// Notes that the page of a claimed frame goes for another. It leaves a ghost where it is to be remembered.
     fn change_page<'a>(
         &self,
         shard: usize,
@@ -248,7 +252,7 @@ impl Replacement {
         is_remembered: bool,
         frame: &impl Fn(FrameNo) -> Frame<'a>,
     ) {
-        if order.renew(index) && is_remembered {
+        if is_remembered {
             self.ghosts.note(frame(self.layout.number(shard, index)).page());
         }
         self.admit(shard, order, index, frame);

@@ -19,7 +19,7 @@
 //!
 //! A sweep [in turn](Reach::InTurn) does none of that: it stays with the queue whose turn it is, and ends after a round of the small one.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, mem};
 
 use crate::buffer::frame::state::{MAX_USAGE, Verdict};
 
@@ -225,6 +225,12 @@ impl Order {
             self.put_last(rival, Standing::Main);
             Some((frame, verdict))
         }
+    }
+
+    /// Notes that a victim gives up its page which a sweep has just shown, and so made the newest of the small queue. Returns whether it was
+    /// there until its turn came, and so is to be remembered.
+    pub(super) fn note_taken(&mut self, frame: usize) -> bool {
+        mem::replace(&mut self.standings[frame], Standing::Small) == Standing::Small
     }
 
     /// Makes the frame the newest of the small queue: it gets another page. Returns whether the one that goes was in the small queue until
