@@ -140,8 +140,10 @@ impl<I: Iterator<Item: StreamItem>> PollStep for ReadStream<I> {
         ready!(self.window.poll_first(drive, waker));
         // Before the page is handed out, and so out of the stream's hands.
         self.look_ahead();
-        let page = self.window.pop().zip(self.items.pop_front());
-        Poll::Ready(page.map(|(page, item)| page.map(|page| item.with_page(page))))
+        let (Some(page), Some(item)) = (self.window.pop(), self.items.pop_front()) else {
+            return Poll::Ready(None);
+        };
+        Poll::Ready(Some(page.map(|page| item.with_page(page))))
     }
 
     fn is_sure_of_its_wake_up(&self) -> bool {
