@@ -34,26 +34,23 @@ pub(crate) fn transfer<L: Lease>(operation: &Operation<L>, counters: &Counters) 
         let offset = if seeded!("resumed_where_it_began") { *offset } else { offset + done as u64 };
         match direction {
             Direction::Read => {
-                let mut slices: SmallVec<[IoSliceMut<'_>; ON_STACK]> = rest
-                    .map(|(ptr, len)| {
-                        // SAFETY: 1. The buffers of a lease are valid, initialised memory as long as it is not finished,
-                        //    and it is borrowed here. 2. Nobody else touches them meanwhile: whoever has the lease has
-                        //    the sole right to, and the buffers of one lease do not overlap. 3. The slices die with this
-                        //    attempt.
-                        #[allow(unsafe_code)]
-                        IoSliceMut::new(unsafe { slice::from_raw_parts_mut(ptr.as_ptr(), len) })
-                    })
-                    .collect();
+                let mut slices = SmallVec::<[IoSliceMut<'_>; ON_STACK]>::new();
+                for (ptr, len) in rest {
+                    // SAFETY: 1. The buffers of a lease are valid, initialised memory as long as it is not finished, and it is
+                    //    borrowed here. 2. Nobody else touches them meanwhile: whoever has the lease has the sole right to, and
+                    //    the buffers of one lease do not overlap. 3. The slices die with this attempt.
+                    #[allow(unsafe_code)]
+                    slices.push(IoSliceMut::new(unsafe { slice::from_raw_parts_mut(ptr.as_ptr(), len) }));
+                }
                 file.disk.read_at(&mut slices, offset)
             }
             Direction::Write => {
-                let slices: SmallVec<[IoSlice<'_>; ON_STACK]> = rest
-                    .map(|(ptr, len)| {
-                        // SAFETY: as above, and nobody writes to them meanwhile.
-                        #[allow(unsafe_code)]
-                        IoSlice::new(unsafe { slice::from_raw_parts(ptr.as_ptr(), len) })
-                    })
-                    .collect();
+                let mut slices = SmallVec::<[IoSlice<'_>; ON_STACK]>::new();
+                for (ptr, len) in rest {
+                    // SAFETY: as above, and nobody writes to them meanwhile.
+                    #[allow(unsafe_code)]
+                    slices.push(IoSlice::new(unsafe { slice::from_raw_parts(ptr.as_ptr(), len) }));
+                }
                 if file.atomic_pages.is_ok() {
                     file.disk.write_atomically_at(&slices, offset)
                 } else {
