@@ -3,7 +3,7 @@
 //! Claim and unmap are the first two steps of a [replacement](super::residency): a frame that is claimed can be pinned by no thread, and one
 //! that has lost its entry too is a [`ClaimedFrame`]. It gets its next page by [`map`](super::map), or becomes free when it is dropped.
 
-use std::fmt;
+use std::{fmt, mem};
 
 use smallvec::SmallVec;
 
@@ -59,13 +59,12 @@ impl Residency {
 pub(crate) struct ClaimedFrame<'a> {
     pool: &'a Residency,
     frame: FrameNo,
-    in_use: bool,
 }
 
 impl<'a> ClaimedFrame<'a> {
     pub(crate) fn new(pool: &'a Residency, frame: FrameNo) -> Self {
         debug_assert_eq!(pool.frame(frame).state.load().phase(), Phase::Claimed);
-        Self { pool, frame, in_use: false }
+        Self { pool, frame }
     }
 
     pub(crate) fn frame_no(&self) -> FrameNo {
@@ -73,25 +72,25 @@ impl<'a> ClaimedFrame<'a> {
     }
 
     /// The frame goes out of service, without a page: it stays claimed until it is [called up](crate::buffer::resizing).
-    pub(crate) fn retire(mut self) -> FrameNo {
-        self.in_use = !seeded!("retired_frame_given_back");
-        self.frame
+    pub(crate) fn retire(self) -> FrameNo {
+        let no = self.frame;
+        if !seeded!("retired_frame_given_back") {
+            mem::forget(self);
+        }
+        no
     }
 
     /// The frame has a page again, which is being read; two pins, the read's and one more, are the caller's to adopt.
-    pub(crate) fn into_read(mut self, read_only: bool) {
+    pub(crate) fn into_read(self, read_only: bool) {
         let begin = |s: State| s.begin_read(read_only).pin_again();
         let begun = self.pool.frame(self.frame).state.try_update(begin);
         debug_assert!(begun.is_ok(), "a frame with one pin has room for another");
-        self.in_use = true;
+        mem::forget(self);
     }
 }
 
 impl Drop for ClaimedFrame<'_> {
     fn drop(&mut self) {
-        if self.in_use {
-            return;
-        }
         let let_go = || {
             self.pool.frame(self.frame).state.update(State::give_back);
         };
