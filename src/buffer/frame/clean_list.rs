@@ -97,12 +97,12 @@ impl CleanList {
         self.frames.pop()
     }
 
-    /// Somebody wants a frame, and has taken one if there was one here, or without a page, of which so many are left. Wakes the
-    /// writer, if there is one, where few are.
-    pub(crate) fn note_demand(&self, free: usize) {
+    /// Notes that so many frames are wanted, and were taken as far as there were some here, or without a page, of which `free` are left.
+    /// Wakes the writer, if there is one, where few are.
+    pub(crate) fn note_demand(&self, wanted: usize, free: usize) {
         let mark = self.mark.load(Ordering::Relaxed);
         if mark > 0 && !self.rests() {
-            self.demand.fetch_add(1, Ordering::Relaxed);
+            self.demand.fetch_add(wanted, Ordering::Relaxed);
             if free.saturating_add(self.frames.len()) < mark {
                 self.call();
             }
@@ -229,7 +229,7 @@ mod tests {
     /// Takes a frame where there are no others.
     fn take(ready: &CleanList) -> Option<FrameNo> {
         let taken = ready.pop();
-        ready.note_demand(0);
+        ready.note_demand(1, 0);
         taken
     }
 
@@ -268,9 +268,9 @@ mod tests {
         take(&ready);
         assert!(ready.asleep.load(Ordering::SeqCst), "three are left");
         ready.pop();
-        ready.note_demand(1);
+        ready.note_demand(1, 1);
         assert!(ready.asleep.load(Ordering::SeqCst), "two, and one that has no page");
-        ready.note_demand(0);
+        ready.note_demand(1, 0);
         assert!(!ready.asleep.load(Ordering::SeqCst));
         assert!(sleeping.join().unwrap());
     }

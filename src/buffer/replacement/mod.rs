@@ -197,7 +197,7 @@ impl Replacement {
                     }
                     value
                 });
-                for (index, has_page) in taken {
+                for &(index, has_page) in &taken {
                     let is_remembered = order.note_taken(index) && has_page;
                     self.change_page(shard, order, index, is_remembered, &frame);
                 }

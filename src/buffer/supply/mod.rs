@@ -140,7 +140,7 @@ impl Residency {
             taken(no);
             left -= 1;
         }
-        (0..wanted).for_each(|_| self.clean_list.note_demand(self.free_frames()));
+        self.clean_list.note_demand(wanted, self.free_frames());
         let (reach, spares) = match search {
             _ if left == 0 => return,
             Search::Ahead if !seeded!("look_ahead_takes_used_pages") => (Reach::InTurn, true),
@@ -210,7 +210,7 @@ impl Residency {
                 (biased.len() >= left || dirty.len() == DIRTY_VICTIMS_MAX).then_some(())
             });
             goes_on = !biased.is_empty() && dirty.len() < DIRTY_VICTIMS_MAX;
-            for no in biased {
+            for &no in &biased {
                 if self.take_by_number(no, State::claim_unused, true) {
                     taken(no);
                     left -= 1;
