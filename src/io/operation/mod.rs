@@ -103,6 +103,7 @@ struct OperationMemory<L: Lease> {
 
 /// What an operation transfers, and how far it has come.
 pub(crate) struct Transfer<L: Lease> {
+    /// The first to be dropped: the file is kept open for it.
     pub(crate) lease: L,
     pub(crate) direction: Direction,
     /// Whether a caller waits for it: as it was made, or as the backlog has found since.
