@@ -22,11 +22,8 @@ const MISSES: usize = 1_500;
 /// Pages between looks at whether the round is over.
 const SCAN_STEP: usize = 2_000;
 
-/// Requests that the ring takes; look-ahead may have 192 of them.
+/// Pages ahead: more than the ring takes.
 const WINDOW: Window = Window { ahead: 512, step: 16 };
-
-/// Time for the pool to find out what its device gains from.
-const WARM_UP: Duration = Duration::from_secs(3);
 
 /// Longer than any read takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -72,10 +69,6 @@ fn race(bench: &Bench, who: Who) -> Result<Outcome> {
     let mut timed = Vec::new();
     for (name, depth) in arms {
         let pool = open(depth)?;
-        let begun = Instant::now();
-        while begun.elapsed() < WARM_UP {
-            pool.read_ahead(&places::random_distinct(&[half], SCAN_STEP, 77), WINDOW, &look_at)?;
-        }
         timed.push(Arm::new(name, move |round| {
             let mut misses = places::random_distinct(&[half], MISSES, u64::from(round) + 1);
             misses.iter_mut().for_each(|place| place.block += half);

@@ -22,7 +22,7 @@ pub(crate) const CLAIMS_MAX: usize = 32;
 
 impl Residency {
     /// Takes this very frame from its page, if it is idle and clean, whatever its usage count. One that is free is not to be had so: it
-    /// is for who takes the next.
+    /// is for the thread that takes the next.
     pub(crate) fn claim(&self, no: FrameNo) -> Option<ClaimedFrame<'_>> {
         self.try_claim(no, State::claim).then(|| self.claimed(no))
     }

@@ -1,13 +1,13 @@
 //! Dirty pages that are held back together until it is known whether their changes are still wanted.
 //!
-//! Who cuts a file throws changes away, but only if all of the cut can be made: a single page that is pinned stops it. So the
+//! A thread that cuts a file throws changes away, but only if all of the cut can be made: a single page that is pinned stops it. So the
 //! pages are first taken out of reach one by one, and keep all they have: frame, bytes, changes, and their entries in the table,
 //! which keep other frames from standing for them. When nothing can stop the cut any more the changes go, all at once; else
 //! every page is put back as it was.
 //!
-//! Who needs to know what becomes of such a page, because it may be dirty as before, [waits](Residency::wait_until_settled)
-//! for that. Whoever seizes has seen to it that no new page comes in, and undoes that only after a seizure has ended: so
-//! nobody who looks for such a page in vain does so for ever.
+//! A thread or task that needs to know what becomes of such a page, because it may be dirty as before, [waits](Residency::wait_until_settled)
+//! for that. A thread that seizes has seen to it that no new page comes in, and undoes that only after the seizure has ended: so
+//! a look for such a page is in vain for a while at most.
 
 use crate::{
     buffer::{

@@ -350,8 +350,6 @@ impl Cleaner {
 
 #[cfg(test)]
 mod tests {
-    use std::task::Waker;
-
     use super::*;
     use crate::{
         BackgroundWriter as Setting, BufferPool, IoMethod, OpenOptions,
@@ -423,7 +421,7 @@ mod tests {
         let frames = &pool.shared().pool.frames;
         // The first may come before it sleeps.
         for page in pins {
-            frames.frame_waiters.enlist(&mut None, Waker::noop());
+            frames.frame_waiters.enlist(&mut None, std::task::Waker::noop());
             frames.clean_list.note_dirt(true);
             drop(page);
             std::thread::sleep(Duration::from_millis(if writer.is_finished() { 0 } else { 30 }));

@@ -54,7 +54,7 @@ unsafe impl Zeroed for StateAndName {
 
 /// All frames of a pool.
 pub(crate) struct FrameArrays {
-    hot: HugeSlice<StateAndName>,
+    states: HugeSlice<StateAndName>,
     headers: HugeSlice<FrameHeader>,
 }
 
@@ -64,22 +64,22 @@ impl FrameArrays {
 
     /// `most` free frames, of which the first `present` have their memory from the start.
     pub(crate) fn new(present: usize, most: usize) -> Result<Self> {
-        Ok(Self { hot: HugeSlice::zeroed(most, present)?, headers: HugeSlice::zeroed(most, present)? })
+        Ok(Self { states: HugeSlice::zeroed(most, present)?, headers: HugeSlice::zeroed(most, present)? })
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.hot.len()
+        self.states.len()
     }
 
     #[inline]
     pub(crate) fn get(&self, no: FrameNo) -> Frame<'_> {
-        let (StateAndName { state, page }, header) = (&self.hot[no.index()], &self.headers[no.index()]);
+        let (StateAndName { state, page }, header) = (&self.states[no.index()], &self.headers[no.index()]);
         Frame { state, page, header }
     }
 
     #[inline]
     pub(crate) fn state(&self, no: FrameNo) -> &AtomicState {
-        &self.hot[no.index()].state
+        &self.states[no.index()].state
     }
 
     /// The same as [`get`](Self::get) without looking whether there is such a frame.
@@ -90,7 +90,7 @@ impl FrameArrays {
     #[allow(unsafe_code)]
     pub(crate) unsafe fn get_unchecked(&self, no: FrameNo) -> Frame<'_> {
         // SAFETY: the caller's.
-        let StateAndName { state, page } = unsafe { self.hot.get_unchecked(no.index()) };
+        let StateAndName { state, page } = unsafe { self.states.get_unchecked(no.index()) };
         // SAFETY: as above.
         let header = unsafe { self.headers.get_unchecked(no.index()) };
         Frame { state, page, header }

@@ -2,7 +2,7 @@
 //!
 //! A hit must not touch a reference count that all threads share. So a [`Pin`] does not count itself anywhere but in its
 //! frame's state word, or in a [slot](super::bias) of its thread. When the pool's one [`FramesHandle`] goes, it turns each frame into an ORPHAN; a frame that has pins
-//! at that moment gets a strong reference of its own to all of them, and whoever takes the last pin off an orphan gives that
+//! at that moment gets a strong reference of its own to all of them, and the thread that takes the last pin off an orphan gives that
 //! reference back. Mark and pins are in one word, so exactly one party sees the last pin of an orphan go.
 
 #![allow(unsafe_code)]

@@ -37,7 +37,7 @@ pub(crate) fn transfer<L: Lease>(operation: &Operation<L>, counters: &Counters) 
                 let mut slices = SmallVec::<[IoSliceMut<'_>; ON_STACK]>::new();
                 for (ptr, len) in rest {
                     // SAFETY: 1. The buffers of a lease are valid, initialised memory as long as it is not finished, and it is
-                    //    borrowed here. 2. Nobody else touches them meanwhile: whoever has the lease has the sole right to, and
+                    //    borrowed here. 2. No other thread touches them meanwhile: the one that has the lease has the sole right to, and
                     //    the buffers of one lease do not overlap. 3. The slices die with this attempt.
                     #[allow(unsafe_code)]
                     slices.push(IoSliceMut::new(unsafe { slice::from_raw_parts_mut(ptr.as_ptr(), len) }));
@@ -47,7 +47,7 @@ pub(crate) fn transfer<L: Lease>(operation: &Operation<L>, counters: &Counters) 
             Direction::Write => {
                 let mut slices = SmallVec::<[IoSlice<'_>; ON_STACK]>::new();
                 for (ptr, len) in rest {
-                    // SAFETY: as above, and nobody writes to them meanwhile.
+                    // SAFETY: as above, and no thread writes to them meanwhile.
                     #[allow(unsafe_code)]
                     slices.push(IoSlice::new(unsafe { slice::from_raw_parts(ptr.as_ptr(), len) }));
                 }

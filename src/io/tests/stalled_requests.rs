@@ -13,10 +13,10 @@ use crate::{
         buffers::Direction,
         disk::{Disk, DiskFile, Opened},
         file::{File, open_options::OpenOptions},
-        method::choice::open_method,
-        operation::table::Stage,
-        options::IoMethod,
-        tests::support::{SCHEDULING, TestArena, TestLease, stamped},
+        method::{Method, choice::open_method},
+        operation::{Urgency, table::Stage},
+        options::{IoMethod, Scheduling},
+        tests::support::{SCHEDULING, TestArena, TestLease, set_urgency, stamped},
     },
     observe::Counters,
     sync::Arc,
@@ -76,35 +76,71 @@ impl DiskFile for PipeDisk {
     }
 }
 
-#[test]
-fn what_the_kernel_has_of_a_ring_is_shown_as_submitted() {
-    let arena = TestArena::new(1 << 20);
-    let opened = open_method::<TestLease>(
-        &IoMethod::uring(),
-        &arena.chunks(),
-        &SCHEDULING,
-        &Arc::new(Counters::new()),
-    );
-    let Ok((method, _)) = opened else {
-        return println!("skipped: no io_uring here");
+/// A ring, and a file from which a read comes back when there is something in the pipe, or nothing will be any more.
+struct StalledRing {
+    method: Arc<dyn Method<TestLease>>,
+    file: Arc<File>,
+    writer: io::PipeWriter,
+}
+
+fn stalled_ring(arena: &TestArena, scheduling: &Scheduling) -> Option<StalledRing> {
+    let counters = Arc::new(Counters::new());
+    let Ok((method, _)) = open_method(&IoMethod::uring(), &arena.chunks(), scheduling, &counters) else {
+        println!("skipped: no io_uring here");
+        return None;
     };
-    let (reader, mut writer) = io::pipe().unwrap();
+    let (reader, writer) = io::pipe().unwrap();
     let disk = PipeDisk(Arc::new(reader));
     let options = OpenOptions::new();
     let file = File::open(&disk, FileId(5), Path::new("pipe"), &options, PageSize::DEFAULT).unwrap();
-    method.submit(&mut vec![arena.request(Direction::Read, &Arc::new(file), 0, &[PAGE as u32])]);
+    Some(StalledRing { method, file: Arc::new(file), writer })
+}
+
+/// Waits until so many requests of this length have been submitted.
+fn until_submitted(arena: &TestArena, bytes: u64, requests: usize) {
     let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
-        let listed = arena.in_flight.list();
-        assert_eq!(listed.len(), 1, "{listed:?}");
-        assert_eq!((listed[0].page.file, listed[0].bytes), (FileId(5), PAGE));
-        if listed[0].stage == Stage::Submitted {
-            break;
-        }
-        assert!(Instant::now() < deadline, "never submitted");
+    while submitted(arena, bytes) < requests {
+        assert!(Instant::now() < deadline, "never submitted: {:?}", arena.in_flight.list());
         std::thread::yield_now();
     }
+}
+
+fn submitted(arena: &TestArena, bytes: u64) -> usize {
+    let listed = arena.in_flight.list();
+    listed.iter().filter(|request| request.stage == Stage::Submitted && request.bytes == bytes).count()
+}
+
+#[test]
+fn what_the_kernel_has_of_a_ring_is_shown_as_submitted() {
+    let arena = TestArena::new(1 << 20);
+    let Some(StalledRing { method, file, mut writer }) = stalled_ring(&arena, &SCHEDULING) else { return };
+    method.submit(&mut vec![arena.request(Direction::Read, &file, 0, &[PAGE as u32])]);
+    let listed = arena.in_flight.list();
+    assert_eq!((listed.len(), listed[0].page.file, listed[0].bytes), (1, FileId(5), PAGE));
+    until_submitted(&arena, PAGE, 1);
     writer.write_all(&stamped(PAGE as usize)).unwrap();
     arena.expect_reads(1);
     assert_eq!(arena.in_flight.list(), []);
+}
+
+#[test]
+fn a_ring_has_no_more_reads_ahead_in_flight_than_it_was_told() {
+    const LIMIT: usize = 2;
+    const AHEAD: usize = 5;
+    let arena = TestArena::new(1 << 20);
+    let scheduling = Scheduling { background: LIMIT, ..SCHEDULING };
+    let Some(StalledRing { method, file, writer }) = stalled_ring(&arena, &scheduling) else { return };
+    let read = |bytes, urgency| {
+        let mut read = arena.request(Direction::Read, &file, 0, &[bytes]);
+        set_urgency(&mut read, urgency);
+        read
+    };
+    method.submit(&mut (0..AHEAD).map(|_| read(512, Urgency::Background)).collect());
+    until_submitted(&arena, 512, LIMIT);
+    // By then the worker has looked at the others again.
+    method.submit_one(read(1024, Urgency::Demand));
+    until_submitted(&arena, 1024, 1);
+    assert_eq!((submitted(&arena, 512), arena.in_flight.list().len()), (LIMIT, AHEAD + 1));
+    drop(writer);
+    (0..=AHEAD).for_each(|_| arena.expect(|_| 0));
 }
