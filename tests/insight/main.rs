@@ -1,10 +1,8 @@
-//! What can be seen of a pool at work: the requests in flight, how long things take, and what a person should hear of.
+//! What can be seen of a pool at work: the requests in flight, and how long things take.
 
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
-#[cfg(feature = "tracing")]
-mod events;
 mod in_flight;
 mod latencies;
 #[cfg(feature = "metrics")]

@@ -1,22 +1,44 @@
-//! What a person hears of, through `tracing`.
+//! The events that a pool sends to `tracing`.
+//!
+//! A process of their own, with one subscriber that is there before any pool: `tracing` keeps for each place that sends events whether there is
+//! a subscriber for it, and a place that a thread passes for the first time while another thread subscribes can be left out.
 
-use std::{
-    fmt::Write,
-    sync::{Arc, Mutex},
-};
+// Helpers of tests are tests too.
+#![allow(clippy::unwrap_used)]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::{cell::RefCell, fmt::Write, sync::Once};
 
 use ringpool::{IoMethod, Lsn, Shutdown, Wal};
+use support::Bench;
 use tracing::{
     Event, Metadata, Subscriber,
     span::{Attributes, Id, Record},
-    subscriber::with_default,
+    subscriber::set_global_default,
 };
 
-use crate::support::Bench;
+thread_local! {
+    /// The events of this thread, each as the text of its fields.
+    static EVENTS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
+}
 
-/// Keeps the events of its thread, each as the text of its fields.
-#[derive(Clone, Default)]
-struct Listener(Arc<Mutex<Vec<String>>>);
+/// Keeps the events of each thread for that thread.
+struct Listener;
+
+/// Subscribes to the events of this process.
+fn subscribe() {
+    static SUBSCRIBED: Once = Once::new();
+    SUBSCRIBED.call_once(|| set_global_default(Listener).unwrap());
+}
+
+/// Returns the events that `body` sends from this thread.
+fn events_of(body: impl FnOnce()) -> Vec<String> {
+    EVENTS.take();
+    body();
+    EVENTS.take()
+}
 
 impl Subscriber for Listener {
     fn enabled(&self, _: &Metadata<'_>) -> bool {
@@ -28,7 +50,7 @@ impl Subscriber for Listener {
         event.record(&mut |field: &tracing::field::Field, value: &dyn std::fmt::Debug| {
             let _ = write!(text, "{field}={value:?} ");
         });
-        self.0.lock().unwrap().push(text);
+        EVENTS.with_borrow_mut(|events| events.push(text));
     }
 
     fn new_span(&self, _: &Attributes<'_>) -> Id {
@@ -43,16 +65,15 @@ impl Subscriber for Listener {
 
 #[test]
 fn c5_a_pool_that_goes_with_changes_says_how_many() {
+    subscribe();
     for (dirty, how) in [(3, None), (2, Some(Shutdown::Discard)), (0, Some(Shutdown::Flush)), (0, None)] {
         let bench = Bench::new(IoMethod::Sync, 16, 8);
         bench.dirty(0..dirty, 2);
         let pool = bench.into_pool();
-        let listener = Listener::default();
-        with_default(listener.clone(), || match how {
+        let events = events_of(|| match how {
             Some(how) => drop(pool.shutdown(how).unwrap()),
             None => drop(pool),
         });
-        let events = listener.0.lock().unwrap();
         let told = events
             .iter()
             .any(|event| event.contains(&format!("pages={dirty} ")) && event.contains("thrown away"));
@@ -60,7 +81,7 @@ fn c5_a_pool_that_goes_with_changes_says_how_many() {
     }
 }
 
-/// A log that is durable as far as anybody asks.
+/// A log that is durable as far as it is asked for.
 struct Log;
 
 impl Wal for Log {
@@ -75,10 +96,9 @@ impl Wal for Log {
 
 #[test]
 fn c8_the_first_change_without_a_log_position_is_told() {
+    subscribe();
     let bench = Bench::with(8, |builder| builder.frames(16).io_method(IoMethod::Sync).wal(Log));
-    let listener = Listener::default();
-    with_default(listener.clone(), || bench.dirty([3, 4], 2));
-    let events = listener.0.lock().unwrap();
+    let events = events_of(|| bench.dirty([3, 4], 2));
     let told: Vec<_> = events.iter().filter(|event| event.contains("without set_lsn")).collect();
     assert!(matches!(told[..], [event] if event.contains("block 3")), "{events:?}");
 }
