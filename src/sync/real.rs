@@ -31,16 +31,26 @@ mod simulation {
 }
 
 /// A condition variable whose waits take and return the guard, as both implementations can.
+///
+/// It waits by `std`, which asks the kernel with one word of memory. `parking_lot` keeps one table of all threads of the process that wait:
+/// a forked process has a copy of it, with threads that are not there, and new threads whose memory is at the same place are lost in it.
+/// The threads of a pool wait here nearly all the time, so a pool that a forked process built hung in one run of a hundred.
 #[derive(Debug, Default)]
-pub(crate) struct Condvar(parking_lot::Condvar);
+pub(crate) struct Condvar {
+    /// Held by a waiter from before it releases the caller's lock until it waits, and for a moment by a notifier: so none is missed.
+    to_wait: std::sync::Mutex<()>,
+    condvar: std::sync::Condvar,
+}
 
 impl Condvar {
     pub(crate) const fn new() -> Self {
-        Self(parking_lot::Condvar::new())
+        Self { to_wait: std::sync::Mutex::new(()), condvar: std::sync::Condvar::new() }
     }
 
+    /// Waits for a notification, with the caller's lock released; it may also return without one.
     pub(crate) fn wait<'a, T>(&self, mut guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
-        self.0.wait(&mut guard);
+        let to_wait = self.to_wait();
+        MutexGuard::unlocked(&mut guard, || drop(self.condvar.wait(to_wait)));
         guard
     }
 
@@ -51,17 +61,26 @@ impl Condvar {
         deadline: time::Instant,
     ) -> MutexGuard<'a, T> {
         if !simulation::passes(deadline) {
-            self.0.wait_until(&mut guard, deadline);
+            let to_wait = self.to_wait();
+            let at_most = deadline.saturating_duration_since(time::now());
+            MutexGuard::unlocked(&mut guard, || drop(self.condvar.wait_timeout(to_wait, at_most)));
         }
         guard
     }
 
     pub(crate) fn notify_one(&self) {
-        self.0.notify_one();
+        drop(self.to_wait());
+        self.condvar.notify_one();
     }
 
     pub(crate) fn notify_all(&self) {
-        self.0.notify_all();
+        drop(self.to_wait());
+        self.condvar.notify_all();
+    }
+
+    /// Locks out waiters that are between the caller's lock and their wait. No code panics with this lock held.
+    fn to_wait(&self) -> std::sync::MutexGuard<'_, ()> {
+        self.to_wait.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 
