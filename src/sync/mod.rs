@@ -7,7 +7,7 @@
 //!
 //! On top of these: [`wait`] has both ways to wait, [`pool_end`] how far a pool has come towards its end, [`waking`] every call of a
 //! waker, [`turns`] first come, first served, [`thread_pool`] threads on demand, [`batch_status`] what is left of a batch, [`pause`] the
-//! time between tries of what fails; [`callback`] calls the engine's code, [`poll_budget`] has tasks give way, [`seeded`] has the bugs on
+//! time between tries of what fails, [`linked_queue`] items in order of arrival; [`callback`] calls the engine's code, [`poll_budget`] has tasks give way, [`seeded`] has the bugs on
 //! purpose.
 //!
 //! Locks do not poison: a panic in a critical section of this crate is a bug that its tests must show, not a state to
@@ -61,6 +61,7 @@ pub(crate) mod simulation;
 
 pub(crate) mod batch_status;
 pub(crate) mod callback;
+pub(crate) mod linked_queue;
 pub(crate) mod pause;
 pub(crate) mod poll_budget;
 pub(crate) mod pool_end;

@@ -21,7 +21,10 @@
 
 use std::{collections::VecDeque, mem};
 
-use crate::buffer::frame::state::{MAX_USAGE, Verdict};
+use crate::{
+    buffer::frame::state::{MAX_USAGE, Verdict},
+    sync::linked_queue::{LinkedItems, LinkedQueue, Links},
+};
 
 /// The small queue's share: one of so many frames.
 const SMALL: usize = 8;
@@ -64,33 +67,29 @@ pub(crate) enum Reach {
     InTurn,
 }
 
-/// A frame's neighbours in its queue. Before the frames there are three links more: each closes the ring of a queue.
-#[derive(Copy, Clone, Debug)]
-struct Link {
-    newer: u16,
-    older: u16,
-}
-
-/// The links that are no frame's.
-const HEADS: usize = 3;
+const QUEUES: usize = 3;
 
 pub(super) struct Order {
-    links: Vec<Link>,
+    links: Vec<Links<u16>>,
     standings: Vec<Standing>,
-    /// How many frames each queue has.
-    lens: [usize; HEADS],
+    queues: [LinkedQueue<u16>; QUEUES],
     /// The frames that were admitted last, the oldest first.
     new_pages: VecDeque<u16>,
 }
 
+impl LinkedItems<u16> for Vec<Links<u16>> {
+    fn links(&self, frame: u16) -> &Links<u16> {
+        &self[usize::from(frame)]
+    }
+}
+
 impl Order {
-    pub(super) const BYTES_PER_FRAME: usize = size_of::<Link>() + size_of::<Standing>();
+    pub(super) const BYTES_PER_FRAME: usize = size_of::<Links<u16>>() + size_of::<Standing>();
 
     /// Makes an order of free frames, the first to be taken first.
     pub(super) fn new(frames: usize) -> Self {
-        let head = |at: usize| Link { newer: at as u16, older: at as u16 };
-        let (links, standings) = ((0..HEADS).map(head).collect(), Vec::new());
-        let mut order = Self { links, standings, lens: [0; HEADS], new_pages: VecDeque::new() };
+        let queues = [LinkedQueue::default(); QUEUES];
+        let mut order = Self { links: Vec::new(), standings: Vec::new(), queues, new_pages: VecDeque::new() };
         order.add(frames, Standing::Free);
         order
     }
@@ -100,7 +99,7 @@ impl Order {
         for gone in (frames..self.standings.len()).rev() {
             self.unlink(gone);
             self.standings.truncate(gone);
-            self.links.truncate(gone + HEADS);
+            self.links.truncate(gone);
         }
         self.standings.shrink_to_fit();
         self.links.shrink_to_fit();
@@ -109,26 +108,25 @@ impl Order {
 
     /// Adds the frames up to this number at the end of a queue.
     fn add(&mut self, frames: usize, to: Standing) {
-        assert!(frames + HEADS <= usize::from(u16::MAX), "{frames} frames in one shard");
+        assert!(frames <= usize::from(u16::MAX), "{frames} frames in one shard");
         self.standings.reserve_exact(frames - self.standings.len());
-        self.links.reserve_exact(frames + HEADS - self.links.len());
+        self.links.reserve_exact(frames - self.links.len());
         for come in self.standings.len()..frames {
             self.standings.push(to);
-            self.links.push(Link { newer: 0, older: 0 });
-            self.link(come, to, Self::head(to));
+            self.links.push(Links::default());
+            self.queues[Self::queue(to)].push_back(come as u16, &self.links);
         }
         self.new_pages.reserve_exact((self.new_pages_most() + 1).saturating_sub(self.new_pages.len()));
     }
 
     /// Returns how many frames a queue has.
     pub(super) fn len(&self, queue: Standing) -> usize {
-        self.lens[Self::head(queue)]
+        self.queues[Self::queue(queue)].len()
     }
 
     /// Returns the frames of a queue, from the oldest on.
     pub(super) fn list(&self, queue: Standing) -> Vec<usize> {
-        let newer = |&frame: &usize| usize::from(self.links[frame + HEADS].newer).checked_sub(HEADS);
-        std::iter::successors(self.oldest(queue), newer).collect()
+        self.queues[Self::queue(queue)].front_to_back(&self.links).map(usize::from).collect()
     }
 
     /// Takes the first of the free frames that `take` takes. Those that it does not take are not free: they count as taken too.
@@ -260,8 +258,8 @@ impl Order {
     pub(super) fn release(&mut self, frame: usize) {
         if frame < self.standings.len() {
             self.unlink(frame);
-            let oldest = usize::from(self.links[Self::head(Standing::Free)].newer);
-            self.link(frame, Standing::Free, oldest);
+            self.standings[frame] = Standing::Free;
+            self.queues[Self::queue(Standing::Free)].push_front(frame as u16, &self.links);
         }
     }
 
@@ -282,13 +280,14 @@ impl Order {
     pub(super) fn put_last(&mut self, frame: usize, to: Standing) {
         if frame < self.standings.len() {
             self.unlink(frame);
-            self.link(frame, to, Self::head(to));
+            self.standings[frame] = to;
+            self.queues[Self::queue(to)].push_back(frame as u16, &self.links);
         }
     }
 
-    /// The link that closes a queue's ring: its newer neighbour is the oldest frame, its older one the newest.
-    fn head(queue: Standing) -> usize {
-        match queue {
+    /// The queue in which a frame of this standing is.
+    fn queue(of: Standing) -> usize {
+        match of {
             Standing::Small | Standing::Returned | Standing::FromMain => 0,
             Standing::Main => 1,
             Standing::Free => 2,
@@ -296,25 +295,12 @@ impl Order {
     }
 
     fn oldest(&self, queue: Standing) -> Option<usize> {
-        usize::from(self.links[Self::head(queue)].newer).checked_sub(HEADS)
+        self.queues[Self::queue(queue)].first().map(usize::from)
     }
 
     /// Takes the frame out of its queue.
     fn unlink(&mut self, frame: usize) {
-        let Link { newer, older } = self.links[frame + HEADS];
-        self.links[usize::from(newer)].older = older;
-        self.links[usize::from(older)].newer = newer;
-        self.lens[Self::head(self.standings[frame])] -= 1;
-    }
-
-    /// Puts the frame into a queue, right before (older than) the link `newer`.
-    fn link(&mut self, frame: usize, queue: Standing, newer: usize) {
-        let older = self.links[newer].older;
-        self.links[frame + HEADS] = Link { newer: newer as u16, older };
-        self.links[newer].older = (frame + HEADS) as u16;
-        self.links[usize::from(older)].newer = (frame + HEADS) as u16;
-        self.standings[frame] = queue;
-        self.lens[Self::head(queue)] += 1;
+        self.queues[Self::queue(self.standings[frame])].remove(frame as u16, &self.links);
     }
 }
 

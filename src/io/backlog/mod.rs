@@ -21,7 +21,6 @@
 
 pub(crate) mod queue;
 mod quota;
-mod row;
 #[cfg(test)]
 mod tests;
 
@@ -30,16 +29,14 @@ use std::{collections::VecDeque, mem};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use self::{
-    quota::Quota,
-    row::{RequestRow, Waiting},
-};
+use self::quota::Quota;
 use crate::{
     id::FileId,
     io::{
         file::File,
         operation::{Lease, Operation, Urgency},
     },
+    sync::linked_queue::{LinkedItems, LinkedQueue, Links},
 };
 
 /// So many of a file's last requests are tried for a new one to join.
@@ -107,10 +104,25 @@ pub(crate) struct Backlog<L: Lease> {
     look_at: usize,
 }
 
+/// A request that waits, and its neighbours in its row.
+struct Waiting<L: Lease> {
+    operation: Operation<L>,
+    /// Its part of the file, here so that a look for neighbours stays in the slab.
+    offset: u64,
+    end: u64,
+    links: Links<u32>,
+}
+
+impl<L: Lease> LinkedItems<u32> for Slab<Waiting<L>> {
+    fn links(&self, key: u32) -> &Links<u32> {
+        &self[key as usize].links
+    }
+}
+
 /// What a file has here.
 struct FileQueue {
-    /// What waits, by urgency.
-    rows: [RequestRow; Urgency::KINDS],
+    /// What waits, by urgency, in order of arrival.
+    rows: [LinkedQueue<u32>; Urgency::KINDS],
     in_turn: [bool; Urgency::KINDS],
     in_flight: [usize; Urgency::KINDS],
     share: usize,
@@ -210,7 +222,7 @@ impl<L: Lease> Backlog<L> {
     fn enqueue(&mut self, id: FileId, urgency: Urgency, key: u32) {
         let background = self.background_of_a_file();
         let line = self.files.get_mut(&id).expect("the file of a request has a line");
-        line.rows[urgency as usize].push(key, &mut self.queued);
+        line.rows[urgency as usize].push_back(key, &self.queued);
         self.waiting[urgency as usize] += 1;
         line.get_in_turn(id, &mut self.turns, background);
     }
@@ -226,7 +238,7 @@ impl<L: Lease> Backlog<L> {
         line.in_turn[urgency as usize] = false;
         let row = &mut line.rows[urgency as usize];
         let key = row.first()?;
-        row.remove(key, &mut self.queued);
+        row.remove(key, &self.queued);
         line.in_flight[urgency as usize] += 1;
         line.get_in_turn(file, &mut self.turns, background);
         self.crowd -= usize::from(!line.has_own_bound);
@@ -290,7 +302,7 @@ impl<L: Lease> Backlog<L> {
 
     fn make_demand(&mut self, id: FileId, urgency: Urgency, key: u32) {
         let line = self.files.get_mut(&id).expect("the file of a request has a line");
-        line.rows[urgency as usize].remove(key, &mut self.queued);
+        line.rows[urgency as usize].remove(key, &self.queued);
         self.waiting[urgency as usize] -= 1;
         self.queued[key as usize].operation.urgency = Urgency::Demand;
         self.enqueue(id, Urgency::Demand, key);
@@ -324,7 +336,7 @@ impl<L: Lease> Backlog<L> {
     /// Forgets a file that has no request left.
     pub(crate) fn forget(&mut self, file: FileId) {
         let is_idle =
-            |line: &mut FileQueue| line.all_in_flight() == 0 && line.rows.iter().all(RequestRow::is_empty);
+            |line: &mut FileQueue| line.all_in_flight() == 0 && line.rows.iter().all(LinkedQueue::is_empty);
         if self.files.get_mut(&file).is_some_and(is_idle) {
             self.files.remove(&file);
             self.turns.iter_mut().for_each(|turns| turns.retain(|&id| id != file));
@@ -335,7 +347,7 @@ impl<L: Lease> Backlog<L> {
 /// Joins a request to one of the last few of its row. Comes back with it where it touches none.
 fn join_last_few<L: Lease>(
     queued: &mut Slab<Waiting<L>>,
-    row: &RequestRow,
+    row: &LinkedQueue<u32>,
     mut arriving: Waiting<L>,
     combine: usize,
 ) -> Option<Waiting<L>> {
@@ -359,6 +371,11 @@ fn join_last_few<L: Lease>(
 }
 
 impl<L: Lease> Waiting<L> {
+    fn new(operation: Operation<L>) -> Self {
+        let (offset, end) = (operation.offset, operation.end());
+        Self { operation, offset, end, links: Links::default() }
+    }
+
     /// Whether `next` can become the end of this.
     fn takes(&self, next: &Self, combine: usize) -> bool {
         self.end == next.offset

@@ -20,6 +20,7 @@ use crate::{
     error::Result,
     id::FrameNo,
     sync::{
+        linked_queue::{LinkedItems, LinkedQueue, Links},
         time,
         wait::Drive,
         waking::{StoredWaker, Wakers},
@@ -40,8 +41,13 @@ pub(super) struct Waiter {
     stage: WaiterStage,
     /// Taken when it is woken.
     waker: Option<StoredWaker>,
-    before: Option<usize>,
-    behind: Option<usize>,
+    links: Links<usize>,
+}
+
+impl LinkedItems<usize> for Slab<Waiter> {
+    fn links(&self, key: usize) -> &Links<usize> {
+        &self[key].links
+    }
 }
 
 /// How far a waiter has come.
@@ -73,18 +79,10 @@ enum Lane {
 
 const LANES: usize = Lane::Holding as usize + 1;
 
-#[derive(Copy, Clone, Default)]
-struct Ends {
-    first: Option<usize>,
-    last: Option<usize>,
-}
-
 /// All waiters for one frame.
 #[derive(Default)]
 struct FrameLine {
-    lanes: [Ends; LANES],
-    /// The number of waiters that were called and have not come yet.
-    called: usize,
+    lanes: [LinkedQueue<usize>; LANES],
     /// Whether a task that was called has to be looked after: see [`Shard::look_after`].
     is_watched: bool,
     /// Whether a called waiter has come since the last look after it.
@@ -93,7 +91,7 @@ struct FrameLine {
 
 impl FrameLine {
     fn first(&self, lane: Lane) -> Option<usize> {
-        self.lanes[lane as usize].first
+        self.lanes[lane as usize].first()
     }
 
     /// Returns the next waiter for the latch that is not called for it.
@@ -102,7 +100,12 @@ impl FrameLine {
     }
 
     fn is_empty(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.first.is_none())
+        self.lanes.iter().all(LinkedQueue::is_empty)
+    }
+
+    /// Returns the number of waiters that were called and have not come yet.
+    fn called(&self) -> usize {
+        self.lanes[Lane::Called as usize].len()
     }
 }
 
@@ -153,7 +156,7 @@ impl Shard {
     /// Gets in line at its end: the key.
     pub(super) fn push(&mut self, frame: FrameNo, want: Want, drive: Drive, waker: StoredWaker) -> usize {
         let (stage, waker) = (WaiterStage::Waiting, Some(waker));
-        let entry = Waiter { frame, want, drive, stage, waker, before: None, behind: None };
+        let entry = Waiter { frame, want, drive, stage, waker, links: Links::default() };
         let key = self.entries.insert(entry);
         self.link(key);
         key
@@ -196,7 +199,7 @@ impl Shard {
     /// Returns whether there are waiters for the frame's I/O; for its latch, not called; and for its latch, called.
     pub(super) fn who_waits(&self, frame: FrameNo) -> [bool; 3] {
         self.lines.get(&frame).map_or([false; 3], |line| {
-            [line.first(Lane::Io).is_some(), line.next().is_some(), line.called > 0]
+            [line.first(Lane::Io).is_some(), line.next().is_some(), line.called() > 0]
         })
     }
 
@@ -216,7 +219,7 @@ impl Shard {
                 return true;
             }
             let entry = &self.entries[key];
-            next = entry.behind;
+            next = self.behind(key);
             // A read and a write cannot be under way together, but the next I/O may have begun already.
             if !entry.want.must_wait(state) {
                 self.advance(key, WaiterStage::Served(outcome.clone()), wakers);
@@ -253,7 +256,7 @@ impl Shard {
             }
             let Waiter { want, drive, .. } = self.entries[first];
             let has_turn = matches!(self.entries[first].stage, WaiterStage::Late { has_turn: true });
-            let next = self.behind(first).map(|next| self.entries[next].want);
+            let next = self.after(first).map(|next| self.entries[next].want);
             let pass = frame.state.decide(|state| fairness::pass_on(state, want, has_turn, next.is_some()));
             let stage = match pass {
                 Pass::Later => return Passed::Nowhere,
@@ -293,7 +296,7 @@ impl Shard {
             }
             let line = self.line(no);
             let is_held = line.first(Lane::Holding).is_some();
-            line.is_watched = is_held || line.called > 0 && line.next().is_some();
+            line.is_watched = is_held || line.called() > 0 && line.next().is_some();
             let is_watched = line.is_watched;
             self.forget_if_empty(no);
             is_watched
@@ -302,7 +305,7 @@ impl Shard {
     }
 
     fn call_others(&mut self, no: FrameNo, frame: Frame<'_>, all: bool, wakers: &mut Wakers) {
-        let most = if all { usize::MAX } else { self.line(no).called.clamp(1, BATCH) };
+        let most = if all { usize::MAX } else { self.line(no).called().clamp(1, BATCH) };
         for _ in 0..most {
             self.take_back(no, frame);
             if self.pass_on(no, frame, wakers) == Passed::Nowhere {
@@ -315,8 +318,8 @@ impl Shard {
     fn take_back(&mut self, no: FrameNo, frame: Frame<'_>) {
         let mut next = self.line(no).first(Lane::Holding);
         while let Some(key) = next {
-            let Waiter { want, drive, behind, .. } = self.entries[key];
-            next = behind;
+            let Waiter { want, drive, .. } = self.entries[key];
+            next = self.behind(key);
             if drive == Drive::Task {
                 frame.state.update(|state| want.unlatched(state));
                 self.set_stage(key, WaiterStage::Called);
@@ -338,11 +341,17 @@ impl Shard {
         self.lines.get(&no).and_then(FrameLine::next)
     }
 
-    /// Returns the waiter behind that one.
-    fn behind(&self, next: usize) -> Option<usize> {
-        let entry = &self.entries[next];
-        let is_last_late = || entry.lane() == Some(Lane::Late);
-        entry.behind.or_else(|| self.lines[&entry.frame].first(Lane::Waiting).filter(|_| is_last_late()))
+    /// Returns the next waiter for the latch but one.
+    fn after(&self, next: usize) -> Option<usize> {
+        let Waiter { frame, ref stage, .. } = self.entries[next];
+        let is_late = matches!(stage, WaiterStage::Late { .. });
+        self.behind(next).or_else(|| self.lines[&frame].first(Lane::Waiting).filter(|_| is_late))
+    }
+
+    /// Returns the waiter behind that one in its lane.
+    fn behind(&self, key: usize) -> Option<usize> {
+        let entry = &self.entries[key];
+        entry.lane().and_then(|lane| self.lines[&entry.frame].lanes[lane as usize].behind(key, &self.entries))
     }
 
     /// Moves a waiter on, and takes its waker, to be called.
@@ -370,36 +379,18 @@ impl Shard {
 
     /// Puts the entry at the end of the lane where its stage belongs.
     fn link(&mut self, key: usize) {
-        let Waiter { frame, .. } = self.entries[key];
-        let Some(lane) = self.entries[key].lane() else { return };
-        let line = self.line(frame);
-        line.called += usize::from(lane == Lane::Called);
-        let last = line.lanes[lane as usize].last.replace(key);
-        match last {
-            Some(last) => self.entries[last].behind = Some(key),
-            None => line.lanes[lane as usize].first = Some(key),
+        let entry = &self.entries[key];
+        if let Some(lane) = entry.lane() {
+            let line = self.lines.entry(entry.frame).or_default();
+            line.lanes[lane as usize].push_back(key, &self.entries);
         }
-        self.entries[key].before = last;
     }
 
     fn unlink(&mut self, key: usize) {
-        let entry = &mut self.entries[key];
-        let (before, behind, frame) = (entry.before.take(), entry.behind.take(), entry.frame);
-        let Some(lane) = entry.lane() else { return };
-        let line = self.line(frame);
-        line.called -= usize::from(lane == Lane::Called);
-        let ends = &mut line.lanes[lane as usize];
-        if before.is_none() {
-            ends.first = behind;
-        }
-        if behind.is_none() {
-            ends.last = before;
-        }
-        if let Some(before) = before {
-            self.entries[before].behind = behind;
-        }
-        if let Some(behind) = behind {
-            self.entries[behind].before = before;
+        let entry = &self.entries[key];
+        if let Some(lane) = entry.lane() {
+            let line = self.lines.get_mut(&entry.frame).expect("the frame of a waiter has a line");
+            line.lanes[lane as usize].remove(key, &self.entries);
         }
     }
 }
