@@ -274,7 +274,7 @@ impl RunBuilder<'_> {
         }
         let lsn = std::mem::take(&mut self.highest_lsn);
         let ready = callback::contained(|| flush_log(self.shared, lsn))
-            .flatten()
+            .and_then(|flushed| flushed)
             .and_then(|()| callback::contained(|| self.seal()))
             .and_then(|()| self.protect());
         if let Err(error) = ready {
