@@ -25,7 +25,7 @@ use crate::{
         lookup::Lookup,
         page::PinnedPage,
     },
-    error::Result,
+    error::{Error, Result},
     id::{BlockNo, FileId, PageId},
     observe::{Counter, Measure},
     read::{
@@ -62,8 +62,9 @@ pub(super) struct Window {
     demand: Option<Miss>,
     /// A page whose read is waited for, by its place.
     waits: Option<(usize, Ticket)>,
-    /// What became of the first page.
-    outcome: Option<Result<PinnedPage>>,
+    /// What became of the first page, once that is known. One that is here keeps its pin in its place, which does not count as pinned any
+    /// more: a page with its possible errors is a large value, and each hand that it goes through copies it.
+    outcome: Option<Result<()>>,
 }
 
 /// A page that was asked for.
@@ -237,7 +238,7 @@ impl Window {
     pub(super) fn poll_first(&mut self, drive: Drive, waker: &Waker) -> Poll<()> {
         while self.outcome.is_none() {
             if let Err(error) = self.shared.check_process() {
-                self.outcome = Some(Err(error));
+                self.fail(error);
                 break;
             }
             if let Some((place, ticket)) = &self.waits {
@@ -255,7 +256,7 @@ impl Window {
                     return Poll::Pending;
                 };
                 self.demand = None;
-                self.outcome = Some(outcome);
+                self.outcome = Some(outcome.map(|page| self.pages[0].pin = Some(page.into_pin())));
                 break;
             }
             self.settle_first(waker);
@@ -277,15 +278,12 @@ impl Window {
         match outcome::look(&self.shared, pin) {
             Ok(ReadOutcome::Reading) => self.wait(waker),
             Ok(ReadOutcome::Here) => {
-                let pin = self.unpin_first();
-                self.outcome = pin.map(|pin| Ok(PinnedPage::new(pin)));
+                self.pinned -= 1;
+                self.outcome = Some(Ok(()));
             }
             // Its look-ahead was in vain: what is wrong shows when it is read by itself.
-            Ok(ReadOutcome::Gone) => drop(self.unpin_first()),
-            Err(error) => {
-                drop(self.unpin_first());
-                self.outcome = Some(Err(error));
-            }
+            Ok(ReadOutcome::Gone) => self.unpin_first(),
+            Err(error) => self.fail(error),
         }
     }
 
@@ -301,10 +299,15 @@ impl Window {
     }
 
     /// Takes the pin off the first page; its place can be used for another.
-    fn unpin_first(&mut self) -> Option<Pin> {
+    fn unpin_first(&mut self) {
         let pin = self.pages[0].pin.take();
         self.pinned -= usize::from(pin.is_some());
-        pin
+    }
+
+    /// The first page cannot be had.
+    fn fail(&mut self, error: Error) {
+        self.unpin_first();
+        self.outcome = Some(Err(error));
     }
 
     /// Gets in line for the end of a read: the first page's, or that of one further on. If the wait is not needed any
@@ -327,13 +330,16 @@ impl Window {
         self.distance.note_wait();
     }
 
-    /// What became of the first page, which goes.
+    /// What became of the first page, which goes. It must be known.
     pub(super) fn pop(&mut self) -> Option<Result<PinnedPage>> {
-        let outcome = self.outcome.take()?;
-        self.shared.counters.add(Counter::StreamPages, u64::from(outcome.is_ok()));
-        self.pages.pop_front();
+        let first = self.pages.pop_front()?;
         self.tried = self.tried.saturating_sub(1);
-        Some(outcome)
+        if let Some(pin) = first.pin {
+            self.outcome = None;
+            self.shared.counters.add(Counter::StreamPages, 1);
+            return Some(Ok(PinnedPage::new(pin)));
+        }
+        self.outcome.take()?.err().map(Err)
     }
 
     /// Whether what is waited for wakes for certain.
@@ -351,6 +357,10 @@ impl Drop for Window {
             pin.cancel_wait(&ticket);
         }
         self.give_back_places();
+        if self.outcome.take().is_some() {
+            // It has given its place in the share back already.
+            drop(self.pages.pop_front());
+        }
         let pool = &self.shared.pool;
         let held = self.pages.drain(..).filter_map(|page| page.pin);
         held.for_each(|pin| pool.leave_unattended(pin, |state| state));
