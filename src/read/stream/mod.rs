@@ -113,6 +113,14 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
         }
     }
 
+    /// Hands the first page out, of which it is known what became of it.
+    fn hand_out(&mut self) -> Option<Result<<I::Item as StreamItem>::Page>> {
+        // Before the page is out of the stream's hands: the iterator may panic.
+        self.look_ahead();
+        let (page, item) = (self.window.pop()?, self.items.pop_front()?);
+        Some(page.map(|page| item.with_page(page)))
+    }
+
     fn add(&mut self, item: I::Item) {
         let block = item.block();
         self.items.push_back(item);
@@ -124,6 +132,9 @@ impl<I: Iterator<Item: StreamItem>> PollStep for ReadStream<I> {
     type Output = Option<Result<<I::Item as StreamItem>::Page>>;
 
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
+        if self.window.is_first_here() {
+            return Poll::Ready(self.hand_out());
+        }
         if self.window.looks_at_one() {
             let Some(item) = self.ask() else { return Poll::Ready(None) };
             if let Some(page) = self.window.take_resident(item.block()) {
@@ -138,12 +149,7 @@ impl<I: Iterator<Item: StreamItem>> PollStep for ReadStream<I> {
             return Poll::Ready(None);
         }
         ready!(self.window.poll_first(drive, waker));
-        // Before the page is handed out, and so out of the stream's hands.
-        self.look_ahead();
-        let (Some(page), Some(item)) = (self.window.pop(), self.items.pop_front()) else {
-            return Poll::Ready(None);
-        };
-        Poll::Ready(Some(page.map(|page| item.with_page(page))))
+        Poll::Ready(self.hand_out())
     }
 
     fn is_sure_of_its_wake_up(&self) -> bool {
@@ -156,7 +162,7 @@ impl<I: Iterator<Item: StreamItem>> Iterator for ReadStream<I> {
 
     /// The next page; the calling thread waits for it.
     fn next(&mut self) -> Option<Self::Item> {
-        self.run_to_end()
+        if self.window.is_first_here() { self.hand_out() } else { self.run_to_end() }
     }
 }
 

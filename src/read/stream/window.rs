@@ -234,6 +234,20 @@ impl Window {
         if self.ring.is_some() { pool.lookup_by(page, State::pin_unused) } else { pool.lookup(page) }
     }
 
+    /// Returns whether the first page is here, so that there is nothing to wait for: as with nearly all pages of a stream that reads.
+    pub(super) fn is_first_here(&mut self) -> bool {
+        let is_in_doubt = self.outcome.is_none() && self.waits.is_none() && self.demand.is_none();
+        if is_in_doubt
+            && let Some(Ahead { pin: Some(pin), .. }) = self.pages.front()
+            && pin.frame().state.load().is_valid()
+            && self.shared.pool.process.is_current()
+        {
+            self.pinned -= 1;
+            self.outcome = Some(Ok(()));
+        }
+        matches!(self.outcome, Some(Ok(())))
+    }
+
     /// Goes on until it is known what became of the first page, of which there must be one.
     pub(super) fn poll_first(&mut self, drive: Drive, waker: &Waker) -> Poll<()> {
         while self.outcome.is_none() {
