@@ -208,7 +208,7 @@ impl Missing {
             _ => (None, now, now),
         };
         let is_new = place.is_none();
-        let shortage = if is_new { Shortage::default() } else { shared.pool.shortage() };
+        let shortage = if is_new { Shortage::default() } else { shared.pool.shortage().0 };
         if shortage.is_at_disk() {
             at_disk = now;
         }

@@ -50,6 +50,8 @@ pub(crate) struct Signs {
     /// A number that changes when a frame changes hands, or a page was read or written.
     pub(crate) progress: u64,
     pub(crate) shortage: Shortage,
+    /// When the look began that found it.
+    pub(crate) looked: Instant,
     /// Why other fetches could have no victim written lately.
     pub(crate) refusal: Option<Error>,
 }
@@ -207,8 +209,12 @@ impl OngoingWait {
         bounds: WaitBounds,
         pinned: &mut Duration,
     ) -> Step {
-        let Signs { now, shortage, .. } = *signs;
+        let Signs { now, shortage, looked, .. } = *signs;
         let since_last_look = now.saturating_duration_since(mem::replace(&mut self.looked, now));
+        // What was so before the wait is no reason to end it: one look holds for long where there are many frames.
+        if looked < self.since && !seeded!("old_look_ends_a_wait") {
+            return Step::Wait;
+        }
         if shortage.is_all_pinned() || seeded!("slow_disk_taken_for_pins") {
             self.progress = None;
             *pinned += since_last_look.min(bounds.pins / LOOKS_AT_LEAST);

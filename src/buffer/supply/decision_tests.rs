@@ -34,7 +34,8 @@ struct Came {
 impl World {
     fn of(shortage: Shortage) -> Self {
         let now = time::now();
-        let signs = Signs { now, set_aside: None, written: 0, progress: 0, shortage, refusal: None };
+        let signs =
+            Signs { now, set_aside: None, written: 0, progress: 0, shortage, looked: now, refusal: None };
         Self {
             wait: OngoingWait::begin(&signs),
             signs,
@@ -179,6 +180,20 @@ fn a_refusal_is_not_told_while_the_disk_has_a_frame_or_once_a_page_was_written()
     let mut in_part = World::new();
     in_part.round(3);
     assert!(!in_part.wait.learn(2, Some(Error::ShutDown)), "something was written");
+}
+
+#[test]
+fn c6_what_was_found_before_a_wait_is_no_reason_to_end_it() {
+    let mut world = World::all_pinned();
+    world.signs.looked -= TICK;
+    for _ in 0..BOUNDS.pins.as_millis() {
+        world.pass(TICK);
+        assert!(world.round(0).gave_up.is_none(), "nothing is known of its own time");
+    }
+    world.signs.looked += TICK;
+    assert!(
+        matches!(world.until_it_gives_up(), (Error::AllPinned { .. }, took) if took >= BOUNDS.pins - TICK)
+    );
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::{
     },
     id::FrameNo,
     observe::Counter,
-    sync::time,
+    sync::time::{self, Instant},
 };
 
 /// Dirty frames that a sweep came by and would have taken, had they been clean.
@@ -291,14 +291,14 @@ impl Residency {
     /// Returns whether a fetch may meet a victim that sweeps once more.
     fn is_worth_a_sweep(&self, spares: bool) -> bool {
         let (reliefs, spares) = (self.frame_waiters.reliefs(), spares && self.spares_used_pages());
-        let left = self.shortage().left();
+        let left = self.shortage().0.left();
         self.findings.is_worth_a_sweep(reliefs, spares, left) || seeded!("each_waiter_sweeps")
     }
 
     /// Returns whether a sweep may meet a victim after one of the background writer's has met none, before which frames had been let go of
     /// so many times: one was since, or neither users nor the disk have all.
     pub(crate) fn is_any_left(&self, reliefs: usize) -> bool {
-        self.frame_waiters.reliefs() != reliefs || self.shortage().left() > 0
+        self.frame_waiters.reliefs() != reliefs || self.shortage().0.left() > 0
     }
 
     /// Returns whether a fetch that needs a frame waits for dirty victims rather than take the frame of a page that was used.
@@ -307,8 +307,8 @@ impl Residency {
         self.findings.spares_used_pages(written) && !seeded!("dirty_victims_passed_by")
     }
 
-    /// Returns which hands the frames are in that may get another page, as of a moment ago.
-    pub(crate) fn shortage(&self) -> Shortage {
+    /// Returns which hands the frames are in that may get another page, as of a moment ago, which it returns, too.
+    pub(crate) fn shortage(&self) -> (Shortage, Instant) {
         let look = || {
             let in_slots = self.slots.holds();
             let counted = |no, state: State| if in_slots.of(no) > 0 { state.counted(false) } else { state };
@@ -323,12 +323,14 @@ impl Residency {
         let counts = [Counter::PagesWritten, Counter::PagesRead, Counter::Evictions];
         let [written, read, taken] = counts.map(|counter| self.counters.get(counter));
         let now = time::now();
+        let (shortage, looked) = self.shortage();
         Signs {
             now,
             set_aside: self.clean_list.is_kept().then(|| self.clean_list.made()),
             written,
             progress: written.wrapping_add(read).wrapping_add(taken),
-            shortage: self.shortage(),
+            shortage,
+            looked,
             refusal: self.findings.refusal(now),
         }
     }

@@ -123,10 +123,19 @@ pub(crate) struct Findings {
 /// The last looks for frames.
 #[derive(Default)]
 struct LastLooks {
-    /// Which hands they are in, with the moment until which that holds.
-    last: Option<(Shortage, Instant)>,
+    /// For which hands they are in.
+    last: Option<LastLook>,
     /// For a victim, in vain.
     futile: Option<FutileSweep>,
+}
+
+/// A look at all frames.
+#[derive(Copy, Clone, Debug)]
+struct LastLook {
+    shortage: Shortage,
+    begun: Instant,
+    /// It holds so long.
+    until: Instant,
 }
 
 /// A sweep that met no victim.
@@ -154,7 +163,7 @@ struct VictimWrites {
 }
 
 impl VictimWrites {
-    /// LastLooks what came of the last batch.
+    /// Learns what came of the last batch.
     fn learn(&mut self, now: Instant) {
         let Some((pages, error)) = self.batch.as_ref().and_then(|batch| batch.outcome()) else { return };
         self.batch = None;
@@ -233,19 +242,20 @@ impl Findings {
         writes.refusal(now)
     }
 
-    /// Returns the result of `look` at all frames, or of one that was made a moment ago.
-    pub(super) fn shortage(&self, look: impl FnOnce() -> Shortage) -> Shortage {
+    /// Returns the result of `look` at all frames, or of one that was made a moment ago, and when it began.
+    pub(super) fn shortage(&self, look: impl FnOnce() -> Shortage) -> (Shortage, Instant) {
         let looks = &mut *self.looks.lock();
-        let begun = time::now();
-        if let Some((shortage, until)) = looks.last
-            && begun < until
+        let now = time::now();
+        if let Some(last) = looks.last
+            && now < last.until
         {
-            return shortage;
+            return (last.shortage, last.begun);
         }
-        let (shortage, now) = (look(), time::now());
-        looks.last = Some((shortage, now + LOOK_EVERY.max((now - begun) * LOOK_SELDOM)));
+        let (begun, shortage, ended) = (now, look(), time::now());
+        let until = ended + LOOK_EVERY.max((ended - begun) * LOOK_SELDOM);
+        looks.last = Some(LastLook { shortage, begun, until });
         looks.futile.iter_mut().for_each(|sweep| sweep.holds = false);
-        shortage
+        (shortage, begun)
     }
 }
 
@@ -291,7 +301,7 @@ mod tests {
     #[test]
     fn a_look_holds_for_all_that_ask_soon_and_so_does_a_sweep_in_vain_until_a_frame_is_let_go_of() {
         let findings = Findings::default();
-        let look = |pinned| findings.shortage(|| Shortage { frames: 8, pinned, ..Shortage::default() });
+        let look = |pinned| findings.shortage(|| Shortage { frames: 8, pinned, ..Shortage::default() }).0;
         assert_eq!((look(1).pinned, look(2).pinned), (1, 1));
         // After three reliefs and four, sparing pages that were used and not, with frames left and without.
         let is_worth = || {
@@ -303,7 +313,7 @@ mod tests {
         assert_eq!(is_worth(), [false, true, false, false, true]);
         findings.note_futile_sweep(3, false);
         assert_eq!(is_worth(), [false, false, false, false, true]);
-        findings.looks.lock().last.as_mut().unwrap().1 = time::now();
+        findings.looks.lock().last.as_mut().unwrap().until = time::now();
         assert_eq!(look(3).pinned, 3);
         assert_eq!(is_worth(), [true, true, false, false, true], "there was another look");
     }
