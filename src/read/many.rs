@@ -16,7 +16,7 @@ use std::{
 use crate::{
     buffer::{
         frame::{
-            admission::CallPlace,
+            admission::{Beside, CallPlace},
             pin::Pin,
             waiters::{Ticket, want::Want},
         },
@@ -178,13 +178,12 @@ enum AdmissionStage {
     /// It has not asked yet.
     Outside,
     InLine {
-        place: Option<CallPlace>,
+        place: CallPlace,
         since: Instant,
         /// When the disk was last seen to have frames.
         at_disk: Instant,
     },
-    /// It counts for so many frames.
-    Inside(usize),
+    Inside(CallPlace),
 }
 
 impl Missing {
@@ -203,23 +202,24 @@ impl Missing {
         let frames = frames_to_let_in(&shared);
         let need = distinct(&self.pages).min(frames);
         let now = time::now();
-        let (mut place, since, mut at_disk) = match &mut self.entry {
-            AdmissionStage::InLine { place, since, at_disk } => (place.take(), *since, *at_disk),
-            _ => (None, now, now),
-        };
+        let (mut place, since, mut at_disk) =
+            match std::mem::replace(&mut self.entry, AdmissionStage::Outside) {
+                AdmissionStage::InLine { place, since, at_disk } => (Some(place), since, at_disk),
+                _ => (None, now, now),
+            };
         let is_new = place.is_none();
-        let shortage = if is_new { Shortage::default() } else { shared.pool.shortage().0 };
+        let (shortage, looked) = if is_new { (Shortage::default(), now) } else { shared.pool.shortage() };
         if shortage.is_at_disk() {
             at_disk = now;
         }
-        let (progress, ended) = shared.pool.admission.progress(since);
-        let idle = now.saturating_duration_since(progress);
         let patience = self.fetch.frame_wait.unwrap_or(shared.config.frame_wait);
-        // Those that are in may share their pages, or not use what they were let in for.
-        let at_once = !is_new && idle >= patience && shortage.left() >= need;
-        let is_in = shared.pool.admission.enter(need, frames, at_once, &mut place, waker);
+        let waited = now.saturating_duration_since(since);
+        let is_any_left = !is_new && waited >= patience && shortage.left() >= need;
+        let beside = is_any_left.then_some(Beside { looked, patience });
+        let is_in = shared.pool.admission.enter(need, frames, beside, &mut place, waker);
+        let place = place.expect("a call that has asked has one");
         if is_in {
-            self.entry = AdmissionStage::Inside(need);
+            self.entry = AdmissionStage::Inside(place);
             if !is_new {
                 shared.counters.measures.add_time(Measure::FrameWait, time::now() - since);
                 self.look_up();
@@ -236,14 +236,15 @@ impl Missing {
         if drive == Drive::Task {
             shared.pool.look_after(waker);
         }
-        let waited = now.saturating_duration_since(since);
         // One that is in and cannot have all its pages has others pinned, and lets go of them with its own error. Then it is the next
         // one's turn: an error before that would tell of pins that are on their way out.
+        let (progress, ended) = shared.pool.admission.progress(since);
         let no_page = now.saturating_duration_since(progress.max(at_disk));
         let no_end = now.saturating_duration_since(ended.max(at_disk));
         if no_page >= patience && (no_end >= patience * 4 || no_page >= patience * IN_LINE_MAX) {
             return Poll::Ready(Err(Error::AllPinned { waited }));
         }
+        let idle = now.saturating_duration_since(progress);
         if idle >= shared.config.disk_wait {
             return Poll::Ready(Err(shortage.at_the_end_of(waited, idle)));
         }
@@ -255,13 +256,16 @@ impl Missing {
         if self.shared.check_process().is_err() {
             return;
         }
-        let admission = &self.shared.pool.admission;
-        match std::mem::replace(&mut self.entry, AdmissionStage::Outside) {
-            AdmissionStage::Inside(need) => admission.end(need, frames_to_let_in(&self.shared), has_pages),
-            AdmissionStage::InLine { place: Some(place), .. } => {
-                admission.leave(&place, frames_to_let_in(&self.shared));
-            }
-            _ => {}
+        let former = std::mem::replace(&mut self.entry, AdmissionStage::Outside);
+        if let AdmissionStage::InLine { place, .. } | AdmissionStage::Inside(place) = former {
+            self.shared.pool.admission.leave(&place, frames_to_let_in(&self.shared), has_pages);
+        }
+    }
+
+    /// Notes that it has taken a frame, so that no other call takes what it still needs for left.
+    fn note_taken(&self) {
+        if let AdmissionStage::Inside(place) = &self.entry {
+            self.shared.pool.admission.note_taken(place);
         }
     }
 
@@ -321,7 +325,10 @@ impl Missing {
                 self.fetch.frame_wait = Some(miss.patience_left());
                 self.demand = None;
                 match outcome {
-                    Ok(page) => self.pins[last] = Some(page.into_pin()),
+                    Ok(page) => {
+                        self.pins[last] = Some(page.into_pin());
+                        self.note_taken();
+                    }
                     Err(error @ (Error::AllPinned { .. } | Error::NoFrame { .. })) => {
                         return Poll::Ready(Err(error));
                     }
@@ -369,12 +376,17 @@ impl PollStep for Missing {
             }
             self.open = last;
         }
-        let pins = std::mem::take(&mut self.pins);
-        self.leave(self.error.is_none());
-        Poll::Ready(match self.error.take() {
-            Some(error) => Err(error),
-            None => Ok(pins.into_iter().flatten().map(PinnedPage::new).collect()),
-        })
+        let pins = std::mem::take(&mut self.pins).into_iter().flatten();
+        let fetched = match self.error.take() {
+            Some(error) => {
+                // Before its frames are another's.
+                drop(pins);
+                Err(error)
+            }
+            None => Ok(pins.map(PinnedPage::new).collect()),
+        };
+        self.leave(fetched.is_ok());
+        Poll::Ready(fetched)
     }
 
     fn is_sure_of_its_wake_up(&self) -> bool {

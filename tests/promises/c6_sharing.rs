@@ -1,14 +1,17 @@
 //! C6: what all share, nobody has alone: the frames, where many calls want many pages each, and the pages for sealed copies.
 
 use std::{
-    pin::pin,
+    pin::{Pin, pin},
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
     task::{Context, Waker},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use ringpool::{Error, IoMethod, OpenOptions, PageAddress, PageCodec, PageId, StreamOptions, testing::Op};
+use ringpool::{
+    Builder, Error, FetchMany, IoMethod, OpenOptions, PageAddress, PageCodec, PageId, StreamOptions,
+    testing::Op,
+};
 
 use crate::support::{Bench, assert_stamped, eventually, guarded, restamp, stamped_file, with_each_method};
 
@@ -39,6 +42,71 @@ fn c6_calls_that_cannot_have_their_pages_are_no_error_to_smaller_ones() {
             assert!(errors.is_empty(), "{errors:?}");
         });
         bench.pool.validate().unwrap();
+    });
+}
+
+/// A look at the frames finds those left that the next large call is about to take, which was let in a moment ago: a small call that
+/// went by it would wait beside the large one, and give up.
+#[test]
+fn c6_a_call_in_line_does_not_take_frames_for_left_that_the_next_one_is_about_to_take() {
+    const FRAMES: u32 = 16;
+    guarded(|| {
+        let wait = Duration::from_millis(400);
+        let bench =
+            Bench::with(256, |builder| builder.frames(FRAMES).frame_wait(wait).io_method(IoMethod::worker()));
+        let pinned = bench.fetch(255).unwrap();
+        let many = |from: u32, pages: u32| {
+            let pages: Vec<_> = (from..from + pages).map(|block| bench.page(block)).collect();
+            Box::pin(bench.pool.fetch_many(&pages))
+        };
+        let mut context = Context::from_waker(Waker::noop());
+        let [mut first, mut next, mut last] = [0, FRAMES, 2 * FRAMES].map(|from| many(from, FRAMES));
+        let mut small = many(100, 2);
+        let mut is_pending = |call: &mut Pin<Box<FetchMany>>| call.as_mut().poll(&mut context).is_pending();
+        assert!([&mut first, &mut next, &mut small, &mut last].into_iter().all(&mut is_pending));
+        thread::sleep(wait);
+        assert!([&mut next, &mut small, &mut last].into_iter().all(&mut is_pending));
+        drop(first);
+        // Longer than a look holds, and not so long that those in line are passed over.
+        thread::sleep(Duration::from_millis(6));
+        assert!([&mut last, &mut next, &mut small].into_iter().all(&mut is_pending));
+        let asked = Instant::now();
+        while asked.elapsed() < wait * 3 / 2 {
+            assert!(is_pending(&mut small), "it is let in beside the large one, and gives up");
+            thread::sleep(Duration::from_millis(2));
+        }
+        drop((next, last));
+        let pages = pollster::block_on(small).unwrap();
+        pages.iter().for_each(|page| assert_stamped(page, 1));
+        drop((pages, pinned));
+        bench.assert_at_rest();
+    });
+}
+
+/// Calls that want the same pages need fewer frames than they were let in for. One whose reads do not come back leaves the rest to others.
+#[test]
+fn c6_calls_whose_reads_do_not_come_back_leave_the_frames_to_others_that_they_share() {
+    with_each_method(|method| {
+        let (wait, disk) = (Duration::from_millis(100), Duration::from_secs(10));
+        let builder =
+            |builder: Builder| builder.frames(16).frame_wait(wait).disk_wait(disk).io_method(method);
+        let bench = Bench::with(64, builder);
+        bench.disk.put("slow", stamped_file(16, 1));
+        let slow = bench.pool.open_file("slow", OpenOptions::new().tag(1)).unwrap();
+        let gate = bench.disk.hold(Op::Read.of("slow"));
+        let shared: Vec<_> = (0..6).map(|block| PageId::new(slow, block)).collect();
+        let others: Vec<_> = (0..8).map(|block| bench.page(block)).collect();
+        thread::scope(|scope| {
+            let stuck = || scope.spawn(|| bench.pool.fetch_many(&shared).wait().map(drop));
+            let first = stuck();
+            gate.wait_for(1);
+            let second = stuck();
+            eventually("both and the read have their pins", || bench.pool.stats().frames.pins >= 18);
+            bench.pool.fetch_many(&others).wait().unwrap().iter().for_each(|page| assert_stamped(page, 1));
+            gate.open();
+            [first, second].into_iter().for_each(|call| call.join().unwrap().unwrap());
+        });
+        bench.assert_at_rest();
     });
 }
 

@@ -7,12 +7,19 @@
 //!
 //! A call that is let in does not have its frames yet: others may have them pinned, so it waits for them as a fetch does.
 //!
+//! Those that are in may share their pages, or not use what they were let in for, or wait for a disk that does not answer with all that they
+//! need in hand. So a call that has waited for its patience is let in [beside](Beside) them where it has seen frames enough that neither users nor the
+//! disk have. It must have seen them after the others had the time to take theirs: a call that was let in a moment ago is about to pin the
+//! very frames that a look finds left.
+//!
 //! A call in line looks again when it is woken, and every [`RETRY`] in any case: threads by themselves, tasks by the pool's
 //! [ticker](crate::buffer::frame::ticker). One that does not, as a task that is not polled, is passed over after a moment, and holds up no other.
 //!
 //! Lock order: the line's lock is taken alone; wakers are made, called and dropped without it.
 
 use std::{collections::VecDeque, mem, task::Waker};
+
+use rustc_hash::FxHashMap;
 
 use crate::sync::{
     Mutex,
@@ -31,7 +38,8 @@ pub(crate) struct Admission {
 
 #[derive(Default)]
 struct CallQueue {
-    /// The frames that the calls need which are let in.
+    /// Those that were let in, by number, and the frames that they need together.
+    inside: FxHashMap<u64, AdmittedCall>,
     admitted: usize,
     /// When a call that was let in last got all its pages.
     moved: Option<Instant>,
@@ -39,6 +47,12 @@ struct CallQueue {
     ended: Option<Instant>,
     waiting: VecDeque<QueuedCall>,
     next: u64,
+}
+
+struct AdmittedCall {
+    need: usize,
+    /// When it was let in, or last took a frame by itself.
+    stirred: Instant,
 }
 
 struct QueuedCall {
@@ -50,18 +64,27 @@ struct QueuedCall {
     seen: Instant,
 }
 
-/// A place in the line. To be [given up](Admission::leave) if it is not needed any more.
+/// A call that is in line or let in, until it [leaves](Admission::leave).
 #[derive(Debug)]
 pub(crate) struct CallPlace(u64);
 
+/// What lets a call in beside those for which there is no room: a look that has found frames enough for it.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Beside {
+    /// When the look began.
+    pub(crate) looked: Instant,
+    /// How long before that the others must have had for taking theirs.
+    pub(crate) patience: Duration,
+}
+
 impl Admission {
-    /// Lets a call in that needs `need` of `frames` frames; or it is in line at `place`, and to ask again when it is woken or
-    /// after [`RETRY`]. Gives whether it is in. With `at_once` it is let in whether or not the others leave it room.
+    /// Lets a call in that needs `need` of `frames` frames; or it is in line, and to ask again when it is woken or
+    /// after [`RETRY`]. Returns whether it is in; either way it has a `place`.
     pub(crate) fn enter(
         &self,
         need: usize,
         frames: usize,
-        at_once: bool,
+        beside: Option<Beside>,
         place: &mut Option<CallPlace>,
         waker: &Waker,
     ) -> bool {
@@ -71,49 +94,54 @@ impl Admission {
         let mut wakers = Wakers::new();
         let is_in = {
             let mut line = self.line.lock();
-            let at = place.as_ref().and_then(|place| line.position(place)).unwrap_or(line.waiting.len());
-            let is_in = at_once || line.may_enter(at, need, frames, now);
+            let number = place.get_or_insert_with(|| line.new_place()).0;
+            let at = line.position(number).unwrap_or(line.waiting.len());
+            let is_in = line.may_enter(at, need, frames, now)
+                || beside.is_some_and(|beside| line.may_enter_beside(beside));
             if is_in {
                 former_entry = line.waiting.remove(at);
                 line.admitted += need;
+                line.inside.insert(number, AdmittedCall { need, stirred: now });
                 line.call(frames, now, &mut wakers);
             } else if let Some(entry) = line.waiting.get_mut(at) {
                 entry.seen = now;
                 mem::swap(&mut entry.waker, &mut own_waker);
             } else {
-                let number = line.next;
-                line.next += 1;
                 line.waiting.push_back(QueuedCall { number, need, waker: own_waker.take(), seen: now });
-                *place = Some(CallPlace(number));
             }
             is_in
         };
-        if is_in {
-            *place = None;
-        }
         drop(former_entry);
         drop(wakers);
         is_in
     }
 
-    /// A call that was let in has its pins, or is over without.
-    pub(crate) fn end(&self, need: usize, frames: usize, has_pages: bool) {
-        self.move_on(frames, |line| {
-            line.admitted -= need;
-            line.ended = Some(time::now());
-            if has_pages {
-                line.moved = line.ended;
-            }
-        });
+    /// Notes that a call that is in has taken a frame, for which it had to wait.
+    pub(crate) fn note_taken(&self, place: &CallPlace) {
+        let now = time::now();
+        if let Some(call) = self.line.lock().inside.get_mut(&place.0) {
+            call.stirred = now;
+        }
     }
 
-    /// Gives up a place in the line.
-    pub(crate) fn leave(&self, place: &CallPlace, frames: usize) {
-        let mut entry = None;
-        self.move_on(frames, |line| {
-            entry = line.position(place).and_then(|at| line.waiting.remove(at));
-        });
+    /// Ends a call, which has its pins if it `has_pages`, or is over without; or gives up its place in the line.
+    pub(crate) fn leave(&self, place: &CallPlace, frames: usize, has_pages: bool) {
+        let (now, mut wakers, mut entry) = (time::now(), Wakers::new(), None);
+        {
+            let mut line = self.line.lock();
+            if let Some(call) = line.inside.remove(&place.0) {
+                line.admitted -= call.need;
+                line.ended = Some(now);
+                if has_pages {
+                    line.moved = line.ended;
+                }
+            } else {
+                entry = line.position(place.0).and_then(|at| line.waiting.remove(at));
+            }
+            line.call(frames, now, &mut wakers);
+        }
         drop(entry);
+        drop(wakers);
     }
 
     /// Wakes all calls in line, to look for themselves. Returns whether there were any.
@@ -137,21 +165,16 @@ impl Admission {
         let or_since = |moment: Option<Instant>| moment.map_or(since, |moment| moment.max(since));
         (or_since(line.moved), or_since(line.ended))
     }
-
-    fn move_on(&self, frames: usize, step: impl FnOnce(&mut CallQueue)) {
-        let (now, mut wakers) = (time::now(), Wakers::new());
-        {
-            let mut line = self.line.lock();
-            step(&mut line);
-            line.call(frames, now, &mut wakers);
-        }
-        drop(wakers);
-    }
 }
 
 impl CallQueue {
-    fn position(&self, place: &CallPlace) -> Option<usize> {
-        self.waiting.binary_search_by_key(&place.0, |entry| entry.number).ok()
+    fn new_place(&mut self) -> CallPlace {
+        self.next += 1;
+        CallPlace(self.next)
+    }
+
+    fn position(&self, number: u64) -> Option<usize> {
+        self.waiting.binary_search_by_key(&number, |entry| entry.number).ok()
     }
 
     fn fits(&self, need: usize, frames: usize) -> bool {
@@ -161,6 +184,14 @@ impl CallQueue {
     /// Whether the call that stands at `at` may enter: there is room, and no call before it that comes for it.
     fn may_enter(&self, at: usize, need: usize, frames: usize, now: Instant) -> bool {
         self.fits(need, frames) && self.waiting.iter().take(at).all(|entry| entry.is_late(now))
+    }
+
+    /// Whether a call may enter for which those that are in leave no room: what it has seen is left by them. Where none is in, the line goes on.
+    fn may_enter_beside(&self, Beside { looked, patience }: Beside) -> bool {
+        let had_time = |call: &AdmittedCall| call.stirred + patience <= looked;
+        !self.inside.is_empty()
+            && (self.ended.is_none_or(|ended| ended <= looked) && self.inside.values().all(had_time)
+                || seeded!("frames_about_to_be_taken_are_left"))
     }
 
     /// Wakes the calls that may enter now.
@@ -191,42 +222,83 @@ mod tests {
 
     const FRAMES: usize = 10;
 
+    /// Returns whether the call is in.
     fn enter(admission: &Admission, need: usize, place: &mut Option<CallPlace>) -> bool {
-        admission.enter(need, FRAMES, false, place, Waker::noop())
+        admission.enter(need, FRAMES, None, place, Waker::noop())
+    }
+
+    fn enter_new(admission: &Admission, need: usize) -> Option<CallPlace> {
+        let mut place = None;
+        enter(admission, need, &mut place).then(|| place.unwrap())
+    }
+
+    fn leave(admission: &Admission, place: Option<CallPlace>) {
+        admission.leave(&place.unwrap(), FRAMES, true);
     }
 
     #[test]
     fn calls_enter_in_order_of_arrival_as_far_as_there_are_frames() {
         let admission = Admission::default();
-        let [mut large, mut small, mut last] = [None, None, None];
-        assert!(enter(&admission, 6, &mut None));
+        let [mut large, mut small, mut second_small, mut last] = [const { None }; 4];
+        let first = enter_new(&admission, 6);
         assert!(!enter(&admission, 8, &mut large) && !enter(&admission, 2, &mut small), "not past the first");
-        admission.end(6, FRAMES, true);
-        assert!(!enter(&admission, 2, &mut small), "it is not its turn");
+        leave(&admission, first);
+        assert!(!enter(&admission, 2, &mut second_small), "it is not its turn");
+        leave(&admission, second_small);
         assert!(enter(&admission, 8, &mut large) && enter(&admission, 2, &mut small));
-        assert!(large.is_none() && !enter(&admission, 3, &mut last));
-        admission.end(8, FRAMES, true);
-        admission.leave(&last.take().unwrap(), FRAMES);
+        assert!(!enter(&admission, 3, &mut last));
+        leave(&admission, large);
+        leave(&admission, last.take());
         assert!(!enter(&admission, 20, &mut last));
-        admission.end(2, FRAMES, true);
+        leave(&admission, small);
         assert!(enter(&admission, 20, &mut last), "what needs more than there is enters alone");
-        assert!(!enter(&admission, 1, &mut None));
+        assert!(enter_new(&admission, 1).is_none());
+    }
+
+    /// A look finds frames left that a call is about to take which was let in a moment ago.
+    #[test]
+    fn c6_a_call_enters_beside_others_by_what_was_seen_after_they_had_time_to_take_theirs() {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let admission = Admission::default();
+        let enters = |looked: Instant, patience: Duration, place: &mut Option<CallPlace>| {
+            admission.enter(2, FRAMES, Some(Beside { looked, patience }), place, Waker::noop())
+        };
+        let [mut next, mut small, mut last] = [const { None }; 3];
+        let first = enter_new(&admission, FRAMES);
+        assert!(!enter(&admission, FRAMES, &mut next));
+        leave(&admission, first);
+        assert!(
+            !enters(time::now() + PATIENCE, PATIENCE, &mut small),
+            "none is in: it is the next one's turn"
+        );
+        assert!(enter(&admission, FRAMES, &mut next));
+        let before_it_took_one = time::now();
+        assert!(!enters(before_it_took_one, PATIENCE, &mut small), "it had no time");
+        std::thread::sleep(RETRY);
+        admission.note_taken(next.as_ref().unwrap());
+        assert!(!enters(before_it_took_one + PATIENCE, PATIENCE, &mut small), "nor since it took one");
+        assert!(enters(time::now() + PATIENCE, PATIENCE, &mut small));
+        let before_one_ended = time::now();
+        std::thread::sleep(RETRY);
+        leave(&admission, small);
+        assert!(!enters(before_one_ended, Duration::ZERO, &mut last), "it may have taken what was seen");
+        assert!(enters(time::now(), Duration::ZERO, &mut last));
     }
 
     #[test]
     fn c10_a_call_that_nobody_polls_holds_up_no_other() {
         let admission = Admission::default();
         let (mut unpolled, mut other) = (None, None);
-        assert!(enter(&admission, FRAMES, &mut None));
+        let first = enter_new(&admission, FRAMES);
         assert!(!enter(&admission, FRAMES, &mut unpolled) && !enter(&admission, 1, &mut other));
-        admission.end(FRAMES, FRAMES, true);
+        leave(&admission, first);
         let deadline = time::now() + Duration::from_secs(20);
         while !enter(&admission, 1, &mut other) {
             assert!(time::now() < deadline, "it is held up");
             std::thread::sleep(RETRY);
         }
         assert!(!enter(&admission, FRAMES, &mut unpolled), "it keeps its place for when there is room");
-        admission.end(1, FRAMES, true);
+        leave(&admission, other);
         assert!(enter(&admission, FRAMES, &mut unpolled));
     }
 }
