@@ -86,6 +86,7 @@
 //!
 //! No feature changes what the others do. `unsafe` is confined to a few modules, each block with its reason.
 
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::unwrap_used)]
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
