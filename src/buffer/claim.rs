@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::{
     buffer::{
         frame::state::{Phase, State},
-        page_table::in_one_cluster,
+        page_table::are_in_one_cluster,
         residency::Residency,
     },
     id::FrameNo,
@@ -40,17 +40,17 @@ impl Residency {
     }
 
     /// Takes the pages of frames that were just claimed out of the table, those of a cluster together.
-    pub(super) fn evict_each(&self, mut frames: &[FrameNo]) {
+    pub(super) fn evict_each(&self, frames: &[FrameNo]) {
         for &no in frames {
             self.empty_place(no);
         }
         self.counters.add(Counter::Evictions, frames.len() as u64);
-        let page = |&no: &FrameNo| self.frame(no).page();
-        while let Some(first) = frames.first() {
-            let (of_cluster, rest) = frames.split_at(in_one_cluster(frames.iter().map(page)));
-            let mapped = of_cluster.iter().map(|no| (page(no), *no));
-            self.table.lock(page(first)).remove_each(mapped);
-            frames = rest;
+        let page = |no: &FrameNo| self.frame(*no).page();
+        let clusters = || frames.chunk_by(|one, next| are_in_one_cluster(page(one), page(next)));
+        // The lines of all of them are loaded side by side: a removal, which locks, waits for its own.
+        clusters().for_each(|frames| self.table.prefetch(page(&frames[0])));
+        for frames in clusters() {
+            self.table.lock(page(&frames[0])).remove_each(frames.iter().map(|no| (page(no), *no)));
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::{
             state::{Phase, State},
         },
         memory::prefetch::prefetch,
-        page_table::{Span, Translation, in_one_cluster},
+        page_table::{Span, Translation, are_in_one_cluster, in_one_cluster},
         residency::Residency,
     },
     id::{FrameNo, PageId},
@@ -194,13 +194,15 @@ impl Residency {
     /// Has the processor load the page's first bytes, which a caller that finds the page reads next: beside the frame's state, that says
     /// whether they may be read.
     #[inline(always)]
-    fn prefetch_bytes(&self, no: FrameNo) {
+    pub(crate) fn prefetch_bytes(&self, no: FrameNo) {
         prefetch(self.arena().at(self.home_of(no)).as_ptr());
     }
 
     /// Counts the pages at the beginning of `pages` that have no frame, as a look without a lock finds it: one for all of a cluster that
-    /// has none at all.
+    /// has none at all. What looks begin with, these and those under the lock, is loaded side by side.
     pub(crate) fn absent(&self, pages: &[PageId]) -> usize {
+        let clusters = pages.chunk_by(|&one, &next| are_in_one_cluster(one, next));
+        clusters.for_each(|pages| self.table.prefetch(pages[0]));
         let mut absent = 0;
         while let Some(&first) = pages.get(absent) {
             if !self.table.has_any_of_cluster(first) {

@@ -252,10 +252,15 @@ impl PageTable {
     }
 }
 
-/// Returns how many of the pages, from the first on, are in one cluster, and so are changed under one lock.
+/// Returns whether both pages are in one cluster, and so are changed under one lock.
+pub(crate) fn are_in_one_cluster(page: PageId, other: PageId) -> bool {
+    bucket::key_of(page) == bucket::key_of(other)
+}
+
+/// Returns how many of the pages, from the first on, are in one cluster.
 pub(crate) fn in_one_cluster(mut pages: impl Iterator<Item = PageId>) -> usize {
-    let Some(first) = pages.next().map(bucket::key_of) else { return 0 };
-    1 + pages.take_while(|&page| bucket::key_of(page) == first).count()
+    let Some(first) = pages.next() else { return 0 };
+    1 + pages.take_while(|&page| are_in_one_cluster(first, page)).count()
 }
 
 /// A page's frame, and where the table said so.

@@ -348,6 +348,10 @@ impl Window {
     pub(super) fn pop(&mut self) -> Option<Result<PinnedPage>> {
         let first = self.pages.pop_front()?;
         self.tried = self.tried.saturating_sub(1);
+        if let Some(Ahead { pin: Some(next), .. }) = self.pages.front() {
+            // Its first bytes come from memory while the consumer is at this one.
+            self.shared.pool.prefetch_bytes(next.frame_no());
+        }
         if let Some(pin) = first.pin {
             self.outcome = None;
             self.shared.counters.add(Counter::StreamPages, 1);
