@@ -58,7 +58,9 @@ pub(crate) fn begin(
     before: MappedBefore,
     mode: ReadMode,
 ) -> Result<PageOperation> {
-    let page = check(pool, file, page, before)?;
+    if let Err(error) = check(file, &page, before) {
+        return Err(end_at_once(pool, page, error));
+    }
     let offset = page.frames().page_size().offset_of(page.frame().page().block);
     let (file, lease) = (Arc::clone(file), PageLease::Read(ReadLease::new(pool, page, mode)));
     Ok(Operation::new(operations, Direction::Read, mode.urgency, file, offset, lease))
@@ -69,33 +71,33 @@ pub(crate) fn add(operation: &mut PageOperation, page: Pin, before: MappedBefore
     let Transfer { file, offset, lease: PageLease::Read(lease), .. } = &mut **operation else {
         unreachable!("a page is added to a read");
     };
-    let page = check(&lease.pool, file, page, before)?;
-    if page.frame().page().is_followed_by(lease.first) {
+    if let Err(error) = check(file, &page, before) {
+        return Err(end_at_once(&lease.pool, page, error));
+    }
+    let added = page.frame().page();
+    if added.is_followed_by(lease.first) {
         *offset -= page.frames().page_size().bytes() as u64;
-        lease.first = page.frame().page();
+        lease.first = added;
         lease.pins.push_front(page);
     } else {
-        debug_assert!(
-            lease.last().is_followed_by(page.frame().page()),
-            "{page:?} is no neighbour of {}",
-            lease.last()
-        );
+        debug_assert!(lease.last().is_followed_by(added), "{page:?} is no neighbour of {}", lease.last());
         lease.pins.push(page);
     }
     debug_assert!(lease.pages() <= lease.most);
     Ok(())
 }
 
-/// Looks whether a page that was mapped is still to be read; else its read ends at once.
-fn check(pool: &Residency, file: &File, page: Pin, _: MappedBefore) -> Result<Pin> {
+/// Looks whether a page that was mapped is still to be read.
+fn check(file: &File, page: &Pin, _: MappedBefore) -> Result<()> {
     assert_waits(page.frame());
-    match file.check_open(page.frame().page().block) {
-        Ok(()) => Ok(page),
-        Err(error) => {
-            pool.end_read(page, &Err(error.clone()), true);
-            Err(error)
-        }
-    }
+    file.check_open(page.frame().page().block)
+}
+
+/// Ends the read of a page that is not to be read any more, before it belongs to an operation.
+#[cold]
+fn end_at_once(pool: &Residency, page: Pin, error: Error) -> Error {
+    pool.end_read(page, &Err(error.clone()), true);
+    error
 }
 
 /// Frames that are READING, for consecutive blocks of one file; each with the pin that belongs to the read.
