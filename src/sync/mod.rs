@@ -7,8 +7,8 @@
 //!
 //! On top of these: [`wait`] has both ways to wait, [`pool_end`] how far a pool has come towards its end, [`waking`] every call of a
 //! waker, [`turns`] first come, first served, [`thread_pool`] threads on demand, [`batch_status`] what is left of a batch, [`pause`] the
-//! time between tries of what fails, [`linked_queue`] items in order of arrival; [`callback`] calls the engine's code, [`poll_budget`] has tasks give way, [`seeded`] has the bugs on
-//! purpose.
+//! time between tries of what fails, [`linked_queue`] items in order of arrival; [`callback`] calls the engine's code, [`poll_budget`]
+//! has tasks give way, [`seeded`] has the bugs on purpose.
 //!
 //! Locks do not poison: a panic in a critical section of this crate is a bug that its tests must show, not a state to
 //! carry on with.
