@@ -16,7 +16,7 @@ use crate::support::{PoolArm, PoolSpec, hot_page, methods};
 const PAGES: u32 = 8192;
 
 /// The longest that the writer of one page may wait: far above a copy, far below a checkpoint. (Who changes all pages wants memory
-/// beyond the spare pages, which the system gives in its own time.)
+/// beyond the shadow pages that are kept, which the system gives in its own time.)
 const GOAL_US: f64 = 500.0;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {

@@ -1,4 +1,4 @@
-//! P11: memory beside the pages, as the pool counts it: headers, page table, spare pages.
+//! P11: memory beside the pages, as the pool counts it: headers, page table, shadow pages.
 
 use lab::Result;
 use lab::report::FigureRow;

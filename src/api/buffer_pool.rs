@@ -428,8 +428,8 @@ impl BufferPool {
         residency::resident_pages(&self.shared.pool)
     }
 
-    /// Looks at the whole pool for what must never be: pages with two frames, frames that the page table does not know, spare
-    /// pages that belong to nobody, waiters that were forgotten, pages of files that are closed. For an engine's tests:
+    /// Looks at the whole pool for what must never be: pages with two frames, frames that the page table does not know, shadow
+    /// pages that belong to no frame, waiters that were forgotten, pages of files that are closed. For an engine's tests:
     /// at the end of each, and whenever nobody uses the pool.
     ///
     /// Pages may be pinned. But what others begin or end meanwhile, the background writer included, is taken for a fault, since

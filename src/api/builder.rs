@@ -109,9 +109,10 @@ impl Builder {
     /// set: then it keeps its size.
     ///
     /// They cost address space, and beside that little until they come: their share of the page table (10 to 20 bytes a frame, more
-    /// where pages are far apart in their files, as far as it is touched), their spare pages (one for 400 frames, 254 at the most) and a byte each. But the memory of a pool that can be
-    /// resized comes and goes in steps, of 16 to 64 MiB (more where it could have more than 1 TiB), and so it is registered: a request
-    /// for scattered frames is a little more likely to go unregistered.
+    /// where pages are far apart in their files, as far as it is touched), a byte each, and with a codec room for sealed copies of them (one
+    /// page for 400 frames, 256 at the most). But the memory of a pool that can be resized comes and goes in steps, of 16 to 64 MiB (more
+    /// where it could have more than 1 TiB), and so it is registered: a request for scattered frames is a little more likely to go
+    /// unregistered.
     pub fn frames_at_most(mut self, frames: u32) -> Self {
         self.at_most = Some(PoolSize::Frames(frames));
         self
@@ -236,7 +237,7 @@ impl Builder {
         };
         let doublewrite = config.torn_pages.area().map(open_area).transpose()?;
         let size = Size::new(config.frames, config.frames_at_most);
-        let frames = Frames::new(size, config.page_size, config.spare_pages(), Arc::clone(&counters))?;
+        let frames = Frames::new(size, config.page_size, config.copies(), Arc::clone(&counters))?;
         let ready = config.background_writer.marks(config.frames_at_most).map_or(0, |marks| marks.high);
         let rule = config.wal.as_ref().map(|_| config.unlogged_changes);
         let pool = Arc::new(Residency::new(frames.with_room_for_ready(ready).with_log(rule))?);

@@ -28,7 +28,7 @@ pub struct Stats {
     pub frames: FrameStats,
     /// Bytes of page memory: those of the frames; in a pool that can be resized also what is left of the last step.
     pub page_bytes: u64,
-    /// Bytes beside the page memory: headers, page table, spare pages, counters, the list of what is in flight.
+    /// Bytes beside the page memory: headers, page table, room for sealed copies, shadow pages, counters, the list of what is in flight.
     pub overhead_bytes: u64,
     /// Whether the memory was asked for in huge pages.
     pub huge_pages: bool,
@@ -105,9 +105,9 @@ counts! {
     cleaning_failures = CleaningFailures,
     /// Times that a fetch found only dirty victims and had them written.
     dirty_evictions = DirtyEvictions,
-    /// Times that a page was changed while it was being written and all spare pages were taken, so that it took memory beyond them
-    /// for the time of the write. Nobody waits for that; a pool with more frames has more spare pages.
-    extra_pages = ExtraPages,
+    /// Times that a page was changed while it was being written, so that it went to a shadow page for the time of the write. No thread
+    /// waits for that.
+    shadow_pages = ShadowPages,
     /// Changes without a [log position](crate::PageWrite::set_lsn), in a pool with a log: guards that were dropped after a change, and
     /// had been told of no record, nor that there is none. Anything but 0 is most likely a call that was
     /// [forgotten](crate::UnloggedChanges).

@@ -42,7 +42,7 @@ impl Residency {
     /// Takes the pages of frames that were just claimed out of the table, those of a cluster together.
     pub(super) fn evict_each(&self, frames: &[FrameNo]) {
         for &no in frames {
-            self.empty_place(no);
+            self.drop_shadow(no);
         }
         self.counters.add(Counter::Evictions, frames.len() as u64);
         let page = |no: &FrameNo| self.frame(*no).page();

@@ -195,7 +195,7 @@ impl Residency {
     /// whether they may be read.
     #[inline(always)]
     pub(crate) fn prefetch_bytes(&self, no: FrameNo) {
-        prefetch(self.arena().at(self.home_of(no)).as_ptr());
+        prefetch(self.arena().at(self.offset_of(no)).as_ptr());
     }
 
     /// Counts the pages at the beginning of `pages` that have no frame, as a look without a lock finds it: one for all of a cluster that

@@ -11,17 +11,18 @@ use crate::{
     sync::Arc,
 };
 
-fn frames(size: Size, spares: usize) -> Frames {
-    Frames::new(size, PageSize::MIN, spares, Arc::new(Counters::new())).unwrap()
+fn frames(size: Size, copies: usize) -> Frames {
+    Frames::new(size, PageSize::MIN, copies, Arc::new(Counters::new())).unwrap()
 }
 
-/// Makes a pool with one spare page.
+/// Makes a pool whose pages are written from their frames.
 pub(crate) fn pool_of(frames: u32) -> Residency {
-    pool_with_spares(frames, 1)
+    pool_with_copies(frames, 0)
 }
 
-pub(crate) fn pool_with_spares(frames: u32, spares: usize) -> Residency {
-    Residency::new(self::frames(Size::new(frames, frames), spares)).unwrap()
+/// Makes a pool with room for so many copies of pages, from which they are written then.
+pub(crate) fn pool_with_copies(frames: u32, copies: usize) -> Residency {
+    Residency::new(self::frames(Size::new(frames, frames), copies)).unwrap()
 }
 
 /// Makes a pool that can set so many frames aside.
@@ -31,7 +32,7 @@ pub(crate) fn pool_with_room_for_ready(frames: u32, ready: usize) -> Residency {
 
 /// Makes a pool that may come to have `most` frames, likewise.
 pub(crate) fn resizable_pool(frames: u32, most: u32, ready: usize) -> Residency {
-    Residency::new(self::frames(Size::new(frames, most), 1).with_room_for_ready(ready)).unwrap()
+    Residency::new(self::frames(Size::new(frames, most), 0).with_room_for_ready(ready)).unwrap()
 }
 
 /// Names a page of the one file that there is.

@@ -1,8 +1,8 @@
 //! Looks at the whole pool of frames for what must never be, while nobody works with it.
 //!
 //! What one state word cannot say by itself: that page table and frames name one another, that no page has two frames, that
-//! every spare page and every extra one has one owner, that who waits is known to the frame he waits for, that frames which are
-//! kept as free ones are free, and that look-ahead has given back what it took.
+//! each frame whose bytes are on a shadow page has one and no other does, that a thread or task that waits is known to the frame it
+//! waits for, that frames which are kept as free ones are free, and that look-ahead has given back what it took.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::{
     buffer::{
         frame::{
             header::Frame,
-            state::{BytesPlace, Phase, State},
+            state::{Phase, State},
         },
         residency::Residency,
     },
@@ -29,7 +29,7 @@ impl Residency {
         self.look_for_second_frames(&mut faults);
         self.look_at_retired(entries, &mut faults);
         self.look_at_free(&mut faults);
-        self.look_at_places(&mut faults);
+        self.look_at_shadows(&mut faults);
         self.look_at_look_ahead(&mut faults);
         self.look_at_slots(&mut faults);
         faults
@@ -100,24 +100,16 @@ impl Residency {
         }
     }
 
-    /// Without writes under way, a spare page is taken for the frame that lives on it, and for nothing else; the same with extra
-    /// pages.
-    fn look_at_places(&self, faults: &mut Vec<String>) {
-        let (mut on_spares, mut on_extra) = (Vec::new(), Vec::new());
-        for (no, frame) in self.frames.iter() {
-            match frame.state.load().place() {
-                BytesPlace::Home => {}
-                BytesPlace::Spare(number) => on_spares.push(usize::from(number)),
-                BytesPlace::Extra => on_extra.push(no),
-            }
+    /// Without writes under way, each frame whose bytes are on a shadow page has one, and no other; and no room for copies is taken.
+    fn look_at_shadows(&self, faults: &mut Vec<String>) {
+        let shadowed = self.frames.iter().filter(|(_, frame)| frame.state.load().is_shadowed());
+        let shadowed: Vec<_> = shadowed.map(|(no, _)| no).collect();
+        let (taken, owners) = (self.copy_room.taken(), self.shadow_pages.owners());
+        if owners != shadowed {
+            faults.push(format!("the bytes of {shadowed:?} are on shadow pages, and {owners:?} have one"));
         }
-        on_spares.sort_unstable();
-        let (taken, owners) = (self.spares.taken(), self.extra_pages.owners());
-        if taken != on_spares {
-            faults.push(format!("frames live on the spare pages {on_spares:?}, and {taken:?} are taken"));
-        }
-        if owners != on_extra {
-            faults.push(format!("the frames {on_extra:?} live on extra pages, and {owners:?} have one"));
+        if !taken.is_empty() {
+            faults.push(format!("the room {taken:?} for copies is taken"));
         }
     }
 
@@ -150,14 +142,14 @@ mod tests {
         buffer::{
             map::Mapped,
             resizing::Retirement,
-            small_pools::{fill, page, pool_with_spares},
+            small_pools::{fill, page, pool_of, pool_with_copies, read},
         },
         id::FileId,
     };
 
     /// A pool with one resident page, in a frame of its own.
     fn pool() -> (Residency, FrameNo) {
-        let pool = pool_with_spares(3, 2);
+        let pool = pool_with_copies(3, 2);
         let no = fill(&pool, page(1));
         assert_eq!(pool.faults(), Vec::<String>::new());
         (pool, no)
@@ -203,10 +195,16 @@ mod tests {
     }
 
     #[test]
-    fn a_spare_page_without_an_owner_is_found() {
+    fn a_shadow_page_and_room_for_a_copy_that_are_lost_are_found() {
         let (pool, _) = pool();
-        let _lost = pool.spares.try_take(1, FileId(0)).unwrap();
-        assert_found(&pool, "[0] are taken");
+        let _lost = pool.copy_room.try_take(1, FileId(0)).unwrap();
+        assert_found(&pool, "the room [0] for copies is taken");
+        let pool = pool_of(1);
+        let (pin, no) = (read(&pool, page(1)), FrameNo(0));
+        pin.frame().state.update(|s| s.latch_exclusive().unwrap().unlatch_exclusive(true));
+        pin.frame().state.update(|s| s.begin_lending().unwrap().latch_exclusive().unwrap());
+        pin.frame().state.update(|s| s.move_to_shadow().unwrap().end_write(true).unlatch_exclusive(true));
+        assert_found(&pool, &format!("the bytes of [{no:?}] are on shadow pages, and [] have one"));
     }
 
     #[test]

@@ -56,8 +56,8 @@ pub(crate) enum Counter {
     CleaningFailures,
     /// Frames that were dirty when a miss wanted them, so that somebody had to wait for a write.
     DirtyEvictions,
-    /// Pages that were changed while they were being written, and found all spare pages taken.
-    ExtraPages,
+    /// Pages that were changed while they were being written, on a shadow page.
+    ShadowPages,
     /// Changes of a page without a log position, in a pool with a log.
     UnloggedChanges,
     /// Fetches that had to wait for a frame.

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    buffer::frame::{state::SPARE_PAGES_MAX, unlogged::UnloggedChanges},
+    buffer::frame::{copy_room::COPIES_MAX, unlogged::UnloggedChanges},
     codec::PageCodec,
     error::{Error, Result},
     id::PageSize,
@@ -125,11 +125,13 @@ impl Config {
         self.io_method.validate()
     }
 
-    /// Spare pages: one for each 400 frames that there may be, so that with all else beside the pages they stay below a hundredth
-    /// of the page memory (8 KiB pages, 64 MiB and more); but room for a run of sealed pages where the pool has that many frames.
-    pub(crate) fn spare_pages(&self) -> usize {
+    /// Returns for how many sealed copies there is room: one for each 400 frames that there may be, so that with all else beside the pages
+    /// they stay below a hundredth of the page memory (8 KiB pages, 64 MiB and more); but a run of pages where the pool has that many
+    /// frames. Without a codec there are none.
+    pub(crate) fn copies(&self) -> usize {
         let frames = self.frames_at_most as usize;
-        (frames / 400).max(16.min(frames / 4)).clamp(1, SPARE_PAGES_MAX)
+        let copies = (frames / 400).max(16.min(frames / 4)).clamp(1, COPIES_MAX);
+        if self.codec.is_some() { copies } else { 0 }
     }
 }
 

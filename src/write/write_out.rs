@@ -1,6 +1,6 @@
 //! Write-out: dirty pages, in runs of neighbours, behind the log, on their way to disk.
 //!
-//! Without a codec the device reads the pages [where they are](crate::buffer::frame::lending); with one it gets sealed copies.
+//! Without a codec the device reads the pages [where they are](crate::buffer::frame::shadow); with one it gets sealed copies.
 //!
 //! The rule that keeps this free of deadlock: **never wait with pages in hand that are not submitted.** Such a page is
 //! WRITING until it arrives, and somebody who waits for that may hold what the writer is about to wait for. So before it
@@ -15,7 +15,7 @@
 //! It need not ask where the file ends: who cuts a file waits for the writes of what is cut and keeps it out of reach, so there
 //! is no such page when the cut is made.
 //!
-//! Lock order: one content latch at a time, and under it only the lock of the spare pages.
+//! Lock order: one content latch at a time, and under it only that of the shadow pages, or of the room for copies.
 
 use std::task::Poll;
 
@@ -212,7 +212,7 @@ impl RunBuilder<'_> {
                 return behind;
             }
             self.submit();
-            self.shared.pool.spares.wait_for_room(page.file);
+            self.shared.pool.copy_room.wait_for_room(page.file);
             return candidates;
         };
         if !self.add(first, &mut run) {
@@ -237,7 +237,7 @@ impl RunBuilder<'_> {
         if self.shared.config.codec.is_none() {
             return Some(WriteRun::lent());
         }
-        self.shared.pool.spares.try_take(wanted, file).map(WriteRun::copied)
+        self.shared.pool.copy_room.try_take(wanted, file).map(WriteRun::copied)
     }
 
     /// Adds one latched page to the end of the run, and unlatches it. Gives whether it did: not if the page is not to be written

@@ -12,13 +12,13 @@ use crate::{
         frame::{
             admission::Admission,
             clean_list::CleanList,
-            extra_pages::ExtraPages,
+            copy_room::CopyRoom,
             frame_waiters::FrameWaiters,
             header::{Frame, FrameArrays},
             older_changes::OlderChanges,
+            shadow::pages::ShadowPages,
             size::Size,
             slots::ReaderSlots,
-            spares::Spares,
             state::AtomicState,
             ticker::Ticker,
             unlogged::{Unlogged, UnloggedChanges},
@@ -36,7 +36,7 @@ pub(crate) struct Frames {
     pub(super) arrays: FrameArrays,
     arena: Arena,
     page_size: PageSize,
-    /// Where the first frame's bytes start in the arena; before them lie the spare pages.
+    /// Where the first frame's bytes start in the arena; before them is room for copies.
     first_frame: usize,
     pub(crate) size: Size,
     /// The pool's process, whose memory this is.
@@ -50,8 +50,8 @@ pub(crate) struct Frames {
     pub(crate) admission: Admission,
     pub(super) ticker: Ticker,
     pub(crate) clean_list: CleanList,
-    pub(crate) spares: Spares,
-    pub(crate) extra_pages: ExtraPages,
+    pub(crate) copy_room: CopyRoom,
+    pub(crate) shadow_pages: ShadowPages,
     pub(crate) older_changes: OlderChanges,
     pub(crate) unlogged: Unlogged,
     pub(crate) counters: Arc<Counters>,
@@ -61,20 +61,23 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Takes all memory: `spare_pages` pages, then the frames' pages, and address space for all frames that there may be.
+    /// Takes all memory: room for `copies` of pages, from which they are written then, and the frames' pages; and address space for all frames
+    /// that there may be.
     pub(crate) fn new(
         size: Size,
         page_size: PageSize,
-        spare_pages: usize,
+        copies: usize,
         counters: Arc<Counters>,
     ) -> Result<Self> {
         let (frames, most) = (size.frames() as usize, size.most() as usize);
-        let with_spares = |frames| (spare_pages + frames) * page_size.bytes();
+        let with_copies = |frames| (copies + frames) * page_size.bytes();
+        // A page is lent to the device, or copied for it.
+        let lent = |frames| if copies == 0 { frames } else { 0 };
         Ok(Self {
             arrays: FrameArrays::new(frames, most)?,
-            arena: Arena::new(with_spares(frames), with_spares(most))?,
+            arena: Arena::new(with_copies(frames), with_copies(most))?,
             page_size,
-            first_frame: spare_pages * page_size.bytes(),
+            first_frame: copies * page_size.bytes(),
             size,
             process: Process::current()?,
             slots: ReaderSlots::new(),
@@ -83,8 +86,8 @@ impl Frames {
             admission: Admission::default(),
             ticker: Ticker::default(),
             clean_list: CleanList::new(0),
-            spares: Spares::new(spare_pages),
-            extra_pages: ExtraPages::new(page_size),
+            copy_room: CopyRoom::new(copies),
+            shadow_pages: ShadowPages::new(page_size, lent(frames), lent(most))?,
             older_changes: OlderChanges::default(),
             unlogged: Unlogged::default(),
             counters,
@@ -143,19 +146,19 @@ impl Frames {
 
     /// Returns how many chunks of the arena it takes for so many frames.
     pub(crate) fn chunks_for(&self, frames: u32) -> usize {
-        self.arena.chunks_for(self.home_of(FrameNo(frames)))
+        self.arena.chunks_for(self.offset_of(FrameNo(frames)))
     }
 
     /// Returns the bytes that the frames take beside the pages.
     pub(crate) fn overhead(&self) -> usize {
-        let spares = self.first_frame;
-        let parts = self.clean_list.memory() + self.slots.memory() + self.extra_pages.memory();
-        self.size.highest() as usize * FrameArrays::BYTES_PER_FRAME + parts + spares
+        let (frames, copies) = (self.size.highest() as usize, self.first_frame);
+        let parts = self.clean_list.memory() + self.slots.memory() + self.shadow_pages.memory(frames);
+        frames * FrameArrays::BYTES_PER_FRAME + parts + copies
     }
 
-    /// Where in the arena the frame's own page is, which is where the device finds it, for reading and for writing.
+    /// Returns where in the arena the frame is: there the device finds the page, for reading and for writing.
     #[inline]
-    pub(crate) fn home_of(&self, no: FrameNo) -> usize {
+    pub(crate) fn offset_of(&self, no: FrameNo) -> usize {
         self.first_frame + no.index() * self.page_size.bytes()
     }
 }

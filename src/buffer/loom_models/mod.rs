@@ -10,7 +10,7 @@
 //! as soon as two threads use it in no order.
 
 mod latches;
-mod lending;
+mod shadow;
 mod table;
 
 use loom::cell::UnsafeCell;
@@ -18,7 +18,7 @@ use loom::cell::UnsafeCell;
 use crate::{
     buffer::{
         residency::Residency,
-        small_pools::{page, pool_with_spares, read_into},
+        small_pools::{self, page, read_into},
     },
     sync::{
         Arc,
@@ -26,9 +26,9 @@ use crate::{
     },
 };
 
-/// A pool of `frames` and as many spare pages, for threads to share.
+/// A pool for threads to share.
 fn pool_of(frames: u32) -> Arc<Residency> {
-    Arc::new(pool_with_spares(frames, frames as usize))
+    Arc::new(small_pools::pool_of(frames))
 }
 
 /// What stands for the bytes of a place: the block that was read or the version that was written there.

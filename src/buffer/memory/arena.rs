@@ -15,7 +15,7 @@ use std::{ops::Range, ptr::NonNull};
 
 use crate::{
     buffer::{
-        frame::state::SPARE_PAGES_MAX,
+        frame::copy_room::COPIES_MAX,
         memory::mapping::{Mapping, check_fits},
     },
     error::Result,
@@ -26,10 +26,10 @@ use crate::{
 /// The largest registered buffer.
 const CHUNK_MAX: usize = 1 << 30;
 
-/// The steps by which memory comes and goes, for small pools and for large ones. All spare pages are in the first, since a run
+/// The steps by which memory comes and goes, for small pools and for large ones. All copies are in the first, since a run
 /// of them is one buffer.
 const STEP: [usize; 2] = [16 << 20, 64 << 20];
-const _: () = assert!(SPARE_PAGES_MAX * PageSize::MAX.bytes() <= STEP[0]);
+const _: () = assert!(COPIES_MAX * PageSize::MAX.bytes() <= STEP[0]);
 
 /// Steps in which a small pool grows from nothing to the most that it can be.
 const STEPS: usize = 16;

@@ -7,7 +7,7 @@ use std::{ops::Deref, ptr, ptr::NonNull, slice};
 use crate::{
     buffer::memory::mapping::{Mapping, SMALL},
     error::Result,
-    sync::atomic::AtomicU64,
+    sync::atomic::{AtomicPtr, AtomicU64},
 };
 
 /// Values whose first state is all zero bytes, as memory comes from the system: fresh memory holds them already.
@@ -24,6 +24,13 @@ pub(crate) unsafe trait Zeroed {
 unsafe impl Zeroed for AtomicU64 {
     fn first() -> Self {
         Self::new(0)
+    }
+}
+
+// SAFETY: an atomic has the bytes of its pointer, and those of a null pointer are zero.
+unsafe impl<T> Zeroed for AtomicPtr<T> {
+    fn first() -> Self {
+        Self::new(ptr::null_mut())
     }
 }
 

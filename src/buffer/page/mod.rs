@@ -300,7 +300,7 @@ impl<'a> PageWrite<'a> {
             }
         }
         if self.own {
-            self.pin.come_home();
+            self.pin.leave_shadow();
         }
     }
 }

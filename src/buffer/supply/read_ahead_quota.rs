@@ -5,7 +5,7 @@
 //! still being read leaves the place to the read ([`Pin::leave_unattended`](crate::buffer::frame::pin::Pin::leave_unattended)).
 //!
 //! **No file has them all** (C6): its reads may not come back. Beside other open files a file gets a place only where it then has at most
-//! three quarters of what the others leave, as with [spare pages](crate::buffer::frame::spares). A file that is open alone may have all of them.
+//! three quarters of what the others leave, as with [room for copies](crate::buffer::frame::copy_room). A file that is open alone may have all of them.
 
 use crate::{
     id::FileId,

@@ -13,7 +13,7 @@
 //! held. Only then is anything behind the header written over.
 //!
 //! A page has no latch from the moment when its write begins, and yet the area and the place get the same bytes: sealed copies
-//! belong to the write alone, and a page that is written from where it is was lent in that moment (`buffer/frame/lending`), before
+//! belong to the write alone, and a page that is written from where it is was lent in that moment (`buffer/frame/shadow`), before
 //! its copy is made; who changes it from then on does so elsewhere, until the write is over.
 //!
 //! # Why a copy never brings back an older page

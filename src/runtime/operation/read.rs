@@ -236,7 +236,7 @@ fn assert_waits(frame: Frame<'_>) {
 }
 
 fn buffer_of(frames: &Frames, no: FrameNo) -> IoBuf {
-    buffer_at(frames, frames.home_of(no), frames.page_size().bytes())
+    buffer_at(frames, frames.offset_of(no), frames.page_size().bytes())
 }
 
 fn shrunk() -> io::Error {

@@ -10,7 +10,7 @@ use crate::{
         frame::{latch::Latch, pin::Pin, waiters::want::Want},
         map::Mapped,
         residency::Residency,
-        small_pools::{page, pool_with_spares},
+        small_pools::{page, pool_with_copies},
     },
     error::Error,
     id::{FileId, PageSize},
@@ -25,10 +25,10 @@ use crate::{
 
 const SIZE: PageSize = PageSize::MIN;
 const PAGE: usize = SIZE.bytes();
-const SPARES: usize = 4;
+const COPIES: usize = 4;
 
 fn pool_of(frames: u32) -> Arc<Residency> {
-    Arc::new(pool_with_spares(frames, SPARES))
+    Arc::new(pool_with_copies(frames, 0))
 }
 
 /// The lease of a read of the first so many pages, and a pin on each.
@@ -128,7 +128,7 @@ fn begin_write(pins: &[Pin], mut run: WriteRun) -> (WriteLease, Arc<File>, Arc<B
 }
 
 /// Changes all pages on one thread while the device writes them on another.
-fn c1_what_is_changed_meanwhile(pool: &Arc<Residency>, run: WriteRun) {
+fn c1_what_is_changed_meanwhile(pool: &Arc<Residency>, copies: usize, run: WriteRun) {
     let pins = read(pool, 3);
     pins.iter().for_each(|pin| change(pin, 10));
     let (lease, _file, tally) = begin_write(&pins, run);
@@ -144,9 +144,10 @@ fn c1_what_is_changed_meanwhile(pool: &Arc<Residency>, run: WriteRun) {
     for pin in &pins {
         assert!(pin.frame().state.load().is_dirty() && bytes(pin) == [20; PAGE]);
     }
-    let away = pins.iter().filter(|pin| pin.frame().state.load().is_away()).count();
-    let free = (0..).map_while(|file| pool.spares.try_take(1, FileId(file))).count();
-    assert_eq!(free + away, SPARES, "a spare page is lost");
+    let shadowed = pins.iter().filter(|pin| pin.frame().state.load().is_shadowed()).count();
+    assert_eq!(pool.shadow_pages.owners().len(), shadowed, "a shadow page is lost");
+    let free = (0..).map_while(|file| pool.copy_room.try_take(1, FileId(file))).count();
+    assert_eq!(free, copies, "room for a copy is lost");
 }
 
 #[test]
@@ -181,14 +182,14 @@ fn c2_a_read_that_is_dropped_half_way_is_gone_for_who_waits() {
 
 #[test]
 fn c1_the_device_has_what_it_was_lent_whoever_changes_the_page_meanwhile() {
-    c1_what_is_changed_meanwhile(&pool_of(3), WriteRun::lent());
+    c1_what_is_changed_meanwhile(&pool_of(3), 0, WriteRun::lent());
 }
 
 #[test]
 fn c1_the_device_has_the_copies_whoever_changes_the_page_meanwhile() {
-    let pool = pool_of(3);
-    let room = pool.spares.try_take(3, FileId(0)).unwrap();
-    c1_what_is_changed_meanwhile(&pool, WriteRun::copied(room));
+    let pool = Arc::new(pool_with_copies(3, COPIES));
+    let room = pool.copy_room.try_take(3, FileId(0)).unwrap();
+    c1_what_is_changed_meanwhile(&pool, COPIES, WriteRun::copied(room));
 }
 
 #[test]

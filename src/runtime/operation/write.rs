@@ -3,7 +3,7 @@
 use std::{io, slice};
 
 use crate::{
-    buffer::frame::{frames::Frames, pin::Pin, pin_list::Pins, spares::SpareRun, state::State},
+    buffer::frame::{copy_room::CopyRun, frames::Frames, pin::Pin, pin_list::Pins, state::State},
     error::{Error, IoOp},
     id::PageId,
     io::{buffers::IoBuf, doublewrite::KeptCopies, file::File},
@@ -19,10 +19,10 @@ pub(crate) struct WriteRun {
 }
 
 enum WriteSource {
-    /// The frames' own bytes, each at its home.
+    /// The bytes in the frames.
     Lent,
     /// Copies, one behind the other, with room for more.
-    Copied(SpareRun),
+    Copied(CopyRun),
 }
 
 impl WriteRun {
@@ -32,7 +32,7 @@ impl WriteRun {
     }
 
     /// A run of copies, as many as there is room for.
-    pub(crate) fn copied(room: SpareRun) -> Self {
+    pub(crate) fn copied(room: CopyRun) -> Self {
         Self { pins: Pins::new(), bytes: WriteSource::Copied(room) }
     }
 
@@ -70,7 +70,7 @@ impl WriteRun {
     pub(crate) fn cancel(self, frames: &Frames) {
         debug_assert!(self.pins.is_empty());
         if let WriteSource::Copied(room) = self.bytes {
-            frames.spares.give_back(room);
+            frames.copy_room.give_back(room);
         }
     }
 }
@@ -89,7 +89,7 @@ impl WriteLease {
     /// A run of one page at least.
     pub(crate) fn new(file: Arc<File>, mut run: WriteRun, outstanding: Outstanding) -> Self {
         if let WriteSource::Copied(room) = &mut run.bytes {
-            run.pins.frames().spares.shrink(room, run.pins.len());
+            run.pins.frames().copy_room.shrink(room, run.pins.len());
         }
         let lease = Self { file, run, outstanding: Some(outstanding), copies: None };
         lease.assert_intact();
@@ -129,7 +129,7 @@ impl WriteLease {
         (0..self.buffer_count()).map(|index| {
             let IoBuf { ptr, len, .. } = self.buffer(index);
             // SAFETY: 1. a lease's buffers are valid, initialised memory as long as it is not finished, and it is borrowed here.
-            //    2. Nobody changes them meanwhile: who changes a page that is lent does so elsewhere (`buffer/frame/lending`), and
+            //    2. Nobody changes them meanwhile: who changes a page that is lent does so elsewhere (`buffer/frame/shadow`), and
             //    copies are changed only through a lease that is borrowed mutably.
             #[allow(unsafe_code)]
             unsafe {
@@ -169,7 +169,7 @@ impl WriteLease {
         let frames = self.run.pins.frames();
         let size = frames.page_size().bytes();
         match &self.run.bytes {
-            WriteSource::Lent => buffer_at(frames, frames.home_of(self.run.pins.frame_no(index)), size),
+            WriteSource::Lent => buffer_at(frames, frames.offset_of(self.run.pins.frame_no(index)), size),
             WriteSource::Copied(copies) => {
                 buffer_at(frames, frames.run_offset(copies), copies.pages() * size)
             }
@@ -202,7 +202,7 @@ impl WriteLease {
             copies.end(outcome.is_ok());
         }
         if let WriteSource::Copied(copies) = std::mem::replace(bytes, WriteSource::Lent) {
-            pins.frames().spares.give_back(copies);
+            pins.frames().copy_room.give_back(copies);
         }
         pins.drain().for_each(|pin| pin.end_write_with(outcome.is_ok(), wakers));
         outstanding.end(outcome.map(|()| pages));

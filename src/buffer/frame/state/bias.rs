@@ -2,7 +2,7 @@
 
 use super::{
     AHEAD, BIASED, CLAIMED, DIRTY, EXCLUSIVE, HALF_THE_PINS, HALF_THE_SHARES, LATCH_WAITERS, LATCHES, PIN,
-    PLACE, SHARE, State, USAGE, VALID, WRITING,
+    SHADOWED, SHARE, State, USAGE, VALID, WRITING,
 };
 
 impl State {
@@ -29,7 +29,7 @@ impl State {
             | AHEAD
             | DIRTY
             | WRITING
-            | PLACE
+            | SHADOWED
             | HALF_THE_PINS
             | HALF_THE_SHARES;
         if self.0 & LOOK == VALID | USAGE { self.with(BIASED) } else { self }

@@ -8,14 +8,14 @@
 //! 2. a CLAIMED frame has no pin, no latch and no I/O: one thread owns it alone. If it is DIRTY too it is *seized*, and stays mapped;
 //! 3. DIRTY, WRITING and latches only on VALID frames (but for 2), and the exclusive latch excludes share latches; a READ_ONLY
 //!    frame is neither DIRTY nor WRITING;
-//! 4. LENT only while WRITING, and at home: the device reads the bytes where they are, so whoever wants to change them moves them
-//!    first. The place changes only under the exclusive latch, the only share latch, or a claim;
+//! 4. LENT only while WRITING, and not SHADOWED: the device reads the bytes in the frame, so a thread that wants to change them moves
+//!    them to a shadow page first. SHADOWED changes only under the exclusive latch, the only share latch, or a claim;
 //! 5. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
 //!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
 //!    stays out of use for ever. (One that a slot holds goes with its pin, forgotten or not);
 //! 6. only a frame that is READING is UNATTENDED;
-//! 7. only a frame that is VALID, clean and at home, and that no thread changes or writes, is BIASED: [slots](super::slots) of threads may hold
-//!    further pins and share latches on it. So whatever needs that there are none takes the bias off first;
+//! 7. only a frame that is VALID, clean and not SHADOWED, and that no thread changes or writes, is BIASED: [slots](super::slots) of
+//!    threads may hold further pins and share latches on it. So whatever needs that there are none takes the bias off first;
 //! 8. a frame that is CLAIMED is not READY: no other thread takes it. Nor is one made READY that has no page: it is among the free ones.
 //!
 //! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
@@ -24,7 +24,7 @@
 mod atomic;
 mod bias;
 mod latch;
-mod place;
+mod shadow;
 #[cfg(test)]
 mod tests;
 mod victim;
@@ -32,7 +32,6 @@ mod victim;
 use std::fmt;
 
 pub(crate) use atomic::AtomicState;
-pub(crate) use place::{BytesPlace, SPARE_PAGES_MAX};
 pub(crate) use victim::Verdict;
 
 const PIN: u64 = 1;
@@ -58,9 +57,8 @@ const IO_WAITERS: u64 = 1 << 51;
 const READ_ONLY: u64 = 1 << 52;
 const ORPHAN: u64 = 1 << 53;
 const AHEAD: u64 = 1 << 54;
-const PLACE_SHIFT: u32 = 55;
-const PLACE: u64 = 0xff << PLACE_SHIFT;
-const LENT: u64 = 1 << 63;
+const SHADOWED: u64 = 1 << 55;
+const LENT: u64 = 1 << 56;
 
 /// So many pins, and share latches, the word can count beyond those that it grants: of slots, and of threads that revoke a bias.
 const RESERVE: u64 = 1 << 12;
@@ -72,7 +70,7 @@ const HALF_THE_PINS: u64 = 1 << 19;
 const HALF_THE_SHARES: u64 = 1 << 40;
 
 /// Of these only VALID goes with BIASED.
-const NOT_BIASED: u64 = VALID | EXCLUSIVE | DIRTY | WRITING | PLACE;
+const NOT_BIASED: u64 = VALID | EXCLUSIVE | DIRTY | WRITING | SHADOWED;
 
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
@@ -386,7 +384,7 @@ impl State {
             (self.has(EXCLUSIVE) && self.has(SHARES), "3: exclusive but shared"),
             (self.has(READ_ONLY) && self.has(DIRTY | WRITING), "3: changed but read only"),
             (self.has(LENT) && !self.has(WRITING), "4: lent but not being written"),
-            (self.has(LENT) && self.is_away(), "4: lent but not at home"),
+            (self.has(LENT) && self.is_shadowed(), "4: lent but not in the frame"),
             (self.has(UNATTENDED) && !self.has(READING), "6: a place is kept for a read that is over"),
             (self.has(BIASED) && self.0 & NOT_BIASED != VALID, "7: biased, and not at rest"),
             (self.has(READY) && self.has(CLAIMED), "8: ready, and claimed"),
@@ -420,7 +418,7 @@ impl fmt::Debug for State {
             (UNATTENDED, "unattended"),
             (LENT, "lent"),
             (BIASED, "biased"),
-            (PLACE, "away"),
+            (SHADOWED, "on its shadow page"),
         ];
         flags.iter().filter(|(bit, _)| self.has(*bit)).try_for_each(|(_, name)| write!(f, ", {name}"))
     }

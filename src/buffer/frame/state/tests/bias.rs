@@ -28,7 +28,8 @@ fn a_use_of_a_page_that_has_all_uses_sets_the_bias() {
 
 #[test]
 fn no_bias_is_set_where_it_would_have_to_go_at_once() {
-    for of_a_page in [DIRTY, WRITING, PLACE, AHEAD, LATCH_WAITERS, HALF_THE_PINS, HALF_THE_SHARES, EXCLUSIVE]
+    for of_a_page in
+        [DIRTY, WRITING, SHADOWED, AHEAD, LATCH_WAITERS, HALF_THE_PINS, HALF_THE_SHARES, EXCLUSIVE]
     {
         let page = used().with(of_a_page);
         for step in [State::pin_valid, State::pin_and_latch] {

@@ -8,7 +8,7 @@ mod victims;
 use super::*;
 
 /// What a word says by single bits.
-const FLAGS: [u64; 16] = [
+const FLAGS: [u64; 17] = [
     READY,
     BIASED,
     UNATTENDED,
@@ -24,6 +24,7 @@ const FLAGS: [u64; 16] = [
     READ_ONLY,
     ORPHAN,
     AHEAD,
+    SHADOWED,
     LENT,
 ];
 
@@ -59,23 +60,24 @@ fn writing() -> State {
 #[test]
 fn every_bit_of_the_word_has_one_meaning() {
     assert!(FLAGS.iter().all(|flag| flag.is_power_of_two()));
-    let parts = FLAGS.into_iter().chain([PINS, USAGE, SHARES, PLACE]);
+    let parts = FLAGS.into_iter().chain([PINS, USAGE, SHARES]);
     let word = parts.fold(0, |word, part| {
         assert_eq!(word & part, 0, "{part:x} has two meanings");
         word | part
     });
-    assert_eq!(word, u64::MAX);
+    assert_eq!(word, (1 << 57) - 1, "the rest is free");
     assert_eq!((HALF_THE_PINS, HALF_THE_SHARES), (PINS / 2 + PIN, (SHARES / SHARE).div_ceil(2) * SHARE));
 }
 
 #[test]
 fn each_question_is_about_its_own_bits() {
     type Question = fn(State) -> bool;
-    let questions: [(Question, u64); 12] = [
+    let questions: [(Question, u64); 13] = [
         (State::is_valid, VALID),
         (State::is_dirty, DIRTY),
         (State::is_writing, WRITING),
         (State::is_lent, LENT),
+        (State::is_shadowed, SHADOWED),
         (State::is_in_io, READING | WRITING),
         (State::is_read_only, READ_ONLY),
         (State::is_orphan, ORPHAN),
@@ -118,14 +120,14 @@ fn what_must_never_be_is_named() {
         (VALID | EXCLUSIVE | SHARE, "3"),
         (VALID | READ_ONLY | DIRTY, "3"),
         (VALID | LENT, "4"),
-        (VALID | WRITING | LENT | PLACE, "4"),
+        (VALID | WRITING | LENT | SHADOWED, "4"),
         (VALID | UNATTENDED, "6"),
         (READING | BIASED, "7"),
         (CLAIMED | BIASED, "7"),
         (VALID | BIASED | DIRTY, "7"),
         (VALID | BIASED | WRITING, "7"),
         (VALID | BIASED | EXCLUSIVE, "7"),
-        (VALID | BIASED | PLACE, "7"),
+        (VALID | BIASED | SHADOWED, "7"),
     ];
     for (word, invariant) in broken {
         assert!(State(word).unsound().unwrap().starts_with(invariant), "{:?}", State(word));

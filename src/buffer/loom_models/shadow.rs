@@ -6,11 +6,10 @@ use crate::{
         frame::{latch::Latch, pin::Pin},
         residency::Residency,
     },
-    id::FileId,
     sync::{Arc, witness},
 };
 
-/// A page in the only frame, which goes to a spare page where it is changed while it is lent; or to an extra one.
+/// A page in the only frame, which goes to a shadow page where it is changed while it is lent.
 struct Subject {
     pin: Pin,
     /// What the page says, wherever it is. Under the latch.
@@ -21,12 +20,10 @@ struct Subject {
 }
 
 impl Subject {
-    fn new(has_spare_pages: bool) -> Arc<Self> {
+    fn new(has_memory: bool) -> Arc<Self> {
         witness::swear_in();
         let pool = pool_of(1);
-        if !has_spare_pages {
-            while pool.spares.try_take_page(FileId(0)).is_some() {}
-        }
+        pool.shadow_pages.is_refused.store(!has_memory, std::sync::atomic::Ordering::Relaxed);
         let pin = read_into(&pool, page(1), || {}).unwrap();
         Arc::new(Self { pin, page: Bytes::new(0), disk: Bytes::new(0), pool })
     }
@@ -39,20 +36,20 @@ impl Subject {
         assert_eq!(witness::read(self.pool.address_of(pin.frame_no())), self.page.read());
         witness::written(self.pool.address_of(pin.frame_no()), to);
         self.page.write(to);
-        pin.come_home();
+        pin.leave_shadow();
         pin.unlatch_exclusive(true);
     }
 
-    /// Writes the page out, if it is dirty: the device reads twice what is at home, without a latch.
+    /// Writes the page out, if it is dirty: the device reads twice what is in the frame, without a latch.
     fn write_out(&self) {
         let own = self.pin.again().unwrap();
         own.latch(Latch::Shared);
         let version = own.lend().then(|| self.page.read());
         own.unlatch_shared();
         if let Some(version) = version {
-            let home = self.pool.arena().at(self.pool.home_of(own.frame_no()));
+            let frame = self.pool.arena().at(self.pool.offset_of(own.frame_no()));
             for _ in 0..2 {
-                assert_eq!(witness::read(home), version);
+                assert_eq!(witness::read(frame), version);
             }
             self.disk.write(version);
             own.end_write(true);
@@ -77,9 +74,9 @@ fn go(subject: &Arc<Subject>, part: impl FnOnce(&Subject) + Send + 'static) -> l
 
 #[test]
 fn c8_what_the_device_was_lent_is_not_changed_and_a_change_is_not_forgotten() {
-    for has_spare_pages in [true, false] {
+    for has_memory in [true, false] {
         check(3, move || {
-            let subject = Subject::new(has_spare_pages);
+            let subject = Subject::new(has_memory);
             subject.change(1);
             let writing = go(&subject, Subject::write_out);
             subject.change(2);
@@ -87,13 +84,9 @@ fn c8_what_the_device_was_lent_is_not_changed_and_a_change_is_not_forgotten() {
             // Dirty, unless the write came last.
             subject.write_out();
             let state = subject.pin.frame().state.load();
-            assert!(!state.is_dirty() && !state.is_writing() && !state.is_away(), "{state:?}");
+            assert!(!state.is_dirty() && !state.is_writing() && !state.is_shadowed(), "{state:?}");
             assert_eq!(subject.disk.read(), 2);
-            assert_eq!(
-                subject.pool.faults().len(),
-                usize::from(!has_spare_pages),
-                "but for the spare pages that were taken"
-            );
+            assert_eq!(subject.pool.faults(), Vec::<String>::new());
         });
     }
 }
@@ -112,9 +105,9 @@ fn c1_a_reader_sees_whole_changes_while_the_page_moves() {
     });
 }
 
-/// A page that is away since a reader kept it there, and that two come to write while it is read and changed.
+/// A page that is on its shadow page since a reader kept it there, and that two come to write while it is read and changed.
 #[test]
-fn c8_what_is_copied_home_for_the_device_is_not_changed_either() {
+fn c8_what_is_copied_back_for_the_device_is_not_changed_either() {
     check(2, || {
         let subject = Subject::new(true);
         let Subject { pin, .. } = &*subject;
@@ -126,7 +119,7 @@ fn c8_what_is_copied_home_for_the_device_is_not_changed_either() {
         subject.change(2);
         pin.latch(Latch::Shared);
         own.end_write(true);
-        assert!(pin.frame().state.load().is_away());
+        assert!(pin.frame().state.load().is_shadowed());
         let writing = go(&subject, Subject::write_out);
         subject.write_out();
         pin.unlatch_shared();

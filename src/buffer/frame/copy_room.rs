@@ -1,19 +1,20 @@
-//! Spare pages in registered memory: for the bytes of a page of which one version is on its way to disk.
+//! Room in registered memory for the copies that a codec seals.
 //!
-//! A fixed number of pages at the start of the arena. A thread that wants to change a page that the
-//! device is reading moves it to one of them, if there is one (see [`lending`](crate::buffer::frame::lending)), and copies for a codec to
-//! seal are made in stretches of them. Where a stretch is wanted and there is none, the writer waits for an earlier write: that
-//! is the back-pressure of sealed writes.
+//! A fixed number of pages at the start of the arena; none in a pool without a codec, whose pages are written [from their
+//! frames](super::shadow). Copies of neighbours are made in stretches. Where a stretch is wanted and there is none, the writer waits for an
+//! earlier write: that is the back-pressure of sealed writes.
 //!
 //! **No file has them all** (C6): its writes may not come back. A stretch is given to a file only where it then has at most three quarters
 //! of what the other files leave, so that each further file whose writes do not come back takes three quarters of the rest, and one page
 //! as long as any is free.
 
 use crate::{
-    buffer::frame::state::SPARE_PAGES_MAX,
     id::FileId,
     sync::{Condvar, Mutex},
 };
+
+/// The most pages, so that one run of them is one registered buffer.
+pub(crate) const COPIES_MAX: usize = 256;
 
 /// The files that have the pages, by their numbers.
 struct Owners(Box<[Option<FileId>]>);
@@ -25,13 +26,13 @@ impl Owners {
 
     fn take(&mut self, pages: std::ops::Range<usize>, file: FileId) {
         for page in pages {
-            assert!(self.0[page].replace(file).is_none(), "spare page {page} is taken twice");
+            assert!(self.0[page].replace(file).is_none(), "room {page} for a copy is taken twice");
         }
     }
 
     fn give_back(&mut self, pages: std::ops::Range<usize>) {
         for page in pages {
-            assert!(self.0[page].take().is_some(), "spare page {page} is given back twice");
+            assert!(self.0[page].take().is_some(), "room {page} for a copy is given back twice");
         }
     }
 
@@ -39,7 +40,7 @@ impl Owners {
     fn left_for(&self, file: FileId) -> usize {
         let free = self.0.iter().filter(|owner| owner.is_none()).count();
         let own = self.0.iter().filter(|&&owner| owner == Some(file)).count();
-        let share = if seeded!("one_file_has_all_spare_pages") { free + own } else { (free + own) * 3 / 4 };
+        let share = if seeded!("one_file_has_all_copies") { free + own } else { (free + own) * 3 / 4 };
         share.max(1).saturating_sub(own).min(free)
     }
 
@@ -60,19 +61,19 @@ impl Owners {
     }
 }
 
-pub(crate) struct Spares {
+pub(crate) struct CopyRoom {
     owners: Mutex<Owners>,
     freed: Condvar,
 }
 
-/// A stretch of spare pages: the right to their bytes. Given back by hand, since it does not know its pool.
+/// A stretch of the room: the right to their bytes. Given back by hand, since it does not know its pool.
 #[derive(Debug)]
-pub(crate) struct SpareRun {
+pub(crate) struct CopyRun {
     first: usize,
     pages: usize,
 }
 
-impl SpareRun {
+impl CopyRun {
     pub(crate) fn pages(&self) -> usize {
         self.pages
     }
@@ -83,18 +84,18 @@ impl SpareRun {
     }
 }
 
-impl Spares {
+impl CopyRoom {
     pub(crate) fn new(pages: usize) -> Self {
-        assert!((1..=SPARE_PAGES_MAX).contains(&pages));
+        assert!(pages <= COPIES_MAX);
         Self { owners: Mutex::new(Owners(vec![None; pages].into())), freed: Condvar::new() }
     }
 
     /// Room for up to `wanted` pages of the file, if there is any at all.
-    pub(crate) fn try_take(&self, wanted: usize, file: FileId) -> Option<SpareRun> {
+    pub(crate) fn try_take(&self, wanted: usize, file: FileId) -> Option<CopyRun> {
         let mut owners = self.owners.lock();
         let found = owners.find(wanted.min(owners.left_for(file)));
         owners.take(found.clone(), file);
-        (!found.is_empty()).then_some(SpareRun { first: found.start, pages: found.len() })
+        (!found.is_empty()).then_some(CopyRun { first: found.start, pages: found.len() })
     }
 
     /// Waits for writes in flight, until there is room for a page of the file; others may take it first. Call it with nothing in hand
@@ -107,14 +108,14 @@ impl Spares {
     }
 
     /// Gives back all but the first `pages` pages.
-    pub(crate) fn shrink(&self, run: &mut SpareRun, pages: usize) {
+    pub(crate) fn shrink(&self, run: &mut CopyRun, pages: usize) {
         let (from, to) = (run.first + pages, run.first + run.pages);
         self.owners.lock().give_back(from..to);
         run.pages = pages;
         self.freed.notify_all();
     }
 
-    pub(crate) fn give_back(&self, mut run: SpareRun) {
+    pub(crate) fn give_back(&self, mut run: CopyRun) {
         self.shrink(&mut run, 0);
     }
 
@@ -122,19 +123,6 @@ impl Spares {
     pub(crate) fn taken(&self) -> Vec<usize> {
         let owners = self.owners.lock();
         (0..owners.0.len()).filter(|&page| owners.is_taken(page)).collect()
-    }
-
-    /// One page, for the bytes of a frame that has a page of this file: its number. Not bound to the file's share, since who finds none
-    /// does without.
-    pub(crate) fn try_take_page(&self, file: FileId) -> Option<usize> {
-        let mut owners = self.owners.lock();
-        let found = owners.find(1);
-        owners.take(found.clone(), file);
-        found.last()
-    }
-
-    pub(crate) fn give_back_page(&self, number: usize) {
-        self.give_back(SpareRun { first: number, pages: 1 });
     }
 }
 
@@ -148,53 +136,53 @@ mod tests {
 
     #[test]
     fn room_is_given_in_stretches_and_never_twice() {
-        let spares = Spares::new(12);
-        let first = spares.try_take(4, ONE).unwrap();
-        let second = spares.try_take(4, ONE).unwrap();
-        let rest = spares.try_take(4, ONE).unwrap();
+        let room = CopyRoom::new(12);
+        let first = room.try_take(4, ONE).unwrap();
+        let second = room.try_take(4, ONE).unwrap();
+        let rest = room.try_take(4, ONE).unwrap();
         assert_eq!([first.pages, second.pages, rest.pages], [4, 4, 1]);
-        assert!(spares.try_take(1, ONE).is_none());
-        spares.give_back(first);
-        let again = spares.try_take(3, ONE).unwrap();
+        assert!(room.try_take(1, ONE).is_none());
+        room.give_back(first);
+        let again = room.try_take(3, ONE).unwrap();
         assert_eq!((again.first, again.pages), (0, 3));
-        spares.give_back(second);
-        spares.give_back(again);
-        spares.give_back(rest);
-        assert_eq!(spares.try_take(SPARE_PAGES_MAX, ONE).unwrap().pages, 9);
-        assert!(spares.taken().into_iter().eq(0..9));
+        room.give_back(second);
+        room.give_back(again);
+        room.give_back(rest);
+        assert_eq!(room.try_take(COPIES_MAX, ONE).unwrap().pages, 9);
+        assert!(room.taken().into_iter().eq(0..9));
     }
 
     #[test]
     fn c6_files_that_take_all_they_can_get_leave_something_for_the_next() {
-        let spares = Spares::new(254);
+        let room = CopyRoom::new(COPIES_MAX);
         let taken = (1..=6).map_while(|file| {
-            let runs = std::iter::from_fn(|| spares.try_take(16, FileId(file)));
+            let runs = std::iter::from_fn(|| room.try_take(16, FileId(file)));
             Some(runs.map(|run| run.pages).sum::<usize>()).filter(|&pages| pages > 0)
         });
-        assert!(taken.eq([190, 48, 12, 3, 1]));
-        let smallest = Spares::new(1);
+        assert!(taken.eq([192, 48, 12, 3, 1]));
+        let smallest = CopyRoom::new(1);
         assert_eq!(smallest.try_take(4, ONE).unwrap().pages, 1);
     }
 
     #[test]
     fn a_run_that_shrinks_leaves_its_tail_to_others() {
-        let spares = Spares::new(8);
-        let mut run = spares.try_take(8, ONE).unwrap();
-        spares.shrink(&mut run, 3);
-        assert_eq!((run.pages, spares.try_take(8, ONE).unwrap().pages), (3, 3));
+        let room = CopyRoom::new(8);
+        let mut run = room.try_take(8, ONE).unwrap();
+        room.shrink(&mut run, 3);
+        assert_eq!((run.pages, room.try_take(8, ONE).unwrap().pages), (3, 3));
     }
 
     #[test]
     fn who_finds_no_room_gets_it_when_a_write_ends() {
-        let spares = Spares::new(1);
-        let run = spares.try_take(1, ONE).unwrap();
+        let room = CopyRoom::new(1);
+        let run = room.try_take(1, ONE).unwrap();
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| spares.wait_for_room(FileId(2)));
+            let waiting = scope.spawn(|| room.wait_for_room(FileId(2)));
             thread::sleep(Duration::from_millis(20));
             assert!(!waiting.is_finished(), "there is no room");
-            spares.give_back(run);
+            room.give_back(run);
             waiting.join().unwrap();
-            assert!(spares.try_take(1, ONE).is_some());
+            assert!(room.try_take(1, ONE).is_some());
         });
     }
 }

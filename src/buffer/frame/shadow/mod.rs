@@ -1,0 +1,384 @@
+//! Where a page's bytes are, and how they are lent to the device without a thread that waits for it.
+//!
+//! A page is written straight from its frame: its bytes are **lent** in the moment in which it stops being dirty, and the
+//! device reads them where they are. Readers read them too. A thread that wants to *change* them copies them to a
+//! [shadow page](pages) first, and changes the copy; from then on the page is there, and the device goes on reading what it was
+//! lent. So a writer waits for a copy of a page, never for the device: only where the system has no memory for a shadow page is the end of
+//! the write waited for.
+//!
+//! What is on a shadow page is copied back into the frame as soon as it can be: with the end of the write, unless the page is latched;
+//! else with the end of the change that goes on then, or before the next one. A page that is still on its shadow page when it is written
+//! again, since readers keep it there, is copied into the frame for the device, under a share latch: it belongs there again if no other
+//! thread reads it.
+//!
+//! Invariants:
+//! 1. the device reads in frames, and lent bytes do not change until the write is over;
+//! 2. whether a frame's bytes are on its shadow page changes only under its exclusive latch, its only share latch or a claim, so a thread
+//!    that holds a latch may keep the address;
+//! 3. while the bytes are on the shadow page, the frame belongs to the write that is under way; without one, to the thread that holds the
+//!    exclusive latch.
+//!
+//! Lock order: the lock of the shadow pages, a leaf.
+
+#![allow(unsafe_code)]
+
+pub(crate) mod pages;
+
+use std::{ptr, ptr::NonNull};
+
+use crate::{
+    buffer::frame::{frames::Frames, latch::Latch, pin::Pin, state::State, waiters::want::Want},
+    id::FrameNo,
+    observe::Counter,
+    sync::{waking::Wakers, witness},
+};
+
+impl Frames {
+    /// Returns the address of the frame's bytes. Reading or writing them takes a latch.
+    #[inline]
+    pub(crate) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
+        self.address_in(no, self.state_of(no).load())
+    }
+
+    /// Returns the same of a frame in this state.
+    #[inline]
+    pub(crate) fn address_in(&self, no: FrameNo, state: State) -> NonNull<u8> {
+        if state.is_shadowed() { self.address_of_shadow(no) } else { self.address_in_arena(no) }
+    }
+
+    #[inline]
+    fn address_in_arena(&self, no: FrameNo) -> NonNull<u8> {
+        self.arena().at(self.offset_of(no))
+    }
+
+    /// Apart, with all that it takes, since a page is hardly ever there.
+    #[cold]
+    fn address_of_shadow(&self, no: FrameNo) -> NonNull<u8> {
+        self.shadow_pages.address_of(no)
+    }
+
+    /// Has a claimed frame take its next page without what is on its shadow page.
+    pub(crate) fn drop_shadow(&self, no: FrameNo) {
+        let state = &self.frame(no).state;
+        if state.load().is_shadowed() {
+            state.update(State::move_back);
+            self.shadow_pages.remove(no);
+        }
+    }
+
+    /// Copies a page.
+    ///
+    /// # Safety
+    /// Both are addresses of this pool's pages, and different ones. No thread changes the bytes at `from`, and no other knows those
+    /// at `to`.
+    pub(super) unsafe fn copy_page(&self, from: NonNull<u8>, to: NonNull<u8>) {
+        debug_assert_ne!(from, to);
+        witness::copied(from, to);
+        // SAFETY: the caller's promise; whole pages of which each lies apart do not overlap.
+        unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), self.page_size().bytes()) };
+    }
+}
+
+impl Pin {
+    /// Sees to it that the bytes may be changed where they are. The caller holds the exclusive latch through this pin.
+    pub(crate) fn make_own(&self) {
+        let (frames, no) = (self.frames(), self.frame_no());
+        while self.frame().state.load().is_lent() && !seeded!("lent_bytes_changed") {
+            if !frames.shadow_pages.add(no) {
+                self.wait_for_io(Want::WriteDone);
+                continue;
+            }
+            // SAFETY: by the exclusive latch no thread changes the bytes; the shadow page came to this frame just now.
+            unsafe { frames.copy_page(frames.address_in_arena(no), frames.address_of_shadow(no)) };
+            if self.frame().state.try_update(State::move_to_shadow).is_ok() {
+                frames.counters.add(Counter::ShadowPages, 1);
+            } else {
+                // The write ended while the copy was made: there was no need for it.
+                frames.shadow_pages.remove(no);
+            }
+        }
+        self.leave_shadow();
+    }
+
+    /// Copies bytes that are on the shadow page back into the frame, if the write is over that was lent what is there. The caller holds
+    /// the exclusive latch, at the beginning of a change or at its end.
+    #[inline]
+    pub(crate) fn leave_shadow(&self) {
+        let state = self.frame().state.load();
+        if state.is_shadowed() && (!state.is_writing() || seeded!("copied_back_while_the_device_reads")) {
+            self.move_back();
+        }
+    }
+
+    /// Moves the bytes from the shadow page, where they are, back into the frame. The caller holds the exclusive latch, and no device
+    /// reads there.
+    #[cold]
+    fn move_back(&self) {
+        // SAFETY: by the exclusive latch no other thread uses the bytes, on the shadow page or in the frame, and no device reads there.
+        unsafe { self.copy_back() };
+        self.frame().state.update(State::move_back);
+        if !seeded!("shadow_page_lost") {
+            self.frames().shadow_pages.remove(self.frame_no());
+        }
+    }
+
+    /// Copies the bytes from the shadow page into the frame.
+    ///
+    /// # Safety
+    /// No thread changes the bytes, which are on the shadow page, and no other uses what is in the frame.
+    unsafe fn copy_back(&self) {
+        let (frames, no) = (self.frames(), self.frame_no());
+        // SAFETY: the caller's promise.
+        unsafe { frames.copy_page(frames.address_of_shadow(no), frames.address_in_arena(no)) };
+    }
+
+    /// Begins the write of a page, which the device finds in the frame, if it is dirty and not being written; whether it did. The caller
+    /// holds a share latch.
+    #[must_use]
+    pub(crate) fn lend(&self) -> bool {
+        let Ok(state) = self.frame().state.try_update(State::begin_lending) else { return false };
+        if state.is_shadowed() {
+            // SAFETY: by the share latch no thread changes the bytes; the frame belongs to this write, which has just begun, alone.
+            unsafe { self.copy_back() };
+            if self.frame().state.try_update(State::lend_copied_back).is_ok() {
+                self.frames().shadow_pages.remove(self.frame_no());
+            }
+        }
+        true
+    }
+
+    /// Ends the write to which this pin belongs, and wakes the waiters for that.
+    #[cfg(test)]
+    pub(crate) fn end_write(self, arrived: bool) {
+        self.end_write_with(arrived, &mut Wakers::new());
+    }
+
+    /// Ends the write to which this pin belongs; the device has done with what it was given. Waking is left to the caller.
+    pub(crate) fn end_write_with(self, arrived: bool, wakers: &mut Wakers) {
+        // Changed meanwhile: it is copied back now, if no thread is at it. While it is WRITING no other has a use for the frame's bytes.
+        if self.frame().state.load().is_shadowed() && self.try_latch(Latch::Exclusive) {
+            self.move_back();
+            self.unlatch_exclusive_with(wakers);
+        }
+        if arrived && !seeded!("older_change_kept") {
+            self.frames().older_changes.forget(self.frame_no());
+        }
+        self.end_io(|s| s.end_write(arrived), &Ok(()), wakers);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::Relaxed;
+
+    use super::*;
+    use crate::buffer::{
+        residency::Residency,
+        small_pools::{self, page, pool_of},
+    };
+
+    /// A page that was read, with a pin.
+    fn read(pool: &Residency, block: u32) -> Pin {
+        small_pools::read(pool, page(block))
+    }
+
+    /// A page that was read and then changed.
+    fn read_and_change(pool: &Residency, block: u32, to: u8) -> Pin {
+        let pin = read(pool, block);
+        change(&pin, to);
+        pin
+    }
+
+    /// Begins to change the page as a guard does.
+    fn begin_change(pin: &Pin, to: u8) {
+        assert!(pin.try_latch(Latch::Exclusive));
+        pin.make_own();
+        // SAFETY: the exclusive latch is held, and the bytes are own.
+        unsafe { pin.frames().address_of(pin.frame_no()).write(to) };
+    }
+
+    fn end_change(pin: &Pin) {
+        pin.leave_shadow();
+        pin.unlatch_exclusive(true);
+    }
+
+    fn change(pin: &Pin, to: u8) {
+        begin_change(pin, to);
+        end_change(pin);
+    }
+
+    /// The first byte of the page, wherever it is.
+    fn byte(pin: &Pin) -> u8 {
+        // SAFETY: no thread writes meanwhile.
+        unsafe { pin.frames().address_of(pin.frame_no()).read() }
+    }
+
+    /// The first byte of what is in the frame.
+    fn byte_in_frame(pin: &Pin) -> u8 {
+        // SAFETY: no thread writes meanwhile.
+        unsafe { pin.frames().address_in_arena(pin.frame_no()).read() }
+    }
+
+    fn is_shadowed(pin: &Pin) -> bool {
+        pin.frame().state.load().is_shadowed()
+    }
+
+    /// Begins a write, as write-out does.
+    fn lend(pin: &Pin) -> Pin {
+        let own = pin.again().unwrap();
+        assert!(own.try_latch(Latch::Shared));
+        assert!(own.lend());
+        own.unlatch_shared();
+        own
+    }
+
+    /// Where what comes next is to find all pages in their frames, and no memory taken.
+    fn assert_none_is_shadowed(pool: &Residency) {
+        assert!(pool.frames.iter().all(|(_, frame)| !frame.state.load().is_shadowed()));
+        assert_eq!(pool.shadow_pages.owners(), []);
+    }
+
+    #[test]
+    fn a_change_of_a_lent_page_leaves_the_device_what_it_was_lent_and_the_page_is_back_when_that_is_over() {
+        let pool = pool_of(1);
+        let pin = read_and_change(&pool, 0, 1);
+        for arrived in [true, false] {
+            let write = lend(&pin);
+            change(&pin, 2);
+            change(&pin, 3);
+            assert!(is_shadowed(&pin));
+            assert_eq!((byte_in_frame(&pin), byte(&pin)), (1, 3));
+            write.end_write(arrived);
+            assert_eq!(byte(&pin), 3);
+            assert!(pin.frame().state.load().is_dirty());
+            assert_none_is_shadowed(&pool);
+            change(&pin, 1);
+        }
+    }
+
+    #[test]
+    fn a_page_that_is_being_changed_when_its_write_ends_is_back_when_the_change_ends() {
+        let pool = pool_of(1);
+        let pin = read_and_change(&pool, 0, 1);
+        let write = lend(&pin);
+        begin_change(&pin, 2);
+        write.end_write(true);
+        assert!(is_shadowed(&pin), "the thread that changes it has its address");
+        assert_eq!(byte(&pin), 2);
+        end_change(&pin);
+        assert_eq!(byte(&pin), 2);
+        assert_none_is_shadowed(&pool);
+    }
+
+    #[test]
+    fn a_page_that_is_read_when_its_write_ends_is_back_with_the_next_change() {
+        let pool = pool_of(1);
+        let pin = read_and_change(&pool, 0, 1);
+        let write = lend(&pin);
+        change(&pin, 2);
+        assert!(pin.try_latch(Latch::Shared));
+        write.end_write(true);
+        pin.unlatch_shared();
+        assert!(is_shadowed(&pin));
+        begin_change(&pin, 3);
+        assert_eq!((is_shadowed(&pin), byte(&pin)), (false, 3));
+        end_change(&pin);
+        assert_none_is_shadowed(&pool);
+    }
+
+    /// A page that is on its shadow page, and not being written.
+    fn read_and_leave_on_shadow(pool: &Residency, to: u8) -> Pin {
+        let pin = read_and_change(pool, 0, to - 1);
+        let write = lend(&pin);
+        change(&pin, to);
+        assert!(pin.try_latch(Latch::Shared));
+        write.end_write(true);
+        pin.unlatch_shared();
+        assert!(is_shadowed(&pin));
+        pin
+    }
+
+    #[test]
+    fn a_page_that_is_on_its_shadow_page_is_lent_in_the_frame() {
+        let pool = pool_of(1);
+        let pin = read_and_leave_on_shadow(&pool, 2);
+        let write = lend(&pin);
+        assert!(pin.frame().state.load().is_lent());
+        assert_eq!(byte(&pin), 2);
+        assert_none_is_shadowed(&pool);
+        change(&pin, 3);
+        assert_eq!(byte_in_frame(&pin), 2);
+        write.end_write(true);
+        assert_eq!(byte(&pin), 3);
+    }
+
+    #[test]
+    fn a_page_that_readers_keep_on_its_shadow_page_is_copied_into_the_frame_for_the_device() {
+        let pool = pool_of(1);
+        let pin = read_and_leave_on_shadow(&pool, 2);
+        assert!(pin.try_latch(Latch::Shared));
+        let address = pool.address_of(pin.frame_no());
+        let write = lend(&pin);
+        assert_eq!((is_shadowed(&pin), byte(&pin), byte_in_frame(&pin)), (true, 2, 2));
+        pin.unlatch_shared();
+        change(&pin, 3);
+        assert_eq!((is_shadowed(&pin), byte(&pin), byte_in_frame(&pin)), (true, 3, 2));
+        assert_eq!(pool.address_of(pin.frame_no()), address, "no shadow page but that");
+        assert_eq!(pool.shadow_pages.owners(), [pin.frame_no()]);
+        write.end_write(true);
+        assert_eq!(byte(&pin), 3);
+        assert_none_is_shadowed(&pool);
+    }
+
+    #[test]
+    fn a_frame_takes_its_next_page_where_the_device_reads() {
+        let pool = pool_of(1);
+        let pin = read_and_leave_on_shadow(&pool, 2);
+        assert!(pin.try_latch(Latch::Shared));
+        lend(&pin).end_write(true);
+        assert!(is_shadowed(&pin));
+        pin.unlatch_shared();
+        drop(pin);
+        drop(read(&pool, 1));
+        assert_none_is_shadowed(&pool);
+    }
+
+    #[test]
+    fn however_many_pages_are_changed_while_they_are_written_no_thread_waits_for_that() {
+        const PAGES: u32 = 12;
+        let pool = pool_of(PAGES);
+        let at_first = pool.overhead();
+        let pins: Vec<_> = (0..PAGES).map(|block| read_and_change(&pool, block, block as u8)).collect();
+        let writes: Vec<_> = pins.iter().map(lend).collect();
+        (100..).zip(&pins).for_each(|(to, pin)| change(pin, to));
+        assert!(pins.iter().all(is_shadowed));
+        assert_eq!(pool.counters.get(Counter::ShadowPages), u64::from(PAGES));
+        for (block, pin) in (0..).zip(&pins) {
+            assert_eq!((byte_in_frame(pin), byte(pin)), (block, 100 + block));
+        }
+        assert!(pool.overhead() > at_first);
+        writes.into_iter().for_each(|write| write.end_write(true));
+        assert!((100..).zip(&pins).all(|(to, pin)| byte(pin) == to));
+        assert_none_is_shadowed(&pool);
+        assert_eq!(pool.overhead(), at_first);
+    }
+
+    #[test]
+    fn a_change_for_which_there_is_no_memory_waits_for_the_write_and_no_longer() {
+        let pool = pool_of(1);
+        pool.shadow_pages.is_refused.store(true, Relaxed);
+        let pin = read_and_change(&pool, 0, 1);
+        let write = lend(&pin);
+        std::thread::scope(|scope| {
+            let changing = scope.spawn(|| change(&pin, 2));
+            while !pin.frame().state.load().has_io_waiters() {
+                std::thread::yield_now();
+            }
+            assert_eq!(byte(&pin), 1);
+            write.end_write(true);
+            changing.join().unwrap();
+        });
+        assert_eq!(byte_in_frame(&pin), 2);
+        assert_none_is_shadowed(&pool);
+    }
+}
