@@ -24,7 +24,7 @@ use crate::{
 };
 
 /// So many are kept at the most while hardly any are used; a quarter of the frames of a small pool.
-const KEPT_MAX: usize = 16;
+const KEPT_MAX: usize = 8;
 
 /// What the memory of a shadow page is made of, so that it lies as pages of the arena lie, for engines that look at words.
 #[repr(align(4096))]
