@@ -30,6 +30,9 @@ mod p13_own_cost;
 mod p14_few_pages;
 mod race;
 
+#[cfg(feature = "testing")]
+#[path = "../support/replacement.rs"]
+mod replacement;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -32,7 +32,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
 fn updates(bench: &Bench, mix: Mix, [reads, writes, p99, foreground]: [&str; 4]) -> Result<Vec<FigureRow>> {
     let input = bench.input()?;
     let spec = PoolSpec { method: methods::uring(TASKS).method, frames: FRAMES, combine: 128 << 10 };
-    let updater = Updater::new(PoolArm::open(input, &spec, true)?, TASKS)?;
+    let updater = Updater::new(PoolArm::open(input, &spec, true)?, TASKS);
     updater.warm_up(&mix)?;
     let (files, mut ring) = (input.open_plain(true)?, BareRing::new(RingOptions::new(PAGE, TASKS as usize))?);
     let arms = vec![

@@ -25,7 +25,7 @@ mod counted {
     use replay::{Candidate, Line, Trace, compare};
 
     use super::*;
-    use crate::support::replacement::{candidates, traces};
+    use crate::replacement::{candidates, traces};
 
     const GOAL_HITS_LOST: f64 = 0.01;
 

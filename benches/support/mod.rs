@@ -12,8 +12,6 @@ pub(crate) mod input;
 pub(crate) mod memory;
 pub(crate) mod methods;
 pub(crate) mod pool_arm;
-#[cfg(feature = "testing")]
-pub(crate) mod replacement;
 pub(crate) mod safety;
 pub(crate) mod scratch;
 pub(crate) mod updates;

@@ -2,13 +2,15 @@
 //! changes it. Nearly every update is a miss, and its frame held a dirty page, so a page is written for each that is read.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
+use std::future::poll_fn;
+use std::mem;
+use std::task::Poll;
 use std::time::Instant;
 
+use futures_util::TryStreamExt;
+use futures_util::stream::FuturesUnordered;
 use lab::{Latencies, Meter, Place, Result, Sample, places};
-use ringpool::{BufferPool, PageId};
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::LocalSet;
+use ringpool::PageId;
 
 use super::PoolArm;
 
@@ -41,12 +43,11 @@ impl Mix {
 pub(crate) struct Updater<'a> {
     pub(crate) pool: PoolArm<'a>,
     tasks: u32,
-    runtime: Runtime,
 }
 
 impl<'a> Updater<'a> {
-    pub(crate) fn new(pool: PoolArm<'a>, tasks: u32) -> Result<Self> {
-        Ok(Self { pool, tasks, runtime: Builder::new_current_thread().build()? })
+    pub(crate) fn new(pool: PoolArm<'a>, tasks: u32) -> Self {
+        Self { pool, tasks }
     }
 
     /// Fills the pool with dirty pages, so that the first round is like the others.
@@ -61,57 +62,44 @@ impl<'a> Updater<'a> {
 
     /// Has the tasks `change` the pages at all places. What was read and written is what the pool has counted meanwhile;
     /// latencies are those of the fetches.
-    pub(crate) fn update(
-        &self,
-        places: &[Place],
-        change: impl Fn(Place, &mut [u8]) + 'static,
-    ) -> Result<Sample> {
-        let work = Rc::new(Work {
-            pool: self.pool.pool().clone(),
-            pages: places.iter().map(|&place| (place, self.pool.page(place))).collect(),
-            change,
-            next: Cell::new(0),
-            latencies: RefCell::new(Latencies::new()),
-        });
-        let before = self.pool.counts();
-        let tasks = LocalSet::new();
-        let meter = Meter::start();
-        let running: Vec<_> =
-            (0..self.tasks).map(|_| tasks.spawn_local(Rc::clone(&work).carry_out())).collect();
-        let all = tasks.run_until(async {
-            for task in running {
-                task.await??;
+    pub(crate) fn update(&self, places: &[Place], change: impl Fn(Place, &mut [u8])) -> Result<Sample> {
+        let pages: Vec<(Place, PageId)> =
+            places.iter().map(|&place| (place, self.pool.page(place))).collect();
+        let (latencies, next) = (RefCell::new(Latencies::new()), Cell::new(0));
+        let task = async || -> ringpool::Result<()> {
+            while let Some(&(place, id)) = pages.get(next.replace(next.get() + 1)) {
+                let started = Instant::now();
+                let page = self.pool.pool().fetch(id).await?;
+                latencies.borrow_mut().record(started.elapsed());
+                change(place, &mut page.write_async().await?);
+                drop(page);
+                give_way().await;
             }
             Ok(())
-        });
-        let done: Result<()> = self.runtime.block_on(all);
-        done?;
+        };
+        let before = self.pool.counts();
+        let meter = Meter::start();
+        let tasks = (0..self.tasks).map(|_| task()).collect::<FuturesUnordered<_>>();
+        pollster::block_on(tasks.try_collect::<()>())?;
         let elapsed = meter.stop();
         let counts = self.pool.counts() - before;
         let bytes = |pages: u64| pages * u64::from(self.pool.page_size());
         let sample = elapsed.sample(counts.pages_read, bytes(counts.pages_read));
         let sample = sample.with_written(counts.pages_written, bytes(counts.pages_written));
-        Ok(sample.with_latencies(work.latencies.take()))
+        Ok(sample.with_latencies(latencies.into_inner()))
     }
 }
 
-/// Pages that tasks take one by one and change.
-struct Work<C> {
-    pool: BufferPool,
-    pages: Vec<(Place, PageId)>,
-    change: C,
-    next: Cell<usize>,
-    latencies: RefCell<Latencies>,
-}
-
-impl<C: Fn(Place, &mut [u8])> Work<C> {
-    async fn carry_out(self: Rc<Self>) -> ringpool::Result<()> {
-        while let Some(&(place, id)) = self.pages.get(self.next.replace(self.next.get() + 1)) {
-            let started = Instant::now();
-            let page = self.pool.fetch(id).await?;
-            self.latencies.borrow_mut().record(started.elapsed());
-            (self.change)(place, &mut page.write_async().await?);
+/// Lets the other tasks run. Under the sync method no fetch ever waits: without this, one task does everything, and the others
+/// are polled again when the deadlines of their waits have passed.
+async fn give_way() {
+    let mut gave_way = false;
+    poll_fn(|context| {
+        if mem::replace(&mut gave_way, true) {
+            return Poll::Ready(());
         }
-        Ok(())
-    }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }

@@ -1,4 +1,4 @@
-//! The measurement kit: what ringpool's `compare` example and its `figures` bench stand on.
+//! The measurement kit: what `ringpool-compare` and ringpool's `figures` bench stand on.
 //!
 //! Its job is to answer "how does this arm stand against the best that this machine can do?" so that the answer can be
 //! believed. The rules that make it so:

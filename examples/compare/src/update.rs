@@ -129,7 +129,7 @@ fn updating<'a>(
     }
     let pools = Pools { depth, frames, combine: 128 << 10, writes: true };
     for Entrant { card, way } in pools.open(input, options, "choose a smaller --pool", findings)? {
-        arms.push(Entrant { card, way: Way::Pool(Updater::new(way, depth)?) });
+        arms.push(Entrant { card, way: Way::Pool(Updater::new(way, depth)) });
     }
     Ok(arms)
 }

@@ -1,6 +1,6 @@
 //! What does asynchronous I/O buy on this disk?
 //!
-//! `cargo run --release --example compare -- [OPTIONS] [FILE ...]`
+//! `cargo run --release -p ringpool-compare -- [OPTIONS] [FILE ...]`
 //!
 //! Compared are random reads, a sequential scan, lone misses, writebacks of random and dense pages, and updates of more pages
 //! than fit: by a bare ring (the most that io_uring gives here), by plain `pread` and `pwrite`, and by the pool under each I/O
@@ -29,7 +29,7 @@ mod update;
 mod writeback;
 
 // The benches stand on the same arms.
-#[path = "../../benches/support/mod.rs"]
+#[path = "../../../benches/support/mod.rs"]
 mod support;
 
 use std::process::ExitCode;

@@ -11,7 +11,7 @@ use lab::Result;
 /// lone misses, writebacks of random and dense pages, and updates of more pages than fit; tells how long a checkpoint keeps a hot
 /// page's writer waiting, what a codec, a log and a doublewrite area cost it, and what an open pool takes that nobody uses.
 #[derive(Debug, Parser)]
-#[command(name = "compare")]
+#[command(name = "ringpool-compare")]
 pub(crate) struct Options {
     /// Files or block devices to read; never written to. Without any, a test file is made and removed.
     #[arg(value_name = "FILE")]
@@ -87,7 +87,7 @@ pub(crate) enum Workload {
     Update,
     /// How long a page's writer waits while a checkpoint writes that page
     HotPage,
-    /// A checkpoint with a codec (needs --features crc32c), a log or a doublewrite area, and without
+    /// A checkpoint with a codec, a log or a doublewrite area, and without
     Safety,
     /// Wake-ups and CPU of an open pool that nobody uses
     Idle,
