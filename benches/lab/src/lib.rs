@@ -41,4 +41,7 @@ pub use rounds::{Arm, Rounds};
 pub use {indicatif, serde_json};
 
 /// Any failure of an arm or of the kit. Arms fail in many ways, and all that is done with a failure is to show it.
-pub type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
+pub type Failure = Box<dyn std::error::Error + Send + Sync>;
+
+/// What an arm or the kit returns.
+pub type Result<T, E = Failure> = std::result::Result<T, E>;

@@ -68,6 +68,7 @@ fn file_system(path: &Path) -> String {
         0x2fc1_2fc1 => "zfs",
         0xca45_1a4e => "bcachefs",
         0x0102_1994 => "tmpfs",
+        0x8584_58f6 => "ramfs",
         0x794c_7630 => "overlayfs",
         0x6969 => "nfs",
         0x0102_1997 => "9p",

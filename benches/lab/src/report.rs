@@ -249,11 +249,14 @@ pub fn figures(rows: &[FigureRow]) -> Table {
 }
 
 /// Microseconds; what is below ten of them, in ten nanoseconds.
-fn latency(us: Option<f64>) -> String {
+#[must_use]
+pub fn latency(us: Option<f64>) -> String {
     or_dash(us, if us.is_some_and(|us| us < 10.0) { 2 } else { 1 })
 }
 
-fn or_dash(value: Option<f64>, digits: usize) -> String {
+/// The value with so many digits, or a dash for what is not known or is no number.
+#[must_use]
+pub fn or_dash(value: Option<f64>, digits: usize) -> String {
     let known = value.filter(|value| value.is_finite());
     known.map_or_else(|| "-".to_owned(), |value| format!("{value:.digits$}"))
 }

@@ -15,10 +15,10 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 
-use crate::Result;
 use crate::load::Load;
 use crate::measure::Sample;
 use crate::stats::{Spread, median};
+use crate::{Failure, Result};
 
 /// The share of the machine that others may use before a run counts as disturbed.
 pub const OTHERS_MAY_USE: f64 = 0.10;
@@ -81,8 +81,38 @@ impl Rounds {
     /// # Panics
     ///
     /// If there is no arm of the twin's name.
-    pub fn run(&self, mut arms: Vec<Arm<'_>>, mut progress: impl FnMut(&str)) -> Result<Outcome> {
-        let twin = self.twin.as_ref().map(|name| position(arms.iter().map(|arm| &arm.name), name));
+    pub fn run(&self, arms: Vec<Arm<'_>>, progress: impl FnMut(&str)) -> Result<Outcome> {
+        self.run_all(arms, progress, |arm, error| Err(format!("{arm}: {error}").into()))
+    }
+
+    /// The same, but an arm that fails is not run again and is not in the outcome; `failed` is told its name and the error, and
+    /// the other arms run on.
+    ///
+    /// # Panics
+    ///
+    /// If there is no arm of the twin's name.
+    pub fn run_without_failed(
+        &self,
+        arms: Vec<Arm<'_>>,
+        progress: impl FnMut(&str),
+        mut failed: impl FnMut(&str, Failure),
+    ) -> Outcome {
+        let note = |arm: &str, error| {
+            failed(arm, error);
+            Ok(())
+        };
+        self.run_all(arms, progress, note).expect("a failure that is noted ends nothing")
+    }
+
+    fn run_all(
+        &self,
+        arms: Vec<Arm<'_>>,
+        mut progress: impl FnMut(&str),
+        mut failed: impl FnMut(&str, Failure) -> Result<()>,
+    ) -> Result<Outcome> {
+        let names: Vec<String> = arms.iter().map(|arm| arm.name.clone()).collect();
+        let mut arms: Vec<Option<Arm<'_>>> = arms.into_iter().map(Some).collect();
+        let twin = self.twin.as_ref().map(|name| position(names.iter(), name));
         // The twin has a number of its own, so that chance decides which of the two runs comes first in a round: the second
         // one often finds the device warm.
         let runs: Vec<usize> = (0..arms.len()).chain(twin).collect();
@@ -93,18 +123,29 @@ impl Rounds {
             let mut order: Vec<usize> = (0..runs.len()).collect();
             order.shuffle(&mut rng);
             for number in order {
-                let arm = &mut arms[runs[number]];
+                let Some(arm) = &mut arms[runs[number]] else { continue };
                 progress(&arm.name);
                 thread::sleep(self.pause);
                 let before = Load::now();
-                let sample = (arm.run)(round).map_err(|error| format!("{}: {error}", arm.name))?;
+                let sample = match (arm.run)(round) {
+                    Ok(sample) => sample,
+                    Err(error) => {
+                        failed(&arm.name, error)?;
+                        arms[runs[number]] = None;
+                        continue;
+                    }
+                };
                 let used = Load::now().zip(before).map(|(after, before)| after.since(before));
                 load = load.zip(used).map(|(sum, used)| sum.and(used));
                 samples[number].push(sample);
             }
         }
-        let twin = twin.zip(samples.split_off(arms.len()).pop());
-        let arms = arms.into_iter().map(|arm| arm.name).zip(samples).collect();
+        let of_twin = samples.split_off(arms.len()).pop();
+        let twin = twin.filter(|&number| arms[number].is_some());
+        let twin = twin.map(|number| arms[..number].iter().flatten().count()).zip(of_twin);
+        let whole = arms.iter().map(Option::is_some);
+        let arms = names.into_iter().zip(samples).zip(whole);
+        let arms = arms.filter_map(|(arm, whole)| whole.then_some(arm)).collect();
         Ok(Outcome { arms, twin, others_share: load.and_then(Load::others_share) })
     }
 }
@@ -311,6 +352,33 @@ mod tests {
     fn a_failing_arm_is_named() {
         let error = Rounds::new(1).run(vec![Arm::new("bad", |_| Err("no disk".into()))], |_| ()).unwrap_err();
         assert_eq!(error.to_string(), "bad: no disk");
+    }
+
+    #[test]
+    fn an_arm_that_fails_is_told_and_left_out_and_the_others_run_on() {
+        let failing =
+            |from: u32| move |round| if round < from { Ok(sample(1.0)) } else { Err("no disk".into()) };
+        let ran = RefCell::new(0);
+        let good = |_| {
+            *ran.borrow_mut() += 1;
+            Ok(sample(2.0))
+        };
+        let arms = vec![Arm::new("bad", failing(1)), Arm::new("good", good), Arm::new("worse", failing(0))];
+        let mut failures = Vec::new();
+        let note = |arm: &str, error: Failure| failures.push(format!("{arm}: {error}"));
+        let outcome = Rounds::new(3).twin("good").run_without_failed(arms, |_| (), note);
+        failures.sort_unstable();
+        assert_eq!(failures, ["bad: no disk", "worse: no disk"]);
+        assert_eq!((outcome.names().collect::<Vec<_>>(), *ran.borrow()), (vec!["good"], 6));
+        assert_eq!(outcome.noise(Sample::pages_per_s).unwrap().median, 1.0);
+    }
+
+    #[test]
+    fn the_noise_is_not_known_where_the_arm_that_shows_it_failed() {
+        let arms = vec![Arm::new("bad", |_| Err("no disk".into())), Arm::new("good", |_| Ok(sample(1.0)))];
+        let outcome = Rounds::new(2).twin("bad").run_without_failed(arms, |_| (), |_, _| ());
+        assert!(outcome.noise(Sample::pages_per_s).is_none());
+        assert_eq!(outcome.summary("good").pages_per_s, 100.0);
     }
 
     #[test]
