@@ -7,9 +7,12 @@ use lab::baseline::ring::{self, BareRing, RingOptions};
 use lab::{Place, Result, Sample};
 
 use crate::entrants::{self, Card, Entrant, Pools};
+use crate::findings::Findings;
 use crate::options::Options;
-use crate::report::Findings;
 use crate::support::{Input, PoolArm, Visit, Window};
+
+/// Plain calls, to whose rate those of the others are compared.
+pub(crate) const PREAD: &str = "pread";
 
 /// A way to read.
 pub(crate) struct Reader<'a> {
@@ -22,6 +25,8 @@ pub(crate) struct Reader<'a> {
 enum How<'a> {
     Ring(Box<BareRing>, Vec<File>),
     Plain(Plain, Vec<File>),
+    /// Through the page cache, which is empty at first and emptied afterwards: what it keeps would slow direct I/O.
+    Cached(Plain, Vec<File>),
     Ahead(PoolArm<'a>, Window),
     Each(PoolArm<'a>),
 }
@@ -37,6 +42,12 @@ impl Reader<'_> {
             How::Plain(plain, files) => {
                 self.input.drop_caches()?;
                 Ok(plain.read(files, places, visit)?)
+            }
+            How::Cached(plain, files) => {
+                files.iter().try_for_each(lab::files::drop_cache)?;
+                let read = plain.read(files, places, visit)?;
+                files.iter().try_for_each(lab::files::drop_cache)?;
+                Ok(read)
             }
             How::Ahead(pool, window) => {
                 pool.make_cold()?;
@@ -74,7 +85,7 @@ impl Shape {
     }
 }
 
-/// Makes the arms of a workload; what this machine lacks is a printed line.
+/// Makes the arms of a workload; what this machine lacks is left out.
 pub(crate) fn reading<'a>(
     input: &'a Input,
     options: &Options,
@@ -91,13 +102,17 @@ pub(crate) fn reading<'a>(
     let request_size = stride * page_size;
     let mut arms = Vec::new();
     let ring = RingOptions { request_size, batch, ..RingOptions::new(page_size, depth as usize) };
-    if let Some(ring) = entrants::ring(ring) {
+    if let Some(ring) = entrants::ring(ring, findings) {
         let how = How::Ring(Box::new(ring), input.open_plain(false)?);
         arms.push(Entrant { card: Card::ring(depth), way: Reader { stride, input, how } });
     }
     let plain = Plain { request_size, latencies: true, ..Plain::new(page_size) };
     let how = How::Plain(plain, input.open_plain(false)?);
-    arms.push(Entrant { card: Card::plain("pread"), way: Reader { stride, input, how } });
+    arms.push(Entrant { card: Card::plain(PREAD), way: Reader { stride, input, how } });
+    if input.buffered().is_none() {
+        let how = How::Cached(plain, input.open_buffered(false)?);
+        arms.push(Entrant { card: Card::plain(entrants::PAGE_CACHE[0]), way: Reader { stride, input, how } });
+    }
     let pools = Pools { depth, frames, combine: request_size, writes: false };
     let pools = pools.open(input, options, "choose a smaller --pool", findings)?;
     arms.extend(pools.into_iter().map(|Entrant { card, way }| {

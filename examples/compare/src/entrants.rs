@@ -3,12 +3,15 @@
 use lab::Result;
 use lab::baseline::ring::{BareRing, RingOptions};
 
+use crate::findings::Findings;
 use crate::options::Options;
-use crate::report::Findings;
 use crate::support::{Candidate, Input, PoolArm, PoolSpec, memory, methods};
 
 /// The name of the arm that all others are held against.
 pub(crate) const BARE_RING: &str = "bare ring";
+
+/// The arms that go through the page cache where the others do not.
+pub(crate) const PAGE_CACHE: [&str; 2] = ["pread, page cache", "pwrite, page cache"];
 
 /// One of the ways that a workload compares.
 pub(crate) struct Entrant<W> {
@@ -64,7 +67,7 @@ impl Pools {
         Self { depth, frames: pages + pages / 4 + 64, combine: 128 << 10, writes: true }
     }
 
-    /// A pool for each method. What this machine lacks is a printed line.
+    /// A pool for each method; what this machine lacks is left out.
     pub(crate) fn open<'a>(
         self,
         input: &'a Input,
@@ -78,7 +81,7 @@ impl Pools {
         let open = |candidate: Candidate| {
             let (method, combine) = (candidate.method.clone(), self.combine as usize);
             let spec = PoolSpec { method, frames: self.frames, combine };
-            let way = or_say_why(candidate.name, PoolArm::open(input, &spec, self.writes))?;
+            let way = or_leave_out(candidate.name, PoolArm::open(input, &spec, self.writes), findings)?;
             Some(Entrant { card: Card::pool(&way, &candidate, findings), way })
         };
         Ok(candidates.into_iter().filter_map(open).collect())
@@ -86,18 +89,18 @@ impl Pools {
 }
 
 /// A bare ring, unless this machine forbids it.
-pub(crate) fn ring(options: RingOptions) -> Option<BareRing> {
-    let ring = or_say_why(BARE_RING, BareRing::new(options).map_err(Into::into))?;
+pub(crate) fn ring(options: RingOptions, findings: &mut Findings) -> Option<BareRing> {
+    let ring = or_leave_out(BARE_RING, BareRing::new(options).map_err(Into::into), findings)?;
     if !ring.is_registered() {
-        println!(
+        findings.tell(format!(
             "{BARE_RING}: this user may not lock enough memory (ulimit -l), so its buffers are not registered and it is \
              slower than it could be"
-        );
+        ));
     }
     Some(ring)
 }
 
 /// What was opened; what cannot be had here is not compared, but said.
-pub(crate) fn or_say_why<T>(name: &str, opened: Result<T>) -> Option<T> {
-    opened.inspect_err(|error| println!("{name}: left out: {error}")).ok()
+pub(crate) fn or_leave_out<T>(name: &str, opened: Result<T>, findings: &mut Findings) -> Option<T> {
+    opened.map_err(|error| findings.leave_out(format!("{name}: left out: {error}"))).ok()
 }

@@ -8,8 +8,9 @@ use lab::{Latencies, Place, Result, Sample, places};
 
 use crate::contest::Contest;
 use crate::entrants::{Card, Entrant, Pools};
+use crate::findings::Findings;
 use crate::options::Options;
-use crate::report::Findings;
+use crate::progress::Turn;
 use crate::stamps::{self, PROOF};
 use crate::subject::Subject;
 use crate::support::hot_page::{self, changes};
@@ -22,8 +23,9 @@ struct Writer<'a> {
     beside: fn(&PoolArm<'_>, Place) -> Result<Sample>,
 }
 
-pub(crate) fn run(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
-    let (input, contest) = (&subject.input, Contest { workload: "hot page", options });
+pub(crate) fn run(subject: &Subject, options: &Options, turn: Turn, findings: &mut Findings) -> Result<()> {
+    let contest = Contest { workload: "hot page".to_owned(), options, turn, plain: None };
+    let input = &subject.input;
     let pages = places::sequential(&[input.blocks()[0].min(options.pages())], 1);
     let hot = hot_page::among(&pages);
     let pools = Pools::with_room_for(pages.len() as u32, options.depth);
@@ -35,19 +37,19 @@ pub(crate) fn run(subject: &Subject, options: &Options, findings: &mut Findings)
             *changes(page) = [0; 8];
         }
     };
-    let proof = contest.prove(&mut arms, stamps::wanted(input, &pages, counted), |writer| {
+    let proof = contest.prove(&mut arms, stamps::wanted(input, &pages, counted), findings, |writer| {
         stamps::put_before(input, &pages)?;
         writer.pool.change(&pages, |place, page| counted(place, page))?;
         let made = count(&(writer.beside)(writer.pool, hot)?);
         writer.pool.checkpoint()?;
         found(input, &pages, hot, made)
     })?;
-    let timed = contest.watch(&mut arms, |writer, round| {
+    let timed = contest.watch(&mut arms, findings, |writer, round| {
         writer.pool.change(&pages, |_, page| page[0] = round as u8)?;
         (writer.beside)(writer.pool, hot)
     })?;
     findings.add(&timed, Some(&proof));
-    findings.check(contest.workload, &proof);
+    findings.check(&contest.workload, &proof);
     findings.remark(format!(
         "hot page: latencies are how long its writer waited for each change, pages those that a checkpoint of {} wrote meanwhile, \
          CPU is that of both",

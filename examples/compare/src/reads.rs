@@ -7,11 +7,12 @@ use std::collections::HashMap;
 
 use lab::{Digest, Place, Result, places};
 
-use crate::arms::{self, Reader, Shape};
+use crate::arms::{self, PREAD, Reader, Shape};
 use crate::contest::Contest;
-use crate::entrants::Entrant;
+use crate::entrants::{BARE_RING, Entrant, PAGE_CACHE};
+use crate::findings::Findings;
 use crate::options::Options;
-use crate::report::Findings;
+use crate::progress::Turn;
 use crate::subject::Subject;
 use crate::support::look_at;
 
@@ -24,35 +25,85 @@ const SCAN_REQUEST: u32 = 128 << 10;
 /// Requests of a scan in flight.
 const SCAN_DEPTH: u32 = 16;
 
-pub(crate) fn random(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
+/// Requests in flight of the single-page reads at several depths.
+pub(crate) const DEPTHS: [u32; 5] = [1, 4, 16, 64, 256];
+
+pub(crate) fn random(
+    subject: &Subject,
+    options: &Options,
+    turn: Turn,
+    findings: &mut Findings,
+) -> Result<()> {
     let pages = options.pages().min(total(&subject.input.blocks()));
     let shape = Shape::SinglePages(options.depth);
     let arms = arms::reading(&subject.input, options, shape, frames(options, pages), findings)?;
-    let contest = Contest { workload: "random read", options };
-    compare(contest, subject, arms, |round, _| places_at_random(subject, pages, round), findings)
+    let contest = contest("random read", options, turn);
+    compare(&contest, subject, arms, |round, _| places_at_random(subject, pages, round), findings)
 }
 
-pub(crate) fn lone_misses(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
+/// Random reads at several depths, a tenth of the pages each, by the arms that a depth matters to or that others are compared to.
+pub(crate) fn depths(
+    subject: &Subject,
+    options: &Options,
+    turn: Turn,
+    findings: &mut Findings,
+) -> Result<()> {
+    let pages = (options.pages() / 10).max(1).min(total(&subject.input.blocks()));
+    for depth in DEPTHS {
+        let at_depth = options.at_depth(depth);
+        let (shape, frames) = (Shape::SinglePages(depth), frames(&at_depth, pages));
+        let mut arms = arms::reading(&subject.input, &at_depth, shape, frames, findings)?;
+        arms.retain(|arm| [BARE_RING, PREAD, PAGE_CACHE[0], "pool, io_uring"].contains(&&arm.card.name[..]));
+        let contest = Contest { workload: depth_name(depth), ..contest("", &at_depth, turn) };
+        compare(&contest, subject, arms, |round, _| places_at_random(subject, pages, round), findings)?;
+    }
+    Ok(())
+}
+
+/// What the workload of a depth is called.
+pub(crate) fn depth_name(depth: u32) -> String {
+    format!("depth {depth}")
+}
+
+/// Whether this is the workload of a depth: those are for pictures, the verdict is on the depth that was asked for.
+pub(crate) fn is_depth(workload: &str) -> bool {
+    workload.starts_with("depth ")
+}
+
+fn contest<'a>(workload: &str, options: &'a Options, turn: Turn) -> Contest<'a> {
+    Contest { workload: workload.to_owned(), options, turn, plain: Some(PREAD) }
+}
+
+pub(crate) fn lone_misses(
+    subject: &Subject,
+    options: &Options,
+    turn: Turn,
+    findings: &mut Findings,
+) -> Result<()> {
     let pages = (options.pages() / 10).max(1).min(total(&subject.input.blocks()));
     let arms = arms::reading(&subject.input, options, Shape::OneByOne, frames(options, pages), findings)?;
-    let contest = Contest { workload: "lone miss", options };
-    compare(contest, subject, arms, |round, _| places_at_random(subject, pages, round), findings)
+    let contest = contest("lone miss", options, turn);
+    compare(&contest, subject, arms, |round, _| places_at_random(subject, pages, round), findings)
 }
 
-pub(crate) fn scan(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
+pub(crate) fn scan(subject: &Subject, options: &Options, turn: Turn, findings: &mut Findings) -> Result<()> {
     let stride = (SCAN_REQUEST / options.page_size).max(1);
     let blocks =
         first_blocks(&subject.input.blocks(), options.scan_size / u64::from(options.page_size), stride);
+    let (first, all) = (total(&blocks), total(&subject.input.blocks()));
+    if first < all {
+        findings.remark(format!("scan: the first {first} of {all} pages (--scan-size)"));
+    }
     let depth = SCAN_DEPTH.min(options.depth);
     let frames = frames(options, total(&blocks));
     let arms = arms::reading(&subject.input, options, Shape::Requests(depth, stride), frames, findings)?;
-    let contest = Contest { workload: "scan", options };
-    compare(contest, subject, arms, |_, stride| places::sequential(&blocks, stride), findings)
+    let contest = contest("scan", options, turn);
+    compare(&contest, subject, arms, |_, stride| places::sequential(&blocks, stride), findings)
 }
 
 /// Proves and times the arms of one workload. `places_of` gives the places of a round, one for so many pages.
 fn compare(
-    contest: Contest<'_>,
+    contest: &Contest<'_>,
     subject: &Subject,
     mut arms: Vec<Entrant<Reader<'_>>>,
     places_of: impl Fn(u32, u32) -> Vec<Place>,
@@ -64,21 +115,21 @@ fn compare(
     subject.input.read_plainly(&places_of(0, stride), stride * page_size, |first, bytes| {
         expected.add(first, bytes);
     })?;
-    let proof = contest.prove(&mut arms, expected.value(), |reader| {
+    let proof = contest.prove(&mut arms, expected.value(), findings, |reader| {
         let seen = Digest::new(page_size);
         reader.read(&places_of(0, reader.stride), &|first, bytes| seen.add(first, bytes))?;
         Ok(seen.value())
     })?;
     // The places of a round, by stride: drawn once, before any arm of the round is timed.
     let drawn: RefCell<HashMap<(u32, u32), Vec<Place>>> = RefCell::default();
-    let timed = contest.time(&mut arms, |reader, round| {
+    let timed = contest.time(&mut arms, findings, |reader, round| {
         let mut drawn = drawn.borrow_mut();
         drawn.retain(|&(of, _), _| of == round);
         let places = drawn.entry((round, reader.stride)).or_insert_with(|| places_of(round, reader.stride));
         reader.read(places, &look_at)
     })?;
     findings.add(&timed, Some(&proof));
-    findings.check(contest.workload, &proof);
+    findings.check(&contest.workload, &proof);
     Ok(())
 }
 
@@ -106,11 +157,7 @@ fn first_blocks(blocks: &[u32], limit: u64, stride: u32) -> Vec<u32> {
         left -= taken;
         taken as u32
     };
-    let first: Vec<u32> = blocks.iter().map(cut).collect();
-    if total(&first) < total(blocks) {
-        println!("scan: the first {} of {} pages (--scan-size)", total(&first), total(blocks));
-    }
-    first
+    blocks.iter().map(cut).collect()
 }
 
 /// Pages of all files together, as far as they can be counted.

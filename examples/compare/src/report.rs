@@ -1,129 +1,144 @@
-//! What is shown and written at the end.
+//! The findings as text: the verdict first, then the table it rests on, then how far both can be believed.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
-use std::io::BufWriter;
+use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use lab::report::{self, Names, Row};
-use lab::{Result, Sample};
+use lab::Result;
+use lab::report::{self, Align, Row, Table, latency, or_dash};
 
-use crate::contest::{Proof, Timed};
-use crate::entrants::{BARE_RING, Card};
+use crate::findings::{Finding, Findings};
+use crate::verdict::Side;
 
-/// Rows of all workloads, and how far they can be believed.
-#[derive(Default)]
-pub(crate) struct Findings {
-    rows: Vec<Row>,
-    /// What the pool under io_uring makes of the pool under sync, by workload.
-    gains: Vec<String>,
-    /// What pools say of their methods; each thing once.
-    methods: Vec<String>,
-    remarks: Vec<String>,
-    differences: usize,
+/// What the columns at the end of the table mean.
+pub(crate) const LEGEND: &str = "\
+to plain: pages a second to those of plain calls (pread, pwrite) past the page cache; of updates, to the pool's own sync method; \
+of safety, to the pool without it.
+to ring: to those of a bare ring, the most that io_uring gives on this device: what the pool lacks to 1 is its price.
+~: within the noise of the run. Latencies run from when a request was made to when its bytes could be used, so they grow with \
+what is in flight.";
+
+/// What a reader must know before the verdict.
+pub(crate) fn warnings(memory: Option<&str>, quick: bool, findings: &Findings) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if let Some(memory) = memory {
+        warnings.push(format!(
+            "THE FILES ARE IN MEMORY ({memory}): there is no device to wait for, so nothing here says anything of a disk. Choose \
+             another --dir."
+        ));
+    }
+    if quick {
+        warnings.push("--quick shows that everything works; it is too short to be believed.".to_owned());
+    }
+    if findings.remarks.iter().any(|remark| remark.contains("disturbed")) {
+        warnings.push(
+            "Others used the machine meanwhile; the remarks say when: repeat this on a quiet one.".to_owned(),
+        );
+    }
+    warnings
 }
 
-impl Findings {
-    /// Takes down what a pool says of its method.
-    pub(crate) fn tell(&mut self, report: String) {
-        if !self.methods.contains(&report) {
-            self.methods.push(report);
+/// The whole report. `subject` are lines on the machine and the files.
+pub(crate) fn text(warnings: &[String], subject: &[String], findings: &Findings) -> String {
+    let mut text = String::new();
+    let mut line = |line: &str| writeln!(text, "{line}").expect("a string takes all");
+    warnings.iter().for_each(|warning| line(warning));
+    findings.verdicts.iter().for_each(|verdict| line(&verdict.sentence));
+    findings.failures.iter().for_each(|failed| line(&failed.line()));
+    line("");
+    subject.iter().for_each(|told| line(told));
+    let (at_rest, moving): (Vec<&Finding>, Vec<_>) =
+        findings.rows.iter().partition(|finding| finding.row.wakeups_per_s.is_some());
+    if !moving.is_empty() {
+        line("");
+        line(comparison(&moving).to_string().trim_end());
+        line("");
+        line(LEGEND);
+    }
+    if !at_rest.is_empty() {
+        line("");
+        line(report::at_rest(at_rest.iter().map(|finding| &finding.row)).to_string().trim_end());
+    }
+    line("");
+    let remarks = findings.left_out.iter().chain(&findings.methods).chain(&findings.remarks);
+    remarks.for_each(|remark| line(remark));
+    text
+}
+
+/// The columns of the table of arms that move pages.
+pub(crate) const COLUMNS: [(&str, Align); 12] = [
+    ("workload", Align::Left),
+    ("arm", Align::Left),
+    ("method", Align::Left),
+    ("in flight", Align::Right),
+    ("pages/s", Align::Right),
+    ("MB/s", Align::Right),
+    ("CPU us/page", Align::Right),
+    ("p50 us", Align::Right),
+    ("p99 us", Align::Right),
+    ("longest us", Align::Right),
+    ("to plain", Align::Right),
+    ("to ring", Align::Right),
+];
+
+fn comparison(findings: &[&Finding]) -> Table {
+    let mut table = Table::new(&COLUMNS);
+    for finding in findings {
+        table.push(cells(finding));
+    }
+    table
+}
+
+/// The cells of a row.
+pub(crate) fn cells(finding: &Finding) -> [String; 12] {
+    let row: &Row = &finding.row;
+    // An arm that was alone with its page moved none: it has waits, and no rate.
+    let moved = |value: f64, digits| or_dash((row.pages > 0).then_some(value), digits);
+    let to_plain = finding.to_plain.as_ref().map(|(standing, side)| {
+        let mark = if *side == Side::Within { "~" } else { "" };
+        format!("{mark}{:.2}", standing.ratio.median)
+    });
+    [
+        row.workload.clone(),
+        row.arm.clone(),
+        row.method.clone(),
+        if row.in_flight == 0 { "-".to_owned() } else { row.in_flight.to_string() },
+        moved(row.pages_per_s, 0),
+        moved(row.mb_per_s, 0),
+        moved(row.cpu_us_per_page, 2),
+        latency(row.p50_us),
+        latency(row.p99_us),
+        latency(row.longest_us),
+        to_plain.unwrap_or_else(|| "-".to_owned()),
+        or_dash(row.ratio_to_bare_ring, 3),
+    ]
+}
+
+/// Writes to the standard output. A reader that has closed it has read enough.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(format!("cannot print: {error}").into())
         }
-    }
-
-    pub(crate) fn remark(&mut self, remark: String) {
-        self.remarks.push(remark);
-    }
-
-    /// Adds what came of a workload; where one of its arms ran twice a round, rates are what it is about.
-    pub(crate) fn add(&mut self, timed: &Timed, proof: Option<&Proof>) {
-        self.add_rows(timed, proof);
-        let Timed { workload, cards, outcome, .. } = timed;
-        if let Some(noise) = outcome.noise(Sample::pages_per_s) {
-            self.remarks.push(format!("{workload}: {} against itself: {noise}", cards[0].name));
-            let gain = timed.rate("pool, io_uring", "pool, sync");
-            self.gains.extend(gain.map(|gain| format!("{workload} {:.2}", gain.median)));
-        }
-        self.remarks.extend(outcome.disturbance().map(|why| format!("{workload}: {why}")));
-    }
-
-    /// Adds only the rows, where the same run is seen from another side.
-    pub(crate) fn add_rows(&mut self, timed: &Timed, proof: Option<&Proof>) {
-        let to_ring = |arm: &str| Some(timed.rate(arm, BARE_RING)?.median);
-        for Card { name: arm, method, in_flight } in &timed.cards {
-            let names = Names { workload: timed.workload, arm, method };
-            let summary = timed.outcome.summary(arm);
-            let row = Row::new(names, *in_flight, timed.page_size, &summary, to_ring(arm));
-            let bytes_digest = proof.map(|proof| format!("{:016x}", proof.found[arm]));
-            self.rows.push(Row { bytes_digest, ..row });
-        }
-    }
-
-    /// Says what the arms' rates are of one of them.
-    pub(crate) fn hold_against(&mut self, timed: &Timed, base: &str) {
-        let others = timed.cards.iter().map(|card| &card.name[..]).filter(|&arm| arm != base);
-        let ratio = |arm| Some(format!("{arm} {:.2}", timed.rate(arm, base)?.median));
-        let ratios: Vec<String> = others.filter_map(ratio).collect();
-        self.remarks.push(format!("{}: of the rate {base}: {}", timed.workload, ratios.join(", ")));
-    }
-
-    /// Holds what came of a workload's arms against what should.
-    pub(crate) fn check(&mut self, workload: &str, Proof { expected, found }: &Proof) {
-        let wrong: Vec<&str> =
-            found.iter().filter(|&(_, digest)| digest != expected).map(|(arm, _)| &arm[..]).collect();
-        self.differences += wrong.len();
-        self.remarks.push(match wrong[..] {
-            [] => {
-                format!(
-                    "{workload}: all {} arms agree with a plain read, digest {expected:016x}",
-                    found.len()
-                )
-            }
-            _ => format!("{workload}: NOT THE BYTES OF A PLAIN READ ({expected:016x}): {}", wrong.join("; ")),
-        });
-    }
-
-    /// How many arms saw or left other bytes than a plain read.
-    pub(crate) fn differences(&self) -> usize {
-        self.differences
-    }
-
-    pub(crate) fn print(&self) {
-        println!();
-        println!(
-            "Read the last column first: it is what an arm reaches of the bare ring, the most that io_uring gives on this \
-             device, so what the pool's io_uring row lacks to 1 is the price of the pool."
-        );
-        println!(
-            "What asynchronous I/O buys you is the distance between the pool's io_uring row and its sync row, and it must \
-             exceed the noise that is stated below; latencies run from when a request was made to when its bytes could be \
-             used, so they grow with what is in flight."
-        );
-        println!();
-        let at_rest = |row: &&Row| row.wakeups_per_s.is_some();
-        print!("{}", report::comparison(self.rows.iter().filter(|row| !at_rest(row))));
-        println!();
-        if self.rows.iter().any(|row| at_rest(&row)) {
-            println!("{}", report::at_rest(self.rows.iter().filter(at_rest)));
-        }
-        if !self.gains.is_empty() {
-            println!("io_uring against sync, pages a second: {}", self.gains.join(", "));
-        }
-        self.methods.iter().chain(&self.remarks).for_each(|remark| println!("{remark}"));
-    }
-
-    pub(crate) fn write_json(&self, path: &Path) -> Result<()> {
-        let cannot = |error| format!("cannot write {}: {error}", path.display());
-        report::write_json(BufWriter::new(File::create(path).map_err(cannot)?), &self.rows)
+        _ => Ok(()),
     }
 }
 
-/// Finds out before hours of rounds whether the rows can be written, and never over a file that is being read.
-pub(crate) fn check_json(path: &Path, inputs: &[PathBuf]) -> Result<()> {
+/// Writes to a file that was found to be writable before.
+pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
+    let written = File::create(path).and_then(|mut file| file.write_all(text.as_bytes()));
+    written.map_err(|error| format!("cannot write {}: {error}", path.display()).into())
+}
+
+/// Finds out before hours of rounds whether a report can be written to `path`, and never over a file that is being read.
+pub(crate) fn check_writable(path: &Path, option: &str, inputs: &[PathBuf]) -> Result<()> {
     let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
-    if identity(path).is_some_and(|json| inputs.iter().any(|input| identity(input) == Some(json))) {
+    if identity(path).is_some_and(|of_report| inputs.iter().any(|input| identity(input) == Some(of_report))) {
         return Err(
-            format!("{} is one of the files to be read: name another for --json", path.display()).into()
+            format!("{} is one of the files to be read: name another for {option}", path.display()).into()
         );
     }
     let opened = File::options().append(true).create(true).open(path);

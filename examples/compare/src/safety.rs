@@ -8,9 +8,10 @@ use lab::{Place, Result};
 
 use crate::contest::Contest;
 use crate::entrants::{self, Card, Entrant};
+use crate::findings::Findings;
 use crate::options::Options;
 use crate::pattern::Pattern;
-use crate::report::Findings;
+use crate::progress::Turn;
 use crate::stamps::{self, PROOF};
 use crate::subject::Subject;
 use crate::support::safety::{Ground, SafePool, Safety, TRAILER};
@@ -19,30 +20,32 @@ use crate::support::{Window, look_at, memory, methods};
 /// The blocks of each file, to the pages of a checkpoint.
 const BLOCKS_A_PAGE: u32 = 4;
 
-pub(crate) fn run(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
+pub(crate) fn run(subject: &Subject, options: &Options, turn: Turn, findings: &mut Findings) -> Result<()> {
     let blocks = subject.input.blocks()[0].min(options.pages().saturating_mul(BLOCKS_A_PAGE));
     let bytes = u64::from(Ground::frames(blocks)) * u64::from(options.page_size);
     let room = memory::check(Safety::ALL.len() as u64 * bytes, "choose fewer --pages");
-    if entrants::or_say_why("safety", room).is_none() {
+    if entrants::or_leave_out("safety", room, findings).is_none() {
         return Ok(());
     }
-    let (dir, wish) = (options.dir(), subject.input.wish());
+    let (dir, wish) = (subject.folder(), subject.input.wish());
     let ground = |safety: Safety| {
-        let ground = Ground::new(safety, &dir, options.page_size, blocks, wish);
-        entrants::or_say_why(&format!("safety, {}", safety.name()), ground)
+        let ground = Ground::new(safety, dir, options.page_size, blocks, wish);
+        entrants::or_leave_out(&format!("safety, {}", safety.name()), ground, findings)
     };
     let grounds: Vec<Ground> = Safety::ALL.into_iter().filter_map(ground).collect();
     let mut arms = pools(&grounds, options, findings)?;
     for (workload, pattern) in [("safety random", Pattern::Random), ("safety dense", Pattern::Dense)] {
         let places = pattern.places(&[blocks], options.pages(), options.page_size);
-        compare(Contest { workload, options }, &mut arms, &places, findings)?;
+        let plain = Some(Safety::Without.name());
+        let contest = Contest { workload: workload.to_owned(), options, turn, plain };
+        compare(&contest, &mut arms, &places, findings)?;
     }
     Ok(())
 }
 
 fn compare(
-    contest: Contest<'_>,
-    arms: &mut [Entrant<SafePool<'_>>],
+    contest: &Contest<'_>,
+    arms: &mut Vec<Entrant<SafePool<'_>>>,
     places: &[Place],
     findings: &mut Findings,
 ) -> Result<()> {
@@ -52,16 +55,17 @@ fn compare(
         without_trailer(page);
     });
     let ahead = Window::of_single_pages(contest.options.depth);
-    let proof = contest.prove(arms, wanted, |pool| {
+    let proof = contest.prove(arms, wanted, findings, |pool| {
         pool.checkpoint(places, filled)?;
         pool.arm.make_cold()?;
         pool.arm.read_ahead(places, ahead, &look_at)?;
         stamps::found_but(&pool.ground.input, places, |_, page| without_trailer(page))
     })?;
-    let timed = contest.time(arms, |pool, round| pool.checkpoint(places, |_, page| page[0] = round as u8))?;
+    let timed = contest
+        .time(arms, findings, |pool, round| pool.checkpoint(places, |_, page| page[0] = round as u8))?;
     findings.add(&timed, Some(&proof));
     findings.hold_against(&timed, Safety::Without.name());
-    findings.check(contest.workload, &proof);
+    findings.check(&contest.workload, &proof);
     Ok(())
 }
 
@@ -74,7 +78,7 @@ fn pools<'a>(
     for candidate in methods::all(options.depth, options.worker_threads) {
         let opened: Result<Vec<_>> =
             grounds.iter().map(|ground| ground.pool(&candidate, 128 << 10)).collect();
-        if let Some(opened) = entrants::or_say_why(candidate.name, opened) {
+        if let Some(opened) = entrants::or_leave_out(candidate.name, opened, findings) {
             let entrant = |way: SafePool<'a>| {
                 let card = Card::pool(&way.arm, &candidate, findings);
                 Entrant { card: card.named(way.ground.safety.name()), way }

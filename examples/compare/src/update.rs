@@ -13,9 +13,10 @@ use ringpool::Counts;
 
 use crate::contest::{Contest, Timed};
 use crate::entrants::{self, Card, Entrant, Pools};
+use crate::findings::Findings;
 use crate::options::Options;
+use crate::progress::Turn;
 use crate::reads::frames;
-use crate::report::Findings;
 use crate::stamps::{self, BEFORE};
 use crate::subject::Subject;
 use crate::support::Input;
@@ -60,8 +61,9 @@ impl Way<'_> {
     }
 }
 
-pub(crate) fn run(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
-    let (input, contest) = (&subject.input, Contest { workload: "update", options });
+pub(crate) fn run(subject: &Subject, options: &Options, turn: Turn, findings: &mut Findings) -> Result<()> {
+    let contest = Contest { workload: "update".to_owned(), options, turn, plain: Some("pool, sync") };
+    let input = &subject.input;
     let frames = frames(options, options.pages());
     let working_set = input.blocks()[0].min(TIMES.saturating_mul(frames));
     let mix = Mix { working_set, updates: options.pages() };
@@ -72,7 +74,7 @@ pub(crate) fn run(subject: &Subject, options: &Options, findings: &mut Findings)
     places.iter().for_each(|&place| *last.entry(place).or_insert(BEFORE) += 1);
     let updated: Vec<Place> = last.keys().copied().collect();
     let wanted = stamps::wanted(input, &updated, |place, page| stamps::fill(last[&place])(place, page));
-    let proof = contest.prove(&mut arms, wanted, |way| {
+    let proof = contest.prove(&mut arms, wanted, findings, |way| {
         stamps::put_before(input, &updated)?;
         way.make_versions(&places, &last)?;
         stamps::found(input, &updated)
@@ -83,18 +85,19 @@ pub(crate) fn run(subject: &Subject, options: &Options, findings: &mut Findings)
             updater.warm_up(&mix)?;
         }
     }
-    let before: Vec<Option<Counts>> = arms.iter().map(|arm| arm.way.counts()).collect();
-    let reads =
-        Timed { workload: "update reads", ..contest.time(&mut arms, |way, round| way.update(&mix, round))? };
+    let before: BTreeMap<String, Option<Counts>> =
+        arms.iter().map(|arm| (arm.card.name.clone(), arm.way.counts())).collect();
+    let timed = contest.time(&mut arms, findings, |way, round| way.update(&mix, round))?;
+    let reads = Timed { workload: "update reads".to_owned(), ..timed };
     findings.add(&reads, Some(&proof));
     findings.add_rows(&reads.seen("update writes", Sample::by_writes), Some(&proof));
-    findings.check(contest.workload, &proof);
+    findings.check(&contest.workload, &proof);
     findings.remark(format!(
         "update: {working_set} pages in pools of {frames}; latencies are those of a fetch or a read, CPU goes to the pages read and \
          written alike"
     ));
-    for (arm, before) in arms.iter().zip(before) {
-        if let Some((after, before)) = arm.way.counts().zip(before) {
+    for arm in &arms {
+        if let Some((after, before)) = arm.way.counts().zip(before[&arm.card.name]) {
             findings.remark(format!("update: {}: {}", arm.card.name, who_wrote(&(after - before))));
         }
     }
@@ -123,7 +126,7 @@ fn updating<'a>(
         batch: ring::BATCH.min(depth as usize),
         ..RingOptions::new(options.page_size, depth as usize)
     };
-    if let Some(ring) = entrants::ring(ring) {
+    if let Some(ring) = entrants::ring(ring, findings) {
         let way = Way::Ring(Box::new(ring), input.open_plain(true)?);
         arms.push(Entrant { card: Card::ring(depth), way });
     }

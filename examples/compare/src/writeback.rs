@@ -15,12 +15,16 @@ use lab::{Place, Result, Sample};
 
 use crate::contest::Contest;
 use crate::entrants::{self, Card, Entrant, Pools};
+use crate::findings::Findings;
 use crate::options::Options;
 use crate::pattern::Pattern;
-use crate::report::Findings;
+use crate::progress::Turn;
 use crate::stamps;
 use crate::subject::Subject;
 use crate::support::{Input, PoolArm};
+
+/// Plain calls, to whose rate those of the others are compared.
+const PWRITE: &str = "pwrite";
 
 enum Writer<'a> {
     /// With so many pages a request.
@@ -59,28 +63,42 @@ impl Writer<'_> {
     }
 }
 
-pub(crate) fn random(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
-    compare(Contest { workload: "writeback", options }, Pattern::Random, subject, findings)
+pub(crate) fn random(
+    subject: &Subject,
+    options: &Options,
+    turn: Turn,
+    findings: &mut Findings,
+) -> Result<()> {
+    compare(&contest("writeback", options, turn), Pattern::Random, subject, findings)
 }
 
-pub(crate) fn dense(subject: &Subject, options: &Options, findings: &mut Findings) -> Result<()> {
-    compare(Contest { workload: "dense writeback", options }, Pattern::Dense, subject, findings)
+pub(crate) fn dense(subject: &Subject, options: &Options, turn: Turn, findings: &mut Findings) -> Result<()> {
+    compare(&contest("dense writeback", options, turn), Pattern::Dense, subject, findings)
 }
 
-fn compare(contest: Contest<'_>, pattern: Pattern, subject: &Subject, findings: &mut Findings) -> Result<()> {
+fn contest<'a>(workload: &str, options: &'a Options, turn: Turn) -> Contest<'a> {
+    Contest { workload: workload.to_owned(), options, turn, plain: Some(PWRITE) }
+}
+
+fn compare(
+    contest: &Contest<'_>,
+    pattern: Pattern,
+    subject: &Subject,
+    findings: &mut Findings,
+) -> Result<()> {
     let (input, options) = (&subject.input, contest.options);
     let places = pattern.places(&input.blocks(), options.pages(), options.page_size);
     let mut arms = writing(pattern, input, options, places.len() as u32, findings)?;
     let filled = stamps::fill(stamps::PROOF);
-    let proof = contest.prove(&mut arms, stamps::wanted(input, &places, filled), |writer| {
+    let proof = contest.prove(&mut arms, stamps::wanted(input, &places, filled), findings, |writer| {
         stamps::put_before(input, &places)?;
         writer.write(&places, filled)?;
         stamps::found(input, &places)
     })?;
     // The pool's pages are dirty as soon as they are borrowed for writing. The baselines write what they have.
-    let timed = contest.time(&mut arms, |writer, _| writer.write(&places, |_, _| ()))?;
+    let timed = contest.time(&mut arms, findings, |writer, _| writer.write(&places, |_, _| ()))?;
     findings.add(&timed, Some(&proof));
-    findings.check(contest.workload, &proof);
+    findings.check(&contest.workload, &proof);
     Ok(())
 }
 
@@ -102,16 +120,16 @@ fn writing<'a>(
         request_size: stride * page_size,
         ..RingOptions::new(page_size, depth as usize)
     };
-    if let Some(ring) = entrants::ring(ring) {
+    if let Some(ring) = entrants::ring(ring, findings) {
         let way = Writer::Ring(Box::new(ring), input.open_plain(true)?, stride);
         arms.push(Entrant { card: Card::ring(depth), way });
     }
     let plain = Plain { latencies: true, ..Plain::new(page_size) };
     let way = Writer::Plain(plain, input.open_plain(true)?);
-    arms.push(Entrant { card: Card::plain("pwrite"), way });
+    arms.push(Entrant { card: Card::plain(PWRITE), way });
     if input.buffered().is_none() {
         let way = Writer::Buffered(plain, input.open_buffered(true)?);
-        arms.push(Entrant { card: Card::plain("pwrite, page cache"), way });
+        arms.push(Entrant { card: Card::plain(entrants::PAGE_CACHE[1]), way });
     }
     let pools =
         Pools::with_room_for(pages, options.depth).open(input, options, "choose fewer --pages", findings)?;
