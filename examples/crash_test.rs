@@ -138,7 +138,7 @@ impl Store {
 
     fn get(&self, key: u32) -> Result<u64> {
         let (block, place) = Self::place(key);
-        let page = self.pool.view(PageId::new(self.file, block)).wait()?;
+        let page = self.pool.read(PageId::new(self.file, block)).wait()?;
         Ok(u64::from_le_bytes(page[place..place + 8].try_into().expect("eight bytes")))
     }
 

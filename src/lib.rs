@@ -124,7 +124,7 @@ pub use self::{
         file::open_options::OpenOptions,
         options::{Fallback, IoMethod, UringOptions},
     },
-    read::options::{FetchOptions, StreamOptions},
+    read::options::StreamOptions,
     runtime::config::BackgroundWriter,
 };
 pub use self::{
@@ -137,7 +137,7 @@ pub use api::builder::Builder;
 pub use api::residency::Resident;
 pub use api::resize::ResizeReport;
 pub use api::snapshot::{Counts, FrameStats, Stats};
-pub use buffer::page::{PageHint, PageRead, PageView, PageWrite, PinnedPage};
+pub use buffer::page::{OwnedPageRead, OwnedPageWrite, PageAt, PageHint, PageRead, PageWrite, PinnedPage};
 #[cfg(feature = "crc32c")]
 pub use codec::Crc32c;
 pub use error::{Error, IoOp, Result};
@@ -146,10 +146,10 @@ pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
 pub use io::operation::table::{InFlight, Stage};
 pub use read::{
     fetch::Fetch,
+    latched::{ReadPage, WritePage},
     many::FetchMany,
     prefetch::Prefetch,
     stream::{NextPage, ReadStream, item::StreamItem},
-    view::View,
     warm_up::WarmUp,
 };
 pub use runtime::completion::Completion;

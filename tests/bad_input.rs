@@ -198,7 +198,7 @@ fn blocks_behind_the_end_are_an_error_that_names_the_end() {
                 let text = error_text(refused.map(drop));
                 assert_eq!(text, format!("{page} lies past the end: the file has 3 blocks; extend it first"));
             }
-            assert!(pool.try_fetch(page).is_none());
+            assert!(pool.fetch(page).now().is_none());
             assert_eq!(pool.evict(page).wait().unwrap(), Evicted::NotResident);
             pool.flush(page).wait().unwrap();
         }
@@ -319,7 +319,7 @@ fn all_refusals(pool: &BufferPool, file: FileId) -> Vec<Error> {
     let page = PageId::new(file, 0);
     let ahead = pool.prefetch(file, 0..3);
     assert_eq!((ahead.started, ahead.declined), (0, 3));
-    assert!(pool.try_fetch(page).is_none());
+    assert!(pool.fetch(page).now().is_none());
     let refused = [
         pool.fetch(page).wait().map(drop),
         pollster::block_on(pool.fetch(page)).map(drop),

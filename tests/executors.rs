@@ -63,7 +63,7 @@ async fn a_bit_of_everything(path: &Path, pool: BufferPool, file: FileId) {
     }
     assert_eq!(block, 32);
     drop(stream);
-    assert_eq!(*pool.view(PageId::new(file, 9)).await.unwrap(), *support::stamped(9, 2));
+    assert_eq!(*pool.read(PageId::new(file, 9)).await.unwrap(), *support::stamped(9, 2));
     pool.close_file(file).await.unwrap();
     assert_at_rest(&pool);
 }

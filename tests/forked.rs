@@ -137,13 +137,17 @@ fn c10_what_a_forked_process_asks_of_a_pool_is_an_error() {
             assert_forked(held.write().map(drop));
             assert_forked(held.try_write().map(drop));
             assert_forked(pollster::block_on(held.write_async()).map(drop));
-            assert!(pool.try_fetch(resident).is_none() && pool.try_fetch_at(held.hint(), resident).is_none());
-            assert!(pool.try_view(resident).is_none() && pool.try_view_at(held.hint(), resident).is_none());
+            assert!(
+                pool.fetch(resident).now().is_none() && pool.fetch(resident.at(held.hint())).now().is_none()
+            );
+            assert!(
+                pool.read(resident).now().is_none() && pool.read(resident.at(held.hint())).now().is_none()
+            );
             assert_forked(pool.fetch(resident).wait());
             assert_forked(pool.fetch(absent).wait());
             assert_forked(pollster::block_on(pool.fetch(absent)));
             assert_forked(pool.fetch(absent).wait_timeout(Duration::from_secs(1)).unwrap());
-            assert_forked(pool.view(absent).wait());
+            assert_forked(pool.read(absent).wait());
             assert_forked(pool.fetch_many(&[resident, absent]).wait());
             assert_eq!(pool.prefetch(file, [0, BLOCKS - 1]).declined, 2);
             let streamed: Vec<_> = pool.read_stream(file, [0, BLOCKS - 1], StreamOptions::new()).collect();
@@ -225,7 +229,7 @@ fn c10_what_was_begun_before_a_fork_is_an_error_in_the_forked_process() {
             let page = pool.fetch(latched).wait().unwrap();
             let mut fetch = pool.fetch(read);
             let mut many = pool.fetch_many(&[latched, read]);
-            let mut view = pool.view(latched);
+            let mut view = pool.read(latched);
             let mut write = Box::pin(page.write_async());
             let mut flush = pool.flush(bench.page(1));
             let mut stream = pool.read_stream(file, [3, 4], StreamOptions::new());
@@ -245,7 +249,7 @@ fn c10_what_was_begun_before_a_fork_is_an_error_in_the_forked_process() {
                 assert!(matches!(poll(&mut stream.next_page()), Poll::Ready(Some(Err(Error::Forked)))));
                 drop(begun);
                 assert_forked(pool.fetch(read).wait());
-                assert_forked(pool.view(latched).wait());
+                assert_forked(pool.read(latched).wait());
                 assert!(page.try_read().is_none());
                 assert!(catch_unwind(AssertUnwindSafe(|| drop(page.read()))).is_err());
             });

@@ -118,14 +118,14 @@ fn c6_a_writer_does_not_starve_behind_readers() {
             for _ in 0..4 {
                 scope.spawn(|| {
                     started.wait();
-                    let mut held = page.try_clone().unwrap().into_view();
+                    let mut held = page.try_clone().unwrap().into_read();
                     while !done.load(Ordering::Relaxed) {
                         // The next before the last is let go, unless somebody is in line.
-                        held = match bench.pool.try_view(held.id()) {
+                        held = match bench.pool.read(held.id()).now() {
                             Some(next) => next,
                             None => {
                                 drop(held);
-                                page.try_clone().unwrap().into_view()
+                                page.try_clone().unwrap().into_read()
                             }
                         };
                     }

@@ -67,7 +67,7 @@ fn a_scan_by_fetches_leaves_what_was_used_twice() {
     let fetch = |block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap());
     (0..2).for_each(|_| (0..HOT).for_each(fetch));
     (HOT..BLOCKS).for_each(fetch);
-    let kept = (0..HOT).filter(|&block| pool.try_fetch(PageId::new(file, block)).is_some()).count();
+    let kept = (0..HOT).filter(|&block| pool.fetch(PageId::new(file, block)).now().is_some()).count();
     assert_eq!(kept as u32, HOT);
 }
 

@@ -11,22 +11,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringpool::{BufferPool, Error, Evicted, IoMethod, PageId, PageView, PinnedPage};
+use ringpool::{BufferPool, Error, Evicted, IoMethod, OwnedPageRead, PageId, PinnedPage};
 use support::{Bench, eventually, guarded, restamp, stamped, with_each_method};
 
 /// Views the page more often than uses are counted, so that from then on it is read by slots.
 fn heat(bench: &Bench, block: u32) {
-    (0..8).for_each(|_| drop(bench.pool.view(bench.page(block)).wait().unwrap()));
+    (0..8).for_each(|_| drop(bench.pool.read(bench.page(block)).wait().unwrap()));
 }
 
 /// A view of a page that is hot, in a slot.
-fn hot_view(bench: &Bench, block: u32) -> PageView {
+fn hot_view(bench: &Bench, block: u32) -> OwnedPageRead {
     heat(bench, block);
-    bench.pool.view(bench.page(block)).wait().unwrap()
+    bench.pool.read(bench.page(block)).wait().unwrap()
 }
 
 fn read(pool: &BufferPool, page: PageId) -> Vec<u8> {
-    pool.view(page).wait().unwrap().to_vec()
+    pool.read(page).wait().unwrap().to_vec()
 }
 
 /// The pins of the page, as the list of what is resident has them.
@@ -65,7 +65,7 @@ fn c1_a_hot_page_that_is_read_is_neither_changed_nor_evicted() {
         let view = hot_view(&bench, 0);
         let page = bench.fetch(0).unwrap();
         assert!(page.try_write().unwrap().is_none(), "it is being read");
-        assert!(page.try_read().is_some() && bench.pool.try_view(bench.page(0)).is_some());
+        assert!(page.try_read().is_some() && bench.pool.read(bench.page(0)).now().is_some());
         drop(view);
         restamp(&page, 2);
         drop(page);
@@ -81,7 +81,7 @@ fn c1_a_hot_page_that_is_read_is_neither_changed_nor_evicted() {
         );
         drop(view);
         assert_eq!(bench.pool.evict(bench.page(0)).wait().unwrap(), Evicted::Yes);
-        assert!(bench.pool.try_view(bench.page(0)).is_none());
+        assert!(bench.pool.read(bench.page(0)).now().is_none());
         drop(held);
         bench.assert_at_rest();
     });
@@ -94,7 +94,7 @@ fn a_writer_of_a_hot_page_waits_for_its_readers_and_is_woken_by_the_last() {
         let views = [(); 3].map(|()| hot_view(&bench, 0));
         let page = bench.fetch(0).unwrap();
         let writer = thread::spawn(move || restamp(&page, 2));
-        eventually("the writer is in line", || bench.pool.try_view(bench.page(0)).is_none());
+        eventually("the writer is in line", || bench.pool.read(bench.page(0)).now().is_none());
         for view in views {
             assert_eq!(&*view, &*stamped(0, 1));
         }
@@ -132,7 +132,7 @@ fn a_thread_holds_any_number_of_hot_pages_in_any_way() {
     guarded(|| {
         let bench = Bench::new(IoMethod::Sync, 40, 40);
         (0..40).for_each(|block| heat(&bench, block));
-        let views: Vec<_> = (0..20).map(|block| bench.pool.view(bench.page(block)).wait().unwrap()).collect();
+        let views: Vec<_> = (0..20).map(|block| bench.pool.read(bench.page(block)).wait().unwrap()).collect();
         let pages: Vec<_> = (20..40).map(|block| bench.fetch(block).unwrap()).collect();
         let guards: Vec<_> = pages.iter().map(|page| [page.read(), page.read()]).collect();
         assert_eq!(bench.pool.stats().frames.pins, 40);
@@ -142,7 +142,7 @@ fn a_thread_holds_any_number_of_hot_pages_in_any_way() {
         assert!(pages.iter().all(|page| page.try_write().unwrap().is_none()));
         drop(guards);
         assert!(pages.iter().all(|page| page.try_write().unwrap().is_some()));
-        let pages: Vec<_> = pages.into_iter().map(|page| page.into_view().unlatch()).collect();
+        let pages: Vec<_> = pages.into_iter().map(|page| page.into_read().unlatch()).collect();
         let again: Vec<_> = pages.iter().map(|page| page.try_clone().unwrap()).collect();
         drop((views, pages));
         assert_eq!(bench.pool.stats().frames.pins, 20);
@@ -230,7 +230,7 @@ fn a_page_that_is_read_by_slots_stays_in_the_pool() {
         let bench = Bench::new(IoMethod::Sync, 8, 200);
         heat(&bench, 0);
         for block in 1..200 {
-            assert_eq!(bench.pool.view(bench.page(0)).wait().unwrap()[0], 1);
+            assert_eq!(bench.pool.read(bench.page(0)).wait().unwrap()[0], 1);
             bench.fetch(block).unwrap();
         }
         assert_eq!(bench.pool.stats().counts.misses, 200, "block 0 was read again");

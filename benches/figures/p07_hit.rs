@@ -36,30 +36,30 @@ const AT_ONCE: usize = 4096;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let mut rows = Vec::new();
-    for (pages, [view, fetch, hint, two, many]) in [
+    for (pages, [read, fetch, hint, two, many]) in [
         (
             1 << 16,
             [
-                "64 Ki pages, view to the floor",
+                "64 Ki pages, read to the floor",
                 "64 Ki pages, fetch, then latch, to the floor",
-                "64 Ki pages, view by a hint to the floor",
+                "64 Ki pages, read by a hint to the floor",
                 "64 Ki pages, two threads to one",
-                "64 Ki pages, fetch_many of 16 to views one by one",
+                "64 Ki pages, fetch_many of 16 to reads one by one",
             ],
         ),
         (
             1 << 20,
             [
-                "1 Mi pages, view to the floor",
+                "1 Mi pages, read to the floor",
                 "1 Mi pages, fetch, then latch, to the floor",
-                "1 Mi pages, view by a hint to the floor",
+                "1 Mi pages, read by a hint to the floor",
                 "1 Mi pages, two threads to one",
-                "1 Mi pages, fetch_many of 16 to views one by one",
+                "1 Mi pages, fetch_many of 16 to reads one by one",
             ],
         ),
     ] {
         let goals = [
-            Goal::at_most("P7", view, 2.0),
+            Goal::at_most("P7", read, 2.0),
             Goal::at_most("P7", fetch, 3.0),
             Goal::at_most("P7", hint, 1.5),
             Goal::at_least("P7", two, 1.9),
@@ -89,17 +89,17 @@ fn hits_of_few(bench: &Bench) -> Result<Vec<FigureRow>> {
     let one_page = |threads| vec![vec![0; HITS]; threads];
     let arms = vec![
         Arm::new("floor", |round| Ok(floor.run(&order(round)))),
-        Arm::new("view", |round| Ok(resident.hit_all(&order(round), |page| resident.view(page)))),
-        Arm::new("one page", |_| Ok(resident.hit_all(&one_page(1), |page| resident.view(page)))),
-        Arm::new("two threads", |_| Ok(resident.hit_all(&one_page(2), |page| resident.view(page)))),
+        Arm::new("read", |round| Ok(resident.hit_all(&order(round), |page| resident.read(page)))),
+        Arm::new("one page", |_| Ok(resident.hit_all(&one_page(1), |page| resident.read(page)))),
+        Arm::new("two threads", |_| Ok(resident.hit_all(&one_page(2), |page| resident.read(page)))),
     ];
     let outcome = bench.run("P7", "floor", arms)?;
     resident.check()?;
     let in_words = |arm: &str| format!("{:.1} ns", 1e9 / outcome.summary(arm).pages_per_s);
-    let few = Goal::at_most("P7", "4 pages, view to the floor", 2.0);
+    let few = Goal::at_most("P7", "4 pages, read to the floor", 2.0);
     let two = Goal::at_least("P7", "one page, two threads to one", 1.8);
     Ok(vec![
-        few.ratio(&outcome, ("view", "floor"), Sample::ns_per_page, in_words),
+        few.ratio(&outcome, ("read", "floor"), Sample::ns_per_page, in_words),
         two.ratio(&outcome, ("two threads", "one page"), Sample::pages_per_s, in_words),
     ])
 }
@@ -111,8 +111,8 @@ fn hits(bench: &Bench, pages: u32, page_size: u32, goals: [Goal<'static>; 5]) ->
     let (one, two) = (orders(1), orders(2));
     let arms = vec![
         Arm::new("floor", |round| Ok(floor.run(&one(round)))),
-        Arm::new("view", |round| Ok(resident.hit_all(&one(round), |page| resident.view(page)))),
-        Arm::new("two threads", |round| Ok(resident.hit_all(&two(round), |page| resident.view(page)))),
+        Arm::new("read", |round| Ok(resident.hit_all(&one(round), |page| resident.read(page)))),
+        Arm::new("two threads", |round| Ok(resident.hit_all(&two(round), |page| resident.read(page)))),
         Arm::new("fetch", |round| Ok(resident.hit_all(&one(round), |page| resident.fetch(page)))),
         Arm::new("hint", |round| Ok(resident.hit_all(&one(round), |page| resident.hint(page)))),
         Arm::new("fetch_many", |round| Ok(resident.hit_together(&one(round)[0]))),
@@ -123,13 +123,13 @@ fn hits(bench: &Bench, pages: u32, page_size: u32, goals: [Goal<'static>; 5]) ->
     let in_words = |arm: &str| {
         format!("{:.1} ns ({page_size} B a page)", threads(arm) * 1e9 / outcome.summary(arm).pages_per_s)
     };
-    let [view, fetch, hint, two, many] = goals;
+    let [read, fetch, hint, two, many] = goals;
     Ok(vec![
-        view.ratio(&outcome, ("view", "floor"), Sample::ns_per_page, in_words),
+        read.ratio(&outcome, ("read", "floor"), Sample::ns_per_page, in_words),
         fetch.ratio(&outcome, ("fetch", "floor"), Sample::ns_per_page, in_words),
         hint.ratio(&outcome, ("hint", "floor"), Sample::ns_per_page, in_words),
-        two.ratio(&outcome, ("two threads", "view"), Sample::pages_per_s, in_words),
-        many.ratio(&outcome, ("fetch_many", "view"), Sample::ns_per_page, in_words),
+        two.ratio(&outcome, ("two threads", "read"), Sample::pages_per_s, in_words),
+        many.ratio(&outcome, ("fetch_many", "read"), Sample::ns_per_page, in_words),
     ])
 }
 
@@ -167,8 +167,8 @@ impl Resident {
         let mut hints = Vec::with_capacity(pages as usize);
         for block in 0..pages {
             let id = PageId::new(file, block);
-            (1..USES).try_for_each(|_| pool.view(id).wait().map(drop))?;
-            hints.push(pool.view(id).wait()?.hint());
+            (1..USES).try_for_each(|_| pool.read(id).wait().map(drop))?;
+            hints.push(pool.read(id).wait()?.hint());
         }
         let resident = Self { pool, file, pages, hints };
         resident.check()?;
@@ -194,16 +194,16 @@ impl Resident {
 
     /// Pin and latch in one step.
     #[inline]
-    fn view(&self, page: u32) -> u64 {
-        let page = self.pool.view(PageId::new(self.file, page)).wait().expect("the page is resident");
+    fn read(&self, page: u32) -> u64 {
+        let page = self.pool.read(PageId::new(self.file, page)).wait().expect("the page is resident");
         word_of(&page)
     }
 
     /// The same without the table.
     #[inline]
     fn hint(&self, page: u32) -> u64 {
-        let view = self.pool.try_view_at(self.hints[page as usize], PageId::new(self.file, page));
-        word_of(&view.expect("no page has moved"))
+        let page = self.pool.read(PageId::new(self.file, page).at(self.hints[page as usize])).now();
+        word_of(&page.expect("no page has moved"))
     }
 
     /// One after the other.

@@ -74,7 +74,7 @@ impl HotPage {
     }
 
     fn read(&self) {
-        let page = self.pool.view(self.id()).wait().expect("the page is resident");
+        let page = self.pool.read(self.id()).wait().expect("the page is resident");
         black_box(page[0]);
     }
 

@@ -173,7 +173,7 @@ impl<'a> PoolArm<'a> {
         let task = async || -> Result<()> {
             while let Some(&place) = places.get(next.replace(next.get() + 1)) {
                 let started = Instant::now();
-                let page = self.pool.view(self.page(place)).await?;
+                let page = self.pool.read(self.page(place)).await?;
                 latencies.borrow_mut().record(started.elapsed());
                 visit(place, &page);
             }

@@ -8,8 +8,7 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Completion, Error, FetchOptions, IoOp, PageId, PinnedPage, StreamOptions,
-    testing::Dice,
+    BufferPool, CheckpointOptions, Completion, Error, IoOp, PageId, PinnedPage, StreamOptions, testing::Dice,
 };
 
 use crate::{ledger::Ledger, log::Log, weather::Weather};
@@ -97,7 +96,7 @@ impl Worker<'_> {
     }
 
     fn look(&mut self, file: &Ledger, block: u32) -> Result<(), Difference> {
-        let found = self.pool.try_fetch(file.page(block));
+        let found = self.pool.fetch(file.page(block)).now();
         found.map_or(Ok(()), |page| self.compare(file, &page).map(drop))
     }
 
@@ -120,7 +119,7 @@ impl Worker<'_> {
         self.with_page(file, block, |worker, page| {
             let least = file.done(block);
             (0..6).try_for_each(|_| {
-                let view = worker.pool.view(page.id()).wait();
+                let view = worker.pool.read(page.id()).wait();
                 let view = view.map_err(|error| format!("a page that is pinned: {error}"))?;
                 file.compare(block, least, &view).map(drop)
             })
@@ -130,7 +129,7 @@ impl Worker<'_> {
     fn read_many(&mut self, file: &Ledger) -> Result<(), Difference> {
         let count = 1 + self.dice.below(7);
         let pages: Vec<PageId> = (0..count).map(|_| file.page(self.block(file))).collect();
-        let fetched = self.pool.fetch_many_with(&pages, self.patience());
+        let fetched = self.pool.fetch_many(&pages).frame_wait(self.patience());
         match if self.as_a_task { pollster::block_on(fetched) } else { fetched.wait() } {
             Ok(pages) => pages.iter().try_for_each(|page| self.compare(file, page).map(drop)),
             Err(error) => self.judge(file, &error),
@@ -188,7 +187,7 @@ impl Worker<'_> {
         block: u32,
         work: impl FnOnce(&mut Self, &PinnedPage) -> Result<(), Difference>,
     ) -> Result<(), Difference> {
-        let fetch = self.pool.fetch_with(file.page(block), self.patience());
+        let fetch = self.pool.fetch(file.page(block)).frame_wait(self.patience());
         match if self.as_a_task { pollster::block_on(fetch) } else { fetch.wait() } {
             Ok(page) => work(self, &page),
             Err(error) => self.judge(file, &error),
@@ -202,8 +201,8 @@ impl Worker<'_> {
         file.compare(block, least, &guard)
     }
 
-    fn patience(&self) -> FetchOptions {
-        FetchOptions::new().frame_wait(self.frame_wait())
+    fn patience(&self) -> Duration {
+        self.frame_wait()
     }
 
     /// Where nothing is wrong with the disk a frame must come; where pages cannot be written it may not.

@@ -13,7 +13,7 @@ use std::{num::NonZeroU32, time::Duration};
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use ringpool::{
-    BackgroundWriter, BufferPool, CheckpointOptions, Error, FetchOptions, FileId, IoMethod, OpenOptions,
+    BackgroundWriter, BufferPool, CheckpointOptions, Error, FileId, IoMethod, OpenOptions,
     PageId, PinnedPage, StreamOptions,
     testing::{Fault, Op, SimDisk},
 };
@@ -161,8 +161,8 @@ impl Run {
 
     fn fetch(&self, block: u8) -> Option<PinnedPage> {
         let page = self.page(block);
-        let options = FetchOptions::new().frame_wait(Duration::ZERO);
-        self.judge(page, self.pool.fetch_with(page, options).wait())
+        let options = Duration::ZERO;
+        self.judge(page, self.pool.fetch(page).frame_wait(options).wait())
     }
 
     /// Takes the outcome of something that makes everything durable.
@@ -202,8 +202,8 @@ impl Run {
                 let from = u32::from(from) % MOST_BLOCKS;
                 let pages: Vec<_> =
                     (from..from + u32::from(count % 4)).map(|n| PageId::new(self.file, n)).collect();
-                let options = FetchOptions::new().frame_wait(Duration::ZERO);
-                match self.pool.fetch_many_with(&pages, options).wait() {
+                let options = Duration::ZERO;
+                match self.pool.fetch_many(&pages).frame_wait(options).wait() {
                     Ok(pinned) => {
                         pages
                             .iter()

@@ -12,7 +12,7 @@ use crate::{
         snapshot::Stats,
         validate,
     },
-    buffer::page::{PageHint, PageView, PinnedPage},
+    buffer::page::PageAt,
     error::{Error, Result},
     files::{
         self, FileInfo, close,
@@ -23,12 +23,12 @@ use crate::{
     id::{BlockNo, FileId, PageId, PageSize},
     io::{doublewrite::DoubleWrite, file::open_options::OpenOptions, operation::table::InFlight},
     read::{
-        fetch::{self, Fetch},
+        fetch::Fetch,
+        latched::{ReadPage, WritePage},
         many::FetchMany,
-        options::{FetchOptions, StreamOptions},
+        options::StreamOptions,
         prefetch::{self, Prefetch},
         stream::{ReadStream, item::StreamItem},
-        view::{self, View},
         warm_up::{self, Wanted, WarmUp},
     },
     runtime::{completion::Completion, jobs::WaitsFor, shared::Shared},
@@ -52,9 +52,9 @@ use crate::{
 /// # Processes that are forked
 /// A pool belongs to the process that built it. A process that is forked from that one, until it executes another program, has
 /// none of the pool's threads and none of its pages: whatever it asks of the pool is [`Error::Forked`], as is what was begun before the
-/// fork; [`prefetch`](Self::prefetch) declines, and the `try_` forms find nothing. The end of a clone, a guard or a future does
+/// fork; [`prefetch`](Self::prefetch) declines, and the `now` forms find nothing. The end of a clone, a guard or a future does
 /// nothing there. Neither the pool's own process nor its files hear of any of this. Pages and guards that were in hand at the
-/// fork, and fetches and views that had found theirs, are good for being dropped only: their bytes are zeros there, and a wait for a latch that a thread had which is not there panics.
+/// fork, and accesses that had found theirs, are good for being dropped only: their bytes are zeros there, and a wait for a latch that a thread had which is not there panics.
 ///
 /// What was open at the fork (files, rings with the memory that they have registered) stays open in the forked process until it ends,
 /// or executes another program. A callback of the pool that forks must not return there. Before Linux 4.14 a pool
@@ -178,7 +178,7 @@ impl BufferPool {
     ///
     /// # Errors
     /// The file stays open, with every change, where it could not be written, a write guard of a page was held for as long as a
-    /// [`flush`](Self::flush) waits for it ([`Error::Latched`]), or a page of it stays pinned, if only by a view of the thread that
+    /// [`flush`](Self::flush) waits for it ([`Error::Latched`]), or a page of it stays pinned, if only by a read guard of the thread that
     /// waits here, or is changed meanwhile ([`Error::Pinned`]): close it again. So it does where the sync fails that this call makes
     /// ([`Error::File`] with [`IoOp::Sync`](crate::IoOp::Sync)); from then on the file is poisoned. A file that a failed sync has
     /// poisoned is closed by the next call, its unwritten changes are thrown away, and the error is
@@ -211,14 +211,26 @@ impl BufferPool {
     // ---- pages ------------------------------------------------------------------------------------------------------
 
     /// Pins a page, reading it if it is not in the pool. A hit is ready at once: no lock, no allocation, no wait.
+    ///
+    /// The page is named by a [`PageId`], or with [where it was](PageId::at). [`Fetch::now`] gives it only if it is here.
     #[inline]
-    pub fn fetch(&self, page: PageId) -> Fetch {
-        Fetch::new(&self.shared, page, FetchOptions::default())
+    pub fn fetch(&self, page: impl Into<PageAt>) -> Fetch {
+        Fetch::new(&self.shared, page.into())
     }
 
-    /// [`fetch`](Self::fetch), told how.
-    pub fn fetch_with(&self, page: PageId, options: FetchOptions) -> Fetch {
-        Fetch::new(&self.shared, page, options)
+    /// Pins and latches a page to read it: [`fetch`](Self::fetch) and [`PinnedPage::read`](crate::PinnedPage::read) as one, for half
+    /// the price, with a guard that owns its pin. Of a page that is used all the time and changed seldom, such as the root of a tree, it writes
+    /// nothing that other threads write, so any number of them read it at once.
+    #[inline]
+    pub fn read(&self, page: impl Into<PageAt>) -> ReadPage {
+        ReadPage::new(&self.shared, page.into())
+    }
+
+    /// Pins and latches a page to change it: [`fetch`](Self::fetch) and [`PinnedPage::write`](crate::PinnedPage::write) as one, with a
+    /// guard that owns its pin.
+    #[inline]
+    pub fn write(&self, page: impl Into<PageAt>) -> WritePage {
+        WritePage::new(&self.shared, page.into())
     }
 
     /// Pins several pages, in the order of the list, in which one may stand more than once. What is not in the pool is read
@@ -229,49 +241,7 @@ impl BufferPool {
     /// [`Error::AllPinned`] while there are such streams; drop those that are not read, or give them a smaller
     /// [`look_ahead`](crate::StreamOptions::look_ahead). The same holds for a [`resize`](Self::resize) to fewer frames.
     pub fn fetch_many(&self, pages: &[PageId]) -> FetchMany {
-        self.fetch_many_with(pages, FetchOptions::default())
-    }
-
-    /// [`fetch_many`](Self::fetch_many), told how.
-    pub fn fetch_many_with(&self, pages: &[PageId], options: FetchOptions) -> FetchMany {
-        FetchMany::new(&self.shared, pages, options)
-    }
-
-    /// Pins a page that is in the pool; never reads.
-    #[inline]
-    #[must_use]
-    pub fn try_fetch(&self, page: PageId) -> Option<PinnedPage> {
-        fetch::hit(&self.shared, page)
-    }
-
-    /// Pins a page if it still is where it was, without a look at the page table; never reads. `None` also where the page is
-    /// somewhere else in the pool: [fetch](Self::fetch) it then.
-    #[inline]
-    #[must_use]
-    pub fn try_fetch_at(&self, hint: PageHint, page: PageId) -> Option<PinnedPage> {
-        fetch::hit_at(&self.shared, hint, page)
-    }
-
-    /// Pins a page to read it, and waits until no one changes it: [`fetch`](Self::fetch) and [`read`](PinnedPage::read) as one,
-    /// for half the price. Of a page that is used all the time and changed seldom, such as the root of a tree, neither writes anything that other
-    /// threads write, so any number of them read it at once.
-    #[inline]
-    pub fn view(&self, page: PageId) -> View {
-        View::new(&self.shared, page)
-    }
-
-    /// A [`view`](Self::view) of a page that is in the pool and that nobody changes; never reads, never waits.
-    #[inline]
-    #[must_use]
-    pub fn try_view(&self, page: PageId) -> Option<PageView> {
-        view::try_view(&self.shared, page)
-    }
-
-    /// [`try_view`](Self::try_view) of a page that still is where it was, without a look at the page table.
-    #[inline]
-    #[must_use]
-    pub fn try_view_at(&self, hint: PageHint, page: PageId) -> Option<PageView> {
-        view::try_view_at(&self.shared, hint, page)
+        FetchMany::new(&self.shared, pages)
     }
 
     /// Starts reading the blocks that are not in the pool, as one batch, with neighbours in one request. The iterator is called
@@ -311,7 +281,7 @@ impl BufferPool {
 
     /// Writes a page if it is dirty. It is in the file then, but durable only after a [sync](Self::sync_file).
     ///
-    /// The thread that waits may hold views and frozen bytes of the page, whether or not others wait to change it. A write guard of
+    /// The thread that waits may hold read guards and frozen bytes of the page, whether or not others wait to change it. A write guard of
     /// it, of whatever thread, is waited for, as long as a fetch waits for a frame ([`frame_wait`](Builder::frame_wait)).
     ///
     /// # Errors
@@ -344,7 +314,7 @@ impl BufferPool {
     /// nobody waits for it any more.
     ///
     /// Waits for write guards as [`flush_file`](Self::flush_file) does: a thread that holds one waits for itself, for
-    /// [`frame_wait`](Builder::frame_wait), and gets [`Error::Latched`]. Views and frozen bytes may be held meanwhile.
+    /// [`frame_wait`](Builder::frame_wait), and gets [`Error::Latched`]. Read guards and frozen bytes may be held meanwhile.
     ///
     /// # Errors
     /// The first of what went wrong; what could not be written stays dirty. Everything else was written and synced all the same.

@@ -8,12 +8,8 @@ use std::{
 };
 
 use crate::{
-    buffer::{
-        frame::pin::Pin,
-        page::{PageHint, PinnedPage},
-    },
+    buffer::page::{PageAt, PinnedPage},
     error::{Error, Result},
-    id::PageId,
     observe::Counter,
     read::{miss::Miss, options::FetchOptions},
     runtime::shared::Shared,
@@ -24,22 +20,13 @@ use crate::{
     },
 };
 
-/// The page, if it can be used now. Else nothing has become of it: in particular it was not used.
+/// Pins the page, if it can be used now. Else nothing has become of it: in particular it was not used.
 #[inline]
-pub(crate) fn hit(shared: &Shared, page: PageId) -> Option<PinnedPage> {
-    here(shared, shared.pool.lookup_valid(page)?)
-}
-
-/// The same, if the page is in the frame in which it was.
-#[inline]
-pub(crate) fn hit_at(shared: &Shared, hint: PageHint, page: PageId) -> Option<PinnedPage> {
-    let no = shared.pool.checked(hint.0)?;
-    here(shared, shared.pool.pin_in(no, page)?)
-}
-
-#[inline]
-fn here(shared: &Shared, pin: Pin) -> Option<PinnedPage> {
-    shared.counters.add(Counter::Hits, 1);
+pub(super) fn pin_now(shared: &Shared, at: PageAt) -> Option<PinnedPage> {
+    let pin = match at.hint.and_then(|hint| shared.pool.checked(hint.0)) {
+        Some(no) => shared.pool.pin_in(no, at.page).or_else(|| shared.pool.lookup_valid(at.page))?,
+        None => shared.pool.lookup_valid(at.page)?,
+    };
     Some(PinnedPage::new(pin))
 }
 
@@ -55,7 +42,7 @@ fn here(shared: &Shared, pin: Pin) -> Option<PinnedPage> {
 /// [`IoMethod::Sync`](crate::IoMethod::Sync). So that a loop of such futures does not keep its thread from other tasks, all futures of
 /// this crate give way now and then: after 128 polls on a thread that were ready, the next one wakes its task and is pending once,
 /// before it has begun anything. Nothing is lost by that: polled again, or waited for, it goes on; dropped, it has done nothing. So a
-/// single poll that is pending does not say that a page is not here, as [`try_fetch`](crate::BufferPool::try_fetch) does, nor that a
+/// single poll that is pending does not say that a page is not here, as [`now`](Self::now) does, nor that a
 /// read has begun, as [`prefetch`](crate::BufferPool::prefetch) does. Threads that [wait](Self::wait) have no part in this.
 #[must_use = "a fetch does nothing until it is waited for or awaited"]
 pub struct Fetch {
@@ -72,12 +59,33 @@ enum FetchStage {
 
 impl Fetch {
     #[inline]
-    pub(crate) fn new(shared: &Arc<Shared>, page: PageId, options: FetchOptions) -> Self {
-        let stage = match hit(shared, page) {
-            Some(page) => FetchStage::Ready(page),
-            None => FetchStage::Miss(Miss::new(Arc::clone(shared), page, options)),
+    pub(crate) fn new(shared: &Arc<Shared>, at: PageAt) -> Self {
+        let stage = match pin_now(shared, at) {
+            Some(page) => {
+                shared.counters.add(Counter::Hits, 1);
+                FetchStage::Ready(page)
+            }
+            None => FetchStage::Miss(Miss::new(Arc::clone(shared), at.page, FetchOptions::default())),
         };
         Self { stage }
+    }
+
+    /// Sets the most to wait for a frame while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    pub fn frame_wait(mut self, wait: Duration) -> Self {
+        if let FetchStage::Miss(miss) = &mut self.stage {
+            miss.set_patience(wait);
+        }
+        self
+    }
+
+    /// Gives the page if it is in the pool. Never reads, never waits.
+    #[inline]
+    #[must_use]
+    pub fn now(self) -> Option<PinnedPage> {
+        match self.stage {
+            FetchStage::Ready(page) => Some(page),
+            FetchStage::Miss(_) | FetchStage::Done => None,
+        }
     }
 
     /// Waits for the page. The calling thread reads it itself if nobody else does.

@@ -36,7 +36,7 @@ use crate::{
     runtime::shared::Shared,
     sync::{
         poll_budget,
-        time::{self, Instant},
+        time::{self, Duration, Instant},
         wait::{Drive, PollStep},
     },
 };
@@ -64,7 +64,7 @@ enum ManyStage {
 }
 
 impl FetchMany {
-    pub(crate) fn new(shared: &Arc<Shared>, pages: &[PageId], options: FetchOptions) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, pages: &[PageId]) -> Self {
         if let Err(error) = check_count(shared, pages) {
             return Self { stage: ManyStage::Refused(error) };
         }
@@ -79,9 +79,26 @@ impl FetchMany {
             let all = pins.into_iter().map(|pin| PinnedPage::new(pin.expect("all are here")));
             ManyStage::Ready(all.collect())
         } else {
-            ManyStage::Missing(Box::new(Missing::new(Arc::clone(shared), pages.to_vec(), pins, options)))
+            ManyStage::Missing(Box::new(Missing::new(Arc::clone(shared), pages.to_vec(), pins)))
         };
         Self { stage }
+    }
+
+    /// Sets the most to wait for frames while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    pub fn frame_wait(mut self, wait: Duration) -> Self {
+        if let ManyStage::Missing(missing) = &mut self.stage {
+            missing.fetch.frame_wait = Some(wait);
+        }
+        self
+    }
+
+    /// Gives the pages if all of them are in the pool. Never reads, never waits.
+    #[must_use]
+    pub fn now(self) -> Option<Vec<PinnedPage>> {
+        match self.stage {
+            ManyStage::Ready(pages) => Some(pages),
+            ManyStage::Refused(_) | ManyStage::Missing(_) | ManyStage::Done => None,
+        }
     }
 
     /// Waits for all of the pages, which come in the order in which they were asked for.
@@ -187,7 +204,8 @@ enum AdmissionStage {
 }
 
 impl Missing {
-    fn new(shared: Arc<Shared>, pages: Vec<PageId>, pins: Vec<Option<Pin>>, fetch: FetchOptions) -> Self {
+    fn new(shared: Arc<Shared>, pages: Vec<PageId>, pins: Vec<Option<Pin>>) -> Self {
+        let fetch = FetchOptions::default();
         let open = pages.len();
         let entry = AdmissionStage::Outside;
         Self { shared, pages, pins, entry, open, waits: None, demand: None, fetch, error: None }

@@ -80,6 +80,11 @@ impl Miss {
         self.page
     }
 
+    /// Sets the most to wait for a frame.
+    pub(super) fn set_patience(&mut self, patience: Duration) {
+        self.patience = patience;
+    }
+
     /// What is left of the patience for a frame.
     pub(super) fn patience_left(&self) -> Duration {
         self.patience.saturating_sub(self.frame_wait.waited())

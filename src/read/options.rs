@@ -2,27 +2,11 @@
 
 use std::time::Duration;
 
-/// How a single fetch behaves.
+/// How a fetch behaves.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FetchOptions {
-    /// The most to wait for a frame while all are pinned; the pool's own [limit](crate::Builder::frame_wait) unless set.
-    pub frame_wait: Option<Duration>,
-}
-
-impl FetchOptions {
-    /// As the pool was told.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Sets the most to wait for a frame while all are pinned.
-    #[must_use]
-    pub fn frame_wait(mut self, wait: Duration) -> Self {
-        self.frame_wait = Some(wait);
-        self
-    }
+pub(crate) struct FetchOptions {
+    /// The most to wait for a frame while all are pinned; the pool's own limit unless set.
+    pub(crate) frame_wait: Option<Duration>,
 }
 
 /// How a read stream behaves.

@@ -3,8 +3,8 @@
 use std::{num::NonZeroU32, path::Path, time::Duration};
 
 use ringpool::{
-    BackgroundWriter, BufferPool, CheckpointOptions, Error, Fallback, FetchOptions, IoMethod, IoOp,
-    OpenOptions, PageId, PinnedPage, Result, StreamOptions,
+    BackgroundWriter, BufferPool, CheckpointOptions, Error, Fallback, IoMethod, IoOp, OpenOptions, PageId,
+    PinnedPage, Result, StreamOptions,
     testing::{Event, Moment, Op, SimDisk},
 };
 
@@ -29,7 +29,7 @@ pub(crate) struct Run {
     /// What strikes, if anything does.
     kind: Option<Kind>,
     /// How long a fetch waits for a frame.
-    patience: FetchOptions,
+    patience: Duration,
     /// The operations of the steps so far.
     log: Vec<Event>,
 }
@@ -60,7 +60,7 @@ impl Run {
             let id = pool.open_file(name, options(number)).expect("it was put there");
             Mirror { name, number, id, blocks: vec![Block::ZEROS; BLOCKS], is_open: true, is_poisoned: false }
         });
-        let patience = FetchOptions::new().frame_wait(wait);
+        let patience = wait;
         Self { disk, pool, method: method.clone(), files, kind, patience, log: Vec::new() }
     }
 
@@ -241,12 +241,14 @@ impl Run {
     fn perform(&mut self, step: Step) -> Result<Result<()>, String> {
         let pool = self.pool.clone();
         Ok(match step {
-            Step::Read(file, block) => match pool.fetch_with(self.page(file, block), self.patience).wait() {
-                Ok(page) => Ok(self.compare(file, &page)?),
-                Err(error) => Err(error),
-            },
+            Step::Read(file, block) => {
+                match pool.fetch(self.page(file, block)).frame_wait(self.patience).wait() {
+                    Ok(page) => Ok(self.compare(file, &page)?),
+                    Err(error) => Err(error),
+                }
+            }
             Step::Change(file, block) => {
-                match pool.fetch_with(self.page(file, block), self.patience).wait() {
+                match pool.fetch(self.page(file, block)).frame_wait(self.patience).wait() {
                     Ok(page) => {
                         self.compare(file, &page)?;
                         let block = self.block(file, block);
@@ -352,7 +354,7 @@ impl Run {
     fn everything_works_again(&mut self) -> Verdict {
         if self.method != IoMethod::Sync {
             // However busy the machine is.
-            self.patience = FetchOptions::new().frame_wait(Duration::from_secs(60));
+            self.patience = Duration::from_secs(60);
         }
         for file in [0, 1] {
             self.open(file).map_err(|error| format!("it cannot be opened again: {error}"))?;
@@ -369,7 +371,7 @@ impl Run {
         self.must_work(Step::Checkpoint)?;
         assert_at_rest(&self.pool);
         let all: Vec<PageId> = (0..FRAMES as usize).map(|block| self.page(0, block)).collect();
-        let pinned = self.pool.fetch_many_with(&all, self.patience).wait();
+        let pinned = self.pool.fetch_many(&all).frame_wait(self.patience).wait();
         let pinned = pinned.map_err(|error| format!("a frame is lost: {error}"))?;
         drop(pinned);
         [0, 1].into_iter().try_for_each(|file| self.must_work(Step::Reopen(file)))

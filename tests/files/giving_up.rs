@@ -53,7 +53,7 @@ fn a_page_that_turns_out_to_be_pinned_costs_the_others_nothing() {
                     if is_cut { pool.truncate(file, 3).wait() } else { pool.drop_file(file).wait() }
                 })
             };
-            eventually("taken", || (5..7).all(|block| bench.pool.try_fetch(bench.page(block)).is_none()));
+            eventually("taken", || (5..7).all(|block| bench.pool.fetch(bench.page(block)).now().is_none()));
             gate.open();
             writing.join().unwrap().unwrap();
             let refused = giving_up.join().unwrap();

@@ -40,7 +40,7 @@ impl Taking {
     /// Nothing of what was taken is left, in the pool or on the disk.
     fn assert_taken(self, bench: &Bench) {
         let first = if let Self::Truncate = self { KEPT } else { 0 };
-        assert!((first..BLOCKS).all(|block| bench.pool.try_fetch(bench.page(block)).is_none()));
+        assert!((first..BLOCKS).all(|block| bench.pool.fetch(bench.page(block)).now().is_none()));
         match self {
             Self::Truncate => {
                 assert_eq!(bench.image().len(), KEPT as usize * PAGE, "something was written behind the end");

@@ -203,9 +203,9 @@ fn c5_a_pool_goes_while_its_writer_is_at_work() {
         .into_parts();
         let gate = disk.hold(Op::Write);
         let dirtying = thread::spawn(move || {
-            let options = ringpool::FetchOptions::new().frame_wait(Duration::from_millis(50));
+            let options = Duration::from_millis(50);
             for block in 0..BLOCKS {
-                match pool.fetch_with(PageId::new(file, block), options).wait() {
+                match pool.fetch(PageId::new(file, block)).frame_wait(options).wait() {
                     Ok(page) => restamp(&page, 2),
                     Err(_) => break,
                 }

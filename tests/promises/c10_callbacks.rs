@@ -62,7 +62,7 @@ fn c10_a_fetch_whose_victims_make_a_callback_panic_gets_an_error() {
             let pool = &bench.pool;
             let fetched = pool.fetch(other).wait();
             assert!(matches!(fetched, Err(Error::Panicked)), "{fetched:?}");
-            let viewed = pool.view(other).wait();
+            let viewed = pool.read(other).wait();
             assert!(matches!(viewed, Err(Error::Panicked)), "{viewed:?}");
             let many = pollster::block_on(pool.fetch_many(&[other]));
             assert!(matches!(many, Err(Error::Panicked)), "{many:?}");

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringpool::{CheckpointOptions, Error, FetchOptions, IoMethod, testing::Op};
+use ringpool::{CheckpointOptions, Error, IoMethod, testing::Op};
 
 use crate::support::{
     Bench, assert_stamped, eventually, fetch_apart, join_read, outcome, stamped, with_each_method,
@@ -117,8 +117,8 @@ fn c10_a_waker_that_panics_does_not_keep_others_from_their_deadline() {
         assert!(poll(&mut fetch, &Waker::from(Arc::clone(&panicking))).is_pending());
         eventually("it is woken", || panicking.0.load(SeqCst) > 0);
         let begun = Instant::now();
-        let options = FetchOptions::new().frame_wait(Duration::from_millis(50));
-        let impatient = bench.pool.fetch_with(bench.page(8), options);
+        let options = Duration::from_millis(50);
+        let impatient = bench.pool.fetch(bench.page(8)).frame_wait(options);
         let waiting = thread::spawn(move || pollster::block_on(impatient));
         eventually("the other's wait is over", || waiting.is_finished());
         assert!(matches!(waiting.join().unwrap(), Err(Error::AllPinned { .. })));
@@ -135,7 +135,7 @@ fn c10_a_waker_that_owns_a_view_is_dropped_with_no_lock_held() {
         let bench = bench(method, 2);
         let page = bench.fetch(0).unwrap();
         for is_replaced in [false, true] {
-            let view = bench.pool.view(bench.page(0)).wait().unwrap();
+            let view = bench.pool.read(bench.page(0)).wait().unwrap();
             let mut writing = Box::pin(page.write_async());
             assert!(poll(&mut writing, &owning(view)).is_pending());
             if is_replaced {

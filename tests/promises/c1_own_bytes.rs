@@ -21,7 +21,7 @@ fn c1_concurrent_fetches_of_a_page_share_one_read() {
         gate.wait_for(1);
         let mut all = join_read(&bench.pool, bench.page(2), 23);
         all.push(first);
-        assert!(bench.pool.try_fetch(bench.page(2)).is_none(), "shown before it was read");
+        assert!(bench.pool.fetch(bench.page(2)).now().is_none(), "shown before it was read");
         gate.open();
         for fetching in all {
             assert_stamped(&outcome(fetching).unwrap(), 1);
@@ -194,7 +194,7 @@ fn c1_a_page_of_a_closed_file_is_never_taken_for_one_of_the_next() {
         bench.disk.put("data", crate::support::stamped_file(4, 9));
         let again = bench.pool.open_file("data", OpenOptions::new()).unwrap();
         assert_ne!(again, bench.file);
-        assert!(bench.pool.try_fetch(bench.page(1)).is_none());
+        assert!(bench.pool.fetch(bench.page(1)).now().is_none());
         assert!(matches!(bench.fetch(1), Err(Error::NotOpen { .. })));
         assert_stamped(&bench.pool.fetch(PageId::new(again, 1)).wait().unwrap(), 9);
     });
@@ -207,10 +207,10 @@ fn c1_a_page_read_ahead_is_not_shown_before_it_is_there() {
         let gate = bench.disk.hold(Op::Read);
         assert_eq!(bench.pool.prefetch(bench.file, 0..8).started, 8);
         gate.wait_for(1);
-        assert!((0..8).all(|block| bench.pool.try_fetch(bench.page(block)).is_none()));
+        assert!((0..8).all(|block| bench.pool.fetch(bench.page(block)).now().is_none()));
         gate.open();
         eventually("all resident", || bench.pool.stats().frames.resident == 8);
-        (0..8).for_each(|block| assert_stamped(&bench.pool.try_fetch(bench.page(block)).unwrap(), 1));
+        (0..8).for_each(|block| assert_stamped(&bench.pool.fetch(bench.page(block)).now().unwrap(), 1));
         assert_eq!(bench.disk.count(Op::Read), 1, "neighbours are read together");
     });
 }

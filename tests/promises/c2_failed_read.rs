@@ -41,7 +41,7 @@ fn c2_each_of_24_waiters_gets_the_error_and_the_next_fetch_reads_again() {
         for fetching in all {
             assert_failed_read(outcome(fetching), page);
         }
-        assert!(bench.pool.try_fetch(page).is_none());
+        assert!(bench.pool.fetch(page).now().is_none());
         bench.assert_at_rest();
         assert_eq!((bench.pool.stats().frames.resident, bench.disk.count(Op::Read)), (0, 1));
         assert_stamped(&bench.fetch(2).unwrap(), 1);

@@ -46,7 +46,7 @@ fn c3_a_page_whose_write_failed_is_dirty_and_resident_and_written_by_the_next_ch
                 assert_eq!((frames.dirty, frames.resident, frames.pins), (16, 16, 0));
             }
             assert!(bench.image() == stamped_file(16, 1));
-            (0..16).for_each(|block| assert_stamped(&bench.pool.try_fetch(bench.page(block)).unwrap(), 2));
+            (0..16).for_each(|block| assert_stamped(&bench.pool.fetch(bench.page(block)).now().unwrap(), 2));
             bench.disk.heal();
             let report = checkpoint(&bench.pool).unwrap();
             assert_eq!((report.pages_written, report.files_synced), (16, 1));
@@ -85,7 +85,7 @@ fn c3_flush_and_evict_say_so_and_the_page_stays() {
             other => panic!("the write was to fail: {other:?}"),
         }
         assert_failed_write(pollster::block_on(bench.pool.evict(bench.page(4))), EIO);
-        assert_stamped(&bench.pool.try_fetch(bench.page(4)).unwrap(), 2);
+        assert_stamped(&bench.pool.fetch(bench.page(4)).now().unwrap(), 2);
         assert_eq!(bench.pool.stats().frames.dirty, 1);
         assert_eq!(bench.pool.evict(bench.page(4)).wait().unwrap(), Evicted::Yes);
         assert_stamped(&bench.fetch(4).unwrap(), 2);

@@ -50,7 +50,7 @@ fn c5_a_fetch_dropped_while_its_read_is_under_way_leaves_the_page_resident() {
         assert_eq!(bench.pool.stats().frames.pins, 1, "the read's own");
         gate.open();
         bench.assert_at_rest();
-        assert_stamped(&bench.pool.try_fetch(bench.page(1)).expect("it became resident"), 1);
+        assert_stamped(&bench.pool.fetch(bench.page(1)).now().expect("it became resident"), 1);
         assert_eq!(bench.disk.count(Op::Read), 1);
     });
 }
@@ -284,6 +284,6 @@ fn c5_a_file_is_closed_only_after_its_reads_have_ended() {
         assert!(!closing.is_finished());
         gate.open();
         closing.join().unwrap().unwrap();
-        assert!((0..4).all(|block| bench.pool.try_fetch(bench.page(block)).is_none()));
+        assert!((0..4).all(|block| bench.pool.fetch(bench.page(block)).now().is_none()));
     });
 }

@@ -14,8 +14,8 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Error, Evicted, FetchOptions, FileId, IoMethod, OpenOptions, PageId,
-    PinnedPage, Result, StreamOptions,
+    BufferPool, CheckpointOptions, Error, Evicted, FileId, IoMethod, OpenOptions, PageId, PinnedPage, Result,
+    StreamOptions,
     testing::{Fault, Op},
 };
 
@@ -61,8 +61,12 @@ fn c6_all_frames_pinned_is_an_error_after_a_bounded_wait() {
             assert_all_pinned(outcome(fetch_apart(&bench.pool, bench.page(9), as_task)), begun, FRAME_WAIT);
         }
         let begun = Instant::now();
-        let impatient = FetchOptions::new().frame_wait(Duration::ZERO);
-        assert_all_pinned(bench.pool.fetch_with(bench.page(9), impatient).wait(), begun, Duration::ZERO);
+        let impatient = Duration::ZERO;
+        assert_all_pinned(
+            bench.pool.fetch(bench.page(9)).frame_wait(impatient).wait(),
+            begun,
+            Duration::ZERO,
+        );
         // What is resident can be had all the while, and what was in vain has left nothing behind.
         assert_stamped(&bench.fetch(2).unwrap(), 1);
         drop(all);
@@ -74,11 +78,11 @@ fn c6_all_frames_pinned_is_an_error_after_a_bounded_wait() {
 #[test]
 fn c6_a_pin_that_goes_ends_the_wait() {
     with_each_method(|method| {
-        let patient = FetchOptions::new().frame_wait(Duration::from_secs(20));
+        let patient = Duration::from_secs(20);
         for as_task in [false, true] {
             let bench = bench(method.clone(), 2, 16);
             let mut pins: Vec<_> = (0..2).map(|block| bench.fetch(block).unwrap()).collect();
-            let fetch = bench.pool.fetch_with(bench.page(9), patient);
+            let fetch = bench.pool.fetch(bench.page(9)).frame_wait(patient);
             let waiting =
                 thread::spawn(move || if as_task { pollster::block_on(fetch) } else { fetch.wait() });
             eventually("it waits", || bench.pool.stats().counts.frame_waits == 1);
@@ -454,7 +458,7 @@ fn c6_a_pin_too_many_is_refused() {
             assert!(matches!(error, Error::TooManyPins { .. }), "{error}");
             assert!(error.to_string().contains("leaked"), "{error}");
         }
-        assert!(bench.pool.try_fetch(bench.page(0)).is_none());
+        assert!(bench.pool.fetch(bench.page(0)).now().is_none());
         pins.pop();
         assert_stamped(&bench.fetch(0).unwrap(), 1);
         drop((pins, page));
@@ -536,9 +540,9 @@ fn c6_however_many_want_a_frame_a_disk_that_refuses_victims_is_asked_now_and_the
             "{writes} writes, {batches} batches, {tries} tries"
         );
         // Who does not wait is told why there is no frame, and who tries again gets one when the disk is well again.
-        let impatient = FetchOptions::new().frame_wait(Duration::ZERO);
+        let impatient = Duration::ZERO;
         // (A task is, before it knows what came of its own try.)
-        let fetch = || bench.pool.fetch_with(bench.page(1), impatient);
+        let fetch = || bench.pool.fetch(bench.page(1)).frame_wait(impatient);
         for refused in [fetch().wait(), pollster::block_on(fetch())] {
             assert_eq!(refused.unwrap_err().raw_os_error(), Some(EIO));
         }

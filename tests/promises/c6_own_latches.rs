@@ -33,7 +33,7 @@ const WAYS: [fn(&BufferPool, PageId) -> Result<()>; 4] = [
 fn beside_a_writer_in_line(bench: &Bench, block: u32, is_frozen: bool, wait_for_write: impl FnOnce()) {
     let page = bench.fetch(block).unwrap();
     restamp(&page, 2);
-    let view = page.try_clone().unwrap().into_view();
+    let view = page.try_clone().unwrap().into_read();
     let frozen = is_frozen.then(|| page.try_clone().unwrap().freeze());
     let view = (!is_frozen).then_some(view);
     thread::scope(|scope| {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, BufferPool, Error, FetchOptions, IoMethod, OpenOptions, PageId,
+    BackgroundWriter, BufferPool, Error, IoMethod, OpenOptions, PageId,
     testing::{Fault, Op},
 };
 
@@ -210,10 +210,10 @@ fn c6_who_waits_for_pins_does_not_look_at_all_frames_again_and_again() {
         let bench = Bench::with(FRAMES + 8, |builder| builder.frames(FRAMES).io_method(method));
         let pins: Vec<_> = (0..FRAMES).map(|block| bench.fetch(block).unwrap()).collect();
         let before = bench.pool.stats().counts.futile_sweeps;
-        let options = FetchOptions::new().frame_wait(Duration::from_secs(1));
+        let options = Duration::from_secs(1);
         let waiting: Vec<_> = (0..8)
             .map(|n| {
-                let fetch = bench.pool.fetch_with(bench.page(FRAMES + n), options);
+                let fetch = bench.pool.fetch(bench.page(FRAMES + n)).frame_wait(options);
                 thread::spawn(move || if n % 2 == 0 { fetch.wait() } else { pollster::block_on(fetch) })
             })
             .collect();

@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use ringpool::{CheckpointOptions, Error, FetchOptions, StreamOptions};
+use ringpool::{CheckpointOptions, Error, StreamOptions};
 
 use crate::support::{Bench, eventually, with_each_method};
 
@@ -81,7 +81,7 @@ fn c6_a_task_whose_futures_are_always_ready_leaves_its_thread_to_others() {
             async { drop(fetch.await.unwrap()) }
         });
         let viewed = most_in_a_row(RESULTS, |n| {
-            let view = pool.view(all[(n % PAGES) as usize]);
+            let view = pool.read(all[(n % PAGES) as usize]);
             async { drop(view.await.unwrap()) }
         });
         let fetched_together = most_in_a_row(RESULTS, |_| {
@@ -114,7 +114,7 @@ fn c6_threads_that_wait_have_no_part_in_the_turns_of_tasks() {
         let bench = Bench::new(method, PAGES, 4 * PAGES);
         for n in 0..1000 {
             drop(bench.fetch(n % (4 * PAGES)).unwrap());
-            drop(bench.pool.view(bench.page(n % (4 * PAGES))).wait().unwrap());
+            drop(bench.pool.read(bench.page(n % (4 * PAGES))).wait().unwrap());
         }
         bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
         drop(bench.fetch(0).unwrap());
@@ -168,8 +168,8 @@ fn c6_a_task_that_is_polled_after_its_deadline_looks_more_than_once() {
         for patience in [10, 40, 400].map(Duration::from_millis) {
             let bench = Bench::new(method.clone(), 1, 2);
             let pinned = bench.fetch(0).unwrap();
-            let options = FetchOptions::new().frame_wait(patience);
-            let fetch = Box::pin(bench.pool.fetch_with(bench.page(1), options));
+            let options = patience;
+            let fetch = Box::pin(bench.pool.fetch(bench.page(1)).frame_wait(options));
             let (fetch, polled) = once(fetch);
             assert!(polled.is_pending());
             thread::sleep(patience + Duration::from_millis(100));
@@ -180,7 +180,7 @@ fn c6_a_task_that_is_polled_after_its_deadline_looks_more_than_once() {
 
             // Nor is it none.
             let pinned = bench.fetch(0).unwrap();
-            let fetched = pollster::block_on(bench.pool.fetch_with(bench.page(1), options));
+            let fetched = pollster::block_on(bench.pool.fetch(bench.page(1)).frame_wait(options));
             assert!(matches!(fetched, Err(Error::AllPinned { waited }) if waited >= patience), "{fetched:?}");
             drop(pinned);
         }

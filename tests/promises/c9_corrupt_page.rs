@@ -73,7 +73,7 @@ fn c9_a_torn_flipped_misplaced_or_zeroed_page_is_an_error_and_never_data() {
             damage(&bench, change);
             for as_task in [false, true] {
                 assert_corrupt(outcome(fetch_apart(&bench.pool, bench.page(3), as_task)), &bench, 3);
-                assert!(bench.pool.try_fetch(bench.page(3)).is_none());
+                assert!(bench.pool.fetch(bench.page(3)).now().is_none());
             }
             bench.assert_at_rest();
             let good = bench.fetch(4).unwrap();

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ringpool::{Error, FetchOptions, PageWrite, PinnedPage, Result, StreamOptions};
+use ringpool::{Error, PageWrite, PinnedPage, Result, StreamOptions};
 
 use crate::{
     case::{Case, Check, Held, Holding, LONG, ensure},
@@ -19,7 +19,7 @@ const SHORT: Duration = Duration::from_millis(3);
 
 impl Case<'_> {
     pub(crate) fn fetch(&mut self, at: At, way: Way, usage: Use) -> Check {
-        let fetch = self.pool().fetch_with(self.page_id(at), self.fetch_options());
+        let fetch = self.pool().fetch(self.page_id(at)).frame_wait(self.fetch_options());
         let fetched = match way {
             Way::Wait => fetch.wait(),
             Way::Await => pollster::block_on(fetch),
@@ -34,7 +34,7 @@ impl Case<'_> {
     }
 
     pub(crate) fn try_fetch(&mut self, at: At, usage: Use) -> Check {
-        match self.pool().try_fetch(self.page_id(at)) {
+        match self.pool().fetch(self.page_id(at)).now() {
             Some(page) => {
                 ensure!(self.exists(at), "a page behind the end was in the pool");
                 self.apply(at, page, usage)
@@ -48,7 +48,7 @@ impl Case<'_> {
 
     /// Begins a fetch as a thread and as a task do it, and drops it before it is through.
     pub(crate) fn abandon(&mut self, at: At) -> Check {
-        let fetch = self.pool().fetch_with(self.page_id(at), self.fetch_options());
+        let fetch = self.pool().fetch(self.page_id(at)).frame_wait(self.fetch_options());
         let done = match fetch.wait_timeout(Duration::ZERO) {
             Ok(fetched) => Some(fetched),
             Err(fetch) => match pin!(fetch).poll(&mut Context::from_waker(Waker::noop())) {
@@ -108,7 +108,7 @@ impl Case<'_> {
         let wanted_frames = distinct.iter().filter(|&&at| self.exists(at) && !self.is_held(at)).count();
         let ids: Vec<_> = pages.iter().map(|&at| self.page_id(at)).collect();
         let fetched = {
-            let many = self.pool().fetch_many_with(&ids, self.many_options(wanted_frames));
+            let many = self.pool().fetch_many(&ids).frame_wait(self.many_options(wanted_frames));
             if as_task { pollster::block_on(many) } else { many.wait() }
         };
         match fetched {
@@ -141,14 +141,14 @@ impl Case<'_> {
         }
     }
 
-    fn many_options(&self, wanted_frames: usize) -> FetchOptions {
+    fn many_options(&self, wanted_frames: usize) -> Duration {
         let left = self.configuration.frames as usize - self.held_frames();
-        FetchOptions::new().frame_wait(if wanted_frames > left { SHORT } else { LONG })
+        if wanted_frames > left { SHORT } else { LONG }
     }
 
     /// Patience enough to make a fetch certain to succeed if it can, and quick if it cannot.
-    fn fetch_options(&self) -> FetchOptions {
-        FetchOptions::new().frame_wait(self.frame_wait())
+    fn fetch_options(&self) -> Duration {
+        self.frame_wait()
     }
 
     fn frame_wait(&self) -> Duration {

@@ -69,7 +69,7 @@ impl Case<'_> {
         if evicted == Evicted::Pinned {
             return Ok(());
         }
-        ensure!(self.pool().try_fetch(self.page_id(at)).is_none(), "still in the pool after {evicted:?}");
+        ensure!(self.pool().fetch(self.page_id(at)).now().is_none(), "still in the pool after {evicted:?}");
         // What is not in the pool is on disk.
         if self.exists(at) { self.files[at.file].must_be_on_disk(at.block) } else { Ok(()) }
     }

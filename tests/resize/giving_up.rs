@@ -125,7 +125,7 @@ fn a_shrink_waits_for_reads_and_writes_that_are_under_way() {
             gate.wait_for(1);
             assert_eq!(bench.pool.stats().frames.total, 8, "all serve until the disk is through with them");
             assert!(!shrinking.is_finished());
-            let page = bench.pool.try_fetch(bench.page(5)).expect("it is still here");
+            let page = bench.pool.fetch(bench.page(5)).now().expect("it is still here");
             assert_stamped(&page, 2);
             drop(page);
             gate.open();

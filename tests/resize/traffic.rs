@@ -11,8 +11,8 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, Builder, CheckpointOptions, Error, Fallback, FetchOptions, FileId, IoMethod, OpenOptions,
-    PageId, StreamOptions, testing::SimDisk,
+    BufferPool, Builder, CheckpointOptions, Error, Fallback, FileId, IoMethod, OpenOptions, PageId,
+    StreamOptions, testing::SimDisk,
 };
 
 use crate::support::{assert_at_rest, eventually, guarded, methods};
@@ -82,7 +82,7 @@ impl Work {
         match thread {
             0 => self.change(block, false),
             1 => self.change(block, true),
-            2 => drop(version_of(&self.pool.view(self.page(block)).wait().unwrap(), block)),
+            2 => drop(version_of(&self.pool.read(self.page(block)).wait().unwrap(), block)),
             3 => drop(version_of(
                 &pollster::block_on(self.pool.fetch(self.page(block))).unwrap().read(),
                 block,
@@ -99,8 +99,8 @@ impl Work {
                 self.pool.prefetch(self.file, some(16));
                 let pages: Vec<_> = some(6).map(|block| self.page(block)).collect();
                 // Begun in a pool that then has too few frames for it, it would hold those that it has got for as long as it waits.
-                let impatient = FetchOptions::new().frame_wait(Duration::from_millis(10));
-                match self.pool.fetch_many_with(&pages, impatient).wait() {
+                let impatient = Duration::from_millis(10);
+                match self.pool.fetch_many(&pages).frame_wait(impatient).wait() {
                     Ok(pages) => pages
                         .iter()
                         .for_each(|page| assert!(version_of(&page.read(), page.id().block.0) < u32::MAX)),

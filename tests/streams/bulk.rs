@@ -55,7 +55,7 @@ fn a_page_of_a_bulk_read_that_others_use_leaves_its_ring() {
         stream.by_ref().take(8).for_each(|page| drop(page.unwrap()));
         (0..3).for_each(|_| drop(bench.fetch(5).unwrap()));
         stream.for_each(|page| drop(page.unwrap()));
-        let stays = |block| bench.pool.try_fetch(bench.page(block)).is_some();
+        let stays = |block| bench.pool.fetch(bench.page(block)).now().is_some();
         assert_eq!((3..8).map(stays).collect::<Vec<_>>(), [false, false, true, false, false]);
     });
 }

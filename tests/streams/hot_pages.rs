@@ -168,7 +168,7 @@ fn to_ask_for_a_page_that_is_not_here_yet_is_no_use_of_it() {
         let ask = |bench: &Bench| {
             for _ in 0..3 {
                 let fetch = bench.pool.fetch(bench.page(0));
-                assert!(!fetch.is_done() && bench.pool.try_fetch(bench.page(0)).is_none());
+                assert!(!fetch.is_done() && bench.pool.fetch(bench.page(0)).now().is_none());
             }
             Vec::new()
         };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
-use ringpool::{FetchOptions, PageHint, PinnedPage};
+use ringpool::{PageHint, PinnedPage};
 
 use crate::{Arena, FILE, count_in, stamp::stamp_sectors, watchdog::Watchdog};
 
@@ -52,8 +52,8 @@ impl<'a> Worker<'a> {
 
     /// Nobody holds a pin for long, so a frame comes in the end, unless one was lost.
     fn fetch(&mut self, block: u32) -> PinnedPage {
-        let options = FetchOptions::new().frame_wait(Duration::from_secs(25));
-        let fetch = self.arena.pool.fetch_with(self.arena.page(block), options);
+        let options = Duration::from_secs(25);
+        let fetch = self.arena.pool.fetch(self.arena.page(block)).frame_wait(options);
         let fetched = match (self.as_a_task, self.random.random_range(0..8)) {
             (true, _) => pollster::block_on(fetch),
             (false, 0) => fetch.wait_timeout(Duration::from_micros(50)).unwrap_or_else(ringpool::Fetch::wait),
@@ -75,7 +75,7 @@ impl<'a> Worker<'a> {
         let least = self.arena.done[block as usize].load(Ordering::SeqCst);
         let _keeps_it_here = self.fetch(block);
         for _ in 0..6 {
-            let view = self.arena.pool.view(self.arena.page(block)).wait();
+            let view = self.arena.pool.read(self.arena.page(block)).wait();
             self.compare(block, least, &view.expect("the page is pinned"));
         }
     }
@@ -85,8 +85,8 @@ impl<'a> Worker<'a> {
         let least = self.arena.done[block as usize].load(Ordering::SeqCst);
         let id = self.arena.page(block);
         // Hardly ever the hint of this very page.
-        let found = self.hint.and_then(|hint| self.arena.pool.try_fetch_at(hint, id));
-        if let Some(page) = found.or_else(|| self.arena.pool.try_fetch(id)) {
+        let found = self.hint.and_then(|hint| self.arena.pool.fetch(id.at(hint)).now());
+        if let Some(page) = found.or_else(|| self.arena.pool.fetch(id).now()) {
             self.hint = Some(page.hint());
             self.compare(block, least, &page.freeze());
         }

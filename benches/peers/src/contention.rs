@@ -172,7 +172,7 @@ impl Crowd {
 
     #[inline]
     fn read(&self, page: u32) {
-        let page = self.pool.view(PageId::new(self.file, page)).wait().expect("a null disk fails never");
+        let page = self.pool.read(PageId::new(self.file, page)).wait().expect("a null disk fails never");
         black_box(word_of(&page));
     }
 

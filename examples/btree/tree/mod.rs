@@ -59,7 +59,7 @@ impl Tree {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<u64>> {
         let mut at = self.descend(key, 0)?;
         loop {
-            let page = self.pool.view(self.page(at)).wait()?;
+            let page = self.pool.read(self.page(at)).wait()?;
             let node = Node(&page);
             match node.step(key, 0) {
                 Step::Here => {
@@ -96,7 +96,7 @@ impl Tree {
     fn descend(&self, key: &[u8], level: u16) -> Result<u32> {
         let mut at = ROOT;
         loop {
-            let page = self.pool.view(self.page(at)).wait()?;
+            let page = self.pool.read(self.page(at)).wait()?;
             match Node(&page).step(key, level) {
                 Step::Here => return Ok(at),
                 Step::Down { child, level: below } if below == level => return Ok(child),

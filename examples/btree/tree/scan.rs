@@ -63,7 +63,7 @@ impl<'a> Leaves<'a> {
 
     /// Notes the leaves below this node and its right neighbour.
     fn look_at(&mut self, parent: u32) -> Result<()> {
-        let page = self.tree.pool.view(self.tree.page(parent)).wait()?;
+        let page = self.tree.pool.read(self.tree.page(parent)).wait()?;
         let node = Node(&page);
         if node.level() == 0 {
             self.known.push_back(parent); // The root has nothing below it.

@@ -86,7 +86,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        BufferPool, Error, FetchOptions, IoMethod, OpenOptions, PageId,
+        BufferPool, Error, IoMethod, OpenOptions, PageId,
         sync::{
             Arc,
             atomic::{AtomicUsize, Ordering::SeqCst},
@@ -138,8 +138,8 @@ mod tests {
         for method in [IoMethod::Sync, IoMethod::worker()] {
             let (pool, [first, second]) = pool(method);
             let pinned = pool.fetch(first).wait().unwrap();
-            let options = FetchOptions::new().frame_wait(Duration::from_millis(100));
-            let fetched = thread::refused(0, u64::MAX, || run(pool.fetch_with(second, options)));
+            let options = Duration::from_millis(100);
+            let fetched = thread::refused(0, u64::MAX, || run(pool.fetch(second).frame_wait(options)));
             assert!(matches!(fetched, Err(Error::AllPinned { .. })), "{fetched:?}");
             drop(pinned);
         }

@@ -1,10 +1,51 @@
 //! Where a page was last found.
 
-use crate::id::FrameNo;
+use crate::id::{FrameNo, PageId};
 
-/// The frame in which a page was, from [`PinnedPage::hint`](crate::PinnedPage::hint) or [`PageView::hint`](crate::PageView::hint).
+/// The frame in which a page was, from [`PinnedPage::hint`](crate::PinnedPage::hint) or a guard's `hint`.
 ///
-/// Kept beside a reference to the page, it saves the next fetch the look at the page table. It holds nothing: the page may leave
-/// the frame, and another come, and whoever uses the hint is told so. (PostgreSQL's `ReadRecentBuffer`.)
+/// Kept beside a reference to the page, it saves the next access the look at the page table. It holds nothing: the page may leave
+/// the frame, and another come. Then the page is looked up as if there were no hint. (PostgreSQL's `ReadRecentBuffer`.)
+///
+/// # Examples
+/// ```
+/// # use std::num::NonZeroU32;
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true))?;
+/// # pool.extend(file, NonZeroU32::MIN).wait()?;
+/// let root = PageId::new(file, 0);
+/// let hint = pool.read(root).wait()?.hint();
+/// // Later, and as often as the root is wanted:
+/// let page = pool.read(root.at(hint)).wait()?;
+/// assert_eq!(page.id(), root);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct PageHint(pub(crate) FrameNo);
+
+/// A page, and where it was the last time, if that is known. Made of a [`PageId`], or by [`PageId::at`].
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct PageAt {
+    pub(crate) page: PageId,
+    pub(crate) hint: Option<PageHint>,
+}
+
+impl PageId {
+    /// Names the page together with where it was, for an access that looks there first.
+    #[inline]
+    #[must_use]
+    pub const fn at(self, hint: PageHint) -> PageAt {
+        PageAt { page: self, hint: Some(hint) }
+    }
+}
+
+impl From<PageId> for PageAt {
+    #[inline]
+    fn from(page: PageId) -> Self {
+        Self { page, hint: None }
+    }
+}

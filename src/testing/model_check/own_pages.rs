@@ -42,7 +42,7 @@ fn c6_a_checkpoint_needs_no_turn_among_those_who_wait_to_change_a_page() {
     check(|method| {
         let (pool, file, disk) = pool_over(2, 1, method);
         increment(&pool, file, 0);
-        let view = pool.view(PageId::new(file, 0)).wait().unwrap();
+        let view = pool.read(PageId::new(file, 0)).wait().unwrap();
         let writing = [(); 2].map(|()| {
             let pool = pool.clone();
             spawn(move || increment(&pool, file, 0))

@@ -12,8 +12,8 @@ use super::{
     stamp, version, version_of, versions_on,
 };
 use crate::{
-    BackgroundWriter, BufferPool, CheckpointOptions, Error, FetchOptions, IoMethod, IoOp, Lsn, OpenOptions,
-    PageId, StreamOptions, Wal, sync::thread,
+    BackgroundWriter, BufferPool, CheckpointOptions, Error, IoMethod, IoOp, Lsn, OpenOptions, PageId,
+    StreamOptions, Wal, sync::thread,
 };
 
 /// Two frames, four pages, three threads that each add to every page: no update is lost, no page is mixed up.
@@ -43,7 +43,7 @@ fn c1_a_hot_page_is_never_out_of_date() {
         let (pool, file, _) = pool_over(2, 3, method);
         let read = move |pool: &BufferPool, block| {
             // As often as it takes to read it by a slot.
-            let views = (0..6).map(|_| pool.view(PageId::new(file, block)).wait().unwrap());
+            let views = (0..6).map(|_| pool.read(PageId::new(file, block)).wait().unwrap());
             views.map(|view| version_of(&view, block)).fold(0, |before, now| {
                 assert!(now >= before);
                 now
@@ -323,8 +323,8 @@ fn c6_all_pinned_ends_in_a_page_or_an_error() {
         let waiting = {
             let pool = pool.clone();
             spawn(move || {
-                let options = FetchOptions::new().frame_wait(Duration::from_millis(20));
-                match pool.fetch_with(PageId::new(file, 1), options).wait() {
+                let options = Duration::from_millis(20);
+                match pool.fetch(PageId::new(file, 1)).frame_wait(options).wait() {
                     Ok(page) => assert_eq!(version_of(&page.read(), 1), 0),
                     Err(Error::AllPinned { .. }) => {}
                     Err(error) => panic!("{error}"),

@@ -158,7 +158,7 @@ fn c10_wakers_that_own_pages_hold_up_nothing_when_they_go() {
             let (pool, has_panicked) = (pool.clone(), Arc::clone(&has_panicked));
             spawn(move || {
                 let page = pool.fetch(PageId::new(file, 0)).wait().unwrap();
-                let view = pool.view(page.id()).wait().unwrap();
+                let view = pool.read(page.id()).wait().unwrap();
                 let mut writing = pin!(page.write_async());
                 let _ = poll(writing.as_mut(), &Owning::waker(view, &has_panicked));
                 thread::yield_now();

@@ -41,7 +41,7 @@ impl Resident {
         pool.checkpoint(CheckpointOptions::new()).wait()?;
         // As often as uses are counted: pages that are used all the time.
         for _ in 0..4 {
-            (0..pages).try_for_each(|block| pool.view(PageId::new(file, block)).wait().map(drop))?;
+            (0..pages).try_for_each(|block| pool.read(PageId::new(file, block)).wait().map(drop))?;
         }
         let resident = pool.stats().frames.resident;
         if resident != pages {
@@ -62,7 +62,7 @@ pub(crate) struct View(pub(crate) Arc<Resident>);
 impl Peer for View {
     #[inline]
     fn hit(&self, page: u32) -> u64 {
-        word_of(&self.0.pool.view(self.0.id(page)).wait().expect("all pages are here"))
+        word_of(&self.0.pool.read(self.0.id(page)).wait().expect("all pages are here"))
     }
 }
 
@@ -84,7 +84,7 @@ impl Peer for Hint {
     #[inline]
     fn hit(&self, page: u32) -> u64 {
         let hint = self.0.hints[page as usize];
-        word_of(&self.0.pool.try_view_at(hint, self.0.id(page)).expect("no page has moved"))
+        word_of(&self.0.pool.read(self.0.id(page).at(hint)).now().expect("no page has moved"))
     }
 }
 

@@ -1,0 +1,154 @@
+//! Guards of a page that is read: a share latch, which borrows its pin or owns it.
+
+#![allow(unsafe_code)]
+
+use std::{fmt, mem::ManuallyDrop, ops::Deref};
+
+use super::{PageHint, PinnedPage, bytes_of};
+use crate::{
+    buffer::frame::pin::Pin,
+    id::{Lsn, PageId},
+};
+
+/// The bytes of a [`PinnedPage`], which no thread changes meanwhile.
+pub struct PageRead<'a> {
+    pin: &'a Pin,
+}
+
+impl<'a> PageRead<'a> {
+    /// Makes a guard of a share latch that was taken through this pin.
+    #[inline]
+    pub(super) const fn of_latched(pin: &'a Pin) -> Self {
+        Self { pin }
+    }
+
+    /// Returns which page it is.
+    #[must_use]
+    pub fn id(&self) -> PageId {
+        self.pin.frame().page()
+    }
+
+    /// Returns the highest log position that was [set](crate::PageWrite::set_lsn) on the page since it was read from disk.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.pin.frame().page_lsn()
+    }
+}
+
+impl Deref for PageRead<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the guard holds a share latch.
+        unsafe { bytes_of(self.pin) }
+    }
+}
+
+impl Drop for PageRead<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.pin.unlatch_shared();
+    }
+}
+
+impl fmt::Debug for PageRead<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PageRead({:?})", self.pin)
+    }
+}
+
+/// A page that is pinned and latched for reading, as one value, from [`BufferPool::read`](crate::BufferPool::read).
+///
+/// It borrows nothing: a function can return it, and a struct can keep it. It costs less than a [`PinnedPage`] and its
+/// [`PageRead`], since pin and latch are taken and released in one step. A thread that wants to change the page waits for it.
+///
+/// # Examples
+/// A walk down a tree, in which each node stays latched until its child is:
+/// ```
+/// # use ringpool::{BufferPool, OwnedPageRead, PageId, Result};
+/// # fn child_of(node: &[u8]) -> Option<PageId> { None }
+/// fn leaf(pool: &BufferPool, root: PageId) -> Result<OwnedPageRead> {
+///     let mut node = pool.read(root).wait()?;
+///     while let Some(child) = child_of(&node) {
+///         node = pool.read(child).wait()?;
+///     }
+///     Ok(node)
+/// }
+/// ```
+pub struct OwnedPageRead {
+    /// Taken when it is dropped.
+    pin: ManuallyDrop<Pin>,
+}
+
+impl OwnedPageRead {
+    /// Makes a guard of a pin that comes with a share latch.
+    #[inline]
+    pub(crate) fn new(pin: Pin) -> Self {
+        debug_assert!(pin.frame().state.load().is_valid(), "handed out before it was read: {pin:?}");
+        Self { pin: ManuallyDrop::new(pin) }
+    }
+
+    /// Makes a guard of a share latch that was taken after the pin, and perhaps elsewhere.
+    pub(crate) fn of_latched(pin: Pin) -> Self {
+        Self::new(pin.into_view())
+    }
+
+    /// Returns which page it is.
+    #[must_use]
+    pub fn id(&self) -> PageId {
+        self.pin.frame().page()
+    }
+
+    /// Returns the highest log position that was [set](crate::PageWrite::set_lsn) on the page since it was read from disk.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.pin.frame().page_lsn()
+    }
+
+    /// Returns where the page is, for [`PageId::at`] another time.
+    #[must_use]
+    pub fn hint(&self) -> PageHint {
+        PageHint(self.pin.frame_no())
+    }
+
+    /// Releases the latch, so that others can change the page, and keeps the pin.
+    #[must_use]
+    pub fn unlatch(self) -> PinnedPage {
+        let mut guard = ManuallyDrop::new(self);
+        // SAFETY: the guard is not dropped, so the pin is taken here only.
+        let pin = unsafe { ManuallyDrop::take(&mut guard.pin) };
+        pin.unlatch_shared();
+        PinnedPage::new(pin)
+    }
+}
+
+impl Deref for OwnedPageRead {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the value holds a share latch.
+        unsafe { bytes_of(&self.pin) }
+    }
+}
+
+impl AsRef<[u8]> for OwnedPageRead {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl Drop for OwnedPageRead {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: taken here only: `unlatch` drops no guard.
+        unsafe { ManuallyDrop::take(&mut self.pin) }.unlatch_and_unpin();
+    }
+}
+
+impl fmt::Debug for OwnedPageRead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OwnedPageRead({:?})", *self.pin)
+    }
+}

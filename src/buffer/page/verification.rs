@@ -1,0 +1,74 @@
+//! Verification: a thread that wants a page has the engine's codec look at it, once, before the page can be used.
+
+#![allow(unsafe_code)]
+
+use super::bytes_of;
+use crate::{
+    buffer::{
+        frame::{pin::Pin, state::State},
+        residency::Residency,
+    },
+    error::{Error, Result},
+};
+
+/// The right to look at a page that was read and not verified yet. For all others its read goes on meanwhile.
+///
+/// Dropped without a verdict, as by a panic in the codec, it fails the read.
+pub(crate) struct Verification<'a> {
+    pool: &'a Residency,
+    /// The pin of the read, taken when it ends.
+    reading: Option<Pin>,
+}
+
+impl<'a> Verification<'a> {
+    /// Takes the verification upon the caller, unless the page is verified, being verified, or gone.
+    pub(crate) fn begin(pool: &'a Residency, pin: &Pin) -> Option<Self> {
+        // A pin of its own, as every read has.
+        let own = pin.again()?;
+        // Made only where it was begun: dropped, it ends the verification.
+        own.frame().state.try_update(State::begin_verify).is_ok().then(|| Self { pool, reading: Some(own) })
+    }
+
+    /// Has `verify` look at the bytes, and ends the read accordingly.
+    pub(crate) fn run(mut self, verify: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
+        // SAFETY: the frame is READING by this very value, so no guard and no lease on it exists, and nobody can claim it.
+        let outcome = self.reading.as_ref().map_or(Ok(()), |pin| verify(unsafe { bytes_of(pin) }));
+        self.end(&outcome);
+        outcome
+    }
+
+    fn end(&mut self, outcome: &Result<()>) {
+        if let Some(reading) = self.reading.take() {
+            self.pool.end_read(reading, outcome, true);
+        }
+    }
+}
+
+impl Drop for Verification<'_> {
+    fn drop(&mut self) {
+        self.end(&Err(Error::Panicked));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        buffer::{frame::state::Phase, map::Mapped, small_pools::pool_of},
+        id::{FileId, PageId},
+    };
+
+    #[test]
+    fn c9_one_thread_verifies_and_one_that_comes_too_late_does_not_spoil_it() {
+        let pool = pool_of(1);
+        let claimed = pool.take_clean().unwrap();
+        let Mapped { reading, own: pin } = pool.map(claimed, PageId::new(FileId(0), 0), false).unwrap();
+        pool.end_read(reading, &Ok(()), false);
+        let verification = Verification::begin(&pool, &pin).unwrap();
+        assert!(Verification::begin(&pool, &pin).is_none());
+        assert_eq!(pin.frame().state.load().phase(), Phase::Reading, "the verification goes on");
+        verification.run(|_| Ok(())).unwrap();
+        assert!(Verification::begin(&pool, &pin).is_none());
+        assert!(pin.frame().state.load().is_valid());
+    }
+}

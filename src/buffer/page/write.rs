@@ -1,0 +1,279 @@
+//! Guards of a page that is changed: the exclusive latch, which borrows its pin or owns it.
+//!
+//! The first mutable borrow of the bytes makes them the guard's own (no transfer reads them from then on), and marks the page dirty. The
+//! release of the latch makes the change known, in the same step.
+
+#![allow(unsafe_code)]
+
+use std::{
+    fmt, mem,
+    ops::{Deref, DerefMut},
+    ptr::NonNull,
+};
+
+use super::{OwnedPageRead, PageHint, PageRead, PinnedPage, bytes_of};
+use crate::{
+    buffer::frame::pin::Pin,
+    id::{Lsn, PageId},
+};
+
+/// What a guard notes of the change that is made under its latch.
+#[derive(Default)]
+struct Change {
+    is_changed: bool,
+    /// The bytes are not lent, nor will they be while the guard lives.
+    is_own: bool,
+    /// What was stated first, if anything was.
+    first_lsn: Option<Lsn>,
+}
+
+impl Change {
+    /// Notes the log record that covers the change.
+    fn set_lsn(&mut self, pin: &Pin, lsn: Lsn) {
+        if self.first_lsn.is_none_or(|first| first == Lsn::UNLOGGED) {
+            self.first_lsn = Some(lsn);
+        }
+        self.is_changed = true;
+        pin.frame().raise_lsn(lsn);
+    }
+
+    /// Returns where the bytes are that the holder of the latch may change from here on.
+    fn own_bytes(&mut self, pin: &Pin) -> NonNull<[u8]> {
+        self.is_changed = true;
+        if !self.is_own {
+            pin.make_own();
+            self.is_own = true;
+        }
+        let frames = pin.frames();
+        NonNull::slice_from_raw_parts(frames.address_of(pin.frame_no()), frames.page_size().bytes())
+    }
+
+    /// Makes the change ready to be seen. The release of the latch is next.
+    fn publish(&self, pin: &Pin) {
+        if !pin.frames().process.is_current() {
+            return;
+        }
+        if self.is_changed {
+            pin.note_change(self.first_lsn.unwrap_or(Lsn::UNLOGGED));
+            if self.first_lsn.is_none() {
+                pin.note_unlogged_change();
+            }
+        }
+        if self.is_own {
+            pin.leave_shadow();
+        }
+    }
+}
+
+/// The bytes of a [`PinnedPage`], which no other thread sees meanwhile.
+///
+/// Borrowing them mutably marks the page dirty. Dropping the guard makes that known, in the same step that lets others in.
+/// A guard that is forgotten (`mem::forget`) keeps the page latched, and so in its frame, for ever.
+pub struct PageWrite<'a> {
+    pin: &'a Pin,
+    change: Change,
+}
+
+impl<'a> PageWrite<'a> {
+    /// Makes a guard of an exclusive latch that was taken through this pin.
+    pub(super) fn of_latched(pin: &'a Pin) -> Self {
+        Self { pin, change: Change::default() }
+    }
+
+    /// Returns which page it is.
+    #[must_use]
+    pub fn id(&self) -> PageId {
+        self.pin.frame().page()
+    }
+
+    /// States the log record that covers the change. The page is then not written before the log is durable up to the
+    /// highest of them (C8). Call it for every record, in rising order.
+    ///
+    /// The record must have got its place in the log while this guard was held: by that a
+    /// [checkpoint](crate::CheckpointReport::redo_lsn) knows that changes which it did not wait for are behind the end that the log
+    /// had before it.
+    ///
+    /// A change that needs no record says so, by [`Lsn::UNLOGGED`]: a guard that is dropped after a change without any call
+    /// counts as a call that was [forgotten](crate::UnloggedChanges).
+    pub fn set_lsn(&mut self, lsn: Lsn) {
+        self.change.set_lsn(self.pin, lsn);
+    }
+
+    /// States a log record that holds the whole page, as it is when the guard is dropped. It covers whatever was changed before, so a
+    /// page that was [refused](crate::UnloggedChanges::Refuse) can be written again. Else as [`set_lsn`](Self::set_lsn).
+    pub fn set_image_lsn(&mut self, lsn: Lsn) {
+        self.set_lsn(lsn);
+        self.pin.note_image();
+    }
+
+    /// Returns the highest log position of the page since it was read from disk.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.pin.frame().page_lsn()
+    }
+
+    /// Lets other readers in and keeps on reading, with no gap for another writer.
+    #[must_use]
+    pub fn downgrade(self) -> PageRead<'a> {
+        self.change.publish(self.pin);
+        let (pin, is_changed) = (self.pin, self.change.is_changed);
+        mem::forget(self);
+        pin.downgrade_latch(is_changed);
+        PageRead::of_latched(pin)
+    }
+}
+
+impl Deref for PageWrite<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the guard holds the exclusive latch.
+        unsafe { bytes_of(self.pin) }
+    }
+}
+
+impl DerefMut for PageWrite<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        // SAFETY: 1. the bytes are this frame's, initialised since the arena was mapped; 2. the exclusive latch, which the guard holds
+        // until it is dropped, excludes every other reference, and that they are its own every transfer; 3. the pin keeps the memory and the page,
+        // and the borrow of the guard keeps this reference from outliving it.
+        unsafe { self.change.own_bytes(self.pin).as_mut() }
+    }
+}
+
+impl Drop for PageWrite<'_> {
+    fn drop(&mut self) {
+        self.change.publish(self.pin);
+        self.pin.unlatch_exclusive(self.change.is_changed);
+    }
+}
+
+impl fmt::Debug for PageWrite<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PageWrite({:?}, changed: {})", self.pin, self.change.is_changed)
+    }
+}
+
+/// A page that is pinned and latched for changing, as one value, from [`BufferPool::write`](crate::BufferPool::write).
+///
+/// It borrows nothing: a function can return it, and a struct can keep it, as for latch coupling in a loop. Else it is as a
+/// [`PageWrite`]: dropping it makes the change known, then releases the latch and the pin.
+///
+/// # Examples
+/// ```
+/// # use std::num::NonZeroU32;
+/// # use ringpool::{BufferPool, OpenOptions, OwnedPageWrite, PageId};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true))?;
+/// # pool.extend(file, NonZeroU32::MIN).wait()?;
+/// fn counter(pool: &BufferPool, page: PageId) -> ringpool::Result<OwnedPageWrite> {
+///     pool.write(page).wait()
+/// }
+///
+/// let mut page = counter(&pool, PageId::new(file, 0))?;
+/// page[0] += 1;
+/// let page = page.downgrade();
+/// assert_eq!(page[0], 1);
+/// # Ok(())
+/// # }
+/// ```
+pub struct OwnedPageWrite {
+    /// `None` once it has gone into another value.
+    pin: Option<Pin>,
+    change: Change,
+}
+
+impl OwnedPageWrite {
+    /// Makes a guard of a pin that comes with the exclusive latch.
+    pub(crate) fn of_latched(pin: Pin) -> Self {
+        debug_assert!(pin.frame().state.load().is_valid(), "handed out before it was read: {pin:?}");
+        Self { pin: Some(pin), change: Change::default() }
+    }
+
+    fn pin(&self) -> &Pin {
+        self.pin.as_ref().expect("a guard has its pin until it ends")
+    }
+
+    /// Returns which page it is.
+    #[must_use]
+    pub fn id(&self) -> PageId {
+        self.pin().frame().page()
+    }
+
+    /// States the log record that covers the change, as [`PageWrite::set_lsn`] does.
+    pub fn set_lsn(&mut self, lsn: Lsn) {
+        let pin = self.pin.as_ref().expect("a guard has its pin until it ends");
+        self.change.set_lsn(pin, lsn);
+    }
+
+    /// States a log record that holds the whole page, as [`PageWrite::set_image_lsn`] does.
+    pub fn set_image_lsn(&mut self, lsn: Lsn) {
+        self.set_lsn(lsn);
+        self.pin().note_image();
+    }
+
+    /// Returns the highest log position of the page since it was read from disk.
+    #[must_use]
+    pub fn lsn(&self) -> Lsn {
+        self.pin().frame().page_lsn()
+    }
+
+    /// Returns where the page is, for [`PageId::at`] another time.
+    #[must_use]
+    pub fn hint(&self) -> PageHint {
+        PageHint(self.pin().frame_no())
+    }
+
+    /// Lets other readers in and keeps on reading, with no gap for another writer.
+    #[must_use]
+    pub fn downgrade(mut self) -> OwnedPageRead {
+        let pin = self.end(Pin::downgrade_latch);
+        OwnedPageRead::of_latched(pin.expect("it is ended once"))
+    }
+
+    /// Makes the change known and releases the latch, and keeps the pin.
+    #[must_use]
+    pub fn unlatch(mut self) -> PinnedPage {
+        let pin = self.end(Pin::unlatch_exclusive);
+        PinnedPage::new(pin.expect("it is ended once"))
+    }
+
+    /// Makes the change known, with that release of the latch, and gives up the pin.
+    fn end(&mut self, release: impl FnOnce(&Pin, bool)) -> Option<Pin> {
+        let pin = self.pin.take()?;
+        self.change.publish(&pin);
+        release(&pin, self.change.is_changed);
+        Some(pin)
+    }
+}
+
+impl Deref for OwnedPageWrite {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        // SAFETY: the guard holds the exclusive latch.
+        unsafe { bytes_of(self.pin()) }
+    }
+}
+
+impl DerefMut for OwnedPageWrite {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let pin = self.pin.as_ref().expect("a guard has its pin until it ends");
+        // SAFETY: as of a guard that borrows its pin. This one holds the latch until it ends.
+        unsafe { self.change.own_bytes(pin).as_mut() }
+    }
+}
+
+impl Drop for OwnedPageWrite {
+    fn drop(&mut self) {
+        drop(self.end(Pin::unlatch_exclusive));
+    }
+}
+
+impl fmt::Debug for OwnedPageWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OwnedPageWrite({:?}, changed: {})", self.pin, self.change.is_changed)
+    }
+}

@@ -1,0 +1,306 @@
+//! Reading or changing a page: pin and latch in one step where the page is here and free, else a fetch and a wait for the latch.
+//!
+//! [`ReadPage`] and [`WritePage`] are one [`Access`] with two guards. Nothing is begun before a thread or a task waits.
+//!
+//! PostgreSQL's counterpart: `ReadBuffer`, then `LockBuffer`.
+
+use std::{
+    fmt,
+    mem::replace,
+    pin::Pin as StdPin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use crate::{
+    buffer::{
+        frame::{latch::Latch, pin::Pin},
+        page::{Latching, OwnedPageRead, OwnedPageWrite, PageAt, PinnedPage},
+    },
+    error::Result,
+    observe::Counter,
+    read::fetch::{self, Fetch},
+    runtime::shared::Shared,
+    sync::{
+        poll_budget,
+        time::{self, Duration},
+        wait::{Drive, PollStep},
+    },
+};
+
+/// What an access ends with: a pin and a latch as one value.
+trait Guard: Sized {
+    const LATCH: Latch;
+
+    /// Takes pin and latch, if the page is here and the latch can be had now.
+    fn now(shared: &Shared, at: PageAt) -> Option<Self>;
+
+    /// Refuses a page that this guard must not be of.
+    fn check(page: &PinnedPage) -> Result<()>;
+
+    /// Makes the guard of a pin that has the latch.
+    fn of_latched(pin: Pin) -> Self;
+}
+
+impl Guard for OwnedPageRead {
+    const LATCH: Latch = Latch::Shared;
+
+    #[inline]
+    fn now(shared: &Shared, at: PageAt) -> Option<Self> {
+        let pin = match at.hint.and_then(|hint| shared.pool.checked(hint.0)) {
+            Some(no) => shared.pool.look_in(no, at.page).or_else(|| shared.pool.look_at(at.page))?,
+            None => shared.pool.look_at(at.page)?,
+        };
+        shared.counters.add(Counter::Hits, 1);
+        Some(Self::new(pin))
+    }
+
+    fn check(_: &PinnedPage) -> Result<()> {
+        Ok(())
+    }
+
+    fn of_latched(pin: Pin) -> Self {
+        Self::of_latched(pin)
+    }
+}
+
+impl Guard for OwnedPageWrite {
+    const LATCH: Latch = Latch::Exclusive;
+
+    fn now(shared: &Shared, at: PageAt) -> Option<Self> {
+        let page = fetch::pin_now(shared, at).filter(|page| page.check_writable().is_ok())?;
+        let pin = page.try_latched(Latch::Exclusive)?;
+        shared.counters.add(Counter::Hits, 1);
+        Some(Self::of_latched(pin))
+    }
+
+    fn check(page: &PinnedPage) -> Result<()> {
+        page.check_writable()
+    }
+
+    fn of_latched(pin: Pin) -> Self {
+        Self::of_latched(pin)
+    }
+}
+
+/// A guard on its way.
+enum Access<G> {
+    Ready(G),
+    Fetching(Fetch),
+    Latching(Latching),
+    /// The result was collected.
+    Done,
+}
+
+impl<G: Guard> Access<G> {
+    #[inline]
+    fn new(shared: &Arc<Shared>, at: PageAt) -> Self {
+        match G::now(shared, at) {
+            Some(guard) => Self::Ready(guard),
+            None => Self::fetching(shared, at),
+        }
+    }
+
+    #[cold]
+    fn fetching(shared: &Arc<Shared>, at: PageAt) -> Self {
+        Self::Fetching(Fetch::new(shared, at))
+    }
+
+    #[inline]
+    fn wait(self) -> Result<G> {
+        match self {
+            Self::Ready(guard) => Ok(guard),
+            access => access.wait_for_it(),
+        }
+    }
+
+    #[cold]
+    fn wait_for_it(mut self) -> Result<G> {
+        if let Self::Fetching(fetch) = self {
+            let page = fetch.wait()?;
+            G::check(&page)?;
+            self = Self::Latching(Latching::new(page, G::LATCH));
+        }
+        self.run_to_end()
+    }
+
+    /// Gives the guard if there is no need to wait for it, or why there never will be one.
+    #[inline]
+    fn now(self) -> Result<Option<G>> {
+        match self {
+            Self::Ready(guard) => Ok(Some(guard)),
+            Self::Fetching(fetch) => fetch.now().map_or(Ok(None), |page| G::check(&page).map(|()| None)),
+            Self::Latching(_) | Self::Done => Ok(None),
+        }
+    }
+
+    fn with_frame_wait(self, wait: Duration) -> Self {
+        match self {
+            Self::Fetching(fetch) => Self::Fetching(fetch.frame_wait(wait)),
+            access => access,
+        }
+    }
+
+    #[inline(always)] // A page that is here comes out of it at once, and is large.
+    fn go_on(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<G>> {
+        loop {
+            let next = match self {
+                Self::Fetching(fetch) => ready!(fetch.step(waker)).and_then(|page| {
+                    G::check(&page)?;
+                    Ok(Self::Latching(Latching::new(page, G::LATCH)))
+                }),
+                Self::Latching(latching) => {
+                    ready!(latching.poll(drive, waker)).map(|pin| Self::Ready(G::of_latched(pin)))
+                }
+                Self::Ready(_) | Self::Done => break,
+            };
+            match next {
+                Ok(next) => *self = next,
+                Err(error) => {
+                    *self = Self::Done;
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        match replace(self, Self::Done) {
+            Self::Ready(guard) => Poll::Ready(Ok(guard)),
+            _ => panic!("an access was polled after it had given its page"),
+        }
+    }
+}
+
+impl<G: Guard> PollStep for Access<G> {
+    type Output = Result<G>;
+
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<G>> {
+        self.go_on(drive, waker)
+    }
+
+    /// A latch is handed over. A frame may be missed.
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        matches!(self, Self::Latching(_))
+    }
+}
+
+impl<G: fmt::Debug> fmt::Debug for Access<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready(guard) => write!(f, "ready: {guard:?}"),
+            Self::Fetching(fetch) => write!(f, "{fetch:?}"),
+            Self::Latching(_) => f.write_str("waits for the latch"),
+            Self::Done => f.write_str("collected"),
+        }
+    }
+}
+
+/// A page on its way to be read: wait for it with [`wait`](Self::wait), or `.await` it.
+///
+/// Where the page is in the pool and no thread changes it, pin and latch are taken when this value is made, in one step. Else nothing begins
+/// before it is waited for. Dropping it abandons interest, never the I/O. As a future it gives way to other tasks now and then,
+/// [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+#[must_use = "a page is not read before it is waited for or awaited"]
+#[derive(Debug)]
+pub struct ReadPage(Access<OwnedPageRead>);
+
+impl ReadPage {
+    #[inline]
+    pub(crate) fn new(shared: &Arc<Shared>, at: PageAt) -> Self {
+        Self(Access::new(shared, at))
+    }
+
+    /// Sets the most to wait for a frame while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    pub fn frame_wait(self, wait: Duration) -> Self {
+        Self(self.0.with_frame_wait(wait))
+    }
+
+    /// Waits for the page, and until no thread changes it. A lone page is read by the calling thread.
+    ///
+    /// # Errors
+    /// Those of [`Fetch::wait`].
+    #[inline]
+    pub fn wait(self) -> Result<OwnedPageRead> {
+        self.0.wait()
+    }
+
+    /// Waits at most so long; see [`Fetch::wait_timeout`] for what may take longer.
+    ///
+    /// # Errors
+    /// This value, where the time was too short: nothing of what was begun is lost.
+    #[allow(clippy::result_large_err)] // What comes back holds its state inline for want of an allocation.
+    pub fn wait_timeout(mut self, at_most: Duration) -> Result<Result<OwnedPageRead>, Self> {
+        self.0.run_until(time::deadline_after(at_most)).ok_or(self)
+    }
+
+    /// Gives the page if it is in the pool and no thread changes it or waits to. Never reads, never waits.
+    #[inline]
+    #[must_use]
+    pub fn now(self) -> Option<OwnedPageRead> {
+        match self.0 {
+            Access::Ready(guard) => Some(guard),
+            _ => None,
+        }
+    }
+}
+
+impl Future for ReadPage {
+    type Output = Result<OwnedPageRead>;
+
+    #[inline]
+    fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        poll_budget::poll(cx, |waker| self.0.go_on(Drive::Task, waker))
+    }
+}
+
+/// A page on its way to be changed: wait for it with [`wait`](Self::wait), or `.await` it.
+///
+/// Else as [`ReadPage`]. The page becomes dirty when the guard's bytes are first borrowed mutably.
+#[must_use = "a page is not latched before it is waited for or awaited"]
+#[derive(Debug)]
+pub struct WritePage(Access<OwnedPageWrite>);
+
+impl WritePage {
+    #[inline]
+    pub(crate) fn new(shared: &Arc<Shared>, at: PageAt) -> Self {
+        Self(Access::new(shared, at))
+    }
+
+    /// Sets the most to wait for a frame while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    pub fn frame_wait(self, wait: Duration) -> Self {
+        Self(self.0.with_frame_wait(wait))
+    }
+
+    /// Waits for the page, and until no other thread reads or changes it. A lone page is read by the calling thread.
+    ///
+    /// # Errors
+    /// Those of [`Fetch::wait`]; [`ReadOnly`](crate::Error::ReadOnly) for a page of a file that was opened for reading only.
+    #[inline]
+    pub fn wait(self) -> Result<OwnedPageWrite> {
+        self.0.wait()
+    }
+
+    /// Waits at most so long; see [`Fetch::wait_timeout`] for what may take longer.
+    ///
+    /// # Errors
+    /// This value, where the time was too short: nothing of what was begun is lost.
+    #[allow(clippy::result_large_err)] // What comes back holds its state inline for want of an allocation.
+    pub fn wait_timeout(mut self, at_most: Duration) -> Result<Result<OwnedPageWrite>, Self> {
+        self.0.run_until(time::deadline_after(at_most)).ok_or(self)
+    }
+
+    /// Gives the page if it is in the pool and no other thread has it latched. Never reads, never waits.
+    ///
+    /// # Errors
+    /// [`ReadOnly`](crate::Error::ReadOnly) for a page of a file that was opened for reading only.
+    pub fn now(self) -> Result<Option<OwnedPageWrite>> {
+        self.0.now()
+    }
+}
+
+impl Future for WritePage {
+    type Output = Result<OwnedPageWrite>;
+
+    #[inline]
+    fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        poll_budget::poll(cx, |waker| self.0.go_on(Drive::Task, waker))
+    }
+}
