@@ -8,7 +8,7 @@
 //! power during each operation of the run in turn, opens what the disk may hold afterwards, recovers, and compares: every value
 //! whose `put` was acknowledged must be there, and none may be that was never put.
 //!
-//! Then it tests a store whose author forgot to give his log to the pool. Pages now overtake the log: a value can be on disk that
+//! Then it tests a store whose author forgot to give the log to the pool. Pages now overtake the log: a value can be on disk that
 //! was never acknowledged, and of which the log knows nothing. The test finds it, names the seed, and the same seed finds it again.
 //!
 //! What to look at: `Store`, an engine in small; `crash_everywhere`, all that its test has to do.
@@ -112,27 +112,28 @@ impl Store {
         let store = Self { pool, file, log };
         store.log.sync()?;
         for (number, (key, value)) in (1..).zip(changes) {
-            store.change(key, value, number * Log::RECORD as u64)?;
+            store.change(key, value, || Ok(number * Log::RECORD as u64))?;
         }
         Ok(store)
     }
 
     /// Changes a value. It survives a crash once [`commit`](Self::commit) is back.
     fn put(&self, key: u32, value: u64) -> AnyResult<()> {
-        let lsn = self.log.append(key, value)?;
-        Ok(self.change(key, value, lsn)?)
+        self.change(key, value, || self.log.append(key, value))
     }
 
     fn commit(&self) -> io::Result<()> {
         self.log.sync()
     }
 
-    fn change(&self, key: u32, value: u64, lsn: u64) -> Result<()> {
+    /// Changes a value in its page. `log` gives where the record of it ends, and is called with the page latched: so records of a page are in
+    /// the log in the order of its changes, and a checkpoint knows what is behind the end that the log had before.
+    fn change(&self, key: u32, value: u64, log: impl FnOnce() -> io::Result<u64>) -> AnyResult<()> {
         let (block, place) = Self::place(key);
-        let page = self.pool.fetch(PageId::new(self.file, block)).wait()?;
-        let mut bytes = page.write()?;
-        bytes[place..place + 8].copy_from_slice(&value.to_le_bytes());
-        bytes.set_lsn(Lsn(lsn));
+        let mut page = self.pool.write(PageId::new(self.file, block)).wait()?;
+        let lsn = log()?;
+        page[place..place + 8].copy_from_slice(&value.to_le_bytes());
+        page.set_lsn(Lsn(lsn));
         Ok(())
     }
 

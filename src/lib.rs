@@ -148,6 +148,7 @@ pub use read::{
     fetch::Fetch,
     latched::{ReadPage, WritePage},
     many::FetchMany,
+    overwrite::Overwrite,
     prefetch::Prefetch,
     stream::{NextPage, ReadStream, item::StreamItem},
     warm_up::WarmUp,

@@ -27,6 +27,7 @@ use crate::{
         latched::{ReadPage, WritePage},
         many::FetchMany,
         options::StreamOptions,
+        overwrite::Overwrite,
         prefetch::{self, Prefetch},
         stream::{ReadStream, item::StreamItem},
         warm_up::{self, Wanted, WarmUp},
@@ -221,7 +222,7 @@ impl BufferPool {
     /// Pins and latches a page to read it: [`fetch`](Self::fetch) and [`PinnedPage::read`](crate::PinnedPage::read) as one, for half
     /// the price, with a guard that owns its pin. Of a page that is used all the time and changed seldom, such as the root of a tree, it writes
     /// nothing that other threads write, so any number of them read it at once.
-    #[inline]
+    #[inline(always)]
     pub fn read(&self, page: impl Into<PageAt>) -> ReadPage {
         ReadPage::new(&self.shared, page.into())
     }
@@ -231,6 +232,31 @@ impl BufferPool {
     #[inline]
     pub fn write(&self, page: impl Into<PageAt>) -> WritePage {
         WritePage::new(&self.shared, page.into())
+    }
+
+    /// Pins and latches a page to overwrite it whole, without reading it: the guard's bytes are zeros. For a page whose old bytes do not
+    /// matter: one that is used anew, or that redo puts right from an image in the log, be it torn, damaged, or refused by the codec.
+    ///
+    /// From the end of the guard on the page is as it was left there, and dirty, also where no byte was changed. A page that was just
+    /// [added](Self::extend) is fetched without a read from the disk that way, too.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::num::NonZeroU32;
+    /// # use ringpool::{BufferPool, OpenOptions, PageId};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true))?;
+    /// # pool.extend(file, NonZeroU32::MIN).wait()?;
+    /// let mut page = pool.overwrite(PageId::new(file, 0)).wait()?;
+    /// page[..4].copy_from_slice(b"leaf");
+    /// assert!(page[4..].iter().all(|&byte| byte == 0));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn overwrite(&self, page: PageId) -> Overwrite {
+        Overwrite::new(&self.shared, page)
     }
 
     /// Pins several pages, in the order of the list, in which one may stand more than once. What is not in the pool is read

@@ -122,6 +122,11 @@ impl Residency {
         }
     }
 
+    /// Ends the read to which this pin belongs well, with the exclusive latch for another pin of the caller.
+    pub(crate) fn end_read_latched(&self, reading: Pin) {
+        self.end(reading, State::end_read_latched, &Ok(()), &mut Wakers::new());
+    }
+
     /// Ends the read to which this pin belongs without a word on this page: waiters look again, and find it gone.
     pub(crate) fn abandon_read(&self, reading: Pin, wakers: &mut Wakers) {
         self.unmap(&reading);

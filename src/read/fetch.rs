@@ -10,6 +10,7 @@ use std::{
 use crate::{
     buffer::page::{PageAt, PinnedPage},
     error::{Error, Result},
+    id::PageId,
     observe::Counter,
     read::{miss::Miss, options::FetchOptions},
     runtime::shared::Shared,
@@ -21,10 +22,11 @@ use crate::{
 };
 
 /// Pins the page, if it can be used now. Else nothing has become of it: in particular it was not used.
-#[inline]
+#[inline(always)] // The whole of a hit, of which the caller knows whether there is a hint.
 pub(super) fn pin_now(shared: &Shared, at: PageAt) -> Option<PinnedPage> {
-    let pin = match at.hint.and_then(|hint| shared.pool.checked(hint.0)) {
-        Some(no) => shared.pool.pin_in(no, at.page).or_else(|| shared.pool.lookup_valid(at.page))?,
+    let there = at.hint.and_then(|hint| shared.pool.pin_in(shared.pool.checked(hint.0)?, at.page));
+    let pin = match there {
+        Some(pin) => pin,
         None => shared.pool.lookup_valid(at.page)?,
     };
     Some(PinnedPage::new(pin))
@@ -57,17 +59,28 @@ enum FetchStage {
     Done,
 }
 
+impl FetchStage {
+    #[cold]
+    fn give_up(self) -> Option<PinnedPage> {
+        None
+    }
+}
+
 impl Fetch {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(shared: &Arc<Shared>, at: PageAt) -> Self {
-        let stage = match pin_now(shared, at) {
+        match pin_now(shared, at) {
             Some(page) => {
                 shared.counters.add(Counter::Hits, 1);
-                FetchStage::Ready(page)
+                Self { stage: FetchStage::Ready(page) }
             }
-            None => FetchStage::Miss(Miss::new(Arc::clone(shared), at.page, FetchOptions::default())),
-        };
-        Self { stage }
+            None => Self::missing(shared, at.page),
+        }
+    }
+
+    #[cold]
+    fn missing(shared: &Arc<Shared>, page: PageId) -> Self {
+        Self { stage: FetchStage::Miss(Miss::new(Arc::clone(shared), page, FetchOptions::default())) }
     }
 
     /// Sets the most to wait for a frame while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
@@ -84,7 +97,8 @@ impl Fetch {
     pub fn now(self) -> Option<PinnedPage> {
         match self.stage {
             FetchStage::Ready(page) => Some(page),
-            FetchStage::Miss(_) | FetchStage::Done => None,
+            // By value: a hit would be copied, with all the room that a miss takes, where the others are dropped in their place.
+            stage => stage.give_up(),
         }
     }
 

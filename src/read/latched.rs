@@ -15,9 +15,10 @@ use std::{
 use crate::{
     buffer::{
         frame::{latch::Latch, pin::Pin},
-        page::{Latching, OwnedPageRead, OwnedPageWrite, PageAt, PinnedPage},
+        page::{Latching, OwnedPageRead, OwnedPageWrite, PageAt, PageHint, PinnedPage},
     },
     error::Result,
+    id::PageId,
     observe::Counter,
     read::fetch::{self, Fetch},
     runtime::shared::Shared,
@@ -45,10 +46,10 @@ trait Guard: Sized {
 impl Guard for OwnedPageRead {
     const LATCH: Latch = Latch::Shared;
 
-    #[inline]
+    #[inline(always)] // The whole of a hit, of which the caller knows whether there is a hint.
     fn now(shared: &Shared, at: PageAt) -> Option<Self> {
-        let pin = match at.hint.and_then(|hint| shared.pool.checked(hint.0)) {
-            Some(no) => shared.pool.look_in(no, at.page).or_else(|| shared.pool.look_at(at.page))?,
+        let pin = match at.hint {
+            Some(hint) => look_at_hinted(shared, hint, at.page)?,
             None => shared.pool.look_at(at.page)?,
         };
         shared.counters.add(Counter::Hits, 1);
@@ -62,6 +63,17 @@ impl Guard for OwnedPageRead {
     fn of_latched(pin: Pin) -> Self {
         Self::of_latched(pin)
     }
+}
+
+/// Pins and latches the page where the hint says, or where the table says.
+#[inline(always)]
+fn look_at_hinted(shared: &Shared, hint: PageHint, page: PageId) -> Option<Pin> {
+    #[cold]
+    fn look_elsewhere(shared: &Shared, page: PageId) -> Option<Pin> {
+        shared.pool.look_at(page)
+    }
+    let there = shared.pool.checked(hint.0).and_then(|no| shared.pool.look_in(no, page));
+    there.or_else(|| look_elsewhere(shared, page))
 }
 
 impl Guard for OwnedPageWrite {
@@ -93,7 +105,7 @@ enum Access<G> {
 }
 
 impl<G: Guard> Access<G> {
-    #[inline]
+    #[inline(always)]
     fn new(shared: &Arc<Shared>, at: PageAt) -> Self {
         match G::now(shared, at) {
             Some(guard) => Self::Ready(guard),
@@ -106,7 +118,7 @@ impl<G: Guard> Access<G> {
         Self::Fetching(Fetch::new(shared, at))
     }
 
-    #[inline]
+    #[inline(always)]
     fn wait(self) -> Result<G> {
         match self {
             Self::Ready(guard) => Ok(guard),
@@ -132,6 +144,11 @@ impl<G: Guard> Access<G> {
             Self::Fetching(fetch) => fetch.now().map_or(Ok(None), |page| G::check(&page).map(|()| None)),
             Self::Latching(_) | Self::Done => Ok(None),
         }
+    }
+
+    #[cold]
+    fn give_up(self) -> Option<G> {
+        None
     }
 
     fn with_frame_wait(self, wait: Duration) -> Self {
@@ -203,7 +220,7 @@ impl<G: fmt::Debug> fmt::Debug for Access<G> {
 pub struct ReadPage(Access<OwnedPageRead>);
 
 impl ReadPage {
-    #[inline]
+    #[inline(always)]
     pub(crate) fn new(shared: &Arc<Shared>, at: PageAt) -> Self {
         Self(Access::new(shared, at))
     }
@@ -232,12 +249,13 @@ impl ReadPage {
     }
 
     /// Gives the page if it is in the pool and no thread changes it or waits to. Never reads, never waits.
-    #[inline]
+    #[inline(always)] // So that a page that is here comes to the caller in registers.
     #[must_use]
     pub fn now(self) -> Option<OwnedPageRead> {
         match self.0 {
             Access::Ready(guard) => Some(guard),
-            _ => None,
+            // By value: a hit would be copied, with all the room that a miss takes, where the others are dropped in their place.
+            access => access.give_up(),
         }
     }
 }

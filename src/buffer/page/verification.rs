@@ -37,6 +37,22 @@ impl<'a> Verification<'a> {
         outcome
     }
 
+    /// Stands for a read that has a frame and no transfer.
+    pub(crate) fn of_read(pool: &'a Residency, reading: Pin) -> Self {
+        Self { pool, reading: Some(reading) }
+    }
+
+    /// Ends the read with zeros in place of the bytes, and with the exclusive latch for another pin of the caller.
+    pub(crate) fn end_with_zeros(mut self) {
+        let Some(reading) = self.reading.take() else { return };
+        let frames = reading.frames();
+        let address = frames.address_of(reading.frame_no()).as_ptr();
+        // SAFETY: 1. `page_size` bytes from `address` on are this frame's; 2. the frame is READING by this very value, so no guard,
+        // no transfer and no other thread has them.
+        unsafe { address.write_bytes(0, frames.page_size().bytes()) };
+        self.pool.end_read_latched(reading);
+    }
+
     fn end(&mut self, outcome: &Result<()>) {
         if let Some(reading) = self.reading.take() {
             self.pool.end_read(reading, outcome, true);

@@ -192,6 +192,13 @@ impl OwnedPageWrite {
         Self { pin: Some(pin), change: Change::default() }
     }
 
+    /// Makes a guard of a pin that comes with the exclusive latch, of a page that was filled with zeros instead of being read.
+    pub(crate) fn of_zeroed(pin: Pin) -> Self {
+        let mut guard = Self::of_latched(pin);
+        guard.change.is_changed = true;
+        guard
+    }
+
     fn pin(&self) -> &Pin {
         self.pin.as_ref().expect("a guard has its pin until it ends")
     }

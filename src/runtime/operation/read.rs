@@ -87,6 +87,14 @@ pub(crate) fn add(operation: &mut PageOperation, page: Pin, before: MappedBefore
     Ok(())
 }
 
+/// Looks whether a page that was mapped is still wanted. Gives it back; else its read ends at once.
+pub(crate) fn check_mapped(pool: &Residency, file: &File, page: Pin, before: MappedBefore) -> Result<Pin> {
+    match check(file, &page, before) {
+        Ok(()) => Ok(page),
+        Err(error) => Err(end_at_once(pool, page, error)),
+    }
+}
+
 /// Looks whether a page that was mapped is still to be read.
 fn check(file: &File, page: &Pin, _: MappedBefore) -> Result<()> {
     assert_waits(page.frame());

@@ -27,6 +27,15 @@ impl State {
         (!self.has(LATCHES | BIASED)).then(|| self.with(EXCLUSIVE))
     }
 
+    /// Ends a read, with the exclusive latch for the thread that has put the bytes there: no other sees them before it lets go.
+    pub(crate) fn end_read_latched(self) -> Self {
+        let read = self.end_read(true);
+        if seeded!("overwritten_page_shown_early") {
+            return read;
+        }
+        read.hand_over_exclusive().unwrap_or_else(|| panic!("latched while it was read: {self:?}"))
+    }
+
     #[inline]
     pub(crate) fn unlatch_shared(self) -> Self {
         if !self.has(SHARES) {

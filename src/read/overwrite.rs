@@ -1,0 +1,199 @@
+//! Overwriting a page: a frame of zeros under the exclusive latch, for a page whose old bytes do not matter.
+//!
+//! Where the page has no frame, one is mapped as for a miss, and its read ends with zeros instead of a transfer. The latch is taken in the
+//! step that ends it, so no other thread sees the zeros before the guard is dropped. Where another thread reads the page, the end of that read is
+//! waited for, however it ends; a page that the codec has not looked at yet is not shown to it.
+//!
+//! PostgreSQL's counterpart: `ReadBufferExtended` with `RBM_ZERO_AND_LOCK`.
+
+use std::{
+    fmt,
+    pin::Pin as StdPin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use crate::{
+    buffer::{
+        frame::{
+            latch::Latch,
+            pin::Pin,
+            state::Phase,
+            waiters::{Ticket, want::Want},
+        },
+        lookup::Lookup,
+        map::{Mapped, NotMapped},
+        page::{Latching, OwnedPageWrite, PinnedPage, Verification},
+    },
+    error::{Error, Result},
+    id::PageId,
+    read::frame_wait::FrameWait,
+    runtime::{
+        operation::read::{MappedBefore, check_mapped},
+        shared::Shared,
+    },
+    sync::{
+        poll_budget,
+        time::{self, Duration},
+        wait::{Drive, PollStep},
+    },
+};
+
+/// A page on its way to be overwritten: wait for it with [`wait`](Self::wait), or `.await` it.
+///
+/// Nothing begins before it is waited for. Dropped before that, it has done nothing. As a future it gives way to other tasks now and
+/// then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+#[must_use = "a page is not overwritten before it is waited for or awaited"]
+pub struct Overwrite {
+    shared: Arc<Shared>,
+    page: PageId,
+    /// The most to wait for a frame.
+    patience: Duration,
+    frame_wait: FrameWait,
+    /// Another thread's read of the page, and the place in line for its end.
+    joined: Option<(Pin, Ticket)>,
+    /// The wait for the latch of a page that has a frame.
+    latching: Option<Latching>,
+}
+
+impl Overwrite {
+    pub(crate) fn new(shared: &Arc<Shared>, page: PageId) -> Self {
+        let (shared, patience) = (Arc::clone(shared), shared.config.frame_wait);
+        Self { shared, page, patience, frame_wait: FrameWait::default(), joined: None, latching: None }
+    }
+
+    /// Sets the most to wait for a frame while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    pub fn frame_wait(mut self, wait: Duration) -> Self {
+        self.patience = wait;
+        self
+    }
+
+    /// Waits for the page, and until no other thread reads or changes it. Its bytes are zeros then, and it is dirty from the end of the
+    /// guard on, whether they are changed or not. The page is not read from disk.
+    ///
+    /// # Errors
+    /// [`Error::PastEof`], [`Error::ReadOnly`], [`Error::AllPinned`], [`Error::NoFrame`], [`Error::NotOpen`], [`Error::TooManyPins`],
+    /// [`Error::ShutDown`]. What the disk or the codec says of the old bytes is no error here.
+    pub fn wait(mut self) -> Result<OwnedPageWrite> {
+        self.run_to_end()
+    }
+
+    /// Waits at most so long; see [`Fetch::wait_timeout`](crate::Fetch::wait_timeout) for what may take longer.
+    ///
+    /// # Errors
+    /// This value, where the time was too short.
+    #[allow(clippy::result_large_err)] // What comes back holds its state inline for want of an allocation.
+    pub fn wait_timeout(mut self, at_most: Duration) -> Result<Result<OwnedPageWrite>, Self> {
+        self.run_until(time::deadline_after(at_most)).ok_or(self)
+    }
+
+    fn go_on(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<OwnedPageWrite>> {
+        loop {
+            if let Some(latching) = &mut self.latching {
+                let pin = ready!(latching.poll(drive, waker));
+                self.latching = None;
+                let mut guard = OwnedPageWrite::of_latched(pin?);
+                guard.fill(0);
+                return Poll::Ready(Ok(guard));
+            }
+            if let Some((pin, ticket)) = &self.joined {
+                // However it ends: the bytes do not matter.
+                let _ = ready!(pin.frames().waiters.poll(ticket, waker));
+                self.joined = None;
+            }
+            match self.shared.pool.lookup(self.page) {
+                Lookup::Pinned(pin) => {
+                    if let Some(guard) = self.take_over(pin, waker)? {
+                        return Poll::Ready(Ok(guard));
+                    }
+                }
+                Lookup::Absent => {
+                    if let Some(guard) = ready!(self.bring_in(drive, waker))? {
+                        return Poll::Ready(Ok(guard));
+                    }
+                }
+                Lookup::TooManyPins => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
+            }
+        }
+    }
+
+    /// Overwrites a page that has a frame, or gets in line for that. `None`: go on.
+    fn take_over(&mut self, pin: Pin, waker: &Waker) -> Result<Option<OwnedPageWrite>> {
+        match pin.frame().state.load().phase() {
+            Phase::Valid => {
+                let page = PinnedPage::new(pin);
+                page.check_writable()?;
+                self.latching = Some(Latching::new(page, Latch::Exclusive));
+            }
+            Phase::Loaded => {
+                if let Some(unverified) = Verification::begin(&self.shared.pool, &pin) {
+                    unverified.end_with_zeros();
+                    return Ok(Some(OwnedPageWrite::of_zeroed(pin)));
+                }
+            }
+            Phase::Reading => {
+                let ticket = pin.frames().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
+                self.joined = ticket.map(|ticket| (pin, ticket));
+            }
+            Phase::Free | Phase::Claimed => {}
+        }
+        Ok(None)
+    }
+
+    /// Gets a frame and maps the page to it, with zeros. `None`: another thread has given the page a frame meanwhile.
+    fn bring_in(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Option<OwnedPageWrite>>> {
+        self.shared.check_open()?;
+        let file = self.shared.files.open_file(self.page.file)?;
+        file.check(self.page.block)?;
+        if file.read_only {
+            return Poll::Ready(Err(Error::ReadOnly { file: self.page.file }));
+        }
+        let claimed = ready!(self.frame_wait.poll(&self.shared, self.patience, drive, waker))?;
+        let pool = &self.shared.pool;
+        let Mapped { reading, own } = match pool.map(claimed, self.page, false) {
+            Ok(mapped) => mapped,
+            Err(NotMapped::Met(_) | NotMapped::Seized) => return Poll::Ready(Ok(None)),
+            Err(NotMapped::TooManyPins) => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
+            Err(NotMapped::NoRoom) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
+        };
+        let reading = check_mapped(pool, &file, reading, MappedBefore::now())?;
+        Verification::of_read(pool, reading).end_with_zeros();
+        Poll::Ready(Ok(Some(OwnedPageWrite::of_zeroed(own))))
+    }
+}
+
+impl PollStep for Overwrite {
+    type Output = Result<OwnedPageWrite>;
+
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
+        self.shared.check_process()?;
+        self.go_on(drive, waker)
+    }
+
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        self.joined.is_some() || self.latching.is_some()
+    }
+}
+
+impl Future for Overwrite {
+    type Output = Result<OwnedPageWrite>;
+
+    fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        poll_budget::poll(cx, |waker| self.step(Drive::Task, waker))
+    }
+}
+
+impl Drop for Overwrite {
+    fn drop(&mut self) {
+        if let Some((pin, ticket)) = self.joined.take() {
+            pin.cancel_wait(&ticket);
+        }
+        self.frame_wait.give_up(&self.shared);
+    }
+}
+
+impl fmt::Debug for Overwrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Overwrite({})", self.page)
+    }
+}
