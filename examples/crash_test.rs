@@ -23,7 +23,7 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, CheckpointOptions, FileId, IoMethod, Lsn, OpenOptions, PageId, Result, Wal,
+    BufferPool, CheckpointOptions, FileId, IoMethod, LogRecord, Lsn, OpenOptions, PageId, Result, Wal,
     testing::{Dice, SimDisk, SimFile, simulated},
 };
 
@@ -39,7 +39,7 @@ const FRAMES: u32 = 4;
 /// A key and its new value.
 type Change = (u32, u64);
 
-/// A log of changes: records of sixteen bytes, a key and a value. A record's LSN is where it ends.
+/// A log of changes: records of sixteen bytes, a key and a value.
 struct Log {
     file: SimFile,
     written: AtomicU64,
@@ -62,12 +62,17 @@ impl Log {
         Ok((Arc::new(Self { file, written: end.into(), durable: 0.into() }), records))
     }
 
-    fn append(&self, key: u32, value: u64) -> io::Result<u64> {
+    /// Adds a record. The caller has the page latched that it changes.
+    fn append(&self, key: u32, value: u64) -> io::Result<LogRecord> {
         let at = self.written.load(Ordering::Relaxed);
         let record = [u64::from(key + 1).to_le_bytes(), value.to_le_bytes()].concat();
         self.file.write_all_at(&record, at)?;
         self.written.store(at + record.len() as u64, Ordering::Relaxed);
-        Ok(at + record.len() as u64)
+        Ok(Self::record_at(at))
+    }
+
+    fn record_at(at: u64) -> LogRecord {
+        LogRecord { begin: Lsn(at), end: Lsn(at + Self::RECORD as u64) }
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -112,7 +117,7 @@ impl Store {
         let store = Self { pool, file, log };
         store.log.sync()?;
         for (number, (key, value)) in (1..).zip(changes) {
-            store.change(key, value, || Ok(number * Log::RECORD as u64))?;
+            store.change(key, value, || Ok(Log::record_at((number - 1) * Log::RECORD as u64)))?;
         }
         Ok(store)
     }
@@ -126,14 +131,14 @@ impl Store {
         self.log.sync()
     }
 
-    /// Changes a value in its page. `log` gives where the record of it ends, and is called with the page latched: so records of a page are in
+    /// Changes a value in its page. `log` gives the record of it, and is called with the page latched: so records of a page are in
     /// the log in the order of its changes, and a checkpoint knows what is behind the end that the log had before.
-    fn change(&self, key: u32, value: u64, log: impl FnOnce() -> io::Result<u64>) -> AnyResult<()> {
+    fn change(&self, key: u32, value: u64, log: impl FnOnce() -> io::Result<LogRecord>) -> AnyResult<()> {
         let (block, place) = Self::place(key);
         let mut page = self.pool.write(PageId::new(self.file, block)).wait()?;
-        let lsn = log()?;
+        let record = log()?;
         page[place..place + 8].copy_from_slice(&value.to_le_bytes());
-        page.set_lsn(Lsn(lsn));
+        page.set_lsn(record);
         Ok(())
     }
 

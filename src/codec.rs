@@ -4,12 +4,12 @@ use std::fmt;
 
 use crate::id::PageAddress;
 
-/// Checksums, encryption, a page header of the engine's own.
+/// Seals pages on their way to disk, and looks at those that come from there: checksums, a page header of the engine's own.
 ///
 /// A checksum finds pages that are torn, damaged or in the wrong place, when they are read. It cannot find a *lost write*: where
 /// the disk reported a write and kept the older page, that page is whole and in its place. Only something outside it can tell,
 /// such as an engine that keeps each page's LSN with what refers to the page. To put a torn page right takes
-/// [`TornPages`](crate::TornPages), or the engine's log.
+/// [`TornPages`](crate::TornPages), or images of pages in the engine's log, with which redo [overwrites](crate::BufferPool::overwrite) them.
 ///
 /// Both calls come without any lock of the pool held, from several threads at once, and must not call back into it.
 pub trait PageCodec: Send + Sync + 'static {

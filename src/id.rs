@@ -2,7 +2,7 @@
 //!
 //! Plain copyable newtypes. They know nothing of pools or disks.
 
-use std::fmt;
+use std::{fmt, ops::Range};
 
 use crate::error::{Error, Result};
 
@@ -107,13 +107,48 @@ impl fmt::Display for PageId {
     }
 }
 
-/// A position in the engine's write-ahead log. `Lsn::UNLOGGED` (zero) marks a change that no log covers.
+/// A position in the engine's write-ahead log, which rises from record to record. What its number counts is the engine's choice: bytes, or
+/// records.
+///
+/// The pool uses it in two ways, and a [`LogRecord`] has both. A page is written when the log is durable up to where the record of its last change
+/// **ends**. Redo starts where the record of its first change **begins**.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
 impl Lsn {
     /// No log record: the page may be written without asking the log.
     pub const UNLOGGED: Self = Self(0);
+}
+
+/// The record of a change: where it begins and where it ends in the log.
+///
+/// Made of a range where positions count bytes, and of a single number where they count records, which is where such a record
+/// begins and ends.
+///
+/// ```
+/// use ringpool::{LogRecord, Lsn};
+/// assert_eq!(LogRecord::from(Lsn(100)..Lsn(140)), LogRecord { begin: Lsn(100), end: Lsn(140) });
+/// assert_eq!(LogRecord::from(Lsn(7)), LogRecord { begin: Lsn(7), end: Lsn(7) });
+/// ```
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct LogRecord {
+    /// Where redo must start to do the change again: what a checkpoint gives as its
+    /// [`redo_lsn`](crate::CheckpointReport::redo_lsn).
+    pub begin: Lsn,
+    /// Up to where the log must be durable before the page is written: what [`Wal::flush`](crate::Wal::flush) is asked for.
+    pub end: Lsn,
+}
+
+impl From<Lsn> for LogRecord {
+    fn from(number: Lsn) -> Self {
+        Self { begin: number, end: number }
+    }
+}
+
+impl From<Range<Lsn>> for LogRecord {
+    fn from(Range { start, end }: Range<Lsn>) -> Self {
+        Self { begin: start, end }
+    }
 }
 
 impl fmt::Display for Lsn {

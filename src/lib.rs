@@ -142,7 +142,7 @@ pub use buffer::page::{OwnedPageRead, OwnedPageWrite, PageAt, PageHint, PageRead
 pub use codec::Crc32c;
 pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, TornPageGuard, drop_pages::Evicted, extent::Extended};
-pub use id::{BlockNo, FileId, Lsn, PageId, PageSize};
+pub use id::{BlockNo, FileId, LogRecord, Lsn, PageId, PageSize};
 pub use io::operation::table::{InFlight, Stage};
 pub use read::{
     fetch::Fetch,

@@ -17,10 +17,10 @@ use crate::id::Lsn;
 /// page is not written. Changes that need no record (a hint, a free-space map, a temporary file) say so by
 /// [`Lsn::UNLOGGED`].
 pub trait Wal: Send + Sync + 'static {
-    /// Up to where the log is durable. Asked first, so it should be cheap.
+    /// Up to where the log is durable: all records that [end](crate::LogRecord::end) there or before. Asked first, so it should be cheap.
     fn flushed_lsn(&self) -> Lsn;
 
-    /// Makes the log durable at least up to `up_to` and returns how far it is now.
+    /// Makes the log durable at least up to `up_to`, which is where a record [ends](crate::LogRecord::end), and returns how far it is now.
     ///
     /// # Errors
     /// Whatever the log's own I/O says. The pages then stay dirty, and who asked for them to be written gets

@@ -238,9 +238,9 @@ fn c8_an_owned_write_guard_states_its_log_position() {
     guarded(|| {
         let bench = Bench::new(IoMethod::Sync, 4, 2);
         let mut guard = restamped(&bench.pool, bench.page(1), 2);
-        guard.set_lsn(Lsn(7));
-        guard.set_image_lsn(Lsn(9));
-        assert_eq!(guard.lsn(), Lsn(9));
+        guard.set_lsn(Lsn(0)..Lsn(7));
+        guard.set_image_lsn(Lsn(7)..Lsn(9));
+        assert_eq!(guard.lsn(), Lsn(9), "where its last record ends");
         let read = guard.downgrade();
         assert_eq!(read.lsn(), Lsn(9));
     });

@@ -80,7 +80,8 @@ pub struct CheckpointReport {
     pub pages_written: u64,
     /// Files that were synced.
     pub files_synced: u64,
-    /// The lowest recLSN among the pages that are dirty again: where redo must start for them. `None` where there is none.
+    /// The lowest recLSN among the pages that are dirty again: where the first record begins that redo needs for them. `None` where there is
+    /// none.
     /// It follows what is on disk also where a page is changed during each of its writes, so the log can be cut.
     ///
     /// Changes made since the checkpoint began may not be in it, so the engine starts redo at the lower of this and the
@@ -198,7 +199,7 @@ fn redo_lsn(shared: &Shared) -> Option<Lsn> {
         let state = frame.state.load();
         state.is_dirty() || state.is_writing()
     });
-    let lowest = changed.map(|(_, frame)| frame.rec_lsn()).filter(|&lsn| lsn != Lsn::UNLOGGED).min();
+    let lowest = changed.filter_map(|(_, frame)| frame.rec_lsn()).min();
     // Looked at last: what a frame has given up for a newer position is here, unless it has reached the disk.
     lowest.into_iter().chain(shared.pool.older_changes.lowest()).min()
 }

@@ -72,7 +72,7 @@ fn change(bench: &Bench, block: u32, version: u8, lsn: u64) {
     let page = bench.fetch(block).unwrap();
     let mut page = page.write().unwrap();
     page.copy_from_slice(&stamped(block, version));
-    page.set_lsn(Lsn(lsn));
+    page.set_lsn(Lsn(lsn.saturating_sub(5))..Lsn(lsn));
 }
 
 fn checkpoint(pool: &BufferPool) -> ringpool::Result<()> {

@@ -186,7 +186,7 @@ fn the_redo_position_is_never_later_than_a_change_that_is_not_durable() {
         let bench = Bench::new(method, 16, 8);
         let change = |block, lsn| {
             let page = bench.fetch(block).unwrap();
-            page.write().unwrap().set_lsn(Lsn(lsn));
+            page.write().unwrap().set_lsn(Lsn(lsn)..Lsn(lsn + 5));
         };
         change(0, 10);
         change(1, 20);
@@ -229,7 +229,8 @@ fn the_redo_position_is_never_later_than_a_change_that_is_not_durable() {
 fn a_page_that_somebody_else_is_writing_when_a_checkpoint_ends_holds_the_redo_position() {
     with_each_method(|method| {
         let bench = Bench::new(method, 16, 8);
-        let change = |block, lsn| bench.fetch(block).unwrap().write().unwrap().set_lsn(Lsn(lsn));
+        let change =
+            |block, lsn| bench.fetch(block).unwrap().write().unwrap().set_lsn(Lsn(lsn)..Lsn(lsn + 5));
         change(0, 10);
         let syncs = bench.disk.hold(Op::Sync);
         let running = start(&bench.pool, CheckpointOptions::new());
@@ -250,7 +251,8 @@ fn a_page_that_somebody_else_is_writing_when_a_checkpoint_ends_holds_the_redo_po
 fn a_page_that_is_latched_and_clean_does_not_take_the_redo_position_back() {
     with_each_method(|method| {
         let bench = Bench::new(method, 16, 8);
-        let change = |block, lsn| bench.fetch(block).unwrap().write().unwrap().set_lsn(Lsn(lsn));
+        let change =
+            |block, lsn| bench.fetch(block).unwrap().write().unwrap().set_lsn(Lsn(lsn)..Lsn(lsn + 5));
         change(0, 10);
         bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
         change(1, 20);
@@ -269,7 +271,7 @@ fn a_page_that_is_latched_and_clean_does_not_take_the_redo_position_back() {
 fn c8_the_redo_position_follows_a_page_that_is_changed_during_each_of_its_writes() {
     with_each_method(|method| {
         let bench = Bench::new(method, 16, 8);
-        let change = |lsn| bench.fetch(0).unwrap().write().unwrap().set_lsn(Lsn(lsn));
+        let change = |lsn| bench.fetch(0).unwrap().write().unwrap().set_lsn(Lsn(lsn)..Lsn(lsn + 5));
         change(10);
         for round in 2..8 {
             let gate = bench.disk.hold(Op::Write);

@@ -4,7 +4,7 @@
 //! | where redo starts: u64 | record | record | ...        a record: | length: u32 | checksum: u32 | changes |
 //! ```
 //!
-//! A record is known by where it begins: that is its LSN. One record has all changes that must not be torn apart, such as both halves
+//! A page keeps where its last record ends: redo leaves out what the page has. One record has all changes that must not be torn apart, such as both halves
 //! of a node. The checksum covers the place as well; the first record that is not whole is the end.
 //!
 //! A log that failed stays failed: after a sync that failed nobody knows what is on disk. (A log for more than an example
@@ -22,7 +22,7 @@ use std::{
     },
 };
 
-use ringpool::{Lsn, Wal};
+use ringpool::{LogRecord, Lsn, Wal};
 
 use super::change::Change;
 
@@ -67,7 +67,7 @@ impl LogFile for File {
 pub(crate) struct Log {
     file: Mutex<Storage>,
     tail: Mutex<Tail>,
-    /// All records that begin before this are durable.
+    /// All records that end here or before are durable.
     durable: AtomicU64,
 }
 
@@ -100,21 +100,21 @@ impl Log {
         Ok((Arc::new(log), records))
     }
 
-    /// Adds a record, in memory for now. Who calls this holds the latches of the pages that change: so the log has the changes of a
+    /// Adds a record, in memory for now. The caller holds the latches of the pages that change: so the log has the changes of a
     /// page in their order.
-    pub(crate) fn append(&self, changes: &[(u32, Change<'_>)]) -> io::Result<Lsn> {
+    pub(crate) fn append(&self, changes: &[(u32, Change<'_>)]) -> io::Result<LogRecord> {
         if lock(&self.tail).bytes.len() > TAIL_MAX {
             self.write(&mut lock(&self.file))?;
         }
         let mut tail = lock(&self.tail);
-        let (lsn, begin) = (tail.end, tail.bytes.len());
+        let (at, begin) = (tail.end, tail.bytes.len());
         tail.bytes.extend([0; HEADER]);
         changes.iter().for_each(|(block, change)| change.encode(*block, &mut tail.bytes));
         let (header, body) = tail.bytes[begin..].split_at_mut(HEADER);
         header[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
-        header[4..].copy_from_slice(&checksum(lsn, body).to_le_bytes());
+        header[4..].copy_from_slice(&checksum(at, body).to_le_bytes());
         tail.end += (HEADER + body.len()) as u64;
-        Ok(Lsn(lsn))
+        Ok(LogRecord { begin: Lsn(at), end: Lsn(tail.end) })
     }
 
     /// Where the next record will begin.
@@ -122,11 +122,11 @@ impl Log {
         Lsn(lock(&self.tail).end)
     }
 
-    /// Makes all records durable that begin up to `lsn`, and those that were added meanwhile.
+    /// Makes all records durable that end up to `lsn`, and those that were added meanwhile.
     pub(crate) fn flush(&self, lsn: Lsn) -> io::Result<()> {
         let mut storage = lock(&self.file);
-        if self.durable.load(Ordering::Acquire) > lsn.0 {
-            return Ok(()); // By whoever had the file before.
+        if self.durable.load(Ordering::Acquire) >= lsn.0 {
+            return Ok(()); // By the thread that had the file before.
         }
         let end = self.write(&mut storage)?;
         storage.run(LogFile::sync)?;
@@ -167,7 +167,7 @@ pub(crate) struct LogFirst(pub(crate) Arc<Log>);
 
 impl Wal for LogFirst {
     fn flushed_lsn(&self) -> Lsn {
-        Lsn(self.0.durable.load(Ordering::Acquire) - 1)
+        Lsn(self.0.durable.load(Ordering::Acquire))
     }
 
     fn flush(&self, up_to: Lsn) -> io::Result<Lsn> {
@@ -183,18 +183,18 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// The whole records from the start of redo on, each with its LSN and its changes.
-    pub(crate) fn each(&self) -> impl Iterator<Item = (Lsn, Vec<(u32, Change<'_>)>)> {
+    /// The whole records from the start of redo on, each with its changes.
+    pub(crate) fn each(&self) -> impl Iterator<Item = (LogRecord, Vec<(u32, Change<'_>)>)> {
         let mut at = self.start;
         std::iter::from_fn(move || {
-            let (lsn, mut body) = (at, self.body(at)?);
+            let (begin, mut body) = (at, self.body(at)?);
             at += (HEADER + body.len()) as u64;
             let mut changes = Vec::new();
             while let Some((change, rest)) = Change::decode(body) {
                 changes.push(change);
                 body = rest;
             }
-            Some((Lsn(lsn), changes))
+            Some((LogRecord { begin: Lsn(begin), end: Lsn(at) }, changes))
         })
     }
 

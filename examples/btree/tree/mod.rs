@@ -1,14 +1,14 @@
 //! A B+tree that any number of threads read and change at once: a B-link tree (Lehman and Yao, 1981).
 //!
-//! * **Nodes know their right neighbour** and the lowest key that is not theirs any more. So a split needs no latch on the parent: who
-//!   comes to a node too late goes on to the right. Nobody ever holds latches on two nodes that others can reach.
-//! * **Every search begins at the root**, which all threads so read at once: a [view](BufferPool::view) of a page that is used all the
+//! * **Nodes know their right neighbour** and the lowest key that is not theirs any more. So a split needs no latch on the parent: a
+//!   thread that comes to a node too late goes on to the right. No thread ever holds latches on two nodes that others can reach.
+//! * **Every search begins at the root**, which all threads so read at once: a [read](BufferPool::read) of a page that is used all the
 //!   time writes nothing that another thread writes.
 //! * **Every change is in the log first** ([`log`]), by whole nodes for a split and by entry otherwise; [`recovery`](Tree::open)
 //!   does those again that a crash kept from the pages. The pool sees to the order, since it knows the log.
 //! * Entries are not deleted. So nodes only ever come to be, and none needs to be looked for twice.
 //!
-//! Latch order: a node before the new ones made of it, which nobody else knows yet. No page is fetched under any other latch.
+//! Latch order: a node before the new ones made of it, which no other thread knows yet. No page is fetched under any other latch.
 
 mod change;
 mod edit;
@@ -18,7 +18,7 @@ mod scan;
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use ringpool::{BufferPool, CheckpointOptions, FileId, Lsn, PageId, PageWrite, PinnedPage};
+use ringpool::{BufferPool, CheckpointOptions, FileId, LogRecord, OwnedPageWrite, PageId};
 
 pub(crate) use self::log::{Log, LogFirst, Records};
 use self::{
@@ -44,8 +44,8 @@ impl Tree {
     pub(crate) fn open(pool: &BufferPool, file: FileId, log: &Arc<Log>, survived: &Records) -> Result<Self> {
         let tree = Self { pool: pool.clone(), file, log: Arc::clone(log), recorder: Recorder::default() };
         tree.grow_to(1)?;
-        for (lsn, changes) in survived.each() {
-            changes.iter().try_for_each(|(block, change)| tree.redo(*block, change, lsn))?;
+        for (record, changes) in survived.each() {
+            changes.iter().try_for_each(|(block, change)| tree.redo(*block, change, record))?;
         }
         Ok(tree)
     }
@@ -82,7 +82,7 @@ impl Tree {
 
     /// Makes durable what was inserted so far.
     pub(crate) fn commit(&self) -> Result<()> {
-        Ok(self.log.flush(Lsn(self.log.end().0 - 1))?)
+        Ok(self.log.flush(self.log.end())?)
     }
 
     /// Brings all changes to their pages, so that recovery need not look at them any more.
@@ -108,63 +108,61 @@ impl Tree {
     fn insert_at(&self, level: u16, key: &[u8], value: u64) -> Result<Option<u64>> {
         let mut at = self.descend(key, level)?;
         loop {
-            let page = self.pool.fetch(self.page(at)).wait()?;
-            let mut bytes = page.write()?;
-            match Node(&bytes).step(key, level) {
+            let mut page = self.pool.write(self.page(at)).wait()?;
+            match Node(&page).step(key, level) {
                 Step::Right(next) | Step::Down { child: next, .. } => at = next,
-                Step::Here if edit::has_room(&bytes, key) => {
+                Step::Here if edit::has_room(&page, key) => {
                     let change = Change::Put { key, value };
-                    let lsn = self.log.append(&[(at, change.clone())])?;
-                    return Ok(apply(&mut bytes, &change, lsn));
+                    let record = self.log.append(&[(at, change.clone())])?;
+                    return Ok(apply(&mut page, &change, record));
                 }
-                Step::Here => return self.split(bytes, at, key, value).map(|()| None),
+                Step::Here => return self.split(page, at, key, value).map(|()| None),
             }
         }
     }
 
     /// Makes two nodes of one that has no room for a new key, and tells the level above.
-    fn split(&self, mut page: PageWrite<'_>, at: u32, key: &[u8], value: u64) -> Result<()> {
-        let right = self.new_page()?;
+    fn split(&self, mut page: OwnedPageWrite, at: u32, key: &[u8], value: u64) -> Result<()> {
+        let mut right = self.new_page()?;
         let right_block = right.id().block.0;
         let Halves { left, right: right_half, separator } = edit::split(&page, key, value, right_block);
         let right_half = Change::Whole(&right_half);
         if at != ROOT {
             let left_half = Change::Whole(&left);
-            let lsn = self.log.append(&[(right_block, right_half.clone()), (at, left_half.clone())])?;
-            apply(&mut right.write()?, &right_half, lsn);
-            apply(&mut page, &left_half, lsn);
+            let record = self.log.append(&[(right_block, right_half.clone()), (at, left_half.clone())])?;
+            apply(&mut right, &right_half, record);
+            apply(&mut page, &left_half, record);
             let level = Node(&page).level();
-            drop(page);
+            drop((page, right));
             return self.insert_at(level + 1, &separator, u64::from(right_block)).map(drop);
         }
         // The root stays where it is: both halves move out.
-        let moved = self.new_page()?;
+        let mut moved = self.new_page()?;
         let moved_block = moved.id().block.0;
         let level = Node(&page).level() + 1;
         let root = edit::root(page.len(), level, moved_block, &separator, right_block);
         let (left_half, root) = (Change::Whole(&left), Change::Whole(&root));
         let changes =
             [(right_block, right_half.clone()), (moved_block, left_half.clone()), (ROOT, root.clone())];
-        let lsn = self.log.append(&changes)?;
-        apply(&mut right.write()?, &right_half, lsn);
-        apply(&mut moved.write()?, &left_half, lsn);
-        apply(&mut page, &root, lsn);
+        let record = self.log.append(&changes)?;
+        apply(&mut right, &right_half, record);
+        apply(&mut moved, &left_half, record);
+        apply(&mut page, &root, record);
         Ok(())
     }
 
     /// A page at the end of the file. One that is lost in a crash before the tree knew it stays empty.
-    fn new_page(&self) -> Result<PinnedPage> {
+    fn new_page(&self) -> Result<OwnedPageWrite> {
         let added = self.pool.extend(self.file, NonZeroU32::MIN).wait()?;
-        Ok(self.pool.fetch(self.page(added.first.0)).wait()?)
+        Ok(self.pool.overwrite(self.page(added.first.0)).wait()?)
     }
 
     /// Does a change that is in the log, unless the page has it.
-    fn redo(&self, block: u32, change: &Change<'_>, lsn: Lsn) -> Result<()> {
+    fn redo(&self, block: u32, change: &Change<'_>, record: LogRecord) -> Result<()> {
         self.grow_to(block + 1)?;
-        let page = self.pool.fetch(self.page(block)).wait()?;
-        let mut bytes = page.write()?;
-        if edit::lsn(&bytes) < lsn {
-            apply(&mut bytes, change, lsn);
+        let mut page = self.pool.write(self.page(block)).wait()?;
+        if edit::lsn(&page) < record.end {
+            apply(&mut page, change, record);
         }
         Ok(())
     }
@@ -185,9 +183,9 @@ impl Tree {
 }
 
 /// Changes a page, and tells it and the pool which record says so.
-fn apply(page: &mut PageWrite<'_>, change: &Change<'_>, lsn: Lsn) -> Option<u64> {
+fn apply(page: &mut OwnedPageWrite, change: &Change<'_>, record: LogRecord) -> Option<u64> {
     let before = change.apply(page);
-    edit::set_lsn(page, lsn);
-    page.set_lsn(lsn);
+    edit::set_lsn(page, record.end);
+    page.set_lsn(record);
     before
 }

@@ -11,14 +11,13 @@ use crate::{
 };
 
 impl Pin {
-    /// Notes the first log position of a change.
-    pub(crate) fn note_change(&self, first: Lsn) {
+    /// Notes where the first record of a change begins, if it has one.
+    pub(crate) fn note_change(&self, first: Option<Lsn>) {
         let frame = self.frame();
         let state = frame.state.load();
-        let older = frame.rec_lsn();
         if state.is_writing()
             && !state.is_dirty()
-            && older != Lsn::UNLOGGED
+            && let Some(older) = frame.rec_lsn()
             && !seeded!("older_change_forgotten")
         {
             self.frames().older_changes.set_aside(self.frame_no(), older);

@@ -32,7 +32,9 @@ pub(crate) struct StateAndName {
 /// What it does not look at.
 #[derive(Debug, Default)]
 pub(crate) struct FrameHeader {
+    /// Where the last record of the page ends.
     page_lsn: AtomicU64,
+    /// One more than where the first record begins of what is dirty, since a log may begin at 0. 0 where there is none.
     rec_lsn: AtomicU64,
 }
 
@@ -139,7 +141,7 @@ impl Frame<'_> {
         fence(Ordering::Release);
         self.page.store(page.to_word(), Ordering::Relaxed);
         self.header.page_lsn.store(Lsn::UNLOGGED.0, Ordering::Relaxed);
-        self.header.rec_lsn.store(Lsn::UNLOGGED.0, Ordering::Relaxed);
+        self.header.rec_lsn.store(0, Ordering::Relaxed);
     }
 
     /// The highest log position whose change is in the page, as far as this pool was told.
@@ -147,11 +149,11 @@ impl Frame<'_> {
         Lsn(self.header.page_lsn.load(Ordering::Relaxed))
     }
 
-    /// The first log position of the changes that are dirty, or on their way to disk if there are no others (then an older position may
-    /// be [set aside](super::older_changes)).
-    pub(crate) fn rec_lsn(self) -> Lsn {
-        // With the release of who changed it: an older position that was set aside for it is seen.
-        Lsn(self.header.rec_lsn.load(Ordering::Acquire))
+    /// Returns where the first record begins of the changes that are dirty, or on their way to disk if there are no others (then an older
+    /// position may be [set aside](super::older_changes)). `None` where none of them has a record.
+    pub(crate) fn rec_lsn(self) -> Option<Lsn> {
+        // With the release of the thread that changed it: an older position that was set aside for it is seen.
+        self.header.rec_lsn.load(Ordering::Acquire).checked_sub(1).map(Lsn)
     }
 
     /// Under the exclusive latch: the page carries the change of `lsn`.
@@ -159,12 +161,13 @@ impl Frame<'_> {
         self.header.page_lsn.store(self.page_lsn().max(lsn).0, Ordering::Relaxed);
     }
 
-    /// Under the exclusive latch, before the change is made known: `first` is the first log position of the change. While older
+    /// Under the exclusive latch, before the change is made known: `first` is where its first record begins, if it has one. While older
     /// changes are dirty their position stays, since it is the lower one.
-    pub(crate) fn note_change(self, first: Lsn) {
+    pub(crate) fn note_change(self, first: Option<Lsn>) {
         let is_dirty = self.state.load().is_dirty();
-        if !is_dirty || self.rec_lsn() == Lsn::UNLOGGED || seeded!("redo_from_the_last_change") {
-            self.header.rec_lsn.store(first.0, Ordering::Release);
+        if !is_dirty || self.rec_lsn().is_none() || seeded!("redo_from_the_last_change") {
+            let one_higher = first.map_or(0, |Lsn(begin)| begin.saturating_add(1));
+            self.header.rec_lsn.store(one_higher, Ordering::Release);
         }
     }
 }
@@ -185,21 +188,21 @@ mod tests {
         let frame = frames.get(FrameNo(0));
         frame.state.update(|s| s.claim().unwrap().begin_read(false).end_read(true));
         let change = |lsn| {
-            frame.note_change(Lsn(lsn));
+            frame.note_change(Some(Lsn(lsn)));
             frame.raise_lsn(Lsn(lsn));
             frame.state.update(|s| s.latch_exclusive().unwrap().unlatch_exclusive(true));
         };
         change(7);
         change(9);
-        assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Lsn(7), Lsn(9)));
+        assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Some(Lsn(7)), Lsn(9)));
         frame.state.update(|s| s.begin_write().unwrap());
-        assert_eq!(frame.rec_lsn(), Lsn(7), "on its way");
+        assert_eq!(frame.rec_lsn(), Some(Lsn(7)), "on its way");
         change(11);
         change(12);
-        assert_eq!(frame.rec_lsn(), Lsn(11), "the first one that the write does not cover");
+        assert_eq!(frame.rec_lsn(), Some(Lsn(11)), "the first one that the write does not cover");
         frame.state.update(|s| s.end_write(true).begin_write().unwrap().end_write(true));
         change(13);
-        assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Lsn(13), Lsn(13)));
+        assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Some(Lsn(13)), Lsn(13)));
     }
 }
 

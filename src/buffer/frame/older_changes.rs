@@ -75,7 +75,7 @@ mod tests {
     fn change(pin: &Pin, lsn: u64) {
         pin.latch(Latch::Exclusive);
         pin.make_own();
-        pin.note_change(Lsn(lsn));
+        pin.note_change(Some(Lsn(lsn)));
         pin.unlatch_exclusive(true);
     }
 
@@ -89,7 +89,7 @@ mod tests {
     /// From where the log is needed for this page.
     fn needed_from(pin: &Pin) -> u64 {
         let own = pin.frame().rec_lsn();
-        pin.frames().older_changes.lowest().map_or(own, |older| older.min(own)).0
+        own.into_iter().chain(pin.frames().older_changes.lowest()).min().map_or(0, |lsn| lsn.0)
     }
 
     #[test]

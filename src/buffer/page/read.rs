@@ -28,7 +28,7 @@ impl<'a> PageRead<'a> {
         self.pin.frame().page()
     }
 
-    /// Returns the highest log position that was [set](crate::PageWrite::set_lsn) on the page since it was read from disk.
+    /// Returns where the last record of the page ends that was [stated](crate::PageWrite::set_lsn) since it was read from disk.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()
@@ -100,7 +100,7 @@ impl OwnedPageRead {
         self.pin.frame().page()
     }
 
-    /// Returns the highest log position that was [set](crate::PageWrite::set_lsn) on the page since it was read from disk.
+    /// Returns where the last record of the page ends that was [stated](crate::PageWrite::set_lsn) since it was read from disk.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()

@@ -14,7 +14,7 @@ use std::{
 use super::{OwnedPageRead, PageHint, PageRead, PinnedPage, bytes_of};
 use crate::{
     buffer::frame::pin::Pin,
-    id::{Lsn, PageId},
+    id::{LogRecord, Lsn, PageId},
 };
 
 /// What a guard notes of the change that is made under its latch.
@@ -23,18 +23,20 @@ struct Change {
     is_changed: bool,
     /// The bytes are not lent, nor will they be while the guard lives.
     is_own: bool,
-    /// What was stated first, if anything was.
-    first_lsn: Option<Lsn>,
+    /// Whether it was stated which record covers the change, or that none does.
+    is_stated: bool,
+    /// Where the first record of the change begins.
+    first: Option<Lsn>,
 }
 
 impl Change {
     /// Notes the log record that covers the change.
-    fn set_lsn(&mut self, pin: &Pin, lsn: Lsn) {
-        if self.first_lsn.is_none_or(|first| first == Lsn::UNLOGGED) {
-            self.first_lsn = Some(lsn);
+    fn set_lsn(&mut self, pin: &Pin, record: LogRecord) {
+        if record.end != Lsn::UNLOGGED {
+            self.first.get_or_insert(record.begin);
         }
-        self.is_changed = true;
-        pin.frame().raise_lsn(lsn);
+        (self.is_stated, self.is_changed) = (true, true);
+        pin.frame().raise_lsn(record.end);
     }
 
     /// Returns where the bytes are that the holder of the latch may change from here on.
@@ -54,8 +56,8 @@ impl Change {
             return;
         }
         if self.is_changed {
-            pin.note_change(self.first_lsn.unwrap_or(Lsn::UNLOGGED));
-            if self.first_lsn.is_none() {
+            pin.note_change(self.first);
+            if !self.is_stated {
                 pin.note_unlogged_change();
             }
         }
@@ -86,8 +88,9 @@ impl<'a> PageWrite<'a> {
         self.pin.frame().page()
     }
 
-    /// States the log record that covers the change. The page is then not written before the log is durable up to the
-    /// highest of them (C8). Call it for every record, in rising order.
+    /// States the log record that covers the change, as a [`LogRecord`]: `set_lsn(begin..end)`, or `set_lsn(number)` where the log counts
+    /// records. The page is then not written before the log is durable up to the highest end of them (C8). Call it for every record, in
+    /// rising order.
     ///
     /// The record must have got its place in the log while this guard was held: by that a
     /// [checkpoint](crate::CheckpointReport::redo_lsn) knows that changes which it did not wait for are behind the end that the log
@@ -95,18 +98,18 @@ impl<'a> PageWrite<'a> {
     ///
     /// A change that needs no record says so, by [`Lsn::UNLOGGED`]: a guard that is dropped after a change without any call
     /// counts as a call that was [forgotten](crate::UnloggedChanges).
-    pub fn set_lsn(&mut self, lsn: Lsn) {
-        self.change.set_lsn(self.pin, lsn);
+    pub fn set_lsn(&mut self, record: impl Into<LogRecord>) {
+        self.change.set_lsn(self.pin, record.into());
     }
 
     /// States a log record that holds the whole page, as it is when the guard is dropped. It covers whatever was changed before, so a
     /// page that was [refused](crate::UnloggedChanges::Refuse) can be written again. Else as [`set_lsn`](Self::set_lsn).
-    pub fn set_image_lsn(&mut self, lsn: Lsn) {
-        self.set_lsn(lsn);
+    pub fn set_image_lsn(&mut self, record: impl Into<LogRecord>) {
+        self.set_lsn(record);
         self.pin.note_image();
     }
 
-    /// Returns the highest log position of the page since it was read from disk.
+    /// Returns where the last record of the page ends that was stated since it was read from disk.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()
@@ -210,18 +213,18 @@ impl OwnedPageWrite {
     }
 
     /// States the log record that covers the change, as [`PageWrite::set_lsn`] does.
-    pub fn set_lsn(&mut self, lsn: Lsn) {
+    pub fn set_lsn(&mut self, record: impl Into<LogRecord>) {
         let pin = self.pin.as_ref().expect("a guard has its pin until it ends");
-        self.change.set_lsn(pin, lsn);
+        self.change.set_lsn(pin, record.into());
     }
 
     /// States a log record that holds the whole page, as [`PageWrite::set_image_lsn`] does.
-    pub fn set_image_lsn(&mut self, lsn: Lsn) {
-        self.set_lsn(lsn);
+    pub fn set_image_lsn(&mut self, record: impl Into<LogRecord>) {
+        self.set_lsn(record);
         self.pin().note_image();
     }
 
-    /// Returns the highest log position of the page since it was read from disk.
+    /// Returns where the last record of the page ends that was stated since it was read from disk.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin().frame().page_lsn()

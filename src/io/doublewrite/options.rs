@@ -7,7 +7,8 @@ use crate::io::options::Fallback;
 /// What is done against torn pages: a power cut in the middle of a write may leave some sectors of a page old and others new.
 ///
 /// An engine whose log holds the whole image of a page at its first change after a checkpoint, as PostgreSQL's does, needs
-/// nothing. A checksum only finds a torn page; what is chosen here puts it right.
+/// nothing: redo [overwrites](crate::BufferPool::overwrite) the page, without reading what is torn. A checksum only finds a torn page; what is
+/// chosen here puts it right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TornPages {
