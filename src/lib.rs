@@ -16,14 +16,15 @@
 //! pool.extend(file, NonZeroU32::new(100).unwrap()).wait()?;
 //!
 //! // Pin, latch, change. Touching the bytes marks the page dirty; there is nothing to forget.
-//! let page = pool.fetch(PageId::new(file, 7)).wait()?;
-//! page.write()?[..5].copy_from_slice(b"hello");
+//! let mut page = pool.write(PageId::new(file, 7)).wait()?;
+//! page[..5].copy_from_slice(b"hello");
+//! drop(page);
 //!
 //! // Start reads ahead, then use the pages as they come.
 //! pool.prefetch(file, 10..20_u32);
 //! for block in 10..20_u32 {
-//!     let page = pool.fetch(PageId::new(file, block)).wait()?;
-//!     assert_eq!(page.read()[0], 0);
+//!     let page = pool.read(PageId::new(file, block)).wait()?;
+//!     assert_eq!(page[0], 0);
 //! }
 //!
 //! // Or let a stream find out how far ahead that pays.
@@ -33,21 +34,23 @@
 //!
 //! // Every wait has two forms: `.wait()` on a thread, `.await` in a task.
 //! pollster::block_on(async {
-//!     let page = pool.fetch(PageId::new(file, 7)).await?;
-//!     assert_eq!(&page.read_async().await[..5], b"hello");
+//!     let page = pool.read(PageId::new(file, 7)).await?;
+//!     assert_eq!(&page[..5], b"hello");
+//!     drop(page);
 //!     pool.checkpoint(CheckpointOptions::new()).await
 //! })?;
 //! println!("{}", pool.stats());
-//! drop(page);
 //! pool.shutdown(Shutdown::Flush)?;
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! The [`guide`] leads from a first engine to logs, torn pages, async engines and the choice of sizes.
+//!
 //! # What is promised
 //!
 //! * **C1** A pinned page never shows bytes that were not its own latest bytes.
-//! * **C2** A failed read is reported to everybody who waits for it, and nothing of it stays cached.
+//! * **C2** A failed read is reported to every caller that waits for it, and nothing of it stays cached.
 //! * **C3** A failed write leaves the page dirty and resident.
 //! * **C4** A failed sync is sticky: no later sync or checkpoint reports success for that file until it is reopened.
 //! * **C5** Memory and descriptors belong to the pool until the kernel has answered, whatever is dropped meanwhile.
@@ -156,6 +159,9 @@ pub use read::{
 pub use runtime::completion::Completion;
 pub use wal::Wal;
 pub use write::checkpoint::{CheckpointOptions, CheckpointReport, FlushReport};
+
+#[doc = include_str!("guide.md")]
+pub mod guide {}
 
 /// The examples of the README, as tests.
 #[cfg(doctest)]
