@@ -118,7 +118,13 @@ impl Miss {
                         return Poll::Ready(Ok(page));
                     }
                 }
-                Lookup::Absent => ready!(self.start(drive, waker))?,
+                Lookup::Absent => {
+                    if let Some(read) = ready!(self.start(drive, waker))?
+                        && let Some(page) = self.settle(read, waker)?
+                    {
+                        return Poll::Ready(Ok(page));
+                    }
+                }
                 Lookup::TooManyPins => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
             }
         }
@@ -147,8 +153,9 @@ impl Miss {
         }
     }
 
-    /// Gets a frame, maps the page to it and starts its read, with this fetch the first in line for its end.
-    fn start(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
+    /// Gets a frame, maps the page to it and reads the page. A thread that lends itself does so at once, and has a pin on a frame in which the
+    /// page is; else this fetch is the first in line for the end of the read.
+    fn start(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Option<Pin>>> {
         self.shared.check_open()?;
         let file = self.shared.files.open_file(self.page.file)?;
         file.check(self.page.block)?;
@@ -156,7 +163,7 @@ impl Miss {
         let Mapped { reading, own } = match self.shared.pool.map(claimed, self.page, file.read_only) {
             Ok(mapped) => mapped,
             // Somebody was faster.
-            Err(NotMapped::Met(_) | NotMapped::Seized) => return Poll::Ready(Ok(())),
+            Err(NotMapped::Met(_) | NotMapped::Seized) => return Poll::Ready(Ok(None)),
             Err(NotMapped::TooManyPins) => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
             Err(NotMapped::NoRoom) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
         };
@@ -175,18 +182,18 @@ impl Miss {
         )?;
         self.count(Counter::Misses);
         let is_bounded = file.max_in_flight.is_some();
-        let ticket = own.frames().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);
-        self.reading = ticket.map(|ticket| (own, ticket));
         operation.list(self.shared.operations.now());
         self.shared.counters.add(Counter::ReadRequests, 1);
         // A file's own bound is kept by the method.
         let lends_itself = drive == Drive::Thread && (!is_bounded || seeded!("bound_passed_by_lone_misses"));
         if lends_itself {
-            calling_thread::run(operation, &self.shared.counters);
-        } else {
-            self.shared.method.submit_one(operation);
+            let failed = calling_thread::run(operation, &self.shared.counters);
+            return Poll::Ready(failed.map_or(Ok(Some(own)), Err));
         }
-        Poll::Ready(Ok(()))
+        let ticket = own.frames().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);
+        self.reading = ticket.map(|ticket| (own, ticket));
+        self.shared.method.submit_one(operation);
+        Poll::Ready(Ok(None))
     }
 
     /// Counts the fetch once, by what it met first.

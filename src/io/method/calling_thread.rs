@@ -11,6 +11,7 @@ use std::{
 use smallvec::SmallVec;
 
 use crate::{
+    error::Error,
     io::{
         buffers::{self, Direction},
         file::File,
@@ -62,12 +63,13 @@ pub(crate) fn transfer<L: Lease>(operation: &Operation<L>, counters: &Counters) 
 }
 
 /// Transfers and finishes an operation in the thread that asked for it. One of a file that has a bound of its own waits for its turn.
-pub(crate) fn run<L: Lease>(operation: Operation<L>, counters: &Counters) {
+/// Returns the error of a lone page, which that thread would else have to wait in line for.
+pub(crate) fn run<L: Lease>(operation: Operation<L>, counters: &Counters) -> Option<Error> {
     counters.add(Counter::Inline, 1);
     let turn = operation.file.take_turn();
     let outcome = transfer(&operation, counters);
     drop(turn);
-    operation.finish(outcome, time::now(), &mut Wakers::new());
+    operation.finish(outcome, time::now(), &mut Wakers::new())
 }
 
 /// The `sync` method: whoever submits transfers.
@@ -83,7 +85,7 @@ impl Inline {
 
 impl<L: Lease> Method<L> for Inline {
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
-        requests.for_each(|operation| run(operation, &self.counters));
+        requests.for_each(|operation| drop(run(operation, &self.counters)));
     }
 
     fn room(&self, _file: &File) -> usize {

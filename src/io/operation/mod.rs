@@ -21,6 +21,7 @@ use std::{
 
 pub(crate) use self::table::{ClockReading, OperationTable};
 use crate::{
+    error::Error,
     id::{BlockNo, PageId},
     io::{
         buffers::{Direction, IoBuf},
@@ -64,8 +65,8 @@ pub(crate) trait Lease: Send + Sized + 'static {
     /// The transfer is over, and no one will touch the buffers on its behalf again. `Ok(n)`: the first `n` bytes went
     /// over; for a read, `n` below the sum of the buffers means that the file ends there; a write is never short.
     /// Must not block and must not call back into the method. Those that wait for it are left in `wakers`. Called once, and nothing else
-    /// after it.
-    fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers);
+    /// after it. Returns the error that those get that wait for a lone page.
+    fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers) -> Option<Error>;
 }
 
 /// Whether a caller waits for a transfer. The most urgent comes first.
@@ -207,15 +208,20 @@ impl<L: Lease> Operation<L> {
     }
 
     /// Ends the operation, which was over `at` that moment: one for all that are found to be over together. So is the list of `wakers` that
-    /// are to be called when all of them have ended.
-    pub(crate) fn finish(mut self, outcome: io::Result<usize>, at: Instant, wakers: &mut Wakers) {
+    /// are to be called when all of them have ended. Returns what the [lease](Lease::finish) returns.
+    pub(crate) fn finish(
+        mut self,
+        outcome: io::Result<usize>,
+        at: Instant,
+        wakers: &mut Wakers,
+    ) -> Option<Error> {
         let measure = match self.direction {
             Direction::Read => Measure::Read,
             Direction::Write => Measure::Write,
         };
         self.table().note_end(measure, self.since, at);
         self.table().show_none(self.place());
-        self.lease.finish(outcome, wakers);
+        self.lease.finish(outcome, wakers)
     }
 
     /// Gives the operation up without a transfer; how its lease ends is the caller's part.

@@ -9,6 +9,7 @@ use super::{
     *,
 };
 use crate::{
+    error::Error,
     error::IoOp,
     id::{FileId, PageSize},
     io::tests::support::FakeDisk,
@@ -52,8 +53,9 @@ impl Lease for NoMemory {
         mem::forget(next);
     }
 
-    fn finish(&mut self, _: io::Result<usize>, _: &mut Wakers) {
+    fn finish(&mut self, _: io::Result<usize>, _: &mut Wakers) -> Option<Error> {
         self.is_finished = true;
+        None
     }
 }
 
@@ -136,7 +138,7 @@ fn an_operation_took_from_when_it_was_listed_to_when_it_was_found_to_be_over() {
     let operations = FileOperations::new(4);
     let at = |millis| operations.table.epoch + Duration::from_millis(millis);
     let batch = [1, 2].map(|block| operations.begun(Direction::Read, block, 1, at(10)));
-    batch.into_iter().for_each(|read| read.finish(Ok(PAGE), at(25), &mut Wakers::new()));
+    batch.into_iter().for_each(|read| drop(read.finish(Ok(PAGE), at(25), &mut Wakers::new())));
     operations.begun(Direction::Write, 3, 1, at(30)).finish(Ok(PAGE), at(29), &mut Wakers::new());
     let [reads, writes] =
         [Measure::Read, Measure::Write].map(|measure| operations.counters.measures.get(measure));

@@ -19,7 +19,7 @@ use std::{
 };
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     id::{FileId, PageSize},
     io::{
         aligned::AlignedZeros,
@@ -305,7 +305,7 @@ impl Lease for TestLease {
         self.joined.extend(behind);
     }
 
-    fn finish(&mut self, outcome: io::Result<usize>, _: &mut Wakers) {
+    fn finish(&mut self, outcome: io::Result<usize>, _: &mut Wakers) -> Option<Error> {
         if let Some(first) = self.before_finish.take() {
             first();
         }
@@ -313,6 +313,7 @@ impl Lease for TestLease {
         let joined = std::mem::take(&mut self.joined);
         self.end(&mut rest);
         joined.into_iter().for_each(|mut lease| lease.end(&mut rest));
+        None
     }
 }
 

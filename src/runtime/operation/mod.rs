@@ -16,6 +16,7 @@ pub(crate) use write::{WriteLease, WriteRun};
 
 use crate::{
     buffer::frame::frames::Frames,
+    error::Error,
     io::{
         buffers::IoBuf,
         operation::{Lease, Operation, OperationTable},
@@ -76,10 +77,13 @@ impl Lease for PageLease {
         }
     }
 
-    fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers) {
+    fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers) -> Option<Error> {
         match self {
             Self::Read(lease) => lease.finish(outcome, wakers),
-            Self::Write(lease) => lease.finish(outcome, wakers),
+            Self::Write(lease) => {
+                lease.finish(outcome, wakers);
+                None
+            }
         }
     }
 }

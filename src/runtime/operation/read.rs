@@ -173,21 +173,22 @@ impl ReadLease {
     /// nothing came failed, for its block was within the file when the read was made.
     ///
     /// A failed transfer of several pages says nothing about any one of them: whoever waits for one reads it alone, so that
-    /// one bad sector does not take good pages with it.
-    pub(super) fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers) {
+    /// one bad sector does not take good pages with it. Returns the error of a lone page.
+    pub(super) fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers) -> Option<Error> {
         self.assert_intact(&outcome);
         let counters = &self.pins.frames().counters;
         counters.add(Counter::PagesRead, self.pins.len() as u64);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
-        let page = self.first;
+        let (page, is_lone) = (self.first, self.pins.len() == 1);
         match outcome {
-            Ok(transferred) => self.end_transferred(transferred, wakers),
-            Err(_) if self.pins.len() > 1 => {
+            Ok(transferred) => self.end_transferred(transferred, wakers).filter(|_| is_lone),
+            Err(_) if !is_lone => {
                 self.pins.drain().for_each(|pin| self.pool.abandon_read(pin, wakers));
+                None
             }
             Err(source) => {
                 let error = Error::io(IoOp::Read, page, source);
-                self.end_each(|_, _| Err(error.clone()), wakers);
+                self.end_each(|_, _| Err(error.clone()), wakers)
             }
         }
     }
@@ -203,7 +204,7 @@ impl ReadLease {
         }
     }
 
-    fn end_transferred(&mut self, transferred: usize, wakers: &mut Wakers) {
+    fn end_transferred(&mut self, transferred: usize, wakers: &mut Wakers) -> Option<Error> {
         let size = self.pins.frames().page_size().bytes();
         let end = |index: usize, pin: &Pin| match transferred.saturating_sub(index * size).min(size) {
             0 => Err(Error::io(IoOp::Read, pin.frame().page(), shrunk())),
@@ -212,15 +213,22 @@ impl ReadLease {
                 Ok(())
             }
         };
-        self.end_each(end, wakers);
+        self.end_each(end, wakers)
     }
 
-    /// Ends the read of each page as `outcome` says, given its place and its pin.
-    fn end_each(&mut self, outcome: impl Fn(usize, &Pin) -> Result<()>, wakers: &mut Wakers) {
+    /// Ends the read of each page as `outcome` says, given its place and its pin. Returns the last error.
+    fn end_each(
+        &mut self,
+        outcome: impl Fn(usize, &Pin) -> Result<()>,
+        wakers: &mut Wakers,
+    ) -> Option<Error> {
+        let mut error = None;
         for (index, pin) in self.pins.drain().enumerate() {
             let result = outcome(index, &pin);
             self.pool.end_read_with(pin, &result, !self.to_verify, wakers);
+            error = result.err().or(error);
         }
+        error
     }
 }
 
