@@ -60,12 +60,13 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
             let napped = self.submit_and_wait()?;
             let completions = self.ring.reap();
             self.may_nap = if completions > 0 { self.can_nap } else { self.may_nap && !napped };
-            let left = self.ring.in_flight();
-            // To finish wakes callers, which takes a while: a device that runs dry gets its next requests first, and else with the wait.
-            if self.start_queued() && left < completions {
+            let started = self.start_queued();
+            self.ring.finish();
+            // To wake callers takes a while, in which the device would idle. Else the next wait submits.
+            if started && self.ring.is_to_wake() {
                 self.ring.enter(RingWait::No)?;
             }
-            self.ring.finish();
+            self.ring.wake();
             self.shared.do_beside(self.ring.elsewhere());
         }
     }
