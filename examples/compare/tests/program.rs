@@ -78,7 +78,7 @@ fn the_json_has_exactly_the_agreed_keys() {
     let dir = folder();
     let path = dir.path().join("found.json");
     // So many pages that a pool has no room for them all.
-    let mut command = of_rounds(2, "32MiB", "4000", dir.path());
+    let mut command = of_rounds(2, "32MiB", "1500", dir.path());
     let (code, out, errors) = run(command.args(["--only", "update", "--json"]).arg(&path));
     assert_eq!(code, Some(0), "{out}{errors}");
     let found: Value = from_slice(&fs::read(path).unwrap()).unwrap();
