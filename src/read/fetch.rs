@@ -12,7 +12,7 @@ use crate::{
     error::{Error, Result},
     id::PageId,
     observe::Counter,
-    read::{miss::Miss, options::FetchOptions},
+    read::miss::Miss,
     runtime::shared::Shared,
     sync::{
         poll_budget,
@@ -80,7 +80,8 @@ impl Fetch {
 
     #[cold]
     fn missing(shared: &Arc<Shared>, page: PageId) -> Self {
-        Self { stage: FetchStage::Miss(Miss::new(Arc::clone(shared), page, FetchOptions::default())) }
+        let patience = shared.config.frame_wait;
+        Self { stage: FetchStage::Miss(Miss::new(Arc::clone(shared), page, patience)) }
     }
 
     /// Sets the most to wait for a frame while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).

@@ -30,7 +30,6 @@ use crate::{
     read::{
         batch::{BatchMemory, Issuer, Purpose, Start},
         miss::Miss,
-        options::FetchOptions,
         outcome::{self, ReadOutcome},
     },
     runtime::shared::Shared,
@@ -87,7 +86,7 @@ impl FetchMany {
     /// Sets the most to wait for frames while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         if let ManyStage::Missing(missing) = &mut self.stage {
-            missing.fetch.frame_wait = Some(wait);
+            missing.patience = wait;
         }
         self
     }
@@ -185,7 +184,7 @@ struct Missing {
     /// The last page that is open, where it must be fetched by itself.
     demand: Option<Miss>,
     /// What is left of the patience for frames.
-    fetch: FetchOptions,
+    patience: Duration,
     /// The error of the first page that has one, of those that are not open.
     error: Option<Error>,
 }
@@ -205,10 +204,10 @@ enum AdmissionStage {
 
 impl Missing {
     fn new(shared: Arc<Shared>, pages: Vec<PageId>, pins: Vec<Option<Pin>>) -> Self {
-        let fetch = FetchOptions::default();
+        let patience = shared.config.frame_wait;
         let open = pages.len();
         let entry = AdmissionStage::Outside;
-        Self { shared, pages, pins, entry, open, waits: None, demand: None, fetch, error: None }
+        Self { shared, pages, pins, entry, open, waits: None, demand: None, patience, error: None }
     }
 
     /// Gets in, and then starts the reads.
@@ -230,7 +229,7 @@ impl Missing {
         if shortage.is_at_disk() {
             at_disk = now;
         }
-        let patience = self.fetch.frame_wait.unwrap_or(shared.config.frame_wait);
+        let patience = self.patience;
         let waited = now.saturating_duration_since(since);
         let is_any_left = !is_new && waited >= patience && shortage.left() >= need;
         let beside = is_any_left.then_some(Beside { looked, patience });
@@ -340,7 +339,7 @@ impl Missing {
                     return check_count(&self.shared, &self.pages)
                         .map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending);
                 };
-                self.fetch.frame_wait = Some(miss.patience_left());
+                self.patience = miss.patience_left();
                 self.demand = None;
                 match outcome {
                     Ok(page) => {
@@ -355,7 +354,7 @@ impl Missing {
                 return Poll::Ready(Ok(()));
             }
             let Some(pin) = &self.pins[last] else {
-                self.demand = Some(Miss::new(Arc::clone(&self.shared), self.pages[last], self.fetch));
+                self.demand = Some(Miss::new(Arc::clone(&self.shared), self.pages[last], self.patience));
                 continue;
             };
             let waiters = &pin.frames().waiters;

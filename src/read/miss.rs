@@ -29,7 +29,6 @@ use crate::{
     observe::{Counter, Measure},
     read::{
         frame_wait::FrameWait,
-        options::FetchOptions,
         outcome::{self, ReadOutcome},
     },
     runtime::{
@@ -61,8 +60,7 @@ pub(super) struct Miss {
 }
 
 impl Miss {
-    pub(super) fn new(shared: Arc<Shared>, page: PageId, options: FetchOptions) -> Self {
-        let patience = options.frame_wait.unwrap_or(shared.config.frame_wait);
+    pub(super) fn new(shared: Arc<Shared>, page: PageId, patience: Duration) -> Self {
         Self {
             shared,
             page,

@@ -1,13 +1,6 @@
-//! Options of reads.
+//! Options of read streams.
 
 use std::time::Duration;
-
-/// How a fetch behaves.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct FetchOptions {
-    /// The most to wait for a frame while all are pinned; the pool's own limit unless set.
-    pub(crate) frame_wait: Option<Duration>,
-}
 
 /// How a read stream behaves.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]

@@ -119,7 +119,12 @@ impl Overwrite {
 
     /// Overwrites a page that has a frame, or gets in line for that. `None`: go on.
     fn take_over(&mut self, pin: Pin, waker: &Waker) -> Result<Option<OwnedPageWrite>> {
-        match pin.frame().state.load().phase() {
+        let state = pin.frame().state.load();
+        match state.phase() {
+            // To end its read takes a pin of its own.
+            Phase::Loaded if state.pins_are_exhausted() => {
+                return Err(Error::TooManyPins { page: self.page });
+            }
             Phase::Valid => {
                 let page = PinnedPage::new(pin);
                 page.check_writable()?;

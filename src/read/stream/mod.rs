@@ -21,7 +21,7 @@ use self::{item::StreamItem, limits::StreamLimits, window::Window};
 use crate::{
     error::Result,
     id::FileId,
-    read::options::{FetchOptions, StreamOptions},
+    read::options::StreamOptions,
     runtime::shared::Shared,
     sync::{
         poll_budget,
@@ -49,8 +49,8 @@ pub struct ReadStream<I: Iterator> {
 impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
     pub(crate) fn new(shared: Arc<Shared>, file: FileId, blocks: I, options: &StreamOptions) -> Self {
         let limits = StreamLimits::new(options, &shared.config, &shared.pool);
-        let fetch = FetchOptions { frame_wait: options.frame_wait };
-        let window = Window::new(shared, file, fetch, &limits);
+        let patience = options.frame_wait.unwrap_or(shared.config.frame_wait);
+        let window = Window::new(shared, file, patience, &limits);
         Self { blocks, items: VecDeque::new(), window, paused: false }
     }
 

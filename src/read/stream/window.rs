@@ -32,18 +32,21 @@ use crate::{
         batch::{BatchMemory, Issuer, Purpose, Start},
         buffer_ring::BufferRing,
         miss::Miss,
-        options::FetchOptions,
         outcome::{self, ReadOutcome},
         stream::{distance::Distance, limits::StreamLimits},
     },
     runtime::shared::Shared,
-    sync::wait::{Drive, PollStep},
+    sync::{
+        time::Duration,
+        wait::{Drive, PollStep},
+    },
 };
 
 pub(super) struct Window {
     shared: Arc<Shared>,
     file: FileId,
-    fetch: FetchOptions,
+    /// The most to wait for a frame.
+    patience: Duration,
     combine: usize,
     distance: Distance,
     pages: VecDeque<Ahead>,
@@ -75,10 +78,10 @@ struct Ahead {
 }
 
 impl Window {
-    pub(super) fn new(shared: Arc<Shared>, file: FileId, fetch: FetchOptions, limits: &StreamLimits) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, file: FileId, patience: Duration, limits: &StreamLimits) -> Self {
         Self {
             file,
-            fetch,
+            patience,
             combine: limits.combine,
             distance: Distance::new(limits.combine, limits.ahead).with_batch(shared.config.combine_pages),
             pages: VecDeque::new(),
@@ -286,7 +289,7 @@ impl Window {
             self.note_wait();
             self.distance.note_read();
             self.tried = self.tried.max(1);
-            self.demand = Some(Miss::new(Arc::clone(&self.shared), page, self.fetch));
+            self.demand = Some(Miss::new(Arc::clone(&self.shared), page, self.patience));
             return;
         };
         match outcome::look(&self.shared, pin) {
