@@ -271,3 +271,40 @@ fn owned_guards_can_be_handed_from_page_to_page() {
         bench.assert_at_rest();
     });
 }
+
+/// A page that was read ahead takes another way to its first guard.
+#[test]
+fn a_page_that_was_read_ahead_is_had_at_once() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 8, 8);
+        bench.pool.prefetch(bench.file, [2, 3]);
+        eventually("the reads are over", || bench.pool.in_flight().is_empty());
+        assert_eq!(&*bench.pool.read(bench.page(2)).now().unwrap(), &*stamped(2, 1));
+        assert_eq!(&*bench.pool.write(bench.page(3)).now().unwrap().unwrap(), &*stamped(3, 1));
+        bench.assert_at_rest();
+    });
+}
+
+/// Futures give way after 128 polls that were ready. The task may not be polled again for long.
+#[test]
+fn c6_a_task_that_gives_way_to_others_does_so_without_the_latch() {
+    guarded(|| {
+        let bench = Bench::new(IoMethod::Sync, 4, 2);
+        let (pool, page) = (&bench.pool, bench.page(0));
+        let mut context = Context::from_waker(Waker::noop());
+        let pending = (0..200).find_map(|_| {
+            let mut writing = Box::pin(pool.write(page));
+            writing.as_mut().poll(&mut context).is_pending().then_some(writing)
+        });
+        let mut writing = pending.expect("one in 129 polls gives way");
+        assert_eq!(&*pool.write(page).now().unwrap().unwrap(), &*stamped(0, 1));
+        let Poll::Ready(Ok(mut guard)) = writing.as_mut().poll(&mut context) else {
+            panic!("nothing is waited for")
+        };
+        guard.copy_from_slice(&stamped(0, 2));
+        drop(guard);
+        drop(writing);
+        assert_eq!(&*pool.read(page).wait().unwrap(), &*stamped(0, 2));
+        bench.assert_at_rest();
+    });
+}

@@ -237,8 +237,9 @@ impl BufferPool {
     /// Pins and latches a page to overwrite it whole, without reading it: the guard's bytes are zeros. For a page whose old bytes do not
     /// matter: one that is used anew, or that redo puts right from an image in the log, be it torn, damaged, or refused by the codec.
     ///
-    /// From the end of the guard on the page is as it was left there, and dirty, also where no byte was changed. A page that was just
-    /// [added](Self::extend) is fetched without a read from the disk that way, too.
+    /// From the end of the guard on the page is as it was left there, and dirty, also where no byte was changed. So in a pool with a log the
+    /// guard states a record in any case, or [`Lsn::UNLOGGED`](crate::Lsn::UNLOGGED). A page that was just [added](Self::extend) is had
+    /// without a read from the disk that way, too.
     ///
     /// # Examples
     /// ```
@@ -255,8 +256,8 @@ impl BufferPool {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn overwrite(&self, page: PageId) -> Overwrite {
-        Overwrite::new(&self.shared, page)
+    pub fn overwrite(&self, page: impl Into<PageAt>) -> Overwrite {
+        Overwrite::new(&self.shared, page.into().page)
     }
 
     /// Pins several pages, in the order of the list, in which one may stand more than once. What is not in the pool is read

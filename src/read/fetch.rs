@@ -92,7 +92,7 @@ impl Fetch {
         self
     }
 
-    /// Gives the page if it is in the pool. Never reads, never waits.
+    /// Gives the page if it is in the pool, and verified where there is a codec. Never reads, never waits.
     #[inline]
     #[must_use]
     pub fn now(self) -> Option<PinnedPage> {

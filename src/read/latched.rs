@@ -17,7 +17,7 @@ use crate::{
         frame::{latch::Latch, pin::Pin},
         page::{Latching, OwnedPageRead, OwnedPageWrite, PageAt, PageHint, PinnedPage},
     },
-    error::Result,
+    error::{Error, Result},
     id::PageId,
     observe::Counter,
     read::fetch::{self, Fetch},
@@ -41,6 +41,9 @@ trait Guard: Sized {
 
     /// Makes the guard of a pin that has the latch.
     fn of_latched(pin: Pin) -> Self;
+
+    /// Releases the latch, and keeps the pin.
+    fn let_go(self) -> PinnedPage;
 }
 
 impl Guard for OwnedPageRead {
@@ -62,6 +65,10 @@ impl Guard for OwnedPageRead {
 
     fn of_latched(pin: Pin) -> Self {
         Self::of_latched(pin)
+    }
+
+    fn let_go(self) -> PinnedPage {
+        self.unlatch()
     }
 }
 
@@ -92,6 +99,10 @@ impl Guard for OwnedPageWrite {
 
     fn of_latched(pin: Pin) -> Self {
         Self::of_latched(pin)
+    }
+
+    fn let_go(self) -> PinnedPage {
+        self.unlatch()
     }
 }
 
@@ -128,6 +139,9 @@ impl<G: Guard> Access<G> {
 
     #[cold]
     fn wait_for_it(mut self) -> Result<G> {
+        if let Self::Done = self {
+            return Err(Error::ShutDown);
+        }
         if let Self::Fetching(fetch) = self {
             let page = fetch.wait()?;
             G::check(&page)?;
@@ -141,14 +155,38 @@ impl<G: Guard> Access<G> {
     fn now(self) -> Result<Option<G>> {
         match self {
             Self::Ready(guard) => Ok(Some(guard)),
-            Self::Fetching(fetch) => fetch.now().map_or(Ok(None), |page| G::check(&page).map(|()| None)),
-            Self::Latching(_) | Self::Done => Ok(None),
+            // By value: a hit would be copied, with all the room that a miss takes, where the others are dropped in their place.
+            access => access.look_closer(),
         }
     }
 
+    /// Latches a page that is here, and was not had in one step: it was read ahead, say, and this is its first use.
     #[cold]
-    fn give_up(self) -> Option<G> {
-        None
+    fn look_closer(self) -> Result<Option<G>> {
+        let Self::Fetching(fetch) = self else { return Ok(None) };
+        let Some(page) = fetch.now() else { return Ok(None) };
+        G::check(&page)?;
+        Ok(page.try_latched(G::LATCH).map(G::of_latched))
+    }
+
+    /// Polls as a task. One that gives way to others does so without the latch: it may not be polled again for long.
+    #[inline(always)] // A page that is here comes out of it at once, and is large.
+    fn poll(&mut self, context: &Context<'_>) -> Poll<Result<G>> {
+        let polled = poll_budget::poll(context, |waker| self.go_on(Drive::Task, waker));
+        if polled.is_pending() {
+            self.let_go_of_latch();
+        }
+        polled
+    }
+
+    #[cold]
+    fn let_go_of_latch(&mut self) {
+        if let Self::Ready(_) = self
+            && !seeded!("latch_kept_while_others_have_their_turn")
+            && let Self::Ready(guard) = replace(self, Self::Done)
+        {
+            *self = Self::Latching(Latching::new(guard.let_go(), G::LATCH));
+        }
     }
 
     fn with_frame_wait(self, wait: Duration) -> Self {
@@ -248,15 +286,11 @@ impl ReadPage {
         self.0.run_until(time::deadline_after(at_most)).ok_or(self)
     }
 
-    /// Gives the page if it is in the pool and no thread changes it or waits to. Never reads, never waits.
+    /// Gives the page if it is in the pool, verified where there is a codec, and no thread changes it or waits to. Never reads, never waits.
     #[inline(always)] // So that a page that is here comes to the caller in registers.
     #[must_use]
     pub fn now(self) -> Option<OwnedPageRead> {
-        match self.0 {
-            Access::Ready(guard) => Some(guard),
-            // By value: a hit would be copied, with all the room that a miss takes, where the others are dropped in their place.
-            access => access.give_up(),
-        }
+        self.0.now().ok().flatten()
     }
 }
 
@@ -265,13 +299,13 @@ impl Future for ReadPage {
 
     #[inline]
     fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        poll_budget::poll(cx, |waker| self.0.go_on(Drive::Task, waker))
+        self.0.poll(cx)
     }
 }
 
 /// A page on its way to be changed: wait for it with [`wait`](Self::wait), or `.await` it.
 ///
-/// Else as [`ReadPage`]. The page becomes dirty when the guard's bytes are first borrowed mutably.
+/// Else as [`ReadPage`]. The page becomes dirty when the guard's bytes are first borrowed mutably, or a record is stated for it.
 #[must_use = "a page is not latched before it is waited for or awaited"]
 #[derive(Debug)]
 pub struct WritePage(Access<OwnedPageWrite>);
@@ -290,7 +324,7 @@ impl WritePage {
     /// Waits for the page, and until no other thread reads or changes it. A lone page is read by the calling thread.
     ///
     /// # Errors
-    /// Those of [`Fetch::wait`]; [`ReadOnly`](crate::Error::ReadOnly) for a page of a file that was opened for reading only.
+    /// Those of [`Fetch::wait`]; [`Error::ReadOnly`] for a page of a file that was opened for reading only.
     #[inline]
     pub fn wait(self) -> Result<OwnedPageWrite> {
         self.0.wait()
@@ -305,10 +339,10 @@ impl WritePage {
         self.0.run_until(time::deadline_after(at_most)).ok_or(self)
     }
 
-    /// Gives the page if it is in the pool and no other thread has it latched. Never reads, never waits.
+    /// Gives the page if it is in the pool, verified where there is a codec, and no other thread has it latched. Never reads, never waits.
     ///
     /// # Errors
-    /// [`ReadOnly`](crate::Error::ReadOnly) for a page of a file that was opened for reading only.
+    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only.
     pub fn now(self) -> Result<Option<OwnedPageWrite>> {
         self.0.now()
     }
@@ -319,6 +353,6 @@ impl Future for WritePage {
 
     #[inline]
     fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        poll_budget::poll(cx, |waker| self.0.go_on(Drive::Task, waker))
+        self.0.poll(cx)
     }
 }

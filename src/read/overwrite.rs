@@ -54,12 +54,22 @@ pub struct Overwrite {
     joined: Option<(Pin, Ticket)>,
     /// The wait for the latch of a page that has a frame.
     latching: Option<Latching>,
+    /// The guard was collected.
+    is_done: bool,
 }
 
 impl Overwrite {
     pub(crate) fn new(shared: &Arc<Shared>, page: PageId) -> Self {
         let (shared, patience) = (Arc::clone(shared), shared.config.frame_wait);
-        Self { shared, page, patience, frame_wait: FrameWait::default(), joined: None, latching: None }
+        Self {
+            shared,
+            page,
+            patience,
+            frame_wait: FrameWait::default(),
+            joined: None,
+            latching: None,
+            is_done: false,
+        }
     }
 
     /// Sets the most to wait for a frame while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
@@ -119,16 +129,19 @@ impl Overwrite {
 
     /// Overwrites a page that has a frame, or gets in line for that. `None`: go on.
     fn take_over(&mut self, pin: Pin, waker: &Waker) -> Result<Option<OwnedPageWrite>> {
+        // It needs no frame any more.
+        self.frame_wait.give_up(&self.shared);
         let state = pin.frame().state.load();
+        if state.is_read_only() && !matches!(state.phase(), Phase::Free | Phase::Claimed) {
+            return Err(Error::ReadOnly { file: self.page.file });
+        }
         match state.phase() {
             // To end its read takes a pin of its own.
             Phase::Loaded if state.pins_are_exhausted() => {
                 return Err(Error::TooManyPins { page: self.page });
             }
             Phase::Valid => {
-                let page = PinnedPage::new(pin);
-                page.check_writable()?;
-                self.latching = Some(Latching::new(page, Latch::Exclusive));
+                self.latching = Some(Latching::new(PinnedPage::new(pin), Latch::Exclusive));
             }
             Phase::Loaded => {
                 if let Some(unverified) = Verification::begin(&self.shared.pool, &pin) {
@@ -171,8 +184,11 @@ impl PollStep for Overwrite {
     type Output = Result<OwnedPageWrite>;
 
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
+        assert!(!self.is_done, "an overwrite was polled after it had given its page");
         self.shared.check_process()?;
-        self.go_on(drive, waker)
+        let overwritten = self.go_on(drive, waker);
+        self.is_done = overwritten.is_ready();
+        overwritten
     }
 
     fn is_sure_of_its_wake_up(&self) -> bool {

@@ -1,9 +1,14 @@
 //! Pages that are overwritten without being read (`BufferPool::overwrite`).
 
-use std::{num::NonZeroU32, thread, time::Duration};
+use std::{
+    num::NonZeroU32,
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
 
 use ringpool::{
-    CheckpointOptions, Crc32c, Error, IoMethod, Lsn, OpenOptions, PageAddress, PageCodec, testing::Op,
+    CheckpointOptions, Crc32c, Error, IoMethod, Lsn, OpenOptions, PageAddress, PageCodec, Wal, testing::Op,
 };
 
 use crate::support::{Bench, PAGE, assert_at_rest, eventually, guarded, stamped, with_each_method};
@@ -55,6 +60,22 @@ fn c9_a_page_that_was_read_and_not_verified_is_overwritten_without_a_look_at_it(
         assert!(is_zero(&guard));
         drop(guard);
         assert!(is_zero(&bench.pool.read(bench.page(3)).wait().unwrap()));
+        bench.assert_at_rest();
+    });
+}
+
+#[test]
+fn c1_a_page_that_is_read_only_is_not_overwritten_whatever_its_state() {
+    with_each_method(|method| {
+        let mut bench = Bench::with(1, |builder| builder.frames(4).io_method(method).codec(Crc32c));
+        bench.disk.put("damaged", vec![0xdb; PAGE]);
+        bench.file = bench.pool.open_file("damaged", OpenOptions::new().tag(7).read_only(true)).unwrap();
+        let (pool, page) = (&bench.pool, bench.page(0));
+        assert!(matches!(pool.overwrite(page).wait(), Err(Error::ReadOnly { .. })), "absent");
+        pool.prefetch(bench.file, [0]);
+        eventually("the read is over", || pool.in_flight().is_empty());
+        assert!(matches!(pool.overwrite(page).wait(), Err(Error::ReadOnly { .. })), "not verified");
+        assert_eq!(pool.stats().frames.dirty, 0);
         bench.assert_at_rest();
     });
 }
@@ -147,12 +168,32 @@ fn c6_an_overwrite_that_cannot_be_is_an_error_in_time() {
 
 #[test]
 fn c8_an_overwritten_page_waits_for_the_log_as_others_do() {
-    guarded(|| {
-        let bench = Bench::new(IoMethod::Sync, 2, BLOCKS);
+    with_each_method(|method| {
+        let log = Log::default();
+        let asked = Arc::clone(&log.0);
+        let bench = Bench::with(BLOCKS, |builder| builder.frames(2).io_method(method).wal(log));
         let mut guard = bench.pool.overwrite(bench.page(1)).wait().unwrap();
-        guard.set_image_lsn(Lsn(11));
+        guard.set_image_lsn(Lsn(5)..Lsn(11));
         assert_eq!(guard.downgrade().lsn(), Lsn(11));
+        bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        assert_eq!(*asked.lock().unwrap(), [Lsn(11)]);
+        bench.assert_at_rest();
     });
+}
+
+/// A log that notes what it is asked for.
+#[derive(Default)]
+struct Log(Arc<Mutex<Vec<Lsn>>>);
+
+impl Wal for Log {
+    fn flushed_lsn(&self) -> Lsn {
+        Lsn(0)
+    }
+
+    fn flush(&self, up_to: Lsn) -> std::io::Result<Lsn> {
+        self.0.lock().unwrap().push(up_to);
+        Ok(up_to)
+    }
 }
 
 /// A cut goes on beside overwrites of the pages behind it: none of them comes back.

@@ -18,7 +18,7 @@ mod scan;
 
 use std::{num::NonZeroU32, sync::Arc};
 
-use ringpool::{BufferPool, CheckpointOptions, FileId, LogRecord, OwnedPageWrite, PageId};
+use ringpool::{BufferPool, CheckpointOptions, FileId, LogRecord, Lsn, OwnedPageWrite, PageId};
 
 pub(crate) use self::log::{Log, LogFirst, Records};
 use self::{
@@ -154,7 +154,10 @@ impl Tree {
     /// A page at the end of the file. One that is lost in a crash before the tree knew it stays empty.
     fn new_page(&self) -> Result<OwnedPageWrite> {
         let added = self.pool.extend(self.file, NonZeroU32::MIN).wait()?;
-        Ok(self.pool.overwrite(self.page(added.first.0)).wait()?)
+        let mut page = self.pool.overwrite(self.page(added.first.0)).wait()?;
+        // Until it is in the tree it needs no record, also where that comes to nothing.
+        page.set_lsn(Lsn::UNLOGGED);
+        Ok(page)
     }
 
     /// Does a change that is in the log, unless the page has it.

@@ -41,7 +41,7 @@ struct CallQueue {
     /// Those that were let in, by number, and the frames that they need together.
     inside: FxHashMap<u64, AdmittedCall>,
     admitted: usize,
-    /// When a call that was let in last got all its pages.
+    /// When a call that was let in in its turn last got all its pages.
     moved: Option<Instant>,
     /// When a call that was let in was last over, with or without.
     ended: Option<Instant>,
@@ -51,6 +51,8 @@ struct CallQueue {
 
 struct AdmittedCall {
     need: usize,
+    /// It came past those before it, so that it got its pages is no progress for them.
+    is_beside: bool,
     /// When it was let in, or last took a frame by itself.
     stirred: Instant,
 }
@@ -96,12 +98,13 @@ impl Admission {
             let mut line = self.line.lock();
             let number = place.get_or_insert_with(|| line.new_place()).0;
             let at = line.position(number).unwrap_or(line.waiting.len());
-            let is_in = line.may_enter(at, need, frames, now)
-                || beside.is_some_and(|beside| line.may_enter_beside(beside));
+            let has_room = line.may_enter(at, need, frames, now);
+            let is_beside = !has_room && beside.is_some_and(|beside| line.may_enter_beside(beside));
+            let is_in = has_room || is_beside;
             if is_in {
                 former_entry = line.waiting.remove(at);
                 line.admitted += need;
-                line.inside.insert(number, AdmittedCall { need, stirred: now });
+                line.inside.insert(number, AdmittedCall { need, is_beside, stirred: now });
                 line.call(frames, now, &mut wakers);
             } else if let Some(entry) = line.waiting.get_mut(at) {
                 entry.seen = now;
@@ -132,7 +135,7 @@ impl Admission {
             if let Some(call) = line.inside.remove(&place.0) {
                 line.admitted -= call.need;
                 line.ended = Some(now);
-                if has_pages {
+                if has_pages && (!call.is_beside || seeded!("calls_beside_count_as_progress")) {
                     line.moved = line.ended;
                 }
             } else {
@@ -158,7 +161,7 @@ impl Admission {
         self.line.lock().waiting.iter().any(|entry| entry.waker.is_some())
     }
 
-    /// Returns when a call that was let in last got all its pages, and when one was last over, with or without; `since` where
+    /// Returns when a call that was let in in its turn last got all its pages, and when one was last over, with or without; `since` where
     /// that was earlier.
     pub(crate) fn progress(&self, since: Instant) -> (Instant, Instant) {
         let line = self.line.lock();
@@ -186,7 +189,8 @@ impl CallQueue {
         self.fits(need, frames) && self.waiting.iter().take(at).all(|entry| entry.is_late(now))
     }
 
-    /// Whether a call may enter for which those that are in leave no room: what it has seen is left by them. Where none is in, the line goes on.
+    /// Tells whether a call may enter for which those that are in leave no room: what it has seen is left by them. Where none is in, the line
+    /// goes on.
     fn may_enter_beside(&self, Beside { looked, patience }: Beside) -> bool {
         let had_time = |call: &AdmittedCall| call.stirred + patience <= looked;
         !self.inside.is_empty()
@@ -281,6 +285,9 @@ mod tests {
         let before_one_ended = time::now();
         std::thread::sleep(RETRY);
         leave(&admission, small);
+        let (moved, ended) = admission.progress(before_it_took_one);
+        assert_eq!(moved, before_it_took_one, "calls that come past others are no progress for those");
+        assert!(ended > before_one_ended);
         assert!(!enters(before_one_ended, Duration::ZERO, &mut last), "it may have taken what was seen");
         assert!(enters(time::now(), Duration::ZERO, &mut last));
     }

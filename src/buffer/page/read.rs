@@ -64,13 +64,14 @@ impl fmt::Debug for PageRead<'_> {
 /// [`PageRead`], since pin and latch are taken and released in one step. A thread that wants to change the page waits for it.
 ///
 /// # Examples
-/// A walk down a tree, in which each node stays latched until its child is:
+/// A walk down a tree, whose leaf is returned with its latch:
 /// ```
 /// # use ringpool::{BufferPool, OwnedPageRead, PageId, Result};
 /// # fn child_of(node: &[u8]) -> Option<PageId> { None }
 /// fn leaf(pool: &BufferPool, root: PageId) -> Result<OwnedPageRead> {
 ///     let mut node = pool.read(root).wait()?;
 ///     while let Some(child) = child_of(&node) {
+///         drop(node); // The child may have to be read, and no latch is held that long.
 ///         node = pool.read(child).wait()?;
 ///     }
 ///     Ok(node)

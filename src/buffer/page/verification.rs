@@ -31,7 +31,7 @@ impl<'a> Verification<'a> {
 
     /// Has `verify` look at the bytes, and ends the read accordingly.
     pub(crate) fn run(mut self, verify: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
-        // SAFETY: the frame is READING by this very value, so no guard and no lease on it exists, and nobody can claim it.
+        // SAFETY: the frame is READING by this very value, so no guard and no lease on it exists, and no thread can claim it.
         let outcome = self.reading.as_ref().map_or(Ok(()), |pin| verify(unsafe { bytes_of(pin) }));
         self.end(&outcome);
         outcome

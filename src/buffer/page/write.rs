@@ -69,7 +69,7 @@ impl Change {
 
 /// The bytes of a [`PinnedPage`], which no other thread sees meanwhile.
 ///
-/// Borrowing them mutably marks the page dirty. Dropping the guard makes that known, in the same step that lets others in.
+/// Borrowing them mutably marks the page dirty, as does a record that is stated. Dropping the guard makes that known, in the same step that lets others in.
 /// A guard that is forgotten (`mem::forget`) keeps the page latched, and so in its frame, for ever.
 pub struct PageWrite<'a> {
     pin: &'a Pin,
@@ -273,6 +273,18 @@ impl DerefMut for OwnedPageWrite {
         let pin = self.pin.as_ref().expect("a guard has its pin until it ends");
         // SAFETY: as of a guard that borrows its pin. This one holds the latch until it ends.
         unsafe { self.change.own_bytes(pin).as_mut() }
+    }
+}
+
+impl AsRef<[u8]> for OwnedPageWrite {
+    fn as_ref(&self) -> &[u8] {
+        self
+    }
+}
+
+impl AsMut<[u8]> for OwnedPageWrite {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self
     }
 }
 

@@ -373,7 +373,8 @@ impl Drop for Window {
     /// Reads that were started go on; each keeps its place until it is over.
     fn drop(&mut self) {
         if let Some((place, ticket)) = self.waits.take()
-            && let Some(pin) = &self.pages[place].pin
+            // It is gone where a stream was pulled to its end in a forked process, which waits for nothing.
+            && let Some(Ahead { pin: Some(pin), .. }) = self.pages.get(place)
         {
             pin.cancel_wait(&ticket);
         }

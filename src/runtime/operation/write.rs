@@ -129,7 +129,7 @@ impl WriteLease {
         (0..self.buffer_count()).map(|index| {
             let IoBuf { ptr, len, .. } = self.buffer(index);
             // SAFETY: 1. a lease's buffers are valid, initialised memory as long as it is not finished, and it is borrowed here.
-            //    2. Nobody changes them meanwhile: who changes a page that is lent does so elsewhere (`buffer/frame/shadow`), and
+            //    2. No thread changes them meanwhile: one that changes a page that is lent does so elsewhere (`buffer/frame/shadow`), and
             //    copies are changed only through a lease that is borrowed mutably.
             #[allow(unsafe_code)]
             unsafe {

@@ -385,6 +385,7 @@ impl State {
             (self.has(READ_ONLY) && self.has(DIRTY | WRITING), "3: changed but read only"),
             (self.has(LENT) && !self.has(WRITING), "4: lent but not being written"),
             (self.has(LENT) && self.is_shadowed(), "4: lent but not in the frame"),
+            (self.is_shadowed() && !self.has(VALID | CLAIMED), "4: on a shadow page but not in use"),
             (self.has(UNATTENDED) && !self.has(READING), "6: a place is kept for a read that is over"),
             (self.has(BIASED) && self.0 & NOT_BIASED != VALID, "7: biased, and not at rest"),
             (self.has(READY) && self.has(CLAIMED), "8: ready, and claimed"),

@@ -3,38 +3,38 @@
 use super::{CLAIMED, EXCLUSIVE, LENT, SHADOWED, State, WRITING};
 
 impl State {
-    /// Whether the bytes are on the frame's shadow page.
+    /// Tells whether the bytes are on the frame's shadow page.
     #[inline]
     pub(crate) const fn is_shadowed(self) -> bool {
         self.has(SHADOWED)
     }
 
-    /// Whether the device reads the frame's bytes where they are.
+    /// Tells whether the device reads the frame's bytes where they are.
     pub(crate) const fn is_lent(self) -> bool {
         self.has(LENT)
     }
 
-    /// As [`begin_write`](Self::begin_write), but the device reads what is in the frame. If the bytes are there they are lent: a change
+    /// Begins a write as [`begin_write`](Self::begin_write) does, of which the device reads what is in the frame. If the bytes are there they are lent: a change
     /// from here on goes to a shadow page.
     pub(crate) fn begin_lending(self) -> Option<Self> {
         let lent = if self.is_shadowed() { 0 } else { LENT };
         self.begin_write().map(|s| s.with(lent))
     }
 
-    /// The bytes were copied to a shadow page and are changed there. `None` where the device has done with them meanwhile.
+    /// Notes that the bytes were copied to a shadow page and are changed there. `None` where the device has done with them meanwhile.
     pub(crate) fn move_to_shadow(self) -> Option<Self> {
         debug_assert!(self.has(EXCLUSIVE) && !self.is_shadowed());
         self.has(LENT).then(|| self.without(LENT).with(SHADOWED))
     }
 
-    /// The bytes that the write found on the shadow page are in the frame too, where the device reads them, and belong there again.
+    /// Notes that the bytes that the write found on the shadow page are in the frame too, where the device reads them, and belong there again.
     /// `None` where another thread reads them on the shadow page: the caller holds a share latch.
     pub(crate) fn lend_copied_back(self) -> Option<Self> {
         debug_assert!(self.has(WRITING) && self.is_shadowed() && self.shares() > 0);
         (self.shares() == 1).then(|| self.without(SHADOWED).with(LENT))
     }
 
-    /// The bytes were copied back into the frame, where no device reads, or are not wanted any more. By the thread that holds the exclusive
+    /// Notes that the bytes were copied back into the frame, where no device reads, or are not wanted any more. Called by the thread that holds the exclusive
     /// latch or the claim.
     pub(crate) fn move_back(self) -> Self {
         debug_assert!(self.has(EXCLUSIVE | CLAIMED) && !self.has(LENT));

@@ -303,9 +303,9 @@ impl<'r, L: Lease> Ring<'r, L> {
         }
     }
 
-    /// Whether a caller waits for what has been finished.
-    pub(super) fn is_to_wake(&self) -> bool {
-        !self.wakers.is_empty()
+    /// Returns whether a caller waits for what has been finished, or a transfer goes elsewhere.
+    pub(super) fn has_more_to_do(&self) -> bool {
+        !self.wakers.is_empty() || !self.elsewhere.is_empty()
     }
 
     /// Wakes those that wait for what has been finished.

@@ -62,8 +62,8 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
             self.may_nap = if completions > 0 { self.can_nap } else { self.may_nap && !napped };
             let started = self.start_queued();
             self.ring.finish();
-            // To wake callers takes a while, in which the device would idle. Else the next wait submits.
-            if started && self.ring.is_to_wake() {
+            // To wake callers takes a while, and so may transfers beside, in which the device would idle. Else the next wait submits.
+            if started && self.ring.has_more_to_do() {
                 self.ring.enter(RingWait::No)?;
             }
             self.ring.wake();
