@@ -291,7 +291,7 @@ impl<'r, L: Lease> Ring<'r, L> {
         &mut self.elsewhere
     }
 
-    /// Finishes the leases of the requests that are over. Those that wait for them are still to be [woken](Self::wake).
+    /// Finishes the leases of the requests that are over.
     pub(super) fn finish(&mut self) {
         if self.done.is_empty() {
             return;
@@ -301,15 +301,6 @@ impl<'r, L: Lease> Ring<'r, L> {
             // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
             let _ = callback::contained(|| operation.finish(outcome, now, &mut self.wakers));
         }
-    }
-
-    /// Returns whether a caller waits for what has been finished, or a transfer goes elsewhere.
-    pub(super) fn has_more_to_do(&self) -> bool {
-        !self.wakers.is_empty() || !self.elsewhere.is_empty()
-    }
-
-    /// Wakes those that wait for what has been finished.
-    pub(super) fn wake(&mut self) {
         self.wakers.call();
     }
 
@@ -362,7 +353,6 @@ impl<L: Lease> Ring<'_, L> {
             self.completions.sync();
             self.reap();
             self.finish();
-            self.wake();
             elsewhere(&mut self.elsewhere);
             if self.bell.is_none() && self.in_flight() == 0 {
                 return;

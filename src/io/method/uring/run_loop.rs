@@ -2,7 +2,7 @@
 //!
 //! It takes whatever may go, submits it with one call, and finishes whatever has completed. So batches grow with the load by
 //! themselves, and a lone request is never held back for others to join it: what is taken is submitted before the worker
-//! sleeps. Under load it may nap: with many requests in flight the next completions are near, so it
+//! sleeps or finishes anything. Under load it may nap: with many requests in flight the next completions are near, so it
 //! waits for several, or a moment at most, instead of being woken for each. Nobody rings during a nap. After a nap that
 //! brought nothing it sleeps until anything happens, so that a disk that hangs does not hold up requests for another.
 
@@ -51,6 +51,7 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
     /// Until the queue is closed and everything is over; an error where the ring is of no use any more.
     pub(super) fn run(mut self) -> io::Result<()> {
         loop {
+            self.start_queued();
             if self.shared.has_errands() {
                 self.run_errands();
             }
@@ -60,13 +61,11 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
             let napped = self.submit_and_wait()?;
             let completions = self.ring.reap();
             self.may_nap = if completions > 0 { self.can_nap } else { self.may_nap && !napped };
-            let started = self.start_queued();
-            self.ring.finish();
-            // To wake callers takes a while, and so may transfers beside, in which the device would idle. Else the next wait submits.
-            if started && self.ring.has_more_to_do() {
+            // Finishing wakes callers, which takes a while: the device gets its next requests first.
+            if self.start_queued() {
                 self.ring.enter(RingWait::No)?;
             }
-            self.ring.wake();
+            self.ring.finish();
             self.shared.do_beside(self.ring.elsewhere());
         }
     }
