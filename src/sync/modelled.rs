@@ -27,10 +27,13 @@ impl<T> Mutex<T> {
     }
 }
 
+/// A condition variable whose waits take and return the guard, as both implementations can.
 #[derive(Debug, Default)]
-pub(crate) struct Condvar(checker::sync::Condvar);
+pub(crate) struct ModelledCondvar(checker::sync::Condvar);
 
-impl Condvar {
+pub(crate) use self::ModelledCondvar as Condvar;
+
+impl ModelledCondvar {
     pub(crate) fn new() -> Self {
         Self(checker::sync::Condvar::new())
     }

@@ -34,15 +34,18 @@ mod simulation {
 ///
 /// It waits by `std`, which asks the kernel with one word of memory. `parking_lot` keeps one table of all threads of the process that wait:
 /// a forked process has a copy of it, with threads that are not there, and new threads whose memory is at the same place are lost in it.
-/// The threads of a pool wait here nearly all the time, so a pool that a forked process built hung in one run of a hundred.
+/// The threads of a pool wait here nearly all the time, so a pool that a forked process built hung in one run of a hundred. (A thread that finds a lock taken still waits in that table, for a
+/// moment.)
 #[derive(Debug, Default)]
-pub(crate) struct Condvar {
+pub(crate) struct SystemCondvar {
     /// Held by a waiter from before it releases the caller's lock until it waits, and for a moment by a notifier: so none is missed.
     to_wait: std::sync::Mutex<()>,
     condvar: std::sync::Condvar,
 }
 
-impl Condvar {
+pub(crate) use self::SystemCondvar as Condvar;
+
+impl SystemCondvar {
     pub(crate) const fn new() -> Self {
         Self { to_wait: std::sync::Mutex::new(()), condvar: std::sync::Condvar::new() }
     }

@@ -36,9 +36,6 @@ const BESIDE: &str = "testing";
 /// What keeps a page's bytes knows nothing of which page is where: these import nothing of `buffer` but one another.
 const BELOW_RESIDENCY: [[&str; 2]; 2] = [["buffer", "memory"], ["buffer", "frame"]];
 
-/// Two files of which every build has one, with the same names in both.
-const TWO_FACES: [&str; 2] = ["sync/real.rs", "sync/modelled.rs"];
-
 type Module = Vec<String>;
 
 fn main() -> ExitCode {
@@ -78,7 +75,7 @@ fn collect(root: &Path, folder: &Path, sources: &mut BTreeMap<Module, Source>) {
 
 fn types_named_twice(sources: &BTreeMap<Module, Source>) -> Vec<String> {
     let mut types: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for source in sources.values().filter(|source| !TWO_FACES.contains(&source.name.as_str())) {
+    for source in sources.values() {
         for line in source.text.lines() {
             let is_indented = line.starts_with(' ');
             let mut words =
