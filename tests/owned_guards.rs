@@ -5,12 +5,16 @@ mod support;
 use std::{
     future::Future,
     pin::pin,
-    task::{Context, Poll, Waker},
+    sync::Arc,
+    task::{Context, Poll, Wake, Waker},
     thread,
     time::Duration,
 };
 
-use ringpool::{BufferPool, Error, Evicted, IoMethod, Lsn, OpenOptions, OwnedPageWrite, PageId, PinnedPage};
+use ringpool::{
+    BufferPool, CheckpointOptions, Error, Evicted, IoMethod, Lsn, OpenOptions, OwnedPageWrite, PageId,
+    PinnedPage, testing::Op,
+};
 use support::{
     Bench, PAGE, assert_at_rest, assert_stamped, eventually, guarded, restamp, stamped, stamped_file,
     with_each_method,
@@ -21,10 +25,10 @@ fn a_page_is_read_whether_it_is_here_or_not() {
     with_each_method(|method| {
         let bench = Bench::new(method, 4, 8);
         for block in (0..8).chain(0..8) {
-            let view = bench.pool.read(bench.page(block)).wait().unwrap();
-            assert_eq!((&*view, view.id()), (&*stamped(block, 1), bench.page(block)));
-            let view = pollster::block_on(bench.pool.read(bench.page(block))).unwrap();
-            assert_eq!(&*view, &*stamped(block, 1));
+            let guard = bench.pool.read(bench.page(block)).wait().unwrap();
+            assert_eq!((&*guard, guard.id()), (&*stamped(block, 1), bench.page(block)));
+            let guard = pollster::block_on(bench.pool.read(bench.page(block))).unwrap();
+            assert_eq!(&*guard, &*stamped(block, 1));
             assert_eq!(&*bench.pool.read(bench.page(block)).now().unwrap(), &*stamped(block, 1));
         }
         assert!(bench.pool.read(bench.page(0)).now().is_none(), "four frames hold other pages by now");
@@ -38,7 +42,7 @@ fn a_writer_waits_for_owned_readers_and_they_for_it() {
     guarded(|| {
         let bench = Bench::new(IoMethod::Sync, 4, 2);
         let page = bench.fetch(0).unwrap();
-        let view = bench.pool.read(bench.page(0)).wait().unwrap();
+        let guard = bench.pool.read(bench.page(0)).wait().unwrap();
         assert!(page.try_write().unwrap().is_none());
         let writer = thread::spawn({
             let page = page.try_clone().unwrap();
@@ -49,8 +53,8 @@ fn a_writer_waits_for_owned_readers_and_they_for_it() {
             let (pool, page) = (bench.pool.clone(), bench.page(0));
             move || pool.read(page).wait().unwrap().to_vec()
         });
-        assert_eq!(&*view, &*stamped(0, 1));
-        drop(view);
+        assert_eq!(&*guard, &*stamped(0, 1));
+        drop(guard);
         writer.join().unwrap();
         // The thread that was in line first need not have the page first.
         let seen = reader.join().unwrap();
@@ -59,17 +63,26 @@ fn a_writer_waits_for_owned_readers_and_they_for_it() {
     });
 }
 
+struct Task;
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {}
+}
+
 #[test]
 fn a_task_that_gives_up_a_read_leaves_the_line() {
     guarded(|| {
         let bench = Bench::new(IoMethod::Sync, 4, 2);
         let page = bench.fetch(0).unwrap();
         let guard = page.write().unwrap();
+        let task = Arc::new(Task);
+        let waker = Waker::from(Arc::clone(&task));
         {
-            let mut view = pin!(bench.pool.read(bench.page(0)));
-            let mut context = Context::from_waker(Waker::noop());
-            assert!(matches!(view.as_mut().poll(&mut context), Poll::Pending));
+            let mut reading = pin!(bench.pool.read(bench.page(0)));
+            assert!(matches!(reading.as_mut().poll(&mut Context::from_waker(&waker)), Poll::Pending));
+            assert_eq!(Arc::strong_count(&task), 3, "the line has its waker");
         }
+        assert_eq!(Arc::strong_count(&task), 2, "the line has forgotten it");
         drop(guard);
         assert!(page.try_write().unwrap().is_some(), "no thread holds or awaits a latch");
         drop(page);
@@ -81,14 +94,14 @@ fn a_task_that_gives_up_a_read_leaves_the_line() {
 fn a_read_guard_keeps_its_page_and_can_give_up_the_latch() {
     guarded(|| {
         let bench = Bench::new(IoMethod::Sync, 4, 2);
-        let view = bench.pool.read(bench.page(1)).wait().unwrap();
+        let guard = bench.pool.read(bench.page(1)).wait().unwrap();
         assert_eq!(bench.pool.evict(bench.page(1)).wait().unwrap(), Evicted::Pinned);
-        let page = view.unlatch();
+        let page = guard.unlatch();
         restamp(&page, 3);
         assert_eq!(bench.pool.evict(bench.page(1)).wait().unwrap(), Evicted::Pinned);
-        let view = page.into_read();
-        assert_eq!(&*view, &*stamped(1, 3));
-        drop(view);
+        let guard = page.into_read();
+        assert_eq!(&*guard, &*stamped(1, 3));
+        drop(guard);
         assert_eq!(bench.pool.evict(bench.page(1)).wait().unwrap(), Evicted::Yes);
         assert_at_rest(&bench.pool);
     });
@@ -98,12 +111,12 @@ fn a_read_guard_keeps_its_page_and_can_give_up_the_latch() {
 fn c5_owned_guards_outlive_their_pool() {
     guarded(|| {
         let bench = Bench::new(IoMethod::Sync, 4, 2);
-        let view = bench.pool.read(bench.page(1)).wait().unwrap();
+        let guard = bench.pool.read(bench.page(1)).wait().unwrap();
         let page = bench.fetch(1).unwrap();
         let second = page.into_read();
         let changed = restamped(&bench.pool, bench.page(0), 2);
         drop(bench.into_pool());
-        assert_eq!((&*view, &*second), (&*stamped(1, 1), &*stamped(1, 1)));
+        assert_eq!((&*guard, &*second), (&*stamped(1, 1), &*stamped(1, 1)));
         assert_eq!(&*changed.downgrade(), &*stamped(0, 2));
     });
 }
@@ -243,6 +256,46 @@ fn c8_an_owned_write_guard_states_its_log_position() {
         assert_eq!(guard.lsn(), Lsn(9), "where its last record ends");
         let read = guard.downgrade();
         assert_eq!(read.lsn(), Lsn(9));
+    });
+}
+
+/// The end of the guard makes the change known: where redo must start for it.
+#[test]
+fn c8_redo_starts_where_the_record_of_an_owned_guard_begins() {
+    guarded(|| {
+        let bench = Bench::new(IoMethod::worker(), 4, 2);
+        let (pool, page) = (bench.pool.clone(), bench.page(0));
+        drop(restamped(&pool, page, 2));
+        let writes = bench.disk.hold(Op::Write);
+        let running = thread::spawn({
+            let pool = pool.clone();
+            move || pool.checkpoint(CheckpointOptions::new()).wait().unwrap()
+        });
+        writes.wait_for(1);
+        let mut guard = restamped(&pool, page, 3);
+        guard.set_lsn(Lsn(0)..Lsn(7));
+        guard.set_lsn(Lsn(7)..Lsn(9));
+        drop(guard);
+        writes.open();
+        assert_eq!(running.join().unwrap().redo_lsn, Some(Lsn(0)));
+        assert_eq!(pool.checkpoint(CheckpointOptions::new()).wait().unwrap().redo_lsn, None);
+        bench.assert_at_rest();
+    });
+}
+
+#[test]
+fn many_pages_are_had_at_once_where_all_are_here() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 4, 8);
+        let pages = [2, 3].map(|block| bench.page(block));
+        drop(bench.fetch(2).unwrap());
+        assert!(bench.pool.fetch_many(&pages).now().is_none(), "one is missing");
+        assert_eq!(bench.pool.stats().counts.pages_read, 1, "and is not read for that");
+        drop(bench.fetch(3).unwrap());
+        let here = bench.pool.fetch_many(&pages).now().unwrap();
+        assert_eq!(here.iter().map(PinnedPage::id).collect::<Vec<_>>(), pages);
+        drop(here);
+        bench.assert_at_rest();
     });
 }
 

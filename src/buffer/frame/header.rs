@@ -203,6 +203,11 @@ mod tests {
         frame.state.update(|s| s.end_write(true).begin_write().unwrap().end_write(true));
         change(13);
         assert_eq!((frame.rec_lsn(), frame.page_lsn()), (Some(Lsn(13)), Lsn(13)));
+        frame.state.update(|s| s.begin_write().unwrap().end_write(true));
+        frame.note_change(Some(Lsn(0)));
+        assert_eq!(frame.rec_lsn(), Some(Lsn(0)), "a log may begin at 0");
+        frame.note_change(None);
+        assert_eq!(frame.rec_lsn(), None, "a change without a record");
     }
 }
 
