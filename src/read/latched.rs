@@ -15,10 +15,9 @@ use std::{
 use crate::{
     buffer::{
         frame::{latch::Latch, pin::Pin},
-        page::{Latching, OwnedPageRead, OwnedPageWrite, PageAt, PageHint, PinnedPage},
+        page::{Latching, OwnedPageRead, OwnedPageWrite, PageAt, PinnedPage},
     },
     error::{Error, Result},
-    id::PageId,
     observe::Counter,
     read::fetch::{self, Fetch},
     runtime::shared::Shared,
@@ -52,7 +51,8 @@ impl Guard for OwnedPageRead {
     #[inline(always)] // The whole of a hit, of which the caller knows whether there is a hint.
     fn now(shared: &Shared, at: PageAt) -> Option<Self> {
         let pin = match at.hint {
-            Some(hint) => look_at_hinted(shared, hint, at.page)?,
+            // Where it is out of date the fetch asks the table.
+            Some(hint) => shared.pool.look_in(shared.pool.checked(hint.0)?, at.page)?,
             None => shared.pool.look_at(at.page)?,
         };
         shared.counters.add(Counter::Hits, 1);
@@ -70,17 +70,6 @@ impl Guard for OwnedPageRead {
     fn let_go(self) -> PinnedPage {
         self.unlatch()
     }
-}
-
-/// Pins and latches the page where the hint says, or where the table says.
-#[inline(always)]
-fn look_at_hinted(shared: &Shared, hint: PageHint, page: PageId) -> Option<Pin> {
-    #[cold]
-    fn look_elsewhere(shared: &Shared, page: PageId) -> Option<Pin> {
-        shared.pool.look_at(page)
-    }
-    let there = shared.pool.checked(hint.0).and_then(|no| shared.pool.look_in(no, page));
-    there.or_else(|| look_elsewhere(shared, page))
 }
 
 impl Guard for OwnedPageWrite {

@@ -9,7 +9,7 @@
 //! cannot have.
 //!
 //! The share latch is taken past the line of those who wait for it, since it is given back within a copy of the page: a caller may
-//! hold a view of the page and wait for its write while another thread waits to change it. So only the write guard of the page
+//! hold a read guard of the page and wait for its write while another thread waits to change it. So only the write guard of the page
 //! itself is waited for, and that for a bounded time: it may have been forgotten, or belong to the thread that waits for this write.
 //!
 //! It need not ask where the file ends: who cuts a file waits for the writes of what is cut and keeps it out of reach, so there

@@ -58,9 +58,9 @@ fn readers_and_a_writer_wait_for_one_another_and_are_woken() {
     });
 }
 
-/// A view lets go of pin and latch in one step, which must not overlook who has got in line.
+/// An owned read guard lets go of pin and latch in one step, which must not overlook a thread that has got in line.
 #[test]
-fn a_view_that_goes_wakes_the_writer_that_waits() {
+fn a_read_guard_that_goes_wakes_the_writer_that_waits() {
     check(3, || {
         let pool = pool_of(1);
         let pin = read_into(&pool, page(1), || {}).unwrap();

@@ -92,7 +92,7 @@ impl OwnedPageRead {
 
     /// Makes a guard of a share latch that was taken after the pin, and perhaps elsewhere.
     pub(crate) fn of_latched(pin: Pin) -> Self {
-        Self::new(pin.into_view())
+        Self::new(pin.into_one_place())
     }
 
     /// Returns which page it is.

@@ -321,7 +321,7 @@ impl Window {
         self.pinned -= usize::from(pin.is_some());
     }
 
-    /// The first page cannot be had.
+    /// Notes that the first page cannot be had.
     fn fail(&mut self, error: Error) {
         self.unpin_first();
         self.outcome = Some(Err(error));
@@ -347,7 +347,7 @@ impl Window {
         self.distance.note_wait();
     }
 
-    /// What became of the first page, which goes. It must be known.
+    /// Returns what became of the first page, which goes. It must be known.
     pub(super) fn pop(&mut self) -> Option<Result<PinnedPage>> {
         let first = self.pages.pop_front()?;
         self.tried = self.tried.saturating_sub(1);

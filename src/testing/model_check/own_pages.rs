@@ -36,7 +36,7 @@ fn c10_iterators_that_wait_for_their_own_blocks_get_on() {
     });
 }
 
-/// A thread with a view of a page waits for a checkpoint of it, while others are in line to change the page.
+/// A thread with a read guard of a page waits for a checkpoint of it, while others are in line to change the page.
 #[test]
 fn c6_a_checkpoint_needs_no_turn_among_those_who_wait_to_change_a_page() {
     check(|method| {

@@ -162,7 +162,7 @@ impl Pin {
     }
 
     /// Brings pin and share latch to one place, where the state word holds the latch alone.
-    pub(crate) fn into_view(self) -> Self {
+    pub(crate) fn into_one_place(self) -> Self {
         let in_slot = self.slot().is_none_or(|slot| slot.load().is_latched());
         if in_slot { self } else { self.into_counted() }
     }

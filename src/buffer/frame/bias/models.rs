@@ -57,8 +57,8 @@ fn biased() -> (Arc<Residency>, Arc<Halves>) {
     (pool, Halves::new(1))
 }
 
-/// Views the page as readers do.
-fn view(pool: &Residency, block: u32, bytes: &Halves) {
+/// Reads the page as readers do.
+fn read(pool: &Residency, block: u32, bytes: &Halves) {
     if let Some(pin) = pool.look_at(page(block)) {
         bytes.read();
         pin.unlatch_and_unpin();
@@ -84,7 +84,7 @@ fn c1_a_writer_and_a_reader_in_a_slot_exclude_one_another_and_the_writer_is_woke
         let writer = pool.pin_unused(FrameNo(0), page(1)).unwrap();
         let reading = {
             let (pool, bytes) = (Arc::clone(&pool), Arc::clone(&bytes));
-            spawn(move || view(&pool, 1, &bytes))
+            spawn(move || read(&pool, 1, &bytes))
         };
         change(&writer, &bytes);
         reading.join().unwrap();
@@ -234,14 +234,14 @@ fn c1_a_latch_that_is_added_to_a_slot_excludes_a_writer() {
 
 /// The page was read in one thread and is let go in another, while a third one revokes the bias.
 #[test]
-fn a_view_that_is_sent_to_another_thread_frees_its_slot_there() {
+fn a_read_guard_that_is_sent_to_another_thread_frees_its_slot_there() {
     check(|| {
         let (pool, bytes) = biased();
         let held = pool.look_at(page(1)).unwrap();
         let elsewhere = spawn(move || held.unlatch_and_unpin());
         let viewing = {
             let (pool, bytes) = (Arc::clone(&pool), Arc::clone(&bytes));
-            spawn(move || view(&pool, 1, &bytes))
+            spawn(move || read(&pool, 1, &bytes))
         };
         pool.revoke_bias(FrameNo(0));
         elsewhere.join().unwrap();

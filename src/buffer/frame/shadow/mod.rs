@@ -51,7 +51,7 @@ impl Frames {
         self.arena().at(self.offset_of(no))
     }
 
-    /// Apart, with all that it takes, since a page is hardly ever there.
+    /// Returns the address of the frame's shadow page. Apart, with all that it takes, since a page is hardly ever there.
     #[cold]
     fn address_of_shadow(&self, no: FrameNo) -> NonNull<u8> {
         self.shadow_pages.address_of(no)

@@ -53,7 +53,7 @@ struct Pages {
 }
 
 impl ShadowPages {
-    /// For `most` frames, of which the first `present` have their memory from the start. For none in a pool that lends nothing.
+    /// Makes room for the shadow pages of `most` frames, of which the first `present` have their memory from the start. For none in a pool that lends nothing.
     pub(crate) fn new(page_size: PageSize, present: usize, most: usize) -> Result<Self> {
         let kept_at_least = present.div_ceil(4).min(KEPT_MAX);
         // Those that the system has no memory for are not kept.
@@ -84,13 +84,13 @@ impl ShadowPages {
         true
     }
 
-    /// The address of the frame's shadow page. It stays until that is [removed](Self::remove).
+    /// Returns the address of the frame's shadow page. It stays until that is [removed](Self::remove).
     pub(super) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
         let address = NonNull::new(self.addresses[no.index()].load(Ordering::Relaxed));
         address.unwrap_or_else(|| panic!("frame {} has no shadow page", no.0))
     }
 
-    /// The frame wants its shadow page no more.
+    /// Takes the shadow page of a frame back that wants it no more.
     pub(super) fn remove(&self, no: FrameNo) {
         self.addresses[no.index()].store(ptr::null_mut(), Ordering::Relaxed);
         let mut pages = self.pages.lock();
@@ -104,7 +104,7 @@ impl ShadowPages {
         drop(too_many);
     }
 
-    /// The frames that have one.
+    /// Returns the frames that have one.
     pub(crate) fn owners(&self) -> Vec<FrameNo> {
         self.pages.lock().used.keys().copied().collect()
     }

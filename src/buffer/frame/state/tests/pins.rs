@@ -26,7 +26,7 @@ fn pins_stop_at_what_the_word_can_count() {
 }
 
 #[test]
-fn a_view_is_had_in_one_step_where_nothing_needs_a_closer_look() {
+fn a_pin_and_a_share_latch_are_had_in_one_step_where_nothing_needs_a_closer_look() {
     let viewed = pinned().pin_and_latch().unwrap();
     viewed.assert_sound();
     assert_eq!((viewed.pins(), viewed.shares(), viewed.usage()), (2, 1, 2));
@@ -71,12 +71,12 @@ fn an_unpin_too_many_is_caught() {
 
 #[test]
 #[should_panic(expected = "released what was not held")]
-fn a_view_that_has_a_pin_but_no_latch_is_caught() {
+fn a_guard_that_has_a_pin_but_no_latch_is_caught() {
     let _ = pinned().unlatch_and_unpin();
 }
 
 #[test]
 #[should_panic(expected = "released what was not held")]
-fn a_view_that_has_a_latch_but_no_pin_is_caught() {
+fn a_guard_that_has_a_latch_but_no_pin_is_caught() {
     let _ = State(VALID | SHARE).unlatch_and_unpin();
 }
