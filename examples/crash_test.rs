@@ -78,7 +78,8 @@ impl Log {
     fn sync(&self) -> io::Result<()> {
         let written = self.written.load(Ordering::Relaxed);
         self.file.sync()?;
-        self.durable.store(written, Ordering::Relaxed);
+        // Several threads may be here, and one that began later may be through already.
+        self.durable.fetch_max(written, Ordering::Relaxed);
         Ok(())
     }
 }

@@ -8,8 +8,8 @@ use crate::id::Lsn;
 ///
 /// Before a batch of pages is written, the log is asked once to be durable up to the highest LSN among them (C8). Called from
 /// whichever thread writes out: a checkpoint's, the background writer's, one that waits for a frame, never the I/O worker's. (Where a
-/// task finds no clean frame and nobody cleans any, that is the thread that polls it: keep a background writer.) It must not call
-/// back into the pool, which may be waiting for it with pages in hand.
+/// task finds no clean frame and nobody cleans any, that is the thread that polls it: keep a background writer.) Several threads may call at once, also for
+/// positions that a call of another thread is about to reach. The log must not call back into the pool, which may be waiting for it with pages in hand.
 ///
 /// The pool knows of a record by [`set_lsn`](crate::PageWrite::set_lsn) alone. A page that is changed without that call is written
 /// without asking the log: one forgotten line is lost data, or data that no record explains. So each such change is counted in

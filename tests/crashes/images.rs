@@ -8,7 +8,7 @@ use std::{
     io,
     num::NonZeroU32,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -32,11 +32,13 @@ const BLOCKS: usize = 12;
 struct Log {
     file: SimFile,
     durable: AtomicU64,
+    /// Pages are written by several threads, each of which asks the log first.
+    flushing: Mutex<()>,
 }
 
 impl Log {
     fn open(disk: &SimDisk) -> Arc<Self> {
-        Arc::new(Self { file: disk.file("log"), durable: AtomicU64::new(0) })
+        Arc::new(Self { file: disk.file("log"), durable: AtomicU64::new(0), flushing: Mutex::new(()) })
     }
 }
 
@@ -48,10 +50,12 @@ impl Wal for LogFirst {
     }
 
     fn flush(&self, up_to: Lsn) -> io::Result<Lsn> {
-        self.0.file.set_len(up_to.0.max(self.0.file.len()))?;
+        let _one_at_a_time = self.0.flushing.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = up_to.0.max(self.0.file.len());
+        self.0.file.set_len(end)?;
         self.0.file.sync()?;
-        self.0.durable.store(up_to.0, Ordering::Relaxed);
-        Ok(up_to)
+        self.0.durable.store(end, Ordering::Relaxed);
+        Ok(Lsn(end))
     }
 }
 
