@@ -19,6 +19,54 @@ impl FileId {
     pub const fn get(self) -> u32 {
         self.0
     }
+
+    /// Returns the pages of the file at these blocks, in their order: what [`read_stream`](crate::BufferPool::read_stream) and
+    /// [`prefetch`](crate::BufferPool::prefetch) are given.
+    ///
+    /// ```
+    /// # fn of(pool: &ringpool::BufferPool, file: ringpool::FileId) {
+    /// pool.prefetch(file.pages(10..20_u32));
+    /// pool.prefetch(file.pages([3_u32, 1, 4]));
+    /// # }
+    /// ```
+    pub fn pages<I>(self, blocks: I) -> FilePages<I::IntoIter>
+    where
+        I: IntoIterator<Item: Into<BlockNo>>,
+    {
+        FilePages { file: self, blocks: blocks.into_iter() }
+    }
+}
+
+/// The pages of one file, by [`FileId::pages`].
+#[derive(Clone, Debug)]
+pub struct FilePages<I> {
+    file: FileId,
+    blocks: I,
+}
+
+impl<I> FilePages<I> {
+    /// Returns the iterator of the blocks, to tell it what else is wanted.
+    pub fn blocks_mut(&mut self) -> &mut I {
+        &mut self.blocks
+    }
+}
+
+impl<I: Iterator<Item: Into<BlockNo>>> Iterator for FilePages<I> {
+    type Item = PageId;
+
+    fn next(&mut self) -> Option<PageId> {
+        self.blocks.next().map(|block| PageId::new(self.file, block))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.blocks.size_hint()
+    }
+}
+
+impl<I: DoubleEndedIterator<Item: Into<BlockNo>>> DoubleEndedIterator for FilePages<I> {
+    fn next_back(&mut self) -> Option<PageId> {
+        self.blocks.next_back().map(|block| PageId::new(self.file, block))
+    }
 }
 
 impl fmt::Display for FileId {

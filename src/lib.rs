@@ -21,14 +21,14 @@
 //! drop(page);
 //!
 //! // Start reads ahead, then use the pages as they come.
-//! pool.prefetch(file, 10..20_u32);
+//! pool.prefetch(file.pages(10..20_u32));
 //! for block in 10..20_u32 {
 //!     let page = pool.read(PageId::new(file, block)).wait()?;
 //!     assert_eq!(page[0], 0);
 //! }
 //!
 //! // Or let a stream find out how far ahead that pays.
-//! for page in pool.read_stream(file, (0..100_u32).rev(), StreamOptions::new()) {
+//! for page in pool.read_stream(file.pages((0..100_u32).rev()), StreamOptions::new()) {
 //!     assert_eq!(page?.read().len(), 8192);
 //! }
 //!
@@ -145,7 +145,7 @@ pub use buffer::page::{OwnedPageRead, OwnedPageWrite, PageAt, PageHint, PageRead
 pub use codec::Crc32c;
 pub use error::{Error, IoOp, Result};
 pub use files::{FileInfo, TornPageGuard, drop_pages::Evicted, extent::Extended};
-pub use id::{BlockNo, FileId, LogRecord, Lsn, PageId, PageSize};
+pub use id::{BlockNo, FileId, FilePages, LogRecord, Lsn, PageId, PageSize};
 pub use io::operation::table::{InFlight, Stage};
 pub use read::{
     fetch::Fetch,

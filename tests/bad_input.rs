@@ -202,7 +202,7 @@ fn blocks_behind_the_end_are_an_error_that_names_the_end() {
             assert_eq!(pool.evict(page).wait().unwrap(), Evicted::NotResident);
             pool.flush(page).wait().unwrap();
         }
-        let ahead = pool.prefetch(file, [2, 3, u32::MAX]);
+        let ahead = pool.prefetch(file.pages([2, 3, u32::MAX]));
         assert_eq!((ahead.started, ahead.declined), (1, 2));
         pool.truncate(file, u32::MAX).wait().unwrap();
         assert_eq!(pool.blocks(file).unwrap(), 3, "a cut never makes a file longer");
@@ -306,18 +306,18 @@ fn a_prefetch_of_ten_times_the_pool_is_declined_in_part() {
     with_each_method(|method| {
         let (folder, pool) = (folder(), pool(&method));
         let file = pool.open_file(file_of(&folder, 160), OpenOptions::new()).unwrap();
-        let Prefetch { started, already, declined, .. } = pool.prefetch(file, 0..160);
+        let Prefetch { started, already, declined, .. } = pool.prefetch(file.pages(0..160));
         assert!(started >= 12 && started + already + declined == 160, "{started} {already} {declined}");
         (0..160).for_each(|block| assert_stamped(&pool.fetch(PageId::new(file, block)).wait().unwrap(), 1));
-        assert_eq!(pool.prefetch(file, std::iter::empty::<u32>()), Prefetch::default());
-        assert_eq!(pool.prefetch(file, [159, 159, 159]).already, 3);
+        assert_eq!(pool.prefetch(file.pages(std::iter::empty::<u32>())), Prefetch::default());
+        assert_eq!(pool.prefetch(file.pages([159, 159, 159])).already, 3);
     });
 }
 
 /// Every operation that names a file, told to use this one.
 fn all_refusals(pool: &BufferPool, file: FileId) -> Vec<Error> {
     let page = PageId::new(file, 0);
-    let ahead = pool.prefetch(file, 0..3);
+    let ahead = pool.prefetch(file.pages(0..3));
     assert_eq!((ahead.started, ahead.declined), (0, 3));
     assert!(pool.fetch(page).now().is_none());
     let refused = [

@@ -55,7 +55,7 @@ async fn a_bit_of_everything(path: &Path, pool: BufferPool, file: FileId) {
     let pages = pool.fetch_many(&[5, 7, 6].map(|block| PageId::new(file, block))).await.unwrap();
     assert_eq!(pages.iter().map(|page| page.id().block.0).collect::<Vec<_>>(), [5, 7, 6]);
     drop(pages);
-    let mut stream = pool.read_stream(file, 0..32_u32, StreamOptions::new());
+    let mut stream = pool.read_stream(file.pages(0..32_u32), StreamOptions::new());
     let mut block = 0;
     while let Some(page) = stream.next_page().await {
         assert_stamped(&page.unwrap(), 2);

@@ -70,9 +70,9 @@ fn use_and_forbid(errno: i32) {
     };
     change(0..FRAMES / 2, 2);
     assert_eq!(pool.stats().method.in_use, MethodKind::Uring);
-    pool.prefetch(file, FRAMES..FRAMES + 16);
+    pool.prefetch(file.pages(FRAMES..FRAMES + 16));
     forbid(errno);
-    pool.prefetch(file, FRAMES + 16..FRAMES + 32);
+    pool.prefetch(file.pages(FRAMES + 16..FRAMES + 32));
     assert_stamped(&pollster::block_on(pool.fetch(page(file, BLOCKS - 1))).unwrap(), 1);
     change(FRAMES / 2..BLOCKS, 2);
     pool.checkpoint(CheckpointOptions::new()).wait().unwrap();

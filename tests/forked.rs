@@ -151,8 +151,9 @@ fn c10_what_a_forked_process_asks_of_a_pool_is_an_error() {
             assert_forked(pool.write(resident).wait());
             assert_forked(pool.overwrite(absent).wait());
             assert_forked(pool.fetch_many(&[resident, absent]).wait());
-            assert_eq!(pool.prefetch(file, [0, BLOCKS - 1]).declined, 2);
-            let streamed: Vec<_> = pool.read_stream(file, [0, BLOCKS - 1], StreamOptions::new()).collect();
+            assert_eq!(pool.prefetch(file.pages([0, BLOCKS - 1])).declined, 2);
+            let streamed: Vec<_> =
+                pool.read_stream(file.pages([0, BLOCKS - 1]), StreamOptions::new()).collect();
             assert!(matches!(streamed[..], [Err(Error::Forked), Err(Error::Forked)]), "{streamed:?}");
             assert_forked(pool.open_file(folder.path().join("other"), OpenOptions::new().create(true)));
             assert!(!folder.path().join("other").exists());
@@ -236,8 +237,8 @@ fn c10_what_was_begun_before_a_fork_is_an_error_in_the_forked_process() {
             let mut view = pool.read(latched);
             let mut write = Box::pin(page.write_async());
             let mut flush = pool.flush(bench.page(1));
-            let mut stream = pool.read_stream(file, [3, 4], StreamOptions::new());
-            let mut other_stream = pool.read_stream(file, ahead, StreamOptions::new());
+            let mut stream = pool.read_stream(file.pages([3, 4]), StreamOptions::new());
+            let mut other_stream = pool.read_stream(file.pages(ahead), StreamOptions::new());
             assert!(poll(&mut fetch).is_pending() && poll(&mut many).is_pending());
             assert!(poll(&mut view).is_pending() && poll(&mut write).is_pending());
             assert!(poll(&mut flush).is_pending() && poll(&mut stream.next_page()).is_pending());

@@ -40,7 +40,7 @@ fn use_and_drop(method: IoMethod, path: &std::path::Path) {
     let mut starved = pool.fetch(PageId::new(file, 20));
     assert!(pin!(&mut starved).poll(&mut context).is_pending());
     drop(hoarded);
-    pool.prefetch(file, (0..64).step_by(3));
+    pool.prefetch(file.pages((0..64).step_by(3)));
     let mut reading = pool.fetch(PageId::new(file, 50));
     let _ = pin!(&mut reading).poll(&mut context);
     let kept = pool.fetch(PageId::new(file, 33)).wait().unwrap();

@@ -55,9 +55,9 @@ fn do_something(pool: &BufferPool, file: FileId, dice: &mut Dice) {
     match dice.below(16) {
         0..4 => begin_and_drop(pool.fetch(page)),
         4..6 => begin_and_drop(pool.fetch_many(&neighbours)),
-        6..8 => drop(pool.prefetch(file, block..block + 4)),
+        6..8 => drop(pool.prefetch(file.pages(block..block + 4))),
         8..10 => {
-            let mut stream = pool.read_stream(file, block..BLOCKS, StreamOptions::new());
+            let mut stream = pool.read_stream(file.pages(block..BLOCKS), StreamOptions::new());
             for _ in 0..dice.below(4) {
                 begin_and_drop(stream.next_page());
             }
@@ -121,7 +121,7 @@ fn c5_a_thread_that_ends_right_after_submitting_takes_nothing_along() {
                     let pool = pool.clone();
                     let block = (round * 8 + number) % BLOCKS;
                     thread::spawn(move || {
-                        pool.prefetch(file, [block]);
+                        pool.prefetch(file.pages([block]));
                         begin_and_drop(pool.fetch(PageId::new(file, (block + 1) % BLOCKS)));
                     })
                 })
@@ -161,7 +161,7 @@ fn busy_pool(path: &Path, method: &IoMethod, reads: Reads, writes: bool) -> Buff
         }
         begin_and_drop(pool.flush_file(file));
     }
-    pool.prefetch(file, (0..BLOCKS).step_by(2));
+    pool.prefetch(file.pages((0..BLOCKS).step_by(2)));
     pool
 }
 

@@ -50,9 +50,9 @@ fn c7_pools_go_on_where_no_more_threads_can_be_had() {
 fn use_all(pool: &BufferPool, path: &Path, options: OpenOptions) {
     let file = pool.open_file(path, options).unwrap();
     let page = |block| PageId::new(file, block);
-    pool.prefetch(file, 0..16);
+    pool.prefetch(file.pages(0..16));
     block_on(pool.fetch_many(&[page(3), page(100)])).unwrap().iter().for_each(|page| assert_stamped(page, 1));
-    let mut stream = pool.read_stream(file, 0..BLOCKS, StreamOptions::new());
+    let mut stream = pool.read_stream(file.pages(0..BLOCKS), StreamOptions::new());
     while let Some(page) = block_on(stream.next_page()) {
         restamp(&page.unwrap(), 2);
     }

@@ -330,7 +330,7 @@ fn owned_guards_can_be_handed_from_page_to_page() {
 fn a_page_that_was_read_ahead_is_had_at_once() {
     with_each_method(|method| {
         let bench = Bench::new(method, 8, 8);
-        bench.pool.prefetch(bench.file, [2, 3]);
+        bench.pool.prefetch(bench.file.pages([2, 3]));
         eventually("the reads are over", || bench.pool.in_flight().is_empty());
         assert_eq!(&*bench.pool.read(bench.page(2)).now().unwrap(), &*stamped(2, 1));
         assert_eq!(&*bench.pool.write(bench.page(3)).now().unwrap().unwrap(), &*stamped(3, 1));

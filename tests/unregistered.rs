@@ -151,7 +151,7 @@ fn read_unregistered(path: &Path) {
         other => return println!("skipped: this user may lock {MEMORY} bytes: {other}"),
     }
     let file = pool.open_file(path, OpenOptions::new().read_only(true)).unwrap();
-    assert!(pool.prefetch(file, 0..BLOCKS).started > 0);
+    assert!(pool.prefetch(file.pages(0..BLOCKS)).started > 0);
     for block in 0..BLOCKS {
         let page = pollster::block_on(pool.fetch(PageId::new(file, block))).unwrap();
         assert!(page.read().iter().all(|&byte| byte == block as u8 + 1), "block {block}");

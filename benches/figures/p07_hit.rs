@@ -159,7 +159,7 @@ impl Resident {
         let pool = builder.combine_limit(1 << 20).build()?;
         let file = pool.open_file(empty.path(), OpenOptions::new().read_only(true))?;
         for first in (0..pages).step_by(AT_ONCE) {
-            pool.prefetch(file, first..pages.min(first + AT_ONCE as u32));
+            pool.prefetch(file.pages(first..pages.min(first + AT_ONCE as u32)));
             for block in first..pages.min(first + AT_ONCE as u32) {
                 pool.fetch(PageId::new(file, block)).wait()?;
             }

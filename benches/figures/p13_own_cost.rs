@@ -76,7 +76,7 @@ mod measured {
             let before = self.pool.stats().counts;
             let options = StreamOptions::new().combine_limit(combine);
             let meter = Meter::start();
-            for (block, page) in (0..PAGES).zip(self.pool.read_stream(self.file, 0..PAGES, options)) {
+            for (block, page) in (0..PAGES).zip(self.pool.read_stream(self.file.pages(0..PAGES), options)) {
                 look_at(Place { file: 0, block }, &page?.read());
             }
             let elapsed = meter.stop();

@@ -150,13 +150,10 @@ impl<'a> PoolArm<'a> {
     ) -> Result<Sample> {
         let bytes = self.input.bytes_at(places);
         let meter = Meter::start();
-        for of_file in places.chunk_by(|one, other| one.file == other.file) {
-            let file = self.files[of_file[0].file as usize];
-            let blocks = of_file.iter().map(|&place| (place.block, place));
-            for page in self.pool.read_stream(file, blocks, options) {
-                let (page, place) = page?;
-                visit(place, &page.read());
-            }
+        let pages = places.iter().map(|&place| (self.page(place), place));
+        for page in self.pool.read_stream(pages, options) {
+            let (page, place) = page?;
+            visit(place, &page.read());
         }
         Ok(meter.stop().sample(places.len() as u64, bytes))
     }
@@ -189,7 +186,7 @@ impl<'a> PoolArm<'a> {
         let mut taken = 0;
         for of_file in places.chunk_by(|one, other| one.file == other.file) {
             let file = self.files[of_file[0].file as usize];
-            let outcome = self.pool.prefetch(file, of_file.iter().map(|place| place.block));
+            let outcome = self.pool.prefetch(file.pages(of_file.iter().map(|place| place.block)));
             taken += (outcome.started + outcome.already) as usize;
             if outcome.declined > 0 {
                 break;

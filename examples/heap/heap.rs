@@ -80,8 +80,7 @@ impl Heap {
             if block % Self::BATCH == 0 {
                 let from = if block == 0 { 0 } else { block + Self::AHEAD };
                 self.pool.prefetch(
-                    self.file,
-                    (from..block + Self::AHEAD + Self::BATCH).take_while(|&b| b < blocks),
+                    self.file.pages((from..block + Self::AHEAD + Self::BATCH).take_while(|&b| b < blocks)),
                 );
             }
             let page = self.page(block)?;

@@ -69,7 +69,7 @@ impl Worker<'_> {
             760..820 => self.read_many(file),
             820..880 => self.read_a_stream(file, block),
             880..930 => {
-                self.pool.prefetch(file.id(), block..(block + 16).min(file.blocks));
+                self.pool.prefetch(file.id().pages(block..(block + 16).min(file.blocks)));
                 Ok(())
             }
             930..950 => {
@@ -141,7 +141,7 @@ impl Worker<'_> {
         let options = StreamOptions::new().frame_wait(self.frame_wait());
         let options = if self.dice.coin() { options.bulk() } else { options };
         let blocks = block..(block + 32).min(file.blocks);
-        let mut stream = self.pool.read_stream(file.id(), blocks, options);
+        let mut stream = self.pool.read_stream(file.id().pages(blocks), options);
         for _ in 0..self.dice.below(40) {
             match if self.as_a_task { pollster::block_on(stream.next_page()) } else { stream.next() } {
                 Some(Ok(page)) => drop(self.compare(file, &page)?),

@@ -195,7 +195,7 @@ impl Run {
             }
             Step::Prefetch(from, count) => {
                 let from = u32::from(from) % MOST_BLOCKS;
-                self.pool.prefetch(self.file, from..from + u32::from(count % 16));
+                self.pool.prefetch(self.file.pages(from..from + u32::from(count % 16)));
             }
             Step::Stream { backward, bulk, pages } => self.stream(backward, bulk, pages),
             Step::FetchMany(from, count) => {
@@ -270,7 +270,7 @@ impl Run {
         let order = (0..last).map(move |block| if backward { last - 1 - block } else { block });
         let options = if bulk { StreamOptions::new().bulk() } else { StreamOptions::new() };
         // A stream waits for frames as long as the pool does: not at all.
-        let stream = self.pool.read_stream(self.file, order.clone(), options);
+        let stream = self.pool.read_stream(self.file.pages(order.clone()), options);
         for (block, page) in order.zip(stream).take(usize::from(pages % 16)) {
             drop(self.judge(PageId::new(self.file, block), page));
         }

@@ -20,7 +20,7 @@ use crate::{
         extent::{self, Extended},
         remove,
     },
-    id::{BlockNo, FileId, PageId, PageSize},
+    id::{FileId, PageId, PageSize},
     io::{doublewrite::DoubleWrite, file::open_options::OpenOptions, operation::table::InFlight},
     read::{
         fetch::Fetch,
@@ -271,28 +271,52 @@ impl BufferPool {
         FetchMany::new(&self.shared, pages)
     }
 
-    /// Starts reading the blocks that are not in the pool, as one batch, with neighbours in one request. The iterator is called
-    /// before reads begin, for 512 blocks at a time, so it may fetch pages, wait and panic. Never waits for a
+    /// Starts reading the pages that are not in the pool, as one batch, with neighbours in one request. The iterator is called
+    /// before reads begin, for 512 pages at a time, so it may fetch pages, wait and panic. Never waits for a
     /// read: what cannot be started now is declined, and is read when it is fetched. So is what would take the frame of a page
     /// that was used, while pages that were not used have a tenth of the frames; and what would give a file more than three quarters of
     /// the frames that look-ahead may have, while other files are open. (With [`IoMethod::Sync`] the calling thread does
     /// the reads here.)
     ///
     /// [`IoMethod::Sync`]: crate::IoMethod::Sync
-    pub fn prefetch(&self, file: FileId, blocks: impl IntoIterator<Item = impl Into<BlockNo>>) -> Prefetch {
-        prefetch::prefetch(&self.shared, file, blocks.into_iter().map(Into::into))
+    pub fn prefetch(&self, pages: impl IntoIterator<Item = PageId>) -> Prefetch {
+        prefetch::prefetch(&self.shared, pages)
     }
 
-    /// The pages of `blocks`, in that order, read ahead as far as that pays: an [`Iterator`] for threads, and
-    /// [`next_page`](ReadStream::next_page) for tasks. Neighbouring blocks become one request, whatever the order in which
-    /// they are asked for.
+    /// Returns a stream of the pages, in their order, read ahead as far as that pays: an [`Iterator`] for threads, and
+    /// [`next_page`](ReadStream::next_page) for tasks. They may be of several files; those of one are [`FileId::pages`]. Neighbouring blocks
+    /// become one request, whatever the order in which they are asked for.
     ///
     /// The items may carry data along: see [`StreamItem`]. Nothing is asked for before the first page is.
-    pub fn read_stream<I>(&self, file: FileId, blocks: I, options: StreamOptions) -> ReadStream<I::IntoIter>
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::num::NonZeroU32;
+    /// # use ringpool::{BufferPool, OpenOptions, PageId, StreamOptions};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let open = |name| pool.open_file(folder.path().join(name), OpenOptions::new().create(true));
+    /// # let (table, index) = (open("table")?, open("index")?);
+    /// # pool.extend(table, NonZeroU32::new(8).unwrap()).wait()?;
+    /// # pool.extend(index, NonZeroU32::new(8).unwrap()).wait()?;
+    /// for page in pool.read_stream(table.pages(0..8_u32), StreamOptions::new()) {
+    ///     assert_eq!(page?.read()[0], 0);
+    /// }
+    /// // Of two files, each with the number of a query that wants it.
+    /// let wanted = [(PageId::new(index, 7_u32), 1), (PageId::new(table, 2_u32), 2)];
+    /// for item in pool.read_stream(wanted, StreamOptions::new()) {
+    ///     let (page, query) = item?;
+    ///     println!("query {query} has {}", page.id());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn read_stream<I>(&self, pages: I, options: StreamOptions) -> ReadStream<I::IntoIter>
     where
         I: IntoIterator<Item: StreamItem>,
     {
-        ReadStream::new(Arc::clone(&self.shared), file, blocks.into_iter(), &options)
+        ReadStream::new(Arc::clone(&self.shared), pages.into_iter(), &options)
     }
 
     /// Writes a page if it is dirty, and takes it out of the pool.

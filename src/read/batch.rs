@@ -1,6 +1,6 @@
 //! Starting many reads: a frame for each page, neighbours in one request, and all of it handed over together.
 //!
-//! Nothing here waits: what has no clean frame, or no room in the method's queue, is refused and can be asked for again. The
+//! Pages of several files go into one batch, file by file. Nothing here waits: what has no clean frame, or no room in the method's queue, is refused and can be asked for again. The
 //! order in which pages are asked for does not matter to how they are combined: a batch is sorted before it is cut into
 //! requests, so that a descending or strided walk becomes ascending requests into scattered frames.
 
@@ -14,7 +14,7 @@ use crate::{
         page_table::in_one_cluster,
         supply::{DirtyVictims, Search},
     },
-    id::PageId,
+    id::{FileId, PageId},
     io::{file::File, operation::Urgency},
     observe::Counter,
     read::{buffer_ring::BufferRing, frame_wait::have_victims_written},
@@ -63,10 +63,11 @@ pub(super) enum Start {
     Refused,
 }
 
-/// Starts reads of pages of one file. What was begun is handed over by [`submit`](Self::submit).
+/// Starts reads of pages. What was begun is handed over by [`submit`](Self::submit).
 pub(super) struct Issuer<'a> {
     shared: &'a Shared,
-    file: Arc<File>,
+    /// The file of the pages that are started now, and of those last begun.
+    file: Option<Arc<File>>,
     purpose: Purpose,
     batch: &'a mut BatchMemory,
     /// Where frames come from first.
@@ -108,16 +109,10 @@ impl PageRun {
 }
 
 impl<'a> Issuer<'a> {
-    /// Requests are as long as the pool combines.
-    pub(super) fn new(
-        shared: &'a Shared,
-        file: Arc<File>,
-        purpose: Purpose,
-        batch: &'a mut BatchMemory,
-    ) -> Self {
-        let (combine, room) = (shared.config.combine_pages, shared.method.room(&file));
-        let claimed = ClaimedFrames::new(&shared.pool);
-        Self { shared, file, purpose, batch, ring: None, combine, room, run: None, claimed }
+    /// Makes an issuer whose requests are as long as the pool combines.
+    pub(super) fn new(shared: &'a Shared, purpose: Purpose, batch: &'a mut BatchMemory) -> Self {
+        let (combine, claimed) = (shared.config.combine_pages, ClaimedFrames::new(&shared.pool));
+        Self { shared, file: None, purpose, batch, ring: None, combine, room: 0, run: None, claimed }
     }
 
     /// With requests of so many pages at the most, and frames from this ring first.
@@ -125,16 +120,38 @@ impl<'a> Issuer<'a> {
         Self { combine, ring, ..self }
     }
 
-    /// Begins to read pages that were not found in the pool, and says of one after the other what became of it. After one that is
+    /// Begins to read pages of one file that were not found in the pool, and says of one after the other what became of it. After one that is
     /// refused there is no other.
     pub(super) fn start_each(&mut self, pages: &[PageId], mut started: impl FnMut(Start)) {
+        let Some(first) = pages.first() else { return };
+        self.turn_to(first.file);
+        // Out of reach of what needs the issuer as a whole; a panic on the way costs no more than to look for the file again.
+        let Some(file) = self.file.take() else {
+            pages.iter().for_each(|_| started(Start::Impossible));
+            return;
+        };
+        self.start_each_of(&file, pages, &mut started);
+        self.file = Some(file);
+    }
+
+    /// Has the file of the pages that come next, if it is open.
+    fn turn_to(&mut self, id: FileId) {
+        if self.file.as_ref().is_some_and(|file| file.id == id) {
+            return;
+        }
+        self.run = None;
+        self.file = self.shared.check_open().and_then(|()| self.shared.files.open_file(id)).ok();
+        self.room = self.file.as_ref().map_or(0, |file| self.shared.method.room(file));
+    }
+
+    fn start_each_of(&mut self, file: &Arc<File>, pages: &[PageId], started: &mut impl FnMut(Start)) {
         let mut rest = &pages[..self.fitting(pages)];
         let mut refused = rest.len() < pages.len();
         while let Some(first) = rest.first() {
-            let exists = |page: PageId| self.file.has(page.block);
+            let exists = |page: PageId| file.has(page.block);
             let tried = if exists(*first) {
                 let together = in_one_cluster(rest.iter().copied().take_while(|&page| exists(page)));
-                self.start_together(&rest[..together], rest.len(), &mut started)
+                self.start_together(file, &rest[..together], rest.len(), started)
             } else {
                 started(Start::Impossible);
                 1
@@ -152,17 +169,23 @@ impl<'a> Issuer<'a> {
 
     /// Begins to read pages of one cluster, as far as there are frames, of which it claims as many as are `wanted` from here on. Returns how
     /// many pages those were.
-    fn start_together(&mut self, pages: &[PageId], wanted: usize, started: &mut impl FnMut(Start)) -> usize {
+    fn start_together(
+        &mut self,
+        file: &Arc<File>,
+        pages: &[PageId],
+        wanted: usize,
+        started: &mut impl FnMut(Start),
+    ) -> usize {
         if self.claimed.is_empty() {
             self.claim(wanted);
         }
         let mut mapped = mem::take(&mut self.batch.mapped);
-        self.shared.pool.map_each(&mut self.claimed, pages, self.file.read_only, &mut mapped);
+        self.shared.pool.map_each(&mut self.claimed, pages, file.read_only, &mut mapped);
         let before = MappedBefore::now();
         let tried = mapped.len();
         for (&page, mapped) in pages.iter().zip(mapped.drain(..)) {
             started(match mapped {
-                Ok(mapped) => self.begin(page, mapped, before),
+                Ok(mapped) => self.begin(file, page, mapped, before),
                 Err(NotMapped::Met(pin)) => Start::Met(pin),
                 Err(NotMapped::TooManyPins | NotMapped::Seized | NotMapped::NoRoom) => Start::Impossible,
             });
@@ -175,19 +198,20 @@ impl<'a> Issuer<'a> {
         tried
     }
 
-    fn begin(&mut self, page: PageId, Mapped { reading, own }: Mapped, before: MappedBefore) -> Start {
+    fn begin(
+        &mut self,
+        file: &Arc<File>,
+        page: PageId,
+        Mapped { reading, own }: Mapped,
+        before: MappedBefore,
+    ) -> Start {
         let extended = self.run.and_then(|run| run.with(page, self.combine));
         let begun = match self.batch.begun.last_mut().filter(|_| extended.is_some()) {
             Some(operation) => read::add(operation, reading, before),
-            None => read::begin(
-                &self.shared.operations,
-                &self.shared.pool,
-                &self.file,
-                reading,
-                before,
-                self.mode(),
-            )
-            .map(|operation| self.batch.begun.push(operation)),
+            None => {
+                read::begin(&self.shared.operations, &self.shared.pool, file, reading, before, self.mode())
+                    .map(|operation| self.batch.begun.push(operation))
+            }
         };
         if begun.is_err() {
             return Start::Impossible;
@@ -253,12 +277,15 @@ impl<'a> Issuer<'a> {
         if begun.is_empty() {
             return;
         }
-        if !begun.is_sorted_by_key(|operation| operation.offset) {
-            begun.sort_unstable_by_key(|operation| operation.offset);
+        let place = |operation: &PageOperation| (operation.file.id, operation.offset);
+        if !begun.is_sorted_by_key(place) {
+            begun.sort_unstable_by_key(place);
         }
         for next in begun.drain(..) {
             match sorted.last_mut() {
-                Some(last) if last.end() == next.offset && last.can_join(&next) => last.absorb(next),
+                Some(last) if (last.file.id, last.end()) == place(&next) && last.can_join(&next) => {
+                    last.absorb(next);
+                }
                 _ => sorted.push(next),
             }
         }

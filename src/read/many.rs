@@ -306,11 +306,9 @@ impl Missing {
             return;
         }
         let mut batch = BatchMemory::default();
+        let mut issuer = Issuer::new(shared, Purpose::Demand, &mut batch);
+        // What one file is refused, another may have. Where there is no file, each page says so by itself.
         for of_file in missing.chunk_by(|&one, &other| pages[one].file == pages[other].file) {
-            let file = shared.check_open().and_then(|()| shared.files.open_file(pages[of_file[0]].file));
-            // Where there is none, each page says so by itself.
-            let Ok(file) = file else { continue };
-            let mut issuer = Issuer::new(shared, file, Purpose::Demand, &mut batch);
             let missing: Vec<PageId> = of_file.iter().map(|&at| pages[at]).collect();
             let mut missed = of_file.iter();
             // One may stand in the list twice, or have come meanwhile: then it is met.
@@ -326,8 +324,8 @@ impl Missing {
                     pins[at] = Some(pin);
                 }
             });
-            issuer.submit();
         }
+        issuer.submit();
     }
 
     /// What is known of the last page that is open: its end, or something to wait for. `Err` where no other page matters any more.

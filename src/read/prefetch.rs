@@ -7,21 +7,21 @@ use smallvec::SmallVec;
 
 use crate::{
     buffer::{claim::CLAIMS_MAX, frame::state::State},
-    id::{BlockNo, FileId, PageId},
+    id::{FileId, PageId},
     observe::Counter,
     read::batch::{BatchMemory, Issuer, Purpose, Start},
     runtime::shared::Shared,
 };
 
-/// What became of the blocks that were to be prefetched.
+/// What became of the pages that were to be prefetched.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Prefetch {
-    /// Reads of so many blocks were started.
+    /// Reads of so many pages were started.
     pub started: u32,
     /// So many were in the pool or on their way.
     pub already: u32,
-    /// So many could not be started without waiting, or do not exist: no file, or behind its end.
+    /// So many could not be started without waiting, or do not exist: their file is not open, or ends before them.
     pub declined: u32,
 }
 
@@ -33,63 +33,59 @@ impl Prefetch {
     }
 }
 
-/// The most blocks that are taken from the caller's iterator before their reads begin.
+/// The most pages that are taken from the caller's iterator before their reads begin.
 const CHUNK: usize = 512;
 
-/// The iterator is called with nothing begun, since it may do what it likes: fetch a block that it gave, wait, panic.
-pub(crate) fn prefetch(shared: &Shared, file: FileId, blocks: impl IntoIterator<Item = BlockNo>) -> Prefetch {
-    let mut blocks = blocks.into_iter();
+/// The iterator is called with nothing begun, since it may do what it likes: fetch a page that it gave, wait, panic.
+pub(crate) fn prefetch(shared: &Shared, pages: impl IntoIterator<Item = PageId>) -> Prefetch {
+    let mut pages = pages.into_iter();
     let (mut chunk, mut batch) = (Vec::new(), BatchMemory::default());
     let mut prefetch = Prefetch::default();
-    let mut full = false;
+    let mut full = None;
     loop {
         if seeded!("iterator_called_with_reads_begun") {
-            return prefetch_chunk(shared, file, blocks, &mut batch, &mut full);
+            return prefetch_chunk(shared, pages, &mut batch, &mut full);
         }
-        chunk.extend(blocks.by_ref().take(CHUNK));
+        chunk.extend(pages.by_ref().take(CHUNK));
         if chunk.is_empty() {
             return prefetch;
         }
-        prefetch.add(prefetch_chunk(shared, file, chunk.drain(..), &mut batch, &mut full));
+        prefetch.add(prefetch_chunk(shared, chunk.drain(..), &mut batch, &mut full));
     }
 }
 
-/// Starts the reads of some of the blocks. `full`: where there was no place for a page once, none is looked for again.
+/// Starts the reads of some of the pages. `full`: where there was no place for a page of a file once, none is looked for again.
 fn prefetch_chunk(
     shared: &Shared,
-    id: FileId,
-    blocks: impl Iterator<Item = BlockNo>,
+    pages: impl Iterator<Item = PageId>,
     batch: &mut BatchMemory,
-    full: &mut bool,
+    full: &mut Option<FileId>,
 ) -> Prefetch {
     let mut outcome = Prefetch::default();
-    let Ok(file) = shared.check_open().and_then(|()| shared.files.open_file(id)) else {
-        outcome.declined = blocks.count() as u32;
+    if shared.check_open().is_err() {
+        outcome.declined = pages.count() as u32;
         return outcome;
-    };
-    let mut issuer = Issuer::new(shared, file, Purpose::Ahead, batch);
+    }
+    let mut issuer = Issuer::new(shared, Purpose::Ahead, batch);
     let is_alone = shared.files.has_one_at_most();
     let mut missing: SmallVec<[PageId; CLAIMS_MAX]> = SmallVec::new();
-    let mut pages = blocks.map(|block| PageId { file: id, block });
-    loop {
-        let mut looked_at = 0;
-        for page in pages.by_ref().take(CLAIMS_MAX) {
-            looked_at += 1;
+    let mut pages = pages.peekable();
+    while let Some(&PageId { file, .. }) = pages.peek() {
+        for _ in 0..CLAIMS_MAX {
+            let Some(page) = pages.next_if(|page| page.file == file) else { break };
             if shared.pool.is_mapped(page) {
                 outcome.already += 1;
             } else {
                 missing.push(page);
             }
         }
-        if looked_at == 0 {
-            break;
-        }
         let wanted = missing.len() as u32;
-        let is_vain = *full || missing.is_empty();
-        let places = if is_vain { 0 } else { shared.pool.read_ahead_quota.take(id, missing.len(), is_alone) };
+        let is_vain = *full == Some(file) || missing.is_empty();
+        let places =
+            if is_vain { 0 } else { shared.pool.read_ahead_quota.take(file, missing.len(), is_alone) };
         // A value, since the disk may panic.
-        let mut unused = shared.pool.read_ahead_quota.unused(id, places);
-        let (mut started, mut met) = (0, 0);
+        let mut unused = shared.pool.read_ahead_quota.unused(file, places);
+        let (mut started, mut met, mut refused) = (0, 0, false);
         issuer.start_each(&missing[..places], |start| match start {
             Start::Begun(pin) => {
                 started += 1;
@@ -98,10 +94,12 @@ fn prefetch_chunk(
             }
             Start::Met(_) => met += 1,
             Start::Impossible => {}
-            Start::Refused => *full = true,
+            Start::Refused => refused = true,
         });
         drop(unused);
-        *full |= places < missing.len();
+        if refused || places < missing.len() {
+            *full = Some(file);
+        }
         missing.clear();
         outcome.add(Prefetch { started, already: met, declined: wanted - started - met });
     }
@@ -124,7 +122,7 @@ mod tests {
         // One of the first blocks is here, so that a batch is full, and read, when places were taken for more.
         drop(pool.fetch(PageId::new(file, 0)).wait().unwrap());
         disk.claim_more();
-        let prefetch = || pool.prefetch(file, (0..256).step_by(2));
+        let prefetch = || pool.prefetch(file.pages((0..256).step_by(2)));
         assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(prefetch)).is_err());
         let frames = pool.stats().frames;
         assert_eq!((frames.reading_ahead, frames.reading, frames.pins), (0, 0, 0));
@@ -143,7 +141,7 @@ mod tests {
             let frames = pool.stats().frames;
             assert_eq!((frames.reading, frames.pins), (0, 0), "at block {block}");
         });
-        let prefetched = pool.prefetch(file, blocks);
+        let prefetched = pool.prefetch(file.pages(blocks));
         assert_eq!((prefetched.started, prefetched.declined), (BLOCKS, 0));
     }
 }

@@ -65,16 +65,13 @@ pub(crate) fn warm_up(shared: &Arc<Shared>, wanted: Wanted) -> Result<WarmUp> {
     pages.truncate(shared.pool.size.frames() as usize);
     pages.sort_unstable();
     let (mut read, mut failed) = (Vec::with_capacity(pages.len()), 0);
-    for of_file in pages.chunk_by(|one, other| one.file == other.file) {
-        let blocks = of_file.iter().map(|page| page.block);
-        for page in ReadStream::new(Arc::clone(shared), of_file[0].file, blocks, &StreamOptions::new()) {
-            if shared.end.has_begun() {
-                return Err(Error::ShutDown);
-            }
-            match page {
-                Ok(page) => read.push(page.id()),
-                Err(_) => failed += 1,
-            }
+    for page in ReadStream::new(Arc::clone(shared), pages.iter().copied(), &StreamOptions::new()) {
+        if shared.end.has_begun() {
+            return Err(Error::ShutDown);
+        }
+        match page {
+            Ok(page) => read.push(page.id()),
+            Err(_) => failed += 1,
         }
     }
     let is_here = |&&page: &&PageId| shared.pool.find(page, State::is_valid).is_some();

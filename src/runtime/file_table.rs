@@ -306,7 +306,7 @@ mod tests {
         let page = |block| PageId::new(file, block);
         pool.fetch(page(0)).wait().unwrap().write().unwrap().fill(2);
         drop(pollster::block_on(pool.fetch(page(1))).unwrap());
-        pool.prefetch(file, 2..6);
+        pool.prefetch(file.pages(2..6));
         assert_eq!(pool.blocks(file).unwrap() as usize, BLOCKS);
         pool.flush(page(0)).wait().unwrap();
         pool.fetch(page(0)).wait().unwrap().write().unwrap().fill(3);

@@ -53,7 +53,7 @@ fn trouble(disk: &SimDisk, method: IoMethod) -> Vec<Event> {
         match dice.below(10) {
             0 => drop(pool.checkpoint(CheckpointOptions::new()).wait()),
             1 => drop(pollster::block_on(pool.extend(file, NonZeroU32::MIN))),
-            2 => drop(pool.prefetch(file, 0..8)),
+            2 => drop(pool.prefetch(file.pages(0..8))),
             n => {
                 let fetch = pool.fetch(PageId::new(file, dice.below(20) as u32));
                 let page = if n % 2 == 0 { fetch.wait() } else { pollster::block_on(fetch) };

@@ -138,7 +138,7 @@ impl Engine {
                     self.pool.extend(self.file, blocks).wait()?;
                     known.blocks.resize(known.blocks.len() + blocks.get() as usize, Versions::default());
                 }
-                20..22 => drop(self.pool.prefetch(self.file, block as u32..block as u32 + 5)),
+                20..22 => drop(self.pool.prefetch(self.file.pages(block as u32..block as u32 + 5))),
                 _ => {
                     self.pool.checkpoint(CheckpointOptions::new()).wait()?;
                     known.blocks.iter_mut().for_each(Versions::is_durable);

@@ -265,7 +265,7 @@ impl Run {
             }
             Step::Prefetch(file, block) => {
                 let from = self.block(file, block) as u32;
-                pool.prefetch(self.files[file].id, from..from + FAR as u32);
+                pool.prefetch(self.files[file].id.pages(from..from + FAR as u32));
                 Ok(())
             }
             Step::Stream(file, block) => {
@@ -273,7 +273,7 @@ impl Run {
                 let to = (from + FAR).min(self.files[file].blocks.len());
                 let blocks = from as u32..to as u32;
                 let mut outcome = Ok(());
-                for page in pool.read_stream(self.files[file].id, blocks, StreamOptions::new()) {
+                for page in pool.read_stream(self.files[file].id.pages(blocks), StreamOptions::new()) {
                     match page {
                         Ok(page) => self.compare(file, &page)?,
                         Err(error) => outcome = Err(error),

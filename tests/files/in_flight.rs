@@ -96,12 +96,16 @@ fn reads_ahead_are_waited_for() {
             let gate = bench.disk.hold(Op::Read);
             let ahead = {
                 let (pool, file) = (bench.pool.clone(), bench.file);
-                thread::spawn(move || pool.prefetch(file, (0..BLOCKS).step_by(2)))
+                thread::spawn(move || pool.prefetch(file.pages((0..BLOCKS).step_by(2))))
             };
             gate.wait_for(1);
             let taken = taking.start(&bench);
             eventually("published", || taking.is_published(&bench));
-            assert_eq!(bench.pool.prefetch(bench.file, KEPT + 2..BLOCKS).started, 0, "it is gone already");
+            assert_eq!(
+                bench.pool.prefetch(bench.file.pages(KEPT + 2..BLOCKS)).started,
+                0,
+                "it is gone already"
+            );
             assert!(!taken.is_finished(), "{taking:?} did not wait for the device");
             gate.open();
             ahead.join().unwrap();

@@ -30,7 +30,7 @@ fn a_read_that_is_held_is_listed_with_its_place_and_its_age() {
         let gate = bench.disk.hold(Op::Read);
         let begun = Instant::now();
         thread::scope(|scope| {
-            let reading = scope.spawn(|| bench.pool.prefetch(bench.file, 3..6));
+            let reading = scope.spawn(|| bench.pool.prefetch(bench.file.pages(3..6)));
             gate.wait_for(1);
             let first = only(&bench);
             assert_eq!((first.op, first.page, first.stage), (IoOp::Read, bench.page(3), Stage::Submitted));
@@ -73,7 +73,7 @@ fn what_waits_for_a_thread_is_queued() {
     guarded(|| {
         let bench = Bench::new(IoMethod::Worker { threads: 1 }, 16, 16);
         let gate = bench.disk.hold(Op::Read);
-        assert_eq!(bench.pool.prefetch(bench.file, [2, 9]).started, 2);
+        assert_eq!(bench.pool.prefetch(bench.file.pages([2, 9])).started, 2);
         gate.wait_for(1);
         let listed: Vec<_> = bench.pool.in_flight().iter().map(|it| (it.page.block.0, it.stage)).collect();
         assert_eq!(listed, [(2, Stage::Submitted), (9, Stage::Queued)]);

@@ -66,8 +66,8 @@ fn c10_a_fetch_whose_victims_make_a_callback_panic_gets_an_error() {
             assert!(matches!(viewed, Err(Error::Panicked)), "{viewed:?}");
             let many = pollster::block_on(pool.fetch_many(&[other]));
             assert!(matches!(many, Err(Error::Panicked)), "{many:?}");
-            let _ = pool.prefetch(other.file, 0..4);
-            let streamed: Vec<_> = pool.read_stream(other.file, 0..2, StreamOptions::new()).collect();
+            let _ = pool.prefetch(other.file.pages(0..4));
+            let streamed: Vec<_> = pool.read_stream(other.file.pages(0..2), StreamOptions::new()).collect();
             assert!(streamed.iter().all(Result::is_err), "a stream");
             (0..FRAMES).for_each(|block| assert_stamped(&bench.fetch(block).unwrap(), 2));
             assert_eq!(pool.validate(), Ok(()));

@@ -26,7 +26,7 @@ fn c10_an_iterator_may_fetch_the_blocks_that_it_gave_to_a_prefetch() {
             fetch_in_time(&bench, block.max(1) - 1);
             fetch_in_time(&bench, block);
         });
-        let prefetched = bench.pool.prefetch(bench.file, fetched);
+        let prefetched = bench.pool.prefetch(bench.file.pages(fetched));
         assert_eq!(prefetched.started + prefetched.already, 16);
         // The conversion into a block is the caller's code too.
         struct Fetching<'a>(&'a Bench, u32);
@@ -36,7 +36,7 @@ fn c10_an_iterator_may_fetch_the_blocks_that_it_gave_to_a_prefetch() {
                 Self(block)
             }
         }
-        bench.pool.prefetch(bench.file, (17..32).map(|block| Fetching(&bench, block)));
+        bench.pool.prefetch(bench.file.pages((17..32).map(|block| Fetching(&bench, block))));
         bench.assert_at_rest();
     });
 }
@@ -55,7 +55,7 @@ fn c10_an_iterator_that_waits_holds_up_nobody_who_wants_its_blocks() {
                     wait.recv().unwrap();
                     8
                 }));
-                pool.prefetch(file, blocks)
+                pool.prefetch(file.pages(blocks))
             })
         };
         all_given.recv().unwrap();
@@ -78,10 +78,10 @@ fn c10_an_iterator_that_panics_leaves_nothing_behind() {
         for begun in [0, 3, 700] {
             let blocks =
                 (0..begun).chain(std::iter::once_with(|| std::panic::resume_unwind(Box::new("iterator"))));
-            let prefetch = AssertUnwindSafe(|| bench.pool.prefetch(bench.file, blocks.clone()));
+            let prefetch = AssertUnwindSafe(|| bench.pool.prefetch(bench.file.pages(blocks.clone())));
             assert!(catch_unwind(prefetch).is_err());
             let blocks = blocks.clone();
-            let mut stream = bench.pool.read_stream(bench.file, blocks, StreamOptions::new());
+            let mut stream = bench.pool.read_stream(bench.file.pages(blocks), StreamOptions::new());
             let taken = AssertUnwindSafe(|| stream.by_ref().inspect(|page| assert!(page.is_ok())).count());
             assert!(catch_unwind(taken).is_err());
             drop(stream);
@@ -99,7 +99,7 @@ fn c10_an_iterator_may_fetch_the_blocks_that_it_gave_to_a_stream() {
             let fetched = (0..256).inspect(|&block: &u32| {
                 fetch_in_time(&bench, block.max(1) - 1);
             });
-            let pages = bench.pool.read_stream(bench.file, fetched, options);
+            let pages = bench.pool.read_stream(bench.file.pages(fetched), options);
             assert_eq!(pages.map(|page| assert_stamped(&page.unwrap(), 1)).count(), 256);
         }
         bench.assert_at_rest();

@@ -157,7 +157,7 @@ fn c1_behind_the_end_of_a_file_there_are_zeros_and_never_the_frames_former_page(
                         assert_stamped(&former, 1);
                         drop(former);
                         if ahead {
-                            assert_eq!(pool.prefetch(file, [1]).started, 1);
+                            assert_eq!(pool.prefetch(file.pages([1])).started, 1);
                         }
                         let last = pool.fetch(PageId::new(file, 1)).wait().unwrap();
                         assert!(last.read()[..tail] == bytes[PAGE..PAGE + tail]);
@@ -205,7 +205,7 @@ fn c1_a_page_read_ahead_is_not_shown_before_it_is_there() {
     guarded(|| {
         let bench = Bench::new(IoMethod::worker(), 16, 8);
         let gate = bench.disk.hold(Op::Read);
-        assert_eq!(bench.pool.prefetch(bench.file, 0..8).started, 8);
+        assert_eq!(bench.pool.prefetch(bench.file.pages(0..8)).started, 8);
         gate.wait_for(1);
         assert!((0..8).all(|block| bench.pool.fetch(bench.page(block)).now().is_none()));
         gate.open();

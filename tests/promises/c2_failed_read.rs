@@ -85,12 +85,12 @@ fn c2_a_failed_prefetch_leaves_nothing() {
     with_each_method(|method| {
         let bench = Bench::new(method, 16, 8);
         bench.disk.inject(Fault::error(Op::Read, EIO).once());
-        assert_eq!(bench.pool.prefetch(bench.file, 0..8).started, 8);
+        assert_eq!(bench.pool.prefetch(bench.file.pages(0..8)).started, 8);
         bench.assert_at_rest();
         assert_eq!(bench.pool.stats().frames.resident, 0);
         (0..8).for_each(|block| assert_stamped(&bench.fetch(block).unwrap(), 1));
         // The places it had in look-ahead's share are free again.
-        assert_eq!(bench.pool.prefetch(bench.file, 0..8).already, 8);
+        assert_eq!(bench.pool.prefetch(bench.file.pages(0..8)).already, 8);
     });
 }
 
@@ -98,7 +98,7 @@ fn c2_a_failed_prefetch_leaves_nothing() {
 fn joined_run_that_fails(fault: Fault) -> (Bench, Vec<Result<PinnedPage>>) {
     let bench = Bench::new(IoMethod::worker(), 16, 4);
     let gate = bench.disk.hold(Op::Read);
-    assert_eq!(bench.pool.prefetch(bench.file, 0..4).started, 4);
+    assert_eq!(bench.pool.prefetch(bench.file.pages(0..4)).started, 4);
     gate.wait_for(1);
     let waiting: Vec<_> = (0..4).flat_map(|block| join_read(&bench.pool, bench.page(block), 1)).collect();
     bench.disk.inject(fault);
@@ -124,7 +124,7 @@ fn c2_a_bad_page_does_not_take_its_neighbours_along_when_they_are_read_again() {
     guarded(|| {
         let bench = Bench::new(IoMethod::Worker { threads: 1 }, 16, 4);
         let gate = bench.disk.hold(Op::Read);
-        assert_eq!(bench.pool.prefetch(bench.file, 0..4).started, 4);
+        assert_eq!(bench.pool.prefetch(bench.file.pages(0..4)).started, 4);
         gate.wait_for(1);
         let mut fetches: Vec<_> = (0..4).map(|block| bench.pool.fetch(bench.page(block))).collect();
         let mut outcomes: Vec<Option<Result<PinnedPage>>> = (0..4).map(|_| None).collect();
@@ -212,7 +212,7 @@ fn assert_gone(pool: &BufferPool, file: FileId) {
         let text = fetched.unwrap_err().to_string();
         assert!(text.contains("cut by someone else"), "{text}");
     }
-    pool.prefetch(file, 0..8);
+    pool.prefetch(file.pages(0..8));
     assert_at_rest(pool);
     eventually("what is there was read ahead", || pool.stats().frames.resident == 4);
 }

@@ -104,7 +104,7 @@ fn c3_a_pool_full_of_pages_that_cannot_be_written_gives_an_error_in_time_and_los
             assert_failed_write(outcome(fetch_apart(&bench.pool, bench.page(12), as_task)), ENOSPC);
             assert!(begun.elapsed() < FRAME_WAIT + TOLERANCE, "{:?}", begun.elapsed());
         }
-        assert_eq!(bench.pool.prefetch(bench.file, 8..16).started, 0);
+        assert_eq!(bench.pool.prefetch(bench.file.pages(8..16)).started, 0);
         bench.assert_at_rest();
         assert_eq!(bench.pool.stats().frames.dirty, 8);
         bench.disk.heal();

@@ -54,7 +54,7 @@ fn everything(method: IoMethod) -> (SimDisk, Vec<Alive>) {
     let _ = poll_once(&mut checkpoint);
     let mut fetch = pool.fetch(page(7));
     let _ = poll_once(&mut fetch);
-    pool.prefetch(file, (8..14).step_by(2));
+    pool.prefetch(file.pages((8..14).step_by(2)));
     let alive: Vec<Alive> =
         vec![Box::new(pool), Box::new(pinned), Box::new(part), Box::new(checkpoint), Box::new(fetch)];
     (disk, alive)

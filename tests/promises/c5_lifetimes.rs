@@ -155,7 +155,7 @@ fn c5_a_pool_dropped_with_reads_under_way_waits_for_them() {
     guarded(|| {
         let bench = Bench::new(IoMethod::worker(), 16, 16);
         let gate = bench.disk.hold(Op::Read);
-        assert_eq!(bench.pool.prefetch(bench.file, (0..16).step_by(2)).started, 8);
+        assert_eq!(bench.pool.prefetch(bench.file.pages((0..16).step_by(2))).started, 8);
         let mut fetch = bench.pool.fetch(bench.page(1));
         assert!(poll_once(&mut fetch).is_pending());
         // The file's share of the eight threads; the other requests wait.
@@ -274,7 +274,7 @@ fn c5_a_file_is_closed_only_after_its_reads_have_ended() {
     guarded(|| {
         let bench = Bench::new(IoMethod::worker(), 16, 16);
         let gate = bench.disk.hold(Op::Read);
-        assert_eq!(bench.pool.prefetch(bench.file, 0..4).started, 4);
+        assert_eq!(bench.pool.prefetch(bench.file.pages(0..4)).started, 4);
         gate.wait_for(1);
         let closing = thread::spawn({
             let (pool, file): (BufferPool, _) = (bench.pool.clone(), bench.file);

@@ -121,7 +121,7 @@ fn c6_a_prefetch_ten_times_the_pool_takes_its_share_and_stops_nobody() {
         let other = open_other(&bench, 8);
         let gate = bench.disk.hold(Op::Read.of("data"));
         let begun = Instant::now();
-        let ahead = bench.pool.prefetch(bench.file, 0..160);
+        let ahead = bench.pool.prefetch(bench.file.pages(0..160));
         assert!(begun.elapsed() < TOLERANCE, "it waited: {:?}", begun.elapsed());
         // Look-ahead has three quarters of the frames. Of these a file that is not open alone has three quarters.
         assert_eq!((ahead.started, ahead.declined), (9, 151));
@@ -131,11 +131,11 @@ fn c6_a_prefetch_ten_times_the_pool_takes_its_share_and_stops_nobody() {
                 1,
             );
         }
-        assert_eq!(bench.pool.prefetch(bench.file, 20..24).started, 0, "the file has its share");
-        assert_eq!(bench.pool.prefetch(other, 4..8).started, 2, "three quarters of what it has left");
+        assert_eq!(bench.pool.prefetch(bench.file.pages(20..24)).started, 0, "the file has its share");
+        assert_eq!(bench.pool.prefetch(other.pages(4..8)).started, 2, "three quarters of what it has left");
         gate.open();
         bench.assert_at_rest();
-        let again = bench.pool.prefetch(other, 4..8);
+        let again = bench.pool.prefetch(other.pages(4..8));
         assert_eq!((again.already, again.started), (2, 2), "the share is given back");
     });
 }
@@ -145,10 +145,10 @@ fn c6_every_method_declines_what_a_prefetch_cannot_hold() {
     with_each_method(|method| {
         let bench = bench(method, 16, 160);
         let pins: Vec<_> = (0..16).map(|block| bench.fetch(block).unwrap()).collect();
-        let ahead = bench.pool.prefetch(bench.file, 0..160);
+        let ahead = bench.pool.prefetch(bench.file.pages(0..160));
         assert_eq!((ahead.started, ahead.already, ahead.declined), (0, 16, 144));
         drop(pins);
-        let ahead = bench.pool.prefetch(bench.file, 16..176);
+        let ahead = bench.pool.prefetch(bench.file.pages(16..176));
         assert_eq!(ahead.started + ahead.already + ahead.declined, 160);
         assert!(ahead.started >= 12 && ahead.declined >= 16, "{ahead:?}");
         bench.assert_at_rest();
@@ -165,7 +165,7 @@ fn c6_a_prefetch_stops_where_the_queue_is_full() {
         let bench = bench(one_thread, 256, 400);
         let gate = bench.disk.hold(Op::Read);
         // No two are neighbours, so each is a request.
-        let ahead = bench.pool.prefetch(bench.file, (0..400).step_by(2));
+        let ahead = bench.pool.prefetch(bench.file.pages((0..400).step_by(2)));
         // Three quarters of the 32 places of the queue, and what the thread has taken.
         assert!((24..=25).contains(&ahead.started), "{ahead:?}");
         gate.open();
@@ -190,7 +190,11 @@ fn c6_a_file_that_does_not_answer_does_not_stop_fetches_of_another() {
             assert_stamped(&fetched.unwrap(), 1);
         }
         if method != IoMethod::Sync {
-            assert_eq!(bench.pool.prefetch(other, 16..32).started, 16, "look-ahead is not stopped either");
+            assert_eq!(
+                bench.pool.prefetch(other.pages(16..32)).started,
+                16,
+                "look-ahead is not stopped either"
+            );
         }
         gate.open();
         stuck.into_iter().for_each(|fetching| assert_stamped(&outcome(fetching).unwrap(), 1));
@@ -402,14 +406,14 @@ fn c6_what_is_read_ahead_of_a_file_that_does_not_answer_holds_up_no_stream_of_an
         let other = open_other(&bench, 64);
         let gate = bench.disk.hold(Op::Read.of("data"));
         // One by one: neighbours would be one request.
-        (0..24).for_each(|n| _ = bench.pool.prefetch(bench.file, [2 * n]));
+        (0..24).for_each(|n| _ = bench.pool.prefetch(bench.file.pages([2 * n])));
         gate.wait_for(1);
         let (pool, (done, over)) = (bench.pool.clone(), channel());
         thread::spawn(move || {
-            let _ = pool.prefetch(other, [7]);
+            let _ = pool.prefetch(other.pages([7]));
             let fetched = pool.fetch(PageId::new(other, 7)).wait().map(|page| page.id().block.0);
             let streamed =
-                pool.read_stream(other, 20..40, StreamOptions::new()).filter(Result::is_ok).count();
+                pool.read_stream(other.pages(20..40), StreamOptions::new()).filter(Result::is_ok).count();
             done.send((fetched, streamed))
         });
         let (fetched, streamed) = over.recv_timeout(TOLERANCE).expect("it is not held up");
@@ -526,7 +530,7 @@ fn c6_however_many_want_a_frame_a_disk_that_refuses_victims_is_asked_now_and_the
             .collect();
         // Until it can be told from the beginning, however long that takes: the slower the machine, the more they may ask.
         eventually("they go on trying", || {
-            assert_eq!(bench.pool.prefetch(bench.file, 3 * FRAMES..4 * FRAMES).started, 0);
+            assert_eq!(bench.pool.prefetch(bench.file.pages(3 * FRAMES..4 * FRAMES)).started, 0);
             bench.disk.count(Op::Write) > 3 * AT_FIRST * FRAMES as usize
         });
         let writes = bench.disk.count(Op::Write);

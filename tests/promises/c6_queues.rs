@@ -161,7 +161,7 @@ fn c6_a_file_has_no_more_in_flight_than_it_was_told() {
             fetching.into_iter().for_each(|one| assert_stamped(&outcome(one).unwrap(), 1));
             // All kinds of transfers at once; no queue has room for so many.
             bench.disk.inject(Fault::delay_up_to(Which::any_of("other"), Duration::from_micros(100)));
-            bench.pool.prefetch(other, (100..160).step_by(2));
+            bench.pool.prefetch(other.pages((100..160).step_by(2)));
             let changing: Vec<_> = (0..4)
                 .map(|n| {
                     let pool = bench.pool.clone();

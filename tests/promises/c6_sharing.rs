@@ -266,7 +266,7 @@ fn a_file_that_is_open_alone_has_all_of_look_ahead() {
     guarded(|| {
         let bench = Bench::new(IoMethod::worker(), 16, 160);
         let gate = bench.disk.hold(Op::Read);
-        let ahead = bench.pool.prefetch(bench.file, 0..160);
+        let ahead = bench.pool.prefetch(bench.file.pages(0..160));
         assert_eq!((ahead.started, ahead.declined), (12, 148), "three quarters of the frames");
         gate.open();
         bench.assert_at_rest();
@@ -287,15 +287,15 @@ fn c6_a_file_whose_reads_do_not_come_back_leaves_look_ahead_to_others() {
         let (pool, data) = (&bench.pool, bench.file);
         thread::scope(|scope| {
             // Under sync the thread that asks waits for the disk, and has begun as many reads as go together.
-            let prefetching = scope.spawn(move || pool.prefetch(slow, 0..4 * FRAMES));
+            let prefetching = scope.spawn(move || pool.prefetch(slow.pages(0..4 * FRAMES)));
             eventually("it has the places that it gets", || pool.stats().frames.reading_ahead >= MOST);
             assert_eq!(pool.stats().frames.reading_ahead, MOST);
             let blocks = [1_u32, 3, 5, 7, 9, 11];
-            let prefetched = pool.prefetch(data, blocks);
+            let prefetched = pool.prefetch(data.pages(blocks));
             assert_eq!((prefetched.started, prefetched.declined), (6, 0), "a prefetch of another file");
             eventually("they are here", || pool.stats().frames.resident == 6);
             let before = pool.stats().counts;
-            for page in pool.read_stream(data, 100..FRAMES, StreamOptions::new()) {
+            for page in pool.read_stream(data.pages(100..FRAMES), StreamOptions::new()) {
                 assert_stamped(&page.unwrap(), 1);
             }
             let counts = pool.stats().counts - before;

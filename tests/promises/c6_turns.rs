@@ -90,7 +90,7 @@ fn c6_a_task_whose_futures_are_always_ready_leaves_its_thread_to_others() {
         });
         let read = most_in_a_row(RESULTS, |_| async { drop(page.read_async().await) });
         let written = most_in_a_row(RESULTS, |_| async { drop(page.write_async().await.unwrap()) });
-        let stream = pool.read_stream(*file, (0..PAGES).cycle(), StreamOptions::new());
+        let stream = pool.read_stream(file.pages((0..PAGES).cycle()), StreamOptions::new());
         let stream = Rc::new(RefCell::new(stream));
         #[allow(clippy::await_holding_refcell_ref)] // One after another.
         let streamed = most_in_a_row(RESULTS, |_| {

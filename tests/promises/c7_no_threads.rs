@@ -21,10 +21,10 @@ const BLOCKS: u32 = 40;
 /// A bit of everything that a pool starts threads for, as tasks do it: in version 1 at first, all of it in version 2 in the end.
 fn use_all(pool: &BufferPool, file: FileId) {
     let page = |block| PageId::new(file, block);
-    pool.prefetch(file, [20_u32, 21, 30]);
+    pool.prefetch(file.pages([20_u32, 21, 30]));
     let many: Vec<_> = [3, 20, 31].map(page).into();
     block_on(pool.fetch_many(&many)).unwrap().iter().for_each(|page| assert_stamped(page, 1));
-    let mut stream = pool.read_stream(file, 0..BLOCKS, StreamOptions::new());
+    let mut stream = pool.read_stream(file.pages(0..BLOCKS), StreamOptions::new());
     while let Some(page) = block_on(stream.next_page()) {
         restamp(&page.unwrap(), 2);
     }

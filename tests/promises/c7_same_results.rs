@@ -67,7 +67,7 @@ fn play(method: IoMethod, direct: Fallback, frames: u32) -> Seen {
         let blocks = pool.blocks(file).unwrap();
         let page = PageId::new(file, block % (blocks + 2));
         match n % 20 {
-            3 => drop(pool.prefetch(file, page.block.0..page.block.0 + 6)),
+            3 => drop(pool.prefetch(file.pages(page.block.0..page.block.0 + 6))),
             7 => answers.push(format!("{:?}", pool.evict(page).wait())),
             11 => {
                 answers.push(format!("{:?}", pool.extend(file, NonZeroU32::new(1 + n % 3).unwrap()).wait()));

@@ -163,7 +163,7 @@ fn c8_reads_go_on_while_what_somebody_has_written_waits_for_the_log() {
 fn c8_reads_go_on_while_what_makes_room_waits_for_the_log() {
     with_each_method(|method| {
         assert_reads_go_on(&method, BackgroundWriter::Off, |pool, file| {
-            pool.prefetch(file, [WANTED]);
+            pool.prefetch(file.pages([WANTED]));
         });
         // The first who needs a frame has the background writer see to it.
         assert_reads_go_on(&method, BackgroundWriter::Ready { low: 1, high: 2 }, |pool, file| {

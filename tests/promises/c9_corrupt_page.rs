@@ -109,7 +109,7 @@ fn c9_a_corrupt_page_that_was_read_ahead_is_an_error_too() {
     with_each_method(|method| {
         let bench = bench(method);
         damage(&bench, |file| file[3 * PAGE] ^= 1);
-        assert_eq!(bench.pool.prefetch(bench.file, 0..BLOCKS).started, BLOCKS);
+        assert_eq!(bench.pool.prefetch(bench.file.pages(0..BLOCKS)).started, BLOCKS);
         eventually("all read", || bench.pool.stats().frames.in_flight() == 0);
         assert_corrupt(bench.fetch(3), &bench, 3);
         for block in (0..BLOCKS).filter(|&block| block != 3) {

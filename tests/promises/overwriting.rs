@@ -55,7 +55,7 @@ fn c9_a_page_that_the_codec_refuses_can_be_overwritten() {
 fn c9_a_page_that_was_read_and_not_verified_is_overwritten_without_a_look_at_it() {
     with_each_method(|method| {
         let bench = damaged(method);
-        bench.pool.prefetch(bench.file, [3]);
+        bench.pool.prefetch(bench.file.pages([3]));
         eventually("the read is over", || bench.pool.in_flight().is_empty());
         let guard = bench.pool.overwrite(bench.page(3)).wait().unwrap();
         assert!(is_zero(&guard));
@@ -73,7 +73,7 @@ fn c1_a_page_that_is_read_only_is_not_overwritten_whatever_its_state() {
         bench.file = bench.pool.open_file("damaged", OpenOptions::new().tag(7).read_only(true)).unwrap();
         let (pool, page) = (&bench.pool, bench.page(0));
         assert!(matches!(pool.overwrite(page).wait(), Err(Error::ReadOnly { .. })), "absent");
-        pool.prefetch(bench.file, [0]);
+        pool.prefetch(bench.file.pages([0]));
         eventually("the read is over", || pool.in_flight().is_empty());
         assert!(matches!(pool.overwrite(page).wait(), Err(Error::ReadOnly { .. })), "not verified");
         assert_eq!(pool.stats().frames.dirty, 0);

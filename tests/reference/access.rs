@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use ringpool::{Error, PageWrite, PinnedPage, Result, StreamOptions};
+use ringpool::{Error, PageId, PageWrite, PinnedPage, Result, StreamOptions};
 
 use crate::{
     case::{Case, Check, Held, Holding, LONG, ensure},
@@ -60,7 +60,7 @@ impl Case<'_> {
     }
 
     pub(crate) fn prefetch(&mut self, file: usize, blocks: &[u32]) -> Check {
-        let outcome = self.pool().prefetch(self.files[file].id(), blocks.iter().copied());
+        let outcome = self.pool().prefetch(self.files[file].id().pages(blocks.iter().copied()));
         let total = outcome.started + outcome.already + outcome.declined;
         ensure!(total as usize == blocks.len(), "{outcome:?} do not add up to {}", blocks.len());
         let missing = blocks.iter().filter(|&&block| !self.exists(At { file, block })).count();
@@ -81,8 +81,9 @@ impl Case<'_> {
         let options = options.frame_wait(self.frame_wait());
         // Each of them may wait as long as it takes to know that there is no frame.
         let most = if self.all_frames_are_held() { 5 } else { usize::MAX };
-        let asked = blocks.iter().map(|&block| (block, At { file, block }));
-        let mut stream = self.pool().read_stream(self.files[file].id(), asked, options);
+        let id = self.files[file].id();
+        let asked = blocks.iter().map(|&block| (PageId::new(id, block), At { file, block }));
+        let mut stream = self.pool().read_stream(asked, options);
         for &block in blocks.iter().take(taken.min(most)) {
             let next = if as_task { pollster::block_on(stream.next_page()) } else { stream.next() };
             let at = At { file, block };

@@ -107,7 +107,7 @@ fn what_may_be_pinned_or_looked_ahead_follows_the_size() {
         let ahead = |blocks: std::ops::Range<u32>| {
             // Who transfers by himself would wait at the gate himself.
             let gate = (method != IoMethod::Sync).then(|| bench.disk.hold(Op::Read));
-            let started = bench.pool.prefetch(bench.file, blocks).started;
+            let started = bench.pool.prefetch(bench.file.pages(blocks)).started;
             drop(gate);
             bench.assert_at_rest();
             started
@@ -116,7 +116,7 @@ fn what_may_be_pinned_or_looked_ahead_follows_the_size() {
         bench.pool.resize(8).wait().unwrap();
         assert!(matches!(too_many(9), Err(Error::TooManyPages { frames: 8, .. })));
         assert!(method == IoMethod::Sync || ahead(700..800) <= 6, "three quarters of 8 frames");
-        let stream = bench.pool.read_stream(bench.file, 0..200_u32, StreamOptions::new().bulk());
+        let stream = bench.pool.read_stream(bench.file.pages(0..200_u32), StreamOptions::new().bulk());
         assert_eq!(stream.map(|page| assert_stamped(&page.unwrap(), 1)).count(), 200);
         bench.assert_at_rest();
     });

@@ -27,7 +27,7 @@ fn c1_the_device_reads_into_the_memory_that_is_there_now() {
             for version in 2..4 {
                 pool.resize(BLOCKS).wait().unwrap();
                 // By the ring, in requests of many pages, into all of the memory; and out of it.
-                for page in pool.read_stream(file, 0..BLOCKS, StreamOptions::new()) {
+                for page in pool.read_stream(file.pages(0..BLOCKS), StreamOptions::new()) {
                     assert_stamped(&page.unwrap(), version - 1);
                 }
                 // Every frame got a page before any page had to go.
@@ -38,7 +38,9 @@ fn c1_the_device_reads_into_the_memory_that_is_there_now() {
                 let report = pool.resize(10).wait().unwrap();
                 assert!(report.pages_written > u64::from(BLOCKS / 3 - 10), "{report:?}");
                 pool.resize(BLOCKS / 2).wait().unwrap();
-                for (page, block) in pool.read_stream(file, 0..BLOCKS, StreamOptions::new()).zip(0..BLOCKS) {
+                for (page, block) in
+                    pool.read_stream(file.pages(0..BLOCKS), StreamOptions::new()).zip(0..BLOCKS)
+                {
                     let page = page.unwrap();
                     assert_stamped(&page, if block % 3 == 0 { version } else { version - 1 });
                     restamp(&page, version);

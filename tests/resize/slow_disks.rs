@@ -43,7 +43,7 @@ fn read_others(pool: &BufferPool, other: FileId, method: &IoMethod) {
     }
     restamp(&pool.fetch(PageId::new(other, blocks - 1)).wait().unwrap(), 2);
     pool.flush(PageId::new(other, blocks - 1)).wait().unwrap();
-    for page in pool.read_stream(other, blocks - 4..blocks - 1, StreamOptions::new()) {
+    for page in pool.read_stream(other.pages(blocks - 4..blocks - 1), StreamOptions::new()) {
         assert_stamped(&page.unwrap(), 1);
     }
 }

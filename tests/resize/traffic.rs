@@ -90,13 +90,13 @@ impl Work {
             4 | 5 => {
                 let options = StreamOptions::new();
                 let options = if thread == 4 { options.bulk() } else { options };
-                for page in self.pool.read_stream(self.file, block..(block + 48).min(BLOCKS), options) {
+                for page in self.pool.read_stream(self.file.pages(block..(block + 48).min(BLOCKS)), options) {
                     let page = page.unwrap();
                     version_of(&page.read(), page.id().block.0);
                 }
             }
             6 => {
-                self.pool.prefetch(self.file, some(16));
+                self.pool.prefetch(self.file.pages(some(16)));
                 let pages: Vec<_> = some(6).map(|block| self.page(block)).collect();
                 // Begun in a pool that then has too few frames for it, it would hold those that it has got for as long as it waits.
                 let impatient = Duration::from_millis(10);

@@ -32,7 +32,7 @@ fn c6_two_streams_on_a_tiny_pool_both_finish() {
                 let options = if n == 2 { StreamOptions::new().bulk() } else { StreamOptions::new() };
                 let blocks = (0..BLOCKS).map(move |block| if n == 0 { block } else { BLOCKS - 1 - block });
                 thread::spawn(move || {
-                    let stream = pool.read_stream(file, blocks, options);
+                    let stream = pool.read_stream(file.pages(blocks), options);
                     stream.map(|page| assert_stamped(&page.unwrap(), 1)).count()
                 })
             });
@@ -49,7 +49,7 @@ fn c6_a_stream_without_a_frame_gives_an_error_in_time_and_goes_on() {
     with_each_method(|method| {
         let bench = Bench::with(BLOCKS, |builder| builder.frames(4).frame_wait(FRAME_WAIT).io_method(method));
         let mut all: Vec<_> = (60..64).map(|block| bench.fetch(block).unwrap()).collect();
-        let mut stream = bench.pool.read_stream(bench.file, 0..10, StreamOptions::new());
+        let mut stream = bench.pool.read_stream(bench.file.pages(0..10), StreamOptions::new());
         for _ in 0..2 {
             let begun = Instant::now();
             let refused = stream.next().unwrap();
@@ -77,7 +77,7 @@ fn c6_streams_leave_frames_to_others() {
         let other = bench.pool.open_file("other", ringpool::OpenOptions::new()).unwrap();
         // Streams that look as far ahead as they may, and then stand still.
         let mut streams: Vec<_> = (0..4)
-            .map(|n| bench.pool.read_stream(bench.file, n * 16..BLOCKS, StreamOptions::new()))
+            .map(|n| bench.pool.read_stream(bench.file.pages(n * 16..BLOCKS), StreamOptions::new()))
             .collect();
         for stream in &mut streams {
             stream.by_ref().take(5).for_each(|page| drop(page.unwrap()));
@@ -147,7 +147,7 @@ fn c6_a_stream_that_waits_for_a_frame_lets_go_of_those_that_it_holds_in_advance(
     with_each_method(|method| {
         let bench = Bench::with(BLOCKS, |builder| builder.frames(4).frame_wait(FRAME_WAIT).io_method(method));
         // The second block is not there yet when it is looked ahead, and takes no frame; the one behind it does.
-        let mut stream = bench.pool.read_stream(bench.file, [0, BLOCKS, 2], StreamOptions::new());
+        let mut stream = bench.pool.read_stream(bench.file.pages([0, BLOCKS, 2]), StreamOptions::new());
         drop(stream.next().unwrap().unwrap());
         eventually("the look-ahead is over", || bench.pool.stats().frames.reading == 0);
         let frames = bench.pool.stats().frames;

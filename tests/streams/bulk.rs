@@ -51,7 +51,7 @@ fn a_page_of_a_bulk_read_that_others_use_leaves_its_ring() {
     with_each_method(|method| {
         // Frames enough for all pages: who takes one from its page is the ring.
         let bench = Bench::new(method, 512, 400);
-        let mut stream = bench.pool.read_stream(bench.file, 0..400, StreamOptions::new().bulk());
+        let mut stream = bench.pool.read_stream(bench.file.pages(0..400), StreamOptions::new().bulk());
         stream.by_ref().take(8).for_each(|page| drop(page.unwrap()));
         (0..3).for_each(|_| drop(bench.fetch(5).unwrap()));
         stream.for_each(|page| drop(page.unwrap()));

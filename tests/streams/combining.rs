@@ -87,7 +87,7 @@ fn a_stream_over_resident_pages_reads_and_holds_nothing() {
         let bench = Bench::new(method, 640, BLOCKS);
         read_all(&bench, &(0..BLOCKS).collect::<Vec<_>>(), StreamOptions::new());
         bench.disk.clear_log();
-        let mut stream = bench.pool.read_stream(bench.file, 0..BLOCKS, StreamOptions::new());
+        let mut stream = bench.pool.read_stream(bench.file.pages(0..BLOCKS), StreamOptions::new());
         while let Some(page) = stream.next() {
             drop(page.unwrap());
             assert_eq!((stream.distance(), bench.pool.stats().frames.pins), (1, 0));

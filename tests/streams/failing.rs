@@ -16,7 +16,7 @@ const BLOCKS: u32 = 64;
 
 /// What a stream gives for each block: itself, or the error's text.
 fn outcomes(bench: &Bench, blocks: impl IntoIterator<Item = u32>) -> Vec<Result<u32, Error>> {
-    let stream = bench.pool.read_stream(bench.file, blocks, StreamOptions::new());
+    let stream = bench.pool.read_stream(bench.file.pages(blocks), StreamOptions::new());
     let checked = stream.map(|page| {
         page.map(|page| {
             assert_stamped(&page, 1);
@@ -138,7 +138,7 @@ fn a_file_that_is_cut_or_closed_meanwhile_gives_errors_from_there_on() {
         for cut in [true, false] {
             let bench = Bench::new(method.clone(), 256, BLOCKS);
             let options = StreamOptions::new().look_ahead(4);
-            let mut stream = bench.pool.read_stream(bench.file, 0..BLOCKS, options);
+            let mut stream = bench.pool.read_stream(bench.file.pages(0..BLOCKS), options);
             stream.by_ref().take(10).for_each(|page| assert_stamped(&page.unwrap(), 1));
             // What it holds in advance must go first.
             stream.pause();
@@ -169,7 +169,7 @@ fn what_a_stream_holds_cannot_be_cut_away() {
         let bench = Bench::with(BLOCKS, |builder| {
             builder.frames(256).io_method(IoMethod::worker()).frame_wait(Duration::from_millis(50))
         });
-        let mut stream = bench.pool.read_stream(bench.file, 0..BLOCKS, StreamOptions::new());
+        let mut stream = bench.pool.read_stream(bench.file.pages(0..BLOCKS), StreamOptions::new());
         stream.by_ref().take(5).for_each(|page| drop(page.unwrap()));
         let held = stream.distance();
         assert!(held > 1);

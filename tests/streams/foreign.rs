@@ -27,7 +27,7 @@ fn stream_apart(bench: &Bench, blocks: Range<u32>) -> thread::JoinHandle<Vec<Res
     let (pool, file) = (bench.pool.clone(), bench.file);
     let before = pool.stats().frames.reading + pool.stats().counts.joins as u32;
     let reading = thread::spawn(move || {
-        let stream = pool.read_stream(file, blocks, StreamOptions::new());
+        let stream = pool.read_stream(file.pages(blocks), StreamOptions::new());
         let blocks = stream.map(|page| {
             page.map(|page| {
                 assert_stamped(&page, 1);
@@ -71,7 +71,7 @@ fn a_foreign_read_that_fails_is_its_owners_error_and_nobody_elses() {
     with_each_method(|method| {
         let bench = Bench::new(method.clone(), 64, BLOCKS);
         // The stream gets as far as to have the foreign page looked ahead, then its own reads are held as well.
-        let mut stream = bench.pool.read_stream(bench.file, 0..BLOCKS, StreamOptions::new());
+        let mut stream = bench.pool.read_stream(bench.file.pages(0..BLOCKS), StreamOptions::new());
         stream.by_ref().take(1).for_each(|page| drop(page.unwrap()));
         let (gate, foreign) = held_read(&bench, 31);
         bench.disk.inject(Fault::error(Op::Read, EIO).touching(31 * 8192..32 * 8192).once());
@@ -128,11 +128,11 @@ fn two_blocks_of_one_foreign_read_are_waited_for_alike() {
 fn a_read_goes_on_when_its_starter_is_gone() {
     with_each_method(|method| {
         let bench = Bench::new(method, 64, BLOCKS);
-        let mut stream = bench.pool.read_stream(bench.file, 0..BLOCKS, StreamOptions::new());
+        let mut stream = bench.pool.read_stream(bench.file.pages(0..BLOCKS), StreamOptions::new());
         stream.by_ref().take(6).for_each(|page| drop(page.unwrap()));
         drop(stream);
         let seen: Vec<_> = {
-            let stream = bench.pool.read_stream(bench.file, 0..BLOCKS, StreamOptions::new());
+            let stream = bench.pool.read_stream(bench.file.pages(0..BLOCKS), StreamOptions::new());
             stream.map(|page| page.unwrap().id().block.0).collect()
         };
         assert_eq!(seen, (0..BLOCKS).collect::<Vec<_>>());

@@ -36,10 +36,10 @@ fn change(page: ringpool::Result<PinnedPage>) {
 
 const WRITING_SCANS: [Scan; 6] = [
     ("stream", |pool, file, blocks| {
-        pool.read_stream(file, blocks, StreamOptions::new()).for_each(change);
+        pool.read_stream(file.pages(blocks), StreamOptions::new()).for_each(change);
     }),
     ("bulk stream", |pool, file, blocks| {
-        pool.read_stream(file, blocks, StreamOptions::new().bulk()).for_each(change);
+        pool.read_stream(file.pages(blocks), StreamOptions::new().bulk()).for_each(change);
     }),
     ("fetches", |pool, file, blocks| {
         blocks.for_each(|block| change(pool.fetch(PageId::new(file, block)).wait()));
@@ -99,7 +99,7 @@ fn a_plain_stream_over_cold_pages_leaves_the_hot_ones() {
         for hot in [HOT, HOTTEST] {
             let (_dir, pool, file) = on_a_real_file(&method, COLD.end, FRAMES);
             use_thrice(&pool, file, hot.clone());
-            let stream = pool.read_stream(file, COLD, StreamOptions::new());
+            let stream = pool.read_stream(file.pages(COLD), StreamOptions::new());
             assert_eq!(stream.map(Result::unwrap).count(), COLD.len());
             assert_eq!(resident(&pool, hot.clone()), hot.len());
         }
@@ -113,7 +113,7 @@ fn prefetches_of_cold_pages_leave_the_hot_ones() {
         let (_dir, pool, file) = on_a_real_file(&method, COLD.end, FRAMES);
         use_thrice(&pool, file, HOT);
         for from in COLD.step_by(500) {
-            let _ = pool.prefetch(file, (from..from + 500).filter(|block| COLD.contains(block)));
+            let _ = pool.prefetch(file.pages((from..from + 500).filter(|block| COLD.contains(block))));
             (from..from + 500).filter(|block| COLD.contains(block)).for_each(|block| {
                 drop(pool.fetch(PageId::new(file, block)).wait().unwrap());
             });
@@ -139,7 +139,7 @@ fn uses_after(method: &IoMethod, body: impl FnOnce(&Bench) -> Vec<Fetching>) -> 
     let (bench, gate) = held_prefetch(method);
     let (pool, file) = (bench.pool.clone(), bench.file);
     // With the synchronous method the caller reads.
-    let prefetching = std::thread::spawn(move || pool.prefetch(file, [0_u32]));
+    let prefetching = std::thread::spawn(move || pool.prefetch(file.pages([0_u32])));
     gate.wait_for(1);
     let waiting = body(&bench);
     gate.open();
@@ -202,7 +202,7 @@ fn a_stream_that_follows_a_prefetch_uses_each_page_once() {
             let (pool, file) = (bench.pool.clone(), bench.file);
             let before = pool.stats().counts.stream_waits;
             let read = std::thread::spawn(move || {
-                let mut stream = pool.read_stream(file, [0_u32], StreamOptions::new());
+                let mut stream = pool.read_stream(file.pages([0_u32]), StreamOptions::new());
                 stream.next().unwrap()
             });
             eventually("the stream waits", || bench.pool.stats().counts.stream_waits > before);

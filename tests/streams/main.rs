@@ -7,6 +7,7 @@ mod bounded;
 mod bulk;
 mod combining;
 mod failing;
+mod files;
 mod foreign;
 mod hot_pages;
 mod lifetimes;
@@ -36,7 +37,7 @@ fn reads(bench: &Bench) -> Vec<(u32, u32)> {
 #[track_caller]
 fn read_all(bench: &Bench, blocks: &[u32], options: StreamOptions) {
     let mut asked = blocks.iter();
-    for page in bench.pool.read_stream(bench.file, blocks.iter().copied(), options) {
+    for page in bench.pool.read_stream(bench.file.pages(blocks.iter().copied()), options) {
         let page = page.unwrap();
         assert_eq!(Some(&page.id().block.0), asked.next());
         assert_stamped(&page, 1);

@@ -8,7 +8,7 @@ use std::{
 };
 
 use proptest::{collection::vec, prelude::*, test_runner::TestRunner};
-use ringpool::{BlockNo, IoMethod, StreamOptions};
+use ringpool::{IoMethod, StreamOptions};
 
 use crate::{
     assert_nothing_held, read_all,
@@ -51,7 +51,7 @@ fn any_walk_gives_its_pages_in_order() {
 fn a_task_gets_the_same_and_loses_nothing_by_dropping_the_future() {
     with_each_method(|method| {
         let bench = Bench::new(method, 32, BLOCKS);
-        let mut stream = bench.pool.read_stream(bench.file, 0..BLOCKS, StreamOptions::new());
+        let mut stream = bench.pool.read_stream(bench.file.pages(0..BLOCKS), StreamOptions::new());
         let mut seen = Vec::new();
         pollster::block_on(async {
             loop {
@@ -78,8 +78,9 @@ fn a_stream_can_move_between_the_threads_of_a_runtime() {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         let bench = Bench::new(method, 64, BLOCKS);
         let tasks = (0..4_u32).map(|n| {
-            let stream =
-                bench.pool.read_stream(bench.file, (0..BLOCKS).rev().skip(n as usize), StreamOptions::new());
+            let stream = bench
+                .pool
+                .read_stream(bench.file.pages((0..BLOCKS).rev().skip(n as usize)), StreamOptions::new());
             runtime.spawn(async move {
                 let mut stream = stream;
                 let mut pages = 0;
@@ -101,8 +102,8 @@ fn a_stream_can_move_between_the_threads_of_a_runtime() {
 fn data_rides_along() {
     with_each_method(|method| {
         let bench = Bench::new(method, 16, BLOCKS);
-        let entries = (0..BLOCKS).rev().map(|block| (BlockNo(block), format!("row of {block}")));
-        for entry in bench.pool.read_stream(bench.file, entries, StreamOptions::new()) {
+        let entries = (0..BLOCKS).rev().map(|block| (bench.page(block), format!("row of {block}")));
+        for entry in bench.pool.read_stream(entries, StreamOptions::new()) {
             let (page, row) = entry.unwrap();
             assert_eq!(row, format!("row of {}", page.id().block.0));
         }
@@ -125,12 +126,12 @@ fn pages_that_were_handed_out_can_say_what_comes_next() {
     with_each_method(|method| {
         // A binary tree: the children of block n are 2n + 1 and 2n + 2.
         let bench = Bench::new(method, 32, BLOCKS);
-        let mut stream = bench.pool.read_stream(bench.file, Found([0].into()), StreamOptions::new());
+        let mut stream = bench.pool.read_stream(bench.file.pages(Found([0].into())), StreamOptions::new());
         let mut seen = Vec::new();
         while let Some(page) = stream.next() {
             let block = page.unwrap().id().block.0;
             seen.push(block);
-            stream.blocks_mut().0.extend((2 * block + 1..=2 * block + 2).filter(|&child| child < BLOCKS));
+            stream.pages_mut().blocks_mut().0.extend((2 * block + 1..=2 * block + 2).filter(|&child| child < BLOCKS));
             stream.resume();
         }
         assert_eq!(seen, (0..BLOCKS).collect::<Vec<_>>());
@@ -146,7 +147,7 @@ fn a_paused_stream_asks_for_nothing_new_and_goes_on_where_it_was() {
             asked += 1;
             (asked <= BLOCKS).then(|| asked - 1)
         });
-        let mut stream = bench.pool.read_stream(bench.file, blocks, StreamOptions::new());
+        let mut stream = bench.pool.read_stream(bench.file.pages(blocks), StreamOptions::new());
         let mut seen: Vec<_> = stream.by_ref().take(20).map(|page| page.unwrap().id().block.0).collect();
         stream.pause();
         seen.extend(stream.by_ref().map(|page| page.unwrap().id().block.0));
@@ -171,7 +172,7 @@ fn an_iterator_that_panics_costs_no_page() {
                 assert!(next != at + 1, "the iterator panics");
                 (next <= BLOCKS).then(|| next - 1)
             });
-            let mut stream = bench.pool.read_stream(bench.file, blocks, StreamOptions::new());
+            let mut stream = bench.pool.read_stream(bench.file.pages(blocks), StreamOptions::new());
             let (mut seen, mut panics) = (Vec::new(), 0);
             loop {
                 match catch_unwind(AssertUnwindSafe(|| stream.next())) {

@@ -123,10 +123,10 @@ impl<'a> Worker<'a> {
     fn prefetch(&mut self) {
         let (from, len) = (self.block(), self.random.random_range(1..32));
         if self.random.random_bool(0.5) {
-            self.arena.pool.prefetch(self.arena.file, from..from + len);
+            self.arena.pool.prefetch(self.arena.file.pages(from..from + len));
         } else {
             let blocks: Vec<u32> = (0..len).map(|_| self.block()).collect();
-            self.arena.pool.prefetch(self.arena.file, blocks);
+            self.arena.pool.prefetch(self.arena.file.pages(blocks));
         }
     }
 

@@ -23,7 +23,7 @@ impl Tree {
     ) -> Result<()> {
         let leaves = Leaves::from(self, from)?;
         let mut next = leaves.known.front().copied();
-        let mut ahead = self.pool.read_stream(self.file, leaves, StreamOptions::new()).peekable();
+        let mut ahead = self.pool.read_stream(self.file.pages(leaves), StreamOptions::new()).peekable();
         while let Some(block) = next {
             let page = self.page(block);
             let is_it =

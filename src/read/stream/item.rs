@@ -1,25 +1,25 @@
-//! What a stream is asked for: a block, and whatever is to come back with its page.
+//! What a stream is asked for: a page, and whatever is to come back with it.
 
-use crate::{buffer::page::PinnedPage, id::BlockNo};
+use crate::{buffer::page::PinnedPage, id::PageId};
 
 /// An item of the iterator that a [`ReadStream`](super::ReadStream) reads by.
 ///
-/// A block number gives its page; a pair of a block number and anything else gives the page together with that. For a type
-/// of your own, say which block it wants and what it becomes:
+/// A [`PageId`] gives its page; a pair of one and anything else gives the page together with that. For a type
+/// of your own, say which page it wants and what it becomes:
 ///
 /// ```
-/// use ringpool::{BlockNo, PinnedPage, StreamItem};
+/// use ringpool::{FileId, PageId, PinnedPage, StreamItem};
 ///
 /// /// An index entry that points to a row.
-/// struct Entry { key: u64, block: u32, slot: u16 }
+/// struct Entry { key: u64, table: FileId, block: u32, slot: u16 }
 ///
 /// struct Row { key: u64, page: PinnedPage, slot: u16 }
 ///
 /// impl StreamItem for Entry {
 ///     type Page = Row;
 ///
-///     fn block(&self) -> BlockNo {
-///         BlockNo(self.block)
+///     fn page(&self) -> PageId {
+///         PageId::new(self.table, self.block)
 ///     }
 ///
 ///     fn with_page(self, page: PinnedPage) -> Row {
@@ -31,17 +31,17 @@ pub trait StreamItem {
     /// What the stream gives for it.
     type Page;
 
-    /// The block that is to be read.
-    fn block(&self) -> BlockNo;
+    /// Returns the page that is to be read.
+    fn page(&self) -> PageId;
 
-    /// The item, with its page.
+    /// Returns the item, with its page.
     fn with_page(self, page: PinnedPage) -> Self::Page;
 }
 
-impl StreamItem for BlockNo {
+impl StreamItem for PageId {
     type Page = PinnedPage;
 
-    fn block(&self) -> BlockNo {
+    fn page(&self) -> PageId {
         *self
     }
 
@@ -50,23 +50,11 @@ impl StreamItem for BlockNo {
     }
 }
 
-impl StreamItem for u32 {
-    type Page = PinnedPage;
-
-    fn block(&self) -> BlockNo {
-        BlockNo(*self)
-    }
-
-    fn with_page(self, page: PinnedPage) -> PinnedPage {
-        page
-    }
-}
-
-impl<B: Copy + Into<BlockNo>, T> StreamItem for (B, T) {
+impl<T> StreamItem for (PageId, T) {
     type Page = (PinnedPage, T);
 
-    fn block(&self) -> BlockNo {
-        self.0.into()
+    fn page(&self) -> PageId {
+        self.0
     }
 
     fn with_page(self, page: PinnedPage) -> (PinnedPage, T) {

@@ -1,6 +1,6 @@
-//! Read streams: the pages of a row of blocks, read ahead as far as that pays.
+//! Read streams: pages in a row, of one file or of several, read ahead as far as that pays.
 //!
-//! The idea is PostgreSQL's (`read_stream.c`): an iterator says which blocks will be wanted, the stream keeps a [`window`] of
+//! The idea is PostgreSQL's (`read_stream.c`): an iterator says which pages will be wanted, the stream keeps a [`window`] of
 //! them pinned or on their way, and a [`distance`] that adapts says how wide it is. This module is the part that knows the
 //! iterator; it calls it with nothing of the window half done, so that an iterator that panics costs no page.
 
@@ -20,7 +20,6 @@ use std::{
 use self::{item::StreamItem, limits::StreamLimits, window::Window};
 use crate::{
     error::Result,
-    id::FileId,
     read::options::StreamOptions,
     runtime::shared::Shared,
     sync::{
@@ -29,7 +28,7 @@ use crate::{
     },
 };
 
-/// Pages in the order in which an iterator asks for their blocks, read ahead.
+/// Pages in the order in which an iterator asks for them, read ahead.
 ///
 /// An [`Iterator`] of results for threads; tasks call [`next_page`](Self::next_page). A page that cannot be had gives its
 /// error at its place, and the stream goes on with the next. A page that could not be read ahead, together with others, is
@@ -39,7 +38,7 @@ use crate::{
 /// the stream has passed them or is dropped. Dropping it lets the reads that were started go on; their pages become resident.
 #[must_use = "a stream reads nothing before its first page is asked for"]
 pub struct ReadStream<I: Iterator> {
-    blocks: I,
+    pages: I,
     /// What the iterator gave, for the pages in the window.
     items: VecDeque<I::Item>,
     window: Window,
@@ -47,11 +46,11 @@ pub struct ReadStream<I: Iterator> {
 }
 
 impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
-    pub(crate) fn new(shared: Arc<Shared>, file: FileId, blocks: I, options: &StreamOptions) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, pages: I, options: &StreamOptions) -> Self {
         let limits = StreamLimits::new(options, &shared.config, &shared.pool);
         let patience = options.frame_wait.unwrap_or(shared.config.frame_wait);
-        let window = Window::new(shared, file, patience, &limits);
-        Self { blocks, items: VecDeque::new(), window, paused: false }
+        let window = Window::new(shared, patience, &limits);
+        Self { pages, items: VecDeque::new(), window, paused: false }
     }
 
     /// The next page, for a task. Dropping the future loses nothing: the next call goes on where it was. It gives way to other tasks
@@ -63,7 +62,7 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
         NextPage { stream: self }
     }
 
-    /// Asks the iterator for no more blocks until [`resume`](Self::resume). The pages that it was asked for still come; after
+    /// Asks the iterator for no more pages until [`resume`](Self::resume). Those that it was asked for still come; after
     /// the last of them the stream gives `None`.
     pub fn pause(&mut self) {
         self.paused = true;
@@ -74,10 +73,10 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
         self.paused = false;
     }
 
-    /// The iterator, to tell it what came up in a page: blocks that are wanted because of pages that were handed out. If it
+    /// Returns the iterator, to tell it what came up in a page: pages that are wanted because of those that were handed out. If it
     /// has given `None` before, [resume](Self::resume) the stream.
-    pub fn blocks_mut(&mut self) -> &mut I {
-        &mut self.blocks
+    pub fn pages_mut(&mut self) -> &mut I {
+        &mut self.pages
     }
 
     /// How many pages the stream now tries to hold in advance. It adapts: 1 while all pages are resident, more while the one
@@ -93,7 +92,7 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
             return None;
         }
         self.paused = true;
-        let item = self.blocks.next();
+        let item = self.pages.next();
         self.paused = item.is_none();
         item
     }
@@ -122,9 +121,9 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
     }
 
     fn add(&mut self, item: I::Item) {
-        let block = item.block();
+        let page = item.page();
         self.items.push_back(item);
-        self.window.push(block);
+        self.window.push(page);
     }
 }
 
@@ -137,7 +136,7 @@ impl<I: Iterator<Item: StreamItem>> PollStep for ReadStream<I> {
         }
         if self.window.looks_at_one() {
             let Some(item) = self.ask() else { return Poll::Ready(None) };
-            if let Some(page) = self.window.take_resident(item.block()) {
+            if let Some(page) = self.window.take_resident(item.page()) {
                 return Poll::Ready(Some(Ok(item.with_page(page))));
             }
             self.add(item);

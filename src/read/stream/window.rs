@@ -3,8 +3,8 @@
 //! Invariants:
 //! * Pages are kept in the order in which they were asked for. The first `tried` of them have been looked up, and started
 //!   where they were missing; the others found no place so far and are tried again with the next.
-//! * Every page that is pinned here has a place in look-ahead's share of the frames. So all streams together never hold more
-//!   than that, and a pin costs the share's counter nothing while the stream goes on: places go from page to page.
+//! * Every page that is pinned here has a place of its file in look-ahead's share of the frames. So all streams together never hold more
+//!   than that, and a pin costs the share's counter nothing while the stream goes on in a file: places go from page to page.
 //! * The first page can always be had without look-ahead: as a [`Miss`], which waits for a frame as a fetch does. It is how a
 //!   lone miss, a page that found no place, and a page whose read failed are read; an error that it ends in is final.
 
@@ -26,7 +26,7 @@ use crate::{
         page::PinnedPage,
     },
     error::{Error, Result},
-    id::{BlockNo, FileId, PageId},
+    id::{FileId, PageId},
     observe::{Counter, Measure},
     read::{
         batch::{BatchMemory, Issuer, Purpose, Start},
@@ -44,7 +44,6 @@ use crate::{
 
 pub(super) struct Window {
     shared: Arc<Shared>,
-    file: FileId,
     /// The most to wait for a frame.
     patience: Duration,
     combine: usize,
@@ -52,10 +51,8 @@ pub(super) struct Window {
     pages: VecDeque<Ahead>,
     /// So many of the first pages have been looked up.
     tried: usize,
-    /// So many of those are pinned.
-    pinned: usize,
-    /// Places in look-ahead's share that the stream has, in use or to be used next.
-    places: usize,
+    /// Places in look-ahead's share that the stream has and no page uses.
+    spare: SparePlaces,
     batch: BatchMemory,
     /// Pages whose reads are to begin together. Empty but meanwhile.
     missing: Vec<PageId>,
@@ -70,24 +67,28 @@ pub(super) struct Window {
     outcome: Option<Result<()>>,
 }
 
+/// Places of a file: those that its pages left which were handed out, and those that were taken for the pages to be looked up.
+struct SparePlaces {
+    file: FileId,
+    places: usize,
+}
+
 /// A page that was asked for.
 struct Ahead {
-    block: BlockNo,
+    page: PageId,
     /// `None` where it was not tried, cannot be looked ahead, or its read failed.
     pin: Option<Pin>,
 }
 
 impl Window {
-    pub(super) fn new(shared: Arc<Shared>, file: FileId, patience: Duration, limits: &StreamLimits) -> Self {
+    pub(super) fn new(shared: Arc<Shared>, patience: Duration, limits: &StreamLimits) -> Self {
         Self {
-            file,
             patience,
             combine: limits.combine,
             distance: Distance::new(limits.combine, limits.ahead).with_batch(shared.config.combine_pages),
             pages: VecDeque::new(),
             tried: 0,
-            pinned: 0,
-            places: 0,
+            spare: SparePlaces { file: FileId(0), places: 0 },
             batch: BatchMemory::default(),
             missing: Vec::new(),
             ring: limits.ring.map(BufferRing::new),
@@ -111,20 +112,19 @@ impl Window {
         self.distance.target()
     }
 
-    /// How many more blocks the window wants.
+    /// How many more pages the window wants.
     pub(super) fn wants(&self) -> usize {
         // A page that is ready to be handed out is held no more.
         self.distance.to_ask(self.pages.len() - usize::from(self.outcome.is_some()))
     }
 
-    /// Asks for one more block.
-    pub(super) fn push(&mut self, block: BlockNo) {
-        self.pages.push_back(Ahead { block, pin: None });
+    /// Asks for one more page.
+    pub(super) fn push(&mut self, page: PageId) {
+        self.pages.push_back(Ahead { page, pin: None });
     }
 
     /// The page, if it is resident: where it is all that is wanted, it needs no place in the window.
-    pub(super) fn take_resident(&mut self, block: BlockNo) -> Option<PinnedPage> {
-        let page = PageId { file: self.file, block };
+    pub(super) fn take_resident(&mut self, page: PageId) -> Option<PinnedPage> {
         // One that is not here yet is looked up once more, which then is its use.
         let pin = if self.ring.is_some() { State::pin_unused } else { State::pin_valid };
         let Lookup::Pinned(pin) = self.shared.pool.lookup_by(page, pin) else { return None };
@@ -146,37 +146,60 @@ impl Window {
             return;
         }
         self.shared.counters.measures.add(Measure::LookAhead, self.distance.target() as u64);
-        let lacking = (self.pinned + untried).saturating_sub(self.places);
-        if lacking > 0 {
-            let is_alone = self.shared.files.has_one_at_most();
-            self.places += self.shared.pool.read_ahead_quota.take(self.file, lacking, is_alone);
-        }
         self.start();
         self.give_back_places();
     }
 
+    /// Has places for the untried pages of the next one's file, as many as are to be had.
+    fn take_places(&mut self) {
+        let file = self.pages[self.tried].page.file;
+        if self.spare.file != file {
+            self.give_back_places();
+            self.spare.file = file;
+        }
+        let of_file = self.pages.range(self.tried..).take_while(|ahead| ahead.page.file == file).count();
+        let lacking = of_file.saturating_sub(self.spare.places);
+        if lacking > 0 {
+            let is_alone = self.shared.files.has_one_at_most();
+            self.spare.places += self.shared.pool.read_ahead_quota.take(file, lacking, is_alone);
+        }
+    }
+
     /// Gives back the places that no page here has.
     pub(super) fn give_back_places(&mut self) {
-        let unused = self.places - self.pinned;
+        let unused = std::mem::take(&mut self.spare.places);
         if unused > 0 {
-            self.shared.pool.read_ahead_quota.give_back(self.file, unused);
-            self.places = self.pinned;
+            self.shared.pool.read_ahead_quota.give_back(self.spare.file, unused);
+        }
+    }
+
+    /// A page that was pinned here has no need of its place any more.
+    fn leave_place(&mut self, file: FileId) {
+        if self.spare.file == file {
+            self.spare.places += 1;
+        } else {
+            self.shared.pool.read_ahead_quota.give_back(file, 1);
         }
     }
 
     fn start(&mut self) {
         let shared = Arc::clone(&self.shared);
-        let file = shared.check_open().and_then(|()| shared.files.open_file(self.file));
-        // Where the file is gone each page says so when its turn comes.
-        let Ok(file) = file else { return };
         let mut batch = std::mem::take(&mut self.batch);
         let mut ring = self.ring.take();
         let mut missing = std::mem::take(&mut self.missing);
-        let issuer = Issuer::new(&shared, file, Purpose::Ahead, &mut batch);
+        let issuer = Issuer::new(&shared, Purpose::Ahead, &mut batch);
         let mut issuer = issuer.with(self.combine, ring.as_mut());
         let (mut begun, mut any_to_read, mut refused) = (0, false, false);
-        while self.tried < self.pages.len() && self.pinned < self.places && !refused {
-            match self.lookup(self.page(self.tried)) {
+        let mut has_places_of = None;
+        while self.tried < self.pages.len() && !refused {
+            let page = self.pages[self.tried].page;
+            if has_places_of.replace(page.file) != Some(page.file) {
+                self.take_places();
+            }
+            if self.spare.places == 0 {
+                break;
+            }
+            match self.lookup(page) {
                 Lookup::Pinned(pin) => self.keep(Some(pin), &mut any_to_read),
                 Lookup::TooManyPins => self.keep(None, &mut any_to_read),
                 Lookup::Absent => {
@@ -186,7 +209,7 @@ impl Window {
                             begun += 1;
                             any_to_read = true;
                             self.pages[self.tried].pin = Some(pin);
-                            self.pinned += 1;
+                            self.spare.places -= 1;
                             self.tried += 1;
                         }
                         Start::Met(pin) => self.keep(Some(pin), &mut any_to_read),
@@ -214,21 +237,18 @@ impl Window {
                 self.distance.note_hit();
             }
         }
-        self.pinned += usize::from(pin.is_some());
+        self.spare.places -= usize::from(pin.is_some());
         self.pages[self.tried].pin = pin;
         self.tried += 1;
     }
 
     /// Lists the next page, which has no frame, and those behind it that have none either, as far as there are places.
     fn list_missing(&self, missing: &mut Vec<PageId>) {
-        let most = (self.places - self.pinned).min(self.pages.len() - self.tried).min(CLAIMS_MAX);
+        let untried = self.pages.range(self.tried..).map(|ahead| ahead.page);
+        let of_file = untried.take_while(|page| page.file == self.spare.file);
         missing.clear();
-        missing.extend((self.tried..self.tried + most).map(|at| self.page(at)));
+        missing.extend(of_file.take(self.spare.places.min(CLAIMS_MAX)));
         missing.truncate(1 + self.shared.pool.absent(&missing[1..]));
-    }
-
-    fn page(&self, at: usize) -> PageId {
-        PageId { file: self.file, block: self.pages[at].block }
     }
 
     /// Pins the page if it is here. A bulk read leaves no trace of its use.
@@ -241,11 +261,11 @@ impl Window {
     pub(super) fn is_first_here(&mut self) -> bool {
         let is_in_doubt = self.outcome.is_none() && self.waits.is_none() && self.demand.is_none();
         if is_in_doubt
-            && let Some(Ahead { pin: Some(pin), .. }) = self.pages.front()
+            && let Some(&Ahead { page, pin: Some(ref pin) }) = self.pages.front()
             && pin.frame().state.load().is_valid()
             && self.shared.pool.process.is_current()
         {
-            self.pinned -= 1;
+            self.leave_place(page.file);
             self.outcome = Some(Ok(()));
         }
         matches!(self.outcome, Some(Ok(())))
@@ -283,9 +303,8 @@ impl Window {
 
     /// Looks at the first page: it is here, or is to be waited for, or to be fetched.
     fn settle_first(&mut self, waker: &Waker) {
-        let first = &mut self.pages[0];
-        let Some(pin) = &first.pin else {
-            let page = PageId { file: self.file, block: first.block };
+        let Ahead { page, ref pin } = self.pages[0];
+        let Some(pin) = pin else {
             self.note_wait();
             self.distance.note_read();
             self.tried = self.tried.max(1);
@@ -295,7 +314,7 @@ impl Window {
         match outcome::look(&self.shared, pin) {
             Ok(ReadOutcome::Reading) => self.wait(waker),
             Ok(ReadOutcome::Here) => {
-                self.pinned -= 1;
+                self.leave_place(page.file);
                 self.outcome = Some(Ok(()));
             }
             // Its look-ahead was in vain: what is wrong shows when it is read by itself.
@@ -309,16 +328,17 @@ impl Window {
         let held = self.pages.range_mut(1..self.tried).filter_map(|page| page.pin.take());
         for pin in held {
             self.shared.pool.leave_unattended(pin, |state| state);
-            self.pinned -= 1;
-            self.places -= 1;
         }
         self.tried = 1;
     }
 
     /// Takes the pin off the first page; its place can be used for another.
     fn unpin_first(&mut self) {
-        let pin = self.pages[0].pin.take();
-        self.pinned -= usize::from(pin.is_some());
+        let Ahead { page, pin } = &mut self.pages[0];
+        let file = page.file;
+        if pin.take().is_some() {
+            self.leave_place(file);
+        }
     }
 
     /// Notes that the first page cannot be had.

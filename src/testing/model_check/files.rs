@@ -27,7 +27,7 @@ fn a_truncated_page_never_comes_back() {
                         Err(error) => panic!("{error}"),
                     }
                 }
-                pool.prefetch(file, 0..3);
+                pool.prefetch(file.pages(0..3));
             })
         };
         let checkpointing = {
@@ -170,7 +170,7 @@ fn a_removed_file_is_not_written_once_more() {
                         Err(error) => panic!("{error}"),
                     }
                 }
-                pool.prefetch(file, 0..2);
+                pool.prefetch(file.pages(0..2));
             })
         };
         let checkpointing = {

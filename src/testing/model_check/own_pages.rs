@@ -23,7 +23,7 @@ fn c10_iterators_that_wait_for_their_own_blocks_get_on() {
                     }
                     order(n)
                 });
-                pool.prefetch(file, blocks);
+                pool.prefetch(file.pages(blocks));
             })
         });
         pool.truncate(file, BLOCKS).wait().unwrap();

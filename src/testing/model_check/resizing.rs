@@ -125,7 +125,8 @@ fn c6_a_shrink_beside_pins_streams_and_checkpoints_ends() {
             let pool = pool.clone();
             spawn(move || {
                 patient(Box::new(move || {
-                    pool.read_stream(file, 0..3_u32, StreamOptions::new()).try_for_each(|page| page.map(drop))
+                    pool.read_stream(file.pages(0..3_u32), StreamOptions::new())
+                        .try_for_each(|page| page.map(drop))
                 }));
             })
         };

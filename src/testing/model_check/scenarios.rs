@@ -248,7 +248,7 @@ fn c5_dropping_anything_at_any_time_is_safe() {
         };
         let prefetching = {
             let pool = pool.clone();
-            spawn(move || _ = pool.prefetch(file, 0..3))
+            spawn(move || _ = pool.prefetch(file.pages(0..3)))
         };
         let page = pool.fetch(PageId::new(file, 1)).wait().unwrap();
         drop(pool);
@@ -355,7 +355,7 @@ fn c6_a_file_that_does_not_answer_stops_nobody_else() {
                 assert_eq!(version_of(&page.read(), block), 0);
             })
         });
-        pool.prefetch(file, 0..1);
+        pool.prefetch(file.pages(0..1));
         let reading = {
             let pool = pool.clone();
             spawn(move || drop(as_task(pool.fetch(PageId::new(file, 0)))))
@@ -380,7 +380,7 @@ fn c6_streams_and_eviction_get_past_one_another() {
             spawn(move || {
                 let order = |block| if backward { BLOCKS - 1 - block } else { block };
                 let options = if backward { StreamOptions::new().bulk() } else { StreamOptions::new() };
-                let stream = pool.read_stream(file, (0..BLOCKS).map(order), options);
+                let stream = pool.read_stream(file.pages((0..BLOCKS).map(order)), options);
                 for (at, page) in (0..BLOCKS).zip(stream) {
                     let page = page.unwrap();
                     assert_eq!((page.id().block.0, version_of(&page.read(), order(at))), (order(at), 1));
@@ -410,7 +410,7 @@ fn c5_a_stream_can_be_dropped_with_reads_under_way() {
         let dropping = [2, 3].map(|pages| {
             let pool = pool.clone();
             spawn(move || {
-                let mut stream = pool.read_stream(file, 0..6, StreamOptions::new());
+                let mut stream = pool.read_stream(file.pages(0..6), StreamOptions::new());
                 for _ in 0..pages {
                     let next = pin!(stream.next_page());
                     let _ = next.poll(&mut Context::from_waker(Waker::noop()));
