@@ -131,7 +131,11 @@ fn pages_that_were_handed_out_can_say_what_comes_next() {
         while let Some(page) = stream.next() {
             let block = page.unwrap().id().block.0;
             seen.push(block);
-            stream.pages_mut().blocks_mut().0.extend((2 * block + 1..=2 * block + 2).filter(|&child| child < BLOCKS));
+            stream
+                .pages_mut()
+                .blocks_mut()
+                .0
+                .extend((2 * block + 1..=2 * block + 2).filter(|&child| child < BLOCKS));
             stream.resume();
         }
         assert_eq!(seen, (0..BLOCKS).collect::<Vec<_>>());
