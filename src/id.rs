@@ -2,9 +2,9 @@
 //!
 //! Plain copyable newtypes. They know nothing of pools or disks.
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, str::FromStr};
 
-use crate::error::{Error, Result};
+use crate::error::{ConfigError, Result};
 
 /// A file that a pool has open.
 ///
@@ -213,6 +213,15 @@ impl fmt::Display for Lsn {
 /// assert!(PageSize::new(3000).is_err());
 /// # Ok::<(), ringpool::Error>(())
 /// ```
+///
+/// As text it is a number with its unit, or of bytes:
+///
+/// ```
+/// use ringpool::PageSize;
+/// assert_eq!(PageSize::DEFAULT.to_string(), "8 KiB");
+/// assert_eq!("16k".parse::<PageSize>()?, "16384".parse()?);
+/// # Ok::<(), ringpool::ConfigError>(())
+/// ```
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageSize(u32);
 
@@ -232,12 +241,14 @@ impl PageSize {
         if bytes.is_power_of_two() && (Self::MIN.0..=Self::MAX.0).contains(&bytes) {
             Ok(Self(bytes))
         } else {
-            Err(Error::config(format!(
-                "page size {bytes}: choose a power of two from {} to {} bytes",
-                Self::MIN.0,
-                Self::MAX.0
-            )))
+            Err(Self::refused(bytes).into())
         }
+    }
+
+    fn refused(given: impl ToString) -> ConfigError {
+        let (least, most) = (Self::MIN.0, Self::MAX.0);
+        let advice = format!("choose a power of two from {least} to {most} bytes");
+        ConfigError::new("page_size", given, advice)
     }
 
     /// The size in bytes.
@@ -256,6 +267,34 @@ impl PageSize {
 impl Default for PageSize {
     fn default() -> Self {
         Self::DEFAULT
+    }
+}
+
+impl fmt::Display for PageSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&match self.0 {
+            bytes @ 0..1024 => format!("{bytes} B"),
+            bytes => format!("{} KiB", bytes / 1024),
+        })
+    }
+}
+
+impl FromStr for PageSize {
+    type Err = ConfigError;
+
+    /// Reads a number of bytes, or of KiB with `k`, `kB` or `KiB` behind it (1024 bytes each, as PostgreSQL has it), whatever the case of
+    /// the letters.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let lower = text.trim().to_ascii_lowercase();
+        let digits = lower.bytes().take_while(u8::is_ascii_digit).count();
+        let unit = match lower[digits..].trim() {
+            "" | "b" => Some(1),
+            "k" | "kb" | "kib" => Some(1024),
+            _ => None,
+        };
+        let number = lower[..digits].parse::<u32>().ok();
+        let bytes = unit.zip(number).and_then(|(unit, number)| number.checked_mul(unit));
+        bytes.and_then(|bytes| Self::new(bytes).ok()).ok_or_else(|| Self::refused(text))
     }
 }
 

@@ -143,7 +143,7 @@ pub use api::snapshot::{Counts, FrameStats, Stats};
 pub use buffer::page::{OwnedPageRead, OwnedPageWrite, PageAt, PageHint, PageRead, PageWrite, PinnedPage};
 #[cfg(feature = "crc32c")]
 pub use codec::Crc32c;
-pub use error::{Error, IoOp, Result};
+pub use error::{ConfigError, Error, ErrorKind, IoOp, Result};
 pub use files::{FileInfo, TornPageGuard, drop_pages::Evicted, extent::Extended};
 pub use id::{BlockNo, FileId, FilePages, LogRecord, Lsn, PageId, PageSize};
 pub use io::operation::table::{InFlight, Stage};

@@ -51,7 +51,7 @@ fn assert_refused(builder: Builder, advice: &str) {
 fn assert_not_opened(opened: Result<FileId>, path: &Path, advice: &str) {
     match opened {
         Err(ref error @ Error::File { op: IoOp::Open, path: ref named, .. }) => {
-            assert_eq!(named, path);
+            assert_eq!(&**named, path);
             assert!(error.to_string().contains(advice), "{error}");
         }
         other => panic!("{path:?} is no file of pages: {other:?}"),
@@ -175,8 +175,8 @@ fn one_file_is_open_once_by_whatever_name() {
         let file = pool.open_file(&soft, OpenOptions::new()).unwrap();
         for name in [&path, &hard, &soft, &around] {
             match pool.open_file(name, OpenOptions::new().read_only(true)) {
-                Err(ref error @ Error::AlreadyOpen { path: ref named, file: as_file }) => {
-                    assert_eq!((named, as_file), (name, file));
+                Err(ref error @ Error::AlreadyOpen { path: ref named, file: as_file, .. }) => {
+                    assert_eq!((&**named, as_file), (name.as_path(), file));
                     assert!(error.to_string().contains("one file, one id"), "{error}");
                 }
                 other => panic!("{name:?} is open: {other:?}"),

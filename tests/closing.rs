@@ -80,7 +80,7 @@ fn c3_a_page_that_is_changed_while_its_file_is_being_closed_stays_with_the_file(
         restamp(&pinned, 2);
         drop(pinned);
         let refused = closing.join().unwrap();
-        assert!(matches!(refused, Err(Error::Pinned { page }) if page == bench.page(3)), "{refused:?}");
+        assert!(matches!(refused, Err(Error::Pinned { page, .. }) if page == bench.page(3)), "{refused:?}");
         assert_stamped(&bench.fetch(3).unwrap(), 2);
         bench.pool.close_file(bench.file).wait().unwrap();
         assert!(bench.durable()[3 * PAGE..4 * PAGE] == stamped(3, 2));

@@ -219,7 +219,7 @@ impl Worker<'_> {
             Error::Pinned { .. } => true,
             _ if self.weather.spares_the_disk() => false,
             Error::Io { op: IoOp::Read | IoOp::Write, page, .. } => is_struck(page),
-            Error::File { path, .. } => self.files.iter().any(|file| file.exposed && file.path == *path),
+            Error::File { path, .. } => self.files.iter().any(|file| file.exposed && file.path == **path),
             Error::SyncPoisoned { file, .. } => {
                 self.files.iter().any(|known| known.exposed && known.id() == *file)
             }

@@ -9,7 +9,7 @@ use crate::{
         residency::Residency,
     },
     codec::PageCodec,
-    error::{Error, Result},
+    error::{ConfigError, Result},
     events,
     id::PageSize,
     io::{
@@ -64,7 +64,8 @@ impl PoolSize {
         match self {
             Self::Frames(frames) => Ok(frames),
             Self::Memory(bytes) => u32::try_from(bytes / page_size.bytes()).map_err(|_| {
-                Error::config(format!("{bytes} bytes are more than {} frames: choose larger pages", u32::MAX))
+                let advice = format!("more than {} frames: choose larger pages", u32::MAX);
+                ConfigError::new("memory", bytes, advice).into()
             }),
         }
     }
@@ -248,10 +249,11 @@ impl Builder {
         let MethodReport { in_use, reason, fixed_buffers, fixed_files, .. } = &method_report;
         events::opened(in_use, reason.as_deref(), fixed_buffers, fixed_files);
         let end = Arc::new(PoolEnd::default());
+        let files = FileTable::new(Arc::clone(&pool.file_paths));
         Ok(BufferPool::new(Shared {
             method,
             pool,
-            files: FileTable::default(),
+            files,
             removals: Removals::default(),
             disk,
             doublewrite,
@@ -271,8 +273,8 @@ impl Builder {
         let frames = self.size.frames(page_size)?;
         let frames_at_most = self.at_most.map_or(Ok(frames), |most| most.frames(page_size))?;
         if self.combine_limit > COMBINE_LIMIT_MAX {
-            let limit = self.combine_limit;
-            return Err(Error::config(format!("combine_limit {limit}: at most {COMBINE_LIMIT_MAX} bytes")));
+            let advice = format!("choose at most {COMBINE_LIMIT_MAX} bytes");
+            return Err(ConfigError::new("combine_limit", self.combine_limit, advice).into());
         }
         let config = Config {
             frames,

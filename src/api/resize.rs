@@ -21,7 +21,7 @@ use crate::{
         resizing::Retirement,
         supply::shortage::Holder,
     },
-    error::{Error, Result},
+    error::{ConfigError, Error, Result},
     id::FrameNo,
     io::{method::Chunk, operation::Urgency},
     runtime::shared::Shared,
@@ -70,9 +70,8 @@ pub(crate) fn resize(shared: &Shared, frames: u32) -> Result<ResizeReport> {
     shared.check_open()?;
     let (frames_before, most) = (shared.pool.size.frames(), shared.pool.size.most());
     if !(1..=most).contains(&frames) {
-        return Err(Error::config(format!(
-            "a pool of {frames} frames: choose 1 to {most}, or build it with frames_at_most"
-        )));
+        let advice = format!("choose 1 to {most}, or build the pool with frames_at_most");
+        return Err(ConfigError::new("frames", frames, advice).into());
     }
     let pages_written =
         if frames < frames_before { shrink(shared, frames)? } else { grow(shared, frames).map(|()| 0)? };
@@ -176,7 +175,8 @@ fn retire_all(
             (users, disk) = (Duration::ZERO, Duration::ZERO);
         } else if shared.end.has_begun() || users >= limit && !waits_for_disk {
             let pinned = holders().find(|&(_, holder)| holder == Holder::User).map_or(first, |(no, _)| no);
-            return Err(Error::Pinned { page: shared.pool.frame(pinned).page() });
+            let page = shared.pool.frame(pinned).page();
+            return Err(Error::Pinned { page, path: shared.pool.file_paths.of(page.file) });
         } else if waits_for_disk {
             disk += time::now() - begun;
             if disk >= patience {

@@ -108,7 +108,10 @@ pub(crate) fn vacate_file<'a>(
     let deadline = time::deadline_after(shared.config.frame_wait);
     let patiently = |page, done: &mut dyn FnMut() -> bool| {
         let look = |_: &Waker| if done() { Poll::Ready(()) } else { Poll::Pending };
-        shared.end.wait_for_callers(deadline, look).ok_or(Error::Pinned { page })
+        shared
+            .end
+            .wait_for_callers(deadline, look)
+            .ok_or_else(|| Error::Pinned { page, path: Some(file.path.clone()) })
     };
     let blocks = file.pages_from(from);
     let pages = shared.pool.pages_of(file.id, blocks);

@@ -13,7 +13,7 @@ pub(crate) mod remove;
 use std::path::{Path, PathBuf};
 
 use crate::{
-    error::{Error, Result},
+    error::{ConfigError, Error, Result},
     id::FileId,
     io::{
         disk::{DirectRefused, Lock},
@@ -74,7 +74,7 @@ impl FileInfo {
             _ => None,
         };
         Self {
-            path: file.path.clone(),
+            path: file.path.to_path_buf(),
             unlocked_because,
             blocks: file.blocks(),
             blocks_ahead: file.blocks_ahead(),
@@ -99,13 +99,11 @@ impl FileInfo {
 /// Opens a file, and grows it where the options say so.
 pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Result<FileId> {
     shared.check_open()?;
-    options.validate()?;
+    options.validate().map_err(|error| error.at(path))?;
     let doublewrite = shared.doublewrite.as_ref();
     if doublewrite.is_some() && options.tag.is_none() {
-        return Err(Error::config(format!(
-            "{} has no tag: with a doublewrite area give each file one of its own, the same each time",
-            path.display()
-        )));
+        let advice = "with a doublewrite area give each file one of its own, the same each time";
+        return Err(ConfigError::unset("tag", advice).at(path).into());
     }
     let open = || {
         let mut file = File::open(&*shared.disk, FileTable::NO_ID, path, options, shared.config.page_size)?;
@@ -115,7 +113,7 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
     };
     let check_other = |file: &File, other: &File| {
         if file.codec.is_some() && file.tag == other.tag {
-            return Err(Error::TagTaken { path: file.path.clone(), tag: file.tag, file: other.id });
+            return Err(file.tag_taken(other));
         }
         doublewrite.map_or(Ok(()), |_| DoubleWrite::check_tags(file, other))
     };
@@ -136,10 +134,12 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
 fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<u32, NotAtomic>> {
     match &file.atomic_pages {
         _ if wanted == Fallback::Off || file.read_only => Ok(Err(NotAtomic::NotAsked)),
-        Err(NotAtomic::Unsupported(reason)) if wanted == Fallback::Require => Err(Error::config(format!(
-            "{}: its pages cannot be written atomically: {reason}; or protect them with TornPages::AtomicOrDoubleWrite",
-            file.path.display()
-        ))),
+        Err(NotAtomic::Unsupported(reason)) if wanted == Fallback::Require => {
+            let advice = format!(
+                "pages cannot be written atomically: {reason}; or protect them with TornPages::AtomicOrDoubleWrite"
+            );
+            Err(ConfigError::new("torn_pages", "Atomic", advice).at(&file.path).into())
+        }
         as_it_is => Ok(as_it_is.clone()),
     }
 }
@@ -148,5 +148,5 @@ fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<u32, NotAtomic>
 fn writable(shared: &Shared, id: FileId) -> Result<Arc<File>> {
     shared.check_open()?;
     let file = shared.files.open_file(id)?;
-    if file.read_only { Err(Error::ReadOnly { file: id }) } else { Ok(file) }
+    if file.read_only { Err(Error::ReadOnly { file: id, path: Some(file.path.clone()) }) } else { Ok(file) }
 }

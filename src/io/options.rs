@@ -1,6 +1,8 @@
 //! Options of the I/O methods, and how they order requests.
 
-use crate::error::{Error, Result};
+use std::{fmt, str::FromStr};
+
+use crate::error::ConfigError;
 
 /// What to do about something the system may refuse.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +15,51 @@ pub enum Fallback {
     Prefer,
     /// Do not use it.
     Off,
+}
+
+impl fmt::Display for Fallback {
+    /// As it is [read](FromStr): `require`, `prefer` or `off`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Require => "require",
+            Self::Prefer => "prefer",
+            Self::Off => "off",
+        })
+    }
+}
+
+impl FromStr for Fallback {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        choose("fallback", text, &[Self::Require, Self::Prefer, Self::Off])
+    }
+}
+
+/// Returns the value of these that has this text, whatever the case of its letters.
+pub(crate) fn choose<T: Copy + fmt::Display>(
+    option: &'static str,
+    text: &str,
+    values: &[T],
+) -> Result<T, ConfigError> {
+    let is_meant = |value: &&T| value.to_string().eq_ignore_ascii_case(text.trim());
+    values.iter().find(is_meant).copied().ok_or_else(|| {
+        let texts: Vec<_> = values.iter().map(ToString::to_string).collect();
+        ConfigError::new(option, text, format!("choose one of {}", texts.join(", ")))
+    })
+}
+
+/// Splits `name:key=value,key=value` into the name, and the pairs with a `None` for what is no pair.
+pub(crate) fn name_and_settings(text: &str) -> (&str, impl Iterator<Item = Option<(&str, &str)>>) {
+    let (name, settings) = text.split_once(':').unwrap_or((text, ""));
+    let pair = |setting: &'_ str| -> Option<(usize, usize)> { setting.find('=').map(|at| (at, at + 1)) };
+    let pairs = settings.split(',').filter(|setting| !setting.trim().is_empty());
+    (
+        name.trim(),
+        pairs.map(move |setting| {
+            pair(setting).map(|(end, begin)| (setting[..end].trim(), setting[begin..].trim()))
+        }),
+    )
 }
 
 /// How the io_uring method sets up its ring.
@@ -68,18 +115,55 @@ impl UringOptions {
         self
     }
 
-    pub(crate) fn validate(&self) -> Result<()> {
+    /// The settings that differ from the defaults, as text.
+    fn settings(&self) -> String {
+        let Self { queue_depth, fixed_buffers, fixed_files, workers } = self;
+        let usual = Self::default();
+        let settings = [
+            (*queue_depth != usual.queue_depth).then(|| format!("queue_depth={queue_depth}")),
+            (*workers != usual.workers).then(|| format!("workers={workers}")),
+            (*fixed_buffers != usual.fixed_buffers).then(|| format!("fixed_buffers={fixed_buffers}")),
+            (*fixed_files != usual.fixed_files).then(|| format!("fixed_files={fixed_files}")),
+        ];
+        settings.into_iter().flatten().collect::<Vec<_>>().join(",")
+    }
+
+    /// Takes a setting from text; `None` where there is none of this name, or its value is none.
+    fn set(&mut self, setting: &str, value: &str) -> Option<()> {
+        match setting {
+            "queue_depth" => self.queue_depth = value.parse().ok()?,
+            "workers" => self.workers = value.parse().ok()?,
+            "fixed_buffers" => self.fixed_buffers = value.parse().ok()?,
+            "fixed_files" => self.fixed_files = value.parse().ok()?,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if !(1..=4096).contains(&self.queue_depth) {
-            return Err(Error::config(format!("queue_depth {}: choose 1 to 4096", self.queue_depth)));
+            return Err(ConfigError::new("queue_depth", self.queue_depth, "choose 1 to 4096"));
         }
         if !(1..=64).contains(&self.workers) {
-            return Err(Error::config(format!("{} submission workers: choose 1 to 64", self.workers)));
+            return Err(ConfigError::new("workers", self.workers, "choose 1 to 64"));
         }
         Ok(())
     }
 }
 
 /// How bytes move between frames and files. Every method gives the same results (C7).
+///
+/// As text: `auto`, `sync`, `worker`, `io_uring`, the last two with what differs from the defaults:
+///
+/// ```
+/// use ringpool::{IoMethod, UringOptions};
+///
+/// let method: IoMethod = "io_uring:queue_depth=64,workers=2".parse()?;
+/// assert_eq!(method, IoMethod::Uring(UringOptions::default().queue_depth(64).workers(2)));
+/// assert_eq!(method.to_string(), "io_uring:queue_depth=64,workers=2");
+/// assert_eq!("worker:threads=4".parse::<IoMethod>()?, IoMethod::Worker { threads: 4 });
+/// # Ok::<(), ringpool::ConfigError>(())
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IoMethod {
@@ -117,14 +201,59 @@ impl IoMethod {
 
     pub(crate) const DEFAULT_THREADS: u32 = 8;
 
-    pub(crate) fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         match self {
             Self::Uring(options) => options.validate(),
             Self::Worker { threads } if !(1..=256).contains(threads) => {
-                Err(Error::config(format!("{threads} worker threads: choose 1 to 256")))
+                Err(ConfigError::new("threads", threads, "choose 1 to 256"))
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for IoMethod {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, settings) = match self {
+            Self::Auto => ("auto", String::new()),
+            Self::Uring(options) => ("io_uring", options.settings()),
+            Self::Worker { threads: Self::DEFAULT_THREADS } => ("worker", String::new()),
+            Self::Worker { threads } => ("worker", format!("threads={threads}")),
+            Self::Sync => ("sync", String::new()),
+        };
+        let colon = if settings.is_empty() { "" } else { ":" };
+        f.pad(&format!("{name}{colon}{settings}"))
+    }
+}
+
+impl FromStr for IoMethod {
+    type Err = ConfigError;
+
+    /// Reads what [`Display`](fmt::Display) writes, whatever the case of its letters; `uring` is `io_uring`.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let refused = || {
+            let understood = "choose auto, sync, worker, worker:threads=N, io_uring, or \
+                 io_uring:queue_depth=N,workers=N,fixed_buffers=F,fixed_files=F, where F is require, prefer or off";
+            ConfigError::new("io_method", text, understood)
+        };
+        let lower = text.to_ascii_lowercase();
+        let (name, settings) = name_and_settings(&lower);
+        let mut method = match name {
+            "auto" => Self::Auto,
+            "io_uring" | "uring" => Self::uring(),
+            "worker" => Self::worker(),
+            "sync" => Self::Sync,
+            _ => return Err(refused()),
+        };
+        for setting in settings {
+            let (setting, value) = setting.ok_or_else(refused)?;
+            match (&mut method, setting) {
+                (Self::Uring(options), _) => options.set(setting, value).ok_or_else(refused)?,
+                (Self::Worker { threads }, "threads") => *threads = value.parse().map_err(|_| refused())?,
+                _ => return Err(refused()),
+            }
+        }
+        method.validate().map(|()| method)
     }
 }
 

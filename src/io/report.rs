@@ -72,7 +72,7 @@ impl MethodReport {
 
 impl fmt::Display for MethodReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} (asked for {:?}", self.in_use, self.asked)?;
+        write!(f, "{} (asked for {}", self.in_use, self.asked)?;
         if let Some(reason) = &self.reason {
             write!(f, "; {reason}")?;
         }

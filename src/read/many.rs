@@ -259,7 +259,8 @@ impl Missing {
         let no_page = now.saturating_duration_since(progress.max(at_disk));
         let no_end = now.saturating_duration_since(ended.max(at_disk));
         if no_page >= patience && (no_end >= patience * 4 || no_page >= patience * IN_LINE_MAX) {
-            return Poll::Ready(Err(Error::AllPinned { waited }));
+            let shortage = if is_new { shared.pool.shortage().0 } else { shortage };
+            return Poll::Ready(Err(shortage.of_pins(waited)));
         }
         let idle = now.saturating_duration_since(progress);
         if idle >= shared.config.disk_wait {

@@ -23,7 +23,7 @@ use crate::{
         map::{Mapped, NotMapped},
         page::PinnedPage,
     },
-    error::{Error, Result},
+    error::Result,
     id::PageId,
     io::{method::calling_thread, operation::Urgency},
     observe::{Counter, Measure},
@@ -123,7 +123,9 @@ impl Miss {
                         return Poll::Ready(Ok(page));
                     }
                 }
-                Lookup::TooManyPins => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
+                Lookup::TooManyPins => {
+                    return Poll::Ready(Err(outcome::too_many_pins(&self.shared, self.page)));
+                }
             }
         }
     }
@@ -162,8 +164,12 @@ impl Miss {
             Ok(mapped) => mapped,
             // Somebody was faster.
             Err(NotMapped::Met(_) | NotMapped::Seized) => return Poll::Ready(Ok(None)),
-            Err(NotMapped::TooManyPins) => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
-            Err(NotMapped::NoRoom) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
+            Err(NotMapped::TooManyPins) => {
+                return Poll::Ready(Err(outcome::too_many_pins(&self.shared, self.page)));
+            }
+            Err(NotMapped::NoRoom) => {
+                return Poll::Ready(Err(self.shared.pool.shortage().0.of_pins(Duration::ZERO)));
+            }
         };
         let mode = ReadMode {
             urgency: Urgency::Demand,

@@ -32,7 +32,7 @@ pub(super) fn look(shared: &Shared, pin: &Pin) -> Result<ReadOutcome> {
             Phase::Free | Phase::Claimed => return Ok(ReadOutcome::Gone),
             // To verify takes a pin of its own.
             Phase::Loaded if state.pins_are_exhausted() => {
-                return Err(Error::TooManyPins { page: pin.frame().page() });
+                return Err(too_many_pins(shared, pin.frame().page()));
             }
             Phase::Loaded => {
                 if let Some(verification) = Verification::begin(&shared.pool, pin) {
@@ -44,6 +44,10 @@ pub(super) fn look(shared: &Shared, pin: &Pin) -> Result<ReadOutcome> {
     }
 }
 
+pub(super) fn too_many_pins(shared: &Shared, page: PageId) -> Error {
+    Error::TooManyPins { page, path: shared.pool.file_paths.of(page.file) }
+}
+
 /// Has the codec look at a page.
 fn verify(shared: &Shared, page: PageId, bytes: &[u8]) -> Result<()> {
     let Some(codec) = &shared.config.codec else { return Ok(()) };
@@ -53,5 +57,5 @@ fn verify(shared: &Shared, page: PageId, bytes: &[u8]) -> Result<()> {
     }
     let verdict = callback::contained(|| codec.verify(PageAddress::new(file.tag, page.block), bytes))?;
     let verdict = if seeded!("page_not_verified") { Ok(()) } else { verdict };
-    verdict.map_err(|reason| Error::Corrupt { page, reason: reason.into() })
+    verdict.map_err(|reason| Error::Corrupt { page, path: file.path.clone(), reason: reason.into() })
 }

@@ -27,7 +27,7 @@ use crate::{
     },
     error::{Error, Result},
     id::PageId,
-    read::frame_wait::FrameWait,
+    read::{frame_wait::FrameWait, outcome::too_many_pins},
     runtime::{
         operation::read::{MappedBefore, check_mapped},
         shared::Shared,
@@ -122,7 +122,7 @@ impl Overwrite {
                         return Poll::Ready(Ok(guard));
                     }
                 }
-                Lookup::TooManyPins => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
+                Lookup::TooManyPins => return Poll::Ready(Err(too_many_pins(&self.shared, self.page))),
             }
         }
     }
@@ -133,12 +133,13 @@ impl Overwrite {
         self.frame_wait.give_up(&self.shared);
         let state = pin.frame().state.load();
         if state.is_read_only() && !matches!(state.phase(), Phase::Free | Phase::Claimed) {
-            return Err(Error::ReadOnly { file: self.page.file });
+            let file = self.page.file;
+            return Err(Error::ReadOnly { file, path: self.shared.pool.file_paths.of(file) });
         }
         match state.phase() {
             // To end its read takes a pin of its own.
             Phase::Loaded if state.pins_are_exhausted() => {
-                return Err(Error::TooManyPins { page: self.page });
+                return Err(too_many_pins(&self.shared, self.page));
             }
             Phase::Valid => {
                 self.latching = Some(Latching::new(PinnedPage::new(pin), Latch::Exclusive));
@@ -164,15 +165,15 @@ impl Overwrite {
         let file = self.shared.files.open_file(self.page.file)?;
         file.check(self.page.block)?;
         if file.read_only {
-            return Poll::Ready(Err(Error::ReadOnly { file: self.page.file }));
+            return Poll::Ready(Err(Error::ReadOnly { file: file.id, path: Some(file.path.clone()) }));
         }
         let claimed = ready!(self.frame_wait.poll(&self.shared, self.patience, drive, waker))?;
         let pool = &self.shared.pool;
         let Mapped { reading, own } = match pool.map(claimed, self.page, false) {
             Ok(mapped) => mapped,
             Err(NotMapped::Met(_) | NotMapped::Seized) => return Poll::Ready(Ok(None)),
-            Err(NotMapped::TooManyPins) => return Poll::Ready(Err(Error::TooManyPins { page: self.page })),
-            Err(NotMapped::NoRoom) => return Poll::Ready(Err(Error::AllPinned { waited: Duration::ZERO })),
+            Err(NotMapped::TooManyPins) => return Poll::Ready(Err(too_many_pins(&self.shared, self.page))),
+            Err(NotMapped::NoRoom) => return Poll::Ready(Err(pool.shortage().0.of_pins(Duration::ZERO))),
         };
         let reading = check_mapped(pool, &file, reading, MappedBefore::now())?;
         Verification::of_read(pool, reading).end_with_zeros();

@@ -1,15 +1,15 @@
 //! What a pool can be told: options as typed values, checked once when the pool is built.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use crate::{
     buffer::frame::{copy_room::COPIES_MAX, unlogged::UnloggedChanges},
     codec::PageCodec,
-    error::{Error, Result},
+    error::ConfigError,
     id::PageSize,
     io::{
         doublewrite::options::TornPages,
-        options::{IoMethod, Scheduling},
+        options::{IoMethod, Scheduling, choose, name_and_settings},
     },
     wal::Wal,
 };
@@ -40,12 +40,11 @@ impl BackgroundWriter {
     /// Below this many frames a share of them is too small to be worth a thread.
     const AUTO_FRAMES: u32 = 256;
 
-    fn validate(self, frames: u32) -> Result<()> {
+    fn validate(self, frames: u32) -> Result<(), ConfigError> {
         match self {
             Self::Ready { low, high } if low == 0 || low > high || high > frames => {
-                Err(Error::config(format!(
-                    "a background writer that keeps {low} to {high} frames ready: choose 1 to {frames}, the lower first"
-                )))
+                let advice = format!("choose 1 to {frames} frames, the lower number first");
+                Err(ConfigError::new("background_writer", self, advice))
             }
             _ => Ok(()),
         }
@@ -60,6 +59,47 @@ impl BackgroundWriter {
             // A pool may have shrunk since they were set.
             Self::Ready { low, high } => marks(low.min(frames), high.min(frames)),
         }
+    }
+}
+
+impl fmt::Display for BackgroundWriter {
+    /// As it is [read](FromStr): `auto`, `off`, or `ready:low=16,high=128`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.pad("auto"),
+            Self::Off => f.pad("off"),
+            Self::Ready { low, high } => f.pad(&format!("ready:low={low},high={high}")),
+        }
+    }
+}
+
+impl FromStr for BackgroundWriter {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let refused = || {
+            ConfigError::new("background_writer", text, "choose auto, off, or ready:low=N,high=N in frames")
+        };
+        let lower = text.to_ascii_lowercase();
+        let (name, settings) = name_and_settings(&lower);
+        let settings: Option<Vec<(&str, &str)>> = settings.collect();
+        match (name, settings.as_deref()) {
+            ("auto", Some([])) => Ok(Self::Auto),
+            ("off", Some([])) => Ok(Self::Off),
+            ("ready", Some([("low", low), ("high", high)])) => {
+                let number = |text: &str| text.parse().map_err(|_| refused());
+                Ok(Self::Ready { low: number(low)?, high: number(high)? })
+            }
+            _ => Err(refused()),
+        }
+    }
+}
+
+impl FromStr for UnloggedChanges {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        choose("unlogged_changes", text, &[Self::Count, Self::Refuse])
     }
 }
 
@@ -108,18 +148,18 @@ impl Config {
         Scheduling { combine: self.combine_pages * self.page_size.bytes(), background }
     }
 
-    pub(crate) fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if self.frames == 0 {
-            return Err(Error::config("a pool needs at least one frame: set frames or memory"));
+            return Err(ConfigError::new("frames", 0, "a pool needs at least one"));
         }
         if self.frames_at_most < self.frames {
             let (frames, most) = (self.frames, self.frames_at_most);
-            return Err(Error::config(format!(
-                "{frames} frames, and {most} at most: choose at least as many"
-            )));
+            let advice = format!("the pool has {frames} at first: choose at least as many");
+            return Err(ConfigError::new("frames_at_most", most, advice));
         }
         if self.unlogged_changes == UnloggedChanges::Refuse && self.wal.is_none() {
-            return Err(Error::config("unlogged_changes: a pool without a log cannot refuse them: set wal"));
+            let advice = "a pool without a log cannot refuse them: set wal";
+            return Err(ConfigError::new("unlogged_changes", self.unlogged_changes, advice));
         }
         self.background_writer.validate(self.frames)?;
         self.io_method.validate()

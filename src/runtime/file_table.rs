@@ -14,7 +14,8 @@
 use rustc_hash::FxHashMap;
 
 use crate::{
-    error::{Error, Result},
+    buffer::frame::file_paths::FilePaths,
+    error::{ConfigError, Error, Result},
     id::FileId,
     io::file::File,
     sync::{Arc, Condvar, Mutex},
@@ -26,6 +27,8 @@ pub(crate) struct FileTable {
     table: Mutex<Table>,
     /// A file's opening is over.
     opened: Condvar,
+    /// The paths of those that are open.
+    paths: Arc<FilePaths>,
 }
 
 #[derive(Default)]
@@ -49,6 +52,11 @@ type Identity = (u64, u64);
 impl FileTable {
     /// The id of a file that has none yet.
     pub(crate) const NO_ID: FileId = FileId(u32::MAX);
+
+    /// A table without files, which keeps their `paths` up to date.
+    pub(crate) fn new(paths: Arc<FilePaths>) -> Self {
+        Self { paths, ..Self::default() }
+    }
 
     /// The file, for those who write its pages out: also while it is being closed.
     pub(crate) fn for_write_out(&self, id: FileId) -> Option<Arc<File>> {
@@ -112,6 +120,7 @@ impl Drop for Leaving<'_> {
         let mut table = self.files.table.lock();
         if let Some(file) = table.files.remove(&self.id) {
             table.note_departure(file.identity);
+            self.files.paths.remove(self.id);
         }
     }
 }
@@ -143,7 +152,8 @@ impl<'a> Try<'a> {
             table = self.files.opened.wait(table);
         }
         if let Some(other) = table.files.values().find(|other| is_same(other)) {
-            return Err(Error::AlreadyOpen { path: file.path.clone(), file: other.id });
+            let (path, open_path) = (file.path.clone(), other.path.clone());
+            return Err(Error::AlreadyOpen { path, file: other.id, open_path });
         }
         table.files.values().try_for_each(|other| check_other(&file, other))?;
         if table.departed.get(&file.identity).is_some_and(|&at| at > self.departures)
@@ -153,7 +163,8 @@ impl<'a> Try<'a> {
         }
         file.id = FileId(table.next);
         if file.id == FileTable::NO_ID {
-            return Err(Error::config("a pool opens at most 2^32 - 1 files in its life: build a new pool"));
+            let advice = "a pool opens at most 2^32 - 1 files in its life: build a new pool";
+            return Err(ConfigError::unset("open_file", advice).into());
         }
         table.next += 1;
         let file = Arc::new(file);
@@ -180,6 +191,7 @@ struct Opening<'a> {
 
 impl Opening<'_> {
     fn complete(self) -> Arc<File> {
+        self.files.paths.insert(self.file.id, &self.file.path);
         self.files.table.lock().files.insert(self.file.id, Arc::clone(&self.file));
         Arc::clone(&self.file)
     }
@@ -320,6 +332,24 @@ mod tests {
         pool.resize(32).wait().unwrap();
         drop((pool.stats(), pool.in_flight(), pool.file_info(file).unwrap(), pool.resident_pages()));
         pool.close_file(file).wait().unwrap();
+    }
+
+    #[test]
+    fn a_path_is_known_from_the_opening_of_its_file_to_its_end_and_not_beyond() {
+        let disk = SimDisk::new();
+        disk.put("data", vec![1; 4 * PAGE]);
+        let pool = BufferPool::builder().frames(4).page_size(PAGE as u32).disk(disk.clone()).build().unwrap();
+        let known = |file| pool.shared().pool.file_paths.of(file);
+        let file = pool.open_file("data", options(1)).unwrap();
+        assert_eq!(known(file).as_deref(), Some(Path::new("data")));
+        disk.inject(Fault::error(Op::Sync, 5).once());
+        pool.close_file(file).wait().unwrap_err();
+        assert!(known(file).is_some(), "it is still open");
+        pool.close_file(file).wait().unwrap_err();
+        assert_eq!(known(file), None, "and closed by the second try");
+        let dropped = pool.open_file("data", options(1)).unwrap();
+        pool.drop_file(dropped).wait().unwrap();
+        assert_eq!(known(dropped), None);
     }
 
     #[test]

@@ -49,5 +49,5 @@ impl Removals {
 }
 
 fn failed(name: &Path, source: io::Error) -> Error {
-    Error::File { op: IoOp::SyncFolder, path: name.to_owned(), source: Arc::new(source) }
+    Error::File { op: IoOp::SyncFolder, path: name.into(), source: Arc::new(source) }
 }

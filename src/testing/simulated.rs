@@ -32,7 +32,7 @@ use crate::sync::simulation;
 ///     let heap = pool.open_file("heap", OpenOptions::new())?;
 ///     let _pinned = pool.fetch(PageId::new(heap, 0)).wait()?;
 ///     let refused = pool.fetch(PageId::new(heap, 1)).wait();
-///     assert!(matches!(refused, Err(Error::AllPinned { waited }) if waited >= Duration::from_secs(3600)));
+///     assert!(matches!(refused, Err(Error::AllPinned { waited, .. }) if waited >= Duration::from_secs(3600)));
 ///     Ok::<(), Error>(())
 /// })?;
 /// assert!(begun.elapsed() < Duration::from_secs(600));

@@ -17,7 +17,7 @@
 //!
 //! Lock order: one content latch at a time, and under it only that of the shadow pages, or of the room for copies.
 
-use std::task::Poll;
+use std::{path::Path, task::Poll};
 
 use crate::{
     buffer::{
@@ -120,7 +120,7 @@ impl RunBuilder<'_> {
             if state.is_dirty() && !state.is_writing() {
                 if self.shared.pool.unlogged.refuses(no) {
                     pin.unlatch_shared();
-                    self.tally.begin().end(Err(Error::UnloggedChange { page }));
+                    self.tally.begin().end(Err(Error::UnloggedChange { page, path: self.path_of(page) }));
                     return None;
                 }
                 return Some(pin);
@@ -153,7 +153,10 @@ impl RunBuilder<'_> {
         let waited = time::now() - begun;
         latched.ok_or_else(|| match self.shared.end.has_begun() {
             true => Error::ShutDown,
-            false => Error::Latched { page: pin.frame().page(), waited },
+            false => {
+                let page = pin.frame().page();
+                Error::Latched { page, path: self.path_of(page), waited }
+            }
         })
     }
 
@@ -170,12 +173,17 @@ impl RunBuilder<'_> {
                     self.shared.pool.wait_until_settled(no);
                 }
                 Err(NotPinned::TooManyPins) if *self.patience != Patience::Try => {
-                    self.tally.begin().end(Err(Error::TooManyPins { page }));
+                    self.tally.begin().end(Err(Error::TooManyPins { page, path: self.path_of(page) }));
                     return None;
                 }
                 Err(_) => return None,
             }
         }
+    }
+
+    /// The path of the page's file, for an error.
+    fn path_of(&self, page: PageId) -> Option<Arc<Path>> {
+        self.shared.pool.file_paths.of(page.file)
     }
 
     /// The same without a wait, and with a share latch.
@@ -411,7 +419,7 @@ mod tests {
         page.write().unwrap().fill(2);
         let mut pins: Vec<_> = std::iter::from_fn(|| page.try_clone().ok()).collect();
         let refused = pool.checkpoint(CheckpointOptions::new()).wait();
-        assert!(matches!(refused, Err(Error::TooManyPins { page: named }) if named == page.id()));
+        assert!(matches!(refused, Err(Error::TooManyPins { page: named, .. }) if named == page.id()));
         pins.pop();
         assert_eq!(pool.checkpoint(CheckpointOptions::new()).wait().unwrap().pages_written, 1);
     }

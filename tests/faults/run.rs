@@ -139,7 +139,7 @@ impl Run {
                 Step::Checkpoint | Step::Read(..) | Step::Change(..) | Step::Many(..) | Step::Stream(..),
             ) => true,
             (Error::File { op: IoOp::Sync, path, .. }, Step::SyncFile(file) | Step::Reopen(file)) => {
-                Path::new(self.files[file].name) == path && self.files[file].is_poisoned
+                Path::new(self.files[file].name) == &**path && self.files[file].is_poisoned
             }
             (Error::File { op: IoOp::Sync, path, .. }, Step::Checkpoint) => {
                 is_open(path).is_some_and(|file| file.is_poisoned)
@@ -150,14 +150,14 @@ impl Run {
             // Of an opening, before any step of that file.
             (Error::File { op: IoOp::Open | IoOp::SyncFolder, path, .. }, step) => step
                 .file()
-                .is_some_and(|file| Path::new(self.files[file].name) == path && !self.files[file].is_open),
+                .is_some_and(|file| Path::new(self.files[file].name) == &**path && !self.files[file].is_open),
             // The file that was poisoned is closed; what is open now is another.
             (Error::SyncPoisoned { .. }, Step::Reopen(_)) => true,
             (Error::File { op: IoOp::Extend, path, .. }, Step::Extend(file, _)) => {
-                Path::new(self.files[file].name) == path
+                Path::new(self.files[file].name) == &**path
             }
             (Error::File { op: IoOp::Truncate, path, .. }, Step::Truncate(file, _) | Step::Reopen(file)) => {
-                Path::new(self.files[file].name) == path
+                Path::new(self.files[file].name) == &**path
             }
             _ => false,
         };

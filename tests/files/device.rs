@@ -66,7 +66,7 @@ fn a_device_has_its_whole_blocks_and_keeps_its_size() {
                 [pool.extend(file, NonZeroU32::MIN).wait().map(drop), pool.truncate(file, BLOCKS - 1).wait()];
             for refused in refused {
                 let error = refused.unwrap_err();
-                assert!(matches!(&error, Error::FixedSize { path } if *path == device.path), "{error}");
+                assert!(matches!(&error, Error::FixedSize { path } if **path == device.path), "{error}");
                 assert!(error.to_string().contains("block device, whose size is fixed"), "{error}");
             }
             pool.truncate(file, BLOCKS).wait().unwrap();

@@ -57,7 +57,7 @@ fn a_page_that_turns_out_to_be_pinned_costs_the_others_nothing() {
             gate.open();
             writing.join().unwrap().unwrap();
             let refused = giving_up.join().unwrap();
-            assert!(matches!(refused, Err(Error::Pinned { page }) if page == pinned.id()), "{refused:?}");
+            assert!(matches!(refused, Err(Error::Pinned { page, .. }) if page == pinned.id()), "{refused:?}");
             assert_nothing_is_lost(&bench);
         }
     });

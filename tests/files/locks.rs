@@ -26,7 +26,7 @@ fn pool(method: &IoMethod) -> BufferPool {
 fn assert_in_use(opened: Result<FileId>, path: &Path) {
     match opened {
         Err(ref error @ Error::InUse { path: ref named }) => {
-            assert_eq!(named, path);
+            assert_eq!(&**named, path);
             assert!(error.to_string().contains("in use by another pool: close it there first"), "{error}");
         }
         other => panic!("{path:?} is another pool's: {other:?}"),
@@ -109,7 +109,7 @@ fn two_pools_do_not_have_one_doublewrite_area() {
         };
         let one = build().unwrap();
         let error = build().unwrap_err();
-        assert!(matches!(&error, Error::InUse { path: named } if *named == path), "{error}");
+        assert!(matches!(&error, Error::InUse { path: named } if **named == path), "{error}");
         one.shutdown(Shutdown::Flush).unwrap();
         build().unwrap();
     });

@@ -58,7 +58,7 @@ fn a_pinned_page_keeps_its_file() {
         let bench = Bench::with(8, |builder| builder.frames(16).frame_wait(wait).io_method(method));
         let pinned = bench.fetch(3).unwrap();
         assert!(
-            matches!(bench.pool.drop_file(bench.file).wait(), Err(Error::Pinned { page }) if page == pinned.id())
+            matches!(bench.pool.drop_file(bench.file).wait(), Err(Error::Pinned { page, .. }) if page == pinned.id())
         );
         assert_stamped(&bench.fetch(4).unwrap(), 1);
         drop(pinned);

@@ -19,7 +19,7 @@ use crate::support::{
 #[track_caller]
 fn assert_failed_read(result: Result<PinnedPage>, at: PageId) {
     match result {
-        Err(Error::Io { op: IoOp::Read, page, source }) => {
+        Err(Error::Io { op: IoOp::Read, page, source, .. }) => {
             assert_eq!((page, source.raw_os_error()), (at, Some(EIO)));
         }
         other => panic!("{at} was to fail: {other:?}"),
@@ -55,7 +55,7 @@ fn c2_the_error_names_operation_file_and_block() {
         let bench = Bench::new(method, 4, 8);
         bench.disk.inject(Fault::error(Op::Read, EIO));
         let text = bench.fetch(7).unwrap_err().to_string();
-        assert!(text.starts_with("read of block 7 of file 0 failed: "), "{text}");
+        assert!(text.starts_with("read of block 7 of data (file 0) failed: "), "{text}");
         assert_eq!(bench.fetch(7).unwrap_err().raw_os_error(), Some(EIO));
     });
 }

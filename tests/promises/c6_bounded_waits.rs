@@ -43,7 +43,7 @@ fn open_other(bench: &Bench, blocks: u32) -> FileId {
 fn assert_all_pinned(result: Result<PinnedPage>, begun: Instant, limit: Duration) {
     let took = begun.elapsed();
     match result {
-        Err(ref error @ Error::AllPinned { waited }) => {
+        Err(ref error @ Error::AllPinned { waited, .. }) => {
             assert!(waited >= limit && took < limit + TOLERANCE, "limit {limit:?}, {error}, took {took:?}");
             assert!(error.to_string().contains("drop pins sooner, or give the pool more frames"), "{error}");
         }
@@ -431,7 +431,7 @@ fn c6_who_needs_a_page_alone_is_told_of_its_pins_in_time() {
         assert_eq!(bench.pool.evict(bench.page(6)).wait().unwrap(), Evicted::Pinned);
         for refused in [bench.pool.truncate(bench.file, 3).wait(), bench.pool.close_file(bench.file).wait()] {
             match refused {
-                Err(ref error @ Error::Pinned { page }) => {
+                Err(ref error @ Error::Pinned { page, .. }) => {
                     assert_eq!(page, bench.page(6));
                     assert!(error.to_string().contains("drop its pins and try again"), "{error}");
                 }
@@ -460,7 +460,10 @@ fn c6_a_pin_too_many_is_refused() {
         {
             let error = refused.unwrap_err();
             assert!(matches!(error, Error::TooManyPins { .. }), "{error}");
-            assert!(error.to_string().contains("leaked"), "{error}");
+            assert!(
+                error.to_string().contains("data (file 0)") && error.to_string().contains("leaked"),
+                "{error}"
+            );
         }
         assert!(bench.pool.fetch(bench.page(0)).now().is_none());
         pins.pop();

@@ -62,7 +62,7 @@ fn c6_who_holds_a_view_or_frozen_bytes_may_wait_for_the_pages_write_though_a_wri
         // What needs the page to itself says so in time.
         beside_a_writer_in_line(&bench, 6, false, || {
             let refused = bench.pool.close_file(bench.file).wait();
-            assert!(matches!(refused, Err(Error::Pinned { page }) if page == bench.page(6)), "{refused:?}");
+            assert!(matches!(refused, Err(Error::Pinned { page, .. }) if page == bench.page(6)), "{refused:?}");
             assert_eq!(bench.pool.evict(bench.page(6)).wait().unwrap(), Evicted::Pinned);
         });
         bench.assert_at_rest();
@@ -89,7 +89,7 @@ fn refusal<T>(result: Result<T>, begun: Instant) -> Error {
 
 #[track_caller]
 fn assert_latched(error: &Error, page: PageId) {
-    let Error::Latched { page: named, waited } = error else { panic!("{error}") };
+    let Error::Latched { page: named, waited, .. } = error else { panic!("{error}") };
     assert_eq!((*named, *waited >= FRAME_WAIT), (page, true));
     assert!(error.to_string().contains("drop its write guard"), "{error}");
 }

@@ -64,7 +64,7 @@ fn c6_the_time_for_pins_runs_only_while_all_frames_are_pinned() {
             let begun = Instant::now();
             let refused = bench.fetch(21);
             assert!(
-                matches!(refused, Err(Error::AllPinned { waited }) if waited >= FRAME_WAIT),
+                matches!(refused, Err(Error::AllPinned { waited, .. }) if waited >= FRAME_WAIT),
                 "{refused:?}"
             );
             assert!(begun.elapsed() < TOLERANCE);

@@ -166,13 +166,13 @@ impl Case<'_> {
                 ensure!(page.id() == self.page_id(at), "{} instead", page.id());
                 Ok(Some(page))
             }
-            Err(Error::PastEof { page, blocks }) => {
+            Err(Error::PastEof { page, blocks, .. }) => {
                 ensure!(!self.exists(at), "PastEof for a page that exists");
                 ensure!(page == self.page_id(at), "PastEof names {page}");
                 ensure!(blocks == self.files[at.file].mirror.blocks(), "PastEof tells of {blocks} blocks");
                 Ok(None)
             }
-            Err(Error::AllPinned { waited }) => {
+            Err(Error::AllPinned { waited, .. }) => {
                 ensure!(no_frame_left, "AllPinned after {waited:?} with {} frames held", self.held_frames());
                 ensure!(waited >= SHORT, "AllPinned after {waited:?} already");
                 Ok(None)

@@ -194,7 +194,7 @@ impl Case<'_> {
     }
 
     fn refused_as_pinned(&self, result: &Result<(), Error>) -> Check {
-        let Err(Error::Pinned { page }) = result else {
+        let Err(Error::Pinned { page, .. }) = result else {
             return Err(format!("{result:?} with a pin in the way"));
         };
         ensure!(

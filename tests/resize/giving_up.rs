@@ -33,7 +33,7 @@ fn c6_a_page_that_stays_pinned_is_named_and_nothing_has_changed() {
         bench.dirty(8..12, 2);
         let pinned = bench.fetch(13).unwrap();
         match bench.pool.resize(4).wait() {
-            Err(error @ Error::Pinned { page }) => {
+            Err(error @ Error::Pinned { page, .. }) => {
                 assert_eq!(page, pinned.id());
                 assert!(error.to_string().contains("drop its pins"), "{error}");
             }
@@ -82,7 +82,7 @@ fn c6_a_thread_that_holds_pages_can_ask_for_fewer_frames_and_gets_an_answer() {
         let bench = filled(method, 8);
         let page = bench.fetch(7).unwrap();
         let guard = page.write().unwrap();
-        assert!(matches!(bench.pool.resize(1).wait(), Err(Error::Pinned { page }) if page == bench.page(7)));
+        assert!(matches!(bench.pool.resize(1).wait(), Err(Error::Pinned { page, .. }) if page == bench.page(7)));
         drop(guard);
         let pages: Vec<_> = (0..8).map(|block| bench.fetch(block).unwrap()).collect();
         assert!(matches!(bench.pool.resize(1).wait(), Err(Error::Pinned { .. })));

@@ -13,6 +13,7 @@ use crate::{
             admission::Admission,
             clean_list::CleanList,
             copy_room::CopyRoom,
+            file_paths::FilePaths,
             frame_waiters::FrameWaiters,
             header::{Frame, FrameArrays},
             older_changes::OlderChanges,
@@ -54,6 +55,7 @@ pub(crate) struct Frames {
     pub(crate) shadow_pages: ShadowPages,
     pub(crate) older_changes: OlderChanges,
     pub(crate) unlogged: Unlogged,
+    pub(crate) file_paths: Arc<FilePaths>,
     pub(crate) counters: Arc<Counters>,
     /// How many times all frames were looked at.
     #[cfg(test)]
@@ -90,6 +92,7 @@ impl Frames {
             shadow_pages: ShadowPages::new(page_size, lent(frames), lent(most))?,
             older_changes: OlderChanges::default(),
             unlogged: Unlogged::default(),
+            file_paths: Arc::default(),
             counters,
             #[cfg(test)]
             sweeps: uncontrolled::AtomicU64::new(0),

@@ -10,7 +10,8 @@
 //! * [`copies`], [`copy_room`]: what a codec seals for the device;
 //! * [`change`], [`older_changes`], [`unlogged`]: what is noted of a change, and kept for the log's sake;
 //! * [`frame_waiters`], [`admission`]: the lines of those that wait for any frame, and for many; [`clean_list`]: frames set aside for them;
-//!   [`hand_on`]: the last pin goes while a caller waits; [`ticker`]: the thread that looks after tasks in all lines.
+//!   [`hand_on`]: the last pin goes while a caller waits; [`ticker`]: the thread that looks after tasks in all lines;
+//! * [`file_paths`]: how errors name the files of pages.
 //!
 //! PostgreSQL's counterpart: `buf_internals.h`.
 
@@ -20,6 +21,7 @@ mod change;
 pub(crate) mod clean_list;
 mod copies;
 pub(crate) mod copy_room;
+pub(crate) mod file_paths;
 pub(crate) mod frame_waiters;
 pub(crate) mod frames;
 mod hand_on;

@@ -6,7 +6,7 @@
 //! A page comes in under its exclusive latch, and is asked for under a share latch, so what a write-out is told stands until it has
 //! begun the write. Lock order: the lock is a leaf. Nobody takes it as long as no page is refused.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use crate::{
     id::FrameNo,
@@ -33,6 +33,16 @@ pub enum UnloggedChanges {
     /// [the whole page](crate::PageWrite::set_image_lsn) is stated, or its changes are thrown away. Meanwhile the background writer
     /// counts the page among its failures.
     Refuse,
+}
+
+impl fmt::Display for UnloggedChanges {
+    /// As it is [read](std::str::FromStr): `count` or `refuse`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Count => "count",
+            Self::Refuse => "refuse",
+        })
+    }
 }
 
 #[derive(Default)]

@@ -15,7 +15,7 @@ use std::{fs, ops::Range, ptr::NonNull};
 use rustix::mm::Advice;
 use rustix::mm::{self, MapFlags, MprotectFlags, ProtFlags};
 
-use crate::error::{Error, Result};
+use crate::error::{ConfigError, Error, Result};
 
 /// The huge page to align to, and the size from which asking for huge pages is worth it.
 pub(crate) const HUGE: usize = 2 << 20;
@@ -64,10 +64,8 @@ impl Mapping {
 
     fn map(len: usize, protection: ProtFlags, flags: MapFlags) -> Result<Self> {
         if len > LEN_MAX {
-            return Err(Error::config(format!(
-                "a pool has at most {} GiB: choose fewer frames",
-                LEN_MAX >> 30
-            )));
+            let advice = format!("a pool has at most {} GiB of memory: choose fewer frames", LEN_MAX >> 30);
+            return Err(ConfigError::unset("frames", advice).into());
         }
         let align = if len >= HUGE { HUGE } else { SMALL };
         let len = len.next_multiple_of(SMALL);
@@ -233,11 +231,13 @@ impl Drop for Mapping {
 /// Refuses at once what would end in the system killing the process while memory is faulted in.
 pub(crate) fn check_fits(len: usize) -> Result<()> {
     match available_memory() {
-        Some(available) if len as u64 > available => Err(Error::config(format!(
-            "the pool needs {} MiB, but only {} MiB of memory are available: choose fewer frames",
-            len >> 20,
-            available >> 20
-        ))),
+        Some(available) if len as u64 > available => {
+            let (needed, available) = (len >> 20, available >> 20);
+            let advice = format!(
+                "the pool needs {needed} MiB, but only {available} MiB of memory are available: choose fewer frames"
+            );
+            Err(ConfigError::unset("frames", advice).into())
+        }
         _ => Ok(()),
     }
 }
@@ -251,7 +251,8 @@ fn available_memory() -> Option<u64> {
 }
 
 fn out_of_memory(len: usize, errno: rustix::io::Errno) -> Error {
-    Error::config(format!("{} MiB of memory could not be had ({errno}): choose fewer frames", len >> 20))
+    let advice = format!("{} MiB of memory could not be had ({errno}): choose fewer frames", len >> 20);
+    ConfigError::unset("frames", advice).into()
 }
 
 #[cfg(test)]

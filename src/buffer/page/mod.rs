@@ -21,8 +21,10 @@ mod write;
 
 use std::{
     fmt,
+    path::Path,
     pin::Pin as StdPin,
     slice,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -78,7 +80,8 @@ impl PinnedPage {
     /// # Errors
     /// [`Error::TooManyPins`] where the page has a million pins already.
     pub fn try_clone(&self) -> Result<Self> {
-        let pin = self.pin.again().ok_or(Error::TooManyPins { page: self.id() })?;
+        let pin =
+            self.pin.again().ok_or_else(|| Error::TooManyPins { page: self.id(), path: self.path() })?;
         Ok(Self { pin })
     }
 
@@ -184,10 +187,15 @@ impl PinnedPage {
         self.pin.try_latch(latch).then_some(self.pin)
     }
 
+    /// The path of the page's file, for an error.
+    fn path(&self) -> Option<Arc<Path>> {
+        self.pin.frames().file_paths.of(self.id().file)
+    }
+
     pub(crate) fn check_writable(&self) -> Result<()> {
         self.pin.frames().process.check()?;
         if self.pin.frame().state.load().is_read_only() {
-            Err(Error::ReadOnly { file: self.id().file })
+            Err(Error::ReadOnly { file: self.id().file, path: self.path() })
         } else {
             Ok(())
         }

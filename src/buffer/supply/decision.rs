@@ -220,7 +220,7 @@ impl OngoingWait {
             self.progress = None;
             *pinned += since_last_look.min(bounds.pins / LOOKS_AT_LEAST);
             let is_over = *pinned >= bounds.pins;
-            return if is_over { Step::GiveUp(Error::AllPinned { waited }) } else { Step::Wait };
+            return if is_over { Step::GiveUp(shortage.of_pins(waited)) } else { Step::Wait };
         }
         let is_refused = self.has_tried_late && !self.is_writing && !shortage.is_at_disk();
         if (is_refused || waited >= bounds.pins)

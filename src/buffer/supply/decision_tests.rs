@@ -200,7 +200,7 @@ fn c6_what_was_found_before_a_wait_is_no_reason_to_end_it() {
 fn pins_are_an_error_after_their_time_and_only_such_time_counts() {
     let mut world = World::all_pinned();
     let (error, took) = world.until_it_gives_up();
-    assert!(matches!(error, Error::AllPinned { waited } if waited == took));
+    assert!(matches!(error, Error::AllPinned { waited, .. } if waited == took));
     assert!((BOUNDS.pins..BOUNDS.pins + TICK).contains(&took), "{took:?}");
     // Half of the time the disk has a frame.
     let mut world = World::all_pinned();

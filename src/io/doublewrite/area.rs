@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::{
-    error::{Error, IoOp, Result},
+    error::{ConfigError, Error, IoOp, Result},
     id::{FileId, PageAddress, PageSize},
     io::{
         aligned::AlignedZeros,
@@ -80,7 +80,7 @@ impl Area {
     }
 
     fn unfit(&self, why: &str) -> Error {
-        Error::config(format!("{}: {why}", self.file.path.display()))
+        ConfigError::unset("torn_pages", why).at(&self.file.path).into()
     }
 
     /// What lies behind these headers.

@@ -75,7 +75,7 @@ use std::collections::BTreeMap;
 use smallvec::SmallVec;
 
 use crate::{
-    error::{Error, Result},
+    error::{ConfigError, Result},
     id::{BlockNo, PageSize},
     io::{
         disk::Disk,
@@ -147,8 +147,8 @@ impl DoubleWrite {
             .ok()
             .filter(|&units| ledger::area_units(units).is_some())
             .ok_or_else(|| {
-                let (path, bytes) = (options.path.display(), options.bytes);
-                Error::config(format!("the doublewrite area {path} cannot have {bytes} bytes: choose fewer"))
+                let advice = "more than a doublewrite area can have: choose fewer";
+                ConfigError::new("bytes", options.bytes, advice).at(&options.path)
             })?;
         let area = Area::open(disk, &options.path, page_size, counters)?;
         let found = area.play(area.headers()?)?;

@@ -1,7 +1,7 @@
 //! After a crash: whose pages may be torn, and putting them right.
 
 use crate::{
-    error::{Error, IoOp, Result},
+    error::{ConfigError, IoOp, Result},
     events,
     id::{BlockNo, PageAddress},
     io::{
@@ -20,7 +20,7 @@ impl DoubleWrite {
     /// An error where the two cannot be open at once, because the copies of their pages could not be told apart.
     pub(crate) fn check_tags(file: &File, other: &File) -> Result<()> {
         if file.tag == other.tag && !file.read_only && !other.read_only {
-            return Err(Error::TagTaken { path: file.path.clone(), tag: file.tag, file: other.id });
+            return Err(file.tag_taken(other));
         }
         Ok(())
     }
@@ -32,7 +32,8 @@ impl DoubleWrite {
     /// The file cannot be used: it would have to be written to, or that failed.
     pub(crate) fn admit(&self, file: &File) -> Result<()> {
         if file.identity == self.area.file.identity {
-            return Err(Error::config(format!("{} is the pool's doublewrite area", file.path.display())));
+            let advice = "this file is the pool's doublewrite area: open another, or move the area";
+            return Err(ConfigError::unset("torn_pages", advice).at(&file.path).into());
         }
         let writing = self.writing.lock();
         // Another that is open under this tag is only read, or this one is.
@@ -53,9 +54,9 @@ impl DoubleWrite {
             }
         };
         if file.read_only {
-            let why = "may have torn pages that are to be restored: open it once without read_only";
-            let refused = || Err(Error::config(format!("{} {why}", file.path.display())));
-            return if copies.is_empty() { Ok(()) } else { refused() };
+            let why = "the file may have torn pages that are to be restored: open it once without read_only";
+            let refused = || ConfigError::new("read_only", true, why).at(&file.path).into();
+            return if copies.is_empty() { Ok(()) } else { Err(refused()) };
         }
         // What lies behind the end was lost with its length, or cut.
         let restored = self.put_back(file, copies.range(..file.blocks()))?;

@@ -28,7 +28,7 @@ use std::{
 
 use crate::{
     codec::PageCodec,
-    error::{Error, IoOp, Result},
+    error::{ConfigError, Error, IoOp, Result},
     id::{BlockNo, FileId, PageId, PageSize},
     io::{
         disk::{DirectRefused, Disk, DiskFile, Lock, MayBlock, Opened},
@@ -65,7 +65,7 @@ impl Drop for Closing<'_> {
 pub(crate) struct File {
     pub(crate) id: FileId,
     /// As it was given, for errors.
-    pub(crate) path: PathBuf,
+    pub(crate) path: Arc<Path>,
     /// Where its name was when it was opened, whatever links the path went through; `None` where it had none any more.
     pub(crate) name: Option<PathBuf>,
     pub(crate) disk: Box<dyn DiskFile>,
@@ -120,7 +120,7 @@ impl File {
         options: &OpenOptions,
         page_size: PageSize,
     ) -> Result<Self> {
-        let failed = |op| move |source| Error::File { op, path: path.to_owned(), source: Arc::new(source) };
+        let failed = |op| move |source| Error::File { op, path: path.into(), source: Arc::new(source) };
         let opened = disk.open(path, options, page_size).map_err(failed(IoOp::Open))?;
         let Opened { file, name, identity, lock, len, has_fixed_size, offset_align, direct, atomic_pages } =
             opened;
@@ -132,16 +132,14 @@ impl File {
         // A part of a block can be completed only where the length can change.
         let blocks = if has_fixed_size { len / page } else { len.div_ceil(page) };
         let blocks = u32::try_from(blocks).map_err(|_| {
-            Error::config(format!(
-                "{}: {len} bytes are more than {} blocks of {} bytes: use larger pages or several files",
-                path.display(),
-                u32::MAX,
-                page_size.bytes()
-            ))
+            let blocks = u32::MAX;
+            let advice =
+                format!("{len} bytes are more than {blocks} blocks: use larger pages or several files");
+            ConfigError::new("page_size", page_size.bytes(), advice).at(path)
         })?;
         Ok(Self {
             id,
-            path: path.to_owned(),
+            path: path.into(),
             name,
             may_block: file.may_block(),
             disk: file,
@@ -227,7 +225,7 @@ impl File {
         if block.0 < blocks {
             Ok(())
         } else {
-            Err(Error::PastEof { page: PageId::new(self.id, block), blocks })
+            Err(Error::PastEof { page: PageId::new(self.id, block), path: self.path.clone(), blocks })
         }
     }
 
@@ -263,14 +261,14 @@ impl File {
     /// The error that every sync gives since one failed.
     pub(crate) fn poison(&self) -> Option<Error> {
         let poison = self.sync.lock();
-        poison.as_ref().map(|source| Error::SyncPoisoned { file: self.id, source: Arc::clone(source) })
+        poison.as_ref().map(|source| self.poisoned_by(source))
     }
 
     /// Makes every write durable that has come back by now. Gives whether there was any.
     pub(crate) fn sync(&self, counters: &Counters) -> Result<bool> {
         let mut poison = self.sync.lock();
         if let Some(source) = &*poison {
-            return Err(Error::SyncPoisoned { file: self.id, source: Arc::clone(source) });
+            return Err(self.poisoned_by(source));
         }
         // Cleared first: a write that comes back during the sync may not be covered by it and sets it again.
         if !self.unsynced.swap(false, Ordering::SeqCst) {
@@ -287,6 +285,16 @@ impl File {
             self.error(IoOp::Sync, source)
         })?;
         Ok(true)
+    }
+
+    fn poisoned_by(&self, source: &Arc<io::Error>) -> Error {
+        Error::SyncPoisoned { file: self.id, path: self.path.clone(), source: Arc::clone(source) }
+    }
+
+    /// The error where another file, which is open, has the tag of this one.
+    pub(crate) fn tag_taken(&self, other: &Self) -> Error {
+        let (path, open_path) = (self.path.clone(), other.path.clone());
+        Error::TagTaken { path, tag: self.tag, file: other.id, open_path }
     }
 
     /// The error of an operation on the whole file.
@@ -324,7 +332,7 @@ mod tests {
         for path in [dir.path().join("missing"), dir.path().to_owned()] {
             let error = os_file(&path, &OpenOptions::new()).unwrap_err();
             assert!(
-                matches!(&error, Error::File { op: IoOp::Open, path: named, .. } if *named == path),
+                matches!(&error, Error::File { op: IoOp::Open, path: named, .. } if **named == path),
                 "{error}"
             );
         }
@@ -359,7 +367,7 @@ mod tests {
         let disk = FakeDisk::new(Vec::new());
         disk.set_reported_len((1 << 32) * 8192);
         let error = disk.open_file(8192).unwrap_err();
-        assert!(matches!(&error, Error::Config(text) if text.contains("larger pages")), "{error}");
+        assert!(error.to_string().contains("larger pages"), "{error}");
         disk.set_reported_len(u64::from(u32::MAX) * 8192);
         assert_eq!(disk.open_file(8192).unwrap().blocks(), u32::MAX);
     }

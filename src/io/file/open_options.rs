@@ -2,10 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::{
-    error::{Error, Result},
-    io::options::Fallback,
-};
+use crate::{error::ConfigError, io::options::Fallback};
 
 /// How a file is opened: an existing file, read and written, bypassing the system's page cache where that works, and locked
 /// against other pools, unless told otherwise.
@@ -23,7 +20,7 @@ pub struct OpenOptions {
     /// Open for reading only: write guards are refused.
     pub read_only: bool,
     /// Keep other pools, of this process and of others, from opening the file while it is open here; opened for
-    /// [reading only](Self::read_only), from opening it for writing. They get [`Error::InUse`].
+    /// [reading only](Self::read_only), from opening it for writing. They get [`Error::InUse`](crate::Error::InUse).
     ///
     /// It is an advisory lock of the open file (`flock(2)`), which ends with it, however the process ends. Programs that ask for
     /// no such lock are not kept out, nor, of a block device, those that open it by another device node. [`FileInfo`](crate::FileInfo) tells where the file system has none.
@@ -48,7 +45,7 @@ pub struct OpenOptions {
     /// [torn pages](crate::TornPages) know it by: a [`FileId`](crate::FileId) is given anew each time a file is opened.
     ///
     /// **Without tags of their own, pages of two files can be exchanged on disk, and no checksum tells.** So two open files of a
-    /// pool with a codec cannot have the same one ([`Error::TagTaken`]; a file without a tag has 0), and with a doublewrite
+    /// pool with a codec cannot have the same one ([`Error::TagTaken`](crate::Error::TagTaken); a file without a tag has 0), and with a doublewrite
     /// area each file must be given one. The pool does not know the files that are not open: to give each a number of its own,
     /// for ever, is the engine's part.
     pub tag: Option<u64>,
@@ -157,15 +154,15 @@ impl OpenOptions {
         self
     }
 
-    pub(crate) fn validate(&self) -> Result<()> {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if self.read_only && (self.create || self.initial_blocks > 0 || self.grow_by > 0) {
-            return Err(Error::config("a file opened for reading only can be neither created nor grown"));
+            let advice = "a file opened for reading only can be neither created nor grown: leave out create, initial_blocks and grow_by";
+            return Err(ConfigError::new("read_only", true, advice));
         }
         if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {
-            let mode = self.mode;
-            return Err(Error::config(format!(
-                "mode {mode:#o}: choose permissions of 0o777, with 0o600 for the owner"
-            )));
+            let (mode, advice) =
+                (format!("{:#o}", self.mode), "choose permissions of 0o777, with 0o600 for the owner");
+            return Err(ConfigError::new("mode", mode, advice));
         }
         Ok(())
     }

@@ -12,7 +12,7 @@
 use std::io;
 
 use crate::{
-    error::{Error, IoOp, Result},
+    error::{ConfigError, Error, IoOp, Result},
     id::PageAddress,
     io::{
         aligned::AlignedZeros,
@@ -231,12 +231,9 @@ impl<'a> SizeLock<'a> {
     fn zero(&self, from: u32, to: u64, counters: &Counters) -> Result<u32> {
         let file = self.file;
         let Ok(end) = u32::try_from(to) else {
-            return Err(Error::config(format!(
-                "{} has {} blocks and cannot get as many more: a file has at most {} blocks",
-                file.id,
-                file.blocks(),
-                u32::MAX
-            )));
+            let (blocks, most) = (file.blocks(), u32::MAX);
+            let advice = format!("the file has {blocks} already, and can have {most} at most");
+            return Err(ConfigError::new("blocks", to - u64::from(blocks), advice).at(&file.path).into());
         };
         if end == from {
             return Ok(end);

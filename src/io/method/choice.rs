@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::{
-    error::{Error, Result},
+    error::{ConfigError, Result},
     io::{
         method::{Chunk, Method, calling_thread::Inline, threads::Threads},
         operation::Lease,
@@ -37,15 +37,19 @@ pub(crate) fn open_method<L: Lease>(
             .or_else(|| holds(threads(IoMethod::DEFAULT_THREADS, scheduling, counters)))
             .unwrap_or_else(|| sync(counters)),
         IoMethod::Uring(options) => ring::open(options, chunks, scheduling, counters).map_err(|reason| {
-            Error::config(format!("{reason}; or let IoMethod::Auto choose what works here"))
+            refused(asked, &format!("{reason}; or let IoMethod::Auto choose what works here"))
         })?,
         IoMethod::Worker { threads: count } => threads(*count, scheduling, counters)
-            .map_err(|reason| Error::config(format!("{reason}; IoMethod::Sync needs none")))?,
+            .map_err(|reason| refused(asked, &format!("{reason}; IoMethod::Sync needs none")))?,
         IoMethod::Sync => sync(counters),
     };
     let (method, in_use, [fixed_buffers, fixed_files]) = rung;
     let reason = (!reasons.is_empty()).then(|| reasons.join("; "));
     Ok((method, MethodReport { asked: asked.clone(), in_use, reason, fixed_buffers, fixed_files }))
+}
+
+fn refused(asked: &IoMethod, advice: &str) -> ConfigError {
+    ConfigError::new("io_method", asked, advice)
 }
 
 fn threads<L: Lease>(

@@ -187,7 +187,7 @@ impl ReadLease {
                 None
             }
             Err(source) => {
-                let error = Error::io(IoOp::Read, page, source);
+                let error = failed(self.pins.frames(), page, Arc::new(source));
                 self.end_each(|_, _| Err(error.clone()), wakers)
             }
         }
@@ -207,7 +207,7 @@ impl ReadLease {
     fn end_transferred(&mut self, transferred: usize, wakers: &mut Wakers) -> Option<Error> {
         let size = self.pins.frames().page_size().bytes();
         let end = |index: usize, pin: &Pin| match transferred.saturating_sub(index * size).min(size) {
-            0 => Err(Error::io(IoOp::Read, pin.frame().page(), shrunk())),
+            0 => Err(failed(pin.frames(), pin.frame().page(), Arc::new(shrunk()))),
             arrived => {
                 zero_tail(buffer_of(pin.frames(), pin.frame_no()), arrived);
                 Ok(())
@@ -236,13 +236,14 @@ impl Drop for ReadLease {
     fn drop(&mut self) {
         if !self.pins.is_empty() {
             let source = Arc::new(abandoned());
-            let end = |_, pin: &Pin| {
-                let page = pin.frame().page();
-                Err(Error::Io { op: IoOp::Read, page, source: source.clone() })
-            };
+            let end = |_, pin: &Pin| Err(failed(pin.frames(), pin.frame().page(), Arc::clone(&source)));
             self.end_each(end, &mut Wakers::new());
         }
     }
+}
+
+fn failed(frames: &Frames, page: PageId, source: Arc<io::Error>) -> Error {
+    Error::Io { op: IoOp::Read, page, path: frames.file_paths.of(page.file), source }
 }
 
 /// The frame waits for its page, so nobody else has its bytes.

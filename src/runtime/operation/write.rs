@@ -178,7 +178,6 @@ impl WriteLease {
 
     pub(super) fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers) {
         self.assert_intact();
-        let first = self.first();
         let (pages, bytes) = (self.run.pins.len() as u64, self.bytes());
         assert!(
             outcome.as_ref().map_or(true, |&went| went == bytes),
@@ -187,7 +186,12 @@ impl WriteLease {
         let counters = &self.run.pins.frames().counters;
         counters.add(Counter::PagesWritten, pages);
         counters.add(Counter::Failures, u64::from(outcome.is_err()));
-        self.end(outcome.map(drop).map_err(|source| Error::io(IoOp::Write, first, source)), wakers);
+        self.end(outcome.map(drop).map_err(|source| self.failed(source)), wakers);
+    }
+
+    fn failed(&self, source: io::Error) -> Error {
+        let path = Some(self.file.path.clone());
+        Error::Io { op: IoOp::Write, page: self.first(), path, source: source.into() }
     }
 
     /// The `wakers` are called when all that belongs to this write is in order.
@@ -212,8 +216,8 @@ impl WriteLease {
 impl Drop for WriteLease {
     fn drop(&mut self) {
         if self.outstanding.is_some() {
-            let first = self.first();
-            self.end(Err(Error::io(IoOp::Write, first, abandoned())), &mut Wakers::new());
+            let abandoned = self.failed(abandoned());
+            self.end(Err(abandoned), &mut Wakers::new());
         }
     }
 }

@@ -117,7 +117,7 @@ fn c9_a_file_with_torn_pages_is_not_opened_for_reading_only() {
         let pool = pool_on(&disk, IoMethod::Sync, area()).unwrap();
         let read_only = OpenOptions::new().tag(TAGS[0]).read_only(true);
         let error = pool.open_file(path(TAGS[0]), read_only).unwrap_err();
-        assert!(matches!(&error, Error::Config(text) if text.contains("without read_only")), "{error}");
+        assert!(matches!(&error, Error::Config(text) if text.advice().contains("without read_only")), "{error}");
         let file = open(&pool, TAGS[0]).unwrap();
         pool.close_file(file).wait().unwrap();
         pool.open_file(path(TAGS[0]), read_only).unwrap();
@@ -201,7 +201,7 @@ fn c9_a_file_that_is_no_area_is_not_written_over() {
             let before = disk.image(taken).unwrap();
             let error = pool_on(&disk, IoMethod::Sync, area_at(taken)).unwrap_err();
             assert!(
-                matches!(&error, Error::Config(text) if text.contains("is no doublewrite area")),
+                matches!(&error, Error::Config(text) if text.advice().contains("is no doublewrite area")),
                 "{error}"
             );
             assert!(disk.image(taken).unwrap() == before, "{taken} was written over");

@@ -1,15 +1,15 @@
 //! What can go wrong, as one cloneable type.
 //!
 //! Several waiters share one failed I/O, so an error must be `Clone`; the system's own error sits behind an `Arc`. Each
-//! error names the operation and the page or file it struck, and its text says what to do where something can be done.
+//! error names the operation and the page or file it struck, with the file's path, and its text says what to do where something can be
+//! done. What a caller branches on is its [kind](Error::kind), and whether it [passes by itself](Error::is_transient).
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+mod config;
+mod kind;
 
+use std::{fmt, io, path::Path, sync::Arc, time::Duration};
+
+pub use self::{config::ConfigError, kind::ErrorKind};
 use crate::id::{FileId, Lsn, PageAddress, PageId};
 
 /// The result of every fallible operation of this crate.
@@ -53,16 +53,21 @@ impl fmt::Display for IoOp {
 }
 
 /// An error of the pool. Cheap to clone: several waiters can get the same one.
+///
+/// [`kind`](Self::kind) says what to do about it, and [`is_transient`](Self::is_transient) whether to try again; the variants have the
+/// details. Where a variant has the path of a file as an `Option`, it is `None` once the file is closed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A transfer of a page failed. Nothing of a failed read stays cached; a page whose write failed stays dirty.
-    #[error("{op} of {page} failed: {source}")]
+    #[error("{op} of {} failed: {source}", page_in(*page, path.as_deref()))]
     Io {
         /// What was tried.
         op: IoOp,
         /// The page.
         page: PageId,
+        /// The path of its file as it was given; `None` where that is closed.
+        path: Option<Arc<Path>>,
         /// The system's error.
         source: Arc<io::Error>,
     },
@@ -72,33 +77,43 @@ pub enum Error {
         /// What was tried.
         op: IoOp,
         /// The file's path as it was given.
-        path: PathBuf,
+        path: Arc<Path>,
         /// The system's error.
         source: Arc<io::Error>,
     },
     /// The page codec refused what was read: a torn, flipped or misplaced page.
-    #[error("{page} is corrupt: {reason}")]
+    #[error("{} is corrupt: {reason}", page_in(*page, Some(path)))]
     Corrupt {
         /// The page.
         page: PageId,
+        /// The path of its file as it was given.
+        path: Arc<Path>,
         /// What the codec said.
         reason: Arc<str>,
     },
     /// The block lies behind the end of its file.
-    #[error("{page} lies past the end: the file has {blocks} blocks; extend it first")]
+    #[error(
+        "{} lies past the end: the file has {blocks} blocks; extend it first", page_in(*page, Some(path))
+    )]
     PastEof {
         /// The page that was asked for.
         page: PageId,
+        /// The path of its file as it was given.
+        path: Arc<Path>,
         /// The blocks that the file has.
         blocks: u32,
     },
     /// No frame could be had: all of them were pinned for as long as a fetch [waits for pins](crate::Builder::frame_wait).
     #[error(
-        "no frame came free within {waited:?}: all are pinned; drop pins sooner, or give the pool more frames"
+        "no frame came free within {waited:?}: of {frames} frames {pinned} are pinned; drop pins sooner, or give the pool more frames"
     )]
     AllPinned {
         /// How long the caller waited.
         waited: Duration,
+        /// The frames of the pool.
+        frames: u32,
+        /// Frames that users have pinned. All of them, but for a [`fetch_many`](crate::BufferPool::fetch_many), which needs several.
+        pinned: u32,
     },
     /// No frame could be had: the frames that are not pinned wait for the disk, and nothing came back from it for as long as a fetch
     /// [waits for that](crate::Builder::disk_wait).
@@ -133,19 +148,24 @@ pub enum Error {
         /// The frames of the pool.
         frames: u32,
     },
-    /// The operation needs the page to itself, but somebody holds a pin on it.
-    #[error("{page} is pinned; drop its pins and try again")]
+    /// The operation needs the page to itself, but a caller holds a pin on it.
+    #[error("{} is pinned; drop its pins and try again", page_in(*page, path.as_deref()))]
     Pinned {
         /// The page.
         page: PageId,
+        /// The path of its file as it was given; `None` where that is closed.
+        path: Option<Arc<Path>>,
     },
     /// The page could not be written, since it was being changed for the whole of the allowed wait. It is as dirty as before.
     #[error(
-        "{page} is not written, since it was being changed for {waited:?}: drop its write guard and try again, not with the guard in hand"
+        "{} is not written, since it was being changed for {waited:?}: drop its write guard and try again, not with the guard in hand",
+        page_in(*page, path.as_deref())
     )]
     Latched {
         /// The page.
         page: PageId,
+        /// The path of its file as it was given; `None` where that is closed.
+        path: Option<Arc<Path>>,
         /// How long the caller waited.
         waited: Duration,
     },
@@ -158,10 +178,14 @@ pub enum Error {
         reason: Arc<str>,
     },
     /// One page cannot have more pins at once than the frame's state word counts.
-    #[error("{page} has as many pins as a page can have; is a pin leaked in a loop?")]
+    #[error(
+        "{} has as many pins as a page can have; is a pin leaked in a loop?", page_in(*page, path.as_deref())
+    )]
     TooManyPins {
         /// The page.
         page: PageId,
+        /// The path of its file as it was given; `None` where that is closed.
+        path: Option<Arc<Path>>,
     },
     /// The write-ahead log could not be made durable, so nothing was written and the pages are still dirty.
     #[error("the log could not be flushed up to {lsn}: {source}")]
@@ -174,28 +198,38 @@ pub enum Error {
     /// The page was changed without a log position, and the pool [refuses](crate::UnloggedChanges::Refuse) to write such a page. It
     /// stays in memory as it is.
     #[error(
-        "{page} is not written, since it was changed without a log position: call set_lsn for each change (Lsn::UNLOGGED where it needs \
-         no record); for what was changed already, log the whole page and call set_image_lsn"
+        "{} is not written, since it was changed without a log position: call set_lsn for each change (Lsn::UNLOGGED where it needs \
+         no record); for what was changed already, log the whole page and call set_image_lsn",
+        page_in(*page, path.as_deref())
     )]
     UnloggedChange {
         /// The page.
         page: PageId,
+        /// The path of its file as it was given; `None` where that is closed.
+        path: Option<Arc<Path>>,
     },
     /// A sync of this file failed before, so what was written may be lost even though a later sync would report success.
     #[error(
-        "{file} cannot be trusted since a sync failed ({source}): close it, open it again and recover from the log"
+        "{} cannot be trusted since a sync failed ({source}): close it, open it again and recover from the log",
+        file_at(*file, Some(path))
     )]
     SyncPoisoned {
         /// The file.
         file: FileId,
+        /// Its path as it was given.
+        path: Arc<Path>,
         /// The error of the sync that failed first.
         source: Arc<io::Error>,
     },
     /// The file was opened for reading only.
-    #[error("{file} is open for reading only: open it without read_only to change it")]
+    #[error(
+        "{} is open for reading only: open it without read_only to change it", file_at(*file, path.as_deref())
+    )]
     ReadOnly {
         /// The file.
         file: FileId,
+        /// Its path as it was given; `None` where it is closed.
+        path: Option<Arc<Path>>,
     },
     /// No open file has this id: it was closed, or is another pool's.
     #[error("{file} is not open in this pool: it was closed, or is another pool's")]
@@ -204,12 +238,14 @@ pub enum Error {
         file: FileId,
     },
     /// The pool has this very file open already, perhaps by another path.
-    #[error("{path} is open already as {file}: one file, one id", path = path.display())]
+    #[error("{path} is open already as {}: one file, one id", file_at(*file, Some(open_path)), path = path.display())]
     AlreadyOpen {
         /// The path that was given.
-        path: PathBuf,
+        path: Arc<Path>,
         /// The id under which the file is open.
         file: FileId,
+        /// The path by which it was opened.
+        open_path: Arc<Path>,
     },
     /// Another pool has the file open, of this process or of another.
     #[error(
@@ -218,19 +254,19 @@ pub enum Error {
     )]
     InUse {
         /// The path that was given.
-        path: PathBuf,
+        path: Arc<Path>,
     },
     /// A block device can be neither extended nor cut.
     #[error("{path} is a block device, whose size is fixed: use the blocks that it has", path = path.display())]
     FixedSize {
         /// The file's path as it was given.
-        path: PathBuf,
+        path: Arc<Path>,
     },
-    /// The file's path does not lead to it any more: it was renamed, removed or replaced by somebody else.
+    /// The file's path does not lead to it any more: it was renamed, removed or replaced by another program.
     #[error("{path} does not lead to {file} any more: it was renamed, removed or replaced", path = path.display())]
     PathChanged {
         /// The file's path as it was given.
-        path: PathBuf,
+        path: Arc<Path>,
         /// The file.
         file: FileId,
     },
@@ -250,24 +286,29 @@ pub enum Error {
     #[error("{}", area_damaged(area, *page))]
     AreaDamaged {
         /// The area's path as it was given.
-        area: PathBuf,
+        area: Arc<Path>,
         /// The page whose newest copy is damaged; `None` where the damage hides which pages there were copies of.
         page: Option<PageAddress>,
     },
     /// Two files cannot have the same tag where pages have a [codec](crate::PageCodec), or are protected from being
     /// [torn](crate::TornPages) by copies: it is what a page's file is known by.
-    #[error("{path} has the tag {tag} of {file}: give each file a tag of its own, the same each time", path = path.display())]
+    #[error(
+        "{path} has the tag {tag} of {}: give each file a tag of its own, the same each time",
+        file_at(*file, Some(open_path)), path = path.display()
+    )]
     TagTaken {
         /// The path that was given.
-        path: PathBuf,
+        path: Arc<Path>,
         /// The tag that was given.
         tag: u64,
-        /// The file that has it.
+        /// The open file that has it.
         file: FileId,
+        /// The path by which that was opened.
+        open_path: Arc<Path>,
     },
-    /// An option has a value that cannot work. The text says which and what would.
+    /// An option has a value that cannot work. It says which, and what would.
     #[error("{0}")]
-    Config(Arc<str>),
+    Config(Arc<ConfigError>),
     /// A callback of the engine (its log, its page codec) panicked, in a thread of the pool, or on a page that had to be written to
     /// make room for the one that was wanted.
     #[error("a callback of the engine panicked; the operation was given up")]
@@ -281,14 +322,6 @@ pub enum Error {
 }
 
 impl Error {
-    pub(crate) fn config(text: impl Into<String>) -> Self {
-        Self::Config(Arc::from(text.into()))
-    }
-
-    pub(crate) fn io(op: IoOp, page: PageId, source: io::Error) -> Self {
-        Self::Io { op, page, source: Arc::new(source) }
-    }
-
     /// The system's error number, where one is behind this error.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
@@ -300,6 +333,56 @@ impl Error {
             _ => None,
         }
     }
+
+    /// Returns the path of the file that it is about, as it was given, where there is one and that is open.
+    #[must_use]
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::File { path, .. }
+            | Self::Corrupt { path, .. }
+            | Self::PastEof { path, .. }
+            | Self::SyncPoisoned { path, .. }
+            | Self::AlreadyOpen { path, .. }
+            | Self::InUse { path, .. }
+            | Self::FixedSize { path, .. }
+            | Self::PathChanged { path, .. }
+            | Self::AreaDamaged { area: path, .. }
+            | Self::TagTaken { path, .. } => Some(path),
+            Self::Io { path, .. }
+            | Self::Pinned { path, .. }
+            | Self::Latched { path, .. }
+            | Self::TooManyPins { path, .. }
+            | Self::UnloggedChange { path, .. }
+            | Self::ReadOnly { path, .. } => path.as_deref(),
+            Self::Config(error) => error.path(),
+            Self::AllPinned { .. }
+            | Self::NoFrame { .. }
+            | Self::TooManyPages { .. }
+            | Self::CannotGrow { .. }
+            | Self::Wal { .. }
+            | Self::NotOpen { .. }
+            | Self::TornPages { .. }
+            | Self::Panicked
+            | Self::ShutDown
+            | Self::Forked => None,
+        }
+    }
+}
+
+impl From<ConfigError> for Error {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(Arc::new(error))
+    }
+}
+
+/// Names a page by the path of its file, where that is known.
+fn page_in(page: PageId, path: Option<&Path>) -> String {
+    format!("{} of {}", page.block, file_at(page.file, path))
+}
+
+/// Names a file by its path, where that is known.
+fn file_at(file: FileId, path: Option<&Path>) -> String {
+    path.map_or_else(|| file.to_string(), |path| format!("{} ({file})", path.display()))
 }
 
 fn area_damaged(area: &Path, page: Option<PageAddress>) -> String {
@@ -321,11 +404,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn errors_are_send_sync_clone_and_name_their_page() {
+    fn errors_are_send_sync_clone_and_small() {
         fn assert_bounds<T: Clone + Send + Sync + std::error::Error + 'static>() {}
         assert_bounds::<Error>();
+        // No larger than one that counts frames.
+        assert!(size_of::<Error>() <= 64, "{}", size_of::<Error>());
+    }
+
+    #[test]
+    fn an_error_of_a_page_names_the_path_of_its_file_and_the_number_alone_once_that_is_closed() {
         let page = PageId::new(FileId(3), 14);
-        let text = Error::io(IoOp::Read, page, io::Error::from_raw_os_error(5)).to_string();
+        let source = Arc::new(io::Error::from_raw_os_error(5));
+        let error = |path| Error::Io { op: IoOp::Read, page, path, source: Arc::clone(&source) };
+        let (open, closed) = (error(Some(Path::new("data/heap").into())), error(None));
+        let text = open.to_string();
+        assert!(text.starts_with("read of block 14 of data/heap (file 3) failed: "), "{text}");
+        let text = closed.to_string();
         assert!(text.starts_with("read of block 14 of file 3 failed: "), "{text}");
+        assert_eq!((open.path(), closed.path()), (Some(Path::new("data/heap")), None));
     }
 }

@@ -1,0 +1,222 @@
+//! What a caller branches on: the kind of an error, and whether to try again.
+//!
+//! Both are total matches over the variants: a new one does not compile before it has a place in each.
+
+use std::io;
+
+use super::{Error, IoOp};
+
+/// What a caller does about an [`Error`]: one kind for all errors after which it does the same.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The disk or the system refused a transfer, or a call for a file. Look at the system's error; nothing was lost by it: a failed read
+    /// keeps nothing, and a page whose write failed stays dirty.
+    Io,
+    /// What was read is damaged. Restore it from the log ([`overwrite`](crate::BufferPool::overwrite)) or from a backup.
+    Corrupt,
+    /// The block is not there. [Extend](crate::BufferPool::extend) the file first, or do without.
+    OutOfRange,
+    /// No frame came free. Drop pins and try again, or give the pool more frames; with [`Error::NoFrame`] look for what the disk does
+    /// not answer.
+    NoFrame,
+    /// More was asked for at once than the pool can ever give. Ask for less, or look for what is leaked.
+    TooMany,
+    /// The system has no memory to give. Do with the frames that there are.
+    NoMemory,
+    /// Another holder is in the way: of a pin, of a write guard, of the file's lock. Have it let go, and try again.
+    Busy,
+    /// The call does not fit the file: it is open for reading only, is open already, has a fixed size, has another's tag, or its path leads
+    /// elsewhere. Change the call.
+    Conflict,
+    /// The pool or the file is not open (here). Open it, or build a pool.
+    Closed,
+    /// A sync failed, so what was written may be lost. Close the file, open it again and recover from the log; where it is the
+    /// [doublewrite area](crate::TornPages::DoubleWrite), build the pool anew.
+    Poisoned,
+    /// The log is in the way of a write: it could not be flushed, or was not told of a change. The page stays dirty. Mend the log, or state
+    /// the change's position.
+    Log,
+    /// Pages from before a crash are still to be put right. Open their files, or [give them up](crate::BufferPool::give_up_torn_pages).
+    NeedsRecovery,
+    /// An option cannot work. The [`ConfigError`](crate::ConfigError) says which one, and what would.
+    Config,
+    /// The engine's own log or codec panicked. Mend it.
+    Panicked,
+}
+
+impl Error {
+    /// Returns what kind of error it is: what a caller does about it.
+    ///
+    /// ```
+    /// use ringpool::{Error, ErrorKind};
+    ///
+    /// /// What an engine makes of an error of a read.
+    /// fn advice(error: &Error) -> &'static str {
+    ///     match error.kind() {
+    ///         _ if error.is_transient() => "try again in a while",
+    ///         ErrorKind::Corrupt => "restore the page from the log",
+    ///         ErrorKind::Poisoned => "close the file, open it and recover",
+    ///         _ => "give up",
+    ///     }
+    /// }
+    /// assert_eq!(advice(&Error::ShutDown), "give up");
+    /// ```
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            // What was written may be lost from the first one on.
+            Self::File { op: IoOp::Sync, .. } | Self::SyncPoisoned { .. } => ErrorKind::Poisoned,
+            Self::Io { .. } | Self::File { .. } => ErrorKind::Io,
+            Self::Corrupt { .. } | Self::AreaDamaged { .. } => ErrorKind::Corrupt,
+            Self::PastEof { .. } => ErrorKind::OutOfRange,
+            Self::AllPinned { .. } | Self::NoFrame { .. } => ErrorKind::NoFrame,
+            Self::TooManyPages { .. } | Self::TooManyPins { .. } => ErrorKind::TooMany,
+            Self::CannotGrow { .. } => ErrorKind::NoMemory,
+            Self::Pinned { .. } | Self::Latched { .. } | Self::InUse { .. } => ErrorKind::Busy,
+            Self::ReadOnly { .. }
+            | Self::AlreadyOpen { .. }
+            | Self::FixedSize { .. }
+            | Self::TagTaken { .. }
+            | Self::PathChanged { .. } => ErrorKind::Conflict,
+            Self::NotOpen { .. } | Self::ShutDown | Self::Forked => ErrorKind::Closed,
+            Self::Wal { .. } | Self::UnloggedChange { .. } => ErrorKind::Log,
+            Self::TornPages { .. } => ErrorKind::NeedsRecovery,
+            Self::Config(_) => ErrorKind::Config,
+            Self::Panicked => ErrorKind::Panicked,
+        }
+    }
+
+    /// Returns whether the same call may succeed later, though this caller changes nothing: what is in the way goes by itself, or by what
+    /// others do in the course of their work (they drop pins and guards, the disk answers, memory and space on the disk become free).
+    ///
+    /// True is no promise, and says nothing of when: wait a while between tries, and bound their number. Above all, pins and guards of the
+    /// *calling* thread or task go only if it drops them. False where only a deliberate step helps (extend the file, open it again, restore
+    /// the page, choose another option), even if others may take it.
+    ///
+    /// For a failed transfer, a failed call for a file and a failed flush of the log it depends on the system's error: interrupted, busy,
+    /// timed out, and no memory, descriptors or space left count as transient; a medium error (`EIO`), a missing file and refused
+    /// permissions do not. A failed sync is never transient, whatever the system's error was (C4).
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::File { op: IoOp::Sync, .. } => false,
+            Self::Io { source, .. } | Self::File { source, .. } | Self::Wal { source, .. } => passes(source),
+            Self::AllPinned { .. }
+            | Self::NoFrame { .. }
+            | Self::TooManyPins { .. }
+            | Self::Pinned { .. }
+            | Self::Latched { .. }
+            | Self::InUse { .. }
+            | Self::CannotGrow { .. } => true,
+            Self::Corrupt { .. }
+            | Self::PastEof { .. }
+            | Self::TooManyPages { .. }
+            | Self::UnloggedChange { .. }
+            | Self::SyncPoisoned { .. }
+            | Self::ReadOnly { .. }
+            | Self::NotOpen { .. }
+            | Self::AlreadyOpen { .. }
+            | Self::FixedSize { .. }
+            | Self::PathChanged { .. }
+            | Self::TornPages { .. }
+            | Self::AreaDamaged { .. }
+            | Self::TagTaken { .. }
+            | Self::Config(_)
+            | Self::Panicked
+            | Self::ShutDown
+            | Self::Forked => false,
+        }
+    }
+}
+
+/// Whether the state of the system that it tells of passes by itself.
+fn passes(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+
+    let by_number =
+        |errno: i32| [Errno::MFILE, Errno::NFILE, Errno::NOBUFS].map(Errno::raw_os_error).contains(&errno);
+    error.raw_os_error().is_some_and(by_number)
+        || matches!(
+            error.kind(),
+            io::ErrorKind::Interrupted
+                | io::ErrorKind::WouldBlock
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::ResourceBusy
+                | io::ErrorKind::OutOfMemory
+                | io::ErrorKind::StorageFull
+                | io::ErrorKind::QuotaExceeded
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc, time::Duration};
+
+    use super::*;
+    use crate::id::{FileId, Lsn, PageId};
+
+    fn source(errno: i32) -> Arc<io::Error> {
+        Arc::new(io::Error::from_raw_os_error(errno))
+    }
+
+    fn file_error(op: IoOp, errno: i32) -> Error {
+        Error::File { op, path: Path::new("data").into(), source: source(errno) }
+    }
+
+    const EIO: i32 = 5;
+    const ENOENT: i32 = 2;
+    const EINTR: i32 = 4;
+    const EMFILE: i32 = 24;
+    const ENOSPC: i32 = 28;
+
+    #[test]
+    fn a_transfer_is_worth_another_try_where_the_systems_state_passes_by_itself() {
+        let page = PageId::new(FileId(0), 3);
+        for (errno, is_transient) in
+            [(EIO, false), (ENOENT, false), (EINTR, true), (EMFILE, true), (ENOSPC, true)]
+        {
+            let read = Error::Io { op: IoOp::Read, page, path: None, source: source(errno) };
+            assert_eq!((read.kind(), read.is_transient()), (ErrorKind::Io, is_transient), "{read}");
+            let extend = file_error(IoOp::Extend, errno);
+            assert_eq!((extend.kind(), extend.is_transient()), (ErrorKind::Io, is_transient), "{extend}");
+            let log = Error::Wal { lsn: Lsn(7), source: source(errno) };
+            assert_eq!((log.kind(), log.is_transient()), (ErrorKind::Log, is_transient), "{log}");
+        }
+    }
+
+    #[test]
+    fn c4_a_failed_sync_is_of_one_kind_from_the_first_on_and_never_worth_another_try() {
+        let poisoned =
+            Error::SyncPoisoned { file: FileId(0), path: Path::new("data").into(), source: source(ENOSPC) };
+        for error in [file_error(IoOp::Sync, ENOSPC), file_error(IoOp::Sync, EINTR), poisoned] {
+            assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Poisoned, false), "{error}");
+        }
+        // A folder can be synced again.
+        assert_eq!(file_error(IoOp::SyncFolder, EIO).kind(), ErrorKind::Io);
+    }
+
+    #[test]
+    fn what_other_callers_hold_is_worth_another_try_and_what_takes_a_step_is_not() {
+        let (page, path) = (PageId::new(FileId(0), 3), None);
+        let waited = Duration::from_secs(1);
+        let pinned = Error::AllPinned { waited, frames: 8, pinned: 8 };
+        for (error, kind) in [
+            (pinned, ErrorKind::NoFrame),
+            (Error::Pinned { page, path: path.clone() }, ErrorKind::Busy),
+            (Error::Latched { page, path: path.clone(), waited }, ErrorKind::Busy),
+            (Error::InUse { path: Path::new("data").into() }, ErrorKind::Busy),
+        ] {
+            assert_eq!((error.kind(), error.is_transient()), (kind, true), "{error}");
+        }
+        for (error, kind) in [
+            (Error::PastEof { page, path: Path::new("data").into(), blocks: 3 }, ErrorKind::OutOfRange),
+            (Error::UnloggedChange { page, path }, ErrorKind::Log),
+            (Error::NotOpen { file: FileId(0) }, ErrorKind::Closed),
+            (Error::ShutDown, ErrorKind::Closed),
+            (Error::Panicked, ErrorKind::Panicked),
+        ] {
+            assert_eq!((error.kind(), error.is_transient()), (kind, false), "{error}");
+        }
+    }
+}
