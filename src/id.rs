@@ -362,6 +362,24 @@ mod tests {
     }
 
     #[test]
+    fn a_page_size_is_read_as_it_is_written_and_in_the_ways_that_people_write_it() {
+        for power in 9..=16 {
+            let size = PageSize::new(1 << power).unwrap();
+            assert_eq!(size.to_string().parse(), Ok(size));
+            assert_eq!(size.bytes().to_string().parse(), Ok(size));
+        }
+        for text in ["8192", "8k", "8 KiB", " 8kB ", "8192B", "8 K"] {
+            assert_eq!(text.parse(), Ok(PageSize::DEFAULT), "{text}");
+        }
+        for text in
+            ["", "k", "-8k", "8.0k", "8M", "8 8", "4194304k", "99999999999", "3000", "128k", "\u{661}"]
+        {
+            let told = text.parse::<PageSize>().unwrap_err().to_string();
+            assert_eq!(told, format!("page_size {text}: choose a power of two from 512 to 65536 bytes"));
+        }
+    }
+
+    #[test]
     fn page_sizes_outside_the_rule_are_refused_with_advice() {
         for bytes in [0, 1, 256, 513, 8191, 12288, 131_072, u32::MAX] {
             let error = PageSize::new(bytes).unwrap_err().to_string();

@@ -14,8 +14,8 @@ use std::{
 };
 
 use ringpool::{
-    BlockNo, BufferPool, Builder, CheckpointOptions, Error, Evicted, Fallback, FileId, IoMethod, IoOp,
-    OpenOptions, PageId, Prefetch, Result, Shutdown, UringOptions,
+    BackgroundWriter, BlockNo, BufferPool, Builder, CheckpointOptions, Error, ErrorKind, Evicted, Fallback,
+    FileId, IoMethod, IoOp, OpenOptions, PageId, Prefetch, Result, Shutdown, UnloggedChanges, UringOptions,
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use support::{PAGE, assert_stamped, error_text, guarded, methods, restamp, stamped_file, with_each_method};
@@ -62,16 +62,17 @@ fn assert_not_opened(opened: Result<FileId>, path: &Path, advice: &str) {
 fn page_sizes_are_powers_of_two_in_range() {
     for bytes in [0, 1, 256, 511, 513, 3000, 8191, 128 << 10, u32::MAX] {
         let builder = BufferPool::builder().frames(1).page_size(bytes);
-        assert_refused(builder, &format!("page size {bytes}: choose a power of two from 512 to 65536 bytes"));
+        assert_refused(builder, &format!("page_size {bytes}: choose a power of two from 512 to 65536 bytes"));
     }
 }
 
 #[test]
 fn a_pool_needs_frames_and_the_memory_for_them() {
     guarded(|| {
-        assert_refused(BufferPool::builder().frames(0), "at least one frame: set frames or memory");
-        assert_refused(BufferPool::builder().memory(PAGE - 1), "at least one frame: set frames or memory");
-        assert_refused(BufferPool::builder().memory(usize::MAX), "choose larger pages");
+        assert_refused(BufferPool::builder().frames(0), "frames 0: a pool needs at least one");
+        let advice = format!("memory_bytes {}: less than one page of 8 KiB", PAGE - 1);
+        assert_refused(BufferPool::builder().memory_bytes(PAGE - 1), &advice);
+        assert_refused(BufferPool::builder().memory_bytes(usize::MAX), "choose larger pages");
         assert_refused(BufferPool::builder().frames(u32::MAX), "memory");
         assert_refused(BufferPool::builder().frames(u32::MAX).page_size(64 << 10), "memory");
     });
@@ -79,7 +80,10 @@ fn a_pool_needs_frames_and_the_memory_for_them() {
 
 #[test]
 fn options_out_of_range_are_refused_with_the_range() {
-    assert_refused(BufferPool::builder().frames(4).combine_limit((1 << 20) + 1), "at most 1048576 bytes");
+    assert_refused(
+        BufferPool::builder().frames(4).combine_limit_bytes((1 << 20) + 1),
+        "at most 1048576 bytes",
+    );
     for requests in [0, 4097, u32::MAX] {
         let ring = IoMethod::Uring(UringOptions::default().queue_depth(requests));
         assert_refused(BufferPool::builder().frames(4).io_method(ring), "choose 1 to 4096");
@@ -92,13 +96,93 @@ fn options_out_of_range_are_refused_with_the_range() {
     }
 }
 
+/// An option that is refused, and what the error must say.
+type Refused = (Builder, &'static str, Option<&'static str>);
+
+#[test]
+fn a_config_error_names_the_option_as_its_method_and_the_value() {
+    let builder = || BufferPool::builder().io_method(IoMethod::Sync);
+    let uring = |options| BufferPool::builder().frames(4).io_method(IoMethod::Uring(options));
+    let writer = BackgroundWriter::ReadyFrames { low: 5, high: 4 };
+    let refused: [Refused; 12] = [
+        (builder().page_size(3000), "page_size", Some("3000")),
+        (builder().frames(0), "frames", Some("0")),
+        (builder().memory_bytes(100), "memory_bytes", Some("100")),
+        (builder().frames(8).frames_at_most(7), "frames_at_most", Some("7")),
+        (builder().frames(4).memory_bytes_at_most(100), "memory_bytes_at_most", Some("100")),
+        (builder().combine_limit_bytes(2 << 20), "combine_limit_bytes", Some("2097152")),
+        (
+            builder().frames(8).background_writer(writer),
+            "background_writer",
+            Some("ready_frames:low=5,high=4"),
+        ),
+        (builder().unlogged_changes(UnloggedChanges::Refuse), "unlogged_changes", Some("refuse")),
+        (uring(UringOptions::default().queue_depth(0)), "queue_depth", Some("0")),
+        (uring(UringOptions::default().workers(65)), "workers", Some("65")),
+        (builder().io_method(IoMethod::Worker { threads: 0 }), "threads", Some("0")),
+        (builder().frames(u32::MAX).page_size(64 << 10), "frames", None),
+    ];
+    for (builder, option, value) in refused {
+        let error = builder.build().unwrap_err();
+        assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Config, false), "{error}");
+        let Error::Config(config) = &error else { panic!("{error}") };
+        assert_eq!((config.option(), config.value(), config.path()), (option, value, None), "{error}");
+        assert!(
+            error.to_string().starts_with(option) && error.to_string().ends_with(config.advice()),
+            "{error}"
+        );
+    }
+}
+
+#[test]
+fn a_size_that_was_given_in_frames_and_in_bytes_is_refused_with_both_names() {
+    let both = [
+        (
+            BufferPool::builder().memory_bytes(1 << 20).frames(10),
+            "frames 10: memory_bytes 1048576 is set too",
+        ),
+        (
+            BufferPool::builder().frames(10).memory_bytes(1 << 20),
+            "frames 10: memory_bytes 1048576 is set too",
+        ),
+        (
+            BufferPool::builder().frames(4).frames_at_most(9).memory_bytes_at_most(1 << 20),
+            "frames_at_most 9: memory_bytes_at_most 1048576 is set too",
+        ),
+    ];
+    for (builder, told) in both {
+        assert_refused(builder, told);
+    }
+    // One for now, and one for later.
+    let builder = BufferPool::builder().frames(4).memory_bytes_at_most(1 << 20);
+    assert!(builder.io_method(IoMethod::Sync).build().is_ok());
+}
+
+#[test]
+fn a_config_error_of_a_file_has_its_path() {
+    let (folder, pool) = (folder(), pool(&IoMethod::Sync));
+    let path = folder.path().join("new");
+    for (options, option, value) in [
+        (OpenOptions::new().create(true).mode(0o1777), "mode", "0o1777"),
+        (OpenOptions::new().read_only(true).create(true), "read_only", "true"),
+        (OpenOptions::new().read_only(true).grow_by_blocks(4), "read_only", "true"),
+    ] {
+        let error = pool.open_file(&path, options).unwrap_err();
+        let Error::Config(config) = &error else { panic!("{error}") };
+        assert_eq!((config.option(), config.value()), (option, Some(value)), "{error}");
+        assert_eq!((config.path(), error.path()), (Some(&*path), Some(&*path)), "{error}");
+        assert!(error.to_string().starts_with(&format!("{}: {option} {value}: ", path.display())), "{error}");
+    }
+}
+
 #[test]
 fn the_least_of_everything_works() {
     guarded(|| {
         let folder = folder();
         let path = file_of(&folder, 4);
         for method in [IoMethod::Worker { threads: 1 }, IoMethod::Sync] {
-            let pool = BufferPool::builder().frames(1).combine_limit(0).io_method(method).build().unwrap();
+            let pool =
+                BufferPool::builder().frames(1).combine_limit_bytes(0).io_method(method).build().unwrap();
             let file = pool.open_file(&path, OpenOptions::new()).unwrap();
             for block in 0..4 {
                 let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
@@ -196,7 +280,9 @@ fn blocks_behind_the_end_are_an_error_that_names_the_end() {
             let page = PageId::new(file, block);
             for refused in [pool.fetch(page).wait(), pollster::block_on(pool.fetch(page))] {
                 let text = error_text(refused.map(drop));
-                assert_eq!(text, format!("{page} lies past the end: the file has 3 blocks; extend it first"));
+                let path = folder.path().join("file");
+                let told = format!("block {block} of {} ({file}) lies past the end", path.display());
+                assert_eq!(text, format!("{told}: the file has 3 blocks; extend it first"));
             }
             assert!(pool.fetch(page).now().is_none());
             assert_eq!(pool.evict(page).wait().unwrap(), Evicted::NotResident);
@@ -242,7 +328,10 @@ fn a_read_only_file_is_not_changed() {
         let options = OpenOptions::new().read_only(true);
         for contradiction in [options.create(true), options.initial_blocks(9)] {
             let text = error_text(pool.open_file(&path, contradiction));
-            assert_eq!(text, "a file opened for reading only can be neither created nor grown");
+            assert!(
+                text.contains("a file opened for reading only can be neither created nor grown"),
+                "{text}"
+            );
         }
         let file = pool.open_file(&path, options).unwrap();
         let page = pool.fetch(PageId::new(file, 1)).wait().unwrap();
@@ -254,7 +343,8 @@ fn a_read_only_file_is_not_changed() {
             pool.truncate(file, 1).wait(),
         ] {
             let text = error_text(refused);
-            assert_eq!(text, "file 0 is open for reading only: open it without read_only to change it");
+            let told = format!("{} (file 0) is open for reading only", path.display());
+            assert_eq!(text, format!("{told}: open it without read_only to change it"));
         }
         assert_stamped(&page, 1);
         drop(page);

@@ -33,7 +33,7 @@ fn switches() -> BTreeMap<String, u64> {
 fn no_thread_of_an_idle_pool_ever_runs() {
     guarded(|| {
         for method in methods() {
-            let writer = BackgroundWriter::Ready { low: 8, high: 16 };
+            let writer = BackgroundWriter::ReadyFrames { low: 8, high: 16 };
             let bench = Bench::with(256, |builder| {
                 builder.frames(64).io_method(method.clone()).background_writer(writer)
             });

@@ -58,7 +58,8 @@ fn c7_a_pool_is_registered_again_right_after_another_was_dropped() {
 fn build_again_and_again() {
     let limit = rustix::process::Rlimit { current: Some(8 << 20), maximum: Some(8 << 20) };
     rustix::process::setrlimit(rustix::process::Resource::Memlock, limit).expect("it is lowered");
-    let build = |memory: usize| BufferPool::builder().memory(memory).io_method(IoMethod::uring()).build();
+    let build =
+        |memory: usize| BufferPool::builder().memory_bytes(memory).io_method(IoMethod::uring()).build();
     for round in 0..60 {
         match build(5 << 20) {
             Ok(pool) => assert_eq!(pool.stats().method.fixed_buffers, Registration::InUse, "round {round}"),
@@ -140,7 +141,7 @@ fn c7_a_pool_that_may_not_register_its_frames_works_and_says_so() {
 }
 
 fn read_unregistered(path: &Path) {
-    let pool = match BufferPool::builder().memory(MEMORY).io_method(IoMethod::uring()).build() {
+    let pool = match BufferPool::builder().memory_bytes(MEMORY).io_method(IoMethod::uring()).build() {
         Ok(pool) => pool,
         Err(error) => return println!("skipped: no io_uring here: {error}"),
     };
@@ -158,7 +159,7 @@ fn read_unregistered(path: &Path) {
     }
     assert!(pool.stats().counts.handed_over_requests > 0, "the ring has read nothing");
     let required = UringOptions::default().fixed_buffers(Fallback::Require);
-    let refused = BufferPool::builder().memory(MEMORY).io_method(IoMethod::Uring(required)).build();
+    let refused = BufferPool::builder().memory_bytes(MEMORY).io_method(IoMethod::Uring(required)).build();
     let text = refused.unwrap_err().to_string();
     assert!(text.contains("RLIMIT_MEMLOCK"), "{text}");
 }

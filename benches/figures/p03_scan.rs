@@ -29,7 +29,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let (kib, requests) = POOL_SHAPE;
     let (combine, window) = (kib << 10, Window::of_requests(requests, (kib << 10) as usize / PAGE as usize));
     readers.push(Reader::ahead(input, "prefetch", &methods::uring(64), FRAMES, combine as usize, window)?);
-    let options = StreamOptions::new().combine_limit(combine as usize);
+    let options = StreamOptions::new().combine_limit_bytes(combine as usize);
     let streams = [("read stream", options), ("bulk read stream", options.bulk())];
     for (name, options) in streams {
         readers.push(Reader::stream(input, name, &methods::uring(64), FRAMES, options)?);

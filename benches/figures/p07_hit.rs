@@ -156,7 +156,7 @@ impl Resident {
         empty.as_file().set_len(u64::from(pages) * u64::from(page_size))?;
         // Some slack, since the table is cut into parts that fill unevenly.
         let builder = BufferPool::builder().frames(pages + pages / 16).page_size(page_size);
-        let pool = builder.combine_limit(1 << 20).build()?;
+        let pool = builder.combine_limit_bytes(1 << 20).build()?;
         let file = pool.open_file(empty.path(), OpenOptions::new().read_only(true))?;
         for first in (0..pages).step_by(AT_ONCE) {
             pool.prefetch(file.pages(first..pages.min(first + AT_ONCE as u32)));

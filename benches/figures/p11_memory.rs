@@ -11,7 +11,8 @@ pub(crate) fn measure(_: &Bench) -> Result<Vec<FigureRow>> {
 }
 
 fn beside((memory, name): (usize, &'static str)) -> Result<FigureRow> {
-    let pool = BufferPool::builder().memory(memory).page_size(PAGE).io_method(IoMethod::Sync).build()?;
+    let pool =
+        BufferPool::builder().memory_bytes(memory).page_size(PAGE).io_method(IoMethod::Sync).build()?;
     let stats = pool.stats();
     let share = stats.overhead_bytes as f64 / stats.page_bytes as f64;
     let detail = format!("{} KiB beside {} MiB", stats.overhead_bytes >> 10, stats.page_bytes >> 20);

@@ -24,7 +24,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
         }),
         Arm::new("pool", |_| {
             let meter = Meter::start();
-            let pool = BufferPool::builder().memory(MEMORY).build()?;
+            let pool = BufferPool::builder().memory_bytes(MEMORY).build()?;
             let elapsed = meter.stop();
             drop(pool);
             Ok(elapsed.sample(1, MEMORY as u64))

@@ -74,7 +74,7 @@ mod measured {
 
         fn run(&self, combine: usize) -> Result<Sample> {
             let before = self.pool.stats().counts;
-            let options = StreamOptions::new().combine_limit(combine);
+            let options = StreamOptions::new().combine_limit_bytes(combine);
             let meter = Meter::start();
             for (block, page) in (0..PAGES).zip(self.pool.read_stream(self.file.pages(0..PAGES), options)) {
                 look_at(Place { file: 0, block }, &page?.read());

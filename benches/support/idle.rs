@@ -30,7 +30,7 @@ impl<'a> IdlePool<'a> {
     pub(crate) fn open(input: &'a Input, candidate: &Candidate) -> Result<Self> {
         let before = Threads::all()?;
         let spec = PoolSpec { method: candidate.method.clone(), frames: FRAMES, combine: 128 << 10 };
-        let writer = BackgroundWriter::Ready { low: 8, high: 64 };
+        let writer = BackgroundWriter::ReadyFrames { low: 8, high: 64 };
         let pool = PoolArm::open_with(input, &spec, true, |builder| builder.background_writer(writer))?;
         let blocks = input.blocks()[0].min(2 * FRAMES);
         pool.change(&places::sequential(&[blocks], 1), |_, page| page[0] = 1)?;

@@ -70,7 +70,7 @@ impl<'a> PoolArm<'a> {
         options: impl FnOnce(Builder) -> Builder,
     ) -> Result<Self> {
         let builder = BufferPool::builder().frames(spec.frames).page_size(input.page_size());
-        let builder = builder.io_method(spec.method.clone()).combine_limit(spec.combine);
+        let builder = builder.io_method(spec.method.clone()).combine_limit_bytes(spec.combine);
         let pool = options(builder).build()?;
         let files = input.open_in(&pool, writes)?;
         Ok(Self { input, pool, files, writes })

@@ -85,7 +85,8 @@ fn open(folder: &Path, recorder: &Recorder) -> Result<(BufferPool, Tree)> {
         .torn_pages(TornPages::DoubleWrite(DoubleWriteArea::new(folder.join("copies"))))
         .build()?;
     // Pages are added one by one: they are made ahead, so that hardly any of them waits for the disk.
-    let file = pool.open_file(folder.join("words"), OpenOptions::new().create(true).grow_by(128).tag(1))?;
+    let file =
+        pool.open_file(folder.join("words"), OpenOptions::new().create(true).grow_by_blocks(128).tag(1))?;
     let tree = Tree::open(&pool, file, &log, &survived)?.recorded(recorder);
     Ok((pool, tree))
 }

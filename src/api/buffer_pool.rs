@@ -155,7 +155,7 @@ impl BufferPool {
     /// Adds zeroed blocks to the end of the file. They are on disk as zeros when this is done; that the file is so long is
     /// durable after the next sync or checkpoint.
     ///
-    /// Extenders who come together are served by one write, and with [`OpenOptions::grow_by`] most extensions need none.
+    /// Extenders who come together are served by one write, and with [`OpenOptions::grow_by_blocks`] most extensions need none.
     /// A crash may leave more zeroed blocks behind the end than were handed out, never fewer than were synced.
     ///
     /// # Errors
@@ -266,7 +266,7 @@ impl BufferPool {
     /// Sure to be had, while no page is pinned, is a quarter of the pool's frames: all read streams and prefetches together may hold the
     /// other three quarters in advance, and a stream that is not pulled keeps its part. A call for more pages than that may end in
     /// [`Error::AllPinned`] while there are such streams; drop those that are not read, or give them a smaller
-    /// [`look_ahead`](crate::StreamOptions::look_ahead). The same holds for a [`resize`](Self::resize) to fewer frames.
+    /// [`look_ahead`](crate::StreamOptions::look_ahead_pages). The same holds for a [`resize`](Self::resize) to fewer frames.
     pub fn fetch_many(&self, pages: &[PageId]) -> FetchMany {
         FetchMany::new(&self.shared, pages)
     }

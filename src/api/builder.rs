@@ -37,7 +37,7 @@ use crate::{
 #[must_use = "a builder makes nothing until build is called"]
 pub struct Builder {
     size: PoolSize,
-    at_most: Option<PoolSize>,
+    at_most: PoolSize,
     page_size: Result<PageSize>,
     io_method: IoMethod,
     wal: Option<Arc<dyn Wal>>,
@@ -46,27 +46,33 @@ pub struct Builder {
     torn_pages: TornPages,
     frame_wait: Duration,
     disk_wait: Duration,
-    combine_limit: usize,
+    combine_limit_bytes: usize,
     background_depth: u32,
     background_writer: BackgroundWriter,
     disk: Box<dyn Disk>,
 }
 
-/// How large the pool is, as it was said.
-#[derive(Copy, Clone)]
-enum PoolSize {
-    Frames(u32),
-    Memory(usize),
+/// How large the pool is, as it was said: in one of two units.
+#[derive(Copy, Clone, Default)]
+struct PoolSize {
+    frames: Option<u32>,
+    bytes: Option<usize>,
 }
 
 impl PoolSize {
-    fn frames(self, page_size: PageSize) -> Result<u32> {
-        match self {
-            Self::Frames(frames) => Ok(frames),
-            Self::Memory(bytes) => u32::try_from(bytes / page_size.bytes()).map_err(|_| {
-                let advice = format!("more than {} frames: choose larger pages", u32::MAX);
-                ConfigError::new("memory", bytes, advice).into()
-            }),
+    /// Returns the number of frames, if it was said. `options`: how the two units are set.
+    fn frames(self, options: [&'static str; 2], page_size: PageSize) -> Result<Option<u32>, ConfigError> {
+        let [in_frames, in_bytes] = options;
+        let Some(bytes) = self.bytes else { return Ok(self.frames) };
+        let refused = |advice| Err(ConfigError::new(in_bytes, bytes, advice));
+        match (self.frames, u32::try_from(bytes / page_size.bytes())) {
+            (Some(frames), _) => {
+                let advice = format!("{in_bytes} {bytes} is set too: set one of the two");
+                Err(ConfigError::new(in_frames, frames, advice))
+            }
+            (None, Ok(0)) => refused(format!("less than one page of {page_size}: choose more")),
+            (None, Ok(frames)) => Ok(Some(frames)),
+            (None, Err(_)) => refused(format!("more than {} frames: choose larger pages", u32::MAX)),
         }
     }
 }
@@ -74,8 +80,8 @@ impl PoolSize {
 impl Builder {
     pub(crate) fn new() -> Self {
         Self {
-            size: PoolSize::Memory(Self::MEMORY),
-            at_most: None,
+            size: PoolSize::default(),
+            at_most: PoolSize::default(),
             page_size: Ok(PageSize::DEFAULT),
             io_method: IoMethod::Auto,
             wal: None,
@@ -84,7 +90,7 @@ impl Builder {
             torn_pages: TornPages::default(),
             frame_wait: Config::FRAME_WAIT,
             disk_wait: Config::DISK_WAIT,
-            combine_limit: Config::COMBINE_LIMIT,
+            combine_limit_bytes: Config::COMBINE_LIMIT,
             background_depth: BACKGROUND_DEPTH,
             background_writer: BackgroundWriter::Auto,
             disk: Box::new(OsDisk),
@@ -94,20 +100,21 @@ impl Builder {
     /// The default size of a pool.
     const MEMORY: usize = 128 << 20;
 
-    /// So many frames. Instead of [`memory`](Self::memory).
+    /// Sets the number of frames, at least 1. Instead of [`memory_bytes`](Self::memory_bytes): to set both is an error.
     pub fn frames(mut self, frames: u32) -> Self {
-        self.size = PoolSize::Frames(frames);
+        self.size.frames = Some(frames);
         self
     }
 
-    /// As many frames as fit into so many bytes; 128 MiB unless set.
-    pub fn memory(mut self, bytes: usize) -> Self {
-        self.size = PoolSize::Memory(bytes);
+    /// Sets the memory for pages, in bytes: the pool has as many frames as fit into it. At least one page; 128 MiB unless this or
+    /// [`frames`](Self::frames) is set.
+    pub fn memory_bytes(mut self, bytes: usize) -> Self {
+        self.size.bytes = Some(bytes);
         self
     }
 
-    /// So many frames in the end: up to these the pool can be [resized](BufferPool::resize). As many as it has at first, unless
-    /// set: then it keeps its size.
+    /// Sets the number of frames up to which the pool can be [resized](BufferPool::resize): at least as many as it has at first, and just
+    /// those unless set. Then it keeps its size. Instead of [`memory_bytes_at_most`](Self::memory_bytes_at_most): to set both is an error.
     ///
     /// They cost address space, and beside that little until they come: their share of the page table (10 to 20 bytes a frame, more
     /// where pages are far apart in their files, as far as it is touched), a byte each, and with a codec room for sealed copies of them (one
@@ -115,17 +122,18 @@ impl Builder {
     /// where it could have more than 1 TiB), and so it is registered: a request for scattered frames is a little more likely to go
     /// unregistered.
     pub fn frames_at_most(mut self, frames: u32) -> Self {
-        self.at_most = Some(PoolSize::Frames(frames));
+        self.at_most.frames = Some(frames);
         self
     }
 
-    /// The same, as many frames as fit into so many bytes.
-    pub fn memory_at_most(mut self, bytes: usize) -> Self {
-        self.at_most = Some(PoolSize::Memory(bytes));
+    /// Sets the same in bytes: as many frames as fit into them.
+    pub fn memory_bytes_at_most(mut self, bytes: usize) -> Self {
+        self.at_most.bytes = Some(bytes);
         self
     }
 
-    /// The size of every page, in bytes: a power of two from 512 to 65536, 8192 unless set.
+    /// Sets the size of every page, in bytes: a power of two from 512 to 65,536; 8,192 unless set. A [`PageSize`] that was read from text
+    /// gives them as [`bytes`](PageSize::bytes).
     pub fn page_size(mut self, bytes: u32) -> Self {
         self.page_size = PageSize::new(bytes);
         self
@@ -185,9 +193,9 @@ impl Builder {
         self
     }
 
-    /// The most bytes that one request covers, up to 1 MiB; 128 KiB unless set. A page is always allowed.
-    pub fn combine_limit(mut self, bytes: usize) -> Self {
-        self.combine_limit = bytes;
+    /// Sets the most bytes that one request covers, up to 1 MiB; 128 KiB unless set. A page is always allowed.
+    pub fn combine_limit_bytes(mut self, bytes: usize) -> Self {
+        self.combine_limit_bytes = bytes;
         self
     }
 
@@ -270,11 +278,13 @@ impl Builder {
 
     fn into_config(self) -> Result<(Config, Box<dyn Disk>)> {
         let page_size = self.page_size?;
-        let frames = self.size.frames(page_size)?;
-        let frames_at_most = self.at_most.map_or(Ok(frames), |most| most.frames(page_size))?;
-        if self.combine_limit > COMBINE_LIMIT_MAX {
+        let frames = self.size.frames(["frames", "memory_bytes"], page_size)?;
+        let frames = frames.unwrap_or((Self::MEMORY / page_size.bytes()) as u32);
+        let most = self.at_most.frames(["frames_at_most", "memory_bytes_at_most"], page_size)?;
+        let frames_at_most = most.unwrap_or(frames);
+        if self.combine_limit_bytes > COMBINE_LIMIT_MAX {
             let advice = format!("choose at most {COMBINE_LIMIT_MAX} bytes");
-            return Err(ConfigError::new("combine_limit", self.combine_limit, advice).into());
+            return Err(ConfigError::new("combine_limit_bytes", self.combine_limit_bytes, advice).into());
         }
         let config = Config {
             frames,
@@ -287,7 +297,7 @@ impl Builder {
             torn_pages: self.torn_pages,
             frame_wait: self.frame_wait,
             disk_wait: self.disk_wait,
-            combine_pages: (self.combine_limit / page_size.bytes()).max(1),
+            combine_pages: (self.combine_limit_bytes / page_size.bytes()).max(1),
             background_depth: self.background_depth,
             background_writer: self.background_writer,
         };

@@ -52,14 +52,10 @@ pub(crate) fn choose<T: Copy + fmt::Display>(
 /// Splits `name:key=value,key=value` into the name, and the pairs with a `None` for what is no pair.
 pub(crate) fn name_and_settings(text: &str) -> (&str, impl Iterator<Item = Option<(&str, &str)>>) {
     let (name, settings) = text.split_once(':').unwrap_or((text, ""));
-    let pair = |setting: &'_ str| -> Option<(usize, usize)> { setting.find('=').map(|at| (at, at + 1)) };
-    let pairs = settings.split(',').filter(|setting| !setting.trim().is_empty());
-    (
-        name.trim(),
-        pairs.map(move |setting| {
-            pair(setting).map(|(end, begin)| (setting[..end].trim(), setting[begin..].trim()))
-        }),
-    )
+    let settings = settings.split(',').filter(|setting| !setting.trim().is_empty());
+    let pairs =
+        settings.map(|setting| setting.split_once('=').map(|(name, value)| (name.trim(), value.trim())));
+    (name.trim(), pairs)
 }
 
 /// How the io_uring method sets up its ring.
@@ -271,3 +267,58 @@ pub(crate) struct Scheduling {
 
 /// The largest request, in bytes.
 pub(crate) const COMBINE_LIMIT_MAX: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fallback() -> impl Strategy<Value = Fallback> {
+        prop::sample::select(vec![Fallback::Require, Fallback::Prefer, Fallback::Off])
+    }
+
+    fn method() -> impl Strategy<Value = IoMethod> {
+        let ring = (1_u32..=4096, 1_u32..=64, fallback(), fallback());
+        let ring = ring.prop_map(|(depth, workers, buffers, files)| {
+            let options = UringOptions::default().queue_depth(depth).workers(workers);
+            IoMethod::Uring(options.fixed_buffers(buffers).fixed_files(files))
+        });
+        let threads = (1_u32..=256).prop_map(|threads| IoMethod::Worker { threads });
+        let plain =
+            prop::sample::select(vec![IoMethod::Auto, IoMethod::Sync, IoMethod::uring(), IoMethod::worker()]);
+        prop_oneof![ring, threads, plain]
+    }
+
+    proptest! {
+        #[test]
+        fn what_an_option_is_written_as_is_read_as_that_option(method in method(), fallback in fallback()) {
+            prop_assert_eq!(method.to_string().parse(), Ok(method.clone()));
+            prop_assert_eq!(method.to_string().to_uppercase().parse(), Ok(method));
+            prop_assert_eq!(fallback.to_string().parse(), Ok(fallback));
+        }
+
+        #[test]
+        fn whatever_is_written_is_a_method_that_works_or_refused(
+            text in "(auto|sync|worker|io_uring)?:?(threads|workers|queue_depth)?=?[0-9]{0,10},?.{0,3}",
+        ) {
+            match text.parse::<IoMethod>() {
+                Ok(method) => prop_assert_eq!(method.validate(), Ok(())),
+                Err(error) => prop_assert!(!error.option().is_empty()),
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_option_is_refused_with_all_that_are() {
+        let refused = |text: &str| text.parse::<IoMethod>().unwrap_err().to_string();
+        for text in ["", "uringg", "sync:threads=2", "worker:threads", "worker:threads=x", "io_uring:depth=4"]
+        {
+            let told = refused(text);
+            assert!(told.starts_with(&format!("io_method {text}: choose auto, sync, worker")), "{told}");
+        }
+        assert_eq!(refused("io_uring:queue_depth=0"), "queue_depth 0: choose 1 to 4096");
+        let told = "on".parse::<Fallback>().unwrap_err().to_string();
+        assert_eq!(told, "fallback on: choose one of require, prefer, off");
+    }
+}

@@ -13,11 +13,13 @@ pub struct StreamOptions {
     /// They stay pinned until the stream hands them out or is dropped, also where it is not pulled. What the pool grants to all that look
     /// ahead is three quarters of its frames (and to one file three quarters of these, while others are open): so many of them a [`fetch_many`](crate::BufferPool::fetch_many) or a
     /// [`resize`](crate::BufferPool::resize) may have to do without.
-    pub look_ahead: Option<u32>,
-    /// The most bytes that one request covers, up to 1 MiB; as the pool was told unless set. A page is always allowed.
-    pub combine_limit: Option<usize>,
-    /// For a [bulk](Self::bulk) read, the bytes of the frames that it uses over and over, beside those that it looks ahead.
-    pub ring: Option<usize>,
+    pub look_ahead_pages: Option<u32>,
+    /// The most bytes that one request covers, up to 1 MiB; as the pool was [told](crate::Builder::combine_limit_bytes) unless set. A page is
+    /// always allowed.
+    pub combine_limit_bytes: Option<usize>,
+    /// For a [bulk](Self::bulk) read, the bytes of the frames that it uses over and over, beside those that it looks ahead. `None`: it is no
+    /// bulk read.
+    pub ring_bytes: Option<usize>,
     /// The most to wait for a frame while all are pinned; the pool's own [limit](crate::Builder::frame_wait) unless set.
     pub frame_wait: Option<Duration>,
 }
@@ -40,27 +42,27 @@ impl StreamOptions {
     /// changes its pages leaves those alone that were used more than once, but takes the frames of pages that were used once.
     #[must_use]
     pub fn bulk(self) -> Self {
-        self.ring(Self::RING)
+        self.ring_bytes(Self::RING)
     }
 
-    /// The same with so many bytes of frames, beside those that are looked ahead.
+    /// Makes it a [bulk](Self::bulk) read with so many bytes of frames, beside those that are looked ahead: 256 KiB with `bulk`.
     #[must_use]
-    pub fn ring(mut self, bytes: usize) -> Self {
-        self.ring = Some(bytes);
+    pub fn ring_bytes(mut self, bytes: usize) -> Self {
+        self.ring_bytes = Some(bytes);
         self
     }
 
     /// Sets the most pages to hold in advance.
     #[must_use]
-    pub fn look_ahead(mut self, pages: u32) -> Self {
-        self.look_ahead = Some(pages);
+    pub fn look_ahead_pages(mut self, pages: u32) -> Self {
+        self.look_ahead_pages = Some(pages);
         self
     }
 
     /// Sets the most bytes of a request.
     #[must_use]
-    pub fn combine_limit(mut self, bytes: usize) -> Self {
-        self.combine_limit = Some(bytes);
+    pub fn combine_limit_bytes(mut self, bytes: usize) -> Self {
+        self.combine_limit_bytes = Some(bytes);
         self
     }
 

@@ -28,7 +28,7 @@ pub enum BackgroundWriter {
     /// No such thread: a fetch that finds dirty victims only has them written.
     Off,
     /// So many frames are kept ready: `low` as a rule, up to `high` when many are wanted. 1 to the number of frames.
-    Ready {
+    ReadyFrames {
         /// The fewest.
         low: u32,
         /// The most: as far as pages that were not used have so many frames, or fetches have come by dirty ones beyond those.
@@ -42,7 +42,7 @@ impl BackgroundWriter {
 
     fn validate(self, frames: u32) -> Result<(), ConfigError> {
         match self {
-            Self::Ready { low, high } if low == 0 || low > high || high > frames => {
+            Self::ReadyFrames { low, high } if low == 0 || low > high || high > frames => {
                 let advice = format!("choose 1 to {frames} frames, the lower number first");
                 Err(ConfigError::new("background_writer", self, advice))
             }
@@ -57,18 +57,18 @@ impl BackgroundWriter {
             Self::Auto if frames >= Self::AUTO_FRAMES => marks(frames / 128, frames / 16),
             Self::Auto | Self::Off => None,
             // A pool may have shrunk since they were set.
-            Self::Ready { low, high } => marks(low.min(frames), high.min(frames)),
+            Self::ReadyFrames { low, high } => marks(low.min(frames), high.min(frames)),
         }
     }
 }
 
 impl fmt::Display for BackgroundWriter {
-    /// As it is [read](FromStr): `auto`, `off`, or `ready:low=16,high=128`.
+    /// As it is [read](FromStr): `auto`, `off`, or `ready_frames:low=16,high=128`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Auto => f.pad("auto"),
             Self::Off => f.pad("off"),
-            Self::Ready { low, high } => f.pad(&format!("ready:low={low},high={high}")),
+            Self::ReadyFrames { low, high } => f.pad(&format!("ready_frames:low={low},high={high}")),
         }
     }
 }
@@ -78,7 +78,11 @@ impl FromStr for BackgroundWriter {
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let refused = || {
-            ConfigError::new("background_writer", text, "choose auto, off, or ready:low=N,high=N in frames")
+            ConfigError::new(
+                "background_writer",
+                text,
+                "choose auto, off, or ready_frames:low=N,high=N in frames",
+            )
         };
         let lower = text.to_ascii_lowercase();
         let (name, settings) = name_and_settings(&lower);
@@ -86,9 +90,9 @@ impl FromStr for BackgroundWriter {
         match (name, settings.as_deref()) {
             ("auto", Some([])) => Ok(Self::Auto),
             ("off", Some([])) => Ok(Self::Off),
-            ("ready", Some([("low", low), ("high", high)])) => {
+            ("ready_frames", Some([("low", low), ("high", high)])) => {
                 let number = |text: &str| text.parse().map_err(|_| refused());
-                Ok(Self::Ready { low: number(low)?, high: number(high)? })
+                Ok(Self::ReadyFrames { low: number(low)?, high: number(high)? })
             }
             _ => Err(refused()),
         }
@@ -197,7 +201,24 @@ impl fmt::Debug for Config {
 
 #[cfg(test)]
 mod tests {
-    use crate::{BufferPool, Builder, IoMethod, testing::SimDisk};
+    use super::*;
+    use crate::{BufferPool, Builder, testing::SimDisk};
+
+    #[test]
+    fn what_an_option_is_written_as_is_read_as_that_option() {
+        let ready = BackgroundWriter::ReadyFrames { low: 16, high: u32::MAX };
+        for writer in [BackgroundWriter::Auto, BackgroundWriter::Off, ready] {
+            assert_eq!(writer.to_string().parse(), Ok(writer));
+        }
+        for rule in [UnloggedChanges::Count, UnloggedChanges::Refuse] {
+            assert_eq!(rule.to_string().to_uppercase().parse(), Ok(rule));
+        }
+        for text in ["", "ready_frames:high=2,low=1", "ready_frames", "off:low=1,high=2", "auto,"] {
+            let told = text.parse::<BackgroundWriter>().unwrap_err().to_string();
+            assert!(told.starts_with("background_writer ") && told.contains("choose auto, off"), "{told}");
+        }
+        assert!("ready_frames:low=1,high=4294967296".parse::<BackgroundWriter>().is_err());
+    }
 
     #[test]
     fn the_limit_of_reads_ahead_is_what_the_builder_was_told() {

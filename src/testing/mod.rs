@@ -89,6 +89,13 @@ mod tests;
 
 use crate::io::disk::Disk;
 
-/// A disk of this module: what [`Builder::disk`](crate::Builder::disk) takes.
+/// A disk of this module: what [`Builder::disk`](crate::Builder::disk) takes. No type of another crate can be one:
+///
+/// ```compile_fail
+/// #[derive(Debug)]
+/// struct Mine;
+///
+/// impl ringpool::testing::TestDisk for Mine {}
+/// ```
 #[allow(private_bounds)] // What the pool asks of a disk is its own affair: no other disk can be made.
 pub trait TestDisk: Disk {}

@@ -42,9 +42,9 @@ fn trouble(disk: &SimDisk, method: IoMethod) -> Vec<Event> {
     disk.inject(Fault::flipped(Op::Read).one_in(10));
     disk.inject(Fault::delay_up_to(Op::Write, Duration::from_millis(20)));
     let builder = BufferPool::builder().frames(8).page_size(PAGE as u32).io_method(method);
-    let builder = builder.background_writer(BackgroundWriter::Ready { low: 1, high: 2 });
+    let builder = builder.background_writer(BackgroundWriter::ReadyFrames { low: 1, high: 2 });
     let pool = builder.frame_wait(Duration::from_secs(60)).disk(disk.clone()).build().unwrap();
-    let open = |path| pool.open_file(path, OpenOptions::new().create(true).grow_by(4));
+    let open = |path| pool.open_file(path, OpenOptions::new().create(true).grow_by_blocks(4));
     let files =
         ["data", "more"].map(|path| std::iter::repeat_with(|| open(path)).find_map(Result::ok).unwrap());
     let mut dice = Dice::new(1);

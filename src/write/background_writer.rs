@@ -403,7 +403,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", vec![1; 64 * 512]);
         let builder = BufferPool::builder().frames(64).page_size(512).io_method(IoMethod::Sync);
-        let builder = builder.background_writer(Setting::Ready { low: 8, high: 16 }).disk(disk.clone());
+        let builder = builder.background_writer(Setting::ReadyFrames { low: 8, high: 16 }).disk(disk.clone());
         let pool = thread::refused(0, u64::MAX, || builder.build()).unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let fetch = |block| pool.fetch(PageId::new(file, block)).wait().unwrap();
@@ -434,7 +434,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", vec![1; 64 * 512]);
         let builder = BufferPool::builder().frames(64).page_size(512).io_method(IoMethod::Sync);
-        let builder = builder.background_writer(Setting::Ready { low: 8, high: 16 });
+        let builder = builder.background_writer(Setting::ReadyFrames { low: 8, high: 16 });
         let pool = builder.disk(disk).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let fetch = |block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap());
@@ -453,7 +453,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", vec![1; 4 * FRAMES as usize * 512]);
         let builder = BufferPool::builder().frames(FRAMES).page_size(512).io_method(IoMethod::Sync);
-        let builder = builder.background_writer(Setting::Ready { low: 8, high: 16 });
+        let builder = builder.background_writer(Setting::ReadyFrames { low: 8, high: 16 });
         let pool = builder.disk(disk).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let blocks = || (0..4 * FRAMES).cycle().map(|block| PageId::new(file, block));

@@ -67,7 +67,7 @@ struct Setting {
     page_size: usize,
     frames: u32,
     writer: BackgroundWriter,
-    grow_by: u32,
+    grow_by_blocks: u32,
 }
 
 impl Setting {
@@ -79,10 +79,10 @@ impl Setting {
         let (protection, page_size) = dice.pick(&[unprotected, copied, atomic]).clone();
         let frames = 4 + dice.below(12) as u32;
         let with_writer = method != IoMethod::Sync && dice.coin();
-        let writer = BackgroundWriter::Ready { low: 1, high: frames / 2 };
+        let writer = BackgroundWriter::ReadyFrames { low: 1, high: frames / 2 };
         let writer = if with_writer { writer } else { BackgroundWriter::Off };
-        let grow_by = *dice.pick(&[0, 3]);
-        Self { method, protection, page_size, frames, writer, grow_by }
+        let grow_by_blocks = *dice.pick(&[0, 3]);
+        Self { method, protection, page_size, frames, writer, grow_by_blocks }
     }
 }
 
@@ -111,7 +111,8 @@ impl Engine {
         // Without power no frame becomes clean, and the run ends when this is over; with threads, frames may take a moment.
         let patience = if setting.method == IoMethod::Sync { 5 } else { 200 };
         let pool = builder.frame_wait(Duration::from_millis(patience)).disk(disk.clone()).build()?;
-        let file = pool.open_file("data", OpenOptions::new().tag(7).grow_by(setting.grow_by))?;
+        let file =
+            pool.open_file("data", OpenOptions::new().tag(7).grow_by_blocks(setting.grow_by_blocks))?;
         Ok(Self { pool, file })
     }
 
@@ -152,7 +153,7 @@ impl Engine {
     /// Compares what is there with what may be.
     fn check(&self, setting: &Setting, known: &mut Known, durable_log: u32) -> Result<(), String> {
         let len = self.pool.blocks(self.file).map_err(|error| error.to_string())? as usize;
-        let most = known.most_len + setting.grow_by as usize;
+        let most = known.most_len + setting.grow_by_blocks as usize;
         if !(known.least_len..=most).contains(&len) {
             return Err(format!("{len} blocks, which must be {} to {most}", known.least_len));
         }

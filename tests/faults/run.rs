@@ -44,14 +44,14 @@ fn demand(holds: bool, what: impl FnOnce() -> String) -> Verdict {
 /// One file is direct and the other buffered, which also zeroes ahead.
 fn options(number: u32) -> OpenOptions {
     let (direct, ahead) = if number == 0 { (Fallback::Require, 0) } else { (Fallback::Off, 3) };
-    OpenOptions::new().direct(direct).grow_by(ahead)
+    OpenOptions::new().direct(direct).grow_by_blocks(ahead)
 }
 
 impl Run {
     pub(crate) fn new(method: &IoMethod, kind: Option<Kind>) -> Self {
         let disk = SimDisk::new();
         let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method.clone());
-        let builder = builder.background_writer(BackgroundWriter::Off).combine_limit(4 * PAGE);
+        let builder = builder.background_writer(BackgroundWriter::Off).combine_limit_bytes(4 * PAGE);
         // Nobody else holds pins; but with threads, what nobody waits for may take a moment.
         let wait = if *method == IoMethod::Sync { Duration::ZERO } else { Duration::from_millis(30) };
         let pool = builder.frame_wait(wait).disk(disk.clone()).build().expect("options that work");

@@ -50,7 +50,8 @@ fn a_device_has_its_whole_blocks_and_keeps_its_size() {
             let pool = builder.io_method(method.clone()).build().unwrap();
             let refused = pool.open_file(&device.path, options.initial_blocks(BLOCKS + 1)).unwrap_err();
             assert!(matches!(refused, Error::FixedSize { .. }), "{refused}");
-            let file = pool.open_file(&device.path, options.initial_blocks(BLOCKS).grow_by(8)).unwrap();
+            let file =
+                pool.open_file(&device.path, options.initial_blocks(BLOCKS).grow_by_blocks(8)).unwrap();
             assert_eq!(pool.blocks(file).unwrap(), BLOCKS, "part of a block can never be written");
             assert!(matches!(
                 pool.fetch(PageId::new(file, BLOCKS)).wait(),

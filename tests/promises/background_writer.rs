@@ -25,7 +25,7 @@ fn bench_with(method: &IoMethod, frames: u32, writer: BackgroundWriter) -> Bench
 }
 
 fn bench(method: &IoMethod) -> Bench {
-    bench_with(method, FRAMES, BackgroundWriter::Ready { low: 8, high: 16 })
+    bench_with(method, FRAMES, BackgroundWriter::ReadyFrames { low: 8, high: 16 })
 }
 
 fn cleaned(pool: &BufferPool) -> u64 {
@@ -73,9 +73,13 @@ fn no_more_is_written_than_is_wanted_however_much_is_dirty() {
         let (frames, high, wanted) = (3 * FRAMES, 16, 4);
         let written_for_a_few = || {
             let bench = Bench::with(BLOCKS, |builder| {
-                let writer = BackgroundWriter::Ready { low: 8, high };
+                let writer = BackgroundWriter::ReadyFrames { low: 8, high };
                 // Page by page, so that what is written is what is wanted.
-                builder.frames(frames).io_method(method.clone()).background_writer(writer).combine_limit(PAGE)
+                builder
+                    .frames(frames)
+                    .io_method(method.clone())
+                    .background_writer(writer)
+                    .combine_limit_bytes(PAGE)
             });
             bench.dirty(0..frames, 2);
             (frames..frames + wanted).for_each(|block| drop(bench.fetch(block).unwrap()));
@@ -99,7 +103,7 @@ fn no_more_is_written_than_is_wanted_however_much_is_dirty() {
 fn c6_small_pools_neither_hang_nor_lose_anything() {
     with_each_method(|method| {
         for frames in [1, 2, 3, 8] {
-            let bench = bench_with(&method, frames, BackgroundWriter::Ready { low: 1, high: frames });
+            let bench = bench_with(&method, frames, BackgroundWriter::ReadyFrames { low: 1, high: frames });
             let threads: Vec<_> = (0..4)
                 .map(|first| {
                     let (pool, file) = (bench.pool.clone(), bench.file);
@@ -122,7 +126,7 @@ fn c6_small_pools_neither_hang_nor_lose_anything() {
 fn c3_what_it_cannot_write_stays_dirty_and_the_disk_is_left_alone() {
     with_each_method(|method| {
         let bench = Bench::with(BLOCKS, |builder| {
-            let writer = BackgroundWriter::Ready { low: 8, high: 16 };
+            let writer = BackgroundWriter::ReadyFrames { low: 8, high: 16 };
             let builder = builder.frames(FRAMES).io_method(method.clone()).background_writer(writer);
             builder.frame_wait(Duration::from_secs(2))
         });
@@ -175,7 +179,7 @@ fn c8_it_writes_nothing_that_the_log_does_not_cover() {
     with_each_method(|method| {
         let log = Log::default();
         let bench = Bench::with(BLOCKS, |builder| {
-            let writer = BackgroundWriter::Ready { low: 8, high: 16 };
+            let writer = BackgroundWriter::ReadyFrames { low: 8, high: 16 };
             builder.frames(FRAMES).io_method(method.clone()).background_writer(writer).wal(log.clone())
         });
         let is_write = |event: &Event| event.op == Op::Write && event.moment == Moment::Begin;
@@ -203,7 +207,7 @@ fn c5_a_pool_goes_while_its_writer_is_at_work() {
     with_each_method(|method| {
         let log = Log::default();
         let (disk, pool, file) = Bench::with(BLOCKS, |builder| {
-            let writer = BackgroundWriter::Ready { low: 8, high: 16 };
+            let writer = BackgroundWriter::ReadyFrames { low: 8, high: 16 };
             builder.frames(FRAMES).io_method(method.clone()).background_writer(writer).wal(log.clone())
         })
         .into_parts();
@@ -233,7 +237,7 @@ fn c5_a_pool_goes_while_its_writer_is_at_work() {
 #[test]
 fn marks_that_cannot_be_kept_are_refused() {
     for (low, high) in [(0, 4), (5, 4), (4, 65)] {
-        let writer = BackgroundWriter::Ready { low, high };
+        let writer = BackgroundWriter::ReadyFrames { low, high };
         let refused = BufferPool::builder().frames(FRAMES).background_writer(writer).build();
         let text = refused.expect_err("an error").to_string();
         assert!(text.contains("choose 1 to 64"), "{text}");

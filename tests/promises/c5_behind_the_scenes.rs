@@ -160,7 +160,7 @@ fn c5_a_warm_up_ends_with_the_pool() {
     with_each_method(|method| {
         for end in ENDS {
             let one_by_one =
-                |builder: Builder| builder.frames(BLOCKS).combine_limit(PAGE).io_method(method.clone());
+                |builder: Builder| builder.frames(BLOCKS).combine_limit_bytes(PAGE).io_method(method.clone());
             let bench = Bench::with(BLOCKS, one_by_one);
             bench.disk.inject(Fault::delay(Op::Read, Duration::from_millis(50)));
             begin_and_leave(bench.pool.warm_up((0..BLOCKS).map(|block| bench.page(block))));
@@ -181,7 +181,7 @@ fn c5_zeroing_ahead_ends_with_the_pool() {
             disk.put("data", stamped_file(2, 1));
             let builder = BufferPool::builder().frames(16).page_size(PAGE as u32).io_method(method.clone());
             let pool = builder.disk(disk.clone()).build().unwrap();
-            let file = pool.open_file("data", OpenOptions::new().grow_by(64)).unwrap();
+            let file = pool.open_file("data", OpenOptions::new().grow_by_blocks(64)).unwrap();
             let extend = |blocks| pool.extend(file, NonZeroU32::new(blocks).unwrap()).wait().unwrap();
             extend(1);
             disk.inject(Fault::delay(Op::Write, Duration::from_millis(20)));

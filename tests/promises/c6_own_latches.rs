@@ -62,7 +62,10 @@ fn c6_who_holds_a_view_or_frozen_bytes_may_wait_for_the_pages_write_though_a_wri
         // What needs the page to itself says so in time.
         beside_a_writer_in_line(&bench, 6, false, || {
             let refused = bench.pool.close_file(bench.file).wait();
-            assert!(matches!(refused, Err(Error::Pinned { page, .. }) if page == bench.page(6)), "{refused:?}");
+            assert!(
+                matches!(refused, Err(Error::Pinned { page, .. }) if page == bench.page(6)),
+                "{refused:?}"
+            );
             assert_eq!(bench.pool.evict(bench.page(6)).wait().unwrap(), Evicted::Pinned);
         });
         bench.assert_at_rest();

@@ -26,7 +26,7 @@ const TOLERANCE: Duration = Duration::from_secs(20);
 /// Each page is a request of its own, and only the test asks for writes.
 fn bench(method: IoMethod) -> Bench {
     Bench::with(128, |builder| {
-        let builder = builder.frames(256).combine_limit(PAGE).background_writer(BackgroundWriter::Off);
+        let builder = builder.frames(256).combine_limit_bytes(PAGE).background_writer(BackgroundWriter::Off);
         builder.io_method(method)
     })
 }

@@ -148,7 +148,7 @@ fn c6_a_file_that_takes_no_writes_leaves_the_background_writer_to_the_others() {
     guarded(|| {
         for method in asynchronous() {
             let bench = Bench::with(64, |builder| {
-                let writer = BackgroundWriter::Ready { low: 8, high: 16 };
+                let writer = BackgroundWriter::ReadyFrames { low: 8, high: 16 };
                 builder.frames(64).background_writer(writer).io_method(method)
             });
             bench.disk.put("other", stamped_file(256, 1));
@@ -181,8 +181,8 @@ fn pages_that_are_used_again_and_again_are_not_written_as_neighbours() {
         const ROUNDS: usize = 150;
         const COLD: usize = 4;
         let bench = Bench::with(96, |builder| {
-            let writer = BackgroundWriter::Ready { low: 8, high: 16 };
-            let builder = builder.frames(64).background_writer(writer).combine_limit(16 * PAGE);
+            let writer = BackgroundWriter::ReadyFrames { low: 8, high: 16 };
+            let builder = builder.frames(64).background_writer(writer).combine_limit_bytes(16 * PAGE);
             builder.io_method(IoMethod::worker())
         });
         // A quarter of the pages are hot, and the others, which do not fit into the pool with them, lie in between.

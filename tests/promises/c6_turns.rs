@@ -181,7 +181,10 @@ fn c6_a_task_that_is_polled_after_its_deadline_looks_more_than_once() {
             // Nor is it none.
             let pinned = bench.fetch(0).unwrap();
             let fetched = pollster::block_on(bench.pool.fetch(bench.page(1)).frame_wait(options));
-            assert!(matches!(fetched, Err(Error::AllPinned { waited, .. }) if waited >= patience), "{fetched:?}");
+            assert!(
+                matches!(fetched, Err(Error::AllPinned { waited, .. }) if waited >= patience),
+                "{fetched:?}"
+            );
             drop(pinned);
         }
     });

@@ -166,7 +166,7 @@ fn c8_reads_go_on_while_what_makes_room_waits_for_the_log() {
             pool.prefetch(file.pages([WANTED]));
         });
         // The first who needs a frame has the background writer see to it.
-        assert_reads_go_on(&method, BackgroundWriter::Ready { low: 1, high: 2 }, |pool, file| {
+        assert_reads_go_on(&method, BackgroundWriter::ReadyFrames { low: 1, high: 2 }, |pool, file| {
             pool.fetch(PageId::new(file, WANTED)).wait().unwrap();
         });
     });

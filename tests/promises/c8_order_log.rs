@@ -110,6 +110,6 @@ fn play(method: &IoMethod, writer: BackgroundWriter) {
 fn c8_the_disk_never_knows_more_than_the_log() {
     with_each_method(|method| {
         play(&method, BackgroundWriter::Off);
-        play(&method, BackgroundWriter::Ready { low: 2, high: 4 });
+        play(&method, BackgroundWriter::ReadyFrames { low: 2, high: 4 });
     });
 }

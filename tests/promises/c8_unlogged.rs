@@ -34,7 +34,10 @@ fn change(bench: &Bench, block: u32, lsn: Option<Lsn>) {
 }
 
 fn is_refused<T: std::fmt::Debug>(outcome: &Result<T, Error>, page: PageId) {
-    assert!(matches!(outcome, Err(Error::UnloggedChange { page: named, .. }) if *named == page), "{outcome:?}");
+    assert!(
+        matches!(outcome, Err(Error::UnloggedChange { page: named, .. }) if *named == page),
+        "{outcome:?}"
+    );
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! C9: a torn, flipped, misplaced or zeroed page is an error, never data (with the checksum codec on).
 
 use ringpool::{
-    CheckpointOptions, Crc32c, Error, IoMethod, OpenOptions, PageAddress, PageCodec, PinnedPage, Result,
-    testing::Op,
+    CheckpointOptions, Crc32c, Error, ErrorKind, IoMethod, OpenOptions, PageAddress, PageCodec, PinnedPage,
+    Result, testing::Op,
 };
 
 use crate::support::{
@@ -41,6 +41,8 @@ fn assert_corrupt(result: Result<PinnedPage>, bench: &Bench, block: u32) {
         Err(ref error @ Error::Corrupt { page, .. }) => {
             assert_eq!(page, bench.page(block));
             let told = error.to_string();
+            assert!(told.contains("sealed (file"), "{told}");
+            assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Corrupt, false));
             let reasons = ["torn, flipped or misplaced", "zeroed, or never written"];
             assert!(reasons.iter().any(|reason| told.contains(reason)), "{told}");
         }
@@ -145,9 +147,9 @@ fn c9_the_copy_is_sealed_and_the_page_stays_as_the_engine_wrote_it() {
 fn c9_blocks_that_are_added_are_sealed_pages_of_zeros() {
     const BLOCKS: u32 = 300;
     with_each_method(|method| {
-        for (initial_blocks, grow_by) in [(0, 0), (100, 0), (100, 1000)] {
+        for (initial_blocks, grow_by_blocks) in [(0, 0), (100, 0), (100, 1000)] {
             let mut bench = bench(method.clone());
-            let options = OpenOptions::new().create(true).tag(7).grow_by(grow_by);
+            let options = OpenOptions::new().create(true).tag(7).grow_by_blocks(grow_by_blocks);
             bench.file = bench.pool.open_file("fresh", options.initial_blocks(initial_blocks)).unwrap();
             while bench.pool.blocks(bench.file).unwrap() < BLOCKS {
                 bench.pool.extend(bench.file, std::num::NonZeroU32::new(100).unwrap()).wait().unwrap();

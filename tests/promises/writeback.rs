@@ -26,7 +26,7 @@ fn writes(bench: &Bench) -> Vec<(String, u64, usize)> {
 fn pages_go_in_the_order_of_their_files_with_their_neighbours() {
     with_each_method(|method| {
         let bench = Bench::with(64, |builder| {
-            builder.frames(64).io_method(method.clone()).combine_limit(COMBINED * PAGE)
+            builder.frames(64).io_method(method.clone()).combine_limit_bytes(COMBINED * PAGE)
         });
         bench.disk.put("other", stamped_file(8, 1));
         let other = bench.pool.open_file("other", OpenOptions::new()).unwrap();

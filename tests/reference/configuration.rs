@@ -38,7 +38,7 @@ impl Configuration {
     fn background_writer(&self) -> BackgroundWriter {
         match self.frames {
             1 | 2 => BackgroundWriter::Off,
-            frames => BackgroundWriter::Ready { low: 1, high: frames / 2 },
+            frames => BackgroundWriter::ReadyFrames { low: 1, high: frames / 2 },
         }
     }
 

@@ -82,7 +82,9 @@ fn c6_a_thread_that_holds_pages_can_ask_for_fewer_frames_and_gets_an_answer() {
         let bench = filled(method, 8);
         let page = bench.fetch(7).unwrap();
         let guard = page.write().unwrap();
-        assert!(matches!(bench.pool.resize(1).wait(), Err(Error::Pinned { page, .. }) if page == bench.page(7)));
+        assert!(
+            matches!(bench.pool.resize(1).wait(), Err(Error::Pinned { page, .. }) if page == bench.page(7))
+        );
         drop(guard);
         let pages: Vec<_> = (0..8).map(|block| bench.fetch(block).unwrap()).collect();
         assert!(matches!(bench.pool.resize(1).wait(), Err(Error::Pinned { .. })));

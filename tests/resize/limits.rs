@@ -44,7 +44,7 @@ fn a_pool_has_the_sizes_that_it_was_built_for_and_no_others() {
 #[test]
 fn fewer_at_most_than_at_first_is_refused() {
     let text = error_text(BufferPool::builder().frames(8).frames_at_most(4).build());
-    assert!(text.contains("8 frames, and 4 at most"), "{text}");
+    assert!(text.starts_with("frames_at_most 4: the pool has 8 at first"), "{text}");
 }
 
 /// At once, and without taking what there is first.
@@ -145,7 +145,7 @@ fn the_background_writer_begins_when_there_are_frames_for_it() {
 fn marks_that_are_more_than_there_are_frames_are_as_many_as_there_are() {
     with_each_method(|method| {
         let bench = Bench::with(64, |builder| {
-            let marks = BackgroundWriter::Ready { low: 8, high: 16 };
+            let marks = BackgroundWriter::ReadyFrames { low: 8, high: 16 };
             builder.frames(32).background_writer(marks).io_method(method)
         });
         bench.dirty(0..64, 2);

@@ -16,7 +16,7 @@ const BLOCKS: u32 = 160;
 fn requests_for(bench: &Bench, blocks: &[u32], resident: &[u32], limit: u32) -> usize {
     resident.iter().for_each(|&block| drop(bench.fetch(block).unwrap()));
     bench.disk.clear_log();
-    read_all(bench, blocks, StreamOptions::new().combine_limit(limit as usize * PAGE));
+    read_all(bench, blocks, StreamOptions::new().combine_limit_bytes(limit as usize * PAGE));
     let reads = reads(bench);
     assert!(reads.iter().all(|&(_, pages)| pages <= limit.max(1)), "{reads:?}");
     let read: Vec<_> = reads.iter().flat_map(|&(first, pages)| first..first + pages).collect();

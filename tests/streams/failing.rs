@@ -137,7 +137,7 @@ fn a_file_that_is_cut_or_closed_meanwhile_gives_errors_from_there_on() {
     with_each_method(|method| {
         for cut in [true, false] {
             let bench = Bench::new(method.clone(), 256, BLOCKS);
-            let options = StreamOptions::new().look_ahead(4);
+            let options = StreamOptions::new().look_ahead_pages(4);
             let mut stream = bench.pool.read_stream(bench.file.pages(0..BLOCKS), options);
             stream.by_ref().take(10).for_each(|page| assert_stamped(&page.unwrap(), 1));
             // What it holds in advance must go first.

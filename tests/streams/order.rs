@@ -39,7 +39,7 @@ fn any_walk_gives_its_pages_in_order() {
         let walked = TestRunner::new(config).run(&strategy, |(frames, blocks, resident, bulk, combine)| {
             let bench = Bench::new(method.clone(), frames, BLOCKS);
             resident.iter().for_each(|&block| drop(bench.fetch(block).unwrap()));
-            let options = StreamOptions::new().combine_limit(combine * 8192);
+            let options = StreamOptions::new().combine_limit_bytes(combine * 8192);
             read_all(&bench, &blocks, if bulk { options.bulk() } else { options });
             Ok(())
         });

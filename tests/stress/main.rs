@@ -77,7 +77,7 @@ fn stress_method(name: &str, method: &IoMethod) {
             .page_size(PAGE_SIZE as u32)
             .io_method(method.clone())
             .background_writer(if direct {
-                BackgroundWriter::Ready { low: 1, high: frames / 2 }
+                BackgroundWriter::ReadyFrames { low: 1, high: frames / 2 }
             } else {
                 BackgroundWriter::Off
             })

@@ -162,7 +162,7 @@ impl File {
             closed: AtomicBool::new(false),
             sync: Mutex::new(None),
             size: Mutex::new(()),
-            growth: Mutex::new(Growth::new(blocks, options.grow_by)),
+            growth: Mutex::new(Growth::new(blocks, options.grow_by_blocks)),
         })
     }
 

@@ -27,13 +27,13 @@ pub struct OpenOptions {
     pub lock: Fallback,
     /// Bypass the system's page cache (`O_DIRECT`).
     pub direct: Fallback,
-    /// Grow the file to at least this many blocks, zeroed, before it is used.
+    /// Grow the file to at least this many blocks, zeroed, before it is used; 0 unless set.
     pub initial_blocks: u32,
     /// Zero so many blocks ahead on disk whenever the file grows, so that most extensions need no I/O; none unless set.
     ///
     /// They count as blocks of the file once they are handed out. Closing the file gives the rest back; after a crash they
     /// are blocks like others, all zero.
-    pub grow_by: u32,
+    pub grow_by_blocks: u32,
     /// Whether pages of zeros are taken for new ones that were never written, and not shown to the
     /// [codec](crate::PageCodec). Not unless set: then a page that has become zeros is an error with a checksum.
     ///
@@ -69,7 +69,7 @@ impl Default for OpenOptions {
             lock: Fallback::Prefer,
             direct: Fallback::Prefer,
             initial_blocks: 0,
-            grow_by: 0,
+            grow_by_blocks: 0,
             sparse: false,
             tag: None,
             max_in_flight: None,
@@ -128,8 +128,8 @@ impl OpenOptions {
 
     /// Zero so many blocks ahead on disk whenever the file grows.
     #[must_use]
-    pub fn grow_by(mut self, blocks: u32) -> Self {
-        self.grow_by = blocks;
+    pub fn grow_by_blocks(mut self, blocks: u32) -> Self {
+        self.grow_by_blocks = blocks;
         self
     }
 
@@ -155,8 +155,8 @@ impl OpenOptions {
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
-        if self.read_only && (self.create || self.initial_blocks > 0 || self.grow_by > 0) {
-            let advice = "a file opened for reading only can be neither created nor grown: leave out create, initial_blocks and grow_by";
+        if self.read_only && (self.create || self.initial_blocks > 0 || self.grow_by_blocks > 0) {
+            let advice = "a file opened for reading only can be neither created nor grown: leave out create, initial_blocks and grow_by_blocks";
             return Err(ConfigError::new("read_only", true, advice));
         }
         if self.mode & !0o777 != 0 || self.mode & 0o600 != 0o600 {

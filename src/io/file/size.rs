@@ -232,7 +232,7 @@ impl<'a> SizeLock<'a> {
         let file = self.file;
         let Ok(end) = u32::try_from(to) else {
             let (blocks, most) = (file.blocks(), u32::MAX);
-            let advice = format!("the file has {blocks} already, and can have {most} at most");
+            let advice = format!("the file has {blocks} already, and a file has at most {most} blocks");
             return Err(ConfigError::new("blocks", to - u64::from(blocks), advice).at(&file.path).into());
         };
         if end == from {
@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn a_file_that_is_being_closed_gets_no_block_that_was_zeroed_ahead() {
         let disk = FakeDisk::new(vec![7; PAGE]);
-        let options = OpenOptions::new().grow_by(4);
+        let options = OpenOptions::new().grow_by_blocks(4);
         let file = File::open(&disk, FileId(0), "fake".as_ref(), &options, PageSize::DEFAULT).unwrap();
         file.extend(1, &Counters::new()).unwrap();
         assert!(file.blocks_ahead() > 0, "a test of nothing");

@@ -27,12 +27,12 @@ impl StreamLimits {
     pub(super) fn new(options: &StreamOptions, config: &Config, pool: &Residency) -> Self {
         let page_size = config.page_size.bytes();
         let pages = |bytes: usize| bytes.min(COMBINE_LIMIT_MAX) / page_size;
-        let combine = options.combine_limit.map_or(config.combine_pages, pages).max(1);
+        let combine = options.combine_limit_bytes.map_or(config.combine_pages, pages).max(1);
         let wanted =
-            options.look_ahead.map_or((LOOK_AHEAD / page_size).min(LOOK_AHEAD_PAGES), |n| n as usize);
+            options.look_ahead_pages.map_or((LOOK_AHEAD / page_size).min(LOOK_AHEAD_PAGES), |n| n as usize);
         // Half of the share, so that a second stream can look ahead too.
         let ahead = wanted.min(pool.read_ahead_quota.limit().div_ceil(2)).max(1);
-        let Some(bytes) = options.ring else { return Self { combine, ahead, ring: None } };
+        let Some(bytes) = options.ring_bytes else { return Self { combine, ahead, ring: None } };
         let kept = (bytes / page_size).max(1);
         let ring = (kept + ahead).min(pool.size.frames() as usize / 8).max(1);
         // A ring that was cut still turns: what is looked ahead never fills it.

@@ -202,7 +202,7 @@ fn c8_what_is_lent_to_the_device_stays_as_the_log_covers_it() {
 fn c1_updates_survive_the_background_writer() {
     check(|method| {
         const BLOCKS: u32 = 4;
-        let writer = BackgroundWriter::Ready { low: 1, high: 2 };
+        let writer = BackgroundWriter::ReadyFrames { low: 1, high: 2 };
         let (pool, file, disk) = pool_with(2, BLOCKS, method, |builder| builder.background_writer(writer));
         join([[0, 1, 2, 3], [3, 2, 0, 1]].map(|order| {
             let pool = pool.clone();

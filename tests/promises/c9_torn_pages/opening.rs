@@ -117,7 +117,10 @@ fn c9_a_file_with_torn_pages_is_not_opened_for_reading_only() {
         let pool = pool_on(&disk, IoMethod::Sync, area()).unwrap();
         let read_only = OpenOptions::new().tag(TAGS[0]).read_only(true);
         let error = pool.open_file(path(TAGS[0]), read_only).unwrap_err();
-        assert!(matches!(&error, Error::Config(text) if text.advice().contains("without read_only")), "{error}");
+        assert!(
+            matches!(&error, Error::Config(text) if text.advice().contains("without read_only")),
+            "{error}"
+        );
         let file = open(&pool, TAGS[0]).unwrap();
         pool.close_file(file).wait().unwrap();
         pool.open_file(path(TAGS[0]), read_only).unwrap();
