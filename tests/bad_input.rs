@@ -466,7 +466,7 @@ fn nothing_is_done_after_a_shutdown() {
             let mut refused = all_refusals(&pool, file);
             refused.push(pool.open_file(folder.path().join("new"), OpenOptions::new()).unwrap_err());
             refused.push(pool.checkpoint(CheckpointOptions::new()).wait().unwrap_err());
-            refused.push(pool.clone().shutdown(how).unwrap_err().error);
+            refused.push(pool.clone().shutdown(how).unwrap_err().into_parts().1);
             for error in refused {
                 assert_eq!(error.to_string(), "the pool is shut down: build a new one");
             }

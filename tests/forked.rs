@@ -111,7 +111,7 @@ fn c10_a_pool_is_not_shut_down_by_a_forked_process() {
             for how in [Shutdown::Flush, Shutdown::Discard] {
                 in_a_child(|| {
                     let refused = pool.clone().shutdown(how).unwrap_err();
-                    assert!(matches!(refused.error, Error::Forked), "{refused}");
+                    assert!(matches!(refused.error(), Error::Forked), "{refused}");
                     assert!(refused.to_string().contains("is still open"), "{refused}");
                 });
             }

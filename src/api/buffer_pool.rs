@@ -407,6 +407,32 @@ impl BufferPool {
     /// files are opened elsewhere, or [close](Self::close_file) the files before the shutdown, which gives up their locks. Pins and frozen
     /// bytes keep no file open.
     ///
+    /// The error has the pool, and no `?` parts the two: it can become a `Box<dyn Error>`, or a part of an engine's own error, but not an
+    /// [`Error`], which has no place for a pool. So dirty pages are thrown away only with the error, or by
+    /// [`Shutdown::Discard`](crate::Shutdown::Discard):
+    ///
+    /// ```
+    /// use ringpool::{BufferPool, FlushReport, Shutdown, ShutdownError};
+    ///
+    /// /// Tries a second time, in case the disk was full for a moment.
+    /// fn close(pool: BufferPool) -> Result<FlushReport, ShutdownError> {
+    ///     pool.shutdown(Shutdown::Flush).or_else(|refused| {
+    ///         eprintln!("{refused}");
+    ///         let (pool, _) = refused.into_parts();
+    ///         pool.shutdown(Shutdown::Flush)
+    ///     })
+    /// }
+    /// # close(BufferPool::builder().frames(4).build().unwrap()).unwrap();
+    /// ```
+    ///
+    /// ```compile_fail,E0277
+    /// # use ringpool::{BufferPool, Result, Shutdown};
+    /// fn close(pool: BufferPool) -> Result<()> {
+    ///     pool.shutdown(Shutdown::Flush)?; // the pool and its dirty pages would be gone
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
     /// # Errors
     /// Where pages could not be written, with the pool, which goes on as before: for a write guard that is held, or was forgotten,
     /// [`Error::Latched`] after [`frame_wait`](Builder::frame_wait), as from a [checkpoint](Self::checkpoint). Where what others wrote
@@ -415,7 +441,7 @@ impl BufferPool {
     pub fn shutdown(self, how: Shutdown) -> Result<FlushReport, ShutdownError> {
         match shutdown::shut_down(&self.shared, &self.background, how) {
             Ok(report) => Ok(report),
-            Err(error) => Err(ShutdownError { pool: self, error }),
+            Err(error) => Err(ShutdownError::new(self, error)),
         }
     }
 
@@ -493,15 +519,58 @@ impl fmt::Debug for BufferPool {
     }
 }
 
-/// A shutdown that could not write everything. The pool goes on: mend what is wrong and try again, or discard. (It has ended all the
-/// same where only what others wrote meanwhile could not be synced, or only the doublewrite area not be emptied.)
-#[derive(Debug, thiserror::Error)]
-#[error("the pool could not be flushed and {}: {error}", if .pool.shared.has_ended() { "has ended" } else { "is still open" })]
-#[non_exhaustive]
+/// A shutdown that could not write everything, with the pool. That goes on: mend what is wrong and try again, or discard. (It has ended all
+/// the same where only what others wrote meanwhile could not be synced, or only the doublewrite area not be emptied.)
+///
+/// While this value lives, so do the pool and its dirty pages. Its text says how many there are.
+#[must_use = "the pool's dirty pages may be lost with it"]
+#[derive(thiserror::Error)]
+#[error(
+    "the pool could not be flushed and {}, with {dirty_pages} dirty pages: {error}",
+    if .pool.shared.has_ended() { "has ended" } else { "is still open" }
+)]
 pub struct ShutdownError {
-    /// The pool, as it is now.
-    pub pool: BufferPool,
-    /// What went wrong.
+    pool: BufferPool,
     #[source]
-    pub error: Error,
+    error: Error,
+    dirty_pages: u64,
+}
+
+impl ShutdownError {
+    pub(crate) fn new(pool: BufferPool, error: Error) -> Self {
+        // A process that was forked from the pool's own has none of its pages.
+        let dirty_pages = pool.shared.check_process().map_or(0, |()| pool.shared.dirty_pages());
+        Self { pool, error, dirty_pages }
+    }
+
+    /// Returns what went wrong.
+    #[must_use]
+    pub fn error(&self) -> &Error {
+        &self.error
+    }
+
+    /// Returns the pool, as it is now.
+    #[must_use]
+    pub fn pool(&self) -> &BufferPool {
+        &self.pool
+    }
+
+    /// Returns how many pages were dirty when the shutdown was given up: lost, if neither this pool nor a clone of it writes them.
+    #[must_use]
+    pub fn dirty_pages(&self) -> u64 {
+        self.dirty_pages
+    }
+
+    /// Returns the pool, and what went wrong.
+    #[must_use = "the pool's dirty pages may be lost with it"]
+    pub fn into_parts(self) -> (BufferPool, Error) {
+        (self.pool, self.error)
+    }
+}
+
+impl fmt::Debug for ShutdownError {
+    /// Its text, as a program shows it whose `main` returns it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
 }

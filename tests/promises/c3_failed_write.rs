@@ -8,6 +8,7 @@ use std::{
 
 use ringpool::{
     BufferPool, CheckpointOptions, CheckpointReport, Error, Evicted, IoOp, OpenOptions, Result, Shutdown,
+    ShutdownError,
     testing::{Fault, Op},
 };
 
@@ -226,12 +227,38 @@ fn c3_a_shutdown_that_cannot_write_hands_back_the_pool_as_it_was() {
         crate::support::restamp(&page, 2);
         disk.inject(Fault::error(Op::Write, EIO).once());
         let refused = pool.shutdown(Shutdown::Flush).unwrap_err();
-        assert!(refused.to_string().contains("still open"), "{refused}");
-        assert_failed_write(Err::<(), _>(refused.error), EIO);
-        assert_eq!(refused.pool.stats().frames.dirty, 1);
-        assert_eq!(refused.pool.shutdown(Shutdown::Flush).unwrap().pages_written, 1);
+        assert!(refused.to_string().contains("is still open, with 1 dirty pages"), "{refused}");
+        let (pool, error) = refused.into_parts();
+        assert_failed_write(Err::<(), _>(error), EIO);
+        assert_eq!(pool.stats().frames.dirty, 1);
+        assert_eq!(pool.shutdown(Shutdown::Flush).unwrap().pages_written, 1);
         assert!(disk.durable_image("data").unwrap()[3 * PAGE..4 * PAGE] == stamped(3, 2));
         // A page in hand outlasts the pool.
         assert_stamped(&page, 2);
+    });
+}
+
+/// What an engine's `close` does: it owns the pool, and gives its error up by `?`.
+fn close(pool: BufferPool) -> Result<(), Box<dyn std::error::Error>> {
+    pool.shutdown(Shutdown::Flush)?;
+    Ok(())
+}
+
+#[test]
+fn c3_a_question_mark_behind_a_shutdown_that_fails_loses_neither_pool_nor_changes() {
+    with_each_method(|method| {
+        let (disk, pool, file) = Bench::new(method, 8, 8).into_parts();
+        for block in 2..5 {
+            crate::support::restamp(&pool.fetch(ringpool::PageId::new(file, block)).wait().unwrap(), 2);
+        }
+        disk.inject(Fault::error(Op::Write, EIO).once());
+        let refused = close(pool).unwrap_err();
+        let told = format!("{refused:?}");
+        assert!(told.contains("with 3 dirty pages: write of block") && told.contains("data"), "{told}");
+        let (pool, _) = refused.downcast::<ShutdownError>().unwrap().into_parts();
+        assert_eq!(pool.stats().frames.dirty, 3);
+        close(pool).unwrap();
+        assert!(disk.durable_image("data").unwrap()[2 * PAGE..3 * PAGE] == stamped(2, 2));
+        assert!(disk.durable_image("data").unwrap()[4 * PAGE..5 * PAGE] == stamped(4, 2));
     });
 }

@@ -123,9 +123,10 @@ fn c4_a_shutdown_does_not_hide_it_and_hands_the_pool_back() {
     with_each_method(|method| {
         let bench = poisoned(method);
         let refused = bench.pool.clone().shutdown(Shutdown::Flush).unwrap_err();
-        assert_poisoned(Err::<(), _>(refused.error), &bench);
-        assert_eq!(refused.pool.blocks(bench.file).unwrap(), 8);
-        refused.pool.shutdown(Shutdown::Discard).unwrap();
+        let (pool, error) = refused.into_parts();
+        assert_poisoned(Err::<(), _>(error), &bench);
+        assert_eq!(pool.blocks(bench.file).unwrap(), 8);
+        pool.shutdown(Shutdown::Discard).unwrap();
         assert!(matches!(bench.pool.sync_file(bench.file).wait(), Err(Error::ShutDown)));
     });
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Error, IoMethod, PageId, Shutdown,
+    CheckpointOptions, Error, IoMethod, PageId, Shutdown,
     testing::{Fault, Moment, Op, SimDisk},
 };
 
@@ -113,8 +113,8 @@ fn c5_a_shutdown_that_cannot_write_says_what_and_the_pool_goes_on() {
         bench.dirty(2..5, 2);
         bench.disk.inject(Fault::error(Op::Write, EIO));
         let refused = bench.pool.clone().shutdown(Shutdown::Flush).unwrap_err();
-        assert!(matches!(refused.error, Error::Io { .. }), "{refused}");
-        let pool: BufferPool = refused.pool;
+        assert!(matches!(refused.error(), Error::Io { .. }), "{refused}");
+        let (pool, _) = refused.into_parts();
         assert_eq!(pool.stats().frames.dirty, 3);
         assert_stamped(&bench.fetch(3).unwrap(), 2);
         assert_stamped(&bench.fetch(7).unwrap(), 1);
@@ -153,6 +153,6 @@ fn c5_what_is_changed_after_a_shutdown_is_counted_when_the_pool_goes() {
         assert_eq!(bench.pool.stats().frames.dirty, 1);
         assert!(matches!(bench.pool.flush(bench.page(3)).wait(), Err(Error::ShutDown)));
         let refused = bench.pool.clone().shutdown(Shutdown::Flush).unwrap_err();
-        assert!(matches!(refused.error, Error::ShutDown));
+        assert!(matches!(refused.error(), Error::ShutDown));
     });
 }

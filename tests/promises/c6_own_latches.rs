@@ -127,7 +127,7 @@ fn c6_a_write_guard_that_is_held_is_an_error_in_time_and_all_other_pages_are_wri
             let begun = Instant::now();
             assert_latched(&refusal(pool.close_file(file).wait(), begun), page(3));
             let begun = Instant::now();
-            let refused = pool.clone().shutdown(Shutdown::Flush).map_err(|refused| refused.error);
+            let refused = pool.clone().shutdown(Shutdown::Flush).map_err(|refused| refused.into_parts().1);
             assert_latched(&refusal(refused, begun), page(3));
             if is_forgotten {
                 drop(guards);

@@ -176,7 +176,12 @@ fn c8_where_the_log_fails_nothing_is_written_and_the_pages_stay_dirty() {
                 bench.pool.flush_file(bench.file).wait().map(drop),
                 bench.pool.evict(bench.page(2)).wait().map(drop),
                 bench.pool.close_file(bench.file).wait(),
-                bench.pool.clone().shutdown(Shutdown::Flush).map(drop).map_err(|refused| refused.error),
+                bench
+                    .pool
+                    .clone()
+                    .shutdown(Shutdown::Flush)
+                    .map(drop)
+                    .map_err(|refused| refused.into_parts().1),
             ] {
                 let error = refused.unwrap_err();
                 assert!(matches!(error, Error::Wal { lsn: Lsn(7), .. }), "{error}");

@@ -47,7 +47,7 @@ fn change_pages(
             allowed.is_durable();
         }
     }
-    pool.shutdown(Shutdown::Flush).map_err(|refused| refused.error)?;
+    pool.shutdown(Shutdown::Flush).map_err(|refused| refused.into_parts().1)?;
     allowed.is_durable();
     Ok(())
 }
