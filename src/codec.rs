@@ -4,28 +4,75 @@ use std::fmt;
 
 use crate::id::PageAddress;
 
-/// Seals pages on their way to disk, and looks at those that come from there: checksums, a page header of the engine's own.
+/// Changes pages on their way to disk and back: checksums, encryption, compression within the page.
 ///
 /// A checksum finds pages that are torn, damaged or in the wrong place, when they are read. It cannot find a *lost write*: where
 /// the disk reported a write and kept the older page, that page is whole and in its place. Only something outside it can tell,
 /// such as an engine that keeps each page's LSN with what refers to the page. To put a torn page right takes
 /// [`TornPages`](crate::TornPages), or images of pages in the engine's log, with which redo [overwrites](crate::BufferPool::overwrite) them.
 ///
-/// Both calls come without any lock of the pool held, from several threads at once, and must not call back into it.
+/// A sealed page has as many bytes as the page. What a codec adds (a checksum, a nonce, an authentication tag) lies in bytes that the engine
+/// leaves alone.
+///
+/// # Encryption
+/// A codec that encrypts must *authenticate* too: each page that was damaged, torn or put elsewhere has to be refused, since the pool's
+/// [recovery](crate::TornPages) takes for whole what the codec opens. So it takes an AEAD, with the page's address as associated data and a nonce that is
+/// new for each call of `seal`. `examples/encrypted` is such a codec. What is encrypted are the pages in their files and in the doublewrite
+/// area, not the frames in memory, and nothing that the engine writes by itself, such as its log.
+///
+/// Both calls come without any lock of the pool held, from several threads at once, and must not call back into it. A call that panics fails
+/// the operation ([`Error::Panicked`](crate::Error::Panicked)).
+///
+/// # Examples
+/// Pages that are scrambled, and end in a checksum:
+/// ```
+/// # #[cfg(feature = "crc32c")] {
+/// use ringpool::{Crc32c, PageAddress, PageCodec};
+///
+/// struct Scrambled;
+///
+/// fn scramble(page: &mut [u8]) {
+///     let body = page.len() - Crc32c::TRAILER;
+///     page[..body].iter_mut().for_each(|byte| *byte ^= 0x55);
+/// }
+///
+/// impl PageCodec for Scrambled {
+///     fn seal(&self, at: PageAddress, page: &mut [u8]) {
+///         scramble(page);
+///         Crc32c.seal(at, page);
+///     }
+///
+///     fn open(&self, at: PageAddress, page: &mut [u8]) -> Result<(), String> {
+///         Crc32c.open(at, page)?;
+///         scramble(page);
+///         Ok(())
+///     }
+/// }
+///
+/// let at = PageAddress::new(7, 0);
+/// let mut page = vec![1; 8192];
+/// Scrambled.seal(at, &mut page);
+/// assert_eq!(page[0], 0x54);
+/// Scrambled.open(at, &mut page).unwrap();
+/// assert_eq!(page[0], 1);
+/// # }
+/// ```
 pub trait PageCodec: Send + Sync + 'static {
     /// Makes a copy of the page ready for disk. The page in its frame stays as it is.
     ///
-    /// Pages that are [added](crate::BufferPool::extend) to a file are sealed too, as pages of zeros.
+    /// Each write of a page seals it anew. Pages that are [added](crate::BufferPool::extend) to a file are sealed too, as pages of zeros.
     fn seal(&self, at: PageAddress, page: &mut [u8]);
 
-    /// Looks at a page that was just read, before anybody else sees it.
+    /// Verifies a page that was just read, and changes its bytes in place into those that were sealed. The thread that wants the page calls it,
+    /// once for each read, before any thread sees the page.
     ///
     /// A page of zeros was never sealed, or is lost: a codec should refuse it. Where files have such pages they are opened with
     /// [`OpenOptions::sparse`](crate::OpenOptions::sparse), and the codec is not asked about a page of zeros.
     ///
     /// # Errors
-    /// Why this page cannot be trusted; becomes [`Error::Corrupt`](crate::Error::Corrupt).
-    fn verify(&self, at: PageAddress, page: &[u8]) -> Result<(), String>;
+    /// Why this page cannot be trusted; becomes [`Error::Corrupt`](crate::Error::Corrupt). Its bytes, however far they were changed, are shown to
+    /// no thread, and the next access reads it again.
+    fn open(&self, at: PageAddress, page: &mut [u8]) -> Result<(), String>;
 }
 
 impl fmt::Debug for dyn PageCodec {
@@ -65,7 +112,7 @@ impl PageCodec for Crc32c {
         }
     }
 
-    fn verify(&self, at: PageAddress, page: &[u8]) -> Result<(), String> {
+    fn open(&self, at: PageAddress, page: &mut [u8]) -> Result<(), String> {
         let (body, trailer) =
             page.split_last_chunk::<{ Self::TRAILER }>().ok_or("shorter than its checksum")?;
         let (expected, found) = (Self::checksum(at, body), u32::from_le_bytes(*trailer));
@@ -90,26 +137,26 @@ mod tests {
         let at = PageAddress::new(7, 11);
         let mut page: Vec<u8> = (0..8192_u32).map(|n| (n * 31) as u8).collect();
         Crc32c.seal(at, &mut page);
-        assert_eq!(Crc32c.verify(at, &page), Ok(()));
-        assert!(Crc32c.verify(PageAddress::new(7, 12), &page).is_err(), "another block");
-        assert!(Crc32c.verify(PageAddress::new(8, 11), &page).is_err(), "another file");
+        assert_eq!(Crc32c.open(at, &mut page), Ok(()));
+        assert!(Crc32c.open(PageAddress::new(7, 12), &mut page).is_err(), "another block");
+        assert!(Crc32c.open(PageAddress::new(8, 11), &mut page).is_err(), "another file");
         let mut torn = page.clone();
         torn[4096..8188].fill(0);
-        assert!(Crc32c.verify(at, &torn).is_err());
+        assert!(Crc32c.open(at, &mut torn).is_err());
         for bit in [0, 4095 * 8, 8191 * 8 + 7] {
             let mut flipped = page.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert!(Crc32c.verify(at, &flipped).is_err(), "bit {bit}");
+            assert!(Crc32c.open(at, &mut flipped).is_err(), "bit {bit}");
         }
         let mut unsealed = page.clone();
         unsealed[8188..].fill(0);
         assert!(
-            Crc32c.verify(at, &unsealed).is_err(),
+            Crc32c.open(at, &mut unsealed).is_err(),
             "a checksum that was lost is none that was never there"
         );
-        assert!(Crc32c.verify(at, &vec![0; 8192]).unwrap_err().contains("zeroed, or never written"));
+        assert!(Crc32c.open(at, &mut [0; 8192]).unwrap_err().contains("zeroed, or never written"));
         let mut emptied = vec![0; 8192];
         emptied[8188..].copy_from_slice(&page[8188..]);
-        assert!(Crc32c.verify(at, &emptied).is_err(), "the checksum of what is gone");
+        assert!(Crc32c.open(at, &mut emptied).is_err(), "the checksum of what is gone");
     }
 }

@@ -1,4 +1,4 @@
-//! How far the read of a pinned page has come, and the verification that ends it.
+//! How far the read of a pinned page has come, and the verification that ends it, by the engine's codec.
 
 use crate::{
     buffer::{
@@ -37,7 +37,7 @@ pub(super) fn look(shared: &Shared, pin: &Pin) -> Result<ReadOutcome> {
             Phase::Loaded => {
                 if let Some(verification) = Verification::begin(&shared.pool, pin) {
                     let page = pin.frame().page();
-                    verification.run(|bytes| verify(shared, page, bytes))?;
+                    verification.run(|bytes| open(shared, page, bytes))?;
                 }
             }
         }
@@ -48,14 +48,14 @@ pub(super) fn too_many_pins(shared: &Shared, page: PageId) -> Error {
     Error::TooManyPins { page, path: shared.pool.file_paths.of(page.file) }
 }
 
-/// Has the codec look at a page.
-fn verify(shared: &Shared, page: PageId, bytes: &[u8]) -> Result<()> {
+/// Has the codec open a page.
+fn open(shared: &Shared, page: PageId, bytes: &mut [u8]) -> Result<()> {
     let Some(codec) = &shared.config.codec else { return Ok(()) };
     let file = shared.files.open_file(page.file)?;
     if file.sparse && bytes.iter().all(|&byte| byte == 0) {
         return Ok(());
     }
-    let verdict = callback::contained(|| codec.verify(PageAddress::new(file.tag, page.block), bytes))?;
+    let verdict = callback::contained(|| codec.open(PageAddress::new(file.tag, page.block), bytes))?;
     let verdict = if seeded!("page_not_verified") { Ok(()) } else { verdict };
     verdict.map_err(|reason| Error::Corrupt { page, path: file.path.clone(), reason: reason.into() })
 }

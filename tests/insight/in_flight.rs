@@ -137,7 +137,7 @@ impl PageCodec for PanickingCodec {
         panic!("a codec that panics, for a test");
     }
 
-    fn verify(&self, _: PageAddress, _: &[u8]) -> Result<(), String> {
+    fn open(&self, _: PageAddress, _: &mut [u8]) -> Result<(), String> {
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ impl PageCodec for PanicsOn {
         }
     }
 
-    fn verify(&self, _: PageAddress, _: &[u8]) -> Result<(), String> {
+    fn open(&self, _: PageAddress, _: &mut [u8]) -> Result<(), String> {
         Ok(())
     }
 }

@@ -32,6 +32,7 @@ mod c8_unlogged;
 mod c9_corrupt_page;
 mod c9_torn_pages;
 mod checkpoints;
+mod codec_that_changes;
 mod errors;
 mod overwriting;
 #[path = "../support/mod.rs"]

@@ -1,8 +1,12 @@
-//! Verification: a thread that wants a page has the engine's codec look at it, once, before the page can be used.
+//! Verification: a thread that wants a page has the engine's codec open it, in place and once, before the page can be used.
+//!
+//! For all others the read goes on meanwhile. A codec that refuses the page, or panics, fails the read: the page is unmapped before any thread is
+//! told, so the bytes, which may be half opened by then, are shown to none and opened by none a second time.
 
 #![allow(unsafe_code)]
 
-use super::bytes_of;
+use std::slice;
+
 use crate::{
     buffer::{
         frame::{pin::Pin, state::State},
@@ -11,7 +15,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The right to look at a page that was read and not verified yet. For all others its read goes on meanwhile.
+/// The right to the bytes of a page that was read and not verified yet. For all others its read goes on meanwhile.
 ///
 /// Dropped without a verdict, as by a panic in the codec, it fails the read.
 pub(crate) struct Verification<'a> {
@@ -29,10 +33,15 @@ impl<'a> Verification<'a> {
         own.frame().state.try_update(State::begin_verify).is_ok().then(|| Self { pool, reading: Some(own) })
     }
 
-    /// Has `verify` look at the bytes, and ends the read accordingly.
-    pub(crate) fn run(mut self, verify: impl FnOnce(&[u8]) -> Result<()>) -> Result<()> {
-        // SAFETY: the frame is READING by this very value, so no guard and no lease on it exists, and no thread can claim it.
-        let outcome = self.reading.as_ref().map_or(Ok(()), |pin| verify(unsafe { bytes_of(pin) }));
+    /// Has `open` change the bytes into those of the page, and ends the read accordingly.
+    pub(crate) fn run(mut self, open: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<()> {
+        let outcome = self.reading.as_ref().map_or(Ok(()), |pin| {
+            let frames = pin.frames();
+            let address = frames.address_of(pin.frame_no()).as_ptr();
+            // SAFETY: 1. `page_size` bytes from `address` on are this frame's, and are initialised; 2. the frame is READING by this very
+            // value, so no guard and no lease on it exists, and no thread can claim it.
+            open(unsafe { slice::from_raw_parts_mut(address, frames.page_size().bytes()) })
+        });
         self.end(&outcome);
         outcome
     }

@@ -107,7 +107,7 @@ impl DoubleWrite {
             plain_transfer::read(file, place, offset, &self.counters)
                 .map_err(|error| file.error(IoOp::Read, error))?;
             let whole = match newest {
-                Newest::InDoubt(_) if self.is_whole(file, BlockNo(block), place)? => &*place,
+                Newest::InDoubt(_) if self.is_whole(file, BlockNo(block), place, page)? => &*place,
                 // A page that is torn stays so, and is found by the codec when it is read.
                 Newest::InDoubt(None) => continue,
                 Newest::Copy(copy) | Newest::InDoubt(Some(copy)) => {
@@ -123,14 +123,17 @@ impl DoubleWrite {
         Ok(restored)
     }
 
-    /// Whether the page in its place is whole, which only a codec can tell.
-    fn is_whole(&self, file: &File, block: BlockNo, page: &[u8]) -> Result<bool> {
+    /// Whether the page in its place is whole, which only a codec can tell. It opens a copy, in `scratch`: what is written back are the
+    /// sealed bytes.
+    fn is_whole(&self, file: &File, block: BlockNo, place: &mut [u8], scratch: &mut [u8]) -> Result<bool> {
         let Some(codec) = &file.codec else { return Ok(false) };
-        if file.sparse && page.iter().all(|&byte| byte == 0) {
+        if file.sparse && place.iter().all(|&byte| byte == 0) {
             return Ok(true);
         }
+        scratch.copy_from_slice(place);
+        let opened = if seeded!("opened_page_written_back") { place } else { scratch };
         let at = PageAddress::new(file.tag, block);
-        callback::contained(|| codec.verify(at, page)).map(|verdict| verdict.is_ok())
+        callback::contained(|| codec.open(at, opened)).map(|verdict| verdict.is_ok())
     }
 
     fn read_copy(&self, page: &mut [u8], copy: &Copy) -> Result<()> {
