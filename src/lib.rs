@@ -121,7 +121,7 @@ mod write;
 
 pub use self::{
     api::shutdown::Shutdown,
-    buffer::frame::unlogged::UnloggedChanges,
+    buffer::frame::{page_lsn::PageLsn, unlogged::UnloggedChanges},
     io::{
         doublewrite::options::{DoubleWriteArea, TornPages},
         file::open_options::OpenOptions,

@@ -16,6 +16,9 @@ use crate::id::Lsn;
 /// [`Counts::unlogged_changes`](crate::Counts::unlogged_changes), and [where the engine asks for it](crate::UnloggedChanges::Refuse) the
 /// page is not written. Changes that need no record (a hint, a free-space map, a temporary file) say so by
 /// [`Lsn::UNLOGGED`].
+///
+/// The pool can keep the LSN of each page in the page: [`Builder::page_lsn`](crate::Builder::page_lsn). Then a page may need the log up to
+/// a record of an earlier life, so a log says from the start how far it is durable.
 pub trait Wal: Send + Sync + 'static {
     /// Up to where the log is durable: all records that [end](crate::LogRecord::end) there or before. Asked first, so it should be cheap.
     fn flushed_lsn(&self) -> Lsn;

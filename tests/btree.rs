@@ -28,7 +28,7 @@ use ringpool::{
     testing::{Dice, Op, SimDisk, SimFile},
 };
 use support::{guarded, with_each_method};
-use tree::{Log, LogFirst, Result, Tree, log::LogFile};
+use tree::{Log, LogFirst, PAGE_LSN, Result, Tree, log::LogFile};
 
 type Entries = BTreeMap<Vec<u8>, u64>;
 
@@ -69,7 +69,8 @@ fn open(disk: &SimDisk, builder: Builder) -> Result<Tree> {
 /// The same, with its pool and the file there.
 fn open_with_pool(disk: &SimDisk, builder: Builder) -> Result<(Tree, BufferPool, FileId)> {
     let (log, survived) = Log::open(disk.file("log"))?;
-    let pool = builder.wal(LogFirst(Arc::clone(&log))).disk(disk.clone()).build()?;
+    let builder = builder.wal(LogFirst(Arc::clone(&log))).page_lsn(PAGE_LSN);
+    let pool = builder.disk(disk.clone()).build()?;
     let file = pool.open_file("tree", OpenOptions::new().create(true))?;
     Ok((Tree::open(&pool, file, &log, &survived)?, pool, file))
 }

@@ -26,7 +26,7 @@ mod words;
 
 use heap::Heap;
 use recorder::Recorder;
-use tree::{Log, LogFirst, Tree, log::LogFile};
+use tree::{Log, LogFirst, PAGE_LSN, Tree, log::LogFile};
 
 pub(crate) use heap::Result;
 
@@ -87,10 +87,11 @@ impl Engines {
         let disk = SimDisk::new();
         let (log, survived) = Log::open(NoLog)?;
         let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE).wal(LogFirst(Arc::clone(&log)));
+        let builder = builder.page_lsn(PAGE_LSN);
         let builder = builder.io_method(IoMethod::Sync).background_writer(BackgroundWriter::Off);
         let pool = builder.disk(disk).build()?;
-        let open = |path| pool.open_file(path, OpenOptions::new().create(true));
-        let (heap_file, tree_file) = (open("heap")?, open("tree")?);
+        let open = |path, page_lsn| pool.open_file(path, OpenOptions::new().create(true).page_lsn(page_lsn));
+        let (heap_file, tree_file) = (open("heap", false)?, open("tree", true)?);
         let recorder = Recorder::new();
         let heap = Heap::open(&pool, heap_file, &recorder);
         let tree = Tree::open(&pool, tree_file, &log, &survived)?.recorded(&recorder);

@@ -31,7 +31,7 @@ use clap::Parser;
 use ringpool::{BufferPool, DoubleWriteArea, OpenOptions, TornPages};
 
 use recorder::Recorder;
-use tree::{Log, LogFirst, Result, Tree};
+use tree::{Log, LogFirst, PAGE_LSN, Result, Tree};
 
 /// Indexes the words of a folder's texts in a B+tree.
 #[derive(Debug, Parser)]
@@ -82,6 +82,7 @@ fn open(folder: &Path, recorder: &Recorder) -> Result<(BufferPool, Tree)> {
     let pool = BufferPool::builder()
         .frames(512)
         .wal(LogFirst(Arc::clone(&log)))
+        .page_lsn(PAGE_LSN)
         .torn_pages(TornPages::DoubleWrite(DoubleWriteArea::new(folder.join("copies"))))
         .build()?;
     // Pages are added one by one: they are made ahead, so that hardly any of them waits for the disk.

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     api::{buffer_pool::BufferPool, resize},
     buffer::{
-        frame::{frames::Frames, size::Size, unlogged::UnloggedChanges},
+        frame::{frames::Frames, page_lsn::PageLsn, size::Size, unlogged::UnloggedChanges},
         residency::Residency,
     },
     codec::PageCodec,
@@ -42,6 +42,7 @@ pub struct Builder {
     io_method: IoMethod,
     wal: Option<Arc<dyn Wal>>,
     unlogged_changes: UnloggedChanges,
+    page_lsn: Option<PageLsn>,
     codec: Option<Arc<dyn PageCodec>>,
     torn_pages: TornPages,
     frame_wait: Duration,
@@ -86,6 +87,7 @@ impl Builder {
             io_method: IoMethod::Auto,
             wal: None,
             unlogged_changes: UnloggedChanges::default(),
+            page_lsn: None,
             codec: None,
             torn_pages: TornPages::default(),
             frame_wait: Config::FRAME_WAIT,
@@ -154,6 +156,13 @@ impl Builder {
     /// What becomes of pages that are changed without a log position, in a pool with a log. They are counted, unless set.
     pub fn unlogged_changes(mut self, rule: UnloggedChanges) -> Self {
         self.unlogged_changes = rule;
+        self
+    }
+
+    /// Where pages keep their LSN, so that the pool reads it with the page, and puts there what [`set_lsn`](crate::PageWrite::set_lsn)
+    /// states. Nowhere unless set.
+    pub fn page_lsn(mut self, place: PageLsn) -> Self {
+        self.page_lsn = Some(place);
         self
     }
 
@@ -249,7 +258,9 @@ impl Builder {
         let frames = Frames::new(size, config.page_size, config.copies(), Arc::clone(&counters))?;
         let ready = config.background_writer.marks(config.frames_at_most).map_or(0, |marks| marks.high);
         let rule = config.wal.as_ref().map(|_| config.unlogged_changes);
-        let pool = Arc::new(Residency::new(frames.with_room_for_ready(ready).with_log(rule))?);
+        let pool = Arc::new(Residency::new(
+            frames.with_room_for_ready(ready).with_log(rule).with_page_lsn(config.page_lsn),
+        )?);
         let chunks: Vec<_> =
             (0..pool.arena().chunk_count()).map(|number| resize::chunk_at_present(&pool, number)).collect();
         let (method, method_report) =
@@ -293,6 +304,7 @@ impl Builder {
             io_method: self.io_method,
             wal: self.wal,
             unlogged_changes: self.unlogged_changes,
+            page_lsn: self.page_lsn,
             codec: self.codec,
             torn_pages: self.torn_pages,
             frame_wait: self.frame_wait,

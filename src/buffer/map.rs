@@ -114,6 +114,11 @@ impl Residency {
         wakers: &mut Wakers,
     ) {
         if outcome.is_ok() || seeded!("failed_read_shows_its_bytes") {
+            // What is not verified may be sealed.
+            let is_shown = if seeded!("lsn_of_sealed_bytes") { !verified } else { verified };
+            if is_shown {
+                reading.load_lsn();
+            }
             self.end(reading, |s| s.end_read(verified), outcome, wakers);
         } else {
             // Before any thread is told: one that comes later begins a new read (C2).

@@ -109,6 +109,7 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
         let mut file = File::open(&*shared.disk, FileTable::NO_ID, path, options, shared.config.page_size)?;
         file.atomic_pages = choose_atomic(shared.config.torn_pages.atomic(), &file)?;
         file.codec.clone_from(&shared.config.codec);
+        file.keeps_lsn = shared.config.page_lsn.is_some() && options.page_lsn;
         Ok(file)
     };
     let check_other = |file: &File, other: &File| {

@@ -103,7 +103,7 @@ impl Overwrite {
                 let pin = ready!(latching.poll(drive, waker));
                 self.latching = None;
                 let mut guard = OwnedPageWrite::of_latched(pin?);
-                guard.fill(0);
+                guard.overwrite();
                 return Poll::Ready(Ok(guard));
             }
             if let Some((pin, ticket)) = &self.joined {

@@ -3,7 +3,7 @@
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use crate::{
-    buffer::frame::{copy_room::COPIES_MAX, unlogged::UnloggedChanges},
+    buffer::frame::{copy_room::COPIES_MAX, page_lsn::PageLsn, unlogged::UnloggedChanges},
     codec::PageCodec,
     error::ConfigError,
     id::PageSize,
@@ -125,6 +125,7 @@ pub(crate) struct Config {
     pub(crate) io_method: IoMethod,
     pub(crate) wal: Option<Arc<dyn Wal>>,
     pub(crate) unlogged_changes: UnloggedChanges,
+    pub(crate) page_lsn: Option<PageLsn>,
     pub(crate) codec: Option<Arc<dyn PageCodec>>,
     pub(crate) torn_pages: TornPages,
     /// The most a fetch waits for pins.
@@ -165,6 +166,10 @@ impl Config {
             let advice = "a pool without a log cannot refuse them: set wal";
             return Err(ConfigError::new("unlogged_changes", self.unlogged_changes, advice));
         }
+        if let Some(place) = self.page_lsn.filter(|place| !place.fits(self.page_size.bytes())) {
+            let advice = format!("choose a byte of a page from which on {} are left", PageLsn::BYTES);
+            return Err(ConfigError::new("page_lsn", place.offset(), advice));
+        }
         self.background_writer.validate(self.frames)?;
         self.io_method.validate()
     }
@@ -188,6 +193,7 @@ impl fmt::Debug for Config {
             .field("io_method", &self.io_method)
             .field("wal", &self.wal.is_some())
             .field("unlogged_changes", &self.unlogged_changes)
+            .field("page_lsn", &self.page_lsn)
             .field("codec", &self.codec.is_some())
             .field("torn_pages", &self.torn_pages)
             .field("frame_wait", &self.frame_wait)

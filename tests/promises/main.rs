@@ -35,6 +35,7 @@ mod checkpoints;
 mod codec_that_changes;
 mod errors;
 mod overwriting;
+mod page_lsns;
 #[path = "../support/mod.rs"]
 mod support;
 mod writeback;

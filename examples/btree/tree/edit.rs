@@ -1,17 +1,6 @@
 //! How a node changes: an entry more, or two nodes out of one. Pure: bytes in, bytes out.
 
-use ringpool::Lsn;
-
-use super::node::{BEGIN, ENTRIES, HEADER, HIGH, LEVEL, LSN, Node, RIGHT, SLOT, VALUE, entries_from};
-
-/// The log position of the last change that the page has.
-pub(crate) fn lsn(page: &[u8]) -> Lsn {
-    Lsn(u64::from_le_bytes(Node(page).bytes(LSN)))
-}
-
-pub(crate) fn set_lsn(page: &mut [u8], lsn: Lsn) {
-    page[LSN..][..8].copy_from_slice(&lsn.0.to_le_bytes());
-}
+use super::node::{BEGIN, ENTRIES, HEADER, HIGH, LEVEL, Node, RIGHT, SLOT, VALUE, entries_from};
 
 /// Whether [`put`] would have room.
 pub(crate) fn has_room(page: &[u8], key: &[u8]) -> bool {

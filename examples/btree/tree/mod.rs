@@ -20,11 +20,14 @@ use std::{num::NonZeroU32, sync::Arc};
 
 use ringpool::{BufferPool, CheckpointOptions, FileId, LogRecord, Lsn, OwnedPageWrite, PageId};
 
-pub(crate) use self::log::{Log, LogFirst, Records};
 use self::{
     change::Change,
     edit::Halves,
     node::{Node, ROOT, Step},
+};
+pub(crate) use self::{
+    log::{Log, LogFirst, Records},
+    node::PAGE_LSN,
 };
 use super::recorder::Recorder;
 
@@ -40,7 +43,8 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// The tree in this file, which may be empty; with all that its log says. The pool was built with [`LogFirst`] of the same log.
+    /// The tree in this file, which may be empty; with all that its log says. The pool was built with [`LogFirst`] of the same log, and with
+    /// [`PAGE_LSN`].
     pub(crate) fn open(pool: &BufferPool, file: FileId, log: &Arc<Log>, survived: &Records) -> Result<Self> {
         let tree = Self { pool: pool.clone(), file, log: Arc::clone(log), recorder: Recorder::default() };
         tree.grow_to(1)?;
@@ -164,7 +168,7 @@ impl Tree {
     fn redo(&self, block: u32, change: &Change<'_>, record: LogRecord) -> Result<()> {
         self.grow_to(block + 1)?;
         let mut page = self.pool.write(self.page(block)).wait()?;
-        if edit::lsn(&page) < record.end {
+        if page.lsn() < record.end {
             apply(&mut page, change, record);
         }
         Ok(())
@@ -185,10 +189,9 @@ impl Tree {
     }
 }
 
-/// Changes a page, and tells it and the pool which record says so.
+/// Changes a page, and tells the pool which record says so. The pool puts its end into the page.
 fn apply(page: &mut OwnedPageWrite, change: &Change<'_>, record: LogRecord) -> Option<u64> {
     let before = change.apply(page);
-    edit::set_lsn(page, record.end);
     page.set_lsn(record);
     before
 }

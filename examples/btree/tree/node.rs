@@ -15,10 +15,14 @@
 
 use std::cmp::Ordering;
 
+use ringpool::PageLsn;
+
 /// The root's place, for ever: when it is split, its entries move out. So no node has it as its right neighbour.
 pub(crate) const ROOT: u32 = 0;
 
-pub(super) const LSN: usize = 0;
+/// Where the LSN is, for the pool: it reads it with the page, and puts it there.
+pub(crate) const PAGE_LSN: PageLsn = PageLsn::at(0);
+
 pub(super) const RIGHT: usize = 8;
 pub(super) const LEVEL: usize = 12;
 pub(super) const ENTRIES: usize = 14;

@@ -17,6 +17,7 @@ use crate::{
             frame_waiters::FrameWaiters,
             header::{Frame, FrameArrays},
             older_changes::OlderChanges,
+            page_lsn::PageLsn,
             shadow::pages::ShadowPages,
             size::Size,
             slots::ReaderSlots,
@@ -56,6 +57,8 @@ pub(crate) struct Frames {
     pub(crate) older_changes: OlderChanges,
     pub(crate) unlogged: Unlogged,
     pub(crate) file_paths: Arc<FilePaths>,
+    /// Where pages keep their LSN, if the pool was told.
+    pub(crate) page_lsn: Option<PageLsn>,
     pub(crate) counters: Arc<Counters>,
     /// How many times all frames were looked at.
     #[cfg(test)]
@@ -93,6 +96,7 @@ impl Frames {
             older_changes: OlderChanges::default(),
             unlogged: Unlogged::default(),
             file_paths: Arc::default(),
+            page_lsn: None,
             counters,
             #[cfg(test)]
             sweeps: uncontrolled::AtomicU64::new(0),
@@ -107,6 +111,11 @@ impl Frames {
     /// Notes that there is a log, if there is a rule for changes that it is not told of.
     pub(crate) fn with_log(self, rule: Option<UnloggedChanges>) -> Self {
         Self { unlogged: Unlogged::new(rule), ..self }
+    }
+
+    /// Notes where pages keep their LSN, if they do.
+    pub(crate) fn with_page_lsn(self, page_lsn: Option<PageLsn>) -> Self {
+        Self { page_lsn, ..self }
     }
 
     #[inline]

@@ -158,7 +158,12 @@ impl Frame<'_> {
 
     /// Under the exclusive latch: the page carries the change of `lsn`.
     pub(crate) fn raise_lsn(self, lsn: Lsn) {
-        self.header.page_lsn.store(self.page_lsn().max(lsn).0, Ordering::Relaxed);
+        self.set_lsn(self.page_lsn().max(lsn));
+    }
+
+    /// Under the exclusive latch, or as the end of a read: what the page carries is the change of `lsn`, and none of a later one.
+    pub(crate) fn set_lsn(self, lsn: Lsn) {
+        self.header.page_lsn.store(lsn.0, Ordering::Relaxed);
     }
 
     /// Under the exclusive latch, before the change is made known: `first` is where its first record begins, if it has one. While older

@@ -28,7 +28,8 @@ impl<'a> PageRead<'a> {
         self.pin.frame().page()
     }
 
-    /// Returns where the last record of the page ends that was [stated](crate::PageWrite::set_lsn) since it was read from disk.
+    /// Returns where the last record of the page ends: one that was [stated](crate::PageWrite::set_lsn) since it was read from disk, or, in a
+    /// pool that was told [where pages keep it](crate::PageLsn), the one in its bytes.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()
@@ -101,7 +102,8 @@ impl OwnedPageRead {
         self.pin.frame().page()
     }
 
-    /// Returns where the last record of the page ends that was [stated](crate::PageWrite::set_lsn) since it was read from disk.
+    /// Returns where the last record of the page ends: one that was [stated](crate::PageWrite::set_lsn) since it was read from disk, or, in a
+    /// pool that was told [where pages keep it](crate::PageLsn), the one in its bytes.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()

@@ -25,6 +25,8 @@ struct Change {
     is_own: bool,
     /// Whether it was stated which record covers the change, or that none does.
     is_stated: bool,
+    /// The page was filled with zeros, or is an image, and its record was not stated yet.
+    is_overwritten: bool,
     /// Where the first record of the change begins.
     first: Option<Lsn>,
 }
@@ -32,11 +34,24 @@ struct Change {
 impl Change {
     /// Notes the log record that covers the change.
     fn set_lsn(&mut self, pin: &Pin, record: LogRecord) {
-        if record.end != Lsn::UNLOGGED {
-            self.first.get_or_insert(record.begin);
-        }
         (self.is_stated, self.is_changed) = (true, true);
-        pin.frame().raise_lsn(record.end);
+        if record.end == Lsn::UNLOGGED {
+            return;
+        }
+        self.first.get_or_insert(record.begin);
+        // What was there before is gone, with its records: redo may go on from one that is older than they were.
+        match self.is_overwritten {
+            true => pin.frame().set_lsn(record.end),
+            false => pin.frame().raise_lsn(record.end),
+        }
+        self.is_overwritten = false;
+    }
+
+    /// Notes a log record that holds the whole page.
+    fn set_image_lsn(&mut self, pin: &Pin, record: LogRecord) {
+        self.is_overwritten |= !seeded!("image_keeps_a_later_lsn");
+        self.set_lsn(pin, record);
+        pin.note_image();
     }
 
     /// Returns where the bytes are that the holder of the latch may change from here on.
@@ -50,12 +65,25 @@ impl Change {
         NonNull::slice_from_raw_parts(frames.address_of(pin.frame_no()), frames.page_size().bytes())
     }
 
+    /// Puts the page's LSN where the page keeps it.
+    fn stamp(&mut self, pin: &Pin) {
+        let Some(place) = pin.place_of_lsn() else { return };
+        let lsn = pin.frame().page_lsn();
+        if lsn == Lsn::UNLOGGED || self.is_overwritten || seeded!("lsn_not_put_into_the_page") {
+            return;
+        }
+        let mut bytes = self.own_bytes(pin);
+        // SAFETY: as in `deref_mut` of the guard, which is about to end: it holds the exclusive latch, and lends the bytes to none any more.
+        place.write(lsn, unsafe { bytes.as_mut() });
+    }
+
     /// Makes the change ready to be seen. The release of the latch is next.
-    fn publish(&self, pin: &Pin) {
+    fn publish(&mut self, pin: &Pin) {
         if !pin.frames().process.is_current() {
             return;
         }
         if self.is_changed {
+            self.stamp(pin);
             pin.note_change(self.first);
             if !self.is_stated {
                 pin.note_unlogged_change();
@@ -103,13 +131,14 @@ impl<'a> PageWrite<'a> {
     }
 
     /// States a log record that holds the whole page, as it is when the guard is dropped. It covers whatever was changed before, so a
-    /// page that was [refused](crate::UnloggedChanges::Refuse) can be written again. Else as [`set_lsn`](Self::set_lsn).
+    /// page that was [refused](crate::UnloggedChanges::Refuse) can be written again; and the page's [`lsn`](Self::lsn) is its end then, be
+    /// it lower than before, as in redo. Else as [`set_lsn`](Self::set_lsn).
     pub fn set_image_lsn(&mut self, record: impl Into<LogRecord>) {
-        self.set_lsn(record);
-        self.pin.note_image();
+        self.change.set_image_lsn(self.pin, record.into());
     }
 
-    /// Returns where the last record of the page ends that was stated since it was read from disk.
+    /// Returns where the last record of the page ends: one that was stated since it was read from disk, or, in a pool that was told
+    /// [where pages keep it](crate::PageLsn), the one in its bytes.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()
@@ -117,7 +146,7 @@ impl<'a> PageWrite<'a> {
 
     /// Lets other readers in and keeps on reading, with no gap for another writer.
     #[must_use]
-    pub fn downgrade(self) -> PageRead<'a> {
+    pub fn downgrade(mut self) -> PageRead<'a> {
         self.change.publish(self.pin);
         let (pin, is_changed) = (self.pin, self.change.is_changed);
         mem::forget(self);
@@ -198,8 +227,14 @@ impl OwnedPageWrite {
     /// Makes a guard of a pin that comes with the exclusive latch, of a page that was filled with zeros instead of being read.
     pub(crate) fn of_zeroed(pin: Pin) -> Self {
         let mut guard = Self::of_latched(pin);
-        guard.change.is_changed = true;
+        (guard.change.is_changed, guard.change.is_overwritten) = (true, true);
         guard
+    }
+
+    /// Fills the page with zeros. The records of what was there do not count any more, once one of what comes now is stated.
+    pub(crate) fn overwrite(&mut self) {
+        self.fill(0);
+        self.change.is_overwritten = true;
     }
 
     fn pin(&self) -> &Pin {
@@ -220,11 +255,12 @@ impl OwnedPageWrite {
 
     /// States a log record that holds the whole page, as [`PageWrite::set_image_lsn`] does.
     pub fn set_image_lsn(&mut self, record: impl Into<LogRecord>) {
-        self.set_lsn(record);
-        self.pin().note_image();
+        let pin = self.pin.as_ref().expect("a guard has its pin until it ends");
+        self.change.set_image_lsn(pin, record.into());
     }
 
-    /// Returns where the last record of the page ends that was stated since it was read from disk.
+    /// Returns where the last record of the page ends: one that was stated since it was read from disk, or, in a pool that was told
+    /// [where pages keep it](crate::PageLsn), the one in its bytes.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin().frame().page_lsn()

@@ -79,6 +79,8 @@ pub(crate) struct File {
     pub(crate) tag: u64,
     /// What seals the pages that are added to it, and verifies those that are read.
     pub(crate) codec: Option<Arc<dyn PageCodec>>,
+    /// Whether pages have their LSN in their bytes.
+    pub(crate) keeps_lsn: bool,
     /// Whether pages of zeros are new ones, which the codec is not asked about.
     pub(crate) sparse: bool,
     /// The most requests in flight, where the options say so. Then all of its requests go by one queue, and threads that transfer
@@ -112,7 +114,7 @@ pub(crate) struct File {
 impl File {
     /// Opens the file at `path`. One that may be written to has a durable name then: whatever made it, this pool or a process
     /// before, may have been kept from syncing its folder. Does not grow it to `options.initial_blocks`, nor decide against atomic
-    /// writes, nor [refuse](Self::check_lock) one that another pool has, nor give it a codec: that is the caller's part.
+    /// writes, nor [refuse](Self::check_lock) one that another pool has, nor give it a codec or places for LSNs: that is the caller's part.
     pub(crate) fn open(
         disk: &dyn Disk,
         id: FileId,
@@ -149,6 +151,7 @@ impl File {
             has_fixed_size,
             tag: options.tag.unwrap_or(0),
             codec: None,
+            keeps_lsn: false,
             sparse: options.sparse,
             max_in_flight: options.max_in_flight,
             turns: options.max_in_flight.map(Turns::of_so_many),

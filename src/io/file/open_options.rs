@@ -41,6 +41,9 @@ pub struct OpenOptions {
     /// added after the last sync of the file may be zeros after a crash. An engine that knows the length of the file as of that
     /// sync can [cut](crate::BufferPool::truncate) it to that instead.
     pub sparse: bool,
+    /// Whether the file's pages keep their LSN where the [pool was told](crate::Builder::page_lsn). They do, unless set: not those of a file
+    /// that has other bytes there. Of such a page the pool knows only records that were stated since it was read.
+    pub page_lsn: bool,
     /// The engine's own lasting number for the file, which the page codec and the protection from
     /// [torn pages](crate::TornPages) know it by: a [`FileId`](crate::FileId) is given anew each time a file is opened.
     ///
@@ -71,6 +74,7 @@ impl Default for OpenOptions {
             initial_blocks: 0,
             grow_by_blocks: 0,
             sparse: false,
+            page_lsn: true,
             tag: None,
             max_in_flight: None,
         }
@@ -137,6 +141,13 @@ impl OpenOptions {
     #[must_use]
     pub fn sparse(mut self, sparse: bool) -> Self {
         self.sparse = sparse;
+        self
+    }
+
+    /// Whether the file's pages keep their LSN where the pool was told.
+    #[must_use]
+    pub fn page_lsn(mut self, page_lsn: bool) -> Self {
+        self.page_lsn = page_lsn;
         self
     }
 

@@ -4,7 +4,13 @@ use std::io;
 
 use crate::{
     buffer::{
-        frame::{frames::Frames, header::Frame, pin::Pin, pin_list::Pins, state::Phase},
+        frame::{
+            frames::Frames,
+            header::Frame,
+            pin::Pin,
+            pin_list::Pins,
+            state::{Phase, State},
+        },
         residency::Residency,
     },
     error::{Error, IoOp, Result},
@@ -95,9 +101,12 @@ pub(crate) fn check_mapped(pool: &Residency, file: &File, page: Pin, before: Map
     }
 }
 
-/// Looks whether a page that was mapped is still to be read.
+/// Looks whether a page that was mapped is still to be read, and notes whether it has its LSN in its bytes.
 fn check(file: &File, page: &Pin, _: MappedBefore) -> Result<()> {
     assert_waits(page.frame());
+    if file.keeps_lsn {
+        page.frame().state.update(State::keep_lsn);
+    }
     file.check_open(page.frame().page().block)
 }
 

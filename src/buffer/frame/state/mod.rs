@@ -59,6 +59,7 @@ const ORPHAN: u64 = 1 << 53;
 const AHEAD: u64 = 1 << 54;
 const SHADOWED: u64 = 1 << 55;
 const LENT: u64 = 1 << 56;
+const KEEPS_LSN: u64 = 1 << 57;
 
 /// So many pins, and share latches, the word can count beyond those that it grants: of slots, and of threads that revoke a bias.
 const RESERVE: u64 = 1 << 12;
@@ -154,6 +155,11 @@ impl State {
 
     pub(crate) const fn is_read_only(self) -> bool {
         self.has(READ_ONLY)
+    }
+
+    /// Whether the page has its LSN in its bytes.
+    pub(crate) const fn keeps_lsn(self) -> bool {
+        self.has(KEEPS_LSN)
     }
 
     pub(crate) const fn is_orphan(self) -> bool {
@@ -275,7 +281,9 @@ impl State {
     pub(crate) fn claim(self) -> Option<Self> {
         let biased = if seeded!("biased_frame_claimed") { 0 } else { BIASED };
         let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED | DIRTY | biased);
-        idle.then(|| self.without(VALID | LOADED | USAGE | AHEAD | READY | READ_ONLY).with(CLAIMED))
+        idle.then(|| {
+            self.without(VALID | LOADED | USAGE | AHEAD | READY | READ_ONLY | KEEPS_LSN).with(CLAIMED)
+        })
     }
 
     /// The same only where no use of the page is known or expected.
@@ -298,7 +306,7 @@ impl State {
     /// The changes of a seized page are no longer wanted (it was cut off, or its file is given up): a claim like others.
     pub(crate) fn discard_changes(self) -> Self {
         assert!(self.is_seized(), "discarded unseized: {self:?}");
-        self.without(DIRTY | USAGE | AHEAD)
+        self.without(DIRTY | USAGE | AHEAD | KEEPS_LSN)
     }
 
     /// The claimant found no use for the frame.
@@ -312,6 +320,12 @@ impl State {
         assert!(self.has(CLAIMED) && !self.is_dirty(), "read into an unclaimed frame: {self:?}");
         let read_only = if read_only { READ_ONLY } else { 0 };
         Self(self.without(CLAIMED).with(READING | read_only).0 + PIN)
+    }
+
+    /// The page that is read has its LSN in its bytes.
+    pub(crate) fn keep_lsn(self) -> Self {
+        debug_assert!(self.has(READING));
+        self.with(KEEPS_LSN)
     }
 
     /// The page is read for a use to come: it is spared once more than one that has just been used, so that a scan gives up the
@@ -336,7 +350,7 @@ impl State {
     /// Nothing of a failed read stays: the frame is free once the waiters' pins are gone.
     pub(crate) fn fail_read(self) -> Self {
         assert!(self.has(READING), "failed a read that was not begun: {self:?}");
-        self.without(READING | USAGE | AHEAD | UNATTENDED | READ_ONLY)
+        self.without(READING | USAGE | AHEAD | UNATTENDED | READ_ONLY | KEEPS_LSN)
     }
 
     /// One thread takes the verification upon itself; for the others the read goes on.
@@ -413,6 +427,7 @@ impl fmt::Debug for State {
             (LATCH_WAITERS, "latch waiters"),
             (IO_WAITERS, "I/O waiters"),
             (READ_ONLY, "read only"),
+            (KEEPS_LSN, "keeps its LSN"),
             (ORPHAN, "orphan"),
             (AHEAD, "read ahead"),
             (READY, "ready"),

@@ -17,7 +17,7 @@ fn only_an_idle_clean_frame_can_be_claimed() {
 /// The next page begins with none of the former's uses and marks. Waiters and the end of the pool are not the page's.
 #[test]
 fn a_claim_leaves_nothing_of_the_page() {
-    for of_the_page in [0, USED, USAGE, AHEAD, READY, READ_ONLY] {
+    for of_the_page in [0, USED, USAGE, AHEAD, READY, READ_ONLY, KEEPS_LSN] {
         assert_eq!(
             State(VALID | of_the_page).claim(),
             Some(State(CLAIMED)),
@@ -47,7 +47,7 @@ fn a_buffer_ring_takes_a_frame_back_only_if_nobody_else_has_a_use_for_its_page()
 fn a_read_ends_with_its_page_or_with_nothing_of_it() {
     let who_waits = PIN | IO_WAITERS | ORPHAN;
     for of_the_read in [0, UNATTENDED] {
-        for of_the_page in [0, USED, USAGE, AHEAD, READ_ONLY] {
+        for of_the_page in [0, USED, USAGE, AHEAD, READ_ONLY, KEEPS_LSN] {
             let reading = State(READING | who_waits | of_the_read | of_the_page);
             assert_eq!(reading.end_read(true), State(VALID | who_waits | of_the_page));
             assert_eq!(reading.end_read(false), State(LOADED | who_waits | of_the_page));
@@ -93,7 +93,7 @@ fn a_seized_page_is_out_of_reach_and_comes_back_as_it_was() {
     assert_eq!((seized.verdict(), seized.is_idle_dirty()), (Verdict::Busy, false));
     assert_eq!(seized.put_back(), dirty());
     assert_eq!(seized.discard_changes(), claimed());
-    for of_the_page in [USED, USAGE, AHEAD] {
+    for of_the_page in [USED, USAGE, AHEAD, KEEPS_LSN] {
         assert_eq!(seized.with(of_the_page).discard_changes(), claimed());
     }
     let latched = dirty().pin().unwrap().latch_shared().unwrap();

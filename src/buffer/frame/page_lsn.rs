@@ -1,0 +1,113 @@
+//! Where a page keeps its LSN. [`load_lsn`](super::load_lsn) reads it there, and the [guard](crate::OwnedPageWrite) of a change puts it there.
+
+use crate::id::Lsn;
+
+/// Where each page of a pool keeps its LSN: 8 bytes that the pool reads when the page comes from disk, and writes when the page is changed.
+///
+/// With it ([`Builder::page_lsn`](crate::Builder::page_lsn)) [`lsn`](crate::OwnedPageRead::lsn) of a guard is where the last record of the page ends, also after a restart, and redo
+/// compares that with its records. What [`set_lsn`](crate::PageWrite::set_lsn) stated is in the page's bytes when its guard ends, so each write
+/// carries it. The engine does not change those bytes itself. It may overwrite them with others, as with an older image of the whole page: they
+/// get the page's LSN when the guard ends.
+///
+/// It holds for all files of the pool but those that are opened [otherwise](crate::OpenOptions::page_lsn). A page whose 8 bytes are zero has no LSN ([`Lsn::UNLOGGED`]), as a page of zeros; one that never had a
+/// record stated stays so.
+///
+/// # Examples
+/// ```
+/// # use std::num::NonZeroU32;
+/// # use ringpool::{BufferPool, Lsn, OpenOptions, PageId, PageLsn, Shutdown};
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("pages");
+/// # let open = || -> ringpool::Result<_> {
+/// let pool = BufferPool::builder().frames(16).page_lsn(PageLsn::at(8)).build()?;
+/// # let file = pool.open_file(&path, OpenOptions::new().create(true))?;
+/// # Ok((pool, file))
+/// # };
+/// # let (pool, file) = open()?;
+/// # pool.extend(file, NonZeroU32::MIN).wait()?;
+/// # let page = PageId::new(file, 0);
+/// pool.write(page).wait()?.set_lsn(Lsn(100)..Lsn(140));
+/// # pool.shutdown(Shutdown::Flush)?;
+/// # let (pool, file) = open()?;
+/// # let page = PageId::new(file, 0);
+///
+/// // After a restart: redo of a record that ends at 140 or before has nothing to do.
+/// let page = pool.read(page).wait()?;
+/// assert_eq!(page.lsn(), Lsn(140));
+/// assert_eq!(page[8..16], 140_u64.to_le_bytes());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct PageLsn {
+    offset: usize,
+    is_big_endian: bool,
+}
+
+impl PageLsn {
+    /// The bytes that an LSN takes in a page.
+    pub const BYTES: usize = 8;
+
+    /// The LSN is at this byte of each page, as a little-endian number. Any byte will do from which 8 are left, and which a
+    /// [codec](crate::PageCodec) does not have for itself.
+    #[must_use]
+    pub const fn at(offset: usize) -> Self {
+        Self { offset, is_big_endian: false }
+    }
+
+    /// The same as a big-endian number.
+    #[must_use]
+    pub const fn big_endian(self) -> Self {
+        Self { is_big_endian: true, ..self }
+    }
+
+    /// Returns at which byte of a page it is.
+    pub(crate) fn offset(self) -> usize {
+        self.offset
+    }
+
+    /// Whether a page of so many bytes has room for it there.
+    pub(crate) fn fits(self, page_bytes: usize) -> bool {
+        self.offset.checked_add(Self::BYTES).is_some_and(|end| end <= page_bytes)
+    }
+
+    /// Returns the LSN in a page.
+    pub(crate) fn read(self, page: &[u8]) -> Lsn {
+        let mut bytes = [0; Self::BYTES];
+        bytes.copy_from_slice(&page[self.offset..][..Self::BYTES]);
+        Lsn(if self.is_big_endian { u64::from_be_bytes(bytes) } else { u64::from_le_bytes(bytes) })
+    }
+
+    /// Puts the LSN into a page.
+    pub(crate) fn write(self, lsn: Lsn, page: &mut [u8]) {
+        let bytes = if self.is_big_endian { lsn.0.to_be_bytes() } else { lsn.0.to_le_bytes() };
+        page[self.offset..][..Self::BYTES].copy_from_slice(&bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_lsn_is_read_where_it_was_put_in_either_order_of_bytes() {
+        for place in [PageLsn::at(0), PageLsn::at(13), PageLsn::at(504).big_endian()] {
+            let mut page = [0; 512];
+            assert_eq!(place.read(&page), Lsn::UNLOGGED);
+            for lsn in [Lsn(1), Lsn(0x0102_0304_0506_0708), Lsn(u64::MAX)] {
+                place.write(lsn, &mut page);
+                assert_eq!(place.read(&page), lsn);
+            }
+        }
+        let mut page = [0; 512];
+        PageLsn::at(1).big_endian().write(Lsn(0x0102), &mut page);
+        assert_eq!(page[..10], [0, 0, 0, 0, 0, 0, 0, 1, 2, 0]);
+    }
+
+    #[test]
+    fn it_lies_within_the_page() {
+        assert!(PageLsn::at(504).fits(512));
+        assert!(!PageLsn::at(505).fits(512) && !PageLsn::at(usize::MAX).fits(512));
+    }
+}
