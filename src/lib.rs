@@ -140,6 +140,7 @@ pub use api::builder::Builder;
 pub use api::residency::Resident;
 pub use api::resize::ResizeReport;
 pub use api::snapshot::{Counts, FrameStats, Stats};
+pub use api::tasks::ShuttingDown;
 pub use buffer::page::{OwnedPageRead, OwnedPageWrite, PageAt, PageHint, PageRead, PageWrite, PinnedPage};
 #[cfg(feature = "crc32c")]
 pub use codec::Crc32c;

@@ -43,7 +43,8 @@ use crate::{
 ///
 /// The drop waits for what was begun behind the scenes (a checkpoint whose completion was dropped, a file being zeroed ahead), and
 /// hastens it, as a [shutdown](Self::shutdown) does: nothing of it writes afterwards, and another pool may open the same files.
-/// It waits for disks alone. What wants a page that somebody is changing, or pins, gives that up, and keeps its changes
+/// It waits for disks alone, and blocks: a task awaits [`shutdown_async`](Self::shutdown_async) before it, after which there is nothing to wait for.
+/// What wants a page that somebody is changing, or pins, gives that up, and keeps its changes
 /// from the disk; a warm-up ends where it is. Futures and streams that are still there go on when they are waited for,
 /// in the thread that does so.
 ///
@@ -78,6 +79,11 @@ impl BufferPool {
         Self { background: Arc::new(Background::start(&shared)), shared }
     }
 
+    /// Whether this is the process that built the pool.
+    pub(super) fn is_of_this_process(&self) -> bool {
+        self.shared.check_process().is_ok()
+    }
+
     /// What is behind the façade, for tests that go step by step.
     #[cfg(test)]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -92,7 +98,7 @@ impl BufferPool {
 
     // ---- files ------------------------------------------------------------------------------------------------------
 
-    /// Opens a file: a regular file or a block device. Blocks.
+    /// Opens a file: a regular file or a block device. Blocks; a task awaits [`open_file_async`](Self::open_file_async) instead.
     ///
     /// A file that ends in the middle of a block has that block too; what is missing reads as zeros, and writing the page
     /// completes it. A file that is removed while it is open goes on as before, as on every Unix. Of a file that somebody
@@ -399,7 +405,8 @@ impl BufferPool {
     }
 
     /// Ends the pool's work: for all clones. Pages in hand stay usable, and resident pages can still be fetched; nothing is
-    /// read or written any more. Waits for what was begun behind the scenes, as the drop of the [last clone](Self) does.
+    /// read or written any more. Waits for what was begun behind the scenes, as the drop of the [last clone](Self) does. Blocks; a task awaits
+    /// [`shutdown_async`](Self::shutdown_async) instead.
     ///
     /// The files and the [doublewrite area](crate::TornPages::DoubleWrite) stay open, and locked against other pools
     /// ([`Error::InUse`]), as long as a clone of the pool lives, or a stream, a fetch or a [`Completion`] of it, forgotten ones included: a
@@ -502,7 +509,7 @@ impl BufferPool {
     }
 
     /// Makes an operation of this work, which may have to wait for that.
-    fn operation<T: Send + 'static>(
+    pub(super) fn operation<T: Send + 'static>(
         &self,
         wait: WaitsFor,
         work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,

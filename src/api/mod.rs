@@ -11,4 +11,5 @@ pub(crate) mod residency;
 pub(crate) mod resize;
 pub(crate) mod shutdown;
 pub(crate) mod snapshot;
+pub(crate) mod tasks;
 pub(crate) mod validate;

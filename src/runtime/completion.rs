@@ -35,7 +35,7 @@ pub struct Completion<T> {
 
 enum CompletionState<T> {
     Idle { work: Box<dyn FnOnce() -> Result<T> + Send>, jobs: Arc<JobPool>, wait: WaitsFor },
-    Running(Arc<Promise<T>>),
+    Running(Arc<Promise<Result<T>>>),
     Collected,
 }
 
@@ -82,7 +82,7 @@ impl<T: Send + 'static> Completion<T> {
         match &self.state {
             CompletionState::Collected => true,
             CompletionState::Idle { .. } => false,
-            CompletionState::Running(promise) => promise.0.lock().result.is_some(),
+            CompletionState::Running(promise) => promise.is_kept(),
         }
     }
 
@@ -108,7 +108,7 @@ impl<T: Send + 'static> Completion<T> {
         else {
             return;
         };
-        let promise = Arc::new(Promise(Mutex::new(Pending { result: None, waker: None })));
+        let promise = Arc::new(Promise::new());
         let duty = Duty(Some(Arc::clone(&promise)));
         self.state = CompletionState::Running(promise);
         if let Err(job) = jobs.submit(wait, Box::new(move || duty.fulfil(work()))) {
@@ -138,16 +138,25 @@ impl<T> fmt::Debug for Completion<T> {
     }
 }
 
-/// Where a result is left for the one who waits.
-struct Promise<T>(Mutex<Pending<T>>);
+/// Where a result is left for the caller that waits for it.
+pub(crate) struct Promise<T>(Mutex<Pending<T>>);
 
 struct Pending<T> {
-    result: Option<Result<T>>,
+    result: Option<T>,
     waker: Option<StoredWaker>,
 }
 
 impl<T> Promise<T> {
-    fn poll(&self, waker: &Waker) -> Poll<Result<T>> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Pending { result: None, waker: None }))
+    }
+
+    fn is_kept(&self) -> bool {
+        self.0.lock().result.is_some()
+    }
+
+    /// Returns the result once; until it is there, keeps the waker to be called then.
+    pub(crate) fn poll(&self, waker: &Waker) -> Poll<T> {
         // Dropped after the lock, be it this one or the former.
         let mut waker = Some(StoredWaker::of(waker));
         let mut pending = self.0.lock();
@@ -158,7 +167,8 @@ impl<T> Promise<T> {
         Poll::Pending
     }
 
-    fn set(&self, result: Result<T>) {
+    /// Leaves the result, unless there is one.
+    pub(crate) fn set(&self, result: T) {
         let waker = {
             let mut pending = self.0.lock();
             pending.result.get_or_insert(result);
@@ -169,7 +179,7 @@ impl<T> Promise<T> {
 }
 
 /// The duty to keep a promise: dropped without, as by a panic in the work, it reports that.
-struct Duty<T>(Option<Arc<Promise<T>>>);
+struct Duty<T>(Option<Arc<Promise<Result<T>>>>);
 
 impl<T> Duty<T> {
     fn fulfil(mut self, result: Result<T>) {

@@ -44,6 +44,8 @@ pub(crate) enum WaitsFor {
     CallersOf(FileId),
     /// The disk of this file, however callers use the pool.
     Disk(FileId),
+    /// The disk of the folder with this hash, in which a file is opened.
+    Folder(u64),
     /// The disks of several files, however callers use the pool.
     Disks,
 }

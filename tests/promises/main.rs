@@ -38,4 +38,5 @@ mod overwriting;
 mod page_lsns;
 #[path = "../support/mod.rs"]
 mod support;
+mod tasks_wait;
 mod writeback;

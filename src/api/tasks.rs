@@ -1,0 +1,156 @@
+//! What a task awaits where a thread would block: a file being opened, and the end of a pool.
+//!
+//! A file is opened by a job. The end of a pool waits for the threads of all jobs, so it has a thread of its own.
+
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    mem,
+    path::Path,
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use rustc_hash::FxHasher;
+
+use crate::{
+    api::{
+        buffer_pool::{BufferPool, ShutdownError},
+        shutdown::Shutdown,
+    },
+    files,
+    id::FileId,
+    io::file::open_options::OpenOptions,
+    runtime::{
+        completion::{Completion, Promise},
+        jobs::WaitsFor,
+    },
+    sync::{Arc, Mutex, callback, thread},
+    write::checkpoint::FlushReport,
+};
+
+/// What a task awaits.
+impl BufferPool {
+    /// Opens a file as [`open_file`](Self::open_file) does, without blocking the task that awaits it: a job thread does. Nothing begins
+    /// before it is polled. At most three files of a folder are being opened so at once.
+    ///
+    /// Dropped after it was polled, it goes on, and leaves the file open. Opened again, that file is
+    /// [`Error::AlreadyOpen`](crate::Error::AlreadyOpen), which has its id.
+    ///
+    /// # Errors
+    /// Those of `open_file`, and [`Error::ShutDown`](crate::Error::ShutDown).
+    ///
+    /// # Examples
+    /// ```
+    /// # use ringpool::{BufferPool, FileId, OpenOptions, Result};
+    /// async fn open(pool: &BufferPool) -> Result<FileId> {
+    ///     pool.open_file_async("pages", OpenOptions::new().create(true)).await
+    /// }
+    /// ```
+    pub fn open_file_async(&self, path: impl AsRef<Path>, options: OpenOptions) -> Completion<FileId> {
+        let path = path.as_ref().to_owned();
+        let mut folder = FxHasher::default();
+        path.parent().hash(&mut folder);
+        self.operation(WaitsFor::Folder(folder.finish()), move |shared| files::open(shared, &path, &options))
+    }
+
+    /// Ends the pool's work as [`shutdown`](Self::shutdown) does, without blocking the task that awaits it: a thread that is started for
+    /// it does, and drops this clone of the pool, with its memory if it is the last. Where the system gives no thread, the thread that polls
+    /// does. Nothing begins before it is polled.
+    ///
+    /// With [`Shutdown::Discard`] it is the drop of the last clone for tasks, which would block.
+    ///
+    /// # Errors
+    /// Those of `shutdown`, with the pool.
+    ///
+    /// # Examples
+    /// ```
+    /// # use ringpool::{BufferPool, FlushReport, Shutdown, ShutdownError};
+    /// async fn close(pool: BufferPool) -> Result<FlushReport, ShutdownError> {
+    ///     pool.shutdown_async(Shutdown::Flush).await
+    /// }
+    /// # pollster::block_on(close(BufferPool::builder().frames(4).build().unwrap())).unwrap();
+    /// ```
+    pub fn shutdown_async(self, how: Shutdown) -> ShuttingDown {
+        ShuttingDown(ShutdownState::Idle(self, how))
+    }
+}
+
+/// A shutdown on its way, from [`BufferPool::shutdown_async`]: `.await` it.
+///
+/// Nothing begins before it is polled, and then the shutdown goes on to its end whether or not this is dropped. It has the pool meanwhile,
+/// so dropped before it is polled, it drops a clone of the pool, perhaps the last one.
+#[must_use = "a pool is not shut down before this is awaited"]
+pub struct ShuttingDown(ShutdownState);
+
+type EndOfPool = Result<FlushReport, ShutdownError>;
+
+enum ShutdownState {
+    Idle(BufferPool, Shutdown),
+    Running(Arc<Promise<EndOfPool>>),
+    Collected,
+}
+
+/// Has a thread end the pool. Returns the outcome where the calling thread had to do it, since the system gives no other.
+fn start(pool: BufferPool, how: Shutdown) -> Result<Arc<Promise<EndOfPool>>, EndOfPool> {
+    if !pool.is_of_this_process() {
+        return Err(pool.shutdown(how));
+    }
+    let promise = Arc::new(Promise::new());
+    // Handed over for good, so that no clone is left for this thread to drop; and taken back if there is no thread.
+    let hand_over = Arc::new(Mutex::new(Some(pool)));
+    let body = {
+        let (promise, hand_over) = (Arc::clone(&promise), Arc::clone(&hand_over));
+        move || {
+            let pool = hand_over.lock().take();
+            if let Some(outcome) = pool.map(|pool| end(pool, how)) {
+                promise.set(outcome);
+            }
+        }
+    };
+    if thread::spawn("ringpool-shutdown".into(), body).is_ok() {
+        return Ok(promise);
+    }
+    let pool = hand_over.lock().take();
+    Err(end(pool.expect("no thread was started"), how))
+}
+
+/// Ends the pool, and drops it where that succeeds.
+fn end(pool: BufferPool, how: Shutdown) -> EndOfPool {
+    let kept = pool.clone();
+    callback::contained(|| pool.shutdown(how)).unwrap_or_else(|error| Err(ShutdownError::new(kept, error)))
+}
+
+impl Future for ShuttingDown {
+    type Output = EndOfPool;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<EndOfPool> {
+        let state = &mut self.0;
+        if matches!(state, ShutdownState::Idle(..))
+            && let ShutdownState::Idle(pool, how) = mem::replace(state, ShutdownState::Collected)
+        {
+            match start(pool, how) {
+                Ok(promise) => *state = ShutdownState::Running(promise),
+                Err(outcome) => return Poll::Ready(outcome),
+            }
+        }
+        let ShutdownState::Running(promise) = state else {
+            panic!("a shutdown was polled after it had given its result");
+        };
+        let polled = promise.poll(cx.waker());
+        if polled.is_ready() {
+            *state = ShutdownState::Collected;
+        }
+        polled
+    }
+}
+
+impl fmt::Debug for ShuttingDown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            ShutdownState::Idle(..) => "ShuttingDown(not started)",
+            ShutdownState::Running(_) => "ShuttingDown(running)",
+            ShutdownState::Collected => "ShuttingDown(collected)",
+        })
+    }
+}
