@@ -6,7 +6,7 @@
 //!
 //! **Jobs that wait for one thing never have all threads** (C6). A job that waits for a caller's latch may wait for a task that waits for
 //! another job: the task splits a node, and extends the file with the node latched, while a checkpoint waits for that latch. And a
-//! file whose disk does not answer keeps all jobs that wait for it. So at most three jobs run that wait for the same, and the
+//! file whose disk does not answer keeps all jobs that wait for it, as does a folder in which files are opened. So at most three jobs run that wait for the same, and the
 //! threads are enough for several files that do not answer. The oldest job that may begin is the next.
 
 use std::collections::VecDeque;
