@@ -159,7 +159,10 @@ pub use read::{
 };
 pub use runtime::completion::Completion;
 pub use wal::Wal;
-pub use write::checkpoint::{CheckpointOptions, CheckpointReport, FlushReport};
+pub use write::{
+    checkpoint::{CheckpointOptions, CheckpointReport, FlushReport},
+    durable_lsn::{DurableLsn, LogWait},
+};
 
 #[doc = include_str!("guide.md")]
 pub mod guide {}

@@ -17,6 +17,8 @@ use crate::id::Lsn;
 /// page is not written. Changes that need no record (a hint, a free-space map, a temporary file) say so by
 /// [`Lsn::UNLOGGED`].
 ///
+/// [`DurableLsn`](crate::DurableLsn) is the part of a group commit that every log needs: threads, tasks and this trait wait there for one sync.
+///
 /// The pool can keep the LSN of each page in the page: [`Builder::page_lsn`](crate::Builder::page_lsn). Then a page may need the log up to
 /// a record of an earlier life, so a log says from the start how far it is durable.
 pub trait Wal: Send + Sync + 'static {

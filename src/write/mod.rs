@@ -1,11 +1,12 @@
 //! From dirty frames to durable files.
 //!
 //! [`write_out`] gets copies of dirty pages on their way, in sorted runs, behind the log; [`checkpoint`] decides which pages,
-//! waits for them and syncs their files; [`background_writer`] keeps frames clean before they are wanted.
+//! waits for them and syncs their files; [`background_writer`] keeps frames clean before they are wanted. [`durable_lsn`] is for the engine's log: how far it is, and the line that waits for it.
 
 pub(crate) mod background_writer;
 pub(crate) mod checkpoint;
 mod clean_target;
+pub(crate) mod durable_lsn;
 mod schedule;
 pub(crate) mod sync_all;
 pub(crate) mod write_out;
