@@ -137,6 +137,7 @@ pub use self::{
 pub use crate::{codec::PageCodec, id::PageAddress};
 pub use api::buffer_pool::{BufferPool, ShutdownError};
 pub use api::builder::Builder;
+pub use api::file_stats::{FileCounts, FileStats};
 pub use api::residency::Resident;
 pub use api::resize::ResizeReport;
 pub use api::snapshot::{Counts, FrameStats, Stats};

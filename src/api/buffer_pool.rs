@@ -6,6 +6,7 @@ use crate::{
     api::{
         background::Background,
         builder::Builder,
+        file_stats::{self, FileStats},
         residency::{self, Resident},
         resize::{self, ResizeReport},
         shutdown::{self, Shutdown},
@@ -458,6 +459,32 @@ impl BufferPool {
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::of(&self.shared)
+    }
+
+    /// Returns the open files, in the order in which they were opened, each with what was done with it since then and what the pool holds of
+    /// it: what PostgreSQL shows in `pg_statio_all_tables`. Walks all frames, and copies 7 KiB a file, so not for a hot path.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::num::NonZeroU32;
+    /// # use ringpool::{BufferPool, OpenOptions, PageId};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// let index = pool.open_file(folder.path().join("index"), OpenOptions::new().create(true).initial_blocks(4))?;
+    /// for _ in 0..3 {
+    ///     drop(pool.read(PageId::new(index, 0)).wait()?);
+    /// }
+    /// for file in pool.files() {
+    ///     println!("{}: {:?}, reads: {}", file.info.path.display(), file.counts, file.read);
+    ///     assert_eq!((file.counts.hits, file.counts.misses), (Some(2), 1));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn files(&self) -> Vec<FileStats> {
+        self.shared.check_process().map_or(Vec::new(), |()| file_stats::files(&self.shared))
     }
 
     /// The read and write requests that are under way, the oldest first: what PostgreSQL shows in `pg_aios`.

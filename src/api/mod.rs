@@ -5,6 +5,7 @@
 pub(crate) mod background;
 pub(crate) mod buffer_pool;
 pub(crate) mod builder;
+pub(crate) mod file_stats;
 #[cfg(feature = "metrics")]
 pub(crate) mod publish;
 pub(crate) mod residency;

@@ -40,17 +40,19 @@ macro_rules! counts {
         #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counts {
+            /// Fetches that found the page ready.
+            pub hits: u64,
             $($(#[$doc])* pub $field: u64,)*
         }
 
         impl Counts {
             pub(crate) fn of(counters: &Counters) -> Self {
-                Self { $($field: counters.get(Counter::$counter),)* }
+                Self { hits: counters.hits.all(), $($field: counters.get(Counter::$counter),)* }
             }
 
             /// Each count with its name.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($field), self.$field),)*].into_iter()
+                [("hits", self.hits), $((stringify!($field), self.$field),)*].into_iter()
             }
         }
 
@@ -58,15 +60,13 @@ macro_rules! counts {
             type Output = Self;
 
             fn sub(self, earlier: Self) -> Self {
-                Self { $($field: self.$field.wrapping_sub(earlier.$field),)* }
+                Self { hits: self.hits.wrapping_sub(earlier.hits), $($field: self.$field.wrapping_sub(earlier.$field),)* }
             }
         }
     };
 }
 
 counts! {
-    /// Fetches that found the page ready.
-    hits = Hits,
     /// Fetches that started a read.
     misses = Misses,
     /// Fetches that found the read under way and waited for it.

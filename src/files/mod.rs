@@ -120,6 +120,7 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
     };
     let prepare = |file: &File| {
         file.check_lock()?;
+        file.activity.begin_hits(shared.counters.hits.at_place_of(file.id));
         // Put right what a crash has torn before anybody sees it.
         doublewrite.map_or(Ok(()), |doublewrite| doublewrite.admit(file))?;
         let missing = options.initial_blocks.saturating_sub(file.blocks());

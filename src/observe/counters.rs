@@ -6,18 +6,16 @@
 use crossbeam_utils::CachePadded;
 
 use crate::{
-    observe::{measures::Measures, thread_index},
+    observe::{hits::Hits, measures::Measures, thread_index},
     sync::uncontrolled::{AtomicU64, Ordering},
 };
 
 /// Threads that get a cell of their own.
-const CELLS: usize = 64;
+pub(super) const CELLS: usize = 64;
 
 /// What is counted.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Counter {
-    /// A fetch found the page ready.
-    Hits,
     /// A fetch started a read.
     Misses,
     /// A fetch found the page's read under way and waited for it.
@@ -83,6 +81,8 @@ struct CounterCell([AtomicU64; KINDS]);
 pub(crate) struct Counters {
     own: Box<[CachePadded<CounterCell>; CELLS]>,
     shared: CachePadded<CounterCell>,
+    /// Pages that callers found ready.
+    pub(crate) hits: Hits,
     /// What is not only counted.
     pub(crate) measures: Measures,
 }
@@ -92,6 +92,7 @@ impl Counters {
         Self {
             own: Box::new(std::array::from_fn(|_| CachePadded::default())),
             shared: CachePadded::default(),
+            hits: Hits::new(),
             measures: Measures::new(),
         }
     }
@@ -121,7 +122,7 @@ impl Counters {
 
     /// The bytes that counting takes.
     pub(crate) fn memory(&self) -> usize {
-        size_of::<Self>() + size_of_val(&*self.own) + self.measures.memory()
+        size_of::<Self>() + size_of_val(&*self.own) + self.hits.memory() + self.measures.memory()
     }
 }
 
@@ -135,11 +136,11 @@ mod tests {
         for _ in 0..2 {
             std::thread::scope(|scope| {
                 for _ in 0..CELLS + 20 {
-                    scope.spawn(|| (0..1000).for_each(|_| counters.add(Counter::Hits, 1)));
+                    scope.spawn(|| (0..1000).for_each(|_| counters.add(Counter::Joins, 1)));
                 }
             });
         }
-        assert_eq!(counters.get(Counter::Hits), 2 * (CELLS as u64 + 20) * 1000);
+        assert_eq!(counters.get(Counter::Joins), 2 * (CELLS as u64 + 20) * 1000);
         assert_eq!(counters.get(Counter::Misses), 0);
     }
 }

@@ -11,6 +11,10 @@ use crate::observe::{Counters, histogram::Histogram, measures::Measure};
 pub struct Latency(Histogram);
 
 impl Latency {
+    pub(crate) fn of(nanoseconds: Histogram) -> Self {
+        Self(nanoseconds)
+    }
+
     /// How many times.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -112,12 +116,22 @@ latencies! {
     write = Write,
     /// Syncs of a file.
     sync = Sync,
-    /// Fetches that started a read, from the first look for the page until it was in hand.
+    /// Pages whose read the caller started, by [`fetch`](crate::BufferPool::fetch), [`read`](crate::BufferPool::read),
+    /// [`write`](crate::BufferPool::write), [`fetch_many`](crate::BufferPool::fetch_many) or a stream that read the page by itself: from the
+    /// moment at which the caller began to wait until it had the page. Pages of one `fetch_many` come together, so each counts as long as
+    /// the call. The wait for the latch is not in it.
     miss = Miss,
-    /// Fetches that found the page's read under way, likewise.
+    /// Pages whose read the caller found under way, likewise.
     join = Join,
-    /// Waits of fetches for a frame, because all were pinned or busy: until there was one, or the fetch gave up.
+    /// Pages that were [overwritten](crate::BufferPool::overwrite), until the caller had the page: the waits for a frame and for the latch are
+    /// in it.
+    overwrite = Overwrite,
+    /// Waits of [read streams](crate::ReadStream) for a page that was not here when its turn came, until it was or had failed.
+    stream_wait = StreamWait,
+    /// Waits of callers for a frame, because all were pinned or busy: until there was one, or the caller gave up.
     frame_wait = FrameWait,
+    /// Waits for the latch of a page that another thread or task had latched; those of write-out among them.
+    latch_wait = LatchWait,
 }
 
 #[cfg(test)]
@@ -127,14 +141,24 @@ mod tests {
     #[test]
     fn each_latency_is_that_of_its_name_and_has_its_interval() {
         let counters = Counters::new();
-        let measures =
-            [Measure::Read, Measure::Write, Measure::Sync, Measure::Miss, Measure::Join, Measure::FrameWait];
+        let measures = [
+            Measure::Read,
+            Measure::Write,
+            Measure::Sync,
+            Measure::Miss,
+            Measure::Join,
+            Measure::Overwrite,
+            Measure::StreamWait,
+            Measure::FrameWait,
+            Measure::LatchWait,
+        ];
         for (micros, measure) in (1..).zip(measures) {
             counters.measures.add_time(measure, Duration::from_micros(micros));
         }
         let earlier = Latencies::of(&counters);
         let named = earlier.iter().map(|(name, latency)| (name, latency.max().as_micros()));
-        let expected = ["read", "write", "sync", "miss", "join", "frame_wait"];
+        let expected =
+            ["read", "write", "sync", "miss", "join", "overwrite", "stream_wait", "frame_wait", "latch_wait"];
         assert!(named.eq(expected.into_iter().zip(1..)), "{earlier:?}");
         counters.measures.add_time(Measure::Sync, Duration::from_millis(2));
         let interval = &Latencies::of(&counters) - &earlier;

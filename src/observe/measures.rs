@@ -5,13 +5,7 @@
 
 use std::{thread, time::Duration};
 
-use crate::{
-    observe::{
-        histogram::{BUCKETS, Histogram, bucket_of},
-        thread_index,
-    },
-    sync::uncontrolled::{AtomicU64, Ordering},
-};
+use crate::observe::{histogram::Histogram, live_histogram::LiveHistogram, thread_index};
 
 /// What is measured; times in nanoseconds.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -22,12 +16,18 @@ pub(crate) enum Measure {
     Write,
     /// Syncs of a file.
     Sync,
-    /// Fetches that started a read, until the page was in hand.
+    /// Pages whose read a caller started, until the caller had the page.
     Miss,
-    /// Fetches that found the page's read under way, until the page was in hand.
+    /// Pages whose read a caller found under way, until the caller had the page.
     Join,
-    /// Fetches that had to wait for a frame, until they had one or gave up.
+    /// Overwrites, until the page was in hand.
+    Overwrite,
+    /// Waits of read streams for a page, until it was here or failed.
+    StreamWait,
+    /// Waits for a frame, until there was one or the wait was given up.
     FrameWait,
+    /// Waits for a content latch that another thread or task held.
+    LatchWait,
     /// How many pages a read stream looks ahead, each time that it looks.
     LookAhead,
 }
@@ -40,69 +40,46 @@ const SHARDS_MAX: usize = 4;
 /// The histograms of one pool.
 pub(crate) struct Measures {
     /// Each kind of the first shard, then of the next.
-    live: Box<[Live]>,
-}
-
-/// One histogram that is being added to.
-struct Live {
-    counts: [AtomicU64; BUCKETS],
-    sum: AtomicU64,
-    max: AtomicU64,
+    live: Box<[LiveHistogram]>,
 }
 
 impl Measures {
     pub(crate) fn new() -> Self {
         let shards = thread::available_parallelism().map_or(1, usize::from).min(SHARDS_MAX);
-        Self { live: (0..shards * KINDS).map(|_| Live::new()).collect() }
+        Self { live: (0..shards * KINDS).map(|_| LiveHistogram::new()).collect() }
     }
 
     /// Adds one time.
     pub(crate) fn add_time(&self, measure: Measure, time: Duration) {
-        self.add(measure, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+        self.add_times(measure, 1, time);
+    }
+
+    /// Adds the same time once for each of several pages, which came together.
+    pub(crate) fn add_times(&self, measure: Measure, times: u64, time: Duration) {
+        if times > 0 {
+            self.live(measure).add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), times);
+        }
     }
 
     /// Adds one number.
     pub(crate) fn add(&self, measure: Measure, number: u64) {
+        self.live(measure).add(number, 1);
+    }
+
+    /// Returns the histogram that the calling thread adds to.
+    fn live(&self, measure: Measure) -> &LiveHistogram {
         let shard = thread_index::current().unwrap_or(0) % (self.live.len() / KINDS);
-        self.live[shard * KINDS + measure as usize].add(number);
+        &self.live[shard * KINDS + measure as usize]
     }
 
     /// What was added so far, by all threads. What is being added meanwhile may or may not be in it.
     pub(crate) fn get(&self, measure: Measure) -> Histogram {
-        let mut counts = vec![0; BUCKETS];
-        let (mut sum, mut max) = (0_u64, 0);
-        for live in self.live.iter().skip(measure as usize).step_by(KINDS) {
-            counts
-                .iter_mut()
-                .zip(&live.counts)
-                .for_each(|(count, more)| *count += more.load(Ordering::Relaxed));
-            sum = sum.wrapping_add(live.sum.load(Ordering::Relaxed));
-            max = live.max.load(Ordering::Relaxed).max(max);
-        }
-        Histogram::new(counts.into(), sum, max)
+        LiveHistogram::sum(self.live.iter().skip(measure as usize).step_by(KINDS))
     }
 
     /// The bytes that they take.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.live)
-    }
-}
-
-impl Live {
-    fn new() -> Self {
-        Self {
-            counts: [const { AtomicU64::new(0) }; BUCKETS],
-            sum: AtomicU64::new(0),
-            max: AtomicU64::new(0),
-        }
-    }
-
-    fn add(&self, number: u64) {
-        if number > self.max.load(Ordering::Relaxed) {
-            self.max.fetch_max(number, Ordering::Relaxed);
-        }
-        self.sum.fetch_add(number, Ordering::Relaxed);
-        self.counts[bucket_of(number)].fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -2,8 +2,11 @@
 //! frames hold.
 
 pub(crate) mod counters;
+pub(crate) mod file_activity;
 pub(crate) mod histogram;
+pub(crate) mod hits;
 pub(crate) mod latencies;
+pub(crate) mod live_histogram;
 pub(crate) mod measures;
 pub(crate) mod thread_index;
 

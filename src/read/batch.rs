@@ -292,6 +292,11 @@ impl<'a> Issuer<'a> {
         let now = self.shared.operations.now();
         sorted.iter_mut().for_each(|operation| operation.list(now));
         self.shared.counters.add(Counter::ReadRequests, sorted.len() as u64);
+        if self.purpose == Purpose::Ahead {
+            for operation in sorted.iter() {
+                self.shared.count_for_file(&operation.file, Counter::Prefetches, operation.pages());
+            }
+        }
         self.room = self.room.saturating_sub(sorted.len());
         self.run = None;
         self.shared.method.submit(sorted);

@@ -11,7 +11,6 @@ use crate::{
     buffer::page::{PageAt, PinnedPage},
     error::{Error, Result},
     id::PageId,
-    observe::Counter,
     read::miss::Miss,
     runtime::shared::Shared,
     sync::{
@@ -71,7 +70,7 @@ impl Fetch {
     pub(crate) fn new(shared: &Arc<Shared>, at: PageAt) -> Self {
         match pin_now(shared, at) {
             Some(page) => {
-                shared.counters.add(Counter::Hits, 1);
+                shared.counters.hits.add(at.page.file, 1);
                 Self { stage: FetchStage::Ready(page) }
             }
             None => Self::missing(shared, at.page),

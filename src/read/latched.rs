@@ -18,7 +18,6 @@ use crate::{
         page::{Latching, OwnedPageRead, OwnedPageWrite, PageAt, PinnedPage},
     },
     error::{Error, Result},
-    observe::Counter,
     read::fetch::{self, Fetch},
     runtime::shared::Shared,
     sync::{
@@ -55,7 +54,7 @@ impl Guard for OwnedPageRead {
             Some(hint) => shared.pool.look_in(shared.pool.checked(hint.0)?, at.page)?,
             None => shared.pool.look_at(at.page)?,
         };
-        shared.counters.add(Counter::Hits, 1);
+        shared.counters.hits.add(at.page.file, 1);
         Some(Self::new(pin))
     }
 
@@ -78,7 +77,7 @@ impl Guard for OwnedPageWrite {
     fn now(shared: &Shared, at: PageAt) -> Option<Self> {
         let page = fetch::pin_now(shared, at).filter(|page| page.check_writable().is_ok())?;
         let pin = page.try_latched(Latch::Exclusive)?;
-        shared.counters.add(Counter::Hits, 1);
+        shared.counters.hits.add(at.page.file, 1);
         Some(Self::of_latched(pin))
     }
 

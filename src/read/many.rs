@@ -18,6 +18,7 @@ use crate::{
         frame::{
             admission::{Beside, CallPlace},
             pin::Pin,
+            state::Phase,
             waiters::{Ticket, want::Want},
         },
         lookup::Lookup,
@@ -71,8 +72,7 @@ impl FetchMany {
         shared.pool.lookup_each(pages, |lookup| {
             pins.push(if let Lookup::Pinned(pin) = lookup { Some(pin) } else { None });
         });
-        let here = pins.iter().flatten().filter(|pin| is_here(pin)).count();
-        shared.counters.add(Counter::Hits, here as u64);
+        let here = count_hits(shared, pages, &pins);
         let stage = if here == pages.len() {
             // In the memory that they have: an option of a pin is as large as a page.
             let all = pins.into_iter().map(|pin| PinnedPage::new(pin.expect("all are here")));
@@ -119,8 +119,29 @@ impl FetchMany {
     }
 }
 
+/// Counts the pages that are here, for their files. Returns how many there are.
+fn count_hits(shared: &Shared, pages: &[PageId], pins: &[Option<Pin>]) -> usize {
+    let count = |file, pins: &[Option<Pin>]| {
+        let here = pins.iter().flatten().filter(|pin| is_here(pin)).count();
+        shared.counters.hits.add(file, here as u64);
+        here
+    };
+    let Some(&PageId { file, .. }) = pages.first() else { return 0 };
+    // Without a branch for each page: nearly always they are of one file.
+    if pages.iter().fold(0, |others, page| others | page.file.get() ^ file.get()) == 0 {
+        return count(file, pins);
+    }
+    let mut rest = pins;
+    let of_files = pages.chunk_by(|one, other| one.file == other.file);
+    of_files.map(|of_file| count(of_file[0].file, rest.split_off(..of_file.len()).unwrap_or_default())).sum()
+}
+
 fn is_here(pin: &Pin) -> bool {
     pin.frame().state.load().is_valid()
+}
+
+fn is_being_read(pin: &Pin) -> bool {
+    pin.frame().state.load().phase() == Phase::Reading
 }
 
 /// Whether there are frames enough to pin all of the pages.
@@ -187,6 +208,16 @@ struct Missing {
     patience: Duration,
     /// The error of the first page that has one, of those that are not open.
     error: Option<Error>,
+    /// Since when the call is waited for.
+    since: Option<Instant>,
+    /// Pages whose reads it has started, and found under way.
+    met: MetPages,
+}
+
+#[derive(Copy, Clone, Default)]
+struct MetPages {
+    misses: u64,
+    joins: u64,
 }
 
 /// How far the call has come on its way in.
@@ -207,7 +238,8 @@ impl Missing {
         let patience = shared.config.frame_wait;
         let open = pages.len();
         let entry = AdmissionStage::Outside;
-        Self { shared, pages, pins, entry, open, waits: None, demand: None, patience, error: None }
+        let (waits, demand, error, since, met) = (None, None, None, None, MetPages::default());
+        Self { shared, pages, pins, entry, open, waits, demand, patience, error, since, met }
     }
 
     /// Gets in, and then starts the reads.
@@ -299,7 +331,11 @@ impl Missing {
     /// Starts the reads of what is missing, as far as that needs no wait. Where a single page is all that there is to wait
     /// for, it is left to whoever waits.
     fn start(&mut self) {
-        let Self { shared, pages, pins, .. } = self;
+        let Self { shared, pages, pins, met: counted, .. } = self;
+        for pin in pins.iter().flatten().filter(|pin| is_being_read(pin)) {
+            counted.joins += 1;
+            shared.count_for(pin.frame().page().file, Counter::Joins, 1);
+        }
         let mut missing: Vec<usize> = (0..pages.len()).filter(|&at| pins[at].is_none()).collect();
         missing.sort_unstable_by_key(|&at| pages[at]);
         let is_one_page = |of: &[usize]| pages[of[0]] == pages[of[of.len() - 1]];
@@ -311,20 +347,23 @@ impl Missing {
         // What one file is refused, another may have. Where there is no file, each page says so by itself.
         for of_file in missing.chunk_by(|&one, &other| pages[one].file == pages[other].file) {
             let missing: Vec<PageId> = of_file.iter().map(|&at| pages[at]).collect();
-            let mut missed = of_file.iter();
+            let (mut missed, before) = (of_file.iter(), *counted);
             // One may stand in the list twice, or have come meanwhile: then it is met.
             issuer.start_each(&missing, |start| {
                 let next = missed.next();
                 let (pin, met) = match start {
-                    Start::Begun(pin) => (pin, Counter::Misses),
-                    Start::Met(pin) => (pin, Counter::Joins),
+                    Start::Begun(pin) => (pin, &mut counted.misses),
+                    Start::Met(pin) => (pin, &mut counted.joins),
                     Start::Impossible | Start::Refused => return,
                 };
-                shared.counters.add(met, 1);
+                *met += 1;
                 if let Some(&at) = next {
                     pins[at] = Some(pin);
                 }
             });
+            let file = missing[0].file;
+            shared.count_for(file, Counter::Misses, counted.misses - before.misses);
+            shared.count_for(file, Counter::Joins, counted.joins - before.joins);
         }
         issuer.submit();
     }
@@ -382,6 +421,7 @@ impl PollStep for Missing {
 
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
         self.shared.check_process()?;
+        let since = *self.since.get_or_insert_with(time::now);
         if let Err(error) = ready!(self.enter(drive, waker)) {
             return Poll::Ready(Err(error));
         }
@@ -399,7 +439,12 @@ impl PollStep for Missing {
                 drop(pins);
                 Err(error)
             }
-            None => Ok(pins.map(PinnedPage::new).collect()),
+            None => {
+                let (measures, took) = (&self.shared.counters.measures, time::now() - since);
+                measures.add_times(Measure::Miss, self.met.misses, took);
+                measures.add_times(Measure::Join, self.met.joins, took);
+                Ok(pins.map(PinnedPage::new).collect())
+            }
         };
         self.leave(fetched.is_ok());
         Poll::Ready(fetched)

@@ -25,7 +25,7 @@ use crate::{
     },
     error::Result,
     id::PageId,
-    io::{method::calling_thread, operation::Urgency},
+    io::{file::File, method::calling_thread, operation::Urgency},
     observe::{Counter, Measure},
     read::{
         frame_wait::FrameWait,
@@ -136,14 +136,14 @@ impl Miss {
         loop {
             match outcome::look(&self.shared, &pin)? {
                 ReadOutcome::Here => {
-                    self.count(Counter::Hits);
+                    self.count_hit();
                     return Ok(Some(PinnedPage::new(pin)));
                 }
                 ReadOutcome::Reading => {
                     let ticket =
                         pin.frames().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
                     if let Some(ticket) = ticket {
-                        self.count(Counter::Joins);
+                        self.count_join();
                         self.reading = Some((pin, ticket));
                         return Ok(None);
                     }
@@ -184,7 +184,7 @@ impl Miss {
             MappedBefore::now(),
             mode,
         )?;
-        self.count(Counter::Misses);
+        self.count(&file, Counter::Misses, Measure::Miss);
         let is_bounded = file.max_in_flight.is_some();
         operation.list(self.shared.operations.now());
         self.shared.counters.add(Counter::ReadRequests, 1);
@@ -200,15 +200,25 @@ impl Miss {
         Poll::Ready(Ok(None))
     }
 
-    /// Counts the fetch once, by what it met first.
-    fn count(&mut self, counter: Counter) {
+    /// Counts a page that was here after all, unless it was counted as something else.
+    fn count_hit(&mut self) {
         if !std::mem::replace(&mut self.counted, true) {
-            self.shared.counters.add(counter, 1);
-            self.felt = match counter {
-                Counter::Misses => Some(Measure::Miss),
-                Counter::Joins => Some(Measure::Join),
-                _ => None,
-            };
+            self.shared.counters.hits.add(self.page.file, 1);
+        }
+    }
+
+    fn count_join(&mut self) {
+        // One that is being read has its file open.
+        if let Some(file) = self.shared.files.for_write_out(self.page.file) {
+            self.count(&file, Counter::Joins, Measure::Join);
+        }
+    }
+
+    /// Counts a page whose read this fetch has started, or found under way: as what it met first.
+    fn count(&mut self, file: &File, counter: Counter, felt: Measure) {
+        if !std::mem::replace(&mut self.counted, true) {
+            self.shared.count_for_file(file, counter, 1);
+            self.felt = Some(felt);
         }
     }
 }

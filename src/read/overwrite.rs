@@ -27,6 +27,7 @@ use crate::{
     },
     error::{Error, Result},
     id::PageId,
+    observe::Measure,
     read::{frame_wait::FrameWait, outcome::too_many_pins},
     runtime::{
         operation::read::{MappedBefore, check_mapped},
@@ -34,7 +35,7 @@ use crate::{
     },
     sync::{
         poll_budget,
-        time::{self, Duration},
+        time::{self, Duration, Instant},
         wait::{Drive, PollStep},
     },
 };
@@ -54,6 +55,8 @@ pub struct Overwrite {
     joined: Option<(Pin, Ticket)>,
     /// The wait for the latch of a page that has a frame.
     latching: Option<Latching>,
+    /// Since when it is waited for.
+    since: Option<Instant>,
     /// The guard was collected.
     is_done: bool,
 }
@@ -68,6 +71,7 @@ impl Overwrite {
             frame_wait: FrameWait::default(),
             joined: None,
             latching: None,
+            since: None,
             is_done: false,
         }
     }
@@ -187,8 +191,12 @@ impl PollStep for Overwrite {
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
         assert!(!self.is_done, "an overwrite was polled after it had given its page");
         self.shared.check_process()?;
+        let since = *self.since.get_or_insert_with(time::now);
         let overwritten = self.go_on(drive, waker);
         self.is_done = overwritten.is_ready();
+        if let Poll::Ready(Ok(_)) = overwritten {
+            self.shared.counters.measures.add_time(Measure::Overwrite, time::now() - since);
+        }
         overwritten
     }
 

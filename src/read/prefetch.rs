@@ -8,7 +8,6 @@ use smallvec::SmallVec;
 use crate::{
     buffer::{claim::CLAIMS_MAX, frame::state::State},
     id::{FileId, PageId},
-    observe::Counter,
     read::batch::{BatchMemory, Issuer, Purpose, Start},
     runtime::shared::Shared,
 };
@@ -104,7 +103,6 @@ fn prefetch_chunk(
         outcome.add(Prefetch { started, already: met, declined: wanted - started - met });
     }
     issuer.submit();
-    shared.counters.add(Counter::Prefetches, u64::from(outcome.started));
     outcome
 }
 

@@ -18,6 +18,7 @@ use crate::{
     error::{ConfigError, Error, Result},
     id::FileId,
     io::file::File,
+    observe::hits,
     sync::{Arc, Condvar, Mutex},
 };
 
@@ -161,12 +162,17 @@ impl<'a> Try<'a> {
         {
             return Ok(None);
         }
-        file.id = FileId(table.next);
-        if file.id == FileTable::NO_ID {
+        let taken = table.known().fold(0, |taken, other| taken | hits::place_bit(other.id));
+        let Some(id) = hits::free_id(table.next, taken) else {
             let advice = "a pool opens at most 2^32 - 1 files in its life: build a new pool";
             return Err(ConfigError::unset("open_file", advice).into());
+        };
+        (file.id, table.next) = (id, id.get() + 1);
+        if taken & hits::place_bit(id) != 0 {
+            let same_place = |other: &&Arc<File>| hits::place_bit(other.id) == hits::place_bit(id);
+            table.known().filter(same_place).for_each(|other| other.activity.share_hits());
+            file.activity.share_hits();
         }
-        table.next += 1;
         let file = Arc::new(file);
         table.opening.push(Arc::clone(&file));
         Ok(Some(Opening { files: self.files, file }))
@@ -212,6 +218,11 @@ impl Drop for Opening<'_> {
 }
 
 impl Table {
+    /// The files that have an id.
+    fn known(&self) -> impl Iterator<Item = &Arc<File>> {
+        self.files.values().chain(&self.opening)
+    }
+
     fn note_departure(&mut self, identity: Identity) {
         self.departures += 1;
         if self.tries > 0 {

@@ -6,8 +6,9 @@ use crate::{
     buffer::residency::Residency,
     error::{Error, Result},
     events,
-    io::{disk::Disk, doublewrite::DoubleWrite, method::Method, report::MethodReport},
-    observe::Counters,
+    id::FileId,
+    io::{disk::Disk, doublewrite::DoubleWrite, file::File, method::Method, report::MethodReport},
+    observe::{Counter, Counters},
     runtime::{
         config::Config,
         file_table::FileTable,
@@ -19,6 +20,7 @@ use crate::{
         Arc,
         pool_end::{EndStage, PoolEnd},
         turns::Turns,
+        uncontrolled::Ordering,
     },
 };
 
@@ -59,6 +61,30 @@ impl Shared {
 
     pub(crate) fn has_ended(&self) -> bool {
         self.end.has_reached(EndStage::ShutDown)
+    }
+
+    /// Counts what became of so many pages of a file that were not here: misses, joins, prefetches. For the pool, and for the file.
+    pub(crate) fn count_for(&self, file: FileId, counter: Counter, pages: u64) {
+        if pages == 0 {
+            return;
+        }
+        match self.files.for_write_out(file) {
+            Some(file) => self.count_for_file(&file, counter, pages),
+            // One that was closed meanwhile has no counts any more.
+            None => self.counters.add(counter, pages),
+        }
+    }
+
+    /// The same for a file in hand.
+    pub(crate) fn count_for_file(&self, file: &File, counter: Counter, pages: u64) {
+        self.counters.add(counter, pages);
+        let of_file = match counter {
+            Counter::Misses => &file.activity.misses,
+            Counter::Joins => &file.activity.joins,
+            Counter::Prefetches => &file.activity.prefetches,
+            _ => return,
+        };
+        of_file.fetch_add(pages, Ordering::Relaxed);
     }
 
     /// The dirty pages.

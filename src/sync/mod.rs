@@ -24,7 +24,7 @@ pub(crate) mod seeded;
 pub(crate) mod uncontrolled {
     #[allow(unused_imports)] // Only tests and models have such locks.
     pub(crate) use parking_lot::Mutex;
-    pub(crate) use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 }
 
 /// Orders what comes after it behind what came before it, where both are sequentially consistent accesses and so in that order by

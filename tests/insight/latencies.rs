@@ -2,9 +2,12 @@
 
 use std::{thread, time::Duration};
 
-use ringpool::{CheckpointOptions, IoMethod, testing::Op};
+use ringpool::{
+    CheckpointOptions, IoMethod, Latencies, PageId, StreamOptions,
+    testing::{Fault, Op},
+};
 
-use crate::support::{Bench, fetch_apart, guarded, join_read, outcome, with_each_method};
+use crate::support::{Bench, EIO, eventually, fetch_apart, guarded, join_read, outcome, with_each_method};
 
 #[test]
 fn each_request_and_each_miss_is_measured_once_and_a_hit_never() {
@@ -17,7 +20,8 @@ fn each_request_and_each_miss_is_measured_once_and_a_hit_never() {
         bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
         let stats = bench.pool.stats();
         let counted = stats.latencies.iter().map(|(name, latency)| (name, latency.count()));
-        let expected = [("read", 3), ("write", 2), ("sync", 1), ("miss", 3), ("join", 0), ("frame_wait", 0)];
+        let waits = ["join", "overwrite", "stream_wait", "frame_wait", "latch_wait"].map(|name| (name, 0));
+        let expected = [&[("read", 3), ("write", 2), ("sync", 1), ("miss", 3)], &waits[..]].concat();
         assert_eq!(counted.collect::<Vec<_>>(), expected);
         assert_eq!((stats.counts.read_requests, stats.counts.write_requests, stats.counts.syncs), (3, 2, 1));
         for (name, latency) in stats.latencies.iter().filter(|(_, latency)| latency.count() > 0) {
@@ -62,5 +66,138 @@ fn a_wait_for_a_frame_is_measured_whether_there_came_one_or_not() {
         drop(only);
         drop(bench.fetch(1).unwrap());
         assert_eq!(bench.pool.stats().latencies.frame_wait, waits, "this one did not have to wait");
+    });
+}
+
+/// How often what was measured: reads, misses, joins, overwrites, waits of streams.
+fn measured(bench: &Bench) -> [u64; 5] {
+    let Latencies { read, miss, join, overwrite, stream_wait, .. } = bench.pool.stats().latencies;
+    [read, miss, join, overwrite, stream_wait].map(|latency| latency.count())
+}
+
+#[test]
+fn each_way_to_a_page_that_is_not_here_is_measured_once_a_page() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 32, 32);
+        let (pool, page) = (&bench.pool, |block| bench.page(block));
+        drop(pool.fetch(page(0)).wait().unwrap());
+        drop(pollster::block_on(pool.fetch(page(1))).unwrap());
+        drop(pool.read(page(2)).wait().unwrap());
+        drop(pollster::block_on(pool.read(page(3))).unwrap());
+        drop(pool.write(page(4)).wait().unwrap());
+        drop(pollster::block_on(pool.write(page(5))).unwrap());
+        assert_eq!(measured(&bench), [6, 6, 0, 0, 0]);
+        // All of them once more: hits are not measured.
+        (0..6).for_each(|block| drop(pool.read(page(block)).wait().unwrap()));
+        assert_eq!(measured(&bench), [6, 6, 0, 0, 0]);
+        drop(pool.overwrite(page(6)).wait().unwrap());
+        drop(pollster::block_on(pool.overwrite(page(6))).unwrap());
+        assert_eq!(measured(&bench), [6, 6, 0, 2, 0]);
+        // Neighbours are one request.
+        assert_eq!(pool.prefetch(bench.file.pages([20, 21, 23])).started, 3);
+        bench.assert_at_rest();
+        assert_eq!(measured(&bench), [8, 6, 0, 2, 0]);
+    });
+}
+
+#[test]
+fn each_page_of_a_fetch_of_many_is_measured_as_what_it_met() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 32, 32);
+        let fetch = |blocks: &[u32]| {
+            let pages: Vec<PageId> = blocks.iter().map(|&block| bench.page(block)).collect();
+            bench.pool.fetch_many(&pages)
+        };
+        drop(fetch(&[0, 1, 5, 9]).wait().unwrap());
+        drop(pollster::block_on(fetch(&[0, 12, 14, 9])).unwrap());
+        drop(fetch(&[20]).wait().unwrap());
+        let counts = bench.pool.stats().counts;
+        assert_eq!((counts.hits, counts.misses, counts.joins), (2, 7, 0));
+        assert_eq!(measured(&bench)[1..3], [7, 0]);
+        // A page that stands in the list twice is met the second time.
+        drop(fetch(&[25, 25, 27]).wait().unwrap());
+        assert_eq!(measured(&bench)[1..3], [9, 1]);
+        // A read that another caller has begun.
+        let gate = bench.disk.hold(Op::Read);
+        let first = fetch_apart(&bench.pool, bench.page(30), true);
+        gate.wait_for(1);
+        thread::scope(|scope| {
+            let many = scope.spawn(|| fetch(&[30, 0, 9]).wait().map(drop));
+            eventually("it has joined the read", || bench.pool.stats().counts.joins == 2);
+            gate.open();
+            many.join().unwrap().unwrap();
+        });
+        drop(outcome(first).unwrap());
+        assert_eq!(measured(&bench)[1..3], [10, 2]);
+        let (counts, latencies) = (bench.pool.stats().counts, bench.pool.stats().latencies);
+        assert_eq!((latencies.miss.count(), latencies.join.count()), (counts.misses, counts.joins));
+    });
+}
+
+#[test]
+fn each_wait_of_a_stream_is_measured_and_as_long_as_it_was() {
+    const HELD: Duration = Duration::from_millis(10);
+    with_each_method(|method| {
+        let bench = Bench::new(method, 64, 32);
+        let read = || bench.pool.read_stream(bench.file.pages((0..32_u32).rev()), StreamOptions::new());
+        let gate = bench.disk.hold(Op::Read);
+        thread::scope(|scope| {
+            let reading = scope.spawn(|| read().filter(Result::is_ok).count());
+            gate.wait_for(1);
+            thread::sleep(HELD);
+            gate.open();
+            assert_eq!(reading.join().unwrap(), 32);
+        });
+        let stats = bench.pool.stats();
+        assert_eq!(stats.latencies.stream_wait.count(), stats.counts.stream_waits);
+        assert!(stats.latencies.stream_wait.max() >= HELD, "{}", stats.latencies.stream_wait);
+        assert_eq!(read().filter(Result::is_ok).count(), 32);
+        assert_eq!(bench.pool.stats().latencies.stream_wait, stats.latencies.stream_wait, "all were here");
+    });
+}
+
+#[test]
+fn a_stream_waits_also_for_a_page_that_cannot_be_read() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 16, 8);
+        bench.disk.inject(Fault::error(Op::Read, EIO));
+        assert!(
+            bench
+                .pool
+                .read_stream(bench.file.pages(0..3_u32), StreamOptions::new())
+                .all(|page| page.is_err())
+        );
+        let stats = bench.pool.stats();
+        assert!(stats.counts.stream_waits >= 3);
+        assert_eq!(stats.latencies.stream_wait.count(), stats.counts.stream_waits);
+        assert_eq!(stats.latencies.miss.count(), 0, "no page came");
+    });
+}
+
+#[test]
+fn a_wait_for_a_latch_is_measured_for_threads_and_tasks_and_a_free_latch_never() {
+    const HELD: Duration = Duration::from_millis(5);
+    with_each_method(|method| {
+        let bench = Bench::new(method, 8, 8);
+        let (pool, page) = (&bench.pool, bench.page(3));
+        drop(pool.write(page).wait().unwrap());
+        let waits = || pool.stats().latencies.latch_wait;
+        assert_eq!(waits().count(), 0);
+        let owned = || drop(pool.write(page).wait().unwrap());
+        let owned_by_task = || drop(pollster::block_on(pool.write(page)).unwrap());
+        let borrowed = || drop(bench.fetch(3).unwrap().write().unwrap());
+        let borrowed_by_task = || drop(pollster::block_on(bench.fetch(3).unwrap().write_async()).unwrap());
+        let ways: [&(dyn Fn() + Sync); 4] = [&owned, &owned_by_task, &borrowed, &borrowed_by_task];
+        for (n, way) in (1..).zip(ways) {
+            let held = pool.read(page).wait().unwrap();
+            thread::scope(|scope| {
+                let writer = scope.spawn(way);
+                eventually("a writer in line, past which no reader goes", || pool.read(page).now().is_none());
+                thread::sleep(HELD);
+                drop(held);
+                writer.join().unwrap();
+            });
+            assert!(waits().count() == n && waits().p50() >= HELD * 16 / 17, "{}", waits());
+        }
     });
 }

@@ -3,6 +3,7 @@
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
+mod by_file;
 mod in_flight;
 mod latencies;
 #[cfg(feature = "metrics")]

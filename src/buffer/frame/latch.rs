@@ -17,8 +17,9 @@ use crate::{
         state::State,
         waiters::{Attention, Ticket, want::Want},
     },
+    observe::Measure,
     sync::{
-        spin_until,
+        spin_until, time,
         wait::{self, Drive},
         waking::Wakers,
     },
@@ -88,14 +89,19 @@ impl Pin {
                 self.must_be_in_its_process();
                 self.revoke_for(latch);
                 let served = waiters.poll_latch(place, self.frame(), drive, waker);
+                if let (Poll::Ready(()), Some(since)) = (served, place.since) {
+                    self.frames().counters.measures.add_time(Measure::LatchWait, time::now() - since);
+                }
                 break served.map(|()| *ticket = None);
             }
             if self.try_latch(latch) {
                 return Poll::Ready(());
             }
             self.must_be_in_its_process();
+            let since = time::now();
             *ticket = waiters.get_in_line(self.frame_no(), self.frame(), latch.want(), drive, waker);
-            if ticket.is_some() {
+            if let Some(place) = ticket {
+                place.since = Some(since);
                 break Poll::Pending;
             }
         };

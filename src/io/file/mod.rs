@@ -34,7 +34,7 @@ use crate::{
         disk::{DirectRefused, Disk, DiskFile, Lock, MayBlock, Opened},
         file::{atomic_writes::NotAtomic, growth::Growth, open_options::OpenOptions},
     },
-    observe::{Counter, Counters, Measure},
+    observe::{Counter, Counters, Measure, file_activity::FileActivity},
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -97,6 +97,8 @@ pub(crate) struct File {
     pub(crate) may_block: Option<MayBlock>,
     /// Equal for two paths to one file.
     pub(crate) identity: (u64, u64),
+    /// What was done with it.
+    pub(crate) activity: Box<FileActivity>,
     /// The length; a last block that is not whole counts.
     blocks: AtomicU32,
     /// No block from here on has a page that stays in the pool. Greater than the length only until a cut has succeeded or failed.
@@ -159,6 +161,7 @@ impl File {
             direct,
             atomic_pages,
             identity,
+            activity: Box::new(FileActivity::new()),
             blocks: AtomicU32::new(blocks),
             pages_end: AtomicU32::new(blocks),
             unsynced: AtomicBool::new(!options.read_only),
@@ -280,7 +283,10 @@ impl File {
         counters.add(Counter::Syncs, 1);
         let begun = time::now();
         let synced = self.disk.sync_data();
-        counters.measures.add_time(Measure::Sync, time::now() - begun);
+        let took = time::now() - begun;
+        counters.measures.add_time(Measure::Sync, took);
+        self.activity.syncs.add(took.as_nanos() as u64, 1);
+        self.activity.note_failure(synced.is_err());
         synced.map_err(|error| {
             counters.add(Counter::Failures, 1);
             let source = Arc::new(error);

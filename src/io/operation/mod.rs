@@ -173,6 +173,11 @@ impl<L: Lease> Operation<L> {
         self.memory.as_ref().and_then(|memory| memory.place)
     }
 
+    /// Returns how many pages it covers.
+    pub(crate) fn pages(&self) -> u64 {
+        (self.lease.bytes() >> self.file.page_size.bytes().trailing_zeros()) as u64
+    }
+
     /// Returns where in the file it ends, in bytes.
     pub(crate) fn end(&self) -> u64 {
         self.offset + self.lease.bytes() as u64
@@ -215,11 +220,14 @@ impl<L: Lease> Operation<L> {
         at: Instant,
         wakers: &mut Wakers,
     ) -> Option<Error> {
-        let measure = match self.direction {
-            Direction::Read => Measure::Read,
-            Direction::Write => Measure::Write,
+        let activity = &self.file.activity;
+        let (measure, requests) = match self.direction {
+            Direction::Read => (Measure::Read, &activity.reads),
+            Direction::Write => (Measure::Write, &activity.writes),
         };
-        self.table().note_end(measure, self.since, at);
+        let nanos = self.table().note_end(measure, self.since, at);
+        requests.note(nanos, self.pages());
+        activity.note_failure(outcome.is_err());
         self.table().show_none(self.place());
         self.lease.finish(outcome, wakers)
     }

@@ -149,9 +149,11 @@ impl<L: Lease> OperationTable<L> {
         }
     }
 
-    /// Counts how long an operation took that was listed `since` and is over `at` that moment, well or not.
-    pub(super) fn note_end(&self, measure: Measure, since: ClockReading, at: Instant) {
-        self.counters.measures.add(measure, self.moment(at).nanos.saturating_sub(since.nanos));
+    /// Counts how long an operation took that was listed `since` and is over `at` that moment, well or not. Returns it in nanoseconds.
+    pub(super) fn note_end(&self, measure: Measure, since: ClockReading, at: Instant) -> u64 {
+        let nanos = self.moment(at).nanos.saturating_sub(since.nanos);
+        self.counters.measures.add(measure, nanos);
+        nanos
     }
 
     /// Each operation that is in flight, the oldest first.

@@ -37,7 +37,7 @@ use crate::{
     },
     runtime::shared::Shared,
     sync::{
-        time::Duration,
+        time::{self, Duration, Instant},
         wait::{Drive, PollStep},
     },
 };
@@ -62,6 +62,8 @@ pub(super) struct Window {
     demand: Option<Miss>,
     /// A page whose read is waited for, by its place.
     waits: Option<(usize, Ticket)>,
+    /// Since when a page is waited for.
+    waits_since: Option<Instant>,
     /// What became of the first page, once that is known. One that is here keeps its pin in its place, which does not count as pinned any
     /// more: a page with its possible errors is a large value, and each hand that it goes through copies it.
     outcome: Option<Result<()>>,
@@ -94,6 +96,7 @@ impl Window {
             ring: limits.ring.map(BufferRing::new),
             demand: None,
             waits: None,
+            waits_since: None,
             outcome: None,
             shared,
         }
@@ -131,7 +134,7 @@ impl Window {
         if !pin.frame().state.load().is_valid() {
             return None;
         }
-        self.shared.counters.add(Counter::Hits, 1);
+        self.shared.counters.hits.add(page.file, 1);
         self.shared.counters.add(Counter::StreamPages, 1);
         self.distance.note_hit();
         Some(PinnedPage::new(pin))
@@ -189,7 +192,7 @@ impl Window {
         let mut missing = std::mem::take(&mut self.missing);
         let issuer = Issuer::new(&shared, Purpose::Ahead, &mut batch);
         let mut issuer = issuer.with(self.combine, ring.as_mut());
-        let (mut begun, mut any_to_read, mut refused) = (0, false, false);
+        let (mut any_to_read, mut refused) = (false, false);
         let mut has_places_of = None;
         while self.tried < self.pages.len() && !refused {
             let page = self.pages[self.tried].page;
@@ -206,7 +209,6 @@ impl Window {
                     self.list_missing(&mut missing);
                     issuer.start_each(&missing, |start| match start {
                         Start::Begun(pin) => {
-                            begun += 1;
                             any_to_read = true;
                             self.pages[self.tried].pin = Some(pin);
                             self.spare.places -= 1;
@@ -222,7 +224,6 @@ impl Window {
         issuer.submit();
         drop(issuer);
         (self.batch, self.ring, self.missing) = (batch, ring, missing);
-        shared.counters.add(Counter::Prefetches, begun);
         if any_to_read {
             self.distance.note_read();
         }
@@ -284,6 +285,7 @@ impl Window {
                     ready!(pin.frames().waiters.poll(ticket, waker)).ok();
                 }
                 self.waits = None;
+                self.note_end_of_wait();
             }
             if let Some(miss) = &mut self.demand {
                 let Poll::Ready(outcome) = miss.step(drive, waker) else {
@@ -293,6 +295,7 @@ impl Window {
                     return Poll::Pending;
                 };
                 self.demand = None;
+                self.note_end_of_wait();
                 self.outcome = Some(outcome.map(|page| self.pages[0].pin = Some(page.into_pin())));
                 break;
             }
@@ -364,7 +367,14 @@ impl Window {
 
     fn note_wait(&mut self) {
         self.shared.counters.add(Counter::StreamWaits, 1);
+        self.waits_since = Some(time::now());
         self.distance.note_wait();
+    }
+
+    fn note_end_of_wait(&mut self) {
+        if let Some(since) = self.waits_since.take() {
+            self.shared.counters.measures.add_time(Measure::StreamWait, time::now() - since);
+        }
     }
 
     /// Returns what became of the first page, which goes. It must be known.

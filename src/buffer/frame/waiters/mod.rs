@@ -40,6 +40,7 @@ use crate::{
     id::FrameNo,
     sync::{
         Mutex,
+        time::Instant,
         wait::{self, Drive},
         waking::{StoredWaker, Wakers},
     },
@@ -52,6 +53,8 @@ const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 pub(crate) struct Ticket {
     frame: FrameNo,
     key: usize,
+    /// When it was given, where it is for a latch.
+    pub(in crate::buffer::frame) since: Option<Instant>,
 }
 
 /// Whether a line has to be [looked after](Waiters::look_after) from now on, since the latch is a task's to take.
@@ -89,7 +92,7 @@ impl Waiters {
         let waker = StoredWaker::of(waker);
         let mut shard = self.shard(no).lock();
         frame.state.try_update(|s| want.must_wait(s).then(|| want.announce(s))).ok()?;
-        Some(Ticket { frame: no, key: shard.push(no, want, drive, waker) })
+        Some(Ticket { frame: no, key: shard.push(no, want, drive, waker), since: None })
     }
 
     /// Sleeps until there is no longer anything to wait for. Not for latches, which would be kept.

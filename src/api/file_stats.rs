@@ -1,0 +1,150 @@
+//! What was done with each open file, and what the pool holds of it.
+
+use std::ops::Sub;
+
+use rustc_hash::FxHashMap;
+
+use crate::{
+    files::FileInfo,
+    id::FileId,
+    io::file::File,
+    observe::{Latency, live_histogram::LiveHistogram},
+    runtime::shared::Shared,
+    sync::{
+        Arc,
+        uncontrolled::{AtomicU64, Ordering},
+    },
+};
+
+/// An open file: what is known of it, what was done with it since it was opened, and what the pool holds of it now.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct FileStats {
+    /// Its id.
+    pub file: FileId,
+    /// What [`file_info`](crate::BufferPool::file_info) tells: its path and length, and how it was opened.
+    pub info: FileInfo,
+    /// What was done with it.
+    pub counts: FileCounts,
+    /// How long its read requests took, from when they were made until they were over: the wait in a queue is in it.
+    pub read: Latency,
+    /// How long its write requests took, likewise: the wait for the log is in it, too.
+    pub write: Latency,
+    /// How long its syncs took.
+    pub sync: Latency,
+    /// How many of its pages the pool holds that can be used.
+    pub resident_pages: u32,
+    /// How many of those have changes that are not on their way to disk.
+    pub dirty_pages: u32,
+}
+
+/// What was done with a file since it was opened. Subtract older ones for an interval.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileCounts {
+    /// Pages of it that callers found ready. Exact for each of the first 64 files that are open at once. `None` for a file that was opened
+    /// while 64 others were, and for one of those others with which it shares a counter from then on: hits are counted by thread, without a
+    /// write that threads share, and that takes a counter for each thread and file.
+    pub hits: Option<u64>,
+    /// Pages of it whose read a caller started.
+    pub misses: u64,
+    /// Pages of it whose read a caller found under way.
+    pub joins: u64,
+    /// Pages of it whose read was started ahead, by a prefetch or a stream.
+    pub prefetches: u64,
+    /// Read requests that are over.
+    pub read_requests: u64,
+    /// Pages of those.
+    pub pages_read: u64,
+    /// Write requests that are over.
+    pub write_requests: u64,
+    /// Pages of those.
+    pub pages_written: u64,
+    /// Syncs.
+    pub syncs: u64,
+    /// Reads, writes and syncs that failed.
+    pub failures: u64,
+}
+
+impl FileCounts {
+    /// Returns each count with its name; the hits only where they are known.
+    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let others = [
+            ("misses", self.misses),
+            ("joins", self.joins),
+            ("prefetches", self.prefetches),
+            ("read_requests", self.read_requests),
+            ("pages_read", self.pages_read),
+            ("write_requests", self.write_requests),
+            ("pages_written", self.pages_written),
+            ("syncs", self.syncs),
+            ("failures", self.failures),
+        ];
+        self.hits.map(|hits| ("hits", hits)).into_iter().chain(others)
+    }
+
+    /// Returns the share of pages that callers found ready, of all that they asked for one by one; `None` where the hits are not known, and 0
+    /// where there was none.
+    #[must_use]
+    pub fn hit_ratio(&self) -> Option<f64> {
+        let hits = self.hits?;
+        let all = hits + self.misses + self.joins;
+        Some(if all == 0 { 0.0 } else { hits as f64 / all as f64 })
+    }
+}
+
+impl Sub for FileCounts {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            hits: self.hits.zip(earlier.hits).map(|(now, then)| now.wrapping_sub(then)),
+            misses: self.misses.wrapping_sub(earlier.misses),
+            joins: self.joins.wrapping_sub(earlier.joins),
+            prefetches: self.prefetches.wrapping_sub(earlier.prefetches),
+            read_requests: self.read_requests.wrapping_sub(earlier.read_requests),
+            pages_read: self.pages_read.wrapping_sub(earlier.pages_read),
+            write_requests: self.write_requests.wrapping_sub(earlier.write_requests),
+            pages_written: self.pages_written.wrapping_sub(earlier.pages_written),
+            syncs: self.syncs.wrapping_sub(earlier.syncs),
+            failures: self.failures.wrapping_sub(earlier.failures),
+        }
+    }
+}
+
+/// Returns the open files, in the order in which they were opened.
+pub(crate) fn files(shared: &Shared) -> Vec<FileStats> {
+    let open: Vec<Arc<File>> = shared.files.all().into_iter().filter(|file| !file.is_closed()).collect();
+    let mut held: FxHashMap<FileId, (u32, u32)> = FxHashMap::default();
+    for (_, frame) in shared.pool.frames.iter() {
+        if let Some((page, state)) = frame.glance()
+            && state.is_valid()
+        {
+            let (resident, dirty) = held.entry(page.file).or_default();
+            *resident += 1;
+            *dirty += u32::from(state.is_dirty());
+        }
+    }
+    open.iter().map(|file| of(shared, file, held.get(&file.id).copied().unwrap_or_default())).collect()
+}
+
+fn of(shared: &Shared, file: &File, (resident_pages, dirty_pages): (u32, u32)) -> FileStats {
+    let activity = &file.activity;
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let [read, write, sync] = [&activity.reads.times, &activity.writes.times, &activity.syncs]
+        .map(|times| Latency::of(LiveHistogram::sum([times])));
+    let counts = FileCounts {
+        hits: activity.hits(shared.counters.hits.at_place_of(file.id)),
+        misses: count(&activity.misses),
+        joins: count(&activity.joins),
+        prefetches: count(&activity.prefetches),
+        read_requests: read.count(),
+        pages_read: activity.reads.pages(read.count()),
+        write_requests: write.count(),
+        pages_written: activity.writes.pages(write.count()),
+        syncs: sync.count(),
+        failures: count(&activity.failures),
+    };
+    let info = FileInfo::of(shared, file);
+    FileStats { file: file.id, info, counts, read, write, sync, resident_pages, dirty_pages }
+}

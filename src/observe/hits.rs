@@ -1,0 +1,126 @@
+//! Hits, counted by file and by thread: a load, an addition and a store in a row of the thread's own.
+//!
+//! A row has a place for each of [`PLACES`] files, by their ids. The table of open files gives a file an [id](free_id) whose place no
+//! other open file has, as long as there is one; then the hits of the place, since the file was opened, are the file's. Beyond that, files
+//! that share a place have no count of their own.
+
+use crossbeam_utils::CachePadded;
+
+use crate::{
+    id::FileId,
+    observe::{counters::CELLS, thread_index},
+    sync::uncontrolled::{AtomicU64, Ordering},
+};
+
+/// Places for files: as many as there are bits in a word, in 32 KiB of memory.
+pub(crate) const PLACES: usize = u64::BITS as usize;
+
+/// The places that files share which come when all places are taken, from this one on: the others stay as they are.
+const FIRST_SHARED: u64 = PLACES as u64 / 2;
+
+type Row = CachePadded<[AtomicU64; PLACES]>;
+
+pub(crate) struct Hits {
+    own: Box<[Row; CELLS]>,
+    /// For threads beyond those.
+    shared: Row,
+}
+
+impl Hits {
+    pub(crate) fn new() -> Self {
+        let row = || CachePadded::new([const { AtomicU64::new(0) }; PLACES]);
+        Self { own: Box::new(std::array::from_fn(|_| row())), shared: row() }
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, file: FileId, n: u64) {
+        let place = place_of(file);
+        match thread_index::current() {
+            Some(index) if index < CELLS => {
+                let hits = &self.own[index][place];
+                hits.store(hits.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+            }
+            _ => {
+                self.shared[place].fetch_add(n, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// Returns the hits of all files.
+    pub(crate) fn all(&self) -> u64 {
+        (0..PLACES).map(|place| self.at(place)).fold(0, u64::wrapping_add)
+    }
+
+    /// Returns the hits of all files so far that have had the place of this one.
+    pub(crate) fn at_place_of(&self, file: FileId) -> u64 {
+        self.at(place_of(file))
+    }
+
+    fn at(&self, place: usize) -> u64 {
+        let own = self.own.iter().map(|row| row[place].load(Ordering::Relaxed));
+        own.fold(self.shared[place].load(Ordering::Relaxed), u64::wrapping_add)
+    }
+
+    /// The bytes that it takes beside itself.
+    pub(crate) fn memory(&self) -> usize {
+        size_of_val(&*self.own)
+    }
+}
+
+#[inline]
+fn place_of(file: FileId) -> usize {
+    file.get() as usize % PLACES
+}
+
+/// Returns the bit of the file's place in a word of places.
+pub(crate) fn place_bit(file: FileId) -> u64 {
+    1 << place_of(file)
+}
+
+/// Returns the id for a file that is opened, `next` or a little more: the first whose place is not in `taken`; where all are, the first
+/// in the upper half of the places. `None` where the numbers are used up.
+pub(crate) fn free_id(next: u32, taken: u64) -> Option<FileId> {
+    let is_free = |id: u64| {
+        let place = id % PLACES as u64;
+        if taken == u64::MAX { place >= FIRST_SHARED } else { taken >> place & 1 == 0 }
+    };
+    let id = (u64::from(next)..).take(PLACES).find(|&id| is_free(id))?;
+    // The highest number stands for no file.
+    u32::try_from(id).ok().filter(|&id| id != u32::MAX).map(FileId)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_hit_is_lost_however_many_threads_come_and_go() {
+        let hits = Hits::new();
+        for _ in 0..2 {
+            std::thread::scope(|scope| {
+                for thread in 0..CELLS as u32 + 20 {
+                    let hits = &hits;
+                    scope.spawn(move || (0..1000).for_each(|_| hits.add(FileId(thread % 2), 1)));
+                }
+            });
+        }
+        let half = (CELLS as u64 + 20) * 1000;
+        let of = |file| hits.at_place_of(FileId(file));
+        assert_eq!((of(0), of(1), of(2), hits.all()), (half, half, 0, 2 * half));
+    }
+
+    #[test]
+    fn a_file_gets_a_place_of_its_own_as_long_as_there_is_one() {
+        let id = |next, taken| free_id(next, taken).map(FileId::get);
+        assert_eq!([id(0, 0), id(7, 0), id(64, 0)], [Some(0), Some(7), Some(64)]);
+        assert_eq!([id(64, 0b1), id(64, 0b1011), id(63, 1 << 63)], [Some(65), Some(66), Some(64)]);
+        assert_eq!(id(70, !(1 << 5)), Some(133), "the only one that is free");
+        let all = u64::MAX;
+        assert_eq!(
+            [id(0, all), id(40, all), id(64, all), id(127, all)],
+            [Some(32), Some(40), Some(96), Some(127)]
+        );
+        let last = u32::MAX - 1;
+        assert_eq!([id(last, 0), id(last, 1 << 62), id(u32::MAX, 0)], [Some(last), None, None]);
+    }
+}
