@@ -455,6 +455,12 @@ impl BufferPool {
 
     // ---- insight ----------------------------------------------------------------------------------------------------
 
+    /// Returns the pool's [name](Builder::name).
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.counters.pool
+    }
+
     /// What the pool did so far and what it holds now. Walks all frames, so not for a hot path.
     #[must_use]
     pub fn stats(&self) -> Stats {

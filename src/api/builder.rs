@@ -28,7 +28,11 @@ use crate::{
         removals::Removals,
         shared::Shared,
     },
-    sync::{pool_end::PoolEnd, turns::Turns},
+    sync::{
+        pool_end::PoolEnd,
+        turns::Turns,
+        uncontrolled::{AtomicU64, Ordering},
+    },
     wal::Wal,
     write::write_out,
 };
@@ -36,6 +40,7 @@ use crate::{
 /// The options of a pool. Made by [`BufferPool::builder`].
 #[must_use = "a builder makes nothing until build is called"]
 pub struct Builder {
+    name: Option<Arc<str>>,
     size: PoolSize,
     at_most: PoolSize,
     page_size: Result<PageSize>,
@@ -81,6 +86,7 @@ impl PoolSize {
 impl Builder {
     pub(crate) fn new() -> Self {
         Self {
+            name: None,
             size: PoolSize::default(),
             at_most: PoolSize::default(),
             page_size: Ok(PageSize::DEFAULT),
@@ -101,6 +107,13 @@ impl Builder {
 
     /// The default size of a pool.
     const MEMORY: usize = 128 << 20;
+
+    /// Names the pool, for the label `pool` of its metrics and for what it tells `tracing`: choose another name for each pool of the process.
+    /// Unless set it is the number of pools that the process has built so far, this one included: "1", "2".
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
 
     /// Sets the number of frames, at least 1. Instead of [`memory_bytes`](Self::memory_bytes): to set both is an error.
     pub fn frames(mut self, frames: u32) -> Self {
@@ -247,8 +260,9 @@ impl Builder {
     /// [`Error::Config`] that says which option cannot work, and what would. [`Error::File`] where the area against
     /// [torn pages](Self::torn_pages) cannot be used, [`Error::AreaDamaged`] where it is damaged.
     pub fn build(self) -> Result<BufferPool> {
+        let name = self.name.clone().unwrap_or_else(next_name);
         let (config, disk) = self.into_config()?;
-        let counters = Arc::new(Counters::new());
+        let counters = Arc::new(Counters::of_pool(name));
         let open_area = |area| {
             let (page_size, largest_batch) = (config.page_size, write_out::largest_batch(&config));
             DoubleWrite::open(&*disk, area, page_size, largest_batch, config.codec.is_some(), &counters)
@@ -316,6 +330,12 @@ impl Builder {
         config.validate()?;
         Ok((config, self.disk))
     }
+}
+
+/// The name of a pool that was given none.
+fn next_name() -> Arc<str> {
+    static BUILT: AtomicU64 = AtomicU64::new(0);
+    (BUILT.fetch_add(1, Ordering::Relaxed) + 1).to_string().into()
 }
 
 impl std::fmt::Debug for Builder {

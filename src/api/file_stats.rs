@@ -20,6 +20,8 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FileStats {
+    /// The [name](crate::Builder::name) of its pool.
+    pub pool: Arc<str>,
     /// Its id.
     pub file: FileId,
     /// What [`file_info`](crate::BufferPool::file_info) tells: its path and length, and how it was opened.
@@ -146,5 +148,6 @@ fn of(shared: &Shared, file: &File, (resident_pages, dirty_pages): (u32, u32)) -
         failures: count(&activity.failures),
     };
     let info = FileInfo::of(shared, file);
-    FileStats { file: file.id, info, counts, read, write, sync, resident_pages, dirty_pages }
+    let pool = Arc::clone(&shared.counters.pool);
+    FileStats { pool, file: file.id, info, counts, read, write, sync, resident_pages, dirty_pages }
 }

@@ -1,6 +1,6 @@
 //! What a pool did and what it holds, at one moment.
 
-use std::{fmt, ops::Sub};
+use std::{fmt, ops::Sub, sync::Arc};
 
 use crate::{
     buffer::frame::state::Phase,
@@ -16,6 +16,8 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
+    /// The pool's [name](crate::Builder::name).
+    pub pool: Arc<str>,
     /// The I/O method: asked for, in use, and why they differ.
     pub method: MethodReport,
     /// What was done.
@@ -35,20 +37,25 @@ pub struct Stats {
 }
 
 macro_rules! counts {
-    ($($(#[$doc:meta])* $field:ident = $counter:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $field:ident = $counter:ident,)*) => {
         /// What a pool did.
         #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Counts {
             /// Fetches that found the page ready.
             pub hits: u64,
-            $($(#[$doc])* pub $field: u64,)*
+            $($(#[doc = $doc])* pub $field: u64,)*
         }
 
         impl Counts {
             pub(crate) fn of(counters: &Counters) -> Self {
                 Self { hits: counters.hits.all(), $($field: counters.get(Counter::$counter),)* }
             }
+
+            /// Each count with its name and what it is.
+            #[cfg(feature = "metrics")]
+            pub(crate) const DOCS: &[(&'static str, &'static str)] =
+                &[("hits", "Fetches that found the page ready."), $((stringify!($field), concat!($($doc),*)),)*];
 
             /// Each count with its name.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
@@ -210,6 +217,7 @@ impl Stats {
             method.amend(change.in_use, &change.reason);
         }
         Self {
+            pool: Arc::clone(&shared.counters.pool),
             method,
             counts: Counts::of(&shared.counters),
             latencies: Latencies::of(&shared.counters),

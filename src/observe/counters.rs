@@ -3,6 +3,8 @@
 //! A live thread owns an index below [`CELLS`] for as long as it lives, so it can add with a plain load and store: nobody
 //! else writes its cell. Threads beyond that share one cell and add atomically. Either way no count is lost.
 
+use std::sync::Arc;
+
 use crossbeam_utils::CachePadded;
 
 use crate::{
@@ -79,6 +81,8 @@ struct CounterCell([AtomicU64; KINDS]);
 
 /// The counters of one pool.
 pub(crate) struct Counters {
+    /// The name of the pool.
+    pub(crate) pool: Arc<str>,
     own: Box<[CachePadded<CounterCell>; CELLS]>,
     shared: CachePadded<CounterCell>,
     /// Pages that callers found ready.
@@ -88,8 +92,15 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn new() -> Self {
+        Self::of_pool("".into())
+    }
+
+    /// Those of the pool of this name.
+    pub(crate) fn of_pool(pool: Arc<str>) -> Self {
         Self {
+            pool,
             own: Box::new(std::array::from_fn(|_| CachePadded::default())),
             shared: CachePadded::default(),
             hits: Hits::new(),

@@ -65,6 +65,18 @@ impl Histogram {
         self.counts.iter().sum()
     }
 
+    /// How many numbers were lower than this power of two; exact.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn below_power(&self, bits: u32) -> u64 {
+        self.counts[..bucket_of(1 << bits)].iter().sum()
+    }
+
+    /// Their sum; exact.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.sum
+    }
+
     /// Their mean; exact. 0 where there are none.
     #[must_use]
     pub fn mean(&self) -> f64 {

@@ -21,6 +21,18 @@ impl Latency {
         self.0.count()
     }
 
+    /// All the times together; exact.
+    #[must_use]
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.0.sum())
+    }
+
+    /// How many times it took less than this power of two, in nanoseconds; exact.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn below_power(&self, bits: u32) -> u64 {
+        self.0.below_power(bits)
+    }
+
     /// The mean; exact. Zero where there is none, as all the others.
     #[must_use]
     pub fn mean(&self) -> Duration {
