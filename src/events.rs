@@ -1,87 +1,299 @@
-//! What a person should hear of: events through `tracing` where that feature is on, else nothing.
+//! What a person should hear of: spans and events through `tracing` where that feature is on, else nothing.
+//!
+//! All of them are defined here, once. `events.md`, a part of the crate's documentation, lists them; a test keeps the two equal.
 
-use std::{
-    fmt::{Debug, Display},
-    path::Path,
+use std::{fmt::Display, path::Path, time::Duration};
+
+use crate::{
+    error::{Error, IoOp},
+    id::{FileId, Lsn, PageId},
 };
 
-use crate::id::{FileId, PageId};
+macro_rules! events {
+    ($(
+        $(#[doc = $doc:literal])*
+        $level:ident $name:ident($($field:ident: $type:ty = $value:expr),* $(,)?) $text:literal;
+    )*) => {
+        $(
+            $(#[doc = $doc])*
+            #[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
+            // Some are of a ring alone.
+            #[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
+            pub(crate) fn $name($($field: $type),*) {
+                #[cfg(feature = "tracing")]
+                tracing::event!(
+                    name: concat!("ringpool::", stringify!($name)),
+                    target: "ringpool",
+                    tracing::Level::$level,
+                    $($field = $value,)*
+                    $text
+                );
+            }
+        )*
 
-/// The pool was built, with this I/O method; why not with a better one; and what is registered with a ring.
-pub(crate) fn opened(
-    in_use: &dyn Display,
-    reason: Option<&str>,
-    fixed_buffers: &dyn Debug,
-    fixed_files: &dyn Debug,
-) {
-    #[cfg(feature = "tracing")]
-    tracing::info!(method = %in_use, reason, fixed_buffers = ?fixed_buffers, fixed_files = ?fixed_files, "pool opened");
-    #[cfg(not(feature = "tracing"))]
-    let _ = (in_use, reason, fixed_buffers, fixed_files);
+        /// Level, name, fields and text of each event.
+        #[cfg(test)]
+        const EVENTS: &[(&str, &str, &[&str], &str)] =
+            &[$((stringify!($level), stringify!($name), &[$(stringify!($field)),*], $text),)*];
+    };
 }
 
-/// A ring is of no use any more: what it did is done by threads.
-#[cfg(all(feature = "uring", target_os = "linux", not(any(loom, shuttle))))]
-pub(crate) fn ring_lost(reason: &str) {
-    #[cfg(feature = "tracing")]
-    tracing::warn!(reason, "a ring of io_uring was given up: what it did is done by worker threads");
-    #[cfg(not(feature = "tracing"))]
-    let _ = reason;
+events! {
+    /// The pool was built.
+    INFO pool_opened(
+        pool: &str = pool,
+        frames: u32 = frames,
+        page_size: u32 = page_size,
+        method: &dyn Display = display(method),
+        fixed_buffers: &dyn Display = display(fixed_buffers),
+        fixed_files: &dyn Display = display(fixed_files),
+    ) "pool opened";
+
+    /// A better method than this one could not be opened.
+    WARN method_fell_back(pool: &str = pool, method: &dyn Display = display(method), reason: &str = reason)
+        "a better I/O method cannot be used";
+
+    /// The system refuses to register something with the ring.
+    WARN not_registered(pool: &str = pool, what: &str = what, reason: &str = reason)
+        "not registered with the ring: each transfer takes more CPU";
+
+    /// A ring is of no use any more: what it did is done by threads.
+    WARN ring_lost(pool: &str = pool, reason: &str = reason)
+        "a ring of io_uring was given up: what it did is done by worker threads";
+
+    /// There is no thread for requests, so that the threads that ask do them.
+    WARN no_io_thread(pool: &str = pool, reason: &str = reason)
+        "no thread for I/O can be started: the threads that ask do it themselves";
+
+    /// A file was opened.
+    DEBUG file_opened(
+        pool: &str = pool,
+        file: FileId = file.get(),
+        path: &Path = display(path.display()),
+        blocks: u32 = blocks,
+        read_only: bool = read_only,
+        direct: bool = direct,
+    ) "file opened";
+
+    /// A file does without something that was preferred.
+    WARN file_fell_back(
+        pool: &str = pool,
+        file: FileId = file.get(),
+        path: &Path = display(path.display()),
+        without: &str = without,
+        reason: &str = reason,
+    ) "a file does without what was preferred";
+
+    /// A file was closed.
+    DEBUG file_closed(pool: &str = pool, file: FileId = file.get(), path: &Path = display(path.display())) "file closed";
+
+    /// A file was removed.
+    DEBUG file_removed(pool: &str = pool, file: FileId = file.get(), path: &Path = display(path.display())) "file removed";
+
+    /// A read, a write or a sync took longer than the pool's threshold.
+    WARN slow_io(
+        pool: &str = pool,
+        op: IoOp = display(op),
+        file: FileId = file.get(),
+        path: &Path = display(path.display()),
+        block: Option<u32> = block,
+        pages: Option<u64> = pages,
+        took_seconds: f64 = took_seconds,
+    ) "slow I/O";
+
+    /// A call ends since no frame could be had.
+    WARN no_frame(pool: &str = pool, error: &Error = display(error)) "no frame came free";
+
+    /// The background writer could not write something, and rests.
+    WARN cleaning_failed(pool: &str = pool, error: &Error = display(error))
+        "the background writer could not write dirty pages and will try again";
+
+    /// A checkpoint is through.
+    INFO checkpoint_done(
+        pool: &str = pool,
+        pages_written: u64 = pages_written,
+        files_synced: u64 = files_synced,
+        redo_lsn: Option<Lsn> = redo_lsn.map(|lsn| lsn.0),
+        took_seconds: f64 = took_seconds,
+    ) "checkpoint done";
+
+    /// A checkpoint could not write or sync everything.
+    ERROR checkpoint_failed(pool: &str = pool, error: &Error = display(error), took_seconds: f64 = took_seconds)
+        "checkpoint failed";
+
+    /// A sync failed, and the file cannot be trusted any more.
+    ERROR sync_failed(
+        pool: &str = pool,
+        file: FileId = file.get(),
+        path: &Path = display(path.display()),
+        error: &Error = display(error),
+    ) "a sync failed: what was written may be lost, and every sync of the file fails until it is opened anew";
+
+    /// The pool has another number of frames.
+    INFO resized(
+        pool: &str = pool,
+        frames_before: u32 = frames_before,
+        frames: u32 = frames,
+        pages_written: u64 = pages_written,
+        took_seconds: f64 = took_seconds,
+    ) "pool resized";
+
+    /// The pool keeps the number of frames that it has.
+    WARN resize_failed(pool: &str = pool, frames: u32 = frames, error: &Error = display(error)) "resize failed";
+
+    /// For the first time a page was changed without a log position, in a pool with a log.
+    WARN unlogged_change(pool: &str = pool, page: PageId = display(page))
+        "a page was changed without set_lsn in a pool with a log; further ones are only counted";
+
+    /// Writes that had failed were repeated from their copies, and failed again: the area keeps those, and soon has no room for others.
+    ERROR copies_needed(pool: &str = pool, path: &Path = display(path.display()), error: &Error = display(error))
+        "pages that cannot be written keep their copies in the doublewrite area";
+
+    /// A file had copies of pages in the doublewrite area, and so many of its pages were not as their copies.
+    WARN pages_restored(pool: &str = pool, path: &Path = display(path.display()), pages: u64 = pages)
+        "pages were restored after a crash";
+
+    /// A waker of a task panicked. The pool goes on; the task may wait for ever.
+    ERROR waker_panicked() "a task's waker panicked: has its executor gone?";
+
+    /// A shutdown is through.
+    INFO pool_shut_down(
+        pool: &str = pool,
+        pages_written: u64 = pages_written,
+        files_synced: u64 = files_synced,
+        pages_discarded: u64 = pages_discarded,
+        took_seconds: f64 = took_seconds,
+    ) "pool shut down";
+
+    /// A shutdown could not write or sync everything.
+    ERROR shutdown_failed(pool: &str = pool, error: &Error = display(error)) "shutdown failed";
+
+    /// Dirty pages were thrown away.
+    WARN pages_discarded(pool: &str = pool, pages: u64 = pages)
+        "dirty pages were thrown away: the pool was dropped without shutdown(Shutdown::Flush)";
 }
 
-/// For the first time a page was changed without a log position, in a pool with a log.
-pub(crate) fn unlogged(page: PageId) {
-    #[cfg(feature = "tracing")]
-    tracing::warn!(%page, "a page was changed without set_lsn in a pool with a log; further ones are only counted");
-    #[cfg(not(feature = "tracing"))]
-    let _ = page;
+/// Spans: each lasts while the value is there that its function gives.
+pub(crate) mod spans {
+    use std::{path::Path, time::Duration};
+
+    /// A span that the thread is in until this is dropped.
+    #[must_use]
+    pub(crate) struct EnteredSpan {
+        #[cfg(feature = "tracing")]
+        _entered: tracing::span::EnteredSpan,
+    }
+
+    macro_rules! spans {
+        ($(
+            $(#[doc = $doc:literal])*
+            $level:ident $name:ident($($field:ident: $type:ty = $value:expr),* $(,)?);
+        )*) => {
+            $(
+                $(#[doc = $doc])*
+                #[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
+                pub(crate) fn $name($($field: $type),*) -> EnteredSpan {
+                    EnteredSpan {
+                        #[cfg(feature = "tracing")]
+                        _entered: tracing::span!(
+                            target: "ringpool",
+                            tracing::Level::$level,
+                            concat!("ringpool::", stringify!($name)),
+                            $($field = $value),*
+                        )
+                        .entered(),
+                    }
+                }
+            )*
+
+            /// Level, name and fields of each span.
+            #[cfg(test)]
+            pub(super) const SPANS: &[(&str, &str, &[&str])] =
+                &[$((stringify!($level), stringify!($name), &[$(stringify!($field)),*]),)*];
+        };
+    }
+
+    spans! {
+        /// Opening a file.
+        INFO open_file(pool: &str = pool, path: &Path = display(path.display()));
+
+        /// A checkpoint, the wait for its turn included.
+        INFO checkpoint(
+            pool: &str = pool,
+            spread_over_seconds: Option<Duration> = spread_over_seconds.map(|over| over.as_secs_f64()),
+        );
+
+        /// A change of the number of frames, the wait for its turn included.
+        INFO resize(pool: &str = pool, frames: u32 = frames);
+
+        /// A shutdown.
+        INFO shutdown(pool: &str = pool, flush: bool = flush);
+    }
 }
 
-/// The background writer could not write something, and rests.
-pub(crate) fn cleaning_failed(error: &crate::error::Error) {
+/// The span in which an operation was asked for, which another thread may carry out.
+pub(crate) struct AskingSpan {
     #[cfg(feature = "tracing")]
-    tracing::warn!(%error, "the background writer could not write dirty pages and will try again");
-    #[cfg(not(feature = "tracing"))]
-    let _ = error;
+    span: tracing::Span,
 }
 
-/// Dirty pages were thrown away.
-pub(crate) fn discarded(pages: u64) {
-    #[cfg(feature = "tracing")]
-    tracing::warn!(
-        pages,
-        "dirty pages were thrown away: the pool was dropped without shutdown(Shutdown::Flush)"
-    );
-    #[cfg(not(feature = "tracing"))]
-    let _ = pages;
+impl AskingSpan {
+    /// Returns the calling thread's.
+    pub(crate) fn current() -> Self {
+        Self {
+            #[cfg(feature = "tracing")]
+            span: tracing::Span::current(),
+        }
+    }
+
+    /// Does the work in this span.
+    pub(crate) fn run<R>(self, work: impl FnOnce() -> R) -> R {
+        #[cfg(feature = "tracing")]
+        let _entered = self.span.entered();
+        work()
+    }
 }
 
-/// A sync failed, and the file cannot be trusted any more.
-pub(crate) fn poisoned(file: FileId, error: &crate::error::Error) {
-    #[cfg(feature = "tracing")]
-    tracing::error!(file = file.get(), %error, "a sync failed: what was written may be lost");
-    #[cfg(not(feature = "tracing"))]
-    let _ = (file, error);
+/// Returns how long that is, as events tell it.
+pub(crate) fn seconds(time: Duration) -> f64 {
+    time.as_secs_f64()
 }
 
-/// Writes that had failed were repeated from their copies, and failed again: the area keeps those, and soon has no room for others.
-pub(crate) fn copies_needed(path: &Path, error: &crate::error::Error) {
-    #[cfg(feature = "tracing")]
-    tracing::error!(path = %path.display(), %error, "pages that cannot be written keep their copies in the doublewrite area");
-    #[cfg(not(feature = "tracing"))]
-    let _ = (path, error);
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// A file had copies of pages in the doublewrite area, and so many of its pages were not as their copies.
-pub(crate) fn restored(path: &Path, pages: u64) {
-    #[cfg(feature = "tracing")]
-    tracing::warn!(path = %path.display(), pages, "pages were restored after a crash");
-    #[cfg(not(feature = "tracing"))]
-    let _ = (path, pages);
-}
+    /// Level, kind and fields of each row of the documentation, by name, where the text is told, too.
+    fn rows() -> Vec<(String, String, String, String)> {
+        let rows = include_str!("events.md").lines().filter_map(|line| {
+            let cells: Vec<_> = line.strip_prefix("| `")?.split(" | ").map(str::trim).collect();
+            let [name, level, fields, text] = cells[..] else { panic!("not four cells: {line}") };
+            let text = text.trim_end_matches('|').trim();
+            Some((
+                level.to_owned(),
+                name.trim_matches('`').to_owned(),
+                fields.replace('`', ""),
+                text.to_owned(),
+            ))
+        });
+        rows.collect()
+    }
 
-/// A waker of a task panicked. The pool goes on; the task may wait for ever.
-pub(crate) fn waker_panicked() {
-    #[cfg(feature = "tracing")]
-    tracing::error!("a task's waker panicked: has its executor gone?");
+    #[test]
+    fn the_documentation_lists_every_span_and_event_with_its_level_and_fields_and_no_other() {
+        let spans = spans::SPANS
+            .iter()
+            .map(|&(level, name, fields)| (level.to_owned(), format!("ringpool::{name}"), fields.join(", ")));
+        let events = EVENTS.iter().map(|&(level, name, fields, _)| {
+            (level.to_owned(), format!("ringpool::{name}"), fields.join(", "))
+        });
+        let told: Vec<_> = rows().into_iter().map(|(level, name, fields, _)| (level, name, fields)).collect();
+        assert_eq!(told, spans.chain(events).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn each_row_of_the_documentation_says_what_it_means() {
+        assert!(rows().iter().all(|(.., text)| text.len() > 10), "{:?}", rows());
+        assert!(EVENTS.iter().all(|(.., text)| !text.is_empty() && !text.ends_with('.')));
+    }
 }

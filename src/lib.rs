@@ -83,12 +83,12 @@
 //! |---|---|
 //! | `uring` (default) | the io_uring method, on Linux; without it the pool uses worker threads |
 //! | `crc32c` | [`Crc32c`](PageCodec), a codec that seals pages with a checksum seeded by their address |
-//! | `tracing` | events for what a person should hear of |
+//! | `tracing` | [spans and events](#spans-and-events) for what a person should hear of |
 //! | `metrics` | `Stats::publish` and `FileStats::publish`: snapshots as counters and gauges of the `metrics` facade, by pool and by file |
 //! | `testing` | a simulated disk with faults and crash images, for an engine's own tests; one that does nothing |
 //!
 //! No feature changes what the others do. `unsafe` is confined to a few modules, each block with its reason.
-
+#![doc = include_str!("events.md")]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::unwrap_used)]
 

@@ -12,6 +12,10 @@ use ringpool::{
 
 #[path = "support/mod.rs"]
 mod support;
+#[cfg(feature = "tracing")]
+#[path = "support/told.rs"]
+#[allow(dead_code, unreachable_pub, clippy::unwrap_used)] // Each test binary uses its own part of it.
+mod told;
 
 use support::{PAGE, assert_at_rest, assert_stamped, guarded, restamp, stamped_file};
 
@@ -52,8 +56,16 @@ fn forbid(errno: i32) {
 }
 
 fn use_and_forbid(errno: i32) {
-    let build =
-        |method| BufferPool::builder().page_size(PAGE as u32).frames(FRAMES).io_method(method).build();
+    #[cfg(feature = "tracing")]
+    told::listen();
+    let build = |method| {
+        BufferPool::builder()
+            .name("forbidden")
+            .page_size(PAGE as u32)
+            .frames(FRAMES)
+            .io_method(method)
+            .build()
+    };
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = folder.path().join("data");
     fs::write(&path, stamped_file(BLOCKS, 1)).unwrap();
@@ -80,6 +92,11 @@ fn use_and_forbid(errno: i32) {
     if pool.file_info(file).unwrap().aside_because.is_none() {
         assert_eq!(method.in_use, MethodKind::Worker, "{method:?}");
         assert!(method.reason.as_ref().is_some_and(|reason| reason.contains("io_uring_enter")), "{method:?}");
+        #[cfg(feature = "tracing")]
+        {
+            let event = told::only("forbidden", "ring_lost");
+            assert!(event.level == "WARN" && event.field("reason").contains("io_uring_enter"), "{event:?}");
+        }
     }
     assert_at_rest(&pool);
     assert!(fs::read(&path).unwrap() == stamped_file(BLOCKS, 2));

@@ -17,6 +17,11 @@ use ringpool::{
     BufferPool, Error, Fallback, IoMethod, MethodKind, OpenOptions, PageId, Registration, UringOptions,
 };
 
+#[cfg(feature = "tracing")]
+#[path = "support/told.rs"]
+#[allow(dead_code, unreachable_pub)] // Each test binary uses its own part of it.
+mod told;
+
 const NAME: &str = "c7_a_pool_that_may_not_register_its_frames_works_and_says_so";
 const FILE: &str = "RINGPOOL_TEST_UNREGISTERED";
 const NOBODY: u32 = 65534;
@@ -141,14 +146,29 @@ fn c7_a_pool_that_may_not_register_its_frames_works_and_says_so() {
 }
 
 fn read_unregistered(path: &Path) {
-    let pool = match BufferPool::builder().memory_bytes(MEMORY).io_method(IoMethod::uring()).build() {
+    #[cfg(feature = "tracing")]
+    told::listen();
+    let pool = match BufferPool::builder()
+        .name("unregistered")
+        .memory_bytes(MEMORY)
+        .io_method(IoMethod::uring())
+        .build()
+    {
         Ok(pool) => pool,
         Err(error) => return println!("skipped: no io_uring here: {error}"),
     };
     let method = pool.stats().method;
     assert_eq!(method.in_use, MethodKind::Uring);
     match &method.fixed_buffers {
-        Registration::Refused(reason) => assert!(reason.contains("RLIMIT_MEMLOCK"), "{reason}"),
+        Registration::Refused(reason) => {
+            assert!(reason.contains("RLIMIT_MEMLOCK"), "{reason}");
+            #[cfg(feature = "tracing")]
+            {
+                let event = told::only("unregistered", "not_registered");
+                assert_eq!((&*event.level, event.field("what")), ("WARN", "frames"));
+                assert_eq!(event.field("reason"), reason);
+            }
+        }
         other => return println!("skipped: this user may lock {MEMORY} bytes: {other}"),
     }
     let file = pool.open_file(path, OpenOptions::new().read_only(true)).unwrap();

@@ -15,6 +15,7 @@ use crate::{
     },
     buffer::page::PageAt,
     error::{Error, Result},
+    events::AskingSpan,
     files::{
         self, FileInfo, close,
         drop_pages::{self, Evicted},
@@ -549,7 +550,9 @@ impl BufferPool {
     ) -> Completion<T> {
         let shared = Arc::clone(&self.shared);
         let process = shared.pool.process.clone();
-        Completion::new(process, Arc::clone(&self.shared.jobs), wait, move || work(&shared))
+        let asking = AskingSpan::current();
+        let work = move || asking.run(|| work(&shared));
+        Completion::new(process, Arc::clone(&self.shared.jobs), wait, work)
     }
 }
 

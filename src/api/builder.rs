@@ -17,7 +17,7 @@ use crate::{
         doublewrite::{DoubleWrite, options::TornPages},
         method::choice,
         options::{BACKGROUND_DEPTH, COMBINE_LIMIT_MAX, IoMethod},
-        report::MethodReport,
+        report::{MethodReport, Registration},
     },
     observe::Counters,
     runtime::{
@@ -52,6 +52,7 @@ pub struct Builder {
     torn_pages: TornPages,
     frame_wait: Duration,
     disk_wait: Duration,
+    slow_io: Duration,
     combine_limit_bytes: usize,
     background_depth: u32,
     background_writer: BackgroundWriter,
@@ -98,12 +99,16 @@ impl Builder {
             torn_pages: TornPages::default(),
             frame_wait: Config::FRAME_WAIT,
             disk_wait: Config::DISK_WAIT,
+            slow_io: Self::SLOW_IO,
             combine_limit_bytes: Config::COMBINE_LIMIT,
             background_depth: BACKGROUND_DEPTH,
             background_writer: BackgroundWriter::Auto,
             disk: Box::new(OsDisk),
         }
     }
+
+    /// From how long on a request is slow, unless told otherwise.
+    const SLOW_IO: Duration = Duration::from_secs(1);
 
     /// The default size of a pool.
     const MEMORY: usize = 128 << 20;
@@ -215,6 +220,13 @@ impl Builder {
         self
     }
 
+    /// Sets from how long on a read, a write or a sync counts as slow, the wait in a queue included; one second unless set. Slow ones are
+    /// [counted](crate::Counts::slow_requests), and told to `tracing` [when they are over](crate#spans-and-events).
+    pub fn slow_io(mut self, from: Duration) -> Self {
+        self.slow_io = from;
+        self
+    }
+
     /// Sets the most bytes that one request covers, up to 1 MiB; 128 KiB unless set. A page is always allowed.
     pub fn combine_limit_bytes(mut self, bytes: usize) -> Self {
         self.combine_limit_bytes = bytes;
@@ -260,9 +272,10 @@ impl Builder {
     /// [`Error::Config`] that says which option cannot work, and what would. [`Error::File`] where the area against
     /// [torn pages](Self::torn_pages) cannot be used, [`Error::AreaDamaged`] where it is damaged.
     pub fn build(self) -> Result<BufferPool> {
+        let slow_io = self.slow_io;
         let name = self.name.clone().unwrap_or_else(next_name);
         let (config, disk) = self.into_config()?;
-        let counters = Arc::new(Counters::of_pool(name));
+        let counters = Arc::new(Counters::of_pool(name, slow_io));
         let open_area = |area| {
             let (page_size, largest_batch) = (config.page_size, write_out::largest_batch(&config));
             DoubleWrite::open(&*disk, area, page_size, largest_batch, config.codec.is_some(), &counters)
@@ -279,8 +292,7 @@ impl Builder {
             (0..pool.arena().chunk_count()).map(|number| resize::chunk_at_present(&pool, number)).collect();
         let (method, method_report) =
             choice::open_method(&config.io_method, &chunks, &config.scheduling(), &counters)?;
-        let MethodReport { in_use, reason, fixed_buffers, fixed_files, .. } = &method_report;
-        events::opened(in_use, reason.as_deref(), fixed_buffers, fixed_files);
+        tell_of_opening(&counters.pool, &config, &method_report);
         let end = Arc::new(PoolEnd::default());
         let files = FileTable::new(Arc::clone(&pool.file_paths));
         Ok(BufferPool::new(Shared {
@@ -329,6 +341,21 @@ impl Builder {
         };
         config.validate()?;
         Ok((config, self.disk))
+    }
+}
+
+/// Tells what a person should know of a pool that was just built.
+fn tell_of_opening(pool: &str, config: &Config, report: &MethodReport) {
+    let MethodReport { in_use, reason, fixed_buffers, fixed_files, .. } = report;
+    let page_size = config.page_size.bytes() as u32;
+    events::pool_opened(pool, config.frames, page_size, in_use, fixed_buffers, fixed_files);
+    if let Some(reason) = reason {
+        events::method_fell_back(pool, in_use, reason);
+    }
+    for (what, registration) in [("frames", fixed_buffers), ("files", fixed_files)] {
+        if let Registration::Refused(reason) = registration {
+            events::not_registered(pool, what, reason);
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use crate::{
         supply::shortage::Holder,
     },
     error::{ConfigError, Error, Result},
+    events::{self, spans},
     id::FrameNo,
     io::{method::Chunk, operation::Urgency},
     runtime::shared::Shared,
@@ -65,6 +66,19 @@ pub struct ResizeReport {
 
 /// Gives the pool so many frames.
 pub(crate) fn resize(shared: &Shared, frames: u32) -> Result<ResizeReport> {
+    let pool = &shared.counters.pool;
+    let _span = spans::resize(pool, frames);
+    let resized = resize_in_turn(shared, frames);
+    match &resized {
+        Ok(ResizeReport { frames_before, frames, pages_written, took, .. }) => {
+            events::resized(pool, *frames_before, *frames, *pages_written, events::seconds(*took));
+        }
+        Err(error) => events::resize_failed(pool, frames, error),
+    }
+    resized
+}
+
+fn resize_in_turn(shared: &Shared, frames: u32) -> Result<ResizeReport> {
     let begun = time::now();
     let _turn = shared.resizes.take();
     shared.check_open()?;

@@ -6,6 +6,7 @@
 use crate::{
     api::background::Background,
     error::Result,
+    events::{self, spans},
     files::extent,
     io::doublewrite::DoubleWrite,
     runtime::shared::Shared,
@@ -32,6 +33,20 @@ pub enum Shutdown {
 /// The pool is open as before; or it has ended, and what was written meanwhile is not durable, or only the doublewrite area still holds
 /// pages.
 pub(crate) fn shut_down(shared: &Shared, background: &Background, how: Shutdown) -> Result<FlushReport> {
+    let pool = &shared.counters.pool;
+    let _span = spans::shutdown(pool, how == Shutdown::Flush);
+    let ended = end(shared, background, how);
+    match &ended {
+        Ok(FlushReport { pages_written, files_synced, pages_discarded, took }) => {
+            let took = events::seconds(*took);
+            events::pool_shut_down(pool, *pages_written, *files_synced, *pages_discarded, took);
+        }
+        Err(error) => events::shutdown_failed(pool, error),
+    }
+    ended
+}
+
+fn end(shared: &Shared, background: &Background, how: Shutdown) -> Result<FlushReport> {
     shared.check_process()?;
     let begun = time::now();
     let flushed = match how {

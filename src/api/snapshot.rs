@@ -129,6 +129,8 @@ counts! {
     stream_pages = StreamPages,
     /// Times that a read stream had to wait for a page.
     stream_waits = StreamWaits,
+    /// Reads, writes and syncs that took as long as counts for [slow](crate::Builder::slow_io).
+    slow_requests = Slow,
     /// Requests that [`in_flight`](crate::BufferPool::in_flight) could not list, because too many were.
     unlisted_requests = Unlisted,
 }

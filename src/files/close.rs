@@ -24,7 +24,7 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     let size = file.lock_size();
     // Somebody else may have closed it while this one waited.
     shared.files.open_file(id)?;
-    let sync = || file.sync(&shared.counters).inspect_err(|error| events::poisoned(id, error));
+    let sync = || file.sync(&shared.counters);
     let is_whole = file.poison().is_none();
     if is_whole {
         // What was changed since then, as far as nobody is at it.
@@ -48,6 +48,7 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     drop(leaving);
     drop(size);
     shared.method.forget(&file);
+    events::file_closed(&shared.counters.pool, id, &file.path);
     // As told of every file that is closed poisoned.
     file.poison().map_or(Ok(()), Err)
 }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::{
     error::{ConfigError, Error, Result},
+    events::{self, spans},
     id::FileId,
     io::{
         disk::{DirectRefused, Lock},
@@ -98,6 +99,27 @@ impl FileInfo {
 
 /// Opens a file, and grows it where the options say so.
 pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Result<FileId> {
+    let _span = spans::open_file(&shared.counters.pool, path);
+    let file = open_and_prepare(shared, path, options)?;
+    tell_of_opening(shared, &file);
+    Ok(file.id)
+}
+
+/// Tells what a person should know of a file that was just opened.
+fn tell_of_opening(shared: &Shared, file: &File) {
+    let (pool, info) = (&shared.counters.pool, FileInfo::of(shared, file));
+    events::file_opened(pool, file.id, &file.path, info.blocks, info.read_only, info.direct);
+    let fell_back = [
+        ("direct I/O", info.buffered_because),
+        ("a lock", info.unlocked_because),
+        ("atomic writes", info.not_atomic_because.filter(|_| !file.read_only)),
+    ];
+    for (without, reason) in fell_back {
+        reason.inspect(|reason| events::file_fell_back(pool, file.id, &file.path, without, reason));
+    }
+}
+
+fn open_and_prepare(shared: &Shared, path: &Path, options: &OpenOptions) -> Result<Arc<File>> {
     shared.check_open()?;
     options.validate().map_err(|error| error.at(path))?;
     let doublewrite = shared.doublewrite.as_ref();
@@ -129,7 +151,7 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
         }
         Ok(())
     };
-    wait_for_lock(|| shared.files.open(open, check_other, prepare)).map(|file| file.id)
+    wait_for_lock(|| shared.files.open(open, check_other, prepare))
 }
 
 /// Whether the file's pages are written atomically, given what its disk says.

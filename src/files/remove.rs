@@ -4,6 +4,7 @@ use std::path::Path;
 
 use crate::{
     error::{Error, IoOp, Result},
+    events,
     files::{
         self,
         drop_pages::{self, Changes},
@@ -35,6 +36,9 @@ pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     file.disk.unlock();
     drop(leaving);
     shared.method.forget(&file);
+    if removed.is_ok() {
+        events::file_removed(&shared.counters.pool, id, &file.path);
+    }
     removed
 }
 

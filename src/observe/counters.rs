@@ -3,7 +3,7 @@
 //! A live thread owns an index below [`CELLS`] for as long as it lives, so it can add with a plain load and store: nobody
 //! else writes its cell. Threads beyond that share one cell and add atomically. Either way no count is lost.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use crossbeam_utils::CachePadded;
 
@@ -70,6 +70,8 @@ pub(crate) enum Counter {
     StreamPages,
     /// Times that a read stream's consumer had to wait for a read.
     StreamWaits,
+    /// Requests and syncs that took as long as counts for slow.
+    Slow,
     /// Requests that found no place in the list of those in flight.
     Unlisted,
 }
@@ -83,6 +85,8 @@ struct CounterCell([AtomicU64; KINDS]);
 pub(crate) struct Counters {
     /// The name of the pool.
     pub(crate) pool: Arc<str>,
+    /// From how many nanoseconds on a request or a sync is slow.
+    slow_nanos: u64,
     own: Box<[CachePadded<CounterCell>; CELLS]>,
     shared: CachePadded<CounterCell>,
     /// Pages that callers found ready.
@@ -94,13 +98,14 @@ pub(crate) struct Counters {
 impl Counters {
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn new() -> Self {
-        Self::of_pool("".into())
+        Self::of_pool("".into(), Duration::MAX)
     }
 
-    /// Those of the pool of this name.
-    pub(crate) fn of_pool(pool: Arc<str>) -> Self {
+    /// Those of the pool of this name, in which a request is slow that takes so long.
+    pub(crate) fn of_pool(pool: Arc<str>, slow: Duration) -> Self {
         Self {
             pool,
+            slow_nanos: u64::try_from(slow.as_nanos()).unwrap_or(u64::MAX),
             own: Box::new(std::array::from_fn(|_| CachePadded::default())),
             shared: CachePadded::default(),
             hits: Hits::new(),
@@ -122,6 +127,15 @@ impl Counters {
                 self.shared.0[kind].fetch_add(n, Ordering::Relaxed);
             }
         }
+    }
+
+    /// Returns whether a request that took so many nanoseconds was slow, and counts it then.
+    pub(crate) fn is_slow(&self, nanos: u64) -> bool {
+        let is_slow = nanos >= self.slow_nanos;
+        if is_slow {
+            self.add(Counter::Slow, 1);
+        }
+        is_slow
     }
 
     /// The sum over all threads. Counts that are being added meanwhile may or may not be in it.

@@ -12,6 +12,7 @@ use crate::{
         },
     },
     error::Result,
+    events,
     io::operation::Urgency,
     observe::{Counter, Measure},
     runtime::shared::Shared,
@@ -114,7 +115,10 @@ impl FrameWait {
                     }
                 }
                 Step::Wait => return None,
-                Step::GiveUp(error) => return Some(Err(error)),
+                Step::GiveUp(error) => {
+                    events::no_frame(&shared.counters.pool, &error);
+                    return Some(Err(error));
+                }
             };
         }
     }

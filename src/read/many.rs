@@ -26,6 +26,7 @@ use crate::{
         supply::shortage::Shortage,
     },
     error::{Error, Result},
+    events,
     id::PageId,
     observe::{Counter, Measure},
     read::{
@@ -423,6 +424,7 @@ impl PollStep for Missing {
         self.shared.check_process()?;
         let since = *self.since.get_or_insert_with(time::now);
         if let Err(error) = ready!(self.enter(drive, waker)) {
+            events::no_frame(&self.shared.counters.pool, &error);
             return Poll::Ready(Err(error));
         }
         while let Some(last) = self.open.checked_sub(1) {

@@ -107,7 +107,7 @@ impl Drop for Shared {
         self.method.shutdown();
         let lost = self.dirty_pages();
         if lost > 0 {
-            events::discarded(lost);
+            events::pages_discarded(&self.counters.pool, lost);
         }
     }
 }

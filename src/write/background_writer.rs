@@ -338,7 +338,7 @@ impl Cleaner {
     /// Rests, and leaves the writing to the fetches meanwhile, which get the error.
     fn back_off(&mut self, error: &Error) {
         self.shared.counters.add(Counter::CleaningFailures, 1);
-        events::cleaning_failed(error);
+        events::cleaning_failed(&self.shared.counters.pool, error);
         let ready = &self.shared.pool.clean_list;
         ready.set_mark(0);
         let until = self.pause.lengthen_within(REST, time::now());

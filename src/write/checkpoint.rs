@@ -16,11 +16,16 @@ use std::time::Duration;
 use crate::{
     buffer::frame::{header::Frame, state::State},
     error::Result,
-    events,
+    events::{self, spans},
     id::{BlockNo, FileId, Lsn, PageId},
     io::{file::File, operation::Urgency},
     runtime::shared::Shared,
-    sync::{batch_status::BatchStatus, moment_after, time, turns::Turn},
+    sync::{
+        batch_status::BatchStatus,
+        moment_after,
+        time::{self, Instant},
+        turns::Turn,
+    },
     write::{
         schedule,
         sync_all::sync_all,
@@ -94,7 +99,21 @@ pub struct CheckpointReport {
 
 /// Everything that was dirty at the start is on disk and synced.
 pub(crate) fn checkpoint(shared: &Shared, options: CheckpointOptions) -> Result<CheckpointReport> {
-    let begun = time::now();
+    let (begun, pool) = (time::now(), &shared.counters.pool);
+    let _span = spans::checkpoint(pool, options.spread_over);
+    let taken = take_checkpoint(shared, options, begun);
+    let took = events::seconds(time::now() - begun);
+    match &taken {
+        Ok(report) => {
+            let CheckpointReport { pages_written, files_synced, redo_lsn, .. } = *report;
+            events::checkpoint_done(pool, pages_written, files_synced, redo_lsn, took);
+        }
+        Err(error) => events::checkpoint_failed(pool, error, took),
+    }
+    taken
+}
+
+fn take_checkpoint(shared: &Shared, options: CheckpointOptions, begun: Instant) -> Result<CheckpointReport> {
     let turn = shared.checkpoints.take();
     shared.check_open()?;
     let files = shared.files.all();
@@ -142,7 +161,7 @@ pub(crate) fn flush_idle(shared: &Shared, file: &File) -> Result<()> {
 pub(crate) fn sync_file(shared: &Shared, file: FileId) -> Result<bool> {
     shared.check_open()?;
     let file = shared.files.open_file(file)?;
-    file.sync(&shared.counters).inspect_err(|error| events::poisoned(file.id, error))
+    file.sync(&shared.counters)
 }
 
 /// Waits for a page that is being changed for as long as a fetch waits for a frame.

@@ -8,7 +8,6 @@
 
 use crate::{
     error::{Error, Result},
-    events,
     io::file::File,
     observe::Counters,
     runtime::{jobs::WaitsFor, shared::Shared},
@@ -62,7 +61,7 @@ impl Syncs {
     /// Syncs files that nobody has taken yet until there is none.
     fn take_part(&self) {
         while let Some((at, file)) = self.take() {
-            let synced = file.sync(&self.counters).inspect_err(|error| events::poisoned(file.id, error));
+            let synced = file.sync(&self.counters);
             let mut outcome = self.outcome.lock();
             outcome.done += 1;
             match synced {

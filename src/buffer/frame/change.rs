@@ -32,7 +32,7 @@ impl Pin {
         let frames = self.frames();
         let Some(rule) = frames.unlogged.rule() else { return };
         if frames.counters.get(Counter::UnloggedChanges) == 0 {
-            events::unlogged(self.frame().page());
+            events::unlogged_change(&frames.counters.pool, self.frame().page());
         }
         frames.counters.add(Counter::UnloggedChanges, 1);
         if rule == UnloggedChanges::Refuse && !seeded!("unlogged_change_written") {

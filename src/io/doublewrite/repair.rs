@@ -63,8 +63,10 @@ impl DoubleWrite {
         let mut writing = held.unwrap_or_else(|| self.writing.lock());
         self.void(&mut writing, file.tag, BlockNo(0))?;
         drop(writing);
-        events::restored(&file.path, restored);
         self.counters.add(Counter::Restored, restored);
+        if restored > 0 {
+            events::pages_restored(&self.counters.pool, &file.path, restored);
+        }
         Ok(())
     }
 

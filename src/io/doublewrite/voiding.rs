@@ -80,12 +80,11 @@ impl DoubleWrite {
             for file in fell_short.iter().filter_map(|tag| writing.files.get(tag)) {
                 let _ = self
                     .mend(writing, &found, file)
-                    .inspect_err(|error| events::copies_needed(&file.path, error));
+                    .inspect_err(|error| events::copies_needed(&self.counters.pool, &file.path, error));
             }
         }
         // The file whose sync fails says so from now on, for ever (C4).
-        let sync =
-            |file: &File| file.sync(&self.counters).inspect_err(|error| events::poisoned(file.id, error));
+        let sync = |file: &File| file.sync(&self.counters);
         let is_settled = |tag: &u64| {
             writing.files.get(tag).is_some_and(|file| !under_way.fell_short(*tag) && sync(file).is_ok())
         };

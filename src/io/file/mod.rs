@@ -29,6 +29,7 @@ use std::{
 use crate::{
     codec::PageCodec,
     error::{ConfigError, Error, IoOp, Result},
+    events,
     id::{BlockNo, FileId, PageId, PageSize},
     io::{
         disk::{DirectRefused, Disk, DiskFile, Lock, MayBlock, Opened},
@@ -272,6 +273,21 @@ impl File {
 
     /// Makes every write durable that has come back by now. Gives whether there was any.
     pub(crate) fn sync(&self, counters: &Counters) -> Result<bool> {
+        let mut took = None;
+        let synced = self.sync_alone(counters, &mut took);
+        let pool = &counters.pool;
+        if let Some(took) = took.filter(|took| counters.is_slow(took.as_nanos() as u64)) {
+            let took = events::seconds(took);
+            events::slow_io(pool, IoOp::Sync, self.id, &self.path, None, None, took);
+        }
+        if let Err(error @ Error::File { .. }) = &synced {
+            events::sync_failed(pool, self.id, &self.path, error);
+        }
+        synced
+    }
+
+    /// Syncs while no other thread does, and notes how long that took if there was anything to sync.
+    fn sync_alone(&self, counters: &Counters, took: &mut Option<Duration>) -> Result<bool> {
         let mut poison = self.sync.lock();
         if let Some(source) = &*poison {
             return Err(self.poisoned_by(source));
@@ -283,9 +299,10 @@ impl File {
         counters.add(Counter::Syncs, 1);
         let begun = time::now();
         let synced = self.disk.sync_data();
-        let took = time::now() - begun;
-        counters.measures.add_time(Measure::Sync, took);
-        self.activity.syncs.add(took.as_nanos() as u64, 1);
+        let time = time::now() - begun;
+        *took = Some(time);
+        counters.measures.add_time(Measure::Sync, time);
+        self.activity.syncs.add(time.as_nanos() as u64, 1);
         self.activity.note_failure(synced.is_err());
         synced.map_err(|error| {
             counters.add(Counter::Failures, 1);

@@ -10,6 +10,7 @@
 use std::{io, marker::PhantomData};
 
 use crate::{
+    events,
     id::FileId,
     io::{
         backlog::{BacklogLimits, queue::Queue},
@@ -25,6 +26,7 @@ use crate::{
         thread::ThreadId,
         thread_pool::{ThreadLimits, ThreadPool, Workload},
         time,
+        uncontrolled::{AtomicBool, Ordering},
         waking::Wakers,
     },
 };
@@ -38,6 +40,7 @@ pub(crate) struct Threads<L: Lease>(ThreadPool<Transfers<L>>);
 /// Operations, as the work of a pool of threads.
 struct Transfers<L> {
     counters: Arc<Counters>,
+    told_of_refusal: AtomicBool,
     lease: PhantomData<fn(L)>,
 }
 
@@ -54,7 +57,7 @@ impl<L: Lease> Threads<L> {
     }
 
     fn with_backlog(limits: ThreadLimits, backlog: BacklogLimits, counters: Arc<Counters>) -> Self {
-        let transfers = Transfers { counters, lease: PhantomData };
+        let transfers = Transfers { counters, told_of_refusal: AtomicBool::new(false), lease: PhantomData };
         Self(ThreadPool::new(limits, transfers, Queue::new(backlog)))
     }
 
@@ -77,9 +80,22 @@ impl<L: Lease> Threads<L> {
         let is_served = admitted.queued == 0 || self.0.call(&mut state, admitted.queued);
         drop(state);
         if !is_served && !seeded!("work_of_refused_threads_left") {
+            self.tell_that_there_is_none();
             self.0.help_out(|| self.counters().add(Counter::Inline, 1));
         }
         admitted.refused
+    }
+}
+
+impl<L: Lease> Threads<L> {
+    /// Tells once that no thread can be had.
+    #[cold]
+    fn tell_that_there_is_none(&self) {
+        if let Some(reason) = self.0.refusal()
+            && !self.0.workload().told_of_refusal.swap(true, Ordering::Relaxed)
+        {
+            events::no_io_thread(&self.counters().pool, &reason);
+        }
     }
 }
 
@@ -244,7 +260,7 @@ mod tests {
         while threads.0.awake() > 6 {
             thread::yield_now();
         }
-        awaited.iter().for_each(|awaited| awaited.store(true, std::sync::atomic::Ordering::SeqCst));
+        awaited.iter().for_each(|awaited| awaited.store(true, Ordering::SeqCst));
         // The thread that comes for this one finds that the two have become demands. It takes one of the three, and calls another thread.
         threads.submit_one(arena.request(Direction::Read, &files[2], 0, &[512]));
         gate.wait_for(8);

@@ -22,6 +22,7 @@ use std::{
 pub(crate) use self::table::{ClockReading, OperationTable};
 use crate::{
     error::Error,
+    events,
     id::{BlockNo, PageId},
     io::{
         buffers::{Direction, IoBuf},
@@ -30,7 +31,11 @@ use crate::{
         transfer::Progress,
     },
     observe::Measure,
-    sync::{Arc, time::Instant, waking::Wakers},
+    sync::{
+        Arc,
+        time::{Duration, Instant},
+        waking::Wakers,
+    },
 };
 
 /// The right to fill or send some buffers, and the duty to say how it went.
@@ -159,8 +164,7 @@ impl<L: Lease> Operation<L> {
     fn note_extent(&mut self) {
         let bytes = self.lease.bytes();
         self.progress = Progress::new(self.direction, bytes, self.file.offset_align);
-        let block = BlockNo((self.offset >> self.file.page_size.bytes().trailing_zeros()) as u32);
-        let page = PageId { file: self.file.id, block };
+        let page = PageId { file: self.file.id, block: self.first_block() };
         let extent = Extent { op: self.direction.op(), page, bytes: bytes as u32 };
         self.table().show(self.place(), extent, self.since);
     }
@@ -226,10 +230,28 @@ impl<L: Lease> Operation<L> {
             Direction::Write => (Measure::Write, &activity.writes),
         };
         let nanos = self.table().note_end(measure, self.since, at);
-        requests.note(nanos, self.pages());
+        let pages = self.pages();
+        requests.note(nanos, pages);
         activity.note_failure(outcome.is_err());
         self.table().show_none(self.place());
-        self.lease.finish(outcome, wakers)
+        let is_slow = self.table().counters.is_slow(nanos);
+        let error = self.lease.finish(outcome, wakers);
+        if is_slow {
+            self.tell_that_it_was_slow(pages, nanos);
+        }
+        error
+    }
+
+    #[cold]
+    fn tell_that_it_was_slow(&self, pages: u64, nanos: u64) {
+        let block = self.first_block().0;
+        let (pool, file) = (&self.table().counters.pool, &self.file);
+        let took = events::seconds(Duration::from_nanos(nanos));
+        events::slow_io(pool, self.direction.op(), file.id, &file.path, Some(block), Some(pages), took);
+    }
+
+    fn first_block(&self) -> BlockNo {
+        BlockNo((self.offset >> self.file.page_size.bytes().trailing_zeros()) as u32)
     }
 
     /// Gives the operation up without a transfer; how its lease ends is the caller's part.

@@ -84,7 +84,7 @@ pub(crate) struct OperationTable<L: Lease> {
     places: Box<[ListedPlace]>,
     pub(super) epoch: Instant,
     page_size: PageSize,
-    counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
 }
 
 impl<L: Lease> OperationTable<L> {

@@ -175,7 +175,7 @@ impl<L: Lease> RingShared<L> {
             Err(_) => Some("the thread of the ring panicked".to_owned()),
         };
         if let Some(reason) = lost {
-            events::ring_lost(&reason);
+            events::ring_lost(&self.counters.pool, &reason);
             // From here on nobody comes any more; who was on the way finds the door closed.
             let _ = self.lost.set(reason);
         }
