@@ -182,7 +182,7 @@ fn a_background_writer_that_cannot_write_says_so() {
     guarded(|| {
         listen();
         let bench = Bench::with(256, |builder| {
-            let writer = BackgroundWriter::Ready { low: 8, high: 16 };
+            let writer = BackgroundWriter::ReadyFrames { low: 8, high: 16 };
             let builder = builder.name("cleaning").frames(64).io_method(IoMethod::worker());
             builder.background_writer(writer).frame_wait(Duration::from_secs(2))
         });
@@ -370,12 +370,13 @@ fn c10_a_waker_that_panics_is_told() {
 fn a_shutdown_is_a_span_and_tells_what_it_did_or_why_it_failed() {
     let bench = bench("shutdown", |builder| builder);
     bench.dirty(0..2, 2);
-    let pool = bench.into_parts();
-    pool.0.inject(Fault::error(Op::Write, EIO).once());
-    let refused = pool.1.shutdown(Shutdown::Flush).unwrap_err();
+    let (disk, pool, _) = bench.into_parts();
+    disk.inject(Fault::error(Op::Write, EIO).once());
+    let refused = pool.shutdown(Shutdown::Flush).unwrap_err();
     let failed = only("shutdown", "shutdown_failed");
-    assert_told(&failed, "ERROR", &[("error", &refused.error)]);
-    refused.pool.shutdown(Shutdown::Flush).unwrap();
+    let (pool, error) = refused.into_parts();
+    assert_told(&failed, "ERROR", &[("error", &error)]);
+    pool.shutdown(Shutdown::Flush).unwrap();
     let ended = only("shutdown", "pool_shut_down");
     let fields: &[(&str, &dyn Display)] =
         &[("pages_written", &2), ("files_synced", &1), ("pages_discarded", &0)];

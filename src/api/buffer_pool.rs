@@ -6,12 +6,8 @@ use crate::{
     api::{
         background::Background,
         builder::Builder,
-        file_stats::{self, FileStats},
-        residency::{self, Resident},
         resize::{self, ResizeReport},
         shutdown::{self, Shutdown},
-        snapshot::Stats,
-        validate,
     },
     buffer::page::PageAt,
     error::{Error, Result},
@@ -23,7 +19,7 @@ use crate::{
         remove,
     },
     id::{FileId, PageId, PageSize},
-    io::{doublewrite::DoubleWrite, file::open_options::OpenOptions, operation::table::InFlight},
+    io::{doublewrite::DoubleWrite, file::open_options::OpenOptions},
     read::{
         fetch::Fetch,
         latched::{ReadPage, WritePage},
@@ -86,8 +82,7 @@ impl BufferPool {
         self.shared.check_process().is_ok()
     }
 
-    /// What is behind the façade, for tests that go step by step.
-    #[cfg(test)]
+    /// What is behind the façade, for the rest of it, and for tests that go step by step.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -454,80 +449,7 @@ impl BufferPool {
         }
     }
 
-    // ---- insight ----------------------------------------------------------------------------------------------------
-
-    /// Returns the pool's [name](Builder::name).
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.shared.counters.pool
-    }
-
-    /// What the pool did so far and what it holds now. Walks all frames, so not for a hot path.
-    #[must_use]
-    pub fn stats(&self) -> Stats {
-        Stats::of(&self.shared)
-    }
-
-    /// Returns the open files, in the order in which they were opened, each with what was done with it since then and what the pool holds of
-    /// it: what PostgreSQL shows in `pg_statio_all_tables`. Walks all frames, and copies 7 KiB a file, so not for a hot path.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::num::NonZeroU32;
-    /// # use ringpool::{BufferPool, OpenOptions, PageId};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = tempfile::tempdir()?;
-    /// # let pool = BufferPool::builder().frames(16).build()?;
-    /// let index = pool.open_file(folder.path().join("index"), OpenOptions::new().create(true).initial_blocks(4))?;
-    /// for _ in 0..3 {
-    ///     drop(pool.read(PageId::new(index, 0)).wait()?);
-    /// }
-    /// for file in pool.files() {
-    ///     println!("{}: {:?}, reads: {}", file.info.path.display(), file.counts, file.read);
-    ///     assert_eq!((file.counts.hits, file.counts.misses), (Some(2), 1));
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn files(&self) -> Vec<FileStats> {
-        self.shared.check_process().map_or(Vec::new(), |()| file_stats::files(&self.shared))
-    }
-
-    /// The read and write requests that are under way, the oldest first: what PostgreSQL shows in `pg_aios`.
-    ///
-    /// Cheap, and in nobody's way: those who do I/O are not held up. What begins or ends meanwhile may or may not be listed. Of
-    /// more than 512 requests at once some are not; [`Counts::unlisted_requests`](crate::Counts::unlisted_requests) tells how many.
-    #[must_use]
-    pub fn in_flight(&self) -> Vec<InFlight> {
-        self.shared.check_process().map_or(Vec::new(), |()| self.shared.operations.list())
-    }
-
-    /// What each frame holds, in the order of the frames: what PostgreSQL shows in `pg_buffercache`. Each is looked at when its
-    /// turn comes, so together they are those of no single instant.
-    pub fn residency(&self) -> impl Iterator<Item = Resident> {
-        residency::residency(&self.shared.pool)
-    }
-
-    /// The pages in the pool, sorted: what to keep somewhere, to [warm up](Self::warm_up) the pool after a restart. The files'
-    /// numbers are this pool's own; keep names instead.
-    #[must_use]
-    pub fn resident_pages(&self) -> Vec<PageId> {
-        residency::resident_pages(&self.shared.pool)
-    }
-
-    /// Looks at the whole pool for what must never be: pages with two frames, frames that the page table does not know, shadow
-    /// pages that belong to no frame, waiters that were forgotten, pages of files that are closed. For an engine's tests:
-    /// at the end of each, and whenever nobody uses the pool.
-    ///
-    /// Pages may be pinned. But what others begin or end meanwhile, the background writer included, is taken for a fault, since
-    /// frames are looked at one after the other.
-    ///
-    /// # Errors
-    /// What is wrong, each thing in a line of its own. It is a bug of this crate, or memory that somebody else has overwritten.
-    pub fn validate(&self) -> Result<(), String> {
-        validate::validate(&self.shared)
-    }
+    // ---- after a restart --------------------------------------------------------------------------------------------
 
     /// Reads pages into the pool, and waits for them: sorted, neighbours in one request, and as many in advance as a
     /// [read stream](Self::read_stream) may have. Of more pages than the pool has frames the last ones are left out. What cannot

@@ -1,11 +1,12 @@
 //! What callers call: the pool, how it is built, resized and ended, and what it tells of itself.
 //!
-//! Every public operation is a line or two of [`buffer_pool`]; the work is done in `read`, `write` and `files`.
+//! Every public operation is a line or two of [`buffer_pool`] or [`insight`]; the work is done in `read`, `write` and `files`.
 
 pub(crate) mod background;
 pub(crate) mod buffer_pool;
 pub(crate) mod builder;
 pub(crate) mod file_stats;
+mod insight;
 #[cfg(feature = "metrics")]
 pub(crate) mod publish;
 pub(crate) mod residency;
