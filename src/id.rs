@@ -236,7 +236,7 @@ impl PageSize {
     /// Checks that `bytes` is a power of two from 512 to 65536.
     ///
     /// # Errors
-    /// [`Error::Config`] that names the allowed sizes.
+    /// [`Error::Config`](crate::Error::Config) that names the allowed sizes.
     pub fn new(bytes: u32) -> Result<Self> {
         if bytes.is_power_of_two() && (Self::MIN.0..=Self::MAX.0).contains(&bytes) {
             Ok(Self(bytes))

@@ -197,7 +197,7 @@ impl Builder {
     }
 
     /// How long a fetch waits for a frame while all are pinned, before it ends in
-    /// [`Error::AllPinned`]; one second unless set. Closing and truncating wait as long for pins, and whatever writes a page waits
+    /// [`Error::AllPinned`](crate::Error::AllPinned); one second unless set. Closing and truncating wait as long for pins, and whatever writes a page waits
     /// as long for its write guard.
     ///
     /// Time in which a frame is being read or written, or is to be written, does not count: the disk may take as long as it does, up
@@ -208,7 +208,7 @@ impl Builder {
     }
 
     /// How long a fetch that needs a frame waits while nothing comes back from the disk, no page that is read and none that is
-    /// written, before it ends in [`Error::NoFrame`]; 60 seconds unless set. (A disk that refuses to write is an error of its own,
+    /// written, before it ends in [`Error::NoFrame`](crate::Error::NoFrame); 60 seconds unless set. (A disk that refuses to write is an error of its own,
     /// within a moment.)
     ///
     /// Under [`IoMethod::Sync`] this bounds the time between two transfers, and no transfer. A thread or task that finds only dirty
@@ -269,8 +269,8 @@ impl Builder {
     /// I/O method.
     ///
     /// # Errors
-    /// [`Error::Config`] that says which option cannot work, and what would. [`Error::File`] where the area against
-    /// [torn pages](Self::torn_pages) cannot be used, [`Error::AreaDamaged`] where it is damaged.
+    /// [`Error::Config`](crate::Error::Config) that says which option cannot work, and what would. [`Error::File`](crate::Error::File) where the area against
+    /// [torn pages](Self::torn_pages) cannot be used, [`Error::AreaDamaged`](crate::Error::AreaDamaged) where it is damaged.
     pub fn build(self) -> Result<BufferPool> {
         let slow_io = self.slow_io;
         let name = self.name.clone().unwrap_or_else(next_name);
