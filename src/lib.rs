@@ -152,7 +152,7 @@ pub use io::operation::table::{InFlight, Stage};
 pub use read::{
     fetch::Fetch,
     latched::{ReadPage, WritePage},
-    many::FetchMany,
+    many::{Arrivals, FetchMany, NextArrival, ReadMany},
     overwrite::Overwrite,
     prefetch::Prefetch,
     stream::{NextPage, ReadStream, item::StreamItem},

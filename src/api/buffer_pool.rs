@@ -23,7 +23,7 @@ use crate::{
     read::{
         fetch::Fetch,
         latched::{ReadPage, WritePage},
-        many::FetchMany,
+        many::{FetchMany, ReadMany},
         options::StreamOptions,
         overwrite::Overwrite,
         prefetch::{self, Prefetch},
@@ -272,6 +272,30 @@ impl BufferPool {
     /// [`look_ahead`](crate::StreamOptions::look_ahead_pages). The same holds for a [`resize`](Self::resize) to fewer frames.
     pub fn fetch_many(&self, pages: &[PageId]) -> FetchMany {
         FetchMany::new(&self.shared, pages)
+    }
+
+    /// Pins and latches several pages to read them together: [`fetch_many`](Self::fetch_many) with guards that own their pins, in the
+    /// order of the list. No latch is held while another one is waited for, so the call is part of no deadlock, in whatever order other
+    /// threads latch the same pages.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::num::NonZeroU32;
+    /// # use ringpool::{BufferPool, OpenOptions, PageId};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let file = pool.open_file(folder.path().join("accounts"), OpenOptions::new().create(true))?;
+    /// # pool.extend(file, NonZeroU32::new(8).unwrap()).wait()?;
+    /// let accounts = [5_u32, 3].map(|block| PageId::new(file, block));
+    /// // Both balances of one moment.
+    /// let pages = pool.read_many(&accounts).wait()?;
+    /// assert_eq!(pages.iter().map(|page| u32::from(page[0])).sum::<u32>(), 0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn read_many(&self, pages: &[PageId]) -> ReadMany {
+        ReadMany::new(self.fetch_many(pages))
     }
 
     /// Starts reading the pages that are not in the pool, as one batch, with neighbours in one request. The iterator is called

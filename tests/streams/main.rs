@@ -3,6 +3,7 @@
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
 
+mod arrivals;
 mod bounded;
 mod bulk;
 mod combining;
@@ -13,6 +14,7 @@ mod hot_pages;
 mod lifetimes;
 mod many;
 mod order;
+mod read_many;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -63,7 +63,12 @@ impl PinnedPage {
         self.pin.into_counted()
     }
 
-    /// Which page it is.
+    /// Returns the pin inside.
+    pub(crate) fn pin(&self) -> &Pin {
+        &self.pin
+    }
+
+    /// Returns which page it is.
     #[must_use]
     pub fn id(&self) -> PageId {
         self.pin.frame().page()

@@ -431,6 +431,40 @@ fn c5_a_stream_can_be_dropped_with_reads_under_way() {
     });
 }
 
+/// A writer changes two pages under both latches, in the order in which the reader does not list them: pages that are read together are of
+/// one moment, and neither waits for the other for ever.
+#[test]
+fn c6_pages_that_are_read_together_are_of_one_moment() {
+    check(|method| {
+        let (pool, file, _) = pool_over(4, 2, method);
+        let pages = [0, 1].map(|block| PageId::new(file, block));
+        let writing = {
+            let pool = pool.clone();
+            spawn(move || {
+                for version in 1..3 {
+                    let mut second = pool.write(pages[1]).wait().unwrap();
+                    let mut first = pool.write(pages[0]).wait().unwrap();
+                    stamp(&mut second, 1, version);
+                    stamp(&mut first, 0, version);
+                }
+            })
+        };
+        let reading = [false, true].map(|twice| {
+            let pool = pool.clone();
+            spawn(move || {
+                let list = if twice { vec![pages[0], pages[1], pages[0]] } else { pages.to_vec() };
+                for _ in 0..2 {
+                    let read = pool.read_many(&list).wait().unwrap();
+                    assert_eq!(version_of(&read[0], 0), version_of(&read[1], 1));
+                }
+            })
+        });
+        join(reading.into_iter().chain([writing]));
+        checkpoint(&pool);
+        assert_at_rest(&pool);
+    });
+}
+
 /// The page, read as for a task: by the method's threads.
 fn as_task(fetch: crate::Fetch) -> crate::PinnedPage {
     let patience = Duration::from_secs(1 << 32);

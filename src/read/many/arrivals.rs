@@ -1,0 +1,255 @@
+//! Many pages in the order in which they arrive.
+//!
+//! For searches that go on with any page: graph and vector indexes. The call gets [in](super::group) and starts its reads as a whole, as one that
+//! wants all pages together; then each page is handed out when it is here, or with its error. Each wake-up looks at all pages
+//! that are still open, so it costs in proportion to their number.
+
+use std::{
+    collections::VecDeque,
+    fmt, mem,
+    pin::Pin as StdPin,
+    task::{Context, Poll, Waker, ready},
+};
+
+use super::{FetchMany, ManyStage, group::Group};
+use crate::{
+    buffer::{
+        frame::waiters::{Ticket, want::Want},
+        page::PinnedPage,
+    },
+    error::{Error, Result},
+    read::{
+        miss::Miss,
+        outcome::{self, ReadOutcome},
+    },
+    sync::{
+        poll_budget,
+        wait::{Drive, PollStep},
+    },
+};
+
+/// A page, or why it cannot be had, with its place in the list.
+type Arrival = (usize, Result<PinnedPage>);
+
+/// Pages that were asked for together, as they arrive, by [`FetchMany::as_they_arrive`].
+///
+/// An [`Iterator`] for threads; tasks call [`next_page`](Self::next_page). Each place of the list comes once, with its page or its
+/// error. Dropping it lets go of the pages that were not handed out, and the reads that were started go on.
+#[must_use = "nothing is read before the first page is asked for"]
+pub struct Arrivals {
+    /// What is known already.
+    arrived: VecDeque<Arrival>,
+    coming: Option<Box<Coming>>,
+}
+
+/// Pages that are still open.
+struct Coming {
+    group: Group,
+    /// Their places in the list, each with the wait for its read.
+    open: Vec<(usize, Option<Ticket>)>,
+    /// One that must be fetched by itself.
+    demand: Option<(usize, Miss)>,
+}
+
+impl Arrivals {
+    pub(super) fn new(many: FetchMany) -> Self {
+        let (mut arrived, mut coming) = (VecDeque::new(), None);
+        match many.stage {
+            ManyStage::Ready(pages) => arrived.extend(pages.into_iter().map(Ok).enumerate()),
+            ManyStage::Refused(error, pages) => arrived.extend((0..pages).map(|at| (at, Err(error.clone())))),
+            ManyStage::Missing(all) => {
+                let open = (0..all.group.pages.len()).map(|at| (at, None)).collect();
+                coming = Some(Box::new(Coming { group: all.into_group(), open, demand: None }));
+            }
+            ManyStage::Done => {}
+        }
+        Self { arrived, coming }
+    }
+
+    /// Returns the next page for a task, with its place in the list, or `None` after the last. Dropping the future loses nothing.
+    /// It gives way to other tasks now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+    ///
+    /// # Errors
+    /// Those of [`FetchMany::wait`], for each page by itself; what keeps the call as a whole from its frames is the error of each page
+    /// that was not handed out.
+    pub fn next_page(&mut self) -> NextArrival<'_> {
+        NextArrival { arrivals: self }
+    }
+
+    /// Returns how many pages are to come.
+    #[must_use]
+    pub fn remaining(&self) -> usize {
+        let (open, demand) = self
+            .coming
+            .as_ref()
+            .map_or((0, 0), |coming| (coming.open.len(), usize::from(coming.demand.is_some())));
+        self.arrived.len() + open + demand
+    }
+}
+
+impl PollStep for Arrivals {
+    type Output = Option<Arrival>;
+
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
+        while self.arrived.is_empty()
+            && let Some(coming) = &mut self.coming
+        {
+            match ready!(coming.step(&mut self.arrived, drive, waker)) {
+                Ok(()) if coming.open.is_empty() && coming.demand.is_none() => {
+                    coming.group.leave(true);
+                    self.coming = None;
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    let open = coming.take_open().into_iter();
+                    self.arrived.extend(open.map(|at| (at, Err(error.clone()))));
+                    self.coming = None;
+                }
+            }
+        }
+        Poll::Ready(self.arrived.pop_front())
+    }
+
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        self.coming.as_ref().is_none_or(|coming| {
+            coming.group.is_in()
+                && coming.demand.as_ref().is_none_or(|(_, miss)| miss.is_sure_of_its_wake_up())
+        })
+    }
+}
+
+impl Coming {
+    /// Goes on until pages have arrived, or none are open. `Err` where the call as a whole cannot have its pages.
+    fn step(&mut self, arrived: &mut VecDeque<Arrival>, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
+        self.group.shared.check_process()?;
+        ready!(self.group.enter(drive, waker))?;
+        self.collect(arrived, waker);
+        // What is here is used while the rest is on its way.
+        if !arrived.is_empty() || self.open.is_empty() && self.demand.is_none() {
+            return Poll::Ready(Ok(()));
+        }
+        if self.demand.is_none()
+            && let Some(next) = self.open.iter().position(|&(at, _)| self.group.pins[at].is_none())
+        {
+            let (at, _) = self.open.swap_remove(next);
+            self.demand = Some((at, self.group.miss(at)));
+        }
+        let Some((at, miss)) = &mut self.demand else { return Poll::Pending };
+        let Poll::Ready(outcome) = miss.step(drive, waker) else {
+            // A pool that shrinks waits for what is pinned here, and this for frames that are to go.
+            return self.group.check_count().map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending);
+        };
+        self.group.patience = miss.patience_left();
+        if outcome.is_ok() {
+            self.group.note_taken();
+        }
+        arrived.push_back((*at, outcome));
+        self.demand = None;
+        Poll::Ready(Ok(()))
+    }
+
+    /// Looks at each open page, and gets in line for the end of each read that is under way.
+    fn collect(&mut self, arrived: &mut VecDeque<Arrival>, waker: &Waker) {
+        let already = arrived.len();
+        let Group { shared, pins, .. } = &mut self.group;
+        let mut kept = false;
+        self.open.retain_mut(|(at, wait)| {
+            if kept && seeded!("arrivals_in_the_order_of_the_list") {
+                return true;
+            }
+            kept = true;
+            let slot = &mut pins[*at];
+            loop {
+                let Some(pin) = slot else { return true };
+                let waiters = &pin.frames().waiters;
+                if let Some(ticket) = wait {
+                    if waiters.poll(ticket, waker).is_pending() {
+                        return true;
+                    }
+                    // How the read ended shows in the frame.
+                    *wait = None;
+                }
+                let arrival = match outcome::look(shared, pin) {
+                    Ok(ReadOutcome::Here) => slot.take().map(PinnedPage::new).ok_or(Error::ShutDown),
+                    Ok(ReadOutcome::Reading) => {
+                        *wait = waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
+                        if wait.is_some() {
+                            return true;
+                        }
+                        continue;
+                    }
+                    // It is fetched by itself.
+                    Ok(ReadOutcome::Gone) => {
+                        *slot = None;
+                        return true;
+                    }
+                    Err(error) => {
+                        *slot = None;
+                        Err(error)
+                    }
+                };
+                arrived.push_back((*at, arrival));
+                return false;
+            }
+        });
+        let here = arrived.iter().skip(already).filter(|(_, page)| page.is_ok());
+        self.group.note_arrival(here.map(|&(at, _)| at));
+    }
+
+    /// Leaves all lines. Returns the places that were open.
+    fn take_open(&mut self) -> Vec<usize> {
+        let demand = self.demand.take().map(|(at, _)| at);
+        let open = mem::take(&mut self.open).into_iter().map(|(at, wait)| {
+            if let (Some(ticket), Some(pin)) = (wait, &self.group.pins[at]) {
+                pin.cancel_wait(&ticket);
+            }
+            at
+        });
+        let mut open: Vec<_> = open.chain(demand).collect();
+        open.sort_unstable();
+        open
+    }
+}
+
+impl Drop for Coming {
+    /// The group lets go of its pins and leaves thereafter.
+    fn drop(&mut self) {
+        self.take_open();
+    }
+}
+
+impl Iterator for Arrivals {
+    type Item = Arrival;
+
+    /// Returns the next page; the calling thread waits for it.
+    fn next(&mut self) -> Option<Arrival> {
+        self.run_to_end()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.remaining(), Some(self.remaining()))
+    }
+}
+
+impl ExactSizeIterator for Arrivals {}
+
+impl fmt::Debug for Arrivals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Arrivals({} pages to come)", self.remaining())
+    }
+}
+
+/// The next page of [`Arrivals`], to be awaited.
+#[must_use = "a future does nothing until it is awaited"]
+#[derive(Debug)]
+pub struct NextArrival<'a> {
+    arrivals: &'a mut Arrivals,
+}
+
+impl Future for NextArrival<'_> {
+    type Output = Option<Arrival>;
+
+    fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        poll_budget::poll(cx, |waker| self.arrivals.step(Drive::Task, waker))
+    }
+}

@@ -1,0 +1,260 @@
+//! Pages that one call wants together: let in as a whole, and begun as one batch.
+//!
+//! A call is [let in](crate::buffer::frame::admission), in order of arrival, as far as there are frames for all of its pages. While it
+//! is in line it pins none. How its pages are handed out is the business of [the two that use this](super).
+
+use std::{
+    sync::Arc,
+    task::{Poll, Waker},
+};
+
+use super::{is_being_read, is_here};
+use crate::{
+    buffer::{
+        frame::{
+            admission::{Beside, CallPlace},
+            pin::Pin,
+        },
+        lookup::Lookup,
+        supply::shortage::Shortage,
+    },
+    error::{Error, Result},
+    events,
+    id::PageId,
+    observe::{Counter, Measure},
+    read::{
+        batch::{BatchMemory, Issuer, Purpose, Start},
+        miss::Miss,
+    },
+    runtime::shared::Shared,
+    sync::{
+        time::{self, Duration, Instant},
+        wait::Drive,
+    },
+};
+
+/// How many times `frame_wait` a call waits in line, where calls before it end without their pages.
+const IN_LINE_MAX: u32 = 16;
+
+pub(super) struct Group {
+    pub(super) shared: Arc<Shared>,
+    pub(super) pages: Vec<PageId>,
+    /// By page, the pin where it is here or on its way.
+    pub(super) pins: Vec<Option<Pin>>,
+    entry: AdmissionStage,
+    /// What is left of the patience for frames.
+    pub(super) patience: Duration,
+    /// By page, what the wait for it is for, where it is for a read.
+    felt: Vec<Option<Measure>>,
+    /// Since when the call is waited for.
+    since: Option<Instant>,
+}
+
+/// How far the call has come on its way in.
+enum AdmissionStage {
+    /// It has not asked yet.
+    Outside,
+    InLine {
+        place: CallPlace,
+        since: Instant,
+        /// When the disk was last seen to have frames.
+        at_disk: Instant,
+    },
+    Inside(CallPlace),
+}
+
+impl Group {
+    pub(super) fn new(shared: Arc<Shared>, pages: Vec<PageId>, pins: Vec<Option<Pin>>) -> Self {
+        let (patience, felt) = (shared.config.frame_wait, vec![None; pages.len()]);
+        Self { shared, pages, pins, entry: AdmissionStage::Outside, patience, felt, since: None }
+    }
+
+    /// Returns whether it was let in, and has begun.
+    pub(super) fn is_in(&self) -> bool {
+        matches!(self.entry, AdmissionStage::Inside(_))
+    }
+
+    /// Returns the fetch of the page at that place by itself.
+    pub(super) fn miss(&self, at: usize) -> Miss {
+        Miss::new(Arc::clone(&self.shared), self.pages[at], self.patience)
+    }
+
+    /// Refuses pages of which there are more than frames.
+    pub(super) fn check_count(&self) -> Result<()> {
+        check_count(&self.shared, &self.pages)
+    }
+
+    /// Notes that these pages are handed out now, after a wait for their reads.
+    pub(super) fn note_arrival(&self, places: impl Iterator<Item = usize>) {
+        let took = time::now() - self.since.unwrap_or_else(time::now);
+        let felt = places.filter_map(|at| self.felt[at]);
+        felt.for_each(|felt| self.shared.counters.measures.add_time(felt, took));
+    }
+
+    /// Gets in, and then starts the reads. An error is that of the call as a whole.
+    pub(super) fn enter(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
+        self.since.get_or_insert_with(time::now);
+        self.try_enter(drive, waker).map_err(|error| {
+            events::no_frame(&self.shared.counters.pool, &error);
+            error
+        })
+    }
+
+    fn try_enter(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
+        if let AdmissionStage::Inside(_) = self.entry {
+            return Poll::Ready(Ok(()));
+        }
+        let shared = Arc::clone(&self.shared);
+        let frames = frames_to_let_in(&shared);
+        let need = distinct(&self.pages).min(frames);
+        let now = time::now();
+        let (mut place, since, mut at_disk) =
+            match std::mem::replace(&mut self.entry, AdmissionStage::Outside) {
+                AdmissionStage::InLine { place, since, at_disk } => (Some(place), since, at_disk),
+                _ => (None, now, now),
+            };
+        let is_new = place.is_none();
+        let (shortage, looked) = if is_new { (Shortage::default(), now) } else { shared.pool.shortage() };
+        if shortage.is_at_disk() {
+            at_disk = now;
+        }
+        let patience = self.patience;
+        let waited = now.saturating_duration_since(since);
+        let is_any_left = !is_new && waited >= patience && shortage.left() >= need;
+        let beside = is_any_left.then_some(Beside { looked, patience });
+        let is_in = shared.pool.admission.enter(need, frames, beside, &mut place, waker);
+        let place = place.expect("a call that has asked has one");
+        if is_in {
+            self.entry = AdmissionStage::Inside(place);
+            if !is_new {
+                shared.counters.measures.add_time(Measure::FrameWait, time::now() - since);
+                self.look_up();
+            }
+            self.start();
+            return Poll::Ready(Ok(()));
+        }
+        if is_new {
+            shared.counters.add(Counter::FrameWaits, 1);
+            // Others get on with the frames.
+            self.pins.iter_mut().for_each(|pin| *pin = None);
+        }
+        self.entry = AdmissionStage::InLine { place, since, at_disk };
+        if drive == Drive::Task {
+            shared.pool.look_after(waker);
+        }
+        // One that is in and cannot have all its pages has others pinned, and lets go of them with its own error. Then it is the next
+        // one's turn: an error before that would tell of pins that are on their way out.
+        let (progress, ended) = shared.pool.admission.progress(since);
+        let no_page = now.saturating_duration_since(progress.max(at_disk));
+        let no_end = now.saturating_duration_since(ended.max(at_disk));
+        if no_page >= patience && (no_end >= patience * 4 || no_page >= patience * IN_LINE_MAX) {
+            let shortage = if is_new { shared.pool.shortage().0 } else { shortage };
+            return Poll::Ready(Err(shortage.of_pins(waited)));
+        }
+        let idle = now.saturating_duration_since(progress);
+        if idle >= shared.config.disk_wait {
+            return Poll::Ready(Err(shortage.at_the_end_of(waited, idle)));
+        }
+        Poll::Pending
+    }
+
+    /// Has the frames that it was let in for, or does without.
+    pub(super) fn leave(&mut self, has_pages: bool) {
+        if self.shared.check_process().is_err() {
+            return;
+        }
+        let former = std::mem::replace(&mut self.entry, AdmissionStage::Outside);
+        if let AdmissionStage::InLine { place, .. } | AdmissionStage::Inside(place) = former {
+            self.shared.pool.admission.leave(&place, frames_to_let_in(&self.shared), has_pages);
+        }
+    }
+
+    /// Notes that it has taken a frame, so that no other call takes what it still needs for left.
+    pub(super) fn note_taken(&self) {
+        if let AdmissionStage::Inside(place) = &self.entry {
+            self.shared.pool.admission.note_taken(place);
+        }
+    }
+
+    /// Pins what is here, anew.
+    fn look_up(&mut self) {
+        let Self { shared, pages, pins, .. } = self;
+        pins.clear();
+        shared.pool.lookup_each(pages, |lookup| {
+            pins.push(if let Lookup::Pinned(pin) = lookup { Some(pin) } else { None });
+        });
+    }
+
+    /// Starts the reads of what is missing, as far as that needs no wait. Where a single page is all that there is to wait
+    /// for, it is left to whoever waits.
+    fn start(&mut self) {
+        let Self { shared, pages, pins, felt, .. } = self;
+        for (pin, felt) in pins.iter().zip(felt.iter_mut()) {
+            if let Some(pin) = pin.as_ref().filter(|pin| is_being_read(pin)) {
+                *felt = Some(Measure::Join);
+                shared.count_for(pin.frame().page().file, Counter::Joins, 1);
+            }
+        }
+        let mut missing: Vec<usize> = (0..pages.len()).filter(|&at| pins[at].is_none()).collect();
+        missing.sort_unstable_by_key(|&at| pages[at]);
+        let is_one_page = |of: &[usize]| pages[of[0]] == pages[of[of.len() - 1]];
+        if missing.is_empty() || is_one_page(&missing) && pins.iter().flatten().all(is_here) {
+            return;
+        }
+        let mut batch = BatchMemory::default();
+        let mut issuer = Issuer::new(shared, Purpose::Demand, &mut batch);
+        // What one file is refused, another may have. Where there is no file, each page says so by itself.
+        for of_file in missing.chunk_by(|&one, &other| pages[one].file == pages[other].file) {
+            let missing: Vec<PageId> = of_file.iter().map(|&at| pages[at]).collect();
+            let (mut missed, mut misses, mut joins) = (of_file.iter(), 0, 0);
+            // One may stand in the list twice, or have come meanwhile: then it is met.
+            issuer.start_each(&missing, |start| {
+                let next = missed.next();
+                let (pin, met, count) = match start {
+                    Start::Begun(pin) => (pin, Measure::Miss, &mut misses),
+                    Start::Met(pin) => (pin, Measure::Join, &mut joins),
+                    Start::Impossible | Start::Refused => return,
+                };
+                *count += 1;
+                if let Some(&at) = next {
+                    pins[at] = Some(pin);
+                    felt[at] = Some(met);
+                }
+            });
+            shared.count_for(missing[0].file, Counter::Misses, misses);
+            shared.count_for(missing[0].file, Counter::Joins, joins);
+        }
+        issuer.submit();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Its pins before its frames are another's.
+        self.pins.clear();
+        self.leave(false);
+    }
+}
+
+/// Whether there are frames enough to pin all of the pages.
+pub(super) fn check_count(shared: &Shared, pages: &[PageId]) -> Result<()> {
+    let frames = shared.pool.size.frames();
+    if pages.len() <= frames as usize {
+        return Ok(());
+    }
+    let distinct = distinct(pages);
+    if distinct <= frames as usize { Ok(()) } else { Err(Error::TooManyPages { pages: distinct, frames }) }
+}
+
+/// The frames for calls to be let in to: all but those that look-ahead holds.
+fn frames_to_let_in(shared: &Shared) -> usize {
+    (shared.pool.size.frames() as usize).saturating_sub(shared.pool.read_ahead_quota.taken()).max(1)
+}
+
+/// How many pages there are in the list, each counted once.
+fn distinct(pages: &[PageId]) -> usize {
+    let mut distinct = pages.to_vec();
+    distinct.sort_unstable();
+    distinct.dedup();
+    distinct.len()
+}

@@ -1,0 +1,167 @@
+//! Many pages as guards: all pinned, then all latched for reading.
+//!
+//! Latches are taken without waiting while others are held: where one cannot be had, all are released, and the call waits for that
+//! one alone before it tries the others again. So it takes part in no deadlock, whatever the order in which writers latch
+//! the same pages. A page that stands in the list more than once is latched as often, past the line in which a writer may wait by then.
+
+use std::{
+    fmt, mem,
+    pin::Pin as StdPin,
+    task::{Context, Poll, Waker, ready},
+};
+
+use super::FetchMany;
+use crate::{
+    buffer::{
+        frame::latch::Latch,
+        page::{Latching, OwnedPageRead, PinnedPage},
+    },
+    error::Result,
+    sync::{
+        poll_budget,
+        time::Duration,
+        wait::{Drive, PollStep},
+    },
+};
+
+/// Pages on their way to be read together: wait for them with [`wait`](Self::wait), or `.await` them.
+///
+/// Nothing begins before that, but that pages in the pool are pinned. While it waits for a latch it holds none. Dropping it lets go
+/// of all pages, and reads that were started go on. As a future it gives way to other tasks now and then,
+/// [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+#[must_use = "pages are not read before they are waited for or awaited"]
+pub struct ReadMany {
+    stage: GuardsStage,
+}
+
+enum GuardsStage {
+    Fetching(FetchMany),
+    Latching(LatchingAll),
+}
+
+/// Pinned pages that are being latched.
+#[derive(Default)]
+struct LatchingAll {
+    /// By place in the list.
+    pages: Vec<Place>,
+    /// The wait for the one latch that could not be had.
+    wait: Option<(usize, Latching)>,
+}
+
+enum Place {
+    Pinned(PinnedPage),
+    Latched(OwnedPageRead),
+    /// It is waited for.
+    Waiting,
+}
+
+impl ReadMany {
+    pub(crate) fn new(many: FetchMany) -> Self {
+        Self { stage: GuardsStage::Fetching(many) }
+    }
+
+    /// Sets the most to wait for frames while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    pub fn frame_wait(self, wait: Duration) -> Self {
+        match self.stage {
+            GuardsStage::Fetching(many) => Self::new(many.frame_wait(wait)),
+            stage @ GuardsStage::Latching(_) => Self { stage },
+        }
+    }
+
+    /// Waits for all of the pages, and until no thread changes one of them. The guards come in the order of the list.
+    ///
+    /// # Errors
+    /// Those of [`FetchMany::wait`]: all pages or none.
+    pub fn wait(mut self) -> Result<Vec<OwnedPageRead>> {
+        self.run_to_end()
+    }
+}
+
+impl PollStep for ReadMany {
+    type Output = Result<Vec<OwnedPageRead>>;
+
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
+        if let GuardsStage::Fetching(many) = &mut self.stage {
+            let pages = ready!(many.step(drive, waker))?;
+            let pages = pages.into_iter().map(Place::Pinned).collect();
+            self.stage = GuardsStage::Latching(LatchingAll { pages, wait: None });
+        }
+        match &mut self.stage {
+            GuardsStage::Latching(latching) => latching.step(drive, waker),
+            GuardsStage::Fetching(_) => unreachable!("it has its pages"),
+        }
+    }
+
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        match &self.stage {
+            GuardsStage::Fetching(many) => many.is_sure_of_its_wake_up(),
+            GuardsStage::Latching(_) => true,
+        }
+    }
+}
+
+impl LatchingAll {
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Vec<OwnedPageRead>>> {
+        loop {
+            if let Some((at, latching)) = &mut self.wait {
+                let pin = ready!(latching.poll(drive, waker))?;
+                self.pages[*at] = Place::Latched(OwnedPageRead::of_latched(pin));
+                self.wait = None;
+            }
+            let Some(refused) = (0..self.pages.len()).find(|&at| !self.latch(at)) else { break };
+            if !seeded!("latches_kept_while_another_is_waited_for") {
+                self.release();
+            }
+            if let Place::Pinned(page) = mem::replace(&mut self.pages[refused], Place::Waiting) {
+                self.wait = Some((refused, Latching::new(page, Latch::Shared)));
+            }
+        }
+        let guards = mem::take(&mut self.pages).into_iter().filter_map(|place| match place {
+            Place::Latched(guard) => Some(guard),
+            Place::Pinned(_) | Place::Waiting => None,
+        });
+        Poll::Ready(Ok(guards.collect()))
+    }
+
+    /// Latches the page at that place, if that needs no wait. Returns whether it is latched.
+    fn latch(&mut self, at: usize) -> bool {
+        let Place::Pinned(page) = &self.pages[at] else { return true };
+        let id = page.id();
+        let has_it = |place: &Place| matches!(place, Place::Latched(guard) if guard.id() == id);
+        let is_latched = page.pin().try_latch(Latch::Shared)
+            || self.pages.iter().any(has_it) && page.pin().try_latch_past_the_line();
+        if is_latched && let Place::Pinned(page) = mem::replace(&mut self.pages[at], Place::Waiting) {
+            self.pages[at] = Place::Latched(OwnedPageRead::of_latched(page.into_pin()));
+        }
+        is_latched
+    }
+
+    /// Releases all latches.
+    fn release(&mut self) {
+        for place in &mut self.pages {
+            *place = match mem::replace(place, Place::Waiting) {
+                Place::Latched(guard) => Place::Pinned(guard.unlatch()),
+                place => place,
+            };
+        }
+    }
+}
+
+impl Future for ReadMany {
+    type Output = Result<Vec<OwnedPageRead>>;
+
+    fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        poll_budget::poll(cx, |waker| self.step(Drive::Task, waker))
+    }
+}
+
+impl fmt::Debug for ReadMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.stage {
+            GuardsStage::Fetching(many) => write!(f, "ReadMany({many:?})"),
+            GuardsStage::Latching(latching) => {
+                write!(f, "ReadMany({} pages, being latched)", latching.pages.len())
+            }
+        }
+    }
+}

@@ -1,0 +1,341 @@
+//! Fetching many pages at once: all of them pinned, or none; or each [as it arrives](arrivals); or all as [guards].
+//!
+//! Hits are looked up side by side, so that the processor's cache misses overlap. Where pages are missing the call is
+//! let in first, as a [group]: else calls would hold a part of their pages each, and none get on. What is missing is then read as one batch, with
+//! neighbours in one request. A page that finds no clean frame in that batch is fetched as a lone miss, which waits for a
+//! frame. All these waits together are as long as one fetch would wait.
+
+mod arrivals;
+mod group;
+mod guards;
+
+use std::{
+    fmt, mem,
+    pin::Pin as StdPin,
+    sync::Arc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use self::group::{Group, check_count};
+pub use self::{
+    arrivals::{Arrivals, NextArrival},
+    guards::ReadMany,
+};
+use crate::{
+    buffer::{
+        frame::{
+            pin::Pin,
+            state::Phase,
+            waiters::{Ticket, want::Want},
+        },
+        lookup::Lookup,
+        page::PinnedPage,
+    },
+    error::{Error, Result},
+    id::PageId,
+    read::{
+        miss::Miss,
+        outcome::{self, ReadOutcome},
+    },
+    runtime::shared::Shared,
+    sync::{
+        poll_budget,
+        time::Duration,
+        wait::{Drive, PollStep},
+    },
+};
+
+/// Pages on their way together: wait for them with [`wait`](Self::wait), or `.await` them.
+///
+/// Those that were in the pool are pinned already; the others are read when somebody waits, who may have to wait in line for
+/// frames first, with none of the pages pinned. Dropping it lets go of all of them, and reads that were started go on. As a future it
+/// gives way to other tasks now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+#[must_use = "a fetch does nothing until it is waited for or awaited"]
+pub struct FetchMany {
+    stage: ManyStage,
+}
+
+enum ManyStage {
+    /// Hits only.
+    Ready(Vec<PinnedPage>),
+    /// All of so many pages.
+    Refused(Error, usize),
+    Missing(Box<AllPages>),
+    /// The result was collected.
+    Done,
+}
+
+impl FetchMany {
+    pub(crate) fn new(shared: &Arc<Shared>, pages: &[PageId]) -> Self {
+        if let Err(error) = check_count(shared, pages) {
+            return Self { stage: ManyStage::Refused(error, pages.len()) };
+        }
+        let mut pins = Vec::with_capacity(pages.len());
+        shared.pool.lookup_each(pages, |lookup| {
+            pins.push(if let Lookup::Pinned(pin) = lookup { Some(pin) } else { None });
+        });
+        let here = count_hits(shared, pages, &pins);
+        let stage = if here == pages.len() {
+            // In the memory that they have: an option of a pin is as large as a page.
+            let all = pins.into_iter().map(|pin| PinnedPage::new(pin.expect("all are here")));
+            ManyStage::Ready(all.collect())
+        } else {
+            ManyStage::Missing(Box::new(AllPages::new(Group::new(Arc::clone(shared), pages.to_vec(), pins))))
+        };
+        Self { stage }
+    }
+
+    /// Sets the most to wait for frames while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    pub fn frame_wait(mut self, wait: Duration) -> Self {
+        if let ManyStage::Missing(missing) = &mut self.stage {
+            missing.group.patience = wait;
+        }
+        self
+    }
+
+    /// Gives the pages if all of them are in the pool. Never reads, never waits.
+    #[must_use]
+    pub fn now(self) -> Option<Vec<PinnedPage>> {
+        match self.stage {
+            ManyStage::Ready(pages) => Some(pages),
+            ManyStage::Refused(..) | ManyStage::Missing(_) | ManyStage::Done => None,
+        }
+    }
+
+    /// Gives the pages in the order in which they arrive, each with its place in the list: for a caller that goes on with any of them. The call
+    /// is let in as a whole, and its reads begin together, as for [`wait`](Self::wait); a page that cannot be had takes no other along.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::num::NonZeroU32;
+    /// # use ringpool::{BufferPool, OpenOptions, PageId};
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let graph = pool.open_file(folder.path().join("graph"), OpenOptions::new().create(true))?;
+    /// # pool.extend(graph, NonZeroU32::new(8).unwrap()).wait()?;
+    /// let neighbours = [7_u32, 2, 5].map(|node| PageId::new(graph, node));
+    /// for (at, page) in pool.fetch_many(&neighbours).as_they_arrive() {
+    ///     let page = page?;
+    ///     assert_eq!(page.id(), neighbours[at]);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn as_they_arrive(self) -> Arrivals {
+        Arrivals::new(self)
+    }
+
+    /// Waits for all of the pages, which come in the order in which they were asked for.
+    ///
+    /// # Errors
+    /// That of the first page in this order that cannot be had, as for [`Fetch::wait`](crate::Fetch::wait); nothing stays
+    /// pinned then. Calls are let in first come, first served, as far as there are frames for their pages.
+    /// [`Error::AllPinned`] where a call is not let in, or does not get frames, since pins stood in the way for
+    /// [`frame_wait`](crate::Builder::frame_wait); time in which calls before it get their pages, or the disk has frames, does not
+    /// count, nor, up to sixteen times that wait, time in which calls before it come to such an error. [`Error::NoFrame`] where the disk had frames, and no call got its pages, for [`disk_wait`](crate::Builder::disk_wait). [`Error::TooManyPages`] for more
+    /// pages than the pool has frames, or is to have where it is made smaller while the call waits.
+    pub fn wait(self) -> Result<Vec<PinnedPage>> {
+        match self.stage {
+            ManyStage::Ready(pages) => Ok(pages),
+            ManyStage::Refused(error, _) => Err(error),
+            ManyStage::Missing(mut missing) => missing.run_to_end(),
+            ManyStage::Done => Err(Error::ShutDown),
+        }
+    }
+}
+
+/// Counts the pages that are here, for their files. Returns how many there are.
+fn count_hits(shared: &Shared, pages: &[PageId], pins: &[Option<Pin>]) -> usize {
+    let count = |file, pins: &[Option<Pin>]| {
+        let here = pins.iter().flatten().filter(|pin| is_here(pin)).count();
+        shared.counters.hits.add(file, here as u64);
+        here
+    };
+    let Some(&PageId { file, .. }) = pages.first() else { return 0 };
+    // Without a branch for each page: nearly always they are of one file.
+    if pages.iter().fold(0, |others, page| others | page.file.get() ^ file.get()) == 0 {
+        return count(file, pins);
+    }
+    let mut rest = pins;
+    let of_files = pages.chunk_by(|one, other| one.file == other.file);
+    of_files.map(|of_file| count(of_file[0].file, rest.split_off(..of_file.len()).unwrap_or_default())).sum()
+}
+
+fn is_here(pin: &Pin) -> bool {
+    pin.frame().state.load().is_valid()
+}
+
+fn is_being_read(pin: &Pin) -> bool {
+    pin.frame().state.load().phase() == Phase::Reading
+}
+
+impl Future for FetchMany {
+    type Output = Result<Vec<PinnedPage>>;
+
+    fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        poll_budget::poll(cx, |waker| self.step(Drive::Task, waker))
+    }
+}
+
+impl PollStep for FetchMany {
+    type Output = Result<Vec<PinnedPage>>;
+
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
+        let stage = &mut self.stage;
+        let result = match stage {
+            ManyStage::Missing(missing) => ready!(missing.step(drive, waker)),
+            _ => match mem::replace(stage, ManyStage::Done) {
+                ManyStage::Ready(pages) => Ok(pages),
+                ManyStage::Refused(error, _) => Err(error),
+                _ => panic!("a fetch was polled after it had given its pages"),
+            },
+        };
+        *stage = ManyStage::Done;
+        Poll::Ready(result)
+    }
+
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        match &self.stage {
+            ManyStage::Missing(missing) => missing.is_sure_of_its_wake_up(),
+            ManyStage::Ready(_) | ManyStage::Refused(..) | ManyStage::Done => true,
+        }
+    }
+}
+
+impl fmt::Debug for FetchMany {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.stage {
+            ManyStage::Ready(pages) => write!(f, "FetchMany(ready: {} pages)", pages.len()),
+            ManyStage::Refused(error, _) => write!(f, "FetchMany({error})"),
+            ManyStage::Missing(missing) => write!(f, "FetchMany({} pages)", missing.group.pages.len()),
+            ManyStage::Done => f.write_str("FetchMany(collected)"),
+        }
+    }
+}
+
+/// Pages that were not all ready, and are wanted together.
+struct AllPages {
+    group: Group,
+    /// So many of the first pages are not known to be here. They are waited for from the last on, so that most of them
+    /// need no wait of their own.
+    open: usize,
+    /// A read that is waited for: of the last page that is open.
+    waits: Option<Ticket>,
+    /// The last page that is open, where it must be fetched by itself.
+    demand: Option<Miss>,
+    /// The error of the first page that has one, of those that are not open.
+    error: Option<Error>,
+}
+
+impl AllPages {
+    fn new(group: Group) -> Self {
+        Self { open: group.pages.len(), group, waits: None, demand: None, error: None }
+    }
+
+    /// Gives the group to another that hands its pages out.
+    fn into_group(mut self) -> Group {
+        self.leave_line();
+        let nothing = Group::new(Arc::clone(&self.group.shared), Vec::new(), Vec::new());
+        mem::replace(&mut self.group, nothing)
+    }
+
+    fn leave_line(&mut self) {
+        if let Some(ticket) = self.waits.take()
+            && let Some(Some(pin)) = self.open.checked_sub(1).map(|last| &self.group.pins[last])
+        {
+            pin.cancel_wait(&ticket);
+        }
+    }
+
+    /// What is known of the last page that is open: its end, or something to wait for. `Err` where no other page matters any more.
+    fn poll_last(&mut self, last: usize, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
+        loop {
+            if let Some(miss) = &mut self.demand {
+                let Poll::Ready(outcome) = miss.step(drive, waker) else {
+                    // A pool that shrinks waits for what is pinned here, and this for frames that are to go.
+                    return self
+                        .group
+                        .check_count()
+                        .map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending);
+                };
+                self.group.patience = miss.patience_left();
+                self.demand = None;
+                match outcome {
+                    Ok(page) => {
+                        self.group.pins[last] = Some(page.into_pin());
+                        self.group.note_taken();
+                    }
+                    Err(error @ (Error::AllPinned { .. } | Error::NoFrame { .. })) => {
+                        return Poll::Ready(Err(error));
+                    }
+                    Err(error) => self.error = Some(error),
+                }
+                return Poll::Ready(Ok(()));
+            }
+            let Some(pin) = &self.group.pins[last] else {
+                self.demand = Some(self.group.miss(last));
+                continue;
+            };
+            let waiters = &pin.frames().waiters;
+            if let Some(ticket) = &self.waits {
+                // How the read ended shows in the frame.
+                ready!(waiters.poll(ticket, waker)).ok();
+                self.waits = None;
+            }
+            match outcome::look(&self.group.shared, pin) {
+                Ok(ReadOutcome::Here) => return Poll::Ready(Ok(())),
+                Ok(ReadOutcome::Reading) => {
+                    self.waits = waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
+                }
+                Ok(ReadOutcome::Gone) => self.group.pins[last] = None,
+                Err(error) => {
+                    self.error = Some(error);
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
+    }
+}
+
+impl PollStep for AllPages {
+    type Output = Result<Vec<PinnedPage>>;
+
+    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output> {
+        self.group.shared.check_process()?;
+        if let Err(error) = ready!(self.group.enter(drive, waker)) {
+            return Poll::Ready(Err(error));
+        }
+        while let Some(last) = self.open.checked_sub(1) {
+            if let Err(error) = ready!(self.poll_last(last, drive, waker)) {
+                self.error = Some(error);
+                break;
+            }
+            self.open = last;
+        }
+        let pins = mem::take(&mut self.group.pins).into_iter().flatten();
+        let fetched = match self.error.take() {
+            Some(error) => {
+                // Before its frames are another's.
+                drop(pins);
+                Err(error)
+            }
+            None => {
+                self.group.note_arrival(0..self.group.pages.len());
+                Ok(pins.map(PinnedPage::new).collect())
+            }
+        };
+        self.group.leave(fetched.is_ok());
+        Poll::Ready(fetched)
+    }
+
+    fn is_sure_of_its_wake_up(&self) -> bool {
+        self.group.is_in() && self.demand.as_ref().is_none_or(PollStep::is_sure_of_its_wake_up)
+    }
+}
+
+impl Drop for AllPages {
+    fn drop(&mut self) {
+        self.leave_line();
+    }
+}
