@@ -9,14 +9,14 @@ use crate::id::PageAddress;
 /// A checksum finds pages that are torn, damaged or in the wrong place, when they are read. It cannot find a *lost write*: where
 /// the disk reported a write and kept the older page, that page is whole and in its place. Only something outside it can tell,
 /// such as an engine that keeps each page's LSN with what refers to the page. To put a torn page right takes
-/// [`TornPages`](crate::TornPages), or images of pages in the engine's log, with which redo [overwrites](crate::BufferPool::overwrite) them.
+/// [`TornPages`](crate::options::TornPages), or images of pages in the engine's log, with which redo [overwrites](crate::BufferPool::overwrite) them.
 ///
 /// A sealed page has as many bytes as the page. What a codec adds (a checksum, a nonce, an authentication tag) lies in bytes that the engine
 /// leaves alone.
 ///
 /// # Encryption
 /// A codec that encrypts must *authenticate* too: each page that was damaged, torn or put elsewhere has to be refused, since the pool's
-/// [recovery](crate::TornPages) takes for whole what the codec opens. So it takes an AEAD, with the page's address as associated data and a nonce that is
+/// [recovery](crate::options::TornPages) takes for whole what the codec opens. So it takes an AEAD, with the page's address as associated data and a nonce that is
 /// new for each call of `seal`. `examples/encrypted` is such a codec. What is encrypted are the pages in their files and in the doublewrite
 /// area, not the frames in memory, and nothing that the engine writes by itself, such as its log.
 ///

@@ -56,7 +56,7 @@
 //! * **C5** Memory and descriptors belong to the pool until the kernel has answered, whatever is dropped meanwhile.
 //! * **C6** No unbounded wait, spin or queue: with all frames pinned a fetch ends in [`Error::AllPinned`], with
 //!   a disk that does not answer in [`Error::NoFrame`].
-//! * **C7** Every I/O method gives the same results; which is in use, and why, is in the [`Stats`].
+//! * **C7** Every I/O method gives the same results; which is in use, and why, is in the [`Stats`](stats::Stats).
 //! * **C8** With a [`Wal`], no page reaches the disk before the log is durable up to its LSN.
 //! * **C9** With a [`PageCodec`], a torn, flipped or misplaced page is an error, never data.
 //! * **C10** What callers do (panic in a waker, an iterator, a codec or a log; forget a guard or a future; leave a task unpolled;
@@ -76,6 +76,11 @@
 //! can be had, and then no memory for the stack on which it handles signals, it ends the whole process. The pool starts threads as
 //! it is built, and others on demand: for what tasks wait for, and for requests beside a ring. So leave some memory free under a limit of the
 //! address space (`RLIMIT_AS`).
+//!
+//! # Where things are
+//!
+//! At the root stands what nearly every engine names. The rest is in modules by subject: [`options`], [`stats`], [`pending`] (what to wait
+//! for), [`report`] (what operations tell in the end), [`stream`], `testing`, and the [`guide`].
 //!
 //! # Features
 //!
@@ -119,51 +124,87 @@ pub mod testing;
 mod wal;
 mod write;
 
-pub use self::{
-    api::shutdown::Shutdown,
-    buffer::frame::{page_lsn::PageLsn, unlogged::UnloggedChanges},
-    io::{
-        doublewrite::options::{DoubleWriteArea, TornPages},
-        file::open_options::OpenOptions,
-        options::{Fallback, IoMethod, UringOptions},
-    },
-    read::options::StreamOptions,
-    runtime::config::BackgroundWriter,
-};
-pub use self::{
-    io::report::{MethodKind, MethodReport, Registration},
-    observe::{Histogram, Latencies, Latency},
-};
-pub use crate::{codec::PageCodec, id::PageAddress};
-pub use api::buffer_pool::{BufferPool, ShutdownError};
-pub use api::builder::Builder;
-pub use api::file_stats::{FileCounts, FileStats};
-pub use api::residency::Resident;
-pub use api::resize::ResizeReport;
-pub use api::snapshot::{Counts, FrameStats, Stats};
-pub use api::tasks::ShuttingDown;
-pub use buffer::page::{OwnedPageRead, OwnedPageWrite, PageAt, PageHint, PageRead, PageWrite, PinnedPage};
 #[cfg(feature = "crc32c")]
-pub use codec::Crc32c;
-pub use error::{ConfigError, Error, ErrorKind, IoOp, Result};
-pub use files::{FileInfo, TornPageGuard, drop_pages::Evicted, extent::Extended};
-pub use id::{BlockNo, FileId, FilePages, LogRecord, Lsn, PageId, PageSize};
-pub use io::operation::table::{InFlight, Stage};
-pub use read::{
-    fetch::Fetch,
-    latched::{ReadPage, WritePage},
-    many::{Arrivals, FetchMany, NextArrival, ReadMany},
-    overwrite::Overwrite,
-    prefetch::Prefetch,
-    stream::{NextPage, ReadStream, item::StreamItem},
-    warm_up::WarmUp,
+pub use self::codec::Crc32c;
+pub use self::{
+    api::{
+        buffer_pool::{BufferPool, ShutdownError},
+        builder::Builder,
+        shutdown::Shutdown,
+    },
+    buffer::{
+        frame::page_lsn::PageLsn,
+        page::{OwnedPageRead, OwnedPageWrite, PageAt, PageHint, PageRead, PageWrite, PinnedPage},
+    },
+    codec::PageCodec,
+    error::{ConfigError, Error, ErrorKind, IoOp, Result},
+    id::{BlockNo, FileId, FilePages, LogRecord, Lsn, PageAddress, PageId, PageSize},
+    io::{file::open_options::OpenOptions, options::IoMethod},
+    read::options::StreamOptions,
+    runtime::completion::Completion,
+    wal::Wal,
+    write::{
+        checkpoint::{CheckpointOptions, CheckpointReport},
+        durable_lsn::DurableLsn,
+    },
 };
-pub use runtime::completion::Completion;
-pub use wal::Wal;
-pub use write::{
-    checkpoint::{CheckpointOptions, CheckpointReport, FlushReport},
-    durable_lsn::{DurableLsn, LogWait},
-};
+
+/// Options that few engines set, beside those at the root: [`BufferPool::builder`], [`OpenOptions`] and [`IoMethod`] take them.
+pub mod options {
+    pub use crate::{
+        buffer::frame::unlogged::UnloggedChanges,
+        io::{
+            doublewrite::options::{DoubleWriteArea, TornPages},
+            options::{Fallback, UringOptions},
+        },
+        runtime::config::BackgroundWriter,
+    };
+}
+
+/// What a pool did and what it holds: [`BufferPool::stats`], [`in_flight`](BufferPool::in_flight) and [`residency`](BufferPool::residency).
+pub mod stats {
+    pub use crate::{
+        api::{
+            file_stats::{FileCounts, FileStats},
+            residency::Resident,
+            snapshot::{Counts, FrameStats, Stats},
+        },
+        io::{
+            operation::table::{InFlight, Stage},
+            report::{MethodKind, MethodReport, Registration},
+        },
+        observe::{Histogram, Latencies, Latency},
+    };
+}
+
+/// What the methods of a [`BufferPool`] return to be waited for or awaited, beside [`Completion`].
+pub mod pending {
+    pub use crate::{
+        api::tasks::ShuttingDown,
+        read::{
+            fetch::Fetch,
+            latched::{ReadPage, WritePage},
+            many::{Arrivals, FetchMany, NextArrival, ReadMany},
+            overwrite::Overwrite,
+        },
+        write::durable_lsn::LogWait,
+    };
+}
+
+/// What operations report when they are done, beside [`CheckpointReport`].
+pub mod report {
+    pub use crate::{
+        api::resize::ResizeReport,
+        files::{FileInfo, TornPageGuard, drop_pages::Evicted, extent::Extended},
+        read::{prefetch::Prefetch, warm_up::WarmUp},
+        write::checkpoint::FlushReport,
+    };
+}
+
+/// Pages in the order of an iterator, read ahead: [`BufferPool::read_stream`].
+pub mod stream {
+    pub use crate::read::stream::{NextPage, ReadStream, item::StreamItem};
+}
 
 #[doc = include_str!("guide.md")]
 pub mod guide {}

@@ -13,7 +13,7 @@ use crate::id::Lsn;
 ///
 /// The pool knows of a record by [`set_lsn`](crate::PageWrite::set_lsn) alone. A page that is changed without that call is written
 /// without asking the log: one forgotten line is lost data, or data that no record explains. So each such change is counted in
-/// [`Counts::unlogged_changes`](crate::Counts::unlogged_changes), and [where the engine asks for it](crate::UnloggedChanges::Refuse) the
+/// [`Counts::unlogged_changes`](crate::stats::Counts::unlogged_changes), and [where the engine asks for it](crate::options::UnloggedChanges::Refuse) the
 /// page is not written. Changes that need no record (a hint, a free-space map, a temporary file) say so by
 /// [`Lsn::UNLOGGED`].
 ///

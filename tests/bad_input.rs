@@ -14,8 +14,10 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, BlockNo, BufferPool, Builder, CheckpointOptions, Error, ErrorKind, Evicted, Fallback,
-    FileId, IoMethod, IoOp, OpenOptions, PageId, Prefetch, Result, Shutdown, UnloggedChanges, UringOptions,
+    BlockNo, BufferPool, Builder, CheckpointOptions, Error, ErrorKind, FileId, IoMethod, IoOp, OpenOptions,
+    PageId, Result, Shutdown,
+    options::{BackgroundWriter, Fallback, UnloggedChanges, UringOptions},
+    report::{Evicted, Prefetch},
 };
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use support::{PAGE, assert_stamped, error_text, guarded, methods, restamp, stamped_file, with_each_method};

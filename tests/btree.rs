@@ -24,7 +24,8 @@ use std::{
 
 use proptest::prelude::*;
 use ringpool::{
-    BackgroundWriter, BufferPool, Builder, FileId, IoMethod, OpenOptions,
+    BufferPool, Builder, FileId, IoMethod, OpenOptions,
+    options::BackgroundWriter,
     testing::{Dice, Op, SimDisk, SimFile},
 };
 use support::{guarded, with_each_method};

@@ -25,8 +25,8 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, BufferPool, Builder, CheckpointOptions, DoubleWriteArea, Fallback, IoMethod, Lsn,
-    OpenOptions, PageId, Shutdown, TornPages, Wal,
+    BufferPool, Builder, CheckpointOptions, IoMethod, Lsn, OpenOptions, PageId, Shutdown, Wal,
+    options::{BackgroundWriter, DoubleWriteArea, Fallback, TornPages},
     testing::{Fault, Op, SimDisk, refuse_threads},
 };
 use support::{Bench, EIO, PAGE, eventually, fetch_apart, guarded, methods, outcome, restamp, stamped_file};

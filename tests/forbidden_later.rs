@@ -7,7 +7,8 @@
 use std::{env, fs, mem::offset_of, process::Command};
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Fallback, FileId, IoMethod, MethodKind, OpenOptions, PageId, Shutdown,
+    BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId, Shutdown, options::Fallback,
+    stats::MethodKind,
 };
 
 #[path = "support/mod.rs"]

@@ -8,7 +8,7 @@ mod support;
 
 use std::{collections::BTreeMap, fs, thread, time::Duration};
 
-use ringpool::BackgroundWriter;
+use ringpool::options::BackgroundWriter;
 use support::{Bench, eventually, guarded, methods};
 
 /// Job threads leave by themselves after five seconds; before that they are asleep too.

@@ -20,8 +20,8 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId, Shutdown,
-    StreamOptions,
+    BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId, Shutdown, StreamOptions,
+    options::BackgroundWriter,
     testing::{Dice, Fault, FaultyDisk, NullDisk, Op, SimDisk},
 };
 use support::{

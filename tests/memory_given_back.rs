@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringpool::{BufferPool, MethodKind, Registration};
+use ringpool::{
+    BufferPool,
+    stats::{MethodKind, Registration},
+};
 use support::{guarded, methods};
 
 const PAGE: u32 = 65_536;

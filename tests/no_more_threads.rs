@@ -5,8 +5,8 @@ use std::{env, fs, num::NonZeroU32, path::Path};
 
 use pollster::block_on;
 use ringpool::{
-    BufferPool, CheckpointOptions, Fallback, IoMethod, MethodKind, OpenOptions, PageId, Shutdown,
-    StreamOptions,
+    BufferPool, CheckpointOptions, IoMethod, OpenOptions, PageId, Shutdown, StreamOptions, options::Fallback,
+    stats::MethodKind,
 };
 
 #[path = "support/mod.rs"]

@@ -12,8 +12,8 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Error, Evicted, IoMethod, Lsn, OpenOptions, OwnedPageWrite, PageId,
-    PinnedPage, testing::Op,
+    BufferPool, CheckpointOptions, Error, IoMethod, Lsn, OpenOptions, OwnedPageWrite, PageId, PinnedPage,
+    report::Evicted, testing::Op,
 };
 use support::{
     Bench, PAGE, assert_at_rest, assert_stamped, eventually, guarded, restamp, stamped, stamped_file,

@@ -8,7 +8,8 @@ use std::{iter, path::Path};
 
 use replay::scan_cost::scan_cost;
 use ringpool::{
-    BackgroundWriter, BufferPool, FileId, IoMethod, OpenOptions, PageId,
+    BufferPool, FileId, IoMethod, OpenOptions, PageId,
+    options::BackgroundWriter,
     testing::{NullDisk, Replay},
 };
 

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringpool::{BufferPool, Error, Evicted, IoMethod, OwnedPageRead, PageId, PinnedPage};
+use ringpool::{BufferPool, Error, IoMethod, OwnedPageRead, PageId, PinnedPage, report::Evicted};
 use support::{Bench, eventually, guarded, restamp, stamped, with_each_method};
 
 /// Views the page more often than uses are counted, so that from then on it is read by slots.

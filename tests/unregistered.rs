@@ -14,7 +14,9 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, Error, Fallback, IoMethod, MethodKind, OpenOptions, PageId, Registration, UringOptions,
+    BufferPool, Error, IoMethod, OpenOptions, PageId,
+    options::{Fallback, UringOptions},
+    stats::{MethodKind, Registration},
 };
 
 #[cfg(feature = "tracing")]

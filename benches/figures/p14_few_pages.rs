@@ -23,7 +23,7 @@ mod measured {
 
     use lab::{Arm, Meter, Sample};
     use ringpool::testing::NullDisk;
-    use ringpool::{BackgroundWriter, BufferPool, FileId, IoMethod, OpenOptions, PageId};
+    use ringpool::{BufferPool, FileId, IoMethod, OpenOptions, PageId, options::BackgroundWriter};
 
     use super::*;
     use crate::support::memory;

@@ -8,7 +8,7 @@ use std::{collections::HashMap, ops::ControlFlow, path::Path, sync::Arc};
 
 use replay::{Random, Trace};
 use ringpool::testing::SimDisk;
-use ringpool::{BackgroundWriter, BufferPool, FileId, IoMethod, OpenOptions, PageId};
+use ringpool::{BufferPool, FileId, IoMethod, OpenOptions, PageId, options::BackgroundWriter};
 
 #[path = "../../examples/heap/heap.rs"]
 #[allow(dead_code)] // Programs scan line by line.

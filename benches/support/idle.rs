@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use lab::threads::Threads;
 use lab::{Meter, Result, Sample, places};
-use ringpool::BackgroundWriter;
+use ringpool::options::BackgroundWriter;
 
 use super::{Candidate, Input, PoolArm, PoolSpec};
 

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use lab::baseline::plain::Plain;
 use lab::files::{self, Access};
 use lab::{Place, Result, baseline};
-use ringpool::{BufferPool, Fallback, FileId, IoMethod, OpenOptions};
+use ringpool::{BufferPool, FileId, IoMethod, OpenOptions, options::Fallback};
 
 /// Whether direct I/O is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,6 +1,10 @@
 //! The pool's I/O methods as candidates of a comparison.
 
-use ringpool::{Fallback, IoMethod, MethodKind, MethodReport, UringOptions};
+use ringpool::{
+    IoMethod,
+    options::{Fallback, UringOptions},
+    stats::{MethodKind, MethodReport},
+};
 
 /// A method to try, and what it can have in flight.
 #[derive(Clone, Debug)]

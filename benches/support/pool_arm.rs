@@ -8,8 +8,8 @@ use futures_util::TryStreamExt;
 use futures_util::stream::FuturesUnordered;
 use lab::{Latencies, Meter, Place, Result, Sample};
 use ringpool::{
-    BufferPool, Builder, CheckpointOptions, Counts, FileId, IoMethod, MethodReport, PageId, PageWrite,
-    StreamOptions,
+    BufferPool, Builder, CheckpointOptions, FileId, IoMethod, PageId, PageWrite, StreamOptions,
+    stats::{Counts, MethodReport},
 };
 
 use super::{Input, Visit};

@@ -12,7 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use lab::files::TestFile;
 use lab::{Place, Result, Sample};
-use ringpool::{Builder, DoubleWriteArea, Lsn, TornPages, Wal};
+use ringpool::{
+    Builder, Lsn, Wal,
+    options::{DoubleWriteArea, TornPages},
+};
 use tempfile::TempDir;
 
 use super::{Candidate, Input, PoolArm, PoolSpec, Wish, scratch};

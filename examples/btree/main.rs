@@ -28,7 +28,10 @@ use std::{
 };
 
 use clap::Parser;
-use ringpool::{BufferPool, DoubleWriteArea, OpenOptions, TornPages};
+use ringpool::{
+    BufferPool, OpenOptions,
+    options::{DoubleWriteArea, TornPages},
+};
 
 use recorder::Recorder;
 use tree::{Log, LogFirst, PAGE_LSN, Result, Tree};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use ringpool::{IoMethod, UringOptions};
+use ringpool::{IoMethod, options::UringOptions};
 
 use crate::spoil::Spoil;
 

@@ -11,7 +11,8 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Counts, Error, OpenOptions, Shutdown,
+    BufferPool, CheckpointOptions, Error, OpenOptions, Shutdown,
+    stats::Counts,
     testing::{Dice, FaultyDisk},
 };
 

@@ -12,11 +12,7 @@ use std::{num::NonZeroU32, time::Duration};
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use ringpool::{
-    BackgroundWriter, BufferPool, CheckpointOptions, Error, FileId, IoMethod, OpenOptions,
-    PageId, PinnedPage, StreamOptions,
-    testing::{Fault, Op, SimDisk},
-};
+use ringpool::{BufferPool, CheckpointOptions, Error, FileId, IoMethod, OpenOptions, PageId, PinnedPage, StreamOptions, testing::{Fault, Op, SimDisk}, options::BackgroundWriter};
 
 const PAGE: usize = 512;
 const FIRST_BLOCKS: u32 = 6;

@@ -105,13 +105,13 @@ impl BufferPool {
     /// # Errors
     /// [`Error::File`] with the system's reason; [`Error::AlreadyOpen`]; [`Error::TagTaken`]; [`Error::Config`] for options that
     /// contradict each other, or alignment that direct I/O demands and the page size does not have; [`Error::AreaDamaged`] where the
-    /// [doublewrite area](crate::TornPages::DoubleWrite) has lost a copy that the file may need.
+    /// [doublewrite area](crate::options::TornPages::DoubleWrite) has lost a copy that the file may need.
     pub fn open_file(&self, path: impl AsRef<Path>, options: OpenOptions) -> Result<FileId> {
         files::open(&self.shared, path.as_ref(), &options)
     }
 
     /// Returns the [tags](OpenOptions::tag) of the files that must be opened, or [given up](Self::give_up_torn_pages), before a page
-    /// is written that needs a copy: the [doublewrite area](crate::TornPages::DoubleWrite) holds copies of their pages from before a
+    /// is written that needs a copy: the [doublewrite area](crate::options::TornPages::DoubleWrite) holds copies of their pages from before a
     /// crash, or from before they were closed with a failed sync. Opening a file restores the pages that were torn, durably.
     ///
     /// As long as there are any from before a crash, writes that need a copy fail with [`Error::TornPages`] and leave their pages dirty; after
@@ -205,7 +205,7 @@ impl BufferPool {
     /// itself ([`Error::File`] with [`IoOp::Remove`](crate::IoOp::Remove)), the pages are gone and the file is closed, but on disk as
     /// before. Where only its folder cannot be synced ([`IoOp::SyncFolder`](crate::IoOp::SyncFolder)), the file is closed and
     /// removed, but may be back after a crash: checkpoints fail until the folder is synced. Where only the
-    /// [doublewrite area](crate::TornPages::DoubleWrite) cannot be written or synced ([`Error::File`] with the area's path, and
+    /// [doublewrite area](crate::options::TornPages::DoubleWrite) cannot be written or synced ([`Error::File`] with the area's path, and
     /// [`IoOp::Write`](crate::IoOp::Write) or [`IoOp::Sync`](crate::IoOp::Sync)), the file is closed and removed, and the area still has copies
     /// of it: before another file gets its tag, in this pool or the next, [give them up](Self::give_up_torn_pages).
     pub fn drop_file(&self, file: FileId) -> Completion<()> {
@@ -429,7 +429,7 @@ impl BufferPool {
     /// read or written any more. Waits for what was begun behind the scenes, as the drop of the [last clone](Self) does. Blocks; a task awaits
     /// [`shutdown_async`](Self::shutdown_async) instead.
     ///
-    /// The files and the [doublewrite area](crate::TornPages::DoubleWrite) stay open, and locked against other pools
+    /// The files and the [doublewrite area](crate::options::TornPages::DoubleWrite) stay open, and locked against other pools
     /// ([`Error::InUse`]), as long as a clone of the pool lives, or a stream, a fetch or a [`Completion`] of it, forgotten ones included: a
     /// thread that was in one of these when the pool ended may still be about to end its transfer. Drop them before the
     /// files are opened elsewhere, or [close](Self::close_file) the files before the shutdown, which gives up their locks. Pins and frozen
@@ -440,7 +440,7 @@ impl BufferPool {
     /// [`Shutdown::Discard`](crate::Shutdown::Discard):
     ///
     /// ```
-    /// use ringpool::{BufferPool, FlushReport, Shutdown, ShutdownError};
+    /// use ringpool::{BufferPool, Shutdown, ShutdownError, report::FlushReport};
     ///
     /// /// Tries a second time, in case the disk was full for a moment.
     /// fn close(pool: BufferPool) -> Result<FlushReport, ShutdownError> {
@@ -464,7 +464,7 @@ impl BufferPool {
     /// # Errors
     /// Where pages could not be written, with the pool, which goes on as before: for a write guard that is held, or was forgotten,
     /// [`Error::Latched`] after [`frame_wait`](Builder::frame_wait), as from a [checkpoint](Self::checkpoint). Where what others wrote
-    /// while it ended could not be synced, or the [doublewrite area](crate::TornPages::DoubleWrite) not be emptied, with the pool, which
+    /// while it ended could not be synced, or the [doublewrite area](crate::options::TornPages::DoubleWrite) not be emptied, with the pool, which
     /// has ended. In a process that was [forked](Self#processes-that-are-forked), however it is to end, with nothing done.
     pub fn shutdown(self, how: Shutdown) -> Result<FlushReport, ShutdownError> {
         match shutdown::shut_down(&self.shared, &self.background, how) {

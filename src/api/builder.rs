@@ -201,7 +201,7 @@ impl Builder {
     /// as long for its write guard.
     ///
     /// Time in which a frame is being read or written, or is to be written, does not count: the disk may take as long as it does, up
-    /// to [`disk_wait`](Self::disk_wait). For a bound on all of it, use [`Fetch::wait_timeout`](crate::Fetch::wait_timeout).
+    /// to [`disk_wait`](Self::disk_wait). For a bound on all of it, use [`Fetch::wait_timeout`](crate::pending::Fetch::wait_timeout).
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         self.frame_wait = wait;
         self
@@ -213,7 +213,7 @@ impl Builder {
     ///
     /// Under [`IoMethod::Sync`] this bounds the time between two transfers, and no transfer. A thread or task that finds only dirty
     /// pages writes some of them itself, of any file. It comes back when that write does, and no `disk_wait` and no
-    /// [`wait_timeout`](crate::Fetch::wait_timeout) ends it earlier. Where files on disks that may not answer share a pool, choose
+    /// [`wait_timeout`](crate::pending::Fetch::wait_timeout) ends it earlier. Where files on disks that may not answer share a pool, choose
     /// another method.
     pub fn disk_wait(mut self, wait: Duration) -> Self {
         self.disk_wait = wait;
@@ -221,7 +221,7 @@ impl Builder {
     }
 
     /// Sets from how long on a read, a write or a sync counts as slow, the wait in a queue included; one second unless set. Slow ones are
-    /// [counted](crate::Counts::slow_requests), and told to `tracing` [when they are over](crate#spans-and-events).
+    /// [counted](crate::stats::Counts::slow_requests), and told to `tracing` [when they are over](crate#spans-and-events).
     pub fn slow_io(mut self, from: Duration) -> Self {
         self.slow_io = from;
         self

@@ -55,7 +55,7 @@ impl BufferPool {
     /// The read and write requests that are under way, the oldest first: what PostgreSQL shows in `pg_aios`.
     ///
     /// Cheap, and in nobody's way: those who do I/O are not held up. What begins or ends meanwhile may or may not be listed. Of
-    /// more than 512 requests at once some are not; [`Counts::unlisted_requests`](crate::Counts::unlisted_requests) tells how many.
+    /// more than 512 requests at once some are not; [`Counts::unlisted_requests`](crate::stats::Counts::unlisted_requests) tells how many.
     #[must_use]
     pub fn in_flight(&self) -> Vec<InFlight> {
         self.shared().check_process().map_or(Vec::new(), |()| self.shared().operations.list())

@@ -43,8 +43,8 @@ impl Stats {
     ///
     /// | metric | kind | labels | |
     /// |---|---|---|---|
-    /// | `ringpool_<count>_total` | counter | `pool` | each of [`Counts`](crate::Counts), from the pool's birth |
-    /// | `ringpool_latency_seconds_bucket` | counter | `pool`, `op`, `le` | how many of each of [`Latencies`](crate::Latencies) took at most so long |
+    /// | `ringpool_<count>_total` | counter | `pool` | each of [`Counts`](crate::stats::Counts), from the pool's birth |
+    /// | `ringpool_latency_seconds_bucket` | counter | `pool`, `op`, `le` | how many of each of [`Latencies`](crate::stats::Latencies) took at most so long |
     /// | `ringpool_latency_seconds_count` | counter | `pool`, `op` | how many there were |
     /// | `ringpool_latency_seconds_sum` | gauge | `pool`, `op` | how long they took together |
     /// | `ringpool_latency_seconds` | gauge | `pool`, `op`, `quantile` | 0.5, 0.99, 0.999; and 1, the longest |
@@ -53,7 +53,7 @@ impl Stats {
     /// | `ringpool_memory_bytes` | gauge | `pool`, `of` | `pages`, and what is `beside` them |
     /// | `ringpool_method` | gauge | `pool`, `method` | 1 for the I/O method in use, 0 for the others |
     ///
-    /// Buckets are exact, since their bounds are bounds of the [histogram's](crate::Histogram) own; quantiles of an interval and of several
+    /// Buckets are exact, since their bounds are bounds of the [histogram's](crate::stats::Histogram) own; quantiles of an interval and of several
     /// pools come of them as usual: `histogram_quantile(0.99, sum by (op, le) (rate(ringpool_latency_seconds_bucket[1m])))`. The gauges of
     /// quantiles are of all times in this snapshot; for those of an interval, put a difference into [`latencies`](Self::latencies) first.
     ///
@@ -118,7 +118,7 @@ impl FileStats {
     ///
     /// | metric | kind | labels | |
     /// |---|---|---|---|
-    /// | `ringpool_file_<count>_total` | counter | `pool`, `file`, `id` | each of [`FileCounts`](crate::FileCounts) that is known, since it was opened |
+    /// | `ringpool_file_<count>_total` | counter | `pool`, `file`, `id` | each of [`FileCounts`](crate::stats::FileCounts) that is known, since it was opened |
     /// | `ringpool_file_latency_seconds_count` | counter | `pool`, `file`, `id`, `op` | how many reads, writes and syncs there were |
     /// | `ringpool_file_latency_seconds_sum` | gauge | `pool`, `file`, `id`, `op` | how long they took together |
     /// | `ringpool_file_latency_seconds` | gauge | `pool`, `file`, `id`, `op`, `quantile` | 0.5, 0.99, 0.999; and 1, the longest |

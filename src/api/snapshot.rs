@@ -117,7 +117,7 @@ counts! {
     shadow_pages = ShadowPages,
     /// Changes without a [log position](crate::PageWrite::set_lsn), in a pool with a log: guards that were dropped after a change, and
     /// had been told of no record, nor that there is none. Anything but 0 is most likely a call that was
-    /// [forgotten](crate::UnloggedChanges).
+    /// [forgotten](crate::options::UnloggedChanges).
     unlogged_changes = UnloggedChanges,
     /// Fetches that waited for a frame because all were pinned or busy.
     frame_waits = FrameWaits,

@@ -65,7 +65,7 @@ impl BufferPool {
     ///
     /// # Examples
     /// ```
-    /// # use ringpool::{BufferPool, FlushReport, Shutdown, ShutdownError};
+    /// # use ringpool::{BufferPool, Shutdown, ShutdownError, report::FlushReport};
     /// async fn close(pool: BufferPool) -> Result<FlushReport, ShutdownError> {
     ///     pool.shutdown_async(Shutdown::Flush).await
     /// }

@@ -47,7 +47,8 @@ impl Residency {
 mod tests {
     use super::*;
     use crate::{
-        BackgroundWriter, BufferPool, IoMethod, OpenOptions, sync::uncontrolled::Ordering, testing::SimDisk,
+        BufferPool, IoMethod, OpenOptions, options::BackgroundWriter, sync::uncontrolled::Ordering,
+        testing::SimDisk,
     };
 
     const BLOCKS: u32 = 64;

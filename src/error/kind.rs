@@ -32,7 +32,7 @@ pub enum ErrorKind {
     /// The pool or the file is not open (here). Open it, or build a pool.
     Closed,
     /// A sync failed, so what was written may be lost. Close the file, open it again and recover from the log; where it is the
-    /// [doublewrite area](crate::TornPages::DoubleWrite), build the pool anew.
+    /// [doublewrite area](crate::options::TornPages::DoubleWrite), build the pool anew.
     Poisoned,
     /// The log is in the way of a write: it could not be flushed, or was not told of a change. The page stays dirty. Mend the log, or state
     /// the change's position.

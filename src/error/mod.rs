@@ -195,7 +195,7 @@ pub enum Error {
         /// The log's error.
         source: Arc<io::Error>,
     },
-    /// The page was changed without a log position, and the pool [refuses](crate::UnloggedChanges::Refuse) to write such a page. It
+    /// The page was changed without a log position, and the pool [refuses](crate::options::UnloggedChanges::Refuse) to write such a page. It
     /// stays in memory as it is.
     #[error(
         "{} is not written, since it was changed without a log position: call set_lsn for each change (Lsn::UNLOGGED where it needs \
@@ -282,7 +282,7 @@ pub enum Error {
         tags: Arc<[u64]>,
     },
     /// The doublewrite area was damaged after it was written, and a page in its place may be torn, or newer than all copies that are left of
-    /// it: nothing was changed. See [`TornPages`](crate::TornPages).
+    /// it: nothing was changed. See [`TornPages`](crate::options::TornPages).
     #[error("{}", area_damaged(area, *page))]
     AreaDamaged {
         /// The area's path as it was given.
@@ -291,7 +291,7 @@ pub enum Error {
         page: Option<PageAddress>,
     },
     /// Two files cannot have the same tag where pages have a [codec](crate::PageCodec), or are protected from being
-    /// [torn](crate::TornPages) by copies: it is what a page's file is known by.
+    /// [torn](crate::options::TornPages) by copies: it is what a page's file is known by.
     #[error(
         "{path} has the tag {tag} of {}: give each file a tag of its own, the same each time",
         file_at(*file, Some(open_path)), path = path.display()

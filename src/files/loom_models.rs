@@ -2,8 +2,9 @@
 //! every reordering that the memory model allows. From the call to the disk, which is simulated, all of it is the library's own.
 
 use crate::{
-    BackgroundWriter, BufferPool, Error, FileId, IoMethod, OpenOptions, PageId, Result,
+    BufferPool, Error, FileId, IoMethod, OpenOptions, PageId, Result,
     id::PageSize,
+    options::BackgroundWriter,
     sync::every_schedule::{check_whole_pool, spawn},
     testing::SimDisk,
 };

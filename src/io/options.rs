@@ -152,7 +152,7 @@ impl UringOptions {
 /// As text: `auto`, `sync`, `worker`, `io_uring`, the last two with what differs from the defaults:
 ///
 /// ```
-/// use ringpool::{IoMethod, UringOptions};
+/// use ringpool::{IoMethod, options::UringOptions};
 ///
 /// let method: IoMethod = "io_uring:queue_depth=64,workers=2".parse()?;
 /// assert_eq!(method, IoMethod::Uring(UringOptions::default().queue_depth(64).workers(2)));

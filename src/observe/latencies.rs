@@ -138,7 +138,7 @@ latencies! {
     /// Pages that were [overwritten](crate::BufferPool::overwrite), until the caller had the page: the waits for a frame and for the latch are
     /// in it.
     overwrite = Overwrite,
-    /// Waits of [read streams](crate::ReadStream) for a page that was not here when its turn came, until it was or had failed.
+    /// Waits of [read streams](crate::stream::ReadStream) for a page that was not here when its turn came, until it was or had failed.
     stream_wait = StreamWait,
     /// Waits of callers for a frame, because all were pinned or busy: until there was one, or the caller gave up.
     frame_wait = FrameWait,

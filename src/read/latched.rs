@@ -240,7 +240,7 @@ impl<G: fmt::Debug> fmt::Debug for Access<G> {
 ///
 /// Where the page is in the pool and no thread changes it, pin and latch are taken when this value is made, in one step. Else nothing begins
 /// before it is waited for. Dropping it abandons interest, never the I/O. As a future it gives way to other tasks now and then,
-/// [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+/// [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
 #[must_use = "a page is not read before it is waited for or awaited"]
 #[derive(Debug)]
 pub struct ReadPage(Access<OwnedPageRead>);

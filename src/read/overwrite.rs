@@ -43,7 +43,7 @@ use crate::{
 /// A page on its way to be overwritten: wait for it with [`wait`](Self::wait), or `.await` it.
 ///
 /// Nothing begins before it is waited for. Dropped before that, it has done nothing. As a future it gives way to other tasks now and
-/// then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+/// then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
 #[must_use = "a page is not overwritten before it is waited for or awaited"]
 pub struct Overwrite {
     shared: Arc<Shared>,
@@ -92,7 +92,7 @@ impl Overwrite {
         self.run_to_end()
     }
 
-    /// Waits at most so long; see [`Fetch::wait_timeout`](crate::Fetch::wait_timeout) for what may take longer.
+    /// Waits at most so long; see [`Fetch::wait_timeout`](crate::pending::Fetch::wait_timeout) for what may take longer.
     ///
     /// # Errors
     /// This value, where the time was too short.

@@ -25,7 +25,7 @@ use crate::{
 
 /// An operation of the pool: wait for it with [`wait`](Self::wait), or `.await` it.
 ///
-/// As a future it gives way to other tasks now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+/// As a future it gives way to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
 #[must_use = "an operation does nothing until it is waited for or awaited"]
 pub struct Completion<T> {
     state: CompletionState<T>,

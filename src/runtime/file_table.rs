@@ -245,12 +245,13 @@ mod tests {
 
     use super::*;
     use crate::{
-        BufferPool, CheckpointOptions, DoubleWriteArea, IoMethod, OpenOptions, PageId, TornPages,
+        BufferPool, CheckpointOptions, IoMethod, OpenOptions, PageId,
         id::PageSize,
         io::{
             disk::{Disk, Opened},
             tests::support::FakeDisk,
         },
+        options::{DoubleWriteArea, TornPages},
         testing::{Fault, Op, SimDisk},
     };
 

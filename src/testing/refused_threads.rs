@@ -7,7 +7,7 @@ use crate::sync::thread;
 /// thread meanwhile, `after` come and the next `times` are refused. (Those that other threads of the pool start come.)
 ///
 /// ```
-/// use ringpool::{BufferPool, IoMethod, MethodKind, testing::refuse_threads};
+/// use ringpool::{BufferPool, IoMethod, testing::refuse_threads, stats::MethodKind};
 ///
 /// let pool = refuse_threads(0, u64::MAX, || BufferPool::builder().frames(16).build())?;
 /// assert_eq!(pool.stats().method.in_use, MethodKind::Sync);

@@ -12,7 +12,7 @@ use crate::sync::simulation;
 ///   [`frame_wait`](crate::Builder::frame_wait) costs nothing.
 /// * A pool starts no thread, as where the system refuses all. So its method is [`IoMethod::Sync`](crate::IoMethod::Sync), to which
 ///   [`Auto`](crate::IoMethod::Auto) comes down, and those that must have threads are refused by
-///   [`build`](crate::Builder::build). It has no [background writer](crate::BackgroundWriter), syncs one file after another, and
+///   [`build`](crate::Builder::build). It has no [background writer](crate::options::BackgroundWriter), syncs one file after another, and
 ///   does in `poll` what a job thread would do.
 /// * What a pool draws by lot comes from a fixed row of numbers.
 ///

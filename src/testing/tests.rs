@@ -9,8 +9,10 @@ use std::{
 
 use super::*;
 use crate::{
-    BackgroundWriter, BufferPool, CheckpointOptions, DoubleWriteArea, FileId, IoMethod, OpenOptions, PageId,
-    TornPages, id::PageSize, sync::time::Duration,
+    BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId,
+    id::PageSize,
+    options::{BackgroundWriter, DoubleWriteArea, TornPages},
+    sync::time::Duration,
 };
 
 const PAGE: usize = 1024;

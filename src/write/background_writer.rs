@@ -352,7 +352,8 @@ impl Cleaner {
 mod tests {
     use super::*;
     use crate::{
-        BackgroundWriter as Setting, BufferPool, IoMethod, OpenOptions,
+        BufferPool, IoMethod, OpenOptions,
+        options::BackgroundWriter as Setting,
         testing::{Op, SimDisk},
     };
 
@@ -384,7 +385,7 @@ mod tests {
         disk.put("data", [1; 8 * 4096]);
         disk.set_atomic_writes(65536);
         let builder = BufferPool::builder().frames(8).page_size(4096).io_method(IoMethod::Sync);
-        let builder = builder.torn_pages(crate::TornPages::Atomic).background_writer(Setting::Off);
+        let builder = builder.torn_pages(crate::options::TornPages::Atomic).background_writer(Setting::Off);
         let pool = builder.disk(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         for block in 3..6 {

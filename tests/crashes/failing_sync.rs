@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path};
 
-use ringpool::{BufferPool, CheckpointOptions, Error, Fallback, IoMethod, OpenOptions, PageId};
+use ringpool::{BufferPool, CheckpointOptions, Error, IoMethod, OpenOptions, PageId, options::Fallback};
 
 use crate::{
     file_system::FileSystem,

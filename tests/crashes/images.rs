@@ -15,8 +15,8 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, BufferPool, CheckpointOptions, DoubleWriteArea, FileId, IoMethod, Lsn, OpenOptions,
-    PageId, TornPages, Wal,
+    BufferPool, CheckpointOptions, FileId, IoMethod, Lsn, OpenOptions, PageId, Wal,
+    options::{BackgroundWriter, DoubleWriteArea, TornPages},
     testing::{Dice, SimDisk, SimFile, for_each_seed, simulated},
 };
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Fallback, FileId, IoMethod, OpenOptions, PageId, testing::Dice,
+    BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId, options::Fallback, testing::Dice,
 };
 
 use crate::{

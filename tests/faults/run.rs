@@ -3,8 +3,9 @@
 use std::{num::NonZeroU32, path::Path, time::Duration};
 
 use ringpool::{
-    BackgroundWriter, BufferPool, CheckpointOptions, Error, Fallback, IoMethod, IoOp, OpenOptions, PageId,
-    PinnedPage, Result, StreamOptions,
+    BufferPool, CheckpointOptions, Error, IoMethod, IoOp, OpenOptions, PageId, PinnedPage, Result,
+    StreamOptions,
+    options::{BackgroundWriter, Fallback},
     testing::{Event, Moment, Op, SimDisk},
 };
 

@@ -3,7 +3,8 @@
 use std::{num::NonZeroU32, thread};
 
 use ringpool::{
-    BufferPool, Error, Extended, FileId, IoMethod, IoOp, OpenOptions, PageId, Result, Shutdown,
+    BufferPool, Error, FileId, IoMethod, IoOp, OpenOptions, PageId, Result, Shutdown,
+    report::Extended,
     testing::{Fault, Op, SimDisk},
 };
 

@@ -9,8 +9,8 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, DoubleWriteArea, Error, Fallback, FileId, IoMethod, OpenOptions, PageId, Result, Shutdown,
-    TornPages,
+    BufferPool, Error, FileId, IoMethod, OpenOptions, PageId, Result, Shutdown,
+    options::{DoubleWriteArea, Fallback, TornPages},
 };
 
 use crate::support::{PAGE, assert_stamped, guarded, restamp, stamped_file, with_each_method};

@@ -3,8 +3,8 @@
 use std::{fs, os::unix::fs::symlink};
 
 use ringpool::{
-    BufferPool, CheckpointOptions, DoubleWriteArea, Error, FileId, IoMethod, IoOp, OpenOptions, PageId,
-    TornPages,
+    BufferPool, CheckpointOptions, Error, FileId, IoMethod, IoOp, OpenOptions, PageId,
+    options::{DoubleWriteArea, TornPages},
     testing::{Fault, Op, SimDisk},
 };
 

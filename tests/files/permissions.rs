@@ -2,7 +2,10 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use ringpool::{BufferPool, DoubleWriteArea, Error, OpenOptions, TornPages};
+use ringpool::{
+    BufferPool, Error, OpenOptions,
+    options::{DoubleWriteArea, TornPages},
+};
 
 use crate::support::guarded;
 

@@ -3,7 +3,8 @@
 use std::{num::NonZeroU32, thread};
 
 use ringpool::{
-    BufferPool, CheckpointOptions, FileId, FileStats, IoMethod, OpenOptions, PageId, StreamOptions,
+    BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId, StreamOptions,
+    stats::FileStats,
     testing::{Fault, Op},
 };
 

@@ -6,7 +6,8 @@ use std::{
 };
 
 use ringpool::{
-    CheckpointOptions, Error, InFlight, IoMethod, IoOp, Lsn, PageAddress, PageCodec, Stage, Wal,
+    CheckpointOptions, Error, IoMethod, IoOp, Lsn, PageAddress, PageCodec, Wal,
+    stats::{InFlight, Stage},
     testing::{Fault, Op},
 };
 

@@ -3,7 +3,8 @@
 use std::{thread, time::Duration};
 
 use ringpool::{
-    CheckpointOptions, IoMethod, Latencies, PageId, StreamOptions,
+    CheckpointOptions, IoMethod, PageId, StreamOptions,
+    stats::Latencies,
     testing::{Fault, Op},
 };
 

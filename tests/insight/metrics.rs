@@ -9,7 +9,9 @@ use std::{
 };
 
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
-use ringpool::{BufferPool, CheckpointOptions, FileStats, IoMethod, OpenOptions, PageId, testing::SimDisk};
+use ringpool::{
+    BufferPool, CheckpointOptions, IoMethod, OpenOptions, PageId, stats::FileStats, testing::SimDisk,
+};
 
 use crate::support::{Bench, stamped_file};
 

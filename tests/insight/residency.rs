@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, thread};
 
 use ringpool::{
-    CheckpointOptions, Error, FileId, OpenOptions, PageId, Resident, Shutdown,
+    CheckpointOptions, Error, FileId, OpenOptions, PageId, Shutdown,
+    stats::Resident,
     testing::{Fault, Op},
 };
 

@@ -11,7 +11,8 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, BufferPool, CheckpointOptions, Error, IoMethod, IoOp, Lsn, PageId, Wal,
+    BufferPool, CheckpointOptions, Error, IoMethod, IoOp, Lsn, PageId, Wal,
+    options::BackgroundWriter,
     testing::{Event, Fault, Moment, Op},
 };
 

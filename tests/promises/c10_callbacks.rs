@@ -3,7 +3,8 @@
 use std::{io, panic::resume_unwind, time::Duration};
 
 use ringpool::{
-    BackgroundWriter, Error, IoMethod, Lsn, OpenOptions, PageAddress, PageCodec, PageId, StreamOptions, Wal,
+    Error, IoMethod, Lsn, OpenOptions, PageAddress, PageCodec, PageId, StreamOptions, Wal,
+    options::BackgroundWriter,
 };
 
 use crate::support::{Bench, assert_stamped, restamp, stamped_file, with_each_method};

@@ -3,7 +3,8 @@
 use std::{fs, io::Write, num::NonZeroU32};
 
 use ringpool::{
-    BufferPool, Error, Fallback, IoMethod, OpenOptions, PageId,
+    BufferPool, Error, IoMethod, OpenOptions, PageId,
+    options::Fallback,
     testing::{Fault, Op},
 };
 

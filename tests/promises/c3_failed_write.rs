@@ -7,8 +7,9 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, CheckpointOptions, CheckpointReport, Error, Evicted, IoOp, OpenOptions, Result, Shutdown,
+    BufferPool, CheckpointOptions, CheckpointReport, Error, IoOp, OpenOptions, Result, Shutdown,
     ShutdownError,
+    report::Evicted,
     testing::{Fault, Op},
 };
 

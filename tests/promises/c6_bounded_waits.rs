@@ -14,8 +14,9 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Error, Evicted, FileId, IoMethod, OpenOptions, PageId, PinnedPage, Result,
+    BufferPool, CheckpointOptions, Error, FileId, IoMethod, OpenOptions, PageId, PinnedPage, Result,
     StreamOptions,
+    report::Evicted,
     testing::{Fault, Op},
 };
 

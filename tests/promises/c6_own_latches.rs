@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use ringpool::{BufferPool, CheckpointOptions, Error, Evicted, IoMethod, PageId, Result, Shutdown};
+use ringpool::{BufferPool, CheckpointOptions, Error, IoMethod, PageId, Result, Shutdown, report::Evicted};
 
 use crate::support::{Bench, eventually, restamp, stamped, with_each_method};
 

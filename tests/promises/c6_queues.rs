@@ -11,7 +11,8 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, CheckpointOptions, CheckpointReport, IoMethod, OpenOptions, PageId, PinnedPage, Result,
+    CheckpointOptions, CheckpointReport, IoMethod, OpenOptions, PageId, PinnedPage, Result,
+    options::BackgroundWriter,
     testing::{Event, Fault, Gate, Moment, Op, SimDisk, Which},
 };
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ringpool::{
-    Builder, Error, FetchMany, IoMethod, OpenOptions, PageAddress, PageCodec, PageId, StreamOptions,
+    Builder, Error, IoMethod, OpenOptions, PageAddress, PageCodec, PageId, StreamOptions, pending::FetchMany,
     testing::Op,
 };
 

@@ -7,7 +7,8 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, BufferPool, Error, IoMethod, OpenOptions, PageId,
+    BufferPool, Error, IoMethod, OpenOptions, PageId,
+    options::BackgroundWriter,
     testing::{Fault, Op},
 };
 

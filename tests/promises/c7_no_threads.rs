@@ -4,8 +4,8 @@ use std::{fs, num::NonZeroU32, path::Path};
 
 use pollster::block_on;
 use ringpool::{
-    BufferPool, CheckpointOptions, Error, FileId, IoMethod, MethodKind, OpenOptions, PageId, Shutdown,
-    StreamOptions,
+    BufferPool, CheckpointOptions, Error, FileId, IoMethod, OpenOptions, PageId, Shutdown, StreamOptions,
+    stats::MethodKind,
     testing::{SimDisk, refuse_threads},
 };
 

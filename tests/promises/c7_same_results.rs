@@ -3,7 +3,9 @@
 use std::{fs, num::NonZeroU32};
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Fallback, IoMethod, MethodKind, OpenOptions, PageId, Registration,
+    BufferPool, CheckpointOptions, IoMethod, OpenOptions, PageId,
+    options::Fallback,
+    stats::{MethodKind, Registration},
 };
 
 use crate::support::{assert_at_rest, guarded, methods, restamp, stamped_file};

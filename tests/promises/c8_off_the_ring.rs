@@ -15,8 +15,8 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, BufferPool, CheckpointOptions, Completion, FileId, IoMethod, Lsn, OpenOptions, PageId,
-    Wal,
+    BufferPool, CheckpointOptions, Completion, FileId, IoMethod, Lsn, OpenOptions, PageId, Wal,
+    options::BackgroundWriter,
 };
 
 use crate::support::{

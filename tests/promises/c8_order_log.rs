@@ -12,7 +12,8 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, BufferPool, CheckpointOptions, FileId, IoMethod, Lsn, PageId, Wal, testing::SimDisk,
+    BufferPool, CheckpointOptions, FileId, IoMethod, Lsn, PageId, Wal, options::BackgroundWriter,
+    testing::SimDisk,
 };
 
 use crate::support::{Bench, PAGE, with_each_method};

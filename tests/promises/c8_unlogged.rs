@@ -2,7 +2,9 @@
 
 use std::io;
 
-use ringpool::{BufferPool, CheckpointOptions, Error, IoMethod, Lsn, PageId, Shutdown, UnloggedChanges, Wal};
+use ringpool::{
+    BufferPool, CheckpointOptions, Error, IoMethod, Lsn, PageId, Shutdown, Wal, options::UnloggedChanges,
+};
 
 use crate::support::{Bench, PAGE, guarded, stamped, stamped_file, with_each_method};
 

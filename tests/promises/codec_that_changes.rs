@@ -10,8 +10,9 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, CheckpointOptions, DoubleWriteArea, Error, FileId, IoMethod, OpenOptions, PageAddress,
-    PageCodec, PageId, StreamOptions, TornPages,
+    BufferPool, CheckpointOptions, Error, FileId, IoMethod, OpenOptions, PageAddress, PageCodec, PageId,
+    StreamOptions,
+    options::{DoubleWriteArea, TornPages},
     testing::{Fault, Op, SimDisk},
 };
 

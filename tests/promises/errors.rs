@@ -3,7 +3,8 @@
 use std::{num::NonZeroU32, path::Path, time::Duration};
 
 use ringpool::{
-    CheckpointOptions, Error, ErrorKind, IoMethod, Lsn, OpenOptions, UnloggedChanges,
+    CheckpointOptions, Error, ErrorKind, IoMethod, Lsn, OpenOptions,
+    options::UnloggedChanges,
     testing::{Fault, Op},
 };
 

@@ -23,9 +23,9 @@ impl Case<'_> {
         let fetched = match way {
             Way::Wait => fetch.wait(),
             Way::Await => pollster::block_on(fetch),
-            Way::TimeoutMicros(micros) => {
-                fetch.wait_timeout(Duration::from_micros(micros)).unwrap_or_else(ringpool::Fetch::wait)
-            }
+            Way::TimeoutMicros(micros) => fetch
+                .wait_timeout(Duration::from_micros(micros))
+                .unwrap_or_else(ringpool::pending::Fetch::wait),
         };
         match self.expect(at, fetched)? {
             Some(page) => self.apply(at, page, usage),

@@ -2,7 +2,10 @@
 
 use std::{fmt, path::Path, time::Duration};
 
-use ringpool::{BackgroundWriter, BufferPool, Fallback, IoMethod, OpenOptions, Result};
+use ringpool::{
+    BufferPool, IoMethod, OpenOptions, Result,
+    options::{BackgroundWriter, Fallback},
+};
 
 pub(crate) struct Configuration {
     pub(crate) method: IoMethod,

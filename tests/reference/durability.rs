@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use ringpool::{CheckpointOptions, Error, Evicted, PageId, Shutdown};
+use ringpool::{CheckpointOptions, Error, PageId, Shutdown, report::Evicted};
 
 use crate::{
     case::{Case, Check, ensure, finish},

@@ -6,7 +6,8 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, CheckpointOptions, Error, IoMethod, IoOp,
+    CheckpointOptions, Error, IoMethod, IoOp,
+    options::BackgroundWriter,
     testing::{Fault, Op},
 };
 

@@ -7,7 +7,8 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, BufferPool, Error, IoMethod, PageId, Shutdown, StreamOptions,
+    BufferPool, Error, IoMethod, PageId, Shutdown, StreamOptions,
+    options::BackgroundWriter,
     testing::{Op, SimDisk},
 };
 

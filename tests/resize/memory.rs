@@ -3,8 +3,9 @@
 use std::fs;
 
 use ringpool::{
-    BufferPool, CheckpointOptions, Fallback, IoMethod, OpenOptions, PageId, Registration, StreamOptions,
-    UringOptions,
+    BufferPool, CheckpointOptions, IoMethod, OpenOptions, PageId, StreamOptions,
+    options::{Fallback, UringOptions},
+    stats::Registration,
 };
 
 use crate::support::{PAGE, assert_at_rest, assert_stamped, guarded, methods, restamp, stamped_file};

@@ -3,7 +3,8 @@
 use std::{sync::mpsc::channel, thread, time::Duration};
 
 use ringpool::{
-    BackgroundWriter, BufferPool, FileId, IoMethod, OpenOptions, PageId, StreamOptions,
+    BufferPool, FileId, IoMethod, OpenOptions, PageId, StreamOptions,
+    options::BackgroundWriter,
     testing::{Gate, Op},
 };
 

@@ -11,8 +11,8 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, Builder, CheckpointOptions, Error, Fallback, FileId, IoMethod, OpenOptions, PageId,
-    StreamOptions, testing::SimDisk,
+    BufferPool, Builder, CheckpointOptions, Error, FileId, IoMethod, OpenOptions, PageId, StreamOptions,
+    options::Fallback, testing::SimDisk,
 };
 
 use crate::support::{assert_at_rest, eventually, guarded, methods};

@@ -7,7 +7,8 @@ use std::{
 };
 
 use ringpool::{
-    Arrivals, Error, FetchMany, FileId, IoMethod, OpenOptions, PageId,
+    Error, FileId, IoMethod, OpenOptions, PageId,
+    pending::{Arrivals, FetchMany},
     testing::{Fault, Op},
 };
 

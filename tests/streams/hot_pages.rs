@@ -189,7 +189,7 @@ fn to_ask_whether_a_fetch_is_done_or_to_fail_to_evict_is_no_use() {
         let waiting = bench.pool.fetch(bench.page(0));
         let pinned = bench.fetch(0).unwrap();
         assert!((0..5).all(|_| waiting.is_done()));
-        assert_eq!(bench.pool.evict(bench.page(0)).wait().unwrap(), ringpool::Evicted::Pinned);
+        assert_eq!(bench.pool.evict(bench.page(0)).wait().unwrap(), ringpool::report::Evicted::Pinned);
         assert_eq!(uses(&bench, 0), 0);
         drop(pinned);
     });

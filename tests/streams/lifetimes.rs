@@ -10,7 +10,10 @@ use crate::{
 const BLOCKS: u32 = 400;
 
 /// A stream that has given so many pages.
-fn begun(bench: &Bench, pages: usize) -> ringpool::ReadStream<ringpool::FilePages<std::ops::Range<u32>>> {
+fn begun(
+    bench: &Bench,
+    pages: usize,
+) -> ringpool::stream::ReadStream<ringpool::FilePages<std::ops::Range<u32>>> {
     let mut stream = bench.pool.read_stream(bench.file.pages(0..BLOCKS), StreamOptions::new());
     stream.by_ref().take(pages).for_each(|page| assert_stamped(&page.unwrap(), 1));
     stream
@@ -64,7 +67,7 @@ fn c5_reads_that_a_dropped_stream_left_behind_keep_their_places_until_they_are_o
 }
 
 /// Takes a page; true where none is ready.
-fn is_waiting(stream: &mut ringpool::ReadStream<ringpool::FilePages<std::ops::Range<u32>>>) -> bool {
+fn is_waiting(stream: &mut ringpool::stream::ReadStream<ringpool::FilePages<std::ops::Range<u32>>>) -> bool {
     let next = std::pin::pin!(stream.next_page());
     let polled = next.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
     polled.is_pending()

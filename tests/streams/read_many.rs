@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use ringpool::{Error, PageId, ReadMany};
+use ringpool::{Error, PageId, pending::ReadMany};
 
 use crate::{
     assert_nothing_held,

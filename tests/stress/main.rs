@@ -35,8 +35,8 @@ use std::{
 };
 
 use ringpool::{
-    BackgroundWriter, BufferPool, CheckpointOptions, Fallback, FileId, IoMethod, OpenOptions, PageId,
-    Shutdown,
+    BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId, Shutdown,
+    options::{BackgroundWriter, Fallback},
 };
 use watchdog::Watchdog;
 use worker::Worker;

@@ -56,7 +56,9 @@ impl<'a> Worker<'a> {
         let fetch = self.arena.pool.fetch(self.arena.page(block)).frame_wait(options);
         let fetched = match (self.as_a_task, self.random.random_range(0..8)) {
             (true, _) => pollster::block_on(fetch),
-            (false, 0) => fetch.wait_timeout(Duration::from_micros(50)).unwrap_or_else(ringpool::Fetch::wait),
+            (false, 0) => {
+                fetch.wait_timeout(Duration::from_micros(50)).unwrap_or_else(ringpool::pending::Fetch::wait)
+            }
             (false, _) => fetch.wait(),
         };
         fetched.unwrap_or_else(|error| panic!("block {block}: {error}\n{}", self.arena.pool.stats()))

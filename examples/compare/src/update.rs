@@ -9,7 +9,7 @@ use std::fs::File;
 
 use lab::baseline::ring::{self, BareRing, RingOptions};
 use lab::{Place, Result, Sample};
-use ringpool::Counts;
+use ringpool::stats::Counts;
 
 use crate::contest::{Contest, Timed};
 use crate::entrants::{self, Card, Entrant, Pools};

@@ -3,8 +3,10 @@
 use std::num::NonZeroU32;
 
 use ringpool::{
-    BufferPool, DoubleWriteArea, Error, FileId, IoMethod, OpenOptions, OwnedPageRead, PageAddress, PageCodec,
-    PageId, Result, Shutdown, TornPages, testing::SimDisk,
+    BufferPool, Error, FileId, IoMethod, OpenOptions, OwnedPageRead, PageAddress, PageCodec, PageId, Result,
+    Shutdown,
+    options::{DoubleWriteArea, TornPages},
+    testing::SimDisk,
 };
 
 use crate::encrypted::Encrypted;

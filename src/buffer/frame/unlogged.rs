@@ -23,7 +23,7 @@ use crate::{
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnloggedChanges {
-    /// They are written like others, and counted in [`Counts::unlogged_changes`](crate::Counts::unlogged_changes), which an engine's
+    /// They are written like others, and counted in [`Counts::unlogged_changes`](crate::stats::Counts::unlogged_changes), which an engine's
     /// tests should find to be 0. The first is told as an event (feature `tracing`).
     #[default]
     Count,

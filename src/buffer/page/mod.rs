@@ -114,7 +114,7 @@ impl PinnedPage {
     }
 
     /// [`read`](Self::read) for tasks. Dropping the future leaves the line. It gives way to other tasks now and then,
-    /// [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+    /// [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
     ///
     /// Do not hold a guard across an `.await` on another page: a task that sleeps with a latch stops everybody who wants it.
     pub async fn read_async(&self) -> PageRead<'_> {
@@ -144,7 +144,7 @@ impl PinnedPage {
     }
 
     /// [`write`](Self::write) for tasks. Dropping the future leaves the line. It gives way to other tasks now and then,
-    /// [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+    /// [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
     ///
     /// # Errors
     /// As [`write`](Self::write).

@@ -125,13 +125,13 @@ impl<'a> PageWrite<'a> {
     /// had before it.
     ///
     /// A change that needs no record says so, by [`Lsn::UNLOGGED`]: a guard that is dropped after a change without any call
-    /// counts as a call that was [forgotten](crate::UnloggedChanges).
+    /// counts as a call that was [forgotten](crate::options::UnloggedChanges).
     pub fn set_lsn(&mut self, record: impl Into<LogRecord>) {
         self.change.set_lsn(self.pin, record.into());
     }
 
     /// States a log record that holds the whole page, as it is when the guard is dropped. It covers whatever was changed before, so a
-    /// page that was [refused](crate::UnloggedChanges::Refuse) can be written again; and the page's [`lsn`](Self::lsn) is its end then, be
+    /// page that was [refused](crate::options::UnloggedChanges::Refuse) can be written again; and the page's [`lsn`](Self::lsn) is its end then, be
     /// it lower than before, as in redo. Else as [`set_lsn`](Self::set_lsn).
     pub fn set_image_lsn(&mut self, record: impl Into<LogRecord>) {
         self.change.set_image_lsn(self.pin, record.into());

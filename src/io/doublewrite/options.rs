@@ -51,7 +51,7 @@ pub enum TornPages {
     /// and there is nothing to damage.
     ///
     /// Whoever writes out waits for the area's disk, which is synced once a batch: a task does where it has to write for itself, since no
-    /// [background writer](crate::BackgroundWriter) does. And all files share the area: one whose disk does not answer holds up the
+    /// [background writer](crate::options::BackgroundWriter) does. And all files share the area: one whose disk does not answer holds up the
     /// writes of the others.
     DoubleWrite(DoubleWriteArea),
     /// Pages are written atomically: no power cut tears such a write. A file for which the system has none that are as long
@@ -60,7 +60,7 @@ pub enum TornPages {
     /// It takes direct I/O, Linux 6.13, a device that can, and a file system that lets it.
     Atomic,
     /// Each file as it can be: pages are written atomically where the system allows it, and copied first elsewhere.
-    /// [`FileInfo`](crate::FileInfo) tells which and why.
+    /// [`FileInfo`](crate::report::FileInfo) tells which and why.
     AtomicOrDoubleWrite(DoubleWriteArea),
 }
 

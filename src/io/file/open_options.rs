@@ -23,7 +23,7 @@ pub struct OpenOptions {
     /// [reading only](Self::read_only), from opening it for writing. They get [`Error::InUse`](crate::Error::InUse).
     ///
     /// It is an advisory lock of the open file (`flock(2)`), which ends with it, however the process ends. Programs that ask for
-    /// no such lock are not kept out, nor, of a block device, those that open it by another device node. [`FileInfo`](crate::FileInfo) tells where the file system has none.
+    /// no such lock are not kept out, nor, of a block device, those that open it by another device node. [`FileInfo`](crate::report::FileInfo) tells where the file system has none.
     pub lock: Fallback,
     /// Bypass the system's page cache (`O_DIRECT`).
     pub direct: Fallback,
@@ -45,7 +45,7 @@ pub struct OpenOptions {
     /// that has other bytes there. Of such a page the pool knows only records that were stated since it was read.
     pub page_lsn: bool,
     /// The engine's own lasting number for the file, which the page codec and the protection from
-    /// [torn pages](crate::TornPages) know it by: a [`FileId`](crate::FileId) is given anew each time a file is opened.
+    /// [torn pages](crate::options::TornPages) know it by: a [`FileId`](crate::FileId) is given anew each time a file is opened.
     ///
     /// **Without tags of their own, pages of two files can be exchanged on disk, and no checksum tells.** So two open files of a
     /// pool with a codec cannot have the same one ([`Error::TagTaken`](crate::Error::TagTaken); a file without a tag has 0), and with a doublewrite
@@ -59,7 +59,7 @@ pub struct OpenOptions {
     /// Where it is set no transfer goes beside: such a thread hands its request over too, which costs it two wake-ups, and with
     /// [`IoMethod::Sync`](crate::IoMethod::Sync) it waits for its turn. What the method itself can have in flight is the most in any case.
     /// Syncs and changes of the file's length are not counted. Should the system take the ring away from the pool
-    /// ([`Stats::method`](crate::Stats::method) tells), what is in that ring until then is in flight beside what is begun elsewhere.
+    /// ([`Stats::method`](crate::stats::Stats::method) tells), what is in that ring until then is in flight beside what is begun elsewhere.
     pub max_in_flight: Option<NonZeroU32>,
 }
 

@@ -67,7 +67,7 @@ impl Arrivals {
     }
 
     /// Returns the next page for a task, with its place in the list, or `None` after the last. Dropping the future loses nothing.
-    /// It gives way to other tasks now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+    /// It gives way to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
     ///
     /// # Errors
     /// Those of [`FetchMany::wait`], for each page by itself; what keeps the call as a whole from its frames is the error of each page

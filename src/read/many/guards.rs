@@ -28,7 +28,7 @@ use crate::{
 ///
 /// Nothing begins before that, but that pages in the pool are pinned. While it waits for a latch it holds none. Dropping it lets go
 /// of all pages, and reads that were started go on. As a future it gives way to other tasks now and then,
-/// [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+/// [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
 #[must_use = "pages are not read before they are waited for or awaited"]
 pub struct ReadMany {
     stage: GuardsStage,

@@ -49,7 +49,7 @@ use crate::{
 ///
 /// Those that were in the pool are pinned already; the others are read when somebody waits, who may have to wait in line for
 /// frames first, with none of the pages pinned. Dropping it lets go of all of them, and reads that were started go on. As a future it
-/// gives way to other tasks now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+/// gives way to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
 #[must_use = "a fetch does nothing until it is waited for or awaited"]
 pub struct FetchMany {
     stage: ManyStage,
@@ -129,7 +129,7 @@ impl FetchMany {
     /// Waits for all of the pages, which come in the order in which they were asked for.
     ///
     /// # Errors
-    /// That of the first page in this order that cannot be had, as for [`Fetch::wait`](crate::Fetch::wait); nothing stays
+    /// That of the first page in this order that cannot be had, as for [`Fetch::wait`](crate::pending::Fetch::wait); nothing stays
     /// pinned then. Calls are let in first come, first served, as far as there are frames for their pages.
     /// [`Error::AllPinned`] where a call is not let in, or does not get frames, since pins stood in the way for
     /// [`frame_wait`](crate::Builder::frame_wait); time in which calls before it get their pages, or the disk has frames, does not

@@ -8,7 +8,7 @@ use crate::{buffer::page::PinnedPage, id::PageId};
 /// of your own, say which page it wants and what it becomes:
 ///
 /// ```
-/// use ringpool::{FileId, PageId, PinnedPage, StreamItem};
+/// use ringpool::{FileId, PageId, PinnedPage, stream::StreamItem};
 ///
 /// /// An index entry that points to a row.
 /// struct Entry { key: u64, table: FileId, block: u32, slot: u16 }

@@ -54,10 +54,10 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
     }
 
     /// The next page, for a task. Dropping the future loses nothing: the next call goes on where it was. It gives way to other tasks
-    /// now and then, [as a `Fetch` does](crate::Fetch#turns-of-tasks).
+    /// now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
     ///
     /// # Errors
-    /// Those of [`Fetch::wait`](crate::Fetch::wait), for the page whose turn it is.
+    /// Those of [`Fetch::wait`](crate::pending::Fetch::wait), for the page whose turn it is.
     pub fn next_page(&mut self) -> NextPage<'_, I> {
         NextPage { stream: self }
     }

@@ -12,8 +12,8 @@ use super::{
     stamp, version, version_of, versions_on,
 };
 use crate::{
-    BackgroundWriter, BufferPool, CheckpointOptions, Error, IoMethod, IoOp, Lsn, OpenOptions, PageId,
-    StreamOptions, Wal, sync::thread,
+    BufferPool, CheckpointOptions, Error, IoMethod, IoOp, Lsn, OpenOptions, PageId, StreamOptions, Wal,
+    options::BackgroundWriter, sync::thread,
 };
 
 /// Two frames, four pages, three threads that each add to every page: no update is lost, no page is mixed up.
@@ -466,7 +466,7 @@ fn c6_pages_that_are_read_together_are_of_one_moment() {
 }
 
 /// The page, read as for a task: by the method's threads.
-fn as_task(fetch: crate::Fetch) -> crate::PinnedPage {
+fn as_task(fetch: crate::pending::Fetch) -> crate::PinnedPage {
     let patience = Duration::from_secs(1 << 32);
     fetch.wait_timeout(patience).expect("time enough").unwrap()
 }

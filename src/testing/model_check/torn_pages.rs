@@ -5,7 +5,8 @@ use shuttle::rand::{Rng, thread_rng};
 
 use super::{check, join, spawn};
 use crate::{
-    BufferPool, CheckpointOptions, DoubleWriteArea, FileId, IoMethod, OpenOptions, PageId, TornPages,
+    BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId,
+    options::{DoubleWriteArea, TornPages},
     sync::{Arc, Mutex},
     testing::{Fault, Op, SimDisk},
 };

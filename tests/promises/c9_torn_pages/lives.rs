@@ -4,8 +4,8 @@
 use std::num::NonZeroU32;
 
 use ringpool::{
-    BufferPool, CheckpointOptions, DoubleWriteArea, Error, FileId, IoMethod, OpenOptions, PageId, Result,
-    TornPages,
+    BufferPool, CheckpointOptions, Error, FileId, IoMethod, OpenOptions, PageId, Result,
+    options::{DoubleWriteArea, TornPages},
     testing::{Fault, Op, SimDisk},
 };
 

@@ -12,7 +12,8 @@ mod power_cuts;
 use std::ops::RangeInclusive;
 
 use ringpool::{
-    BufferPool, DoubleWriteArea, FileId, IoMethod, OpenOptions, PageId, Result, TornPages,
+    BufferPool, FileId, IoMethod, OpenOptions, PageId, Result,
+    options::{DoubleWriteArea, TornPages},
     testing::{Fault, Op, SimDisk},
 };
 

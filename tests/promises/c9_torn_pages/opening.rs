@@ -2,8 +2,9 @@
 //! right.
 
 use ringpool::{
-    BufferPool, CheckpointOptions, DoubleWriteArea, Error, Fallback, IoMethod, OpenOptions, PageId, Shutdown,
-    TornPageGuard, TornPages,
+    BufferPool, CheckpointOptions, Error, IoMethod, OpenOptions, PageId, Shutdown,
+    options::{DoubleWriteArea, Fallback, TornPages},
+    report::TornPageGuard,
     testing::{Fault, Op, SimDisk},
 };
 

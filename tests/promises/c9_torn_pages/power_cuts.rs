@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use ringpool::{
-    BufferPool, CheckpointOptions, IoMethod, PageId, Result, Shutdown, TornPages, testing::SimDisk,
+    BufferPool, CheckpointOptions, IoMethod, PageId, Result, Shutdown, options::TornPages, testing::SimDisk,
 };
 
 use super::{Allowed, BLOCKS, TAGS, area, new_disk, open, pool_on, torn_pages};
