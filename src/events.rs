@@ -1,9 +1,13 @@
 //! What a person should hear of: spans and events through `tracing` where that feature is on, else nothing.
 //!
 //! All of them are defined here, once. `events.md`, a part of the crate's documentation, lists them; a test keeps the two equal.
+//!
+//! A subscriber is code of the engine's, and is called wherever something happens, also with a latch or a turn held: its panic ends here.
 
 use std::{fmt::Display, path::Path, time::Duration};
 
+#[cfg(feature = "tracing")]
+use crate::sync::callback;
 use crate::{
     error::{Error, IoOp},
     id::{FileId, Lsn, PageId},
@@ -21,13 +25,15 @@ macro_rules! events {
             #[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
             pub(crate) fn $name($($field: $type),*) {
                 #[cfg(feature = "tracing")]
-                tracing::event!(
-                    name: concat!("ringpool::", stringify!($name)),
-                    target: "ringpool",
-                    tracing::Level::$level,
-                    $($field = $value,)*
-                    $text
-                );
+                let _ = callback::contained(|| {
+                    tracing::event!(
+                        name: concat!("ringpool::", stringify!($name)),
+                        target: "ringpool",
+                        tracing::Level::$level,
+                        $($field = $value,)*
+                        $text
+                    );
+                });
             }
         )*
 
@@ -177,11 +183,29 @@ events! {
 pub(crate) mod spans {
     use std::{path::Path, time::Duration};
 
+    #[cfg(feature = "tracing")]
+    use crate::sync::callback;
+
     /// A span that the thread is in until this is dropped.
     #[must_use]
     pub(crate) struct EnteredSpan {
+        /// None, where the subscriber panicked.
         #[cfg(feature = "tracing")]
-        _entered: tracing::span::EnteredSpan,
+        entered: Option<tracing::span::EnteredSpan>,
+    }
+
+    #[cfg(feature = "tracing")]
+    impl EnteredSpan {
+        pub(super) fn enter(span: impl FnOnce() -> tracing::Span) -> Self {
+            Self { entered: callback::contained(|| span().entered()).ok() }
+        }
+    }
+
+    #[cfg(feature = "tracing")]
+    impl Drop for EnteredSpan {
+        fn drop(&mut self) {
+            let _ = callback::contained(|| drop(self.entered.take()));
+        }
     }
 
     macro_rules! spans {
@@ -193,16 +217,17 @@ pub(crate) mod spans {
                 $(#[doc = $doc])*
                 #[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
                 pub(crate) fn $name($($field: $type),*) -> EnteredSpan {
-                    EnteredSpan {
-                        #[cfg(feature = "tracing")]
-                        _entered: tracing::span!(
+                    #[cfg(not(feature = "tracing"))]
+                    return EnteredSpan {};
+                    #[cfg(feature = "tracing")]
+                    EnteredSpan::enter(|| {
+                        tracing::span!(
                             target: "ringpool",
                             tracing::Level::$level,
                             concat!("ringpool::", stringify!($name)),
                             $($field = $value),*
                         )
-                        .entered(),
-                    }
+                    })
                 }
             )*
 
@@ -242,14 +267,14 @@ impl AskingSpan {
     pub(crate) fn current() -> Self {
         Self {
             #[cfg(feature = "tracing")]
-            span: tracing::Span::current(),
+            span: callback::contained(tracing::Span::current).unwrap_or_else(|_| tracing::Span::none()),
         }
     }
 
     /// Does the work in this span.
     pub(crate) fn run<R>(self, work: impl FnOnce() -> R) -> R {
         #[cfg(feature = "tracing")]
-        let _entered = self.span.entered();
+        let _entered = spans::EnteredSpan::enter(|| self.span);
         work()
     }
 }

@@ -30,7 +30,7 @@ use ringpool::{
     testing::{Fault, Op, SimDisk, refuse_threads},
 };
 use support::{Bench, EIO, PAGE, eventually, fetch_apart, guarded, methods, outcome, restamp, stamped_file};
-use told::{Told, listen, only, told, told_by_any};
+use told::{PANICKING, Told, listen, only, told, told_by_any};
 
 /// A bench whose pool has this name, with the sync method.
 fn bench(name: &'static str, options: impl FnOnce(Builder) -> Builder) -> Bench {
@@ -363,6 +363,34 @@ fn c10_a_waker_that_panics_is_told() {
         gate.open();
         eventually("it was called", || !told_by_any("waker_panicked").is_empty());
         assert_eq!(told_by_any("waker_panicked")[0].level, "ERROR");
+    });
+}
+
+#[test]
+fn c10_a_subscriber_that_panics_harms_neither_calls_nor_threads_of_the_pool() {
+    guarded(|| {
+        listen();
+        for (method, name) in methods().into_iter().zip(["panicking 1", "panicking 2", "panicking 3"]) {
+            assert!(name.starts_with(PANICKING));
+            let builder = |builder: Builder| {
+                builder.name(name).frames(16).io_method(method).slow_io(Duration::ZERO).wal(Log)
+            };
+            let bench = Bench::with(8, builder);
+            bench.disk.put("other", stamped_file(8, 1));
+            let other = bench.pool.open_file("other", OpenOptions::new().tag(1)).unwrap();
+            for round in 2..4 {
+                bench.dirty(0..4, round);
+                for block in 0..4 {
+                    // A change without a log position.
+                    restamp(&bench.pool.fetch(PageId::new(other, block)).wait().unwrap(), round);
+                }
+                let report = bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+                assert_eq!((report.pages_written, report.files_synced), (8, 2));
+            }
+            let syncs = told(name, "slow_io").into_iter().filter(|event| event.field("op") == "sync");
+            assert_eq!(syncs.count(), 4);
+            bench.into_pool().shutdown(Shutdown::Flush).unwrap();
+        }
     });
 }
 

@@ -14,6 +14,7 @@ use crate::{
     sync::{
         Arc, Condvar, Mutex,
         atomic::{AtomicUsize, Ordering},
+        callback,
     },
 };
 
@@ -61,7 +62,8 @@ impl Syncs {
     /// Syncs files that nobody has taken yet until there is none.
     fn take_part(&self) {
         while let Some((at, file)) = self.take() {
-            let synced = file.sync(&self.counters);
+            // One that panics is through, too: the calling thread waits for each.
+            let synced = callback::contained(|| file.sync(&self.counters)).and_then(|synced| synced);
             let mut outcome = self.outcome.lock();
             outcome.done += 1;
             match synced {

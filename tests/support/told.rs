@@ -6,6 +6,7 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
+    panic::resume_unwind,
     sync::{Mutex, Once},
 };
 
@@ -44,6 +45,9 @@ thread_local! {
 }
 
 struct Listener;
+
+/// The subscriber panics, when it has kept it, at each event of a pool whose name begins so.
+pub const PANICKING: &str = "panicking";
 
 /// Keeps from now on what is told.
 pub fn listen() {
@@ -86,24 +90,34 @@ fn short(name: &'static str) -> &'static str {
     name.trim_start_matches("ringpool::")
 }
 
+/// Keeps an event.
+fn keep(event: &Event<'_>) {
+    let mut fields = Fields::default();
+    event.record(&mut fields);
+    let metadata = event.metadata();
+    let spans = SPANS.lock().unwrap();
+    let entered = ENTERED.with_borrow(Vec::clone).into_iter();
+    let name = |id: u64| {
+        let (metadata, fields) = &spans[id as usize - 1];
+        let fields: Vec<_> = fields.iter().map(|(field, value)| format!(" {field}={value}")).collect();
+        format!("{} {}{}", metadata.level(), short(metadata.name()), fields.concat())
+    };
+    let (spans, level) = (entered.map(name).collect(), metadata.level().to_string());
+    TOLD.lock().unwrap().push(Told { name: short(metadata.name()), level, fields: fields.0, spans });
+}
+
 impl Subscriber for Listener {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target() != "tracing"
     }
 
     fn event(&self, event: &Event<'_>) {
+        keep(event);
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let metadata = event.metadata();
-        let spans = SPANS.lock().unwrap();
-        let entered = ENTERED.with_borrow(Vec::clone).into_iter();
-        let name = |id: u64| {
-            let (metadata, fields) = &spans[id as usize - 1];
-            let fields: Vec<_> = fields.iter().map(|(field, value)| format!(" {field}={value}")).collect();
-            format!("{} {}{}", metadata.level(), short(metadata.name()), fields.concat())
-        };
-        let (spans, level) = (entered.map(name).collect(), metadata.level().to_string());
-        TOLD.lock().unwrap().push(Told { name: short(metadata.name()), level, fields: fields.0, spans });
+        if fields.0.get("pool").is_some_and(|pool| pool.starts_with(PANICKING)) {
+            resume_unwind(Box::new("a subscriber that panics, for a test"));
+        }
     }
 
     fn new_span(&self, span: &Attributes<'_>) -> Id {
