@@ -155,7 +155,7 @@ fn a_read_that_was_held_is_slow_under_every_method() {
             thread::sleep(SLOW);
             gate.open();
             drop(outcome(fetching).unwrap());
-            // Told when all waiters are served.
+            // Told when the page can be used, before those that sleep are woken: one that looks just then may come first.
             eventually("it is told", || !told(name, "slow_io").is_empty());
             let event = only(name, "slow_io");
             assert_told(&event, "WARN", &[("op", &"read"), ("block", &5), ("pages", &1)]);

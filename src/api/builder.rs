@@ -221,7 +221,8 @@ impl Builder {
     }
 
     /// Sets from how long on a read, a write or a sync counts as slow, the wait in a queue included; one second unless set. Slow ones are
-    /// [counted](crate::stats::Counts::slow_requests), and told to `tracing` [when they are over](crate#spans-and-events).
+    /// [counted](crate::stats::Counts::slow_requests), and told to `tracing` [when they are over](crate#spans-and-events). A
+    /// thread of the pool may tell so, before it wakes those that wait: a subscriber returns soon and does not wait for the pool.
     pub fn slow_io(mut self, from: Duration) -> Self {
         self.slow_io = from;
         self
