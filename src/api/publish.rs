@@ -55,7 +55,8 @@ impl Stats {
     ///
     /// Buckets are exact, since their bounds are bounds of the [histogram's](crate::stats::Histogram) own; quantiles of an interval and of several
     /// pools come of them as usual: `histogram_quantile(0.99, sum by (op, le) (rate(ringpool_latency_seconds_bucket[1m])))`. The gauges of
-    /// quantiles are of all times in this snapshot; for those of an interval, put a difference into [`latencies`](Self::latencies) first.
+    /// quantiles are of all times since the pool's birth. Publish snapshots as they are: a counter keeps the highest value that it was set
+    /// to, so the difference of two snapshots would leave it where it was.
     ///
     /// # Examples
     /// ```
