@@ -44,8 +44,8 @@ pub struct FileStats {
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileCounts {
-    /// Pages of it that callers found ready. Exact for each of the first 64 files that are open at once. `None` for a file that was opened
-    /// while 64 others were, and for one of those others with which it shares a counter from then on: hits are counted by thread, without a
+    /// Pages of it that callers found ready. Exact for each of the first 64 files that are opened. `None` for a file that shares a counter
+    /// with another, which begins when it is opened while about 64 others are open, and for that other one from then on: hits are counted by thread, without a
     /// write that threads share, and that takes a counter for each thread and file.
     pub hits: Option<u64>,
     /// Pages of it whose read a caller started.

@@ -77,14 +77,16 @@ pub(crate) fn place_bit(file: FileId) -> u64 {
     1 << place_of(file)
 }
 
-/// Returns the id for a file that is opened, `next` or a little more: the first whose place is not in `taken`; where all are, the first
-/// in the upper half of the places. `None` where the numbers are used up.
+/// How many ids are looked at for a place that is free.
+const LOOK_AHEAD: usize = 8;
+
+/// Returns the id for a file that is opened, `next` or a little more: of the next [`LOOK_AHEAD`] the first whose place is not in `taken`;
+/// where all of those are, the first in the upper half of the places, taken or not. `None` where the numbers are used up.
 pub(crate) fn free_id(next: u32, taken: u64) -> Option<FileId> {
-    let is_free = |id: u64| {
-        let place = id % PLACES as u64;
-        if taken == u64::MAX { place >= FIRST_SHARED } else { taken >> place & 1 == 0 }
-    };
-    let id = (u64::from(next)..).take(PLACES).find(|&id| is_free(id))?;
+    let place = |id: u64| id % PLACES as u64;
+    let is_free = |&id: &u64| taken >> place(id) & 1 == 0;
+    let mut near = (u64::from(next)..).take(LOOK_AHEAD);
+    let id = near.find(is_free).or_else(|| (u64::from(next)..).find(|&id| place(id) >= FIRST_SHARED))?;
     // The highest number stands for no file.
     u32::try_from(id).ok().filter(|&id| id != u32::MAX).map(FileId)
 }
@@ -114,7 +116,8 @@ mod tests {
         let id = |next, taken| free_id(next, taken).map(FileId::get);
         assert_eq!([id(0, 0), id(7, 0), id(64, 0)], [Some(0), Some(7), Some(64)]);
         assert_eq!([id(64, 0b1), id(64, 0b1011), id(63, 1 << 63)], [Some(65), Some(66), Some(64)]);
-        assert_eq!(id(70, !(1 << 5)), Some(133), "the only one that is free");
+        assert_eq!(id(62, !(1 << 5)), Some(69), "the only one that is free");
+        assert_eq!([id(61, !(1 << 5)), id(70, !(1 << 5))], [Some(61), Some(96)], "that one is too far ahead");
         let all = u64::MAX;
         assert_eq!(
             [id(0, all), id(40, all), id(64, all), id(127, all)],
@@ -122,5 +125,15 @@ mod tests {
         );
         let last = u32::MAX - 1;
         assert_eq!([id(last, 0), id(last, 1 << 62), id(u32::MAX, 0)], [Some(last), None, None]);
+    }
+
+    #[test]
+    fn a_file_that_is_opened_again_and_again_beside_63_others_takes_few_ids() {
+        const OPENINGS: u32 = 1000;
+        for free in 0..PLACES {
+            let others = !(1 << free);
+            let next = (0..OPENINGS).fold(64, |next, _| free_id(next, others).unwrap().get() + 1);
+            assert!(next < 8 * OPENINGS, "{next} ids for {OPENINGS} openings, where {free} is free");
+        }
     }
 }

@@ -164,15 +164,10 @@ impl<'a> Try<'a> {
         }
         let taken = table.known().fold(0, |taken, other| taken | hits::place_bit(other.id));
         let Some(id) = hits::free_id(table.next, taken) else {
-            let advice = "a pool opens at most 2^32 - 1 files in its life: build a new pool";
+            let advice = "the pool has used up its 2^32 - 1 file ids, of which an opening takes a few: build a new pool";
             return Err(ConfigError::unset("open_file", advice).into());
         };
         (file.id, table.next) = (id, id.get() + 1);
-        if taken & hits::place_bit(id) != 0 {
-            let same_place = |other: &&Arc<File>| hits::place_bit(other.id) == hits::place_bit(id);
-            table.known().filter(same_place).for_each(|other| other.activity.share_hits());
-            file.activity.share_hits();
-        }
         let file = Arc::new(file);
         table.opening.push(Arc::clone(&file));
         Ok(Some(Opening { files: self.files, file }))
@@ -198,7 +193,14 @@ struct Opening<'a> {
 impl Opening<'_> {
     fn complete(self) -> Arc<File> {
         self.files.paths.insert(self.file.id, &self.file.path);
-        self.files.table.lock().files.insert(self.file.id, Arc::clone(&self.file));
+        let mut table = self.files.table.lock();
+        let same_place = |other: &&Arc<File>| hits::place_bit(other.id) == hits::place_bit(self.file.id);
+        for other in table.files.values().filter(same_place) {
+            other.activity.share_hits();
+            self.file.activity.share_hits();
+        }
+        table.files.insert(self.file.id, Arc::clone(&self.file));
+        drop(table);
         Arc::clone(&self.file)
     }
 }

@@ -152,3 +152,15 @@ fn of_more_files_than_places_some_share_their_hits_and_none_tells_those_of_anoth
         assert_eq!(bench.pool.stats().counts.hits, 4 * 79);
     });
 }
+
+#[test]
+fn an_opening_that_fails_takes_no_other_file_its_hits() {
+    guarded(|| {
+        let bench = Bench::new(IoMethod::Sync, 128, 1);
+        let files: Vec<_> = (1..64).map(|n| other(&bench, &format!("file {n}"), 1)).collect();
+        bench.disk.put("refused", stamped_file(1, 1));
+        bench.disk.inject(Fault::error(Op::Resize.of("refused"), EIO).once());
+        bench.pool.open_file("refused", OpenOptions::new().initial_blocks(40)).unwrap_err();
+        assert!(files.iter().all(|&file| told(&bench.pool, file).counts.hits.is_some()));
+    });
+}
