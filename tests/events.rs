@@ -237,6 +237,28 @@ fn what_a_thread_of_the_pool_does_for_a_task_is_in_the_span_of_the_task() {
 }
 
 #[test]
+fn syncs_that_a_checkpoint_has_others_do_are_in_its_span() {
+    guarded(|| {
+        let bench = bench("helpers", |builder| builder.slow_io(Duration::ZERO));
+        bench.disk.put("other", stamped_file(8, 1));
+        let other = bench.pool.open_file("other", OpenOptions::new().tag(1)).unwrap();
+        bench.dirty([1], 2);
+        restamp(&bench.pool.fetch(PageId::new(other, 1)).wait().unwrap(), 2);
+        let gate = bench.disk.hold(Op::Sync);
+        thread::scope(|scope| {
+            scope.spawn(|| bench.pool.checkpoint(CheckpointOptions::new()).wait().unwrap());
+            // Two at once: one is another thread's.
+            gate.wait_for(2);
+            gate.open();
+        });
+        let events = told("helpers", "slow_io");
+        let syncs: Vec<_> = events.iter().filter(|event| event.field("op") == "sync").collect();
+        assert_eq!(syncs.len(), 2);
+        assert!(syncs.iter().all(|event| event.spans == ["INFO checkpoint pool=helpers"]), "{syncs:?}");
+    });
+}
+
+#[test]
 fn c4_the_first_sync_that_fails_is_told_and_no_later_one() {
     let bench = bench("sync", |builder| builder);
     bench.dirty([1], 2);

@@ -8,6 +8,7 @@
 
 use crate::{
     error::{Error, Result},
+    events::AskingSpan,
     io::file::File,
     observe::Counters,
     runtime::{jobs::WaitsFor, shared::Shared},
@@ -34,8 +35,10 @@ pub(crate) fn sync_all(shared: &Shared) -> Result<u64> {
     });
     for _ in 1..unsynced.min(AT_ONCE) {
         let helper = Arc::clone(&syncs);
+        let asking = AskingSpan::current();
+        let help = move || asking.run(|| helper.take_part());
         // Where no thread can be had, there is no help.
-        drop(shared.jobs.submit(WaitsFor::Disks, Box::new(move || helper.take_part())));
+        drop(shared.jobs.submit(WaitsFor::Disks, Box::new(help)));
     }
     syncs.take_part();
     syncs.wait()
