@@ -117,6 +117,9 @@ impl FileStats {
     /// Sets counters and gauges of the `metrics` facade for this file, as [`Stats::publish`] does for the pool. The label `file` is the path that
     /// it was opened by, and `id` the number that it has in its pool, another one each time that it is opened. An example stands there.
     ///
+    /// The facade forgets no metric: those of a file that was closed stay in the exporter, with their last values, unless it drops what is idle
+    /// (as `metrics-exporter-prometheus` does with an `idle_timeout`). Where files come and go, publish only the ones that stay.
+    ///
     /// | metric | kind | labels | |
     /// |---|---|---|---|
     /// | `ringpool_file_<count>_total` | counter | `pool`, `file`, `id` | each of [`FileCounts`](crate::stats::FileCounts) that is known, since it was opened |
