@@ -15,8 +15,8 @@ use std::{
 
 /// From the lowest to the highest.
 const LAYERS: [&[&str]; 10] = [
-    &["id", "error", "wal", "codec", "events"],
-    &["sync"],
+    &["id", "error", "wal", "codec"],
+    &["sync", "events"],
     &["observe"],
     &["io"],
     &["buffer"],
