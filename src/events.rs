@@ -271,6 +271,14 @@ impl AskingSpan {
         }
     }
 
+    /// Returns none: for a process that must not call the subscriber.
+    pub(crate) fn none() -> Self {
+        Self {
+            #[cfg(feature = "tracing")]
+            span: tracing::Span::none(),
+        }
+    }
+
     /// Does the work in this span.
     pub(crate) fn run<R>(self, work: impl FnOnce() -> R) -> R {
         #[cfg(feature = "tracing")]

@@ -84,6 +84,78 @@ fn assert_unharmed(pool: BufferPool, path: &Path) {
     assert!(fs::read(path).unwrap() == [&new[..half], &old[half..]].concat());
 }
 
+/// A subscriber that counts the calls of it.
+#[cfg(feature = "tracing")]
+mod counting {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use tracing::{
+        Event, Metadata, Subscriber,
+        span::{Attributes, Id, Record},
+    };
+    use tracing_core::span::Current;
+
+    static CALLS: AtomicU64 = AtomicU64::new(0);
+
+    pub(super) struct Counting;
+
+    pub(super) fn calls() -> u64 {
+        CALLS.load(Ordering::SeqCst)
+    }
+
+    fn count() {
+        CALLS.fetch_add(1, Ordering::SeqCst);
+    }
+
+    impl Subscriber for Counting {
+        fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+            metadata.target() == "ringpool"
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            count();
+            Id::from_u64(1)
+        }
+
+        fn event(&self, _: &Event<'_>) {
+            count();
+        }
+
+        fn current_span(&self) -> Current {
+            count();
+            Current::none()
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+}
+
+/// A lock of a subscriber may be held in the child for ever, by a thread that was not forked with it.
+#[test]
+#[cfg(feature = "tracing")]
+fn c10_a_forked_process_calls_no_subscriber() {
+    use counting::{Counting, calls};
+    tracing::subscriber::set_global_default(Counting).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data");
+    let (pool, file) = open(&IoMethod::Sync, BLOCKS, &path);
+    let before = calls();
+    pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+    assert!(calls() > before, "it is called in the pool's own process");
+    in_a_child(|| {
+        let before = calls();
+        assert!(pool.open_file(folder.path().join("other"), OpenOptions::new()).is_err());
+        assert!(pool.checkpoint(CheckpointOptions::new()).wait().is_err());
+        assert!(pin!(pool.resize(BLOCKS)).poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        assert!(pool.close_file(file).wait().is_err());
+        drop(pool.clone().shutdown(Shutdown::Discard).unwrap_err());
+        assert_eq!(calls(), before);
+    });
+}
+
 /// Pools with and without a background writer.
 const SIZES: [u32; 2] = [BLOCKS, 512];
 

@@ -496,7 +496,7 @@ impl BufferPool {
     ) -> Completion<T> {
         let shared = Arc::clone(&self.shared);
         let process = shared.pool.process.clone();
-        let asking = AskingSpan::current();
+        let asking = self.shared.check_process().map_or(AskingSpan::none(), |()| AskingSpan::current());
         let work = move || asking.run(|| work(&shared));
         Completion::new(process, Arc::clone(&self.shared.jobs), wait, work)
     }

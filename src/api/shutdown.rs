@@ -33,6 +33,8 @@ pub enum Shutdown {
 /// The pool is open as before; or it has ended, and what was written meanwhile is not durable, or only the doublewrite area still holds
 /// pages.
 pub(crate) fn shut_down(shared: &Shared, background: &Background, how: Shutdown) -> Result<FlushReport> {
+    // A forked process calls no subscriber: its locks may be held there for ever.
+    shared.check_process()?;
     let pool = &shared.counters.pool;
     let _span = spans::shutdown(pool, how == Shutdown::Flush);
     let ended = end(shared, background, how);
@@ -47,7 +49,6 @@ pub(crate) fn shut_down(shared: &Shared, background: &Background, how: Shutdown)
 }
 
 fn end(shared: &Shared, background: &Background, how: Shutdown) -> Result<FlushReport> {
-    shared.check_process()?;
     let begun = time::now();
     let flushed = match how {
         Shutdown::Flush => flush(shared)?,

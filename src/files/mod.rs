@@ -99,6 +99,7 @@ impl FileInfo {
 
 /// Opens a file, and grows it where the options say so.
 pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Result<FileId> {
+    shared.check_process()?;
     let _span = spans::open_file(&shared.counters.pool, path);
     let file = open_and_prepare(shared, path, options)?;
     tell_of_opening(shared, &file);
