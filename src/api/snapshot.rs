@@ -30,7 +30,8 @@ pub struct Stats {
     pub frames: FrameStats,
     /// Bytes of page memory: those of the frames; in a pool that can be resized also what is left of the last step.
     pub page_bytes: u64,
-    /// Bytes beside the page memory: headers, page table, room for sealed copies, shadow pages, counters, the list of what is in flight.
+    /// Bytes beside the page memory: headers, page table, room for sealed copies, shadow pages, counters (7 KiB for each
+    /// open file), the list of what is in flight.
     pub overhead_bytes: u64,
     /// Whether the memory was asked for in huge pages.
     pub huge_pages: bool,
@@ -212,6 +213,8 @@ impl Stats {
             frames.reading += u32::from(state.phase() == Phase::Reading);
             frames.writing += u32::from(state.is_writing());
         }
+        // In a forked process a lock may be held for ever.
+        let of_files = shared.check_process().map_or(0, |()| shared.files.memory_bytes());
         let mut method = shared.method_report.clone();
         if shared.check_process().is_ok()
             && let Some(change) = shared.method.change()
@@ -226,8 +229,10 @@ impl Stats {
             look_ahead: shared.counters.measures.get(Measure::LookAhead),
             frames,
             page_bytes: pool.page_memory() as u64,
-            overhead_bytes: (pool.overhead() + shared.counters.memory() + shared.operations.memory_bytes())
-                as u64,
+            overhead_bytes: (pool.overhead()
+                + shared.counters.memory()
+                + shared.operations.memory_bytes()
+                + of_files) as u64,
             huge_pages: pool.arena().asked_for_huge_pages(),
         }
     }

@@ -18,7 +18,7 @@ use crate::{
     error::{ConfigError, Error, Result},
     id::FileId,
     io::file::File,
-    observe::hits,
+    observe::{file_activity::FileActivity, hits},
     sync::{Arc, Condvar, Mutex},
 };
 
@@ -72,6 +72,11 @@ impl FileTable {
     /// Whether no more than one file is open.
     pub(crate) fn has_one_at_most(&self) -> bool {
         self.table.lock().files.len() <= 1
+    }
+
+    /// The bytes that are taken by what is counted for each file.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.table.lock().known().count() * size_of::<FileActivity>()
     }
 
     /// Every file that may have to be synced, in the order in which they were opened.

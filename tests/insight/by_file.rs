@@ -164,3 +164,16 @@ fn an_opening_that_fails_takes_no_other_file_its_hits() {
         assert!(files.iter().all(|&file| told(&bench.pool, file).counts.hits.is_some()));
     });
 }
+
+#[test]
+fn what_is_kept_for_each_file_counts_as_memory() {
+    guarded(|| {
+        let bench = Bench::new(IoMethod::Sync, 16, 1);
+        let bytes = || bench.pool.stats().overhead_bytes;
+        let before = bytes();
+        let others: Vec<_> = (0..4).map(|n| other(&bench, &format!("file {n}"), 1)).collect();
+        assert!(bytes() >= before + 4 * 6 * 1024, "{} and then {} bytes", before, bytes());
+        others.into_iter().for_each(|file| bench.pool.close_file(file).wait().unwrap());
+        assert_eq!(bytes(), before);
+    });
+}
