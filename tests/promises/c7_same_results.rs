@@ -110,7 +110,10 @@ fn c7_every_method_gives_the_same_bytes_and_answers() {
                         let answers = seen.answers.iter();
                         answers
                             .filter(|answer| !answer.starts_with("Ok(Yes") && !answer.starts_with("Ok(Not"))
-                            .cloned()
+                            // Each run has a folder of its own.
+                            .map(|answer| {
+                                answer.split(' ').filter(|word| !word.contains('/')).collect::<String>()
+                            })
                             .collect::<Vec<_>>()
                     };
                     assert_eq!(told(&seen), told(&reference));
