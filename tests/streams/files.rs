@@ -1,10 +1,15 @@
 //! Streams and prefetches of pages of several files.
 
-use ringpool::{BufferPool, Error, FileId, IoMethod, OpenOptions, PageId, StreamOptions, testing::Op};
+use std::time::Duration;
+
+use ringpool::{
+    BufferPool, Error, FileId, IoMethod, OpenOptions, PageId, StreamOptions,
+    testing::{Fault, Op},
+};
 
 use crate::{
     assert_nothing_held,
-    support::{Bench, assert_stamped, eventually, guarded, stamped_file, with_each_method},
+    support::{Bench, assert_stamped, eventually, guarded, methods, stamped_file, with_each_method},
 };
 
 const BLOCKS: u32 = 64;
@@ -92,6 +97,25 @@ fn pages_of_a_file_that_is_not_open_are_errors_at_their_places() {
         assert_eq!((ahead.started + ahead.already, ahead.declined), (4, 4));
         assert_nothing_held(&bench);
     });
+}
+
+/// A stream that waits lets some more pages arrive than the one it needs, but not of a file that may not answer.
+#[test]
+fn c6_a_stream_waits_for_no_file_but_that_of_the_page_whose_turn_it_is() {
+    for method in methods().into_iter().filter(|method| *method != IoMethod::Sync) {
+        let (bench, other) = two_files(method, 256);
+        // So that the stream looks far ahead, and has its next page in flight whenever it waits.
+        bench.disk.inject(Fault::delay(Op::Read.of("data"), Duration::from_millis(2)));
+        let never = bench.disk.hold(Op::Read.of("other"));
+        // No two are neighbours.
+        let blocks = || (0..BLOCKS).step_by(2);
+        let pages = bench.file.pages(blocks()).chain(other.pages(blocks()));
+        let mut stream = bench.pool.read_stream(pages, StreamOptions::new());
+        assert_eq!(stream.by_ref().take(blocks().count()).filter(Result::is_ok).count(), blocks().count());
+        never.open();
+        assert_eq!(stream.filter(Result::is_ok).count(), blocks().count());
+        assert_nothing_held(&bench);
+    }
 }
 
 #[test]

@@ -354,7 +354,11 @@ impl Window {
     /// more, there is no line.
     fn wait(&mut self, waker: &Waker) {
         self.look_ahead();
-        for place in [self.distance.wait_for(self.tried), 0] {
+        // Of the same file: another one may not answer, and must not keep this page from its consumer.
+        let file = self.pages[0].page.file;
+        let most = self.distance.wait_for(self.tried);
+        let far = (1..=most).rev().find(|&place| self.pages[place].page.file == file).unwrap_or(0);
+        for place in [far, 0] {
             let Some(pin) = &self.pages[place].pin else { continue };
             let ticket = pin.frames().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
             if let Some(ticket) = ticket {
