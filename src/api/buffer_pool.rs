@@ -276,7 +276,8 @@ impl BufferPool {
 
     /// Pins and latches several pages to read them together: [`fetch_many`](Self::fetch_many) with guards that own their pins, in the
     /// order of the list. No latch is held while another one is waited for, so the call is part of no deadlock, in whatever order other
-    /// threads latch the same pages.
+    /// threads latch the same pages. It needs a moment at which all can be had: writers that change hot pages of the list all the time may
+    /// keep it waiting for long.
     ///
     /// # Examples
     /// ```

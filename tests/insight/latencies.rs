@@ -138,6 +138,30 @@ fn each_page_of_a_fetch_of_many_is_measured_as_what_it_met() {
     });
 }
 
+/// Its page's bytes are what they are.
+struct Plain;
+
+impl ringpool::PageCodec for Plain {
+    fn seal(&self, _: ringpool::PageAddress, _: &mut [u8]) {}
+
+    fn open(&self, _: ringpool::PageAddress, _: &mut [u8]) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+#[test]
+fn pages_that_were_read_ahead_for_a_codec_are_hits_of_a_fetch_of_many() {
+    with_each_method(|method| {
+        let bench = Bench::with(32, |builder| builder.frames(32).io_method(method).codec(Plain));
+        assert_eq!(bench.pool.prefetch(bench.file.pages(0..4_u32)).started, 4);
+        eventually("they are read", || bench.pool.stats().frames.in_flight() == 0);
+        let pages: Vec<PageId> = (0..6).map(|block| bench.page(block)).collect();
+        drop(bench.pool.fetch_many(&pages).wait().unwrap());
+        let counts = bench.pool.stats().counts;
+        assert_eq!((counts.hits, counts.misses, counts.joins), (4, 2, 0));
+    });
+}
+
 #[test]
 fn each_wait_of_a_stream_is_measured_and_as_long_as_it_was() {
     const HELD: Duration = Duration::from_millis(10);

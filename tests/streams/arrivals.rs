@@ -14,7 +14,7 @@ use ringpool::{
 
 use crate::{
     assert_nothing_held, reads,
-    support::{Bench, EIO, PAGE, assert_stamped, methods, stamped_file, with_each_method},
+    support::{Bench, EIO, PAGE, assert_stamped, eventually, methods, stamped_file, with_each_method},
 };
 
 const BLOCKS: u32 = 64;
@@ -155,13 +155,60 @@ fn c5_arrivals_that_are_dropped_leave_their_frames_to_others() {
         let list = [bench.page(1), bench.page(2), PageId::new(slow, 0), PageId::new(slow, 8)];
         let mut arrivals = bench.pool.fetch_many(&list).as_they_arrive();
         assert!(arrivals.next().unwrap().1.is_ok());
-        assert!(poll_next(&mut arrivals).is_ready());
+        assert!(arrivals.next().unwrap().1.is_ok());
         assert!(poll_next(&mut arrivals).is_pending());
         drop(arrivals);
         gate.open();
         let all = bench.pool.fetch_many(&pages(&bench, &[20, 21, 22, 23])).wait().unwrap();
         assert_eq!(all.len(), 4);
         drop(all);
+        assert_nothing_held(&bench);
+    }
+}
+
+/// Pages for which there is no clean frame are fetched each by itself, and the first of them may not come.
+#[test]
+fn c6_a_page_that_does_not_come_keeps_none_of_another_file_waiting() {
+    for method in methods().into_iter().filter(|method| *method != IoMethod::Sync) {
+        for as_task in [false, true] {
+            let (bench, slow) = with_slow_file(method.clone(), 8);
+            bench.dirty(0..8, 2);
+            let gate = bench.disk.hold(Op::Read.of("slow"));
+            let list = [0, 2, 4].map(|block| PageId::new(slow, block));
+            let list = [list[0], bench.page(20), list[1], bench.page(30), list[2]];
+            let mut arrivals = bench.pool.fetch_many(&list).as_they_arrive();
+            let mut came = Vec::new();
+            for _ in 0..2 {
+                let next = if as_task { pollster::block_on(arrivals.next_page()) } else { arrivals.next() };
+                came.push(next.map(|(at, page)| (at, page.unwrap().id())).unwrap());
+            }
+            came.sort_unstable();
+            assert_eq!(came, [(1, list[1]), (3, list[3])]);
+            gate.open();
+            assert_eq!(arrivals.filter(|(_, page)| page.is_ok()).count(), 3);
+            assert_nothing_held(&bench);
+        }
+    }
+}
+
+/// What was handed out and dropped is for other calls, though a page is still to come.
+#[test]
+fn c6_pages_that_were_handed_out_leave_their_frames_to_other_calls() {
+    for method in methods().into_iter().filter(|method| *method != IoMethod::Sync) {
+        let (bench, slow) = with_slow_file(method, 16);
+        let gate = bench.disk.hold(Op::Read.of("slow"));
+        let mut list: Vec<_> = (0..12).map(|block| bench.page(block)).collect();
+        list.push(PageId::new(slow, 0));
+        let mut arrivals = bench.pool.fetch_many(&list).as_they_arrive();
+        assert_eq!(arrivals.by_ref().take(12).filter(|(_, page)| page.is_ok()).count(), 12);
+        assert!(poll_next(&mut arrivals).is_pending());
+        let mut other = bench.pool.fetch_many(&pages(&bench, &[20, 21, 22, 23, 24, 25, 26, 27]));
+        eventually("the other call is let in", || {
+            Pin::new(&mut other).poll(&mut Context::from_waker(Waker::noop())).is_ready()
+        });
+        assert_eq!(bench.pool.stats().counts.frame_waits, 0, "and did not stand in line");
+        gate.open();
+        assert!(arrivals.all(|(_, page)| page.is_ok()));
         assert_nothing_held(&bench);
     }
 }

@@ -82,6 +82,21 @@ fn c6_no_latch_is_held_while_another_is_waited_for() {
     });
 }
 
+/// A latch has room for fewer threads than a page has for pins.
+#[test]
+fn c6_a_page_listed_more_often_than_it_can_be_latched_is_an_error() {
+    with_each_method(|method| {
+        let bench = Bench::new(method, 16, BLOCKS);
+        let list = vec![bench.page(1); 258_048];
+        match bench.pool.read_many(&list).wait() {
+            Err(Error::TooManyPins { page, .. }) => assert_eq!(page, bench.page(1)),
+            other => panic!("{:?}", other.map(|guards| guards.len())),
+        }
+        drop(bench.pool.read_many(&list[1..]).wait().unwrap());
+        assert_nothing_held(&bench);
+    });
+}
+
 /// A writer that waits by then must not get between the latches of a page that stands in the list twice.
 #[test]
 fn c6_a_page_that_stands_in_the_list_twice_is_latched_twice_though_a_writer_waits() {

@@ -127,6 +127,19 @@ impl Admission {
         }
     }
 
+    /// Notes that a call that is in needs no more than so many frames from here on.
+    pub(crate) fn lower(&self, place: &CallPlace, need: usize, frames: usize) {
+        let mut wakers = Wakers::new();
+        let mut line = self.line.lock();
+        if let Some(call) = line.inside.get_mut(&place.0) {
+            let less = call.need.saturating_sub(need);
+            call.need -= less;
+            line.admitted -= less;
+            line.call(frames, time::now(), &mut wakers);
+        }
+        drop(line);
+    }
+
     /// Ends a call, which has its pins if it `has_pages`, or is over without; or gives up its place in the line.
     pub(crate) fn leave(&self, place: &CallPlace, frames: usize, has_pages: bool) {
         let (now, mut wakers, mut entry) = (time::now(), Wakers::new(), None);
@@ -225,6 +238,22 @@ mod tests {
     use super::*;
 
     const FRAMES: usize = 10;
+
+    #[test]
+    fn c6_what_a_call_needs_no_more_is_for_others() {
+        let admission = Admission::default();
+        let (mut first, mut second) = (None, None);
+        assert!(enter(&admission, 8, &mut first));
+        assert!(!enter(&admission, 6, &mut second));
+        let place = first.as_ref().expect("it is in");
+        admission.lower(place, 5, FRAMES);
+        assert!(!enter(&admission, 6, &mut second), "eleven of ten");
+        admission.lower(place, 4, FRAMES);
+        admission.lower(place, 9, FRAMES);
+        assert!(enter(&admission, 6, &mut second));
+        [first, second].into_iter().flatten().for_each(|place| admission.leave(&place, FRAMES, true));
+        assert_eq!(admission.line.lock().admitted, 0);
+    }
 
     /// Returns whether the call is in.
     fn enter(admission: &Admission, need: usize, place: &mut Option<CallPlace>) -> bool {

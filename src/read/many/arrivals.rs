@@ -47,8 +47,10 @@ struct Coming {
     group: Group,
     /// Their places in the list, each with the wait for its read.
     open: Vec<(usize, Option<Ticket>)>,
-    /// One that must be fetched by itself.
-    demand: Option<(usize, Miss)>,
+    /// Those that are fetched each by itself. All but the last are being read.
+    alone: Vec<(usize, Miss)>,
+    /// Whether any page has come.
+    has_pages: bool,
 }
 
 impl Arrivals {
@@ -59,7 +61,12 @@ impl Arrivals {
             ManyStage::Refused(error, pages) => arrived.extend((0..pages).map(|at| (at, Err(error.clone())))),
             ManyStage::Missing(all) => {
                 let open = (0..all.group.pages.len()).map(|at| (at, None)).collect();
-                coming = Some(Box::new(Coming { group: all.into_group(), open, demand: None }));
+                coming = Some(Box::new(Coming {
+                    group: all.into_group(),
+                    open,
+                    alone: Vec::new(),
+                    has_pages: false,
+                }));
             }
             ManyStage::Done => {}
         }
@@ -79,11 +86,7 @@ impl Arrivals {
     /// Returns how many pages are to come.
     #[must_use]
     pub fn remaining(&self) -> usize {
-        let (open, demand) = self
-            .coming
-            .as_ref()
-            .map_or((0, 0), |coming| (coming.open.len(), usize::from(coming.demand.is_some())));
-        self.arrived.len() + open + demand
+        self.arrived.len() + self.coming.as_ref().map_or(0, |coming| coming.remaining())
     }
 }
 
@@ -95,11 +98,11 @@ impl PollStep for Arrivals {
             && let Some(coming) = &mut self.coming
         {
             match ready!(coming.step(&mut self.arrived, drive, waker)) {
-                Ok(()) if coming.open.is_empty() && coming.demand.is_none() => {
-                    coming.group.leave(true);
+                Ok(()) if coming.remaining() == 0 => {
+                    coming.group.leave(coming.has_pages);
                     self.coming = None;
                 }
-                Ok(()) => {}
+                Ok(()) => coming.group.lower_need(coming.remaining()),
                 Err(error) => {
                     let open = coming.take_open().into_iter();
                     self.arrived.extend(open.map(|at| (at, Err(error.clone()))));
@@ -112,40 +115,64 @@ impl PollStep for Arrivals {
 
     fn is_sure_of_its_wake_up(&self) -> bool {
         self.coming.as_ref().is_none_or(|coming| {
-            coming.group.is_in()
-                && coming.demand.as_ref().is_none_or(|(_, miss)| miss.is_sure_of_its_wake_up())
+            coming.group.is_in() && coming.alone.iter().all(|(_, miss)| miss.is_sure_of_its_wake_up())
         })
     }
 }
 
 impl Coming {
+    /// Returns how many pages have not come.
+    fn remaining(&self) -> usize {
+        self.open.len() + self.alone.len()
+    }
+
     /// Goes on until pages have arrived, or none are open. `Err` where the call as a whole cannot have its pages.
     fn step(&mut self, arrived: &mut VecDeque<Arrival>, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
         self.group.shared.check_process()?;
         ready!(self.group.enter(drive, waker))?;
         self.collect(arrived, waker);
         // What is here is used while the rest is on its way.
-        if !arrived.is_empty() || self.open.is_empty() && self.demand.is_none() {
+        if arrived.is_empty() {
+            self.fetch_alone(arrived, drive, waker);
+        }
+        if !arrived.is_empty() || self.remaining() == 0 {
+            self.has_pages |= arrived.iter().any(|(_, page)| page.is_ok());
             return Poll::Ready(Ok(()));
         }
-        if self.demand.is_none()
-            && let Some(next) = self.open.iter().position(|&(at, _)| self.group.pins[at].is_none())
-        {
-            let (at, _) = self.open.swap_remove(next);
-            self.demand = Some((at, self.group.miss(at)));
+        if self.alone.is_empty() {
+            return Poll::Pending;
         }
-        let Some((at, miss)) = &mut self.demand else { return Poll::Pending };
-        let Poll::Ready(outcome) = miss.step(drive, waker) else {
-            // A pool that shrinks waits for what is pinned here, and this for frames that are to go.
-            return self.group.check_count().map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending);
-        };
-        self.group.patience = miss.patience_left();
-        if outcome.is_ok() {
-            self.group.note_taken();
+        // A pool that shrinks waits for what is pinned here, and this for frames that are to go.
+        self.group.check_count().map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending)
+    }
+
+    /// Goes on with the pages that are fetched each by itself, up to the first that is over. The next one begins when the one before it has
+    /// its frame and is being read: so a file that does not answer keeps none of another waiting.
+    fn fetch_alone(&mut self, arrived: &mut VecDeque<Arrival>, drive: Drive, waker: &Waker) {
+        let mut next = 0;
+        loop {
+            if next == self.alone.len() {
+                let is_waiting_for_a_frame =
+                    self.alone.last().is_some_and(|(_, miss)| !miss.is_sure_of_its_wake_up());
+                let unread = self.open.iter().position(|&(at, _)| self.group.pins[at].is_none());
+                let Some(unread) = unread.filter(|_| !is_waiting_for_a_frame) else { return };
+                let (at, _) = self.open.swap_remove(unread);
+                self.alone.push((at, self.group.miss(at)));
+            }
+            // A thread transfers the last page itself, and no page while others may arrive.
+            let drive = if self.remaining() == 1 { drive } else { Drive::Task };
+            let (at, miss) = &mut self.alone[next];
+            match miss.step(drive, waker) {
+                Poll::Pending => next += 1,
+                Poll::Ready(outcome) => {
+                    arrived.push_back((*at, outcome));
+                    self.group.patience = miss.patience_left();
+                    self.group.note_taken();
+                    self.alone.remove(next);
+                    return;
+                }
+            }
         }
-        arrived.push_back((*at, outcome));
-        self.demand = None;
-        Poll::Ready(Ok(()))
     }
 
     /// Looks at each open page, and gets in line for the end of each read that is under way.
@@ -198,14 +225,14 @@ impl Coming {
 
     /// Leaves all lines. Returns the places that were open.
     fn take_open(&mut self) -> Vec<usize> {
-        let demand = self.demand.take().map(|(at, _)| at);
+        let alone = mem::take(&mut self.alone).into_iter().map(|(at, _)| at);
         let open = mem::take(&mut self.open).into_iter().map(|(at, wait)| {
             if let (Some(ticket), Some(pin)) = (wait, &self.group.pins[at]) {
                 pin.cancel_wait(&ticket);
             }
             at
         });
-        let mut open: Vec<_> = open.chain(demand).collect();
+        let mut open: Vec<_> = open.chain(alone).collect();
         open.sort_unstable();
         open
     }

@@ -8,12 +8,13 @@ use std::{
     task::{Poll, Waker},
 };
 
-use super::{is_being_read, is_here};
+use super::is_here;
 use crate::{
     buffer::{
         frame::{
             admission::{Beside, CallPlace},
             pin::Pin,
+            state::Phase,
         },
         lookup::Lookup,
         supply::shortage::Shortage,
@@ -176,6 +177,13 @@ impl Group {
         }
     }
 
+    /// Leaves the frames to other calls but for so many pages, which are still to come.
+    pub(super) fn lower_need(&self, pages: usize) {
+        if let AdmissionStage::Inside(place) = &self.entry {
+            self.shared.pool.admission.lower(place, pages, frames_to_let_in(&self.shared));
+        }
+    }
+
     /// Pins what is here, anew.
     fn look_up(&mut self) {
         let Self { shared, pages, pins, .. } = self;
@@ -190,9 +198,14 @@ impl Group {
     fn start(&mut self) {
         let Self { shared, pages, pins, felt, .. } = self;
         for (pin, felt) in pins.iter().zip(felt.iter_mut()) {
-            if let Some(pin) = pin.as_ref().filter(|pin| is_being_read(pin)) {
+            let Some(pin) = pin else { continue };
+            let (file, phase) = (pin.frame().page().file, pin.frame().state.load().phase());
+            if phase == Phase::Reading {
                 *felt = Some(Measure::Join);
-                shared.count_for(pin.frame().page().file, Counter::Joins, 1);
+                shared.count_for(file, Counter::Joins, 1);
+            } else if phase == Phase::Loaded {
+                // Read ahead, and to be opened by the codec: there is no read to wait for.
+                shared.counters.hits.add(file, 1);
             }
         }
         let mut missing: Vec<usize> = (0..pages.len()).filter(|&at| pins[at].is_none()).collect();

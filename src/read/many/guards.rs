@@ -2,7 +2,7 @@
 //!
 //! Latches are taken without waiting while others are held: where one cannot be had, all are released, and the call waits for that
 //! one alone before it tries the others again. So it takes part in no deadlock, whatever the order in which writers latch
-//! the same pages. A page that stands in the list more than once is latched as often, past the line in which a writer may wait by then.
+//! the same pages. The price: it needs a moment at which all of them can be had, and writers that always have one of them keep it waiting. A page that stands in the list more than once is latched as often, past the line in which a writer may wait by then.
 
 use std::{
     fmt, mem,
@@ -16,7 +16,7 @@ use crate::{
         frame::latch::Latch,
         page::{Latching, OwnedPageRead, PinnedPage},
     },
-    error::Result,
+    error::{Error, Result},
     sync::{
         poll_budget,
         time::Duration,
@@ -37,6 +37,8 @@ pub struct ReadMany {
 enum GuardsStage {
     Fetching(FetchMany),
     Latching(LatchingAll),
+    /// The guards were collected.
+    Done,
 }
 
 /// Pinned pages that are being latched.
@@ -64,7 +66,7 @@ impl ReadMany {
     pub fn frame_wait(self, wait: Duration) -> Self {
         match self.stage {
             GuardsStage::Fetching(many) => Self::new(many.frame_wait(wait)),
-            stage @ GuardsStage::Latching(_) => Self { stage },
+            stage => Self { stage },
         }
     }
 
@@ -86,16 +88,18 @@ impl PollStep for ReadMany {
             let pages = pages.into_iter().map(Place::Pinned).collect();
             self.stage = GuardsStage::Latching(LatchingAll { pages, wait: None });
         }
-        match &mut self.stage {
-            GuardsStage::Latching(latching) => latching.step(drive, waker),
-            GuardsStage::Fetching(_) => unreachable!("it has its pages"),
-        }
+        let GuardsStage::Latching(latching) = &mut self.stage else {
+            panic!("pages were polled for after they had been given");
+        };
+        let guards = ready!(latching.step(drive, waker));
+        self.stage = GuardsStage::Done;
+        Poll::Ready(guards)
     }
 
     fn is_sure_of_its_wake_up(&self) -> bool {
         match &self.stage {
             GuardsStage::Fetching(many) => many.is_sure_of_its_wake_up(),
-            GuardsStage::Latching(_) => true,
+            GuardsStage::Latching(_) | GuardsStage::Done => true,
         }
     }
 }
@@ -108,7 +112,14 @@ impl LatchingAll {
                 self.pages[*at] = Place::Latched(OwnedPageRead::of_latched(pin));
                 self.wait = None;
             }
-            let Some(refused) = (0..self.pages.len()).find(|&at| !self.latch(at)) else { break };
+            let mut refused = None;
+            for at in 0..self.pages.len() {
+                if !self.latch(at)? {
+                    refused = Some(at);
+                    break;
+                }
+            }
+            let Some(refused) = refused else { break };
             if !seeded!("latches_kept_while_another_is_waited_for") {
                 self.release();
             }
@@ -124,16 +135,23 @@ impl LatchingAll {
     }
 
     /// Latches the page at that place, if that needs no wait. Returns whether it is latched.
-    fn latch(&mut self, at: usize) -> bool {
-        let Place::Pinned(page) = &self.pages[at] else { return true };
-        let id = page.id();
+    fn latch(&mut self, at: usize) -> Result<bool> {
+        let Place::Pinned(page) = &self.pages[at] else { return Ok(true) };
+        let (id, pin) = (page.id(), page.pin());
         let has_it = |place: &Place| matches!(place, Place::Latched(guard) if guard.id() == id);
-        let is_latched = page.pin().try_latch(Latch::Shared)
-            || self.pages.iter().any(has_it) && page.pin().try_latch_past_the_line();
-        if is_latched && let Place::Pinned(page) = mem::replace(&mut self.pages[at], Place::Waiting) {
+        if !pin.try_latch(Latch::Shared) {
+            if !self.pages.iter().any(has_it) {
+                return Ok(false);
+            }
+            if !pin.try_latch_past_the_line() {
+                // It is latched for reading here: what is missing is room for one latch more.
+                return Err(Error::TooManyPins { page: id, path: pin.frames().file_paths.of(id.file) });
+            }
+        }
+        if let Place::Pinned(page) = mem::replace(&mut self.pages[at], Place::Waiting) {
             self.pages[at] = Place::Latched(OwnedPageRead::of_latched(page.into_pin()));
         }
-        is_latched
+        Ok(true)
     }
 
     /// Releases all latches.
@@ -159,6 +177,7 @@ impl fmt::Debug for ReadMany {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.stage {
             GuardsStage::Fetching(many) => write!(f, "ReadMany({many:?})"),
+            GuardsStage::Done => f.write_str("ReadMany(collected)"),
             GuardsStage::Latching(latching) => {
                 write!(f, "ReadMany({} pages, being latched)", latching.pages.len())
             }

@@ -25,7 +25,6 @@ use crate::{
     buffer::{
         frame::{
             pin::Pin,
-            state::Phase,
             waiters::{Ticket, want::Want},
         },
         lookup::Lookup,
@@ -164,10 +163,6 @@ fn count_hits(shared: &Shared, pages: &[PageId], pins: &[Option<Pin>]) -> usize 
 
 fn is_here(pin: &Pin) -> bool {
     pin.frame().state.load().is_valid()
-}
-
-fn is_being_read(pin: &Pin) -> bool {
-    pin.frame().state.load().phase() == Phase::Reading
 }
 
 impl Future for FetchMany {
