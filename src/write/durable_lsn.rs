@@ -1,7 +1,7 @@
 //! How far a log is durable, for the threads and tasks that wait for it: the half of a group commit that every engine needs.
 //!
 //! Invariants: a waiter is in the map only while the log is not durable up to its LSN, and has not failed. It looks at both under the lock
-//! that it gets in by, and each step forward takes the lock after it has published how far the log is; so none is missed.
+//! that it gets in by, and each step forward is published under that lock; so none is missed. After a failure there is no step any more.
 //!
 //! Lock order: a leaf. Wakers are called after it.
 //!
@@ -59,7 +59,8 @@ use crate::{
 ///             // And a sync, where this is a file.
 ///             match file.write_all(&bytes) {
 ///                 Ok(()) => log.durable.advance(end),
-///                 Err(error) => log.durable.fail(error),
+///                 // For good: what it would write later has a gap before it.
+///                 Err(error) => return log.durable.fail(error),
 ///             }
 ///         });
 ///         log
@@ -130,12 +131,16 @@ impl DurableLsn {
         self.waiting.lock().wakers.last_key_value().map(|(&(lsn, _), _)| lsn)
     }
 
-    /// Says that the log is durable up to there, and wakes those that waited for no more. It never goes back.
+    /// Says that the log is durable up to there, and wakes those that waited for no more. It never goes back. Does nothing once the log
+    /// has [failed](Self::fail): records that are written after others were lost are of no use.
     pub fn advance(&self, durable: Lsn) {
-        self.durable.fetch_max(durable.0, Ordering::AcqRel);
         // Called when this is dropped: after the lock.
         let mut wakers = Wakers::new();
         let mut waiting = self.waiting.lock();
+        if waiting.failed.is_some() {
+            return;
+        }
+        self.durable.fetch_max(durable.0, Ordering::AcqRel);
         let later = self.get().0.checked_add(1).map(|next| waiting.wakers.split_off(&(Lsn(next), 0)));
         let served = std::mem::replace(&mut waiting.wakers, later.unwrap_or_default());
         drop(waiting);
@@ -312,6 +317,17 @@ mod tests {
         assert_eq!(error.raw_os_error(), Some(5));
         assert_eq!(log.reached(Lsn(9)).wait().unwrap_err().raw_os_error(), Some(5));
         assert_eq!(log.reached(Lsn(7)).wait().unwrap(), Lsn(7), "what is durable stays so");
+    }
+
+    /// The log's thread may go on with later records, though those in between are in no file.
+    #[test]
+    fn c8_a_log_that_failed_is_never_durable_any_further() {
+        let log = DurableLsn::new(Lsn(7));
+        log.fail(io::Error::from_raw_os_error(5));
+        log.advance(Lsn(9));
+        assert_eq!(log.get(), Lsn(7));
+        assert!(log.reached(Lsn(8)).wait().is_err());
+        assert_eq!(log.reached(Lsn(7)).wait().unwrap(), Lsn(7));
     }
 
     #[test]
