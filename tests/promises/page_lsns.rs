@@ -10,6 +10,7 @@ use std::{
 use ringpool::{
     BufferPool, CheckpointOptions, Error, IoMethod, Lsn, OpenOptions, PageAddress, PageCodec, PageLsn,
     Shutdown, StreamOptions, Wal,
+    report::Evicted,
     testing::{Op, SimDisk},
 };
 
@@ -232,6 +233,67 @@ fn c8_pages_of_zeros_have_no_lsn_and_stay_zeros() {
                 assert!(on_disk(&bench, block, with_codec) == [0; PAGE]);
             }
             assert_eq!(*log.0.lock().unwrap(), []);
+        }
+    });
+}
+
+/// Says the LSN of a page, and has it read from the disk and says it again.
+fn lsn_before_and_after_an_eviction(bench: &Bench, block: u32) -> [Lsn; 2] {
+    let lsn = || bench.pool.read(bench.page(block)).wait().unwrap().lsn();
+    let before = lsn();
+    assert_eq!(bench.pool.evict(bench.page(block)).wait().unwrap(), Evicted::Yes);
+    [before, lsn()]
+}
+
+/// What was overwritten without a record is what its bytes say: the LSN that it had is gone with what was there.
+#[test]
+fn c8_a_page_that_is_overwritten_without_a_record_has_the_lsn_in_its_bytes() {
+    with_each_method(|method| {
+        for (is_stated, is_filled) in [(true, false), (false, false), (true, true), (false, true)] {
+            let (bench, _) = bench(method.clone(), false);
+            let page = bench.page(3);
+            assert_eq!(bench.pool.read(page).wait().unwrap().lsn(), Lsn(503));
+            let mut guard = bench.pool.overwrite(page).wait().unwrap();
+            assert_eq!(guard.lsn(), Lsn::UNLOGGED);
+            let expected = if is_filled { Lsn(77) } else { Lsn::UNLOGGED };
+            if is_filled {
+                guard.copy_from_slice(&with_lsn(3, 77));
+            }
+            if is_stated {
+                guard.set_lsn(Lsn::UNLOGGED);
+            }
+            drop(guard);
+            // A second guard, whose change has no record either.
+            let mut guard = bench.pool.write(page).wait().unwrap();
+            assert_eq!(guard.lsn(), expected);
+            guard[100] = 9;
+            guard.set_lsn(Lsn::UNLOGGED);
+            drop(guard);
+            assert_eq!(lsn_before_and_after_an_eviction(&bench, 3), [expected; 2]);
+            assert_eq!(on_disk(&bench, 3, false)[AT..AT + 8], expected.0.to_le_bytes());
+            // Redo has the records from there on to do.
+            let mut guard = bench.pool.write(page).wait().unwrap();
+            guard.set_lsn(Lsn(100)..Lsn(140));
+            drop(guard);
+            assert_eq!(lsn_before_and_after_an_eviction(&bench, 3), [Lsn(140); 2]);
+        }
+    });
+}
+
+#[test]
+fn c8_a_page_without_a_record_gets_no_lsn_by_what_is_copied_there() {
+    with_each_method(|method| {
+        for is_stated in [true, false] {
+            let (bench, _) = bench(method.clone(), false);
+            bench.pool.extend(bench.file, NonZeroU32::MIN).wait().unwrap();
+            let mut guard = bench.pool.write(bench.page(BLOCKS)).wait().unwrap();
+            guard.copy_from_slice(&with_lsn(BLOCKS, 500));
+            if is_stated {
+                guard.set_lsn(Lsn::UNLOGGED);
+            }
+            drop(guard);
+            assert_eq!(lsn_before_and_after_an_eviction(&bench, BLOCKS), [Lsn::UNLOGGED; 2]);
+            assert!(on_disk(&bench, BLOCKS, false) == with_lsn(BLOCKS, 0));
         }
     });
 }

@@ -6,8 +6,9 @@ use crate::id::Lsn;
 ///
 /// With it ([`Builder::page_lsn`](crate::Builder::page_lsn)) [`lsn`](crate::OwnedPageRead::lsn) of a guard is where the last record of the page ends, also after a restart, and redo
 /// compares that with its records. What [`set_lsn`](crate::PageWrite::set_lsn) stated is in the page's bytes when its guard ends, so each write
-/// carries it. The engine does not change those bytes itself. It may overwrite them with others, as with an older image of the whole page: they
-/// get the page's LSN when the guard ends.
+/// carries it. The engine does not change those bytes itself. It may copy others over them, as with an older image of the whole page: they
+/// get the page's LSN when the guard ends, zero where it has none. A page that was [overwritten](crate::BufferPool::overwrite)
+/// has lost the one that it had: without a record since, its LSN is what the engine has put there, as with a page from a backup.
 ///
 /// It holds for all files of the pool but those that are opened [otherwise](crate::OpenOptions::page_lsn). A page whose 8 bytes are zero has no LSN ([`Lsn::UNLOGGED`]), as a page of zeros; one that never had a
 /// record stated stays so.

@@ -65,11 +65,17 @@ impl Change {
         NonNull::slice_from_raw_parts(frames.address_of(pin.frame_no()), frames.page_size().bytes())
     }
 
-    /// Puts the page's LSN where the page keeps it.
+    /// Has the page's LSN and the one in its bytes be the same: puts it there; or takes it from there, where the page was overwritten and
+    /// has no record since, so that what is there now, zeros or a page from a backup, has its own.
     fn stamp(&mut self, pin: &Pin) {
         let Some(place) = pin.place_of_lsn() else { return };
+        if self.is_overwritten {
+            // SAFETY: the guard, which is about to end, holds the exclusive latch, and lends the bytes to none any more.
+            return pin.frame().set_lsn(place.read(unsafe { bytes_of(pin) }));
+        }
         let lsn = pin.frame().page_lsn();
-        if lsn == Lsn::UNLOGGED || self.is_overwritten || seeded!("lsn_not_put_into_the_page") {
+        // Bytes that were not lent have none either.
+        if lsn == Lsn::UNLOGGED && !self.is_own || seeded!("lsn_not_put_into_the_page") {
             return;
         }
         let mut bytes = self.own_bytes(pin);
@@ -231,10 +237,11 @@ impl OwnedPageWrite {
         guard
     }
 
-    /// Fills the page with zeros. The records of what was there do not count any more, once one of what comes now is stated.
+    /// Fills the page with zeros. The records of what was there do not count any more.
     pub(crate) fn overwrite(&mut self) {
         self.fill(0);
         self.change.is_overwritten = true;
+        self.pin().frame().set_lsn(Lsn::UNLOGGED);
     }
 
     fn pin(&self) -> &Pin {
