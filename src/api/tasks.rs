@@ -118,7 +118,11 @@ fn start(pool: BufferPool, how: Shutdown) -> Result<Arc<Promise<EndOfPool>>, End
 /// Ends the pool, and drops it where that succeeds.
 fn end(pool: BufferPool, how: Shutdown) -> EndOfPool {
     let kept = pool.clone();
-    callback::contained(|| pool.shutdown(how)).unwrap_or_else(|error| Err(ShutdownError::new(kept, error)))
+    let ended = callback::contained(|| pool.shutdown(how))
+        .unwrap_or_else(|error| Err(ShutdownError::new(kept.clone(), error)));
+    // With the last clone go the engine's log and codec, whose drop may panic. The pool has ended all the same.
+    let _ = callback::contained(|| drop(kept));
+    ended
 }
 
 impl Future for ShuttingDown {

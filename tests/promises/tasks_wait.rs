@@ -1,7 +1,8 @@
 //! What a task awaits where a thread would block: opening a file, and the end of a pool. No poll waits for a disk.
 
 use std::{
-    fs,
+    fs, io,
+    panic::resume_unwind,
     pin::Pin,
     sync::{
         Arc,
@@ -11,7 +12,7 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, Error, IoMethod, OpenOptions, PageId, Shutdown,
+    BufferPool, Builder, Error, IoMethod, Lsn, OpenOptions, PageId, Shutdown, Wal,
     testing::{Fault, Op},
 };
 
@@ -144,6 +145,36 @@ fn c3_a_shutdown_that_a_task_awaits_gives_the_pool_back_where_it_cannot_write() 
         assert_eq!(*pool.read(PageId::new(file, 2)).wait().unwrap(), *stamped(2, 2));
         assert_eq!(when_woken(pool.shutdown_async(Shutdown::Flush), &task).unwrap().pages_written, 1);
         assert!(disk.durable_image("data").unwrap()[2 * PAGE..3 * PAGE] == stamped(2, 2));
+    });
+}
+
+/// A log whose drop panics, as that of one does which finds its thread dead.
+struct PanicsWhenDropped;
+
+impl Wal for PanicsWhenDropped {
+    fn flushed_lsn(&self) -> Lsn {
+        Lsn::UNLOGGED
+    }
+
+    fn flush(&self, up_to: Lsn) -> io::Result<Lsn> {
+        Ok(up_to)
+    }
+}
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        resume_unwind(Box::new("its thread is dead"));
+    }
+}
+
+#[test]
+fn c10_a_shutdown_ends_though_the_drop_of_the_engines_log_panics() {
+    with_each_method(|method| {
+        let options = |builder: Builder| builder.frames(8).io_method(method).wal(PanicsWhenDropped);
+        let (_, pool, file) = Bench::with(4, options).into_parts();
+        pool.write(PageId::new(file, 2)).wait().unwrap().set_lsn(Lsn(7));
+        let task = Arc::default();
+        assert_eq!(when_woken(pool.shutdown_async(Shutdown::Flush), &task).unwrap().pages_written, 1);
     });
 }
 
