@@ -12,8 +12,8 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     path::Path,
     pin::pin,
-    sync::mpsc,
-    task::{Context, Poll, Waker},
+    sync::{Arc, mpsc},
+    task::{Context, Poll, Wake, Waker},
     thread,
     time::Duration,
 };
@@ -355,4 +355,61 @@ fn c10_what_was_begun_before_a_fork_is_an_error_in_the_forked_process() {
             assert!(stream.by_ref().chain(other_stream).all(|page| page.is_ok()));
         });
     });
+}
+
+#[test]
+fn c10_a_shutdown_that_was_begun_before_a_fork_is_an_error_in_the_forked_process() {
+    with_each_method(|method| {
+        let (disk, pool, file) = Bench::new(method, 8, BLOCKS).into_parts();
+        restamp(&pool.fetch(PageId::new(file, 2)).wait().unwrap(), 2);
+        let writes = disk.hold(Op::Write);
+        let mut ending = pool.shutdown_async(Shutdown::Flush);
+        assert!(poll(&mut ending).is_pending());
+        writes.wait_for(1);
+        // It is dropped there, too.
+        let mut begun = Some(ending);
+        in_a_child(|| {
+            let Poll::Ready(Err(refused)) = poll(begun.as_mut().unwrap()) else { panic!("it is not ready") };
+            assert!(matches!(refused.error(), Error::Forked), "{refused}");
+            assert_forked(refused.pool().blocks(file));
+            drop((refused, begun.take()));
+        });
+        let mut ending = begun.unwrap();
+        writes.open();
+        let mut report = None;
+        eventually("the end", || {
+            if let Poll::Ready(ended) = poll(&mut ending) {
+                report = Some(ended.unwrap());
+            }
+            report.is_some()
+        });
+        assert_eq!(report.unwrap().pages_written, 1);
+    });
+}
+
+/// It has its result by then, and no pool is left to be given back.
+#[test]
+fn c10_a_shutdown_that_was_over_before_a_fork_has_ended_in_the_forked_process_too() {
+    with_each_method(|method| {
+        let (disk, pool, file) = Bench::new(method, 8, BLOCKS).into_parts();
+        restamp(&pool.fetch(PageId::new(file, 2)).wait().unwrap(), 2);
+        let writes = disk.hold(Op::Write);
+        let (woken, is_woken) = mpsc::channel();
+        let mut ending = pool.shutdown_async(Shutdown::Flush);
+        let waker = Waker::from(Arc::new(Telling(woken)));
+        assert!(pin!(&mut ending).poll(&mut Context::from_waker(&waker)).is_pending());
+        writes.open();
+        is_woken.recv().unwrap();
+        in_a_child(|| assert!(matches!(poll(&mut ending), Poll::Ready(Ok(_)))));
+        assert!(matches!(poll(&mut ending), Poll::Ready(Ok(_))));
+    });
+}
+
+/// A task that tells when it is woken.
+struct Telling(mpsc::Sender<()>);
+
+impl Wake for Telling {
+    fn wake(self: Arc<Self>) {
+        self.0.send(()).unwrap();
+    }
 }

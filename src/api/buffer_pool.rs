@@ -1,6 +1,11 @@
 //! The façade: every public operation, in one or two lines each. What they do is below.
 
-use std::{fmt, num::NonZeroU32, path::Path, sync::Arc};
+use std::{
+    fmt,
+    num::NonZeroU32,
+    path::Path,
+    sync::{Arc, Weak},
+};
 
 use crate::{
     api::{
@@ -80,6 +85,11 @@ impl BufferPool {
     /// Whether this is the process that built the pool.
     pub(super) fn is_of_this_process(&self) -> bool {
         self.shared.check_process().is_ok()
+    }
+
+    /// Returns what finds the pool as long as a clone of it lives.
+    pub(super) fn downgrade(&self) -> WeakPool {
+        WeakPool { background: Arc::downgrade(&self.background), shared: Arc::downgrade(&self.shared) }
     }
 
     /// What is behind the façade, for the rest of it, and for tests that go step by step.
@@ -500,6 +510,18 @@ impl BufferPool {
         let asking = self.shared.check_process().map_or(AskingSpan::none(), |()| AskingSpan::current());
         let work = move || asking.run(|| work(&shared));
         Completion::new(process, Arc::clone(&self.shared.jobs), wait, work)
+    }
+}
+
+/// A pool that ends without regard to this.
+pub(super) struct WeakPool {
+    background: Weak<Background>,
+    shared: Weak<Shared>,
+}
+
+impl WeakPool {
+    pub(super) fn upgrade(&self) -> Option<BufferPool> {
+        Some(BufferPool { background: self.background.upgrade()?, shared: self.shared.upgrade()? })
     }
 }
 

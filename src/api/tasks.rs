@@ -8,16 +8,18 @@ use std::{
     mem,
     path::Path,
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
 };
 
 use rustc_hash::FxHasher;
 
 use crate::{
     api::{
-        buffer_pool::{BufferPool, ShutdownError},
+        buffer_pool::{BufferPool, ShutdownError, WeakPool},
         shutdown::Shutdown,
     },
+    buffer::memory::process::Process,
+    error::Error,
     files,
     id::FileId,
     io::file::open_options::OpenOptions,
@@ -80,6 +82,9 @@ impl BufferPool {
 ///
 /// Nothing begins before it is polled, and then the shutdown goes on to its end whether or not this is dropped. It has the pool meanwhile,
 /// so dropped before it is polled, it drops a clone of the pool, perhaps the last one.
+///
+/// In a process that is [forked](BufferPool#processes-that-are-forked) meanwhile it is [`Error::Forked`], with the pool. Where the pool had ended by
+/// then it gives the outcome, or panics if that was not there yet.
 #[must_use = "a pool is not shut down before this is awaited"]
 pub struct ShuttingDown(ShutdownState);
 
@@ -87,20 +92,44 @@ type EndOfPool = Result<FlushReport, ShutdownError>;
 
 enum ShutdownState {
     Idle(BufferPool, Shutdown),
-    Running(Arc<Promise<EndOfPool>>),
+    Running(RunningShutdown),
     Collected,
 }
 
+/// A shutdown that a thread of the pool's process has in hand.
+struct RunningShutdown {
+    promise: Arc<Promise<EndOfPool>>,
+    process: Process,
+    /// For a process that is forked meanwhile.
+    pool: WeakPool,
+}
+
+impl RunningShutdown {
+    fn poll(&self, waker: &Waker) -> Poll<EndOfPool> {
+        if self.process.is_current() {
+            return self.promise.poll(waker);
+        }
+        // No thread goes on with it here, nor releases what it had locked at the fork.
+        let forked = self.pool.upgrade().map(|pool| Err(ShutdownError::new(pool, Error::Forked)));
+        let ended = forked.or_else(|| self.promise.take_at_once());
+        Poll::Ready(
+            ended.expect("this process was forked at the very end of the pool, and has no result of that"),
+        )
+    }
+}
+
 /// Has a thread end the pool. Returns the outcome where the calling thread had to do it, since the system gives no other.
-fn start(pool: BufferPool, how: Shutdown) -> Result<Arc<Promise<EndOfPool>>, EndOfPool> {
+fn start(pool: BufferPool, how: Shutdown) -> Result<RunningShutdown, EndOfPool> {
     if !pool.is_of_this_process() {
         return Err(pool.shutdown(how));
     }
     let promise = Arc::new(Promise::new());
+    let process = pool.shared().pool.process.clone();
+    let running = RunningShutdown { promise: Arc::clone(&promise), process, pool: pool.downgrade() };
     // Handed over for good, so that no clone is left for this thread to drop; and taken back if there is no thread.
     let hand_over = Arc::new(Mutex::new(Some(pool)));
     let body = {
-        let (promise, hand_over) = (Arc::clone(&promise), Arc::clone(&hand_over));
+        let hand_over = Arc::clone(&hand_over);
         move || {
             let pool = hand_over.lock().take();
             if let Some(outcome) = pool.map(|pool| end(pool, how)) {
@@ -109,7 +138,7 @@ fn start(pool: BufferPool, how: Shutdown) -> Result<Arc<Promise<EndOfPool>>, End
         }
     };
     if thread::spawn("ringpool-shutdown".into(), body).is_ok() {
-        return Ok(promise);
+        return Ok(running);
     }
     let pool = hand_over.lock().take();
     Err(end(pool.expect("no thread was started"), how))
@@ -134,14 +163,14 @@ impl Future for ShuttingDown {
             && let ShutdownState::Idle(pool, how) = mem::replace(state, ShutdownState::Collected)
         {
             match start(pool, how) {
-                Ok(promise) => *state = ShutdownState::Running(promise),
+                Ok(running) => *state = ShutdownState::Running(running),
                 Err(outcome) => return Poll::Ready(outcome),
             }
         }
-        let ShutdownState::Running(promise) = state else {
+        let ShutdownState::Running(running) = state else {
             panic!("a shutdown was polled after it had given its result");
         };
-        let polled = promise.poll(cx.waker());
+        let polled = running.poll(cx.waker());
         if polled.is_ready() {
             *state = ShutdownState::Collected;
         }

@@ -167,6 +167,11 @@ impl<T> Promise<T> {
         Poll::Pending
     }
 
+    /// Returns the result if it is there and the lock is free: after a fork another thread may have that for ever.
+    pub(crate) fn take_at_once(&self) -> Option<T> {
+        self.0.try_lock()?.result.take()
+    }
+
     /// Leaves the result, unless there is one.
     pub(crate) fn set(&self, result: T) {
         let waker = {
