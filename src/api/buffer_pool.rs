@@ -172,7 +172,7 @@ impl BufferPool {
     /// A crash may leave more zeroed blocks behind the end than were handed out, never fewer than were synced.
     ///
     /// # Errors
-    /// [`Error::File`], with the file as long as it was; [`Error::ReadOnly`].
+    /// [`Error::File`], or [`Error::Panicked`] where the codec panics, with the file as long as it was; [`Error::ReadOnly`].
     pub fn extend(&self, file: FileId, blocks: NonZeroU32) -> Completion<Extended> {
         self.operation(WaitsFor::Disk(file), move |shared| extent::extend(shared, file, blocks.get()))
     }

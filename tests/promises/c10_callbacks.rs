@@ -1,6 +1,6 @@
 //! C10: a codec or a log that panics fails the operations that need it, and unwinds through no other caller.
 
-use std::{io, panic::resume_unwind, time::Duration};
+use std::{io, num::NonZeroU32, panic::resume_unwind, time::Duration};
 
 use ringpool::{
     Error, IoMethod, Lsn, OpenOptions, PageAddress, PageCodec, PageId, StreamOptions, Wal,
@@ -73,5 +73,24 @@ fn c10_a_fetch_whose_victims_make_a_callback_panic_gets_an_error() {
             (0..FRAMES).for_each(|block| assert_stamped(&bench.fetch(block).unwrap(), 2));
             assert_eq!(pool.validate(), Ok(()));
         }
+    });
+}
+
+#[test]
+fn c10_a_codec_that_panics_over_new_pages_leaves_the_file_as_it_was() {
+    with_each_method(|method| {
+        let bench =
+            Bench::with(FRAMES, |builder| builder.frames(FRAMES).io_method(method).codec(PanicsOn(0)));
+        bench.disk.put("other", stamped_file(FRAMES, 1));
+        let other = bench.pool.open_file("other", OpenOptions::new().tag(1)).unwrap();
+        let blocks = NonZeroU32::new(3).unwrap();
+        let before = bench.image();
+        let extended = bench.pool.extend(bench.file, blocks).wait();
+        assert!(matches!(extended, Err(Error::Panicked)), "{extended:?}");
+        let extended = pollster::block_on(bench.pool.extend(bench.file, blocks));
+        assert!(matches!(extended, Err(Error::Panicked)), "{extended:?}");
+        assert_eq!(bench.pool.blocks(bench.file).unwrap(), FRAMES);
+        assert!(bench.image() == before, "blocks that are not sealed are on disk");
+        assert_eq!(bench.pool.extend(other, blocks).wait().unwrap().blocks, 3);
     });
 }

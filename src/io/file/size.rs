@@ -23,7 +23,7 @@ use crate::{
         },
     },
     observe::Counters,
-    sync::MutexGuard,
+    sync::{MutexGuard, callback},
 };
 
 /// The most zeros that are written at once.
@@ -240,7 +240,8 @@ impl<'a> SizeLock<'a> {
         }
         // From the first whole new block on: nothing below is written, because its frames may be on their way out.
         let (from, to) = (self.bytes(from), self.bytes(end));
-        let grown = self.make_room(from, to).and_then(|()| self.write_new_pages(from, to, counters));
+        let grown = self.make_room(from, to).map_err(|error| file.error(IoOp::Extend, error));
+        let grown = grown.and_then(|()| self.write_new_pages(from, to, counters));
         // Even a failed one may have changed the length.
         file.note_written();
         match grown {
@@ -250,7 +251,7 @@ impl<'a> SizeLock<'a> {
                 // If this fails too, the blocks are on disk but not in the pool: the next extension zeroes them again, or a close cuts
                 // them off.
                 file.growth.lock().has_remains = file.disk.set_len(from).is_err();
-                Err(file.error(IoOp::Extend, error))
+                Err(error)
             }
         }
     }
@@ -269,7 +270,10 @@ impl<'a> SizeLock<'a> {
     }
 
     /// Writes pages of zeros; with a codec, sealed: so that zeros are what was never written, or is lost.
-    fn write_new_pages(&self, from: u64, to: u64, counters: &Counters) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// The write failed, or the codec panicked: then blocks may be on disk that are not sealed.
+    fn write_new_pages(&self, from: u64, to: u64, counters: &Counters) -> Result<()> {
         let file = self.file;
         let page = file.page_size.bytes();
         let mut pages = AlignedZeros::new(PIECE.min((to - from) as usize), page.max(4096));
@@ -279,11 +283,14 @@ impl<'a> SizeLock<'a> {
             let piece = &mut pages.as_mut_slice()[..len];
             if let Some(codec) = file.codec.as_ref().filter(|_| !seeded!("new_page_not_sealed")) {
                 piece.fill(0);
-                for (block, page) in (at / page as u64..).zip(piece.chunks_exact_mut(page)) {
-                    codec.seal(PageAddress::new(file.tag, block as u32), page);
-                }
+                callback::contained(|| {
+                    for (block, page) in (at / page as u64..).zip(piece.chunks_exact_mut(page)) {
+                        codec.seal(PageAddress::new(file.tag, block as u32), page);
+                    }
+                })?;
             }
-            plain_transfer::write(file, &[piece], at, counters)?;
+            plain_transfer::write(file, &[piece], at, counters)
+                .map_err(|error| file.error(IoOp::Extend, error))?;
             at += len as u64;
         }
         Ok(())
