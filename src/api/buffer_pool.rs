@@ -532,7 +532,8 @@ impl fmt::Debug for BufferPool {
 }
 
 /// A shutdown that could not write everything, with the pool. That goes on: mend what is wrong and try again, or discard. (It has ended all
-/// the same where only what others wrote meanwhile could not be synced, or only the doublewrite area not be emptied.)
+/// the same where only what others wrote meanwhile could not be synced, or only the doublewrite area not be emptied: ask
+/// [`pool_is_open`](Self::pool_is_open).)
 ///
 /// While this value lives, so do the pool and its dirty pages. Its text says how many there are.
 #[must_use = "the pool's dirty pages may be lost with it"]
@@ -565,6 +566,14 @@ impl ShutdownError {
     #[must_use]
     pub fn pool(&self) -> &BufferPool {
         &self.pool
+    }
+
+    /// Returns whether the pool is open still, so that the shutdown can be tried again. If not it has ended, and reads and writes nothing any
+    /// more: what could not be synced is to be recovered from the log, as after a crash. True in a process that was
+    /// [forked](BufferPool#processes-that-are-forked), for the pool's own.
+    #[must_use]
+    pub fn pool_is_open(&self) -> bool {
+        !self.pool.shared.has_ended()
     }
 
     /// Returns how many pages were dirty when the shutdown was given up: lost, if neither this pool nor a clone of it writes them.

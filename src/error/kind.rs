@@ -11,7 +11,8 @@ use super::{Error, IoOp};
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The disk or the system refused a transfer, or a call for a file. Look at the system's error; nothing was lost by it: a failed read
-    /// keeps nothing, and a page whose write failed stays dirty.
+    /// keeps nothing, and a page whose write failed stays dirty. But a file whose [removal](crate::BufferPool::drop_file) failed may be closed
+    /// by then, without its pages.
     Io,
     /// What was read is damaged. Restore it from the log ([`overwrite`](crate::BufferPool::overwrite)) or from a backup.
     Corrupt,
@@ -96,11 +97,13 @@ impl Error {
     ///
     /// For a failed transfer, a failed call for a file and a failed flush of the log it depends on the system's error: interrupted, busy,
     /// timed out, and no memory, descriptors or space left count as transient; a medium error (`EIO`), a missing file and refused
-    /// permissions do not. A failed sync is never transient, whatever the system's error was (C4).
+    /// permissions do not. Never transient, whatever the system's error was, are a failed sync (C4), a failed removal, which as a rule has closed
+    /// the file, and a log whose [`DurableLsn`](crate::DurableLsn::fail) failed for good.
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::File { op: IoOp::Sync, .. } => false,
+            // By a removal that failed the file is closed, so another would find none.
+            Self::File { op: IoOp::Sync | IoOp::Remove, .. } => false,
             Self::Io { source, .. } | Self::File { source, .. } | Self::Wal { source, .. } => passes(source),
             Self::AllPinned { .. }
             | Self::NoFrame { .. }
@@ -192,6 +195,8 @@ mod tests {
         for error in [file_error(IoOp::Sync, ENOSPC), file_error(IoOp::Sync, EINTR), poisoned] {
             assert_eq!((error.kind(), error.is_transient()), (ErrorKind::Poisoned, false), "{error}");
         }
+        let removal = file_error(IoOp::Remove, ENOSPC);
+        assert_eq!((removal.kind(), removal.is_transient()), (ErrorKind::Io, false));
         // A folder can be synced again.
         assert_eq!(file_error(IoOp::SyncFolder, EIO).kind(), ErrorKind::Io);
     }

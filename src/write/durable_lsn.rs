@@ -109,7 +109,7 @@ struct LogWaiters {
     /// By the LSN that each waits for, and a number of its own.
     wakers: BTreeMap<(Lsn, u64), StoredWaker>,
     next: u64,
-    failed: Option<Arc<io::Error>>,
+    failed: Option<LogFailure>,
 }
 
 impl DurableLsn {
@@ -148,11 +148,12 @@ impl DurableLsn {
     }
 
     /// Says that the log does not become durable any further: all that wait, now or later, for more than it is get this error. After
-    /// a sync that failed a later one may succeed and have lost the records, so this is for good.
+    /// a sync that failed a later one may succeed and have lost the records, so this is for good. What they get is of
+    /// the kind `Other`, so the pool does not take it for one that [passes](crate::Error::is_transient), with this error as its source.
     pub fn fail(&self, error: io::Error) {
         let mut wakers = Wakers::new();
         let mut waiting = self.waiting.lock();
-        waiting.failed.get_or_insert_with(|| Arc::new(error));
+        waiting.failed.get_or_insert_with(|| LogFailure(Arc::new(error)));
         let all = std::mem::take(&mut waiting.wakers);
         drop(waiting);
         wakers.extend(all.into_values());
@@ -201,8 +202,9 @@ impl LogWait<'_> {
         if durable >= self.lsn && !seeded!("log_waiter_does_not_look_again") {
             return Poll::Ready(Ok(durable));
         }
-        if let Some(error) = &waiting.failed {
-            return Poll::Ready(Err(told(error)));
+        if let Some(failure) = &waiting.failed {
+            // Neither its number nor its kind is the system's: the same error does not pass by itself here.
+            return Poll::Ready(Err(io::Error::other(failure.clone())));
         }
         let number = *self.place.get_or_insert(waiting.next);
         waiting.next = waiting.next.max(number + 1);
@@ -236,13 +238,10 @@ impl fmt::Debug for LogWait<'_> {
     }
 }
 
-/// The error as each that waits gets it.
-fn told(error: &Arc<io::Error>) -> io::Error {
-    match error.raw_os_error() {
-        Some(code) => io::Error::from_raw_os_error(code),
-        None => io::Error::new(error.kind(), Arc::clone(error)),
-    }
-}
+/// What a log failed with, for good.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the log has failed: {0}")]
+struct LogFailure(#[source] Arc<io::Error>);
 
 #[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
@@ -253,6 +252,7 @@ mod tests {
     };
 
     use super::*;
+    use crate::error::Error;
 
     #[derive(Default)]
     struct Task(AtomicU32);
@@ -314,9 +314,21 @@ mod tests {
         log.fail(io::Error::other("a later one"));
         assert_eq!(task.0.load(Ordering::SeqCst), 1);
         let Poll::Ready(Err(error)) = poll(&mut waiting, &task) else { panic!("it failed") };
-        assert_eq!(error.raw_os_error(), Some(5));
-        assert_eq!(log.reached(Lsn(9)).wait().unwrap_err().raw_os_error(), Some(5));
+        assert!(error.to_string().contains("os error 5"), "{error}");
+        assert!(log.reached(Lsn(9)).wait().unwrap_err().to_string().contains("os error 5"));
         assert_eq!(log.reached(Lsn(7)).wait().unwrap(), Lsn(7), "what is durable stays so");
+    }
+
+    #[test]
+    fn c4_a_log_that_failed_is_never_worth_another_try_whatever_it_failed_with() {
+        const ENOSPC: i32 = 28;
+        let log = DurableLsn::new(Lsn(7));
+        log.fail(io::Error::from_raw_os_error(ENOSPC));
+        let source = Arc::new(log.reached(Lsn(9)).wait().unwrap_err());
+        let error = Error::Wal { lsn: Lsn(9), source: Arc::clone(&source) };
+        assert_eq!((error.raw_os_error(), error.is_transient()), (None, false), "{error}");
+        let failure = source.get_ref().and_then(|failure| failure.source()).expect("the log's own error");
+        assert_eq!(failure.to_string(), io::Error::from_raw_os_error(ENOSPC).to_string());
     }
 
     /// The log's thread may go on with later records, though those in between are in no file.

@@ -229,6 +229,7 @@ fn c3_a_shutdown_that_cannot_write_hands_back_the_pool_as_it_was() {
         disk.inject(Fault::error(Op::Write, EIO).once());
         let refused = pool.shutdown(Shutdown::Flush).unwrap_err();
         assert!(refused.to_string().contains("is still open, with 1 dirty pages"), "{refused}");
+        assert!(refused.pool_is_open());
         let (pool, error) = refused.into_parts();
         assert_failed_write(Err::<(), _>(error), EIO);
         assert_eq!(pool.stats().frames.dirty, 1);

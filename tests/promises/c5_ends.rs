@@ -153,6 +153,6 @@ fn c5_what_is_changed_after_a_shutdown_is_counted_when_the_pool_goes() {
         assert_eq!(bench.pool.stats().frames.dirty, 1);
         assert!(matches!(bench.pool.flush(bench.page(3)).wait(), Err(Error::ShutDown)));
         let refused = bench.pool.clone().shutdown(Shutdown::Flush).unwrap_err();
-        assert!(matches!(refused.error(), Error::ShutDown));
+        assert!(matches!(refused.error(), Error::ShutDown) && !refused.pool_is_open());
     });
 }
