@@ -8,8 +8,9 @@
 //! power during each operation of the run in turn, opens what the disk may hold afterwards, recovers, and compares: every value
 //! whose `put` was acknowledged must be there, and none may be that was never put.
 //!
-//! Then it tests a store whose author forgot to give the log to the pool. Pages now overtake the log: a value can be on disk that
-//! was never acknowledged, and of which the log knows nothing. The test finds it, names the seed, and the same seed finds it again.
+//! Then it tests a store whose author forgot to give the log to the pool. Pages now reach the disk before the log: a value can be
+//! on disk that was never acknowledged, and that the log does not have. The test finds it, names the seed, and the same seed finds
+//! it again.
 //!
 //! What to look at: `Store`, an engine in small; `crash_everywhere`, all that its test has to do.
 
@@ -49,7 +50,7 @@ struct Log {
 impl Log {
     const RECORD: usize = 16;
 
-    /// The log of a disk, with the changes that survived in it.
+    /// Returns the log of a disk, with the changes that survived in it.
     fn open(disk: &SimDisk) -> io::Result<(Arc<Self>, Vec<Change>)> {
         let file = disk.file("log");
         let bytes = file.read_all()?;
@@ -78,7 +79,7 @@ impl Log {
     fn sync(&self) -> io::Result<()> {
         let written = self.written.load(Ordering::Relaxed);
         self.file.sync()?;
-        // Several threads may be here, and one that began later may be through already.
+        // Several threads may be here, and one that began later may have finished already.
         self.durable.fetch_max(written, Ordering::Relaxed);
         Ok(())
     }
@@ -123,7 +124,7 @@ impl Store {
         Ok(store)
     }
 
-    /// Changes a value. It survives a crash once [`commit`](Self::commit) is back.
+    /// Changes a value. The change survives a crash once [`commit`](Self::commit) has returned.
     fn put(&self, key: u32, value: u64) -> AnyResult<()> {
         self.change(key, value, || self.log.append(key, value))
     }
@@ -154,7 +155,7 @@ impl Store {
     }
 }
 
-/// What the user of a store was told.
+/// What a store has acknowledged to its user.
 #[derive(Default)]
 struct Told {
     committed: BTreeMap<u32, u64>,
@@ -180,7 +181,7 @@ fn use_store(store: &Store, seed: u64, told: &mut Told) -> AnyResult<()> {
     Ok(())
 }
 
-/// Compares a store with what its user was told: changes survive in their order, up to some moment after the last commit.
+/// Compares a store with what it has acknowledged: changes survive in their order, up to some moment after the last commit.
 fn check(store: &Store, told: &Told) -> std::result::Result<(), String> {
     let found: Vec<u64> = (0..KEYS).map(|key| store.get(key).unwrap_or(u64::MAX)).collect();
     let mut expected = vec![0; KEYS as usize];
@@ -196,7 +197,7 @@ fn check(store: &Store, told: &Told) -> std::result::Result<(), String> {
     Err("what it holds is what it held at no moment since the last commit".into())
 }
 
-/// Runs the store once for each of its operations, with the power cut during that one; gives how many crashes it survived. In one
+/// Runs the store once for each of its operations, with the power cut during that one; returns how many crashes it survived. In one
 /// thread and in simulated time: the same seed makes the same run.
 fn crash_everywhere(seed: u64, keeps_the_law: bool) -> std::result::Result<usize, String> {
     simulated(|| crash_at_each_operation(seed, keeps_the_law))

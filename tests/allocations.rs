@@ -1,4 +1,4 @@
-//! What costs no allocation: a hit never, a task's miss not in the steady state, whichever method reads. One test, so that
+//! What allocates nothing: a hit, always; a task's miss in the steady state, whichever method reads. One test, so that
 //! nothing else in this process allocates meanwhile.
 
 // Helpers of tests are tests too.
@@ -29,7 +29,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        // SAFETY: as above.
+        // SAFETY: the caller's promises are those of `System`.
         unsafe { System.dealloc(ptr, layout) }
     }
 }
@@ -39,12 +39,12 @@ static ALLOCATOR: Counting = Counting;
 
 const BLOCKS: u32 = 512;
 
-/// Allocations while a task fetches so many pages, one after another.
+/// Counts the allocations while a task fetches this number of pages, one after another.
 fn allocated_by(pool: &BufferPool, file: FileId, pages: u32) -> u64 {
     let before = ALLOCATIONS.load(SeqCst);
     let task = async {
         for n in 0..pages {
-            // A step that visits all blocks, and is no neighbour.
+            // A step that visits all blocks, never two neighbours in a row.
             let page = pool.fetch(PageId::new(file, n * 37 % BLOCKS)).await.unwrap();
             assert_eq!(page.id().file, file);
         }
@@ -62,7 +62,7 @@ fn hits_and_the_misses_of_tasks_allocate_nothing() {
         for method in methods() {
             let pool = BufferPool::builder().frames(64).io_method(method.clone()).build().unwrap();
             let file = pool.open_file(&path, OpenOptions::new()).unwrap();
-            // Everything that grows to its size and stays has it after this.
+            // After this everything that grows has its final size.
             allocated_by(&pool, file, 2_000);
             let misses = pool.stats().counts.misses;
             let allocated = allocated_by(&pool, file, 10_000);

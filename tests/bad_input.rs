@@ -1,5 +1,5 @@
-//! What is asked wrongly, or of files that are not as they should be: each a typed error that says what to do, or a
-//! documented behaviour. Nothing panics, and nothing hangs.
+//! Wrong arguments, and files that are not as they should be: each is a typed error that says what to do, or a documented
+//! behaviour. Nothing panics, and nothing hangs.
 
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
@@ -25,7 +25,7 @@ use tempfile::TempDir;
 
 const ONE: NonZeroU32 = NonZeroU32::MIN;
 
-/// A folder for real files, on the disk that the tests are built on.
+/// Makes a folder for real files, on the disk that the tests are built on.
 fn folder() -> TempDir {
     tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap()
 }
@@ -35,14 +35,14 @@ fn pool(method: &IoMethod) -> BufferPool {
     BufferPool::builder().frames(16).frame_wait(wait).io_method(method.clone()).build().unwrap()
 }
 
-/// A file of so many blocks in version 1.
+/// Makes a file of `blocks` blocks in version 1.
 fn file_of(folder: &TempDir, blocks: u32) -> PathBuf {
     let path = folder.path().join("file");
     fs::write(&path, stamped_file(blocks, 1)).unwrap();
     path
 }
 
-/// The option is refused, with this advice.
+/// Asserts that the option is refused, with this advice.
 #[track_caller]
 fn assert_refused(builder: Builder, advice: &str) {
     let error = builder.build().unwrap_err();
@@ -406,7 +406,7 @@ fn a_prefetch_of_ten_times_the_pool_is_declined_in_part() {
     });
 }
 
-/// Every operation that names a file, told to use this one.
+/// Tries every operation that names a file with this one; returns their errors.
 fn all_refusals(pool: &BufferPool, file: FileId) -> Vec<Error> {
     let page = PageId::new(file, 0);
     let ahead = pool.prefetch(file.pages(0..3));
@@ -472,7 +472,7 @@ fn nothing_is_done_after_a_shutdown() {
             for error in refused {
                 assert_eq!(error.to_string(), "the pool is shut down: build a new one");
             }
-            // What is in hand, or resident, is still good.
+            // What is pinned, or resident, is still good.
             assert_stamped(&page, 2);
             assert_stamped(&pool.fetch(PageId::new(file, 2)).wait().unwrap(), 2);
             assert!(

@@ -1,5 +1,5 @@
-//! The B+tree of the examples is what an ordered map is: whatever is done to it, by many threads at once, and after crashes. So what
-//! a newcomer copies from it is right, and the pool under it as well.
+//! The B+tree of the examples equals an ordered map, whatever is done to it, by many threads at once, and after crashes. So code
+//! that is copied from it is right, and the pool under it as well.
 
 mod support;
 
@@ -51,23 +51,23 @@ impl LogFile for SimFile {
     }
 }
 
-/// A pool for small trees: pages as large as what a disk writes at once, so that none is torn.
+/// Makes a pool for small trees: pages as large as what a disk writes at once, so that none is torn.
 fn builder(method: IoMethod, frames: u32) -> Builder {
     BufferPool::builder().frames(frames).page_size(512).io_method(method)
 }
 
-/// All in one thread, so that the same seed makes the same run.
+/// Makes a builder for a pool that does all in the calling thread, so that the same seed makes the same run.
 fn alone(frames: u32) -> Builder {
     let builder = builder(IoMethod::Sync, frames).background_writer(BackgroundWriter::Off);
     builder.frame_wait(Duration::ZERO)
 }
 
-/// The tree on this disk, with all that survived there.
+/// Returns the tree on this disk, with all that survived there.
 fn open(disk: &SimDisk, builder: Builder) -> Result<Tree> {
     open_with_pool(disk, builder).map(|(tree, ..)| tree)
 }
 
-/// The same, with its pool and the file there.
+/// Opens the tree on this disk; returns it with its pool and its file.
 fn open_with_pool(disk: &SimDisk, builder: Builder) -> Result<(Tree, BufferPool, FileId)> {
     let (log, survived) = Log::open(disk.file("log"))?;
     let builder = builder.wal(LogFirst(Arc::clone(&log))).page_lsn(PAGE_LSN);
@@ -76,7 +76,7 @@ fn open_with_pool(disk: &SimDisk, builder: Builder) -> Result<(Tree, BufferPool,
     Ok((Tree::open(&pool, file, &log, &survived)?, pool, file))
 }
 
-/// The first `most` entries from this key on.
+/// Returns the first `most` entries from this key on.
 fn range(tree: &Tree, from: &[u8], most: usize) -> Result<Vec<(Vec<u8>, u64)>> {
     let mut found = Vec::new();
     tree.scan(from, |key, value| {
@@ -101,7 +101,7 @@ enum Step {
     Get(Vec<u8>),
     Scan(Vec<u8>, usize),
     Checkpoint,
-    /// The pool goes, with what it has not written; what was committed is in the log.
+    /// The pool is dropped, with what it has not written; what was committed is in the log.
     Reopen,
 }
 
@@ -162,7 +162,8 @@ fn keys_that_are_too_long_are_refused() {
     assert_eq!(everything(&tree).unwrap(), Entries::from([(vec![7; 71], 1)]));
 }
 
-/// Of two records the first is lost: so neither counts, and the second does not come back when another is where the first was.
+/// Of two records the first is lost: so neither counts, and the second does not count again when another record is written where
+/// the first was.
 #[test]
 fn what_lies_behind_the_end_of_a_log_never_comes_back() {
     let disk = SimDisk::new();
@@ -185,7 +186,7 @@ fn what_lies_behind_the_end_of_a_log_never_comes_back() {
     assert_eq!(found, Entries::from([(key("six"), 1)]));
 }
 
-/// Writers split leaves under one another and under those who read; what was there before a scan began is in it.
+/// Writers split leaves under other writers and under readers. A scan returns every entry that was there before it began.
 #[test]
 fn many_threads_insert_while_others_scan() {
     const THREADS: u64 = 4;
@@ -219,7 +220,7 @@ fn many_threads_insert_while_others_scan() {
     });
 }
 
-/// What the user of a tree was told: all that is committed, and what may have survived beyond.
+/// What a tree has acknowledged: all that is committed, and what may have survived beyond.
 #[derive(Default)]
 struct Told {
     committed: Entries,
@@ -243,7 +244,7 @@ fn work(tree: &Tree, seed: u64, told: &mut Told) -> Result<()> {
     Ok(())
 }
 
-/// Whether these entries are those of some moment since the last commit.
+/// Returns whether these entries are those of some moment since the last commit.
 fn is_of_one_moment(found: &Entries, told: &Told) -> bool {
     let mut expected = told.committed.clone();
     let mut is_it = *found == expected;
@@ -254,7 +255,8 @@ fn is_of_one_moment(found: &Entries, told: &Told) -> bool {
     is_it
 }
 
-/// Twice: what is written after a crash must survive the next as well, with the remains of the first behind the log's end.
+/// Two crashes: what is written after the first must survive the second as well, with the remains of the first behind the log's
+/// end.
 #[test]
 fn c8_a_power_cut_at_any_operation_leaves_what_was_committed() {
     guarded(|| {
@@ -281,8 +283,8 @@ fn c8_a_power_cut_at_any_operation_leaves_what_was_committed() {
     });
 }
 
-/// The page of what was inserted during a checkpoint is clean again at its end, and yet not synced: so nothing but where the log ended
-/// before it says that redo must begin there.
+/// The page of what was inserted during a checkpoint is clean again at its end, and yet not synced: so only the end of the log
+/// before the checkpoint says that redo must begin there.
 #[test]
 fn c8_redo_starts_where_the_log_ended_before_the_checkpoint() {
     with_each_method(|method| {

@@ -1,5 +1,5 @@
-//! A file on its way out: while a close waits for the last pins, nobody comes in by another door, no change is forgotten, and
-//! a close that fails leaves everything as it was.
+//! A file that is being closed: while a close waits for the last pins, no operation gets a new pin, no change is forgotten, and a
+//! close that fails leaves everything as it was.
 
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
@@ -33,7 +33,7 @@ fn start_closing(bench: &Bench) -> JoinHandle<Result<()>> {
     thread::spawn(move || pool.close_file(file).wait())
 }
 
-/// The same, and is back when its id is not to be had any more.
+/// Starts a close in another thread, and returns when the file's id is not valid any more.
 fn close_apart(bench: &Bench) -> JoinHandle<Result<()>> {
     let closing = start_closing(bench);
     eventually("on its way out", || bench.pool.blocks(bench.file).is_err());
@@ -103,7 +103,7 @@ fn c3_who_waits_to_change_the_length_of_a_file_finds_it_closed() {
             })
         });
         let again = start_closing(&bench);
-        // Until they wait for the close; one that has not come so far finds the file closed in any case.
+        // Until they wait for the close; one that does not wait yet finds the file closed in any case.
         thread::sleep(Duration::from_millis(50));
         gate.open();
         closing.join().unwrap().unwrap();
@@ -115,7 +115,7 @@ fn c3_who_waits_to_change_the_length_of_a_file_finds_it_closed() {
     });
 }
 
-/// Nobody would ever sync it: a later checkpoint does not know the file any more.
+/// It would never be synced: a later checkpoint does not know the file any more.
 #[test]
 fn c3_what_is_written_behind_the_sync_of_a_close_is_synced_too() {
     with_each_method(|method| {
@@ -132,7 +132,7 @@ fn c3_what_is_written_behind_the_sync_of_a_close_is_synced_too() {
     });
 }
 
-/// It has written pages of that file, and cannot say that they are durable.
+/// The checkpoint has written pages of that file, and cannot report that they are durable.
 #[test]
 fn c4_a_checkpoint_tells_of_a_file_that_was_closed_poisoned_meanwhile() {
     with_each_method(|method| {
@@ -167,7 +167,7 @@ fn c3_what_is_changed_while_a_close_waits_for_an_extension_is_written() {
         let extending = thread::spawn(move || pool.extend(file, NonZeroU32::MIN).wait());
         gate.wait_for(1);
         let closing = start_closing(&bench);
-        // Until it has written what there was, which is nothing, and waits; where it has not come so far it writes this before.
+        // Until it has written what there was, which is nothing, and waits; where it does not wait yet it writes this before.
         thread::sleep(Duration::from_millis(20));
         bench.dirty([3], 2);
         gate.open();
@@ -177,7 +177,7 @@ fn c3_what_is_changed_while_a_close_waits_for_an_extension_is_written() {
     });
 }
 
-/// Else who closes would wait for who changes the page, and he for who closes.
+/// Otherwise the closing thread would wait for the thread that changes the page, and that thread for the close.
 #[test]
 fn c6_who_changes_a_page_can_extend_its_file_while_a_close_waits_for_him() {
     with_each_method(|method| {
@@ -186,7 +186,7 @@ fn c6_who_changes_a_page_can_extend_its_file_while_a_close_waits_for_him() {
         let mut changing = page.write().unwrap();
         changing.copy_from_slice(&stamped(3, 2));
         let closing = start_closing(&bench);
-        // Until it waits for the page; where it has not come so far, the extension is none that it could hold up.
+        // Until it waits for the page; where it does not wait yet, it cannot hold up the extension.
         thread::sleep(Duration::from_millis(20));
         let (pool, file) = (bench.pool.clone(), bench.file);
         let extending = thread::spawn(move || pool.extend(file, NonZeroU32::MIN).wait());

@@ -1,8 +1,8 @@
-//! What a pool tells `tracing`: each event of `src/events.md`, at its level, with its fields, and each span. (That the list has all of them
-//! with their fields is tested beside it.)
+//! What a pool sends to `tracing`: each event of `src/events.md`, at its level, with its fields, and each span. (That the list has
+//! all of them with their fields is tested beside it.)
 //!
-//! A process of their own, with one subscriber that is there before any pool. Each test gives its pool a name of its own, by which it finds
-//! what was told of it, by whichever thread.
+//! A process of their own, with one subscriber that exists before any pool. Each test gives its pool a name of its own, by which it
+//! finds the pool's events, from whichever thread.
 
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
@@ -32,7 +32,7 @@ use ringpool::{
 use support::{Bench, EIO, PAGE, eventually, fetch_apart, guarded, methods, outcome, restamp, stamped_file};
 use told::{PANICKING, Told, listen, only, told, told_by_any};
 
-/// A bench whose pool has this name, with the sync method.
+/// Makes a bench whose pool has this name, with the sync method.
 fn bench(name: &'static str, options: impl FnOnce(Builder) -> Builder) -> Bench {
     listen();
     Bench::with(8, |builder| options(builder.name(name).frames(16).io_method(IoMethod::Sync)))
@@ -155,7 +155,7 @@ fn a_read_that_was_held_is_slow_under_every_method() {
             thread::sleep(SLOW);
             gate.open();
             drop(outcome(fetching).unwrap());
-            // Told when the page can be used, before those that sleep are woken: one that looks just then may come first.
+            // Sent when the page can be used, before sleeping waiters are woken: a caller that looks just then may come first.
             eventually("it is told", || !told(name, "slow_io").is_empty());
             let event = only(name, "slow_io");
             assert_told(&event, "WARN", &[("op", &"read"), ("block", &5), ("pages", &1)]);
@@ -187,7 +187,7 @@ fn a_background_writer_that_cannot_write_says_so() {
             builder.background_writer(writer).frame_wait(Duration::from_secs(2))
         });
         bench.disk.inject(Fault::error(Op::Write, EIO).without_trace());
-        // Until there is no frame but with changes that cannot be written.
+        // Until all frames have changes that cannot be written.
         let refused = (0..256).find_map(|block| match bench.fetch(block) {
             Ok(page) => {
                 restamp(&page, 2);
@@ -306,7 +306,7 @@ fn c8_the_first_change_without_a_log_position_is_told() {
     assert_told(&only("unlogged", "unlogged_change"), "WARN", &[("page", &bench.page(3))]);
 }
 
-/// A pool of this name with a doublewrite area, on that disk.
+/// Makes a pool of this name with a doublewrite area, on that disk.
 fn with_area(name: &'static str, disk: &SimDisk, bytes: usize) -> BufferPool {
     let area = TornPages::DoubleWrite(DoubleWriteArea::new("area").bytes(bytes));
     let builder = BufferPool::builder().name(name).frames(64).page_size(PAGE as u32).torn_pages(area);
@@ -457,7 +457,7 @@ fn c5_a_pool_that_goes_with_changes_says_how_many() {
     }
 }
 
-/// Those that take a process in which something is forbidden are tested in such a one.
+/// Events that need a process in which something is forbidden are tested in such a process.
 #[test]
 fn every_span_and_event_of_the_documentation_is_looked_for_by_a_test() {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

@@ -23,11 +23,11 @@ use support::{Bench, assert_at_rest, assert_stamped, restamp, stamped_file, with
 use tempfile::TempDir;
 use tokio::runtime;
 
-/// A pool over a real file, so that with io_uring the ring itself transfers.
+/// Makes a pool over a real file, so that with io_uring the ring itself transfers.
 fn pool_over(method: &IoMethod, frames: u32, blocks: u32) -> (TempDir, BufferPool, FileId) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     fs::write(dir.path().join("file"), stamped_file(blocks, 1)).unwrap();
-    // Long enough for all who wait for a frame, whatever else the machine does.
+    // Long enough for all tasks that wait for a frame, whatever else the machine does.
     let builder = BufferPool::builder().frames(frames).frame_wait(Duration::from_secs(20));
     let pool = builder.io_method(method.clone()).build().unwrap();
     let file = pool.open_file(dir.path().join("file"), OpenOptions::new()).unwrap();
@@ -92,7 +92,7 @@ async fn increment(pool: BufferPool, page: PageId) {
     let page = pool.fetch(page).await.unwrap();
     let mut bytes = page.write_async().await.unwrap();
     let count = u64::from_le_bytes(bytes[..8].try_into().unwrap());
-    // Others get a turn while the latch is held.
+    // Other tasks run while the latch is held.
     tokio::task::yield_now().await;
     bytes[..8].copy_from_slice(&(count + 1).to_le_bytes());
 }
@@ -188,7 +188,7 @@ fn c5_a_latch_waiter_that_is_dropped_hands_on() {
     with_each_method(|method| {
         let bench = Bench::new(method, 4, 4);
         let page = bench.fetch(1).unwrap();
-        // Whether it is dropped while it waits, or when it was already its turn without its knowing.
+        // It is dropped while it waits, or after it was called and before it was polled.
         for already_called in [false, true] {
             let holder = page.write().unwrap();
             let mut writer = Box::pin(page.write_async());

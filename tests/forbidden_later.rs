@@ -109,7 +109,7 @@ fn use_and_forbid(errno: i32) {
     assert_ne!(build(IoMethod::Auto).unwrap().stats().method.in_use, MethodKind::Uring);
 }
 
-/// How many descriptors of event counters this process has.
+/// Returns how many descriptors of event counters this process has.
 fn event_counters() -> usize {
     let descriptors = fs::read_dir("/proc/self/fd").unwrap();
     let targets = descriptors.filter_map(|entry| fs::read_link(entry.unwrap().path()).ok());

@@ -1,5 +1,5 @@
-//! Processes that are forked with a pool open (C10): what they do with their copy of it is an error or nothing, never a hang, and neither
-//! the pool's own process nor its files hear of it.
+//! Processes that are forked with a pool open (C10): what they do with their copy of it is an error or nothing, never a hang, and
+//! neither the pool's own process nor its files are affected.
 
 #![allow(unsafe_code)]
 
@@ -56,7 +56,7 @@ fn in_a_child(body: impl FnOnce()) {
     assert_eq!(status, 0, "the child has failed, with this status");
 }
 
-/// A pool over a real file, with changes that are not written.
+/// Makes a pool over a real file, with changes that are not written.
 fn open(method: &IoMethod, frames: u32, path: &Path) -> (BufferPool, ringpool::FileId) {
     fs::write(path, stamped_file(BLOCKS, 1)).unwrap();
     let builder = BufferPool::builder().page_size(PAGE as u32).frames(frames).io_method(method.clone());
@@ -68,7 +68,7 @@ fn open(method: &IoMethod, frames: u32, path: &Path) -> (BufferPool, ringpool::F
     (pool, file)
 }
 
-/// The pool goes on as if there had been no fork, with its changes to be written.
+/// Asserts that the pool works as if there had been no fork, with its changes to be written.
 fn assert_unharmed(pool: BufferPool, path: &Path) {
     assert_eq!(fs::read(path).unwrap(), stamped_file(BLOCKS, 1), "the child has written");
     let other = BufferPool::builder().page_size(PAGE as u32).frames(1).build().unwrap();
@@ -276,7 +276,7 @@ fn assert_ends<T, F: Future<Output = Result<T, Error>> + Unpin>(future: &mut F) 
     assert!(matches!(poll(future).map_ok(drop), Poll::Ready(Err(Error::Forked))));
 }
 
-/// Reads, writes, operations and latches that other threads have in hand at the moment of the fork.
+/// Reads, writes, operations and latches that other threads hold at the moment of the fork.
 #[test]
 fn c10_what_was_begun_before_a_fork_is_an_error_in_the_forked_process() {
     with_each_method(|method| {

@@ -1,4 +1,4 @@
-//! An open pool that nobody uses costs nothing: none of its threads runs. One test, so that nothing else in this process
+//! An open pool that is not used costs nothing: none of its threads runs. One test, so that nothing else in this process
 //! wakes one.
 
 // Helpers of tests are tests too.
@@ -11,10 +11,10 @@ use std::{collections::BTreeMap, fs, thread, time::Duration};
 use ringpool::options::BackgroundWriter;
 use support::{Bench, eventually, guarded, methods};
 
-/// Job threads leave by themselves after five seconds; before that they are asleep too.
+/// Job threads end by themselves after five seconds; before that they sleep too.
 const A_SECOND: Duration = Duration::from_secs(1);
 
-/// By name: how often each of the library's threads was switched to, or away from.
+/// Returns by name how often each of the library's threads was switched to, or away from.
 fn switches() -> BTreeMap<String, u64> {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     let of_thread = |status: String| {
@@ -41,7 +41,7 @@ fn no_thread_of_an_idle_pool_ever_runs() {
             bench.assert_at_rest();
             assert!(bench.pool.stats().frames.dirty > 0, "there is something that could be written");
             assert!(switches().keys().any(|name| name.starts_with("ringpool-writer")), "{:?}", switches());
-            // The last round may still be under way, for as long as the machine is busy with others.
+            // The last round may still be under way, for as long as the machine is busy with other processes.
             eventually(&format!("a second in which no thread runs, {method:?}"), || {
                 let before = switches();
                 thread::sleep(A_SECOND);

@@ -1,4 +1,4 @@
-//! Latches that many want at once, threads and tasks alike.
+//! Latches that many threads and tasks want at once.
 
 mod support;
 
@@ -28,7 +28,7 @@ fn add_one(bytes: &mut [u8]) {
     bytes[..4].copy_from_slice(&more.to_le_bytes());
 }
 
-/// A pool with a page whose count is zero.
+/// Makes a pool with a page whose count is zero.
 fn page_at_zero() -> (Bench, PinnedPage) {
     let bench = Bench::new(IoMethod::Sync, 4, 1);
     let page = bench.fetch(0).unwrap();
@@ -36,7 +36,7 @@ fn page_at_zero() -> (Bench, PinnedPage) {
     (bench, page)
 }
 
-/// How long the latch of a page was in nobody's hands each time, by who got it.
+/// How long the latch of a page was not held each time, by the kind of waiter that got it.
 struct HandOvers {
     begun: Instant,
     /// When it was last let go.
@@ -50,7 +50,7 @@ impl HandOvers {
         self.begun.elapsed().as_nanos() as u64
     }
 
-    /// What a waiter does whose turn it is.
+    /// Takes a waiter's turn.
     fn take_turn(&self, mut guard: PageWrite<'_>, took: &Mutex<Vec<u64>>) {
         took.lock().unwrap().push(self.now() - self.released.load(Ordering::Relaxed));
         add_one(&mut guard);
@@ -58,7 +58,7 @@ impl HandOvers {
     }
 }
 
-/// All wait for one page that somebody has, a tenth as threads and the rest as tasks of one thread: each has it once, and nobody is
+/// All wait for one page that is latched, a tenth as threads and the rest as tasks of one thread: each has it once, and none is
 /// forgotten. What it takes to hand the latch from one to the next is printed.
 #[test]
 fn a_thousand_waiters_get_one_page_each_in_turn() {
@@ -107,7 +107,7 @@ fn a_thousand_waiters_get_one_page_each_in_turn() {
     });
 }
 
-/// Readers who take turns so that there is always one: a writer gets in between all the same.
+/// Readers that take turns so that there is always one: a writer gets in between all the same.
 #[test]
 fn c6_a_writer_does_not_starve_behind_readers() {
     guarded(|| {
@@ -120,7 +120,7 @@ fn c6_a_writer_does_not_starve_behind_readers() {
                     started.wait();
                     let mut held = page.try_clone().unwrap().into_read();
                     while !done.load(Ordering::Relaxed) {
-                        // The next before the last is let go, unless somebody is in line.
+                        // The next before the last is let go, unless a waiter is in line.
                         held = match bench.pool.read(held.id()).now() {
                             Some(next) => next,
                             None => {

@@ -15,7 +15,7 @@ use std::{
 use ringpool::{BufferPool, CheckpointOptions, IoMethod, OpenOptions, PageId};
 use support::{assert_stamped, eventually, guarded, methods, restamp, stamped_file};
 
-/// The library's own threads, by name.
+/// Returns the library's own threads, by name.
 fn threads() -> Vec<String> {
     let tasks = fs::read_dir("/proc/self/task").unwrap();
     let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
@@ -26,7 +26,7 @@ fn descriptors() -> usize {
     fs::read_dir("/proc/self/fd").unwrap().count()
 }
 
-/// Uses a pool in every way that starts threads or keeps files open, and then lets it go with all of that under way.
+/// Uses a pool in every way that starts threads or keeps files open, and then drops it with all of that under way.
 fn use_and_drop(method: IoMethod, path: &std::path::Path) {
     let pool = BufferPool::builder().frames(16).io_method(method).build().unwrap();
     let closed = pool.open_file(path, OpenOptions::new()).unwrap();
@@ -36,7 +36,7 @@ fn use_and_drop(method: IoMethod, path: &std::path::Path) {
     let file = pool.open_file(path, OpenOptions::new()).unwrap();
     let hoarded: Vec<_> = (0..16).map(|block| pool.fetch(PageId::new(file, block)).wait().unwrap()).collect();
     let mut context = Context::from_waker(Waker::noop());
-    // In line for a frame: a thread ticks for it.
+    // In line for a frame: the ticker's thread looks after it.
     let mut starved = pool.fetch(PageId::new(file, 20));
     assert!(pin!(&mut starved).poll(&mut context).is_pending());
     drop(hoarded);

@@ -1,8 +1,8 @@
 //! C5, by numbers: ten thousand things are dropped while their I/O is under way. Every I/O ends, into memory and through descriptors
-//! that are still the pool's; nothing is leaked, and nobody else's bytes are touched.
+//! that are still the pool's; nothing is leaked, and no other memory is touched.
 //!
-//! The canaries and the descriptors are about what the kernel does behind the program's back, so those tests use real files, with
-//! every method that works here; half of the time with reads that come late.
+//! The canaries and the descriptors show what the kernel does to memory and descriptors, so those tests use real files, with every
+//! method that works here; half of the time with reads that are late.
 
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
@@ -34,7 +34,7 @@ const FRAMES: u32 = 48;
 /// What is begun and dropped with each method.
 const DROPPED: u32 = 3500;
 
-/// Polls once, for nobody, and lets it go.
+/// Polls once with a waker that does nothing, and drops it.
 fn begin_and_drop<F: Future>(future: F) {
     let _ = pin!(future).poll(&mut Context::from_waker(Waker::noop()));
 }
@@ -46,7 +46,7 @@ fn pool_on(disk: &SimDisk, method: IoMethod) -> (BufferPool, FileId) {
     (pool, file)
 }
 
-/// Begins something and drops it, or changes a page to what it is.
+/// Begins an operation and drops it, or writes to a page the bytes that it has.
 fn do_something(pool: &BufferPool, file: FileId, dice: &mut Dice) {
     let block = dice.below(u64::from(BLOCKS)) as u32;
     let page = PageId::new(file, block);
@@ -69,7 +69,7 @@ fn do_something(pool: &BufferPool, file: FileId, dice: &mut Dice) {
             let page = pool.fetch(page).wait().unwrap();
             let mut bytes = page.write().unwrap();
             bytes.copy_from_slice(&stamped(block, 1));
-            // Somebody who wants the page meanwhile, and goes.
+            // A reader that wants the page meanwhile, and is dropped.
             begin_and_drop(page.read_async());
             begin_and_drop(page.write_async());
         }
@@ -136,7 +136,7 @@ fn c5_a_thread_that_ends_right_after_submitting_takes_nothing_along() {
     });
 }
 
-/// When the reads of a busy pool come.
+/// When the reads of a busy pool end.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Reads {
     AsTheyCome,
@@ -144,7 +144,7 @@ enum Reads {
     Late,
 }
 
-/// A pool on a real file, with all its pages being read, or some of them being written.
+/// Makes a pool on a real file, with all its pages being read, or some of them being written.
 fn busy_pool(path: &Path, method: &IoMethod, reads: Reads, writes: bool) -> BufferPool {
     let mut builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method.clone());
     if reads == Reads::Late {
@@ -165,7 +165,7 @@ fn busy_pool(path: &Path, method: &IoMethod, reads: Reads, writes: bool) -> Buff
     pool
 }
 
-/// Pages that nobody touches, in the place of those that have just been given back: a pool of the same size on a disk that reads
+/// Pages that are never touched, in the place of those that have just been given back: a pool of the same size on a disk that reads
 /// nothing. (The allocator would keep a vector of that size elsewhere, once it has seen a few.)
 struct Canary {
     pool: BufferPool,
@@ -182,7 +182,7 @@ impl Canary {
         Self { pool, file }
     }
 
-    /// Whether all frames hold what fresh memory does.
+    /// Returns whether all frames hold what fresh memory holds.
     fn is_alive(&self) -> bool {
         (0..FRAMES).all(|block| {
             let page = self.pool.fetch(PageId::new(self.file, block)).wait().unwrap();
@@ -191,7 +191,7 @@ impl Canary {
     }
 }
 
-/// A folder with two files, of which all blocks have the versions 1 and 2.
+/// Makes a folder with two files, of which all blocks have the versions 1 and 2.
 fn two_files() -> tempfile::TempDir {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     for (name, version) in [("own", 1), ("foreign", 2)] {
@@ -228,7 +228,7 @@ fn c5_no_io_goes_through_a_descriptor_that_is_somebody_elses_by_now() {
         for method in methods() {
             for round in 0..150 {
                 drop(busy_pool(&path("own"), &method, Reads::AsTheyCome, round % 2 == 0));
-                // The same number, as a rule.
+                // Another file, with the same number as a rule.
                 let foreign = fs::File::options().read(true).write(true).open(path("foreign")).unwrap();
                 let pool = busy_pool(&path("own"), &method, Reads::AsTheyCome, round % 3 == 0);
                 drop(foreign);

@@ -1,5 +1,5 @@
 //! A real file system without room: a full disk, or a limit on the size of files. `.ci/places` makes such places and sets
-//! `RINGPOOL_LITTLE_SPACE`; elsewhere there is nothing to see.
+//! `RINGPOOL_LITTLE_SPACE`; elsewhere the test does nothing.
 
 use std::{env, fs, num::NonZeroU32};
 
@@ -23,7 +23,7 @@ fn c3_a_file_that_finds_no_room_keeps_what_it_has() {
     }
 }
 
-/// Lets a file grow until there is no room, with every page changed, and looks what is left of it.
+/// Grows a file until there is no room, with every page changed, and compares the file.
 fn fill(pool: &BufferPool) {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder takes no room");
     let path = dir.path().join("growing");

@@ -23,7 +23,7 @@ const MIB: u64 = 1 << 20;
 /// Frames of 128 MiB.
 const MOST: u32 = 2048;
 
-/// One of the numbers that the system has of this process, in bytes.
+/// Returns one of the numbers that the system has of this process, in bytes.
 fn status(name: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
@@ -53,7 +53,7 @@ fn memory_goes_back_step_by_step() {
                 assert!(taken() > wanted, "{} of memory for {wanted} of pages", taken());
                 assert!(taken() < wanted + 48 * MIB, "{} of memory for {wanted} of pages", taken());
                 if is_pinned {
-                    // A kernel may let go a moment later.
+                    // The kernel may free the memory a moment later.
                     let deadline = Instant::now() + Duration::from_secs(20);
                     let pinned = || status("VmPin") + 16 * MIB - pinned_at_first;
                     while !(wanted..wanted + 32 * MIB).contains(&pinned()) {

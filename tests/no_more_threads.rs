@@ -1,5 +1,5 @@
 //! A control group that gives no more threads once pools are at work: none to a pool, and none to the kernel for what a ring cannot do at
-//! once. `.ci/places` makes the group and names its limit in `RINGPOOL_PIDS_MAX`; elsewhere there is nothing to see.
+//! once. `.ci/places` makes the group and names its limit in `RINGPOOL_PIDS_MAX`; elsewhere the test does nothing.
 
 use std::{env, fs, num::NonZeroU32, path::Path};
 

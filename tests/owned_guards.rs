@@ -325,7 +325,7 @@ fn owned_guards_can_be_handed_from_page_to_page() {
     });
 }
 
-/// A page that was read ahead takes another way to its first guard.
+/// A page that was read ahead gets its first guard by another code path.
 #[test]
 fn a_page_that_was_read_ahead_is_had_at_once() {
     with_each_method(|method| {

@@ -1,4 +1,5 @@
-//! `benches/ram_device` makes a device, which not everybody may. Whoever may not is told so, and that is no failure.
+//! `benches/ram_device` makes a device, for which not every user has the right. For a user without it the script says so, and that
+//! is no failure.
 
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
@@ -10,7 +11,7 @@ const NOBODY: u32 = 65534;
 #[test]
 fn without_the_right_to_make_a_device_the_script_says_so_and_succeeds() {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/ram_device");
-    // Read from here: whoever runs it may not see where it lies.
+    // Read from here: the user that runs it may not see where it lies.
     let mut run = Command::new("bash");
     run.stdin(File::open(script).unwrap()).current_dir("/");
     if rustix::process::geteuid().is_root() {

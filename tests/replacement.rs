@@ -16,7 +16,7 @@ use ringpool::{
 const BLOCKS: u32 = 8_000;
 const PAGE: u32 = 512;
 
-/// A pool that reads nothing, and a file in it.
+/// Makes a pool that reads nothing, and a file in it.
 fn pool_of(frames: u32) -> (BufferPool, FileId) {
     let builder = BufferPool::builder().frames(frames).page_size(PAGE).io_method(IoMethod::Sync);
     let disk = NullDisk::new(u64::from(BLOCKS) * u64::from(PAGE));
@@ -25,7 +25,7 @@ fn pool_of(frames: u32) -> (BufferPool, FileId) {
     (pool, file)
 }
 
-/// Blocks in a random order, low ones far more often than high ones.
+/// Draws blocks at random, low ones far more often than high ones.
 fn skewed() -> impl Iterator<Item = u32> {
     let mut state = 1_u64;
     iter::repeat_with(move || {
@@ -39,7 +39,7 @@ fn skewed() -> impl Iterator<Item = u32> {
 fn a_pool_misses_what_its_replay_misses() {
     let looped = (0..BLOCKS / 4).cycle();
     let scanned = skewed().zip((0..BLOCKS).cycle()).flat_map(|(point, scan)| [point, scan]);
-    // So many uses in a row that the page is held in slots of threads.
+    // Enough uses in a row that the page is held in slots of threads.
     let bursts = skewed().flat_map(|block| [block; 6]);
     let traces: [(&str, Vec<u32>); 4] = [
         ("skewed", skewed().take(10_000).collect()),
@@ -79,7 +79,7 @@ fn p10_a_full_scan_costs_a_hot_set_less_than_a_hundredth_of_its_hits() {
     assert!((-0.01..0.01).contains(&cost), "{cost} of its hits");
 }
 
-/// Else a table of miss ratios would be another in each run.
+/// Otherwise a table of miss ratios would differ from run to run.
 #[test]
 fn what_the_engines_use_is_the_same_each_time() {
     let texts = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/buffer/replacement");
@@ -111,7 +111,7 @@ fn frames_of_a_closed_file_are_taken_first() {
     let (pool, old) = pool_of(FRAMES);
     let new = pool.open_file("another", OpenOptions::new().read_only(true)).unwrap();
     let fetch = |file, block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap());
-    // Both files in the main queue, where nobody looks for victims as long as there are others.
+    // Both files in the main queue, in which no victim is looked for as long as the small queue has one.
     let both = |block| [old, new].iter().for_each(|&file| fetch(file, block));
     (0..2).for_each(|_| (0..FRAMES / 2).for_each(both));
     (FRAMES / 2..FRAMES).for_each(|block| fetch(new, block));

@@ -1,4 +1,5 @@
-//! Pages that are used all the time, and so are read by slots of threads instead of their state words: all as with other pages.
+//! Pages that are used all the time, and so are read by slots of threads instead of their state words: the same holds for them as
+//! for other pages.
 
 mod support;
 
@@ -19,7 +20,7 @@ fn heat(bench: &Bench, block: u32) {
     (0..8).for_each(|_| drop(bench.pool.read(bench.page(block)).wait().unwrap()));
 }
 
-/// A view of a page that is hot, in a slot.
+/// Makes a view of a page that is hot, in a slot.
 fn hot_view(bench: &Bench, block: u32) -> OwnedPageRead {
     heat(bench, block);
     bench.pool.read(bench.page(block)).wait().unwrap()
@@ -29,7 +30,7 @@ fn read(pool: &BufferPool, page: PageId) -> Vec<u8> {
     pool.read(page).wait().unwrap().to_vec()
 }
 
-/// The pins of the page, as the list of what is resident has them.
+/// Returns the pins of the page, as the list of what is resident has them.
 fn pins(bench: &Bench, block: u32) -> u32 {
     bench
         .pool
@@ -115,7 +116,7 @@ fn pins_in_slots_are_counted_where_pins_are_told() {
             ([pins(&bench, 0), pins(&bench, 1), pins(&bench, 2)], frames.pinned, frames.pins)
         };
         assert_eq!(told(), ([3, 1, 0], 2, 4));
-        // Asked whether it could go, the pages' holders are counted elsewhere.
+        // After an eviction was tried, the state word counts the page's holders.
         assert_eq!(bench.pool.evict(bench.page(0)).wait().unwrap(), Evicted::Pinned);
         assert_eq!(told(), ([3, 1, 0], 2, 4));
         held.truncate(1);
@@ -126,7 +127,7 @@ fn pins_in_slots_are_counted_where_pins_are_told() {
     });
 }
 
-/// More than it has slots.
+/// A thread holds more hot pages than it has slots.
 #[test]
 fn a_thread_holds_any_number_of_hot_pages_in_any_way() {
     guarded(|| {
@@ -223,7 +224,7 @@ fn c6_a_fetch_that_waits_for_a_frame_gets_that_of_a_slot_that_is_freed() {
     });
 }
 
-/// A page that is only read by slots is in use all the same, while others come and go.
+/// A page that is only read by slots is in use all the same, while other pages come and go.
 #[test]
 fn a_page_that_is_read_by_slots_stays_in_the_pool() {
     guarded(|| {

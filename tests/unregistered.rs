@@ -1,7 +1,7 @@
 //! An ordinary user may lock little memory (`RLIMIT_MEMLOCK` is 8 MiB on many systems), and a ring refuses to register a
 //! larger pool. The pool must work all the same, and say so.
 //!
-//! Root is exempt from the limit, so as root the test runs itself once more as somebody else.
+//! Root is exempt from the limit, so as root the test runs itself once more as another user.
 
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
@@ -38,7 +38,7 @@ const LOCKED: u64 = 40 << 20;
 
 const AGAIN: &str = "c7_a_pool_is_registered_again_right_after_another_was_dropped";
 
-/// What the kernel counts as locked it counts for each user, so each test that comes close to its limit has a user of its own.
+/// The kernel counts locked memory for each user, so each test that comes close to the limit has a user of its own.
 const NOBODY_ELSE: u32 = 65533;
 
 #[test]
@@ -91,7 +91,7 @@ fn growing_beyond_what_may_be_registered_is_refused_and_leaves_the_pool_as_it_wa
     if !rustix::process::geteuid().is_root() {
         return println!("skipped: it takes root to set the limit");
     }
-    // The other test's child may inherit it, and wants more.
+    // The other test's child may inherit it, and needs more.
     let limit = rustix::process::Rlimit { current: Some(LOCKED), maximum: Some(LOCKED) };
     if let Err(error) = rustix::process::setrlimit(rustix::process::Resource::Memlock, limit) {
         return println!("skipped: the limit cannot be set here: {error}");

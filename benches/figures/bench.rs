@@ -20,7 +20,7 @@ const FILE_BYTES: u64 = 1 << 30;
 /// Frames of a pool that reads: 64 MiB.
 pub(crate) const FRAMES: u32 = 8192;
 
-/// The arm that others are held against, and that runs twice a round.
+/// The arm with which the others are compared, and which runs twice a round.
 pub(crate) const BARE_RING: &str = "bare ring";
 
 /// A run of figures.
@@ -37,7 +37,7 @@ impl Bench {
         Self { dir, device, rounds, file: OnceCell::new() }
     }
 
-    /// The test file, made when it is first wanted.
+    /// Returns the test file, which is made at the first call.
     pub(crate) fn input(&self) -> Result<&Input> {
         if self.file.get().is_none() {
             let file = scratch::create(&self.dir, PAGE, FILE_BYTES)?;
@@ -45,7 +45,7 @@ impl Bench {
             if let Some(why) = input.buffered() {
                 println!("buffered I/O ({why}): figures of devices say nothing here");
             }
-            // Nobody else sets it: there is one thread.
+            // No other thread sets it: there is one.
             let _ = self.file.set((file, input));
         }
         Ok(&self.file.get().expect("it was set above").1)
@@ -74,12 +74,12 @@ impl<'a> Goal<'a> {
         Self { figure, name, goal: Some((Relation::AtMost, goal)) }
     }
 
-    /// A value that is told, and held to nothing.
+    /// Makes a goal without a bound: the value is only reported.
     pub(crate) const fn none(figure: &'a str, name: &'a str) -> Self {
         Self { figure, name, goal: None }
     }
 
-    /// The row of a ratio of two arms of `outcome` by a metric; `absolute` says what the numbers behind it are.
+    /// Makes the row of a ratio of two arms of `outcome` by a metric; `absolute` says what the numbers behind it are.
     pub(crate) fn ratio(
         self,
         outcome: &Outcome,
@@ -94,7 +94,7 @@ impl<'a> Goal<'a> {
         self.spread(outcome, ratio, outcome.noise(metric), &absolute)
     }
 
-    /// The row of a value that was found in every round.
+    /// Makes the row of a value that was found in every round.
     pub(crate) fn spread(
         self,
         outcome: &Outcome,
@@ -109,7 +109,7 @@ impl<'a> Goal<'a> {
         self.value(outcome, value.median, detail)
     }
 
-    /// The row of one number of a run.
+    /// Makes the row of one number of a run.
     pub(crate) fn value(self, outcome: &Outcome, value: f64, detail: String) -> FigureRow {
         let row = self.alone(value, detail);
         match outcome.disturbance() {
@@ -118,7 +118,7 @@ impl<'a> Goal<'a> {
         }
     }
 
-    /// The row of a number that nobody can disturb.
+    /// Makes the row of a number that nothing can disturb.
     pub(crate) fn alone(self, value: f64, detail: String) -> FigureRow {
         FigureRow::measured((self.figure, self.name), value, self.goal, detail)
     }
@@ -128,7 +128,7 @@ impl<'a> Goal<'a> {
     }
 }
 
-/// Pages a second of an arm, in words.
+/// Returns a function that formats the pages a second of an arm.
 pub(crate) fn rate(outcome: &Outcome) -> impl Fn(&str) -> String {
     |arm| format!("{:.0} pages/s", outcome.summary(arm).pages_per_s)
 }

@@ -1,4 +1,4 @@
-//! What an open pool costs that nobody uses.
+//! What an open pool costs that is not used.
 
 use std::thread;
 

@@ -1,10 +1,10 @@
-//! The figures that the library is held to, P1 to P14, each measured beside its baseline in one run; and some that are told.
+//! The figures that have goals, P1 to P14, each measured beside its baseline in one run; and some that are only reported.
 //!
 //! `cargo bench --bench figures --features testing,crc32c -- [P1 P4 .. | all] [--json FILE] [--dir DIR] [--device PATH] [--rounds N]`
 //!
-//! A figure is the median of the ratios within rounds: arms in turn, in shuffled order, 15 rounds unless told otherwise. With
-//! it stand its spread, the ratio of an arm to itself, and the absolute numbers, which mean nothing elsewhere. A run that
-//! others disturbed neither passes nor fails. Arms that read have first shown, by a digest, that they see the bytes that a
+//! A figure is the median of the ratios within rounds: arms in turn, in shuffled order, 15 rounds by default. It is
+//! shown with its spread, the ratio of an arm to itself, and the absolute numbers, which hold for this machine only. A run that
+//! other processes disturbed neither passes nor fails. Arms that read have first shown, by a digest, that they see the bytes that a
 //! plain read sees.
 
 mod bench;
@@ -65,7 +65,7 @@ struct Arguments {
     #[arg(long, default_value = env!("CARGO_TARGET_TMPDIR"), hide_default_value = true)]
     dir: PathBuf,
 
-    /// The device of P6, which nobody writes to: one in memory, as `benches/ram_device` makes it
+    /// The device of P6, which is never written: one in memory, as `benches/ram_device` makes it
     #[arg(long, value_name = "PATH")]
     device: Option<PathBuf>,
 
@@ -175,7 +175,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     Ok(())
 }
 
-/// The figures of these names, in the order of the table.
+/// Returns the figures of these names, in the order of the table.
 fn select(names: &[String]) -> Result<Vec<&'static Figure>> {
     let is = |figure: &Figure, name: &String| {
         name.eq_ignore_ascii_case("all") || name.eq_ignore_ascii_case(figure.name)

@@ -31,7 +31,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     Ok(rows)
 }
 
-/// The bare ring, and the pool by prefetch, by read stream and by tasks, all with `depth` requests in flight.
+/// Makes the readers: the bare ring, and the pool by prefetch, by read stream and by tasks, all with `depth` requests in flight.
 pub(crate) fn readers(bench: &Bench, depth: u32) -> Result<Vec<Reader<'_>>> {
     let input = bench.input()?;
     let window = Window::of_single_pages(depth);
@@ -43,7 +43,7 @@ pub(crate) fn readers(bench: &Bench, depth: u32) -> Result<Vec<Reader<'_>>> {
     ])
 }
 
-/// Other places in every round, none twice in one.
+/// Returns a function that draws other places for every round, none twice in one.
 pub(crate) fn places_of(bench: &Bench) -> Result<impl Fn(u32, u32) -> Vec<Place>> {
     let blocks = bench.input()?.blocks();
     Ok(move |round: u32, _| places::random_distinct(&blocks, PAGES, round.into()))

@@ -1,6 +1,6 @@
-//! P2: what an engine gains by looking ahead through the ring, against the same pool with the `sync` method, both driven by
-//! one thread in the same way; and how much that is of what the device has to give, which is what the bare ring gains over
-//! `pread` in the same rounds.
+//! P2: what an engine gains by looking ahead through the ring, against the same pool with the `sync` method, both driven by one
+//! thread in the same way; and how much that is of the most that the device allows, which is what the bare ring gains over `pread`
+//! in the same rounds.
 
 use lab::baseline::ring::RingOptions;
 use lab::report::FigureRow;
@@ -11,7 +11,7 @@ use crate::p01_random_read::places_of;
 use crate::race::{Reader, race};
 use crate::support::{Window, methods};
 
-/// Pages a round of the slow arms: they take as long for these as the others for all of them.
+/// Pages a round of the slow arms: they take as long for these as the other arms for all of them.
 const PAGES_OF_SYNC: usize = 6_000;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {

@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LIMITED: &str = "128 in flight";
 const MOST: &str = "no limit";
 
-/// Who misses.
+/// What waits for a miss.
 #[derive(Clone, Copy, Debug)]
 enum Who {
     Thread,

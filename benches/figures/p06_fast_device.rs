@@ -1,5 +1,5 @@
 //! P6: random reads of a device that is faster than the processor, by read stream, against the bare ring with as many in
-//! flight. There is nothing to hide behind: whatever the pool costs shows in the rate.
+//! flight. The device hides nothing: what the pool costs shows in the rate.
 //!
 //! `benches/ram_device` makes such a device, which takes root, and names it to this figure.
 

@@ -81,7 +81,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     Ok(rows)
 }
 
-/// Pages that are in the processor's cache, and one that two threads read.
+/// Measures hits of pages that are in the processor's cache, and of one that two threads read.
 fn hits_of_few(bench: &Bench) -> Result<Vec<FigureRow>> {
     let resident = Resident::new(bench, FEW, PAGE)?;
     let floor = Floor::new(FEW, PAGE, 1)?;
@@ -133,8 +133,8 @@ fn hits(bench: &Bench, pages: u32, page_size: u32, goals: [Goal<'static>; 5]) ->
     ])
 }
 
-/// The word with which a page begins. It is summed up, as the floor's is, and not shown to memory: a store that waits for the page
-/// would keep the next hit waiting too, behind the atomic step that lets go.
+/// Returns the word with which a page begins. It is summed up, as the floor's is, and not shown to memory: a store that waits for
+/// the page would keep the next hit waiting too, behind the atomic step that lets go.
 #[inline]
 fn word_of(bytes: &[u8]) -> u64 {
     let word = bytes.first_chunk().expect("a page has more than 8 bytes");
@@ -175,7 +175,7 @@ impl Resident {
         Ok(resident)
     }
 
-    /// That all pages are here, and were read once.
+    /// Checks that all pages are resident, and were read once.
     fn check(&self) -> Result<()> {
         let stats = self.pool.stats();
         if stats.frames.resident == self.pages && stats.counts.pages_read == u64::from(self.pages) {
@@ -192,28 +192,28 @@ impl Resident {
         elapsed.sample(orders.iter().map(|order| order.len() as u64).sum(), 0)
     }
 
-    /// Pin and latch in one step.
+    /// Pins and latches in one step.
     #[inline]
     fn read(&self, page: u32) -> u64 {
         let page = self.pool.read(PageId::new(self.file, page)).wait().expect("the page is resident");
         word_of(&page)
     }
 
-    /// The same without the table.
+    /// Makes a hit by a hint, without the page table.
     #[inline]
     fn hint(&self, page: u32) -> u64 {
         let page = self.pool.read(PageId::new(self.file, page).at(self.hints[page as usize])).now();
         word_of(&page.expect("no page has moved"))
     }
 
-    /// One after the other.
+    /// Pins, then latches.
     #[inline]
     fn fetch(&self, page: u32) -> u64 {
         let pinned = self.pool.fetch(PageId::new(self.file, page)).wait().expect("the page is resident");
         word_of(&pinned.read())
     }
 
-    /// As many pages at a time as [`TOGETHER`] says.
+    /// Hits as many pages at a time as [`TOGETHER`] says.
     fn hit_together(&self, order: &[u32]) -> Sample {
         let hit = |group: &[u32]| {
             let mut pages = [PageId::new(self.file, 0); TOGETHER];

@@ -1,8 +1,8 @@
 //! P7, many threads: all of them want one page, and one access in sixteen changes it.
 //!
-//! With more threads than cores some are stopped while they hold the page, and those who come meanwhile fall asleep. What they get
-//! done together should stay what two threads do, and nobody should wait much longer than the system takes to go round
-//! among the threads. Readers and writers are told apart, since either could be overlooked.
+//! With more threads than cores some threads are stopped while they hold the page, and threads that come meanwhile block. Together
+//! they should get done what two threads do, and no thread should wait much longer than the kernel takes to schedule each thread
+//! once. Readers and writers are counted apart, since either could starve.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -16,7 +16,7 @@ use ringpool::{BufferPool, FileId, IoMethod, OpenOptions, PageId};
 
 use crate::bench::{Bench, Goal, PAGE};
 
-/// The others are held against two threads: as many as there are cores where figures are taken.
+/// The number of threads with which the others are compared: as many as the machine of the figures has cores.
 const PAIR: usize = 2;
 
 const THREADS: [(usize, &str); 4] = [
@@ -29,10 +29,10 @@ const THREADS: [(usize, &str); 4] = [
 /// How long an arm runs: each of 64 threads on two cores gets its turn several times.
 const PERIOD: Duration = Duration::from_millis(300);
 
-/// What a crowd gets done, of what two threads do.
+/// The least rate of many threads, as a part of that of two.
 const NO_COLLAPSE: f64 = 0.8;
 
-/// One access in so many changes the page.
+/// One access of this many changes the page.
 const READS_TO_A_CHANGE: u32 = 16;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
@@ -85,7 +85,7 @@ impl HotPage {
     }
 }
 
-/// So many threads, and how long each of their accesses took in all rounds.
+/// The number of threads, and how long each of their accesses took in all rounds.
 struct Crowd {
     threads: usize,
     reads: RefCell<Latencies>,
@@ -129,7 +129,7 @@ impl Crowd {
         elapsed.sample(accesses, 0)
     }
 
-    /// In us: half, 99 of 100 and 999 of 1,000 accesses took no longer, and the longest.
+    /// Formats in us what half, 99 of 100 and 999 of 1,000 accesses did not exceed, and the longest.
     fn waits(&self) -> String {
         let of = |latencies: &RefCell<Latencies>| {
             let at = |part| latencies.borrow().quantile_us(part).unwrap_or(f64::NAN);

@@ -41,7 +41,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     Ok(rows)
 }
 
-/// The pool's checkpoint of `pages` against the best of the rings, which write the same pages; with long requests in the
+/// Measures the pool's checkpoint of `pages` against the best of the rings, which write the same pages; with long requests in the
 /// ranges that start at `firsts`.
 fn compare(
     bench: &Bench,
@@ -87,17 +87,17 @@ fn compare(
     ])
 }
 
-/// Pages at random.
+/// Draws pages at random.
 pub(crate) fn random_pages(blocks: &[u32]) -> Vec<Place> {
     places::ranges(blocks, 1, PAGES as usize, 8)
 }
 
-/// First pages of ranges at random.
+/// Draws ranges at random; returns their first pages.
 pub(crate) fn ranges(blocks: &[u32]) -> Vec<Place> {
     places::ranges(blocks, RANGE, (PAGES / RANGE) as usize, 9)
 }
 
-/// All pages of the ranges.
+/// Returns all pages of the ranges.
 pub(crate) fn dense_pages(firsts: &[Place]) -> Vec<Place> {
     places::in_ranges(firsts, RANGE, 1)
 }

@@ -15,8 +15,8 @@ use crate::support::{PoolArm, PoolSpec, hot_page, methods};
 /// Pages of a checkpoint, one behind the other.
 const PAGES: u32 = 8192;
 
-/// The longest that the writer of one page may wait: far above a copy, far below a checkpoint. (Who changes all pages wants memory
-/// beyond the shadow pages that are kept, which the system gives in its own time.)
+/// The longest that the writer of one page may wait: far above a copy, far below a checkpoint. (A writer that changes all pages
+/// needs memory beyond the shadow pages that are kept, and the kernel takes its time to give it.)
 const GOAL_US: f64 = 500.0;
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {

@@ -37,7 +37,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     Ok(rows)
 }
 
-/// The rate and the CPU of one way to be safe.
+/// Makes the rows of the rate and the CPU of one way to be safe.
 fn costs(outcome: &Outcome, workload: &str, safety: Safety) -> [FigureRow; 2] {
     let name = format!("{workload}, {}", safety.name());
     let cpu_a_page = format!("{name}, CPU us a page");

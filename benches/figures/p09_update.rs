@@ -1,8 +1,8 @@
 //! P9: pages changed at random, in a working set that is four and eight times the pool, by 128 tasks on one thread; against the
 //! bare ring, which does the same mix of reads and writes with as many requests in flight.
 //!
-//! Reads and writes are those that the pool counted while the clock ran. The pool is full of dirty pages at the start. The p99 of
-//! a fetch is held against that of the bare ring's requests.
+//! Reads and writes are those that the pool counted while the clock ran. The pool is full of dirty pages at the start. The p99 of a
+//! fetch is compared with that of the bare ring's requests.
 
 use lab::baseline::ring::{BareRing, RingOptions};
 use lab::report::FigureRow;

@@ -36,7 +36,7 @@ mod counted {
         Ok(rows)
     }
 
-    /// The row of the number of frames with which the pool is farthest behind.
+    /// Returns the row of the number of frames with which the pool is farthest behind.
     fn row(trace: &Trace, candidates: &[Candidate]) -> FigureRow {
         let goal = Goal::at_most("P10", &trace.name, GOAL_POINTS);
         let beyond = |line: &Line| line.beyond_best(candidates.len() - 1);

@@ -2,8 +2,8 @@
 //! CPU of the whole process, user and system, divided by the pages; so the pool is never the limit of a device as long as
 //! that device takes longer.
 //!
-//! The arms differ in how many pages a request covers. Transfers are function calls (the `sync` method): how requests reach
-//! a device and come back is what P5 and P6 measure.
+//! The arms differ in how many pages a request covers. Transfers are function calls (the `sync` method): how requests reach a
+//! device and end is what P5 and P6 measure.
 
 use lab::Result;
 use lab::report::FigureRow;

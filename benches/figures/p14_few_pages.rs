@@ -72,7 +72,7 @@ mod measured {
         Ok(goal.ratio(&outcome, ("2 Mi frames", "16 Ki frames"), seconds, in_words))
     }
 
-    /// A pool whose frames all have pages of one file.
+    /// Makes a pool whose frames all have pages of one file.
     fn full_pool(frames: u32) -> Result<BufferPool> {
         let disk = NullDisk::new(u64::from(PAGES) * u64::from(PAGE));
         let builder = BufferPool::builder().frames(frames).page_size(PAGE).io_method(IoMethod::Sync);

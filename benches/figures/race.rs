@@ -15,7 +15,7 @@ pub(crate) struct Reader<'a> {
     name: String,
     /// Pages that it wants to be given as one place.
     stride: u32,
-    /// Of the places of a round it reads so many, where it is too slow for all.
+    /// The most places of a round that it reads, where it is too slow for all.
     most: usize,
     read: Box<Read<'a>>,
 }
@@ -41,7 +41,7 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// The pool, looking ahead.
+    /// Makes the arm of the pool that reads by prefetch.
     pub(crate) fn ahead(
         input: &'a Input,
         name: &str,
@@ -57,7 +57,7 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// The pool, by a read stream.
+    /// Makes the arm of the pool that reads by a read stream.
     pub(crate) fn stream(
         input: &'a Input,
         name: &str,
@@ -72,7 +72,7 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// The pool, by so many tasks on one thread, each of which reads one page after another.
+    /// Makes the arm of the pool that reads by tasks on one thread, each of which reads one page after another.
     pub(crate) fn tasks(
         input: &'a Input,
         name: &str,
@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
         }))
     }
 
-    /// The pool, one page after another.
+    /// Makes the arm of the pool that reads one page after another.
     pub(crate) fn one_by_one(
         input: &'a Input,
         name: &str,
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
         Self { name: name.to_owned(), stride, most: usize::MAX, read: Box::new(read) }
     }
 
-    /// The same with so many places a round at most.
+    /// Sets the most places that it reads in a round.
     pub(crate) fn at_most(self, most: usize) -> Self {
         Self { most, ..self }
     }
@@ -115,7 +115,7 @@ fn open<'a>(input: &'a Input, candidate: &Candidate, frames: u32, combine: usize
     PoolArm::open(input, &PoolSpec { method: candidate.method.clone(), frames, combine }, false)
 }
 
-/// Proves and times the readers; `places_of` gives the places of a round, one for so many pages.
+/// Proves and times the readers; `places_of` gives the places of a round, one for this number of pages.
 pub(crate) fn race<'a>(
     bench: &Bench,
     input: &Input,
@@ -138,7 +138,7 @@ pub(crate) fn race<'a>(
     bench.run(figure, &twin, arms.collect())
 }
 
-/// Holds what a reader sees of the first round's places against a plain read of them.
+/// Compares what a reader sees of the first round's places with a plain read of them.
 fn prove(input: &Input, reader: &mut Reader<'_>, places_of: impl Fn(u32, u32) -> Vec<Place>) -> Result<()> {
     let mut places = places_of(0, reader.stride);
     places.truncate(reader.most);

@@ -19,12 +19,12 @@ pub(crate) const PAGE: u32 = 8192;
 /// The most bytes of a request.
 pub(crate) const COMBINE: usize = 128 << 10;
 
-/// Whether only to show that everything works: `RINGPOOL_BENCH_QUICK=1`.
+/// Returns whether this run only shows that everything works: `RINGPOOL_BENCH_QUICK=1`.
 fn is_quick() -> bool {
     env::var_os("RINGPOOL_BENCH_QUICK").is_some_and(|value| value != "0")
 }
 
-/// Few samples, since each is a run of many pages.
+/// Makes a configuration with few samples, since each is a run of many pages.
 pub(crate) fn config() -> Criterion {
     let (warm_up, measured) = if is_quick() { (100, 500) } else { (1_000, 5_000) };
     Criterion::default()
@@ -58,12 +58,12 @@ pub(crate) fn open() -> Run {
 }
 
 impl Run {
-    /// So many pages, or an eighth for a quick run.
+    /// Returns this number of pages, or an eighth of it for a quick run.
     pub(crate) fn pages(&self, pages: usize) -> usize {
         if is_quick() { pages / 8 } else { pages }
     }
 
-    /// A pool with the file open; `None`, and a line, where its method is not to be had.
+    /// Makes a pool with the file open; prints a line and returns `None` where its method is not available.
     pub(crate) fn pool(&self, candidate: &Candidate, frames: u32, writes: bool) -> Option<PoolArm<'_>> {
         let spec = PoolSpec { method: candidate.method.clone(), frames, combine: COMBINE };
         let pool = PoolArm::open(&self.input, &spec, writes);

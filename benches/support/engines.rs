@@ -1,8 +1,7 @@
 //! What real engines do on real data: the example engines, run in memory on the words of some texts, and the pages that they used.
 //!
 //! A heap holds the lines of the texts; a B+tree has each word of each line, with the block where the line is. The traces are
-//! recorded anew wherever they are wanted, which takes seconds: so nothing need be kept but the texts. Other texts, and a changed
-//! engine, give other traces.
+//! recorded anew in each run, which takes seconds: so only the texts are kept. Other texts, or a changed engine, make other traces.
 
 use std::{collections::HashMap, ops::ControlFlow, path::Path, sync::Arc};
 
@@ -36,13 +35,14 @@ const PAGE: u32 = 1024;
 /// As many frames as there may be pages: what is used does not depend on it, and so nothing needs to be written.
 const FRAMES: u32 = 1 << 16;
 
-/// Lines that somebody looks at who seeks a word.
+/// Lines that a search for a word looks at.
 const LINES: usize = 10;
 
 /// Entries that a reader of the whole tree takes at once.
 const AT_ONCE: usize = 20;
 
-/// What the engines do with the texts of a folder: once what it takes to fill them, else so many uses of pages at least.
+/// Records what the engines do with the texts of a folder: one trace of filling them, the others of `length` uses of pages at
+/// least.
 pub(crate) fn traces(folder: &Path, length: usize) -> Result<Vec<Trace>> {
     let texts = words::texts(folder)?;
     let words: Vec<&str> = texts.iter().flat_map(|text| words::words(text)).collect();
@@ -111,7 +111,7 @@ impl Engines {
         Ok(trace("words: put into heap and tree", &self.recorder.take()))
     }
 
-    /// Does `step` until the trace is so long.
+    /// Does `step` until the trace has this length.
     fn repeated(
         &self,
         name: &str,
@@ -126,7 +126,7 @@ impl Engines {
         Ok(trace(name, &used))
     }
 
-    /// The blocks of the first lines that have the word.
+    /// Returns the blocks of the first lines that have the word.
     fn look_up(&self, word: &str) -> Result<Vec<u32>> {
         let (prefix, mut blocks) = (words::prefix(word), Vec::new());
         self.tree.scan(&prefix, |key, block| {
@@ -139,7 +139,7 @@ impl Engines {
         Ok(blocks)
     }
 
-    /// The same, with a look at the lines.
+    /// Looks a word up, and fetches the pages of the lines that have it.
     fn look_up_lines(&self, word: &str) -> Result<()> {
         let mut blocks = self.look_up(word)?;
         blocks.dedup();
@@ -160,7 +160,7 @@ impl Engines {
     }
 }
 
-/// These uses, the pages of both files numbered as they came.
+/// Makes a trace of these uses, with the pages of both files numbered in order of first use.
 fn trace(name: &str, used: &[PageId]) -> Trace {
     let mut numbers: HashMap<PageId, u64> = HashMap::new();
     let number = |page: &PageId| {
@@ -170,7 +170,7 @@ fn trace(name: &str, used: &[PageId]) -> Trace {
     Trace { name: name.to_owned(), pages: used.iter().map(number).collect() }
 }
 
-/// Nobody is going to recover anything.
+/// A log for runs that never recover.
 struct NoLog;
 
 impl LogFile for NoLog {

@@ -1,7 +1,7 @@
 //! A thread that changes one page over and over, or many in turn, and how long it waits until it may: while a checkpoint writes
-//! those pages, and while nobody does anything, which shows what the machine itself adds.
+//! those pages, and while nothing else runs, which shows what the machine itself adds.
 //!
-//! It may when it has the latch and the bytes: those that the device reads are moved first.
+//! It may change the page when it has the latch, and the bytes that the device reads have been moved.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -12,10 +12,10 @@ use ringpool::PinnedPage;
 
 use super::PoolArm;
 
-/// How long the thread is left alone.
+/// How long the thread runs alone.
 const ALONE: Duration = Duration::from_millis(50);
 
-/// The page that is hot: one in the middle of those that a checkpoint writes.
+/// Returns the page that is hot: one in the middle of those that a checkpoint writes.
 pub(crate) fn among(pages: &[Place]) -> Place {
     pages[pages.len() / 2]
 }
@@ -25,7 +25,7 @@ pub(crate) fn beside_a_checkpoint(pool: &PoolArm<'_>, hot: Place) -> Result<Samp
     changing(pool, &[hot], || pool.checkpoint())
 }
 
-/// Changes the pages of the checkpoint in turn, over and over. As above.
+/// Changes the pages of the checkpoint in turn, over and over.
 pub(crate) fn all_beside_a_checkpoint(pool: &PoolArm<'_>, pages: &[Place]) -> Result<Sample> {
     changing(pool, pages, || pool.checkpoint())
 }
@@ -66,7 +66,7 @@ fn change_until(over: &AtomicBool, pages: &[PinnedPage]) -> Result<Latencies> {
     Ok(waits)
 }
 
-/// Where the hot page has the number of its changes.
+/// Returns where the hot page has the number of its changes.
 pub(crate) fn changes(page: &mut [u8]) -> &mut [u8; 8] {
     page.last_chunk_mut().expect("a page has more than 8 bytes")
 }

@@ -1,4 +1,4 @@
-//! A pool that nobody uses: how often its threads run, and for how long. It has dirty pages, so that there is something that
+//! A pool that is not used: how often its threads run, and for how long. It has dirty pages, so that there is something that
 //! could be done, and has been used before.
 
 use std::thread;
@@ -10,7 +10,7 @@ use ringpool::options::BackgroundWriter;
 
 use super::{Candidate, Input, PoolArm, PoolSpec};
 
-/// Threads that did what had to be done once leave within this time.
+/// The time within which threads end that were started for single tasks.
 pub(crate) const SETTLED: Duration = Duration::from_secs(6);
 
 /// How long nothing is done.

@@ -62,26 +62,26 @@ impl Input {
         Ok(())
     }
 
-    /// Opens the files for a baseline; for writing only if told so.
+    /// Opens the files for a baseline; for writing only if `write`.
     pub(crate) fn open_plain(&self, write: bool) -> Result<Vec<File>> {
         let access = Access { direct: self.buffered.is_none(), write };
         Ok(self.paths.iter().map(|path| files::open(path, access)).collect::<Result<_, _>>()?)
     }
 
-    /// Opens the files in a pool; for writing only if told so.
+    /// Opens the files in a pool; for writing only if `write`.
     pub(crate) fn open_in(&self, pool: &BufferPool, write: bool) -> Result<Vec<FileId>> {
         let direct = if self.buffered.is_none() { Fallback::Require } else { Fallback::Off };
         // What no pool has written yet is not sealed, whatever codec this one has.
         let options = OpenOptions::new().read_only(!write).direct(direct).sparse(true);
-        // The pools of all methods have the files open side by side, and take turns at writing: no one is to be kept out.
+        // The pools of all methods have the files open side by side, and take turns at writing: no pool is to be locked out.
         let options = options.lock(Fallback::Off);
         // By their tags a codec and a doublewrite area know them.
         let tagged = self.paths.iter().zip(1..).map(|(path, tag)| pool.open_file(path, options.tag(tag)));
         Ok(tagged.collect::<Result<_, _>>()?)
     }
 
-    /// Takes the files out of the page cache where it is in between, so that a round does not read what the last one has
-    /// left there. Memory file systems have nothing else to read from.
+    /// Takes the files out of the page cache where it is used, so that a round does not read what the last one has left there.
+    /// Memory file systems have nothing else to read from.
     pub(crate) fn drop_caches(&self) -> Result<()> {
         if self.buffered.is_some() {
             self.open_buffered(false)?.iter().try_for_each(files::drop_cache)?;
@@ -116,7 +116,7 @@ impl Input {
         &self.paths
     }
 
-    /// Blocks of each file, a last one that the end of the file cuts off included.
+    /// Returns the number of blocks of each file, with a last one that the end of the file cuts off.
     pub(crate) fn blocks(&self) -> Vec<u32> {
         let page_size = u64::from(self.page_size);
         self.lengths.iter().map(|length| length.div_ceil(page_size) as u32).collect()
@@ -126,7 +126,7 @@ impl Input {
         self.lengths.iter().sum()
     }
 
-    /// Bytes that the pages at `places` have in their files.
+    /// Returns the bytes that the pages at `places` have in their files.
     pub(crate) fn bytes_at(&self, places: &[Place]) -> u64 {
         let page_size = u64::from(self.page_size);
         let bytes = |place: &Place| {
@@ -136,12 +136,12 @@ impl Input {
         places.iter().map(bytes).sum()
     }
 
-    /// What to wish for another file, which is to be compared with these.
+    /// Returns what to ask for when another file is opened, which is to be compared with these.
     pub(crate) fn wish(&self) -> Wish {
         if self.buffered.is_some() { Wish::Buffered } else { Wish::Direct }
     }
 
-    /// Why the page cache is in between, if it is.
+    /// Returns why the page cache is used, if it is.
     pub(crate) fn buffered(&self) -> Option<&str> {
         self.buffered.as_deref()
     }
@@ -150,7 +150,7 @@ impl Input {
 /// Opens for reading what has blocks to read.
 fn open_checked(path: &Path) -> Result<File> {
     let cannot = |error| format!("cannot open {}: {error}", path.display());
-    // Looked at first: opening a pipe would wait for somebody to write to it.
+    // Looked at first: opening a pipe would wait for a process that writes to it.
     let kind = fs::metadata(path).map_err(cannot)?.file_type();
     if kind.is_dir() {
         return Err(format!("{} is a folder: name the files in it", path.display()).into());
@@ -161,7 +161,7 @@ fn open_checked(path: &Path) -> Result<File> {
     Ok(File::open(path).map_err(cannot)?)
 }
 
-/// A pool opens a file once; a file that was named twice would only count twice.
+/// Refuses a file that is named twice: a pool opens a file once, so it would only count twice.
 fn check_distinct(paths: &[PathBuf]) -> Result<()> {
     let mut seen = HashSet::new();
     for path in paths {

@@ -1,5 +1,5 @@
-//! Memory is asked for before it is taken: the pool and the baselines fault in all of theirs, and a machine that has not
-//! enough of it ends processes instead of saying no.
+//! A check of the memory before it is taken: the pool and the baselines fault in all of theirs, and a machine that has too little
+//! ends processes instead of refusing.
 
 use std::fs;
 
@@ -7,7 +7,7 @@ use lab::Result;
 
 const MIB: u64 = 1 << 20;
 
-/// Bytes that can be taken without pushing anybody out; `None` where the kernel does not tell.
+/// Returns how many bytes can be taken without taking memory from other processes; `None` where the kernel does not tell.
 pub(crate) fn available() -> Option<u64> {
     let described = fs::read_to_string("/proc/meminfo").ok()?;
     let line = described.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -15,11 +15,13 @@ pub(crate) fn available() -> Option<u64> {
     Some(kib * 1024)
 }
 
-/// Whether `bytes` leave a tenth of the available memory to others.
+/// Returns whether `bytes` leave a tenth of the available memory to other processes.
 pub(crate) fn has_room_for(bytes: u64) -> bool {
     available().is_none_or(|available| bytes <= available / 10 * 9)
 }
 
+/// Checks that `bytes` can be taken, with a tenth of the available memory left to other processes.
+///
 /// # Errors
 ///
 /// If there is less, with `advice` on what to do.

@@ -14,14 +14,14 @@ pub(crate) struct Candidate {
     pub(crate) in_flight: u32,
 }
 
-/// io_uring with at most `depth` requests of one file in flight, which is what the bare ring beside it has: a file gets three
-/// quarters of the queue depth.
+/// Makes a candidate with io_uring and at most `depth` requests of one file in flight, which is what the bare ring beside it has: a
+/// file gets three quarters of the queue depth.
 pub(crate) fn uring(depth: u32) -> Candidate {
     let method = IoMethod::Uring(UringOptions::default().queue_depth(depth + depth.div_ceil(3)));
     Candidate { name: "io_uring", method, in_flight: depth }
 }
 
-/// The same with frames that are not registered with the ring.
+/// Makes a candidate with io_uring whose frames are not registered with the ring.
 pub(crate) fn uring_without_fixed_buffers(depth: u32) -> Candidate {
     let options = UringOptions::default().queue_depth(depth + depth.div_ceil(3)).fixed_buffers(Fallback::Off);
     Candidate { method: IoMethod::Uring(options), ..uring(depth) }
@@ -35,12 +35,12 @@ pub(crate) fn sync() -> Candidate {
     Candidate { name: "sync", method: IoMethod::Sync, in_flight: 1 }
 }
 
-/// All of them.
+/// Makes a candidate for each method.
 pub(crate) fn all(depth: u32, threads: u32) -> [Candidate; 3] {
     [uring(depth), worker(threads), sync()]
 }
 
-/// Which method is in use and why not another, and what of it is registered.
+/// Tells in words which method is in use and why not another, and what of it is registered.
 pub(crate) fn in_words(report: &MethodReport) -> String {
     let mut words = format!("{} in use", report.in_use);
     if let Some(reason) = &report.reason {

@@ -27,8 +27,8 @@ use lab::Place;
 /// What an arm does with the bytes of a request.
 pub(crate) type Visit<'a> = dyn Fn(Place, &[u8]) + Sync + 'a;
 
-/// What every arm does with what it reads while the clock runs: it looks at the first byte of the request, or of the page,
-/// so that the bytes had to be there.
+/// Looks at the first byte of the request, or of the page, so that the bytes had to be there. Every arm does this with what it
+/// reads while the clock runs.
 pub(crate) fn look_at(_: Place, bytes: &[u8]) {
     black_box(bytes.first().copied());
 }

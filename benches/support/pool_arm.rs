@@ -33,15 +33,15 @@ pub(crate) struct Window {
 }
 
 impl Window {
-    /// A window that keeps `in_flight` single pages in flight. It is twice as wide, since pages are taken in order: behind
-    /// one that is late, others have arrived and wait, and the device should not wait with them. The ring's own limit keeps
+    /// Makes a window that keeps `in_flight` single pages in flight. It is twice as wide, since pages are taken in order: behind
+    /// one that is late, other pages have arrived and wait, and the device should not wait with them. The ring's own limit keeps
     /// the device from seeing more than `in_flight`.
     pub(crate) fn of_single_pages(in_flight: u32) -> Self {
         let ahead = 2 * in_flight as usize;
         Self { ahead, step: (ahead / 4).clamp(1, 16) }
     }
 
-    /// A window over `requests` neighbouring requests of `pages` each.
+    /// Makes a window over `requests` neighbouring requests of `pages` each.
     pub(crate) fn of_requests(requests: usize, pages: usize) -> Self {
         Self { ahead: requests * pages, step: pages }
     }
@@ -62,7 +62,7 @@ impl<'a> PoolArm<'a> {
         Self::open_with(input, spec, writes, |builder| builder)
     }
 
-    /// The same with further options.
+    /// Opens a pool with the input's files and further options.
     pub(crate) fn open_with(
         input: &'a Input,
         spec: &PoolSpec,
@@ -80,12 +80,12 @@ impl<'a> PoolArm<'a> {
         &self.pool
     }
 
-    /// Which method is really in use, and why.
+    /// Returns which method is really in use, and why.
     pub(crate) fn method(&self) -> MethodReport {
         self.pool.stats().method
     }
 
-    /// What was done up to now.
+    /// Returns the pool's counts up to now.
     pub(crate) fn counts(&self) -> Counts {
         self.pool.stats().counts
     }
@@ -107,8 +107,7 @@ impl<'a> PoolArm<'a> {
         self.input.drop_caches()
     }
 
-    /// Reads the pages at `places` in order, looking ahead. Latencies run from when a page was asked for to when it is in
-    /// hand.
+    /// Reads the pages at `places` in order, looking ahead. Latencies run from when a page was asked for to when it is pinned.
     pub(crate) fn read_ahead(&self, places: &[Place], window: Window, visit: &Visit<'_>) -> Result<Sample> {
         let bytes = self.input.bytes_at(places);
         let mut latencies = Latencies::new();
@@ -158,7 +157,7 @@ impl<'a> PoolArm<'a> {
         Ok(meter.stop().sample(places.len() as u64, bytes))
     }
 
-    /// Reads the pages at `places`, in no order, by so many tasks of the calling thread.
+    /// Reads the pages at `places`, in no order, by this number of tasks of the calling thread.
     pub(crate) async fn read_by_tasks(
         &self,
         places: &[Place],
@@ -181,7 +180,7 @@ impl<'a> PoolArm<'a> {
         Ok(meter.stop().sample(places.len() as u64, bytes).with_latencies(latencies.into_inner()))
     }
 
-    /// Asks for pages, and tells how many of the first of them are under way: the rest found no room.
+    /// Asks for pages, and returns how many of the first of them are under way: there was no room for the rest.
     fn prefetch(&self, places: &[Place]) -> usize {
         let mut taken = 0;
         for of_file in places.chunk_by(|one, other| one.file == other.file) {
@@ -230,7 +229,7 @@ impl<'a> PoolArm<'a> {
         Ok(elapsed.sample(report.pages_written, report.pages_written * u64::from(self.input.page_size())))
     }
 
-    /// The same where the pages at `places` are those that were changed.
+    /// Takes a checkpoint where the pages at `places` are those that were changed.
     pub(crate) fn checkpoint_of(&self, places: &[Place]) -> Result<Sample> {
         let sample = self.checkpoint()?;
         if sample.pages == places.len() as u64 {

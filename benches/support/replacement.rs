@@ -1,4 +1,4 @@
-//! The pool's replacement as one policy among others, and the traces that all of them are replayed on.
+//! The pool's replacement as one policy beside the published ones, and the traces on which all of them are replayed.
 
 #[path = "engines.rs"]
 pub(crate) mod engines;
@@ -9,7 +9,7 @@ use replay::{Candidate, PUBLISHED, Policy, Trace};
 use ringpool::testing::{NullDisk, Replay};
 use ringpool::{BufferPool, FileId, OpenOptions, PageId, Result};
 
-/// The policies of the literature, and ringpool's as the last.
+/// Returns the policies of the literature, and ringpool's as the last.
 pub(crate) fn candidates() -> Vec<Candidate> {
     let ringpool = Candidate { name: "ringpool", build: |frames| Box::new(Ringpool::new(frames)) };
     PUBLISHED.into_iter().chain([ringpool]).collect()
@@ -18,7 +18,7 @@ pub(crate) fn candidates() -> Vec<Candidate> {
 /// Uses in a trace of the engines.
 const LENGTH: usize = 400_000;
 
-/// Every trace that needs nothing but this repository, whose own sources are what the engines work on.
+/// Returns every trace that needs nothing but this repository, whose own sources are what the engines work on.
 pub(crate) fn traces() -> engines::Result<Vec<Trace>> {
     let mut traces = replay::traces::synthetic();
     traces.extend(engines::traces(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), LENGTH)?);
@@ -39,7 +39,7 @@ impl Ringpool {
     }
 }
 
-/// The id of a file, as only a pool gives it.
+/// Returns the id of a file, which only a pool can make.
 fn any_file() -> Result<FileId> {
     let pool = BufferPool::builder().frames(1).disk(NullDisk::new(0)).build()?;
     pool.open_file("trace", OpenOptions::new().read_only(true))

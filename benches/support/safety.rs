@@ -1,7 +1,7 @@
 //! What can make a pool's checkpoints safer, each by itself: a codec that seals each page with a checksum, a log that has to be
 //! durable first, a doublewrite area that every page goes to first.
 //!
-//! Each pool has a file of its own, since sealed pages are no others' business. The log is in memory and durable as soon as it
+//! Each pool has a file of its own, since no other pool can read sealed pages. The log is in memory and durable as soon as it
 //! is asked to be: what it takes to write it is the engine's, what is measured is the gate.
 
 use std::cell::Cell;
@@ -44,7 +44,7 @@ impl Safety {
         }
     }
 
-    /// Why it is not to be had.
+    /// Returns why it is not available, if so.
     pub(crate) fn is_missing(self) -> Option<&'static str> {
         (self == Self::Codec && cfg!(not(feature = "crc32c")))
             .then_some("needs one: run with --features crc32c")
@@ -85,8 +85,8 @@ impl Ground {
         Ok(Self { safety, input, folder, _file: file })
     }
 
-    /// Frames of a pool that has all of a file of so many blocks resident. It is larger than what it writes at once, as pools
-    /// are: how many copies a codec may have under way depends on the pool's size.
+    /// Returns the number of frames of a pool that has all of a file of this many blocks resident. It is larger than what it writes
+    /// at once, as pools are: how many copies a codec may have under way depends on the pool's size.
     pub(crate) fn frames(blocks: u32) -> u32 {
         blocks + blocks / 8
     }

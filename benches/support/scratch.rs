@@ -9,7 +9,7 @@ use lab::{Result, progress};
 /// Names the stamps of test files.
 pub(crate) const SEED: u64 = 0x7269_6e67;
 
-/// A stamped file of `bytes`, rounded down to whole pages, which is removed when it is dropped.
+/// Makes a stamped file of `bytes`, rounded down to whole pages, which is removed when it is dropped.
 pub(crate) fn create(dir: &Path, page_size: u32, bytes: u64) -> Result<TestFile> {
     let blocks = u32::try_from(bytes / u64::from(page_size))
         .map_err(|_| format!("{bytes} bytes are more than 2^32 pages: choose a larger page size"))?;
@@ -23,7 +23,7 @@ pub(crate) fn create(dir: &Path, page_size: u32, bytes: u64) -> Result<TestFile>
     })
 }
 
-/// A file of so many pages of zeros.
+/// Makes a file of `blocks` pages of zeros.
 pub(crate) fn zeroed(dir: &Path, page_size: u32, blocks: u32) -> Result<TestFile> {
     under_a_bar(page_size, blocks, |bar| {
         TestFile::zeroed(dir, page_size, blocks, |written| bar.set_position(written))

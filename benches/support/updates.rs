@@ -24,7 +24,7 @@ pub(crate) struct Mix {
 }
 
 impl Mix {
-    /// Far from the rounds that are measured.
+    /// Numbers far from those of the rounds that are measured.
     const BEFORE: [u32; 2] = [1000, 1001];
     const WRITES: u32 = 5000;
 
@@ -32,13 +32,13 @@ impl Mix {
         places::random(&[self.working_set], self.updates as usize, round.into())
     }
 
-    /// What a ring does in the place of a pool that is full of dirty pages: for each page that it reads it writes another.
+    /// Returns what a ring does in the place of a pool that is full of dirty pages: for each page that it reads it writes another.
     pub(crate) fn pairs(&self, round: u32) -> Vec<(Place, Place)> {
         self.places(round).into_iter().zip(self.places(round + Self::WRITES)).collect()
     }
 }
 
-/// A pool, and so many tasks that change its pages.
+/// A pool, and the tasks that change its pages.
 #[derive(Debug)]
 pub(crate) struct Updater<'a> {
     pub(crate) pool: PoolArm<'a>,
@@ -50,7 +50,7 @@ impl<'a> Updater<'a> {
         Self { pool, tasks }
     }
 
-    /// Fills the pool with dirty pages, so that the first round is like the others.
+    /// Fills the pool with dirty pages, so that the first round is like the other rounds.
     pub(crate) fn warm_up(&self, mix: &Mix) -> Result<()> {
         Mix::BEFORE.iter().try_for_each(|&round| self.count_up(&mix.places(round)).map(drop))
     }
@@ -90,7 +90,7 @@ impl<'a> Updater<'a> {
     }
 }
 
-/// Lets the other tasks run. Under the sync method no fetch ever waits: without this, one task does everything, and the others
+/// Lets the other tasks run. Under the sync method no fetch ever waits: without this, one task does everything, and the other tasks
 /// are polled again when the deadlines of their waits have passed.
 async fn give_way() {
     let mut gave_way = false;

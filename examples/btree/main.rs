@@ -4,9 +4,9 @@
 //! cargo run --release --example btree -- [FOLDER] [--trace FILE]
 //! ```
 //!
-//! Two threads put every word of every text into the tree; in the middle there is a checkpoint. Then the process is as good as
-//! killed: the pool goes with all pages that it has not written. The tree is opened again, does again what its log says, and must be
-//! what an ordered map in memory is that was filled with the same. Without an argument it takes the texts of this crate.
+//! Two threads put every word of every text into the tree; in the middle there is a checkpoint. Then the process ends as if it were
+//! killed: the pool is dropped with all pages that it has not written. The tree is opened again, redoes what its log says, and must
+//! equal an ordered map in memory that was filled with the same. Without an argument it takes the texts of this crate.
 //!
 //! What to look at, in this order: `tree/mod.rs` (how an engine pins, latches and changes pages, and what it never does), `tree/scan.rs`
 //! (what a read stream is for), `tree/log.rs` (what the pool has to know of a log), `tree/node.rs` (how one search serves a page
@@ -77,7 +77,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The tree in this folder. Torn pages are put right by the pool; all else that a crash leaves undone, by the tree's log.
+/// Returns the tree in this folder. Torn pages are put right by the pool; all else that a crash leaves undone, by the tree's log.
 fn open(folder: &Path, recorder: &Recorder) -> Result<(BufferPool, Tree)> {
     let file =
         FileOptions::new().create(true).truncate(false).read(true).write(true).open(folder.join("log"))?;
@@ -123,7 +123,7 @@ fn keys(text: &str, number: usize) -> BTreeMap<Vec<u8>, u64> {
     keys
 }
 
-/// Whether the tree is what a map in memory is.
+/// Compares the tree with a map in memory.
 fn compare(tree: &Tree, texts: &[String]) -> Result<()> {
     let map: BTreeMap<Vec<u8>, u64> =
         texts.iter().enumerate().flat_map(|(number, text)| keys(text, number)).collect();

@@ -8,7 +8,7 @@ use std::{
 /// The longest word that is looked at, in bytes.
 const LONGEST: usize = 40;
 
-/// A folder's files that are text, in the order of their names, without what is hidden or built.
+/// Reads a folder's files that are text, in the order of their names, without what is hidden or built.
 pub(crate) fn texts(folder: &Path) -> io::Result<Vec<String>> {
     let mut texts = Vec::new();
     let mut paths = vec![folder.to_owned()];
@@ -31,18 +31,18 @@ fn is_left_out(path: &Path) -> bool {
     name.starts_with('.') || name == "target" || name == "Cargo.lock" || path.is_symlink()
 }
 
-/// The words of a line.
+/// Returns the words of a line.
 pub(crate) fn words(line: &str) -> impl Iterator<Item = &str> {
     let is_of_none = |character: char| !character.is_alphanumeric() && character != '_';
     line.split(is_of_none).filter(|word| (1..=LONGEST).contains(&word.len()))
 }
 
-/// The key of a word in a line: all lines of a word are side by side, in their order.
+/// Returns the key of a word in a line: all lines of a word are side by side, in their order.
 pub(crate) fn key(word: &str, text: u32, line: u32) -> Vec<u8> {
     [word.as_bytes(), &[0], &text.to_be_bytes(), &line.to_be_bytes()].concat()
 }
 
-/// What all keys of a word begin with.
+/// Returns what all keys of a word begin with.
 pub(crate) fn prefix(word: &str) -> Vec<u8> {
     [word.as_bytes(), &[0]].concat()
 }

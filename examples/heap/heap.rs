@@ -27,12 +27,12 @@ impl Heap {
     const AHEAD: u32 = 64;
     const BATCH: u32 = 16;
 
-    /// The heap in this file, which it adds to at the end.
+    /// Opens the heap in this file. Records are added at the end.
     pub(crate) fn open(pool: &BufferPool, file: FileId, recorder: &Recorder) -> Self {
         Self { pool: pool.clone(), file, recorder: recorder.clone(), last: None, spare: 0..0 }
     }
 
-    /// Adds a line, and gives the block in which it ends.
+    /// Adds a line, and returns the block in which it ends.
     pub(crate) fn append(&mut self, line: &[u8]) -> Result<u32> {
         let mut rest = line;
         loop {
@@ -40,7 +40,7 @@ impl Heap {
                 Some(page) => page,
                 None => self.next_page()?,
             };
-            // The guard is the exclusive latch. Touching its bytes marks the page dirty; dropping it lets others in.
+            // The guard is the exclusive latch. Touching its bytes marks the page dirty; dropping it unlatches the page.
             let mut bytes: PageWrite<'_> = page.write()?;
             let left = slotted::append(&mut bytes, rest);
             drop(bytes);
@@ -65,7 +65,7 @@ impl Heap {
         self.page(block)
     }
 
-    /// A page of the heap.
+    /// Fetches a page of the heap.
     pub(crate) fn page(&self, block: u32) -> Result<PinnedPage> {
         let page = PageId::new(self.file, block);
         self.recorder.note(page);

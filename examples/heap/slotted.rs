@@ -27,12 +27,12 @@ fn end(page: &[u8]) -> usize {
     usize::from(u16_at(page, 2)).max(HEADER)
 }
 
-/// How long a record may be to fit now; `None` where not even an empty one does.
+/// Returns how long a record may be to fit now; `None` where not even an empty one does.
 pub(crate) fn room(page: &[u8]) -> Option<usize> {
     page.len().checked_sub(end(page) + SLOT * (count(page) + 1))
 }
 
-/// Appends as much of `line` as fits and gives what is left; `None` where the line is in.
+/// Appends as much of `line` as fits and returns what is left; `None` where the line is in.
 pub(crate) fn append<'l>(page: &mut [u8], line: &'l [u8]) -> Option<&'l [u8]> {
     let Some(room) = room(page) else { return Some(line) };
     let (count, end) = (count(page), end(page));
@@ -46,7 +46,7 @@ pub(crate) fn append<'l>(page: &mut [u8], line: &'l [u8]) -> Option<&'l [u8]> {
     (!rest.is_empty()).then_some(rest)
 }
 
-/// The page's records, each with whether it goes on in the next.
+/// Returns the page's records, each with whether it goes on in the next.
 pub(crate) fn records(page: &[u8]) -> impl Iterator<Item = (&[u8], bool)> {
     let mut at = HEADER;
     (1..=count(page)).map(move |n| {

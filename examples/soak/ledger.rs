@@ -1,9 +1,9 @@
 //! What each page of a file must hold.
 //!
-//! Every sector of a page says whose it is and which version. Beside the pool the ledger has, for each block, the version whose change
-//! is **done** and the one that is **begun**. Both are written only by who has the page pinned, and a cut waits for pins, so for
-//! whoever has the page pinned a page that was cut meanwhile does not exist: he must see a version from what was done when he
-//! had pinned it to what is begun once he has looked.
+//! Every sector of a page says which page and which version it belongs to. Beside the pool the ledger has, for each block, the
+//! version whose change is **done** and the one that is **begun**. Both are written only by the worker that has the page pinned. A
+//! cut waits for pins, so a pinned page is never cut meanwhile: the worker must see a version from what was done when it had pinned
+//! the page to what is begun once it has looked.
 
 use std::{
     fs::File,
@@ -24,20 +24,20 @@ pub(crate) const PAGE: usize = 8192;
 /// A file, and what is known of it.
 pub(crate) struct Ledger {
     pub(crate) path: PathBuf,
-    /// Changes when the file is opened anew, while nobody uses it.
+    /// Changes when the file is opened anew, while no worker uses it.
     id: RwLock<FileId>,
     /// What marks the pages of this file.
     mark: u32,
     /// Whether faults strike it.
     pub(crate) exposed: bool,
-    /// As long as it is when nothing of it is cut; the blocks from the floor on are cut and given back now and then.
+    /// Its length when nothing of it is cut; the blocks from the floor on are cut and added again now and then.
     pub(crate) blocks: u32,
     pub(crate) floor: u32,
     begun: Vec<AtomicU32>,
     done: Vec<AtomicU32>,
     /// The versions that were known to be in the file when it was last looked at.
     kept: Vec<AtomicU32>,
-    /// Whether the blocks from the floor on are cut; held by who cuts and grows.
+    /// Whether the blocks from the floor on are cut; held by the worker that cuts and grows.
     pub(crate) is_cut: Mutex<bool>,
 }
 
@@ -58,7 +58,7 @@ impl Ledger {
         }
     }
 
-    /// It was opened anew.
+    /// Notes the file's new id after it was opened anew.
     pub(crate) fn reopened(&self, id: FileId) {
         *self.id.write().expect("nobody panics with it") = id;
     }
@@ -71,37 +71,37 @@ impl Ledger {
         PageId::new(self.id(), block)
     }
 
-    /// The least version that who has the block pinned now may find in it.
+    /// Returns the least version that a worker with the block pinned may find in it now.
     pub(crate) fn done(&self, block: u32) -> u32 {
         self.done[block as usize].load(SeqCst)
     }
 
-    /// Compares a page that is pinned and latched. Gives the version that it has.
+    /// Compares a page that is pinned and latched. Returns the version that it has.
     pub(crate) fn compare(&self, block: u32, least: u32, bytes: &[u8]) -> Result<u32, String> {
         let version = self.version_of(block, bytes)?;
         let most = self.begun[block as usize].load(SeqCst);
         self.demand(block, version, least, most)
     }
 
-    /// Stamps the next version on a page that is pinned and latched for oneself.
+    /// Stamps the next version on a page that is pinned and exclusively latched.
     pub(crate) fn change(&self, block: u32, version: u32, bytes: &mut [u8]) {
         self.begun[block as usize].store(version, SeqCst);
         stamp::stamp_sectors(bytes, self.mark, block, 0, version);
     }
 
-    /// Called with the page still pinned.
+    /// Notes that the change is done. The caller still has the page pinned.
     pub(crate) fn change_is_done(&self, block: u32, version: u32) {
         self.done[block as usize].fetch_max(version, SeqCst);
     }
 
-    /// The blocks from the floor on are gone, and come back as zeros.
+    /// Notes that the blocks from the floor on are cut, and are zeros when they are added again.
     pub(crate) fn was_cut(&self) {
         for versions in [&self.begun, &self.done, &self.kept] {
             versions[self.floor as usize..].iter().for_each(|version| version.store(0, SeqCst));
         }
     }
 
-    /// Compares the file as another program reads it, while nobody changes a page. Where changes may have been `discarded`, the
+    /// Compares the file as another program reads it, while no worker changes a page. Where changes may have been `discarded`, the
     /// versions that are found count from now on.
     pub(crate) fn compare_on_disk(&self, discarded: bool) -> Result<(), String> {
         let file = File::open(&self.path).map_err(|error| error.to_string())?;

@@ -1,13 +1,13 @@
-//! Does the pool stay what it is, over hours, with a disk that goes wrong again and again?
+//! Does the pool stay correct and as fast over hours, with a disk that fails again and again?
 //!
 //! `cargo run --release --features testing --example soak -- --minutes 60`, or `.ci/soak 60`
 //!
 //! A pool for each I/O method is used by 24 threads, which read, change, prefetch, stream, flush, evict, cut and extend two real
-//! files with eight times as many pages as the pool has frames. Time goes in cycles, half peace and half foul weather: failing
-//! reads and writes, a full disk, short and interrupted transfers, signals to all threads, delays, a file that is slow to open, failing syncs, all of
-//! it. What each page must hold
-//! is known at any time; after each half all faults end, everything is written, and both files are compared with that as another program
-//! reads them. In peace some threads change one page all the time, another makes checkpoints, and their redo LSN must follow the log.
+//! files with eight times as many pages as the pool has frames. Time goes in cycles, half without faults (peace) and half with them
+//! (foul weather): failing reads and writes, a full disk, short and interrupted transfers, signals to all threads, delays, a file
+//! that is slow to open, failing syncs, all of it. What each page must hold is known at any time. After each half all faults end,
+//! everything is written, and both files are compared with that as another program reads them. In peace some threads change one
+//! page all the time, another makes checkpoints, and their redo LSN must follow the log.
 //!
 //! It ends at the first difference, with page, expected, found, and seed; else with a verdict: whether memory, descriptors, threads
 //! and pins are back to where they were, and the steps a second of the last tenth, in peace, against those of the first.
@@ -59,7 +59,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether the verdict is good; an error where it came to that no more.
+/// Runs the soak. Returns whether the verdict is good, or the first difference.
 fn soak(options: &Options) -> Result<bool, Difference> {
     let dir = tempfile::tempdir_in(options.dir.clone().unwrap_or_else(env::temp_dir))
         .map_err(|error| error.to_string())?;
@@ -119,7 +119,7 @@ fn soak(options: &Options) -> Result<bool, Difference> {
 /// Threads of a pool that change one page all the time, in peace.
 const HAMMERS: u64 = 2;
 
-/// What came of a phase.
+/// The results of a phase.
 struct Phase {
     /// Steps a second, for each pool.
     rates: Vec<f64>,
@@ -200,7 +200,7 @@ fn run_phase(
     })
 }
 
-/// What is used when the pools' threads have had the time to end.
+/// Returns what the process uses when the pools' threads have had the time to end.
 fn usage_after_closing(before: Usage) -> Usage {
     let deadline = Instant::now() + Duration::from_secs(30);
     loop {

@@ -19,7 +19,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,
 
-    /// I/O methods, a pool each, all of them at work together.
+    /// I/O methods, a pool each, all of them used at the same time.
     #[arg(long, value_enum, value_delimiter = ',', default_values = ["uring", "worker", "sync"])]
     pub(crate) methods: Vec<Method>,
 
@@ -35,11 +35,11 @@ pub(crate) struct Options {
     #[arg(long, default_value = "0")]
     pub(crate) pace: u32,
 
-    /// What chance decides follows from it; but not the order in which threads come.
+    /// The seed of all random choices; it does not decide the order in which threads run.
     #[arg(long, default_value = "1")]
     pub(crate) seed: u64,
 
-    /// Do something wrong from half-way on, to see that the verdict tells.
+    /// Do something wrong from half-way on, to see that the verdict reports it.
     #[arg(long, value_enum)]
     pub(crate) spoil: Option<Spoil>,
 }

@@ -1,13 +1,13 @@
-//! What this process uses, as the system counts it.
+//! The resources that this process uses, as the system counts them.
 
 use std::{fs, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// At a moment when nobody works.
+/// What the process uses at a moment when no worker works.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Usage {
-    /// Kibibytes of memory that are really there.
+    /// Resident memory in KiB.
     pub(crate) memory: u64,
     pub(crate) descriptors: usize,
     pub(crate) threads: usize,
@@ -26,7 +26,7 @@ fn entries(folder: &str) -> usize {
     fs::read_dir(format!("/proc/self/{folder}")).map_or(1, Iterator::count)
 }
 
-/// The time that all threads have spent on a processor.
+/// Returns the time that all threads have spent on a processor.
 pub(crate) fn processor_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.cast_unsigned(), time.tv_nsec as u32)

@@ -1,4 +1,4 @@
-//! Something wrong on purpose, after each cycle of the second half, so that it can be seen that the verdict tells.
+//! An error on purpose, after each cycle of the second half, to see that the verdict reports it.
 
 use std::{fs::File, hint::black_box, mem, time::Duration};
 
@@ -8,19 +8,19 @@ use crate::subject::Subject;
 
 #[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Spoil {
-    /// A pin that nobody gives back.
+    /// A pin that is never given back.
     Pin,
-    /// A byte of a page that is another.
+    /// A changed byte of a page.
     Byte,
-    /// A descriptor that nobody closes.
+    /// A descriptor that is never closed.
     Descriptor,
-    /// Memory that nobody gives back.
+    /// Memory that is never given back.
     Memory,
     /// Every step takes longer.
     Rate,
 }
 
-/// More than the verdict lets pass.
+/// More than the verdict allows.
 const LOST_BYTES: usize = 64 << 20;
 
 impl Spoil {
@@ -31,7 +31,7 @@ impl Spoil {
             Self::Pin => mem::forget(page),
             Self::Byte => page.write().expect("a file for writing")[4321] ^= 1,
             Self::Descriptor => mem::forget(File::open(&calm.path).expect("it is there")),
-            // Looked at, so that no compiler finds that nobody wants it.
+            // Looked at, so that no compiler finds that it is not used.
             Self::Memory => {
                 black_box(vec![1_u8; LOST_BYTES].leak());
             }

@@ -1,7 +1,7 @@
 //! A pool under test, with its two files: one that faults can strike, and one that they cannot.
 //!
 //! The former is used by plain calls, since no fault strikes what a ring submits by itself; the latter by whatever the I/O method has.
-//! So in foul weather each shows that it does not suffer from the other's.
+//! So in foul weather each shows that it does not suffer from the faults of the other.
 
 use std::{
     fmt,
@@ -27,7 +27,7 @@ use crate::{
 /// Pages of both files together, for each frame.
 const TIMES_THE_POOL: u32 = 8;
 
-/// How long a pool may take to come to rest when nobody uses it any more.
+/// How long a pool may take to become quiet when it is not used any more.
 const REST: Duration = Duration::from_secs(60);
 
 /// The time from the end of a checkpoint that follows the log to the next one.
@@ -108,7 +108,7 @@ impl Subject {
         weather.break_on(&self.disk);
     }
 
-    /// One of the threads of a phase, whose number no other phase's has.
+    /// Makes a worker for one thread of a phase; no other phase has a worker with this number.
     pub(crate) fn worker(&self, weather: Weather, number: u64) -> Worker<'_> {
         let mut dice = Dice::new(self.seed ^ number << 20 ^ (self.method as u64) << 60);
         let as_a_task = dice.coin();
@@ -143,7 +143,7 @@ impl Subject {
         while goes_on() {
             let opened = thread::scope(|scope| {
                 let opening = scope.spawn(|| self.pool.open_file(&self.visited, options));
-                // Threads that have begun a step before it may end that.
+                // Threads that began a step before may end that step.
                 thread::sleep(OPENING / 6);
                 let before = misses();
                 thread::sleep(OPENING * 2 / 3);
@@ -163,7 +163,7 @@ impl Subject {
         Ok(())
     }
 
-    /// Every step comes that much later, from now on.
+    /// Delays every step by this time, from now on.
     pub(crate) fn slow_down(&mut self, by: Duration) {
         self.step_time += by;
     }
@@ -172,7 +172,7 @@ impl Subject {
         Troubles { strikes: self.disk.strikes(), counts: self.pool.stats().counts }
     }
 
-    /// After a phase, when nobody uses the pool: ends the faults, writes everything, and compares all with the disk.
+    /// Ends the faults, writes everything, and compares all with the disk. Called after a phase, when no worker uses the pool.
     pub(crate) fn settle(&self) -> Result<(), Difference> {
         self.disk.heal();
         for file in &self.files {
@@ -201,7 +201,7 @@ impl Subject {
         Ok(())
     }
 
-    /// A file whose sync has failed is closed, with an error that says so, and opened anew.
+    /// Closes a file whose sync has failed, which must give an error that says so, and opens it anew.
     fn reopen(&self, file: &Ledger) -> Result<(), Difference> {
         match self.pool.close_file(file.id()).wait() {
             Err(Error::SyncPoisoned { .. }) => {}
@@ -212,7 +212,7 @@ impl Subject {
         Ok(())
     }
 
-    /// Nobody has a page, nothing is under way, and nothing is wrong with the pool.
+    /// Waits until no page is pinned, nothing is under way, and no invariant of the pool is broken.
     fn come_to_rest(&self) -> Result<(), Difference> {
         let deadline = Instant::now() + REST;
         loop {

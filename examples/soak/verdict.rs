@@ -4,12 +4,12 @@ use std::fmt;
 
 use crate::process::Usage;
 
-/// A stretch of peace, one of foul weather, and what was used when both were over.
+/// A phase of peace, one of foul weather, and what the process used when both were over.
 #[derive(Clone, Debug)]
 pub(crate) struct Cycle {
     /// Steps a second in peace, for each pool.
     pub(crate) rates: Vec<f64>,
-    /// With all pools at rest.
+    /// With all pools quiet.
     pub(crate) usage: Usage,
 }
 
@@ -19,7 +19,7 @@ const MEMORY_LEEWAY: u64 = 16 << 10;
 /// The least that the rate of the last tenth is of the first's.
 const STEADY: f64 = 0.95;
 
-/// One thing that was looked at.
+/// One criterion of the verdict.
 #[derive(Debug)]
 pub(crate) struct Finding {
     what: String,
@@ -32,8 +32,8 @@ impl fmt::Display for Finding {
     }
 }
 
-/// What is to be said of a soak that met no difference, with the pools' names and how many faults struck each. The first cycle warms
-/// up and does not count.
+/// Judges a soak that found no difference, from the pools' names and how many faults struck each. The first cycle warms up and does
+/// not count.
 pub(crate) fn judge(pools: &[(String, u64)], before: Usage, cycles: &[Cycle], closed: Usage) -> Vec<Finding> {
     let counted = cycles.get(1..).unwrap_or_default();
     let tenth = (counted.len() / 10).max(1);
@@ -83,7 +83,7 @@ pub(crate) fn judge(pools: &[(String, u64)], before: Usage, cycles: &[Cycle], cl
         .collect()
 }
 
-/// The one in the middle; 0 of none.
+/// Returns the median; 0 of none.
 fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! What goes wrong in a phase.
+//! The faults of a phase.
 
 use std::time::Duration;
 
@@ -13,17 +13,17 @@ pub(crate) const OPENING: Duration = Duration::from_millis(900);
 /// What the disk does to the file that faults can strike.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Weather {
-    /// Everything right.
+    /// No faults.
     Peace,
     /// Reads and writes that fail now and then.
     Errors,
     /// No write finds space, and the file cannot grow.
     NoSpace,
-    /// Transfers that come back short or interrupted.
+    /// Transfers that end short or interrupted.
     Disturbances,
     /// Signals to every thread: system calls that are interrupted.
     Signals,
-    /// Operations that take their time.
+    /// Operations that take longer.
     Delays,
     /// A file is opened and closed again and again, and each opening takes long: the other files must not wait for it.
     SlowOpens,
@@ -46,7 +46,7 @@ impl Weather {
         Self::Mixed,
     ];
 
-    /// Whether the disk does all that it is asked.
+    /// Returns whether the disk does all that it is asked to do.
     pub(crate) fn spares_the_disk(self) -> bool {
         matches!(self, Self::Peace | Self::Signals | Self::SlowOpens)
     }

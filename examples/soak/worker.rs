@@ -13,7 +13,7 @@ use ringpool::{
 
 use crate::{ledger::Ledger, log::Log, weather::Weather};
 
-/// What ends a soak at once: a page or an error that must not be.
+/// What ends a soak at once: a wrong page or an unexpected error.
 pub(crate) type Difference = String;
 
 /// The page that some threads change all the time.
@@ -32,10 +32,10 @@ pub(crate) struct Worker<'a> {
 }
 
 impl Worker<'_> {
-    /// Works as long as the phase goes on. Gives the number of its steps.
+    /// Works as long as the phase goes on. Returns the number of its steps.
     pub(crate) fn run(mut self, goes_on: impl Fn() -> bool) -> Result<u64, Difference> {
         let mut steps = 0;
-        // Threads that are paced do not all come at once.
+        // Paced threads do not all make their steps at the same time.
         let mut due = Instant::now() + self.step_time.mul_f64(self.dice.below(1000) as f64 / 1000.0);
         while goes_on() {
             thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -84,7 +84,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Half of the time one of few blocks, so that some pages are wanted by many.
+    /// Draws a block; half of the time one of few, so that many threads want the same pages.
     fn block(&mut self, file: &Ledger) -> u32 {
         let among = if self.dice.coin() { file.blocks / 32 } else { file.blocks };
         let spread = file.blocks / among;
@@ -114,7 +114,7 @@ impl Worker<'_> {
         })
     }
 
-    /// By a slot, if it is hot by then.
+    /// Reads a page, by a slot if it is hot by then.
     fn view(&mut self, file: &Ledger, block: u32) -> Result<(), Difference> {
         self.with_page(file, block, |worker, page| {
             let least = file.done(block);
@@ -136,7 +136,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Up to the end, or dropped earlier.
+    /// Reads a stream up to its end, or drops it earlier.
     fn read_a_stream(&mut self, file: &Ledger, block: u32) -> Result<(), Difference> {
         let options = StreamOptions::new().frame_wait(self.frame_wait());
         let options = if self.dice.coin() { options.bulk() } else { options };
@@ -152,7 +152,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Begins to wait for a page, and thinks better of it.
+    /// Begins to wait for a page, and drops the future.
     fn abandon(&self, file: &Ledger, block: u32) {
         let fetch = pin!(self.pool.fetch(file.page(block)));
         let _ = fetch.poll(&mut Context::from_waker(Waker::noop()));
@@ -205,13 +205,13 @@ impl Worker<'_> {
         self.frame_wait()
     }
 
-    /// Where nothing is wrong with the disk a frame must come; where pages cannot be written it may not.
+    /// Returns how long to wait for a frame. It must come while the disk works; where pages cannot be written it may not come.
     fn frame_wait(&self) -> Duration {
         if self.weather.spares_the_disk() { Duration::from_secs(30) } else { Duration::from_millis(50) }
     }
 
-    /// Whether an error may be: what does not exist just now, a cut that met a pin; and under faults what they lead to, each with
-    /// the file that it strikes.
+    /// Checks that an error is allowed: a page that does not exist just now, a cut that met a pin; and under faults what they
+    /// cause, each with the file that it strikes.
     fn judge(&self, file: &Ledger, error: &Error) -> Result<(), Difference> {
         let is_struck = |page: &PageId| self.files.iter().any(|file| file.exposed && file.id() == page.file);
         let may_be = match error {

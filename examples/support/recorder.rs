@@ -9,18 +9,18 @@ use std::{
 
 use ringpool::PageId;
 
-/// Notes pages where somebody wants to know, and costs nothing else. All clones note into one list, which grows for as long as the
+/// Notes pages where that is asked for, and costs nothing otherwise. All clones note into one list, which grows for as long as the
 /// engine runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Recorder(Option<Arc<Mutex<Vec<PageId>>>>);
 
 impl Recorder {
-    /// One that notes. (The default does not.)
+    /// Makes a recorder that notes pages. (The default does not.)
     pub(crate) fn new() -> Self {
         Self(Some(Arc::default()))
     }
 
-    /// The engine is about to use the page.
+    /// Notes that the engine is about to use the page.
     #[inline]
     pub(crate) fn note(&self, page: PageId) {
         if let Some(pages) = &self.0 {
@@ -28,7 +28,7 @@ impl Recorder {
         }
     }
 
-    /// What was noted so far, and is now forgotten.
+    /// Returns what was noted so far, and forgets it.
     pub(crate) fn take(&self) -> Vec<PageId> {
         let take = |pages: &Mutex<_>| mem::take(&mut *pages.lock().unwrap_or_else(PoisonError::into_inner));
         self.0.as_deref().map_or(Vec::new(), take)

@@ -1,10 +1,10 @@
-//! What a file's bytes are on a medium with a cache: as they are read, and as a power cut may leave them.
+//! A file's bytes on a medium with a cache: as they are read, and as a power cut may leave them.
 //!
-//! Changes are kept in order until a sync covers them. A power cut keeps each sector of an unsynced write or loses it, each by
-//! itself, and an atomic write as a whole; a file's lengths it keeps in order, up to some moment. Never lost: what a sync covered.
+//! Changes are kept in order until a sync covers them. A power cut keeps or loses each sector of an unsynced write by itself, and
+//! an atomic write as a whole. Of a file's lengths it keeps those up to some moment. What a sync covered is never lost.
 //!
-//! A sync that fails does to what it covered what Linux does: the bytes are read as before, and count as synced from then on, but
-//! of their sectors some never reached the medium.
+//! A sync that fails does what Linux does to what it covered: the bytes are read as before, and count as synced from then on, but
+//! some of their sectors never reached the medium.
 
 use std::collections::VecDeque;
 
@@ -34,7 +34,7 @@ enum UnsyncedChange {
 pub(super) struct Mark(u64);
 
 impl Medium {
-    /// Bytes that are durable.
+    /// Makes an image of bytes that are durable.
     pub(super) fn new(bytes: Vec<u8>) -> Self {
         Self { durable: bytes.clone(), bytes, ..Self::default() }
     }
@@ -57,7 +57,7 @@ impl Medium {
         }
     }
 
-    /// Writes; behind the end too, which moves it.
+    /// Writes bytes, behind the end too, which moves the end.
     pub(super) fn write(&mut self, offset: usize, bytes: Vec<u8>, is_atomic: bool) {
         self.change(UnsyncedChange::Write { offset, bytes, is_atomic });
     }
@@ -67,7 +67,7 @@ impl Medium {
         self.unsynced.push_back(change);
     }
 
-    /// What a sync that begins now covers.
+    /// Returns a mark of what a sync that begins now covers.
     pub(super) fn mark(&self) -> Mark {
         Mark(self.synced + self.unsynced.len() as u64)
     }
@@ -82,7 +82,7 @@ impl Medium {
         }
     }
 
-    /// Gives up what the mark covers: by chance, each sector is durable or will never be.
+    /// Fails to sync what the mark covers: by chance, each sector is durable or will never be.
     pub(super) fn fail_to_sync(&mut self, mark: Mark, dice: &mut Dice) {
         while self.synced < mark.0
             && let Some(change) = self.unsynced.pop_front()
@@ -99,7 +99,7 @@ impl Medium {
         }
     }
 
-    /// As a power cut may leave it.
+    /// Makes the image that a power cut may leave.
     pub(super) fn after_power_cut(&self, dice: &mut Dice) -> Self {
         let mut bytes = self.durable.clone();
         let lengths_kept = dice.below(self.unsynced.len() as u64 + 1) as usize;
@@ -151,7 +151,7 @@ fn keep_some(
     }
 }
 
-/// The pieces of a write that lie in one unit each, with their places in the file.
+/// Returns the pieces of a write that lie in one unit each, with their places in the file.
 pub(super) fn pieces(offset: usize, bytes: &[u8], unit: usize) -> impl Iterator<Item = (usize, &[u8])> {
     let (mut at, mut rest) = (offset, bytes);
     std::iter::from_fn(move || {
@@ -170,7 +170,7 @@ mod tests {
 
     const S: usize = SECTOR as usize;
 
-    /// All that a power cut leaves in 500 tries, as the first byte of every sector.
+    /// Returns all that a power cut leaves in 500 tries, as the first byte of every sector.
     fn outcomes(medium: &Medium) -> BTreeSet<Vec<u8>> {
         let image = |seed| medium.after_power_cut(&mut Dice::new(seed)).bytes().to_vec();
         (0..500).map(|seed| image(seed).chunks(S).map(|sector| sector[0]).collect()).collect()

@@ -1,4 +1,4 @@
-//! What can be made to go wrong: which operations are struck, how often, and by what.
+//! Faults that a test injects: which operations are struck, how often, and by what.
 
 use std::{
     ops::Range,
@@ -29,7 +29,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// These operations, on one file only.
+    /// Selects these operations, on one file only.
     #[must_use]
     pub fn of(self, path: impl AsRef<Path>) -> Which {
         Which { path: Some(path.as_ref().to_owned()), ..self.into() }
@@ -52,14 +52,14 @@ impl From<Op> for Which {
 }
 
 impl Which {
-    /// All operations but [openings](Op::Open), which are struck and held only where they are
+    /// Selects all operations but [openings](Op::Open), which are struck and held only where they are
     /// [included](Self::and_openings) or named.
     #[must_use]
     pub fn any() -> Self {
         Self { op: None, path: None, openings: false }
     }
 
-    /// All operations on one file but its [openings](Op::Open).
+    /// Selects all operations on one file but its [openings](Op::Open).
     #[must_use]
     pub fn any_of(path: impl AsRef<Path>) -> Self {
         Self { path: Some(path.as_ref().to_owned()), ..Self::any() }
@@ -78,7 +78,7 @@ impl Which {
     }
 }
 
-/// Something that goes wrong with some operations: with all of them from now on, unless it is told to be rarer.
+/// A fault of some operations: of all of them from now on, unless it is made rarer.
 ///
 /// Several faults may strike one operation: delays add up, the shortest transfer counts, and the first error.
 #[derive(Clone, Debug)]
@@ -87,13 +87,13 @@ pub struct Fault {
     /// The bytes of which an operation must touch some.
     bytes: Range<u64>,
     effect: Effect,
-    /// So many operations are let through first.
+    /// How many operations are let through first.
     spared: u64,
-    /// Of the others one in so many is struck, by chance.
+    /// Of the others one in this many is struck, by chance.
     odds: u64,
-    /// So many are struck, and no more.
+    /// The most operations that are struck.
     strikes: u64,
-    /// A write that it lets fail has changed nothing.
+    /// A write that fails by it has changed nothing.
     is_clean: bool,
 }
 
@@ -123,66 +123,67 @@ pub(super) struct Asked {
 }
 
 impl Fault {
-    /// The operation fails with the system's error of this number, and changes nothing. Two kinds of operations may change something all
-    /// the same, on a [`SimDisk`](super::SimDisk):
+    /// Makes the operation fail with the system's error of this number, and change nothing. Two kinds of operations may change
+    /// something all the same, on a [`SimDisk`](super::SimDisk):
     ///
-    /// A write that fails may have come some of the way: by chance none of its sectors is written, or the first ones, or any of them,
-    /// as far as the file reached before; an atomic write as a whole or not at all. Not so with `EINTR`, `EAGAIN` and `ECANCELED`, by which
-    /// the system asks for the same once more, and not where that is [excluded](Self::without_trace).
+    /// A write that fails may have been done in part: by chance none of its sectors is written, or the first ones, or any of them,
+    /// as far as the file reached before; an atomic write as a whole or not at all. A write that fails with `EINTR`, `EAGAIN` or
+    /// `ECANCELED`, by which the system asks for another try, changes nothing, and neither does one where that is
+    /// [excluded](Self::without_trace).
     ///
-    /// A sync that fails loses what it should have made durable, as on Linux: of each sector either the old bytes are
-    /// durable or the new ones, by chance, and no later sync makes a difference to that, although it succeeds.
+    /// A sync that fails loses what it should have made durable, as on Linux: of each sector either the old bytes are durable or
+    /// the new ones, by chance, and no later sync changes that, although it succeeds.
     #[must_use]
     pub fn error(which: impl Into<Which>, errno: i32) -> Self {
         Self::new(which.into(), Effect::Error(errno))
     }
 
-    /// The transfer is cut short after so many bytes.
+    /// Cuts the transfer short after this many bytes.
     #[must_use]
     pub fn short(which: impl Into<Which>, bytes: usize) -> Self {
         Self::new(which.into(), Effect::Short(bytes))
     }
 
-    /// The transfer is cut short anywhere, by chance: after some bytes, but not all; where the file is open for direct
+    /// Cuts the transfer short anywhere, by chance: after some bytes, but not all; where the file is open for direct
     /// transfers, after some sectors, as the system does it.
     #[must_use]
     pub fn short_anywhere(which: impl Into<Which>) -> Self {
         Self::new(which.into(), Effect::ShortAnywhere)
     }
 
-    /// The operation takes that much longer.
+    /// Delays the operation by this time.
     #[must_use]
     pub fn delay(which: impl Into<Which>, time: Duration) -> Self {
         Self::new(which.into(), Effect::Delay(time))
     }
 
-    /// The operation takes longer, by chance up to that much: of operations that are under way together the later may end
+    /// Delays the operation by a random time, up to this much: of operations that are under way together the later may end
     /// first.
     #[must_use]
     pub fn delay_up_to(which: impl Into<Which>, time: Duration) -> Self {
         Self::new(which.into(), Effect::DelayUpTo(time))
     }
 
-    /// The operation reports success and does nothing: a lost write, a sync that lies, a read that leaves its buffer as it was.
+    /// Makes the operation report success and do nothing: a lost write, a sync that lies, a read that leaves its buffer as it was.
     #[must_use]
     pub fn lost(which: impl Into<Which>) -> Self {
         Self::new(which.into(), Effect::Lost)
     }
 
-    /// Of the sectors of a write each is written or not, by chance. It reports success, unless another fault lets it fail: then
-    /// also a file whose length is changed has the new one all the same, as on ext4.
+    /// Tears a write: each of its sectors is written or not, by chance. It reports success, unless another fault makes it fail:
+    /// then also a file whose length is changed has the new length all the same, as on ext4.
     #[must_use]
     pub fn torn(which: impl Into<Which>) -> Self {
         Self::new(which.into(), Effect::Torn)
     }
 
-    /// A transfer reports success and goes to another place of the file, or comes from there.
+    /// Makes a transfer report success and go to another place of the file, or come from there.
     #[must_use]
     pub fn misdirected(which: impl Into<Which>) -> Self {
         Self::new(which.into(), Effect::Misdirected)
     }
 
-    /// One bit of what is transferred is another: on the disk after a write, in the reader's memory alone after a read.
+    /// Flips one bit of what is transferred: on the disk after a write, in the reader's memory alone after a read.
     #[must_use]
     pub fn flipped(which: impl Into<Which>) -> Self {
         Self::new(which.into(), Effect::Flipped)
@@ -192,7 +193,7 @@ impl Fault {
         Self { which, bytes: 0..u64::MAX, effect, spared: 0, odds: 1, strikes: u64::MAX, is_clean: false }
     }
 
-    /// Lets a write that fails by this fault change nothing.
+    /// Has a write that fails by this fault change nothing.
     #[must_use]
     pub fn without_trace(mut self) -> Self {
         self.is_clean = true;
@@ -206,7 +207,7 @@ impl Fault {
         self
     }
 
-    /// Lets so many such operations through first.
+    /// Lets this many such operations through first.
     #[must_use]
     pub fn after(mut self, operations: u64) -> Self {
         self.spared = operations;
@@ -225,7 +226,7 @@ impl Fault {
         self
     }
 
-    /// Strikes so many times and no more.
+    /// Sets the most operations that it strikes.
     #[must_use]
     pub fn times(mut self, strikes: u64) -> Self {
         self.strikes = strikes;
@@ -244,7 +245,7 @@ impl Fault {
         self.after(n.saturating_sub(1)).once()
     }
 
-    /// Has its part in the fate of this operation, if it strikes it.
+    /// Adds its part to the outcome of this operation, if it strikes it.
     pub(super) fn strike(&mut self, asked: Asked, path: &Path, mut dice: Dice, fate: &mut Fate) {
         let Asked { op, offset, len, align, .. } = asked;
         let end = offset + len as u64;
@@ -304,7 +305,7 @@ mod tests {
         fate
     }
 
-    /// The error numbers that a row of such reads gets.
+    /// Returns the error numbers that a row of such reads gets.
     fn struck(fault: Fault, reads: u64) -> Vec<Option<i32>> {
         let mut faults = [fault];
         (0..reads).map(|seed| fate_of(&mut faults, seed).errno).collect()

@@ -1,4 +1,4 @@
-//! What befalls one operation: the sum of the faults that strike it, and the dice that say what they leave open.
+//! The outcome of one operation: the sum of the faults that strike it, and the random numbers for what they leave open.
 
 use std::io;
 
@@ -8,15 +8,15 @@ use crate::sync::{
     time::{self, Duration},
 };
 
-/// What a system may answer to any transfer that can be asked for again: `EINTR`, `EAGAIN` and `ECANCELED`.
+/// What a system may answer to any transfer that can be tried again: `EINTR`, `EAGAIN` and `ECANCELED`.
 pub(super) const INTERRUPTIONS: [i32; 3] = [4, 11, 125];
 
-/// What befalls one operation. Nothing, at first.
+/// The outcome of one operation. No fault, at first.
 #[derive(Debug)]
 pub(super) struct Fate {
-    /// It takes that much longer.
+    /// It takes this much longer.
     pub(super) delay: Duration,
-    /// No more bytes than these go over.
+    /// The most bytes that it transfers.
     pub(super) at_most: usize,
     /// It fails.
     pub(super) errno: Option<i32>,
@@ -24,15 +24,15 @@ pub(super) struct Fate {
     pub(super) is_clean: bool,
     /// It only seems to happen.
     pub(super) is_lost: bool,
-    /// Of its sectors some are written and others not.
+    /// Some of its sectors are written, and some are not.
     pub(super) is_torn: bool,
     /// It happens elsewhere in the file.
     pub(super) is_misdirected: bool,
-    /// One bit of what goes over is another.
+    /// One bit of what is transferred is flipped.
     pub(super) is_flipped: bool,
     /// How many faults had a part in it.
     pub(super) strikes: u64,
-    /// For what is left open.
+    /// Random numbers for what is left open.
     pub(super) dice: Dice,
 }
 
@@ -52,7 +52,7 @@ impl Fate {
         }
     }
 
-    /// Lets the operation take as much longer as it does. Sleeps in steps that a park which ends early cannot cut short.
+    /// Waits for the operation's delay, by sleeps that a park which ends early cannot cut short.
     pub(super) fn take_its_time(&self) {
         let until = time::now() + self.delay;
         while time::now() < until {
@@ -60,8 +60,8 @@ impl Fate {
         }
     }
 
-    /// Whether an operation of this kind fails and changes nothing. A write may have come some of the way, unless it was only told to
-    /// come again; a sync that fails loses what it covered.
+    /// Returns whether an operation of this kind fails and changes nothing. A write may have been done in part, unless its error
+    /// only asks to try again; a sync that fails loses what it covered.
     pub(super) fn fails_without_trace(&self, op: Op) -> bool {
         let Some(errno) = self.errno else { return false };
         let may_leave_some = match op {
@@ -72,23 +72,23 @@ impl Fate {
         !self.is_torn && !may_leave_some
     }
 
-    /// Whether nothing happens at all, whatever is told.
+    /// Returns whether nothing happens at all, whatever is reported.
     pub(super) fn prevents(&self) -> bool {
         self.errno.is_some() || self.is_lost
     }
 
-    /// Whether a transfer of `len` bytes goes over as it was asked for.
+    /// Returns whether a transfer of `len` bytes is done as it was asked for.
     pub(super) fn leaves_alone(&self, len: usize) -> bool {
         self.at_most >= len && !(self.is_torn || self.is_misdirected || self.is_flipped)
     }
 
-    /// How the operation ends after it did what it did.
+    /// Returns the result of the operation after its effects.
     pub(super) fn end(&self, count: usize) -> io::Result<usize> {
         self.errno.map_or(Ok(count), |errno| Err(io::Error::from_raw_os_error(errno)))
     }
 
-    /// Where a transfer of `len` bytes at `offset` goes, in a file of so many bytes. Another place is a multiple of `len` away,
-    /// as a disk that mistakes one page for another would have it.
+    /// Returns where a transfer of `len` bytes at `offset` goes, in a file of `file_len` bytes. Another place is a multiple of
+    /// `len` away, as a disk that mistakes one page for another would have it.
     pub(super) fn place(&mut self, offset: u64, len: usize, file_len: usize) -> u64 {
         let places = (file_len as u64).checked_div(len as u64).unwrap_or(0);
         if !self.is_misdirected || places < 2 {
@@ -99,7 +99,7 @@ impl Fate {
         other * len as u64
     }
 
-    /// Changes a bit of what goes over, if it is to.
+    /// Flips a bit of what is transferred, if the outcome says so.
     pub(super) fn flip(&mut self, bytes: &mut [u8]) {
         if self.is_flipped && !bytes.is_empty() {
             let bit = self.dice.below(bytes.len() as u64 * 8);

@@ -1,4 +1,4 @@
-//! The faults of a disk, and the one place where the fate of an operation is drawn from them.
+//! The faults of a disk, and the one place where the outcome of an operation is drawn from them.
 
 use std::{collections::HashMap, path::Path};
 
@@ -8,7 +8,7 @@ use super::{
     rng::Dice,
 };
 
-/// What can befall the operations of a disk.
+/// The faults that can strike the operations of a disk.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     pub(super) seed: u64,
@@ -23,7 +23,7 @@ impl Faults {
         self.all.push(fault);
     }
 
-    /// Disturbs one transfer in `n`, in one of the ways that a system may disturb any.
+    /// Disturbs one transfer in `n`, in one of the ways that a system may disturb any transfer.
     pub(super) fn disturb(&mut self, n: u64) {
         for op in [Op::Read, Op::Write] {
             let interruptions = INTERRUPTIONS.map(|errno| Fault::error(op, errno));
@@ -44,7 +44,8 @@ impl Faults {
         &self.all
     }
 
-    /// What befalls this operation. Each fault has dice of its own for it, so that none changes what another does.
+    /// Draws the outcome of this operation. Each fault has random numbers of its own for it, so that no fault changes what another
+    /// does.
     pub(super) fn draw_fate(&mut self, asked: Asked, path: &Path) -> Fate {
         let Asked { op, file, offset, .. } = asked;
         let repeat = self.repeats.entry((op, file, offset)).or_default();

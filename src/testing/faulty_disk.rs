@@ -1,7 +1,7 @@
-//! The system's disk with faults before it: for tests that last, on real files.
+//! The system's disk with faults before it: for long tests on real files.
 //!
-//! An exposed file shows no descriptor, since what a ring submits by itself passes by this module. A transfer that no fault
-//! touches goes straight to the file; one that is changed goes through a copy in aligned memory, as direct transfers need it.
+//! An exposed file shows no descriptor, since what a ring submits by itself does not pass through this module. A transfer that no
+//! fault touches goes straight to the file; one that is changed goes through a copy in aligned memory, as direct transfers need it.
 
 use std::{
     collections::HashMap,
@@ -33,10 +33,9 @@ const MEMORY_ALIGN: usize = 4096;
 
 /// The files of the system, with [faults](Fault) before them. All clones are one disk.
 ///
-/// Every I/O method works on it. io_uring leaves such files to the threads beside its ring, because what it submits by itself no
-/// fault can strike; files that are [spared](Self::spare) it uses as ever. What really happens to a file is what the system makes of
-/// it: a sync that is made to fail does not lose anything here, and there is no power to be cut. For that there is the
-/// [`SimDisk`](super::SimDisk).
+/// Every I/O method works on it. io_uring leaves such files to the threads beside its ring, because no fault can strike what it
+/// submits by itself; it uses files that are [spared](Self::spare) as on any disk. Files are changed by the system only: a sync
+/// that is made to fail loses nothing here, and the power cannot be cut. For that there is the [`SimDisk`](super::SimDisk).
 ///
 /// ```
 /// use ringpool::{BufferPool, Error, OpenOptions, PageId, testing::{Fault, FaultyDisk, Op}};
@@ -68,13 +67,13 @@ struct FaultyState {
 }
 
 impl FaultyDisk {
-    /// The system's disk without any fault, with seed 0.
+    /// Makes a disk of the system's files without any fault, with seed 0.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same with another seed, from which follows what faults leave to chance.
+    /// Makes a disk of the system's files without any fault, with this seed, which decides what faults leave to chance.
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
         let disk = Self::new();
@@ -92,8 +91,8 @@ impl FaultyDisk {
         self.0.lock().faults.inject(fault);
     }
 
-    /// Disturbs one transfer in `n`, by chance, in one of the ways that a system may disturb any: it is cut short anywhere, or comes
-    /// back with `EINTR`, `EAGAIN` or `ECANCELED`. Nobody above the pool should notice.
+    /// Disturbs one transfer in `n`, by chance, in one of the ways that a system may disturb any transfer: it is cut short
+    /// anywhere, or fails with `EINTR`, `EAGAIN` or `ECANCELED`. No caller of the pool should notice.
     ///
     /// # Panics
     /// If `n` is 0.
@@ -106,13 +105,13 @@ impl FaultyDisk {
         self.0.lock().faults.heal();
     }
 
-    /// How often faults have struck so far.
+    /// Returns how often faults have struck so far.
     #[must_use]
     pub fn strikes(&self) -> u64 {
         self.0.lock().faults.strikes()
     }
 
-    /// A path's number; `None` for one that is spared.
+    /// Returns a path's number; `None` for one that is spared.
     fn number(&self, path: &Path) -> Option<usize> {
         let FaultyState { paths, spared, .. } = &mut *self.0.lock();
         if spared.iter().any(|spared| spared == path) {
@@ -124,7 +123,7 @@ impl FaultyDisk {
         }))
     }
 
-    /// Does something with a name, unless a fault strikes it.
+    /// Does something with a name, unless a fault prevents it.
     fn if_not_prevented(&self, op: Op, name: &Path, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let path = self.0.lock().names.get(name).cloned().unwrap_or_else(|| name.to_owned());
         if let Some(file) = self.number(&path) {
@@ -136,7 +135,7 @@ impl FaultyDisk {
         act()
     }
 
-    /// Lets an operation meet its fate, in which its delay is over.
+    /// Draws an operation's outcome, and waits for its delay.
     fn meet_fate(&self, asked: Asked, path: &Path) -> Fate {
         let fate = self.0.lock().faults.draw_fate(asked, path);
         fate.take_its_time();
@@ -198,7 +197,7 @@ impl FaultyFile {
         self.disk.meet_fate(asked, &self.path)
     }
 
-    /// Where a transfer goes.
+    /// Returns where a transfer goes.
     fn place(&self, fate: &mut Fate, offset: u64, len: usize) -> io::Result<u64> {
         Ok(fate.place(offset, len, self.file.len()? as usize))
     }
@@ -289,7 +288,7 @@ impl DiskFile for FaultyFile {
     }
 }
 
-/// The bytes of several pieces, one after another.
+/// Returns the bytes of several pieces, one after another.
 fn aligned_copy<'a>(pieces: impl IntoIterator<Item = &'a [u8], IntoIter: Clone>) -> AlignedZeros {
     let pieces = pieces.into_iter();
     let mut copy = AlignedZeros::new(pieces.clone().map(<[u8]>::len).sum(), MEMORY_ALIGN);
@@ -307,7 +306,7 @@ mod tests {
     use super::*;
     use crate::io::options::Fallback;
 
-    /// Four pages of a kind each, on a disk with these faults: direct where the place of the tests allows it.
+    /// Opens a file of four pages, each full of its number, on a disk with these faults: direct where the tests' folder allows it.
     fn file(
         faults: impl IntoIterator<Item = Fault>,
     ) -> (tempfile::NamedTempFile, FaultyDisk, Box<dyn DiskFile>) {
@@ -320,7 +319,7 @@ mod tests {
         (file, disk, opened.file)
     }
 
-    /// The first two pages as they are read, into a buffer each.
+    /// Returns the first two pages as they are read, into a buffer each.
     fn read(file: &dyn DiskFile) -> io::Result<(usize, Vec<u8>)> {
         let mut memory = AlignedZeros::new(8192, 4096);
         let (one, other) = memory.as_mut_slice().split_at_mut(4096);

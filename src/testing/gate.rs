@@ -31,21 +31,21 @@ impl Gate {
         Self { disk, number }
     }
 
-    /// How many operations are held here.
+    /// Returns how many operations are held here.
     #[must_use]
     pub fn held(&self) -> usize {
         self.disk.look(|state| state.held_at(self.number))
     }
 
-    /// Waits until so many operations are held here.
+    /// Waits until this number of operations is held here.
     ///
     /// # Panics
-    /// If that does not come about within a minute.
+    /// If they are not held within a minute.
     pub fn wait_for(&self, operations: usize) {
         self.disk.wait_for_held(self.number, operations);
     }
 
-    /// Lets everything go on.
+    /// Lets all held operations go on.
     pub fn open(self) {}
 }
 

@@ -12,13 +12,13 @@ pub struct Event {
     pub number: u64,
     /// What was asked for.
     pub op: Op,
-    /// Of which file.
+    /// The file's path.
     pub path: PathBuf,
-    /// From which byte on; 0 for a sync.
+    /// The first byte; 0 for a sync.
     pub offset: u64,
     /// How many bytes were to be transferred; 0 for a sync.
     pub len: usize,
-    /// Whether it begins or ends here.
+    /// Whether this is its beginning or its end.
     pub moment: Moment,
 }
 
@@ -33,13 +33,13 @@ pub enum Moment {
 }
 
 impl Event {
-    /// Whether an operation of this kind on this file begins here.
+    /// Returns whether this event is the beginning of an operation of this kind on this file.
     #[must_use]
     pub fn begins(&self, op: Op, path: impl AsRef<Path>) -> bool {
         self.op == op && self.path == path.as_ref() && self.moment == Moment::Begin
     }
 
-    /// Whether an operation of this kind on this file ends here, well.
+    /// Returns whether this event is the successful end of an operation of this kind on this file.
     #[must_use]
     pub fn succeeds(&self, op: Op, path: impl AsRef<Path>) -> bool {
         self.op == op && self.path == path.as_ref() && matches!(self.moment, Moment::End(Ok(_)))

@@ -1,33 +1,32 @@
-//! A disk for an engine's own tests: it lives in memory, fails where it is told to, and remembers what was asked of it.
-//! A [`FaultyDisk`], which puts the same faults before the system's own files; and a [`NullDisk`], which does nothing, for measuring
-//! what is left.
+//! Disks for an engine's own tests: a [`SimDisk`] is in memory, fails where the test says so, and logs what was asked of it; a
+//! [`FaultyDisk`] puts the same faults before the system's own files; a [`NullDisk`] does nothing, for measuring all other costs.
 //!
 //! Give a [`SimDisk`] to [`Builder::disk`](crate::Builder::disk) and keep a clone. The clone is the handle: it puts files
 //! on the disk and looks at them, injects [faults](Fault), [holds](SimDisk::hold) operations so that a test can look at
 //! the pool while they are under way, and reads the [log](SimDisk::log) of all that happened, in order.
 //!
-//! What can go wrong: files that cannot be opened, or late; transfers that come back short, interrupted or late; errors, once or for ever, and
-//! writes that fail half the way; flipped bits; torn, lost and
-//! misdirected writes; syncs that fail, and syncs that lie. A power cut is one more: [`after_power_cut`](SimDisk::after_power_cut)
-//! gives the disk as it may be found afterwards, to open it again ([`after_kill`](SimDisk::after_kill) what the death of the process
-//! alone leaves), and [`cut_power_during`](SimDisk::cut_power_during) ends a
-//! workload at any of its operations. What the engine keeps beside the pool, its log, goes to a [file](SimDisk::file) of the same
-//! disk, where the same happens to it. `examples/crash_test.rs` tests a small store so.
+//! Faults are: files that cannot be opened, or late; transfers that end short, interrupted or late; errors, once or for ever, and
+//! writes that fail half the way; flipped bits; torn, lost and misdirected writes; syncs that fail, and syncs that lie. A power cut
+//! is one more: [`after_power_cut`](SimDisk::after_power_cut) makes the disk as it may be found afterwards, to open it again
+//! ([`after_kill`](SimDisk::after_kill) makes what the end of the process alone leaves), and
+//! [`cut_power_during`](SimDisk::cut_power_during) ends a workload at any of its operations. What the engine keeps beside the pool,
+//! its log, goes to a [file](SimDisk::file) of the same disk, where the same happens to it. `examples/crash_test.rs` tests a small
+//! store in this way.
 //!
-//! # The same again
+//! # Repeating a run
 //!
 //! What is left to chance follows from the disk's [seed](SimDisk::with_seed); [`for_each_seed`] runs a test for many and
 //! names the one that fails; [`Dice`] are for what the test itself leaves to chance. How much of a run the seed decides:
 //!
 //! * **All of it**, in a [simulated](simulated()) run: one thread, with a clock of its own. Then the [log](SimDisk::log) of a second
 //!   run is that of the first, event for event.
-//! * **What befalls each operation, but not their order**, elsewhere: threads take part, be they the engine's or the pool's, and limits on
-//!   time come from the system's clock. The fate of an operation does not depend on what else goes on:
-//!   the third write at some place of a file is torn in the same way in every run. When it comes, and with which neighbours it is
-//!   combined into one request, is up to the system's scheduler.
+//! * **The outcome of each operation, but not their order**, in all other runs: threads take part, of the engine or of the pool,
+//!   and limits on time come from the system's clock. The outcome of an operation does not depend on what else goes on: the third
+//!   write at some place of a file is torn in the same way in every run. The kernel's scheduler decides when it comes, and with
+//!   which neighbours it is combined into one request.
 //!
-//! Every I/O method works on this disk, by plain calls. It has no descriptor that a ring could use, so under io_uring threads
-//! beside the ring do them.
+//! Every I/O method works on this disk, by plain calls. It has no descriptor that a ring could use, so under io_uring the threads
+//! beside the ring make the calls.
 //!
 //! ```
 //! use ringpool::{BufferPool, CheckpointOptions, Error, OpenOptions, PageId, testing::{Fault, Op, SimDisk}};
@@ -97,5 +96,5 @@ use crate::io::disk::Disk;
 ///
 /// impl ringpool::testing::TestDisk for Mine {}
 /// ```
-#[allow(private_bounds)] // What the pool asks of a disk is its own affair: no other disk can be made.
+#[allow(private_bounds)] // What the pool asks of a disk is internal: no other disk can be made.
 pub trait TestDisk: Disk {}

@@ -1,4 +1,4 @@
-//! A disk that does nothing, to find out what everything else costs.
+//! A disk that does nothing, for measuring what everything else costs.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -21,8 +21,8 @@ use crate::{
 
 /// A disk whose files answer at once and never touch a byte: for measuring the pool's own cost, and for nothing else.
 ///
-/// **Its pages hold rubbish.** A read leaves in the frame whatever was there before; a write is forgotten. There is a file of
-/// the same length at every path, a new one each time that it is opened. Every I/O method works; with
+/// **Its pages have undefined contents.** A read leaves in the frame what was there before; a write is forgotten. There is a file
+/// of the same length at every path, a new one each time that it is opened. Every I/O method works; with
 /// [`IoMethod::Sync`](crate::IoMethod::Sync) a transfer costs no more than a few function calls.
 #[derive(Clone, Debug)]
 pub struct NullDisk {
@@ -31,7 +31,7 @@ pub struct NullDisk {
 }
 
 impl NullDisk {
-    /// A disk on which every file has so many bytes when it is opened. They take no memory.
+    /// Makes a disk on which every file has `file_bytes` bytes when it is opened. They take no memory.
     #[must_use]
     pub fn new(file_bytes: u64) -> Self {
         Self { file_bytes, opened: Arc::new(AtomicU64::new(0)) }

@@ -1,4 +1,4 @@
-//! One open file of a simulated disk: what each operation does to its bytes, as its fate has it.
+//! One open file of a simulated disk: what each operation does to its bytes, by its outcome.
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
@@ -36,7 +36,7 @@ impl OpenFile {
         Self { disk, file, align, read_only, atomic_bytes }
     }
 
-    /// As the system's own page cache has it.
+    /// Opens the file as the system's page cache has it.
     pub(super) fn buffered(disk: SimDisk, file: usize) -> Self {
         Self::new(disk, file, 1, false, 0)
     }
@@ -58,7 +58,7 @@ impl OpenFile {
         if self.read_only { Err(io::Error::from_raw_os_error(EBADF)) } else { Ok(()) }
     }
 
-    /// Makes the file at least `len` bytes long, as far as there is space. Gives how long it is then.
+    /// Makes the file at least `len` bytes long, as far as there is space. Returns its new length.
     fn grow(&self, state: &mut SimState, len: u64) -> usize {
         let now = state.files[self.file].medium.len() as u64;
         let len = len.min(now.saturating_add(state.space())).max(now) as usize;
@@ -141,7 +141,7 @@ impl OpenFile {
     }
 }
 
-/// Copies what is to be written, which may change meanwhile if it is not what it should be: lent.
+/// Copies what is to be written. These bytes can change meanwhile only if, by a bug, they are not lent.
 fn gather(operation: &SimOperation<'_>, buffers: &[IoSlice<'_>], len: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(len);
     for (_, piece) in buffers.iter().flat_map(|buffer| pieces(0, buffer, operation.unit)) {
@@ -201,7 +201,7 @@ impl DiskFile for OpenFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        // A write that comes back while the sync is under way is not covered by it.
+        // A write that ends while the sync is under way is not covered by it.
         let covered = self.disk.look(|state| state.files[self.file].medium.mark());
         let synced = self.disk.operate(self.asked(Op::Sync, 0, 0), |state, fate| {
             let medium = &mut state.files[self.file].medium;

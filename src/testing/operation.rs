@@ -1,4 +1,4 @@
-//! The way of an operation through the disk, the same whatever it is: it is logged; it waits while a gate holds it; its fate is
+//! The way of an operation through the disk, the same whatever it is: it is logged; it waits while a gate holds it; its outcome is
 //! drawn; it happens, in one step under the lock; its end is logged. The lock is never held across a wait.
 //!
 //! Bytes that are written are copied before the step, and bytes that are read after it; where transfers go in pieces, without the lock
@@ -57,7 +57,8 @@ pub(super) struct SimOperation<'a> {
     fate: Fate,
     /// The most bytes that are copied at once.
     pub(super) unit: usize,
-    /// The lock is kept where the operation takes no time and goes in one piece: to a model checker each lock is one more place to turn.
+    /// The lock is kept where the operation takes no time and goes in one piece: for a model checker each lock is one more place to
+    /// switch threads.
     held: Option<MutexGuard<'a, SimState>>,
 }
 
@@ -66,7 +67,7 @@ impl<'a> SimOperation<'a> {
         self.held.take().unwrap_or_else(|| self.disk.0.state.lock())
     }
 
-    /// Lets the operation happen. `act` does it, in one step, as its fate has it.
+    /// Lets the operation happen. `act` does it, in one step, by its outcome.
     pub(super) fn happen(
         &mut self,
         act: impl FnOnce(&mut SimState, &mut Fate) -> io::Result<usize>,
@@ -105,7 +106,7 @@ impl<'a> SimOperation<'a> {
 }
 
 impl SimDisk {
-    /// Takes an operation without bytes through its stages. `act` does it, as its fate has it.
+    /// Takes an operation without bytes through its stages. `act` does it, by its outcome.
     pub(super) fn operate(
         &self,
         asked: Asked,
@@ -150,7 +151,7 @@ impl SimDisk {
         state
     }
 
-    /// Waits until so many operations are held at a gate.
+    /// Waits until this number of operations is held at a gate.
     pub(super) fn wait_for_held(&self, gate: u64, operations: usize) {
         let deadline = time::now() + PATIENCE;
         let mut state = self.0.state.lock();
@@ -177,7 +178,7 @@ impl SimState {
         self.log.push(Event { moment: Moment::End(told.copied()), ..begin });
     }
 
-    /// Lets an operation happen, or not.
+    /// Performs an operation, unless its outcome prevents it.
     fn happen(
         &mut self,
         begin: &Event,
@@ -190,7 +191,7 @@ impl SimState {
             return Err(io::Error::from_raw_os_error(EIO));
         }
         if begin.number == power_cut {
-            // What it changed is unsynced. A sync that nobody hears of is none.
+            // What it changed is unsynced. A sync that is not reported is none.
             if !matches!(begin.op, Op::Sync | Op::SyncFolder) && !fails_without_trace {
                 let _ = act(self, fate);
             }

@@ -1,10 +1,11 @@
-//! Threads that cannot be had.
+//! Threads that the system refuses.
 
 #[cfg(not(any(loom, shuttle)))]
 use crate::sync::thread;
 
-/// Runs `body` as where the system gives no thread, for want of memory or by a limit: of the threads that a pool starts in the calling
-/// thread meanwhile, `after` come and the next `times` are refused. (Those that other threads of the pool start come.)
+/// Runs `body` as if the system refused threads, for want of memory or by a limit: of the threads that a pool starts in the calling
+/// thread meanwhile, `after` are started and the next `times` are refused. (Those that other threads of the pool start are not
+/// refused.)
 ///
 /// ```
 /// use ringpool::{BufferPool, IoMethod, testing::refuse_threads, stats::MethodKind};

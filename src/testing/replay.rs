@@ -13,9 +13,8 @@ use crate::{
     sync::Arc,
 };
 
-/// Replays accesses to pages as a pool of so many frames would meet them that are made one after another, each ended before the
-/// next begins: the pool's own page table, frames and replacement, without files and I/O. To find out how many frames an engine
-/// needs, record which pages it uses, and replay that for some sizes.
+/// A replay of accesses to pages, one after another: the pool's own page table, frames and replacement, without files and I/O. To
+/// find out how many frames an engine needs, record which pages it uses, and replay that for some sizes.
 ///
 /// ```
 /// use ringpool::{PageId, testing::Replay};
@@ -31,7 +30,7 @@ use crate::{
 pub struct Replay(Residency);
 
 impl Replay {
-    /// An empty pool of so many frames, one at least.
+    /// Makes an empty pool of `frames` frames, one at least.
     ///
     /// # Errors
     /// As of [`Builder::build`](crate::Builder::build), where the system has no memory for it: some 600 bytes a frame.
@@ -41,7 +40,7 @@ impl Replay {
         Ok(Self(Residency::new(Frames::new(size, PageSize::MIN, 1, counters)?)?))
     }
 
-    /// Uses the page: whether it was there. It is now.
+    /// Uses the page. Returns whether it was resident; it is from now on.
     pub fn access(&mut self, page: PageId) -> bool {
         if let Lookup::Pinned(_) = self.0.lookup(page) {
             return true;

@@ -1,4 +1,4 @@
-//! Chance that can be had again.
+//! Random numbers that a seed repeats.
 
 /// Numbers that follow from a seed: the same seed, the same numbers, on every machine (`SplitMix64`: Steele, Lea and Flood,
 /// "Fast splittable pseudorandom number generators", 2014).
@@ -6,13 +6,13 @@
 pub struct Dice(u64);
 
 impl Dice {
-    /// The numbers that follow from this seed.
+    /// Makes the numbers that follow from this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// Dice for a part of what this seed decides, which keep to themselves however often the others are thrown.
+    /// Makes dice for a part of what this seed decides, which do not depend on how often the other dice are thrown.
     pub(super) fn apart(seed: u64, part: impl IntoIterator<Item = u64>) -> Self {
         part.into_iter().fold(Self(seed), |mut dice, word| {
             let mixed = dice.throw();
@@ -20,7 +20,7 @@ impl Dice {
         })
     }
 
-    /// The next number.
+    /// Draws the next number.
     pub fn throw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
@@ -29,7 +29,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`.
+    /// Draws a number below `end`.
     ///
     /// # Panics
     /// If `end` is 0.
@@ -37,12 +37,12 @@ impl Dice {
         self.throw() % end
     }
 
-    /// One or the other.
+    /// Returns true or false, each with the same chance.
     pub fn coin(&mut self) -> bool {
         self.throw() >> 63 == 0
     }
 
-    /// True once in `n` times, on average.
+    /// Returns true once in `n` times, on average.
     ///
     /// # Panics
     /// If `n` is 0.
@@ -50,7 +50,7 @@ impl Dice {
         self.below(n) == 0
     }
 
-    /// One of these.
+    /// Draws one of these.
     ///
     /// # Panics
     /// If there is none.

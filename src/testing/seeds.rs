@@ -1,8 +1,8 @@
-//! A test for many seeds, of which the one that fails is named.
+//! Runs of a test for many seeds. The seed that fails is printed.
 
 use std::{env, thread};
 
-/// Runs a test once for each seed from 0 to `count`, in this thread. If one fails, its seed is printed, with how to run it alone.
+/// Runs a test once for each seed from 0 to `count`, in this thread. If one fails, its seed is printed, and how to run it alone.
 ///
 /// `RINGPOOL_SEED=17` runs that one alone; `RINGPOOL_SEEDS=100000` sets how many there are, for a night's run.
 ///
@@ -16,7 +16,7 @@ use std::{env, thread};
 /// ```
 ///
 /// # Panics
-/// If the test does; or if a variable is set to what is no number.
+/// If the test does; or if a variable is set and is not a number.
 pub fn for_each_seed(count: u64, test: impl Fn(u64)) {
     let seeds = match (number("RINGPOOL_SEED"), number("RINGPOOL_SEEDS")) {
         (Some(only), _) => only..only.saturating_add(1),
@@ -29,7 +29,7 @@ pub fn for_each_seed(count: u64, test: impl Fn(u64)) {
     }
 }
 
-/// What a variable says.
+/// Reads the number in an environment variable.
 fn number(variable: &str) -> Option<u64> {
     let text = env::var(variable).ok()?;
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}: it must be a number")))
@@ -60,7 +60,7 @@ mod tests {
                 assert!(seed < 3, "as it was meant to");
             });
         }));
-        // A variable that is set for another test is one for this one too.
+        // A variable that is set for another test applies to this one too.
         if env::var_os("RINGPOOL_SEED").is_none() {
             assert!(failed.is_err());
             assert_eq!(seen.into_inner(), [0, 1, 2, 3]);

@@ -34,7 +34,7 @@ use crate::{
 /// What offsets and lengths of direct transfers must be multiples of.
 pub(super) const SECTOR: u32 = 512;
 
-/// A disk in memory that fails where it is told to. All clones are one disk.
+/// A disk in memory that fails where the test says so. All clones are one disk.
 ///
 /// See the [module](super) for an example.
 #[derive(Clone, Default)]
@@ -66,17 +66,17 @@ impl Name {
 }
 
 impl SimDisk {
-    /// An empty disk without limits that does everything right, with seed 0.
+    /// Makes an empty disk without limits and without faults, with seed 0.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The same with another seed, from which everything follows that faults leave to chance.
+    /// Makes an empty disk without limits and without faults, with this seed, which decides all that faults leave to chance.
     ///
-    /// Whom a [rare](Fault::one_in) fault strikes, where a transfer is cut, which sectors are torn: all that is a function of the
-    /// seed and of the operation (what is asked for, at which place of which file, for how many times now), not of what else goes
-    /// on. So the same operations meet the same fate in whatever order several threads bring them.
+    /// Which operations a [rare](Fault::one_in) fault strikes, where a transfer is cut, which sectors are torn: all that is a
+    /// function of the seed and of the operation (its kind, its file and place, and how often it was asked for before), not of what
+    /// else goes on. So the same operations have the same outcome in whatever order several threads bring them.
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
         let disk = Self::new();
@@ -93,21 +93,21 @@ impl SimDisk {
         state.files[file].medium = Medium::new(bytes.into());
     }
 
-    /// A file for what an engine keeps beside the pool, its log as a rule: made, durably, where there is none. The same faults, gates and
-    /// power cuts befall it, and its operations are in the log with all others.
+    /// Opens a file for what an engine keeps beside the pool, its log as a rule: made, durably, where there is none. The same
+    /// faults, gates and power cuts affect it, and its operations are in the log with all others.
     #[must_use]
     pub fn file(&self, path: impl AsRef<Path>) -> SimFile {
         let file = self.0.state.lock().file_or_new(path.as_ref(), Name::DURABLE);
         SimFile::new(OpenFile::buffered(self.clone(), file))
     }
 
-    /// A file's bytes, as they are read now.
+    /// Returns a file's bytes, as they are read now.
     #[must_use]
     pub fn image(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         self.look(|state| state.find(path.as_ref()).map(|file| state.files[file].medium.bytes().to_vec()))
     }
 
-    /// A file's bytes, as they were when the last sync that went well began: what a power cut cannot take. `None` where it can
+    /// Returns a file's bytes, as they were when the last successful sync began: what a power cut cannot take. `None` where it can
     /// take the name.
     #[must_use]
     pub fn durable_image(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
@@ -117,25 +117,26 @@ impl SimDisk {
         })
     }
 
-    /// Lets all files together have so many bytes; what would exceed that fails with `ENOSPC`. After a crash the disk is as large.
+    /// Sets the most bytes of all files together; what would exceed that fails with `ENOSPC`. After a crash the disk has the same
+    /// size.
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.0.state.lock().capacity = bytes;
     }
 
-    /// Lets files that are opened from now on, directly, have atomic writes of up to so many bytes; 0 for none, as at first.
+    /// Sets the longest atomic write, in bytes, of files that are opened for direct I/O from now on; 0 for none, as at first.
     pub fn set_atomic_writes(&self, bytes: u32) {
         self.0.state.lock().atomic_bytes = bytes;
     }
 
-    // ---- what goes wrong --------------------------------------------------------------------------------------------
+    // ---- faults -----------------------------------------------------------------------------------------------------
 
     /// Adds a fault.
     pub fn inject(&self, fault: Fault) {
         self.0.state.lock().faults.inject(fault);
     }
 
-    /// Disturbs one transfer in `n`, by chance, in one of the ways that a system may disturb any: it is cut short anywhere, or comes
-    /// back with `EINTR`, `EAGAIN` or `ECANCELED`. Nobody above the pool should notice.
+    /// Disturbs one transfer in `n`, by chance, in one of the ways that a system may disturb any transfer: it is cut short
+    /// anywhere, or fails with `EINTR`, `EAGAIN` or `ECANCELED`. No caller of the pool should notice.
     ///
     /// # Panics
     /// If `n` is 0.
@@ -148,23 +149,23 @@ impl SimDisk {
         self.0.state.lock().faults.heal();
     }
 
-    /// How often faults have struck so far.
+    /// Returns how often faults have struck so far.
     #[must_use]
     pub fn strikes(&self) -> u64 {
         self.look(|state| state.faults.strikes())
     }
 
-    /// Another disk, as this one may be found if its power is cut now: of every 512-byte sector that was written since its file
-    /// was synced, either the old bytes are there or the new ones, and a file has one of the lengths that it had since then.
-    /// A file that was made since its folder was synced may not be there, and one that was removed may be back. The same seed
-    /// makes the same of the same, and is the new disk's.
+    /// Makes another disk, as this one may be found if its power is cut now: of every 512-byte sector that was written since its
+    /// file was synced, either the old bytes are there or the new ones, and a file has one of the lengths that it had since then. A
+    /// file that was made since its folder was synced may not be there, and one that was removed may be back. The same seed makes
+    /// the same disk of the same disk, and is the new disk's seed.
     #[must_use]
     pub fn after_power_cut(&self, seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         self.found_with(seed, |files| {
             let mut found: Vec<FileState> =
                 files.iter().filter_map(|file| file.after_power_cut(&mut dice)).collect();
-            // Of two that had one name in turn a folder has the later one, or the other.
+            // Of two files that had one name in turn a folder has the later one, or the earlier one.
             let paths: Vec<_> = found.iter().map(|file| file.path.clone()).collect();
             let mut at = 0..;
             found.retain(|file| at.next().is_none_or(|at: usize| !paths[at + 1..].contains(&file.path)));
@@ -172,14 +173,14 @@ impl SimDisk {
         })
     }
 
-    /// Another disk, as this one is found if the process is killed now, and the system lives on: everything that was written can be
-    /// read, and what was not synced can still be lost.
+    /// Makes another disk, as this one is found if the process is killed now, and the system runs on: everything that was written
+    /// can be read, and what was not synced can still be lost.
     #[must_use]
     pub fn after_kill(&self, seed: u64) -> Self {
         self.found_with(seed, <[FileState]>::to_vec)
     }
 
-    /// Another disk with the files of this one, as they are found.
+    /// Makes another disk with the files of this one, as they are found.
     fn found_with(&self, seed: u64, find: impl FnOnce(&[FileState]) -> Vec<FileState>) -> Self {
         let found = Self::with_seed(seed);
         self.look(|state| {
@@ -192,22 +193,22 @@ impl SimDisk {
         found
     }
 
-    /// Cuts the power during the n-th operation from now on; the next one is the first. To that one anything may happen that
-    /// happens in a power cut, and it and all later ones fail.
+    /// Cuts the power during the n-th operation from now on; the next one is the first. That operation may be done in full, in part
+    /// or not at all, as in a power cut. It and all later ones fail.
     pub fn cut_power_during(&self, n: u64) {
         let mut state = self.0.state.lock();
         state.power_cut = Some(state.operations + n);
     }
 
-    /// Whether the power was cut.
+    /// Returns whether the power was cut.
     #[must_use]
     pub fn is_without_power(&self) -> bool {
         self.look(|state| state.power_cut.is_some_and(|last| last <= state.operations))
     }
 
-    // ---- what goes on -----------------------------------------------------------------------------------------------
+    // ---- operations -------------------------------------------------------------------------------------------------
 
-    /// Holds operations, from now on, until the gate is opened or dropped. Faults strike when they go on.
+    /// Holds operations that begin from now on, until the gate is opened or dropped. Faults strike when they go on.
     #[must_use = "the gate opens when it is dropped"]
     pub fn hold(&self, which: impl Into<Which>) -> Gate {
         self.hold_at(HeldStage::Begin, which.into())
@@ -235,7 +236,7 @@ impl SimDisk {
         self.0.state.lock().in_pieces = true;
     }
 
-    /// All that happened since the disk was made, or the log was cleared.
+    /// Returns all events since the disk was made, or the log was cleared.
     #[must_use]
     pub fn log(&self) -> Vec<Event> {
         self.look(|state| state.log.clone())
@@ -246,7 +247,7 @@ impl SimDisk {
         self.0.state.lock().log.clear();
     }
 
-    /// How many of these operations the log has, whether they are over or not.
+    /// Returns how many of these operations the log has, whether they are over or not.
     #[must_use]
     pub fn count(&self, which: impl Into<Which>) -> usize {
         let which = which.into();
@@ -256,7 +257,7 @@ impl SimDisk {
         })
     }
 
-    /// Looks at the state without that being an operation.
+    /// Looks at the state, without an operation.
     pub(super) fn look<R>(&self, look: impl FnOnce(&SimState) -> R) -> R {
         look(&self.0.state.lock())
     }
@@ -267,7 +268,7 @@ impl SimState {
         self.files.iter().position(|file| file.path == path && file.name.is_there)
     }
 
-    /// The file that an opening finds, or makes where it may.
+    /// Returns the file that an opening finds, or makes where it may.
     fn file_to_open(&mut self, path: &Path, may_make: bool) -> Option<usize> {
         let of_failed = self.files.iter().position(|file| file.path == path && !file.name.is_made);
         match self.find(path).or(of_failed.filter(|_| may_make)) {
@@ -283,7 +284,7 @@ impl SimState {
         })
     }
 
-    /// The bytes by which files may still grow.
+    /// Returns the bytes by which files may still grow.
     pub(super) fn space(&self) -> u64 {
         let used: usize =
             self.files.iter().filter(|file| file.name.is_there).map(|file| file.medium.len()).sum();
@@ -292,7 +293,7 @@ impl SimState {
 }
 
 impl FileState {
-    /// As a power cut may leave it; `None` where its folder is found without its name.
+    /// Makes the file as a power cut may leave it; `None` where its folder is found without its name.
     fn after_power_cut(&self, dice: &mut Dice) -> Option<Self> {
         let Name { is_there, was_there, .. } = self.name;
         let is_found = if is_there == was_there { is_there } else { dice.coin() };

@@ -19,7 +19,7 @@ impl SimFile {
         Self(file)
     }
 
-    /// Reads bytes from `offset` on and gives how many came; 0 at the end of the file.
+    /// Reads bytes from `offset` on and returns how many were read; 0 at the end of the file.
     ///
     /// # Errors
     /// What a [fault](super::Fault) says.
@@ -27,7 +27,7 @@ impl SimFile {
         self.0.read_at(&mut [IoSliceMut::new(bytes)], offset)
     }
 
-    /// Writes bytes from `offset` on and gives how many went.
+    /// Writes bytes from `offset` on and returns how many were written.
     ///
     /// # Errors
     /// What a [fault](super::Fault) says; `ENOSPC` where the disk is full.
@@ -35,11 +35,11 @@ impl SimFile {
         self.0.write_at(&[IoSlice::new(bytes)], offset)
     }
 
-    /// Writes all bytes from `offset` on, by the same rule as the pool: what comes back short is continued, what comes back with `EINTR`,
+    /// Writes all bytes from `offset` on, by the same rule as the pool: what ends short is continued, what ends with `EINTR`,
     /// `EAGAIN` or `ECANCELED` is repeated, up to 32 times in a row.
     ///
     /// # Errors
-    /// As [`write_at`](Self::write_at); [`io::ErrorKind::WriteZero`] where the disk takes no byte and tells no error.
+    /// Those of [`write_at`](Self::write_at); [`io::ErrorKind::WriteZero`] where the disk takes no byte and reports no error.
     pub fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let progress = Progress::new(Direction::Write, bytes.len(), 1);
         drive(progress, |done| self.write_at(&bytes[done..], offset + done as u64)).map(drop)
@@ -48,7 +48,7 @@ impl SimFile {
     /// Reads the whole file, by the same rule as [`write_all_at`](Self::write_all_at).
     ///
     /// # Errors
-    /// As [`read_at`](Self::read_at).
+    /// Those of [`read_at`](Self::read_at).
     pub fn read_all(&self) -> io::Result<Vec<u8>> {
         let mut bytes = vec![0; self.len() as usize];
         let progress = Progress::new(Direction::Read, bytes.len(), 1);
@@ -73,13 +73,13 @@ impl SimFile {
         DiskFile::set_len(&self.0, len)
     }
 
-    /// How many bytes it has.
+    /// Returns the number of its bytes.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.0.bytes_now()
     }
 
-    /// Whether it has none.
+    /// Returns whether it has no bytes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

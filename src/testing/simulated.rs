@@ -1,23 +1,23 @@
-//! A run that a seed decides to the end.
+//! A run that a seed decides in full.
 
 #[cfg(not(any(loom, shuttle)))]
 use crate::sync::simulation;
 
-/// Runs `body` so that nothing but its input decides what happens: the clock included.
+/// Runs `body` so that nothing but its input decides what happens, not even the clock.
 ///
 /// For the calling thread, as long as `body` runs:
 ///
-/// * The clock of every pool is simulated. It stands still but for a microsecond with each look at it; a wait with a limit on time, and a
+/// * The clock of every pool is simulated. Each reading moves it on by a microsecond. A wait with a limit on time, and a
 ///   [delay](super::Fault::delay) on a disk, move it on by what they would take, and take no time. So an hour's
 ///   [`frame_wait`](crate::Builder::frame_wait) costs nothing.
-/// * A pool starts no thread, as where the system refuses all. So its method is [`IoMethod::Sync`](crate::IoMethod::Sync), to which
-///   [`Auto`](crate::IoMethod::Auto) comes down, and those that must have threads are refused by
-///   [`build`](crate::Builder::build). It has no [background writer](crate::options::BackgroundWriter), syncs one file after another, and
-///   does in `poll` what a job thread would do.
-/// * What a pool draws by lot comes from a fixed row of numbers.
+/// * A pool starts no thread, as if the system refused all of them. So its method is [`IoMethod::Sync`](crate::IoMethod::Sync), to
+///   which [`Auto`](crate::IoMethod::Auto) comes down, and those that must have threads are refused by
+///   [`build`](crate::Builder::build). It has no [background writer](crate::options::BackgroundWriter), syncs one file after
+///   another, and does in `poll` what a job thread would do.
+/// * A pool's random numbers are a fixed sequence.
 ///
-/// Build, use and drop the pool inside, and share it with no other thread: to that one other times would apply. A wait without a
-/// limit on time is as everywhere: where only another thread could end it, it lasts for ever.
+/// Build, use and drop the pool inside, and share it with no other thread, which would have another clock. A wait without a limit
+/// on time that only another thread could end lasts for ever.
 ///
 /// ```
 /// use std::time::{Duration, Instant};

@@ -25,14 +25,14 @@ fn pool(disk: &SimDisk, method: IoMethod) -> (BufferPool, FileId) {
     (pool, file)
 }
 
-/// A disk with a file of so many pages, each full of its number.
+/// Makes a disk with a file of `pages` pages, each full of its number.
 fn numbered(seed: u64, pages: u8) -> SimDisk {
     let disk = SimDisk::with_seed(seed);
     disk.put("data", (0..pages).flat_map(|page| [page; PAGE]).collect::<Vec<u8>>());
     disk
 }
 
-/// Many operations of every kind, of which many fail.
+/// Performs many operations of every kind, of which many fail.
 fn trouble(disk: &SimDisk, method: IoMethod) -> Vec<Event> {
     disk.disturb(5);
     disk.inject(Fault::error(Op::Write, 5).one_in(10));
@@ -79,7 +79,7 @@ fn the_same_seed_makes_the_same_run_to_the_last_event() {
     for method in [IoMethod::Sync, IoMethod::Auto] {
         let first = run(7, method.clone());
         assert!(first.0.len() > 200, "a test of nothing: {}", first.0.len());
-        // The system takes the processor away at other moments.
+        // The kernel's scheduler interrupts threads at other moments.
         for _ in 0..5 {
             assert!(first == run(7, method.clone()), "{method:?}");
         }
@@ -151,7 +151,7 @@ fn what_befalls_an_operation_does_not_depend_on_who_else_is_there() {
     assert!(alone == run(8));
 }
 
-/// The disk after a fault struck the only write to page 2, of new bytes.
+/// Returns the disk after a fault struck the only write to page 2, of new bytes.
 fn after_write(fault: Fault, seed: u64) -> (Vec<u8>, bool) {
     let disk = numbered(seed, 4);
     disk.inject(fault);
@@ -235,7 +235,7 @@ fn a_file_of_the_engine_is_written_whole_however_the_disk_disturbs() {
     assert!(disk.after_power_cut(0).file("log").len() >= 10);
 }
 
-/// What power cuts leave at a path, as the first byte of the file.
+/// Returns what power cuts leave at a path, as the first byte of the file.
 fn found_after_power_cuts(disk: &SimDisk, path: &str) -> BTreeSet<Option<u8>> {
     (0..64).map(|seed| disk.after_power_cut(seed).image(path).map(|bytes| bytes[0])).collect()
 }
@@ -304,7 +304,7 @@ fn a_file_of_the_engine_is_written_by_the_pool_s_rule_for_short_and_interrupted_
 
 #[test]
 fn a_write_that_fails_leaves_none_of_its_sectors_the_first_ones_or_any() {
-    /// The first byte of each sector, after four new ones and a fifth behind the end were to be written, of one write.
+    /// Returns what this fault leaves of one write of four sectors and a fifth behind the end: the first byte of each sector.
     fn left_by(fault: &Fault) -> BTreeSet<Vec<u8>> {
         let left = |seed| {
             let disk = SimDisk::with_seed(seed);
@@ -412,7 +412,7 @@ fn an_opening_that_fails_makes_no_file_and_may_be_repeated() {
     assert_eq!(found_after_openings(&disk), 1);
 }
 
-/// How many files a disk has after more openings of the same name, by several threads.
+/// Returns how many files a disk has after more openings of the same name, by several threads.
 fn found_after_openings(disk: &SimDisk) -> usize {
     let gate = disk.hold(Op::Open);
     let identities: BTreeSet<_> = thread::scope(|scope| {

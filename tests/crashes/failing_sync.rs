@@ -13,7 +13,7 @@ const PAGE: usize = 8192;
 /// More than the device below has room for.
 const BLOCKS: u32 = (48 << 20) / PAGE as u32;
 
-/// Changes all pages, which go to the cache, and then wants them to be durable.
+/// Changes all pages, which go to the cache, and then syncs them.
 fn fail_to_sync(path: &Path, method: &IoMethod) {
     let pool =
         BufferPool::builder().frames(256).page_size(PAGE as u32).io_method(method.clone()).build().unwrap();
@@ -29,7 +29,7 @@ fn fail_to_sync(path: &Path, method: &IoMethod) {
         assert!(matches!(checkpoint(), Err(Error::SyncPoisoned { .. })), "{method:?}");
         assert!(matches!(pool.sync_file(file).wait(), Err(Error::SyncPoisoned { .. })), "{method:?}");
     }
-    // This is what it protects from.
+    // This is what the sticky error protects from.
     let again = fs::File::options().write(true).open(path).and_then(|file| file.sync_data());
     say(&format!("C4: {method:?}: {first}; a second sync by another hand: {again:?}"));
     assert!(matches!(pool.close_file(file).wait(), Err(Error::SyncPoisoned { .. })));

@@ -8,13 +8,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// A mounted file system, which goes with its device and its files.
+/// A mounted file system, which is removed with its device and its files.
 pub(crate) struct FileSystem {
     folder: PathBuf,
     device: Option<String>,
 }
 
-/// What a command printed, or why it did not work.
+/// Returns what a command printed, or why it did not work.
 fn run(program: &str, arguments: &[&str]) -> Result<String, String> {
     let output =
         Command::new(program).args(arguments).output().map_err(|error| format!("{program}: {error}"))?;
@@ -30,7 +30,8 @@ fn text(path: &Path) -> &str {
 }
 
 impl FileSystem {
-    /// A file system of `mib` MiB in this folder, on a tmpfs that has room for only so many of them; or why there is none.
+    /// Makes a file system of `mib` MiB in this folder, on a tmpfs that has room for `room` of them only; or returns why there is
+    /// none.
     pub(crate) fn make(folder: &Path, mib: u64, room: u64) -> Result<Self, String> {
         let mut made = Self { folder: folder.to_owned(), device: None };
         for part in ["below", "mounted"] {
@@ -57,8 +58,8 @@ impl FileSystem {
         run("mount", &[device, text(&self.path())]).map(drop)
     }
 
-    /// Waits for whoever still has something open there: a ring lets go of its files a moment after it was closed, and a process
-    /// that was just forked elsewhere has them for a moment too.
+    /// Unmounts it, once no file is open there: a ring closes its files a moment after it was closed itself, and a process that was
+    /// just forked elsewhere has them for a moment too.
     pub(crate) fn unmount(&self) -> Result<(), String> {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {

@@ -2,7 +2,7 @@
 //! what was written. What is found is opened, compared and used again, up to the next crash.
 //!
 //! No page is older than what a checkpoint covered, none is torn where pages are protected, none is ahead of the log (C8), and the
-//! file is as long as it may be. Under a disk that cuts transfers short and interrupts them all the while.
+//! file is as long as it may be. The disk cuts transfers short and interrupts them all the time.
 
 use std::{
     io,
@@ -86,7 +86,7 @@ impl Setting {
     }
 }
 
-/// What is known of the file, whoever has it open.
+/// What is known of the file, by whichever pool it is open.
 struct Known {
     blocks: Vec<Versions>,
     /// Blocks that a checkpoint has covered.
@@ -108,7 +108,7 @@ impl Engine {
         let builder = BufferPool::builder().frames(setting.frames).page_size(setting.page_size as u32);
         let builder = builder.io_method(setting.method.clone()).background_writer(setting.writer);
         let builder = builder.torn_pages(setting.protection.clone()).wal(LogFirst(Log::open(disk)));
-        // Without power no frame becomes clean, and the run ends when this is over; with threads, frames may take a moment.
+        // Without power no frame becomes clean, and the run ends after this wait; with threads, frames may take a moment.
         let patience = if setting.method == IoMethod::Sync { 5 } else { 200 };
         let pool = builder.frame_wait(Duration::from_millis(patience)).disk(disk.clone()).build()?;
         let file =
@@ -116,7 +116,7 @@ impl Engine {
         Ok(Self { pool, file })
     }
 
-    /// Some steps; ends with the first that fails.
+    /// Makes some steps, up to the first that fails.
     fn work(&self, dice: &mut Dice, known: &mut Known) -> ringpool::Result<()> {
         for _ in 0..dice.below(80) {
             let block = dice.below(known.blocks.len() as u64) as usize;
@@ -172,7 +172,7 @@ impl Engine {
     }
 }
 
-/// One run with several crashes; gives how many.
+/// Makes one run with several crashes; returns how many.
 fn crash_and_crash_again(seed: u64, method: &IoMethod) -> usize {
     let mut dice = Dice::new(seed);
     let setting = Setting::draw(&mut dice, method.clone());
@@ -191,7 +191,7 @@ fn crash_and_crash_again(seed: u64, method: &IoMethod) -> usize {
         }
         let worked = Engine::open(&disk, &setting).and_then(|engine| engine.work(&mut dice, &mut known));
         assert!(worked.is_ok() || disk.is_without_power(), "crash {crash}: {worked:?}");
-        // What is left of the process has a disk of its own from now on.
+        // What the killed process left has a disk of its own from now on.
         let seed = dice.throw();
         disk = if is_power_cut { disk.after_power_cut(seed) } else { disk.after_kill(seed) };
         let durable_log = disk.durable_image("log").expect("it was put there").len() as u32;

@@ -1,7 +1,7 @@
 //! A process that is killed while it works. What it had acknowledged is in the file, read by this process through plain calls.
 //!
-//! The process is this very test binary: [`victim`] works when it is told where, and says on its output which changes are in the
-//! file. The system outlives the process, so this is about what the pool reported too early, not about what a sync keeps.
+//! The process is this test binary itself: [`victim`] works where an environment variable says, and prints which changes are in the
+//! file. The system outlives the process, so this finds what the pool reported too early, not what a sync failed to keep.
 
 use std::{
     env, fs,
@@ -30,7 +30,7 @@ const TASK: &str = "RINGPOOL_CRASH_VICTIM";
 /// What precedes the number of a change up to which all are in the file.
 const ACKNOWLEDGED: &str = "acknowledged ";
 
-/// The block that a change is made to.
+/// Returns the block that a change is made to.
 fn block_of(change: u32) -> u32 {
     Dice::new(u64::from(change)).below(u64::from(BLOCKS)) as u32
 }
@@ -60,7 +60,7 @@ fn work(path: &Path, method: IoMethod, first: u32) {
     }
 }
 
-/// Has a victim work on from a change, kills it after a while, and gives the last change that it acknowledged.
+/// Has a victim work on from a change, kills it after a while, and returns the last change that it acknowledged.
 fn kill_one(path: &Path, method: usize, first: u32, patience: Duration) -> u32 {
     let mut victim = Command::new(env::current_exe().unwrap())
         .args(["killed::victim", "--exact", "--nocapture"])

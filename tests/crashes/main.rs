@@ -1,4 +1,4 @@
-//! Crashes: what is found afterwards is what was promised, whoever pulled the plug.
+//! Crashes: what is found afterwards is what was promised, whatever caused the crash.
 //!
 //! * `images`: thousands of runs on the simulated disk, each ended by a power cut, or by the end of the process alone.
 //!   `RINGPOOL_SEEDS` sets how many, `RINGPOOL_SEED` repeats one.

@@ -18,7 +18,7 @@ const BLOCKS: u32 = 64;
 #[allow(unsafe_code)]
 fn shut_down(path: &Path) -> Result<(), String> {
     use rustix::ioctl::{Setter, ioctl};
-    /// `EXT4_IOC_SHUTDOWN`, and what it is told: `EXT4_GOING_FLAGS_NOLOGFLUSH`.
+    /// `EXT4_IOC_SHUTDOWN`, and its argument: `EXT4_GOING_FLAGS_NOLOGFLUSH`.
     const SHUTDOWN: u32 = 0x8004_587d;
     const WITHOUT_THE_JOURNAL: u32 = 2;
     let folder = fs::File::open(path).map_err(|error| error.to_string())?;
@@ -29,7 +29,7 @@ fn shut_down(path: &Path) -> Result<(), String> {
     done.map_err(|error| format!("it cannot be shut down: {error}"))
 }
 
-/// Works until the file system fails, which it is made to before long.
+/// Works until the file system is shut down.
 fn work_until_it_fails(path: &Path, method: IoMethod, versions: &mut [Versions], dice: &mut Dice) {
     let pool = BufferPool::builder().frames(16).page_size(PAGE as u32).io_method(method).build().unwrap();
     let file = pool.open_file(path.join("data"), OpenOptions::new()).unwrap();

@@ -10,7 +10,7 @@ pub(crate) fn fill(page: &mut [u8], block: u32, version: u32) {
     stamp::stamp_sectors(page, FILE, block, 0, version);
 }
 
-/// The version of a block that a page holds, everywhere the same; 0 for zeros.
+/// Returns the version of a block that a page holds, everywhere the same; 0 for zeros.
 pub(crate) fn version_of(page: &[u8], block: u32) -> Result<u32, String> {
     stamp::version_of(page, FILE, block)
 }
@@ -19,7 +19,7 @@ pub(crate) fn version_of(page: &[u8], block: u32) -> Result<u32, String> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Versions {
     least: u32,
-    /// As the pool shows it.
+    /// The version that the pool shows.
     pub(crate) now: u32,
     most: u32,
 }
@@ -29,7 +29,7 @@ impl Versions {
         (self.now, self.most) = (version, version);
     }
 
-    /// What the pool shows is durable.
+    /// Notes that what the pool shows is durable.
     pub(crate) fn is_durable(&mut self) {
         (self.least, self.most) = (self.now, self.now);
     }

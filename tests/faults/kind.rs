@@ -16,7 +16,7 @@ pub(crate) enum Kind {
     Torn,
 }
 
-/// How often.
+/// How often it strikes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Strikes {
     Once,
@@ -28,7 +28,7 @@ pub(crate) enum Strikes {
 impl Strikes {
     pub(crate) const ALL: [Self; 3] = [Self::Once, Self::Row, Self::ForEver];
 
-    /// How many operations from the n-th on.
+    /// Returns how many operations it strikes, from the n-th on.
     pub(crate) fn times(self, n: u64) -> u64 {
         match self {
             Self::Once => 1,
@@ -38,7 +38,7 @@ impl Strikes {
     }
 }
 
-/// What is numbered and struck: openings too.
+/// Returns what is numbered and struck: openings too.
 fn every() -> Which {
     Which::any().and_openings()
 }
@@ -61,7 +61,7 @@ impl Kind {
         }
     }
 
-    /// The number of the error that comes of it, where one does.
+    /// Returns the number of the error that it causes, where it causes one.
     pub(crate) fn errno(self) -> Option<i32> {
         match self {
             Self::Eio | Self::Torn => Some(5),
@@ -73,16 +73,16 @@ impl Kind {
         }
     }
 
-    /// Whether a transfer that is struck once fails: the others are repeated and nobody hears of them.
+    /// Returns whether a transfer that is struck once fails: the others are repeated and not reported.
     pub(crate) fn fails_transfers(self) -> bool {
         matches!(self, Self::Eio | Self::Enospc | Self::Torn)
     }
 
-    /// Whether somebody is to hear of it where it strikes such an operation.
+    /// Returns whether it is reported as an error where it strikes such an operation.
     pub(crate) fn is_error_of(self, op: Op) -> bool {
         match op {
             Op::Read | Op::Write => self.fails_transfers(),
-            // A file that has the length that was wanted is cut, whatever was said.
+            // A file that has the length that was wanted is cut, whatever was reported.
             Op::Resize => self.errno().is_some() && self != Self::Torn,
             _ => self.errno().is_some(),
         }

@@ -1,8 +1,8 @@
 //! Every I/O fails once: a workload of some 2,000 operations is run once for each of them and for each kind of fault, with that one
 //! operation struck, or a row of them, or that one and all that follow. And each thread is refused that a pool starts. The workload goes on all the while and compares every byte with a mirror.
 //!
-//! After each run: nothing hung; no byte was wrong; every error named the operation and the page or file that was struck, and
-//! came to who asked for it; no pin and no frame was left behind; what a successful checkpoint promised is durable; the disk
+//! After each run: nothing hung; no byte was wrong; every error named the operation and the page or file that was struck, and came
+//! to the caller that asked for it; no pin and no frame was left behind; what a successful checkpoint promised is durable; the disk
 //! mended, the pool does everything again.
 //!
 //! There is a sample of both, unless all is asked for, `RINGPOOL_FAULTS=all cargo test --release --features testing --test faults`;
@@ -55,7 +55,7 @@ impl Case {
                 Run::new(method, Some(kind)).through(struck).map(drop)
             }
             Self::Refused { thread, strikes } => {
-                // Once there is none at all the method itself is refused.
+                // Where there is no thread at all the method itself is refused.
                 let pool = || Run::new(method, None).through(|_| {}).map(drop);
                 refuse_threads(thread, strikes.times(thread), pool)
             }
@@ -95,7 +95,7 @@ fn run_all(method: &IoMethod, cases: &[Case]) {
     );
 }
 
-/// How many operations the workload has where nothing fails.
+/// Returns how many operations the workload has where nothing fails.
 fn operations() -> u64 {
     let run = Run::new(&IoMethod::Sync, None).through(|_| {}).expect("a disk that does everything right");
     let counts =
@@ -104,7 +104,7 @@ fn operations() -> u64 {
     counts.iter().sum()
 }
 
-/// What was asked for, with every fault; or each `step`-th operation, with one fault each, by chance.
+/// Returns the cases that were asked for, with every fault; or each `step`-th operation, with one fault each, by chance.
 fn cases(step: usize) -> Vec<Case> {
     let kinds = Kind::ALL.into_iter().flat_map(|kind| Strikes::ALL.map(|strikes| (kind, strikes)));
     let kinds: Vec<_> = kinds.collect();

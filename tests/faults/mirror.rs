@@ -12,7 +12,7 @@ pub(crate) struct Mirror {
     pub(crate) number: u32,
     pub(crate) id: FileId,
     pub(crate) blocks: Vec<Block>,
-    /// Not so where the folder could not be synced when it was to be opened again.
+    /// False where the folder could not be synced when the file was opened again.
     pub(crate) is_open: bool,
     /// A sync of it has failed since it was opened.
     pub(crate) is_poisoned: bool,
@@ -23,7 +23,7 @@ pub(crate) struct Mirror {
 pub(crate) struct Block {
     /// The version that was written last; 0 for zeros.
     pub(crate) version: u32,
-    /// Whether it must hold that. Otherwise changes were thrown away, as it was said, and each sector may be older.
+    /// Whether it must hold that. Otherwise changes were discarded, as was reported, and each sector may be older.
     pub(crate) is_certain: bool,
 }
 
@@ -32,13 +32,13 @@ impl Block {
 }
 
 impl Mirror {
-    /// The contents of the next version of a block.
+    /// Fills the page with the next version of the block.
     pub(crate) fn change(&mut self, block: usize, page: &mut [u8]) {
         self.blocks[block] = Block { version: self.blocks[block].version + 1, is_certain: true };
         stamp_sectors(page, self.number, block as u32, 0, self.blocks[block].version);
     }
 
-    /// What was not durable may be gone.
+    /// Notes that what was not durable may be lost.
     pub(crate) fn doubt(&mut self, from: usize) {
         self.blocks[from..].iter_mut().for_each(|block| block.is_certain = false);
     }

@@ -19,7 +19,7 @@ use crate::{
 /// Few, so that most steps need I/O.
 const FRAMES: u32 = 12;
 const BLOCKS: usize = 24;
-/// A stream or a prefetch goes so far.
+/// The pages of a stream or a prefetch.
 const FAR: usize = 6;
 
 pub(crate) struct Run {
@@ -35,14 +35,14 @@ pub(crate) struct Run {
     log: Vec<Event>,
 }
 
-/// A step went as it may go, or what was wrong.
+/// `Err` says what was wrong with a step.
 type Verdict = Result<(), String>;
 
 fn demand(holds: bool, what: impl FnOnce() -> String) -> Verdict {
     if holds { Ok(()) } else { Err(what()) }
 }
 
-/// One file is direct and the other buffered, which also zeroes ahead.
+/// Makes the options of a file: one is direct and the other buffered, which also zeroes ahead.
 fn options(number: u32) -> OpenOptions {
     let (direct, ahead) = if number == 0 { (Fallback::Require, 0) } else { (Fallback::Off, 3) };
     OpenOptions::new().direct(direct).grow_by_blocks(ahead)
@@ -53,7 +53,7 @@ impl Run {
         let disk = SimDisk::new();
         let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method.clone());
         let builder = builder.background_writer(BackgroundWriter::Off).combine_limit_bytes(4 * PAGE);
-        // Nobody else holds pins; but with threads, what nobody waits for may take a moment.
+        // There are no other pins; but with threads, what no caller waits for may take a moment.
         let wait = if *method == IoMethod::Sync { Duration::ZERO } else { Duration::from_millis(30) };
         let pool = builder.frame_wait(wait).disk(disk.clone()).build().expect("options that work");
         let files = [("direct", 0), ("buffered", 1)].map(|(name, number)| {
@@ -69,12 +69,12 @@ impl Run {
         &self.disk
     }
 
-    /// How many of these operations the steps needed.
+    /// Returns how many of these operations the steps needed.
     pub(crate) fn count(&self, op: Op) -> u64 {
         self.log.iter().filter(|event| event.op == op && event.moment == Moment::Begin).count() as u64
     }
 
-    /// All steps, with what `prepare` does to the disk first; and what must be so in the end.
+    /// Runs all steps, after `prepare` has changed the disk, and checks what must hold at the end.
     pub(crate) fn through(mut self, prepare: impl FnOnce(&Self)) -> Result<Self, String> {
         self.disk.clear_log();
         prepare(&self);
@@ -112,7 +112,7 @@ impl Run {
         Ok(())
     }
 
-    /// The error is the one that was injected, and says what it struck and whom it concerns.
+    /// Checks that the error is the one that was injected, and that it names what was struck and what the step asked for.
     fn explain(&self, step: Step, error: &Error) -> Verdict {
         let is_injected =
             self.kind.and_then(Kind::errno).is_some_and(|errno| error.raw_os_error() == Some(errno));
@@ -134,7 +134,7 @@ impl Run {
             (Error::Io { op: IoOp::Write, page, .. }, Step::FlushFile(file) | Step::Reopen(file)) => {
                 page.file == self.files[file].id
             }
-            // A frame could not be had, because none could be written.
+            // There was no frame, because no dirty page could be written.
             (
                 Error::Io { op: IoOp::Write, .. },
                 Step::Checkpoint | Step::Read(..) | Step::Change(..) | Step::Many(..) | Step::Stream(..),
@@ -165,9 +165,9 @@ impl Run {
         demand(is_injected && concerns, || format!("an error that nothing explains: {error}"))
     }
 
-    /// A step that went well had no failure that it should have told.
+    /// Checks that a step that succeeded had no failure that it should have reported.
     fn nothing_was_hushed_up(&self, step: Step, events: &[Event]) -> Verdict {
-        // With threads, what an earlier step left to them may fail now. Who needs it has written it himself then.
+        // With threads, what an earlier step left to them may fail now. A step that needs it has written it itself then.
         let is_made_good = |failed: &Event| {
             let is_again = |event: &&Event| {
                 let written = event.offset..event.offset + event.len as u64;
@@ -195,11 +195,11 @@ impl Run {
         let of_opening = !told(&[Op::Open, Op::SyncFolder]).is_empty();
         let hushed_up = of_opening
             || match step {
-                // Elsewhere a read ahead may have failed meanwhile, of which nobody need hear.
+                // Elsewhere a read ahead may have failed meanwhile, which need not be reported.
                 Step::Read(..) | Step::Change(..) => {
                     self.method == IoMethod::Sync && !told(&[Op::Read]).is_empty()
                 }
-                // Victims of earlier steps that are written meanwhile are no affair of who asks for one page.
+                // Victims of earlier steps that are written meanwhile do not concern a step that asks for one page.
                 Step::Flush(file, block) | Step::Evict(file, block) => {
                     told(&[Op::Write]).into_iter().any(|event| of_page(event, file, block))
                 }
@@ -217,8 +217,8 @@ impl Run {
         demand(!hushed_up, || format!("a failure that nobody heard of: {events:?}"))
     }
 
-    /// Whether it is of a step that is zeroed ahead, behind the file's end: by a thread of the pool under each method, so during any
-    /// step of the workload. The extension that needs such blocks zeroes them where that has failed.
+    /// Returns whether it is of a step that is zeroed ahead, behind the file's end: by a thread of the pool under each method, so
+    /// during any step of the workload. The extension that needs such blocks zeroes them where that has failed.
     fn is_ahead(&self, event: &Event) -> bool {
         let file = self.files.iter().find(|file| Path::new(file.name) == event.path);
         let end = file.map_or(u64::MAX, |file| (file.blocks.len() * PAGE) as u64);
@@ -238,7 +238,7 @@ impl Run {
         PageId::new(self.files[file].id, self.block(file, block) as u32)
     }
 
-    /// What came of the step; or what was wrong with it.
+    /// Performs the step. Returns its result, or what was wrong with it.
     fn perform(&mut self, step: Step) -> Result<Result<()>, String> {
         let pool = self.pool.clone();
         Ok(match step {
@@ -304,7 +304,7 @@ impl Run {
                 let cut = pool.truncate(mirror.id, left as u32).wait();
                 match &cut {
                     Ok(()) => mirror.blocks.truncate(left),
-                    // Changes behind the cut were thrown away, whether or not it came about.
+                    // Changes behind the cut were discarded, whether or not the file was cut.
                     Err(_) => mirror.doubt(left),
                 }
                 cut
@@ -351,7 +351,7 @@ impl Run {
         Ok(())
     }
 
-    /// Nothing is left behind, and all operations work.
+    /// Checks that nothing is left behind, and that all operations work.
     fn everything_works_again(&mut self) -> Verdict {
         if self.method != IoMethod::Sync {
             // However busy the machine is.
@@ -383,7 +383,7 @@ impl Run {
     }
 }
 
-/// The operations of this kind that failed.
+/// Returns the operations of this kind that failed.
 fn failures(events: &[Event], op: Op) -> impl Iterator<Item = &Event> {
     events.iter().filter(move |event| event.op == op && matches!(event.moment, Moment::End(Err(_))))
 }

@@ -21,7 +21,7 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    /// The file that it needs; a checkpoint is of all that are open.
+    /// Returns the file that it needs; a checkpoint is of all that are open.
     pub(crate) fn file(self) -> Option<usize> {
         match self {
             Self::Read(file, _)

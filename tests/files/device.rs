@@ -9,14 +9,14 @@ use crate::support::{PAGE, assert_stamped, restamp, with_each_method};
 
 const BLOCKS: u32 = 100;
 
-/// A device of so many bytes, for as long as this is there.
+/// A device in memory, which exists as long as this value.
 struct Device {
     path: PathBuf,
     _bytes: NamedTempFile,
 }
 
 impl Device {
-    /// `None`, said why, where none can be made.
+    /// Makes a device of this number of bytes; prints why and returns `None` where none can be made.
     fn new(bytes: u64) -> Option<Self> {
         let backing = NamedTempFile::new().unwrap();
         backing.as_file().set_len(bytes).unwrap();

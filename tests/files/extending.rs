@@ -35,7 +35,7 @@ impl Growing {
         self.pool.extend(self.file, NonZeroU32::new(blocks).unwrap()).wait()
     }
 
-    /// How often the disk was asked to grow the file or to write zeros.
+    /// Returns how often the disk was asked to grow the file or to write zeros.
     fn growing_operations(&self) -> usize {
         self.disk.count(Op::Resize) + self.disk.count(Op::Write)
     }
@@ -45,7 +45,7 @@ impl Growing {
     }
 }
 
-/// Checks that the blocks are all those from `first` on, each once. Gives the end.
+/// Checks that the blocks are all those from `first` on, each once. Returns the end.
 #[track_caller]
 fn assert_in_a_row(mut all: Vec<Extended>, first: u32) -> u32 {
     all.sort_by_key(|extended| extended.first);
@@ -79,7 +79,7 @@ fn many_extenders_get_blocks_without_gaps_or_overlaps_and_all_zero() {
             });
             let end = assert_in_a_row(all, 2);
             assert_eq!(growing.pool.blocks(growing.file).unwrap(), end);
-            // What was written into new blocks is not zeroed by those who came later.
+            // What was written into new blocks is not zeroed by later extensions.
             for block in 0..end {
                 let page = growing.pool.fetch(PageId::new(growing.file, block)).wait().unwrap();
                 assert_stamped(&page, if block < 2 { 1 } else { 2 });
@@ -101,7 +101,7 @@ fn blocks_that_are_zeroed_ahead_cost_no_io() {
             assert_eq!(growing.extend(1).unwrap().first.0, 2 + turn);
         }
         assert_eq!(growing.growing_operations(), before);
-        // When half of them are used, the next step comes from behind the scenes, however long the disk takes for it.
+        // When half of them are used, the next step is zeroed in the background, however long the disk takes for it.
         let gate = growing.disk.hold(Op::Resize);
         let (pool, file) = (growing.pool.clone(), growing.file);
         let extending = thread::spawn(move || pool.extend(file, NonZeroU32::MIN).wait());
@@ -155,7 +155,7 @@ fn a_full_disk_leaves_the_file_as_it_was_and_fails_nobody_for_the_wishes_of_othe
             assert!(matches!(refused, Error::File { op: IoOp::Extend, .. }), "{refused}");
             assert_eq!(refused.raw_os_error(), Some(ENOSPC));
             assert_eq!((growing.pool.blocks(growing.file).unwrap(), growing.len_on_disk()), (2, 2));
-            // There is room for one of the long wishes or for all of the short ones, and for no step.
+            // There is room for one of the long extensions or for all of the short ones, and for no step.
             let gate = growing.disk.hold(Op::Resize);
             let wishes = [4, 100, 1, 1, 100, 1, 1];
             let outcomes: Vec<Result<Extended>> = thread::scope(|scope| {

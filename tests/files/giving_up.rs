@@ -1,4 +1,4 @@
-//! Cuts and removals that cannot be made: the file is as it was, and so is every page of it, with changes that nobody has written.
+//! Cuts and removals that cannot be made: the file is as it was, and so is every page of it, with changes that were never written.
 
 use std::{thread, time::Duration};
 
@@ -11,7 +11,7 @@ use crate::support::{Bench, EIO, PAGE, assert_stamped, eventually, stamped, with
 
 const BLOCKS: u32 = 8;
 
-/// A pool that does not wait long for pins, with changes in blocks 4 to 6.
+/// Makes a pool that does not wait long for pins, with changes in blocks 4 to 6.
 fn changed(method: IoMethod) -> Bench {
     let impatient = Duration::from_millis(50);
     let bench = Bench::with(BLOCKS, |builder| builder.frames(16).frame_wait(impatient).io_method(method));
@@ -19,7 +19,7 @@ fn changed(method: IoMethod) -> Bench {
     bench
 }
 
-/// Everything is there, and a checkpoint brings it to disk.
+/// Asserts that everything is there, and that a checkpoint writes it.
 fn assert_nothing_is_lost(bench: &Bench) {
     assert_eq!(bench.pool.blocks(bench.file).unwrap(), BLOCKS);
     for block in 0..BLOCKS {
@@ -33,7 +33,7 @@ fn assert_nothing_is_lost(bench: &Bench) {
 }
 
 /// Pages are looked at for pins before the first is taken. The one that stays pinned is being written at that moment, which
-/// hides its pin until the others are taken.
+/// hides its pin until the other pages are taken.
 #[test]
 fn a_page_that_turns_out_to_be_pinned_costs_the_others_nothing() {
     with_each_method(|method| {

@@ -1,5 +1,5 @@
-//! Cutting and removing files while those very blocks are being read, read ahead and written: the cut waits for the device, who
-//! asked gets the page or is told that it is gone, and nothing of it ever comes back.
+//! Cutting and removing files while those very blocks are being read, read ahead and written: the cut waits for the device, a
+//! caller gets the page or an error that it is gone, and nothing of it ever reappears.
 
 use std::{
     num::NonZeroU32,
@@ -37,7 +37,7 @@ impl Taking {
             || bench.pool.blocks(bench.file).is_err()
     }
 
-    /// Nothing of what was taken is left, in the pool or on the disk.
+    /// Asserts that nothing of what was taken is left, in the pool or on the disk.
     fn assert_taken(self, bench: &Bench) {
         let first = if let Self::Truncate = self { KEPT } else { 0 };
         assert!((first..BLOCKS).all(|block| bench.pool.fetch(bench.page(block)).now().is_none()));
@@ -57,7 +57,7 @@ impl Taking {
     }
 }
 
-/// Fetches a page and lets it go: it is the page as it was, or is gone.
+/// Fetches a page and releases it: it is the page as it was, or is gone.
 fn glance(pool: BufferPool, file: FileId, block: u32) -> JoinHandle<()> {
     thread::spawn(move || match pool.fetch(PageId::new(file, block)).wait() {
         Ok(page) => assert_stamped(&page, 1),
@@ -127,7 +127,7 @@ fn writes_under_way_are_waited_for_and_no_more_are_begun() {
                 thread::spawn(move || pool.checkpoint(CheckpointOptions::new()).wait())
             };
             gate.wait_for(1);
-            // Changed again, behind the copy that is on its way.
+            // Changed again, after the copy that is being written.
             bench.dirty([3], 3);
             let taken = taking.start(&bench);
             eventually("published", || taking.is_published(&bench));
@@ -141,7 +141,7 @@ fn writes_under_way_are_waited_for_and_no_more_are_begun() {
     });
 }
 
-/// The wait for pins has an end, since users have them; a disk takes as long as it takes.
+/// The wait for pins has a bound, since callers hold them; the wait for a disk has none.
 #[test]
 fn a_write_that_takes_longer_than_pins_are_waited_for_is_waited_for() {
     const FOR_PINS: Duration = Duration::from_millis(10);

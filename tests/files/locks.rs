@@ -79,7 +79,7 @@ fn a_file_is_free_as_soon_as_it_is_closed_or_removed_or_its_pool_is_gone() {
             let file = own.open_file(&path, OpenOptions::new()).unwrap();
             assert!(!is_free());
             restamp(&own.fetch(PageId::new(file, 0)).wait().unwrap(), 1);
-            // Some of them are under way when it goes.
+            // Some of them are under way when the pool is dropped.
             own.prefetch(file.pages(1..BLOCKS));
             if round % 2 == 0 {
                 own.close_file(file).wait().unwrap();

@@ -39,7 +39,7 @@ fn what_a_checkpoint_has_covered_is_in_a_file_that_a_power_cut_leaves_there() {
             for failures in 0..3 {
                 let mut disk = SimDisk::new();
                 disk.inject(Fault::error(Op::SyncFolder, EIO).times(failures));
-                // Each failure in another life of the process.
+                // Each failure with a new pool, as after a restart.
                 for failure in 0..failures {
                     let options = if failure == 0 { create } else { again };
                     assert_unsynced_folder(&pool(&disk, &method).open_file("data", options).unwrap_err());
@@ -71,7 +71,7 @@ fn a_removal_whose_folder_cannot_be_synced_is_made_durable_by_the_next_checkpoin
         use_file(&pool, file);
         disk.inject(Fault::error(Op::SyncFolder, EIO).times(2));
         assert_unsynced_folder(&pool.drop_file(file).wait().unwrap_err());
-        // It is gone, and all that was its own is free.
+        // It is gone, and all that it had is free.
         assert!(matches!(pool.drop_file(file).wait(), Err(Error::NotOpen { .. })));
         assert_eq!(disk.image("data"), None);
         disk.put("other", stamped_file(4, 1));

@@ -8,7 +8,7 @@ use crate::support::{PAGE, guarded, stamped, with_each_method};
 
 const STEP: u32 = 5;
 
-/// What a workload came to before the power went.
+/// What a workload did before the power was cut.
 #[derive(Default)]
 struct Reached {
     /// Blocks that a checkpoint has covered.

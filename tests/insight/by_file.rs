@@ -1,4 +1,4 @@
-//! `files` tells what was done with each file, and what the pool holds of it.
+//! `files` reports what was done with each file, and what the pool holds of it.
 
 use std::{num::NonZeroU32, thread};
 
@@ -10,13 +10,13 @@ use ringpool::{
 
 use crate::support::{Bench, EIO, fetch_apart, guarded, join_read, outcome, stamped_file, with_each_method};
 
-/// What is told of this file.
+/// Returns the stats of this file.
 #[track_caller]
 fn told(pool: &BufferPool, file: FileId) -> FileStats {
     pool.files().into_iter().find(|told| told.file == file).expect("it is open")
 }
 
-/// Opens another file of so many blocks.
+/// Opens another file of this number of blocks.
 fn other(bench: &Bench, name: &str, blocks: u32) -> FileId {
     bench.disk.put(name, stamped_file(blocks, 1));
     bench.pool.open_file(name, OpenOptions::new()).unwrap()

@@ -15,7 +15,7 @@ use crate::support::{
     Bench, EIO, PAGE, eventually, fetch_apart, guarded, outcome, restamp, with_each_method,
 };
 
-/// The one request that is under way.
+/// Returns the one request that is under way.
 #[track_caller]
 fn only(bench: &Bench) -> InFlight {
     match bench.pool.in_flight().as_slice() {

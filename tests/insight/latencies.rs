@@ -1,4 +1,4 @@
-//! The stats tell how long what took, for everything that takes time and for nothing else.
+//! The stats tell how long operations took, for everything that takes time and for nothing else.
 
 use std::{thread, time::Duration};
 
@@ -70,7 +70,7 @@ fn a_wait_for_a_frame_is_measured_whether_there_came_one_or_not() {
     });
 }
 
-/// How often what was measured: reads, misses, joins, overwrites, waits of streams.
+/// Returns how often what was measured: reads, misses, joins, overwrites, waits of streams.
 fn measured(bench: &Bench) -> [u64; 5] {
     let Latencies { read, miss, join, overwrite, stream_wait, .. } = bench.pool.stats().latencies;
     [read, miss, join, overwrite, stream_wait].map(|latency| latency.count())
@@ -115,7 +115,7 @@ fn each_page_of_a_fetch_of_many_is_measured_as_what_it_met() {
         let counts = bench.pool.stats().counts;
         assert_eq!((counts.hits, counts.misses, counts.joins), (2, 7, 0));
         assert_eq!(measured(&bench)[1..3], [7, 0]);
-        // A page that stands in the list twice is met the second time.
+        // A page that stands in the list twice is resident the second time.
         drop(fetch(&[25, 25, 27]).wait().unwrap());
         assert_eq!(measured(&bench)[1..3], [9, 1]);
         // Each as it arrives, and one that cannot be had.

@@ -143,7 +143,8 @@ fn buckets_of_a_latency_rise_to_the_count_and_have_what_took_at_most_so_long() {
     assert!(buckets.len() > 20 && buckets.is_sorted_by_key(|&(_, count)| count), "{buckets:?}");
     let longest = reads.max().as_secs_f64();
     for &(bound, count) in &buckets {
-        // No read took more than the longest; and a share of them that did not exceed a bound is not told to have exceeded twice that.
+        // No read took more than the longest; and where a share of them did not exceed a bound, twice that bound is not reported
+        // for it.
         assert!(bound < longest || count == 64, "{count} within {bound} s, and all within {longest} s");
         let share = count as f64 / 64.0;
         assert!(count == 0 || reads.quantile(share).as_secs_f64() <= bound * 17.0 / 16.0, "{bound}: {count}");

@@ -10,7 +10,7 @@ use ringpool::{
 
 use crate::support::{Bench, EIO, PAGE, stamped_file, with_each_method};
 
-/// What the pool holds, by block.
+/// Returns what the pool holds, by block.
 fn by_block(bench: &Bench) -> BTreeMap<u32, Resident> {
     bench.pool.residency().map(|resident| (resident.page.block.0, resident)).collect()
 }
@@ -118,14 +118,14 @@ fn what_cannot_be_read_or_has_no_room_keeps_nothing_from_warming_up() {
 fn a_warm_up_counts_each_page_once_and_only_those_that_are_there_at_its_end() {
     with_each_method(|method| {
         let bench = Bench::new(method, 8, 64);
-        // Ten times the same page takes no room from the others.
+        // Ten times the same page takes no room from the other pages.
         let doubled = [3; 10].into_iter().chain(10..14).map(|block| bench.page(block));
         let warm = bench.pool.warm_up(doubled).wait().unwrap();
         assert_eq!((warm.pages, warm.failed, warm.left_out), (5, 0, 0));
         let pages = [3, 10, 11, 12, 13].map(|block| bench.page(block));
         assert_eq!(bench.pool.resident_pages(), pages);
 
-        // Four frames are pinned: so many of eight pages cannot stay.
+        // Four frames are pinned: so not all of eight pages can stay.
         let held: Vec<_> = pages[..4].iter().map(|&page| bench.pool.fetch(page).wait().unwrap()).collect();
         let warm = bench.pool.warm_up((20..28).map(|block| bench.page(block))).wait().unwrap();
         let there = bench.pool.resident_pages().iter().filter(|page| page.block.0 >= 20).count() as u64;
@@ -136,7 +136,7 @@ fn a_warm_up_counts_each_page_once_and_only_those_that_are_there_at_its_end() {
     });
 }
 
-/// The number of a file that was closed.
+/// Returns the number of a file that was closed.
 fn closed_file(bench: &Bench) -> FileId {
     bench.disk.put("gone", vec![0; PAGE]);
     let gone = bench.pool.open_file("gone", OpenOptions::new()).unwrap();

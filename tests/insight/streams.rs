@@ -20,7 +20,7 @@ fn a_stream_counts_its_pages_its_waits_and_its_looks_ahead() {
         assert!((1..=64).contains(&looks.count()), "{looks:?}");
         assert!(looks.max() > 1 && looks.max() <= 64, "{looks:?}");
 
-        // What is here is waited for by nobody.
+        // The stream does not wait for what is resident.
         assert_eq!(read(0..64_u32).filter(Result::is_ok).count(), 64);
         let warm = bench.pool.stats().counts - stats.counts;
         assert_eq!((warm.stream_pages, warm.stream_waits), (64, 0));

@@ -50,7 +50,7 @@ fn a_fetch_finds_clean_frames_and_writes_nothing() {
             println!("{counts:?}");
             counts.dirty_evictions == 0 && counts.pages_cleaned >= u64::from(BLOCKS - FRAMES)
         };
-        // Where others have the machine for too long at a stretch, a fetch writes for itself, and rightly so.
+        // Where other processes use the machine for too long at a stretch, a fetch rightly writes for itself.
         assert!((0..10).any(|_| has_cleaned_in_time()));
     });
 }
@@ -93,7 +93,7 @@ fn no_more_is_written_than_is_wanted_however_much_is_dirty() {
         };
         // As many as were taken, and as many as are kept ready; a frame may be used again while it is made ready.
         let most = u64::from(wanted + 2 * high);
-        // Where other processes have the machine for longer than a batch may take, the next one is begun, and rightly so.
+        // Where other processes use the machine for longer than a batch may take, the next one is rightly begun.
         let written: Vec<_> =
             (0..10).map(|_| written_for_a_few()).take_while(|&pages| pages > most).collect();
         assert!(written.len() < 10, "{wanted} frames were wanted, and so many written: {written:?}");
@@ -141,11 +141,11 @@ fn c3_what_it_cannot_write_stays_dirty_and_the_disk_is_left_alone() {
         });
         assert!(matches!(refused, Some(Error::Io { op: IoOp::Write, .. })), "{refused:?}");
         assert!(bench.image() == stamped_file(BLOCKS, 1));
-        // It rests after each failure, and twice as long after the next.
+        // It pauses after each failure, and twice as long after the next.
         eventually("the failure is counted", || bench.pool.stats().counts.cleaning_failures > 0);
         assert!(bench.pool.stats().counts.cleaning_failures < 20);
         assert_eq!(bench.pool.stats().frames.dirty, FRAMES);
-        // Nobody wants anything: it does not try again, or at most once, having been called just before.
+        // No frame is wanted: it does not try again, or at most once, having been woken just before.
         eventually("it has given up for now", || {
             let tried = bench.disk.count(Op::Write);
             thread::sleep(Duration::from_millis(50));

@@ -38,7 +38,7 @@ impl Wal for PanickingLog {
 
 const FRAMES: u32 = 8;
 
-/// A bench whose frames all hold changed pages that cannot be written; and a page of another file.
+/// Makes a bench whose frames all hold changed pages that cannot be written; and a page of another file.
 fn bench_of_stuck_pages(method: IoMethod, is_codec: bool) -> (Bench, PageId) {
     let bench = Bench::with(FRAMES, |builder| {
         let builder = builder.frames(FRAMES).io_method(method).frame_wait(Duration::from_millis(50));

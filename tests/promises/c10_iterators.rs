@@ -12,7 +12,7 @@ use ringpool::{BlockNo, StreamOptions};
 
 use crate::support::{Bench, assert_stamped, fetch_apart, outcome, with_each_method};
 
-/// Fetches a page, which must not take for ever.
+/// Fetches a page, within a bound.
 fn fetch_in_time(bench: &Bench, block: u32) {
     let fetched = bench.pool.fetch(bench.page(block)).wait_timeout(Duration::from_secs(30));
     assert_stamped(&fetched.expect("it hangs").unwrap(), 1);

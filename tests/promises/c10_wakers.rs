@@ -19,10 +19,10 @@ use crate::support::{
     Bench, assert_stamped, eventually, fetch_apart, join_read, outcome, stamped, with_each_method,
 };
 
-/// Far more than anything here takes that does not hang.
+/// Far longer than anything here takes, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A waker of an executor that has gone. It counts how often it was called.
+/// A waker that panics, and counts how often it was called.
 #[derive(Default)]
 struct Panicking(AtomicUsize);
 
@@ -168,8 +168,8 @@ fn c10_a_waker_that_owns_a_pin_is_dropped_with_no_lock_held() {
     });
 }
 
-/// The frame of a read under way has two waiters; what wakes one of them fetches the page there and then, as an executor that runs
-/// its tasks on the spot does.
+/// The frame of a read under way has two waiters; what wakes one of them fetches the page at once, as an executor does that runs
+/// its tasks in the waking thread.
 #[test]
 fn c10_a_waker_may_use_the_pool_on_the_spot() {
     struct Fetching(ringpool::BufferPool, ringpool::PageId, AtomicUsize);

@@ -54,7 +54,7 @@ fn c1_a_page_that_was_evicted_comes_back_as_it_was_left() {
 #[test]
 fn c1_a_read_that_comes_in_pieces_is_shown_whole() {
     with_each_method(|method| {
-        // Of less than a sector at a time, direct transfers would make no way.
+        // With less than a sector at a time, direct transfers would make no progress.
         for piece in [512, 700, 4096, PAGE - 1] {
             let bench = Bench::new(method.clone(), 4, 8);
             bench.disk.inject(Fault::short(Op::Read, piece));
@@ -117,7 +117,7 @@ fn c1_a_latch_that_is_refused_takes_nothing_from_those_who_hold_one() {
 #[test]
 fn c1_a_checkpoint_passes_over_a_page_that_was_evicted_and_is_being_read_again() {
     guarded(|| {
-        // Whether it would go into the run of the page before it, or begin one.
+        // A page that would join the run of the page before it, and one that would begin a run.
         for block in [1, 5] {
             let bench = Bench::new(IoMethod::worker(), 2, 8);
             bench.dirty([0, block], 2);

@@ -89,12 +89,12 @@ fn c2_a_failed_prefetch_leaves_nothing() {
         bench.assert_at_rest();
         assert_eq!(bench.pool.stats().frames.resident, 0);
         (0..8).for_each(|block| assert_stamped(&bench.fetch(block).unwrap(), 1));
-        // The places it had in look-ahead's share are free again.
+        // Its places of the read-ahead quota are free again.
         assert_eq!(bench.pool.prefetch(bench.file.pages(0..8)).already, 8);
     });
 }
 
-/// A run of four pages whose read fails while somebody waits for each of them; what they get, by block.
+/// Has the read of a run of four pages fail while a fetch waits for each of them; returns what they get, by block.
 fn joined_run_that_fails(fault: Fault) -> (Bench, Vec<Result<PinnedPage>>) {
     let bench = Bench::new(IoMethod::worker(), 16, 4);
     let gate = bench.disk.hold(Op::Read);
@@ -118,7 +118,7 @@ fn c2_who_waits_for_a_page_of_a_failed_run_gets_the_error_of_that_page() {
     });
 }
 
-/// Those who read again after a run has failed meet in the queue, and must not become a run once more.
+/// Reads that are repeated after a run has failed meet in the queue, and must not become a run once more.
 #[test]
 fn c2_a_bad_page_does_not_take_its_neighbours_along_when_they_are_read_again() {
     guarded(|| {
@@ -177,14 +177,14 @@ fn c2_a_transient_error_is_no_error() {
             let bench = Bench::new(method.clone(), 4, 4);
             bench.disk.inject(Fault::error(Op::Read, errno).times(3));
             assert_stamped(&bench.fetch(1).unwrap(), 1);
-            // For ever is too long, and is not waited for.
+            // A failure that lasts is not waited for.
             bench.disk.inject(Fault::error(Op::Read, errno));
             assert_eq!(bench.fetch(2).unwrap_err().raw_os_error(), Some(errno));
         }
     });
 }
 
-/// A real file, so that with io_uring the ring itself reads: blocks that somebody else cut off.
+/// A real file, so that with io_uring the ring itself reads: blocks that another process cut off.
 #[test]
 fn c2_a_block_that_is_gone_from_a_real_file_is_an_error_until_it_is_back() {
     guarded(|| {

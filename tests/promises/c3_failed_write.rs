@@ -129,7 +129,7 @@ fn c3_a_change_made_while_the_write_is_under_way_is_not_forgotten_whether_it_fai
                 move || pool.flush(page).wait()
             });
             gate.wait_for(1);
-            // Nobody waits for the device, to read or to change.
+            // Neither a reader nor a writer waits for the device.
             assert_stamped(&bench.fetch(2).unwrap(), 2);
             bench.dirty([2], 3);
             assert_stamped(&bench.fetch(2).unwrap(), 3);
@@ -235,12 +235,12 @@ fn c3_a_shutdown_that_cannot_write_hands_back_the_pool_as_it_was() {
         assert_eq!(pool.stats().frames.dirty, 1);
         assert_eq!(pool.shutdown(Shutdown::Flush).unwrap().pages_written, 1);
         assert!(disk.durable_image("data").unwrap()[3 * PAGE..4 * PAGE] == stamped(3, 2));
-        // A page in hand outlasts the pool.
+        // A pinned page outlasts the pool.
         assert_stamped(&page, 2);
     });
 }
 
-/// What an engine's `close` does: it owns the pool, and gives its error up by `?`.
+/// Shuts down as an engine's `close` does: it owns the pool, and returns the error by `?`.
 fn close(pool: BufferPool) -> Result<(), Box<dyn std::error::Error>> {
     pool.shutdown(Shutdown::Flush)?;
     Ok(())

@@ -12,7 +12,7 @@ fn checkpoint(pool: &BufferPool) -> Result<()> {
     pool.checkpoint(CheckpointOptions::new()).wait().map(drop)
 }
 
-/// A bench whose file has just failed to sync.
+/// Makes a bench whose file has just failed to sync.
 fn poisoned(method: IoMethod) -> Bench {
     let bench = Bench::new(method, 16, 8);
     bench.dirty(0..4, 2);

@@ -1,4 +1,4 @@
-//! C5, for what goes on behind the scenes and nobody waits for: it ends with the pool, which waits for it and for no user, so that
+//! C5, for background operations that no caller waits for: they end with the pool, which waits for them and for no caller, so that
 //! the files can be opened anew at once.
 
 use std::{
@@ -21,7 +21,7 @@ use crate::support::{
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What takes part of this would time out by itself only after a minute.
+/// Less than the minute after which parts of this would time out by themselves.
 const SOON: Duration = Duration::from_secs(30);
 
 /// The two ways in which a pool's work ends; what is dirty is not asked for in either.
@@ -31,12 +31,12 @@ fn poll_once<T: Send + 'static>(completion: &mut Completion<T>) -> Poll<ringpool
     pin!(completion).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Begins it behind the scenes, and leaves it there.
+/// Begins it in the background, and leaves it there.
 fn begin_and_leave<T: Send + 'static>(mut completion: Completion<T>) {
     assert!(poll_once(&mut completion).is_pending());
 }
 
-/// Ends the pool; what that waits for and should not would take longer than anybody wants to wait.
+/// Ends the pool, and fails where that takes long: then it waits for something that it should not wait for.
 #[track_caller]
 fn end_soon(end: fn(BufferPool), pool: BufferPool) {
     let (done, is_done) = mpsc::channel();
@@ -47,18 +47,18 @@ fn end_soon(end: fn(BufferPool), pool: BufferPool) {
     assert!(is_done.recv_timeout(SOON).is_ok(), "the end of the pool waits for what it should not wait for");
 }
 
-/// Nothing is under way on the disk, and nothing comes.
+/// Asserts that nothing is under way on the disk, and that nothing begins.
 #[track_caller]
 fn assert_quiet(disk: &SimDisk) {
     let log = disk.log();
     let ended = log.iter().filter(|event| event.moment != Moment::Begin).count();
     assert_eq!(2 * ended, log.len(), "an operation is under way");
-    // Time for what must not come.
+    // Time for operations that must not begin.
     thread::sleep(Duration::from_millis(20));
     assert_eq!(disk.log().len(), log.len(), "an operation has begun");
 }
 
-/// Another pool on the disk changes a block, and this is what is found there.
+/// Asserts that what another pool on the disk writes to a block is found there.
 #[track_caller]
 fn assert_free_to_use(disk: &SimDisk, block: u32) {
     let pool = BufferPool::builder().frames(4).page_size(PAGE as u32).disk(disk.clone()).build().unwrap();
@@ -186,7 +186,7 @@ fn c5_zeroing_ahead_ends_with_the_pool() {
             extend(1);
             disk.inject(Fault::delay(Op::Write, Duration::from_millis(20)));
             let gate = disk.hold(Op::Resize);
-            // Leaves less than half a step, so that the next is ordered, and is held.
+            // Leaves less than half a step, so that the next one is begun, and is held.
             extend(40);
             gate.wait_for(1);
             let ending = thread::spawn(move || end(pool));
@@ -198,7 +198,7 @@ fn c5_zeroing_ahead_ends_with_the_pool() {
     });
 }
 
-/// The last clone of a pool, in the hands of a waker.
+/// The last clone of a pool, owned by a waker.
 struct LastClone(Mutex<Option<BufferPool>>);
 
 impl Wake for LastClone {

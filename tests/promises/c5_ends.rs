@@ -1,5 +1,5 @@
-//! C5, for the end of a pool: whatever is alive when it goes, and in whatever order things go, every I/O that was begun ends, nobody
-//! hangs, and nothing is lost without being said.
+//! C5, for the end of a pool: whatever is alive when it ends, and in whatever order things are dropped, every I/O that was begun
+//! ends, no thread or task hangs, and nothing is lost without an error.
 
 use std::{
     any::Any,
@@ -18,14 +18,14 @@ use crate::support::{
     Bench, EIO, assert_stamped, eventually, guarded, restamp, stamped, stamped_file, with_each_method,
 };
 
-/// Something that is alive when the pool goes.
+/// Something that is alive when the pool ends.
 type Alive = Box<dyn Any + Send>;
 
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// All orders of the first `n` numbers.
+/// Returns all orders of the first `n` numbers.
 fn orders(n: usize) -> Vec<Vec<usize>> {
     if n == 0 {
         return vec![Vec::new()];
@@ -40,7 +40,7 @@ fn orders(n: usize) -> Vec<Vec<usize>> {
     orders(n - 1).into_iter().flat_map(insert).collect()
 }
 
-/// A pool with one of everything alive: reads and writes are under way, pages are pinned and dirty.
+/// Makes a pool with one of everything alive: reads and writes are under way, pages are pinned and dirty.
 fn everything(method: IoMethod) -> (SimDisk, Vec<Alive>) {
     let (disk, pool, file) = Bench::new(method, 16, 16).into_parts();
     let page = |block| PageId::new(file, block);
@@ -63,7 +63,7 @@ fn everything(method: IoMethod) -> (SimDisk, Vec<Alive>) {
 #[test]
 fn c5_a_pool_goes_in_every_order() {
     with_each_method(|method| {
-        // A third of the orders where reads and writes are under way behind the scenes, fewer where they are not.
+        // A third of the orders where reads and writes are under way in the background, fewer where they are not.
         let step = if method == IoMethod::worker() { 3 } else { 11 };
         for order in orders(5).into_iter().step_by(step) {
             let (disk, alive) = everything(method.clone());
@@ -148,7 +148,7 @@ fn c5_what_is_changed_after_a_shutdown_is_counted_when_the_pool_goes() {
         let bench = Bench::new(IoMethod::Sync, 16, 8);
         let page = bench.fetch(3).unwrap();
         assert_eq!(bench.pool.clone().shutdown(Shutdown::Flush).unwrap().pages_discarded, 0);
-        // A page in hand can be used on, but nobody writes it any more.
+        // A pinned page can still be used, but is not written any more.
         restamp(&page, 2);
         assert_eq!(bench.pool.stats().frames.dirty, 1);
         assert!(matches!(bench.pool.flush(bench.page(3)).wait(), Err(Error::ShutDown)));

@@ -22,7 +22,7 @@ use crate::support::{
     stamped_file, with_each_method,
 };
 
-/// Polls once, for nobody.
+/// Polls once, with a waker that does nothing.
 fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     pin!(future).poll(&mut Context::from_waker(Waker::noop()))
 }
@@ -75,7 +75,7 @@ fn c5_a_fetch_dropped_after_its_read_gives_back_its_pin() {
     with_each_method(|method| {
         let bench = Bench::new(method, 4, 4);
         let mut fetch = bench.pool.fetch(bench.page(1));
-        // Ready at once where the caller's thread reads; else not collected when it is.
+        // Ready at once where the calling thread reads; else its result is never taken.
         let _ = poll_once(&mut fetch);
         eventually("read", || bench.pool.stats().frames.resident == 1);
         drop(fetch);
@@ -264,7 +264,7 @@ fn c5_a_forgotten_guard_costs_its_frame_and_nothing_else() {
         FORGOTTEN.lock().unwrap().push(page);
         (1..4).for_each(|block| assert_stamped(&bench.fetch(block).unwrap(), 1));
         assert!(bench.fetch(0).unwrap().try_read().is_none());
-        // With a pin that nobody gives back.
+        // With a pin that is never given back.
         drop(bench.into_pool());
     });
 }

@@ -1,5 +1,5 @@
 //! C6: no unbounded wait, spin or queue. All frames pinned is a typed error after a bounded wait; look-ahead never pins so
-//! much that others starve; one slow file does not stall the others.
+//! much that other fetches starve; one slow file does not stall other files.
 //!
 //! What bounds the last of these: a thread that waits for a page reads it itself, so it depends on no other file at all (unless the
 //! file has a bound of its own). A task depends on the method's threads or its ring, of which a file gets three quarters and no more.
@@ -34,7 +34,7 @@ fn bench(method: IoMethod, frames: u32, blocks: u32) -> Bench {
     Bench::with(blocks, |builder| builder.frames(frames).frame_wait(FRAME_WAIT).io_method(method))
 }
 
-/// A second file beside the bench's own.
+/// Makes a second file beside the bench's own.
 fn open_other(bench: &Bench, blocks: u32) -> FileId {
     bench.disk.put("other", stamped_file(blocks, 1));
     bench.pool.open_file("other", OpenOptions::new()).unwrap()
@@ -68,7 +68,7 @@ fn c6_all_frames_pinned_is_an_error_after_a_bounded_wait() {
             begun,
             Duration::ZERO,
         );
-        // What is resident can be had all the while, and what was in vain has left nothing behind.
+        // What is resident can be fetched all the time, and fetches that failed have left nothing behind.
         assert_stamped(&bench.fetch(2).unwrap(), 1);
         drop(all);
         assert_stamped(&bench.fetch(9).unwrap(), 1);
@@ -278,7 +278,8 @@ fn c6_a_slow_sync_of_one_file_lets_the_others_work() {
     });
 }
 
-/// As a tree does that splits a node: others who wait for that node, however many, do not take the threads that it needs.
+/// A tree that splits a node works like this: tasks that wait for that node, however many, do not take the threads that the split
+/// needs.
 #[test]
 fn c6_a_task_that_changes_a_page_can_extend_a_file_however_many_wait_for_the_page() {
     with_each_method(|method| {
@@ -503,7 +504,7 @@ fn c6_a_fetch_does_not_hammer_a_disk_that_refuses_its_victims() {
     });
 }
 
-/// A thread or a task that fetches a page again and again, as long as the disk refuses to write.
+/// Starts a thread or a task that fetches a page again and again, as long as the disk refuses to write.
 fn fetch_until_it_is_here(pool: &BufferPool, page: PageId, as_task: bool) -> Fetching {
     let pool = pool.clone();
     thread::spawn(move || {
@@ -521,7 +522,7 @@ fn fetch_until_it_is_here(pool: &BufferPool, page: PageId, as_task: bool) -> Fet
 fn c6_however_many_want_a_frame_a_disk_that_refuses_victims_is_asked_now_and_then() {
     const FRAMES: u32 = 32;
     const FETCHES: u32 = 24;
-    // As many batches as all begin with, and some before the rests come to 16 ms; a batch may be all frames.
+    // As many batches as all begin with, and some before the pauses reach 16 ms; a batch may be all frames.
     const AT_FIRST: usize = (FETCHES + 4) as usize;
     with_each_method(|method| {
         let bench = Bench::new(method, FRAMES, 4 * FRAMES);
@@ -532,7 +533,7 @@ fn c6_however_many_want_a_frame_a_disk_that_refuses_victims_is_asked_now_and_the
         let fetching: Vec<_> = (0..FETCHES)
             .map(|n| fetch_until_it_is_here(&bench.pool, bench.page(2 * FRAMES + n), n % 2 == 0))
             .collect();
-        // Until it can be told from the beginning, however long that takes: the slower the machine, the more they may ask.
+        // Until this differs from the beginning, however long that takes: the slower the machine, the more tries are allowed.
         eventually("they go on trying", || {
             assert_eq!(bench.pool.prefetch(bench.file.pages(3 * FRAMES..4 * FRAMES)).started, 0);
             bench.disk.count(Op::Write) > 3 * AT_FIRST * FRAMES as usize
@@ -540,16 +541,17 @@ fn c6_however_many_want_a_frame_a_disk_that_refuses_victims_is_asked_now_and_the
         let writes = bench.disk.count(Op::Write);
         let millis = begun.elapsed().as_millis() as usize;
         let batches = AT_FIRST + 1 + millis / 16;
-        // Each fetch that is told of the failure, after 50 ms, has tried twice for itself.
+        // Each fetch that gets the error, after 50 ms, has tried twice for itself.
         let tries = FETCHES as usize * 2 * (1 + millis / 50);
         println!("{writes} writes in {millis} ms");
         assert!(
             writes <= batches * FRAMES as usize + tries,
             "{writes} writes, {batches} batches, {tries} tries"
         );
-        // Who does not wait is told why there is no frame, and who tries again gets one when the disk is well again.
+        // A caller that does not wait gets an error that says why there is no frame. One that tries again gets a frame when the
+        // disk works again.
         let impatient = Duration::ZERO;
-        // (A task is, before it knows what came of its own try.)
+        // (A task is, before it knows the result of its own try.)
         let fetch = || bench.pool.fetch(bench.page(1)).frame_wait(impatient);
         for refused in [fetch().wait(), pollster::block_on(fetch())] {
             assert_eq!(refused.unwrap_err().raw_os_error(), Some(EIO));

@@ -1,4 +1,4 @@
-//! C6: a task in line that its runtime does not poll holds up nobody else, and a line may be as long as it likes.
+//! C6: a task in line that its runtime does not poll holds up no other waiter, and a line may have any length.
 
 use std::{
     future::Future,
@@ -38,7 +38,7 @@ fn poll<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::Outpu
 
 type Writing<'a> = Pin<Box<dyn Future<Output = Result<PageWrite<'a>>> + 'a>>;
 
-/// A task that wants to write and is in line for the latch, and what tells that it was called.
+/// Makes a task that wants to write and is in line for the latch; returns it with the count of its wake-ups.
 fn writer_in_line(page: &PinnedPage) -> (Writing<'_>, Arc<Counting>, Waker) {
     let counting = Arc::new(Counting::default());
     let waker = Waker::from(Arc::clone(&counting));
@@ -47,7 +47,7 @@ fn writer_in_line(page: &PinnedPage) -> (Writing<'_>, Arc<Counting>, Waker) {
     (writing, counting, waker)
 }
 
-/// Starts a thread that writes version 2 to the page, and comes back when it is in line behind the latch's holder.
+/// Starts a thread that writes version 2 to the page, and returns when it is in line behind the latch's holder.
 fn thread_in_line(page: &PinnedPage) -> thread::JoinHandle<()> {
     let page = page.try_clone().unwrap();
     let (send, begins) = std::sync::mpsc::channel();
@@ -56,7 +56,7 @@ fn thread_in_line(page: &PinnedPage) -> thread::JoinHandle<()> {
         restamp(&page, 2);
     });
     begins.recv().unwrap();
-    // It looks for a while before it gets in line; in this test's favour if it took longer.
+    // It spins for a while before it gets in line; the test still holds if that takes longer.
     thread::sleep(Duration::from_millis(50));
     writing
 }
@@ -106,8 +106,8 @@ fn c6_a_latch_that_is_handed_to_a_task_that_is_not_polled_is_taken_back() {
     });
 }
 
-/// In line for the end of a read, and out of it by being dropped or served: 64,000 tasks took 15 s each way when every step walked
-/// along the line.
+/// Tasks get in line for the end of a read, and leave the line by being dropped or served: 64,000 tasks took 15 s each way when
+/// every step walked along the line.
 #[test]
 fn c6_tens_of_thousands_get_in_line_for_one_page_and_leave_it_in_no_time() {
     const TASKS: usize = 64_000;
@@ -127,7 +127,7 @@ fn c6_tens_of_thousands_get_in_line_for_one_page_and_leave_it_in_no_time() {
         for fetch in &mut fetches {
             assert!(poll(Pin::new(fetch), &waker).is_pending());
         }
-        // From the middle of the line, in no order of arrival.
+        // From the middle of the line, not in order of arrival.
         let served = fetches.split_off(TASKS / 2);
         drop(fetches);
         gate.open();

@@ -1,4 +1,4 @@
-//! C6, C10: a thread that waits for a page's write with that page in hand. With a view or frozen bytes it gets the write, whether
+//! C6, C10: a thread that waits for a page's write while it holds that page. With a view or frozen bytes it gets the write, whether
 //! or not another thread waits to change the page; with a write guard, be it its own or one that was forgotten, an error in time.
 
 use std::{
@@ -59,7 +59,7 @@ fn c6_who_holds_a_view_or_frozen_bytes_may_wait_for_the_pages_write_though_a_wri
                 });
             }
         }
-        // What needs the page to itself says so in time.
+        // An operation that needs the page for itself fails in time.
         beside_a_writer_in_line(&bench, 6, false, || {
             let refused = bench.pool.close_file(bench.file).wait();
             assert!(
@@ -83,7 +83,7 @@ fn c6_who_holds_a_view_may_shut_the_pool_down_though_a_writer_waits() {
     });
 }
 
-/// The error of something that must end in time.
+/// Returns the error of something that must end in time.
 fn refusal<T>(result: Result<T>, begun: Instant) -> Error {
     let took = begun.elapsed();
     assert!(took < FRAME_WAIT + TOLERANCE, "took {took:?}");
@@ -132,7 +132,7 @@ fn c6_a_write_guard_that_is_held_is_an_error_in_time_and_all_other_pages_are_wri
             if is_forgotten {
                 drop(guards);
                 drop(pages);
-                // The latch is all that is left of it.
+                // Only its latch is left.
                 let begun = Instant::now();
                 assert_latched(&refusal(pool.evict(page(4)).wait(), begun), page(4));
                 let begun = Instant::now();

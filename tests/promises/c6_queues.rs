@@ -1,5 +1,5 @@
 //! C6: what waits for the device. Writes that no caller waits for go behind demands, and never starve; a file has no more in flight
-//! than it was told.
+//! than its bound.
 
 use std::{
     num::NonZeroU32,
@@ -24,7 +24,7 @@ use crate::support::{
 /// What a bounded wait may take on a busy machine.
 const TOLERANCE: Duration = Duration::from_secs(20);
 
-/// Each page is a request of its own, and only the test asks for writes.
+/// Makes a bench in which each page is a request of its own, and only the test asks for writes.
 fn bench(method: IoMethod) -> Bench {
     Bench::with(128, |builder| {
         let builder = builder.frames(256).combine_limit_bytes(PAGE).background_writer(BackgroundWriter::Off);
@@ -32,7 +32,7 @@ fn bench(method: IoMethod) -> Bench {
     })
 }
 
-/// Starts a checkpoint and waits until so many requests have been handed over since, and one is held.
+/// Starts a checkpoint and waits until this number of requests has been handed over since, and one is held.
 fn begin_checkpoint(
     bench: &Bench,
     gate: &Gate,
@@ -47,14 +47,14 @@ fn begin_checkpoint(
     running
 }
 
-/// A fetch whose request has been handed over when this is back. Only where no thread can come for it at once.
+/// Begins a fetch, and returns it when its request has been handed over. Only where no thread can take the request at once.
 fn begin_fetch(bench: &Bench, block: u32) -> impl Future<Output = Result<PinnedPage>> + Unpin + use<> {
     let mut fetch = bench.pool.fetch(bench.page(block));
     assert!(Pin::new(&mut fetch).poll(&mut Context::from_waker(Waker::noop())).is_pending());
     fetch
 }
 
-/// What the disk began to do, in order.
+/// Returns what the disk began to do, in order.
 fn begun(disk: &SimDisk) -> impl Iterator<Item = (Op, u64)> {
     let begun = disk.log().into_iter().filter(|event| event.moment == Moment::Begin);
     begun.map(|event| (event.op, event.offset / PAGE as u64))
@@ -68,7 +68,7 @@ fn c6_a_miss_does_not_wait_for_the_writes_of_a_checkpoint() {
             bench.dirty(0..64, 2);
             let gate = bench.disk.hold(Op::Write);
             let checkpoint = begin_checkpoint(&bench, &gate, 64);
-            // In the same file, whose writes do not come back.
+            // In the same file, whose writes do not end.
             let (done, over) = channel();
             let fetch = bench.pool.fetch(bench.page(100));
             let fetching = thread::spawn(move || drop(done.send(pollster::block_on(fetch))));
@@ -81,7 +81,7 @@ fn c6_a_miss_does_not_wait_for_the_writes_of_a_checkpoint() {
     });
 }
 
-/// With a single thread nothing goes beside the write that it has in hand.
+/// With a single thread nothing is transferred beside the write that it makes.
 #[test]
 fn c6_a_miss_and_a_flush_go_before_the_writes_of_a_checkpoint() {
     guarded(|| {
@@ -114,7 +114,7 @@ fn c6_a_checkpoint_goes_on_while_misses_wait() {
         bench.dirty(0..WRITES as u32, 2);
         let gate = bench.disk.hold(Op::Read);
         let fetches: Vec<_> = (0..20).map(|n| begin_fetch(&bench, 40 + 2 * n)).collect();
-        // The thread has the first of them in hand.
+        // The thread transfers the first of them.
         gate.wait_for(1);
         let checkpoint = begin_checkpoint(&bench, &gate, WRITES);
         bench.disk.clear_log();
@@ -127,7 +127,7 @@ fn c6_a_checkpoint_goes_on_while_misses_wait() {
     });
 }
 
-/// The most operations on the file that were under way at once.
+/// Returns the most operations on the file that were under way at once.
 fn most_at_once(log: &[Event], path: &str) -> usize {
     let transfers =
         log.iter().filter(|event| matches!(event.op, Op::Read | Op::Write) && event.path.as_os_str() == path);
@@ -154,13 +154,13 @@ fn c6_a_file_has_no_more_in_flight_than_it_was_told() {
                 (0..8).map(|n| fetch_apart(&bench.pool, page(4 * n), n % 3 == 0)).collect();
             eventually("all have missed", || bench.pool.stats().counts.misses == 8);
             gate.wait_for(most as usize);
-            // Those of another file go by meanwhile, so that one more would have gone, too.
+            // Requests of another file are served meanwhile, so one more of this file would have been served, too.
             (0..8)
                 .for_each(|block| drop(outcome(fetch_apart(&bench.pool, bench.page(block), true)).unwrap()));
             assert_eq!(gate.held(), most as usize);
             gate.open();
             fetching.into_iter().for_each(|one| assert_stamped(&outcome(one).unwrap(), 1));
-            // All kinds of transfers at once; no queue has room for so many.
+            // All kinds of transfers at once, more than any queue has room for.
             bench.disk.inject(Fault::delay_up_to(Which::any_of("other"), Duration::from_micros(100)));
             bench.pool.prefetch(other.pages((100..160).step_by(2)));
             let changing: Vec<_> = (0..4)
@@ -183,8 +183,8 @@ fn c6_a_file_has_no_more_in_flight_than_it_was_told() {
     });
 }
 
-/// A request that finds no place in the queue is transferred by its submitter. Not one of a file with a bound: a thread has another of
-/// that file in hand.
+/// A request that finds no place in the queue is transferred by its submitter, but not one of a file with a bound, while a thread
+/// transfers another of that file.
 #[test]
 fn c6_a_full_queue_does_not_let_a_file_pass_its_bound() {
     guarded(|| {

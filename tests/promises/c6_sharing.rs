@@ -1,4 +1,4 @@
-//! C6: what all share, nobody has alone: the frames, where many calls want many pages each, and the pages for sealed copies.
+//! C6: no caller gets all of what is shared: the frames, where many calls want many pages each, and the pages for sealed copies.
 
 use std::{
     pin::{Pin, pin},
@@ -15,7 +15,7 @@ use ringpool::{
 
 use crate::support::{Bench, assert_stamped, eventually, guarded, restamp, stamped_file, with_each_method};
 
-/// A page that stays pinned is in the way of calls for all frames, and of no other.
+/// A page that stays pinned stops calls for all frames, and no other calls.
 #[test]
 fn c6_calls_that_cannot_have_their_pages_are_no_error_to_smaller_ones() {
     const FRAMES: u32 = 16;
@@ -45,8 +45,8 @@ fn c6_calls_that_cannot_have_their_pages_are_no_error_to_smaller_ones() {
     });
 }
 
-/// A look at the frames finds those left that the next large call is about to take, which was let in a moment ago: a small call that
-/// went by it would wait beside the large one, and give up.
+/// A look at the frames finds those free that the next large call, which was just admitted, is about to take: a small call that
+/// relied on this would wait beside the large one, and give up.
 #[test]
 fn c6_a_call_in_line_does_not_take_frames_for_left_that_the_next_one_is_about_to_take() {
     const FRAMES: u32 = 16;
@@ -67,7 +67,7 @@ fn c6_a_call_in_line_does_not_take_frames_for_left_that_the_next_one_is_about_to
         thread::sleep(wait);
         assert!([&mut next, &mut small, &mut last].into_iter().all(&mut is_pending));
         drop(first);
-        // Longer than a look holds, and not so long that those in line are passed over.
+        // Longer than a look counts, and not so long that calls in line are passed over.
         thread::sleep(Duration::from_millis(6));
         assert!([&mut last, &mut next, &mut small].into_iter().all(&mut is_pending));
         let asked = Instant::now();
@@ -83,7 +83,8 @@ fn c6_a_call_in_line_does_not_take_frames_for_left_that_the_next_one_is_about_to
     });
 }
 
-/// Calls that want the same pages need fewer frames than they were let in for. One whose reads do not come back leaves the rest to others.
+/// Calls that want the same pages need fewer frames than they were admitted for. One whose reads do not end leaves the other frames
+/// to other calls.
 #[test]
 fn c6_calls_whose_reads_do_not_come_back_leave_the_frames_to_others_that_they_share() {
     with_each_method(|method| {
@@ -133,7 +134,7 @@ fn c6_a_call_for_more_pages_than_a_shrinking_pool_keeps_is_an_error_at_once() {
     });
 }
 
-/// Calls that want four times the frames that there are all get their pages, though each must wait for others.
+/// Calls that want four times the frames that there are all get their pages, though each must wait for other calls.
 #[test]
 fn c6_many_calls_that_fetch_many_pages_each_all_get_them() {
     const FRAMES: u32 = 64;
@@ -171,7 +172,7 @@ fn c6_many_calls_that_fetch_many_pages_each_all_get_them() {
     });
 }
 
-/// Futures that wait in line or have been let in, and are dropped or not polled any more.
+/// Futures that wait in line or were admitted, and are dropped or not polled any more.
 #[test]
 fn c6_calls_for_many_pages_that_are_given_up_hold_up_no_other() {
     with_each_method(|method| {
@@ -180,7 +181,7 @@ fn c6_calls_for_many_pages_that_are_given_up_hold_up_no_other() {
         let pages = |from: u32| (from..from + 8).map(|block| bench.page(block)).collect::<Vec<_>>();
         let gate = bench.disk.hold(Op::Read.of("data"));
         thread::scope(|scope| {
-            // A call that is let in, and sleeps for the disk.
+            // A call that is admitted, and waits for the disk.
             let first = scope.spawn(|| bench.pool.fetch_many(&pages(0)).wait().map(drop));
             gate.wait_for(1);
             let mut context = Context::from_waker(Waker::noop());

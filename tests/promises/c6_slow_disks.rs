@@ -1,5 +1,5 @@
-//! C6: a wait for a frame is bounded by what is wrong, not by what is slow; a file that does not answer holds up no other; and who
-//! waits leaves the processors to those who work.
+//! C6: a wait for a frame is bounded by what is wrong, not by what is slow; a file that does not answer holds up no other; and a
+//! thread that waits leaves the processors to threads that work.
 
 use std::{
     thread,
@@ -26,7 +26,7 @@ fn bench(method: IoMethod, frames: u32) -> Bench {
     Bench::with(64, |builder| builder.frames(frames).frame_wait(FRAME_WAIT).io_method(method))
 }
 
-/// All but those whose transfers are calls of the thread that asks.
+/// Returns all but those whose transfers are calls of the thread that asks.
 fn asynchronous() -> impl Iterator<Item = IoMethod> {
     methods().into_iter().filter(|method| *method != IoMethod::Sync)
 }
@@ -47,7 +47,7 @@ fn c6_a_disk_that_takes_longer_than_pins_are_waited_for_is_no_error() {
     });
 }
 
-/// The pins stand in the way only when the disk has nothing.
+/// Pins count only while the disk has nothing to do.
 #[test]
 fn c6_the_time_for_pins_runs_only_while_all_frames_are_pinned() {
     guarded(|| {
@@ -223,7 +223,7 @@ fn c6_who_waits_for_pins_does_not_look_at_all_frames_again_and_again() {
         }
         let sweeps = bench.pool.stats().counts.futile_sweeps - before;
         println!("{sweeps} sweeps");
-        // One every few milliseconds for all of them would be 500; each for itself, 4,000.
+        // One every few milliseconds for all fetches together would be 500; one for each fetch, 4,000.
         assert!(sweeps < 250, "{sweeps} sweeps in a second");
         drop(pins);
     });

@@ -1,5 +1,5 @@
-//! C6: a task that need not wait gives other tasks of its thread their turns all the same, and one that is polled late is not told of
-//! pins that it has not met.
+//! C6: a task that need not wait lets other tasks of its thread be polled all the same, and one that is polled late gets no error
+//! about pins that it has not met.
 
 use std::{
     cell::{Cell, RefCell},
@@ -20,7 +20,7 @@ use ringpool::{CheckpointOptions, Error, StreamOptions};
 
 use crate::support::{Bench, eventually, with_each_method};
 
-/// The most results that a task may come by before others have a turn.
+/// The most results that a task may get before other tasks are polled.
 const IN_A_ROW: u32 = 128;
 
 const PAGES: u32 = 4;
@@ -33,8 +33,8 @@ impl Wake for Flag {
     }
 }
 
-/// An executor of one thread: polls the tasks that were woken, one after another, until the first is over. Gives how often the
-/// second had its turn.
+/// Runs two tasks on one thread: polls those that were woken, one after another, until the first is over. Returns how often the
+/// second was polled.
 fn run(first: impl Future<Output = ()>, mut second: impl FnMut()) -> u32 {
     let woken = Arc::new(Flag(AtomicBool::new(true)));
     let waker = Waker::from(Arc::clone(&woken));
@@ -53,7 +53,7 @@ fn run(first: impl Future<Output = ()>, mut second: impl FnMut()) -> u32 {
     turns
 }
 
-/// Has a task come by `results`, one by one, and looks after how many of them another one has its turn: the most at the most.
+/// Has a task get `results`, one by one; returns the most of them in a row without a poll of another task.
 fn most_in_a_row<F: Future<Output = ()>>(results: u32, mut next: impl FnMut(u32) -> F) -> u32 {
     let (in_a_row, most) = (Cell::new(0), Cell::new(0));
     let task = async {
@@ -128,7 +128,7 @@ fn once<F: Future>(mut future: Pin<Box<F>>) -> (Pin<Box<F>>, Poll<F::Output>) {
     (future, polled)
 }
 
-/// Whether it is dropped or waited for by other means, nothing of a future that has given way is lost.
+/// A future that has given way loses nothing when it is dropped or waited for in another way.
 #[test]
 fn c6_a_future_that_gives_way_can_be_dropped_or_asked_again() {
     with_each_method(|method| {
@@ -161,7 +161,7 @@ fn c6_a_future_that_gives_way_can_be_dropped_or_asked_again() {
     });
 }
 
-/// The time in which its runtime did not poll it is no time in which it met pins.
+/// Time in which the runtime does not poll the task does not count as time in which all frames were pinned.
 #[test]
 fn c6_a_task_that_is_polled_after_its_deadline_looks_more_than_once() {
     with_each_method(|method| {
@@ -178,7 +178,7 @@ fn c6_a_task_that_is_polled_after_its_deadline_looks_more_than_once() {
             drop(pinned);
             drop(pollster::block_on(fetch).unwrap());
 
-            // Nor is it none.
+            // Where a page is pinned it still waits for its whole bound.
             let pinned = bench.fetch(0).unwrap();
             let fetched = pollster::block_on(bench.pool.fetch(bench.page(1)).frame_wait(options));
             assert!(

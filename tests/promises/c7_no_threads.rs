@@ -1,4 +1,4 @@
-//! C7 where no thread can be had: when the pool is built, or from then on, for a while or for good.
+//! C7 where the system refuses threads: when the pool is built, or from then on, for a while or for good.
 
 use std::{fs, num::NonZeroU32, path::Path};
 
@@ -18,7 +18,8 @@ const ALL: u64 = u64::MAX;
 
 const BLOCKS: u32 = 40;
 
-/// A bit of everything that a pool starts threads for, as tasks do it: in version 1 at first, all of it in version 2 in the end.
+/// Does a little of everything that a pool starts threads for, as tasks do it: in version 1 at first, all of it in version 2 in the
+/// end.
 fn use_all(pool: &BufferPool, file: FileId) {
     let page = |block| PageId::new(file, block);
     pool.prefetch(file.pages([20_u32, 21, 30]));
@@ -79,7 +80,7 @@ fn c7_a_method_that_needs_threads_is_refused_where_none_can_be_had() {
     }
 }
 
-/// Of the threads that a pool starts as it is built, each in turn is the first that cannot be had.
+/// Of the threads that a pool starts as it is built, each in turn is the first that is refused.
 #[test]
 fn c7_a_pool_works_with_as_many_threads_as_it_gets() {
     with_each_method(|method| {
@@ -103,7 +104,7 @@ fn c7_a_pool_works_with_as_many_threads_as_it_gets() {
     });
 }
 
-/// Threads are refused once the pool is there, and come back.
+/// Threads are refused once the pool is open, and can be started again later.
 #[test]
 fn c7_what_threads_would_have_done_is_done_by_the_caller_for_as_long_as_none_can_be_had() {
     with_each_method(|method| {

@@ -56,7 +56,7 @@ struct Seen {
     answers: Vec<String>,
 }
 
-/// A bit of everything, the same for every method.
+/// Does a little of everything, the same for every method; returns what was seen.
 fn play(method: IoMethod, direct: Fallback, frames: u32) -> Seen {
     let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let path = dir.path().join("file");
@@ -105,7 +105,7 @@ fn c7_every_method_gives_the_same_bytes_and_answers() {
                 for direct in [Fallback::Off, Fallback::Prefer] {
                     println!("{frames} frames, {method:?}, direct {direct:?}");
                     let seen = play(method.clone(), direct, frames);
-                    // Whether a page is resident may differ, since what is read ahead arrives when it does.
+                    // Whether a page is resident may differ, since reads ahead may end at any time.
                     let told = |seen: &Seen| {
                         let answers = seen.answers.iter();
                         answers

@@ -29,7 +29,7 @@ struct Inner {
     fails: AtomicBool,
     lies: AtomicBool,
     panics: AtomicBool,
-    /// A flush takes for as long as somebody has this.
+    /// A flush takes as long as this is locked.
     busy: Mutex<()>,
 }
 
@@ -150,7 +150,7 @@ fn c8_no_write_overtakes_a_slow_flush() {
             move || checkpoint(&pool)
         });
         eventually("the log is being flushed", || !log.flushes().is_empty());
-        // The page can be read and changed meanwhile: nobody waits for the log but who asked for the write.
+        // The page can be read and changed meanwhile: only the caller that asked for the write waits for the log.
         assert_stamped(&bench.fetch(3).unwrap(), 2);
         change(&bench, 3, 3, 51);
         assert_eq!(bench.disk.count(Op::Write), 0);

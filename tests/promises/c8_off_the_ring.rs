@@ -1,8 +1,8 @@
-//! C8: the log is flushed by whoever has pages written, and never by a thread that moves pages for everybody: while the log takes
-//! its time, reads go on.
+//! C8: the log is flushed by the thread that has pages written, and never by a thread that transfers for all: while the log is
+//! slow, reads go on.
 //!
 //! Over a real file, so that with io_uring it is the ring that reads; and with one thread for all transfers, where the method has
-//! threads, so that a flush in there would stop them all.
+//! threads, so that a flush in that thread would stop all transfers.
 
 use std::{
     fs, io,
@@ -26,14 +26,14 @@ use crate::support::{
 const FRAMES: u32 = 8;
 const BLOCKS: u32 = 32;
 
-/// Pages that stay clean, so that the frames of two can be had without the log.
+/// Pages that stay clean, so that the frames of two can be taken without the log.
 const CLEAN: u32 = 2;
 
 /// A page that a miss or a prefetch asks for, and the first of those that are read meanwhile.
 const WANTED: u32 = BLOCKS - 1;
 const READ_MEANWHILE: u32 = BLOCKS / 2;
 
-/// A log whose flush takes for as long as somebody has it in hand, and that notes which threads flush it.
+/// A log whose flush takes as long as the test holds it, and that notes which threads flush it.
 #[derive(Clone, Default)]
 struct SlowLog(Arc<Inner>);
 
@@ -63,7 +63,7 @@ impl SlowLog {
     }
 }
 
-/// Notes which threads wake a task: whoever brings what it waits for.
+/// Notes which threads wake a task.
 #[derive(Default)]
 struct WokenBy(Mutex<Vec<ThreadId>>);
 
@@ -73,7 +73,7 @@ impl Wake for WokenBy {
     }
 }
 
-/// Reads a page that is not in the pool, as a task does, which leaves the transfer to the method. Gives the threads that woke it.
+/// Reads a page that is not in the pool, as a task does, which leaves the transfer to the method. Returns the threads that woke it.
 fn read_as_task(pool: &BufferPool, page: PageId) -> Vec<ThreadId> {
     let woken_by = Arc::new(WokenBy::default());
     let waker = Waker::from(Arc::clone(&woken_by));
@@ -90,7 +90,7 @@ fn read_as_task(pool: &BufferPool, page: PageId) -> Vec<ThreadId> {
     woken_by.0.lock().unwrap().clone()
 }
 
-/// Has dirty pages written on some occasion while the log is in somebody's hand, and reads another page meanwhile.
+/// Has dirty pages written on some occasion while the log is held, and reads another page meanwhile.
 fn assert_reads_go_on(
     method: &IoMethod,
     writer: BackgroundWriter,
@@ -133,7 +133,7 @@ fn assert_reads_go_on(
     );
 }
 
-/// As a thread that waits, or as a task.
+/// Completes it as a thread that waits, or as a task.
 fn complete<T: Send + 'static>(completion: Completion<T>, as_task: bool) {
     let completed = if as_task { pollster::block_on(completion) } else { completion.wait() };
     completed.unwrap();
@@ -165,7 +165,7 @@ fn c8_reads_go_on_while_what_makes_room_waits_for_the_log() {
         assert_reads_go_on(&method, BackgroundWriter::Off, |pool, file| {
             pool.prefetch(file.pages([WANTED]));
         });
-        // The first who needs a frame has the background writer see to it.
+        // The first fetch that needs a frame wakes the background writer.
         assert_reads_go_on(&method, BackgroundWriter::ReadyFrames { low: 1, high: 2 }, |pool, file| {
             pool.fetch(PageId::new(file, WANTED)).wait().unwrap();
         });

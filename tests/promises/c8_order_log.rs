@@ -1,5 +1,5 @@
-//! C8, by an order log: whoever writes pages, for whatever reason and however many at once, the disk never knows more than the
-//! log. Pages hold the position of their last change, so that what has reached the disk can be read off it.
+//! C8, by an order log: whichever thread writes pages, for whatever reason and however many at once, the disk never has a change
+//! that the log lacks. Pages hold the position of their last change, so that what has reached the disk can be read off it.
 
 use std::{
     io,
@@ -24,8 +24,8 @@ const BLOCKS: u32 = 64;
 /// Changes of each of the threads.
 const CHANGES: u32 = 250;
 
-/// A log that looks at the disk right before it gets further: all that was written until then was written while it was durable no
-/// further than it is now.
+/// A log that looks at the disk right before its durable position moves on: all that was written until then was written while the
+/// log was durable up to the old position.
 #[derive(Clone, Default)]
 struct OrderLog(Arc<Inner>);
 

@@ -1,4 +1,4 @@
-//! C8: a change that the log was not told of shows, and is not written where that is refused.
+//! C8: a change that is not in the log is reported, and is not written where that is refused.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use ringpool::{
 
 use crate::support::{Bench, PAGE, guarded, stamped, stamped_file, with_each_method};
 
-/// A log that is durable as far as anybody asks.
+/// A log that is durable as far as it is asked to be.
 struct Log;
 
 impl Wal for Log {
@@ -25,7 +25,7 @@ fn bench(method: IoMethod, rule: UnloggedChanges) -> Bench {
     Bench::with(8, |builder| builder.frames(16).io_method(method).wal(Log).unlogged_changes(rule))
 }
 
-/// Changes the page to version 2, and states what it is given.
+/// Changes the page to version 2, and states this LSN.
 fn change(bench: &Bench, block: u32, lsn: Option<Lsn>) {
     let page = bench.fetch(block).unwrap();
     let mut bytes = page.write().unwrap();
@@ -75,7 +75,7 @@ fn c8_a_page_that_is_changed_without_a_position_is_refused_until_its_image_is_lo
         let mut expected = stamped_file(4, 2);
         expected[PAGE..2 * PAGE].copy_from_slice(&stamped(1, 1));
         assert!(bench.durable()[..4 * PAGE] == expected, "the others are written, and this one is not");
-        // A later change that is logged does not tell of the one before.
+        // A later change that is logged does not log the one before.
         change(&bench, 1, Some(Lsn(6)));
         is_refused(&bench.pool.flush(bench.page(1)).wait(), bench.page(1));
         is_refused(&bench.pool.evict(bench.page(1)).wait(), bench.page(1));

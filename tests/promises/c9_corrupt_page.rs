@@ -13,14 +13,14 @@ const BLOCKS: u32 = 8;
 const BODY: usize = PAGE - Crc32c::TRAILER;
 const TAG: u64 = 42;
 
-/// A page as it lies on disk: sealed.
+/// Makes a page as it lies on disk: sealed.
 fn sealed(tag: u64, block: u32, version: u8) -> Vec<u8> {
     let mut page = stamped(block, version);
     Crc32c.seal(PageAddress::new(tag, block), &mut page);
     page
 }
 
-/// A bench with the codec, and a file of sealed pages under the tag.
+/// Makes a bench with the codec, and a file of sealed pages under the tag.
 fn bench(method: IoMethod) -> Bench {
     let mut bench = Bench::with(1, |builder| builder.frames(16).io_method(method).codec(Crc32c));
     bench.disk.put("sealed", (0..BLOCKS).flat_map(|block| sealed(TAG, block, 1)).collect::<Vec<_>>());
@@ -80,7 +80,7 @@ fn c9_a_torn_flipped_misplaced_or_zeroed_page_is_an_error_and_never_data() {
             bench.assert_at_rest();
             let good = bench.fetch(4).unwrap();
             assert!(good.read()[..BODY] == stamped(4, 1)[..BODY]);
-            // Mended, as from a backup, it can be had.
+            // Repaired, as from a backup, it can be fetched.
             damage(&bench, |file| file[3 * PAGE..4 * PAGE].copy_from_slice(&sealed(TAG, 3, 2)));
             assert!(bench.fetch(3).unwrap().read()[..BODY] == stamped(3, 2)[..BODY]);
         }
@@ -181,7 +181,7 @@ fn c9_zeros_are_new_pages_where_a_file_is_opened_so_and_nothing_else_is() {
         assert!(bench.fetch(3).unwrap().read().iter().all(|&byte| byte == 0));
         assert!(bench.fetch(4).unwrap().read()[..BODY] == stamped(4, 1)[..BODY]);
         assert_corrupt(bench.fetch(5), &bench, 5);
-        // Once it is written it is as any other.
+        // Once it is written it is like any other page.
         bench.dirty([3], 2);
         bench.pool.close_file(bench.file).wait().unwrap();
         bench.file = bench.pool.open_file("sealed", OpenOptions::new().tag(TAG)).unwrap();

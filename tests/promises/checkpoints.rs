@@ -1,4 +1,4 @@
-//! What a checkpoint covers: all that was dirty at its start, whoever is writing it; and how it goes about it.
+//! What a checkpoint covers: all that was dirty at its start, whichever thread is writing it; and in which order it writes.
 
 use std::{
     pin::pin,
@@ -15,7 +15,7 @@ use ringpool::{
 
 use crate::support::{Bench, EIO, eventually, guarded, restamp, stamped_file, with_each_method};
 
-/// Long enough for a checkpoint that does not wait for what it should to be over.
+/// Long enough for a checkpoint to end that does not wait for what it should wait for.
 const A_WHILE: Duration = Duration::from_millis(50);
 
 #[test]
@@ -63,7 +63,7 @@ fn start(pool: &BufferPool, options: CheckpointOptions) -> thread::JoinHandle<Ch
     thread::spawn(move || pool.checkpoint(options).wait().unwrap())
 }
 
-/// A second file, all of it dirty.
+/// Makes a second file, all of it dirty.
 fn add_dirty_file(bench: &Bench, name: &str, blocks: u32) -> FileId {
     bench.disk.put(name, stamped_file(blocks, 1));
     let file = bench.pool.open_file(name, OpenOptions::new()).unwrap();
@@ -315,7 +315,7 @@ fn c8_the_redo_position_follows_a_page_that_many_change_all_the_time() {
                     let page = bench.fetch(0).unwrap();
                     while !done.load(Relaxed) {
                         let mut bytes = page.write().unwrap();
-                        // Appended with the guard in hand.
+                        // Appended while the guard is held.
                         let lsn = end.fetch_add(1, Relaxed) + 1;
                         bytes[..8].copy_from_slice(&lsn.to_le_bytes());
                         bytes.set_lsn(Lsn(lsn));

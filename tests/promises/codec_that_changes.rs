@@ -24,8 +24,8 @@ const TAG: u64 = 42;
 const BLOCKS: u32 = 24;
 const BODY: usize = PAGE - 16;
 
-/// A toy cipher: what it makes of a page differs each time. It opens before it verifies, so the bytes of a page that it refuses, or panics
-/// over, are changed by then.
+/// A toy cipher whose result differs each time. It opens before it verifies, so the bytes of a page that it refuses, or panics
+/// over, are changed already.
 #[derive(Clone, Default)]
 struct Cipher(Arc<Calls>);
 
@@ -48,7 +48,7 @@ impl Cipher {
     }
 }
 
-/// The words of the page, each changed by another number.
+/// Changes each word of the page by another number.
 fn scramble(at: PageAddress, nonce: u64, body: &mut [u8]) {
     let mut state = at.tag ^ u64::from(at.block.0) << 32 ^ nonce.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
     for word in body.chunks_exact_mut(8) {
@@ -57,7 +57,7 @@ fn scramble(at: PageAddress, nonce: u64, body: &mut [u8]) {
     }
 }
 
-/// Depends on each byte of the page as it was before it was sealed.
+/// Returns a number that depends on each byte of the page as it was before it was sealed.
 fn digest(at: PageAddress, body: &[u8]) -> u64 {
     let seed = at.tag ^ u64::from(at.block.0);
     body.iter().fold(seed, |sum, &byte| (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)) | 1
@@ -82,7 +82,7 @@ impl PageCodec for Cipher {
     }
 }
 
-/// A pool with the codec, and a file of sealed pages.
+/// Makes a pool with the codec, and a file of sealed pages.
 fn bench(method: IoMethod, frames: u32) -> (Bench, Cipher) {
     let cipher = Cipher::default();
     let mut bench = Bench::with(1, |builder| builder.frames(frames).io_method(method).codec(cipher.clone()));

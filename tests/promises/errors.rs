@@ -14,7 +14,7 @@ fn bench(method: IoMethod) -> Bench {
     Bench::with(8, |builder| builder.frames(16).io_method(method).frame_wait(Duration::from_millis(30)))
 }
 
-/// The error is of this kind, and names the path of the file beside its number.
+/// Asserts that the error is of this kind, and names the path of the file beside its number.
 #[track_caller]
 fn assert_tells<T>(result: Result<T, Error>, kind: ErrorKind, is_transient: bool) {
     let error = result.err().expect("an error");

@@ -21,7 +21,7 @@ fn is_zero(bytes: &[u8]) -> bool {
     bytes.iter().all(|&byte| byte == 0)
 }
 
-/// A bench with a codec, and a file whose pages it refuses.
+/// Makes a bench with a codec, and a file whose pages it refuses.
 fn damaged(method: IoMethod) -> Bench {
     let mut bench = Bench::with(1, |builder| builder.frames(4).io_method(method).codec(Crc32c));
     bench.disk.put("damaged", vec![0xdb; BLOCKS as usize * PAGE]);
@@ -81,7 +81,7 @@ fn c1_a_page_that_is_read_only_is_not_overwritten_whatever_its_state() {
     });
 }
 
-/// Without a read, and without a moment in which another thread sees the zeros.
+/// Overwrites without a read, and without a moment in which another thread sees the zeros.
 #[test]
 fn c1_no_other_thread_sees_an_overwritten_page_before_its_guard_ends() {
     with_each_method(|method| {

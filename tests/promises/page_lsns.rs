@@ -48,14 +48,14 @@ impl PageCodec for Inverted {
     }
 }
 
-/// The bytes of a block in version 1, with this LSN.
+/// Returns the bytes of a block in version 1, with this LSN.
 fn with_lsn(block: u32, lsn: u64) -> Vec<u8> {
     let mut page = stamped(block, 1);
     page[AT..AT + 8].copy_from_slice(&lsn.to_le_bytes());
     page
 }
 
-/// A pool, with a codec or without, whose file has pages with the LSNs 500, 501 and so on; and its log.
+/// Makes a pool, with a codec or without, whose file has pages with the LSNs 500, 501 and so on; and its log.
 fn bench(method: IoMethod, with_codec: bool) -> (Bench, Log) {
     let log = Log(Arc::default());
     let bench = Bench::with(BLOCKS, |builder| {
@@ -67,7 +67,7 @@ fn bench(method: IoMethod, with_codec: bool) -> (Bench, Log) {
     (bench, log)
 }
 
-/// The page as it is on the disk, opened.
+/// Returns the page as it is on the disk, opened.
 fn on_disk(bench: &Bench, block: u32, with_codec: bool) -> Vec<u8> {
     let image = bench.disk.image("data").unwrap();
     let page = &image[block as usize * PAGE..][..PAGE];

@@ -32,7 +32,7 @@ fn poll<F: Future + Unpin>(future: &mut F, task: &Arc<Task>) -> Poll<F::Output> 
     Pin::new(future).poll(&mut Context::from_waker(&Waker::from(Arc::clone(task))))
 }
 
-/// What the future comes to, after the task was woken.
+/// Returns the future's result, after the task was woken.
 fn when_woken<F: Future + Unpin>(mut future: F, task: &Arc<Task>) -> F::Output {
     loop {
         let before = task.0.load(Ordering::SeqCst);
@@ -56,7 +56,7 @@ fn c6_a_task_opens_a_file_without_waiting_for_its_disk() {
         let mut opening = bench.pool.open_file_async("slow", OpenOptions::new());
         assert!(poll(&mut opening, &task).is_pending());
         gate.wait_for(1);
-        // Others go on meanwhile, on the very disk.
+        // Other operations go on meanwhile, on the same disk.
         bench.disk.put("other", stamped(0, 1));
         bench.pool.open_file("other", OpenOptions::new()).unwrap();
         assert!(poll(&mut opening, &task).is_pending());

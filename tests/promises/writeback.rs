@@ -1,4 +1,4 @@
-//! What a write-out looks like from the disk: in the order of the files, neighbours in one request, as long as allowed, and never two
+//! The writes that the disk gets: in the order of the files, neighbours in one request of at most the allowed length, and never two
 //! writes of a page at once.
 
 use std::{collections::BTreeMap, thread, time::Duration};
@@ -13,7 +13,7 @@ use crate::support::{Bench, PAGE, eventually, restamp, stamped, stamped_file, wi
 /// The most pages of a request.
 const COMBINED: usize = 4;
 
-/// The writes so far: path, first block, pages.
+/// Returns the writes so far: path, first block, pages.
 fn writes(bench: &Bench) -> Vec<(String, u64, usize)> {
     let log = bench.disk.log();
     let begun = log.iter().filter(|event| event.op == Op::Write && event.moment == Moment::Begin);
@@ -82,7 +82,7 @@ fn who_changes_pages_that_are_being_written_never_waits_for_the_disk_however_man
         changes.join().unwrap();
         assert_eq!(writing(), BLOCKS);
         assert_eq!(bench.pool.stats().counts.shadow_pages, u64::from(BLOCKS));
-        // Somebody is still at it when the writes end: what that keeps is given back when he is done.
+        // A writer still has one page latched when the writes end: the shadow page that it keeps is given back when it lets go.
         let page = bench.fetch(BLOCKS - 1).unwrap();
         let mut bytes = page.write().unwrap();
         bytes.fill(0);
@@ -165,7 +165,7 @@ fn who_changes_a_page_never_waits_for_the_disk_while_its_writer_waits_for_room_f
         });
         gate.wait_for(1);
         let writing = || pool.stats().frames.writing;
-        // Of room for 16 copies, the three quarters that one file may have.
+        // The three quarters of room for 16 copies that one file may have.
         eventually("all room for its file is taken", || writing() == 12);
         thread::sleep(Duration::from_millis(50));
         let changing = thread::spawn({

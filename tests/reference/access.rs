@@ -46,7 +46,7 @@ impl Case<'_> {
         }
     }
 
-    /// Begins a fetch as a thread and as a task do it, and drops it before it is through.
+    /// Begins a fetch as a thread and as a task do it, and drops it before it is over.
     pub(crate) fn abandon(&mut self, at: At) -> Check {
         let fetch = self.pool().fetch(self.page_id(at)).frame_wait(self.fetch_options());
         let done = match fetch.wait_timeout(Duration::ZERO) {
@@ -147,7 +147,7 @@ impl Case<'_> {
         if wanted_frames > left { SHORT } else { LONG }
     }
 
-    /// Patience enough to make a fetch certain to succeed if it can, and quick if it cannot.
+    /// Returns how long a fetch waits: long enough to succeed if it can, and short if it cannot.
     fn fetch_options(&self) -> Duration {
         self.frame_wait()
     }
@@ -156,7 +156,7 @@ impl Case<'_> {
         if self.all_frames_are_held() { SHORT } else { LONG }
     }
 
-    /// Compares what came of a fetch with what the model expects of it; gives the page where there is one.
+    /// Compares the result of a fetch with what the model expects of it; returns the page where there is one.
     fn expect(&self, at: At, fetched: Result<PinnedPage>) -> Check<Option<PinnedPage>> {
         let no_frame_left = self.all_frames_are_held() && !self.is_held(at);
         match fetched {
@@ -255,7 +255,7 @@ impl Case<'_> {
         }
     }
 
-    /// The guard, or `None` where the model says that there can be none now, and the pool says so too.
+    /// Returns the guard, or `None` where the model says that there can be none now, and the pool says so too.
     fn write_guard<'p>(&self, at: At, page: &'p PinnedPage, by: By) -> Check<Option<PageWrite<'p>>> {
         let frozen = self.is_frozen(at);
         let guard = match by {

@@ -47,7 +47,7 @@ pub(crate) struct Held {
 
 pub(crate) enum Holding {
     Pin(PinnedPage),
-    /// Holds a share latch too, so nobody may want to change the page.
+    /// Holds a share latch too, so no step may want to change the page.
     Frozen(Bytes),
 }
 
@@ -135,7 +135,7 @@ impl<'c> Case<'c> {
         self.held.iter().any(|held| held.at == at && matches!(held.what, Holding::Frozen(_)))
     }
 
-    /// Frames that the script itself keeps pinned.
+    /// Returns the number of frames that the script itself keeps pinned.
     pub(crate) fn held_frames(&self) -> usize {
         let mut pages: Vec<At> = self.held.iter().map(|held| held.at).collect();
         pages.sort_unstable();
@@ -147,7 +147,7 @@ impl<'c> Case<'c> {
         self.held_frames() == self.configuration.frames as usize
     }
 
-    /// Whether no page ever has to make room, so that only what the script asks for is written.
+    /// Returns whether no page ever has to make room, so that only what the script asks for is written.
     pub(crate) fn everything_fits(&self) -> bool {
         self.files.len() * crate::operation::MOST_BLOCKS as usize <= self.configuration.frames as usize
     }
@@ -163,7 +163,7 @@ impl<'c> Case<'c> {
         Ok(())
     }
 
-    /// Waits for the I/O in flight, and looks at what the pool says of itself.
+    /// Waits for the I/O in flight, and checks the pool's stats.
     pub(crate) fn check_stats_at_rest(&self) -> Check {
         let give_up = Instant::now() + LONG;
         let mut frames = self.pool().stats().frames;

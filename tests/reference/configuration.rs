@@ -17,7 +17,7 @@ pub(crate) struct Configuration {
 impl Configuration {
     const FRAMES: [u32; 5] = [1, 2, 3, 16, 1024];
 
-    /// All of one method, buffered or direct.
+    /// Returns all configurations of one method, buffered or direct.
     pub(crate) fn class(method: &IoMethod, direct: bool) -> impl Iterator<Item = Self> {
         // 512 bytes are below what most file systems demand of direct I/O.
         let page_sizes: &[u32] = if direct { &[4096, 8192, 16384] } else { &[512, 4096, 8192, 16384] };
@@ -31,13 +31,13 @@ impl Configuration {
             .io_method(self.method.clone())
             .frames(self.frames)
             .page_size(self.page_size)
-            // How long truncate and close wait for pins, which scripts hold on purpose. Fetches are told their own.
+            // How long truncate and close wait for pins, which scripts hold on purpose. Fetches have a bound of their own.
             .frame_wait(Duration::from_millis(20))
             .background_writer(self.background_writer())
             .build()
     }
 
-    /// None in the smallest pools, so that fetches have to write for themselves.
+    /// Returns the background writer: none in the smallest pools, so that fetches have to write for themselves.
     fn background_writer(&self) -> BackgroundWriter {
         match self.frames {
             1 | 2 => BackgroundWriter::Off,
@@ -49,7 +49,7 @@ impl Configuration {
         OpenOptions::new().direct(if self.direct { Fallback::Require } else { Fallback::Off })
     }
 
-    /// Why this machine cannot run it.
+    /// Returns why this machine cannot run it.
     pub(crate) fn obstacle(&self, dir: &Path) -> Option<String> {
         let pool = match self.build() {
             Ok(pool) => pool,

@@ -1,8 +1,8 @@
-//! Two pages compared, in words that name whose bytes stand where others should.
+//! A comparison of two pages that names which page's bytes stand in the wrong place.
 
 use crate::stamp::{SECTOR, Stamp};
 
-/// How two pages differ, in words; `None` where they are equal.
+/// Tells how two pages differ, in words; `None` where they are equal.
 pub(crate) fn difference(expected: &[u8], found: &[u8]) -> Option<String> {
     if expected == found {
         return None;

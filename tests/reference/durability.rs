@@ -1,4 +1,4 @@
-//! Steps that bring pages to disk, and those that change files as a whole.
+//! Steps that write pages, and those that change files as a whole.
 
 use std::num::NonZeroU32;
 
@@ -141,7 +141,7 @@ impl Case<'_> {
         self.check_blocks(file)
     }
 
-    /// A new pool over the files.
+    /// Starts a new pool over the files.
     pub(crate) fn start(&mut self) -> Check {
         let pool = self.configuration.build().map_err(|error| text(&error))?;
         for file in &mut self.files {
@@ -176,7 +176,7 @@ impl Case<'_> {
             }
             Ending::Drop => drop(pool),
         }
-        // Pages in hand outlive their pool.
+        // Pinned pages outlive their pool.
         for held in std::mem::take(&mut self.held) {
             self.compare_held(&held)?;
         }

@@ -15,7 +15,7 @@
 //! | `RINGPOOL_REFERENCE_CASES` | cases in all, of 200 operations on average; 2205 unless set, some 400,000 for a night |
 //! | `RINGPOOL_REFERENCE_SEED` | the number that a failed run printed: draws the same scripts again |
 //!
-//! The same script may take another course in the pool from run to run: the I/O's timing is not under control here.
+//! One script may take different courses in the pool from run to run: the I/O's timing is not under control here.
 
 mod access;
 mod case;
@@ -45,7 +45,7 @@ use watchdog::Watchdog;
 /// The length of a script, on average.
 const OPERATIONS: usize = 200;
 
-/// Scripts use so many files at the most.
+/// The most files that a script uses.
 const FILES: usize = 3;
 
 /// Configurations of all classes together: three methods, seven kinds of file access, five sizes.
@@ -101,7 +101,7 @@ fn run_class(name: &str, method: &IoMethod, direct: bool) {
     say(&format!("reference: {name}: {cases} cases, {operations} operations, {:.1?}", begun.elapsed()));
 }
 
-/// Runs random scripts over so many files; gives the number of operations, or the shortest script that fails.
+/// Runs random scripts over `files` files; returns the number of operations, or the shortest script that fails.
 fn run_scripts(configuration: &Configuration, files: usize, cases: u32, seed: u64) -> Result<usize, String> {
     let config = Config {
         cases,
@@ -135,7 +135,7 @@ fn run_scripts(configuration: &Configuration, files: usize, cases: u32, seed: u6
     }
 }
 
-/// Each configuration gets scripts of its own, and the same ones again for the same seed.
+/// Makes the random numbers of a configuration: each gets scripts of its own, and the same ones again for the same seed.
 fn random_numbers(seed: u64, configuration: &Configuration) -> TestRng {
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
@@ -152,7 +152,7 @@ fn number(variable: &str) -> Option<u64> {
     Some(text.parse().unwrap_or_else(|_| panic!("{variable} is {text:?}: it must be a number")))
 }
 
-/// To the terminal, past the harness, which keeps what successful tests print.
+/// Prints to the terminal, past the harness, which keeps what successful tests print.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

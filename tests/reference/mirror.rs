@@ -1,8 +1,7 @@
 //! The model of one file: a second file that is read and written with plain `pread` and `pwrite`, in step with the pool.
 //!
-//! What the pool's file holds on disk is known only where the pool promised it; in between it may have written a page at any
-//! time. So the model keeps, for each page, the versions that may be on disk: the one that certainly was last, and each
-//! since.
+//! What the pool's file holds on disk is known only where the pool promised it; in between it may have written a page at any time.
+//! So the model keeps, for each page, the versions that may be on disk: the one that certainly was last, and each version since.
 
 use std::{
     fs::{File, OpenOptions},
@@ -19,7 +18,7 @@ pub(crate) struct Mirror {
 }
 
 impl Mirror {
-    /// A model of a file that holds these bytes; the rest of its last block counts as zeros.
+    /// Makes a model of a file that holds these bytes; the rest of its last block counts as zeros.
     pub(crate) fn new(path: &Path, page_size: usize, bytes: &[u8]) -> std::io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
         let blocks = bytes.len().div_ceil(page_size);
@@ -34,7 +33,7 @@ impl Mirror {
         self.blocks
     }
 
-    /// What the page holds now.
+    /// Returns what the page holds now.
     pub(crate) fn read(&self, block: u32) -> Box<[u8]> {
         let mut bytes = vec![0; self.page_size].into_boxed_slice();
         self.file.read_exact_at(&mut bytes, self.offset(block)).expect("the model's own file is good");
@@ -49,7 +48,7 @@ impl Mirror {
         self.versions[block as usize].push(now);
     }
 
-    /// New blocks are zeros, on disk as well.
+    /// Adds blocks, which are zeros, on disk as well.
     pub(crate) fn extend(&mut self, blocks: u32) {
         let from = self.blocks;
         self.set_blocks(from + blocks);
@@ -62,22 +61,22 @@ impl Mirror {
         }
     }
 
-    /// The pool promised that the page is on disk as it is now.
+    /// Notes that the pool promised that the page is on disk as it is now.
     pub(crate) fn is_on_disk(&mut self, block: u32) {
         self.versions[block as usize] = vec![self.read(block)];
     }
 
-    /// What may be on disk now.
+    /// Returns the versions that may be on disk now.
     pub(crate) fn versions(&self, block: u32) -> &[Box<[u8]>] {
         &self.versions[block as usize]
     }
 
-    /// Whether the page was changed since it was last known to be on disk.
+    /// Returns whether the page was changed since it was last known to be on disk.
     pub(crate) fn may_be_dirty(&self, block: u32) -> bool {
         self.versions(block).len() > 1
     }
 
-    /// The pool was thrown away: from now on the page is what is on disk.
+    /// Sets the page to what is on disk, after the pool was thrown away.
     pub(crate) fn fall_back_to(&mut self, block: u32, bytes: &[u8]) {
         self.write(block, 0, bytes);
         self.is_on_disk(block);

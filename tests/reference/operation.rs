@@ -29,7 +29,7 @@ impl fmt::Debug for At {
 pub(crate) enum Way {
     Wait,
     Await,
-    /// With so little time first, and without limit then.
+    /// With this little time first, and without a bound then.
     TimeoutMicros(u64),
 }
 
@@ -63,11 +63,11 @@ pub(crate) enum Use {
     },
     /// A write guard that is not written through.
     LookExclusively,
-    /// Keeps the pin, if that leaves a frame for others; `even_the_last`: even if not.
+    /// Keeps the pin, if that leaves a frame for other pages; `even_the_last`: even if not.
     Hold {
         even_the_last: bool,
     },
-    /// Keeps the pin and a share latch, as `Bytes`; leaves a frame for others.
+    /// Keeps the pin and a share latch, as `Bytes`; leaves a frame for other pages.
     HoldFrozen,
 }
 
@@ -102,11 +102,11 @@ impl Blocks {
 pub(crate) enum Ending {
     /// Checkpoint, then shut down: everything must be in the files.
     Checkpoint,
-    /// Shut down with a flush: the same.
+    /// Shut down with a flush: everything must be in the files.
     Flush,
-    /// Shut down without: every page is one of its versions since it was last known to be in the file.
+    /// Shut down without a flush: every page is one of its versions since it was last known to be in the file.
     Discard,
-    /// Dropped without a word: the same.
+    /// Dropped without a shutdown: every page is one of its versions since it was last known to be in the file.
     Drop,
 }
 
@@ -120,7 +120,7 @@ impl Ending {
 pub(crate) enum Op {
     Fetch(At, Way, Use),
     TryFetch(At, Use),
-    /// Starts to fetch, and loses interest.
+    /// Starts to fetch, and drops the future.
     Abandon(At),
     Prefetch(usize, Blocks),
     Stream {
@@ -129,7 +129,7 @@ pub(crate) enum Op {
         bulk: bool,
         /// As a task, and not as a thread.
         as_task: bool,
-        /// So many pages are taken, then it is dropped.
+        /// This number of pages is taken, then it is dropped.
         taken: usize,
     },
     FetchMany {
@@ -180,7 +180,7 @@ impl fmt::Debug for Script {
     }
 }
 
-/// Scripts over so many files, with so many operations on average.
+/// Makes scripts over this number of files, with this number of operations on average.
 pub(crate) fn scripts(files: usize, mean_len: usize) -> impl Strategy<Value = Script> {
     // From one operation on, so that shrinking has no lower limit.
     let ops = vec(op(files), 1..2 * mean_len);
@@ -210,7 +210,7 @@ fn op(files: usize) -> impl Strategy<Value = Op> {
     ]
 }
 
-/// Mostly few blocks, so that pages meet again.
+/// Draws mostly few blocks, so that pages are used again.
 fn block() -> impl Strategy<Value = u32> {
     prop_oneof![3 => 0_u32..6, 3 => 0_u32..24, 2 => 0..MOST_BLOCKS + 4]
 }

@@ -37,14 +37,14 @@ pub(crate) struct Changed {
     pub(crate) since_checkpoint: bool,
     /// Changed since the last sync: a checkpoint must sync.
     pub(crate) since_sync: bool,
-    /// Surely written since the last sync: a sync has something to do.
+    /// Certainly written since the last sync: a sync has something to do.
     pub(crate) written: bool,
 }
 
 impl Changed {
     pub(crate) const ON_DISK: Self = Self { since_checkpoint: true, since_sync: true, written: true };
 
-    /// Who had it open before may have been killed without a sync.
+    /// The process that had it open before may have been killed without a sync.
     pub(crate) const JUST_OPENED: Self = Self::ON_DISK;
 
     pub(crate) fn in_memory(&mut self) {
@@ -54,7 +54,7 @@ impl Changed {
 }
 
 impl TestedFile {
-    /// A file with stamped pages, and perhaps a piece of one more at its end.
+    /// Makes a file with stamped pages, and perhaps a piece of one more at its end.
     pub(crate) fn create(
         dir: &Path,
         no: usize,
@@ -85,7 +85,7 @@ impl TestedFile {
         self.open_as.expect("a pool has it open between start and stop")
     }
 
-    /// The page as it is in the file; what lies behind the end counts as zeros.
+    /// Reads the page as it is in the file; what lies behind the end counts as zeros.
     pub(crate) fn on_disk(&self, block: u32) -> io::Result<Box<[u8]>> {
         let mut page = vec![0; self.page_size].into_boxed_slice();
         let (mut at, offset) = (0, u64::from(block) * self.page_size as u64);
@@ -98,7 +98,7 @@ impl TestedFile {
         Ok(page)
     }
 
-    /// The pool promised that this page is on disk.
+    /// Checks that this page is on disk, as the pool promised.
     pub(crate) fn must_be_on_disk(&mut self, block: u32) -> Check {
         let found = self.on_disk(block).map_err(|error| error.to_string())?;
         let differs = difference(&self.mirror.read(block), &found);
@@ -107,7 +107,7 @@ impl TestedFile {
         Ok(())
     }
 
-    /// The pool promised that all that was changed is on disk.
+    /// Checks that all that was changed is on disk, as the pool promised.
     pub(crate) fn changes_must_be_on_disk(&mut self) -> Check {
         self.pages_that_may_be_dirty().into_iter().try_for_each(|block| self.must_be_on_disk(block))
     }
@@ -118,7 +118,8 @@ impl TestedFile {
         (0..self.mirror.blocks()).try_for_each(|block| self.must_be_on_disk(block))
     }
 
-    /// The pool went without a promise: every page must be one of those that may be on disk, and is that from now on.
+    /// Checks, after a pool that ended without a promise, that every page is one of the versions that may be on disk, and takes it
+    /// over.
     pub(crate) fn fall_back_to_disk(&mut self) -> Check {
         self.check_length()?;
         for block in 0..self.mirror.blocks() {

@@ -20,7 +20,7 @@ fn bench(method: IoMethod, frames: u32) -> Bench {
     })
 }
 
-/// All frames in use, by the blocks of their numbers.
+/// Makes a bench with all frames in use, by the blocks of their numbers.
 fn filled(method: IoMethod, frames: u32) -> Bench {
     let bench = bench(method, frames);
     (0..frames).for_each(|block| drop(bench.fetch(block).unwrap()));
@@ -53,7 +53,7 @@ fn c6_a_page_that_stays_pinned_is_named_and_nothing_has_changed() {
     });
 }
 
-/// Its time runs only while pins stand in the way, not while the disk writes what is to go, for the pool or for others.
+/// The time of a shrink runs only while pins stop it, not while the disk writes the pages of its frames.
 #[test]
 fn c6_a_disk_that_takes_long_to_write_is_no_reason_to_give_up() {
     with_each_method(|method| {

@@ -48,7 +48,7 @@ fn fewer_at_most_than_at_first_is_refused() {
     assert!(text.starts_with("frames_at_most 4: the pool has 8 at first"), "{text}");
 }
 
-/// At once, and without taking what there is first.
+/// It is refused at once, before any memory is taken.
 #[test]
 fn more_memory_than_there_is_is_refused_and_the_pool_is_as_it_was() {
     with_each_method(|method| {
@@ -106,7 +106,7 @@ fn what_may_be_pinned_or_looked_ahead_follows_the_size() {
         bench.pool.resize(400).wait().unwrap();
         assert_eq!(too_many(300).unwrap().len(), 300);
         let ahead = |blocks: std::ops::Range<u32>| {
-            // Who transfers by himself would wait at the gate himself.
+            // With this method the thread that transfers would wait at the gate itself.
             let gate = (method != IoMethod::Sync).then(|| bench.disk.hold(Op::Read));
             let started = bench.pool.prefetch(bench.file.pages(blocks)).started;
             drop(gate);
@@ -156,7 +156,7 @@ fn marks_that_are_more_than_there_are_frames_are_as_many_as_there_are() {
     });
 }
 
-/// One that was begun goes on to its end, and nothing of it outlives the pool.
+/// A resize that was begun goes on to its end, and nothing of it outlives the pool.
 #[test]
 fn c5_a_pool_that_is_dropped_during_a_resize_goes_when_it_is_over() {
     with_each_method(|method| {

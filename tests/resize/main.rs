@@ -1,4 +1,4 @@
-//! A pool that is made larger and smaller while others work with it. With every I/O method that works here.
+//! A pool that is made larger and smaller while threads and tasks use it. With every I/O method that works here.
 
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]

@@ -18,7 +18,7 @@ const TAKEN: u32 = 20;
 /// Frames that stay, all of them taken.
 const FEWER: u32 = 8;
 
-/// What no operation on another file takes, on a busy machine.
+/// Longer than any operation on another file takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn bench(method: IoMethod) -> (Bench, FileId) {
@@ -90,7 +90,7 @@ fn c6_a_shrink_that_waits_for_a_hung_files_reads_leaves_frames_to_others() {
         let reads = bench.disk.hold(Op::Read.of("data"));
         let read = |block| {
             let fetch = bench.pool.fetch(bench.page(block));
-            // The pin goes at once: only the disk stands in the way.
+            // The pin is released at once: only the disk stops the shrink.
             thread::spawn(move || assert_stamped(&fetch.wait().unwrap(), 1))
         };
         let reading: Vec<_> = (FEWER..TAKEN).map(read).collect();

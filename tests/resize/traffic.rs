@@ -25,7 +25,7 @@ const MOST: u32 = 3_000;
 /// Sizes that the pool is given one after the other, up and down, within a step of memory and over several.
 const SIZES: [u32; 12] = [3_000, 1_100, 2_050, 10, 1, 1_500, 40, 3_000, 1_024, 1_025, 2, 700];
 
-/// Places of a page that say which it is.
+/// Positions in a page that say which page it is.
 const MARKS: usize = 512;
 
 fn stamp(bytes: &mut [u8], block: u32, version: u32) {
@@ -33,7 +33,7 @@ fn stamp(bytes: &mut [u8], block: u32, version: u32) {
     bytes.chunks_exact_mut(MARKS).for_each(|chunk| chunk[..8].copy_from_slice(&mark));
 }
 
-/// The version of a page's bytes, which must all be of this block and of one version.
+/// Returns the version of a page's bytes, which must all be of this block and of one version.
 #[track_caller]
 fn version_of(bytes: &[u8], block: u32) -> u32 {
     let mark = |chunk: &[u8]| u64::from_le_bytes(chunk[..8].try_into().unwrap());
@@ -76,7 +76,7 @@ impl Work {
         self.changes[block as usize].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// One piece of work of the thread of this number.
+    /// Makes one step of the thread of this number.
     fn step(&self, thread: u32, block: u32) {
         let some = |count: u32| (0..count).map(move |n| (block + n * n) % BLOCKS);
         match thread {
@@ -98,7 +98,8 @@ impl Work {
             6 => {
                 self.pool.prefetch(self.file.pages(some(16)));
                 let pages: Vec<_> = some(6).map(|block| self.page(block)).collect();
-                // Begun in a pool that then has too few frames for it, it would hold those that it has got for as long as it waits.
+                // A call that began in a larger pool may find too few frames now, and would hold those that it has for as long as
+                // it waits.
                 let impatient = Duration::from_millis(10);
                 match self.pool.fetch_many(&pages).frame_wait(impatient).wait() {
                     Ok(pages) => pages
@@ -129,7 +130,7 @@ impl Work {
     }
 }
 
-/// Resizes under traffic; gives the work when it is over, with every page as often changed as was counted.
+/// Resizes under traffic; returns the work when it is over, with every page as often changed as was counted.
 fn work_on(builder: Builder, path: impl AsRef<std::path::Path>, direct: Fallback) -> Work {
     let builder = builder.frames(100).frames_at_most(MOST).page_size(PAGE as u32);
     let pool = builder.frame_wait(Duration::from_secs(60)).build().unwrap();

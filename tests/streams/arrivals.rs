@@ -1,4 +1,4 @@
-//! Pages of `fetch_many` as they arrive: each place of the list once, whatever becomes of the others.
+//! Pages of `fetch_many` as they arrive: each place of the list once, whatever the results of the others.
 
 use std::{
     pin::Pin,
@@ -23,7 +23,7 @@ fn pages(bench: &Bench, blocks: &[u32]) -> Vec<PageId> {
     blocks.iter().map(|&block| bench.page(block)).collect()
 }
 
-/// A second file, and a bench for it.
+/// Makes a second file, and a bench for it.
 fn with_slow_file(method: IoMethod, frames: u32) -> (Bench, FileId) {
     let bench = Bench::new(method, frames, BLOCKS);
     bench.disk.put("slow", stamped_file(BLOCKS, 1));
@@ -146,7 +146,7 @@ fn c6_a_call_that_cannot_have_its_frames_has_an_error_for_each_page() {
     });
 }
 
-/// What it held and was let in for is another's when it is dropped.
+/// A call that is dropped leaves what it held and was admitted for to other calls.
 #[test]
 fn c5_arrivals_that_are_dropped_leave_their_frames_to_others() {
     for method in methods().into_iter().filter(|method| *method != IoMethod::Sync) {

@@ -1,4 +1,4 @@
-//! C6: streams and `fetch_many` end, and let others go on, however few frames there are.
+//! C6: streams and `fetch_many` end, and let other calls go on, however few frames there are.
 
 use std::{
     num::NonZeroU32,
@@ -75,7 +75,7 @@ fn c6_streams_leave_frames_to_others() {
         });
         bench.disk.put("other", stamped_file(8, 1));
         let other = bench.pool.open_file("other", ringpool::OpenOptions::new()).unwrap();
-        // Streams that look as far ahead as they may, and then stand still.
+        // Streams that look as far ahead as they may, and then do nothing.
         let mut streams: Vec<_> = (0..4)
             .map(|n| bench.pool.read_stream(bench.file.pages(n * 16..BLOCKS), StreamOptions::new()))
             .collect();

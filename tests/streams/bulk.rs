@@ -1,4 +1,4 @@
-//! A bulk read keeps to its ring: a scan larger than the pool leaves the pages that others use where they are.
+//! A bulk read keeps to its ring: a scan larger than the pool evicts no pages that other callers use.
 
 use ringpool::{IoMethod, StreamOptions};
 
@@ -11,7 +11,8 @@ const FRAMES: u32 = 128;
 const HOT: u32 = 60;
 const BLOCKS: u32 = HOT + 5 * FRAMES;
 
-/// The share of the hot set that is resident after a scan of five times the pool, where each page of it was used so often before.
+/// Returns the share of the hot set that is resident after a scan of five times the pool, where each page of it was used `uses`
+/// times before.
 fn hot_after_scan(method: &IoMethod, uses: u32, options: StreamOptions) -> f64 {
     let bench = Bench::new(method.clone(), FRAMES, BLOCKS);
     let use_hot = || {
@@ -49,7 +50,7 @@ fn a_bulk_scan_leaves_also_those_that_were_used_once() {
 #[test]
 fn a_page_of_a_bulk_read_that_others_use_leaves_its_ring() {
     with_each_method(|method| {
-        // Frames enough for all pages: who takes one from its page is the ring.
+        // Frames enough for all pages: only the ring takes one from its page.
         let bench = Bench::new(method, 512, 400);
         let mut stream = bench.pool.read_stream(bench.file.pages(0..400), StreamOptions::new().bulk());
         stream.by_ref().take(8).for_each(|page| drop(page.unwrap()));

@@ -11,8 +11,8 @@ use crate::{
 
 const BLOCKS: u32 = 160;
 
-/// Reads the blocks, of which so many are resident; that each other one is read once, by requests of at most `limit` pages,
-/// of which there are so many.
+/// Reads the blocks, and asserts how many are resident, and that each of the others is read once, by this number of requests of at
+/// most `limit` pages.
 fn requests_for(bench: &Bench, blocks: &[u32], resident: &[u32], limit: u32) -> usize {
     resident.iter().for_each(|&block| drop(bench.fetch(block).unwrap()));
     bench.disk.clear_log();

@@ -1,4 +1,4 @@
-//! What goes wrong is handed out at its place, and takes nothing else with it. After PostgreSQL's `test_aio`.
+//! An error is handed out in the place of its page, and no other page is lost. After PostgreSQL's `test_aio`.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::{
 
 const BLOCKS: u32 = 64;
 
-/// What a stream gives for each block: itself, or the error's text.
+/// Returns what a stream gives for each block: itself, or the error's text.
 fn outcomes(bench: &Bench, blocks: impl IntoIterator<Item = u32>) -> Vec<Result<u32, Error>> {
     let stream = bench.pool.read_stream(bench.file.pages(blocks), StreamOptions::new());
     let checked = stream.map(|page| {
@@ -26,7 +26,7 @@ fn outcomes(bench: &Bench, blocks: impl IntoIterator<Item = u32>) -> Vec<Result<
     checked.collect()
 }
 
-/// The blocks that failed to be read, as their errors name them.
+/// Returns the blocks that failed to be read, as their errors name them.
 fn failed(outcomes: &[Result<u32, Error>]) -> Vec<u32> {
     let failed = outcomes.iter().enumerate().filter_map(|(at, outcome)| match outcome {
         Ok(block) => {
@@ -140,7 +140,7 @@ fn a_file_that_is_cut_or_closed_meanwhile_gives_errors_from_there_on() {
             let options = StreamOptions::new().look_ahead_pages(4);
             let mut stream = bench.pool.read_stream(bench.file.pages(0..BLOCKS), options);
             stream.by_ref().take(10).for_each(|page| assert_stamped(&page.unwrap(), 1));
-            // What it holds in advance must go first.
+            // What it holds in advance must be released first.
             stream.pause();
             stream.by_ref().for_each(|page| assert_stamped(&page.unwrap(), 1));
             if cut {

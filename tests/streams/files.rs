@@ -14,7 +14,7 @@ use crate::{
 
 const BLOCKS: u32 = 64;
 
-/// A bench with a second file, whose pages have version 2.
+/// Makes a bench with a second file, whose pages have version 2.
 fn two_files(method: IoMethod, frames: u32) -> (Bench, FileId) {
     let bench = Bench::new(method, frames, BLOCKS);
     bench.disk.put("other", stamped_file(BLOCKS, 2));
@@ -22,12 +22,12 @@ fn two_files(method: IoMethod, frames: u32) -> (Bench, FileId) {
     (bench, other)
 }
 
-/// The pages of both files by turns.
+/// Returns the pages of both files by turns.
 fn by_turns(files: [FileId; 2]) -> impl Iterator<Item = PageId> {
     (0..BLOCKS).flat_map(move |block| files.map(|file| PageId::new(file, block)))
 }
 
-/// How many pages a prefetch of the file's first blocks can start.
+/// Returns how many pages a prefetch of the file's first blocks can start.
 fn places_of(pool: &BufferPool, file: FileId) -> u32 {
     let started = pool.prefetch(file.pages(0..BLOCKS)).started;
     eventually("the pages are here", || pool.stats().frames.in_flight() == 0);

@@ -1,4 +1,5 @@
-//! Pages that somebody else is reading: one read serves both, and ends for each as it should. After PostgreSQL's `test_aio`.
+//! Pages that are being read already by another caller: one read serves both, and ends for each as it should. After PostgreSQL's
+//! `test_aio`.
 
 use std::{ops::Range, thread};
 
@@ -14,7 +15,7 @@ use crate::{
 
 const BLOCKS: u32 = 32;
 
-/// Somebody reads block `at`, and is held there.
+/// Starts a fetch of block `at`, whose read is held.
 fn held_read(bench: &Bench, at: u32) -> (Gate, Fetching) {
     let gate = bench.disk.hold(Op::Read);
     let foreign = fetch_apart(&bench.pool, bench.page(at), false);
@@ -22,7 +23,7 @@ fn held_read(bench: &Bench, at: u32) -> (Gate, Fetching) {
     (gate, foreign)
 }
 
-/// A thread that reads the blocks by a stream, and is on its way when this is back.
+/// Starts a thread that reads the blocks by a stream; returns when its reads have begun.
 fn stream_apart(bench: &Bench, blocks: Range<u32>) -> thread::JoinHandle<Vec<Result<u32>>> {
     let (pool, file) = (bench.pool.clone(), bench.file);
     let before = pool.stats().frames.reading + pool.stats().counts.joins as u32;
@@ -70,7 +71,7 @@ fn a_foreign_read_that_succeeds_is_the_only_one() {
 fn a_foreign_read_that_fails_is_its_owners_error_and_nobody_elses() {
     with_each_method(|method| {
         let bench = Bench::new(method.clone(), 64, BLOCKS);
-        // The stream gets as far as to have the foreign page looked ahead, then its own reads are held as well.
+        // The stream looks ahead as far as the foreign page, then its own reads are held as well.
         let mut stream = bench.pool.read_stream(bench.file.pages(0..BLOCKS), StreamOptions::new());
         stream.by_ref().take(1).for_each(|page| drop(page.unwrap()));
         let (gate, foreign) = held_read(&bench, 31);

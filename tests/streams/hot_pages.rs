@@ -1,4 +1,4 @@
-//! What streams and reads ahead leave of the pages that others use over and over, and what counts as a use of a page.
+//! What streams and reads ahead leave of the pages that other callers use over and over, and what counts as a use of a page.
 
 use std::{fs::File, num::NonZeroU32, ops::Range};
 
@@ -16,7 +16,7 @@ const HOT: Range<u32> = 0..1500;
 const HOTTEST: Range<u32> = 0..1750;
 const COLD: Range<u32> = 2000..18_000;
 
-/// A pool over a file of the system, so that each method does what it does on a disk.
+/// Makes a pool over a file of the system, so that each method does what it does on a disk.
 fn on_a_real_file(method: &IoMethod, blocks: u32, frames: u32) -> (tempfile::TempDir, BufferPool, FileId) {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("data");
@@ -65,7 +65,7 @@ const WRITING_SCANS: [Scan; 6] = [
     }),
 ];
 
-/// Else each dirty page whose turn it is would be passed by, and a clean one that is hot would go in its stead.
+/// Otherwise each dirty page whose turn it is would be passed by, and a clean hot page would be evicted in its place.
 #[test]
 fn p10_a_scan_that_changes_its_pages_leaves_the_hot_ones() {
     with_each_method(|method| {
@@ -106,7 +106,7 @@ fn a_plain_stream_over_cold_pages_leaves_the_hot_ones() {
     });
 }
 
-/// As by a scan whose pages another thread prefetches.
+/// Prefetches as another thread makes them for a scan.
 #[test]
 fn prefetches_of_cold_pages_leave_the_hot_ones() {
     with_each_method(|method| {
@@ -122,7 +122,7 @@ fn prefetches_of_cold_pages_leave_the_hot_ones() {
     });
 }
 
-/// How often the block counts as used beyond the use for which it was read.
+/// Returns how often the block counts as used beyond the use for which it was read.
 fn uses(bench: &Bench, block: u32) -> u8 {
     bench.pool.residency().find(|page| page.page == bench.page(block)).unwrap().usage
 }
@@ -134,7 +134,7 @@ fn held_prefetch(method: &IoMethod) -> (Bench, Gate) {
     (bench, gate)
 }
 
-/// Has `body` run while the prefetch of block 0 is held, and gives how often the page then counts as used.
+/// Has `body` run while the prefetch of block 0 is held, and returns how often the page then counts as used.
 fn uses_after(method: &IoMethod, body: impl FnOnce(&Bench) -> Vec<Fetching>) -> u8 {
     let (bench, gate) = held_prefetch(method);
     let (pool, file) = (bench.pool.clone(), bench.file);

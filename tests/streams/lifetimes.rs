@@ -1,4 +1,4 @@
-//! C5: whatever is dropped, and when: reads go on, and what was held is given back.
+//! C5: whatever is dropped, and whenever: reads go on, and what was held is given back.
 
 use ringpool::{IoMethod, StreamOptions, testing::Op};
 
@@ -9,7 +9,7 @@ use crate::{
 
 const BLOCKS: u32 = 400;
 
-/// A stream that has given so many pages.
+/// Makes a stream that has given this number of pages.
 fn begun(
     bench: &Bench,
     pages: usize,

@@ -1,4 +1,4 @@
-//! Read streams and `fetch_many`, theme by theme, with every I/O method that works here.
+//! Read streams and `fetch_many`, by subject, with every I/O method that works here.
 
 // Helpers of tests are tests too.
 #![allow(clippy::unwrap_used)]
@@ -25,7 +25,7 @@ use ringpool::{
 
 use support::{Bench, PAGE, assert_stamped, eventually};
 
-/// The reads that the disk was asked for: the first block of each and how many it covers, in the order of their blocks.
+/// Returns the reads that the disk was asked for: the first block of each and how many it covers, in the order of their blocks.
 fn reads(bench: &Bench) -> Vec<(u32, u32)> {
     let log = bench.disk.log();
     let begun = log.iter().filter(|event| event.op == Op::Read && event.moment == Moment::Begin);
@@ -35,7 +35,7 @@ fn reads(bench: &Bench) -> Vec<(u32, u32)> {
     reads
 }
 
-/// Reads the blocks by a stream, and sees to it that each page is the right one.
+/// Reads the blocks by a stream, and asserts that each page is the right one.
 #[track_caller]
 fn read_all(bench: &Bench, blocks: &[u32], options: StreamOptions) {
     let mut asked = blocks.iter();
@@ -48,7 +48,7 @@ fn read_all(bench: &Bench, blocks: &[u32], options: StreamOptions) {
     assert_nothing_held(bench);
 }
 
-/// Nobody has a page or a place in look-ahead's share.
+/// Asserts that no page is pinned and no place of the read-ahead quota taken.
 #[track_caller]
 fn assert_nothing_held(bench: &Bench) {
     bench.assert_at_rest();

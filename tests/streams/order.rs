@@ -17,7 +17,7 @@ use crate::{
 
 const BLOCKS: u32 = 96;
 
-/// Pieces of walks: forward, backward, with strides, on the spot, and at random.
+/// Makes walks of pieces: forward, backward, with strides, on one block, and at random.
 fn walk() -> impl Strategy<Value = Vec<u32>> {
     let piece = prop_oneof![
         (0..BLOCKS, 1_u32..40).prop_map(|(from, len)| (from..BLOCKS.min(from + len)).collect::<Vec<_>>()),

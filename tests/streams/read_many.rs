@@ -55,7 +55,7 @@ fn all_pages_or_none() {
     });
 }
 
-/// Else two calls, or a call and a writer, that latch the same pages in different orders wait for each other for ever.
+/// Otherwise two calls, or a call and a writer, that latch the same pages in different orders would wait for each other for ever.
 #[test]
 fn c6_no_latch_is_held_while_another_is_waited_for() {
     with_each_method(|method| {

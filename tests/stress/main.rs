@@ -1,13 +1,13 @@
-//! The stress test (C1, C6): many threads on few frames, and no page is ever lost, stale, torn or somebody else's.
+//! The stress test (C1, C6): many threads on few frames, and no page is ever lost, stale, torn or in another page's place.
 //!
 //! Eight threads fetch, read, change, prefetch, flush and evict pages at random, some as threads and some as tasks, while one
 //! thread takes checkpoints and another makes the file longer. Every page holds a counter, in each of its cells; a change adds
 //! one to it. Beside the pool an array holds, for each page, a count of the changes that are **done** and of those that are
 //! **begun**, so:
 //!
-//! * whoever reads a page must see, everywhere in it, one number of its own block, from the changes done before he asked to
-//!   the changes begun by the time he looked: less is a stale or lost page, more is a page from nowhere, different numbers
-//!   are a page caught half-way;
+//! * a reader of a page must see, everywhere in it, one number of its own block, from the changes done before it asked to the
+//!   changes begun by the time it looked: less is a stale or lost page, more is a page from nowhere, different numbers are a page
+//!   caught half-way;
 //! * in the end every page must hold exactly the number of its changes: in the pool, and after a checkpoint on disk, read
 //!   through a separate descriptor.
 //!
@@ -44,7 +44,7 @@ use worker::Worker;
 const THREADS: usize = 8;
 const PAGE_SIZE: usize = 4096;
 
-/// The file begins with so many blocks, and grows to so many.
+/// The blocks with which the file begins, and to which it grows.
 const BLOCKS: (u32, u32) = (96, 160);
 
 /// Frames of the pools that a method is tried with, in turn.
@@ -210,12 +210,12 @@ impl Arena {
     }
 }
 
-/// The number of changes that a page shows, everywhere the same.
+/// Returns the number of changes that a page shows, everywhere the same.
 fn count_in(block: u32, page: &[u8]) -> u32 {
     stamp::version_of(page, FILE, block).unwrap_or_else(|difference| panic!("{difference}"))
 }
 
-/// To the terminal, past the harness, which keeps what successful tests print.
+/// Prints to the terminal, past the harness, which keeps what successful tests print.
 fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }

@@ -43,14 +43,14 @@ impl<'a> Worker<'a> {
         std::mem::forget(reported);
     }
 
-    /// Some blocks are wanted more than others.
+    /// Draws a block, some more often than others.
     fn block(&mut self) -> u32 {
         let blocks = self.arena.blocks.load(Ordering::Acquire);
         let blocks = if self.random.random_bool(0.5) { 12 } else { blocks };
         self.random.random_range(0..blocks)
     }
 
-    /// Nobody holds a pin for long, so a frame comes in the end, unless one was lost.
+    /// Fetches the page. No worker holds a pin for long, so a frame comes in the end, unless one was lost.
     fn fetch(&mut self, block: u32) -> PinnedPage {
         let options = Duration::from_secs(25);
         let fetch = self.arena.pool.fetch(self.arena.page(block)).frame_wait(options);
@@ -72,7 +72,7 @@ impl<'a> Worker<'a> {
         self.compare(block, least, &guard);
     }
 
-    /// All threads read and change the same pages, so slots are taken, and counted, all the time.
+    /// Reads a page. All threads read and change the same pages, so slots are taken, and counted, all the time.
     fn view(&mut self, block: u32) {
         let least = self.arena.done[block as usize].load(Ordering::SeqCst);
         let _keeps_it_here = self.fetch(block);
@@ -82,11 +82,11 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// A page that happens to be in the pool, as bytes that outlive the guard.
+    /// Reads a page that happens to be in the pool, as bytes that outlive the guard.
     fn look(&mut self, block: u32) {
         let least = self.arena.done[block as usize].load(Ordering::SeqCst);
         let id = self.arena.page(block);
-        // Hardly ever the hint of this very page.
+        // The hint is hardly ever that of this page.
         let found = self.hint.and_then(|hint| self.arena.pool.fetch(id.at(hint)).now());
         if let Some(page) = found.or_else(|| self.arena.pool.fetch(id).now()) {
             self.hint = Some(page.hint());
@@ -148,7 +148,7 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// Stops the others when a thread panics; a scope would wait for them to the end.
+/// Stops the other threads when one panics; a scope would wait for them to the end.
 struct ReportFailure<'a>(&'a AtomicBool);
 
 impl Drop for ReportFailure<'_> {

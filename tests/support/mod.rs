@@ -1,4 +1,4 @@
-//! What these tests share: a pool on a simulated disk, pages that say which they are, crowds of fetches, and a watchdog.
+//! What these tests share: a pool on a simulated disk, pages that say which page they are, many fetches at once, and a watchdog.
 
 // Each test binary uses its own part of this.
 #![allow(dead_code, unreachable_pub)]
@@ -23,7 +23,7 @@ pub const ENOSPC: i32 = 28;
 /// The most that a test may take: far above what any does on a machine that is busy with other things.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// How long a test waits for what must come about; and, unless it says otherwise, a fetch for a frame.
+/// How long a test waits for what must happen; and, unless it says otherwise, a fetch for a frame.
 const LONG: Duration = Duration::from_secs(60);
 
 /// Runs a test that must neither panic nor hang.
@@ -51,7 +51,7 @@ pub fn with_each_method(body: impl Fn(IoMethod) + Send + 'static) {
     });
 }
 
-/// Every method that works here, said where one does not.
+/// Returns every method that works here, and prints which do not.
 pub fn methods() -> Vec<IoMethod> {
     let mut methods = vec![IoMethod::Sync, IoMethod::worker()];
     match BufferPool::builder().frames(1).io_method(IoMethod::uring()).build() {
@@ -61,12 +61,12 @@ pub fn methods() -> Vec<IoMethod> {
     methods
 }
 
-/// To the terminal, past the harness, which keeps what successful tests print.
+/// Prints to the terminal, past the harness, which keeps what successful tests print.
 pub fn say(line: &str) {
     let _ = writeln!(io::stderr(), "{line}");
 }
 
-/// Waits for what must come about by itself.
+/// Waits for what must happen by itself.
 pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + LONG;
     while !holds() {
@@ -75,13 +75,13 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-/// The bytes of a version of a block: every eight of them name block, version and place.
+/// Returns the bytes of a version of a block: every eight of them name block, version and place.
 pub fn stamped(block: u32, version: u8) -> Vec<u8> {
     let word = |place: u64| u64::from(block) << 32 | place << 8 | u64::from(version);
     (0..PAGE as u64 / 8).flat_map(|place| word(place).to_le_bytes()).collect()
 }
 
-/// A file of so many blocks, all of the same version.
+/// Returns the bytes of a file of `blocks` blocks, all of the same version.
 pub fn stamped_file(blocks: u32, version: u8) -> Vec<u8> {
     (0..blocks).flat_map(|block| stamped(block, version)).collect()
 }
@@ -98,13 +98,13 @@ pub fn restamp(page: &PinnedPage, version: u8) {
     page.write().expect("a writable page").copy_from_slice(&bytes);
 }
 
-/// A pool on a simulated disk that has one file, "data", with all blocks in version 1. When a test is over, nobody must have a page,
-/// no I/O be under way, and nothing be wrong with the pool.
+/// A pool on a simulated disk that has one file, "data", with all blocks in version 1. When a test is over, no page may be pinned,
+/// no I/O be under way, and no invariant of the pool be broken.
 pub struct Bench {
     pub disk: SimDisk,
     pub pool: BufferPool,
     pub file: FileId,
-    /// The test has its own way with the pool.
+    /// The test ends the pool itself.
     is_taken: bool,
 }
 
@@ -120,12 +120,12 @@ impl Bench {
         let pool = options(builder).disk(disk.clone()).build();
         let pool = pool.expect("options that work");
         let file = pool.open_file("data", OpenOptions::new()).expect("it was put there");
-        // What is logged is what the test does.
+        // The log has only what the test does.
         disk.clear_log();
         Self { disk, pool, file, is_taken: false }
     }
 
-    /// For a test that sees to the end of the pool itself.
+    /// Returns the parts, for a test that ends the pool itself.
     pub fn into_parts(mut self) -> (SimDisk, BufferPool, FileId) {
         self.is_taken = true;
         (self.disk.clone(), self.pool.clone(), self.file)
@@ -150,7 +150,7 @@ impl Bench {
         }
     }
 
-    /// The bytes of the file as they are read from the disk.
+    /// Returns the bytes of the file as they are read from the disk.
     pub fn image(&self) -> Vec<u8> {
         self.disk.image("data").expect("it was put there")
     }
@@ -159,7 +159,7 @@ impl Bench {
         self.disk.durable_image("data").expect("it was put there")
     }
 
-    /// Nobody has a page, and no I/O is under way.
+    /// Asserts that no page is pinned, and no I/O under way.
     #[track_caller]
     pub fn assert_at_rest(&self) {
         assert_at_rest(&self.pool);
@@ -183,7 +183,7 @@ pub fn assert_at_rest(pool: &BufferPool) {
     assert_valid(pool);
 }
 
-/// Nothing is wrong with the pool, once those who have just used it are through.
+/// Asserts that no invariant of the pool is broken, once operations that are just ending are over.
 #[track_caller]
 pub fn assert_valid(pool: &BufferPool) {
     let deadline = Instant::now() + LONG;
@@ -195,13 +195,13 @@ pub fn assert_valid(pool: &BufferPool) {
 
 pub type Fetching = JoinHandle<Result<PinnedPage>>;
 
-/// Someone who fetches a page: a thread, or a task.
+/// Starts a thread or a task that fetches a page.
 pub fn fetch_apart(pool: &BufferPool, page: PageId, as_task: bool) -> Fetching {
     let fetch = pool.fetch(page);
     thread::spawn(move || if as_task { pollster::block_on(fetch) } else { fetch.wait() })
 }
 
-/// Threads and tasks by turns who fetch a page that is being read already. When this is back, all wait for that read.
+/// Starts threads and tasks by turns that fetch a page that is being read already. When this returns, all wait for that read.
 pub fn join_read(pool: &BufferPool, page: PageId, count: u64) -> Vec<Fetching> {
     let before = pool.stats().counts.joins;
     let joining = (0..count).map(|n| fetch_apart(pool, page, n % 2 == 0)).collect();
@@ -209,12 +209,12 @@ pub fn join_read(pool: &BufferPool, page: PageId, count: u64) -> Vec<Fetching> {
     joining
 }
 
-/// What a fetch elsewhere came to.
+/// Waits for a fetch of another thread or task, and returns its result.
 pub fn outcome(fetching: Fetching) -> Result<PinnedPage> {
     fetching.join().expect("a fetch that does not panic")
 }
 
-/// The text of an error that must be there.
+/// Returns the text of an error that must be there.
 #[track_caller]
 pub fn error_text<T>(result: Result<T>) -> String {
     let error: Error = result.err().expect("an error");

@@ -1,5 +1,5 @@
-//! What the tests fill pages with: every 512-byte sector says in each of its 16-byte cells whose it is and which version, so
-//! that bytes in the wrong place, of the wrong time or torn in the middle are not only seen but named.
+//! What the tests fill pages with: every 512-byte sector says in each of its 16-byte cells which page and which version it belongs
+//! to, so that bytes in the wrong place, of a wrong version or torn in the middle are not only seen but named.
 
 // Each test uses its own part of this.
 #![allow(dead_code)]
@@ -12,7 +12,7 @@ pub(crate) const SECTOR: usize = 512;
 /// The stamp is repeated in cells of this size.
 const CELL: usize = 16;
 
-/// Whose a sector is, and which version of it.
+/// Which page a sector belongs to, and which version.
 #[derive(Copy, Clone, PartialEq, Eq)]
 pub(crate) struct Stamp {
     pub(crate) file: u32,
@@ -32,7 +32,7 @@ impl Stamp {
         }
     }
 
-    /// The stamp of a sector, unless its cells differ.
+    /// Makes the stamp of a sector, unless its cells differ.
     pub(crate) fn of(sector: &[u8]) -> Option<Self> {
         let mut cells = sector.chunks_exact(CELL).map(Self::of_cell);
         let first = cells.next()?;
@@ -63,7 +63,7 @@ pub(crate) fn stamp_sectors(bytes: &mut [u8], file: u32, block: u32, first: usiz
     }
 }
 
-/// The version of a block that a page holds, in all of its sectors; 0 for zeros.
+/// Returns the version of a block that a page holds, in all of its sectors; 0 for zeros.
 pub(crate) fn version_of(page: &[u8], file: u32, block: u32) -> Result<u32, String> {
     let mut version = None;
     for (sector, bytes) in (0..).zip(page.chunks(SECTOR)) {

@@ -1,4 +1,4 @@
-//! What pools tell `tracing`, for tests: a subscriber that keeps all of it, for the whole process.
+//! The events of pools, for tests: a `tracing` subscriber that keeps all of them, for the whole process.
 //!
 //! There must be one before any pool: `tracing` keeps for each place that sends events whether there is a subscriber for it, and a place
 //! that a thread passes for the first time while another thread subscribes can be left out.
@@ -46,10 +46,10 @@ thread_local! {
 
 struct Listener;
 
-/// The subscriber panics, when it has kept it, at each event of a pool whose name begins so.
+/// The prefix of the names of pools whose events make the subscriber panic, after it has kept them.
 pub const PANICKING: &str = "panicking";
 
-/// Keeps from now on what is told.
+/// Keeps all events from now on.
 pub fn listen() {
     static SUBSCRIBED: Once = Once::new();
     SUBSCRIBED.call_once(|| set_global_default(Listener).expect("there is no other subscriber"));
@@ -85,7 +85,7 @@ impl Visit for Fields {
     }
 }
 
-/// The name without that of the crate, which all have.
+/// Returns the name without that of the crate, which all have.
 fn short(name: &'static str) -> &'static str {
     name.trim_start_matches("ringpool::")
 }

@@ -1,5 +1,5 @@
-//! Turns a hang into a failure: who works gives signs of life; where none came for too long, the process says what it was
-//! doing and ends. (A test that hangs cannot be failed in any other way: its threads cannot be stopped.)
+//! Turns a hang into a failure: each worker reports progress; where none came for too long, the process prints what it was doing
+//! and ends. (A test that hangs cannot be failed in any other way: its threads cannot be stopped.)
 
 use std::{
     io::Write,
@@ -18,7 +18,7 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Ends the process with what `describe` says when no sign of life came for `patience`.
+    /// Makes a watchdog, which ends the process with what `describe` says when there was no progress for `patience`.
     pub(crate) fn new(patience: Duration, describe: impl Fn() -> String + Send + 'static) -> Self {
         let signs_of_life = Arc::new(AtomicU64::new(0));
         let watched = Arc::downgrade(&signs_of_life);
@@ -26,7 +26,7 @@ impl Watchdog {
         Self { signs_of_life }
     }
 
-    /// A sign of life.
+    /// Reports progress.
     pub(crate) fn pet(&self) {
         self.signs_of_life.fetch_add(1, Ordering::Relaxed);
     }
@@ -40,7 +40,7 @@ fn watch(watched: &Weak<AtomicU64>, patience: Duration, describe: impl Fn() -> S
         if seen != last_seen {
             (last_seen, since) = (seen, Instant::now());
         } else if since.elapsed() > patience {
-            // Past the test harness, which would keep the text until the end that never comes.
+            // Printed past the test harness, which would keep the text until the end of the test, which never comes.
             let _ = writeln!(std::io::stderr(), "\nHANG: no progress for {patience:?}\n{}", describe());
             process::exit(101);
         }

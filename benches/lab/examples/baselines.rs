@@ -1,4 +1,4 @@
-//! The baselines alone, each for a second or so: what this machine gives, and whether the kit can be trusted on it.
+//! The baselines alone, each for a second or so: what this machine can do, and whether the kit can be trusted on it.
 //!
 //! `cargo run --release -p ringpool-lab --example baselines -- [DIR] [MIB] [ROUNDS]`
 
@@ -171,7 +171,7 @@ fn rows(outcome: &Outcome, workload: &str, in_flight: &[u32]) -> Vec<Row> {
     outcome.names().zip(in_flight).map(row).collect()
 }
 
-/// How many completions a call should wait for: what [`lab::baseline::ring::BATCH`] stands on.
+/// Measures how many completions a call should wait for: the reason for [`lab::baseline::ring::BATCH`].
 fn batches(files: &[File], blocks: u32, rounds: u32) -> Result<()> {
     let mut table = Table::new(&[
         ("depth", Align::Right),
@@ -204,7 +204,7 @@ fn batches(files: &[File], blocks: u32, rounds: u32) -> Result<()> {
     Ok(())
 }
 
-/// Which request size and depth a scan is fastest with.
+/// Measures with which request size and depth a scan is fastest.
 fn scan_shapes(files: &[File], blocks: u32, rounds: u32) -> Result<()> {
     let arm = |(kib, depth, batch): (u32, usize, usize)| -> Result<Arm<'_>> {
         let request_size = kib << 10;

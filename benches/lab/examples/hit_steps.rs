@@ -66,7 +66,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// What finds no place in its bucket is left out: few pages, which then are not hit.
+    /// Inserts a page. What finds no place in its bucket is left out: few pages, which then are not hit.
     fn insert(&self, page: u64, frame: u32) {
         let (bucket, tag) = self.slot(page);
         let words = &self.buckets.words()[bucket * BUCKET..][..BUCKET];
@@ -144,13 +144,13 @@ fn change(word: &AtomicU64, step: impl Fn(u64) -> Option<u64>) {
     }
 }
 
-/// A hit that its loop calls: what the loop has in registers goes through the stack, before and after the atomic steps.
+/// Makes a hit by a call: what the loop has in registers goes through the stack, before and after the atomic steps.
 #[inline(never)]
 fn behind_a_call(pool: &Pool, page: u32) -> u64 {
     pool.by_bucket(page).map_or(0, |frame| pool.swap(frame, page, true))
 }
 
-/// A hundred instructions that need no memory and that no compiler takes out.
+/// Executes a hundred instructions that need no memory and that no compiler takes out.
 #[inline(always)]
 fn busy(page: u32) -> u64 {
     let [mut a, mut b, mut c, mut d] = [0, 1, 2, 3].map(|lane| u64::from(page) + lane);

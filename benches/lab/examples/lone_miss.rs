@@ -2,10 +2,10 @@
 //!
 //! `cargo run --release -p ringpool-lab --example lone_miss -- [DIR] [ROUNDS]`
 //!
-//! A lone miss cannot be overlapped with anything, so all that a buffer pool can do is to add to it. The ways differ in who
-//! talks to the kernel: the thread itself, by `pread` or by a ring of its own; or another thread, which sleeps until it is
-//! called or spins to be called sooner, while the caller sleeps or spins as well. The hand-overs here are bare: one mailbox,
-//! no queue, no pool.
+//! A lone miss cannot be overlapped with anything, so all that a buffer pool can do is to add to it. The ways differ in which
+//! thread calls the kernel: the caller itself, by `pread` or by a ring of its own; or another thread, which sleeps until it is
+//! woken or spins to notice sooner, while the caller sleeps or spins as well. The hand-overs here are bare: one mailbox, no queue,
+//! no pool.
 
 #![cfg(target_os = "linux")]
 
@@ -93,7 +93,7 @@ enum Waits {
 }
 
 impl Waits {
-    /// Until `done`; the other side unparks this thread in any case.
+    /// Waits until `done`; the other side unparks this thread in any case.
     fn until(self, mut done: impl FnMut() -> bool) {
         while !done() {
             match self {
@@ -104,14 +104,14 @@ impl Waits {
     }
 }
 
-/// A thread that reads a page for another, again and again. A spinning one spins only while its arm runs: it is asked to rest
+/// A thread that reads a page for another, again and again. A spinning one spins only while its arm runs: it is asked to sleep
 /// after that.
 struct Helper {
     mailbox: Arc<Mailbox>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// A block asked for, and the same block when it was read: who waits compares the two.
+/// A block asked for, and the same block when it was read: the waiting thread compares the two.
 struct Mailbox {
     asked: AtomicU64,
     answered: AtomicU64,
@@ -121,7 +121,7 @@ struct Mailbox {
 const NOTHING: u64 = u64::MAX;
 /// Asked of a helper to make it end.
 const END: u64 = u64::MAX - 1;
-/// Asked of a helper to make it sleep until it is called, whatever its way to wait.
+/// Asked of a helper to make it sleep until it is woken, whatever its way to wait.
 const REST: u64 = u64::MAX - 2;
 
 impl Helper {

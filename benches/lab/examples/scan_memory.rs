@@ -81,7 +81,7 @@ enum Pieces {
     Anywhere,
 }
 
-/// A ring over registered memory, of which each request takes the next part, round and round. Nobody looks at the bytes, so it
+/// A ring over registered memory, of which each request takes the next part, round and round. The bytes are not looked at, so it
 /// does not matter that a late request may share its part with the next.
 struct Scan {
     ring: IoUring,

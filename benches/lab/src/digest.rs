@@ -21,7 +21,7 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// The digest of no pages.
+    /// Makes the digest of no pages.
     #[must_use]
     pub fn new(page_size: u32) -> Self {
         Self { page_size, sum: AtomicU64::new(0) }
@@ -37,7 +37,7 @@ impl Digest {
         self.sum.fetch_add(sum, Ordering::Relaxed);
     }
 
-    /// The digest of all that was added.
+    /// Returns the digest of all that was added.
     #[must_use]
     pub fn value(&self) -> u64 {
         self.sum.load(Ordering::Relaxed)
@@ -50,7 +50,7 @@ impl Digest {
     }
 }
 
-/// The digest of these places by the plainest possible read of the files: what every arm must have seen.
+/// Returns the digest of these places by the plainest possible read of the files: what every arm must have seen.
 ///
 /// # Errors
 ///
@@ -69,7 +69,7 @@ fn hash_with_zeros(page: &[u8], missing: usize) -> u64 {
     hash.digest()
 }
 
-/// A bijection of 64-bit words that lets every input bit reach every output bit, so that the places do not cancel out in
+/// Maps 64-bit words one to one so that every input bit reaches every output bit, so that the places do not cancel out in
 /// the sum.
 pub(crate) fn mix(word: u64) -> u64 {
     let word = (word ^ word >> 32).wrapping_mul(0xd6e8_feb8_6659_fd93);

@@ -28,7 +28,7 @@ pub struct TestFile {
 
 impl TestFile {
     /// Writes a file of `blocks` stamped pages (see [`stamp`](crate::stamp)), version 0 everywhere, into the folder `dir`, and
-    /// tells `progress` how many bytes have been written.
+    /// calls `progress` with the number of bytes that have been written.
     ///
     /// # Errors
     ///
@@ -43,7 +43,7 @@ impl TestFile {
         Self::filled(dir, page_size, blocks, |block, page| stamp(page, seed, block, 0), progress)
     }
 
-    /// The same with zeros in all pages: what a page is that nobody has sealed yet.
+    /// Makes files of the same size with zeros in all pages, as pages are that were never sealed.
     ///
     /// # Errors
     ///
@@ -78,19 +78,19 @@ impl TestFile {
         Ok(Self { file, page_size, blocks })
     }
 
-    /// Where it is.
+    /// Returns its path.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// Bytes a page.
+    /// Returns the size of a page in bytes.
     #[must_use]
     pub fn page_size(&self) -> u32 {
         self.page_size
     }
 
-    /// How many pages it has.
+    /// Returns how many pages it has.
     #[must_use]
     pub fn blocks(&self) -> u32 {
         self.blocks

@@ -1,7 +1,6 @@
-//! The floor under a hit: what finding, pinning, reading and releasing a resident page costs when nothing is left that could
-//! be saved.
+//! The floor under a hit: the least that finding, pinning, reading and releasing a resident page can cost.
 //!
-//! A dense array tells the frame of a page, one atomic addition and one subtraction on the frame's header stand for pin and
+//! A dense array names the frame of a page, one atomic addition and one subtraction on the frame's header stand for pin and
 //! unpin, and one word is read from the frame. Frames are assigned at random, as they are in a pool that has run for a
 //! while, so header and frame are two misses that depend on the array's.
 
@@ -21,7 +20,7 @@ const WORD: usize = size_of::<u64>();
 /// Words of a frame's header: 32 bytes, of which the first word counts the pins.
 const HEADER: usize = 4;
 
-/// Resident pages and the least that can find them. Everything is on huge pages, the array and the headers too.
+/// Resident pages, and the least that is needed to find them. Everything is on huge pages, the array and the headers too.
 pub struct Floor {
     pages: u32,
     /// By page: its frame, two to a word.
@@ -32,7 +31,7 @@ pub struct Floor {
 }
 
 impl Floor {
-    /// `pages` resident pages of `page_size` bytes, all their memory faulted in.
+    /// Makes `pages` resident pages of `page_size` bytes, with all their memory faulted in.
     ///
     /// # Errors
     ///
@@ -84,14 +83,14 @@ impl fmt::Debug for Floor {
     }
 }
 
-/// `threads` orders of `hits` pages each, drawn uniformly. The arm that is compared with the floor takes the same.
+/// Returns `threads` orders of `hits` pages each, drawn uniformly. The arm that is compared with the floor takes the same.
 #[must_use]
 pub fn orders(pages: u32, hits: usize, threads: usize, seed: u64) -> Vec<Vec<u32>> {
     let mut rng = SmallRng::seed_from_u64(seed);
     (0..threads).map(|_| (0..hits).map(|_| rng.random_range(0..pages)).collect()).collect()
 }
 
-/// Nanoseconds that a thread spends on one hit.
+/// Returns the nanoseconds that a thread spends on one hit.
 #[must_use]
 pub fn ns_per_hit(sample: &Sample, threads: usize) -> f64 {
     sample.ns_per_page() * threads as f64

@@ -1,7 +1,8 @@
-//! How much of the machine others have used: what makes a measurement worthless without showing in it.
+//! How much of the machine other processes have used, which can make a measurement worthless without showing in it.
 //!
-//! Counted are the user time of other processes and the time that the hypervisor gave to somebody else. System time is left
-//! out, since the kernel's threads spend it on our own I/O too (a loop device's worker, say) and nothing tells whose it was.
+//! Counted are the user time of other processes and the time that the hypervisor gave to other machines. System time is left out,
+//! since the kernel's threads spend it on our own I/O too (a loop device's worker, for example) and nothing tells which process it
+//! was for.
 
 use std::fs;
 
@@ -19,7 +20,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// The use up to now; `None` where the kernel does not tell.
+    /// Reads the use up to now; `None` where the kernel does not tell.
     #[must_use]
     pub fn now() -> Option<Self> {
         let machine = fs::read_to_string("/proc/stat").ok()?;
@@ -40,21 +41,21 @@ impl Load {
         Some(Self { all: ticks[..8].iter().sum(), busy: user + nice + steal, own })
     }
 
-    /// What was used between `earlier` and this.
+    /// Returns what was used between `earlier` and this.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         let Self { all, busy, own } = earlier;
         Self { all: self.all - all, busy: self.busy.saturating_sub(busy), own: self.own - own }
     }
 
-    /// Both uses together.
+    /// Returns the sum of both uses.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         Self { all: self.all + other.all, busy: self.busy + other.busy, own: self.own + other.own }
     }
 
-    /// The share of the machine, 0 to 1, that others have used; `None` below a tenth of a second, which the kernel's ticks
-    /// cannot resolve.
+    /// Returns the share of the machine, 0 to 1, that other processes have used; `None` below a tenth of a second, which the
+    /// kernel's ticks cannot resolve.
     #[must_use]
     pub fn others_share(self) -> Option<f64> {
         let others = self.busy.saturating_sub(self.own);

@@ -24,7 +24,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This machine, with the file system of `path`.
+    /// Describes this machine, with the file system of `path`.
     #[must_use]
     pub fn of(path: &Path) -> Self {
         let name = uname();
@@ -55,7 +55,7 @@ fn processor() -> Option<String> {
     Some(name.trim().to_owned())
 }
 
-/// The name that belongs to the file system's magic number; the number where we have no name for it.
+/// Returns the name that belongs to the file system's magic number; the number where we have no name for it.
 fn file_system(path: &Path) -> String {
     let Ok(found) = statfs(path) else {
         return "unknown file system".to_owned();

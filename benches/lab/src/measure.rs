@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 use rustix::time::{ClockId, clock_gettime};
 
-/// What one arm did in one round, and what it took.
+/// What one arm did in one round, and the time and CPU that it took.
 #[derive(Clone, Debug)]
 pub struct Sample {
     /// Pages moved (or operations done, where an arm moves no pages). Where an arm reads and writes, those that it read.
@@ -26,7 +26,7 @@ pub struct Sample {
     pub latencies: Option<Latencies>,
     /// Digest of the bytes read, where the arm took it.
     pub digest: Option<u64>,
-    /// How often the threads that the arm looked at began to run, where it counted that.
+    /// How often the threads that the arm watched began to run, where it counted that.
     pub wakeups: Option<u64>,
 }
 
@@ -40,62 +40,62 @@ pub struct Written {
 }
 
 impl Sample {
-    /// Pages a second.
+    /// Returns the pages a second.
     #[must_use]
     pub fn pages_per_s(&self) -> f64 {
         self.pages as f64 / self.seconds
     }
 
-    /// Megabytes (10^6) a second.
+    /// Returns the megabytes (10^6) a second.
     #[must_use]
     pub fn mb_per_s(&self) -> f64 {
         self.bytes as f64 / 1e6 / self.seconds
     }
 
-    /// Microseconds of CPU a page, of the whole process. Where an arm reads and writes, both are pages; where no page was moved,
-    /// it is no number.
+    /// Returns the microseconds of CPU a page, of the whole process. Where an arm reads and writes, both are pages; where no page
+    /// was moved, it is no number.
     #[must_use]
     pub fn cpu_us_per_page(&self) -> f64 {
         self.cpu_seconds * 1e6 / (self.pages + self.written.pages) as f64
     }
 
-    /// Microseconds of CPU a second, of the whole process: a million is one core.
+    /// Returns the microseconds of CPU a second, of the whole process: a million is one core.
     #[must_use]
     pub fn cpu_us_per_s(&self) -> f64 {
         self.cpu_seconds * 1e6 / self.seconds
     }
 
-    /// How often a second the threads that were looked at began to run.
+    /// Returns how often a second the watched threads began to run.
     #[must_use]
     pub fn wakeups_per_s(&self) -> Option<f64> {
         self.wakeups.map(|wakeups| wakeups as f64 / self.seconds)
     }
 
-    /// Nanoseconds of wall time a page: the time of one operation where one thread did them one after another.
+    /// Returns the nanoseconds of wall time a page: the time of one operation where one thread did them one after another.
     #[must_use]
     pub fn ns_per_page(&self) -> f64 {
         self.seconds * 1e9 / self.pages as f64
     }
 
-    /// Median latency in microseconds.
+    /// Returns the median latency in microseconds.
     #[must_use]
     pub fn p50_us(&self) -> Option<f64> {
         self.latencies.as_ref().and_then(|latencies| latencies.quantile_us(0.50))
     }
 
-    /// 99th percentile of the latency in microseconds.
+    /// Returns the 99th percentile of the latency in microseconds.
     #[must_use]
     pub fn p99_us(&self) -> Option<f64> {
         self.latencies.as_ref().and_then(|latencies| latencies.quantile_us(0.99))
     }
 
-    /// The longest latency in microseconds.
+    /// Returns the longest latency in microseconds.
     #[must_use]
     pub fn longest_us(&self) -> Option<f64> {
         self.latencies.as_ref().and_then(|latencies| latencies.quantile_us(1.0))
     }
 
-    /// The run of an arm that reads and writes, by its writes: `pages` are what it wrote. Latencies were those of its reads.
+    /// Returns the run of an arm that reads and writes, by its writes: `pages` are what it wrote. Latencies were those of its reads.
     #[must_use]
     pub fn by_writes(&self) -> Self {
         let read = Written { pages: self.pages, bytes: self.bytes };
@@ -103,19 +103,19 @@ impl Sample {
         Self { pages, bytes, written: read, latencies: None, ..self.clone() }
     }
 
-    /// This sample with what was written too.
+    /// Sets what was written.
     #[must_use]
     pub fn with_written(self, pages: u64, bytes: u64) -> Self {
         Self { written: Written { pages, bytes }, ..self }
     }
 
-    /// This sample with the latencies of its requests.
+    /// Sets the latencies of its requests.
     #[must_use]
     pub fn with_latencies(self, latencies: Latencies) -> Self {
         Self { latencies: Some(latencies), ..self }
     }
 
-    /// This sample with the digest of the bytes it read.
+    /// Sets the digest of the bytes that were read.
     #[must_use]
     pub fn with_digest(self, digest: u64) -> Self {
         Self { digest: Some(digest), ..self }
@@ -127,7 +127,7 @@ impl Sample {
 pub struct Latencies(Histogram<u64>);
 
 impl Latencies {
-    /// An empty histogram.
+    /// Makes an empty histogram.
     #[must_use]
     pub fn new() -> Self {
         let minute = Duration::from_mins(1).as_nanos() as u64;
@@ -145,13 +145,13 @@ impl Latencies {
         self.0.add(&other.0).expect("all histograms have the same bounds");
     }
 
-    /// How many requests were counted.
+    /// Returns how many requests were counted.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.len()
     }
 
-    /// The latency in microseconds that `part` of the requests did not exceed; `None` when there was none.
+    /// Returns the latency in microseconds that `part` of the requests did not exceed; `None` when there was none.
     #[must_use]
     pub fn quantile_us(&self, part: f64) -> Option<f64> {
         (!self.0.is_empty()).then(|| self.0.value_at_quantile(part) as f64 / 1e3)
@@ -201,7 +201,7 @@ pub struct Elapsed {
 }
 
 impl Elapsed {
-    /// The sample of a run that moved this much in this time.
+    /// Makes the sample of a run that moved this much in this time.
     #[must_use]
     pub fn sample(self, pages: u64, bytes: u64) -> Sample {
         let Self { seconds, cpu_seconds, thread_cpu_seconds } = self;
@@ -246,8 +246,8 @@ pub fn on_threads<T: Send>(threads: usize, work: impl Fn(usize) -> T + Sync) -> 
     })
 }
 
-/// User and system time of every thread of this process, ended ones included, to the nanosecond (`getrusage` gives the same
-/// sum, rounded).
+/// Returns the user and system time of every thread of this process, ended ones included, to the nanosecond (`getrusage` gives the
+/// same sum, rounded).
 fn process_cpu() -> Duration {
     read_clock(ClockId::ProcessCPUTime)
 }

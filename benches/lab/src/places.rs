@@ -17,14 +17,14 @@ pub struct Place {
 }
 
 impl Place {
-    /// The byte offset of this block in its file.
+    /// Returns the byte offset of this block in its file.
     #[must_use]
     pub fn offset(self, page_size: u32) -> u64 {
         u64::from(self.block) * u64::from(page_size)
     }
 }
 
-/// Every `stride`-th block of every file, in order: a sequential scan with requests of `stride` pages.
+/// Returns every `stride`-th block of every file, in order: a sequential scan with requests of `stride` pages.
 ///
 /// # Panics
 ///
@@ -38,7 +38,7 @@ pub fn sequential(blocks_of_files: &[u32], stride: u32) -> Vec<Place> {
         .collect()
 }
 
-/// `count` places drawn uniformly over all blocks of all files, with repetition.
+/// Draws `count` places uniformly over all blocks of all files, with repetition.
 ///
 /// # Panics
 ///
@@ -51,7 +51,7 @@ pub fn random(blocks_of_files: &[u32], count: usize, seed: u64) -> Vec<Place> {
     (0..count).map(|_| nth(blocks_of_files, rng.random_range(0..total))).collect()
 }
 
-/// `count` different places in random order; all of them where the files have fewer. For cold reads, where a second visit
+/// Draws `count` different places in random order; all of them where the files have fewer. For cold reads, where a second visit
 /// would be a hit in the arm that has a cache and a read in the one that has none.
 #[must_use]
 pub fn random_distinct(blocks_of_files: &[u32], count: usize, seed: u64) -> Vec<Place> {
@@ -62,8 +62,9 @@ pub fn random_distinct(blocks_of_files: &[u32], count: usize, seed: u64) -> Vec<
     drawn.into_iter().map(|at| nth(blocks_of_files, at as u64)).collect()
 }
 
-/// The first blocks of `count` different ranges of `range` blocks each, in the order of the files: whoever writes much at once
-/// sorts it, and a device, or the scheduler before it, may well be faster so. All of them where the files have fewer.
+/// Draws `count` different ranges of `range` blocks each and returns their first blocks, in the order of the files: an engine that
+/// writes much at once sorts it, and a device, or the scheduler before it, may well be faster so. All of them where the files have
+/// fewer.
 ///
 /// # Panics
 ///
@@ -77,7 +78,7 @@ pub fn ranges(blocks_of_files: &[u32], range: u32, count: usize, seed: u64) -> V
     firsts
 }
 
-/// Every `stride`-th block of the ranges of `range` blocks that begin at `firsts`.
+/// Returns every `stride`-th block of the ranges of `range` blocks that begin at `firsts`.
 ///
 /// # Panics
 ///
@@ -91,7 +92,7 @@ pub fn in_ranges(firsts: &[Place], range: u32, stride: u32) -> Vec<Place> {
     firsts.iter().flat_map(of).collect()
 }
 
-/// The `at`-th block when all files are laid end to end.
+/// Returns the `at`-th block when all files are laid end to end.
 fn nth(blocks_of_files: &[u32], mut at: u64) -> Place {
     for (file, &blocks) in (0..).zip(blocks_of_files) {
         match u32::try_from(at) {

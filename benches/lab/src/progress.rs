@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::Result;
 use crate::rounds::{Arm, Outcome, Rounds};
 
-/// A bar of `length` steps. Its message says what goes on.
+/// Makes a bar of `length` steps. Its message says what goes on.
 #[must_use]
 pub fn steps(length: u64) -> ProgressBar {
     styled(ProgressBar::new(length), "{elapsed_precise} [{bar:30}] {pos}/{len} {msg}")
@@ -32,7 +32,7 @@ pub fn in_turn(rounds: &Rounds, what: &str, arms: Vec<Arm<'_>>) -> Result<Outcom
     outcome
 }
 
-/// A bar of `length` bytes. Its message says what they are.
+/// Makes a bar of `length` bytes. Its message says what they are.
 #[must_use]
 pub fn bytes(length: u64) -> ProgressBar {
     styled(ProgressBar::new(length), "{elapsed_precise} [{bar:30}] {bytes}/{total_bytes} {msg}")

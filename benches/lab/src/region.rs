@@ -53,10 +53,10 @@ impl Region {
 
     fn fault_in(&self) -> io::Result<()> {
         let start = self.start.as_ptr().cast();
-        // Huge pages are a wish: a system without them serves small ones.
+        // Huge pages are optional: a system without them uses small ones.
         // SAFETY: the range lies inside our mapping and the advice changes no contents.
         let _ = unsafe { madvise(start, self.len, Advice::LinuxHugepage) };
-        // SAFETY: as above; faulting in fresh anonymous memory leaves it zero.
+        // SAFETY: the range lies inside our mapping, and faulting in fresh anonymous memory leaves it zero.
         match unsafe { madvise(start, self.len, Advice::LinuxPopulateWrite) } {
             Err(rustix::io::Errno::INVAL) => self.touch(),
             answer => answer.map_err(io::Error::from)?,
@@ -64,40 +64,40 @@ impl Region {
         Ok(())
     }
 
-    /// What kernels before 5.14 need instead of `MADV_POPULATE_WRITE`.
+    /// Faults the memory in by writes, for kernels before 5.14, which have no `MADV_POPULATE_WRITE`.
     fn touch(&self) {
         for at in (0..self.len).step_by(4096) {
-            // SAFETY: `at` is inside the mapping, and nobody else knows of it yet.
+            // SAFETY: `at` is inside the mapping, and nothing else refers to it yet.
             unsafe { self.start.as_ptr().wrapping_add(at).write_volatile(0) };
         }
     }
 
-    /// Its size in bytes: what was asked for, rounded up to 2 MiB.
+    /// Returns its size in bytes: what was asked for, rounded up to 2 MiB.
     #[must_use]
     #[expect(clippy::len_without_is_empty, reason = "a region is never empty")]
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Its first byte. Whoever writes through this pointer must see to it that nobody reads meanwhile.
+    /// Returns a pointer to its first byte. Code that writes through it must make sure that nothing reads meanwhile.
     #[must_use]
     pub fn start(&self) -> NonNull<u8> {
         self.start
     }
 
-    /// All of it as bytes, for a single owner to fill.
+    /// Returns all of it as bytes, for a single owner to fill.
     #[must_use]
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        // SAFETY: the region is mapped and initialized (zeros), and the exclusive borrow keeps everybody else out, but for
-        // those who hold the pointer from `start`, who answer for themselves.
+        // SAFETY: the region is mapped and initialized (zeros), and the exclusive borrow excludes all other access, except through
+        // the pointer from `start`, whose holder must not use it meanwhile.
         unsafe { slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 
-    /// All of it as words that threads may share. A relaxed load of one costs what a plain load does.
+    /// Returns all of it as words that threads may share. A relaxed load of one costs what a plain load does.
     #[must_use]
     pub fn words(&self) -> &[AtomicU64] {
-        // SAFETY: the region is mapped, initialized (zeros), aligned and a multiple of the word; whoever writes through
-        // `start` answers for not doing so while this slice is in use.
+        // SAFETY: the region is mapped, initialized (zeros), aligned and a multiple of the word; code that writes through `start`
+        // must not do so while this slice is in use.
         unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.len / size_of::<AtomicU64>()) }
     }
 }
@@ -105,7 +105,7 @@ impl Region {
 impl Drop for Region {
     fn drop(&mut self) {
         // SAFETY: exactly the range that was mapped, and no borrow of it outlives `self`.
-        // Failure leaves the memory mapped, which hurts nobody.
+        // Failure leaves the memory mapped, which does no harm.
         let _ = unsafe { munmap(self.mapping.as_ptr(), self.mapped) };
     }
 }

@@ -1,7 +1,7 @@
 //! What a run prints and writes: rows of a comparison, rows of figures, and tables of both.
 //!
-//! The serialized keys are a contract with whoever reads the JSON. A number that was not measured is `null`, never zero; nor is
-//! there one where no page was moved and CPU is asked for by the page.
+//! The serialized keys are a contract with programs that read the JSON. A number that was not measured is `null`, never zero; nor
+//! is there one where no page was moved and CPU is asked for by the page.
 
 use std::fmt;
 use std::io::Write;
@@ -38,7 +38,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// The row of an arm. `method` is what was really in use; the ratio is the median of the ratios of pages a second within
+    /// Makes the row of an arm. `method` is what was really in use; the ratio is the median of the ratios of pages a second within
     /// the rounds. The digest is written in hexadecimal, since JSON numbers have no 64 bits.
     #[must_use]
     pub fn new(
@@ -75,7 +75,7 @@ impl Row {
 pub struct Names<'a> {
     /// What was done.
     pub workload: &'a str,
-    /// Who did it.
+    /// The arm that did it.
     pub arm: &'a str,
     /// The I/O method that was really in use.
     pub method: &'a str,
@@ -101,18 +101,18 @@ pub struct FigureRow {
     pub name: String,
     /// What was measured; `null` where nothing was.
     pub value: Option<f64>,
-    /// What it should be; `null` where it is only told.
+    /// What it should be; `null` where the value is only reported.
     pub goal: Option<f64>,
     /// On which side of the goal it should be.
     pub relation: Option<Relation>,
-    /// Whether it is; `null` where the run cannot tell, and where there is no goal.
+    /// Whether the goal is met; `null` where the run cannot tell, and where there is no goal.
     pub ok: Option<bool>,
     /// Spread, noise, absolute numbers; or why there is no answer.
     pub detail: String,
 }
 
 impl FigureRow {
-    /// A value that was measured, and where it should be, unless it is only told.
+    /// Makes a row for a value that was measured, with its goal, unless the value is only reported.
     #[must_use]
     pub fn measured(
         names: (&str, &str),
@@ -127,13 +127,13 @@ impl FigureRow {
         Self { value: Some(value), ok, ..Self::missing(names, goal, detail) }
     }
 
-    /// The same value from a run that is no proof: it neither fails nor passes.
+    /// Marks the value as from a run that is no proof: it neither fails nor passes.
     #[must_use]
     pub fn undecided(self, why: &str) -> Self {
         Self { ok: None, detail: format!("{why}; {}", self.detail), ..self }
     }
 
-    /// A value that was not measured: not built yet, or not possible on this machine.
+    /// Makes a row for a value that was not measured: not built yet, or not possible on this machine.
     #[must_use]
     pub fn missing(
         (figure, name): (&str, &str),
@@ -157,7 +157,7 @@ pub fn write_json<R: Serialize>(mut out: impl Write, rows: &[R]) -> Result<()> {
     Ok(out.flush()?)
 }
 
-/// A table of the rows of a comparison of arms that move pages.
+/// Makes a table of the rows of a comparison of arms that move pages.
 #[must_use]
 pub fn comparison<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Table {
     let mut table = Table::new(&[
@@ -191,7 +191,7 @@ pub fn comparison<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Table {
     table
 }
 
-/// A table of the rows of arms that do nothing.
+/// Makes a table of the rows of arms that do nothing.
 #[must_use]
 pub fn at_rest<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Table {
     let mut table = Table::new(&[
@@ -213,7 +213,7 @@ pub fn at_rest<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Table {
     table
 }
 
-/// A table of figures.
+/// Makes a table of figures.
 #[must_use]
 pub fn figures(rows: &[FigureRow]) -> Table {
     let mut table = Table::new(&[
@@ -248,13 +248,13 @@ pub fn figures(rows: &[FigureRow]) -> Table {
     table
 }
 
-/// Microseconds; what is below ten of them, in ten nanoseconds.
+/// Formats microseconds; below ten of them, with a resolution of ten nanoseconds.
 #[must_use]
 pub fn latency(us: Option<f64>) -> String {
     or_dash(us, if us.is_some_and(|us| us < 10.0) { 2 } else { 1 })
 }
 
-/// The value with so many digits, or a dash for what is not known or is no number.
+/// Formats the value with this number of digits; a dash stands for what is not known or is no number.
 #[must_use]
 pub fn or_dash(value: Option<f64>, digits: usize) -> String {
     let known = value.filter(|value| value.is_finite());
@@ -279,7 +279,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table with these columns and no rows.
+    /// Makes a table with these columns and no rows.
     #[must_use]
     pub fn new(columns: &[(&str, Align)]) -> Self {
         let (heads, aligns) = columns.iter().map(|&(head, align)| (head.to_owned(), align)).unzip();

@@ -4,8 +4,8 @@
 //! arms of a round alike, so the figure is the **median of the ratios within the rounds**, not the ratio of two medians. One
 //! arm can run twice a round; the ratio to its twin is the noise that no figure of the run can be finer than.
 //!
-//! A run says how much of the machine others used while its arms ran. A [disturbed](Outcome::disturbance) one neither fails
-//! nor passes a figure.
+//! A run says how much of the machine other processes used while its arms ran. A [disturbed](Outcome::disturbance) one neither
+//! fails nor passes a figure.
 
 use std::fmt;
 use std::thread;
@@ -20,7 +20,7 @@ use crate::measure::Sample;
 use crate::stats::{Spread, median};
 use crate::{Failure, Result};
 
-/// The share of the machine that others may use before a run counts as disturbed.
+/// The share of the machine that other processes may use before a run counts as disturbed.
 pub const OTHERS_MAY_USE: f64 = 0.10;
 
 /// The rounds that a figure needs at least.
@@ -33,7 +33,7 @@ pub struct Arm<'a> {
 }
 
 impl<'a> Arm<'a> {
-    /// An arm that `run`, given the number of the round, carries out once. All arms should go to the same places in one
+    /// Makes an arm that `run`, given the number of the round, carries out once. All arms should go to the same places in one
     /// round and may go to others in the next.
     pub fn new(name: impl Into<String>, run: impl FnMut(u32) -> Result<Sample> + 'a) -> Self {
         Self { name: name.into(), run: Box::new(run) }
@@ -53,26 +53,26 @@ pub struct Rounds {
     pub rounds: u32,
     /// What the order of the arms is drawn from.
     pub seed: u64,
-    /// Rest before each arm, for devices that pay later for what they were asked before.
+    /// Pause before each arm, for devices that do work later that earlier requests caused.
     pub pause: Duration,
     /// The arm that runs twice a round to show the noise.
     pub twin: Option<String>,
 }
 
 impl Rounds {
-    /// So many rounds, no pause, no twin.
+    /// Makes a plan of this many rounds, without a pause and without a twin.
     #[must_use]
     pub fn new(rounds: u32) -> Self {
         Self { rounds, seed: 1, pause: Duration::ZERO, twin: None }
     }
 
-    /// The same with the arm of this name run twice a round.
+    /// Sets the arm that is run twice a round.
     #[must_use]
     pub fn twin(self, name: impl Into<String>) -> Self {
         Self { twin: Some(name.into()), ..self }
     }
 
-    /// Runs all arms for all rounds, and tells `progress` each arm's name before it starts.
+    /// Runs all arms for all rounds, and calls `progress` with each arm's name before it starts.
     ///
     /// # Errors
     ///
@@ -85,8 +85,8 @@ impl Rounds {
         self.run_all(arms, progress, |arm, error| Err(format!("{arm}: {error}").into()))
     }
 
-    /// The same, but an arm that fails is not run again and is not in the outcome; `failed` is told its name and the error, and
-    /// the other arms run on.
+    /// Runs all rounds. An arm that fails is not run again and is not in the outcome; `failed` is called with its name and the
+    /// error, and the other arms run on.
     ///
     /// # Panics
     ///
@@ -113,8 +113,8 @@ impl Rounds {
         let names: Vec<String> = arms.iter().map(|arm| arm.name.clone()).collect();
         let mut arms: Vec<Option<Arm<'_>>> = arms.into_iter().map(Some).collect();
         let twin = self.twin.as_ref().map(|name| position(names.iter(), name));
-        // The twin has a number of its own, so that chance decides which of the two runs comes first in a round: the second
-        // one often finds the device warm.
+        // The twin has a number of its own, so that chance decides which of the two runs comes first in a round: the second one
+        // often finds the device warm.
         let runs: Vec<usize> = (0..arms.len()).chain(twin).collect();
         let mut samples: Vec<Vec<Sample>> = runs.iter().map(|_| Vec::new()).collect();
         let mut load = Some(Load::default());
@@ -156,17 +156,17 @@ pub struct Outcome {
     arms: Vec<(String, Vec<Sample>)>,
     /// The arm that ran twice a round, and the samples of its twin.
     twin: Option<(usize, Vec<Sample>)>,
-    /// The share of the machine that others used while arms ran.
+    /// The share of the machine that other processes used while arms ran.
     pub others_share: Option<f64>,
 }
 
 impl Outcome {
-    /// The names of the arms in the order they were given.
+    /// Returns the names of the arms in the order they were given.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.arms.iter().map(|(name, _)| &name[..])
     }
 
-    /// The samples of an arm, one a round.
+    /// Returns the samples of an arm, one a round.
     ///
     /// # Panics
     ///
@@ -176,26 +176,26 @@ impl Outcome {
         &self.arms[position(self.names(), arm)].1
     }
 
-    /// The middle of a metric over the rounds of an arm.
+    /// Returns the middle of a metric over the rounds of an arm.
     #[must_use]
     pub fn spread(&self, arm: &str, metric: impl Fn(&Sample) -> f64) -> Option<Spread> {
         Spread::of(self.samples(arm).iter().map(metric))
     }
 
-    /// The ratios of a metric within each round, `of` over `to`. `None` only if there were no rounds.
+    /// Returns the ratios of a metric within each round, `of` over `to`. `None` only if there were no rounds.
     #[must_use]
     pub fn ratio(&self, of: &str, to: &str, metric: impl Fn(&Sample) -> f64) -> Option<Spread> {
         ratios(self.samples(of), self.samples(to), metric)
     }
 
-    /// The ratios of the arm that ran twice to itself: the noise of this run.
+    /// Returns the ratios of the arm that ran twice to itself: the noise of this run.
     #[must_use]
     pub fn noise(&self, metric: impl Fn(&Sample) -> f64) -> Option<Spread> {
         let (arm, twin) = self.twin.as_ref()?;
         ratios(twin, &self.arms[*arm].1, metric)
     }
 
-    /// The medians of an arm.
+    /// Returns the medians of an arm.
     ///
     /// # Panics
     ///
@@ -221,14 +221,14 @@ impl Outcome {
         }
     }
 
-    /// The digest of all that an arm read in all rounds; `None` where it took none. Arms that went to the same places in
+    /// Returns the digest of all that an arm read in all rounds; `None` where it took none. Arms that went to the same places in
     /// every round have the same.
     #[must_use]
     pub fn digest(&self, arm: &str) -> Option<u64> {
         self.samples(arm).iter().try_fold(0_u64, |sum, sample| Some(sum.wrapping_add(sample.digest?)))
     }
 
-    /// The same run with each sample seen otherwise: [by its writes](Sample::by_writes), say.
+    /// Makes an outcome from this one with each sample replaced by a view of it: [by its writes](Sample::by_writes), for example.
     #[must_use]
     pub fn seen(&self, otherwise: fn(&Sample) -> Sample) -> Self {
         let all = |samples: &Vec<Sample>| samples.iter().map(otherwise).collect();
@@ -239,7 +239,7 @@ impl Outcome {
         }
     }
 
-    /// Why this run is no proof of anything, if it is not: others used too much of the machine.
+    /// Returns why this run proves nothing, if so: other processes used too much of the machine.
     #[must_use]
     pub fn disturbance(&self) -> Option<String> {
         let share = self.others_share.filter(|&share| share > OTHERS_MAY_USE)?;
@@ -293,7 +293,7 @@ mod tests {
         Elapsed { seconds, cpu_seconds: seconds / 2.0, thread_cpu_seconds: 0.0 }.sample(100, 819_200)
     }
 
-    /// A machine that slows down tenfold in some rounds, and an arm that always takes twice as long as the other.
+    /// Returns a machine that slows down tenfold in some rounds, and an arm that always takes twice as long as the other.
     fn slow_by_rounds(rounds: u32) -> Outcome {
         let base = |round: u32| if round.is_multiple_of(3) { 10.0 } else { 1.0 };
         let arms = vec![

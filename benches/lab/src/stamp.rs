@@ -1,8 +1,8 @@
-//! Contents that know where they belong: every 512-byte sector says which file, block, sector and version it is.
+//! Contents that name their place: every 512-byte sector says which file, block, sector and version it is.
 //!
-//! The head of a sector names it, the rest is filled with words that follow from the head. So a page from the wrong place, a
-//! page torn between two versions and a sector that is only half there are all found, and nothing on the way can compress
-//! or share the contents.
+//! The head of a sector names it, the rest is filled with words that follow from the head. So a page from the wrong place, a page
+//! torn between two versions and a sector that is only half there are all found, and no layer below can compress or share the
+//! contents.
 
 use std::fmt;
 
@@ -26,7 +26,7 @@ pub fn stamp(page: &mut [u8], seed: u64, block: u32, version: u64) {
     }
 }
 
-/// Checks every byte of a stamped `page` and tells its version.
+/// Checks every byte of a stamped `page` and returns its version.
 ///
 /// # Errors
 ///

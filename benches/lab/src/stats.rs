@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// The median of `values`; `None` when there are none.
+/// Returns the median of `values`; `None` when there are none.
 #[must_use]
 pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
     Spread::of(values).map(|spread| spread.median)
@@ -24,7 +24,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// The spread of `values`; `None` when there are none.
+    /// Makes the spread of `values`; `None` when there are none.
     #[must_use]
     pub fn of(values: impl IntoIterator<Item = f64>) -> Option<Self> {
         let mut sorted: Vec<f64> = values.into_iter().collect();
@@ -42,7 +42,7 @@ impl fmt::Display for Spread {
     }
 }
 
-/// The value below which `part` of `sorted` lies, on the straight line between its two neighbours.
+/// Returns the value below which `part` of `sorted` lies, on the straight line between its two neighbours.
 fn quantile(sorted: &[f64], part: f64) -> f64 {
     let at = part * (sorted.len() - 1) as f64;
     let (below, above) = (at.floor() as usize, at.ceil() as usize);

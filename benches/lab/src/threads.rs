@@ -21,7 +21,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// What came between `earlier` and this. A thread that ended meanwhile takes with it what it had run.
+    /// Returns what was run between `earlier` and this. What a thread had run that ended meanwhile is not counted.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         let times = self.times.saturating_sub(earlier.times);
@@ -30,7 +30,7 @@ impl Run {
 }
 
 impl Threads {
-    /// All that there are.
+    /// Returns all threads of this process.
     ///
     /// # Errors
     ///
@@ -40,17 +40,17 @@ impl Threads {
         Ok(Self(tasks.filter_map(|task| task.ok()?.file_name().into_string().ok()).collect()))
     }
 
-    /// These without the `others`.
+    /// Returns these threads without the `others`.
     #[must_use]
     pub fn but(self, others: &Self) -> Self {
         Self(self.0.difference(&others.0).cloned().collect())
     }
 
-    /// What they have run up to now. Those that are gone run no more, and count no more.
+    /// Reads what they have run up to now. Threads that have ended do not count any more.
     ///
     /// # Errors
     ///
-    /// If what the system tells is no number.
+    /// If what the system reports is no number.
     pub fn run(&self) -> Result<Run> {
         let mut all = Run::default();
         for thread in &self.0 {

@@ -1,9 +1,9 @@
-//! Many threads at once: what they get done together, against two of them, and how long one of them waits.
+//! Many threads at once: their rate together, compared with that of two, and how long one of them waits.
 //!
 //! Every thread fetches one page after the other, reads its first bytes and lets it go. With more threads than cores most of them
-//! wait for a core at any time; a thread that has none while it holds a page holds up whoever wants to change that page. So throughput
-//! of readers should stay what it is with two threads, and only the last of a thousand fetches show the scheduler. Beside a
-//! page that is changed stands a lock and nothing else.
+//! wait for a core at any time; a thread that has none while it holds a page holds up the threads that want to change that page. So
+//! throughput of readers should stay what it is with two threads, and only the last of a thousand fetches show the scheduler.
+//! Beside a page that is changed stands a lock and nothing else.
 
 use std::{
     hint::black_box,
@@ -38,7 +38,7 @@ const FEW: u32 = PAGES / 4;
 
 const PAGE_SIZE: u32 = 4096;
 
-/// A page that everybody wants.
+/// A page that all threads want.
 const HOT: u32 = 0;
 
 /// What the threads want.
@@ -50,7 +50,7 @@ enum Wish {
     Changed,
     /// To read any page.
     Any,
-    /// As before, of a word behind `parking_lot`'s lock: no pool, no turns.
+    /// One word behind `parking_lot`'s lock, which one in sixteen changes: no pool, no turns.
     Lock,
     /// One page every other time, else any page.
     HotOrAny,

@@ -1,4 +1,4 @@
-//! Who takes part, with how many pages of which size.
+//! The arms that take part, with how many pages of which size.
 
 use lab::{Result, floor::Floor};
 
@@ -10,7 +10,7 @@ use crate::{
     },
 };
 
-/// The floor and everybody who stands on it, each with the same number of pages.
+/// The floor and all arms compared with it, each with the same number of pages.
 pub(crate) struct Contestants {
     pub(crate) pages: u32,
     pub(crate) page_size: u32,
@@ -19,7 +19,7 @@ pub(crate) struct Contestants {
 }
 
 impl Contestants {
-    /// All of them are there at once, with pages as large as memory allows. A hit looks at the first bytes of a page only.
+    /// Makes all of them at once, with pages as large as memory allows. A hit looks at the first bytes of a page only.
     pub(crate) fn new(pages: u32) -> Result<Self> {
         // Floor, ringpool and the counted pages; page-db's, whose alignment costs as much again; a quarter for the tables.
         let needed =

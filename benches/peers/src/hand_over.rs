@@ -1,8 +1,8 @@
-//! How long a latch is in nobody's hands: from the moment when its holder begins to let go until the next one has it.
+//! How long a latch is free between two holders: from the moment when one begins to let go until the next one has it.
 //!
-//! Others sleep by then. The latch is called for, and now and then handed over; beside it stands `parking_lot`'s mutex, which is handed
-//! over each time when it is asked to be fair. (`cargo test --test latches -- --nocapture` tells the same of a thousand waiters, tasks
-//! among them.)
+//! The waiting threads sleep by then. A release calls the first waiter, and now and then hands the latch over; it is compared with
+//! `parking_lot`'s mutex, which is handed over each time when it is asked to be fair. (`cargo test --test latches -- --nocapture`
+//! prints this for a thousand waiters, tasks among them.)
 
 use std::{
     hint,
@@ -25,7 +25,7 @@ const THREADS: [usize; 3] = [2, 8, 64];
 /// Turns of all threads together in a round.
 const TURNS: usize = 1 << 10;
 
-/// How long each keeps it: the others are asleep by then.
+/// How long each keeps it: the other threads sleep by then.
 const KEPT: Duration = Duration::from_micros(20);
 
 const PAGE: &str = "ringpool, exclusive latch";
@@ -89,7 +89,7 @@ fn called(name: &str, threads: usize) -> String {
     format!("{name}, {threads} threads")
 }
 
-/// Every thread takes its turns.
+/// Has every thread take its turns; returns the latencies.
 fn in_turn(threads: usize, turn: impl Fn(&Clock, &mut Latencies) + Sync) -> Sample {
     let clock = Clock { begun: Instant::now(), released: AtomicU64::new(0) };
     let (took, elapsed) = on_threads(threads, |_| {
@@ -102,7 +102,7 @@ fn in_turn(threads: usize, turn: impl Fn(&Clock, &mut Latencies) + Sync) -> Samp
     elapsed.sample(all.count(), 0).with_latencies(all)
 }
 
-/// When the latch was last let go; only its holder looks and writes.
+/// When the latch was last released; only its holder reads and writes this.
 struct Clock {
     begun: Instant,
     released: AtomicU64,

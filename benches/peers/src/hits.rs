@@ -1,4 +1,4 @@
-//! The table of hits: everybody beside the floor, one thread and two.
+//! The table of hits: all arms beside the floor, one thread and two.
 
 use lab::{
     Arm, Result, Sample,
@@ -74,12 +74,12 @@ fn compare(contestants: &Contestants, law: Law, rounds: u32) -> Result<()> {
     Ok(())
 }
 
-/// An arm's name; that of one thread is the contestant's.
+/// Returns an arm's name; that of one thread is the contestant's.
 fn called(name: &str, threads: usize) -> String {
     if threads == 1 { name.to_owned() } else { format!("{name}, {threads} threads") }
 }
 
-/// What brings the most used into the processor's caches, after the other arms.
+/// Returns the hits before the clock starts, which load the most used pages into the processor's caches after the other arms.
 fn warm_ups(orders: &[Vec<u32>]) -> Vec<Vec<u32>> {
     orders.iter().map(|order| order[..HITS / 8].to_vec()).collect()
 }

@@ -1,4 +1,4 @@
-//! ringpool's hits beside those of other pools, caches and tables; and what is left of them under many threads.
+//! ringpool's hits beside those of other pools, caches and tables; and their rate under many threads.
 //!
 //! `cargo run --release --manifest-path benches/peers/Cargo.toml -- hits | contention | hand-over [--rounds N]`
 //!
@@ -9,8 +9,8 @@
 //! # What is compared, and what is not
 //!
 //! A hit: find the page, hold it against eviction, read its first 8 bytes, let it go. Each arm's bytes are checked. Every peer but
-//! page-db keeps the same reference-counted pages, with the count beside the bytes, which is the least they can hold; all hash by the
-//! same function unless they know but their own. What they do in a hit, and what they leave out of it:
+//! page-db keeps the same reference-counted pages, with the count beside the bytes, which is the least they can hold; all use the
+//! same hash function unless they have only their own. What they do in a hit, and what they leave out of it:
 //!
 //! | arm | in a hit | what it does not do |
 //! |---|---|---|
@@ -19,7 +19,7 @@
 //! | ringpool, hint | the same, without the table: the caller has kept where each page was | |
 //! | sharded table | `parking_lot`'s `RwLock` on a shard of hashbrown, a clone of an `Arc` | no latch, no eviction, no recency, no I/O |
 //! | DashMap | the same, with locks of its own | the same |
-//! | quick_cache, moka, foyer | as before; recency, by which they evict | no latch; they evict clean values only: what is dirty, and whether the log is durable up to it, is nobody's business |
+//! | quick_cache, moka, foyer | as before; recency, by which they evict | no latch; they evict clean values only: they know neither what is dirty nor whether the log is durable up to it |
 //! | page-db | one mutex for the whole pool, a pin, a latch | its disk is written and read under that mutex |
 //!
 //! foyer runs S3-FIFO, which ringpool's replacement is too, and which spares it the exclusive lock that its LRU takes in a hit. The
@@ -57,7 +57,7 @@ enum What {
     Hits,
     /// Fetches by 2 to 64 threads: one page and many, with eviction and without
     Contention,
-    /// How long a latch is in nobody's hands when its holder lets go and others wait
+    /// How long a latch is free when its holder lets go and other threads wait
     HandOver,
 }
 

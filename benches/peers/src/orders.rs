@@ -29,7 +29,7 @@ impl fmt::Display for Law {
 }
 
 impl Law {
-    /// `count` orders of `hits` of `pages` pages.
+    /// Returns `count` orders of `hits` of `pages` pages.
     pub(crate) fn orders(self, pages: u32, hits: usize, count: usize) -> Vec<Vec<u32>> {
         let mut random = Random::new(1);
         let zipf = matches!(self, Self::Zipf).then(|| Zipf::new(pages.into(), SKEW, &mut random));

@@ -1,11 +1,11 @@
-//! Numbers that are random enough, and the same on every machine and in every year: a trace is known by its seed.
+//! Random numbers that are the same on every machine and with every version: a trace follows from its seed.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// What this seed gives.
+    /// Makes the numbers that follow from this seed.
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -18,17 +18,17 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    /// A number below `end`.
+    /// Draws a number below `end`.
     pub fn below(&mut self, end: u64) -> u64 {
         ((u128::from(self.next()) * u128::from(end)) >> 64) as u64
     }
 
-    /// A number from 0 to 1.
+    /// Returns a number from 0 to 1.
     fn share(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// True once in so many times.
+    /// Returns true once in `times` times.
     pub fn once_in(&mut self, times: u64) -> bool {
         self.below(times) == 0
     }
@@ -37,13 +37,13 @@ impl Random {
 /// Zipf's law over pages, the popular ones strewn over the whole file.
 #[derive(Debug)]
 pub struct Zipf {
-    /// Up to which share each rank goes.
+    /// The cumulated share of each rank.
     ends: Vec<f64>,
     page_of: Vec<u64>,
 }
 
 impl Zipf {
-    /// Rank `r` of `pages` is used as often as `r` to the power of `-skew`.
+    /// Makes a distribution in which rank `r` of `pages` is used as often as `r` to the power of `-skew`.
     #[must_use]
     pub fn new(pages: u64, skew: f64, random: &mut Random) -> Self {
         let mut sum = 0.0;
@@ -61,13 +61,13 @@ impl Zipf {
         Self { ends, page_of }
     }
 
-    /// A page.
+    /// Draws a page.
     #[must_use]
     pub fn draw(&self, random: &mut Random) -> u64 {
         self.page_of[self.draw_rank(random)]
     }
 
-    /// A rank, the most popular being 0.
+    /// Draws a rank, the most popular being 0.
     pub(crate) fn draw_rank(&self, random: &mut Random) -> usize {
         let share = random.share();
         self.ends.partition_point(|&end| end < share).min(self.ends.len() - 1)

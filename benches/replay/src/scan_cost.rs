@@ -1,4 +1,4 @@
-//! What one full scan costs those who work on a hot set meanwhile.
+//! What one full scan costs a workload on a hot set that runs meanwhile.
 
 use crate::{
     Candidate, Policy,
@@ -18,7 +18,7 @@ const SCANNED: u64 = 40_000;
 const BEFORE: usize = 200_000;
 const SINCE: usize = 80_000;
 
-/// Which share of its hits the hot set loses to a scan that reads a page for each of its accesses, until long after.
+/// Returns which share of its hits the hot set loses to a scan that reads a page for each of its accesses, until long after.
 pub fn scan_cost(candidate: &Candidate) -> f64 {
     let hits = |scan: u64| hits_beside((candidate.build)(FRAMES).as_mut(), scan) as f64;
     1.0 - hits(SCANNED) / hits(0)

@@ -19,7 +19,8 @@ pub struct Line {
 }
 
 impl Line {
-    /// By how many percentage points this candidate misses more than the best of the others; less than zero where it is the best.
+    /// Returns by how many percentage points this candidate misses more than the best of the others; less than zero where it is the
+    /// best.
     pub fn beyond_best(&self, candidate: usize) -> f64 {
         let others = self.misses.iter().enumerate().filter(|&(other, _)| other != candidate);
         self.misses[candidate] - others.map(|(_, &misses)| misses).fold(f64::INFINITY, f64::min)

@@ -25,7 +25,7 @@ fn no_policy_keeps_more_pages_than_it_has_frames() {
         for frames in [1, 2, 3, 10] {
             let mut policy = (candidate.build)(frames);
             misses(policy.as_mut(), (0..1000).map(|at| at * at % 31));
-            // To ask is to use, and may change what is kept: so each page is asked for in a pool with the same past.
+            // A look at a page is a use, and may change what is kept: so each page is looked for in a pool with the same history.
             let is_kept = |page: &u64| {
                 let mut policy = (candidate.build)(frames);
                 misses(policy.as_mut(), (0..1000).map(|at| at * at % 31));
@@ -52,7 +52,7 @@ fn the_clock_spares_what_was_used_more_often() {
 fn a_scan_empties_lru_and_the_clock_and_no_other() {
     let kept = PUBLISHED.map(|candidate| {
         let mut policy = (candidate.build)(100);
-        // Hot pages that others drove out once: by then every policy knows them.
+        // Hot pages that other pages evicted once: by then every policy knows them.
         for _ in 0..3 {
             misses(policy.as_mut(), (0..30).chain(0..30).chain(1_000..1_080));
         }

@@ -46,7 +46,7 @@ impl<'a> Change<'a> {
         parts.iter().for_each(|part| to.extend_from_slice(part));
     }
 
-    /// The first change in `bytes` with its block, and the rest of them; `None` where there is none.
+    /// Decodes the first change in `bytes` with its block, and the rest of them; `None` where there is none.
     pub(crate) fn decode(bytes: &'a [u8]) -> Option<((u32, Self), &'a [u8])> {
         let (block, bytes) = bytes.split_first_chunk()?;
         let (len, bytes) = bytes.split_first_chunk()?;

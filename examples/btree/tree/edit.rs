@@ -2,13 +2,13 @@
 
 use super::node::{BEGIN, ENTRIES, HEADER, HIGH, LEVEL, Node, RIGHT, SLOT, VALUE, entries_from};
 
-/// Whether [`put`] would have room.
+/// Returns whether [`put`] would have room.
 pub(crate) fn has_room(page: &[u8], key: &[u8]) -> bool {
     let slots = HEADER + SLOT * Node(page).entries();
     Node(page).search(key).is_ok() || slots + SLOT + 1 + key.len() + VALUE <= begin(page)
 }
 
-/// Gives `key` this value; what it had before, if it was there. The node has room.
+/// Sets the value of `key`, and returns the former one, if there was one. The node has room.
 pub(crate) fn put(page: &mut [u8], key: &[u8], value: u64) -> Option<u64> {
     match Node(page).search(key) {
         Ok(slot) => {
@@ -34,7 +34,7 @@ fn insert(page: &mut [u8], slot: usize, key: &[u8], value: u64) {
     put_u16(page, ENTRIES, entries + 1);
 }
 
-/// Adds bytes in front of those that are there; gives where they begin.
+/// Adds bytes in front of those that are there; returns where they begin.
 fn store(page: &mut [u8], key: &[u8], value: &[u8]) -> usize {
     let at = begin(page) - 1 - key.len() - value.len();
     page[at] = key.len() as u8;
@@ -44,7 +44,7 @@ fn store(page: &mut [u8], key: &[u8], value: &[u8]) -> usize {
     at
 }
 
-/// Where the bytes of the entries begin: zero as long as there are none.
+/// Returns where the bytes of the entries begin: zero as long as there are none.
 fn begin(page: &[u8]) -> usize {
     match Node(page).u16_at(BEGIN) {
         0 => page.len(),
@@ -56,7 +56,7 @@ fn put_u16(page: &mut [u8], at: usize, value: usize) {
     page[at..][..2].copy_from_slice(&(value as u16).to_le_bytes());
 }
 
-/// What becomes of a node that has no room.
+/// The two halves of a node that has no room.
 pub(crate) struct Halves {
     pub(crate) left: Vec<u8>,
     pub(crate) right: Vec<u8>,
@@ -64,7 +64,7 @@ pub(crate) struct Halves {
     pub(crate) separator: Box<[u8]>,
 }
 
-/// Divides the entries of a node, and a new one, between that and a node that is going to be to its right.
+/// Divides the entries of a node, and a new one, between the node and a new right neighbour.
 pub(crate) fn split(page: &[u8], key: &[u8], value: u64, right_block: u32) -> Halves {
     let mut entries: Vec<(&[u8], u64)> = entries_from(page, 0).collect();
     let place = Node(page).search(key).expect_err("a key that is there takes no room");
@@ -80,12 +80,12 @@ pub(crate) fn split(page: &[u8], key: &[u8], value: u64, right_block: u32) -> Ha
     }
 }
 
-/// A root above two nodes of the level below.
+/// Makes a root above two nodes of the level below.
 pub(crate) fn root(page_size: usize, level: u16, left: u32, separator: &[u8], right: u32) -> Vec<u8> {
     build(page_size, level, &[(&[], u64::from(left)), (separator, u64::from(right))], None)
 }
 
-/// The first entry of the second half, by bytes.
+/// Returns the first entry of the second half, by bytes.
 fn middle(entries: &[(&[u8], u64)]) -> usize {
     let size = |key: &[u8]| key.len() + 1 + VALUE + SLOT;
     let half = entries.iter().map(|(key, _)| size(key)).sum::<usize>() / 2;
@@ -102,7 +102,7 @@ fn high_key(page: &[u8]) -> &[u8] {
     &page[at + 1..][..usize::from(page[at])]
 }
 
-/// A node of these entries, which fit.
+/// Makes a node of these entries, which fit.
 fn build(page_size: usize, level: u16, entries: &[(&[u8], u64)], neighbour: Option<(&[u8], u32)>) -> Vec<u8> {
     let mut page = vec![0; page_size];
     put_u16(&mut page, LEVEL, usize::from(level));

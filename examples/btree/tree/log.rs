@@ -4,10 +4,10 @@
 //! | where redo starts: u64 | record | record | ...        a record: | length: u32 | checksum: u32 | changes |
 //! ```
 //!
-//! A page keeps where its last record ends: redo leaves out what the page has. One record has all changes that must not be torn apart, such as both halves
-//! of a node. The checksum covers the place as well; the first record that is not whole is the end.
+//! A page keeps where its last record ends: redo leaves out what the page has. One record has all changes that must be redone
+//! together, such as both halves of a node. The checksum covers the place as well; the first record that is not whole is the end.
 //!
-//! A log that failed stays failed: after a sync that failed nobody knows what is on disk. (A log for more than an example
+//! A log that failed stays failed: after a sync that failed it is not known what is on disk. (A log for more than an example
 //! would also cut off what recovery needs no more.)
 //!
 //! Lock order: `file`, then `tail`. Page latches come before both.
@@ -32,10 +32,10 @@ const FIRST: u64 = 8;
 /// Length and checksum of a record.
 const HEADER: usize = 8;
 
-/// Records that wait in memory are written, though not synced, when they are so many bytes.
+/// Records that wait in memory are written, though not synced, when they have this number of bytes.
 const TAIL_MAX: usize = 1 << 20;
 
-/// What the log is kept in.
+/// The file that holds the log.
 pub(crate) trait LogFile: Send + 'static {
     fn read_all(&self) -> io::Result<Vec<u8>>;
     fn write_all_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
@@ -83,7 +83,7 @@ struct Tail {
 }
 
 impl Log {
-    /// The log in this file, and the records that [recovery](Records::each) has to look at.
+    /// Opens the log in this file, and returns it with the records that [recovery](Records::each) has to look at.
     pub(crate) fn open(file: impl LogFile) -> io::Result<(Arc<Self>, Records)> {
         let bytes = file.read_all()?;
         let start = bytes.first_chunk().map_or(0, |start| u64::from_le_bytes(*start)).max(FIRST);
@@ -117,7 +117,7 @@ impl Log {
         Ok(LogRecord { begin: Lsn(at), end: Lsn(tail.end) })
     }
 
-    /// Where the next record will begin.
+    /// Returns where the next record will begin.
     pub(crate) fn end(&self) -> Lsn {
         Lsn(lock(&self.tail).end)
     }
@@ -134,7 +134,7 @@ impl Log {
         Ok(())
     }
 
-    /// Recovery needs nothing that is before `lsn`.
+    /// Sets where redo starts: recovery needs nothing that is before `lsn`.
     pub(crate) fn start_redo_at(&self, lsn: Lsn) -> io::Result<()> {
         lock(&self.file).run(|file| {
             file.write_all_at(&lsn.0.to_le_bytes(), 0)?;
@@ -142,7 +142,7 @@ impl Log {
         })
     }
 
-    /// Brings the records in memory into the file; gives where they end.
+    /// Brings the records in memory into the file; returns where they end.
     fn write(&self, storage: &mut Storage) -> io::Result<u64> {
         let (bytes, end) = {
             let mut tail = lock(&self.tail);
@@ -183,7 +183,7 @@ pub(crate) struct Records {
 }
 
 impl Records {
-    /// The whole records from the start of redo on, each with its changes.
+    /// Returns the whole records from the start of redo on, each with its changes.
     pub(crate) fn each(&self) -> impl Iterator<Item = (LogRecord, Vec<(u32, Change<'_>)>)> {
         let mut at = self.start;
         std::iter::from_fn(move || {
@@ -219,7 +219,7 @@ fn checksum(at: u64, body: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&at.to_le_bytes()), body)
 }
 
-/// What is behind these locks is whole at any moment.
+/// Locks, also after a panic: what these locks protect is consistent at any moment.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,12 +1,13 @@
 //! A B+tree that any number of threads read and change at once: a B-link tree (Lehman and Yao, 1981).
 //!
-//! * **Nodes know their right neighbour** and the lowest key that is not theirs any more. So a split needs no latch on the parent: a
-//!   thread that comes to a node too late goes on to the right. No thread ever holds latches on two nodes that others can reach.
-//! * **Every search begins at the root**, which all threads so read at once: a [read](BufferPool::read) of a page that is used all the
-//!   time writes nothing that another thread writes.
+//! * **Nodes know their right neighbour** and the lowest key that is not theirs any more. So a split needs no latch on the parent:
+//!   a thread that comes to a node too late goes on to the right. No thread ever holds latches on two nodes that other threads can
+//!   reach.
+//! * **Every search begins at the root**, which all threads can read at once: a [read](BufferPool::read) of a page that is used all
+//!   the time writes nothing that another thread writes.
 //! * **Every change is in the log first** ([`log`]), by whole nodes for a split and by entry otherwise; [`recovery`](Tree::open)
-//!   does those again that a crash kept from the pages. The pool sees to the order, since it knows the log.
-//! * Entries are not deleted. So nodes only ever come to be, and none needs to be looked for twice.
+//!   does those again that a crash kept from the pages. The pool keeps the order, since it knows the log.
+//! * Entries are not deleted. So nodes are never removed, and no search has to begin again.
 //!
 //! Latch order: a node before the new ones made of it, which no other thread knows yet. No page is fetched under any other latch.
 
@@ -43,8 +44,8 @@ pub(crate) struct Tree {
 }
 
 impl Tree {
-    /// The tree in this file, which may be empty; with all that its log says. The pool was built with [`LogFirst`] of the same log, and with
-    /// [`PAGE_LSN`].
+    /// Opens the tree in this file, which may be empty, and redoes all that its log says. The pool was built with [`LogFirst`] of
+    /// the same log, and with [`PAGE_LSN`].
     pub(crate) fn open(pool: &BufferPool, file: FileId, log: &Arc<Log>, survived: &Records) -> Result<Self> {
         let tree = Self { pool: pool.clone(), file, log: Arc::clone(log), recorder: Recorder::default() };
         tree.grow_to(1)?;
@@ -54,12 +55,12 @@ impl Tree {
         Ok(tree)
     }
 
-    /// The same tree, of which somebody wants to know the pages that it uses.
+    /// Has the tree note the pages that it uses.
     pub(crate) fn recorded(self, recorder: &Recorder) -> Self {
         Self { recorder: recorder.clone(), ..self }
     }
 
-    /// The value of the key.
+    /// Returns the value of the key.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<u64>> {
         let mut at = self.descend(key, 0)?;
         loop {
@@ -75,7 +76,8 @@ impl Tree {
         }
     }
 
-    /// Gives the key this value; what it had before. It survives a crash once [`commit`](Self::commit) is back.
+    /// Sets the value of the key, and returns the former one. The change survives a crash once [`commit`](Self::commit) has
+    /// returned.
     pub(crate) fn insert(&self, key: &[u8], value: u64) -> Result<Option<u64>> {
         let longest = node::longest_key(self.pool.page_size().bytes());
         if key.len() > longest {
@@ -89,14 +91,14 @@ impl Tree {
         Ok(self.log.flush(self.log.end())?)
     }
 
-    /// Brings all changes to their pages, so that recovery need not look at them any more.
+    /// Writes all changed pages, so that recovery need not look at their changes any more.
     pub(crate) fn checkpoint(&self) -> Result<()> {
         let end = self.log.end();
         let report = self.pool.checkpoint(CheckpointOptions::new()).wait()?;
         Ok(self.log.start_redo_at(report.redo_lsn.map_or(end, |redo| redo.min(end)))?)
     }
 
-    /// The node on `level` to which the key belongs, or one to the left of it.
+    /// Returns the node on `level` to which the key belongs, or one to the left of it.
     fn descend(&self, key: &[u8], level: u16) -> Result<u32> {
         let mut at = ROOT;
         loop {
@@ -125,7 +127,7 @@ impl Tree {
         }
     }
 
-    /// Makes two nodes of one that has no room for a new key, and tells the level above.
+    /// Makes two nodes of one that has no room for a new key, and adds the new node to the level above.
     fn split(&self, mut page: OwnedPageWrite, at: u32, key: &[u8], value: u64) -> Result<()> {
         let mut right = self.new_page()?;
         let right_block = right.id().block.0;
@@ -140,7 +142,7 @@ impl Tree {
             drop((page, right));
             return self.insert_at(level + 1, &separator, u64::from(right_block)).map(drop);
         }
-        // The root stays where it is: both halves move out.
+        // The root stays where it is: both halves move to new pages.
         let mut moved = self.new_page()?;
         let moved_block = moved.id().block.0;
         let level = Node(&page).level() + 1;
@@ -155,11 +157,11 @@ impl Tree {
         Ok(())
     }
 
-    /// A page at the end of the file. One that is lost in a crash before the tree knew it stays empty.
+    /// Adds a page at the end of the file. A page that a crash takes before the tree refers to it stays empty.
     fn new_page(&self) -> Result<OwnedPageWrite> {
         let added = self.pool.extend(self.file, NonZeroU32::MIN).wait()?;
         let mut page = self.pool.overwrite(self.page(added.first.0)).wait()?;
-        // Until it is in the tree it needs no record, also where that comes to nothing.
+        // Until it is in the tree it needs no record, and also where it never gets there.
         page.set_lsn(Lsn::UNLOGGED);
         Ok(page)
     }
@@ -181,7 +183,7 @@ impl Tree {
         Ok(())
     }
 
-    /// A page of the tree, which is about to be used.
+    /// Returns the id of a page of the tree, and notes that the page is about to be used.
     fn page(&self, block: u32) -> PageId {
         let page = PageId::new(self.file, block);
         self.recorder.note(page);
@@ -189,7 +191,7 @@ impl Tree {
     }
 }
 
-/// Changes a page, and tells the pool which record says so. The pool puts its end into the page.
+/// Changes a page, and states to the pool the record of the change. The pool puts its end into the page.
 fn apply(page: &mut OwnedPageWrite, change: &Change<'_>, record: LogRecord) -> Option<u64> {
     let before = change.apply(page);
     page.set_lsn(record);

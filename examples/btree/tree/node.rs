@@ -9,7 +9,7 @@
 //! leaf (level 0) the value is the user's, above it the block of a node one level below, whose keys are not lower than the entry's.
 //!
 //! A node that has a right neighbour also has a **high key** (where its bytes are): all its keys are lower, and all keys from that on
-//! are to its right. So who comes to a node that was split since learns it from the node itself (Lehman and Yao, 1981).
+//! are to its right. So a search that comes to a node that was split since learns it from the node itself (Lehman and Yao, 1981).
 //!
 //! A page of zeros is an empty leaf without neighbours, so a page that was just added to the file needs no set-up.
 
@@ -17,10 +17,10 @@ use std::cmp::Ordering;
 
 use ringpool::PageLsn;
 
-/// The root's place, for ever: when it is split, its entries move out. So no node has it as its right neighbour.
+/// The root's block, for ever: when it is split, its entries move to new pages. So no node has it as its right neighbour.
 pub(crate) const ROOT: u32 = 0;
 
-/// Where the LSN is, for the pool: it reads it with the page, and puts it there.
+/// Where the LSN is, for the pool, which reads it when the page is read, and writes it there.
 pub(crate) const PAGE_LSN: PageLsn = PageLsn::at(0);
 
 pub(super) const RIGHT: usize = 8;
@@ -32,7 +32,7 @@ pub(super) const HEADER: usize = 20;
 pub(super) const SLOT: usize = 2;
 pub(super) const VALUE: usize = 8;
 
-/// The longest key in pages of this size: five entries and a high key always fit, which makes every split come out.
+/// Returns the longest key in pages of this size: five entries and a high key always fit, so every split succeeds.
 pub(crate) fn longest_key(page_size: usize) -> usize {
     ((page_size - HEADER) / 6 - SLOT - 1 - VALUE).min(u8::MAX as usize)
 }
@@ -64,7 +64,7 @@ impl Node<'_> {
         u16::from_le_bytes(self.bytes(LEVEL))
     }
 
-    /// The right neighbour, if there is one.
+    /// Returns the right neighbour, if there is one.
     pub(crate) fn right(&self) -> Option<u32> {
         let right = u32::from_le_bytes(self.bytes(RIGHT));
         (right != ROOT).then_some(right)
@@ -74,7 +74,7 @@ impl Node<'_> {
         self.u16_at(ENTRIES)
     }
 
-    /// Where the bytes of the slot's key are, and how many.
+    /// Returns where the bytes of the slot's key are, and how many.
     pub(super) fn key_place(&self, slot: usize) -> (usize, usize) {
         let at = self.u16_at(HEADER + SLOT * slot);
         let [len] = self.bytes(at);
@@ -86,7 +86,7 @@ impl Node<'_> {
         u64::from_le_bytes(self.bytes(at + len))
     }
 
-    /// The slot that has the key, or the one before which it belongs.
+    /// Returns the slot that has the key, or the one before which it belongs.
     pub(crate) fn search(&self, key: &[u8]) -> Result<usize, usize> {
         let (mut low, mut high) = (0, self.entries());
         while low < high {
@@ -101,7 +101,7 @@ impl Node<'_> {
         Err(low)
     }
 
-    /// Where who seeks `key` on `level` goes on from this node.
+    /// Returns where a search for `key` on `level` goes on from this node.
     pub(crate) fn step(&self, key: &[u8], level: u16) -> Step {
         let high = self.u16_at(HIGH);
         if let (Some(right), [len]) = (self.right(), self.bytes(high))
@@ -119,7 +119,7 @@ impl Node<'_> {
     }
 }
 
-/// The entries of a latched node from this slot on.
+/// Returns the entries of a latched node from this slot on.
 pub(crate) fn entries_from(page: &[u8], slot: usize) -> impl Iterator<Item = (&[u8], u64)> {
     (slot..Node(page).entries()).map(|slot| {
         let (at, len) = Node(page).key_place(slot);

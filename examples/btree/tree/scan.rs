@@ -1,8 +1,8 @@
-//! Reading a range: the leaves in their order, by a read stream that is told by the nodes above which of them come next.
+//! Reading a range: the leaves in their order, by a read stream that learns from the nodes above which leaves come next.
 //!
-//! Leaves are a list, and of a list only the next is known. But who looks at their parents knows a hundred leaves ahead, and the
-//! stream reads as many of them at once as pays. A leaf that was split after its parent was read has a neighbour that the stream
-//! does not know; the list knows it, and is what the scan follows. What the stream has is always further on in it.
+//! Leaves are a list, and a leaf names only the next one. But their parents name a hundred leaves ahead, and the stream reads as
+//! many of them at once as pays. A leaf that was split after its parent was read has a neighbour that the stream does not know. The
+//! list has it, and the scan follows the list. What the stream has is always further on in it.
 
 use std::{collections::VecDeque, ops::ControlFlow};
 
@@ -14,7 +14,7 @@ use super::{
 };
 
 impl Tree {
-    /// Shows the entries with keys from `from` on, in their order, until `visit` breaks. That runs under the latch of a leaf: it
+    /// Shows the entries with keys from `from` on, in their order, until `visit` breaks. `visit` runs under the latch of a leaf: it
     /// must not use the tree.
     pub(crate) fn scan(
         &self,
@@ -45,8 +45,8 @@ impl Tree {
     }
 }
 
-/// The leaves from some key on, as the nodes of the level above tell. Only the first is certain to be there: the rest is a hint, and
-/// ends where those nodes cannot be read.
+/// The leaves from some key on, as the nodes of the level above name them. Only the first is certain to exist: the others are
+/// hints, and end where those nodes cannot be read.
 struct Leaves<'a> {
     tree: &'a Tree,
     from: &'a [u8],

@@ -64,16 +64,16 @@ impl Reader<'_> {
 /// How the arms of a workload ask.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Shape {
-    /// So many requests of one page in flight.
+    /// This number of requests of one page in flight.
     SinglePages(u32),
-    /// So many requests of so many pages in flight.
+    /// A number of requests in flight, of a number of pages each.
     Requests(u32, u32),
     /// One page after another.
     OneByOne,
 }
 
 impl Shape {
-    /// How a pool that may have `in_flight` requests is read.
+    /// Returns how a pool that may have `in_flight` requests is read.
     fn by_pool(self, pool: PoolArm<'_>, in_flight: u32, frames: u32) -> How<'_> {
         match self {
             Self::SinglePages(_) => How::Ahead(pool, Window::of_single_pages(in_flight)),
@@ -123,7 +123,7 @@ pub(crate) fn reading<'a>(
     Ok(arms)
 }
 
-/// The window cut to half of the frames: look-ahead is given three quarters, and some of those are still being left.
+/// Returns the window cut to half of the frames: look-ahead is given three quarters, and some of those are still being left.
 fn bounded(window: Window, frames: u32) -> Window {
     let ahead = window.ahead.min((frames / 2).max(1) as usize);
     Window { ahead, step: window.step.min(ahead) }

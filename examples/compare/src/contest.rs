@@ -1,7 +1,7 @@
 //! How the arms of any workload are proven and timed.
 //!
 //! The proof is apart from the timing because a digest costs more CPU a page than some arms do. An arm that fails in either is
-//! told in the findings and dropped at once, so that nothing that it still had to write comes into the others' way.
+//! reported in the findings and dropped at once, so that nothing that it still had to write disturbs the other arms.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -26,13 +26,13 @@ pub(crate) struct Contest<'a> {
     pub(crate) plain: Option<&'static str>,
 }
 
-/// What came of each arm's work, and what should.
+/// The digests of each arm's work, and the one that is expected.
 pub(crate) struct Proof {
     pub(crate) expected: u64,
     pub(crate) found: HashMap<String, u64>,
 }
 
-/// What the arms of a workload took.
+/// The measurements of a workload's arms.
 pub(crate) struct Timed {
     pub(crate) workload: String,
     pub(crate) page_size: u32,
@@ -44,18 +44,18 @@ pub(crate) struct Timed {
 }
 
 impl Timed {
-    /// Pages a second of an arm to those of another, where both took part.
+    /// Returns the ratio of the pages a second of two arms, where both took part.
     pub(crate) fn rate(&self, of: &str, to: &str) -> Option<Spread> {
         let took_part = |arm| self.cards.iter().any(|card| card.name == arm);
         (took_part(of) && took_part(to)).then(|| self.outcome.ratio(of, to, Sample::pages_per_s)).flatten()
     }
 
-    /// How far the arm that ran twice is from itself.
+    /// Returns how far the arm that ran twice is from itself.
     pub(crate) fn noise(&self) -> Option<f64> {
         self.outcome.noise(Sample::pages_per_s).map(|to_itself| verdict::noise(&to_itself))
     }
 
-    /// The latencies of an arm in all rounds, by [`PARTS`].
+    /// Returns the latencies of an arm in all rounds, by [`PARTS`].
     pub(crate) fn latencies(&self, arm: &str) -> Option<Vec<f64>> {
         let mut all = Latencies::new();
         self.outcome
@@ -66,7 +66,7 @@ impl Timed {
         PARTS.iter().map(|&part| all.quantile_us(part)).collect()
     }
 
-    /// The same, with each sample seen otherwise.
+    /// Makes a contest from this one with each sample replaced by another view of it.
     pub(crate) fn seen(&self, workload: &str, otherwise: fn(&Sample) -> Sample) -> Self {
         Self {
             workload: workload.to_owned(),
@@ -122,7 +122,7 @@ impl Contest<'_> {
         self.run(twin, arms, findings, run)
     }
 
-    /// The same without a twin, where there is no rate whose noise could be shown.
+    /// Runs the arms without a twin, where there is no rate whose noise could be shown.
     pub(crate) fn watch<W>(
         &self,
         arms: &mut Vec<Entrant<W>>,
@@ -132,7 +132,7 @@ impl Contest<'_> {
         self.run(None, arms, findings, run)
     }
 
-    /// The same for arms that need no proof; each runs for so long.
+    /// Runs arms that need no proof; each takes the time `each`.
     pub(crate) fn watch_unproven<W>(
         &self,
         arms: &mut Vec<Entrant<W>>,
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
     use crate::verdict::Side;
 
-    /// An arm that has so many successes before it fails.
+    /// Makes an arm that succeeds this many times before it fails.
     fn arm(name: &str, successes: u32) -> Entrant<u32> {
         Entrant { card: Card::plain(name), way: successes }
     }

@@ -1,4 +1,4 @@
-//! Who takes part: the ways that a workload compares, what is told of each, and what this machine lacks.
+//! The arms: the ways that a workload compares, what is reported of each, and what this machine lacks.
 
 use lab::Result;
 use lab::baseline::ring::{BareRing, RingOptions};
@@ -7,7 +7,7 @@ use crate::findings::Findings;
 use crate::options::Options;
 use crate::support::{Candidate, Input, PoolArm, PoolSpec, memory, methods};
 
-/// The name of the arm that all others are held against.
+/// The name of the arm with which all other arms are compared.
 pub(crate) const BARE_RING: &str = "bare ring";
 
 /// The arms that go through the page cache where the others do not.
@@ -19,7 +19,7 @@ pub(crate) struct Entrant<W> {
     pub(crate) way: W,
 }
 
-/// What the rows of an arm say beside what it took.
+/// What the rows of an arm say beside its measurements.
 #[derive(Clone, Debug)]
 pub(crate) struct Card {
     pub(crate) name: String,
@@ -37,14 +37,14 @@ impl Card {
         Self { name: name.into(), method: "sync".into(), in_flight: 1 }
     }
 
-    /// Of a pool, whose own words on its method the findings take down.
+    /// Makes the arm of a pool, and notes in the findings what the pool says of its method.
     pub(crate) fn pool(pool: &PoolArm<'_>, candidate: &Candidate, findings: &mut Findings) -> Self {
         let (name, report) = (format!("pool, {}", candidate.name), pool.method());
         findings.tell(format!("{name}: {}", methods::in_words(&report)));
         Self { name, method: report.in_use.to_string(), in_flight: candidate.in_flight }
     }
 
-    /// The same under another name.
+    /// Makes the same arm under another name.
     pub(crate) fn named(&self, name: impl Into<String>) -> Self {
         Self { name: name.into(), ..self.clone() }
     }
@@ -62,12 +62,12 @@ pub(crate) struct Pools {
 }
 
 impl Pools {
-    /// Pools that write, in which so many pages are all dirty at once; the table needs some slack to take them.
+    /// Opens pools that write, in which `pages` pages are all dirty at once; the table needs some slack to take them.
     pub(crate) fn with_room_for(pages: u32, depth: u32) -> Self {
         Self { depth, frames: pages + pages / 4 + 64, combine: 128 << 10, writes: true }
     }
 
-    /// A pool for each method; what this machine lacks is left out.
+    /// Opens a pool for each method; what this machine lacks is left out.
     pub(crate) fn open<'a>(
         self,
         input: &'a Input,
@@ -88,7 +88,7 @@ impl Pools {
     }
 }
 
-/// A bare ring, unless this machine forbids it.
+/// Opens a bare ring, unless this machine forbids it.
 pub(crate) fn ring(options: RingOptions, findings: &mut Findings) -> Option<BareRing> {
     let ring = or_leave_out(BARE_RING, BareRing::new(options).map_err(Into::into), findings)?;
     if !ring.is_registered() {
@@ -100,7 +100,7 @@ pub(crate) fn ring(options: RingOptions, findings: &mut Findings) -> Option<Bare
     Some(ring)
 }
 
-/// What was opened; what cannot be had here is not compared, but said.
+/// Returns what was opened. What is not available here is not compared, but reported.
 pub(crate) fn or_leave_out<T>(name: &str, opened: Result<T>, findings: &mut Findings) -> Option<T> {
     opened.map_err(|error| findings.leave_out(format!("{name}: left out: {error}"))).ok()
 }

@@ -10,7 +10,7 @@ use crate::progress::say;
 use crate::reads::is_depth;
 use crate::verdict::{self, Evidence, Side, Standing, Verdict};
 
-/// The parts of requests whose latencies are told, as far as a run of some thousand requests can know them.
+/// The quantiles that are reported, as far as a run of some thousand requests can tell them.
 pub(crate) const PARTS: [f64; 11] = [0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999, 1.0];
 
 /// What is known of one arm of one workload.
@@ -19,7 +19,7 @@ pub(crate) struct Finding {
     pub(crate) row: Row,
     /// Pages a second over the rounds.
     pub(crate) rate: Option<Spread>,
-    /// Its rate to that of the workload's plain arm, and whether the noise lets anything be told of it.
+    /// Its rate to that of the workload's plain arm, and on which side of 1 it is, as far as the noise allows to tell.
     pub(crate) to_plain: Option<(Standing, Side)>,
     /// The latencies of all rounds together, in microseconds, by [`PARTS`].
     pub(crate) latencies_us: Option<Vec<f64>>,
@@ -49,7 +49,7 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    /// Takes down what a pool says of its method.
+    /// Notes what a pool says of its method.
     pub(crate) fn tell(&mut self, report: String) {
         if !self.methods.contains(&report) {
             self.methods.push(report);
@@ -60,7 +60,7 @@ impl Findings {
         self.remarks.push(remark);
     }
 
-    /// Takes down, and says at once, what is not compared and why; each thing once.
+    /// Notes, and prints at once, what is not compared and why; each thing once.
     pub(crate) fn leave_out(&mut self, what: String) {
         if !self.left_out.contains(&what) {
             say(&what);
@@ -68,7 +68,7 @@ impl Findings {
         }
     }
 
-    /// Takes down, and says at once, that an arm has failed, or a whole workload: the others go on.
+    /// Notes, and prints at once, that an arm has failed, or a whole workload: the others go on.
     pub(crate) fn fail(&mut self, workload: &str, arm: Option<&str>, error: &impl ToString) {
         let failed =
             Failed { workload: workload.to_owned(), arm: arm.map(str::to_owned), error: error.to_string() };
@@ -76,7 +76,7 @@ impl Findings {
         self.failures.push(failed);
     }
 
-    /// Adds what came of a workload; where one of its arms ran twice a round, rates are what it is about.
+    /// Adds the results of a workload. Where one of its arms ran twice a round, the workload is about rates.
     pub(crate) fn add(&mut self, timed: &Timed, proof: Option<&Proof>) {
         self.add_rows(timed, proof);
         let Timed { workload, outcome, .. } = timed;
@@ -89,7 +89,7 @@ impl Findings {
         self.remarks.extend(outcome.disturbance().map(|why| format!("{workload}: {why}")));
     }
 
-    /// Adds only the rows, where the same run is seen from another side.
+    /// Adds only the rows, for another view of a run that was added before.
     pub(crate) fn add_rows(&mut self, timed: &Timed, proof: Option<&Proof>) {
         let to_ring = |arm: &str| Some(timed.rate(arm, BARE_RING)?.median);
         let noise = timed.noise();
@@ -112,7 +112,7 @@ impl Findings {
         }
     }
 
-    /// Says what the arms' rates are of one of them.
+    /// Sets the ratio of each arm's rate to that of one of them.
     pub(crate) fn hold_against(&mut self, timed: &Timed, base: &str) {
         let others = timed.cards.iter().map(|card| &card.name[..]).filter(|&arm| arm != base);
         let ratio = |arm| Some(format!("{arm} {:.2}", timed.rate(arm, base)?.median));
@@ -122,7 +122,7 @@ impl Findings {
         }
     }
 
-    /// Holds what came of a workload's arms against what should.
+    /// Compares the digests of a workload's arms with the one that is expected.
     pub(crate) fn check(&mut self, workload: &str, Proof { expected, found }: &Proof) {
         let wrong: Vec<&str> =
             found.iter().filter(|&(_, digest)| digest != expected).map(|(arm, _)| &arm[..]).collect();
@@ -136,7 +136,7 @@ impl Findings {
         });
     }
 
-    /// How many arms saw or left other bytes than a plain read.
+    /// Returns how many arms saw or left other bytes than a plain read.
     pub(crate) fn differences(&self) -> usize {
         self.differences
     }
@@ -152,7 +152,7 @@ impl Failed {
     }
 }
 
-/// What a workload says of the pool beside plain calls, if both took part and it is about rates.
+/// Returns what a workload says of the pool beside plain calls, if both took part and it is about rates.
 fn evidence(timed: &Timed) -> Option<Evidence> {
     let took_part = |arm: &&str| timed.cards.iter().any(|card| card.name == *arm);
     let arm = ["pool, io_uring", "pool, worker"].into_iter().find(took_part)?;

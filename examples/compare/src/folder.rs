@@ -37,7 +37,7 @@ impl Folder {
     }
 }
 
-/// Removes the folder. A run that goes on may put a file there after the look for files and before the end: once more then.
+/// Removes the folder, and tries again where a run that goes on has made a file there meanwhile.
 fn remove(path: &PathBuf) {
     for _ in 0..10 {
         let _ = fs::remove_dir_all(path);

@@ -22,12 +22,12 @@ pub(crate) struct Device {
 }
 
 impl Host {
-    /// This machine, with the file system and the device of `path`.
+    /// Describes this machine, with the file system and the device of `path`.
     pub(crate) fn of(path: &Path) -> Self {
         Self { machine: Machine::of(path), device: device_of(path) }
     }
 
-    /// What the files are really in, if it is memory: then no figure says anything of a disk.
+    /// Returns what the files are really in, if it is memory: then no figure says anything of a disk.
     pub(crate) fn memory(&self) -> Option<&str> {
         let file_system =
             Some(&self.machine.file_system[..]).filter(|name| ["tmpfs", "ramfs"].contains(name));
@@ -35,9 +35,9 @@ impl Host {
         file_system.or(self.device.as_ref().filter(is_memory).map(|device| &device.name[..]))
     }
 
-    /// A line for people.
+    /// Formats it as a line for people.
     pub(crate) fn line(&self) -> String {
-        // What virtual disks say of turning is not true, so it is for JSON only.
+        // Virtual disks report wrongly whether they rotate, so this is in the JSON only.
         let device = self.device.as_ref().map(|Device { name, model, .. }| {
             let model = model.as_ref().map(|model| format!(" ({model})")).unwrap_or_default();
             format!(" on {name}{model}")
@@ -62,7 +62,7 @@ impl Host {
     }
 }
 
-/// The device that a file lies on, or that a path names. File systems of several devices have none of their own.
+/// Returns the device that a file lies on, or that a path names. File systems of several devices have none of their own.
 fn device_of(path: &Path) -> Option<Device> {
     let found = fs::metadata(path).ok()?;
     let number = if found.file_type().is_block_device() { found.rdev() } else { found.dev() };
@@ -82,7 +82,7 @@ fn read(path: PathBuf) -> Option<String> {
     fs::read_to_string(path).ok().map(|told| told.trim().to_owned()).filter(|told| !told.is_empty())
 }
 
-/// Major and minor number, as Linux packs them.
+/// Splits a device number into major and minor, as Linux packs them.
 fn split(device: u64) -> (u64, u64) {
     ((device >> 8 & 0xfff) | (device >> 32 & !0xfff), (device & 0xff) | (device >> 12 & !0xff))
 }

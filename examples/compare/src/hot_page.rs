@@ -58,7 +58,7 @@ pub(crate) fn run(subject: &Subject, options: &Options, turn: Turn, findings: &m
     Ok(())
 }
 
-/// One beside a checkpoint, and one alone.
+/// Makes two writers: one beside a checkpoint, and one alone.
 fn writers<'a>(Entrant { card, way: pool }: &'a Entrant<PoolArm<'a>>) -> [Entrant<Writer<'a>>; 2] {
     let alone = Card { in_flight: 0, ..card.named(format!("{}, no checkpoint", card.name)) };
     [
@@ -67,12 +67,12 @@ fn writers<'a>(Entrant { card, way: pool }: &'a Entrant<PoolArm<'a>>) -> [Entran
     ]
 }
 
-/// How many changes were made: each had its wait.
+/// Returns how many changes were made: each had its wait.
 fn count(sample: &Sample) -> u64 {
     sample.latencies.as_ref().map_or(0, Latencies::count)
 }
 
-/// The digest of the pages, in which the hot one counts for none if it has counted right.
+/// Returns the digest of the pages, in which the hot one counts for none if it has counted right.
 fn found(input: &Input, pages: &[Place], hot: Place, made: u64) -> Result<u64> {
     stamps::found_but(input, pages, |place, page| {
         if place == hot && *changes(page) == made.to_le_bytes() {

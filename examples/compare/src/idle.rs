@@ -1,4 +1,4 @@
-//! An open pool that nobody uses: how often its threads wake up, and what CPU they take. Nothing is read or written, so there
+//! An open pool that is not used: how often its threads wake up, and what CPU they take. Nothing is read or written, so there
 //! is nothing to prove.
 
 use std::thread;

@@ -1,4 +1,4 @@
-//! The findings as JSON. The keys are a contract: what goes or changes its meaning raises the version.
+//! The findings as JSON. The keys are a contract: a key that is removed or changes its meaning raises the version.
 
 use lab::serde_json::{Value, json};
 use lab::stats::Spread;
@@ -8,10 +8,10 @@ use crate::host::Host;
 use crate::options::Options;
 use crate::verdict::Side;
 
-/// Raised when a key goes or changes its meaning; a new key leaves it.
+/// Raised when a key is removed or changes its meaning; a new key does not raise it.
 pub(crate) const VERSION: u32 = 1;
 
-/// Everything that is known, as one object.
+/// Makes one object of everything that is known.
 pub(crate) fn document(host: &Host, options: &Options, findings: &Findings) -> Value {
     let verdicts = findings.verdicts.iter().map(|verdict| {
         let evidence = &verdict.evidence;

@@ -4,11 +4,11 @@
 //!
 //! Compared are random reads, a sequential scan, lone misses, writebacks of random and dense pages, and updates of more pages
 //! than fit: by a bare ring (the most that io_uring gives here), by plain `pread` and `pwrite`, and by the pool under each I/O
-//! method. Of the pool alone it tells how long a checkpoint keeps a hot page's writer waiting, what it costs to be safe, and what
+//! method. Of the pool alone it reports how long a checkpoint keeps a hot page's writer waiting, what safety costs, and what
 //! an open pool takes while it is not used. Without files it makes one of its own and removes it at the end; files that are named are
 //! only ever read, and only opened for reading.
 //!
-//! What makes it honest: arms run in turn, in shuffled order, for several rounds, and ratios are taken within rounds; all
+//! What makes the comparison fair: arms run in turn, in shuffled order, for several rounds, and ratios are taken within rounds; all
 //! go to the same places; the pool is empty at the start of each round and smaller than what it reads; either all arms
 //! bypass the page cache or none does, but for those that are named after it; and before anything is timed each arm does its
 //! work once more while a digest is taken of every byte that it reads or leaves, which must be the digest of a plain read.
@@ -36,7 +36,7 @@ mod update;
 mod verdict;
 mod writeback;
 
-// The benches stand on the same arms.
+// The benches use the same arms.
 #[path = "../../../benches/support/mod.rs"]
 mod support;
 

@@ -93,7 +93,7 @@ pub(crate) struct Options {
 pub(crate) enum Workload {
     /// Single pages all over the files, known ahead
     Random,
-    /// The same at 1, 4, 16, 64 and 256 requests in flight
+    /// Single pages all over the files, at 1, 4, 16, 64 and 256 requests in flight
     Depths,
     /// All pages in order
     Scan,
@@ -114,12 +114,12 @@ pub(crate) enum Workload {
 }
 
 impl Workload {
-    /// Whether the files are written to.
+    /// Returns whether the files are written to.
     pub(crate) fn writes(self) -> bool {
         !matches!(self, Self::Random | Self::Depths | Self::Scan | Self::Lone)
     }
 
-    /// As it is named on the command line.
+    /// Returns its name on the command line.
     pub(crate) fn name(self) -> String {
         self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
@@ -138,7 +138,7 @@ impl Options {
         Ok(())
     }
 
-    /// The same with so many requests in flight.
+    /// Makes the same options with `depth` requests in flight.
     pub(crate) fn at_depth(&self, depth: u32) -> Self {
         Self { depth, ..self.clone() }
     }
@@ -159,13 +159,13 @@ impl Options {
         self.pages.unwrap_or(if self.quick { 2_000 } else { 20_000 })
     }
 
-    /// The files that reports go to, by their options.
+    /// Returns the files that reports go to, by their options.
     pub(crate) fn reports(&self) -> impl Iterator<Item = (&'static str, &PathBuf)> {
         let asked = [("--json", &self.json), ("--html", &self.html), ("--svg", &self.svg)];
         asked.into_iter().filter_map(|(option, path)| Some((option, path.as_ref()?)))
     }
 
-    /// What is compared: unless workloads are named, all, but the depths only for the page that shows them.
+    /// Returns the workloads to compare: unless some are named, all, but the depths only for the page that shows them.
     pub(crate) fn workloads(&self) -> Vec<Workload> {
         if !self.only.is_empty() {
             return self.only.clone();
@@ -195,13 +195,13 @@ impl Options {
     }
 }
 
-/// Cargo's folder for what it builds, which is not kept under version control, if there is one; else the current folder.
+/// Returns cargo's folder for what it builds, which is not under version control, if there is one; else the current folder.
 fn usual_dir(of_cargo: Option<PathBuf>) -> PathBuf {
     let target = of_cargo.into_iter().chain([PathBuf::from("target")]).find(|dir| dir.is_dir());
     target.unwrap_or_else(|| PathBuf::from("."))
 }
 
-/// Bytes, in words that people use: `8192`, `64MiB`, `1G`.
+/// Parses a number of bytes as people write it: `8192`, `64MiB`, `1G`.
 fn parse_size(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = text[digits.len()..].to_ascii_lowercase();

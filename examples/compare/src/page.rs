@@ -1,5 +1,5 @@
-//! The findings as one page by itself: the verdict, plots, and the table. It loads nothing, and is light or dark as its reader
-//! has it.
+//! The findings as one page by itself: the verdict, plots, and the table. It loads nothing, and is light or dark as the browser is
+//! set.
 
 use std::fmt::Write;
 
@@ -24,7 +24,7 @@ figure{margin:0}figure svg{width:100%;height:auto;border:1px solid var(--grid);b
 th,td{padding:.25em .7em;text-align:right;border-bottom:1px solid var(--grid)}\
 th:nth-child(-n+3),td:nth-child(-n+3){text-align:left}details li{font-size:13px;overflow-wrap:anywhere}";
 
-/// The whole page. `subject` are lines on the machine and the files.
+/// Makes the whole page. `subject` are lines on the machine and the files.
 pub(crate) fn page(warnings: &[String], subject: &[String], findings: &Findings) -> String {
     let mut page = format!(
         "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
@@ -78,7 +78,8 @@ pub(crate) fn page(warnings: &[String], subject: &[String], findings: &Findings)
     page
 }
 
-/// How the arms of each workload stand beside plain calls; `None` where there are none. With a style it stands by itself.
+/// Draws how the arms of each workload compare with plain calls; `None` where there are none. With a style the picture stands by
+/// itself.
 pub(crate) fn overview(findings: &Findings, style: Option<&str>) -> Option<String> {
     let mut groups: Vec<(String, Vec<Bar>)> = Vec::new();
     for finding in findings.rows.iter().filter(|finding| !is_depth(&finding.row.workload)) {
@@ -101,7 +102,7 @@ pub(crate) fn overview(findings: &Findings, style: Option<&str>) -> Option<Strin
     (!groups.is_empty()).then(|| plot::bars("Pages a second, to those of plain calls", below, &groups, style))
 }
 
-/// Rate and CPU by requests in flight.
+/// Draws rate and CPU by requests in flight.
 fn by_depth(findings: &Findings) -> Vec<String> {
     let arms = [BARE_RING, "pool, io_uring", "pread", PAGE_CACHE[0]];
     let lines_of = |value: fn(&Row) -> f64| -> Vec<Line> {
@@ -128,7 +129,7 @@ fn by_depth(findings: &Findings) -> Vec<String> {
     rate.into_iter().chain(cpu).collect()
 }
 
-/// A plot for each workload that has latencies.
+/// Makes a plot for each workload that has latencies.
 fn latencies(findings: &Findings) -> Vec<String> {
     let mut workloads: Vec<&str> = Vec::new();
     for finding in &findings.rows {

@@ -15,7 +15,7 @@ pub(crate) enum Pattern {
 }
 
 impl Pattern {
-    /// Pages that lie one behind the other. A file may be too short for a range as it should be.
+    /// Returns how many neighbouring pages a range has: fewer where the file is too short.
     fn range(self, blocks: &[u32], page_size: u32) -> u32 {
         match self {
             Self::Random => 1,
@@ -23,13 +23,13 @@ impl Pattern {
         }
     }
 
-    /// Pages that the ring writes with one request.
+    /// Returns the number of pages that the ring writes with one request.
     pub(crate) fn stride(self, blocks: &[u32], page_size: u32) -> u32 {
         let stride = (LONG_REQUEST / page_size).max(1);
         if self.range(blocks, page_size).is_multiple_of(stride) { stride } else { 1 }
     }
 
-    /// `pages` of them or a few less, in the order of the file.
+    /// Returns `pages` places or a few less, in the order of the file.
     pub(crate) fn places(self, blocks: &[u32], pages: u32, page_size: u32) -> Vec<Place> {
         let range = self.range(blocks, page_size);
         places::in_ranges(&places::ranges(blocks, range, (pages / range).max(1) as usize, 0), range, 1)

@@ -1,4 +1,4 @@
-//! Plots as SVG: lines over two axes, and bars that say how many times something is of something else.
+//! Plots as SVG: lines over two axes, and bars for ratios.
 //!
 //! Colours are classes, one an arm, which [`STYLE`] gives values for light and for dark; so a plot fits the page or the README
 //! that it stands in.
@@ -18,7 +18,7 @@ svg .range{stroke:var(--fg);stroke-width:1}svg .within{opacity:.4}\
 .uring{fill:var(--uring);stroke:var(--uring)}.worker{fill:var(--worker);stroke:var(--worker)}.sync{fill:var(--sync);stroke:var(--sync)}\
 .other{fill:var(--dim);stroke:var(--dim)}";
 
-/// The class of an arm by its name.
+/// Returns the class of an arm by its name.
 fn class(arm: &str) -> &'static str {
     match arm {
         "bare ring" => "ring",
@@ -43,7 +43,7 @@ pub(crate) struct Axis {
     pub(crate) scale: Scale,
 }
 
-/// How values become places.
+/// How values become positions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scale {
     /// From zero.
@@ -59,12 +59,12 @@ impl Scale {
         match self {
             Self::Linear => value,
             Self::Powers(base) => value.max(f64::MIN_POSITIVE).log(base.into()),
-            // The longest has no place of its own.
+            // The longest has no position of its own.
             Self::Parts => -(1.0 - value.min(0.9999)).log10(),
         }
     }
 
-    /// Where the axis begins and ends, and its ticks, for values between these.
+    /// Returns where the axis begins and ends, and its ticks, for values between these.
     fn ticks(self, least: f64, most: f64) -> (f64, f64, Vec<(f64, String)>) {
         match self {
             Self::Linear => {
@@ -89,7 +89,7 @@ impl Scale {
     }
 }
 
-/// 1, 2 or 5 times a power of ten, not below the value.
+/// Rounds up to 1, 2 or 5 times a power of ten.
 fn nice(value: f64) -> f64 {
     let power = 10_f64.powf(value.max(f64::MIN_POSITIVE).log10().floor());
     [1.0, 2.0, 5.0, 10.0]
@@ -99,7 +99,7 @@ fn nice(value: f64) -> f64 {
         .unwrap_or(value)
 }
 
-/// A number of few digits: `1200000` is `1.2M`.
+/// Formats a number with few digits: `1200000` is `1.2M`.
 fn short(value: f64) -> String {
     let (scaled, unit) = match value.abs() {
         large if large >= 1e6 => (value / 1e6, "M"),
@@ -110,7 +110,7 @@ fn short(value: f64) -> String {
     format!("{}{unit}", text.trim_end_matches('0').trim_end_matches('.'))
 }
 
-/// The text as it may stand in HTML and SVG.
+/// Escapes the text for HTML and SVG.
 pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
@@ -151,7 +151,7 @@ impl Svg {
     }
 }
 
-/// Lines over two axes, with a legend above.
+/// Draws lines over two axes, with a legend above.
 pub(crate) fn lines(title: &str, x: &Axis, y: &Axis, lines: &[Line]) -> String {
     const WIDTH: f64 = 480.0;
     const LEGEND: usize = 3;
@@ -211,11 +211,11 @@ pub(crate) struct Bar {
     pub(crate) times: f64,
     /// Its quartiles.
     pub(crate) range: (f64, f64),
-    /// Whether it tells nothing.
+    /// Whether it is within the noise.
     pub(crate) within_noise: bool,
 }
 
-/// Bars to the right of 1 for what is more, and to the left for what is less, in groups with a name.
+/// Draws bars in groups with a name, to the right of 1 for what is more, and to the left for what is less.
 pub(crate) fn bars(title: &str, below: &str, groups: &[(String, Vec<Bar>)], style: Option<&str>) -> String {
     const WIDTH: f64 = 760.0;
     const ROW: f64 = 20.0;

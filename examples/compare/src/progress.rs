@@ -1,5 +1,5 @@
-//! What is said on the standard error while a run goes on: a bar on a terminal, a line a workload elsewhere, and what could not
-//! be had. A standard error that is closed is no reason to stop.
+//! What is printed on the standard error while a run goes on: a bar on a terminal, a line a workload elsewhere, and what was not
+//! available. A standard error that is closed is no reason to stop.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -39,13 +39,13 @@ impl Steps {
         Self { bar: progress::steps(steps as u64), what, begun: Instant::now() }
     }
 
-    /// An arm's step begins.
+    /// Shows that a step of this arm begins.
     pub(crate) fn next(&self, arm: &str) {
         self.bar.set_message(format!("{}: {arm}", self.what));
         self.bar.inc(1);
     }
 
-    /// Takes the bar away, and tells how long it was there.
+    /// Removes the bar, and returns how long it was shown.
     pub(crate) fn end(&self) -> Duration {
         self.bar.finish_and_clear();
         self.begun.elapsed()

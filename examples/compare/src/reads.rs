@@ -41,7 +41,8 @@ pub(crate) fn random(
     compare(&contest, subject, arms, |round, _| places_at_random(subject, pages, round), findings)
 }
 
-/// Random reads at several depths, a tenth of the pages each, by the arms that a depth matters to or that others are compared to.
+/// Compares random reads at several depths, a tenth of the pages each, by the arms that depend on the depth or that others are
+/// compared with.
 pub(crate) fn depths(
     subject: &Subject,
     options: &Options,
@@ -60,12 +61,12 @@ pub(crate) fn depths(
     Ok(())
 }
 
-/// What the workload of a depth is called.
+/// Returns the name of the workload of a depth.
 pub(crate) fn depth_name(depth: u32) -> String {
     format!("depth {depth}")
 }
 
-/// Whether this is the workload of a depth: those are for pictures, the verdict is on the depth that was asked for.
+/// Returns whether this is the workload of a depth: those are for pictures, the verdict is on the depth that was asked for.
 pub(crate) fn is_depth(workload: &str) -> bool {
     workload.starts_with("depth ")
 }
@@ -101,7 +102,7 @@ pub(crate) fn scan(subject: &Subject, options: &Options, turn: Turn, findings: &
     compare(&contest, subject, arms, |_, stride| places::sequential(&blocks, stride), findings)
 }
 
-/// Proves and times the arms of one workload. `places_of` gives the places of a round, one for so many pages.
+/// Proves and times the arms of one workload. `places_of` gives the places of a round, one for this number of pages.
 fn compare(
     contest: &Contest<'_>,
     subject: &Subject,
@@ -133,14 +134,14 @@ fn compare(
     Ok(())
 }
 
-/// The same number of different places in every round, those of a batch sorted by file.
+/// Draws as many different places in every round, those of a batch sorted by file.
 fn places_at_random(subject: &Subject, pages: u32, round: u32) -> Vec<Place> {
     let mut places = places::random_distinct(&subject.input.blocks(), pages as usize, round.into());
     places.chunks_mut(BATCH).for_each(|batch| batch.sort_by_key(|place| place.file));
     places
 }
 
-/// Frames of a pool that goes to so many pages: a quarter of them at most, so that most pages replace another.
+/// Returns the number of frames of a pool that reads `pages` pages: a quarter of them at most, so that most pages replace another.
 pub(crate) fn frames(options: &Options, pages: u32) -> u32 {
     let most = u32::try_from(options.pool / u64::from(options.page_size)).unwrap_or(u32::MAX);
     // A pool this small could not hold what is in flight.
@@ -148,7 +149,7 @@ pub(crate) fn frames(options: &Options, pages: u32) -> u32 {
     most.min(pages / 4).max(least)
 }
 
-/// The beginning of the files, `limit` blocks in all; a file that is cut is cut to whole requests.
+/// Returns the beginning of the files, `limit` blocks in all; a file that is cut is cut to whole requests.
 fn first_blocks(blocks: &[u32], limit: u64, stride: u32) -> Vec<u32> {
     let mut left = limit.max(stride.into());
     let cut = |&of_file: &u32| {
@@ -160,7 +161,7 @@ fn first_blocks(blocks: &[u32], limit: u64, stride: u32) -> Vec<u32> {
     blocks.iter().map(cut).collect()
 }
 
-/// Pages of all files together, as far as they can be counted.
+/// Returns the number of pages of all files together, at most `u32::MAX`.
 fn total(blocks: &[u32]) -> u32 {
     blocks.iter().fold(0, |sum: u32, &of_file| sum.saturating_add(of_file))
 }

@@ -1,4 +1,4 @@
-//! The findings as text: the verdict first, then the table it rests on, then how far both can be believed.
+//! The findings as text: the verdict first, then the table on which it is based, then how far both can be trusted.
 
 use std::fmt::Write as _;
 use std::fs::{self, File};
@@ -20,7 +20,7 @@ to ring: to those of a bare ring, the most that io_uring gives on this device: w
 ~: within the noise of the run. Latencies run from when a request was made to when its bytes could be used, so they grow with \
 what is in flight.";
 
-/// What a reader must know before the verdict.
+/// Returns what a reader must know before the verdict.
 pub(crate) fn warnings(memory: Option<&str>, quick: bool, findings: &Findings) -> Vec<String> {
     let mut warnings = Vec::new();
     if let Some(memory) = memory {
@@ -40,7 +40,7 @@ pub(crate) fn warnings(memory: Option<&str>, quick: bool, findings: &Findings) -
     warnings
 }
 
-/// The whole report. `subject` are lines on the machine and the files.
+/// Formats the whole report. `subject` are lines on the machine and the files.
 pub(crate) fn text(warnings: &[String], subject: &[String], findings: &Findings) -> String {
     let mut text = String::new();
     let mut line = |line: &str| writeln!(text, "{line}").expect("a string takes all");
@@ -91,7 +91,7 @@ fn comparison(findings: &[&Finding]) -> Table {
     table
 }
 
-/// The cells of a row.
+/// Formats the cells of a row.
 pub(crate) fn cells(finding: &Finding) -> [String; 12] {
     let row: &Row = &finding.row;
     // An arm that was alone with its page moved none: it has waits, and no rate.
@@ -133,7 +133,7 @@ pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     written.map_err(|error| format!("cannot write {}: {error}", path.display()).into())
 }
 
-/// Finds out before hours of rounds whether a report can be written to `path`, and never over a file that is being read.
+/// Checks before hours of rounds that a report can be written to `path`, and that `path` is none of the files that are read.
 pub(crate) fn check_writable(path: &Path, option: &str, inputs: &[PathBuf]) -> Result<()> {
     let identity = |path: &Path| fs::metadata(path).ok().map(|found| (found.dev(), found.ino()));
     if identity(path).is_some_and(|of_report| inputs.iter().any(|input| identity(input) == Some(of_report))) {

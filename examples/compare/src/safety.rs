@@ -1,5 +1,5 @@
 //! What it costs a checkpoint of random pages and of dense ranges to be safe: a codec, a log, a doublewrite area, each on beside a
-//! pool that has none of them, all under the best method that is to be had.
+//! pool that has none of them, all under the best method that is available.
 //!
 //! The proof: a plain read finds in each pool's file what was written, but for the bytes that belong to the codec; and the pool
 //! reads it again, which has the codec look at what it has sealed.
@@ -69,7 +69,7 @@ fn compare(
     Ok(())
 }
 
-/// The pools under the first method with which all of them can be opened.
+/// Returns the pools under the first method with which all of them can be opened.
 fn pools<'a>(
     grounds: &'a [Ground],
     options: &Options,
@@ -89,7 +89,7 @@ fn pools<'a>(
     Err("there is no method with which pools can be opened".into())
 }
 
-/// The page without what belongs to the codec.
+/// Clears the bytes that belong to the codec.
 fn without_trailer(page: &mut [u8]) {
     let end = page.len() - TRAILER;
     page[end..].fill(0);

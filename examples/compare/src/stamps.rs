@@ -1,7 +1,7 @@
 //! What the workloads that write leave in the files, and how a plain read finds it again.
 //!
 //! Before an arm's turn in a proof the places hold version [`BEFORE`]; what the arm has to write differs from it. So an arm that
-//! writes nothing is found out, though another has written the very same before it.
+//! writes nothing is noticed, though another arm has written the same before it.
 
 use lab::baseline::Ending;
 use lab::baseline::plain::Plain;
@@ -21,7 +21,7 @@ pub(crate) fn fill(version: u64) -> impl Fn(Place, &mut [u8]) + Copy + Sync {
     move |place, page| stamp(page, scratch::SEED, place.block, version)
 }
 
-/// Makes the next version of the page. One that is not a version of it stays as it is, and so is found.
+/// Makes the next version of the page. A page that has no version of it stays as it is, and so is noticed.
 pub(crate) fn make_next(place: Place, page: &mut [u8]) {
     if let Ok(version) = check(page, scratch::SEED, place.block) {
         fill(version + 1)(place, page);
@@ -35,7 +35,7 @@ pub(crate) fn put_before(input: &Input, places: &[Place]) -> Result<()> {
     Ok(())
 }
 
-/// The digest of the places if they hold what `fill` makes.
+/// Returns the digest of the places if they hold what `fill` makes.
 pub(crate) fn wanted(input: &Input, places: &[Place], fill: impl Fn(Place, &mut [u8])) -> u64 {
     let (digest, mut page) = (Digest::new(input.page_size()), vec![0; input.page_size() as usize]);
     for &place in places {
@@ -45,12 +45,12 @@ pub(crate) fn wanted(input: &Input, places: &[Place], fill: impl Fn(Place, &mut 
     digest.value()
 }
 
-/// The digest of what a plain read finds there.
+/// Returns the digest of what a plain read finds there.
 pub(crate) fn found(input: &Input, places: &[Place]) -> Result<u64> {
     found_but(input, places, |_, _| ())
 }
 
-/// The same after `change` has put right in each page what cannot be known in advance.
+/// Returns the digest of what a plain read finds there, after `change` has replaced in each page what cannot be known in advance.
 pub(crate) fn found_but(
     input: &Input,
     places: &[Place],

@@ -33,12 +33,12 @@ impl Subject {
         Ok(Self { input, own })
     }
 
-    /// Whether the files may be written to: only one that we made.
+    /// Returns whether the files may be written to: only one that we made.
     pub(crate) fn is_own(&self) -> bool {
         self.own.is_some()
     }
 
-    /// Where workloads put further files.
+    /// Returns where workloads put further files.
     ///
     /// # Panics
     ///
@@ -52,7 +52,7 @@ impl Subject {
         Host::of(self.input.paths().first().map_or(Path::new("."), |path| path))
     }
 
-    /// Lines on the machine and the files.
+    /// Formats lines on the machine and the files.
     pub(crate) fn lines(&self, host: &Host) -> Vec<String> {
         let input = &self.input;
         let what = match (&self.own, input.paths()) {

@@ -1,5 +1,5 @@
 //! Updates of a working set four times the pool, by as many tasks on one thread as the ring has requests in flight. Nearly every
-//! update is a miss that pushes out a dirty page, so the ring reads and writes as many.
+//! update is a miss that evicts a dirty page, so the ring reads and writes as many.
 //!
 //! The proof: an update makes the next version of its page, and at the end each page must be as many versions on as it was
 //! updated. The ring writes the last versions at once.
@@ -104,7 +104,7 @@ pub(crate) fn run(subject: &Subject, options: &Options, turn: Turn, findings: &m
     Ok(())
 }
 
-/// A fetch that needs a frame should find one ready.
+/// Tells how many fetches had to have dirty pages written first. (A fetch that needs a frame should find a clean one.)
 fn who_wrote(counts: &Counts) -> String {
     format!(
         "of {} fetches {} had dirty pages written first, the background writer wrote {} pages",

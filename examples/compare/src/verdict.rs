@@ -5,7 +5,7 @@
 
 use lab::stats::Spread;
 
-/// How the pool stands against another arm, as ratios of pages a second within the rounds.
+/// How the pool compares with another arm, as ratios of pages a second within the rounds.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Standing {
     pub(crate) against: String,
@@ -20,19 +20,19 @@ pub(crate) struct Evidence {
     pub(crate) arm: String,
     /// The plain way to do the same, with which it is compared.
     pub(crate) plain: Standing,
-    /// The same through the page cache, where that is another arm.
+    /// The ratio to plain calls through the page cache, where that is another arm.
     pub(crate) page_cache: Option<Standing>,
     /// How far an arm is from itself; not known where the arm that ran twice has failed.
     pub(crate) noise: Option<f64>,
 }
 
-/// On which side of 1 a ratio is, if the noise lets that be told.
+/// On which side of 1 a ratio is, as far as the noise allows to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Side {
     Faster,
     Within,
     Slower,
-    /// There is no noise to hold it against, or no ratio.
+    /// There is no noise to compare it with, or no ratio.
     Unknown,
 }
 
@@ -55,15 +55,16 @@ pub(crate) struct Verdict {
     pub(crate) sentence: String,
 }
 
-/// Beyond so many times the noise a ratio is far beyond it.
+/// Beyond this many times the noise a ratio is far beyond it.
 const FAR: f64 = 5.0;
 
-/// The share by which an arm's rate differs from its own: 0.03 where the quartiles of its ratios to itself are within 3 % of 1.
+/// Returns the share by which an arm's rate differs from its own: 0.03 where the quartiles of its ratios to itself are within 3 %
+/// of 1.
 pub(crate) fn noise(to_itself: &Spread) -> f64 {
     to_itself.upper.max(1.0 / to_itself.lower).max(1.0) - 1.0
 }
 
-/// On which side of 1 the ratio is: its quartiles must be there, by more than the noise.
+/// Returns on which side of 1 the ratio is: its quartiles must be there, by more than the noise.
 pub(crate) fn side(ratio: &Spread, noise: Option<f64>) -> Side {
     match noise {
         // Arms that moved nothing have no ratio.
@@ -99,7 +100,7 @@ pub(crate) fn decide(evidence: Evidence) -> Verdict {
     Verdict { side, sentence, evidence }
 }
 
-/// Two digits behind the point near 1, one elsewhere.
+/// Formats a ratio with two digits behind the point near 1, and one elsewhere.
 fn times(ratio: f64) -> String {
     if ratio < 1.95 { format!("{ratio:.2}") } else { format!("{ratio:.1}") }
 }

@@ -27,7 +27,7 @@ use crate::support::{Input, PoolArm};
 const PWRITE: &str = "pwrite";
 
 enum Writer<'a> {
-    /// With so many pages a request.
+    /// With this number of pages a request.
     Ring(Box<BareRing>, Vec<File>, u32),
     Plain(Plain, Vec<File>),
     /// Through the page cache, which is emptied afterwards: what it keeps would slow direct writes.

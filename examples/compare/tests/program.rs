@@ -12,7 +12,7 @@ use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// A run on files small enough for it to take a second.
+/// Makes a run on files small enough for it to take a second.
 fn small(dir: &Path) -> Command {
     of_rounds(2, "4MiB", "200", dir)
 }
@@ -77,7 +77,7 @@ fn the_verdict_comes_first_and_each_workload_is_announced() {
 fn the_json_has_exactly_the_agreed_keys() {
     let dir = folder();
     let path = dir.path().join("found.json");
-    // So many pages that a pool has no room for them all.
+    // More pages than a pool has room for.
     let mut command = of_rounds(2, "32MiB", "1500", dir.path());
     let (code, out, errors) = run(command.args(["--only", "update", "--json"]).arg(&path));
     assert_eq!(code, Some(0), "{out}{errors}");

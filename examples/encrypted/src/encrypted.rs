@@ -10,12 +10,13 @@
 //! * **Tag**: over the ciphertext and the page's address (the file's tag and the block). A page with a flipped bit, one that is torn, one that was
 //!   moved to another block or file, one of another key, and zeros are refused.
 //!
-//! What it does **not** notice: an *older version* of a page that is put back in its own place, be it by an attacker or by a disk that
-//! lost a write. That page was sealed under this key for this address. What notices it lies outside of the page: an engine that keeps the
-//! LSN, or the tag, of each page with what refers to the page, as in a tree of hashes whose root is somewhere safe.
+//! What it does **not** notice: an *older version* of a page that is put back in its own place, be it by an attacker or by a disk
+//! that lost a write. That page was sealed under this key for this address. Only something outside the page can notice it: an
+//! engine that keeps the LSN, or the tag, of each page with what refers to the page, as in a tree of hashes whose root is kept
+//! safe.
 //!
 //! What it does **not** hide: names and lengths of files, which pages are written when, the pages in memory, and whatever the engine writes by
-//! itself. A log has the same data, and wants the same care.
+//! itself. A log has the same data, and needs the same protection.
 //!
 //! A key is for one database: tags of files are unique within one only. It can be changed by reading all pages under the old key and writing them under the new
 //! one, as into a new file.
@@ -48,7 +49,7 @@ impl Encrypted {
     }
 }
 
-/// What the tag covers beside the page's bytes: what these bytes are, and where they belong.
+/// Returns what the tag covers beside the page's bytes: what these bytes are, and where they belong.
 fn associated_data(at: PageAddress) -> [u8; 28] {
     let mut data = *b"ringpool page 1\0____________";
     data[16..24].copy_from_slice(&at.tag.to_le_bytes());

@@ -1,4 +1,4 @@
-//! Pages that are encrypted on disk, and that are refused where anyone has tampered with them.
+//! Pages that are encrypted on disk, and that are refused after tampering.
 //!
 //! ```text
 //! cargo run -p ringpool-encrypted
@@ -27,7 +27,7 @@ const SECRET: &[u8] = b"the treasure is under the old oak";
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = tempfile::tempdir()?;
     let path = folder.path().join("secrets");
-    // A key comes from where keys are kept. This one is gone with the program.
+    // An engine gets its key from a key store. This one is lost with the program.
     let key = Key::generate().into();
 
     let open = |key: &[u8; KEY_BYTES]| -> ringpool::Result<(BufferPool, FileId)> {

@@ -1,4 +1,4 @@
-//! What an attacker with the disk in hand can do, and what becomes of it.
+//! What an attacker with access to the disk can do, and what the pool reports then.
 
 use std::num::NonZeroU32;
 
@@ -16,7 +16,7 @@ const BODY: usize = PAGE - Encrypted::TRAILER;
 const BLOCKS: u32 = 4;
 const KEY: [u8; 32] = [7; 32];
 
-/// The bytes of a version of a block.
+/// Returns the bytes of a version of a block.
 fn plain(block: u32, version: u8) -> Vec<u8> {
     (0..BODY as u32).map(|at| (at ^ block << 4) as u8 ^ version).collect()
 }
@@ -45,7 +45,7 @@ fn write(disk: &SimDisk, tag: u64, version: u8) {
     pool.shutdown(Shutdown::Flush).unwrap();
 }
 
-/// A disk with two files.
+/// Makes a disk with two files.
 fn disk() -> SimDisk {
     let disk = SimDisk::new();
     (1..3).for_each(|tag| write(&disk, tag, 1));
@@ -139,7 +139,7 @@ fn zeros_are_noticed() {
     assert_refused(&disk, 1);
 }
 
-/// The limit of what a page can tell of itself. The module [`encrypted`](crate::encrypted) says what would notice it.
+/// The limit of what a page alone can show. The module [`encrypted`](crate::encrypted) says what would notice it.
 #[test]
 fn an_older_version_of_a_page_that_is_put_back_is_not_noticed() {
     let disk = disk();
@@ -178,7 +178,7 @@ fn a_torn_page_is_restored_from_an_encrypted_copy() {
     let file = open(&pool, 1);
     pool.write(PageId::new(file, 1)).wait().unwrap()[..BODY].copy_from_slice(&plain(1, 2));
     pool.flush(PageId::new(file, 1)).wait().unwrap();
-    // The power goes before the file is synced, when half of the page had come to its place.
+    // The power is cut before the file is synced, when half of the page has been written to its place.
     let disk = disk.after_kill(0);
     tamper(&disk, |file| file[PAGE..PAGE + PAGE / 2].fill(0xAA));
     let secret = plain(1, 2);

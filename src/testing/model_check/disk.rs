@@ -46,7 +46,7 @@ impl SteppedDisk {
         self.0.lock().bytes.clone()
     }
 
-    /// How many writes have begun.
+    /// Returns how many writes have begun.
     pub(super) fn writes(&self) -> u32 {
         self.0.lock().writes
     }

@@ -44,8 +44,8 @@ fn a_truncated_page_never_comes_back() {
     });
 }
 
-/// A cut that a pin may stop at any moment, against changes of what lies behind it and a checkpoint: it takes all pages or none, and
-/// where it takes none every change is there, and a checkpoint that began after it is not passed over by it.
+/// A cut that a pin may stop at any moment, against changes of what lies behind it and a checkpoint: it takes all pages or none.
+/// Where it takes none every change is there, and a checkpoint that began after it covers them.
 #[test]
 fn a_cut_that_fails_keeps_every_change() {
     check(|method| {
@@ -122,8 +122,8 @@ fn closing_a_file_in_use_ends_well() {
     });
 }
 
-/// Extenders among themselves, with the next step zeroed behind the scenes and a truncation in between: no block is had by two, and
-/// each is zero when it is had.
+/// Extenders among themselves, with the next step zeroed in the background and a truncation in between: no block is given to two
+/// extenders, and each is zero when it is given.
 #[test]
 fn extenders_get_blocks_of_their_own() {
     check(|method| {

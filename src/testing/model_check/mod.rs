@@ -1,4 +1,4 @@
-//! The real pool under every schedule that shuttle can think of.
+//! The real pool under many schedules of shuttle.
 //!
 //! ```text
 //! RUSTFLAGS="--cfg shuttle" cargo test --lib model_check
@@ -45,11 +45,11 @@ fn check(scenario: fn(IoMethod)) {
         run(PctScheduler::new(3, schedules / 2), move || scenario(again.clone()));
     }
     let name = std::thread::current().name().unwrap_or("a scenario").to_owned();
-    // Past the harness, which keeps what successful tests print.
+    // Printed past the harness, which keeps what successful tests print.
     let _ = writeln!(std::io::stderr(), "{name}: {schedules} schedules for each of three methods");
 }
 
-/// How many schedules of a scenario are tried.
+/// Returns how many schedules of a scenario are tried.
 fn schedules() -> usize {
     env::var("RINGPOOL_SCHEDULES").ok().and_then(|n| n.parse().ok()).unwrap_or(2000)
 }
@@ -61,17 +61,17 @@ pub(crate) fn check_part(scenario: impl Fn() + Send + Sync + 'static) {
 
 fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 'static) {
     let mut config = shuttle::Config::new();
-    // What it has by default is too little for opening a pool with all that there is, least of all where nothing is optimised.
+    // The default stack is too small for opening a pool with all its parts, most of all without optimisation.
     config.stack_size = 256 << 10;
     Runner::new(scheduler, config).run(scenario);
 }
 
-/// A pool of `frames` over one file of `blocks`, with the disk that holds it.
+/// Makes a pool of `frames` over one file of `blocks`, with the disk that holds it.
 fn pool_over(frames: u32, blocks: u32, method: IoMethod) -> (BufferPool, FileId, SteppedDisk) {
     pool_with(frames, blocks, method, |builder| builder)
 }
 
-/// The same with further options.
+/// Makes a pool with further options, over one file of `blocks`, with the disk that holds it.
 fn pool_with(
     frames: u32,
     blocks: u32,
@@ -116,7 +116,7 @@ fn join(threads: impl IntoIterator<Item = JoinHandle<()>>) {
     threads.into_iter().for_each(|thread| thread.join().unwrap());
 }
 
-/// The version in a page's bytes, after a look at both halves. A page of zeros has version 0.
+/// Returns the version in a page's bytes, after a look at both halves. A page of zeros has version 0.
 fn version_of(bytes: &[u8], block: u32) -> u32 {
     let halves = [0, PAGE / 2].map(|at| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap()));
     assert_eq!(halves[0], halves[1], "block {block}: two halves of different pages");
@@ -142,7 +142,7 @@ fn version(pool: &BufferPool, file: FileId, block: u32) -> u32 {
     version_of(&pool.fetch(PageId::new(file, block)).wait().unwrap().read(), block)
 }
 
-/// The versions of all pages on disk.
+/// Returns the versions of all pages on disk.
 fn versions_on(disk: &SteppedDisk) -> Vec<u32> {
     let bytes = disk.bytes();
     bytes.chunks(PAGE).enumerate().map(|(block, page)| version_of(page, block as u32)).collect()
@@ -154,7 +154,7 @@ fn checkpoint(pool: &BufferPool) {
 
 /// Asserts that nothing is pinned, latched or in an I/O any more.
 fn assert_at_rest(pool: &BufferPool) {
-    // The thread that ends a read shows the page first, and gives the place of look-ahead back then.
+    // The thread that ends a read shows the page first, and gives the place of the read-ahead quota back then.
     while pool.stats().frames.reading_ahead > 0 {
         thread::yield_now();
     }

@@ -1,4 +1,4 @@
-//! Callers that wait for a page while they keep others from it: from an iterator, or with a latch in hand.
+//! Callers that wait for a page while they keep other callers from it: from an iterator, or while they hold a latch.
 
 use super::{
     assert_at_rest, check, checkpoint, increment, join, pool_over, spawn, version, version_of, versions_on,
@@ -29,14 +29,14 @@ fn c10_iterators_that_wait_for_their_own_blocks_get_on() {
         pool.truncate(file, BLOCKS).wait().unwrap();
         assert_eq!(version(&pool, file, 1), 1);
         join(prefetching);
-        // A read that was left to itself ends a moment after its page can be seen.
+        // A read that no caller waits for ends a moment after its page can be seen.
         (0..BLOCKS).for_each(|block| assert_eq!(version(&pool, file, block), 1));
         (0..100).for_each(|_| crate::sync::thread::yield_now());
         assert_at_rest(&pool);
     });
 }
 
-/// A thread with a read guard of a page waits for a checkpoint of it, while others are in line to change the page.
+/// A thread with a read guard of a page waits for a checkpoint of it, while other threads are in line to change the page.
 #[test]
 fn c6_a_checkpoint_needs_no_turn_among_those_who_wait_to_change_a_page() {
     check(|method| {

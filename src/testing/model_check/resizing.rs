@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{assert_at_rest, check, checkpoint, increment, join, pool_with, spawn, version, versions_on};
 use crate::{BufferPool, Builder, Error, PageId, StreamOptions, sync::thread};
 
-/// Changes the size. A shrink that users of the pages stop leaves it as it was.
+/// Changes the size. A shrink that pins stop leaves it as it was.
 fn resize(pool: &BufferPool, frames: u32) {
     let before = pool.stats().frames.total;
     let now = match pool.resize(frames).wait() {
@@ -16,7 +16,7 @@ fn resize(pool: &BufferPool, frames: u32) {
     assert_eq!(pool.stats().frames.total, now);
 }
 
-/// Growing and shrinking under threads that add to pages and throw one another's out: nothing is lost, no page is mixed up.
+/// Growing and shrinking under threads that add to pages and evict one another's pages: nothing is lost, no page is mixed up.
 #[test]
 fn c1_updates_survive_resizes() {
     check(|method| {
@@ -40,7 +40,7 @@ fn c1_updates_survive_resizes() {
     });
 }
 
-/// Whoever needs a frame takes one that has no page, whichever shard that is in and whoever is at it, before any page goes.
+/// A miss takes a frame that has no page, whichever shard that is in and whichever thread uses the shard, before any page goes.
 #[test]
 fn no_page_goes_while_there_is_a_free_frame() {
     check(|method| {
@@ -97,8 +97,8 @@ fn c1_a_cut_misses_no_frame_that_has_just_come() {
     });
 }
 
-/// Pins that are in the way for a while, a stream and a checkpoint: a shrink goes through or leaves everything in place, and whoever
-/// wanted a frame meanwhile gets one.
+/// A shrink beside pins that stop it for a while, a stream and a checkpoint: a shrink goes through or leaves everything in place,
+/// and a miss that wanted a frame meanwhile gets one.
 #[test]
 fn c6_a_shrink_beside_pins_streams_and_checkpoints_ends() {
     check(|method| {

@@ -1,4 +1,4 @@
-//! What is played through. A test of a promise begins with its number.
+//! The scenarios. The name of a promise's test begins with the promise's number.
 
 use std::{
     future::Future,
@@ -88,7 +88,7 @@ fn c1_a_reader_never_sees_another_page() {
     });
 }
 
-/// A failed read reaches all who wait for it, and leaves nothing behind.
+/// A failed read reaches all that wait for it, and leaves nothing behind.
 #[test]
 fn c2_a_failed_read_reaches_everybody_and_leaves_nothing() {
     check(|method| {
@@ -196,8 +196,8 @@ fn c8_what_is_lent_to_the_device_stays_as_the_log_covers_it() {
     });
 }
 
-/// The background writer beside fetches, changes and a checkpoint, in pools so small that all are after the same frames, and a
-/// pool that goes while it is at work.
+/// The background writer beside fetches, changes and a checkpoint, in pools so small that all want the same frames, and a pool that
+/// is dropped while it works.
 #[test]
 fn c1_updates_survive_the_background_writer() {
     check(|method| {
@@ -216,7 +216,7 @@ fn c1_updates_survive_the_background_writer() {
     });
 }
 
-/// What was dirty when a checkpoint began is on disk when it returns, whoever writes it.
+/// What was dirty when a checkpoint began is on disk when it returns, whichever thread writes it.
 #[test]
 fn a_checkpoint_covers_what_others_are_writing() {
     check(|method| {
@@ -281,7 +281,7 @@ fn c5_a_checkpoint_that_was_left_alone_ends_with_the_pool() {
     });
 }
 
-/// A dropped waiter for a latch neither keeps it nor loses it for the others.
+/// A dropped waiter for a latch neither keeps it nor loses it for the other waiters.
 #[test]
 fn latches_pass_over_waiters_that_are_gone() {
     check(|method| {
@@ -337,7 +337,7 @@ fn c6_all_pinned_ends_in_a_page_or_an_error() {
     });
 }
 
-/// A file that does not answer has its share of the threads, and no more: tasks and look-ahead on another file get on.
+/// A file that does not answer has its share of the threads, and no more: tasks and look-ahead on another file go on.
 #[test]
 fn c6_a_file_that_does_not_answer_stops_nobody_else() {
     check(|method| {
@@ -368,7 +368,7 @@ fn c6_a_file_that_does_not_answer_stops_nobody_else() {
     });
 }
 
-/// Two streams and an evictor on three frames: each stream gets its pages, in order, whoever takes the frames away.
+/// Two streams and an evictor on three frames: each stream gets its pages, in order, whichever thread takes the frames away.
 #[test]
 fn c6_streams_and_eviction_get_past_one_another() {
     check(|method| {
@@ -396,13 +396,13 @@ fn c6_streams_and_eviction_get_past_one_another() {
             })
         };
         join(streams.into_iter().chain([evicting]));
-        // A stream that found no clean frame has begun to write some, for whoever wants them.
+        // A stream that found no clean frame has begun to write some, for any miss.
         checkpoint(&pool);
         assert_at_rest(&pool);
     });
 }
 
-/// A stream dropped with reads under way, which others wait for: they get their pages, and every place is given back.
+/// A stream dropped with reads under way, for which fetches wait: they get their pages, and every place is given back.
 #[test]
 fn c5_a_stream_can_be_dropped_with_reads_under_way() {
     check(|method| {
@@ -423,7 +423,7 @@ fn c5_a_stream_can_be_dropped_with_reads_under_way() {
         }
         join(dropping);
         pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
-        // Reads that were left behind end by themselves: whoever fetches their pages waits for that.
+        // Reads that no caller waits for end by themselves: a fetch of their pages waits for that.
         (0..6).for_each(|block| assert_eq!(version(&pool, file, block), 0));
         // Its place is given back a moment after a page can be seen.
         (0..100).for_each(|_| thread::yield_now());
@@ -431,8 +431,8 @@ fn c5_a_stream_can_be_dropped_with_reads_under_way() {
     });
 }
 
-/// A writer changes two pages under both latches, in the order in which the reader does not list them: pages that are read together are of
-/// one moment, and neither waits for the other for ever.
+/// A writer changes two pages under both latches, in the opposite of the reader's order: pages that are read together are of one
+/// moment, and neither thread waits for the other for ever.
 #[test]
 fn c6_pages_that_are_read_together_are_of_one_moment() {
     check(|method| {
@@ -465,7 +465,7 @@ fn c6_pages_that_are_read_together_are_of_one_moment() {
     });
 }
 
-/// The page, read as for a task: by the method's threads.
+/// Returns the page, read as for a task: by the method's threads.
 fn as_task(fetch: crate::pending::Fetch) -> crate::PinnedPage {
     let patience = Duration::from_secs(1 << 32);
     fetch.wait_timeout(patience).expect("time enough").unwrap()

@@ -1,4 +1,4 @@
-//! Threads on demand: each piece of work is done once, no call is lost, and the end waits for all that was taken.
+//! Threads on demand: each piece of work is done once, no wake-up is lost, and the end waits for all that was taken.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::sync::{
     thread_pool::{ThreadLimits, ThreadPool, Workload},
 };
 
-/// Pieces of work of which the first is done by itself, and the others meet in twos: neither is done before the other has begun.
+/// Pieces of work of which the first is done by itself, and the others meet in pairs: neither is done before the other has begun.
 #[derive(Default)]
 struct Meetings {
     begun: Mutex<usize>,
@@ -90,7 +90,8 @@ impl Workload for OneAtATime {
     }
 }
 
-/// Two threads bring three pieces and two, one by one, and then the pool of two threads ends. With `idle`, threads may go in between.
+/// Has two threads submit three pieces and two, one by one, and then ends the pool of two threads. With `idle`, threads may end in
+/// between.
 fn check_meetings(idle: Option<Duration>) {
     const BROUGHT: [usize; 2] = [3, 2];
     let scenario = move || {
@@ -125,7 +126,8 @@ fn threads_that_go_for_want_of_work_leave_none_behind() {
     check_meetings(Some(Duration::from_millis(3)));
 }
 
-/// The first caller was refused a thread and does the piece itself; for the next one a thread comes, which may find that it cannot begin yet.
+/// The first caller was refused a thread and does the piece itself; for the next one a thread is started, which may find that it
+/// cannot begin yet.
 #[test]
 fn a_caller_that_helps_out_leaves_no_piece_behind_when_a_thread_has_come() {
     let scenario = || {

@@ -27,12 +27,12 @@ fn open(disk: &SimDisk, method: IoMethod) -> (BufferPool, FileId) {
     (pool, file)
 }
 
-/// The version of each sector of a page.
+/// Returns the version of each sector of a page.
 fn versions(bytes: &[u8]) -> [u8; 2] {
     [bytes[0], bytes[SECTOR]]
 }
 
-/// Adds one to the page's version, and gives it to the disk. Nothing can be read once the power is off.
+/// Adds one to the page's version, and has it written. Nothing can be read once the power is off.
 fn change(pool: &BufferPool, page: PageId) {
     let Ok(pinned) = pool.fetch(page).wait() else { return };
     let mut bytes = pinned.write().unwrap();

@@ -29,8 +29,8 @@ fn run<F: Future>(future: F) -> F::Output {
 
 /// A waker that does nothing, and owns something.
 ///
-/// The pool contains the panic of a waker's drop, so also the checker's, which tells a lock that its thread holds already. So that it
-/// is not lost, the waker notes it.
+/// The pool catches the panic of a waker's drop, and so also the checker's panic about a lock that the thread holds already. The
+/// waker notes it, so that it is not lost.
 struct Owning<T> {
     owned: Option<T>,
     has_panicked: Arc<AtomicBool>,
@@ -63,7 +63,7 @@ impl Wake for Panicking {
     }
 }
 
-/// Tasks with wakers that panic wait for reads, frames and a latch: writes, reads, checkpoints and other tasks get on.
+/// Tasks with wakers that panic wait for reads, frames and a latch: writes, reads, checkpoints and other tasks go on.
 #[test]
 fn c10_wakers_that_panic_stop_nothing_else() {
     check(|method| {
@@ -136,8 +136,8 @@ fn c6_tasks_that_are_not_polled_hold_up_no_others() {
     });
 }
 
-/// Wakers that own the page that their own task waits for, or the only frame: they are dropped, replaced and called while others
-/// are after the same.
+/// Wakers that own the page that their own task waits for, or the only frame: they are dropped, replaced and called while other
+/// tasks want the same.
 #[test]
 fn c10_wakers_that_own_pages_hold_up_nothing_when_they_go() {
     check(|method| {

@@ -1,5 +1,5 @@
-//! An area that is damaged between a crash and the next life: it never puts an older page back over a newer one that was durable, as far
-//! as damage can be told from a write that was never finished.
+//! An area that is damaged between a crash and the next life: it never puts an older page back over a newer one that was durable,
+//! as far as damage can be distinguished from a write that was never finished.
 
 use ringpool::{
     BufferPool, CheckpointOptions, Error, FileId, IoMethod, OpenOptions, PageAddress, PageId,
@@ -9,13 +9,13 @@ use ringpool::{
 use super::{Allowed, FRAMES, TAGS, area, change, lives, new_disk, open, pool_on, torn_pages, version_at};
 use crate::support::{EIO, PAGE, guarded, stamped, with_each_method};
 
-/// Bytes at which an area is damaged: some of each header, and some of what lies behind.
+/// Returns the bytes at which an area is damaged: some of each header, and some of what lies behind.
 fn places_to_damage(area: &[u8], page: usize) -> impl Iterator<Item = usize> + use<> {
     let header = 56 + 2 * 16;
     (0..area.len()).filter(move |at| (at % page < header && at % 7 == 0) || at % 601 == 0)
 }
 
-/// The bytes of the record with the greatest number that is whole, if only in its header.
+/// Returns the bytes of the record with the greatest number that is whole, if only in its header.
 fn last_record(area: &[u8], page: usize) -> std::ops::Range<usize> {
     let number = |at: usize| u64::from_le_bytes(area[at + 16..at + 24].try_into().unwrap());
     let begins = (0..area.len()).step_by(page).filter(|&at| area[at..].starts_with(b"ringcopy"));
@@ -24,8 +24,8 @@ fn last_record(area: &[u8], page: usize) -> std::ops::Range<usize> {
     last..last + (1 + entries) * page
 }
 
-/// A disk after a power cut with the area in use: block 0 of the first file was made durable as version 2, and as version 3, and block 1
-/// as version 2 after that.
+/// Makes a disk after a power cut with the area in use: block 0 of the first file was made durable as version 2, and as version 3,
+/// and block 1 as version 2 after that.
 fn after_three_checkpoints(method: IoMethod) -> SimDisk {
     let disk = new_disk();
     let pool = pool_on(&disk, method, area()).unwrap();
@@ -37,13 +37,13 @@ fn after_three_checkpoints(method: IoMethod) -> SimDisk {
     disk.after_power_cut(0)
 }
 
-/// Where the copies of these pages lie in the area.
+/// Returns where the copies of these pages lie in the area.
 fn copy_of(disk: &SimDisk, block: u32, version: u8) -> usize {
     let copy = stamped(block, version);
     disk.image("area").unwrap().chunks(PAGE).position(|unit| unit == copy).expect("a copy") * PAGE
 }
 
-/// The disk with one bit of the area flipped.
+/// Returns the disk with one bit of the area flipped.
 fn flipped(disk: &SimDisk, at: usize) -> SimDisk {
     let disk = disk.after_kill(0);
     let mut area = disk.image("area").unwrap();
@@ -159,7 +159,7 @@ fn c9_no_bit_that_flips_in_an_area_puts_an_older_page_back() {
     });
 }
 
-/// With a codec the pages in their places can be asked: what is whole is left, what is torn has its newest copy.
+/// A codec tells which pages are whole in their places: a whole page is left, a torn one gets its newest copy.
 #[cfg(feature = "crc32c")]
 #[test]
 fn c9_with_a_codec_a_damaged_area_is_used_as_far_as_it_goes() {
@@ -189,7 +189,7 @@ fn c9_with_a_codec_a_damaged_area_is_used_as_far_as_it_goes() {
         let header = units.windows(2).position(|pair| is_newer(pair[0], pair[1])).expect("a record");
         // Its copy, and its header.
         for at in [(header + 1) * PAGE + 700, header * PAGE + 3] {
-            // Block 1 came only half the way to its place.
+            // Block 1 was written only half to its place.
             for is_torn in [false, true] {
                 let disk = flipped(&disk, at);
                 let mut bytes = disk.image("sealed").unwrap();

@@ -1,5 +1,5 @@
-//! Syncs that fail, of a file and of the area: what they covered may be on no disk, so the copies that there are stay, and those that
-//! may not be there are not believed.
+//! Syncs that fail, of a file and of the area: what they covered may be on no disk, so the copies that exist stay, and those that
+//! may not exist are not trusted.
 
 use ringpool::{
     BufferPool, CheckpointOptions, Error, FileId, IoMethod, IoOp, Result, Shutdown,
@@ -9,7 +9,7 @@ use ringpool::{
 use super::{Allowed, BLOCKS, TAGS, area, change, new_disk, open, path, pool_on, torn_pages, version_at};
 use crate::support::{EIO, guarded, stamped_file, with_each_method};
 
-/// Wherever the power goes now, every page is whole, and no older than version 1.
+/// Asserts that every page is whole after a power cut now, and no older than version 1.
 #[track_caller]
 fn assert_whole(disk: &SimDisk) {
     let mut allowed = Allowed::new();
@@ -31,7 +31,7 @@ fn write_all(pool: &BufferPool, file: FileId, version: u8) -> Result<()> {
     pool.flush_file(file).wait().map(drop)
 }
 
-/// Writes a file until the area has no room. Gives the files that need their copies.
+/// Writes a file until the area has no room. Returns the files that need their copies.
 fn fill_up(pool: &BufferPool, file: FileId) -> Vec<u64> {
     match (2..60).find_map(|version| write_all(pool, file, version).err()) {
         Some(Error::TornPages { tags }) => tags.to_vec(),
@@ -52,7 +52,7 @@ fn c9_copies_of_a_poisoned_file_stay_until_it_is_opened_anew() {
             if is_written_after {
                 write_all(&pool, file, 3).unwrap();
             }
-            // Others go on as long as there is room; then they are told, each time, and nothing is lost.
+            // Other files go on as long as there is room; then each write of them is an error, and nothing is lost.
             for _ in 0..2 {
                 assert_eq!(fill_up(&pool, other), [TAGS[0]]);
                 assert_whole(&disk);
@@ -143,7 +143,7 @@ fn c9_a_page_that_cannot_be_written_keeps_its_copy_until_it_can() {
     });
 }
 
-/// What it covered may be read, and be on no disk: a page that is written over with it has no copy that lasts.
+/// What the sync covered may be readable, and on no disk: a page that is overwritten with it has no durable copy.
 #[test]
 fn c9_nothing_is_put_back_from_an_area_whose_sync_failed() {
     with_each_method(|method| {
@@ -195,7 +195,7 @@ fn c9_a_removal_says_that_the_area_still_has_copies() {
     });
 }
 
-/// The same, where the area could not be written: the next sync of it may be good.
+/// The area could not be written, and the next sync of it may succeed.
 #[test]
 fn c9_nothing_is_put_back_from_a_copy_that_is_on_no_disk() {
     guarded(|| {

@@ -26,7 +26,7 @@ fn c9_copies_are_kept_for_as_long_as_a_page_is_on_its_way() {
             thread::spawn(move || pool.flush_file(slow).wait())
         };
         gate.wait_for(1);
-        // Others may go on until they want the half in which its copies lie.
+        // Other writes may go on until they need the half in which its copies lie.
         let round_and_round = {
             let pool = pool.clone();
             thread::spawn(move || {
@@ -72,7 +72,7 @@ fn c9_a_write_that_failed_half_way_is_repeated_before_its_copies_go() {
             pool.flush_file(fine).wait().unwrap();
         }
         assert_eq!((version_at(&disk, 3), pool.stats().frames.dirty), (Some(2), 1));
-        // As far as the pool knows it is still to be written.
+        // The pool still counts the page as dirty.
         pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
     });
 }
@@ -114,7 +114,7 @@ fn c9_an_area_that_fails_keeps_every_page_dirty() {
         assert_eq!((pool.stats().frames.dirty, disk.count(Op::Write.of(path(TAGS[0])))), (1, 0));
         checkpoint().unwrap();
         assert!(disk.durable_image(path(TAGS[0])).unwrap()[3 * PAGE..4 * PAGE] == stamped(3, 2));
-        // A sync that failed is never taken for done, here as elsewhere.
+        // A sync that failed never counts as done.
         let page = pool.fetch(PageId::new(file, 3)).wait().unwrap();
         page.write().unwrap().copy_from_slice(&stamped(3, 3));
         drop(page);

@@ -1,4 +1,4 @@
-//! Copies that go with what is cut, closed or removed: not before they have no use any more, and then for good.
+//! Copies of what is cut, closed or removed: they are voided when they are not needed any more, not before, and for good.
 
 use std::{collections::BTreeSet, num::NonZeroU32, thread, time::Duration};
 
@@ -13,10 +13,10 @@ use super::{
 };
 use crate::support::{EIO, PAGE, eventually, guarded, stamped, stamped_file, with_each_method};
 
-/// The block of the first file that is written half the way.
+/// The block of the first file that is written only half.
 const HALF: u32 = 8;
 
-/// A disk whose files are both open, and the first of them.
+/// Makes a disk whose files are both open, and the first of them.
 fn in_use(method: IoMethod) -> (SimDisk, BufferPool, FileId) {
     let disk = new_disk();
     let pool = pool_on(&disk, method, area()).unwrap();
@@ -24,7 +24,7 @@ fn in_use(method: IoMethod) -> (SimDisk, BufferPool, FileId) {
     (disk, pool, file)
 }
 
-/// Wherever the power goes now, every page is whole; those of the first file may have version 2.
+/// Asserts that every page is whole after a power cut now; those of the first file may have version 2.
 #[track_caller]
 fn assert_whole(disk: &SimDisk) {
     let mut allowed = Allowed::new();
@@ -37,7 +37,7 @@ fn assert_whole(disk: &SimDisk) {
     }
 }
 
-/// Cuts the first file, and has it grow again: a crash brings nothing back.
+/// Cuts the first file, and extends it again: a crash brings nothing back.
 #[track_caller]
 fn assert_cut_for_good(disk: &SimDisk, pool: &BufferPool, file: FileId) {
     pool.truncate(file, 4).wait().unwrap();
@@ -80,7 +80,7 @@ fn c9_what_was_cut_removed_or_closed_does_not_come_back() {
             let page = pool.fetch(PageId::new(files[1], block)).wait().unwrap();
             assert!(*page.read() == *stamped(block, 5), "block {block} of the removed file came back");
         }
-        // Closed, and changed by somebody else.
+        // Closed, and changed by another program.
         let page = pool.fetch(PageId::new(files[1], 0)).wait().unwrap();
         page.write().unwrap().copy_from_slice(&stamped(0, 6));
         drop(page);
@@ -251,7 +251,7 @@ fn c9_a_power_cut_during_a_removal_leaves_a_file_of_whole_pages_or_none() {
                 assert_whole(&disk);
                 found_again += 1;
             } else {
-                // Whatever the area has of it, nobody waits for it to be opened.
+                // Whatever the area has of it, the pool does not wait for it to be opened.
                 assert_eq!(
                     pool_on(&disk.after_power_cut(0), IoMethod::Sync, area()).unwrap().torn_page_tags(),
                     []

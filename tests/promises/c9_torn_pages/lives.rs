@@ -18,11 +18,11 @@ const SECTOR: usize = 512;
 const FRAMES: u32 = 12;
 const BLOCKS: u32 = 4;
 
-/// How a life goes about it.
+/// How a life is set up.
 #[derive(Clone)]
 struct Life {
     method: IoMethod,
-    /// Half of it has room for so many records of the largest batch.
+    /// The number of records of the largest batch for which half of it has room.
     area: usize,
     /// Whether files may be written atomically, and whether the disk can do that.
     atomic: Option<bool>,
@@ -93,7 +93,7 @@ impl Known {
         pool.truncate(id, BLOCKS).wait()
     }
 
-    /// Makes the open files durable, unless others are still to be opened.
+    /// Makes the open files durable, unless the other file is still to be opened.
     fn checkpoint(&mut self, pool: &BufferPool, opened: &[(usize, FileId)]) -> Result<()> {
         if refused_or(pool.checkpoint(CheckpointOptions::new()).wait().map(drop))? {
             for &(file, id) in opened {
@@ -145,7 +145,7 @@ impl Known {
         self.look_if_opened(found, what, note).unwrap();
     }
 
-    /// The same, where that may be refused.
+    /// Opens the files, and compares each block with what is known of it; `note` says what becomes known.
     fn look_if_opened(&mut self, found: &SimDisk, what: &str, note: impl Fn(u8) -> Block) -> Result<()> {
         let pool = COPYING.begin(&found.after_kill(0))?;
         for (file, known) in self.files.iter_mut().enumerate() {
@@ -167,7 +167,7 @@ impl Known {
     }
 }
 
-/// A page of a version; 0 is what new blocks are.
+/// Makes a page of a version; 0 is what new blocks are.
 fn stamped(file: usize, block: u32, version: u8) -> [u8; PAGE] {
     let mut page = [version; PAGE];
     if version > 0 {
@@ -182,7 +182,7 @@ fn open(pool: &BufferPool, file: usize) -> Result<FileId> {
     pool.open_file(path(TAGS[file]), OpenOptions::new().tag(TAGS[file]))
 }
 
-/// Whether it was done; it may be refused as long as files are to be opened.
+/// Returns whether it was done. It may be refused as long as files are still to be opened.
 fn refused_or(done: Result<()>) -> Result<bool> {
     match done {
         Ok(()) => Ok(true),
@@ -191,7 +191,8 @@ fn refused_or(done: Result<()>) -> Result<bool> {
     }
 }
 
-/// A life that ends with the process: it opens the files, and changes each at once in every way there is, before it opens the next.
+/// Runs a life that ends with the process: it opens the files, and changes each at once in every way there is, before it opens the
+/// next.
 fn live(disk: &SimDisk, life: &Life, known: &mut Known) -> Result<()> {
     let pool = life.begin(disk)?;
     let mut opened = Vec::new();
@@ -217,7 +218,7 @@ fn live(disk: &SimDisk, life: &Life, known: &mut Known) -> Result<()> {
     Ok(())
 }
 
-/// A disk after a first life and a power cut, with copies of both files in both halves of its area.
+/// Makes a disk after a first life and a power cut, with copies of both files in both halves of its area.
 fn after_a_life(life: &Life) -> (SimDisk, Known) {
     let disk = SimDisk::new();
     TAGS.iter().for_each(|&tag| disk.put(path(tag), vec![0; BLOCKS as usize * PAGE]));
@@ -229,7 +230,7 @@ fn after_a_life(life: &Life) -> (SimDisk, Known) {
     (found, known)
 }
 
-/// The same, for a life that copies all pages.
+/// Makes a disk after a life that copies all pages.
 pub(super) fn after_a_life_of_copies() -> (SimDisk, Known) {
     after_a_life(&COPYING)
 }
@@ -296,8 +297,8 @@ fn c9_lives_with_and_without_atomic_writes_tear_no_page() {
     });
 }
 
-/// A life in which syncs of both files fail in turn, and in the end one of the area: a file whose sync failed is closed and opened
-/// anew, at once or when the area has no room without that, and has what it shows then.
+/// Runs a life in which syncs of both files fail in turn, and in the end one of the area: a file whose sync failed is closed and
+/// opened anew, at once or when the area has no room without that, and has what it shows then.
 fn live_with_failing_syncs(disk: &SimDisk, life: &Life, known: &mut Known) -> Result<()> {
     let pool = life.begin(disk)?;
     let mut opened = Vec::new();

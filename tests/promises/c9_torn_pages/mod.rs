@@ -1,4 +1,4 @@
-//! C9, for power cuts: with the doublewrite area a page is its old or its new version, whatever moment the power goes at, and
+//! C9, for power cuts: with the doublewrite area a page is its old or its new version at whatever moment the power is cut, and
 //! never a mix.
 
 mod damaged;
@@ -19,7 +19,7 @@ use ringpool::{
 
 use crate::support::{EIO, PAGE, stamped, stamped_file};
 
-/// Few, so that the area is small and goes round often.
+/// Few, so that the area is small and its halves are begun anew often.
 const FRAMES: u32 = 32;
 const BLOCKS: u32 = 12;
 const TAGS: [u64; 2] = [11, 12];
@@ -28,7 +28,7 @@ fn path(tag: u64) -> String {
     format!("data-{tag}")
 }
 
-/// As small as it can be.
+/// Makes the smallest area.
 fn area() -> TornPages {
     area_at("area")
 }
@@ -46,7 +46,7 @@ fn open(pool: &BufferPool, tag: u64) -> Result<FileId> {
     pool.open_file(path(tag), OpenOptions::new().tag(tag))
 }
 
-/// A disk with both files, all blocks in version 1.
+/// Makes a disk with both files, all blocks in version 1.
 fn new_disk() -> SimDisk {
     let disk = SimDisk::new();
     // Without protection, pages are torn all the same: writes are atomic only where they are asked to be.
@@ -64,13 +64,13 @@ impl Allowed {
         Self([(); 2].map(|()| vec![1..=1; BLOCKS as usize]))
     }
 
-    /// A version was written into the frame.
+    /// Notes that a version was written into the frame.
     fn may_be(&mut self, file: usize, block: u32, version: u8) {
         let versions = &mut self.0[file][block as usize];
         *versions = *versions.start()..=version;
     }
 
-    /// A checkpoint has covered what was written.
+    /// Notes that a checkpoint has covered what was written.
     fn is_durable(&mut self) {
         for versions in self.0.iter_mut().flatten() {
             *versions = *versions.end()..=*versions.end();
@@ -84,7 +84,7 @@ fn change(pool: &BufferPool, file: FileId, block: u32, version: u8) {
     page.write().unwrap().copy_from_slice(&stamped(block, version));
 }
 
-/// Changes a block of the first file to version 2, and writes that half the way to its place.
+/// Changes a block of the first file to version 2, and has half of it written to its place.
 fn write_half_way(disk: &SimDisk, pool: &BufferPool, file: FileId, block: u32) {
     change(pool, file, block, 2);
     let write = Op::Write.of(path(TAGS[0]));
@@ -94,13 +94,13 @@ fn write_half_way(disk: &SimDisk, pool: &BufferPool, file: FileId, block: u32) {
     assert_eq!(version_at(disk, block), None, "a test of nothing");
 }
 
-/// The version of a block in its place in the first file.
+/// Returns the version of a block in its place in the first file.
 fn version_at(disk: &SimDisk, block: u32) -> Option<u8> {
     let at = block as usize * PAGE;
     version_of(&disk.image(path(TAGS[0])).unwrap()[at..at + PAGE], block)
 }
 
-/// The version of a block, if all of it has the same.
+/// Returns the version of a block, if all of it has the same.
 fn version_of(bytes: &[u8], block: u32) -> Option<u8> {
     let version = bytes[0];
     (bytes == stamped(block, version)).then_some(version)

@@ -1,5 +1,5 @@
-//! Pools and files that are opened: how each file is protected, what a crash has left for it, and what may be done before that is put
-//! right.
+//! Pools and files that are opened: how each file is protected, what a crash has left of it, and what may be done before that is
+//! repaired.
 
 use ringpool::{
     BufferPool, CheckpointOptions, Error, IoMethod, OpenOptions, PageId, Shutdown,
@@ -49,7 +49,7 @@ fn c9_each_file_is_protected_as_it_can_be_and_says_how() {
     });
 }
 
-/// A disk whose power was cut while pages of both files were being written to their places: each has torn pages.
+/// Makes a disk whose power was cut while pages of both files were being written to their places: each has torn pages.
 fn torn_disk() -> SimDisk {
     let disk = new_disk();
     // Large enough for all: a half with copies of a file that cannot be synced is not begun anew.

@@ -1,4 +1,4 @@
-//! The power goes at each operation of a workload in turn.
+//! The power is cut at each operation of a workload in turn.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use ringpool::{
 use super::{Allowed, BLOCKS, TAGS, area, new_disk, open, pool_on, torn_pages};
 use crate::support::{guarded, stamped, with_each_method};
 
-/// Chance that can be had again.
+/// Random numbers that a seed repeats.
 struct Dice(u64);
 
 impl Dice {
@@ -54,10 +54,10 @@ fn change_pages(
 
 type Workload = fn(&SimDisk, IoMethod, TornPages, &mut Allowed) -> Result<()>;
 
-/// Cuts the power during the operations of the workload in turn. Gives how many pages were torn in all.
+/// Cuts the power during the operations of the workload in turn. Returns how many pages were torn in all.
 fn tear_everywhere(workload: Workload, method: &IoMethod, protection: &TornPages) -> usize {
     let mut torn = 0;
-    // The others differ in nothing but who writes.
+    // The other methods differ only in the thread that writes.
     let step = if *method == IoMethod::Sync { 1 } else { 7 };
     for operation in (1..).step_by(step) {
         let disk = new_disk();
@@ -81,7 +81,7 @@ fn c9_a_power_cut_at_any_operation_tears_no_page() {
     with_each_method(|method| assert_eq!(tear_everywhere(change_pages, &method, &area()), 0));
 }
 
-/// Changes one page several times, makes that durable, and then fills the area with two batches of others.
+/// Changes one page several times, makes that durable, and then fills the area with two batches of other pages.
 fn change_one_and_many(
     disk: &SimDisk,
     method: IoMethod,
@@ -114,7 +114,7 @@ fn c9_an_older_copy_never_outlives_a_newer_one() {
     with_each_method(|method| assert_eq!(tear_everywhere(change_one_and_many, &method, &area()), 0));
 }
 
-/// Goes round the area, and is never told to make anything durable. Each half of the area has pages that the other has not.
+/// Fills the halves of the area in turn, without a sync or checkpoint. Each half of the area has pages that the other has not.
 fn change_all_and_sync_nothing(
     disk: &SimDisk,
     method: IoMethod,
@@ -135,7 +135,7 @@ fn change_all_and_sync_nothing(
     Ok(())
 }
 
-/// Who voids the copies has synced their pages, since nobody else has.
+/// Copies are voided only after the pages have been synced; nothing else here syncs them.
 #[test]
 fn c9_copies_go_when_their_pages_are_durable_without_them() {
     with_each_method(|method| {

@@ -1,4 +1,4 @@
-//! The bare ring's dealings with the kernel: setting up, requests and completions, and who owns a slot's memory when.
+//! The bare ring's dealings with the kernel: setting up, requests and completions, and what owns a slot's memory when.
 //!
 //! A slot's part of the region belongs to the script while the slot is idle, and to the kernel from the moment its request is
 //! pushed until its completion is taken in. [`Lane`] is the only one that turns that memory into slices, and the only one
@@ -34,14 +34,14 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    /// A slot that has nothing in flight.
+    /// Makes a slot that has nothing in flight.
     pub(super) fn idle() -> Self {
         let transfer = Transfer { way: Way::Read, place: Place { file: 0, block: 0 } };
         Self { transfer, started: Instant::now(), wanted: 0, moved: 0 }
     }
 }
 
-/// A request for the memory of a slot, made by [`Lane`] and by nobody else.
+/// A request for the memory of a slot, made by [`Lane`] only.
 pub(super) struct Request(squeue::Entry);
 
 /// What a run has moved so far.
@@ -125,7 +125,7 @@ impl<S: Script> Lane<'_, S> {
         Ok(Step::Done)
     }
 
-    /// The request for what is left of a slot's transfer. Always up to the end of the request, not of the file: direct I/O
+    /// Returns the request for what is left of a slot's transfer. Always up to the end of the request, not of the file: direct I/O
     /// takes whole blocks only.
     #[inline]
     fn request(&self, number: usize, slot: &Slot) -> Request {
@@ -149,7 +149,7 @@ impl<S: Script> Lane<'_, S> {
     }
 }
 
-/// The best ring that this kernel has: `DEFER_TASKRUN` came with 6.1, `COOP_TASKRUN` with 5.19.
+/// Makes the best ring that this kernel has: `DEFER_TASKRUN` came with 6.1, `COOP_TASKRUN` with 5.19.
 pub(super) fn build(depth: u32) -> io::Result<IoUring> {
     let defer =
         || IoUring::builder().setup_single_issuer().setup_coop_taskrun().setup_defer_taskrun().build(depth);
@@ -178,7 +178,7 @@ pub(super) fn register(ring: &IoUring, region: &Region) -> io::Result<bool> {
 
 #[inline]
 pub(super) fn push(submissions: &mut SubmissionQueue<'_>, in_flight: &mut usize, request: &Request) {
-    // SAFETY: a request names memory of a slot that nobody touches until its completion, and files that stay registered.
+    // SAFETY: a request names memory of a slot that is not touched until its completion, and files that stay registered.
     unsafe { submissions.push(&request.0) }.expect("the queue has room for every slot");
     *in_flight += 1;
 }
@@ -201,7 +201,7 @@ pub(super) fn enter(
     Ok(())
 }
 
-/// Errors that say "again", not "no".
+/// Returns whether a call that failed with this error can be made again.
 fn retriable(errno: i32) -> bool {
     matches!(errno, libc::EINTR | libc::EAGAIN | libc::EBUSY)
 }

@@ -1,8 +1,8 @@
-//! The baselines that every figure is held against: the [bare ring](ring) and [plain calls](plain), both without a trace of
-//! a buffer pool.
+//! The baselines with which every figure is compared: the [bare ring](ring) and [plain calls](plain), both without any part of a
+//! buffer pool.
 //!
 //! Both take the files already open, so the caller decides between `O_DIRECT` and the page cache, and the list of
-//! [places](crate::places) that all arms share. Neither ever writes unless it is told to.
+//! [places](crate::places) that all arms share. Neither ever writes unless it is asked to.
 
 mod kernel;
 pub mod plain;
@@ -32,7 +32,7 @@ impl Ending {
     }
 }
 
-/// How long each file is. By seeking, which answers for block devices too.
+/// Returns the length of each file, found by seeking, which works for block devices too.
 ///
 /// # Errors
 ///
@@ -41,7 +41,7 @@ pub fn lengths(files: &[File]) -> io::Result<Vec<u64>> {
     files.iter().map(|mut file| file.seek(SeekFrom::End(0))).collect()
 }
 
-/// How many bytes a read of `request_size` at `place` must bring; less than that at the end of the file.
+/// Returns how many bytes a read of `request_size` at `place` must bring; less than that at the end of the file.
 fn readable(lengths: &[u64], place: Place, page_size: u32, request_size: u32) -> io::Result<usize> {
     let left = lengths[place.file as usize].saturating_sub(place.offset(page_size));
     match left.min(u64::from(request_size)) {

@@ -24,7 +24,7 @@ pub struct Plain {
 }
 
 impl Plain {
-    /// One thread, one page a call, no latencies.
+    /// Makes options for one thread, one page a call, and no latencies.
     #[must_use]
     pub fn new(page_size: u32) -> Self {
         Self { page_size, request_size: page_size, threads: 1, latencies: false }
@@ -50,8 +50,8 @@ impl Plain {
         })
     }
 
-    /// Writes a request at every place, filled by `fill`, and ends as told. Without a `fill` of its own, a caller that only
-    /// wants the time passes one that does nothing: zeros are written.
+    /// Writes a request at every place, filled by `fill`, and ends as `ending` says. A caller that needs only the time passes a
+    /// `fill` that does nothing: zeros are written.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl Plain {
         Ok(Sample { latencies: written.latencies, ..elapsed })
     }
 
-    /// Runs `transfer`, which tells how many bytes it moved, for every place.
+    /// Runs `transfer`, which returns how many bytes it moved, for every place.
     fn run(
         &self,
         places: &[Place],

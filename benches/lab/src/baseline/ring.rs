@@ -43,7 +43,7 @@ pub struct RingOptions {
 }
 
 impl RingOptions {
-    /// One page a request, [`BATCH`] a call, latencies recorded.
+    /// Makes options for one page a request, [`BATCH`] a call, and latencies recorded.
     #[must_use]
     pub fn new(page_size: u32, depth: usize) -> Self {
         Self { page_size, request_size: page_size, depth, batch: BATCH, latencies: true }
@@ -58,7 +58,7 @@ pub struct BareRing {
     options: RingOptions,
     /// Whether the region is registered. An ordinary user may not lock enough memory for a deep ring of large requests.
     registered: bool,
-    /// More than none between runs only when a run was left by a panic.
+    /// Not zero between runs only where a run ended in a panic.
     in_flight: usize,
     /// `SINGLE_ISSUER`: the kernel refuses other threads, so the type does.
     one_thread: PhantomData<*const ()>,
@@ -86,21 +86,21 @@ impl BareRing {
         }
         let region = Region::new(bytes)?;
         let ring = build(depth as u32)?;
-        // A lookup less a call where the kernel has it (5.18); nothing depends on it.
+        // Saves a lookup for each call where the kernel has it (5.18); nothing depends on it.
         let _ = ring.submitter().register_ring_fd();
         let registered = register(&ring, &region)?;
         let slots = vec![Slot::idle(); depth];
         Ok(Self { ring, region, slots, options, registered, in_flight: 0, one_thread: PhantomData })
     }
 
-    /// Whether the buffers are registered. If not, the memory that this user may lock is too small, and the figures of this
+    /// Returns whether the buffers are registered. If not, the memory that this user may lock is too small, and the figures of this
     /// ring are those of a lesser baseline.
     #[must_use]
     pub fn is_registered(&self) -> bool {
         self.registered
     }
 
-    /// The options it was made with.
+    /// Returns the options it was made with.
     #[must_use]
     pub fn options(&self) -> RingOptions {
         self.options
@@ -120,7 +120,7 @@ impl BareRing {
         self.run(files, Ending::Written, &mut Reads { places: places.iter(), visit })
     }
 
-    /// Writes a request at every place, filled by `fill`, and ends as told. A `fill` that does nothing writes whatever the
+    /// Writes a request at every place, filled by `fill`, and ends as `ending` says. A `fill` that does nothing writes whatever the
     /// slot's memory holds, which is the fastest that this baseline can be.
     ///
     /// # Errors

@@ -23,10 +23,10 @@ pub(super) trait Script {
     /// The way that the sample counts and times.
     const COUNTED: Way;
 
-    /// What `slot` does next, or `None` when nothing is left for it. A write leaves its bytes in `buffer`.
+    /// Returns what `slot` does next, or `None` when nothing is left for it. A write leaves its bytes in `buffer`.
     fn next(&mut self, slot: usize, buffer: &mut [u8]) -> Option<Transfer>;
 
-    /// A read is done.
+    /// Looks at the bytes of a read that is done.
     fn seen(&mut self, _place: Place, _bytes: &[u8]) {}
 }
 
@@ -64,8 +64,7 @@ impl<F: FnMut(Place, &mut [u8])> Script for Writes<'_, F> {
     }
 }
 
-/// Every slot reads a page, then writes another one, and so on: what a pool that is full of dirty pages has to do for every
-/// miss.
+/// Has every slot read a page, then write another one, and so on: what a pool that is full of dirty pages does for every miss.
 pub(super) struct Updates<'a, F> {
     pub(super) pairs: slice::Iter<'a, (Place, Place)>,
     pub(super) fill: F,

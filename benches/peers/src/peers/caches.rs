@@ -4,12 +4,12 @@ use foyer_memory::{Cache, CacheBuilder, CacheProperties, S3FifoConfig};
 
 use super::{Hasher, Peer, Shared, keyed, word_of};
 
-/// Values that a cache has room for: none is evicted, however unevenly its parts fill.
+/// Returns the number of values that a cache has room for: none is evicted, however unevenly its parts fill.
 fn room(pages: &[Shared]) -> usize {
     2 * pages.len()
 }
 
-/// quick_cache, as it comes: its hash function is the others' too.
+/// quick_cache, as it comes: with the hash function of the other caches.
 pub(crate) struct QuickCache(quick_cache::sync::Cache<u64, Shared>);
 
 impl QuickCache {

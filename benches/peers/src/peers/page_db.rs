@@ -5,10 +5,10 @@ use page_db::{BufferPool, Page, PageId, PageResult, PageSize, PageStore};
 
 use super::{Peer, stamp, word_of};
 
-/// The smallest page it knows.
+/// The smallest page size that it supports.
 pub(crate) const PAGE_SIZE: u32 = 4096;
 
-/// A store that nothing is read from and nothing written to: the pool has room for all pages.
+/// A store that is neither read nor written: the pool has room for all pages.
 struct Blank(PageSize);
 
 impl PageStore for Blank {

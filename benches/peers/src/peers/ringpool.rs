@@ -12,7 +12,7 @@ use super::{Peer, stamp, word_of};
 /// Pages that are fetched together.
 const TOGETHER: usize = 16;
 
-/// A pool of so many frames, and a file of so many pages that no disk has.
+/// Makes a pool of `frames` frames, with a file of `pages` pages on a disk that does nothing.
 pub(crate) fn null_pool(frames: u32, pages: u32, page_size: u32) -> Result<(BufferPool, FileId)> {
     let disk = NullDisk::new(u64::from(pages) * u64::from(page_size));
     let builder = BufferPool::builder().frames(frames).page_size(page_size).io_method(IoMethod::Sync);
@@ -56,7 +56,7 @@ impl Resident {
     }
 }
 
-/// Pin and latch in one step.
+/// Hits by a pin and latch in one step.
 pub(crate) struct View(pub(crate) Arc<Resident>);
 
 impl Peer for View {
@@ -66,7 +66,7 @@ impl Peer for View {
     }
 }
 
-/// Pin, then latch.
+/// Hits by a pin, then a latch.
 pub(crate) struct Fetch(pub(crate) Arc<Resident>);
 
 impl Peer for Fetch {

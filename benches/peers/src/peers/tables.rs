@@ -1,4 +1,4 @@
-//! Concurrent tables of reference-counted pages: what one writes who needs no eviction yet.
+//! Concurrent tables of reference-counted pages: what an engine uses that needs no eviction yet.
 
 use std::hash::BuildHasher;
 
@@ -37,7 +37,7 @@ impl Sharded {
         table
     }
 
-    /// By bits of the hash that the shards' own tables make the least use of.
+    /// Returns the shard, by bits of the hash that the shards' own tables use least.
     #[inline]
     fn shard(&self, hash: u64) -> &RwLock<Shard> {
         &self.shards[(hash >> 32) as usize % SHARDS].0

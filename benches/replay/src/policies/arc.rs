@@ -25,7 +25,7 @@ impl Arc {
         }
     }
 
-    /// The paper's REPLACE.
+    /// Evicts a page: the paper's REPLACE.
     fn replace(&mut self, was_often: bool) {
         let once = self.once.len();
         if once > 0 && (once > self.target || (was_often && once == self.target)) {

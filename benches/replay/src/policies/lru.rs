@@ -1,4 +1,4 @@
-//! Least recently used: the yardstick, and what nobody can afford on a hit.
+//! Least recently used: the yardstick, and too expensive on a hit for a buffer manager.
 
 use super::{Policy, queue::Queue};
 

@@ -1,4 +1,4 @@
-//! The policies of the literature, each in its own words: small, plain, and as their papers have them.
+//! The policies of the literature: small, plain, and as their papers have them.
 
 mod arc;
 mod clock;
@@ -12,20 +12,20 @@ use self::{arc::Arc, clock::Clock, lru::Lru, s3_fifo::S3Fifo, sieve::Sieve, two_
 
 /// A pool of some frames, as far as it matters which pages it keeps.
 pub trait Policy {
-    /// Somebody uses the page: whether it was there. It is from here on.
+    /// Uses the page. Returns whether it was there; it is from here on.
     fn access(&mut self, page: u64) -> bool;
 }
 
-/// A policy by name, and how to make a pool of so many frames that follows it.
+/// A policy by name, and how to make a pool that follows it.
 #[derive(Copy, Clone, Debug)]
 pub struct Candidate {
     /// What it is called.
     pub name: &'static str,
-    /// Makes an empty pool of so many frames.
+    /// Makes an empty pool of this number of frames.
     pub build: fn(usize) -> Box<dyn Policy>,
 }
 
-/// What the default is held against.
+/// The policies with which ringpool's is compared.
 pub const PUBLISHED: [Candidate; 6] = [
     Candidate { name: "LRU", build: |frames| Box::new(Lru::new(frames)) },
     Candidate { name: "clock", build: |frames| Box::new(Clock::new(frames)) },

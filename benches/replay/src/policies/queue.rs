@@ -69,7 +69,7 @@ impl<V> Queue<V> {
         (self.oldest != NIL).then(|| self.nodes[self.oldest].key)
     }
 
-    /// The key next to this one that is newer.
+    /// Returns the key next to this one that is newer.
     pub(super) fn newer_than(&self, key: u64) -> Option<u64> {
         let newer = self.nodes[self.places[&key]].newer;
         (newer != NIL).then(|| self.nodes[newer].key)

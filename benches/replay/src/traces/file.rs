@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 
 use super::Trace;
 
-/// The trace in the file, named after it. Lines that are no number (headings, marks) are left out.
+/// Reads the trace in the file, and names it after the file. Lines that are no number (headings, marks) are left out.
 pub fn read(path: &Path) -> io::Result<Trace> {
     let text = fs::read_to_string(path)?;
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();

@@ -18,7 +18,7 @@ pub struct Trace {
 }
 
 impl Trace {
-    /// How many pages there are in it.
+    /// Returns how many pages there are in it.
     pub fn footprint(&self) -> usize {
         self.pages.iter().collect::<HashSet<_>>().len()
     }

@@ -1,4 +1,4 @@
-//! Traces by rule: what storage engines do, each by itself, over a file of [`PAGES`] pages.
+//! Traces by rule: single access patterns of storage engines, over a file of [`PAGES`] pages.
 
 use std::iter;
 
@@ -15,7 +15,7 @@ const LENGTH: usize = 400_000;
 /// The seed of them all.
 const SEED: u64 = 5;
 
-/// Every one of them.
+/// Makes all synthetic traces.
 pub fn synthetic() -> Vec<Trace> {
     let draws = |skew: f64| move |random: &mut Random| zipf(random, skew);
     vec![
@@ -51,7 +51,7 @@ fn endless_over(range: std::ops::Range<u64>) -> Vec<u64> {
     range.cycle().take(LENGTH).collect()
 }
 
-/// Loops of 2,000, 4,000 and 8,000 pages, each taken up where it was left.
+/// Makes loops of 2,000, 4,000 and 8,000 pages, each continued where it was left.
 fn three_loops(random: &mut Random) -> Vec<u64> {
     let looped = |pages: u64| (PAGES + pages..PAGES + 2 * pages).cycle();
     let mut loops = [2_000, 4_000, 8_000].map(looped);
@@ -63,7 +63,7 @@ fn zipf(random: &mut Random, skew: f64) -> Vec<u64> {
     endless(|| zipf.draw(random))
 }
 
-/// Half of the time a scan of the whole file runs beside the points, page for page.
+/// Makes point reads, beside which half of the time a scan of the whole file runs, page for page.
 fn zipf_and_scans(random: &mut Random) -> Vec<u64> {
     let zipf = Zipf::new(PAGES, 0.9, random);
     let mut scan = None;
@@ -77,7 +77,7 @@ fn zipf_and_scans(random: &mut Random) -> Vec<u64> {
     })
 }
 
-/// A scan that fetches a page anew for each of its twenty rows.
+/// Makes a scan that fetches a page anew for each of its twenty rows.
 fn zipf_and_scans_by_row(random: &mut Random) -> Vec<u64> {
     let zipf = Zipf::new(PAGES, 0.9, random);
     let mut scan = (0..PAGES).cycle().flat_map(|page| [page; 20]);
@@ -93,12 +93,12 @@ fn loop_in_zipf(random: &mut Random) -> Vec<u64> {
 /// Pages below an inner page.
 const FANOUT: u64 = 100;
 
-/// The pages on the way to a leaf: the root, an inner page, and the leaf.
+/// Returns the pages on the way to a leaf: the root, an inner page, and the leaf.
 fn way_to(leaf: u64) -> [u64; 3] {
     [PAGES, PAGES + 1 + leaf / FANOUT, leaf]
 }
 
-/// Look-ups through a tree of three levels.
+/// Makes look-ups through a tree of three levels.
 fn descents(random: &mut Random, skew: Option<f64>) -> Vec<u64> {
     let zipf = skew.map(|skew| Zipf::new(PAGES, skew, random));
     let mut leaf = || match &zipf {
@@ -108,7 +108,7 @@ fn descents(random: &mut Random, skew: Option<f64>) -> Vec<u64> {
     iter::repeat_with(|| way_to(leaf())).flatten().take(LENGTH).collect()
 }
 
-/// Look-ups, and one range of a hundred leaves in fifty.
+/// Makes look-ups in a tree, of which one in fifty reads a range of a hundred leaves.
 fn ranges(random: &mut Random) -> Vec<u64> {
     let zipf = Zipf::new(PAGES, 0.9, random);
     let one = || {
@@ -119,7 +119,7 @@ fn ranges(random: &mut Random) -> Vec<u64> {
     iter::repeat_with(one).flatten().take(LENGTH).collect()
 }
 
-/// Nine of ten accesses go to 800 pages, which are others after every 40,000 accesses.
+/// Makes accesses of which nine of ten go to 800 pages, which change after every 40,000 accesses.
 fn jumping(random: &mut Random) -> Vec<u64> {
     let mut at = 0_u64;
     endless(|| {
@@ -129,7 +129,7 @@ fn jumping(random: &mut Random) -> Vec<u64> {
     })
 }
 
-/// Nine of ten accesses go to 800 pages, of which one is replaced every 25 accesses.
+/// Makes accesses of which nine of ten go to 800 pages, of which one is replaced every 25 accesses.
 fn sliding(random: &mut Random) -> Vec<u64> {
     let mut at = 0_u64;
     endless(|| {
@@ -138,7 +138,7 @@ fn sliding(random: &mut Random) -> Vec<u64> {
     })
 }
 
-/// A table that grows by a page every ten accesses, and is read at its end: the older a page, the more seldom.
+/// Makes a table that grows by a page every ten accesses, and is read at its end: the older a page, the more seldom.
 fn newest_first(random: &mut Random) -> Vec<u64> {
     let ages = Zipf::new(PAGES, 0.9, random);
     let mut at = 0_u64;
