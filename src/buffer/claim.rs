@@ -1,7 +1,7 @@
-//! Claims: frames that one thread has alone, on their way from one page to the next.
+//! Claims: frames that one thread owns, on their way from one page to the next.
 //!
-//! Claim and unmap are the first two steps of a [replacement](super::residency): a frame that is claimed can be pinned by no thread, and one
-//! that has lost its entry too is a [`ClaimedFrame`]. It gets its next page by [`map`](super::map), or becomes free when it is dropped.
+//! Claim and unmap are the first two steps of a [replacement](super::residency). No thread can pin a claimed frame. One that has
+//! lost its entry too is a [`ClaimedFrame`]. It gets its next page by [`map`](super::map), or becomes free when it is dropped.
 
 use std::{fmt, mem};
 
@@ -17,23 +17,23 @@ use crate::{
     observe::Counter,
 };
 
-/// Claims that are taken together at the most.
+/// The most claims that are taken together.
 pub(crate) const CLAIMS_MAX: usize = 32;
 
 impl Residency {
-    /// Takes this very frame from its page, if it is idle and clean, whatever its usage count. One that is free is not to be had so: it
-    /// is for the thread that takes the next.
+    /// Takes this very frame from its page, if it is idle and clean, whatever its usage count. A free frame is not taken so: it
+    /// is for the thread that takes the next free one.
     pub(crate) fn claim(&self, no: FrameNo) -> Option<ClaimedFrame<'_>> {
         self.try_claim(no, State::claim).then(|| self.claimed(no))
     }
 
-    /// Claims this frame, if this way to claim it allows that. Its page is to be [evicted](Residency::evict_each) next.
+    /// Claims this frame, if `claim` allows it. Its page is to be [evicted](Residency::evict_each) next.
     pub(super) fn try_claim(&self, no: FrameNo, claim: fn(State) -> Option<State>) -> bool {
         let claim = |state: State| if state.phase() == Phase::Free { None } else { claim(state) };
         self.claim_counted(no, claim)
     }
 
-    /// Returns the right to a frame that was just claimed: its page has lost it.
+    /// Makes a value of the right to a frame that was just claimed: its page has lost it.
     pub(super) fn claimed(&self, no: FrameNo) -> ClaimedFrame<'_> {
         self.evict_each(&[no]);
         ClaimedFrame::new(self, no)
@@ -55,7 +55,7 @@ impl Residency {
     }
 }
 
-/// A frame in the hands of one thread, between two pages: no table leads to it. Given back, free, when dropped.
+/// A frame that one thread owns between two pages: no table leads to it. Given back, free, when dropped.
 pub(crate) struct ClaimedFrame<'a> {
     pool: &'a Residency,
     frame: FrameNo,
@@ -71,7 +71,7 @@ impl<'a> ClaimedFrame<'a> {
         self.frame
     }
 
-    /// The frame goes out of service, without a page: it stays claimed until it is [called up](crate::buffer::resizing).
+    /// Takes the frame, which has no page, out of service: it stays claimed until it is [called up](crate::buffer::resizing).
     pub(crate) fn retire(self) -> FrameNo {
         let no = self.frame;
         if !seeded!("retired_frame_given_back") {
@@ -80,7 +80,7 @@ impl<'a> ClaimedFrame<'a> {
         no
     }
 
-    /// The frame has a page again, which is being read; two pins, the read's and one more, are the caller's to adopt.
+    /// Begins the read of the frame's next page. Two pins, the read's and one more, are the caller's to adopt.
     pub(crate) fn into_read(self, read_only: bool) {
         let begin = |s: State| s.begin_read(read_only).pin_again();
         let begun = self.pool.frame(self.frame).state.try_update(begin);
@@ -107,11 +107,11 @@ impl fmt::Debug for ClaimedFrame<'_> {
     }
 }
 
-/// Frames that were claimed together, to be had in their order. Those that are left are given back when this is dropped.
+/// Frames that were claimed together, taken out in their order. Those that are left are given back when this is dropped.
 pub(crate) struct ClaimedFrames<'a> {
     pool: &'a Residency,
     frames: SmallVec<[FrameNo; CLAIMS_MAX]>,
-    /// So many of the first of them have been taken out.
+    /// How many of the first have been taken out.
     taken: usize,
 }
 
@@ -137,12 +137,12 @@ impl<'a> ClaimedFrames<'a> {
         self.len() == 0
     }
 
-    /// Returns which ones are left.
+    /// Returns the numbers of those that are left.
     pub(crate) fn numbers(&self) -> impl Iterator<Item = FrameNo> {
         self.frames[self.taken..].iter().copied()
     }
 
-    /// Returns which one is next.
+    /// Returns the number of the next.
     pub(crate) fn first(&self) -> Option<FrameNo> {
         self.frames.get(self.taken).copied()
     }
@@ -156,7 +156,7 @@ impl<'a> ClaimedFrames<'a> {
 }
 
 impl Drop for ClaimedFrames<'_> {
-    /// The last first, so that the next thread that takes free frames gets them in this order.
+    /// Frees the frames, the last first, so that the next thread that takes free frames gets them in this order.
     fn drop(&mut self) {
         while self.frames.len() > self.taken {
             drop(self.frames.pop().map(|frame| ClaimedFrame::new(self.pool, frame)));

@@ -1,7 +1,7 @@
 //! Which frames have the pages of one file.
 //!
-//! A range of few blocks is looked up in the page table, a cluster of them at a time; for a range of many blocks all frames are looked at.
-//! So the cost follows the number of blocks, and is never more than that of a look at all frames.
+//! A range of few blocks is looked up in the page table, a cluster of them at a time. For a range of many blocks all frames are
+//! looked at. So the cost follows the number of blocks, and is never more than that of a look at all frames.
 
 use std::ops::Range;
 
@@ -10,15 +10,16 @@ use crate::{
     id::{FileId, FrameNo, PageId},
 };
 
-/// How many frames are looked at, one beside the other, in the time of one look-up, which takes a lock and waits for memory: in a pool
-/// of 2 Mi frames 6 ns a frame, and 90 to 300 ns a look-up. In loom's models, whose pools have one frame, a single cluster is looked up.
+/// How many frames are looked at, one beside the other, in the time of one look-up, which takes a lock and waits for memory. In a
+/// pool of 2 Mi frames a look takes 6 ns, a look-up 90 to 300 ns. In loom's models, whose pools have one frame, a single cluster
+/// is looked up.
 const FRAMES_A_LOOKUP: u32 = if cfg!(loom) { 1 } else { 32 };
 
 impl Residency {
     /// Lists the frames that have a page of these blocks, free frames left out, in the order of their numbers.
     ///
-    /// A page that comes into a frame or leaves it meanwhile may be listed or not. A caller that needs all of them first publishes
-    /// that no page of these blocks may come any more, and then has a full fence.
+    /// A page that comes into a frame or leaves it meanwhile may be listed or not. A caller that needs all of them first
+    /// publishes that no page of these blocks may come any more, and then has a full fence.
     pub(crate) fn pages_of(&self, file: FileId, blocks: Range<u32>) -> Vec<(FrameNo, PageId)> {
         let are_few = PageTable::clusters_of(&blocks) <= (self.size.extent() / FRAMES_A_LOOKUP) as usize;
         if are_few && !seeded!("all_frames_looked_at_for_a_file") {
@@ -35,7 +36,7 @@ impl Residency {
     }
 
     fn seen_in_frames(&self, file: FileId, blocks: &Range<u32>) -> Vec<(FrameNo, PageId)> {
-        // Each page is read once: by a second look the frame may have the page of another file.
+        // Each page is read once: at a second look the frame may have the page of another file.
         let pages = self.frames.iter().map(|(no, frame)| (no, frame, frame.page()));
         let wanted = pages.filter(|(_, _, page)| page.file == file && blocks.contains(&page.block.0));
         let in_use = wanted.filter(|(_, frame, _)| frame.state.load().phase() != Phase::Free);
@@ -53,7 +54,7 @@ mod tests {
 
     const BLOCKS: u32 = 64;
 
-    /// Opens a pool of so many frames with two files of four clusters, each with every third of its blocks in the pool.
+    /// Opens a pool of `frames` frames with two files of four clusters, each with every third of its blocks in the pool.
     fn pool_with(frames: u32) -> (BufferPool, [FileId; 2]) {
         let disk = SimDisk::new();
         let builder = BufferPool::builder().frames(frames).page_size(512).io_method(IoMethod::Sync);

@@ -1,8 +1,9 @@
 //! Lookups: from a page to its pinned frame, without a lock.
 //!
-//! A frame is found by the page table, or named by a hint. Either may be out of date, so the frame is pinned first, and then must have
-//! the page, or the pin is taken off again. A frame whose page can be used is asked for its page's name, which lies beside its state. Of one whose page
-//! is still being read the [table](super::page_table) is asked once more: a read that fails leaves its name.
+//! The page table finds a frame, or a hint names one. Either may be out of date, so the frame is pinned first, and then must have
+//! the page; otherwise the pin is taken off again. If the page can be used, the frame's page name, which lies beside its state,
+//! is compared. If the page is still being read, the [table](super::page_table) is asked once more: a read that fails leaves its
+//! name.
 
 use crate::{
     buffer::{
@@ -36,9 +37,9 @@ pub(crate) enum Lookup {
 pub(crate) enum NotPinned {
     /// It is not there any more.
     Gone,
-    /// It may be, and is seized.
+    /// It may be there, and is seized.
     Seized,
-    /// It may be, and cannot be pinned once more.
+    /// It may be there, and cannot be pinned once more.
     TooManyPins,
 }
 
@@ -49,7 +50,7 @@ impl Residency {
         self.lookup_by(page, State::pin)
     }
 
-    /// The same, with that kind of pin.
+    /// Pins the page's frame if it has one, with that kind of pin.
     #[inline]
     pub(crate) fn lookup_by(&self, page: PageId, pin: impl Fn(State) -> Option<State>) -> Lookup {
         self.pin_found(page, self.table.find(page), pin)
@@ -86,7 +87,7 @@ impl Residency {
         }
     }
 
-    /// Nothing was found, or what was found was refused, or has another page by now.
+    /// Looks again, after nothing was found, or what was found was refused or has another page by now.
     #[cold]
     fn lookup_again<'a>(
         &'a self,
@@ -119,14 +120,14 @@ impl Residency {
         }
     }
 
-    /// Pins the page's frame and latches it for reading, in one step, where that is the plain case: the page is here and nobody
+    /// Pins the page's frame and latches it for reading, in one step, in the plain case only: the page is here and no thread
     /// changes it. The caller releases both, best in [one step](Pin::unlatch_and_unpin).
     #[inline(always)] // With the table's part of it, of which the processor then sees the next beside it.
     pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
         self.look_in(self.table.find(page).ok()?.frame(), page)
     }
 
-    /// The same where the page is in this frame.
+    /// Pins this frame and latches it for reading, in one step, if the page is in it and no thread changes it.
     #[inline(always)]
     pub(crate) fn look_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
         self.prefetch_bytes(no);
@@ -137,8 +138,8 @@ impl Residency {
         }
     }
 
-    /// Pins the frame; and lets it go, as if nothing had been, unless `is_it` says then that it holds the page that is wanted. Else
-    /// gives the state that forbade it, or that of a frame without a page.
+    /// Pins the frame, and lets it go as if nothing had been unless `is_it` then says that it holds the wanted page. Otherwise
+    /// returns the state that forbade it, or that of a frame without a page.
     #[inline(always)]
     fn pin_if(
         &self,
@@ -191,15 +192,15 @@ impl Residency {
         }
     }
 
-    /// Has the processor load the page's first bytes, which a caller that finds the page reads next: beside the frame's state, that says
-    /// whether they may be read.
+    /// Has the processor load the page's first bytes, which a caller that finds the page reads next. Whether they may be read,
+    /// the frame's state says.
     #[inline(always)]
     pub(crate) fn prefetch_bytes(&self, no: FrameNo) {
         prefetch(self.arena().at(self.offset_of(no)).as_ptr());
     }
 
-    /// Counts the pages at the beginning of `pages` that have no frame, as a look without a lock finds it: one for all of a cluster that
-    /// has none at all. What looks begin with, these and those under the lock, is loaded side by side.
+    /// Counts the pages at the beginning of `pages` that have no frame, as a look without a lock finds it: one look for all of a
+    /// cluster that has no page in a frame. What looks begin with, these and those under the lock, is loaded side by side.
     pub(crate) fn absent(&self, pages: &[PageId]) -> usize {
         let clusters = pages.chunk_by(|&one, &next| are_in_one_cluster(one, next));
         clusters.for_each(|pages| self.table.prefetch(pages[0]));
@@ -216,12 +217,12 @@ impl Residency {
         absent
     }
 
-    /// Whether the page has a frame, or had one a moment ago.
+    /// Returns whether the page has a frame, or had one a moment ago.
     pub(crate) fn is_mapped(&self, page: PageId) -> bool {
         self.find(page, |state| !matches!(state.phase(), Phase::Free | Phase::Claimed)).is_some()
     }
 
-    /// The page's frame, if it is in such a state. Pins nothing, and is no use of the page.
+    /// Returns the page's frame, if it is in such a state. Pins nothing, and is no use of the page.
     pub(crate) fn find(&self, page: PageId, is_such: fn(State) -> bool) -> Option<FrameNo> {
         let mut found = self.table.find_at_rest(page)?;
         loop {
@@ -234,7 +235,7 @@ impl Residency {
     }
 }
 
-/// Lets a frame go that is another page's, as if nothing had been.
+/// Lets go of a frame that holds another page, as if nothing had been.
 #[cold]
 fn take_back(pin: Pin, before: State, pinned: State, let_go: fn(Pin)) {
     pin.frame().state.update(|state| state.take_back_use(before, pinned));
@@ -254,7 +255,7 @@ mod tests {
             let found = pool.table.find(page(old)).unwrap();
             // The frame changes its page between the look at the table and the pin.
             fill(&pool, page(new));
-            // As hot as it may be.
+            // With the highest usage count.
             (0..5).for_each(|_| pool.look_at(page(new)).unwrap().unlatch_and_unpin());
             assert!(pool.pin_if(no, State::pin, drop, |_| found.still_holds()).is_err());
             assert!(pool.look_in(no, page(old)).is_none() && pool.pin_in(no, page(old)).is_none());

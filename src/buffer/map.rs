@@ -1,9 +1,9 @@
 //! How a page gets its frame and its read begins, and how the read ends.
 //!
-//! The last step of a [replacement](super::residency): under the lock of the page's partition, unless it has got a frame meanwhile, the claimed
-//! frame is named, mapped, and its read begins. The read ends with the page in its frame; or the page is unmapped before any
-//! thread is told, so that a thread that comes later begins a new one (C2). A stream may let go of the page before that: the end of the read
-//! then gives the page's place in the [quota](super::supply::read_ahead_quota) back.
+//! The last step of a [replacement](super::residency) is made under the lock of the page's partition. Unless the page has got a
+//! frame meanwhile, the claimed frame is named and mapped, and its read begins. The read ends with the page in its frame; or the
+//! page is unmapped before any thread is told, so that a thread that comes later begins a new read (C2). A stream may let go of
+//! the page before that: the end of the read then gives the page's place in the [quota](super::supply::read_ahead_quota) back.
 
 use crate::{
     buffer::{
@@ -24,7 +24,7 @@ pub(crate) enum NotMapped {
     Met(Pin),
     /// It has one that cannot be pinned once more.
     TooManyPins,
-    /// It has one that is seized: what becomes of the page is not known yet. Its file says so to a caller that asks.
+    /// It has one that is seized: what becomes of the page is not known yet. A caller that asks learns it from the file.
     Seized,
     /// Its partition of the table is full: as good as no frame.
     NoRoom,
@@ -40,7 +40,7 @@ pub(crate) struct Mapped {
 }
 
 impl Residency {
-    /// Gives the claimed frame to `page` and begins its read; or gives it back, and why.
+    /// Maps `page` to the claimed frame and begins its read; or gives the frame back, and returns why.
     pub(crate) fn map(
         &self,
         claimed: ClaimedFrame<'_>,
@@ -53,7 +53,7 @@ impl Residency {
         Ok(self.begin_read(claimed, read_only))
     }
 
-    /// The same for pages of one cluster, under one lock: as long as there are frames, each page is given the next, unless it has got one
+    /// Maps pages of one cluster, under one lock: as long as there are frames, each page is given the next, unless it has got one
     /// meanwhile. What became of them goes into `mapped`.
     pub(crate) fn map_each(
         &self,
@@ -82,7 +82,7 @@ impl Residency {
             Ok(_) => return Err(NotMapped::Met(self.adopt(other))),
             Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),
             Err(state) if state.is_seized() => return Err(NotMapped::Seized),
-            // On its way out: its claimant will find the entry gone.
+            // Being evicted: its claimant will find the entry gone.
             Err(_) => partition.remove(other),
         }
         Ok(())
@@ -100,12 +100,12 @@ impl Residency {
         Mapped { reading: self.adopt(no), own: self.adopt(no) }
     }
 
-    /// Ends the read to which this pin belongs: well, or with an error that all that wait for it get.
+    /// Ends the read to which this pin belongs, with success, or with an error for all that wait for it.
     pub(crate) fn end_read(&self, reading: Pin, outcome: &Result<()>, verified: bool) {
         self.end_read_with(reading, outcome, verified, &mut Wakers::new());
     }
 
-    /// The same, with the waking left to the caller.
+    /// Ends the read to which this pin belongs, with the waking left to the caller.
     pub(crate) fn end_read_with(
         &self,
         reading: Pin,
@@ -114,7 +114,7 @@ impl Residency {
         wakers: &mut Wakers,
     ) {
         if outcome.is_ok() || seeded!("failed_read_shows_its_bytes") {
-            // What is not verified may be sealed.
+            // Bytes that are not verified may be sealed.
             let is_shown = if seeded!("lsn_of_sealed_bytes") { !verified } else { verified };
             if is_shown {
                 reading.load_lsn();
@@ -127,19 +127,19 @@ impl Residency {
         }
     }
 
-    /// Ends the read to which this pin belongs well, with the exclusive latch for another pin of the caller.
+    /// Ends the read to which this pin belongs with success, and with the exclusive latch for another pin of the caller.
     pub(crate) fn end_read_latched(&self, reading: Pin) {
         self.end(reading, State::end_read_latched, &Ok(()), &mut Wakers::new());
     }
 
-    /// Ends the read to which this pin belongs without a word on this page: waiters look again, and find it gone.
+    /// Abandons the read to which this pin belongs, without a result for this page: waiters look again, and find it gone.
     pub(crate) fn abandon_read(&self, reading: Pin, wakers: &mut Wakers) {
         self.unmap(&reading);
         self.end(reading, State::fail_read, &Ok(()), wakers);
     }
 
-    /// Lets go of a page that was looked ahead, and of its place in the quota: a read that is still under way takes it
-    /// over. `mark` says what else becomes of a page that is being read.
+    /// Lets go of a page that was read ahead, and of its place in the quota: a read that is still under way takes the place over.
+    /// `mark` says what else becomes of a page that is being read.
     pub(crate) fn leave_unattended(&self, pin: Pin, mark: impl Fn(State) -> State) {
         let left = pin.frame().state.try_update(|s| s.leave_unattended().map(&mark));
         if left.is_err() {
@@ -148,7 +148,7 @@ impl Residency {
         drop(pin);
     }
 
-    /// Unmaps a page that has not come: no thread finds it here any more, and when its read has ended the frame is free.
+    /// Unmaps a page whose read failed: no thread finds it here any more, and when its read has ended the frame is free.
     fn unmap(&self, reading: &Pin) {
         let no = reading.frame_no();
         self.table.lock(reading.frame().page()).remove(no);
@@ -192,7 +192,7 @@ mod tests {
     fn an_entry_whose_frame_is_claimed_stands_in_nobodys_way() {
         let pool = pool_of(2);
         let first = fill(&pool, page(1));
-        // As an evictor that has not taken the page out of the table yet.
+        // Like an evictor that has not taken the page out of the table yet.
         assert!(pool.try_claim(first, State::claim));
         let claimed = pool.take_clean().unwrap();
         let reading = pool.map(claimed, page(1), false).unwrap().reading;
@@ -228,7 +228,7 @@ mod tests {
         let mut claimed = claim(&pool, 3);
         let numbers: Vec<_> = claimed.numbers().collect();
         assert!(numbers.len() == 3 && !numbers.contains(&there));
-        // One stands there twice, and there are frames for three.
+        // One page is named twice, and there are frames for three.
         let pages = [1, 1, 2, 3, 4, 5].map(page);
         let mut mapped = Vec::new();
         pool.map_each(&mut claimed, &pages, false, &mut mapped);
@@ -253,7 +253,7 @@ mod tests {
     #[test]
     fn frames_that_are_claimed_together_lose_their_pages_and_those_left_are_the_next_free_ones() {
         let pool = pool_of(40);
-        // Of two clusters and two files.
+        // The pages are of two clusters and two files.
         let pages: Vec<_> = (0..40).map(|n| PageId::new(FileId(n % 2), 10 + n / 2)).collect();
         pages.iter().for_each(|&page| {
             fill(&pool, page);

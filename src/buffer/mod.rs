@@ -3,11 +3,11 @@
 //! From the bottom up:
 //!
 //! * [`memory`]: the bytes of all frames, on huge pages, in chunks that a ring can register;
-//! * [`frame`]: what keeps a page's bytes: frames with their state words and headers, pins, latches, lines of waiters. It knows no page table
-//!   and no replacement;
+//! * [`frame`]: what keeps a page's bytes: frames with their state words and headers, pins, latches, lines of waiters. It knows
+//!   no page table and no replacement;
 //! * [`page_table`]: finds a page's frame; [`replacement`]: says which page gives up its frame;
-//! * [`residency`]: which page is where: owns frames, table and replacement. A [`lookup`] finds and pins a page, a [`claim`] takes a frame
-//!   from one, [`map`] gives it to the next;
+//! * [`residency`]: which page is where: owns frames, table and replacement. A [`lookup`] finds and pins a page, a [`claim`]
+//!   takes a frame from one, [`map`] gives it to the next;
 //! * [`supply`]: gives frames to pages that have none;
 //! * [`page`]: pages as callers hold them.
 //!

@@ -1,13 +1,13 @@
 //! Dirty pages that are held back together until it is known whether their changes are still wanted.
 //!
-//! A thread that cuts a file throws changes away, but only if all of the cut can be made: a single page that is pinned stops it. So the
-//! pages are first taken out of reach one by one, and keep all they have: frame, bytes, changes, and their entries in the table,
-//! which keep other frames from standing for them. When nothing can stop the cut any more the changes go, all at once; else
-//! every page is put back as it was.
+//! A thread that cuts a file throws changes away, but only if all of the cut can be made: a single page that is pinned stops it.
+//! So the pages are first taken out of reach one by one. They keep all they have: frame, bytes, changes, and their entries in the
+//! table, which keep other frames from standing for them. When nothing can stop the cut any more all changes are thrown away at
+//! once; otherwise every page is put back as it was.
 //!
-//! A thread or task that needs to know what becomes of such a page, because it may be dirty as before, [waits](Residency::wait_until_settled)
-//! for that. A thread that seizes has seen to it that no new page comes in, and undoes that only after the seizure has ended: so
-//! a look for such a page is in vain for a while at most.
+//! A thread or task that needs to know what becomes of such a page, because it may be dirty as before,
+//! [waits](Residency::wait_until_settled) for that. A thread that seizes first ensures that no new page comes in, and undoes that
+//! only after the seizure has ended: so a look for such a page is in vain for a while at most.
 
 use crate::{
     buffer::{
@@ -29,7 +29,7 @@ impl<'a> Seizure<'a> {
         Self { pool, frames: Vec::new() }
     }
 
-    /// Takes the page out of reach, if it is in this frame, dirty, and in nobody's hands. Gives whether it was.
+    /// Takes the page out of reach, if it is in this frame, dirty, and idle. Returns whether it was.
     pub(crate) fn seize(&mut self, no: FrameNo, page: PageId) -> bool {
         let frame = self.pool.frame(no);
         if frame.state.try_update(State::seize).is_err() {
@@ -88,7 +88,7 @@ mod tests {
         small_pools::{fill, page, pool_of, pool_with_room_for_ready, read},
     };
 
-    /// A pool whose first frames have these blocks, dirty.
+    /// Makes a pool whose first frames have these blocks, dirty.
     fn pool_with(frames: u32, blocks: u32) -> (Residency, Vec<FrameNo>) {
         let pool = pool_of(frames);
         let dirty = |block| {
@@ -126,7 +126,7 @@ mod tests {
         assert!(pool.map(claimed, page(0), false).is_ok());
     }
 
-    /// Else the list of those that are ready would give away a frame that the queue of free ones has as well.
+    /// Otherwise the list of those that are ready would give away a frame that the queue of free ones has as well.
     #[test]
     fn a_page_that_was_ready_and_is_discarded_leaves_its_frame_free_and_no_longer_ready() {
         let pool = pool_with_room_for_ready(2, 2);

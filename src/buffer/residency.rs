@@ -1,8 +1,8 @@
 //! Residency: which page is in which frame, and how a frame passes from one page to the next.
 //!
-//! Owns the [frames](super::frame::frames), and puts page table, replacement and supply to them. Knows nothing of files and I/O: a page is a
-//! number, and a read is something that a caller begins and ends. The order of a replacement is what keeps a page from having two
-//! frames, and a frame from having two pages:
+//! Owns the [frames](super::frame::frames), and adds page table, replacement and supply. Knows nothing of files and I/O: a page
+//! is a number, and a caller begins and ends a read. The order of a replacement is what keeps a page from having two frames, and
+//! a frame from having two pages:
 //!
 //! 1. [claim](super::claim) the frame (state word; no thread can pin it from here on);
 //! 2. unmap its old page (partition lock);
@@ -30,13 +30,13 @@ pub(crate) struct Residency {
     pub(crate) frames: FramesHandle,
     pub(super) table: PageTable,
     pub(super) replacement: Replacement,
-    /// What fetches found out about there being no frame.
+    /// What fetches found out about the lack of frames.
     pub(crate) findings: Findings,
     pub(crate) read_ahead_quota: ReadAheadQuota,
 }
 
 impl Residency {
-    /// Takes frames of which none has a page.
+    /// Makes a residency of frames of which none has a page.
     pub(crate) fn new(frames: Frames) -> Result<Self> {
         let (present, most) = (frames.size.frames(), frames.size.most() as usize);
         Ok(Self {
@@ -55,7 +55,7 @@ impl Residency {
     }
 }
 
-/// All that its frames can do, so that callers name one thing.
+/// Gives access to all that its frames can do, so that callers name one thing.
 impl Deref for Residency {
     type Target = FramesHandle;
 

@@ -1,9 +1,9 @@
-//! How frames come into service and go out of it, while others work with the rest.
+//! How frames come into service and go out of it, while other threads work with the other frames.
 //!
 //! Frames come and go at the end of their numbers. A frame that is not in service is *retired*: it holds no page, no queue of the
-//! replacement has it, and it is CLAIMED for good by who retired it, so that nobody gets it whatever list still names it. (One that
-//! never served was not even touched, and nobody knows its number.) Below the end of a pool that shrinks there are frames that are
-//! *to go*: they still have their pages, which are found, used and written as before, but they get no new ones.
+//! replacement has it, and it stays CLAIMED by the thread that retired it, so no thread gets it whatever list still names it. (A
+//! frame that never served was not even touched, and no list has its number.) Below the end of a pool that shrinks there are
+//! frames that are *to go*: they still have their pages, which are found, used and written as before, but they get no new ones.
 //!
 //! ```text
 //!                 frames that serve            frames to go          retired
@@ -21,7 +21,7 @@ use crate::{
     id::FrameNo,
 };
 
-/// The frames that are to go, in the hands of one thread. Dropped before all are retired, it puts them back into service.
+/// The frames that are to go, owned by one thread. Dropped before all are retired, it puts them back into service.
 pub(crate) struct Retirement<'a> {
     pool: &'a Residency,
     /// How many frames are to stay.
@@ -32,16 +32,16 @@ pub(crate) struct Retirement<'a> {
 }
 
 impl Residency {
-    /// Whether the frame may get another page.
+    /// Returns whether the frame may get another page.
     pub(super) fn serves(&self, no: FrameNo) -> bool {
         no.0 < self.size.frames()
     }
 
-    /// More frames come into service. Their memory is there, and registered.
+    /// Brings more frames into service. Their memory is there, and registered.
     pub(crate) fn call_up(&self, frames: u32) {
         let before = self.size.extent();
         for no in before..frames {
-            // Those that served before are claimed since they were retired.
+            // Frames that served before are claimed since they were retired.
             let _ = self.frame(FrameNo(no)).state.try_update(State::claim);
         }
         self.size.extend(frames);
@@ -49,32 +49,32 @@ impl Residency {
         self.hand_out((before..frames).rev().map(FrameNo));
     }
 
-    /// From here on so many frames get pages.
+    /// Sets how many frames get pages from here on.
     fn keep_to(&self, frames: u32) {
         self.size.keep_to(frames);
         self.replacement.resize(frames as usize);
         self.read_ahead_quota.resize(frames);
     }
 
-    /// Frees claimed frames, for who needs one. Those that come last are taken first, so the last by number come first.
+    /// Frees claimed frames, for threads that need one. Those that come last are taken first, so the last by number come first.
     fn hand_out(&self, frames: impl Iterator<Item = FrameNo>) {
         frames.for_each(|no| drop(ClaimedFrame::new(self, no)));
     }
 }
 
 impl<'a> Retirement<'a> {
-    /// The frames from this number on are to go.
+    /// Begins to retire the frames from this number on.
     pub(crate) fn begin(pool: &'a Residency, frames: u32) -> Self {
         pool.keep_to(frames);
         let left = (frames..pool.size.extent()).rev().map(FrameNo).collect();
         Self { pool, frames, left, retired: Vec::new() }
     }
 
-    /// Retires those that nobody uses and that have no changes. Gives how many that were.
+    /// Retires the frames that are idle and have no changes. Returns how many that were.
     pub(crate) fn retire_idle(&mut self) -> usize {
         let before = self.retired.len();
         let Self { pool, left, retired, .. } = self;
-        // Free or not, they are nobody else's any more.
+        // Free or not, no other thread has them any more.
         left.retain(|&no| {
             let is_had = pool.claim_counted(no, State::claim);
             if is_had {
@@ -85,12 +85,12 @@ impl<'a> Retirement<'a> {
         retired.len() - before
     }
 
-    /// Those that are still in use.
+    /// Returns the frames that are still in use.
     pub(crate) fn left(&self) -> &[FrameNo] {
         &self.left
     }
 
-    /// All are retired. Their memory is nobody's.
+    /// Ends the retirement: all are retired, and no thread uses their memory.
     pub(crate) fn complete(mut self) {
         assert!(self.left.is_empty(), "{} frames are still in use", self.left.len());
         self.retired.clear();
@@ -129,7 +129,7 @@ mod tests {
         pool.frames.iter().filter_map(|(_, frame)| frame.glance()).map(|(page, _)| page.block.0).collect()
     }
 
-    /// Shrinks a pool of which nobody uses the frames that go.
+    /// Shrinks a pool in which the frames that go are unused.
     fn shrink(pool: &Residency, frames: u32) {
         let mut retirement = Retirement::begin(pool, frames);
         retirement.retire_idle();
@@ -162,7 +162,7 @@ mod tests {
         assert_eq!((retirement.retire_idle(), retirement.left()), (0, &[2, 1].map(FrameNo)[..]));
         assert!(matches!(pool.lookup(page(1)), Lookup::Pinned(_)), "it is found as before");
         drop(pins);
-        // Set aside before it was to go, or kept in a ring: whatever names it.
+        // Whatever names it: it was set aside before it was to go, or kept in a ring.
         assert!(pool.frame(FrameNo(1)).state.try_update(State::forget_uses).is_ok());
         assert!(pool.set_aside(FrameNo(1)) && pool.set_aside(FrameNo(2)));
         let taken = read(&pool, 7).unwrap();

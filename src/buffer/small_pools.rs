@@ -20,17 +20,17 @@ pub(crate) fn pool_of(frames: u32) -> Residency {
     pool_with_copies(frames, 0)
 }
 
-/// Makes a pool with room for so many copies of pages, from which they are written then.
+/// Makes a pool with room for `copies` copies of pages, from which they are written then.
 pub(crate) fn pool_with_copies(frames: u32, copies: usize) -> Residency {
     Residency::new(self::frames(Size::new(frames, frames), copies)).unwrap()
 }
 
-/// Makes a pool that can set so many frames aside.
+/// Makes a pool that can set `ready` frames aside.
 pub(crate) fn pool_with_room_for_ready(frames: u32, ready: usize) -> Residency {
     resizable_pool(frames, frames, ready)
 }
 
-/// Makes a pool that may come to have `most` frames, likewise.
+/// Makes a pool that may come to have `most` frames, and that can set `ready` frames aside.
 pub(crate) fn resizable_pool(frames: u32, most: u32, ready: usize) -> Residency {
     Residency::new(self::frames(Size::new(frames, most), 0).with_room_for_ready(ready)).unwrap()
 }
@@ -40,7 +40,7 @@ pub(crate) fn page(block: u32) -> PageId {
     PageId::new(FileId(0), block)
 }
 
-/// Gives a frame to the page as a miss does; `fill` reads its bytes. `None` where no frame is clean, or another thread was first.
+/// Gets a frame for the page as a miss does; `fill` reads its bytes. `None` where no frame is clean, or another thread was first.
 pub(crate) fn read_into(pool: &Residency, page: PageId, fill: impl FnOnce()) -> Option<Pin> {
     let claimed = pool.take_clean()?;
     let Mapped { reading, own } = pool.map(claimed, page, false).ok()?;

@@ -1,8 +1,11 @@
-//! Looks at the whole pool of frames for what must never be, while nobody works with it.
+//! Looks at the whole pool of frames for what must never be, while no thread works with it.
 //!
-//! What one state word cannot say by itself: that page table and frames name one another, that no page has two frames, that
-//! each frame whose bytes are on a shadow page has one and no other does, that a thread or task that waits is known to the frame it
-//! waits for, that frames which are kept as free ones are free, and that look-ahead has given back what it took.
+//! It checks what one state word cannot say by itself:
+//!
+//! * page table and frames name one another, and no page has two frames;
+//! * each frame whose bytes are on a shadow page has one, and no other frame does;
+//! * a thread or task that waits is known to the frame for which it waits;
+//! * frames that are kept as free ones are free, and look-ahead has given back what it took.
 
 use std::collections::HashMap;
 
@@ -18,8 +21,8 @@ use crate::{
 };
 
 impl Residency {
-    /// Everything that is wrong, each in a line of its own; nothing where all is well. Means something only while no I/O is
-    /// under way and nobody pins, latches or lets go.
+    /// Lists everything that is wrong, each in a line of its own; nothing where all is well. Means something only while no I/O is
+    /// under way and no thread pins, latches or lets go.
     pub(crate) fn faults(&self) -> Vec<String> {
         let mut faults = Vec::new();
         let mut entries: HashMap<FrameNo, Vec<PageId>> = HashMap::new();
@@ -69,7 +72,7 @@ impl Residency {
         }
     }
 
-    /// While the pool keeps its size, no frame is about to go, and those that are retired are out of everybody's reach.
+    /// Checks that no frame is about to go, and that retired frames are out of reach, while the pool keeps its size.
     fn look_at_retired<'a>(&self, entries: impl Fn(FrameNo) -> &'a [PageId], faults: &mut Vec<String>) {
         let (frames, extent, in_queues) = (self.size.frames(), self.size.extent(), self.replacement.frames());
         if (frames, in_queues) != (extent, extent as usize) {
@@ -85,7 +88,7 @@ impl Residency {
         }
     }
 
-    /// A frame that is kept for who takes the next free one has no page, and is found.
+    /// Checks that each frame that is kept as free has no page, and is found.
     fn look_at_free(&self, faults: &mut Vec<String>) {
         let (free, found) = self.replacement.list_free();
         if free != found || free.len() != self.free_frames() {
@@ -100,7 +103,8 @@ impl Residency {
         }
     }
 
-    /// Without writes under way, each frame whose bytes are on a shadow page has one, and no other; and no room for copies is taken.
+    /// Checks that each frame whose bytes are on a shadow page has one, and no other frame does, and that no room for copies is
+    /// taken. Means something only without writes under way.
     fn look_at_shadows(&self, faults: &mut Vec<String>) {
         let shadowed = self.frames.iter().filter(|(_, frame)| frame.state.load().is_shadowed());
         let shadowed: Vec<_> = shadowed.map(|(no, _)| no).collect();
@@ -113,7 +117,7 @@ impl Residency {
         }
     }
 
-    /// What a slot holds, and the state word does not count, is on a biased page.
+    /// Checks that what a slot holds, and the state word does not count, is on a biased page.
     fn look_at_slots(&self, faults: &mut Vec<String>) {
         for no in self.slots.holds().frames() {
             let state = self.frame(no).state.load();
@@ -123,8 +127,8 @@ impl Residency {
         }
     }
 
-    /// Without reads under way, who has a place in the share has a pin. (There may be more of them than the share of a pool that
-    /// has just shrunk.)
+    /// Checks that, without reads under way, each page with a place in the quota has a pin. (There may be more such pages than
+    /// the quota of a pool that has just shrunk.)
     fn look_at_look_ahead(&self, faults: &mut Vec<String>) {
         let in_word: u64 = self.frames.iter().map(|(_, frame)| frame.state.load()).map(State::pins).sum();
         let pins = in_word + self.slots.holds().frames().count() as u64;
@@ -147,7 +151,7 @@ mod tests {
         id::FileId,
     };
 
-    /// A pool with one resident page, in a frame of its own.
+    /// Makes a pool with one resident page, in a frame of its own.
     fn pool() -> (Residency, FrameNo) {
         let pool = pool_with_copies(3, 2);
         let no = fill(&pool, page(1));

@@ -1,5 +1,5 @@
-//! A piece of zeroed memory whose start is aligned as direct I/O wants it. For the rare paths: growing a file, trying out
-//! an alignment.
+//! A piece of zeroed memory whose start is aligned as direct I/O needs it. For the rare paths: growing a file, trying out an
+//! alignment.
 
 /// Zeroed bytes at an aligned address. A vector with room to spare, so that it needs no `unsafe`.
 #[derive(Debug)]
@@ -11,7 +11,7 @@ pub(crate) struct AlignedZeros {
 }
 
 impl AlignedZeros {
-    /// `align` must be a power of two.
+    /// Makes `len` zero bytes. `align` must be a power of two.
     pub(crate) fn new(len: usize, align: usize) -> Self {
         let memory = vec![0; len + align];
         let start = memory.as_ptr().align_offset(align);

@@ -1,4 +1,4 @@
-//! The memory of a transfer: buffers that a lease lends, and what is left of them from some byte on.
+//! The memory of a transfer: buffers that a lease lends, and the part of them from some byte on.
 
 use std::ptr::NonNull;
 
@@ -15,7 +15,7 @@ pub(crate) struct IoBuf {
     pub(crate) chunk: u16,
 }
 
-// SAFETY: an IoBuf is an address; the lease it comes from guarantees that nobody else touches the bytes until `finish`.
+// SAFETY: an IoBuf is an address; the lease it comes from guarantees that no other thread touches the bytes until `finish`.
 #[allow(unsafe_code)]
 unsafe impl Send for IoBuf {}
 
@@ -38,7 +38,7 @@ impl Direction {
 /// The most pieces that one system call takes. A transfer of more comes back short and is resumed.
 pub(crate) const MOST_PIECES: usize = 1024;
 
-/// The pieces of memory that are left when the first `skip` bytes are left out, as many as one call takes.
+/// Returns the pieces of memory that are left when the first `skip` bytes are left out, as many as one call takes.
 pub(crate) fn from(
     buffers: impl Iterator<Item = IoBuf>,
     mut skip: usize,

@@ -4,13 +4,13 @@ use std::{fmt, str::FromStr};
 
 use crate::error::ConfigError;
 
-/// What to do about something the system may refuse.
+/// What to do about something that the system may refuse.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fallback {
     /// Fail where it is refused.
     Require,
-    /// Use it where it is granted, else do without; the reason can be read from the stats.
+    /// Use it where it is granted, and do without it otherwise; the stats tell the reason.
     #[default]
     Prefer,
     /// Do not use it.
@@ -18,7 +18,7 @@ pub enum Fallback {
 }
 
 impl fmt::Display for Fallback {
-    /// As it is [read](FromStr): `require`, `prefer` or `off`.
+    /// Writes it as it is [read](FromStr): `require`, `prefer` or `off`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Require => "require",
@@ -36,7 +36,7 @@ impl FromStr for Fallback {
     }
 }
 
-/// Returns the value of these that has this text, whatever the case of its letters.
+/// Returns the one of these values that has this text, whatever the case of its letters.
 pub(crate) fn choose<T: Copy + fmt::Display>(
     option: &'static str,
     text: &str,
@@ -49,7 +49,7 @@ pub(crate) fn choose<T: Copy + fmt::Display>(
     })
 }
 
-/// Splits `name:key=value,key=value` into the name, and the pairs with a `None` for what is no pair.
+/// Splits `name:key=value,key=value` into the name and the pairs, with a `None` for each part that is no pair.
 pub(crate) fn name_and_settings(text: &str) -> (&str, impl Iterator<Item = Option<(&str, &str)>>) {
     let (name, settings) = text.split_once(':').unwrap_or((text, ""));
     let settings = settings.split(',').filter(|setting| !setting.trim().is_empty());
@@ -62,17 +62,17 @@ pub(crate) fn name_and_settings(text: &str) -> (&str, impl Iterator<Item = Optio
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UringOptions {
-    /// The most requests in flight at once, 1 to 4096; the completion queue always has room for all of them. One file gets
-    /// three quarters of it, and so do reads that nobody waits for. 256 unless set: beyond what most devices gain from even
-    /// by a single file.
+    /// The most requests in flight at once, 1 to 4096; the completion queue always has room for all of them. One file gets three
+    /// quarters of it, and so do reads that no caller waits for. 256 unless set: even the share of a single file is more than
+    /// most devices gain from.
     pub queue_depth: u32,
     /// Whether the frames are registered with the ring. Refused where `RLIMIT_MEMLOCK` is too small.
     pub fixed_buffers: Fallback,
     /// Whether files are registered with the ring.
     pub fixed_files: Fallback,
-    /// Submission workers, 1 to 64, each with a ring of its own of `queue_depth`. One unless set, which serves a few hundred
-    /// thousand requests a second; more are for machines with many cores and devices. Neighbours in a file are served by
-    /// the same worker.
+    /// How many submission workers there are, 1 to 64, each with a ring of its own of `queue_depth`. One unless set, which serves
+    /// a few hundred thousand requests a second; more are for machines with many cores and devices. Neighbours in a file are
+    /// served by one worker.
     pub workers: u32,
 }
 
@@ -111,7 +111,7 @@ impl UringOptions {
         self
     }
 
-    /// The settings that differ from the defaults, as text.
+    /// Returns the settings that differ from the defaults, as text.
     fn settings(&self) -> String {
         let Self { queue_depth, fixed_buffers, fixed_files, workers } = self;
         let usual = Self::default();
@@ -124,7 +124,7 @@ impl UringOptions {
         settings.into_iter().flatten().collect::<Vec<_>>().join(",")
     }
 
-    /// Takes a setting from text; `None` where there is none of this name, or its value is none.
+    /// Takes a setting from text; `None` where there is no such name, or the value does not fit it.
     fn set(&mut self, setting: &str, value: &str) -> Option<()> {
         match setting {
             "queue_depth" => self.queue_depth = value.parse().ok()?,
@@ -173,23 +173,24 @@ pub enum IoMethod {
         /// How many, 1 to 256.
         threads: u32,
     },
-    /// Every transfer happens in the thread that asks for it: the reference the others are tested against.
+    /// Every transfer is made by the thread that asks for it: the reference against which the other methods are tested.
     ///
-    /// A thread that needs a frame, and finds only dirty pages, writes some of them first, whatever files they are of. So does a task,
-    /// in the thread that polls it, and a stream or prefetch. If the disk of one of these files does not answer, the thread waits for as
-    /// long as the disk takes, also if the page that it wants is of another file. No
-    /// [`disk_wait`](crate::Builder::disk_wait) ends a transfer. Threads that find their pages resident or a clean frame go on.
+    /// A thread that needs a frame, and finds only dirty pages, writes some of them first, whatever files they are of. So does a
+    /// task, in the thread that polls it, and a stream or prefetch. If the disk of one of these files does not answer, the thread
+    /// waits for as long as the disk takes, even if the page that it wants is of another file. No
+    /// [`disk_wait`](crate::Builder::disk_wait) ends a transfer. Threads that find their pages resident, or a clean frame, do not
+    /// wait.
     Sync,
 }
 
 impl IoMethod {
-    /// The io_uring method with its defaults.
+    /// Returns the io_uring method with its defaults.
     #[must_use]
     pub fn uring() -> Self {
         Self::Uring(UringOptions::default())
     }
 
-    /// The worker threads method with eight threads.
+    /// Returns the worker threads method with eight threads.
     #[must_use]
     pub fn worker() -> Self {
         Self::Worker { threads: Self::DEFAULT_THREADS }

@@ -10,9 +10,9 @@ use crate::io::options::IoMethod;
 pub enum MethodKind {
     /// One submission worker that owns an io_uring.
     Uring,
-    /// Threads that call `pread` and `pwrite`.
+    /// Worker threads, which call `pread` and `pwrite`.
     Worker,
-    /// The thread that asks.
+    /// The calling thread.
     Sync,
 }
 
@@ -30,7 +30,7 @@ impl fmt::Display for MethodKind {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Registration {
-    /// It is.
+    /// It is registered.
     InUse,
     /// The options said not to.
     NotAsked,
@@ -48,7 +48,7 @@ pub struct MethodReport {
     pub asked: IoMethod,
     /// What it uses now: io_uring as long as one of its rings is of use.
     pub in_use: MethodKind,
-    /// Why not a better one: where `IoMethod::Auto` had to settle for less, and where the system has taken away what the pool was
+    /// Why the method is not a better one: `IoMethod::Auto` could not have it, or the system has taken away what the pool was
     /// built with (io_uring's calls are refused, and for how many of its rings; no thread can be started).
     pub reason: Option<String>,
     /// Whether the frames are registered.
@@ -58,7 +58,7 @@ pub struct MethodReport {
 }
 
 impl MethodReport {
-    /// Takes in what the method has come to since it was opened.
+    /// Notes what the method uses since it was opened, and why.
     pub(crate) fn amend(&mut self, in_use: MethodKind, reason: &str) {
         let before = self.reason.take().map(|before| before + "; ").unwrap_or_default();
         self.reason = Some(before + reason);

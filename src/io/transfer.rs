@@ -1,8 +1,8 @@
 //! The pure rule for transfers that come back short, interrupted or at the end of the file.
 //!
-//! A transfer is a row of attempts. [`Progress`] is told what each gave and says whether another one is due and where it
-//! begins. All methods go by this one rule, which is why they agree (C7). It ends after a bounded number of attempts
-//! whatever the disk answers: each either moves on or is counted.
+//! A transfer is a row of attempts. [`Progress`] takes the result of each and says whether another one is due and where it
+//! begins. All methods follow this one rule, which is why they agree (C7). It ends after a bounded number of attempts whatever
+//! the disk answers: each either makes progress or is counted.
 //!
 //! Offsets are absolute, so an attempt may repeat bytes that already went over. That is how attempts stay aligned for
 //! direct I/O: the next one begins where the last ended, rounded down.
@@ -22,7 +22,7 @@ const FUTILE_LIMIT: u32 = 32;
 /// What to do after an attempt.
 #[derive(Debug)]
 pub(crate) enum TransferStep {
-    /// The transfer is over: so many bytes from its beginning went over, or it failed.
+    /// The transfer is over: this many bytes from its beginning went over, or it failed.
     Finished(io::Result<usize>),
     /// One more attempt is due, from [`Progress::next`] on.
     Resume,
@@ -45,17 +45,17 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// A transfer that has not begun.
+    /// Makes the progress of a transfer that has not begun.
     pub(crate) fn new(direction: Direction, total: usize, offset_align: u32) -> Self {
         Self { direction, total, align: offset_align as usize, reached: 0, next: 0, futile: 0 }
     }
 
-    /// Where the next attempt begins, in bytes from the transfer's beginning.
+    /// Returns where the next attempt begins, in bytes from the transfer's beginning.
     pub(crate) fn next(&self) -> usize {
         self.next
     }
 
-    /// Takes what an attempt from `next` on gave.
+    /// Takes the result of an attempt from `next` on.
     pub(crate) fn step(&mut self, attempt: io::Result<usize>) -> TransferStep {
         match attempt {
             Ok(count) => self.step_ok(count),
@@ -77,8 +77,8 @@ impl Progress {
             return TransferStep::Resume;
         }
         match self.direction {
-            // Nothing there, or the very same odd end once more: the file ends here. Never asked again, since a disk that
-            // answers 0 would answer so for ever.
+            // Nothing there, or the very same odd end once more: the file ends here. Never asked again, since a disk that answers
+            // 0 might answer so for ever.
             Direction::Read if count == 0 && seeded!("end_of_file_asked_for_ever") => TransferStep::Resume,
             Direction::Read if count == 0 || end == self.reached => TransferStep::Finished(Ok(self.reached)),
             Direction::Read => self.count_futile(io::ErrorKind::UnexpectedEof.into()),
@@ -93,14 +93,14 @@ impl Progress {
     }
 }
 
-/// Whether an error says only "not now". A cancelled request is one whose submitter went away under it.
+/// Returns whether an error says only "not now". A cancelled request is one whose submitter went away under it.
 fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::WouldBlock)
         && !seeded!("interrupted_is_an_error")
         || error.raw_os_error() == Some(Errno::CANCELED.raw_os_error())
 }
 
-/// Makes attempts until the transfer is over. `attempt` is told where to begin.
+/// Makes attempts until the transfer is over. `attempt` gets the position at which to begin.
 pub(crate) fn drive(
     mut progress: Progress,
     counters: &Counters,
@@ -124,7 +124,7 @@ mod tests {
         Err(io::Error::from_raw_os_error(errno.raw_os_error()))
     }
 
-    /// Plays the answers; gives the offsets that were asked for and the outcome as `Ok(n)` or an error's text.
+    /// Plays the answers. Returns the offsets that were asked for and the outcome as `Ok(n)` or an error's text.
     fn play(
         direction: Direction,
         total: usize,
@@ -208,8 +208,8 @@ mod tests {
     }
 
     proptest! {
-        /// A disk that answers with any lengths it may (multiples of the alignment but at the end of the file, never more
-        /// than there is) and any hiccups in between: the right number of bytes, in bounded attempts.
+        /// A disk that answers with any lengths that it may (multiples of the alignment but at the end of the file, never more
+        /// than there is) and any transient errors in between: the right number of bytes, in bounded attempts.
         #[test]
         fn any_row_of_short_answers_ends_right(
             total_blocks in 1_usize..40,

@@ -1,19 +1,20 @@
-//! Fetches of many pages, let in as far as there are frames for all of their pages, in order of arrival.
+//! Admission of calls for many pages: as far as there are frames for all of their pages, in order of arrival.
 //!
 //! A call that has some of its pages pinned and waits for frames for the others keeps what it has from calls that wait for the
-//! same: many of them together would each hold a part, and none get on. So a call asks for as many frames as it has pages before
-//! its first pin, and counts as let in until it has all pins, has failed, or is dropped. Those that are let in need no more
-//! frames together than there are, less those that look-ahead holds; one that alone needs more is let in alone.
+//! same. Many of them together would each hold a part, and none would finish. So a call asks for as many frames as it has pages
+//! before its first pin. It counts as let in until it has all pins, has failed, or is dropped. The calls that are let in need no
+//! more frames together than there are, less those that look-ahead holds. One that alone needs more is let in alone.
 //!
-//! A call that is let in does not have its frames yet: others may have them pinned, so it waits for them as a fetch does.
+//! A call that is let in does not have its frames yet: other callers may have them pinned, so it waits for them as a fetch does.
 //!
-//! Those that are in may share their pages, or not use what they were let in for, or wait for a disk that does not answer with all that they
-//! need in hand. So a call that has waited for its patience is let in [beside](Beside) them where it has seen frames enough that neither users nor the
-//! disk have. It must have seen them after the others had the time to take theirs: a call that was let in a moment ago is about to pin the
-//! very frames that a look finds left.
+//! Calls that are in may share their pages, or not use their frames, or wait for a disk that does not answer with all that they
+//! need in hand. So a call that has waited for its patience is let in [beside](Beside) them, if it has seen frames enough that
+//! neither users nor the disk have. It must have seen them after the others had the time to take theirs: a call that was let in a
+//! moment ago is about to pin the very frames that a look finds left.
 //!
 //! A call in line looks again when it is woken, and every [`RETRY`] in any case: threads by themselves, tasks by the pool's
-//! [ticker](crate::buffer::frame::ticker). One that does not, as a task that is not polled, is passed over after a moment, and holds up no other.
+//! [ticker](crate::buffer::frame::ticker). A call that does not, such as a task that is not polled, is passed over after a
+//! moment, and holds up no other.
 //!
 //! Lock order: the line's lock is taken alone; wakers are made, called and dropped without it.
 
@@ -28,7 +29,7 @@ use crate::sync::{
     waking::{StoredWaker, Wakers},
 };
 
-/// When a call that has not looked again is passed over.
+/// The time after which a call that has not looked again is passed over.
 const LATE: Duration = Duration::from_millis(5 * RETRY.as_millis() as u64);
 
 #[derive(Default)]
@@ -43,7 +44,7 @@ struct CallQueue {
     admitted: usize,
     /// When a call that was let in in its turn last got all its pages.
     moved: Option<Instant>,
-    /// When a call that was let in was last over, with or without.
+    /// When a call that was let in last ended, with its pages or without.
     ended: Option<Instant>,
     waiting: VecDeque<QueuedCall>,
     next: u64,
@@ -51,7 +52,7 @@ struct CallQueue {
 
 struct AdmittedCall {
     need: usize,
-    /// It came past those before it, so that it got its pages is no progress for them.
+    /// It came past those before it, so its success is no progress for them.
     is_beside: bool,
     /// When it was let in, or last took a frame by itself.
     stirred: Instant,
@@ -60,7 +61,7 @@ struct AdmittedCall {
 struct QueuedCall {
     number: u64,
     need: usize,
-    /// Taken by a wake-up.
+    /// Taken when it is woken.
     waker: Option<StoredWaker>,
     /// When it last looked.
     seen: Instant,
@@ -73,15 +74,15 @@ pub(crate) struct CallPlace(u64);
 /// What lets a call in beside those for which there is no room: a look that has found frames enough for it.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct Beside {
-    /// When the look began.
+    /// When the look at the frames began.
     pub(crate) looked: Instant,
-    /// How long before that the others must have had for taking theirs.
+    /// How long before the look the others must have been let in, so that they had time to take theirs.
     pub(crate) patience: Duration,
 }
 
 impl Admission {
-    /// Lets a call in that needs `need` of `frames` frames; or it is in line, and to ask again when it is woken or
-    /// after [`RETRY`]. Returns whether it is in; either way it has a `place`.
+    /// Lets a call in that needs `need` of `frames` frames, or puts it in line, to ask again when it is woken or after [`RETRY`].
+    /// Returns whether it is in; either way it has a `place`.
     pub(crate) fn enter(
         &self,
         need: usize,
@@ -160,7 +161,7 @@ impl Admission {
         drop(wakers);
     }
 
-    /// Wakes all calls in line, to look for themselves. Returns whether there were any.
+    /// Wakes all calls in line, so that each looks again. Returns whether there were any.
     pub(super) fn wake_all(&self) -> bool {
         let mut wakers = Wakers::new();
         let mut line = self.line.lock();
@@ -174,8 +175,8 @@ impl Admission {
         self.line.lock().waiting.iter().any(|entry| entry.waker.is_some())
     }
 
-    /// Returns when a call that was let in in its turn last got all its pages, and when one was last over, with or without; `since` where
-    /// that was earlier.
+    /// Returns when a call that was let in in its turn last got all its pages, and when one last ended, with its pages or
+    /// without; `since` where that was earlier.
     pub(crate) fn progress(&self, since: Instant) -> (Instant, Instant) {
         let line = self.line.lock();
         let or_since = |moment: Option<Instant>| moment.map_or(since, |moment| moment.max(since));
@@ -197,13 +198,13 @@ impl CallQueue {
         self.admitted == 0 || self.admitted + need <= frames || seeded!("many_pages_let_in_unasked")
     }
 
-    /// Whether the call that stands at `at` may enter: there is room, and no call before it that comes for it.
+    /// Returns whether the call that stands at `at` may enter: there is room, and no call before it that comes for it.
     fn may_enter(&self, at: usize, need: usize, frames: usize, now: Instant) -> bool {
         self.fits(need, frames) && self.waiting.iter().take(at).all(|entry| entry.is_late(now))
     }
 
-    /// Tells whether a call may enter for which those that are in leave no room: what it has seen is left by them. Where none is in, the line
-    /// goes on.
+    /// Returns whether a call may enter for which the calls that are in leave no room: they have left the frames that it has
+    /// seen. If no call is in, the line goes on.
     fn may_enter_beside(&self, Beside { looked, patience }: Beside) -> bool {
         let had_time = |call: &AdmittedCall| call.stirred + patience <= looked;
         !self.inside.is_empty()
@@ -288,7 +289,7 @@ mod tests {
         assert!(enter_new(&admission, 1).is_none());
     }
 
-    /// A look finds frames left that a call is about to take which was let in a moment ago.
+    /// A look finds frames left that a call which was let in a moment ago is about to take.
     #[test]
     fn c6_a_call_enters_beside_others_by_what_was_seen_after_they_had_time_to_take_theirs() {
         const PATIENCE: Duration = Duration::from_secs(60);

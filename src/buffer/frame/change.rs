@@ -1,7 +1,8 @@
-//! What the guard of a changed page notes before the change is made known: where the log must be kept from, and whether a call was forgotten.
+//! What the guard of a changed page notes before the change is made known: from where the log must be kept, and whether a call
+//! was forgotten.
 //!
-//! The caller holds the exclusive latch. [`older_changes`](super::older_changes) and [`unlogged`](super::unlogged) keep what is noted here for
-//! the write-out to come.
+//! The caller holds the exclusive latch. [`older_changes`](super::older_changes) and [`unlogged`](super::unlogged) keep what is
+//! noted here for the next write-out.
 
 use crate::{
     buffer::frame::{pin::Pin, unlogged::UnloggedChanges},

@@ -1,13 +1,13 @@
-//! Frames that can be taken at once, and the sleep of the one who sees to it that there are some.
+//! Frames that can be taken at once, and the sleep of the background writer, which keeps some here.
 //!
-//! A frame in this list was clean and unused when it was put there, and still has its page: a lookup finds it as before,
-//! and who uses it saves it. So it is looked at again when it is taken. It is marked READY, and the mark is what counts: a frame
-//! that was taken by other ways has it no longer, and its place here means nothing.
+//! A frame in this list was clean and unused when it was put there, and still has its page: a lookup finds it as before, and a
+//! use saves the page. So the frame is checked again when it is taken. It is marked READY, and only the mark counts: a frame that
+//! was taken in another way no longer has it, and its entry here means nothing.
 //!
-//! Who takes a frame, and finds fewer left here, and without a page, than the mark, wakes the background writer, if it sleeps. That
-//! look is not ordered against the writer's own, so a wake-up can be missed; the next who takes a frame makes up for it.
-//! Where the writer has found nothing to clean for long, only who comes by a dirty victim wakes it: clean ones are had at once
-//! without it.
+//! A thread that takes a frame wakes the background writer, if it sleeps, when fewer frames than the mark are left, here and
+//! without a page. That look is not ordered against the writer's own, so a wake-up can be missed; the next thread that takes a
+//! frame makes up for it. After the writer has found nothing to clean for long, only a fetch that meets a dirty victim wakes it:
+//! clean victims are taken without it.
 //!
 //! Lock order: the lock of the sleep is a leaf.
 
@@ -27,18 +27,18 @@ use crate::{
 
 pub(crate) struct CleanList {
     frames: ArrayQueue<FrameNo>,
-    /// With fewer left than this the writer is woken; 0 while there is none.
+    /// The writer is woken when fewer than this are left; 0 while there is no writer.
     mark: AtomicUsize,
-    /// Frames that were wanted since the last [`take_demand`](Self::take_demand), whether there was one or not.
+    /// Frames wanted since the last [`take_demand`](Self::take_demand), whether there was one or not.
     demand: AtomicUsize,
     /// Pages that the writer has found clean, or has had written, so far.
     made: AtomicUsize,
-    /// As many as those were when a fetch had waited in vain for more; `usize::MAX` where none has.
+    /// The value of `made` when a fetch had waited in vain for more; `usize::MAX` where none has.
     stuck_at: AtomicUsize,
     asleep: AtomicBool,
-    /// Whether nobody keeps frames ready, since there was nothing to clean lately.
+    /// Whether no writer keeps frames ready, since there was nothing to clean lately.
     rests: AtomicBool,
-    /// Whether a fetch has come by dirty victims since this was last asked, beyond what is kept ready.
+    /// Whether a fetch has met dirty victims since this was last asked, beyond those kept ready.
     dirt_was_met: AtomicBool,
     alarm: Arc<Alarm>,
 }
@@ -62,7 +62,7 @@ impl Wake for Alarm {
 }
 
 impl Alarm {
-    /// Sleeps until the deadline, a call where the sleeper `heeds_calls`, or the end of the pool.
+    /// Sleeps until the deadline, the end of the pool, or, if the sleeper `heeds_calls`, a call.
     fn sleep(&self, heeds_calls: bool, deadline: Option<Instant>, end: &PoolEnd) {
         let mut is_called = self.is_called.lock();
         let is_over = |is_called: bool| end.has_begun() || heeds_calls && is_called;
@@ -77,7 +77,7 @@ impl Alarm {
 }
 
 impl CleanList {
-    /// Room for so many frames.
+    /// Makes a list with room for `capacity` frames.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             frames: ArrayQueue::new(capacity.max(1)),
@@ -92,13 +92,13 @@ impl CleanList {
         }
     }
 
-    /// A frame that was ready when it was put here.
+    /// Takes a frame that was ready when it was put here.
     pub(crate) fn pop(&self) -> Option<FrameNo> {
         self.frames.pop()
     }
 
-    /// Notes that so many frames are wanted, and were taken as far as there were some here, or without a page, of which `free` are left.
-    /// Wakes the writer, if there is one, where few are.
+    /// Notes that `wanted` frames are wanted, and were taken as far as there were some here, or without a page, of which `free`
+    /// are left. Wakes the writer, if there is one, when few are left.
     pub(crate) fn note_demand(&self, wanted: usize, free: usize) {
         let mark = self.mark.load(Ordering::Relaxed);
         if mark > 0 && !self.rests() {
@@ -109,7 +109,8 @@ impl CleanList {
         }
     }
 
-    /// A fetch has met a dirty victim, so the writer has something to do; in turn, or `beyond` those, where it had to go through all frames.
+    /// Notes that a fetch has met a dirty victim, so the writer has work: in turn, or `beyond` those, where the fetch had to go
+    /// through all frames.
     pub(crate) fn note_dirt(&self, beyond: bool) {
         if self.rests() {
             self.rests.store(false, Ordering::Relaxed);
@@ -120,12 +121,12 @@ impl CleanList {
         }
     }
 
-    /// Whether a fetch has met dirty victims beyond those in turn since this was last asked.
+    /// Returns whether a fetch has met dirty victims beyond those in turn since this was last asked.
     pub(crate) fn take_dirt_met_by_demand(&self) -> bool {
         self.dirt_was_met.swap(false, Ordering::Relaxed)
     }
 
-    /// From here on frames are not kept ready, and only [dirt](Self::note_dirt) wakes the writer.
+    /// Stops keeping frames ready: from here on only [dirt](Self::note_dirt) wakes the writer.
     pub(crate) fn rest(&self) {
         self.rests.store(true, Ordering::Relaxed);
     }
@@ -134,7 +135,8 @@ impl CleanList {
         self.rests.load(Ordering::Relaxed)
     }
 
-    /// Adds a frame; false where there is no room. Any thread that lets go of a frame may do so: it is no sign of the writer.
+    /// Adds a frame; returns false where there is no room. Any thread that lets go of a frame may call this: it does not show
+    /// that the writer works.
     pub(crate) fn push(&self, frame: FrameNo) -> bool {
         if seeded!("freed_frame_taken_for_the_writers") {
             self.note_made(1);
@@ -142,12 +144,13 @@ impl CleanList {
         self.frames.push(frame).is_ok()
     }
 
-    /// The writer has found so many more pages clean, or has had them written.
+    /// Notes that the writer has found `pages` more pages clean, or has had them written.
     pub(crate) fn note_made(&self, pages: usize) {
         self.made.fetch_add(pages, Ordering::Relaxed);
     }
 
-    /// Returns how many pages the writer has found clean, or has had written, so far: by this a fetch that waits sees whether it is at work.
+    /// Returns how many pages the writer has found clean, or has had written, so far: this tells a waiting fetch whether the
+    /// writer is at work.
     pub(crate) fn made(&self) -> usize {
         self.made.load(Ordering::Relaxed)
     }
@@ -156,40 +159,41 @@ impl CleanList {
         self.frames.len()
     }
 
-    /// The bytes that the list takes.
+    /// Returns the bytes that the list takes.
     pub(crate) fn memory(&self) -> usize {
         // The queue keeps a word beside each item.
         self.frames.capacity() * 2 * size_of::<usize>()
     }
 
-    /// How many frames were wanted since this was last asked.
+    /// Returns how many frames were wanted since the last call, and begins to count anew.
     pub(crate) fn take_demand(&self) -> usize {
         self.demand.swap(0, Ordering::Relaxed)
     }
 
-    /// Has the writer woken as soon as fewer than `mark` are left; 0 where there is no writer any more.
+    /// Sets the mark: the writer is woken as soon as fewer than `mark` are left; 0 where there is no writer any more.
     pub(crate) fn set_mark(&self, mark: usize) {
         self.mark.store(mark, Ordering::Relaxed);
     }
 
-    /// Whether frames are kept ready: there is a writer, and it is not known to be stuck.
+    /// Returns whether frames are kept ready: there is a writer, and it is not known to be stuck.
     pub(crate) fn is_kept(&self) -> bool {
         self.mark.load(Ordering::Relaxed) > 0 && self.stuck_at.load(Ordering::Relaxed) != self.made()
     }
 
-    /// The writer has brought nothing for too long, since it had made so many. Until it makes another one it is not counted on.
+    /// Notes that the writer has produced nothing for too long, since it had made `made` pages. Until it makes another one,
+    /// fetches do not count on it.
     pub(crate) fn note_stuck(&self, made: usize) {
         self.stuck_at.store(made, Ordering::Relaxed);
     }
 
-    /// Wakes the writer, if it sleeps since nothing was wanted, or nothing was there to clean.
+    /// Wakes the writer, if it sleeps because nothing was wanted, or nothing was there to clean.
     pub(super) fn call(&self) {
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
             self.look_again();
         }
     }
 
-    /// Sleeps until frames are wanted. False once the pool ends.
+    /// Sleeps until frames are wanted. Returns false once the pool ends.
     pub(crate) fn sleep(&self, end: &PoolEnd) -> bool {
         self.asleep.store(true, Ordering::SeqCst);
         self.alarm.sleep(true, None, end);
@@ -197,25 +201,25 @@ impl CleanList {
         !end.has_begun()
     }
 
-    /// Sleeps until it is woken or `deadline` has come; where it `is_short`, also until frames are wanted.
+    /// Sleeps until it is woken or `deadline` has come; if it `is_short`, also until frames are wanted.
     pub(crate) fn sleep_until(&self, deadline: Instant, is_short: bool, end: &PoolEnd) {
         self.asleep.store(is_short, Ordering::SeqCst);
         self.alarm.sleep(true, Some(deadline), end);
         self.asleep.store(false, Ordering::Relaxed);
     }
 
-    /// Sleeps until `deadline`, however much is wanted. False once the pool ends.
+    /// Sleeps until `deadline`, however much is wanted. Returns false once the pool ends.
     pub(crate) fn rest_until(&self, deadline: Instant, end: &PoolEnd) -> bool {
         self.alarm.sleep(false, Some(deadline), end);
         !end.has_begun()
     }
 
-    /// What the marks depend on has changed, or the pool ends: ends the sleep, or the next one.
+    /// Ends the sleep, or the next one: what the marks depend on has changed, or the pool ends.
     pub(crate) fn look_again(&self) {
         self.alarm.wake_by_ref();
     }
 
-    /// What ends the sleep, or the next one.
+    /// Returns a waker that ends the sleep, or the next one.
     pub(crate) fn waker(&self) -> Waker {
         Waker::from(Arc::clone(&self.alarm))
     }
@@ -226,7 +230,7 @@ mod tests {
     use super::*;
     use crate::sync::pool_end::EndStage;
 
-    /// Takes a frame where there are no others.
+    /// Takes a frame from a list that is the only source of frames.
     fn take(ready: &CleanList) -> Option<FrameNo> {
         let taken = ready.pop();
         ready.note_demand(1, 0);

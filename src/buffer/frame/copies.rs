@@ -14,7 +14,7 @@ impl Frames {
 
     /// Returns page `index` of the run, for a codec to seal.
     pub(crate) fn copy_mut<'a>(&'a self, run: &'a mut CopyRun, index: usize) -> &'a mut [u8] {
-        // SAFETY: the run's pages are no other's, it is borrowed mutably, and the arena is initialised memory.
+        // SAFETY: no other has the run's pages, it is borrowed mutably, and the arena is initialised memory.
         unsafe { slice::from_raw_parts_mut(self.copy_address(run, index).as_ptr(), self.page_size().bytes()) }
     }
 
@@ -28,7 +28,8 @@ impl Pin {
     /// Copies the bytes into page `index` of the run. The caller holds a latch through this pin.
     pub(crate) fn copy_to(&self, run: &mut CopyRun, index: usize) {
         let frames = self.frames();
-        // SAFETY: a latch is held, so no thread changes the frame's bytes; the run is borrowed mutably and its pages are no other's.
+        // SAFETY: a latch is held, so no thread changes the frame's bytes; the run is borrowed mutably and no other has its
+        // pages.
         unsafe { frames.copy_page(frames.address_of(self.frame_no()), frames.copy_address(run, index)) };
     }
 }

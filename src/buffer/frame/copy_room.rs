@@ -1,12 +1,12 @@
 //! Room in registered memory for the copies that a codec seals.
 //!
 //! A fixed number of pages at the start of the arena; none in a pool without a codec, whose pages are written [from their
-//! frames](super::shadow). Copies of neighbours are made in stretches. Where a stretch is wanted and there is none, the writer waits for an
+//! frames](super::shadow). Copies of neighbours are made in stretches. A writer that wants a stretch and finds none waits for an
 //! earlier write: that is the back-pressure of sealed writes.
 //!
-//! **No file has them all** (C6): its writes may not come back. A stretch is given to a file only where it then has at most three quarters
-//! of what the other files leave, so that each further file whose writes do not come back takes three quarters of the rest, and one page
-//! as long as any is free.
+//! **No file has them all** (C6): its writes may not come back. A file gets a stretch only if it then has at most three quarters
+//! of what the other files leave. So each further file whose writes do not come back takes three quarters of what is left, and
+//! one page as long as any is free.
 
 use crate::{
     id::FileId,
@@ -36,7 +36,7 @@ impl Owners {
         }
     }
 
-    /// How many more pages the file may have.
+    /// Returns how many more pages the file may have.
     fn left_for(&self, file: FileId) -> usize {
         let free = self.0.iter().filter(|owner| owner.is_none()).count();
         let own = self.0.iter().filter(|&&owner| owner == Some(file)).count();
@@ -44,7 +44,7 @@ impl Owners {
         share.max(1).saturating_sub(own).min(free)
     }
 
-    /// The first stretch of `wanted` free pages, or else the longest there is.
+    /// Returns the first stretch of `wanted` free pages, or else the longest there is.
     fn find(&self, wanted: usize) -> std::ops::Range<usize> {
         let (mut best, mut start) = (0..0, 0);
         for page in (0..self.0.len()).take_while(|_| wanted > 0) {
@@ -66,7 +66,7 @@ pub(crate) struct CopyRoom {
     freed: Condvar,
 }
 
-/// A stretch of the room: the right to their bytes. Given back by hand, since it does not know its pool.
+/// A stretch of the room: the right to its bytes. Given back by hand, since it does not know its pool.
 #[derive(Debug)]
 pub(crate) struct CopyRun {
     first: usize,
@@ -78,7 +78,7 @@ impl CopyRun {
         self.pages
     }
 
-    /// The number of its first page.
+    /// Returns the number of its first page.
     pub(crate) fn first(&self) -> usize {
         self.first
     }
@@ -90,7 +90,7 @@ impl CopyRoom {
         Self { owners: Mutex::new(Owners(vec![None; pages].into())), freed: Condvar::new() }
     }
 
-    /// Room for up to `wanted` pages of the file, if there is any at all.
+    /// Takes room for up to `wanted` pages of the file, if there is any at all.
     pub(crate) fn try_take(&self, wanted: usize, file: FileId) -> Option<CopyRun> {
         let mut owners = self.owners.lock();
         let found = owners.find(wanted.min(owners.left_for(file)));
@@ -98,8 +98,8 @@ impl CopyRoom {
         (!found.is_empty()).then_some(CopyRun { first: found.start, pages: found.len() })
     }
 
-    /// Waits for writes in flight, until there is room for a page of the file; others may take it first. Call it with nothing in hand
-    /// that is not submitted, and no latch.
+    /// Waits for writes in flight, until there is room for a page of the file; another writer may take it first. The caller must
+    /// hold nothing that is not submitted, and no latch.
     pub(crate) fn wait_for_room(&self, file: FileId) {
         let mut owners = self.owners.lock();
         while owners.left_for(file) == 0 {
@@ -107,7 +107,7 @@ impl CopyRoom {
         }
     }
 
-    /// Gives back all but the first `pages` pages.
+    /// Shrinks the run to its first `pages` pages, and frees the others.
     pub(crate) fn shrink(&self, run: &mut CopyRun, pages: usize) {
         let (from, to) = (run.first + pages, run.first + run.pages);
         self.owners.lock().give_back(from..to);
@@ -119,7 +119,7 @@ impl CopyRoom {
         self.shrink(&mut run, 0);
     }
 
-    /// The numbers of the pages that are taken.
+    /// Returns the numbers of the pages that are taken.
     pub(crate) fn taken(&self) -> Vec<usize> {
         let owners = self.owners.lock();
         (0..owners.0.len()).filter(|&page| owners.is_taken(page)).collect()

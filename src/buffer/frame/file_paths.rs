@@ -1,7 +1,8 @@
-//! The paths of open files, for errors: a pin knows its page by the number of its file alone, and a number tells a person nothing.
+//! The paths of open files, for errors: a pin knows its page by the number of its file alone, and a number says nothing to a
+//! user.
 //!
-//! Looked up where an error is made, and nowhere else. The file table (`runtime/file_table`) keeps it up to date. Lock order: the lock is
-//! a leaf.
+//! Looked up only where an error is made. The file table (`runtime/file_table`) keeps it up to date. Lock order: the lock is a
+//! leaf.
 
 use std::path::Path;
 

@@ -1,10 +1,11 @@
 //! The line of threads and tasks that found no frame and wait for one, in the order in which they came.
 //!
-//! A thread that frees a frame looks at one flag, and only if it is up, wakes the first in line to try again; one that finds no frame
-//! then has its old place again. That look is not ordered against the line's own, so a wake-up can be missed; waiters therefore also
-//! try again every [`RETRY`](crate::sync::wait::RETRY): threads by themselves, tasks by the pool's [ticker](crate::buffer::frame::ticker) while any of them waits. This
-//! keeps the cost for those that unpin at one read of a cache line that hardly ever changes. Where no thread can be had for that, the
-//! task is woken at once, and so tries again whenever its runtime has time for it, until it has a frame or its time is over.
+//! A thread that frees a frame looks at one flag. Only if it is set, the thread wakes the first in line to try again; a waiter
+//! that finds no frame then has its old place again. That look is not ordered against the line's own changes, so a wake-up can be
+//! missed. Waiters therefore also try again every [`RETRY`](crate::sync::wait::RETRY): threads by themselves, tasks by the pool's
+//! [ticker](crate::buffer::frame::ticker) while any of them waits. So an unpin costs one read of a cache line that hardly ever
+//! changes. Where the system gives no thread for the ticker, the task is woken at once, and so tries again whenever its runtime
+//! has time for it, until it has a frame or its time is over.
 
 use std::{collections::BTreeMap, mem, task::Waker};
 
@@ -21,7 +22,7 @@ pub(crate) struct FrameWaiters {
     line: Mutex<WakerQueue>,
 }
 
-/// By the number of their place, in order of arrival.
+/// Wakers by the number of their place, in order of arrival.
 #[derive(Default)]
 struct WakerQueue {
     places: BTreeMap<u64, StoredWaker>,
@@ -54,7 +55,7 @@ impl FrameWaiters {
         self.waiting.load(Ordering::Relaxed) != 0
     }
 
-    /// Returns the same, ordered against the line's own changes.
+    /// Returns whether any thread or task waits for a frame, ordered against the line's own changes.
     pub(crate) fn is_felt_for_certain(&self) -> bool {
         !self.line.lock().places.is_empty()
     }
@@ -64,14 +65,14 @@ impl FrameWaiters {
         self.reliefs.load(Ordering::Relaxed)
     }
 
-    /// Notes that a frame was let go of, which may be had by another sweep.
+    /// Notes that a frame was let go of, which another sweep may find.
     pub(crate) fn note_relief(&self) {
         self.reliefs.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Gets in line for one wake-up, at the place that it has had so far, or at the end.
     pub(crate) fn enlist(&self, place: &mut Option<WakerPlace>, waker: &Waker) {
-        // Dropped after the lock, be it this one or the former.
+        // Dropped after the lock, whether it is this one or the former.
         let waker = StoredWaker::of(waker);
         let former;
         {
@@ -87,7 +88,7 @@ impl FrameWaiters {
         drop(former);
     }
 
-    /// Leaves the line. True where its owner was woken, and was not in line again since.
+    /// Leaves the line. Returns true if its owner was woken, and has not been in line again since.
     pub(crate) fn leave(&self, place: &WakerPlace) -> bool {
         // Dropped after the lock.
         let left;
@@ -99,13 +100,13 @@ impl FrameWaiters {
         left.is_none()
     }
 
-    /// A frame may be had now: wakes the first in line.
+    /// Wakes the first in line: there may be a frame now.
     #[cold]
     pub(crate) fn wake_one(&self) {
         self.wake_one_with(&mut Wakers::new());
     }
 
-    /// The same with others that are to be woken.
+    /// Wakes the first in line, together with the other `wakers`.
     pub(crate) fn wake_one_with(&self, wakers: &mut Wakers) {
         self.note_relief();
         let mut line = self.line.lock();
@@ -113,7 +114,7 @@ impl FrameWaiters {
         self.note(&line);
     }
 
-    /// Wakes the whole line. False where there was none.
+    /// Wakes the whole line. Returns false where there was none.
     pub(crate) fn wake_all(&self) -> bool {
         let line = {
             let mut line = self.line.lock();
@@ -126,7 +127,7 @@ impl FrameWaiters {
         any
     }
 
-    /// As another thread has the line at some moment.
+    /// Holds the line's lock, as another thread may at any moment.
     #[cfg(test)]
     pub(crate) fn hold(&self) -> impl Sized {
         self.line.lock()

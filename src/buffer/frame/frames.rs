@@ -1,7 +1,7 @@
-//! All frames of a pool: their memory, and all that a pin or a latch on one of them takes.
+//! All frames of a pool: their memory, and all that a pin or a latch needs.
 //!
-//! [`Frames`] knows frames by their numbers. Which page is in which of them, and which page comes next, is the business of the
-//! [residency](crate::buffer::residency), which owns them; nothing here knows it. Pins keep them alive beyond it (see [`pin`](super::pin)).
+//! [`Frames`] knows frames by their numbers. The [residency](crate::buffer::residency), which owns them, decides which page is in
+//! which frame, and which page comes next; nothing here knows it. Pins keep the frames alive beyond it (see [`pin`](super::pin)).
 //!
 //! Lock order: a shard of the waiters, then state words. All other locks here are leaves.
 
@@ -41,14 +41,14 @@ pub(crate) struct Frames {
     /// Where the first frame's bytes start in the arena; before them is room for copies.
     first_frame: usize,
     pub(crate) size: Size,
-    /// The pool's process, whose memory this is.
+    /// The process of the pool, whose memory this is.
     pub(crate) process: Process,
     pub(crate) slots: ReaderSlots,
-    /// In line for a latch of one frame, or for the end of its I/O.
+    /// Waiters for a latch of one frame, or for the end of its I/O.
     pub(crate) waiters: Waiters,
-    /// In line for any frame.
+    /// Waiters for any frame.
     pub(crate) frame_waiters: FrameWaiters,
-    /// In line for many frames.
+    /// Calls that wait for many frames.
     pub(crate) admission: Admission,
     pub(super) ticker: Ticker,
     pub(crate) clean_list: CleanList,
@@ -57,7 +57,7 @@ pub(crate) struct Frames {
     pub(crate) older_changes: OlderChanges,
     pub(crate) unlogged: Unlogged,
     pub(crate) file_paths: Arc<FilePaths>,
-    /// Where pages keep their LSN, if the pool was told.
+    /// Where pages keep their LSN, if the options say so.
     pub(crate) page_lsn: Option<PageLsn>,
     pub(crate) counters: Arc<Counters>,
     /// How many times all frames were looked at.
@@ -66,8 +66,8 @@ pub(crate) struct Frames {
 }
 
 impl Frames {
-    /// Takes all memory: room for `copies` of pages, from which they are written then, and the frames' pages; and address space for all frames
-    /// that there may be.
+    /// Takes all memory: room for `copies` of pages, from which pages are written if there is any, and the frames' pages; and
+    /// address space for all frames that there may be.
     pub(crate) fn new(
         size: Size,
         page_size: PageSize,
@@ -103,12 +103,12 @@ impl Frames {
         })
     }
 
-    /// Makes room for so many frames that are set aside clean.
+    /// Makes room for `frames` frames that are set aside clean.
     pub(crate) fn with_room_for_ready(self, frames: usize) -> Self {
         Self { clean_list: CleanList::new(frames), ..self }
     }
 
-    /// Notes that there is a log, if there is a rule for changes that it is not told of.
+    /// Notes that there is a log, if there is a rule for changes without a log position.
     pub(crate) fn with_log(self, rule: Option<UnloggedChanges>) -> Self {
         Self { unlogged: Unlogged::new(rule), ..self }
     }
@@ -138,7 +138,7 @@ impl Frames {
         self.arrays.state(no)
     }
 
-    /// The number, if a frame has it: it may come from another pool.
+    /// Returns the number, if a frame has it: it may come from another pool.
     #[inline]
     pub(crate) fn checked(&self, no: FrameNo) -> Option<FrameNo> {
         (no.index() < self.arrays.len() && self.process.is_current()).then_some(no)
@@ -151,12 +151,12 @@ impl Frames {
         (0..self.size.extent()).map(|no| (FrameNo(no), self.frame(FrameNo(no))))
     }
 
-    /// Returns the bytes of memory for pages: those of all frames, and of a pool that can be resized, what is left of a step.
+    /// Returns the bytes of memory for pages: those of all frames, and in a pool that can be resized, what is left of a step.
     pub(crate) fn page_memory(&self) -> usize {
         self.arena.present_bytes() - self.first_frame
     }
 
-    /// Returns how many chunks of the arena it takes for so many frames.
+    /// Returns how many chunks of the arena `frames` frames take.
     pub(crate) fn chunks_for(&self, frames: u32) -> usize {
         self.arena.chunks_for(self.offset_of(FrameNo(frames)))
     }

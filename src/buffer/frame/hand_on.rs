@@ -7,7 +7,8 @@ use crate::{
 };
 
 impl Frames {
-    /// Returns whether callers wait for frames and the background writer works for them: a fetch that has just come takes none of those.
+    /// Returns whether callers wait for frames and the background writer works for them: a fetch that has just come takes none of
+    /// those frames.
     pub(crate) fn are_spoken_for(&self) -> bool {
         self.frame_waiters.any() && self.clean_list.is_kept()
     }
@@ -25,14 +26,15 @@ impl Frames {
         there_was_room
     }
 
-    /// A frame was let go of while others wait for one: sets it aside, if it is a victim and clean, and wakes the first in line. A dirty
-    /// one is the background writer's, where there is one: a waiter that was woken for it would lose its turn for nothing.
+    /// Sets a frame aside that was let go of while callers wait for one, if it is a victim and clean, and wakes the first in
+    /// line. A dirty one is left to the background writer, if there is one: a waiter that was woken for it would lose its turn
+    /// for nothing.
     #[cold]
     pub(super) fn hand_on(&self, no: FrameNo, wakers: &mut Wakers) {
         let is_set_aside = !seeded!("freed_frame_not_handed_on") && self.set_aside(no);
         let clean_list = &self.clean_list;
         if !is_set_aside && self.frame(no).state.load().is_dirty() && clean_list.is_kept() {
-            // Else the writer that is woken would take it that there is nothing to find still.
+            // Otherwise the writer that is woken would believe that there is still nothing to find.
             self.frame_waiters.note_relief();
             clean_list.call();
         } else {

@@ -1,8 +1,8 @@
-//! What stands beside each page: its state word and its name, and two log positions.
+//! What is kept beside each page: its state word and its name, and two log positions.
 //!
-//! State word and name are an array of their own, 16 bytes apart: a hit pins the frame and then sees by the name that it has the right page, in
-//! the same cache line, which four frames share. The name is written only by the claimant of the frame, before the state word
-//! leaves CLAIMED, and so is stable while a pin is held. The log positions are written under the exclusive latch.
+//! State word and name are in an array of their own, 16 bytes a frame. A hit pins the frame and then checks by the name that it
+//! has the right page, in the same cache line, which four frames share. Only the claimant of the frame writes the name, before
+//! the state word leaves CLAIMED, so it is stable while a pin is held. The log positions are written under the exclusive latch.
 
 use crate::{
     buffer::{
@@ -22,19 +22,19 @@ pub(crate) struct Frame<'a> {
     header: &'a FrameHeader,
 }
 
-/// What a hit looks at.
+/// What a hit reads.
 #[derive(Debug)]
 pub(crate) struct StateAndName {
     state: AtomicState,
     page: AtomicU64,
 }
 
-/// What it does not look at.
+/// What a hit does not read.
 #[derive(Debug, Default)]
 pub(crate) struct FrameHeader {
     /// Where the last record of the page ends.
     page_lsn: AtomicU64,
-    /// One more than where the first record begins of what is dirty, since a log may begin at 0. 0 where there is none.
+    /// One more than where the first record of the dirty changes begins, since a log may begin at 0. 0 where there is none.
     rec_lsn: AtomicU64,
 }
 
@@ -64,7 +64,7 @@ impl FrameArrays {
     /// The bytes that a frame takes here.
     pub(crate) const BYTES_PER_FRAME: usize = size_of::<StateAndName>() + size_of::<FrameHeader>();
 
-    /// `most` free frames, of which the first `present` have their memory from the start.
+    /// Makes `most` free frames, of which the first `present` have their memory from the start.
     pub(crate) fn new(present: usize, most: usize) -> Result<Self> {
         Ok(Self { states: HugeSlice::zeroed(most, present)?, headers: HugeSlice::zeroed(most, present)? })
     }
@@ -86,10 +86,10 @@ impl FrameArrays {
         &self.states[no.index()].state
     }
 
-    /// The same as [`get`](Self::get) without looking whether there is such a frame.
+    /// Returns the frame without checking that it exists.
     ///
     /// # Safety
-    /// There is.
+    /// It exists.
     #[inline]
     #[allow(unsafe_code)]
     pub(crate) unsafe fn get_unchecked(&self, no: FrameNo) -> Frame<'_> {
@@ -102,25 +102,27 @@ impl FrameArrays {
 }
 
 impl Frame<'_> {
-    /// The page it holds, or held last. Means something only to who has a pin, or looks at the state as well.
+    /// Returns the page that the frame holds, or held last. Means something only to a caller that has a pin, or that checks the
+    /// state as well.
     #[inline]
     pub(crate) fn page(self) -> PageId {
         PageId::from_word(self.page.load(Ordering::Relaxed))
     }
 
-    /// Whether this is that page. Means as much.
+    /// Returns whether the frame holds that page, or held it last. Means something only to a caller that has a pin, or that
+    /// checks the state as well.
     #[inline]
     pub(crate) fn is_of(self, page: PageId) -> bool {
         self.page.load(Ordering::Relaxed) == page.to_word()
     }
 
-    /// Page and state of one moment, for who has no pin; nothing where the frame has no page. Of a frame that changes its page
-    /// meanwhile one of its pages is shown, with a state that this page had. (Or another had, if it goes and is back from the disk
-    /// between two looks.)
+    /// Returns page and state of one moment, for a caller without a pin; `None` where the frame has no page. If the frame changes
+    /// its page meanwhile, one of its pages is shown, with a state that this page had. (Or another had, if it goes and is back
+    /// from the disk between two looks.)
     pub(crate) fn glance(self) -> Option<(PageId, State)> {
         loop {
             let before = self.page();
-            // With the fence of who named the page: the state is none from before that.
+            // Pairs with the fence of the thread that named the page: the state is none from before that.
             fence(Ordering::Acquire);
             let state = self.state.load();
             if matches!(state.phase(), Phase::Free | Phase::Claimed) {
@@ -136,38 +138,39 @@ impl Frame<'_> {
 
     /// Names the page that the claimed frame is to hold.
     pub(crate) fn assign(self, page: PageId) {
-        // Who sees the new page without a pin then sees that the frame was claimed: the claim's own release is not enough, since
-        // stores that follow upon it may be seen before it.
+        // A thread that sees the new page without a pin then sees that the frame was claimed: the claim's own release is not
+        // enough, since later stores may be seen before it.
         fence(Ordering::Release);
         self.page.store(page.to_word(), Ordering::Relaxed);
         self.header.page_lsn.store(Lsn::UNLOGGED.0, Ordering::Relaxed);
         self.header.rec_lsn.store(0, Ordering::Relaxed);
     }
 
-    /// The highest log position whose change is in the page, as far as this pool was told.
+    /// Returns the highest log position whose change is in the page, as far as this pool was told.
     pub(crate) fn page_lsn(self) -> Lsn {
         Lsn(self.header.page_lsn.load(Ordering::Relaxed))
     }
 
-    /// Returns where the first record begins of the changes that are dirty, or on their way to disk if there are no others (then an older
-    /// position may be [set aside](super::older_changes)). `None` where none of them has a record.
+    /// Returns where the first record begins of the changes that are dirty, or if there are none, of those that are being written
+    /// (then an older position may be [set aside](super::older_changes)). `None` where none of them has a record.
     pub(crate) fn rec_lsn(self) -> Option<Lsn> {
-        // With the release of the thread that changed it: an older position that was set aside for it is seen.
+        // Pairs with the release of the thread that changed it: an older position that was set aside for it is seen.
         self.header.rec_lsn.load(Ordering::Acquire).checked_sub(1).map(Lsn)
     }
 
-    /// Under the exclusive latch: the page carries the change of `lsn`.
+    /// Raises the page LSN to `lsn`, under the exclusive latch: the page carries the change of `lsn`.
     pub(crate) fn raise_lsn(self, lsn: Lsn) {
         self.set_lsn(self.page_lsn().max(lsn));
     }
 
-    /// Under the exclusive latch, or as the end of a read: what the page carries is the change of `lsn`, and none of a later one.
+    /// Sets the page LSN, under the exclusive latch, or as the end of a read: the page carries the change of `lsn`, and none of a
+    /// later one.
     pub(crate) fn set_lsn(self, lsn: Lsn) {
         self.header.page_lsn.store(lsn.0, Ordering::Relaxed);
     }
 
-    /// Under the exclusive latch, before the change is made known: `first` is where its first record begins, if it has one. While older
-    /// changes are dirty their position stays, since it is the lower one.
+    /// Notes a change, under the exclusive latch, before it is made known: `first` is where its first record begins, if it has
+    /// one. While older changes are dirty their position stays, since it is the lower one.
     pub(crate) fn note_change(self, first: Option<Lsn>) {
         let is_dirty = self.state.load().is_dirty();
         if !is_dirty || self.rec_lsn().is_none() || seeded!("redo_from_the_last_change") {
@@ -216,7 +219,7 @@ mod tests {
     }
 }
 
-/// A frame that changes its page while somebody glances at it, under every schedule.
+/// A frame that changes its page while another thread glances at it, under every schedule.
 #[cfg(all(test, shuttle))]
 mod model_check {
     use super::*;

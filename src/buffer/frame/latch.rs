@@ -1,10 +1,11 @@
-//! Content latches: who may read and who may change a pinned page's bytes.
+//! Content latches: the rights to read and to change a pinned page's bytes.
 //!
-//! Share and exclusive, in the frame's state word. Taking a free one and releasing one that nobody waits for is a single
-//! compare-and-swap; the rest goes through [`waiters`](crate::buffer::frame::waiters). A latch is always held through a pin.
+//! Share and exclusive, in the frame's state word. To take a free latch, or to release one for which no waiter stands in line, is
+//! a single compare-and-swap; the rest goes through [`waiters`](crate::buffer::frame::waiters). A latch is always held through a
+//! pin.
 //!
-//! A thread looks for about a microsecond before it gets in line, and again when it was called: a holder that runs lets go sooner
-//! than the system puts a thread to sleep and wakes it. A task does not: its thread has others to run.
+//! A thread spins for about a microsecond before it gets in line, and again when it was called: a running holder releases sooner
+//! than the system puts a thread to sleep and wakes it. A task does not spin: its thread has others to run.
 
 use std::{
     mem,
@@ -60,15 +61,15 @@ impl Pin {
             Ok(_) => true,
             Err(state) if latch == Latch::Exclusive && state.refuses_writer_for_bias() => {
                 self.revoke_bias();
-                // Once: readers may bias the page again each time, and do not where a thread waits in line.
+                // Once: readers may bias the page again each time, unless a thread waits in line.
                 take().is_ok()
             }
             Err(_) => false,
         }
     }
 
-    /// Takes a share latch, unless the page is being changed: also past those who wait in line, so it must be given back in a
-    /// moment, whatever they do.
+    /// Takes a share latch, unless the page is being changed. It passes waiters in line, so the caller must release it within a
+    /// moment.
     pub(crate) fn try_latch_past_the_line(&self) -> bool {
         let take =
             if seeded!("write_out_waits_in_line") { State::latch_shared } else { State::hand_over_shared };
@@ -106,20 +107,21 @@ impl Pin {
             }
         };
         if polled.is_pending() {
-            // Since it is in line the page is not biased anew. Its holders are to wake it.
+            // Since it is in line the page is not biased again. The holders wake it.
             self.revoke_for(latch);
         }
         polled
     }
 
-    /// Has a thread or task that wants the latch get it from holders that the state word knows.
+    /// Revokes the bias for a thread or task that wants the latch: then the state word knows all holders, and they pass the latch
+    /// on.
     fn revoke_for(&self, latch: Latch) {
         if latch == Latch::Exclusive && !seeded!("writer_waits_for_slots") {
             self.revoke_bias();
         }
     }
 
-    /// Whether there are threads that end waits, and release the locks that they have.
+    /// Returns whether this process has the threads that end waits and release the locks that they hold.
     fn is_in_its_process(&self) -> bool {
         self.frames().process.is_current()
     }
@@ -145,7 +147,7 @@ impl Pin {
         self.attend(attention);
     }
 
-    /// Takes the latch, asleep until it can be had.
+    /// Takes the latch; sleeps until it can be taken.
     #[inline]
     pub(crate) fn latch(&self, latch: Latch) {
         if !self.try_latch(latch) {
@@ -183,12 +185,12 @@ impl Pin {
     #[inline(always)] // The half of a hit, which a call would make longer by the registers that it saves.
     pub(crate) fn unlatch_and_unpin(self) {
         if self.slot().is_some() {
-            // Which holds both.
+            // The slot holds both.
             return self.let_go_of_slot();
         }
         let is_plain = !self.frames().frame_waiters.any();
         if is_plain && self.frame().state.try_update(State::unlatch_and_unpin).is_ok() {
-            // Both are off.
+            // Both were released.
             mem::forget(self);
         } else {
             self.unlatch_then_unpin();
@@ -200,19 +202,19 @@ impl Pin {
         self.unlatch_shared();
     }
 
-    /// `changed`: the page's bytes are newer than before, and from this very step on dirty.
+    /// Releases the exclusive latch. `changed`: the page's bytes are newer than before, and from this very step on dirty.
     pub(crate) fn unlatch_exclusive(&self, changed: bool) {
         self.release(|s| s.unlatch_exclusive(changed));
     }
 
-    /// The same of a page that was not changed, with the waking left to the caller.
+    /// Releases the exclusive latch of a page that was not changed, with the waking left to the caller.
     pub(crate) fn unlatch_exclusive_with(&self, wakers: &mut Wakers) {
         if self.frame().state.update(|s| s.unlatch_exclusive(false)).has_latch_waiters() {
             self.hand_on(wakers);
         }
     }
 
-    /// From the exclusive latch to a share latch, with no gap for another writer.
+    /// Changes the exclusive latch into a share latch, with no gap for another writer.
     pub(crate) fn downgrade_latch(&self, changed: bool) {
         self.release(|s| s.downgrade(changed));
     }
@@ -232,7 +234,7 @@ impl Pin {
         self.attend(attention);
     }
 
-    /// Sees to it that the line is looked after; or calls all in it, where no thread can be had for that.
+    /// Has the line looked after; or calls all in it, where the system gives no thread for that.
     fn attend(&self, attention: Attention) {
         if attention == Attention::Needed
             && !seeded!("nobody_looks_after_called_tasks")

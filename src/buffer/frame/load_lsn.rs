@@ -1,8 +1,8 @@
 //! The LSN that a page keeps in its bytes, read when they have come from the disk.
 //!
-//! It is put there when a change is made known. Both are done by the one thread that has the bytes: at the end of the read, after a
-//! codec has opened them; and under the exclusive latch, as the last step before its release. So while no thread changes the page, the
-//! frame's page LSN is the one in its bytes, and what is written, be it lent or copied and sealed, carries it.
+//! It is put there when a change is made known. The one thread that has the bytes does both: at the end of the read, after a
+//! codec has opened them; and under the exclusive latch, as the last step before its release. So while no thread changes the
+//! page, the frame's page LSN is the one in its bytes, and what is written, lent or copied and sealed, carries it.
 //!
 //! PostgreSQL's counterparts: `PageGetLSN`, `PageSetLSN`.
 
@@ -19,7 +19,8 @@ impl Pin {
         self.frames().page_lsn.filter(|_| self.frame().state.load().keeps_lsn())
     }
 
-    /// Notes the LSN in the bytes that have come from the disk, as they will be shown. The caller ends the read to which this pin belongs.
+    /// Loads the LSN from the bytes that have come from the disk, as they will be shown. The caller ends the read to which this
+    /// pin belongs.
     pub(crate) fn load_lsn(&self) {
         let frames = self.frames();
         let Some(place) = self.place_of_lsn() else { return };

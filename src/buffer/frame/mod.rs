@@ -1,4 +1,5 @@
-//! Frames: a page's bytes, and all that a pin or a latch on them takes. Which page is in which frame is decided [above](super::residency).
+//! Frames: a page's bytes, and all that a pin or a latch on them needs. The [residency](super::residency) decides which page is
+//! in which frame.
 //!
 //! * [`frames`]: all frames of a pool as one object; [`size`]: how many there are;
 //! * [`state`]: one atomic word for everything that may happen to a frame, changed by pure transitions;
@@ -10,8 +11,9 @@
 //! * [`shadow`]: where the bytes are while the device reads them, and memory for changes made meanwhile;
 //! * [`copies`], [`copy_room`]: what a codec seals for the device;
 //! * [`change`], [`older_changes`], [`unlogged`]: what is noted of a change, and kept for the log's sake;
-//! * [`frame_waiters`], [`admission`]: the lines of those that wait for any frame, and for many; [`clean_list`]: frames set aside for them;
-//!   [`hand_on`]: the last pin goes while a caller waits; [`ticker`]: the thread that looks after tasks in all lines;
+//! * [`frame_waiters`], [`admission`]: the lines of those that wait for any frame, and for many; [`clean_list`]: frames set aside
+//!   for them; [`hand_on`]: the release of a last pin while a caller waits; [`ticker`]: the thread that looks after tasks in all
+//!   lines;
 //! * [`file_paths`]: how errors name the files of pages.
 //!
 //! PostgreSQL's counterpart: `buf_internals.h`.

@@ -1,8 +1,9 @@
-//! Log positions of changes that are on their way to disk, of pages that were changed again meanwhile.
+//! Log positions of changes that are being written, of pages that were changed again meanwhile.
 //!
-//! A frame has one recLSN. It is the position of the first change that the disk does not have, and stays so while the write of that
-//! change is under way, since the write may fail. A change of the page in that time begins anew: if the write succeeds, the log
-//! is needed from there on. So the frame takes that position, and the older one is set aside here, until a write of the page succeeds.
+//! A frame has one recLSN. It is the position of the first change that the disk does not have, and stays so while the write of
+//! that change is under way, since the write may fail. A change of the page in that time begins anew: if the write succeeds, the
+//! log is needed from that change on. So the frame takes the new position, and the older one is set aside here, until a write of
+//! the page succeeds.
 //!
 //! Invariants:
 //! 1. the lowest of a frame's recLSN and what is set aside for it is no higher than the first change of the page that has not reached
@@ -11,8 +12,8 @@
 //! 2. a position is set aside only for a page that is dirty or becomes so, and goes with the page's next write that succeeds, or
 //!    when the changes are thrown away. So there is none for a page that is clean.
 //!
-//! Lock order: the lock is a leaf. Who changes a page while it is written takes it, and copies the page anyway; else nobody, as long
-//! as nothing is set aside.
+//! Lock order: the lock is a leaf. A thread that changes a page while it is written takes it, and copies the page anyway. No
+//! other thread takes it while nothing is set aside.
 
 use std::collections::BTreeMap;
 
@@ -39,10 +40,10 @@ impl OlderChanges {
         self.count.store(positions.len(), Ordering::Relaxed);
     }
 
-    /// The older changes of the page in this frame are on disk, or not wanted any more.
+    /// Forgets the older changes of the page in this frame: they are on disk, or not wanted any more.
     #[inline]
     pub(crate) fn forget(&self, no: FrameNo) {
-        // What was set aside before this write began is seen here: the page's latch lies in between.
+        // Positions that were set aside before this write began are seen here: the page's latch orders them.
         if self.count.load(Ordering::Relaxed) > 0 {
             let mut positions = self.positions.lock();
             positions.remove(&no);
@@ -50,7 +51,7 @@ impl OlderChanges {
         }
     }
 
-    /// The lowest of all. To be asked after the frames were looked at: what a frame has no longer is here, or on disk.
+    /// Returns the lowest position of all. Ask after looking at the frames: what a frame no longer has is here, or on disk.
     pub(crate) fn lowest(&self) -> Option<Lsn> {
         self.positions.lock().values().copied().min()
     }
@@ -86,7 +87,7 @@ mod tests {
         pin.again().unwrap()
     }
 
-    /// From where the log is needed for this page.
+    /// Returns the position from which the log is needed for this page.
     fn needed_from(pin: &Pin) -> u64 {
         let own = pin.frame().rec_lsn();
         own.into_iter().chain(pin.frames().older_changes.lowest()).min().map_or(0, |lsn| lsn.0)

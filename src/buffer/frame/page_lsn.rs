@@ -1,8 +1,10 @@
-//! Where a page keeps its LSN. [`load_lsn`](super::load_lsn) reads it there, and the [guard](crate::OwnedPageWrite) of a change puts it there.
+//! Where a page keeps its LSN. [`load_lsn`](super::load_lsn) reads it there, and the [guard](crate::OwnedPageWrite) of a change
+//! writes it there.
 
 use crate::id::Lsn;
 
-/// Where each page of a pool keeps its LSN: 8 bytes that the pool reads when the page comes from disk, and writes when the page is changed.
+/// Where each page of a pool keeps its LSN: 8 bytes that the pool reads when the page comes from disk, and writes when the page
+/// is changed.
 ///
 /// With it ([`Builder::page_lsn`](crate::Builder::page_lsn)) [`lsn`](crate::OwnedPageRead::lsn) of a guard is where the last record of the page ends, also after a restart, and redo
 /// compares that with its records. What [`set_lsn`](crate::PageWrite::set_lsn) stated is in the page's bytes when its guard ends, so each write
@@ -10,8 +12,9 @@ use crate::id::Lsn;
 /// get the page's LSN when the guard ends, zero where it has none. A page that was [overwritten](crate::BufferPool::overwrite)
 /// has lost the one that it had: without a record since, its LSN is what the engine has put there, as with a page from a backup.
 ///
-/// It holds for all files of the pool but those that are opened [otherwise](crate::OpenOptions::page_lsn). A page whose 8 bytes are zero has no LSN ([`Lsn::UNLOGGED`]), as a page of zeros; one that never had a
-/// record stated stays so.
+/// It holds for all files of the pool except those that are opened [otherwise](crate::OpenOptions::page_lsn). A page whose 8
+/// bytes are zero has no LSN ([`Lsn::UNLOGGED`]), for example a page of zeros. A page for which no record was ever stated stays
+/// so.
 ///
 /// # Examples
 /// ```
@@ -50,14 +53,14 @@ impl PageLsn {
     /// The bytes that an LSN takes in a page.
     pub const BYTES: usize = 8;
 
-    /// The LSN is at this byte of each page, as a little-endian number. Any byte will do from which 8 are left, and which a
-    /// [codec](crate::PageCodec) does not have for itself.
+    /// Makes a place at this byte of each page, for a little-endian number. Any byte from which 8 are left will do, unless a
+    /// [codec](crate::PageCodec) has them for itself.
     #[must_use]
     pub const fn at(offset: usize) -> Self {
         Self { offset, is_big_endian: false }
     }
 
-    /// The same as a big-endian number.
+    /// Sets the byte order of the number to big-endian.
     #[must_use]
     pub const fn big_endian(self) -> Self {
         Self { is_big_endian: true, ..self }
@@ -68,7 +71,7 @@ impl PageLsn {
         self.offset
     }
 
-    /// Whether a page of so many bytes has room for it there.
+    /// Returns whether a page of `page_bytes` bytes has room for it there.
     pub(crate) fn fits(self, page_bytes: usize) -> bool {
         self.offset.checked_add(Self::BYTES).is_some_and(|end| end <= page_bytes)
     }

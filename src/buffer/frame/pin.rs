@@ -1,9 +1,10 @@
-//! What keeps the frames of a pool alive: their handle, which the [residency](crate::buffer::residency) has, and pins, each the right to a frame.
+//! What keeps the frames of a pool alive: their handle, which the [residency](crate::buffer::residency) has, and pins.
 //!
-//! A hit must not touch a reference count that all threads share. So a [`Pin`] does not count itself anywhere but in its
-//! frame's state word, or in a [slot](super::bias) of its thread. When the pool's one [`FramesHandle`] goes, it turns each frame into an ORPHAN; a frame that has pins
-//! at that moment gets a strong reference of its own to all of them, and the thread that takes the last pin off an orphan gives that
-//! reference back. Mark and pins are in one word, so exactly one party sees the last pin of an orphan go.
+//! A hit must not touch a reference count that all threads share. So a [`Pin`] does not count itself anywhere but in its frame's
+//! state word, or in a [slot](super::bias) of its thread. When the pool's one [`FramesHandle`] is dropped, it turns each frame
+//! into an ORPHAN. A frame that has pins at that moment gets a strong reference of its own to all frames, and the thread that
+//! takes the last pin off an orphan gives that reference back. Mark and pins are in one word, so exactly one thread sees the last
+//! pin of an orphan go.
 
 #![allow(unsafe_code)]
 
@@ -24,10 +25,10 @@ use crate::{
     },
 };
 
-/// The owner of a pool's frames. There is one, whatever number of pins.
+/// The owner of a pool's frames. There is one, however many pins there are.
 pub(crate) struct FramesHandle {
     frames: Arc<Frames>,
-    /// Those of the frames.
+    /// The reader slots of the frames.
     pub(super) slots: ReaderSlots,
 }
 
@@ -42,7 +43,7 @@ impl FramesHandle {
         self.adopt_slot(frame, SlotNo::NONE)
     }
 
-    /// The same of a pin that the caller has just put into that slot.
+    /// Makes a value of a pin that the caller has just put into that slot.
     #[inline]
     pub(super) fn adopt_slot(&self, frame: FrameNo, slot: SlotNo) -> Pin {
         debug_assert!(frame.index() < self.frames.arrays.len());
@@ -53,8 +54,8 @@ impl FramesHandle {
 }
 
 impl FramesHandle {
-    /// Has a task whose wake-up can be missed looked after by the pool's [ticker](crate::buffer::frame::ticker); where no thread can be
-    /// had for that, the task is woken at once, to look again whenever its runtime has time for it.
+    /// Has the pool's [ticker](crate::buffer::frame::ticker) look after a task whose wake-up can be missed. Where the system
+    /// gives no thread for that, the task is woken at once, to look again whenever its runtime has time for it.
     pub(crate) fn look_after(&self, task: &Waker) {
         if !self.frames.keep_ticking() && !seeded!("nobody_looks_after_tasks") {
             StoredWaker::of(task).wake();
@@ -86,14 +87,15 @@ impl Drop for FramesHandle {
             // SAFETY: `frames` comes from the Arc in `self`, which is alive.
             unsafe { Arc::increment_strong_count(frames) };
             if frame.state.update(State::orphan).pins() == 0 {
-                // SAFETY: gives back the reference taken above, since nobody will come for it.
+                // SAFETY: gives back the reference taken above, since no last pin will do it.
                 unsafe { Arc::decrement_strong_count(frames) };
             }
         }
     }
 }
 
-/// A pin: while it exists, its frame keeps its page, and the pool's memory exists. Not cloned, but taken [again](Pin::again).
+/// A pin: while it exists, its frame keeps its page, and the pool's memory exists. It has no `Clone`; another is taken by
+/// [`again`](Pin::again).
 pub(crate) struct Pin {
     /// Not null, so that an `Option` of a pin is no larger and stays in registers.
     frames: NonNull<Frames>,
@@ -113,16 +115,16 @@ impl Pin {
         unsafe { self.frames.as_ref() }
     }
 
-    /// For a list of pins that names the pool once.
+    /// Returns the address of the frames, for a list of pins that names the pool once.
     pub(super) fn raw_frames(&self) -> NonNull<Frames> {
         debug_assert!(self.slot().is_none(), "taken apart while a slot holds it: {self:?}");
         self.frames
     }
 
-    /// Makes a value of a pin again.
+    /// Makes a value of a pin that was taken apart.
     ///
     /// # Safety
-    /// A pin on this frame of this pool was taken apart and stands for this one, and for no other.
+    /// A pin on this frame of this pool was taken apart and stands for this value, and for no other.
     pub(super) unsafe fn from_raw(frames: NonNull<Frames>, frame: FrameNo) -> Self {
         Self { frames, held: HeldFrame::new(frame, SlotNo::NONE) }
     }
@@ -132,14 +134,14 @@ impl Pin {
         Self { frames: self.frames, held: HeldFrame::new(self.frame_no(), SlotNo::NONE) }
     }
 
-    /// The slot that holds it, if one does.
+    /// Returns the slot that holds it, if one does.
     #[inline]
     pub(super) fn slot(&self) -> Option<&ReaderSlot> {
         self.held.slot().map(|slot| self.frames().slots.at(slot))
     }
 
-    /// Frees the slot that holds it, if one does, and gives what it said. Unless it was counted the pin is off by that, and the pool may be
-    /// gone.
+    /// Frees the slot that holds it, if one does, and returns what the slot said. Unless it was counted, that takes the pin off,
+    /// and the pool may be gone.
     #[inline(always)]
     pub(super) fn take_slot(&mut self) -> Option<SlotWord> {
         let word = self.slot()?.free();
@@ -158,7 +160,7 @@ impl Pin {
         unsafe { self.frames().arrays.get_unchecked(self.frame_no()) }
     }
 
-    /// Another pin on the same frame; `None` where the state word cannot count one more.
+    /// Takes another pin on the same frame; `None` where the state word cannot count one more.
     pub(crate) fn again(&self) -> Option<Self> {
         self.frame().state.try_update(State::pin_again).ok()?;
         Some(self.beside())
@@ -166,8 +168,8 @@ impl Pin {
 }
 
 impl Pin {
-    /// Ends an I/O and lets go of the pin that belonged to it, in one step: who waits for the end finds the frame without it.
-    /// Gives the state in which the I/O was. Waking is left to the caller.
+    /// Ends an I/O and lets go of the pin that belonged to it, in one step: a waiter for the end finds the frame without that
+    /// pin. Returns the state in which the I/O was. Waking is left to the caller.
     pub(crate) fn end_io(
         self,
         end: impl Fn(State) -> State,
@@ -177,7 +179,7 @@ impl Pin {
         let pin = ManuallyDrop::new(self);
         let mut kept = pin.keep_if(pin.frames().frame_waiters.any());
         let (before, state) = loop {
-            // Those that wait are told after the pin is gone, when the frames may go too: so they must be kept first.
+            // The waiters are woken after the pin is gone, when the frames may go too: so the frames must be kept first.
             let may_tell = kept.is_some();
             let step = |s: State| (may_tell || !s.has_io_waiters()).then(|| end(s).unpin());
             match pin.frame().state.try_change(step) {
@@ -210,8 +212,8 @@ impl Pin {
         })
     }
 
-    /// Sees to what follows when the pin has been taken off the state word, which is `state` now. True where it was the last one: the
-    /// frame may be had. `self.frames` may dangle unless the state says that a reference was left for this frame.
+    /// Does what follows when the pin has been taken off the state word, which is `state` now. Returns true where it was the last
+    /// one: the frame may be taken. `self.frames` may dangle unless the state says that a reference was left for this frame.
     #[inline]
     fn is_off(&self, state: State) -> bool {
         if state.pins() > 0 {
@@ -230,7 +232,7 @@ impl Drop for Pin {
     #[inline]
     fn drop(&mut self) {
         if self.slot().is_some() {
-            // A copy of it lets go, which is dropped where the state word has it.
+            // A copy of it frees the slot; the copy is dropped if the state word holds the pin.
             return Self { ..*self }.let_go_of_slot();
         }
         let kept = self.keep_if(self.frames().frame_waiters.any());

@@ -11,15 +11,15 @@ use crate::{
     id::{FrameNo, PageId},
 };
 
-/// So many pins take no allocation: 128 KiB of 8 KiB pages.
+/// How many pins take no allocation: 128 KiB of 8 KiB pages.
 const INLINE: usize = 16;
 
 /// A list of pins, which the state words hold. Four bytes each, since they have their pool in common.
 pub(crate) struct Pins {
-    /// All frames of their pool; anything before there is a pin.
+    /// All frames of their pool; dangling before there is a pin.
     frames: NonNull<Frames>,
     numbers: SmallVec<[FrameNo; INLINE]>,
-    /// So many of the first of them have been taken out.
+    /// How many of the first have been taken out.
     taken: usize,
 }
 
@@ -54,7 +54,7 @@ impl Pins {
         other.drain().for_each(|pin| self.push(pin));
     }
 
-    /// The frames whose pins are still here.
+    /// Returns the frames whose pins are still here.
     fn left(&self) -> &[FrameNo] {
         &self.numbers[self.taken..]
     }
@@ -112,7 +112,7 @@ mod tests {
         id::FileId,
     };
 
-    /// Else it would come out as one that the state word holds, and take that off.
+    /// Otherwise it would come out as one that the state word holds, and be taken off there.
     #[test]
     fn a_pin_that_a_slot_holds_is_held_by_the_state_word_in_a_list() {
         let pool = pool_of(2);

@@ -1,6 +1,6 @@
-//! How many frames there are: those that get pages, those that have some, and those that may come.
+//! How many frames there are: those that get pages, those that have pages, and those that may be added.
 //!
-//! What changes these numbers, and in which order, is [elsewhere](crate::buffer::resizing).
+//! [`resizing`](crate::buffer::resizing) changes these numbers, in its order.
 
 use crate::sync::atomic::{AtomicU32, Ordering};
 
@@ -9,12 +9,12 @@ pub(crate) struct Size {
     most: u32,
     frames: AtomicU32,
     extent: AtomicU32,
-    /// The most that there were so far.
+    /// The most that there have been so far.
     highest: AtomicU32,
 }
 
 impl Size {
-    /// So many frames, and so many in the end.
+    /// Makes the size of a pool of `frames` frames, which may become `most`.
     pub(crate) fn new(frames: u32, most: u32) -> Self {
         assert!(0 < frames && frames <= most, "{frames} frames of {most}");
         Self {
@@ -30,7 +30,7 @@ impl Size {
         self.frames.load(Ordering::Relaxed)
     }
 
-    /// Returns how many there may be in the end.
+    /// Returns how many there may be at most.
     pub(crate) fn most(&self) -> u32 {
         self.most
     }
@@ -45,12 +45,12 @@ impl Size {
         self.highest.load(Ordering::Relaxed)
     }
 
-    /// From here on so many frames get pages.
+    /// Sets how many frames get pages from here on.
     pub(crate) fn keep_to(&self, frames: u32) {
         self.frames.store(frames, Ordering::Relaxed);
     }
 
-    /// The frames up to this number may be touched from here on.
+    /// Raises the extent: the frames up to this number may be touched from here on.
     pub(crate) fn extend(&self, frames: u32) {
         self.highest.fetch_max(frames, Ordering::Relaxed);
         if !seeded!("frames_come_unknown") {
@@ -58,7 +58,7 @@ impl Size {
         }
     }
 
-    /// The frames from this number on are retired.
+    /// Lowers the extent: the frames from this number on are retired.
     pub(crate) fn end_at(&self, frames: u32) {
         self.extent.store(frames, Ordering::Release);
     }

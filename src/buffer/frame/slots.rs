@@ -1,14 +1,14 @@
-//! Reader slots: where a thread says that it holds a page, without a write to anything that other threads write.
+//! Reader slots: where a thread notes that it holds a page, without a write to anything that other threads write.
 //!
-//! Each thread has a line of [`SLOTS`] slots. A slot is free, or names a frame on which it is a pin, perhaps with a share latch. What that
-//! counts for is said [elsewhere](super::bias); here is the memory, and what each step does to one slot.
+//! Each thread has a line of [`SLOTS`] slots. A slot is free, or names a frame on which it is a pin, perhaps with a share latch.
+//! [`bias`](super::bias) says what that counts for; here is the memory, and what each step does to one slot.
 //!
-//! * A slot is **taken** by compare-and-swap, so threads may share a line, and a thread that ends may leave one in use: the value that
-//!   holds the page may be in another thread, which lets go from there.
-//! * A slot that is in use is changed by its holder alone, but for one mark: a thread that counts its pin and latch in the frame's state
+//! * A slot is **taken** by compare-and-swap, so threads may share a line, and a thread that ends may leave one in use: the value
+//!   that holds the page may be in another thread, which frees the slot from there.
+//! * Only its holder changes a slot that is in use, but for one mark: a thread that counts its pin and latch in the frame's state
 //!   word marks it COUNTED, and then the holder releases both there.
 //!
-//! Threads without an [index](crate::observe::thread_index), and those whose line is full, do without.
+//! Threads without an [index](crate::observe::thread_index), and those whose line is full, use the state word.
 
 use std::array::from_fn;
 
@@ -24,24 +24,24 @@ use crate::{
     },
 };
 
-/// Slots of a thread: pages that it holds at once.
+/// How many slots a thread has: pages that it holds at once.
 const SLOTS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 8 };
 
-/// Lines: as many as threads with an index. The model checkers' threads share one.
+/// How many lines there are: as many as threads with an index. The model checkers' threads share one.
 const LINES: usize = if cfg!(any(loom, shuttle)) { 1 } else { thread_index::THREADS };
 
-/// The slots of a pool. A clone is the same slots: frames and their handle have one each, so that a hit finds them by one pointer less.
+/// The slots of a pool. A clone is the same slots: frames and their handle have one each, which saves a hit one pointer.
 #[derive(Clone)]
 pub(crate) struct ReaderSlots(Arc<[CachePadded<[ReaderSlot; SLOTS]>; LINES]>);
 
-/// One of them. As soon as it is freed the pool's memory may be gone, so what is done with it is done through no other reference.
+/// One slot. As soon as it is freed the pool's memory may be gone, so after that no other reference is used.
 pub(crate) struct ReaderSlot(AtomicU64);
 
 /// A slot's number, from 1 on, or none.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SlotNo(u32);
 
-/// A frame, and the slot that holds it: in one word, so that a pin is two and stays in registers.
+/// A frame, and the slot that holds it: in one word, so that a pin is two words and stays in registers.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct HeldFrame(u64);
 
@@ -63,11 +63,11 @@ impl HeldFrame {
     }
 }
 
-/// What a slot says.
+/// What a slot holds.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SlotWord(u64);
 
-/// With a share latch.
+/// The slot holds a share latch too.
 const LATCHED: u64 = 1 << 32;
 /// The state word counts it.
 const COUNTED: u64 = 1 << 33;
@@ -79,7 +79,7 @@ impl SlotNo {
 impl SlotWord {
     const FREE: Self = Self(0);
 
-    /// A pin on the frame, and a share latch where it is `latched`.
+    /// Makes a pin on the frame, with a share latch where it is `latched`.
     #[inline]
     pub(crate) fn new(frame: FrameNo, latched: bool) -> Self {
         Self((u64::from(frame.0) + 1) | if latched { LATCHED } else { 0 })
@@ -111,12 +111,13 @@ impl ReaderSlots {
         })))
     }
 
-    /// The bytes they take.
+    /// Returns the bytes that they take.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.0)
     }
 
-    /// Takes a slot of the calling thread, if there is a free one. The caller looks at the state word next, which is ordered after that.
+    /// Takes a slot of the calling thread, if there is a free one. The caller loads the state word next, which is ordered after
+    /// that.
     #[inline(always)]
     pub(crate) fn take(&self, word: SlotWord) -> Option<SlotNo> {
         let line = thread_index::current()? % LINES;
@@ -124,7 +125,7 @@ impl ReaderSlots {
         Some(SlotNo((line * SLOTS + at) as u32 + 1))
     }
 
-    /// Takes another slot than the first, which nearly always does: a thread seldom holds several pages.
+    /// Takes another slot than the first, which is nearly always enough: a thread seldom holds several pages.
     #[inline(never)]
     fn take_further(&self, line: usize, word: SlotWord) -> Option<usize> {
         (1..SLOTS).find(|&at| self.0[line][at].take(word))
@@ -136,12 +137,12 @@ impl ReaderSlots {
         &self.0[no / SLOTS][no % SLOTS]
     }
 
-    /// All slots that were ever used.
+    /// Returns all slots that were ever used.
     pub(crate) fn all(&self) -> impl Iterator<Item = &ReaderSlot> {
         self.0.iter().take(thread_index::ever_used()).flat_map(|line| &**line)
     }
 
-    /// The frames that slots hold and state words do not count, each as often as that is so, in order.
+    /// Returns the frames that slots hold and state words do not count, in order, each as often as slots hold it.
     pub(crate) fn holds(&self) -> Holds {
         let words = self.all().map(ReaderSlot::load).filter(|word| !word.is_counted());
         let mut frames: Vec<_> = words.filter_map(SlotWord::frame).collect();
@@ -151,19 +152,20 @@ impl ReaderSlots {
 }
 
 impl ReaderSlot {
-    /// Takes it if it is free.
+    /// Takes the slot if it is free.
     #[inline(always)]
     fn take(&self, word: SlotWord) -> bool {
         self.0.load(Ordering::Relaxed) == SlotWord::FREE.0 && self.change(SlotWord::FREE, word)
     }
 
-    /// Frees it, and gives what it said.
+    /// Frees the slot, and returns what it said.
     #[inline]
     pub(crate) fn free(&self) -> SlotWord {
         SlotWord(self.0.swap(SlotWord::FREE.0, Ordering::AcqRel))
     }
 
-    /// Changes it where it says `from`; whether it did. The caller may look at the state word next, which is ordered after that.
+    /// Changes the slot if it says `from`, and returns whether it did. The caller may load the state word next, which is ordered
+    /// after that.
     #[inline]
     pub(crate) fn change(&self, from: SlotWord, to: SlotWord) -> bool {
         let is_changed = self.0.compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Acquire).is_ok();
@@ -185,7 +187,7 @@ impl Holds {
         self.0.iter().copied()
     }
 
-    /// How many slots hold the frame.
+    /// Returns how many slots hold the frame.
     pub(crate) fn of(&self, no: FrameNo) -> u64 {
         if self.0.is_empty() {
             return 0;

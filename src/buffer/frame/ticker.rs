@@ -1,12 +1,12 @@
 //! A thread that looks after tasks, which cannot look for themselves.
 //!
-//! A thread that sleeps for something that it may miss, or that another may take first, wakes up now and then and looks; a task
-//! sleeps until it is woken. For tasks there is one thread a pool, which ticks every [`RETRY`]: it wakes the tasks that wait
-//! for [a frame](super::frame_waiters) or to be [let in](super::admission), and looks after the lines for [latches](super::waiters) in which a task is called and
-//! does not come. It is started when there is such a task, and ends soon after the last; where no thread can be had, the caller is
-//! told, and sees to it that the task does without.
+//! A thread that waits for something that it may miss, or that another may take first, wakes up now and then and looks; a task
+//! waits until it is woken. For tasks there is one thread a pool, which ticks every [`RETRY`]. It wakes the tasks that wait for
+//! [a frame](super::frame_waiters) or to be [let in](super::admission), and looks after the lines for [latches](super::waiters)
+//! in which a task is called and does not come. It is started when there is such a task, and ends soon after the last. Where the
+//! system gives no thread, the caller is told, and makes the task look for itself.
 //!
-//! It keeps the frames for a tick at the most.
+//! It keeps the frames for at most one tick.
 //!
 //! Lock order: the ticker's lock is taken before those of the lines, which it looks at.
 
@@ -15,7 +15,7 @@ use crate::{
     sync::{Arc, Mutex, Weak, pause::Pause, thread, time, wait::RETRY},
 };
 
-/// After so many ticks for nothing it goes.
+/// The number of idle ticks after which the thread ends.
 const IDLE_TICKS: u32 = if cfg!(any(loom, shuttle)) { 1 } else { 16 };
 
 #[derive(Debug, Default)]
@@ -24,14 +24,15 @@ pub(super) struct Ticker(Mutex<TickerState>);
 #[derive(Debug, Default)]
 struct TickerState {
     is_running: bool,
-    /// Before the thread is tried again, where the system has refused it.
+    /// The pause before the thread is tried again, after the system has refused it.
     pause: Pause,
 }
 
 impl Frames {
-    /// Starts the thread that looks after tasks, unless it runs, for as long as any task needs it. False where no thread can be had for that.
+    /// Starts the thread that looks after tasks, unless it runs, for as long as any task needs it. Returns false where the system
+    /// gives no thread for that.
     pub(super) fn keep_ticking(self: &Arc<Self>) -> bool {
-        // Held over the try, so that no other caller takes the thread for running that the system is about to refuse.
+        // Held while the thread is started, so that no other caller believes that it runs when the system is about to refuse it.
         let mut ticker = self.ticker.0.lock();
         if !ticker.is_running && ticker.pause.is_over(time::now()) {
             let frames = Arc::downgrade(self);
@@ -65,7 +66,7 @@ fn run(frames: &Weak<Frames>) {
         let Some(frames) = frames.upgrade() else { return };
         idle_ticks = if frames.tick() { 0 } else { idle_ticks + 1 };
         if idle_ticks >= IDLE_TICKS {
-            // A task may have come since. It is seen here, or its caller finds afterwards that the thread has gone.
+            // A task may have come since. It is seen here, or its caller finds afterwards that the thread has ended.
             let mut ticker = frames.ticker.0.lock();
             if !frames.needs_ticks() {
                 ticker.is_running = false;
@@ -132,7 +133,7 @@ mod tests {
         (pool, [0, 1].map(|block| PageId::new(file, block)))
     }
 
-    /// Where no thread can be had that looks after tasks, they look for themselves.
+    /// Where the system gives no thread that looks after tasks, they look for themselves.
     #[test]
     fn c6_a_task_sees_its_deadline_though_no_thread_can_be_had() {
         for method in [IoMethod::Sync, IoMethod::worker()] {
@@ -145,7 +146,7 @@ mod tests {
         }
     }
 
-    /// Where no thread can be had that looks after a line, all in it are called.
+    /// Where the system gives no thread that looks after a line, all in it are called.
     #[test]
     fn c6_a_task_that_is_not_polled_holds_up_no_other_though_no_thread_can_be_had() {
         for method in [IoMethod::Sync, IoMethod::worker()] {

@@ -1,10 +1,10 @@
 //! Changes for which no log position was stated, in a pool with a log: most likely a call was forgotten.
 //!
-//! They are counted, and the first is told as an event. In a pool that refuses them each such page is known here until its changes
-//! are covered by an image of the whole page, or thrown away; meanwhile no write-out takes it.
+//! They are counted, and the first is reported as an event. In a pool that refuses them each such page is known here until its
+//! changes are covered by an image of the whole page, or thrown away; meanwhile no write-out takes it.
 //!
-//! A page comes in under its exclusive latch, and is asked for under a share latch, so what a write-out is told stands until it has
-//! begun the write. Lock order: the lock is a leaf. Nobody takes it as long as no page is refused.
+//! A page is refused under its exclusive latch, and looked for here under a share latch, so what a write-out is told stands until
+//! it has begun the write. Lock order: the lock is a leaf. No thread takes it while no page is refused.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -18,25 +18,25 @@ use crate::{
 
 /// What becomes of pages that are changed without a [log position](crate::PageWrite::set_lsn), in a pool with a [log](crate::Wal).
 ///
-/// The pool cannot ask the log for a record that it was not told of: one forgotten call, and a page may be on disk before its
-/// record, or without one. A change that needs no record says so by [`Lsn::UNLOGGED`](crate::Lsn::UNLOGGED).
+/// The pool cannot ask the log for a record that was not stated: after one forgotten call, a page may be on disk before its
+/// record, or without one. State [`Lsn::UNLOGGED`](crate::Lsn::UNLOGGED) for a change that needs no record.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnloggedChanges {
-    /// They are written like others, and counted in [`Counts::unlogged_changes`](crate::stats::Counts::unlogged_changes), which an engine's
-    /// tests should find to be 0. The first is told as an event (feature `tracing`).
+    /// They are written like others, and counted in [`Counts::unlogged_changes`](crate::stats::Counts::unlogged_changes), which
+    /// an engine's tests should find to be 0. The first is reported as an event (feature `tracing`).
     #[default]
     Count,
     /// They are counted, and the page is not written: whatever would write it (a flush, a checkpoint, a close) ends in
-    /// [`Error::UnloggedChange`](crate::Error::UnloggedChange), which names the page, and writes the others. The page stays dirty, and in its frame, also when it is
-    /// changed with a position later; until a record of
-    /// [the whole page](crate::PageWrite::set_image_lsn) is stated, or its changes are thrown away. Meanwhile the background writer
-    /// counts the page among its failures.
+    /// [`Error::UnloggedChange`](crate::Error::UnloggedChange), which names the page, and writes the other pages. The page stays
+    /// dirty, and in its frame, even if it is changed with a position later. That ends when a record of [the whole
+    /// page](crate::PageWrite::set_image_lsn) is stated, or its changes are thrown away. Meanwhile the background writer counts
+    /// the page among its failures.
     Refuse,
 }
 
 impl fmt::Display for UnloggedChanges {
-    /// As it is [read](std::str::FromStr): `count` or `refuse`.
+    /// Writes it as it is [read](std::str::FromStr): `count` or `refuse`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Count => "count",
@@ -55,12 +55,12 @@ pub(crate) struct Unlogged {
 }
 
 impl Unlogged {
-    /// For a pool with a log, if there is a rule.
+    /// Makes the rule of a pool with a log, if there is one.
     pub(crate) fn new(rule: Option<UnloggedChanges>) -> Self {
         Self { rule, ..Self::default() }
     }
 
-    /// Whether the page in this frame must not be written. The caller has it latched.
+    /// Returns whether the page in this frame must not be written. The caller has it latched.
     #[inline]
     pub(crate) fn refuses(&self, no: FrameNo) -> bool {
         self.count.load(Ordering::Relaxed) > 0 && self.refused.lock().contains(&no)
@@ -76,14 +76,14 @@ impl Unlogged {
         self.change(|refused| refused.insert(no));
     }
 
-    /// The changes of the page in this frame are covered, or not wanted any more.
+    /// Forgets the page in this frame: its changes are covered, or not wanted any more.
     pub(crate) fn forget(&self, no: FrameNo) {
         if self.count.load(Ordering::Relaxed) > 0 {
             self.change(|refused| refused.remove(&no));
         }
     }
 
-    /// As another thread has the lock at some moment, with this page refused.
+    /// Holds the lock, as another thread may at any moment, with this page refused.
     #[cfg(test)]
     pub(crate) fn hold_with(&self, no: FrameNo) -> impl Sized {
         self.refuse(no);

@@ -1,5 +1,5 @@
-//! Latches and the wake-up of those who wait for one, or for the end of an I/O. A wake-up that is lost is a deadlock here, which
-//! loom reports.
+//! Latches and the wake-up of waiters for one, or for the end of an I/O. A wake-up that is lost is a deadlock here, which loom
+//! reports.
 
 use std::task::{Poll, Waker};
 
@@ -13,7 +13,7 @@ use crate::{
     sync::{Arc, wait::Drive},
 };
 
-/// A page with a pin for each of `N` users, and its bytes.
+/// Makes a page with a pin for each of `N` users, and its bytes.
 fn shared_page<const N: usize>() -> [(Pin, Arc<Bytes>); N] {
     let pool = pool_of(1);
     let pin = read_into(&pool, page(1), || {}).unwrap();
@@ -95,7 +95,7 @@ fn a_waiter_that_leaves_the_line_takes_nothing_along() {
     });
 }
 
-/// Who waits for a read is woken by its end, and sees what was read, or that it failed.
+/// A waiter for a read is woken by its end, and sees what was read, or that it failed.
 #[test]
 fn c2_the_end_of_a_read_wakes_who_waits_for_it() {
     for fails in [false, true] {
@@ -119,7 +119,7 @@ fn c2_the_end_of_a_read_wakes_who_waits_for_it() {
     }
 }
 
-/// The pool goes while somebody lets go of a page: whoever is last frees the memory, once.
+/// The pool goes while another thread lets go of a page: the last of the two frees the memory, once.
 #[test]
 fn c5_the_last_pin_of_a_pool_that_is_gone_frees_it_once() {
     check(3, || {

@@ -4,10 +4,10 @@
 //! RUSTFLAGS="--cfg loom" cargo test --release --lib loom_models
 //! ```
 //!
-//! Where the model check of the whole library tries some schedules of much (`src/testing/model_check`), this tries
-//! [all schedules](crate::sync::every_schedule) of little: two or three threads, one or two frames, and the library's own code on
-//! loom's primitives, which also show a relaxed load what is out of date. A page's bytes are a [`Bytes`] here, which is a data race
-//! as soon as two threads use it in no order.
+//! The model check of the whole library tries some schedules of large scenarios (`src/testing/model_check`). This tries [all
+//! schedules](crate::sync::every_schedule) of small ones: two or three threads, one or two frames, and the library's own code on
+//! loom's primitives, which also show a relaxed load what is out of date. A page's bytes are a [`Bytes`] here, which is a data
+//! race as soon as two threads use it in no order.
 
 mod latches;
 mod shadow;
@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// A pool for threads to share.
+/// Makes a pool for threads to share.
 fn pool_of(frames: u32) -> Arc<Residency> {
     Arc::new(small_pools::pool_of(frames))
 }

@@ -9,12 +9,12 @@ use crate::{
     sync::{Arc, witness},
 };
 
-/// A page in the only frame, which goes to a shadow page where it is changed while it is lent.
+/// A page in the only frame, which moves to a shadow page when it is changed while it is lent.
 struct Subject {
     pin: Pin,
-    /// What the page says, wherever it is. Under the latch.
+    /// The version in the page's bytes, wherever they are. Used under the latch.
     page: Bytes,
-    /// What the disk says.
+    /// The version on disk.
     disk: Bytes,
     pool: Arc<Residency>,
 }
@@ -28,7 +28,7 @@ impl Subject {
         Arc::new(Self { pin, page: Bytes::new(0), disk: Bytes::new(0), pool })
     }
 
-    /// Changes the page as a guard does. Under the latch its bytes are nobody else's, the device's neither.
+    /// Changes the page as a guard does. Under the latch no other thread has its bytes, nor does the device.
     fn change(&self, to: u32) {
         let pin = &self.pin;
         pin.latch(Latch::Exclusive);
@@ -56,7 +56,7 @@ impl Subject {
         }
     }
 
-    /// What somebody sees who looks twice under a share latch.
+    /// Reads twice under a share latch, and checks that both reads agree.
     fn look(&self) {
         self.pin.latch(Latch::Shared);
         let (version, address) = (self.page.read(), self.pool.address_of(self.pin.frame_no()));
@@ -105,7 +105,7 @@ fn c1_a_reader_sees_whole_changes_while_the_page_moves() {
     });
 }
 
-/// A page that is on its shadow page since a reader kept it there, and that two come to write while it is read and changed.
+/// A page that a reader has kept on its shadow page, and that two threads come to write while it is read and changed.
 #[test]
 fn c8_what_is_copied_back_for_the_device_is_not_changed_either() {
     check(2, || {

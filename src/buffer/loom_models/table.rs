@@ -26,7 +26,8 @@ fn c1_who_pins_a_page_sees_its_bytes_while_its_frame_is_reused() {
     });
 }
 
-/// The same with pin and latch in one step.
+/// One frame changes its page while another thread looks at the old page and the new, with pin and latch in one step: it gets the
+/// bytes of the page that it asked for.
 #[test]
 fn c1_who_looks_at_a_page_sees_its_bytes_while_its_frame_is_reused() {
     while_a_frame_is_reused(|pool, block, bytes| {
@@ -37,8 +38,8 @@ fn c1_who_looks_at_a_page_sees_its_bytes_while_its_frame_is_reused() {
     });
 }
 
-/// A page gives its frame, the only one, to another, while another thread has `look` look at both: to one of its own cluster, and
-/// to one whose cluster takes the place of the old one.
+/// Moves the only frame from a page to another page, while another thread has `look` look at both: to a page of its own cluster,
+/// and to one whose cluster takes the place of the old one.
 fn while_a_frame_is_reused(look: fn(&Residency, u32, &Bytes)) {
     let block = |page: PageId| page.block.0;
     for same_cluster in [true, false] {
@@ -112,7 +113,7 @@ fn c1_who_looks_at_a_page_sees_its_bytes_while_clusters_change_their_places() {
 #[test]
 fn an_entry_at_rest_is_always_found() {
     while_it_is_looked_for(2, |table, [other, coming]| {
-        // It makes room in the first bucket, which is filled again, and goes itself behind the one that is sought and back.
+        // It makes room in the first bucket, which is filled again, and moves behind the entry that is sought and back.
         table.lock(other).remove(FrameNo(0));
         table.lock(coming).insert(FrameNo(3)).unwrap();
         table.lock(other).insert(FrameNo(4)).unwrap();
@@ -120,13 +121,13 @@ fn an_entry_at_rest_is_always_found() {
     });
 }
 
-/// The same while its partition grows.
+/// An entry that no thread touches is found at any moment while its partition grows.
 #[test]
 fn an_entry_at_rest_is_found_while_its_partition_grows() {
     while_it_is_looked_for(0, |table, [coming, _]| table.lock(coming).insert(FrameNo(3)).unwrap());
 }
 
-/// A page is looked for, while `change` changes other entries; those of so many pages were there before.
+/// Looks for a page while `change` changes other entries; those of `before` pages were there before.
 fn while_it_is_looked_for(before: usize, change: fn(&PageTable, [PageId; 2])) {
     check(3, move || {
         let table = Arc::new(PageTable::new(3, 3).unwrap());
@@ -148,7 +149,7 @@ fn while_it_is_looked_for(before: usize, change: fn(&PageTable, [PageId; 2])) {
     });
 }
 
-/// Page and state that belong together, for who has no pin.
+/// A caller without a pin sees page and state that belong together.
 #[test]
 fn a_glance_never_shows_a_page_with_the_state_of_another() {
     check(3, || {

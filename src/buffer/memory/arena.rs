@@ -1,11 +1,11 @@
 //! All page memory of a pool: one anonymous mapping, from which the I/O method registers its buffers.
 //!
-//! Faulted in before anything registers it: registering untouched memory faults it in page by page under the ring's lock, and
-//! registering small pages takes many times longer than registering huge ones. Registered buffers are at most 1 GiB, so the
+//! It is faulted in before anything registers it: registering untouched memory faults it in page by page under the ring's lock,
+//! and registering small pages takes many times longer than registering huge ones. Registered buffers are at most 1 GiB, so the
 //! arena is cut into chunks of that size; page sizes divide it, so no page straddles two.
 //!
 //! The arena of a pool that can be resized is address space for all that there may be. Its memory comes and goes by the chunk,
-//! the last one last in and first out, so its chunks are smaller. What is not there cannot be touched by mistake.
+//! last in and first out, so its chunks are smaller. Memory that is not there cannot be touched by mistake.
 //!
 //! The memory is not inherited by a forked child (direct I/O into copy-on-write memory loses data).
 
@@ -37,15 +37,15 @@ const STEPS: usize = 16;
 /// The most buffers that a ring registers.
 const CHUNKS_MAX: usize = 1 << 14;
 
-/// Who may touch which bytes when is ruled by latches and leases; the arena only computes addresses. It outlives the last pin
-/// and the last lease, since those keep the pool.
+/// Latches and leases rule which thread may touch which bytes, and when; the arena only computes addresses. It outlives the last
+/// pin and the last lease, since those keep the pool.
 pub(crate) struct Arena {
     mapping: Mapping,
     /// All bytes that there may be.
     len: usize,
     /// The chunks' size, as a power of two.
     chunk_bits: u32,
-    /// So many chunks, the first ones, have memory. Changed by one thread at a time: who resizes the pool.
+    /// How many chunks, the first ones, have memory. Changed by one thread at a time, the one that resizes the pool.
     present: AtomicUsize,
 }
 
@@ -66,12 +66,12 @@ impl Arena {
         Ok(arena)
     }
 
-    /// Whether the system was asked for huge pages and did not refuse.
+    /// Returns whether the system was asked for huge pages and did not refuse.
     pub(crate) fn asked_for_huge_pages(&self) -> bool {
         self.mapping.asked_for_huge_pages()
     }
 
-    /// The address of a byte.
+    /// Returns the address of a byte.
     #[inline]
     pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
         if offset >= self.mapping.len() {
@@ -81,38 +81,38 @@ impl Arena {
         unsafe { self.mapping.base().add(offset) }
     }
 
-    /// Apart, so that who asks for an address keeps nothing in memory for this.
+    /// Panics, in a function of its own, so that a caller that asks for an address needs no stack for this.
     #[cold]
     fn is_outside(&self, offset: usize) -> ! {
         panic!("offset {offset} in an arena of {} bytes", self.mapping.len());
     }
 
-    /// The chunk in which a byte lies.
+    /// Returns the chunk in which a byte lies.
     pub(crate) fn chunk_of(&self, offset: usize) -> u16 {
         u16::try_from(offset >> self.chunk_bits).expect("an arena has fewer chunks than a ring has buffers")
     }
 
-    /// All chunks, with memory or without.
+    /// Returns how many chunks there are, with memory or without.
     pub(crate) fn chunk_count(&self) -> usize {
         self.chunks_for(self.len)
     }
 
-    /// How many chunks it takes for the first `len` bytes.
+    /// Returns how many chunks the first `len` bytes take.
     pub(crate) fn chunks_for(&self, len: usize) -> usize {
         len.div_ceil(1 << self.chunk_bits)
     }
 
-    /// So many chunks, the first ones, have memory.
+    /// Returns how many chunks, the first ones, have memory.
     pub(crate) fn present(&self) -> usize {
         self.present.load(Ordering::Relaxed)
     }
 
-    /// The bytes that have memory.
+    /// Returns how many bytes have memory.
     pub(crate) fn present_bytes(&self) -> usize {
         (self.present() << self.chunk_bits).min(self.len)
     }
 
-    /// Address and length of a chunk.
+    /// Returns address and length of a chunk.
     pub(crate) fn chunk(&self, number: usize) -> (NonNull<u8>, usize) {
         let bytes = self.bytes_of(number);
         (self.at(bytes.start), bytes.len())
@@ -123,12 +123,12 @@ impl Arena {
         start..(start + (1 << self.chunk_bits)).min(self.len)
     }
 
-    /// An error where the system has no memory for these chunks.
+    /// Returns an error where the system has no memory for these chunks.
     pub(crate) fn check_fits(&self, chunks: Range<usize>) -> Result<()> {
         check_fits(chunks.len() << self.chunk_bits)
     }
 
-    /// Gives the first chunk that has none memory, zeroed and faulted in.
+    /// Takes zeroed memory, faulted in, for the first chunk that has none.
     pub(crate) fn take(&self, number: usize) -> Result<()> {
         debug_assert_eq!(number, self.present());
         self.mapping.take(self.pages_of(number))?;
@@ -136,7 +136,7 @@ impl Arena {
         Ok(())
     }
 
-    /// Gives the memory of the last chunk that has some back to the system. No frame in it has a page, and nobody has it
+    /// Releases the memory of the last chunk that has some to the system. No frame in it has a page, and no ring has it
     /// registered.
     pub(crate) fn give_back(&self, number: usize) {
         debug_assert_eq!(number + 1, self.present());
@@ -144,15 +144,15 @@ impl Arena {
         self.mapping.give_back(self.pages_of(number));
     }
 
-    /// The chunk's bytes, up to the end of their page.
+    /// Returns the range of the chunk's bytes, up to the end of their page.
     fn pages_of(&self, number: usize) -> Range<usize> {
         let Range { start, end } = self.bytes_of(number);
         start..if end == self.len { self.mapping.len() } else { end }
     }
 }
 
-/// The size of the chunks of an arena of so many bytes, of which some have no memory now: small enough to give memory back in
-/// useful steps.
+/// Returns the size of the chunks of an arena of `most` bytes, of which some have no memory now: small enough to give memory back
+/// in useful steps.
 fn step(most: usize) -> usize {
     let useful = (most / STEPS).next_power_of_two().clamp(STEP[0], STEP[1]);
     useful.max(most.div_ceil(CHUNKS_MAX).next_power_of_two())
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!((arena.present(), arena.chunk_count()), (1, 1));
         assert_eq!(arena.chunk(0), (arena.at(0), 5 << 20));
         for offset in (0..5 << 20).step_by(SMALL) {
-            // SAFETY: nobody else uses this arena.
+            // SAFETY: no other thread uses this arena.
             assert_eq!(unsafe { arena.at(offset).read() }, 0);
         }
         assert_eq!((arena.chunk_of(CHUNK_MAX - 1), arena.chunk_of(CHUNK_MAX)), (0, 1));
@@ -186,14 +186,14 @@ mod tests {
             arena.take(number).unwrap();
             let last = arena.chunk(number).1 - 1;
             let byte = arena.at(number * CHUNK + last);
-            // SAFETY: nobody else uses this arena.
+            // SAFETY: no other thread uses this arena.
             unsafe { byte.write(1) };
         }
         assert_eq!(arena.present_bytes(), MOST);
         (2..5).rev().for_each(|number| arena.give_back(number));
         assert_eq!(arena.present_bytes(), 2 * CHUNK);
         arena.take(2).unwrap();
-        // SAFETY: nobody else uses this arena.
+        // SAFETY: no other thread uses this arena.
         assert_eq!(unsafe { arena.at(3 * CHUNK - 1).read() }, 0, "what was in it is gone");
     }
 

@@ -1,4 +1,4 @@
-//! A boxed slice on huge pages, for the arrays that every hit looks at.
+//! A boxed slice on huge pages, for the arrays that every hit reads.
 
 #![allow(unsafe_code)]
 
@@ -13,10 +13,10 @@ use crate::{
 /// Values whose first state is all zero bytes, as memory comes from the system: fresh memory holds them already.
 ///
 /// # Safety
-/// Zero bytes are a valid value, and the same as [`first`](Self::first) gives. (A model checker's atomics are not: there the
+/// Zero bytes are a valid value, and the same as [`first`](Self::first) returns. (A model checker's atomics are not: there the
 /// values are made.)
 pub(crate) unsafe trait Zeroed {
-    /// The value in its first state.
+    /// Makes the value in its first state.
     fn first() -> Self;
 }
 
@@ -51,15 +51,15 @@ unsafe impl<T: Send> Send for HugeSlice<T> {}
 unsafe impl<T: Sync> Sync for HugeSlice<T> {}
 
 impl<T> HugeSlice<T> {
-    /// `count` values, each made by `make`, which must not panic.
+    /// Makes `count` values, each by `make`, which must not panic.
     pub(crate) fn new(count: usize, make: impl FnMut() -> T) -> Result<Self> {
         let slice = Self::over(Mapping::new(Self::bytes(count))?, count);
         slice.fill(make);
         Ok(slice)
     }
 
-    /// `count` values in their first state, of which the first `present` have their memory from the start; the others get it
-    /// when they are first touched.
+    /// Makes `count` values in their first state, of which the first `present` have their memory from the start; the others get
+    /// it when they are first touched.
     pub(crate) fn zeroed(count: usize, present: usize) -> Result<Self>
     where
         T: Zeroed,
@@ -71,7 +71,7 @@ impl<T> HugeSlice<T> {
         Ok(slice)
     }
 
-    /// Has [processes that are forked](super::process) find zero bytes in place of the values, which must be values too.
+    /// Makes [processes that are forked](super::process) find zero bytes in place of the values, which must be values too.
     pub(crate) fn keep_from_children(&self) {
         self.memory.keep_from_children();
     }
@@ -80,7 +80,7 @@ impl<T> HugeSlice<T> {
         count.saturating_mul(size_of::<T>()).max(1)
     }
 
-    /// The values in this memory; made by who calls, where zero bytes are none.
+    /// Wraps this memory as values. Where zero bytes are none, the caller makes them.
     fn over(memory: Mapping, count: usize) -> Self {
         assert!(align_of::<T>() <= SMALL && size_of::<T>() > 0);
         Self { first: memory.base().cast(), count, memory }
@@ -90,7 +90,7 @@ impl<T> HugeSlice<T> {
         for index in 0..self.count {
             // SAFETY: the mapping has room for `count` values.
             let place = unsafe { self.first.add(index) };
-            // SAFETY: the mapping is aligned to a page, and values to no more; nobody has looked at it yet.
+            // SAFETY: the mapping is aligned to a page, and values to no more; no reference to it exists yet.
             unsafe { place.write(make()) };
         }
     }
@@ -101,7 +101,7 @@ impl<T> Deref for HugeSlice<T> {
 
     #[inline]
     fn deref(&self) -> &[T] {
-        // SAFETY: 1. `count` values were made there; 2. the mapping lives as long as this value; 3. nobody has a `&mut` to any.
+        // SAFETY: 1. `count` values were made there; 2. the mapping lives as long as this value; 3. there is no `&mut` to any.
         unsafe { slice::from_raw_parts(self.first.as_ptr(), self.count) }
     }
 }

@@ -1,11 +1,11 @@
-//! Anonymous memory on huge pages: what the arena and the frame headers and the page table are made of.
+//! Anonymous memory on huge pages: the arena, the frame headers and the page table are made of it.
 //!
-//! A hit looks at three places of a large pool. On small pages each of them is a miss of the processor's address cache too,
-//! which costs more than the miss of its data cache, most of all in a virtual machine.
+//! A hit reads three places of a large pool. On small pages each of them is a TLB miss too, which costs more than the miss of the
+//! data cache, most of all in a virtual machine.
 //!
-//! Made in an order that matters: map, ask for huge pages, and only then fault in. A mapping is faulted in as a whole, or it
-//! is address space first, of which parts are [taken](Mapping::take) and [given back](Mapping::give_back): what is not taken
-//! cannot be touched, and counts as no memory. Or it is zeroed memory that comes when it is first touched.
+//! The order of the calls matters: map, ask for huge pages, and only then fault in. A mapping is faulted in as a whole. Or it is
+//! address space first, of which parts are [taken](Mapping::take) and [given back](Mapping::give_back): what is not taken cannot
+//! be touched, and counts as no memory. Or it is zeroed memory that comes when it is first touched.
 
 #![allow(unsafe_code)]
 
@@ -48,7 +48,7 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Address space for `len` bytes, of which none can be touched yet.
+    /// Reserves address space for `len` bytes, of which none can be touched yet.
     pub(crate) fn reserve(len: usize) -> Result<Self> {
         Self::map(len, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)
     }
@@ -88,34 +88,34 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Makes zeroed memory of a part of what was reserved, faulted in: all of it, or none. Who takes several parts
-    /// [looks first](check_fits) whether there is room for all.
+    /// Makes zeroed memory of a part of what was reserved, faulted in: all of it, or none. A caller that takes several parts
+    /// [checks first](check_fits) that there is room for all.
     pub(crate) fn take(&self, part: Range<usize>) -> Result<()> {
         self.protect(part.clone(), MprotectFlags::READ | MprotectFlags::WRITE)
             .map_err(|errno| out_of_memory(part.len(), errno))?;
         self.fault_in(part.clone()).inspect_err(|_| self.give_back(part))
     }
 
-    /// Gives the memory of a part back to the system. Nobody knows an address in there any more, nor does the kernel.
+    /// Releases the memory of a part to the system. No thread has an address in there any more, nor does the kernel.
     pub(crate) fn give_back(&self, part: Range<usize>) {
-        // What the system refuses here costs memory until the mapping goes, and nothing else.
+        // If the system refuses, that costs memory until the mapping goes, and nothing else.
         let _ = self.discard(part.clone());
         let _ = self.protect(part, MprotectFlags::empty());
     }
 
-    /// The first byte.
+    /// Returns the address of the first byte.
     #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {
         self.base
     }
 
-    /// How many bytes; a multiple of the small page.
+    /// Returns how many bytes there are; a multiple of the small page.
     #[inline]
     pub(crate) fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether the system was asked for huge pages and did not refuse.
+    /// Returns whether the system was asked for huge pages and did not refuse.
     pub(crate) fn asked_for_huge_pages(&self) -> bool {
         self.huge_pages
     }
@@ -131,7 +131,7 @@ impl Mapping {
         unsafe { mm::mprotect(first.as_ptr().cast(), part.len(), protection) }
     }
 
-    /// The first byte of a part of the mapping.
+    /// Returns the address of the first byte of a part of the mapping.
     fn first_of(&self, part: &Range<usize>) -> NonNull<u8> {
         assert!(part.start <= part.end && part.end <= self.len, "{part:?} of {} bytes", self.len);
         // SAFETY: it lies in the mapping, or at its end.
@@ -156,7 +156,7 @@ impl Mapping {
         self.advise(0..self.len, Advice::LinuxHugepage)
     }
 
-    /// Gives the memory of a part back: it is zeroed where it is touched again.
+    /// Releases the memory of a part: it is zeroed where it is touched again.
     fn discard(&self, part: Range<usize>) -> rustix::io::Result<()> {
         self.advise(part, Advice::LinuxDontNeed)
     }
@@ -167,7 +167,7 @@ impl Mapping {
         let _ = self.advise(0..self.len, Advice::LinuxWipeOnFork);
     }
 
-    /// Gives every page its memory now: a fault later would hit a reader, or the kernel in the middle of registration.
+    /// Faults in every page now: a later fault would hit a reader, or the kernel in the middle of registration.
     fn fault_in(&self, part: Range<usize>) -> Result<()> {
         match self.advise(part.clone(), Advice::LinuxPopulateWrite) {
             Ok(()) => Ok(()),
@@ -188,7 +188,8 @@ impl Mapping {
         Err(rustix::io::Errno::NOTSUP)
     }
 
-    /// Gives the memory of a part back, by mapping it anew: advice alone would leave the old bytes there until the system wants them.
+    /// Releases the memory of a part, by mapping it anew: advice alone would leave the old bytes there until the system wants
+    /// them.
     fn discard(&self, part: Range<usize>) -> rustix::io::Result<()> {
         let (first, none) = (self.first_of(&part), ProtFlags::empty());
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE | MapFlags::FIXED;
@@ -201,7 +202,7 @@ impl Mapping {
     #[allow(clippy::unused_self)]
     pub(crate) fn keep_from_children(&self) {}
 
-    /// Gives every page its memory now: a fault later would hit a reader.
+    /// Faults in every page now: a later fault would hit a reader.
     fn fault_in(&self, part: Range<usize>) -> Result<()> {
         self.touch(part);
         Ok(())
@@ -222,13 +223,13 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: 1. exactly what `new` mapped; 2. who owns the mapping drops it after all that points into it.
+        // SAFETY: 1. exactly what `new` mapped; 2. the owner of the mapping drops it after all that points into it.
         let unmapped = unsafe { mm::munmap(self.mapped.as_ptr().cast(), self.mapped_len) };
         debug_assert!(unmapped.is_ok());
     }
 }
 
-/// Refuses at once what would end in the system killing the process while memory is faulted in.
+/// Refuses at once a size at which the system would kill the process while memory is faulted in.
 pub(crate) fn check_fits(len: usize) -> Result<()> {
     match available_memory() {
         Some(available) if len as u64 > available => {
@@ -242,7 +243,7 @@ pub(crate) fn check_fits(len: usize) -> Result<()> {
     }
 }
 
-/// Returns what the kernel believes can be had without swapping, in bytes; `None` where it does not say (macOS).
+/// Returns how much memory the kernel can give without swapping, in bytes; `None` where it does not say (macOS).
 fn available_memory() -> Option<u64> {
     let meminfo = fs::read_to_string("/proc/meminfo").ok()?;
     let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -267,7 +268,7 @@ mod tests {
         }
     }
 
-    /// How many of the mapping's pages have memory.
+    /// Counts the mapping's pages that have memory.
     #[cfg(all(feature = "uring", not(miri)))]
     fn present(mapping: &Mapping) -> usize {
         let mut pages = vec![0_u8; mapping.len / SMALL];

@@ -1,9 +1,9 @@
-//! Tells the processor which memory is looked at next, so that cache misses which do not depend on one another overlap.
+//! Tells the processor which memory is read next, so that cache misses which do not depend on one another overlap.
 
 #![allow(unsafe_code)]
 
-/// Has the processor load the cache line of an address, and goes on at once. The address may be any; nothing is read as far as the
-/// program is concerned. On processors that cannot be told so in stable Rust it does nothing.
+/// Has the processor load the cache line of an address, and returns at once. The address may be any; for the program nothing is
+/// read. On processors that have no such instruction in stable Rust it does nothing.
 #[inline(always)]
 pub(crate) fn prefetch<T>(at: *const T) {
     #[cfg(all(target_arch = "x86_64", not(miri)))]

@@ -1,14 +1,14 @@
 //! The process that a pool belongs to.
 //!
-//! A process that is forked has a copy of the pool's memory and none of its threads: requests in flight never end there, and locks
-//! that other threads had at that moment are never released. Ring and files it shares with the pool's own process. So
-//! whatever waits, takes a lock or touches a disk asks first whether it runs in the pool's process. On Linux that costs no call of
-//! the system: it looks at memory that the kernel keeps from forked processes, which find it zeroed (Linux 4.14; before that no
+//! A process that is forked has a copy of the pool's memory and none of its threads: requests in flight never end there, and
+//! locks that other threads had at that moment are never released. It shares ring and files with the pool's own process. So any
+//! code that waits, takes a lock or touches a disk asks first whether it runs in the pool's process. On Linux that costs no
+//! system call: it reads memory that the kernel keeps from forked processes, which find it zeroed (Linux 4.14; before that no
 //! fork is noticed). On macOS it compares the process's number.
 //!
-//! Of the same kind is the page table on Linux, so that no page is found there, and a thread that finds a page need not ask; on
-//! macOS a forked process reads its copy of such a page. And so are the frames on Linux: a copy of memory that is registered would
-//! be made at once by the fork, and the device may write to it meanwhile.
+//! The page table is memory of this kind on Linux, so that a forked process finds no page there, and a thread that finds a page
+//! need not ask. On macOS a forked process reads its copy of such a page. The frames are memory of this kind on Linux too: the
+//! fork would at once copy memory that is registered, and the device may write to it meanwhile.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ impl Process {
         Mark::new().map(Self)
     }
 
-    /// Whether this is the process that calls.
+    /// Returns whether this is the process that calls.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
         #[cfg(test)]
@@ -34,7 +34,7 @@ impl Process {
         self.0.is_of_this_process() || seeded!("fork_not_noticed")
     }
 
-    /// An error where another process calls.
+    /// Returns an error where another process calls.
     #[inline]
     pub(crate) fn check(&self) -> Result<()> {
         if self.is_current() { Ok(()) } else { Err(Error::Forked) }
@@ -102,7 +102,7 @@ mod mark {
     }
 }
 
-/// For tests of what a forked process does where locks are held.
+/// Helps to test what a forked process does where locks are held.
 #[cfg(test)]
 pub(crate) mod in_a_child {
     use std::cell::Cell;
@@ -135,7 +135,7 @@ mod tests {
         sync::wait::Drive,
     };
 
-    /// A pinned page whose line others stand in, and of a pool for whose frames others wait.
+    /// Makes a pinned page with waiters in its line, in a pool with waiters for frames.
     fn wanted_page() -> (Residency, Pin) {
         let pool = pool_of(1);
         let claimed = pool.take_clean().unwrap();

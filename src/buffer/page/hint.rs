@@ -4,8 +4,9 @@ use crate::id::{FrameNo, PageId};
 
 /// The frame in which a page was, from [`PinnedPage::hint`](crate::PinnedPage::hint) or a guard's `hint`.
 ///
-/// Kept beside a reference to the page, it saves the next access the look at the page table. It holds nothing: the page may leave
-/// the frame, and another come. Then the page is looked up as if there were no hint. (PostgreSQL's `ReadRecentBuffer`.)
+/// Kept beside a reference to the page, it saves the next access the lookup in the page table. It holds nothing: the page may
+/// leave the frame, and another page may take its place. Then the page is looked up as if there were no hint. (PostgreSQL's
+/// `ReadRecentBuffer`.)
 ///
 /// # Examples
 /// ```
@@ -27,7 +28,7 @@ use crate::id::{FrameNo, PageId};
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct PageHint(pub(crate) FrameNo);
 
-/// A page, and where it was the last time, if that is known. Made of a [`PageId`], or by [`PageId::at`].
+/// A page, and where it was the last time, if that is known. Made from a [`PageId`], or by [`PageId::at`].
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct PageAt {
     pub(crate) page: PageId,
@@ -35,7 +36,7 @@ pub struct PageAt {
 }
 
 impl PageId {
-    /// Names the page together with where it was, for an access that looks there first.
+    /// Names the page together with the frame in which it was, for an access that looks there first.
     #[inline]
     #[must_use]
     pub const fn at(self, hint: PageHint) -> PageAt {

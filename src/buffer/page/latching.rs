@@ -22,7 +22,7 @@ impl Latching {
         Self { latch, page: Some(page), ticket: None }
     }
 
-    /// Goes on waiting. Gives the pin, which has the latch then.
+    /// Continues the wait. Returns the pin, which has the latch then.
     pub(crate) fn poll(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Pin>> {
         if let Some(page) = &self.page {
             page.pin.frames().process.check()?;

@@ -4,10 +4,10 @@
 //! orders access to its bytes. A guard is a latch as a value: [`PageRead`] and [`PageWrite`] borrow their pin, [`OwnedPageRead`] and
 //! [`OwnedPageWrite`] own it. A [`PageHint`] is where a page was.
 //!
-//! The guards are the only way to the bytes, so this folder holds the only references ever made into a frame. A frame that is being read
-//! from disk has none: no pin on it gets into these types before the read is over.
+//! The guards are the only way to the bytes, so this folder holds the only references ever made into a frame. There is none into
+//! a frame that is being read from disk: no pin on it gets into these types before the read is over.
 //!
-//! Lock order: content latches are the caller's to order. Within the pool only write-out takes them, one at a time.
+//! Lock order: the caller orders content latches. Within the pool only write-out takes them, one at a time.
 //!
 //! PostgreSQL's counterpart: `PinBuffer` and `LockBuffer` in `bufmgr.c`.
 
@@ -45,8 +45,8 @@ use crate::{
 
 /// A page that stays in its frame for as long as this value lives.
 ///
-/// Can be sent to another thread, outlive the pool it came from, and be [cloned](Self::try_clone). Keep pins short: a pool
-/// whose frames are all pinned has none for anybody else.
+/// Can be sent to another thread, outlive the pool it came from, and be [cloned](Self::try_clone). Keep pins short: while all
+/// frames of a pool are pinned, other callers get none.
 pub struct PinnedPage {
     pin: Pin,
 }
@@ -58,7 +58,7 @@ impl PinnedPage {
         Self { pin }
     }
 
-    /// The pin inside, held by the state word.
+    /// Returns the pin inside, held by the state word.
     pub(crate) fn into_pin(self) -> Pin {
         self.pin.into_counted()
     }
@@ -80,7 +80,7 @@ impl PinnedPage {
         PageHint(self.pin.frame_no())
     }
 
-    /// Another pin on the same page.
+    /// Takes another pin on the same page.
     ///
     /// # Errors
     /// [`Error::TooManyPins`] where the page has a million pins already.
@@ -90,14 +90,14 @@ impl PinnedPage {
         Ok(Self { pin })
     }
 
-    /// Reads the page: waits until no one changes it. Any number of readers share it.
+    /// Latches the page for reading: waits while another thread changes it. Any number of readers share it.
     ///
     /// A thread that already reads a page must not wait to read it again: a writer that got in line in between would wait for the
     /// first guard, and the second for the writer.
     ///
     /// # Panics
     /// In a process that was [forked](crate::BufferPool#processes-that-are-forked) while the page was being changed, and so stays
-    /// latched there. So do the other ways to wait for a page in hand to read it.
+    /// latched there. The other methods that wait for a latch to read a pinned page panic then, too.
     #[inline]
     #[must_use]
     pub fn read(&self) -> PageRead<'_> {
@@ -105,26 +105,27 @@ impl PinnedPage {
         PageRead::of_latched(&self.pin)
     }
 
-    /// Reads the page if that needs no wait.
+    /// Latches the page for reading if that needs no wait.
     #[inline]
     #[must_use]
     pub fn try_read(&self) -> Option<PageRead<'_>> {
-        // Made only where the latch was had: a guard releases it when it is dropped.
+        // Made only if the latch was taken: a guard releases it when it is dropped.
         self.pin.try_latch(Latch::Shared).then(|| PageRead::of_latched(&self.pin))
     }
 
-    /// [`read`](Self::read) for tasks. Dropping the future leaves the line. It gives way to other tasks now and then,
+    /// Latches the page for reading, for tasks. Dropping the future leaves the line. It gives way to other tasks now and then,
     /// [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
     ///
-    /// Do not hold a guard across an `.await` on another page: a task that sleeps with a latch stops everybody who wants it.
+    /// Do not hold a guard across an `.await` on another page: while a task is suspended with a latch, all other threads and
+    /// tasks that want the page wait.
     pub async fn read_async(&self) -> PageRead<'_> {
         let latched = LatchWait { pin: &self.pin, latch: Latch::Shared, ticket: None }.await;
         latched.unwrap_or_else(|error| panic!("{error}"));
         PageRead::of_latched(&self.pin)
     }
 
-    /// Changes the page: waits until no one else reads or changes it. It becomes dirty when the guard's bytes are first
-    /// borrowed mutably.
+    /// Latches the page for changing: waits until no other thread reads or changes it. The page becomes dirty when the guard's
+    /// bytes are first borrowed mutably.
     ///
     /// # Errors
     /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
@@ -134,20 +135,20 @@ impl PinnedPage {
         Ok(PageWrite::of_latched(&self.pin))
     }
 
-    /// Changes the page if that needs no wait: `None` where it would.
+    /// Latches the page for changing if that needs no wait: `None` where it would.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
     pub fn try_write(&self) -> Result<Option<PageWrite<'_>>> {
         self.check_writable()?;
         Ok(self.pin.try_latch(Latch::Exclusive).then(|| PageWrite::of_latched(&self.pin)))
     }
 
-    /// [`write`](Self::write) for tasks. Dropping the future leaves the line. It gives way to other tasks now and then,
+    /// Latches the page for changing, for tasks. Dropping the future leaves the line. It gives way to other tasks now and then,
     /// [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
     pub async fn write_async(&self) -> Result<PageWrite<'_>> {
         self.check_writable()?;
         LatchWait { pin: &self.pin, latch: Latch::Exclusive, ticket: None }.await?;
@@ -164,35 +165,35 @@ impl PinnedPage {
     /// Latches the page for changing, with the pin in the guard: waits until no other thread reads or changes it.
     ///
     /// # Errors
-    /// As [`write`](Self::write).
+    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
     pub fn into_write(self) -> Result<OwnedPageWrite> {
         self.check_writable()?;
         self.pin.latch(Latch::Exclusive);
         Ok(OwnedPageWrite::of_latched(self.pin))
     }
 
-    /// The page's bytes without a copy, for as long as any clone or slice of the `Bytes` lives.
+    /// Returns the page's bytes without a copy, for as long as any clone or slice of the `Bytes` lives.
     ///
-    /// They hold the pin **and a share latch**: whoever wants to change the page waits for the last of them. Where they are to
-    /// live long, [copy](Self::to_bytes) instead.
+    /// They hold the pin **and a share latch**: a thread that wants to change the page waits until the last of them is dropped.
+    /// If they live long, [copy](Self::to_bytes) instead.
     #[must_use]
     pub fn freeze(self) -> Bytes {
         self.pin.latch(Latch::Shared);
         Bytes::from_owner(Frozen(self.pin))
     }
 
-    /// A copy of the page's bytes.
+    /// Copies the page's bytes.
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         Bytes::copy_from_slice(&self.read())
     }
 
-    /// Gives the pin with that latch, if it can be had now.
+    /// Returns the pin with that latch, if the latch is free now.
     pub(crate) fn try_latched(self, latch: Latch) -> Option<Pin> {
         self.pin.try_latch(latch).then_some(self.pin)
     }
 
-    /// The path of the page's file, for an error.
+    /// Returns the path of the page's file, for an error.
     fn path(&self) -> Option<Arc<Path>> {
         self.pin.frames().file_paths.of(self.id().file)
     }
@@ -229,7 +230,7 @@ impl Drop for Frozen {
     }
 }
 
-/// The bytes of a pinned frame.
+/// Returns the bytes of a pinned frame.
 ///
 /// # Safety
 /// The caller holds a latch on the frame through this pin, or is verifying it, and goes on for as long as the slice lives.
@@ -237,13 +238,12 @@ impl Drop for Frozen {
 unsafe fn bytes_of(pin: &Pin) -> &[u8] {
     let frames = pin.frames();
     let address = frames.address_in(pin.frame_no(), pin.frame().state.load()).as_ptr();
-    // SAFETY: 1. `page_size` bytes from `address` on are this frame's, initialised since the arena was mapped; 2. by the
-    // caller's right nobody holds a `&mut` to them, and no lease of a read exists any more; 3. the pin
-    // keeps the memory and the page.
+    // SAFETY: 1. `page_size` bytes from `address` on are this frame's, initialised since the arena was mapped; 2. by the caller's
+    // right there is no `&mut` to them, and no lease of a read exists any more; 3. the pin keeps the memory and the page.
     unsafe { slice::from_raw_parts(address, frames.page_size().bytes()) }
 }
 
-/// Waits for a latch in a task.
+/// A wait for a latch in a task.
 struct LatchWait<'a> {
     pin: &'a Pin,
     latch: Latch,

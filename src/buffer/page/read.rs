@@ -28,8 +28,8 @@ impl<'a> PageRead<'a> {
         self.pin.frame().page()
     }
 
-    /// Returns where the last record of the page ends: one that was [stated](crate::PageWrite::set_lsn) since it was read from disk, or, in a
-    /// pool that was told [where pages keep it](crate::PageLsn), the one in its bytes.
+    /// Returns where the last record of the page ends: one that was [stated](crate::PageWrite::set_lsn) since the page was read
+    /// from disk, or, in a pool that knows [where pages keep it](crate::PageLsn), the one in its bytes.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()
@@ -102,8 +102,8 @@ impl OwnedPageRead {
         self.pin.frame().page()
     }
 
-    /// Returns where the last record of the page ends: one that was [stated](crate::PageWrite::set_lsn) since it was read from disk, or, in a
-    /// pool that was told [where pages keep it](crate::PageLsn), the one in its bytes.
+    /// Returns where the last record of the page ends: one that was [stated](crate::PageWrite::set_lsn) since the page was read
+    /// from disk, or, in a pool that knows [where pages keep it](crate::PageLsn), the one in its bytes.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()
@@ -115,7 +115,7 @@ impl OwnedPageRead {
         PageHint(self.pin.frame_no())
     }
 
-    /// Releases the latch, so that others can change the page, and keeps the pin.
+    /// Releases the latch, so that other threads can change the page, and keeps the pin.
     #[must_use]
     pub fn unlatch(self) -> PinnedPage {
         let mut guard = ManuallyDrop::new(self);

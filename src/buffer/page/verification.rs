@@ -1,7 +1,8 @@
 //! Verification: a thread that wants a page has the engine's codec open it, in place and once, before the page can be used.
 //!
-//! For all others the read goes on meanwhile. A codec that refuses the page, or panics, fails the read: the page is unmapped before any thread is
-//! told, so the bytes, which may be half opened by then, are shown to none and opened by none a second time.
+//! For all other threads the read goes on meanwhile. A codec that refuses the page, or panics, fails the read: the page is
+//! unmapped before any thread is told. So the bytes, which may be half opened by then, are shown to no thread, and not opened a
+//! second time.
 
 #![allow(unsafe_code)]
 
@@ -15,7 +16,7 @@ use crate::{
     error::{Error, Result},
 };
 
-/// The right to the bytes of a page that was read and not verified yet. For all others its read goes on meanwhile.
+/// The right to the bytes of a page that was read and not verified yet. For all other threads its read goes on meanwhile.
 ///
 /// Dropped without a verdict, as by a panic in the codec, it fails the read.
 pub(crate) struct Verification<'a> {
@@ -25,11 +26,11 @@ pub(crate) struct Verification<'a> {
 }
 
 impl<'a> Verification<'a> {
-    /// Takes the verification upon the caller, unless the page is verified, being verified, or gone.
+    /// Takes the verification for the caller, unless the page is verified, being verified, or gone.
     pub(crate) fn begin(pool: &'a Residency, pin: &Pin) -> Option<Self> {
         // A pin of its own, as every read has.
         let own = pin.again()?;
-        // Made only where it was begun: dropped, it ends the verification.
+        // Made only if the verification was begun: dropped, it ends it.
         own.frame().state.try_update(State::begin_verify).is_ok().then(|| Self { pool, reading: Some(own) })
     }
 

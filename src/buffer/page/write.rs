@@ -39,7 +39,7 @@ impl Change {
             return;
         }
         self.first.get_or_insert(record.begin);
-        // What was there before is gone, with its records: redo may go on from one that is older than they were.
+        // The former bytes are gone, with their records: redo may continue from a record that is older than they were.
         match self.is_overwritten {
             true => pin.frame().set_lsn(record.end),
             false => pin.frame().raise_lsn(record.end),
@@ -83,7 +83,7 @@ impl Change {
         place.write(lsn, unsafe { bytes.as_mut() });
     }
 
-    /// Makes the change ready to be seen. The release of the latch is next.
+    /// Makes the change ready to be seen. The latch is released next.
     fn publish(&mut self, pin: &Pin) {
         if !pin.frames().process.is_current() {
             return;
@@ -103,8 +103,9 @@ impl Change {
 
 /// The bytes of a [`PinnedPage`], which no other thread sees meanwhile.
 ///
-/// Borrowing them mutably marks the page dirty, as does a record that is stated. Dropping the guard makes that known, in the same step that lets others in.
-/// A guard that is forgotten (`mem::forget`) keeps the page latched, and so in its frame, for ever.
+/// Borrowing them mutably marks the page dirty, as does a record that is stated. Dropping the guard makes the change known, in
+/// the same step that releases the latch. A guard that is forgotten (`mem::forget`) keeps the page latched, and so in its frame,
+/// for ever.
 pub struct PageWrite<'a> {
     pin: &'a Pin,
     change: Change,
@@ -122,35 +123,34 @@ impl<'a> PageWrite<'a> {
         self.pin.frame().page()
     }
 
-    /// States the log record that covers the change, as a [`LogRecord`]: `set_lsn(begin..end)`, or `set_lsn(number)` where the log counts
-    /// records. The page is then not written before the log is durable up to the highest end of them (C8). Call it for every record, in
-    /// rising order.
+    /// States the log record that covers the change, as a [`LogRecord`]: `set_lsn(begin..end)`, or `set_lsn(number)` where the
+    /// log counts records. The page is not written until the log is durable up to the highest end of them (C8). Call it for every
+    /// record, in rising order.
     ///
-    /// The record must have got its place in the log while this guard was held: by that a
-    /// [checkpoint](crate::CheckpointReport::redo_lsn) knows that changes which it did not wait for are behind the end that the log
-    /// had before it.
+    /// The record must have got its place in the log while this guard was held. A [checkpoint](crate::CheckpointReport::redo_lsn)
+    /// relies on that: changes for which it did not wait are behind the end that the log had before it.
     ///
-    /// A change that needs no record says so, by [`Lsn::UNLOGGED`]: a guard that is dropped after a change without any call
-    /// counts as a call that was [forgotten](crate::options::UnloggedChanges).
+    /// State [`Lsn::UNLOGGED`] for a change that needs no record. A guard that is dropped after a change without any call counts
+    /// as a [forgotten call](crate::options::UnloggedChanges).
     pub fn set_lsn(&mut self, record: impl Into<LogRecord>) {
         self.change.set_lsn(self.pin, record.into());
     }
 
-    /// States a log record that holds the whole page, as it is when the guard is dropped. It covers whatever was changed before, so a
-    /// page that was [refused](crate::options::UnloggedChanges::Refuse) can be written again; and the page's [`lsn`](Self::lsn) is its end then, be
-    /// it lower than before, as in redo. Else as [`set_lsn`](Self::set_lsn).
+    /// States a log record that holds the whole page, as it is when the guard is dropped. The record covers all earlier changes,
+    /// so a page that was [refused](crate::options::UnloggedChanges::Refuse) can be written again. The page's [`lsn`](Self::lsn)
+    /// becomes the end of the record, even if it was higher before, as in redo. The rules of [`set_lsn`](Self::set_lsn) hold.
     pub fn set_image_lsn(&mut self, record: impl Into<LogRecord>) {
         self.change.set_image_lsn(self.pin, record.into());
     }
 
-    /// Returns where the last record of the page ends: one that was stated since it was read from disk, or, in a pool that was told
-    /// [where pages keep it](crate::PageLsn), the one in its bytes.
+    /// Returns where the last record of the page ends: one that was stated since the page was read from disk, or, in a pool that
+    /// knows [where pages keep it](crate::PageLsn), the one in its bytes.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()
     }
 
-    /// Lets other readers in and keeps on reading, with no gap for another writer.
+    /// Downgrades to a share latch and keeps reading, with no gap for another writer.
     #[must_use]
     pub fn downgrade(mut self) -> PageRead<'a> {
         self.change.publish(self.pin);
@@ -194,8 +194,8 @@ impl fmt::Debug for PageWrite<'_> {
 
 /// A page that is pinned and latched for changing, as one value, from [`BufferPool::write`](crate::BufferPool::write).
 ///
-/// It borrows nothing: a function can return it, and a struct can keep it, as for latch coupling in a loop. Else it is as a
-/// [`PageWrite`]: dropping it makes the change known, then releases the latch and the pin.
+/// It borrows nothing: a function can return it, and a struct can keep it, as for latch coupling in a loop. Otherwise it is like
+/// a [`PageWrite`]: dropping it makes the change known, then releases the latch and the pin.
 ///
 /// # Examples
 /// ```
@@ -266,8 +266,8 @@ impl OwnedPageWrite {
         self.change.set_image_lsn(pin, record.into());
     }
 
-    /// Returns where the last record of the page ends: one that was stated since it was read from disk, or, in a pool that was told
-    /// [where pages keep it](crate::PageLsn), the one in its bytes.
+    /// Returns where the last record of the page ends: one that was stated since the page was read from disk, or, in a pool that
+    /// knows [where pages keep it](crate::PageLsn), the one in its bytes.
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin().frame().page_lsn()
@@ -279,7 +279,7 @@ impl OwnedPageWrite {
         PageHint(self.pin().frame_no())
     }
 
-    /// Lets other readers in and keeps on reading, with no gap for another writer.
+    /// Downgrades to a share latch and keeps reading, with no gap for another writer.
     #[must_use]
     pub fn downgrade(mut self) -> OwnedPageRead {
         let pin = self.end(Pin::downgrade_latch);

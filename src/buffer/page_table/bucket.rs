@@ -22,7 +22,7 @@ pub(super) const PLACES: usize = if cfg!(loom) { 2 } else { 7 };
 pub(super) struct Bucket {
     /// What is in which place; zero where nothing is.
     keys: [AtomicU64; PLACES],
-    /// The clusters that belong here or before and went on.
+    /// How many clusters belong here or in an earlier bucket and were passed on.
     passed_on: AtomicU64,
     clusters: [Cluster; PLACES],
 }
@@ -46,7 +46,7 @@ unsafe impl Zeroed for Bucket {
 }
 
 impl Slot {
-    /// As it stands there: another value stands for another frame, and zero for none.
+    /// Returns the word as it is: another value stands for another frame, and zero for none.
     #[inline]
     pub(super) fn raw(&self) -> u32 {
         self.0.load(Ordering::Acquire)
@@ -62,19 +62,19 @@ impl Slot {
     }
 }
 
-/// What the cluster of a page is called.
+/// Returns the key of the page's cluster.
 #[inline]
 pub(super) fn key_of(page: PageId) -> u64 {
     page.to_word() / BLOCKS as u64 + 1
 }
 
-/// The page's place in its cluster.
+/// Returns the page's place in its cluster.
 #[inline]
 pub(super) fn block_of(page: PageId) -> usize {
     page.block.0 as usize % BLOCKS
 }
 
-/// The pages of the cluster that have frames.
+/// Returns the pages of the cluster that have frames.
 pub(super) fn mapped_in(key: u64, cluster: &Cluster) -> impl Iterator<Item = (FrameNo, PageId)> {
     let first = (key - 1) * BLOCKS as u64;
     let slots = cluster.iter().enumerate();
@@ -87,19 +87,19 @@ impl Bucket {
         &self.keys[place]
     }
 
-    /// All places and what is in them.
+    /// Returns all places and what is in them.
     #[inline]
     pub(super) fn keys(&self) -> impl Iterator<Item = (usize, u64)> {
         self.keys.iter().map(|key| key.load(Ordering::Acquire)).enumerate()
     }
 
-    /// The pages that are mapped here.
+    /// Returns the pages that are mapped here.
     pub(super) fn entries(&self) -> impl Iterator<Item = (FrameNo, PageId)> {
         let taken = self.keys().filter(|&(_, key)| key != 0);
         taken.flat_map(|(place, key)| mapped_in(key, self.cluster(place)))
     }
 
-    /// The place of this key.
+    /// Returns the place of this key.
     #[inline]
     pub(super) fn place_of(&self, key: u64) -> Option<usize> {
         // All are compared, without a branch, since the processor cannot guess which it is.

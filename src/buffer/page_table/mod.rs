@@ -1,22 +1,23 @@
 //! The page table: which frame holds a page.
 //!
-//! Pages are translated by *clusters*: sixteen consecutive blocks of a file, whose frame numbers are one cache line (clustered page
-//! tables: Talluri and Hill, SOSP 1995). A [bucket] holds seven clusters, and their keys in a line of its own; which bucket, and
-//! which place in it, a hash of the key says. A cluster is nearly always at that place, so the processor loads key and frame
+//! Pages are translated by *clusters*: sixteen consecutive blocks of a file, whose frame numbers are one cache line (clustered
+//! page tables: Talluri and Hill, SOSP 1995). A [bucket] holds seven clusters, and their keys in a line of its own. A hash of the
+//! key chooses the bucket, and the place in it. A cluster is nearly always at that place, so the processor loads key and frame
 //! number side by side, before it knows that the key is the right one.
 //!
-//! * **Readers take no lock.** What is found is a [`Translation`] that was true a moment ago: its frame is pinned, and then it must
-//!   [still hold](Translation::still_holds). Finding none is *probably* a miss; an entry that nobody touches is always found.
+//! * **Readers take no lock.** A lookup returns a [`Translation`] that was true a moment ago: its frame is pinned, and then it
+//!   must [still hold](Translation::still_holds). Finding none is *probably* a miss; an entry that no thread changes is always
+//!   found.
 //! * **Writers hold the lock of the page's [partition]** (level 4 of the lock order). What they find, and do not find, is true.
 //!   The miss path ends in such a look, so a page never gets two frames.
-//! * **A cluster stays in its place** until the last of its pages goes, or its partition grows. A removal leaves no trace: how many
-//!   buckets a look goes on to depends on what is in the table now, not on its history.
+//! * **A cluster stays in its place** until the last of its pages goes, or its partition grows. A removal leaves no trace: how
+//!   many buckets a lookup visits depends on what is in the table now, not on its history.
 //!
-//! A partition begins with as many buckets as a pool needs whose pages lie side by side, and doubles when more than half of its places
-//! are taken, up to a place and a third for each frame: so a pool of scattered pages, each alone in its cluster, has room too, and takes
-//! memory for it (some 100 to 200 bytes a frame) only then. It never shrinks. Buckets of one number in all partitions are neighbours,
-//! so what is in use is the front of the array. That a partition overflows at its largest is beyond eighteen standard
-//! deviations of the hash, which is seeded per table; it is reported as [`Full`] all the same.
+//! A partition begins with as many buckets as a pool needs whose pages lie side by side. It doubles when more than half of its
+//! places are taken, up to a place and a third for each frame. So a pool of scattered pages, each alone in its cluster, has room
+//! too, and takes memory for it (some 100 to 200 bytes a frame) only then. It never shrinks. Buckets of one number in all
+//! partitions are neighbours, so what is in use is the front of the array. That a partition overflows at its largest is beyond
+//! eighteen standard deviations of the hash, which is seeded per table; it is reported as [`Full`] all the same.
 
 mod bucket;
 mod partition;
@@ -48,8 +49,8 @@ const GROWING: u32 = 1 << 31;
 
 pub(crate) struct PageTable {
     buckets: HugeSlice<Bucket>,
-    /// For each partition the highest index that one of its buckets has now, with all bits set below that of its highest: the mask
-    /// of the hash. It changes with each growth and never comes back.
+    /// For each partition the highest index of its buckets, with all bits set below its highest bit: the mask of the hash. It
+    /// changes with each growth and never comes back.
     spans: HugeSlice<AtomicU32>,
     /// For each partition how many places are taken.
     locks: Box<[CachePadded<Mutex<u32>>]>,
@@ -71,10 +72,10 @@ struct Sought {
 }
 
 impl Sought {
-    /// The bucket where the cluster belongs in a partition of this span.
+    /// Returns the bucket where the cluster belongs in a partition of this span.
     #[inline]
     fn bucket(self, span: u32) -> usize {
-        // The highest bit, which says that the partition grows, is none of the index.
+        // The highest bit, which says that the partition grows, does not belong to the index.
         (self.index() & span) as usize
     }
 
@@ -83,7 +84,7 @@ impl Sought {
         (self.hash >> 33) as u32
     }
 
-    /// The place where it belongs.
+    /// Returns the place where it belongs.
     #[inline]
     fn place(self) -> usize {
         (((self.hash & 0xffff_ffff) * PLACES as u64) >> 32) as usize
@@ -91,7 +92,7 @@ impl Sought {
 }
 
 impl PageTable {
-    /// A table for a pool of `frames`, of `most` in the end.
+    /// Makes a table for a pool of `frames`, of `most` in the end.
     pub(crate) fn new(frames: usize, most: usize) -> PoolResult<Self> {
         let partitions = most.div_ceil(PARTITION).next_power_of_two();
         let buckets_for = |places: usize| places.div_ceil(partitions * PLACES).next_power_of_two();
@@ -104,18 +105,18 @@ impl PageTable {
             locks: (0..partitions).map(|_| CachePadded::default()).collect(),
             seed: random_seed(),
         };
-        // A forked process finds no page, nor a partition that never ends to grow.
+        // A forked process finds no page, and no partition whose growth never ends.
         table.buckets.keep_from_children();
         table.spans.keep_from_children();
         Ok(table)
     }
 
-    /// The bytes that the table takes.
+    /// Returns the bytes that the table takes.
     pub(crate) fn memory(&self) -> usize {
         self.in_use() * size_of::<Bucket>() + size_of_val(&*self.spans) + size_of_val(&*self.locks)
     }
 
-    /// So many buckets, the first ones, are in use, or all but some of them.
+    /// Returns how many buckets, the first ones, are in use, but for some of them.
     fn in_use(&self) -> usize {
         let spans = self.spans.iter().map(|span| span.load(Ordering::Relaxed) & !GROWING);
         spans.max().map_or(0, |span| span as usize + 1)
@@ -144,7 +145,7 @@ impl PageTable {
         &self.spans[self.partition_of(sought)]
     }
 
-    /// Finds the page's frame without a lock (see the module's head); else gives the span in which it was sought.
+    /// Finds the page's frame without a lock (see the module's head); otherwise returns the span in which it was sought.
     #[inline(always)]
     pub(crate) fn find(&self, page: PageId) -> Result<Translation<'_>, Span> {
         let sought = self.sought(page);
@@ -158,7 +159,7 @@ impl PageTable {
         Translation::seen(sought, bucket, place, span_word, span).ok_or(Span(span))
     }
 
-    /// Finds the page's frame, also while its cluster is on its way to another place.
+    /// Finds the page's frame, also while its cluster is moved to another place.
     pub(crate) fn find_at_rest(&self, page: PageId) -> Option<Translation<'_>> {
         match self.find(page) {
             Ok(found) => Some(found),
@@ -166,7 +167,7 @@ impl PageTable {
         }
     }
 
-    /// Finds a page that was not found in this span, if only because its cluster was on its way to another place.
+    /// Finds a page that was not found in this span, perhaps because its cluster was being moved to another place.
     #[cold]
     pub(crate) fn find_again(&self, page: PageId, Span(span): Span) -> Option<Translation<'_>> {
         let now = self.span_word(self.sought(page)).load(Ordering::Acquire);
@@ -190,7 +191,7 @@ impl PageTable {
         }
     }
 
-    /// The same behind the first of them, from which clusters have gone on.
+    /// Looks through the buckets behind the first, to which clusters were passed on.
     #[cold]
     fn look_further(&self, sought: Sought, span: u32) -> Option<(&Bucket, usize)> {
         for bucket in self.path(sought, span).skip(1) {
@@ -204,13 +205,13 @@ impl PageTable {
         None
     }
 
-    /// The buckets where the cluster may be, in the order in which they are tried.
+    /// Returns the buckets where the cluster may be, in the order in which they are tried.
     fn path(&self, sought: Sought, span: u32) -> impl ExactSizeIterator<Item = &Bucket> {
         let (first, span, partitions) = (sought.bucket(span), (span & !GROWING) as usize, self.spans.len());
         (0..span + 1).step_by(partitions).map(move |further| &self.buckets[(first + further) & span])
     }
 
-    /// Has the processor load what a look for the page begins with.
+    /// Has the processor load what a lookup of the page reads first.
     #[inline]
     pub(crate) fn prefetch(&self, page: PageId) {
         let sought = self.sought(page);
@@ -224,7 +225,7 @@ impl PageTable {
         Partition::lock(self, page)
     }
 
-    /// Returns whether a page of this page's cluster has a frame. False is probably so, as where a lookup finds none.
+    /// Returns whether a page of this page's cluster has a frame. False is probable only, as when a lookup finds none.
     pub(crate) fn has_any_of_cluster(&self, page: PageId) -> bool {
         let sought = self.sought(page);
         let span = self.span_word(sought).load(Ordering::Acquire);
@@ -241,12 +242,12 @@ impl PageTable {
         listed
     }
 
-    /// All pages that have frames, of a table that does not change meanwhile.
+    /// Returns all pages that have frames, of a table that does not change meanwhile.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (FrameNo, PageId)> {
         self.buckets[..self.in_use()].iter().flat_map(Bucket::entries)
     }
 
-    /// How many clusters the blocks are in.
+    /// Returns how many clusters the blocks are in.
     pub(crate) fn clusters_of(blocks: &Range<u32>) -> usize {
         blocks.len().div_ceil(BLOCKS)
     }
@@ -299,7 +300,7 @@ impl<'a> Translation<'a> {
         FrameNo(self.entry - 1)
     }
 
-    /// Whether the frame holds that very page, asked by a thread that has pinned the frame meanwhile.
+    /// Returns whether the frame holds that very page. Asked by a thread that has pinned the frame meanwhile.
     ///
     /// While it is pinned the frame keeps its page, and only the page's own slot names it. So if this slot does, it was the page's at
     /// that moment, unless clusters have been moved; and then the key, read before the slot, was the page's too: a cluster that has a page

@@ -39,7 +39,7 @@ impl<'a> Partition<'a> {
         Self { table, sought, cluster, taken }
     }
 
-    /// The page's frame.
+    /// Returns the page's frame.
     pub(crate) fn frame(&self) -> Option<FrameNo> {
         self.cluster.and_then(|(bucket, place)| bucket.cluster(place)[self.sought.block].load())
     }
@@ -49,7 +49,7 @@ impl<'a> Partition<'a> {
         Translation::seen(self.sought, bucket, place, self.span_word(), self.span())
     }
 
-    /// The pages of the page's cluster that have frames.
+    /// Returns the pages of the page's cluster that have frames.
     pub(super) fn list(&self) -> impl Iterator<Item = (FrameNo, PageId)> {
         let key = self.sought.key;
         self.cluster.into_iter().flat_map(move |(bucket, place)| mapped_in(key, bucket.cluster(place)))
@@ -99,14 +99,14 @@ impl<'a> Partition<'a> {
         }
     }
 
-    /// Looks from another page of the same cluster from here on.
+    /// Moves on to another page of the same cluster.
     pub(crate) fn turn_to(&mut self, page: PageId) {
         debug_assert_eq!(bucket::key_of(page), self.sought.key);
         self.sought.block = block_of(page);
     }
 
-    /// Doubles the partition, unless it is at its largest. Meanwhile readers find its clusters where they were, or nowhere; its span
-    /// tells them that this may be so.
+    /// Doubles the partition, unless it is at its largest. Meanwhile readers find its clusters where they were, or not at all;
+    /// its span tells them that this may be so.
     #[cold]
     fn grow(&self) {
         let span = self.span();
@@ -125,7 +125,7 @@ impl<'a> Partition<'a> {
             }
             bucket.pass_on(bucket.passed_on().wrapping_neg());
         }
-        // Of use under this lock only: readers do not trust a span in which it is set.
+        // Used under this lock only: readers do not trust a span in which it is set.
         self.span_word().store(doubled | GROWING, Ordering::Release);
         for (key, frames) in clusters {
             let sought = Sought { key, hash: self.table.hash_of(key), block: 0 };
@@ -136,7 +136,7 @@ impl<'a> Partition<'a> {
         self.span_word().store(doubled, Ordering::Release);
     }
 
-    /// Puts a cluster that is not there into a place, which `fill` fills.
+    /// Puts a cluster that is not in the table into a place, which `fill` fills.
     fn put(&self, sought: Sought, fill: impl FnOnce(&Cluster)) -> Result<ClusterPlace<'a>, Full> {
         let free = |bucket: &Bucket| {
             let belongs =
@@ -146,7 +146,7 @@ impl<'a> Partition<'a> {
         let with_room =
             self.path(sought).enumerate().find_map(|(passed, bucket)| Some((passed, bucket, free(bucket)?)));
         let (passed, bucket, place) = with_room.ok_or(Full)?;
-        // Counted first, so that no look stops short of it.
+        // Counted first, so that no lookup ends before it.
         self.path(sought).take(passed).for_each(|bucket| bucket.pass_on(1));
         fill(bucket.cluster(place));
         bucket.key(place).store(sought.key, Ordering::Release);

@@ -22,7 +22,7 @@ fn insert(table: &PageTable, page: PageId, no: u32) -> Result<(), Full> {
     table.lock(page).insert(FrameNo(no))
 }
 
-/// Nothing is left of what was removed.
+/// Checks that nothing is left of what was removed.
 fn assert_empty(table: &PageTable) {
     assert_eq!(table.entries().count(), 0);
     assert!(table.locks.iter().all(|taken| *taken.lock() == 0));
@@ -32,11 +32,11 @@ fn assert_empty(table: &PageTable) {
 /// How lookups go in a table in which each frame has a page.
 #[derive(Debug)]
 struct Looks {
-    /// The share that finds the cluster at the place where it belongs.
+    /// The share of lookups that find the cluster at the place where it belongs.
     at_first: f64,
-    /// Of a page that is there, in how many buckets, on average and at the most.
+    /// In how many buckets a page that is there is looked for, on average and at the most.
     found: (f64, usize),
-    /// Of a page that is not.
+    /// In how many buckets a page that is not there is looked for.
     missed: (f64, usize),
 }
 
@@ -106,8 +106,8 @@ fn a_full_partition_says_so_and_still_ends_looks() {
     assert_eq!(frame_of(&table, page(9, 9)), None);
 }
 
-/// Pages whose clusters belong at the first place of that bucket of a table with one partition, once it is at its largest; each is the
-/// second of its cluster.
+/// Returns pages whose clusters belong at the first place of that bucket of a table with one partition, once it is at its
+/// largest; each is the second of its cluster.
 pub(in crate::buffer) fn pages_at(table: &PageTable, bucket: usize) -> impl Iterator<Item = PageId> {
     let pages = (0..).map(|cluster| page(0, cluster * BLOCKS as u32 + 1));
     pages.filter(move |&page| {
@@ -243,7 +243,7 @@ fn pages_of_a_cluster_are_removed_together_where_they_are_mapped_to_those_frames
     let pages = (0..2 * blocks).map(|block| page(0, block));
     assert_eq!(in_one_cluster(pages.clone()), BLOCKS);
     assert_eq!((in_one_cluster(pages.skip(BLOCKS - 1)), in_one_cluster([].into_iter())), (1, 0));
-    // Of the frames named here the last has another page by now.
+    // The last of the frames named here has another page by now.
     let mapped = [(page(0, 0), FrameNo(0)), (page(0, 1), FrameNo(1)), (page(0, 2), FrameNo(40))];
     table.lock(page(0, 0)).remove_each(mapped.into_iter());
     let found = |block| frame_of(&table, page(0, block));

@@ -1,5 +1,5 @@
-//! Where free frames are: how many there are in all, and which shards have some. So a miss sees by one look that there are none, and
-//! by a few where the next is.
+//! Where free frames are: how many there are in all, and which shards have some. So one look tells a miss that there are none,
+//! and a few looks tell it where the next is.
 //!
 //! Written under the shard's lock, and read without it: what is read may be a moment old, and the shard knows for certain.
 
@@ -18,7 +18,7 @@ pub(super) struct Vacancies {
 }
 
 impl Vacancies {
-    /// Of so many shards, none of which has a free frame.
+    /// Makes the count of `shards` shards, none of which has a free frame.
     pub(super) fn new(shards: usize) -> Self {
         let word = |_| AtomicU64::new(0);
         Self {
@@ -27,7 +27,7 @@ impl Vacancies {
         }
     }
 
-    /// How many free frames there are.
+    /// Returns how many free frames there are.
     pub(super) fn frames(&self) -> usize {
         self.frames.load(Ordering::Relaxed)
     }
@@ -36,7 +36,7 @@ impl Vacancies {
         size_of_val(&*self.shards)
     }
 
-    /// The shard had `before` free frames, and has `now`. By who has its lock.
+    /// Notes that the shard had `before` free frames, and has `now`. The caller has the shard's lock.
     pub(super) fn note(&self, shard: usize, before: usize, now: usize) {
         if before == now {
             return;
@@ -50,11 +50,11 @@ impl Vacancies {
         }
     }
 
-    /// The shards that have some: those from `first` on, and then the others.
+    /// Returns the shards that have some: those from `first` on, and then the others.
     pub(super) fn shards_from(&self, first: usize) -> impl Iterator<Item = usize> {
         let words = self.shards.len();
         let from_first = !0 << (first % SHARDS);
-        // The first word comes twice, as what lies behind its middle and what lies before.
+        // The first word comes twice: for the bits from the middle on, and for those before.
         (0..=words).flat_map(move |step| {
             let wanted = match step {
                 0 => from_first,
@@ -67,7 +67,7 @@ impl Vacancies {
     }
 }
 
-/// The bits that are set in a word, from the lowest on.
+/// Returns the bits that are set in a word, from the lowest on.
 fn bits(word: u64) -> impl Iterator<Item = usize> {
     let without_lowest = |&word: &u64| Some(word & word.wrapping_sub(1));
     let left = std::iter::successors(Some(word), without_lowest).take_while(|&word| word != 0);

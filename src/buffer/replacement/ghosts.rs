@@ -1,8 +1,8 @@
 //! Remembers pages that were evicted lately: as many as there are frames, in two bytes each.
 //!
 //! A ghost is 16 bits of the page's hash; other bits choose a word that has room for the last four. A new ghost pushes the others
-//! on, and the oldest out. So how long a ghost stays is a matter of chance, about as long as it takes to evict all frames once:
-//! some fade early, some late. Of a loop that is longer than a list would be, a list remembers nothing, and this some.
+//! on, and the oldest out. So it is random how long a ghost stays, on average about as long as it takes to evict all frames once:
+//! some fade early, some late. A list would remember nothing of a loop that is longer than itself; this remembers a part.
 //!
 //! One word is one atomic: no lock. Two threads that change a word at once may lose a ghost, and once in some sixteen thousand times a
 //! page is taken for another that returns. Both cost a little of the policy's quality and nothing else. The hash is the same in every
@@ -26,7 +26,7 @@ pub(super) struct GhostList {
 }
 
 impl GhostList {
-    /// Makes room for so many ghosts, and for `most` in the end.
+    /// Makes room for `pages` ghosts, and for `most` in the end.
     pub(super) fn new(pages: usize, most: usize) -> Result<Self> {
         let in_use = pages.div_ceil(GHOSTS);
         Ok(Self {
@@ -116,7 +116,7 @@ mod tests {
         let ghosts = GhostList::new(FRAMES as usize, FRAMES as usize).unwrap();
         let page = |block| PageId::new(FileId(0), block);
         (0..4 * FRAMES).for_each(|block| ghosts.note(page(block)));
-        // Of a stretch that begins so many evictions ago: how many are remembered.
+        // How many are remembered of a stretch that begins `ago` evictions ago.
         let remembered = |ago: u32| {
             let first = 4 * FRAMES - ago;
             (first..first + FRAMES / 4).filter(|&block| ghosts.take(page(block))).count() * 100

@@ -1,19 +1,20 @@
 //! Chooses which page gives up its frame for the next.
 //!
 //! S3-FIFO (Yang and others, SOSP 2023) with a [correlated reference period](Order::admit) (as of LRU-K and 2Q) and a
-//! [challenge](Order::challenge). A page enters the **small** queue, an eighth of the frames, first in first out. Uses right after it came
-//! in do not count: they are mostly one. If the page was used after that, by the time its turn comes, it goes on into the **main** queue,
-//! where each turn halves its uses and a page without any goes; else it is evicted and leaves a **ghost** for a while. A page that
-//! [returns](ghosts) meanwhile enters the small queue again, and takes the place of the oldest page of main if that was not used. So a
-//! scan goes through the small queue and leaves the rest alone, and a loop that is longer than the pool keeps a part of itself.
+//! [challenge](Order::challenge). A page enters the **small** queue, an eighth of the frames, first in first out. Uses right
+//! after it came in do not count: they are mostly one. If the page was not used after that by the time its turn comes, it is
+//! evicted and leaves a **ghost** for a while. Otherwise it moves to the **main** queue, where each turn halves its usage count,
+//! and a page whose count is 0 is evicted. A page that [returns](ghosts) meanwhile enters the small queue again, and takes the
+//! place of the oldest page of main if that was not used. So a scan passes through the small queue only, and a loop that is
+//! longer than the pool keeps a part of itself.
 //! `design/decisions/0026-returned-pages-challenge.md` has what it misses, beside others.
 //!
 //! * **A hit** does not call this: the use is counted in the frame's state word, by the step that pins it.
 //! * **Decisions** are in [`order`], a plain value without atomics.
-//! * **Free frames** come before any page goes: each shard has a queue of them, and [`free_frames`] knows which are not empty. In a
-//!   pool that has none, a miss finds that out by one look at a number that is not written.
-//! * **Shards** of a thousand frames or so keep threads out of each other's way: each is an order by itself; takers go round the
-//!   shards, and pass by one that is locked. A miss locks one for a few steps.
+//! * **Free frames** come before any page goes: each shard has a queue of them, and [`free_frames`] knows which are not empty. In
+//!   a pool that has none, a miss finds that out by one look at a number that is then not written.
+//! * **Shards** of a thousand frames or so keep threads out of each other's way: each is an order by itself. Threads take frames
+//!   from the shards in turn, and pass by a shard that is locked. A miss locks one for a few steps.
 //!
 //! Invariants: 1. every frame is in one queue of one shard. A frame that is taken becomes the newest of the small queue. Only a pool
 //! that shrinks takes frames out; 2. a frame among the free ones has no page, and gets one only from the thread that takes it out of
@@ -47,11 +48,11 @@ use crate::{
     },
 };
 
-/// Frames of a shard, about: few enough that threads seldom meet at one, enough that an eighth of them is a queue. Two for the model
-/// check, whose pools are small and have several shards all the same.
+/// The number of frames of a shard, about: few enough that threads seldom meet at one, enough that an eighth of them is a queue.
+/// Two for the model check, whose pools are small but must have several shards.
 const SHARD: usize = if cfg!(shuttle) { 2 } else { 1024 };
 
-/// Victims in a row that come from one shard, about. There they mostly lie side by side, as they were taken the last time, and
+/// About how many victims in a row come from one shard. There they mostly lie side by side, as they were taken the last time, and
 /// some devices are twice as fast at a request whose pages do (`benches/lab/examples/scan_memory.rs`).
 const RUN: usize = if cfg!(shuttle) { 1 } else { 32 };
 
@@ -103,8 +104,9 @@ impl Replacement {
         self.frames.load(Ordering::Relaxed)
     }
 
-    /// Returns how many frames may be taken before their pages have come: as many as count as new in a full shard. What is new no longer
-    /// is looked at, and should be the page that has come; in a last shard that has fewer frames it may not be, and then is passed over.
+    /// Returns how many frames may be taken before their pages have come: as many as count as new in a full shard. When a page is
+    /// no longer new, its frame is looked at, and should hold the page that has come. In a last shard that has fewer frames it
+    /// may not, and then it is passed over.
     pub(super) fn most_together(&self) -> usize {
         order::new_pages_of(self.layout.frames_in(0, self.frames()))
     }
@@ -120,9 +122,9 @@ impl Replacement {
         self.vacancies.frames()
     }
 
-    /// Takes a free frame, if there is one that `take` takes: it looks whether it still is.
+    /// Takes a free frame, if there is one that `take` accepts: `take` checks whether the frame is still free.
     ///
-    /// A shard that is locked is passed by as long as another has some, and else waited for: that is over sooner than any page
+    /// A shard that is locked is passed by if another has free frames, and else waited for: that is over sooner than any page
     /// comes from the disk.
     pub(super) fn take_free(&self, take: impl Fn(FrameNo) -> bool) -> Option<FrameNo> {
         if self.free() == 0 {
@@ -158,17 +160,17 @@ impl Replacement {
         value
     }
 
-    /// Returns the shard whose turn it is to give up about so many frames.
+    /// Returns the shard whose turn it is to give up about `wanted` frames.
     fn turn(&self, wanted: usize) -> usize {
         let run = self.taken.fetch_add(wanted, Ordering::Relaxed) / RUN;
         self.layout.turn(run, self.frames())
     }
 
-    /// Shows victims, clean and dirty, and the reach in which each was met, until `enough` gives a value, which is to take about `wanted`
-    /// of them. Each shard looks at its frames a bounded number of times, so with all of them busy it ends.
+    /// Shows victims, clean and dirty, and the reach in which each was met, until `enough` returns a value, having taken about
+    /// `wanted` of them. Each shard looks at its frames a bounded number of times, so with all of them busy it ends.
     ///
-    /// With [`Reach::All`] a shard goes through those in turn first; and if it `spares`, no further where one of them is a victim but
-    /// for its changes, or is being written: that will be clean before long, and no page has to go for it that was used.
+    /// With [`Reach::All`] a shard goes through those in turn first. If it `spares`, it goes no further if one of them would be a
+    /// victim but for its changes, or is being written: that one will be clean before long, and no page that was used has to go.
     pub(super) fn sweep<'a, R>(
         &self,
         wanted: usize,
@@ -223,13 +225,13 @@ impl Replacement {
                 None => passed_by = true,
             }
         }
-        // Now for certain, with those in it that were locked.
+        // Now with the lock, since they were passed by.
         let mut again = (0..shards).filter(|_| passed_by);
         again.find_map(|shard| sweep(shard, &mut self.shards[shard].lock()))
     }
 
-    /// Changes the page of a frame that was claimed outside a sweep, [likewise](Self::change_page). Where the shard is locked the frame stays
-    /// where it is, and its next page has a little less time.
+    /// Changes the page of a frame that was claimed outside a sweep, as [`change_page`](Self::change_page) does. If the shard is
+    /// locked the frame stays where it is, and its next page has a little less time.
     pub(super) fn renew<'a>(&self, no: FrameNo, is_remembered: bool, frame: impl Fn(FrameNo) -> Frame<'a>) {
         let (shard, index) = self.layout.place_of(no);
         match self.shards[shard].try_lock() {
@@ -258,8 +260,8 @@ impl Replacement {
         self.admit(shard, order, index, frame);
     }
 
-    /// Notes that the frame is to get a page. Of the page that is new no longer the uses so far are forgotten: they were one burst. If
-    /// it left a ghost when it was evicted, it has returned.
+    /// Notes that the frame is to get a page. The page that is no longer new loses its uses so far: they were one burst. If the
+    /// page left a ghost when it was evicted, it has returned.
     fn admit<'a>(
         &self,
         shard: usize,
@@ -270,7 +272,7 @@ impl Replacement {
         let Some(past) = order.admit(index) else { return };
         let past_frame = frame(self.layout.number(shard, past));
         if matches!(past_frame.state.load().phase(), Phase::Free | Phase::Claimed) {
-            // The page that was new has gone again: what the frame names is its ghost, and no return.
+            // The page that was new has gone again: the frame's name belongs to its ghost, and is no return.
             return;
         }
         // Fails where the page was not used.
@@ -280,8 +282,8 @@ impl Replacement {
         }
     }
 
-    /// Makes the frame, which has no page any more, the next to be taken. `let_go` makes that so: under the lock, since another thread may
-    /// take it as soon as it is free.
+    /// Makes the frame, which has no page any more, the next to be taken. `let_go` frees it: under the lock, since another thread
+    /// may take it as soon as it is free.
     pub(super) fn release(&self, no: FrameNo, let_go: impl FnOnce()) {
         let (shard, index) = self.layout.place_of(no);
         let mut order = self.shards[shard].lock();
@@ -298,33 +300,33 @@ struct Layout {
 }
 
 impl Layout {
-    /// For so many frames in the end.
+    /// Makes the layout for a pool of at most `most` frames.
     fn of(most: usize) -> Self {
         Self { shard_size: most.div_ceil((most / SHARD).max(1)) }
     }
 
-    /// The shards that the first `frames` are in.
+    /// Returns how many shards the first `frames` are in.
     fn shards_for(self, frames: usize) -> usize {
         frames.div_ceil(self.shard_size)
     }
 
-    /// How many of the first `frames` are in this shard.
+    /// Returns how many of the first `frames` are in this shard.
     fn frames_in(self, shard: usize, frames: usize) -> usize {
         frames.saturating_sub(shard * self.shard_size).min(self.shard_size)
     }
 
-    /// The number of a shard's frame.
+    /// Returns the number of a shard's frame.
     fn number(self, shard: usize, index: usize) -> FrameNo {
         FrameNo((shard * self.shard_size + index) as u32)
     }
 
-    /// The shard of a frame, and which of its frames that is.
+    /// Returns the shard of a frame, and which of its frames that is.
     fn place_of(self, no: FrameNo) -> (usize, usize) {
         (no.index() / self.shard_size, no.index() % self.shard_size)
     }
 
-    /// The shard that gives the victims of this run. They go round; the last one, which may have few frames, by its share only:
-    /// else the pages in it would have less time than others.
+    /// Returns the shard that gives the victims of this run. Shards go round; the last one, which may have few frames, has a turn
+    /// by its share only: otherwise the pages in it would have less time than others.
     fn turn(self, run: usize, frames: usize) -> usize {
         let shards = self.shards_for(frames);
         let (round, shard) = (run / shards, run % shards);
@@ -334,11 +336,11 @@ impl Layout {
     }
 }
 
-/// Looks at a frame whose turn has come. A page that is spared lives on with fewer uses; but what is read ahead keeps its expectation
-/// from what else is read ahead.
+/// Looks at a frame whose turn has come. A page that is spared stays with fewer uses. But a page that is read ahead keeps its
+/// expectation when other pages are read ahead.
 fn look(state: &AtomicState, queue: Standing, reach: Reach) -> Verdict {
     let verdict = state.load().verdict();
-    // Losing a race here means that the page was used: just as well.
+    // If another thread is first here, the page was used: just as well.
     match (verdict, queue) {
         (Verdict::Used, Standing::Main) => drop(state.try_update(State::age)),
         (Verdict::Used, _) => drop(state.try_update(State::forget_uses)),
@@ -460,7 +462,7 @@ mod tests {
         }
     }
 
-    /// Else a second prefetch would have the pages of the first given up before they are used.
+    /// Otherwise a second prefetch would have the pages of the first given up before they are used.
     #[test]
     fn a_page_read_ahead_is_spared_for_good_by_reads_ahead_and_once_by_others() {
         let ahead = |state: State| Some(state.claim()?.begin_read(false).expect_use().end_read(true).unpin());
@@ -475,12 +477,12 @@ mod tests {
         PageId::new(FileId(0), block)
     }
 
-    /// Four frames of one shard, with the pages 0 to 3, which were not used since they were read.
+    /// Makes four frames of one shard, with the pages 0 to 3, which were not used since they were read.
     fn four_pages() -> (Replacement, FrameArrays) {
         pages_in(4)
     }
 
-    /// The same of so many.
+    /// Makes `frames` frames of one shard, with pages that were not used since they were read.
     fn pages_in(frames: usize) -> (Replacement, FrameArrays) {
         let replacement = Replacement::new(frames, frames).expect("memory for the frames");
         let frames = FrameArrays::new(frames, frames).expect("memory for the frames");
@@ -493,7 +495,8 @@ mod tests {
         (replacement, frames)
     }
 
-    /// A dirty victim that is passed over stays resident, and is none that returns; the same with one that was set aside, until it is taken.
+    /// A dirty victim that is passed over stays resident, and does not count as returned. So does one that was set aside, until
+    /// it is taken.
     #[test]
     fn a_victim_leaves_a_ghost_when_it_is_taken_wherever_that_happens() {
         let (replacement, frames) = four_pages();
@@ -510,7 +513,7 @@ mod tests {
             replacement.renew(no, is_remembered, frame);
         }
         assert_eq!(ghosts(), [false, true, false, false]);
-        // Whether its turn in main has come, and it was set aside then, or not.
+        // Whether or not its turn in main has come, and it was set aside then.
         frame(FrameNo(0)).state.try_update(State::claim).unwrap();
         for standing in [Standing::Main, Standing::FromMain] {
             replacement.shards[0].lock().put_last(0, standing);
@@ -570,7 +573,7 @@ mod tests {
         assert!(first.iter().all(|no| usage(no) == 0), "uses of a page that was new count");
     }
 
-    /// Else a pool whose last shard has a single frame would read its pages one by one.
+    /// Otherwise a pool whose last shard has a single frame would read its pages one by one.
     #[test]
     fn a_small_last_shard_is_no_reason_to_take_fewer_together() {
         let most_together = |frames| Replacement::new(frames, 4 * SHARD).expect("memory").most_together();
@@ -581,7 +584,7 @@ mod tests {
         assert_eq!(most_together(1), 1);
     }
 
-    /// Else its former page, which has just left a ghost, would be taken for one that returns.
+    /// Otherwise its former page, which has just left a ghost, would be taken for one that returns.
     #[test]
     fn a_frame_whose_page_has_not_come_yet_has_no_page_that_returns() {
         let (replacement, frames) = four_pages();

@@ -1,9 +1,9 @@
-//! Keeps the frames of one shard in the order in which they give up their pages, and those without a page in the order in which they
-//! are taken.
+//! Keeps the frames of one shard in the order in which they give up their pages, and those without a page in the order in which
+//! they are taken.
 //!
-//! A plain value: it asks for what it must know of a frame. Every frame is in one queue, from [`Order::new`] on until
-//! [`Order::resize`] takes it out. A frame that was [taken](Order::take_free) from the free ones is in the small queue, as a victim
-//! is; a sweep never comes by those that are left.
+//! A plain value: it asks its caller for what it must know of a frame. Every frame is in one queue, from [`Order::new`] on until
+//! [`Order::resize`] takes it out. A frame that was [taken](Order::take_free) from the free ones is in the small queue, as a
+//! victim is; a sweep never meets those that are still free.
 //!
 //! | its turn has come, and it is | in the small queue | in the main queue |
 //! |---|---|---|
@@ -14,8 +14,9 @@
 //!
 //! It is the small queue's turn as long as that has its share of the frames; else it is main's. Three things must not keep a
 //! sweep in one queue while there are victims in the other: frames that are busy, which send it to the other queue for one step;
-//! victims that the caller does not take, being dirty; and a main queue that is used throughout. So after a round of the small queue
-//! the two take turns, and each frame has as many turns as it takes to use up its uses: the sweep ends, and misses no victim.
+//! victims that the caller does not take, being dirty; and a main queue that is used throughout. So after a round of the small
+//! queue the two take turns, and each frame has as many turns as it takes to use up its usage count: the sweep ends, and misses
+//! no victim.
 //!
 //! A sweep [in turn](Reach::InTurn) does none of that: it stays with the queue whose turn it is, and ends after a round of the small one.
 
@@ -26,10 +27,10 @@ use crate::{
     sync::linked_queue::{LinkedItems, LinkedQueue, Links},
 };
 
-/// The small queue's share: one of so many frames.
+/// The small queue's share: one in `SMALL` frames.
 const SMALL: usize = 8;
 
-/// Pages that count as new: one for so many frames, and [`NEW_AT_LEAST`] more.
+/// Pages that count as new: one for `NEW` frames, and [`NEW_AT_LEAST`] more.
 const NEW: usize = 128;
 const NEW_AT_LEAST: usize = 3;
 
@@ -37,7 +38,7 @@ fn share_of_small(frames: usize) -> usize {
     (frames / SMALL).max(1)
 }
 
-/// Returns how many pages of so many frames count as new: not so many that the small queue is no time for others.
+/// Returns how many pages of `frames` frames count as new: few enough that the small queue leaves others time to be used.
 pub(super) fn new_pages_of(frames: usize) -> usize {
     (frames / NEW + NEW_AT_LEAST).min(share_of_small(frames).div_ceil(2))
 }
@@ -49,7 +50,7 @@ pub(super) enum Standing {
     Small,
     /// The small queue, with a page that was evicted a short time ago, and has returned.
     Returned,
-    /// The small queue, with a page whose turn has come in main: it may go, and is none that was seen only once.
+    /// The small queue, with a page whose turn has come in main: it may go, and does not count as seen only once.
     FromMain,
     /// The main queue: its page was used again, or won a challenge.
     Main,
@@ -63,7 +64,7 @@ pub(crate) enum Reach {
     /// Through both queues: a page is wanted now.
     All,
     /// Through the small queue, and main only where the small one has less than its share. So what is read ahead, and is busy
-    /// until it is used, never takes more of the pool than pages have that were not used yet.
+    /// until it is used, never takes more of the pool than the pages have that were not used yet.
     InTurn,
 }
 
@@ -129,7 +130,8 @@ impl Order {
         self.queues[Self::queue(queue)].front_to_back(&self.links).map(usize::from).collect()
     }
 
-    /// Takes the first of the free frames that `take` takes. Those that it does not take are not free: they count as taken too.
+    /// Takes the first of the free frames that `take` accepts. Those that it does not accept are not free: they count as taken
+    /// too.
     pub(super) fn take_free(&mut self, mut take: impl FnMut(usize) -> bool) -> Option<usize> {
         while let Some(frame) = self.oldest(Standing::Free) {
             self.put_last(frame, Standing::Small);
@@ -140,7 +142,7 @@ impl Order {
         None
     }
 
-    /// Comes by frame after frame, with a look at each, and shows the victims, until `enough` returns a value.
+    /// Visits frame after frame, looks at each, and shows the victims, until `enough` returns a value.
     pub(super) fn sweep<R>(
         &mut self,
         reach: Reach,
@@ -151,7 +153,7 @@ impl Order {
         let round = self.len(Standing::Small);
         let mut passed_over = false;
         let mut seen_in_small = 0;
-        // Frames in a row that are busy, since the queues take turns: when these are all, the rest would be the same again.
+        // Frames in a row that are busy, since the queues take turns: when these are all, the sweep would only repeat itself.
         let mut busy = 0;
         for step in 0..round + 2 * frames * (MAX_USAGE as usize + 2) {
             let queue = match (reach, step < round, step % 2) {
@@ -201,9 +203,9 @@ impl Order {
         None
     }
 
-    /// Decides between the page of this frame, a victim that has returned, and the oldest frame of main, and returns the one that goes.
-    /// The page has shown once more that it comes back, and no more: it takes the other's place only if that was not used since its
-    /// last turn. So a loop that is longer than the pool leaves main as it is, and pages of a past hot set go.
+    /// Decides between the page of this frame, a victim that has returned, and the oldest frame of main, and returns the one that
+    /// goes. The page has shown once more that it comes back, and no more than that: it takes the other's place only if that was
+    /// not used since its last turn. So a loop that is longer than the pool leaves main as it is, and pages of a past hot set go.
     fn challenge(
         &mut self,
         frame: usize,
@@ -225,21 +227,22 @@ impl Order {
         }
     }
 
-    /// Notes that a victim gives up its page which a sweep has just shown, and so made the newest of the small queue. Returns whether it was
-    /// there until its turn came, and so is to be remembered.
+    /// Notes that a victim gives up its page which a sweep has just shown, and so made the newest of the small queue. Returns
+    /// whether it was in the small queue until its turn came, and so is to be remembered.
     pub(super) fn note_taken(&mut self, frame: usize) -> bool {
         mem::replace(&mut self.standings[frame], Standing::Small) == Standing::Small
     }
 
-    /// Makes the frame the newest of the small queue: it gets another page. Returns whether the one that goes was in the small queue until
-    /// its turn came, and so is to be remembered.
+    /// Makes the frame, which gets another page, the newest of the small queue. Returns whether its former page was in the small
+    /// queue until its turn came, and so is to be remembered.
     pub(super) fn renew(&mut self, frame: usize) -> bool {
         let was_in_small = matches!(self.standings.get(frame), Some(Standing::Small | Standing::Returned));
         self.put_last(frame, Standing::Small);
         was_in_small
     }
 
-    /// Notes that the frame gets a page: a new one. Returns the frame of the page that is new no longer, if it is where it was.
+    /// Notes that the frame gets a new page. Returns the frame of the page that is no longer new, if that still has the standing
+    /// [`Standing::Small`].
     pub(super) fn admit(&mut self, frame: usize) -> Option<usize> {
         self.new_pages.push_back(frame as u16);
         if self.new_pages.len() <= self.new_pages_most() {
@@ -254,7 +257,7 @@ impl Order {
         self.standings[frame] = Standing::Returned;
     }
 
-    /// Puts the frame where the free ones are, as the next to be taken, if it is (still) one of these.
+    /// Puts the frame among the free ones, as the next to be taken, if it is (still) one of the shard's.
     pub(super) fn release(&mut self, frame: usize) {
         if frame < self.standings.len() {
             self.unlink(frame);
@@ -263,7 +266,8 @@ impl Order {
         }
     }
 
-    /// Returns whether the next victim is to come from the small queue, unless there is a reason against it. Else from main.
+    /// Returns whether the next victim is to come from the small queue, unless there is a reason against it; otherwise it comes
+    /// from main.
     fn is_turn_of_small(&self) -> bool {
         self.len(Standing::Small) >= self.share_of_small()
     }
@@ -276,7 +280,7 @@ impl Order {
         new_pages_of(self.standings.len())
     }
 
-    /// Makes the frame the newest of this queue, if it is (still) one of these.
+    /// Makes the frame the newest of this queue, if it is (still) one of the shard's.
     pub(super) fn put_last(&mut self, frame: usize, to: Standing) {
         if frame < self.standings.len() {
             self.unlink(frame);
@@ -285,7 +289,7 @@ impl Order {
         }
     }
 
-    /// The queue in which a frame of this standing is.
+    /// Returns the queue in which a frame of this standing is.
     fn queue(of: Standing) -> usize {
         match of {
             Standing::Small | Standing::Returned | Standing::FromMain => 0,

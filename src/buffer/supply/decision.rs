@@ -3,16 +3,16 @@
 //!
 //! | it sees | it does |
 //! |---|---|
-//! | others in line, and a background writer that works for them | waits behind them |
+//! | callers in line, and a background writer that works for them | waits behind them |
 //! | dirty victims, and such a writer | waits for what that cleans |
 //! | dirty victims, and no such writer, or one that has brought nothing for 50 ms | has them written, and tries those |
-//! | the same, while the disk refuses victims | has one written, and one more after 50 ms |
+//! | dirty victims, while the disk refuses victims | has one written, and one more after 50 ms |
 //! | frames that users have pinned, all of them | waits, and gives up with `AllPinned` after `frame_wait` of such time |
 //! | its victims refused for 50 ms, and no frame at the disk | gives up with that error |
 //! | frames that the disk has, or is to get | waits, and gives up with `NoFrame` when nothing came back for `disk_wait` |
 //!
-//! So a wait is bounded by what is wrong, not by what is slow. Pages that were used keep their frames meanwhile, for 2 s at the most, and
-//! not once no write has ended for 250 ms.
+//! So the bound of a wait follows from what is wrong, not from what is slow. Pages that were used keep their frames meanwhile,
+//! for at most 2 s, and no longer once no write has ended for 250 ms.
 
 use std::mem;
 
@@ -22,24 +22,24 @@ use crate::{
     sync::time::{Duration, Instant},
 };
 
-/// How long the background writer may bring nothing before a fetch writes for itself.
+/// How long the background writer may produce nothing before a fetch writes for itself.
 const LAST_RESORT: Duration = Duration::from_millis(50);
 
-/// How long a disk must refuse a fetch's victims, with a try at the end of it, before the fetch says so: other frames may come free,
-/// and the next try go well.
+/// How long a disk must refuse a fetch's victims, with a try at the end of it, before the fetch reports that: other frames may
+/// come free, and the next try may succeed.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// So many looks at the least must find that pins stand in the way, however long ago the last one was: a task may not be polled for
+/// How many looks at least must find that pins stand in the way, however long ago the last one was: a task may not be polled for
 /// long.
 const LOOKS_AT_LEAST: u32 = 8;
 
-/// For how long a fetch spares pages that were used at the most, though writes end: other fetches may be faster each time.
+/// For how long at most a fetch spares pages that were used, though writes end: other fetches may be faster each time.
 const SPARING: Duration = Duration::from_secs(2);
 
-/// How long no write must have ended for pages that were used to be spared no longer.
+/// How long no write must have ended before pages that were used are no longer spared.
 const NO_WRITES: Duration = Duration::from_millis(250);
 
-/// What a fetch sees that found no frame.
+/// What a fetch sees that has found no frame.
 #[derive(Clone, Debug)]
 pub(crate) struct Signs {
     pub(crate) now: Instant,
@@ -47,7 +47,7 @@ pub(crate) struct Signs {
     pub(crate) set_aside: Option<usize>,
     /// Pages that were written so far.
     pub(crate) written: u64,
-    /// A number that changes when a frame changes hands, or a page was read or written.
+    /// A number that changes when a page is read, written or evicted.
     pub(crate) progress: u64,
     pub(crate) shortage: Shortage,
     /// When the look began that found it.
@@ -65,12 +65,12 @@ pub(crate) struct WaitBounds {
     pub(crate) disk: Duration,
 }
 
-/// What a fetch has come to before its next step.
+/// What a fetch has found before its next step.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Met {
     /// It was woken, and has not searched yet.
     NotYet,
-    /// The search has found no frame, and so many dirty victims.
+    /// The search has found no frame, and this many dirty victims.
     Dirty(usize),
     /// There is nothing more to try.
     Nothing,
@@ -79,13 +79,14 @@ pub(crate) enum Met {
 /// What a fetch does next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Searches again, and spares pages that were used or not. Once `no_writes` end, no fetch of the pool spares any.
+    /// Searches again; `spares` says whether pages that were used are spared. Once `no_writes` end, no fetch of the pool spares
+    /// any.
     Search {
         spares: bool,
         no_writes: bool,
     },
-    /// Has the dirty victims written and tries to take them; while the disk refuses victims, so many of them. Others need not find out
-    /// once more that the writer is stuck where it is.
+    /// Has the dirty victims written and tries to take them; while the disk refuses victims, `while_refused` of them. Other
+    /// fetches need not find out once more that the writer is stuck where it is.
     Write {
         while_refused: usize,
         stuck_writer: Option<usize>,
@@ -95,11 +96,11 @@ pub(crate) enum Step {
     GiveUp(Error),
 }
 
-/// A wait for a frame, and what the fetch has seen in its course.
+/// A wait for a frame, and what the fetch has seen during it.
 #[derive(Debug)]
 pub(crate) struct OngoingWait {
     since: Instant,
-    /// When it was last looked what stands in the way.
+    /// When it was last checked what stands in the way.
     looked: Instant,
     /// The pool's progress, while the disk is waited for.
     progress: Option<Unchanged>,
@@ -109,11 +110,11 @@ pub(crate) struct OngoingWait {
     is_writing: bool,
     /// Whether victims were written a [`MOMENT`] after it had begun.
     has_tried_late: bool,
-    /// What the last such victims met with, if none of them could be written.
+    /// The error of the last such victims, if none of them could be written.
     refused: Option<Error>,
 }
 
-/// A count, and since when it has been what it is.
+/// A count, and since when it has its value.
 #[derive(Copy, Clone, Debug)]
 struct Unchanged {
     count: u64,
@@ -121,7 +122,7 @@ struct Unchanged {
 }
 
 impl Unchanged {
-    /// Returns for how long the count has been this one.
+    /// Returns for how long the count has had this value.
     fn time(&mut self, count: u64, now: Instant) -> Duration {
         if count != self.count {
             *self = Self { count, since: now };
@@ -150,7 +151,7 @@ impl OngoingWait {
         self.since
     }
 
-    /// What to do next. `pinned`: for how long pins stood in the way, in all waits of this fetch.
+    /// Returns what to do next. `pinned`: for how long pins stood in the way, in all waits of this fetch.
     pub(crate) fn next(
         &mut self,
         met: Met,
@@ -170,8 +171,8 @@ impl OngoingWait {
         to_write.unwrap_or_else(|| self.wait_or_give_up(waited, signs, bounds, pinned))
     }
 
-    /// The write of its victims is over: so many pages were written, and that went wrong. Returns whether the disk took none. It is told
-    /// only if no frame turns up: other victims may have been written.
+    /// Learns that the write of its victims is over: how many pages were written, and the error if there was one. Returns whether
+    /// the disk took none. The error is reported only if no frame turns up: other victims may have been written.
     pub(crate) fn learn(&mut self, pages: u64, error: Option<Error>) -> bool {
         self.is_writing = false;
         if pages > 0 || error.is_some() {
@@ -180,8 +181,8 @@ impl OngoingWait {
         self.refused.is_some()
     }
 
-    /// Has victims written, unless a writer does that. While the disk has a pause, having refused everything, each fetch tries one for
-    /// itself, and another one after a moment: the disk may be well again.
+    /// Has victims written, unless a writer does that. While the pool pauses, after the disk has refused all victims, each fetch
+    /// tries one for itself, and another one after a moment: the disk may be well again.
     fn write(&mut self, waited: Duration, signs: &Signs, bounds: WaitBounds) -> Option<Step> {
         let stuck_writer = signs.set_aside;
         if let Some(set_aside) = signs.set_aside {
@@ -196,7 +197,7 @@ impl OngoingWait {
         Some(Step::Write { while_refused, stuck_writer })
     }
 
-    /// The write of victims has begun.
+    /// Notes that the write of victims has begun.
     pub(crate) fn note_write(&mut self, now: Instant) {
         self.is_writing = true;
         self.has_tried_late |= now.saturating_duration_since(self.since) >= MOMENT;
@@ -211,8 +212,8 @@ impl OngoingWait {
     ) -> Step {
         let Signs { now, shortage, looked, .. } = *signs;
         let since_last_look = now.saturating_duration_since(mem::replace(&mut self.looked, now));
-        // What was so before the wait is no reason to end it: one look holds for long where there are many frames.
-        // A fetch that does not wait takes it all the same.
+        // A look from before the wait is no reason to end it: one look holds for long where there are many frames. But it is one
+        // for a fetch that does not wait.
         if looked < self.since && !bounds.pins.is_zero() && !seeded!("old_look_ends_a_wait") {
             return Step::Wait;
         }

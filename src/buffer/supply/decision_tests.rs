@@ -24,7 +24,7 @@ struct World {
     stuck_writer: Option<usize>,
 }
 
-/// What a round of a fetch has come to, and how many victims it had written on the way.
+/// The result of a round of a fetch, and how many victims it had written on the way.
 #[derive(Debug)]
 struct Came {
     wrote: Option<usize>,
@@ -47,7 +47,7 @@ impl World {
         }
     }
 
-    /// Eight frames, dirty and held by no thread, and no writer.
+    /// Makes eight frames, dirty and held by no thread, and no writer.
     fn new() -> Self {
         Self::of(Shortage { frames: 8, dirty: 8, ..Shortage::default() })
     }
@@ -74,7 +74,7 @@ impl World {
         self.wait.next(met, &self.signs, BOUNDS, &mut self.pinned)
     }
 
-    /// One round of the fetch, in which it finds no frame, and so many dirty victims, of which none can be had.
+    /// Makes one round of the fetch, in which it finds no frame, and `dirty` dirty victims, of which none can be taken.
     fn round(&mut self, dirty: usize) -> Came {
         let (mut met, mut wrote) = (Met::NotYet, None);
         loop {
@@ -101,7 +101,7 @@ impl World {
         }
     }
 
-    /// Rounds until the fetch gives up, and how long that took.
+    /// Makes rounds until the fetch gives up, and returns how long that took.
     fn until_it_gives_up(&mut self) -> (Error, Duration) {
         let begun = self.signs.now;
         loop {
@@ -130,7 +130,7 @@ fn dirty_victims_are_left_to_the_writer_until_it_has_brought_nothing_for_too_lon
     assert_eq!(world.round(3).wrote, None);
     world.pass(LAST_RESORT - TICK);
     assert_eq!(world.round(3).wrote, None);
-    // It brings something, for others.
+    // It produces something, for other fetches.
     world.signs.set_aside = Some(1);
     world.pass(TICK);
     assert_eq!((world.round(3).wrote, world.stuck_writer), (None, None));

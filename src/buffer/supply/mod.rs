@@ -1,14 +1,17 @@
 //! Supplies frames for pages that have none.
 //!
-//! A frame is taken in this order: one that has no page; one that was set aside [clean](crate::buffer::frame::clean_list), by the background
-//! writer; the next clean victim, by the order of the [replacement](crate::buffer::replacement). Dirty victims are left to the caller,
-//! which has them written, and as long as there are such, or some are being written, no page goes that was used.
+//! A frame is taken in this order: one that has no page; one that the background writer has set aside
+//! [clean](crate::buffer::frame::clean_list); the next clean victim, by the order of the
+//! [replacement](crate::buffer::replacement). Dirty victims are left to the caller, which has them written. While there are dirty
+//! victims, or some are being written, no page goes that was used.
 //!
-//! * [`decision`]: what a fetch does that finds no frame, pure; [`shortage`]: why there is none, and what fetches found out about that;
+//! * [`decision`]: what a fetch does that finds no frame, pure; [`shortage`]: why there is none, and what fetches found out about
+//!   that;
 //! * [`read_ahead_quota`]: the bound of look-ahead.
 //!
-//! The callers that wait for frames stand in lines [of the frames](crate::buffer::frame), where each that lets go of a frame sees them.
-//! The wait itself, which has victims written, is `read::frame_wait`. Lock order: each lock here is a leaf, and none is held over a wake-up.
+//! The callers that wait for frames stand in lines [of the frames](crate::buffer::frame), where each thread that lets go of a
+//! frame sees them. The wait itself, which has victims written, is `read::frame_wait`. Lock order: each lock here is a leaf, and
+//! none is held over a wake-up.
 //!
 //! PostgreSQL's counterpart: `freelist.c`, and `GetVictimBuffer` in `bufmgr.c`.
 
@@ -33,25 +36,25 @@ use crate::{
     sync::time::{self, Instant},
 };
 
-/// Dirty frames that a sweep came by and would have taken, had they been clean.
+/// Dirty frames that a sweep met and would have taken, had they been clean.
 pub(crate) type DirtyVictims = SmallVec<[FrameNo; DIRTY_VICTIMS_MAX]>;
 
 /// How many of them it collects before it gives up on finding a clean one: a batch worth writing.
 const DIRTY_VICTIMS_MAX: usize = 32;
 
-/// Victims that one shard gives to be set aside before it is the next one's turn: if one gave them all, it would give up pages
-/// that the others keep.
+/// How many victims one shard gives to be set aside before it is the next one's turn: if one gave them all, it would give up
+/// pages that the others keep.
 const SET_ASIDE_AT_ONCE: usize = 16;
 
 /// How far a search for a frame goes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Search {
-    /// To the next victim in turn: what is read ahead takes no page's frame that was used.
+    /// To the next victim in turn: look-ahead takes no frame whose page was used.
     Ahead,
     /// To all frames.
     Demand,
-    /// To all frames, for a fetch that has tried before: it sweeps only where it [may meet one](Residency::is_worth_a_sweep). Where it no
-    /// longer `spares` pages that were used, one of those will do.
+    /// To all frames, for a fetch that has tried before: it sweeps only where it [may meet one](Residency::is_worth_a_sweep).
+    /// Where it no longer `spares` pages that were used, it takes one of those too.
     Again { spares: bool },
 }
 
@@ -68,8 +71,9 @@ impl Residency {
         self.take_frame(Search::Demand, &mut DirtyVictims::new())
     }
 
-    /// Takes frames for several pages, as long as free or clean ones are found, likewise; none that are [spoken for](FrameSupply::is_spoken_for):
-    /// a page that has to be had now gets in line like others.
+    /// Takes frames for several pages, as long as free or clean ones are found; the dirty victims that were met are left in
+    /// `dirty`. Takes none that are [spoken for](crate::buffer::frame::frames::Frames::are_spoken_for): a page that has to be had
+    /// now gets in line like others.
     pub(crate) fn take_frames(
         &self,
         wanted: usize,
@@ -93,7 +97,7 @@ impl Residency {
         Some(self.claimed(no))
     }
 
-    /// The same for a batch.
+    /// Takes one of these frames, which were dirty victims, into `claimed`, if one is clean by now and was not used since.
     pub(crate) fn take_one_of(&self, dirty: &DirtyVictims, claimed: &mut ClaimedFrames<'_>) {
         if let Some(no) = self.take_first(dirty) {
             self.evict_each(&[no]);
@@ -105,7 +109,7 @@ impl Residency {
         dirty.iter().copied().find(|&no| self.take_by_number(no, State::claim_unused, true))
     }
 
-    /// Takes frames for a bulk read once more, up to the first for whose page it has not the only use. Returns how many those are.
+    /// Takes frames once more for a bulk read, up to the first whose page has another use. Returns how many those are.
     pub(crate) fn take_back_each(
         &self,
         frames: impl Iterator<Item = FrameNo>,
@@ -125,7 +129,7 @@ impl Residency {
         victim
     }
 
-    /// Takes up to so many frames; those in turn under the lock of a shard together.
+    /// Takes up to `wanted` frames; those in turn under the lock of a shard together.
     fn take_victims(
         &self,
         wanted: usize,
@@ -166,8 +170,8 @@ impl Residency {
         None
     }
 
-    /// Takes this frame from its page, which is to be remembered or not, if that can be claimed in this way. What has happened since the
-    /// number became known matters: the frame may have become free, or be to go.
+    /// Takes this frame from its page, if `claim` allows it; `is_remembered` says whether the page leaves a ghost. What has
+    /// happened since the number became known matters: the frame may have become free, or be to go.
     fn take_by_number(&self, no: FrameNo, claim: fn(State) -> Option<State>, is_remembered: bool) -> bool {
         let is_taken = self.serves(no) && self.try_claim(no, claim);
         if is_taken {
@@ -222,13 +226,13 @@ impl Residency {
 }
 
 impl Residency {
-    /// How many frames have no page, and no thread that is about to give them one.
+    /// Returns how many frames have no page, and no thread that is about to give them one.
     pub(crate) fn free_frames(&self) -> usize {
         self.replacement.free()
     }
 
-    /// Sets clean victims aside for fetches to come, about `wanted` of them. The dirty ones that it meets, `dirty_most` of them at the
-    /// most, count as well, and are left to the caller to have them cleaned, but for those that the caller cannot clean now. Returns how
+    /// Sets clean victims aside for later fetches, about `wanted` of them. The dirty ones that it meets, at most `dirty_most`,
+    /// count as well, and are left to the caller to have them cleaned, except those that the caller cannot clean now. Returns how
     /// many clean ones there were.
     pub(crate) fn set_victims_aside(
         &self,
@@ -260,8 +264,8 @@ impl Residency {
         }
     }
 
-    /// Shows victims, clean and dirty, until `enough` gives a value, having taken about `wanted`. All others are spared, for now.
-    /// Each call looks at every frame a bounded number of times, so with all frames busy it ends.
+    /// Shows victims, clean and dirty, until `enough` returns a value, having taken about `wanted`. All others are spared, for
+    /// now. Each call looks at every frame a bounded number of times, so with all frames busy it ends.
     fn sweep<R>(
         &self,
         wanted: usize,
@@ -295,8 +299,8 @@ impl Residency {
         self.findings.is_worth_a_sweep(reliefs, spares, left) || seeded!("each_waiter_sweeps")
     }
 
-    /// Returns whether a sweep may meet a victim after one of the background writer's has met none, before which frames had been let go of
-    /// so many times: one was since, or neither users nor the disk have all.
+    /// Returns whether a sweep may meet a victim, after a sweep of the background writer met none; frames had been let go of
+    /// `reliefs` times before that. It may if one was let go of since, or if neither users nor the disk have all.
     pub(crate) fn is_any_left(&self, reliefs: usize) -> bool {
         self.frame_waiters.reliefs() != reliefs || self.shortage().0.left() > 0
     }
@@ -307,7 +311,7 @@ impl Residency {
         self.findings.spares_used_pages(written) && !seeded!("dirty_victims_passed_by")
     }
 
-    /// Returns which hands the frames are in that may get another page, as of a moment ago, which it returns, too.
+    /// Returns the holders of the frames that may get another page, as of a moment ago, and that moment.
     pub(crate) fn shortage(&self) -> (Shortage, Instant) {
         let look = || {
             let in_slots = self.slots.holds();

@@ -1,19 +1,20 @@
-//! The share of the frames that looking ahead may hold, so that it never starves those who need a page now.
+//! The quota of frames that look-ahead may hold, so that it never starves fetches that need a page now.
 //!
-//! Every page that is read ahead has a place in the share: from the start of its read to its end where nobody holds it
-//! (prefetch), else for as long as the one who looks ahead has it pinned (a read stream). Whoever lets go of a page that is
-//! still being read leaves the place to the read ([`Pin::leave_unattended`](crate::buffer::frame::pin::Pin::leave_unattended)).
+//! Every page that is read ahead has a place in the quota. Without a pin (prefetch) it has it from the start of its read to the
+//! end; with one (a read stream), for as long as the stream has it pinned. A stream that lets go of a page that is still being
+//! read leaves the place to the read ([`Pin::leave_unattended`](crate::buffer::frame::pin::Pin::leave_unattended)).
 //!
-//! **No file has them all** (C6): its reads may not come back. Beside other open files a file gets a place only where it then has at most
-//! three quarters of what the others leave, as with [room for copies](crate::buffer::frame::copy_room). A file that is open alone may have all of them.
+//! **No file has them all** (C6): its reads may not come back. Beside other open files a file gets a place only if it then has at
+//! most three quarters of what the others leave, as with [room for copies](crate::buffer::frame::copy_room). A file that is open
+//! alone may have all of them.
 
 use crate::{
     id::FileId,
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-/// Files are counted apart by the last bits of their numbers, which are given in sequence. Those that agree in them share what one may
-/// have.
+/// Files are counted apart by the last bits of their numbers, which are given in sequence. Files whose numbers agree in these
+/// bits share what one may have.
 const FILES: usize = if cfg!(loom) { 1 } else { 256 };
 
 pub(crate) struct ReadAheadQuota {
@@ -30,7 +31,7 @@ pub(crate) struct UnusedPlaces<'q> {
 }
 
 impl UnusedPlaces<'_> {
-    /// Leaves one to a page.
+    /// Leaves one place to a page.
     pub(crate) fn use_one(&mut self) {
         self.places -= 1;
     }
@@ -45,7 +46,7 @@ impl Drop for UnusedPlaces<'_> {
 }
 
 impl ReadAheadQuota {
-    /// Three quarters of the frames, but one where there is only one.
+    /// Makes a quota of three quarters of the frames, or one place where there is only one frame.
     pub(crate) fn new(frames: u32) -> Self {
         Self {
             taken: AtomicUsize::new(0),
@@ -54,12 +55,12 @@ impl ReadAheadQuota {
         }
     }
 
-    /// From here on it is a share of so many frames. Places that are taken beyond it are given back when their time comes.
+    /// Makes it a quota of `frames` frames. Places that are taken beyond it are given back when their time comes.
     pub(crate) fn resize(&self, frames: u32) {
         self.limit.store(share_of(frames), Ordering::Relaxed);
     }
 
-    /// Takes so many places for pages of the file, or as many as are left for it: how many that is. `is_alone`: no other file is open.
+    /// Takes up to `places` places for pages of the file, and returns how many it took. `is_alone`: no other file is open.
     pub(crate) fn take(&self, file: FileId, places: usize, is_alone: bool) -> usize {
         let (taken, of_file) = (&self.taken, self.of(file));
         let (all, own) =
@@ -92,17 +93,17 @@ impl ReadAheadQuota {
         &self.by_file[file.0 as usize % FILES]
     }
 
-    /// The bytes that it takes beside itself.
+    /// Returns the bytes that it takes beside itself.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.by_file)
     }
 
-    /// Places that are taken now.
+    /// Returns how many places are taken now.
     pub(crate) fn taken(&self) -> usize {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// All places.
+    /// Returns how many places there are.
     pub(crate) fn limit(&self) -> usize {
         self.limit.load(Ordering::Relaxed)
     }

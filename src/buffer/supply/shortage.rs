@@ -1,17 +1,18 @@
-//! Why there is no frame: which hands they are in, and what those that look for one have found out.
+//! Why there is no frame: which holders the frames have, and what fetches that look for one have found out.
 //!
-//! However many threads and tasks look for a frame, one finds out for all:
+//! However many threads and tasks look for a frame, one finds it out for all:
 //!
-//! * the **last look** at all frames tells pins that stay from a disk that takes its time, and whether a sweep can find any. It holds for
-//!   a time that is long beside what it took, and for as long one sweep in vain is enough; but each frame that is let go of is worth
-//!   another one;
-//! * **writes are in vain**: none has ended for too long, or the disk has refused all of a batch. As a rule a fetch that meets dirty
-//!   victims waits for those rather than take the frame of a page that was used, which a scan that changes its pages would else have
-//!   taken. Now no fetch of the pool spares anything, for a second at least and until a page is written again: neither a disk that
-//!   hangs nor one that fails holds up reads from another. After a refusal the whole pool pauses before it writes victims again,
-//!   longer each time; when the pause is over one fetch tries for all. The first page that is written ends it.
+//! * the **last look** at all frames tells pins that stay from a disk that takes its time, and whether a sweep can find any
+//!   victim. It holds for a time that is long beside what it took, and for as long one sweep in vain is enough; but each frame
+//!   that is let go of is worth another sweep;
+//! * **writes are in vain**: none has ended for too long, or the disk has refused all of a batch. As a rule a fetch that meets
+//!   dirty victims waits for those rather than take the frame of a page that was used; otherwise a scan that changes its pages
+//!   would take all such frames. While writes are in vain, no fetch of the pool spares anything, for a second at least and until
+//!   a page is written again: neither a disk that hangs nor one that fails holds up reads from another. After a refusal the whole
+//!   pool pauses before it writes victims again, longer each time; when the pause is over one fetch tries for all. The first page
+//!   that is written ends it.
 //!
-//! Lock order: the lock of the last look is held during the look. Another one is taken before that of a batch.
+//! Lock order: the lock of the last look is held during the look. The lock of the victim writes is taken before that of a batch.
 
 use crate::{
     buffer::frame::state::{Phase, State},
@@ -28,7 +29,7 @@ use crate::{
 /// How long the last look holds at the least.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 
-/// And how many times as long as it took.
+/// The last look holds at least this many times as long as it took.
 const LOOK_SELDOM: u32 = 32;
 
 /// For how long writes in vain explain why there is no frame, and for how long at the least no page is spared for them.
@@ -58,7 +59,7 @@ impl Holder {
     }
 }
 
-/// How many frames are in which hands.
+/// How many frames have which holder.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Shortage {
     pub(crate) frames: u32,
@@ -67,32 +68,32 @@ pub(crate) struct Shortage {
     pub(crate) reading: u32,
     /// Those that are being written, without a user.
     pub(crate) writing: u32,
-    /// Those with changes that are in nobody's hands.
+    /// Frames that are dirty, and that neither users nor the disk have.
     pub(crate) dirty: u32,
 }
 
 impl Shortage {
-    /// Whether users have all frames, so that none will come from anyone else.
+    /// Returns whether users have all frames, so that none will come from elsewhere.
     pub(crate) fn is_all_pinned(self) -> bool {
         self.pinned == self.frames
     }
 
-    /// Whether the disk has a frame that comes back by itself.
+    /// Returns whether the disk has a frame that comes back by itself.
     pub(crate) fn is_at_disk(self) -> bool {
         self.reading + self.writing > 0
     }
 
-    /// The frames that neither users nor the disk have.
+    /// Returns how many frames neither users nor the disk have.
     pub(crate) fn left(self) -> usize {
         (self.frames - self.pinned - self.reading - self.writing) as usize
     }
 
-    /// The error of a wait that ends since callers have frames pinned.
+    /// Makes the error of a wait that ends since callers have frames pinned.
     pub(crate) fn of_pins(self, waited: Duration) -> Error {
         Error::AllPinned { waited, frames: self.frames, pinned: self.pinned }
     }
 
-    /// The error of a wait that ends since nothing came back from the disk.
+    /// Makes the error of a wait that ends since nothing came back from the disk.
     pub(crate) fn at_the_end_of(self, waited: Duration, idle: Duration) -> Error {
         let Self { frames, pinned, reading, writing, dirty } = self;
         Error::NoFrame { waited, idle, frames, pinned, reading, writing, dirty }
@@ -116,7 +117,7 @@ impl FromIterator<State> for Shortage {
     }
 }
 
-/// What was found out by those that looked for a frame.
+/// What fetches found out that looked for a frame.
 #[derive(Default)]
 pub(crate) struct Findings {
     looks: Mutex<LastLooks>,
@@ -125,12 +126,12 @@ pub(crate) struct Findings {
     writes: Mutex<VictimWrites>,
 }
 
-/// The last looks for frames.
+/// The last looks at frames.
 #[derive(Default)]
 struct LastLooks {
-    /// For which hands they are in.
+    /// The last look for the holders of frames.
     last: Option<LastLook>,
-    /// For a victim, in vain.
+    /// The last look for a victim, in vain.
     futile: Option<FutileSweep>,
 }
 
@@ -139,7 +140,7 @@ struct LastLooks {
 struct LastLook {
     shortage: Shortage,
     begun: Instant,
-    /// It holds so long.
+    /// Until when it holds.
     until: Instant,
 }
 
@@ -154,14 +155,14 @@ struct FutileSweep {
     holds: bool,
 }
 
-/// What came of writing victims. Pure: the clock is the caller's.
+/// The results of writing victims. Pure: the clock is the caller's.
 #[derive(Default)]
 struct VictimWrites {
-    /// Before the disk gets victims again that it has refused.
+    /// The pause before the disk gets victims again that it has refused.
     pause: Pause,
     /// The batch that was begun last, until it is known what came of it.
     batch: Option<Arc<BatchStatus>>,
-    /// What the last batch of which nothing was written met with, and when that was found.
+    /// The error of the last batch of which nothing was written, and when that was found.
     refusal: Option<(Instant, Error)>,
     /// When victims were waited for in vain, and how many pages had been written by then.
     in_vain: Option<(Instant, u64)>,
@@ -173,7 +174,7 @@ impl VictimWrites {
         let Some((pages, error)) = self.batch.as_ref().and_then(|batch| batch.outcome()) else { return };
         self.batch = None;
         match (pages, error) {
-            // Others had the pages already.
+            // Other threads had the pages already.
             (0, None) => {}
             (0, Some(error)) => {
                 self.pause.lengthen(now);
@@ -198,12 +199,12 @@ impl VictimWrites {
 }
 
 impl Findings {
-    /// A sweep that began after so many `reliefs` met no victim.
+    /// Notes that a sweep met no victim, which began after `reliefs` reliefs.
     pub(super) fn note_futile_sweep(&self, reliefs: usize, spared: bool) {
         self.looks.lock().futile = Some(FutileSweep { reliefs, spared, holds: true });
     }
 
-    /// Returns whether a sweep may meet a victim by now, where the last look found so many frames `left`.
+    /// Returns whether a sweep may meet a victim by now, where the last look found `left` frames left.
     pub(super) fn is_worth_a_sweep(&self, reliefs: usize, spares: bool, left: usize) -> bool {
         let is_in_vain = |last: FutileSweep| {
             last.reliefs == reliefs && (left == 0 || last.holds && (spares || !last.spared))
@@ -211,7 +212,7 @@ impl Findings {
         !self.looks.lock().futile.is_some_and(is_in_vain)
     }
 
-    /// Returns whether pages that were used are spared, where so many pages were `written`.
+    /// Returns whether pages that were used are spared, where `written` pages were written.
     pub(super) fn spares_used_pages(&self, written: impl FnOnce() -> u64) -> bool {
         if !self.spares_none.load(Ordering::Relaxed) {
             return true;
@@ -222,7 +223,7 @@ impl Findings {
         spares
     }
 
-    /// Victims were waited for, or written, in vain; so many pages had been `written` before.
+    /// Notes that victims were waited for, or written, in vain; `written` pages had been written before.
     pub(crate) fn note_in_vain(&self, written: u64) {
         self.writes.lock().in_vain = Some((time::now(), written));
         self.spares_none.store(true, Ordering::Relaxed);
@@ -235,7 +236,7 @@ impl Findings {
         writes.pause.is_over(now)
     }
 
-    /// A batch of victims was begun.
+    /// Notes that a batch of victims was begun.
     pub(crate) fn watch(&self, batch: &Arc<BatchStatus>) {
         self.writes.lock().batch = Some(Arc::clone(batch));
     }

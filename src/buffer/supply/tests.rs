@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-/// A pool with room for so many ready frames, and the pages 0 to 2 in its frames.
+/// Makes a pool with room for `ready` ready frames, and the pages 0 to 2 in its frames.
 fn filled(ready: usize) -> Residency {
     let pool = pool_with_room_for_ready(3, ready);
     (0..3).for_each(|block| drop(read(&pool, block)));
@@ -33,7 +33,7 @@ fn resident(pool: &Residency) -> Vec<u32> {
     (0..10).filter(|&block| pool.is_mapped(page(block))).collect()
 }
 
-/// As the background writer comes upon it whose victim was written, and has lost its page meanwhile.
+/// As when the background writer meets a frame whose page was written and has been evicted meanwhile.
 #[test]
 fn a_frame_that_has_become_free_is_not_set_aside() {
     let pool = filled(3);
@@ -69,7 +69,7 @@ fn a_free_frame_is_taken_before_any_page_goes_whatever_is_ready_and_whosever_tur
         "a page went before all frames had one"
     );
     assert_eq!(pool.set_victims_aside(Reach::All, 100, &mut Vec::new(), 100, |_| true), 100);
-    // As of a file that is cut: the last first. All lie in one shard of the two.
+    // As when a file is cut: the last first. All lie in one shard of the two.
     (2000..2100).rev().for_each(|no| drop(pool.claim(FrameNo(no)).unwrap()));
     assert_eq!((pool.free_frames(), pool.faults()), (100, Vec::new()));
     let taken: Vec<u32> = (0..100).map(|n| read(&pool, FRAMES + n).frame_no().0).collect();
@@ -78,7 +78,7 @@ fn a_free_frame_is_taken_before_any_page_goes_whatever_is_ready_and_whosever_tur
     assert!(!(2000..2100).contains(&read(&pool, 2 * FRAMES).frame_no().0), "it has its time");
 }
 
-/// Else it would have a page, and be in the queue of those that have none.
+/// Otherwise it would have a page, and be in the queue of those that have none.
 #[test]
 fn a_free_frame_is_not_to_be_had_by_its_number() {
     let pool = filled(2);
@@ -88,7 +88,7 @@ fn a_free_frame_is_not_to_be_had_by_its_number() {
     assert_eq!((pool.free_frames(), read(&pool, 5).frame_no()), (1, no));
 }
 
-/// Between a sweep that shows a biased victim and the claim, all may happen to that.
+/// Anything may happen to a biased victim between the sweep that shows it and the claim.
 #[test]
 fn a_biased_victim_is_left_that_was_used_or_freed_meanwhile_or_is_to_go() {
     let take = |meanwhile: fn(&Residency, FrameNo)| {
@@ -133,7 +133,8 @@ fn a_frame_that_waiters_of_a_failed_read_still_have_is_taken_later() {
     assert_eq!(pool.faults(), Vec::<String>::new());
 }
 
-/// Else the waiter that is woken would search all frames for it, and the writer set it aside only with the last of its batch.
+/// Otherwise the waiter that is woken would search all frames for it, and the writer set it aside only with the last of its
+/// batch.
 #[test]
 fn a_frame_that_is_let_go_of_is_set_aside_for_the_first_that_waits() {
     let pool = filled(3);
@@ -166,7 +167,7 @@ fn a_frame_that_is_let_go_of_is_set_aside_for_the_first_that_waits() {
     assert_eq!((pool.take_set_aside(), waiters.any()), (Some(FrameNo(1)), false), "its batch may go on");
 }
 
-/// Else each fetch that waits would go through the pages in turn of all shards at every tick, as long as pages are spared.
+/// Otherwise each fetch that waits would go through the pages in turn of all shards at every tick, as long as pages are spared.
 #[test]
 #[cfg(not(any(loom, shuttle)))]
 fn c6_one_sweep_in_vain_is_enough_for_all_that_wait_until_a_frame_is_let_go_of() {
@@ -192,7 +193,8 @@ fn c6_one_sweep_in_vain_is_enough_for_all_that_wait_until_a_frame_is_let_go_of()
     written.end_write(true);
 }
 
-/// Else each frame that comes back by itself would have the fetches that wait count on a writer that hangs for another while.
+/// Otherwise each frame that comes back by itself would have the fetches that wait count on a writer that hangs for another
+/// while.
 #[test]
 fn c6_a_writer_that_is_stuck_is_not_counted_on_for_a_frame_that_another_thread_lets_go_of() {
     let pool = filled(3);
@@ -206,7 +208,7 @@ fn c6_a_writer_that_is_stuck_is_not_counted_on_for_a_frame_that_another_thread_l
     assert!(clean_list.is_kept(), "the writer has found one");
 }
 
-/// As a fetch does that has just come: else one call for many pages after the other would go before the line.
+/// As a fetch does that has just come: otherwise one call for many pages after the other would go before the line.
 #[test]
 fn c6_a_batch_takes_no_frame_before_those_that_wait_in_line() {
     let pool = filled(3);

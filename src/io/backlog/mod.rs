@@ -1,23 +1,25 @@
-//! What waits for the device, and what goes next. Pure: no I/O, no clock, no lock.
+//! What waits for the device, and which request goes next. Pure: no I/O, no clock, no lock.
 //!
-//! Every method that has threads of its own puts requests in here and starts what comes out, so there is one rule for all:
+//! Every method with threads of its own puts requests in here and starts what comes out, so there is one rule for all:
 //!
-//! * **Demand before all else.** What no caller waits for (pages read ahead, and writes of a checkpoint or of the background writer)
-//!   goes when no demand is there, or when it is due by its [quota](quota), so that it never starves. One that a caller begins to
-//!   wait for while it is queued becomes a demand: a few are looked at with every request that goes.
+//! * **Demand before all else.** A request that no caller waits for (pages read ahead, and writes of a checkpoint or of the
+//!   background writer) goes when there is no demand, or when it is due by its [quota](quota), so that it never starves. If a
+//!   caller begins to wait for it while it is queued, it becomes a demand: with every request that goes, a few are checked for
+//!   that.
 //! * **Files take turns**, and none has more in flight than its share. A file that does not answer fills its own share;
 //!   the rest of the method is there for the others.
-//! * **Background reads of one file leave** one place to those of the others: what is read ahead of a file that does not answer, and
-//!   never comes to its end, would else keep all other files from looking ahead.
-//! * **Such writes leave room for demands**: a part of what may be in flight, of their file's share of that, and of what may wait. So
-//!   a demand goes at once though a disk takes no writes, and none is transferred by its submitter for the writes' sake.
-//! * **Requests that touch go as one**, whoever submitted them: same file, direction and urgency, one behind the other, and
-//!   together within the combine limit. A new request is held against the last few of its file.
+//! * **Background reads of one file leave** one place to those of the others: otherwise a file that does not answer, whose reads
+//!   ahead never end, would keep all other files from looking ahead.
+//! * **Writes that no caller waits for leave room for demands**: a part of what may be in flight, of their file's share of that,
+//!   and of what may wait. So a demand goes at once even if a disk takes no writes, and no submitter has to transfer it because
+//!   of writes.
+//! * **Requests that touch go as one**, whichever thread submitted them: same file, direction and urgency, one behind the other,
+//!   and together within the combine limit. A new request is compared with the last few of its file.
 //! * **Everything is bounded**: what waits, what is in flight, and the work for each request.
 //!
-//! Invariants: a request comes out once, or as a part of one that comes out once; of one file and urgency, in the order of
-//! their coming, but where they were joined or became demands; a file is in the line for its turn while it has something to
-//! start and is below its share.
+//! Invariants: a request comes out once, or as a part of one that comes out once. Requests of one file and urgency come out in
+//! the order of arrival, except where they were joined or became demands. A file is in the line for its turn while it has
+//! something to start and is below its share.
 
 pub(crate) mod queue;
 mod quota;
@@ -39,13 +41,13 @@ use crate::{
     sync::linked_queue::{LinkedItems, LinkedQueue, Links},
 };
 
-/// So many of a file's last requests are tried for a new one to join.
+/// How many of a file's last requests are tried for a new one to join.
 const JOIN_WINDOW: usize = 8;
 
-/// So many places are looked at, with each request that goes, for requests that a caller waits for by now.
+/// How many places are checked, with each request that goes, for requests that a caller waits for by now.
 const LOOKS: usize = 8;
 
-/// How much of everything.
+/// How much a backlog holds and lets go at once.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct BacklogLimits {
     /// Requests that may wait.
@@ -56,27 +58,29 @@ pub(crate) struct BacklogLimits {
     pub(crate) combine: usize,
 }
 
-/// The share of a whole that one file, or all of look-ahead, gets unless told otherwise: three quarters, so that something is
-/// left for the others; but one of one.
+/// Returns the share of a whole that one file, or all of look-ahead, gets unless told otherwise: three quarters, so that
+/// something is left for the others; but one of one.
 pub(crate) const fn share(whole: usize) -> usize {
     if whole < 2 { whole } else { whole - whole.div_ceil(4) }
 }
 
-/// How many background requests of one file may be in flight, where so many are asked for: they leave one to other files.
+/// Returns how many background requests of one file may be in flight, where `requests` are asked for: they leave one to other
+/// files.
 fn most_background(requests: usize, in_flight: usize) -> usize {
     requests.min(share(in_flight).saturating_sub(1)).max(1)
 }
 
-/// Writes of one file that no caller waits for, in flight at once: a demand waits for all of them in the device.
+/// How many writes of one file that no caller waits for are in flight at once: a demand waits for all of them in the device.
 const WRITES_AT_ONCE: usize = 64;
 
-/// Of a file's share, what writes that no caller waits for may have: three quarters, and all but one at most; but one of one.
+/// Returns what writes that no caller waits for may have of a file's share: three quarters, and all but one at most; but one of
+/// one.
 fn share_of_writes(share: usize) -> usize {
     let left = if share < 2 { 0 } else { (share / 4).max(1) };
     (share - left).min(WRITES_AT_ONCE)
 }
 
-/// What became of a request that came.
+/// The result of a request's arrival.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pushed {
     /// It waits.
@@ -85,29 +89,29 @@ pub(crate) enum Pushed {
     Joined,
 }
 
-/// Requests that wait, and the count of those that do not any more.
+/// Requests that wait, and the count of those in flight.
 pub(crate) struct Backlog<L: Lease> {
     limits: BacklogLimits,
     /// Background requests of one file that may be in flight.
     background_limit: usize,
-    /// All that wait, each in a row of its file. It grows to the most that ever waited and stays.
+    /// All that wait, each in a row of its file. It grows to the most that ever waited and keeps that size.
     queued: Slab<Waiting<L>>,
     files: FxHashMap<FileId, FileQueue>,
-    /// Files that have something to start, by urgency. Some may have come to the end of their share since.
+    /// Files that have something to start, by urgency. Some may have reached their share since.
     turns: [VecDeque<FileId>; Urgency::KINDS],
     waiting: [usize; Urgency::KINDS],
-    /// Of those that wait, the ones that are bounded by [`BacklogLimits::waiting`].
+    /// How many of those that wait are bounded by [`BacklogLimits::waiting`].
     crowd: usize,
     in_flight: [usize; Urgency::KINDS],
     quota: Quota,
-    /// Where the next look for requests that became demands begins.
+    /// Where the next check for requests that became demands begins.
     look_at: usize,
 }
 
 /// A request that waits, and its neighbours in its row.
 struct Waiting<L: Lease> {
     operation: Operation<L>,
-    /// Its part of the file, here so that a look for neighbours stays in the slab.
+    /// Its offset in the file, here so that a search for neighbours stays in the slab.
     offset: u64,
     end: u64,
     links: Links<u32>,
@@ -119,15 +123,15 @@ impl<L: Lease> LinkedItems<u32> for Slab<Waiting<L>> {
     }
 }
 
-/// What a file has here.
+/// What the backlog has of a file.
 struct FileQueue {
     /// What waits, by urgency, in order of arrival.
     rows: [LinkedQueue<u32>; Urgency::KINDS],
     in_turn: [bool; Urgency::KINDS],
     in_flight: [usize; Urgency::KINDS],
     share: usize,
-    /// It was told its share. Then its requests are never turned away: their submitters would transfer them beside that bound. There
-    /// are no more of them than frames.
+    /// Whether the file has a bound of its own. Then its requests are never turned away: their submitters would transfer them
+    /// beside that bound. There are no more of them than frames.
     has_own_bound: bool,
 }
 
@@ -147,13 +151,13 @@ impl<L: Lease> Backlog<L> {
         }
     }
 
-    /// Sets how many background requests of one file may be in flight; at least one. Of all files there may be one more: a file that
-    /// does not answer leaves that to the others.
+    /// Sets how many background requests of one file may be in flight; at least one. Of all files together there may be one more:
+    /// a file that does not answer leaves that to the others.
     pub(crate) fn limit_background(&mut self, requests: usize) {
         self.background_limit = most_background(requests, self.limits.in_flight);
     }
 
-    /// How many background requests may be in flight.
+    /// Returns how many background requests may be in flight.
     fn background_of_all(&self) -> usize {
         (self.background_limit + 1).min(share(self.limits.in_flight).max(1))
     }
@@ -162,12 +166,12 @@ impl<L: Lease> Backlog<L> {
         if seeded!("one_file_has_all_look_ahead") { usize::MAX } else { self.background_limit }
     }
 
-    /// Whether as many of this urgency are in flight as may be.
+    /// Returns whether as many of this urgency are in flight as may be.
     fn is_full(&self, urgency: Urgency) -> bool {
         let most = match urgency {
             Urgency::Demand => return false,
             Urgency::Background => self.background_of_all(),
-            // Of two places each of two files gets one.
+            // If there are two places, each of two files gets one.
             Urgency::Writeback => share(self.limits.in_flight).max(self.limits.in_flight.min(2)),
         };
         self.in_flight[urgency as usize] >= most
@@ -185,12 +189,12 @@ impl<L: Lease> Backlog<L> {
         self.all_waiting() == 0
     }
 
-    /// How many requests that no caller waits for would be taken in now: they leave a share of the places to demands.
+    /// Returns how many requests that no caller waits for would be taken in now: they leave a share of the places to demands.
     pub(crate) fn room(&self) -> usize {
         share(self.limits.waiting).saturating_sub(self.crowd)
     }
 
-    /// Takes a request in, or gives it back where too many wait.
+    /// Takes a request in, or returns it where too many wait.
     pub(crate) fn push(&mut self, operation: Operation<L>) -> Result<Pushed, Operation<L>> {
         let (id, urgency) = (operation.file.id, operation.urgency);
         let most = share(self.limits.in_flight);
@@ -227,8 +231,8 @@ impl<L: Lease> Backlog<L> {
         line.get_in_turn(id, &mut self.turns, background);
     }
 
-    /// The request that goes next. It counts as in flight from here on, as one of its file and urgency, until that is said to have
-    /// [ended](Self::end). `None` while nothing can go: nothing waits, or what waits has its share in flight.
+    /// Takes out the request that goes next. It counts as in flight from here on, as one of its file and urgency, until that is
+    /// said to have [ended](Self::end). `None` while nothing can go: nothing waits, or what waits has its share in flight.
     pub(crate) fn next(&mut self) -> Option<Operation<L>> {
         self.look_for_demands();
         let urgency = self.choose()?;
@@ -247,7 +251,7 @@ impl<L: Lease> Backlog<L> {
         Some(self.queued.remove(key as usize).operation)
     }
 
-    /// Whether [`next`](Self::next) has something to give.
+    /// Returns whether [`next`](Self::next) would return a request.
     pub(crate) fn has_next(&mut self) -> bool {
         Urgency::ALL.into_iter().any(|urgency| self.can_go(urgency))
     }
@@ -261,8 +265,8 @@ impl<L: Lease> Backlog<L> {
         !self.is_full(urgency) && self.someone_is_in_turn(urgency)
     }
 
-    /// Whether a file has something of this urgency to start. Those that have their share in flight leave the line; they come
-    /// back when one of their requests is over.
+    /// Returns whether a file has something of this urgency to start. Files that have their share in flight leave the line; they
+    /// come back when one of their requests is over.
     fn someone_is_in_turn(&mut self, urgency: Urgency) -> bool {
         let background = self.background_of_a_file();
         let turns = &mut self.turns[urgency as usize];
@@ -277,8 +281,8 @@ impl<L: Lease> Backlog<L> {
         false
     }
 
-    /// Looks at a few requests that no caller waited for, others each time, and makes those that one waits for by now demands. Not
-    /// needed while they go anyhow.
+    /// Checks a few requests that no caller waited for, others each time, and makes those demands that a caller waits for by now.
+    /// Not needed while they go anyhow.
     fn look_for_demands(&mut self) {
         let demands = self.waiting(Urgency::Demand);
         let held_back = self.in_flight[Urgency::Background as usize] >= self.background_limit;
@@ -308,7 +312,7 @@ impl<L: Lease> Backlog<L> {
         self.enqueue(id, Urgency::Demand, key);
     }
 
-    /// A request of this file that went with this urgency is over.
+    /// Notes that a request of this file that went with this urgency is over.
     pub(crate) fn end(&mut self, file: FileId, urgency: Urgency) {
         self.in_flight[urgency as usize] -= 1;
         let background = self.background_of_a_file();
@@ -318,7 +322,7 @@ impl<L: Lease> Backlog<L> {
         }
     }
 
-    /// Takes everything out that waits, whoever's turn it is.
+    /// Takes out all that waits, whichever file's turn it is.
     pub(crate) fn take_all(&mut self) -> Vec<Operation<L>> {
         self.files.values_mut().for_each(FileQueue::empty);
         self.turns.iter_mut().for_each(VecDeque::clear);
@@ -327,7 +331,7 @@ impl<L: Lease> Backlog<L> {
         mem::take(&mut self.queued).into_iter().map(|(_, waiting)| waiting.operation).collect()
     }
 
-    /// Whether there is anything of this file.
+    /// Returns whether there is anything of this file.
     #[cfg(test)]
     pub(crate) fn knows(&self, file: FileId) -> bool {
         self.files.contains_key(&file)
@@ -344,7 +348,7 @@ impl<L: Lease> Backlog<L> {
     }
 }
 
-/// Joins a request to one of the last few of its row. Comes back with it where it touches none.
+/// Joins a request to one of the last few of its row. Returns it where it touches none.
 fn join_last_few<L: Lease>(
     queued: &mut Slab<Waiting<L>>,
     row: &LinkedQueue<u32>,
@@ -360,7 +364,7 @@ fn join_last_few<L: Lease>(
     };
     let old = &mut queued[key as usize];
     if arriving.end == old.offset {
-        // It comes later and lies in front: it takes the other's place.
+        // It came later but lies in front: it takes the other's place.
         mem::swap(&mut old.operation, &mut arriving.operation);
         old.offset = arriving.offset;
     } else {
@@ -376,7 +380,7 @@ impl<L: Lease> Waiting<L> {
         Self { operation, offset, end, links: Links::default() }
     }
 
-    /// Whether `next` can become the end of this.
+    /// Returns whether `next` can become the end of this.
     fn takes(&self, next: &Self, combine: usize) -> bool {
         self.end == next.offset
             && next.end - self.offset <= combine as u64
@@ -396,7 +400,7 @@ impl FileQueue {
         }
     }
 
-    /// Whether it may start one of this urgency, where it may have so many background requests in flight.
+    /// Returns whether it may start a request of this urgency, where `background` background requests of it may be in flight.
     fn may_start(&self, urgency: Urgency, background: usize) -> bool {
         let has_room = match urgency {
             Urgency::Demand => true,
@@ -410,7 +414,7 @@ impl FileQueue {
         self.in_flight.iter().sum()
     }
 
-    /// Has the file get in line for what it may start, where it is not yet.
+    /// Puts the file in line for what it may start, unless it is there already.
     fn get_in_turn(&mut self, id: FileId, turns: &mut [VecDeque<FileId>; Urgency::KINDS], background: usize) {
         for urgency in Urgency::ALL {
             if self.may_start(urgency, background) && !self.in_turn[urgency as usize] {

@@ -1,7 +1,7 @@
-//! The door of a method with threads of its own: what is admitted waits in the [`Backlog`], until the door is closed.
+//! The entrance of a method with threads of its own: what is admitted waits in the [`Backlog`], until the queue is closed.
 //!
-//! A method keeps its queue under one short lock, so that closing needs no care: what was admitted before is started, and
-//! after it everything is refused. Who is refused transfers the request himself.
+//! A method keeps its queue under one short lock, so that closing needs no care: what was admitted before is started, and after
+//! it everything is refused. A thread transfers a refused request by itself.
 
 use crate::{
     io::{
@@ -11,17 +11,17 @@ use crate::{
     observe::{Counter, Counters},
 };
 
-/// A backlog with a door.
+/// A backlog that can be closed.
 pub(crate) struct Queue<L: Lease> {
     pub(crate) backlog: Backlog<L>,
     closed: bool,
 }
 
-/// How far a row of requests came.
+/// How far a row of requests was admitted.
 pub(crate) struct Admitted<L: Lease> {
-    /// So many wait now that did not before.
+    /// How many wait now that did not before.
     pub(crate) queued: usize,
-    /// There was no room for this one, and those behind it have not been asked for.
+    /// The first request for which there was no room; those behind it have not been asked for.
     pub(crate) refused: Option<Operation<L>>,
 }
 
@@ -52,7 +52,7 @@ impl<L: Lease> Queue<L> {
         Admitted { queued, refused }
     }
 
-    /// How many requests that nobody waits for it would take in now; none when closed.
+    /// Returns how many requests that no caller waits for it would take in now; none when closed.
     pub(crate) fn room(&self) -> usize {
         if self.closed { 0 } else { self.backlog.room() }
     }
@@ -65,7 +65,7 @@ impl<L: Lease> Queue<L> {
         self.closed
     }
 
-    /// Whether nothing waits and nothing will.
+    /// Returns whether nothing waits and nothing will.
     pub(crate) fn is_finished(&self) -> bool {
         self.closed && self.backlog.is_empty()
     }

@@ -15,8 +15,8 @@ pub(super) struct Quota {
 }
 
 impl Quota {
-    /// Chooses among the urgencies for which `can_go` holds, and counts the others as passed over. One that could not go keeps its
-    /// count: else it would begin anew each time its file has its share in flight.
+    /// Chooses among the urgencies for which `can_go` holds, and counts the others as passed over. One that could not go keeps
+    /// its count: otherwise it would begin anew each time its file has its share in flight.
     pub(super) fn choose(&mut self, mut can_go: impl FnMut(Urgency) -> bool) -> Option<Urgency> {
         let can_go = Urgency::ALL.map(|urgency| can_go(urgency).then_some(urgency));
         let waiting = || can_go.into_iter().flatten();
@@ -24,7 +24,7 @@ impl Quota {
             self.passed_over[*urgency as usize].checked_sub(PASSED_OVER[*urgency as usize])
         };
         let is_due = |urgency: &Urgency| *urgency != Urgency::Demand && overdue(urgency).is_some();
-        // Of several, the one that has waited longest beyond its quota; else the least urgent, which all others pass over.
+        // Of several, the one that has waited longest beyond its quota; otherwise the least urgent, which all others pass over.
         let due = waiting().filter(is_due).max_by_key(overdue).filter(|_| !seeded!("writes_without_a_quota"));
         let chosen = due.or_else(|| waiting().next())?;
         for urgency in waiting() {

@@ -18,18 +18,18 @@ use crate::{
 
 const PAGE: u64 = 512;
 
-/// What went and is not over.
+/// What went and has not ended.
 #[derive(Debug, PartialEq, Eq)]
 struct Flight {
     file: FileId,
     urgency: Urgency,
 }
 
-/// Files, memory and a backlog.
+/// Files, memory and a backlog, as a device has them.
 struct TestDevice {
     files: Vec<Arc<File>>,
     backlog: Backlog<TestLease>,
-    // Last, since it looks whether all requests are gone.
+    // Last, since it checks that all requests are gone.
     arena: TestArena,
 }
 
@@ -64,14 +64,14 @@ impl TestDevice {
         awaited
     }
 
-    /// A write that no caller waits for.
+    /// Makes a write that no caller waits for.
     fn writeback(&mut self, file: usize, block: u64) -> Option<Arc<AtomicBool>> {
         let mut request = self.arena.request(Write, &self.files[file], block * PAGE, &[PAGE as u32]);
         let awaited = set_urgency(&mut request, Urgency::Writeback);
         self.backlog.push(request).ok().map(|_| awaited)
     }
 
-    /// File, first block and blocks of what goes next.
+    /// Returns file, first block and blocks of what goes next.
     fn next(&mut self) -> Option<((usize, u64, u64), Flight)> {
         let operation = self.backlog.next()?;
         let (file, urgency) = (operation.file.id, operation.urgency);
@@ -83,7 +83,7 @@ impl TestDevice {
         self.backlog.end(file, urgency);
     }
 
-    /// All that can go at once, without anything being over.
+    /// Returns all that can go at once, without anything being over.
     fn all(&mut self) -> (Vec<(usize, u64, u64)>, Vec<Flight>) {
         std::iter::from_fn(|| self.next()).unzip()
     }
@@ -129,7 +129,7 @@ fn demands_overtake_writes_that_no_caller_waits_for() {
 fn writes_leave_a_part_of_all_places_to_demands() {
     let mut desk = TestDevice::new(limits(256, 8));
     assert_eq!((0..256).take_while(|n| desk.writeback(0, 2 * n).is_some()).count(), 192);
-    // Of so many in flight: those of one file, and those of two.
+    // In flight: how many may be, of one file, and of two.
     for (in_flight, of_one, of_two) in [(256, 64, 128), (64, 36, 48), (8, 5, 6), (2, 1, 2), (1, 1, 1)] {
         let mut desk = TestDevice::new(limits(256, in_flight));
         (0..96).for_each(|n| drop(desk.writeback(0, 2 * n)));
@@ -247,11 +247,11 @@ fn too_many_are_given_back_and_background_leaves_places_to_demands() {
     desk.demand(0, 102);
     assert_eq!(desk.backlog.room(), 0);
     assert_eq!(desk.backlog.push(desk.read(0, 104, 1)).err().map(|request| request.offset), Some(104 * PAGE));
-    // A part of one that waits needs no place.
+    // A request that becomes a part of one that waits needs no place.
     assert_eq!(desk.demand(0, 101), Pushed::Joined);
 }
 
-/// Else its submitters would transfer beside its bound.
+/// Otherwise its submitters would transfer beside its bound.
 #[test]
 fn a_file_with_a_bound_of_its_own_is_never_turned_away_and_takes_no_places_from_others() {
     let mut desk = TestDevice::with_files(limits(8, 8), [None, Some(2), None]);
@@ -311,14 +311,14 @@ fn a_background_request_that_somebody_waits_for_becomes_a_demand() {
     let awaited: Vec<_> = (0..100).map(|n| desk.background(0, 2 * n)).collect();
     let _first = desk.next().unwrap();
     awaited[90].store(true, Ordering::SeqCst);
-    // The device has nothing else to do with the rest; each look at what comes next covers a few.
+    // The device has nothing else to do with its other places; each look at what comes next covers a few.
     let tries = (0..100 / LOOKS + 2).find_map(|_| desk.next());
     let (next, place) = tries.expect("it is found in a few looks");
     assert_eq!((next, place.urgency), ((0, 180, 1), Urgency::Demand));
     assert!(desk.next().is_none());
 }
 
-/// All of a file's requests may wait here, as many as there are frames, and their lock is everyone's.
+/// All of a file's requests may wait here, as many as there are frames, and all threads share their lock.
 #[test]
 fn what_becomes_a_demand_leaves_a_long_row_in_no_time() {
     const WAITING: u64 = 30_000;

@@ -1,4 +1,4 @@
-//! The area's file: what may be taken for one, and its units as they are read and written.
+//! The area's file: which file may become one, and its units as they are read and written.
 
 use std::path::Path;
 
@@ -26,7 +26,7 @@ pub(super) struct Area {
     pub(super) file: File,
     page_size: usize,
     counters: Arc<Counters>,
-    /// The error of the first sync that failed. What is read from then on may be on no disk, and what is written as well.
+    /// The error of the first sync that failed. From then on, what is read and what is written may be on no disk.
     failed: Mutex<Option<Error>>,
 }
 
@@ -37,21 +37,21 @@ impl Area {
         page_size: PageSize,
         counters: &Arc<Counters>,
     ) -> Result<Self> {
-        // For its owner alone, as the options' default says: pages are in it in the clear.
+        // Only its owner may read it, as by the options' default: pages are in it in the clear.
         let options = OpenOptions::new().create(true).direct(Fallback::Prefer);
         let file = File::open_alone(disk, FileId(u32::MAX), path, &options, page_size)?;
         let (page_size, counters) = (page_size.bytes(), Arc::clone(counters));
         Ok(Self { file, page_size, counters, failed: Mutex::new(None) })
     }
 
-    /// What its two halves say of themselves.
+    /// Returns what its two halves say of themselves.
     ///
     /// # Errors
-    /// The file is none that may be written over: it is neither an area of such pages nor empty.
+    /// The file may not be written over: it is neither an area of such pages nor empty.
     pub(super) fn headers(&self) -> Result<[Option<HalfHeader>; 2]> {
         let mut unit = self.zeros(1);
         let mut headers = [None; HEADERS as usize];
-        // As an area is whose first header never reached the disk.
+        // Like an area whose first header never reached the disk.
         let mut is_blank = self.file.blocks() <= 1;
         for (at, header) in (0..).zip(&mut headers) {
             self.read(at, unit.as_mut_slice())?;
@@ -83,7 +83,7 @@ impl Area {
         ConfigError::unset("torn_pages", why).at(&self.file.path).into()
     }
 
-    /// What lies behind these headers.
+    /// Returns what lies behind these headers.
     pub(super) fn play(&self, headers: [Option<HalfHeader>; 2]) -> Result<Found> {
         // Read in pieces, and only what the headers name: a file may be longer than the memory.
         let mut piece = self.piece();
@@ -118,7 +118,7 @@ impl Area {
         self.sync()
     }
 
-    /// An error that says that it is damaged: in the newest copy of this page, or where there is no telling what was.
+    /// Makes the error that says that it is damaged: in the newest copy of this page, or where there is no telling what was.
     pub(super) fn damaged(&self, page: Option<PageAddress>) -> Error {
         Error::AreaDamaged { area: self.file.path.clone(), page }
     }
@@ -127,7 +127,7 @@ impl Area {
         self.zeros((PIECE / self.page_size).max(1))
     }
 
-    /// An error where a sync of it failed: this pool neither reads nor writes it any more.
+    /// Returns an error where a sync of it failed: this pool neither reads nor writes it any more.
     pub(super) fn check(&self) -> Result<()> {
         self.failed.lock().clone().filter(|_| !seeded!("failed_area_in_use")).map_or(Ok(()), Err)
     }
@@ -156,7 +156,7 @@ impl Area {
     pub(super) fn sync(&self) -> Result<()> {
         let failed = match self.file.sync(&self.counters) {
             Ok(_) => return Ok(()),
-            // The area is no file that the engine could open anew.
+            // The engine cannot open the area anew, as it can a file.
             Err(Error::SyncPoisoned { source, .. }) => self.file.error(IoOp::Sync, source),
             Err(error) => error,
         };
@@ -164,7 +164,7 @@ impl Area {
         Err(failed)
     }
 
-    /// Has it at least so many units.
+    /// Grows it to at least `units` units.
     pub(super) fn grow(&self, units: u32) -> Result<()> {
         let missing = units.saturating_sub(self.file.blocks());
         if missing > 0 {
@@ -173,7 +173,7 @@ impl Area {
         Ok(())
     }
 
-    /// Cuts off what lies behind so many units.
+    /// Cuts off what lies behind `units` units.
     pub(super) fn cut(&self, units: u32) -> Result<()> {
         let size = self.file.lock_size();
         if units < self.file.blocks() {

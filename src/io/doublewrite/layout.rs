@@ -10,12 +10,13 @@
 //! entry           tag 8 | block 4 | checksum of the page 4
 //! ```
 //!
-//! All integers are little-endian, all checksums CRC32C. Records are *numbered* in the order in which they got their room, in both halves
-//! and the tail, through all lives of the area; a half's header has the number of the first record that goes there. A record is true
-//! only under the salt of its area, at the unit that it names, and if its number is not below the *oldest* that counts: that is the
-//! number of the older half's header, which both headers and records tell, so a new header voids all records of a half at once. What
-//! counts does not depend on where it lies, so areas of any size are read alike. A record also tells up to which number all were
-//! *durable* when it was made. A checksum covers its header, and a record's all of its entries.
+//! All integers are little-endian, all checksums CRC32C. Records are *numbered* in the order in which they got their room, in
+//! both halves and the tail, through all lives of the area; a half's header has the number of the first record that goes there. A
+//! record counts only under the salt of its area, at the unit that it names, and if its number is not below the *oldest* that
+//! counts. That is the number of the older half's header, which both headers and records tell, so a new header voids all records
+//! of a half at once. What counts does not depend on where it lies, so areas of any size are read alike. A record also tells up
+//! to which number all were *durable* when it was made. A checksum covers its header, and that of a record also all of its
+//! entries.
 
 use std::ops::Range;
 
@@ -32,7 +33,7 @@ const RECORD_HEADER: usize = 56;
 /// Where a record header has its checksum; the entries follow.
 const RECORD_CHECKSUM: Range<usize> = 52..56;
 const ENTRY: usize = 16;
-/// More than any batch has: what announces more was never written.
+/// More than any batch has: a header that announces more was never written.
 const MOST_ENTRIES: usize = 1 << 16;
 
 /// The units of the two headers.
@@ -42,18 +43,18 @@ pub(super) fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c(bytes)
 }
 
-/// What the first unit of a half says. The greater one is the younger.
+/// The content of a half's first unit. The greater one is the younger.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct HalfHeader {
-    /// That of the first record that goes into this half.
+    /// The number of the first record that goes into this half.
     pub(super) number: u64,
-    /// The first that counts from now on: that of the half's predecessor.
+    /// The first number that counts from now on: that of the half's predecessor.
     pub(super) oldest: u64,
-    /// What the area's records are known by.
+    /// By this the area's records are known.
     pub(super) salt: u64,
 }
 
-/// What the first unit of a half turned out to be.
+/// What the first unit of a half is found to be.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum HalfFound {
     /// Nothing: never written, or torn.
@@ -101,13 +102,13 @@ impl HalfHeader {
     }
 }
 
-/// The units of an area in which the records of this half lie, if halves have so many units.
+/// Returns the units of an area in which the records of this half lie, if halves have `units` units.
 pub(super) fn records_of(half: usize, units: u32) -> Range<u32> {
     let first = HEADERS.saturating_add(units.saturating_mul(half as u32));
     first..first.saturating_add(units)
 }
 
-/// The first unit of the tail behind halves of so many units.
+/// Returns the first unit of the tail behind halves of `units` units.
 pub(super) fn tail_behind(units: u32) -> u32 {
     records_of(1, units).end
 }
@@ -129,7 +130,7 @@ pub(super) struct CopyEntry {
     pub(super) checksum: u32,
 }
 
-/// When a record was made.
+/// The numbers at the time when a record was made.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Numbering {
     pub(super) number: u64,
@@ -147,13 +148,13 @@ pub(super) struct Record {
     pub(super) entries: Vec<CopyEntry>,
 }
 
-/// How many units the header of so many entries takes.
+/// Returns how many units the header of `entries` entries takes.
 pub(super) fn header_units(entries: usize, page_size: usize) -> usize {
     (RECORD_HEADER + entries * ENTRY).div_ceil(page_size)
 }
 
 impl Record {
-    /// How many units the record takes.
+    /// Returns how many units the record takes.
     pub(super) fn units(&self, page_size: usize) -> usize {
         let copies = if self.kind == Kind::Copies { self.entries.len() } else { 0 };
         header_units(self.entries.len(), page_size) + copies
@@ -179,7 +180,7 @@ impl Record {
         put_u32(into, RECORD_CHECKSUM.start, sum);
     }
 
-    /// The unit of the first copy, for the record that begins at `unit`.
+    /// Returns the unit of the first copy, for the record that begins at `unit`.
     pub(super) fn first_copy(&self, unit: u32, page_size: usize) -> u32 {
         unit + header_units(self.entries.len(), page_size) as u32
     }
@@ -189,7 +190,8 @@ impl Record {
         crc32c::crc32c_append(checksum(&header[..RECORD_CHECKSUM.start]), &header[RECORD_CHECKSUM.end..end])
     }
 
-    /// How many units the header has whose first unit this is, if a record of no more than `room` units begins here under this salt.
+    /// Returns how many units the header has whose first unit this is, if a record of no more than `room` units begins here under
+    /// this salt.
     pub(super) fn announced(
         first: &[u8],
         salt: u64,
@@ -212,7 +214,7 @@ impl Record {
         (entries <= MOST_ENTRIES && header + copies <= room as usize).then_some(header)
     }
 
-    /// The record with this header, all of whose units were [announced](Self::announced).
+    /// Returns the record with this header, all of whose units were [announced](Self::announced).
     pub(super) fn decode(header: &[u8]) -> Option<Self> {
         let kind = Kind::of_code(u32_at(header, 44))?;
         let entries = header.get(RECORD_HEADER..)?.get(..u32_at(header, 48) as usize * ENTRY)?;
@@ -303,7 +305,7 @@ mod tests {
         assert_eq!(HalfHeader::decode(&unit, PAGE), HalfFound::OtherVersion(VERSION + 1));
     }
 
-    /// The record that begins at a unit of these bytes.
+    /// Returns the record that begins at a unit of these bytes.
     fn read(bytes: &[u8], salt: u64, unit: u32) -> Option<Record> {
         let begin = bytes.get(unit as usize * PAGE..)?;
         let units = Record::announced(begin, salt, unit, (begin.len() / PAGE) as u32, PAGE)?;

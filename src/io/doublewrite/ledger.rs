@@ -1,12 +1,13 @@
-//! What the pool knows of its area, and what may come next: the rules, without I/O, clocks or locks.
+//! What the pool knows of its area, and which step may come next: the rules, without I/O, clocks or locks.
 //!
-//! A life of an area begins with what was [found](Ledger::new). As long as files with copies from before were neither opened nor given
-//! up, they are *pending*: no half is begun, and no copy gets room. Then both halves are begun, one after the other, the older one
-//! first. From there on records fill the halves in turn.
+//! A life of an area begins with what was [found](Ledger::new). As long as files with copies from before were neither opened nor
+//! given up, they are *pending*: no half is begun, and no copy gets room. Then both halves are begun, first the older one. From
+//! there on records fill the halves in turn.
 //!
-//! A half is begun only when none of its copies is needed: no file is pending, and each file that has copies in it was *settled*, its
-//! pages written and a sync of it good since then. A file whose sync failed never is, so its copies stay, and so does their half. What
-//! voids copies gets room even then, in the tail: else the very file that keeps a half could not be opened.
+//! A half is begun only when none of its copies is needed: no file is pending, and each file that has copies in it was *settled*,
+//! that is, its pages were written and a sync of it was good since then. A file whose sync failed is never settled, so its copies
+//! stay, and so does their half. A record that voids copies gets room even then, in the tail: otherwise the very file that keeps
+//! a half could not be opened.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,7 +33,7 @@ pub(super) struct Ledger {
     next: u32,
     /// Where the next one goes in the tail, behind all that count there.
     tail: u32,
-    /// The number of the last one there.
+    /// The number of the last record there.
     last_in_tail: u64,
     /// The number of the next record, wherever it goes.
     number: u64,
@@ -47,17 +48,17 @@ pub(super) struct Ledger {
 #[derive(Debug, Default)]
 struct HalfLedger {
     header: Option<HalfHeader>,
-    /// The files that this life has put copies of into it.
+    /// The files of which this life has put copies into the area.
     tags: BTreeSet<u64>,
 }
 
-/// Where a record goes.
+/// The place of a record.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) struct Room {
     pub(super) half: usize,
     pub(super) unit: u32,
     pub(super) salt: u64,
-    /// The number of the record, and the first that counts.
+    /// The number of the record, and the first number that counts.
     pub(super) number: u64,
     pub(super) oldest: u64,
 }
@@ -69,13 +70,13 @@ pub(super) struct Beginning {
     pub(super) header: HalfHeader,
 }
 
-/// How long an area is whose halves have so many units.
+/// Returns how long an area is whose halves have `units` units.
 pub(super) fn area_units(units: u32) -> Option<u32> {
     units.checked_mul(2)?.checked_add(HEADERS + TAIL)
 }
 
 impl Ledger {
-    /// What was found in an area whose halves are to have so many units.
+    /// Makes a ledger of what was found in an area whose halves are to have `units` units.
     pub(super) fn new(units: u32, found: Found) -> Self {
         let halves = found.headers.map(|header| HalfLedger { header, tags: BTreeSet::new() });
         let current = usize::from(found.headers[1] >= found.headers[0]);
@@ -98,12 +99,12 @@ impl Ledger {
         [0, 1].map(|half| self.halves[half].header)
     }
 
-    /// How long the area is to be.
+    /// Returns how long the area is to be.
     pub(super) fn area_units(&self) -> u32 {
         area_units(self.units).expect("the length was checked when the area was opened")
     }
 
-    /// Whether both halves were begun, and the area is as long as it is to be: from then on copies get room.
+    /// Returns whether both halves were begun, and the area is as long as it is to be: from then on copies get room.
     pub(super) fn is_in_use(&self) -> bool {
         self.is_in_use
     }
@@ -112,45 +113,45 @@ impl Ledger {
         self.is_in_use = is_in_use;
     }
 
-    /// The copies of a pending file.
+    /// Returns the copies of a pending file.
     pub(super) fn pending_copies(&self, tag: u64) -> Option<&Copies> {
         self.pending.get(&tag)
     }
 
-    /// The tags of the files that the area has copies of, from before or from this life.
+    /// Returns the tags of the files that the area has copies of, from before or from this life.
     pub(super) fn held(&self) -> BTreeSet<u64> {
         let of_this_life = self.halves.iter().flat_map(|half| &half.tags);
         self.pending.keys().chain(of_this_life).copied().collect()
     }
 
-    /// Whether the area has copies of the file.
+    /// Returns whether the area has copies of the file.
     pub(super) fn holds(&self, tag: u64) -> bool {
         self.pending.contains_key(&tag) || self.halves.iter().any(|half| half.tags.contains(&tag))
     }
 
-    /// The half that is to be begun next.
+    /// Returns the half that is to be begun next.
     pub(super) fn older(&self) -> usize {
         1 - self.current
     }
 
-    /// The files that this life has put copies of into a half.
+    /// Returns the files that this life has put copies of into a half.
     pub(super) fn tags_in(&self, half: usize) -> impl Iterator<Item = u64> {
         self.halves[half].tags.iter().copied()
     }
 
-    /// Room for a record with copies of these files, or none before the other half is begun.
+    /// Takes room for a record with copies of these files; `None` until the other half is begun.
     pub(super) fn room_for_copies(&mut self, units: u32, tags: impl Iterator<Item = u64>) -> Option<Room> {
         let room = self.room_in_half(units)?;
         self.halves[room.half].tags.extend(tags);
         Some(room)
     }
 
-    /// Room for a record that voids copies, or none before the other half is begun.
+    /// Takes room for a record that voids copies; `None` until the other half is begun.
     pub(super) fn room_to_void(&mut self) -> Option<Room> {
         self.room_in_half(1)
     }
 
-    /// Room for such a record where the other half [cannot be begun](Self::begin).
+    /// Takes room for a record that voids copies where the other half [cannot be begun](Self::begin).
     pub(super) fn room_in_tail(&mut self) -> Room {
         self.tail += 1;
         self.last_in_tail = self.number;
@@ -173,7 +174,7 @@ impl Ledger {
         Room { half: self.current, unit, salt, number: self.number - 1, oldest: self.oldest }
     }
 
-    /// Copies of the file from this block on were voided, durably.
+    /// Notes that copies of the file from this block on were voided, durably.
     pub(super) fn has_voided(&mut self, tag: u64, from: u32) {
         if from == 0 {
             self.pending.remove(&tag);
@@ -183,8 +184,8 @@ impl Ledger {
         }
     }
 
-    /// What it takes to begin the older half, whose files are settled as far as they are named here. `random` makes the records of a new
-    /// area differ from all that lie there.
+    /// Returns what it takes to begin the older half, whose files are settled as far as they are named here. `random` makes the
+    /// records of a new area differ from all that lie there.
     ///
     /// # Errors
     /// The tags of the files whose copies are needed.
@@ -202,7 +203,7 @@ impl Ledger {
         Ok(Beginning { half, header: HalfHeader { number, oldest, salt } })
     }
 
-    /// The header is durable: what the half held is void, and records go there.
+    /// Notes that the header is durable: what the half held is void, and records go there.
     #[allow(clippy::needless_pass_by_value)] // It is true only once.
     pub(super) fn has_begun(&mut self, begun: Beginning) {
         let Beginning { half, header } = begun;
@@ -247,7 +248,7 @@ mod tests {
         open: BTreeSet<u64>,
         poisoned: BTreeSet<u64>,
         syncs: usize,
-        /// Each of so many fails.
+        /// Each sync fails whose number is a multiple of this.
         failing: usize,
     }
 
@@ -289,7 +290,8 @@ mod tests {
             found
         }
 
-        /// Whatever is damaged but what was written last, a record or a header: that may be unfinished.
+        /// Checks this for each unit that may be damaged, except what was written last, a record or a header: that may be
+        /// unfinished.
         fn assert_that_no_damage_puts_an_older_page_back(&mut self) {
             let next = self.found().next;
             let last = next.wrapping_sub(1);
@@ -324,7 +326,7 @@ mod tests {
             }
         }
 
-        /// Syncs an open file. Gives whether its pages are durable.
+        /// Syncs an open file. Returns whether its pages are durable.
         fn sync(&mut self, tag: u64) -> bool {
             self.syncs += 1;
             if self.syncs.is_multiple_of(self.failing) {
@@ -414,7 +416,7 @@ mod tests {
             Some(())
         }
 
-        /// Gives up a file, in whose place there is another.
+        /// Gives a file up, in whose place there is another.
         fn give_up(&mut self, ledger: &mut Ledger, tag: u64) -> Option<()> {
             self.places.range_mut((tag, 0)..=(tag, u32::MAX)).for_each(|(_, place)| place.is_durable = true);
             self.void(ledger, tag)
@@ -481,10 +483,10 @@ mod tests {
         assert_eq!(void(&mut ledger, 7), first);
     }
 
-    /// A life: how long its halves are, after how many steps the power goes, which syncs fail, and what is done.
+    /// A life: how long its halves are, after how many steps the power fails, which syncs fail, and what is done.
     type Life = (u32, usize, usize, Vec<u8>);
 
-    /// Goes through the lives; the disk as the last recovery leaves it.
+    /// Goes through the lives. Returns the disk as the last recovery leaves it.
     fn live(lives: Vec<Life>) -> ModelDisk {
         let mut disk = ModelDisk {
             headers: [None; 2],

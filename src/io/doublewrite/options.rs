@@ -4,28 +4,30 @@ use std::path::PathBuf;
 
 use crate::io::options::Fallback;
 
-/// What is done against torn pages: a power cut in the middle of a write may leave some sectors of a page old and others new.
+/// What is done against torn pages. A power cut in the middle of a write may leave some sectors of a page old and others new.
 ///
 /// An engine whose log holds the whole image of a page at its first change after a checkpoint, as PostgreSQL's does, needs
-/// nothing: redo [overwrites](crate::BufferPool::overwrite) the page, without reading what is torn. A checksum only finds a torn page; what is
-/// chosen here puts it right.
+/// nothing: redo [overwrites](crate::BufferPool::overwrite) the page, without reading what is torn. A checksum only finds a torn
+/// page; what is chosen here puts it right.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TornPages {
-    /// Nothing: the engine's log can restore a torn page, or pages are no larger than what the disk writes at once.
+    /// Nothing: the engine's log can restore a torn page, or pages are no larger than what the disk writes atomically.
     #[default]
     Unprotected,
     /// Copies of the pages are made durable in an area of their own before the pages go to their places, and are put back
     /// where needed when a file is opened.
     ///
-    /// Every file must have a [`tag`](crate::OpenOptions::tag) of its own, under which it is known after a crash. Files must not be
-    /// changed by others, or by a pool without the area, between a crash and the next opening.
+    /// Every file must have a [`tag`](crate::OpenOptions::tag) of its own, under which it is known after a crash. Files must not
+    /// be changed by other programs, or by a pool without the area, between a crash and the next opening.
     ///
-    /// A sync of a file that fails leaves pages that a power cut may tear, so the area keeps their copies until the file was closed and
-    /// opened again, or [given up](crate::BufferPool::give_up_torn_pages). As long as it is not, other files are written while the area
-    /// has room beside those copies; then every write of a page that needs a copy fails with [`Error::TornPages`](crate::Error::TornPages),
-    /// which names the file's tag, and leaves the page dirty. The same goes for a file with a page that cannot be written. Meanwhile each
-    /// opening, closing and cut of a file with copies there adds a page to the area, with no bound. These pages are used again once the
+    /// A sync of a file that fails leaves pages that a power cut may tear, so the area keeps their copies until the file was
+    /// closed and opened again, or [given up](crate::BufferPool::give_up_torn_pages). Until then, other files are written while
+    /// the area has room beside those copies. When it has none, every write of a page that needs a copy fails with
+    /// [`Error::TornPages`](crate::Error::TornPages), which names the file's tag, and leaves the page dirty. A file with a page
+    /// that cannot be written has the same effect. Meanwhile each opening, closing and cut of a file with copies there adds a
+    /// page to the area, with no bound. These pages are used again once the file does not need its copies any more, and cut off
+    /// at the end of the pool.
     /// file does not need its copies any more, and cut off at the end of the pool.
     ///
     /// A sync of the area that fails is final, as that of a file is: it may have lost copies that it was asked to keep. From then on every
@@ -36,36 +38,37 @@ pub enum TornPages {
     /// After a crash, an area that was damaged since it was written (a bit flipped, a sector was lost) may have lost the newest copy of a
     /// page. An older copy is never put back over what may be newer, and no page that may be torn is handed out as whole:
     ///
-    /// * With a [codec](crate::PageCodec), which must then refuse torn pages, the pool asks it: a page that is whole in its place is left. One that is torn
-    ///   gets its newest copy that is left, if one newer copy was lost, and no more: that is the version that the page had before its last write
-    ///   began. Else it stays torn, and reading it fails with [`Error::Corrupt`](crate::Error::Corrupt).
+    /// * With a [codec](crate::PageCodec), which must then refuse torn pages, the pool asks it: a page that is whole in its place
+    ///   is left. One that is torn gets its newest copy that is left, if one newer copy was lost, and no more: that is the
+    ///   version that the page had before its last write began. Else it stays torn, and reading it fails with
+    ///   [`Error::Corrupt`](crate::Error::Corrupt).
     /// * Without one, opening a file of whose pages the newest copy is damaged fails with
     ///   [`Error::AreaDamaged`](crate::Error::AreaDamaged), and the file is as the crash left it. Check it, or restore it from a backup;
     ///   [`give_up_torn_pages`](crate::BufferPool::give_up_torn_pages) has it opened as it is.
     /// * Without one, where the damage hides which pages there were copies of, any page of any file may be torn.
-    ///   [`Builder::build`](crate::Builder::build) fails with [`Error::AreaDamaged`](crate::Error::AreaDamaged), and nothing is changed. Check
-    ///   or restore the files, and remove the area, which has the pool built without its copies.
+    ///   [`Builder::build`](crate::Builder::build) fails with [`Error::AreaDamaged`](crate::Error::AreaDamaged), and nothing is
+    ///   changed. Check or restore the files, and remove the area, which has the pool built without its copies.
     ///
-    /// Damage is told by what was written to the area later. So a damaged *last* write, or one of several that were made side by side at
-    /// the end, is taken for one that the crash has cut off: older copies of its pages are put back. The area is empty after an orderly end,
-    /// and there is nothing to damage.
+    /// Damage is recognised by what was written to the area later. So a damaged *last* write, or one of several that were made
+    /// side by side at the end, is taken for one that the crash has cut off: older copies of its pages are put back. The area is
+    /// empty after an orderly end, and there is nothing to damage.
     ///
-    /// Whoever writes out waits for the area's disk, which is synced once a batch: a task does where it has to write for itself, since no
-    /// [background writer](crate::options::BackgroundWriter) does. And all files share the area: one whose disk does not answer holds up the
-    /// writes of the others.
+    /// A thread that writes out waits for the area's disk, which is synced once a batch. So does a task, where it has to write
+    /// for itself since no [background writer](crate::options::BackgroundWriter) does. All files share the area: one whose disk
+    /// does not answer holds up the writes of the others.
     DoubleWrite(DoubleWriteArea),
-    /// Pages are written atomically: no power cut tears such a write. A file for which the system has none that are as long
-    /// as a page is refused; opened for reading only it never is.
+    /// Pages are written atomically: no power cut tears such a write. A file for which the system has no atomic writes as long as
+    /// a page is refused, unless it is opened for reading only.
     ///
-    /// It takes direct I/O, Linux 6.13, a device that can, and a file system that lets it.
+    /// Requires direct I/O, Linux 6.13, and a device and a file system that support it.
     Atomic,
-    /// Each file as it can be: pages are written atomically where the system allows it, and copied first elsewhere.
+    /// Each file by what the system allows: its pages are written atomically if that is possible, and copied first otherwise.
     /// [`FileInfo`](crate::report::FileInfo) tells which and why.
     AtomicOrDoubleWrite(DoubleWriteArea),
 }
 
 impl TornPages {
-    /// The area for copies, where one is wanted.
+    /// Returns the area for copies, where one is wanted.
     pub(crate) fn area(&self) -> Option<&DoubleWriteArea> {
         match self {
             Self::DoubleWrite(area) | Self::AtomicOrDoubleWrite(area) => Some(area),
@@ -73,7 +76,7 @@ impl TornPages {
         }
     }
 
-    /// Whether files are to be written atomically that can be, or must be.
+    /// Returns whether files that can be written atomically are to be, or must be.
     pub(crate) fn atomic(&self) -> Fallback {
         match self {
             Self::Unprotected | Self::DoubleWrite(_) => Fallback::Off,
@@ -94,20 +97,20 @@ pub struct DoubleWriteArea {
     /// [`Shutdown::Flush`](crate::Shutdown::Flush); after any other end they stay there until the next orderly one. So give its folder
     /// permissions that are no wider than those of the data.
     pub path: PathBuf,
-    /// How large it is; 32 MiB unless set, and never less than what the largest batch needs. Each time half of it is full, files
-    /// are synced. Building a pool writes zeros up to this length where the file is shorter, as it is when it is new and after an orderly
-    /// end.
+    /// Its size in bytes; 32 MiB unless set, and never less than what the largest batch needs. Each time half of it is full,
+    /// files are synced. Building a pool writes zeros up to this length if the file is shorter, as it is when it is new and after
+    /// an orderly end.
     pub bytes: usize,
 }
 
 impl DoubleWriteArea {
-    /// An area of 32 MiB.
+    /// Makes an area of 32 MiB.
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self { path: path.into(), bytes: 32 << 20 }
     }
 
-    /// Sets how large it is.
+    /// Sets the size of the area, in bytes.
     #[must_use]
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = bytes;

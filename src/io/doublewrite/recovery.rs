@@ -1,15 +1,17 @@
-//! What an area holds after a crash: of each page the newest copy, as far as it can be told. Pure: from the units of an area to a list.
+//! What an area holds after a crash: the newest copy of each page, as far as it can be told. Pure: from the units of an area to a
+//! list.
 //!
-//! All that counts is numbered, and each record tells up to which number all were durable when it was made. So where a number is missing
-//! among those, or a copy is not whole, it was damaged later; all others that are missing were never finished, and their pages were not
-//! touched. After damage the places may be newer than what is left of the copies:
+//! All that counts is numbered, and each record tells up to which number all were durable when it was made. So a number that is
+//! missing among those, or a copy that is not whole there, was damaged later. All others that are missing were never finished,
+//! and their pages were not touched. After damage the places may be newer than what is left of the copies:
 //!
-//! * Of a page whose copy is damaged, older copies are *in doubt*, unless there is a later one.
-//! * If a record is missing, so is which pages it had, or whose copies it voided: all copies from before it are in doubt.
+//! * If the copy of a page is damaged, older copies of it are *in doubt*, unless there is a later one.
+//! * If a record is missing, it is unknown which pages it had, or whose copies it voided: all copies from before it are in doubt.
 //!
-//! A copy that is in doubt is put back only where a codec tells that the place is torn, and *one* newer version was lost. The place is torn by
-//! a write that was never synced, and whose copy was durable: so it is the lost version's, and the copy is the newest that was durable before.
-//! Where two were lost, one of them may have been synced: then nothing is put back, and the page stays torn.
+//! A copy that is in doubt is put back only if a codec tells that the place is torn, and if exactly *one* newer version was lost.
+//! The place was torn by a write that was never synced, and whose copy was durable. So it is the lost version's, and the copy is
+//! the newest that was durable before. If two were lost, one of them may have been synced: then nothing is put back, and the page
+//! stays torn.
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -31,7 +33,8 @@ pub(super) struct Copy {
 pub(super) enum Newest {
     /// As new as the page in its place, or newer.
     Copy(Copy),
-    /// The page in its place may be newer than the last copy that is whole. That is named where one newer version was lost, and no more.
+    /// The page in its place may be newer than the last copy that is whole. The copy is given if exactly one newer version was
+    /// lost.
     InDoubt(Option<Copy>),
 }
 
@@ -52,14 +55,14 @@ pub(super) struct Found {
     pub(super) is_damaged: bool,
     /// The newest copies, by their files' tags. No list is empty.
     pub(super) copies: BTreeMap<u64, Copies>,
-    /// What has records that count, in ascending order.
+    /// The units of the records that count, in ascending order.
     pub(super) used: Vec<Range<u32>>,
 }
 
 /// Reads units of the area, from this one on.
 pub(super) type ReadUnits<'a> = dyn FnMut(u32, &mut [u8]) -> Result<()> + 'a;
 
-/// Plays all records of an area that has so many units, oldest first.
+/// Plays all records of an area that has `units` units, oldest first.
 pub(super) fn play(
     headers: [Option<HalfHeader>; 2],
     area_units: u32,
@@ -86,7 +89,7 @@ pub(super) fn play(
         found.doubt_all(number.min(durable).saturating_sub(expected));
         expected = number + 1;
         let is_whole = found.play(unit, &record, number < durable, page_size, read)?;
-        // What is whole is durable when this life has written it again.
+        // A record that is whole is durable when this life has written it again.
         found.durable += u64::from(is_whole && found.durable == number);
     }
     found.doubt_all(durable.saturating_sub(expected));
@@ -95,7 +98,7 @@ pub(super) fn play(
 }
 
 impl Found {
-    /// Plays one record, which was durable once or may be unfinished. Gives whether all of its copies are whole.
+    /// Plays one record, which was durable once or may be unfinished. Returns whether all of its copies are whole.
     fn play(
         &mut self,
         unit: u32,
@@ -127,7 +130,8 @@ impl Found {
         Ok(is_whole)
     }
 
-    /// So many records are missing that were durable: each may have had a newer copy of any page, or voided any copy.
+    /// Puts all copies in doubt: `missing` records are missing that were durable, and each may have had a newer copy of any page,
+    /// or voided any copy.
     fn doubt_all(&mut self, missing: u64) {
         self.is_damaged |= missing > 0;
         for _ in 0..missing.min(2) {
@@ -141,7 +145,7 @@ impl Newest {
     fn in_doubt(self) -> Self {
         match self {
             Self::Copy(copy) => Self::InDoubt(Some(copy)),
-            // Of two that were lost the older one may have been synced: what is left is older than that.
+            // If two were lost, the older one may have been synced: what is left is older than that.
             Self::InDoubt(older) => {
                 Self::InDoubt(older.filter(|_| seeded!("copy_put_back_that_is_two_versions_old")))
             }
@@ -149,11 +153,11 @@ impl Newest {
     }
 }
 
-/// All records that are whole but for their copies, and the units where they begin, in ascending order.
+/// Returns all records that are whole but for their copies, and the units where they begin, in ascending order.
 ///
-/// Every unit is looked at: what is no record may be one that was never finished, with a finished one behind it, and one that does not
-/// count any more may have been written over in part. A record whose copies lie behind the end of the area is one, too: it has its number,
-/// which is given to no other.
+/// Every unit is checked: a unit that is no record may be one that was never finished, with a finished one behind it, and one
+/// that does not count any more may have been written over in part. A record whose copies lie behind the end of the area counts
+/// too: it has its number, which is given to no other.
 fn records(
     salt: u64,
     area_units: u32,
@@ -174,7 +178,7 @@ fn records(
     Ok(records)
 }
 
-/// The units of these records, without seams.
+/// Returns the units of these records, without seams.
 fn used(records: &[(u32, Record)], page_size: usize) -> Vec<Range<u32>> {
     let mut used: Vec<Range<u32>> = Vec::new();
     for (unit, record) in records {
@@ -197,8 +201,8 @@ mod tests {
     const TAG: u64 = 7;
     const SALT: u64 = 77;
 
-    /// An area in the making, with a place for the next record in each half and in the tail. Each record is durable before the next one is
-    /// made.
+    /// An area under construction, with a place for the next record in each half and in the tail. Each record is durable before
+    /// the next one is made.
     struct Making {
         headers: [Option<HalfHeader>; 2],
         bytes: Vec<u8>,
@@ -207,7 +211,7 @@ mod tests {
     }
 
     impl Making {
-        /// The second half is begun after the first.
+        /// Makes an area whose second half is begun after the first.
         fn new() -> Self {
             let next = [records_of(0, UNITS).start, records_of(1, UNITS).start, tail_behind(UNITS)];
             let bytes = vec![0; (next[2] as usize + 8) * PAGE];
@@ -235,7 +239,7 @@ mod tests {
             unit
         }
 
-        /// Adds copies of (block, version) to a half; gives the unit where the record begins.
+        /// Adds copies of (block, version) to a half. Returns the unit where the record begins.
         fn copies(&mut self, half: usize, pages: &[(u32, u8)]) -> u32 {
             let entry = |&(block, version): &(u32, u8)| {
                 let checksum = checksum(&[version; PAGE]);
@@ -268,7 +272,8 @@ mod tests {
             play(self.headers, (self.bytes.len() / PAGE) as u32, PAGE, &mut read).unwrap()
         }
 
-        /// The versions that would be put back, by block; `None` where there is doubt, with the last version that is whole.
+        /// Returns the versions that would be put back, by block; `None` where there is doubt, with the last version that is
+        /// whole.
         fn newest(&self) -> Vec<(u32, Option<u8>, Option<u8>)> {
             let version = |copy: Copy| self.bytes[copy.unit as usize * PAGE];
             let found = self.found();
@@ -279,7 +284,7 @@ mod tests {
             found.copies.get(&TAG).into_iter().flatten().map(newest).collect()
         }
 
-        /// The same, where nothing is in doubt.
+        /// Returns the versions that would be put back, by block, where nothing is in doubt.
         fn versions(&self) -> Vec<(u32, u8)> {
             assert!(!self.found().is_damaged);
             self.newest().into_iter().map(|(block, version, _)| (block, version.unwrap())).collect()
@@ -356,7 +361,7 @@ mod tests {
         area.copies(1, &[(1, 1), (2, 1)]);
         let unit = area.copies(1, &[(1, 2), (2, 2), (3, 2)]);
         [2, 3].into_iter().for_each(|copy| area.damage(unit + copy));
-        // As far as can be told it was never finished.
+        // It cannot be told from one that was never finished.
         assert_eq!(area.versions(), [(1, 2), (2, 1)]);
         area.copies(1, &[(4, 3)]);
         assert_eq!(
@@ -412,7 +417,7 @@ mod tests {
         let cut = area.copies(1, &[(1, 2)]);
         area.bytes.truncate((cut as usize + 1) * PAGE);
         assert_eq!((area.versions(), area.found().durable, area.found().next), (vec![(1, 1)], 1, 2));
-        // As it is after a start that filled the area up to its length.
+        // As after a start that filled the area up to its length.
         area.bytes.resize(end, 0);
         assert_eq!((area.versions(), area.found().durable, area.found().next), (vec![(1, 1)], 1, 2));
     }

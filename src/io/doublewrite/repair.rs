@@ -1,4 +1,4 @@
-//! After a crash: whose pages may be torn, and putting them right.
+//! After a crash: which files' pages may be torn, and putting them right.
 
 use crate::{
     error::{ConfigError, IoOp, Result},
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl DoubleWrite {
-    /// An error where the two cannot be open at once, because the copies of their pages could not be told apart.
+    /// Returns an error where the two cannot be open at once, because the copies of their pages could not be told apart.
     pub(crate) fn check_tags(file: &File, other: &File) -> Result<()> {
         if file.tag == other.tag && !file.read_only && !other.read_only {
             return Err(file.tag_taken(other));
@@ -25,8 +25,8 @@ impl DoubleWrite {
         Ok(())
     }
 
-    /// Takes a file in: puts right what a crash has torn, before any caller sees it, and voids the copies for good. From then on the
-    /// file may be changed in any way. No other that is open, or is being opened, has [its tag](Self::check_tags).
+    /// Admits a file: puts right what a crash has torn, before any caller sees the file, and voids the copies for good. From then
+    /// on the file may be changed in any way. No other file that is open, or is being opened, has [its tag](Self::check_tags).
     ///
     /// # Errors
     /// The file cannot be used: it would have to be written to, or that failed.
@@ -36,13 +36,13 @@ impl DoubleWrite {
             return Err(ConfigError::unset("torn_pages", advice).at(&file.path).into());
         }
         let writing = self.writing.lock();
-        // Another that is open under this tag is only read, or this one is.
+        // Another file that is open under this tag is only read, or this one is.
         if writing.files.contains_key(&file.tag) || !writing.ledger.holds(file.tag) {
             return Ok(());
         }
         self.area.check()?;
         let (copies, held) = match writing.ledger.pending_copies(file.tag).cloned() {
-            // As long as they are pending no half is begun anew: no need to hold up others for as long as this file's disk takes.
+            // As long as they are pending no half is begun anew, so other threads need not wait for this file's disk.
             Some(copies) => {
                 drop(writing);
                 (copies, None)
@@ -70,22 +70,23 @@ impl DoubleWrite {
         Ok(())
     }
 
-    /// The tags of the files that must be opened, or given up: at once, or before the half with their copies is begun anew.
+    /// Returns the tags of the files that must be opened, or given up: at once, or before the half with their copies is begun
+    /// anew.
     pub(crate) fn pending(&self) -> Vec<u64> {
         self.writing.lock().closed()
     }
 
-    /// Does without the copies of a file that is not open, for good: it may be changed now, or be another's.
+    /// Discards the copies of a file that is not open, for good: the file may be changed now, or be another's.
     pub(crate) fn give_up(&self, tag: u64) -> Result<()> {
         let mut writing = self.writing.lock();
         let is_open = writing.files.contains_key(&tag);
         if is_open || !writing.ledger.holds(tag) { Ok(()) } else { self.void(&mut writing, tag, BlockNo(0)) }
     }
 
-    /// Writes the copies to their places, and syncs the file. Gives how many places differed.
+    /// Writes the copies to their places, and syncs the file. Returns how many places differed.
     ///
-    /// All of them lie within the file as it is on disk, wherever the pool has it end: what is cut off is forgotten before. A place is
-    /// written even where it is as it should be: after a sync that failed it may be so in the system's cache alone, for good.
+    /// All of them lie within the file as it is on disk, wherever the pool has it end: what is cut off is forgotten before. A
+    /// place is written even if it is already right: after a sync that failed it may be so in the system's cache alone, for good.
     ///
     /// # Errors
     /// A copy is in doubt and the file has no codec; a read, a write or the sync failed.
@@ -125,8 +126,8 @@ impl DoubleWrite {
         Ok(restored)
     }
 
-    /// Whether the page in its place is whole, which only a codec can tell. It opens a copy, in `scratch`: what is written back are the
-    /// sealed bytes.
+    /// Returns whether the page in its place is whole, which only a codec can tell. The codec opens a copy, in `scratch`: the
+    /// bytes that are written back are the sealed ones.
     fn is_whole(&self, file: &File, block: BlockNo, place: &mut [u8], scratch: &mut [u8]) -> Result<bool> {
         let Some(codec) = &file.codec else { return Ok(false) };
         if file.sparse && place.iter().all(|&byte| byte == 0) {

@@ -1,4 +1,4 @@
-//! What is on its way to a half's records, and from them to the places of the pages.
+//! Writes that are under way to a half's records, and from them to the places of the pages.
 
 use std::collections::BTreeSet;
 
@@ -21,7 +21,7 @@ struct UnderWayState {
 }
 
 impl UnderWay {
-    /// One more write sets out.
+    /// Begins one more write.
     pub(super) fn begin(self: &Arc<Self>) -> OnItsWay {
         self.state.lock().writes += 1;
         OnItsWay(Arc::clone(self))
@@ -35,17 +35,17 @@ impl UnderWay {
         }
     }
 
-    /// The tags of the files with pages that did not arrive.
+    /// Returns the tags of the files with pages that did not arrive.
     pub(super) fn all_that_fell_short(&self) -> BTreeSet<u64> {
         self.state.lock().fell_short.clone()
     }
 
-    /// Whether pages of the file did not arrive.
+    /// Returns whether pages of the file did not arrive.
     pub(super) fn fell_short(&self, tag: u64) -> bool {
         self.state.lock().fell_short.contains(&tag)
     }
 
-    /// Of this file nothing is missing any more.
+    /// Notes that no page of this file is missing any more.
     pub(super) fn is_settled(&self, tag: u64) {
         self.state.lock().fell_short.remove(&tag);
     }
@@ -56,19 +56,19 @@ impl UnderWay {
 pub(super) struct NotDurable(Mutex<BTreeSet<u64>>);
 
 impl NotDurable {
-    /// A record gets this number, which is greater than all before. Gives up to which number all are durable.
+    /// Adds a record of this number, which is greater than all before. Returns up to which number all are durable.
     pub(super) fn add(&self, number: u64) -> u64 {
         let mut numbers = self.0.lock();
         numbers.insert(number);
         numbers.first().copied().unwrap_or(number)
     }
 
-    /// The record was synced.
+    /// Notes that the record was synced.
     pub(super) fn remove(&self, number: u64) {
         self.0.lock().remove(&number);
     }
 
-    /// Records with smaller numbers do not count any more.
+    /// Notes that records with smaller numbers do not count any more.
     pub(super) fn forget_before(&self, oldest: u64) {
         self.0.lock().retain(|&number| number >= oldest);
     }
@@ -79,7 +79,7 @@ impl NotDurable {
 pub(super) struct OnItsWay(Arc<UnderWay>);
 
 impl OnItsWay {
-    /// Goes on with a run of pages of the file, whose copies are durable by now.
+    /// Continues with a run of pages of the file, whose copies are durable by now.
     pub(super) fn keep_copies(&self, file: &Arc<File>) -> KeptCopies {
         KeptCopies { file: Arc::clone(file), arrived: false, on_its_way: self.0.begin() }
     }
@@ -97,17 +97,17 @@ impl Drop for OnItsWay {
 
 /// The copies of the pages of one write, which are kept until that is over.
 ///
-/// However it ends, the file is known to want a sync before the write counts as over, so no half is begun anew in between.
+/// However it ends, the file is noted to need a sync before the write counts as over, so no half is begun anew in between.
 #[derive(Debug)]
 pub(crate) struct KeptCopies {
     file: Arc<File>,
     arrived: bool,
-    // Goes behind what `drop` does.
+    // Dropped after what `drop` does.
     on_its_way: OnItsWay,
 }
 
 impl KeptCopies {
-    /// The write is over, and the pages are in their places or not.
+    /// Ends the write: the pages are in their places or not.
     pub(crate) fn end(mut self, arrived: bool) {
         self.arrived = arrived;
     }

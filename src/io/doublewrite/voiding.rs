@@ -1,4 +1,4 @@
-//! What voids copies: a half that is begun anew, and files that are cut, closed or removed. Never before the pages are whole and
+//! The steps that void copies: a half is begun anew, or a file is cut, closed or removed. Never before the pages are whole and
 //! durable in their places without them.
 
 use std::collections::BTreeSet;
@@ -20,12 +20,12 @@ use crate::{
 };
 
 impl DoubleWrite {
-    /// Voids both halves, once what they hold is durable in its places: after this the area has nothing to put back, and is as it is to
-    /// be. The older one goes first, and each has a sync of its own: a crash never leaves the older one alone.
+    /// Voids both halves, once what they hold is durable in its places: after this the area has nothing to put back, and has its
+    /// intended length. The older one goes first, and each has a sync of its own: a crash never leaves the older one alone.
     pub(super) fn settle(&self, writing: &mut Writing) -> Result<()> {
         writing.ledger.set_in_use(false);
         let units = writing.ledger.area_units();
-        // No longer before there is a header: what is neither an area nor as good as empty is refused.
+        // Not longer before there is a header: a file that is neither an area nor as good as empty is refused.
         self.area.grow(1)?;
         self.begin_other_half(writing)?;
         self.area.grow(units)?;
@@ -35,7 +35,7 @@ impl DoubleWrite {
         Ok(())
     }
 
-    /// Leaves an area that has nothing to put back, and no page in the clear, unless files that are not open need their copies. The
+    /// Ends the area: it has nothing to put back, and no page in the clear, unless files that are not open need their copies. The
     /// pool writes no more.
     pub(crate) fn end(&self) -> Result<()> {
         let mut writing = self.writing.lock();
@@ -47,10 +47,10 @@ impl DoubleWrite {
         self.area.cut(HEADERS)
     }
 
-    /// Voids the other half, when what it holds is durable in its places, and goes on there.
+    /// Voids the other half, when what it holds is durable in its places, and continues there.
     ///
     /// # Errors
-    /// [`Error::TornPages`] with the files of which that cannot be had; the half is as it was, and each call tries again.
+    /// [`Error::TornPages`] with the files whose pages cannot be made durable; the half is as it was, and each call tries again.
     pub(super) fn begin_other_half(&self, writing: &mut Writing) -> Result<()> {
         let half = writing.ledger.older();
         writing.under_way[half].wait();
@@ -71,7 +71,7 @@ impl DoubleWrite {
         Ok(())
     }
 
-    /// Makes the pages of a half whole and durable in their places. Gives the files with which that could be done.
+    /// Makes the pages of a half whole and durable in their places. Returns the files with which that could be done.
     fn settle_half(&self, writing: &Writing, half: usize) -> Result<BTreeSet<u64>> {
         let under_way = &writing.under_way[half];
         let fell_short = under_way.all_that_fell_short();
@@ -83,7 +83,7 @@ impl DoubleWrite {
                     .inspect_err(|error| events::copies_needed(&self.counters.pool, &file.path, error));
             }
         }
-        // The file whose sync fails says so from now on, for ever (C4).
+        // If its sync fails, the file reports that from now on, for ever (C4).
         let sync = |file: &File| file.sync(&self.counters);
         let is_settled = |tag: &u64| {
             writing.files.get(tag).is_some_and(|file| !under_way.fell_short(*tag) && sync(file).is_ok())
@@ -91,7 +91,8 @@ impl DoubleWrite {
         Ok(writing.ledger.tags_in(half).filter(is_settled).collect())
     }
 
-    /// Makes the file's pages whole and durable in their places, as far as there are copies of them and nobody writes to them.
+    /// Makes the file's pages whole and durable in their places, as far as there are copies of them and no write to them is under
+    /// way.
     fn settle_file(&self, file: &File) -> Result<()> {
         let writing = self.writing.lock();
         if writing.under_way.iter().any(|half| half.fell_short(file.tag)) {
@@ -101,7 +102,8 @@ impl DoubleWrite {
         file.sync(&self.counters).map(drop)
     }
 
-    /// Repeats the file's writes, from the copies that were found at rest: some have failed, and may have come half the way.
+    /// Repeats the file's writes, from the copies that were found while no write was under way: some have failed, and may have
+    /// come half the way.
     fn mend(&self, writing: &Writing, found: &Found, file: &File) -> Result<()> {
         file.poison().map_or(Ok(()), Err)?;
         if let Some(copies) = found.copies.get(&file.tag) {
@@ -111,14 +113,14 @@ impl DoubleWrite {
         Ok(())
     }
 
-    /// What the area holds when nobody writes to a place: what was under way is over, and nobody gets room.
+    /// Returns what the area holds while no thread writes to a place: what was under way is over, and no batch gets room.
     fn found_at_rest(&self, writing: &Writing) -> Result<Found> {
         writing.under_way.iter().for_each(|half| half.wait());
         self.found(writing)
     }
 
-    /// What the area holds on disk. A batch that was refused, since the area could not be written, may have left copies that are
-    /// read and are on no disk: what is put back from such a one has nothing behind it.
+    /// Returns what the area holds on disk. A batch that was refused, since the area could not be written, may have left copies
+    /// that are read and are on no disk: what is put back from such a one has nothing behind it.
     pub(super) fn found(&self, writing: &Writing) -> Result<Found> {
         if !seeded!("copies_believed_that_are_on_no_disk") {
             self.area.sync()?;
@@ -127,9 +129,9 @@ impl DoubleWrite {
         if found.is_damaged && !self.has_codec { Err(self.area.damaged(None)) } else { Ok(found) }
     }
 
-    /// Voids the file's copies from block `from` on, durably, once the pages are durable in their places without them: whatever
-    /// becomes of what the copies go for, and if a crash undoes it, no page is torn. To be called when no write of these pages is
-    /// under way, or will be, and before they are gone.
+    /// Voids the file's copies from block `from` on, durably, once the pages are durable in their places without them. So no page
+    /// is torn, whatever becomes of the operation for which the copies go, and if a crash undoes it. To be called when no write
+    /// of these pages is under way, or will be, and before they are gone.
     ///
     /// # Errors
     /// All copies are there as before: a page that is half written cannot be written, the file not be synced, or the area not be

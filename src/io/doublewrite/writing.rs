@@ -1,4 +1,4 @@
-//! Records on their way into the area: copies, and what voids them.
+//! Records that are written to the area: copies, and records that void copies.
 
 use crate::{
     error::Result,
@@ -10,11 +10,11 @@ use crate::{
 };
 
 impl DoubleWrite {
-    /// Makes copies of the pages durable. They may be written to their places from here on; what comes back, one for each run, is
-    /// kept until that is over.
+    /// Makes copies of the pages durable. The pages may be written to their places from here on; the returned values, one for
+    /// each run, are kept until that is over.
     ///
     /// # Errors
-    /// Nothing may be written: the area could not be, now or once before, or files need the copies that would have to go.
+    /// Nothing may be written: the area could not be, now or earlier, or files need the copies that would have to go.
     pub(crate) fn protect(&self, runs: &[Run<'_>]) -> Result<Vec<KeptCopies>> {
         let page = self.page_size;
         let entries = runs.iter().flat_map(|run| {
@@ -46,7 +46,7 @@ impl DoubleWrite {
         Ok(runs.iter().map(|run| on_its_way.keep_copies(run.file)).collect())
     }
 
-    /// The room that is asked for, where that takes it by beginning a half anew.
+    /// Takes the room that is asked for, and begins a half anew where that is needed.
     pub(super) fn room(
         &self,
         writing: &mut Writing,

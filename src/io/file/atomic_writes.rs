@@ -1,9 +1,9 @@
-//! Writes that a power cut cannot tear: which of a file's are, as a pure function of what the system says about it.
+//! Writes that a power cut cannot tear: which of a file's writes are, as a pure function of what the system says about it.
 //!
-//! From Linux 6.11 on (files of ext4 and XFS from 6.13 on) a direct write with `RWF_ATOMIC` happens as a whole or not at all, if
-//! its length is a power of two between two limits, its offset a multiple of its length, and its memory in few enough pieces.
-//! `statx` tells the limits, for the very file: the device must be able to, and the file system must have laid the file out
-//! for it.
+//! From Linux 6.11 on (files of ext4 and XFS from 6.13 on) a direct write with `RWF_ATOMIC` happens as a whole or not at all. Its
+//! length must be a power of two between two limits, its offset a multiple of its length, and its memory in few enough pieces.
+//! `statx` tells the limits, for the very file: the device must support it, and the file system must have laid the file out for
+//! it.
 
 use crate::id::PageSize;
 
@@ -13,7 +13,7 @@ pub(crate) const RWF_ATOMIC: u32 = 0x40;
 /// Why a file's pages are not written atomically.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum NotAtomic {
-    /// Nobody asked for it.
+    /// The options did not ask for it.
     NotAsked,
     /// The text says what is missing.
     Unsupported(String),
@@ -29,7 +29,7 @@ pub(crate) struct AtomicUnits {
     pub(crate) pieces: u32,
 }
 
-/// How many pages at most one atomic write has. `units` is `None` where the kernel does not know of such writes.
+/// Returns how many pages at most one atomic write has. `units` is `None` where the kernel does not know of such writes.
 pub(crate) fn pages_at_most(
     units: Option<AtomicUnits>,
     is_direct: bool,

@@ -1,19 +1,19 @@
-//! Who gets which blocks when a file grows: the pure part, without locks and without a disk.
+//! Which extension gets which blocks when a file grows: the pure part, without locks and without a disk.
 //!
 //! On disk a file may be longer than the pool says. Of the blocks that are *ready*, zeroed on disk, the first ones are
-//! *published*: only they can be read and written. The rest waits for extensions to come, which are then free.
+//! *published*: only they can be read and written. The others are for later extensions, which then need no I/O.
 //!
-//! Who finds too few ready gets in line with a wish. One of those in line zeroes for all of them, with one long write
-//! instead of many short ones, and only then are numbers given out, in the order of the line. So a number is given once,
+//! An extension that finds too few ready gets in line with a wish. One of those in line zeroes for all of them, with one long
+//! write instead of many short ones, and only then are numbers given out, in the order of the line. So a number is given once,
 //! and a write that fails leaves no gap. It is tried again with less, because a long line must not fail one short wish.
 //!
-//! Invariants: published <= ready; while somebody is in line nobody else gets a block.
+//! Invariants: published <= ready; while a wish is in line, only wishes in line get blocks.
 
 use std::collections::VecDeque;
 
 use crate::error::{Error, Result};
 
-/// The right to what came of one wish.
+/// The right to the result of one wish.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GrowthTicket(u64);
 
@@ -35,7 +35,7 @@ pub(crate) struct ZeroingRound {
     pub(crate) from: u32,
     /// Where the file would end; may be further than blocks have numbers.
     pub(crate) to: u64,
-    /// Those in line who are served by it.
+    /// Those in line that are served by it.
     wishes: usize,
 }
 
@@ -45,17 +45,17 @@ pub(crate) struct Growth {
     step: u32,
     /// Those in line, and how many blocks they wish for.
     line: VecDeque<(GrowthTicket, u32)>,
-    /// What came of the wishes of those who have not looked yet: their first block.
+    /// What came of the wishes that were not collected yet: their first block.
     outcomes: Vec<(GrowthTicket, Result<u32>)>,
     tickets: u64,
-    /// Somebody was asked to zero ahead, and has not begun.
+    /// A step ahead was ordered, and has not been begun.
     ahead_is_ordered: bool,
     /// Blocks that are not ready may be on disk: left by a growth that failed.
     pub(crate) has_remains: bool,
 }
 
 impl Growth {
-    /// A file of so many blocks, all of them published.
+    /// Makes the growth of a file of `blocks` blocks, all of them published.
     pub(crate) fn new(blocks: u32, step: u32) -> Self {
         let (line, outcomes) = (VecDeque::new(), Vec::new());
         Self { ready: blocks, step, line, outcomes, tickets: 0, ahead_is_ordered: false, has_remains: false }
@@ -69,7 +69,7 @@ impl Growth {
         self.ready = blocks;
     }
 
-    /// The new end where `wish` more blocks can be published at once.
+    /// Returns the new end where `wish` more blocks can be published at once.
     pub(crate) fn end_at_once(&self, blocks: u32, wish: u32) -> Option<u32> {
         (self.line.is_empty() && wish <= self.ready - blocks).then(|| blocks + wish)
     }
@@ -81,26 +81,26 @@ impl Growth {
         ticket
     }
 
-    /// What came of a wish; `None` while it is in line. Given once.
+    /// Returns what came of a wish; `None` while it is in line. Given once.
     pub(crate) fn collect(&mut self, ticket: GrowthTicket) -> Option<Result<u32>> {
         let at = self.outcomes.iter().position(|(of, _)| *of == ticket)?;
         Some(self.outcomes.swap_remove(at).1)
     }
 
-    /// What to zero next.
+    /// Returns what to zero next.
     pub(crate) fn round(&self, blocks: u32, effort: Effort) -> ZeroingRound {
         let wishes = if effort == Effort::First { self.line.len().min(1) } else { self.line.len() };
         let wished: u64 = self.line.iter().take(wishes).map(|&(_, wish)| u64::from(wish)).sum();
         let needed = u64::from(blocks) + wished;
         let to = match effort {
-            // The step is a convenience: it never makes too many blocks of enough.
+            // The step is optional: a growth that would otherwise fit never has too many blocks because of it.
             Effort::Ahead => needed.max((needed + u64::from(self.step)).min(u64::from(u32::MAX))),
             Effort::All | Effort::First => needed,
         };
         ZeroingRound { from: self.ready, to: to.max(u64::from(self.ready)), wishes }
     }
 
-    /// The effort to go on with after `failed`, if a lesser one asks for less.
+    /// Returns the effort to go on with after `failed`, if a lesser one asks for less.
     pub(crate) fn lesser(&self, blocks: u32, failed: ZeroingRound) -> Option<Effort> {
         [Effort::All, Effort::First].into_iter().find(|&effort| {
             let round = self.round(blocks, effort);
@@ -108,7 +108,7 @@ impl Growth {
         })
     }
 
-    /// Everything before `end` is zeroed: those whom the round serves get their blocks. Gives the end to publish.
+    /// Grants the wishes that the round serves: everything before `end` is zeroed. Returns the end to publish.
     pub(crate) fn grant(&mut self, mut blocks: u32, round: ZeroingRound, end: u32) -> u32 {
         self.ready = end;
         for (ticket, wish) in self.line.drain(..round.wishes) {
@@ -118,18 +118,18 @@ impl Growth {
         blocks
     }
 
-    /// Not even the first in line can be served.
+    /// Refuses the first wish in line: not even that can be served.
     pub(crate) fn refuse_first(&mut self, error: Error) {
         self.outcomes.extend(self.line.pop_front().map(|(ticket, _)| (ticket, Err(error))));
     }
 
-    /// A wish of which nothing is to come. Not while a round is played for others.
+    /// Withdraws a wish. Not while a round is played for others.
     pub(crate) fn withdraw(&mut self, ticket: GrowthTicket) {
         self.line.retain(|(of, _)| *of != ticket);
         self.outcomes.retain(|(of, _)| *of != ticket);
     }
 
-    /// Whether somebody should zero a step ahead now. True once, until that has been [done](Self::ahead_is_done).
+    /// Returns whether a step should be zeroed ahead now. True once, until that has been [done](Self::ahead_is_done).
     pub(crate) fn order_ahead(&mut self, blocks: u32) -> bool {
         let is_low = self.ready - blocks < self.step / 2;
         is_low && !std::mem::replace(&mut self.ahead_is_ordered, true)
@@ -148,7 +148,7 @@ mod tests {
         wishes.iter().map(|&wish| growth.get_in_line(wish)).collect()
     }
 
-    /// What the tickets came to: the first block of each, or nothing for an error.
+    /// Returns what the tickets came to: the first block of each, or nothing for an error.
     fn outcomes(growth: &mut Growth, tickets: &[GrowthTicket]) -> Vec<Option<u32>> {
         tickets.iter().map(|&ticket| growth.collect(ticket).expect("an outcome").ok()).collect()
     }
@@ -159,7 +159,7 @@ mod tests {
         let tickets = in_line(&mut growth, &[1, 5, 2]);
         let round = growth.round(10, Effort::Ahead);
         assert_eq!((round.from, round.to), (10, 18));
-        // Who comes while it is zeroed waits for the next round.
+        // A wish that comes while it is zeroed waits for the next round.
         let late = growth.get_in_line(1);
         assert_eq!(growth.grant(10, round, 18), 18);
         assert_eq!(outcomes(&mut growth, &tickets), [Some(10), Some(11), Some(16)]);

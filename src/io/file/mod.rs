@@ -1,11 +1,10 @@
 //! An open file: how long it is, whether it has writes that are not durable, and whether a sync of it ever failed.
 //!
 //! Invariants:
-//! * Every block below `blocks` can be read. Growing publishes the new length only when the new blocks are zeroed on
-//!   disk; cutting publishes it before it looks for frames, which is the caller's part. Both is in
-//!   [`size`](super::file::size).
-//! * `unsynced` is true whenever a write has come back that no sync began after; and at first, since who wrote the file before may
-//!   have been killed without a sync: what is read may be in the system's cache alone.
+//! * Every block below `blocks` can be read. Growing publishes the new length only when the new blocks are zeroed on disk;
+//!   cutting publishes it before the caller looks for frames. Both is in [`size`](super::file::size).
+//! * `unsynced` is true whenever a write has come back that no sync began after; and at first, since the process that wrote the
+//!   file before may have been killed without a sync: what is read may be in the system's cache alone.
 //! * A sync that failed poisons the file for good: the kernel may have dropped the dirty pages it could not write, so a
 //!   later sync would report success for bytes that are gone.
 //!
@@ -49,7 +48,7 @@ use crate::{
 pub(crate) struct Closing<'a>(&'a File);
 
 impl Closing<'_> {
-    /// The file is closed for good.
+    /// Closes the file for good.
     pub(crate) fn keep(self) {
         std::mem::forget(self);
     }
@@ -65,27 +64,27 @@ impl Drop for Closing<'_> {
 #[derive(Debug)]
 pub(crate) struct File {
     pub(crate) id: FileId,
-    /// As it was given, for errors.
+    /// The path as it was given, for errors.
     pub(crate) path: Arc<Path>,
-    /// Where its name was when it was opened, whatever links the path went through; `None` where it had none any more.
+    /// Its name when it was opened, whatever links the path went through; `None` where it had none any more.
     pub(crate) name: Option<PathBuf>,
     pub(crate) disk: Box<dyn DiskFile>,
     pub(crate) page_size: PageSize,
     pub(crate) read_only: bool,
     /// Whether other pools are kept from it.
     pub(crate) lock: Lock,
-    /// Whether it can be neither extended nor cut.
+    /// Whether its length is fixed, so that it can be neither extended nor cut.
     pub(crate) has_fixed_size: bool,
     /// The engine's own number for the file, for the page codec.
     pub(crate) tag: u64,
-    /// What seals the pages that are added to it, and verifies those that are read.
+    /// The codec that seals the pages that are added to it, and verifies those that are read.
     pub(crate) codec: Option<Arc<dyn PageCodec>>,
     /// Whether pages have their LSN in their bytes.
     pub(crate) keeps_lsn: bool,
-    /// Whether pages of zeros are new ones, which the codec is not asked about.
+    /// Whether pages of zeros are new ones, and not shown to the codec.
     pub(crate) sparse: bool,
-    /// The most requests in flight, where the options say so. Then all of its requests go by one queue, and threads that transfer
-    /// for themselves take [turns](Self::take_turn).
+    /// The most requests in flight, if the options say so. Then all of its requests go by one queue, and threads that transfer by
+    /// themselves take [turns](Self::take_turn).
     pub(crate) max_in_flight: Option<NonZeroU32>,
     turns: Option<Turns>,
     /// What offsets and lengths of transfers must be multiples of; divides the page size.
@@ -94,7 +93,7 @@ pub(crate) struct File {
     pub(crate) direct: Result<(), DirectRefused>,
     /// How many pages one write may have, where pages are written atomically, else why they are not.
     pub(crate) atomic_pages: Result<u32, NotAtomic>,
-    /// Why its requests could block who submits them.
+    /// Why its requests could block the thread that submits them.
     pub(crate) may_block: Option<MayBlock>,
     /// Equal for two paths to one file.
     pub(crate) identity: (u64, u64),
@@ -108,16 +107,16 @@ pub(crate) struct File {
     closed: AtomicBool,
     /// Held across a sync. The error of the first one that failed.
     sync: Mutex<Option<Arc<io::Error>>>,
-    /// Held by who changes the length on disk, or ends the file.
+    /// Held by the thread that changes the length on disk, or ends the file.
     pub(in crate::io) size: Mutex<()>,
     /// Held while `blocks` is written.
     pub(in crate::io) growth: Mutex<Growth>,
 }
 
 impl File {
-    /// Opens the file at `path`. One that may be written to has a durable name then: whatever made it, this pool or a process
-    /// before, may have been kept from syncing its folder. Does not grow it to `options.initial_blocks`, nor decide against atomic
-    /// writes, nor [refuse](Self::check_lock) one that another pool has, nor give it a codec or places for LSNs: that is the caller's part.
+    /// Opens the file at `path`. If it may be written to, its name is durable then: the process that created it, this pool's or
+    /// an earlier one, may have been kept from syncing its folder. The caller grows it to `options.initial_blocks`, decides
+    /// against atomic writes, [refuses](Self::check_lock) a file that another pool has, and sets codec and places for LSNs.
     pub(crate) fn open(
         disk: &dyn Disk,
         id: FileId,
@@ -173,7 +172,7 @@ impl File {
         })
     }
 
-    /// The same for one that the pool keeps for itself: no other pool has it.
+    /// Opens a file that the pool keeps for itself, as [`open`](Self::open) does: no other pool has it.
     pub(crate) fn open_alone(
         disk: &dyn Disk,
         id: FileId,
@@ -188,25 +187,26 @@ impl File {
         })
     }
 
-    /// An error where another pool has the file.
+    /// Returns an error where another pool has the file.
     pub(crate) fn check_lock(&self) -> Result<()> {
         if self.lock == Lock::InUse { Err(Error::InUse { path: self.path.clone() }) } else { Ok(()) }
     }
 
-    /// The length in blocks, a last one that is not whole included.
+    /// Returns the length in blocks, a last one that is not whole included.
     pub(crate) fn blocks(&self) -> u32 {
         self.blocks.load(Ordering::Acquire)
     }
 
-    /// Publishes another length. What is on disk is the part of [`size`](super::file::size). Who publishes a lesser one, and who
-    /// has mapped a page and now looks whether it is there, needs a fence to see what the other has done.
+    /// Publishes another length. What is on disk is the part of [`size`](super::file::size). A thread that publishes a lesser
+    /// one, and a thread that has mapped a page and now checks whether it is there, each need a fence to see what the other has
+    /// done.
     pub(crate) fn set_blocks(&self, blocks: u32) {
         self.pages_end.fetch_max(blocks, Ordering::Relaxed);
         self.blocks.store(blocks, Ordering::Release);
     }
 
-    /// The range of blocks from `block` on that may have pages in the pool. It stays so while the caller holds the lock `size` and
-    /// has published a lesser length or that the file is being closed.
+    /// Returns the range of blocks from `block` on that may have pages in the pool. It stays so while the caller holds the lock
+    /// `size` and has published a lesser length or that the file is being closed.
     pub(crate) fn pages_from(&self, block: BlockNo) -> Range<u32> {
         block.0..self.pages_end.load(Ordering::Relaxed)
     }
@@ -216,7 +216,7 @@ impl File {
         self.pages_end.store(self.blocks(), Ordering::Relaxed);
     }
 
-    /// Waits until the calling thread may transfer for itself, where only so many may at once.
+    /// Waits until the calling thread may transfer by itself, if the file allows only so many at once.
     pub(crate) fn take_turn(&self) -> Option<Turn<'_>> {
         self.turns.as_ref().map(Turns::take)
     }
@@ -226,7 +226,7 @@ impl File {
         block.0 < self.blocks()
     }
 
-    /// The same, with what is wrong where it does not.
+    /// Returns an error that says what is wrong where `block` does not lie within the file.
     pub(crate) fn check(&self, block: BlockNo) -> Result<()> {
         let blocks = self.blocks();
         if block.0 < blocks {
@@ -236,8 +236,9 @@ impl File {
         }
     }
 
-    /// Publishes that the file takes no new pages any more; taken back when what this gives is dropped, unless it is
-    /// [kept](Closing::keep). As with a lesser length, it takes a fence. The caller holds the lock `size`, so the length stays too.
+    /// Publishes that the file takes no new pages any more; taken back when the returned value is dropped, unless it is
+    /// [kept](Closing::keep). As with a lesser length, it takes a fence. The caller holds the lock `size`, so the length stays
+    /// too.
     pub(crate) fn begin_closing(&self) -> Closing<'_> {
         // An extension that needs no lock of the size looks at this under its own lock.
         let _growth = self.growth.lock();
@@ -249,29 +250,29 @@ impl File {
         self.closed.load(Ordering::Acquire)
     }
 
-    /// Whether a page may come into the pool: the file is open and has this block.
+    /// Returns an error unless a page may come into the pool: the file is open and has this block.
     pub(crate) fn check_open(&self, block: BlockNo) -> Result<()> {
         if self.is_closed() { Err(Error::NotOpen { file: self.id }) } else { self.check(block) }
     }
 
-    /// Says that a write has come back. Called before its frame stops counting as being written, so that a checkpoint
-    /// which finds the frame clean finds the file unsynced.
+    /// Notes that a write has come back. Called before its frame stops counting as being written, so that a checkpoint which
+    /// finds the frame clean finds the file unsynced.
     pub(crate) fn note_written(&self) {
         self.unsynced.store(!seeded!("write_not_noted"), Ordering::SeqCst);
     }
 
-    /// Whether a sync would have something to do, or an error to report.
+    /// Returns whether a sync would have something to do, or an error to report.
     pub(crate) fn is_unsynced(&self) -> bool {
         self.unsynced.load(Ordering::SeqCst)
     }
 
-    /// The error that every sync gives since one failed.
+    /// Returns the error that every sync gives since one failed.
     pub(crate) fn poison(&self) -> Option<Error> {
         let poison = self.sync.lock();
         poison.as_ref().map(|source| self.poisoned_by(source))
     }
 
-    /// Makes every write durable that has come back by now. Gives whether there was any.
+    /// Makes every write durable that has come back by now. Returns whether there was any.
     pub(crate) fn sync(&self, counters: &Counters) -> Result<bool> {
         let mut took = None;
         let synced = self.sync_alone(counters, &mut took);
@@ -317,26 +318,26 @@ impl File {
         Error::SyncPoisoned { file: self.id, path: self.path.clone(), source: Arc::clone(source) }
     }
 
-    /// The error where another file, which is open, has the tag of this one.
+    /// Makes the error where another file, which is open, has the tag of this one.
     pub(crate) fn tag_taken(&self, other: &Self) -> Error {
         let (path, open_path) = (self.path.clone(), other.path.clone());
         Error::TagTaken { path, tag: self.tag, file: other.id, open_path }
     }
 
-    /// The error of an operation on the whole file.
+    /// Makes the error of an operation on the whole file.
     pub(crate) fn error(&self, op: IoOp, source: impl Into<Arc<io::Error>>) -> Error {
         Error::File { op, path: self.path.clone(), source: source.into() }
     }
 }
 
 /// How long a file that another pool has may stay so. The kernel gives up the locks of a process that was killed with requests in
-/// a ring a little later than the process is gone; and a device may be looked at by the system for a moment.
+/// a ring a little later than the process is gone; and the system may hold a device for a moment to inspect it.
 const LOCK_PATIENCE: Duration = Duration::from_millis(500);
 
 /// The time from one try to the next.
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
-/// Opens a file once more as long as it is [in use](Error::InUse), and the patience lasts.
+/// Opens a file again while it is [in use](Error::InUse), until the patience ends.
 pub(crate) fn wait_for_lock<T>(open: impl Fn() -> Result<T>) -> Result<T> {
     let deadline = time::now() + LOCK_PATIENCE;
     loop {

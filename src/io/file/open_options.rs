@@ -9,57 +9,60 @@ use crate::{error::ConfigError, io::options::Fallback};
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenOptions {
-    /// Create the file where there is none.
+    /// Whether the file is created where there is none.
     ///
-    /// Where the path is a symbolic link to a file that is missing, that file is created. Whether created now or before, a
-    /// file that is opened for writing has a durable name: its folder is synced each time.
+    /// Where the path is a symbolic link to a file that is missing, that file is created. A file that is opened for writing has a
+    /// durable name, whether it was created now or before: its folder is synced each time.
     pub create: bool,
-    /// The permissions of a file that is created, less those that the process's umask takes: 0o600 unless set, so that only
-    /// its owner reads what an engine keeps. Of 0o777 with 0o600 in it. A file that exists keeps its own.
+    /// The permissions of a file that is created, less those that the process's umask takes: 0o600 unless set, so that only its
+    /// owner can read the data. Must be within 0o777 and include 0o600. A file that exists keeps its own.
     pub mode: u32,
-    /// Open for reading only: write guards are refused.
+    /// Whether the file is opened for reading only: write guards are refused.
     pub read_only: bool,
-    /// Keep other pools, of this process and of others, from opening the file while it is open here; opened for
+    /// Whether other pools, of this process and of others, are kept from opening the file while it is open here; opened for
     /// [reading only](Self::read_only), from opening it for writing. They get [`Error::InUse`](crate::Error::InUse).
     ///
-    /// It is an advisory lock of the open file (`flock(2)`), which ends with it, however the process ends. Programs that ask for
-    /// no such lock are not kept out, nor, of a block device, those that open it by another device node. [`FileInfo`](crate::report::FileInfo) tells where the file system has none.
+    /// It is an advisory lock of the open file (`flock(2)`), which ends with it, however the process ends. It does not keep out
+    /// programs that ask for no such lock, nor, for a block device, those that open it by another device node.
+    /// [`FileInfo`](crate::report::FileInfo) tells where the file system has none.
     pub lock: Fallback,
-    /// Bypass the system's page cache (`O_DIRECT`).
+    /// Whether transfers bypass the system's page cache (`O_DIRECT`).
     pub direct: Fallback,
-    /// Grow the file to at least this many blocks, zeroed, before it is used; 0 unless set.
+    /// The least number of blocks: the file is grown to them, zeroed, before it is used; 0 unless set.
     pub initial_blocks: u32,
-    /// Zero so many blocks ahead on disk whenever the file grows, so that most extensions need no I/O; none unless set.
+    /// How many blocks are zeroed ahead on disk whenever the file grows, so that most extensions need no I/O; none unless set.
     ///
-    /// They count as blocks of the file once they are handed out. Closing the file gives the rest back; after a crash they
-    /// are blocks like others, all zero.
+    /// They count as blocks of the file once an extension has got them. Closing the file gives unused ones back; after a crash
+    /// they are blocks like others, all zero.
     pub grow_by_blocks: u32,
-    /// Whether pages of zeros are taken for new ones that were never written, and not shown to the
-    /// [codec](crate::PageCodec). Not unless set: then a page that has become zeros is an error with a checksum.
+    /// Whether pages of zeros are taken for new ones that were never written, and not shown to the [codec](crate::PageCodec). Not
+    /// unless set: then a page that has become zeros is an error if the codec has a checksum.
     ///
     /// For files with holes, files and devices that were filled with zeros by another program, and recovery: blocks that were
     /// added after the last sync of the file may be zeros after a crash. An engine that knows the length of the file as of that
     /// sync can [cut](crate::BufferPool::truncate) it to that instead.
     pub sparse: bool,
-    /// Whether the file's pages keep their LSN where the [pool was told](crate::Builder::page_lsn). They do, unless set: not those of a file
-    /// that has other bytes there. Of such a page the pool knows only records that were stated since it was read.
+    /// Whether the file's pages keep their LSN where the [pool was told](crate::Builder::page_lsn). They do, unless set
+    /// otherwise, for a file that has other bytes there. Of such a page the pool knows only records that were stated since it was
+    /// read.
     pub page_lsn: bool,
-    /// The engine's own lasting number for the file, which the page codec and the protection from
-    /// [torn pages](crate::options::TornPages) know it by: a [`FileId`](crate::FileId) is given anew each time a file is opened.
+    /// The engine's own lasting number for the file, by which the page codec and the protection from [torn
+    /// pages](crate::options::TornPages) know it: a [`FileId`](crate::FileId) is given anew each time a file is opened.
     ///
     /// **Without tags of their own, pages of two files can be exchanged on disk, and no checksum tells.** So two open files of a
-    /// pool with a codec cannot have the same one ([`Error::TagTaken`](crate::Error::TagTaken); a file without a tag has 0), and with a doublewrite
-    /// area each file must be given one. The pool does not know the files that are not open: to give each a number of its own,
-    /// for ever, is the engine's part.
+    /// pool with a codec cannot have the same one ([`Error::TagTaken`](crate::Error::TagTaken); a file without a tag has 0), and
+    /// with a doublewrite area each file must be given one. The pool does not know the files that are not open: the engine must
+    /// give each a number of its own, for ever.
     pub tag: Option<u64>,
-    /// The most reads and writes of pages that the pool has in flight for the file, whichever thread makes them. Unless set, three
-    /// quarters of what the I/O method can have in flight, so that a file that does not answer never takes all of it; a thread
-    /// that waits for one missing page, and one that finds the method's queue full, make their transfers beside that.
+    /// The most reads and writes of pages that the pool has in flight for the file, from all threads. Unless set, three quarters
+    /// of what the I/O method can have in flight, so that a file that does not answer never takes all of it. A thread that waits
+    /// for one missing page, and one that finds the method's queue full, make their transfers beside that.
     ///
-    /// Where it is set no transfer goes beside: such a thread hands its request over too, which costs it two wake-ups, and with
-    /// [`IoMethod::Sync`](crate::IoMethod::Sync) it waits for its turn. What the method itself can have in flight is the most in any case.
-    /// Syncs and changes of the file's length are not counted. Should the system take the ring away from the pool
-    /// ([`Stats::method`](crate::stats::Stats::method) tells), what is in that ring until then is in flight beside what is begun elsewhere.
+    /// If it is set, no transfer bypasses it: such a thread hands its request over too, which costs it two wake-ups, and with
+    /// [`IoMethod::Sync`](crate::IoMethod::Sync) it waits for its turn. The limit of the method itself holds in any case. Syncs
+    /// and changes of the file's length are not counted. If the system takes the ring away from the pool
+    /// ([`Stats::method`](crate::stats::Stats::method) tells), requests in that ring stay in flight until they end, beside those
+    /// that are begun elsewhere.
     pub max_in_flight: Option<NonZeroU32>,
 }
 
@@ -82,76 +85,76 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// An existing file, read and written, direct where that works.
+    /// Makes options for an existing file, read and written, direct where that works.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Create the file where there is none.
+    /// Sets whether the file is created where there is none.
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
-    /// The permissions of a file that is created.
+    /// Sets the permissions of a file that is created.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Open for reading only.
+    /// Sets whether the file is opened for reading only.
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// Whether to keep other pools from opening the file.
+    /// Sets whether other pools are kept from opening the file.
     #[must_use]
     pub fn lock(mut self, lock: Fallback) -> Self {
         self.lock = lock;
         self
     }
 
-    /// Whether to bypass the system's page cache.
+    /// Sets whether transfers bypass the system's page cache.
     #[must_use]
     pub fn direct(mut self, direct: Fallback) -> Self {
         self.direct = direct;
         self
     }
 
-    /// Grow the file to at least this many blocks.
+    /// Sets the least number of blocks, to which the file is grown before it is used.
     #[must_use]
     pub fn initial_blocks(mut self, blocks: u32) -> Self {
         self.initial_blocks = blocks;
         self
     }
 
-    /// Zero so many blocks ahead on disk whenever the file grows.
+    /// Sets how many blocks are zeroed ahead on disk whenever the file grows.
     #[must_use]
     pub fn grow_by_blocks(mut self, blocks: u32) -> Self {
         self.grow_by_blocks = blocks;
         self
     }
 
-    /// Whether pages of zeros are taken for new ones.
+    /// Sets whether pages of zeros are taken for new ones.
     #[must_use]
     pub fn sparse(mut self, sparse: bool) -> Self {
         self.sparse = sparse;
         self
     }
 
-    /// Whether the file's pages keep their LSN where the pool was told.
+    /// Sets whether the file's pages keep their LSN where the pool was told.
     #[must_use]
     pub fn page_lsn(mut self, page_lsn: bool) -> Self {
         self.page_lsn = page_lsn;
         self
     }
 
-    /// The engine's own lasting number for the file.
+    /// Sets the engine's own lasting number for the file.
     #[must_use]
     pub fn tag(mut self, tag: u64) -> Self {
         self.tag = Some(tag);

@@ -1,5 +1,5 @@
-//! Transfers of plain slices by the calling thread, for the rare paths: growing a file, and what the pool keeps for itself.
-//! Short and interrupted ones go by the same rule as everywhere.
+//! Transfers of plain slices by the calling thread, for the rare paths: growing a file, and what the pool keeps for itself. Short
+//! and interrupted ones follow the rule of [`transfer`](crate::io::transfer).
 
 use std::io::{self, IoSlice, IoSliceMut};
 
@@ -12,7 +12,7 @@ use crate::{
     observe::Counters,
 };
 
-/// Fills `bytes` from the file and gives how many came; fewer only where the file ends.
+/// Fills `bytes` from the file and returns how many came; fewer only where the file ends.
 pub(crate) fn read(file: &File, bytes: &mut [u8], offset: u64, counters: &Counters) -> io::Result<usize> {
     let progress = Progress::new(Direction::Read, bytes.len(), file.offset_align);
     transfer::drive(progress, counters, |done| {
@@ -32,7 +32,7 @@ pub(crate) fn write(file: &File, pieces: &[&[u8]], offset: u64, counters: &Count
     written.map(drop)
 }
 
-/// What is left of the pieces without the first `skip` bytes, as far as one call takes it.
+/// Returns what is left of the pieces without the first `skip` bytes, as far as one call takes it.
 fn from<'a>(pieces: &'a [&'a [u8]], mut skip: usize) -> impl Iterator<Item = &'a [u8]> {
     let rest = pieces.iter().map(move |piece| {
         let skipped = skip.min(piece.len());

@@ -1,13 +1,13 @@
 //! Growing and cutting a file: what is on disk, and which of it is published.
 //!
-//! A [`SizeLock`] is the right to change the length on disk; while one exists, that has one author. Handing out blocks that
-//! are zeroed already takes the short lock of [`Growth`] alone. Invariants: a block is published only when it is zeroed on
+//! A [`SizeLock`] is the right to change the length on disk; while one exists, no other thread changes it. Handing out blocks
+//! that are zeroed already takes the short lock of [`Growth`] alone. Invariants: a block is published only when it is zeroed on
 //! disk, so that no transfer ever has to turn unwritten space into written space (which file systems do slowly, and one at a
-//! time); an extension that fails leaves no block behind; who holds the right and has [published an
-//! end](SizeLock::publish_end) knows that nobody moves it.
+//! time); an extension that fails leaves no block behind; a thread that holds the right and has [published an
+//! end](SizeLock::publish_end) knows that no other thread moves it.
 //!
-//! Extenders who come together are served together: each gets in line and then asks for the right; who gets it zeroes for the
-//! whole line, and the others find, once they have the right, that they have been served.
+//! Extensions that come together are served together: each gets in line and then asks for the right. The thread that gets it
+//! zeroes for the whole line, and the others find, once they have the right, that they have been served.
 
 use std::io;
 
@@ -30,10 +30,10 @@ use crate::{
 const PIECE: usize = 1 << 20;
 
 impl File {
-    /// Adds zeroed blocks and gives the first of them.
+    /// Adds zeroed blocks and returns the first of them.
     ///
     /// # Errors
-    /// The file is as long as it was; where it was closed meanwhile, [`Error::NotOpen`].
+    /// The file is as long as before; [`Error::NotOpen`] if it was closed meanwhile.
     pub(crate) fn extend(&self, blocks: u32, counters: &Counters) -> Result<u32> {
         self.check_size_is_free()?;
         let ticket = {
@@ -51,19 +51,19 @@ impl File {
         self.lock_size().serve(ticket, counters)
     }
 
-    /// An error where the file can be neither extended nor cut.
+    /// Returns an error where the file can be neither extended nor cut.
     pub(crate) fn check_size_is_free(&self) -> Result<()> {
         if self.has_fixed_size { Err(Error::FixedSize { path: self.path.clone() }) } else { Ok(()) }
     }
 
-    /// The blocks that are zeroed on disk behind the end.
+    /// Returns how many blocks are zeroed on disk behind the end.
     pub(crate) fn blocks_ahead(&self) -> u32 {
         let growth = self.growth.lock();
         growth.ready() - self.blocks()
     }
 
-    /// Whether the caller should see to it that a step [is zeroed ahead](SizeLock::zero_ahead), because little is left of
-    /// the last one. Says so once for each time that it should.
+    /// Returns whether the caller should have a step [zeroed ahead](SizeLock::zero_ahead), because little is left of the last
+    /// one. Returns true once for each such step.
     pub(crate) fn wants_zeros_ahead(&self) -> bool {
         let mut growth = self.growth.lock();
         growth.order_ahead(self.blocks())
@@ -88,7 +88,7 @@ pub(crate) struct PublishedEnd<'a> {
 }
 
 impl PublishedEnd<'_> {
-    /// What lies behind the end is cut off, and its pages are gone.
+    /// Keeps the end: what lies behind it is cut off, and its pages are gone.
     pub(crate) fn keep(self) {
         self.file.forget_pages_behind_end();
         std::mem::forget(self);
@@ -107,7 +107,7 @@ impl Drop for PublishedEnd<'_> {
     }
 }
 
-/// A wish in the line of those who extend a file, until it is granted or refused, or its thread panics.
+/// A wish in the line of extensions of a file, until it is granted or refused, or its thread panics.
 struct Wish<'a> {
     file: &'a File,
     ticket: GrowthTicket,
@@ -119,7 +119,7 @@ impl Drop for Wish<'_> {
     }
 }
 
-/// A step that is being zeroed ahead. Also after a panic it is not under way any more: else no other would ever be ordered.
+/// A step that is being zeroed ahead. It ends also by a panic: otherwise no other step would ever be ordered.
 struct StepAhead<'a>(&'a File);
 
 impl Drop for StepAhead<'_> {
@@ -129,7 +129,7 @@ impl Drop for StepAhead<'_> {
 }
 
 impl File {
-    /// The right to change the length on disk. Waits for an extension, truncation or close that is under way.
+    /// Takes the right to change the length on disk. Waits for an extension, truncation or close that is under way.
     pub(crate) fn lock_size(&self) -> SizeLock<'_> {
         SizeLock::new(self)
     }
@@ -140,11 +140,11 @@ impl<'a> SizeLock<'a> {
         Self { file, _held: file.size.lock() }
     }
 
-    /// Serves the line until it is the turn of this ticket, and gives its first block.
+    /// Serves the line until it is the turn of this ticket, and returns its first block.
     fn serve(&self, ticket: GrowthTicket, counters: &Counters) -> Result<u32> {
         let file = self.file;
         let mut effort = Effort::Ahead;
-        // Dropped before this lock is: so nobody counts on a line that gets shorter.
+        // Dropped before this lock is: so no thread counts on a line that gets shorter.
         let _wish = Wish { file, ticket };
         loop {
             let mut growth = file.growth.lock();
@@ -167,7 +167,7 @@ impl<'a> SizeLock<'a> {
         }
     }
 
-    /// Zeroes a step ahead, for extensions to come. Where that fails they will say so.
+    /// Zeroes a step ahead, for later extensions. If that fails, they will report it.
     pub(crate) fn zero_ahead(&self, counters: &Counters) {
         let _done = StepAhead(self.file);
         if !self.file.is_closed() {
@@ -175,7 +175,7 @@ impl<'a> SizeLock<'a> {
         }
     }
 
-    /// One round: zeroes on disk, and then gives those in line what it was for.
+    /// Plays one round: zeroes on disk, and then grants the wishes in line for which it was made.
     fn play(&self, effort: Effort, counters: &Counters) -> Result<(), (ZeroingRound, Error)> {
         let file = self.file;
         let round = file.growth.lock().round(file.blocks(), effort);
@@ -185,7 +185,7 @@ impl<'a> SizeLock<'a> {
         Ok(())
     }
 
-    /// Publishes an end that does not lie behind the one that was: as a rule what is there is then [cut off](Self::cut).
+    /// Publishes an end that does not lie behind the former one: as a rule what is behind it is then [cut off](Self::cut).
     pub(crate) fn publish_end(&self, blocks: u32) -> PublishedEnd<'a> {
         let mut growth = self.file.growth.lock();
         let former = (self.file.blocks(), growth.ready());
@@ -195,10 +195,10 @@ impl<'a> SizeLock<'a> {
         PublishedEnd { file: self.file, former }
     }
 
-    /// Cuts off on disk what lies behind the end. The caller has seen to the frames.
+    /// Cuts off on disk what lies behind the end. The caller has already dropped the pages in frames.
     ///
-    /// What came of it is told by the length: ext4 changes that first, and then may tell of an error all the same, when what was
-    /// cut is gone for good.
+    /// The length tells what came of it: ext4 changes that first, and then may report an error all the same, when what was cut is
+    /// gone for good.
     pub(crate) fn cut(&self) -> Result<()> {
         let end = self.bytes(self.file.blocks());
         let cut = self.file.disk.set_len(end);
@@ -214,8 +214,8 @@ impl<'a> SizeLock<'a> {
         }
     }
 
-    /// Gives back what was zeroed ahead, or was left by a growth that failed. From here on, and for as long as this right lasts, nobody
-    /// gets a block.
+    /// Cuts off what was zeroed ahead, or was left by a growth that failed. From here on, and for as long as this right lasts, no
+    /// extension gets a block.
     pub(crate) fn give_back_ahead(&self) -> Result<()> {
         let has_remains = self.file.growth.lock().has_remains && !seeded!("failed_growth_left_on_disk");
         if self.file.blocks_ahead() == 0 && !has_remains {
@@ -227,7 +227,7 @@ impl<'a> SizeLock<'a> {
         Ok(())
     }
 
-    /// Zeroes the file on disk from block `from`, behind which nobody reads or writes, up to block `to`, and gives that.
+    /// Zeroes the file on disk from block `from`, behind which no thread reads or writes, up to block `to`, and returns that.
     fn zero(&self, from: u32, to: u64, counters: &Counters) -> Result<u32> {
         let file = self.file;
         let Ok(end) = u32::try_from(to) else {
@@ -238,7 +238,7 @@ impl<'a> SizeLock<'a> {
         if end == from {
             return Ok(end);
         }
-        // From the first whole new block on: nothing below is written, because its frames may be on their way out.
+        // From the first whole new block on: nothing below is written, because its frames may be in a write.
         let (from, to) = (self.bytes(from), self.bytes(end));
         let grown = self.make_room(from, to).map_err(|error| file.error(IoOp::Extend, error));
         let grown = grown.and_then(|()| self.write_new_pages(from, to, counters));
@@ -260,8 +260,8 @@ impl<'a> SizeLock<'a> {
         u64::from(blocks) * self.file.page_size.bytes() as u64
     }
 
-    /// Has the file system find the space, or say that there is none. It completes a last block that is not whole with
-    /// zeros itself, as it does for anything that begins behind the end.
+    /// Has the file system find the space, or report that there is none. It completes a last block that is not whole with zeros
+    /// itself, as it does for anything that begins behind the end.
     fn make_room(&self, from: u64, to: u64) -> io::Result<()> {
         match self.file.disk.allocate(from, to - from) {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(()),

@@ -1,5 +1,5 @@
-//! Transfers by the calling thread: the `sync` method, what worker threads do, and every method's way out when its queue
-//! is full.
+//! Transfers by the calling thread: the `sync` method, what worker threads do, and the fallback of every method whose queue is
+//! full.
 //!
 //! The only place that turns a lease's buffers into slices.
 
@@ -26,7 +26,7 @@ use crate::{
 /// Buffers whose descriptions fit on the stack; a larger request costs an allocation.
 const ON_STACK: usize = 16;
 
-/// Carries out the transfer of an operation, and gives what to finish it with.
+/// Carries out the transfer of an operation, and returns what to finish it with.
 pub(crate) fn transfer<L: Lease>(operation: &Operation<L>, counters: &Counters) -> io::Result<usize> {
     operation.begin();
     let Transfer { direction, file, offset, progress, lease, .. } = &**operation;
@@ -62,8 +62,8 @@ pub(crate) fn transfer<L: Lease>(operation: &Operation<L>, counters: &Counters) 
     })
 }
 
-/// Transfers and finishes an operation in the thread that asked for it. One of a file that has a bound of its own waits for its turn.
-/// Returns the error of a lone page, which that thread would else have to wait in line for.
+/// Transfers and finishes an operation in the thread that asked for it. If its file has a bound of its own, it waits for its
+/// turn. Returns the error of a lone page, for which that thread would otherwise have to wait in line.
 pub(crate) fn run<L: Lease>(operation: Operation<L>, counters: &Counters) -> Option<Error> {
     counters.add(Counter::Inline, 1);
     let turn = operation.file.take_turn();
@@ -72,7 +72,7 @@ pub(crate) fn run<L: Lease>(operation: Operation<L>, counters: &Counters) -> Opt
     operation.finish(outcome, time::now(), &mut Wakers::new())
 }
 
-/// The `sync` method: whoever submits transfers.
+/// The `sync` method: the thread that submits transfers.
 pub(crate) struct Inline {
     counters: Arc<Counters>,
 }

@@ -1,7 +1,7 @@
-//! The ladder: io_uring, else worker threads, else sync.
+//! Chooses the I/O method: io_uring, else worker threads, else sync.
 //!
-//! `IoMethod::Auto` climbs down it until a rung holds and keeps the reason. A method that was asked for by name is used or
-//! refused, never replaced.
+//! `IoMethod::Auto` tries them in this order until one works, and keeps the reason for each that does not. A method that was
+//! asked for by name is used or refused, never replaced.
 
 use std::io;
 
@@ -17,7 +17,7 @@ use crate::{
     sync::Arc,
 };
 
-/// A method that holds, with what it registered.
+/// A method that works, with what it registered.
 type Rung<L> = (Arc<dyn Method<L>>, MethodKind, [Registration; 2]);
 
 const NOTHING_TO_REGISTER: [Registration; 2] = [Registration::NotApplicable, Registration::NotApplicable];
@@ -103,7 +103,7 @@ mod ring {
     }
 }
 
-/// Why a call for a ring failed, and what a person can do.
+/// Explains why a call for a ring failed, and what the user can do.
 fn explain(call: &str, error: &io::Error) -> String {
     use rustix::io::Errno;
     let advice = match Errno::from_io_error(error) {

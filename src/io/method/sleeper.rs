@@ -1,8 +1,8 @@
 //! The sleep of a thread that has nothing to do, while other threads bring it work.
 //!
-//! **No wake-up is lost, and few are paid for.** The sleeper says that it is going to sleep, and looks once more for work; a thread that
-//! brings some puts it down, and looks whether the sleeper sleeps. In the one order of `SeqCst` one of them sees the other. The thread
-//! that finds it asleep takes the flag down, so that it is woken by one of many.
+//! **No wake-up is lost, and few are paid for.** The sleeper announces that it is going to sleep, and looks once more for work. A
+//! thread that brings work stores it, and then looks whether the sleeper sleeps. In the one order of `SeqCst` one of them sees
+//! the other. The thread that finds it asleep clears the flag, so that only one of many wakes it.
 //!
 //! How it sleeps is up to the sleeper; but a wake-up that comes just before must end the sleep, too.
 
@@ -14,19 +14,20 @@ pub(crate) struct Sleeper {
 }
 
 impl Sleeper {
-    /// Says that the sleeper is going to sleep. It may if this is true: by the time that all threads see it nothing has come.
+    /// Notes that the sleeper is going to sleep. It may if this returns true: by the time that all threads see it nothing has
+    /// come.
     pub(crate) fn may_sleep(&self, has_news: impl FnOnce() -> bool) -> bool {
         self.is_asleep.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         !has_news()
     }
 
-    /// Says that the sleeper is awake, whether it has slept or not.
+    /// Notes that the sleeper is awake, whether it has slept or not.
     pub(crate) fn wake_up(&self) {
         self.is_asleep.store(false, Ordering::Relaxed);
     }
 
-    /// Returns whether the caller has to wake the sleeper. Asked when the work has been put down.
+    /// Returns whether the caller has to wake the sleeper. Asked when the work has been stored.
     pub(crate) fn must_be_woken(&self) -> bool {
         fence(Ordering::SeqCst);
         self.is_asleep.load(Ordering::Relaxed) && self.is_asleep.swap(false, Ordering::SeqCst)
@@ -44,7 +45,7 @@ mod loom_models {
         every_schedule::{check, spawn},
     };
 
-    /// A sleeper with its work, and what wakes it, which keeps what it was told.
+    /// A sleeper with its work, and its waker, which keeps what it was told.
     #[derive(Default)]
     struct Door<W> {
         sleeper: Sleeper,
@@ -61,7 +62,7 @@ mod loom_models {
             }
         }
 
-        /// Sleeps, where there is nothing else to do, until `work` has given `all` that there is.
+        /// Sleeps, if there is nothing else to do, until `work` has returned `all` that there is.
         fn work(&self, mut all: usize, mut work: impl FnMut() -> usize, has_news: impl Fn() -> bool) {
             loop {
                 all -= work();
@@ -95,7 +96,8 @@ mod loom_models {
         });
     }
 
-    /// As an errand is: nothing beside the sleeper orders the thread that brings it and the one that works.
+    /// Work stored without a lock, as errands are: nothing beside the sleeper orders the thread that brings it and the one that
+    /// works.
     #[test]
     fn what_is_put_down_without_a_lock_is_found() {
         check(3, || {

@@ -1,8 +1,8 @@
-//! Threads that transfer one request each at a time: the `worker` method, and those that serve beside a ring the files that
-//! would block it.
+//! Threads that transfer one request each at a time: the `worker` method, and those beside a ring that serve the files that would
+//! block it.
 //!
-//! Invariants: a request is in exactly one place, the queue or a thread's hands; a lease that panics in `finish` costs its
-//! own request and those joined to it; after `shutdown` every request that was admitted is finished. As long as the system gives no
+//! Invariants: a request is in exactly one place, the queue or a thread; a lease that panics in `finish` costs its own request
+//! and those joined to it; after `shutdown` every request that was admitted is finished. While the system gives no
 //! [thread](ThreadPool) at all, the threads that submit do the work.
 //!
 //! Lock order: the lock of the pool of threads, a leaf.
@@ -45,7 +45,7 @@ struct Transfers<L> {
 }
 
 impl<L: Lease> Threads<L> {
-    /// None to begin with: they are started when there is work.
+    /// Makes a pool without threads: they are started when there is work.
     pub(crate) fn on_demand(limits: ThreadLimits, scheduling: &Scheduling, counters: Arc<Counters>) -> Self {
         let in_flight = limits.most;
         let waiting = in_flight * QUEUED_PER_THREAD;
@@ -61,7 +61,7 @@ impl<L: Lease> Threads<L> {
         Self(ThreadPool::new(limits, transfers, Queue::new(backlog)))
     }
 
-    /// Starts `threads` of them, or as many as the system grants; an error if that is none.
+    /// Starts `threads` of them, or as many as the system grants; an error if it grants none.
     pub(crate) fn open(threads: u32, scheduling: &Scheduling, counters: Arc<Counters>) -> io::Result<Self> {
         let limits = ThreadLimits { name: "ringpool-io", most: threads as usize, idle: None };
         let opened = Self::on_demand(limits, scheduling, counters);
@@ -88,7 +88,7 @@ impl<L: Lease> Threads<L> {
 }
 
 impl<L: Lease> Threads<L> {
-    /// Tells once that no thread can be had.
+    /// Reports once that the system gives no thread.
     #[cold]
     fn tell_that_there_is_none(&self) {
         if let Some(reason) = self.0.refusal()
@@ -115,8 +115,8 @@ impl<L: Lease> Workload for Transfers<L> {
         queue.is_finished()
     }
 
-    /// Transfers an operation and finishes it. It stops counting as in flight first, whatever happens: a caller that waits for it may
-    /// close the file next.
+    /// Transfers an operation and finishes it. It stops counting as in flight first, whatever happens: a caller that waits for it
+    /// may close the file next.
     fn carry_out(&self, operation: Operation<L>, pool: &ThreadPool<Self>) {
         let counted = CountedInFlight { pool, file: operation.file.id, urgency: operation.urgency };
         let outcome = calling_thread::transfer(&operation, &self.counters);
@@ -157,7 +157,7 @@ impl<L: Lease> Method<L> for Threads<L> {
     fn shutdown(&self) {
         self.0.lock().queue.close();
         self.0.wake_all();
-        // The last lease may own the pool, so that this is one of the threads: it goes by itself.
+        // The last lease may own the pool, so that this is one of the threads: it ends by itself.
         self.0.wait_until_gone();
     }
 
@@ -287,8 +287,8 @@ mod tests {
         let change = threads.change().expect("no thread is there");
         assert!(change.in_use == MethodKind::Sync && change.reason.contains("ringpool-test"), "{change:?}");
         arena.expect_reads(6);
-        // The pool tries again after pauses of 2, 4, 8 and then 16 ms. Then one comes, and the next does not: the caller does what that
-        // would have done.
+        // The pool tries again after pauses of 2, 4, 8 and then 16 ms. Then one thread is started, and the next is not: the
+        // caller does what that would have done.
         let begun = time::now();
         thread::refused(0, 9, || {
             while threads.change().is_some() {

@@ -1,13 +1,13 @@
 //! One transfer as one pointer, from the claim of its frames to the wake-up of those that wait for it.
 //!
-//! An [`Operation`] owns all that belongs to a transfer between consecutive bytes of a file and the buffers of a [`Lease`]: the file, the
-//! extent, the urgency, since when it is under way, how far it has come. Its memory comes from the pool's [table](OperationTable), which
-//! lists what is in flight, and goes back there; so whatever an operation passes through on its way (a batch, the backlog, a ring, a
-//! thread's hands) moves eight bytes and allocates nothing.
+//! An [`Operation`] owns all that belongs to a transfer between consecutive bytes of a file and the buffers of a [`Lease`]: the
+//! file, the extent, the urgency, since when it is under way, how far it has come. Its memory comes from the pool's
+//! [table](OperationTable), which lists what is in flight, and goes back there. So wherever an operation is moved (a batch, the
+//! backlog, a ring, a thread), that moves eight bytes and allocates nothing.
 //!
-//! Invariants: an operation has one owner; it ends once, by [`finish`](Operation::finish), by [`into_lease`](Operation::into_lease), or by a
-//! drop (a panic, a lost thread), which counts as a failed transfer. It leaves the list before its lease ends, and lets go of its file
-//! after that. PostgreSQL's counterpart: `PgAioHandle`.
+//! Invariants: an operation has one owner; it ends once, by [`finish`](Operation::finish), by
+//! [`into_lease`](Operation::into_lease), or by a drop (a panic, a lost thread), which counts as a failed transfer. It leaves the
+//! list before its lease ends, and lets go of its file after that. PostgreSQL's counterpart: `PgAioHandle`.
 
 mod place;
 pub(crate) mod table;
@@ -38,48 +38,48 @@ use crate::{
     },
 };
 
-/// The right to fill or send some buffers, and the duty to say how it went.
+/// The right to fill or send some buffers, and the duty to report the result.
 ///
 /// Dropping a lease without `finish` must count as a failure of the transfer: implementations do that in `Drop`.
 pub(crate) trait Lease: Send + Sized + 'static {
-    /// How many buffers there are; at least one.
+    /// Returns how many buffers there are; at least one.
     fn buffer_count(&self) -> usize;
 
-    /// The buffer of this place, in the order of the file.
+    /// Returns the buffer of this place, in the order of the file.
     fn buffer(&self, index: usize) -> IoBuf;
 
-    /// The buffers, in the order of the file.
+    /// Returns the buffers, in the order of the file.
     fn buffers(&self) -> impl Iterator<Item = IoBuf> {
         (0..self.buffer_count()).map(|index| self.buffer(index))
     }
 
-    /// The bytes of all buffers.
+    /// Returns the bytes of all buffers.
     fn bytes(&self) -> usize {
         self.buffers().map(|buf| buf.len as usize).sum()
     }
 
-    /// Whether a caller has begun to wait for it since it was made. Looked at while it is queued.
+    /// Returns whether a caller has begun to wait for it since it was made. Looked at while it is queued.
     fn is_awaited(&self) -> bool;
 
-    /// Whether `next`, whose bytes follow in the file, can become the end of this.
+    /// Returns whether `next`, whose bytes follow in the file, can become the end of this.
     fn can_join(&self, next: &Self) -> bool;
 
-    /// Makes `next` the end of this. Only where it can be.
+    /// Makes `next` the end of this. Only where [`can_join`](Self::can_join) allows it.
     fn join(&mut self, next: Self);
 
-    /// The transfer is over, and no one will touch the buffers on its behalf again. `Ok(n)`: the first `n` bytes went
-    /// over; for a read, `n` below the sum of the buffers means that the file ends there; a write is never short.
-    /// Must not block and must not call back into the method. Those that wait for it are left in `wakers`. Called once, and nothing else
-    /// after it. Returns the error that those get that wait for a lone page.
+    /// Ends the transfer: neither a thread nor the device touches the buffers on its behalf again. `Ok(n)`: the first `n` bytes
+    /// went over; for a read, `n` below the sum of the buffers means that the file ends there; a write is never short. Must not
+    /// block and must not call back into the method. The waiters for it are left in `wakers`. Called once, and nothing else after
+    /// it. Returns the error for the waiters of a lone page.
     fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers) -> Option<Error>;
 }
 
-/// Whether a caller waits for a transfer. The most urgent comes first.
+/// Whether a caller waits for a transfer, the most urgent first.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Urgency {
-    /// A caller does, or a miss that needs the frame.
+    /// A caller waits, or a miss that needs the frame.
     Demand,
-    /// No caller does yet: pages read ahead.
+    /// No caller waits yet: pages read ahead.
     Background,
     /// No caller waits for this one in particular: a write of a checkpoint or of the background writer.
     Writeback,
@@ -97,19 +97,19 @@ pub(crate) struct Operation<L: Lease> {
     memory: Option<Box<OperationMemory<L>>>,
 }
 
-/// The memory of an operation, used for one after the other.
+/// The memory of an operation, used for one operation after another.
 struct OperationMemory<L: Lease> {
     /// Its place in the list of what is in flight.
     place: Option<u16>,
-    /// Where it goes back to; nothing while it is spare.
+    /// The table to which it goes back; none while it is spare.
     table: Option<Arc<OperationTable<L>>>,
-    /// What is transferred; nothing while it is spare.
+    /// What is transferred; none while it is spare.
     transfer: Option<Transfer<L>>,
 }
 
 /// What an operation transfers, and how far it has come.
 pub(crate) struct Transfer<L: Lease> {
-    /// The first to be dropped: the file is kept open for it.
+    /// Dropped first: the file is kept open for it.
     pub(crate) lease: L,
     pub(crate) direction: Direction,
     /// Whether a caller waits for it: as it was made, or as the backlog has found since.
@@ -209,15 +209,15 @@ impl<L: Lease> Operation<L> {
         if let (Some(mine), Some(other)) = (mine, other)
             && mine.place.is_none()
         {
-            // What one of them shows, both do.
+            // The joined operation keeps the place that one of them has.
             std::mem::swap(&mut mine.place, &mut other.place);
         }
         self.absorb(next);
         self.note_extent();
     }
 
-    /// Ends the operation, which was over `at` that moment: one for all that are found to be over together. So is the list of `wakers` that
-    /// are to be called when all of them have ended. Returns what the [lease](Lease::finish) returns.
+    /// Ends the operation, which was over `at` that moment: one moment for all that are found to be over together, and one list
+    /// of `wakers`, which are called when all of them have ended. Returns what the [lease](Lease::finish) returns.
     pub(crate) fn finish(
         mut self,
         outcome: io::Result<usize>,
@@ -254,7 +254,7 @@ impl<L: Lease> Operation<L> {
         BlockNo((self.offset >> self.file.page_size.bytes().trailing_zeros()) as u32)
     }
 
-    /// Gives the operation up without a transfer; how its lease ends is the caller's part.
+    /// Ends the operation without a transfer, and returns its lease; the caller decides how that ends.
     pub(crate) fn into_lease(mut self) -> L {
         let transfer = self.memory.as_deref_mut().and_then(|memory| memory.transfer.take());
         transfer.expect("it has not ended").lease
@@ -280,7 +280,8 @@ impl<L: Lease> DerefMut for Operation<L> {
 }
 
 impl<L: Lease> Drop for Operation<L> {
-    /// Leaves the list, and gives the memory back. A lease that was not finished ends here, before the file is let go of.
+    /// Removes it from the list, and gives the memory back. A lease that was not finished ends here, before the file is let go
+    /// of.
     fn drop(&mut self) {
         let Some(mut memory) = self.memory.take() else { return };
         let Some(table) = memory.table.take() else { return };

@@ -1,8 +1,7 @@
-//! Room for one request in the table, which its owner changes while others look (a seqlock).
+//! Room for one request in the table, which its owner changes while other threads read it (a seqlock).
 //!
-//! Invariants: a place has one owner at a time; the table sees to that. Its words change only while it is EMPTY, and no other
-//! value of the sequence word ever comes back: so a reader that finds the same value before and after has a copy of one
-//! moment.
+//! Invariants: a place has one owner at a time; the table ensures that. Its words change only while it is EMPTY, and no other
+//! value of the sequence word ever comes back: so a reader that finds the same value before and after has a copy of one moment.
 
 use crate::{
     error::IoOp,
@@ -53,7 +52,7 @@ impl ListedPlace {
         Self { sequence: word(EMPTY), page: word(0), size: word(0), since: word(0) }
     }
 
-    /// Its owner shows a queued request, instead of what it may have shown before.
+    /// Shows a queued request, instead of what the place may have shown before. Called by its owner.
     pub(super) fn fill(&self, extent: Extent, since: u64) {
         let filling = (self.sequence.load(Ordering::Relaxed) & !PHASE) + NEXT;
         self.sequence.store(filling + EMPTY, Ordering::Relaxed);
@@ -66,12 +65,12 @@ impl ListedPlace {
         self.sequence.store(filling + QUEUED, Ordering::Release);
     }
 
-    /// Its owner shows the request as submitted.
+    /// Shows the request as submitted. Called by its owner.
     pub(super) fn submit(&self) {
         self.enter(SUBMITTED);
     }
 
-    /// Its owner shows nothing any more.
+    /// Shows nothing any more. Called by its owner.
     pub(super) fn clear(&self) {
         self.enter(EMPTY);
     }
@@ -81,7 +80,7 @@ impl ListedPlace {
         self.sequence.store(filling + phase, Ordering::Release);
     }
 
-    /// The request in it, if there is one. One whose place changes all the time is left out.
+    /// Returns the request in it, if there is one. One whose place changes all the time is left out.
     pub(super) fn copy(&self) -> Option<Shown> {
         (0..TRIES).find_map(|_| self.try_copy())
     }
@@ -109,7 +108,7 @@ mod tests {
     use super::*;
     use crate::id::FileId;
 
-    /// A request whose numbers all follow from one.
+    /// Makes a request whose numbers all follow from one.
     fn request(n: u32) -> Shown {
         let op = if n.is_multiple_of(2) { IoOp::Read } else { IoOp::Write };
         let extent = Extent { op, page: PageId::new(FileId(!n), n), bytes: n ^ 0x5555_5555 };

@@ -1,11 +1,12 @@
 //! The operations of a pool: their memory, and the list of those that are in flight, as PostgreSQL shows them in `pg_aios`.
 //!
-//! Memory is made when an operation finds none to spare, and kept for the next one. It has a place of the list for good, so to enter and
-//! to leave the list is a few stores, without a lock or a search, on every path that an operation can take: the ring, threads, the thread
-//! that asked, an abort, a panic. A thread that looks never sees a mix of two operations: see [`place`](super::place).
+//! Memory is made when an operation finds none to spare, and kept for the next one. It has a place in the list for good, so to
+//! enter and to leave the list is a few stores, without a lock or a search, on every path that an operation can take: the ring,
+//! threads, the calling thread, an abort, a panic. A thread that reads the list never sees a mix of two operations: see
+//! [`place`](super::place).
 //!
-//! Invariant: a [place](ListedPlace) belongs to one memory, and is written by the owner of the operation in it alone. The number of places
-//! is fixed: what is made beyond that has none, is counted, not listed, and is not kept.
+//! Invariant: a [place](ListedPlace) belongs to one memory, and only the owner of the operation in it writes it. The number of
+//! places is fixed: memory that is made beyond that has none; its operations are counted, not listed, and it is not kept.
 
 use std::fmt;
 
@@ -51,7 +52,7 @@ pub struct InFlight {
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Stage {
-    /// It waits: for the log, for others of its batch, or in the I/O method's queue.
+    /// It waits: for the log, for other requests of its batch, or in the I/O method's queue.
     Queued,
     /// The kernel or the disk has it.
     Submitted,
@@ -68,8 +69,8 @@ impl fmt::Display for InFlight {
     }
 }
 
-/// A reading of the clock of an [`OperationTable`]: one for all operations of a batch, since to read and to convert it costs as much as all
-/// the rest that the list takes.
+/// A reading of the clock of an [`OperationTable`]: one for all operations of a batch, since reading and converting it costs as
+/// much as the whole of the listing.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ClockReading {
     /// Nanoseconds since the table was made.
@@ -103,7 +104,7 @@ impl<L: Lease> OperationTable<L> {
         }
     }
 
-    /// Memory for an operation.
+    /// Takes memory for an operation.
     pub(super) fn memory(&self) -> Box<OperationMemory<L>> {
         self.spare.pop().unwrap_or_else(|| self.make())
     }
@@ -149,14 +150,15 @@ impl<L: Lease> OperationTable<L> {
         }
     }
 
-    /// Counts how long an operation took that was listed `since` and is over `at` that moment, well or not. Returns it in nanoseconds.
+    /// Counts how long an operation took that was listed `since` and is over `at` that moment, whether it succeeded or not.
+    /// Returns it in nanoseconds.
     pub(super) fn note_end(&self, measure: Measure, since: ClockReading, at: Instant) -> u64 {
         let nanos = self.moment(at).nanos.saturating_sub(since.nanos);
         self.counters.measures.add(measure, nanos);
         nanos
     }
 
-    /// Each operation that is in flight, the oldest first.
+    /// Returns each operation that is in flight, the oldest first.
     pub(crate) fn list(&self) -> Vec<InFlight> {
         let now = self.now();
         let mut shown: Vec<_> =

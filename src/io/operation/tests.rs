@@ -24,7 +24,7 @@ thread_local! {
     static ENDS: Cell<[u32; 2]> = const { Cell::new([0; 2]) };
 }
 
-/// So many pages, of nothing.
+/// A lease of `pages` pages without memory.
 struct NoMemory {
     pages: usize,
     is_finished: bool,

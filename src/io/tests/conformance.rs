@@ -1,4 +1,4 @@
-//! What every method owes, tried with every method (C7): same bytes, same counts, same errors, every lease finished.
+//! What every method must do, tried with every method (C7): same bytes, same counts, same errors, every lease finished.
 
 use std::{fs, path::Path};
 
@@ -23,7 +23,7 @@ type AnyMethod = Arc<dyn Method<TestLease>>;
 
 const PAGE: u64 = 8192;
 
-/// Every method and every form of the ring that works here.
+/// Returns every method and every form of the ring that works here.
 fn methods() -> Vec<IoMethod> {
     let plain = UringOptions::default().fixed_buffers(Fallback::Off).fixed_files(Fallback::Off);
     let mut methods = vec![IoMethod::Sync, IoMethod::Worker { threads: 3 }];
@@ -66,7 +66,7 @@ fn file_of(len: usize) -> tempfile::NamedTempFile {
 
 fn shared(path: &Path, options: &OpenOptions) -> Arc<File> {
     let mut file = os_file(path, options).unwrap();
-    // Whether a file's pages are written atomically, and then one by one, is decided by who opens it for a pool.
+    // Whether a file's pages are written atomically, and then one by one, is decided by the code that opens it for a pool.
     file.atomic_pages = Err(NotAtomic::NotAsked);
     Arc::new(file)
 }
@@ -250,7 +250,7 @@ fn a_method_that_is_dropped_finishes_first() {
     }
 }
 
-/// Whether anybody, a ring included, has the file open for writing: the system grants no read lease on it then.
+/// Returns whether any process, or a ring, has the file open for writing: the system grants no read lease on it then.
 #[cfg(all(feature = "uring", target_os = "linux"))]
 #[allow(unsafe_code)]
 fn is_open_for_writing(path: &Path) -> bool {
@@ -295,13 +295,13 @@ fn a_ring_lets_go_of_a_forgotten_file() {
     method.submit_one(arena.request(Read, &file, 0, &[PAGE as u32]));
     arena.expect_reads(1);
     let mut again = os_file(&path, &OpenOptions::new().read_only(true)).unwrap();
-    // All that a method knows a file by.
+    // A method knows a file by its id only.
     again.id = file.id;
     drop(file);
     assert!(is_open_for_writing(&path) || !is_for_the_ring, "it was never registered");
     method.forget(&again);
     drop(again);
-    // The worker forgets in its own time.
+    // The worker forgets asynchronously.
     let deadline = Instant::now() + Duration::from_secs(10);
     while is_open_for_writing(&path) {
         assert!(Instant::now() < deadline, "never forgotten");
@@ -391,7 +391,7 @@ fn several_rings_share_one_registration() {
     });
 }
 
-/// As a pool does that grows and shrinks.
+/// As in a pool that grows and shrinks.
 #[test]
 fn memory_comes_and_goes_with_every_ring() {
     const EFAULT: i32 = 14;
@@ -448,7 +448,7 @@ fn a_slow_file_is_read_beside_the_ring() {
     let arena = TestArena::new(8 << 20);
     let (method, counters) = open(&asked, &arena);
     let fast = shared(on_disk.path(), &OpenOptions::new());
-    // It tells who reads it: not the thread that submits.
+    // It tells which thread reads it: not the one that submits.
     let disk = crate::testing::SimDisk::new();
     disk.put("slow", stamped(64 * PAGE as usize));
     let slow = Arc::new(open_on(&disk, "slow"));
@@ -475,8 +475,8 @@ fn a_slow_file_is_read_beside_the_ring() {
     assert_eq!((counters.get(Counter::Aside), counters.get(Counter::Inline)), (SLOW + fast_aside, 0));
 }
 
-/// A batch is one call of the ring, and what was taken is never held back: not for company, and not while the worker sleeps
-/// or finishes something else.
+/// A batch is one call of the ring, and no request that was taken is held back to be joined, nor while the worker sleeps or
+/// finishes something else.
 #[test]
 fn nothing_that_was_handed_over_waits_for_company() {
     let Some(asked) = methods().into_iter().find(|asked| matches!(asked, IoMethod::Uring(_))) else {
@@ -487,12 +487,13 @@ fn nothing_that_was_handed_over_waits_for_company() {
     let (method, counters) = open(&asked, &arena);
     let file = shared(on_disk.path(), &OpenOptions::new());
     let read = |block: u64| arena.request(Read, &file, block * PAGE, &[PAGE as u32]);
-    // Alone, again and again: each comes back although nobody ever joins it.
+    // Alone, again and again: each comes back although no other ever joins it.
     for block in 0..64 {
         method.submit_one(read(block));
         arena.expect_reads(1);
     }
-    // Fifteen in flight is below what the worker naps for; with more it naps, and a last one behind them comes back too.
+    // Fifteen in flight is below what the worker makes bounded waits for; with more it makes them, and a last one behind them
+    // comes back too.
     for batch in [15, 16, 40] {
         let before = counters.get(Counter::RingEnters);
         method.submit(&mut (0..batch).map(read).collect());

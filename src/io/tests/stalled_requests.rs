@@ -24,7 +24,7 @@ use crate::{
 
 const PAGE: u64 = 8192;
 
-/// A disk whose one file is a pipe: a read of it is with the kernel until somebody writes.
+/// A disk whose one file is a pipe: a read of it is with the kernel until a test writes.
 #[derive(Clone, Debug)]
 struct PipeDisk(Arc<io::PipeReader>);
 
@@ -96,7 +96,7 @@ fn stalled_ring(arena: &TestArena, scheduling: &Scheduling) -> Option<StalledRin
     Some(StalledRing { method, file: Arc::new(file), writer })
 }
 
-/// Waits until so many requests of this length have been submitted.
+/// Waits until `requests` requests of `bytes` bytes have been submitted.
 fn until_submitted(arena: &TestArena, bytes: u64, requests: usize) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while submitted(arena, bytes) < requests {

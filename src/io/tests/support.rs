@@ -37,7 +37,7 @@ use crate::{
 /// Joins nothing, so that each request ends as it was made.
 pub(crate) const SCHEDULING: Scheduling = Scheduling { combine: 0, background: usize::MAX };
 
-/// The byte that belongs at `position` of a stamped file.
+/// Returns the byte that belongs at `position` of a stamped file.
 pub(crate) fn stamp(position: u64) -> u8 {
     // Differs between neighbours, and between blocks at any power-of-two distance.
     (position.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8
@@ -52,14 +52,14 @@ pub(crate) fn os_file(path: &Path, options: &OpenOptions) -> Result<File> {
     File::open(&OsDisk, next_id(), path, options, PageSize::DEFAULT)
 }
 
-/// As in a pool, no id is given twice.
+/// Returns an id that is given once, as in a pool.
 fn next_id() -> FileId {
     static IDS: AtomicU32 = AtomicU32::new(0);
     FileId(IDS.fetch_add(1, Ordering::Relaxed))
 }
 
-/// Whether the calling test has its process to itself. Where it has not, it has been run so, once more, by the time that this comes
-/// back.
+/// Returns whether the calling test has its process to itself. If it has not, the test has been run once more, in a process of
+/// its own, by the time that this returns.
 pub(crate) fn is_alone() -> bool {
     const ALONE: &str = "RINGPOOL_TEST_ALONE";
     if std::env::var_os(ALONE).is_some() {
@@ -110,18 +110,18 @@ impl TestArena {
         NonNull::new(std::ptr::with_exposed_provenance_mut(self.base + at)).unwrap()
     }
 
-    /// Both halves of the memory.
+    /// Returns both halves of the memory.
     pub(crate) fn chunks(&self) -> [Chunk; 2] {
         let half = self.len / 2;
         [Chunk { ptr: self.ptr(0), len: half }, Chunk { ptr: self.ptr(half), len: self.len - half }]
     }
 
-    /// Gives all memory back. Only when every lease has ended.
+    /// Frees all memory. To be called only when every lease has ended.
     pub(crate) fn reuse(&self) {
         self.used.store(0, Ordering::SeqCst);
     }
 
-    /// A request with a buffer of each length; a write's bytes are stamped by the offset.
+    /// Makes a request with a buffer of each length; a write's bytes are stamped by the offset.
     pub(crate) fn request(
         &self,
         direction: Direction,
@@ -163,8 +163,8 @@ impl TestArena {
         self.reports.lock().unwrap().recv_timeout(Duration::from_secs(60)).expect("a lease never ended")
     }
 
-    /// The next lease to end transferred `expected` bytes, and a read's are the file's own; behind them is no
-    /// byte from elsewhere.
+    /// Checks that the next lease to end transferred `expected` bytes, and a read's are the file's own; behind them is no byte
+    /// from elsewhere.
     pub(crate) fn expect(&self, expected: impl Fn(u64) -> usize) {
         match self.next_report() {
             TransferReport::Finished { direction, offset, buffers, outcome } => {
@@ -182,7 +182,7 @@ impl TestArena {
         }
     }
 
-    /// The next `count` leases to end were reads that filled their buffers.
+    /// Checks that the next `count` leases to end were reads that filled their buffers.
     pub(crate) fn expect_reads(&self, count: usize) {
         for _ in 0..count {
             match self.next_report() {
@@ -205,7 +205,7 @@ impl TestArena {
         }
     }
 
-    /// The next `count` leases to end were dropped.
+    /// Checks that the next `count` leases to end were dropped.
     pub(crate) fn expect_dropped(&self, count: usize) {
         (0..count).for_each(|_| assert!(matches!(self.next_report(), TransferReport::Dropped)));
     }
@@ -213,7 +213,7 @@ impl TestArena {
 
 impl Drop for TestArena {
     fn drop(&mut self) {
-        // Used, so that it is clear who keeps the memory alive.
+        // Used, so that it is clear what keeps the memory alive.
         drop(self.memory.lock());
         assert!(
             std::thread::panicking() || self.in_flight.list().is_empty(),
@@ -222,7 +222,7 @@ impl Drop for TestArena {
     }
 }
 
-/// The bytes of a buffer that no transfer is using.
+/// Returns the bytes of a buffer that no transfer is using.
 #[allow(unsafe_code)]
 fn bytes_of<'a>(buf: IoBuf) -> &'a mut [u8] {
     // SAFETY: the arena outlives the test's body, and a test looks at a buffer before its request is submitted or after its
@@ -234,7 +234,7 @@ pub(crate) struct TestLease {
     direction: Direction,
     offset: u64,
     buffers: Vec<IoBuf>,
-    /// Gone once it has reported.
+    /// Taken once it has reported.
     sender: Option<Sender<TransferReport>>,
     /// Called first when the lease is finished.
     before_finish: Option<Box<dyn FnOnce() + Send>>,
@@ -253,7 +253,7 @@ impl TestLease {
         self.before_finish(|| resume_unwind(panicking_payload()));
     }
 
-    /// Reports its part of an outcome, and leaves what is behind it.
+    /// Reports its part of an outcome, and leaves the part behind it in `rest`.
     fn end(&mut self, rest: &mut io::Result<usize>) {
         let outcome = match rest {
             Ok(left) => {
@@ -275,7 +275,7 @@ impl TestLease {
     }
 }
 
-/// Makes the operation one of this urgency. What comes back says when a caller begins to wait for it.
+/// Sets the operation's urgency. The returned flag says when a caller begins to wait for it.
 pub(crate) fn set_urgency(operation: &mut Operation<TestLease>, urgency: Urgency) -> Arc<AtomicBool> {
     operation.urgency = urgency;
     Arc::clone(&operation.lease.awaited)
@@ -323,7 +323,7 @@ impl Drop for TestLease {
     }
 }
 
-/// A disk with one file in memory, without a descriptor, that answers as told.
+/// A disk with one file in memory, without a descriptor, that answers as a test tells it.
 #[derive(Clone)]
 pub(crate) struct FakeDisk(Arc<Mutex<FakeState>>);
 
@@ -376,7 +376,7 @@ impl FakeDisk {
         self.state().reported_len = Some(len);
     }
 
-    /// As a device.
+    /// Fixes the size, as of a device.
     pub(crate) fn fix_size(&self) {
         self.state().has_fixed_size = true;
     }

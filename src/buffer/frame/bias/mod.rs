@@ -1,20 +1,23 @@
 //! Pins and share latches that are held in slots of threads instead of the state word.
 //!
-//! Two threads that read one page pass its state word from core to core, twice for each read. So a page that is used all the time is
-//! *biased* towards readers (BRAVO: Dice and Kogan, USENIX ATC 2019): a thread names its frame in a [slot](super::slots) of its own, and looks
-//! at the state word once more. Is the page biased then, the slot is a pin, and the share latch where it says so.
+//! Two threads that read one page pass its state word from core to core, twice for each read. So a page that is used all the time
+//! is *biased* towards readers (BRAVO: Dice and Kogan, USENIX ATC 2019): a thread names its frame in a [slot](super::slots) of
+//! its own, and loads the state word once more. If the page is biased then, the slot is a pin, and the share latch where it says
+//! so.
 //!
-//! A thread that wants the page for itself, to change it or to claim the frame, *revokes* the bias: in one step it takes the mark off the
-//! word, and a pin and a share latch for itself. Then it looks at all slots, and counts those that name the frame in the word: first it adds
-//! to the word, then it marks the slot, so its holder releases both there. It waits for none of them. From there on all is as without slots:
-//! the word knows its holders, and they wake the thread that waits.
+//! A thread that wants the page for itself, to change it or to claim the frame, *revokes* the bias. In one step it takes the mark
+//! off the word, and a pin and a share latch for itself. Then it looks at all slots, and counts in the word those that name the
+//! frame: first it adds to the word, then it marks the slot, so its holder releases both there. It waits for no holder. From
+//! there on all is as without slots: the word knows its holders, and they wake the thread that waits.
 //!
-//! Why that is right: a holder has written its slot before it saw the bias, and the revoking thread reads the slots after it took the bias
-//! off, all in one sequentially consistent order. So it sees the slot, or the holder sees that the bias is gone. While it looks, its own
-//! latch and pin keep exclusive latches and claims away, so what it adds is never added to a frame that is in other hands.
+//! Why that is right: a holder writes its slot before it loads the word, and the revoking thread reads the slots after it took
+//! the bias off, all in one sequentially consistent order. So it sees the slot, or the holder sees that the bias is gone. While
+//! it looks, its own latch and pin keep exclusive latches and claims away, so what it adds is never added to a frame that has
+//! another owner.
 //!
-//! What sets the bias: a [use of the page](super::state::State::pin_and_latch) that finds the usage count full. What lowers that count leaves
-//! the bias, and new readers use the word until the count is full again: so a sweep looks at no slots, and still sees which pages are used.
+//! What sets the bias: a [use of the page](super::state::State::pin_and_latch) that finds the usage count full. A sweep that
+//! lowers the count leaves the bias, and new readers use the word until the count is full again: so a sweep looks at no slots,
+//! and still sees which pages are used.
 
 use std::mem::ManuallyDrop;
 
@@ -28,7 +31,7 @@ use crate::{
 };
 
 impl FramesHandle {
-    /// Pins the frame in a slot, `latched` for reading or not, where its page takes that.
+    /// Pins the frame in a slot, `latched` for reading or not, if its page takes that.
     #[inline(always)]
     pub(crate) fn pin_in_slot(&self, no: FrameNo, latched: bool) -> Option<Pin> {
         let state = self.state_of(no);
@@ -40,15 +43,15 @@ impl FramesHandle {
         if holds { Some(pin) } else { let_go(pin) }
     }
 
-    /// Takes the bias off the frame, if it has one, and has the state word count what slots hold. Gives the state a moment later: if a reader
-    /// by the word has biased the page anew, slots may hold more of it than that says.
+    /// Takes the bias off the frame, if it has one, and has the state word count what slots hold. Returns the state a moment
+    /// later: if a reader by the word has biased the page anew, slots may hold more of it than that says.
     pub(crate) fn revoke_bias(&self, no: FrameNo) -> State {
         let state = self.state_of(no);
         revoke(state, || self.adopt(no));
         state.load()
     }
 
-    /// Claims the frame in this way, if that is allowed once all its holders are counted.
+    /// Claims the frame by `claim`, if that is allowed once all its holders are counted.
     pub(crate) fn claim_counted(&self, no: FrameNo, claim: impl Fn(State) -> Option<State>) -> bool {
         let state = self.state_of(no);
         if state.load().refuses_for_bias(&claim) {
@@ -58,14 +61,14 @@ impl FramesHandle {
     }
 }
 
-/// Lets go of what may not have been held, but may have been counted.
+/// Lets go of a pin that may not have been held, but may have been counted.
 #[cold]
 fn let_go(pin: Pin) -> Option<Pin> {
     drop(pin);
     None
 }
 
-/// Releases what a slot held, and the state word has counted. The slot is free, so the pin is the word's.
+/// Releases what a slot held and the state word has counted. The slot is free, so the word holds the pin.
 #[cold]
 fn release_counted(pin: Pin, word: SlotWord) {
     if word.is_latched() {
@@ -74,14 +77,15 @@ fn release_counted(pin: Pin, word: SlotWord) {
     drop(pin);
 }
 
-/// Takes the bias off, if there is one, and has the word count what slots hold. `own` makes a value of the pin that comes with that.
+/// Takes the bias off, if there is one, and has the word count what slots hold. `own` makes a value of the pin that comes with
+/// that.
 fn revoke(state: &AtomicState, own: impl FnOnce() -> Pin) {
     if state.load().is_biased() && state.revoke_bias() {
         count_slots(own());
     }
 }
 
-/// Has the state word count what slots hold on a frame. `own` has come, with a share latch, as the bias went.
+/// Has the state word count what slots hold on a frame. The pin `own` was taken, with a share latch, when the bias was taken off.
 #[cold]
 fn count_slots(own: Pin) {
     own.frames().slots.all().for_each(|slot| count_slot(slot, &own));
@@ -112,33 +116,33 @@ fn count_slot(slot: &ReaderSlot, own: &Pin) {
         if slot.change(word, word.counted()) {
             return;
         }
-        // Its holder has let go meanwhile, of the latch at least, or another thread has counted it.
+        // Meanwhile its holder has released at least the latch, or another thread has counted it.
         state.update(|state| state.uncounted(word.is_latched()));
     }
 }
 
 impl Pin {
-    /// [Takes the bias off](FramesHandle::revoke_bias) the pinned frame.
+    /// Revokes the bias of the pinned frame, as [`FramesHandle::revoke_bias`] does.
     pub(super) fn revoke_bias(&self) {
         revoke(self.frame().state, || self.beside());
     }
 
-    /// Adds a share latch to a pin that a slot holds. False where the state word has to hold it.
+    /// Adds a share latch to a pin that a slot holds. Returns false where the state word has to hold it.
     #[inline]
     pub(super) fn latch_in_slot(&self) -> bool {
         let state = self.frame().state;
         let Some(slot) = self.slot().filter(|_| state.load().takes_slots()) else { return false };
         let [pinned, latched] = self.slot_words();
-        // Where the bias is gone, and the thread that revokes it has not counted the latch, that is taken back.
+        // If the bias is gone, and the thread that revokes it has not counted the latch, the latch is taken back.
         slot.change(pinned, latched) && (state.load_after_slot().is_biased() || !slot.change(latched, pinned))
     }
 
-    /// Releases the share latch that a slot holds. False where the state word holds it.
+    /// Releases the share latch that a slot holds. Returns false where the state word holds it.
     #[inline]
     pub(super) fn unlatch_in_slot(&self) -> bool {
         let [pinned, latched] = self.slot_words();
         let Some(slot) = self.slot() else { return false };
-        // Of several latches through one pin the slot holds one, whichever: those that the word holds are like it.
+        // Of several latches through one pin the slot holds one, no matter which: those that the word holds are like it.
         let is_off = slot.change(latched, pinned);
         if !is_off {
             slot.change(latched.counted(), pinned.counted());
@@ -161,13 +165,13 @@ impl Pin {
         }
     }
 
-    /// Brings pin and share latch to one place, where the state word holds the latch alone.
+    /// Brings pin and share latch to one place, if only the state word holds the latch.
     pub(crate) fn into_one_place(self) -> Self {
         let in_slot = self.slot().is_none_or(|slot| slot.load().is_latched());
         if in_slot { self } else { self.into_counted() }
     }
 
-    /// Has the state word hold the pin, whatever held it before. The page has no guard but what the state word holds.
+    /// Has the state word hold the pin, whatever held it before. All guards of the page are held by the state word.
     #[must_use]
     pub(crate) fn into_counted(self) -> Self {
         if self.slot().is_some() {
@@ -192,7 +196,7 @@ mod tests {
         sync::Arc,
     };
 
-    /// Else each try would send all readers to the state word once more.
+    /// Otherwise each try would send all readers to the state word once more.
     #[test]
     fn a_writer_that_only_tries_leaves_the_bias_where_the_word_has_a_reader() {
         let pool = pool_of(1);

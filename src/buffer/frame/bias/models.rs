@@ -1,5 +1,5 @@
-//! Readers in slots against all that wants their page for itself. Of each model one thread reads, and the others are those that the bias
-//! is there for, or goes for.
+//! Readers in slots against all that wants their page for itself. In each model one thread reads, and the other threads are those
+//! for which the bias is set, or revoked.
 
 #[cfg(loom)]
 use crate::sync::every_schedule;
@@ -48,7 +48,7 @@ impl Halves {
     }
 }
 
-/// A pool whose one frame has page 1, biased, and its bytes.
+/// Makes a pool whose one frame has page 1, biased, and its bytes.
 fn biased() -> (Arc<Residency>, Arc<Halves>) {
     let pool = Arc::new(pool_of(1));
     drop(read_into(&pool, page(1), || {}));
@@ -182,7 +182,7 @@ fn c1_two_threads_that_revoke_at_once_count_a_slot_once() {
     });
 }
 
-/// Readers by the state word bias the page again at once, as often as the bias goes.
+/// Readers by the state word bias the page again at once, each time the bias is revoked.
 #[test]
 fn c6_a_writer_revokes_the_bias_once_and_then_gets_in_line() {
     check(|| {

@@ -1,15 +1,15 @@
-//! Where a page's bytes are, and how they are lent to the device without a thread that waits for it.
+//! Where a page's bytes are, and how they are lent to the device so that no thread waits for it.
 //!
-//! A page is written straight from its frame: its bytes are **lent** in the moment in which it stops being dirty, and the
-//! device reads them where they are. Readers read them too. A thread that wants to *change* them copies them to a
-//! [shadow page](pages) first, and changes the copy; from then on the page is there, and the device goes on reading what it was
-//! lent. So a writer waits for a copy of a page, never for the device: only where the system has no memory for a shadow page is the end of
-//! the write waited for.
+//! A page is written straight from its frame: its bytes are **lent** in the moment in which it stops being dirty, and the device
+//! reads them where they are. Readers read them too. A thread that wants to *change* them copies them to a [shadow page](pages)
+//! first, and changes the copy. From then on the page is there, and the device continues to read what it was lent. So a writer
+//! waits for a copy of a page, not for the device. Only if the system has no memory for a shadow page, it waits for the end of
+//! the write.
 //!
-//! What is on a shadow page is copied back into the frame as soon as it can be: with the end of the write, unless the page is latched;
-//! else with the end of the change that goes on then, or before the next one. A page that is still on its shadow page when it is written
-//! again, since readers keep it there, is copied into the frame for the device, under a share latch: it belongs there again if no other
-//! thread reads it.
+//! The bytes on a shadow page are copied back into the frame as soon as possible: at the end of the write, unless the page is
+//! latched; else at the end of the change that is under way then, or before the next one. If readers keep the page on its shadow
+//! page until it is written again, it is copied into the frame for the device, under a share latch. It belongs there again if no
+//! other thread reads it.
 //!
 //! Invariants:
 //! 1. the device reads in frames, and lent bytes do not change until the write is over;
@@ -40,7 +40,7 @@ impl Frames {
         self.address_in(no, self.state_of(no).load())
     }
 
-    /// Returns the same of a frame in this state.
+    /// Returns the address of the bytes of a frame in this state.
     #[inline]
     pub(crate) fn address_in(&self, no: FrameNo, state: State) -> NonNull<u8> {
         if state.is_shadowed() { self.address_of_shadow(no) } else { self.address_in_arena(no) }
@@ -51,13 +51,13 @@ impl Frames {
         self.arena().at(self.offset_of(no))
     }
 
-    /// Returns the address of the frame's shadow page. Apart, with all that it takes, since a page is hardly ever there.
+    /// Returns the address of the frame's shadow page. A function of its own, not inlined, since a page is hardly ever there.
     #[cold]
     fn address_of_shadow(&self, no: FrameNo) -> NonNull<u8> {
         self.shadow_pages.address_of(no)
     }
 
-    /// Has a claimed frame take its next page without what is on its shadow page.
+    /// Drops what is on the shadow page of a claimed frame, so that the frame can take its next page.
     pub(crate) fn drop_shadow(&self, no: FrameNo) {
         let state = &self.frame(no).state;
         if state.load().is_shadowed() {
@@ -80,7 +80,7 @@ impl Frames {
 }
 
 impl Pin {
-    /// Sees to it that the bytes may be changed where they are. The caller holds the exclusive latch through this pin.
+    /// Ensures that the bytes may be changed where they are. The caller holds the exclusive latch through this pin.
     pub(crate) fn make_own(&self) {
         let (frames, no) = (self.frames(), self.frame_no());
         while self.frame().state.load().is_lent() && !seeded!("lent_bytes_changed") {
@@ -100,8 +100,8 @@ impl Pin {
         self.leave_shadow();
     }
 
-    /// Copies bytes that are on the shadow page back into the frame, if the write is over that was lent what is there. The caller holds
-    /// the exclusive latch, at the beginning of a change or at its end.
+    /// Copies bytes that are on the shadow page back into the frame, if the write to which the frame's bytes were lent is over.
+    /// The caller holds the exclusive latch, at the beginning of a change or at its end.
     #[inline]
     pub(crate) fn leave_shadow(&self) {
         let state = self.frame().state.load();
@@ -132,8 +132,8 @@ impl Pin {
         unsafe { frames.copy_page(frames.address_of_shadow(no), frames.address_in_arena(no)) };
     }
 
-    /// Begins the write of a page, which the device finds in the frame, if it is dirty and not being written; whether it did. The caller
-    /// holds a share latch.
+    /// Begins the write of a page, which the device finds in the frame, if the page is dirty and not being written. Returns
+    /// whether it did. The caller holds a share latch.
     #[must_use]
     pub(crate) fn lend(&self) -> bool {
         let Ok(state) = self.frame().state.try_update(State::begin_lending) else { return false };
@@ -153,9 +153,10 @@ impl Pin {
         self.end_write_with(arrived, &mut Wakers::new());
     }
 
-    /// Ends the write to which this pin belongs; the device has done with what it was given. Waking is left to the caller.
+    /// Ends the write to which this pin belongs; the device no longer uses the bytes. Waking is left to the caller.
     pub(crate) fn end_write_with(self, arrived: bool, wakers: &mut Wakers) {
-        // Changed meanwhile: it is copied back now, if no thread is at it. While it is WRITING no other has a use for the frame's bytes.
+        // Changed meanwhile: it is copied back now, if no thread has it latched. While it is WRITING no other has a use for the
+        // frame's bytes.
         if self.frame().state.load().is_shadowed() && self.try_latch(Latch::Exclusive) {
             self.move_back();
             self.unlatch_exclusive_with(wakers);
@@ -177,12 +178,12 @@ mod tests {
         small_pools::{self, page, pool_of},
     };
 
-    /// A page that was read, with a pin.
+    /// Reads a page and returns its pin.
     fn read(pool: &Residency, block: u32) -> Pin {
         small_pools::read(pool, page(block))
     }
 
-    /// A page that was read and then changed.
+    /// Reads a page and changes it.
     fn read_and_change(pool: &Residency, block: u32, to: u8) -> Pin {
         let pin = read(pool, block);
         change(&pin, to);
@@ -207,13 +208,13 @@ mod tests {
         end_change(pin);
     }
 
-    /// The first byte of the page, wherever it is.
+    /// Returns the first byte of the page, wherever it is.
     fn byte(pin: &Pin) -> u8 {
         // SAFETY: no thread writes meanwhile.
         unsafe { pin.frames().address_of(pin.frame_no()).read() }
     }
 
-    /// The first byte of what is in the frame.
+    /// Returns the first byte of what is in the frame.
     fn byte_in_frame(pin: &Pin) -> u8 {
         // SAFETY: no thread writes meanwhile.
         unsafe { pin.frames().address_in_arena(pin.frame_no()).read() }
@@ -232,7 +233,7 @@ mod tests {
         own
     }
 
-    /// Where what comes next is to find all pages in their frames, and no memory taken.
+    /// Checks that all pages are in their frames, and no memory is taken.
     fn assert_none_is_shadowed(pool: &Residency) {
         assert!(pool.frames.iter().all(|(_, frame)| !frame.state.load().is_shadowed()));
         assert_eq!(pool.shadow_pages.owners(), []);
@@ -286,7 +287,7 @@ mod tests {
         assert_none_is_shadowed(&pool);
     }
 
-    /// A page that is on its shadow page, and not being written.
+    /// Makes a page that is on its shadow page, and not being written.
     fn read_and_leave_on_shadow(pool: &Residency, to: u8) -> Pin {
         let pin = read_and_change(pool, 0, to - 1);
         let write = lend(&pin);

@@ -1,11 +1,13 @@
 //! Shadow pages: memory on the heap for the bytes of pages that are changed while the device reads them.
 //!
-//! The device never touches them: what it reads is in the frame, and what is on a shadow page is copied back there before it is written.
-//! So they are not registered, and come one by one when they are wanted. There are as many as pages that were changed while they were
-//! being written, and were copied back neither then nor since (see [`shadow`](super)): none, nearly always. A few are [kept](KEPT_MAX) for
-//! the next ones from the start, and while more are used, as many: new memory may cost the system a hundred times a copy.
+//! The device never touches them: it reads frames, and what is on a shadow page is copied back there before it is written. So
+//! they are not registered, and are allocated one by one when needed. There are as many as pages that were changed while they
+//! were being written, and have not been copied back since (see [`shadow`](super)): nearly always none. A few are
+//! [kept](KEPT_MAX) for the next ones from the start, and while more are used, as many: new memory may cost the system a hundred
+//! times a copy.
 //!
-//! Readers find the address without a lock. Lock order: their lock, a leaf, which a change takes that goes to one, or is copied back.
+//! Readers find the address without a lock. Lock order: their lock, a leaf. A thread takes it when a change moves bytes to a
+//! shadow page or copies them back.
 
 #[cfg(test)]
 use std::sync::atomic::AtomicBool;
@@ -23,10 +25,10 @@ use crate::{
     },
 };
 
-/// So many are kept at the most while hardly any are used; a quarter of the frames of a small pool.
+/// The most that are kept while hardly any are used; a quarter of the frames of a small pool.
 const KEPT_MAX: usize = 8;
 
-/// What the memory of a shadow page is made of, so that it lies as pages of the arena lie, for engines that look at words.
+/// What the memory of a shadow page is made of. It is aligned as pages of the arena are, for engines that read words.
 #[repr(align(4096))]
 struct Block(#[expect(dead_code, reason = "only its size matters")] [u8; 4096]);
 
@@ -35,13 +37,13 @@ type ShadowPage = Vec<Block>;
 
 pub(crate) struct ShadowPages {
     page_size: PageSize,
-    /// Where the shadow page of each frame is that has one. Changed by the thread that may move the frame's bytes, and so stable for those
-    /// that hold a latch.
+    /// The address of each frame's shadow page, if it has one. Changed by the thread that may move the frame's bytes, and so
+    /// stable while a latch is held.
     addresses: HugeSlice<AtomicPtr<u8>>,
-    /// So many are kept though none is used.
+    /// How many are kept though none is used.
     kept_at_least: usize,
     pages: Mutex<Pages>,
-    /// The system has no more memory.
+    /// Set where the system has no more memory.
     #[cfg(test)]
     pub(crate) is_refused: AtomicBool,
 }
@@ -53,7 +55,8 @@ struct Pages {
 }
 
 impl ShadowPages {
-    /// Makes room for the shadow pages of `most` frames, of which the first `present` have their memory from the start. For none in a pool that lends nothing.
+    /// Makes room for the shadow pages of `most` frames, of which the first `present` have their memory from the start; for none
+    /// in a pool that lends nothing.
     pub(crate) fn new(page_size: PageSize, present: usize, most: usize) -> Result<Self> {
         let kept_at_least = present.div_ceil(4).min(KEPT_MAX);
         // Those that the system has no memory for are not kept.
@@ -68,7 +71,7 @@ impl ShadowPages {
         })
     }
 
-    /// Gives one to the frame, which has none. `false` where the system has no memory.
+    /// Adds a shadow page to the frame, which has none. Returns `false` where the system has no memory.
     #[must_use]
     pub(super) fn add(&self, no: FrameNo) -> bool {
         #[cfg(test)]
@@ -90,7 +93,7 @@ impl ShadowPages {
         address.unwrap_or_else(|| panic!("frame {} has no shadow page", no.0))
     }
 
-    /// Takes the shadow page of a frame back that wants it no more.
+    /// Takes the shadow page back from a frame that no longer wants it.
     pub(super) fn remove(&self, no: FrameNo) {
         self.addresses[no.index()].store(ptr::null_mut(), Ordering::Relaxed);
         let mut pages = self.pages.lock();
@@ -109,7 +112,7 @@ impl ShadowPages {
         self.pages.lock().used.keys().copied().collect()
     }
 
-    /// The bytes that the addresses of so many frames take, and the pages, with those that are kept.
+    /// Returns the bytes of the addresses of `frames` frames, and of the shadow pages, with those that are kept.
     pub(crate) fn memory(&self, frames: usize) -> usize {
         let pages = self.pages.lock();
         let blocks: usize = pages.used.values().chain(&pages.kept).map(Vec::capacity).sum();
@@ -127,7 +130,7 @@ fn new_memory(page_size: PageSize) -> Option<ShadowPage> {
 mod tests {
     use super::*;
 
-    /// Of 8 frames, and so with two pages that are kept.
+    /// Makes room for 8 frames, and so with two pages that are kept.
     fn shadow_pages() -> ShadowPages {
         ShadowPages::new(PageSize::MAX, 8, 8).unwrap()
     }

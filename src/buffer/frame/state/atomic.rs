@@ -22,14 +22,15 @@ impl AtomicState {
         State(self.0.load(Ordering::Acquire))
     }
 
-    /// Loads the word in one order with the slots: a thread that has taken a slot sees that the bias was revoked, or the thread that revokes it
-    /// sees the slot.
+    /// Loads the word in one order with the slots: a thread that has taken a slot sees that the bias was revoked, or the thread
+    /// that revokes it sees the slot.
     #[inline]
     pub(crate) fn load_after_slot(&self) -> State {
         State(self.0.load(Ordering::SeqCst))
     }
 
-    /// [Revokes the bias](State::revoke_bias), in one order with the slots, which the caller looks at next. Whether there was one.
+    /// Revokes the bias as [`State::revoke_bias`] does, in one order with the slots, which the caller looks at next. Returns
+    /// whether there was one.
     pub(crate) fn revoke_bias(&self) -> bool {
         let mut current = self.0.load(Ordering::Relaxed);
         while let Some(next) = State(current).revoke_bias() {
@@ -44,13 +45,13 @@ impl AtomicState {
         false
     }
 
-    /// Applies a transition until it holds: the new state, or the state that forbade it.
+    /// Applies a transition until it succeeds. Returns the new state, or the state that forbade it.
     #[inline]
     pub(crate) fn try_update(&self, transition: impl Fn(State) -> Option<State>) -> Result<State, State> {
         self.try_change(transition).map(|(_, new)| new)
     }
 
-    /// Applies a transition until it holds: the old and the new state, or the state that forbade it.
+    /// Applies a transition until it succeeds. Returns the old and the new state, or the state that forbade it.
     #[inline]
     pub(crate) fn try_change(
         &self,
@@ -69,7 +70,7 @@ impl AtomicState {
         }
     }
 
-    /// Applies a transition that is always allowed: the new state.
+    /// Applies a transition that is always allowed. Returns the new state.
     #[inline]
     pub(crate) fn update(&self, transition: impl Fn(State) -> State) -> State {
         match self.try_update(|state| Some(transition(state))) {
@@ -77,7 +78,7 @@ impl AtomicState {
         }
     }
 
-    /// Applies a step that is always allowed, and gives what was decided by it.
+    /// Applies a step that is always allowed, and returns what was decided by it.
     pub(crate) fn decide<T>(&self, step: impl Fn(State) -> (T, State)) -> T {
         let mut current = self.load();
         loop {
@@ -89,7 +90,7 @@ impl AtomicState {
         }
     }
 
-    /// Takes one pin off in a single step, which cannot fail and so needs no loop: the new state.
+    /// Takes one pin off in a single step, which cannot fail and so needs no loop. Returns the new state.
     #[inline]
     pub(crate) fn unpin(&self) -> State {
         let before = State(self.0.fetch_sub(PIN, Ordering::AcqRel));

@@ -10,15 +10,15 @@ impl State {
         self.has(BIASED)
     }
 
-    /// Whether a reader that comes now takes a slot. A page that was used less than can be counted is used by the word, and one that a
-    /// thread waits for to change it is not read past that thread.
+    /// Returns whether a reader that comes now takes a slot. A page whose usage count is not full is used by the word. A page
+    /// that a waiting thread wants to change is not read past that thread.
     #[inline]
     pub(crate) const fn takes_slots(self) -> bool {
         self.0 & (BIASED | USAGE | LATCH_WAITERS) == BIASED | USAGE
     }
 
-    /// The word of a page that is used again, biased from now on where that pays: it has all the uses that are counted, and nothing
-    /// is there for which the bias had to go at once. So a page that is changed is not biased again before it was written.
+    /// Returns the word of a page that is used again, biased from now on where that pays: its usage count is full, and nothing is
+    /// there for which the bias had to go at once. So a page that is changed is not biased again before it was written.
     #[inline]
     pub(super) const fn biased_if_hot(self) -> Self {
         const LOOK: u64 = VALID
@@ -35,7 +35,7 @@ impl State {
         if self.0 & LOOK == VALID | USAGE { self.with(BIASED) } else { self }
     }
 
-    /// Ends the bias, and takes a pin and a share latch for the thread that does: while it counts what is held in slots, no
+    /// Revokes the bias, and takes a pin and a share latch for the thread that does so: while it counts what slots hold, no
     /// exclusive latch and no claim gets in. `None` where there is no bias.
     pub(crate) fn revoke_bias(self) -> Option<Self> {
         let revoked =
@@ -43,12 +43,12 @@ impl State {
         self.is_biased().then(|| revoked.without(BIASED))
     }
 
-    /// Whether a frame that refuses a step allows it without the bias.
+    /// Returns whether a frame that refuses a step would allow it without the bias.
     pub(crate) fn refuses_for_bias(self, step: impl Fn(Self) -> Option<Self>) -> bool {
         self.is_biased() && step(self.without(BIASED)).is_some()
     }
 
-    /// Whether nothing but the bias refuses the exclusive latch.
+    /// Returns whether nothing but the bias refuses the exclusive latch.
     pub(crate) const fn refuses_writer_for_bias(self) -> bool {
         self.0 & (BIASED | LATCHES | LATCH_WAITERS) == BIASED
     }
@@ -58,7 +58,7 @@ impl State {
         Self(self.0 + PIN + if latched { SHARE } else { 0 })
     }
 
-    /// Takes that back.
+    /// Takes a pin, and a share latch where it is `latched`, off again that were counted for a slot.
     pub(crate) fn uncounted(self, latched: bool) -> Self {
         Self(self.0 - PIN - if latched { SHARE } else { 0 })
     }

@@ -1,33 +1,34 @@
-//! Content latches: who may read a frame's bytes, and who may change them.
+//! Content latches: the rights to read and to change a frame's bytes.
 
 use super::{BIASED, DIRTY, EXCLUSIVE, LATCH_WAITERS, LATCHES, SHARE, SHARES, SHARES_MAX, State};
 
 impl State {
-    /// A share latch for somebody who just came: not past others who wait.
+    /// Takes a share latch for a newcomer: not past waiters in line.
     #[inline]
     pub(crate) fn latch_shared(self) -> Option<Self> {
         (!self.has(LATCH_WAITERS)).then(|| self.hand_over_shared()).flatten()
     }
 
-    /// The exclusive latch for somebody who just came.
+    /// Takes the exclusive latch for a newcomer.
     pub(crate) fn latch_exclusive(self) -> Option<Self> {
         (!self.has(LATCH_WAITERS)).then(|| self.hand_over_exclusive()).flatten()
     }
 
-    /// A share latch for the waiter whose turn it is.
+    /// Takes a share latch for the waiter whose turn it is.
     #[inline]
     pub(crate) fn hand_over_shared(self) -> Option<Self> {
         debug_assert!(self.may_be_pinned());
         (!self.has(EXCLUSIVE) && self.0 & SHARES < SHARES_MAX).then(|| Self(self.0 + SHARE))
     }
 
-    /// The exclusive latch for the waiter whose turn it is.
+    /// Takes the exclusive latch for the waiter whose turn it is.
     pub(crate) fn hand_over_exclusive(self) -> Option<Self> {
         debug_assert!(self.may_be_pinned());
         (!self.has(LATCHES | BIASED)).then(|| self.with(EXCLUSIVE))
     }
 
-    /// Ends a read, with the exclusive latch for the thread that has put the bytes there: no other sees them before it lets go.
+    /// Ends a read, with the exclusive latch for the thread that has put the bytes there: no other thread sees them before its
+    /// release.
     pub(crate) fn end_read_latched(self) -> Self {
         let read = self.end_read(true);
         if seeded!("overwritten_page_shown_early") {
@@ -51,7 +52,7 @@ impl State {
         self.without(EXCLUSIVE).with(if changed { DIRTY } else { 0 })
     }
 
-    /// From exclusive to share, without a gap for another writer.
+    /// Changes the exclusive latch into a share latch, without a gap for another writer.
     pub(crate) fn downgrade(self, changed: bool) -> Self {
         Self(self.unlatch_exclusive(changed).0 + SHARE)
     }

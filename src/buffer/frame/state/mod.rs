@@ -4,19 +4,20 @@
 //! return the next state, or `None` where the rules forbid the step. [`AtomicState`] applies them by compare-and-swap.
 //! Invariants, checked after every transition in debug builds ([`State::assert_sound`]):
 //!
-//! 1. at most one of CLAIMED, READING, LOADED, VALID; none of them is a FREE frame;
-//! 2. a CLAIMED frame has no pin, no latch and no I/O: one thread owns it alone. If it is DIRTY too it is *seized*, and stays mapped;
+//! 1. at most one of CLAIMED, READING, LOADED, VALID is set; a FREE frame has none of them;
+//! 2. a CLAIMED frame has no pin, no latch and no I/O: one thread owns it. If it is DIRTY too it is *seized*, and stays mapped;
 //! 3. DIRTY, WRITING and latches only on VALID frames (but for 2), and the exclusive latch excludes share latches; a READ_ONLY
 //!    frame is neither DIRTY nor WRITING;
-//! 4. LENT only while WRITING, and not SHADOWED: the device reads the bytes in the frame, so a thread that wants to change them moves
-//!    them to a shadow page first. SHADOWED changes only under the exclusive latch, the only share latch, or a claim;
+//! 4. LENT only while WRITING, and not SHADOWED: the device reads the bytes in the frame, so a thread that wants to change them
+//!    moves them to a shadow page first. SHADOWED changes only under the exclusive latch, the only share latch, or a claim;
 //! 5. latches are held through pins, several share latches perhaps through one, since readers may share the value that is the
-//!    pin; so they are counted by themselves. A latch without a pin is that of a guard that was forgotten: the frame then
-//!    stays out of use for ever. (One that a slot holds goes with its pin, forgotten or not);
+//!    pin; so latches have a count of their own. A latch without a pin is that of a guard that was forgotten: the frame then
+//!    stays out of use for ever. (A latch that a slot holds goes with its pin, forgotten or not);
 //! 6. only a frame that is READING is UNATTENDED;
-//! 7. only a frame that is VALID, clean and not SHADOWED, and that no thread changes or writes, is BIASED: [slots](super::slots) of
-//!    threads may hold further pins and share latches on it. So whatever needs that there are none takes the bias off first;
-//! 8. a frame that is CLAIMED is not READY: no other thread takes it. Nor is one made READY that has no page: it is among the free ones.
+//! 7. only a frame that is VALID, clean and not SHADOWED, and that no thread changes or writes, is BIASED: [slots](super::slots)
+//!    of threads may hold further pins and share latches on it. So a step that needs that there are none revokes the bias first;
+//! 8. a frame that is CLAIMED is not READY: no other thread takes it. A frame without a page is not made READY: it is among the
+//!    free ones.
 //!
 //! Modelled on PostgreSQL's buffer header (`buf_internals.h`), which likewise keeps pins, usage count, flags and the
 //! content latch in one 64-bit atomic.
@@ -61,7 +62,7 @@ const SHADOWED: u64 = 1 << 55;
 const LENT: u64 = 1 << 56;
 const KEEPS_LSN: u64 = 1 << 57;
 
-/// So many pins, and share latches, the word can count beyond those that it grants: of slots, and of threads that revoke a bias.
+/// How many pins, and share latches, the word can count beyond those that it grants: of slots, and of threads that revoke a bias.
 const RESERVE: u64 = 1 << 12;
 const PINS_MAX: u64 = PINS - RESERVE;
 const SHARES_MAX: u64 = SHARES - RESERVE * SHARE;
@@ -70,13 +71,13 @@ const SHARES_MAX: u64 = SHARES - RESERVE * SHARE;
 const HALF_THE_PINS: u64 = 1 << 19;
 const HALF_THE_SHARES: u64 = 1 << 40;
 
-/// Of these only VALID goes with BIASED.
+/// Of these only VALID occurs with BIASED.
 const NOT_BIASED: u64 = VALID | EXCLUSIVE | DIRTY | WRITING | SHADOWED;
 
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
 
-/// The highest usage count: a page used this often is spared so many times.
+/// The highest usage count: a page with it is spared three times.
 pub(crate) const MAX_USAGE: u64 = 3;
 
 /// One value of a state word.
@@ -157,7 +158,7 @@ impl State {
         self.has(READ_ONLY)
     }
 
-    /// Whether the page has its LSN in its bytes.
+    /// Returns whether the page has its LSN in its bytes.
     pub(crate) const fn keeps_lsn(self) -> bool {
         self.has(KEEPS_LSN)
     }
@@ -174,49 +175,49 @@ impl State {
         self.has(IO_WAITERS)
     }
 
-    /// Whether the end of the read gives the page's place in look-ahead's share back.
+    /// Returns whether the end of the read gives the page's place in the read-ahead quota back.
     pub(crate) const fn is_unattended(self) -> bool {
         self.has(UNATTENDED)
     }
 
-    /// True while bytes newer than the disk's are in this frame, or may be: dirty, on their way out, or being changed.
+    /// Returns whether bytes newer than the disk's are in this frame, or may be: dirty, on their way out, or being changed.
     pub(crate) const fn may_hold_changes(self) -> bool {
         self.has(DIRTY | WRITING | EXCLUSIVE)
     }
 
-    /// Dirty, and in nobody's hands.
+    /// Returns whether the page is dirty, and has no pin, latch or write.
     pub(crate) fn is_idle_dirty(self) -> bool {
         self.is_dirty() && self.pins() == 0 && !self.has(LATCHES | WRITING | CLAIMED)
     }
 
-    /// Whether somebody [holds the page back](crate::buffer::quarantine), with its changes.
+    /// Returns whether the page is [held back](crate::buffer::quarantine), with its changes.
     pub(crate) fn is_seized(self) -> bool {
         self.has(CLAIMED) && self.is_dirty()
     }
 
     // ---- pins and use -----------------------------------------------------------------------------------------------
 
-    /// Another pin and a higher usage count; `None` for a frame that holds no page, or has all the pins it can count.
+    /// Adds a pin and raises the usage count; `None` for a frame that holds no page, or has all the pins it can count.
     #[inline]
     pub(crate) fn pin(self) -> Option<Self> {
         if self.has(CLAIMED) || !self.has(PHASES) || self.pins_are_exhausted() {
             return None;
         }
         if self.has(AHEAD) {
-            // The use for which it was read: the page is now as one that was read when it was wanted.
+            // This is the use for which it was read: from now on it counts as a page that was read on demand.
             return Some(Self(self.without(AHEAD).0 + PIN));
         }
         let used = if self.usage() < MAX_USAGE { USED } else { 0 };
         Some(Self(self.0 + PIN + used))
     }
 
-    /// Whether the caller may have a pin: in the word, or in a slot.
+    /// Returns whether the caller may have a pin: in the word, or in a slot.
     const fn may_be_pinned(self) -> bool {
         self.pins() > 0 || self.is_biased()
     }
 
-    /// The same for a page that can be used now. `None` for one that is still on its way: a fetch that then waits for it counts as
-    /// its use, once.
+    /// Adds a pin to a page that can be used now, and raises the usage count. `None` for a page that is still on its way: a fetch
+    /// that then waits for it counts as its use, once.
     #[inline]
     pub(crate) fn pin_valid(self) -> Option<Self> {
         if self.has(VALID) { self.biased_if_hot().pin() } else { None }
@@ -226,12 +227,12 @@ impl State {
         self.pins() >= PINS_MAX
     }
 
-    /// A pin for housekeeping, which is no use of the page.
+    /// Adds a pin for housekeeping, which is no use of the page.
     pub(crate) fn pin_unused(self) -> Option<Self> {
         self.pin().map(|_| Self(self.0 + PIN))
     }
 
-    /// Another pin through a pin that is held already; the usage count stays.
+    /// Adds a pin through a pin that is held already; the usage count stays.
     pub(crate) fn pin_again(self) -> Option<Self> {
         debug_assert!(self.may_be_pinned());
         (!self.pins_are_exhausted()).then_some(Self(self.0 + PIN))
@@ -245,8 +246,8 @@ impl State {
         Self(self.0 - PIN)
     }
 
-    /// A pin and a share latch in one step, for the plain case only: the page is here, nobody changes it or waits to, it was not
-    /// read ahead, and the counts are far from their ends. `None` for all that takes a closer look.
+    /// Adds a pin and a share latch in one step, in the plain case only: the page is here, no thread changes it or waits to, it
+    /// was not read ahead, and the counts are far from their ends. `None` for all that takes a closer look.
     #[inline]
     pub(crate) fn pin_and_latch(self) -> Option<Self> {
         const LOOK: u64 =
@@ -255,7 +256,7 @@ impl State {
         (self.0 & LOOK == VALID).then(|| Self(self.biased_if_hot().0 + PIN + SHARE + used))
     }
 
-    /// Both off again in one step; `None` where somebody must be told.
+    /// Takes a pin and a share latch off in one step; `None` where a waiter or an orphan's end needs more.
     #[inline]
     pub(crate) fn unlatch_and_unpin(self) -> Option<Self> {
         if self.pins() == 0 || !self.has(SHARES) {
@@ -264,20 +265,20 @@ impl State {
         (!self.has(LATCH_WAITERS | ORPHAN)).then(|| Self(self.0 - PIN - SHARE))
     }
 
-    /// Apart, so that who releases a frame keeps nothing in memory for this.
+    /// Panics, in a function of its own, so that a release needs no stack for this.
     #[cold]
     fn is_not_held(self) -> ! {
         panic!("released what was not held: {self:?}");
     }
 
-    /// The pool was dropped; the frame lives on until its last pin goes.
+    /// Marks the frame of a dropped pool; it lives on until its last pin goes.
     pub(crate) fn orphan(self) -> Self {
         self.with(ORPHAN)
     }
 
     // ---- from page to page ------------------------------------------------------------------------------------------
 
-    /// Takes the frame out of use, whatever its usage count: nobody can pin it from here on.
+    /// Takes the frame out of use, whatever its usage count: no thread can pin it from here on.
     pub(crate) fn claim(self) -> Option<Self> {
         let biased = if seeded!("biased_frame_claimed") { 0 } else { BIASED };
         let idle = self.pins() == 0 && !self.has(LATCHES | READING | WRITING | CLAIMED | DIRTY | biased);
@@ -286,7 +287,7 @@ impl State {
         })
     }
 
-    /// The same only where no use of the page is known or expected.
+    /// Takes the frame out of use, only where no use of the page is known or expected.
     pub(crate) fn claim_unused(self) -> Option<Self> {
         (self.usage() == 0 && !self.has(AHEAD)).then(|| self.claim()).flatten()
     }
@@ -297,63 +298,64 @@ impl State {
         self.is_idle_dirty().then(|| self.without(VALID | ready).with(CLAIMED))
     }
 
-    /// The seized page is wanted after all, and as dirty as before.
+    /// Puts a seized page back, as dirty as before: it is wanted after all.
     pub(crate) fn put_back(self) -> Self {
         assert!(self.is_seized(), "put back unseized: {self:?}");
         self.without(CLAIMED).with(VALID)
     }
 
-    /// The changes of a seized page are no longer wanted (it was cut off, or its file is given up): a claim like others.
+    /// Discards the changes of a seized page, which are no longer wanted (it was cut off, or its file is given up). What is left
+    /// is a claim like others.
     pub(crate) fn discard_changes(self) -> Self {
         assert!(self.is_seized(), "discarded unseized: {self:?}");
         self.without(DIRTY | USAGE | AHEAD | KEEPS_LSN)
     }
 
-    /// The claimant found no use for the frame.
+    /// Releases the claim: the claimant found no use for the frame.
     pub(crate) fn give_back(self) -> Self {
         assert!(self.has(CLAIMED) && !self.is_dirty(), "given back unclaimed: {self:?}");
         self.without(CLAIMED)
     }
 
-    /// The frame now stands for a new page; the first pin belongs to the read.
+    /// Makes the frame stand for a new page; the first pin belongs to the read.
     pub(crate) fn begin_read(self, read_only: bool) -> Self {
         assert!(self.has(CLAIMED) && !self.is_dirty(), "read into an unclaimed frame: {self:?}");
         let read_only = if read_only { READ_ONLY } else { 0 };
         Self(self.without(CLAIMED).with(READING | read_only).0 + PIN)
     }
 
-    /// The page that is read has its LSN in its bytes.
+    /// Notes that the page that is read has its LSN in its bytes.
     pub(crate) fn keep_lsn(self) -> Self {
         debug_assert!(self.has(READING));
         self.with(KEEPS_LSN)
     }
 
-    /// The page is read for a use to come: it is spared once more than one that has just been used, so that a scan gives up the
-    /// pages behind it before those ahead.
+    /// Notes that the page is read for a use to come: it is spared once more than one that has just been used, so that a scan
+    /// gives up the pages behind it before those ahead.
     pub(crate) fn expect_use(self) -> Self {
         debug_assert!(self.has(READING));
         self.with(AHEAD)
     }
 
-    /// Nobody holds the page for its use to come (any more): from here on its read has its place in look-ahead's share.
-    /// `None` where the read has one already, or is over.
+    /// Leaves the page without a holder for its use to come: from here on its read has its place in the read-ahead quota. `None`
+    /// where the read has one already, or is over.
     pub(crate) fn leave_unattended(self) -> Option<Self> {
         (self.has(READING) && !self.has(UNATTENDED)).then(|| self.with(UNATTENDED))
     }
 
-    /// The bytes are here. With a codec they must be verified before anybody sees them.
+    /// Ends a read: the bytes are here. With a codec they must be verified before they are shown.
     pub(crate) fn end_read(self, verified: bool) -> Self {
         assert!(self.has(READING), "ended a read that was not begun: {self:?}");
         self.without(READING | UNATTENDED).with(if verified { VALID } else { LOADED })
     }
 
-    /// Nothing of a failed read stays: the frame is free once the waiters' pins are gone.
+    /// Clears all that a failed read had set: the frame is free once the waiters' pins are gone.
     pub(crate) fn fail_read(self) -> Self {
         assert!(self.has(READING), "failed a read that was not begun: {self:?}");
         self.without(READING | USAGE | AHEAD | UNATTENDED | READ_ONLY | KEEPS_LSN)
     }
 
-    /// One thread takes the verification upon itself; for the others the read goes on.
+    /// Begins the verification in one thread; for the others the read goes on.
     pub(crate) fn begin_verify(self) -> Option<Self> {
         debug_assert!(self.pins() > 0);
         self.has(LOADED).then(|| self.without(LOADED).with(READING))
@@ -361,7 +363,7 @@ impl State {
 
     // ---- write-out --------------------------------------------------------------------------------------------------
 
-    /// The bytes have been copied under a latch and are on their way out; a change from here on dirties the page anew.
+    /// Begins a write of bytes that were copied under a latch, or are lent; a change from here on dirties the page anew.
     pub(crate) fn begin_write(self) -> Option<Self> {
         let not_while = if seeded!("two_writes_at_once") { EXCLUSIVE } else { WRITING | EXCLUSIVE };
         let ready = self.has(DIRTY) && !self.has(not_while);
@@ -369,7 +371,7 @@ impl State {
         ready.then(|| self.without(DIRTY).with(WRITING | kept))
     }
 
-    /// What was written has arrived, or has not: then the page is as dirty as before.
+    /// Ends a write. If the bytes have not arrived, the page is as dirty as before.
     pub(crate) fn end_write(self, arrived: bool) -> Self {
         assert!(self.has(WRITING), "ended a write that was not begun: {self:?}");
         let cleared = if seeded!("dirt_cleared_when_the_write_ends") { DIRTY } else { 0 };
@@ -387,7 +389,7 @@ impl State {
         if waiting { self.with(IO_WAITERS) } else { self.without(IO_WAITERS) }
     }
 
-    /// The first of the invariants of the module's head that does not hold.
+    /// Returns the first of the invariants of the module's head that does not hold.
     pub(crate) fn unsound(self) -> Option<&'static str> {
         let alone = self.pins() == 0 && !self.has(LATCHES | WRITING);
         let in_use = self.has(LATCHES | WRITING) || self.is_dirty() && !self.is_seized();

@@ -3,39 +3,39 @@
 use super::{CLAIMED, EXCLUSIVE, LENT, SHADOWED, State, WRITING};
 
 impl State {
-    /// Tells whether the bytes are on the frame's shadow page.
+    /// Returns whether the bytes are on the frame's shadow page.
     #[inline]
     pub(crate) const fn is_shadowed(self) -> bool {
         self.has(SHADOWED)
     }
 
-    /// Tells whether the device reads the frame's bytes where they are.
+    /// Returns whether the device reads the frame's bytes where they are.
     pub(crate) const fn is_lent(self) -> bool {
         self.has(LENT)
     }
 
-    /// Begins a write as [`begin_write`](Self::begin_write) does, of which the device reads what is in the frame. If the bytes are there they are lent: a change
-    /// from here on goes to a shadow page.
+    /// Begins a write as [`begin_write`](Self::begin_write) does, in which the device reads what is in the frame. If the bytes
+    /// are there they are lent: a change from here on goes to a shadow page.
     pub(crate) fn begin_lending(self) -> Option<Self> {
         let lent = if self.is_shadowed() { 0 } else { LENT };
         self.begin_write().map(|s| s.with(lent))
     }
 
-    /// Notes that the bytes were copied to a shadow page and are changed there. `None` where the device has done with them meanwhile.
+    /// Notes that the bytes were copied to a shadow page and are changed there. `None` where the device no longer reads them.
     pub(crate) fn move_to_shadow(self) -> Option<Self> {
         debug_assert!(self.has(EXCLUSIVE) && !self.is_shadowed());
         self.has(LENT).then(|| self.without(LENT).with(SHADOWED))
     }
 
-    /// Notes that the bytes that the write found on the shadow page are in the frame too, where the device reads them, and belong there again.
-    /// `None` where another thread reads them on the shadow page: the caller holds a share latch.
+    /// Notes that the bytes that the write found on the shadow page are in the frame too, where the device reads them, and belong
+    /// there again. `None` where another thread reads them on the shadow page: the caller holds a share latch.
     pub(crate) fn lend_copied_back(self) -> Option<Self> {
         debug_assert!(self.has(WRITING) && self.is_shadowed() && self.shares() > 0);
         (self.shares() == 1).then(|| self.without(SHADOWED).with(LENT))
     }
 
-    /// Notes that the bytes were copied back into the frame, where no device reads, or are not wanted any more. Called by the thread that holds the exclusive
-    /// latch or the claim.
+    /// Notes that the bytes were copied back into the frame, where no device reads, or are not wanted any more. Called by the
+    /// thread that holds the exclusive latch or the claim.
     pub(crate) fn move_back(self) -> Self {
         debug_assert!(self.has(EXCLUSIVE | CLAIMED) && !self.has(LENT));
         self.without(SHADOWED)
@@ -49,7 +49,7 @@ mod tests {
     const IN_FRAME: u64 = 0;
     const PLACES: [u64; 2] = [IN_FRAME, SHADOWED];
 
-    /// A page as such, with its bytes there.
+    /// Makes a page whose bytes are in that place.
     fn page(place: u64) -> State {
         State::FREE.claim().unwrap().begin_read(false).end_read(true).with(place)
     }

@@ -1,11 +1,11 @@
-//! What a frame is to those who look for a victim, and what their looking leaves behind.
+//! What a frame is to a search for a victim, and what the search leaves behind.
 
 use super::{AHEAD, CLAIMED, LATCHES, Phase, READING, READY, State, USAGE, USED, WRITING};
 
-/// What a frame is to who looks for a victim.
+/// What a frame is to a search for a victim.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// Pinned, latched, in an I/O, or ready for somebody: leave it alone.
+    /// Pinned, latched, in an I/O, or set aside for a fetch: left alone.
     Busy,
     /// Used since its page came in, or since its turn last came.
     Used,
@@ -18,8 +18,8 @@ pub(crate) enum Verdict {
 }
 
 impl State {
-    /// What becomes of it when its turn has come to give up its page. Knows nothing of slots: a victim that is BIASED may be held in one,
-    /// which its claim finds out; from then on the word knows.
+    /// Returns what becomes of it when its turn has come to give up its page. Slots are not looked at: a BIASED victim may be
+    /// held in one, which its claim finds out; from then on the word knows.
     pub(crate) fn verdict(self) -> Verdict {
         if self.pins() > 0 || self.has(LATCHES | READING | WRITING | CLAIMED | READY) {
             Verdict::Busy
@@ -34,13 +34,13 @@ impl State {
         }
     }
 
-    /// Whether it is being written, and is a victim when that is over unless it is used meanwhile.
+    /// Returns whether it is being written, and is a victim when that is over unless it is used meanwhile.
     pub(crate) fn is_unused_at_disk(self) -> bool {
         // A write has a pin of its own.
         self.has(WRITING) && self.pins() <= 1 && self.usage() == 0
     }
 
-    /// Halves the uses of a page that is spared for them.
+    /// Halves the usage count of a page that is spared for it.
     pub(crate) fn age(self) -> Option<Self> {
         let left = self.usage() / 2;
         (self.verdict() == Verdict::Used).then(|| Self(self.without(USAGE).0 + left * USED))
@@ -51,13 +51,13 @@ impl State {
         (self.usage() > 0).then(|| self.without(USAGE))
     }
 
-    /// The use for which it was read ahead has not come so far.
+    /// Clears the mark of a page read ahead: its use has not come so far.
     pub(crate) fn expect_no_longer(self) -> Option<Self> {
         (self.verdict() == Verdict::Expected).then(|| self.without(AHEAD))
     }
 
-    /// It was pinned for another page that was thought to be here: no use of this one. (`pinned` is what `before` became then. What
-    /// others did since stays.)
+    /// Takes back the use of a pin that was meant for another page: no use of this one. (`pinned` is what `before` became then.
+    /// What other threads did since stays.)
     pub(crate) fn take_back_use(self, before: Self, pinned: Self) -> Self {
         let was_counted = pinned.usage() > before.usage() && self.usage() > 0;
         let was_expected = before.has(AHEAD) && self.phase() != Phase::Free;
@@ -65,8 +65,8 @@ impl State {
         if was_expected { state.with(AHEAD) } else { state }
     }
 
-    /// A victim is set aside for whoever comes first; it keeps its page until then. `None` for a frame that has no page by now: that is to
-    /// be had from the free ones, and counted there.
+    /// Sets a victim aside for the first fetch that takes it; it keeps its page until then. `None` for a frame that has no page
+    /// by now: that one is taken from the free ones, and counted there.
     pub(crate) fn make_ready(self) -> Option<Self> {
         let has_page = self.phase() != Phase::Free || seeded!("free_frame_set_aside");
         (self.verdict() == Verdict::Evictable && has_page).then(|| self.with(READY))

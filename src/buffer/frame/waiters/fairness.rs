@@ -1,38 +1,39 @@
-//! What becomes of a latch that is let go while others sleep in line for it. Pure; what time it is, the caller says.
+//! What becomes of a latch that is released while waiters sleep in line for it. Pure; the caller says what time it is.
 //!
-//! To hand it to the first in line is fair and slow: nobody uses the latch until the system has woken him, a thousand times longer
-//! than most holders keep it, and all who run meanwhile must get in line themselves. From then on each step is a switch of
-//! threads: a lock convoy (Blasgen et al. 1979). To only wake him is quick and unfair: whoever runs may have been there again when
-//! he comes, every time.
+//! Handing it to the first in line is fair and slow: no thread uses the latch until the system has woken the first, a thousand
+//! times longer than most holders keep it, and all threads that run meanwhile must get in line themselves. From then on each step
+//! is a switch of threads: a lock convoy (Blasgen et al. 1979). Only waking the first is fast and unfair: a running thread may
+//! have taken the latch again each time the first comes.
 //!
-//! So he is called, and the latch is anybody's until he comes. Who comes too late keeps his place, newcomers get in line behind him,
-//! and now and then, once in [`PERIOD`] in a shard of the lines, he is given a turn: then the latch is handed to him. This is the eventual
-//! fairness of WebKit's `WTF::Lock` (Pizlo 2016) and of `parking_lot`. A waiter is thus passed over for a period at the most for
-//! each who is before him, and the waking of sleepers takes a small part of a latch's time.
+//! So the first is called, and until it comes any thread or task may take the latch. A waiter that comes too late keeps its
+//! place, newcomers get in line behind it, and now and then, once in [`PERIOD`] in a shard of the lines, it gets a turn: then the
+//! latch is handed to it. This is the eventual fairness of WebKit's `WTF::Lock` (Pizlo 2016) and of `parking_lot`. A waiter is
+//! thus passed over for at most one period for each waiter before it, and waking sleepers takes a small part of a latch's time.
 
 use crate::{
     buffer::frame::{state::State, waiters::want::Want},
     sync::time::{Duration, Instant},
 };
 
-/// In a shard of the lines no two turns are given in less time.
+/// The shortest time between two turns in a shard of the lines.
 const PERIOD: Duration = Duration::from_micros(500);
 
 /// What becomes of the latch.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pass {
-    /// It is held by somebody who will look at the line when he lets go.
+    /// It is held; the holder will look at the line when it releases.
     Later,
-    /// It is anybody's, and the first in line is woken to come for it.
+    /// Any thread or task may take it, and the first in line is woken to come for it.
     Call,
     /// The first in line has it, and is woken.
     HandOver,
 }
 
-/// What becomes of the latch that the first in line wants, who has a turn or not, and the state after it.
+/// Decides what becomes of the latch that the first in line wants, and returns that with the state after it. `has_turn`: the
+/// first has a turn.
 pub(super) fn pass_on(state: State, want: Want, has_turn: bool, others_wait: bool) -> (Pass, State) {
     match (want.latched(state), has_turn) {
-        // It revokes the bias when it comes.
+        // The waiter revokes the bias when it comes.
         (None, _) if state.is_biased() => (Pass::Call, state.set_latch_waiters(false)),
         (None, _) => (Pass::Later, state.set_latch_waiters(true)),
         (Some(held), true) => (Pass::HandOver, held.set_latch_waiters(others_wait)),
@@ -40,8 +41,8 @@ pub(super) fn pass_on(state: State, want: Want, has_turn: bool, others_wait: boo
     }
 }
 
-/// Whether somebody who was called gets the latch or is too late, and the state after it. Either way nobody passes by those who
-/// still wait.
+/// Decides whether a called waiter gets the latch or is too late, and returns that with the state after it. Either way no
+/// newcomer passes those that still wait.
 pub(super) fn come(state: State, want: Want, others_wait: bool) -> (bool, State) {
     match want.latched(state) {
         Some(held) => (true, held.set_latch_waiters(others_wait)),
@@ -56,7 +57,7 @@ pub(super) struct TurnClock {
 }
 
 impl TurnClock {
-    /// Gives one to who came too late just now, if it is time for one.
+    /// Grants a turn to a waiter that came too late just now, if one is due. Returns whether it did.
     pub(super) fn give(&mut self, now: Instant) -> bool {
         let is_due = self.not_before.is_none_or(|not_before| now >= not_before);
         if is_due {
@@ -71,7 +72,7 @@ mod tests {
     use super::*;
     use crate::sync::time;
 
-    /// A page in use, by how its latch is held.
+    /// Makes a page in use, by how its latch is held.
     fn held(how: &[Want]) -> State {
         let valid = State::FREE.claim().unwrap().begin_read(false).end_read(true);
         how.iter().fold(valid, |state, want| want.latched(state.pin().unwrap()).unwrap())

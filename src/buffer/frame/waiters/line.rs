@@ -1,7 +1,7 @@
 //! A shard of the lines: which threads and tasks wait for which frame, and how each leaves. Used under the shard's lock.
 //!
-//! An entry is found by its key, and linked with its neighbours in a lane of its frame; its stage says in which. So getting in line,
-//! leaving it and being served take the same time however many wait.
+//! An entry is found by its key, and linked with its neighbours in a lane of its frame; its stage says in which. So the time to
+//! get in line, to leave it and to be served does not depend on the length of the line.
 
 use std::mem;
 
@@ -27,10 +27,10 @@ use crate::{
     },
 };
 
-/// So many are served in one go, so that the lock is held for moments only.
+/// The most waiters that are served in one go, so that the lock is held for moments only.
 const BATCH: usize = 64;
 
-/// Room for so many entries is kept when none is left.
+/// The number of entries for which room is kept when none is left.
 const ENTRIES_KEPT: usize = 1024;
 
 /// A thread or task that waits.
@@ -54,9 +54,10 @@ impl LinkedItems<usize> for Slab<Waiter> {
 enum WaiterStage {
     /// In line.
     Waiting,
-    /// Was called for a latch and came too late: in line before waiters that were not called. With a turn, the latch is handed to it.
+    /// Was called for a latch and came too late: it waits before waiters that were not called. With a turn, the latch is handed
+    /// to it.
     Late { has_turn: bool },
-    /// Woken to come for the latch, which others may have taken when it does.
+    /// Woken to come for the latch, which another thread or task may have taken when it does.
     Called,
     /// The latch is held on its behalf, or the I/O ended like this.
     Served(Result<()>),
@@ -110,17 +111,17 @@ impl FrameLine {
 }
 
 impl Waiter {
-    /// Whether it was called, or served.
+    /// Returns whether it was called, or served.
     pub(super) fn was_reached(&self) -> bool {
         matches!(self.stage, WaiterStage::Called | WaiterStage::Served(_))
     }
 
-    /// Whether the latch is held on its behalf.
+    /// Returns whether the latch is held on its behalf.
     pub(super) fn holds_latch(&self) -> bool {
         self.lane() == Some(Lane::Holding)
     }
 
-    /// Where it is linked: nowhere once its I/O has ended.
+    /// Returns the lane in which it is linked: none once its I/O has ended.
     fn lane(&self) -> Option<Lane> {
         match self.stage {
             WaiterStage::Waiting if self.want.is_latch() => Some(Lane::Waiting),
@@ -153,7 +154,7 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// Gets in line at its end: the key.
+    /// Gets in line at its end. Returns the key.
     pub(super) fn push(&mut self, frame: FrameNo, want: Want, drive: Drive, waker: StoredWaker) -> usize {
         let (stage, waker) = (WaiterStage::Waiting, Some(waker));
         let entry = Waiter { frame, want, drive, stage, waker, links: Links::default() };
@@ -203,7 +204,7 @@ impl Shard {
         })
     }
 
-    /// Serves the waiters for the frame's I/O, where there is nothing left to wait for. True where there are more of them.
+    /// Serves the waiters for the frame's I/O, where there is nothing left to wait for. Returns whether there are more of them.
     pub(super) fn io_done(
         &mut self,
         no: FrameNo,
@@ -231,7 +232,8 @@ impl Shard {
         false
     }
 
-    /// Takes the latch for a called waiter that comes; where it is taken, that one waits on, before those that were not called.
+    /// Takes the latch for a called waiter that comes. If the latch is taken, the waiter waits on, before those that were not
+    /// called.
     pub(super) fn come(&mut self, key: usize, frame: Frame<'_>) {
         let Waiter { frame: no, want, .. } = self.entries[key];
         self.line(no).has_moved = true;
@@ -244,7 +246,7 @@ impl Shard {
         self.set_stage(key, stage);
     }
 
-    /// Passes a latch on that was let go: to the first in line and, if that one shares it, to those right behind that share it too.
+    /// Passes a released latch on: to the first in line and, if that one shares it, to those right behind that share it too.
     pub(super) fn pass_on(&mut self, no: FrameNo, frame: Frame<'_>, wakers: &mut Wakers) -> Passed {
         if self.next(no).is_none() {
             frame.state.update(|state| state.set_latch_waiters(false));
@@ -275,13 +277,13 @@ impl Shard {
         Passed::Nowhere
     }
 
-    /// Whether there are lines to be [looked after](Self::look_after).
+    /// Returns whether there are lines to be [looked after](Self::look_after).
     pub(super) fn is_watching(&self) -> bool {
         !self.watched.is_empty()
     }
 
-    /// Looks after the lines in which a task was called, or handed the latch: its runtime may be busy for long, which must not hold up
-    /// those behind it. Where no called waiter has come since the last look, others are called beside them, each time twice
+    /// Looks after the lines in which a task was called, or handed the latch: its runtime may be busy for long, which must not
+    /// hold up those behind it. If no called waiter has come since the last look, others are called beside them, each time twice
     /// as many, and the latch is taken back. `at_once`: all others are called, whether or not one has come.
     pub(super) fn look_after<'a>(
         &mut self,
@@ -327,7 +329,7 @@ impl Shard {
         }
     }
 
-    /// Has the line looked after, from a moment on at which it moves.
+    /// Has the line looked after. It counts as having moved until the first look.
     fn watch(&mut self, no: FrameNo) {
         let line = self.line(no);
         line.has_moved = true;

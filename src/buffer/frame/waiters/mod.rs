@@ -1,20 +1,20 @@
-//! Who sleeps on which frame: threads and tasks alike, each as a `Waker`.
+//! The lines of threads and tasks that sleep on a frame, each as a `Waker`.
 //!
 //! A small parking lot beside the frames, so that a frame needs no queue of its own. Frames are spread over shards; a
 //! shard has the [lines](line) of its frames under a short lock (level 5 of the lock order; state words are changed under it).
 //!
 //! Invariants:
-//! 1. while somebody waits for a frame's latch, its LATCH_WAITERS bit is set or somebody was called for it who has not come yet;
-//!    the bit is set only while somebody waits. IO_WAITERS is set exactly while somebody waits for an I/O. Bits and lists change
-//!    under the shard's lock. So nobody who listed himself is overlooked: whoever ends an I/O or releases a latch sees the bit in
-//!    the very word he changes, and a called waiter sees to the line when it comes, or leaves it;
-//! 2. nobody passes by a line while LATCH_WAITERS is set. The first is [called](fairness), which clears it: until it comes
-//!    the latch may be had by all, and if it comes too late once too often it is handed over, so none starves;
+//! 1. while a waiter wants a frame's latch, its LATCH_WAITERS bit is set or a waiter was called for it that has not come yet; the
+//!    bit is set only while there is a waiter. IO_WAITERS is set exactly while there is a waiter for an I/O. Bits and lists
+//!    change under the shard's lock. So no waiter in a list is overlooked: the thread that ends an I/O or releases a latch sees
+//!    the bit in the very word that it changes, and a called waiter looks after the line when it comes, or leaves it;
+//! 2. no newcomer passes a line while LATCH_WAITERS is set. The first is [called](fairness), which clears it: until it comes any
+//!    thread or task may take the latch, and if it comes too late once too often the latch is handed over, so none starves;
 //! 3. an entry stays until its owner collects or cancels it; cancelling one that was called or served passes the latch on.
 //!
-//! **Tasks that are not polled.** A thread that was called comes; a task comes when its runtime polls it, which may take long. So a line
-//! in which a task was called before others is looked after by the pool's [ticker](crate::buffer::frame::ticker): if no called waiter has come
-//! from one tick to the next, others are called too, and a latch that was handed to a task is taken back.
+//! **Tasks that are not polled.** A thread that was called comes; a task comes when its runtime polls it, which may take long. So
+//! the pool's [ticker](crate::buffer::frame::ticker) looks after a line in which a task was called before others: if no called
+//! waiter has come from one tick to the next, others are called too, and a latch that was handed to a task is taken back.
 //!
 //! Wakers are called after the shard's lock is released, and where an I/O ends, after all that belongs to its end.
 
@@ -53,11 +53,11 @@ const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 64 };
 pub(crate) struct Ticket {
     frame: FrameNo,
     key: usize,
-    /// When it was given, where it is for a latch.
+    /// When it was given, if it is for a latch.
     pub(in crate::buffer::frame) since: Option<Instant>,
 }
 
-/// Whether a line has to be [looked after](Waiters::look_after) from now on, since the latch is a task's to take.
+/// Whether a line has to be [looked after](Waiters::look_after) from now on, since a task may take the latch.
 #[must_use]
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Attention {
@@ -74,13 +74,14 @@ impl Waiters {
         Self { shards: (0..SHARDS).map(|_| CachePadded::new(Mutex::new(Shard::default()))).collect() }
     }
 
-    /// Gets in line for the end of an I/O. `None` where there is no longer anything to wait for: the caller looks again.
+    /// Gets in line for the end of an I/O. Returns `None` where there is no longer anything to wait for: the caller looks again.
     pub(crate) fn enlist(&self, no: FrameNo, frame: Frame<'_>, want: Want, waker: &Waker) -> Option<Ticket> {
         debug_assert!(!want.is_latch());
         self.get_in_line(no, frame, want, Drive::Task, waker)
     }
 
-    /// Gets in line for a latch, or for the end of an I/O. `None` where there is nothing to wait for: the caller tries again.
+    /// Gets in line for a latch, or for the end of an I/O. Returns `None` where there is nothing to wait for: the caller tries
+    /// again.
     pub(crate) fn get_in_line(
         &self,
         no: FrameNo,
@@ -106,13 +107,14 @@ impl Waiters {
         });
     }
 
-    /// Asks whether the I/O that the ticket is for has ended: then the ticket is used up. Else `waker` is remembered in place of
-    /// the former one.
+    /// Asks whether the I/O that the ticket is for has ended: then the ticket is used up. Else keeps `waker` in place of the
+    /// former one.
     pub(crate) fn poll(&self, ticket: &Ticket, waker: &Waker) -> Poll<Result<()>> {
         self.look(ticket, Drive::Task, waker, |_| {})
     }
 
-    /// The same for a latch, which is then held. Who was called for it takes it now, or is too late.
+    /// Asks whether the latch that the ticket is for is held now: then the ticket is used up. A waiter that was called takes the
+    /// latch here, or is too late.
     pub(crate) fn poll_latch(
         &self,
         ticket: &Ticket,
@@ -135,7 +137,7 @@ impl Waiters {
         waker: &Waker,
         first: impl FnOnce(&mut Shard),
     ) -> Poll<Result<()>> {
-        // Dropped after the lock, be it this one or the former.
+        // Dropped after the lock, whether it is this one or the former.
         let mut waker = Some(StoredWaker::of(waker));
         let mut shard = self.shard(ticket.frame).lock();
         first(&mut shard);
@@ -148,7 +150,7 @@ impl Waiters {
         }
     }
 
-    /// Returns whether the latch that the ticket is for may be had now, by the first that comes for it.
+    /// Returns whether the latch that the ticket is for is free for the first that comes for it.
     pub(crate) fn is_called(&self, ticket: &Ticket) -> bool {
         self.shard(ticket.frame).lock().is_called(ticket.key)
     }
@@ -192,7 +194,7 @@ impl Waiters {
         }
     }
 
-    /// Looks after lines in which [a task is called and does not come](Shard::look_after). False where there are none.
+    /// Looks after lines in which [a task is called and does not come](Shard::look_after). Returns false where there are none.
     pub(crate) fn look_after<'a>(&self, frame_of: impl Fn(FrameNo) -> Frame<'a>) -> bool {
         let mut any = false;
         for shard in &self.shards {
@@ -204,18 +206,19 @@ impl Waiters {
         any
     }
 
-    /// Whether there are lines to be looked after.
+    /// Returns whether there are lines to be looked after.
     pub(crate) fn needs_attention(&self) -> bool {
         self.shards.iter().any(|shard| shard.lock().is_watching())
     }
 
-    /// Calls all waiters for the latch of that frame, and of those that share its lock, since no thread can look after them.
+    /// Calls all waiters for the latch of that frame, and of those that share its lock, since the system gives no thread that
+    /// looks after them.
     pub(crate) fn call_all<'a>(&self, no: FrameNo, frame_of: impl Fn(FrameNo) -> Frame<'a>) {
         let mut wakers = Wakers::new();
         self.shard(no).lock().look_after(&frame_of, true, &mut wakers);
     }
 
-    /// Whether the frame's bits say what its lines say: invariant 1.
+    /// Returns whether the frame's bits agree with its lines: invariant 1.
     pub(crate) fn agrees(&self, no: FrameNo, frame: Frame<'_>) -> bool {
         let shard = self.shard(no).lock();
         let [for_io, for_latch, is_called] = shard.who_waits(no);
@@ -224,7 +227,7 @@ impl Waiters {
         is_seen_to == for_latch && state.has_io_waiters() == for_io
     }
 
-    /// As another thread has the lines of this frame at some moment.
+    /// Holds the lock of this frame's lines, as another thread may at any moment.
     #[cfg(test)]
     pub(crate) fn hold(&self, no: FrameNo) -> impl Sized {
         self.shard(no).lock()

@@ -1,4 +1,4 @@
-//! Lines and what becomes of them, a waker at a time.
+//! Lines and their steps, a waker at a time.
 
 use std::{
     sync::Arc,
@@ -29,7 +29,7 @@ struct Bench {
 const NO: FrameNo = FrameNo(7);
 
 impl Bench {
-    /// A valid frame with nine pins.
+    /// Makes a valid frame with nine pins.
     fn new() -> Self {
         let frames = FrameArrays::new(1, 1).unwrap();
         let frame = frames.get(FrameNo(0));

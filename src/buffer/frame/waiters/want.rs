@@ -22,7 +22,7 @@ impl Want {
         matches!(self, Self::Shared | Self::Exclusive)
     }
 
-    /// True while there is something to wait for; for a latch, while a newcomer could not have it at once.
+    /// Returns whether there is something to wait for; for a latch, whether a newcomer could not have it at once.
     pub(super) fn must_wait(self, state: State) -> bool {
         match self {
             Self::ReadDone => state.phase() == Phase::Reading,
@@ -33,7 +33,7 @@ impl Want {
         }
     }
 
-    /// The state with the latch in the hands of who wants it, if it can be had.
+    /// Returns the state with the wanted latch held, if it can be taken.
     pub(crate) fn latched(self, state: State) -> Option<State> {
         match self {
             Self::Exclusive => state.hand_over_exclusive(),
@@ -41,7 +41,7 @@ impl Want {
         }
     }
 
-    /// The state without the latch that was held for the waiter that wants it.
+    /// Returns the state without the latch that was held for the waiter.
     pub(super) fn unlatched(self, state: State) -> State {
         match self {
             Self::Exclusive => state.unlatch_exclusive(false),

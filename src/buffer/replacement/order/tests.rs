@@ -13,7 +13,7 @@ impl FakeFrames {
         Self(verdicts.into_iter().map(|verdict| (verdict, u64::from(verdict == Verdict::Used))).collect())
     }
 
-    /// What becomes of a frame when its turn has come, as `replacement::look` has it.
+    /// Returns what becomes of a frame when its turn has come, as `replacement::look` has it.
     fn look(&mut self, frame: usize, queue: Standing) -> Verdict {
         let (verdict, uses) = &mut self.0[frame];
         let shown = *verdict;
@@ -30,20 +30,20 @@ impl FakeFrames {
 }
 
 impl Order {
-    /// All frames have pages, in the small queue, the first being the oldest.
+    /// Makes an order in which all frames have pages, in the small queue, the first being the oldest.
     fn full(frames: usize) -> Self {
         let mut order = Self::new(0);
         order.resize(frames);
         order
     }
 
-    /// The first clean victim of a sweep.
+    /// Returns the first clean victim of a sweep.
     fn victim(&mut self, frames: &mut FakeFrames) -> Option<usize> {
         let clean = |frame, verdict| (verdict == Verdict::Evictable).then_some(frame);
         self.sweep(Reach::All, |frame, queue| frames.look(frame, queue), clean)
     }
 
-    /// The small queue, and the main one.
+    /// Returns the small queue, and the main one.
     fn queues(&self) -> (Vec<usize>, Vec<usize>) {
         (self.list(Standing::Small), self.list(Standing::Main))
     }
@@ -145,7 +145,7 @@ fn a_sweep_in_turn_leaves_the_main_queue_alone_as_long_as_the_small_one_has_its_
     assert_eq!(order.victim(&mut frames), Some(2), "who needs a page now gets another");
 }
 
-/// Six frames, the oldest in the small queue with a page that has returned, and three in main.
+/// Makes six frames, the oldest in the small queue with a page that has returned, and three in main.
 fn with_returned(verdicts: [Verdict; 6]) -> (Order, FakeFrames) {
     let mut order = Order::full(6);
     (3..6).for_each(|frame| order.put_last(frame, Standing::Main));
@@ -168,7 +168,7 @@ fn a_returned_page_takes_the_place_of_the_oldest_of_main_only_if_that_is_unused(
         assert_eq!(order.victim(&mut frames), taken, "{of_oldest:?}");
         assert_eq!(order.queues(), queues, "{of_oldest:?}");
     }
-    // A victim that is not taken, being dirty, has gone all the same: the small queue is where it is looked at again.
+    // A victim that is not taken, being dirty, goes all the same: it is looked at again in the small queue.
     let (mut order, mut frames) =
         with_returned([Evictable, Evictable, Evictable, Dirty, Evictable, Evictable]);
     assert_eq!((order.victim(&mut frames), order.queues()), (Some(4), (vec![3, 4], vec![5, 0])));

@@ -32,13 +32,13 @@ pub(super) fn device_number(device: u64) -> u64 {
     device
 }
 
-/// Makes the data of the file durable, and of its length what is needed to read them.
+/// Makes the data of the file durable, and the part of its length that is needed to read them.
 pub(super) fn sync_data(fd: &OwnedFd) -> Result<()> {
     fs::fdatasync(fd)
 }
 
 /// Makes everything durable that the file system of this file has. Unlike `sync(2)`, this waits for no other file system, and
-/// tells of errors.
+/// reports errors.
 pub(super) fn sync_file_system_of(fd: &OwnedFd) -> Result<()> {
     fs::syncfs(fd)
 }
@@ -59,13 +59,13 @@ pub(super) fn atomic_units(fd: &OwnedFd) -> Option<AtomicUnits> {
     })
 }
 
-/// Returns why a request of this file may keep the thread that submits it, if it may.
+/// Returns why a request of this file may block the thread that submits it, if it may.
 pub(super) fn may_block(fd: &OwnedFd) -> Option<MayBlock> {
     let remote = fs::fstatfs(fd).ok().and_then(|told| remote_kind(told.f_type));
     remote.or_else(|| (!knows_nowait(fd)).then_some(MayBlock::NoNowait))
 }
 
-/// Returns whether the file can be asked for what is there at once. Where it cannot, the kernel has to wait on a thread.
+/// Returns whether a read of the file can ask for only what is there at once. If it cannot, the kernel has to wait on a thread.
 fn knows_nowait(fd: &OwnedFd) -> bool {
     let mut block = AlignedZeros::new(4096, 4096);
     let mut buffers = [IoSliceMut::new(block.as_mut_slice())];
@@ -100,12 +100,12 @@ struct Alignment {
 /// cannot be transferred directly.
 pub(super) fn go_direct(fd: &OwnedFd, len: u64, page_size: PageSize) -> std::result::Result<u32, String> {
     let buffered = fs::fcntl_getfl(fd).map_err(|error| format!("fcntl: {error}"))?;
-    // By fcntl instead of a second open, so that it is this very file, and one that was only just created is not
-    // left behind empty by a refusal.
+    // By fcntl instead of a second open, so that it is this very file, and a file that was just created is not left behind empty
+    // by a refusal.
     fs::fcntl_setfl(fd, buffered | OFlags::DIRECT)
         .map_err(|error| format!("the file system refuses O_DIRECT ({error})"))?;
     Alignment::of(fd, len, page_size).and_then(|align| align.check(page_size)).inspect_err(|_| {
-        // Cannot fail: it takes back a flag that was granted. If it did, transfers would say so.
+        // Cannot fail: it clears a flag that was granted. If it did, transfers would report it.
         let _ = fs::fcntl_setfl(fd, buffered);
     })
 }
@@ -166,7 +166,7 @@ mod tests {
         PageSize::new(bytes).unwrap()
     }
 
-    /// A file of data, not of holes: reading a hole works without any alignment.
+    /// Makes a file of data, not of holes: reading a hole works without any alignment.
     fn data_file() -> (tempfile::NamedTempFile, OwnedFd) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [7; 65536]).unwrap();

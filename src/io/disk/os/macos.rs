@@ -32,8 +32,8 @@ pub(super) fn device_number(device: i32) -> u64 {
     u64::from(device.cast_unsigned())
 }
 
-/// Makes the file durable. `fsync(2)` only hands it to the device, which may keep it in a cache that a power cut empties; a file
-/// system that cannot do more (most remote ones) has its own promise behind `fsync`.
+/// Makes the file durable. `fsync(2)` only hands it to the device, which may keep it in a cache that a power cut empties. A file
+/// system that cannot do more (most remote ones) gives its own promise with `fsync`.
 pub(super) fn sync_data(fd: &OwnedFd) -> Result<()> {
     match fs::fcntl_fullfsync(fd) {
         Err(Errno::NOTSUP | Errno::NOTTY | Errno::INVAL) => fs::fsync(fd),
@@ -41,7 +41,7 @@ pub(super) fn sync_data(fd: &OwnedFd) -> Result<()> {
     }
 }
 
-/// Refuses: no call of this system makes one file system durable and tells of errors.
+/// Refuses: no call of this system makes one file system durable and reports errors.
 pub(super) fn sync_file_system_of(_fd: &OwnedFd) -> Result<()> {
     Err(Errno::ACCESS)
 }
@@ -56,7 +56,7 @@ pub(super) fn atomic_units(_fd: &OwnedFd) -> Option<AtomicUnits> {
     None
 }
 
-/// Returns why a request of this file may keep the thread that submits it, if it may.
+/// Returns why a request of this file may block the thread that submits it, if it may.
 pub(super) fn may_block(fd: &OwnedFd) -> Option<MayBlock> {
     let told = fs::fstatfs(fd).ok()?;
     let name: Vec<u8> =

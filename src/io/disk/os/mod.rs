@@ -1,7 +1,7 @@
 //! The real disk: files and block devices of the operating system. What differs between systems is in [`system`].
 //!
-//! Invariants: a file is direct only if every transfer of whole pages can be (so that a misaligned one is an error here,
-//! at open, and not in some later I/O), and nothing but a regular file or a block device is ever opened.
+//! Invariants: a file is direct only if every transfer of whole pages can be, so that a misaligned one is an error here, at open,
+//! and not in some later I/O. Nothing but a regular file or a block device is ever opened.
 
 #[cfg(target_os = "linux")]
 #[path = "linux.rs"]
@@ -36,7 +36,7 @@ pub(crate) struct OsDisk;
 
 impl Disk for OsDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
-        // Looked at before it is opened, because opening a pipe waits for its other end.
+        // Checked before it is opened, because opening a pipe waits for its other end.
         match fs::stat(path) {
             Ok(stat) => check_kind(FileType::from_raw_mode(stat.st_mode))?,
             Err(Errno::NOENT) if options.create => {}
@@ -49,7 +49,7 @@ impl Disk for OsDisk {
         let stat = fs::fstat(&fd)?;
         check_kind(FileType::from_raw_mode(stat.st_mode))?;
         let mut file = OsFile { fd, is_device: is_device(&stat), locked_by: None };
-        // Before anything is looked at that another pool could change.
+        // Before anything is read that another pool could change.
         let lock = file.lock(options)?;
         let (offset_align, direct) = file.choose_direct(options.direct, page_size)?;
         let atomic_pages =
@@ -74,7 +74,7 @@ impl Disk for OsDisk {
         match retry_on_intr(|| fs::open(folder, flags, Mode::empty()))
             .and_then(|fd| retry_on_intr(|| fs::fsync(&fd)))
         {
-            // A folder that is gone; and file systems that sync no folders: they keep names durable without.
+            // A folder that is gone; and file systems that sync no folders: they keep names durable without a sync.
             Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::INVAL | Errno::BADF) => Ok(()),
             // It may be entered, but not read.
             Err(Errno::ACCESS) => sync_file_system(name, folder),
@@ -100,7 +100,7 @@ impl Disk for OsDisk {
     }
 }
 
-/// Makes durable all that the file system of this folder has, by way of something in it, or above it, that may be read.
+/// Makes durable all that the file system of this folder has, by syncing something in it, or above it, that may be read.
 fn sync_file_system(name: &Path, folder: &Path) -> io::Result<()> {
     let device = fs::stat(folder)?.st_dev;
     // NONBLOCK: what has the name by now may be a pipe.
@@ -111,7 +111,7 @@ fn sync_file_system(name: &Path, folder: &Path) -> io::Result<()> {
     Ok(retry_on_intr(|| system::sync_file_system_of(&fd))?)
 }
 
-/// What is equal for two paths to one file.
+/// Returns what is equal for two paths to one file.
 fn identity(stat: &Stat) -> (u64, u64) {
     // Two nodes of one device have different inodes; the device's own number names it.
     let (device, number) = (system::device_number(stat.st_dev), system::device_number(stat.st_rdev));
@@ -122,7 +122,7 @@ fn is_device(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::BlockDevice
 }
 
-/// The name of the open file that the path leads to; `None` where it does not lead there any more.
+/// Returns the name of the open file that the path leads to; `None` where it does not lead there any more.
 fn name_of(path: &Path, wanted: (u64, u64)) -> io::Result<Option<PathBuf>> {
     match path.canonicalize() {
         Ok(name) => Ok(fs::lstat(&name).is_ok_and(|stat| identity(&stat) == wanted).then_some(name)),
@@ -150,14 +150,14 @@ fn check_kind(kind: FileType) -> io::Result<()> {
 struct OsFile {
     fd: OwnedFd,
     is_device: bool,
-    /// The process that has locked it. A child of that has the same lock, which is not its own to give up.
+    /// The process that has locked it. Its child has the same lock, but must not release it.
     locked_by: Option<u32>,
 }
 
 impl OsFile {
-    /// Keeps other pools from the file, where that is wanted and can be.
+    /// Keeps other pools from the file, if that is wanted and possible.
     ///
-    /// By `flock(2)`: it belongs to the open file, as a lock of `F_OFD_SETLK` does, and takes no `unsafe`.
+    /// By `flock(2)`: it belongs to the open file, as a lock of `F_OFD_SETLK` does, and needs no `unsafe`.
     fn lock(&mut self, options: &OpenOptions) -> io::Result<Lock> {
         let wanted = match options.lock {
             Fallback::Off => return Ok(Lock::NotAsked),
@@ -181,7 +181,7 @@ impl OsFile {
         }
     }
 
-    /// Turns direct I/O on where it is wanted and works. Gives the alignment to keep and why it is off.
+    /// Turns direct I/O on where it is wanted and works. Returns the alignment to keep and why it is off.
     fn choose_direct(
         &self,
         wanted: Fallback,
@@ -202,7 +202,7 @@ impl OsFile {
 }
 
 impl Drop for OsFile {
-    /// Not left to the close of the descriptor: a ring that had the file registered gives it back late.
+    /// Unlocks the file, before the close of the descriptor: a ring that had the file registered gives it back late.
     fn drop(&mut self) {
         self.unlock();
     }
@@ -222,7 +222,7 @@ impl DiskFile for OsFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        // A signal says nothing of what was written: file systems that can be interrupted go on with the next call.
+        // A signal says nothing of what was written: file systems that can be interrupted continue with the next call.
         Ok(retry_on_intr(|| system::sync_data(&self.fd))?)
     }
 
@@ -248,7 +248,7 @@ impl DiskFile for OsFile {
 
     fn unlock(&self) {
         if self.locked_by == Some(std::process::id()) {
-            // Cannot fail: it gives up a lock that was granted. If it did, the lock would end with the descriptor.
+            // Cannot fail: it releases a lock that was granted. If it did, the lock would end with the descriptor.
             let _ = fs::flock(&self.fd, FlockOperation::Unlock);
         }
     }
@@ -336,7 +336,7 @@ mod tests {
         let opened = OsDisk.open(&link, &create, page(8192)).unwrap();
         assert_eq!(opened.name.as_ref(), Some(&target));
         OsDisk.sync_folder(&target).unwrap();
-        // By way of a descriptor, when no folder has it any more.
+        // Opened by its descriptor, when no folder has it any more.
         let fd = std::fs::File::open(&target).unwrap();
         OsDisk.remove(&target).unwrap();
         OsDisk.sync_folder(&target).unwrap();
@@ -386,7 +386,7 @@ mod tests {
         opened.file.read_at(&mut [IoSliceMut::new(&mut odd)], 1).unwrap();
     }
 
-    /// A file of data, not of holes: reading a hole works without any alignment.
+    /// Makes a file of data, not of holes: reading a hole works without any alignment.
     fn data_file() -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [7; 65536]).unwrap();

@@ -1,11 +1,11 @@
-//! The method as a whole: which request goes to which worker, and which to none.
+//! The method as a whole: which request goes to which worker, and which to threads.
 //!
 //! **Neighbours meet.** Requests for one stretch of a file go to one worker, so that those that touch can be joined there;
 //! different stretches are spread over the workers.
 //!
-//! **What would block a worker does not go there.** Files that the kernel cannot read without waiting, and those without a
-//! descriptor, are for [threads](Threads) beside the rings: started when there is work, few, gone when idle. So is all that a ring
-//! would have had, once it is lost.
+//! **Requests that would block a worker do not go there.** Files that the kernel cannot read without waiting, and those without a
+//! descriptor, are for [threads](Threads) beside the rings: started when there is work, few, and ended when idle. When a ring is
+//! lost, its requests go there too.
 
 use std::{io, iter};
 
@@ -39,7 +39,7 @@ pub(in crate::io) struct Uring<L: Lease> {
     counters: Arc<Counters>,
 }
 
-/// Where a request goes.
+/// The destination of a request.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 enum Way {
     Worker(usize),
@@ -75,7 +75,7 @@ impl<L: Lease> Uring<L> {
         if request.file.may_block.is_some() {
             return Way::Aside;
         }
-        // What has a bound of its own has it in one queue.
+        // A file with a bound of its own goes to one queue, which keeps that bound.
         let offset = if request.file.max_in_flight.is_some() { 0 } else { request.offset };
         let number = worker_for(request.file.id.0, offset, self.workers.len());
         if self.workers[number].lost().is_some() { Way::Aside } else { Way::Worker(number) }
@@ -94,12 +94,12 @@ impl<L: Lease> Uring<L> {
     }
 }
 
-/// The worker of a stretch of a file: consecutive stretches go round, and files begin at different workers.
+/// Returns the worker of a stretch of a file: consecutive stretches go round, and files begin at different workers.
 fn worker_for(file: u32, offset: u64, workers: usize) -> usize {
     (u64::from(file).wrapping_add(offset / STRETCH) % workers as u64) as usize
 }
 
-/// Says how many of so many rings are lost, and why each of them.
+/// Returns how many of `rings` rings are lost, and why each of them, as text.
 fn loss(lost: &[&str], rings: usize) -> Option<String> {
     let mut why = lost.to_vec();
     why.sort_unstable();
@@ -137,7 +137,7 @@ impl<L: Lease> Method<L> for Uring<L> {
     }
 
     fn set_chunk(&self, number: u16, chunk: Chunk) -> io::Result<()> {
-        // Every ring registers it for itself: to clone it from another takes that this one is still there.
+        // Every ring registers it by itself: cloning it from another ring would need that other ring to be there still.
         self.workers.iter().try_for_each(|worker| worker.set_chunk(number, chunk))
     }
 

@@ -1,4 +1,4 @@
-//! Files that are registered with a ring, which saves the kernel a look-up for each submission.
+//! Files that are registered with a ring, which saves the kernel a lookup for each submission.
 
 use io_uring::Submitter;
 use rustc_hash::FxHashMap;
@@ -14,12 +14,12 @@ pub(super) struct RegisteredFiles {
 }
 
 impl RegisteredFiles {
-    /// A table with so many places.
+    /// Makes a table with `places` places.
     pub(super) fn new(places: u32) -> Self {
         Self { places: FxHashMap::default(), free: (0..places).rev().collect() }
     }
 
-    /// Returns how a submission names the file. One that is seen for the first time is registered, if there is a place left.
+    /// Returns how a submission names the file. A new file is registered, if there is a place left.
     pub(super) fn name(&mut self, submitter: &Submitter<'_>, file: &File) -> FileName {
         if let Some(&registered) = self.places.get(&file.id) {
             return FileName::Registered(registered);
@@ -37,7 +37,7 @@ impl RegisteredFiles {
         FileName::Registered(place)
     }
 
-    /// Gives the file's place back, and with it the ring's hold on the file.
+    /// Frees the file's place, and with it the ring's hold on the file.
     pub(super) fn forget(&mut self, submitter: &Submitter<'_>, file: FileId) {
         if let Some(place) = self.places.remove(&file)
             && submitter.register_files_update(place, &[-1]).is_ok()

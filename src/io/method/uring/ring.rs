@@ -5,9 +5,9 @@
 //! either. An operation stays here from the moment its submission can be seen by the kernel until the completion has come back, which
 //! names its key and the number of the submission: one that comes late or twice is noticed instead of ending another operation.
 //!
-//! A ring may come to be of no use: the system refuses its calls. Then what the kernel has not taken is
-//! [taken back](Ring::take_back), what it has taken is [waited for](Ring::drain), as long as that works, and the
-//! [rest](Ring::into_rest) is the caller's, who must not let go of it before the kernel has (C5).
+//! A ring may come to be of no use: the system refuses its calls. Then what the kernel has not taken is [taken
+//! back](Ring::take_back), what it has taken is [waited for](Ring::drain), as long as that works, and the caller gets the
+//! [rest](Ring::into_rest) and must keep it until the kernel is done with it (C5).
 
 use std::{io, marker::PhantomData, rc::Rc, time::Duration};
 
@@ -50,15 +50,15 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) enum RingWait {
     /// Until anything has completed.
     One,
-    /// Until so many have completed, or a moment has passed.
+    /// Until this many have completed, or a moment has passed.
     Several(usize, Duration),
     /// Not at all.
     No,
 }
 
-/// What the kernel still has of a ring that cannot be asked any more.
+/// What the kernel still has of a ring that cannot be entered any more.
 pub(super) struct RingRemains<L: Lease> {
-    /// What came of them will not be known, and until the kernel is done with them their leases must be kept.
+    /// Their results will not be known, and until the kernel is done with them their leases must be kept.
     pub(super) requests: Vec<Operation<L>>,
     /// The doorbell, if its read is posted: the kernel writes to its word.
     pub(super) doorbell: Option<Arc<Doorbell>>,
@@ -71,7 +71,7 @@ pub(super) struct Ring<'r, L: Lease> {
     completions: CompletionQueue<'r>,
     /// What is in flight: the kernel may touch its memory. By the key that its completion names.
     flying: Slab<Operation<L>>,
-    /// For each key a row of iovecs, which grows to the largest operation it has had and stays.
+    /// For each key a row of iovecs, which grows to the largest operation that it has had and keeps that size.
     iovecs: Box<[Vec<libc::iovec>]>,
     forms: Forms,
     files: RegisteredFiles,
@@ -84,11 +84,11 @@ pub(super) struct Ring<'r, L: Lease> {
     is_closed: bool,
     counters: Arc<Counters>,
     trouble: Trouble,
-    /// Requests that the kernel could not do for want of memory or threads: for plain calls.
+    /// Requests for which the kernel had no memory or thread: for plain calls.
     elsewhere: Vec<Operation<L>>,
     /// Operations whose transfers are over, with how they went, still to be finished.
     done: Vec<(Operation<L>, io::Result<usize>)>,
-    /// Those that wait for them, while they are finished.
+    /// The wakers of those that wait for them, collected while they are finished.
     wakers: Wakers,
     _one_thread: PhantomData<Rc<()>>,
 }
@@ -132,12 +132,13 @@ impl<'r, L: Lease> Ring<'r, L> {
         self.flying.len()
     }
 
-    /// How many more requests it takes.
+    /// Returns how many more requests it takes.
     pub(super) fn room(&self) -> usize {
         self.iovecs.len() - self.flying.len()
     }
 
-    /// The operations that have come out and are still to be [finished](Self::finish), or [done elsewhere](Self::elsewhere).
+    /// Returns the operations that have come out and are still to be [finished](Self::finish), or [done
+    /// elsewhere](Self::elsewhere).
     pub(super) fn landed(&self) -> impl Iterator<Item = &Operation<L>> {
         self.done.iter().map(|(operation, _)| operation).chain(&self.elsewhere)
     }
@@ -188,11 +189,11 @@ impl<'r, L: Lease> Ring<'r, L> {
         self.pushed = self.pushed.wrapping_add(1);
     }
 
-    /// Submits what is prepared and waits. Comes back early where a signal came, or after a rest where the call failed; what was not
-    /// submitted then is submitted with the next call.
+    /// Submits what is prepared and waits. Returns early where a signal came, or after a pause where the call failed; what was
+    /// not submitted then is submitted with the next call.
     ///
     /// # Errors
-    /// Where the call is refused for good.
+    /// The call is refused for good.
     pub(super) fn enter(&mut self, wait: RingWait) -> io::Result<()> {
         if self.bell.is_none() {
             self.post_bell();
@@ -222,7 +223,7 @@ impl<'r, L: Lease> Ring<'r, L> {
         outcome
     }
 
-    /// Has the kernel post what is over, and waits for so many completions, without submitting anything.
+    /// Has the kernel post what is over, and waits for `wait_for` completions, without submitting anything.
     fn look(&mut self, wait_for: u32) -> io::Result<usize> {
         let flags = EnterFlags::GETEVENTS.bits();
         self.call(|submitter| {
@@ -234,7 +235,7 @@ impl<'r, L: Lease> Ring<'r, L> {
         })
     }
 
-    /// Takes what came of a call, and rests where it failed for a while. An error is for good.
+    /// Takes what came of a call, and pauses where it failed for a while. An error is for good.
     fn bear(&mut self, outcome: io::Result<usize>) -> io::Result<()> {
         let error = match outcome {
             Err(error) if Errno::from_io_error(&error) != Some(Errno::TIME) => error,
@@ -255,8 +256,8 @@ impl<'r, L: Lease> Ring<'r, L> {
         }
     }
 
-    /// Takes in every completion: a request that is over goes to those that [`finish`](Self::finish) ends, of others the rest
-    /// is prepared. Returns how many there were.
+    /// Takes in every completion: a request that is over goes to those that [`finish`](Self::finish) ends; for others the next
+    /// attempt is prepared. Returns how many completions there were.
     pub(super) fn reap(&mut self) -> usize {
         let mut completions = 0;
         while let Some(completion) = self.completions.next() {
@@ -286,7 +287,7 @@ impl<'r, L: Lease> Ring<'r, L> {
         completions
     }
 
-    /// Requests that are to be done by plain calls, from where they have come to.
+    /// Returns the requests that are to be done by plain calls, from where they have come to.
     pub(super) fn elsewhere(&mut self) -> &mut Vec<Operation<L>> {
         &mut self.elsewhere
     }
@@ -298,14 +299,14 @@ impl<'r, L: Lease> Ring<'r, L> {
         }
         let now = time::now();
         for (operation, outcome) in self.done.drain(..) {
-            // A panic in here has been reported by the hook, and has dropped the lease, which counts as a failure.
+            // The hook has reported a panic in here, which has dropped the lease; that counts as a failure.
             let _ = callback::contained(|| operation.finish(outcome, now, &mut self.wakers));
         }
         self.wakers.call();
     }
 
-    /// The registered buffer of this number is another from here on; none, where the chunk has no length. Requests in flight keep
-    /// the one that they have.
+    /// Changes the registered buffer of this number; none, where the chunk has no length. Requests in flight keep the one that
+    /// they have.
     pub(super) fn set_chunk(&mut self, number: u16, chunk: Chunk) -> io::Result<()> {
         if !self.forms.fixed_buffers {
             return Ok(());
@@ -317,7 +318,7 @@ impl<'r, L: Lease> Ring<'r, L> {
         }
     }
 
-    /// Gives the file's place in the table back, and with it the ring's hold on the file.
+    /// Frees the file's place in the table, and with it the ring's hold on the file.
     pub(super) fn forget(&mut self, file: FileId) {
         self.files.forget(&self.submitter, file);
     }
@@ -325,8 +326,8 @@ impl<'r, L: Lease> Ring<'r, L> {
 
 /// The end of a ring.
 impl<L: Lease> Ring<'_, L> {
-    /// Submits nothing any more. Gives the requests that the kernel has not taken: it looks for submissions in calls only that
-    /// have some to submit, and there are none from here on.
+    /// Closes the ring for submissions. Returns the requests that the kernel has not taken: it looks for submissions only in
+    /// calls that have some to submit, and there are none from here on.
     pub(super) fn take_back(&mut self) -> Vec<Operation<L>> {
         self.is_closed = true;
         self.submissions.sync();
@@ -343,8 +344,8 @@ impl<L: Lease> Ring<'_, L> {
         keys.into_iter().map(|key| self.flying.remove(key)).collect()
     }
 
-    /// Waits until the kernel is done with all that it has taken, as long as it can be asked; `elsewhere` gets what is to be done by
-    /// plain calls.
+    /// Waits until the kernel is done with all that it has taken, as long as it can be asked; `elsewhere` gets what is to be done
+    /// by plain calls.
     pub(super) fn drain(&mut self, mut elsewhere: impl FnMut(&mut Vec<Operation<L>>)) {
         if self.bell.is_some() {
             self.doorbell.ring_anyway();
@@ -364,10 +365,10 @@ impl<L: Lease> Ring<'_, L> {
         }
     }
 
-    /// Lets go of the memory. Gives what the kernel still has.
+    /// Lets go of the memory. Returns what the kernel still has.
     pub(super) fn into_rest(mut self) -> RingRemains<L> {
         if self.in_flight() == 0 && self.forms.fixed_buffers {
-            // The kernel takes a closed ring down in its own time, and what was registered counts as locked until then.
+            // The kernel closes a ring down asynchronously, and what was registered counts as locked until then.
             let _ = self.submitter.unregister_buffers();
         }
         let doorbell = self.bell.take().map(|_| Arc::clone(&self.doorbell));
@@ -375,7 +376,7 @@ impl<L: Lease> Ring<'_, L> {
     }
 }
 
-/// What the kernel may still have is never given back.
+/// Keeps for ever what the kernel may still have.
 impl<L: Lease> Drop for Ring<'_, L> {
     fn drop(&mut self) {
         if self.bell.is_some() {

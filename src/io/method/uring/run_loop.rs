@@ -1,10 +1,12 @@
-//! What the worker's thread does: requests from the queue into the ring, completions out of it, and sleep where neither is.
+//! The loop of the worker's thread: it moves requests from the queue into the ring and completions out of it, and sleeps if there
+//! are neither.
 //!
 //! It takes whatever may go, submits it with one call, and finishes whatever has completed. So batches grow with the load by
-//! themselves, and a lone request is never held back for others to join it: what is taken is submitted before the worker
-//! sleeps or finishes anything. Under load it may nap: with many requests in flight the next completions are near, so it
-//! waits for several, or a moment at most, instead of being woken for each. Nobody rings during a nap. After a nap that
-//! brought nothing it sleeps until anything happens, so that a disk that hangs does not hold up requests for another.
+//! themselves, and a lone request is never held back for others to join it: what is taken is submitted before the worker sleeps
+//! or finishes anything. Under load it may make a *bounded wait* ([`NAP`]): with many requests in flight the next completions are
+//! near, so it waits for several, or a moment at most, instead of being woken for each. No thread wakes it during such a wait.
+//! After one that brought nothing it sleeps until anything happens, so that a disk that hangs does not hold up requests for
+//! another.
 
 use std::{io, iter};
 
@@ -17,20 +19,20 @@ use crate::{
     sync::time::Duration,
 };
 
-/// A nap ends when one in so many of the requests in flight has completed.
+/// A bounded wait ends when one in `NAP_SHARE` of the requests in flight has completed.
 const NAP_SHARE: usize = 8;
-/// The most completions that a nap waits for: further ones would save next to nothing.
+/// The most completions that a bounded wait waits for: further ones would save next to nothing.
 const NAP_MOST: usize = 8;
-/// The longest nap.
+/// The longest bounded wait.
 const NAP: Duration = Duration::from_micros(200);
 
 /// A worker at work.
 pub(super) struct RunLoop<'s, 'r, L: Lease> {
     shared: &'s RingShared<L>,
     ring: &'s mut Ring<'r, L>,
-    /// Whether the kernel has waits that end after a while.
+    /// Whether the kernel has waits with a time limit.
     can_nap: bool,
-    /// Whether the last nap brought something.
+    /// Whether the last bounded wait brought something.
     may_nap: bool,
     /// Empty, but while requests are taken out of the queue.
     starting: Vec<Operation<L>>,
@@ -48,7 +50,7 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
         Self { shared, ring, can_nap, may_nap: can_nap, starting }
     }
 
-    /// Until the queue is closed and everything is over; an error where the ring is of no use any more.
+    /// Runs until the queue is closed and everything is over; an error where the ring is of no use any more.
     pub(super) fn run(mut self) -> io::Result<()> {
         loop {
             self.start_queued();
@@ -70,14 +72,14 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
         }
     }
 
-    /// Submits what is prepared and waits for what comes next. Gives whether that was a nap.
+    /// Submits what is prepared and waits for what comes next. Returns whether that was a bounded wait.
     fn submit_and_wait(&mut self) -> io::Result<bool> {
         let enough = (self.ring.in_flight() / NAP_SHARE).min(NAP_MOST);
         let naps = self.may_nap && enough > 1;
         if naps {
             self.ring.enter(RingWait::Several(enough, NAP))?;
         } else if self.ring.room() == 0 {
-            // Whatever anybody wants, something in flight must end first; so nobody needs to ring.
+            // Whatever is wanted, something in flight must end first; so no thread needs to wake the worker.
             self.ring.enter(RingWait::One)?;
         } else {
             let may_sleep = self.shared.doorbell.may_sleep(|| self.has_news());
@@ -88,8 +90,7 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
         Ok(naps)
     }
 
-    /// Counts what came out as over, and prepares what may go now, as far as there is room. Gives whether there
-    /// was anything.
+    /// Counts what came out as over, and prepares what may go now, as far as there is room. Returns whether there was anything.
     fn start_queued(&mut self) -> bool {
         let Self { shared, ring, starting, .. } = self;
         let mut queue = shared.queue.lock();
@@ -101,7 +102,7 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
         any
     }
 
-    /// Whether there is something to do before a sleep.
+    /// Returns whether there is something to do before a sleep.
     fn has_news(&self) -> bool {
         let mut queue = self.shared.queue.lock();
         queue.backlog.has_next()
@@ -113,7 +114,7 @@ impl<'s, 'r, L: Lease> RunLoop<'s, 'r, L> {
         for errand in self.shared.take_errands() {
             match errand {
                 Errand::Forget(file) => self.ring.forget(file),
-                // Who sent it may have gone meanwhile.
+                // The thread that sent it may have gone meanwhile.
                 Errand::SetChunk(number, chunk, done) => drop(done.send(self.ring.set_chunk(number, chunk))),
             }
         }

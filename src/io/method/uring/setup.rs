@@ -1,10 +1,10 @@
-//! Making a ring, registering memory and files with it, and finding out what it can do.
+//! Makes a ring, registers memory and files with it, and finds out what it can do.
 //!
-//! Invariants: what is returned has done a real read, so a system that allows the setup and forbids the rest is refused
-//! here; a ring that is refused leaves no descriptor behind. Runs on the thread that will own the ring, because a ring with a
-//! single issuer belongs to who made it.
+//! Invariants: what is returned has done a real read, so a system that allows the setup and forbids the rest is refused here; a
+//! ring that is refused leaves no descriptor behind. Runs on the thread that will own the ring, because a ring with a single
+//! issuer belongs to the thread that made it.
 //!
-//! A call that fails for want of memory is repeated for a moment: the kernel gives back late what closed rings had locked.
+//! A call that fails for want of memory is repeated for a moment: the kernel frees late what closed rings had locked.
 
 use std::{
     io,
@@ -35,7 +35,7 @@ use crate::{
     },
 };
 
-/// Files that can be registered at once; further ones work without.
+/// How many files can be registered at once; others work without.
 pub(super) const FILE_SLOTS: u32 = 256;
 
 /// How long a call of the set-up may fail for want of memory.
@@ -51,12 +51,12 @@ pub(in crate::io) struct Abilities {
     pub(in crate::io) fixed_files: Registration,
     /// Several registered buffers in one request.
     pub(super) vectored_fixed: bool,
-    /// Waits that end after a while.
+    /// Waits with a time limit.
     pub(super) timed_waits: bool,
 }
 
 impl Abilities {
-    /// What two rings can both do; of two refusals the first.
+    /// Reduces this to what two rings can both do; of two refusals the first is kept.
     pub(super) fn settle_for(&mut self, other: Self) {
         for (own, other) in
             [(&mut self.fixed_buffers, other.fixed_buffers), (&mut self.fixed_files, other.fixed_files)]
@@ -112,7 +112,7 @@ pub(super) fn open(options: &UringOptions, memory: &RingMemory<'_>) -> Result<Op
         return Err(refused("io_uring_register(PROBE)")(Errno::OPNOTSUPP.into()));
     }
     try_a_read(&mut ring)?;
-    // Bounds what a slow file makes the kernel start. Where this is unknown, the kernel's own bound holds.
+    // Bounds how many threads the kernel starts for a slow file. Where this is unknown, the kernel's own bound holds.
     let _ = ring.submitter().register_iowq_max_workers(&mut { KERNEL_WORKERS });
     let (fixed_files, witness) = register_files(&ring, options.fixed_files)?;
     let abilities = Abilities {
@@ -144,7 +144,7 @@ fn refused(call: &'static str) -> impl FnOnce(io::Error) -> Refusal {
     move |source| Refusal::Call { call, source }
 }
 
-/// A ring with the best flags that this kernel knows. The completion queue is twice what can be in flight, so it never
+/// Makes a ring with the best flags that this kernel knows. The completion queue is twice what can be in flight, so it never
 /// overflows.
 fn build(entries: u32) -> io::Result<IoUring> {
     let plain = || {
@@ -192,7 +192,7 @@ fn try_a_read(ring: &mut IoUring) -> Result<(), Refusal> {
     }
 }
 
-/// What came of registering something, or an error where it is required.
+/// Returns what came of registering something, or an error where it is required.
 fn registration(
     wanted: Fallback,
     outcome: io::Result<()>,
@@ -228,7 +228,7 @@ fn register_buffers(
     let register = || unsafe { ring.submitter().register_buffers(&vectors) };
     let bytes = chunks.iter().map(|chunk| chunk.len).sum::<usize>();
     let limit = getrlimit(Resource::Memlock).current;
-    // What the limit does not allow at any time is not waited for.
+    // Memory that the limit can never allow is not waited for.
     let is_allowed = limit.is_none_or(|limit| bytes as u64 <= limit);
     let outcome = if is_allowed { patiently(register) } else { register() };
     registration(wanted, outcome, |error| {
@@ -248,13 +248,13 @@ fn register_buffers(
     })
 }
 
-/// A chunk as the kernel wants it; one without memory is a place in the table that is empty for now (Linux 5.13).
+/// Describes a chunk as the kernel wants it; one without memory is a place in the table that is empty for now (Linux 5.13).
 pub(super) fn to_iovec(chunk: &Chunk) -> libc::iovec {
     let start = if chunk.len == 0 { ptr::null_mut() } else { chunk.ptr.as_ptr().cast() };
     libc::iovec { iov_base: start, iov_len: chunk.len }
 }
 
-/// A table for files, where that is wanted; and in any case the witness.
+/// Registers a table for files, where that is wanted; and in any case the witness.
 fn register_files(ring: &IoUring, wanted: Fallback) -> Result<(Registration, Witness), Refusal> {
     let submitter = ring.submitter();
     let mut witness = Witness::new().map_err(refused("pipe"))?;

@@ -1,5 +1,5 @@
-//! What the kernel is told of an operation: one entry of the submission queue, in the form that costs it least, and by what its completion
-//! is known.
+//! What the kernel is told of an operation: one entry of the submission queue, in the form that costs it least, and the number by
+//! which its completion is known.
 
 use io_uring::{opcode, squeue, types::Fd};
 use slab::Slab;
@@ -24,8 +24,8 @@ pub(super) struct Forms {
     pub(super) vectored_fixed: bool,
 }
 
-/// The submission for the part of the operation that is left. Its buffers, where there are several, are described in `iovecs`, which
-/// the kernel reads while it takes the submission in.
+/// Makes the submission for the part of the operation that is left. Its buffers, where there are several, are described in
+/// `iovecs`, which the kernel reads while it takes the submission in.
 pub(super) fn entry<L: Lease>(
     operation: &Operation<L>,
     file: FileName,
@@ -72,18 +72,18 @@ pub(super) fn entry<L: Lease>(
     entry.flags(flags)
 }
 
-/// What the completion names: the operation's key among those in flight, and the number of the submission.
+/// Returns what the completion names: the operation's key among those in flight, and the number of the submission.
 pub(super) fn id(key: usize, number: u32) -> u64 {
     u64::from(number) << 32 | key as u64
 }
 
-/// Returns whether the submission of this number is of the last so many, of those that were pushed so far. The first number follows on
-/// the greatest, and one that hangs may be older by any number of them.
+/// Returns whether the submission of this number is one of the `last` submissions of the `pushed` ones so far. Numbers wrap
+/// around, and a submission that hangs may be older by any number of them.
 pub(super) fn is_of_the_last(last: u32, pushed: u32, number: u32) -> bool {
     pushed.wrapping_sub(number).wrapping_sub(1) < last
 }
 
-/// The key of the operation whose submission has completed.
+/// Returns the key of the operation whose submission has completed.
 pub(super) fn find<L: Lease>(flying: &Slab<Operation<L>>, id: u64) -> usize {
     let (key, number) = (id as u32 as usize, (id >> 32) as u32);
     let is_last = |it: &Operation<L>| it.submission == number || seeded!("stale_completion_accepted");

@@ -38,7 +38,7 @@ const EBUSY: i32 = 16;
 const ENOSYS: i32 = 38;
 const ECANCELED: i32 = 125;
 
-/// As good as for ever.
+/// In effect for ever.
 const ALWAYS: usize = 1 << 20;
 
 /// A method with a ring, and a file for it.
@@ -47,12 +47,12 @@ struct FrameBuffer {
     counters: Arc<Counters>,
     file: Arc<File>,
     on_disk: tempfile::NamedTempFile,
-    // Last, since it looks whether all requests are gone.
+    // Last, since it checks that all requests are gone.
     arena: TestArena,
 }
 
 impl FrameBuffer {
-    /// `None`, and said, where there is no ring, or none for the files of this file system.
+    /// Makes the method; `None`, with a message, where there is no ring, or none for the files of this file system.
     fn new(options: UringOptions) -> Option<Self> {
         let (arena, counters) = (TestArena::new(8 << 20), Arc::new(Counters::new()));
         let opened = open_method(&IoMethod::Uring(options), &arena.chunks(), &SCHEDULING, &counters);
@@ -82,7 +82,7 @@ impl FrameBuffer {
         self.arena.expect_reads(blocks as usize);
     }
 
-    /// The ring is lost, and the work of the method goes on.
+    /// Checks that the ring is lost, and that the method continues to work.
     fn assert_lost(&self, reason: &str) {
         let change = self.method.change().expect("a ring that is lost is told of");
         assert_eq!(change.in_use, MethodKind::Worker);
@@ -175,7 +175,7 @@ fn c7_what_the_kernel_never_took_is_done_by_threads() {
 #[test]
 fn c7_a_ring_that_fails_for_too_long_is_given_up() {
     let Some(place) = FrameBuffer::new(UringOptions::default()) else { return };
-    // With the rests in between, for longer than calls may fail, and not for ever.
+    // With the pauses in between, for longer than calls may fail, and not for ever.
     refuse(&place.counters, Of::Calls, std::iter::repeat_n(EAGAIN, 20_000));
     place.read_some(4);
     place.assert_lost("unavailable");
@@ -223,7 +223,7 @@ fn c7_a_request_that_the_kernel_has_no_thread_for_is_done_by_others() {
     assert_eq!(place.arena.expect_error().raw_os_error(), Some(5));
 }
 
-/// A file whose reads by a ring wait until somebody writes to a pipe, and whose plain reads do not.
+/// A file whose reads by a ring wait until a test writes to a pipe, and whose plain reads do not.
 #[derive(Clone, Debug)]
 struct Piped(Arc<io::PipeReader>);
 
@@ -276,7 +276,7 @@ impl DiskFile for Piped {
     }
 }
 
-/// A place with a read that the kernel has, and what ends it.
+/// Makes a method with a read that the kernel has, and returns what ends the read.
 fn with_a_read_in_the_kernel() -> Option<(FrameBuffer, io::PipeWriter)> {
     let place = FrameBuffer::new(UringOptions::default())?;
     let (reader, writer) = io::pipe().unwrap();
@@ -290,7 +290,8 @@ fn with_a_read_in_the_kernel() -> Option<(FrameBuffer, io::PipeWriter)> {
     Some((place, writer))
 }
 
-/// Another descriptor of the one ring of this process, which keeps the kernel from taking it down: as a forked process has it.
+/// Takes another descriptor of the one ring of this process, which keeps the kernel from closing it down, as a forked process
+/// does.
 #[allow(unsafe_code)]
 fn hold_the_ring() -> OwnedFd {
     let descriptors = fs::read_dir("/proc/self/fd").unwrap().flatten();
@@ -301,7 +302,7 @@ fn hold_the_ring() -> OwnedFd {
     unsafe { BorrowedFd::borrow_raw(ring) }.try_clone_to_owned().unwrap()
 }
 
-/// So much later something would have come about that must not.
+/// Waits long enough for what must not happen to happen.
 fn wait_a_while() {
     std::thread::sleep(Duration::from_millis(200));
 }
@@ -314,7 +315,7 @@ fn c5_what_the_kernel_has_of_a_lost_ring_is_made_again_when_the_kernel_is_done()
     let Some((place, writer)) = with_a_read_in_the_kernel() else { return };
     let held = hold_the_ring();
     refuse(&place.counters, Of::Calls, std::iter::repeat_n(EPERM, ALWAYS));
-    // The ring does not tell of it any more.
+    // The ring does not report it any more.
     place.method.submit_one(place.read(1));
     place.arena.expect_reads(1);
     wait_a_while();

@@ -1,8 +1,8 @@
 //! What a failed system call of a ring means. Pure: no call, no clock.
 //!
 //! A signal is no failure: the call is made again, and nothing is counted. Lack of memory, or of room in the completion queue,
-//! passes: the call is made again after a rest, for as long as the bound in time allows. Everything else says that the call
-//! is refused for good.
+//! passes: the call is made again after a pause, for as long as the bound in time allows. Everything else says that the call is
+//! refused for good.
 
 use std::io;
 
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::sync::time::{Duration, Instant};
 
-/// The rest after the first failure in a row; each further one is twice as long, up to the longest.
+/// The pause after the first failure in a row; each further one is twice as long, up to the longest.
 const FIRST_REST: Duration = Duration::from_micros(50);
 const LONGEST_REST: Duration = Duration::from_millis(2);
 
@@ -19,9 +19,9 @@ const LONGEST_REST: Duration = Duration::from_millis(2);
 pub(super) enum Remedy {
     /// Make it again.
     Repeat,
-    /// Make it again after so long.
+    /// Make it again after this pause.
     Rest(Duration),
-    /// Do without it.
+    /// Give it up.
     GiveUp,
 }
 
@@ -30,7 +30,7 @@ pub(super) enum Remedy {
 pub(super) struct Trouble {
     /// How long they may.
     patience: Duration,
-    /// When the first failed, and the next rest.
+    /// When the first failed, and the next pause.
     row: Option<(Instant, Duration)>,
 }
 
@@ -39,12 +39,12 @@ impl Trouble {
         Self { patience, row: None }
     }
 
-    /// A call has succeeded.
+    /// Notes that a call has succeeded.
     pub(super) fn end(&mut self) {
         self.row = None;
     }
 
-    /// A call has failed.
+    /// Returns what to do after a failed call.
     pub(super) fn remedy(&mut self, error: &io::Error, now: Instant) -> Remedy {
         match Errno::from_io_error(error) {
             Some(Errno::INTR) if !seeded!("signal_counts_as_failure") => Remedy::Repeat,
@@ -61,8 +61,8 @@ impl Trouble {
     }
 }
 
-/// Whether a completion's error says nothing about the file: the kernel had no memory or no thread for the request, or a signal
-/// came. The same transfer may succeed as a plain call.
+/// Returns whether a completion's error says nothing about the file: the kernel had no memory or no thread for the request, or a
+/// signal came. The same transfer may succeed as a plain call.
 pub(super) fn says_nothing_of_the_file(error: &io::Error) -> bool {
     let passing = [Errno::CANCELED, Errno::AGAIN, Errno::NOMEM, Errno::INTR];
     Errno::from_io_error(error).is_some_and(|errno| passing.contains(&errno))

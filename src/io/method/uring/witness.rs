@@ -1,7 +1,7 @@
 //! How the pool learns that the kernel is done with a ring that cannot be entered any more.
 //!
-//! The kernel takes a closed ring down behind the scenes: it drops the ring's registered files once the last request is over,
-//! and not before. One of them is the end of a pipe that nothing else has open. So the other end reads to its end when,
+//! The kernel closes a ring down asynchronously: it drops the ring's registered files once the last request is over, and not
+//! before. One of them is the end of a pipe that nothing else has open. So a read at the other end reaches the end of file when,
 //! and only when, no memory is lent to the ring any more.
 
 use std::{
@@ -57,7 +57,7 @@ impl Witness {
         while self.reader.read(&mut [0]).is_err() {}
     }
 
-    /// Waits for that for so long at the most. Returns whether it has come.
+    /// Waits at most `patience` until the kernel is done with the ring, which the caller has closed. Returns whether it is.
     pub(super) fn ends_within(self, patience: Duration) -> bool {
         let deadline = time::now() + patience;
         loop {

@@ -1,16 +1,16 @@
-//! The submission worker: one thread that owns a ring, and what others do with it.
+//! The submission worker: one thread that owns a ring, and what other threads do with it.
 //!
 //! Invariants: only the worker touches the ring; a request is in exactly one place, the queue or the ring; the worker ends
 //! only when both are empty and the queue is closed.
 //!
-//! **A ring may be lost**: its calls are refused for good, or its worker panics. Then the queue is closed, and what was in it, what the
-//! kernel has not taken and all that comes later is done by the threads beside the ring. What the kernel has taken is waited for;
-//! where the ring does not tell any more how that went, it is closed, and once the kernel is [done](super::witness) with it the same
-//! transfers are made again. A read may be repeated, and so may a write whose bytes are lent all the while. So nobody but
-//! the statistics tells that there was a ring.
+//! **A ring may be lost**: its calls are refused for good, or its worker panics. Then the queue is closed, and what was in it,
+//! what the kernel has not taken and all that comes later is done by the threads beside the ring. What the kernel has taken is
+//! waited for; where the ring does not tell any more how that went, it is closed, and once the kernel is [done](super::witness)
+//! with it the same transfers are made again. A read may be repeated, and so may a write whose bytes are lent all the while. So
+//! only the statistics tell that there was a ring.
 //!
-//! What else is to be done to a ring is an [errand](Errand) for its worker. One that comes too late finds the ring gone, and with
-//! it all that it had registered.
+//! Anything else that is to be done to a ring is an [errand](Errand) for its worker. An errand that comes too late finds the ring
+//! gone, and with it all that it had registered.
 //!
 //! Lock order: the queue, and the list of errands; leaves, each taken alone.
 
@@ -47,10 +47,10 @@ use crate::{
     },
 };
 
-/// Requests that may wait for each that can be in flight.
+/// How many requests may wait for each that can be in flight.
 const QUEUED_PER_SLOT: usize = 4;
 
-/// How long the end of a lost ring with nothing in flight is waited for, so that its doorbell can go.
+/// How long to wait for the end of a lost ring with nothing in flight, so that its doorbell can be freed.
 const DOORBELL_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One ring, with the thread that owns it.
@@ -68,7 +68,7 @@ pub(super) struct RingShared<L: Lease> {
     /// What the worker is to do to its ring; `None` when that is gone.
     errands: Mutex<Option<Vec<Errand>>>,
     any_errands: AtomicBool,
-    /// Why the ring is of no use any more, once it is not.
+    /// Why the ring can no longer be used, once that is so.
     lost: OnceLock<String>,
     /// Does by plain calls what a ring cannot.
     beside: Arc<Threads<L>>,
@@ -77,9 +77,9 @@ pub(super) struct RingShared<L: Lease> {
 
 /// What the worker is to do to its ring beside requests.
 pub(super) enum Errand {
-    /// The file is closed: let go of it.
+    /// The file is closed: the ring is to release it.
     Forget(FileId),
-    /// The registered buffer of this number is another from here on; who waits is told what came of it.
+    /// The registered buffer of this number is another from here on; the thread that waits is told what came of it.
     SetChunk(u16, Chunk, mpsc::SyncSender<io::Result<()>>),
 }
 
@@ -121,14 +121,14 @@ impl<L: Lease> UringWorker<L> {
         Ok((Self { shared, handle: Mutex::new(Some(handle)) }, fd, abilities))
     }
 
-    /// Why the ring is of no use any more, once it is not.
+    /// Returns why the ring is of no use any more, once it is not.
     pub(super) fn lost(&self) -> Option<&str> {
         self.shared.lost.get().map(String::as_str)
     }
 }
 
 impl<L: Lease> RingShared<L> {
-    /// The worker thread.
+    /// Runs the worker thread.
     fn run(
         &self,
         options: &UringOptions,
@@ -162,12 +162,12 @@ impl<L: Lease> RingShared<L> {
         } else if let Some(doorbell) = doorbell
             && !witness.ends_within(DOORBELL_PATIENCE)
         {
-            // A forked process has the ring open, too. Its end is nothing to wait for.
+            // A forked process has the ring open, too: its end is not waited for.
             mem::forget(doorbell);
         }
     }
 
-    /// Takes in that the ring has served its time, or is lost.
+    /// Ends the worker: the ring has served its time, or is lost.
     fn end(&self, served: Result<io::Result<()>>) {
         let lost = match served {
             Ok(Ok(())) => None,
@@ -176,7 +176,7 @@ impl<L: Lease> RingShared<L> {
         };
         if let Some(reason) = lost {
             events::ring_lost(&self.counters.pool, &reason);
-            // From here on nobody comes any more; who was on the way finds the door closed.
+            // From here on no request comes any more; one that was on the way finds the queue closed.
             let _ = self.lost.set(reason);
         }
         let mut queue = self.queue.lock();
@@ -184,7 +184,7 @@ impl<L: Lease> RingShared<L> {
         let mut waiting = queue.backlog.take_all();
         drop(queue);
         self.do_beside(&mut waiting);
-        // Those who wait for one are told by its end.
+        // The threads that wait for one are told by its end.
         let late = self.errands.lock().take();
         drop(late);
     }
@@ -197,12 +197,12 @@ impl<L: Lease> RingShared<L> {
         }
     }
 
-    /// Whether there are errands to be [run](Self::take_errands).
+    /// Returns whether there are errands to be [run](Self::take_errands).
     pub(super) fn has_errands(&self) -> bool {
         self.any_errands.load(Ordering::SeqCst)
     }
 
-    /// The errands that came since this was last asked.
+    /// Takes the errands that came since this was last asked.
     pub(super) fn take_errands(&self) -> Vec<Errand> {
         self.any_errands.store(false, Ordering::SeqCst);
         self.errands.lock().as_mut().map(mem::take).unwrap_or_default()
@@ -221,7 +221,7 @@ impl<L: Lease> RingShared<L> {
     fn admit(&self, requests: &mut dyn Iterator<Item = Operation<L>>) -> Option<Operation<L>> {
         let mut queue = self.queue.lock();
         let admitted = queue.admit(requests, &self.counters);
-        // What cannot go now can go when something in flight is over, and that wakes the worker anyhow.
+        // A request that cannot go now can go when something in flight is over, and that wakes the worker anyhow.
         let wake = admitted.queued > 0 && queue.backlog.has_next();
         drop(queue);
         if wake {

@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A page that has all uses, at rest.
+/// Makes a page with a full usage count, unpinned.
 fn used() -> State {
     State(valid().0 | USAGE)
 }

@@ -7,7 +7,7 @@ mod victims;
 
 use super::*;
 
-/// What a word says by single bits.
+/// The meaning of a word's single bits.
 const FLAGS: [u64; 17] = [
     READY,
     BIASED,
@@ -28,7 +28,7 @@ const FLAGS: [u64; 17] = [
     LENT,
 ];
 
-/// The states a frame goes through in its life, by name.
+/// The first of the states of a frame's life, which follow by name.
 fn free() -> State {
     State::FREE
 }
@@ -143,7 +143,7 @@ fn what_must_never_be_is_not_gone_on_with() {
     State(VALID | READING).assert_sound();
 }
 
-/// Every state that the invariants allow, with one at the most of what is counted.
+/// Returns every state that the invariants allow, with one at the most of what is counted.
 fn sound_states() -> impl Iterator<Item = State> {
     let bits: Vec<u64> = FLAGS.into_iter().chain([PIN, USED, SHARE]).collect();
     let word =
@@ -151,7 +151,7 @@ fn sound_states() -> impl Iterator<Item = State> {
     (0..1 << (FLAGS.len() + 3)).map(word).map(State).filter(|state| state.unsound().is_none())
 }
 
-/// As far as a step says by itself where it is allowed.
+/// For those steps whose own result says where they are allowed.
 #[test]
 fn no_step_that_is_allowed_leads_out_of_the_invariants() {
     type TableStep = fn(State) -> Option<State>;
@@ -240,7 +240,7 @@ fn a_change_during_a_write_is_not_forgotten() {
     assert!(writing().end_write(false).is_dirty(), "a failed write forgets nothing");
 }
 
-/// A write that ends takes along what it was, and nothing else; one that fails leaves the page dirty, whatever it was.
+/// The end of a write clears what the write had set, and nothing else; one that fails leaves the page dirty, whatever it was.
 #[test]
 fn the_end_of_a_write_clears_what_the_write_had_set() {
     let rest = VALID | PIN | USED | AHEAD | LATCH_WAITERS | IO_WAITERS | ORPHAN;

@@ -14,7 +14,7 @@ fn only_an_idle_clean_frame_can_be_claimed() {
     }
 }
 
-/// The next page begins with none of the former's uses and marks. Waiters and the end of the pool are not the page's.
+/// The next page begins with none of the former's uses and marks. Waiters and the end of the pool do not belong to the page.
 #[test]
 fn a_claim_leaves_nothing_of_the_page() {
     for of_the_page in [0, USED, USAGE, AHEAD, READY, READ_ONLY, KEEPS_LSN] {

@@ -1,4 +1,4 @@
-//! Whose turn it is to give up a page, and who is spared.
+//! Which frame's turn it is to give up a page, and which is spared.
 
 use super::*;
 
