@@ -1,4 +1,4 @@
-//! Page codecs: what is done to a page's bytes on their way to and from disk.
+//! Page codecs: changes of a page's bytes on their way to and from disk.
 
 use std::fmt;
 
@@ -6,22 +6,24 @@ use crate::id::PageAddress;
 
 /// Changes pages on their way to disk and back: checksums, encryption, compression within the page.
 ///
-/// A checksum finds pages that are torn, damaged or in the wrong place, when they are read. It cannot find a *lost write*: where
-/// the disk reported a write and kept the older page, that page is whole and in its place. Only something outside it can tell,
-/// such as an engine that keeps each page's LSN with what refers to the page. To put a torn page right takes
-/// [`TornPages`](crate::options::TornPages), or images of pages in the engine's log, with which redo [overwrites](crate::BufferPool::overwrite) them.
+/// A checksum finds pages that are torn, damaged or in the wrong place, when they are read. It cannot find a *lost write*: if the
+/// disk reported a write and kept the older page, that page is whole and in its place. Only something outside the page can find
+/// that, such as an engine that keeps each page's LSN beside the reference to the page. To repair a torn page takes
+/// [`TornPages`](crate::options::TornPages), or images of pages in the engine's log, with which redo
+/// [overwrites](crate::BufferPool::overwrite) them.
 ///
-/// A sealed page has as many bytes as the page. What a codec adds (a checksum, a nonce, an authentication tag) lies in bytes that the engine
-/// leaves alone.
+/// A sealed page has as many bytes as the page. What a codec adds (a checksum, a nonce, an authentication tag) is kept in bytes
+/// that the engine does not use.
 ///
 /// # Encryption
-/// A codec that encrypts must *authenticate* too: each page that was damaged, torn or put elsewhere has to be refused, since the pool's
-/// [recovery](crate::options::TornPages) takes for whole what the codec opens. So it takes an AEAD, with the page's address as associated data and a nonce that is
-/// new for each call of `seal`. `examples/encrypted` is such a codec. What is encrypted are the pages in their files and in the doublewrite
-/// area, not the frames in memory, and nothing that the engine writes by itself, such as its log.
+/// A codec that encrypts must *authenticate* too. It must refuse each page that was damaged, torn or moved, since the pool's
+/// [recovery](crate::options::TornPages) accepts as whole each page that the codec opens. So it takes an AEAD, with the page's
+/// address as associated data and a nonce that is new for each call of `seal`. `examples/encrypted` is such a codec. The pages in
+/// their files and in the doublewrite area are encrypted. The frames in memory are not, and neither is what the engine writes by
+/// itself, such as its log.
 ///
-/// Both calls come without any lock of the pool held, from several threads at once, and must not call back into it. A call that panics fails
-/// the operation ([`Error::Panicked`](crate::Error::Panicked)).
+/// The pool makes both calls without holding any of its locks, from several threads at once. They must not call the pool. A call
+/// that panics fails the operation ([`Error::Panicked`](crate::Error::Panicked)).
 ///
 /// # Examples
 /// Pages that are scrambled, and end in a checksum:
@@ -58,20 +60,20 @@ use crate::id::PageAddress;
 /// # }
 /// ```
 pub trait PageCodec: Send + Sync + 'static {
-    /// Makes a copy of the page ready for disk. The page in its frame stays as it is.
+    /// Seals a copy of the page for the disk. The page in its frame stays as it is.
     ///
     /// Each write of a page seals it anew. Pages that are [added](crate::BufferPool::extend) to a file are sealed too, as pages of zeros.
     fn seal(&self, at: PageAddress, page: &mut [u8]);
 
-    /// Verifies a page that was just read, and changes its bytes in place into those that were sealed. The thread that wants the page calls it,
-    /// once for each read, before any thread sees the page.
+    /// Verifies a page that was just read, and changes its bytes in place into those that were sealed. The thread that wants the
+    /// page makes this call, once for each read, before any thread sees the page.
     ///
-    /// A page of zeros was never sealed, or is lost: a codec should refuse it. Where files have such pages they are opened with
-    /// [`OpenOptions::sparse`](crate::OpenOptions::sparse), and the codec is not asked about a page of zeros.
+    /// A page of zeros was never sealed, or is lost: a codec should refuse it. Open files that have such pages with
+    /// [`OpenOptions::sparse`](crate::OpenOptions::sparse); then the pool does not ask the codec about a page of zeros.
     ///
     /// # Errors
-    /// Why this page cannot be trusted; becomes [`Error::Corrupt`](crate::Error::Corrupt). Its bytes, however far they were changed, are shown to
-    /// no thread, and the next access reads it again.
+    /// Why this page cannot be trusted; becomes [`Error::Corrupt`](crate::Error::Corrupt). The pool shows its bytes, changed or
+    /// not, to no thread, and the next access reads the page again.
     fn open(&self, at: PageAddress, page: &mut [u8]) -> Result<(), String>;
 }
 
@@ -81,11 +83,11 @@ impl fmt::Debug for dyn PageCodec {
     }
 }
 
-/// Seals each page with a CRC32C over its address and contents, kept in the page's last four bytes, which the engine must
-/// leave alone.
+/// A codec that seals each page with a CRC32C over its address and contents. The checksum is in the page's last four bytes, which
+/// the engine must not use.
 ///
-/// Finds torn, flipped, misplaced and zeroed pages (C9). It cannot find a lost write, where the disk kept an older version of the very
-/// page: nothing in the page itself can.
+/// Finds torn, flipped, misplaced and zeroed pages (C9). It cannot find a lost write, where the disk kept an older version of the
+/// same page: nothing in the page itself can.
 #[cfg(feature = "crc32c")]
 #[derive(Copy, Clone, Debug, Default)]
 pub struct Crc32c;
@@ -99,7 +101,7 @@ impl Crc32c {
         let seed = crc32c::crc32c(&at.tag.to_le_bytes());
         let block = if seeded!("checksum_without_the_block") { 0 } else { at.block.0 };
         let seed = crc32c::crc32c_append(seed, &block.to_le_bytes());
-        // Never 0, so that a page of zeros has never a checksum that is right.
+        // Never 0, so a page of zeros never has a right checksum.
         crc32c::crc32c_append(seed, body).max(1)
     }
 }

@@ -1,4 +1,4 @@
-//! What a person should hear of: spans and events through `tracing` where that feature is on, else nothing.
+//! What an operator should know: spans and events through `tracing` if that feature is on, else nothing.
 //!
 //! All of them are defined here, once. `events.md`, a part of the crate's documentation, lists them; a test keeps the two equal.
 //!
@@ -21,7 +21,7 @@ macro_rules! events {
         $(
             $(#[doc = $doc])*
             #[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
-            // Some are of a ring alone.
+            // Some are used by a ring alone.
             #[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
             pub(crate) fn $name($($field: $type),*) {
                 #[cfg(feature = "tracing")]
@@ -63,11 +63,11 @@ events! {
     WARN not_registered(pool: &str = pool, what: &str = what, reason: &str = reason)
         "not registered with the ring: each transfer takes more CPU";
 
-    /// A ring is of no use any more: what it did is done by threads.
+    /// A ring cannot be used any more: threads do its work.
     WARN ring_lost(pool: &str = pool, reason: &str = reason)
         "a ring of io_uring was given up: what it did is done by worker threads";
 
-    /// There is no thread for requests, so that the threads that ask do them.
+    /// There is no thread for requests, so the threads that ask make them.
     WARN no_io_thread(pool: &str = pool, reason: &str = reason)
         "no thread for I/O can be started: the threads that ask do it themselves";
 
@@ -81,7 +81,7 @@ events! {
         direct: bool = direct,
     ) "file opened";
 
-    /// A file does without something that was preferred.
+    /// A file does without an option that was preferred.
     WARN file_fell_back(
         pool: &str = pool,
         file: FileId = file.get(),
@@ -107,14 +107,14 @@ events! {
         took_seconds: f64 = took_seconds,
     ) "slow I/O";
 
-    /// A call ends since no frame could be had.
+    /// A call fails since no frame came free.
     WARN no_frame(pool: &str = pool, error: &Error = display(error)) "no frame came free";
 
-    /// The background writer could not write something, and rests.
+    /// The background writer could not write a page, and pauses.
     WARN cleaning_failed(pool: &str = pool, error: &Error = display(error))
         "the background writer could not write dirty pages and will try again";
 
-    /// A checkpoint is through.
+    /// A checkpoint ended.
     INFO checkpoint_done(
         pool: &str = pool,
         pages_written: u64 = pages_written,
@@ -147,22 +147,23 @@ events! {
     /// The pool keeps the number of frames that it has.
     WARN resize_failed(pool: &str = pool, frames: u32 = frames, error: &Error = display(error)) "resize failed";
 
-    /// For the first time a page was changed without a log position, in a pool with a log.
+    /// A page was changed without a log position for the first time, in a pool with a log.
     WARN unlogged_change(pool: &str = pool, page: PageId = display(page))
         "a page was changed without set_lsn in a pool with a log; further ones are only counted";
 
-    /// Writes that had failed were repeated from their copies, and failed again: the area keeps those, and soon has no room for others.
+    /// Writes that had failed were repeated from their copies, and failed again: the area keeps these copies, and soon has no room
+    /// for others.
     ERROR copies_needed(pool: &str = pool, path: &Path = display(path.display()), error: &Error = display(error))
         "pages that cannot be written keep their copies in the doublewrite area";
 
-    /// A file had copies of pages in the doublewrite area, and so many of its pages were not as their copies.
+    /// A file had copies of pages in the doublewrite area, and this number of its pages differed from their copies.
     WARN pages_restored(pool: &str = pool, path: &Path = display(path.display()), pages: u64 = pages)
         "pages were restored after a crash";
 
-    /// A waker of a task panicked. The pool goes on; the task may wait for ever.
+    /// A waker of a task panicked. The pool continues; the task may wait for ever.
     ERROR waker_panicked() "a task's waker panicked: has its executor gone?";
 
-    /// A shutdown is through.
+    /// A shutdown ended.
     INFO pool_shut_down(
         pool: &str = pool,
         pages_written: u64 = pages_written,
@@ -179,7 +180,7 @@ events! {
         "dirty pages were thrown away: the pool was dropped without shutdown(Shutdown::Flush)";
 }
 
-/// Spans: each lasts while the value is there that its function gives.
+/// Spans: each lasts as long as the value that its function returns.
 pub(crate) mod spans {
     use std::{path::Path, time::Duration};
 
@@ -242,13 +243,13 @@ pub(crate) mod spans {
         /// Opening a file.
         INFO open_file(pool: &str = pool, path: &Path = display(path.display()));
 
-        /// A checkpoint, the wait for its turn included.
+        /// A checkpoint, including the wait for its turn.
         INFO checkpoint(
             pool: &str = pool,
             spread_over_seconds: Option<Duration> = spread_over_seconds.map(|over| over.as_secs_f64()),
         );
 
-        /// A change of the number of frames, the wait for its turn included.
+        /// A change of the number of frames, including the wait for its turn.
         INFO resize(pool: &str = pool, frames: u32 = frames);
 
         /// A shutdown.
@@ -263,7 +264,7 @@ pub(crate) struct AskingSpan {
 }
 
 impl AskingSpan {
-    /// Returns the calling thread's.
+    /// Returns the span of the calling thread.
     pub(crate) fn current() -> Self {
         Self {
             #[cfg(feature = "tracing")]
@@ -287,7 +288,7 @@ impl AskingSpan {
     }
 }
 
-/// Returns how long that is, as events tell it.
+/// Returns a duration in seconds, as events report it.
 pub(crate) fn seconds(time: Duration) -> f64 {
     time.as_secs_f64()
 }
@@ -296,7 +297,7 @@ pub(crate) fn seconds(time: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    /// Level, kind and fields of each row of the documentation, by name, where the text is told, too.
+    /// Returns level, name, fields and text of each row of the documentation.
     fn rows() -> Vec<(String, String, String, String)> {
         let rows = include_str!("events.md").lines().filter_map(|line| {
             let cells: Vec<_> = line.strip_prefix("| `")?.split(" | ").map(str::trim).collect();

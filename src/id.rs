@@ -8,20 +8,20 @@ use crate::error::{ConfigError, Result};
 
 /// A file that a pool has open.
 ///
-/// Given out by [`BufferPool::open_file`](crate::BufferPool::open_file) and never given twice by one pool, so a page of a
-/// closed file can never be mistaken for a page of a later one.
+/// Returned by [`BufferPool::open_file`](crate::BufferPool::open_file), and never used twice by one pool. So a page of a closed
+/// file can never be mistaken for a page of a later file.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FileId(pub(crate) u32);
 
 impl FileId {
-    /// The number inside, for logs and for an engine's own tables.
+    /// Returns the number inside, for logs and for an engine's own tables.
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
     }
 
-    /// Returns the pages of the file at these blocks, in their order: what [`read_stream`](crate::BufferPool::read_stream) and
-    /// [`prefetch`](crate::BufferPool::prefetch) are given.
+    /// Returns the pages of the file at these blocks, in their order: the argument of
+    /// [`read_stream`](crate::BufferPool::read_stream) and [`prefetch`](crate::BufferPool::prefetch).
     ///
     /// ```
     /// # fn of(pool: &ringpool::BufferPool, file: ringpool::FileId) {
@@ -45,7 +45,7 @@ pub struct FilePages<I> {
 }
 
 impl<I> FilePages<I> {
-    /// Returns the iterator of the blocks, to tell it what else is wanted.
+    /// Returns the iterator of the blocks, to tell it which blocks are wanted next.
     pub fn blocks_mut(&mut self) -> &mut I {
         &mut self.blocks
     }
@@ -80,7 +80,7 @@ impl fmt::Display for FileId {
 pub struct BlockNo(pub u32);
 
 impl BlockNo {
-    /// The block that follows, or `None` at the end of the number space.
+    /// Returns the block that follows, or `None` at the end of the number space.
     #[must_use]
     pub const fn next(self) -> Option<Self> {
         match self.0.checked_add(1) {
@@ -102,7 +102,7 @@ impl fmt::Display for BlockNo {
     }
 }
 
-/// A page: a block of a file. What PostgreSQL calls a buffer tag.
+/// A page: a block of a file. PostgreSQL calls it a buffer tag.
 ///
 /// Ordered by file, then block, which is the order in which write-out sorts.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -114,20 +114,20 @@ pub struct PageId {
 }
 
 impl PageId {
-    /// The page of `file` at `block`.
+    /// Makes the id of the page of `file` at `block`.
     #[must_use]
     #[inline]
     pub fn new(file: FileId, block: impl Into<BlockNo>) -> Self {
         Self { file, block: block.into() }
     }
 
-    /// Both numbers in one word, the file in the upper half. Orders as the page does.
+    /// Returns both numbers in one word, the file in the upper half. Words sort as pages do.
     #[inline]
     pub(crate) const fn to_word(self) -> u64 {
         ((self.file.0 as u64) << 32) | self.block.0 as u64
     }
 
-    /// The page that [`to_word`](Self::to_word) packed.
+    /// Returns the page that [`to_word`](Self::to_word) packed.
     #[inline]
     pub(crate) const fn from_word(word: u64) -> Self {
         Self { file: FileId((word >> 32) as u32), block: BlockNo(word as u32) }
@@ -143,7 +143,7 @@ impl PageId {
         word ^ (word >> 33)
     }
 
-    /// True where `next` is the block right behind this one, so that one transfer can cover both.
+    /// Returns whether `next` is the block right behind this one, so that one transfer can cover both.
     pub(crate) fn is_followed_by(self, next: Self) -> bool {
         self.file == next.file && self.block.next() == Some(next.block)
     }
@@ -155,11 +155,11 @@ impl fmt::Display for PageId {
     }
 }
 
-/// A position in the engine's write-ahead log, which rises from record to record. What its number counts is the engine's choice: bytes, or
-/// records.
+/// A position in the engine's write-ahead log, which rises from record to record. The engine chooses what its number counts: bytes,
+/// or records.
 ///
-/// The pool uses it in two ways, and a [`LogRecord`] has both. A page is written when the log is durable up to where the record of its last change
-/// **ends**. Redo starts where the record of its first change **begins**.
+/// The pool uses it in two ways, and a [`LogRecord`] has both. The pool writes a page when the log is durable up to the **end** of
+/// the record of the page's last change. Redo starts at the **begin** of the record of its first change.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
@@ -170,8 +170,7 @@ impl Lsn {
 
 /// The record of a change: where it begins and where it ends in the log.
 ///
-/// Made of a range where positions count bytes, and of a single number where they count records, which is where such a record
-/// begins and ends.
+/// Made from a range if positions count bytes. Made from a single number if they count records: the record begins and ends there.
 ///
 /// ```
 /// use ringpool::{LogRecord, Lsn};
@@ -251,14 +250,14 @@ impl PageSize {
         ConfigError::new("page_size", given, advice)
     }
 
-    /// The size in bytes.
+    /// Returns the size in bytes.
     #[must_use]
     #[inline]
     pub const fn bytes(self) -> usize {
         self.0 as usize
     }
 
-    /// The offset in its file of the first byte of `block`. Cannot overflow: at most 2^32 blocks of 2^16 bytes.
+    /// Returns the offset in its file of the first byte of `block`. Cannot overflow: at most 2^32 blocks of 2^16 bytes.
     pub(crate) const fn offset_of(self, block: BlockNo) -> u64 {
         block.0 as u64 * self.0 as u64
     }
@@ -282,8 +281,8 @@ impl fmt::Display for PageSize {
 impl FromStr for PageSize {
     type Err = ConfigError;
 
-    /// Reads a number of bytes, or of KiB with `k`, `kB` or `KiB` behind it (1024 bytes each, as PostgreSQL has it), whatever the case of
-    /// the letters.
+    /// Reads a number of bytes, or of KiB with `k`, `kB` or `KiB` behind it (1,024 bytes each, as in PostgreSQL), in upper or lower
+    /// case.
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let lower = text.trim().to_ascii_lowercase();
         let digits = lower.bytes().take_while(u8::is_ascii_digit).count();
@@ -308,19 +307,19 @@ impl FrameNo {
     }
 }
 
-/// Where a page lives, in terms that outlast a run of the program: what a checksum is seeded with, so that a page found in
+/// The position of a page, in terms that stay the same when the program runs again. A checksum is seeded with it, so that a page in
 /// the wrong place is recognised.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct PageAddress {
-    /// The number the engine gave the file in [`OpenOptions::tag`](crate::OpenOptions::tag).
+    /// The number that the engine gave the file in [`OpenOptions::tag`](crate::OpenOptions::tag).
     pub tag: u64,
     /// The block.
     pub block: BlockNo,
 }
 
 impl PageAddress {
-    /// The page at `block` of the file with this tag.
+    /// Makes the address of the page at `block` of the file with this tag.
     #[must_use]
     pub fn new(tag: u64, block: impl Into<BlockNo>) -> Self {
         Self { tag, block: block.into() }

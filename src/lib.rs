@@ -1,8 +1,8 @@
 //! A buffer manager for storage engines: a page cache whose frames are io_uring's registered buffers.
 //!
-//! A [`BufferPool`] holds fixed-size pages of files in a fixed set of frames. Pages are **pinned** to use them, **latched** to
-//! read or change their bytes, and written back in sorted batches, behind the engine's log. Reads that will be needed are
-//! started ahead, as batches. All of it works from plain threads and from tasks of any async runtime.
+//! A [`BufferPool`] keeps fixed-size pages of files in a fixed set of frames. Pages are **pinned** to use them, and **latched** to
+//! read or change their bytes. The pool writes them back in sorted batches, behind the engine's log. It starts reads ahead, as
+//! batches. All of it works from plain threads and from tasks of any async runtime.
 //!
 //! ```
 //! use std::num::NonZeroU32;
@@ -54,33 +54,34 @@
 //! * **C3** A failed write leaves the page dirty and resident.
 //! * **C4** A failed sync is sticky: no later sync or checkpoint reports success for that file until it is reopened.
 //! * **C5** Memory and descriptors belong to the pool until the kernel has answered, whatever is dropped meanwhile.
-//! * **C6** No unbounded wait, spin or queue: with all frames pinned a fetch ends in [`Error::AllPinned`], with
-//!   a disk that does not answer in [`Error::NoFrame`].
+//! * **C6** No unbounded wait, spin or queue. With all frames pinned a fetch ends in [`Error::AllPinned`]. With a disk that does
+//!   not answer it ends in [`Error::NoFrame`].
 //! * **C7** Every I/O method gives the same results; which is in use, and why, is in the [`Stats`](stats::Stats).
 //! * **C8** With a [`Wal`], no page reaches the disk before the log is durable up to its LSN.
 //! * **C9** With a [`PageCodec`], a torn, flipped or misplaced page is an error, never data.
 //! * **C10** What callers do (panic in a waker, an iterator, a codec or a log; forget a guard or a future; leave a task unpolled;
-//!   fork; send signals) harms no other caller. What is asked of wakers stands below.
+//!   fork; send signals) harms no other caller. What the pool asks of wakers is below.
 //!
-//! What a latch cannot promise: a thread that waits for a page while it holds a latch that the page's holder waits for has made
-//! a deadlock. Latch pages in one order, hold latches briefly, and never across an `.await` of another page.
+//! What a latch cannot promise: a thread that waits for a page, while it holds a latch that the page's holder waits for, is in a
+//! deadlock. Latch pages in one order, hold latches briefly, and never hold one across an `.await` of another page.
 //!
-//! What the pool asks of a task's [`Waker`](std::task::Waker): that it returns soon, as every executor's does. The pool's own threads
-//! call it, the submission worker among them, through which all reads and writes of an io_uring pool go. A waker that sleeps delays
-//! them all; one that waits for a page of the same pool waits for ever. It may panic, and may own or drop pins and pools.
+//! What the pool asks of a task's [`Waker`](std::task::Waker): that it returns soon, as every executor's does. The pool's own
+//! threads call it. The submission worker is among them, and all reads and writes of an io_uring pool go through that thread. A
+//! waker that sleeps delays them all. A waker that waits for a page of the same pool waits for ever. A waker may panic, and may own
+//! or drop pins and pools.
 //!
-//! What the pool leaves to its process: a write beyond `RLIMIT_FSIZE` raises `SIGXFSZ`, which ends a process that does not ignore it.
-//! Ignore that signal, and such a write or extension is an error (`EFBIG`) like that of a full disk.
+//! What the pool leaves to its process: a write beyond `RLIMIT_FSIZE` raises `SIGXFSZ`, which ends a process that does not ignore
+//! it. If the process ignores that signal, such a write or extension is an error (`EFBIG`), like that of a full disk.
 //!
-//! Where the system gives no thread, the calling thread does the work (C7). The standard library makes one exception: where a thread
-//! can be had, and then no memory for the stack on which it handles signals, it ends the whole process. The pool starts threads as
-//! it is built, and others on demand: for what tasks wait for, and for requests beside a ring. So leave some memory free under a limit of the
-//! address space (`RLIMIT_AS`).
+//! If the system gives no thread, the calling thread does the work (C7). The standard library makes one exception: it ends the
+//! whole process if it can start a thread, but has no memory for the stack on which that thread handles signals. The pool starts
+//! threads when it is built. It starts others on demand: for what tasks wait for, and for requests beside a ring. So leave some
+//! memory free under a limit of the address space (`RLIMIT_AS`).
 //!
 //! # Where things are
 //!
-//! At the root stands what nearly every engine names. The rest is in modules by subject: [`options`], [`stats`], [`pending`] (what to wait
-//! for), [`report`] (what operations tell in the end), [`stream`], `testing`, and the [`guide`].
+//! The root has what nearly every engine names. The other items are in modules by subject: [`options`], [`stats`], [`pending`]
+//! (what to wait for), [`report`] (what operations return when they are done), [`stream`], `testing`, and the [`guide`].
 //!
 //! # Features
 //!
@@ -88,9 +89,9 @@
 //! |---|---|
 //! | `uring` (default) | the io_uring method, on Linux; without it the pool uses worker threads |
 //! | `crc32c` | [`Crc32c`](PageCodec), a codec that seals pages with a checksum seeded by their address |
-//! | `tracing` | [spans and events](#spans-and-events) for what a person should hear of |
+//! | `tracing` | [spans and events](#spans-and-events) for what an operator should know |
 //! | `metrics` | `Stats::publish` and `FileStats::publish`: snapshots as counters and gauges of the `metrics` facade, by pool and by file |
-//! | `testing` | a simulated disk with faults and crash images, for an engine's own tests; one that does nothing |
+//! | `testing` | a simulated disk with faults and crash images, for an engine's own tests; a disk that does nothing |
 //!
 //! No feature changes what the others do. `unsafe` is confined to a few modules, each block with its reason.
 #![doc = include_str!("events.md")]
@@ -102,7 +103,7 @@ compile_error!(
     "ringpool builds for Linux, and with its worker and sync methods for macOS; not for this system"
 );
 
-// First, for the macro of its bugs on purpose.
+// First, for the macro of the seeded bugs.
 #[macro_use]
 mod sync;
 
@@ -111,7 +112,7 @@ mod error;
 mod events;
 mod files;
 mod id;
-// Some of it serves the ring alone.
+// Some of it is used by the ring alone.
 mod api;
 mod buffer;
 #[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
@@ -149,7 +150,7 @@ pub use self::{
     },
 };
 
-/// Options that few engines set, beside those at the root: [`BufferPool::builder`], [`OpenOptions`] and [`IoMethod`] take them.
+/// Options that few engines set, beside those at the root: of [`BufferPool::builder`], [`OpenOptions`] and [`IoMethod`].
 pub mod options {
     pub use crate::{
         buffer::frame::unlogged::UnloggedChanges,
@@ -177,7 +178,7 @@ pub mod stats {
     };
 }
 
-/// What the methods of a [`BufferPool`] return to be waited for or awaited, beside [`Completion`].
+/// The values that methods of a [`BufferPool`] return, to wait for or to await, beside [`Completion`].
 pub mod pending {
     pub use crate::{
         api::tasks::ShuttingDown,

@@ -1,4 +1,4 @@
-//! Write-ahead log before data: the hook by which the pool asks the engine's log to be ahead of its pages.
+//! Write-ahead log before data: the hook by which the pool has the engine's log made durable before its pages are written.
 
 use std::io;
 
@@ -6,29 +6,33 @@ use crate::id::Lsn;
 
 /// The engine's write-ahead log, as far as the pool needs it.
 ///
-/// Before a batch of pages is written, the log is asked once to be durable up to the highest LSN among them (C8). Called from
-/// whichever thread writes out: a checkpoint's, the background writer's, one that waits for a frame, never the I/O worker's. (Where a
-/// task finds no clean frame and nobody cleans any, that is the thread that polls it: keep a background writer.) Several threads may call at once, also for
-/// positions that a call of another thread is about to reach. The log must not call back into the pool, which may be waiting for it with pages in hand.
+/// Before the pool writes a batch of pages, it asks the log once to be durable up to the highest LSN among them (C8). The call
+/// comes from the thread that writes out: the thread of a checkpoint, the background writer, or a thread that waits for a frame,
+/// never an I/O worker. (If a task finds no clean frame and there is no background writer, it is the thread that polls the task:
+/// keep a background writer.) Several threads may call at once, also for positions that a call of another thread is about to reach.
+/// The log must not call the pool, which may hold pages while it waits for the log.
 ///
-/// The pool knows of a record by [`set_lsn`](crate::PageWrite::set_lsn) alone. A page that is changed without that call is written
+/// The pool knows of a record by [`set_lsn`](crate::PageWrite::set_lsn) alone. It writes a page that is changed without that call
 /// without asking the log: one forgotten line is lost data, or data that no record explains. So each such change is counted in
-/// [`Counts::unlogged_changes`](crate::stats::Counts::unlogged_changes), and [where the engine asks for it](crate::options::UnloggedChanges::Refuse) the
-/// page is not written. Changes that need no record (a hint, a free-space map, a temporary file) say so by
-/// [`Lsn::UNLOGGED`].
+/// [`Counts::unlogged_changes`](crate::stats::Counts::unlogged_changes), and the page is not written if [the engine asks for
+/// that](crate::options::UnloggedChanges::Refuse). For a change that needs no record (a hint, a free-space map, a temporary file)
+/// state [`Lsn::UNLOGGED`].
 ///
-/// [`DurableLsn`](crate::DurableLsn) is the part of a group commit that every log needs: threads, tasks and this trait wait there for one sync.
+/// [`DurableLsn`](crate::DurableLsn) is the part of a group commit that every log needs: threads, tasks and this trait wait there
+/// for one sync.
 ///
-/// The pool can keep the LSN of each page in the page: [`Builder::page_lsn`](crate::Builder::page_lsn). Then a page may need the log up to
-/// a record of an earlier life, so a log says from the start how far it is durable.
+/// The pool can keep the LSN of each page in the page: [`Builder::page_lsn`](crate::Builder::page_lsn). Then a page may need the
+/// log up to a record from before a restart, so a log must know from the start how far it is durable.
 pub trait Wal: Send + Sync + 'static {
-    /// Up to where the log is durable: all records that [end](crate::LogRecord::end) there or before. Asked first, so it should be cheap.
+    /// Returns the position up to which the log is durable: all records that [end](crate::LogRecord::end) there or before. The pool
+    /// asks this first, so it should be cheap.
     fn flushed_lsn(&self) -> Lsn;
 
-    /// Makes the log durable at least up to `up_to`, which is where a record [ends](crate::LogRecord::end), and returns how far it is now.
+    /// Makes the log durable at least up to `up_to`, where a record [ends](crate::LogRecord::end), and returns how far it is
+    /// durable now.
     ///
     /// # Errors
-    /// Whatever the log's own I/O says. The pages then stay dirty, and who asked for them to be written gets
+    /// The failure of the log's own I/O. The pages then stay dirty, and the call that wanted them written returns
     /// [`Error::Wal`](crate::Error::Wal).
     fn flush(&self, up_to: Lsn) -> io::Result<Lsn>;
 }

@@ -1,14 +1,14 @@
-//! What works for a pool behind the scenes: the background writer, and the threads of its jobs.
+//! The background work of a pool: the background writer, and the threads of its jobs.
 //!
-//! It ends with the last clone of the pool, or when the pool is shut down, and who does that waits for it: what was begun goes on to
-//! its end, in haste, and nothing new is begun. So once the pool is gone nothing of it writes any more, and its files may be opened
-//! anew at once. How long that takes is up to the disk alone, as with the requests in flight, since from then on nothing here
-//! [waits for a caller](crate::sync::pool_end).
+//! It ends with the last clone of the pool, or when the pool is shut down, and the thread that does that waits for it. What was
+//! begun continues to its end, in haste, and nothing new is begun. So once the pool is gone none of it writes any more, and its
+//! files may be opened again at once. How long that takes depends on the disk alone, as with the requests in flight, since from
+//! then on none of it [waits for a caller](crate::sync::pool_end).
 //!
 //! The pool's own threads call wakers, logs and codecs, and any of those may hold the last clone. Such a thread would wait for
-//! itself, so it only begins the end: what is under way ends by itself, and the last of it takes the pool's memory along.
+//! itself, so it only begins the end: what is under way ends by itself, and the last of it frees the pool's memory.
 //!
-//! What a user still has of the pool (futures, streams) is no part of this and goes on by itself.
+//! Futures and streams of the pool that a caller still holds are no part of this, and continue by themselves.
 
 use crate::{
     runtime::shared::Shared,
@@ -26,11 +26,11 @@ impl Background {
         Self { writer: WriterThread::start(shared), shared: Arc::clone(shared) }
     }
 
-    /// Ends it, and is back when nothing is under way any more, except on a thread of the pool. Idempotent.
+    /// Ends it, and returns when nothing is under way any more; on a thread of the pool it returns at once. Idempotent.
     pub(crate) fn end(&self) {
         let shared = &self.shared;
         shared.end.reach(EndStage::Ending);
-        // What sleeps sees it now.
+        // Threads that pause see it now.
         shared.checkpoints.wake_the_pausing();
         shared.jobs.threads.wake_all();
         shared.pool.clean_list.look_again();
@@ -40,7 +40,7 @@ impl Background {
         }
     }
 
-    /// Whether what goes on here, or what it waits for, is up to this thread.
+    /// Returns whether this thread runs the background work, or something that the work waits for.
     fn is_run_by(&self, thread: thread::ThreadId) -> bool {
         self.writer.is(thread) || self.shared.jobs.threads.has(thread) || self.shared.method.has(thread)
     }
@@ -48,7 +48,7 @@ impl Background {
 
 impl Drop for Background {
     fn drop(&mut self) {
-        // A process that was forked has none of these threads, and nothing to wait for.
+        // A forked process has none of these threads, and nothing to wait for.
         if self.shared.pool.process.is_current() {
             self.end();
         }

@@ -1,4 +1,4 @@
-//! Building a pool: options in, checked once, everything allocated and started, a pool out.
+//! Building a pool: checks the options once, allocates and starts everything, and makes the pool.
 
 use std::{sync::Arc, time::Duration};
 
@@ -59,7 +59,7 @@ pub struct Builder {
     disk: Box<dyn Disk>,
 }
 
-/// How large the pool is, as it was said: in one of two units.
+/// The size of the pool, as it was set: in one of two units.
 #[derive(Copy, Clone, Default)]
 struct PoolSize {
     frames: Option<u32>,
@@ -67,7 +67,7 @@ struct PoolSize {
 }
 
 impl PoolSize {
-    /// Returns the number of frames, if it was said. `options`: how the two units are set.
+    /// Returns the number of frames, if it was set. `options`: the names of the options that set the two units.
     fn frames(self, options: [&'static str; 2], page_size: PageSize) -> Result<Option<u32>, ConfigError> {
         let [in_frames, in_bytes] = options;
         let Some(bytes) = self.bytes else { return Ok(self.frames) };
@@ -107,114 +107,116 @@ impl Builder {
         }
     }
 
-    /// From how long on a request is slow, unless told otherwise.
+    /// The time from which a request is slow, unless set.
     const SLOW_IO: Duration = Duration::from_secs(1);
 
     /// The default size of a pool.
     const MEMORY: usize = 128 << 20;
 
-    /// Names the pool, for the label `pool` of its metrics and for what it tells `tracing`: choose another name for each pool of the process.
-    /// Unless set it is the number of pools that the process has built so far, this one included: "1", "2".
+    /// Sets the name of the pool, for the label `pool` of its metrics and for its `tracing` events: choose a different name for
+    /// each pool of the process. Default: the number of pools that the process has built so far, this one included: "1", "2".
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// Sets the number of frames, at least 1. Instead of [`memory_bytes`](Self::memory_bytes): to set both is an error.
+    /// Sets the number of frames, at least 1. Use this or [`memory_bytes`](Self::memory_bytes): to set both is an error.
     pub fn frames(mut self, frames: u32) -> Self {
         self.size.frames = Some(frames);
         self
     }
 
-    /// Sets the memory for pages, in bytes: the pool has as many frames as fit into it. At least one page; 128 MiB unless this or
-    /// [`frames`](Self::frames) is set.
+    /// Sets the memory for pages, in bytes: the pool has as many frames as fit into it. At least one page. Default, if
+    /// [`frames`](Self::frames) is not set either: 128 MiB.
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.size.bytes = Some(bytes);
         self
     }
 
-    /// Sets the number of frames up to which the pool can be [resized](BufferPool::resize): at least as many as it has at first, and just
-    /// those unless set. Then it keeps its size. Instead of [`memory_bytes_at_most`](Self::memory_bytes_at_most): to set both is an error.
+    /// Sets the number of frames up to which the pool can be [resized](BufferPool::resize): at least the initial number. Default:
+    /// the initial number, and the pool keeps its size. Use this or [`memory_bytes_at_most`](Self::memory_bytes_at_most): to set
+    /// both is an error.
     ///
-    /// They cost address space, and beside that little until they come: their share of the page table (10 to 20 bytes a frame, more
-    /// where pages are far apart in their files, as far as it is touched), a byte each, and with a codec room for sealed copies of them (one
-    /// page for 400 frames, 256 at the most). But the memory of a pool that can be resized comes and goes in steps, of 16 to 64 MiB (more
-    /// where it could have more than 1 TiB), and so it is registered: a request for scattered frames is a little more likely to go
-    /// unregistered.
+    /// The further frames cost address space, and little else until they are added: their share of the page table (10 to 20 bytes a
+    /// frame, more if pages are far apart in their files, as far as it is touched), a byte each, and with a codec room for sealed
+    /// copies of them (one page for 400 frames, at most 256). But the memory of a pool that can be resized is allocated and
+    /// registered in steps of 16 to 64 MiB (more if it could have more than 1 TiB): a request for scattered frames is a little more
+    /// likely to be unregistered.
     pub fn frames_at_most(mut self, frames: u32) -> Self {
         self.at_most.frames = Some(frames);
         self
     }
 
-    /// Sets the same in bytes: as many frames as fit into them.
+    /// Sets the memory up to which the pool can be [resized](BufferPool::resize), in bytes: as many frames as fit into it. Use this
+    /// or [`frames_at_most`](Self::frames_at_most).
     pub fn memory_bytes_at_most(mut self, bytes: usize) -> Self {
         self.at_most.bytes = Some(bytes);
         self
     }
 
-    /// Sets the size of every page, in bytes: a power of two from 512 to 65,536; 8,192 unless set. A [`PageSize`] that was read from text
-    /// gives them as [`bytes`](PageSize::bytes).
+    /// Sets the size of every page, in bytes: a power of two from 512 to 65,536. Default: 8,192. For a [`PageSize`] that was read
+    /// from text, pass its [`bytes`](PageSize::bytes).
     pub fn page_size(mut self, bytes: u32) -> Self {
         self.page_size = PageSize::new(bytes);
         self
     }
 
-    /// How bytes move: the best that works, unless set.
+    /// Sets how transfers are made. Default: the best method that works.
     pub fn io_method(mut self, method: IoMethod) -> Self {
         self.io_method = method;
         self
     }
 
-    /// The log that must be durable before the pages it describes are written. None unless set.
+    /// Sets the log that must be durable before the pages that it describes are written. Default: none.
     pub fn wal(mut self, wal: impl Wal) -> Self {
         self.wal = Some(Arc::new(wal));
         self
     }
 
-    /// What becomes of pages that are changed without a log position, in a pool with a log. They are counted, unless set.
+    /// Sets what happens to pages that are changed without a log position, in a pool with a log. Default: such changes are counted.
     pub fn unlogged_changes(mut self, rule: UnloggedChanges) -> Self {
         self.unlogged_changes = rule;
         self
     }
 
-    /// Where pages keep their LSN, so that the pool reads it with the page, and puts there what [`set_lsn`](crate::PageWrite::set_lsn)
-    /// states. Nowhere unless set.
+    /// Sets where pages keep their LSN, so that the pool reads it with the page, and writes there what
+    /// [`set_lsn`](crate::PageWrite::set_lsn) states. Default: nowhere.
     pub fn page_lsn(mut self, place: PageLsn) -> Self {
         self.page_lsn = Some(place);
         self
     }
 
-    /// What is done to pages on their way to and from disk. Nothing unless set.
+    /// Sets the codec that changes pages on their way to and from disk. Default: none.
     pub fn codec(mut self, codec: impl PageCodec) -> Self {
         self.codec = Some(Arc::new(codec));
         self
     }
 
-    /// What is done against pages that a power cut tears. Nothing unless set.
+    /// Sets the protection against pages that a power cut tears. Default: none.
     pub fn torn_pages(mut self, protection: TornPages) -> Self {
         self.torn_pages = protection;
         self
     }
 
-    /// How long a fetch waits for a frame while all are pinned, before it ends in
-    /// [`Error::AllPinned`](crate::Error::AllPinned); one second unless set. Closing and truncating wait as long for pins, and whatever writes a page waits
-    /// as long for its write guard.
+    /// Sets how long a fetch waits for a frame while all are pinned, before it ends in
+    /// [`Error::AllPinned`](crate::Error::AllPinned). Default: one second. Closing and truncating wait as long for pins, and an
+    /// operation that writes a page waits as long for its write guard.
     ///
-    /// Time in which a frame is being read or written, or is to be written, does not count: the disk may take as long as it does, up
-    /// to [`disk_wait`](Self::disk_wait). For a bound on all of it, use [`Fetch::wait_timeout`](crate::pending::Fetch::wait_timeout).
+    /// Time in which a frame is being read or written, or is to be written, does not count: the disk may take as long as
+    /// [`disk_wait`](Self::disk_wait). For a bound on all of it, use [`Fetch::wait_timeout`](crate::pending::Fetch::wait_timeout).
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         self.frame_wait = wait;
         self
     }
 
-    /// How long a fetch that needs a frame waits while nothing comes back from the disk, no page that is read and none that is
-    /// written, before it ends in [`Error::NoFrame`](crate::Error::NoFrame); 60 seconds unless set. (A disk that refuses to write is an error of its own,
-    /// within a moment.)
+    /// Sets how long a fetch that needs a frame waits while the disk completes no read and no write, before it ends in
+    /// [`Error::NoFrame`](crate::Error::NoFrame). Default: 60 seconds. (A disk that refuses to write is an error of its own, within
+    /// a moment.)
     ///
     /// Under [`IoMethod::Sync`] this bounds the time between two transfers, and no transfer. A thread or task that finds only dirty
-    /// pages writes some of them itself, of any file. It comes back when that write does, and no `disk_wait` and no
-    /// [`wait_timeout`](crate::pending::Fetch::wait_timeout) ends it earlier. Where files on disks that may not answer share a pool, choose
-    /// another method.
+    /// pages writes some of them itself, of any file. It returns when that write does, and no `disk_wait` and no
+    /// [`wait_timeout`](crate::pending::Fetch::wait_timeout) ends it earlier. If files on disks that may not answer share a pool,
+    /// choose another method.
     pub fn disk_wait(mut self, wait: Duration) -> Self {
         self.disk_wait = wait;
         self
@@ -228,32 +230,31 @@ impl Builder {
         self
     }
 
-    /// Sets the most bytes that one request covers, up to 1 MiB; 128 KiB unless set. A page is always allowed.
+    /// Sets the most bytes that one request covers, up to 1 MiB. Default: 128 KiB. A request of one page is always allowed.
     pub fn combine_limit_bytes(mut self, bytes: usize) -> Self {
         self.combine_limit_bytes = bytes;
         self
     }
 
-    /// Sets how many reads ahead a ring has in flight of one file, 128 unless set; of all files one more, so that a file that does not
-    /// answer leaves that to the others.
+    /// Sets how many reads ahead a ring has in flight for one file. Default: 128. For all files together it has one more, so that a
+    /// file that does not answer leaves that one to the others.
     ///
-    /// Reads ahead are those that no caller waits for yet. More of them let a device that works on many requests at once read
-    /// faster; and a miss waits in the device for those that are there before it. A device that is as fast with fewer, as a SATA disk is with
-    /// 32, gives shorter misses then. Any number counts as at least 1, and at most as one less than three quarters of the queue depth.
-    /// Worker threads, of which there are few, have three quarters of them for reads ahead, whatever is set here.
+    /// Reads ahead are those that no caller waits for yet. With more of them a device that works on many requests at once reads
+    /// faster, but a miss waits in the device for the requests before it. If a device is as fast with fewer, as a SATA disk is with
+    /// 32, misses are shorter with fewer. Any number counts as at least 1, and at most as one less than three quarters of the queue
+    /// depth. Of the worker threads, which are few, three quarters may read ahead, whatever is set here.
     pub fn background_depth(mut self, requests: u32) -> Self {
         self.background_depth = requests;
         self
     }
 
-    /// Whether a thread writes dirty pages ahead of who needs their frames; one does in pools of 256 frames and more, unless
-    /// set.
+    /// Sets whether a thread writes dirty pages before their frames are needed. Default: one does in pools of at least 256 frames.
     pub fn background_writer(mut self, writer: BackgroundWriter) -> Self {
         self.background_writer = writer;
         self
     }
 
-    /// The disk that files are opened on, in place of the system's: one that an engine's tests can make fail, or one that
+    /// Sets the disk on which files are opened, in place of the system's: one that an engine's tests can make fail, or one that
     /// does nothing.
     #[cfg(any(test, feature = "testing"))]
     pub fn disk(self, disk: impl crate::testing::TestDisk) -> Self {
@@ -266,12 +267,13 @@ impl Builder {
         self
     }
 
-    /// Checks the options, takes all memory (it is faulted in here, which takes a while for large pools), and starts the
-    /// I/O method.
+    /// Checks the options, takes all memory (it is faulted in here, which takes a while for large pools), and starts the I/O
+    /// method.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) that says which option cannot work, and what would. [`Error::File`](crate::Error::File) where the area against
-    /// [torn pages](Self::torn_pages) cannot be used, [`Error::AreaDamaged`](crate::Error::AreaDamaged) where it is damaged.
+    /// [`Error::Config`](crate::Error::Config) that names the option that cannot work, and a value that would.
+    /// [`Error::File`](crate::Error::File) if the area against [torn pages](Self::torn_pages) cannot be used,
+    /// [`Error::AreaDamaged`](crate::Error::AreaDamaged) if it is damaged.
     pub fn build(self) -> Result<BufferPool> {
         let slow_io = self.slow_io;
         let name = self.name.clone().unwrap_or_else(next_name);
@@ -345,7 +347,7 @@ impl Builder {
     }
 }
 
-/// Tells what a person should know of a pool that was just built.
+/// Reports to `tracing` what an operator should know of a pool that was just built.
 fn tell_of_opening(pool: &str, config: &Config, report: &MethodReport) {
     let MethodReport { in_use, reason, fixed_buffers, fixed_files, .. } = report;
     let page_size = config.page_size.bytes() as u32;
@@ -360,7 +362,7 @@ fn tell_of_opening(pool: &str, config: &Config, report: &MethodReport) {
     }
 }
 
-/// The name of a pool that was given none.
+/// Returns the name of a pool that was given none.
 fn next_name() -> Arc<str> {
     static BUILT: AtomicU64 = AtomicU64::new(0);
     (BUILT.fetch_add(1, Ordering::Relaxed) + 1).to_string().into()

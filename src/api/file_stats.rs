@@ -1,4 +1,4 @@
-//! What was done with each open file, and what the pool holds of it.
+//! What the pool did with each open file, and what it holds of it.
 
 use std::ops::Sub;
 
@@ -16,7 +16,7 @@ use crate::{
     },
 };
 
-/// An open file: what is known of it, what was done with it since it was opened, and what the pool holds of it now.
+/// An open file: what is known of it, what the pool did with it since it was opened, and what the pool holds of it now.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FileStats {
@@ -24,23 +24,24 @@ pub struct FileStats {
     pub pool: Arc<str>,
     /// Its id.
     pub file: FileId,
-    /// What [`file_info`](crate::BufferPool::file_info) tells: its path and length, and how it was opened.
+    /// The same as [`file_info`](crate::BufferPool::file_info): its path and length, and how it was opened.
     pub info: FileInfo,
-    /// What was done with it.
+    /// What the pool did with it.
     pub counts: FileCounts,
-    /// How long its read requests took, from when they were made until they were over: the wait in a queue is in it.
+    /// How long its read requests took, from when they were made until they were over, including the wait in a queue.
     pub read: Latency,
-    /// How long its write requests took, likewise: the wait for the log is in it, too.
+    /// How long its write requests took, from when they were made until they were over, including the wait for the log and in a
+    /// queue.
     pub write: Latency,
     /// How long its syncs took.
     pub sync: Latency,
-    /// How many of its pages the pool holds that can be used.
+    /// The number of its pages in the pool that can be used.
     pub resident_pages: u32,
-    /// How many of those have changes that are not on their way to disk.
+    /// The number of those that have changes which are not on their way to disk.
     pub dirty_pages: u32,
 }
 
-/// What was done with a file since it was opened. Subtract older ones for an interval.
+/// What the pool did with a file since it was opened. Subtract older counts for an interval.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileCounts {
@@ -69,7 +70,7 @@ pub struct FileCounts {
 }
 
 impl FileCounts {
-    /// Returns each count with its name; the hits only where they are known.
+    /// Returns each count with its name; the hits only if they are known.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let others = [
             ("misses", self.misses),
@@ -85,8 +86,8 @@ impl FileCounts {
         self.hits.map(|hits| ("hits", hits)).into_iter().chain(others)
     }
 
-    /// Returns the share of pages that callers found ready, of all that they asked for one by one; `None` where the hits are not known, and 0
-    /// where there was none.
+    /// Returns the share of pages that callers found ready, of all that they asked for one by one; `None` if the hits are not
+    /// known, and 0 if there was none.
     #[must_use]
     pub fn hit_ratio(&self) -> Option<f64> {
         let hits = self.hits?;

@@ -1,4 +1,4 @@
-//! What a pool tells of itself, in a line each: counts, files, what is in flight, what is resident.
+//! What a pool reports of itself, in a line each: counts, files, what is in flight, what is resident.
 
 use crate::{
     api::{
@@ -20,14 +20,15 @@ impl BufferPool {
         &self.shared().counters.pool
     }
 
-    /// What the pool did so far and what it holds now. Walks all frames, so not for a hot path.
+    /// Returns what the pool did so far and what it holds now. Walks all frames, so not for a hot path.
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::of(self.shared())
     }
 
-    /// Returns the open files, in the order in which they were opened, each with what was done with it since then and what the pool holds of
-    /// it: what PostgreSQL shows in `pg_statio_all_tables`. Walks all frames, and copies 7 KiB a file, so not for a hot path.
+    /// Returns the open files, in the order in which they were opened, each with what the pool did with it since then and what the
+    /// pool holds of it: what PostgreSQL shows in `pg_statio_all_tables`. Walks all frames, and copies 7 KiB a file, so not for a
+    /// hot path.
     ///
     /// # Examples
     /// ```
@@ -52,37 +53,37 @@ impl BufferPool {
         self.shared().check_process().map_or(Vec::new(), |()| file_stats::files(self.shared()))
     }
 
-    /// The read and write requests that are under way, the oldest first: what PostgreSQL shows in `pg_aios`.
+    /// Returns the read and write requests that are under way, the oldest first: what PostgreSQL shows in `pg_aios`.
     ///
-    /// Cheap, and in nobody's way: those who do I/O are not held up. What begins or ends meanwhile may or may not be listed. Of
-    /// more than 512 requests at once some are not; [`Counts::unlisted_requests`](crate::stats::Counts::unlisted_requests) tells how many.
+    /// Cheap, and delays no I/O. A request that begins or ends meanwhile may or may not be listed. Of more than 512 requests at
+    /// once some are not; [`Counts::unlisted_requests`](crate::stats::Counts::unlisted_requests) has their number.
     #[must_use]
     pub fn in_flight(&self) -> Vec<InFlight> {
         self.shared().check_process().map_or(Vec::new(), |()| self.shared().operations.list())
     }
 
-    /// What each frame holds, in the order of the frames: what PostgreSQL shows in `pg_buffercache`. Each is looked at when its
-    /// turn comes, so together they are those of no single instant.
+    /// Returns what each frame holds, in the order of the frames: what PostgreSQL shows in `pg_buffercache`. It looks at the frames
+    /// one after the other, so together they are the state of no single instant.
     pub fn residency(&self) -> impl Iterator<Item = Resident> {
         residency::residency(&self.shared().pool)
     }
 
-    /// The pages in the pool, sorted: what to keep somewhere, to [warm up](Self::warm_up) the pool after a restart. The files'
-    /// numbers are this pool's own; keep names instead.
+    /// Returns the pages in the pool, sorted: keep them to [warm up](Self::warm_up) the pool after a restart. The files' numbers
+    /// are valid in this pool only; keep names instead.
     #[must_use]
     pub fn resident_pages(&self) -> Vec<PageId> {
         residency::resident_pages(&self.shared().pool)
     }
 
-    /// Looks at the whole pool for what must never be: pages with two frames, frames that the page table does not know, shadow
-    /// pages that belong to no frame, waiters that were forgotten, pages of files that are closed. For an engine's tests:
-    /// at the end of each, and whenever nobody uses the pool.
+    /// Checks the whole pool for what must never be: pages with two frames, frames that the page table does not know, shadow pages
+    /// that belong to no frame, waiters that were forgotten, pages of files that are closed. For an engine's tests: at the end of
+    /// each, and whenever no thread uses the pool.
     ///
-    /// Pages may be pinned. But what others begin or end meanwhile, the background writer included, is taken for a fault, since
-    /// frames are looked at one after the other.
+    /// Pages may be pinned. But what other threads begin or end meanwhile, the background writer included, is reported as a fault,
+    /// since frames are checked one after the other.
     ///
     /// # Errors
-    /// What is wrong, each thing in a line of its own. It is a bug of this crate, or memory that somebody else has overwritten.
+    /// What is wrong, each fault in a line of its own. A fault is a bug of this crate, or memory that other code has overwritten.
     pub fn validate(&self) -> Result<(), String> {
         validate::validate(self.shared())
     }

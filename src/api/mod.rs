@@ -1,4 +1,4 @@
-//! What callers call: the pool, how it is built, resized and ended, and what it tells of itself.
+//! What callers call: the pool, how it is built, resized and ended, and what it reports of itself.
 //!
 //! Every public operation is a line or two of [`buffer_pool`] or [`insight`]; the work is done in `read`, `write` and `files`.
 

@@ -17,13 +17,13 @@ use crate::{
     observe::Latency,
 };
 
-/// The quantiles that are told of each latency.
+/// The quantiles that are published for each latency.
 const QUANTILES: [(&str, f64); 3] = [("0.5", 0.5), ("0.99", 0.99), ("0.999", 0.999)];
 
 /// The bounds of the buckets of each latency: powers of two, in nanoseconds; from a microsecond to 8.6 s.
 const BOUNDS: std::ops::RangeInclusive<u32> = 10..=33;
 
-/// What is told of the counts of a file.
+/// The counts of a file that are published.
 const FILE_COUNTS: [(&str, &str); 10] = [
     ("hits", "Pages of the file that callers found ready."),
     ("misses", "Pages of the file whose read a caller started."),
@@ -38,13 +38,13 @@ const FILE_COUNTS: [(&str, &str); 10] = [
 ];
 
 impl Stats {
-    /// Sets counters and gauges of the `metrics` facade, and describes them. Call it at the pace of your exporter: the facade is not called in
-    /// between. The label `pool` is the pool's [name](crate::Builder::name).
+    /// Sets counters and gauges of the `metrics` facade, and describes them. Call it as often as your exporter is asked: the pool
+    /// does not call the facade by itself. The label `pool` is the pool's [name](crate::Builder::name).
     ///
     /// | metric | kind | labels | |
     /// |---|---|---|---|
-    /// | `ringpool_<count>_total` | counter | `pool` | each of [`Counts`](crate::stats::Counts), from the pool's birth |
-    /// | `ringpool_latency_seconds_bucket` | counter | `pool`, `op`, `le` | how many of each of [`Latencies`](crate::stats::Latencies) took at most so long |
+    /// | `ringpool_<count>_total` | counter | `pool` | each of [`Counts`](crate::stats::Counts), since the pool was built |
+    /// | `ringpool_latency_seconds_bucket` | counter | `pool`, `op`, `le` | how many of each of [`Latencies`](crate::stats::Latencies) took at most `le` seconds |
     /// | `ringpool_latency_seconds_count` | counter | `pool`, `op` | how many there were |
     /// | `ringpool_latency_seconds_sum` | gauge | `pool`, `op` | how long they took together |
     /// | `ringpool_latency_seconds` | gauge | `pool`, `op`, `quantile` | 0.5, 0.99, 0.999; and 1, the longest |
@@ -114,8 +114,9 @@ impl Stats {
 }
 
 impl FileStats {
-    /// Sets counters and gauges of the `metrics` facade for this file, as [`Stats::publish`] does for the pool. The label `file` is the path that
-    /// it was opened by, and `id` the number that it has in its pool, another one each time that it is opened. An example stands there.
+    /// Sets counters and gauges of the `metrics` facade for this file, as [`Stats::publish`] does for the pool; its documentation
+    /// has an example. The label `file` is the path by which it was opened, and `id` its number in its pool, which is different
+    /// each time that it is opened.
     ///
     /// The facade forgets no metric: those of a file that was closed stay in the exporter, with their last values, unless it drops what is idle
     /// (as `metrics-exporter-prometheus` does with an `idle_timeout`). Where files come and go, publish only the ones that stay.

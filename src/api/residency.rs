@@ -12,7 +12,7 @@ use crate::{
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Resident {
-    /// Which.
+    /// The page.
     pub page: PageId,
     /// Whether it has changes that are not on their way to disk.
     pub dirty: bool,
@@ -22,7 +22,8 @@ pub struct Resident {
     pub writing: bool,
     /// How many pins it has, those of its I/O included.
     pub pins: u32,
-    /// How often it was used since its turn to go last came, or since it came in, from 0 to 3: how often it will be spared.
+    /// Its usage count, 0 to 3: how often it was used since it came in, or since it was last considered for eviction; it is spared
+    /// that often.
     pub usage: u8,
 }
 
@@ -39,7 +40,7 @@ impl Resident {
     }
 }
 
-/// What each frame holds, in the order of the frames.
+/// Returns what each frame holds, in the order of the frames.
 pub(crate) fn residency(pool: &Residency) -> impl Iterator<Item = Resident> {
     let in_slots = pool.slots.holds();
     pool.frames.iter().filter_map(move |(no, frame)| {
@@ -48,7 +49,7 @@ pub(crate) fn residency(pool: &Residency) -> impl Iterator<Item = Resident> {
     })
 }
 
-/// The pages that can be used now, sorted.
+/// Returns the pages that can be used now, sorted.
 pub(crate) fn resident_pages(pool: &Residency) -> Vec<PageId> {
     let mut pages: Vec<PageId> =
         residency(pool).filter(|resident| !resident.reading).map(|resident| resident.page).collect();

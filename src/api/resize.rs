@@ -1,19 +1,20 @@
-//! Changing the number of frames while others work with them.
+//! Changing the number of frames while other threads use them.
 //!
-//! *Growing*: memory is taken and faulted in, then registered with the I/O method, and then the frames are handed out. So nobody ever
-//! has a frame whose memory a ring does not know. What is refused on the way is given back, and the pool is as it was.
+//! *Growing*: the memory is taken and faulted in, then registered with the I/O method, and then the frames are handed out. So no
+//! thread ever has a frame whose memory a ring does not know. If a step fails, what was taken is given back, and the pool is as it
+//! was.
 //!
-//! *Shrinking* goes the other way. First the dirty pages of the frames that are to go are written, and what the disk has of them is
-//! waited for, while all of them serve: a file whose disk does not answer takes no frame from others. Then they get no new pages;
-//! their pages are found and used as before. Clean ones that nobody uses go at once, those that were changed meanwhile are written, pins
-//! are waited for. Should the disk not be through with some of them after a while, all are put back, and it begins again, with more
-//! patience. When the last frame is retired, no pin, latch or I/O is left on any of them: then the kernel is told to let go of their memory, and then it is given back.
-//! Where one cannot go all are put back: the pool keeps the size that it had, so that its owner knows it, and what was written
-//! meanwhile makes the next try shorter.
+//! *Shrinking* goes the other way. First the dirty pages of the frames to be removed are written, and the transfers that the disk
+//! has of them are waited for, while all of them serve: a file whose disk does not answer takes no frame from other files. Then
+//! these frames get no new pages; their pages are found and used as before. Clean pages that no thread uses are dropped at once,
+//! those that were changed meanwhile are written, and pins are waited for. If the disk still has some of them after a while, all
+//! are put back, and shrinking begins again, with more patience. When the last frame is retired, no pin, latch or I/O is left on
+//! any of them: then the kernel is told to unregister their memory, and then it is given back. If one frame cannot be removed, all
+//! are put back: the pool keeps its size, so that its owner knows it, and the pages written meanwhile make the next try shorter.
 //!
-//! Resizes take turns. Nothing is waited for with a latch in hand, and pins only for a bounded time: so a thread may shrink a pool
-//! whose pages it holds, and gets an error. The disk is waited for as long as it takes: only time in which it has none of the frames
-//! that are left counts.
+//! Resizes take turns. A resize waits with no latch in hand, and for pins only for a bounded time: so a thread may shrink a pool
+//! whose pages it holds, and gets an error. It waits for the disk as long as the disk takes: only time in which the disk has none
+//! of the frames that are left counts.
 
 use crate::{
     buffer::{
@@ -36,7 +37,7 @@ use crate::{
     write::write_out::{Candidate, Patience, write_out},
 };
 
-/// Pages that are written in one go.
+/// Pages that are written in one batch.
 const PIECE: usize = 256;
 
 /// Looks at the frames that are left before a pause: a page that is used all the time has moments between two uses.
@@ -45,18 +46,18 @@ const LOOKS: usize = if cfg!(shuttle) { 2 } else { 4096 };
 /// How long frames may be out of service while the disk has some of them, the first time.
 const DISK_PATIENCE: Duration = Duration::from_millis(50);
 
-/// Looks, with as many pauses, before a frame that cannot go is given up.
+/// Looks, each with a pause, before a frame that cannot be retired is given up.
 const LOOKS_AT_LEAST: u32 = 8;
 
 /// What a [resize](crate::BufferPool::resize) did.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResizeReport {
-    /// How many frames there were.
+    /// The number of frames before.
     pub frames_before: u32,
-    /// How many there are now.
+    /// The number of frames now.
     pub frames: u32,
-    /// Dirty pages that were written, since their frames were to go.
+    /// Dirty pages that were written, since their frames were to be removed.
     pub pages_written: u64,
     /// Bytes of page memory that the pool has now.
     pub page_bytes: u64,
@@ -64,7 +65,7 @@ pub struct ResizeReport {
     pub took: Duration,
 }
 
-/// Gives the pool so many frames.
+/// Sets the pool's number of frames.
 pub(crate) fn resize(shared: &Shared, frames: u32) -> Result<ResizeReport> {
     let pool = &shared.counters.pool;
     let _span = spans::resize(pool, frames);
@@ -113,10 +114,10 @@ fn grow(shared: &Shared, frames: u32) -> Result<()> {
     Ok(())
 }
 
-/// Takes the chunk's memory and has it registered; or says why not.
+/// Takes the chunk's memory and has it registered; or returns why that failed.
 fn add_memory(shared: &Shared, number: usize) -> Result<(), String> {
     let arena = shared.pool.arena();
-    // It is there where the kernel would not let go of it.
+    // The memory is still there if the kernel did not unregister it.
     if number >= arena.present() {
         arena.take(number).map_err(|error| error.to_string())?;
     }
@@ -138,13 +139,13 @@ fn shrink(shared: &Shared, frames: u32) -> Result<u64> {
             give_memory_back(shared, shared.pool.chunks_for(frames));
             return Ok(pages_written);
         }
-        // The disk has some of them: they all serve until it is through. A slow disk gets more time in the next round.
+        // The disk has some of them: all of them serve until it has finished. A slow disk gets more time in the next round.
         patience *= 2;
     }
 }
 
-/// Has the frames from this number on written where they are dirty, and waits for that and for what else the disk has of them. They
-/// serve meanwhile, and may be read into and changed again.
+/// Starts writing the dirty frames from this number on, and waits for that and for all other transfers of these frames. They serve
+/// meanwhile, and may be read into and changed again.
 fn settle(shared: &Shared, frames: u32, tally: &Arc<BatchStatus>) -> Result<()> {
     let going: Vec<FrameNo> = (frames..shared.pool.size.frames()).map(FrameNo).collect();
     write_dirty(shared, &going, tally);
@@ -161,8 +162,8 @@ fn settle(shared: &Shared, frames: u32, tally: &Arc<BatchStatus>) -> Result<()> 
     Ok(())
 }
 
-/// Retires all frames that are to go, with their changes written. False where the disk has some of them and nothing has gone for as
-/// long as the `patience` lasts.
+/// Retires all frames that are to be removed, with their changes written. Returns false if the disk has some of them and none was
+/// retired for the time of `patience`.
 fn retire_all(
     shared: &Shared,
     going: &mut Retirement<'_>,
@@ -170,7 +171,7 @@ fn retire_all(
     tally: &Arc<BatchStatus>,
 ) -> Result<bool> {
     let limit = shared.config.frame_wait;
-    // How long users, and the disk, have stood in the way since the last frame went.
+    // How long pins and latches, and the disk, have stood in the way since the last frame was retired.
     let (mut users, mut disk) = (Duration::ZERO, Duration::ZERO);
     loop {
         let begun = time::now();
@@ -180,7 +181,7 @@ fn retire_all(
         if let Some((_, Some(error))) = tally.outcome() {
             return Err(error);
         }
-        // What was written goes now, unless it was changed meanwhile: that a page was written is no progress by itself.
+        // A page that was written is dropped now, unless it was changed meanwhile: that it was written is no progress by itself.
         retired += retire_in_a_moment(going);
         let holders = || going.left().iter().map(|&no| (no, Holder::of(shared.pool.frame(no).state.load())));
         let Some((first, _)) = holders().next() else { return Ok(true) };
@@ -199,13 +200,13 @@ fn retire_all(
             thread::park_timeout(RETRY);
         } else {
             thread::park_timeout(RETRY);
-            // However long the writes took: a page that changes hands has a few looks to be found free.
+            // However long the writes took: a page that is pinned again and again gets a few looks in which it may be free.
             users += (time::now() - begun).min(limit / LOOKS_AT_LEAST);
         }
     }
 }
 
-/// Retires what nobody uses now or in a moment. Gives how many frames that were.
+/// Retires the frames that no thread uses now or in a moment. Returns their number.
 fn retire_in_a_moment(going: &mut Retirement<'_>) -> usize {
     let mut retired = going.retire_idle();
     for _ in 0..LOOKS / going.left().len().max(1) {
@@ -214,7 +215,7 @@ fn retire_in_a_moment(going: &mut Retirement<'_>) -> usize {
     retired
 }
 
-/// Begins to write what is dirty in these frames, as far as nobody has it latched.
+/// Begins to write the dirty pages in these frames, except those that a thread has latched.
 fn write_dirty(shared: &Shared, frames: &[FrameNo], tally: &Arc<BatchStatus>) {
     let dirty = |&no: &FrameNo| {
         let frame = shared.pool.frame(no);
@@ -227,7 +228,7 @@ fn write_dirty(shared: &Shared, frames: &[FrameNo], tally: &Arc<BatchStatus>) {
     }
 }
 
-/// Gives the memory of the chunks from `first` on back, as far as the kernel lets go of it.
+/// Gives the memory of the chunks from `first` on back, as far as the kernel unregisters it.
 fn give_memory_back(shared: &Shared, first: usize) {
     let arena = shared.pool.arena();
     for number in (first..arena.present()).rev() {
@@ -241,7 +242,7 @@ fn give_memory_back(shared: &Shared, first: usize) {
     }
 }
 
-/// The chunk of the arena, as it is to be registered now.
+/// Returns the chunk of the arena, as it is to be registered now.
 pub(crate) fn chunk_at_present(frames: &Frames, number: usize) -> Chunk {
     let (ptr, len) = frames.arena().chunk(number);
     Chunk { ptr, len: if number < frames.arena().present() { len } else { 0 } }

@@ -1,7 +1,8 @@
-//! The end of a pool that is asked for: everything on disk first, unless it is to be thrown away.
+//! The shutdown of a pool: everything is written to disk first, unless it is to be thrown away.
 //!
-//! Until the checkpoint is through the pool is open, and a shutdown that fails leaves it so. Others may go on with it meanwhile: what
-//! they change too late for the checkpoint stays dirty and is counted, and what they have had written is synced in the end.
+//! Until the checkpoint is done the pool is open, and a shutdown that fails leaves it open. Other threads may use it meanwhile:
+//! what they change too late for the checkpoint stays dirty and is counted. The pages that were written meanwhile are synced at the
+//! end.
 
 use crate::{
     api::background::Background,
@@ -17,7 +18,7 @@ use crate::{
     },
 };
 
-/// What becomes of dirty pages when a pool is shut down.
+/// What happens to dirty pages when a pool is shut down.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shutdown {
@@ -69,13 +70,14 @@ fn end(shared: &Shared, background: &Background, how: Shutdown) -> Result<FlushR
     })
 }
 
-/// Leaves nothing in memory alone, nor behind the ends of files.
+/// Leaves no change in memory alone, and no preallocated blocks behind the ends of files.
 fn flush(shared: &Shared) -> Result<CheckpointReport> {
     extent::give_back_ahead(shared)?;
     checkpoint(shared, CheckpointOptions::new())
 }
 
-/// Syncs what others have had written meanwhile, and then leaves nothing in the doublewrite area. Gives how many files were synced.
+/// Syncs the pages that other threads wrote meanwhile, and then empties the doublewrite area. Returns the number of files that were
+/// synced.
 fn end_on_disk(shared: &Shared) -> Result<u64> {
     let synced = sync_all(shared)?;
     shared.doublewrite.as_ref().map_or(Ok(()), DoubleWrite::end)?;

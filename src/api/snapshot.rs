@@ -11,8 +11,8 @@ use crate::{
 
 /// A pool's counters and contents.
 ///
-/// The counters run from the pool's birth; subtract an older snapshot for an interval. The contents are counted while work
-/// goes on, so they are those of no single instant.
+/// The counters run since the pool was built; subtract an older snapshot for an interval. The contents are counted while the pool
+/// is in use, so they are the state of no single instant.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
@@ -28,10 +28,10 @@ pub struct Stats {
     pub look_ahead: Histogram,
     /// What the frames hold.
     pub frames: FrameStats,
-    /// Bytes of page memory: those of the frames; in a pool that can be resized also what is left of the last step.
+    /// Bytes of page memory: those of the frames; in a pool that can be resized also those left of the last step.
     pub page_bytes: u64,
-    /// Bytes beside the page memory: headers, page table, room for sealed copies, shadow pages, counters (7 KiB for each
-    /// open file), the list of what is in flight.
+    /// Bytes beside the page memory: headers, page table, room for sealed copies, shadow pages, counters, the list of requests in
+    /// flight.
     pub overhead_bytes: u64,
     /// Whether the memory was asked for in huge pages.
     pub huge_pages: bool,
@@ -53,12 +53,12 @@ macro_rules! counts {
                 Self { hits: counters.hits.all(), $($field: counters.get(Counter::$counter),)* }
             }
 
-            /// Each count with its name and what it is.
+            /// Each count with its name and its description.
             #[cfg(feature = "metrics")]
             pub(crate) const DOCS: &[(&'static str, &'static str)] =
                 &[("hits", "Fetches that found the page ready."), $((stringify!($field), concat!($($doc),*)),)*];
 
-            /// Each count with its name.
+            /// Returns each count with its name.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [("hits", self.hits), $((stringify!($field), self.$field),)*].into_iter()
             }
@@ -107,17 +107,17 @@ counts! {
     ring_enters = RingEnters,
     /// Frames that were taken for another page, or emptied.
     evictions = Evictions,
-    /// Pages written by the background writer, before somebody needed their frames.
+    /// Pages written by the background writer, before their frames were needed.
     pages_cleaned = PagesCleaned,
-    /// Batches of the background writer of which something could not be written: it rests after each.
+    /// Batches of the background writer of which a page could not be written: it pauses after each.
     cleaning_failures = CleaningFailures,
     /// Times that a fetch found only dirty victims and had them written.
     dirty_evictions = DirtyEvictions,
-    /// Times that a page was changed while it was being written, so that it went to a shadow page for the time of the write. No thread
-    /// waits for that.
+    /// Times that a page was changed while it was being written, so that its bytes moved to a shadow page for the time of the
+    /// write. No thread waits for that.
     shadow_pages = ShadowPages,
-    /// Changes without a [log position](crate::PageWrite::set_lsn), in a pool with a log: guards that were dropped after a change, and
-    /// had been told of no record, nor that there is none. Anything but 0 is most likely a call that was
+    /// Changes without a [log position](crate::PageWrite::set_lsn), in a pool with a log: guards that were dropped after a change,
+    /// and had been told neither of a record nor that there is none. Anything but 0 is most likely a call that was
     /// [forgotten](crate::options::UnloggedChanges).
     unlogged_changes = UnloggedChanges,
     /// Fetches that waited for a frame because all were pinned or busy.
@@ -137,20 +137,20 @@ counts! {
 }
 
 impl Counts {
-    /// Pages a read that went to the disk, on average; 0 where there was none. Approximate for the counts of an interval: a
-    /// request is counted when it is made, and its outcome when that is known, which may be in a later interval.
+    /// Returns the average number of pages of a read that went to the disk; 0 if there was none. Approximate for the counts of an
+    /// interval: a request is counted when it is made, and its outcome when that is known, which may be in a later interval.
     #[must_use]
     pub fn pages_per_read(&self) -> f64 {
         ratio(self.pages_read, self.read_requests.saturating_sub(self.joined_requests))
     }
 
-    /// Pages a write request, on average; 0 where there was none.
+    /// Returns the average number of pages of a write request; 0 if there was none.
     #[must_use]
     pub fn pages_per_write(&self) -> f64 {
         ratio(self.pages_written, self.write_requests)
     }
 
-    /// The share of fetches that found the page ready.
+    /// Returns the share of fetches that found the page ready.
     #[must_use]
     pub fn hit_ratio(&self) -> f64 {
         ratio(self.hits, self.hits + self.misses + self.joins)
@@ -165,28 +165,28 @@ fn ratio(part: u64, whole: u64) -> f64 {
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FrameStats {
-    /// All of them.
+    /// All frames.
     pub total: u32,
-    /// So many there may be: see [`resize`](crate::BufferPool::resize).
+    /// The most that there may be: see [`resize`](crate::BufferPool::resize).
     pub at_most: u32,
-    /// Those that hold a page that can be used.
+    /// Frames that hold a page that can be used.
     pub resident: u32,
-    /// Those with a pin.
+    /// Frames with a pin.
     pub pinned: u32,
     /// All pins together.
     pub pins: u64,
-    /// Those with changes that are not on their way to disk.
+    /// Frames with changes that are not on their way to disk.
     pub dirty: u32,
-    /// Those being read.
+    /// Frames being read.
     pub reading: u32,
-    /// Those that reading ahead takes up: on their way for a prefetch, or held by a read stream until their turn comes.
+    /// Frames that reading ahead takes up: on their way for a prefetch, or held by a read stream until their turn comes.
     pub reading_ahead: u32,
-    /// Those being written.
+    /// Frames being written.
     pub writing: u32,
 }
 
 impl FrameStats {
-    /// Those in an I/O.
+    /// Returns the number of frames in an I/O.
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.reading + self.writing

@@ -1,6 +1,6 @@
-//! What a task awaits where a thread would block: a file being opened, and the end of a pool.
+//! Operations that a task awaits where a thread would block: opening a file, and ending a pool.
 //!
-//! A file is opened by a job. The end of a pool waits for the threads of all jobs, so it has a thread of its own.
+//! A job opens the file. The end of a pool waits for the threads of all jobs, so it has a thread of its own.
 
 use std::{
     fmt,
@@ -31,12 +31,12 @@ use crate::{
     write::checkpoint::FlushReport,
 };
 
-/// What a task awaits.
+/// # Operations for tasks
 impl BufferPool {
-    /// Opens a file as [`open_file`](Self::open_file) does, without blocking the task that awaits it: a job thread does. Nothing begins
-    /// before it is polled. At most three files of a folder are being opened so at once.
+    /// Opens a file as [`open_file`](Self::open_file) does, without blocking the task that awaits it: a job thread opens it.
+    /// Nothing begins before the future is polled. At most three files of a folder are being opened so at once.
     ///
-    /// Dropped after it was polled, it goes on, and leaves the file open. Opened again, that file is
+    /// If the future is dropped after it was polled, the opening continues, and leaves the file open. To open that file again is
     /// [`Error::AlreadyOpen`](crate::Error::AlreadyOpen), which has its id.
     ///
     /// # Errors
@@ -56,11 +56,11 @@ impl BufferPool {
         self.operation(WaitsFor::Folder(folder.finish()), move |shared| files::open(shared, &path, &options))
     }
 
-    /// Ends the pool's work as [`shutdown`](Self::shutdown) does, without blocking the task that awaits it: a thread that is started for
-    /// it does, and drops this clone of the pool, with its memory if it is the last. Where the system gives no thread, the thread that polls
-    /// does. Nothing begins before it is polled.
+    /// Ends the pool's work as [`shutdown`](Self::shutdown) does, without blocking the task that awaits it: a thread is started for
+    /// it, which also drops this clone of the pool, with the pool's memory if the clone is the last. If the system gives no thread,
+    /// the thread that polls does it. Nothing begins before the future is polled.
     ///
-    /// With [`Shutdown::Discard`] it is the drop of the last clone for tasks, which would block.
+    /// With [`Shutdown::Discard`] it replaces, for tasks, the drop of the last clone, which would block.
     ///
     /// # Errors
     /// Those of `shutdown`, with the pool.
@@ -78,7 +78,7 @@ impl BufferPool {
     }
 }
 
-/// A shutdown on its way, from [`BufferPool::shutdown_async`]: `.await` it.
+/// A shutdown, from [`BufferPool::shutdown_async`]: `.await` it.
 ///
 /// Nothing begins before it is polled, and then the shutdown goes on to its end whether or not this is dropped. It has the pool meanwhile,
 /// so dropped before it is polled, it drops a clone of the pool, perhaps the last one.
@@ -144,7 +144,7 @@ fn start(pool: BufferPool, how: Shutdown) -> Result<RunningShutdown, EndOfPool> 
     Err(end(pool.expect("no thread was started"), how))
 }
 
-/// Ends the pool, and drops it where that succeeds.
+/// Ends the pool, and drops it if that succeeds.
 fn end(pool: BufferPool, how: Shutdown) -> EndOfPool {
     let kept = pool.clone();
     let ended = callback::contained(|| pool.shutdown(how))

@@ -1,8 +1,8 @@
-//! Looks at a whole pool for what must never be: its frames, and what they have to do with files and requests.
+//! Checks a whole pool for what must never be: its frames, and how they relate to files and requests.
 
 use crate::{io::file::File, runtime::shared::Shared};
 
-/// Everything that is wrong with a pool that nobody works with, each in a line of its own.
+/// Returns everything that is wrong with a pool that no thread uses, each fault in a line of its own.
 pub(crate) fn validate(shared: &Shared) -> Result<(), String> {
     shared.check_process().map_err(|error| error.to_string())?;
     let mut faults = shared.pool.faults();

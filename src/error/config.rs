@@ -1,4 +1,4 @@
-//! An option that cannot work, by its name, with its value and with what would work.
+//! An option that cannot work, by its name, with its value and with a value that would work.
 
 use std::{fmt, path::Path, sync::Arc};
 
@@ -23,22 +23,22 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    #[allow(clippy::needless_pass_by_value)] // A number or a text, whichever is at hand.
+    #[allow(clippy::needless_pass_by_value)] // A number or a text.
     pub(crate) fn new(option: &'static str, value: impl ToString, advice: impl Into<String>) -> Self {
         Self { path: None, option, value: Some(value.to_string()), advice: advice.into() }
     }
 
-    /// For an option that was not set, or that has no value to tell.
+    /// Makes the error for an option that was not set, or that has no value to name.
     pub(crate) fn unset(option: &'static str, advice: impl Into<String>) -> Self {
         Self { path: None, option, value: None, advice: advice.into() }
     }
 
-    /// Names the file that it is about.
+    /// Sets the file of the error.
     pub(crate) fn at(self, path: &Path) -> Self {
         Self { path: Some(path.into()), ..self }
     }
 
-    /// Returns the path of the file that the option is about, as it was given; `None` where it is about the whole pool.
+    /// Returns the path of the file of the option, as it was given; `None` if the option is of the whole pool.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
@@ -51,13 +51,13 @@ impl ConfigError {
         self.option
     }
 
-    /// Returns the value that it was given, as text; `None` where it was not set.
+    /// Returns the value that it was given, as text; `None` if it was not set.
     #[must_use]
     pub fn value(&self) -> Option<&str> {
         self.value.as_deref()
     }
 
-    /// Returns what is wrong with that, and what would work.
+    /// Returns what is wrong with the value, and what would work.
     #[must_use]
     pub fn advice(&self) -> &str {
         &self.advice

@@ -1,12 +1,12 @@
 //! What a caller branches on: the kind of an error, and whether to try again.
 //!
-//! Both are total matches over the variants: a new one does not compile before it has a place in each.
+//! Both are total matches over the variants: a new variant does not compile before it has a place in each.
 
 use std::io;
 
 use super::{Error, IoOp};
 
-/// What a caller does about an [`Error`]: one kind for all errors after which it does the same.
+/// What a caller does about an [`Error`]: errors after which it does the same have the same kind.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -14,40 +14,42 @@ pub enum ErrorKind {
     /// keeps nothing, and a page whose write failed stays dirty. But a file whose [removal](crate::BufferPool::drop_file) failed may be closed
     /// by then, without its pages.
     Io,
-    /// What was read is damaged. Restore it from the log ([`overwrite`](crate::BufferPool::overwrite)) or from a backup.
+    /// A page that was read is damaged. Restore it from the log ([`overwrite`](crate::BufferPool::overwrite)) or from a backup.
     Corrupt,
-    /// The block is not there. [Extend](crate::BufferPool::extend) the file first, or do without.
+    /// The block does not exist. [Extend](crate::BufferPool::extend) the file first, or do without.
     OutOfRange,
-    /// No frame came free. Drop pins and try again, or give the pool more frames; with [`Error::NoFrame`] look for what the disk does
-    /// not answer.
+    /// No frame came free. Drop pins and try again, or give the pool more frames; with [`Error::NoFrame`] look for the requests
+    /// that the disk does not answer.
     NoFrame,
-    /// More was asked for at once than the pool can ever give. Ask for less, or look for what is leaked.
+    /// The call asked for more at once than the pool can ever give. Ask for less, or look for what is leaked.
     TooMany,
-    /// The system has no memory to give. Do with the frames that there are.
+    /// The system has no more memory. Continue with the frames that there are.
     NoMemory,
-    /// Another holder is in the way: of a pin, of a write guard, of the file's lock. Have it let go, and try again.
+    /// Another thread or pool is in the way: it holds a pin, a write guard, or the file's lock. Have it release that, and try
+    /// again.
     Busy,
-    /// The call does not fit the file: it is open for reading only, is open already, has a fixed size, has another's tag, or its path leads
-    /// elsewhere. Change the call.
+    /// The call does not fit the file: it is open for reading only, is open already, has a fixed size, has another file's tag, or
+    /// its path leads to another file. Change the call.
     Conflict,
-    /// The pool or the file is not open (here). Open it, or build a pool.
+    /// The pool or the file is not open in this process. Open it, or build a pool.
     Closed,
-    /// A sync failed, so what was written may be lost. Close the file, open it again and recover from the log; where it is the
-    /// [doublewrite area](crate::options::TornPages::DoubleWrite), build the pool anew.
+    /// A sync failed, so what was written may be lost. Close the file, open it again and recover from the log; for the [doublewrite
+    /// area](crate::options::TornPages::DoubleWrite), build the pool anew.
     Poisoned,
-    /// The log is in the way of a write: it could not be flushed, or was not told of a change. The page stays dirty. Mend the log, or state
-    /// the change's position.
+    /// The log prevents a write: it could not be flushed, or was not told of a change. The page stays dirty. Repair the log, or
+    /// state the change's position.
     Log,
-    /// Pages from before a crash are still to be put right. Open their files, or [give them up](crate::BufferPool::give_up_torn_pages).
+    /// Pages from before a crash are still to be restored. Open their files, or [give them
+    /// up](crate::BufferPool::give_up_torn_pages).
     NeedsRecovery,
-    /// An option cannot work. The [`ConfigError`](crate::ConfigError) says which one, and what would.
+    /// An option cannot work. The [`ConfigError`](crate::ConfigError) names it, and a value that would work.
     Config,
-    /// The engine's own log or codec panicked. Mend it.
+    /// The engine's own log or codec panicked. Repair it.
     Panicked,
 }
 
 impl Error {
-    /// Returns what kind of error it is: what a caller does about it.
+    /// Returns the kind of the error: what a caller does about it.
     ///
     /// ```
     /// use ringpool::{Error, ErrorKind};
@@ -66,7 +68,7 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            // What was written may be lost from the first one on.
+            // What was written may be lost from the first failed sync on.
             Self::File { op: IoOp::Sync, .. } | Self::SyncPoisoned { .. } => ErrorKind::Poisoned,
             Self::Io { .. } | Self::File { .. } => ErrorKind::Io,
             Self::Corrupt { .. } | Self::AreaDamaged { .. } => ErrorKind::Corrupt,
@@ -88,12 +90,13 @@ impl Error {
         }
     }
 
-    /// Returns whether the same call may succeed later, though this caller changes nothing: what is in the way goes by itself, or by what
-    /// others do in the course of their work (they drop pins and guards, the disk answers, memory and space on the disk become free).
+    /// Returns whether the same call may succeed later, though this caller changes nothing: what is in the way ends by itself, or
+    /// by what other threads do in their work (they drop pins and guards, the disk answers, memory and space on the disk become
+    /// free).
     ///
-    /// True is no promise, and says nothing of when: wait a while between tries, and bound their number. Above all, pins and guards of the
-    /// *calling* thread or task go only if it drops them. False where only a deliberate step helps (extend the file, open it again, restore
-    /// the page, choose another option), even if others may take it.
+    /// True is no promise, and gives no time: pause between tries, and bound their number. Above all, pins and guards of the
+    /// *calling* thread or task end only if it drops them. False if only a deliberate step helps (extend the file, open it again,
+    /// restore the page, choose another option), even if another thread may take it.
     ///
     /// For a failed transfer, a failed call for a file and a failed flush of the log it depends on the system's error: interrupted, busy,
     /// timed out, and no memory, descriptors or space left count as transient; a medium error (`EIO`), a missing file and refused
@@ -133,7 +136,7 @@ impl Error {
     }
 }
 
-/// Whether the state of the system that it tells of passes by itself.
+/// Returns whether the state of the system that the error reports passes by itself.
 fn passes(error: &io::Error) -> bool {
     use rustix::io::Errno;
 

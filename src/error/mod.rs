@@ -1,8 +1,8 @@
 //! What can go wrong, as one cloneable type.
 //!
-//! Several waiters share one failed I/O, so an error must be `Clone`; the system's own error sits behind an `Arc`. Each
-//! error names the operation and the page or file it struck, with the file's path, and its text says what to do where something can be
-//! done. What a caller branches on is its [kind](Error::kind), and whether it [passes by itself](Error::is_transient).
+//! Several waiters share one failed I/O, so an error must be `Clone`; the system's own error is behind an `Arc`. Each error names
+//! the operation and its page or file, with the file's path. Its text says what to do, if something can be done. A caller branches
+//! on its [kind](Error::kind), and on whether it [passes by itself](Error::is_transient).
 
 mod config;
 mod kind;
@@ -25,7 +25,7 @@ pub enum IoOp {
     Write,
     /// Making a file's writes durable.
     Sync,
-    /// Making durable which names the folder of a file has.
+    /// Making a file's name durable in its folder.
     SyncFolder,
     /// Opening or inspecting a file.
     Open,
@@ -54,8 +54,8 @@ impl fmt::Display for IoOp {
 
 /// An error of the pool. Cheap to clone: several waiters can get the same one.
 ///
-/// [`kind`](Self::kind) says what to do about it, and [`is_transient`](Self::is_transient) whether to try again; the variants have the
-/// details. Where a variant has the path of a file as an `Option`, it is `None` once the file is closed.
+/// [`kind`](Self::kind) tells what to do about it, and [`is_transient`](Self::is_transient) whether to try again; the variants have
+/// the details. A path that is an `Option` is `None` once the file is closed.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -66,7 +66,7 @@ pub enum Error {
         op: IoOp,
         /// The page.
         page: PageId,
-        /// The path of its file as it was given; `None` where that is closed.
+        /// The path of its file as it was given; `None` if the file is closed.
         path: Option<Arc<Path>>,
         /// The system's error.
         source: Arc<io::Error>,
@@ -81,14 +81,14 @@ pub enum Error {
         /// The system's error.
         source: Arc<io::Error>,
     },
-    /// The page codec refused what was read: a torn, flipped or misplaced page.
+    /// The page codec refused a page that was read: it is torn, flipped or misplaced.
     #[error("{} is corrupt: {reason}", page_in(*page, Some(path)))]
     Corrupt {
         /// The page.
         page: PageId,
         /// The path of its file as it was given.
         path: Arc<Path>,
-        /// What the codec said.
+        /// The codec's reason.
         reason: Arc<str>,
     },
     /// The block lies behind the end of its file.
@@ -100,7 +100,7 @@ pub enum Error {
         page: PageId,
         /// The path of its file as it was given.
         path: Arc<Path>,
-        /// The blocks that the file has.
+        /// The number of blocks of the file.
         blocks: u32,
     },
     /// No frame could be had: all of them were pinned for as long as a fetch [waits for pins](crate::Builder::frame_wait).
@@ -110,13 +110,14 @@ pub enum Error {
     AllPinned {
         /// How long the caller waited.
         waited: Duration,
-        /// The frames of the pool.
+        /// The number of frames of the pool.
         frames: u32,
-        /// Frames that users have pinned. All of them, but for a [`fetch_many`](crate::BufferPool::fetch_many), which needs several.
+        /// Frames that callers have pinned. All of them, except for a [`fetch_many`](crate::BufferPool::fetch_many), which needs
+        /// several.
         pinned: u32,
     },
-    /// No frame could be had: the frames that are not pinned wait for the disk, and nothing came back from it for as long as a fetch
-    /// [waits for that](crate::Builder::disk_wait).
+    /// No frame could be had: the frames that are not pinned wait for the disk, and the disk completed nothing for as long as a
+    /// fetch [waits for it](crate::Builder::disk_wait).
     #[error(
         "no frame came free within {waited:?}, the last {idle:?} of them without any progress: of {frames} frames {pinned} \
          are pinned, {reading} are being read, {writing} are being written and {dirty} are dirty; look in in_flight() for \
@@ -127,25 +128,25 @@ pub enum Error {
         waited: Duration,
         /// For how long no page was read or written, and no frame changed hands.
         idle: Duration,
-        /// The frames of the pool.
+        /// The number of frames of the pool.
         frames: u32,
-        /// Frames that users have pinned.
+        /// Frames that callers have pinned.
         pinned: u32,
         /// Frames that are being read.
         reading: u32,
-        /// Frames that are being written, and that no user has pinned.
+        /// Frames that are being written, and that no caller has pinned.
         writing: u32,
         /// Frames with changes that are neither pinned nor being written.
         dirty: u32,
     },
-    /// More pages are to be pinned at once than the pool has frames.
+    /// More pages were to be pinned at once than the pool has frames.
     #[error(
         "{pages} pages cannot be pinned at once in {frames} frames: fetch fewer, or give the pool more frames"
     )]
     TooManyPages {
         /// The pages, each counted once.
         pages: usize,
-        /// The frames of the pool.
+        /// The number of frames of the pool.
         frames: u32,
     },
     /// The operation needs the page to itself, but a caller holds a pin on it.
@@ -153,7 +154,7 @@ pub enum Error {
     Pinned {
         /// The page.
         page: PageId,
-        /// The path of its file as it was given; `None` where that is closed.
+        /// The path of its file as it was given; `None` if the file is closed.
         path: Option<Arc<Path>>,
     },
     /// The page could not be written, since it was being changed for the whole of the allowed wait. It is as dirty as before.
@@ -164,33 +165,33 @@ pub enum Error {
     Latched {
         /// The page.
         page: PageId,
-        /// The path of its file as it was given; `None` where that is closed.
+        /// The path of its file as it was given; `None` if the file is closed.
         path: Option<Arc<Path>>,
         /// How long the caller waited.
         waited: Duration,
     },
-    /// The system has no memory for more frames, or will not have it registered. The pool is as large as it was.
+    /// The system has no memory for more frames, or refuses to have it registered. The pool is as large as it was.
     #[error("the pool cannot grow to {frames} frames and is as it was: {reason}")]
     CannotGrow {
-        /// How many frames there were to be.
+        /// The number of frames that was asked for.
         frames: u32,
         /// Why, and what can be done.
         reason: Arc<str>,
     },
-    /// One page cannot have more pins at once than the frame's state word counts.
+    /// A page cannot have more pins at once than the frame's state word counts.
     #[error(
         "{} has as many pins as a page can have; is a pin leaked in a loop?", page_in(*page, path.as_deref())
     )]
     TooManyPins {
         /// The page.
         page: PageId,
-        /// The path of its file as it was given; `None` where that is closed.
+        /// The path of its file as it was given; `None` if the file is closed.
         path: Option<Arc<Path>>,
     },
     /// The write-ahead log could not be made durable, so nothing was written and the pages are still dirty.
     #[error("the log could not be flushed up to {lsn}: {source}")]
     Wal {
-        /// How far the log had to be durable.
+        /// The position up to which the log had to be durable.
         lsn: Lsn,
         /// The log's error.
         source: Arc<io::Error>,
@@ -205,10 +206,10 @@ pub enum Error {
     UnloggedChange {
         /// The page.
         page: PageId,
-        /// The path of its file as it was given; `None` where that is closed.
+        /// The path of its file as it was given; `None` if the file is closed.
         path: Option<Arc<Path>>,
     },
-    /// A sync of this file failed before, so what was written may be lost even though a later sync would report success.
+    /// A sync of this file failed before, so what was written may be lost, even if a later sync would report success.
     #[error(
         "{} cannot be trusted since a sync failed ({source}): close it, open it again and recover from the log",
         file_at(*file, Some(path))
@@ -228,7 +229,7 @@ pub enum Error {
     ReadOnly {
         /// The file.
         file: FileId,
-        /// Its path as it was given; `None` where it is closed.
+        /// Its path as it was given; `None` if it is closed.
         path: Option<Arc<Path>>,
     },
     /// No open file has this id: it was closed, or is another pool's.
@@ -237,7 +238,7 @@ pub enum Error {
         /// The id that was used.
         file: FileId,
     },
-    /// The pool has this very file open already, perhaps by another path.
+    /// The pool has the same file open already, perhaps by another path.
     #[error("{path} is open already as {}: one file, one id", file_at(*file, Some(open_path)), path = path.display())]
     AlreadyOpen {
         /// The path that was given.
@@ -247,7 +248,7 @@ pub enum Error {
         /// The path by which it was opened.
         open_path: Arc<Path>,
     },
-    /// Another pool has the file open, of this process or of another.
+    /// Another pool, of this process or of another, has the file open.
     #[error(
         "{path} is in use by another pool: close it there first, or open it with lock(Fallback::Off) where that cannot harm",
         path = path.display()
@@ -271,27 +272,28 @@ pub enum Error {
         file: FileId,
     },
     /// The doublewrite area has no room: it holds copies of pages that may be torn in their places, of files with these tags. Those
-    /// were not opened since a crash, or since they were closed with a failed sync; or they are open, and a sync failed or a page cannot
-    /// be written. A page that needs a copy is not written until they were opened (anew), were given up, or can be written again.
+    /// were not opened since a crash, or since they were closed with a failed sync. Or they are open, and a sync failed or a page
+    /// cannot be written. A page that needs a copy is not written until those files were opened (anew), were given up, or can be
+    /// written again.
     #[error(
         "the doublewrite area holds pages of the files with the tags {tags:?}, which may be torn without them: open those files (close \
          those first that are open and whose sync failed), or give them up"
     )]
     TornPages {
-        /// What the files were [tagged](crate::OpenOptions::tag) with.
+        /// The [tags](crate::OpenOptions::tag) of the files.
         tags: Arc<[u64]>,
     },
-    /// The doublewrite area was damaged after it was written, and a page in its place may be torn, or newer than all copies that are left of
-    /// it: nothing was changed. See [`TornPages`](crate::options::TornPages).
+    /// The doublewrite area was damaged after it was written, and a page in its place may be torn, or newer than all copies of it
+    /// that are left. Nothing was changed. See [`TornPages`](crate::options::TornPages).
     #[error("{}", area_damaged(area, *page))]
     AreaDamaged {
         /// The area's path as it was given.
         area: Arc<Path>,
-        /// The page whose newest copy is damaged; `None` where the damage hides which pages there were copies of.
+        /// The page whose newest copy is damaged; `None` if the damage hides which pages had copies.
         page: Option<PageAddress>,
     },
-    /// Two files cannot have the same tag where pages have a [codec](crate::PageCodec), or are protected from being
-    /// [torn](crate::options::TornPages) by copies: it is what a page's file is known by.
+    /// Two files cannot have the same tag if pages have a [codec](crate::PageCodec), or are protected from being
+    /// [torn](crate::options::TornPages) by copies: the tag identifies a page's file.
     #[error(
         "{path} has the tag {tag} of {}: give each file a tag of its own, the same each time",
         file_at(*file, Some(open_path)), path = path.display()
@@ -303,14 +305,14 @@ pub enum Error {
         tag: u64,
         /// The open file that has it.
         file: FileId,
-        /// The path by which that was opened.
+        /// The path by which that file was opened.
         open_path: Arc<Path>,
     },
-    /// An option has a value that cannot work. It says which, and what would.
+    /// An option has a value that cannot work. The text names the option, and a value that would.
     #[error("{0}")]
     Config(Arc<ConfigError>),
     /// A callback of the engine (its log, its page codec) panicked, in a thread of the pool, or on a page that had to be written to
-    /// make room for the one that was wanted.
+    /// free a frame for the one that was wanted.
     #[error("a callback of the engine panicked; the operation was given up")]
     Panicked,
     /// The pool is shut down.
@@ -322,7 +324,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// The system's error number, where one is behind this error.
+    /// Returns the system's error number, if one is behind this error.
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
@@ -334,7 +336,7 @@ impl Error {
         }
     }
 
-    /// Returns the path of the file that it is about, as it was given, where there is one and that is open.
+    /// Returns the path of the file of this error, as it was given, if there is one and that is open.
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {
@@ -375,12 +377,12 @@ impl From<ConfigError> for Error {
     }
 }
 
-/// Names a page by the path of its file, where that is known.
+/// Names a page by the path of its file, if that is known.
 fn page_in(page: PageId, path: Option<&Path>) -> String {
     format!("{} of {}", page.block, file_at(page.file, path))
 }
 
-/// Names a file by its path, where that is known.
+/// Names a file by its path, if that is known.
 fn file_at(file: FileId, path: Option<&Path>) -> String {
     path.map_or_else(|| file.to_string(), |path| format!("{} ({file})", path.display()))
 }
@@ -407,7 +409,7 @@ mod tests {
     fn errors_are_send_sync_clone_and_small() {
         fn assert_bounds<T: Clone + Send + Sync + std::error::Error + 'static>() {}
         assert_bounds::<Error>();
-        // No larger than one that counts frames.
+        // No larger than an error that counts frames.
         assert!(size_of::<Error>() <= 64, "{}", size_of::<Error>());
     }
 

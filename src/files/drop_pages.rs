@@ -24,27 +24,27 @@ use crate::{
     write::checkpoint,
 };
 
-/// How long an eviction sees through the pins of others before it reports them.
+/// How long an eviction waits for the pins of other threads before it reports them.
 const A_MOMENT: Duration = Duration::from_millis(20);
 
-/// What became of a page that was to be evicted.
+/// The outcome for a page that was to be evicted.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Evicted {
-    /// It was in the pool and no longer is; had it been dirty, it was written first.
+    /// It was in the pool and no longer is; if it was dirty, it was written first.
     Yes,
     /// It was not in the pool.
     NotResident,
-    /// Somebody holds a pin on it.
+    /// A thread or task holds a pin on it.
     Pinned,
 }
 
 /// What to do with changes that were not written.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Changes {
-    /// They must have been written before: a page that is dirty all the same is left where it is.
+    /// They must have been written before: a page that is still dirty is left where it is.
     Keep,
-    /// Nobody will want them any more, if all goes well.
+    /// They are not wanted any more, if the operation succeeds.
     Discard,
 }
 
@@ -52,17 +52,17 @@ pub(crate) enum Changes {
 pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
     shared.check_open()?;
     shared.files.open_file(page.file)?;
-    // Where it stays after all, no caller has used it.
+    // The lookup is no use of the page, in case it stays.
     let Lookup::Pinned(pin) = shared.pool.lookup_by(page, State::pin_unused) else {
         return Ok(Evicted::NotResident);
     };
     let no = pin.frame_no();
-    // A page with a pin is not even written: its writer may be the very thread that is here.
+    // A page with a pin is not even written: this thread itself may hold its write guard.
     let is_unused = within_a_moment(|| {
         // An I/O has a pin of its own.
         pin.wait_for_io(Want::ReadDone);
         pin.wait_for_io(Want::WriteDone);
-        // One that is biased anew may be held in slots, and is clean: then the claim says so.
+        // A page that is biased again may be held in slots, and is clean: then the claim detects that.
         shared.pool.revoke_bias(no).pins() == 1
     });
     if !is_unused {
@@ -77,7 +77,8 @@ pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
     Ok(if is_out { Evicted::Yes } else { Evicted::Pinned })
 }
 
-/// Whether it comes about before long: who writes a page out has a pin on it for a moment before the write begins.
+/// Returns whether it becomes true before long: a thread that writes a page out has a pin on it for a moment before the write
+/// begins.
 fn within_a_moment(mut done: impl FnMut() -> bool) -> bool {
     let deadline = time::now() + A_MOMENT;
     while !done() {
@@ -89,15 +90,15 @@ fn within_a_moment(mut done: impl FnMut() -> bool) -> bool {
     true
 }
 
-/// Takes the pages of `file` from block `from` on out of the pool, as far as they are clean, and out of reach, as far as they are
-/// not. Waits for their I/O, and a bounded time for their pins, but not while the pool ends.
+/// Takes the pages of `file` from block `from` on out of the pool if they are clean, and puts them out of reach if they are not.
+/// Waits for their I/O, and a bounded time for their pins, but not while the pool ends.
 ///
-/// The caller has published that no new page of that range may come in, by a new end of the file or by closing it, and lets that
-/// stand until what comes back is at its end. A miss maps its page [and then looks](crate::read) whether it still may; here, after
-/// that was published, the frames are looked at. The fences on both sides make one of the two see the other.
+/// The caller has published that no new page of that range may be mapped, by a new end of the file or by closing it, and keeps that
+/// until the pages that are put back are in place. A miss maps its page [and then checks](crate::read) whether it still may. This
+/// function looks at the frames after the publication. The fences on both sides make one of the two see the other.
 ///
 /// # Errors
-/// [`Error::Pinned`] for a page that is still pinned then, or dirty and [to be kept](Changes::Keep). No changes are lost.
+/// [`Error::Pinned`] for a page that is then still pinned, or dirty and [to be kept](Changes::Keep). No changes are lost.
 pub(crate) fn vacate_file<'a>(
     shared: &'a Shared,
     file: &File,
@@ -115,7 +116,8 @@ pub(crate) fn vacate_file<'a>(
     };
     let blocks = file.pages_from(from);
     let pages = shared.pool.pages_of(file.id, blocks);
-    // As long as a pin may stop it, everything stays within reach. (Where a page is biased anew meanwhile the claim waits for its pins.)
+    // As long as a pin may stop it, everything stays within reach. (If a page is biased again meanwhile the claim waits for its
+    // pins.)
     for &(no, page) in &pages {
         let frame = shared.pool.frame(no);
         patiently(page, &mut || {
@@ -124,7 +126,7 @@ pub(crate) fn vacate_file<'a>(
         })?;
     }
     let mut seizure = Seizure::new(&shared.pool);
-    // The last first: what is free last is taken first, and frames that are taken in their order lie side by side.
+    // The last frame first: what is freed last is taken first, so frames that are taken one after the other lie side by side.
     for &(no, page) in pages.iter().rev() {
         patiently(page, &mut || {
             wait_for_io(shared, no, page);
@@ -134,7 +136,7 @@ pub(crate) fn vacate_file<'a>(
     Ok(seizure)
 }
 
-/// Sleeps until what the page is in is over, if it is in this frame.
+/// Sleeps until the page's I/O is over, if the page is in this frame.
 fn wait_for_io(shared: &Shared, no: FrameNo, page: PageId) {
     if let Ok(pin) = shared.pool.pin_unused(no, page) {
         pin.wait_for_io(Want::ReadDone);
@@ -142,10 +144,11 @@ fn wait_for_io(shared: &Shared, no: FrameNo, page: PageId) {
     }
 }
 
-/// Takes the page out of this frame. False where it is pinned, latched, dirty or in an I/O.
+/// Takes the page out of this frame. Returns false if it is pinned, latched, dirty or in an I/O.
 fn try_vacate(shared: &Shared, no: FrameNo, page: PageId) -> bool {
     let frame = shared.pool.frame(no);
-    // The claimed frame may hold another page by now: an eviction too many does no harm. Dropped, it is free.
+    // The claimed frame may hold another page by now: one eviction too many does no harm. When the claim is dropped, the frame is
+    // free.
     shared.pool.claim(no).is_some()
         || matches!(frame.state.load().phase(), Phase::Free | Phase::Claimed)
         || frame.page() != page

@@ -1,5 +1,6 @@
-//! Who takes blocks or a whole file away, against a miss of a page there: one of the two sees the other, under every schedule with
-//! every reordering that the memory model allows. From the call to the disk, which is simulated, all of it is the library's own.
+//! A call that takes blocks or a whole file away, against a miss of a page there: one of the two sees the other, under every
+//! schedule with every reordering that the memory model allows. From the call to the disk, which is simulated, all of it is the
+//! library's own code.
 
 use crate::{
     BufferPool, Error, FileId, IoMethod, OpenOptions, PageId, Result,
@@ -9,7 +10,7 @@ use crate::{
     testing::SimDisk,
 };
 
-/// Whatever becomes of it, nothing is read that is no longer there.
+/// Fetches the page, and checks that nothing is read that no longer exists.
 fn fetch(pool: &BufferPool, page: PageId) {
     match pool.fetch(page).wait() {
         Ok(page) => assert_eq!(page.read()[0], 1),
@@ -17,8 +18,8 @@ fn fetch(pool: &BufferPool, page: PageId) {
     }
 }
 
-/// Takes blocks away while another thread fetches one of them. Of a file with one block the page is looked up in the table, of one with
-/// two all frames are looked at.
+/// Takes blocks away while another thread fetches one of them. For a file with one block the page is looked up in the table, for
+/// one with two all frames are looked at.
 fn against_a_miss(blocks: usize, take_away: fn(&BufferPool, FileId) -> Result<()>) {
     let disk = SimDisk::new();
     disk.put("data", vec![1; blocks * PageSize::MIN.bytes()]);

@@ -1,7 +1,7 @@
-//! What opens, changes and closes a file as a whole.
+//! Opening, changing and closing a file as a whole.
 //!
-//! [`extent`] grows and cuts files; [`drop_pages`] gets a file's pages out of the pool, which cutting, [closing](close) and
-//! [removing](remove) stand on.
+//! [`extent`] grows and cuts files; [`drop_pages`] takes a file's pages out of the pool, for cutting, [closing](close) and
+//! [removing](remove).
 
 pub(crate) mod close;
 pub(crate) mod drop_pages;
@@ -30,25 +30,25 @@ use crate::{
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FileInfo {
-    /// The path it was opened by.
+    /// The path by which it was opened.
     pub path: PathBuf,
     /// Its length in blocks; a last block that is not whole counts.
     pub blocks: u32,
-    /// Blocks that are zeroed on disk behind the end, for extensions to come.
+    /// The number of blocks behind the end that are zeroed on disk, for later extensions.
     pub blocks_ahead: u32,
     /// Whether it was opened for reading only.
     pub read_only: bool,
-    /// Why other pools are not kept from it, where that was preferred.
+    /// Why it is not locked against other pools, if that was preferred.
     pub unlocked_because: Option<String>,
     /// Whether transfers bypass the system's page cache.
     pub direct: bool,
-    /// Why they do not, where that was preferred.
+    /// Why they do not bypass it, if that was preferred.
     pub buffered_because: Option<String>,
-    /// Why its requests go to threads beside the ring, under io_uring: what could block the one who submits them.
+    /// Why its requests go to threads beside the ring, under io_uring: what could block the submission worker.
     pub aside_because: Option<String>,
     /// What keeps a power cut from tearing its pages.
     pub torn_pages: TornPageGuard,
-    /// Why they are not written atomically, where that was preferred.
+    /// Why they are not written atomically, if that was preferred.
     pub not_atomic_because: Option<String>,
 }
 
@@ -56,7 +56,7 @@ pub struct FileInfo {
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum TornPageGuard {
-    /// Nothing, or there is nothing to tear: it is only read.
+    /// Nothing; or there is nothing to tear, since the file is only read.
     None,
     /// They are written atomically.
     Atomic,
@@ -97,7 +97,7 @@ impl FileInfo {
     }
 }
 
-/// Opens a file, and grows it where the options say so.
+/// Opens a file, and extends it if the options ask for that.
 pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Result<FileId> {
     shared.check_process()?;
     let _span = spans::open_file(&shared.counters.pool, path);
@@ -106,7 +106,7 @@ pub(crate) fn open(shared: &Shared, path: &Path, options: &OpenOptions) -> Resul
     Ok(file.id)
 }
 
-/// Tells what a person should know of a file that was just opened.
+/// Reports to `tracing` what an operator should know of a file that was just opened.
 fn tell_of_opening(shared: &Shared, file: &File) {
     let (pool, info) = (&shared.counters.pool, FileInfo::of(shared, file));
     events::file_opened(pool, file.id, &file.path, info.blocks, info.read_only, info.direct);
@@ -144,7 +144,7 @@ fn open_and_prepare(shared: &Shared, path: &Path, options: &OpenOptions) -> Resu
     let prepare = |file: &File| {
         file.check_lock()?;
         file.activity.begin_hits(shared.counters.hits.at_place_of(file.id));
-        // Put right what a crash has torn before anybody sees it.
+        // Restore the pages that a crash has torn before any thread sees them.
         doublewrite.map_or(Ok(()), |doublewrite| doublewrite.admit(file))?;
         let missing = options.initial_blocks.saturating_sub(file.blocks());
         if missing > 0 {
@@ -155,7 +155,7 @@ fn open_and_prepare(shared: &Shared, path: &Path, options: &OpenOptions) -> Resu
     wait_for_lock(|| shared.files.open(open, check_other, prepare))
 }
 
-/// Whether the file's pages are written atomically, given what its disk says.
+/// Returns whether the file's pages are written atomically, given what its disk can do.
 fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<u32, NotAtomic>> {
     match &file.atomic_pages {
         _ if wanted == Fallback::Off || file.read_only => Ok(Err(NotAtomic::NotAsked)),
@@ -169,7 +169,7 @@ fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<u32, NotAtomic>
     }
 }
 
-/// The open file, which may be changed.
+/// Returns the open file, if it may be changed.
 fn writable(shared: &Shared, id: FileId) -> Result<Arc<File>> {
     shared.check_open()?;
     let file = shared.files.open_file(id)?;

@@ -16,15 +16,15 @@ use crate::{
 
 /// Throws the file's pages away, dirty or not, closes it and removes it from its folder.
 ///
-/// Whether the path still leads to this file is looked at first, and again, since that may take a while, when its pages are out
-/// of reach. Then they are thrown away and the file is closed, even where the system refuses to remove it.
+/// Checks that the path still leads to this file first, and again, since that may take a while, when its pages are out of reach.
+/// Then it throws the pages away and closes the file, even if the system refuses to remove it.
 pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     let file = files::writable(shared, id)?;
     let _size = file.lock_size();
-    // Somebody else may have closed it while this one waited.
+    // Another call may have closed the file while this one waited.
     shared.files.open_file(id)?;
     check_path(shared, &file)?;
-    // As in closing: from here on no new page of it comes in, and who was faster is found in its frame.
+    // As in closing: from here on no new page of it is mapped, and a miss that was faster is found in its frame.
     let closing = file.begin_closing();
     let pages = drop_pages::vacate_file(shared, &file, BlockNo(0), Changes::Discard)?;
     check_path(shared, &file)?;
@@ -32,7 +32,7 @@ pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     closing.keep();
     pages.discard();
     let removed = remove_with_copies(shared, &file);
-    // Not before it is gone from the disk: until then nobody opens it a second time.
+    // Not before the file is gone from the disk: until then no other pool may open it.
     file.disk.unlock();
     drop(leaving);
     shared.method.forget(&file);
@@ -42,8 +42,9 @@ pub(crate) fn drop_file(shared: &Shared, id: FileId) -> Result<()> {
     removed
 }
 
-/// After a crash it may still be there, and nobody may be left who opens it: so its pages are to be whole without their copies before
-/// it goes. Where that cannot be had, the copies are kept for as long as it is there.
+/// Removes the file from its folder, and its copies from the doublewrite area. After a crash the file may still exist, and never be
+/// opened again. So its pages must be whole without their copies before it is removed. If they cannot be, the copies are kept as
+/// long as the file exists.
 fn remove_with_copies(shared: &Shared, file: &File) -> Result<()> {
     let name = name_of(file)?;
     let doublewrite = shared.doublewrite.as_ref();
@@ -54,7 +55,7 @@ fn remove_with_copies(shared: &Shared, file: &File) -> Result<()> {
     }
     shared.disk.remove(name).map_err(|error| file.error(IoOp::Remove, error))?;
     let is_durable = shared.removals.make_durable(&*shared.disk, name);
-    // Whether or not a crash may bring it back: no file of the pool has the tag from now on.
+    // Whether or not a crash may bring the file back: no file of the pool has the tag from now on.
     let given_up = doublewrite.map_or(Ok(()), |doublewrite| doublewrite.give_up(file.tag));
     is_durable.and(given_up)
 }

@@ -1,7 +1,7 @@
 //! Counters that cost a hit next to nothing: each thread adds to a cell of its own, readers sum the cells.
 //!
-//! A live thread owns an index below [`CELLS`] for as long as it lives, so it can add with a plain load and store: nobody
-//! else writes its cell. Threads beyond that share one cell and add atomically. Either way no count is lost.
+//! A live thread owns an index below [`CELLS`] for as long as it lives, so it can add with a plain load and store: no other thread
+//! writes its cell. Threads beyond that share one cell and add atomically. Either way no count is lost.
 
 use std::{sync::Arc, time::Duration};
 
@@ -52,9 +52,9 @@ pub(crate) enum Counter {
     Evictions,
     /// Pages written by the background writer.
     PagesCleaned,
-    /// Batches of the background writer of which something could not be written.
+    /// Batches of the background writer of which a page could not be written.
     CleaningFailures,
-    /// Frames that were dirty when a miss wanted them, so that somebody had to wait for a write.
+    /// Frames that were dirty when a miss wanted them, so that a fetch had to wait for a write.
     DirtyEvictions,
     /// Pages that were changed while they were being written, on a shadow page.
     ShadowPages,
@@ -64,13 +64,13 @@ pub(crate) enum Counter {
     FrameWaits,
     /// Sweeps that met no victim, clean or dirty.
     FutileSweeps,
-    /// Pages that a crash may have torn and that were written over with their copies.
+    /// Pages that a crash may have torn and that were overwritten with their copies.
     Restored,
     /// Pages handed out by read streams.
     StreamPages,
     /// Times that a read stream's consumer had to wait for a read.
     StreamWaits,
-    /// Requests and syncs that took as long as counts for slow.
+    /// Requests and syncs that counted as slow.
     Slow,
     /// Requests that found no place in the list of those in flight.
     Unlisted,
@@ -85,13 +85,13 @@ struct CounterCell([AtomicU64; KINDS]);
 pub(crate) struct Counters {
     /// The name of the pool.
     pub(crate) pool: Arc<str>,
-    /// From how many nanoseconds on a request or a sync is slow.
+    /// The nanoseconds from which a request or a sync is slow.
     slow_nanos: u64,
     own: Box<[CachePadded<CounterCell>; CELLS]>,
     shared: CachePadded<CounterCell>,
     /// Pages that callers found ready.
     pub(crate) hits: Hits,
-    /// What is not only counted.
+    /// The histograms.
     pub(crate) measures: Measures,
 }
 
@@ -101,7 +101,7 @@ impl Counters {
         Self::of_pool("".into(), Duration::MAX)
     }
 
-    /// Those of the pool of this name, in which a request is slow that takes so long.
+    /// Makes the counters of the pool of this name, in which a request is slow from this time on.
     pub(crate) fn of_pool(pool: Arc<str>, slow: Duration) -> Self {
         Self {
             pool,
@@ -129,7 +129,7 @@ impl Counters {
         }
     }
 
-    /// Returns whether a request that took so many nanoseconds was slow, and counts it then.
+    /// Returns whether a request that took `nanos` nanoseconds was slow, and then counts it.
     pub(crate) fn is_slow(&self, nanos: u64) -> bool {
         let is_slow = nanos >= self.slow_nanos;
         if is_slow {
@@ -138,14 +138,14 @@ impl Counters {
         is_slow
     }
 
-    /// The sum over all threads. Counts that are being added meanwhile may or may not be in it.
+    /// Returns the sum over all threads. Counts that are being added meanwhile may or may not be in it.
     pub(crate) fn get(&self, counter: Counter) -> u64 {
         let kind = counter as usize;
         let own = self.own.iter().map(|cell| cell.0[kind].load(Ordering::Relaxed));
         own.fold(self.shared.0[kind].load(Ordering::Relaxed), u64::wrapping_add)
     }
 
-    /// The bytes that counting takes.
+    /// Returns the bytes that counting takes.
     pub(crate) fn memory(&self) -> usize {
         size_of::<Self>() + size_of_val(&*self.own) + self.hits.memory() + self.measures.memory()
     }

@@ -1,4 +1,4 @@
-//! What is counted for one file: what callers met that was no hit, its requests and how long they took. PostgreSQL's counterparts:
+//! What is counted for one file: the misses and joins of callers, its requests and how long they took. PostgreSQL's counterparts:
 //! `pg_statio_all_tables`, `pg_stat_io`.
 //!
 //! It takes 7 KiB a file, and two atomic additions a request. Its hits are counted [elsewhere](crate::observe::hits).
@@ -28,7 +28,7 @@ pub(crate) struct FileActivity {
 #[derive(Debug)]
 pub(crate) struct RequestsOfFile {
     pub(crate) times: LiveHistogram,
-    /// Their pages, beyond one for each.
+    /// Their pages, beyond one for each request.
     more_pages: AtomicU64,
 }
 
@@ -64,7 +64,7 @@ impl FileActivity {
         self.shares_hits.store(true, Ordering::Relaxed);
     }
 
-    /// Returns its hits, of those that its place has now; `None` where they cannot be told from those of other files.
+    /// Returns its hits, given the hits of its place now; `None` if they cannot be separated from those of other files.
     pub(crate) fn hits(&self, at_place: u64) -> Option<u64> {
         let is_alone = !self.shares_hits.load(Ordering::Relaxed);
         is_alone.then(|| at_place.wrapping_sub(self.hits_before.load(Ordering::Relaxed)))
@@ -72,7 +72,7 @@ impl FileActivity {
 }
 
 impl RequestsOfFile {
-    /// Notes a request of so many pages that took so many nanoseconds.
+    /// Notes a request of `pages` pages that took `nanos` nanoseconds.
     pub(crate) fn note(&self, nanos: u64, pages: u64) {
         self.times.add(nanos, 1);
         if pages > 1 {
@@ -80,7 +80,7 @@ impl RequestsOfFile {
         }
     }
 
-    /// Returns the pages of so many requests, which are all.
+    /// Returns the pages of all requests, whose number is `requests`.
     pub(crate) fn pages(&self, requests: u64) -> u64 {
         requests + self.more_pages.load(Ordering::Relaxed)
     }

@@ -1,8 +1,8 @@
-//! How numbers are distributed, in buckets that widen with the numbers.
+//! The distribution of numbers, in buckets that widen with the numbers.
 //!
-//! Each power of two is cut into eight buckets, as in Gil Tene's HdrHistogram: below eight every number has a bucket of its
-//! own, above that a bucket is at most an eighth of its lowest number wide. A quantile is told as its bucket's harmonic
-//! middle, which is as far off for the lowest as for the highest number: at most 1/17. No I/O, no clock, no atomics.
+//! Each power of two is cut into eight buckets, as in Gil Tene's HdrHistogram: below eight every number has a bucket of its own,
+//! above that the width of a bucket is at most an eighth of its lowest number. A quantile is returned as its bucket's harmonic
+//! middle, whose error is the same for the lowest as for the highest number: at most 1/17. No I/O, no clock, no atomics.
 
 use std::{fmt, ops::Sub};
 
@@ -10,13 +10,13 @@ use std::{fmt, ops::Sub};
 const STEPS: u64 = 1 << STEP_BITS;
 const STEP_BITS: u32 = 3;
 
-/// Numbers from 2^37 on share the last bucket, and no others are in it; as nanoseconds that is a little over two minutes.
+/// Numbers from 2^37 on share the last bucket, which has no others; as nanoseconds that is a little over two minutes.
 const BITS: u32 = 37;
 
-/// How many buckets there are.
+/// The number of buckets.
 pub(crate) const BUCKETS: usize = (((BITS - STEP_BITS + 1) as usize) << STEP_BITS) + 1;
 
-/// The bucket of a number.
+/// Returns the bucket of a number.
 #[inline]
 pub(crate) fn bucket_of(number: u64) -> usize {
     let shift = (u64::BITS - STEP_BITS - 1).saturating_sub(number.leading_zeros());
@@ -24,27 +24,27 @@ pub(crate) fn bucket_of(number: u64) -> usize {
     (bucket as usize).min(BUCKETS - 1)
 }
 
-/// The lowest number in a bucket.
+/// Returns the lowest number in a bucket.
 fn lowest(bucket: usize) -> u64 {
     let bucket = bucket as u64;
     let shift = (bucket / STEPS).saturating_sub(1);
     (bucket - shift * STEPS) << shift
 }
 
-/// The highest number in a bucket; of the last one, the highest that is not there for want of another.
+/// Returns the highest number in a bucket; for the last one, the highest that it would have if there were another.
 fn highest(bucket: usize) -> u64 {
     lowest(bucket + 1) - 1
 }
 
-/// The middle of a bucket, by which no number in it is missed by more than a seventeenth of itself.
+/// Returns the middle of a bucket, which differs from each number in it by at most a seventeenth of that number.
 fn middle(bucket: usize) -> u64 {
     let [low, high] = [lowest(bucket), highest(bucket)].map(|number| number as f64);
     if high > low { (2.0 * low * high / (low + high)).round() as u64 } else { low as u64 }
 }
 
-/// How many numbers of which size were seen.
+/// How often numbers of each size were seen.
 ///
-/// It runs from the pool's birth; subtract an older one for an interval. Quantiles are at most 5.9 % off.
+/// It covers the time since the pool was built; subtract an older one for an interval. Quantiles are at most 5.9 % off.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
     counts: Box<[u64]>,
@@ -53,45 +53,45 @@ pub struct Histogram {
 }
 
 impl Histogram {
-    /// From counts for each bucket, the sum of the numbers, and the largest.
+    /// Makes a histogram from counts for each bucket, the sum of the numbers, and the largest.
     pub(crate) fn new(counts: Box<[u64]>, sum: u64, max: u64) -> Self {
         debug_assert_eq!(counts.len(), BUCKETS);
         Self { counts, sum, max }
     }
 
-    /// How many numbers.
+    /// Returns the number of numbers.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// How many numbers were lower than this power of two; exact.
+    /// Returns how many numbers were lower than this power of two; exact.
     #[cfg(feature = "metrics")]
     pub(crate) fn below_power(&self, bits: u32) -> u64 {
         self.counts[..bucket_of(1 << bits)].iter().sum()
     }
 
-    /// Their sum; exact.
+    /// Returns their sum; exact.
     #[must_use]
     pub fn sum(&self) -> u64 {
         self.sum
     }
 
-    /// Their mean; exact. 0 where there are none.
+    /// Returns their mean; exact. 0 if there are none.
     #[must_use]
     pub fn mean(&self) -> f64 {
         let count = self.count();
         if count == 0 { 0.0 } else { self.sum as f64 / count as f64 }
     }
 
-    /// The largest: exact for all since the pool's birth, to the width of a bucket for an interval. 0 where there are none.
+    /// Returns the largest: exact for all since the pool was built, to the width of a bucket for an interval. 0 if there are none.
     #[must_use]
     pub fn max(&self) -> u64 {
         let top = self.counts.iter().rposition(|&count| count > 0);
         top.map_or(0, |bucket| self.clip(bucket, highest(bucket)))
     }
 
-    /// The number that this share of the numbers (0 to 1) does not exceed. 0 where there are none.
+    /// Returns the number that this share of the numbers (0 to 1) does not exceed. 0 if there are none.
     #[must_use]
     pub fn quantile(&self, share: f64) -> u64 {
         let count = self.count();
@@ -104,31 +104,31 @@ impl Histogram {
         bucket.map_or(0, |bucket| self.clip(bucket, middle(bucket)))
     }
 
-    /// A number that stands for the bucket, as far as one so large was seen. The last bucket has no upper end.
+    /// Returns the number that stands for the bucket, at most the largest that was seen. The last bucket has no upper end.
     fn clip(&self, bucket: usize, number: u64) -> u64 {
         if bucket == BUCKETS - 1 { self.max } else { number.min(self.max) }
     }
 
-    /// The median.
+    /// Returns the median.
     #[must_use]
     pub fn p50(&self) -> u64 {
         self.quantile(0.5)
     }
 
-    /// What 99 in 100 do not exceed.
+    /// Returns the number that 99 in 100 do not exceed.
     #[must_use]
     pub fn p99(&self) -> u64 {
         self.quantile(0.99)
     }
 
-    /// What 999 in 1000 do not exceed.
+    /// Returns the number that 999 in 1,000 do not exceed.
     #[must_use]
     pub fn p999(&self) -> u64 {
         self.quantile(0.999)
     }
 }
 
-/// What came in between two looks at the same histogram.
+/// What was added between two snapshots of the same histogram.
 impl Sub for &Histogram {
     type Output = Histogram;
 
@@ -162,7 +162,7 @@ mod tests {
 
     use super::*;
 
-    /// What a row of numbers comes to.
+    /// Makes the histogram of a row of numbers.
     fn histogram(numbers: &[u64]) -> Histogram {
         let mut counts = vec![0; BUCKETS];
         numbers.iter().for_each(|&number| counts[bucket_of(number)] += 1);

@@ -1,8 +1,8 @@
-//! Hits, counted by file and by thread: a load, an addition and a store in a row of the thread's own.
+//! Hits, counted by file and by thread: a load, an addition and a store in a row that belongs to the thread.
 //!
-//! A row has a place for each of [`PLACES`] files, by their ids. The table of open files gives a file an [id](free_id) whose place no
-//! other open file has, as long as there is one; then the hits of the place, since the file was opened, are the file's. Beyond that, files
-//! that share a place have no count of their own.
+//! A row has a place for each of [`PLACES`] files, by their ids. The table of open files gives a file an [id](free_id) whose place
+//! no other open file has, as long as there is one; then the hits of the place, since the file was opened, are the file's. If there
+//! is none, files share a place and have no count of their own.
 
 use crossbeam_utils::CachePadded;
 
@@ -15,14 +15,14 @@ use crate::{
 /// Places for files: as many as there are bits in a word, in 32 KiB of memory.
 pub(crate) const PLACES: usize = u64::BITS as usize;
 
-/// The places that files share which come when all places are taken, from this one on: the others stay as they are.
+/// The first of the places that further files share when all places are taken: the places before it are not shared.
 const FIRST_SHARED: u64 = PLACES as u64 / 2;
 
 type Row = CachePadded<[AtomicU64; PLACES]>;
 
 pub(crate) struct Hits {
     own: Box<[Row; CELLS]>,
-    /// For threads beyond those.
+    /// For threads that have no row.
     shared: Row,
 }
 
@@ -51,7 +51,7 @@ impl Hits {
         (0..PLACES).map(|place| self.at(place)).fold(0, u64::wrapping_add)
     }
 
-    /// Returns the hits of all files so far that have had the place of this one.
+    /// Returns the hits so far of all files that have had the place of this one.
     pub(crate) fn at_place_of(&self, file: FileId) -> u64 {
         self.at(place_of(file))
     }
@@ -61,7 +61,7 @@ impl Hits {
         own.fold(self.shared[place].load(Ordering::Relaxed), u64::wrapping_add)
     }
 
-    /// The bytes that it takes beside itself.
+    /// Returns the bytes that it takes beside itself.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.own)
     }

@@ -1,12 +1,12 @@
-//! How long things take, as a user gets it: histograms of nanoseconds, told as durations.
+//! How long operations take, seen by a caller: histograms of nanoseconds, returned as durations.
 
 use std::{fmt, ops::Sub, time::Duration};
 
 use crate::observe::{Counters, histogram::Histogram, measures::Measure};
 
-/// How long something took, each time that it was done.
+/// How long an operation took, each time that it was done.
 ///
-/// It runs from the pool's birth; subtract an older one for an interval. Quantiles are at most 5.9 % off.
+/// It covers the time since the pool was built; subtract an older one for an interval. Quantiles are at most 5.9 % off.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Latency(Histogram);
 
@@ -15,55 +15,55 @@ impl Latency {
         Self(nanoseconds)
     }
 
-    /// How many times.
+    /// Returns the number of times.
     #[must_use]
     pub fn count(&self) -> u64 {
         self.0.count()
     }
 
-    /// All the times together; exact.
+    /// Returns the sum of all times; exact.
     #[must_use]
     pub fn sum(&self) -> Duration {
         Duration::from_nanos(self.0.sum())
     }
 
-    /// How many times it took less than this power of two, in nanoseconds; exact.
+    /// Returns how many times it took less than this power of two, in nanoseconds; exact.
     #[cfg(feature = "metrics")]
     pub(crate) fn below_power(&self, bits: u32) -> u64 {
         self.0.below_power(bits)
     }
 
-    /// The mean; exact. Zero where there is none, as all the others.
+    /// Returns the mean; exact. Zero if there is none, as with all other methods.
     #[must_use]
     pub fn mean(&self) -> Duration {
         Duration::from_nanos(self.0.mean() as u64)
     }
 
-    /// The longest: exact since the pool's birth, to an eighth for an interval.
+    /// Returns the longest time: exact since the pool was built, to an eighth for an interval.
     #[must_use]
     pub fn max(&self) -> Duration {
         Duration::from_nanos(self.0.max())
     }
 
-    /// What this share of the times (0 to 1) does not exceed.
+    /// Returns the time that this share of the times (0 to 1) does not exceed.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Duration {
         Duration::from_nanos(self.0.quantile(share))
     }
 
-    /// The median.
+    /// Returns the median.
     #[must_use]
     pub fn p50(&self) -> Duration {
         Duration::from_nanos(self.0.p50())
     }
 
-    /// What 99 in 100 do not exceed.
+    /// Returns the time that 99 in 100 do not exceed.
     #[must_use]
     pub fn p99(&self) -> Duration {
         Duration::from_nanos(self.0.p99())
     }
 
-    /// What 999 in 1000 do not exceed.
+    /// Returns the time that 999 in 1,000 do not exceed.
     #[must_use]
     pub fn p999(&self) -> Duration {
         Duration::from_nanos(self.0.p999())
@@ -105,7 +105,7 @@ macro_rules! latencies {
                 Self { $($field: Latency(counters.measures.get(Measure::$measure)),)* }
             }
 
-            /// Each of them with its name.
+            /// Returns each of them with its name.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, &Latency)> {
                 [$((stringify!($field), &self.$field),)*].into_iter()
             }
@@ -122,27 +122,28 @@ macro_rules! latencies {
 }
 
 latencies! {
-    /// Read requests, from the moment they are made until they are over: the wait in a queue is in it.
+    /// Read requests, from when they are made until they are over, including the wait in a queue.
     read = Read,
-    /// Write requests, likewise: the wait for the log is in it, too.
+    /// Write requests, from when they are made until they are over, including the wait for the log and in a queue.
     write = Write,
     /// Syncs of a file.
     sync = Sync,
     /// Pages whose read the caller started, by [`fetch`](crate::BufferPool::fetch), [`read`](crate::BufferPool::read),
-    /// [`write`](crate::BufferPool::write), [`fetch_many`](crate::BufferPool::fetch_many) or a stream that read the page by itself: from the
-    /// moment at which the caller began to wait until it had the page. Pages of one `fetch_many` come together, so each counts as long as
-    /// the call. The wait for the latch is not in it.
+    /// [`write`](crate::BufferPool::write), [`fetch_many`](crate::BufferPool::fetch_many) or a stream that read the page by itself:
+    /// from when the caller began to wait until it had the page, without the wait for the latch. Pages of one `fetch_many` come
+    /// together, so each counts as long as the call.
     miss = Miss,
-    /// Pages whose read the caller found under way, likewise.
+    /// Pages whose read the caller found under way: from when the caller began to wait until it had the page.
     join = Join,
-    /// Pages that were [overwritten](crate::BufferPool::overwrite), until the caller had the page: the waits for a frame and for the latch are
-    /// in it.
+    /// Pages that were [overwritten](crate::BufferPool::overwrite), until the caller had the page, including the waits for a frame
+    /// and for the latch.
     overwrite = Overwrite,
-    /// Waits of [read streams](crate::stream::ReadStream) for a page that was not here when its turn came, until it was or had failed.
+    /// Waits of [read streams](crate::stream::ReadStream) for a page that was not resident when its turn came, until it was or had
+    /// failed.
     stream_wait = StreamWait,
     /// Waits of callers for a frame, because all were pinned or busy: until there was one, or the caller gave up.
     frame_wait = FrameWait,
-    /// Waits for the latch of a page that another thread or task had latched; those of write-out among them.
+    /// Waits for the latch of a page that another thread or task had latched, including those of write-out.
     latch_wait = LatchWait,
 }
 

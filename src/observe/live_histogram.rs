@@ -22,7 +22,7 @@ impl LiveHistogram {
         }
     }
 
-    /// Adds a number, so many times.
+    /// Adds a number `times` times.
     pub(crate) fn add(&self, number: u64, times: u64) {
         if number > self.max.load(Ordering::Relaxed) {
             self.max.fetch_max(number, Ordering::Relaxed);
@@ -31,7 +31,7 @@ impl LiveHistogram {
         self.counts[bucket_of(number)].fetch_add(times, Ordering::Relaxed);
     }
 
-    /// Returns what was added to these, together. What is being added meanwhile may or may not be in it.
+    /// Returns the sum of these histograms. Numbers that are being added meanwhile may or may not be in it.
     pub(crate) fn sum<'a>(all: impl IntoIterator<Item = &'a Self>) -> Histogram {
         let mut counts = vec![0; BUCKETS];
         let (mut sum, mut max) = (0_u64, 0);

@@ -1,7 +1,7 @@
 //! Histograms that many threads add to: no lock, no allocation, a few atomic additions.
 //!
-//! The threads are spread over as many shards as there are cores, four at most, which readers add up. All memory is taken at
-//! the start. For I/O, never for a hit.
+//! The threads are spread over as many shards as there are cores, four at most, which readers sum. All memory is taken at the
+//! start. For I/O, never for a hit.
 
 use std::{thread, time::Duration};
 
@@ -10,9 +10,9 @@ use crate::observe::{histogram::Histogram, live_histogram::LiveHistogram, thread
 /// What is measured; times in nanoseconds.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Measure {
-    /// Read requests, from the moment they are made until they are over.
+    /// Read requests, from when they are made until they are over.
     Read,
-    /// Write requests, likewise; the wait for the log is in it.
+    /// Write requests, from when they are made until they are over, including the wait for the log.
     Write,
     /// Syncs of a file.
     Sync,
@@ -20,9 +20,9 @@ pub(crate) enum Measure {
     Miss,
     /// Pages whose read a caller found under way, until the caller had the page.
     Join,
-    /// Overwrites, until the page was in hand.
+    /// Overwrites, until the caller had the page.
     Overwrite,
-    /// Waits of read streams for a page, until it was here or failed.
+    /// Waits of read streams for a page, until it was resident or failed.
     StreamWait,
     /// Waits for a frame, until there was one or the wait was given up.
     FrameWait,
@@ -34,7 +34,7 @@ pub(crate) enum Measure {
 
 const KINDS: usize = Measure::LookAhead as usize + 1;
 
-/// The most shards. Those who do I/O are few, and an I/O is long beside an addition that somebody else disturbs.
+/// The most shards. Few threads do I/O, and an I/O is long beside an addition that another thread delays.
 const SHARDS_MAX: usize = 4;
 
 /// The histograms of one pool.
@@ -72,12 +72,12 @@ impl Measures {
         &self.live[shard * KINDS + measure as usize]
     }
 
-    /// What was added so far, by all threads. What is being added meanwhile may or may not be in it.
+    /// Returns what was added so far, by all threads. What is being added meanwhile may or may not be in it.
     pub(crate) fn get(&self, measure: Measure) -> Histogram {
         LiveHistogram::sum(self.live.iter().skip(measure as usize).step_by(KINDS))
     }
 
-    /// The bytes that they take.
+    /// Returns the bytes that they take.
     pub(crate) fn memory(&self) -> usize {
         size_of_val(&*self.live)
     }

@@ -1,4 +1,4 @@
-//! Counts and measures what the pool does: counters by thread, histograms of latencies. `api::snapshot` puts them together with what the
+//! Counts and measures what the pool does: counters by thread, histograms of latencies. `api::snapshot` combines them with what the
 //! frames hold.
 
 pub(crate) mod counters;

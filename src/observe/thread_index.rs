@@ -1,23 +1,23 @@
-//! A small number for each live thread, for things that are kept apart by thread.
+//! A small number for each live thread, for data that is kept by thread.
 
 use std::cell::Cell;
 
 use crate::sync::uncontrolled::{AtomicU64, AtomicUsize, Ordering};
 
-/// The number of the calling thread: the smallest that no other live thread has. It is the thread's own for as long as it
-/// lives; `None` while it is being torn down, and where [`THREADS`] other live threads have one.
+/// Returns the number of the calling thread: the smallest that no other live thread has. The thread keeps it for as long as it
+/// lives. Returns `None` while the thread is being torn down, and if [`THREADS`] other live threads have one.
 #[inline]
 pub(crate) fn current() -> Option<usize> {
     let index = CURRENT.get();
     if index < NONE { Some(index) } else { claim() }
 }
 
-/// In place of a number: the thread has none yet, or any more.
+/// In place of a number: the thread has none yet, or does not have one any more.
 const NONE: usize = usize::MAX - 1;
 const NO_LONGER: usize = usize::MAX;
 
 thread_local! {
-    /// Without a destructor, so a look at it is a load and nothing else.
+    /// Without a destructor, so a look at it is only a load.
     static CURRENT: Cell<usize> = const { Cell::new(NONE) };
     static CLAIMED: ClaimedIndex = const { ClaimedIndex };
 }
@@ -25,7 +25,7 @@ thread_local! {
 /// Gives the number back when the thread ends.
 struct ClaimedIndex;
 
-/// So many live threads have a number at once.
+/// The number of live threads that have a number at once.
 pub(crate) const THREADS: usize = 4 * WORD;
 
 /// The numbers that live threads have.
@@ -34,7 +34,7 @@ static TAKEN: Numbers<4> = Numbers([const { AtomicU64::new(0) }; 4]);
 /// One more than the highest number that a thread has had so far.
 static EVER_USED: AtomicUsize = AtomicUsize::new(0);
 
-/// How many numbers, the first ones, threads have had so far. What a thread with a higher one does is ordered after this.
+/// Returns how many numbers, the first ones, threads have had so far. What a thread with a higher one does is ordered after this.
 pub(crate) fn ever_used() -> usize {
     EVER_USED.load(Ordering::SeqCst)
 }
@@ -59,8 +59,8 @@ impl Drop for ClaimedIndex {
     }
 }
 
-/// A bit for each number, set where it is taken. Without a lock: in a process that is forked, a lock that another thread had at that
-/// moment is never released, and the pools of that process need numbers, too.
+/// A bit for each number, set if it is taken. Without a lock: in a forked process a lock that another thread had at the fork is
+/// never released, and the pools of that process need numbers, too.
 struct Numbers<const WORDS: usize>([AtomicU64; WORDS]);
 
 const WORD: usize = u64::BITS as usize;

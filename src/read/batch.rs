@@ -1,8 +1,9 @@
-//! Starting many reads: a frame for each page, neighbours in one request, and all of it handed over together.
+//! Starting many reads: a frame for each page, neighbours in one request, and all requests handed over together.
 //!
-//! Pages of several files go into one batch, file by file. Nothing here waits: what has no clean frame, or no room in the method's queue, is refused and can be asked for again. The
-//! order in which pages are asked for does not matter to how they are combined: a batch is sorted before it is cut into
-//! requests, so that a descending or strided walk becomes ascending requests into scattered frames.
+//! Pages of several files go into one batch, file by file. Nothing here waits: a page that finds no clean frame, or no room in the
+//! method's queue, is refused and can be asked for again. The order in which pages are asked for does not change how they are
+//! combined: a batch is sorted before it is cut into requests, so a descending or strided walk becomes ascending requests into
+//! scattered frames.
 
 use std::mem;
 
@@ -31,52 +32,53 @@ use crate::{
 /// Requests that are handed over together, about.
 const BATCH: usize = 32;
 
-/// Memory for one batch, to be used again for the next.
+/// Memory for one batch, reused for the next.
 #[derive(Default)]
 pub(super) struct BatchMemory {
     /// Reads that have begun, in the order in which their pages came.
     begun: Vec<PageOperation>,
-    /// The same in the order of the file, neighbours as one.
+    /// The same reads in the order of the file, neighbours as one.
     sorted: Vec<PageOperation>,
     /// Pages of a cluster that were mapped just now.
     mapped: Vec<Result<Mapped, NotMapped>>,
 }
 
-/// For whom pages are read.
+/// What pages are read for.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum Purpose {
-    /// Somebody waits for them.
+    /// A caller waits for them.
     Demand,
-    /// For a use to come.
+    /// A later use.
     Ahead,
 }
 
-/// What became of a page that was to be read.
+/// The outcome for a page that was to be read.
 pub(super) enum Start {
     /// Its read has begun, and is handed over with the rest of the batch.
     Begun(Pin),
     /// It has a frame already, perhaps one that is being read.
     Met(Pin),
-    /// It cannot be read: there is no such page any more, it has too many pins, or no place in the table. A fetch will say what it is.
+    /// It cannot be read: the page does not exist any more, it has too many pins, or no place in the table. A fetch of it returns
+    /// which.
     Impossible,
     /// There is no clean frame, or no room in the method's queue, for now.
     Refused,
 }
 
-/// Starts reads of pages. What was begun is handed over by [`submit`](Self::submit).
+/// Starts reads of pages. [`submit`](Self::submit) hands over those that were begun.
 pub(super) struct Issuer<'a> {
     shared: &'a Shared,
-    /// The file of the pages that are started now, and of those last begun.
+    /// The file of the pages that are being started, and of those last begun.
     file: Option<Arc<File>>,
     purpose: Purpose,
     batch: &'a mut BatchMemory,
-    /// Where frames come from first.
+    /// Where frames are taken from first.
     ring: Option<&'a mut BufferRing>,
     /// The most pages of a request.
     combine: usize,
     /// Requests that the method's queue takes, those of the batch included.
     room: usize,
-    /// What the operation that was begun last covers.
+    /// The pages of the operation that was begun last.
     run: Option<PageRun>,
     /// Frames for the next pages.
     claimed: ClaimedFrames<'a>,
@@ -95,7 +97,7 @@ impl PageRun {
         Self { first: page, last: page, pages: 1 }
     }
 
-    /// The same with one page more, if that is a neighbour, and of no more than `most` pages.
+    /// Returns the run with one page more, if that page is a neighbour and the run then has at most `most` pages.
     fn with(self, page: PageId, most: usize) -> Option<Self> {
         let pages = self.pages + 1;
         if pages > most {
@@ -109,23 +111,23 @@ impl PageRun {
 }
 
 impl<'a> Issuer<'a> {
-    /// Makes an issuer whose requests are as long as the pool combines.
+    /// Makes an issuer whose requests are as long as the pool's combine limit.
     pub(super) fn new(shared: &'a Shared, purpose: Purpose, batch: &'a mut BatchMemory) -> Self {
         let (combine, claimed) = (shared.config.combine_pages, ClaimedFrames::new(&shared.pool));
         Self { shared, file: None, purpose, batch, ring: None, combine, room: 0, run: None, claimed }
     }
 
-    /// With requests of so many pages at the most, and frames from this ring first.
+    /// Sets the most pages of a request, and the ring from which frames are taken first.
     pub(super) fn with(self, combine: usize, ring: Option<&'a mut BufferRing>) -> Self {
         Self { combine, ring, ..self }
     }
 
-    /// Begins to read pages of one file that were not found in the pool, and says of one after the other what became of it. After one that is
-    /// refused there is no other.
+    /// Begins to read pages of one file that were not found in the pool, and calls `started` with the outcome for one after the
+    /// other. It stops after one that is refused.
     pub(super) fn start_each(&mut self, pages: &[PageId], mut started: impl FnMut(Start)) {
         let Some(first) = pages.first() else { return };
         self.turn_to(first.file);
-        // Out of reach of what needs the issuer as a whole; a panic on the way costs no more than to look for the file again.
+        // Taken out, since the rest needs the issuer as a whole. After a panic the file is only looked up again.
         let Some(file) = self.file.take() else {
             pages.iter().for_each(|_| started(Start::Impossible));
             return;
@@ -134,7 +136,7 @@ impl<'a> Issuer<'a> {
         self.file = Some(file);
     }
 
-    /// Has the file of the pages that come next, if it is open.
+    /// Looks up the file of the next pages, and keeps it if it is open.
     fn turn_to(&mut self, id: FileId) {
         if self.file.as_ref().is_some_and(|file| file.id == id) {
             return;
@@ -167,8 +169,8 @@ impl<'a> Issuer<'a> {
         }
     }
 
-    /// Begins to read pages of one cluster, as far as there are frames, of which it claims as many as are `wanted` from here on. Returns how
-    /// many pages those were.
+    /// Begins to read pages of one cluster, as far as there are frames. It claims as many frames as are `wanted` from here on.
+    /// Returns the number of pages that were tried.
     fn start_together(
         &mut self,
         file: &Arc<File>,
@@ -191,7 +193,8 @@ impl<'a> Issuer<'a> {
             });
         }
         self.batch.mapped = mapped;
-        // Not before all that were mapped belong to an operation: what has no end of its own would be read for ever after a panic.
+        // Not before all pages that were mapped belong to an operation: after a panic a page that belongs to none would be read for
+        // ever.
         if self.batch.begun.len() >= BATCH {
             self.submit();
         }
@@ -228,7 +231,7 @@ impl<'a> Issuer<'a> {
         ReadMode { urgency, most: self.combine, to_verify: self.shared.config.codec.is_some() }
     }
 
-    /// Returns of how many of these pages, one after the other, the method's queue takes the operations.
+    /// Returns the number of these pages, one after the other, for whose operations the method's queue has room.
     fn fitting(&self, pages: &[PageId]) -> usize {
         let (mut run, mut left) = (self.run, self.room.saturating_sub(self.batch.begun.len()));
         let mut fits = |page: PageId| {
@@ -243,8 +246,8 @@ impl<'a> Issuer<'a> {
         pages.iter().take_while(|&&page| fits(page)).count()
     }
 
-    /// Claims clean frames for so many pages, or for fewer. Where only dirty ones are to be had, their write-out is started, and those
-    /// that are through at once are tried.
+    /// Claims clean frames for this number of pages, or for fewer. If there are only dirty ones, it starts their write-out, and
+    /// tries those whose write has ended at once.
     fn claim(&mut self, wanted: usize) {
         let (pool, claimed) = (&self.shared.pool, &mut self.claimed);
         if let Some(ring) = &mut self.ring {
@@ -261,7 +264,7 @@ impl<'a> Issuer<'a> {
         let wanted = self.ring.as_ref().map_or(wanted, |ring| wanted.min(ring.vacancies()));
         pool.take_frames(wanted, search, &mut dirty, claimed);
         if claimed.is_empty() && !dirty.is_empty() {
-            // The log may have to be flushed first: do not keep the reads waiting.
+            // The log may have to be flushed first: the reads must not wait for that.
             self.submit();
             have_victims_written(self.shared, &dirty);
             pool.take_one_of(&dirty, &mut self.claimed);
@@ -271,7 +274,7 @@ impl<'a> Issuer<'a> {
         }
     }
 
-    /// Hands over what was begun.
+    /// Hands over the reads that were begun.
     pub(super) fn submit(&mut self) {
         let BatchMemory { begun, sorted, .. } = &mut *self.batch;
         if begun.is_empty() {
@@ -308,7 +311,7 @@ mod tests {
     use super::*;
     use crate::{BufferPool, Error, IoMethod, OpenOptions, Result, testing::SimDisk};
 
-    /// A miss, up to where the page has its frame and nothing has looked at the file since.
+    /// Runs a miss up to where the page has its frame, and the file was not looked at since.
     fn mapped(between: impl FnOnce(&File)) -> (BufferPool, PageId, Result<PageOperation>) {
         let disk = SimDisk::new();
         disk.put("data", [1; 4096]);

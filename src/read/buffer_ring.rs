@@ -1,13 +1,13 @@
-//! A small ring of frames that a bulk read uses over and over, so that it does not sweep all other pages out.
+//! A small ring of frames that a bulk read uses over and over, so that it does not evict all other pages.
 //!
-//! The idea is PostgreSQL's access strategies (`freelist.c`). The ring holds numbers, no rights: a frame in it is like any
-//! other, may be found and used by all, and may be taken by any sweep. When its turn comes again it is reused only if
-//! it looks as if only the bulk read had a use for it: unpinned, clean, not used since and not expected to be used.
-//! Otherwise a victim of the sweep takes its place in the ring. A page that is read so is in the small queue like any other, but is
-//! not remembered when its frame is reused.
+//! The idea is PostgreSQL's access strategies (`freelist.c`). The ring has numbers of frames, and no rights to them: a frame in it
+//! is like any other, may be found and used by all threads, and may be taken by any sweep. When its turn comes again the bulk read
+//! reuses it only if no other thread seems to use it: unpinned, clean, not used since and not expected to be used. Otherwise a
+//! victim of the sweep takes its place in the ring. A page that a bulk read brings in is in the small queue like any other, but
+//! leaves no ghost when its frame is reused.
 //!
-//! A dirty frame is not reused, as PostgreSQL's `BAS_BULKWRITE` does it: there the scan waits for its own writes. Here nothing that reads
-//! ahead waits, so the scan would be past the ring long before a batch of it is written; it takes victims instead.
+//! A dirty frame is not reused. PostgreSQL's `BAS_BULKWRITE` reuses it: there the scan waits for its own writes. Here nothing that
+//! reads ahead waits, so the scan would be past the ring long before a batch of it is written; it takes victims instead.
 
 use crate::{
     buffer::{
@@ -25,13 +25,13 @@ pub(crate) struct BufferRing {
 }
 
 impl BufferRing {
-    /// An empty ring that grows to `size` frames.
+    /// Makes an empty ring that grows to `size` frames.
     pub(crate) fn new(size: usize) -> Self {
         Self { frames: Vec::with_capacity(size), size, hand: 0 }
     }
 
-    /// Claims the frames whose turn it is, up to so many, as far as they can be reused; else their successors are to be
-    /// [kept](Self::keep).
+    /// Claims the frames whose turn it is, at most `wanted`, as far as they can be reused. [Keep](Self::keep) other frames in place
+    /// of the ones that cannot.
     pub(crate) fn claim(&mut self, pool: &Residency, wanted: usize, claimed: &mut ClaimedFrames<'_>) {
         if self.frames.len() < self.size {
             return;
@@ -42,12 +42,12 @@ impl BufferRing {
         self.hand = (self.hand + taken) % self.size;
     }
 
-    /// Returns for how many victims there is a place now.
+    /// Returns the number of victims for which there is a place now.
     pub(crate) fn vacancies(&self) -> usize {
         (self.size - self.frames.len()).max(1)
     }
 
-    /// Takes a frame in, at the place whose turn it is.
+    /// Puts a frame at the place whose turn it is.
     pub(crate) fn keep(&mut self, no: FrameNo) {
         if self.frames.len() < self.size {
             self.frames.push(no);

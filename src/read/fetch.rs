@@ -1,4 +1,4 @@
-//! Fetching a page. A hit is ready at once; a [`miss`](super::miss) starts when somebody waits for it.
+//! Fetching a page. A hit is ready at once; a [`miss`](super::miss) starts when a thread or task waits for it.
 
 use std::{
     fmt,
@@ -20,8 +20,8 @@ use crate::{
     },
 };
 
-/// Pins the page, if it can be used now. Else nothing has become of it: in particular it was not used.
-#[inline(always)] // The whole of a hit, of which the caller knows whether there is a hint.
+/// Pins the page, if it can be used now. Else nothing changes: in particular this does not count as a use.
+#[inline(always)] // The whole of a hit; the caller knows whether there is a hint.
 pub(super) fn pin_now(shared: &Shared, at: PageAt) -> Option<PinnedPage> {
     let there = at.hint.and_then(|hint| shared.pool.pin_in(shared.pool.checked(hint.0)?, at.page));
     let pin = match there {
@@ -31,20 +31,20 @@ pub(super) fn pin_now(shared: &Shared, at: PageAt) -> Option<PinnedPage> {
     Some(PinnedPage::new(pin))
 }
 
-/// A page on its way: wait for it with [`wait`](Self::wait), or `.await` it.
+/// A fetch of a page: wait for it with [`wait`](Self::wait), or `.await` it.
 ///
-/// A hit is ready at once. On a miss nothing happens before somebody waits, as with every future; to have many reads under
-/// way together, [prefetch](crate::BufferPool::prefetch) them. Dropping it abandons interest, never the I/O: a read that
-/// was started goes on, and the page becomes resident.
+/// A hit is ready at once. On a miss nothing happens before a thread or task waits, as with every future. To have many reads under
+/// way together, [prefetch](crate::BufferPool::prefetch) them. Dropping it abandons the wait, never the I/O: a read that was
+/// started continues, and the page becomes resident.
 ///
 /// # Turns of tasks
 ///
-/// As a future it is ready at once where the page is here, and where the thread that polls it reads the page itself, as with
-/// [`IoMethod::Sync`](crate::IoMethod::Sync). So that a loop of such futures does not keep its thread from other tasks, all futures of
-/// this crate give way now and then: after 128 polls on a thread that were ready, the next one wakes its task and is pending once,
-/// before it has begun anything. Nothing is lost by that: polled again, or waited for, it goes on; dropped, it has done nothing. So a
-/// single poll that is pending does not say that a page is not here, as [`now`](Self::now) does, nor that a
-/// read has begun, as [`prefetch`](crate::BufferPool::prefetch) does. Threads that [wait](Self::wait) have no part in this.
+/// As a future it is ready at once if the page is resident, or if the thread that polls it reads the page itself, as with
+/// [`IoMethod::Sync`](crate::IoMethod::Sync). A loop of such futures would keep its thread from other tasks. So all futures of this
+/// crate give way now and then: after 128 polls on a thread that were ready, the next one wakes its task and is pending once,
+/// before it has begun anything. Nothing is lost by that: it continues when it is polled again or waited for, and if it is dropped
+/// it has done nothing. So a single poll that is pending does not tell that a page is not resident, as [`now`](Self::now) does, nor
+/// that a read has begun, as [`prefetch`](crate::BufferPool::prefetch) does. Threads that [wait](Self::wait) are not affected.
 #[must_use = "a fetch does nothing until it is waited for or awaited"]
 pub struct Fetch {
     stage: FetchStage,
@@ -83,7 +83,7 @@ impl Fetch {
         Self { stage: FetchStage::Miss(Miss::new(Arc::clone(shared), page, patience)) }
     }
 
-    /// Sets the most to wait for a frame while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    /// Sets the most to wait for a frame while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         if let FetchStage::Miss(miss) = &mut self.stage {
             miss.set_patience(wait);
@@ -91,18 +91,18 @@ impl Fetch {
         self
     }
 
-    /// Gives the page if it is in the pool, and verified where there is a codec. Never reads, never waits.
+    /// Returns the page if it is in the pool, and verified by the codec if there is one. Never reads, never waits.
     #[inline]
     #[must_use]
     pub fn now(self) -> Option<PinnedPage> {
         match self.stage {
             FetchStage::Ready(page) => Some(page),
-            // By value: a hit would be copied, with all the room that a miss takes, where the others are dropped in their place.
+            // By value: else a hit would be copied, with all the room that a miss takes, when the others are dropped in place.
             stage => stage.give_up(),
         }
     }
 
-    /// Waits for the page. The calling thread reads it itself if nobody else does.
+    /// Waits for the page. The calling thread reads it itself if no other thread does.
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Corrupt`], [`Error::PastEof`], [`Error::AllPinned`], [`Error::NoFrame`], [`Error::NotOpen`],
@@ -116,14 +116,14 @@ impl Fetch {
         }
     }
 
-    /// Waits at most `patience`. The read is left to the I/O method, so the time is kept even where the disk is slow, but for what
-    /// the calling thread has to do itself: transfers, with [`IoMethod::Sync`](crate::IoMethod::Sync) or where the method's queue is
-    /// full; the check by a page codec; and as the last resort, where only dirty frames are to be had, one flush of the log and,
-    /// with a doublewrite area, one write and sync of that.
+    /// Waits for the page, for at most `patience`. The I/O method makes the read, so the time is kept even if the disk is slow,
+    /// except for what the calling thread has to do itself: transfers, with [`IoMethod::Sync`](crate::IoMethod::Sync) or if the
+    /// method's queue is full; the check by a page codec; and as the last resort, if there are only dirty frames, one flush of the
+    /// log and, with a doublewrite area, one write and sync of that area.
     ///
     /// # Errors
-    /// The fetch itself, where the time was too short.
-    #[allow(clippy::result_large_err)] // What comes back is the fetch, which holds its state inline for want of an allocation.
+    /// The fetch itself, if the time was too short.
+    #[allow(clippy::result_large_err)] // The fetch that comes back holds its state inline, to save an allocation.
     pub fn wait_timeout(mut self, patience: Duration) -> Result<Result<PinnedPage>, Self> {
         let deadline = time::deadline_after(patience);
         let result = match &mut self.stage {
@@ -133,7 +133,7 @@ impl Fetch {
         result.ok_or(self)
     }
 
-    /// Goes on as a task.
+    /// Continues as a task.
     #[inline]
     pub(super) fn step(&mut self, waker: &Waker) -> Poll<Result<PinnedPage>> {
         let result = match std::mem::replace(&mut self.stage, FetchStage::Done) {
@@ -150,7 +150,7 @@ impl Fetch {
         Poll::Ready(result)
     }
 
-    /// Whether the page can be had without waiting.
+    /// Returns whether the page can be had without waiting.
     #[must_use]
     pub fn is_done(&self) -> bool {
         match &self.stage {

@@ -1,4 +1,4 @@
-//! A frame for a miss: does what its [decision](crate::buffer::supply::decision) says, and waits in line in between.
+//! Getting a frame for a miss: carries out the [decision](crate::buffer::supply::decision), and waits in line between its steps.
 
 use std::task::{Poll, Waker};
 
@@ -34,12 +34,12 @@ pub(crate) struct FrameWait {
     pinned: Duration,
     /// The last batch of victims that is written on this fetch's behalf.
     cleaning: Option<Arc<BatchStatus>>,
-    /// Where it stands in line.
+    /// Its place in line.
     place: Option<WakerPlace>,
 }
 
 impl FrameWait {
-    /// Takes a frame; or gets in line for one, and is to be asked again after a wake-up or [`RETRY`].
+    /// Takes a frame; or gets in line for one, and must then be polled again after a wake-up or [`RETRY`].
     pub(crate) fn poll<'a>(
         &mut self,
         shared: &'a Shared,
@@ -72,7 +72,7 @@ impl FrameWait {
         Poll::Pending
     }
 
-    /// Goes on until there is a frame or a reason why not, or nothing to do but wait.
+    /// Continues until there is a frame, or a reason why there is none, or nothing to do but wait.
     fn go_on<'a>(
         &mut self,
         mut met: Met,
@@ -132,12 +132,12 @@ impl FrameWait {
         }
     }
 
-    /// Returns what it has used of the time for which pins may stand in the way.
+    /// Returns how much of the time for which pins may stand in the way is used up.
     pub(crate) fn waited(&self) -> Duration {
         self.pinned
     }
 
-    /// Leaves the line without a frame; a wake-up that was given to it goes to the next.
+    /// Leaves the line without a frame, and passes on a wake-up that it was given.
     pub(crate) fn give_up(&mut self, shared: &Shared) {
         if let Some(place) = self.place.take()
             && shared.check_process().is_ok()
@@ -152,13 +152,14 @@ fn write_for_fetch(shared: &Shared, dirty: &DirtyVictims, drive: Drive) -> Arc<B
     shared.counters.add(Counter::DirtyEvictions, 1);
     let cleaning = write_victims(shared, dirty);
     if drive == Drive::Thread {
-        // Not for as long as it takes: if their disk does not answer, there may be frames further on.
+        // Not until the write ends: if its disk does not answer, there may be frames elsewhere.
         cleaning.wait_until(time::now() + RETRY);
     }
     cleaning
 }
 
-/// Starts writing dirty victims, for a caller that does not wait for that, unless the background writer does, or the disk takes none.
+/// Starts writing dirty victims, for a caller that does not wait for them, unless the background writer writes them, or the disk
+/// refuses writes.
 pub(crate) fn have_victims_written(shared: &Shared, dirty: &DirtyVictims) {
     let pool = &shared.pool;
     if !pool.clean_list.is_kept() && pool.findings.may_write() {

@@ -1,4 +1,5 @@
-//! Reading or changing a page: pin and latch in one step where the page is here and free, else a fetch and a wait for the latch.
+//! Reading or changing a page: pin and latch in one step if the page is resident and the latch is free, else a fetch and a wait for
+//! the latch.
 //!
 //! [`ReadPage`] and [`WritePage`] are one [`Access`] with two guards. Nothing is begun before a thread or a task waits.
 //!
@@ -27,17 +28,17 @@ use crate::{
     },
 };
 
-/// What an access ends with: a pin and a latch as one value.
+/// The result of an access: a pin and a latch as one value.
 trait Guard: Sized {
     const LATCH: Latch;
 
-    /// Takes pin and latch, if the page is here and the latch can be had now.
+    /// Takes pin and latch, if the page is resident and the latch is free.
     fn now(shared: &Shared, at: PageAt) -> Option<Self>;
 
-    /// Refuses a page that this guard must not be of.
+    /// Refuses a page on which this guard is not allowed.
     fn check(page: &PinnedPage) -> Result<()>;
 
-    /// Makes the guard of a pin that has the latch.
+    /// Makes the guard from a pin that has the latch.
     fn of_latched(pin: Pin) -> Self;
 
     /// Releases the latch, and keeps the pin.
@@ -47,10 +48,10 @@ trait Guard: Sized {
 impl Guard for OwnedPageRead {
     const LATCH: Latch = Latch::Shared;
 
-    #[inline(always)] // The whole of a hit, of which the caller knows whether there is a hint.
+    #[inline(always)] // The whole of a hit; the caller knows whether there is a hint.
     fn now(shared: &Shared, at: PageAt) -> Option<Self> {
         let pin = match at.hint {
-            // Where it is out of date the fetch asks the table.
+            // If the hint is out of date the fetch looks in the table.
             Some(hint) => shared.pool.look_in(shared.pool.checked(hint.0)?, at.page)?,
             None => shared.pool.look_at(at.page)?,
         };
@@ -94,7 +95,7 @@ impl Guard for OwnedPageWrite {
     }
 }
 
-/// A guard on its way.
+/// A guard that is wanted.
 enum Access<G> {
     Ready(G),
     Fetching(Fetch),
@@ -138,17 +139,17 @@ impl<G: Guard> Access<G> {
         self.run_to_end()
     }
 
-    /// Gives the guard if there is no need to wait for it, or why there never will be one.
+    /// Returns the guard if there is no need to wait for it, or why it can never be had.
     #[inline]
     fn now(self) -> Result<Option<G>> {
         match self {
             Self::Ready(guard) => Ok(Some(guard)),
-            // By value: a hit would be copied, with all the room that a miss takes, where the others are dropped in their place.
+            // By value: else a hit would be copied, with all the room that a miss takes, when the others are dropped in place.
             access => access.look_closer(),
         }
     }
 
-    /// Latches a page that is here, and was not had in one step: it was read ahead, say, and this is its first use.
+    /// Latches a page that is resident, but was not latched in one step: it was read ahead, for example, and this is its first use.
     #[cold]
     fn look_closer(self) -> Result<Option<G>> {
         let Self::Fetching(fetch) = self else { return Ok(None) };
@@ -157,8 +158,8 @@ impl<G: Guard> Access<G> {
         Ok(page.try_latched(G::LATCH).map(G::of_latched))
     }
 
-    /// Polls as a task. One that gives way to others does so without the latch: it may not be polled again for long.
-    #[inline(always)] // A page that is here comes out of it at once, and is large.
+    /// Polls as a task. A poll that gives way to other tasks does not hold the latch: the task may not be polled again for long.
+    #[inline(always)] // A resident page is returned at once, and is large.
     fn poll(&mut self, context: &Context<'_>) -> Poll<Result<G>> {
         let polled = poll_budget::poll(context, |waker| self.go_on(Drive::Task, waker));
         if polled.is_pending() {
@@ -184,7 +185,7 @@ impl<G: Guard> Access<G> {
         }
     }
 
-    #[inline(always)] // A page that is here comes out of it at once, and is large.
+    #[inline(always)] // A resident page is returned at once, and is large.
     fn go_on(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<G>> {
         loop {
             let next = match self {
@@ -219,7 +220,7 @@ impl<G: Guard> PollStep for Access<G> {
         self.go_on(drive, waker)
     }
 
-    /// A latch is handed over. A frame may be missed.
+    /// Returns whether a wake-up is certain: a latch is handed over, but a frame may be missed.
     fn is_sure_of_its_wake_up(&self) -> bool {
         matches!(self, Self::Latching(_))
     }
@@ -236,11 +237,11 @@ impl<G: fmt::Debug> fmt::Debug for Access<G> {
     }
 }
 
-/// A page on its way to be read: wait for it with [`wait`](Self::wait), or `.await` it.
+/// A read of a page that was asked for: wait for it with [`wait`](Self::wait), or `.await` it.
 ///
-/// Where the page is in the pool and no thread changes it, pin and latch are taken when this value is made, in one step. Else nothing begins
-/// before it is waited for. Dropping it abandons interest, never the I/O. As a future it gives way to other tasks now and then,
-/// [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+/// If the page is in the pool and no thread changes it, pin and latch are taken when this value is made, in one step. Else nothing
+/// begins before a thread or task waits for it. Dropping it abandons the wait, never the I/O. As a future it gives way to other
+/// tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
 #[must_use = "a page is not read before it is waited for or awaited"]
 #[derive(Debug)]
 pub struct ReadPage(Access<OwnedPageRead>);
@@ -251,12 +252,13 @@ impl ReadPage {
         Self(Access::new(shared, at))
     }
 
-    /// Sets the most to wait for a frame while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    /// Sets the most to wait for a frame while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
     pub fn frame_wait(self, wait: Duration) -> Self {
         Self(self.0.with_frame_wait(wait))
     }
 
-    /// Waits for the page, and until no thread changes it. A lone page is read by the calling thread.
+    /// Waits for the page, and until no thread changes it. The calling thread reads the page itself if no other read of it is under
+    /// way.
     ///
     /// # Errors
     /// Those of [`Fetch::wait`].
@@ -265,17 +267,19 @@ impl ReadPage {
         self.0.wait()
     }
 
-    /// Waits at most so long; see [`Fetch::wait_timeout`] for what may take longer.
+    /// Waits for the page, and until no thread changes it, for at most `at_most`; see [`Fetch::wait_timeout`] for what may take
+    /// longer.
     ///
     /// # Errors
-    /// This value, where the time was too short: nothing of what was begun is lost.
-    #[allow(clippy::result_large_err)] // What comes back holds its state inline for want of an allocation.
+    /// This value, if the time was too short: nothing of what was begun is lost.
+    #[allow(clippy::result_large_err)] // The value that comes back holds its state inline, to save an allocation.
     pub fn wait_timeout(mut self, at_most: Duration) -> Result<Result<OwnedPageRead>, Self> {
         self.0.run_until(time::deadline_after(at_most)).ok_or(self)
     }
 
-    /// Gives the page if it is in the pool, verified where there is a codec, and no thread changes it or waits to. Never reads, never waits.
-    #[inline(always)] // So that a page that is here comes to the caller in registers.
+    /// Returns the page if it is in the pool, verified by the codec if there is one, and no thread changes it or waits to. Never
+    /// reads, never waits.
+    #[inline(always)] // So that a resident page is returned in registers.
     #[must_use]
     pub fn now(self) -> Option<OwnedPageRead> {
         self.0.now().ok().flatten()
@@ -291,9 +295,13 @@ impl Future for ReadPage {
     }
 }
 
-/// A page on its way to be changed: wait for it with [`wait`](Self::wait), or `.await` it.
+/// A change of a page that was asked for: wait for it with [`wait`](Self::wait), or `.await` it.
 ///
-/// Else as [`ReadPage`]. The page becomes dirty when the guard's bytes are first borrowed mutably, or a record is stated for it.
+/// If the page is in the pool and no other thread has it latched, pin and latch are taken when this value is made, in one step.
+/// Else nothing begins before a thread or task waits for it. Dropping it abandons the wait, never the I/O. As a future it gives way
+/// to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+///
+/// The page becomes dirty when the guard's bytes are first borrowed mutably, or a record is stated for it.
 #[must_use = "a page is not latched before it is waited for or awaited"]
 #[derive(Debug)]
 pub struct WritePage(Access<OwnedPageWrite>);
@@ -304,12 +312,13 @@ impl WritePage {
         Self(Access::new(shared, at))
     }
 
-    /// Sets the most to wait for a frame while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    /// Sets the most to wait for a frame while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
     pub fn frame_wait(self, wait: Duration) -> Self {
         Self(self.0.with_frame_wait(wait))
     }
 
-    /// Waits for the page, and until no other thread reads or changes it. A lone page is read by the calling thread.
+    /// Waits for the page, and until no other thread reads or changes it. The calling thread reads the page itself if no other read
+    /// of it is under way.
     ///
     /// # Errors
     /// Those of [`Fetch::wait`]; [`Error::ReadOnly`] for a page of a file that was opened for reading only.
@@ -318,16 +327,18 @@ impl WritePage {
         self.0.wait()
     }
 
-    /// Waits at most so long; see [`Fetch::wait_timeout`] for what may take longer.
+    /// Waits for the page, and until no other thread reads or changes it, for at most `at_most`; see [`Fetch::wait_timeout`] for
+    /// what may take longer.
     ///
     /// # Errors
-    /// This value, where the time was too short: nothing of what was begun is lost.
-    #[allow(clippy::result_large_err)] // What comes back holds its state inline for want of an allocation.
+    /// This value, if the time was too short: nothing of what was begun is lost.
+    #[allow(clippy::result_large_err)] // The value that comes back holds its state inline, to save an allocation.
     pub fn wait_timeout(mut self, at_most: Duration) -> Result<Result<OwnedPageWrite>, Self> {
         self.0.run_until(time::deadline_after(at_most)).ok_or(self)
     }
 
-    /// Gives the page if it is in the pool, verified where there is a codec, and no other thread has it latched. Never reads, never waits.
+    /// Returns the page if it is in the pool, verified by the codec if there is one, and no other thread has it latched. Never
+    /// reads, never waits.
     ///
     /// # Errors
     /// [`Error::ReadOnly`] for a page of a file that was opened for reading only.

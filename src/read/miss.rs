@@ -1,11 +1,11 @@
 //! The life of a miss, as one step that threads and tasks run alike.
 //!
-//! Nothing is started before somebody waits. Then: look the page up; on a miss get a frame, map it, read; on finding a read
-//! under way, join it; on finding a page that was read but not verified, verify it. Each step may find that the world has
-//! moved on and starts over; every wait in between is for something that ends by itself.
+//! Nothing is started before a thread or task waits. Then it looks the page up. On a miss it gets a frame, maps the page to it, and
+//! reads the page. If a read is under way, it joins it. If the page was read but not verified, it verifies the page. Each step may
+//! find that the state has changed, and then it starts over. Every wait in between is for something that ends by itself.
 //!
-//! A [`Drive::Thread`] transfers the page itself: for one page that nobody else waits for, a hand-over would cost two
-//! wake-ups. A [`Drive::Task`] gives the request to the method, and so does a thread where the file has a bound of its own.
+//! A [`Drive::Thread`] transfers the page itself: for one page that no other thread waits for, a hand-over would cost two wake-ups.
+//! A [`Drive::Task`] gives the request to the method. So does a thread if the file has a bound of its own.
 
 use std::{
     sync::Arc,
@@ -41,7 +41,7 @@ use crate::{
     },
 };
 
-/// A page that somebody wants and that was not ready.
+/// A page that a caller wants and that was not ready.
 pub(super) struct Miss {
     shared: Arc<Shared>,
     page: PageId,
@@ -51,11 +51,11 @@ pub(super) struct Miss {
     reading: Option<(Pin, Ticket)>,
     frame_wait: FrameWait,
     counted: bool,
-    /// A read that it waited for has come to nothing: others may be to blame, so its own next one has no company.
+    /// A read that it waited for has failed, perhaps because of other pages, so its own next read is of this page alone.
     alone: bool,
-    /// Since when somebody waits for the page.
+    /// Since when a caller waits for the page.
     since: Option<Instant>,
-    /// What the wait is for, where it is for a read.
+    /// What the wait is for, if it is for a read.
     felt: Option<Measure>,
 }
 
@@ -83,12 +83,12 @@ impl Miss {
         self.patience = patience;
     }
 
-    /// What is left of the patience for a frame.
+    /// Returns what is left of the patience for a frame.
     pub(super) fn patience_left(&self) -> Duration {
         self.patience.saturating_sub(self.frame_wait.waited())
     }
 
-    /// Whether the page could be had without waiting. To ask is no use of it.
+    /// Returns whether the page could be had without waiting. This does not count as a use.
     pub(super) fn is_resident(&self) -> bool {
         self.shared.pool.find(self.page, State::is_valid).is_some()
     }
@@ -130,8 +130,8 @@ impl Miss {
         }
     }
 
-    /// What to do with a frame that has the page: use it, or get in line for the end of its read. `None`: look again, the
-    /// read has failed, or there is a line to wait in.
+    /// Uses a frame that has the page, or gets in line for the end of its read. Returns `None` if the read has failed, so that the
+    /// page must be looked up again, or if there is a line to wait in.
     fn settle(&mut self, pin: Pin, waker: &Waker) -> Result<Option<PinnedPage>> {
         loop {
             match outcome::look(&self.shared, &pin)? {
@@ -153,8 +153,8 @@ impl Miss {
         }
     }
 
-    /// Gets a frame, maps the page to it and reads the page. A thread that lends itself does so at once, and has a pin on a frame in which the
-    /// page is; else this fetch is the first in line for the end of the read.
+    /// Gets a frame, maps the page to it and reads the page. A thread that lends itself makes the read at once, and returns a pin
+    /// on the frame with the page. Otherwise this fetch is the first in line for the end of the read.
     fn start(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Option<Pin>>> {
         self.shared.check_open()?;
         let file = self.shared.files.open_file(self.page.file)?;
@@ -162,7 +162,7 @@ impl Miss {
         let claimed = ready!(self.frame_wait.poll(&self.shared, self.patience, drive, waker))?;
         let Mapped { reading, own } = match self.shared.pool.map(claimed, self.page, file.read_only) {
             Ok(mapped) => mapped,
-            // Somebody was faster.
+            // Another thread was faster.
             Err(NotMapped::Met(_) | NotMapped::Seized) => return Poll::Ready(Ok(None)),
             Err(NotMapped::TooManyPins) => {
                 return Poll::Ready(Err(outcome::too_many_pins(&self.shared, self.page)));
@@ -188,7 +188,7 @@ impl Miss {
         let is_bounded = file.max_in_flight.is_some();
         operation.list(self.shared.operations.now());
         self.shared.counters.add(Counter::ReadRequests, 1);
-        // A file's own bound is kept by the method.
+        // The method keeps a file's own bound.
         let lends_itself = drive == Drive::Thread && (!is_bounded || seeded!("bound_passed_by_lone_misses"));
         if lends_itself {
             let failed = calling_thread::run(operation, &self.shared.counters);
@@ -200,7 +200,7 @@ impl Miss {
         Poll::Ready(Ok(None))
     }
 
-    /// Counts a page that was here after all, unless it was counted as something else.
+    /// Counts a page that was resident after all, unless it was counted as something else.
     fn count_hit(&mut self) {
         if !std::mem::replace(&mut self.counted, true) {
             self.shared.counters.hits.add(self.page.file, 1);
@@ -208,13 +208,13 @@ impl Miss {
     }
 
     fn count_join(&mut self) {
-        // One that is being read has its file open.
+        // The file of a page that is being read is open.
         if let Some(file) = self.shared.files.for_write_out(self.page.file) {
             self.count(&file, Counter::Joins, Measure::Join);
         }
     }
 
-    /// Counts a page whose read this fetch has started, or found under way: as what it met first.
+    /// Counts a page whose read this fetch has started, or found under way: by what it met first.
     fn count(&mut self, file: &File, counter: Counter, felt: Measure) {
         if !std::mem::replace(&mut self.counted, true) {
             self.shared.count_for_file(file, counter, 1);
@@ -226,7 +226,7 @@ impl Miss {
 impl PollStep for Miss {
     type Output = Result<PinnedPage>;
 
-    /// Notes how long the page took once it is here.
+    /// Notes how long the page took, once it is resident.
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<PinnedPage>> {
         self.shared.check_process()?;
         let since = *self.since.get_or_insert_with(time::now);

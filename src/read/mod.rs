@@ -1,9 +1,10 @@
 //! From a page number to a pinned page.
 //!
-//! From the top down: [`latched`] is for one page that is read or changed, [`overwrite`] for one whose old bytes do not matter, [`fetch`] for one that is pinned, [`many`] for several at once,
-//! [`stream`] for many in a row, [`prefetch`] for many that nobody waits for yet, [`warm_up`] for those that were here before a
-//! restart. A [`miss`] is the life of one that was not there; [`batch`] starts many reads as one batch; [`frame_wait`] gets a
-//! miss its frame, [`buffer_ring`] has those of a bulk read; [`outcome`] says how far a read has come.
+//! From the top down: [`latched`] is for one page that is read or changed, [`overwrite`] for one whose old bytes do not matter,
+//! [`fetch`] for one that is pinned, [`many`] for several at once, [`stream`] for many in a row, [`prefetch`] for many that no
+//! caller waits for yet, [`warm_up`] for those that were resident before a restart. A [`miss`] is the life of a page that was not
+//! resident; [`batch`] starts many reads as one batch; [`frame_wait`] gets a frame for a miss, [`buffer_ring`] has the frames of a
+//! bulk read; [`outcome`] tells how far a read has got.
 
 mod batch;
 mod buffer_ring;

@@ -11,18 +11,18 @@ use crate::{
     sync::callback,
 };
 
-/// What a pin on a page that was being read is good for now.
+/// The state of a page that was being read, seen from a pin on it.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(super) enum ReadOutcome {
     /// The page can be used.
     Here,
-    /// Its read, or its verification by somebody else, is under way.
+    /// Its read, or its verification by another thread, is under way.
     Reading,
     /// Its read failed: the frame has no page any more.
     Gone,
 }
 
-/// Looks at the page, and verifies it where nobody did so far.
+/// Looks at the page, and verifies it if no thread has done so.
 pub(super) fn look(shared: &Shared, pin: &Pin) -> Result<ReadOutcome> {
     loop {
         let state = pin.frame().state.load();
@@ -30,7 +30,7 @@ pub(super) fn look(shared: &Shared, pin: &Pin) -> Result<ReadOutcome> {
             Phase::Valid => return Ok(ReadOutcome::Here),
             Phase::Reading => return Ok(ReadOutcome::Reading),
             Phase::Free | Phase::Claimed => return Ok(ReadOutcome::Gone),
-            // To verify takes a pin of its own.
+            // To verify takes a further pin.
             Phase::Loaded if state.pins_are_exhausted() => {
                 return Err(too_many_pins(shared, pin.frame().page()));
             }

@@ -1,8 +1,9 @@
 //! Overwriting a page: a frame of zeros under the exclusive latch, for a page whose old bytes do not matter.
 //!
-//! Where the page has no frame, one is mapped as for a miss, and its read ends with zeros instead of a transfer. The latch is taken in the
-//! step that ends it, so no other thread sees the zeros before the guard is dropped. Where another thread reads the page, the end of that read is
-//! waited for, however it ends; a page that the codec has not looked at yet is not shown to it.
+//! If the page has no frame, one is mapped as for a miss, and its read ends with zeros instead of a transfer. The latch is taken in
+//! the step that ends the read, so no other thread sees the zeros before the guard is dropped. If another thread reads the page,
+//! the call waits for the end of that read, whether it succeeds or fails. It does not show the codec a page that was not verified
+//! yet.
 //!
 //! PostgreSQL's counterpart: `ReadBufferExtended` with `RBM_ZERO_AND_LOCK`.
 
@@ -40,10 +41,10 @@ use crate::{
     },
 };
 
-/// A page on its way to be overwritten: wait for it with [`wait`](Self::wait), or `.await` it.
+/// An overwrite of a page that was asked for: wait for it with [`wait`](Self::wait), or `.await` it.
 ///
-/// Nothing begins before it is waited for. Dropped before that, it has done nothing. As a future it gives way to other tasks now and
-/// then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+/// Nothing begins before a thread or task waits for it. Dropped before that, it has done nothing. As a future it gives way to other
+/// tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
 #[must_use = "a page is not overwritten before it is waited for or awaited"]
 pub struct Overwrite {
     shared: Arc<Shared>,
@@ -76,27 +77,28 @@ impl Overwrite {
         }
     }
 
-    /// Sets the most to wait for a frame while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    /// Sets the most to wait for a frame while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         self.patience = wait;
         self
     }
 
-    /// Waits for the page, and until no other thread reads or changes it. Its bytes are zeros then, and it is dirty from the end of the
+    /// Waits for the page, and until no other thread reads or changes it. Its bytes are then zeros. It is dirty from the end of the
     /// guard on, whether they are changed or not. The page is not read from disk.
     ///
     /// # Errors
     /// [`Error::PastEof`], [`Error::ReadOnly`], [`Error::AllPinned`], [`Error::NoFrame`], [`Error::NotOpen`], [`Error::TooManyPins`],
-    /// [`Error::ShutDown`]. What the disk or the codec says of the old bytes is no error here.
+    /// [`Error::ShutDown`]. A failure of the disk or the codec with the old bytes is no error here.
     pub fn wait(mut self) -> Result<OwnedPageWrite> {
         self.run_to_end()
     }
 
-    /// Waits at most so long; see [`Fetch::wait_timeout`](crate::pending::Fetch::wait_timeout) for what may take longer.
+    /// Waits for the page as [`wait`](Self::wait) does, for at most `at_most`; see
+    /// [`Fetch::wait_timeout`](crate::pending::Fetch::wait_timeout) for what may take longer.
     ///
     /// # Errors
-    /// This value, where the time was too short.
-    #[allow(clippy::result_large_err)] // What comes back holds its state inline for want of an allocation.
+    /// This value, if the time was too short.
+    #[allow(clippy::result_large_err)] // The value that comes back holds its state inline, to save an allocation.
     pub fn wait_timeout(mut self, at_most: Duration) -> Result<Result<OwnedPageWrite>, Self> {
         self.run_until(time::deadline_after(at_most)).ok_or(self)
     }
@@ -111,7 +113,7 @@ impl Overwrite {
                 return Poll::Ready(Ok(guard));
             }
             if let Some((pin, ticket)) = &self.joined {
-                // However it ends: the bytes do not matter.
+                // Its outcome does not matter: the bytes do not matter.
                 let _ = ready!(pin.frames().waiters.poll(ticket, waker));
                 self.joined = None;
             }
@@ -131,9 +133,9 @@ impl Overwrite {
         }
     }
 
-    /// Overwrites a page that has a frame, or gets in line for that. `None`: go on.
+    /// Overwrites a page that has a frame, or gets in line for that. Returns `None` if the caller must continue.
     fn take_over(&mut self, pin: Pin, waker: &Waker) -> Result<Option<OwnedPageWrite>> {
-        // It needs no frame any more.
+        // A page that has a frame needs no other one.
         self.frame_wait.give_up(&self.shared);
         let state = pin.frame().state.load();
         if state.is_read_only() && !matches!(state.phase(), Phase::Free | Phase::Claimed) {
@@ -141,7 +143,7 @@ impl Overwrite {
             return Err(Error::ReadOnly { file, path: self.shared.pool.file_paths.of(file) });
         }
         match state.phase() {
-            // To end its read takes a pin of its own.
+            // To end its read takes a further pin.
             Phase::Loaded if state.pins_are_exhausted() => {
                 return Err(too_many_pins(&self.shared, self.page));
             }
@@ -163,7 +165,7 @@ impl Overwrite {
         Ok(None)
     }
 
-    /// Gets a frame and maps the page to it, with zeros. `None`: another thread has given the page a frame meanwhile.
+    /// Gets a frame and maps the page to it, with zeros. Returns `None` if another thread has given the page a frame meanwhile.
     fn bring_in(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Option<OwnedPageWrite>>> {
         self.shared.check_open()?;
         let file = self.shared.files.open_file(self.page.file)?;

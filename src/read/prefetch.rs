@@ -1,7 +1,7 @@
-//! Prefetch: many reads started as one batch, and none waited for.
+//! Prefetch: starts many reads as one batch, and waits for none.
 //!
-//! What has no clean frame, no place in look-ahead's share of the frames, or no room in the method's queue is declined: it
-//! will be read when it is fetched.
+//! A page that finds no clean frame, no place in the read-ahead quota, or no room in the method's queue is declined: it is read
+//! when it is fetched.
 
 use smallvec::SmallVec;
 
@@ -12,15 +12,16 @@ use crate::{
     runtime::shared::Shared,
 };
 
-/// What became of the pages that were to be prefetched.
+/// The report of a prefetch.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Prefetch {
-    /// Reads of so many pages were started.
+    /// The number of pages whose reads were started.
     pub started: u32,
-    /// So many were in the pool or on their way.
+    /// The number of pages that were in the pool, or whose read was under way.
     pub already: u32,
-    /// So many could not be started without waiting, or do not exist: their file is not open, or ends before them.
+    /// The number of pages whose reads could not be started without waiting, or that do not exist: their file is not open, or ends
+    /// before them.
     pub declined: u32,
 }
 
@@ -35,7 +36,8 @@ impl Prefetch {
 /// The most pages that are taken from the caller's iterator before their reads begin.
 const CHUNK: usize = 512;
 
-/// The iterator is called with nothing begun, since it may do what it likes: fetch a page that it gave, wait, panic.
+/// Starts the reads of the pages. The iterator is called while nothing is begun, since it may do anything: fetch a page that it
+/// gave, wait, panic.
 pub(crate) fn prefetch(shared: &Shared, pages: impl IntoIterator<Item = PageId>) -> Prefetch {
     let mut pages = pages.into_iter();
     let (mut chunk, mut batch) = (Vec::new(), BatchMemory::default());
@@ -53,7 +55,7 @@ pub(crate) fn prefetch(shared: &Shared, pages: impl IntoIterator<Item = PageId>)
     }
 }
 
-/// Starts the reads of some of the pages. `full`: where there was no place for a page of a file once, none is looked for again.
+/// Starts the reads of some of the pages. `full`: the last file for which there was no place; its further pages are declined.
 fn prefetch_chunk(
     shared: &Shared,
     pages: impl Iterator<Item = PageId>,
@@ -82,7 +84,7 @@ fn prefetch_chunk(
         let is_vain = *full == Some(file) || missing.is_empty();
         let places =
             if is_vain { 0 } else { shared.pool.read_ahead_quota.take(file, missing.len(), is_alone) };
-        // A value, since the disk may panic.
+        // A value that returns the places when it is dropped, since the disk may panic.
         let mut unused = shared.pool.read_ahead_quota.unused(file, places);
         let (mut started, mut met, mut refused) = (0, 0, false);
         issuer.start_each(&missing[..places], |start| match start {
@@ -117,7 +119,7 @@ mod tests {
         let builder = BufferPool::builder().frames(512).page_size(512).io_method(IoMethod::Sync);
         let pool = builder.on_disk(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
-        // One of the first blocks is here, so that a batch is full, and read, when places were taken for more.
+        // One of the first blocks is resident, so a batch is full, and read, when more places were taken than it uses.
         drop(pool.fetch(PageId::new(file, 0)).wait().unwrap());
         disk.claim_more();
         let prefetch = || pool.prefetch(file.pages((0..256).step_by(2)));

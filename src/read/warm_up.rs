@@ -13,17 +13,17 @@ use crate::{
     runtime::shared::Shared,
 };
 
-/// What came of a [warm-up](crate::BufferPool::warm_up): each page counts once, as one of
-/// these, however often it was asked for.
+/// The report of a [warm-up](crate::BufferPool::warm_up). Each page counts once, in one of these fields, however often it was asked
+/// for.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct WarmUp {
-    /// So many of the pages were in the pool at its end.
+    /// The number of pages that were in the pool at the end.
     pub pages: u64,
-    /// So many could not be read: they, or their files, are not there any more, or the disk refused.
+    /// The number of pages that could not be read: the page or its file does not exist any more, or the disk refused.
     pub failed: u64,
-    /// So many were left out, since the pool has not as many frames (these count as often as they were asked for); or lost their frames
-    /// again to other pages meanwhile.
+    /// The number of pages that were left out, since the pool does not have enough frames (these count as often as they were asked
+    /// for), or that lost their frames to other pages meanwhile.
     pub left_out: u64,
 }
 
@@ -34,7 +34,7 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// Keeps no more of the pages than there may be frames.
+    /// Keeps the first pages, at most as many as there may be frames.
     pub(crate) fn of(pages: impl Iterator<Item = PageId>, frames: u32) -> Self {
         let mut wanted = Self { pages: Vec::new(), left_out: 0 };
         let mut seen = HashSet::new();

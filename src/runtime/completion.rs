@@ -1,8 +1,8 @@
 //! The result of an operation that may take time, with both ways to wait for it.
 //!
-//! A [`Completion`] is lazy, as futures are: nothing happens before it is waited for. A thread that [waits](Completion::wait)
-//! does the work itself; a task that awaits hands it to a job thread. Dropping a completion before that does nothing;
-//! dropping it after lets the work go on and abandons only the result.
+//! A [`Completion`] is lazy, as futures are: nothing happens before it is waited for. A thread that [waits](Completion::wait) does
+//! the work itself; a task that awaits hands it to a job thread. Dropping a completion before that does nothing. Dropping it after
+//! lets the work continue and abandons only the result.
 
 use std::{
     fmt, mem,
@@ -29,7 +29,7 @@ use crate::{
 #[must_use = "an operation does nothing until it is waited for or awaited"]
 pub struct Completion<T> {
     state: CompletionState<T>,
-    /// Where it can be run, or waited for.
+    /// The process in which it can be run, or waited for.
     process: Process,
 }
 
@@ -40,7 +40,7 @@ enum CompletionState<T> {
 }
 
 impl<T: Send + 'static> Completion<T> {
-    /// `wait`: what the work may have to wait for.
+    /// Makes the completion of this work. `wait`: what the work may have to wait for.
     pub(crate) fn new(
         process: Process,
         jobs: Arc<JobPool>,
@@ -50,7 +50,7 @@ impl<T: Send + 'static> Completion<T> {
         Self { state: CompletionState::Idle { work: Box::new(work), jobs, wait }, process }
     }
 
-    /// Runs the operation in the calling thread, or waits where it runs already.
+    /// Runs the operation in the calling thread, or waits if it already runs in another.
     ///
     /// # Errors
     /// Those of the operation.
@@ -63,20 +63,21 @@ impl<T: Send + 'static> Completion<T> {
         }
     }
 
-    /// Waits at most `patience`; the operation runs on in a job thread, and comes back to be waited for again.
+    /// Waits for the operation, for at most `patience`. A job thread runs it, and continues if the time is too short. Then the
+    /// completion is returned, to be waited for again.
     ///
-    /// Where no job thread can take it the calling thread does it, as in [`wait`](Self::wait), and is back when it is over,
-    /// however long that takes: where the pool has ended, where more than a thousand operations wait for a thread, and where the system
-    /// gives none. Once the pool has ended no operation waits for anybody who uses it, so that is up to the disk alone.
+    /// If no job thread can take it the calling thread does it, as in [`wait`](Self::wait), and returns when it is over, however
+    /// long that takes. This happens if the pool has ended, if more than a thousand operations wait for a thread, and if the system
+    /// gives none. Once the pool has ended no operation waits for a caller, so the time depends on the disk alone.
     ///
     /// # Errors
-    /// The completion itself, where the time was too short.
+    /// The completion itself, if the time was too short.
     pub fn wait_timeout(mut self, patience: Duration) -> Result<Result<T>, Self> {
         let deadline = time::deadline_after(patience);
         wait::block_until(deadline, |waker| self.poll_with(waker)).ok_or(self)
     }
 
-    /// Whether the result is there. False for one that was not started.
+    /// Returns whether the result is there. False for an operation that was not started.
     #[must_use]
     pub fn is_done(&self) -> bool {
         match &self.state {
@@ -101,7 +102,7 @@ impl<T: Send + 'static> Completion<T> {
         polled
     }
 
-    /// Hands the work to a job thread; where none can be had, the caller's thread must do it.
+    /// Hands the work to a job thread. If there is none, the caller's thread must do it.
     fn start(&mut self) {
         let CompletionState::Idle { work, jobs, wait } =
             mem::replace(&mut self.state, CompletionState::Collected)
@@ -138,7 +139,7 @@ impl<T> fmt::Debug for Completion<T> {
     }
 }
 
-/// Where a result is left for the caller that waits for it.
+/// The place of a result until the waiting caller takes it.
 pub(crate) struct Promise<T>(Mutex<Pending<T>>);
 
 struct Pending<T> {
@@ -157,7 +158,7 @@ impl<T> Promise<T> {
 
     /// Returns the result once; until it is there, keeps the waker to be called then.
     pub(crate) fn poll(&self, waker: &Waker) -> Poll<T> {
-        // Dropped after the lock, be it this one or the former.
+        // Dropped after the lock, whether it is this waker or the former one.
         let mut waker = Some(StoredWaker::of(waker));
         let mut pending = self.0.lock();
         if let Some(result) = pending.result.take() {
@@ -183,7 +184,7 @@ impl<T> Promise<T> {
     }
 }
 
-/// The duty to keep a promise: dropped without, as by a panic in the work, it reports that.
+/// The duty to keep a promise: if it is dropped without a result, as by a panic in the work, it reports that.
 struct Duty<T>(Option<Arc<Promise<Result<T>>>>);
 
 impl<T> Duty<T> {

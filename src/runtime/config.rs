@@ -1,4 +1,4 @@
-//! What a pool can be told: options as typed values, checked once when the pool is built.
+//! The options of a pool as typed values, checked once when the pool is built.
 
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
@@ -16,22 +16,23 @@ use crate::{
 
 /// Whether a thread of the pool writes dirty pages before their frames are wanted, so that a fetch finds clean ones.
 ///
-/// It sleeps until a fetch has taken a frame and few are left ready, writes what would be taken next, with its dirty
-/// neighbours in the file that are not used either, and keeps more ready the more are wanted. What it cannot write it tries again later; whoever
-/// needs a frame then writes for himself, and gets the error.
+/// The thread sleeps until a fetch has taken a frame and few are left ready. It writes the next victims, with their dirty
+/// neighbours in the file that are not used either. It keeps more frames ready when more are wanted. Pages that it cannot write it
+/// tries again later; a fetch that needs a frame meanwhile writes for itself, and gets the error.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BackgroundWriter {
-    /// From 256 frames on: at least one of 128 frames is kept ready, at most one of 16.
+    /// For pools of at least 256 frames: at least a 128th of the frames is kept ready, at most a 16th.
     #[default]
     Auto,
-    /// No such thread: a fetch that finds dirty victims only has them written.
+    /// No such thread: a fetch that finds only dirty victims has them written.
     Off,
-    /// So many frames are kept ready: `low` as a rule, up to `high` when many are wanted. 1 to the number of frames.
+    /// This number of frames is kept ready: `low` as a rule, up to `high` when many are wanted. 1 to the number of frames.
     ReadyFrames {
-        /// The fewest.
+        /// The fewest frames.
         low: u32,
-        /// The most: as far as pages that were not used have so many frames, or fetches have come by dirty ones beyond those.
+        /// The most frames: as far as there are that many frames with pages that were not used, or fetches have met dirty ones
+        /// beyond those.
         high: u32,
     },
 }
@@ -50,7 +51,7 @@ impl BackgroundWriter {
         }
     }
 
-    /// The bounds of what is kept ready in a pool of so many frames; `None` where there is no writer.
+    /// Returns the bounds of the number kept ready in a pool of this number of frames; `None` if there is no writer.
     pub(crate) fn marks(self, frames: u32) -> Option<Marks> {
         let marks = |low: u32, high: u32| Some(Marks { low: low as usize, high: high as usize });
         match self {
@@ -107,7 +108,7 @@ impl FromStr for UnloggedChanges {
     }
 }
 
-/// The bounds of what is kept ready, in frames.
+/// The bounds of the number of frames kept ready.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Marks {
     pub(crate) low: usize,
@@ -117,9 +118,9 @@ pub(crate) struct Marks {
 /// A pool's options, checked.
 #[derive(Clone)]
 pub(crate) struct Config {
-    /// How many frames there are at first.
+    /// The initial number of frames.
     pub(crate) frames: u32,
-    /// How many there may be in the end.
+    /// The most frames that there may be.
     pub(crate) frames_at_most: u32,
     pub(crate) page_size: PageSize,
     pub(crate) io_method: IoMethod,
@@ -128,9 +129,9 @@ pub(crate) struct Config {
     pub(crate) page_lsn: Option<PageLsn>,
     pub(crate) codec: Option<Arc<dyn PageCodec>>,
     pub(crate) torn_pages: TornPages,
-    /// The most a fetch waits for pins.
+    /// The most that a fetch waits for pins.
     pub(crate) frame_wait: Duration,
-    /// The most a fetch that needs a frame waits for a disk from which nothing comes back.
+    /// The most that a fetch that needs a frame waits for a disk that completes nothing.
     pub(crate) disk_wait: Duration,
     /// The most pages that one request covers.
     pub(crate) combine_pages: usize,
@@ -142,10 +143,10 @@ impl Config {
     /// The default limit of a request, as in PostgreSQL's `io_combine_limit`.
     pub(crate) const COMBINE_LIMIT: usize = 128 << 10;
 
-    /// How long a fetch waits for a frame unless told otherwise.
+    /// How long a fetch waits for a frame, unless set.
     pub(crate) const FRAME_WAIT: Duration = Duration::from_secs(1);
 
-    /// How long a fetch that needs a frame waits for a disk from which nothing comes back, unless told otherwise.
+    /// How long a fetch that needs a frame waits for a disk that completes nothing, unless set.
     pub(crate) const DISK_WAIT: Duration = Duration::from_secs(60);
 
     pub(crate) fn scheduling(&self) -> Scheduling {
@@ -174,9 +175,9 @@ impl Config {
         self.io_method.validate()
     }
 
-    /// Returns for how many sealed copies there is room: one for each 400 frames that there may be, so that with all else beside the pages
-    /// they stay below a hundredth of the page memory (8 KiB pages, 64 MiB and more); but a run of pages where the pool has that many
-    /// frames. Without a codec there are none.
+    /// Returns the number of sealed copies for which there is room: one for each 400 frames that there may be, so that with all
+    /// else beside the pages they stay below a hundredth of the page memory (8 KiB pages, 64 MiB and more). But at least a run of
+    /// pages, if the pool has that many frames. Without a codec there are none.
     pub(crate) fn copies(&self) -> usize {
         let frames = self.frames_at_most as usize;
         let copies = (frames / 400).max(16.min(frames / 4)).clamp(1, COPIES_MAX);

@@ -1,12 +1,12 @@
-//! The open files of a pool, by id, and those that are being opened. An id is never given twice, so a stale frame can never match
-//! a later file.
+//! The open files of a pool, by id, and those that are being opened. An id is never used twice, so a stale frame can never match a
+//! later file.
 //!
-//! Opening a file takes as long as its disk takes, so no lock is held meanwhile: a file that does not answer holds up nobody but
-//! those who open that very file. Which file a path leads to is known only when it is open. So each call opens it, and then gets in
-//! line: the first one with this identity [reserves](Opening) it; the others wait for what comes of that, and are told that the
-//! file is open already.
+//! Opening a file takes as long as its disk takes, so no lock is held meanwhile: a file that does not answer delays only calls that
+//! open the same file. Which file a path leads to is known only when it is open. So each call opens it, and then gets in line: the
+//! first one with this identity [reserves](Opening) it; the others wait for the outcome of that, and get an error if the file is
+//! open by then.
 //!
-//! What was found out about a file on opening, its length above all, may be out of date if the pool had it open in between, and may
+//! What opening a file has found out, its length above all, may be out of date if the pool had the file open in between, and may
 //! have cut or removed it. The table remembers which files have left while any is being opened: such a file is opened once more.
 //!
 //! Lock order: the table's lock is a leaf, never held across I/O.
@@ -26,23 +26,23 @@ use crate::{
 #[derive(Default)]
 pub(crate) struct FileTable {
     table: Mutex<Table>,
-    /// A file's opening is over.
+    /// The opening of a file is over.
     opened: Condvar,
-    /// The paths of those that are open.
+    /// The paths of the open files.
     paths: Arc<FilePaths>,
 }
 
 #[derive(Default)]
 struct Table {
-    /// Those on their way out included: nobody finds them by their id, but their last changes are still written, and should
-    /// the close fail, they are open as before.
+    /// Files that are being closed are included: no call finds them by their id, but their last changes are still written, and if
+    /// the close fails, they are open as before.
     files: FxHashMap<FileId, Arc<File>>,
-    /// Those of which it is known which file they are, until all else is done.
+    /// Files that are being opened and whose identity is known.
     opening: Vec<Arc<File>>,
     next: u32,
     /// Calls that open a file and do not know yet which one it is.
     tries: usize,
-    /// How many files have left so far; and while there are such calls, when each file has left the last time.
+    /// How many files have left so far; and while there are such calls, when each file left last.
     departures: u64,
     departed: FxHashMap<Identity, u64>,
 }
@@ -54,40 +54,35 @@ impl FileTable {
     /// The id of a file that has none yet.
     pub(crate) const NO_ID: FileId = FileId(u32::MAX);
 
-    /// A table without files, which keeps their `paths` up to date.
+    /// Makes a table without files, which keeps their `paths` up to date.
     pub(crate) fn new(paths: Arc<FilePaths>) -> Self {
         Self { paths, ..Self::default() }
     }
 
-    /// The file, for those who write its pages out: also while it is being closed.
+    /// Returns the file for a write-out of its pages, also while it is being closed.
     pub(crate) fn for_write_out(&self, id: FileId) -> Option<Arc<File>> {
         self.table.lock().files.get(&id).cloned()
     }
 
-    /// The open file, or an error that says that it is not.
+    /// Returns the open file, or an error if it is not open.
     pub(crate) fn open_file(&self, id: FileId) -> Result<Arc<File>> {
         self.for_write_out(id).filter(|file| !file.is_closed()).ok_or(Error::NotOpen { file: id })
     }
 
-    /// Whether no more than one file is open.
+    /// Returns whether at most one file is open.
     pub(crate) fn has_one_at_most(&self) -> bool {
         self.table.lock().files.len() <= 1
     }
 
-    /// The bytes that are taken by what is counted for each file.
-    pub(crate) fn memory_bytes(&self) -> usize {
-        self.table.lock().known().count() * size_of::<FileActivity>()
-    }
-
-    /// Every file that may have to be synced, in the order in which they were opened.
+    /// Returns every file that may have to be synced, in the order in which they were opened.
     pub(crate) fn all(&self) -> Vec<Arc<File>> {
         let mut all: Vec<_> = self.table.lock().files.values().cloned().collect();
         all.sort_unstable_by_key(|file| file.id);
         all
     }
 
-    /// Adds the file that `open` makes, under the next id, unless the same file is open already or `check_other` objects to one
-    /// that is. `prepare` has the last word, when no other call can open this file. All of them but `check_other` may take long.
+    /// Adds the file that `open` makes, under the next id, unless the same file is open already or `check_other` objects to an open
+    /// file. `prepare` is called last, when no other call can open this file. All of them except `check_other` may take long.
     pub(crate) fn open(
         &self,
         open: impl Fn() -> Result<File>,
@@ -108,13 +103,13 @@ impl FileTable {
         Ok(opening.complete())
     }
 
-    /// The file leaves the table when what this gives is dropped.
+    /// Returns a value at whose drop the file leaves the table.
     pub(crate) fn leaving(&self, id: FileId) -> Leaving<'_> {
         Leaving { files: self, id }
     }
 }
 
-/// A file that is gone from the table when this is dropped: also where its last steps panic.
+/// A file that leaves the table when this is dropped, also if its last steps panic.
 #[must_use = "the file leaves when this is dropped"]
 pub(crate) struct Leaving<'a> {
     files: &'a FileTable,
@@ -134,7 +129,7 @@ impl Drop for Leaving<'_> {
 /// A call that opens a file and does not know yet which one it is.
 struct Try<'a> {
     files: &'a FileTable,
-    /// What had left before it began.
+    /// How many files had left before it began.
     departures: u64,
 }
 
@@ -145,8 +140,8 @@ impl<'a> Try<'a> {
         Self { files, departures: table.departures }
     }
 
-    /// Gives the file the next id, and keeps others from opening it. Waits while another call has it reserved. `None` where what
-    /// is known of it may be out of date.
+    /// Gives the file the next id, and keeps other calls from opening it. Waits while another call has it reserved. Returns `None`
+    /// if what is known of it may be out of date.
     fn reserve(
         &self,
         mut file: File,
@@ -189,7 +184,8 @@ impl Drop for Try<'_> {
     }
 }
 
-/// A file that nobody else can open: it is about to be open, or, dropped before that, as if nothing had been.
+/// A file that no other call can open: it is about to be open, or, if this is dropped before that, is as if it had never been
+/// opened.
 struct Opening<'a> {
     files: &'a FileTable,
     file: Arc<File>,
@@ -217,7 +213,7 @@ impl Drop for Opening<'_> {
             table.opening.retain(|other| other.id != self.file.id);
         }
         if !table.files.contains_key(&self.file.id) {
-            // Others may know how long it was before this call has changed that.
+            // Other calls may know how long it was before this call has changed that.
             table.note_departure(self.file.identity);
         }
         self.files.opened.notify_all();
@@ -225,7 +221,7 @@ impl Drop for Opening<'_> {
 }
 
 impl Table {
-    /// The files that have an id.
+    /// Returns the files that have an id.
     fn known(&self) -> impl Iterator<Item = &Arc<File>> {
         self.files.values().chain(&self.opening)
     }
@@ -265,10 +261,10 @@ mod tests {
     const PAGE: usize = 4096;
     const BLOCKS: usize = 32;
 
-    /// What no operation on another file takes, on a busy machine.
+    /// The time that no operation on another file takes, on a busy machine.
     const PATIENCE: Duration = Duration::from_secs(20);
 
-    /// A disk on which calls that open the file "slow" do not come back as long as the lock is held.
+    /// A disk on which calls that open the file "slow" do not return as long as the lock is held.
     #[derive(Clone, Debug, Default)]
     struct SlowToOpen {
         disk: SimDisk,
@@ -314,7 +310,7 @@ mod tests {
             builder.torn_pages(torn_pages).on_disk(self.clone()).build().unwrap()
         }
 
-        /// Waits until so many calls have found the file.
+        /// Waits until this number of calls have found the file.
         fn wait_for(&self, calls: usize) {
             until(|| *self.found.lock() == calls);
         }
@@ -332,7 +328,7 @@ mod tests {
         OpenOptions::new().tag(tag)
     }
 
-    /// All that can be done with a file.
+    /// Uses every operation of a file.
     fn use_all(pool: &BufferPool, file: FileId) {
         let page = |block| PageId::new(file, block);
         pool.fetch(page(0)).wait().unwrap().write().unwrap().fill(2);
@@ -422,7 +418,7 @@ mod tests {
         assert!(outcomes.iter().all(told), "{outcomes:?}");
     }
 
-    /// The first has found out that it is the first, and its disk takes long to make the blocks, and cannot.
+    /// The first call has found out that it is the first, and its disk takes long to make the blocks, and cannot.
     #[test]
     fn an_opening_that_fails_lets_the_next_in_line_have_the_file_as_it_then_is() {
         let disk = SlowToOpen::new();

@@ -1,13 +1,14 @@
 //! A few threads that run what tasks cannot wait for themselves: checkpoints, flushes, truncations.
 //!
-//! Started when there is work and gone after a while without, so a pool that is only used from threads, or is idle, has
-//! none. They own nothing: a job brings what it needs. When the pool ends nothing new is taken, what was taken is done, and the threads
-//! go at once.
+//! Started when there is work, and ended after a while without, so a pool that is only used from threads, or is idle, has none.
+//! They own nothing: a job brings what it needs. When the pool ends no new job is taken, jobs that were taken are done, and the
+//! threads end at once.
 //!
-//! **Jobs that wait for one thing never have all threads** (C6). A job that waits for a caller's latch may wait for a task that waits for
-//! another job: the task splits a node, and extends the file with the node latched, while a checkpoint waits for that latch. And a
-//! file whose disk does not answer keeps all jobs that wait for it, as does a folder in which files are opened. So at most three jobs run that wait for the same, and the
-//! threads are enough for several files that do not answer. The oldest job that may begin is the next.
+//! **Jobs that wait for one thing never have all threads** (C6). A job that waits for a caller's latch may wait for a task that
+//! waits for another job: the task splits a node, and extends the file with the node latched, while a checkpoint waits for that
+//! latch. And a file whose disk does not answer keeps all jobs that wait for it, as does a folder in which files are opened. So at
+//! most three jobs run that wait for the same thing, and the threads are enough for several files that do not answer. The oldest
+//! job that may begin is the next.
 
 use std::collections::VecDeque;
 
@@ -21,13 +22,13 @@ use crate::{
     },
 };
 
-/// At most this many jobs run at once: enough for four files of which each keeps as many jobs as it can.
+/// The most jobs that run at once: enough for four files, each with as many jobs as it can keep.
 pub(crate) const THREADS_MAX: usize = 32;
 
-/// At most this many of them wait for the same.
+/// The most of them that wait for the same thing.
 const FOR_THE_SAME_MAX: usize = 3;
 
-/// At most this many jobs wait for a thread.
+/// The most jobs that wait for a thread.
 const QUEUE_MAX: usize = 1024;
 
 const LIMITS: ThreadLimits =
@@ -67,13 +68,13 @@ pub(crate) struct JobQueue {
 }
 
 impl JobPool {
-    /// A pool of threads that takes jobs until the `end` begins.
+    /// Makes a pool of threads that takes jobs until the `end` begins.
     pub(crate) fn new(end: Arc<PoolEnd>) -> Self {
         Self { threads: ThreadPool::new(LIMITS, JobWorkload { end }, JobQueue::default()) }
     }
 
-    /// Has the job run by a thread of the pool. Returns it where that cannot be had: too much is waiting already, the system gives no
-    /// thread, or the pool ends.
+    /// Has a thread of the pool run the job. Returns the job if that is not possible: too many jobs are waiting already, the system
+    /// gives no thread, or the pool ends.
     pub(crate) fn submit(&self, wait: WaitsFor, job: Job) -> Result<(), Job> {
         let mut state = self.threads.lock();
         if self.threads.workload().end.has_begun() || state.queue.waiting.len() == QUEUE_MAX {
@@ -81,7 +82,7 @@ impl JobPool {
         }
         let has_room = state.queue.with(wait) < FOR_THE_SAME_MAX;
         state.queue.waiting.push_back((wait, job));
-        // For those that wait since a thread was refused, none was called.
+        // For the jobs that wait since a thread was refused, no thread was called.
         let may_begin = has_room || state.was_refused_one() && state.queue.next().is_some();
         if self.threads.call(&mut state, usize::from(may_begin)) {
             return Ok(());
@@ -104,7 +105,7 @@ impl JobQueue {
         waiting.chain(&self.begun).filter(|&&other| other == wait).count()
     }
 
-    /// Returns where the next job that may begin is.
+    /// Returns the place of the next job that may begin.
     fn next(&self) -> Option<usize> {
         let has_room = |wait| {
             self.begun.iter().filter(|&&other| other == wait).count() < FOR_THE_SAME_MAX
@@ -138,7 +139,7 @@ impl Workload for JobWorkload {
     }
 
     fn carry_out(&self, (wait, job): Self::Work, pool: &ThreadPool<Self>) {
-        // A job reports its own panic to those that wait for it.
+        // A job reports its own panic to the threads and tasks that wait for it.
         let _ = callback::contained(job);
         pool.lock().queue.end(wait);
     }
@@ -221,7 +222,7 @@ mod tests {
         assert!(took >= Duration::from_millis(2 + 4 + 8 + 3 * 16), "{took:?}");
     }
 
-    /// A job that runs may wait for a task that waits for one of those.
+    /// A job that runs may wait for a task that waits for one of the jobs in the queue.
     #[test]
     #[cfg(not(any(loom, shuttle)))]
     fn c6_jobs_that_wait_since_a_thread_was_refused_begin_when_a_further_one_comes_later() {

@@ -1,8 +1,8 @@
 //! What all operations share.
 //!
-//! [`shared`] puts a pool's parts together, as its [`config`] says; [`file_table`] has the open files, [`removals`] the names that were removed from
-//! folders not synced yet; [`operation`] says how reads and writes of frames begin and end; a [`completion`] is an operation with both ways to wait,
-//! [`jobs`] the threads that run it for tasks.
+//! [`shared`] puts a pool's parts together, by its [`config`]; [`file_table`] has the open files, [`removals`] the names that were
+//! removed from folders not synced yet; [`operation`] defines how reads and writes of frames begin and end; a [`completion`] is an
+//! operation with both ways to wait, [`jobs`] the threads that run it for tasks.
 
 pub(crate) mod completion;
 #[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]

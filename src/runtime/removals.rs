@@ -1,7 +1,7 @@
 //! Names whose removal may be undone by a crash.
 //!
-//! A removal is durable when the folder is synced. Where that fails, the file is gone all the same, for the pool and for every
-//! other process, until the next crash. So the name is kept here, and no checkpoint succeeds before its folder is synced.
+//! A removal is durable when the folder is synced. If that fails, the file is gone nevertheless, for the pool and for every other
+//! process, until the next crash. So the name is kept here, and no checkpoint succeeds before its folder is synced.
 
 use std::{
     io,
@@ -15,12 +15,12 @@ use crate::{
 };
 
 /// The removals whose folders could not be synced since. No folder is synced with the lock held: one that does not answer must not
-/// hold up removals from others.
+/// delay removals from other folders.
 #[derive(Debug, Default)]
 pub(crate) struct Removals(Mutex<Vec<Arc<PathBuf>>>);
 
 impl Removals {
-    /// Makes the removal of this name durable. Where that fails, the next checkpoint tries again.
+    /// Makes the removal of this name durable. If that fails, the next checkpoint tries again.
     pub(crate) fn make_durable(&self, disk: &dyn Disk, name: &Path) -> Result<()> {
         disk.sync_folder(name).map_err(|source| {
             if !seeded!("removal_not_kept_in_mind") {

@@ -1,4 +1,4 @@
-//! The engine room: the parts that every operation needs, in one place. No logic of its own.
+//! The parts that every operation needs, in one place. No logic of its own.
 
 use std::mem;
 
@@ -47,14 +47,14 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// An error where the pool was shut down, or belongs to another process: pages in hand can be used, but nothing is read or
+    /// Returns an error if the pool was shut down, or belongs to another process: pinned pages can be used, but nothing is read or
     /// written.
     pub(crate) fn check_open(&self) -> Result<()> {
         self.check_process()?;
         if self.has_ended() { Err(Error::ShutDown) } else { Ok(()) }
     }
 
-    /// An error where the pool belongs to another process than the one that calls.
+    /// Returns an error if the pool belongs to another process than the calling one.
     pub(crate) fn check_process(&self) -> Result<()> {
         self.pool.process.check()
     }
@@ -63,19 +63,19 @@ impl Shared {
         self.end.has_reached(EndStage::ShutDown)
     }
 
-    /// Counts what became of so many pages of a file that were not here: misses, joins, prefetches. For the pool, and for the file.
+    /// Counts pages of a file that were not resident, as misses, joins or prefetches: for the pool, and for the file.
     pub(crate) fn count_for(&self, file: FileId, counter: Counter, pages: u64) {
         if pages == 0 {
             return;
         }
         match self.files.for_write_out(file) {
             Some(file) => self.count_for_file(&file, counter, pages),
-            // One that was closed meanwhile has no counts any more.
+            // A file that was closed meanwhile has no counts any more.
             None => self.counters.add(counter, pages),
         }
     }
 
-    /// The same for a file in hand.
+    /// Counts pages of `file` that were not resident, as misses, joins or prefetches: for the pool, and for the file.
     pub(crate) fn count_for_file(&self, file: &File, counter: Counter, pages: u64) {
         self.counters.add(counter, pages);
         let of_file = match counter {
@@ -87,16 +87,16 @@ impl Shared {
         of_file.fetch_add(pages, Ordering::Relaxed);
     }
 
-    /// The dirty pages.
+    /// Returns the number of dirty pages.
     pub(crate) fn dirty_pages(&self) -> u64 {
         self.pool.frames.iter().filter(|(_, frame)| frame.state.load().is_dirty()).count() as u64
     }
 }
 
 impl Drop for Shared {
-    /// Finishes what is in flight, since the kernel may still write into the frames, and says what is lost.
+    /// Finishes what is in flight, since the kernel may still write into the frames, and reports what is lost.
     ///
-    /// In a process that was forked nothing is in flight, and what waits for a thread as it ends, or may, is left as it is.
+    /// In a forked process nothing is in flight. Parts whose drop waits for a thread, or may, are leaked there.
     fn drop(&mut self) {
         if !self.pool.process.is_current() {
             mem::forget(Arc::clone(&self.method));

@@ -1,4 +1,4 @@
-//! How many of a batch's requests are still out, and what went wrong first.
+//! How many of a batch's requests are still out, and the first error.
 
 use std::task::Waker;
 
@@ -10,12 +10,12 @@ use crate::{
     },
 };
 
-/// Shared by a batch of writes and whoever waits for all of them.
+/// The state of a batch of writes, shared with the thread that waits for all of them.
 #[derive(Default)]
 pub(crate) struct BatchStatus {
     state: Mutex<StatusState>,
     all_in: Condvar,
-    /// Woken whenever the number of requests that are out has come down to a multiple of this one.
+    /// Woken whenever the number of requests that are out has come down to a multiple of this number.
     waker: Option<(Waker, usize)>,
 }
 
@@ -34,30 +34,30 @@ impl BatchStatus {
         Arc::new(Self::default())
     }
 
-    /// The same, which wakes when nothing is out any more, and each time that so many more requests are over. (Perhaps more often, as
-    /// long as requests are begun.)
+    /// Makes the status of a batch that wakes when nothing is out any more, and each time that `every` more requests are over.
+    /// (Perhaps more often, as long as requests are begun.)
     pub(crate) fn that_wakes(waker: Waker, every: usize) -> Arc<Self> {
         Arc::new(Self { waker: Some((waker, every)), ..Self::default() })
     }
 
-    /// One more request is out.
+    /// Notes that one more request is out.
     pub(crate) fn begin(self: &Arc<Self>) -> Outstanding {
         self.state.lock().outstanding += 1;
         Outstanding(Arc::clone(self))
     }
 
-    /// Returns how many pages went well so far.
+    /// Returns the number of pages that were written so far.
     pub(crate) fn pages(&self) -> u64 {
         self.state.lock().pages
     }
 
-    /// The pages that went well, and the first error; `None` while anything is out.
+    /// Returns the number of pages that were written, and the first error; `None` while anything is out.
     pub(crate) fn outcome(&self) -> Option<(u64, Option<Error>)> {
         let state = self.state.lock();
         (state.outstanding == 0).then(|| (state.pages, state.first_error.clone()))
     }
 
-    /// Waits until all that was begun has ended: the pages that went well, or the first error.
+    /// Waits until all that was begun has ended. Returns the number of pages that were written, or the first error.
     pub(crate) fn wait(&self) -> Result<u64> {
         let mut state = self.state.lock();
         while state.outstanding > 0 {
@@ -76,7 +76,7 @@ impl BatchStatus {
 }
 
 impl Outstanding {
-    /// The request ended: so many pages, or an error.
+    /// Ends the request, with the number of its pages or an error.
     pub(crate) fn end(self, outcome: Result<u64>) {
         let mut state = self.0.state.lock();
         match outcome {

@@ -1,7 +1,7 @@
 //! Calls into the engine's own code: its log, its codec, its tasks' wakers.
 //!
-//! Any thread that reads or writes a page may have to make such a call, on behalf of a caller that never asked for that page. So a
-//! panic ends here (C10): it fails the operation, and unwinds neither through the pool's own state nor through that caller.
+//! Any thread that reads or writes a page may have to make such a call, for a caller that never asked for that page. So a panic
+//! ends here (C10): it fails the operation, and unwinds neither through the pool's own state nor through that caller.
 
 use std::{
     any::Any,
@@ -11,10 +11,10 @@ use std::{
 
 use crate::error::{Error, Result};
 
-/// Bounds how often the drop of what a panic carried may panic in turn.
+/// The most drops of panic payloads in a row, each of which panics in turn.
 const DROPS_MAX: usize = 16;
 
-/// Runs what belongs to the engine, or may call what does.
+/// Runs code of the engine, or code that may call it.
 ///
 /// # Errors
 /// [`Error::Panicked`].
@@ -25,8 +25,8 @@ pub(crate) fn contained<T>(body: impl FnOnce() -> T) -> Result<T> {
     })
 }
 
-/// Drops what a panic carried, which may panic with something that must be dropped in turn. What is left after [`DROPS_MAX`] drops is
-/// leaked: else one that panics each time would keep this thread for ever.
+/// Drops the payload of a panic, which may panic with another payload that must be dropped in turn. What is left after
+/// [`DROPS_MAX`] drops is leaked: else a payload that panics each time would keep this thread for ever.
 fn discard(mut payload: Box<dyn Any + Send>) {
     for _ in 0..DROPS_MAX {
         match catch_unwind(AssertUnwindSafe(|| drop(payload))) {
@@ -43,7 +43,7 @@ pub(crate) mod tests {
 
     use super::*;
 
-    /// What a panic carries, whose drop panics with another one, so many times.
+    /// A payload of a panic, whose drop panics with another one, `drops` times.
     struct PanickingPayload {
         drops: usize,
         alive: Arc<()>,
@@ -57,7 +57,7 @@ pub(crate) mod tests {
         }
     }
 
-    /// Returns what a panic can carry, whose drop panics once.
+    /// Returns a payload that a panic can carry, whose drop panics once.
     pub(crate) fn panicking_payload() -> Box<dyn Any + Send> {
         Box::new(PanickingPayload { drops: 1, alive: Arc::new(()) })
     }

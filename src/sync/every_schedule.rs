@@ -1,28 +1,30 @@
 //! How loom's models are run: under every schedule and every reordering that the memory model allows.
 //!
-//! The one bound is the number of times that a thread is stopped against its will in a schedule; each model names it.
+//! The one bound is the number of times that a thread is preempted in a schedule; each model names it.
 //!
-//! **Who only looks is spawned; who changes what is looked at goes on himself.** Loom first runs each thread until it waits, then tries
-//! other orders where two accesses are in conflict. It overlooks the conflict of a load with a store before which the storing
-//! thread has loaded the same ([loom#166](https://github.com/tokio-rs/loom/issues/166)): a thread that only looks, and comes first, is
-//! never tried later. If it comes last, all stores have been made, and it may see each that the memory model lets it see.
+//! **Spawn the thread that only looks; let the main thread change what is looked at.** Loom first runs each thread until it waits,
+//! then tries other orders if two accesses are in conflict. It overlooks the conflict of a load with a store before which the
+//! storing thread has loaded the same ([loom#166](https://github.com/tokio-rs/loom/issues/166)): a thread that only looks, and
+//! comes first, is never tried later. If it comes last, all stores have been made, and it may see each that the memory model lets
+//! it see.
 
-/// Loom hands this on as a number of words, though it calls them bytes: 256 KiB.
+/// Loom passes this on as a number of words, though it calls them bytes: 256 KiB.
 const STACK_IN_WORDS: usize = 32 << 10;
 
-/// Runs `scenario` under all schedules in which threads are stopped against their will `stops` times at the most.
+/// Runs `scenario` under all schedules with at most `stops` preemptions.
 pub(crate) fn check(stops: usize, scenario: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(stops);
     builder.check(scenario);
 }
 
-/// Runs `scenario` likewise, in a thread with room on its stack for a whole pool; the thread that loom begins with has 32 KiB.
+/// Runs `scenario` under all schedules with at most `stops` preemptions, in a thread whose stack has room for a whole pool; loom's
+/// first thread has 32 KiB.
 pub(crate) fn check_whole_pool(stops: usize, scenario: fn()) {
     check(stops, move || spawn(scenario).join().unwrap());
 }
 
-/// Begins a thread of a model.
+/// Starts a thread of a model.
 pub(crate) fn spawn(body: impl FnOnce() + Send + 'static) -> loom::thread::JoinHandle<()> {
     loom::thread::Builder::new().stack_size(STACK_IN_WORDS).spawn(body).unwrap()
 }

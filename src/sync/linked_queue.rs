@@ -1,7 +1,7 @@
 //! Queues of items in order of arrival, linked through the slab or array that has the items. Used under a lock.
 //!
-//! Each item has the keys of its neighbours, so it is taken out of the middle as fast as from an end, and goes from one queue to another
-//! without memory. It is in one queue at most: its owner knows in which, as with PostgreSQL's `dlist`.
+//! Each item has the keys of its neighbours, so it is removed from the middle as fast as from an end, and moved from one queue to
+//! another without memory. It is in at most one queue: its owner knows in which, as with PostgreSQL's `dlist`.
 
 use std::{cell::Cell, iter};
 
@@ -12,7 +12,7 @@ pub(crate) struct Links<K> {
     behind: Cell<K>,
 }
 
-/// What has the items of queues, by a key each.
+/// The owner of the items of queues, by a key each.
 pub(crate) trait LinkedItems<K> {
     fn links(&self, key: K) -> &Links<K>;
 }
@@ -51,12 +51,12 @@ impl<K: Copy + Eq> LinkedQueue<K> {
         (key != self.first).then(|| items.links(key).before.get())
     }
 
-    /// Returns the items, the first first.
+    /// Returns the items, from the first to the last.
     pub(crate) fn front_to_back(&self, items: &impl LinkedItems<K>) -> impl Iterator<Item = K> {
         iter::successors(self.first(), |&key| self.behind(key, items))
     }
 
-    /// Returns the items, the last first.
+    /// Returns the items, from the last to the first.
     pub(crate) fn back_to_front(&self, items: &impl LinkedItems<K>) -> impl Iterator<Item = K> {
         iter::successors(self.last(), |&key| self.before(key, items))
     }
@@ -74,7 +74,7 @@ impl<K: Copy + Eq> LinkedQueue<K> {
         self.len += 1;
     }
 
-    /// Puts an item that is in no queue before all others.
+    /// Puts an item that is in no queue at the front.
     pub(crate) fn push_front(&mut self, key: K, items: &impl LinkedItems<K>) {
         match self.first() {
             Some(first) => {
@@ -87,7 +87,7 @@ impl<K: Copy + Eq> LinkedQueue<K> {
         self.len += 1;
     }
 
-    /// Takes an item of this queue out of it.
+    /// Removes an item of this queue from it.
     pub(crate) fn remove(&mut self, key: K, items: &impl LinkedItems<K>) {
         let links = items.links(key);
         let (before, behind) = (links.before.get(), links.behind.get());
@@ -124,9 +124,9 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum QueueStep {
-        /// A new item comes to an end of a queue.
+        /// A new item is put at an end of a queue.
         Push { to: usize, front: bool },
-        /// One out of the middle goes, or goes on to an end of a queue.
+        /// An item is removed from the middle, or moved to an end of a queue.
         Move { from: usize, at: usize, to: Option<(usize, bool)> },
     }
 

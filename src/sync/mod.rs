@@ -1,17 +1,17 @@
 //! The one place that names a primitive of concurrency or of time.
 //!
-//! Everything else in the crate takes its atomics, locks, threads and clock from here, so that the same code runs on
-//! `std` and `parking_lot` in earnest, on shuttle's primitives (`--cfg shuttle`), where thousands of schedules of the whole pool
-//! are tried, and on loom's (`--cfg loom`), where every schedule of a small part is, with every reordering that the memory
-//! model allows.
+//! All other code of the crate takes its atomics, locks, threads and clock from here. So the same code runs on `std` and
+//! `parking_lot` in a normal build; on shuttle's primitives (`--cfg shuttle`), where thousands of schedules of the whole pool are
+//! tried; and on loom's (`--cfg loom`), where every schedule of a small part is tried, with every reordering that the memory model
+//! allows.
 //!
-//! On top of these: [`wait`] has both ways to wait, [`pool_end`] how far a pool has come towards its end, [`waking`] every call of a
-//! waker, [`turns`] first come, first served, [`thread_pool`] threads on demand, [`batch_status`] what is left of a batch, [`pause`] the
-//! time between tries of what fails, [`linked_queue`] items in order of arrival; [`callback`] calls the engine's code, [`poll_budget`]
-//! has tasks give way, [`seeded`] has the bugs on purpose.
+//! On top of these: [`wait`] has both ways to wait, [`pool_end`] how far a pool has come towards its end, [`waking`] every call of
+//! a waker, [`turns`] first come, first served, [`thread_pool`] threads on demand, [`batch_status`] what is left of a batch,
+//! [`pause`] the time between tries of what fails, [`linked_queue`] items in order of arrival; [`callback`] calls the engine's
+//! code, [`poll_budget`] has tasks give way, [`seeded`] has the seeded bugs.
 //!
-//! Locks do not poison: a panic in a critical section of this crate is a bug that its tests must show, not a state to
-//! carry on with.
+//! Locks do not poison: a panic in a critical section of this crate is a bug that its tests must find, not a state to continue
+//! with.
 
 pub(crate) use std::sync::{Arc, Weak};
 
@@ -27,8 +27,8 @@ pub(crate) mod uncontrolled {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 }
 
-/// Orders what comes after it behind what came before it, where both are sequentially consistent accesses and so in that order by
-/// themselves: loom takes them for less.
+/// Orders what comes after it behind what came before it, if both are sequentially consistent accesses. Such accesses are in that
+/// order by themselves, but loom does not know that.
 #[inline(always)]
 pub(crate) fn fence_for_loom() {
     #[cfg(loom)]
@@ -48,14 +48,14 @@ mod imp;
 #[path = "modelled.rs"]
 mod imp;
 
-/// The clock of both.
+/// The clock of both model checkers.
 #[cfg(any(loom, shuttle))]
 pub(crate) mod logical_time;
 
 #[cfg(all(test, loom))]
 pub(crate) mod every_schedule;
 
-/// A run that is to be the same again. Under a model checker every run is.
+/// A run that must be repeatable. Under a model checker every run is.
 #[cfg(all(any(test, feature = "testing"), not(any(loom, shuttle))))]
 pub(crate) mod simulation;
 

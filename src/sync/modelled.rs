@@ -1,5 +1,5 @@
-//! A model checker's primitives: shuttle's or loom's, which have the same shape. Each use of one is a place where the schedule can
-//! turn; with loom, each relaxed load may also see what is out of date.
+//! A model checker's primitives: shuttle's or loom's, which have the same shape. At each use of one the scheduler can switch to
+//! another thread; with loom, each relaxed load may also see an old value.
 
 #[cfg(loom)]
 use loom as checker;
@@ -42,7 +42,7 @@ impl ModelledCondvar {
         self.0.wait(guard).unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
-    /// Time does not pass by itself under a model checker: a timed wait lets the others run once.
+    /// Waits once: time does not pass by itself under a model checker, so a timed wait lets the other threads run once.
     pub(crate) fn wait_until<'a, T>(
         &self,
         guard: MutexGuard<'a, T>,
@@ -61,12 +61,12 @@ impl ModelledCondvar {
     }
 }
 
-/// The same in every run, so that a schedule can be replayed.
+/// Returns the same number in every run, so that a schedule can be replayed.
 pub(crate) fn random_seed() -> u64 {
     0x5eed
 }
 
-/// Nobody else runs while a modelled thread looks again and again.
+/// Does nothing: no other thread runs while a modelled thread looks again and again.
 pub(crate) fn spin_until(_is_so: impl Fn() -> bool) {}
 
 pub(crate) mod thread {

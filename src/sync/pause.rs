@@ -1,4 +1,4 @@
-//! Pauses between the tries of what fails: twice as long each time, and none after a success. Pure: the clock is the caller's.
+//! Pauses between tries after failures: twice as long each time, and none after a success. Pure: the clock is the caller's.
 
 use crate::sync::time::{Duration, Instant};
 
@@ -32,7 +32,7 @@ impl Pause {
         *self = Self::default();
     }
 
-    /// Returns whether the caller may try now. A pause is over for one caller: the next one finds another pause of that length.
+    /// Returns whether the caller may try now. A pause is over for one caller: the next one finds another pause of the same length.
     pub(crate) fn is_over(&mut self, now: Instant) -> bool {
         let is_over = self.until.is_none_or(|until| now >= until);
         if is_over {

@@ -1,12 +1,13 @@
-//! What a task may have of its thread before others have a turn.
+//! How long a task may keep its thread before other tasks have a turn.
 //!
-//! An executor gets its thread back when a future is pending. One that finds all pages here, or has them read by the thread that polls
-//! it, never is, and a loop of those would keep every other task of that thread waiting. So each thread has a budget, from which each
-//! poll takes one that is ready. Where nothing is left the next poll of any future of this crate has its task woken, and is pending
-//! before it has begun anything; so it may be dropped, or polled again, as one that was not polled. Then the budget is whole again.
+//! An executor gets its thread back when a future is pending. A future that finds all pages resident, or has them read by the
+//! thread that polls it, is never pending, and a loop of those would keep every other task of that thread waiting. So each thread
+//! has a budget, from which each poll that is ready takes one. If nothing is left the next poll of any future of this crate has its
+//! task woken, and is pending before it has begun anything; so the future may be dropped, or polled again, as if it had not been
+//! polled. Then the budget is full again.
 //!
-//! A poll that is pending of itself does not make it whole: a task may wait for one future, and meanwhile have many that are ready.
-//! Threads that wait, by `wait` and the like, have no part in this.
+//! A poll that is pending for another reason does not fill it: a task may wait for one future, and meanwhile have many that are
+//! ready. Threads that wait, by `wait` for example, are not affected.
 
 use std::{
     cell::Cell,
@@ -15,17 +16,17 @@ use std::{
 
 use crate::sync::waking::StoredWaker;
 
-/// So many polls in a row may be ready.
+/// The number of polls in a row that may be ready.
 const POLLS: u32 = 128;
 
-/// The threads of a model checker are one, and a schedule must not depend on those before it.
+/// A model checker runs all threads on one, and a schedule must not depend on those before it.
 const IS_LIMITED: bool = !cfg!(any(loom, shuttle));
 
 thread_local! {
     static LEFT: Cell<u32> = const { Cell::new(POLLS) };
 }
 
-/// Polls at the expense of the calling thread's budget; pending, with the task woken, where it is used up.
+/// Polls, and takes from the calling thread's budget; pending, with the task woken, if the budget is used up.
 #[inline]
 pub(crate) fn poll<T>(context: &Context<'_>, poll: impl FnOnce(&Waker) -> Poll<T>) -> Poll<T> {
     let left = LEFT.get();

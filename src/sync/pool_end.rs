@@ -1,13 +1,12 @@
-//! The end of a pool, as the one thing that all of its threads and waits ask.
+//! The end of a pool: one value that all of its threads and waits check.
 //!
-//! The thread that drops the last clone of a pool, or shuts it down, waits for what goes on behind the scenes. That may want something of
-//! a caller: a latch, that a pin goes, that time passes. From [`EndStage::Ending`] on it does without, because the caller that it waits
-//! for may be the very thread that waits for it. What it could not have it reports as
-//! [`Error::ShutDown`](crate::Error::ShutDown) or as it would after a long wait, and no change is lost by that. Disks are waited for as
-//! before.
+//! The thread that drops the last clone of a pool, or shuts it down, waits for the pool's background work. That may need something
+//! of a caller: a latch, the end of a pin, time. From [`EndStage::Ending`] on it does without, because the caller that it waits for
+//! may be the thread that waits for it. It reports what it could not have as [`Error::ShutDown`](crate::Error::ShutDown) or as it
+//! would after a long wait, and no change is lost by that. It waits for disks as before.
 //!
-//! What sleeps for long is woken when a stage is reached ([`Background`](crate::api::background)), and looks here before it sleeps
-//! again; what [waits for callers](PoolEnd::wait_for_callers) looks here every [`RETRY`](crate::sync::wait::RETRY).
+//! Threads that sleep for long are woken when a stage is reached ([`Background`](crate::api::background)), and check it before they
+//! sleep again. A thread that [waits for callers](PoolEnd::wait_for_callers) checks it every [`RETRY`](crate::sync::wait::RETRY).
 
 use std::task::{Poll, Waker};
 
@@ -17,11 +16,11 @@ use crate::sync::{
     wait::{Drive, PollStep},
 };
 
-/// How far a pool has come towards its end. What holds from one stage on holds in those behind it.
+/// How far a pool has come towards its end. What is true of one stage is true of all later ones.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum EndStage {
-    /// The last clone goes, or a shutdown has flushed: the background writer and the jobs begin nothing new, end what they have without
-    /// a pause, and wait for no caller. Futures and streams that a caller still has go on.
+    /// The last clone is dropped, or a shutdown has flushed: the background writer and the jobs begin nothing new, end what they
+    /// have without a pause, and wait for no caller. Futures and streams that a caller still has continue.
     Ending = 1,
     /// A shutdown: what callers begin is refused.
     ShutDown = 2,
@@ -32,7 +31,7 @@ pub(crate) enum EndStage {
 pub(crate) struct PoolEnd(AtomicU8);
 
 impl PoolEnd {
-    /// Goes on to this stage, unless it was reached before.
+    /// Moves on to this stage, unless it was reached before.
     pub(crate) fn reach(&self, stage: EndStage) {
         self.0.fetch_max(stage as u8, Ordering::AcqRel);
     }
@@ -45,8 +44,8 @@ impl PoolEnd {
         self.0.load(Ordering::Acquire) >= stage as u8
     }
 
-    /// Waits in the calling thread for something that callers have, until `step` is ready. `None` where that takes until `deadline`, or
-    /// until the end begins.
+    /// Waits in the calling thread for something that callers have, until `step` is ready. Returns `None` if that takes until
+    /// `deadline`, or until the end begins.
     pub(crate) fn wait_for_callers<T>(
         &self,
         deadline: Instant,

@@ -1,4 +1,4 @@
-//! In earnest: `std` and `parking_lot`.
+//! The primitives of a normal build: `std` and `parking_lot`.
 
 pub(crate) use std::sync::atomic;
 use std::{hint, sync::LazyLock};
@@ -32,13 +32,14 @@ mod simulation {
 
 /// A condition variable whose waits take and return the guard, as both implementations can.
 ///
-/// It waits by `std`, which asks the kernel with one word of memory. `parking_lot` keeps one table of all threads of the process that wait:
-/// a forked process has a copy of it, with threads that are not there, and new threads whose memory is at the same place are lost in it.
-/// The threads of a pool wait here nearly all the time, so a pool that a forked process built hung in one run of a hundred. (A thread that finds a lock taken still waits in that table, for a
-/// moment.)
+/// It waits by `std`, which asks the kernel with one word of memory. `parking_lot` keeps one table of all threads of the process
+/// that wait: a forked process has a copy of it, with threads that do not exist there, and new threads whose memory is at the same
+/// place are lost in it. The threads of a pool wait here nearly all the time, so a pool that a forked process built hung in one run
+/// of a hundred. (A thread that finds a lock taken still waits in that table, for a moment.)
 #[derive(Debug, Default)]
 pub(crate) struct SystemCondvar {
-    /// Held by a waiter from before it releases the caller's lock until it waits, and for a moment by a notifier: so none is missed.
+    /// Held by a waiter from before it releases the caller's lock until it waits, and for a moment by a notifier: so no waiter is
+    /// missed.
     to_wait: std::sync::Mutex<()>,
     condvar: std::sync::Condvar,
 }
@@ -57,7 +58,7 @@ impl SystemCondvar {
         guard
     }
 
-    /// Waits at most until `deadline`; the caller looks at its condition and its clock again.
+    /// Waits until `deadline` at the latest; the caller checks its condition and its clock again.
     pub(crate) fn wait_until<'a, T>(
         &self,
         mut guard: MutexGuard<'a, T>,
@@ -87,14 +88,14 @@ impl SystemCondvar {
     }
 }
 
-/// A number that an adversary cannot know.
+/// Returns a number that an adversary cannot know.
 pub(crate) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     simulation::number().unwrap_or_else(|| RandomState::new().hash_one(0_u64))
 }
 
-/// Looks eight times, each time after twice as long, for about a microsecond together. On a single core only once: whoever is waited
-/// for does not run meanwhile.
+/// Checks eight times, each time after twice as long, for about a microsecond together. On a single core only once: the thread that
+/// is waited for does not run meanwhile.
 pub(crate) fn spin_until(is_so: impl Fn() -> bool) {
     static LOOKS: LazyLock<u32> = LazyLock::new(|| {
         std::thread::available_parallelism().map_or(1, |cores| if cores.get() > 1 { 8 } else { 1 })
@@ -116,11 +117,11 @@ pub(crate) mod thread {
 
     #[cfg(any(test, feature = "testing"))]
     thread_local! {
-        /// So many threads the calling one may start, and so many it is refused then.
+        /// How many threads the calling thread may start, and how many it is refused then.
         static REFUSED: std::cell::Cell<[u64; 2]> = const { std::cell::Cell::new([0; 2]) };
     }
 
-    /// Runs `body` with threads refused that it starts: after so many, so many.
+    /// Runs `body`, in which `times` threads that it starts are refused, after the first `after`.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn refused<R>(after: u64, times: u64, body: impl FnOnce() -> R) -> R {
         let before = REFUSED.replace([after, times]);
@@ -137,7 +138,7 @@ pub(crate) mod thread {
         is_refused
     }
 
-    /// Sleeps until the thread is woken, or for so long.
+    /// Sleeps until the thread is woken, or for at most `at_most`.
     pub(crate) fn park_timeout(at_most: time::Duration) {
         if simulation::is_on() {
             simulation::passes(time::deadline_after(at_most));
@@ -169,7 +170,7 @@ pub(crate) mod time {
         super::simulation::now().unwrap_or_else(Instant::now)
     }
 
-    /// The moment at which a wait ends that begins now; however long it is.
+    /// Returns the moment at which a wait ends that begins now, however long it is.
     pub(crate) fn deadline_after(wait: Duration) -> Instant {
         crate::sync::moment_after(now(), wait)
     }

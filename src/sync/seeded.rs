@@ -1,11 +1,12 @@
-//! Bugs on purpose, to show that the tests find bugs.
+//! Seeded bugs, to show that the tests find bugs.
 //!
-//! `seeded!("name")` is false, and gone from the program, unless the crate is built with `--cfg seeded_bugs`. In such a build it
-//! is true for the one bug that the environment variable `RINGPOOL_SEEDED_BUG` names, so that one build holds all of them.
-//! Each bug stands where a careless hand could have made it: one condition that was forgotten, one step too early or too late.
-//! `design/seeded-bugs.toml` lists them, with the test that must find each; `.ci/seeded` holds the list against the code and runs it.
+//! `seeded!("name")` is false, and removed from the program, unless the crate is built with `--cfg seeded_bugs`. In such a build it
+//! is true for the one bug that the environment variable `RINGPOOL_SEEDED_BUG` names, so that one build has all of them. Each bug
+//! is one that a careless change could make: a condition that was forgotten, a step too early or too late.
+//! `design/seeded-bugs.toml` lists them, with the test that must find each; `.ci/seeded` checks the list against the code and runs
+//! it.
 
-/// Whether the bug of this name is to be there.
+/// Whether the bug of this name is present.
 #[cfg(not(seeded_bugs))]
 macro_rules! seeded {
     ($name:literal) => {

@@ -1,14 +1,14 @@
-//! Time and chance of a run that is to be the same again, and no thread beside the one that runs it.
+//! Time and chance of a run that must be repeatable, with no thread beside the one that runs it.
 //!
-//! The calling thread has a clock of its own: it stands still but for looks at it, which move it on by a little so that every loop
-//! ends that waits for a moment, and for waits with a deadline, which move it there and take no time.
+//! The calling thread has a clock of its own. It stands still, except that a look at it moves it on a little, so that every loop
+//! ends that waits for a moment; and a wait with a deadline moves it there and takes no time.
 
 use std::{
     cell::Cell,
     time::{Duration, Instant},
 };
 
-/// What a look at the clock takes.
+/// The time that a look at the clock takes.
 const LOOK: Duration = Duration::from_micros(1);
 
 thread_local! {
@@ -16,7 +16,7 @@ thread_local! {
     static NUMBERS: Cell<u64> = const { Cell::new(0) };
 }
 
-/// Gives the thread the clock back that it had.
+/// Restores the clock that the thread had.
 struct Restore(Option<Instant>, u64);
 
 impl Drop for Restore {
@@ -26,32 +26,32 @@ impl Drop for Restore {
     }
 }
 
-/// Runs `body` with the time and the numbers of a simulation, and every thread refused that it starts.
+/// Runs `body` with the time and the numbers of a simulation, in which every thread that it starts is refused.
 pub(crate) fn run<R>(body: impl FnOnce() -> R) -> R {
     let _restore = Restore(CLOCK.replace(Some(Instant::now())), NUMBERS.replace(0));
     body()
 }
 
-/// Whether the calling thread runs a simulation.
+/// Returns whether the calling thread runs a simulation.
 pub(super) fn is_on() -> bool {
     CLOCK.get().is_some()
 }
 
-/// The time, where it is simulated.
+/// Returns the time, if it is simulated.
 pub(super) fn now() -> Option<Instant> {
     let now = CLOCK.get()? + LOOK;
     CLOCK.set(Some(now));
     Some(now)
 }
 
-/// Lets the time come where it is simulated: false where it is not.
+/// Moves the time to `deadline`, if it is simulated: returns false if it is not.
 pub(super) fn passes(deadline: Instant) -> bool {
     let now = CLOCK.get();
     CLOCK.set(now.map(|now| now.max(deadline)));
     now.is_some()
 }
 
-/// A number that looks like chance and is the same in every run, where chance is simulated.
+/// Returns a number that looks random and is the same in every run, if chance is simulated.
 pub(super) fn number() -> Option<u64> {
     is_on().then(|| {
         let count = NUMBERS.get() + 1;

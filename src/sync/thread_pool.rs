@@ -1,18 +1,19 @@
-//! Threads on demand: started when work comes and none sleeps, up to a limit, and gone after a while without work.
+//! Threads on demand: started when work comes and none sleeps, up to a limit, and ended after a while without work.
 //!
-//! A [`ThreadPool`] is used twice: for the [jobs](crate::runtime::jobs) of a pool, and for [transfers](crate::io::method::threads). What
-//! waits for the threads, in which order it begins, and when nothing more comes, is up to a [`Workload`].
+//! A [`ThreadPool`] is used twice: for the [jobs](crate::runtime::jobs) of a pool, and for [transfers](crate::io::method::threads).
+//! A [`Workload`] has what waits for the threads, and decides in which order it begins, and when no more comes.
 //!
 //! Invariants:
-//! 1. while work may begin and there are threads, one is awake to begin it: a caller that brings work [calls](ThreadPool::call) a thread
-//!    for each piece that may begin, and a thread that takes a piece and leaves another calls one more, as does a caller that has
-//!    [helped out](ThreadPool::help_out);
-//! 2. a sleeper that was called counts as awake at once, so no two calls count on the same one;
-//! 3. a thread that the system refuses is tried again after a [pause](Pause); work for which there is no thread at all is its caller's;
-//! 4. a panic ends with the piece of work that it comes from;
-//! 5. when the workload is finished all threads go, and what was taken is done.
+//! 1. while work may begin and there are threads, one is awake to begin it: a caller that brings work [calls](ThreadPool::call) a
+//!    thread for each piece that may begin, and a thread that takes a piece and leaves another calls one more, as does a caller
+//!    that has [helped out](ThreadPool::help_out);
+//! 2. a sleeping thread that was called counts as awake at once, so no two calls count on the same one;
+//! 3. a thread that the system refuses is tried again after a [pause](Pause); if there is no thread at all, the caller does the
+//!    work;
+//! 4. a panic ends with the piece of work in which it began;
+//! 5. when the workload is finished all threads end, and what was taken is done.
 //!
-//! Lock order: the pool's lock is a leaf, but that a thread is started with it held: so what is counted as a thread is one.
+//! Lock order: the pool's lock is a leaf, except that a thread is started with it held: so each thread that is counted exists.
 
 use std::io;
 
@@ -25,7 +26,7 @@ use crate::sync::{
 
 /// What the threads of a pool do.
 pub(crate) trait Workload: Send + Sync + Sized + 'static {
-    /// What waits for them, under the pool's lock.
+    /// The waiting work, under the pool's lock.
     type Queue: Send;
     /// A piece of work.
     type Work;
@@ -33,63 +34,63 @@ pub(crate) trait Workload: Send + Sync + Sized + 'static {
     /// Takes the next piece that may begin.
     fn next(&self, queue: &mut Self::Queue) -> Option<Self::Work>;
 
-    /// Returns whether there is one.
+    /// Returns whether there is a piece that may begin.
     fn has_next(&self, queue: &mut Self::Queue) -> bool;
 
-    /// Returns whether nothing waits and nothing will. Once true it stays so.
+    /// Returns whether nothing waits and nothing will. Once true it stays true.
     fn is_finished(&self, queue: &Self::Queue) -> bool;
 
-    /// Does a piece of work. What may begin by its end does so in the thread that is here, which looks next.
+    /// Does a piece of work. Pieces that may begin by its end need no call: this thread looks for the next piece.
     fn carry_out(&self, work: Self::Work, pool: &ThreadPool<Self>);
 }
 
-/// Which threads there are.
+/// The limits of a pool of threads.
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct ThreadLimits {
     pub(crate) name: &'static str,
-    /// The most at once.
+    /// The most threads at once.
     pub(crate) most: usize,
-    /// How long a thread stays without work; for ever unless set.
+    /// How long a thread stays without work; `None`: for ever.
     pub(crate) idle: Option<Duration>,
 }
 
-/// A pool of threads, as its users and its threads share it.
+/// A pool of threads, shared by its users and its threads.
 pub(crate) struct ThreadPool<W: Workload>(Arc<ThreadPoolShared<W>>);
 
 struct ThreadPoolShared<W: Workload> {
     workload: W,
     limits: ThreadLimits,
     state: Mutex<ThreadPoolState<W::Queue>>,
-    /// A sleeper was called, or the workload may be finished.
+    /// A sleeping thread was called, or the workload may be finished.
     called: Condvar,
-    /// A thread is gone.
+    /// A thread has ended.
     gone: Condvar,
 }
 
-/// What is under the lock of a pool of threads.
+/// The state of a pool of threads, under its lock.
 pub(crate) struct ThreadPoolState<Q> {
     pub(crate) queue: Q,
-    /// Started and not gone, asleep or not.
+    /// Threads that were started and have not ended, whether they sleep or not.
     threads: Vec<ThreadId>,
-    /// So many of them sleep and were not called.
+    /// The number of them that sleep and were not called.
     sleeping: usize,
-    /// So many were called and are not up yet.
+    /// The number that were called and have not woken yet.
     called: usize,
-    /// Why the last thread that was wanted could not be had.
+    /// Why the system refused the last thread that was wanted.
     refused: Option<String>,
-    /// Before another one is tried.
+    /// The pause before another one is tried.
     pause: Pause,
 }
 
 impl<Q> ThreadPoolState<Q> {
-    /// Returns whether the last thread that was wanted could not be had.
+    /// Returns whether the system refused the last thread that was wanted.
     pub(crate) fn was_refused_one(&self) -> bool {
         self.refused.is_some()
     }
 }
 
 impl<W: Workload> ThreadPool<W> {
-    /// None to begin with: threads are started when there is work.
+    /// Makes a pool without threads: they are started when there is work.
     pub(crate) fn new(limits: ThreadLimits, workload: W, queue: W::Queue) -> Self {
         let state = ThreadPoolState {
             queue,
@@ -111,8 +112,8 @@ impl<W: Workload> ThreadPool<W> {
         self.0.state.lock()
     }
 
-    /// Calls a thread for each of so many pieces of work that may begin: wakes those that sleep, and starts others. Returns whether there
-    /// is any thread; where there is none, the work is the caller's.
+    /// Calls a thread for each of `pieces` pieces of work that may begin: wakes sleeping threads, and starts others. Returns
+    /// whether there is any thread; if there is none, the caller must do the work.
     pub(crate) fn call(&self, state: &mut ThreadPoolState<W::Queue>, pieces: usize) -> bool {
         let woken = pieces.min(state.sleeping);
         state.sleeping -= if seeded!("sleeper_called_twice") { 0 } else { woken };
@@ -120,7 +121,7 @@ impl<W: Workload> ThreadPool<W> {
         (0..woken).for_each(|_| self.0.called.notify_one());
         let started = (pieces - woken).min(self.0.limits.most - state.threads.len());
         if started > 0 && state.pause.is_over(time::now()) {
-            // The first refusal ends it: the others would be refused as well, and a try takes its time.
+            // The first refusal ends it: further threads would be refused as well, and a try takes time.
             let _ = (0..started).try_for_each(|_| self.start(state));
         }
         !state.threads.is_empty()
@@ -150,12 +151,12 @@ impl<W: Workload> ThreadPool<W> {
         }
     }
 
-    /// Does what waits in the calling thread, as long as there is no thread at all. `each` is told of each piece.
+    /// Does the waiting work in the calling thread, as long as there is no thread at all. `each` is called for each piece.
     pub(crate) fn help_out(&self, each: impl Fn()) {
         loop {
             let mut state = self.lock();
             if !state.threads.is_empty() {
-                // One that has come meanwhile may have looked before the last piece ended, and sleep.
+                // A thread that has started meanwhile may have looked before the last piece ended, and sleep.
                 if self.workload().has_next(&mut state.queue) && !seeded!("helper_leaves_a_piece_behind") {
                     self.call(&mut state, 1);
                 }
@@ -170,12 +171,13 @@ impl<W: Workload> ThreadPool<W> {
 
     /// Has the threads that sleep look again: the workload may be finished.
     pub(crate) fn wake_all(&self) {
-        // None is between its look and its sleep.
+        // No thread is between its look and its sleep.
         drop(self.lock());
         self.0.called.notify_all();
     }
 
-    /// Waits until all threads are gone, but for the calling one, when the workload is finished and they were [woken](Self::wake_all).
+    /// Waits until all threads except the calling one have ended, when the workload is finished and they were
+    /// [woken](Self::wake_all).
     pub(crate) fn wait_until_gone(&self) {
         let own = thread::current().id();
         let mut state = self.lock();
@@ -189,14 +191,14 @@ impl<W: Workload> ThreadPool<W> {
         self.lock().threads.contains(&thread)
     }
 
-    /// Returns why there is no thread, where the system has refused the last one that was wanted.
+    /// Returns why there is no thread, if the system has refused the last one that was wanted.
     pub(crate) fn refusal(&self) -> Option<String> {
         let state = self.lock();
         let reason = state.refused.as_ref().filter(|_| state.threads.is_empty())?;
         Some(format!("no {} thread can be started: {reason}", self.0.limits.name))
     }
 
-    /// What each thread does.
+    /// Runs one thread of the pool.
     fn run(&self) {
         let mut state = self.lock();
         loop {
@@ -225,7 +227,7 @@ impl<W: Workload> ThreadPool<W> {
     }
 
     fn carry_out(&self, work: W::Work) {
-        // The hook has reported a panic, and the work tells those that wait for it.
+        // The hook has reported a panic, and the work reports it to the threads and tasks that wait for it.
         let _ = callback::contained(|| self.workload().carry_out(work, self));
     }
 
@@ -239,10 +241,10 @@ impl<W: Workload> ThreadPool<W> {
         state.threads.retain(|&thread| thread != own);
         state.sleeping -= 1;
         if state.threads.is_empty() {
-            // The last one goes for want of work. Whether another can be had is not known.
+            // The last thread ends for lack of work. Whether another can be had is not known.
             state.refused = None;
         }
-        // Where the workload is finished, the others may not have seen it.
+        // If the workload is finished, the other threads may not have seen it.
         self.0.called.notify_all();
         self.0.gone.notify_all();
     }

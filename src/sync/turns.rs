@@ -1,8 +1,8 @@
-//! Taking turns at something that is done by one at a time, or by so many.
+//! Taking turns at something that one thread does at a time, or a fixed number of threads.
 //!
-//! Turns go in the order in which they were asked for: a thread that asks again as soon as it has had one comes after all that wait.
-//! The thread that has the turn may pause, where it may take long; as soon as another thread waits for its turn, or the pool ends, the pause
-//! is over, and no other begins.
+//! Turns are given in the order in which they were asked for: a thread that asks again as soon as it has had one comes after all
+//! that wait. The thread that has the turn may pause, if it may take long. As soon as another thread waits for its turn, or the
+//! pool ends, the pause is over, and no other begins.
 //!
 //! Lock order: the one lock is held for moments only and taken alone.
 
@@ -16,7 +16,7 @@ use crate::sync::{
 
 #[derive(Debug)]
 pub(crate) struct Turns {
-    /// Turns that are had at once.
+    /// The number of turns that are had at once.
     most: u64,
     state: Mutex<TurnsState>,
     moved: Condvar,
@@ -24,9 +24,9 @@ pub(crate) struct Turns {
 
 #[derive(Debug, Default)]
 struct TurnsState {
-    /// Turns that were asked for so far, which is the number of the next one.
+    /// The number of turns that were asked for so far, which is the number of the next one.
     asked: u64,
-    /// Turns that are over, whichever they were: those with numbers from `most` above this on must wait.
+    /// The number of turns that are over, whichever they were: those with numbers from `most` above this on must wait.
     over: u64,
 }
 
@@ -40,7 +40,7 @@ impl Default for Turns {
 }
 
 impl Turns {
-    /// Turns of which so many are had at once.
+    /// Makes turns of which `most` are had at once.
     pub(crate) fn of_so_many(most: NonZeroU32) -> Self {
         Self { most: most.get().into(), state: Mutex::default(), moved: Condvar::default() }
     }
@@ -57,7 +57,7 @@ impl Turns {
         Turn(self)
     }
 
-    /// Has the thread that pauses look again whether it may. Called when the pool's end has begun.
+    /// Has the thread that pauses check again whether it may. Called when the pool's end has begun.
     pub(crate) fn wake_the_pausing(&self) {
         drop(self.state.lock());
         self.moved.notify_all();
@@ -65,14 +65,14 @@ impl Turns {
 }
 
 impl TurnsState {
-    /// Turns that were asked for, behind those that are had now.
+    /// Returns the number of turns that were asked for, behind those that are had now.
     fn waiting(&self, most: u64) -> u64 {
         (self.asked - self.over).saturating_sub(most)
     }
 }
 
 impl Turn<'_> {
-    /// Pauses until `deadline`. False as soon as another thread waits for its turn, or the pool ends.
+    /// Pauses until `deadline`. Returns false as soon as another thread waits for its turn, or the pool ends.
     pub(crate) fn pause_until(&self, deadline: Instant, end: &PoolEnd) -> bool {
         let mut state = self.0.state.lock();
         let may_pause = |state: &TurnsState| state.waiting(self.0.most) == 0 && !end.has_begun();

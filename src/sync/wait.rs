@@ -1,6 +1,6 @@
 //! Blocking as a special case of polling.
 //!
-//! Whatever can wait is written once, as a [`PollStep`]: it takes a [`Waker`] and returns [`Poll`]. A task's executor runs the steps with
+//! Each wait is written once, as a [`PollStep`]: it takes a [`Waker`] and returns [`Poll`]. A task's executor runs the steps with
 //! the task's waker; [`drive`] runs them in the calling thread, with a waker that unparks it, and is the only loop that does.
 
 use std::{
@@ -13,15 +13,15 @@ use crate::sync::{
     time::{self, Duration, Instant},
 };
 
-/// How long a thread whose wake-up may be missed sleeps before it looks for itself.
+/// How long a thread whose wake-up may be missed sleeps before it checks by itself.
 pub(crate) const RETRY: Duration = Duration::from_millis(2);
 
 /// What runs the steps of a wait.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Drive {
-    /// A thread that has nothing else to do: it may transfer a page itself, and comes when it is woken.
+    /// A thread that has nothing else to do: it may transfer a page itself, and runs when it is woken.
     Thread,
-    /// A task, or a thread that must be back in time.
+    /// A task, or a thread that must return in time.
     Task,
 }
 
@@ -29,11 +29,11 @@ pub(crate) enum Drive {
 pub(crate) trait PollStep {
     type Output;
 
-    /// Goes on until there is the result, or something to wait for that wakes `waker`.
+    /// Continues until there is the result, or something to wait for that wakes `waker`.
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Self::Output>;
 
-    /// Returns whether the wake-up comes for certain, as at the end of a read. A frame that comes free may be missed, so a thread
-    /// that waits for one also looks for itself every [`RETRY`].
+    /// Returns whether the wake-up is certain, as at the end of a read. A frame that becomes free may be missed, so a thread that
+    /// waits for one also checks by itself every [`RETRY`].
     fn is_sure_of_its_wake_up(&self) -> bool {
         true
     }
@@ -73,8 +73,8 @@ fn new_waker() -> Waker {
     Waker::from(Arc::new(Unpark(thread::current())))
 }
 
-/// Runs `body`, once, with a waker for the calling thread; made once a thread. What it gives it leaves where its caller finds it: a page
-/// with its possible errors is a large value, and each hand that it goes through copies it.
+/// Runs `body`, once, with a waker for the calling thread, which is made once a thread. `body` stores its result where the caller
+/// finds it: a page with its possible errors is a large value, and each function that passes it on copies it.
 #[cfg(not(any(loom, shuttle)))]
 fn with_thread_waker(mut body: impl FnMut(&Waker)) {
     thread_local! {

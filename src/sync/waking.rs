@@ -1,13 +1,13 @@
 //! Waking: the one place that stores, calls and drops the `Waker` of a task or thread.
 //!
-//! A waker is code of the caller's. Its clone, its call and its drop may take locks, own pages of this very pool, run the task on the
-//! spot, or panic, as an executor's do when that has gone. None of this may touch anything but that one task, so:
+//! A waker is code of the caller. Its clone, its call and its drop may take locks, own pages of the same pool, run the task in
+//! place, or panic, as an executor's wakers do after its end. None of this may affect anything but that one task, so:
 //!
 //! * a list keeps a [`StoredWaker`], which is made *before* the list's lock is taken;
-//! * what is to be called is moved into [`Wakers`] under the lock, and called when that is dropped: after the lock, and where an I/O
-//!   ends, after everything else about it is in order;
-//! * one that was replaced, or left over, is dropped after the lock, too;
-//! * a panic ends here, so the wakers that are next in a list are called all the same.
+//! * wakers to be called are moved into [`Wakers`] under the lock, and called when that is dropped: after the lock, and, at the end
+//!   of an I/O, after all other steps of that end;
+//! * a waker that was replaced, or left over, is dropped after the lock, too;
+//! * a panic ends here, so the next wakers in a list are still called.
 
 use std::task::Waker;
 
@@ -15,7 +15,7 @@ use smallvec::SmallVec;
 
 use crate::{events, sync::callback};
 
-/// A waker in a list of this pool. To be made, called and dropped with no lock held.
+/// A waker in a list of this pool. Make, call and drop it with no lock held.
 #[derive(Debug)]
 pub(crate) struct StoredWaker(Option<Waker>);
 
@@ -40,7 +40,7 @@ impl Drop for StoredWaker {
     }
 }
 
-/// Wakers that are called when this is dropped, in the order in which they came. To be made before a lock is taken.
+/// Wakers that are called when this is dropped, in the order in which they came. Make it before a lock is taken.
 #[derive(Debug, Default)]
 pub(crate) struct Wakers(SmallVec<[StoredWaker; 8]>);
 
@@ -53,7 +53,7 @@ impl Wakers {
         self.0.is_empty()
     }
 
-    /// Calls those that are here by now. The list keeps its memory for others.
+    /// Calls the wakers that are in the list now. The list keeps its memory for others.
     pub(crate) fn call(&mut self) {
         self.0.drain(..).for_each(StoredWaker::wake);
     }
@@ -71,7 +71,7 @@ impl Drop for Wakers {
     }
 }
 
-/// Runs what belongs to a caller; its panic ends here.
+/// Runs code of a caller; its panic ends here.
 fn contain(body: impl FnOnce()) {
     if seeded!("panic_of_a_waker_goes_on") {
         return body();
@@ -92,7 +92,7 @@ mod tests {
     use super::*;
     use crate::sync::callback::tests::panicking_payload;
 
-    /// Notes its number when it is called, and when it is dropped, and panics both times where it is odd.
+    /// Notes its number when it is called, and when it is dropped, and panics both times if it is odd.
     struct Noting(u32, Arc<Mutex<Vec<(u32, &'static str)>>>);
 
     impl Noting {

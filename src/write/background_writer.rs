@@ -1,23 +1,23 @@
 //! The background writer: keeps frames clean before they are wanted, so that a miss takes one and never writes.
 //!
-//! One thread for the pool. It looks for victims in the fetches' stead: victims that are clean go to the list of
-//! [ready](crate::buffer::frame::clean_list) frames, dirty ones are written, some sixty at a time, and go there when they are clean: at
-//! once, each by itself, where fetches wait, else with their batch. The next are begun before the last are over, so that frames come in an even
-//! flow. Dirty neighbours in the file that are not used either go in the same request: they would be victims before long. How many are kept ready follows [demand](super::clean_target). Without demand it
-//! sleeps: nobody wakes it but a fetch that has taken a frame and found few left. Where as many victims as the pool has frames
-//! were clean one after the other it rests: to set clean frames aside saves nobody anything. The first dirty victim that a
-//! fetch meets ends that.
+//! One thread for the pool. It looks for victims in place of the fetches. Clean victims go to the list of
+//! [ready](crate::buffer::frame::clean_list) frames. Dirty ones are written, some sixty at a time, and go there when they are
+//! clean: at once, each by itself, if fetches wait, else with their batch. The next ones are begun before the last are over, so
+//! that frames become ready at an even rate. Dirty neighbours in the file that are not used go into the same request: they would
+//! soon be victims. The number kept ready follows [demand](super::clean_target). Without demand the thread sleeps: only a fetch
+//! that has taken a frame and found few left wakes it. If as many victims as the pool has frames were clean one after the other it
+//! pauses: to set clean frames aside saves no fetch anything. The first dirty victim that a fetch meets ends the pause.
 //!
-//! It waits for no batch alone: whichever is over first is seen to. One that has not come back for a [while](STALLED) does not count
-//! any more, and the files that it waits for have no victims of theirs written until it is over: so a file that
-//! does not answer holds up no other. (With [`IoMethod::Sync`](crate::IoMethod::Sync) this thread transfers by itself and waits for each write. Fetches
-//! then find it stuck, and write for themselves.)
+//! It never waits for one batch alone: it handles the first one that is over. A batch that has not ended after a [while](STALLED)
+//! does not count any more, and no victims of its files are written until it is over. So a file that does not answer delays no
+//! other. (With [`IoMethod::Sync`](crate::IoMethod::Sync) this thread transfers by itself and waits for each write. Fetches then
+//! detect that, and write for themselves.)
 //!
-//! It never stands in anybody's way: it only tries latches, and a fetch that sees nothing come from it writes for itself after
-//! a moment. After a failure it rests, longer each time, whatever is wanted: a broken disk is not tried in a loop.
-//! Meanwhile there is no mark, and fetches do not count on it.
+//! It never delays another thread: it only tries latches, and a fetch that gets no frame from it writes for itself after a moment.
+//! After a failure it pauses, longer each time, whatever the demand: it does not try a broken disk in a loop. Meanwhile there is no
+//! mark, and fetches do not count on it.
 //!
-//! It ends with the last clone of the pool, before anything it works on does. Lock order: the handle's lock is taken alone.
+//! It ends with the last clone of the pool, before anything that it works on. Lock order: the handle's lock is taken alone.
 
 use std::mem;
 
@@ -42,28 +42,28 @@ use crate::{
     },
 };
 
-/// Victims that are written together at the most.
+/// The most victims that are written together.
 const BATCH: usize = 32;
 
-/// For so many there must be room beside those under way before it is looked for the next.
+/// The room that there must be beside the victims under way before it looks for more.
 const LEAST_ROOM: usize = 16;
 
-/// Victims under way at once, about: the device works on some while the next are put together.
+/// Victims under way at once, about: the device works on some while the next are collected.
 const VICTIMS_OUT: usize = 64;
 
-/// How many requests of a batch are over when it is looked for the next victims.
+/// The number of requests of a batch that are over when it looks for the next victims.
 const LOOK_EVERY: usize = 8;
 
-/// A batch that takes longer does not hold up the next ones.
+/// A batch that takes longer does not delay the next ones.
 const STALLED: Duration = Duration::from_millis(50);
 
-/// Batches under way, those that take longer included.
+/// Batches under way, stalled ones included.
 const BATCHES_MOST: usize = 16;
 
-/// Pages that a batch has at most, neighbours included.
+/// The most pages of a batch, neighbours included.
 const BATCH_PAGES: usize = 4 * BATCH;
 
-/// The rest after a first failure, and after many.
+/// The pause after a first failure, and after many.
 const REST: [Duration; 2] = [Duration::from_millis(10), Duration::from_secs(1)];
 
 /// The background writer as its pool sees it.
@@ -72,9 +72,9 @@ pub(crate) struct WriterThread {
 }
 
 impl WriterThread {
-    /// Starts the thread, where the options want one and the system gives one. Without it the pool works all the same.
+    /// Starts the thread, if the options want one and the system gives one. The pool works without it, too.
     pub(crate) fn start(shared: &Arc<Shared>) -> Self {
-        // Also where the pool is too small for one, and may grow.
+        // Also if the pool is too small for one now, and may grow.
         let ever = shared.config.background_writer.marks(shared.pool.size.most());
         let thread = ever.and_then(|_| {
             let mut writer = Cleaner::new(Arc::clone(shared), marks(shared));
@@ -99,16 +99,16 @@ impl WriterThread {
     }
 }
 
-/// What is kept ready with as many frames as there are now; nothing, where they are too few.
+/// Returns how many frames are kept ready, given the number of frames now; none, if there are too few.
 fn marks(shared: &Shared) -> Marks {
     shared.config.background_writer.marks(shared.pool.size.frames()).unwrap_or_default()
 }
 
-/// What a round came to.
+/// The outcome of a round.
 enum CleaningRound {
     /// There may be more to do.
     GoesOn,
-    /// Enough frames are ready, or there is nothing that could be done about it now.
+    /// Enough frames are ready, or nothing can be done about it now.
     Done,
     Failed(Error),
 }
@@ -119,7 +119,7 @@ struct Cleaner {
     under_way: Vec<CleaningBatch>,
     /// Victims that were clean since the last dirty one.
     clean_in_a_row: usize,
-    /// How often frames had been let go of before the last sweep, where that met no victim.
+    /// How often frames had been released before the last sweep, if that met no victim.
     in_vain_after: Option<usize>,
     pause: Pause,
 }
@@ -129,7 +129,7 @@ struct CleaningBatch {
     /// Those that were not set aside since.
     victims: Vec<FrameNo>,
     tally: Arc<BatchStatus>,
-    /// How many pages of it were written at the last look.
+    /// How many of its pages were written at the last look.
     written: u64,
     begun: Instant,
 }
@@ -140,7 +140,7 @@ impl CleaningBatch {
     }
 }
 
-/// What came of the batches that are over since the last look.
+/// The outcome of the batches that are over since the last look.
 #[derive(Default)]
 struct Settled {
     pages: u64,
@@ -189,8 +189,8 @@ impl Cleaner {
         self.clean_in_a_row >= self.shared.pool.size.frames() as usize
     }
 
-    /// Sees to the batches that are over, finds victims, and starts writing those that are dirty. Waits where there is nothing better
-    /// to do, but for no batch that is stalled.
+    /// Handles the batches that are over, finds victims, and starts writing the dirty ones. Waits if there is nothing better to do,
+    /// but for no batch that is stalled.
     fn round(&mut self) -> CleaningRound {
         let shared = Arc::clone(&self.shared);
         let pool = &shared.pool;
@@ -206,13 +206,13 @@ impl Cleaner {
         let is_out = |&&no: &&FrameNo| pool.frame(no).state.load().is_writing();
         let out = fresh().flat_map(|batch| &batch.victims).filter(is_out).count();
         let short = self.pace.target().saturating_sub(pool.clean_list.len() + pool.free_frames() + out);
-        // Latched, pinned, or no room for copies: who needs a frame will call again.
+        // Latched, pinned, or no room for copies: a fetch that needs a frame will call again.
         let room = VICTIMS_OUT.saturating_sub(out).min(BATCH);
         let has_room = room >= LEAST_ROOM && self.under_way.len() < BATCHES_MOST && !settled.in_vain;
         let wants_more = short > 0 && has_room;
         if wants_more && self.in_vain_after.is_none_or(|reliefs| pool.is_any_left(reliefs)) {
-            // Past the pages that are in turn only where fetches had to: those may be busy with reads ahead, or being written, for which
-            // no page is to go that was used.
+            // Past the pages that are in turn only if fetches had to: those pages may be busy with reads ahead, or being written,
+            // and for that no used page is to be evicted.
             let is_wanted_now = pool.clean_list.take_dirt_met_by_demand()
                 || pool.frame_waiters.any() && !pool.spares_used_pages();
             let reach = if is_wanted_now { Reach::All } else { Reach::InTurn };
@@ -237,14 +237,14 @@ impl Cleaner {
         let eldest =
             self.under_way.iter().filter(|batch| !batch.is_stalled(now)).map(|batch| batch.begun).min();
         if let Some(begun) = eldest {
-            // Where it found none to clean beside these, one may be let go of.
+            // If it found none to clean beside these, a frame may be released meanwhile.
             pool.clean_list.sleep_until(begun + STALLED, wants_more, &shared.end);
             return CleaningRound::GoesOn;
         }
         if settled.pages > 0 { CleaningRound::GoesOn } else { CleaningRound::Done }
     }
 
-    /// The files whose victims have been out for too long.
+    /// Returns the files whose victims have been out for too long.
     fn slow_files(&self, now: Instant) -> Vec<FileId> {
         let stalled = self.under_way.iter().filter(|batch| batch.is_stalled(now));
         let frames = stalled.flat_map(|batch| &batch.victims).map(|&no| self.shared.pool.frame(no));
@@ -272,7 +272,7 @@ impl Cleaner {
         self.under_way.push(CleaningBatch { victims, tally, written: 0, begun: time::now() });
     }
 
-    /// How many pages of the file one request can have.
+    /// Returns how many pages of the file one request can have.
     fn combinable(&self, file: FileId) -> usize {
         match self.shared.files.for_write_out(file) {
             Some(file) if file.atomic_pages.is_err() => self.shared.config.combine_pages,
@@ -280,8 +280,8 @@ impl Cleaner {
         }
     }
 
-    /// The pages right behind and right before, as far as they are dirty too and were not used since they came: they ride along in
-    /// the same request. One that is used would be dirty again before it is a victim, and would have been written for nothing.
+    /// Returns the pages right behind and right before, as far as they are dirty too and were not used since they came in: they go
+    /// into the same request. A page that is used would be dirty again before it is a victim, and its write would be in vain.
     fn idle_neighbours(&self, page: PageId) -> impl Iterator<Item = Candidate> {
         let pool = &self.shared.pool;
         let is_wanted = |state: State| {
@@ -297,7 +297,7 @@ impl Cleaner {
         behind.chain(before)
     }
 
-    /// Makes ready what is clean now, of batches that are over and of those that are stalled.
+    /// Makes the victims ready that are clean now, of batches that are over and of stalled ones.
     fn settle(&mut self, now: Instant) -> Settled {
         let mut settled = Settled::default();
         let mut under_way = mem::take(&mut self.under_way);
@@ -324,18 +324,18 @@ impl Cleaner {
         settled
     }
 
-    /// Wakes as many of those who wait for a frame as there are new ones.
+    /// Wakes as many of the fetches that wait for a frame as there are new frames.
     fn wake_one(&self, frames: usize) {
         let starvation = &self.shared.pool.frame_waiters;
         (0..frames).take_while(|_| starvation.any()).for_each(|_| starvation.wake_one());
     }
 
-    /// Lets fetches know when to call.
+    /// Publishes the mark below which fetches call.
     fn show_mark(&self) {
         self.shared.pool.clean_list.set_mark(self.pace.wake_below());
     }
 
-    /// Rests, and leaves the writing to the fetches meanwhile, which get the error.
+    /// Pauses, and leaves the writing to the fetches meanwhile, which get the error.
     fn back_off(&mut self, error: &Error) {
         self.shared.counters.add(Counter::CleaningFailures, 1);
         events::cleaning_failed(&self.shared.counters.pool, error);
@@ -368,7 +368,7 @@ mod tests {
             let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
             page.write().unwrap().fill(2);
         }
-        // One that is used again and again would be dirty again soon.
+        // A page that is used again and again would be dirty again soon.
         drop(pool.fetch(PageId::new(file, 2)).wait().unwrap());
         let victim = pool.shared().pool.find(PageId::new(file, 4), State::is_idle_dirty).unwrap();
         let mut writer = Cleaner::new(Arc::clone(pool.shared()), Marks { low: 1, high: 8 });
@@ -397,7 +397,7 @@ mod tests {
         assert_eq!((disk.count(Op::Write), pool.stats().frames.dirty), (1, 2));
     }
 
-    /// Else a frame that is handed on would wait until a batch has ended, or was out for long.
+    /// Otherwise a frame that is handed on would wait until a batch has ended, or was out for long.
     #[test]
     #[cfg(not(any(loom, shuttle)))]
     fn c6_a_writer_that_waits_for_a_batch_is_called_for_a_frame_that_is_let_go_of() {
@@ -410,7 +410,7 @@ mod tests {
         let fetch = |block| pool.fetch(PageId::new(file, block)).wait().unwrap();
         let pins: Vec<_> = (0..64).map(fetch).inspect(|page| page.write().unwrap().fill(2)).collect();
         let mut writer = Cleaner::new(Arc::clone(pool.shared()), Marks { low: 8, high: 16 });
-        // It never counts as one that is out for long.
+        // It never counts as stalled.
         let (tally, begun) = (BatchStatus::new(), time::now() + Duration::from_secs(86_400));
         let _out = tally.begin();
         writer.under_way.push(CleaningBatch { victims: Vec::new(), tally, written: 0, begun });
@@ -420,7 +420,7 @@ mod tests {
             }
         });
         let frames = &pool.shared().pool.frames;
-        // The first may come before it sleeps.
+        // The first may come before the writer sleeps.
         for page in pins {
             frames.frame_waiters.enlist(&mut None, std::task::Waker::noop());
             frames.clean_list.note_dirt(true);

@@ -1,15 +1,15 @@
 //! Flushes and checkpoints: which pages are written, and when their files are synced.
 //!
-//! A checkpoint takes what may hold changes at its start: pages that are dirty, those whose write is under way (it may
-//! fail), and those somebody is changing right now (the change becomes known when the guard goes). New work goes on
-//! meanwhile. They are written in the order and at the times that the [schedule](super::schedule) gives; when every write
-//! has come back, each file with unsynced writes is synced once, several side by side.
+//! A checkpoint takes the pages that may hold changes at its start: those that are dirty, those whose write is under way (it may
+//! fail), and those that a thread is changing (the change becomes known when the guard ends). Other calls continue meanwhile. The
+//! pages are written in the order and at the times that the [schedule](super::schedule) gives. When every write has ended, each
+//! file with unsynced writes is synced once, several side by side.
 //!
-//! Checkpoints take turns. One that is spread over a time hurries as soon as another waits, so that nobody who is in a hurry
-//! waits for somebody who is not. One whose completion is dropped after it was begun goes on to its end.
+//! Checkpoints take turns. One that is spread over a time hurries as soon as another waits, so that an urgent checkpoint does not
+//! wait for one that is not. One whose completion is dropped after it was begun continues to its end.
 //!
 //! A thread that holds a write guard waits for itself here, for as long as [write-out](super::write_out) waits for a page that is
-//! being changed: then that page is an error, and everything else is written.
+//! being changed. Then that page is an error, and all other pages are written.
 
 use std::time::Duration;
 
@@ -33,29 +33,29 @@ use crate::{
     },
 };
 
-/// Pages that are written in one go, before it is another file's turn and before a checkpoint that has time may pause.
+/// Pages that are written in one batch, before it is another file's turn and before a paced checkpoint may pause.
 const PIECE: usize = 256;
 
-/// The same for a checkpoint that has time: short, so that its load is even.
+/// Pages that a paced checkpoint writes in one batch: few, so that its load is even.
 const PACED_PIECE: usize = 32;
 
 /// How a checkpoint is taken.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckpointOptions {
-    /// The time over which the writes are spread evenly; the syncs come after it. `None` is as fast as the disk takes it.
+    /// The time over which the writes are spread evenly; the syncs come after it. `None`: as fast as the disk takes them.
     pub spread_over: Option<Duration>,
 }
 
 impl CheckpointOptions {
-    /// As fast as the disk takes it.
+    /// Makes options for a checkpoint as fast as the disk takes it.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Spreads the writes evenly over `time`, so that they take the device from nobody. If another checkpoint is asked for
-    /// meanwhile (or the pool is shut down), the rest is written at once.
+    /// Spreads the writes evenly over `time`, so that they leave the device to other work. If another checkpoint is asked for
+    /// meanwhile (or the pool is shut down), the other pages are written at once.
     #[must_use]
     pub fn spread_over(mut self, time: Duration) -> Self {
         self.spread_over = Some(time);
@@ -77,7 +77,7 @@ pub struct FlushReport {
     pub took: Duration,
 }
 
-/// What a checkpoint did, and from where recovery would have to start.
+/// What a checkpoint did, and from where recovery must start.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckpointReport {
@@ -85,19 +85,18 @@ pub struct CheckpointReport {
     pub pages_written: u64,
     /// Files that were synced.
     pub files_synced: u64,
-    /// The lowest recLSN among the pages that are dirty again: where the first record begins that redo needs for them. `None` where there is
-    /// none.
-    /// It follows what is on disk also where a page is changed during each of its writes, so the log can be cut.
+    /// The lowest recLSN among the pages that are dirty again: where the first record begins that redo needs for them. `None` if
+    /// there is none. It follows what is on disk even if a page is changed during each of its writes, so the log can be cut.
     ///
-    /// Changes made since the checkpoint began may not be in it, so the engine starts redo at the lower of this and the
-    /// end of its log as it was *before* it called the checkpoint. That takes that records are appended
-    /// [with their pages' guards in hand](crate::PageWrite::set_lsn).
+    /// Changes made since the checkpoint began may not be in it. So the engine starts redo at the lower of this and the end of its
+    /// log as it was *before* it called the checkpoint. For this, records must be appended [with their pages' guards in
+    /// hand](crate::PageWrite::set_lsn).
     pub redo_lsn: Option<Lsn>,
     /// How long it took.
     pub took: Duration,
 }
 
-/// Everything that was dirty at the start is on disk and synced.
+/// Writes and syncs everything that was dirty at the start.
 pub(crate) fn checkpoint(shared: &Shared, options: CheckpointOptions) -> Result<CheckpointReport> {
     let (begun, pool) = (time::now(), &shared.counters.pool);
     let _span = spans::checkpoint(pool, options.spread_over);
@@ -124,7 +123,7 @@ fn take_checkpoint(shared: &Shared, options: CheckpointOptions, begun: Instant) 
     let removed = shared.removals.retry(&*shared.disk);
     let (pages_written, files_synced) = (written?, synced?);
     removed?;
-    // One that was closed meanwhile has synced itself, or was poisoned: then what was written to it here may be lost.
+    // A file that was closed meanwhile has synced itself, or was poisoned: then what was written to it here may be lost.
     files.iter().try_for_each(|file| file.poison().map_or(Ok(()), Err))?;
     Ok(CheckpointReport {
         pages_written,
@@ -134,7 +133,7 @@ fn take_checkpoint(shared: &Shared, options: CheckpointOptions, begun: Instant) 
     })
 }
 
-/// One page is in its file, not yet synced.
+/// Writes one page to its file, without a sync.
 pub(crate) fn flush_page(shared: &Shared, page: PageId) -> Result<()> {
     shared.check_open()?;
     shared.files.open_file(page.file)?;
@@ -142,7 +141,7 @@ pub(crate) fn flush_page(shared: &Shared, page: PageId) -> Result<()> {
     clean(shared, changed.into_iter().collect(), Urgency::Demand, patient(shared), None).map(drop)
 }
 
-/// All of a file's pages are in it, not yet synced.
+/// Writes all of a file's dirty pages, without a sync.
 pub(crate) fn flush_file(shared: &Shared, file: FileId) -> Result<FlushReport> {
     shared.check_open()?;
     let file = shared.files.open_file(file)?;
@@ -152,24 +151,24 @@ pub(crate) fn flush_file(shared: &Shared, file: FileId) -> Result<FlushReport> {
     Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
 }
 
-/// The same, but for pages that others are at: for who must not wait for them.
+/// Writes a file's dirty pages except those that another thread changes: for a caller that must not wait for them.
 pub(crate) fn flush_idle(shared: &Shared, file: &File) -> Result<()> {
     clean(shared, changed_pages_of(shared, file), Urgency::Demand, Patience::Try, None).map(drop)
 }
 
-/// What was written to the file so far is durable. Gives whether there was anything.
+/// Makes durable what was written to the file so far. Returns whether there was anything.
 pub(crate) fn sync_file(shared: &Shared, file: FileId) -> Result<bool> {
     shared.check_open()?;
     let file = shared.files.open_file(file)?;
     file.sync(&shared.counters)
 }
 
-/// Waits for a page that is being changed for as long as a fetch waits for a frame.
+/// Returns the patience that waits for a page that is being changed for as long as a fetch waits for a frame.
 fn patient(shared: &Shared) -> Patience {
     Patience::Wait(shared.config.frame_wait)
 }
 
-/// Writes the candidates that are dirty and waits for them; at once, or spread over a time by who has the turn.
+/// Writes the candidates that are dirty and waits for them: at once, or, by the holder of the turn, spread over a time.
 fn clean(
     shared: &Shared,
     mut candidates: Vec<Candidate>,
@@ -193,13 +192,13 @@ fn clean(
     tally.wait()
 }
 
-/// The pages with bytes that the disk may not have.
+/// Returns the pages with bytes that the disk may not have.
 fn changed_pages(shared: &Shared) -> Vec<Candidate> {
     let changed = shared.pool.frames.iter().filter(|(_, frame)| may_hold_changes(*frame));
     changed.map(|(no, frame)| (frame.page(), no)).collect()
 }
 
-/// Those of one file.
+/// Returns the pages of one file with bytes that the disk may not have.
 fn changed_pages_of(shared: &Shared, file: &File) -> Vec<Candidate> {
     let pages = shared.pool.pages_of(file.id, file.pages_from(BlockNo(0)));
     let changed = pages.into_iter().filter(|&(no, _)| may_hold_changes(shared.pool.frame(no)));
@@ -211,14 +210,15 @@ fn may_hold_changes(frame: Frame<'_>) -> bool {
     state.may_hold_changes() && !(state.is_writing() && seeded!("checkpoint_leaves_out_writes_under_way"))
 }
 
-/// A page that is being changed and is not dirty yet has no say: its recLSN is still that of changes that are durable, and those to
-/// come are behind the end that the log had when the checkpoint began (else it would have waited for them).
+/// Returns the lowest recLSN among the dirty pages. A page that is being changed and is not dirty yet does not count: its recLSN is
+/// still that of durable changes, and its new changes are behind the end that the log had when the checkpoint began (else the
+/// checkpoint would have waited for them).
 fn redo_lsn(shared: &Shared) -> Option<Lsn> {
     let changed = shared.pool.frames.iter().filter(|(_, frame)| {
         let state = frame.state.load();
         state.is_dirty() || state.is_writing()
     });
     let lowest = changed.filter_map(|(_, frame)| frame.rec_lsn()).min();
-    // Looked at last: what a frame has given up for a newer position is here, unless it has reached the disk.
+    // Looked at last: a position that a frame has given up for a newer one is here, unless it has reached the disk.
     lowest.into_iter().chain(shared.pool.older_changes.lowest()).min()
 }

@@ -1,12 +1,12 @@
-//! How many frames to keep ready: a pure function of how many were wanted lately.
+//! The number of frames to keep ready: a pure function of how many were wanted lately.
 //!
-//! As PostgreSQL's background writer (`BgBufferSync`) does it: a rise in demand is believed at once, a fall only little by
-//! little, since misses come in bursts. Enough for what was wanted during two rounds are kept ready, since during the
-//! next round as much will be wanted again while its pages are still on their way; and between the two marks always.
+//! The rule is that of PostgreSQL's background writer (`BgBufferSync`): a rise in demand counts at once, a fall only little by
+//! little, since misses come in bursts. Enough frames for the demand of two rounds are kept ready, since during the next round as
+//! many will be wanted again while its pages are still being written; and always a number between the two marks.
 
 use crate::runtime::config::Marks;
 
-/// A fall in demand is believed by one part in so many each round.
+/// In each round a fall in demand counts by one part in this many.
 const DECAY: usize = 16;
 
 /// Rounds of demand that are kept ready.
@@ -25,24 +25,24 @@ impl CleanTarget {
         Self { marks, smoothed: 0 }
     }
 
-    /// From here on so many are kept ready.
+    /// Sets the bounds of the number kept ready from here on.
     pub(crate) fn keep_to(&mut self, marks: Marks) {
         self.marks = marks;
     }
 
-    /// `wanted` frames were wanted since the last round.
+    /// Notes that `wanted` frames were wanted since the last round.
     pub(crate) fn observe(&mut self, wanted: usize) {
         let recent = wanted.saturating_mul(DECAY);
         self.smoothed = recent.max(self.smoothed - (self.smoothed - recent.min(self.smoothed)) / DECAY);
     }
 
-    /// How many frames are to be ready at the end of a round.
+    /// Returns how many frames are to be ready at the end of a round.
     pub(crate) fn target(&self) -> usize {
         let demand = self.smoothed.div_ceil(DECAY).saturating_mul(ROUNDS);
         demand.saturating_add(self.marks.low).min(self.marks.high)
     }
 
-    /// With fewer left than this the next round begins.
+    /// Returns the number of ready frames below which the next round begins.
     pub(crate) fn wake_below(&self) -> usize {
         self.target().div_ceil(2).max(self.marks.low)
     }

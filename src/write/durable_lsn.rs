@@ -1,9 +1,9 @@
-//! How far a log is durable, for the threads and tasks that wait for it: the half of a group commit that every engine needs.
+//! How far a log is durable, for the threads and tasks that wait for it: the part of a group commit that every engine needs.
 //!
 //! Invariants: a waiter is in the map only while the log is not durable up to its LSN, and has not failed. It looks at both under the lock
 //! that it gets in by, and each step forward is published under that lock; so none is missed. After a failure there is no step any more.
 //!
-//! Lock order: a leaf. Wakers are called after it.
+//! Lock order: a leaf. Wakers are called after it is released.
 //!
 //! PostgreSQL's counterpart: `XLogFlush`, and the wait for `LogwrtResult.Flush`.
 
@@ -25,14 +25,14 @@ use crate::{
     },
 };
 
-/// Up to where the engine's log is durable, and who waits for more of it: any number of threads and tasks.
+/// The position up to which the engine's log is durable, and the threads and tasks that wait for it.
 ///
 /// The log's own thread writes and syncs what was appended, then calls [`advance`](Self::advance). A commit waits for the end of
-/// its record by [`reached`](Self::reached): a task awaits it and occupies no thread. All that wait for the same sync are served by it.
-/// [`Wal`](crate::Wal) stands on the same value, so that pages and commits wait in one line.
+/// its record by [`reached`](Self::reached): a task awaits it and occupies no thread. One sync serves all that wait for it.
+/// [`Wal`](crate::Wal) uses the same value, so pages and commits wait in one line.
 ///
 /// # Examples
-/// A log with a thread of its own, and group commit for threads and tasks:
+/// A log with its own thread, and group commit for threads and tasks:
 /// ```
 /// use std::{io, sync::{Arc, Mutex, mpsc}};
 /// use ringpool::{DurableLsn, LogRecord, Lsn, Wal};
@@ -113,13 +113,13 @@ struct LogWaiters {
 }
 
 impl DurableLsn {
-    /// Makes one for a log that is durable up to there: to where its last whole record ends.
+    /// Makes the value for a log that is durable up to `durable`: to where its last whole record ends.
     #[must_use]
     pub fn new(durable: Lsn) -> Self {
         Self { durable: AtomicU64::new(durable.0), waiting: Mutex::default() }
     }
 
-    /// Returns up to where the log is durable. Cheap: one load.
+    /// Returns the position up to which the log is durable. Cheap: one load.
     #[must_use]
     pub fn get(&self) -> Lsn {
         Lsn(self.durable.load(Ordering::Acquire))
@@ -159,7 +159,7 @@ impl DurableLsn {
         wakers.extend(all.into_values());
     }
 
-    /// Waits until the log is durable up to there. Nothing is written for that: the engine tells its log.
+    /// Waits until the log is durable up to `lsn`. This does not start a write: the engine tells its log.
     pub fn reached(&self, lsn: Lsn) -> LogWait<'_> {
         LogWait { log: self, lsn, place: None }
     }
@@ -171,21 +171,21 @@ impl fmt::Debug for DurableLsn {
     }
 }
 
-/// A wait for a log to be durable, from [`DurableLsn::reached`]: wait for it with [`wait`](Self::wait), or `.await` it. It can be dropped
-/// at any time.
+/// A wait for a log to be durable, from [`DurableLsn::reached`]: wait for it with [`wait`](Self::wait), or `.await` it. It can be
+/// dropped at any time.
 #[must_use = "nothing is waited for before this is waited for or awaited"]
 pub struct LogWait<'a> {
     log: &'a DurableLsn,
     lsn: Lsn,
-    /// Its number among those that wait.
+    /// Its number among the waiters.
     place: Option<u64>,
 }
 
 impl LogWait<'_> {
-    /// Waits in the calling thread, and returns up to where the log is durable then.
+    /// Waits in the calling thread, and returns the position up to which the log is then durable.
     ///
     /// # Errors
-    /// What the log [failed](DurableLsn::fail) with.
+    /// The error with which the log [failed](DurableLsn::fail).
     pub fn wait(mut self) -> io::Result<Lsn> {
         wait::block_on(|waker| self.poll_with(waker))
     }
@@ -195,7 +195,7 @@ impl LogWait<'_> {
         if durable >= self.lsn {
             return Poll::Ready(Ok(durable));
         }
-        // Made before the lock, and what it replaces is dropped after it.
+        // Made before the lock, and the waker that it replaces is dropped after it.
         let waker = StoredWaker::of(waker);
         let mut waiting = self.log.waiting.lock();
         let durable = self.log.get();

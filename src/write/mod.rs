@@ -1,7 +1,8 @@
 //! From dirty frames to durable files.
 //!
-//! [`write_out`] gets copies of dirty pages on their way, in sorted runs, behind the log; [`checkpoint`] decides which pages,
-//! waits for them and syncs their files; [`background_writer`] keeps frames clean before they are wanted. [`durable_lsn`] is for the engine's log: how far it is, and the line that waits for it.
+//! [`write_out`] starts the writes of dirty pages, in sorted runs, behind the log; [`checkpoint`] decides which pages, waits for
+//! them and syncs their files; [`background_writer`] keeps frames clean before they are wanted. [`durable_lsn`] is for the engine's
+//! log: how far it is durable, and the line of threads and tasks that wait for it.
 
 pub(crate) mod background_writer;
 pub(crate) mod checkpoint;

@@ -1,8 +1,8 @@
-//! In which order and when a checkpoint's pages are written: pure functions.
+//! The order and the times in which a checkpoint's pages are written: pure functions.
 //!
-//! Pages come sorted by file and block. They are cut into pieces, each of one file, and the pieces of all files are taken by
-//! turns so that every file is always through with the same share of its pages (PostgreSQL balances tablespaces like that,
-//! `BufferSync`): files on several devices keep all of them busy, and end together. Over time pages are spread evenly.
+//! Pages come sorted by file and block. They are cut into pieces, each of one file, and the pieces of all files are taken by turns,
+//! so that every file always has the same share of its pages written (PostgreSQL balances tablespaces like that, `BufferSync`). So
+//! files on several devices keep all of them busy, and end together. Over time pages are spread evenly.
 
 use std::{ops::Range, time::Duration};
 
@@ -38,8 +38,8 @@ impl Piece {
     }
 }
 
-/// When the piece behind `written` of `all` pages is due, from the beginning on: the last page is due a little before the
-/// end, the first at once.
+/// Returns when the piece behind `written` of `all` pages is due, counted from the beginning: the last page is due a little before
+/// the end, the first at once.
 pub(crate) fn due(written: usize, all: usize, over: Duration) -> Duration {
     if written == 0 { Duration::ZERO } else { over.mul_f64(written as f64 / all as f64) }
 }

@@ -1,8 +1,8 @@
 //! Syncing many files at once.
 //!
 //! A sync waits for a device and nothing else, so files are synced side by side: the calling thread takes one after another, and
-//! job threads, as far as they are to be had, take others. The calling thread does not rely on them: what no other takes it syncs
-//! itself, so this ends even where every job thread waits for something.
+//! job threads, as far as there are any, take others. The calling thread does not rely on them: it syncs the files that no other
+//! thread takes, so this ends even if every job thread waits for something.
 //!
 //! Lock order: the outcome's lock is taken alone.
 
@@ -22,7 +22,7 @@ use crate::{
 /// Files that are synced at once.
 const AT_ONCE: usize = 4;
 
-/// Syncs every file with unsynced writes; all of them, whatever becomes of one. The number, or the first error.
+/// Syncs every file with unsynced writes; all of them, even if one fails. Returns their number, or the first error.
 pub(crate) fn sync_all(shared: &Shared) -> Result<u64> {
     let files = shared.files.all();
     let unsynced = files.iter().filter(|file| file.is_unsynced()).count();
@@ -54,15 +54,15 @@ struct Syncs {
 
 #[derive(Default)]
 struct Outcome {
-    /// Files that are through, synced or not.
+    /// Files whose sync has ended, well or not.
     done: usize,
     synced: u64,
-    /// With the place of its file, so that the first is the same in every run.
+    /// With the place of its file, so that the first error is the same in every run.
     first_error: Option<(usize, Error)>,
 }
 
 impl Syncs {
-    /// Syncs files that nobody has taken yet until there is none.
+    /// Syncs files that no thread has taken yet until there is none.
     fn take_part(&self) {
         while let Some((at, file)) = self.take() {
             // One that panics is through, too: the calling thread waits for each.

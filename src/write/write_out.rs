@@ -1,21 +1,20 @@
-//! Write-out: dirty pages, in runs of neighbours, behind the log, on their way to disk.
+//! Write-out: writes dirty pages to disk, in runs of neighbours, behind the log.
 //!
-//! Without a codec the device reads the pages [where they are](crate::buffer::frame::shadow); with one it gets sealed copies.
+//! Without a codec the device reads the pages [in their frames](crate::buffer::frame::shadow); with one it reads sealed copies.
 //!
-//! The rule that keeps this free of deadlock: **never wait with pages in hand that are not submitted.** Such a page is
-//! WRITING until it arrives, and somebody who waits for that may hold what the writer is about to wait for. So before it
-//! waits (for a latch, for another write of the same page, for room for copies, for a page that is
-//! [seized](crate::buffer::quarantine)) the writer submits what it has. In [`Patience::Try`] it never waits and leaves out what it
-//! cannot have.
+//! The rule that prevents deadlock: **never wait with pages in hand that are not submitted.** Such a page is WRITING until it is
+//! written, and a thread that waits for that may hold what the writer is about to wait for. So before the writer waits (for a
+//! latch, for another write of the same page, for room for copies, for a page that is [in quarantine](crate::buffer::quarantine))
+//! it submits the pages that it has. With [`Patience::Try`] it never waits, and leaves out the pages that it cannot have.
 //!
-//! The share latch is taken past the line of those who wait for it, since it is given back within a copy of the page: a caller may
-//! hold a read guard of the page and wait for its write while another thread waits to change it. So only the write guard of the page
-//! itself is waited for, and that for a bounded time: it may have been forgotten, or belong to the thread that waits for this write.
+//! The share latch is taken ahead of the line of waiters, since it is released within a copy of the page: a caller may hold a read
+//! guard of the page and wait for its write while another thread waits to change it. So write-out waits only for a write guard of
+//! the page, and for a bounded time: the guard may have been forgotten, or belong to the thread that waits for this write.
 //!
-//! It need not ask where the file ends: who cuts a file waits for the writes of what is cut and keeps it out of reach, so there
-//! is no such page when the cut is made.
+//! It need not check where the file ends. A call that cuts a file waits for the writes of the pages behind the cut and keeps these
+//! out of reach, so there is no such page when the cut is made.
 //!
-//! Lock order: one content latch at a time, and under it only that of the shadow pages, or of the room for copies.
+//! Lock order: one content latch at a time, and under it only the lock of the shadow pages, or of the room for copies.
 
 use std::{path::Path, task::Poll};
 
@@ -50,7 +49,7 @@ use crate::{
 /// Requests that are handed over together, behind one flush of the log.
 const BATCH: usize = 32;
 
-/// The most pages that are handed over together.
+/// Returns the most pages that are handed over together.
 pub(crate) fn largest_batch(config: &Config) -> usize {
     (BATCH * config.combine_pages).min(config.frames_at_most as usize)
 }
@@ -58,19 +57,20 @@ pub(crate) fn largest_batch(config: &Config) -> usize {
 /// A page and the frame in which it was seen.
 pub(crate) type Candidate = (PageId, FrameNo);
 
-/// How far a write-out goes for a page.
+/// How long a write-out waits for a page.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
-    /// Every candidate that is dirty when its turn comes is written. One that is being changed is waited for, for as long as this:
-    /// then, and at the end of the pool, that is an error, and those behind it are not waited for any more.
+    /// Every candidate that is dirty when its turn comes is written. The writer waits for one that is being changed, for at most
+    /// this time. After that, and at the end of the pool, that is an error, and it waits for no further one.
     Wait(Duration),
-    /// Only what can be had at once: for those who hold latches, or must not block.
+    /// Only pages that can be had at once: for callers that hold latches, or must not block.
     Try,
 }
 
-/// Starts writing the candidates that are dirty, in the order of their files. What becomes of them goes into the tally.
+/// Starts writing the candidates that are dirty, in the order of their files. Their outcomes go into the tally.
 ///
-/// A write that a caller waits for, or a miss that needs the frame, is a demand; [writeback](Urgency::Writeback) goes behind those.
+/// A write that a caller waits for, and a write for a miss that needs the frame, is a demand; [writeback](Urgency::Writeback) goes
+/// after those.
 pub(crate) fn write_out(
     shared: &Shared,
     candidates: &mut [Candidate],
@@ -102,8 +102,8 @@ struct RunBuilder<'a> {
 }
 
 impl RunBuilder<'_> {
-    /// A pin and a share latch on the candidate, which is dirty and not being written; `None` where there is nothing to do,
-    /// or not without patience.
+    /// Pins and share-latches the candidate, if it is dirty and not being written. Returns `None` if there is nothing to do, or if
+    /// it would have to wait and must not.
     fn latch_dirty(&mut self, (page, no): Candidate) -> Option<Pin> {
         let pin = self.pin(page, no)?;
         loop {
@@ -129,18 +129,18 @@ impl RunBuilder<'_> {
             if !state.is_writing() || *self.patience == Patience::Try {
                 return None;
             }
-            // An earlier write of this page is under way; whether it covers the candidate shows when it is over.
+            // An earlier write of this page is under way; when it is over, the state shows whether it covers the candidate.
             self.submit();
             pin.wait_for_io(Want::WriteDone);
         }
     }
 
-    /// Takes the share latch when the change of the page is over; not where the pool ends before that, or it takes too long.
+    /// Takes the share latch when the change of the page is over. Fails if the pool ends before that, or it takes too long.
     fn wait_for_latch(&self, pin: &Pin, at_most: Duration) -> Result<()> {
         let begun = time::now();
         let mut place = None;
-        // In line, so that it comes to its turn among the threads that change the page; and past the line, where it is free and the first in
-        // line does not come for it.
+        // In line, so that it gets its turn among the threads that change the page; and ahead of the line, if the latch is free and
+        // the first in line does not take it.
         let latched = self.shared.end.wait_for_callers(moment_after(begun, at_most.max(RETRY)), |waker| {
             if pin.try_latch_past_the_line() {
                 return Poll::Ready(());
@@ -160,15 +160,15 @@ impl RunBuilder<'_> {
         })
     }
 
-    /// A pin on the candidate, if its frame still has it and may be latched. Otherwise there is nothing to write: a frame
-    /// that changed its page was clean when it did, and a page that is being read has no changes. (Nobody latches a page
-    /// before it is there; once pinned, one that is there stays.)
+    /// Pins the candidate, if its frame still has it and may be latched. Otherwise there is nothing to write: a frame that changed
+    /// its page was clean when it did, and a page that is being read has no changes. (No thread latches a page before it is read;
+    /// once pinned, a page that was read stays.)
     fn pin(&mut self, page: PageId, no: FrameNo) -> Option<Pin> {
         loop {
             match self.shared.pool.pin_unused(no, page) {
                 Ok(pin) => return pin.frame().state.load().is_valid().then_some(pin),
                 Err(NotPinned::Seized) if *self.patience != Patience::Try => {
-                    // Should it be put back, it is as dirty as it was.
+                    // If it is put back, it is as dirty as it was.
                     self.submit();
                     self.shared.pool.wait_until_settled(no);
                 }
@@ -181,27 +181,27 @@ impl RunBuilder<'_> {
         }
     }
 
-    /// The path of the page's file, for an error.
+    /// Returns the path of the page's file, for an error.
     fn path_of(&self, page: PageId) -> Option<Arc<Path>> {
         self.shared.pool.file_paths.of(page.file)
     }
 
-    /// The same without a wait, and with a share latch.
+    /// Pins and share-latches the candidate, if that needs no wait.
     fn try_latch(&self, page: PageId, no: FrameNo) -> Option<Pin> {
         let pin = self.shared.pool.pin_unused(no, page).ok()?;
         if !pin.frame().state.load().is_valid() || !pin.try_latch_past_the_line() {
             return None;
         }
         if self.shared.pool.unlogged.refuses(no) {
-            // Told when it is its own turn.
+            // Reported when it is its own turn.
             pin.unlatch_shared();
             return None;
         }
         Some(pin)
     }
 
-    /// Puts the latched page, which is the first of the candidates, and as many of its neighbours as can be had into one
-    /// request; gives the candidates that are left.
+    /// Puts the latched page, which is the first of the candidates, and as many of its neighbours as can be had into one request.
+    /// Returns the candidates that are left.
     fn build_run<'c>(&mut self, first: Pin, candidates: &'c [Candidate]) -> &'c [Candidate] {
         let page = first.frame().page();
         let mut behind = &candidates[1..];
@@ -209,11 +209,11 @@ impl RunBuilder<'_> {
             first.unlatch_shared();
             return behind;
         };
-        // What is written atomically is written page by page.
+        // Pages that are written atomically are written one by one.
         let most = if file.atomic_pages.is_ok() { 1 } else { self.shared.config.combine_pages };
         let wanted = 1 + neighbours(page, behind).min(most - 1);
         let Some(mut run) = self.begin_run(wanted, page.file) else {
-            // Not with the page in hand: who changes it would wait for the disk.
+            // Not with the page in hand: a thread that changes it would wait for the disk.
             first.unlatch_shared();
             drop(first);
             if *self.patience == Patience::Try {
@@ -224,7 +224,7 @@ impl RunBuilder<'_> {
             return candidates;
         };
         if !self.add(first, &mut run) {
-            // Another writer was faster: it is looked at again, and its write is waited for with patience.
+            // Another writer was faster: the page is looked at again, and its write is waited for if the patience allows.
             run.cancel(&self.shared.pool);
             return if seeded!("write_of_another_not_waited_for") { behind } else { candidates };
         }
@@ -240,7 +240,7 @@ impl RunBuilder<'_> {
         behind
     }
 
-    /// An empty run; with a codec, with room for `wanted` copies or fewer. `None` where there is no room for this file.
+    /// Makes an empty run; with a codec, with room for at most `wanted` copies. Returns `None` if there is no room for this file.
     fn begin_run(&self, wanted: usize, file: FileId) -> Option<WriteRun> {
         if self.shared.config.codec.is_none() {
             return Some(WriteRun::lent());
@@ -248,8 +248,8 @@ impl RunBuilder<'_> {
         self.shared.pool.copy_room.try_take(wanted, file).map(WriteRun::copied)
     }
 
-    /// Adds one latched page to the end of the run, and unlatches it. Gives whether it did: not if the page is not to be written
-    /// any more, or if another writer has begun to.
+    /// Adds one latched page to the end of the run, and unlatches it. Returns whether it did. It does not if the page is not to be
+    /// written any more, or if another writer has begun to.
     fn add(&mut self, pin: Pin, run: &mut WriteRun) -> bool {
         let begun = run.begin(&pin);
         if begun {
@@ -275,7 +275,7 @@ impl RunBuilder<'_> {
         }
     }
 
-    /// Has the log flushed as far as the pages in hand need it, seals copies and hands them over.
+    /// Has the log flushed as far as the pages in hand need it, seals copies and submits the requests.
     fn submit(&mut self) {
         if self.batch.is_empty() {
             return;
@@ -297,7 +297,7 @@ impl RunBuilder<'_> {
         self.shared.method.submit(&mut self.batch);
     }
 
-    /// Makes the copies ready for disk.
+    /// Seals the copies for the disk.
     fn seal(&mut self) {
         if let Some(codec) = &self.shared.config.codec
             && !seeded!("copy_not_sealed")
@@ -312,7 +312,7 @@ impl RunBuilder<'_> {
         }
     }
 
-    /// Makes copies durable elsewhere first, where the pool was told to.
+    /// Makes copies durable in the doublewrite area first, if the pool has one.
     fn protect(&mut self) -> Result<()> {
         let Some(doublewrite) = &self.shared.doublewrite else { return Ok(()) };
         let protected = self.batch.iter().filter(|request| wants_copies(request));
@@ -338,18 +338,18 @@ impl RunBuilder<'_> {
     }
 }
 
-/// Whether a power cut could tear the pages of the request.
+/// Returns whether a power cut could tear the pages of the request.
 fn wants_copies(request: &PageOperation) -> bool {
     request.file.atomic_pages.is_err()
 }
 
-/// How many of the next candidates follow `page` block by block.
+/// Returns how many of the next candidates follow `page` block by block.
 fn neighbours(mut page: PageId, behind: &[Candidate]) -> usize {
     let follows = |&&(next, _): &&Candidate| std::mem::replace(&mut page, next).is_followed_by(next);
     behind.iter().take_while(follows).count()
 }
 
-/// Write-ahead log before data: durable up to `lsn`, or an error.
+/// Has the log made durable up to `lsn`, or returns an error: write-ahead log before data.
 fn flush_log(shared: &Shared, lsn: Lsn) -> Result<()> {
     let Some(wal) = &shared.config.wal else { return Ok(()) };
     if lsn == Lsn::UNLOGGED || seeded!("log_not_asked") || wal.flushed_lsn() >= lsn {
@@ -375,7 +375,7 @@ mod tests {
         testing::SimDisk,
     };
 
-    /// Else a checkpoint would pass over a page that was dirty when it began, and is so again when the cut has failed.
+    /// Otherwise a checkpoint would pass over a page that was dirty when it began, and is so again when the cut has failed.
     #[test]
     fn a_page_that_somebody_holds_back_is_waited_for() {
         let disk = SimDisk::new();
@@ -424,7 +424,7 @@ mod tests {
         assert_eq!(pool.checkpoint(CheckpointOptions::new()).wait().unwrap().pages_written, 1);
     }
 
-    /// Left out, the page would come back from the other's write after the sync of a checkpoint that has passed over it.
+    /// If the page were left out, the other write could put it back after the sync of a checkpoint that has passed over it.
     #[test]
     fn a_page_whose_write_another_begins_in_between_is_looked_at_again() {
         let disk = SimDisk::new();

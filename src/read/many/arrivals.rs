@@ -1,8 +1,8 @@
 //! Many pages in the order in which they arrive.
 //!
-//! For searches that go on with any page: graph and vector indexes. The call gets [in](super::group) and starts its reads as a whole, as one that
-//! wants all pages together; then each page is handed out when it is here, or with its error. Each wake-up looks at all pages
-//! that are still open, so it costs in proportion to their number.
+//! For searches that can continue with any page: graph and vector indexes. The call is [let in](super::group) and starts its reads
+//! as a whole, as a call that wants all pages together. Then each page is handed out when it is resident, or with its error. Each
+//! wake-up looks at all pages that are still open, so it costs in proportion to their number.
 
 use std::{
     collections::VecDeque,
@@ -31,10 +31,10 @@ use crate::{
 /// A page, or why it cannot be had, with its place in the list.
 type Arrival = (usize, Result<PinnedPage>);
 
-/// Pages that were asked for together, as they arrive, by [`FetchMany::as_they_arrive`].
+/// Pages that were asked for together, as they arrive: from [`FetchMany::as_they_arrive`].
 ///
 /// An [`Iterator`] for threads; tasks call [`next_page`](Self::next_page). Each place of the list comes once, with its page or its
-/// error. Dropping it lets go of the pages that were not handed out, and the reads that were started go on.
+/// error. Dropping it releases the pages that were not handed out; reads that were started continue.
 #[must_use = "nothing is read before the first page is asked for"]
 pub struct Arrivals {
     /// What is known already.
@@ -77,13 +77,13 @@ impl Arrivals {
     /// It gives way to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
     ///
     /// # Errors
-    /// Those of [`FetchMany::wait`], for each page by itself; what keeps the call as a whole from its frames is the error of each page
-    /// that was not handed out.
+    /// Those of [`FetchMany::wait`], for each page by itself. If the call as a whole cannot have its frames, each page that was not
+    /// handed out has that error.
     pub fn next_page(&mut self) -> NextArrival<'_> {
         NextArrival { arrivals: self }
     }
 
-    /// Returns how many pages are to come.
+    /// Returns the number of pages that are to come.
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.arrived.len() + self.coming.as_ref().map_or(0, |coming| coming.remaining())
@@ -193,7 +193,7 @@ impl Coming {
                     if waiters.poll(ticket, waker).is_pending() {
                         return true;
                     }
-                    // How the read ended shows in the frame.
+                    // The frame shows how the read ended.
                     *wait = None;
                 }
                 let arrival = match outcome::look(shared, pin) {
@@ -239,7 +239,7 @@ impl Coming {
 }
 
 impl Drop for Coming {
-    /// The group lets go of its pins and leaves thereafter.
+    /// The group releases its pins and leaves after this.
     fn drop(&mut self) {
         self.take_open();
     }
@@ -266,7 +266,7 @@ impl fmt::Debug for Arrivals {
     }
 }
 
-/// The next page of [`Arrivals`], to be awaited.
+/// The next page of [`Arrivals`]: `.await` it.
 #[must_use = "a future does nothing until it is awaited"]
 #[derive(Debug)]
 pub struct NextArrival<'a> {

@@ -1,7 +1,7 @@
-//! Pages that one call wants together: let in as a whole, and begun as one batch.
+//! Pages that one call wants together: the call is let in as a whole, and its reads begin as one batch.
 //!
-//! A call is [let in](crate::buffer::frame::admission), in order of arrival, as far as there are frames for all of its pages. While it
-//! is in line it pins none. How its pages are handed out is the business of [the two that use this](super).
+//! A call is [let in](crate::buffer::frame::admission), in order of arrival, as far as there are frames for all of its pages. While
+//! it is in line it pins none. [The two modules that use this](super) decide how its pages are handed out.
 
 use std::{
     sync::Arc,
@@ -34,24 +34,24 @@ use crate::{
     },
 };
 
-/// How many times `frame_wait` a call waits in line, where calls before it end without their pages.
+/// How many times `frame_wait` a call waits in line, if calls before it end without their pages.
 const IN_LINE_MAX: u32 = 16;
 
 pub(super) struct Group {
     pub(super) shared: Arc<Shared>,
     pub(super) pages: Vec<PageId>,
-    /// By page, the pin where it is here or on its way.
+    /// By page, the pin if the page is resident or being read.
     pub(super) pins: Vec<Option<Pin>>,
     entry: AdmissionStage,
     /// What is left of the patience for frames.
     pub(super) patience: Duration,
-    /// By page, what the wait for it is for, where it is for a read.
+    /// By page, what the wait for it is for, if it is for a read.
     felt: Vec<Option<Measure>>,
     /// Since when the call is waited for.
     since: Option<Instant>,
 }
 
-/// How far the call has come on its way in.
+/// How far the call has got in being let in.
 enum AdmissionStage {
     /// It has not asked yet.
     Outside,
@@ -75,12 +75,12 @@ impl Group {
         matches!(self.entry, AdmissionStage::Inside(_))
     }
 
-    /// Returns the fetch of the page at that place by itself.
+    /// Returns a fetch of the page at that place by itself.
     pub(super) fn miss(&self, at: usize) -> Miss {
         Miss::new(Arc::clone(&self.shared), self.pages[at], self.patience)
     }
 
-    /// Refuses pages of which there are more than frames.
+    /// Refuses more pages than there are frames.
     pub(super) fn check_count(&self) -> Result<()> {
         check_count(&self.shared, &self.pages)
     }
@@ -92,7 +92,7 @@ impl Group {
         felt.for_each(|felt| self.shared.counters.measures.add_time(felt, took));
     }
 
-    /// Gets in, and then starts the reads. An error is that of the call as a whole.
+    /// Waits until the call is let in, and then starts the reads. An error is that of the call as a whole.
     pub(super) fn enter(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
         self.since.get_or_insert_with(time::now);
         self.try_enter(drive, waker).map_err(|error| {
@@ -136,15 +136,15 @@ impl Group {
         }
         if is_new {
             shared.counters.add(Counter::FrameWaits, 1);
-            // Others get on with the frames.
+            // Other calls use the frames.
             self.pins.iter_mut().for_each(|pin| *pin = None);
         }
         self.entry = AdmissionStage::InLine { place, since, at_disk };
         if drive == Drive::Task {
             shared.pool.look_after(waker);
         }
-        // One that is in and cannot have all its pages has others pinned, and lets go of them with its own error. Then it is the next
-        // one's turn: an error before that would tell of pins that are on their way out.
+        // A call that was let in and cannot have all its pages holds pins, and releases them with its own error. Then the next call
+        // is let in: an error before that would report pins that are about to end.
         let (progress, ended) = shared.pool.admission.progress(since);
         let no_page = now.saturating_duration_since(progress.max(at_disk));
         let no_end = now.saturating_duration_since(ended.max(at_disk));
@@ -159,7 +159,7 @@ impl Group {
         Poll::Pending
     }
 
-    /// Has the frames that it was let in for, or does without.
+    /// Ends the call's part in the admission: it has its frames, or does without.
     pub(super) fn leave(&mut self, has_pages: bool) {
         if self.shared.check_process().is_err() {
             return;
@@ -170,7 +170,7 @@ impl Group {
         }
     }
 
-    /// Notes that it has taken a frame, so that no other call takes what it still needs for left.
+    /// Notes that it has taken a frame, so that no other call counts the frames that it still needs as free.
     pub(super) fn note_taken(&self) {
         if let AdmissionStage::Inside(place) = &self.entry {
             self.shared.pool.admission.note_taken(place);
@@ -193,8 +193,8 @@ impl Group {
         });
     }
 
-    /// Starts the reads of what is missing, as far as that needs no wait. Where a single page is all that there is to wait
-    /// for, it is left to whoever waits.
+    /// Starts the reads of the missing pages, as far as that needs no wait. If a single page is all that there is to wait for, the
+    /// thread or task that waits reads it.
     fn start(&mut self) {
         let Self { shared, pages, pins, felt, .. } = self;
         for (pin, felt) in pins.iter().zip(felt.iter_mut()) {
@@ -216,11 +216,11 @@ impl Group {
         }
         let mut batch = BatchMemory::default();
         let mut issuer = Issuer::new(shared, Purpose::Demand, &mut batch);
-        // What one file is refused, another may have. Where there is no file, each page says so by itself.
+        // What one file is refused, another may have. If a file is not open, each of its pages reports that.
         for of_file in missing.chunk_by(|&one, &other| pages[one].file == pages[other].file) {
             let missing: Vec<PageId> = of_file.iter().map(|&at| pages[at]).collect();
             let (mut missed, mut misses, mut joins) = (of_file.iter(), 0, 0);
-            // One may stand in the list twice, or have come meanwhile: then it is met.
+            // A page may be in the list twice, or have become resident meanwhile: then it is met.
             issuer.start_each(&missing, |start| {
                 let next = missed.next();
                 let (pin, met, count) = match start {
@@ -243,13 +243,13 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Its pins before its frames are another's.
+        // Releases its pins before its frames are counted for other calls.
         self.pins.clear();
         self.leave(false);
     }
 }
 
-/// Whether there are frames enough to pin all of the pages.
+/// Checks that there are enough frames to pin all of the pages.
 pub(super) fn check_count(shared: &Shared, pages: &[PageId]) -> Result<()> {
     let frames = shared.pool.size.frames();
     if pages.len() <= frames as usize {
@@ -259,12 +259,12 @@ pub(super) fn check_count(shared: &Shared, pages: &[PageId]) -> Result<()> {
     if distinct <= frames as usize { Ok(()) } else { Err(Error::TooManyPages { pages: distinct, frames }) }
 }
 
-/// The frames for calls to be let in to: all but those that look-ahead holds.
+/// Returns the number of frames for calls to be let in to: all but those that look-ahead holds.
 fn frames_to_let_in(shared: &Shared) -> usize {
     (shared.pool.size.frames() as usize).saturating_sub(shared.pool.read_ahead_quota.taken()).max(1)
 }
 
-/// How many pages there are in the list, each counted once.
+/// Returns the number of pages in the list, each counted once.
 fn distinct(pages: &[PageId]) -> usize {
     let mut distinct = pages.to_vec();
     distinct.sort_unstable();

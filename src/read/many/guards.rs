@@ -1,4 +1,4 @@
-//! Many pages as guards: all pinned, then all latched for reading.
+//! Many pages as guards: pins all, then latches all for reading.
 //!
 //! Latches are taken without waiting while others are held: where one cannot be had, all are released, and the call waits for that
 //! one alone before it tries the others again. So it takes part in no deadlock, whatever the order in which writers latch
@@ -24,11 +24,11 @@ use crate::{
     },
 };
 
-/// Pages on their way to be read together: wait for them with [`wait`](Self::wait), or `.await` them.
+/// Pages that are to be read together: wait for them with [`wait`](Self::wait), or `.await` them.
 ///
-/// Nothing begins before that, but that pages in the pool are pinned. While it waits for a latch it holds none. Dropping it lets go
-/// of all pages, and reads that were started go on. As a future it gives way to other tasks now and then,
-/// [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+/// Nothing begins before that, except that pages in the pool are pinned. While it waits for a latch it holds none. Dropping it
+/// releases all pages; reads that were started continue. As a future it gives way to other tasks now and then, [as a `Fetch`
+/// does](crate::pending::Fetch#turns-of-tasks).
 #[must_use = "pages are not read before they are waited for or awaited"]
 pub struct ReadMany {
     stage: GuardsStage,
@@ -53,7 +53,7 @@ struct LatchingAll {
 enum Place {
     Pinned(PinnedPage),
     Latched(OwnedPageRead),
-    /// It is waited for.
+    /// Its latch is waited for.
     Waiting,
 }
 
@@ -62,7 +62,7 @@ impl ReadMany {
         Self { stage: GuardsStage::Fetching(many) }
     }
 
-    /// Sets the most to wait for frames while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    /// Sets the most to wait for frames while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
     pub fn frame_wait(self, wait: Duration) -> Self {
         match self.stage {
             GuardsStage::Fetching(many) => Self::new(many.frame_wait(wait)),
@@ -70,7 +70,7 @@ impl ReadMany {
         }
     }
 
-    /// Waits for all of the pages, and until no thread changes one of them. The guards come in the order of the list.
+    /// Waits for all of the pages, and until no thread changes one of them. The guards are in the order of the list.
     ///
     /// # Errors
     /// Those of [`FetchMany::wait`]: all pages or none.

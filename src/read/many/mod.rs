@@ -1,9 +1,9 @@
 //! Fetching many pages at once: all of them pinned, or none; or each [as it arrives](arrivals); or all as [guards].
 //!
-//! Hits are looked up side by side, so that the processor's cache misses overlap. Where pages are missing the call is
-//! let in first, as a [group]: else calls would hold a part of their pages each, and none get on. What is missing is then read as one batch, with
-//! neighbours in one request. A page that finds no clean frame in that batch is fetched as a lone miss, which waits for a
-//! frame. All these waits together are as long as one fetch would wait.
+//! Hits are looked up side by side, so that the processor's cache misses overlap. If pages are missing, the call is let in first,
+//! as a [group]: else each of several calls could hold a part of its pages, and none continue. The missing pages are then read as
+//! one batch, with neighbours in one request. A page that finds no clean frame in that batch is fetched as a lone miss, which waits
+//! for a frame. All these waits together are as long as one fetch would wait.
 
 mod arrivals;
 mod group;
@@ -44,10 +44,10 @@ use crate::{
     },
 };
 
-/// Pages on their way together: wait for them with [`wait`](Self::wait), or `.await` them.
+/// Pages that are wanted together: wait for them with [`wait`](Self::wait), or `.await` them.
 ///
-/// Those that were in the pool are pinned already; the others are read when somebody waits, who may have to wait in line for
-/// frames first, with none of the pages pinned. Dropping it lets go of all of them, and reads that were started go on. As a future it
+/// Pages that were in the pool are pinned already. The others are read when a thread or task waits; it may have to wait in line for
+/// frames first, with none of the pages pinned. Dropping it releases all pages; reads that were started continue. As a future it
 /// gives way to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
 #[must_use = "a fetch does nothing until it is waited for or awaited"]
 pub struct FetchMany {
@@ -57,7 +57,7 @@ pub struct FetchMany {
 enum ManyStage {
     /// Hits only.
     Ready(Vec<PinnedPage>),
-    /// All of so many pages.
+    /// All of this number of pages.
     Refused(Error, usize),
     Missing(Box<AllPages>),
     /// The result was collected.
@@ -84,7 +84,7 @@ impl FetchMany {
         Self { stage }
     }
 
-    /// Sets the most to wait for frames while all are pinned, instead of the pool's own [limit](crate::Builder::frame_wait).
+    /// Sets the most to wait for frames while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         if let ManyStage::Missing(missing) = &mut self.stage {
             missing.group.patience = wait;
@@ -92,7 +92,7 @@ impl FetchMany {
         self
     }
 
-    /// Gives the pages if all of them are in the pool. Never reads, never waits.
+    /// Returns the pages if all of them are in the pool. Never reads, never waits.
     #[must_use]
     pub fn now(self) -> Option<Vec<PinnedPage>> {
         match self.stage {
@@ -101,8 +101,9 @@ impl FetchMany {
         }
     }
 
-    /// Gives the pages in the order in which they arrive, each with its place in the list: for a caller that goes on with any of them. The call
-    /// is let in as a whole, and its reads begin together, as for [`wait`](Self::wait); a page that cannot be had takes no other along.
+    /// Returns the pages in the order in which they arrive, each with its place in the list: for a caller that can continue with
+    /// any of them. The call is let in as a whole, and its reads begin together, as for [`wait`](Self::wait). A page that cannot be
+    /// had does not affect the others.
     ///
     /// # Examples
     /// ```
@@ -125,15 +126,18 @@ impl FetchMany {
         Arrivals::new(self)
     }
 
-    /// Waits for all of the pages, which come in the order in which they were asked for.
+    /// Waits for all of the pages. They are returned in the order in which they were asked for.
     ///
     /// # Errors
-    /// That of the first page in this order that cannot be had, as for [`Fetch::wait`](crate::pending::Fetch::wait); nothing stays
-    /// pinned then. Calls are let in first come, first served, as far as there are frames for their pages.
-    /// [`Error::AllPinned`] where a call is not let in, or does not get frames, since pins stood in the way for
-    /// [`frame_wait`](crate::Builder::frame_wait); time in which calls before it get their pages, or the disk has frames, does not
-    /// count, nor, up to sixteen times that wait, time in which calls before it come to such an error. [`Error::NoFrame`] where the disk had frames, and no call got its pages, for [`disk_wait`](crate::Builder::disk_wait). [`Error::TooManyPages`] for more
-    /// pages than the pool has frames, or is to have where it is made smaller while the call waits.
+    /// That of the first page in this order that cannot be had, as for [`Fetch::wait`](crate::pending::Fetch::wait); then no page
+    /// stays pinned. Calls are let in first come, first served, as far as there are frames for their pages.
+    ///
+    /// [`Error::AllPinned`] if a call is not let in, or does not get frames, since pins stood in the way for
+    /// [`frame_wait`](crate::Builder::frame_wait). Time in which calls before it get their pages, or the disk has frames, does not
+    /// count. Nor does, up to sixteen times that wait, time in which calls before it come to such an error.
+    ///
+    /// [`Error::NoFrame`] if the disk had frames, and no call got its pages, for [`disk_wait`](crate::Builder::disk_wait).
+    /// [`Error::TooManyPages`] for more pages than the pool has frames, or will have if it is made smaller while the call waits.
     pub fn wait(self) -> Result<Vec<PinnedPage>> {
         match self.stage {
             ManyStage::Ready(pages) => Ok(pages),
@@ -144,7 +148,7 @@ impl FetchMany {
     }
 }
 
-/// Counts the pages that are here, for their files. Returns how many there are.
+/// Counts the resident pages, for their files. Returns their number.
 fn count_hits(shared: &Shared, pages: &[PageId], pins: &[Option<Pin>]) -> usize {
     let count = |file, pins: &[Option<Pin>]| {
         let here = pins.iter().flatten().filter(|pin| is_here(pin)).count();
@@ -212,14 +216,14 @@ impl fmt::Debug for FetchMany {
 /// Pages that were not all ready, and are wanted together.
 struct AllPages {
     group: Group,
-    /// So many of the first pages are not known to be here. They are waited for from the last on, so that most of them
-    /// need no wait of their own.
+    /// The number of first pages that are not known to be resident. They are waited for from the last on, so that most of them need
+    /// no wait of their own.
     open: usize,
     /// A read that is waited for: of the last page that is open.
     waits: Option<Ticket>,
-    /// The last page that is open, where it must be fetched by itself.
+    /// The last page that is open, if it must be fetched by itself.
     demand: Option<Miss>,
-    /// The error of the first page that has one, of those that are not open.
+    /// The error of the first page that has one, among those that are not open.
     error: Option<Error>,
 }
 
@@ -228,7 +232,7 @@ impl AllPages {
         Self { open: group.pages.len(), group, waits: None, demand: None, error: None }
     }
 
-    /// Gives the group to another that hands its pages out.
+    /// Returns the group, for another type to hand its pages out.
     fn into_group(mut self) -> Group {
         self.leave_line();
         let nothing = Group::new(Arc::clone(&self.group.shared), Vec::new(), Vec::new());
@@ -243,12 +247,13 @@ impl AllPages {
         }
     }
 
-    /// What is known of the last page that is open: its end, or something to wait for. `Err` where no other page matters any more.
+    /// Polls the last page that is open, until its outcome is known or there is something to wait for. Returns `Err` if no other
+    /// page matters any more.
     fn poll_last(&mut self, last: usize, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
         loop {
             if let Some(miss) = &mut self.demand {
                 let Poll::Ready(outcome) = miss.step(drive, waker) else {
-                    // A pool that shrinks waits for what is pinned here, and this for frames that are to go.
+                    // A pool that shrinks waits for the pins here, and this call waits for frames that are to be removed.
                     return self
                         .group
                         .check_count()
@@ -274,7 +279,7 @@ impl AllPages {
             };
             let waiters = &pin.frames().waiters;
             if let Some(ticket) = &self.waits {
-                // How the read ended shows in the frame.
+                // The frame shows how the read ended.
                 ready!(waiters.poll(ticket, waker)).ok();
                 self.waits = None;
             }
@@ -311,7 +316,7 @@ impl PollStep for AllPages {
         let pins = mem::take(&mut self.group.pins).into_iter().flatten();
         let fetched = match self.error.take() {
             Some(error) => {
-                // Before its frames are another's.
+                // Before its frames are counted for other calls.
                 drop(pins);
                 Err(error)
             }

@@ -1,28 +1,28 @@
-//! How far a read stream looks ahead: a pure rule, told what happened, asked what to do.
+//! How far a read stream looks ahead: a pure rule, which is told events and returns decisions.
 //!
-//! There are two distances, as PostgreSQL's `read_stream.c` came to have after one alone had failed in both directions:
+//! There are two distances. PostgreSQL's `read_stream.c` came to the same after one alone had failed in both directions:
 //!
-//! * **combine**: how many pages may make up a request. Any need to read doubles it, since a larger request costs next to
-//!   nothing more. Nor do several small ones that are asked for together: as many pages make up a **batch** as a request of ordinary size has,
-//!   where the stream's own are smaller.
-//! * **ahead**: how many pages may be on their way. It doubles only when the consumer had to *wait*: where reads keep up with
-//!   him, more pages in advance would only take frames, and be wasted if he stops early.
+//! * **combine**: the most pages of a request. Any need to read doubles it, since a larger request costs next to nothing more.
+//!   Several small requests that are made together cost next to nothing more either: a **batch** has as many pages as a request of
+//!   ordinary size, if the stream's own requests are smaller.
+//! * **ahead**: the most pages being read. It doubles only when the consumer had to *wait*. If reads keep up with the consumer,
+//!   more pages in advance would only take frames, and be wasted if the consumer stops early.
 //!
-//! Both shrink by one for each page found resident, but only after as many of those in a row as could be looked ahead: a
-//! stream of hits with a miss now and then keeps its distances, one whose pages are all resident ends up looking nowhere
-//! ahead. A page that somebody else is reading counts as one to be read: taking it for a hit would let streams that follow
-//! one another lose their distance.
+//! Both shrink by one for each page found resident, but only after as many of those in a row as could be looked ahead. So a stream
+//! of hits with a miss now and then keeps its distances, and one whose pages are all resident ends up without look-ahead. A page
+//! that another caller is reading counts as one to be read: if it counted as a hit, streams that follow one another would lose
+//! their distance.
 
-/// Pages that a consumer who has to wait lets arrive at the most before he is woken.
+/// The most pages that a waiting consumer lets arrive before it is woken.
 const WAKE_SPAN: usize = 32;
 
-/// Of the pages on their way he waits for one in so many; the rest keeps the device busy meanwhile.
+/// The consumer waits for one in this many of the pages being read; the others keep the device busy meanwhile.
 const WAKE_SHARE: usize = 4;
 
-/// Pages are asked for when one in so many of those to be held is lacking.
+/// Pages are asked for when one in this many of those to be held is lacking.
 const ASK_SHARE: usize = 8;
 
-/// And when so many are lacking, at the latest.
+/// Pages are asked for when this many are lacking, at the latest.
 const ASK_MOST: usize = 32;
 
 /// The distances of one stream, in pages.
@@ -35,13 +35,13 @@ pub(super) struct Distance {
     ahead: usize,
     /// The most that is ever held in advance.
     most: usize,
-    /// So many pages found resident in a row leave the distances as they are.
+    /// The number of pages found resident in a row that leave the distances as they are.
     hits_to_spare: usize,
 }
 
 impl Distance {
-    /// A stream that has seen nothing yet, and asks for one page at a time. At its longest distance it has two requests
-    /// under way, if it may hold two pages.
+    /// Makes the distances of a stream that has seen nothing yet, and asks for one page at a time. At its longest distance it has
+    /// two requests under way, if it may hold two pages.
     pub(super) fn new(combine_limit: usize, most: usize) -> Self {
         let most = most.max(1);
         let combine_limit = combine_limit.clamp(1, most.div_ceil(2));
@@ -49,24 +49,24 @@ impl Distance {
         Self { combine: 1, combine_limit, batch: 1, batch_limit, ahead: 1, most, hits_to_spare: most }
     }
 
-    /// The same with so many pages in a batch, where that is more than in a request.
+    /// Sets the pages in a batch, if that is more than in a request.
     pub(super) fn with_batch(self, pages: usize) -> Self {
         Self { batch_limit: pages.min(self.most.div_ceil(2)).max(self.combine_limit), ..self }
     }
 
-    /// Some of the pages just asked for must be read, or are being read by somebody else.
+    /// Notes that some of the pages just asked for must be read, or are being read by another caller.
     pub(super) fn note_read(&mut self) {
         self.combine = (2 * self.combine).min(self.combine_limit);
         self.batch = (2 * self.batch).min(self.batch_limit);
         self.hits_to_spare = self.most;
     }
 
-    /// The consumer had to wait for a page.
+    /// Notes that the consumer had to wait for a page.
     pub(super) fn note_wait(&mut self) {
         self.ahead = (2 * self.ahead).min(self.most);
     }
 
-    /// A page just asked for was resident.
+    /// Notes that a page just asked for was resident.
     pub(super) fn note_hit(&mut self) {
         if self.hits_to_spare > 0 {
             self.hits_to_spare -= 1;
@@ -77,16 +77,17 @@ impl Distance {
         self.ahead = (self.ahead - 1).max(1);
     }
 
-    /// How many pages are to be held in advance: those of one batch, or, once a request makes the consumer wait, those of two
-    /// requests at least.
+    /// Returns how many pages are to be held in advance: those of one batch, or, once a request makes the consumer wait, those of
+    /// at least two requests.
     pub(super) fn target(&self) -> usize {
         let requests =
             if self.ahead <= self.combine { self.combine } else { self.ahead.max(2 * self.combine) };
         requests.max(self.batch).min(self.most)
     }
 
-    /// How many pages to ask for now, where `held` are held in advance. None until there are enough for a full request, and for a batch, or
-    /// an eighth of those to be held: so requests are as large as they may be, and small ones are handed over many at a time.
+    /// Returns how many pages to ask for now, while `held` are held in advance. 0 until there are enough for a full request, and
+    /// for a batch, or an eighth of those to be held: so requests are as large as possible, and small ones are handed over many at
+    /// a time.
     pub(super) fn to_ask(&self, held: usize) -> usize {
         let target = self.target();
         let together = if target > self.batch { (target / ASK_SHARE).min(ASK_MOST) } else { self.batch };
@@ -96,11 +97,11 @@ impl Distance {
         }
     }
 
-    /// For which of the pages held in advance a consumer should wait who has none: the first counts as 0.
+    /// Returns for which of the pages held in advance a consumer without a page should wait: the first counts as 0.
     ///
-    /// Every wake-up costs him two switches of context, and pages that were asked for together arrive together. So he lets
-    /// some more arrive than the one he needs, but never so many that the device runs dry, or that he waits for more than a
-    /// small part of what is under way.
+    /// Every wake-up costs the consumer two context switches, and pages that were asked for together arrive together. So it lets
+    /// some more arrive than the one that it needs, but never so many that the device runs out of requests, or that it waits for
+    /// more than a small part of what is under way.
     pub(super) fn wait_for(&self, held: usize) -> usize {
         (held / WAKE_SHARE).min(WAKE_SPAN)
     }
@@ -119,7 +120,7 @@ mod tests {
         Distance::new(LIMIT, MOST)
     }
 
-    /// After so many misses that the consumer waited for.
+    /// Returns the distances after many misses for which the consumer waited.
     fn grown() -> Distance {
         let mut distance = fresh();
         for _ in 0..10 {
@@ -160,7 +161,7 @@ mod tests {
 
     #[test]
     fn pages_that_others_are_reading_do_not_shrink_it() {
-        // As a stream that follows another one: all it meets is being read, and it waits for some of it.
+        // As in a stream that follows another one: all its pages are being read, and it waits for some of them.
         let mut distance = grown();
         for _ in 0..10 * MOST {
             distance.note_read();

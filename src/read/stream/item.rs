@@ -1,11 +1,11 @@
-//! What a stream is asked for: a page, and whatever is to come back with it.
+//! The items of a stream: a page, and any value that is to be returned with it.
 
 use crate::{buffer::page::PinnedPage, id::PageId};
 
 /// An item of the iterator that a [`ReadStream`](super::ReadStream) reads by.
 ///
-/// A [`PageId`] gives its page; a pair of one and anything else gives the page together with that. For a type
-/// of your own, say which page it wants and what it becomes:
+/// A [`PageId`] gives its page; a pair of one and any value gives the page together with that value. For a type of your own, return
+/// which page it wants and what it becomes:
 ///
 /// ```
 /// use ringpool::{FileId, PageId, PinnedPage, stream::StreamItem};
@@ -28,7 +28,7 @@ use crate::{buffer::page::PinnedPage, id::PageId};
 /// }
 /// ```
 pub trait StreamItem {
-    /// What the stream gives for it.
+    /// What the stream returns for it.
     type Page;
 
     /// Returns the page that is to be read.

@@ -1,8 +1,8 @@
-//! Read streams: pages in a row, of one file or of several, read ahead as far as that pays.
+//! Read streams: pages in a row, of one file or of several, read ahead as far as that is useful.
 //!
-//! The idea is PostgreSQL's (`read_stream.c`): an iterator says which pages will be wanted, the stream keeps a [`window`] of
-//! them pinned or on their way, and a [`distance`] that adapts says how wide it is. This module is the part that knows the
-//! iterator; it calls it with nothing of the window half done, so that an iterator that panics costs no page.
+//! The idea is PostgreSQL's (`read_stream.c`): an iterator names the pages that will be wanted, the stream keeps a [`window`] of
+//! them pinned or being read, and an adaptive [`distance`] sets its width. This module is the part that knows the iterator. It
+//! calls the iterator only when the window is consistent, so an iterator that panics costs no page.
 
 mod distance;
 pub(crate) mod item;
@@ -30,16 +30,16 @@ use crate::{
 
 /// Pages in the order in which an iterator asks for them, read ahead.
 ///
-/// An [`Iterator`] of results for threads; tasks call [`next_page`](Self::next_page). A page that cannot be had gives its
-/// error at its place, and the stream goes on with the next. A page that could not be read ahead, together with others, is
-/// read once more by itself before that counts.
+/// An [`Iterator`] of results for threads; tasks call [`next_page`](Self::next_page). A page that cannot be had gives its error at
+/// its place, and the stream continues with the next. A page that could not be read ahead, together with others, is read once more
+/// by itself before its error is returned.
 ///
-/// The pages held in advance are pinned: their blocks can be neither truncated nor evicted, and their file not closed, before
-/// the stream has passed them or is dropped. Dropping it lets the reads that were started go on; their pages become resident.
+/// The pages held in advance are pinned: their blocks can be neither truncated nor evicted, and their file not closed, before the
+/// stream has passed them or is dropped. When it is dropped, reads that were started continue; their pages become resident.
 #[must_use = "a stream reads nothing before its first page is asked for"]
 pub struct ReadStream<I: Iterator> {
     pages: I,
-    /// What the iterator gave, for the pages in the window.
+    /// The items that the iterator gave, for the pages in the window.
     items: VecDeque<I::Item>,
     window: Window,
     paused: bool,
@@ -53,8 +53,8 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
         Self { pages, items: VecDeque::new(), window, paused: false }
     }
 
-    /// The next page, for a task. Dropping the future loses nothing: the next call goes on where it was. It gives way to other tasks
-    /// now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+    /// Returns the next page, for a task. Dropping the future loses nothing: the next call continues where it was. It gives way to
+    /// other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
     ///
     /// # Errors
     /// Those of [`Fetch::wait`](crate::pending::Fetch::wait), for the page whose turn it is.
@@ -62,31 +62,31 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
         NextPage { stream: self }
     }
 
-    /// Asks the iterator for no more pages until [`resume`](Self::resume). Those that it was asked for still come; after
-    /// the last of them the stream gives `None`.
+    /// Stops asking the iterator for pages until [`resume`](Self::resume). Pages that it gave before still come; after the last of
+    /// them the stream returns `None`.
     pub fn pause(&mut self) {
         self.paused = true;
     }
 
-    /// Asks the iterator again, be it that the stream was paused or that the iterator had come to an end.
+    /// Asks the iterator again, after a pause of the stream or the end of the iterator.
     pub fn resume(&mut self) {
         self.paused = false;
     }
 
-    /// Returns the iterator, to tell it what came up in a page: pages that are wanted because of those that were handed out. If it
-    /// has given `None` before, [resume](Self::resume) the stream.
+    /// Returns the iterator, to tell it of further pages that are wanted because of those that were handed out. If it has returned
+    /// `None` before, [resume](Self::resume) the stream.
     pub fn pages_mut(&mut self) -> &mut I {
         &mut self.pages
     }
 
-    /// How many pages the stream now tries to hold in advance. It adapts: 1 while all pages are resident, more while the one
-    /// who takes them has to wait.
+    /// Returns how many pages the stream now tries to hold in advance. It adapts: 1 while all pages are resident, more while the
+    /// caller that takes them has to wait.
     #[must_use]
     pub fn distance(&self) -> usize {
         self.window.distance()
     }
 
-    /// The next item. At its end the iterator is not asked again, nor when it has panicked.
+    /// Returns the next item. After its end or a panic the iterator is not asked again.
     fn ask(&mut self) -> Option<I::Item> {
         if self.paused {
             return None;
@@ -112,9 +112,9 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
         }
     }
 
-    /// Hands the first page out, of which it is known what became of it.
+    /// Hands the first page out. Its outcome is known.
     fn hand_out(&mut self) -> Option<Result<<I::Item as StreamItem>::Page>> {
-        // Before the page is out of the stream's hands: the iterator may panic.
+        // Before the page leaves the stream: the iterator may panic.
         self.look_ahead();
         let (page, item) = (self.window.pop()?, self.items.pop_front()?);
         Some(page.map(|page| item.with_page(page)))
@@ -159,7 +159,7 @@ impl<I: Iterator<Item: StreamItem>> PollStep for ReadStream<I> {
 impl<I: Iterator<Item: StreamItem>> Iterator for ReadStream<I> {
     type Item = Result<<I::Item as StreamItem>::Page>;
 
-    /// The next page; the calling thread waits for it.
+    /// Returns the next page; the calling thread waits for it.
     fn next(&mut self) -> Option<Self::Item> {
         if self.window.is_first_here() { self.hand_out() } else { self.run_to_end() }
     }
@@ -171,7 +171,7 @@ impl<I: Iterator> fmt::Debug for ReadStream<I> {
     }
 }
 
-/// The next page of a [`ReadStream`], to be awaited.
+/// The next page of a [`ReadStream`]: `.await` it.
 #[must_use = "a future does nothing until it is awaited"]
 pub struct NextPage<'a, I: Iterator> {
     stream: &'a mut ReadStream<I>,

@@ -1,12 +1,12 @@
 //! The pages that a stream looks ahead: asked for, pinned, and handed out in order.
 //!
 //! Invariants:
-//! * Pages are kept in the order in which they were asked for. The first `tried` of them have been looked up, and started
-//!   where they were missing; the others found no place so far and are tried again with the next.
-//! * Every page that is pinned here has a place of its file in look-ahead's share of the frames. So all streams together never hold more
-//!   than that, and a pin costs the share's counter nothing while the stream goes on in a file: places go from page to page.
-//! * The first page can always be had without look-ahead: as a [`Miss`], which waits for a frame as a fetch does. It is how a
-//!   lone miss, a page that found no place, and a page whose read failed are read; an error that it ends in is final.
+//! * Pages are kept in the order in which they were asked for. The first `tried` of them have been looked up, and their reads
+//!   started if they were missing. The others found no place so far, and are tried again with the next.
+//! * Every page that is pinned here has a place of its file in the read-ahead quota. So all streams together never hold more than
+//!   that, and a pin does not touch the quota's counter while the stream stays in a file: places pass from page to page.
+//! * The first page can always be had without look-ahead: as a [`Miss`], which waits for a frame as a fetch does. A lone miss, a
+//!   page that found no place, and a page whose read failed are read so; an error that it ends in is final.
 
 use std::{
     collections::VecDeque,
@@ -49,27 +49,27 @@ pub(super) struct Window {
     combine: usize,
     distance: Distance,
     pages: VecDeque<Ahead>,
-    /// So many of the first pages have been looked up.
+    /// The number of first pages that have been looked up.
     tried: usize,
-    /// Places in look-ahead's share that the stream has and no page uses.
+    /// Places in the read-ahead quota that the stream has and no page uses.
     spare: SparePlaces,
     batch: BatchMemory,
-    /// Pages whose reads are to begin together. Empty but meanwhile.
+    /// Pages whose reads are to begin together. Empty except meanwhile.
     missing: Vec<PageId>,
     /// The frames of a bulk read.
     ring: Option<BufferRing>,
-    /// The first page, where it must be fetched.
+    /// The first page, if it must be fetched.
     demand: Option<Miss>,
     /// A page whose read is waited for, by its place.
     waits: Option<(usize, Ticket)>,
     /// Since when a page is waited for.
     waits_since: Option<Instant>,
-    /// What became of the first page, once that is known. One that is here keeps its pin in its place, which does not count as pinned any
-    /// more: a page with its possible errors is a large value, and each hand that it goes through copies it.
+    /// The outcome of the first page, once that is known. A resident page keeps its pin in its place, which then does not count as
+    /// pinned any more: a page with its possible errors is a large value, and each function that passes it on copies it.
     outcome: Option<Result<()>>,
 }
 
-/// Places of a file: those that its pages left which were handed out, and those that were taken for the pages to be looked up.
+/// Places of a file: those left by pages that were handed out, and those taken for the pages to be looked up.
 struct SparePlaces {
     file: FileId,
     places: usize,
@@ -78,7 +78,7 @@ struct SparePlaces {
 /// A page that was asked for.
 struct Ahead {
     page: PageId,
-    /// `None` where it was not tried, cannot be looked ahead, or its read failed.
+    /// `None` if it was not tried, cannot be looked ahead, or its read failed.
     pin: Option<Pin>,
 }
 
@@ -106,7 +106,7 @@ impl Window {
         self.pages.is_empty()
     }
 
-    /// Whether nothing is held in advance, nor is going to be: all that is wanted is the next page.
+    /// Returns whether nothing is held in advance, nor is going to be: only the next page is wanted.
     pub(super) fn looks_at_one(&self) -> bool {
         self.is_empty() && self.distance.target() == 1
     }
@@ -115,9 +115,9 @@ impl Window {
         self.distance.target()
     }
 
-    /// How many more pages the window wants.
+    /// Returns the number of further pages that the window wants.
     pub(super) fn wants(&self) -> usize {
-        // A page that is ready to be handed out is held no more.
+        // A page that is ready to be handed out is not held any more.
         self.distance.to_ask(self.pages.len() - usize::from(self.outcome.is_some()))
     }
 
@@ -126,9 +126,9 @@ impl Window {
         self.pages.push_back(Ahead { page, pin: None });
     }
 
-    /// The page, if it is resident: where it is all that is wanted, it needs no place in the window.
+    /// Returns the page, if it is resident: if only the next page is wanted, it needs no place in the window.
     pub(super) fn take_resident(&mut self, page: PageId) -> Option<PinnedPage> {
-        // One that is not here yet is looked up once more, which then is its use.
+        // A page that is not valid yet is looked up once more, and that counts as its use.
         let pin = if self.ring.is_some() { State::pin_unused } else { State::pin_valid };
         let Lookup::Pinned(pin) = self.shared.pool.lookup_by(page, pin) else { return None };
         if !pin.frame().state.load().is_valid() {
@@ -143,7 +143,7 @@ impl Window {
     /// Looks up the pages that were not tried, and starts to read those that are missing, as far as there is room for them.
     pub(super) fn look_ahead(&mut self) {
         let untried = self.pages.len() - self.tried;
-        // One page that is all that is wanted is fetched by who wants it.
+        // If only one page is wanted, the thread or task that wants it fetches it.
         let is_lone = self.pages.len() == 1 && self.distance.target() == 1 && self.ring.is_none();
         if untried == 0 || is_lone {
             return;
@@ -153,7 +153,7 @@ impl Window {
         self.give_back_places();
     }
 
-    /// Has places for the untried pages of the next one's file, as many as are to be had.
+    /// Takes places for the untried pages of the next page's file, as many as there are.
     fn take_places(&mut self) {
         let file = self.pages[self.tried].page.file;
         if self.spare.file != file {
@@ -176,7 +176,7 @@ impl Window {
         }
     }
 
-    /// A page that was pinned here has no need of its place any more.
+    /// Takes the place back from a page that was pinned here.
     fn leave_place(&mut self, file: FileId) {
         if self.spare.file == file {
             self.spare.places += 1;
@@ -229,7 +229,7 @@ impl Window {
         }
     }
 
-    /// The next page was tried: it is pinned where it has a frame.
+    /// Notes that the next page was tried, with its pin if it has a frame.
     fn keep(&mut self, pin: Option<Pin>, any_to_read: &mut bool) {
         if let Some(pin) = &pin {
             if pin.frame().state.load().phase() == Phase::Reading {
@@ -252,13 +252,14 @@ impl Window {
         missing.truncate(1 + self.shared.pool.absent(&missing[1..]));
     }
 
-    /// Pins the page if it is here. A bulk read leaves no trace of its use.
+    /// Pins the page if it is resident. For a bulk read this does not count as a use.
     fn lookup(&self, page: PageId) -> Lookup {
         let pool = &self.shared.pool;
         if self.ring.is_some() { pool.lookup_by(page, State::pin_unused) } else { pool.lookup(page) }
     }
 
-    /// Returns whether the first page is here, so that there is nothing to wait for: as with nearly all pages of a stream that reads.
+    /// Returns whether the first page is resident, so that there is nothing to wait for: this is true of nearly all pages of a
+    /// stream that reads.
     pub(super) fn is_first_here(&mut self) -> bool {
         let is_in_doubt = self.outcome.is_none() && self.waits.is_none() && self.demand.is_none();
         if is_in_doubt
@@ -272,7 +273,7 @@ impl Window {
         matches!(self.outcome, Some(Ok(())))
     }
 
-    /// Goes on until it is known what became of the first page, of which there must be one.
+    /// Continues until the outcome of the first page is known. There must be a first page.
     pub(super) fn poll_first(&mut self, drive: Drive, waker: &Waker) -> Poll<()> {
         while self.outcome.is_none() {
             if let Err(error) = self.shared.check_process() {
@@ -280,7 +281,7 @@ impl Window {
                 break;
             }
             if let Some((place, ticket)) = &self.waits {
-                // How that read ended shows when its page's turn comes.
+                // How that read ended is seen when its page is the first.
                 if let Some(pin) = &self.pages[*place].pin {
                     ready!(pin.frames().waiters.poll(ticket, waker)).ok();
                 }
@@ -304,7 +305,7 @@ impl Window {
         Poll::Ready(())
     }
 
-    /// Looks at the first page: it is here, or is to be waited for, or to be fetched.
+    /// Looks at the first page: it is resident, or must be waited for, or fetched.
     fn settle_first(&mut self, waker: &Waker) {
         let Ahead { page, ref pin } = self.pages[0];
         let Some(pin) = pin else {
@@ -320,13 +321,13 @@ impl Window {
                 self.leave_place(page.file);
                 self.outcome = Some(Ok(()));
             }
-            // Its look-ahead was in vain: what is wrong shows when it is read by itself.
+            // Its look-ahead was in vain: reading it by itself shows what is wrong.
             Ok(ReadOutcome::Gone) => self.unpin_first(),
             Err(error) => self.fail(error),
         }
     }
 
-    /// Gives up what is held in advance: the first page waits for a frame, and these pages may have the only ones.
+    /// Releases what is held in advance: the first page waits for a frame, and these pages may have the only ones.
     fn let_go(&mut self) {
         let held = self.pages.range_mut(1..self.tried).filter_map(|page| page.pin.take());
         for pin in held {
@@ -350,8 +351,8 @@ impl Window {
         self.outcome = Some(Err(error));
     }
 
-    /// Gets in line for the end of a read: the first page's, or that of one further on. If the wait is not needed any
-    /// more, there is no line.
+    /// Gets in line for the end of a read: the first page's, or that of a page further on. If the wait is not needed any more, it
+    /// gets in no line.
     fn wait(&mut self, waker: &Waker) {
         self.look_ahead();
         // Of the same file: another one may not answer, and must not keep this page from its consumer.
@@ -381,12 +382,12 @@ impl Window {
         }
     }
 
-    /// Returns what became of the first page, which goes. It must be known.
+    /// Removes the first page, and returns its outcome, which must be known.
     pub(super) fn pop(&mut self) -> Option<Result<PinnedPage>> {
         let first = self.pages.pop_front()?;
         self.tried = self.tried.saturating_sub(1);
         if let Some(Ahead { pin: Some(next), .. }) = self.pages.front() {
-            // Its first bytes come from memory while the consumer is at this one.
+            // Its first bytes come from memory while the consumer works on this page.
             self.shared.pool.prefetch_bytes(next.frame_no());
         }
         if let Some(pin) = first.pin {
@@ -397,24 +398,24 @@ impl Window {
         self.outcome.take()?.err().map(Err)
     }
 
-    /// Whether what is waited for wakes for certain.
+    /// Returns whether the wake-up for what is waited for is certain.
     pub(super) fn is_sure_of_its_wake_up(&self) -> bool {
         self.demand.as_ref().is_none_or(PollStep::is_sure_of_its_wake_up)
     }
 }
 
 impl Drop for Window {
-    /// Reads that were started go on; each keeps its place until it is over.
+    /// Reads that were started continue; each keeps its place until it is over.
     fn drop(&mut self) {
         if let Some((place, ticket)) = self.waits.take()
-            // It is gone where a stream was pulled to its end in a forked process, which waits for nothing.
+            // It is not there if a stream was pulled to its end in a forked process, which waits for nothing.
             && let Some(Ahead { pin: Some(pin), .. }) = self.pages.get(place)
         {
             pin.cancel_wait(&ticket);
         }
         self.give_back_places();
         if self.outcome.take().is_some() {
-            // It has given its place in the share back already.
+            // It has given its place in the quota back already.
             drop(self.pages.pop_front());
         }
         let pool = &self.shared.pool;

@@ -1,8 +1,9 @@
 //! What an operation owns of the pool: where `buffer` and `io` meet.
 //!
-//! The frames of an [operation](crate::io::operation) are its *lease*: the pins that keep them, and their bytes, which the device may touch.
-//! How a [read] begins and ends is in one file, and how a [write](write) does in another. A lease that is dropped instead of
-//! finished, because a thread of the method died, ends as a failed transfer: no frame stays busy for ever, no write is taken for done.
+//! The frames of an [operation](crate::io::operation) are its *lease*: the pins that keep them, and their bytes, which the device
+//! may touch. How a [read] begins and ends is in one file, and how a [write](write) does in another. If a lease is dropped instead
+//! of finished, because a thread of the method died, it ends as a failed transfer: no frame stays busy for ever, and no write
+//! counts as done.
 
 pub(crate) mod read;
 #[cfg(test)]
@@ -65,7 +66,7 @@ impl Lease for PageLease {
         }
     }
 
-    /// Writes are sorted and combined before they come: what a run of copies could be joined to is part of it already.
+    /// Writes are sorted and combined before they come: a run of copies has all the neighbours that it could be joined to.
     fn can_join(&self, next: &Self) -> bool {
         matches!((self, next), (Self::Read(lease), Self::Read(next)) if lease.can_append(next))
     }
@@ -88,7 +89,7 @@ impl Lease for PageLease {
     }
 }
 
-/// The buffer of `len` bytes at `offset` in the pool's arena.
+/// Returns the buffer of `len` bytes at `offset` in the pool's arena.
 fn buffer_at(frames: &Frames, offset: usize, len: usize) -> IoBuf {
     IoBuf {
         ptr: frames.arena().at(offset),
@@ -97,7 +98,7 @@ fn buffer_at(frames: &Frames, offset: usize, len: usize) -> IoBuf {
     }
 }
 
-/// What a dropped lease reports.
+/// Returns the error that a dropped lease reports.
 fn abandoned() -> io::Error {
     io::Error::other("the transfer was given up: a thread of the I/O method ended before it did")
 }

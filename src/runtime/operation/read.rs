@@ -33,17 +33,17 @@ use crate::{
 #[derive(Copy, Clone, Debug)]
 pub(crate) struct ReadMode {
     pub(crate) urgency: Urgency,
-    /// The most pages of an operation, whatever it meets in a queue.
+    /// The most pages of an operation, also after a join in a queue.
     pub(crate) most: usize,
     /// Whether a codec must look at the pages before any caller does.
     pub(crate) to_verify: bool,
 }
 
-/// Says that pages were mapped, before their file is looked at once more: one for all that were mapped together.
+/// Proves that pages were mapped before their file is checked once more: one for all that were mapped together.
 ///
-/// A truncation publishes the new end and then [looks for frames](crate::files::drop_pages::vacate_file), a close publishes that the file is
-/// closed and then looks for frames; here the frame is mapped first and then the file looked at. The fences make one of the two
-/// see the other.
+/// A truncation publishes the new end and then [looks for frames](crate::files::drop_pages::vacate_file). A close publishes that
+/// the file is closed and then looks for frames. Here the frame is mapped first and then the file checked. The fences make one of
+/// the two see the other.
 #[derive(Copy, Clone)]
 pub(crate) struct MappedBefore(());
 
@@ -54,7 +54,7 @@ impl MappedBefore {
     }
 }
 
-/// Begins the read of a page that was mapped before, unless its block or its file went away meanwhile. Neighbours can be
+/// Begins the read of a page that was mapped before, unless its block or its file was removed meanwhile. Neighbours can be
 /// [added](add), until it is listed and handed over.
 pub(crate) fn begin(
     operations: &Arc<PageOperations>,
@@ -72,7 +72,8 @@ pub(crate) fn begin(
     Ok(Operation::new(operations, Direction::Read, mode.urgency, file, offset, lease))
 }
 
-/// Begins the read of a page that was just mapped, likewise, as a part of `operation`: it is the neighbour in front or behind.
+/// Begins the read of a page that was just mapped, unless its block or its file was removed meanwhile, as a part of `operation`: it
+/// is the neighbour in front or behind.
 pub(crate) fn add(operation: &mut PageOperation, page: Pin, before: MappedBefore) -> Result<()> {
     let Transfer { file, offset, lease: PageLease::Read(lease), .. } = &mut **operation else {
         unreachable!("a page is added to a read");
@@ -93,7 +94,7 @@ pub(crate) fn add(operation: &mut PageOperation, page: Pin, before: MappedBefore
     Ok(())
 }
 
-/// Looks whether a page that was mapped is still wanted. Gives it back; else its read ends at once.
+/// Checks whether a page that was mapped is still wanted. Returns its pin if it is; else its read ends at once, with an error.
 pub(crate) fn check_mapped(pool: &Residency, file: &File, page: Pin, before: MappedBefore) -> Result<Pin> {
     match check(file, &page, before) {
         Ok(()) => Ok(page),
@@ -101,7 +102,7 @@ pub(crate) fn check_mapped(pool: &Residency, file: &File, page: Pin, before: Map
     }
 }
 
-/// Looks whether a page that was mapped is still to be read, and notes whether it has its LSN in its bytes.
+/// Checks whether a page that was mapped is still to be read, and notes whether it has its LSN in its bytes.
 fn check(file: &File, page: &Pin, _: MappedBefore) -> Result<()> {
     assert_waits(page.frame());
     if file.keeps_lsn {
@@ -119,9 +120,9 @@ fn end_at_once(pool: &Residency, page: Pin, error: Error) -> Error {
 
 /// Frames that are READING, for consecutive blocks of one file; each with the pin that belongs to the read.
 pub(crate) struct ReadLease {
-    /// Where a page is unmapped that does not come.
+    /// The pool in which a page that was not read is unmapped.
     pool: Arc<Residency>,
-    /// The page of the first frame; those of the others follow, as both ends of the read [look](Self::assert_intact).
+    /// The page of the first frame; those of the other frames follow it, as both ends of the read [check](Self::assert_intact).
     first: PageId,
     pins: Pins,
     to_verify: bool,
@@ -129,7 +130,7 @@ pub(crate) struct ReadLease {
 }
 
 impl ReadLease {
-    /// The lease for the first page.
+    /// Makes the lease for the first page.
     pub(super) fn new(pool: &Arc<Residency>, pin: Pin, mode: ReadMode) -> Self {
         let (first, mut pins) = (pin.frame().page(), Pins::new());
         pins.push(pin);
@@ -152,37 +153,37 @@ impl ReadLease {
         self.pages() * self.pins.frames().page_size().bytes()
     }
 
-    /// Whether the pages of `next`, which follow, can be added.
+    /// Returns whether the pages of `next`, which follow, can be added.
     pub(super) fn can_append(&self, next: &Self) -> bool {
         self.pages() + next.pages() <= self.most.min(next.most)
     }
 
-    /// Whether a caller waits for one of the pages.
+    /// Returns whether a caller waits for one of the pages.
     pub(super) fn is_awaited(&self) -> bool {
         self.pins.iter().any(|frame| frame.state.load().has_io_waiters())
     }
 
-    /// The page of this place.
+    /// Returns the page at this place.
     fn page(&self, index: usize) -> PageId {
         PageId::new(self.first.file, self.first.block.0 + index as u32)
     }
 
-    /// The last page.
+    /// Returns the last page.
     fn last(&self) -> PageId {
         self.page(self.pages() - 1)
     }
 
-    /// Where the page of this place goes.
+    /// Returns the buffer of the page at this place.
     pub(super) fn buffer(&self, index: usize) -> IoBuf {
         let index = if seeded!("neighbours_swapped") { self.pages() - 1 - index } else { index };
         buffer_of(self.pins.frames(), self.pins.frame_no(index))
     }
 
-    /// Ends every page's read. A page that came in part is completed with zeros, for there the file ends; a page of which
-    /// nothing came failed, for its block was within the file when the read was made.
+    /// Ends every page's read. A page of which a part was read is completed with zeros, for there the file ends. A page of which
+    /// nothing was read failed, for its block was within the file when the read was made.
     ///
-    /// A failed transfer of several pages says nothing about any one of them: whoever waits for one reads it alone, so that
-    /// one bad sector does not take good pages with it. Returns the error of a lone page.
+    /// A failed transfer of several pages tells nothing about any one of them. So a fetch that waits for one of them reads it
+    /// alone, and one bad sector does not make good pages fail. Returns the error of a lone page.
     pub(super) fn finish(&mut self, outcome: io::Result<usize>, wakers: &mut Wakers) -> Option<Error> {
         self.assert_intact(&outcome);
         let counters = &self.pins.frames().counters;
@@ -202,8 +203,8 @@ impl ReadLease {
         }
     }
 
-    /// Both ends of a lease: the frames still wait for the very pages that they were leased for, and no more came than there is
-    /// room for.
+    /// Checks, at both ends of a lease, that the frames still wait for the pages for which they were leased, and that no more was
+    /// read than there is room for.
     fn assert_intact(&self, outcome: &io::Result<usize>) {
         let came = outcome.as_ref().map_or(0, |&came| came);
         assert!(came <= self.bytes(), "more was read at {} than asked for", self.first);
@@ -225,7 +226,7 @@ impl ReadLease {
         self.end_each(end, wakers)
     }
 
-    /// Ends the read of each page as `outcome` says, given its place and its pin. Returns the last error.
+    /// Ends the read of each page with `outcome`, given its place and its pin. Returns the last error.
     fn end_each(
         &mut self,
         outcome: impl Fn(usize, &Pin) -> Result<()>,
@@ -255,7 +256,7 @@ fn failed(frames: &Frames, page: PageId, source: Arc<io::Error>) -> Error {
     Error::Io { op: IoOp::Read, page, path: frames.file_paths.of(page.file), source }
 }
 
-/// The frame waits for its page, so nobody else has its bytes.
+/// Checks that the frame waits for its page, so no thread uses its bytes.
 fn assert_waits(frame: Frame<'_>) {
     let state = frame.state.load();
     assert!(state.phase() == Phase::Reading, "{} is in a read, and does not say so: {state:?}", frame.page());
@@ -272,12 +273,13 @@ fn shrunk() -> io::Error {
     )
 }
 
-/// What lies behind the end of the file reads as zeros, never as what the frame held before.
+/// Zeros the bytes behind the end of the file, so that they never show what the frame held before.
 #[allow(unsafe_code)]
 fn zero_tail(buffer: IoBuf, arrived: usize) {
     let len = buffer.len as usize;
     debug_assert!(arrived <= len);
-    // Nearly always. To zero nothing is not free: it may be a store under an empty mask, which waits for the next page's bytes.
+    // Nearly always true. To zero nothing is not free: it may be a store under an empty mask, which waits for the next page's
+    // bytes.
     if arrived == len || seeded!("tail_not_zeroed") {
         return;
     }

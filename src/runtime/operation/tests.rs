@@ -1,6 +1,6 @@
 //! Leases over memory: a thread stands for the device, which touches the bytes by their addresses alone, as a ring does.
 //!
-//! For miri above all (`.ci/miri`), which sees whose the bytes are and whether anybody else touches them meanwhile.
+//! For miri above all (`.ci/miri`), which checks whose the bytes are and whether any other code touches them meanwhile.
 
 use std::{io, path::Path, slice, thread};
 
@@ -31,7 +31,7 @@ fn pool_of(frames: u32) -> Arc<Residency> {
     Arc::new(pool_with_copies(frames, 0))
 }
 
-/// The lease of a read of the first so many pages, and a pin on each.
+/// Makes the lease of a read of the first `pages` pages, and a pin on each.
 fn begin_read(pool: &Arc<Residency>, pages: u32) -> (ReadLease, Vec<Pin>) {
     let mut pins = Vec::new();
     let leases = (0..pages).map(|block| {
@@ -48,14 +48,14 @@ fn begin_read(pool: &Arc<Residency>, pages: u32) -> (ReadLease, Vec<Pin>) {
     (lease.unwrap(), pins)
 }
 
-/// Pages that were read, each full of its number.
+/// Reads pages, each full of its number.
 fn read(pool: &Arc<Residency>, pages: u32) -> Vec<Pin> {
     let (lease, pins) = begin_read(pool, pages);
     device_reads(PageLease::Read(lease), pages as usize * PAGE);
     pins
 }
 
-/// What a device does that reads so many bytes: each page is full of its number. The frames were used before.
+/// Does what a device does that reads this number of bytes: each page is full of its number. The frames were used before.
 fn device_reads(mut lease: PageLease, bytes: usize) {
     let mut left = bytes;
     for (block, buffer) in lease.buffers().enumerate() {
@@ -72,11 +72,12 @@ fn device_reads(mut lease: PageLease, bytes: usize) {
     lease.finish(Ok(bytes), &mut Wakers::new());
 }
 
-/// What a device finds that writes: the bytes in their order. They are looked at twice, with time for others in between.
+/// Returns what a device finds that writes: the bytes in their order. It looks at them twice, with time for other threads in
+/// between.
 fn device_writes(lease: &PageLease) -> Vec<u8> {
     let look = || {
         let pieces = lease.buffers().map(|buffer| {
-            // SAFETY: the buffer is the lease's until it is finished, and whoever changes the page does so elsewhere.
+            // SAFETY: the buffer is the lease's until it is finished, and a thread that changes the page does so elsewhere.
             #[allow(unsafe_code)]
             unsafe { slice::from_raw_parts(buffer.ptr.as_ptr(), buffer.len as usize) }.to_vec()
         });
@@ -88,7 +89,7 @@ fn device_writes(lease: &PageLease) -> Vec<u8> {
     before
 }
 
-/// Fills the page, as a guard lets its owner do.
+/// Fills the page, as the owner of a guard may.
 fn change(pin: &Pin, to: u8) {
     pin.latch(Latch::Exclusive);
     pin.make_own();
@@ -110,7 +111,7 @@ fn bytes(pin: &Pin) -> Vec<u8> {
     bytes
 }
 
-/// The lease of a write of these pages, as write-out makes it.
+/// Makes the lease of a write of these pages, as write-out does.
 fn begin_write(pins: &[Pin], mut run: WriteRun) -> (WriteLease, Arc<File>, Arc<BatchStatus>) {
     for pin in pins {
         let pin = pin.again().unwrap();

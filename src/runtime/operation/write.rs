@@ -1,4 +1,4 @@
-//! The lease of a write: pages on their way to disk, where they are or as copies.
+//! The lease of a write: pages that are being written to disk, in their frames or as copies.
 
 use std::{io, slice};
 
@@ -12,7 +12,7 @@ use crate::{
     sync::{Arc, batch_status::Outstanding, waking::Wakers},
 };
 
-/// Frames that are WRITING, for consecutive blocks of one file, each with a pin; and what the device finds.
+/// Frames that are WRITING, for consecutive blocks of one file, each with a pin; and the bytes that the device reads.
 pub(crate) struct WriteRun {
     pins: Pins,
     bytes: WriteSource,
@@ -26,12 +26,12 @@ enum WriteSource {
 }
 
 impl WriteRun {
-    /// A run of pages that are written where they are.
+    /// Makes a run of pages that are written from their frames.
     pub(crate) fn lent() -> Self {
         Self { pins: Pins::new(), bytes: WriteSource::Lent }
     }
 
-    /// A run of copies, as many as there is room for.
+    /// Makes a run of copies, as many as there is room for.
     pub(crate) fn copied(room: CopyRun) -> Self {
         Self { pins: Pins::new(), bytes: WriteSource::Copied(room) }
     }
@@ -40,13 +40,13 @@ impl WriteRun {
         self.pins.len()
     }
 
-    /// Whether there is no room for another copy.
+    /// Returns whether there is no room for another copy.
     pub(crate) fn is_full(&self) -> bool {
         matches!(&self.bytes, WriteSource::Copied(room) if room.pages() == self.pins.len())
     }
 
-    /// Begins the write of a page on which the caller holds a share latch, if it is still to be written: lends its bytes, or
-    /// copies them. Gives whether it did; then the page is to be [pushed](Self::push).
+    /// Begins the write of a page on which the caller holds a share latch, if it is still to be written: lends its bytes, or copies
+    /// them. Returns whether it did; then the caller must [push](Self::push) the page.
     #[must_use]
     pub(crate) fn begin(&mut self, pin: &Pin) -> bool {
         match &mut self.bytes {
@@ -66,7 +66,7 @@ impl WriteRun {
         self.pins.push(pin);
     }
 
-    /// Gives up a run that stayed empty.
+    /// Cancels a run that stayed empty.
     pub(crate) fn cancel(self, frames: &Frames) {
         debug_assert!(self.pins.is_empty());
         if let WriteSource::Copied(room) = self.bytes {
@@ -81,12 +81,12 @@ pub(crate) struct WriteLease {
     run: WriteRun,
     /// Taken when the lease ends.
     outstanding: Option<Outstanding>,
-    /// Where copies went first.
+    /// The copies in the doublewrite area.
     copies: Option<KeptCopies>,
 }
 
 impl WriteLease {
-    /// A run of one page at least.
+    /// Makes the lease of a run of at least one page.
     pub(crate) fn new(file: Arc<File>, mut run: WriteRun, outstanding: Outstanding) -> Self {
         if let WriteSource::Copied(room) = &mut run.bytes {
             run.pins.frames().copy_room.shrink(room, run.pins.len());
@@ -96,8 +96,8 @@ impl WriteLease {
         lease
     }
 
-    /// Both ends of a lease: the frames are being written, and have the consecutive pages of this file that they had when the
-    /// lease was made.
+    /// Checks, at both ends of a lease, that the frames are being written, and have the consecutive pages of this file that they
+    /// had when the lease was made.
     fn assert_intact(&self) {
         let first = self.first();
         assert_eq!(first.file, self.file.id, "a page was to be written to another file");
@@ -109,12 +109,12 @@ impl WriteLease {
         }
     }
 
-    /// The first page.
+    /// Returns the first page.
     pub(crate) fn first(&self) -> PageId {
         self.run.pins.page(0)
     }
 
-    /// Shows each copy, with its place in the request.
+    /// Calls `look` with each copy and its place in the request.
     pub(crate) fn for_each_copy(&mut self, mut look: impl FnMut(u32, &mut [u8])) {
         if let WriteSource::Copied(copies) = &mut self.run.bytes {
             let frames = self.run.pins.frames();
@@ -124,7 +124,7 @@ impl WriteLease {
         }
     }
 
-    /// The bytes that are written, buffer by buffer.
+    /// Returns the bytes that are written, buffer by buffer.
     pub(crate) fn pieces(&self) -> impl Iterator<Item = &[u8]> {
         (0..self.buffer_count()).map(|index| {
             let IoBuf { ptr, len, .. } = self.buffer(index);
@@ -138,7 +138,7 @@ impl WriteLease {
         })
     }
 
-    /// The pages have copies elsewhere, which are kept until this write is over.
+    /// Notes that the pages have copies elsewhere, which are kept until this write is over.
     pub(crate) fn keep(&mut self, copies: KeptCopies) {
         self.copies = Some(copies);
     }
@@ -148,7 +148,7 @@ impl WriteLease {
         self.end(Err(error), &mut Wakers::new());
     }
 
-    /// Whether a caller waits for one of the pages.
+    /// Returns whether a caller waits for one of the pages.
     pub(super) fn is_awaited(&self) -> bool {
         self.run.pins.iter().any(|frame| frame.state.load().has_io_waiters())
     }
@@ -157,7 +157,8 @@ impl WriteLease {
         self.run.pins.len() * self.run.pins.frames().page_size().bytes()
     }
 
-    /// Copies are one buffer, since they are one behind the other; pages where they are, one each.
+    /// Returns the number of buffers. Copies are one buffer, since they are one behind the other; pages in their frames are one
+    /// each.
     pub(super) fn buffer_count(&self) -> usize {
         match &self.run.bytes {
             WriteSource::Lent => self.run.pins.len(),
@@ -194,7 +195,7 @@ impl WriteLease {
         Error::Io { op: IoOp::Write, page: self.first(), path, source: source.into() }
     }
 
-    /// The `wakers` are called when all that belongs to this write is in order.
+    /// Ends the lease. The `wakers` are called when all parts of this write have ended.
     fn end(&mut self, outcome: Result<(), Error>, wakers: &mut Wakers) {
         let Some(outstanding) = self.outstanding.take() else { return };
         let WriteRun { pins, bytes } = &mut self.run;
