@@ -1,7 +1,7 @@
 //! Warming up: reading the pages that a pool had before a restart, as PostgreSQL's `autoprewarm` does.
 //!
 //! One read stream over the sorted pages of all files: so requests are as long as may be, and never more are held in advance
-//! than a stream may hold. When the pool ends nobody wants them any more, and the warm-up ends too.
+//! than a stream may hold. When the pool ends, so does the warm-up.
 
 use std::{collections::HashSet, sync::Arc};
 
