@@ -23,7 +23,7 @@ use crate::{
         extent::{self, Extended},
         remove,
     },
-    id::{FileId, PageId, PageSize},
+    id::{FileId, PageId},
     io::{doublewrite::DoubleWrite, file::open_options::OpenOptions},
     read::{
         fetch::Fetch,
@@ -95,12 +95,6 @@ impl BufferPool {
     /// What is behind the façade, for the rest of it, and for tests that go step by step.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
-    }
-
-    /// Returns the size of every page.
-    #[must_use]
-    pub fn page_size(&self) -> PageSize {
-        self.shared.config.page_size
     }
 
     // ---- files ------------------------------------------------------------------------------------------------------

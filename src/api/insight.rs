@@ -8,12 +8,18 @@ use crate::{
         snapshot::Stats,
         validate,
     },
-    id::PageId,
+    id::{PageId, PageSize},
     io::operation::table::InFlight,
 };
 
 /// # Insight
 impl BufferPool {
+    /// Returns the size of every page.
+    #[must_use]
+    pub fn page_size(&self) -> PageSize {
+        self.shared().config.page_size
+    }
+
     /// Returns the pool's [name](crate::Builder::name).
     #[must_use]
     pub fn name(&self) -> &str {
