@@ -74,6 +74,11 @@ impl FileTable {
         self.table.lock().files.len() <= 1
     }
 
+    /// The bytes that are taken by what is counted for each file.
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.table.lock().known().count() * size_of::<FileActivity>()
+    }
+
     /// Returns every file that may have to be synced, in the order in which they were opened.
     pub(crate) fn all(&self) -> Vec<Arc<File>> {
         let mut all: Vec<_> = self.table.lock().files.values().cloned().collect();
