@@ -126,7 +126,7 @@ impl DurableLsn {
     }
 
     /// Returns how many threads and tasks wait now.
-    #[cfg(test)]
+    #[cfg(all(test, not(loom)))]
     fn waiters(&self) -> usize {
         self.waiting.lock().wakers.len()
     }
