@@ -22,8 +22,9 @@ use crate::id::PageAddress;
 /// their files and in the doublewrite area are encrypted. The frames in memory are not, and neither is what the engine writes by
 /// itself, such as its log.
 ///
-/// The pool makes both calls without holding any of its locks, from several threads at once. They must not call the pool. A call
-/// that panics fails the operation ([`Error::Panicked`](crate::Error::Panicked)).
+/// The pool makes both calls from several threads at once. They must not call the pool, which may hold a lock: the size lock of a
+/// file while `seal` makes new pages for an extension, and the lock of the doublewrite area while `open` looks for torn pages. Most
+/// calls are made without a lock. A call that panics fails the operation ([`Error::Panicked`](crate::Error::Panicked)).
 ///
 /// # Examples
 /// Pages that are scrambled, and end in a checksum:

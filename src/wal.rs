@@ -22,7 +22,9 @@ use crate::id::Lsn;
 /// for one sync.
 ///
 /// The pool can keep the LSN of each page in the page: [`Builder::page_lsn`](crate::Builder::page_lsn). Then a page may need the
-/// log up to a record from before a restart, so a log must know from the start how far it is durable.
+/// log up to a record from before a restart, so a log must know from the start how far it is durable. Its positions must rise over
+/// all lives of the files. If a new log begins at 0, the pages have higher LSNs than its records, and redo skips records that were
+/// committed.
 pub trait Wal: Send + Sync + 'static {
     /// Returns the position up to which the log is durable: all records that [end](crate::LogRecord::end) there or before. The pool
     /// asks this first, so it should be cheap.
@@ -31,8 +33,11 @@ pub trait Wal: Send + Sync + 'static {
     /// Makes the log durable at least up to `up_to`, where a record [ends](crate::LogRecord::end), and returns how far it is
     /// durable now.
     ///
+    /// A position beyond the log's end must be an error. The log must not wait for it: no record may ever reach it. A page has such
+    /// an LSN if it is damaged, or from another log, or if a wrong position was stated.
+    ///
     /// # Errors
-    /// The failure of the log's own I/O. The pages then stay dirty, and the call that wanted them written returns
+    /// The failure of the log's own I/O, and a position beyond its end. The pages then stay dirty, and the call that wanted them written returns
     /// [`Error::Wal`](crate::Error::Wal).
     fn flush(&self, up_to: Lsn) -> io::Result<Lsn>;
 }

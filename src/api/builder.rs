@@ -180,7 +180,8 @@ impl Builder {
     }
 
     /// Sets where pages keep their LSN, so that the pool reads it with the page, and writes there what
-    /// [`set_lsn`](crate::PageWrite::set_lsn) states. Default: nowhere.
+    /// [`set_lsn`](crate::PageWrite::set_lsn) states. Default: nowhere. The log's positions must then
+    /// [rise](crate::PageLsn#positions-rise-over-all-lives-of-the-files) over all lives of the files.
     pub fn page_lsn(mut self, place: PageLsn) -> Self {
         self.page_lsn = Some(place);
         self

@@ -34,7 +34,8 @@ use crate::{
 /// # Operations for tasks
 impl BufferPool {
     /// Opens a file as [`open_file`](Self::open_file) does, without blocking the task that awaits it: a job thread opens it.
-    /// Nothing begins before the future is polled. At most three files of a folder are being opened so at once.
+    /// Nothing begins before the future is polled. At most three jobs open files of one folder at once. If 1,024 jobs wait for a
+    /// thread already, or the system gives no thread, the thread that polls opens the file.
     ///
     /// If the future is dropped after it was polled, the opening continues, and leaves the file open. To open that file again is
     /// [`Error::AlreadyOpen`](crate::Error::AlreadyOpen), which has its id.

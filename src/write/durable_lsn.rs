@@ -89,6 +89,10 @@ use crate::{
 ///     }
 ///
 ///     fn flush(&self, up_to: Lsn) -> io::Result<Lsn> {
+///         // No record ends there, so none would end the wait.
+///         if up_to.0 > self.0.tail.lock().unwrap().1 {
+///             return Err(io::Error::other("a page is ahead of the log"));
+///         }
 ///         let _ = self.0.work.send(());
 ///         self.0.durable.reached(up_to).wait()
 ///     }
@@ -97,7 +101,9 @@ use crate::{
 /// let log = Log::start(Vec::new());
 /// let record = log.append(b"a change");
 /// assert_eq!(pollster::block_on(log.commit(record)).unwrap(), Lsn(8));
-/// assert_eq!(LogFirst(log).flush(Lsn(8)).unwrap(), Lsn(8));
+/// let log = LogFirst(log);
+/// assert_eq!(log.flush(Lsn(8)).unwrap(), Lsn(8));
+/// assert!(log.flush(Lsn(9)).is_err());
 /// ```
 pub struct DurableLsn {
     durable: AtomicU64,

@@ -16,6 +16,11 @@ use crate::id::Lsn;
 /// bytes are zero has no LSN ([`Lsn::UNLOGGED`]), for example a page of zeros. A page for which no record was ever stated stays
 /// so.
 ///
+/// # Positions rise over all lives of the files
+/// An LSN in a page stays there when the log is deleted. So a new log for the same files must begin at or above the end of the old
+/// one. If it begins at 0, the pages have higher LSNs than its records: redo skips records that were committed, and the pool asks
+/// the log for [positions beyond its end](crate::Wal::flush).
+///
 /// # Examples
 /// ```
 /// # use std::num::NonZeroU32;
