@@ -80,7 +80,7 @@ async fn on_a_real_file() -> Result<()> {
             .create(true)
             .truncate(false)
             .open(format!("{path}.log"))?;
-        Store::open(builder(), Box::new(log), path, true)
+        Store::open(builder(), log, path, true)
     };
     let (store, told) = (Arc::new(open()?), Told::default());
     let begun = std::time::Instant::now();
@@ -95,7 +95,7 @@ async fn on_a_real_file() -> Result<()> {
 async fn cut_power(seed: u64, operation: u64, with_images: bool) -> Result<bool> {
     let open = |disk: &SimDisk| {
         let builder = builder().io_method(IoMethod::worker()).disk(disk.clone());
-        Store::open(builder, Box::new(disk.file("log")), "pages", with_images)
+        Store::open(builder, disk.file("log"), "pages", with_images)
     };
     let (disk, told) = (SimDisk::with_seed(seed), Told::default());
     disk.cut_power_during(operation);

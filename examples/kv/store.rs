@@ -1,16 +1,17 @@
 //! A hash table: buckets of one page, each with a chain of further pages where it overflows.
 
 use std::{
+    collections::HashMap,
     num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use ringpool::{
-    BufferPool, Builder, CheckpointOptions, Crc32c, FileId, OpenOptions, OwnedPageWrite, PageId, PageLsn,
-    Shutdown, options::UnloggedChanges,
+    BufferPool, Builder, CheckpointOptions, Crc32c, FileId, Lsn, OpenOptions, OwnedPageWrite, PageId,
+    PageLsn, Shutdown, options::UnloggedChanges,
 };
 
-use crate::log::{Log, LogFile, LogFirst};
+use crate::log::{Log, LogFile, LogFirst, Redo};
 
 pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error + Send + Sync>>;
 
@@ -42,25 +43,25 @@ enum Place {
 
 impl Store {
     /// Opens the table, and does again what the log has and the pages may not have.
-    pub(crate) fn open(
-        builder: Builder,
-        log: Box<dyn LogFile>,
-        path: &str,
-        with_images: bool,
-    ) -> Result<Self> {
-        let (log, records) = Log::open(log)?;
+    pub(crate) fn open(builder: Builder, log: impl LogFile, path: &str, with_images: bool) -> Result<Self> {
+        let (log, records) = Log::open(Box::new(log))?;
         let builder = builder.page_size(PAGE as u32).codec(Crc32c).page_lsn(PageLsn::at(0));
         let builder = builder.wal(LogFirst(Arc::clone(&log))).unlogged_changes(UnloggedChanges::Refuse);
         let pool = builder.build()?;
         let options = OpenOptions::new().create(true).tag(1).sparse(true).initial_blocks(BUCKETS);
         let file = pool.open_file(path, options)?;
-        for redo in records {
+        let is_image = |redo: &Redo| redo.body.len() == PAGE;
+        let images = records.iter().enumerate().filter(|(_, redo)| is_image(redo));
+        let images: HashMap<u32, usize> = images.map(|(at, redo)| (redo.block, at)).collect();
+        // What a page's image is behind of is in it. The page itself may be torn until then.
+        let is_in_image = |at, redo: &Redo| images.get(&redo.block).is_some_and(|&image| at < image);
+        for (_, redo) in records.iter().enumerate().filter(|&(at, redo)| !is_in_image(at, redo)) {
             let page = PageId::new(file, redo.block);
             let missing = (redo.block + 1).saturating_sub(pool.blocks(file)?);
             if let Some(missing) = NonZeroU32::new(missing) {
                 pool.extend(file, missing).wait()?;
             }
-            if redo.body.len() == PAGE {
+            if is_image(redo) {
                 // What the page is now does not matter: it may be torn, and its checksum wrong.
                 let mut page = pool.overwrite(page).wait()?;
                 page.copy_from_slice(&redo.body);
@@ -77,7 +78,7 @@ impl Store {
     }
 
     /// Puts a value. It survives a crash once the log is durable up to the position that is returned.
-    pub(crate) async fn put(&self, key: u64, value: u64) -> Result<ringpool::Lsn> {
+    pub(crate) async fn put(&self, key: u64, value: u64) -> Result<Lsn> {
         let (mut block, mut spare) = (bucket(key), None);
         let end = loop {
             let mut page = self.pool.write(self.page(block)).await?;
@@ -129,8 +130,7 @@ impl Store {
 
     pub(crate) async fn close(self) -> Result<()> {
         self.checkpoint().await?;
-        self.pool.shutdown_async(Shutdown::Flush).await?;
-        Ok(())
+        Ok(self.pool.shutdown_async(Shutdown::Flush).await.map(drop)?)
     }
 
     async fn new_page(&self) -> Result<u32> {
@@ -142,17 +142,17 @@ impl Store {
     }
 
     /// Changes a page, and logs the change.
-    fn change(&self, page: &mut OwnedPageWrite, change: &[u8]) -> ringpool::Lsn {
-        let (block, last) = (page.id().block.0, page.lsn());
+    fn change(&self, page: &mut OwnedPageWrite, change: &[u8]) -> Lsn {
+        // A page without entries is a new one, and logged whole.
+        let last = if count_of(page) == 0 { Lsn::UNLOGGED } else { page.lsn() };
+        let block = page.id().block.0;
         apply(page, change);
-        let bytes = &page[..];
-        let (record, is_image) = self
-            .log
-            .append(block, last, |is_first| if is_first && self.with_images { bytes } else { change });
-        if is_image && self.with_images {
-            page.set_image_lsn(record);
-        } else {
-            page.set_lsn(record);
+        let image = if self.with_images { &page[..] } else { change };
+        let (record, is_first) =
+            self.log.append(block, last, |is_first| if is_first { image } else { change });
+        match is_first && self.with_images {
+            true => page.set_image_lsn(record),
+            false => page.set_lsn(record),
         }
         record.end
     }
