@@ -17,7 +17,7 @@ use crate::{
         frame::waiters::{Ticket, want::Want},
         page::PinnedPage,
     },
-    error::{Error, Result},
+    error::Result,
     read::{
         miss::Miss,
         outcome::{self, ReadOutcome},
@@ -165,9 +165,11 @@ impl Coming {
             match miss.step(drive, waker) {
                 Poll::Pending => next += 1,
                 Poll::Ready(outcome) => {
-                    arrived.push_back((*at, outcome));
                     self.group.patience = miss.patience_left();
-                    self.group.note_taken();
+                    if outcome.is_ok() {
+                        self.group.note_taken();
+                    }
+                    arrived.push_back((*at, outcome));
                     self.alone.remove(next);
                     return;
                 }
@@ -175,9 +177,8 @@ impl Coming {
         }
     }
 
-    /// Looks at each open page, and gets in line for the end of each read that is under way.
+    /// Looks at each open page, when none is known to have arrived. Gets in line for the end of each read that is under way.
     fn collect(&mut self, arrived: &mut VecDeque<Arrival>, waker: &Waker) {
-        let already = arrived.len();
         let Group { shared, pins, .. } = &mut self.group;
         let mut kept = false;
         self.open.retain_mut(|(at, wait)| {
@@ -197,7 +198,10 @@ impl Coming {
                     *wait = None;
                 }
                 let arrival = match outcome::look(shared, pin) {
-                    Ok(ReadOutcome::Here) => slot.take().map(PinnedPage::new).ok_or(Error::ShutDown),
+                    Ok(ReadOutcome::Here) => {
+                        let Some(pin) = slot.take() else { return true };
+                        Ok(PinnedPage::new(pin))
+                    }
                     Ok(ReadOutcome::Reading) => {
                         *wait = waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
                         if wait.is_some() {
@@ -219,7 +223,7 @@ impl Coming {
                 return false;
             }
         });
-        let here = arrived.iter().skip(already).filter(|(_, page)| page.is_ok());
+        let here = arrived.iter().filter(|(_, page)| page.is_ok());
         self.group.note_arrival(here.map(|&(at, _)| at));
     }
 

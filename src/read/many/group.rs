@@ -186,11 +186,7 @@ impl Group {
 
     /// Pins what is here, anew.
     fn look_up(&mut self) {
-        let Self { shared, pages, pins, .. } = self;
-        pins.clear();
-        shared.pool.lookup_each(pages, |lookup| {
-            pins.push(if let Lookup::Pinned(pin) = lookup { Some(pin) } else { None });
-        });
+        self.pins = look_up(&self.shared, &self.pages);
     }
 
     /// Starts the reads of the missing pages, as far as that needs no wait. If a single page is all that there is to wait for, the
@@ -247,6 +243,15 @@ impl Drop for Group {
         self.pins.clear();
         self.leave(false);
     }
+}
+
+/// Pins those of the pages that are resident or being read, side by side.
+pub(super) fn look_up(shared: &Shared, pages: &[PageId]) -> Vec<Option<Pin>> {
+    let mut pins = Vec::with_capacity(pages.len());
+    shared.pool.lookup_each(pages, |lookup| {
+        pins.push(if let Lookup::Pinned(pin) = lookup { Some(pin) } else { None });
+    });
+    pins
 }
 
 /// Checks that there are enough frames to pin all of the pages.

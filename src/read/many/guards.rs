@@ -2,7 +2,8 @@
 //!
 //! Latches are taken without waiting while others are held: where one cannot be had, all are released, and the call waits for that
 //! one alone before it tries the others again. So it takes part in no deadlock, whatever the order in which writers latch
-//! the same pages. The price: it needs a moment at which all of them can be had, and writers that always have one of them keep it waiting. A page that stands in the list more than once is latched as often, past the line in which a writer may wait by then.
+//! the same pages. The price: it needs a moment at which all of them can be had, and writers that always have one of them keep it
+//! waiting. A page that stands in the list more than once is latched as often, past the line in which a writer may wait by then.
 
 use std::{
     fmt, mem,

@@ -16,7 +16,7 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use self::group::{Group, check_count};
+use self::group::{Group, check_count, look_up};
 pub use self::{
     arrivals::{Arrivals, NextArrival},
     guards::ReadMany,
@@ -27,7 +27,6 @@ use crate::{
             pin::Pin,
             waiters::{Ticket, want::Want},
         },
-        lookup::Lookup,
         page::PinnedPage,
     },
     error::{Error, Result},
@@ -69,10 +68,7 @@ impl FetchMany {
         if let Err(error) = check_count(shared, pages) {
             return Self { stage: ManyStage::Refused(error, pages.len()) };
         }
-        let mut pins = Vec::with_capacity(pages.len());
-        shared.pool.lookup_each(pages, |lookup| {
-            pins.push(if let Lookup::Pinned(pin) = lookup { Some(pin) } else { None });
-        });
+        let pins = look_up(shared, pages);
         let here = count_hits(shared, pages, &pins);
         let stage = if here == pages.len() {
             // In the memory that they have: an option of a pin is as large as a page.
