@@ -93,20 +93,29 @@ pub(crate) fn free_id(next: u32, taken: u64) -> Option<FileId> {
 
 #[cfg(test)]
 mod tests {
+    use std::{sync::Barrier, thread};
+
     use super::*;
 
     #[test]
-    fn no_hit_is_lost_however_many_threads_come_and_go() {
-        let hits = Hits::new();
+    fn no_hit_is_lost_however_many_threads_there_are_at_once() {
+        const HITS: u64 = 20_000;
+        let threads = CELLS as u32 + 20;
+        let (hits, all_are_there) = (Hits::new(), Barrier::new(threads as usize));
         for _ in 0..2 {
-            std::thread::scope(|scope| {
-                for thread in 0..CELLS as u32 + 20 {
-                    let hits = &hits;
-                    scope.spawn(move || (0..1000).for_each(|_| hits.add(FileId(thread % 2), 1)));
+            thread::scope(|scope| {
+                for thread in 0..threads {
+                    let (hits, all_are_there) = (&hits, &all_are_there);
+                    // Those that have no row share one.
+                    scope.spawn(move || {
+                        thread_index::current();
+                        all_are_there.wait();
+                        (0..HITS).for_each(|_| hits.add(FileId(thread % 2), 1));
+                    });
                 }
             });
         }
-        let half = (CELLS as u64 + 20) * 1000;
+        let half = u64::from(threads) * HITS;
         let of = |file| hits.at_place_of(FileId(file));
         assert_eq!((of(0), of(1), of(2), hits.all()), (half, half, 0, 2 * half));
     }
