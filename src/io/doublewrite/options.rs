@@ -1,14 +1,44 @@
 //! What can be done against torn pages.
 
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf, str::FromStr};
 
-use crate::io::options::Fallback;
+use crate::{error::ConfigError, io::options::Fallback};
 
 /// What is done against torn pages. A power cut in the middle of a write may leave some sectors of a page old and others new.
 ///
 /// An engine whose log holds the whole image of a page at its first change after a checkpoint, as PostgreSQL's does, needs
 /// nothing: redo [overwrites](crate::BufferPool::overwrite) the page, without reading what is torn. A checksum only finds a torn
 /// page; what is chosen here puts it right.
+///
+/// # Examples
+/// ```
+/// use ringpool::{BufferPool, OpenOptions, options::{DoubleWriteArea, TornPages}};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let folder = folder.path();
+/// let area = DoubleWriteArea::new(folder.join("area")).bytes(8 << 20);
+/// let pool = BufferPool::builder().frames(16).torn_pages(TornPages::DoubleWrite(area)).build()?;
+/// let file = pool.open_file(folder.join("table"), OpenOptions::new().create(true).tag(7))?;
+///
+/// // After a crash, when all files are open: what the area still has is of files that were removed.
+/// for tag in pool.torn_page_tags() {
+///     pool.give_up_torn_pages(tag)?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// As text: `unprotected`, `atomic`, `doublewrite` and `atomic_or_doublewrite`, the last two with the area. Its path comes last, and is
+/// the rest of the text, commas and spaces included:
+///
+/// ```
+/// use ringpool::options::{DoubleWriteArea, TornPages};
+///
+/// let area = DoubleWriteArea::new("/data/area");
+/// assert_eq!("doublewrite:path=/data/area".parse(), Ok(TornPages::DoubleWrite(area.clone())));
+/// let large = TornPages::AtomicOrDoubleWrite(area.bytes(64 << 20));
+/// assert_eq!(large.to_string(), "atomic_or_doublewrite:bytes=67108864,path=/data/area");
+/// assert_eq!("unprotected".parse(), Ok(TornPages::Unprotected));
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TornPages {
@@ -28,7 +58,6 @@ pub enum TornPages {
     /// that cannot be written has the same effect. Meanwhile each opening, closing and cut of a file with copies there adds a
     /// page to the area, with no bound. These pages are used again once the file does not need its copies any more, and cut off
     /// at the end of the pool.
-    /// file does not need its copies any more, and cut off at the end of the pool.
     ///
     /// A sync of the area that fails is final, as that of a file is: it may have lost copies that it was asked to keep. From then on every
     /// write of a page that needs a copy, and the opening, cutting and closing of a file that has copies, fails with
@@ -86,6 +115,39 @@ impl TornPages {
     }
 }
 
+impl fmt::Display for TornPages {
+    /// Writes it as it is [read](FromStr), except for a path that is no Unicode: that one cannot be read back.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&match self {
+            Self::Unprotected => "unprotected".to_owned(),
+            Self::DoubleWrite(area) => format!("doublewrite:{}", area.settings()),
+            Self::Atomic => "atomic".to_owned(),
+            Self::AtomicOrDoubleWrite(area) => format!("atomic_or_doublewrite:{}", area.settings()),
+        })
+    }
+}
+
+impl FromStr for TornPages {
+    type Err = ConfigError;
+
+    /// Reads what [`Display`](fmt::Display) writes, whatever the case of its letters before the path.
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        let (name, settings) = text.split_once(':').unwrap_or((text, ""));
+        let chosen = match name.trim().to_ascii_lowercase().as_str() {
+            "unprotected" if settings.is_empty() => Some(Self::Unprotected),
+            "atomic" if settings.is_empty() => Some(Self::Atomic),
+            "doublewrite" => DoubleWriteArea::read(settings).map(Self::DoubleWrite),
+            "atomic_or_doublewrite" => DoubleWriteArea::read(settings).map(Self::AtomicOrDoubleWrite),
+            _ => None,
+        };
+        chosen.ok_or_else(|| {
+            let understood = "choose unprotected, atomic, or doublewrite or atomic_or_doublewrite with the area: \
+                 doublewrite:path=P, or doublewrite:bytes=N,path=P";
+            ConfigError::new("torn_pages", text, understood)
+        })
+    }
+}
+
 /// The file in which copies of pages go first. See [`TornPages`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -104,16 +166,95 @@ pub struct DoubleWriteArea {
 }
 
 impl DoubleWriteArea {
-    /// Makes an area of 32 MiB.
+    const DEFAULT_BYTES: usize = 32 << 20;
+
+    /// Makes an area of 32 MiB. Example: [`TornPages`].
     #[must_use]
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), bytes: 32 << 20 }
+        Self { path: path.into(), bytes: Self::DEFAULT_BYTES }
     }
 
-    /// Sets the size of the area, in bytes.
+    /// Sets the size of the area, in bytes. Example: [`TornPages`].
     #[must_use]
     pub fn bytes(mut self, bytes: usize) -> Self {
         self.bytes = bytes;
         self
+    }
+
+    /// Returns it as text; the size only if it differs from the default.
+    fn settings(&self) -> String {
+        let path = self.path.display();
+        match self.bytes {
+            Self::DEFAULT_BYTES => format!("path={path}"),
+            bytes => format!("bytes={bytes},path={path}"),
+        }
+    }
+
+    /// Reads it from text; `None` where a setting is unknown or has a wrong value, or there is no path.
+    fn read(settings: &str) -> Option<Self> {
+        let (name, value) = settings.split_once('=')?;
+        match name.trim().to_ascii_lowercase().as_str() {
+            "path" if !value.is_empty() => Some(Self::new(value)),
+            "bytes" => {
+                let (bytes, path) = value.split_once(',')?;
+                let (name, path) = path.split_once('=')?;
+                let is_path = name.trim().eq_ignore_ascii_case("path") && !path.is_empty();
+                is_path.then_some(Self::new(path).bytes(bytes.trim().parse().ok()?))
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn protection() -> impl Strategy<Value = TornPages> {
+        let area =
+            ("[a-zA-Z/ ,:=ä]{1,20}", prop_oneof![Just(DoubleWriteArea::DEFAULT_BYTES), any::<usize>()]);
+        let area = area.prop_map(|(path, bytes)| DoubleWriteArea::new(path).bytes(bytes));
+        prop_oneof![
+            Just(TornPages::Unprotected),
+            Just(TornPages::Atomic),
+            area.clone().prop_map(TornPages::DoubleWrite),
+            area.prop_map(TornPages::AtomicOrDoubleWrite),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_protection_is_read_as_it_is_written(protection in protection()) {
+            prop_assert_eq!(protection.to_string().parse(), Ok(protection));
+        }
+    }
+
+    #[test]
+    fn letters_before_the_path_may_be_of_either_case_and_the_path_is_kept() {
+        let read = "DoubleWrite:Bytes=1024, PATH=/Data,1".parse();
+        assert_eq!(read, Ok(TornPages::DoubleWrite(DoubleWriteArea::new("/Data,1").bytes(1024))));
+    }
+
+    #[test]
+    fn a_text_that_is_no_protection_is_refused_with_all_that_are() {
+        for text in [
+            "",
+            "doublewrite",
+            "doublewrite:",
+            "doublewrite:path=",
+            "doublewrite:bytes=1",
+            "doublewrite:bytes=x,path=p",
+            "doublewrite:bytes=1,path=",
+            "doublewrite:bytes=1,bytes=2,path=p",
+            "atomic:path=p",
+            "unprotected:1",
+            "double",
+        ] {
+            let refused = text.parse::<TornPages>().unwrap_err();
+            assert_eq!((refused.option(), refused.value()), ("torn_pages", Some(text)));
+            assert!(refused.advice().starts_with("choose unprotected, atomic, or doublewrite"), "{refused}");
+        }
     }
 }
