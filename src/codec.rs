@@ -58,12 +58,16 @@ use crate::id::PageAddress;
 /// assert_eq!(page[0], 0x54);
 /// Scrambled.open(at, &mut page).unwrap();
 /// assert_eq!(page[0], 1);
+///
+/// let pool = ringpool::BufferPool::builder().frames(16).codec(Scrambled).build().unwrap();
 /// # }
 /// ```
 pub trait PageCodec: Send + Sync + 'static {
     /// Seals a copy of the page for the disk. The page in its frame stays as it is.
     ///
     /// Each write of a page seals it anew. Pages that are [added](crate::BufferPool::extend) to a file are sealed too, as pages of zeros.
+    ///
+    /// Example: [`PageCodec`].
     fn seal(&self, at: PageAddress, page: &mut [u8]);
 
     /// Verifies a page that was just read, and changes its bytes in place into those that were sealed. The thread that wants the
@@ -71,6 +75,8 @@ pub trait PageCodec: Send + Sync + 'static {
     ///
     /// A page of zeros was never sealed, or is lost: a codec should refuse it. Open files that have such pages with
     /// [`OpenOptions::sparse`](crate::OpenOptions::sparse); then the pool does not ask the codec about a page of zeros.
+    ///
+    /// Example: [`PageCodec`].
     ///
     /// # Errors
     /// Why this page cannot be trusted; becomes [`Error::Corrupt`](crate::Error::Corrupt). The pool shows its bytes, changed or

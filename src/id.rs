@@ -14,7 +14,7 @@ use crate::error::{ConfigError, Result};
 pub struct FileId(pub(crate) u32);
 
 impl FileId {
-    /// Returns the number inside, for logs and for an engine's own tables.
+    /// Returns the number inside, for logs and for an engine's own tables. Example: [`PageId`].
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0
@@ -46,6 +46,16 @@ pub struct FilePages<I> {
 
 impl<I> FilePages<I> {
     /// Returns the iterator of the blocks, to tell it which blocks are wanted next.
+    ///
+    /// # Examples
+    /// ```
+    /// # fn of(file: ringpool::FileId) {
+    /// // A queue of blocks, to which those are added that turn out to be wanted.
+    /// let mut pages = file.pages(vec![3_u32, 1].into_iter());
+    /// assert_eq!(pages.blocks_mut().len(), 2);
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn blocks_mut(&mut self) -> &mut I {
         &mut self.blocks
     }
@@ -76,11 +86,18 @@ impl fmt::Display for FileId {
 }
 
 /// The number of a block in its file: block `n` starts at byte `n * page_size`.
+///
+/// ```
+/// use ringpool::BlockNo;
+/// assert_eq!(BlockNo(7).next(), Some(BlockNo(8)));
+/// assert_eq!(BlockNo(u32::MAX).next(), None);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BlockNo(pub u32);
 
 impl BlockNo {
-    /// Returns the block that follows, or `None` at the end of the number space.
+    /// Returns the block that follows, or `None` at the end of the number space. Example: [`BlockNo`].
     #[must_use]
     pub const fn next(self) -> Option<Self> {
         match self.0.checked_add(1) {
@@ -105,6 +122,16 @@ impl fmt::Display for BlockNo {
 /// A page: a block of a file. PostgreSQL calls it a buffer tag.
 ///
 /// Ordered by file, then block, which is the order in which write-out sorts.
+///
+/// ```
+/// # use ringpool::{BlockNo, PageId};
+/// # fn of(file: ringpool::FileId) {
+/// let page = PageId::new(file, 7);
+/// assert_eq!(page, PageId { file, block: BlockNo(7) });
+/// assert_eq!(page.to_string(), format!("block 7 of file {}", file.get()));
+/// # }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PageId {
     /// The file.
@@ -114,7 +141,7 @@ pub struct PageId {
 }
 
 impl PageId {
-    /// Makes the id of the page of `file` at `block`.
+    /// Makes the id of the page of `file` at `block`. Example: [`PageId`].
     #[must_use]
     #[inline]
     pub fn new(file: FileId, block: impl Into<BlockNo>) -> Self {
@@ -232,7 +259,7 @@ impl PageSize {
     /// The default, 8 KiB.
     pub const DEFAULT: Self = Self(8192);
 
-    /// Checks that `bytes` is a power of two from 512 to 65536.
+    /// Checks that `bytes` is a power of two from 512 to 65536. Example: [`PageSize`].
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) that names the allowed sizes.
@@ -250,7 +277,7 @@ impl PageSize {
         ConfigError::new("page_size", given, advice)
     }
 
-    /// Returns the size in bytes.
+    /// Returns the size in bytes. Example: [`PageSize`].
     #[must_use]
     #[inline]
     pub const fn bytes(self) -> usize {
@@ -319,7 +346,7 @@ pub struct PageAddress {
 }
 
 impl PageAddress {
-    /// Makes the address of the page at `block` of the file with this tag.
+    /// Makes the address of the page at `block` of the file with this tag. Example: [`PageCodec`](crate::PageCodec).
     #[must_use]
     pub fn new(tag: u64, block: impl Into<BlockNo>) -> Self {
         Self { tag, block: block.into() }

@@ -25,9 +25,57 @@ use crate::id::Lsn;
 /// log up to a record from before a restart, so a log must know from the start how far it is durable. Its positions must rise over
 /// all lives of the files. If a new log begins at 0, the pages have higher LSNs than its records, and redo skips records that were
 /// committed.
+///
+/// # Examples
+/// ```
+/// use std::{io, sync::{Arc, Mutex}};
+/// use ringpool::{BufferPool, Lsn, OpenOptions, PageId, Wal, options::UnloggedChanges};
+///
+/// /// A log in memory: the end of what was appended, and of what is durable.
+/// #[derive(Clone, Default)]
+/// struct Log(Arc<Mutex<(u64, u64)>>);
+///
+/// impl Wal for Log {
+///     fn flushed_lsn(&self) -> Lsn {
+///         Lsn(self.0.lock().unwrap().1)
+///     }
+///
+///     fn flush(&self, up_to: Lsn) -> io::Result<Lsn> {
+///         let mut log = self.0.lock().unwrap();
+///         if up_to.0 > log.0 {
+///             return Err(io::Error::other("a page is ahead of the log"));
+///         }
+///         log.1 = log.0; // Here the records are written, and their file synced.
+///         Ok(Lsn(log.1))
+///     }
+/// }
+///
+/// let log = Log::default();
+/// let refuse = UnloggedChanges::Refuse;
+/// let pool = BufferPool::builder().frames(16).wal(log.clone()).unlogged_changes(refuse).build()?;
+/// # let folder = tempfile::tempdir()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(2))?;
+///
+/// // A change: the record is appended with the guard in hand.
+/// let page = PageId::new(file, 0);
+/// let mut guard = pool.write(page).wait()?;
+/// guard[0] = 1;
+/// log.0.lock().unwrap().0 = 40;
+/// guard.set_lsn(Lsn(0)..Lsn(40));
+/// drop(guard);
+///
+/// // The page is not written before the log is.
+/// pool.flush(page).wait()?;
+/// assert_eq!(log.flushed_lsn(), Lsn(40));
+///
+/// // A change without a record.
+/// pool.write(page).wait()?[0] = 2;
+/// assert!(pool.flush(page).wait().is_err());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub trait Wal: Send + Sync + 'static {
     /// Returns the position up to which the log is durable: all records that [end](crate::LogRecord::end) there or before. The pool
-    /// asks this first, so it should be cheap.
+    /// asks this first, so it should be cheap. Example: [`Wal`].
     fn flushed_lsn(&self) -> Lsn;
 
     /// Makes the log durable at least up to `up_to`, where a record [ends](crate::LogRecord::end), and returns how far it is
@@ -35,6 +83,8 @@ pub trait Wal: Send + Sync + 'static {
     ///
     /// A position beyond the log's end must be an error. The log must not wait for it: no record may ever reach it. A page has such
     /// an LSN if it is damaged, or from another log, or if a wrong position was stated.
+    ///
+    /// Example: [`Wal`].
     ///
     /// # Errors
     /// The failure of the log's own I/O, and a position beyond its end. The pages then stay dirty, and the call that wanted them written returns

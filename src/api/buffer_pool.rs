@@ -2,8 +2,6 @@
 
 use std::{
     fmt,
-    num::NonZeroU32,
-    path::Path,
     sync::{Arc, Weak},
 };
 
@@ -17,14 +15,8 @@ use crate::{
     buffer::page::PageAt,
     error::{Error, Result},
     events::AskingSpan,
-    files::{
-        self, FileInfo, close,
-        drop_pages::{self, Evicted},
-        extent::{self, Extended},
-        remove,
-    },
+    files::drop_pages::{self, Evicted},
     id::{FileId, PageId},
-    io::{doublewrite::DoubleWrite, file::open_options::OpenOptions},
     read::{
         fetch::Fetch,
         latched::{ReadPage, WritePage},
@@ -72,7 +64,7 @@ pub struct BufferPool {
 }
 
 impl BufferPool {
-    /// Returns the options of a new pool.
+    /// Returns the options of a new pool. Example: [`Builder`].
     pub fn builder() -> Builder {
         Builder::new()
     }
@@ -97,133 +89,14 @@ impl BufferPool {
         &self.shared
     }
 
-    // ---- files ------------------------------------------------------------------------------------------------------
-
-    /// Opens a file: a regular file or a block device. Blocks; a task awaits [`open_file_async`](Self::open_file_async) instead.
-    ///
-    /// A file that ends in the middle of a block has that block too: the missing bytes read as zeros, and writing the page
-    /// completes the block. A file that is removed while it is open stays usable, as on every Unix. If an open file is cut from
-    /// outside of the pool, the blocks behind the cut give read errors. If the cut is inside a block, that block reads as zeros
-    /// from there on.
-    ///
-    /// # Errors
-    /// [`Error::File`] with the system's reason; [`Error::AlreadyOpen`]; [`Error::TagTaken`]; [`Error::Config`] for options that
-    /// contradict each other, or alignment that direct I/O demands and the page size does not have; [`Error::AreaDamaged`] where the
-    /// [doublewrite area](crate::options::TornPages::DoubleWrite) has lost a copy that the file may need.
-    pub fn open_file(&self, path: impl AsRef<Path>, options: OpenOptions) -> Result<FileId> {
-        files::open(&self.shared, path.as_ref(), &options)
-    }
-
-    /// Returns the [tags](OpenOptions::tag) of the files of which the [doublewrite area](crate::options::TornPages::DoubleWrite)
-    /// holds copies from before a crash, or from before the files were closed with a failed sync. Open these files, or [give the
-    /// copies up](Self::give_up_torn_pages), before a page is written that needs a copy. Opening a file restores the pages that
-    /// were torn, durably.
-    ///
-    /// While there are any from before a crash, writes that need a copy fail with [`Error::TornPages`] and leave their pages dirty.
-    /// After a failed sync they fail if the area has no other room. Files that are open can still be extended, cut, closed, removed
-    /// and written atomically.
-    #[must_use]
-    pub fn torn_page_tags(&self) -> Vec<u64> {
-        let doublewrite = self.shared.doublewrite.as_ref().filter(|_| self.shared.check_process().is_ok());
-        doublewrite.map_or(Vec::new(), DoubleWrite::pending)
-    }
-
-    /// Discards the copies that the doublewrite area holds of the file with this tag, which is not open: of a file that was
-    /// removed, for example. This is final: another file may have the tag from then on. Writes and syncs a page of the area.
-    ///
-    /// Does nothing, and succeeds, if the area holds no copies of such a file, or if the file is open. The copies of an open file
-    /// are those that its next crash may need. The pool discards them when the file's pages are durable without them, when it is
-    /// closed, and when it is removed.
-    ///
-    /// # Errors
-    /// [`Error::File`] if the area cannot be written, or if a sync of it has failed before: the copies are still there.
-    pub fn give_up_torn_pages(&self, tag: u64) -> Result<()> {
-        self.shared.check_process()?;
-        self.shared.doublewrite.as_ref().map_or(Ok(()), |doublewrite| doublewrite.give_up(tag))
-    }
-
-    /// Returns the number of blocks of the file.
-    ///
-    /// # Errors
-    /// [`Error::NotOpen`].
-    pub fn blocks(&self, file: FileId) -> Result<u32> {
-        self.shared.check_process()?;
-        self.shared.files.open_file(file).map(|file| file.blocks())
-    }
-
-    /// Returns what is known of the file: its length, whether its transfers bypass the system's page cache, what keeps its pages
-    /// from being torn.
-    ///
-    /// # Errors
-    /// [`Error::NotOpen`].
-    pub fn file_info(&self, file: FileId) -> Result<FileInfo> {
-        self.shared.check_process()?;
-        self.shared.files.open_file(file).map(|file| FileInfo::of(&self.shared, &file))
-    }
-
-    /// Adds zeroed blocks to the end of the file. They are on disk as zeros when this is done. The new length is durable after the
-    /// next sync or checkpoint.
-    ///
-    /// One write extends the file for all threads that extend it at the same time, and with [`OpenOptions::grow_by_blocks`] most
-    /// extensions need none. A crash may leave more zeroed blocks at the end than were handed out, never fewer than were synced.
-    ///
-    /// # Errors
-    /// [`Error::File`], or [`Error::Panicked`] where the codec panics, with the file as long as it was; [`Error::ReadOnly`].
-    pub fn extend(&self, file: FileId, blocks: NonZeroU32) -> Completion<Extended> {
-        self.operation(WaitsFor::Disk(file), move |shared| extent::extend(shared, file, blocks.get()))
-    }
-
-    /// Cuts the file to this number of blocks, if it is longer. The pages behind the cut are thrown away, dirty or not. A cut that
-    /// the file system made, but reported as failed, counts as made.
-    ///
-    /// # Errors
-    /// [`Error::Pinned`] if a page behind the cut stays pinned for as long as a fetch would wait for a frame. [`Error::File`] if
-    /// the system refuses the cut; with a doublewrite area also if the cut must first repair a page that a failed write may have
-    /// left half written, and cannot. [`Error::ReadOnly`]. The file is then as long as it was, and no change of any page is lost.
-    pub fn truncate(&self, file: FileId, blocks: u32) -> Completion<()> {
-        self.operation(WaitsFor::CallersOf(file), move |shared| extent::truncate(shared, file, blocks))
-    }
-
-    /// Writes and syncs the file, takes its pages out of the pool and closes it.
-    ///
-    /// # Errors
-    /// The file stays open, with every change, in these cases: it could not be written; a write guard of a page was held for as
-    /// long as a [`flush`](Self::flush) waits for it ([`Error::Latched`]); a page of it stays pinned, if only by a read guard of
-    /// the thread that waits here, or is changed meanwhile ([`Error::Pinned`]). Close it again then. The file also stays open if
-    /// the sync of this call fails ([`Error::File`] with [`IoOp::Sync`](crate::IoOp::Sync)); from then on the file is poisoned. The
-    /// next call closes a poisoned file, throws its unwritten changes away, and returns [`Error::SyncPoisoned`]. Later checkpoints
-    /// cover only open files. So the engine's log alone has what this file lost, and must keep it until the file is open again and
-    /// redo is done.
-    pub fn close_file(&self, file: FileId) -> Completion<()> {
-        self.operation(WaitsFor::CallersOf(file), move |shared| close::close(shared, file))
-    }
-
-    /// Removes the file: throws its pages away, dirty or not, closes it, and removes it from its folder, durably. If the path that
-    /// it was opened by led through a symbolic link, the file is removed, and the link stays. What counts is the file to which the
-    /// link led when the file was opened.
-    ///
-    /// Waits for the file's reads and writes, and for pins as [`close_file`](Self::close_file) does. Its id is never used again, so
-    /// a later file under the same path shows none of its pages.
-    ///
-    /// # Errors
-    /// Nothing has changed after [`Error::PathChanged`] (the path does not lead to the file any more), [`Error::Pinned`],
-    /// [`Error::ReadOnly`], or [`Error::File`] for a block device. If the system refuses the removal itself ([`Error::File`] with
-    /// [`IoOp::Remove`](crate::IoOp::Remove)), the pages are gone and the file is closed, but on disk as before. If only its folder
-    /// cannot be synced ([`IoOp::SyncFolder`](crate::IoOp::SyncFolder)), the file is closed and removed, but a crash may bring it
-    /// back: checkpoints fail until the folder is synced. If only the [doublewrite area](crate::options::TornPages::DoubleWrite)
-    /// cannot be written or synced ([`Error::File`] with the area's path, and [`IoOp::Write`](crate::IoOp::Write) or
-    /// [`IoOp::Sync`](crate::IoOp::Sync)), the file is closed and removed, and the area still has copies of it. Before another file
-    /// gets its tag, in this pool or the next, [give them up](Self::give_up_torn_pages).
-    pub fn drop_file(&self, file: FileId) -> Completion<()> {
-        self.operation(WaitsFor::CallersOf(file), move |shared| remove::drop_file(shared, file))
-    }
-
     // ---- pages ------------------------------------------------------------------------------------------------------
 
     /// Pins a page, reading it if it is not in the pool. A hit is ready at once: no lock, no allocation, no wait.
     ///
     /// Name the page by a [`PageId`], or with [the frame where it was](PageId::at). [`Fetch::now`] returns it only if it is in the
     /// pool.
+    ///
+    /// Example: [`PinnedPage`](crate::PinnedPage).
     #[inline]
     pub fn fetch(&self, page: impl Into<PageAt>) -> Fetch {
         Fetch::new(&self.shared, page.into())
@@ -232,13 +105,14 @@ impl BufferPool {
     /// Pins and latches a page to read it: [`fetch`](Self::fetch) and [`PinnedPage::read`](crate::PinnedPage::read) in one step,
     /// for half the price, with a guard that owns its pin. On a page that is used all the time and seldom changed, such as the root
     /// of a tree, the call writes no memory that other threads write, so any number of threads read such a page at once.
+    /// Example: [`ringpool`](crate).
     #[inline(always)]
     pub fn read(&self, page: impl Into<PageAt>) -> ReadPage {
         ReadPage::new(&self.shared, page.into())
     }
 
     /// Pins and latches a page to change it: [`fetch`](Self::fetch) and [`PinnedPage::write`](crate::PinnedPage::write) in one
-    /// step, with a guard that owns its pin.
+    /// step, with a guard that owns its pin. Example: [`ringpool`](crate).
     #[inline]
     pub fn write(&self, page: impl Into<PageAt>) -> WritePage {
         WritePage::new(&self.shared, page.into())
@@ -279,6 +153,8 @@ impl BufferPool {
     /// that may end in [`Error::AllPinned`] while there are such streams. Drop the streams that are not read, or give them a
     /// smaller [`look_ahead`](crate::StreamOptions::look_ahead_pages). The same limit applies to a [`resize`](Self::resize) to
     /// fewer frames.
+    ///
+    /// Example: [`FetchMany`].
     pub fn fetch_many(&self, pages: &[PageId]) -> FetchMany {
         FetchMany::new(&self.shared, pages)
     }
@@ -313,7 +189,7 @@ impl BufferPool {
     /// read cannot be started now is declined, and is read when it is fetched. A page is also declined if its read would take the
     /// frame of a page that was used, while pages that were not used have a tenth of the frames; and if its file would have more
     /// than three quarters of the frames that look-ahead may have, while other files are open. (With [`IoMethod::Sync`] the calling
-    /// thread does the reads here.)
+    /// thread does the reads here.) Example: [`ringpool`](crate).
     ///
     /// [`IoMethod::Sync`]: crate::IoMethod::Sync
     pub fn prefetch(&self, pages: impl IntoIterator<Item = PageId>) -> Prefetch {
@@ -356,7 +232,7 @@ impl BufferPool {
         ReadStream::new(Arc::clone(&self.shared), pages.into_iter(), &options)
     }
 
-    /// Writes a page if it is dirty, and takes it out of the pool.
+    /// Writes a page if it is dirty, and takes it out of the pool. Example: [`Self::flush`].
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Wal`], [`Error::Latched`] if it could not be written, as for [`flush`](Self::flush). It then stays
@@ -376,12 +252,32 @@ impl BufferPool {
     /// # Errors
     /// [`Error::Io`], [`Error::Wal`]; [`Error::Latched`] if the page was being changed all that time: a write guard was forgotten,
     /// for example, or the thread that waits holds it. The page is as dirty as before.
+    ///
+    /// # Examples
+    /// ```
+    /// # use ringpool::{BufferPool, OpenOptions, PageId, report::Evicted};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+    /// let page = PageId::new(file, 0);
+    /// pool.write(page).wait()?[0] = 1;
+    /// pool.write(PageId::new(file, 1)).wait()?[0] = 1;
+    /// pool.flush(page).wait()?;
+    /// assert_eq!(pool.flush_file(file).wait()?.pages_written, 1); // the other one
+    /// assert!(pool.sync_file(file).wait()?);
+    ///
+    /// // A page that is evicted is read from the disk the next time.
+    /// assert_eq!(pool.evict(page).wait()?, Evicted::Yes);
+    /// assert!(pool.fetch(page).now().is_none());
+    /// assert_eq!(pool.read(page).wait()?[0], 1);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn flush(&self, page: PageId) -> Completion<()> {
         self.operation(WaitsFor::CallersOf(page.file), move |shared| checkpoint::flush_page(shared, page))
     }
 
     /// Writes the file's dirty pages, in sorted batches. Waits for write guards as [`flush`](Self::flush) does. After the first
-    /// wait that was in vain, it waits only for a moment for each of the others.
+    /// wait that was in vain, it waits only for a moment for each of the others. Example: [`Self::flush`].
     ///
     /// # Errors
     /// The first of [`Error::Io`], [`Error::Wal`], [`Error::Latched`]; all other pages were tried as well.
@@ -389,7 +285,7 @@ impl BufferPool {
         self.operation(WaitsFor::CallersOf(file), move |shared| checkpoint::flush_file(shared, file))
     }
 
-    /// Makes durable what was written to the file so far. Returns whether there was anything.
+    /// Makes durable what was written to the file so far. Returns whether there was anything. Example: [`Self::flush`].
     ///
     /// # Errors
     /// [`Error::File`] the first time a sync fails, [`Error::SyncPoisoned`] from then on (C4).
@@ -404,6 +300,8 @@ impl BufferPool {
     ///
     /// Waits for write guards as [`flush_file`](Self::flush_file) does. A thread that holds one waits for itself, for
     /// [`frame_wait`](Builder::frame_wait), and gets [`Error::Latched`]. It may hold read guards and frozen bytes meanwhile.
+    ///
+    /// Example: [`CheckpointOptions`].
     ///
     /// # Errors
     /// The first failure. Pages that could not be written stay dirty; all others were written and synced.
@@ -432,6 +330,16 @@ impl BufferPool {
     /// frames to be removed stay pinned, or are changed faster than they can be written. [`Error::Io`] and [`Error::Wal`] if their
     /// changes cannot be written. [`Error::Config`] for a number that the pool was not built for. The pool then has as many frames
     /// as before, with every change of every page.
+    ///
+    /// # Examples
+    /// ```
+    /// # use ringpool::BufferPool;
+    /// let pool = BufferPool::builder().frames(16).frames_at_most(64).build()?;
+    /// assert_eq!(pool.resize(64).wait()?.frames, 64);
+    /// assert_eq!(pool.resize(8).wait()?.frames, 8);
+    /// assert!(pool.resize(65).wait().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn resize(&self, frames: u32) -> Completion<ResizeReport> {
         self.operation(WaitsFor::Callers, move |shared| resize::resize(shared, frames))
     }
@@ -494,6 +402,25 @@ impl BufferPool {
     ///
     /// # Errors
     /// [`Error::ShutDown`].
+    ///
+    /// # Examples
+    /// ```
+    /// # use ringpool::{BufferPool, OpenOptions, PageId};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+    /// # pool.prefetch(file.pages(0..8_u32));
+    /// # for page in file.pages(0..8_u32) { pool.read(page).wait()?; }
+    /// // Before the shutdown: the numbers of the blocks, kept beside the name of their file.
+    /// let blocks: Vec<u32> = pool.resident_pages().iter().map(|page| page.block.0).collect();
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().lock(ringpool::options::Fallback::Off))?;
+    ///
+    /// // After the restart:
+    /// assert_eq!(pool.warm_up(file.pages(blocks)).wait()?.pages, 8);
+    /// assert!(pool.read(PageId::new(file, 7)).now().is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn warm_up(&self, pages: impl IntoIterator<Item = PageId>) -> Completion<WarmUp> {
         let wanted = Wanted::of(pages.into_iter(), self.shared.pool.size.most());
         let wait = wanted.first_file().map_or(WaitsFor::Disks, WaitsFor::Disk);
@@ -537,6 +464,27 @@ impl fmt::Debug for BufferPool {
 /// [`pool_is_open`](Self::pool_is_open).)
 ///
 /// While this value lives, the pool and its dirty pages live too. Its text gives their number.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, Error, OpenOptions, PageId, Shutdown};
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).frame_wait(std::time::Duration::ZERO).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+/// let mut page = pool.write(PageId::new(file, 0)).wait()?;
+/// page[0] = 1;
+/// let refused = pool.shutdown(Shutdown::Flush).unwrap_err();
+/// assert!(matches!(refused.error(), Error::Latched { .. }));
+/// assert!(refused.pool_is_open());
+/// println!("{refused}"); // "... is still open, with 1 dirty pages: ..."
+///
+/// // Release the page, and try again.
+/// drop(page);
+/// assert_eq!((refused.dirty_pages(), refused.pool().stats().frames.dirty), (0, 1));
+/// let (pool, _) = refused.into_parts();
+/// assert_eq!(pool.shutdown(Shutdown::Flush)?.pages_written, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "the pool's dirty pages may be lost with it"]
 #[derive(thiserror::Error)]
 #[error(
@@ -557,13 +505,13 @@ impl ShutdownError {
         Self { pool, error, dirty_pages }
     }
 
-    /// Returns what went wrong.
+    /// Returns what went wrong. Example: [`ShutdownError`].
     #[must_use]
     pub fn error(&self) -> &Error {
         &self.error
     }
 
-    /// Returns the pool, as it is now.
+    /// Returns the pool, as it is now. Example: [`ShutdownError`].
     #[must_use]
     pub fn pool(&self) -> &BufferPool {
         &self.pool
@@ -571,19 +519,20 @@ impl ShutdownError {
 
     /// Returns whether the pool is open still, so that the shutdown can be tried again. If not it has ended, and reads and writes nothing any
     /// more: what could not be synced is to be recovered from the log, as after a crash. True in a process that was
-    /// [forked](BufferPool#processes-that-are-forked), for the pool's own.
+    /// [forked](BufferPool#processes-that-are-forked), for the pool's own. Example: [`ShutdownError`].
     #[must_use]
     pub fn pool_is_open(&self) -> bool {
         !self.pool.shared.has_ended()
     }
 
     /// Returns how many pages were dirty when the shutdown was given up: lost, if neither this pool nor a clone of it writes them.
+    /// Example: [`ShutdownError`].
     #[must_use]
     pub fn dirty_pages(&self) -> u64 {
         self.dirty_pages
     }
 
-    /// Returns the pool and what went wrong.
+    /// Returns the pool and what went wrong. Example: [`ShutdownError`].
     #[must_use = "the pool's dirty pages may be lost with it"]
     pub fn into_parts(self) -> (BufferPool, Error) {
         (self.pool, self.error)

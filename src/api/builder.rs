@@ -38,6 +38,33 @@ use crate::{
 };
 
 /// The options of a pool. Made by [`BufferPool::builder`].
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+/// use ringpool::{BufferPool, IoMethod, options::BackgroundWriter};
+///
+/// let pool = BufferPool::builder()
+///     .name("orders")
+///     .page_size(4096)
+///     .memory_bytes(1 << 20)
+///     .memory_bytes_at_most(4 << 20)
+///     .io_method(IoMethod::worker())
+///     .combine_limit_bytes(64 << 10)
+///     .background_depth(32)
+///     .background_writer(BackgroundWriter::Off)
+///     .frame_wait(Duration::from_millis(100))
+///     .disk_wait(Duration::from_secs(10))
+///     .slow_io(Duration::from_millis(50))
+///     .build()?;
+/// assert_eq!((pool.name(), pool.page_size().bytes()), ("orders", 4096));
+///
+/// // The same size in frames:
+/// let same = BufferPool::builder().page_size(4096).frames(256).frames_at_most(1024).build()?;
+/// let [frames, of_same] = [pool, same].map(|pool| pool.stats().frames);
+/// assert_eq!((frames.total, frames.at_most), (of_same.total, of_same.at_most));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a builder makes nothing until build is called"]
 pub struct Builder {
     name: Option<Arc<str>>,
@@ -115,19 +142,21 @@ impl Builder {
 
     /// Sets the name of the pool, for the label `pool` of its metrics and for its `tracing` events: choose a different name for
     /// each pool of the process. Default: the number of pools that the process has built so far, this one included: "1", "2".
+    /// Example: [`Builder`].
     pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
         self.name = Some(name.into());
         self
     }
 
     /// Sets the number of frames, at least 1. Use this or [`memory_bytes`](Self::memory_bytes): to set both is an error.
+    /// Example: [`Builder`].
     pub fn frames(mut self, frames: u32) -> Self {
         self.size.frames = Some(frames);
         self
     }
 
     /// Sets the memory for pages, in bytes: the pool has as many frames as fit into it. At least one page. Default, if
-    /// [`frames`](Self::frames) is not set either: 128 MiB.
+    /// [`frames`](Self::frames) is not set either: 128 MiB. Example: [`Builder`].
     pub fn memory_bytes(mut self, bytes: usize) -> Self {
         self.size.bytes = Some(bytes);
         self
@@ -142,38 +171,41 @@ impl Builder {
     /// copies of them (one page for 400 frames, at most 256). But the memory of a pool that can be resized is allocated and
     /// registered in steps of 16 to 64 MiB (more if it could have more than 1 TiB): a request for scattered frames is a little more
     /// likely to be unregistered.
+    ///
+    /// Example: [`Builder`].
     pub fn frames_at_most(mut self, frames: u32) -> Self {
         self.at_most.frames = Some(frames);
         self
     }
 
     /// Sets the memory up to which the pool can be [resized](BufferPool::resize), in bytes: as many frames as fit into it. Use this
-    /// or [`frames_at_most`](Self::frames_at_most).
+    /// or [`frames_at_most`](Self::frames_at_most). Example: [`Builder`].
     pub fn memory_bytes_at_most(mut self, bytes: usize) -> Self {
         self.at_most.bytes = Some(bytes);
         self
     }
 
     /// Sets the size of every page, in bytes: a power of two from 512 to 65,536. Default: 8,192. For a [`PageSize`] that was read
-    /// from text, pass its [`bytes`](PageSize::bytes).
+    /// from text, pass its [`bytes`](PageSize::bytes). Example: [`Builder`].
     pub fn page_size(mut self, bytes: u32) -> Self {
         self.page_size = PageSize::new(bytes);
         self
     }
 
-    /// Sets how transfers are made. Default: the best method that works.
+    /// Sets how transfers are made. Default: the best method that works. Example: [`Builder`].
     pub fn io_method(mut self, method: IoMethod) -> Self {
         self.io_method = method;
         self
     }
 
-    /// Sets the log that must be durable before the pages that it describes are written. Default: none.
+    /// Sets the log that must be durable before the pages that it describes are written. Default: none. Example: [`Wal`].
     pub fn wal(mut self, wal: impl Wal) -> Self {
         self.wal = Some(Arc::new(wal));
         self
     }
 
     /// Sets what happens to pages that are changed without a log position, in a pool with a log. Default: such changes are counted.
+    /// Example: [`Wal`].
     pub fn unlogged_changes(mut self, rule: UnloggedChanges) -> Self {
         self.unlogged_changes = rule;
         self
@@ -181,19 +213,19 @@ impl Builder {
 
     /// Sets where pages keep their LSN, so that the pool reads it with the page, and writes there what
     /// [`set_lsn`](crate::PageWrite::set_lsn) states. Default: nowhere. The log's positions must then
-    /// [rise](crate::PageLsn#positions-rise-over-all-lives-of-the-files) over all lives of the files.
+    /// [rise](crate::PageLsn#positions-rise-over-all-lives-of-the-files) over all lives of the files. Example: [`PageLsn`].
     pub fn page_lsn(mut self, place: PageLsn) -> Self {
         self.page_lsn = Some(place);
         self
     }
 
-    /// Sets the codec that changes pages on their way to and from disk. Default: none.
+    /// Sets the codec that changes pages on their way to and from disk. Default: none. Example: [`PageCodec`].
     pub fn codec(mut self, codec: impl PageCodec) -> Self {
         self.codec = Some(Arc::new(codec));
         self
     }
 
-    /// Sets the protection against pages that a power cut tears. Default: none.
+    /// Sets the protection against pages that a power cut tears. Default: none. Example: [`TornPages`].
     pub fn torn_pages(mut self, protection: TornPages) -> Self {
         self.torn_pages = protection;
         self
@@ -205,6 +237,8 @@ impl Builder {
     ///
     /// Time in which a frame is being read or written, or is to be written, does not count: the disk may take as long as
     /// [`disk_wait`](Self::disk_wait). For a bound on all of it, use [`Fetch::wait_timeout`](crate::pending::Fetch::wait_timeout).
+    ///
+    /// Example: [`Builder`].
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         self.frame_wait = wait;
         self
@@ -218,6 +252,8 @@ impl Builder {
     /// pages writes some of them itself, of any file. It returns when that write does, and no `disk_wait` and no
     /// [`wait_timeout`](crate::pending::Fetch::wait_timeout) ends it earlier. If files on disks that may not answer share a pool,
     /// choose another method.
+    ///
+    /// Example: [`Builder`].
     pub fn disk_wait(mut self, wait: Duration) -> Self {
         self.disk_wait = wait;
         self
@@ -226,12 +262,14 @@ impl Builder {
     /// Sets from how long on a read, a write or a sync counts as slow, the wait in a queue included; one second unless set. Slow ones are
     /// [counted](crate::stats::Counts::slow_requests), and told to `tracing` [when they are over](crate#spans-and-events). A
     /// thread of the pool may tell so, before it wakes those that wait: a subscriber returns soon and does not wait for the pool.
+    /// Example: [`Builder`].
     pub fn slow_io(mut self, from: Duration) -> Self {
         self.slow_io = from;
         self
     }
 
     /// Sets the most bytes that one request covers, up to 1 MiB. Default: 128 KiB. A request of one page is always allowed.
+    /// Example: [`Builder`].
     pub fn combine_limit_bytes(mut self, bytes: usize) -> Self {
         self.combine_limit_bytes = bytes;
         self
@@ -244,19 +282,22 @@ impl Builder {
     /// faster, but a miss waits in the device for the requests before it. If a device is as fast with fewer, as a SATA disk is with
     /// 32, misses are shorter with fewer. Any number counts as at least 1, and at most as one less than three quarters of the queue
     /// depth. Of the worker threads, which are few, three quarters may read ahead, whatever is set here.
+    ///
+    /// Example: [`Builder`].
     pub fn background_depth(mut self, requests: u32) -> Self {
         self.background_depth = requests;
         self
     }
 
     /// Sets whether a thread writes dirty pages before their frames are needed. Default: one does in pools of at least 256 frames.
+    /// Example: [`Builder`].
     pub fn background_writer(mut self, writer: BackgroundWriter) -> Self {
         self.background_writer = writer;
         self
     }
 
     /// Sets the disk on which files are opened, in place of the system's: one that an engine's tests can make fail, or one that
-    /// does nothing.
+    /// does nothing. Example: [`testing`](crate::testing).
     #[cfg(any(test, feature = "testing"))]
     pub fn disk(self, disk: impl crate::testing::TestDisk) -> Self {
         self.on_disk(disk)
@@ -269,7 +310,7 @@ impl Builder {
     }
 
     /// Checks the options, takes all memory (it is faulted in here, which takes a while for large pools), and starts the I/O
-    /// method.
+    /// method. Example: [`Builder`].
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) that names the option that cannot work, and a value that would.

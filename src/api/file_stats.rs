@@ -42,6 +42,22 @@ pub struct FileStats {
 }
 
 /// What the pool did with a file since it was opened. Subtract older counts for an interval.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+/// for block in [0_u32, 0, 0, 1] {
+///     pool.read(PageId::new(file, block)).wait()?;
+/// }
+/// let counts = pool.files()[0].counts;
+/// assert_eq!(counts.hit_ratio(), Some(0.5));
+/// let all: Vec<_> = counts.iter().filter(|&(_, count)| count > 0).map(|(name, _)| name).collect();
+/// assert_eq!(all, ["hits", "misses", "read_requests", "pages_read"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileCounts {
@@ -70,7 +86,7 @@ pub struct FileCounts {
 }
 
 impl FileCounts {
-    /// Returns each count with its name; the hits only if they are known.
+    /// Returns each count with its name; the hits only if they are known. Example: [`FileCounts`].
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let others = [
             ("misses", self.misses),
@@ -87,7 +103,7 @@ impl FileCounts {
     }
 
     /// Returns the share of pages that callers found ready, of all that they asked for one by one; `None` if the hits are not
-    /// known, and 0 if there was none.
+    /// known, and 0 if there was none. Example: [`FileCounts`].
     #[must_use]
     pub fn hit_ratio(&self) -> Option<f64> {
         let hits = self.hits?;

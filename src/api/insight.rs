@@ -14,19 +14,19 @@ use crate::{
 
 /// # Insight
 impl BufferPool {
-    /// Returns the size of every page.
+    /// Returns the size of every page. Example: [`Builder`](crate::Builder).
     #[must_use]
     pub fn page_size(&self) -> PageSize {
         self.shared().config.page_size
     }
 
-    /// Returns the pool's [name](crate::Builder::name).
+    /// Returns the pool's [name](crate::Builder::name). Example: [`Builder`](crate::Builder).
     #[must_use]
     pub fn name(&self) -> &str {
         &self.shared().counters.pool
     }
 
-    /// Returns what the pool did so far and what it holds now. Walks all frames, so not for a hot path.
+    /// Returns what the pool did so far and what it holds now. Walks all frames, so not for a hot path. Example: [`Stats`].
     #[must_use]
     pub fn stats(&self) -> Stats {
         Stats::of(self.shared())
@@ -63,6 +63,16 @@ impl BufferPool {
     ///
     /// Cheap, and delays no I/O. A request that begins or ends meanwhile may or may not be listed. Of more than 512 requests at
     /// once some are not; [`Counts::unlisted_requests`](crate::stats::Counts::unlisted_requests) has their number.
+    ///
+    /// # Examples
+    /// ```
+    /// # use ringpool::BufferPool;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// for request in pool.in_flight() {
+    ///     println!("{request}"); // "read of 4 pages from block 8 of file 0 on (32768 bytes), submitted, 1.2s old"
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn in_flight(&self) -> Vec<InFlight> {
         self.shared().check_process().map_or(Vec::new(), |()| self.shared().operations.list())
@@ -70,12 +80,24 @@ impl BufferPool {
 
     /// Returns what each frame holds, in the order of the frames: what PostgreSQL shows in `pg_buffercache`. It looks at the frames
     /// one after the other, so together they are the state of no single instant.
+    ///
+    /// # Examples
+    /// ```
+    /// # use ringpool::{BufferPool, OpenOptions, PageId};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+    /// pool.write(PageId::new(file, 3)).wait()?[0] = 1;
+    /// let dirty = pool.residency().find(|resident| resident.dirty).unwrap();
+    /// assert_eq!((dirty.page, dirty.pins), (PageId::new(file, 3), 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn residency(&self) -> impl Iterator<Item = Resident> {
         residency::residency(&self.shared().pool)
     }
 
     /// Returns the pages in the pool, sorted: keep them to [warm up](Self::warm_up) the pool after a restart. The files' numbers
-    /// are valid in this pool only; keep names instead.
+    /// are valid in this pool only; keep names instead. Example: [`Self::warm_up`].
     #[must_use]
     pub fn resident_pages(&self) -> Vec<PageId> {
         residency::resident_pages(&self.shared().pool)
@@ -90,6 +112,14 @@ impl BufferPool {
     ///
     /// # Errors
     /// What is wrong, each fault in a line of its own. A fault is a bug of this crate, or memory that other code has overwritten.
+    ///
+    /// # Examples
+    /// ```
+    /// # use ringpool::BufferPool;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// pool.validate().unwrap();
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn validate(&self) -> Result<(), String> {
         validate::validate(self.shared())
     }

@@ -1,10 +1,11 @@
 //! What callers call: the pool, how it is built, resized and ended, and what it reports of itself.
 //!
-//! Every public operation is a line or two of [`buffer_pool`] or [`insight`]; the work is done in `read`, `write` and `files`.
+//! Every public operation is a line or two of [`buffer_pool`], [`file_operations`] or [`insight`]; the work is done in `read`, `write` and `files`.
 
 pub(crate) mod background;
 pub(crate) mod buffer_pool;
 pub(crate) mod builder;
+mod file_operations;
 pub(crate) mod file_stats;
 mod insight;
 #[cfg(feature = "metrics")]

@@ -129,6 +129,8 @@ impl FileStats {
     /// | `ringpool_file_latency_seconds` | gauge | `pool`, `file`, `id`, `op`, `quantile` | 0.5, 0.99, 0.999; and 1, the longest |
     /// | `ringpool_file_pages` | gauge | `pool`, `file`, `id`, `state` | pages in the pool: `resident`, and of those `dirty` |
     /// | `ringpool_file_blocks` | gauge | `pool`, `file`, `id` | its length |
+    ///
+    /// Example: [`Stats::publish`].
     pub fn publish(&self) {
         describe_files();
         let labels = |more: &[(&'static str, &'static str)]| {

@@ -13,6 +13,31 @@ use crate::{
 ///
 /// The counters run since the pool was built; subtract an older snapshot for an interval. The contents are counted while the pool
 /// is in use, so they are the state of no single instant.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+/// for block in [0_u32, 0, 0, 1] {
+///     pool.read(PageId::new(file, block)).wait()?;
+/// }
+/// let stats = pool.stats();
+/// assert_eq!((stats.counts.hits, stats.counts.misses), (2, 2));
+/// assert_eq!(stats.counts.hit_ratio(), 0.5);
+/// assert_eq!((stats.counts.pages_per_read(), stats.counts.pages_per_write()), (1.0, 0.0));
+/// assert_eq!((stats.frames.resident, stats.frames.in_flight()), (2, 0));
+/// println!("{stats}");
+///
+/// // Of an interval, for a monitor of your own:
+/// let earlier = stats;
+/// # pool.read(PageId::new(file, 0)).wait()?;
+/// for (name, count) in (pool.stats().counts - earlier.counts).iter() {
+///     assert_eq!(count, u64::from(name == "hits"));
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Stats {
@@ -58,7 +83,7 @@ macro_rules! counts {
             pub(crate) const DOCS: &[(&'static str, &'static str)] =
                 &[("hits", "Fetches that found the page ready."), $((stringify!($field), concat!($($doc),*)),)*];
 
-            /// Returns each count with its name.
+            /// Returns each count with its name. Example: [`Stats`].
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [("hits", self.hits), $((stringify!($field), self.$field),)*].into_iter()
             }
@@ -139,18 +164,19 @@ counts! {
 impl Counts {
     /// Returns the average number of pages of a read that went to the disk; 0 if there was none. Approximate for the counts of an
     /// interval: a request is counted when it is made, and its outcome when that is known, which may be in a later interval.
+    /// Example: [`Stats`].
     #[must_use]
     pub fn pages_per_read(&self) -> f64 {
         ratio(self.pages_read, self.read_requests.saturating_sub(self.joined_requests))
     }
 
-    /// Returns the average number of pages of a write request; 0 if there was none.
+    /// Returns the average number of pages of a write request; 0 if there was none. Example: [`Stats`].
     #[must_use]
     pub fn pages_per_write(&self) -> f64 {
         ratio(self.pages_written, self.write_requests)
     }
 
-    /// Returns the share of fetches that found the page ready.
+    /// Returns the share of fetches that found the page ready. Example: [`Stats`].
     #[must_use]
     pub fn hit_ratio(&self) -> f64 {
         ratio(self.hits, self.hits + self.misses + self.joins)
@@ -186,7 +212,7 @@ pub struct FrameStats {
 }
 
 impl FrameStats {
-    /// Returns the number of frames in an I/O.
+    /// Returns the number of frames in an I/O. Example: [`Stats`].
     #[must_use]
     pub fn in_flight(&self) -> u32 {
         self.reading + self.writing

@@ -13,6 +13,7 @@ use std::{fmt, path::Path, sync::Arc};
 /// let Error::Config(error) = refused else { panic!("{refused}") };
 /// assert_eq!((error.option(), error.value()), ("page_size", Some("3000")));
 /// assert_eq!(error.advice(), "choose a power of two from 512 to 65536 bytes");
+/// assert_eq!(error.path(), None); // an option of the pool, and of no file
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
@@ -39,25 +40,26 @@ impl ConfigError {
     }
 
     /// Returns the path of the file of the option, as it was given; `None` if the option is of the whole pool.
+    /// Example: [`ConfigError`].
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         self.path.as_deref()
     }
 
     /// Returns the name of the option: that of the method that sets it ([`Builder`](crate::Builder),
-    /// [`OpenOptions`](crate::OpenOptions), ...), or that of the argument.
+    /// [`OpenOptions`](crate::OpenOptions), ...), or that of the argument. Example: [`ConfigError`].
     #[must_use]
     pub fn option(&self) -> &'static str {
         self.option
     }
 
-    /// Returns the value that it was given, as text; `None` if it was not set.
+    /// Returns the value that it was given, as text; `None` if it was not set. Example: [`ConfigError`].
     #[must_use]
     pub fn value(&self) -> Option<&str> {
         self.value.as_deref()
     }
 
-    /// Returns what is wrong with the value, and what would work.
+    /// Returns what is wrong with the value, and what would work. Example: [`ConfigError`].
     #[must_use]
     pub fn advice(&self) -> &str {
         &self.advice

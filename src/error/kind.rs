@@ -102,6 +102,8 @@ impl Error {
     /// timed out, and no memory, descriptors or space left count as transient; a medium error (`EIO`), a missing file and refused
     /// permissions do not. Never transient, whatever the system's error was, are a failed sync (C4), a failed removal, which as a rule has closed
     /// the file, and a log whose [`DurableLsn`](crate::DurableLsn::fail) failed for good.
+    ///
+    /// Example: [`Self::kind`].
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {

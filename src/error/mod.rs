@@ -325,6 +325,17 @@ pub enum Error {
 
 impl Error {
     /// Returns the system's error number, if one is behind this error.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::path::Path;
+    /// # use ringpool::{BufferPool, OpenOptions};
+    /// const ENOENT: i32 = 2;
+    /// let pool = BufferPool::builder().frames(16).build()?;
+    /// let error = pool.open_file("no/such/file", OpenOptions::new()).unwrap_err();
+    /// assert_eq!((error.raw_os_error(), error.path()), (Some(ENOENT), Some(Path::new("no/such/file"))));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
@@ -337,6 +348,7 @@ impl Error {
     }
 
     /// Returns the path of the file of this error, as it was given, if there is one and that is open.
+    /// Example: [`Self::raw_os_error`].
     #[must_use]
     pub fn path(&self) -> Option<&Path> {
         match self {

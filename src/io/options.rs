@@ -59,6 +59,22 @@ pub(crate) fn name_and_settings(text: &str) -> (&str, impl Iterator<Item = Optio
 }
 
 /// How the io_uring method sets up its ring.
+///
+/// # Examples
+/// ```
+/// use ringpool::{BufferPool, IoMethod, options::{Fallback, UringOptions}};
+///
+/// let ring = UringOptions::default()
+///     .queue_depth(64)
+///     .workers(2)
+///     .fixed_buffers(Fallback::Off)
+///     .fixed_files(Fallback::Off);
+/// match BufferPool::builder().frames(16).io_method(IoMethod::Uring(ring)).build() {
+///     Ok(pool) => println!("{}", pool.stats().method),
+///     Err(error) => println!("no io_uring here: {error}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct UringOptions {
@@ -83,28 +99,28 @@ impl Default for UringOptions {
 }
 
 impl UringOptions {
-    /// Sets the most requests in flight.
+    /// Sets the most requests in flight. Example: [`UringOptions`].
     #[must_use]
     pub fn queue_depth(mut self, requests: u32) -> Self {
         self.queue_depth = requests;
         self
     }
 
-    /// Sets whether frames are registered.
+    /// Sets whether frames are registered. Example: [`UringOptions`].
     #[must_use]
     pub fn fixed_buffers(mut self, fallback: Fallback) -> Self {
         self.fixed_buffers = fallback;
         self
     }
 
-    /// Sets whether files are registered.
+    /// Sets whether files are registered. Example: [`UringOptions`].
     #[must_use]
     pub fn fixed_files(mut self, fallback: Fallback) -> Self {
         self.fixed_files = fallback;
         self
     }
 
-    /// Sets how many submission workers there are.
+    /// Sets how many submission workers there are. Example: [`UringOptions`].
     #[must_use]
     pub fn workers(mut self, workers: u32) -> Self {
         self.workers = workers;
@@ -157,6 +173,8 @@ impl UringOptions {
 /// let method: IoMethod = "io_uring:queue_depth=64,workers=2".parse()?;
 /// assert_eq!(method, IoMethod::Uring(UringOptions::default().queue_depth(64).workers(2)));
 /// assert_eq!(method.to_string(), "io_uring:queue_depth=64,workers=2");
+/// assert_eq!(IoMethod::uring().to_string(), "io_uring");
+/// assert_eq!(IoMethod::worker(), IoMethod::Worker { threads: 8 });
 /// assert_eq!("worker:threads=4".parse::<IoMethod>()?, IoMethod::Worker { threads: 4 });
 /// # Ok::<(), ringpool::ConfigError>(())
 /// ```
@@ -184,13 +202,13 @@ pub enum IoMethod {
 }
 
 impl IoMethod {
-    /// Returns the io_uring method with its defaults.
+    /// Returns the io_uring method with its defaults. Example: [`IoMethod`].
     #[must_use]
     pub fn uring() -> Self {
         Self::Uring(UringOptions::default())
     }
 
-    /// Returns the worker threads method with eight threads.
+    /// Returns the worker threads method with eight threads. Example: [`IoMethod`].
     #[must_use]
     pub fn worker() -> Self {
         Self::Worker { threads: Self::DEFAULT_THREADS }

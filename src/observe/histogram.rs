@@ -45,6 +45,22 @@ fn middle(bucket: usize) -> u64 {
 /// How often numbers of each size were seen.
 ///
 /// It covers the time since the pool was built; subtract an older one for an interval. Quantiles are at most 5.9 % off.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, StreamOptions};
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+/// for page in pool.read_stream(file.pages(0..8_u32), StreamOptions::new()) {
+///     page?;
+/// }
+/// let look_ahead = pool.stats().look_ahead;
+/// println!("{} times, {:.1} pages on average", look_ahead.count(), look_ahead.mean());
+/// assert!(look_ahead.p50() <= look_ahead.p99() && look_ahead.p99() <= look_ahead.p999());
+/// assert!(look_ahead.quantile(1.0) <= look_ahead.max() && look_ahead.max() <= look_ahead.sum());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, PartialEq, Eq)]
 pub struct Histogram {
     counts: Box<[u64]>,
@@ -59,7 +75,7 @@ impl Histogram {
         Self { counts, sum, max }
     }
 
-    /// Returns the number of numbers.
+    /// Returns the number of numbers. Example: [`Histogram`].
     #[must_use]
     pub fn count(&self) -> u64 {
         self.counts.iter().sum()
@@ -71,13 +87,13 @@ impl Histogram {
         self.counts[..bucket_of(1 << bits)].iter().sum()
     }
 
-    /// Returns their sum; exact.
+    /// Returns their sum; exact. Example: [`Histogram`].
     #[must_use]
     pub fn sum(&self) -> u64 {
         self.sum
     }
 
-    /// Returns their mean; exact. 0 if there are none.
+    /// Returns their mean; exact. 0 if there are none. Example: [`Histogram`].
     #[must_use]
     pub fn mean(&self) -> f64 {
         let count = self.count();
@@ -85,13 +101,14 @@ impl Histogram {
     }
 
     /// Returns the largest: exact for all since the pool was built, to the width of a bucket for an interval. 0 if there are none.
+    /// Example: [`Histogram`].
     #[must_use]
     pub fn max(&self) -> u64 {
         let top = self.counts.iter().rposition(|&count| count > 0);
         top.map_or(0, |bucket| self.clip(bucket, highest(bucket)))
     }
 
-    /// Returns the number that this share of the numbers (0 to 1) does not exceed. 0 if there are none.
+    /// Returns the number that this share of the numbers (0 to 1) does not exceed. 0 if there are none. Example: [`Histogram`].
     #[must_use]
     pub fn quantile(&self, share: f64) -> u64 {
         let count = self.count();
@@ -109,19 +126,19 @@ impl Histogram {
         if bucket == BUCKETS - 1 { self.max } else { number.min(self.max) }
     }
 
-    /// Returns the median.
+    /// Returns the median. Example: [`Histogram`].
     #[must_use]
     pub fn p50(&self) -> u64 {
         self.quantile(0.5)
     }
 
-    /// Returns the number that 99 in 100 do not exceed.
+    /// Returns the number that 99 in 100 do not exceed. Example: [`Histogram`].
     #[must_use]
     pub fn p99(&self) -> u64 {
         self.quantile(0.99)
     }
 
-    /// Returns the number that 999 in 1,000 do not exceed.
+    /// Returns the number that 999 in 1,000 do not exceed. Example: [`Histogram`].
     #[must_use]
     pub fn p999(&self) -> u64 {
         self.quantile(0.999)

@@ -45,6 +45,26 @@ pub(super) fn pin_now(shared: &Shared, at: PageAt) -> Option<PinnedPage> {
 /// before it has begun anything. Nothing is lost by that: it continues when it is polled again or waited for, and if it is dropped
 /// it has done nothing. So a single poll that is pending does not tell that a page is not resident, as [`now`](Self::now) does, nor
 /// that a read has begun, as [`prefetch`](crate::BufferPool::prefetch) does. Threads that [wait](Self::wait) are not affected.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// use std::time::Duration;
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+///
+/// let page = PageId::new(file, 0);
+/// assert!(pool.fetch(page).now().is_none()); // not in the pool yet
+/// assert!(!pool.fetch(page).is_done());
+/// pool.fetch(page).frame_wait(Duration::from_millis(100)).wait()?;
+/// assert!(pool.fetch(page).is_done());
+/// match pool.fetch(page).wait_timeout(Duration::from_millis(10)) {
+///     Ok(page) => assert_eq!(page?.id().block.0, 0),
+///     Err(fetch) => drop(fetch.wait()), // too short: it can be waited for again
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a fetch does nothing until it is waited for or awaited"]
 pub struct Fetch {
     stage: FetchStage,
@@ -84,6 +104,7 @@ impl Fetch {
     }
 
     /// Sets the most to wait for a frame while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
+    /// Example: [`Fetch`].
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         if let FetchStage::Miss(miss) = &mut self.stage {
             miss.set_patience(wait);
@@ -92,6 +113,7 @@ impl Fetch {
     }
 
     /// Returns the page if it is in the pool, and verified by the codec if there is one. Never reads, never waits.
+    /// Example: [`Fetch`].
     #[inline]
     #[must_use]
     pub fn now(self) -> Option<PinnedPage> {
@@ -102,7 +124,7 @@ impl Fetch {
         }
     }
 
-    /// Waits for the page. The calling thread reads it itself if no other thread does.
+    /// Waits for the page. The calling thread reads it itself if no other thread does. Example: [`Fetch`].
     ///
     /// # Errors
     /// [`Error::Io`], [`Error::Corrupt`], [`Error::PastEof`], [`Error::AllPinned`], [`Error::NoFrame`], [`Error::NotOpen`],
@@ -119,7 +141,7 @@ impl Fetch {
     /// Waits for the page, for at most `patience`. The I/O method makes the read, so the time is kept even if the disk is slow,
     /// except for what the calling thread has to do itself: transfers, with [`IoMethod::Sync`](crate::IoMethod::Sync) or if the
     /// method's queue is full; the check by a page codec; and as the last resort, if there are only dirty frames, one flush of the
-    /// log and, with a doublewrite area, one write and sync of that area.
+    /// log and, with a doublewrite area, one write and sync of that area. Example: [`Fetch`].
     ///
     /// # Errors
     /// The fetch itself, if the time was too short.
@@ -150,7 +172,7 @@ impl Fetch {
         Poll::Ready(result)
     }
 
-    /// Returns whether the page can be had without waiting.
+    /// Returns whether the page can be had without waiting. Example: [`Fetch`].
     #[must_use]
     pub fn is_done(&self) -> bool {
         match &self.stage {

@@ -242,6 +242,27 @@ impl<G: fmt::Debug> fmt::Debug for Access<G> {
 /// If the page is in the pool and no thread changes it, pin and latch are taken when this value is made, in one step. Else nothing
 /// begins before a thread or task waits for it. Dropping it abandons the wait, never the I/O. As a future it gives way to other
 /// tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// use std::time::Duration;
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+///
+/// let page = PageId::new(file, 0);
+/// assert!(pool.read(page).now().is_none()); // not in the pool yet
+/// pool.read(page).frame_wait(Duration::from_millis(100)).wait()?;
+/// assert!(pool.read(page).now().is_some());
+///
+/// // Another guard is in the way:
+/// let writer = pool.write(page).wait()?;
+/// let read = pool.read(page).wait_timeout(Duration::from_millis(1)).unwrap_err();
+/// drop(writer);
+/// assert_eq!(read.wait()?[0], 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a page is not read before it is waited for or awaited"]
 #[derive(Debug)]
 pub struct ReadPage(Access<OwnedPageRead>);
@@ -253,12 +274,13 @@ impl ReadPage {
     }
 
     /// Sets the most to wait for a frame while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
+    /// Example: [`ReadPage`].
     pub fn frame_wait(self, wait: Duration) -> Self {
         Self(self.0.with_frame_wait(wait))
     }
 
     /// Waits for the page, and until no thread changes it. The calling thread reads the page itself if no other read of it is under
-    /// way.
+    /// way. Example: [`ReadPage`].
     ///
     /// # Errors
     /// Those of [`Fetch::wait`].
@@ -268,7 +290,7 @@ impl ReadPage {
     }
 
     /// Waits for the page, and until no thread changes it, for at most `at_most`; see [`Fetch::wait_timeout`] for what may take
-    /// longer.
+    /// longer. Example: [`ReadPage`].
     ///
     /// # Errors
     /// This value, if the time was too short: nothing of what was begun is lost.
@@ -278,7 +300,7 @@ impl ReadPage {
     }
 
     /// Returns the page if it is in the pool, verified by the codec if there is one, and no thread changes it or waits to. Never
-    /// reads, never waits.
+    /// reads, never waits. Example: [`ReadPage`].
     #[inline(always)] // So that a resident page is returned in registers.
     #[must_use]
     pub fn now(self) -> Option<OwnedPageRead> {
@@ -302,6 +324,25 @@ impl Future for ReadPage {
 /// to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
 ///
 /// The page becomes dirty when the guard's bytes are first borrowed mutably, or a record is stated for it.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// use std::time::Duration;
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+///
+/// let page = PageId::new(file, 0);
+/// pool.write(page).frame_wait(Duration::from_millis(100)).wait()?[0] = 1;
+///
+/// let reader = pool.read(page).wait()?;
+/// assert!(pool.write(page).now()?.is_none());
+/// let write = pool.write(page).wait_timeout(Duration::from_millis(1)).unwrap_err();
+/// drop(reader);
+/// assert_eq!(write.wait()?[0], 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a page is not latched before it is waited for or awaited"]
 #[derive(Debug)]
 pub struct WritePage(Access<OwnedPageWrite>);
@@ -313,12 +354,13 @@ impl WritePage {
     }
 
     /// Sets the most to wait for a frame while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
+    /// Example: [`WritePage`].
     pub fn frame_wait(self, wait: Duration) -> Self {
         Self(self.0.with_frame_wait(wait))
     }
 
     /// Waits for the page, and until no other thread reads or changes it. The calling thread reads the page itself if no other read
-    /// of it is under way.
+    /// of it is under way. Example: [`WritePage`].
     ///
     /// # Errors
     /// Those of [`Fetch::wait`]; [`Error::ReadOnly`] for a page of a file that was opened for reading only.
@@ -328,7 +370,7 @@ impl WritePage {
     }
 
     /// Waits for the page, and until no other thread reads or changes it, for at most `at_most`; see [`Fetch::wait_timeout`] for
-    /// what may take longer.
+    /// what may take longer. Example: [`WritePage`].
     ///
     /// # Errors
     /// This value, if the time was too short: nothing of what was begun is lost.
@@ -338,7 +380,7 @@ impl WritePage {
     }
 
     /// Returns the page if it is in the pool, verified by the codec if there is one, and no other thread has it latched. Never
-    /// reads, never waits.
+    /// reads, never waits. Example: [`WritePage`].
     ///
     /// # Errors
     /// [`Error::ReadOnly`] for a page of a file that was opened for reading only.

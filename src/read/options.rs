@@ -3,6 +3,24 @@
 use std::time::Duration;
 
 /// How a read stream behaves.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, StreamOptions};
+/// use std::time::Duration;
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+///
+/// // A scan of a large table, which leaves the pages of other callers in the pool.
+/// let scan = StreamOptions::new().bulk().look_ahead_pages(4).combine_limit_bytes(64 << 10);
+/// assert_eq!(pool.read_stream(file.pages(0..8_u32), scan).count(), 8);
+///
+/// // With a larger ring, and less patience.
+/// let scan = StreamOptions::new().ring_bytes(1 << 20).frame_wait(Duration::from_millis(100));
+/// assert_eq!(pool.read_stream(file.pages(0..8_u32), scan).count(), 8);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamOptions {
@@ -28,7 +46,7 @@ impl StreamOptions {
     /// The bytes of the ring of a bulk read, as in PostgreSQL.
     const RING: usize = 256 << 10;
 
-    /// Makes options with the pool's limits, for pages that may be wanted again.
+    /// Makes options with the pool's limits, for pages that may be wanted again. Example: [`StreamOptions`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -40,33 +58,36 @@ impl StreamOptions {
     ///
     /// A page that is changed leaves the ring: it is written as other dirty pages are, and another frame takes its place. So a scan
     /// that changes its pages spares the pages that were used more than once, but takes the frames of pages that were used once.
+    ///
+    /// Example: [`StreamOptions`].
     #[must_use]
     pub fn bulk(self) -> Self {
         self.ring_bytes(Self::RING)
     }
 
     /// Makes it a [bulk](Self::bulk) read with a ring of this size in bytes, beside the frames for look-ahead. `bulk` sets 256 KiB.
+    /// Example: [`StreamOptions`].
     #[must_use]
     pub fn ring_bytes(mut self, bytes: usize) -> Self {
         self.ring_bytes = Some(bytes);
         self
     }
 
-    /// Sets the most pages to hold in advance.
+    /// Sets the most pages to hold in advance. Example: [`StreamOptions`].
     #[must_use]
     pub fn look_ahead_pages(mut self, pages: u32) -> Self {
         self.look_ahead_pages = Some(pages);
         self
     }
 
-    /// Sets the most bytes of a request.
+    /// Sets the most bytes of a request. Example: [`StreamOptions`].
     #[must_use]
     pub fn combine_limit_bytes(mut self, bytes: usize) -> Self {
         self.combine_limit_bytes = Some(bytes);
         self
     }
 
-    /// Sets the most to wait for a frame while all are pinned.
+    /// Sets the most to wait for a frame while all are pinned. Example: [`StreamOptions`].
     #[must_use]
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         self.frame_wait = Some(wait);

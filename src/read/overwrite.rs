@@ -45,6 +45,24 @@ use crate::{
 ///
 /// Nothing begins before a thread or task waits for it. Dropped before that, it has done nothing. As a future it gives way to other
 /// tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// use std::time::Duration;
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+///
+/// let page = PageId::new(file, 0);
+/// pool.overwrite(page).frame_wait(Duration::from_millis(100)).wait()?[0] = 1;
+///
+/// let reader = pool.read(page).wait()?;
+/// let overwrite = pool.overwrite(page).wait_timeout(Duration::from_millis(1)).unwrap_err();
+/// drop(reader);
+/// assert_eq!(overwrite.wait()?[0], 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a page is not overwritten before it is waited for or awaited"]
 pub struct Overwrite {
     shared: Arc<Shared>,
@@ -78,13 +96,14 @@ impl Overwrite {
     }
 
     /// Sets the most to wait for a frame while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
+    /// Example: [`Overwrite`].
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         self.patience = wait;
         self
     }
 
     /// Waits for the page, and until no other thread reads or changes it. Its bytes are then zeros. It is dirty from the end of the
-    /// guard on, whether they are changed or not. The page is not read from disk.
+    /// guard on, whether they are changed or not. The page is not read from disk. Example: [`Overwrite`].
     ///
     /// # Errors
     /// [`Error::PastEof`], [`Error::ReadOnly`], [`Error::AllPinned`], [`Error::NoFrame`], [`Error::NotOpen`], [`Error::TooManyPins`],
@@ -94,7 +113,7 @@ impl Overwrite {
     }
 
     /// Waits for the page as [`wait`](Self::wait) does, for at most `at_most`; see
-    /// [`Fetch::wait_timeout`](crate::pending::Fetch::wait_timeout) for what may take longer.
+    /// [`Fetch::wait_timeout`](crate::pending::Fetch::wait_timeout) for what may take longer. Example: [`Overwrite`].
     ///
     /// # Errors
     /// This value, if the time was too short.

@@ -26,6 +26,30 @@ use crate::{
 /// An operation of the pool: wait for it with [`wait`](Self::wait), or `.await` it.
 ///
 /// As a future it gives way to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, CheckpointOptions, OpenOptions, PageId, Result};
+/// use std::time::Duration;
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+///
+/// # pool.write(PageId::new(file, 0)).wait()?[0] = 1;
+/// async fn checkpoint(pool: &BufferPool) -> Result<u64> {
+///     Ok(pool.checkpoint(CheckpointOptions::new()).await?.pages_written)
+/// }
+/// assert_eq!(pollster::block_on(checkpoint(&pool))?, 1);
+///
+/// // In a thread, for a while; it goes on where that is too short.
+/// let checkpoint = pool.checkpoint(CheckpointOptions::new());
+/// assert!(!checkpoint.is_done()); // not even begun
+/// match checkpoint.wait_timeout(Duration::from_secs(10)) {
+///     Ok(report) => assert_eq!(report?.pages_written, 0),
+///     Err(under_way) => drop(under_way.wait()?),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "an operation does nothing until it is waited for or awaited"]
 pub struct Completion<T> {
     state: CompletionState<T>,
@@ -50,7 +74,7 @@ impl<T: Send + 'static> Completion<T> {
         Self { state: CompletionState::Idle { work: Box::new(work), jobs, wait }, process }
     }
 
-    /// Runs the operation in the calling thread, or waits if it already runs in another.
+    /// Runs the operation in the calling thread, or waits if it already runs in another. Example: [`Completion`].
     ///
     /// # Errors
     /// Those of the operation.
@@ -70,6 +94,8 @@ impl<T: Send + 'static> Completion<T> {
     /// long that takes. This happens if the pool has ended, if more than a thousand operations wait for a thread, and if the system
     /// gives none. Once the pool has ended no operation waits for a caller, so the time depends on the disk alone.
     ///
+    /// Example: [`Completion`].
+    ///
     /// # Errors
     /// The completion itself, if the time was too short.
     pub fn wait_timeout(mut self, patience: Duration) -> Result<Result<T>, Self> {
@@ -77,7 +103,7 @@ impl<T: Send + 'static> Completion<T> {
         wait::block_until(deadline, |waker| self.poll_with(waker)).ok_or(self)
     }
 
-    /// Returns whether the result is there. False for an operation that was not started.
+    /// Returns whether the result is there. False for an operation that was not started. Example: [`Completion`].
     #[must_use]
     pub fn is_done(&self) -> bool {
         match &self.state {

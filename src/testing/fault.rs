@@ -29,7 +29,7 @@ pub enum Op {
 }
 
 impl Op {
-    /// Selects these operations, on one file only.
+    /// Selects these operations, on one file only. Example: [`Which`].
     #[must_use]
     pub fn of(self, path: impl AsRef<Path>) -> Which {
         Which { path: Some(path.as_ref().to_owned()), ..self.into() }
@@ -37,6 +37,18 @@ impl Op {
 }
 
 /// Some of the operations: of one kind, of all, or of all but openings; on one file or on all.
+///
+/// ```
+/// use ringpool::testing::{Op, SimDisk, Which};
+///
+/// let disk = SimDisk::new();
+/// disk.file("log").write_all_at(b"record", 0)?;
+/// assert_eq!(disk.count(Op::Write), 1);
+/// assert_eq!(disk.count(Op::Write.of("heap")), 0);
+/// assert_eq!(disk.count(Which::any_of("log")), 1);
+/// assert_eq!(disk.count(Which::any().and_openings()), 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Which {
     op: Option<Op>,
@@ -53,19 +65,19 @@ impl From<Op> for Which {
 
 impl Which {
     /// Selects all operations but [openings](Op::Open), which are struck and held only where they are
-    /// [included](Self::and_openings) or named.
+    /// [included](Self::and_openings) or named. Example: [`Which`].
     #[must_use]
     pub fn any() -> Self {
         Self { op: None, path: None, openings: false }
     }
 
-    /// Selects all operations on one file but its [openings](Op::Open).
+    /// Selects all operations on one file but its [openings](Op::Open). Example: [`Which`].
     #[must_use]
     pub fn any_of(path: impl AsRef<Path>) -> Self {
         Self { path: Some(path.as_ref().to_owned()), ..Self::any() }
     }
 
-    /// Includes [openings](Op::Open) in all operations. Those of one kind stay what they are.
+    /// Includes [openings](Op::Open) in all operations. Those of one kind stay what they are. Example: [`Which`].
     #[must_use]
     pub fn and_openings(mut self) -> Self {
         self.openings = true;
@@ -81,6 +93,46 @@ impl Which {
 /// A fault of some operations: of all of them from now on, unless it is made rarer.
 ///
 /// Several faults may strike one operation: delays add up, the shortest transfer counts, and the first error.
+///
+/// ```
+/// use std::time::Duration;
+/// use ringpool::testing::{Fault, Op, SimDisk};
+///
+/// const EIO: i32 = 5;
+/// let disk = SimDisk::new();
+/// let file = disk.file("log");
+/// file.write_all_at(&[1; 1024], 0)?;
+///
+/// // Errors: how often, and of which operations.
+/// disk.inject(Fault::error(Op::Read, EIO).once());
+/// disk.inject(Fault::error(Op::Read, EIO).after(2).times(3));
+/// disk.inject(Fault::error(Op::Write.of("log"), EIO).touching(512..1024).without_trace());
+/// disk.inject(Fault::error(Op::Sync, EIO).nth(2));
+/// disk.inject(Fault::error(Op::Write.of("heap"), EIO).one_in(10));
+/// assert!(file.read_at(&mut [0; 512], 0).is_err() && file.read_at(&mut [0; 512], 0).is_ok());
+/// assert!(file.write_at(&[2; 512], 0).is_ok() && file.write_at(&[2; 512], 512).is_err());
+/// assert!(file.sync().is_ok() && file.sync().is_err());
+/// disk.heal();
+///
+/// // Transfers that end short or late: the engine must notice nothing of them.
+/// disk.inject(Fault::short(Op::Read, 100).once());
+/// assert_eq!(file.read_at(&mut [0; 512], 0)?, 100);
+/// disk.inject(Fault::short_anywhere(Op::Write));
+/// disk.inject(Fault::delay(Op::Sync, Duration::from_micros(10)));
+/// disk.inject(Fault::delay_up_to(Op::Read, Duration::from_micros(10)));
+/// file.write_all_at(&[3; 1024], 0)?;
+/// assert_eq!(file.read_all()?, [3; 1024]);
+/// disk.heal();
+///
+/// // Operations that report success: only a checksum, or a test, finds these.
+/// for fault in [Fault::lost(Op::Write), Fault::torn(Op::Write), Fault::misdirected(Op::Write)] {
+///     disk.inject(fault.once());
+/// }
+/// disk.inject(Fault::flipped(Op::Read).once());
+/// file.write_all_at(&[4; 1024], 0)?;
+/// assert_ne!(file.read_all()?, [4; 1024]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Fault {
     which: Which,
@@ -133,57 +185,61 @@ impl Fault {
     ///
     /// A sync that fails loses what it should have made durable, as on Linux: of each sector either the old bytes are durable or
     /// the new ones, by chance, and no later sync changes that, although it succeeds.
+    ///
+    /// Example: [`Fault`].
     #[must_use]
     pub fn error(which: impl Into<Which>, errno: i32) -> Self {
         Self::new(which.into(), Effect::Error(errno))
     }
 
-    /// Cuts the transfer short after this many bytes.
+    /// Cuts the transfer short after this many bytes. Example: [`Fault`].
     #[must_use]
     pub fn short(which: impl Into<Which>, bytes: usize) -> Self {
         Self::new(which.into(), Effect::Short(bytes))
     }
 
     /// Cuts the transfer short anywhere, by chance: after some bytes, but not all; where the file is open for direct
-    /// transfers, after some sectors, as the system does it.
+    /// transfers, after some sectors, as the system does it. Example: [`Fault`].
     #[must_use]
     pub fn short_anywhere(which: impl Into<Which>) -> Self {
         Self::new(which.into(), Effect::ShortAnywhere)
     }
 
-    /// Delays the operation by this time.
+    /// Delays the operation by this time. Example: [`Fault`].
     #[must_use]
     pub fn delay(which: impl Into<Which>, time: Duration) -> Self {
         Self::new(which.into(), Effect::Delay(time))
     }
 
     /// Delays the operation by a random time, up to this much: of operations that are under way together the later may end
-    /// first.
+    /// first. Example: [`Fault`].
     #[must_use]
     pub fn delay_up_to(which: impl Into<Which>, time: Duration) -> Self {
         Self::new(which.into(), Effect::DelayUpTo(time))
     }
 
     /// Makes the operation report success and do nothing: a lost write, a sync that lies, a read that leaves its buffer as it was.
+    /// Example: [`Fault`].
     #[must_use]
     pub fn lost(which: impl Into<Which>) -> Self {
         Self::new(which.into(), Effect::Lost)
     }
 
     /// Tears a write: each of its sectors is written or not, by chance. It reports success, unless another fault makes it fail:
-    /// then also a file whose length is changed has the new length all the same, as on ext4.
+    /// then also a file whose length is changed has the new length all the same, as on ext4. Example: [`Fault`].
     #[must_use]
     pub fn torn(which: impl Into<Which>) -> Self {
         Self::new(which.into(), Effect::Torn)
     }
 
-    /// Makes a transfer report success and go to another place of the file, or come from there.
+    /// Makes a transfer report success and go to another place of the file, or come from there. Example: [`Fault`].
     #[must_use]
     pub fn misdirected(which: impl Into<Which>) -> Self {
         Self::new(which.into(), Effect::Misdirected)
     }
 
     /// Flips one bit of what is transferred: on the disk after a write, in the reader's memory alone after a read.
+    /// Example: [`Fault`].
     #[must_use]
     pub fn flipped(which: impl Into<Which>) -> Self {
         Self::new(which.into(), Effect::Flipped)
@@ -193,21 +249,21 @@ impl Fault {
         Self { which, bytes: 0..u64::MAX, effect, spared: 0, odds: 1, strikes: u64::MAX, is_clean: false }
     }
 
-    /// Has a write that fails by this fault change nothing.
+    /// Has a write that fails by this fault change nothing. Example: [`Fault`].
     #[must_use]
     pub fn without_trace(mut self) -> Self {
         self.is_clean = true;
         self
     }
 
-    /// Strikes only transfers of some of these bytes of a file: a bad sector.
+    /// Strikes only transfers of some of these bytes of a file: a bad sector. Example: [`Fault`].
     #[must_use]
     pub fn touching(mut self, bytes: Range<u64>) -> Self {
         self.bytes = bytes;
         self
     }
 
-    /// Lets this many such operations through first.
+    /// Lets this many such operations through first. Example: [`Fault`].
     #[must_use]
     pub fn after(mut self, operations: u64) -> Self {
         self.spared = operations;
@@ -215,7 +271,7 @@ impl Fault {
     }
 
     /// Strikes one operation in `n`, by chance. What chance decides follows from the disk's
-    /// [seed](super::SimDisk::with_seed).
+    /// [seed](super::SimDisk::with_seed). Example: [`Fault`].
     ///
     /// # Panics
     /// If `n` is 0.
@@ -226,20 +282,20 @@ impl Fault {
         self
     }
 
-    /// Sets the most operations that it strikes.
+    /// Sets the most operations that it strikes. Example: [`Fault`].
     #[must_use]
     pub fn times(mut self, strikes: u64) -> Self {
         self.strikes = strikes;
         self
     }
 
-    /// Strikes the next such operation only.
+    /// Strikes the next such operation only. Example: [`Fault`].
     #[must_use]
     pub fn once(self) -> Self {
         self.times(1)
     }
 
-    /// Strikes the n-th such operation from now on only; the next one is the first.
+    /// Strikes the n-th such operation from now on only; the next one is the first. Example: [`Fault`].
     #[must_use]
     pub fn nth(self, n: u64) -> Self {
         self.after(n.saturating_sub(1)).once()

@@ -51,6 +51,12 @@ const MEMORY_ALIGN: usize = 4096;
 /// assert!(matches!(pool.fetch(PageId::new(heap, 2)).wait(), Err(Error::Io { .. })));
 /// disk.heal();
 /// assert_eq!(pool.fetch(PageId::new(heap, 2)).wait()?.read()[0], 1);
+/// assert_eq!(disk.strikes(), 1);
+///
+/// // One with a seed, that leaves the log alone and disturbs the other files; no caller of a pool notices.
+/// let disk = FaultyDisk::with_seed(7);
+/// disk.spare(folder.path().join("log"));
+/// disk.disturb(3);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default)]
@@ -67,13 +73,14 @@ struct FaultyState {
 }
 
 impl FaultyDisk {
-    /// Makes a disk of the system's files without any fault, with seed 0.
+    /// Makes a disk of the system's files without any fault, with seed 0. Example: [`FaultyDisk`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Makes a disk of the system's files without any fault, with this seed, which decides what faults leave to chance.
+    /// Example: [`FaultyDisk`].
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
         let disk = Self::new();
@@ -82,17 +89,18 @@ impl FaultyDisk {
     }
 
     /// Leaves the file at this path alone, when it is opened from now on: no fault strikes it, and io_uring uses its descriptor.
+    /// Example: [`FaultyDisk`].
     pub fn spare(&self, path: impl Into<PathBuf>) {
         self.0.lock().spared.push(path.into());
     }
 
-    /// Adds a fault.
+    /// Adds a fault. Example: [`FaultyDisk`].
     pub fn inject(&self, fault: Fault) {
         self.0.lock().faults.inject(fault);
     }
 
     /// Disturbs one transfer in `n`, by chance, in one of the ways that a system may disturb any transfer: it is cut short
-    /// anywhere, or fails with `EINTR`, `EAGAIN` or `ECANCELED`. No caller of the pool should notice.
+    /// anywhere, or fails with `EINTR`, `EAGAIN` or `ECANCELED`. No caller of the pool should notice. Example: [`FaultyDisk`].
     ///
     /// # Panics
     /// If `n` is 0.
@@ -100,12 +108,12 @@ impl FaultyDisk {
         self.0.lock().faults.disturb(n);
     }
 
-    /// Forgets all faults.
+    /// Forgets all faults. Example: [`FaultyDisk`].
     pub fn heal(&self) {
         self.0.lock().faults.heal();
     }
 
-    /// Returns how often faults have struck so far.
+    /// Returns how often faults have struck so far. Example: [`FaultyDisk`].
     #[must_use]
     pub fn strikes(&self) -> u64 {
         self.0.lock().faults.strikes()

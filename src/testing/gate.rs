@@ -31,13 +31,13 @@ impl Gate {
         Self { disk, number }
     }
 
-    /// Returns how many operations are held here.
+    /// Returns how many operations are held here. Example: [`SimDisk::hold`].
     #[must_use]
     pub fn held(&self) -> usize {
         self.disk.look(|state| state.held_at(self.number))
     }
 
-    /// Waits until this number of operations is held here.
+    /// Waits until this number of operations is held here. Example: [`SimDisk::hold`].
     ///
     /// # Panics
     /// If they are not held within a minute.
@@ -45,7 +45,7 @@ impl Gate {
         self.disk.wait_for_held(self.number, operations);
     }
 
-    /// Lets all held operations go on.
+    /// Lets all held operations go on. Example: [`SimDisk::hold`].
     pub fn open(self) {}
 }
 

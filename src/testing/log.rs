@@ -34,12 +34,14 @@ pub enum Moment {
 
 impl Event {
     /// Returns whether this event is the beginning of an operation of this kind on this file.
+    /// Example: [`SimDisk::log`](super::SimDisk::log).
     #[must_use]
     pub fn begins(&self, op: Op, path: impl AsRef<Path>) -> bool {
         self.op == op && self.path == path.as_ref() && self.moment == Moment::Begin
     }
 
     /// Returns whether this event is the successful end of an operation of this kind on this file.
+    /// Example: [`SimDisk::log`](super::SimDisk::log).
     #[must_use]
     pub fn succeeds(&self, op: Op, path: impl AsRef<Path>) -> bool {
         self.op == op && self.path == path.as_ref() && matches!(self.moment, Moment::End(Ok(_)))

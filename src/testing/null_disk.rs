@@ -24,6 +24,15 @@ use crate::{
 /// **Its pages have undefined contents.** A read leaves in the frame what was there before; a write is forgotten. There is a file
 /// of the same length at every path, a new one each time that it is opened. Every I/O method works; with
 /// [`IoMethod::Sync`](crate::IoMethod::Sync) a transfer costs no more than a few function calls.
+///
+/// ```
+/// use ringpool::{BufferPool, OpenOptions, testing::NullDisk};
+///
+/// let pool = BufferPool::builder().frames(16).disk(NullDisk::new(1 << 40)).build()?;
+/// let file = pool.open_file("of a terabyte", OpenOptions::new())?;
+/// assert_eq!(pool.blocks(file)?, 1 << 27);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct NullDisk {
     file_bytes: u64,
@@ -31,7 +40,7 @@ pub struct NullDisk {
 }
 
 impl NullDisk {
-    /// Makes a disk on which every file has `file_bytes` bytes when it is opened. They take no memory.
+    /// Makes a disk on which every file has `file_bytes` bytes when it is opened. They take no memory. Example: [`NullDisk`].
     #[must_use]
     pub fn new(file_bytes: u64) -> Self {
         Self { file_bytes, opened: Arc::new(AtomicU64::new(0)) }

@@ -30,7 +30,7 @@ use crate::{
 pub struct Replay(Residency);
 
 impl Replay {
-    /// Makes an empty pool of `frames` frames, one at least.
+    /// Makes an empty pool of `frames` frames, one at least. Example: [`Replay`].
     ///
     /// # Errors
     /// As of [`Builder::build`](crate::Builder::build), where the system has no memory for it: some 600 bytes a frame.
@@ -40,7 +40,7 @@ impl Replay {
         Ok(Self(Residency::new(Frames::new(size, PageSize::MIN, 1, counters)?)?))
     }
 
-    /// Uses the page. Returns whether it was resident; it is from now on.
+    /// Uses the page. Returns whether it was resident; it is from now on. Example: [`Replay`].
     pub fn access(&mut self, page: PageId) -> bool {
         if let Lookup::Pinned(_) = self.0.lookup(page) {
             return true;

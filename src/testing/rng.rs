@@ -2,11 +2,22 @@
 
 /// Numbers that follow from a seed: the same seed, the same numbers, on every machine (`SplitMix64`: Steele, Lea and Flood,
 /// "Fast splittable pseudorandom number generators", 2014).
+///
+/// ```
+/// use ringpool::testing::Dice;
+///
+/// let mut dice = Dice::new(7);
+/// assert_eq!(dice.throw(), Dice::new(7).throw());
+/// assert!(dice.below(6) < 6);
+/// let op = *dice.pick(&["read", "write"]);
+/// println!("{op}, {}, {}", dice.coin(), dice.one_in(10));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Dice(u64);
 
 impl Dice {
-    /// Makes the numbers that follow from this seed.
+    /// Makes the numbers that follow from this seed. Example: [`Dice`].
     #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
@@ -20,7 +31,7 @@ impl Dice {
         })
     }
 
-    /// Draws the next number.
+    /// Draws the next number. Example: [`Dice`].
     pub fn throw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut mixed = self.0;
@@ -29,7 +40,7 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    /// Draws a number below `end`.
+    /// Draws a number below `end`. Example: [`Dice`].
     ///
     /// # Panics
     /// If `end` is 0.
@@ -37,12 +48,12 @@ impl Dice {
         self.throw() % end
     }
 
-    /// Returns true or false, each with the same chance.
+    /// Returns true or false, each with the same chance. Example: [`Dice`].
     pub fn coin(&mut self) -> bool {
         self.throw() >> 63 == 0
     }
 
-    /// Returns true once in `n` times, on average.
+    /// Returns true once in `n` times, on average. Example: [`Dice`].
     ///
     /// # Panics
     /// If `n` is 0.
@@ -50,7 +61,7 @@ impl Dice {
         self.below(n) == 0
     }
 
-    /// Draws one of these.
+    /// Draws one of these. Example: [`Dice`].
     ///
     /// # Panics
     /// If there is none.

@@ -36,7 +36,53 @@ pub(super) const SECTOR: u32 = 512;
 
 /// A disk in memory that fails where the test says so. All clones are one disk.
 ///
-/// See the [module](super) for an example.
+/// The [module](super) has an example with a pool.
+///
+/// # Examples
+/// A power cut, after which of each sector that was not synced the old or the new bytes are there:
+/// ```
+/// use ringpool::testing::SimDisk;
+///
+/// let disk = SimDisk::with_seed(7);
+/// let log = disk.file("log");
+/// log.write_all_at(&[1; 512], 0)?;
+/// log.sync()?;
+/// log.write_all_at(&[2; 512], 0)?;
+/// assert_eq!(disk.image("log").unwrap(), [2; 512]);
+/// assert_eq!(disk.durable_image("log").unwrap(), [1; 512]);
+///
+/// let found = disk.after_power_cut(3).image("log").unwrap();
+/// assert!(found == [1; 512] || found == [2; 512]);
+/// // The process alone was killed:
+/// assert_eq!(disk.after_kill(3).image("log").unwrap(), [2; 512]);
+///
+/// // A workload that ends in its second operation:
+/// disk.cut_power_during(2);
+/// assert!(log.write_all_at(&[3; 512], 0).is_ok());
+/// assert!(log.sync().is_err() && disk.is_without_power());
+/// # Ok::<(), std::io::Error>(())
+/// ```
+///
+/// A disk that is full, and one that disturbs its callers:
+/// ```
+/// use ringpool::testing::SimDisk;
+///
+/// let disk = SimDisk::new();
+/// disk.put("heap", vec![0; 512]);
+/// disk.set_capacity(Some(1024));
+/// let log = disk.file("log");
+/// assert!(log.write_all_at(&[1; 1024], 0).is_err());
+/// disk.set_capacity(None);
+/// disk.set_atomic_writes(8192); // for files that a pool opens from now on
+/// disk.transfer_in_pieces();
+///
+/// disk.disturb(2);
+/// log.write_all_at(&[1; 1024], 0)?; // continued or repeated as often as it takes
+/// println!("{} transfers were disturbed", disk.strikes());
+/// disk.heal();
+/// assert_eq!(log.read_all()?, [1; 1024]);
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Clone, Default)]
 pub struct SimDisk(pub(super) Arc<Hub>);
 
@@ -66,7 +112,7 @@ impl Name {
 }
 
 impl SimDisk {
-    /// Makes an empty disk without limits and without faults, with seed 0.
+    /// Makes an empty disk without limits and without faults, with seed 0. Example: [`Fault`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
@@ -77,6 +123,8 @@ impl SimDisk {
     /// Which operations a [rare](Fault::one_in) fault strikes, where a transfer is cut, which sectors are torn: all that is a
     /// function of the seed and of the operation (its kind, its file and place, and how often it was asked for before), not of what
     /// else goes on. So the same operations have the same outcome in whatever order several threads bring them.
+    ///
+    /// Example: [`SimDisk`].
     #[must_use]
     pub fn with_seed(seed: u64) -> Self {
         let disk = Self::new();
@@ -86,7 +134,7 @@ impl SimDisk {
 
     // ---- files ------------------------------------------------------------------------------------------------------
 
-    /// Puts a file on the disk, durably, or changes the one that is there, as another program would.
+    /// Puts a file on the disk, durably, or changes the one that is there, as another program would. Example: [`SimDisk`].
     pub fn put(&self, path: impl AsRef<Path>, bytes: impl Into<Vec<u8>>) {
         let mut state = self.0.state.lock();
         let file = state.file_or_new(path.as_ref(), Name::DURABLE);
@@ -94,21 +142,21 @@ impl SimDisk {
     }
 
     /// Opens a file for what an engine keeps beside the pool, its log as a rule: made, durably, where there is none. The same
-    /// faults, gates and power cuts affect it, and its operations are in the log with all others.
+    /// faults, gates and power cuts affect it, and its operations are in the log with all others. Example: [`SimDisk`].
     #[must_use]
     pub fn file(&self, path: impl AsRef<Path>) -> SimFile {
         let file = self.0.state.lock().file_or_new(path.as_ref(), Name::DURABLE);
         SimFile::new(OpenFile::buffered(self.clone(), file))
     }
 
-    /// Returns a file's bytes, as they are read now.
+    /// Returns a file's bytes, as they are read now. Example: [`SimDisk`].
     #[must_use]
     pub fn image(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         self.look(|state| state.find(path.as_ref()).map(|file| state.files[file].medium.bytes().to_vec()))
     }
 
     /// Returns a file's bytes, as they were when the last successful sync began: what a power cut cannot take. `None` where it can
-    /// take the name.
+    /// take the name. Example: [`SimDisk`].
     #[must_use]
     pub fn durable_image(&self, path: impl AsRef<Path>) -> Option<Vec<u8>> {
         self.look(|state| {
@@ -118,25 +166,26 @@ impl SimDisk {
     }
 
     /// Sets the most bytes of all files together; what would exceed that fails with `ENOSPC`. After a crash the disk has the same
-    /// size.
+    /// size. Example: [`SimDisk`].
     pub fn set_capacity(&self, bytes: Option<u64>) {
         self.0.state.lock().capacity = bytes;
     }
 
     /// Sets the longest atomic write, in bytes, of files that are opened for direct I/O from now on; 0 for none, as at first.
+    /// Example: [`SimDisk`].
     pub fn set_atomic_writes(&self, bytes: u32) {
         self.0.state.lock().atomic_bytes = bytes;
     }
 
     // ---- faults -----------------------------------------------------------------------------------------------------
 
-    /// Adds a fault.
+    /// Adds a fault. Example: [`Fault`].
     pub fn inject(&self, fault: Fault) {
         self.0.state.lock().faults.inject(fault);
     }
 
     /// Disturbs one transfer in `n`, by chance, in one of the ways that a system may disturb any transfer: it is cut short
-    /// anywhere, or fails with `EINTR`, `EAGAIN` or `ECANCELED`. No caller of the pool should notice.
+    /// anywhere, or fails with `EINTR`, `EAGAIN` or `ECANCELED`. No caller of the pool should notice. Example: [`SimDisk`].
     ///
     /// # Panics
     /// If `n` is 0.
@@ -144,12 +193,12 @@ impl SimDisk {
         self.0.state.lock().faults.disturb(n);
     }
 
-    /// Forgets all faults.
+    /// Forgets all faults. Example: [`SimDisk`].
     pub fn heal(&self) {
         self.0.state.lock().faults.heal();
     }
 
-    /// Returns how often faults have struck so far.
+    /// Returns how often faults have struck so far. Example: [`SimDisk`].
     #[must_use]
     pub fn strikes(&self) -> u64 {
         self.look(|state| state.faults.strikes())
@@ -158,7 +207,7 @@ impl SimDisk {
     /// Makes another disk, as this one may be found if its power is cut now: of every 512-byte sector that was written since its
     /// file was synced, either the old bytes are there or the new ones, and a file has one of the lengths that it had since then. A
     /// file that was made since its folder was synced may not be there, and one that was removed may be back. The same seed makes
-    /// the same disk of the same disk, and is the new disk's seed.
+    /// the same disk of the same disk, and is the new disk's seed. Example: [`SimDisk`].
     #[must_use]
     pub fn after_power_cut(&self, seed: u64) -> Self {
         let mut dice = Dice::new(seed);
@@ -174,7 +223,7 @@ impl SimDisk {
     }
 
     /// Makes another disk, as this one is found if the process is killed now, and the system runs on: everything that was written
-    /// can be read, and what was not synced can still be lost.
+    /// can be read, and what was not synced can still be lost. Example: [`SimDisk`].
     #[must_use]
     pub fn after_kill(&self, seed: u64) -> Self {
         self.found_with(seed, <[FileState]>::to_vec)
@@ -194,13 +243,13 @@ impl SimDisk {
     }
 
     /// Cuts the power during the n-th operation from now on; the next one is the first. That operation may be done in full, in part
-    /// or not at all, as in a power cut. It and all later ones fail.
+    /// or not at all, as in a power cut. It and all later ones fail. Example: [`SimDisk`].
     pub fn cut_power_during(&self, n: u64) {
         let mut state = self.0.state.lock();
         state.power_cut = Some(state.operations + n);
     }
 
-    /// Returns whether the power was cut.
+    /// Returns whether the power was cut. Example: [`SimDisk`].
     #[must_use]
     pub fn is_without_power(&self) -> bool {
         self.look(|state| state.power_cut.is_some_and(|last| last <= state.operations))
@@ -209,6 +258,24 @@ impl SimDisk {
     // ---- operations -------------------------------------------------------------------------------------------------
 
     /// Holds operations that begin from now on, until the gate is opened or dropped. Faults strike when they go on.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::thread;
+    /// use ringpool::testing::{Op, SimDisk};
+    ///
+    /// let disk = SimDisk::new();
+    /// let log = disk.file("log");
+    /// let gate = disk.hold(Op::Write);
+    /// thread::scope(|scope| {
+    ///     scope.spawn(|| log.write_all_at(&[1; 512], 0));
+    ///     gate.wait_for(1);
+    ///     assert_eq!((gate.held(), log.len()), (1, 0)); // it is under way, and nothing is written yet
+    ///     gate.open();
+    /// });
+    /// assert_eq!(log.read_all()?, [1; 512]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use = "the gate opens when it is dropped"]
     pub fn hold(&self, which: impl Into<Which>) -> Gate {
         self.hold_at(HeldStage::Begin, which.into())
@@ -217,6 +284,29 @@ impl SimDisk {
     /// Holds reads and writes of more than one sector, of those that begin from now on, in the middle: when their first sector is copied,
     /// and before the next one is. So a test sees what a pool does with a page that is half read or half written: a page that is changed
     /// meanwhile where it is lent to a write arrives with sectors of before and after the change.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::thread;
+    /// use ringpool::{BufferPool, OpenOptions, PageId, testing::{Op, SimDisk}};
+    ///
+    /// let disk = SimDisk::new();
+    /// disk.put("heap", vec![0; 8192]);
+    /// let pool = BufferPool::builder().frames(16).disk(disk.clone()).build()?;
+    /// let page = PageId::new(pool.open_file("heap", OpenOptions::new())?, 0);
+    /// pool.write(page).wait()?.fill(1);
+    ///
+    /// let gate = disk.hold_midway(Op::Write);
+    /// thread::scope(|scope| {
+    ///     let flush = scope.spawn(|| pool.flush(page).wait());
+    ///     gate.wait_for(1);
+    ///     pool.write(page).wait()?.fill(2); // while the first change is half written
+    ///     gate.open();
+    ///     flush.join().unwrap()
+    /// })?;
+    /// assert_eq!(disk.image("heap").unwrap(), [1; 8192]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use = "the gate opens when it is dropped"]
     pub fn hold_midway(&self, which: impl Into<Which>) -> Gate {
         self.hold_at(HeldStage::Midway, which.into())
@@ -231,23 +321,40 @@ impl SimDisk {
     }
 
     /// Has transfers that begin from now on copy their bytes sector by sector, and let other threads run in between. A transfer is one
-    /// step otherwise, which never shows that another thread touches the bytes meanwhile.
+    /// step otherwise, which never shows that another thread touches the bytes meanwhile. Example: [`SimDisk`].
     pub fn transfer_in_pieces(&self) {
         self.0.state.lock().in_pieces = true;
     }
 
     /// Returns all events since the disk was made, or the log was cleared.
+    ///
+    /// # Examples
+    /// ```
+    /// use ringpool::testing::{Op, SimDisk};
+    ///
+    /// let disk = SimDisk::new();
+    /// let log = disk.file("log");
+    /// log.write_all_at(b"record", 0)?;
+    /// log.sync()?;
+    /// let events = disk.log();
+    /// let written = events.iter().position(|event| event.succeeds(Op::Write, "log"));
+    /// let synced = events.iter().position(|event| event.begins(Op::Sync, "log"));
+    /// assert!(written < synced);
+    /// disk.clear_log();
+    /// assert_eq!(disk.count(Op::Sync), 0);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn log(&self) -> Vec<Event> {
         self.look(|state| state.log.clone())
     }
 
-    /// Forgets the log.
+    /// Forgets the log. Example: [`Self::log`].
     pub fn clear_log(&self) {
         self.0.state.lock().log.clear();
     }
 
-    /// Returns how many of these operations the log has, whether they are over or not.
+    /// Returns how many of these operations the log has, whether they are over or not. Example: [`Which`].
     #[must_use]
     pub fn count(&self, which: impl Into<Which>) -> usize {
         let which = which.into();

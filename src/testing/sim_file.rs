@@ -11,6 +11,22 @@ use crate::io::{
 
 /// A file of a [`SimDisk`](super::SimDisk), for what an engine keeps beside the pool: its log. Made by
 /// [`SimDisk::file`](super::SimDisk::file).
+///
+/// ```
+/// use ringpool::testing::SimDisk;
+///
+/// let log = SimDisk::new().file("log");
+/// assert!(log.is_empty());
+/// log.write_all_at(b"one two", 0)?;
+/// assert_eq!(log.write_at(b"ONE", 0)?, 3);
+/// log.sync()?;
+/// let mut word = [0; 3];
+/// assert_eq!(log.read_at(&mut word, 4)?, 3);
+/// assert_eq!(&word, b"two");
+/// log.set_len(3)?;
+/// assert_eq!((log.len(), log.read_all()?), (3, b"ONE".to_vec()));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct SimFile(OpenFile);
 
@@ -19,7 +35,7 @@ impl SimFile {
         Self(file)
     }
 
-    /// Reads bytes from `offset` on and returns how many were read; 0 at the end of the file.
+    /// Reads bytes from `offset` on and returns how many were read; 0 at the end of the file. Example: [`SimFile`].
     ///
     /// # Errors
     /// What a [fault](super::Fault) says.
@@ -27,7 +43,7 @@ impl SimFile {
         self.0.read_at(&mut [IoSliceMut::new(bytes)], offset)
     }
 
-    /// Writes bytes from `offset` on and returns how many were written.
+    /// Writes bytes from `offset` on and returns how many were written. Example: [`SimFile`].
     ///
     /// # Errors
     /// What a [fault](super::Fault) says; `ENOSPC` where the disk is full.
@@ -36,7 +52,7 @@ impl SimFile {
     }
 
     /// Writes all bytes from `offset` on, by the same rule as the pool: what ends short is continued, what ends with `EINTR`,
-    /// `EAGAIN` or `ECANCELED` is repeated, up to 32 times in a row.
+    /// `EAGAIN` or `ECANCELED` is repeated, up to 32 times in a row. Example: [`SimFile`].
     ///
     /// # Errors
     /// Those of [`write_at`](Self::write_at); [`io::ErrorKind::WriteZero`] where the disk takes no byte and reports no error.
@@ -45,7 +61,7 @@ impl SimFile {
         drive(progress, |done| self.write_at(&bytes[done..], offset + done as u64)).map(drop)
     }
 
-    /// Reads the whole file, by the same rule as [`write_all_at`](Self::write_all_at).
+    /// Reads the whole file, by the same rule as [`write_all_at`](Self::write_all_at). Example: [`SimFile`].
     ///
     /// # Errors
     /// Those of [`read_at`](Self::read_at).
@@ -57,7 +73,7 @@ impl SimFile {
         Ok(bytes)
     }
 
-    /// Makes what was written durable.
+    /// Makes what was written durable. Example: [`SimFile`].
     ///
     /// # Errors
     /// What a [fault](super::Fault) says. What was written may then be lost, although a later sync succeeds.
@@ -65,7 +81,7 @@ impl SimFile {
         self.0.sync_data()
     }
 
-    /// Cuts the file, or adds zeros to it.
+    /// Cuts the file, or adds zeros to it. Example: [`SimFile`].
     ///
     /// # Errors
     /// What a [fault](super::Fault) says; `ENOSPC` where the disk is full.
@@ -73,13 +89,13 @@ impl SimFile {
         DiskFile::set_len(&self.0, len)
     }
 
-    /// Returns the number of its bytes.
+    /// Returns the number of its bytes. Example: [`SimFile`].
     #[must_use]
     pub fn len(&self) -> u64 {
         self.0.bytes_now()
     }
 
-    /// Returns whether it has no bytes.
+    /// Returns whether it has no bytes. Example: [`SimFile`].
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0

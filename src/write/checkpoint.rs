@@ -40,6 +40,22 @@ const PIECE: usize = 256;
 const PACED_PIECE: usize = 32;
 
 /// How a checkpoint is taken.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, CheckpointOptions, OpenOptions, PageId};
+/// use std::time::Duration;
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+///
+/// pool.write(PageId::new(file, 0)).wait()?[0] = 1;
+/// let spread = CheckpointOptions::new().spread_over(Duration::from_millis(10));
+/// let report = pool.checkpoint(spread).wait()?;
+/// assert_eq!((report.pages_written, report.files_synced), (1, 1));
+/// assert_eq!(report.redo_lsn, None); // no page is dirty any more
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CheckpointOptions {
@@ -48,14 +64,14 @@ pub struct CheckpointOptions {
 }
 
 impl CheckpointOptions {
-    /// Makes options for a checkpoint as fast as the disk takes it.
+    /// Makes options for a checkpoint as fast as the disk takes it. Example: [`CheckpointOptions`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
     /// Spreads the writes evenly over `time`, so that they leave the device to other work. If another checkpoint is asked for
-    /// meanwhile (or the pool is shut down), the other pages are written at once.
+    /// meanwhile (or the pool is shut down), the other pages are written at once. Example: [`CheckpointOptions`].
     #[must_use]
     pub fn spread_over(mut self, time: Duration) -> Self {
         self.spread_over = Some(time);

@@ -119,13 +119,13 @@ struct LogWaiters {
 }
 
 impl DurableLsn {
-    /// Makes the value for a log that is durable up to `durable`: to where its last whole record ends.
+    /// Makes the value for a log that is durable up to `durable`: to where its last whole record ends. Example: [`DurableLsn`].
     #[must_use]
     pub fn new(durable: Lsn) -> Self {
         Self { durable: AtomicU64::new(durable.0), waiting: Mutex::default() }
     }
 
-    /// Returns the position up to which the log is durable. Cheap: one load.
+    /// Returns the position up to which the log is durable. Cheap: one load. Example: [`DurableLsn`].
     #[must_use]
     pub fn get(&self) -> Lsn {
         Lsn(self.durable.load(Ordering::Acquire))
@@ -138,7 +138,7 @@ impl DurableLsn {
     }
 
     /// Says that the log is durable up to there, and wakes those that waited for no more. It never goes back. Does nothing once the log
-    /// has [failed](Self::fail): records that are written after others were lost are of no use.
+    /// has [failed](Self::fail): records that are written after others were lost are of no use. Example: [`DurableLsn`].
     pub fn advance(&self, durable: Lsn) {
         // Called when this is dropped: after the lock.
         let mut wakers = Wakers::new();
@@ -156,6 +156,19 @@ impl DurableLsn {
     /// Says that the log does not become durable any further: all that wait, now or later, for more than it is get this error. After
     /// a sync that failed a later one may succeed and have lost the records, so this is for good. What they get is of
     /// the kind `Other`, so the pool does not take it for one that [passes](crate::Error::is_transient), with this error as its source.
+    ///
+    /// # Examples
+    /// ```
+    /// # use std::io;
+    /// # use ringpool::{DurableLsn, Lsn};
+    /// let log = DurableLsn::new(Lsn(40));
+    /// log.advance(Lsn(80));
+    /// log.fail(io::Error::other("the disk is gone"));
+    /// assert_eq!(log.get(), Lsn(80));
+    /// assert_eq!(log.reached(Lsn(80)).wait()?, Lsn(80));
+    /// assert!(log.reached(Lsn(81)).wait().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn fail(&self, error: io::Error) {
         let mut wakers = Wakers::new();
         let mut waiting = self.waiting.lock();
@@ -166,6 +179,7 @@ impl DurableLsn {
     }
 
     /// Waits until the log is durable up to `lsn`. This does not start a write: the engine tells its log.
+    /// Example: [`DurableLsn`].
     pub fn reached(&self, lsn: Lsn) -> LogWait<'_> {
         LogWait { log: self, lsn, place: None }
     }
@@ -188,7 +202,7 @@ pub struct LogWait<'a> {
 }
 
 impl LogWait<'_> {
-    /// Waits in the calling thread, and returns the position up to which the log is then durable.
+    /// Waits in the calling thread, and returns the position up to which the log is then durable. Example: [`DurableLsn`].
     ///
     /// # Errors
     /// The error with which the log [failed](DurableLsn::fail).

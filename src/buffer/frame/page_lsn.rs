@@ -59,13 +59,26 @@ impl PageLsn {
     pub const BYTES: usize = 8;
 
     /// Makes a place at this byte of each page, for a little-endian number. Any byte from which 8 are left will do, unless a
-    /// [codec](crate::PageCodec) has them for itself.
+    /// [codec](crate::PageCodec) has them for itself. Example: [`PageLsn`].
     #[must_use]
     pub const fn at(offset: usize) -> Self {
         Self { offset, is_big_endian: false }
     }
 
     /// Sets the byte order of the number to big-endian.
+    ///
+    /// # Examples
+    /// ```
+    /// # use ringpool::{BufferPool, Lsn, OpenOptions, PageId, PageLsn};
+    /// # let folder = tempfile::tempdir()?;
+    /// let place = PageLsn::at(8).big_endian();
+    /// # let pool = BufferPool::builder().frames(16).page_lsn(place).build()?;
+    /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+    ///
+    /// pool.write(PageId::new(file, 0)).wait()?.set_lsn(Lsn(100)..Lsn(140));
+    /// assert_eq!(pool.read(PageId::new(file, 0)).wait()?[8..16], 140_u64.to_be_bytes());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub const fn big_endian(self) -> Self {
         Self { is_big_endian: true, ..self }

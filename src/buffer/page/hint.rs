@@ -36,7 +36,7 @@ pub struct PageAt {
 }
 
 impl PageId {
-    /// Names the page together with the frame in which it was, for an access that looks there first.
+    /// Names the page together with the frame in which it was, for an access that looks there first. Example: [`PageHint`].
     #[inline]
     #[must_use]
     pub const fn at(self, hint: PageHint) -> PageAt {

@@ -47,6 +47,50 @@ use crate::{
 ///
 /// Can be sent to another thread, outlive the pool it came from, and be [cloned](Self::try_clone). Keep pins short: while all
 /// frames of a pool are pinned, other callers get none.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+/// let page = pool.fetch(PageId::new(file, 3)).wait()?;
+/// page.write()?[..5].copy_from_slice(b"hello");
+/// assert_eq!(&page.read()[..5], b"hello");
+///
+/// // Without a wait: nothing, where another guard is in the way.
+/// let reader = page.read();
+/// assert!(page.try_write()?.is_none());
+/// assert!(page.try_read().is_some());
+/// drop(reader);
+///
+/// // A second pin, for a guard that owns it.
+/// let guard = page.try_clone()?.into_read();
+/// assert_eq!((guard.id(), page.id()), (PageId::new(file, 3), PageId::new(file, 3)));
+/// drop(guard);
+/// page.try_clone()?.into_write()?[0] = b'H';
+///
+/// // The bytes for as long as they are wanted: a copy, or the frame itself.
+/// let copy = page.to_bytes();
+/// let frozen = page.freeze();
+/// assert_eq!(copy, frozen);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// A task:
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+/// async fn add(pool: &BufferPool, page: PageId) -> ringpool::Result<u8> {
+///     let page = pool.fetch(page).await?;
+///     page.write_async().await?[0] += 1;
+///     Ok(page.read_async().await[0])
+/// }
+/// assert_eq!(pollster::block_on(add(&pool, PageId::new(file, 0)))?, 1);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct PinnedPage {
     pin: Pin,
 }
@@ -68,19 +112,19 @@ impl PinnedPage {
         &self.pin
     }
 
-    /// Returns which page it is.
+    /// Returns which page it is. Example: [`PinnedPage`].
     #[must_use]
     pub fn id(&self) -> PageId {
         self.pin.frame().page()
     }
 
-    /// Returns where the page is, for [`PageId::at`] another time.
+    /// Returns where the page is, for [`PageId::at`] another time. Example: [`PageHint`].
     #[must_use]
     pub fn hint(&self) -> PageHint {
         PageHint(self.pin.frame_no())
     }
 
-    /// Takes another pin on the same page.
+    /// Takes another pin on the same page. Example: [`PinnedPage`].
     ///
     /// # Errors
     /// [`Error::TooManyPins`] where the page has a million pins already.
@@ -95,6 +139,8 @@ impl PinnedPage {
     /// A thread that already reads a page must not wait to read it again: a writer that got in line in between would wait for the
     /// first guard, and the second for the writer.
     ///
+    /// Example: [`PinnedPage`].
+    ///
     /// # Panics
     /// In a process that was [forked](crate::BufferPool#processes-that-are-forked) while the page was being changed, and so stays
     /// latched there. The other methods that wait for a latch to read a pinned page panic then, too.
@@ -105,7 +151,7 @@ impl PinnedPage {
         PageRead::of_latched(&self.pin)
     }
 
-    /// Latches the page for reading if that needs no wait.
+    /// Latches the page for reading if that needs no wait. Example: [`PinnedPage`].
     #[inline]
     #[must_use]
     pub fn try_read(&self) -> Option<PageRead<'_>> {
@@ -118,6 +164,8 @@ impl PinnedPage {
     ///
     /// Do not hold a guard across an `.await` on another page: while a task is suspended with a latch, all other threads and
     /// tasks that want the page wait.
+    ///
+    /// Example: [`PinnedPage`].
     pub async fn read_async(&self) -> PageRead<'_> {
         let latched = LatchWait { pin: &self.pin, latch: Latch::Shared, ticket: None }.await;
         latched.unwrap_or_else(|error| panic!("{error}"));
@@ -125,7 +173,7 @@ impl PinnedPage {
     }
 
     /// Latches the page for changing: waits until no other thread reads or changes it. The page becomes dirty when the guard's
-    /// bytes are first borrowed mutably.
+    /// bytes are first borrowed mutably. Example: [`PinnedPage`].
     ///
     /// # Errors
     /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
@@ -135,7 +183,7 @@ impl PinnedPage {
         Ok(PageWrite::of_latched(&self.pin))
     }
 
-    /// Latches the page for changing if that needs no wait: `None` where it would.
+    /// Latches the page for changing if that needs no wait: `None` where it would. Example: [`PinnedPage`].
     ///
     /// # Errors
     /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
@@ -145,7 +193,7 @@ impl PinnedPage {
     }
 
     /// Latches the page for changing, for tasks. Dropping the future leaves the line. It gives way to other tasks now and then,
-    /// [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+    /// [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks). Example: [`PinnedPage`].
     ///
     /// # Errors
     /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
@@ -156,6 +204,7 @@ impl PinnedPage {
     }
 
     /// Latches the page for reading, with the pin in the guard: waits until no other thread changes it.
+    /// Example: [`PinnedPage`].
     #[must_use]
     pub fn into_read(self) -> OwnedPageRead {
         self.pin.latch(Latch::Shared);
@@ -163,6 +212,7 @@ impl PinnedPage {
     }
 
     /// Latches the page for changing, with the pin in the guard: waits until no other thread reads or changes it.
+    /// Example: [`PinnedPage`].
     ///
     /// # Errors
     /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
@@ -176,13 +226,15 @@ impl PinnedPage {
     ///
     /// They hold the pin **and a share latch**: a thread that wants to change the page waits until the last of them is dropped.
     /// If they live long, [copy](Self::to_bytes) instead.
+    ///
+    /// Example: [`PinnedPage`].
     #[must_use]
     pub fn freeze(self) -> Bytes {
         self.pin.latch(Latch::Shared);
         Bytes::from_owner(Frozen(self.pin))
     }
 
-    /// Copies the page's bytes.
+    /// Copies the page's bytes. Example: [`PinnedPage`].
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         Bytes::copy_from_slice(&self.read())

@@ -22,7 +22,7 @@ impl<'a> PageRead<'a> {
         Self { pin }
     }
 
-    /// Returns which page it is.
+    /// Returns which page it is. Example: [`PageWrite`](crate::PageWrite).
     #[must_use]
     pub fn id(&self) -> PageId {
         self.pin.frame().page()
@@ -30,6 +30,7 @@ impl<'a> PageRead<'a> {
 
     /// Returns where the last record of the page ends: one that was [stated](crate::PageWrite::set_lsn) since the page was read
     /// from disk, or, in a pool that knows [where pages keep it](crate::PageLsn), the one in its bytes.
+    /// Example: [`PageWrite`](crate::PageWrite).
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()
@@ -96,7 +97,7 @@ impl OwnedPageRead {
         Self::new(pin.into_one_place())
     }
 
-    /// Returns which page it is.
+    /// Returns which page it is. Example: [`PageHint`].
     #[must_use]
     pub fn id(&self) -> PageId {
         self.pin.frame().page()
@@ -104,18 +105,31 @@ impl OwnedPageRead {
 
     /// Returns where the last record of the page ends: one that was [stated](crate::PageWrite::set_lsn) since the page was read
     /// from disk, or, in a pool that knows [where pages keep it](crate::PageLsn), the one in its bytes.
+    /// Example: [`PageLsn`](crate::PageLsn).
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()
     }
 
-    /// Returns where the page is, for [`PageId::at`] another time.
+    /// Returns where the page is, for [`PageId::at`] another time. Example: [`PageHint`].
     #[must_use]
     pub fn hint(&self) -> PageHint {
         PageHint(self.pin.frame_no())
     }
 
     /// Releases the latch, so that other threads can change the page, and keeps the pin.
+    ///
+    /// # Examples
+    /// ```
+    /// # use ringpool::{BufferPool, OpenOptions, PageId};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+    /// let page = pool.read(PageId::new(file, 0)).wait()?.unlatch();
+    /// assert_eq!(page.id(), PageId::new(file, 0));
+    /// page.write()?[0] = 1; // with the latch in hand this would wait for itself
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn unlatch(self) -> PinnedPage {
         let mut guard = ManuallyDrop::new(self);

@@ -106,6 +106,30 @@ impl Change {
 /// Borrowing them mutably marks the page dirty, as does a record that is stated. Dropping the guard makes the change known, in
 /// the same step that releases the latch. A guard that is forgotten (`mem::forget`) keeps the page latched, and so in its frame,
 /// for ever.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, Lsn, OpenOptions, PageId};
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+/// let page = pool.fetch(PageId::new(file, 0)).wait()?;
+/// let mut guard = page.write()?;
+/// guard[0] = 1;
+/// // Where the record of this change begins and ends in the log.
+/// guard.set_lsn(Lsn(100)..Lsn(140));
+/// assert_eq!((guard.id(), guard.lsn()), (page.id(), Lsn(140)));
+///
+/// // Redo puts an older page in its place, from its image in the log.
+/// guard.fill(0);
+/// guard.set_image_lsn(Lsn(20)..Lsn(90));
+/// assert_eq!(guard.lsn(), Lsn(90));
+///
+/// // Keeps reading, with no gap for another writer.
+/// let guard = guard.downgrade();
+/// assert_eq!((guard.id(), guard.lsn(), guard[0]), (page.id(), Lsn(90), 0));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub struct PageWrite<'a> {
     pin: &'a Pin,
     change: Change,
@@ -117,7 +141,7 @@ impl<'a> PageWrite<'a> {
         Self { pin, change: Change::default() }
     }
 
-    /// Returns which page it is.
+    /// Returns which page it is. Example: [`PageWrite`].
     #[must_use]
     pub fn id(&self) -> PageId {
         self.pin.frame().page()
@@ -132,6 +156,8 @@ impl<'a> PageWrite<'a> {
     ///
     /// State [`Lsn::UNLOGGED`] for a change that needs no record. A guard that is dropped after a change without any call counts
     /// as a [forgotten call](crate::options::UnloggedChanges).
+    ///
+    /// Example: [`PageWrite`].
     pub fn set_lsn(&mut self, record: impl Into<LogRecord>) {
         self.change.set_lsn(self.pin, record.into());
     }
@@ -139,18 +165,19 @@ impl<'a> PageWrite<'a> {
     /// States a log record that holds the whole page, as it is when the guard is dropped. The record covers all earlier changes,
     /// so a page that was [refused](crate::options::UnloggedChanges::Refuse) can be written again. The page's [`lsn`](Self::lsn)
     /// becomes the end of the record, even if it was higher before, as in redo. The rules of [`set_lsn`](Self::set_lsn) hold.
+    /// Example: [`PageWrite`].
     pub fn set_image_lsn(&mut self, record: impl Into<LogRecord>) {
         self.change.set_image_lsn(self.pin, record.into());
     }
 
     /// Returns where the last record of the page ends: one that was stated since the page was read from disk, or, in a pool that
-    /// knows [where pages keep it](crate::PageLsn), the one in its bytes.
+    /// knows [where pages keep it](crate::PageLsn), the one in its bytes. Example: [`PageWrite`].
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin.frame().page_lsn()
     }
 
-    /// Downgrades to a share latch and keeps reading, with no gap for another writer.
+    /// Downgrades to a share latch and keeps reading, with no gap for another writer. Example: [`PageWrite`].
     #[must_use]
     pub fn downgrade(mut self) -> PageRead<'a> {
         self.change.publish(self.pin);
@@ -200,7 +227,7 @@ impl fmt::Debug for PageWrite<'_> {
 /// # Examples
 /// ```
 /// # use std::num::NonZeroU32;
-/// # use ringpool::{BufferPool, OpenOptions, OwnedPageWrite, PageId};
+/// # use ringpool::{BufferPool, Lsn, OpenOptions, OwnedPageWrite, PageId};
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let folder = tempfile::tempdir()?;
 /// # let pool = BufferPool::builder().frames(16).build()?;
@@ -212,8 +239,19 @@ impl fmt::Debug for PageWrite<'_> {
 ///
 /// let mut page = counter(&pool, PageId::new(file, 0))?;
 /// page[0] += 1;
+/// page.set_lsn(Lsn(100)..Lsn(140));
 /// let page = page.downgrade();
-/// assert_eq!(page[0], 1);
+/// assert_eq!((page[0], page.lsn()), (1, Lsn(140)));
+/// drop(page);
+///
+/// // Redo of an image of the page; then without the latch, and still pinned.
+/// let mut page = counter(&pool, PageId::new(file, 0))?;
+/// page[0] = 0;
+/// page.set_image_lsn(Lsn(20)..Lsn(90));
+/// assert_eq!((page.id(), page.lsn()), (PageId::new(file, 0), Lsn(90)));
+/// let hint = page.hint();
+/// let page = page.unlatch();
+/// assert_eq!(page.hint(), hint);
 /// # Ok(())
 /// # }
 /// ```
@@ -248,45 +286,45 @@ impl OwnedPageWrite {
         self.pin.as_ref().expect("a guard has its pin until it ends")
     }
 
-    /// Returns which page it is.
+    /// Returns which page it is. Example: [`OwnedPageWrite`].
     #[must_use]
     pub fn id(&self) -> PageId {
         self.pin().frame().page()
     }
 
-    /// States the log record that covers the change, as [`PageWrite::set_lsn`] does.
+    /// States the log record that covers the change, as [`PageWrite::set_lsn`] does. Example: [`OwnedPageWrite`].
     pub fn set_lsn(&mut self, record: impl Into<LogRecord>) {
         let pin = self.pin.as_ref().expect("a guard has its pin until it ends");
         self.change.set_lsn(pin, record.into());
     }
 
-    /// States a log record that holds the whole page, as [`PageWrite::set_image_lsn`] does.
+    /// States a log record that holds the whole page, as [`PageWrite::set_image_lsn`] does. Example: [`OwnedPageWrite`].
     pub fn set_image_lsn(&mut self, record: impl Into<LogRecord>) {
         let pin = self.pin.as_ref().expect("a guard has its pin until it ends");
         self.change.set_image_lsn(pin, record.into());
     }
 
     /// Returns where the last record of the page ends: one that was stated since the page was read from disk, or, in a pool that
-    /// knows [where pages keep it](crate::PageLsn), the one in its bytes.
+    /// knows [where pages keep it](crate::PageLsn), the one in its bytes. Example: [`OwnedPageWrite`].
     #[must_use]
     pub fn lsn(&self) -> Lsn {
         self.pin().frame().page_lsn()
     }
 
-    /// Returns where the page is, for [`PageId::at`] another time.
+    /// Returns where the page is, for [`PageId::at`] another time. Example: [`OwnedPageWrite`].
     #[must_use]
     pub fn hint(&self) -> PageHint {
         PageHint(self.pin().frame_no())
     }
 
-    /// Downgrades to a share latch and keeps reading, with no gap for another writer.
+    /// Downgrades to a share latch and keeps reading, with no gap for another writer. Example: [`OwnedPageWrite`].
     #[must_use]
     pub fn downgrade(mut self) -> OwnedPageRead {
         let pin = self.end(Pin::downgrade_latch);
         OwnedPageRead::of_latched(pin.expect("it is ended once"))
     }
 
-    /// Makes the change known and releases the latch, and keeps the pin.
+    /// Makes the change known and releases the latch, and keeps the pin. Example: [`OwnedPageWrite`].
     #[must_use]
     pub fn unlatch(mut self) -> PinnedPage {
         let pin = self.end(Pin::unlatch_exclusive);

@@ -6,6 +6,34 @@ use crate::{error::ConfigError, io::options::Fallback};
 
 /// How a file is opened: an existing file, read and written, bypassing the system's page cache where that works, and locked
 /// against other pools, unless told otherwise.
+///
+/// # Examples
+/// ```
+/// use std::num::NonZeroU32;
+/// use ringpool::{BufferPool, OpenOptions, options::Fallback};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let path = folder.path().join("table");
+/// let pool = BufferPool::builder().frames(16).build()?;
+/// let table = OpenOptions::new()
+///     .create(true)
+///     .mode(0o640)
+///     .tag(7)
+///     .initial_blocks(8)
+///     .grow_by_blocks(64)
+///     .sparse(true)
+///     .page_lsn(false)
+///     .max_in_flight(NonZeroU32::new(32).unwrap());
+/// let file = pool.open_file(&path, table)?;
+/// assert_eq!(pool.blocks(file)?, 8);
+/// pool.close_file(file).wait()?;
+///
+/// // As a backup reads it: past no page cache, and beside a pool that writes it.
+/// let backup = OpenOptions::new().read_only(true).direct(Fallback::Off).lock(Fallback::Off);
+/// let file = pool.open_file(&path, backup)?;
+/// assert!(pool.file_info(file)?.read_only);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct OpenOptions {
@@ -85,83 +113,83 @@ impl Default for OpenOptions {
 }
 
 impl OpenOptions {
-    /// Makes options for an existing file, read and written, direct where that works.
+    /// Makes options for an existing file, read and written, direct where that works. Example: [`OpenOptions`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Sets whether the file is created where there is none.
+    /// Sets whether the file is created where there is none. Example: [`OpenOptions`].
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
         self
     }
 
-    /// Sets the permissions of a file that is created.
+    /// Sets the permissions of a file that is created. Example: [`OpenOptions`].
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Sets whether the file is opened for reading only.
+    /// Sets whether the file is opened for reading only. Example: [`OpenOptions`].
     #[must_use]
     pub fn read_only(mut self, read_only: bool) -> Self {
         self.read_only = read_only;
         self
     }
 
-    /// Sets whether other pools are kept from opening the file.
+    /// Sets whether other pools are kept from opening the file. Example: [`OpenOptions`].
     #[must_use]
     pub fn lock(mut self, lock: Fallback) -> Self {
         self.lock = lock;
         self
     }
 
-    /// Sets whether transfers bypass the system's page cache.
+    /// Sets whether transfers bypass the system's page cache. Example: [`OpenOptions`].
     #[must_use]
     pub fn direct(mut self, direct: Fallback) -> Self {
         self.direct = direct;
         self
     }
 
-    /// Sets the least number of blocks, to which the file is grown before it is used.
+    /// Sets the least number of blocks, to which the file is grown before it is used. Example: [`OpenOptions`].
     #[must_use]
     pub fn initial_blocks(mut self, blocks: u32) -> Self {
         self.initial_blocks = blocks;
         self
     }
 
-    /// Sets how many blocks are zeroed ahead on disk whenever the file grows.
+    /// Sets how many blocks are zeroed ahead on disk whenever the file grows. Example: [`OpenOptions`].
     #[must_use]
     pub fn grow_by_blocks(mut self, blocks: u32) -> Self {
         self.grow_by_blocks = blocks;
         self
     }
 
-    /// Sets whether pages of zeros are taken for new ones.
+    /// Sets whether pages of zeros are taken for new ones. Example: [`OpenOptions`].
     #[must_use]
     pub fn sparse(mut self, sparse: bool) -> Self {
         self.sparse = sparse;
         self
     }
 
-    /// Sets whether the file's pages keep their LSN where the pool was told.
+    /// Sets whether the file's pages keep their LSN where the pool was told. Example: [`OpenOptions`].
     #[must_use]
     pub fn page_lsn(mut self, page_lsn: bool) -> Self {
         self.page_lsn = page_lsn;
         self
     }
 
-    /// Sets the engine's own lasting number for the file.
+    /// Sets the engine's own lasting number for the file. Example: [`OpenOptions`].
     #[must_use]
     pub fn tag(mut self, tag: u64) -> Self {
         self.tag = Some(tag);
         self
     }
 
-    /// Sets the most reads and writes of pages in flight for the file.
+    /// Sets the most reads and writes of pages in flight for the file. Example: [`OpenOptions`].
     #[must_use]
     pub fn max_in_flight(mut self, requests: NonZeroU32) -> Self {
         self.max_in_flight = Some(requests);

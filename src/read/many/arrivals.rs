@@ -35,6 +35,26 @@ type Arrival = (usize, Result<PinnedPage>);
 ///
 /// An [`Iterator`] for threads; tasks call [`next_page`](Self::next_page). Each place of the list comes once, with its page or its
 /// error. Dropping it releases the pages that were not handed out; reads that were started continue.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+/// async fn sum(pool: &BufferPool, wanted: &[PageId]) -> ringpool::Result<u64> {
+///     let mut arrivals = pool.fetch_many(wanted).as_they_arrive();
+///     let mut sum = 0;
+///     while let Some((_, page)) = arrivals.next_page().await {
+///         sum += u64::from(page?.read()[0]);
+///         println!("{} to come", arrivals.remaining());
+///     }
+///     Ok(sum)
+/// }
+/// let wanted: Vec<PageId> = file.pages(0..8_u32).collect();
+/// assert_eq!(pollster::block_on(sum(&pool, &wanted))?, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "nothing is read before the first page is asked for"]
 pub struct Arrivals {
     /// What is known already.
@@ -75,6 +95,7 @@ impl Arrivals {
 
     /// Returns the next page for a task, with its place in the list, or `None` after the last. Dropping the future loses nothing.
     /// It gives way to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+    /// Example: [`Arrivals`].
     ///
     /// # Errors
     /// Those of [`FetchMany::wait`], for each page by itself. If the call as a whole cannot have its frames, each page that was not
@@ -83,7 +104,7 @@ impl Arrivals {
         NextArrival { arrivals: self }
     }
 
-    /// Returns the number of pages that are to come.
+    /// Returns the number of pages that are to come. Example: [`Arrivals`].
     #[must_use]
     pub fn remaining(&self) -> usize {
         self.arrived.len() + self.coming.as_ref().map_or(0, |coming| coming.remaining())

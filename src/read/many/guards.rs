@@ -30,6 +30,20 @@ use crate::{
 /// Nothing begins before that, except that pages in the pool are pinned. While it waits for a latch it holds none. Dropping it
 /// releases all pages; reads that were started continue. As a future it gives way to other tasks now and then, [as a `Fetch`
 /// does](crate::pending::Fetch#turns-of-tasks).
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// use std::time::Duration;
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+///
+/// let wanted = [5_u32, 3].map(|block| PageId::new(file, block));
+/// let guards = pool.read_many(&wanted).frame_wait(Duration::from_millis(100)).wait()?;
+/// assert_eq!(guards[1].id(), wanted[1]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "pages are not read before they are waited for or awaited"]
 pub struct ReadMany {
     stage: GuardsStage,
@@ -64,6 +78,7 @@ impl ReadMany {
     }
 
     /// Sets the most to wait for frames while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
+    /// Example: [`ReadMany`].
     pub fn frame_wait(self, wait: Duration) -> Self {
         match self.stage {
             GuardsStage::Fetching(many) => Self::new(many.frame_wait(wait)),
@@ -72,6 +87,7 @@ impl ReadMany {
     }
 
     /// Waits for all of the pages, and until no thread changes one of them. The guards are in the order of the list.
+    /// Example: [`ReadMany`].
     ///
     /// # Errors
     /// Those of [`FetchMany::wait`]: all pages or none.

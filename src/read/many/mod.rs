@@ -48,6 +48,21 @@ use crate::{
 /// Pages that were in the pool are pinned already. The others are read when a thread or task waits; it may have to wait in line for
 /// frames first, with none of the pages pinned. Dropping it releases all pages; reads that were started continue. As a future it
 /// gives way to other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// use std::time::Duration;
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+///
+/// let wanted = [5_u32, 3].map(|block| PageId::new(file, block));
+/// assert!(pool.fetch_many(&wanted).now().is_none()); // not in the pool yet
+/// let pages = pool.fetch_many(&wanted).frame_wait(Duration::from_millis(100)).wait()?;
+/// assert!(pages.iter().map(|page| page.id()).eq(wanted));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a fetch does nothing until it is waited for or awaited"]
 pub struct FetchMany {
     stage: ManyStage,
@@ -81,6 +96,7 @@ impl FetchMany {
     }
 
     /// Sets the most to wait for frames while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
+    /// Example: [`FetchMany`].
     pub fn frame_wait(mut self, wait: Duration) -> Self {
         if let ManyStage::Missing(missing) = &mut self.stage {
             missing.group.patience = wait;
@@ -88,7 +104,7 @@ impl FetchMany {
         self
     }
 
-    /// Returns the pages if all of them are in the pool. Never reads, never waits.
+    /// Returns the pages if all of them are in the pool. Never reads, never waits. Example: [`FetchMany`].
     #[must_use]
     pub fn now(self) -> Option<Vec<PinnedPage>> {
         match self.stage {
@@ -122,7 +138,7 @@ impl FetchMany {
         Arrivals::new(self)
     }
 
-    /// Waits for all of the pages. They are returned in the order in which they were asked for.
+    /// Waits for all of the pages. They are returned in the order in which they were asked for. Example: [`FetchMany`].
     ///
     /// # Errors
     /// That of the first page in this order that cannot be had, as for [`Fetch::wait`](crate::pending::Fetch::wait); then no page

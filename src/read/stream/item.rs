@@ -31,10 +31,10 @@ pub trait StreamItem {
     /// What the stream returns for it.
     type Page;
 
-    /// Returns the page that is to be read.
+    /// Returns the page that is to be read. Example: [`StreamItem`].
     fn page(&self) -> PageId;
 
-    /// Returns the item, with its page.
+    /// Returns the item, with its page. Example: [`StreamItem`].
     fn with_page(self, page: PinnedPage) -> Self::Page;
 }
 

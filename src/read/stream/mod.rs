@@ -36,6 +36,44 @@ use crate::{
 ///
 /// The pages held in advance are pinned: their blocks can be neither truncated nor evicted, and their file not closed, before the
 /// stream has passed them or is dropped. When it is dropped, reads that were started continue; their pages become resident.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId, StreamOptions};
+/// use std::collections::VecDeque;
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+///
+/// /// The pages that are wanted next: more are added while the stream runs.
+/// struct Queue(VecDeque<PageId>);
+///
+/// impl Iterator for Queue {
+///     type Item = PageId;
+///
+///     fn next(&mut self) -> Option<PageId> {
+///         self.0.pop_front()
+///     }
+/// }
+///
+/// let mut stream = pool.read_stream(Queue(file.pages(0..2_u32).collect()), StreamOptions::new());
+/// assert_eq!(stream.by_ref().count(), 2);
+/// stream.pages_mut().0.push_back(PageId::new(file, 7));
+/// assert!(stream.next().is_none()); // it has ended
+/// stream.resume();
+/// assert_eq!(stream.next().unwrap()?.id().block.0, 7);
+/// println!("it holds up to {} pages in advance", stream.distance());
+///
+/// // A task, which pauses it:
+/// pollster::block_on(async {
+///     stream.pages_mut().0.push_back(PageId::new(file, 5));
+///     stream.pause();
+///     assert!(stream.next_page().await.is_none());
+///     stream.resume();
+///     assert!(stream.next_page().await.is_some());
+/// });
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a stream reads nothing before its first page is asked for"]
 pub struct ReadStream<I: Iterator> {
     pages: I,
@@ -54,7 +92,7 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
     }
 
     /// Returns the next page, for a task. Dropping the future loses nothing: the next call continues where it was. It gives way to
-    /// other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks).
+    /// other tasks now and then, [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks). Example: [`ReadStream`].
     ///
     /// # Errors
     /// Those of [`Fetch::wait`](crate::pending::Fetch::wait), for the page whose turn it is.
@@ -63,24 +101,24 @@ impl<I: Iterator<Item: StreamItem>> ReadStream<I> {
     }
 
     /// Stops asking the iterator for pages until [`resume`](Self::resume). Pages that it gave before still come; after the last of
-    /// them the stream returns `None`.
+    /// them the stream returns `None`. Example: [`ReadStream`].
     pub fn pause(&mut self) {
         self.paused = true;
     }
 
-    /// Asks the iterator again, after a pause of the stream or the end of the iterator.
+    /// Asks the iterator again, after a pause of the stream or the end of the iterator. Example: [`ReadStream`].
     pub fn resume(&mut self) {
         self.paused = false;
     }
 
     /// Returns the iterator, to tell it of further pages that are wanted because of those that were handed out. If it has returned
-    /// `None` before, [resume](Self::resume) the stream.
+    /// `None` before, [resume](Self::resume) the stream. Example: [`ReadStream`].
     pub fn pages_mut(&mut self) -> &mut I {
         &mut self.pages
     }
 
     /// Returns how many pages the stream now tries to hold in advance. It adapts: 1 while all pages are resident, more while the
-    /// caller that takes them has to wait.
+    /// caller that takes them has to wait. Example: [`ReadStream`].
     #[must_use]
     pub fn distance(&self) -> usize {
         self.window.distance()
