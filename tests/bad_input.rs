@@ -375,7 +375,7 @@ fn a_file_that_is_removed_while_it_is_open_goes_on() {
 }
 
 #[test]
-fn a_file_that_somebody_else_cuts_gives_read_errors_and_takes_writes() {
+fn a_file_that_another_program_cuts_gives_read_errors_and_takes_writes() {
     with_each_method(|method| {
         let (folder, pool) = (folder(), pool(&method));
         let path = file_of(&folder, 4);
@@ -384,7 +384,7 @@ fn a_file_that_somebody_else_cuts_gives_read_errors_and_takes_writes() {
         fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(PAGE as u64).unwrap();
         let text = error_text(pool.fetch(PageId::new(file, 2)).wait());
         assert!(
-            text.ends_with("the file is shorter than when it was opened; was it cut by someone else?"),
+            text.ends_with("the file is shorter than when it was opened; was it cut by another program?"),
             "{text}"
         );
         restamp(&resident, 2);

@@ -88,7 +88,7 @@ fn c3_a_page_that_is_changed_while_its_file_is_being_closed_stays_with_the_file(
 }
 
 #[test]
-fn c3_who_waits_to_change_the_length_of_a_file_finds_it_closed() {
+fn c3_a_call_that_waits_to_change_the_length_of_a_file_finds_it_closed() {
     with_each_method(|method| {
         let bench = bench(method);
         bench.dirty([3], 2);
@@ -179,7 +179,7 @@ fn c3_what_is_changed_while_a_close_waits_for_an_extension_is_written() {
 
 /// Otherwise the closing thread would wait for the thread that changes the page, and that thread for the close.
 #[test]
-fn c6_who_changes_a_page_can_extend_its_file_while_a_close_waits_for_him() {
+fn c6_a_thread_that_changes_a_page_can_extend_its_file_while_a_close_waits_for_it() {
     with_each_method(|method| {
         let bench = bench(method);
         let page = bench.fetch(3).unwrap();

@@ -90,12 +90,12 @@ fn a_thousand_waiters_get_one_page_each_in_turn() {
             hand_overs.released.store(hand_overs.now(), Ordering::Relaxed);
             drop(guard);
         });
-        for (whom, took) in [("threads", hand_overs.to_threads), ("tasks", hand_overs.to_tasks)] {
+        for (kind, took) in [("threads", hand_overs.to_threads), ("tasks", hand_overs.to_tasks)] {
             let mut took = took.into_inner().unwrap();
             took.sort_unstable();
             let at = |percent: usize| took[(took.len() - 1) * percent / 100] as f64 / 1000.0;
             println!(
-                "handed to {} {whom}: {:.1} us (median), {:.1} us (of 99 in 100)",
+                "handed to {} {kind}: {:.1} us (median), {:.1} us (of 99 in 100)",
                 took.len(),
                 at(50),
                 at(99)

@@ -221,7 +221,7 @@ fn c5_no_io_touches_memory_that_was_given_back() {
 }
 
 #[test]
-fn c5_no_io_goes_through_a_descriptor_that_is_somebody_elses_by_now() {
+fn c5_no_io_goes_through_a_descriptor_that_is_another_files_by_now() {
     guarded(|| {
         let dir = two_files();
         let path = |name| dir.path().join(name);

@@ -39,7 +39,7 @@ const LOCKED: u64 = 40 << 20;
 const AGAIN: &str = "c7_a_pool_is_registered_again_right_after_another_was_dropped";
 
 /// The kernel counts locked memory for each user, so each test that comes close to the limit has a user of its own.
-const NOBODY_ELSE: u32 = 65533;
+const ANOTHER_USER: u32 = 65533;
 
 #[test]
 fn c7_a_pool_is_registered_again_right_after_another_was_dropped() {
@@ -53,7 +53,7 @@ fn c7_a_pool_is_registered_again_right_after_another_was_dropped() {
     again
         .args(["--exact", AGAIN, "--nocapture"])
         .env(FILE, "-")
-        .uid(NOBODY_ELSE)
+        .uid(ANOTHER_USER)
         .gid(NOBODY)
         .current_dir("/");
     match again.status() {

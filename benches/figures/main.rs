@@ -124,7 +124,7 @@ const FIGURES: [Figure; 19] = [
         "cutting, closing and removing a file of few pages, with many frames against few",
         p14_few_pages::measure,
     ),
-    measured("idle", "an open pool that nobody uses", idle::measure),
+    measured("idle", "an open pool that no thread uses", idle::measure),
 ];
 
 const fn measured(

@@ -33,18 +33,18 @@ const MOST: &str = "no limit";
 
 /// What waits for a miss.
 #[derive(Clone, Copy, Debug)]
-enum Who {
+enum Waiter {
     Thread,
     Task,
 }
 
 pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     let mut rows = Vec::new();
-    for (who, p99, scan) in [
-        (Who::Thread, "a thread's miss, p99", "look-ahead beside threads"),
-        (Who::Task, "a task's miss, p99", "look-ahead beside tasks"),
+    for (waiter, p99, scan) in [
+        (Waiter::Thread, "a thread's miss, p99", "look-ahead beside threads"),
+        (Waiter::Task, "a task's miss, p99", "look-ahead beside tasks"),
     ] {
-        let outcome = race(bench, who)?;
+        let outcome = race(bench, waiter)?;
         let of = |sample: &Sample| sample.p99_us().unwrap_or(f64::NAN);
         let in_words = |arm: &str| {
             let summary = outcome.summary(arm);
@@ -58,7 +58,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     Ok(rows)
 }
 
-fn race(bench: &Bench, who: Who) -> Result<Outcome> {
+fn race(bench: &Bench, waiter: Waiter) -> Result<Outcome> {
     let input = bench.input()?;
     let open = |depth| {
         let spec = PoolSpec { method: IoMethod::uring(), frames: FRAMES, combine: PAGE as usize };
@@ -72,7 +72,7 @@ fn race(bench: &Bench, who: Who) -> Result<Outcome> {
         timed.push(Arm::new(name, move |round| {
             let mut misses = places::random_distinct(&[half], MISSES, u64::from(round) + 1);
             misses.iter_mut().for_each(|place| place.block += half);
-            miss_beside_scan(&pool, who, &misses, half, round)
+            miss_beside_scan(&pool, waiter, &misses, half, round)
         }));
     }
     bench.run("P4b", MOST, timed)
@@ -80,7 +80,13 @@ fn race(bench: &Bench, who: Who) -> Result<Outcome> {
 
 /// Misses one page after another while another thread reads the lower half ahead. The sample has the pages of the latter and
 /// the latencies of the former.
-fn miss_beside_scan(pool: &PoolArm<'_>, who: Who, misses: &[Place], half: u32, round: u32) -> Result<Sample> {
+fn miss_beside_scan(
+    pool: &PoolArm<'_>,
+    waiter: Waiter,
+    misses: &[Place],
+    half: u32,
+    round: u32,
+) -> Result<Sample> {
     let (over, scanned) = (AtomicBool::new(false), AtomicU64::new(0));
     let scan = || -> Result<()> {
         for turn in 0.. {
@@ -107,10 +113,10 @@ fn miss_beside_scan(pool: &PoolArm<'_>, who: Who, misses: &[Place], half: u32, r
         for &place in misses {
             let begun = Instant::now();
             let fetch = pool.pool().fetch(pool.page(place));
-            let page = match who {
-                Who::Thread => fetch.wait(),
+            let page = match waiter {
+                Waiter::Thread => fetch.wait(),
                 // Left to the method, as an await does.
-                Who::Task => fetch.wait_timeout(PATIENCE).map_err(|_| "a read that takes a minute")?,
+                Waiter::Task => fetch.wait_timeout(PATIENCE).map_err(|_| "a read that takes a minute")?,
             }?;
             look_at(place, &page.read());
             latencies.record(begun.elapsed());

@@ -49,7 +49,7 @@ pub(crate) fn measure(bench: &Bench) -> Result<Vec<FigureRow>> {
     };
     Ok(vec![
         row(Goal::at_most("P8", "longest wait of a hot page's writer, us", GOAL_US), "checkpoint"),
-        row(Goal::none("P8", "longest wait of who changes all pages, us"), "all pages"),
+        row(Goal::none("P8", "longest wait of the thread that changes all pages, us"), "all pages"),
     ])
 }
 

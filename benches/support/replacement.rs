@@ -35,7 +35,7 @@ impl Ringpool {
     fn new(frames: usize) -> Self {
         let frames = u32::try_from(frames).expect("a trace has fewer pages than a pool may have frames");
         let replay = Replay::new(frames).expect("there is memory for frames of 512 bytes");
-        Self { replay, file: any_file().expect("a file that nobody reads can be opened") }
+        Self { replay, file: any_file().expect("a file that no thread reads can be opened") }
     }
 }
 

@@ -60,11 +60,11 @@ impl Ledger {
 
     /// Notes the file's new id after it was opened anew.
     pub(crate) fn reopened(&self, id: FileId) {
-        *self.id.write().expect("nobody panics with it") = id;
+        *self.id.write().expect("no thread panics with it") = id;
     }
 
     pub(crate) fn id(&self) -> FileId {
-        *self.id.read().expect("nobody panics with it")
+        *self.id.read().expect("no thread panics with it")
     }
 
     pub(crate) fn page(&self, block: u32) -> PageId {

@@ -63,7 +63,7 @@ fn main() -> ExitCode {
 fn soak(options: &Options) -> Result<bool, Difference> {
     let dir = tempfile::tempdir_in(options.dir.clone().unwrap_or_else(env::temp_dir))
         .map_err(|error| error.to_string())?;
-    let watchdog = Watchdog::new(Duration::from_secs(300), || "soak: nobody gets on".to_owned());
+    let watchdog = Watchdog::new(Duration::from_secs(300), || "soak: no thread makes progress".to_owned());
     let before = Usage::now();
     let mut subjects = Vec::new();
     for &method in &options.methods {

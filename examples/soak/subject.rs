@@ -192,7 +192,7 @@ impl Subject {
     }
 
     fn grow_again(&self, file: &Ledger) -> Result<(), Difference> {
-        let mut is_cut = file.is_cut.lock().map_err(|_| "somebody panicked")?;
+        let mut is_cut = file.is_cut.lock().map_err(|_| "a thread panicked")?;
         if *is_cut {
             let missing = (file.blocks - file.floor).try_into().expect("more than none");
             self.pool.extend(file.id(), missing).wait().map_err(|error| format!("growing again: {error}"))?;

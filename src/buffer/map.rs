@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_whose_frame_is_claimed_stands_in_nobodys_way() {
+    fn an_entry_whose_frame_is_claimed_stands_in_no_threads_way() {
         let pool = pool_of(2);
         let first = fill(&pool, page(1));
         // Like an evictor that has not taken the page out of the table yet.

@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_a_seized_page_is_woken_whatever_becomes_of_it() {
+    fn a_waiter_for_a_seized_page_is_woken_whatever_becomes_of_it() {
         for is_discarded in [false, true] {
             let (pool, frames) = pool_with(1, 1);
             let mut seizure = Seizure::new(&pool);

@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_a_frame_back_after_it_was_to_go_does_not_bring_it_back() {
+    fn a_frame_that_is_given_back_after_it_was_to_go_does_not_come_back() {
         let pool = pool_of(2, 2);
         (0..2).for_each(|block| drop(read(&pool, block)));
         let late = pool.claim(FrameNo(1)).unwrap();

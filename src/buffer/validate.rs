@@ -45,7 +45,7 @@ impl Residency {
             fault(what);
         }
         match state.phase() {
-            Phase::Claimed => fault("claimed, and nobody is at work on it"),
+            Phase::Claimed => fault("claimed, and no thread is at work on it"),
             Phase::Reading => fault("being read, and nothing is under way"),
             Phase::Free if !entries.is_empty() => fault("free, and in the page table"),
             Phase::Free if state.pins() > 0 => fault("free, and pinned"),
@@ -57,7 +57,7 @@ impl Residency {
             fault("being written, and nothing is under way");
         }
         if !self.waiters.agrees(no, frame) {
-            fault("its bits do not say who waits for it");
+            fault("its bits do not agree with its waiters");
         }
     }
 
@@ -189,7 +189,7 @@ mod tests {
     fn a_frame_that_was_never_given_back_or_whose_io_never_ended_is_found() {
         let (pool, no) = pool();
         let claimed = pool.claim(no).unwrap();
-        assert_found(&pool, "claimed, and nobody");
+        assert_found(&pool, "claimed, and no thread");
         let Mapped { reading, own } = pool.map(claimed, page(9), false).unwrap();
         assert_found(&pool, "being read, and nothing");
         pool.end_read(reading, &Ok(()), true);
@@ -215,7 +215,7 @@ mod tests {
     fn a_forgotten_waiter_and_a_place_that_is_kept_are_found() {
         let (pool, no) = pool();
         pool.frame(no).state.update(|s| s.set_latch_waiters(true));
-        assert_found(&pool, "who waits for it");
+        assert_found(&pool, "agree with its waiters");
         pool.read_ahead_quota.take(FileId(0), 1, true);
         assert_found(&pool, "look-ahead has 1 places");
     }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_retired_frame_that_somebody_could_reach_is_found() {
+    fn a_retired_frame_that_a_thread_could_reach_is_found() {
         let (pool, _) = pool();
         let mut retirement = Retirement::begin(&pool, 2);
         assert_found(&pool, "2 frames serve");

@@ -274,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_in_the_work_reaches_who_waits_as_an_error() {
+    fn a_panic_in_the_work_reaches_the_waiter_as_an_error() {
         let failing = completion::<()>(|| std::panic::resume_unwind(Box::new("work")));
         assert!(matches!(pollster::block_on(failing), Err(Error::Panicked)));
     }

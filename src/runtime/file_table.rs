@@ -401,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn c6_of_those_who_open_a_file_at_once_one_has_it_and_the_others_are_told() {
+    fn c6_of_threads_that_open_a_file_at_once_one_has_it_and_the_others_are_told() {
         let disk = SlowToOpen::new();
         let pool = disk.pool(IoMethod::worker(), TornPages::Unprotected);
         let held = disk.gate.lock();

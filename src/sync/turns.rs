@@ -98,7 +98,7 @@ mod tests {
     use crate::sync::pool_end::EndStage;
 
     #[test]
-    fn one_has_the_turn_and_hurries_for_who_waits() {
+    fn one_has_the_turn_and_hurries_for_the_next() {
         let turns = Turns::default();
         let first = turns.take();
         let end = PoolEnd::default();

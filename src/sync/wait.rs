@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deadline_ends_a_wait_that_nobody_ends() {
+    fn a_deadline_ends_a_wait_that_no_thread_ends() {
         let deadline = time::now() + Duration::from_millis(5);
         assert_eq!(block_until(deadline, |_| Poll::<()>::Pending), None);
         assert!(time::now() >= deadline);

@@ -123,7 +123,7 @@ fn the_same_seed_makes_the_same_run_with_a_doublewrite_area() {
 type Fates = BTreeMap<(String, u64, usize), Vec<Moment>>;
 
 #[test]
-fn what_befalls_an_operation_does_not_depend_on_who_else_is_there() {
+fn what_befalls_an_operation_does_not_depend_on_other_operations() {
     let run = |threads: u64| {
         let disk = numbered(3, 64);
         disk.disturb(3);

@@ -377,7 +377,7 @@ mod tests {
 
     /// Otherwise a checkpoint would pass over a page that was dirty when it began, and is so again when the cut has failed.
     #[test]
-    fn a_page_that_somebody_holds_back_is_waited_for() {
+    fn a_page_that_a_thread_holds_back_is_waited_for() {
         let disk = SimDisk::new();
         disk.put("data", [1; 2 * 4096]);
         let builder = BufferPool::builder().frames(4).page_size(4096).io_method(IoMethod::Sync);

@@ -73,9 +73,9 @@ fn run_all(method: &IoMethod, cases: &[Case]) {
     });
     let worker = || {
         while let Some(case) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-            *under_way.lock().expect("nobody panics with it") = format!("{method:?} {case:?}");
+            *under_way.lock().expect("no thread panics with it") = format!("{method:?} {case:?}");
             if let Err(text) = case.run(method) {
-                failed.lock().expect("nobody panics with it").push(format!("{case:?}: {text}"));
+                failed.lock().expect("no thread panics with it").push(format!("{case:?}: {text}"));
             }
             watchdog.pet();
         }
@@ -85,7 +85,7 @@ fn run_all(method: &IoMethod, cases: &[Case]) {
         (0..threads).for_each(|_| drop(scope.spawn(worker)));
     });
     support::say(&format!("faults: {method:?}: {} runs in {:.1?}", cases.len(), begun.elapsed()));
-    let failed = failed.into_inner().expect("nobody panics with it");
+    let failed = failed.into_inner().expect("no thread panics with it");
     assert!(
         failed.is_empty(),
         "{method:?}: {} of {} runs:\n{}",

@@ -214,7 +214,7 @@ impl Run {
                 Step::Reopen(file) => failed_in(file, &[Op::Write, Op::Sync]),
                 Step::Many(..) | Step::Prefetch(..) | Step::Stream(..) | Step::Extend(..) => false,
             };
-        demand(!hushed_up, || format!("a failure that nobody heard of: {events:?}"))
+        demand(!hushed_up, || format!("a failure that no caller was told of: {events:?}"))
     }
 
     /// Returns whether it is of a step that is zeroed ahead, behind the file's end: by a thread of the pool under each method, so
@@ -318,7 +318,7 @@ impl Run {
     }
 
     fn is_durable(&self, mirror: &Mirror) -> Verdict {
-        let image = self.disk.durable_image(mirror.name).expect("nobody removes it");
+        let image = self.disk.durable_image(mirror.name).expect("no call removes it");
         mirror.check_image(&image, "on the medium")
     }
 
@@ -328,7 +328,7 @@ impl Run {
             Ok(()) => self.is_durable(&self.files[file])?,
             Err(Error::SyncPoisoned { .. }) => {
                 demand(self.files[file].is_poisoned, || "poisoned by nothing".into())?;
-                let image = self.disk.image(self.files[file].name).expect("nobody removes it");
+                let image = self.disk.image(self.files[file].name).expect("no call removes it");
                 let mirror = &mut self.files[file];
                 // Blocks that were zeroed ahead are not given back.
                 mirror.blocks.resize(image.len() / PAGE, Block::ZEROS);

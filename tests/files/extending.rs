@@ -146,7 +146,7 @@ fn an_extension_behind_a_cut_starts_at_the_cut_and_is_zero() {
 }
 
 #[test]
-fn a_full_disk_leaves_the_file_as_it_was_and_fails_nobody_for_the_wishes_of_others() {
+fn a_full_disk_leaves_the_file_as_it_was_and_fails_no_caller_for_the_wishes_of_others() {
     with_each_method(|method| {
         for step in [0, STEP] {
             let growing = Growing::new(method.clone(), step);

@@ -67,7 +67,7 @@ fn a_length_survives_a_power_cut_at_any_operation() {
                     assert!(
                         sectors.all(|(found, written)| found == written
                             || !is_synced && found.iter().all(|&byte| byte == 0)),
-                        "block {block} has bytes that nobody wrote"
+                        "block {block} has bytes that no thread wrote"
                     );
                 }
             }

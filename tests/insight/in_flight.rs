@@ -45,7 +45,7 @@ fn a_read_that_is_held_is_listed_with_its_place_and_its_age() {
         });
         for block in 3..6 {
             let page = bench.fetch(block).unwrap();
-            assert_eq!(bench.pool.in_flight(), [], "who has {page:?} finds its read gone");
+            assert_eq!(bench.pool.in_flight(), [], "a caller that has {page:?} finds its read gone");
         }
     });
 }

@@ -42,7 +42,7 @@ fn c10_an_iterator_may_fetch_the_blocks_that_it_gave_to_a_prefetch() {
 }
 
 #[test]
-fn c10_an_iterator_that_waits_holds_up_nobody_who_wants_its_blocks() {
+fn c10_an_iterator_that_waits_holds_up_no_thread_that_wants_its_blocks() {
     with_each_method(|method| {
         let bench = Bench::new(method, 64, 64);
         let (go_on, wait) = channel::<()>();

@@ -67,7 +67,7 @@ fn c1_a_read_that_comes_in_pieces_is_shown_whole() {
 }
 
 #[test]
-fn c1_a_change_is_seen_by_whoever_fetches_next_while_its_write_is_under_way() {
+fn c1_a_change_is_seen_by_the_next_fetch_while_its_write_is_under_way() {
     with_each_method(|method| {
         let bench = Bench::new(method, 8, 8);
         bench.dirty([5], 2);
@@ -92,7 +92,7 @@ fn c1_a_change_is_seen_by_whoever_fetches_next_while_its_write_is_under_way() {
 }
 
 #[test]
-fn c1_a_latch_that_is_refused_takes_nothing_from_those_who_hold_one() {
+fn c1_a_latch_that_is_refused_takes_nothing_from_its_holders() {
     with_each_method(|method| {
         let bench = Bench::new(method, 4, 4);
         let page = bench.fetch(1).unwrap();
@@ -103,7 +103,7 @@ fn c1_a_latch_that_is_refused_takes_nothing_from_those_who_hold_one() {
         }
         writing.copy_from_slice(&stamped(1, 2));
         drop(writing);
-        let reading = page.try_read().expect("nobody writes");
+        let reading = page.try_read().expect("no thread writes");
         for _ in 0..3 {
             assert!(page.try_write().unwrap().is_none());
             assert!(page.try_read().is_some());

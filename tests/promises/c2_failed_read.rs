@@ -108,7 +108,7 @@ fn joined_run_that_fails(fault: Fault) -> (Bench, Vec<Result<PinnedPage>>) {
 }
 
 #[test]
-fn c2_who_waits_for_a_page_of_a_failed_run_gets_the_error_of_that_page() {
+fn c2_a_caller_that_waits_for_a_page_of_a_failed_run_gets_the_error_of_that_page() {
     guarded(|| {
         let (bench, outcomes) = joined_run_that_fails(Fault::error(Op::Read, EIO));
         for (block, fetched) in outcomes.into_iter().enumerate() {
@@ -160,7 +160,7 @@ fn c2_a_bad_page_does_not_take_its_neighbours_along_when_they_are_read_again() {
 }
 
 #[test]
-fn c2_a_run_that_fails_once_costs_nobody_his_page() {
+fn c2_a_run_that_fails_once_costs_no_caller_its_page() {
     guarded(|| {
         let (bench, outcomes) = joined_run_that_fails(Fault::error(Op::Read, EIO).once());
         outcomes.iter().for_each(|fetched| assert_stamped(fetched.as_ref().unwrap(), 1));
@@ -210,7 +210,7 @@ fn assert_gone(pool: &BufferPool, file: FileId) {
     for (n, block) in (4..8).enumerate() {
         let fetched = outcome(fetch_apart(pool, PageId::new(file, block), n % 2 == 0));
         let text = fetched.unwrap_err().to_string();
-        assert!(text.contains("cut by someone else"), "{text}");
+        assert!(text.contains("cut by another program"), "{text}");
     }
     pool.prefetch(file.pages(0..8));
     assert_at_rest(pool);

@@ -53,7 +53,7 @@ fn c4_failed_sync_is_sticky() {
         assert_eq!(bench.disk.count(Op::Sync), 1, "a second one would have reported success");
         assert!(
             bench.durable()[..4 * PAGE] != stamped_file(4, 2),
-            "some of it is lost, and nobody said otherwise"
+            "some of it is lost, and no call reported it"
         );
     });
 }

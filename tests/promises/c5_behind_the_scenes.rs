@@ -113,7 +113,7 @@ fn c5_a_checkpoint_that_has_time_hurries_when_the_pool_ends() {
 }
 
 #[test]
-fn c5_the_end_of_a_pool_waits_for_the_disk_and_for_nobody_who_changes_a_page() {
+fn c5_the_end_of_a_pool_waits_for_the_disk_and_for_no_thread_that_changes_a_page() {
     with_each_method(|method| {
         for end in ENDS {
             let bench = Bench::new(method.clone(), 16, 8);
@@ -168,7 +168,7 @@ fn c5_a_warm_up_ends_with_the_pool() {
             let disk = bench.disk.clone();
             end_soon(end, bench.into_pool());
             assert_quiet(&disk);
-            assert!(disk.count(Op::Read) < BLOCKS as usize, "it has read pages that nobody can want");
+            assert!(disk.count(Op::Read) < BLOCKS as usize, "it has read pages that no caller can want");
         }
     });
 }

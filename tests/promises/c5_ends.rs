@@ -89,7 +89,7 @@ fn c5_a_pool_goes_in_every_order() {
 }
 
 #[test]
-fn c5_a_shutdown_waits_for_who_is_changing_a_page_and_keeps_the_change() {
+fn c5_a_shutdown_waits_for_a_thread_that_is_changing_a_page_and_keeps_the_change() {
     with_each_method(|method| {
         let bench = Bench::new(method, 16, 8);
         let page = bench.fetch(3).unwrap();

@@ -28,7 +28,7 @@ fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
 }
 
 #[test]
-fn c5_a_fetch_that_nobody_polled_does_nothing() {
+fn c5_a_fetch_that_no_task_polled_does_nothing() {
     with_each_method(|method| {
         let bench = Bench::new(method, 4, 4);
         drop(bench.pool.fetch(bench.page(1)));
@@ -88,7 +88,7 @@ fn c5_a_fetch_dropped_after_its_read_gives_back_its_pin() {
 }
 
 #[test]
-fn c5_one_who_leaves_does_not_take_the_page_from_the_others() {
+fn c5_a_waiter_that_leaves_does_not_take_the_page_from_the_others() {
     guarded(|| {
         let bench = Bench::new(IoMethod::worker(), 4, 4);
         let gate = bench.disk.hold(Op::Read);
@@ -104,7 +104,7 @@ fn c5_one_who_leaves_does_not_take_the_page_from_the_others() {
 }
 
 #[test]
-fn c5_one_who_gives_up_waiting_for_a_frame_leaves_no_trace() {
+fn c5_a_caller_that_gives_up_waiting_for_a_frame_leaves_no_trace() {
     guarded(|| {
         let bench = Bench::new(IoMethod::worker(), 1, 4);
         let only = bench.fetch(0).unwrap();
@@ -112,7 +112,7 @@ fn c5_one_who_gives_up_waiting_for_a_frame_leaves_no_trace() {
         assert!(poll_once(&mut waiting).is_pending());
         drop(waiting);
         let patient = fetch_apart(&bench.pool, bench.page(2), true);
-        eventually("somebody waits", || bench.pool.stats().counts.frame_waits == 2);
+        eventually("a caller waits", || bench.pool.stats().counts.frame_waits == 2);
         drop(only);
         assert_stamped(&outcome(patient).unwrap(), 1);
         bench.assert_at_rest();

@@ -96,7 +96,7 @@ fn c6_a_pin_that_goes_ends_the_wait() {
 }
 
 #[test]
-fn c6_many_who_wait_for_a_frame_all_get_one_or_an_error() {
+fn c6_many_callers_that_wait_for_a_frame_all_get_one_or_an_error() {
     with_each_method(|method| {
         let bench = bench(method, 2, 64);
         let pins: Vec<_> = (0..2).map(|block| bench.fetch(block).unwrap()).collect();
@@ -116,7 +116,7 @@ fn c6_many_who_wait_for_a_frame_all_get_one_or_an_error() {
 }
 
 #[test]
-fn c6_a_prefetch_ten_times_the_pool_takes_its_share_and_stops_nobody() {
+fn c6_a_prefetch_ten_times_the_pool_takes_its_share_and_stops_no_fetch() {
     guarded(|| {
         let bench = bench(IoMethod::worker(), 16, 160);
         let other = open_other(&bench, 8);
@@ -221,7 +221,7 @@ fn c6_a_task_that_wants_a_page_of_a_slow_file_does_not_block_its_executor() {
 }
 
 #[test]
-fn c6_a_file_that_takes_no_writes_does_not_stop_who_needs_a_frame_for_another() {
+fn c6_a_file_that_takes_no_writes_stops_no_fetch_of_another_file() {
     guarded(|| {
         for as_task in [false, true] {
             let bench = bench(IoMethod::worker(), 64, 64);
@@ -425,7 +425,7 @@ fn c6_what_is_read_ahead_of_a_file_that_does_not_answer_holds_up_no_stream_of_an
 }
 
 #[test]
-fn c6_who_needs_a_page_alone_is_told_of_its_pins_in_time() {
+fn c6_a_caller_that_needs_a_page_alone_is_told_of_its_pins_in_time() {
     with_each_method(|method| {
         let bench = bench(method, 8, 8);
         let pin = bench.fetch(6).unwrap();

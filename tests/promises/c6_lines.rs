@@ -132,7 +132,7 @@ fn c6_tens_of_thousands_get_in_line_for_one_page_and_leave_it_in_no_time() {
         drop(fetches);
         gate.open();
         reading.join().unwrap().unwrap();
-        eventually("all who are left are served", || counting.calls() == served.len());
+        eventually("all callers that are left are served", || counting.calls() == served.len());
         assert!(begun.elapsed() < PATIENCE, "{:?}", begun.elapsed());
         drop(served);
     });

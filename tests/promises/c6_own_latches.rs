@@ -48,7 +48,7 @@ fn beside_a_writer_in_line(bench: &Bench, block: u32, is_frozen: bool, wait_for_
 }
 
 #[test]
-fn c6_who_holds_a_view_or_frozen_bytes_may_wait_for_the_pages_write_though_a_writer_waits() {
+fn c6_a_thread_that_holds_a_view_or_frozen_bytes_may_wait_for_the_pages_write_though_a_writer_waits() {
     with_each_method(|method| {
         let bench = bench(method);
         for wait_for_write in WAYS {
@@ -73,7 +73,7 @@ fn c6_who_holds_a_view_or_frozen_bytes_may_wait_for_the_pages_write_though_a_wri
 }
 
 #[test]
-fn c6_who_holds_a_view_may_shut_the_pool_down_though_a_writer_waits() {
+fn c6_a_thread_that_holds_a_view_may_shut_the_pool_down_though_a_writer_waits() {
     with_each_method(|method| {
         let bench = bench(method);
         beside_a_writer_in_line(&bench, 5, false, || {
@@ -151,7 +151,7 @@ fn c6_a_write_guard_that_is_held_is_an_error_in_time_and_all_other_pages_are_wri
 }
 
 #[test]
-fn c6_a_guard_that_is_held_is_no_obstacle_to_others_who_are_let_wait() {
+fn c6_a_guard_that_is_held_is_no_obstacle_to_other_waiters() {
     with_each_method(|method| {
         let bench = bench(method);
         bench.dirty([7], 2);

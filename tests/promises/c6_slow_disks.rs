@@ -41,7 +41,7 @@ fn c6_a_disk_that_takes_longer_than_pins_are_waited_for_is_no_error() {
             (0..4).map(|n| fetch_apart(&bench.pool, bench.page(20 + n), n % 2 == 0)).collect();
         gate.wait_for(1);
         thread::sleep(6 * FRAME_WAIT);
-        assert!(fetching.iter().all(|one| !one.is_finished()), "nobody has pinned anything");
+        assert!(fetching.iter().all(|one| !one.is_finished()), "no thread has pinned anything");
         gate.open();
         fetching.into_iter().for_each(|one| assert_stamped(&outcome(one).unwrap(), 1));
     });
@@ -205,7 +205,7 @@ fn pages_that_are_used_again_and_again_are_not_written_as_neighbours() {
 }
 
 #[test]
-fn c6_who_waits_for_pins_does_not_look_at_all_frames_again_and_again() {
+fn c6_a_caller_that_waits_for_pins_does_not_look_at_all_frames_again_and_again() {
     const FRAMES: u32 = 2048;
     with_each_method(|method| {
         let bench = Bench::with(FRAMES + 8, |builder| builder.frames(FRAMES).io_method(method));

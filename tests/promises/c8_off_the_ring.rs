@@ -140,7 +140,7 @@ fn complete<T: Send + 'static>(completion: Completion<T>, as_task: bool) {
 }
 
 #[test]
-fn c8_reads_go_on_while_what_somebody_has_written_waits_for_the_log() {
+fn c8_reads_go_on_while_pages_that_are_to_be_written_wait_for_the_log() {
     let occasions: [fn(&BufferPool, FileId, bool); 6] = [
         |pool, _, as_task| complete(pool.checkpoint(CheckpointOptions::new()), as_task),
         |pool, file, as_task| complete(pool.flush(PageId::new(file, CLEAN)), as_task),

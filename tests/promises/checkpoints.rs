@@ -19,7 +19,7 @@ use crate::support::{Bench, EIO, eventually, guarded, restamp, stamped_file, wit
 const A_WHILE: Duration = Duration::from_millis(50);
 
 #[test]
-fn a_checkpoint_waits_for_a_page_that_somebody_else_is_writing() {
+fn a_checkpoint_waits_for_a_page_that_another_thread_is_writing() {
     guarded(|| {
         let bench = Bench::new(IoMethod::worker(), 4, 2);
         bench.dirty([0], 2);
@@ -40,7 +40,7 @@ fn a_checkpoint_waits_for_a_page_that_somebody_else_is_writing() {
 }
 
 #[test]
-fn a_checkpoint_waits_for_a_page_that_somebody_is_changing() {
+fn a_checkpoint_waits_for_a_page_that_a_thread_is_changing() {
     guarded(|| {
         let bench = Bench::new(IoMethod::worker(), 4, 2);
         let page = bench.fetch(0).unwrap();
@@ -102,7 +102,7 @@ fn a_checkpoint_that_has_time_spreads_its_writes_until_the_next_waits_and_each_c
 }
 
 #[test]
-fn a_checkpoint_that_nobody_waits_for_any_more_goes_on() {
+fn a_checkpoint_that_no_caller_waits_for_any_more_goes_on() {
     with_each_method(|method| {
         let bench = Bench::new(method, 16, 8);
         bench.dirty(0..8, 2);
@@ -226,7 +226,7 @@ fn the_redo_position_is_never_later_than_a_change_that_is_not_durable() {
 }
 
 #[test]
-fn a_page_that_somebody_else_is_writing_when_a_checkpoint_ends_holds_the_redo_position() {
+fn a_page_that_another_thread_is_writing_when_a_checkpoint_ends_holds_the_redo_position() {
     with_each_method(|method| {
         let bench = Bench::new(method, 16, 8);
         let change =

@@ -51,7 +51,7 @@ fn pages_go_in_the_order_of_their_files_with_their_neighbours() {
 
 /// More pages than shadow pages are kept are on their way to a disk that does not move.
 #[test]
-fn who_changes_pages_that_are_being_written_never_waits_for_the_disk_however_many_they_are() {
+fn changes_of_pages_that_are_being_written_never_wait_for_the_disk_however_many_they_are() {
     const BLOCKS: u32 = 60;
     with_each_method(|method| {
         let bench = Bench::new(method, 64, BLOCKS);
@@ -144,7 +144,7 @@ fn a_page_changed_while_it_is_written_is_written_again_and_not_before_that_is_ov
 /// With a codec pages are written from copies, for which there is little room.
 #[cfg(feature = "crc32c")]
 #[test]
-fn who_changes_a_page_never_waits_for_the_disk_while_its_writer_waits_for_room_for_a_copy() {
+fn a_change_of_a_page_never_waits_for_the_disk_while_its_writer_waits_for_room_for_a_copy() {
     const BLOCKS: u32 = 40;
     with_each_method(|method| {
         let bench = Bench::new(method.clone(), 64, 1);

@@ -115,7 +115,7 @@ fn run_scripts(configuration: &Configuration, files: usize, cases: u32, seed: u6
     let under_way = Arc::new(Mutex::new(String::new()));
     let watchdog = Watchdog::new(Duration::from_secs(300), {
         let (under_way, configuration) = (Arc::clone(&under_way), configuration.to_string());
-        move || format!("{configuration}\n{}", under_way.lock().expect("nobody panics with it"))
+        move || format!("{configuration}\n{}", under_way.lock().expect("no thread panics with it"))
     });
     let operations = std::cell::Cell::new(0);
     let outcome = runner.run(&operation::scripts(files, OPERATIONS), |script| {
@@ -123,7 +123,7 @@ fn run_scripts(configuration: &Configuration, files: usize, cases: u32, seed: u6
             operations.set(operations.get() + 1);
             watchdog.pet();
             if step == 0 {
-                *under_way.lock().expect("nobody panics with it") = format!("{script:?}");
+                *under_way.lock().expect("no thread panics with it") = format!("{script:?}");
             }
         };
         case::run(configuration, &script, tell).map_err(TestCaseError::fail)

@@ -80,7 +80,7 @@ fn a_pool_that_was_shut_down_keeps_its_size() {
 }
 
 #[test]
-fn c6_who_waits_for_a_frame_gets_one_of_those_that_come() {
+fn c6_a_caller_that_waits_for_a_frame_gets_one_of_those_that_come() {
     with_each_method(|method| {
         let bench = bench(method, 2, 4);
         let _held: Vec<_> = (0..2).map(|block| bench.fetch(block).unwrap()).collect();

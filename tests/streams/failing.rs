@@ -47,7 +47,7 @@ fn failed(outcomes: &[Result<u32, Error>]) -> Vec<u32> {
 }
 
 #[test]
-fn a_hard_error_once_in_a_combined_read_costs_nobody_his_page() {
+fn a_hard_error_once_in_a_combined_read_costs_no_caller_its_page() {
     with_each_method(|method| {
         for nth in 1..8 {
             let bench = Bench::new(method.clone(), 256, BLOCKS);
@@ -123,7 +123,7 @@ fn blocks_behind_the_end_give_an_error_each() {
 }
 
 #[test]
-fn a_file_that_is_cut_by_someone_else_gives_what_is_there() {
+fn a_file_that_is_cut_by_another_program_gives_what_is_there() {
     with_each_method(|method| {
         let bench = Bench::new(method, 256, BLOCKS);
         bench.disk.put("data", stamped_file(30, 1));

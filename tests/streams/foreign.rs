@@ -68,7 +68,7 @@ fn a_foreign_read_that_succeeds_is_the_only_one() {
 }
 
 #[test]
-fn a_foreign_read_that_fails_is_its_owners_error_and_nobody_elses() {
+fn a_foreign_read_that_fails_is_its_owners_error_and_no_streams() {
     with_each_method(|method| {
         let bench = Bench::new(method.clone(), 64, BLOCKS);
         // The stream looks ahead as far as the foreign page, then its own reads are held as well.

@@ -65,7 +65,7 @@ fn main() -> Result<()> {
     let outcome = Rounds::new(rounds).twin("pread").run(arms, |_| ())?;
 
     let mut table = Table::new(&[
-        ("who reads", Align::Left),
+        ("reads are made by", Align::Left),
         ("p50 us", Align::Right),
         ("p99 us", Align::Right),
         ("CPU us", Align::Right),

@@ -364,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn who_moves_no_page_has_no_cpu_a_page() {
+    fn an_arm_that_moves_no_page_has_no_cpu_a_page() {
         let at_rest = Row { pages: 0, cpu_us_per_page: f64::NAN, wakeups_per_s: Some(0.5), ..row() };
         let mut json = Vec::new();
         write_json(&mut json, &[&at_rest]).unwrap();

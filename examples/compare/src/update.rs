@@ -98,14 +98,14 @@ pub(crate) fn run(subject: &Subject, options: &Options, turn: Turn, findings: &m
     ));
     for arm in &arms {
         if let Some((after, before)) = arm.way.counts().zip(before[&arm.card.name]) {
-            findings.remark(format!("update: {}: {}", arm.card.name, who_wrote(&(after - before))));
+            findings.remark(format!("update: {}: {}", arm.card.name, dirty_evictions(&(after - before))));
         }
     }
     Ok(())
 }
 
 /// Tells how many fetches had to have dirty pages written first. (A fetch that needs a frame should find a clean one.)
-fn who_wrote(counts: &Counts) -> String {
+fn dirty_evictions(counts: &Counts) -> String {
     format!(
         "of {} fetches {} had dirty pages written first, the background writer wrote {} pages",
         counts.hits + counts.misses + counts.joins,

@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn c10_a_call_that_nobody_polls_holds_up_no_other() {
+    fn c10_a_call_that_no_task_polls_holds_up_no_other() {
         let admission = Admission::default();
         let (mut unpolled, mut other) = (None, None);
         let first = enter_new(&admission, FRAMES);

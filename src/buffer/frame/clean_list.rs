@@ -256,11 +256,11 @@ mod tests {
             (Some(FrameNo(0)), None),
             "what is left is used up"
         );
-        assert_eq!(left_alone.take_demand(), 0, "but nobody is to replace it");
+        assert_eq!(left_alone.take_demand(), 0, "but no thread is to replace it");
     }
 
     #[test]
-    fn who_takes_a_frame_wakes_the_writer_only_below_the_mark() {
+    fn a_taker_of_a_frame_wakes_the_writer_only_below_the_mark() {
         let ready = Arc::new(ready(4, 3));
         let sleeping = std::thread::spawn({
             let ready = Arc::clone(&ready);

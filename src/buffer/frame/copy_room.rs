@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn who_finds_no_room_gets_it_when_a_write_ends() {
+    fn a_writer_that_finds_no_room_gets_it_when_a_write_ends() {
         let room = CopyRoom::new(1);
         let run = room.try_take(1, ONE).unwrap();
         thread::scope(|scope| {

@@ -237,7 +237,7 @@ impl Pin {
     /// Has the line looked after; or calls all in it, where the system gives no thread for that.
     fn attend(&self, attention: Attention) {
         if attention == Attention::Needed
-            && !seeded!("nobody_looks_after_called_tasks")
+            && !seeded!("called_tasks_are_not_looked_after")
             && let Some(frames) = self.keep_if(true)
             && !frames.keep_ticking()
         {

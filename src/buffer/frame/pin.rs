@@ -57,7 +57,7 @@ impl FramesHandle {
     /// Has the pool's [ticker](crate::buffer::frame::ticker) look after a task whose wake-up can be missed. Where the system
     /// gives no thread for that, the task is woken at once, to look again whenever its runtime has time for it.
     pub(crate) fn look_after(&self, task: &Waker) {
-        if !self.frames.keep_ticking() && !seeded!("nobody_looks_after_tasks") {
+        if !self.frames.keep_ticking() && !seeded!("tasks_are_not_looked_after") {
             StoredWaker::of(task).wake();
         }
     }

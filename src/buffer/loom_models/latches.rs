@@ -90,14 +90,14 @@ fn a_waiter_that_leaves_the_line_takes_nothing_along() {
         add_one(&third);
         writing.join().unwrap();
         giving_up.join().unwrap();
-        assert!(third.0.try_latch(Latch::Exclusive), "nobody has it");
+        assert!(third.0.try_latch(Latch::Exclusive), "no thread has it");
         third.0.unlatch_exclusive(false);
     });
 }
 
 /// A waiter for a read is woken by its end, and sees what was read, or that it failed.
 #[test]
-fn c2_the_end_of_a_read_wakes_who_waits_for_it() {
+fn c2_the_end_of_a_read_wakes_its_waiter() {
     for fails in [false, true] {
         check(3, move || {
             let pool = pool_of(1);

@@ -14,7 +14,7 @@ use crate::{
 
 /// One frame changes its page while another thread looks up the old page and the new: it gets the bytes of the page that it asked for.
 #[test]
-fn c1_who_pins_a_page_sees_its_bytes_while_its_frame_is_reused() {
+fn c1_a_thread_that_pins_a_page_sees_its_bytes_while_its_frame_is_reused() {
     while_a_frame_is_reused(|pool, block, bytes| {
         if let Lookup::Pinned(pin) = pool.lookup(page(block))
             && pin.frame().state.load().is_valid()
@@ -29,7 +29,7 @@ fn c1_who_pins_a_page_sees_its_bytes_while_its_frame_is_reused() {
 /// One frame changes its page while another thread looks at the old page and the new, with pin and latch in one step: it gets the
 /// bytes of the page that it asked for.
 #[test]
-fn c1_who_looks_at_a_page_sees_its_bytes_while_its_frame_is_reused() {
+fn c1_a_thread_that_looks_at_a_page_sees_its_bytes_while_its_frame_is_reused() {
     while_a_frame_is_reused(|pool, block, bytes| {
         if let Some(pin) = pool.look_at(page(block)) {
             assert_eq!((pin.frame().page(), bytes.read()), (page(block), block));
@@ -63,7 +63,7 @@ fn while_a_frame_is_reused(look: fn(&Residency, u32, &Bytes)) {
 
 /// Two misses of one page: it gets one frame.
 #[test]
-fn c1_a_page_gets_one_frame_whoever_reads_it() {
+fn c1_a_page_gets_one_frame_whichever_thread_reads_it() {
     check(2, || {
         let pool = pool_of(2);
         let reading = {
@@ -80,7 +80,7 @@ fn c1_a_page_gets_one_frame_whoever_reads_it() {
 /// A frame gives its page up for one of another cluster, and then the partition grows and moves that cluster to where the old one was,
 /// while another thread looks at the old page.
 #[test]
-fn c1_who_looks_at_a_page_sees_its_bytes_while_clusters_change_their_places() {
+fn c1_a_thread_that_looks_at_a_page_sees_its_bytes_while_clusters_change_their_places() {
     check(2, || {
         let pool = pool_of(6);
         let [going, staying, third] = [2, 0, 1].map(|bucket| pages_at(&pool.table, bucket).next().unwrap());

@@ -262,12 +262,12 @@ impl<L: Lease> Backlog<L> {
     }
 
     fn can_go(&mut self, urgency: Urgency) -> bool {
-        !self.is_full(urgency) && self.someone_is_in_turn(urgency)
+        !self.is_full(urgency) && self.a_file_is_in_turn(urgency)
     }
 
     /// Returns whether a file has something of this urgency to start. Files that have their share in flight leave the line; they
     /// come back when one of their requests is over.
-    fn someone_is_in_turn(&mut self, urgency: Urgency) -> bool {
+    fn a_file_is_in_turn(&mut self, urgency: Urgency) -> bool {
         let background = self.background_of_a_file();
         let turns = &mut self.turns[urgency as usize];
         while let Some(id) = turns.front() {

@@ -305,7 +305,7 @@ fn background_requests_of_a_file_that_does_not_answer_leave_one_to_the_others() 
 }
 
 #[test]
-fn a_background_request_that_somebody_waits_for_becomes_a_demand() {
+fn a_background_request_that_a_caller_waits_for_becomes_a_demand() {
     let mut desk = TestDevice::new(limits(200, 100));
     desk.backlog.limit_background(1);
     let awaited: Vec<_> = (0..100).map(|n| desk.background(0, 2 * n)).collect();

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_ready_is_had_at_once_unless_somebody_is_in_line() {
+    fn what_is_ready_is_had_at_once_unless_a_caller_is_in_line() {
         let mut growth = Growth::new(10, 8);
         assert_eq!(growth.end_at_once(10, 1), None);
         let ticket = growth.get_in_line(1);
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(growth.end_at_once(11, 8), Some(19));
         assert_eq!(growth.end_at_once(11, 9), None);
         growth.get_in_line(9);
-        assert_eq!(growth.end_at_once(11, 1), None, "nobody overtakes");
+        assert_eq!(growth.end_at_once(11, 1), None, "no caller overtakes");
     }
 
     #[test]
@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(efforts, [Effort::Ahead, Effort::All, Effort::First]);
         growth.refuse_first(Error::ShutDown);
         let round = growth.round(10, Effort::First);
-        assert_eq!((round.from, round.to), (10, 15), "the blocks of the one who failed are the next one's");
+        assert_eq!((round.from, round.to), (10, 15), "the failed caller's blocks are the next one's");
         growth.grant(10, round, 15);
         assert_eq!(outcomes(&mut growth, &tickets), [None, Some(10)]);
     }
@@ -206,8 +206,12 @@ mod tests {
         let mut together = Growth::new(10, 0);
         in_line(&mut together, &[3, 3]);
         assert_eq!(together.lesser(10, together.round(10, Effort::Ahead)), Some(Effort::First));
-        let nobody = Growth::new(10, 8);
-        assert_eq!(nobody.lesser(10, nobody.round(10, Effort::Ahead)), None, "only the step had been wanted");
+        let no_caller = Growth::new(10, 8);
+        assert_eq!(
+            no_caller.lesser(10, no_caller.round(10, Effort::Ahead)),
+            None,
+            "only the step had been wanted"
+        );
     }
 
     #[test]

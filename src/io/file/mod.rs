@@ -404,7 +404,7 @@ mod tests {
         let disk = FakeDisk::new(Vec::new());
         let file = disk.open_file(8192).unwrap();
         let counters = Counters::new();
-        assert!(file.sync(&counters).unwrap(), "who had it open before may have been killed");
+        assert!(file.sync(&counters).unwrap(), "a process that had it open before may have been killed");
         assert!(!file.sync(&counters).unwrap());
         file.note_written();
         assert!(file.sync(&counters).unwrap());

@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_while_one_zeroes_is_served_with_all_others_by_one_write() {
+    fn a_caller_that_comes_while_one_zeroes_is_served_with_all_others_by_one_write() {
         let disk = SimDisk::new();
         disk.put("data", vec![7; PAGE]);
         let options = OpenOptions::new();

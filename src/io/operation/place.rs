@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_sees_a_mix_of_two_requests() {
+    fn no_reader_sees_a_mix_of_two_requests() {
         let place = ListedPlace::new();
         std::thread::scope(|scope| {
             let owner = scope.spawn(|| {
@@ -170,7 +170,7 @@ mod model_check {
     use crate::sync::Arc;
 
     #[test]
-    fn nobody_sees_a_mix_of_two_requests() {
+    fn no_reader_sees_a_mix_of_two_requests() {
         shuttle::check_random(
             || {
                 let place = Arc::new(ListedPlace::new());
@@ -207,7 +207,7 @@ mod loom_models {
     };
 
     #[test]
-    fn nobody_sees_a_mix_of_two_requests() {
+    fn no_reader_sees_a_mix_of_two_requests() {
         check(3, || {
             let place = Arc::new(ListedPlace::new());
             place.fill(extent(1), 1);

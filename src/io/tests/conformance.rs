@@ -245,7 +245,7 @@ fn a_method_that_is_dropped_finishes_first() {
         let file = shared(on_disk.path(), &OpenOptions::new());
         method.submit(&mut (0..64).map(|n| arena.request(Read, &file, n * PAGE, &[PAGE as u32])).collect());
         drop(method);
-        assert_eq!(Arc::strong_count(&file), 1, "somebody still holds the file");
+        assert_eq!(Arc::strong_count(&file), 1, "a request still holds the file");
         arena.expect_reads(64);
     }
 }
@@ -331,7 +331,7 @@ fn short_and_interrupted_transfers_are_completed() {
 }
 
 #[test]
-fn a_lease_that_panics_stops_nobody() {
+fn a_lease_that_panics_stops_no_other_operation() {
     let on_disk = file_of(4 * PAGE as usize);
     for asked in methods().into_iter().filter(|asked| *asked != IoMethod::Sync) {
         let arena = TestArena::new(1 << 20);

@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_to_wait_is_asked_for_before_it_runs_dry_however_little_there_may_be() {
+    fn a_stream_that_has_to_wait_asks_before_it_runs_dry_however_little_there_may_be() {
         for most in 2..200 {
             let mut distance = Distance::new(LIMIT, most);
             (0..10).for_each(|_| distance.note_read());
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_to_wait_has_two_requests_ahead_whatever_their_size() {
+    fn a_stream_that_has_to_wait_has_two_requests_ahead_whatever_their_size() {
         let mut distance = Distance::new(3, MOST);
         (0..2).for_each(|_| distance.note_read());
         (0..2).for_each(|_| distance.note_wait());
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_leaves_the_device_most_of_its_work() {
+    fn a_stream_that_waits_leaves_the_device_most_of_its_work() {
         let distance = grown();
         let waits: Vec<_> = [1, 3, 4, 64, 128, 4096].map(|held| distance.wait_for(held)).into();
         assert_eq!(waits, [0, 0, 1, 16, 32, 32]);

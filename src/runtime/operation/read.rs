@@ -269,7 +269,7 @@ fn buffer_of(frames: &Frames, no: FrameNo) -> IoBuf {
 fn shrunk() -> io::Error {
     io::Error::new(
         io::ErrorKind::UnexpectedEof,
-        "the file is shorter than when it was opened; was it cut by someone else?",
+        "the file is shorter than when it was opened; was it cut by another program?",
     )
 }
 

@@ -171,7 +171,7 @@ fn c1_a_page_is_seen_once_its_read_is_over_and_zero_behind_the_end_of_the_file()
 }
 
 #[test]
-fn c2_a_read_that_is_dropped_half_way_is_gone_for_who_waits() {
+fn c2_a_read_that_is_dropped_half_way_is_gone_for_its_waiters() {
     let pool = pool_of(1);
     let (lease, pins) = begin_read(&pool, 1);
     thread::scope(|scope| {
@@ -182,12 +182,12 @@ fn c2_a_read_that_is_dropped_half_way_is_gone_for_who_waits() {
 }
 
 #[test]
-fn c1_the_device_has_what_it_was_lent_whoever_changes_the_page_meanwhile() {
+fn c1_the_device_has_what_it_was_lent_whichever_thread_changes_the_page_meanwhile() {
     c1_what_is_changed_meanwhile(&pool_of(3), 0, WriteRun::lent());
 }
 
 #[test]
-fn c1_the_device_has_the_copies_whoever_changes_the_page_meanwhile() {
+fn c1_the_device_has_the_copies_whichever_thread_changes_the_page_meanwhile() {
     let pool = Arc::new(pool_with_copies(3, COPIES));
     let room = pool.copy_room.try_take(3, FileId(0)).unwrap();
     c1_what_is_changed_meanwhile(&pool, COPIES, WriteRun::copied(room));

@@ -138,7 +138,7 @@ fn extenders_get_blocks_of_their_own() {
                     let blocks = std::num::NonZeroU32::new(blocks).unwrap();
                     let extended = pool.extend(file, blocks).wait().unwrap();
                     for block in extended.first.0..extended.first.0 + blocks.get() {
-                        assert_eq!(version(&pool, file, block), 0, "somebody else has block {block}");
+                        assert_eq!(version(&pool, file, block), 0, "another caller has block {block}");
                         increment(&pool, file, block);
                     }
                 }

@@ -38,7 +38,7 @@ fn c10_iterators_that_wait_for_their_own_blocks_get_on() {
 
 /// A thread with a read guard of a page waits for a checkpoint of it, while other threads are in line to change the page.
 #[test]
-fn c6_a_checkpoint_needs_no_turn_among_those_who_wait_to_change_a_page() {
+fn c6_a_checkpoint_needs_no_turn_among_the_threads_that_wait_to_change_a_page() {
     check(|method| {
         let (pool, file, disk) = pool_over(2, 1, method);
         increment(&pool, file, 0);

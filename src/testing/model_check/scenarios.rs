@@ -90,7 +90,7 @@ fn c1_a_reader_never_sees_another_page() {
 
 /// A failed read reaches all that wait for it, and leaves nothing behind.
 #[test]
-fn c2_a_failed_read_reaches_everybody_and_leaves_nothing() {
+fn c2_a_failed_read_reaches_every_waiter_and_leaves_nothing() {
     check(|method| {
         let (pool, file, disk) = pool_over(2, 1, method);
         disk.fail_reads(1);
@@ -339,7 +339,7 @@ fn c6_all_pinned_ends_in_a_page_or_an_error() {
 
 /// A file that does not answer has its share of the threads, and no more: tasks and look-ahead on another file go on.
 #[test]
-fn c6_a_file_that_does_not_answer_stops_nobody_else() {
+fn c6_a_file_that_does_not_answer_stops_no_other_file() {
     check(|method| {
         // One thread is all there is to share, and the sync method has none: then the file answers.
         let holds = matches!(method, IoMethod::Worker { threads: 2.. });

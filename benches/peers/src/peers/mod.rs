@@ -46,7 +46,7 @@ pub(crate) fn stamp(bytes: &mut [u8], page: u32) {
 pub(crate) fn shared_pages(pages: u32, page_size: u32) -> Vec<Shared> {
     let page = |number| {
         let mut bytes: Shared = vec![0; page_size as usize].into();
-        stamp(Arc::get_mut(&mut bytes).expect("nobody else has it yet"), number);
+        stamp(Arc::get_mut(&mut bytes).expect("no other thread has it yet"), number);
         bytes
     };
     (0..pages).map(page).collect()

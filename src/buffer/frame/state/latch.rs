@@ -47,7 +47,7 @@ impl State {
 
     /// Releases the exclusive latch and, in the same step, makes the changes known.
     pub(crate) fn unlatch_exclusive(self, changed: bool) -> Self {
-        assert!(self.has(EXCLUSIVE), "released an exclusive latch that nobody held: {self:?}");
+        assert!(self.has(EXCLUSIVE), "released an exclusive latch that no thread held: {self:?}");
         let changed = changed && !seeded!("change_without_dirt");
         self.without(EXCLUSIVE).with(if changed { DIRTY } else { 0 })
     }

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_latch_is_handed_over_in_turn_else_free_until_who_is_called_comes() {
+    fn a_latch_is_handed_over_in_turn_else_free_until_the_called_waiter_comes() {
         use Pass::{Call, HandOver, Later};
         use Want::{Exclusive, Shared};
         for (how, want, has_turn, expected) in [
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_too_late_closes_the_line_behind_him() {
+    fn a_waiter_that_comes_too_late_closes_the_line_behind_it() {
         use Want::{Exclusive, Shared};
         for (how, want, gets_it) in [
             (&[][..], Shared, true),

@@ -198,7 +198,7 @@ impl Shard {
     }
 
     /// Returns whether there are waiters for the frame's I/O; for its latch, not called; and for its latch, called.
-    pub(super) fn who_waits(&self, frame: FrameNo) -> [bool; 3] {
+    pub(super) fn waiting_for(&self, frame: FrameNo) -> [bool; 3] {
         self.lines.get(&frame).map_or([false; 3], |line| {
             [line.first(Lane::Io).is_some(), line.next().is_some(), line.called() > 0]
         })
@@ -227,7 +227,7 @@ impl Shard {
                 served += 1;
             }
         }
-        let [others, ..] = self.who_waits(no);
+        let [others, ..] = self.waiting_for(no);
         frame.state.update(|s| s.set_io_waiters(others));
         false
     }
@@ -237,7 +237,7 @@ impl Shard {
     pub(super) fn come(&mut self, key: usize, frame: Frame<'_>) {
         let Waiter { frame: no, want, .. } = self.entries[key];
         self.line(no).has_moved = true;
-        let [_, others_wait, _] = self.who_waits(no);
+        let [_, others_wait, _] = self.waiting_for(no);
         let stage = if frame.state.decide(|state| fairness::come(state, want, others_wait)) {
             WaiterStage::Served(Ok(()))
         } else {

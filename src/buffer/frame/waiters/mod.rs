@@ -163,11 +163,11 @@ impl Waiters {
         {
             let mut shard = self.shard(no).lock();
             left = shard.remove(ticket.key);
-            if left.was_reached() && seeded!("latch_kept_by_who_left") {
+            if left.was_reached() && seeded!("latch_kept_by_a_waiter_that_left") {
                 return Attention::NotNeeded;
             }
             if !left.want.is_latch() {
-                let [others, ..] = shard.who_waits(no);
+                let [others, ..] = shard.waiting_for(no);
                 frame.state.update(|s| s.set_io_waiters(others));
                 return Attention::NotNeeded;
             }
@@ -221,7 +221,7 @@ impl Waiters {
     /// Returns whether the frame's bits agree with its lines: invariant 1.
     pub(crate) fn agrees(&self, no: FrameNo, frame: Frame<'_>) -> bool {
         let shard = self.shard(no).lock();
-        let [for_io, for_latch, is_called] = shard.who_waits(no);
+        let [for_io, for_latch, is_called] = shard.waiting_for(no);
         let state = frame.state.load();
         let is_seen_to = state.has_latch_waiters() || for_latch && is_called;
         is_seen_to == for_latch && state.has_io_waiters() == for_io

@@ -85,7 +85,7 @@ impl Bench {
 }
 
 #[test]
-fn who_need_not_wait_is_not_listed() {
+fn a_waiter_that_need_not_wait_is_not_listed() {
     let bench = Bench::new();
     for want in [Want::ReadDone, Want::WriteDone, Want::Settled, Want::Shared, Want::Exclusive] {
         assert_eq!(bench.enlist(want), None, "{want:?}");
@@ -131,13 +131,13 @@ fn a_cancelled_waiter_neither_keeps_the_latch_nor_blocks_the_line() {
 }
 
 #[test]
-fn who_is_called_may_come_too_late_and_is_handed_the_latch_then() {
+fn a_waiter_that_is_called_may_come_too_late_and_is_handed_the_latch_then() {
     let bench = Bench::new();
     bench.frame().state.update(|s| s.latch_exclusive().unwrap());
     let [first, second] = [Want::Exclusive, Want::Exclusive].map(|want| bench.enlist(want).unwrap());
     bench.release_exclusive();
     assert!(bench.agrees(), "the first was called");
-    bench.frame().state.update(|s| s.latch_exclusive().expect("it is anybody's until he comes"));
+    bench.frame().state.update(|s| s.latch_exclusive().expect("it is free until the waiter comes"));
     assert!(!bench.is_served(&first) && bench.agrees());
     bench.release_exclusive();
     assert_eq!(bench.frame().state.load().latch_exclusive(), None, "handed over");
@@ -149,7 +149,7 @@ fn who_is_called_may_come_too_late_and_is_handed_the_latch_then() {
 }
 
 #[test]
-fn who_is_called_and_leaves_passes_the_call_on() {
+fn a_waiter_that_is_called_and_leaves_passes_the_call_on() {
     let bench = Bench::new();
     bench.frame().state.update(|s| s.latch_exclusive().unwrap());
     let [first, second] = [Want::Exclusive, Want::Shared].map(|want| bench.enlist(want).unwrap());

@@ -142,7 +142,7 @@ fn a_sweep_in_turn_leaves_the_main_queue_alone_as_long_as_the_small_one_has_its_
     (frames.0[0], frames.0[1]) = ((Verdict::Busy, 0), (Verdict::Evictable, 0));
     assert_eq!(in_turn(&mut order, &mut frames), Some(1), "the only one, behind one that is busy");
     (frames.0[0], frames.0[1]) = ((Verdict::Busy, 0), (Verdict::Busy, 0));
-    assert_eq!(order.victim(&mut frames), Some(2), "who needs a page now gets another");
+    assert_eq!(order.victim(&mut frames), Some(2), "a fetch that needs a frame now gets another");
 }
 
 /// Makes six frames, the oldest in the small queue with a page that has returned, and three in main.

@@ -93,7 +93,7 @@ impl FrameBuffer {
         let before = self.counters.get(Counter::Inline);
         assert!(self.method.room(&self.file) > 0, "nothing is read ahead any more");
         self.read_some(20);
-        assert_eq!(self.counters.get(Counter::Inline), before, "who asks transfers by himself");
+        assert_eq!(self.counters.get(Counter::Inline), before, "the caller transfers by itself");
         let chunk = self.arena.chunks()[1];
         self.method.set_chunk(1, chunk).expect("a ring that is gone refuses nothing");
         self.method.forget(&self.file);

@@ -95,7 +95,7 @@ fn each_question_is_about_its_own_bits() {
 }
 
 #[test]
-fn a_dirty_page_is_idle_only_in_nobodys_hands() {
+fn a_dirty_page_is_idle_only_without_pins_and_latches() {
     assert!(dirty().is_idle_dirty() && !valid().is_idle_dirty());
     for hands in [PIN, SHARE, EXCLUSIVE, WRITING, CLAIMED] {
         assert!(!dirty().with(hands).is_idle_dirty(), "{:?}", dirty().with(hands));
@@ -155,7 +155,7 @@ fn sound_states() -> impl Iterator<Item = State> {
 #[test]
 fn no_step_that_is_allowed_leads_out_of_the_invariants() {
     type TableStep = fn(State) -> Option<State>;
-    let of_anybody: [TableStep; 16] = [
+    let of_any_thread: [TableStep; 16] = [
         State::pin,
         State::pin_unused,
         State::pin_valid,
@@ -173,8 +173,8 @@ fn no_step_that_is_allowed_leads_out_of_the_invariants() {
         |s| s.is_seized().then(|| s.put_back()),
         |s| s.is_seized().then(|| s.discard_changes()),
     ];
-    let of_who_has_a_pin: [TableStep; 3] = [State::pin_again, State::begin_verify, State::begin_write];
-    let of_who_uses_the_page: [TableStep; 4] =
+    let of_a_pin_holder: [TableStep; 3] = [State::pin_again, State::begin_verify, State::begin_write];
+    let of_a_user_of_the_page: [TableStep; 4] =
         [State::latch_shared, State::latch_exclusive, State::hand_over_shared, State::hand_over_exclusive];
     let mut taken = 0;
     for state in sound_states() {
@@ -184,10 +184,10 @@ fn no_step_that_is_allowed_leads_out_of_the_invariants() {
                 taken += 1;
             }
         };
-        try_all(&of_anybody, true);
+        try_all(&of_any_thread, true);
         let is_held = state.pins() > 0 || state.is_biased();
-        try_all(&of_who_has_a_pin, state.pins() > 0);
-        try_all(&of_who_uses_the_page, is_held && state.is_valid());
+        try_all(&of_a_pin_holder, state.pins() > 0);
+        try_all(&of_a_user_of_the_page, is_held && state.is_valid());
     }
     println!("{taken} steps");
 }
@@ -268,7 +268,7 @@ fn latches_exclude_as_they_should_and_queue_behind_waiters() {
 }
 
 #[test]
-fn who_had_the_exclusive_latch_and_changed_nothing_leaves_no_dirt() {
+fn a_holder_of_the_exclusive_latch_that_changed_nothing_leaves_no_dirt() {
     let exclusive = pinned().latch_exclusive().unwrap();
     assert_eq!(exclusive.unlatch_exclusive(false), pinned());
     assert!(exclusive.unlatch_exclusive(true).is_dirty());

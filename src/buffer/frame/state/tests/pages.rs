@@ -34,10 +34,13 @@ fn a_claim_leaves_nothing_of_the_page() {
 }
 
 #[test]
-fn a_buffer_ring_takes_a_frame_back_only_if_nobody_else_has_a_use_for_its_page() {
+fn a_buffer_ring_takes_a_frame_back_only_if_no_other_caller_has_a_use_for_its_page() {
     assert_eq!(valid().claim_unused(), Some(claimed()));
     let used = pinned().unpin();
-    assert!(used.claim().is_some() && ahead().claim().is_some(), "who needs this very frame takes it");
+    assert!(
+        used.claim().is_some() && ahead().claim().is_some(),
+        "a thread that needs this very frame takes it"
+    );
     for other in [used, ahead(), reading(), pinned(), dirty(), writing(), claimed()] {
         assert_eq!(other.claim_unused(), None, "{other:?}");
     }
@@ -45,13 +48,13 @@ fn a_buffer_ring_takes_a_frame_back_only_if_nobody_else_has_a_use_for_its_page()
 
 #[test]
 fn a_read_ends_with_its_page_or_with_nothing_of_it() {
-    let who_waits = PIN | IO_WAITERS | ORPHAN;
+    let of_a_waiter = PIN | IO_WAITERS | ORPHAN;
     for of_the_read in [0, UNATTENDED] {
         for of_the_page in [0, USED, USAGE, AHEAD, READ_ONLY, KEEPS_LSN] {
-            let reading = State(READING | who_waits | of_the_read | of_the_page);
-            assert_eq!(reading.end_read(true), State(VALID | who_waits | of_the_page));
-            assert_eq!(reading.end_read(false), State(LOADED | who_waits | of_the_page));
-            assert_eq!(reading.fail_read(), State(who_waits), "{reading:?}");
+            let reading = State(READING | of_a_waiter | of_the_read | of_the_page);
+            assert_eq!(reading.end_read(true), State(VALID | of_a_waiter | of_the_page));
+            assert_eq!(reading.end_read(false), State(LOADED | of_a_waiter | of_the_page));
+            assert_eq!(reading.fail_read(), State(of_a_waiter), "{reading:?}");
         }
     }
 }

@@ -47,14 +47,18 @@ fn a_burst_of_uses_is_forgotten_at_once_also_while_the_page_is_pinned() {
 }
 
 #[test]
-fn what_is_ready_is_left_to_whoever_comes_first_unless_it_is_used() {
+fn what_is_ready_is_left_to_the_first_taker_unless_it_is_used() {
     let ready = valid().make_ready().unwrap();
     assert_eq!(ready.verdict(), Verdict::Busy, "the sweep does not give it away twice");
     assert_eq!((ready.make_ready(), ready.claim_ready()), (None, Some(claimed())));
     assert_eq!(valid().claim_ready(), None, "another took it, and it has a new page");
     let used = ready.pin().unwrap().unpin();
     assert_eq!((used.claim_ready(), used.no_longer_ready()), (None, pinned().unpin()));
-    assert_eq!(ready.claim(), Some(claimed()), "who needs this very frame takes it, and the mark goes");
+    assert_eq!(
+        ready.claim(),
+        Some(claimed()),
+        "a thread that needs this very frame takes it, and the mark goes"
+    );
     for other in [pinned(), dirty(), writing(), used] {
         assert_eq!(other.make_ready(), None, "{other:?}");
     }
