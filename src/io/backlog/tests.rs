@@ -125,6 +125,20 @@ fn demands_overtake_writes_that_no_caller_waits_for() {
     assert_eq!(when, [4, 9, 12], "{order:?}");
 }
 
+/// The scenario of `design/io.md`: a ring of the default depth.
+#[test]
+fn a_demand_goes_at_once_beside_a_stream_and_a_checkpoint() {
+    let mut desk = TestDevice::new(limits(1024, 256));
+    desk.backlog.limit_background(128);
+    (0..300).for_each(|n| drop(desk.background(0, 2 * n)));
+    assert!((0..200).all(|n| desk.writeback(1, 2 * n).is_some()));
+    let (order, _in_flight) = desk.all();
+    let count = |file| order.iter().filter(|next| next.0 == file).count();
+    assert_eq!((count(0), count(1)), (128, 64));
+    desk.demand(2, 0);
+    assert_eq!(desk.next().map(|next| next.0), Some((2, 0, 1)));
+}
+
 #[test]
 fn writes_leave_a_part_of_all_places_to_demands() {
     let mut desk = TestDevice::new(limits(256, 8));
