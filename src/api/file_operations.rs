@@ -173,9 +173,9 @@ impl BufferPool {
         self.operation(WaitsFor::CallersOf(file), move |shared| close::close(shared, file))
     }
 
-    /// Removes the file: throws its pages away, dirty or not, closes it, and removes it from its folder, durably. If the path that
-    /// it was opened by led through a symbolic link, the file is removed, and the link stays. What counts is the file to which the
-    /// link led when the file was opened.
+    /// Removes the file: throws its pages away, dirty or not, closes it, and removes it from its folder: durably, unless
+    /// it was opened without a [durable name](OpenOptions::durable_name). If the path that it was opened by led through a symbolic
+    /// link, the file is removed, and the link stays. What counts is the file to which the link led when the file was opened.
     ///
     /// Waits for the file's reads and writes, and for pins as [`close_file`](Self::close_file) does. Its id is never used again, so
     /// a later file under the same path shows none of its pages.

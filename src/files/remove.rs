@@ -54,7 +54,8 @@ fn remove_with_copies(shared: &Shared, file: &File) -> Result<()> {
         doublewrite.leave(file);
     }
     shared.disk.remove(name).map_err(|error| file.error(IoOp::Remove, error))?;
-    let is_durable = shared.removals.make_durable(&*shared.disk, name);
+    let is_durable =
+        if file.durable_name { shared.removals.make_durable(&*shared.disk, name) } else { Ok(()) };
     // Whether or not a crash may bring the file back: no file of the pool has the tag from now on.
     let given_up = doublewrite.map_or(Ok(()), |doublewrite| doublewrite.give_up(file.tag));
     is_durable.and(given_up)

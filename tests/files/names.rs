@@ -87,6 +87,24 @@ fn a_removal_whose_folder_cannot_be_synced_is_made_durable_by_the_next_checkpoin
 }
 
 #[test]
+fn no_folder_is_synced_for_a_file_whose_name_need_not_be_durable() {
+    with_each_method(|method| {
+        for durable in [true, false] {
+            let disk = SimDisk::new();
+            let pool = pool(&disk, &method);
+            let options = OpenOptions::new().create(true).durable_name(durable).initial_blocks(4);
+            let file = pool.open_file("data", options).unwrap();
+            use_file(&pool, file);
+            let lost = |seed: &u64| disk.after_power_cut(*seed).image("data").is_none();
+            assert_eq!((0..POWER_CUTS).filter(lost).count() > 0, !durable);
+            pool.drop_file(file).wait().unwrap();
+            assert_eq!(disk.image("data"), None);
+            assert_eq!(disk.count(Op::SyncFolder), if durable { 2 } else { 0 });
+        }
+    });
+}
+
+#[test]
 fn a_file_is_made_and_removed_where_a_link_leads() {
     with_each_method(|method| {
         let folder = tempfile::tempdir().unwrap();

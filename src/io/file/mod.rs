@@ -71,6 +71,8 @@ pub(crate) struct File {
     pub(crate) disk: Box<dyn DiskFile>,
     pub(crate) page_size: PageSize,
     pub(crate) read_only: bool,
+    /// Whether its folder is synced when it is opened for writing, and when it is removed.
+    pub(crate) durable_name: bool,
     /// Whether other pools are kept from it.
     pub(crate) lock: Lock,
     /// Whether its length is fixed, so that it can be neither extended nor cut.
@@ -114,7 +116,8 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Opens the file at `path`. If it may be written to, its name is durable then: the process that created it, this pool's or
+    /// Opens the file at `path`. If it may be written to, its name is durable then, unless the options say
+    /// otherwise: the process that created it, this pool's or
     /// an earlier one, may have been kept from syncing its folder. The caller grows it to `options.initial_blocks`, decides
     /// against atomic writes, [refuses](Self::check_lock) a file that another pool has, and sets codec and places for LSNs.
     pub(crate) fn open(
@@ -129,7 +132,7 @@ impl File {
         let Opened { file, name, identity, lock, len, has_fixed_size, offset_align, direct, atomic_pages } =
             opened;
         let is_written = !options.read_only && lock != Lock::InUse && !seeded!("folder_not_synced");
-        if let Some(name) = name.as_deref().filter(|_| is_written) {
+        if let Some(name) = name.as_deref().filter(|_| is_written && options.durable_name) {
             disk.sync_folder(name).map_err(failed(IoOp::SyncFolder))?;
         }
         let page = page_size.bytes() as u64;
@@ -149,6 +152,7 @@ impl File {
             disk: file,
             page_size,
             read_only: options.read_only,
+            durable_name: options.durable_name,
             lock,
             has_fixed_size,
             tag: options.tag.unwrap_or(0),

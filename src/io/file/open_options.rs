@@ -17,6 +17,7 @@ use crate::{error::ConfigError, io::options::Fallback};
 /// let pool = BufferPool::builder().frames(16).build()?;
 /// let table = OpenOptions::new()
 ///     .create(true)
+///     .durable_name(true)
 ///     .mode(0o640)
 ///     .tag(7)
 ///     .initial_blocks(8)
@@ -40,8 +41,14 @@ pub struct OpenOptions {
     /// Whether the file is created where there is none.
     ///
     /// Where the path is a symbolic link to a file that is missing, that file is created. A file that is opened for writing has a
-    /// durable name, whether it was created now or before: its folder is synced each time.
+    /// [durable name](Self::durable_name), whether it was created now or before.
     pub create: bool,
+    /// Whether the file's name is made durable. If so, its folder is synced each time the file is opened for writing, and when the
+    /// file is [removed](crate::BufferPool::drop_file). It is, unless set otherwise.
+    ///
+    /// If not, the pool syncs no folder for this file: after a power cut the file may be missing, or be there again. Choose this
+    /// for files that no recovery needs, such as those of a sort, and where the engine syncs the folder itself at the right time.
+    pub durable_name: bool,
     /// The permissions of a file that is created, less those that the process's umask takes: 0o600 unless set, so that only its
     /// owner can read the data. Must be within 0o777 and include 0o600. A file that exists keeps its own.
     pub mode: u32,
@@ -98,6 +105,7 @@ impl Default for OpenOptions {
     fn default() -> Self {
         Self {
             create: false,
+            durable_name: true,
             mode: 0o600,
             read_only: false,
             lock: Fallback::Prefer,
@@ -123,6 +131,13 @@ impl OpenOptions {
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
         self.create = create;
+        self
+    }
+
+    /// Sets whether the file's name is made durable when it is opened and when it is removed. Example: [`OpenOptions`].
+    #[must_use]
+    pub fn durable_name(mut self, durable: bool) -> Self {
+        self.durable_name = durable;
         self
     }
 
