@@ -23,6 +23,10 @@ pub(crate) const HUGE: usize = 2 << 20;
 /// The small page: the alignment of small mappings, and the step of faulting in by hand.
 pub(crate) const SMALL: usize = 4096;
 
+/// Bytes behind a mapping that can be read as well, if the mapping was made as a whole: code in C, to which a page is lent, may
+/// load a few bytes behind it before it finds that it does not need them.
+pub(crate) const READABLE_BEHIND: usize = SMALL;
+
 /// The most that one mapping can be.
 const LEN_MAX: usize = 16_383 << 30;
 
@@ -69,7 +73,7 @@ impl Mapping {
         }
         let align = if len >= HUGE { HUGE } else { SMALL };
         let len = len.next_multiple_of(SMALL);
-        let mapped_len = len + align - SMALL;
+        let mapped_len = len + align - SMALL + READABLE_BEHIND;
         // Miri's memory can be touched from the start, and none is reserved.
         let (protection, flags) = if cfg!(miri) {
             (ProtFlags::READ | ProtFlags::WRITE, MapFlags::PRIVATE)
@@ -81,7 +85,7 @@ impl Mapping {
         let mapped = unsafe { mm::mmap_anonymous(std::ptr::null_mut(), mapped_len, protection, flags) };
         let mapped = mapped.map_err(|errno| out_of_memory(len, errno))?.cast::<u8>();
         let mapped = NonNull::new(mapped).expect("a mapping is never at address zero");
-        // SAFETY: the offset is below `align`, and the mapping is that much longer than `len`.
+        // SAFETY: the offset is below `align`, and the mapping is longer than `len` by that and `READABLE_BEHIND`.
         let base = unsafe { mapped.add(mapped.align_offset(align)) };
         let mut mapping = Self { mapped, mapped_len, base, len, huge_pages: false };
         mapping.huge_pages = len >= HUGE && mapping.ask_for_huge_pages().is_ok();
@@ -292,6 +296,20 @@ mod tests {
             unsafe { byte.write(1) };
             mapping.give_back(2 << 20..4 << 20);
             assert_eq!(present(&mapping), 0);
+        }
+    }
+
+    #[test]
+    fn bytes_behind_a_mapping_that_was_made_as_a_whole_can_be_read() {
+        for len in [1, SMALL, 64 * SMALL, HUGE, HUGE + SMALL] {
+            let mapping = Mapping::new(len).unwrap();
+            let before = mapping.base.as_ptr().addr() - mapping.mapped.as_ptr().addr();
+            let end = before + mapping.len + READABLE_BEHIND;
+            assert!(end <= mapping.mapped_len, "{end} of {} bytes", mapping.mapped_len);
+            // SAFETY: it lies in what was mapped.
+            let byte = unsafe { mapping.base.add(mapping.len + READABLE_BEHIND - 1) };
+            // SAFETY: no other thread knows it.
+            assert_eq!(unsafe { byte.read() }, 0);
         }
     }
 

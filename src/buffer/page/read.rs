@@ -65,6 +65,11 @@ impl fmt::Debug for PageRead<'_> {
 /// It borrows nothing: a function can return it, and a struct can keep it. It costs less than a [`PinnedPage`] and its
 /// [`PageRead`], since pin and latch are taken and released in one step. A thread that wants to change the page waits for it.
 ///
+/// # Pages that are lent to code in C
+/// The page's address stays the same as long as the guard lives. In a pool that [keeps its size](crate::Builder::frames_at_most), the
+/// 4,096 bytes behind each page can be read without a fault. They are no bytes of the page, and may change at any time. C code that
+/// loads a word across the end of a page, and does not use the rest of it, may have the address.
+///
 /// # Examples
 /// A walk down a tree, whose leaf is returned with its latch:
 /// ```
