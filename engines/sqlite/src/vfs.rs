@@ -1,0 +1,297 @@
+//! The files of one VFS: which are open, by how many connections, and when they are closed.
+//!
+//! A pool opens a file once, so the connections of a process share an [`OpenFile`]. A journal or a log whose last connection has
+//! left stays open as long as its database is: SQLite is about to remove it, and its unwritten pages then go with it, without a
+//! write and without a sync.
+//!
+//! Lock order: the table of open files, then what is in one. The table's lock is held while a file is opened, closed or removed.
+
+use std::{
+    collections::HashMap,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use ringpool::{BufferPool, OpenOptions, options::Fallback};
+
+use crate::{
+    bytes_file::{BytesFile, Contents},
+    error::{Failure, Result},
+    locks::LockTable,
+    names::Names,
+    process_lock::ProcessLock,
+    shm::WalIndex,
+};
+
+/// What a file is for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A database.
+    Database,
+    /// The rollback journal of a database.
+    Journal,
+    /// The write-ahead log of a database.
+    Log,
+}
+
+/// How a connection opens a file.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct HowToOpen {
+    /// What the file is for.
+    pub kind: Kind,
+    /// Whether it may be written.
+    pub writable: bool,
+    /// Whether it is created if it is not there.
+    pub create: bool,
+    /// Whether it must not be there.
+    pub exclusive: bool,
+}
+
+/// A file that is open in the pool, for all connections.
+#[derive(Debug)]
+pub struct OpenFile {
+    /// Its path.
+    pub path: PathBuf,
+    /// What it is for.
+    pub kind: Kind,
+    /// Its bytes.
+    pub bytes: BytesFile,
+    /// The locks of its connections.
+    pub locks: Mutex<LockTable>,
+    /// What its connections share of the log's index.
+    pub wal_index: Mutex<WalIndex>,
+    /// Whether it may be written.
+    pub writable: bool,
+    /// Whether its folder is to be synced with it, since it was created.
+    is_new: AtomicBool,
+    /// Whether it has been removed, while a connection had it open.
+    pub is_removed: AtomicBool,
+    /// Held as long as it is open.
+    _process: Option<ProcessLock>,
+}
+
+struct Entry {
+    file: Arc<OpenFile>,
+    connections: usize,
+}
+
+/// The files of one VFS.
+pub struct Files {
+    pool: BufferPool,
+    names: Box<dyn Names>,
+    open: Mutex<HashMap<PathBuf, Entry>>,
+}
+
+/// Blocks that are zeroed ahead when a file grows: of a database and a log 1 MiB at 4 KiB a page.
+const AHEAD: u32 = 256;
+/// The same for a rollback journal, which is removed soon.
+const AHEAD_OF_JOURNAL: u32 = 16;
+/// The permissions of a new database, less those that the process's umask takes: as SQLite's own VFS has them.
+const MODE: u32 = 0o644;
+
+impl Files {
+    /// Makes the files of a VFS on this pool.
+    pub fn new(pool: BufferPool, names: Box<dyn Names>) -> Self {
+        Self { pool, names, open: Mutex::default() }
+    }
+
+    /// Returns the pool.
+    pub fn pool(&self) -> &BufferPool {
+        &self.pool
+    }
+
+    /// Returns what asks for names.
+    pub fn names(&self) -> &dyn Names {
+        &*self.names
+    }
+
+    fn open_files(&self) -> MutexGuard<'_, HashMap<PathBuf, Entry>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Opens a file for one more connection.
+    ///
+    /// # Errors
+    /// [`Failure::CannotOpen`], [`Failure::InUse`], those of the system and of the pool.
+    pub fn open(&self, path: &Path, how: HowToOpen) -> Result<Arc<OpenFile>> {
+        let mut open = self.open_files();
+        if let Some(entry) = open.get_mut(path) {
+            if how.exclusive {
+                return Err(cannot_open(path, "exists already"));
+            }
+            if how.writable && !entry.file.writable {
+                return Err(cannot_open(path, "is open for reading only"));
+            }
+            entry.connections += 1;
+            return Ok(Arc::clone(&entry.file));
+        }
+        // A journal is first opened for reading, to see whether it is hot: the next connection writes it.
+        let database = database_of(path).and_then(|database| open.get(&database));
+        let writable = database.map_or(how.writable, |database| database.file.writable);
+        let file = Arc::new(self.open_in_pool(path, how, writable)?);
+        open.insert(path.to_owned(), Entry { file: Arc::clone(&file), connections: 1 });
+        Ok(file)
+    }
+
+    fn open_in_pool(&self, path: &Path, how: HowToOpen, writable: bool) -> Result<OpenFile> {
+        let len = self.names.len(path).map_err(Failure::system(path))?;
+        match len {
+            None if !how.create => return Err(cannot_open(path, "does not exist")),
+            Some(_) if how.exclusive => return Err(cannot_open(path, "exists already")),
+            _ => {}
+        }
+        let mode = database_of(path).and_then(|database| self.names.mode(&database)).unwrap_or(MODE) | 0o600;
+        let create = (how.create && len.is_none()).then_some(mode);
+        let mut process = None;
+        if how.kind == Kind::Database {
+            let taken = self.names.lock(path, create).map_err(Failure::system(path))?;
+            process = Some(taken.ok_or_else(|| Failure::InUse { path: path.to_owned() })?);
+        }
+        let writable = process.as_ref().map_or(writable, ProcessLock::is_writable);
+        let options = OpenOptions::new().read_only(!writable).durable_name(false).sparse(true);
+        let options = if writable { options.create(create.is_some()).mode(mode) } else { options };
+        let options = match how.kind {
+            Kind::Database | Kind::Log if writable => options.grow_by_blocks(AHEAD),
+            // Written once and synced once or twice: the system's page cache gives its blocks their places at the first sync.
+            Kind::Journal if writable => options.grow_by_blocks(AHEAD_OF_JOURNAL).direct(Fallback::Off),
+            _ => options,
+        };
+        let contents = if how.kind == Kind::Log { Contents::Log } else { Contents::Any };
+        let file = self.pool.open_file(path, options)?;
+        Ok(OpenFile {
+            path: path.to_owned(),
+            kind: how.kind,
+            bytes: BytesFile::new(self.pool.clone(), file, len.unwrap_or(0), contents)?,
+            locks: Mutex::default(),
+            wal_index: Mutex::default(),
+            writable,
+            is_new: AtomicBool::new(create.is_some()),
+            is_removed: AtomicBool::new(false),
+            _process: process,
+        })
+    }
+
+    /// Ends the use of a file by one connection. Closes the file if it was the last one.
+    ///
+    /// # Errors
+    /// Those of the pool and the system, if what was not written before cannot be written now.
+    pub fn release(&self, file: &Arc<OpenFile>) -> Result<()> {
+        let mut open = self.open_files();
+        let Some(entry) = open.get_mut(&file.path).filter(|entry| Arc::ptr_eq(&entry.file, file)) else {
+            return Ok(()); // Removed meanwhile.
+        };
+        entry.connections -= 1;
+        if entry.connections > 0 {
+            return Ok(());
+        }
+        let database = database_of(&file.path).filter(|_| file.kind != Kind::Database);
+        if database.is_some_and(|database| open.contains_key(&database)) {
+            return Ok(());
+        }
+        let mut closed = Ok(());
+        if file.kind == Kind::Database {
+            // Before the database: until they are closed, it keeps other processes out.
+            let left_behind: Vec<_> = open
+                .iter()
+                .filter(|(path, entry)| {
+                    entry.connections == 0 && database_of(path).as_ref() == Some(&file.path)
+                })
+                .map(|(path, _)| path.clone())
+                .collect();
+            for path in left_behind {
+                if let Some(entry) = open.remove(&path) {
+                    closed = closed.and(self.close(&entry.file));
+                }
+            }
+        }
+        open.remove(&file.path);
+        closed.and(self.close(file))
+    }
+
+    fn close(&self, file: &OpenFile) -> Result<()> {
+        file.bytes.close()?;
+        if file.writable { self.cut_to_bytes(file) } else { Ok(()) }
+    }
+
+    /// Has the file on disk be as long as its bytes, to the byte.
+    fn cut_to_bytes(&self, file: &OpenFile) -> Result<()> {
+        let (path, wanted) = (&file.path, file.bytes.len());
+        match self.names.len(path).map_err(Failure::system(path))? {
+            Some(len) if len != wanted => self.names.set_len(path, wanted).map_err(Failure::system(path)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes durable what was written to the file, and its name.
+    ///
+    /// A journal gets its exact length: SQLite looks for the name of a super-journal at its end. A database and a log may be longer
+    /// on disk, by zeros, until they are closed: SQLite goes by the header of the one and the checksums of the other.
+    ///
+    /// # Errors
+    /// Those of the pool and the system.
+    pub fn sync(&self, file: &OpenFile) -> Result<()> {
+        file.bytes.sync(|| match file.kind {
+            Kind::Journal => self.cut_to_bytes(file),
+            Kind::Database | Kind::Log => Ok(()),
+        })?;
+        if file.is_new.load(Ordering::Acquire) {
+            self.names.sync_folder(&file.path).map_err(Failure::system(&file.path))?;
+            file.is_new.store(false, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Removes a file, with what was not written of it.
+    ///
+    /// # Errors
+    /// Those of the pool and the system; [`std::io::ErrorKind::NotFound`] if there is no such file.
+    pub fn remove(&self, path: &Path, durably: bool) -> Result<()> {
+        let mut open = self.open_files();
+        match open.remove(path) {
+            None => self.names.remove(path).map_err(Failure::system(path))?,
+            Some(entry) => {
+                entry.file.is_removed.store(true, Ordering::Release);
+                if let Err(error) = entry.file.bytes.remove() {
+                    entry.file.is_removed.store(false, Ordering::Release);
+                    open.insert(path.to_owned(), entry);
+                    return Err(error);
+                }
+            }
+        }
+        drop(open);
+        if durably { self.names.sync_folder(path).map_err(Failure::system(path)) } else { Ok(()) }
+    }
+
+    /// Returns whether there is such a file, with at least one byte: SQLite takes an empty journal for none.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn exists(&self, path: &Path) -> Result<bool> {
+        if let Some(entry) = self.open_files().get(path) {
+            return Ok(!entry.file.bytes.is_empty());
+        }
+        Ok(self.names.len(path).map_err(Failure::system(path))?.is_some_and(|len| len > 0))
+    }
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files").field("open", &self.open_files().len()).finish_non_exhaustive()
+    }
+}
+
+fn cannot_open(path: &Path, reason: &'static str) -> Failure {
+    Failure::CannotOpen { path: path.to_owned(), reason }
+}
+
+/// Returns the database that a journal or a log of this path belongs to.
+fn database_of(path: &Path) -> Option<PathBuf> {
+    let name = path.as_os_str().as_bytes();
+    let database = name.strip_suffix(b"-journal").or_else(|| name.strip_suffix(b"-wal"))?;
+    Some(PathBuf::from(OsStr::from_bytes(database)))
+}

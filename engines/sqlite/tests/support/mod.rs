@@ -1,0 +1,81 @@
+//! What the tests share: databases on a pool and on the stock VFS, and what is asked of each of them.
+#![allow(dead_code)] // Each test program uses a part of it.
+
+use std::{
+    ffi::CString,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+
+use ringpool::{BufferPool, Builder};
+use ringpool_sqlite::PoolVfs;
+use rusqlite::{Connection, OpenFlags, types::Value};
+
+/// The journal modes that a database on a pool has.
+pub const MODES: [&str; 4] = ["DELETE", "TRUNCATE", "PERSIST", "WAL"];
+
+/// A pool that SQLite knows by a name of its own.
+pub struct Place {
+    pub vfs: PoolVfs,
+    name: CString,
+}
+
+impl Place {
+    pub fn new(builder: Builder) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("test{}", COUNT.fetch_add(1, Ordering::Relaxed));
+        let pool = builder.page_size(4096).build().unwrap();
+        Self { vfs: PoolVfs::register(&name, &pool).unwrap(), name: CString::new(name).unwrap() }
+    }
+
+    /// Makes a pool of so many frames.
+    pub fn of_frames(frames: u32) -> Self {
+        Self::new(BufferPool::builder().frames(frames))
+    }
+
+    pub fn try_open(&self, path: &Path) -> rusqlite::Result<Connection> {
+        let db = Connection::open_with_flags_and_vfs(path, OpenFlags::default(), self.name.as_c_str())?;
+        db.busy_timeout(Duration::from_secs(10))?;
+        Ok(db)
+    }
+
+    pub fn open(&self, path: &Path) -> Connection {
+        self.try_open(path).unwrap()
+    }
+
+    pub fn pool(&self) -> &BufferPool {
+        self.vfs.pool()
+    }
+}
+
+/// Sets the journal mode, which must be the one that the database then has.
+pub fn set_mode(db: &Connection, mode: &str) {
+    let set: String = db.query_row(&format!("PRAGMA journal_mode = {mode}"), (), |row| row.get(0)).unwrap();
+    assert!(set.eq_ignore_ascii_case(mode), "{set} instead of {mode}");
+}
+
+/// Asserts that SQLite finds nothing wrong with the database.
+#[track_caller]
+pub fn check(db: &Connection) {
+    let mut statement = db.prepare("PRAGMA integrity_check").unwrap();
+    let found: Vec<String> =
+        statement.query_map((), |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap();
+    assert_eq!(found, ["ok"]);
+}
+
+/// Runs a statement. Returns its rows, or the code of its error.
+pub fn outcome(db: &Connection, sql: &str) -> Result<Vec<Vec<Value>>, String> {
+    let run = || {
+        let mut statement = db.prepare(sql)?;
+        let columns = statement.column_count();
+        let rows = statement.query_map((), |row| (0..columns).map(|at| row.get(at)).collect())?;
+        rows.collect::<rusqlite::Result<_>>()
+    };
+    run().map_err(|error| error.to_string())
+}
+
+/// Returns one number.
+pub fn number(db: &Connection, sql: &str) -> i64 {
+    db.query_row(sql, (), |row| row.get(0)).unwrap()
+}
