@@ -114,9 +114,10 @@ impl Residency {
     #[inline(always)]
     pub(crate) fn pin_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
         self.prefetch_bytes(no);
+        let frame = self.frame(no);
         match self.pin_in_slot(no, false) {
-            Some(pin) => pin.frame().is_of(page).then_some(pin),
-            None => self.pin_if(no, State::pin_valid, drop, |pin| pin.frame().is_of(page)).ok(),
+            Some(pin) => frame.is_of(page).then_some(pin),
+            None => self.pin_if(no, State::pin_valid, drop, |_| frame.is_of(page)).ok(),
         }
     }
 
@@ -131,10 +132,10 @@ impl Residency {
     #[inline(always)]
     pub(crate) fn look_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
         self.prefetch_bytes(no);
-        let is_it = |pin: &Pin| pin.frame().is_of(page);
+        let frame = self.frame(no);
         match self.pin_in_slot(no, true) {
-            Some(pin) => (is_it(&pin) || seeded!("page_not_compared_after_the_slot")).then_some(pin),
-            None => self.pin_if(no, State::pin_and_latch, Pin::unlatch_and_unpin, is_it).ok(),
+            Some(pin) => (frame.is_of(page) || seeded!("page_not_compared_after_the_slot")).then_some(pin),
+            None => self.pin_if(no, State::pin_and_latch, Pin::unlatch_and_unpin, |_| frame.is_of(page)).ok(),
         }
     }
 

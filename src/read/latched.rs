@@ -19,6 +19,7 @@ use crate::{
         page::{Latching, OwnedPageRead, OwnedPageWrite, PageAt, PinnedPage},
     },
     error::{Error, Result},
+    id::PageId,
     read::fetch::{self, Fetch},
     runtime::shared::Shared,
     sync::{
@@ -109,13 +110,14 @@ impl<G: Guard> Access<G> {
     fn new(shared: &Arc<Shared>, at: PageAt) -> Self {
         match G::now(shared, at) {
             Some(guard) => Self::Ready(guard),
-            None => Self::fetching(shared, at),
+            None => Self::fetching(shared, at.page),
         }
     }
 
     #[cold]
-    fn fetching(shared: &Arc<Shared>, at: PageAt) -> Self {
-        Self::Fetching(Fetch::new(shared, at))
+    fn fetching(shared: &Arc<Shared>, page: PageId) -> Self {
+        // Without the hint: a page that is where it says is found there by the table, too.
+        Self::Fetching(Fetch::new(shared, page.into()))
     }
 
     #[inline(always)]

@@ -188,6 +188,11 @@ impl Pin {
             // The slot holds both.
             return self.let_go_of_slot();
         }
+        self.unlatch_and_unpin_in_word();
+    }
+
+    #[inline(never)] // So that a slot is let go of without registers that only this needs.
+    fn unlatch_and_unpin_in_word(self) {
         let is_plain = !self.frames().frame_waiters.any();
         if is_plain && self.frame().state.try_update(State::unlatch_and_unpin).is_ok() {
             // Both were released.
