@@ -18,7 +18,7 @@ use crate::id::PageAddress;
 /// # Encryption
 /// A codec that encrypts must *authenticate* too. It must refuse each page that was damaged, torn or moved, since the pool's
 /// [recovery](crate::options::TornPages) accepts as whole each page that the codec opens. So it takes an AEAD, with the page's
-/// address as associated data and a nonce that is new for each call of `seal`. `examples/encrypted` is such a codec. The pages in
+/// address as associated data and a nonce that is new for each call of `seal`. `examples/encrypted` in the repository is such a codec. The pages in
 /// their files and in the doublewrite area are encrypted. The frames in memory are not, and neither is what the engine writes by
 /// itself, such as its log.
 ///

@@ -187,11 +187,13 @@ impl fmt::Display for PageId {
 ///
 /// The pool uses it in two ways, and a [`LogRecord`] has both. The pool writes a page when the log is durable up to the **end** of
 /// the record of the page's last change. Redo starts at the **begin** of the record of its first change.
+///
+/// Shown as PostgreSQL shows it, the upper and the lower half in hexadecimal: `Lsn(4711)` is `LSN 0/1267`.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Lsn(pub u64);
 
 impl Lsn {
-    /// No log record: the page may be written without asking the log.
+    /// No log record: the page may be written without asking the log. It is `Lsn(0)`, so a log that counts records counts from 1.
     pub const UNLOGGED: Self = Self(0);
 }
 

@@ -459,9 +459,9 @@ impl fmt::Debug for BufferPool {
     }
 }
 
-/// A shutdown that could not write everything, with the pool. That goes on: mend what is wrong and try again, or discard. (It has ended all
-/// the same where only what others wrote meanwhile could not be synced, or only the doublewrite area not be emptied: ask
-/// [`pool_is_open`](Self::pool_is_open).)
+/// A shutdown that could not write everything, with the pool. The pool is still open: mend what is wrong and try again, or discard.
+/// In two cases the pool has ended: all pages were written, and then a sync of what other threads wrote meanwhile failed, or the
+/// doublewrite area could not be emptied. [`pool_is_open`](Self::pool_is_open) tells.
 ///
 /// While this value lives, the pool and its dirty pages live too. Its text gives their number.
 ///

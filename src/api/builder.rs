@@ -219,7 +219,8 @@ impl Builder {
         self
     }
 
-    /// Sets the codec that changes pages on their way to and from disk. Default: none. Example: [`PageCodec`].
+    /// Sets the codec that changes pages on their way to and from disk. Default: none. A page that is written is sealed in a copy: there is
+    /// room for one copy for 400 frames, at least 16 (a quarter of the frames, if that is less), at most 256. Example: [`PageCodec`].
     pub fn codec(mut self, codec: impl PageCodec) -> Self {
         self.codec = Some(Arc::new(codec));
         self
@@ -289,7 +290,8 @@ impl Builder {
         self
     }
 
-    /// Sets whether a thread writes dirty pages before their frames are needed. Default: one does in pools of at least 256 frames.
+    /// Sets whether a thread writes dirty pages before their frames are needed. Default: one does in pools of at least 256 frames. In a
+    /// smaller pool, a thread or task that needs a frame and finds only dirty pages has some of them written, and waits for that.
     /// Example: [`Builder`].
     pub fn background_writer(mut self, writer: BackgroundWriter) -> Self {
         self.background_writer = writer;

@@ -71,7 +71,7 @@ pub struct FileCounts {
     pub joins: u64,
     /// Pages of it whose read was started ahead, by a prefetch or a stream.
     pub prefetches: u64,
-    /// Read requests that are over.
+    /// Read requests that are over: those that were joined to one count as one, here and in the latencies of reads.
     pub read_requests: u64,
     /// Pages of those.
     pub pages_read: u64,

@@ -108,7 +108,8 @@ counts! {
     prefetches = Prefetches,
     /// Pages read.
     pages_read = PagesRead,
-    /// Requests by which they were read.
+    /// Requests by which they were read, as they were asked for: before neighbours were joined to one. The
+    /// [files'](crate::stats::FileCounts::read_requests) are counted after that.
     read_requests = ReadRequests,
     /// Pages written.
     pages_written = PagesWritten,

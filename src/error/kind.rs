@@ -13,38 +13,66 @@ pub enum ErrorKind {
     /// The disk or the system refused a transfer, or a call for a file. Look at the system's error; nothing was lost by it: a failed read
     /// keeps nothing, and a page whose write failed stays dirty. But a file whose [removal](crate::BufferPool::drop_file) failed may be closed
     /// by then, without its pages.
+    ///
+    /// Its errors: [`Error::Io`]; [`Error::File`] but for a failed sync.
     Io,
     /// A page that was read is damaged. Restore it from the log ([`overwrite`](crate::BufferPool::overwrite)) or from a backup.
+    ///
+    /// Its errors: [`Error::Corrupt`], [`Error::AreaDamaged`].
     Corrupt,
     /// The block does not exist. [Extend](crate::BufferPool::extend) the file first, or do without.
+    ///
+    /// Its errors: [`Error::PastEof`].
     OutOfRange,
     /// No frame came free. Drop pins and try again, or give the pool more frames; with [`Error::NoFrame`] look for the requests
     /// that the disk does not answer.
+    ///
+    /// Its errors: [`Error::AllPinned`], [`Error::NoFrame`].
     NoFrame,
     /// The call asked for more at once than the pool can ever give. Ask for less, or look for what is leaked.
+    ///
+    /// Its errors: [`Error::TooManyPages`], [`Error::TooManyPins`].
     TooMany,
     /// The system has no more memory. Continue with the frames that there are.
+    ///
+    /// Its errors: [`Error::CannotGrow`].
     NoMemory,
     /// Another thread or pool is in the way: it holds a pin, a write guard, or the file's lock. Have it release that, and try
     /// again.
+    ///
+    /// Its errors: [`Error::Pinned`], [`Error::Latched`], [`Error::InUse`].
     Busy,
     /// The call does not fit the file: it is open for reading only, is open already, has a fixed size, has another file's tag, or
     /// its path leads to another file. Change the call.
+    ///
+    /// Its errors: [`Error::ReadOnly`], [`Error::AlreadyOpen`], [`Error::FixedSize`], [`Error::TagTaken`], [`Error::PathChanged`].
     Conflict,
     /// The pool or the file is not open in this process. Open it, or build a pool.
+    ///
+    /// Its errors: [`Error::NotOpen`], [`Error::ShutDown`], [`Error::Forked`].
     Closed,
     /// A sync failed, so what was written may be lost. Close the file, open it again and recover from the log; for the [doublewrite
     /// area](crate::options::TornPages::DoubleWrite), build the pool anew.
+    ///
+    /// Its errors: [`Error::SyncPoisoned`]; [`Error::File`] of a failed sync.
     Poisoned,
     /// The log prevents a write: it could not be flushed, or was not told of a change. The page stays dirty. Repair the log, or
     /// state the change's position.
+    ///
+    /// Its errors: [`Error::Wal`], [`Error::UnloggedChange`].
     Log,
     /// Pages from before a crash are still to be restored. Open their files, or [give them
     /// up](crate::BufferPool::give_up_torn_pages).
+    ///
+    /// Its errors: [`Error::TornPages`].
     NeedsRecovery,
     /// An option cannot work. The [`ConfigError`](crate::ConfigError) names it, and a value that would work.
+    ///
+    /// Its errors: [`Error::Config`].
     Config,
     /// The engine's own log or codec panicked. Repair it.
+    ///
+    /// Its errors: [`Error::Panicked`].
     Panicked,
 }
 

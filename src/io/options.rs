@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use crate::error::ConfigError;
 
-/// What to do about something that the system may refuse.
+/// What to do about something that the system may refuse. As text: `require`, `prefer`, `off`.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fallback {
@@ -165,7 +165,8 @@ impl UringOptions {
 
 /// How bytes move between frames and files. Every method gives the same results (C7).
 ///
-/// As text: `auto`, `sync`, `worker`, `io_uring`, the last two with what differs from the defaults:
+/// As text: `auto`, `sync`, `worker`, `io_uring` (or `uring`), the last two with what differs from the defaults. A worker has `threads`; a
+/// ring what [`UringOptions`] sets, by the same names, `fixed_buffers` and `fixed_files` with a [`Fallback`]'s text:
 ///
 /// ```
 /// use ringpool::{IoMethod, options::UringOptions};

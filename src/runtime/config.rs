@@ -19,6 +19,8 @@ use crate::{
 /// The thread sleeps until a fetch has taken a frame and few are left ready. It writes the next victims, with their dirty
 /// neighbours in the file that are not used either. It keeps more frames ready when more are wanted. Pages that it cannot write it
 /// tries again later; a fetch that needs a frame meanwhile writes for itself, and gets the error.
+///
+/// As text: `auto`, `off`, or `ready_frames:low=16,high=128`.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BackgroundWriter {

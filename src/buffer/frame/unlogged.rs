@@ -20,6 +20,8 @@ use crate::{
 ///
 /// The pool cannot ask the log for a record that was not stated: after one forgotten call, a page may be on disk before its
 /// record, or without one. State [`Lsn::UNLOGGED`](crate::Lsn::UNLOGGED) for a change that needs no record.
+///
+/// As text: `count`, `refuse`.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum UnloggedChanges {

@@ -146,7 +146,7 @@ impl FetchMany {
     ///
     /// [`Error::AllPinned`] if a call is not let in, or does not get frames, since pins stood in the way for
     /// [`frame_wait`](crate::Builder::frame_wait). Time in which calls before it get their pages, or the disk has frames, does not
-    /// count. Nor does, up to sixteen times that wait, time in which calls before it come to such an error.
+    /// count. If a call before it comes to such an error the wait starts again, sixteen times at most.
     ///
     /// [`Error::NoFrame`] if the disk had frames, and no call got its pages, for [`disk_wait`](crate::Builder::disk_wait).
     /// [`Error::TooManyPages`] for more pages than the pool has frames, or will have if it is made smaller while the call waits.
