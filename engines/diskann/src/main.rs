@@ -145,22 +145,26 @@ fn quartiles(rounds: usize, value: impl Fn(usize) -> f64) -> [f64; 3] {
 
 fn print_table(pairs: &[Pair]) {
     println!(
-        "| memory | reader | queries/s | to own reader | p99, ms | CPU, us a query | read, KiB a query |"
+        "| memory | reader | queries/s | to own, same memory | to own, none | p99, ms | CPU, us a query | read, KiB a query |"
     );
-    println!("|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|");
+    let without = &pairs[0].own.1;
     for pair in pairs {
         let (own, pool) = (&pair.own.1, &pair.pool.1);
         for (name, rounds) in [("own", own), ("pool", pool)] {
             let of = |value: fn(&Measured) -> f64| quartiles(rounds.len(), |round| value(&rounds[round]))[1];
-            let [low, middle, high] =
-                quartiles(rounds.len(), |round| pool[round].queries_per_s / own[round].queries_per_s);
-            let ratio =
-                if name == "own" { String::new() } else { format!("{middle:.2} ({low:.2} to {high:.2})") };
+            let to = |other: &[Measured]| {
+                let ratio = |round: usize| rounds[round].queries_per_s / other[round].queries_per_s;
+                let [low, middle, high] = quartiles(rounds.len(), ratio);
+                format!("{middle:.2} ({low:.2} to {high:.2})")
+            };
             println!(
-                "| {}, {:.1} MiB | {name} | {:.0} | {ratio} | {:.2} | {:.0} | {:.0} |",
+                "| {}, {:.1} MiB | {name} | {:.0} | {} | {} | {:.2} | {:.0} | {:.0} |",
                 pair.name,
                 f64::from(pair.blocks) * BLOCK as f64 / f64::from(1 << 20),
                 of(|run| run.queries_per_s),
+                if name == "own" { "1".into() } else { to(own) },
+                to(without),
                 of(|run| run.p99.as_secs_f64() * 1e3),
                 of(|run| run.cpu_us_a_query),
                 of(|run| run.kib_a_query),
