@@ -5,6 +5,7 @@
 
 mod giving_up;
 mod limits;
+mod many;
 mod memory;
 mod slow_disks;
 #[path = "../support/mod.rs"]

@@ -12,6 +12,11 @@
 //! neither users nor the disk have. It must have seen them after the others had the time to take theirs: a call that was let in a
 //! moment ago is about to pin the very frames that a look finds left.
 //!
+//! The frames may become fewer while calls are in: the pool shrinks, or look-ahead takes some. Then the calls that are in could
+//! each hold a part again. So a call that is in and waits for a frame asks whether it [still has room](Admission::still_has_room)
+//! beside those that came before it. If not, it releases its pins and [goes back](Admission::go_back) in line, at its old place. The
+//! first to come always stays, so one call at least gets its pages.
+//!
 //! A call in line looks again when it is woken, and every [`RETRY`] in any case: threads by themselves, tasks by the pool's
 //! [ticker](crate::buffer::frame::ticker). A call that does not, such as a task that is not polled, is passed over after a
 //! moment, and holds up no other.
@@ -52,6 +57,8 @@ struct CallQueue {
 
 struct AdmittedCall {
     need: usize,
+    /// How many frames there were when it was let in.
+    frames: usize,
     /// It came past those before it, so its success is no progress for them.
     is_beside: bool,
     /// When it was let in, or last took a frame by itself.
@@ -98,14 +105,14 @@ impl Admission {
         let is_in = {
             let mut line = self.line.lock();
             let number = place.get_or_insert_with(|| line.new_place()).0;
-            let at = line.position(number).unwrap_or(line.waiting.len());
+            let at = line.position(number).unwrap_or_else(|at| at);
             let has_room = line.may_enter(at, need, frames, now);
             let is_beside = !has_room && beside.is_some_and(|beside| line.may_enter_beside(beside));
             let is_in = has_room || is_beside;
             if is_in {
                 former_entry = line.waiting.remove(at);
                 line.admitted += need;
-                line.inside.insert(number, AdmittedCall { need, is_beside, stirred: now });
+                line.inside.insert(number, AdmittedCall { need, frames, is_beside, stirred: now });
                 line.call(frames, now, &mut wakers);
             } else if let Some(entry) = line.waiting.get_mut(at) {
                 entry.seen = now;
@@ -141,6 +148,32 @@ impl Admission {
         drop(line);
     }
 
+    /// Returns whether a call that is in, and waits for a frame, may go on to wait with what it has pinned. It may not if there are
+    /// fewer frames than when it was let in, and too few for it and those that came before it.
+    pub(crate) fn still_has_room(&self, place: &CallPlace, frames: usize) -> bool {
+        let line = self.line.lock();
+        let Some(call) = line.inside.get(&place.0) else { return true };
+        let before = line.inside.iter().filter(|&(&number, _)| number < place.0);
+        let before: usize = before.map(|(_, call)| call.need).sum();
+        frames >= call.frames
+            || before == 0
+            || before + call.need <= frames
+            || seeded!("calls_stay_in_a_pool_that_shrinks")
+    }
+
+    /// Puts a call that is in back in line, where it stood: before all that came after it. It has released its pins.
+    pub(crate) fn go_back(&self, place: &CallPlace, frames: usize, waker: &Waker) {
+        let (now, mut wakers, waker) = (time::now(), Wakers::new(), StoredWaker::of(waker));
+        let mut line = self.line.lock();
+        if let Some(AdmittedCall { need, .. }) = line.inside.remove(&place.0) {
+            line.admitted -= need;
+            let (Ok(at) | Err(at)) = line.position(place.0);
+            line.waiting.insert(at, QueuedCall { number: place.0, need, waker: Some(waker), seen: now });
+            line.call(frames, now, &mut wakers);
+        }
+        drop(line);
+    }
+
     /// Ends a call, which has its pins if it `has_pages`, or is over without; or gives up its place in the line.
     pub(crate) fn leave(&self, place: &CallPlace, frames: usize, has_pages: bool) {
         let (now, mut wakers, mut entry) = (time::now(), Wakers::new(), None);
@@ -153,7 +186,7 @@ impl Admission {
                     line.moved = line.ended;
                 }
             } else {
-                entry = line.position(place.0).and_then(|at| line.waiting.remove(at));
+                entry = line.position(place.0).ok().and_then(|at| line.waiting.remove(at));
             }
             line.call(frames, now, &mut wakers);
         }
@@ -190,8 +223,9 @@ impl CallQueue {
         CallPlace(self.next)
     }
 
-    fn position(&self, number: u64) -> Option<usize> {
-        self.waiting.binary_search_by_key(&number, |entry| entry.number).ok()
+    /// Returns the call's place in line, or else where it would stand.
+    fn position(&self, number: u64) -> Result<usize, usize> {
+        self.waiting.binary_search_by_key(&number, |entry| entry.number)
     }
 
     fn fits(&self, need: usize, frames: usize) -> bool {
@@ -287,6 +321,41 @@ mod tests {
         leave(&admission, small);
         assert!(enter(&admission, 20, &mut last), "what needs more than there is enters alone");
         assert!(enter_new(&admission, 1).is_none());
+    }
+
+    #[test]
+    fn c6_of_calls_in_a_pool_that_shrinks_those_that_came_first_stay_and_the_others_go_back_before_the_line()
+    {
+        const FEWER: usize = 5;
+        let admission = Admission::default();
+        let [mut first, mut second, mut third, mut late] = [const { None }; 4];
+        assert!(
+            [(3, &mut first), (4, &mut second), (2, &mut third)].map(|(n, at)| enter(&admission, n, at))
+                == [true; 3]
+        );
+        assert!(!enter(&admission, 2, &mut late));
+        let stay = |frames| {
+            [&first, &second, &third].map(|place| admission.still_has_room(place.as_ref().unwrap(), frames))
+        };
+        assert_eq!(stay(FRAMES), [true; 3]);
+        assert_eq!(stay(FRAMES - 2), [true, true, false]);
+        assert_eq!(stay(FEWER), [true, false, false]);
+        assert_eq!(stay(1), [true, false, false], "one goes on in any case");
+        for place in [&third, &second] {
+            admission.go_back(place.as_ref().unwrap(), FEWER, Waker::noop());
+        }
+        let enters =
+            |need, place: &mut Option<CallPlace>| admission.enter(need, FEWER, None, place, Waker::noop());
+        assert!(!enters(2, &mut late) && !enters(2, &mut third) && !enters(4, &mut second));
+        admission.leave(&first.take().unwrap(), FEWER, true);
+        assert!(!enters(2, &mut late) && !enters(2, &mut third), "it is not their turn");
+        assert!(enters(4, &mut second) && !enters(2, &mut third));
+        admission.leave(&second.take().unwrap(), FEWER, true);
+        assert!(enters(2, &mut third) && enters(2, &mut late));
+        let left = [third, late].map(Option::unwrap);
+        assert!(left.iter().all(|place| admission.still_has_room(place, FEWER)));
+        left.iter().for_each(|place| admission.leave(place, FEWER, true));
+        assert_eq!(admission.line.lock().admitted, 0);
     }
 
     /// A look finds frames left that a call which was let in a moment ago is about to take.

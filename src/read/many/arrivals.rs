@@ -163,7 +163,8 @@ impl Coming {
         if self.alone.is_empty() {
             return Poll::Pending;
         }
-        // A pool that shrinks waits for what is pinned here, and this for frames that are to go.
+        // It need not go back in line where frames become fewer: what is pinned here is being read, and then is the caller's. A pool
+        // that shrinks waits for that, and this for frames that are to go.
         self.group.check_count().map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending)
     }
 

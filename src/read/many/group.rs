@@ -1,7 +1,7 @@
 //! Pages that one call wants together: the call is let in as a whole, and its reads begin as one batch.
 //!
 //! A call is [let in](crate::buffer::frame::admission), in order of arrival, as far as there are frames for all of its pages. While
-//! it is in line it pins none. [The two modules that use this](super) decide how its pages are handed out.
+//! it is in line it pins none. If there are fewer frames later, it may have to [go back in line](Group::go_back_in_line). [The two modules that use this](super) decide how its pages are handed out.
 
 use std::{
     sync::Arc,
@@ -157,6 +157,27 @@ impl Group {
             return Poll::Ready(Err(shortage.at_the_end_of(waited, idle)));
         }
         Poll::Pending
+    }
+
+    /// Releases all pins, and goes back in line, if the frames have become too few for this call beside those before it. Returns
+    /// whether it did. For a call that waits for a frame: the calls before it may wait for those that it has pinned.
+    pub(super) fn go_back_in_line(&mut self, waker: &Waker) -> bool {
+        let frames = frames_to_let_in(&self.shared);
+        let admission = &self.shared.pool.admission;
+        match std::mem::replace(&mut self.entry, AdmissionStage::Outside) {
+            AdmissionStage::Inside(place) if !admission.still_has_room(&place, frames) => {
+                // Before its frames are counted for other calls.
+                self.pins.iter_mut().for_each(|pin| *pin = None);
+                admission.go_back(&place, frames, waker);
+                let now = time::now();
+                self.entry = AdmissionStage::InLine { place, since: now, at_disk: now };
+                true
+            }
+            entry => {
+                self.entry = entry;
+                false
+            }
+        }
     }
 
     /// Ends the call's part in the admission: it has its frames, or does without.

@@ -259,6 +259,21 @@ impl AllPages {
         }
     }
 
+    /// Begins anew, from the line, if the call waits for a frame and there are no longer enough for it. Returns whether it does.
+    fn begin_anew(&mut self, waker: &Waker) -> bool {
+        let waits_for_a_frame = self.demand.as_ref().is_some_and(|miss| !miss.is_sure_of_its_wake_up());
+        let begins_anew = waits_for_a_frame && self.group.go_back_in_line(waker);
+        if begins_anew {
+            // Its patience is what the waits so far have left.
+            if let Some(miss) = self.demand.take() {
+                self.group.patience = miss.patience_left();
+            }
+            self.open = self.group.pages.len();
+            self.error = None;
+        }
+        begins_anew
+    }
+
     /// Polls the last page that is open, until its outcome is known or there is something to wait for. Returns `Err` if no other
     /// page matters any more.
     fn poll_last(&mut self, last: usize, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
@@ -266,10 +281,8 @@ impl AllPages {
             if let Some(miss) = &mut self.demand {
                 let Poll::Ready(outcome) = miss.step(drive, waker) else {
                     // A pool that shrinks waits for the pins here, and this call waits for frames that are to be removed.
-                    return self
-                        .group
-                        .check_count()
-                        .map_or_else(|error| Poll::Ready(Err(error)), |()| Poll::Pending);
+                    self.group.check_count()?;
+                    return Poll::Pending;
                 };
                 self.group.patience = miss.patience_left();
                 self.demand = None;
@@ -319,11 +332,15 @@ impl PollStep for AllPages {
             return Poll::Ready(Err(error));
         }
         while let Some(last) = self.open.checked_sub(1) {
-            if let Err(error) = ready!(self.poll_last(last, drive, waker)) {
-                self.error = Some(error);
-                break;
+            match self.poll_last(last, drive, waker) {
+                Poll::Ready(Ok(())) => self.open = last,
+                Poll::Ready(Err(error)) => {
+                    self.error = Some(error);
+                    break;
+                }
+                Poll::Pending if self.begin_anew(waker) => return self.step(drive, waker),
+                Poll::Pending => return Poll::Pending,
             }
-            self.open = last;
         }
         let pins = mem::take(&mut self.group.pins).into_iter().flatten();
         let fetched = match self.error.take() {
