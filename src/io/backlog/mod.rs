@@ -159,7 +159,18 @@ impl<L: Lease> Backlog<L> {
 
     /// Returns how many background requests may be in flight.
     fn background_of_all(&self) -> usize {
-        (self.background_limit + 1).min(share(self.limits.in_flight).max(1))
+        let most = if seeded!("look_ahead_of_two_places_has_one") {
+            share(self.limits.in_flight)
+        } else {
+            self.most_unawaited()
+        };
+        (self.background_limit + 1).min(most.max(1))
+    }
+
+    /// Returns how many requests of one urgency that no caller waits for may be in flight: a share. But if there are two places,
+    /// each of two files gets one.
+    fn most_unawaited(&self) -> usize {
+        share(self.limits.in_flight).max(self.limits.in_flight.min(2))
     }
 
     fn background_of_a_file(&self) -> usize {
@@ -171,8 +182,7 @@ impl<L: Lease> Backlog<L> {
         let most = match urgency {
             Urgency::Demand => return false,
             Urgency::Background => self.background_of_all(),
-            // If there are two places, each of two files gets one.
-            Urgency::Writeback => share(self.limits.in_flight).max(self.limits.in_flight.min(2)),
+            Urgency::Writeback => self.most_unawaited(),
         };
         self.in_flight[urgency as usize] >= most
     }

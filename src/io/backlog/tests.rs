@@ -318,6 +318,23 @@ fn background_requests_of_a_file_that_does_not_answer_leave_one_to_the_others() 
     }
 }
 
+/// A caller that begins to wait for one of them calls no thread: so it must not depend on a request of the file that does not
+/// answer.
+#[test]
+fn c6_of_two_places_a_file_whose_reads_ahead_do_not_come_back_leaves_one_to_the_others() {
+    let mut desk = TestDevice::new(limits(100, 2));
+    (0..3).for_each(|n| drop(desk.background(0, 2 * n)));
+    let stuck = desk.all().1;
+    assert_eq!(stuck.len(), 1);
+    (0..3).for_each(|n| drop(desk.background(1, 2 * n)));
+    for n in 0..3 {
+        let (next, place) = desk.next().expect("one at a time goes");
+        assert_eq!((next, desk.next()), ((1, 2 * n, 1), None));
+        desk.end(place);
+    }
+    stuck.into_iter().for_each(|place| desk.end(place));
+}
+
 #[test]
 fn a_background_request_that_a_caller_waits_for_becomes_a_demand() {
     let mut desk = TestDevice::new(limits(200, 100));
@@ -474,7 +491,8 @@ proptest! {
                     prop_assert!(of_file <= most(file), "{of_file} of file {file} in flight");
                     let count = |urgency| flying.iter().filter(|flying| flying.1.urgency == urgency).count();
                     let (background, writes) = (count(Urgency::Background), count(Urgency::Writeback));
-                    prop_assert!(background <= share(in_flight) && writes <= share(in_flight).max(in_flight.min(2)));
+                    let most = share(in_flight).max(in_flight.min(2));
+                    prop_assert!(background <= most && writes <= most);
                     if flying[flying.len() - 1].1.urgency == Urgency::Background {
                         let is_such = |flying: &&(usize, Flight)| flying.0 == file && flying.1.urgency == Urgency::Background;
                         prop_assert!(background <= background_limit + 1);
