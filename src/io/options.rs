@@ -188,6 +188,11 @@ pub enum IoMethod {
     /// One submission worker that owns an io_uring; an error where the system forbids it.
     Uring(UringOptions),
     /// Threads that call `pread` and `pwrite`.
+    ///
+    /// With two threads or more, no file has all of them ([`max_in_flight`](crate::OpenOptions::max_in_flight)): if the disk of one
+    /// file does not answer, the pages of the others are still read and written. With one thread that does not hold. While this
+    /// thread waits for a disk that does not answer, all other transfers wait as well, of whatever files. Only a thread that waits
+    /// for a missing page, and has a frame for it, goes on: it reads the page by itself.
     Worker {
         /// How many, 1 to 256.
         threads: u32,

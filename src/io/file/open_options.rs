@@ -90,7 +90,8 @@ pub struct OpenOptions {
     /// give each a number of its own, for ever.
     pub tag: Option<u64>,
     /// The most reads and writes of pages that the pool has in flight for the file, from all threads. Unless set, three quarters
-    /// of what the I/O method can have in flight, so that a file that does not answer never takes all of it. A thread that waits
+    /// of what the I/O method can have in flight, so that a file that does not answer never takes all of it; but one, where the
+    /// method can have only one ([one worker thread](crate::IoMethod::Worker), or a queue depth of 1). A thread that waits
     /// for one missing page, and one that finds the method's queue full, make their transfers beside that.
     ///
     /// If it is set, no transfer bypasses it: such a thread hands its request over too, which costs it two wake-ups, and with
