@@ -3,7 +3,11 @@
 use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use crate::{
-    buffer::frame::{copy_room::COPIES_MAX, page_lsn::PageLsn, unlogged::UnloggedChanges},
+    buffer::frame::{
+        copy_room::{COPIES_MAX, COPIES_MIN},
+        page_lsn::PageLsn,
+        unlogged::UnloggedChanges,
+    },
     codec::PageCodec,
     error::ConfigError,
     id::PageSize,
@@ -179,10 +183,11 @@ impl Config {
 
     /// Returns the number of sealed copies for which there is room: one for each 400 frames that there may be, so that with all
     /// else beside the pages they stay below a hundredth of the page memory (8 KiB pages, 64 MiB and more). But at least a run of
-    /// pages, if the pool has that many frames. Without a codec there are none.
+    /// pages, if the pool has four times that many frames, and in the smallest pools [enough](COPIES_MIN) for two files. Without a
+    /// codec there are none.
     pub(crate) fn copies(&self) -> usize {
         let frames = self.frames_at_most as usize;
-        let copies = (frames / 400).max(16.min(frames / 4)).clamp(1, COPIES_MAX);
+        let copies = (frames / 400).max(16.min(frames / 4)).clamp(COPIES_MIN, COPIES_MAX);
         if self.codec.is_some() { copies } else { 0 }
     }
 }
@@ -227,6 +232,16 @@ mod tests {
             assert!(told.starts_with("background_writer ") && told.contains("choose auto, off"), "{told}");
         }
         assert!("ready_frames:low=1,high=4294967296".parse::<BackgroundWriter>().is_err());
+    }
+
+    #[test]
+    fn c6_each_pool_with_a_codec_has_room_for_copies_of_two_files() {
+        let copies = |frames| {
+            let builder = BufferPool::builder().frames(frames).io_method(IoMethod::Sync).disk(SimDisk::new());
+            builder.page_size(512).codec(crate::Crc32c).build().unwrap().shared().config.copies()
+        };
+        let sizes = [1, 4, 16, 20, 64, 6_400, 8_000];
+        assert_eq!(sizes.map(copies), [4, 4, 4, 5, 16, 16, 20]);
     }
 
     #[test]

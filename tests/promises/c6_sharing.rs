@@ -13,7 +13,9 @@ use ringpool::{
     testing::Op,
 };
 
-use crate::support::{Bench, assert_stamped, eventually, guarded, restamp, stamped_file, with_each_method};
+use crate::support::{
+    Bench, assert_stamped, eventually, guarded, methods, restamp, stamped_file, with_each_method,
+};
 
 /// A page that stays pinned stops calls for all frames, and no other calls.
 #[test]
@@ -260,6 +262,40 @@ fn c6_a_file_whose_writes_do_not_come_back_leaves_room_for_copies_to_others() {
         });
         bench.assert_at_rest();
     });
+}
+
+/// Also in the smallest pools. Not under [`IoMethod::Sync`]: there the thread that writes the first page transfers it itself.
+#[test]
+fn c6_in_a_small_pool_with_a_codec_another_file_is_written_evicted_and_closed() {
+    for frames in [4, 5, 8] {
+        for method in methods().into_iter().filter(|method| *method != IoMethod::Sync) {
+            guarded(move || {
+                let bench = Bench::with(16, |builder| builder.frames(frames).codec(Plain).io_method(method));
+                bench.disk.put("other", stamped_file(16, 1));
+                let other = bench.pool.open_file("other", OpenOptions::new().tag(1)).unwrap();
+                bench.dirty([0, 2], 2);
+                let gate = bench.disk.hold(Op::Write.of("data"));
+                thread::scope(|scope| {
+                    let stuck = scope.spawn(|| bench.pool.flush_file(bench.file).wait());
+                    gate.wait_for(1);
+                    let (pool, patience) = (&bench.pool, Duration::from_secs(30));
+                    let change = |block| {
+                        restamp(&pool.fetch(PageId::new(other, block)).wait().unwrap(), 2);
+                    };
+                    change(1);
+                    let flushed = pool.flush_file(other).wait_timeout(patience).expect("it flushes");
+                    assert_eq!(flushed.unwrap().pages_written, 1);
+                    change(3);
+                    pool.evict(PageId::new(other, 3)).wait_timeout(patience).expect("it evicts").unwrap();
+                    (5..16).for_each(change);
+                    pool.close_file(other).wait_timeout(patience).expect("it closes").unwrap();
+                    gate.open();
+                    stuck.join().unwrap().unwrap();
+                });
+                bench.assert_at_rest();
+            });
+        }
+    }
 }
 
 #[test]

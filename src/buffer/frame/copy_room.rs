@@ -13,6 +13,9 @@ use crate::{
     sync::{Condvar, Mutex},
 };
 
+/// The fewest pages, where there are any: three for one file, and one for another.
+pub(crate) const COPIES_MIN: usize = 4;
+
 /// The most pages, so that one run of them is one registered buffer.
 pub(crate) const COPIES_MAX: usize = 256;
 
