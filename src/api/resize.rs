@@ -185,7 +185,7 @@ fn retire_all(
         retired += retire_in_a_moment(going);
         let holders = || going.left().iter().map(|&no| (no, Holder::of(shared.pool.frame(no).state.load())));
         let Some((first, _)) = holders().next() else { return Ok(true) };
-        let waits_for_disk = holders().any(|(_, holder)| holder == Holder::Disk);
+        let waits_for_disk = holders().any(|(no, holder)| holder == Holder::Disk || wants_room(shared, no));
         if retired > 0 {
             (users, disk) = (Duration::ZERO, Duration::ZERO);
         } else if shared.end.has_begun() || users >= limit && !waits_for_disk {
@@ -228,6 +228,13 @@ fn write_dirty(shared: &Shared, frames: &[FrameNo], tally: &Arc<BatchStatus>) {
     }
 }
 
+/// Returns whether the frame's page is dirty, and its write has to wait for the end of another for want of room for a copy.
+fn wants_room(shared: &Shared, no: FrameNo) -> bool {
+    let frame = shared.pool.frame(no);
+    let has_room = || shared.pool.copy_room.has_room_for(frame.page().file);
+    frame.state.load().is_idle_dirty() && !has_room() && !seeded!("shrink_takes_want_of_room_for_pins")
+}
+
 /// Gives the memory of the chunks from `first` on back, as far as the kernel unregisters it.
 fn give_memory_back(shared: &Shared, first: usize) {
     let arena = shared.pool.arena();
@@ -246,4 +253,47 @@ fn give_memory_back(shared: &Shared, first: usize) {
 pub(crate) fn chunk_at_present(frames: &Frames, number: usize) -> Chunk {
     let (ptr, len) = frames.arena().chunk(number);
     Chunk { ptr, len: if number < frames.arena().present() { len } else { 0 } }
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::thread;
+
+    use super::*;
+    use crate::{
+        BufferPool, IoMethod, OpenOptions, PageId,
+        buffer::frame::state::State,
+        testing::{Op, SimDisk},
+    };
+
+    #[test]
+    fn c6_a_shrink_whose_pages_have_no_room_for_copies_waits_for_the_disk() {
+        let disk = SimDisk::new();
+        disk.put("data", vec![1; 16 * 512]);
+        let builder = BufferPool::builder().frames(8).page_size(512).frame_wait(Duration::from_millis(20));
+        let builder = builder.codec(crate::Crc32c).disk(disk.clone());
+        let pool = builder.io_method(IoMethod::Worker { threads: 8 }).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        // No two are neighbours.
+        let pages: Vec<_> = (0..8).map(|block| PageId::new(file, 2 * block)).collect();
+        pages.iter().for_each(|&page| pool.overwrite(page).wait().unwrap().fill(2));
+        let stays =
+            |page: &PageId| pool.shared().pool.find(*page, State::is_dirty).is_some_and(|no| no.index() < 3);
+        let gate = disk.hold(Op::Write);
+        thread::scope(|scope| {
+            let pool = &pool;
+            for page in pages.iter().copied().filter(stays) {
+                scope.spawn(move || pool.flush(page).wait().unwrap());
+            }
+            gate.wait_for(3);
+            let shrinking = scope.spawn(|| pool.resize(3).wait());
+            // Ten times as long as it waits for pins.
+            thread::sleep(Duration::from_millis(200));
+            let is_waiting = !shrinking.is_finished();
+            gate.open();
+            let shrunk = shrinking.join().unwrap();
+            assert!(is_waiting, "{shrunk:?}");
+            assert_eq!(shrunk.unwrap().frames, 3);
+        });
+    }
 }

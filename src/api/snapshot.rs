@@ -137,7 +137,8 @@ counts! {
     pages_cleaned = PagesCleaned,
     /// Batches of the background writer of which a page could not be written: it pauses after each.
     cleaning_failures = CleaningFailures,
-    /// Times that a fetch found only dirty victims and had them written.
+    /// Times that a fetch found only dirty victims and had some of them written. A try of which nothing was written does not
+    /// count.
     dirty_evictions = DirtyEvictions,
     /// Times that a page was changed while it was being written, so that its bytes moved to a shadow page for the time of the
     /// write. No thread waits for that.
@@ -148,7 +149,8 @@ counts! {
     unlogged_changes = UnloggedChanges,
     /// Fetches that waited for a frame because all were pinned or busy.
     frame_waits = FrameWaits,
-    /// Looks at all frames of the pool that found none to take, clean or dirty: all were pinned or in an I/O.
+    /// Looks at all frames of the pool that found none to take, clean or dirty: all were pinned, in an I/O, or dirty without room
+    /// for a sealed copy.
     futile_sweeps = FutileSweeps,
     /// Pages that were restored from their copies when their files were opened after a crash.
     pages_restored = Restored,

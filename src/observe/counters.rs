@@ -54,7 +54,7 @@ pub(crate) enum Counter {
     PagesCleaned,
     /// Batches of the background writer of which a page could not be written.
     CleaningFailures,
-    /// Frames that were dirty when a miss wanted them, so that a fetch had to wait for a write.
+    /// Times that a fetch had dirty victims written.
     DirtyEvictions,
     /// Pages that were changed while they were being written, on a shadow page.
     ShadowPages,

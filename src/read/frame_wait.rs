@@ -105,9 +105,9 @@ impl FrameWait {
                 Step::Write { while_refused, stuck_writer } => {
                     stuck_writer.inspect(|&set_aside| pool.clean_list.note_stuck(set_aside));
                     dirty.truncate(if findings.may_write() { usize::MAX } else { while_refused });
-                    if !dirty.is_empty() {
+                    if let Some(cleaning) = write_for_fetch(shared, dirty, drive) {
                         wait.note_write(signs.now);
-                        self.cleaning = Some(write_for_fetch(shared, dirty, drive));
+                        self.cleaning = Some(cleaning);
                     }
                     match pool.take_cleaned(dirty) {
                         Some(claimed) => return Some(Ok(claimed)),
@@ -148,14 +148,16 @@ impl FrameWait {
     }
 }
 
-fn write_for_fetch(shared: &Shared, dirty: &DirtyVictims, drive: Drive) -> Arc<BatchStatus> {
-    shared.counters.add(Counter::DirtyEvictions, 1);
-    let cleaning = write_victims(shared, dirty);
+fn write_for_fetch(shared: &Shared, dirty: &DirtyVictims, drive: Drive) -> Option<Arc<BatchStatus>> {
+    let cleaning = write_victims(shared, dirty)?;
     if drive == Drive::Thread {
         // Not until the write ends: if its disk does not answer, there may be frames elsewhere.
         cleaning.wait_until(time::now() + RETRY);
     }
-    cleaning
+    if cleaning.outcome().is_none_or(|(pages, _)| pages > 0) {
+        shared.counters.add(Counter::DirtyEvictions, 1);
+    }
+    Some(cleaning)
 }
 
 /// Starts writing dirty victims, for a caller that does not wait for them, unless the background writer writes them, or the disk
@@ -167,11 +169,109 @@ pub(crate) fn have_victims_written(shared: &Shared, dirty: &DirtyVictims) {
     }
 }
 
-/// Starts writing dirty victims, as far as that needs no wait.
-fn write_victims(shared: &Shared, dirty: &DirtyVictims) -> Arc<BatchStatus> {
+/// Starts writing dirty victims, as far as that needs no wait. Returns `None` if no write was begun, nor refused.
+fn write_victims(shared: &Shared, dirty: &DirtyVictims) -> Option<Arc<BatchStatus>> {
     let mut candidates: Vec<Candidate> = dirty.iter().map(|&no| (shared.pool.frame(no).page(), no)).collect();
     let tally = BatchStatus::new();
     write_out(shared, &mut candidates, Urgency::Demand, &mut Patience::Try, &tally);
+    if tally.is_untouched() {
+        return None;
+    }
     shared.pool.findings.watch(&tally);
-    tally
+    Some(tally)
+}
+
+#[cfg(all(test, not(any(loom, shuttle))))]
+mod tests {
+    use std::{
+        sync::atomic::{AtomicU64, Ordering},
+        task::{Context, Wake},
+        thread,
+    };
+
+    use super::*;
+    use crate::{
+        BufferPool, IoMethod, OpenOptions, PageCodec, PageId,
+        buffer::frame::copy_room::COPIES_MIN,
+        id::PageAddress,
+        options::BackgroundWriter,
+        testing::{Op, SimDisk},
+    };
+
+    /// Nothing changes a page; that there is a codec is all.
+    struct Plain;
+
+    impl PageCodec for Plain {
+        fn seal(&self, _: PageAddress, _: &mut [u8]) {}
+
+        fn open(&self, _: PageAddress, _: &mut [u8]) -> std::result::Result<(), String> {
+            Ok(())
+        }
+    }
+
+    #[derive(Default)]
+    struct FetchCalls(AtomicU64);
+
+    impl Wake for FetchCalls {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    const FRAMES: u32 = 8;
+
+    /// Otherwise each try to write a victim takes a pin, and its end wakes the line for the next try.
+    #[test]
+    fn c6_while_writes_have_all_the_room_for_copies_a_fetch_sleeps() {
+        for writer in [BackgroundWriter::Off, BackgroundWriter::ReadyFrames { low: 1, high: 2 }] {
+            let disk = SimDisk::new();
+            disk.put("data", vec![1; 4 * FRAMES as usize * 512]);
+            let builder = BufferPool::builder().frames(FRAMES).page_size(512).codec(Plain);
+            let builder = builder.io_method(IoMethod::Worker { threads: 8 }).background_writer(writer);
+            let pool = builder.disk(disk.clone()).build().unwrap();
+            let file = pool.open_file("data", OpenOptions::new()).unwrap();
+            let gate = disk.hold(Op::Write);
+            // No two are neighbours.
+            for block in 0..FRAMES {
+                pool.fetch(PageId::new(file, 2 * block)).wait().unwrap().write().unwrap().fill(2);
+            }
+            let (calls, tried) = (Arc::new(FetchCalls::default()), Duration::from_millis(200));
+            thread::scope(|scope| {
+                let flush = scope.spawn(|| pool.flush_file(file).wait().unwrap());
+                gate.wait_for(1);
+                let line = &pool.shared().pool.frame_waiters;
+                let waiting = scope.spawn(|| pool.fetch(PageId::new(file, 1)).wait().map(drop));
+                let waker = Waker::from(Arc::clone(&calls));
+                let mut fetch = Box::pin(pool.fetch(PageId::new(file, 3)).into_future());
+                let mut poll = || {
+                    assert!(fetch.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+                };
+                poll();
+                // Until the file has all the room that it gets, there is something to do; a fetch notes that a moment later.
+                while pool.shared().pool.copy_room.taken().len() < COPIES_MIN - 1 {
+                    thread::sleep(RETRY);
+                }
+                thread::sleep(10 * RETRY);
+                let before = (pool.stats().counts.dirty_evictions, line.reliefs());
+                let (mut polls, begun) = (0, time::now());
+                while begun.elapsed() < tried {
+                    thread::sleep(Duration::from_micros(100));
+                    if calls.0.swap(0, Ordering::SeqCst) > 0 {
+                        polls += 1;
+                        poll();
+                    }
+                }
+                let after = (pool.stats().counts.dirty_evictions, line.reliefs());
+                assert_eq!(after, before, "it has victims written in vain");
+                let most = begun.elapsed().as_millis() as u64 / RETRY.as_millis() as u64 + 2;
+                assert!(polls <= most, "{polls} polls, and {most} ticks at the most");
+                gate.open();
+                waiting.join().unwrap().unwrap();
+                drop(fetch);
+                flush.join().unwrap();
+            });
+            let counts = pool.stats().counts;
+            assert!(counts.dirty_evictions <= counts.pages_written, "{counts:?}");
+        }
+    }
 }

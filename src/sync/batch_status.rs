@@ -57,6 +57,11 @@ impl BatchStatus {
         (state.outstanding == 0).then(|| (state.pages, state.first_error.clone()))
     }
 
+    /// Returns whether nothing was begun so far.
+    pub(crate) fn is_untouched(&self) -> bool {
+        matches!(self.outcome(), Some((0, None)))
+    }
+
     /// Waits until all that was begun has ended. Returns the number of pages that were written, or the first error.
     pub(crate) fn wait(&self) -> Result<u64> {
         let mut state = self.state.lock();

@@ -83,6 +83,11 @@ pub(crate) fn write_out(
         RunBuilder { shared, urgency, patience, tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
     let mut rest = &*candidates;
     while let Some((&first, behind)) = rest.split_first() {
+        if !writer.may_begin(first.0.file) {
+            let of_the_file = rest.iter().take_while(|(page, _)| page.file == first.0.file).count();
+            rest = &rest[of_the_file..];
+            continue;
+        }
         rest = match writer.latch_dirty(first) {
             Some(pin) => writer.build_run(pin, rest),
             None => behind,
@@ -102,6 +107,14 @@ struct RunBuilder<'a> {
 }
 
 impl RunBuilder<'_> {
+    /// Returns false if there is no room for a copy of a page of the file, and the writer must not wait for some. It must not even
+    /// pin such a page: the end of a pin wakes those that wait for a frame, and they would try this write again.
+    fn may_begin(&self, file: FileId) -> bool {
+        *self.patience != Patience::Try
+            || self.shared.pool.copy_room.has_room_for(file)
+            || seeded!("page_pinned_without_room")
+    }
+
     /// Pins and share-latches the candidate, if it is dirty and not being written. Returns `None` if there is nothing to do, or if
     /// it would have to wait and must not.
     fn latch_dirty(&mut self, (page, no): Candidate) -> Option<Pin> {
@@ -422,6 +435,25 @@ mod tests {
         assert!(matches!(refused, Err(Error::TooManyPins { page: named, .. }) if named == page.id()));
         pins.pop();
         assert_eq!(pool.checkpoint(CheckpointOptions::new()).wait().unwrap().pages_written, 1);
+    }
+
+    #[test]
+    fn c6_a_page_without_room_for_its_copy_is_not_even_pinned() {
+        let disk = SimDisk::new();
+        disk.put("data", [1; 4 * 512]);
+        let builder = BufferPool::builder().frames(4).page_size(512).io_method(IoMethod::Sync);
+        let pool = builder.codec(crate::Crc32c).disk(disk).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        (0..4).for_each(|block| pool.overwrite(PageId::new(file, block)).wait().unwrap().fill(2));
+        let (shared, mut place) = (pool.shared(), None);
+        let mut candidates: Vec<_> =
+            shared.pool.frames.iter().map(|(no, frame)| (frame.page(), no)).collect();
+        let _room = shared.pool.copy_room.try_take(4, file).unwrap();
+        let line = &shared.pool.frame_waiters;
+        line.enlist(&mut place, std::task::Waker::noop());
+        let tally = BatchStatus::new();
+        write_out(shared, &mut candidates, Urgency::Demand, &mut Patience::Try, &tally);
+        assert!(tally.is_untouched() && !line.leave(&place.unwrap()), "its pins woke the line");
     }
 
     /// If the page were left out, the other write could put it back after the sync of a checkpoint that has passed over it.

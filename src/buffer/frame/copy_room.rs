@@ -2,11 +2,15 @@
 //!
 //! A fixed number of pages at the start of the arena; none in a pool without a codec, whose pages are written [from their
 //! frames](super::shadow). Copies of neighbours are made in stretches. A writer that wants a stretch and finds none waits for an
-//! earlier write: that is the back-pressure of sealed writes.
+//! earlier write: that is the back-pressure of sealed writes. A fetch that needs a frame does not wait for room by itself: dirty
+//! victims without room are to it [as those that are being written](CopyRoom::has_room_for), and it sleeps in the line for frames.
+//! The first room that is given back after that wakes this line.
 //!
 //! **No file has them all** (C6): its writes may not come back. A file gets a stretch only if it then has at most three quarters
 //! of what the other files leave. So each further file whose writes do not come back takes three quarters of what is left, and
 //! one page as long as any is free.
+
+use std::mem;
 
 use crate::{
     id::FileId,
@@ -20,29 +24,33 @@ pub(crate) const COPIES_MIN: usize = 4;
 pub(crate) const COPIES_MAX: usize = 256;
 
 /// The files that have the pages, by their numbers.
-struct Owners(Box<[Option<FileId>]>);
+struct Owners {
+    pages: Box<[Option<FileId>]>,
+    /// Whether a caller that does not wait has found no room since some was last given back.
+    is_wanted: bool,
+}
 
 impl Owners {
     fn is_taken(&self, page: usize) -> bool {
-        self.0[page].is_some()
+        self.pages[page].is_some()
     }
 
     fn take(&mut self, pages: std::ops::Range<usize>, file: FileId) {
         for page in pages {
-            assert!(self.0[page].replace(file).is_none(), "room {page} for a copy is taken twice");
+            assert!(self.pages[page].replace(file).is_none(), "room {page} for a copy is taken twice");
         }
     }
 
     fn give_back(&mut self, pages: std::ops::Range<usize>) {
         for page in pages {
-            assert!(self.0[page].take().is_some(), "room {page} for a copy is given back twice");
+            assert!(self.pages[page].take().is_some(), "room {page} for a copy is given back twice");
         }
     }
 
     /// Returns how many more pages the file may have.
     fn left_for(&self, file: FileId) -> usize {
-        let free = self.0.iter().filter(|owner| owner.is_none()).count();
-        let own = self.0.iter().filter(|&&owner| owner == Some(file)).count();
+        let free = self.pages.iter().filter(|owner| owner.is_none()).count();
+        let own = self.pages.iter().filter(|&&owner| owner == Some(file)).count();
         let share = if seeded!("one_file_has_all_copies") { free + own } else { (free + own) * 3 / 4 };
         share.max(1).saturating_sub(own).min(free)
     }
@@ -50,7 +58,7 @@ impl Owners {
     /// Returns the first stretch of `wanted` free pages, or else the longest there is.
     fn find(&self, wanted: usize) -> std::ops::Range<usize> {
         let (mut best, mut start) = (0..0, 0);
-        for page in (0..self.0.len()).take_while(|_| wanted > 0) {
+        for page in (0..self.pages.len()).take_while(|_| wanted > 0) {
             if self.is_taken(page) {
                 start = page + 1;
             } else if page + 1 - start > best.len() {
@@ -65,6 +73,8 @@ impl Owners {
 }
 
 pub(crate) struct CopyRoom {
+    /// Whether pages are written as copies.
+    is_used: bool,
     owners: Mutex<Owners>,
     freed: Condvar,
 }
@@ -90,7 +100,8 @@ impl CopyRun {
 impl CopyRoom {
     pub(crate) fn new(pages: usize) -> Self {
         assert!(pages <= COPIES_MAX);
-        Self { owners: Mutex::new(Owners(vec![None; pages].into())), freed: Condvar::new() }
+        let owners = Owners { pages: vec![None; pages].into(), is_wanted: false };
+        Self { is_used: pages > 0, owners: Mutex::new(owners), freed: Condvar::new() }
     }
 
     /// Takes room for up to `wanted` pages of the file, if there is any at all.
@@ -98,7 +109,20 @@ impl CopyRoom {
         let mut owners = self.owners.lock();
         let found = owners.find(wanted.min(owners.left_for(file)));
         owners.take(found.clone(), file);
+        owners.is_wanted |= found.is_empty();
         (!found.is_empty()).then_some(CopyRun { first: found.start, pages: found.len() })
+    }
+
+    /// Returns whether a page of the file can be written without a wait for room. If not, the caller is told of the next that is
+    /// given back: [`shrink`](Self::shrink) returns true.
+    pub(crate) fn has_room_for(&self, file: FileId) -> bool {
+        if !self.is_used {
+            return true;
+        }
+        let mut owners = self.owners.lock();
+        let has_room = owners.left_for(file) > 0;
+        owners.is_wanted |= !has_room;
+        has_room
     }
 
     /// Waits for writes in flight, until there is room for a page of the file; another writer may take it first. The caller must
@@ -110,22 +134,28 @@ impl CopyRoom {
         }
     }
 
-    /// Shrinks the run to its first `pages` pages, and frees the others.
-    pub(crate) fn shrink(&self, run: &mut CopyRun, pages: usize) {
+    /// Shrinks the run to its first `pages` pages, and frees the others. Returns whether a caller that does not wait has wanted
+    /// room since some was last freed.
+    #[must_use]
+    pub(super) fn shrink(&self, run: &mut CopyRun, pages: usize) -> bool {
         let (from, to) = (run.first + pages, run.first + run.pages);
-        self.owners.lock().give_back(from..to);
+        if from == to {
+            return false;
+        }
+        let is_wanted = {
+            let mut owners = self.owners.lock();
+            owners.give_back(from..to);
+            mem::take(&mut owners.is_wanted)
+        };
         run.pages = pages;
         self.freed.notify_all();
-    }
-
-    pub(crate) fn give_back(&self, mut run: CopyRun) {
-        self.shrink(&mut run, 0);
+        is_wanted
     }
 
     /// Returns the numbers of the pages that are taken.
     pub(crate) fn taken(&self) -> Vec<usize> {
         let owners = self.owners.lock();
-        (0..owners.0.len()).filter(|&page| owners.is_taken(page)).collect()
+        (0..owners.pages.len()).filter(|&page| owners.is_taken(page)).collect()
     }
 }
 
@@ -137,6 +167,10 @@ mod tests {
 
     const ONE: FileId = FileId(1);
 
+    fn give_back(room: &CopyRoom, mut run: CopyRun) -> bool {
+        room.shrink(&mut run, 0)
+    }
+
     #[test]
     fn room_is_given_in_stretches_and_never_twice() {
         let room = CopyRoom::new(12);
@@ -145,12 +179,12 @@ mod tests {
         let rest = room.try_take(4, ONE).unwrap();
         assert_eq!([first.pages, second.pages, rest.pages], [4, 4, 1]);
         assert!(room.try_take(1, ONE).is_none());
-        room.give_back(first);
+        let _ = give_back(&room, first);
         let again = room.try_take(3, ONE).unwrap();
         assert_eq!((again.first, again.pages), (0, 3));
-        room.give_back(second);
-        room.give_back(again);
-        room.give_back(rest);
+        let _ = give_back(&room, second);
+        let _ = give_back(&room, again);
+        let _ = give_back(&room, rest);
         assert_eq!(room.try_take(COPIES_MAX, ONE).unwrap().pages, 9);
         assert!(room.taken().into_iter().eq(0..9));
     }
@@ -171,8 +205,22 @@ mod tests {
     fn a_run_that_shrinks_leaves_its_tail_to_others() {
         let room = CopyRoom::new(8);
         let mut run = room.try_take(8, ONE).unwrap();
-        room.shrink(&mut run, 3);
+        assert!(!room.shrink(&mut run, 3), "no caller wanted any");
         assert_eq!((run.pages, room.try_take(8, ONE).unwrap().pages), (3, 3));
+    }
+
+    #[test]
+    fn room_that_was_wanted_is_announced_once_when_it_is_given_back() {
+        let room = CopyRoom::new(2);
+        let runs = [(); 2].map(|()| room.try_take(1, ONE));
+        let [Some(first), None] = runs else { panic!("one file has one of two: {runs:?}") };
+        assert!(give_back(&room, first), "the second try wanted it");
+        let [first, second] = [ONE, FileId(2)].map(|file| room.try_take(1, file).unwrap());
+        assert!(!give_back(&room, first), "there was room for each");
+        assert!(room.has_room_for(FileId(3)));
+        let first = room.try_take(1, ONE).unwrap();
+        assert!(!room.has_room_for(FileId(3)) && give_back(&room, second) && !give_back(&room, first));
+        assert!(CopyRoom::new(0).has_room_for(ONE), "no page is copied");
     }
 
     #[test]
@@ -183,7 +231,7 @@ mod tests {
             let waiting = scope.spawn(|| room.wait_for_room(FileId(2)));
             thread::sleep(Duration::from_millis(20));
             assert!(!waiting.is_finished(), "there is no room");
-            room.give_back(run);
+            let _ = give_back(&room, run);
             waiting.join().unwrap();
             assert!(room.try_take(1, ONE).is_some());
         });

@@ -3,7 +3,8 @@
 //! A frame is taken in this order: one that has no page; one that the background writer has set aside
 //! [clean](crate::buffer::frame::clean_list); the next clean victim, by the order of the
 //! [replacement](crate::buffer::replacement). Dirty victims are left to the caller, which has them written. While there are dirty
-//! victims, or some are being written, no page goes that was used.
+//! victims, or some are being written, no page goes that was used. A dirty page that cannot be written now, for want of
+//! [room](crate::buffer::frame::copy_room) for its copy, is no victim: a fetch that finds no other waits for the end of a write.
 //!
 //! * [`decision`]: what a fetch does that finds no frame, pure; [`shortage`]: why there is none, and what fetches found out about
 //!   that;
@@ -31,7 +32,7 @@ use crate::{
         replacement::Reach,
         residency::Residency,
     },
-    id::FrameNo,
+    id::{FileId, FrameNo},
     observe::Counter,
     sync::time::{self, Instant},
 };
@@ -274,6 +275,8 @@ impl Residency {
         mut enough: impl FnMut(FrameNo, Verdict, Reach) -> Option<R>,
     ) -> Option<R> {
         let mut met_some = false;
+        // The file that was asked about last, and whether there is room for its copies.
+        let mut room = None;
         let (spares, reliefs) = (spares && self.spares_used_pages(), self.frame_waiters.reliefs());
         let found = self.replacement.sweep(
             wanted,
@@ -281,6 +284,9 @@ impl Residency {
             spares,
             |no| self.frame(no),
             |no, verdict, met| {
+                if verdict == Verdict::Dirty && !self.has_room_for_copy(no, &mut room) {
+                    return None;
+                }
                 met_some = true;
                 enough(no, verdict, met)
             },
@@ -290,6 +296,16 @@ impl Residency {
             self.findings.note_futile_sweep(reliefs, spares);
         }
         found
+    }
+
+    /// Returns whether the frame's page could be written without a wait for room for its copy.
+    fn has_room_for_copy(&self, no: FrameNo, last: &mut Option<(FileId, bool)>) -> bool {
+        let file = self.frame(no).page().file;
+        let (_, has_room) = *match last {
+            Some(known) if known.0 == file => known,
+            _ => last.insert((file, self.copy_room.has_room_for(file))),
+        };
+        has_room || seeded!("victims_without_room_met")
     }
 
     /// Returns whether a fetch may meet a victim that sweeps once more.

@@ -13,8 +13,10 @@ use crate::{
         map::Mapped,
         residency::Residency,
         resizing::Retirement,
-        small_pools::{self, page, pool_of, pool_with_room_for_ready},
+        small_pools::{self, page, pool_of, pool_with_copies, pool_with_room_for_ready},
     },
+    id::PageId,
+    sync::waking::Wakers,
 };
 
 /// Makes a pool with room for `ready` ready frames, and the pages 0 to 2 in its frames.
@@ -270,6 +272,38 @@ fn a_page_that_comes_back_outlives_the_next_ones() {
 
 /// The way in which the frame is taken once its page is clean.
 type TakeCleaned = for<'a> fn(&'a Residency, &DirtyVictims) -> Option<ClaimedFrame<'a>>;
+
+/// Otherwise a fetch would try to write it again and again, and find no other behind it.
+#[test]
+fn c6_a_dirty_page_without_room_for_its_copy_is_no_victim_until_there_is_some() {
+    let pool = pool_with_copies(3, 4);
+    let other = PageId::new(FileId(1), 0);
+    for page in [page(0), page(1), other] {
+        let pin = small_pools::read(&pool, page);
+        assert!(pin.try_latch(Latch::Exclusive));
+        pin.unlatch_exclusive(true);
+    }
+    let met = || {
+        let mut dirty = DirtyVictims::new();
+        assert!(pool.take_frame(Search::Demand, &mut dirty).is_none());
+        let mut pages: Vec<_> = dirty.iter().map(|&no| pool.frame(no).page()).collect();
+        pages.sort_unstable();
+        pages
+    };
+    assert_eq!(met(), [page(0), page(1), other]);
+    let room = pool.copy_room.try_take(4, page(0).file).unwrap();
+    assert_eq!(met(), [other], "the first file has all that it gets");
+    let rest = pool.copy_room.try_take(4, other.file).unwrap();
+    let before = pool.counters.get(Counter::FutileSweeps);
+    assert_eq!((met(), pool.counters.get(Counter::FutileSweeps)), (vec![], before + 1));
+    let mut place = None;
+    pool.frame_waiters.enlist(&mut place, Waker::noop());
+    pool.give_back_run(rest, &mut Wakers::new());
+    assert!(pool.frame_waiters.leave(&place.unwrap()), "the first in line is told that there is room");
+    assert_eq!(met(), [other]);
+    pool.give_back_run(room, &mut Wakers::new());
+    assert_eq!(met().len(), 3);
+}
 
 #[test]
 fn a_page_that_was_dirty_at_its_turn_and_comes_back_outlives_the_next_ones() {

@@ -193,6 +193,24 @@ fn c1_the_device_has_the_copies_whichever_thread_changes_the_page_meanwhile() {
     c1_what_is_changed_meanwhile(&pool, COPIES, WriteRun::copied(room));
 }
 
+/// Users have the frames that were written, so these come to no fetch.
+#[test]
+fn c6_a_write_that_gives_room_for_copies_back_wakes_the_fetch_that_wanted_some() {
+    let pool = Arc::new(pool_with_copies(3, COPIES));
+    let (pins, line) = (read(&pool, 3), &pool.frame_waiters);
+    pins.iter().for_each(|pin| change(pin, 1));
+    for is_wanted in [true, false] {
+        let room = pool.copy_room.try_take(3, FileId(0)).unwrap();
+        let (lease, ..) = begin_write(&pins, WriteRun::copied(room));
+        assert!(!is_wanted || !pool.copy_room.has_room_for(FileId(0)), "one file has all");
+        let mut place = None;
+        line.enlist(&mut place, std::task::Waker::noop());
+        PageLease::Write(lease).finish(Ok(3 * PAGE), &mut Wakers::new());
+        assert_eq!(line.leave(&place.unwrap()), is_wanted, "woken");
+        pins.iter().for_each(|pin| change(pin, 1));
+    }
+}
+
 #[test]
 fn c3_a_write_that_is_dropped_or_fails_leaves_its_pages_as_dirty_as_before() {
     let endings: [fn(WriteLease); 3] = [

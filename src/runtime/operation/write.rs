@@ -70,7 +70,7 @@ impl WriteRun {
     pub(crate) fn cancel(self, frames: &Frames) {
         debug_assert!(self.pins.is_empty());
         if let WriteSource::Copied(room) = self.bytes {
-            frames.copy_room.give_back(room);
+            frames.give_back_run(room, &mut Wakers::new());
         }
     }
 }
@@ -89,7 +89,7 @@ impl WriteLease {
     /// Makes the lease of a run of at least one page.
     pub(crate) fn new(file: Arc<File>, mut run: WriteRun, outstanding: Outstanding) -> Self {
         if let WriteSource::Copied(room) = &mut run.bytes {
-            run.pins.frames().copy_room.shrink(room, run.pins.len());
+            run.pins.frames().shrink_run(room, run.pins.len(), &mut Wakers::new());
         }
         let lease = Self { file, run, outstanding: Some(outstanding), copies: None };
         lease.assert_intact();
@@ -207,7 +207,7 @@ impl WriteLease {
             copies.end(outcome.is_ok());
         }
         if let WriteSource::Copied(copies) = std::mem::replace(bytes, WriteSource::Lent) {
-            pins.frames().copy_room.give_back(copies);
+            pins.frames().give_back_run(copies, wakers);
         }
         pins.drain().for_each(|pin| pin.end_write_with(outcome.is_ok(), wakers));
         outstanding.end(outcome.map(|()| pages));
