@@ -107,6 +107,15 @@ events! {
         took_seconds: f64 = took_seconds,
     ) "slow I/O";
 
+    /// The codec refused a page that was read.
+    ERROR corrupt_page(
+        pool: &str = pool,
+        file: FileId = file.get(),
+        path: &Path = display(path.display()),
+        block: u32 = block,
+        reason: &str = reason,
+    ) "the codec refused a page: it is torn, flipped or misplaced";
+
     /// A call fails since no frame came free.
     WARN no_frame(pool: &str = pool, error: &Error = display(error)) "no frame came free";
 

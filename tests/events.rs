@@ -25,7 +25,8 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, Builder, CheckpointOptions, IoMethod, Lsn, OpenOptions, PageId, Shutdown, Wal,
+    BufferPool, Builder, CheckpointOptions, IoMethod, Lsn, OpenOptions, PageAddress, PageCodec, PageId,
+    Shutdown, StreamOptions, Wal,
     options::{BackgroundWriter, DoubleWriteArea, Fallback, TornPages},
     testing::{Fault, Op, SimDisk, refuse_threads},
 };
@@ -162,6 +163,35 @@ fn a_read_that_was_held_is_slow_under_every_method() {
             assert!(event.field("took_seconds").parse::<f64>().unwrap() >= SLOW.as_secs_f64(), "{event:?}");
         }
     });
+}
+
+/// Refuses block 3 of each file.
+struct RefusesOne;
+
+impl PageCodec for RefusesOne {
+    fn seal(&self, _: PageAddress, _: &mut [u8]) {}
+
+    fn open(&self, at: PageAddress, _: &mut [u8]) -> Result<(), String> {
+        if at.block.0 == 3 { Err("bad weather".to_owned()) } else { Ok(()) }
+    }
+}
+
+#[test]
+fn c9_a_page_that_the_codec_refuses_is_told_and_counted_each_time_that_it_is_read() {
+    let bench = bench("corrupt", |builder| builder.codec(RefusesOne));
+    let counts = || (bench.pool.stats().counts.corrupt_pages, bench.pool.files()[0].counts.corrupt_pages);
+    bench.fetch(2).unwrap();
+    assert_eq!((counts(), told("corrupt", "corrupt_page").len()), ((0, 0), 0));
+    bench.fetch(3).unwrap_err();
+    assert_eq!(counts(), (1, 1));
+    let event = only("corrupt", "corrupt_page");
+    let file = bench.file.get();
+    let fields: [(&str, &dyn Display); 4] =
+        [("file", &file), ("path", &"data"), ("block", &3), ("reason", &"bad weather")];
+    assert_told(&event, "ERROR", &fields);
+    let streamed: Vec<_> = bench.pool.read_stream(bench.file.pages(0..8), StreamOptions::new()).collect();
+    assert_eq!(streamed.iter().filter(|page| page.is_err()).count(), 1);
+    assert_eq!((counts(), told("corrupt", "corrupt_page").len()), ((2, 2), 2));
 }
 
 #[test]

@@ -83,6 +83,8 @@ pub struct FileCounts {
     pub syncs: u64,
     /// Reads, writes and syncs that failed.
     pub failures: u64,
+    /// Pages of it that were read and that the codec refused. A page that stays corrupt counts each time that it is read.
+    pub corrupt_pages: u64,
 }
 
 impl FileCounts {
@@ -98,6 +100,7 @@ impl FileCounts {
             ("pages_written", self.pages_written),
             ("syncs", self.syncs),
             ("failures", self.failures),
+            ("corrupt_pages", self.corrupt_pages),
         ];
         self.hits.map(|hits| ("hits", hits)).into_iter().chain(others)
     }
@@ -127,6 +130,7 @@ impl Sub for FileCounts {
             pages_written: self.pages_written.wrapping_sub(earlier.pages_written),
             syncs: self.syncs.wrapping_sub(earlier.syncs),
             failures: self.failures.wrapping_sub(earlier.failures),
+            corrupt_pages: self.corrupt_pages.wrapping_sub(earlier.corrupt_pages),
         }
     }
 }
@@ -163,6 +167,7 @@ fn of(shared: &Shared, file: &File, (resident_pages, dirty_pages): (u32, u32)) -
         pages_written: activity.writes.pages(write.count()),
         syncs: sync.count(),
         failures: count(&activity.failures),
+        corrupt_pages: count(&activity.corrupt_pages),
     };
     let info = FileInfo::of(shared, file);
     let pool = Arc::clone(&shared.counters.pool);

@@ -24,7 +24,7 @@ const QUANTILES: [(&str, f64); 3] = [("0.5", 0.5), ("0.99", 0.99), ("0.999", 0.9
 const BOUNDS: std::ops::RangeInclusive<u32> = 10..=33;
 
 /// The counts of a file that are published.
-const FILE_COUNTS: [(&str, &str); 10] = [
+const FILE_COUNTS: [(&str, &str); 11] = [
     ("hits", "Pages of the file that callers found ready."),
     ("misses", "Pages of the file whose read a caller started."),
     ("joins", "Pages of the file whose read a caller found under way."),
@@ -35,6 +35,7 @@ const FILE_COUNTS: [(&str, &str); 10] = [
     ("pages_written", "Pages of those."),
     ("syncs", "Syncs of the file."),
     ("failures", "Reads, writes and syncs of the file that failed."),
+    ("corrupt_pages", "Pages of the file that were read and that the codec refused."),
 ];
 
 impl Stats {

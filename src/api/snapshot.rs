@@ -106,7 +106,8 @@ counts! {
     joins = Joins,
     /// Pages whose read was started by a prefetch.
     prefetches = Prefetches,
-    /// Pages read.
+    /// Pages read, well or not. More than `misses` and `prefetches` together where a read of several pages failed: each of them that
+    /// a caller waits for is then read again by itself, for the same miss or join.
     pages_read = PagesRead,
     /// Requests by which they were read, as they were asked for: before neighbours were joined to one. The
     /// [files'](crate::stats::FileCounts::read_requests) are counted after that.
@@ -119,6 +120,9 @@ counts! {
     syncs = Syncs,
     /// Reads, writes and syncs that failed.
     failures = Failures,
+    /// Pages that were read and that the codec refused ([`Error::Corrupt`](crate::Error::Corrupt)). A page that stays corrupt counts
+    /// each time that it is read.
+    corrupt_pages = CorruptPages,
     /// Requests that were transferred by the thread that asked.
     inline_requests = Inline,
     /// Requests that were handed to the I/O method's threads.
@@ -184,6 +188,11 @@ impl Counts {
     pub fn hit_ratio(&self) -> f64 {
         ratio(self.hits, self.hits + self.misses + self.joins)
     }
+}
+
+/// Returns the size in MiB, or in KiB below 16 MiB.
+fn size_text(bytes: u64) -> String {
+    if bytes < 16 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
 }
 
 fn ratio(part: u64, whole: u64) -> f64 {
@@ -277,8 +286,8 @@ impl fmt::Display for Stats {
             "frames: {total}, {resident} resident, {pinned} pinned ({pins} pins), {dirty} dirty, {reading} being read \
              ({reading_ahead} ahead), {writing} being written"
         )?;
-        let (page_mib, overhead_kib) = (self.page_bytes >> 20, self.overhead_bytes >> 10);
-        writeln!(f, "memory: {page_mib} MiB of pages, {overhead_kib} KiB beside them")?;
+        let [pages, beside] = [self.page_bytes, self.overhead_bytes].map(size_text);
+        writeln!(f, "memory: {pages} of pages, {beside} beside them")?;
         for (name, value) in self.counts.iter() {
             writeln!(f, "{name}: {value}")?;
         }
@@ -293,6 +302,12 @@ impl fmt::Display for Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn memory_of_small_pools_is_told_in_kib() {
+        let texts = [8 << 10, (16 << 20) - 1, 16 << 20, 3 << 30].map(size_text);
+        assert_eq!(texts, ["8 KiB", "16383 KiB", "16 MiB", "3072 MiB"]);
+    }
 
     /// Requests that were asked for before an interval may be joined to others within it.
     #[test]

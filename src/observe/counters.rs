@@ -36,6 +36,8 @@ pub(crate) enum Counter {
     Syncs,
     /// Reads, writes and syncs that failed.
     Failures,
+    /// Pages that were read, and that the codec refused.
+    CorruptPages,
     /// Requests transferred by the thread that asked.
     Inline,
     /// Requests handed to the method's own threads.

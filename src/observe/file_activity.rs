@@ -15,6 +15,8 @@ pub(crate) struct FileActivity {
     pub(crate) prefetches: AtomicU64,
     /// Reads, writes and syncs that failed.
     pub(crate) failures: AtomicU64,
+    /// Pages that were read, and that the codec refused.
+    pub(crate) corrupt_pages: AtomicU64,
     pub(crate) reads: RequestsOfFile,
     pub(crate) writes: RequestsOfFile,
     pub(crate) syncs: LiveHistogram,
@@ -40,6 +42,7 @@ impl FileActivity {
             joins: AtomicU64::new(0),
             prefetches: AtomicU64::new(0),
             failures: AtomicU64::new(0),
+            corrupt_pages: AtomicU64::new(0),
             reads: requests(),
             writes: requests(),
             syncs: LiveHistogram::new(),

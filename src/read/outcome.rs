@@ -6,9 +6,11 @@ use crate::{
         page::Verification,
     },
     error::{Error, Result},
+    events,
     id::{PageAddress, PageId},
+    observe::Counter,
     runtime::shared::Shared,
-    sync::callback,
+    sync::{callback, uncontrolled::Ordering},
 };
 
 /// The state of a page that was being read, seen from a pin on it.
@@ -57,5 +59,10 @@ fn open(shared: &Shared, page: PageId, bytes: &mut [u8]) -> Result<()> {
     }
     let verdict = callback::contained(|| codec.open(PageAddress::new(file.tag, page.block), bytes))?;
     let verdict = if seeded!("page_not_verified") { Ok(()) } else { verdict };
-    verdict.map_err(|reason| Error::Corrupt { page, path: file.path.clone(), reason: reason.into() })
+    verdict.map_err(|reason| {
+        shared.counters.add(Counter::CorruptPages, 1);
+        file.activity.corrupt_pages.fetch_add(1, Ordering::Relaxed);
+        events::corrupt_page(&shared.counters.pool, page.file, &file.path, page.block.0, &reason);
+        Error::Corrupt { page, path: file.path.clone(), reason: reason.into() }
+    })
 }

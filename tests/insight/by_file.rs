@@ -59,8 +59,17 @@ fn each_file_has_its_own_counts_and_together_they_are_the_pools() {
             [&mine, &others].into_iter().map(named).sum()
         };
         for (name, count) in all.iter() {
-            let by_file =
-                ["hits", "misses", "joins", "prefetches", "pages_read", "pages_written", "syncs", "failures"];
+            let by_file = [
+                "hits",
+                "misses",
+                "joins",
+                "prefetches",
+                "pages_read",
+                "pages_written",
+                "syncs",
+                "failures",
+                "corrupt_pages",
+            ];
             if by_file.contains(&name) {
                 assert_eq!(of_files(name), count, "{name}");
             }

@@ -149,7 +149,7 @@ fn c5_a_write_whose_codec_panics_is_not_listed() {
         let bench = Bench::with(8, |builder| builder.frames(8).io_method(method).codec(PanickingCodec));
         restamp(&bench.fetch(1).unwrap(), 2);
         let written = bench.pool.checkpoint(CheckpointOptions::new()).wait();
-        assert!(matches!(written, Err(Error::Panicked)), "{written:?}");
+        assert!(matches!(written, Err(Error::Panicked { .. })), "{written:?}");
         eventually("nothing under way", || bench.pool.in_flight().is_empty());
         assert_eq!(bench.pool.stats().frames.dirty, 1);
     });
