@@ -49,13 +49,28 @@ pub(crate) fn choose<T: Copy + fmt::Display>(
     })
 }
 
-/// Splits `name:key=value,key=value` into the name and the pairs, with a `None` for each part that is no pair.
-pub(crate) fn name_and_settings(text: &str) -> (&str, impl Iterator<Item = Option<(&str, &str)>>) {
-    let (name, settings) = text.split_once(':').unwrap_or((text, ""));
-    let settings = settings.split(',').filter(|setting| !setting.trim().is_empty());
-    let pairs =
-        settings.map(|setting| setting.split_once('=').map(|(name, value)| (name.trim(), value.trim())));
-    (name.trim(), pairs)
+/// The name in an option's text, and its settings, with a `None` for each part that is no pair.
+type NameAndSettings<'t> = (&'t str, Vec<Option<(&'t str, &'t str)>>);
+
+/// Splits `name:key=value,key=value`.
+///
+/// # Errors
+/// Advice: a colon without settings, or a setting that is there twice.
+pub(crate) fn name_and_settings(text: &str) -> Result<NameAndSettings<'_>, String> {
+    let Some((name, settings)) = text.split_once(':') else { return Ok((text.trim(), Vec::new())) };
+    if settings.trim().is_empty() {
+        return Err(format!("name a setting after the colon, or write {} without it", name.trim()));
+    }
+    let pairs: Vec<_> = settings
+        .split(',')
+        .map(|setting| setting.split_once('=').map(|(name, value)| (name.trim(), value.trim())))
+        .collect();
+    for (at, (name, _)) in pairs.iter().enumerate().filter_map(|(at, pair)| Some((at, (*pair)?))) {
+        if pairs[..at].iter().flatten().any(|&(before, _)| before == name) {
+            return Err(format!("set {name} once"));
+        }
+    }
+    Ok((name.trim(), pairs))
 }
 
 /// How the io_uring method sets up its ring.
@@ -258,7 +273,8 @@ impl FromStr for IoMethod {
             ConfigError::new("io_method", text, understood)
         };
         let lower = text.to_ascii_lowercase();
-        let (name, settings) = name_and_settings(&lower);
+        let (name, settings) =
+            name_and_settings(&lower).map_err(|advice| ConfigError::new("io_method", text, advice))?;
         let mut method = match name {
             "auto" => Self::Auto,
             "io_uring" | "uring" => Self::uring(),
@@ -342,6 +358,13 @@ mod tests {
             let told = refused(text);
             assert!(told.starts_with(&format!("io_method {text}: choose auto, sync, worker")), "{told}");
         }
+        for text in ["worker:threads=4,", "worker:,threads=4"] {
+            assert!(refused(text).contains("choose auto"), "{text}");
+        }
+        let twice = refused("worker:threads=4,threads=4");
+        assert_eq!(twice, "io_method worker:threads=4,threads=4: set threads once");
+        let empty = ["auto: ", "sync:", "worker:", "io_uring:"].map(refused);
+        assert!(empty.iter().all(|told| told.contains("name a setting after the colon")), "{empty:?}");
         assert_eq!(refused("io_uring:queue_depth=0"), "queue_depth 0: choose 1 to 4096");
         let told = "on".parse::<Fallback>().unwrap_err().to_string();
         assert_eq!(told, "fallback on: choose one of require, prefer, off");

@@ -92,8 +92,9 @@ impl FromStr for BackgroundWriter {
             )
         };
         let lower = text.to_ascii_lowercase();
-        let (name, settings) = name_and_settings(&lower);
-        let settings: Option<Vec<(&str, &str)>> = settings.collect();
+        let (name, settings) = name_and_settings(&lower)
+            .map_err(|advice| ConfigError::new("background_writer", text, advice))?;
+        let settings: Option<Vec<(&str, &str)>> = settings.into_iter().collect();
         match (name, settings.as_deref()) {
             ("auto", Some([])) => Ok(Self::Auto),
             ("off", Some([])) => Ok(Self::Off),

@@ -134,8 +134,8 @@ impl FromStr for TornPages {
     fn from_str(text: &str) -> Result<Self, ConfigError> {
         let (name, settings) = text.split_once(':').unwrap_or((text, ""));
         let chosen = match name.trim().to_ascii_lowercase().as_str() {
-            "unprotected" if settings.is_empty() => Some(Self::Unprotected),
-            "atomic" if settings.is_empty() => Some(Self::Atomic),
+            "unprotected" if !text.contains(':') => Some(Self::Unprotected),
+            "atomic" if !text.contains(':') => Some(Self::Atomic),
             "doublewrite" => DoubleWriteArea::read(settings).map(Self::DoubleWrite),
             "atomic_or_doublewrite" => DoubleWriteArea::read(settings).map(Self::AtomicOrDoubleWrite),
             _ => None,
@@ -248,6 +248,7 @@ mod tests {
             "doublewrite:bytes=x,path=p",
             "doublewrite:bytes=1,path=",
             "doublewrite:bytes=1,bytes=2,path=p",
+            "atomic:",
             "atomic:path=p",
             "unprotected:1",
             "double",
