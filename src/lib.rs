@@ -138,7 +138,7 @@ pub use self::{
         page::{OwnedPageRead, OwnedPageWrite, PageAt, PageHint, PageRead, PageWrite, PinnedPage},
     },
     codec::PageCodec,
-    error::{ConfigError, Error, ErrorKind, IoOp, Result},
+    error::{Callback, ConfigError, Error, ErrorKind, IoOp, Result},
     id::{BlockNo, FileId, FilePages, LogRecord, Lsn, PageAddress, PageId, PageSize},
     io::{file::open_options::OpenOptions, options::IoMethod},
     read::options::StreamOptions,

@@ -19,7 +19,7 @@ use crate::{
         shutdown::Shutdown,
     },
     buffer::memory::process::Process,
-    error::Error,
+    error::{Callback, Error},
     files,
     id::FileId,
     io::file::open_options::OpenOptions,
@@ -149,7 +149,7 @@ fn start(pool: BufferPool, how: Shutdown) -> Result<RunningShutdown, EndOfPool> 
 fn end(pool: BufferPool, how: Shutdown) -> EndOfPool {
     let kept = pool.clone();
     let ended = callback::contained(|| pool.shutdown(how))
-        .unwrap_or_else(|error| Err(ShutdownError::new(kept.clone(), error)));
+        .unwrap_or_else(|_| Err(ShutdownError::new(kept.clone(), Error::panicked(Callback::Unknown))));
     // With the last clone go the engine's log and codec, whose drop may panic. The pool has ended all the same.
     let _ = callback::contained(|| drop(kept));
     ended

@@ -114,7 +114,7 @@ impl Error {
             Self::Wal { .. } | Self::UnloggedChange { .. } => ErrorKind::Log,
             Self::TornPages { .. } => ErrorKind::NeedsRecovery,
             Self::Config(_) => ErrorKind::Config,
-            Self::Panicked => ErrorKind::Panicked,
+            Self::Panicked { .. } => ErrorKind::Panicked,
         }
     }
 
@@ -159,7 +159,7 @@ impl Error {
             | Self::AreaDamaged { .. }
             | Self::TagTaken { .. }
             | Self::Config(_)
-            | Self::Panicked
+            | Self::Panicked { .. }
             | Self::ShutDown
             | Self::Forked => false,
         }
@@ -190,6 +190,7 @@ mod tests {
     use std::{path::Path, sync::Arc, time::Duration};
 
     use super::*;
+    use crate::error::Callback;
     use crate::id::{FileId, Lsn, PageId};
 
     fn source(errno: i32) -> Arc<io::Error> {
@@ -252,7 +253,7 @@ mod tests {
             (Error::UnloggedChange { page, path }, ErrorKind::Log),
             (Error::NotOpen { file: FileId(0) }, ErrorKind::Closed),
             (Error::ShutDown, ErrorKind::Closed),
-            (Error::Panicked, ErrorKind::Panicked),
+            (Error::panicked(Callback::Log), ErrorKind::Panicked),
         ] {
             assert_eq!((error.kind(), error.is_transient()), (kind, false), "{error}");
         }

@@ -4,12 +4,13 @@
 //! the operation and its page or file, with the file's path. Its text says what to do, if something can be done. A caller branches
 //! on its [kind](Error::kind), and on whether it [passes by itself](Error::is_transient).
 
+mod callback;
 mod config;
 mod kind;
 
 use std::{fmt, io, path::Path, sync::Arc, time::Duration};
 
-pub use self::{config::ConfigError, kind::ErrorKind};
+pub use self::{callback::Callback, config::ConfigError, kind::ErrorKind};
 use crate::id::{FileId, Lsn, PageAddress, PageId};
 
 /// The result of every fallible operation of this crate.
@@ -312,9 +313,17 @@ pub enum Error {
     #[error("{0}")]
     Config(Arc<ConfigError>),
     /// A callback of the engine (its log, its page codec) panicked, in a thread of the pool, or on a page that had to be written to
-    /// free a frame for the one that was wanted.
-    #[error("a callback of the engine panicked; the operation was given up")]
-    Panicked,
+    /// free a frame for the one that was wanted. Nothing was written.
+    #[error("{callback} panicked{}; the operation was given up", over(*page, path.as_deref()))]
+    #[non_exhaustive]
+    Panicked {
+        /// What panicked.
+        callback: Callback,
+        /// The page that it was called for, if it was called for one.
+        page: Option<PageId>,
+        /// The path, as it was given, of that page's file, or of the file that it was called for.
+        path: Option<Arc<Path>>,
+    },
     /// The pool is shut down.
     #[error("the pool is shut down: build a new one")]
     ShutDown,
@@ -367,6 +376,7 @@ impl Error {
             | Self::Latched { path, .. }
             | Self::TooManyPins { path, .. }
             | Self::UnloggedChange { path, .. }
+            | Self::Panicked { path, .. }
             | Self::ReadOnly { path, .. } => path.as_deref(),
             Self::Config(error) => error.path(),
             Self::AllPinned { .. }
@@ -376,10 +386,21 @@ impl Error {
             | Self::Wal { .. }
             | Self::NotOpen { .. }
             | Self::TornPages { .. }
-            | Self::Panicked
             | Self::ShutDown
             | Self::Forked => None,
         }
+    }
+}
+
+impl Error {
+    /// Makes the error of a callback that panicked when it was called for no page.
+    pub(crate) fn panicked(callback: Callback) -> Self {
+        Self::Panicked { callback, page: None, path: None }
+    }
+
+    /// Makes the error of a callback that panicked over a page of the file at that path.
+    pub(crate) fn panicked_over(callback: Callback, page: PageId, path: &Arc<Path>) -> Self {
+        Self::Panicked { callback, page: Some(page), path: Some(Arc::clone(path)) }
     }
 }
 
@@ -397,6 +418,15 @@ fn page_in(page: PageId, path: Option<&Path>) -> String {
 /// Names a file by its path, if that is known.
 fn file_at(file: FileId, path: Option<&Path>) -> String {
     path.map_or_else(|| file.to_string(), |path| format!("{} ({file})", path.display()))
+}
+
+/// Names what a callback was called for, if that is known.
+fn over(page: Option<PageId>, path: Option<&Path>) -> String {
+    match (page, path) {
+        (Some(page), path) => format!(" over {}", page_in(page, path)),
+        (None, Some(path)) => format!(" over {}", path.display()),
+        (None, None) => String::new(),
+    }
 }
 
 fn area_damaged(area: &Path, page: Option<PageAddress>) -> String {
@@ -430,6 +460,9 @@ mod tests {
         let page = PageId::new(FileId(3), 14);
         let source = Arc::new(io::Error::from_raw_os_error(5));
         let error = |path| Error::Io { op: IoOp::Read, page, path, source: Arc::clone(&source) };
+        let panicked = Error::panicked_over(Callback::CodecOpen, page, &Path::new("data/heap").into());
+        let text = panicked.to_string();
+        assert!(text.starts_with("the codec's open panicked over block 14 of data/heap (file 3)"), "{text}");
         let (open, closed) = (error(Some(Path::new("data/heap").into())), error(None));
         let text = open.to_string();
         assert!(text.starts_with("read of block 14 of data/heap (file 3) failed: "), "{text}");

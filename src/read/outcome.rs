@@ -5,7 +5,7 @@ use crate::{
         frame::{pin::Pin, state::Phase},
         page::Verification,
     },
-    error::{Error, Result},
+    error::{Callback, Error, Result},
     events,
     id::{PageAddress, PageId},
     observe::Counter,
@@ -57,7 +57,8 @@ fn open(shared: &Shared, page: PageId, bytes: &mut [u8]) -> Result<()> {
     if file.sparse && bytes.iter().all(|&byte| byte == 0) {
         return Ok(());
     }
-    let verdict = callback::contained(|| codec.open(PageAddress::new(file.tag, page.block), bytes))?;
+    let verdict = callback::contained(|| codec.open(PageAddress::new(file.tag, page.block), bytes))
+        .map_err(|_| Error::panicked_over(Callback::CodecOpen, page, &file.path))?;
     let verdict = if seeded!("page_not_verified") { Ok(()) } else { verdict };
     verdict.map_err(|reason| {
         shared.counters.add(Counter::CorruptPages, 1);

@@ -13,7 +13,7 @@ use std::{
 
 use crate::{
     buffer::memory::process::Process,
-    error::{Error, Result},
+    error::{Callback, Error, Result},
     runtime::jobs::{JobPool, WaitsFor},
     sync::{
         Mutex, poll_budget,
@@ -224,7 +224,7 @@ impl<T> Duty<T> {
 impl<T> Drop for Duty<T> {
     fn drop(&mut self) {
         if let Some(promise) = self.0.take() {
-            promise.set(Err(Error::Panicked));
+            promise.set(Err(Error::panicked(Callback::Unknown)));
         }
     }
 }
@@ -276,6 +276,6 @@ mod tests {
     #[test]
     fn a_panic_in_the_work_reaches_the_waiter_as_an_error() {
         let failing = completion::<()>(|| std::panic::resume_unwind(Box::new("work")));
-        assert!(matches!(pollster::block_on(failing), Err(Error::Panicked)));
+        assert!(matches!(pollster::block_on(failing), Err(Error::Panicked { .. })));
     }
 }

@@ -9,21 +9,23 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use crate::error::{Error, Result};
-
 /// The most drops of panic payloads in a row, each of which panics in turn.
 const DROPS_MAX: usize = 16;
 
 /// Runs code of the engine, or code that may call it.
 ///
 /// # Errors
-/// [`Error::Panicked`].
-pub(crate) fn contained<T>(body: impl FnOnce() -> T) -> Result<T> {
+/// It [`Panicked`]. The caller knows which code that was, and for which page.
+pub(crate) fn contained<T>(body: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(body)).map_err(|panic| {
         discard(panic);
-        Error::Panicked
+        Panicked
     })
 }
+
+/// Code of the engine has panicked.
+#[derive(Copy, Clone, Debug)]
+pub(crate) struct Panicked;
 
 /// Drops the payload of a panic, which may panic with another payload that must be dropped in turn. What is left after
 /// [`DROPS_MAX`] drops is leaked: else a payload that panics each time would keep this thread for ever.
@@ -76,13 +78,13 @@ pub(crate) mod tests {
         for drops in 0..DROPS_MAX {
             let alive = Arc::new(());
             let payload = Box::new(PanickingPayload { drops, alive: Arc::clone(&alive) });
-            assert!(matches!(contained(|| resume_unwind(payload)), Err(Error::Panicked)));
+            assert!(matches!(contained(|| resume_unwind(payload)), Err(Panicked)));
             assert_eq!(Arc::strong_count(&alive), 1, "{drops}");
         }
     }
 
     #[test]
     fn c10_what_panics_at_each_drop_does_not_keep_the_thread() {
-        assert!(matches!(contained(|| resume_unwind(Box::new(EndlessPayload))), Err(Error::Panicked)));
+        assert!(matches!(contained(|| resume_unwind(Box::new(EndlessPayload))), Err(Panicked)));
     }
 }

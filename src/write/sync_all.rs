@@ -7,7 +7,7 @@
 //! Lock order: the outcome's lock is taken alone.
 
 use crate::{
-    error::{Error, Result},
+    error::{Callback, Error, Result},
     events::AskingSpan,
     io::file::File,
     observe::Counters,
@@ -66,7 +66,9 @@ impl Syncs {
     fn take_part(&self) {
         while let Some((at, file)) = self.take() {
             // One that panics is through, too: the calling thread waits for each.
-            let synced = callback::contained(|| file.sync(&self.counters)).and_then(|synced| synced);
+            let synced = callback::contained(|| file.sync(&self.counters)).unwrap_or_else(|_| {
+                Err(Error::Panicked { callback: Callback::Sync, page: None, path: Some(file.path.clone()) })
+            });
             let mut outcome = self.outcome.lock();
             outcome.done += 1;
             match synced {

@@ -23,7 +23,7 @@ use crate::{
         frame::{latch::Latch, pin::Pin, waiters::want::Want},
         lookup::NotPinned,
     },
-    error::{Error, Result},
+    error::{Callback, Error, Result},
     id::{FileId, FrameNo, Lsn, PageAddress, PageId},
     io::{
         buffers::Direction,
@@ -295,8 +295,8 @@ impl RunBuilder<'_> {
         }
         let lsn = std::mem::take(&mut self.highest_lsn);
         let ready = callback::contained(|| flush_log(self.shared, lsn))
-            .and_then(|flushed| flushed)
-            .and_then(|()| callback::contained(|| self.seal()))
+            .unwrap_or_else(|_| Err(Error::panicked(Callback::Log)))
+            .and_then(|()| self.seal())
             .and_then(|()| self.protect());
         if let Err(error) = ready {
             for request in self.batch.drain(..) {
@@ -311,18 +311,25 @@ impl RunBuilder<'_> {
     }
 
     /// Seals the copies for the disk.
-    fn seal(&mut self) {
+    fn seal(&mut self) -> Result<()> {
         if let Some(codec) = &self.shared.config.codec
             && !seeded!("copy_not_sealed")
         {
             for request in &mut self.batch {
-                let tag = request.file.tag;
+                let file = Arc::clone(&request.file);
                 if let PageLease::Write(lease) = &mut request.lease {
-                    let first = lease.first().block.0;
-                    lease.for_each_copy(|index, copy| codec.seal(PageAddress::new(tag, first + index), copy));
+                    let (first, mut page) = (lease.first(), lease.first());
+                    let sealed = callback::contained(|| {
+                        lease.for_each_copy(|index, copy| {
+                            page = PageId::new(first.file, first.block.0 + index);
+                            codec.seal(PageAddress::new(file.tag, page.block), copy);
+                        });
+                    });
+                    sealed.map_err(|_| Error::panicked_over(Callback::CodecSeal, page, &file.path))?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Makes copies durable in the doublewrite area first, if the pool has one.

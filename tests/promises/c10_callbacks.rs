@@ -1,9 +1,9 @@
 //! C10: a codec or a log that panics fails the operations that need it, and unwinds through no other caller.
 
-use std::{io, num::NonZeroU32, panic::resume_unwind, time::Duration};
+use std::{io, num::NonZeroU32, panic::resume_unwind, path::Path, time::Duration};
 
 use ringpool::{
-    Error, IoMethod, Lsn, OpenOptions, PageAddress, PageCodec, PageId, StreamOptions, Wal,
+    Callback, Error, IoMethod, Lsn, OpenOptions, PageAddress, PageCodec, PageId, StreamOptions, Wal,
     options::BackgroundWriter,
 };
 
@@ -62,11 +62,20 @@ fn c10_a_fetch_whose_victims_make_a_callback_panic_gets_an_error() {
             let (bench, other) = bench_of_stuck_pages(method.clone(), is_codec);
             let pool = &bench.pool;
             let fetched = pool.fetch(other).wait();
-            assert!(matches!(fetched, Err(Error::Panicked)), "{fetched:?}");
+            // It names what panicked: the page is one that was to be written to free a frame.
+            let is_named = |callback, page: Option<PageId>| match (is_codec, callback, page) {
+                (true, Callback::CodecSeal, Some(page)) => page.file == bench.file,
+                (false, Callback::Log, None) => true,
+                _ => false,
+            };
+            assert!(
+                matches!(fetched, Err(Error::Panicked { callback, page, .. }) if is_named(callback, page)),
+                "{fetched:?}"
+            );
             let viewed = pool.read(other).wait();
-            assert!(matches!(viewed, Err(Error::Panicked)), "{viewed:?}");
+            assert!(matches!(viewed, Err(Error::Panicked { .. })), "{viewed:?}");
             let many = pollster::block_on(pool.fetch_many(&[other]));
-            assert!(matches!(many, Err(Error::Panicked)), "{many:?}");
+            assert!(matches!(many, Err(Error::Panicked { .. })), "{many:?}");
             let _ = pool.prefetch(other.file.pages(0..4));
             let streamed: Vec<_> = pool.read_stream(other.file.pages(0..2), StreamOptions::new()).collect();
             assert!(streamed.iter().all(Result::is_err), "a stream");
@@ -86,9 +95,13 @@ fn c10_a_codec_that_panics_over_new_pages_leaves_the_file_as_it_was() {
         let blocks = NonZeroU32::new(3).unwrap();
         let before = bench.image();
         let extended = bench.pool.extend(bench.file, blocks).wait();
-        assert!(matches!(extended, Err(Error::Panicked)), "{extended:?}");
+        let Err(error @ Error::Panicked { callback: Callback::CodecSeal, page: Some(page), .. }) = extended
+        else {
+            panic!("{extended:?}");
+        };
+        assert_eq!((page, error.path()), (bench.page(FRAMES), Some(Path::new("data"))), "{error}");
         let extended = pollster::block_on(bench.pool.extend(bench.file, blocks));
-        assert!(matches!(extended, Err(Error::Panicked)), "{extended:?}");
+        assert!(matches!(extended, Err(Error::Panicked { .. })), "{extended:?}");
         assert_eq!(bench.pool.blocks(bench.file).unwrap(), FRAMES);
         assert!(bench.image() == before, "blocks that are not sealed are on disk");
         assert_eq!(bench.pool.extend(other, blocks).wait().unwrap().blocks, 3);

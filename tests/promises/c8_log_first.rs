@@ -232,7 +232,7 @@ fn c8_a_log_that_panics_costs_the_operation_and_nothing_else() {
         change(&bench, 3, 2, 7);
         log.0.panics.store(true, Ordering::SeqCst);
         let failed = pollster::block_on(bench.pool.flush(bench.page(3)));
-        assert!(matches!(failed, Err(Error::Panicked)), "{failed:?}");
+        assert!(matches!(failed, Err(Error::Panicked { .. })), "{failed:?}");
         log.0.panics.store(false, Ordering::SeqCst);
         bench.assert_at_rest();
         assert_eq!((bench.disk.count(Op::Write), bench.pool.stats().frames.dirty), (0, 1));

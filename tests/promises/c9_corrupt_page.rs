@@ -231,7 +231,7 @@ fn c9_a_codec_that_panics_fails_the_read_and_leaves_no_frame_busy() {
         gate.open();
         for fetching in all {
             let end = outcome(fetching);
-            assert!(matches!(end, Err(Error::Panicked)), "{end:?}");
+            assert!(matches!(end, Err(Error::Panicked { .. })), "{end:?}");
         }
         bench.assert_at_rest();
         assert!(bench.fetch(0).is_ok() && bench.fetch(2).is_ok() && bench.fetch(3).is_ok());

@@ -225,7 +225,7 @@ fn c10_a_codec_that_panics_over_half_opened_bytes_fails_that_read_alone() {
         for as_task in [false, true] {
             cipher.0.panics.store(true, Ordering::SeqCst);
             let end = outcome(fetch_apart(&bench.pool, bench.page(3), as_task));
-            assert!(matches!(end, Err(Error::Panicked)), "{end:?}");
+            assert!(matches!(end, Err(Error::Panicked { .. })), "{end:?}");
             bench.assert_at_rest();
             assert_eq!(bench.pool.stats().frames.resident, 0);
             cipher.0.panics.store(false, Ordering::SeqCst);

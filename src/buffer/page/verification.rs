@@ -13,7 +13,7 @@ use crate::{
         frame::{pin::Pin, state::State},
         residency::Residency,
     },
-    error::{Error, Result},
+    error::{Callback, Error, Result},
 };
 
 /// The right to the bytes of a page that was read and not verified yet. For all other threads its read goes on meanwhile.
@@ -72,7 +72,11 @@ impl<'a> Verification<'a> {
 
 impl Drop for Verification<'_> {
     fn drop(&mut self) {
-        self.end(&Err(Error::Panicked));
+        if let Some(reading) = &self.reading {
+            let page = reading.frame().page();
+            let path = reading.frames().file_paths.of(page.file);
+            self.end(&Err(Error::Panicked { callback: Callback::CodecOpen, page: Some(page), path }));
+        }
     }
 }
 

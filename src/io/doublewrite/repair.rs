@@ -1,9 +1,9 @@
 //! After a crash: which files' pages may be torn, and putting them right.
 
 use crate::{
-    error::{ConfigError, IoOp, Result},
+    error::{Callback, ConfigError, Error, IoOp, Result},
     events,
-    id::{BlockNo, PageAddress},
+    id::{BlockNo, PageAddress, PageId},
     io::{
         doublewrite::{
             DoubleWrite,
@@ -136,7 +136,10 @@ impl DoubleWrite {
         scratch.copy_from_slice(place);
         let opened = if seeded!("opened_page_written_back") { place } else { scratch };
         let at = PageAddress::new(file.tag, block);
-        callback::contained(|| codec.open(at, opened)).map(|verdict| verdict.is_ok())
+        let verdict = callback::contained(|| codec.open(at, opened)).map_err(|_| {
+            Error::panicked_over(Callback::CodecOpen, PageId::new(file.id, block), &file.path)
+        })?;
+        Ok(verdict.is_ok())
     }
 
     fn read_copy(&self, page: &mut [u8], copy: &Copy) -> Result<()> {

@@ -12,8 +12,8 @@
 use std::io;
 
 use crate::{
-    error::{ConfigError, Error, IoOp, Result},
-    id::PageAddress,
+    error::{Callback, ConfigError, Error, IoOp, Result},
+    id::{PageAddress, PageId},
     io::{
         aligned::AlignedZeros,
         file::{
@@ -283,11 +283,13 @@ impl<'a> SizeLock<'a> {
             let piece = &mut pages.as_mut_slice()[..len];
             if let Some(codec) = file.codec.as_ref().filter(|_| !seeded!("new_page_not_sealed")) {
                 piece.fill(0);
-                callback::contained(|| {
-                    for (block, page) in (at / page as u64..).zip(piece.chunks_exact_mut(page)) {
-                        codec.seal(PageAddress::new(file.tag, block as u32), page);
-                    }
-                })?;
+                for (block, page) in (at / page as u64..).zip(piece.chunks_exact_mut(page)) {
+                    let block = block as u32;
+                    let sealed = callback::contained(|| codec.seal(PageAddress::new(file.tag, block), page));
+                    sealed.map_err(|_| {
+                        Error::panicked_over(Callback::CodecSeal, PageId::new(file.id, block), &file.path)
+                    })?;
+                }
             }
             plain_transfer::write(file, &[piece], at, counters)
                 .map_err(|error| file.error(IoOp::Extend, error))?;

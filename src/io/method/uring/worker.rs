@@ -168,7 +168,7 @@ impl<L: Lease> RingShared<L> {
     }
 
     /// Ends the worker: the ring has served its time, or is lost.
-    fn end(&self, served: Result<io::Result<()>>) {
+    fn end(&self, served: Result<io::Result<()>, callback::Panicked>) {
         let lost = match served {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(format!("io_uring_enter: {error}")),
