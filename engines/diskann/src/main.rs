@@ -1,6 +1,7 @@
 //! Searches one index by DiskANN's own reader and through a pool, side by side: the same searches, in the same memory.
 
 mod arms;
+mod plot;
 
 use std::{error::Error, path::PathBuf};
 
@@ -45,6 +46,9 @@ struct Options {
     /// Rounds; in each all arms run one after the other.
     #[arg(long, default_value_t = 5)]
     rounds: u64,
+    /// Draws queries a second, by memory, into this file.
+    #[arg(long)]
+    svg: Option<PathBuf>,
 }
 
 /// Both readers with the same memory.
@@ -106,6 +110,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     );
     println!("recall@{RESULTS}: {:.3} in all arms", recall(&pairs, size, &queries(0))?);
     print_table(&pairs);
+    if let Some(file) = options.svg {
+        let kind = if skewed { "skewed queries" } else { "queries alike" };
+        let title =
+            format!("{vectors} vectors, {kind}, {} threads, beam {}, by memory", search.threads, search.beam);
+        plot::draw(&file, &title, &pairs.iter().map(bars_of).collect::<Vec<_>>())?;
+    }
     Ok(())
 }
 
@@ -141,6 +151,12 @@ fn quartiles(rounds: usize, value: impl Fn(usize) -> f64) -> [f64; 3] {
     let mut values: Vec<_> = (0..rounds).map(value).collect();
     values.sort_by(f64::total_cmp);
     [rounds / 4, rounds / 2, rounds * 3 / 4].map(|at| values[at.min(rounds - 1)])
+}
+
+fn bars_of(pair: &Pair) -> plot::Bars {
+    let rates = |rounds: &[Measured]| quartiles(rounds.len(), |round| rounds[round].queries_per_s);
+    let name = if pair.name == "none" { "no memory".into() } else { format!("{} of the blocks", pair.name) };
+    plot::Bars { name, own: rates(&pair.own.1), pool: rates(&pair.pool.1) }
 }
 
 fn print_table(pairs: &[Pair]) {
