@@ -276,6 +276,33 @@ impl BufferPool {
         self.operation(WaitsFor::CallersOf(page.file), move |shared| checkpoint::flush_page(shared, page))
     }
 
+    /// Writes those of these pages that are dirty, in sorted batches, with neighbours in one request. For an engine that knows which
+    /// pages it has changed: the cost follows their number, and not the size of the file, as that of
+    /// [`flush_file`](Self::flush_file). Waits for write guards as that does.
+    ///
+    /// # Errors
+    /// Those of [`flush_file`](Self::flush_file).
+    ///
+    /// # Examples
+    /// ```
+    /// # use ringpool::{BufferPool, OpenOptions, PageId};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+    /// let changed = [3_u32, 4, 7].map(|block| PageId::new(file, block));
+    /// for page in changed {
+    ///     pool.write(page).wait()?[0] = 1;
+    /// }
+    /// assert_eq!(pool.flush_many(&changed[..2]).wait()?.pages_written, 2);
+    /// assert_eq!(pool.flush_many(&changed).wait()?.pages_written, 1); // the third one
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn flush_many(&self, pages: &[PageId]) -> Completion<FlushReport> {
+        let pages = pages.to_vec();
+        let wait = pages.first().map_or(WaitsFor::Callers, |page| WaitsFor::CallersOf(page.file));
+        self.operation(wait, move |shared| checkpoint::flush_many(shared, &pages))
+    }
+
     /// Writes the file's dirty pages, in sorted batches. Waits for write guards as [`flush`](Self::flush) does. After the first
     /// wait that was in vain, it waits only for a moment for each of the others. Example: [`Self::flush`].
     ///

@@ -29,7 +29,7 @@ use crate::{
     write::{
         schedule,
         sync_all::sync_all,
-        write_out::{Candidate, Patience, write_out},
+        write_out::{Candidate, Hands, Patience, write_out_by},
     },
 };
 
@@ -133,7 +133,8 @@ fn take_checkpoint(shared: &Shared, options: CheckpointOptions, begun: Instant) 
     shared.check_open()?;
     let files = shared.files.all();
     let pace = options.spread_over.map(|over| (&turn, over));
-    let written = clean(shared, changed_pages(shared), Urgency::Writeback, patient(shared), pace);
+    let changed = changed_pages(shared);
+    let written = clean(shared, changed, Urgency::Writeback, patient(shared), pace, Hands::Method);
     // A page that could not be written is no reason to leave the other files unsynced.
     let synced = sync_all(shared);
     let removed = shared.removals.retry(&*shared.disk);
@@ -153,8 +154,27 @@ fn take_checkpoint(shared: &Shared, options: CheckpointOptions, begun: Instant) 
 pub(crate) fn flush_page(shared: &Shared, page: PageId) -> Result<()> {
     shared.check_open()?;
     shared.files.open_file(page.file)?;
-    let changed = shared.pool.find(page, State::may_hold_changes).map(|no| (page, no));
-    clean(shared, changed.into_iter().collect(), Urgency::Demand, patient(shared), None).map(drop)
+    flush_candidates(shared, find_changed(shared, page).into_iter().collect()).map(drop)
+}
+
+/// Writes these pages to their files, without a sync.
+pub(crate) fn flush_many(shared: &Shared, pages: &[PageId]) -> Result<FlushReport> {
+    shared.check_open()?;
+    let begun = time::now();
+    for group in pages.chunk_by(|page, next| page.file == next.file) {
+        shared.files.open_file(group[0].file)?;
+    }
+    let changed = pages.iter().filter_map(|&page| find_changed(shared, page)).collect();
+    let pages_written = flush_candidates(shared, changed)?;
+    Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
+}
+
+fn find_changed(shared: &Shared, page: PageId) -> Option<Candidate> {
+    shared.pool.find(page, State::may_hold_changes).map(|no| (page, no))
+}
+
+fn flush_candidates(shared: &Shared, changed: Vec<Candidate>) -> Result<u64> {
+    clean(shared, changed, Urgency::Demand, patient(shared), None, Hands::Calling)
 }
 
 /// Writes all of a file's dirty pages, without a sync.
@@ -163,13 +183,14 @@ pub(crate) fn flush_file(shared: &Shared, file: FileId) -> Result<FlushReport> {
     let file = shared.files.open_file(file)?;
     let begun = time::now();
     let changed = changed_pages_of(shared, &file);
-    let pages_written = clean(shared, changed, Urgency::Demand, patient(shared), None)?;
+    let pages_written = flush_candidates(shared, changed)?;
     Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
 }
 
 /// Writes a file's dirty pages except those that another thread changes: for a caller that must not wait for them.
 pub(crate) fn flush_idle(shared: &Shared, file: &File) -> Result<()> {
-    clean(shared, changed_pages_of(shared, file), Urgency::Demand, Patience::Try, None).map(drop)
+    let changed = changed_pages_of(shared, file);
+    clean(shared, changed, Urgency::Demand, Patience::Try, None, Hands::Calling).map(drop)
 }
 
 /// Makes durable what was written to the file so far. Returns whether there was anything.
@@ -191,8 +212,10 @@ fn clean(
     urgency: Urgency,
     mut patience: Patience,
     pace: Option<(&Turn<'_>, Duration)>,
+    hands: Hands,
 ) -> Result<u64> {
     candidates.sort_unstable();
+    candidates.dedup();
     let pages: Vec<PageId> = candidates.iter().map(|&(page, _)| page).collect();
     let (begun, tally) = (time::now(), BatchStatus::new());
     let (mut pace, mut written) = (pace, 0);
@@ -203,7 +226,9 @@ fn clean(
             pace = None;
         }
         written += piece.len();
-        write_out(shared, &mut candidates[piece], urgency, &mut patience, &tally);
+        // Several pieces are written side by side.
+        let hands = if piece.len() < pages.len() { Hands::Method } else { hands };
+        write_out_by(shared, &mut candidates[piece], urgency, &mut patience, &tally, hands);
     }
     tally.wait()
 }

@@ -29,6 +29,7 @@ use crate::{
         buffers::Direction,
         doublewrite::Run,
         file::File,
+        method::calling_thread,
         operation::{Operation, Urgency},
     },
     observe::Counter,
@@ -78,9 +79,30 @@ pub(crate) fn write_out(
     patience: &mut Patience,
     tally: &Arc<BatchStatus>,
 ) {
+    write_out_by(shared, candidates, urgency, patience, tally, Hands::Method);
+}
+
+/// Which thread makes a lone transfer.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Hands {
+    /// One of the method's.
+    Method,
+    /// The calling one: for a caller that waits for the write next, and has nothing else to do meanwhile. It saves two wake-ups.
+    Calling,
+}
+
+/// Starts writing the candidates as [`write_out`] does. If they are one request, the calling thread may make the transfer.
+pub(crate) fn write_out_by(
+    shared: &Shared,
+    candidates: &mut [Candidate],
+    urgency: Urgency,
+    patience: &mut Patience,
+    tally: &Arc<BatchStatus>,
+    hands: Hands,
+) {
     candidates.sort_unstable();
-    let mut writer =
-        RunBuilder { shared, urgency, patience, tally, batch: Vec::new(), highest_lsn: Lsn::UNLOGGED };
+    let (batch, highest_lsn) = (Vec::new(), Lsn::UNLOGGED);
+    let mut writer = RunBuilder { shared, urgency, patience, tally, batch, highest_lsn, hands };
     let mut rest = &*candidates;
     while let Some((&first, behind)) = rest.split_first() {
         if !writer.may_begin(first.0.file) {
@@ -104,6 +126,7 @@ struct RunBuilder<'a> {
     /// Requests that are not submitted yet.
     batch: Vec<PageOperation>,
     highest_lsn: Lsn,
+    hands: Hands,
 }
 
 impl RunBuilder<'_> {
@@ -307,7 +330,15 @@ impl RunBuilder<'_> {
             return;
         }
         self.shared.counters.add(Counter::WriteRequests, self.batch.len() as u64);
-        self.shared.method.submit(&mut self.batch);
+        // Further requests are made side by side.
+        let is_lone = self.batch.len() == 1 && self.batch[0].file.max_in_flight.is_none();
+        match std::mem::replace(&mut self.hands, Hands::Method) {
+            Hands::Calling if is_lone => {
+                let lone = self.batch.pop().into_iter();
+                lone.for_each(|write| drop(calling_thread::run(write, &self.shared.counters)));
+            }
+            _ => self.shared.method.submit(&mut self.batch),
+        }
     }
 
     /// Seals the copies for the disk.
@@ -429,6 +460,32 @@ mod tests {
     }
 
     #[test]
+    fn a_lone_write_is_made_by_the_thread_that_waits_for_it_and_several_are_made_side_by_side() {
+        let disk = SimDisk::new();
+        disk.put("data", [1; 8 * 4096]);
+        let builder = BufferPool::builder().frames(8).page_size(4096).io_method(IoMethod::worker());
+        let pool = builder.disk(disk.clone()).build().unwrap();
+        let file = pool.open_file("data", OpenOptions::new()).unwrap();
+        let change = |blocks: &[u32]| {
+            blocks.iter().for_each(|&block| pool.write(PageId::new(file, block)).wait().unwrap().fill(2));
+            pool.stats().counts.inline_requests
+        };
+        let before = change(&[3]);
+        pool.flush(PageId::new(file, 3)).wait().unwrap();
+        assert_eq!(pool.stats().counts.inline_requests, before + 1);
+        let before = change(&[4, 5, 6]);
+        assert_eq!(pool.flush_file(file).wait().unwrap().pages_written, 3);
+        assert_eq!(pool.stats().counts.inline_requests, before + 1, "neighbours are one request");
+        let before = change(&[0, 2, 7]);
+        assert_eq!(pool.flush_file(file).wait().unwrap().pages_written, 3);
+        assert_eq!(pool.stats().counts.inline_requests, before, "three requests");
+        let before = change(&[1]);
+        pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
+        assert_eq!(pool.stats().counts.inline_requests, before, "a checkpoint is no caller's own work");
+        assert_eq!(disk.image("data").unwrap(), [2; 8 * 4096]);
+    }
+
+    #[test]
     fn a_page_with_all_the_pins_that_can_be_counted_is_no_silent_gap_in_a_checkpoint() {
         let disk = SimDisk::new();
         disk.put("data", [1; 4096]);
@@ -483,6 +540,7 @@ mod tests {
             tally: &tally,
             batch: Vec::new(),
             highest_lsn: Lsn::UNLOGGED,
+            hands: Hands::Method,
         };
         let pin = writer.latch_dirty(candidates[0]).unwrap();
         let others = pin.again().unwrap();
