@@ -90,19 +90,20 @@ fn c6_a_miss_and_a_flush_go_before_the_writes_of_a_checkpoint() {
         bench.dirty((0..WRITES as u32).map(|n| 2 * n), 2);
         let gate = bench.disk.hold(Op::Write);
         let checkpoint = begin_checkpoint(&bench, &gate, WRITES);
-        bench.dirty([99], 2);
+        bench.dirty([90, 99], 2);
         let handed_over = bench.pool.stats().counts.handed_over_requests;
         let fetch = begin_fetch(&bench, 98);
-        let (pool, page) = (bench.pool.clone(), bench.page(99));
-        let flush = thread::spawn(move || pool.flush(page).wait());
-        eventually("both wait", || bench.pool.stats().counts.handed_over_requests == handed_over + 2);
+        // Two requests: a lone one is made by the thread that flushes.
+        let (pool, pages) = (bench.pool.clone(), [90, 99].map(|block| bench.page(block)));
+        let flush = thread::spawn(move || pool.flush_many(&pages).wait());
+        eventually("both wait", || bench.pool.stats().counts.handed_over_requests == handed_over + 3);
         bench.disk.clear_log();
         gate.open();
         assert_stamped(&pollster::block_on(fetch).unwrap(), 1);
         flush.join().unwrap().unwrap();
         checkpoint.join().unwrap().unwrap();
         let order: Vec<_> = begun(&bench.disk).collect();
-        assert_eq!(order[..2], [(Op::Read, 98), (Op::Write, 99)], "{order:?}");
+        assert_eq!(order[..3], [(Op::Read, 98), (Op::Write, 90), (Op::Write, 99)], "{order:?}");
     });
 }
 

@@ -7,7 +7,7 @@
 //! Invariants: bytes behind the length are zeros, in the pool and on disk; the blocks of the pool's file cover the length. A page is
 //! read before a part of it is changed, unless no other part has bytes that count.
 //!
-//! Lock order: `growth`, then the pool's own.
+//! Lock order: `growth`, then `dirty`, then the pool's own.
 
 use std::{
     num::NonZeroU32,
@@ -57,8 +57,35 @@ pub struct BytesFile {
     blocks: AtomicU32,
     /// Held while the number of blocks is changed.
     growth: Mutex<()>,
-    /// Whether there may be something to write since the last sync.
+    /// Whether there may be something to make durable since the last sync.
     changed: AtomicBool,
+    /// What may be dirty since the last sync.
+    dirty: Mutex<Dirty>,
+}
+
+/// The blocks that were written since the last sync.
+#[derive(Debug, Default)]
+struct Dirty {
+    /// Each once or several times.
+    blocks: Vec<u32>,
+    /// Whether there are more, which are not listed.
+    others: bool,
+}
+
+impl Dirty {
+    /// Blocks that are listed: for more, the pool's look at the whole file costs little beside the writes.
+    const MOST: usize = 4096;
+
+    fn add(&mut self, block: u32) {
+        if self.blocks.last() == Some(&block) || self.others {
+            return;
+        }
+        if self.blocks.len() == Self::MOST {
+            *self = Self { blocks: Vec::new(), others: true };
+        } else {
+            self.blocks.push(block);
+        }
+    }
 }
 
 impl BytesFile {
@@ -78,6 +105,7 @@ impl BytesFile {
             blocks: AtomicU32::new(blocks),
             growth: Mutex::new(()),
             changed: AtomicBool::new(true),
+            dirty: Mutex::default(),
         })
     }
 
@@ -171,6 +199,7 @@ impl BytesFile {
         let end = offset + bytes.len() as u64;
         self.reserve(end)?;
         self.changed.store(true, Ordering::Release);
+        let mut dirty = self.dirty.lock().unwrap_or_else(PoisonError::into_inner);
         if self.contents == Contents::Log && offset == 0 {
             self.live.store(end, Ordering::Release);
         }
@@ -179,6 +208,7 @@ impl BytesFile {
             let live = self.live.load(Ordering::Acquire);
             let before = inside.start > 0 && begin < live;
             let behind = (inside.end as u64) < self.page && begin + (inside.end as u64) < live;
+            dirty.add(block);
             let mut page = self.page_to_change(block, before || behind)?;
             page[inside].copy_from_slice(&bytes[outside]);
         }
@@ -206,11 +236,18 @@ impl BytesFile {
         }
         let _growth = self.growth.lock().unwrap_or_else(PoisonError::into_inner);
         let blocks = self.blocks.load(Ordering::Acquire);
-        if let Some(more) = NonZeroU32::new(wanted.saturating_sub(blocks)) {
-            self.pool.extend(self.file, more).wait()?;
-            self.blocks.store(wanted, Ordering::Release);
+        if wanted <= blocks {
+            return Ok(());
         }
-        Ok(())
+        // By a part of what there is, so that a file that grows by small writes is extended seldom.
+        let ahead = wanted.saturating_add((wanted / 4).clamp(2, 64));
+        let extend_to = |end: u32| {
+            let more = NonZeroU32::new(end - blocks).expect("it is more than there are");
+            self.pool.extend(self.file, more).wait()?;
+            self.blocks.store(end, Ordering::Release);
+            Ok(())
+        };
+        extend_to(ahead).or_else(|_: Failure| extend_to(wanted))
     }
 
     /// Sets the length. A file that is made longer has zeros there.
@@ -228,6 +265,7 @@ impl BytesFile {
             self.live.fetch_min(bytes, Ordering::AcqRel);
             let (block, begin) = self.place(bytes);
             if begin > 0 {
+                self.dirty.lock().unwrap_or_else(PoisonError::into_inner).add(block);
                 self.page_to_change(block, true)?[begin..].fill(0);
             }
         }
@@ -257,9 +295,29 @@ impl BytesFile {
     }
 
     fn write_and_sync(&self, before: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.pool.flush_file(self.file).wait()?;
+        self.write_out()?;
         before()?;
         self.pool.sync_file(self.file).wait()?;
+        Ok(())
+    }
+
+    /// Writes the file's dirty pages, without a sync.
+    ///
+    /// # Errors
+    /// Those of the pool.
+    pub fn write_out(&self) -> Result<()> {
+        let dirty = std::mem::take(&mut *self.dirty.lock().unwrap_or_else(PoisonError::into_inner));
+        let flushed = if dirty.others {
+            self.pool.flush_file(self.file).wait()
+        } else {
+            // Those that were cut off are not in the pool, and pass.
+            let pages: Vec<_> = self.file.pages(dirty.blocks).collect();
+            self.pool.flush_many(&pages).wait()
+        };
+        if flushed.is_err() {
+            self.dirty.lock().unwrap_or_else(PoisonError::into_inner).others = true;
+        }
+        flushed?;
         Ok(())
     }
 

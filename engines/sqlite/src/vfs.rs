@@ -1,8 +1,10 @@
 //! The files of one VFS: which are open, by how many connections, and when they are closed.
 //!
 //! A pool opens a file once, so the connections of a process share an [`OpenFile`]. A journal or a log whose last connection has
-//! left stays open as long as its database is: SQLite is about to remove it, and its unwritten pages then go with it, without a
-//! write and without a sync.
+//! left stays open as long as its database is: SQLite is about to remove it, as a rule, and to use it again in the next transaction.
+//! What takes the place of the removal of a rollback journal, until then, is what SQLite does in the mode `PERSIST`: zeros over its
+//! header, durably. To SQLite, here and after a crash, a journal that begins with a zero is none. It leaves its folder with the last
+//! connection to its database. So a commit waits for no change of a folder or of a file's length.
 //!
 //! Lock order: the table of open files, then what is in one. The table's lock is held while a file is opened, closed or removed.
 
@@ -17,7 +19,7 @@ use std::{
     },
 };
 
-use ringpool::{BufferPool, OpenOptions, options::Fallback};
+use ringpool::{BufferPool, OpenOptions};
 
 use crate::{
     bytes_file::{BytesFile, Contents},
@@ -69,8 +71,10 @@ pub struct OpenFile {
     pub writable: bool,
     /// Whether its folder is to be synced with it, since it was created.
     is_new: AtomicBool,
-    /// Whether it has been removed, while a connection had it open.
+    /// Whether it has been removed, for SQLite.
     pub is_removed: AtomicBool,
+    /// Whether it was synced since it was opened, or removed.
+    was_synced: AtomicBool,
     /// Held as long as it is open.
     _process: Option<ProcessLock>,
 }
@@ -87,10 +91,14 @@ pub struct Files {
     open: Mutex<HashMap<PathBuf, Entry>>,
 }
 
-/// Blocks that are zeroed ahead when a file grows: of a database and a log 1 MiB at 4 KiB a page.
+/// Blocks that are zeroed ahead when a database or a log grows: 1 MiB at 4 KiB a page.
 const AHEAD: u32 = 256;
-/// The same for a rollback journal, which is removed soon.
-const AHEAD_OF_JOURNAL: u32 = 16;
+/// The bytes of a journal's header that SQLite overwrites with zeros where it keeps the file.
+const HEADER: usize = 28;
+/// The most bytes of a journal that are kept for the next transaction.
+const KEPT: u64 = 4 << 20;
+/// What the name of a super-journal at the end of a rollback journal ends with.
+const SUPER_JOURNAL: [u8; 8] = [0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7];
 /// The permissions of a new database, less those that the process's umask takes: as SQLite's own VFS has them.
 const MODE: u32 = 0o644;
 
@@ -121,12 +129,17 @@ impl Files {
     pub fn open(&self, path: &Path, how: HowToOpen) -> Result<Arc<OpenFile>> {
         let mut open = self.open_files();
         if let Some(entry) = open.get_mut(path) {
-            if how.exclusive {
+            let exists = !entry.file.is_removed.load(Ordering::Acquire);
+            if exists && how.exclusive {
                 return Err(cannot_open(path, "exists already"));
+            }
+            if !exists && !how.create {
+                return Err(cannot_open(path, "does not exist"));
             }
             if how.writable && !entry.file.writable {
                 return Err(cannot_open(path, "is open for reading only"));
             }
+            entry.file.is_removed.store(false, Ordering::Release);
             entry.connections += 1;
             return Ok(Arc::clone(&entry.file));
         }
@@ -157,8 +170,6 @@ impl Files {
         let options = if writable { options.create(create.is_some()).mode(mode) } else { options };
         let options = match how.kind {
             Kind::Database | Kind::Log if writable => options.grow_by_blocks(AHEAD),
-            // Written once and synced once or twice: the system's page cache gives its blocks their places at the first sync.
-            Kind::Journal if writable => options.grow_by_blocks(AHEAD_OF_JOURNAL).direct(Fallback::Off),
             _ => options,
         };
         let contents = if how.kind == Kind::Log { Contents::Log } else { Contents::Any };
@@ -172,6 +183,7 @@ impl Files {
             writable,
             is_new: AtomicBool::new(create.is_some()),
             is_removed: AtomicBool::new(false),
+            was_synced: AtomicBool::new(false),
             _process: process,
         })
     }
@@ -214,6 +226,9 @@ impl Files {
     }
 
     fn close(&self, file: &OpenFile) -> Result<()> {
+        if file.kind == Kind::Journal && file.is_removed.load(Ordering::Acquire) {
+            return file.bytes.remove();
+        }
         file.bytes.close()?;
         if file.writable { self.cut_to_bytes(file) } else { Ok(()) }
     }
@@ -229,20 +244,21 @@ impl Files {
 
     /// Makes durable what was written to the file, and its name.
     ///
-    /// A journal gets its exact length: SQLite looks for the name of a super-journal at its end. A database and a log may be longer
-    /// on disk, by zeros, until they are closed: SQLite goes by the header of the one and the checksums of the other.
+    /// A file may be longer on disk, by zeros, until it is closed: SQLite goes by the header of a database and of a journal, and by
+    /// the checksums of a log. A journal with the name of a super-journal gets its exact length: SQLite looks for that at its end.
     ///
     /// # Errors
     /// Those of the pool and the system.
     pub fn sync(&self, file: &OpenFile) -> Result<()> {
         file.bytes.sync(|| match file.kind {
-            Kind::Journal => self.cut_to_bytes(file),
-            Kind::Database | Kind::Log => Ok(()),
+            Kind::Journal if ends_with_super_journal(file)? => self.cut_to_bytes(file),
+            _ => Ok(()),
         })?;
         if file.is_new.load(Ordering::Acquire) {
             self.names.sync_folder(&file.path).map_err(Failure::system(&file.path))?;
             file.is_new.store(false, Ordering::Release);
         }
+        file.was_synced.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -254,6 +270,13 @@ impl Files {
         let mut open = self.open_files();
         match open.remove(path) {
             None => self.names.remove(path).map_err(Failure::system(path))?,
+            Some(entry)
+                if entry.file.kind == Kind::Journal && entry.connections == 0 && entry.file.writable =>
+            {
+                let file = Arc::clone(&entry.file);
+                open.insert(path.to_owned(), entry);
+                return self.end_journal(&file);
+            }
             Some(entry) => {
                 entry.file.is_removed.store(true, Ordering::Release);
                 if let Err(error) = entry.file.bytes.remove() {
@@ -267,13 +290,32 @@ impl Files {
         if durably { self.names.sync_folder(path).map_err(Failure::system(path)) } else { Ok(()) }
     }
 
+    /// Makes a journal one that SQLite takes for none.
+    fn end_journal(&self, journal: &OpenFile) -> Result<()> {
+        let (bytes, header) = (&journal.bytes, [0; HEADER]);
+        if bytes.len() > KEPT {
+            bytes.set_len(0)?;
+        } else if !bytes.is_empty() {
+            bytes.write_at(&header[..HEADER.min(bytes.len() as usize)], 0)?;
+        }
+        // With `synchronous = OFF` there are no syncs of it, and this is none of them.
+        if journal.was_synced.swap(false, Ordering::AcqRel) {
+            self.sync(journal)?;
+            journal.was_synced.store(false, Ordering::Release);
+        } else {
+            bytes.write_out()?;
+        }
+        journal.is_removed.store(true, Ordering::Release);
+        Ok(())
+    }
+
     /// Returns whether there is such a file, with at least one byte: SQLite takes an empty journal for none.
     ///
     /// # Errors
     /// Those of the system.
     pub fn exists(&self, path: &Path) -> Result<bool> {
         if let Some(entry) = self.open_files().get(path) {
-            return Ok(!entry.file.bytes.is_empty());
+            return Ok(!entry.file.is_removed.load(Ordering::Acquire) && !entry.file.bytes.is_empty());
         }
         Ok(self.names.len(path).map_err(Failure::system(path))?.is_some_and(|len| len > 0))
     }
@@ -283,6 +325,13 @@ impl std::fmt::Debug for Files {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Files").field("open", &self.open_files().len()).finish_non_exhaustive()
     }
+}
+
+fn ends_with_super_journal(file: &OpenFile) -> Result<bool> {
+    let (mut end, len) = ([0; SUPER_JOURNAL.len()], file.bytes.len());
+    let Some(offset) = len.checked_sub(end.len() as u64) else { return Ok(false) };
+    file.bytes.read_at(&mut end, offset)?;
+    Ok(end == SUPER_JOURNAL)
 }
 
 fn cannot_open(path: &Path, reason: &'static str) -> Failure {
