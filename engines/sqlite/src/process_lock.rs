@@ -18,8 +18,8 @@ const BYTES: i64 = 512;
 /// The right of this process to a database. It ends when this is dropped.
 #[derive(Debug)]
 pub struct ProcessLock {
-    /// Closed last: with it the lock ends.
-    _file: File,
+    /// With it the lock ends. `None` on a disk that no other process sees.
+    _file: Option<File>,
     writable: bool,
 }
 
@@ -30,7 +30,13 @@ impl ProcessLock {
     /// Those of the system.
     pub fn take(file: File, writable: bool) -> io::Result<Option<Self>> {
         let taken = byte_lock::try_lock(&file, PENDING_BYTE, BYTES, writable)?;
-        Ok(taken.then_some(Self { _file: file, writable }))
+        Ok(taken.then_some(Self { _file: Some(file), writable }))
+    }
+
+    /// Makes the lock of a file that no other process sees: one on a simulated disk.
+    #[must_use]
+    pub fn of_no_file() -> Self {
+        Self { _file: None, writable: true }
     }
 
     /// Returns whether the file may be written.

@@ -9,7 +9,10 @@ use std::{
 };
 
 use ringpool::{BufferPool, Builder};
-use ringpool_sqlite::PoolVfs;
+use ringpool_sqlite::{
+    PoolVfs,
+    names::{Names, SystemNames},
+};
 use rusqlite::{Connection, OpenFlags, types::Value};
 
 /// The journal modes that a database on a pool has.
@@ -23,10 +26,15 @@ pub struct Place {
 
 impl Place {
     pub fn new(builder: Builder) -> Self {
+        Self::with_names(builder, Box::new(SystemNames))
+    }
+
+    pub fn with_names(builder: Builder, names: Box<dyn Names>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let pool = builder.page_size(4096).build().unwrap();
-        Self { vfs: PoolVfs::register(&name, &pool).unwrap(), name: CString::new(name).unwrap() }
+        let vfs = PoolVfs::register_with(&name, &pool, names).unwrap();
+        Self { vfs, name: CString::new(name).unwrap() }
     }
 
     /// Makes a pool of so many frames.
