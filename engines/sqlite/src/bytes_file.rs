@@ -428,4 +428,17 @@ mod tests {
         assert!(file.page_of(PAGE as u64 / 2, PAGE).unwrap().is_none(), "on two pages");
         assert!(file.page_of(2 * PAGE as u64, 1).unwrap().is_none(), "behind the end");
     }
+
+    #[test]
+    fn a_page_that_could_not_be_written_is_written_by_the_next_sync() {
+        use ringpool::testing::{Fault, Op};
+
+        let disk = SimDisk::new();
+        let file = file_on(&disk, Contents::Any);
+        file.write_at(&[1; 3 * PAGE], 0).unwrap();
+        disk.inject(Fault::error(Op::Write, 5).once());
+        file.sync(|| Ok(())).unwrap_err();
+        file.sync(|| Ok(())).unwrap();
+        assert_eq!(disk.durable_image("data").unwrap()[..3 * PAGE], [1; 3 * PAGE]);
+    }
 }

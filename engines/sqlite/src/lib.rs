@@ -35,4 +35,4 @@ pub mod read_ahead;
 pub mod shm;
 pub mod vfs;
 
-pub use ffi::registration::PoolVfs;
+pub use self::{ffi::registration::PoolVfs, vfs::VfsOptions};

@@ -19,13 +19,13 @@ use std::{
     },
 };
 
-use ringpool::{BufferPool, OpenOptions};
+use ringpool::{BufferPool, OpenOptions, options::Fallback};
 
 use crate::{
     bytes_file::{BytesFile, Contents},
     error::{Failure, Result},
     locks::LockTable,
-    names::Names,
+    names::{Names, SystemNames},
     process_lock::ProcessLock,
     shm::WalIndex,
 };
@@ -84,10 +84,33 @@ struct Entry {
     connections: usize,
 }
 
+/// How a VFS opens files.
+pub struct VfsOptions {
+    /// Whether databases and logs bypass the system's page cache, where that works. They do unless set otherwise.
+    ///
+    /// Where the pool is much smaller than the database, and the system has memory to spare, files that do not bypass it are read
+    /// again faster. That memory is then used beside the pool's.
+    pub direct: Fallback,
+    /// Where names and lengths of files are asked for: the system unless set otherwise.
+    pub names: Box<dyn Names>,
+}
+
+impl Default for VfsOptions {
+    fn default() -> Self {
+        Self { direct: Fallback::Prefer, names: Box::new(SystemNames) }
+    }
+}
+
+impl std::fmt::Debug for VfsOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("VfsOptions").field("direct", &self.direct).finish_non_exhaustive()
+    }
+}
+
 /// The files of one VFS.
 pub struct Files {
     pool: BufferPool,
-    names: Box<dyn Names>,
+    options: VfsOptions,
     open: Mutex<HashMap<PathBuf, Entry>>,
 }
 
@@ -104,8 +127,8 @@ const MODE: u32 = 0o644;
 
 impl Files {
     /// Makes the files of a VFS on this pool.
-    pub fn new(pool: BufferPool, names: Box<dyn Names>) -> Self {
-        Self { pool, names, open: Mutex::default() }
+    pub fn new(pool: BufferPool, options: VfsOptions) -> Self {
+        Self { pool, options, open: Mutex::default() }
     }
 
     /// Returns the pool.
@@ -115,7 +138,7 @@ impl Files {
 
     /// Returns what asks for names.
     pub fn names(&self) -> &dyn Names {
-        &*self.names
+        &*self.options.names
     }
 
     fn open_files(&self) -> MutexGuard<'_, HashMap<PathBuf, Entry>> {
@@ -152,21 +175,23 @@ impl Files {
     }
 
     fn open_in_pool(&self, path: &Path, how: HowToOpen, writable: bool) -> Result<OpenFile> {
-        let len = self.names.len(path).map_err(Failure::system(path))?;
+        let len = self.names().len(path).map_err(Failure::system(path))?;
         match len {
             None if !how.create => return Err(cannot_open(path, "does not exist")),
             Some(_) if how.exclusive => return Err(cannot_open(path, "exists already")),
             _ => {}
         }
-        let mode = database_of(path).and_then(|database| self.names.mode(&database)).unwrap_or(MODE) | 0o600;
+        let mode =
+            database_of(path).and_then(|database| self.names().mode(&database)).unwrap_or(MODE) | 0o600;
         let create = (how.create && len.is_none()).then_some(mode);
         let mut process = None;
         if how.kind == Kind::Database {
-            let taken = self.names.lock(path, create).map_err(Failure::system(path))?;
+            let taken = self.names().lock(path, create).map_err(Failure::system(path))?;
             process = Some(taken.ok_or_else(|| Failure::InUse { path: path.to_owned() })?);
         }
         let writable = process.as_ref().map_or(writable, ProcessLock::is_writable);
         let options = OpenOptions::new().read_only(!writable).durable_name(false).sparse(true);
+        let options = options.direct(self.options.direct);
         let options = if writable { options.create(create.is_some()).mode(mode) } else { options };
         let options = match how.kind {
             Kind::Database | Kind::Log if writable => options.grow_by_blocks(AHEAD),
@@ -236,8 +261,8 @@ impl Files {
     /// Has the file on disk be as long as its bytes, to the byte.
     fn cut_to_bytes(&self, file: &OpenFile) -> Result<()> {
         let (path, wanted) = (&file.path, file.bytes.len());
-        match self.names.len(path).map_err(Failure::system(path))? {
-            Some(len) if len != wanted => self.names.set_len(path, wanted).map_err(Failure::system(path)),
+        match self.names().len(path).map_err(Failure::system(path))? {
+            Some(len) if len != wanted => self.names().set_len(path, wanted).map_err(Failure::system(path)),
             _ => Ok(()),
         }
     }
@@ -255,7 +280,7 @@ impl Files {
             _ => Ok(()),
         })?;
         if file.is_new.load(Ordering::Acquire) {
-            self.names.sync_folder(&file.path).map_err(Failure::system(&file.path))?;
+            self.names().sync_folder(&file.path).map_err(Failure::system(&file.path))?;
             file.is_new.store(false, Ordering::Release);
         }
         file.was_synced.store(true, Ordering::Release);
@@ -269,7 +294,7 @@ impl Files {
     pub fn remove(&self, path: &Path, durably: bool) -> Result<()> {
         let mut open = self.open_files();
         match open.remove(path) {
-            None => self.names.remove(path).map_err(Failure::system(path))?,
+            None => self.names().remove(path).map_err(Failure::system(path))?,
             Some(entry)
                 if entry.file.kind == Kind::Journal && entry.connections == 0 && entry.file.writable =>
             {
@@ -287,7 +312,7 @@ impl Files {
             }
         }
         drop(open);
-        if durably { self.names.sync_folder(path).map_err(Failure::system(path)) } else { Ok(()) }
+        if durably { self.names().sync_folder(path).map_err(Failure::system(path)) } else { Ok(()) }
     }
 
     /// Makes a journal one that SQLite takes for none.
@@ -317,7 +342,7 @@ impl Files {
         if let Some(entry) = self.open_files().get(path) {
             return Ok(!entry.file.is_removed.load(Ordering::Acquire) && !entry.file.bytes.is_empty());
         }
-        Ok(self.names.len(path).map_err(Failure::system(path))?.is_some_and(|len| len > 0))
+        Ok(self.names().len(path).map_err(Failure::system(path))?.is_some_and(|len| len > 0))
     }
 }
 

@@ -70,7 +70,8 @@ fn once_the_super_journal_is_gone_both_databases_have_the_transaction() {
     db.execute("ATTACH ?1 AS two", [paths[1].to_str().unwrap()]).unwrap();
     for schema in ["main", "two"] {
         set_mode(&db, "DELETE");
-        db.execute_batch(&format!("PRAGMA {schema}.synchronous = FULL; CREATE TABLE {schema}.t (n)")).unwrap();
+        db.execute_batch(&format!("PRAGMA {schema}.synchronous = FULL; CREATE TABLE {schema}.t (n)"))
+            .unwrap();
     }
     for n in 1..=3_i64 {
         db.execute_batch(&format!(
@@ -83,7 +84,11 @@ fn once_the_super_journal_is_gone_both_databases_have_the_transaction() {
             assert!(journal.len() > 0, "a test of nothing");
             let found = Connection::open(copy.path().join(name)).unwrap();
             check(&found);
-            assert_eq!(number(&found, "SELECT max(n) FROM t"), n, "{name} was rolled back, and the other not");
+            assert_eq!(
+                number(&found, "SELECT max(n) FROM t"),
+                n,
+                "{name} was rolled back, and the other not"
+            );
         }
     }
     assert!(copies.load(Ordering::Relaxed) >= 3, "a test of nothing");

@@ -6,8 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use ringpool::BufferPool;
-use ringpool_sqlite::PoolVfs;
+use ringpool::{BufferPool, options::Fallback};
+use ringpool_sqlite::{PoolVfs, VfsOptions};
 use rusqlite::{Connection, OpenFlags};
 
 /// Memory beside the pool, or beside the mapping, for SQLite's own cache: its default.
@@ -66,11 +66,11 @@ impl Arm {
     }
 }
 
-/// Makes the arms, the pool first, each with so much memory.
-pub fn arms(bytes: usize, folder: &Path) -> (PoolVfs, [Arm; 3]) {
+/// Makes the arms, the pool first, each with so much memory; `direct`: whether the pool's files bypass the system's page cache.
+pub fn arms(bytes: usize, folder: &Path, direct: Fallback) -> (PoolVfs, [Arm; 3]) {
     let own = OWN_CACHE.min(bytes / 8);
     let pool = BufferPool::builder().page_size(4096).memory_bytes(bytes - own).build().unwrap();
-    let vfs = PoolVfs::register("bench", &pool).unwrap();
+    let vfs = PoolVfs::register_with("bench", &pool, VfsOptions { direct, ..VfsOptions::default() }).unwrap();
     let arm = |label, vfs, cache_bytes, mapped_bytes| {
         let folder = folder.join(label);
         let _ = std::fs::create_dir(&folder);

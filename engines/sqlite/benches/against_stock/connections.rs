@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Instant};
 
-use ringpool::testing::Dice;
+use ringpool::{options::Fallback, testing::Dice};
 use rusqlite::{Connection, ffi};
 
 use crate::{
@@ -41,7 +41,7 @@ fn look_up(arm: &Arm, path: &Path, connections: usize, scale: &Scale) -> (f64, i
 /// database.
 pub fn run(template: &Template, folder: &Path, scale: &Scale) {
     let bytes = template.bytes / 4;
-    let (vfs, arms) = arms::arms(bytes, folder);
+    let (vfs, arms) = arms::arms(bytes, folder, Fallback::Prefer);
     println!("many connections, memory for a quarter of the database ({} MiB)", bytes >> 20);
     for connections in [16, 64] {
         let each = arms[1].with_cache(bytes);

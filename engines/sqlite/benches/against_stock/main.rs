@@ -5,7 +5,8 @@
 //! quartiles. The stock VFS runs with its page cache as large as the pool, and, where it reads, also with the file mapped.
 //!
 //! What the pool does not get: the stock VFS has the system's page cache beside its own memory, as large as the system likes. Where
-//! a row is about data that memory does not hold, or about a cold start, the page cache is emptied of the file before each run.
+//! a row is about a cold start, the page cache is emptied of the file before each run. For memory that holds an eighth there are two
+//! cases: a pool whose files bypass that cache, and one whose files do not, so that both arms have it.
 
 mod arms;
 mod connections;
@@ -14,6 +15,7 @@ mod rows;
 use std::{error::Error, path::PathBuf};
 
 use arms::{Arm, Memory};
+use ringpool::options::Fallback;
 use rows::{Row, Scale};
 
 struct Options {
@@ -81,14 +83,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         options.rounds
     );
     let template = rows::template(folder.path(), &options.scale);
-    for memory in [Memory::All, Memory::Eighth] {
+    let cases = [
+        (Memory::All, Fallback::Prefer, "direct"),
+        (Memory::Eighth, Fallback::Prefer, "direct"),
+        (Memory::Eighth, Fallback::Off, "buffered"),
+    ];
+    for (memory, direct, files) in cases {
         let bytes = memory.of(template.bytes);
-        let (_vfs, arms) = arms::arms(bytes, folder.path());
+        let (vfs, arms) = arms::arms(bytes, folder.path(), direct);
+        let (has, of) = (bytes >> 20, template.bytes >> 20);
         println!(
-            "{memory}: {} MiB for a database of {} MiB; I/O by {}",
-            bytes >> 20,
-            template.bytes >> 20,
-            arms::method(&_vfs)
+            "{memory}, the pool's files {files}: {has} MiB for a database of {of} MiB; I/O by {}",
+            arms::method(&vfs)
         );
         for row in rows::rows(&template, folder.path(), &options.scale, memory) {
             if row.name.contains(&options.only) {

@@ -14,8 +14,7 @@ use crate::{
         file_calls::FILE_SIZE,
         vfs_calls::{self, AppData},
     },
-    names::{Names, SystemNames},
-    vfs::Files,
+    vfs::{Files, VfsOptions},
 };
 
 /// A pool that SQLite knows by a name.
@@ -56,18 +55,14 @@ impl PoolVfs {
     /// # Errors
     /// If another VFS has the name, or SQLite has no VFS of its own.
     pub fn register(name: &str, pool: &BufferPool) -> Result<Self, NotRegistered> {
-        Self::register_with(name, pool, Box::new(SystemNames))
+        Self::register_with(name, pool, VfsOptions::default())
     }
 
-    /// Gives the pool to SQLite, with another place for names and lengths than the system: that of a simulated disk, for example.
+    /// Gives the pool to SQLite under this name, with other options.
     ///
     /// # Errors
     /// Those of [`register`](Self::register).
-    pub fn register_with(
-        name: &str,
-        pool: &BufferPool,
-        names: Box<dyn Names>,
-    ) -> Result<Self, NotRegistered> {
+    pub fn register_with(name: &str, pool: &BufferPool, options: VfsOptions) -> Result<Self, NotRegistered> {
         let name = CString::new(name).map_err(|_| NotRegistered("the name has a zero byte"))?;
         // SAFETY: the name is a string.
         if !unsafe { sqlite::sqlite3_vfs_find(name.as_ptr()) }.is_null() {
@@ -80,7 +75,7 @@ impl PoolVfs {
         }
         // SAFETY: the default VFS lives as long as the process.
         let sqlite3_vfs { szOsFile: file_size, mxPathname: longest, .. } = unsafe { *default };
-        let files = Arc::new(Files::new(pool.clone(), names));
+        let files = Arc::new(Files::new(pool.clone(), options));
         let app_data = Box::new(AppData { files: Arc::downgrade(&files), default });
         // Both live as long as the process: a connection may use them after the name is gone.
         let vfs = Box::into_raw(Box::new(sqlite3_vfs {

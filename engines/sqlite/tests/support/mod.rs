@@ -10,7 +10,7 @@ use std::{
 
 use ringpool::{BufferPool, Builder};
 use ringpool_sqlite::{
-    PoolVfs,
+    PoolVfs, VfsOptions,
     names::{Names, SystemNames},
 };
 use rusqlite::{Connection, OpenFlags, types::Value};
@@ -33,7 +33,8 @@ impl Place {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("test{}", COUNT.fetch_add(1, Ordering::Relaxed));
         let pool = builder.page_size(4096).build().unwrap();
-        let vfs = PoolVfs::register_with(&name, &pool, names).unwrap();
+        let vfs =
+            PoolVfs::register_with(&name, &pool, VfsOptions { names, ..VfsOptions::default() }).unwrap();
         Self { vfs, name: CString::new(name).unwrap() }
     }
 
