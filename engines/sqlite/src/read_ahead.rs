@@ -11,7 +11,7 @@ const GAP: u32 = 8;
 /// Blocks in order before something is read ahead.
 const CERTAIN: u32 = 4;
 /// The first window, in blocks.
-const LEAST: u32 = 16;
+const LEAST: u32 = 32;
 /// Runs that are followed at once.
 const RUNS: usize = 4;
 
@@ -109,7 +109,7 @@ mod tests {
     fn each_block_of_a_scan_is_asked_for_before_it_is_wanted() {
         let (mut read_ahead, mut asked) = (ReadAhead::new(128), 0);
         for block in 0..1000 {
-            if block > 32 {
+            if block > 8 {
                 assert!(asked > block, "block {block} is read alone");
             }
             asked = read_ahead.visit(block, || 1000).map_or(asked, |range| range.end);
