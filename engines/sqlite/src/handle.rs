@@ -47,8 +47,9 @@ impl Handle {
         // SQLite loads words across the end of a page. Behind the last frame of a pool that can be resized there may be no memory.
         let may_lend = frames.total == frames.at_most;
         let frames = frames.total;
-        // A checkpoint reads the log in runs, and the pages that were written first may be out of the pool by then.
-        let ahead = if how.kind == Kind::Journal { 0 } else { READ_AHEAD.min(frames / 8) };
+        // A checkpoint reads the log in runs, and the pages that were written first may be out of the pool by then. Pages that were
+        // not used yet have a tenth of the frames: of more than that, some would be out of the pool before SQLite asks for them.
+        let ahead = if how.kind == Kind::Journal { 0 } else { READ_AHEAD.min(frames / 32) };
         Ok(Self {
             writable: how.writable && file.writable,
             files: Arc::clone(files),

@@ -1,6 +1,6 @@
 //! SQLite on a pool against SQLite on its own VFS, at the same memory: the time of the one to the time of the other.
 //!
-//! `cargo bench --manifest-path engines/sqlite/Cargo.toml [-- --quick] [--rounds N] [--only TEXT] [--dir DIR]`. In each round every arm
+//! `cargo bench --manifest-path engines/sqlite/Cargo.toml [-- --quick] [--rounds N] [--only TEXT] [--case TEXT] [--dir DIR]`. In each round every arm
 //! runs once, in turn, the order reversed from round to round; a row shows the median of the ratios of the rounds, and their
 //! quartiles. The stock VFS runs with its page cache as large as the pool, and, where it reads, also with the file mapped.
 //!
@@ -22,11 +22,13 @@ struct Options {
     rounds: usize,
     scale: Scale,
     only: String,
+    case: String,
     dir: Option<PathBuf>,
 }
 
 fn options() -> Result<Options, Box<dyn Error>> {
-    let mut options = Options { rounds: 15, scale: Scale::FULL, only: String::new(), dir: None };
+    let mut options =
+        Options { rounds: 15, scale: Scale::FULL, only: String::new(), case: String::new(), dir: None };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
@@ -34,9 +36,14 @@ fn options() -> Result<Options, Box<dyn Error>> {
             "--quick" => (options.rounds, options.scale) = (5, Scale::QUICK),
             "--rounds" => options.rounds = value()?.parse()?,
             "--only" => options.only = value()?,
+            "--case" => options.case = value()?,
             "--dir" => options.dir = Some(value()?.into()),
             "--bench" => {} // From cargo.
-            _ => return Err(format!("{argument}: --quick, --rounds N, --only TEXT, --dir DIR").into()),
+            _ => {
+                return Err(
+                    format!("{argument}: --quick, --rounds N, --only TEXT, --case TEXT, --dir DIR").into()
+                );
+            }
         }
     }
     Ok(options)
@@ -89,13 +96,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         (Memory::Eighth, Fallback::Off, "buffered"),
     ];
     for (memory, direct, files) in cases {
+        let title = format!("{memory}, the pool's files {files}");
+        if !title.contains(&options.case) {
+            continue;
+        }
         let bytes = memory.of(template.bytes);
         let (vfs, arms) = arms::arms(bytes, folder.path(), direct);
         let (has, of) = (bytes >> 20, template.bytes >> 20);
-        println!(
-            "{memory}, the pool's files {files}: {has} MiB for a database of {of} MiB; I/O by {}",
-            arms::method(&vfs)
-        );
+        println!("{title}: {has} MiB for a database of {of} MiB; I/O by {}", arms::method(&vfs));
         for row in rows::rows(&template, folder.path(), &options.scale, memory) {
             if row.name.contains(&options.only) {
                 let arms = if row.reads { &arms[..] } else { &arms[..2] };
@@ -103,7 +111,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
-    if "connections".contains(&options.only) {
+    if "connections".contains(&options.only) && options.case.is_empty() {
         connections::run(&template, folder.path(), &options.scale);
     }
     Ok(())
