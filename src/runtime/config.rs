@@ -236,6 +236,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "crc32c")]
     fn c6_each_pool_with_a_codec_has_room_for_copies_of_two_files() {
         let copies = |frames| {
             let builder = BufferPool::builder().frames(frames).io_method(IoMethod::Sync).disk(SimDisk::new());

@@ -502,6 +502,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "crc32c")]
     fn c6_a_page_without_room_for_its_copy_is_not_even_pinned() {
         let disk = SimDisk::new();
         disk.put("data", [1; 4 * 512]);
