@@ -255,7 +255,7 @@ pub(crate) fn chunk_at_present(frames: &Frames, number: usize) -> Chunk {
     Chunk { ptr, len: if number < frames.arena().present() { len } else { 0 } }
 }
 
-#[cfg(all(test, not(any(loom, shuttle))))]
+#[cfg(all(test, feature = "crc32c", not(any(loom, shuttle))))]
 mod tests {
     use std::thread;
 
