@@ -313,7 +313,7 @@ pub enum Error {
     #[error("{0}")]
     Config(Arc<ConfigError>),
     /// A callback of the engine (its log, its page codec) panicked, in a thread of the pool, or on a page that had to be written to
-    /// free a frame for the one that was wanted. Nothing was written.
+    /// free a frame for the one that was wanted. A page whose write it was called for stays dirty.
     #[error("{callback} panicked{}; the operation was given up", over(*page, path.as_deref()))]
     #[non_exhaustive]
     Panicked {
