@@ -114,7 +114,7 @@ impl Store {
         let (log, changes) = Log::open(disk)?;
         let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(IoMethod::Sync);
         let builder = if keeps_the_law { builder.wal(LogFirst(Arc::clone(&log))) } else { builder };
-        let pool = builder.disk(disk.clone()).build()?;
+        let pool = builder.storage(disk.clone()).build()?;
         let file = pool.open_file("values", OpenOptions::new().create(true).initial_blocks(PAGES))?;
         let store = Self { pool, file, log };
         store.log.sync()?;

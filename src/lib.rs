@@ -162,6 +162,21 @@ pub mod options {
     };
 }
 
+/// Where files are kept: the system's files, or a storage of your own, given to [`Builder::storage`].
+///
+/// A storage whose transfers are calls implements [`Storage`](storage::Storage) and [`BlockingFile`](storage::BlockingFile); one whose
+/// transfers end later, such as an object store, [`Storage`](storage::Storage) and [`StorageFile`](storage::StorageFile). The module
+/// `testing::conformance` tests both.
+pub mod storage {
+    pub use crate::io::storage::{
+        BlockingFile, Storage, StorageFile,
+        capabilities::{Atomicity, Capabilities},
+        opened::Opened,
+        os::LocalFiles,
+        request::{ReadRequest, SyncRequest, WriteRequest},
+    };
+}
+
 /// What a pool did and what it holds: [`BufferPool::stats`], [`in_flight`](BufferPool::in_flight) and [`residency`](BufferPool::residency).
 pub mod stats {
     pub use crate::{

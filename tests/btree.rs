@@ -71,7 +71,7 @@ fn open(disk: &SimDisk, builder: Builder) -> Result<Tree> {
 fn open_with_pool(disk: &SimDisk, builder: Builder) -> Result<(Tree, BufferPool, FileId)> {
     let (log, survived) = Log::open(disk.file("log"))?;
     let builder = builder.wal(LogFirst(Arc::clone(&log))).page_lsn(PAGE_LSN);
-    let pool = builder.disk(disk.clone()).build()?;
+    let pool = builder.storage(disk.clone()).build()?;
     let file = pool.open_file("tree", OpenOptions::new().create(true))?;
     Ok((Tree::open(&pool, file, &log, &survived)?, pool, file))
 }

@@ -62,7 +62,7 @@ fn a_pool_that_is_built_tells_of_its_method() {
 #[test]
 fn c7_a_method_that_had_to_be_settled_for_is_told_with_the_reason() {
     listen();
-    let build = || BufferPool::builder().name("fell back").frames(16).disk(SimDisk::new()).build();
+    let build = || BufferPool::builder().name("fell back").frames(16).storage(SimDisk::new()).build();
     let pool = refuse_threads(0, u64::MAX, build).unwrap();
     let event = only("fell back", "method_fell_back");
     let reason = pool.stats().method.reason.unwrap();
@@ -110,7 +110,7 @@ fn a_file_that_does_without_what_was_preferred_says_why() {
     let disk = SimDisk::new();
     disk.put("data", stamped_file(8, 1));
     let builder = BufferPool::builder().name("without").frames(16).page_size(PAGE as u32).torn_pages(both);
-    let pool = builder.io_method(IoMethod::Sync).disk(disk).build().unwrap();
+    let pool = builder.io_method(IoMethod::Sync).storage(disk).build().unwrap();
     let file = pool.open_file("data", OpenOptions::new().tag(1).direct(Fallback::Off)).unwrap();
     let reason = pool.file_info(file).unwrap().not_atomic_because.unwrap();
     let event = only("without", "file_fell_back");
@@ -340,7 +340,7 @@ fn c8_the_first_change_without_a_log_position_is_told() {
 fn with_area(name: &'static str, disk: &SimDisk, bytes: usize) -> BufferPool {
     let area = TornPages::DoubleWrite(DoubleWriteArea::new("area").bytes(bytes));
     let builder = BufferPool::builder().name(name).frames(64).page_size(PAGE as u32).torn_pages(area);
-    builder.io_method(IoMethod::Sync).disk(disk.clone()).build().unwrap()
+    builder.io_method(IoMethod::Sync).storage(disk.clone()).build().unwrap()
 }
 
 #[test]

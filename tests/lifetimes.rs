@@ -41,7 +41,7 @@ fn begin_and_drop<F: Future>(future: F) {
 
 fn pool_on(disk: &SimDisk, method: IoMethod) -> (BufferPool, FileId) {
     let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method);
-    let pool = builder.frame_wait(Duration::from_secs(60)).disk(disk.clone()).build().unwrap();
+    let pool = builder.frame_wait(Duration::from_secs(60)).storage(disk.clone()).build().unwrap();
     let file = pool.open_file("data", OpenOptions::new()).unwrap();
     (pool, file)
 }
@@ -150,7 +150,7 @@ fn busy_pool(path: &Path, method: &IoMethod, reads: Reads, writes: bool) -> Buff
     if reads == Reads::Late {
         let disk = FaultyDisk::new();
         disk.inject(Fault::delay_up_to(Op::Read, Duration::from_millis(2)));
-        builder = builder.disk(disk);
+        builder = builder.storage(disk);
     }
     let pool = builder.build().unwrap();
     let file = pool.open_file(path, OpenOptions::new()).unwrap();
@@ -177,7 +177,7 @@ impl Canary {
         let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(IoMethod::Sync);
         let builder = builder.background_writer(BackgroundWriter::Off);
         let disk = NullDisk::new(u64::from(FRAMES) * PAGE as u64);
-        let pool = builder.disk(disk).build().unwrap();
+        let pool = builder.storage(disk).build().unwrap();
         let file = pool.open_file("canary", OpenOptions::new()).unwrap();
         Self { pool, file }
     }

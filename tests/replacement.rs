@@ -20,7 +20,7 @@ const PAGE: u32 = 512;
 fn pool_of(frames: u32) -> (BufferPool, FileId) {
     let builder = BufferPool::builder().frames(frames).page_size(PAGE).io_method(IoMethod::Sync);
     let disk = NullDisk::new(u64::from(BLOCKS) * u64::from(PAGE));
-    let pool = builder.background_writer(BackgroundWriter::Off).disk(disk).build().unwrap();
+    let pool = builder.background_writer(BackgroundWriter::Off).storage(disk).build().unwrap();
     let file = pool.open_file("null", OpenOptions::new().read_only(true)).unwrap();
     (pool, file)
 }

@@ -67,7 +67,7 @@ mod measured {
         fn new() -> Result<Self> {
             let disk = NullDisk::new(u64::from(PAGES) * u64::from(PAGE));
             let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE);
-            let pool = builder.io_method(IoMethod::Sync).disk(disk).build()?;
+            let pool = builder.io_method(IoMethod::Sync).storage(disk).build()?;
             let file = pool.open_file("null", OpenOptions::new().read_only(true))?;
             Ok(Self { pool, file })
         }

@@ -76,7 +76,7 @@ mod measured {
     fn full_pool(frames: u32) -> Result<BufferPool> {
         let disk = NullDisk::new(u64::from(PAGES) * u64::from(PAGE));
         let builder = BufferPool::builder().frames(frames).page_size(PAGE).io_method(IoMethod::Sync);
-        let pool = builder.background_writer(BackgroundWriter::Off).disk(disk).build()?;
+        let pool = builder.background_writer(BackgroundWriter::Off).storage(disk).build()?;
         let file = pool.open_file("other", OpenOptions::new())?;
         pool.extend(file, NonZeroU32::new(frames).expect("a pool has frames")).wait()?;
         for block in 0..frames {

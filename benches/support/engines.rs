@@ -89,7 +89,7 @@ impl Engines {
         let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE).wal(LogFirst(Arc::clone(&log)));
         let builder = builder.page_lsn(PAGE_LSN);
         let builder = builder.io_method(IoMethod::Sync).background_writer(BackgroundWriter::Off);
-        let pool = builder.disk(disk).build()?;
+        let pool = builder.storage(disk).build()?;
         let open = |path, page_lsn| pool.open_file(path, OpenOptions::new().create(true).page_lsn(page_lsn));
         let (heap_file, tree_file) = (open("heap", false)?, open("tree", true)?);
         let recorder = Recorder::new();

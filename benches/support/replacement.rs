@@ -41,7 +41,7 @@ impl Ringpool {
 
 /// Returns the id of a file, which only a pool can make.
 fn any_file() -> Result<FileId> {
-    let pool = BufferPool::builder().frames(1).disk(NullDisk::new(0)).build()?;
+    let pool = BufferPool::builder().frames(1).storage(NullDisk::new(0)).build()?;
     pool.open_file("trace", OpenOptions::new().read_only(true))
 }
 

@@ -94,7 +94,7 @@ async fn on_a_real_file() -> Result<()> {
 /// Runs the store with the power cut during that operation of its disk, and once more on what is left. False where the run was over before.
 async fn cut_power(seed: u64, operation: u64, with_images: bool) -> Result<bool> {
     let open = |disk: &SimDisk| {
-        let builder = builder().io_method(IoMethod::worker()).disk(disk.clone());
+        let builder = builder().io_method(IoMethod::worker()).storage(disk.clone());
         Store::open(builder, disk.file("log"), "pages", with_images)
     };
     let (disk, told) = (SimDisk::with_seed(seed), Told::default());

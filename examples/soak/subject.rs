@@ -81,7 +81,7 @@ impl Subject {
             .page_size(PAGE as u32)
             .io_method(method.into())
             .wal(log.clone())
-            .disk(disk.clone())
+            .storage(disk.clone())
             .build()?;
         let blocks = options.frames * TIMES_THE_POOL / 2;
         let open = OpenOptions::new().create(true).initial_blocks(blocks);

@@ -103,7 +103,7 @@ impl Run {
         disk.put("data", bytes);
         let builder = BufferPool::builder().frames(frames as u32).page_size(PAGE as u32);
         let builder = builder.io_method(IoMethod::Sync).background_writer(BackgroundWriter::Off);
-        let pool = builder.frame_wait(Duration::ZERO).disk(disk.clone()).build().unwrap();
+        let pool = builder.frame_wait(Duration::ZERO).storage(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let versions = vec![1; FIRST_BLOCKS as usize];
         let (held, faulty, poisoned) = (Vec::new(), false, false);

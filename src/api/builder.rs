@@ -13,11 +13,14 @@ use crate::{
     events,
     id::PageSize,
     io::{
-        disk::{Disk, os::OsDisk},
         doublewrite::{DoubleWrite, options::TornPages},
-        method::choice,
+        method::{
+            asynchronous::{AsynchronousFiles, WithAsynchronousFiles},
+            choice,
+        },
         options::{BACKGROUND_DEPTH, COMBINE_LIMIT_MAX, IoMethod},
         report::{MethodReport, Registration},
+        storage::{Storage, os::LocalFiles},
     },
     observe::Counters,
     runtime::{
@@ -83,7 +86,8 @@ pub struct Builder {
     combine_limit_bytes: usize,
     background_depth: u32,
     background_writer: BackgroundWriter,
-    disk: Box<dyn Disk>,
+    /// None for the system's files.
+    storage: Option<Box<dyn Storage>>,
 }
 
 /// The size of the pool, as it was set: in one of two units.
@@ -130,7 +134,7 @@ impl Builder {
             combine_limit_bytes: Config::COMBINE_LIMIT,
             background_depth: BACKGROUND_DEPTH,
             background_writer: BackgroundWriter::Auto,
-            disk: Box::new(OsDisk),
+            storage: None,
         }
     }
 
@@ -298,16 +302,12 @@ impl Builder {
         self
     }
 
-    /// Sets the disk on which files are opened, in place of the system's: one that an engine's tests can make fail, or one that
-    /// does nothing. Example: [`testing`](crate::testing).
-    #[cfg(any(test, feature = "testing"))]
-    pub fn disk(self, disk: impl crate::testing::TestDisk) -> Self {
-        self.on_disk(disk)
-    }
-
-    #[cfg(any(test, feature = "testing"))]
-    pub(crate) fn on_disk(mut self, disk: impl Disk) -> Self {
-        self.disk = Box::new(disk);
+    /// Sets where files are kept. Default: the system's files ([`LocalFiles`]). The storages of `testing` are disks that an engine's
+    /// tests can make fail. Example: [`Storage`].
+    ///
+    /// It serves all files of the pool, the area against [torn pages](Self::torn_pages) included.
+    pub fn storage(mut self, storage: impl Storage) -> Self {
+        self.storage = Some(Box::new(storage));
         self
     }
 
@@ -321,11 +321,13 @@ impl Builder {
     pub fn build(self) -> Result<BufferPool> {
         let slow_io = self.slow_io;
         let name = self.name.clone().unwrap_or_else(next_name);
-        let (config, disk) = self.into_config()?;
+        let (config, storage) = self.into_config()?;
+        let is_local = storage.is_none();
+        let storage = storage.unwrap_or_else(|| Box::new(LocalFiles));
         let counters = Arc::new(Counters::of_pool(name, slow_io));
         let open_area = |area| {
             let (page_size, largest_batch) = (config.page_size, write_out::largest_batch(&config));
-            DoubleWrite::open(&*disk, area, page_size, largest_batch, config.codec.is_some(), &counters)
+            DoubleWrite::open(&*storage, area, page_size, largest_batch, config.codec.is_some(), &counters)
         };
         let doublewrite = config.torn_pages.area().map(open_area).transpose()?;
         let size = Size::new(config.frames, config.frames_at_most);
@@ -337,8 +339,13 @@ impl Builder {
         )?);
         let chunks: Vec<_> =
             (0..pool.arena().chunk_count()).map(|number| resize::chunk_at_present(&pool, number)).collect();
-        let (method, method_report) =
+        let (mut method, method_report) =
             choice::open_method(&config.io_method, &chunks, &config.scheduling(), &counters)?;
+        if !is_local {
+            // The system's files are all for the method: they do not pay for a second queue.
+            let asynchronous = AsynchronousFiles::new(&config.scheduling(), Arc::clone(&counters));
+            method = Arc::new(WithAsynchronousFiles { method, asynchronous });
+        }
         tell_of_opening(&counters.pool, &config, &method_report);
         let end = Arc::new(PoolEnd::default());
         let files = FileTable::new(Arc::clone(&pool.file_paths));
@@ -347,7 +354,7 @@ impl Builder {
             pool,
             files,
             removals: Removals::default(),
-            disk,
+            storage,
             doublewrite,
             jobs: Arc::new(JobPool::new(Arc::clone(&end))),
             operations: Arc::new(PageOperations::new(config.page_size, Arc::clone(&counters))),
@@ -360,7 +367,7 @@ impl Builder {
         }))
     }
 
-    fn into_config(self) -> Result<(Config, Box<dyn Disk>)> {
+    fn into_config(self) -> Result<(Config, Option<Box<dyn Storage>>)> {
         let page_size = self.page_size?;
         let frames = self.size.frames(["frames", "memory_bytes"], page_size)?;
         let frames = frames.unwrap_or((Self::MEMORY / page_size.bytes()) as u32);
@@ -387,7 +394,7 @@ impl Builder {
             background_writer: self.background_writer,
         };
         config.validate()?;
-        Ok((config, self.disk))
+        Ok((config, self.storage))
     }
 }
 

@@ -271,7 +271,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", vec![1; 16 * 512]);
         let builder = BufferPool::builder().frames(8).page_size(512).frame_wait(Duration::from_millis(20));
-        let builder = builder.codec(crate::Crc32c).disk(disk.clone());
+        let builder = builder.codec(crate::Crc32c).storage(disk.clone());
         let pool = builder.io_method(IoMethod::Worker { threads: 8 }).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         // No two are neighbours.

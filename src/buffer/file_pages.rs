@@ -59,7 +59,7 @@ mod tests {
         let disk = SimDisk::new();
         let builder = BufferPool::builder().frames(frames).page_size(512).io_method(IoMethod::Sync);
         let builder = builder.background_writer(BackgroundWriter::Off);
-        let pool = builder.disk(disk.clone()).build().unwrap();
+        let pool = builder.storage(disk.clone()).build().unwrap();
         let files = ["one", "other"].map(|name| {
             disk.put(name, vec![1; BLOCKS as usize * 512]);
             pool.open_file(name, OpenOptions::new()).unwrap()

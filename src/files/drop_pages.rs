@@ -164,7 +164,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", vec![1; BLOCKS as usize * 512]);
         let builder = BufferPool::builder().frames(BLOCKS).page_size(512).io_method(IoMethod::Sync);
-        let pool = builder.disk(disk).build().unwrap();
+        let pool = builder.storage(disk).build().unwrap();
         for _ in 0..2 {
             let file = pool.open_file("data", OpenOptions::new()).unwrap();
             (0..BLOCKS).for_each(|block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap()));

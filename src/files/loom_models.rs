@@ -25,7 +25,7 @@ fn against_a_miss(blocks: usize, take_away: fn(&BufferPool, FileId) -> Result<()
     disk.put("data", vec![1; blocks * PageSize::MIN.bytes()]);
     let builder = BufferPool::builder().frames(1).page_size(PageSize::MIN.bytes() as u32);
     let builder = builder.io_method(IoMethod::Sync).background_writer(BackgroundWriter::Off);
-    let pool = builder.disk(disk).build().unwrap();
+    let pool = builder.storage(disk).build().unwrap();
     let file = pool.open_file("data", OpenOptions::new()).unwrap();
     let page = PageId::new(file, 0);
     let taking_away = {

@@ -17,10 +17,10 @@ use crate::{
     events::{self, spans},
     id::FileId,
     io::{
-        disk::{DirectRefused, Lock},
         doublewrite::DoubleWrite,
         file::{File, atomic_writes::NotAtomic, open_options::OpenOptions, wait_for_lock},
         options::Fallback,
+        storage::{DirectRefused, Lock},
     },
     runtime::{file_table::FileTable, shared::Shared},
     sync::Arc,
@@ -46,6 +46,8 @@ pub struct FileInfo {
     pub buffered_because: Option<String>,
     /// Why its requests go to threads beside the ring, under io_uring: what could block the submission worker.
     pub aside_because: Option<String>,
+    /// The version that its storage has published last, or that it was opened at, where the storage has versions.
+    pub version: Option<u64>,
     /// What keeps a power cut from tearing its pages.
     pub torn_pages: TornPageGuard,
     /// Why they are not written atomically, if that was preferred.
@@ -82,10 +84,12 @@ impl FileInfo {
             read_only: file.read_only,
             direct: file.direct.is_ok(),
             buffered_because,
+            version: file.asynchronous.as_ref().and_then(|file| file.version()),
             aside_because: file.may_block.as_ref().map(ToString::to_string),
             torn_pages: match &file.atomic_pages {
                 _ if file.read_only => TornPageGuard::None,
                 Ok(_) => TornPageGuard::Atomic,
+                Err(_) if !file.tears_pages => TornPageGuard::Atomic,
                 Err(_) if shared.doublewrite.is_some() => TornPageGuard::Copies,
                 Err(_) => TornPageGuard::None,
             },
@@ -129,7 +133,8 @@ fn open_and_prepare(shared: &Shared, path: &Path, options: &OpenOptions) -> Resu
         return Err(ConfigError::unset("tag", advice).at(path).into());
     }
     let open = || {
-        let mut file = File::open(&*shared.disk, FileTable::NO_ID, path, options, shared.config.page_size)?;
+        let mut file =
+            File::open(&*shared.storage, FileTable::NO_ID, path, options, shared.config.page_size)?;
         file.atomic_pages = choose_atomic(shared.config.torn_pages.atomic(), &file)?;
         file.codec.clone_from(&shared.config.codec);
         file.keeps_lsn = shared.config.page_lsn.is_some() && options.page_lsn;
@@ -158,6 +163,8 @@ fn open_and_prepare(shared: &Shared, path: &Path, options: &OpenOptions) -> Resu
 /// Returns whether the file's pages are written atomically, given what its disk can do.
 fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<u32, NotAtomic>> {
     match &file.atomic_pages {
+        // Its plain writes are atomic.
+        _ if !file.tears_pages => Ok(Err(NotAtomic::NotAsked)),
         _ if wanted == Fallback::Off || file.read_only => Ok(Err(NotAtomic::NotAsked)),
         Err(NotAtomic::Unsupported(reason)) if wanted == Fallback::Require => {
             let advice = format!(

@@ -53,16 +53,16 @@ fn remove_with_copies(shared: &Shared, file: &File) -> Result<()> {
     {
         doublewrite.leave(file);
     }
-    shared.disk.remove(name).map_err(|error| file.error(IoOp::Remove, error))?;
+    shared.storage.remove(name).map_err(|error| file.error(IoOp::Remove, error))?;
     let is_durable =
-        if file.durable_name { shared.removals.make_durable(&*shared.disk, name) } else { Ok(()) };
+        if file.durable_name { shared.removals.make_durable(&*shared.storage, name) } else { Ok(()) };
     // Whether or not a crash may bring the file back: no file of the pool has the tag from now on.
     let given_up = doublewrite.map_or(Ok(()), |doublewrite| doublewrite.give_up(file.tag));
     is_durable.and(given_up)
 }
 
 fn check_path(shared: &Shared, file: &File) -> Result<()> {
-    match shared.disk.may_remove(name_of(file)?, file.identity) {
+    match shared.storage.may_remove(name_of(file)?, file.identity) {
         Ok(true) => Ok(()),
         Ok(false) => Err(path_changed(file)),
         Err(error) => Err(file.error(IoOp::Remove, error)),

@@ -1,6 +1,6 @@
 //! Moves bytes between files and buffers.
 //!
-//! From the bottom up: a [`disk`] opens files; a [`file`] is one of them, with its length, its unsynced writes and its poison; an
+//! From the bottom up: a [`storage`] opens files; a [`file`] is one of them, with its length, its unsynced writes and its poison; an
 //! [`operation`] is one transfer of a lease's [`buffers`], listed while it is in flight, by the rule of [`transfer`]; a
 //! [`backlog`] says which operation goes next; a [`method`] gets operations done. [`doublewrite`] keeps copies of pages that a
 //! power cut may tear.
@@ -11,13 +11,13 @@
 pub(crate) mod aligned;
 pub(crate) mod backlog;
 pub(crate) mod buffers;
-pub(crate) mod disk;
 pub(crate) mod doublewrite;
 pub(crate) mod file;
 pub(crate) mod method;
 pub(crate) mod operation;
 pub(crate) mod options;
 pub(crate) mod report;
+pub(crate) mod storage;
 #[cfg(test)]
 pub(crate) mod tests;
 pub(crate) mod transfer;

@@ -76,6 +76,8 @@ pub(super) struct Issuer<'a> {
     ring: Option<&'a mut BufferRing>,
     /// The most pages of a request.
     combine: usize,
+    /// The same for the file in hand: more, where its storage likes that.
+    most: usize,
     /// Requests that the method's queue takes, those of the batch included.
     room: usize,
     /// The pages of the operation that was begun last.
@@ -114,12 +116,23 @@ impl<'a> Issuer<'a> {
     /// Makes an issuer whose requests are as long as the pool's combine limit.
     pub(super) fn new(shared: &'a Shared, purpose: Purpose, batch: &'a mut BatchMemory) -> Self {
         let (combine, claimed) = (shared.config.combine_pages, ClaimedFrames::new(&shared.pool));
-        Self { shared, file: None, purpose, batch, ring: None, combine, room: 0, run: None, claimed }
+        Self {
+            shared,
+            file: None,
+            purpose,
+            batch,
+            ring: None,
+            combine,
+            most: combine,
+            room: 0,
+            run: None,
+            claimed,
+        }
     }
 
     /// Sets the most pages of a request, and the ring from which frames are taken first.
     pub(super) fn with(self, combine: usize, ring: Option<&'a mut BufferRing>) -> Self {
-        Self { combine, ring, ..self }
+        Self { combine, most: combine, ring, ..self }
     }
 
     /// Begins to read pages of one file that were not found in the pool, and calls `started` with the outcome for one after the
@@ -144,6 +157,7 @@ impl<'a> Issuer<'a> {
         self.run = None;
         self.file = self.shared.check_open().and_then(|()| self.shared.files.open_file(id)).ok();
         self.room = self.file.as_ref().map_or(0, |file| self.shared.method.room(file));
+        self.most = self.combine.max(self.file.as_ref().map_or(0, |file| file.best_pages));
     }
 
     fn start_each_of(&mut self, file: &Arc<File>, pages: &[PageId], started: &mut impl FnMut(Start)) {
@@ -208,7 +222,7 @@ impl<'a> Issuer<'a> {
         Mapped { reading, own }: Mapped,
         before: MappedBefore,
     ) -> Start {
-        let extended = self.run.and_then(|run| run.with(page, self.combine));
+        let extended = self.run.and_then(|run| run.with(page, self.most));
         let begun = match self.batch.begun.last_mut().filter(|_| extended.is_some()) {
             Some(operation) => read::add(operation, reading, before),
             None => {
@@ -228,14 +242,14 @@ impl<'a> Issuer<'a> {
             Purpose::Demand => Urgency::Demand,
             Purpose::Ahead => Urgency::Background,
         };
-        ReadMode { urgency, most: self.combine, to_verify: self.shared.config.codec.is_some() }
+        ReadMode { urgency, most: self.most, to_verify: self.shared.config.codec.is_some() }
     }
 
     /// Returns the number of these pages, one after the other, for whose operations the method's queue has room.
     fn fitting(&self, pages: &[PageId]) -> usize {
         let (mut run, mut left) = (self.run, self.room.saturating_sub(self.batch.begun.len()));
         let mut fits = |page: PageId| {
-            let extended = run.and_then(|run| run.with(page, self.combine));
+            let extended = run.and_then(|run| run.with(page, self.most));
             if extended.is_none() && left == 0 {
                 return false;
             }
@@ -316,7 +330,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", [1; 4096]);
         let builder = BufferPool::builder().frames(2).page_size(4096).io_method(IoMethod::Sync);
-        let pool = builder.disk(disk).build().unwrap();
+        let pool = builder.storage(disk).build().unwrap();
         let page = PageId::new(pool.open_file("data", OpenOptions::new()).unwrap(), 0);
         let shared = pool.shared();
         let file = shared.files.open_file(page.file).unwrap();

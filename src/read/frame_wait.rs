@@ -228,7 +228,7 @@ mod tests {
             disk.put("data", vec![1; 4 * FRAMES as usize * 512]);
             let builder = BufferPool::builder().frames(FRAMES).page_size(512).codec(Plain);
             let builder = builder.io_method(IoMethod::Worker { threads: 8 }).background_writer(writer);
-            let pool = builder.disk(disk.clone()).build().unwrap();
+            let pool = builder.storage(disk.clone()).build().unwrap();
             let file = pool.open_file("data", OpenOptions::new()).unwrap();
             let gate = disk.hold(Op::Write);
             // No two are neighbours.

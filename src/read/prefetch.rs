@@ -117,7 +117,7 @@ mod tests {
     fn a_disk_that_panics_costs_no_place_of_look_ahead() {
         let disk = FakeDisk::stamped(256 * 512);
         let builder = BufferPool::builder().frames(512).page_size(512).io_method(IoMethod::Sync);
-        let pool = builder.on_disk(disk.clone()).build().unwrap();
+        let pool = builder.storage(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         // One of the first blocks is resident, so a batch is full, and read, when more places were taken than it uses.
         drop(pool.fetch(PageId::new(file, 0)).wait().unwrap());
@@ -135,7 +135,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", vec![1; BLOCKS as usize * 512]);
         let builder = BufferPool::builder().frames(2 * BLOCKS).page_size(512).io_method(IoMethod::Sync);
-        let pool = builder.disk(disk).build().unwrap();
+        let pool = builder.storage(disk).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let blocks = (0..BLOCKS).inspect(|block| {
             let frames = pool.stats().frames;

@@ -94,7 +94,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", vec![1; BLOCKS as usize * 512]);
         let builder = BufferPool::builder().frames(BLOCKS).page_size(512).io_method(IoMethod::Sync);
-        let pool = builder.combine_limit_bytes(512).disk(disk.clone()).build().unwrap();
+        let pool = builder.combine_limit_bytes(512).storage(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         pool.shared().end.reach(EndStage::Ending);
         let pages = (0..BLOCKS).map(|block| PageId::new(file, block));

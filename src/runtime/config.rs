@@ -239,7 +239,8 @@ mod tests {
     #[cfg(feature = "crc32c")]
     fn c6_each_pool_with_a_codec_has_room_for_copies_of_two_files() {
         let copies = |frames| {
-            let builder = BufferPool::builder().frames(frames).io_method(IoMethod::Sync).disk(SimDisk::new());
+            let builder =
+                BufferPool::builder().frames(frames).io_method(IoMethod::Sync).storage(SimDisk::new());
             builder.page_size(512).codec(crate::Crc32c).build().unwrap().shared().config.copies()
         };
         let sizes = [1, 4, 16, 20, 64, 6_400, 8_000];
@@ -249,7 +250,7 @@ mod tests {
     #[test]
     fn the_limit_of_reads_ahead_is_what_the_builder_was_told() {
         let limit = |told: fn(Builder) -> Builder| {
-            let builder = BufferPool::builder().frames(2).io_method(IoMethod::Sync).disk(SimDisk::new());
+            let builder = BufferPool::builder().frames(2).io_method(IoMethod::Sync).storage(SimDisk::new());
             told(builder).build().unwrap().shared().config.scheduling().background
         };
         assert_eq!((limit(|builder| builder), limit(|builder| builder.background_depth(7))), (128, 7));

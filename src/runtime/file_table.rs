@@ -256,7 +256,7 @@ mod tests {
         BufferPool, CheckpointOptions, IoMethod, OpenOptions, PageId,
         id::PageSize,
         io::{
-            disk::{Disk, Opened},
+            storage::{Opened, Storage},
             tests::support::FakeDisk,
         },
         options::{DoubleWriteArea, TornPages},
@@ -278,7 +278,7 @@ mod tests {
         found: Arc<Mutex<usize>>,
     }
 
-    impl Disk for SlowToOpen {
+    impl Storage for SlowToOpen {
         fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
             let opened = self.disk.open(path, options, page_size);
             if path == Path::new("slow") {
@@ -312,7 +312,7 @@ mod tests {
 
         fn pool(&self, method: IoMethod, torn_pages: TornPages) -> BufferPool {
             let builder = BufferPool::builder().frames(64).page_size(PAGE as u32).io_method(method);
-            builder.torn_pages(torn_pages).on_disk(self.clone()).build().unwrap()
+            builder.torn_pages(torn_pages).storage(self.clone()).build().unwrap()
         }
 
         /// Waits until this number of calls have found the file.
@@ -358,7 +358,8 @@ mod tests {
     fn a_path_is_known_from_the_opening_of_its_file_to_its_end_and_not_beyond() {
         let disk = SimDisk::new();
         disk.put("data", vec![1; 4 * PAGE]);
-        let pool = BufferPool::builder().frames(4).page_size(PAGE as u32).disk(disk.clone()).build().unwrap();
+        let pool =
+            BufferPool::builder().frames(4).page_size(PAGE as u32).storage(disk.clone()).build().unwrap();
         let known = |file| pool.shared().pool.file_paths.of(file);
         let file = pool.open_file("data", options(1)).unwrap();
         assert_eq!(known(file).as_deref(), Some(Path::new("data")));

@@ -10,7 +10,7 @@ use std::{
 
 use crate::{
     error::{Error, IoOp, Result},
-    io::disk::Disk,
+    io::storage::Storage,
     sync::{Arc, Mutex},
 };
 
@@ -21,8 +21,8 @@ pub(crate) struct Removals(Mutex<Vec<Arc<PathBuf>>>);
 
 impl Removals {
     /// Makes the removal of this name durable. If that fails, the next checkpoint tries again.
-    pub(crate) fn make_durable(&self, disk: &dyn Disk, name: &Path) -> Result<()> {
-        disk.sync_folder(name).map_err(|source| {
+    pub(crate) fn make_durable(&self, storage: &dyn Storage, name: &Path) -> Result<()> {
+        storage.sync_folder(name).map_err(|source| {
             if !seeded!("removal_not_kept_in_mind") {
                 self.0.lock().push(Arc::new(name.to_owned()));
             }
@@ -34,11 +34,11 @@ impl Removals {
     ///
     /// # Errors
     /// The first failure. All the others were tried.
-    pub(crate) fn retry(&self, disk: &dyn Disk) -> Result<()> {
+    pub(crate) fn retry(&self, storage: &dyn Storage) -> Result<()> {
         let tried = self.0.lock().clone();
         let mut outcome = Ok(());
         for name in tried {
-            match disk.sync_folder(&name) {
+            match storage.sync_folder(&name) {
                 // A removal of the same name that has failed since is another one.
                 Ok(()) => self.0.lock().retain(|other| !Arc::ptr_eq(other, &name)),
                 Err(source) => outcome = outcome.and(Err(failed(&name, source))),

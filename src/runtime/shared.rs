@@ -7,7 +7,7 @@ use crate::{
     error::{Error, Result},
     events,
     id::FileId,
-    io::{disk::Disk, doublewrite::DoubleWrite, file::File, method::Method, report::MethodReport},
+    io::{doublewrite::DoubleWrite, file::File, method::Method, report::MethodReport, storage::Storage},
     observe::{Counter, Counters},
     runtime::{
         config::Config,
@@ -32,7 +32,7 @@ pub(crate) struct Shared {
     pub(crate) pool: Arc<Residency>,
     pub(crate) files: FileTable,
     pub(crate) removals: Removals,
-    pub(crate) disk: Box<dyn Disk>,
+    pub(crate) storage: Box<dyn Storage>,
     pub(crate) doublewrite: Option<DoubleWrite>,
     pub(crate) jobs: Arc<JobPool>,
     pub(crate) counters: Arc<Counters>,

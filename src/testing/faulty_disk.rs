@@ -6,12 +6,11 @@
 use std::{
     collections::HashMap,
     io::{self, IoSlice, IoSliceMut},
-    os::fd::RawFd,
+    os::fd::BorrowedFd,
     path::{Path, PathBuf},
 };
 
 use super::{
-    TestDisk,
     durable_image::pieces,
     fault::{Asked, Fault, Op},
     fault_outcome::Fate,
@@ -22,8 +21,8 @@ use crate::{
     id::PageSize,
     io::{
         aligned::AlignedZeros,
-        disk::{Disk, DiskFile, Opened, os::OsDisk},
         file::open_options::OpenOptions,
+        storage::{BlockingFile, MayBlock, Opened, Storage, os::LocalFiles},
     },
     sync::{Arc, Mutex},
 };
@@ -44,7 +43,7 @@ const MEMORY_ALIGN: usize = 4096;
 /// let folder = tempfile::tempdir()?;
 /// std::fs::write(folder.path().join("heap"), vec![1; 4 * 8192])?;
 /// let disk = FaultyDisk::new();
-/// let pool = BufferPool::builder().frames(16).disk(disk.clone()).build()?;
+/// let pool = BufferPool::builder().frames(16).storage(disk.clone()).build()?;
 /// let heap = pool.open_file(folder.path().join("heap"), OpenOptions::new())?;
 ///
 /// disk.inject(Fault::error(Op::Read, EIO));
@@ -151,16 +150,14 @@ impl FaultyDisk {
     }
 }
 
-impl TestDisk for FaultyDisk {}
-
-impl Disk for FaultyDisk {
+impl Storage for FaultyDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         let number = self.number(path);
         if let Some(file) = number {
             let asked = Asked { op: Op::Open, file, offset: 0, len: 0, align: 1 };
             self.meet_fate(asked, path).end(0)?;
         }
-        let opened = OsDisk.open(path, options, page_size)?;
+        let opened = LocalFiles.open(path, options, page_size)?;
         if let Some(name) = &opened.name {
             self.0.lock().names.insert(name.clone(), path.to_owned());
         }
@@ -172,19 +169,19 @@ impl Disk for FaultyDisk {
             number,
             align: u64::from(opened.offset_align),
         };
-        Ok(Opened { file: Box::new(file), ..opened })
+        Ok(Opened { file: Box::new(file), may_block: Some(MayBlock::NoDescriptor), ..opened })
     }
 
     fn sync_folder(&self, name: &Path) -> io::Result<()> {
-        self.if_not_prevented(Op::SyncFolder, name, || OsDisk.sync_folder(name))
+        self.if_not_prevented(Op::SyncFolder, name, || LocalFiles.sync_folder(name))
     }
 
     fn may_remove(&self, name: &Path, identity: (u64, u64)) -> io::Result<bool> {
-        OsDisk.may_remove(name, identity)
+        LocalFiles.may_remove(name, identity)
     }
 
     fn remove(&self, name: &Path) -> io::Result<()> {
-        self.if_not_prevented(Op::Remove, name, || OsDisk.remove(name))
+        self.if_not_prevented(Op::Remove, name, || LocalFiles.remove(name))
     }
 }
 
@@ -192,7 +189,7 @@ impl Disk for FaultyDisk {
 #[derive(Debug)]
 struct FaultyFile {
     disk: FaultyDisk,
-    file: Box<dyn DiskFile>,
+    file: Box<dyn BlockingFile>,
     path: PathBuf,
     number: usize,
     /// What offsets and lengths of transfers must be multiples of.
@@ -223,7 +220,7 @@ impl FaultyFile {
     }
 }
 
-impl DiskFile for FaultyFile {
+impl BlockingFile for FaultyFile {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
         let mut fate = self.meet_fate(Op::Read, offset, len);
@@ -291,7 +288,7 @@ impl DiskFile for FaultyFile {
         if fate.prevents() { fate.end(0).map(drop) } else { self.file.allocate(offset, len) }
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 }
@@ -317,7 +314,7 @@ mod tests {
     /// Opens a file of four pages, each full of its number, on a disk with these faults: direct where the tests' folder allows it.
     fn file(
         faults: impl IntoIterator<Item = Fault>,
-    ) -> (tempfile::NamedTempFile, FaultyDisk, Box<dyn DiskFile>) {
+    ) -> (tempfile::NamedTempFile, FaultyDisk, Box<dyn BlockingFile>) {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), [[1; 4096], [2; 4096], [3; 4096], [4; 4096]].concat()).unwrap();
         let disk = FaultyDisk::new();
@@ -328,14 +325,14 @@ mod tests {
     }
 
     /// Returns the first two pages as they are read, into a buffer each.
-    fn read(file: &dyn DiskFile) -> io::Result<(usize, Vec<u8>)> {
+    fn read(file: &dyn BlockingFile) -> io::Result<(usize, Vec<u8>)> {
         let mut memory = AlignedZeros::new(8192, 4096);
         let (one, other) = memory.as_mut_slice().split_at_mut(4096);
         let count = file.read_at(&mut [IoSliceMut::new(one), IoSliceMut::new(other)], 0)?;
         Ok((count, memory.as_slice().to_vec()))
     }
 
-    fn write(file: &dyn DiskFile, byte: u8) -> io::Result<usize> {
+    fn write(file: &dyn BlockingFile, byte: u8) -> io::Result<usize> {
         let copy = aligned_copy([&[byte; 8192][..]]);
         let (one, other) = copy.as_slice().split_at(4096);
         file.write_at(&[IoSlice::new(one), IoSlice::new(other)], 0)
@@ -353,7 +350,7 @@ mod tests {
         file.set_len(8192).unwrap();
         file.sync_data().unwrap();
         assert_eq!(on_disk(&system), [9; 8192]);
-        assert_eq!((file.raw_fd(), disk.strikes()), (None, 0));
+        assert_eq!((file.descriptor().is_none(), disk.strikes()), (true, 0));
     }
 
     #[test]
@@ -362,7 +359,7 @@ mod tests {
         disk.inject(Fault::error(super::super::Which::any(), 5));
         disk.spare(system.path());
         let spared = disk.open(system.path(), &OpenOptions::new(), PageSize::new(4096).unwrap()).unwrap();
-        assert!(spared.file.raw_fd().is_some());
+        assert!(spared.file.descriptor().is_some());
         assert!(read(&*spared.file).is_ok() && spared.file.sync_data().is_ok());
     }
 

@@ -1,7 +1,7 @@
 //! Disks for an engine's own tests: a [`SimDisk`] is in memory, fails where the test says so, and logs what was asked of it; a
 //! [`FaultyDisk`] puts the same faults before the system's own files; a [`NullDisk`] does nothing, for measuring all other costs.
 //!
-//! Give a [`SimDisk`] to [`Builder::disk`](crate::Builder::disk) and keep a clone. The clone is the handle: it puts files
+//! Give a [`SimDisk`] to [`Builder::storage`](crate::Builder::storage) and keep a clone. The clone is the handle: it puts files
 //! on the disk and looks at them, injects [faults](Fault), [holds](SimDisk::hold) operations so that a test can look at
 //! the pool while they are under way, and reads the [log](SimDisk::log) of all that happened, in order.
 //!
@@ -34,7 +34,7 @@
 //! const EIO: i32 = 5;
 //! let disk = SimDisk::new();
 //! disk.put("heap", vec![1; 4 * 8192]);
-//! let pool = BufferPool::builder().frames(16).disk(disk.clone()).build()?;
+//! let pool = BufferPool::builder().frames(16).storage(disk.clone()).build()?;
 //! let heap = pool.open_file("heap", OpenOptions::new())?;
 //!
 //! // A read that fails is reported, and is not remembered: the next one finds the page.
@@ -56,6 +56,7 @@ mod fault_outcome;
 mod faults;
 mod faulty_disk;
 mod gate;
+mod later;
 mod log;
 mod null_disk;
 mod open_file;
@@ -71,6 +72,7 @@ mod simulated;
 pub use fault::{Fault, Op, Which};
 pub use faulty_disk::FaultyDisk;
 pub use gate::Gate;
+pub use later::Later;
 pub use log::{Event, Moment};
 pub use null_disk::NullDisk;
 pub use refused_threads::refuse_threads;
@@ -85,16 +87,3 @@ pub use simulated::simulated;
 pub(crate) mod model_check;
 #[cfg(test)]
 mod tests;
-
-use crate::io::disk::Disk;
-
-/// A disk of this module: what [`Builder::disk`](crate::Builder::disk) takes. No type of another crate can be one:
-///
-/// ```compile_fail
-/// #[derive(Debug)]
-/// struct Mine;
-///
-/// impl ringpool::testing::TestDisk for Mine {}
-/// ```
-#[allow(private_bounds)] // What the pool asks of a disk is internal: no other disk can be made.
-pub trait TestDisk: Disk {}

@@ -2,16 +2,16 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    os::fd::RawFd,
+    os::fd::BorrowedFd,
     path::Path,
 };
 
-use super::{TestDisk, sim_disk::SECTOR};
+use super::sim_disk::SECTOR;
 use crate::{
     id::PageSize,
     io::{
-        disk::{Disk, DiskFile, Opened},
         file::open_options::OpenOptions,
+        storage::{BlockingFile, Opened, Storage},
     },
     sync::{
         Arc,
@@ -28,7 +28,7 @@ use crate::{
 /// ```
 /// use ringpool::{BufferPool, OpenOptions, testing::NullDisk};
 ///
-/// let pool = BufferPool::builder().frames(16).disk(NullDisk::new(1 << 40)).build()?;
+/// let pool = BufferPool::builder().frames(16).storage(NullDisk::new(1 << 40)).build()?;
 /// let file = pool.open_file("of a terabyte", OpenOptions::new())?;
 /// assert_eq!(pool.blocks(file)?, 1 << 27);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -47,9 +47,7 @@ impl NullDisk {
     }
 }
 
-impl TestDisk for NullDisk {}
-
-impl Disk for NullDisk {
+impl Storage for NullDisk {
     fn open(&self, path: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
         let number = self.opened.fetch_add(1, Ordering::Relaxed);
         let file = Box::new(NullFile { bytes: AtomicU64::new(self.file_bytes) });
@@ -81,7 +79,7 @@ impl NullFile {
     }
 }
 
-impl DiskFile for NullFile {
+impl BlockingFile for NullFile {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         let wanted: usize = buffers.iter().map(|buffer| buffer.len()).sum();
         let there = self.bytes.load(Ordering::Relaxed).saturating_sub(offset);
@@ -112,7 +110,7 @@ impl DiskFile for NullFile {
         Ok(())
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 }
@@ -128,7 +126,7 @@ mod tests {
 
     fn pool(method: IoMethod, frames: u32) -> Result<BufferPool> {
         let disk = NullDisk::new(u64::from(BLOCKS) * 4096);
-        BufferPool::builder().frames(frames).page_size(4096).io_method(method).disk(disk).build()
+        BufferPool::builder().frames(frames).page_size(4096).io_method(method).storage(disk).build()
     }
 
     #[test]

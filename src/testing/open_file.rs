@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    os::fd::RawFd,
+    os::fd::BorrowedFd,
 };
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     operation::{SimOperation, SimState},
     sim_disk::{SECTOR, SimDisk},
 };
-use crate::io::disk::DiskFile;
+use crate::io::storage::BlockingFile;
 
 const EBADF: i32 = 9;
 const EINVAL: i32 = 22;
@@ -169,7 +169,7 @@ fn scatter(operation: &SimOperation<'_>, mut bytes: &[u8], buffers: &mut [IoSlic
     }
 }
 
-impl DiskFile for OpenFile {
+impl BlockingFile for OpenFile {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         let len = buffers.iter().map(|buffer| buffer.len()).sum();
         let mut operation = self.disk.begin(self.asked(Op::Read, offset, len));
@@ -226,7 +226,7 @@ impl DiskFile for OpenFile {
         self.resize(offset + len, false)
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 }

@@ -19,7 +19,7 @@ use crate::{
 /// ```
 /// use ringpool::{PageId, testing::Replay};
 ///
-/// # let heap = ringpool::BufferPool::builder().frames(1).disk(ringpool::testing::NullDisk::new(8192)).build()?
+/// # let heap = ringpool::BufferPool::builder().frames(1).storage(ringpool::testing::NullDisk::new(8192)).build()?
 /// #     .open_file("heap", ringpool::OpenOptions::new())?;
 /// let mut replay = Replay::new(100)?;
 /// let accesses = (0..50).chain(0..50).map(|block| PageId::new(heap, block));

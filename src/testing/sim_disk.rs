@@ -8,7 +8,6 @@ use std::{
 };
 
 use super::{
-    TestDisk,
     durable_image::Medium,
     fault::{Asked, Fault, Op, Which},
     gate::{Gate, GateState, HeldStage},
@@ -21,12 +20,12 @@ use super::{
 use crate::{
     id::PageSize,
     io::{
-        disk::{DirectRefused, Disk, Lock, Opened},
         file::{
             atomic_writes::{self, AtomicUnits},
             open_options::OpenOptions,
         },
         options::Fallback,
+        storage::{DirectRefused, Opened, Storage},
     },
     sync::Arc,
 };
@@ -292,7 +291,7 @@ impl SimDisk {
     ///
     /// let disk = SimDisk::new();
     /// disk.put("heap", vec![0; 8192]);
-    /// let pool = BufferPool::builder().frames(16).disk(disk.clone()).build()?;
+    /// let pool = BufferPool::builder().frames(16).storage(disk.clone()).build()?;
     /// let page = PageId::new(pool.open_file("heap", OpenOptions::new())?, 0);
     /// pool.write(page).wait()?.fill(1);
     ///
@@ -412,9 +411,7 @@ impl FileState {
     }
 }
 
-impl TestDisk for SimDisk {}
-
-impl Disk for SimDisk {
+impl Storage for SimDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         let wanted = self.0.state.lock().file_to_open(path, options.create).ok_or(io::ErrorKind::NotFound)?;
         let asked = Asked { op: Op::Open, file: wanted, offset: 0, len: 0, align: 1 };
@@ -430,16 +427,14 @@ impl Disk for SimDisk {
         let buffered = options.direct == Fallback::Off;
         let offset_align = if buffered { 1 } else { SECTOR };
         let units = AtomicUnits { min: SECTOR, max: state.atomic_bytes, pieces: 1 };
+        let len = state.files[file].medium.len() as u64;
+        let opened = OpenFile::new(self.clone(), file, offset_align, options.read_only, units.max);
         Ok(Opened {
             name: Some(path.to_owned()),
-            identity: (0, file as u64),
-            lock: Lock::NotAsked,
-            has_fixed_size: false,
-            len: state.files[file].medium.len() as u64,
             offset_align,
             direct: if buffered { Err(DirectRefused::NotAsked) } else { Ok(()) },
             atomic_pages: atomic_writes::pages_at_most(Some(units), !buffered, page_size),
-            file: Box::new(OpenFile::new(self.clone(), file, offset_align, options.read_only, units.max)),
+            ..Opened::buffered(Box::new(opened), (0, file as u64), len)
         })
     }
 

@@ -5,7 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use super::open_file::OpenFile;
 use crate::io::{
     buffers::Direction,
-    disk::DiskFile,
+    storage::BlockingFile,
     transfer::{Progress, TransferStep},
 };
 
@@ -86,7 +86,7 @@ impl SimFile {
     /// # Errors
     /// What a [fault](super::Fault) says; `ENOSPC` where the disk is full.
     pub fn set_len(&self, len: u64) -> io::Result<()> {
-        DiskFile::set_len(&self.0, len)
+        BlockingFile::set_len(&self.0, len)
     }
 
     /// Returns the number of its bytes. Example: [`SimFile`].

@@ -28,7 +28,7 @@ use crate::sync::simulation;
 ///     let disk = SimDisk::new();
 ///     disk.put("heap", vec![1; 2 * 8192]);
 ///     let builder = BufferPool::builder().frames(1).frame_wait(Duration::from_secs(3600));
-///     let pool = builder.disk(disk).build()?;
+///     let pool = builder.storage(disk).build()?;
 ///     let heap = pool.open_file("heap", OpenOptions::new())?;
 ///     let _pinned = pool.fetch(PageId::new(heap, 0)).wait()?;
 ///     let refused = pool.fetch(PageId::new(heap, 1)).wait();

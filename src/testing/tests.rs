@@ -11,6 +11,7 @@ use super::*;
 use crate::{
     BufferPool, CheckpointOptions, FileId, IoMethod, OpenOptions, PageId,
     id::PageSize,
+    io::storage::Storage,
     options::{BackgroundWriter, DoubleWriteArea, TornPages},
     sync::time::Duration,
 };
@@ -20,7 +21,7 @@ const PAGE: usize = 1024;
 fn pool(disk: &SimDisk, method: IoMethod) -> (BufferPool, FileId) {
     let builder = BufferPool::builder().frames(8).page_size(PAGE as u32).io_method(method);
     let builder = builder.background_writer(BackgroundWriter::Off).frame_wait(Duration::from_secs(60));
-    let pool = builder.disk(disk.clone()).build().unwrap();
+    let pool = builder.storage(disk.clone()).build().unwrap();
     let file = pool.open_file("data", OpenOptions::new().create(true)).unwrap();
     (pool, file)
 }
@@ -45,7 +46,7 @@ fn trouble(disk: &SimDisk, method: IoMethod) -> Vec<Event> {
     disk.inject(Fault::delay_up_to(Op::Write, Duration::from_millis(20)));
     let builder = BufferPool::builder().frames(8).page_size(PAGE as u32).io_method(method);
     let builder = builder.background_writer(BackgroundWriter::ReadyFrames { low: 1, high: 2 });
-    let pool = builder.frame_wait(Duration::from_secs(60)).disk(disk.clone()).build().unwrap();
+    let pool = builder.frame_wait(Duration::from_secs(60)).storage(disk.clone()).build().unwrap();
     let open = |path| pool.open_file(path, OpenOptions::new().create(true).grow_by_blocks(4));
     let files =
         ["data", "more"].map(|path| std::iter::repeat_with(|| open(path)).find_map(Result::ok).unwrap());
@@ -95,7 +96,7 @@ fn the_same_seed_makes_the_same_run_with_a_doublewrite_area() {
         simulated(|| {
             let builder = BufferPool::builder().frames(8).page_size(PAGE as u32);
             let builder = builder.torn_pages(TornPages::DoubleWrite(DoubleWriteArea::new("area")));
-            let pool = builder.disk(disk.clone()).build().unwrap();
+            let pool = builder.storage(disk.clone()).build().unwrap();
             let files = [("data", 1), ("more", 2), ("most", 3)].map(|(path, tag)| {
                 let create = OpenOptions::new().create(true).tag(tag).initial_blocks(20);
                 pool.open_file(path, create).unwrap()

@@ -275,7 +275,7 @@ impl Cleaner {
     /// Returns how many pages of the file one request can have.
     fn combinable(&self, file: FileId) -> usize {
         match self.shared.files.for_write_out(file) {
-            Some(file) if file.atomic_pages.is_err() => self.shared.config.combine_pages,
+            Some(file) if file.atomic_pages.is_err() => self.shared.config.combine_pages.max(file.best_pages),
             _ => 1,
         }
     }
@@ -362,7 +362,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", [1; 8 * 4096]);
         let builder = BufferPool::builder().frames(8).page_size(4096).io_method(IoMethod::Sync);
-        let pool = builder.background_writer(Setting::Off).disk(disk.clone()).build().unwrap();
+        let pool = builder.background_writer(Setting::Off).storage(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         for block in [1, 2, 3, 4, 5, 7] {
             let page = pool.fetch(PageId::new(file, block)).wait().unwrap();
@@ -386,7 +386,7 @@ mod tests {
         disk.set_atomic_writes(65536);
         let builder = BufferPool::builder().frames(8).page_size(4096).io_method(IoMethod::Sync);
         let builder = builder.torn_pages(crate::options::TornPages::Atomic).background_writer(Setting::Off);
-        let pool = builder.disk(disk.clone()).build().unwrap();
+        let pool = builder.storage(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         for block in 3..6 {
             pool.fetch(PageId::new(file, block)).wait().unwrap().write().unwrap().fill(2);
@@ -404,7 +404,8 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", vec![1; 64 * 512]);
         let builder = BufferPool::builder().frames(64).page_size(512).io_method(IoMethod::Sync);
-        let builder = builder.background_writer(Setting::ReadyFrames { low: 8, high: 16 }).disk(disk.clone());
+        let builder =
+            builder.background_writer(Setting::ReadyFrames { low: 8, high: 16 }).storage(disk.clone());
         let pool = thread::refused(0, u64::MAX, || builder.build()).unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let fetch = |block| pool.fetch(PageId::new(file, block)).wait().unwrap();
@@ -436,7 +437,7 @@ mod tests {
         disk.put("data", vec![1; 64 * 512]);
         let builder = BufferPool::builder().frames(64).page_size(512).io_method(IoMethod::Sync);
         let builder = builder.background_writer(Setting::ReadyFrames { low: 8, high: 16 });
-        let pool = builder.disk(disk).build().unwrap();
+        let pool = builder.storage(disk).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let fetch = |block| drop(pool.fetch(PageId::new(file, block)).wait().unwrap());
         (0..32).for_each(fetch);
@@ -455,7 +456,7 @@ mod tests {
         disk.put("data", vec![1; 4 * FRAMES as usize * 512]);
         let builder = BufferPool::builder().frames(FRAMES).page_size(512).io_method(IoMethod::Sync);
         let builder = builder.background_writer(Setting::ReadyFrames { low: 8, high: 16 });
-        let pool = builder.disk(disk).build().unwrap();
+        let pool = builder.storage(disk).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let blocks = || (0..4 * FRAMES).cycle().map(|block| PageId::new(file, block));
         let ready = &pool.shared().pool.clean_list;

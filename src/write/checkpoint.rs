@@ -137,7 +137,7 @@ fn take_checkpoint(shared: &Shared, options: CheckpointOptions, begun: Instant) 
     let written = clean(shared, changed, Urgency::Writeback, patient(shared), pace, Hands::Method);
     // A page that could not be written is no reason to leave the other files unsynced.
     let synced = sync_all(shared);
-    let removed = shared.removals.retry(&*shared.disk);
+    let removed = shared.removals.retry(&*shared.storage);
     let (pages_written, files_synced) = (written?, synced?);
     removed?;
     // A file that was closed meanwhile has synced itself, or was poisoned: then what was written to it here may be lost.

@@ -246,7 +246,8 @@ impl RunBuilder<'_> {
             return behind;
         };
         // Pages that are written atomically are written one by one.
-        let most = if file.atomic_pages.is_ok() { 1 } else { self.shared.config.combine_pages };
+        let most =
+            if file.atomic_pages.is_ok() { 1 } else { self.shared.config.combine_pages.max(file.best_pages) };
         let wanted = 1 + neighbours(page, behind).min(most - 1);
         let Some(mut run) = self.begin_run(wanted, page.file) else {
             // Not with the page in hand: a thread that changes it would wait for the disk.
@@ -391,7 +392,7 @@ impl RunBuilder<'_> {
 
 /// Returns whether a power cut could tear the pages of the request.
 fn wants_copies(request: &PageOperation) -> bool {
-    request.file.atomic_pages.is_err()
+    request.file.atomic_pages.is_err() && request.file.tears_pages
 }
 
 /// Returns how many of the next candidates follow `page` block by block.
@@ -432,7 +433,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", [1; 2 * 4096]);
         let builder = BufferPool::builder().frames(4).page_size(4096).io_method(IoMethod::Sync);
-        let pool = builder.disk(disk.clone()).build().unwrap();
+        let pool = builder.storage(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         (0..2).for_each(|block| {
             pool.fetch(PageId::new(file, block)).wait().unwrap().write().unwrap().fill(2);
@@ -464,7 +465,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", [1; 8 * 4096]);
         let builder = BufferPool::builder().frames(8).page_size(4096).io_method(IoMethod::worker());
-        let pool = builder.disk(disk.clone()).build().unwrap();
+        let pool = builder.storage(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         let change = |blocks: &[u32]| {
             blocks.iter().for_each(|&block| pool.write(PageId::new(file, block)).wait().unwrap().fill(2));
@@ -490,7 +491,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", [1; 4096]);
         let builder = BufferPool::builder().frames(4).page_size(4096).io_method(IoMethod::Sync);
-        let pool = builder.disk(disk).build().unwrap();
+        let pool = builder.storage(disk).build().unwrap();
         let page =
             pool.fetch(PageId::new(pool.open_file("data", OpenOptions::new()).unwrap(), 0)).wait().unwrap();
         page.write().unwrap().fill(2);
@@ -507,7 +508,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", [1; 4 * 512]);
         let builder = BufferPool::builder().frames(4).page_size(512).io_method(IoMethod::Sync);
-        let pool = builder.codec(crate::Crc32c).disk(disk).build().unwrap();
+        let pool = builder.codec(crate::Crc32c).storage(disk).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         (0..4).for_each(|block| pool.overwrite(PageId::new(file, block)).wait().unwrap().fill(2));
         let (shared, mut place) = (pool.shared(), None);
@@ -527,7 +528,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", [1; 4096]);
         let builder = BufferPool::builder().frames(4).page_size(4096).io_method(IoMethod::Sync);
-        let pool = builder.disk(disk).build().unwrap();
+        let pool = builder.storage(disk).build().unwrap();
         let page = PageId::new(pool.open_file("data", OpenOptions::new()).unwrap(), 0);
         pool.fetch(page).wait().unwrap().write().unwrap().fill(2);
         let shared = pool.shared();

@@ -110,7 +110,7 @@ impl Engine {
         let builder = builder.torn_pages(setting.protection.clone()).wal(LogFirst(Log::open(disk)));
         // Without power no frame becomes clean, and the run ends after this wait; with threads, frames may take a moment.
         let patience = if setting.method == IoMethod::Sync { 5 } else { 200 };
-        let pool = builder.frame_wait(Duration::from_millis(patience)).disk(disk.clone()).build()?;
+        let pool = builder.frame_wait(Duration::from_millis(patience)).storage(disk.clone()).build()?;
         let file =
             pool.open_file("data", OpenOptions::new().tag(7).grow_by_blocks(setting.grow_by_blocks))?;
         Ok(Self { pool, file })

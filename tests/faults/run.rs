@@ -55,7 +55,7 @@ impl Run {
         let builder = builder.background_writer(BackgroundWriter::Off).combine_limit_bytes(4 * PAGE);
         // There are no other pins; but with threads, what no caller waits for may take a moment.
         let wait = if *method == IoMethod::Sync { Duration::ZERO } else { Duration::from_millis(30) };
-        let pool = builder.frame_wait(wait).disk(disk.clone()).build().expect("options that work");
+        let pool = builder.frame_wait(wait).storage(disk.clone()).build().expect("options that work");
         let files = [("direct", 0), ("buffered", 1)].map(|(name, number)| {
             disk.put(name, vec![0; BLOCKS * PAGE]);
             let id = pool.open_file(name, options(number)).expect("it was put there");

@@ -26,7 +26,7 @@ impl Growing {
         let disk = SimDisk::new();
         disk.put("data", stamped_file(2, 1));
         let builder = BufferPool::builder().frames(64).page_size(PAGE as u32).io_method(method);
-        let pool = builder.disk(disk.clone()).build().unwrap();
+        let pool = builder.storage(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new().grow_by_blocks(step)).unwrap();
         Self { disk, pool, file }
     }

@@ -15,7 +15,7 @@ const POWER_CUTS: u64 = 32;
 
 fn pool(disk: &SimDisk, method: &IoMethod) -> BufferPool {
     let builder = BufferPool::builder().frames(16).page_size(PAGE as u32).io_method(method.clone());
-    builder.disk(disk.clone()).build().unwrap()
+    builder.storage(disk.clone()).build().unwrap()
 }
 
 /// Changes the first pages, and takes a checkpoint.
@@ -66,7 +66,7 @@ fn a_removal_whose_folder_cannot_be_synced_is_made_durable_by_the_next_checkpoin
         disk.put("data", stamped_file(4, 1));
         let area = TornPages::DoubleWrite(DoubleWriteArea::new("area").bytes(1 << 20));
         let builder = BufferPool::builder().frames(16).page_size(PAGE as u32).io_method(method);
-        let pool = builder.torn_pages(area).disk(disk.clone()).build().unwrap();
+        let pool = builder.torn_pages(area).storage(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new().tag(7)).unwrap();
         use_file(&pool, file);
         disk.inject(Fault::error(Op::SyncFolder, EIO).times(2));

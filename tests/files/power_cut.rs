@@ -19,7 +19,7 @@ struct Reached {
 
 fn open(disk: &SimDisk, method: IoMethod) -> Result<(BufferPool, ringpool::FileId)> {
     let builder = BufferPool::builder().frames(16).page_size(PAGE as u32).io_method(method);
-    let pool = builder.disk(disk.clone()).build()?;
+    let pool = builder.storage(disk.clone()).build()?;
     let file = pool.open_file("data", OpenOptions::new().create(true).grow_by_blocks(STEP))?;
     Ok((pool, file))
 }

@@ -156,7 +156,7 @@ fn two_pools_of_a_process_do_not_overwrite_each_other() {
     let build = |name: Option<&'static str>| {
         let disk = SimDisk::new();
         disk.put("data", stamped_file(8, 1));
-        let mut builder = BufferPool::builder().frames(8).io_method(IoMethod::Sync).disk(disk);
+        let mut builder = BufferPool::builder().frames(8).io_method(IoMethod::Sync).storage(disk);
         if let Some(name) = name {
             builder = builder.name(name);
         }

@@ -138,7 +138,7 @@ fn c4_a_checkpoint_covers_what_a_killed_process_had_written() {
         before.dirty(0..8, 2);
         before.pool.flush_file(before.file).wait().unwrap();
         let disk = before.disk.after_kill(0);
-        let pool = BufferPool::builder().frames(16).io_method(method).disk(disk.clone()).build().unwrap();
+        let pool = BufferPool::builder().frames(16).io_method(method).storage(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         // An engine that recovers finds the page as new as its log, does nothing to it, and takes a checkpoint.
         assert_stamped(&pool.fetch(PageId::new(file, 3)).wait().unwrap(), 2);

@@ -61,7 +61,7 @@ fn assert_quiet(disk: &SimDisk) {
 /// Asserts that what another pool on the disk writes to a block is found there.
 #[track_caller]
 fn assert_free_to_use(disk: &SimDisk, block: u32) {
-    let pool = BufferPool::builder().frames(4).page_size(PAGE as u32).disk(disk.clone()).build().unwrap();
+    let pool = BufferPool::builder().frames(4).page_size(PAGE as u32).storage(disk.clone()).build().unwrap();
     let file = pool.open_file("data", OpenOptions::new()).unwrap();
     restamp(&pool.fetch(PageId::new(file, block)).wait().unwrap(), 9);
     pool.shutdown(Shutdown::Flush).unwrap();
@@ -180,7 +180,7 @@ fn c5_zeroing_ahead_ends_with_the_pool() {
             let disk = SimDisk::new();
             disk.put("data", stamped_file(2, 1));
             let builder = BufferPool::builder().frames(16).page_size(PAGE as u32).io_method(method.clone());
-            let pool = builder.disk(disk.clone()).build().unwrap();
+            let pool = builder.storage(disk.clone()).build().unwrap();
             let file = pool.open_file("data", OpenOptions::new().grow_by_blocks(64)).unwrap();
             let extend = |blocks| pool.extend(file, NonZeroU32::new(blocks).unwrap()).wait().unwrap();
             extend(1);

@@ -89,7 +89,7 @@ fn c7_a_pool_works_with_as_many_threads_as_it_gets() {
             disk.put("data", stamped_file(BLOCKS, 1));
             refuse_threads(after, ALL, || {
                 let builder = BufferPool::builder().frames(300).page_size(PAGE as u32);
-                let pool = match builder.io_method(method.clone()).disk(disk.clone()).build() {
+                let pool = match builder.io_method(method.clone()).storage(disk.clone()).build() {
                     Ok(pool) => pool,
                     Err(_) if after == 0 && method != IoMethod::Sync => return,
                     Err(error) => panic!("{after}: {error}"),
@@ -111,7 +111,7 @@ fn c7_what_threads_would_have_done_is_done_by_the_caller_for_as_long_as_none_can
         let disk = SimDisk::new();
         disk.put("data", stamped_file(BLOCKS, 1));
         let builder = BufferPool::builder().frames(16).page_size(PAGE as u32).io_method(method.clone());
-        let pool = builder.disk(disk.clone()).build().unwrap();
+        let pool = builder.storage(disk.clone()).build().unwrap();
         let built = pool.stats().method;
         let file = pool.open_file("data", OpenOptions::new()).unwrap();
         refuse_threads(0, ALL, || use_all(&pool, file));

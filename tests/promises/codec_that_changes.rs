@@ -241,7 +241,7 @@ fn c9_recovery_leaves_pages_sealed_and_puts_sealed_copies_back() {
     let pool_on = |disk: &SimDisk, method: IoMethod| -> BufferPool {
         let builder = BufferPool::builder().frames(32).page_size(PAGE as u32).io_method(method);
         let area = TornPages::DoubleWrite(DoubleWriteArea::new("area").bytes(0));
-        builder.codec(Cipher::default()).torn_pages(area).disk(disk.clone()).build().unwrap()
+        builder.codec(Cipher::default()).torn_pages(area).storage(disk.clone()).build().unwrap()
     };
     let open = |pool: &BufferPool| -> FileId {
         pool.open_file("sealed", OpenOptions::new().create(true).tag(TAG)).unwrap()

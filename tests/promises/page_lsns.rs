@@ -305,7 +305,7 @@ fn c8_what_one_life_has_stated_the_next_one_finds() {
         let disk = SimDisk::new();
         let open = |place: PageLsn| {
             let builder = BufferPool::builder().frames(8).page_size(PAGE as u32).io_method(method.clone());
-            let pool = builder.page_lsn(place).disk(disk.clone()).build().unwrap();
+            let pool = builder.page_lsn(place).storage(disk.clone()).build().unwrap();
             let file = pool.open_file("data", OpenOptions::new().create(true).initial_blocks(1)).unwrap();
             (pool, ringpool::PageId::new(file, 0))
         };

@@ -151,7 +151,7 @@ fn a_change_of_a_page_never_waits_for_the_disk_while_its_writer_waits_for_room_f
         bench.disk.put("sealed", []);
         let builder =
             ringpool::BufferPool::builder().frames(64).page_size(PAGE as u32).io_method(method.clone());
-        let pool = builder.codec(ringpool::Crc32c).disk(bench.disk.clone()).build().unwrap();
+        let pool = builder.codec(ringpool::Crc32c).storage(bench.disk.clone()).build().unwrap();
         let file = pool.open_file("sealed", OpenOptions::new()).unwrap();
         pool.extend(file, std::num::NonZeroU32::new(BLOCKS).unwrap()).wait().unwrap();
         // No two of them go in one request.

@@ -53,7 +53,7 @@ fn fewer_at_most_than_at_first_is_refused() {
 fn more_memory_than_there_is_is_refused_and_the_pool_is_as_it_was() {
     with_each_method(|method| {
         let builder = BufferPool::builder().page_size(65_536).frames(4).frames_at_most(1 << 24);
-        let pool = builder.io_method(method).disk(SimDisk::new()).build().unwrap();
+        let pool = builder.io_method(method).storage(SimDisk::new()).build().unwrap();
         let before = pool.stats().page_bytes;
         match pool.resize(1 << 24).wait() {
             Err(error @ Error::CannotGrow { frames: 16_777_216, .. }) => {
@@ -202,7 +202,7 @@ fn resizes_take_turns() {
 
 #[test]
 fn a_resize_that_is_not_awaited_does_nothing() {
-    let pool = BufferPool::builder().frames(2).frames_at_most(4).disk(SimDisk::new()).build().unwrap();
+    let pool = BufferPool::builder().frames(2).frames_at_most(4).storage(SimDisk::new()).build().unwrap();
     drop(pool.resize(4));
     assert_eq!(pool.stats().frames.total, 2);
 }

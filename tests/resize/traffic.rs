@@ -200,7 +200,7 @@ fn c1_nothing_is_lost_on_a_simulated_disk() {
         for method in [IoMethod::Sync, IoMethod::worker()] {
             let disk = SimDisk::new();
             disk.put("data", file_of_stamps());
-            let builder = BufferPool::builder().io_method(method).disk(disk.clone());
+            let builder = BufferPool::builder().io_method(method).storage(disk.clone());
             let work = work_on(builder, "data", Fallback::Prefer);
             assert_on_disk(&work, &disk.image("data").unwrap());
         }

@@ -12,7 +12,8 @@ use std::{
 };
 
 use ringpool::{
-    BufferPool, Builder, Error, FileId, IoMethod, OpenOptions, PageId, PinnedPage, Result, testing::SimDisk,
+    BufferPool, Builder, Error, FileId, IoMethod, OpenOptions, PageId, PinnedPage, Result,
+    testing::{Later, SimDisk},
 };
 
 pub const PAGE: usize = 8192;
@@ -59,6 +60,11 @@ pub fn methods() -> Vec<IoMethod> {
         Err(error) => println!("skipped for io_uring: {error}"),
     }
     methods
+}
+
+/// Returns whether this run is one with asynchronous files: for each method, beside those of a disk whose transfers are calls.
+pub fn later() -> bool {
+    std::env::var_os("RINGPOOL_LATER").is_some()
 }
 
 /// Prints to the terminal, past the harness, which keeps what successful tests print.
@@ -117,7 +123,13 @@ impl Bench {
         let disk = SimDisk::new();
         disk.put("data", stamped_file(blocks, 1));
         let builder = BufferPool::builder().page_size(PAGE as u32).frame_wait(LONG);
-        let pool = options(builder).disk(disk.clone()).build();
+        let builder = options(builder);
+        // The same files, but their requests end later, by other threads.
+        let pool = if later() {
+            builder.storage(Later::new(disk.clone(), 7)).build()
+        } else {
+            builder.storage(disk.clone()).build()
+        };
         let pool = pool.expect("options that work");
         let file = pool.open_file("data", OpenOptions::new()).expect("it was put there");
         // The log has only what the test does.

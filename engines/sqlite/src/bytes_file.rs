@@ -355,7 +355,7 @@ mod tests {
 
     fn file_on(disk: &SimDisk, contents: Contents) -> BytesFile {
         let builder = BufferPool::builder().frames(16).page_size(PAGE as u32).io_method(IoMethod::Sync);
-        let pool = builder.disk(disk.clone()).build().unwrap();
+        let pool = builder.storage(disk.clone()).build().unwrap();
         let file = pool.open_file("data", OpenOptions::new().create(true)).unwrap();
         let len = disk.image("data").map_or(0, |bytes| bytes.len() as u64);
         BytesFile::new(pool, file, len, contents).unwrap()

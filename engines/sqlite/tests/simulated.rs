@@ -26,7 +26,7 @@ struct SimNames {
 impl SimNames {
     fn new(disk: &SimDisk) -> Self {
         let builder = BufferPool::builder().frames(4).page_size(4096).io_method(IoMethod::Sync);
-        Self { disk: disk.clone(), pool: builder.disk(disk.clone()).build().unwrap() }
+        Self { disk: disk.clone(), pool: builder.storage(disk.clone()).build().unwrap() }
     }
 }
 
@@ -68,7 +68,7 @@ impl Names for SimNames {
 }
 
 fn place(disk: &SimDisk) -> Place {
-    let builder = BufferPool::builder().frames(24).io_method(IoMethod::Sync).disk(disk.clone());
+    let builder = BufferPool::builder().frames(24).io_method(IoMethod::Sync).storage(disk.clone());
     Place::with_names(builder, Box::new(SimNames::new(disk)))
 }
 

@@ -23,7 +23,7 @@ fn plain(block: u32, version: u8) -> Vec<u8> {
 
 fn pool_on(disk: &SimDisk, key: [u8; 32]) -> BufferPool {
     let builder = BufferPool::builder().frames(16).page_size(PAGE as u32).io_method(IoMethod::Sync);
-    builder.codec(Encrypted::new(&key)).disk(disk.clone()).build().expect("options that work")
+    builder.codec(Encrypted::new(&key)).storage(disk.clone()).build().expect("options that work")
 }
 
 fn open(pool: &BufferPool, tag: u64) -> FileId {
@@ -171,7 +171,7 @@ fn a_torn_page_is_restored_from_an_encrypted_copy() {
     let build = |disk: &SimDisk| {
         let area = TornPages::DoubleWrite(DoubleWriteArea::new("area").bytes(0));
         let builder = BufferPool::builder().frames(16).page_size(PAGE as u32).io_method(IoMethod::Sync);
-        builder.codec(Encrypted::new(&KEY)).torn_pages(area).disk(disk.clone()).build().unwrap()
+        builder.codec(Encrypted::new(&KEY)).torn_pages(area).storage(disk.clone()).build().unwrap()
     };
     let disk = disk();
     let pool = build(&disk);

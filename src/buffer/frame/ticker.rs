@@ -128,7 +128,7 @@ mod tests {
         let disk = SimDisk::new();
         disk.put("data", vec![0; 2 * 8192]);
         let builder = BufferPool::builder().page_size(8192).frames(1).io_method(method);
-        let pool = builder.disk(disk).build().expect("options that work");
+        let pool = builder.storage(disk).build().expect("options that work");
         let file = pool.open_file("data", OpenOptions::new()).expect("it was put there");
         (pool, [0, 1].map(|block| PageId::new(file, block)))
     }

@@ -207,17 +207,18 @@ impl<L: Lease> Backlog<L> {
     /// Takes a request in, or returns it where too many wait.
     pub(crate) fn push(&mut self, operation: Operation<L>) -> Result<Pushed, Operation<L>> {
         let (id, urgency) = (operation.file.id, operation.urgency);
+        let best = operation.file.best_pages * operation.file.page_size.bytes();
         let most = share(self.limits.in_flight);
         let line = self
             .files
             .entry(id)
             .or_insert_with(|| FileQueue::new(&operation.file, most, self.limits.in_flight));
         let row = &line.rows[urgency as usize];
-        let arriving =
-            match join_last_few(&mut self.queued, row, Waiting::new(operation), self.limits.combine) {
-                None => return Ok(Pushed::Joined),
-                Some(arriving) => arriving,
-            };
+        let combine = self.limits.combine.max(best);
+        let arriving = match join_last_few(&mut self.queued, row, Waiting::new(operation), combine) {
+            None => return Ok(Pushed::Joined),
+            Some(arriving) => arriving,
+        };
         let line_has_own_bound = line.has_own_bound;
         let is_full = match urgency {
             _ if line_has_own_bound => false,

@@ -7,13 +7,13 @@ use crate::{
     id::{FileId, PageAddress, PageSize},
     io::{
         aligned::AlignedZeros,
-        disk::Disk,
         doublewrite::{
             layout::{HEADERS, HalfFound, HalfHeader},
             recovery::{self, Found},
         },
         file::{File, open_options::OpenOptions, plain_transfer},
         options::Fallback,
+        storage::Storage,
     },
     observe::Counters,
     sync::{Arc, Mutex},
@@ -32,7 +32,7 @@ pub(super) struct Area {
 
 impl Area {
     pub(super) fn open(
-        disk: &dyn Disk,
+        disk: &dyn Storage,
         path: &Path,
         page_size: PageSize,
         counters: &Arc<Counters>,

@@ -40,7 +40,6 @@ use crate::{
     error::{ConfigError, Result},
     id::{BlockNo, PageSize},
     io::{
-        disk::Disk,
         doublewrite::{
             area::Area,
             layout::{Numbering, header_units},
@@ -49,6 +48,7 @@ use crate::{
             under_way::{NotDurable, UnderWay},
         },
         file::File,
+        storage::Storage,
     },
     observe::Counters,
     sync::{Arc, Mutex},
@@ -144,7 +144,7 @@ impl DoubleWrite {
     /// # Errors
     /// It cannot be used, or is damaged, and no codec can tell which pages are torn.
     pub(crate) fn open(
-        disk: &dyn Disk,
+        disk: &dyn Storage,
         options: &DoubleWriteArea,
         page_size: PageSize,
         largest_batch: usize,

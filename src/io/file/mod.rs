@@ -19,7 +19,7 @@ pub(crate) mod size;
 
 use std::{
     io,
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroUsize},
     ops::Range,
     path::{Path, PathBuf},
     time::Duration,
@@ -31,8 +31,9 @@ use crate::{
     events,
     id::{BlockNo, FileId, PageId, PageSize},
     io::{
-        disk::{DirectRefused, Disk, DiskFile, Lock, MayBlock, Opened},
         file::{atomic_writes::NotAtomic, growth::Growth, open_options::OpenOptions},
+        options::COMBINE_LIMIT_MAX,
+        storage::{BlockingFile, DirectRefused, Lock, MayBlock, Opened, Storage, StorageFile},
     },
     observe::{Counter, Counters, Measure, file_activity::FileActivity},
     sync::{
@@ -60,6 +61,9 @@ impl Drop for Closing<'_> {
     }
 }
 
+/// The most requests in flight of an asynchronous file, unless its storage or the options say another number.
+const IN_FLIGHT: NonZeroU32 = NonZeroU32::new(64).expect("it is not 0");
+
 /// A file that a pool has open.
 #[derive(Debug)]
 pub(crate) struct File {
@@ -68,7 +72,13 @@ pub(crate) struct File {
     pub(crate) path: Arc<Path>,
     /// Its name when it was opened, whatever links the path went through; `None` where it had none any more.
     pub(crate) name: Option<PathBuf>,
-    pub(crate) disk: Box<dyn DiskFile>,
+    pub(crate) disk: Box<dyn BlockingFile>,
+    /// The same file, if its transfers end later.
+    pub(crate) asynchronous: Option<Arc<dyn StorageFile>>,
+    /// Whether a power cut may tear a page that is written by a plain write.
+    pub(crate) tears_pages: bool,
+    /// The pages of a transfer that its storage likes best; 0 where it has not said.
+    pub(crate) best_pages: usize,
     pub(crate) page_size: PageSize,
     pub(crate) read_only: bool,
     /// Whether its folder is synced when it is opened for writing, and when it is removed.
@@ -121,7 +131,7 @@ impl File {
     /// an earlier one, may have been kept from syncing its folder. The caller grows it to `options.initial_blocks`, decides
     /// against atomic writes, [refuses](Self::check_lock) a file that another pool has, and sets codec and places for LSNs.
     pub(crate) fn open(
-        disk: &dyn Disk,
+        disk: &dyn Storage,
         id: FileId,
         path: &Path,
         options: &OpenOptions,
@@ -129,8 +139,21 @@ impl File {
     ) -> Result<Self> {
         let failed = |op| move |source| Error::File { op, path: path.into(), source: Arc::new(source) };
         let opened = disk.open(path, options, page_size).map_err(failed(IoOp::Open))?;
-        let Opened { file, name, identity, lock, len, has_fixed_size, offset_align, direct, atomic_pages } =
-            opened;
+        let tears_pages = opened.tears_pages();
+        let Opened {
+            file,
+            asynchronous,
+            capabilities,
+            name,
+            identity,
+            lock,
+            len,
+            has_fixed_size,
+            offset_align,
+            direct,
+            atomic_pages,
+            may_block,
+        } = opened;
         let is_written = !options.read_only && lock != Lock::InUse && !seeded!("folder_not_synced");
         if let Some(name) = name.as_deref().filter(|_| is_written && options.durable_name) {
             disk.sync_folder(name).map_err(failed(IoOp::SyncFolder))?;
@@ -144,12 +167,18 @@ impl File {
                 format!("{len} bytes are more than {blocks} blocks: use larger pages or several files");
             ConfigError::new("page_size", page_size.bytes(), advice).at(path)
         })?;
+        let best = capabilities.best_transfer.map_or(0, NonZeroUsize::get).min(COMBINE_LIMIT_MAX);
+        let of_storage = capabilities.in_flight.or_else(|| asynchronous.as_ref().map(|_| IN_FLIGHT));
+        let max_in_flight = [options.max_in_flight, of_storage].into_iter().flatten().min();
         Ok(Self {
             id,
             path: path.into(),
             name,
-            may_block: file.may_block(),
+            may_block,
             disk: file,
+            asynchronous,
+            tears_pages,
+            best_pages: best / page_size.bytes(),
             page_size,
             read_only: options.read_only,
             durable_name: options.durable_name,
@@ -159,8 +188,8 @@ impl File {
             codec: None,
             keeps_lsn: false,
             sparse: options.sparse,
-            max_in_flight: options.max_in_flight,
-            turns: options.max_in_flight.map(Turns::of_so_many),
+            max_in_flight,
+            turns: max_in_flight.map(Turns::of_so_many),
             offset_align,
             direct,
             atomic_pages,
@@ -178,7 +207,7 @@ impl File {
 
     /// Opens a file that the pool keeps for itself, as [`open`](Self::open) does: no other pool has it.
     pub(crate) fn open_alone(
-        disk: &dyn Disk,
+        disk: &dyn Storage,
         id: FileId,
         path: &Path,
         options: &OpenOptions,

@@ -4,6 +4,7 @@
 //! ring's submission worker (`uring`), worker [`threads`], and the [`calling_thread`]. A caller sees no other difference between
 //! them (C7). [`choice`] finds the best that the system allows, for `IoMethod::Auto`.
 
+pub(crate) mod asynchronous;
 pub(crate) mod calling_thread;
 pub(crate) mod choice;
 pub(crate) mod sleeper;

@@ -7,12 +7,12 @@ use crate::{
     id::{FileId, PageSize},
     io::{
         buffers::Direction::{Read, Write},
-        disk::MayBlock,
         file::{File, atomic_writes::NotAtomic, open_options::OpenOptions},
         method::{Chunk, Method, choice::open_method},
         operation::Lease,
         options::{Fallback, IoMethod, UringOptions},
         report::{MethodKind, Registration},
+        storage::MayBlock,
         tests::support::{FakeDisk, SCHEDULING, TestArena, TestLease, TransferReport, os_file, stamped},
     },
     observe::{Counter, Counters},

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Write},
-    os::fd::{AsRawFd, RawFd},
+    os::fd::{AsFd, BorrowedFd},
     path::Path,
     time::{Duration, Instant},
 };
@@ -11,11 +11,11 @@ use crate::{
     id::{FileId, PageSize},
     io::{
         buffers::Direction,
-        disk::{Disk, DiskFile, Opened},
         file::{File, open_options::OpenOptions},
         method::{Method, choice::open_method},
         operation::{Urgency, table::Stage},
         options::{IoMethod, Scheduling},
+        storage::{BlockingFile, Opened, Storage},
         tests::support::{SCHEDULING, TestArena, TestLease, set_urgency, stamped},
     },
     observe::Counters,
@@ -28,7 +28,7 @@ const PAGE: u64 = 8192;
 #[derive(Clone, Debug)]
 struct PipeDisk(Arc<io::PipeReader>);
 
-impl Disk for PipeDisk {
+impl Storage for PipeDisk {
     fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
         Ok(Opened::buffered(Box::new(self.clone()), (0, 0), PAGE))
     }
@@ -46,7 +46,7 @@ impl Disk for PipeDisk {
     }
 }
 
-impl DiskFile for PipeDisk {
+impl BlockingFile for PipeDisk {
     fn read_at(&self, _: &mut [io::IoSliceMut<'_>], _: u64) -> io::Result<usize> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -71,8 +71,8 @@ impl DiskFile for PipeDisk {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        Some(self.0.as_raw_fd())
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     fmt,
     io::{self, IoSlice, IoSliceMut},
-    os::fd::RawFd,
+    os::fd::BorrowedFd,
     panic::resume_unwind,
     path::Path,
     ptr::NonNull,
@@ -24,11 +24,11 @@ use crate::{
     io::{
         aligned::AlignedZeros,
         buffers::{Direction, IoBuf},
-        disk::{Disk, DiskFile, Opened, os::OsDisk},
         file::{File, open_options::OpenOptions},
         method::Chunk,
         operation::{Lease, Operation, OperationTable, Urgency},
         options::Scheduling,
+        storage::{BlockingFile, Opened, Storage, os::LocalFiles},
     },
     observe::Counters,
     sync::{Arc, callback::tests::panicking_payload, waking::Wakers},
@@ -49,7 +49,7 @@ pub(crate) fn stamped(len: usize) -> Vec<u8> {
 
 /// Opens a real file with pages of 8 KiB.
 pub(crate) fn os_file(path: &Path, options: &OpenOptions) -> Result<File> {
-    File::open(&OsDisk, next_id(), path, options, PageSize::DEFAULT)
+    File::open(&LocalFiles, next_id(), path, options, PageSize::DEFAULT)
 }
 
 /// Returns an id that is given once, as in a pool.
@@ -410,7 +410,7 @@ fn failed(errno: Option<i32>) -> io::Result<()> {
     errno.map_or(Ok(()), |errno| Err(io::Error::from_raw_os_error(errno)))
 }
 
-impl Disk for FakeDisk {
+impl Storage for FakeDisk {
     fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
         let state = self.state();
         let len = state.reported_len.unwrap_or(state.bytes.len() as u64);
@@ -432,7 +432,7 @@ impl Disk for FakeDisk {
     }
 }
 
-impl DiskFile for FakeDisk {
+impl BlockingFile for FakeDisk {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         let mut state = self.state();
         failed(state.errors.pop_front())?;
@@ -489,7 +489,7 @@ impl DiskFile for FakeDisk {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 }

@@ -2,15 +2,15 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    os::fd::RawFd,
+    os::fd::BorrowedFd,
     path::Path,
 };
 
 use crate::{
     id::PageSize,
     io::{
-        disk::{Disk, DiskFile, Opened},
         file::open_options::OpenOptions,
+        storage::{BlockingFile, Opened, Storage},
     },
     sync::{Arc, Condvar, Mutex, thread},
     testing::model_check::PAGE,
@@ -75,7 +75,7 @@ impl SteppedDisk {
     }
 }
 
-impl Disk for SteppedDisk {
+impl Storage for SteppedDisk {
     fn open(&self, path: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
         let opened = if path == Path::new(LATE) {
             Opened::buffered(Box::new(LateFile(Arc::clone(&self.1))), (0, 1), 8 * PAGE as u64)
@@ -109,7 +109,7 @@ fn take_one(count: &mut u32) -> bool {
     any
 }
 
-impl DiskFile for SteppedDisk {
+impl BlockingFile for SteppedDisk {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         if take_one(&mut self.0.lock().failing_reads) {
             return Err(io_error());
@@ -162,7 +162,7 @@ impl DiskFile for SteppedDisk {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 }
@@ -171,7 +171,7 @@ impl DiskFile for SteppedDisk {
 #[derive(Debug)]
 struct LateFile(Arc<DiskGate>);
 
-impl DiskFile for LateFile {
+impl BlockingFile for LateFile {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], _: u64) -> io::Result<usize> {
         let mut shut = self.0.shut.lock();
         while *shut {
@@ -201,7 +201,7 @@ impl DiskFile for LateFile {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
 }

@@ -129,7 +129,7 @@ fn extenders_get_blocks_of_their_own() {
     check(|method| {
         let disk = SteppedDisk::new();
         let builder = BufferPool::builder().frames(4).page_size(PAGE as u32).io_method(method);
-        let pool = builder.frame_wait(Duration::from_secs(10)).on_disk(disk.clone()).build().unwrap();
+        let pool = builder.frame_wait(Duration::from_secs(10)).storage(disk.clone()).build().unwrap();
         let file = pool.open_file("file", OpenOptions::new().grow_by_blocks(2)).unwrap();
         join((0..3).map(|_| {
             let pool = pool.clone();

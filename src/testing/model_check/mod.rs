@@ -81,7 +81,7 @@ fn pool_with(
     let disk = SteppedDisk::new();
     let builder = BufferPool::builder().frames(frames).page_size(PAGE as u32).io_method(method);
     let builder = builder.frame_wait(Duration::from_secs(10));
-    let pool = options(builder).on_disk(disk.clone()).build().unwrap();
+    let pool = options(builder).storage(disk.clone()).build().unwrap();
     let file = pool.open_file("file", OpenOptions::new()).unwrap();
     if let Some(blocks) = NonZeroU32::new(blocks) {
         pool.extend(file, blocks).wait().unwrap();

@@ -22,7 +22,7 @@ const OPERATIONS: u64 = 70;
 fn open(disk: &SimDisk, method: IoMethod) -> (BufferPool, FileId) {
     let builder = BufferPool::builder().frames(BLOCKS as u32).page_size(PAGE as u32).io_method(method);
     let area = DoubleWriteArea::new("area").bytes(0);
-    let pool = builder.torn_pages(TornPages::DoubleWrite(area)).disk(disk.clone()).build().unwrap();
+    let pool = builder.torn_pages(TornPages::DoubleWrite(area)).storage(disk.clone()).build().unwrap();
     let file = pool.open_file("data", OpenOptions::new().tag(7)).unwrap();
     (pool, file)
 }

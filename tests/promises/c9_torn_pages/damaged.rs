@@ -167,7 +167,7 @@ fn c9_with_a_codec_a_damaged_area_is_used_as_far_as_it_goes() {
 
     let pool_on = |disk: &SimDisk, method: IoMethod| -> BufferPool {
         let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method);
-        builder.codec(ringpool::Crc32c).torn_pages(area()).disk(disk.clone()).build().unwrap()
+        builder.codec(ringpool::Crc32c).torn_pages(area()).storage(disk.clone()).build().unwrap()
     };
     let open = |pool: &BufferPool| -> FileId {
         pool.open_file("sealed", OpenOptions::new().create(true).tag(TAGS[0])).unwrap()

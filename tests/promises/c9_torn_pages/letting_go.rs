@@ -163,7 +163,7 @@ fn c9_a_half_begun_anew_repeats_what_lies_behind_a_cut_that_is_under_way() {
         let disk = new_disk();
         let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method);
         let patient = builder.torn_pages(area()).frame_wait(Duration::from_secs(60));
-        let pool = patient.disk(disk.clone()).build().unwrap();
+        let pool = patient.storage(disk.clone()).build().unwrap();
         let [file, fine] = TAGS.map(|tag| open(&pool, tag).unwrap());
         write_half_way(&disk, &pool, file, HALF);
         let pinned = pool.fetch(PageId::new(file, HALF + 1)).wait().unwrap();

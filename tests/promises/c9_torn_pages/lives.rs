@@ -41,7 +41,7 @@ impl Life {
             Some(_) => TornPages::AtomicOrDoubleWrite(area),
         };
         let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).torn_pages(protection);
-        builder.io_method(self.method.clone()).disk(disk.clone()).build()
+        builder.io_method(self.method.clone()).storage(disk.clone()).build()
     }
 }
 

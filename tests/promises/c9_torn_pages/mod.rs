@@ -39,7 +39,7 @@ fn area_at(path: &str) -> TornPages {
 
 fn pool_on(disk: &SimDisk, method: IoMethod, protection: TornPages) -> Result<BufferPool> {
     let builder = BufferPool::builder().frames(FRAMES).page_size(PAGE as u32).io_method(method);
-    builder.torn_pages(protection).disk(disk.clone()).build()
+    builder.torn_pages(protection).storage(disk.clone()).build()
 }
 
 fn open(pool: &BufferPool, tag: u64) -> Result<FileId> {

@@ -188,7 +188,7 @@ fn c9_an_area_for_other_pages_is_refused() {
     guarded(|| {
         let disk = new_disk();
         drop(pool_on(&disk, IoMethod::Sync, area()).unwrap());
-        let builder = BufferPool::builder().frames(FRAMES).page_size(4096).disk(disk);
+        let builder = BufferPool::builder().frames(FRAMES).page_size(4096).storage(disk);
         let error = builder.torn_pages(area()).build().unwrap_err();
         assert!(error.to_string().contains("made for pages of 8192 bytes"), "{error}");
     });

@@ -16,7 +16,7 @@ const TOGETHER: usize = 16;
 pub(crate) fn null_pool(frames: u32, pages: u32, page_size: u32) -> Result<(BufferPool, FileId)> {
     let disk = NullDisk::new(u64::from(pages) * u64::from(page_size));
     let builder = BufferPool::builder().frames(frames).page_size(page_size).io_method(IoMethod::Sync);
-    let pool = builder.disk(disk).build()?;
+    let pool = builder.storage(disk).build()?;
     let file = pool.open_file("pages", OpenOptions::new())?;
     Ok((pool, file))
 }

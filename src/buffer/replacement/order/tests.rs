@@ -180,7 +180,7 @@ fn a_page_of_main_is_known_for_one_until_its_frame_gets_another() {
     (1..3).for_each(|frame| order.put_last(frame, Standing::Small));
     assert_eq!(order.victim(&mut frames), None);
     // Each has had several turns, as a victim that is not taken; the one that had returned has won a place in main.
-    assert_eq!(order.queues().1, []);
+    assert!(order.queues().1.is_empty());
     let are_from_main = [true, false, false, true, true, true];
     assert!((0..6).map(|frame| order.standings[frame] == Standing::FromMain).eq(are_from_main));
     assert!((0..6).map(|frame| !order.renew(frame)).eq(are_from_main));

@@ -1,5 +1,7 @@
 //! Files that are registered with a ring, which saves the kernel a lookup for each submission.
 
+use std::os::fd::AsRawFd;
+
 use io_uring::Submitter;
 use rustc_hash::FxHashMap;
 
@@ -24,7 +26,7 @@ impl RegisteredFiles {
         if let Some(&registered) = self.places.get(&file.id) {
             return FileName::Registered(registered);
         }
-        let fd = file.disk.raw_fd().expect("files without a descriptor are not for a ring");
+        let fd = file.disk.descriptor().expect("files without a descriptor are not for a ring").as_raw_fd();
         let Some(place) = self.free.pop() else {
             return FileName::Descriptor(fd);
         };

@@ -3,7 +3,7 @@
 use std::{
     fs,
     io::{self, Write},
-    os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::Path,
     sync::atomic::{AtomicUsize, Ordering},
     time::{Duration, Instant},
@@ -14,12 +14,12 @@ use crate::{
     id::{FileId, PageSize},
     io::{
         buffers::Direction::{Read, Write as ToDisk},
-        disk::{Disk, DiskFile, Opened},
         file::{File, atomic_writes::NotAtomic, open_options::OpenOptions},
         method::{Method, choice::open_method},
         operation::Operation,
         options::{IoMethod, UringOptions},
         report::MethodKind,
+        storage::{BlockingFile, Opened, Storage},
         tests::support::{SCHEDULING, TestArena, TestLease, is_alone, os_file, stamped},
     },
     observe::{Counter, Counters},
@@ -227,7 +227,7 @@ fn c7_a_request_that_the_kernel_has_no_thread_for_is_done_by_others() {
 #[derive(Clone, Debug)]
 struct Piped(Arc<io::PipeReader>);
 
-impl Disk for Piped {
+impl Storage for Piped {
     fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
         Ok(Opened::buffered(Box::new(self.clone()), (0, 0), PAGE))
     }
@@ -245,7 +245,7 @@ impl Disk for Piped {
     }
 }
 
-impl DiskFile for Piped {
+impl BlockingFile for Piped {
     fn read_at(&self, buffers: &mut [io::IoSliceMut<'_>], _: u64) -> io::Result<usize> {
         buffers[0].copy_from_slice(&stamped(PAGE as usize));
         Ok(PAGE as usize)
@@ -271,8 +271,8 @@ impl DiskFile for Piped {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        Some(self.0.as_raw_fd())
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io::{IoSlice, IoSliceMut},
-    os::fd::OwnedFd,
+    os::fd::{BorrowedFd, OwnedFd},
 };
 
 use rustix::{
@@ -14,8 +14,8 @@ use crate::{
     id::PageSize,
     io::{
         aligned::AlignedZeros,
-        disk::MayBlock,
         file::atomic_writes::{AtomicUnits, RWF_ATOMIC},
+        storage::MayBlock,
     },
 };
 
@@ -60,13 +60,13 @@ pub(super) fn atomic_units(fd: &OwnedFd) -> Option<AtomicUnits> {
 }
 
 /// Returns why a request of this file may block the thread that submits it, if it may.
-pub(super) fn may_block(fd: &OwnedFd) -> Option<MayBlock> {
+pub(super) fn may_block(fd: BorrowedFd<'_>) -> Option<MayBlock> {
     let remote = fs::fstatfs(fd).ok().and_then(|told| remote_kind(told.f_type));
     remote.or_else(|| (!knows_nowait(fd)).then_some(MayBlock::NoNowait))
 }
 
 /// Returns whether a read of the file can ask for only what is there at once. If it cannot, the kernel has to wait on a thread.
-fn knows_nowait(fd: &OwnedFd) -> bool {
+fn knows_nowait(fd: BorrowedFd<'_>) -> bool {
     let mut block = AlignedZeros::new(4096, 4096);
     let mut buffers = [IoSliceMut::new(block.as_mut_slice())];
     rustix::io::preadv2(fd, &mut buffers, 0, ReadWriteFlags::NOWAIT) != Err(Errno::OPNOTSUPP)
@@ -158,7 +158,7 @@ impl Alignment {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use std::{os::fd::AsFd, path::Path};
 
     use super::*;
 
@@ -181,9 +181,9 @@ mod tests {
 
     #[test]
     fn files_that_may_block_the_submitting_thread_are_known() {
-        println!("here: {:?}", may_block(&data_file().1));
+        println!("here: {:?}", may_block(data_file().1.as_fd()));
         // The kernel makes up what it reads from, and cannot say "not now".
-        assert_eq!(may_block(&opened(Path::new("/proc/self/status"))), Some(MayBlock::NoNowait));
+        assert_eq!(may_block(opened(Path::new("/proc/self/status")).as_fd()), Some(MayBlock::NoNowait));
         let kinds = [0x6573_5546_i64, 0xFF53_4D42, 0x6969, 0xEF53, 0x5846_5342, 0x9123_683E, 0x0102_1994];
         let told = kinds.map(|number| remote_kind(number as FsWord).map(|kind| kind.to_string()));
         let waits = |kind: &str| Some(format!("{kind} may keep a request waiting without limit"));

@@ -12,7 +12,7 @@ mod system;
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    os::fd::{AsRawFd, OwnedFd, RawFd},
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
@@ -24,17 +24,23 @@ use rustix::{
 use crate::{
     id::PageSize,
     io::{
-        disk::{DirectRefused, Disk, DiskFile, Lock, MayBlock, Opened},
         file::{atomic_writes, open_options::OpenOptions},
         options::Fallback,
+        storage::{BlockingFile, DirectRefused, Lock, MayBlock, Opened, Storage},
     },
 };
 
-/// The file systems of this machine.
+/// The files and block devices of this machine: what a pool uses unless it is given another
+/// [storage](crate::Builder::storage). Example: [`Opened`](crate::storage::Opened).
 #[derive(Copy, Clone, Debug, Default)]
-pub(crate) struct OsDisk;
+pub struct LocalFiles;
 
-impl Disk for OsDisk {
+/// Returns why a request of a file with this descriptor may block the thread that submits it, if it may.
+pub(super) fn may_block(fd: BorrowedFd<'_>) -> Option<MayBlock> {
+    system::may_block(fd)
+}
+
+impl Storage for LocalFiles {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         // Checked before it is opened, because opening a pipe waits for its other end.
         match fs::stat(path) {
@@ -57,14 +63,13 @@ impl Disk for OsDisk {
         let len = file.len()?;
         Ok(Opened {
             name: name_of(path, identity(&stat))?,
-            identity: identity(&stat),
             lock,
-            len,
             has_fixed_size: file.is_device,
             offset_align,
             direct,
             atomic_pages,
-            file: Box::new(file),
+            may_block: system::may_block(file.fd.as_fd()),
+            ..Opened::buffered(Box::new(file), identity(&stat), len)
         })
     }
 
@@ -208,7 +213,7 @@ impl Drop for OsFile {
     }
 }
 
-impl DiskFile for OsFile {
+impl BlockingFile for OsFile {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         Ok(rustix::io::preadv(&self.fd, buffers, offset)?)
     }
@@ -253,12 +258,8 @@ impl DiskFile for OsFile {
         }
     }
 
-    fn raw_fd(&self) -> Option<RawFd> {
-        Some(self.fd.as_raw_fd())
-    }
-
-    fn may_block(&self) -> Option<MayBlock> {
-        system::may_block(&self.fd)
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
     }
 }
 
@@ -281,7 +282,7 @@ mod tests {
         for (path, what) in refused {
             for read_only in [false, true] {
                 let options = OpenOptions::new().read_only(read_only);
-                let error = OsDisk.open(path, &options, page(8192)).unwrap_err();
+                let error = LocalFiles.open(path, &options, page(8192)).unwrap_err();
                 assert!(error.to_string().contains(what), "{error}");
             }
         }
@@ -291,10 +292,10 @@ mod tests {
     fn a_missing_file_is_created_only_when_asked() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("new");
-        let error = OsDisk.open(&path, &OpenOptions::new(), page(8192)).unwrap_err();
+        let error = LocalFiles.open(&path, &OpenOptions::new(), page(8192)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
         assert!(!path.exists());
-        assert_eq!(OsDisk.open(&path, &OpenOptions::new().create(true), page(8192)).unwrap().len, 0);
+        assert_eq!(LocalFiles.open(&path, &OpenOptions::new().create(true), page(8192)).unwrap().len, 0);
         assert!(path.exists());
     }
 
@@ -302,16 +303,16 @@ mod tests {
     fn two_paths_to_one_file_have_one_identity() {
         let dir = tempfile::tempdir().unwrap();
         let (one, two) = (dir.path().join("one"), dir.path().join("two"));
-        let opened = OsDisk.open(&one, &OpenOptions::new().create(true), page(8192)).unwrap();
+        let opened = LocalFiles.open(&one, &OpenOptions::new().create(true), page(8192)).unwrap();
         std::fs::hard_link(&one, &two).unwrap();
-        let again = OsDisk.open(&two, &OpenOptions::new(), page(8192)).unwrap();
+        let again = LocalFiles.open(&two, &OpenOptions::new(), page(8192)).unwrap();
         assert_eq!(opened.identity, again.identity);
     }
 
     #[test]
     fn a_file_says_whether_its_writes_are_atomic_and_they_work_if_so() {
         let file = data_file();
-        let opened = OsDisk.open(file.path(), &OpenOptions::new(), page(8192)).unwrap();
+        let opened = LocalFiles.open(file.path(), &OpenOptions::new(), page(8192)).unwrap();
         let zeros = AlignedZeros::new(8192, 8192);
         match opened.atomic_pages {
             Ok(pages) => {
@@ -322,7 +323,7 @@ mod tests {
             Err(reason) => println!("skipped: no atomic writes here: {reason:?}"),
         }
         let buffered = OpenOptions::new().direct(Fallback::Off);
-        assert!(OsDisk.open(file.path(), &buffered, page(8192)).unwrap().atomic_pages.is_err());
+        assert!(LocalFiles.open(file.path(), &buffered, page(8192)).unwrap().atomic_pages.is_err());
     }
 
     #[test]
@@ -333,17 +334,17 @@ mod tests {
         std::fs::create_dir(dir.join("there")).unwrap();
         std::os::unix::fs::symlink("there/../there/data", &link).unwrap();
         let create = OpenOptions::new().create(true);
-        let opened = OsDisk.open(&link, &create, page(8192)).unwrap();
+        let opened = LocalFiles.open(&link, &create, page(8192)).unwrap();
         assert_eq!(opened.name.as_ref(), Some(&target));
-        OsDisk.sync_folder(&target).unwrap();
+        LocalFiles.sync_folder(&target).unwrap();
         // Opened by its descriptor, when no folder has it any more.
         let fd = std::fs::File::open(&target).unwrap();
-        OsDisk.remove(&target).unwrap();
-        OsDisk.sync_folder(&target).unwrap();
-        let nameless = format!("/proc/self/fd/{}", fd.as_raw_fd());
-        assert_eq!(OsDisk.open(nameless.as_ref(), &OpenOptions::new(), page(8192)).unwrap().name, None);
+        LocalFiles.remove(&target).unwrap();
+        LocalFiles.sync_folder(&target).unwrap();
+        let nameless = format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&fd));
+        assert_eq!(LocalFiles.open(nameless.as_ref(), &OpenOptions::new(), page(8192)).unwrap().name, None);
         std::fs::remove_dir(dir.join("there")).unwrap();
-        OsDisk.sync_folder(&target).unwrap();
+        LocalFiles.sync_folder(&target).unwrap();
     }
 
     #[test]
@@ -351,17 +352,17 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("one");
         let create = OpenOptions::new().create(true);
-        let opened = OsDisk.open(&path, &create, page(8192)).unwrap();
+        let opened = LocalFiles.open(&path, &create, page(8192)).unwrap();
         let path = opened.name.clone().unwrap();
         let other = path.with_file_name("two");
-        assert!(OsDisk.may_remove(&path, opened.identity).unwrap());
-        assert!(!OsDisk.may_remove(&other, opened.identity).unwrap());
-        OsDisk.remove(&path).unwrap();
-        assert!(!OsDisk.may_remove(&path, opened.identity).unwrap());
+        assert!(LocalFiles.may_remove(&path, opened.identity).unwrap());
+        assert!(!LocalFiles.may_remove(&other, opened.identity).unwrap());
+        LocalFiles.remove(&path).unwrap();
+        assert!(!LocalFiles.may_remove(&path, opened.identity).unwrap());
         // While the first is open, no other file can have its identity.
-        OsDisk.open(&path, &create, page(8192)).unwrap();
-        assert!(!OsDisk.may_remove(&path, opened.identity).unwrap());
-        assert_eq!(OsDisk.remove(&other).unwrap_err().kind(), io::ErrorKind::NotFound);
+        LocalFiles.open(&path, &create, page(8192)).unwrap();
+        assert!(!LocalFiles.may_remove(&path, opened.identity).unwrap());
+        assert_eq!(LocalFiles.remove(&other).unwrap_err().kind(), io::ErrorKind::NotFound);
     }
 
     #[test]
@@ -380,7 +381,7 @@ mod tests {
     fn a_file_is_buffered_when_asked_and_says_so() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let options = OpenOptions::new().direct(Fallback::Off);
-        let opened = OsDisk.open(file.path(), &options, page(512)).unwrap();
+        let opened = LocalFiles.open(file.path(), &options, page(512)).unwrap();
         assert_eq!((opened.offset_align, opened.direct), (1, Err(DirectRefused::NotAsked)));
         let mut odd = [0; 3];
         opened.file.read_at(&mut [IoSliceMut::new(&mut odd)], 1).unwrap();
@@ -397,7 +398,7 @@ mod tests {
     #[test]
     fn a_direct_file_refuses_what_is_not_aligned() {
         let file = data_file();
-        let opened = OsDisk.open(file.path(), &OpenOptions::new(), page(8192)).unwrap();
+        let opened = LocalFiles.open(file.path(), &OpenOptions::new(), page(8192)).unwrap();
         if let Err(reason) = opened.direct {
             return println!("skipped: no direct I/O here: {reason:?}");
         }

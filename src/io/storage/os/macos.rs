@@ -1,6 +1,9 @@
 //! What macOS offers beyond a file's descriptor: transfers that bypass the page cache, and a sync that reaches the medium.
 
-use std::{io::IoSlice, os::fd::OwnedFd};
+use std::{
+    io::IoSlice,
+    os::fd::{BorrowedFd, OwnedFd},
+};
 
 use rustix::{
     fs::{self, Mode},
@@ -9,7 +12,7 @@ use rustix::{
 
 use crate::{
     id::PageSize,
-    io::{disk::MayBlock, file::atomic_writes::AtomicUnits},
+    io::{file::atomic_writes::AtomicUnits, storage::MayBlock},
 };
 
 /// File systems that wait for another machine or another process, by their names in `statfs(2)`.
@@ -57,7 +60,7 @@ pub(super) fn atomic_units(_fd: &OwnedFd) -> Option<AtomicUnits> {
 }
 
 /// Returns why a request of this file may block the thread that submits it, if it may.
-pub(super) fn may_block(fd: &OwnedFd) -> Option<MayBlock> {
+pub(super) fn may_block(fd: BorrowedFd<'_>) -> Option<MayBlock> {
     let told = fs::fstatfs(fd).ok()?;
     let name: Vec<u8> =
         told.f_fstypename.iter().map(|&byte| byte.cast_unsigned()).take_while(|&byte| byte != 0).collect();

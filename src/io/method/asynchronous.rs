@@ -1,0 +1,264 @@
+//! Requests for asynchronous files: each is handed to its file, which ends it later, and no thread of the pool waits for it.
+//!
+//! It has no thread of its own. The thread that submits requests starts those that may go, and so does the one that ends a request,
+//! in its place. What may go is what the [`Backlog`](crate::io::backlog::Backlog) says, so demands go first and each file has its
+//! bound.
+//!
+//! Invariants: a thread is in [`start_all`](RequestQueue::start_all) once, however its files end requests within the call that starts
+//! them: so neither a row of such requests nor one that is resumed again and again takes a deeper stack. A request counts as in flight for
+//! its file until its lease is about to end, and as under way until those that wait for it were woken: the end waits for the latter.
+//!
+//! Lock order: the queue's lock is a leaf, and held neither when a file is called nor when a request ends.
+
+use smallvec::SmallVec;
+
+use crate::{
+    id::FileId,
+    io::{
+        backlog::{BacklogLimits, queue::Queue},
+        buffers::{self, Direction},
+        file::File,
+        method::{Method, calling_thread},
+        operation::{Lease, Operation, Urgency},
+        options::Scheduling,
+        storage::{
+            StorageFile,
+            request::{Ending, Piece, ReadRequest, Request, WriteRequest},
+        },
+        transfer::TransferStep,
+    },
+    observe::{Counter, Counters},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, callback,
+        thread::{self, ThreadId},
+        time,
+        waking::Wakers,
+    },
+};
+
+/// Requests of all such files together that are in flight at most; those of a file have a bound of their own.
+const IN_FLIGHT: usize = 4096;
+
+/// The part of the I/O method that serves asynchronous files.
+pub(crate) struct AsynchronousFiles<L: Lease>(Arc<RequestQueue<L>>);
+
+struct RequestQueue<L: Lease> {
+    state: Mutex<QueueState<L>>,
+    /// Told when nothing is under way any more.
+    idle: Condvar,
+    counters: Arc<Counters>,
+}
+
+struct QueueState<L: Lease> {
+    queue: Queue<L>,
+    /// Requests that came back short, and go again.
+    resumed: Vec<Operation<L>>,
+    /// Requests that were started, and whose waiters were not all woken yet.
+    under_way: usize,
+    /// Threads that start requests.
+    starters: SmallVec<[ThreadId; 8]>,
+    /// Threads that end requests, once for each.
+    enders: SmallVec<[ThreadId; 8]>,
+}
+
+impl<L: Lease> AsynchronousFiles<L> {
+    pub(crate) fn new(scheduling: &Scheduling, counters: Arc<Counters>) -> Self {
+        let limits = BacklogLimits { waiting: IN_FLIGHT, in_flight: IN_FLIGHT, combine: scheduling.combine };
+        let state = QueueState {
+            queue: Queue::new(limits),
+            resumed: Vec::new(),
+            under_way: 0,
+            starters: SmallVec::new(),
+            enders: SmallVec::new(),
+        };
+        Self(Arc::new(RequestQueue { state: Mutex::new(state), idle: Condvar::new(), counters }))
+    }
+}
+
+impl<L: Lease> RequestQueue<L> {
+    fn lock(&self) -> MutexGuard<'_, QueueState<L>> {
+        self.state.lock()
+    }
+
+    /// Starts what may go, unless this thread does so already, further up its stack.
+    fn start_all(self: &Arc<Self>) {
+        let me = thread::current().id();
+        let mut state = self.lock();
+        if state.starters.contains(&me) {
+            return;
+        }
+        state.starters.push(me);
+        while let Some(operation) = state.next() {
+            drop(state);
+            self.start(operation);
+            state = self.lock();
+        }
+        state.starters.retain(|other| *other != me);
+    }
+
+    /// Hands a request to its file, from where it has come.
+    fn start(self: &Arc<Self>, operation: Operation<L>) {
+        operation.begin();
+        let file = Arc::clone(&operation.file);
+        let done = operation.progress.next();
+        let pieces: SmallVec<[Piece; 16]> = buffers::from(operation.lease.buffers(), done).collect();
+        let (direction, offset) = (operation.direction, operation.offset + done as u64);
+        let is_awaited = operation.urgency == Urgency::Demand;
+        let queue = Arc::clone(self);
+        let ending: Ending = Box::new(move |outcome| queue.end(operation, outcome));
+        // SAFETY: 1. The buffers of a lease are valid, initialised memory as long as it is not finished, they do not overlap, and the
+        //    operation, which has the lease, moves into `ending`. 2. The thread that has the lease has the sole right to them: for a read
+        //    all of it, for a write that no thread changes them.
+        #[allow(unsafe_code)]
+        let request = unsafe { Request::new(offset, pieces.into_iter(), is_awaited, ending) };
+        let stored = file.asynchronous.as_deref().expect("only asynchronous files are queued here");
+        // A panic drops the request, or has left it with the file, which ends it all the same.
+        let _ = callback::contained(|| call(stored, direction, request));
+    }
+
+    /// Takes the outcome of a request: it goes again if it was short, else it is over. Starts what may go then.
+    fn end(self: &Arc<Self>, mut operation: Operation<L>, outcome: std::io::Result<usize>) {
+        match operation.progress.step(outcome) {
+            TransferStep::Resume => {
+                self.counters.add(Counter::Resumed, 1);
+                self.lock().resumed.push(operation);
+            }
+            TransferStep::Finished(outcome) => {
+                let (file, urgency) = (operation.file.id, operation.urgency);
+                let _ending = EndingRequest::begin(self, file, urgency);
+                operation.finish(outcome, time::now(), &mut Wakers::new());
+            }
+        }
+        self.start_all();
+    }
+}
+
+fn call(file: &dyn StorageFile, direction: Direction, request: Request) {
+    match direction {
+        Direction::Read => file.read(ReadRequest(request)),
+        Direction::Write => file.write(WriteRequest(request)),
+    }
+}
+
+impl<L: Lease> QueueState<L> {
+    /// Takes out what goes next, and counts it as under way.
+    fn next(&mut self) -> Option<Operation<L>> {
+        // One that is resumed has been counted.
+        self.resumed.pop().or_else(|| self.queue.backlog.next().inspect(|_| self.under_way += 1))
+    }
+}
+
+/// A request that this thread ends.
+struct EndingRequest<'q, L: Lease> {
+    queue: &'q RequestQueue<L>,
+    thread: ThreadId,
+}
+
+impl<'q, L: Lease> EndingRequest<'q, L> {
+    /// Notes that it is not in flight any more: a caller that waits for it may close the file next.
+    fn begin(queue: &'q RequestQueue<L>, file: FileId, urgency: Urgency) -> Self {
+        let thread = thread::current().id();
+        let mut state = queue.lock();
+        state.queue.backlog.end(file, urgency);
+        state.enders.push(thread);
+        drop(state);
+        Self { queue, thread }
+    }
+}
+
+impl<L: Lease> Drop for EndingRequest<'_, L> {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        if let Some(at) = state.enders.iter().position(|other| *other == self.thread) {
+            state.enders.swap_remove(at);
+        }
+        state.under_way -= 1;
+        if state.under_way == 0 {
+            self.queue.idle.notify_all();
+        }
+    }
+}
+
+impl<L: Lease> Method<L> for AsynchronousFiles<L> {
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
+        loop {
+            let refused = self.0.lock().queue.admit(requests, &self.0.counters).refused;
+            self.0.start_all();
+            match refused {
+                Some(refused) => drop(calling_thread::run(refused, &self.0.counters)),
+                None => return,
+            }
+        }
+    }
+
+    fn room(&self, _file: &File) -> usize {
+        self.0.lock().queue.room()
+    }
+
+    fn forget(&self, file: &File) {
+        self.0.lock().queue.backlog.forget(file.id);
+    }
+
+    fn shutdown(&self) {
+        let me = thread::current().id();
+        let mut state = self.0.lock();
+        state.queue.close();
+        // The last lease may own the pool, so that this thread ends the last request.
+        while !(state.enders.contains(&me) || state.under_way == 0 && state.queue.backlog.is_empty()) {
+            state = self.0.idle.wait(state);
+        }
+    }
+
+    fn has(&self, thread: ThreadId) -> bool {
+        self.0.lock().enders.contains(&thread)
+    }
+}
+
+/// A method beside the queue of asynchronous files: requests of those go there, all others by the method.
+pub(crate) struct WithAsynchronousFiles<L: Lease> {
+    pub(crate) method: Arc<dyn Method<L>>,
+    pub(crate) asynchronous: AsynchronousFiles<L>,
+}
+
+impl<L: Lease> WithAsynchronousFiles<L> {
+    fn of(&self, file: &File) -> &dyn Method<L> {
+        if file.asynchronous.is_some() { &self.asynchronous } else { &*self.method }
+    }
+}
+
+impl<L: Lease> Method<L> for WithAsynchronousFiles<L> {
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
+        let mut requests = requests.peekable();
+        while let Some(first) = requests.peek() {
+            let is_asynchronous = first.file.asynchronous.is_some();
+            let method = self.of(&Arc::clone(&first.file));
+            let alike = |next: &Operation<L>| next.file.asynchronous.is_some() == is_asynchronous;
+            method.submit_each(&mut std::iter::from_fn(|| requests.next_if(alike)));
+        }
+    }
+
+    fn room(&self, file: &File) -> usize {
+        self.of(file).room(file)
+    }
+
+    fn forget(&self, file: &File) {
+        self.of(file).forget(file);
+    }
+
+    fn set_chunk(&self, number: u16, chunk: super::Chunk) -> std::io::Result<()> {
+        self.method.set_chunk(number, chunk)
+    }
+
+    fn shutdown(&self) {
+        self.method.shutdown();
+        self.asynchronous.shutdown();
+    }
+
+    fn has(&self, thread: ThreadId) -> bool {
+        self.method.has(thread) || self.asynchronous.has(thread)
+    }
+
+    fn change(&self) -> Option<super::MethodChange> {
+        self.method.change()
+    }
+}

@@ -1,0 +1,156 @@
+//! An asynchronous file as one whose transfers are calls: each starts a request, and waits until it has ended.
+//!
+//! For the rare paths, and for the thread that waits anyway. Whatever happens, a call returns, or unwinds, only when its request has
+//! ended: until then the request has the caller's buffers.
+
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    ptr::NonNull,
+};
+
+use super::{
+    BlockingFile, StorageFile,
+    request::{Ending, ReadRequest, Request, SyncRequest, WriteRequest},
+};
+use crate::sync::{Arc, Condvar, Mutex};
+
+/// An asynchronous file, and calls that wait for its requests.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    file: Arc<dyn StorageFile>,
+}
+
+/// The outcome of one request, when there is one.
+#[derive(Debug, Default)]
+struct RequestOutcome {
+    told: Mutex<Option<io::Result<usize>>>,
+    is_told: Condvar,
+}
+
+/// Waits for the outcome, also where the thread unwinds.
+struct UntilTold<'o>(&'o RequestOutcome);
+
+impl Drop for UntilTold<'_> {
+    fn drop(&mut self) {
+        let mut told = self.0.told.lock();
+        while told.is_none() {
+            told = self.0.is_told.wait(told);
+        }
+    }
+}
+
+impl RequestOutcome {
+    /// Starts a request and waits until it has ended.
+    fn of(start: impl FnOnce(Ending)) -> io::Result<usize> {
+        let outcome = Arc::new(Self::default());
+        let teller = Arc::clone(&outcome);
+        let until_told = UntilTold(&outcome);
+        start(Box::new(move |told| {
+            *teller.told.lock() = Some(told);
+            teller.is_told.notify_all();
+        }));
+        drop(until_told);
+        let told = outcome.told.lock().take();
+        told.expect("it was waited for")
+    }
+}
+
+impl Awaited {
+    pub(super) fn new(file: Arc<dyn StorageFile>) -> Self {
+        Self { file }
+    }
+}
+
+impl BlockingFile for Awaited {
+    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        let pieces = buffers.iter_mut().map(|buffer| (NonNull::from(&mut **buffer).cast(), buffer.len()));
+        RequestOutcome::of(|ending| {
+            // SAFETY: the buffers are borrowed for all of this call, alone, and the call ends after the request.
+            #[allow(unsafe_code)]
+            let request = unsafe { Request::new(offset, pieces, true, ending) };
+            self.file.read(ReadRequest(request));
+        })
+    }
+
+    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        let pieces = buffers.iter().map(|buffer| (NonNull::from(&**buffer).cast(), buffer.len()));
+        RequestOutcome::of(|ending| {
+            // SAFETY: the buffers are borrowed for all of this call, a write does not change them, and the call ends after the request.
+            #[allow(unsafe_code)]
+            let request = unsafe { Request::new(offset, pieces, true, ending) };
+            self.file.write(WriteRequest(request));
+        })
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        RequestOutcome::of(|ending| self.file.sync(SyncRequest::new(ending))).map(drop)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn unlock(&self) {
+        self.file.unlock();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keeps each request until a thread of its own has slept, and panics after it has begun.
+    #[derive(Debug)]
+    struct LateAndPanics;
+
+    impl StorageFile for LateAndPanics {
+        fn read(&self, mut request: ReadRequest) {
+            std::thread::spawn(move || {
+                std::thread::sleep(std::time::Duration::from_millis(50));
+                request.pieces().for_each(|piece| piece.fill(7));
+                let len = request.len();
+                request.finish(Ok(len));
+            });
+            panic!("after it has begun");
+        }
+
+        fn write(&self, request: WriteRequest) {
+            drop(request);
+        }
+
+        fn sync(&self, request: SyncRequest) {
+            drop(request);
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            Ok(0)
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn c5_a_call_that_panics_has_its_buffers_until_the_request_has_ended() {
+        let file = Awaited::new(Arc::new(LateAndPanics));
+        let mut bytes = [0; 512];
+        let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            file.read_at(&mut [IoSliceMut::new(&mut bytes)], 0)
+        }));
+        assert!(called.is_err());
+        assert_eq!(bytes, [7; 512], "the request was still under way");
+    }
+
+    #[test]
+    fn c2_a_request_that_is_dropped_has_failed() {
+        let file = Awaited::new(Arc::new(LateAndPanics));
+        for error in [file.write_at(&[IoSlice::new(&[1])], 0).unwrap_err(), file.sync_data().unwrap_err()] {
+            assert!(error.to_string().contains("dropped"), "{error}");
+        }
+    }
+}

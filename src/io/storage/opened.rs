@@ -1,0 +1,203 @@
+//! What a storage says of a file that it has opened.
+
+use std::{
+    fmt, io,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    BlockingFile, StorageFile,
+    awaited::Awaited,
+    capabilities::{Atomicity, Capabilities},
+    os,
+};
+use crate::{io::file::atomic_writes::NotAtomic, sync::Arc};
+
+/// A file that a [`Storage`](super::Storage) has opened, and what the pool must know of it.
+///
+/// # Examples
+/// [`Storage`](super::Storage) opens files whose transfers are calls, [`StorageFile`] one whose transfers end later. A storage that
+/// keeps some files elsewhere passes the others on:
+/// ```
+/// use std::{io, path::Path};
+/// use ringpool::{OpenOptions, PageSize, storage::{LocalFiles, Opened, Storage}};
+///
+/// #[derive(Debug)]
+/// struct Tiers;
+///
+/// impl Storage for Tiers {
+///     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
+///         if path.starts_with("remote") {
+///             return Err(io::ErrorKind::NotFound.into());
+///         }
+///         LocalFiles.open(path, options, page_size) // Has a descriptor: a ring works on it.
+///     }
+///     fn sync_folder(&self, name: &Path) -> io::Result<()> {
+///         LocalFiles.sync_folder(name)
+///     }
+///     fn may_remove(&self, name: &Path, identity: (u64, u64)) -> io::Result<bool> {
+///         LocalFiles.may_remove(name, identity)
+///     }
+///     fn remove(&self, name: &Path) -> io::Result<()> {
+///         LocalFiles.remove(name)
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Opened {
+    pub(crate) file: Box<dyn BlockingFile>,
+    /// The same file, where its transfers end later.
+    pub(crate) asynchronous: Option<Arc<dyn StorageFile>>,
+    pub(crate) capabilities: Capabilities,
+    /// The path of its name: absolute, and without symbolic links. `None` for a file that has no name any more.
+    pub(crate) name: Option<PathBuf>,
+    /// Device and inode: equal for two paths to one file.
+    pub(crate) identity: (u64, u64),
+    /// Whether other pools are kept from it.
+    pub(crate) lock: Lock,
+    /// The length in bytes.
+    pub(crate) len: u64,
+    /// Whether its length is fixed: a block device.
+    pub(crate) has_fixed_size: bool,
+    /// What offsets and lengths of transfers must be multiples of (1 for buffered I/O).
+    pub(crate) offset_align: u32,
+    /// Whether transfers bypass the system's page cache, and why not where that was preferred.
+    pub(crate) direct: Result<(), DirectRefused>,
+    /// How many pages one write can have that no power cut tears, or why there is no such write.
+    pub(crate) atomic_pages: Result<u32, NotAtomic>,
+    /// Why starting a transfer could block the thread that starts it; `None` where the kernel takes it in without waiting.
+    pub(crate) may_block: Option<MayBlock>,
+}
+
+impl Opened {
+    /// Makes the description of a file whose transfers are calls. `identity` is equal for two paths to one file, and differs between
+    /// files of the pool. Calls [`BlockingFile::len`]. Example: [`Storage`](super::Storage).
+    ///
+    /// # Errors
+    /// Those of [`BlockingFile::len`].
+    pub fn blocking(file: impl BlockingFile, identity: (u64, u64)) -> io::Result<Self> {
+        let len = file.len()?;
+        Ok(Self::buffered(Box::new(file), identity, len))
+    }
+
+    /// Makes the description of a file whose transfers end later. `identity` is equal for two paths to one file, and differs between
+    /// files of the pool. Calls [`StorageFile::len`]. Example: [`StorageFile`].
+    ///
+    /// # Errors
+    /// Those of [`StorageFile::len`].
+    pub fn asynchronous(file: Arc<dyn StorageFile>, identity: (u64, u64)) -> io::Result<Self> {
+        let len = file.len()?;
+        let calls = Box::new(Awaited::new(Arc::clone(&file)));
+        Ok(Self { asynchronous: Some(file), ..Self::buffered(calls, identity, len) })
+    }
+
+    /// Makes a buffered file without a name, for a storage that has no more to tell of it.
+    pub(crate) fn buffered(file: Box<dyn BlockingFile>, identity: (u64, u64), len: u64) -> Self {
+        Self {
+            may_block: file.descriptor().map_or(Some(MayBlock::NoDescriptor), os::may_block),
+            file,
+            asynchronous: None,
+            capabilities: Capabilities::new(),
+            name: None,
+            identity,
+            lock: Lock::NotAsked,
+            len,
+            has_fixed_size: false,
+            offset_align: 1,
+            direct: Err(DirectRefused::NotAsked),
+            atomic_pages: Err(NotAtomic::NotAsked),
+        }
+    }
+
+    /// Sets what the file can do. Default: [`Capabilities::new`]. Example: [`StorageFile`].
+    #[must_use]
+    pub fn capabilities(mut self, capabilities: Capabilities) -> Self {
+        self.capabilities = capabilities;
+        self
+    }
+
+    /// Sets the file's name, by which it is [removed](super::Storage::remove) and whose folder is
+    /// [synced](super::Storage::sync_folder). Default: none, and the file cannot be removed.
+    ///
+    /// ```
+    /// use std::io;
+    /// use ringpool::storage::{BlockingFile, Opened};
+    ///
+    /// fn opened(file: impl BlockingFile, number: u64) -> io::Result<Opened> {
+    ///     Ok(Opened::blocking(file, (7, number))?.name("table"))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn name(mut self, name: impl AsRef<Path>) -> Self {
+        self.name = Some(name.as_ref().to_owned());
+        self
+    }
+
+    /// Marks the file as one that another pool has: opening is tried again for half a second, and then ends in
+    /// [`Error::InUse`](crate::Error::InUse).
+    ///
+    /// ```
+    /// use std::io;
+    /// use ringpool::storage::{BlockingFile, Opened};
+    ///
+    /// fn opened(file: impl BlockingFile, is_mine: bool) -> io::Result<Opened> {
+    ///     let opened = Opened::blocking(file, (7, 1))?;
+    ///     Ok(if is_mine { opened } else { opened.in_use() })
+    /// }
+    /// ```
+    #[must_use]
+    pub fn in_use(mut self) -> Self {
+        self.lock = Lock::InUse;
+        self
+    }
+
+    /// Returns whether a power cut may tear a page of the file that is written by a plain write.
+    pub(crate) fn tears_pages(&self) -> bool {
+        self.capabilities.atomicity == Atomicity::Nothing
+    }
+}
+
+/// Whether other pools are kept from a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Until the file is [unlocked](BlockingFile::unlock), or dropped.
+    Held,
+    /// `OpenOptions` said so, or the storage has no other pools.
+    NotAsked,
+    /// The file system cannot; the text says why.
+    Unsupported(String),
+    /// Another pool has it.
+    InUse,
+}
+
+/// Why a file is buffered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum DirectRefused {
+    /// `OpenOptions` said so.
+    NotAsked,
+    /// The file system or the page size does not allow it; the text says which.
+    Unsupported(String),
+}
+
+/// Why a transfer of a file could block the thread that starts it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MayBlock {
+    /// It has no descriptor: each transfer is a call.
+    NoDescriptor,
+    /// The file system depends on another machine or another process.
+    Remote(&'static str),
+    /// The file system cannot say "not now".
+    NoNowait,
+}
+
+impl fmt::Display for MayBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoDescriptor => f.write_str("the file has no descriptor"),
+            Self::Remote(kind) => write!(f, "{kind} may keep a request waiting without limit"),
+            Self::NoNowait => {
+                f.write_str("the file system does not know RWF_NOWAIT, so a request may wait for it")
+            }
+        }
+    }
+}
