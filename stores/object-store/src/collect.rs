@@ -48,14 +48,9 @@ impl Removals {
         self.dead.extend(gone.map(|(id, born)| Dead { id, born, since: version }));
     }
 
-    /// Says that an object of this writer was put, and that the version after `version` will not name it.
-    pub(crate) fn abandoned(&mut self, id: ObjectId, version: u64) {
-        self.dead.push(Dead { id, born: version, since: version });
-    }
-
-    /// Returns whether any object awaits its removal.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.dead.is_empty()
+    /// Says that an object of this writer was put, and that no version names it or will.
+    pub(crate) fn abandoned(&mut self, id: ObjectId) {
+        self.dead.push(Dead { id, born: 0, since: 0 });
     }
 
     /// Returns the objects that neither a version from `oldest_kept` on names, nor one of `pinned`.
@@ -96,7 +91,9 @@ mod tests {
         assert_eq!(removable(&removals, 8, &[6]), []);
         assert_eq!(removable(&removals, 8, &[5]), [2], "it is younger than what is pinned");
         removals.removed(ObjectId(2));
-        assert!(removals.is_empty());
+        assert_eq!(removable(&removals, 8, &[]), []);
+        removals.abandoned(ObjectId(7));
+        assert_eq!(removable(&removals, 0, &[0]), [7], "no version ever named it");
     }
 
     #[test]

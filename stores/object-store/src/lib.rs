@@ -1,11 +1,36 @@
-//! Files of pages in an object store.
+//! Files of pages in an object store: a sync appears whole or not at all, and of two writers the older one is fenced.
+//!
+//! [`ObjectFiles`] opens files. A [`Writer`] collects what is written, and [`Writer::sync`] puts it as immutable *segments* and then replaces a small
+//! *head* by compare-and-swap. A [`Reader`] has one version open, and keeps it.
+//!
+//! * A sync that reported success is durable, and visible to every reader and writer that opens the file afterwards.
+//! * What a sync publishes appears together. There are no torn pages.
+//! * Opening for writing raises the file's epoch. An older writer publishes nothing from then on: its next sync fails with [`Fenced`].
+//!
+//! Any [`object_store::ObjectStore`] will do that has conditional puts ([`object_store::PutMode::Update`]) and reads what was written last.
 
-#![allow(dead_code)]
+mod client;
 mod collect;
 mod compact;
 mod encode;
+mod fence;
+mod files;
 mod manifest;
 mod names;
+mod objects;
 mod page_map;
+mod publish;
 mod ranges;
+mod reader;
+mod settings;
 mod state;
+mod swap;
+mod sweep;
+mod writer;
+
+pub use client::Requests;
+pub use fence::{Fenced, VersionGone};
+pub use files::ObjectFiles;
+pub use reader::Reader;
+pub use settings::Settings;
+pub use writer::Writer;

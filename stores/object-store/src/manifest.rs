@@ -1,7 +1,7 @@
 //! The one object of a file that changes, its *head*: which writer owns the file, and what each kept version consists of.
 //!
 //! A version is a [`Generation`]'s base map with the changes of its first *n* syncs laid over it. So the head holds no map itself and stays small
-//! (at most [`MOST_STEPS`] steps in a generation), and an old version needs no head of its own: it is a shorter prefix. [`Head::raised`] and
+//! (a sync writes a base when a generation has too many steps), and an old version needs no head of its own: it is a shorter prefix. [`Head::raised`] and
 //! [`Head::published`] make the next head from the last one; that it replaces just this one in the store is the work of `swap.rs`.
 //!
 //! * Versions only grow. A version once dropped ([`Head::oldest_kept`]) is never kept again.
@@ -16,8 +16,8 @@ use crate::names::{Identity, ObjectId, next_epoch};
 
 const HEAD: &[u8; KIND_BYTES] = b"rphead01";
 
-/// The most syncs of a generation, and so the most changes that opening lays over a base.
-pub(crate) const MOST_STEPS: usize = 64;
+/// How many takeovers a head remembers.
+const MOST_TAKEOVERS: usize = 32;
 
 /// An encoded map or changes: a part of an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +59,8 @@ pub(crate) struct Head {
     pub(crate) epoch: u64,
     /// Random, and another one for each head: tells which of two swaps succeeded, and keeps any two heads different.
     pub(crate) swap: u128,
+    /// The latest takeovers, oldest first: which epoch began at which version.
+    pub(crate) takeovers: Vec<(u64, u64)>,
     /// No version before this one is kept.
     pub(crate) oldest_kept: u64,
     /// Oldest first.
@@ -79,7 +81,7 @@ impl Head {
     pub(crate) fn new(identity: Identity, swap: u128) -> Self {
         let base = Step { version: 0, len: 0, changes: None };
         let generations = vec![Generation { base, steps: Vec::new() }];
-        Self { identity, epoch: 1, swap, oldest_kept: 0, generations }
+        Self { identity, epoch: 1, swap, takeovers: Vec::new(), oldest_kept: 0, generations }
     }
 
     fn current(&self) -> &Generation {
@@ -97,7 +99,11 @@ impl Head {
 
     /// Returns the head of a writer that takes the file over.
     pub(crate) fn raised(&self, swap: u128) -> io::Result<Self> {
-        Ok(Self { epoch: next_epoch(self.epoch)?, swap, ..self.clone() })
+        let mut next = Self { epoch: next_epoch(self.epoch)?, swap, ..self.clone() };
+        next.takeovers.push((next.epoch, self.latest().version));
+        let most = next.takeovers.len().saturating_sub(MOST_TAKEOVERS);
+        next.takeovers.drain(..most);
+        Ok(next)
     }
 
     /// Returns the head with one version more, in which no more than `keep` versions are kept.
@@ -130,9 +136,15 @@ impl Head {
         Some(generation.all().take_while(|step| step.version <= version).copied().collect())
     }
 
-    /// Returns whether a sync that put `changes` as its table is part of the file.
-    pub(crate) fn contains(&self, published: &Step) -> bool {
-        self.generations.iter().flat_map(Generation::all).any(|step| step == published)
+    /// Returns whether the file has the version that the writer of `epoch` tried to publish as `version`: it has if no other writer took over before.
+    /// `false` as well where that is so long ago that the head does not remember.
+    pub(crate) fn has_published(&self, epoch: u64, version: u64) -> bool {
+        let until = match self.takeovers.iter().find(|(begun, _)| *begun == epoch + 1) {
+            Some(&(_, until)) => until,
+            None if self.epoch == epoch => self.latest().version,
+            None => return false,
+        };
+        version <= until
     }
 
     /// Returns the objects that hold the tables of the current generation.
@@ -145,6 +157,11 @@ impl Head {
         encoder.unique(self.identity);
         encoder.number(self.epoch);
         encoder.unique(self.swap);
+        encoder.count(self.takeovers.len());
+        for (epoch, version) in &self.takeovers {
+            encoder.number(*epoch);
+            encoder.number(*version);
+        }
         encoder.number(self.oldest_kept);
         encoder.count(self.generations.len());
         for generation in &self.generations {
@@ -166,6 +183,10 @@ impl Head {
     pub(crate) fn decoded(bytes: &[u8]) -> io::Result<Self> {
         let mut decoder = Decoder::open(HEAD, bytes)?;
         let (identity, epoch, swap) = (decoder.unique()?, decoder.number()?, decoder.unique()?);
+        let mut takeovers = Vec::new();
+        for _ in 0..decoder.count()? {
+            takeovers.push((decoder.number()?, decoder.number()?));
+        }
         let oldest_kept = decoder.number()?;
         let mut generations = Vec::new();
         for _ in 0..decoder.count()? {
@@ -178,7 +199,7 @@ impl Head {
         if generations.is_empty() {
             return Err(damaged("its head has no version"));
         }
-        Ok(Self { identity, epoch, swap, oldest_kept, generations })
+        Ok(Self { identity, epoch, swap, takeovers, oldest_kept, generations })
     }
 }
 
@@ -239,11 +260,19 @@ mod tests {
     }
 
     #[test]
-    fn a_raised_head_contains_what_was_published() {
-        let published = Head::new(1, 2).published(3, Published::Changes { len: 5, changes: table(9) }, 1);
-        let raised = published.raised(4).unwrap();
-        assert_eq!((raised.epoch, raised.latest()), (2, published.latest()));
-        assert!(raised.contains(&published.latest()));
-        assert!(!raised.contains(&Step { version: 1, len: 5, changes: table(8) }));
+    fn a_head_knows_what_a_writer_published_before_it_was_fenced() {
+        let publish = |head: &Head| head.published(3, Published::Base { len: 5, map: table(9) }, 1);
+        let first = publish(&Head::new(1, 2));
+        assert!(first.has_published(1, 1) && !first.has_published(1, 2));
+        let mut head = publish(&publish(&first.raised(4).unwrap()));
+        assert_eq!((head.epoch, head.latest().version), (2, 3));
+        for takeovers in 1..MOST_TAKEOVERS {
+            assert!(head.has_published(1, 1), "no step of that time is kept, after {takeovers} takeovers");
+            assert!(!head.has_published(1, 2), "that version is the second writer's");
+            assert_eq!(Head::decoded(&head.encoded()).unwrap(), head);
+            head = head.raised(5).unwrap();
+        }
+        assert!(head.has_published(2, 3));
+        assert!(!head.raised(6).unwrap().has_published(1, 1), "it is forgotten");
     }
 }

@@ -127,7 +127,7 @@ impl State {
                 Some(bytes) => sources.push(Source::Memory(bytes)),
                 None => {
                     self.map.over(range).into_iter().for_each(|(range, place)| match place {
-                        Some(place) => self.read_place(place, &mut sources),
+                        Some(place) => sources.extend(self.read_place(place)),
                         None => sources.push(Source::Zeros(range.end - range.start)),
                     });
                 }
@@ -136,14 +136,14 @@ impl State {
         sources
     }
 
-    fn read_place(&self, place: Place, sources: &mut Vec<Source>) {
+    /// Returns where the bytes of a place are, which the map names or did so a moment ago.
+    pub(crate) fn read_place(&self, place: Place) -> Vec<Source> {
         match self.frozen.get(&place.object) {
             Some(payload) => {
                 let pieces = payload.over(place.range()).into_iter();
-                sources
-                    .extend(pieces.map(|(_, bytes)| Source::Memory(bytes.expect("a segment has no gaps"))));
+                pieces.map(|(_, bytes)| Source::Memory(bytes.expect("a segment has no gaps"))).collect()
             }
-            None => sources.push(Source::Stored(place)),
+            None => vec![Source::Stored(place)],
         }
     }
 

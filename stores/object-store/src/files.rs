@@ -1,0 +1,130 @@
+//! Opens and removes files in an object store: [`ObjectFiles`].
+
+use std::io;
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use object_store::ObjectStore;
+use object_store::path::Path;
+use tokio::runtime::{Handle, Runtime};
+
+use crate::client::{Client, Requests};
+use crate::names::{Identity, Names};
+use crate::objects::Objects;
+use crate::reader::{self, Reader};
+use crate::settings::Settings;
+use crate::writer::{self, Writer};
+
+/// Files of pages below a prefix of an object store. Clones are the same, with one limit of requests in flight.
+#[derive(Debug, Clone)]
+pub struct ObjectFiles {
+    pub(crate) client: Arc<Client>,
+    prefix: Path,
+    pub(crate) settings: Settings,
+    pub(crate) executor: Executor,
+}
+
+/// What runs the tasks of a storage: the caller's runtime, or one of its own.
+#[derive(Debug, Clone)]
+pub(crate) struct Executor {
+    pub(crate) handle: Handle,
+    _own: Option<Arc<OwnRuntime>>,
+}
+
+#[derive(Debug)]
+struct OwnRuntime(Option<Runtime>);
+
+impl Drop for OwnRuntime {
+    fn drop(&mut self) {
+        // The last clone may be a task's, which must not wait for itself.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl ObjectFiles {
+    /// Keeps files below `prefix` of `store`, with tasks on the runtime of `handle`. That must have its timers on, and must outlive all files.
+    pub fn new(store: Arc<dyn ObjectStore>, prefix: &str, settings: Settings, handle: Handle) -> Self {
+        Self::with_executor(store, prefix, settings, Executor { handle, _own: None })
+    }
+
+    /// Keeps files below `prefix` of `store`, with tasks on a runtime of its own that has `threads` threads.
+    ///
+    /// # Errors
+    ///
+    /// The threads cannot be started.
+    pub fn with_own_runtime(
+        store: Arc<dyn ObjectStore>,
+        prefix: &str,
+        settings: Settings,
+        threads: usize,
+    ) -> io::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        let runtime =
+            builder.worker_threads(threads.max(1)).thread_name("ringpool-store").enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let own = Some(Arc::new(OwnRuntime(Some(runtime))));
+        Ok(Self::with_executor(store, prefix, settings, Executor { handle, _own: own }))
+    }
+
+    fn with_executor(
+        store: Arc<dyn ObjectStore>,
+        prefix: &str,
+        settings: Settings,
+        executor: Executor,
+    ) -> Self {
+        let client = Arc::new(Client::new(store, &settings));
+        Self { client, prefix: Path::from(prefix), settings, executor }
+    }
+
+    /// Opens a file for writing, which fences each writer that has it open. `page` is how many bytes are written together, mostly.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] where there is no such file and `create` is not set; errors of the store.
+    pub async fn open_writer(&self, name: &str, page: u32, create: bool) -> io::Result<Writer> {
+        writer::open(self, name, page, create).await
+    }
+
+    /// Opens a file for reading at `version`, or at its latest. It stays at that version, whatever is written meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] where there is no such file; [`VersionGone`](crate::VersionGone); errors of the store.
+    pub async fn open_reader(&self, name: &str, version: Option<u64>) -> io::Result<Reader> {
+        reader::open(self, name, version).await
+    }
+
+    /// Removes a file with all its versions. A writer that has it open is fenced; a reader that has it open finds its pages gone.
+    ///
+    /// # Errors
+    ///
+    /// [`io::ErrorKind::NotFound`] where there is no such file; errors of the store. After an error the file may be removed, and some of its objects
+    /// still be there: the same call again removes them.
+    pub async fn remove(&self, name: &str) -> io::Result<()> {
+        let names = self.names(name);
+        let found = self.client.list(names.folder()).await?;
+        if found.is_empty() {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        // The head first: without it there is no file, whatever of it is left.
+        self.client.delete(&names.head()).await?;
+        let rest = found.iter().filter(|object| object.location != names.head());
+        try_join_all(rest.map(|object| self.client.delete(&object.location))).await?;
+        Ok(())
+    }
+
+    /// Returns how many requests were sent since this was made, and the bytes that they moved.
+    pub fn requests(&self) -> Requests {
+        self.client.requests()
+    }
+
+    pub(crate) fn names(&self, name: &str) -> Names {
+        Names::new(&self.prefix, name)
+    }
+
+    pub(crate) fn objects(&self, names: Names, identity: Identity) -> Objects {
+        Objects { client: Arc::clone(&self.client), names, identity, combine_gap: self.settings.combine_gap }
+    }
+}

@@ -1,0 +1,62 @@
+//! What the tests share: a store that does what networks do, and pages that say whose they are.
+
+#![allow(dead_code, reason = "each test uses a part")]
+
+pub mod faulty;
+pub mod stamps;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use ringpool_object_store::{ObjectFiles, Settings};
+
+/// Small limits, so that a test of a few pages has many segments, bases, pages that are written again, and removals.
+pub fn small(seed: u64) -> Settings {
+    Settings {
+        segment_bytes: 4 << 10,
+        memory_bytes: 16 << 10,
+        in_flight: 8,
+        combine_gap: 1 << 10,
+        keep_versions: 1 + seed % 3,
+        compact_bytes: 16 << 10,
+        garbage_bytes: 4 << 10,
+        most_objects: 10,
+        most_runs: 20,
+        base_every: 1 + (seed / 3 % 5) as usize,
+        remove_together: 1,
+        request_timeout: Duration::from_millis(500),
+        retry_wait: Duration::from_millis(10),
+        give_up_after: Duration::from_secs(60),
+        wait_seed: Some(seed),
+        ..Settings::default()
+    }
+}
+
+/// Opens files of `store`, from within a runtime.
+pub fn files(store: Arc<dyn ObjectStore>, settings: Settings) -> ObjectFiles {
+    ObjectFiles::new(store, "test", settings, tokio::runtime::Handle::current())
+}
+
+/// A generator of numbers that a seed decides (splitmix64).
+#[derive(Debug, Clone)]
+pub struct Random(pub u64);
+
+impl Random {
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = self.0;
+        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        number ^ (number >> 31)
+    }
+
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+
+    /// Returns `true` `percent` times out of 100.
+    pub fn percent(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+}
