@@ -38,7 +38,7 @@ impl Oracle {
         let meant = &self.meant[&version];
         match self.reported.get(&version) {
             Some(epoch) => {
-                assert!(found == meant[epoch], "version {version} is not what epoch {epoch} reported")
+                assert!(found == meant[epoch], "version {version} is not what epoch {epoch} reported");
             }
             None => {
                 let possible = meant.iter().filter(|(epoch, _)| !self.fenced.contains(&(version, **epoch)));
