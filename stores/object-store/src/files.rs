@@ -1,7 +1,8 @@
 //! Opens and removes files in an object store: [`ObjectFiles`].
 
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, Weak};
 
 use futures_util::future::try_join_all;
 use object_store::ObjectStore;
@@ -13,6 +14,7 @@ use crate::names::{Identity, Names};
 use crate::objects::Objects;
 use crate::reader::{self, Reader};
 use crate::settings::Settings;
+use crate::swap;
 use crate::writer::{self, Writer};
 
 /// Files of pages below a prefix of an object store. Clones are the same, with one limit of requests in flight.
@@ -22,6 +24,10 @@ pub struct ObjectFiles {
     prefix: Path,
     pub(crate) settings: Settings,
     pub(crate) executor: Executor,
+    /// The version that a pool opens its files at.
+    pub(crate) version: Option<u64>,
+    /// The writers that pools have, by the names of their files.
+    pub(crate) of_pools: Arc<Mutex<HashMap<String, Weak<writer::Inner>>>>,
 }
 
 /// What runs the tasks of a storage: the caller's runtime, or one of its own.
@@ -75,7 +81,8 @@ impl ObjectFiles {
         executor: Executor,
     ) -> Self {
         let client = Arc::new(Client::new(store, &settings));
-        Self { client, prefix: Path::from(prefix), settings, executor }
+        let of_pools = Arc::default();
+        Self { client, prefix: Path::from(prefix), settings, executor, version: None, of_pools }
     }
 
     /// Opens a file for writing, which fences each writer that has it open. `page` is how many bytes are written together, mostly.
@@ -118,6 +125,11 @@ impl ObjectFiles {
     /// Returns how many requests were sent since this was made, and the bytes that they moved.
     pub fn requests(&self) -> Requests {
         self.client.requests()
+    }
+
+    /// Returns what tells the file from others that had its name. `None` where there is no such file.
+    pub(crate) async fn identity(&self, name: &str) -> io::Result<Option<Identity>> {
+        Ok(swap::read(&self.client, &self.names(name)).await?.map(|held| held.head.identity))
     }
 
     pub(crate) fn names(&self, name: &str) -> Names {

@@ -3,6 +3,8 @@
 //! [`ObjectFiles`] opens files. A [`Writer`] collects what is written, and [`Writer::sync`] puts it as immutable *segments* and then replaces a small
 //! *head* by compare-and-swap. A [`Reader`] has one version open, and keeps it.
 //!
+//! A pool keeps its files there when it is built with `Builder::storage(files)`: [`ObjectFiles`] is a [`ringpool::storage::Storage`].
+//!
 //! * A sync that reported success is durable, and visible to every reader and writer that opens the file afterwards.
 //! * What a sync publishes appears together. There are no torn pages.
 //! * Opening for writing raises the file's epoch. An older writer publishes nothing from then on: its next sync fails with [`Fenced`].
@@ -24,6 +26,7 @@ mod ranges;
 mod reader;
 mod settings;
 mod state;
+mod storage;
 mod swap;
 mod sweep;
 mod writer;

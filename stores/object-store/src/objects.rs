@@ -15,7 +15,7 @@ use crate::manifest::{Step, Table};
 use crate::names::{Identity, Names, ObjectId};
 use crate::page_map::{Changes, PageMap, Place};
 use crate::ranges::Piece;
-use crate::state::Source;
+use crate::state::{Source, in_memory};
 
 /// The objects of one file.
 #[derive(Debug, Clone)]
@@ -58,9 +58,10 @@ impl Objects {
 
     /// Fetches what is not in memory, and returns all as one.
     pub(crate) async fn fetch(&self, sources: Vec<Source>) -> io::Result<Bytes> {
-        if let [Source::Memory(bytes)] = &sources[..] {
-            return Ok(bytes.clone());
-        }
+        let sources = match in_memory(sources) {
+            Ok(bytes) => return Ok(bytes),
+            Err(sources) => sources,
+        };
         if let [Source::Stored(place)] = sources[..] {
             return self.place(place).await;
         }

@@ -15,7 +15,7 @@ use crate::client::Client;
 use crate::fence::VersionGone;
 use crate::files::{Executor, ObjectFiles};
 use crate::manifest::Head;
-use crate::names::unique;
+use crate::names::{Identity, unique};
 use crate::objects::Objects;
 use crate::page_map::PageMap;
 use crate::state::Source;
@@ -107,6 +107,11 @@ impl Reader {
         self.inner.len
     }
 
+    /// Returns what tells the file from others.
+    pub(crate) fn identity(&self) -> Identity {
+        self.inner.objects.identity
+    }
+
     /// Returns whether it has no byte.
     pub fn is_empty(&self) -> bool {
         self.inner.len == 0
@@ -123,13 +128,21 @@ impl Reader {
     ///
     /// Errors of the store; [`VersionGone`] when this reader was out of touch for so long that its version is not kept any more.
     pub async fn read(&self, at: u64, len: usize) -> io::Result<Bytes> {
-        let inner = &self.inner;
-        let end = at.saturating_add(len as u64).min(inner.len);
+        self.read_from(self.sources(at, len)).await
+    }
+
+    /// Returns where the bytes of a read are.
+    pub(crate) fn sources(&self, at: u64, len: usize) -> Vec<Source> {
+        let end = at.saturating_add(len as u64).min(self.inner.len);
         let source = |(range, place): (std::ops::Range<u64>, Option<_>)| match place {
             Some(place) => Source::Stored(place),
             None => Source::Zeros(range.end - range.start),
         };
-        let sources = inner.map.over(at..end).into_iter().map(source).collect();
+        self.inner.map.over(at..end).into_iter().map(source).collect()
+    }
+
+    pub(crate) async fn read_from(&self, sources: Vec<Source>) -> io::Result<Bytes> {
+        let inner = &self.inner;
         match inner.objects.fetch(sources).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match swap::read(&inner.objects.client, &inner.objects.names).await? {

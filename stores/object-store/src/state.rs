@@ -22,6 +22,25 @@ pub(crate) enum Source {
     Zeros(u64),
 }
 
+/// Returns the bytes of sources of which none has to be fetched, as one. Otherwise gives the sources back.
+pub(crate) fn in_memory(sources: Vec<Source>) -> Result<Bytes, Vec<Source>> {
+    if let [Source::Memory(bytes)] = &sources[..] {
+        return Ok(bytes.clone());
+    }
+    if sources.iter().any(|source| matches!(source, Source::Stored(_))) {
+        return Err(sources);
+    }
+    let mut bytes = Vec::new();
+    for source in sources {
+        match source {
+            Source::Memory(memory) => bytes.extend_from_slice(&memory),
+            Source::Zeros(count) => bytes.resize(bytes.len() + count as usize, 0),
+            Source::Stored(_) => unreachable!("there is none"),
+        }
+    }
+    Ok(bytes.into())
+}
+
 /// Bytes that are put as one object.
 #[derive(Debug)]
 pub(crate) struct Segment {
@@ -84,7 +103,8 @@ impl State {
         id
     }
 
-    /// Keeps a copy of `bytes`, page by page, so that a page that is written again frees the memory of its earlier bytes.
+    /// Keeps a copy of `bytes`, page by page, so that a page that is written again frees the memory of its earlier bytes. Pages of zeros are not kept,
+    /// nor stored: a file grows by them.
     pub(crate) fn write(&mut self, at: u64, bytes: &[u8]) {
         let mut offset = at;
         let mut rest = bytes;
@@ -92,7 +112,11 @@ impl State {
             let to_page_end = self.page - offset % self.page;
             let (part, later) =
                 rest.split_at(rest.len().min(usize::try_from(to_page_end).unwrap_or(usize::MAX)));
-            self.collect(offset, Bytes::copy_from_slice(part));
+            if part.iter().all(|&byte| byte == 0) {
+                self.clear(offset..offset + part.len() as u64);
+            } else {
+                self.collect(offset, Bytes::copy_from_slice(part));
+            }
             offset += part.len() as u64;
             rest = later;
         }
@@ -106,14 +130,19 @@ impl State {
         self.collected_bytes -= replaced;
     }
 
+    /// Makes zeros of `range`.
+    fn clear(&mut self, range: Range<u64>) {
+        let mut removed = 0;
+        self.collected.remove(range.clone(), |piece| removed += Piece::len(&piece));
+        self.collected_bytes -= removed;
+        self.map.remove(range.clone());
+        self.changed.insert(range.start, Span(range.end - range.start), |_| ());
+    }
+
     /// Cuts the file, or adds zeros to its end.
     pub(crate) fn set_len(&mut self, len: u64) {
         if len < self.len {
-            let mut removed = 0;
-            self.collected.remove(len..self.len, |piece| removed += Piece::len(&piece));
-            self.collected_bytes -= removed;
-            self.map.remove(len..self.len);
-            self.changed.insert(len, Span(self.len - len), |_| ());
+            self.clear(len..self.len);
         }
         self.len = len;
     }

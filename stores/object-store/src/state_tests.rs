@@ -24,7 +24,7 @@ enum Step {
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
-        8 => (0..MOST, 1..60u64, 1..=255u8).prop_map(|(at, len, byte)| Step::Write(at, len, byte)),
+        8 => (0..MOST, 1..60u64, prop_oneof![1 => Just(0), 4 => 1..=255u8]).prop_map(|(at, len, byte)| Step::Write(at, len, byte)),
         2 => (0..MOST).prop_map(Step::SetLen),
         2 => Just(Step::Freeze),
         2 => Just(Step::PutEnded),
@@ -78,7 +78,9 @@ fn run(steps: Vec<Step>) {
     for step in steps {
         match step {
             Step::Write(at, len, byte) => {
-                let bytes: Vec<u8> = (0..len).map(|offset| byte.wrapping_add(offset as u8)).collect();
+                let bytes: Vec<u8> = (0..len)
+                    .map(|offset| if byte == 0 { 0 } else { byte.wrapping_add(offset as u8) })
+                    .collect();
                 state.write(at, &bytes);
                 vector.resize(vector.len().max((at + len) as usize), 0);
                 vector[at as usize..][..len as usize].copy_from_slice(&bytes);

@@ -150,15 +150,23 @@ impl Writer {
     ///
     /// Errors of the store; [`Fenced`] where another writer has removed what is read.
     pub async fn read(&self, at: u64, len: usize) -> io::Result<Bytes> {
-        let range = at..at.saturating_add(len as u64);
-        let mut sources = self.inner.state().read(range.clone());
+        self.read_from(self.sources(at, len), at, len).await
+    }
+
+    /// Returns where the bytes of a read are.
+    pub(crate) fn sources(&self, at: u64, len: usize) -> Vec<Source> {
+        self.inner.state().read(at..at.saturating_add(len as u64))
+    }
+
+    /// Reads, where it is known already where the bytes are, or were a moment ago.
+    pub(crate) async fn read_from(&self, mut sources: Vec<Source>, at: u64, len: usize) -> io::Result<Bytes> {
         loop {
             let places = places(&sources);
             match self.inner.objects.fetch(sources).await {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {
                     self.inner.still_owned(&error).await?;
                     // A sync may have stored the page anew meanwhile, and the old object was removed.
-                    sources = self.inner.state().read(range.clone());
+                    sources = self.sources(at, len);
                     if self::places(&sources) == places {
                         return Err(self.inner.missing(&error));
                     }
