@@ -15,6 +15,7 @@ use crate::objects::Objects;
 use crate::reader::{self, Reader};
 use crate::settings::Settings;
 use crate::swap;
+use crate::tier::LocalTier;
 use crate::writer::{self, Writer};
 
 /// Files of pages below a prefix of an object store. Clones are the same, with one limit of requests in flight.
@@ -24,6 +25,7 @@ pub struct ObjectFiles {
     prefix: Path,
     pub(crate) settings: Settings,
     pub(crate) executor: Executor,
+    tier: Option<LocalTier>,
     /// The version that a pool opens its files at.
     pub(crate) version: Option<u64>,
     /// The writers that pools have, by the names of their files.
@@ -82,7 +84,14 @@ impl ObjectFiles {
     ) -> Self {
         let client = Arc::new(Client::new(store, &settings));
         let of_pools = Arc::default();
-        Self { client, prefix: Path::from(prefix), settings, executor, version: None, of_pools }
+        Self { client, prefix: Path::from(prefix), settings, executor, tier: None, version: None, of_pools }
+    }
+
+    /// Returns the same storage with a local tier: what files opened with it fetch or put is kept there, and is fetched from there.
+    #[must_use]
+    pub fn with_tier(mut self, tier: LocalTier) -> Self {
+        self.tier = Some(tier);
+        self
     }
 
     /// Opens a file for writing, which fences each writer that has it open. `page` is how many bytes are written together, mostly.
@@ -137,6 +146,13 @@ impl ObjectFiles {
     }
 
     pub(crate) fn objects(&self, names: Names, identity: Identity) -> Objects {
-        Objects { client: Arc::clone(&self.client), names, identity, combine_gap: self.settings.combine_gap }
+        let tier = self.tier.clone().map(|tier| (tier, self.executor.handle.clone()));
+        Objects {
+            client: Arc::clone(&self.client),
+            names,
+            identity,
+            combine_gap: self.settings.combine_gap,
+            tier,
+        }
     }
 }

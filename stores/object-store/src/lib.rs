@@ -29,6 +29,7 @@ mod state;
 mod storage;
 mod swap;
 mod sweep;
+mod tier;
 mod writer;
 
 pub use client::Requests;
@@ -36,4 +37,5 @@ pub use fence::{Fenced, VersionGone};
 pub use files::ObjectFiles;
 pub use reader::Reader;
 pub use settings::Settings;
+pub use tier::{LocalTier, TierCounts};
 pub use writer::Writer;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use object_store::path::Path;
+use tokio::runtime::Handle;
 
 use crate::client::Client;
 use crate::manifest::{Step, Table};
@@ -16,6 +17,7 @@ use crate::names::{Identity, Names, ObjectId};
 use crate::page_map::{Changes, PageMap, Place};
 use crate::ranges::Piece;
 use crate::state::{Source, in_memory};
+use crate::tier::{Block, LocalTier};
 
 /// The objects of one file.
 #[derive(Debug, Clone)]
@@ -24,6 +26,7 @@ pub(crate) struct Objects {
     pub(crate) names: Names,
     pub(crate) identity: Identity,
     pub(crate) combine_gap: u32,
+    pub(crate) tier: Option<(LocalTier, Handle)>,
 }
 
 /// A get, and for each part of it where it goes in the result.
@@ -89,8 +92,65 @@ impl Objects {
         Ok(bytes.into())
     }
 
+    /// Reads a part of an object: from the local tier, or from the store, and then into the tier.
     async fn get(&self, object: ObjectId, range: Range<u64>) -> io::Result<Bytes> {
-        self.client.get_range(&self.path(object), range).await
+        let Some((tier, runtime)) = &self.tier else {
+            return self.client.get_range(&self.path(object), range).await;
+        };
+        let slot = u64::from(tier.slot_bytes());
+        let numbers = range.start / slot..range.end.div_ceil(slot);
+        let block = |number: u64| Block { file: self.identity, object, number: number as u32 };
+        let found = tier.read(runtime, numbers.clone().map(block).collect()).await;
+        let mut missing =
+            numbers.clone().zip(&found).filter(|(_, found)| found.is_none()).map(|(number, _)| number);
+        // One get from the first block that is missing to the last.
+        let missing = missing.next().map(|first| first..missing.last().unwrap_or(first) + 1);
+        let wanted =
+            missing.map(|missing| range.start.max(missing.start * slot)..range.end.min(missing.end * slot));
+        let fetched = match &wanted {
+            Some(wanted) => self.client.get_range(&self.path(object), wanted.clone()).await?,
+            None => Bytes::new(),
+        };
+        let wanted = wanted.unwrap_or(range.end..range.end);
+        tier.keep(
+            runtime,
+            whole_blocks(&fetched, wanted.start, slot).map(|(at, bytes)| (block(at), bytes)).collect(),
+        );
+        if wanted == range {
+            return Ok(fetched);
+        }
+        let mut bytes = Vec::with_capacity((range.end - range.start) as usize);
+        for (number, found) in numbers.zip(found) {
+            let part = range.start.max(number * slot)..range.end.min((number + 1) * slot);
+            match found {
+                Some(found) => bytes.extend_from_slice(&Piece::part(
+                    &found,
+                    part.start - number * slot..part.end - number * slot,
+                )),
+                None => bytes.extend_from_slice(&Piece::part(
+                    &fetched,
+                    part.start - wanted.start..part.end - wanted.start,
+                )),
+            }
+        }
+        Ok(bytes.into())
+    }
+
+    /// Keeps what was put in the local tier: it will be read again when it has left the pool.
+    pub(crate) fn keep(&self, id: ObjectId, payload: &[Bytes]) {
+        let Some((tier, runtime)) = &self.tier else { return };
+        let slot = u64::from(tier.slot_bytes());
+        let mut at = 0;
+        let mut blocks = Vec::new();
+        // Pages are in slots of their own as long as all are of that size. What is not is kept when it is fetched.
+        for page in payload {
+            let whole = whole_blocks(page, at, slot);
+            blocks.extend(whole.map(|(number, bytes)| {
+                (Block { file: self.identity, object: id, number: number as u32 }, bytes)
+            }));
+            at += page.len() as u64;
+        }
+        tier.keep(runtime, blocks);
     }
 
     pub(crate) async fn place(&self, place: Place) -> io::Result<Bytes> {
@@ -116,10 +176,17 @@ impl Objects {
     }
 
     async fn table(&self, table: Table) -> io::Result<Bytes> {
-        let place = Place { object: table.object, at: table.at, len: table.len };
-        debug_assert!(Piece::len(&place) > 0);
-        self.place(place).await
+        let range = u64::from(table.at)..u64::from(table.at) + u64::from(table.len);
+        self.client.get_range(&self.path(table.object), range).await
     }
+}
+
+/// Returns the blocks of `slot` bytes that lie whole in `bytes`, which begin at `at` of an object, with their numbers.
+fn whole_blocks(bytes: &Bytes, at: u64, slot: u64) -> impl Iterator<Item = (u64, Bytes)> {
+    let end = at + bytes.len() as u64;
+    let bytes = bytes.clone();
+    (at.div_ceil(slot)..end / slot)
+        .map(move |number| (number, Piece::part(&bytes, number * slot - at..(number + 1) * slot - at)))
 }
 
 #[cfg(test)]

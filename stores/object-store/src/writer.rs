@@ -247,10 +247,13 @@ impl Inner {
         let inner = Arc::clone(self);
         let id = segment.id;
         let put = async move {
-            let payload: PutPayload = segment.payload.into_iter().chain(Some(table)).collect();
+            let payload: PutPayload = segment.payload.iter().cloned().chain(Some(table)).collect();
             let result = inner.objects.client.put(&inner.objects.path(id), payload).await;
             match &result {
-                Ok(()) => inner.state().put_ended(id),
+                Ok(()) => {
+                    inner.objects.keep(id, &segment.payload);
+                    inner.state().put_ended(id);
+                }
                 Err(error) => inner.end_with(error),
             }
             inner.room.notify_waiters();
