@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The threads of each file: as many as requests that a test may have held back at once.
-const THREADS: usize = 16;
+const THREADS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 16 };
 
 /// Another storage's files, whose requests end later: each file has 16 threads, which take the requests in an order that a seed
 /// decides. So the path of an asynchronous [storage](crate::storage) is tested with the faults and the power cuts of a

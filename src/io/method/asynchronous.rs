@@ -84,7 +84,7 @@ impl<L: Lease> RequestQueue<L> {
     fn start_all(self: &Arc<Self>) {
         let me = thread::current().id();
         let mut state = self.lock();
-        if state.starters.contains(&me) {
+        if state.starters.contains(&me) && !seeded!("asynchronous_starts_nest") {
             return;
         }
         state.starters.push(me);
@@ -159,7 +159,9 @@ impl<'q, L: Lease> EndingRequest<'q, L> {
     fn begin(queue: &'q RequestQueue<L>, file: FileId, urgency: Urgency) -> Self {
         let thread = thread::current().id();
         let mut state = queue.lock();
-        state.queue.backlog.end(file, urgency);
+        if !seeded!("asynchronous_place_given_back_late") {
+            state.queue.backlog.end(file, urgency);
+        }
         state.enders.push(thread);
         drop(state);
         Self { queue, thread }
@@ -204,7 +206,10 @@ impl<L: Lease> Method<L> for AsynchronousFiles<L> {
         let mut state = self.0.lock();
         state.queue.close();
         // The last lease may own the pool, so that this thread ends the last request.
-        while !(state.enders.contains(&me) || state.under_way == 0 && state.queue.backlog.is_empty()) {
+        while !(seeded!("asynchronous_requests_left_at_the_end")
+            || state.enders.contains(&me)
+            || state.under_way == 0 && state.queue.backlog.is_empty())
+        {
             state = self.0.idle.wait(state);
         }
     }
@@ -260,5 +265,154 @@ impl<L: Lease> Method<L> for WithAsynchronousFiles<L> {
 
     fn change(&self) -> Option<super::MethodChange> {
         self.method.change()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, collections::VecDeque, io, path::Path, time::Duration};
+
+    use super::*;
+    use crate::{
+        id::{FileId, PageSize},
+        io::{
+            file::open_options::OpenOptions,
+            storage::{Opened, Storage, capabilities::Capabilities, request::SyncRequest},
+            tests::support::{SCHEDULING, TestArena, TestLease, stamped},
+        },
+    };
+
+    thread_local! {
+        /// How deep this thread is in calls of the file.
+        static DEPTH: Cell<usize> = const { Cell::new(0) };
+    }
+
+    /// A file of stamped bytes. It ends requests within the call, some bytes at a time, or keeps them.
+    #[derive(Clone, Debug)]
+    struct Answers {
+        /// The bytes that each read gets; 0 to keep the requests.
+        at_once: usize,
+        kept: Arc<Mutex<VecDeque<ReadRequest>>>,
+        deepest: Arc<Mutex<usize>>,
+    }
+
+    impl Answers {
+        fn new(at_once: usize) -> Self {
+            Self { at_once, kept: Arc::default(), deepest: Arc::default() }
+        }
+
+        fn answer(request: ReadRequest, at_most: usize) {
+            let all = stamped(64 << 10);
+            let rest = &all[request.offset() as usize..];
+            request.fill(&rest[..rest.len().min(at_most)]);
+        }
+    }
+
+    impl StorageFile for Answers {
+        fn read(&self, request: ReadRequest) {
+            let depth = DEPTH.get() + 1;
+            DEPTH.set(depth);
+            let mut deepest = self.deepest.lock();
+            *deepest = depth.max(*deepest);
+            drop(deepest);
+            if self.at_once == 0 {
+                self.kept.lock().push_back(request);
+            } else {
+                Self::answer(request, self.at_once);
+            }
+            DEPTH.set(depth - 1);
+        }
+
+        fn write(&self, request: WriteRequest) {
+            drop(request);
+        }
+
+        fn sync(&self, request: SyncRequest) {
+            request.finish(Ok(()));
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            Ok(64 << 10)
+        }
+
+        fn set_len(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Storage for Answers {
+        fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
+            let opened = Opened::asynchronous(Arc::new(self.clone()), (0, 1))?;
+            Ok(opened.capabilities(Capabilities::new().in_flight(2)))
+        }
+    }
+
+    fn open(storage: &Answers) -> Arc<File> {
+        let (path, options) = (Path::new("stored"), OpenOptions::new());
+        Arc::new(File::open(storage, FileId(7), path, &options, PageSize::new(512).unwrap()).unwrap())
+    }
+
+    fn queue() -> AsynchronousFiles<TestLease> {
+        AsynchronousFiles::new(&SCHEDULING, Arc::new(Counters::new()))
+    }
+
+    #[test]
+    fn requests_that_end_within_the_call_piece_by_piece_take_no_deeper_stack() {
+        let (storage, queue, arena) = (Answers::new(64), queue(), TestArena::new(64 << 10));
+        let file = open(&storage);
+        let mut requests: Vec<_> =
+            (0..20).map(|block| arena.request(Direction::Read, &file, block * 512, &[512])).collect();
+        queue.submit(&mut requests);
+        arena.expect_reads(20);
+        assert_eq!(*storage.deepest.lock(), 1);
+    }
+
+    #[test]
+    fn c6_no_more_requests_are_under_way_than_the_storage_has_said() {
+        let (storage, queue, arena) = (Answers::new(0), queue(), TestArena::new(64 << 10));
+        let file = open(&storage);
+        let mut requests: Vec<_> =
+            (0..9).map(|block| arena.request(Direction::Read, &file, block * 512, &[512])).collect();
+        queue.submit(&mut requests);
+        for _ in 0..9 {
+            assert!((1..=2).contains(&storage.kept.lock().len()));
+            let next = storage.kept.lock().pop_front().unwrap();
+            Answers::answer(next, 512);
+        }
+        assert!(storage.kept.lock().is_empty());
+    }
+
+    #[test]
+    fn c5_the_end_waits_for_requests_that_the_storage_has() {
+        let (storage, queue, arena) = (Answers::new(0), Arc::new(queue()), TestArena::new(64 << 10));
+        let file = open(&storage);
+        queue.submit_one(arena.request(Direction::Read, &file, 0, &[512]));
+        let ending = Arc::clone(&queue);
+        let ending = std::thread::spawn(move || ending.shutdown());
+        std::thread::sleep(Duration::from_millis(50));
+        assert!(!ending.is_finished(), "the frames would be gone under the request");
+        let kept = storage.kept.lock().pop_front().unwrap();
+        Answers::answer(kept, 512);
+        ending.join().unwrap();
+        arena.expect_reads(1);
+    }
+
+    #[test]
+    fn a_file_can_be_forgotten_as_soon_as_its_last_request_is_about_to_end() {
+        let (storage, queue, arena) = (Answers::new(0), Arc::new(queue()), TestArena::new(64 << 10));
+        let file = open(&storage);
+        let mut request = arena.request(Direction::Read, &file, 0, &[512]);
+        let (at_the_end, of) = (Arc::clone(&queue), Arc::clone(&file));
+        // Those that wait are woken next, and may close the file.
+        request.lease.before_finish(move || {
+            at_the_end.forget(&of);
+            assert!(!at_the_end.0.lock().queue.backlog.knows(of.id), "its line is left for ever");
+        });
+        queue.submit_one(request);
+        queue.forget(&file);
+        assert!(queue.0.lock().queue.backlog.knows(file.id), "it has a request");
+        let kept = storage.kept.lock().pop_front().unwrap();
+        Answers::answer(kept, 512);
+        arena.expect_reads(1);
     }
 }

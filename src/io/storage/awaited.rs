@@ -94,6 +94,12 @@ impl BlockingFile for Awaited {
         self.file.set_len(len)
     }
 
+    /// Grows the file where the range ends behind it: then new bytes are zeros, and a storage need not be sent any.
+    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
+        let end = offset + len;
+        if self.file.len()? < end { self.file.set_len(end) } else { Ok(()) }
+    }
+
     fn unlock(&self) {
         self.file.unlock();
     }

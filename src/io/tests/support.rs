@@ -338,7 +338,7 @@ struct FakeState {
     /// Error numbers that the next transfers give instead, before they begin.
     errors: VecDeque<i32>,
     /// The next read answers more than it was asked for.
-    claims_more: bool,
+    panics: bool,
     /// How many writes go well before one fails, and how.
     write_error: Option<(usize, i32)>,
     sync_error: Option<i32>,
@@ -389,8 +389,8 @@ impl FakeDisk {
         self.state().errors.extend(errnos);
     }
 
-    pub(crate) fn claim_more(&self) {
-        self.state().claims_more = true;
+    pub(crate) fn panic_once(&self) {
+        self.state().panics = true;
     }
 
     pub(crate) fn fail_write(&self, after: usize, errno: i32) {
@@ -435,6 +435,10 @@ impl Storage for FakeDisk {
 impl BlockingFile for FakeDisk {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         let mut state = self.state();
+        if std::mem::take(&mut state.panics) {
+            drop(state);
+            resume_unwind(panicking_payload());
+        }
         failed(state.errors.pop_front())?;
         let mut left = state.at_most.pop_front().unwrap_or(usize::MAX);
         let mut rest = state.bytes.get(offset as usize..).unwrap_or_default();
@@ -443,9 +447,6 @@ impl BlockingFile for FakeDisk {
             let part = buffer.len().min(rest.len()).min(left);
             buffer[..part].copy_from_slice(&rest[..part]);
             (rest, left, count) = (&rest[part..], left - part, count + part);
-        }
-        if std::mem::take(&mut state.claims_more) {
-            return Ok(count + 1);
         }
         Ok(count)
     }

@@ -8,6 +8,7 @@
 //! schedules; `RINGPOOL_SCHEDULES` sets how many. A failure prints the schedule, which `shuttle::replay` takes. Pages are
 //! stamped with their block and a version in both halves, so a half-read, stale or misplaced page shows.
 
+mod asynchronous_files;
 mod disk;
 mod files;
 mod own_pages;
