@@ -120,7 +120,7 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
     /// Example: [`Opened`].
     ///
     /// # Errors
-    /// Any: [`remove_file`](crate::BufferPool::remove_file) ends in it.
+    /// Any: [`drop_file`](crate::BufferPool::drop_file) ends in it.
     fn remove(&self, _name: &Path) -> io::Result<()> {
         Err(io::ErrorKind::Unsupported.into())
     }
