@@ -91,7 +91,7 @@
 //! | `crc32c` | [`Crc32c`](PageCodec), a codec that seals pages with a checksum seeded by their address |
 //! | `tracing` | [spans and events](#spans-and-events) for what an operator should know |
 //! | `metrics` | `Stats::publish` and `FileStats::publish`: snapshots as counters and gauges of the `metrics` facade, by pool and by file |
-//! | `testing` | a simulated disk with faults and crash images, for an engine's own tests; a disk that does nothing |
+//! | `testing` | a simulated disk with faults and crash images, for an engine's own tests; a disk that does nothing; a kit that tests a storage |
 //!
 //! No feature changes what the others do. `unsafe` is confined to a few modules, each block with its reason.
 #![doc = include_str!("events.md")]
@@ -165,8 +165,9 @@ pub mod options {
 /// Where files are kept: the system's files, or a storage of your own, given to [`Builder::storage`].
 ///
 /// A storage whose transfers are calls implements [`Storage`](storage::Storage) and [`BlockingFile`](storage::BlockingFile); one whose
-/// transfers end later, such as an object store, [`Storage`](storage::Storage) and [`StorageFile`](storage::StorageFile). The module
-/// `testing::conformance` tests both.
+/// transfers end later, such as an object store, [`Storage`](storage::Storage) and [`StorageFile`](storage::StorageFile). The kit
+#[cfg_attr(feature = "testing", doc = "[`testing::conformance`] tests both.")]
+#[cfg_attr(not(feature = "testing"), doc = "`testing::conformance` tests both.")]
 pub mod storage {
     pub use crate::io::storage::{
         BlockingFile, Storage, StorageFile,

@@ -85,14 +85,14 @@ impl Storage for Later {
 }
 
 #[derive(Debug)]
-enum Request {
+pub(super) enum LateRequest {
     Read(ReadRequest),
     Write(WriteRequest),
     Sync(SyncRequest),
 }
 
-impl Request {
-    fn serve(self, file: &dyn BlockingFile) {
+impl LateRequest {
+    pub(super) fn serve(self, file: &dyn BlockingFile) {
         match self {
             Self::Read(mut request) => {
                 let offset = request.offset();
@@ -124,7 +124,7 @@ struct Serving {
 
 #[derive(Debug)]
 struct Unanswered {
-    requests: Vec<Request>,
+    requests: Vec<LateRequest>,
     dice: Dice,
     is_closed: bool,
 }
@@ -141,7 +141,7 @@ impl LaterFile {
         Ok(later)
     }
 
-    fn ask(&self, request: Request) {
+    fn ask(&self, request: LateRequest) {
         self.0.line.lock().requests.push(request);
         self.0.changed.notify_one();
     }
@@ -165,7 +165,7 @@ impl Serving {
 }
 
 impl Unanswered {
-    fn take(&mut self) -> Option<Request> {
+    fn take(&mut self) -> Option<LateRequest> {
         let count = self.requests.len() as u64;
         (count > 0).then(|| self.requests.swap_remove(self.dice.below(count) as usize))
     }
@@ -181,15 +181,15 @@ impl Drop for LaterFile {
 
 impl StorageFile for LaterFile {
     fn read(&self, request: ReadRequest) {
-        self.ask(Request::Read(request));
+        self.ask(LateRequest::Read(request));
     }
 
     fn write(&self, request: WriteRequest) {
-        self.ask(Request::Write(request));
+        self.ask(LateRequest::Write(request));
     }
 
     fn sync(&self, request: SyncRequest) {
-        self.ask(Request::Sync(request));
+        self.ask(LateRequest::Sync(request));
     }
 
     fn len(&self) -> io::Result<u64> {

@@ -50,6 +50,10 @@
 //! # Ok::<(), Error>(())
 //! ```
 
+// It waits for real threads by the real clock.
+#[cfg(not(any(loom, shuttle)))]
+pub mod conformance;
+
 mod durable_image;
 mod fault;
 mod fault_outcome;

@@ -17,7 +17,7 @@ pub(in crate::io) type Piece = (NonNull<u8>, usize);
 pub(in crate::io) type Ending = Box<dyn FnOnce(io::Result<usize>) + Send>;
 
 /// What reads and writes have in common.
-pub(in crate::io) struct Request {
+pub(crate) struct Request {
     offset: u64,
     len: usize,
     pieces: SmallVec<[Piece; IN_PLACE]>,
@@ -40,7 +40,7 @@ impl Request {
     /// 1. Until `ending` is called, each piece is valid, initialised memory, and no two of them overlap. 2. Until then no other thread
     ///    writes to it; and for a read, none reads it.
     #[allow(unsafe_code)]
-    pub(in crate::io) unsafe fn new(
+    pub(crate) unsafe fn new(
         offset: u64,
         pieces: impl Iterator<Item = Piece>,
         is_awaited: bool,
@@ -111,7 +111,7 @@ fn dropped() -> io::Error {
 /// }
 /// ```
 #[must_use = "a request that is dropped has failed"]
-pub struct ReadRequest(pub(in crate::io) Request);
+pub struct ReadRequest(pub(crate) Request);
 
 impl ReadRequest {
     /// Returns where in the file it begins, in bytes. Example: [`StorageFile`](super::StorageFile).
@@ -189,7 +189,7 @@ impl fmt::Debug for ReadRequest {
 /// }
 /// ```
 #[must_use = "a request that is dropped has failed"]
-pub struct WriteRequest(pub(in crate::io) Request);
+pub struct WriteRequest(pub(crate) Request);
 
 impl WriteRequest {
     /// Returns where in the file it begins, in bytes. Example: [`StorageFile`](super::StorageFile).
@@ -243,7 +243,7 @@ impl fmt::Debug for WriteRequest {
 pub struct SyncRequest(Option<Ending>);
 
 impl SyncRequest {
-    pub(in crate::io) fn new(ending: Ending) -> Self {
+    pub(crate) fn new(ending: Ending) -> Self {
         Self(Some(ending))
     }
 

@@ -1,0 +1,316 @@
+//! What all checks have in common: the storage, what is asked for now, and which promises were checked.
+//!
+//! The checks run in a thread of their own, beside which a second one watches: a call of the storage that never returns ends the run, not
+//! the test. Each step says first which promise it is about and what it asks for.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    io, mem,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+};
+
+use super::{
+    promise::{BrokenPromise, ConformanceReport, StoragePromise},
+    stamp::{self, Unlike},
+};
+use crate::{
+    OpenOptions, PageSize,
+    io::{
+        aligned::AlignedZeros,
+        storage::{Lock, Opened, Storage},
+    },
+    sync::{
+        Arc, Condvar, Mutex, thread,
+        time::{self, Duration, Instant},
+    },
+    testing::Dice,
+};
+
+/// The outcome of a check.
+pub(super) type Kept<T = ()> = Result<T, BrokenPromise>;
+
+/// How the storage is checked.
+#[derive(Clone, Debug)]
+pub(super) struct CheckSettings {
+    pub(super) folder: PathBuf,
+    pub(super) seed: u64,
+    pub(super) page_size: PageSize,
+    pub(super) rounds: u32,
+    pub(super) patience: Duration,
+}
+
+/// The storage, and the state of the run.
+pub(super) struct Checker {
+    pub(super) storage: Mutex<Arc<dyn Storage>>,
+    pub(super) settings: CheckSettings,
+    watched: Mutex<Watched>,
+    changed: Condvar,
+    ended: Mutex<EndedMemory>,
+}
+
+/// Memory whose requests have ended, marked as such.
+#[derive(Default)]
+struct EndedMemory {
+    kept: VecDeque<AlignedZeros>,
+    /// What was found in memory that was not left alone.
+    found: Option<Unlike>,
+}
+
+impl EndedMemory {
+    fn look(&mut self, memory: &AlignedZeros) {
+        if let Err(found) = stamp::check_ended(memory.as_slice()) {
+            self.found.get_or_insert(found);
+        }
+    }
+}
+
+/// How many requests' memory is kept.
+const ENDED: usize = 512;
+
+/// How long a storage has to touch memory that is not its own any more.
+const AFTER_THE_END: Duration = Duration::from_millis(30);
+
+struct Watched {
+    step: CheckStep,
+    since: Instant,
+    outcome: Option<Kept>,
+    files: u32,
+    names: Vec<PathBuf>,
+    requests: u64,
+    kept: BTreeSet<StoragePromise>,
+    unchecked: Vec<(StoragePromise, &'static str)>,
+}
+
+/// What the storage is asked for, and which promise is broken if that does not do.
+#[derive(Clone, Debug)]
+pub(super) struct CheckStep {
+    promise: StoragePromise,
+    asked: String,
+    seed: u64,
+}
+
+impl CheckStep {
+    /// Makes the fault of this step's promise.
+    pub(super) fn broken(&self, found: impl Into<String>) -> BrokenPromise {
+        self.broken_as(self.promise, found)
+    }
+
+    pub(super) fn broken_as(&self, promise: StoragePromise, found: impl Into<String>) -> BrokenPromise {
+        BrokenPromise { promise, asked: self.asked.clone(), found: found.into(), seed: self.seed }
+    }
+
+    /// Makes the fault that this step's call has failed.
+    pub(super) fn done<T>(&self, outcome: io::Result<T>) -> Kept<T> {
+        outcome.map_err(|error| self.broken_as(StoragePromise::FailsNever, format!("an error: {error}")))
+    }
+
+    /// Names a call that has failed by this step's promise, where it is about just that call.
+    pub(super) fn own<T>(&self, outcome: Kept<T>) -> Kept<T> {
+        outcome.map_err(|broken| match broken.promise {
+            StoragePromise::FailsNever => BrokenPromise { promise: self.promise, ..broken },
+            _ => broken,
+        })
+    }
+
+    pub(super) fn ensure(&self, is_so: bool, found: impl FnOnce() -> String) -> Kept {
+        if is_so { Ok(()) } else { Err(self.broken(found())) }
+    }
+
+    /// Makes the fault of a page that is unlike what it should be.
+    pub(super) fn like(&self, compared: Result<(), Unlike>) -> Kept {
+        compared.map_err(|unlike| match unlike {
+            Unlike::Unfilled(found) => self.broken_as(StoragePromise::FillsBeforeItEnds, found),
+            Unlike::FromEnded(found) => self.broken_as(StoragePromise::LeavesMemoryAlone, found),
+            Unlike::Other(found) => self.broken(found),
+        })
+    }
+
+    /// Makes the fault of a call, or a request, that has not ended. One that can only end outside of a lock is named by that.
+    pub(super) fn late(&self, patience: Duration, what: &str) -> BrokenPromise {
+        let promise = match self.promise {
+            StoragePromise::EndsOutsideItsLocks => self.promise,
+            _ => StoragePromise::EndsEach,
+        };
+        self.broken_as(promise, format!("{what} has not ended after {patience:?}"))
+    }
+}
+
+impl Checker {
+    pub(super) fn new(storage: Arc<dyn Storage>, settings: CheckSettings) -> Self {
+        let step = CheckStep {
+            promise: StoragePromise::EndsEach,
+            asked: "nothing yet".to_owned(),
+            seed: settings.seed,
+        };
+        let watched = Watched {
+            step,
+            since: time::now(),
+            outcome: None,
+            files: 0,
+            names: Vec::new(),
+            requests: 0,
+            kept: BTreeSet::new(),
+            unchecked: Vec::new(),
+        };
+        Self {
+            storage: Mutex::new(storage),
+            settings,
+            watched: Mutex::new(watched),
+            changed: Condvar::new(),
+            ended: Mutex::default(),
+        }
+    }
+
+    /// Runs the checks in a thread of its own, and gives up where a call does not return.
+    pub(super) fn run(
+        self,
+        checks: impl FnOnce(&Arc<Self>) -> Kept + Send + 'static,
+    ) -> Kept<ConformanceReport> {
+        let checker = Arc::new(self);
+        let of_thread = Arc::clone(&checker);
+        let spawned = thread::spawn("ringpool-conform".to_owned(), move || {
+            let checked = catch_unwind(AssertUnwindSafe(|| checks(&of_thread)));
+            let outcome = checked.unwrap_or_else(|panic| Err(of_thread.panicked(&*panic)));
+            let settled = of_thread.settle(StoragePromise::LeavesMemoryAlone);
+            let outcome = outcome.and(settled);
+            of_thread.remove_files();
+            of_thread.watched.lock().outcome = Some(outcome);
+            of_thread.changed.notify_all();
+        });
+        checker.watched.lock().step.done(spawned)?;
+        checker.watch()?;
+        let watched = checker.watched.lock();
+        let kept = watched.kept.iter().copied().collect();
+        Ok(ConformanceReport { kept, unchecked: watched.unchecked.clone(), requests: watched.requests })
+    }
+
+    /// Waits for the outcome, as long as there is progress.
+    fn watch(&self) -> Kept {
+        // A request that is late is found by the thread that waits for it; the rest is for calls that do not return.
+        let patience = self.settings.patience.saturating_mul(2);
+        let mut watched = self.watched.lock();
+        loop {
+            if let Some(outcome) = watched.outcome.take() {
+                return outcome;
+            }
+            if watched.since.elapsed() > patience {
+                return Err(watched.step.late(patience, "a call of the storage"));
+            }
+            watched = self.changed.wait_until(watched, time::deadline_after(patience / 8));
+        }
+    }
+
+    fn panicked(&self, panic: &(dyn std::any::Any + Send)) -> BrokenPromise {
+        let texts =
+            (panic.downcast_ref::<String>().map(String::as_str), panic.downcast_ref::<&str>().copied());
+        let text = texts.0.or(texts.1).unwrap_or("without a text");
+        self.watched.lock().step.broken_as(StoragePromise::FailsNever, format!("a panic: {text}"))
+    }
+
+    /// Begins to ask for something, about a promise.
+    pub(super) fn step(&self, promise: StoragePromise, asked: impl Into<String>) -> CheckStep {
+        let step = CheckStep { promise, asked: asked.into(), seed: self.settings.seed };
+        let mut watched = self.watched.lock();
+        (watched.step, watched.since) = (step.clone(), time::now());
+        watched.kept.insert(promise);
+        step
+    }
+
+    /// Keeps memory whose request has ended, to look at it later.
+    pub(super) fn keep_ended(&self, memory: AlignedZeros) {
+        let mut ended = self.ended.lock();
+        ended.kept.push_back(memory);
+        if ended.kept.len() > ENDED {
+            let oldest = ended.kept.pop_front().expect("it was not empty");
+            ended.look(&oldest);
+        }
+    }
+
+    /// Waits until what comes late is there, and looks whether the memory of ended requests was left alone.
+    pub(super) fn settle(&self, promise: StoragePromise) -> Kept {
+        let step = self.step(promise, "requests that ended, whose memory was then used for other things");
+        std::thread::sleep(AFTER_THE_END);
+        let mut ended = self.ended.lock();
+        let kept = mem::take(&mut ended.kept);
+        kept.iter().for_each(|memory| ended.look(memory));
+        ended.found.take().map_or(Ok(()), |found| step.like(Err(found)))
+    }
+
+    /// Notes that something has ended: there is progress.
+    pub(super) fn tick(&self, requests: u64) {
+        let mut watched = self.watched.lock();
+        watched.since = time::now();
+        watched.requests += requests;
+    }
+
+    /// Notes that a promise cannot be checked.
+    pub(super) fn skip(&self, promise: StoragePromise, why: &'static str) {
+        let mut watched = self.watched.lock();
+        watched.kept.remove(&promise);
+        if !watched.unchecked.iter().any(|(unchecked, _)| *unchecked == promise) {
+            watched.unchecked.push((promise, why));
+        }
+    }
+
+    pub(super) fn storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.storage.lock())
+    }
+
+    /// Makes dice that belong to one check.
+    pub(super) fn dice(&self, check: u64) -> Dice {
+        Dice::apart(self.settings.seed, [check])
+    }
+
+    pub(super) fn page_bytes(&self) -> usize {
+        self.settings.page_size.bytes()
+    }
+
+    /// Returns the number and the path of a file that is not there yet.
+    pub(super) fn new_path(&self) -> (u32, PathBuf) {
+        let mut watched = self.watched.lock();
+        watched.files += 1;
+        (watched.files, self.settings.folder.join(format!("conformance-{}", watched.files)))
+    }
+
+    /// Opens a file as the pool does: one that another opening still holds for a moment is tried again.
+    pub(super) fn open(
+        &self,
+        step: &CheckStep,
+        path: &Path,
+        options: &OpenOptions,
+    ) -> Kept<io::Result<Opened>> {
+        let late = time::deadline_after(self.settings.patience);
+        loop {
+            let opened = self.storage().open(path, options, self.settings.page_size);
+            if !opened.as_ref().is_ok_and(|opened| opened.lock == Lock::InUse) {
+                if let Ok(Opened { name: Some(name), .. }) = &opened {
+                    self.remember(name);
+                }
+                return Ok(opened);
+            }
+            if time::now() > late {
+                return Err(step.broken_as(
+                    StoragePromise::FailsNever,
+                    "a file that is still in use after it was closed",
+                ));
+            }
+            drop(opened);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    pub(super) fn remember(&self, name: &Path) {
+        let mut watched = self.watched.lock();
+        if !watched.names.iter().any(|known| known == name) {
+            watched.names.push(name.to_owned());
+        }
+    }
+
+    /// Removes what the checks have made. What is gone already is no fault.
+    fn remove_files(&self) {
+        let names = mem::take(&mut self.watched.lock().names);
+        let storage = self.storage();
+        let _ = catch_unwind(AssertUnwindSafe(|| names.iter().for_each(|name| drop(storage.remove(name)))));
+    }
+}

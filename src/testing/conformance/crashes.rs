@@ -1,0 +1,158 @@
+//! What is found after a crash, where the test can make one.
+
+use super::{
+    CrashHook,
+    checker::{CheckStep, Checker, Kept},
+    promise::StoragePromise,
+    tested_file::TestedFile,
+};
+use crate::{OpenOptions, storage::Atomicity, sync::Arc, testing::Dice};
+
+/// Blocks of the file.
+const BLOCKS: usize = 16;
+
+const OF_CRASHES: [StoragePromise; 3] =
+    [StoragePromise::SyncedSurvivesCrash, StoragePromise::PagesAreWhole, StoragePromise::SyncsAreWhole];
+
+/// What a crash may leave.
+struct MayBeFound {
+    /// As of the last sync that was reported.
+    synced: Vec<u32>,
+    /// As of the sync that was under way.
+    under_way: Option<Vec<u32>>,
+    /// Of each block, what was written since.
+    since: Vec<Vec<u32>>,
+}
+
+pub(super) fn check(checker: &Arc<Checker>, crash: Option<CrashHook>) -> Kept {
+    let Some(mut crash) = crash else {
+        OF_CRASHES
+            .iter()
+            .for_each(|promise| checker.skip(*promise, "only a crash shows it, and the test makes none"));
+        return Ok(());
+    };
+    let dice = &mut checker.dice(6);
+    let mut file = TestedFile::create(checker)?;
+    let atomicity = file.opened.capabilities.atomicity;
+    for (promise, is_promised) in [
+        (StoragePromise::PagesAreWhole, atomicity != Atomicity::Nothing),
+        (StoragePromise::SyncsAreWhole, atomicity == Atomicity::Sync),
+    ] {
+        if is_promised {
+            checker.step(promise, "crashes");
+        } else {
+            checker.skip(promise, "the storage does not say so");
+        }
+    }
+    for round in 0..checker.settings.rounds.div_ceil(2) {
+        file = crash_once(checker, file, &mut crash, round * 10, dice)?;
+    }
+    Ok(())
+}
+
+fn crash_once(
+    checker: &Arc<Checker>,
+    file: TestedFile,
+    crash: &mut CrashHook,
+    version: u32,
+    dice: &mut Dice,
+) -> Kept<TestedFile> {
+    let step = checker.step(StoragePromise::SyncedSurvivesCrash, "writes of all blocks, and a sync");
+    let mut found =
+        MayBeFound { synced: vec![version + 1; BLOCKS], under_way: None, since: vec![Vec::new(); BLOCKS] };
+    file.write(&step, 0, &found.synced, dice)?;
+    file.sync(&step)?;
+
+    let mut newest = found.synced.clone();
+    for later in 2..2 + dice.below(3) as u32 {
+        for (block, newest) in newest.iter_mut().enumerate() {
+            if dice.coin() {
+                file.write(&step, block as u32, &[version + later], dice)?;
+                *newest = version + later;
+                found.since[block].push(version + later);
+            }
+        }
+    }
+    let during = ["nothing", "writes", "a sync"][dice.below(3) as usize];
+    let mut writes = Vec::new();
+    let mut sync = None;
+    match during {
+        "writes" => {
+            for block in 0..BLOCKS {
+                found.since[block].push(version + 9);
+                writes.push(file.start_write(block as u32, &[version + 9], dice));
+            }
+        }
+        "a sync" => {
+            sync = Some(file.start_sync());
+            found.under_way = Some(newest.clone());
+            // Some of them are over by then.
+            (0..dice.below(200)).for_each(|_| std::thread::yield_now());
+        }
+        _ => {}
+    }
+    if sync.as_ref().is_some_and(super::tested_file::SyncUnderWay::is_over) {
+        let reported = sync.take().map_or(Ok(()), |sync| sync.wait(&step));
+        reported?;
+        found = MayBeFound { synced: newest, under_way: None, since: vec![Vec::new(); BLOCKS] };
+    }
+    let step = checker.step(
+        StoragePromise::SyncedSurvivesCrash,
+        format!("a crash during {during}, and opening {} again", file.path.display()),
+    );
+    *checker.storage.lock() = crash();
+    let (number, path, atomicity) = (file.number, file.path.clone(), file.opened.capabilities.atomicity);
+    // What was under way on the storage that has crashed may never end.
+    drop((writes, sync));
+    drop(file);
+    let file = step.own(TestedFile::open(checker, number, &path, &OpenOptions::new()))?;
+    look(&step, &file, &found, atomicity, dice)?;
+    Ok(file)
+}
+
+fn look(
+    step: &CheckStep,
+    file: &TestedFile,
+    may_be: &MayBeFound,
+    atomicity: Atomicity,
+    dice: &mut Dice,
+) -> Kept {
+    let (read, memory) = file.start_read(0, BLOCKS, dice).wait(step)?;
+    step.ensure(read == memory.len(), || format!("{read} bytes instead of {}", memory.len()))?;
+    let found: Vec<_> =
+        (0..BLOCKS).map(|block| file.page_of(block as u32).version_in(memory.page(block))).collect();
+    if atomicity == Atomicity::Sync {
+        let is = |wanted: &Vec<u32>| found.iter().zip(wanted).all(|(found, wanted)| *found == Some(*wanted));
+        if is(&may_be.synced) || may_be.under_way.as_ref().is_some_and(is) {
+            return Ok(());
+        }
+    }
+    for (block, found) in found.iter().enumerate() {
+        let (synced, since) = (may_be.synced[block], &may_be.since[block]);
+        match *found {
+            Some(version) if version == synced || since.contains(&version) => {}
+            None if !since.is_empty() => {
+                if atomicity != Atomicity::Nothing {
+                    let text = format!(
+                        "block {block} in parts: {since:?} were written since version {synced} was synced"
+                    );
+                    return Err(step.broken_as(StoragePromise::PagesAreWhole, text));
+                }
+            }
+            _ => {
+                let text = format!(
+                    "block {block} in version {found:?}, where {synced} was synced, and {since:?} written since"
+                );
+                return Err(step.broken(text));
+            }
+        }
+    }
+    if atomicity == Atomicity::Sync {
+        let text = format!(
+            "{found:?}, where {:?} was synced, and {:?} was under way",
+            may_be.synced, may_be.under_way
+        );
+        return Err(step.broken_as(StoragePromise::SyncsAreWhole, text));
+    }
+    Ok(())
+}

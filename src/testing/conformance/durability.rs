@@ -1,0 +1,103 @@
+//! What a sync keeps and publishes, and what a descriptor reads.
+
+use std::{
+    fs::File,
+    os::{fd::AsRawFd, unix::fs::FileExt},
+};
+
+use super::{
+    checker::{Checker, Kept},
+    promise::StoragePromise,
+    tested_file::TestedFile,
+};
+use crate::{io::aligned::AlignedZeros, sync::Arc, testing::Dice};
+
+/// Blocks of the file.
+const BLOCKS: u32 = 16;
+
+pub(super) fn check(checker: &Arc<Checker>) -> Kept {
+    let dice = &mut checker.dice(5);
+    let mut file = TestedFile::create(checker)?;
+    let step = checker.step(StoragePromise::SyncsNothing, "a sync of a file that was just created");
+    step.own(file.sync(&step))?;
+    let mut versions = vec![0; BLOCKS as usize];
+    for round in 1..=checker.settings.rounds.div_ceil(16) + 1 {
+        let before = version(&file);
+        let step =
+            checker.step(StoragePromise::KeepsWhatWasSynced, format!("round {round}: writes, and a sync"));
+        for block in 0..BLOCKS {
+            if round == 1 || dice.coin() {
+                versions[block as usize] = round;
+                file.write(&step, block, &[round], dice)?;
+            }
+        }
+        // At least one, so that there is something to publish.
+        versions[0] = round;
+        file.write(&step, 0, &[round], dice)?;
+        file.sync(&step)?;
+        let published = published_more(checker, &file, before)?;
+
+        let step = checker.step(StoragePromise::SyncsNothing, "a second sync, with nothing to publish");
+        step.own(file.sync(&step))?;
+        let step = checker
+            .step(StoragePromise::KeepsWhatWasSynced, format!("round {round}: all blocks, after a sync"));
+        file.expect(&step, 0, &versions, dice)?;
+
+        file = step.own(file.reopen())?;
+        let step = checker.step(
+            StoragePromise::KeepsWhatWasSynced,
+            format!("round {round}: all blocks, when it is opened again"),
+        );
+        let (len, wanted) = (file.opened.len, u64::from(BLOCKS) * checker.page_bytes() as u64);
+        step.ensure(len == wanted, || format!("a length of {len} bytes instead of {wanted}"))?;
+        file.expect(&step, 0, &versions, dice)?;
+        same_version(checker, &file, published)?;
+    }
+    descriptor(checker, &file, &versions, dice)
+}
+
+fn version(file: &TestedFile) -> Option<u64> {
+    file.asynchronous().and_then(crate::io::storage::StorageFile::version)
+}
+
+fn published_more(checker: &Arc<Checker>, file: &TestedFile, before: Option<u64>) -> Kept<Option<u64>> {
+    let after = version(file);
+    let step = checker.step(StoragePromise::VersionGrows, "a sync that had something to publish");
+    if before.is_none() && after.is_none() {
+        checker.skip(StoragePromise::VersionGrows, "the files have no versions");
+        return Ok(None);
+    }
+    step.ensure(after > before, || format!("version {before:?} before, and {after:?} after it"))?;
+    Ok(after)
+}
+
+fn same_version(checker: &Arc<Checker>, file: &TestedFile, published: Option<u64>) -> Kept {
+    if published.is_none() {
+        return Ok(());
+    }
+    let (found, step) = (version(file), checker.step(StoragePromise::VersionGrows, "opening the file again"));
+    // The second sync had nothing to publish: it may have published all the same.
+    step.ensure(found >= published, || format!("version {found:?}, where {published:?} was published"))
+}
+
+fn descriptor(checker: &Arc<Checker>, file: &TestedFile, versions: &[u32], dice: &mut Dice) -> Kept {
+    let promise = StoragePromise::DescriptorIsTheFile;
+    let Some(descriptor) = file.calls().descriptor() else {
+        checker.skip(promise, "the files have no descriptors");
+        return Ok(());
+    };
+    let step = checker.step(promise, "reads by the descriptor");
+    let number = descriptor.as_raw_fd();
+    let direct = File::from(step.done(descriptor.try_clone_to_owned())?);
+    let page = checker.page_bytes();
+    let mut memory = AlignedZeros::new(page, page);
+    for (block, version) in (0..).zip(versions) {
+        let changed = version + 1;
+        file.write(&step, block, &[changed], dice)?;
+        let read = direct.read_exact_at(memory.as_mut_slice(), u64::from(block) * page as u64);
+        read.map_err(|error| step.broken(format!("an error at block {block}: {error}")))?;
+        step.like(file.page_of(block).check(memory.as_slice(), changed))?;
+    }
+    let again = file.calls().descriptor().map(|descriptor| descriptor.as_raw_fd());
+    step.ensure(again == Some(number), || format!("descriptor {number} first, and {again:?} then"))
+}

@@ -1,0 +1,91 @@
+//! Files that are missing, made, opened twice and removed.
+
+use std::{io, path::Path};
+
+use super::{
+    checker::{CheckStep, Checker, Kept},
+    promise::StoragePromise,
+    tested_file::TestedFile,
+};
+use crate::{OpenOptions, io::options::Fallback, sync::Arc};
+
+pub(super) fn check(checker: &Arc<Checker>) -> Kept {
+    let (number, path) = checker.new_path();
+    let create = OpenOptions::new().create(true);
+    missing(checker, &path, "before it is created")?;
+
+    let step = checker.step(StoragePromise::CreatedIsEmpty, format!("creating {}", path.display()));
+    let file = TestedFile::open(checker, number, &path, &create)?;
+    let (told, len) = (file.opened.len, step.done(file.calls().len())?);
+    step.ensure((told, len) == (0, 0), || {
+        format!("a length of {told} bytes when it was opened, and of {len} then")
+    })?;
+    let dice = &mut checker.dice(1);
+    let read = file.start_read(0, 1, dice).wait(&step)?.0;
+    step.ensure(read == 0, || format!("{read} bytes in an empty file"))?;
+    let file = step.own(file.reopen())?;
+    step.ensure(file.opened.len == 0, || format!("{} bytes at the second opening", file.opened.len))?;
+
+    file.write(&step, 0, &[1], dice)?;
+    file.sync(&step)?;
+    let file = identities(checker, file)?;
+    removal(checker, file)
+}
+
+fn missing(checker: &Arc<Checker>, path: &Path, when: &str) -> Kept {
+    let step = checker.step(StoragePromise::MissingIsNotFound, format!("opening {} {when}", path.display()));
+    not_found(&step, checker, path)
+}
+
+fn not_found(step: &CheckStep, checker: &Arc<Checker>, path: &Path) -> Kept {
+    match checker.open(step, path, &OpenOptions::new())? {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(step.broken(format!("another error: {error} ({:?})", error.kind()))),
+        Ok(_) => Err(step.broken("a file")),
+    }
+}
+
+fn identities(checker: &Arc<Checker>, file: TestedFile) -> Kept<TestedFile> {
+    let step =
+        checker.step(StoragePromise::IdentityIsOfTheFile, format!("opening {} again", file.path.display()));
+    let identity = file.opened.identity;
+    let alike = |found| step.ensure(found == identity, || format!("{identity:?} first, and {found:?} then"));
+    // Beside the first one, where the storage can.
+    let beside = OpenOptions::new().read_only(true).lock(Fallback::Off);
+    if let Ok(second) = checker.open(&step, &file.path, &beside)? {
+        alike(second.identity)?;
+    }
+    let file = file.reopen()?;
+    alike(file.opened.identity)?;
+    let other = TestedFile::create(checker)?;
+    let found = other.opened.identity;
+    step.ensure(found != identity, || format!("{found:?} for {} as well", other.path.display()))?;
+    Ok(file)
+}
+
+fn removal(checker: &Arc<Checker>, file: TestedFile) -> Kept {
+    let promise = StoragePromise::RemovedIsGone;
+    let Some(name) = file.opened.name.clone() else {
+        checker.skip(promise, "the files have no names");
+        return Ok(());
+    };
+    let step = checker.step(promise, format!("removing {}", name.display()));
+    let storage = checker.storage();
+    let may = step.done(storage.may_remove(&name, file.opened.identity))?;
+    step.ensure(may, || "that it may not be removed".to_owned())?;
+    match storage.remove(&name) {
+        Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+            checker.skip(promise, "the storage removes no files");
+            return Ok(());
+        }
+        removed => step.done(removed)?,
+    }
+    step.done(storage.sync_folder(&name))?;
+    not_found(&step, checker, &file.path)?;
+    let dice = &mut checker.dice(2);
+    file.expect(&step, 0, &[1], dice)?;
+    file.write(&step, 0, &[2], dice)?;
+    file.expect(&step, 0, &[2], dice)?;
+    drop(file);
+    not_found(&step, checker, &name)
+}

@@ -1,0 +1,300 @@
+//! The kit on storages that keep their promises, and on one for each way to break one.
+
+mod flawed;
+
+use std::{
+    collections::BTreeSet,
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::{AsFd, BorrowedFd},
+    path::Path,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
+
+use self::flawed::{Flaw, FlawedStorage};
+use super::{BrokenPromise, Conformance, ConformanceReport, StoragePromise};
+use crate::{
+    OpenOptions, PageSize,
+    options::Fallback,
+    storage::{Atomicity, BlockingFile, LocalFiles, Opened, Storage},
+    testing::{FaultyDisk, Later, NullDisk, SimDisk},
+};
+
+/// How long a request may take that does end.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Checks that these are the promises that could not be checked.
+fn assert_unchecked(report: &ConformanceReport, wanted: &[StoragePromise]) {
+    let found: BTreeSet<_> = report.unchecked.iter().map(|(promise, _)| *promise).collect();
+    assert_eq!(found, wanted.iter().copied().collect(), "{report:?}");
+    let all: BTreeSet<_> = report.kept.iter().copied().chain(found).collect();
+    assert_eq!(
+        all,
+        StoragePromise::ALL.iter().copied().collect(),
+        "each promise is kept, or it is said why it was not checked"
+    );
+}
+
+const OF_CALLS: [StoragePromise; 3] =
+    [StoragePromise::StartsWithoutWaiting, StoragePromise::EndsOutsideItsLocks, StoragePromise::VersionGrows];
+
+#[test]
+fn a_sim_disk_conforms() {
+    let disk = SimDisk::with_seed(1);
+    let mut now = disk.clone();
+    let test = Conformance::new(disk, "files").after_crash(move || {
+        now = now.after_power_cut(3);
+        now.clone()
+    });
+    let report = test.run().unwrap_or_else(|broken| panic!("{broken}"));
+    let atomic =
+        [StoragePromise::PagesAreWhole, StoragePromise::SyncsAreWhole, StoragePromise::DescriptorIsTheFile];
+    assert_unchecked(&report, &[&OF_CALLS[..], &atomic].concat());
+    assert!(report.requests > 1000, "{report:?}");
+}
+
+#[test]
+fn a_sim_disk_whose_requests_end_later_conforms() {
+    let disk = SimDisk::with_seed(2);
+    let mut now = disk.clone();
+    let test = Conformance::new(Later::new(disk, 2), "files").seed(2).page_size(PageSize::MIN);
+    let report = test.after_crash(move || {
+        now = now.after_power_cut(3);
+        Later::new(now.clone(), 3)
+    });
+    let report = report.run().unwrap_or_else(|broken| panic!("{broken}"));
+    let others =
+        [StoragePromise::PagesAreWhole, StoragePromise::SyncsAreWhole, StoragePromise::DescriptorIsTheFile];
+    assert_unchecked(&report, &[&others[..], &[StoragePromise::VersionGrows]].concat());
+}
+
+#[test]
+fn real_files_conform() {
+    let folder = tempfile::tempdir().unwrap();
+    let report =
+        Conformance::new(LocalFiles, folder.path()).run().unwrap_or_else(|broken| panic!("{broken}"));
+    assert!(report.kept.contains(&StoragePromise::DescriptorIsTheFile), "{report:?}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the files are still there");
+    let report =
+        Conformance::new(FaultyDisk::new(), folder.path()).run().unwrap_or_else(|broken| panic!("{broken}"));
+    assert!(report.kept.contains(&StoragePromise::RemovedIsGone), "{report:?}");
+}
+
+/// The files of the system, all of them buffered.
+#[derive(Debug)]
+struct Buffered;
+
+impl Storage for Buffered {
+    fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
+        LocalFiles.open(path, &options.direct(Fallback::Off), page_size)
+    }
+
+    fn remove(&self, name: &Path) -> io::Result<()> {
+        LocalFiles.remove(name)
+    }
+}
+
+#[test]
+fn buffered_files_conform() {
+    let folder = tempfile::tempdir().unwrap();
+    let report = Conformance::new(Buffered, folder.path()).page_size(PageSize::MAX).rounds(30).run();
+    report.unwrap_or_else(|broken| panic!("{broken}"));
+}
+
+#[test]
+fn files_in_memory_conform_in_all_that_they_say_of_themselves() {
+    for atomicity in [Atomicity::Nothing, Atomicity::Page, Atomicity::Sync] {
+        for is_asynchronous in [false, true] {
+            let report =
+                run(None, is_asynchronous, atomicity, PATIENCE).unwrap_or_else(|broken| panic!("{broken}"));
+            if is_asynchronous && atomicity == Atomicity::Sync {
+                assert_unchecked(&report, &[StoragePromise::DescriptorIsTheFile]);
+            }
+        }
+    }
+}
+
+fn run(
+    flaw: Option<Flaw>,
+    is_asynchronous: bool,
+    atomicity: Atomicity,
+    patience: Duration,
+) -> Result<ConformanceReport, BrokenPromise> {
+    let mut storage = FlawedStorage::new(flaw, is_asynchronous, atomicity);
+    let test = Conformance::new(storage.clone(), "files").rounds(24).patience(patience);
+    let test = test.page_size(PageSize::new(1024).unwrap()).after_crash(move || {
+        storage = storage.after_crash();
+        storage.clone()
+    });
+    test.run()
+}
+
+/// Whose transfers show the flaw.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+enum FlawedKind {
+    Both,
+    Called,
+    Served,
+}
+
+use FlawedKind::{Both, Called, Served};
+
+const FLAWS: [(Flaw, FlawedKind, StoragePromise); 48] = [
+    (Flaw::OpensWhatIsMissing, Both, StoragePromise::MissingIsNotFound),
+    (Flaw::HasAnotherErrorForMissing, Both, StoragePromise::MissingIsNotFound),
+    (Flaw::CreatesWithAPage, Both, StoragePromise::CreatedIsEmpty),
+    (Flaw::LosesNewFiles, Both, StoragePromise::CreatedIsEmpty),
+    (Flaw::IdentityOfTheOpening, Both, StoragePromise::IdentityIsOfTheFile),
+    (Flaw::OneIdentity, Both, StoragePromise::IdentityIsOfTheFile),
+    (Flaw::RemovesNothing, Both, StoragePromise::RemovedIsGone),
+    (Flaw::RemovesBytes, Both, StoragePromise::RemovedIsGone),
+    (Flaw::NeverEndsOneRead, Served, StoragePromise::EndsEach),
+    (Flaw::NeverEndsOneWrite, Served, StoragePromise::EndsEach),
+    (Flaw::NeverEndsOneSync, Served, StoragePromise::EndsEach),
+    (Flaw::HangsInLen, Both, StoragePromise::EndsEach),
+    (Flaw::DropsOneRead, Served, StoragePromise::FailsNever),
+    (Flaw::DropsOneWrite, Served, StoragePromise::FailsNever),
+    (Flaw::DropsOneSync, Served, StoragePromise::FailsNever),
+    (Flaw::PanicsInSetLen, Both, StoragePromise::FailsNever),
+    (Flaw::EndsUnderItsLock, Served, StoragePromise::EndsOutsideItsLocks),
+    (Flaw::WaitsInRead, Served, StoragePromise::StartsWithoutWaiting),
+    (Flaw::WaitsInWrite, Served, StoragePromise::StartsWithoutWaiting),
+    (Flaw::WaitsInSync, Served, StoragePromise::StartsWithoutWaiting),
+    (Flaw::ForgetsAByte, Both, StoragePromise::ReadsWhatWasWritten),
+    (Flaw::ForgetsASector, Both, StoragePromise::ReadsWhatWasWritten),
+    (Flaw::ReadsOldBytes, Both, StoragePromise::ReadsWhatWasWritten),
+    (Flaw::ShiftsOffsets, Both, StoragePromise::ReadsWhatWasWritten),
+    (Flaw::AppliesWritesLate, Served, StoragePromise::ReadsWhatWasWritten),
+    (Flaw::ReversesPieces, Both, StoragePromise::ReadsWhatWasWritten),
+    (Flaw::LosesNeighbours, Called, StoragePromise::ReadsWhatWasWritten),
+    (Flaw::EndsReadsUnfilled, Both, StoragePromise::FillsBeforeItEnds),
+    (Flaw::FillsAllButTheLastSector, Served, StoragePromise::FillsBeforeItEnds),
+    (Flaw::ReadsMemoryLate, Served, StoragePromise::LeavesMemoryAlone),
+    (Flaw::FillsMemoryLate, Served, StoragePromise::LeavesMemoryAlone),
+    (Flaw::ReadsBehindTheEnd, Both, StoragePromise::StopsAtTheEnd),
+    (Flaw::CountsWhatIsMissing, Both, StoragePromise::FillsBeforeItEnds),
+    (Flaw::LengthOfTheLastSync, Both, StoragePromise::TellsTheLength),
+    (Flaw::CutsNothing, Both, StoragePromise::TellsTheLength),
+    (Flaw::GrowsByOldBytes, Both, StoragePromise::GrowsByZeros),
+    (Flaw::KeepsWhatIsCut, Both, StoragePromise::ForgetsWhatIsCut),
+    (Flaw::ReservesOnes, Called, StoragePromise::ReservesZeros),
+    (Flaw::ReservesNothing, Called, StoragePromise::ReservesZeros),
+    (Flaw::SyncsNotAll, Both, StoragePromise::KeepsWhatWasSynced),
+    (Flaw::CutsWhenReopened, Both, StoragePromise::KeepsWhatWasSynced),
+    (Flaw::FailsEmptySync, Both, StoragePromise::SyncsNothing),
+    (Flaw::VersionIsStuck, Served, StoragePromise::VersionGrows),
+    (Flaw::VersionFalls, Served, StoragePromise::VersionGrows),
+    (Flaw::LosesSynced, Both, StoragePromise::SyncedSurvivesCrash),
+    (Flaw::TearsPages, Both, StoragePromise::PagesAreWhole),
+    (Flaw::MixesSyncs, Both, StoragePromise::SyncsAreWhole),
+    (Flaw::ForgetsWritesOfPools, Both, StoragePromise::ServesAPool),
+];
+
+#[test]
+fn each_flaw_breaks_its_promise() {
+    // Some of them take long to be found, and keep no processor busy meanwhile.
+    let missed: Vec<String> = std::thread::scope(|scope| {
+        let threads: Vec<_> = FLAWS.chunks(12).map(|flaws| scope.spawn(|| missed_of(flaws))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(missed.is_empty(), "{missed:#?}");
+}
+
+/// Returns what was found instead of each flaw that was not found.
+fn missed_of(flaws: &[(Flaw, FlawedKind, StoragePromise)]) -> Vec<String> {
+    let mut missed = Vec::new();
+    for &(flaw, kind, promise) in flaws {
+        for is_asynchronous in [false, true] {
+            if kind == Called && is_asynchronous || kind == Served && !is_asynchronous {
+                continue;
+            }
+            let atomicity = if flaw == Flaw::TearsPages { Atomicity::Page } else { Atomicity::Sync };
+            let is_late = [StoragePromise::EndsEach, StoragePromise::EndsOutsideItsLocks].contains(&promise);
+            let patience = if is_late { Duration::from_secs(1) } else { PATIENCE };
+            match run(Some(flaw), is_asynchronous, atomicity, patience) {
+                Err(broken) if broken.promise == promise => {}
+                Err(broken) => missed.push(format!("{flaw:?}, asynchronous: {is_asynchronous}: {broken}")),
+                Ok(_) => missed.push(format!("{flaw:?}, asynchronous: {is_asynchronous}: nothing was found")),
+            }
+        }
+    }
+    missed
+}
+
+#[test]
+fn each_promise_has_a_flaw_that_breaks_it() {
+    let broken: BTreeSet<_> = FLAWS.iter().map(|(_, _, promise)| *promise).collect();
+    let all: BTreeSet<_> = StoragePromise::ALL.iter().copied().collect();
+    // That of descriptors has a test of its own.
+    assert_eq!(all.difference(&broken).collect::<Vec<_>>(), [&StoragePromise::DescriptorIsTheFile]);
+}
+
+/// Two descriptors in turn.
+#[derive(Debug)]
+struct TwoDescriptors {
+    file: Box<dyn BlockingFile>,
+    other: std::fs::File,
+    is_second: AtomicBool,
+}
+
+impl BlockingFile for TwoDescriptors {
+    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+        self.file.read_at(buffers, offset)
+    }
+
+    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+        self.file.write_at(buffers, offset)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        let is_second = self.is_second.fetch_xor(true, Ordering::Relaxed);
+        if is_second { Some(self.other.as_fd()) } else { self.file.descriptor() }
+    }
+}
+
+/// Real files with two descriptors: of the same file, or of two.
+#[derive(Debug)]
+struct DescribesTwo {
+    is_another_file: bool,
+}
+
+impl Storage for DescribesTwo {
+    fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
+        let opened = LocalFiles.open(path, &options.direct(Fallback::Off).lock(Fallback::Off), page_size)?;
+        let other = if self.is_another_file { tempfile::tempfile()? } else { std::fs::File::open(path)? };
+        // It is called once to open the file, and the kit's first call gets the second one.
+        let file = TwoDescriptors { file: opened.file, other, is_second: AtomicBool::new(false) };
+        Opened::blocking(file, opened.identity)
+    }
+}
+
+#[test]
+fn a_descriptor_of_another_file_or_that_changes_is_found() {
+    let folder = tempfile::tempdir().unwrap();
+    for is_another_file in [false, true] {
+        let folder = tempfile::tempdir_in(folder.path()).unwrap();
+        let broken =
+            Conformance::new(DescribesTwo { is_another_file }, folder.path()).rounds(8).run().unwrap_err();
+        assert_eq!(broken.promise, StoragePromise::DescriptorIsTheFile, "{broken}");
+    }
+}
+
+/// A disk that has no bytes keeps none.
+#[test]
+fn a_null_disk_is_told_where_its_first_bytes_are_missing() {
+    let broken = Conformance::new(NullDisk::new(0), "files").seed(5).run().unwrap_err();
+    let text = broken.to_string();
+    assert!(text.contains("seed 5") && text.contains("breaks a promise"), "{text}");
+}

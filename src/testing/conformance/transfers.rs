@@ -1,0 +1,182 @@
+//! What is written is read: pages, runs, many at once, from several threads; and what happens at the end of the file and of a request.
+
+use super::{
+    checker::{CheckStep, Checker, Kept},
+    promise::StoragePromise,
+    tested_file::TestedFile,
+};
+use crate::{
+    sync::{Arc, time::Duration},
+    testing::Dice,
+};
+
+/// Blocks of the file.
+const BLOCKS: u32 = 48;
+/// The longest run.
+const RUN: u64 = 24;
+/// Threads that transfer at once.
+const THREADS: u32 = 4;
+/// What a call may take that starts a request, at the median. A call that waits for a device, or a server, takes longer each time.
+const START: Duration = Duration::from_millis(5);
+
+pub(super) fn check(checker: &Arc<Checker>) -> Kept {
+    let file = TestedFile::create(checker)?;
+    let dice = &mut checker.dice(3);
+    let mut versions = runs(checker, &file, dice)?;
+    many_at_once(checker, &file, &mut versions, dice)?;
+    from_threads(checker, &file, &versions)?;
+    at_the_end(checker, &file, dice)?;
+    checker.settle(StoragePromise::LeavesMemoryAlone)?;
+    let step = checker
+        .step(StoragePromise::EndsOutsideItsLocks, "a read that is started from within the end of another");
+    file.read_within_an_end(&step, dice)?;
+    starting(checker, &file, dice)
+}
+
+/// Writes and reads runs one after the other, in any order, each compared with a model.
+fn runs(checker: &Arc<Checker>, file: &TestedFile, dice: &mut Dice) -> Kept<Vec<u32>> {
+    let promise = StoragePromise::ReadsWhatWasWritten;
+    let mut versions: Vec<u32> = (1..=BLOCKS).collect();
+    let step = checker.step(promise, "single pages, in the order of the file");
+    for (block, version) in (0..).zip(&versions) {
+        file.write(&step, block, &[*version], dice)?;
+    }
+    file.expect(&step, 0, &versions[..RUN as usize], dice)?;
+    for round in 0..checker.settings.rounds {
+        let first = dice.below(u64::from(BLOCKS)) as usize;
+        let blocks = (1 + dice.below(RUN) as usize).min(versions.len() - first);
+        let (run, block) = (first..first + blocks, first as u32);
+        if dice.coin() {
+            versions[run.clone()].iter_mut().for_each(|version| *version = BLOCKS + 1 + round);
+            let step = checker.step(promise, format!("a write of {blocks} blocks from {first} on"));
+            file.write(&step, block, &versions[run.clone()], dice)?;
+        }
+        let step = checker.step(promise, format!("a read of {blocks} blocks from {first} on"));
+        file.expect(&step, block, &versions[run], dice)?;
+    }
+    let step = checker.step(promise, "all blocks, one by one");
+    for (block, version) in (0..).zip(&versions) {
+        file.expect(&step, block, &[*version], dice)?;
+    }
+    Ok(versions)
+}
+
+/// Starts as many requests as the storage allows, in any order, before it waits for the first.
+fn many_at_once(checker: &Arc<Checker>, file: &TestedFile, versions: &mut Vec<u32>, dice: &mut Dice) -> Kept {
+    let many = file.in_flight();
+    versions.resize(many.max(versions.len()), 0);
+    for round in 0..4 {
+        let mut blocks: Vec<u32> = (0..many as u32).collect();
+        (1..blocks.len()).for_each(|at| blocks.swap(at, dice.below(at as u64 + 1) as usize));
+        let step = checker
+            .step(StoragePromise::ReadsWhatWasWritten, format!("{many} writes of one block each, at once"));
+        blocks.iter().for_each(|block| versions[*block as usize] = 1000 + round * 1000 + block);
+        let started: Vec<_> =
+            blocks.iter().map(|block| file.start_write(*block, &[versions[*block as usize]], dice)).collect();
+        started.into_iter().try_for_each(|write| write.written(&step))?;
+        let step = checker
+            .step(StoragePromise::ReadsWhatWasWritten, format!("{many} reads of one block each, at once"));
+        let started: Vec<_> = blocks.iter().map(|block| (*block, file.start_read(*block, 1, dice))).collect();
+        for (block, read) in started {
+            read.expect(&step, &[versions[block as usize]])?;
+        }
+    }
+    // None of them was late, and none of the reads has left out a sector.
+    checker.step(StoragePromise::EndsEach, "all of these requests");
+    checker.step(StoragePromise::FillsBeforeItEnds, "all of these reads");
+    Ok(())
+}
+
+/// Writes and reads from several threads, each of which has every fourth block.
+fn from_threads(checker: &Arc<Checker>, file: &TestedFile, versions: &[u32]) -> Kept {
+    let step = checker.step(
+        StoragePromise::ReadsWhatWasWritten,
+        format!("writes and reads of one block each by {THREADS} threads, which have the blocks in turn"),
+    );
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let (step, mut versions) = (&step, versions.to_vec());
+                let dice = checker.dice(100 + u64::from(thread));
+                scope.spawn(move || by_thread(file, step, thread, &mut versions, dice))
+            })
+            .collect();
+        threads.into_iter().try_for_each(|thread| match thread.join() {
+            Ok(kept) => kept,
+            Err(panic) => std::panic::resume_unwind(panic),
+        })
+    })
+}
+
+fn by_thread(file: &TestedFile, step: &CheckStep, thread: u32, versions: &mut [u32], mut dice: Dice) -> Kept {
+    for round in 0..file.checker.settings.rounds {
+        let block = dice.below(u64::from(BLOCKS / THREADS)) as u32 * THREADS + thread;
+        let version = &mut versions[block as usize];
+        if dice.coin() {
+            *version = 1_000_000 + round;
+            file.write(step, block, &[*version], &mut dice)?;
+        }
+        file.expect(step, block, &[*version], &mut dice)?;
+    }
+    Ok(())
+}
+
+fn at_the_end(checker: &Arc<Checker>, file: &TestedFile, dice: &mut Dice) -> Kept {
+    let page = checker.page_bytes();
+    let step = checker.step(
+        StoragePromise::TellsTheLength,
+        format!("the length, when {BLOCKS} blocks or more were written"),
+    );
+    let len = step.done(file.calls().len())?;
+    let blocks = (len / page as u64) as u32;
+    step.ensure(blocks >= BLOCKS, || format!("{len} bytes"))?;
+    let reads =
+        [(blocks - 1, 1, 1), (blocks - 1, 2, 1), (blocks - 3, 8, 3), (blocks, 1, 0), (blocks + 7, 4, 0)];
+    for (block, wanted, there) in reads {
+        let asked = format!("a read of {wanted} blocks from {block} on, of a file of {blocks}");
+        let step = checker.step(StoragePromise::StopsAtTheEnd, asked);
+        let read = file.start_read(block, wanted, dice).wait(&step)?.0;
+        step.ensure(read == there * page, || {
+            format!("{read} bytes, where {there} blocks of {page} are there")
+        })?;
+    }
+    Ok(())
+}
+
+/// Measures the calls that start requests, while others are under way.
+fn starting(checker: &Arc<Checker>, file: &TestedFile, dice: &mut Dice) -> Kept {
+    if file.asynchronous().is_none() {
+        for promise in [StoragePromise::StartsWithoutWaiting, StoragePromise::EndsOutsideItsLocks] {
+            checker.skip(promise, "the transfers are calls");
+        }
+        return Ok(());
+    }
+    let many = file.in_flight().min(32) as u32;
+    let step = checker.step(StoragePromise::StartsWithoutWaiting, format!("{many} reads at once"));
+    let started: Vec<_> = (0..many).map(|block| file.start_read(block, 1, dice)).collect();
+    let took = started.iter().map(|read| read.took).collect();
+    started.into_iter().try_for_each(|read| read.wait(&step).map(drop))?;
+    check_median(&step, took)?;
+
+    let step = checker.step(StoragePromise::StartsWithoutWaiting, format!("{many} writes at once"));
+    let started: Vec<_> = (0..many).map(|block| file.start_write(block, &[3_000_000], dice)).collect();
+    let took = started.iter().map(|write| write.took).collect();
+    started.into_iter().try_for_each(|write| write.written(&step))?;
+    check_median(&step, took)?;
+
+    let step = checker.step(StoragePromise::StartsWithoutWaiting, "syncs, each after a write");
+    let mut took = Vec::new();
+    for version in 1..=7 {
+        file.write(&step, 0, &[3_000_000 + version], dice)?;
+        let sync = file.start_sync();
+        took.push(sync.took);
+        sync.wait(&step)?;
+    }
+    check_median(&step, took)
+}
+
+fn check_median(step: &CheckStep, mut took: Vec<Duration>) -> Kept {
+    took.sort_unstable();
+    let median = took[took.len() / 2];
+    step.ensure(median <= START, || format!("calls of {median:?} at the median, more than {START:?}"))
+}
