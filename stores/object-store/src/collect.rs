@@ -71,6 +71,8 @@ impl Removals {
 mod tests {
     use super::*;
 
+    const NONE: [u64; 0] = [];
+
     fn ids(ids: &[u64]) -> impl Iterator<Item = ObjectId> {
         ids.iter().map(|&id| ObjectId(id))
     }
@@ -85,13 +87,13 @@ mod tests {
         removals.published(6, ids(&[1, 2]));
         removals.published(7, ids(&[1, 2, 3]));
         removals.published(8, ids(&[1, 3]));
-        assert_eq!(removable(&removals, 7, &[]), [], "version 7 names it");
+        assert_eq!(removable(&removals, 7, &[]), NONE, "version 7 names it");
         assert_eq!(removable(&removals, 8, &[]), [2]);
-        assert_eq!(removable(&removals, 8, &[7]), []);
-        assert_eq!(removable(&removals, 8, &[6]), []);
+        assert_eq!(removable(&removals, 8, &[7]), NONE);
+        assert_eq!(removable(&removals, 8, &[6]), NONE);
         assert_eq!(removable(&removals, 8, &[5]), [2], "it is younger than what is pinned");
         removals.removed(ObjectId(2));
-        assert_eq!(removable(&removals, 8, &[]), []);
+        assert_eq!(removable(&removals, 8, &[]), NONE);
         removals.abandoned(ObjectId(7));
         assert_eq!(removable(&removals, 0, &[0]), [7], "no version ever named it");
     }
@@ -99,8 +101,8 @@ mod tests {
     #[test]
     fn what_was_found_may_be_named_by_any_version_before() {
         let removals = Removals::new(5, ids(&[1]), ids(&[1, 9]));
-        assert_eq!(removable(&removals, 4, &[]), []);
-        assert_eq!(removable(&removals, 5, &[4]), []);
+        assert_eq!(removable(&removals, 4, &[]), NONE);
+        assert_eq!(removable(&removals, 5, &[4]), NONE);
         assert_eq!(removable(&removals, 5, &[5]), [9]);
     }
 }

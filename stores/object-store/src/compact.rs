@@ -110,6 +110,8 @@ fn joins(group: &[(u64, Place)]) -> usize {
 mod tests {
     use super::*;
 
+    const NONE: [u64; 0] = [];
+
     const UNLIMITED: Limits =
         Limits { budget: u64::MAX, garbage: 0, most_objects: usize::MAX, most_runs: usize::MAX };
 
@@ -130,8 +132,8 @@ mod tests {
             choose(&map, limits).iter().map(|(_, place)| place.object.0).collect::<Vec<_>>()
         };
         assert_eq!(objects(&UNLIMITED), [1]);
-        assert_eq!(objects(&Limits { garbage: 100, ..UNLIMITED }), []);
-        assert_eq!(objects(&Limits { budget: 9, ..UNLIMITED }), []);
+        assert_eq!(objects(&Limits { garbage: 100, ..UNLIMITED }), NONE);
+        assert_eq!(objects(&Limits { budget: 9, ..UNLIMITED }), NONE);
         assert_eq!(objects(&Limits { garbage: 100, most_objects: 1, ..UNLIMITED }), [1, 2]);
     }
 

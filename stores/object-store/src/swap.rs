@@ -48,7 +48,7 @@ pub(crate) async fn swap(
 ) -> io::Result<Swapped> {
     let path = names.head();
     let bytes = to.encoded();
-    let mode = match from {
+    let mut mode = match from {
         Some(held) => PutMode::Update(held.tag.clone()),
         None => PutMode::Create,
     };
@@ -70,6 +70,9 @@ pub(crate) async fn swap(
         }
         if number != from.map(|held| held.head.swap) {
             return Ok(Swapped::Lost(now));
+        }
+        if let Some(held) = now {
+            mode = PutMode::Update(held.tag);
         }
         if !attempts.wait().await {
             return Err(failure.map_or_else(|| io::ErrorKind::TimedOut.into(), Into::into));

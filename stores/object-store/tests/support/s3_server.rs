@@ -1,0 +1,69 @@
+//! An S3 server in this process, on a port of the loopback: [`S3Server`].
+//!
+//! It is `s3s-fs`, which keeps objects as files. That checks the condition of a put and then renames, without a lock, so two swaps could both succeed:
+//! requests for heads are served one by one here, as a real store serves them.
+
+use std::sync::Arc;
+
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use object_store::ObjectStore;
+use object_store::aws::AmazonS3Builder;
+use s3s::auth::SimpleAuth;
+use s3s::service::S3ServiceBuilder;
+use s3s_fs::FileSystem;
+use tokio::net::TcpListener;
+use tokio::sync::Mutex;
+
+const BUCKET: &str = "pages";
+const KEY: &str = "a-key";
+const SECRET: &str = "a-secret-of-this-test";
+
+pub struct S3Server {
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl S3Server {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
+        let mut builder = S3ServiceBuilder::new(FileSystem::new(folder.path()).unwrap());
+        builder.set_auth(SimpleAuth::from_single(KEY, SECRET));
+        let service = builder.build();
+        let heads = Arc::new(Mutex::new(()));
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                let (service, heads) = (service.clone(), Arc::clone(&heads));
+                let one_by_one = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                    let (service, heads) = (service.clone(), Arc::clone(&heads));
+                    async move {
+                        let is_head = request.uri().path().ends_with("/head");
+                        let _turn = if is_head { Some(heads.lock().await) } else { None };
+                        Service::call(&service, request).await
+                    }
+                });
+                let connection = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(connection.serve_connection(TokioIo::new(socket), one_by_one));
+            }
+        });
+        Self { port, _folder: folder }
+    }
+
+    /// Returns a client with connections of its own.
+    pub fn client(&self) -> Arc<dyn ObjectStore> {
+        let store = AmazonS3Builder::new()
+            .with_endpoint(format!("http://127.0.0.1:{}", self.port))
+            .with_allow_http(true)
+            .with_bucket_name(BUCKET)
+            .with_region("us-east-1")
+            .with_access_key_id(KEY)
+            .with_secret_access_key(SECRET)
+            .build()
+            .unwrap();
+        Arc::new(store)
+    }
+}
