@@ -116,7 +116,8 @@ pub trait Storage: Send + Sync + fmt::Debug + 'static {
         Ok(true)
     }
 
-    /// Removes the name. A file that is open there stays usable until it is closed. Default: [`io::ErrorKind::Unsupported`].
+    /// Removes the name. A file that is open there has its bytes until it is closed, or fails: the pool that removes it asks for none.
+    /// Default: [`io::ErrorKind::Unsupported`].
     /// Example: [`Opened`].
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use super::{
     promise::StoragePromise,
     tested_file::TestedFile,
 };
-use crate::{OpenOptions, io::options::Fallback, sync::Arc};
+use crate::{OpenOptions, sync::Arc};
 
 pub(super) fn check(checker: &Arc<Checker>) -> Kept {
     let (number, path) = checker.new_path();
@@ -50,11 +50,9 @@ fn identities(checker: &Arc<Checker>, file: TestedFile) -> Kept<TestedFile> {
         checker.step(StoragePromise::IdentityIsOfTheFile, format!("opening {} again", file.path.display()));
     let identity = file.opened.identity;
     let alike = |found| step.ensure(found == identity, || format!("{identity:?} first, and {found:?} then"));
-    // Beside the first one, where the storage can.
-    let beside = OpenOptions::new().read_only(true).lock(Fallback::Off);
-    if let Ok(second) = checker.open(&step, &file.path, &beside)? {
-        alike(second.identity)?;
-    }
+    // As a pool that is asked to open a file twice. Not in use, but for the first opening: so it is not waited for.
+    let second = checker.storage().open(&file.path, &OpenOptions::new(), checker.settings.page_size);
+    alike(step.done(second)?.identity)?;
     let file = file.reopen()?;
     alike(file.opened.identity)?;
     let other = TestedFile::create(checker)?;
@@ -82,10 +80,11 @@ fn removal(checker: &Arc<Checker>, file: TestedFile) -> Kept {
     }
     step.done(storage.sync_folder(&name))?;
     not_found(&step, checker, &file.path)?;
-    let dice = &mut checker.dice(2);
-    file.expect(&step, 0, &[1], dice)?;
-    file.write(&step, 0, &[2], dice)?;
-    file.expect(&step, 0, &[2], dice)?;
+    // The pool asks it for nothing more.
+    match file.expect(&step, 0, &[1], &mut checker.dice(2)) {
+        Err(broken) if broken.promise == StoragePromise::FailsNever => {}
+        read => read?,
+    }
     drop(file);
     not_found(&step, checker, &name)
 }

@@ -32,7 +32,7 @@ promises! {
     CreatedIsEmpty,
     /// The identity of a file is the same at each opening, and another one than that of each other file.
     IdentityIsOfTheFile,
-    /// A file that was removed by its name is `NotFound`, and stays usable where it is open.
+    /// A file that was removed by its name is `NotFound`; where it is still open, it has its bytes, or fails.
     RemovedIsGone,
     /// Each request is ended, and each other call returns.
     EndsEach,
@@ -84,7 +84,7 @@ impl fmt::Display for StoragePromise {
 
 /// A promise that a storage has broken, and how that was found.
 ///
-/// Example: the [module](super::conformance).
+/// Example: the [module](super).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct BrokenPromise {
@@ -109,7 +109,7 @@ impl std::error::Error for BrokenPromise {}
 
 /// What was checked, and what could not be.
 ///
-/// Example: the [module](super::conformance).
+/// Example: the [module](super).
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ConformanceReport {
