@@ -1,6 +1,6 @@
 //! Says where each byte of a file is stored: [`PageMap`], runs of neighbouring bytes in neighbouring places of one object.
 //!
-//! A run costs about 45 bytes of memory and about 10 in the store, however long it is. The map also counts, for each object, how many of its bytes
+//! A run costs 44 bytes of memory and 10 in the store (`what_a_run_costs` below), however long it is. The map also counts, for each object, how many of its bytes
 //! are still named, which is what the choice of objects to rewrite and to remove is made from. A map is stored whole, as a *base*
 //! ([`PageMap::encoded`]), or as the *changes* of one sync ([`Changes`]), which are laid over a base in their order.
 
@@ -339,6 +339,36 @@ mod tests {
         }
         assert_eq!(map.run_count(), 4);
         assert!(map.encoded().len() < 100);
+    }
+
+    /// Measures what a run costs: `cargo test --release --lib what_a_run_costs -- --ignored --nocapture`.
+    #[test]
+    #[ignore = "a measurement"]
+    fn what_a_run_costs() {
+        let resident = || {
+            let status = std::fs::read_to_string("/proc/self/status").unwrap();
+            let line = status.lines().find(|line| line.starts_with("VmRSS")).unwrap();
+            line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+        };
+        // Each page of a file in a random place of segments of 16 MiB: no two neighbours in the file are neighbours in an object.
+        let pages = 1 << 20;
+        let before = resident();
+        let mut map = PageMap::default();
+        for number in 0..pages {
+            let block = (number * 0x9e37_79b1) % pages;
+            let (object, at) = (number / 2048, (number % 2048) as u32 * 8192);
+            map.add_object(ObjectId(object), 16 << 20);
+            map.insert(block * 8192, place(object, at, 8192));
+        }
+        let runs = map.run_count() as u64;
+        let memory = (resident() - before) as f64 / runs as f64;
+        let begun = std::time::Instant::now();
+        let bytes = map.encoded();
+        let encoded = begun.elapsed();
+        let stored = bytes.len() as f64 / runs as f64;
+        println!(
+            "{runs} runs: {memory:.1} bytes of memory and {stored:.1} stored for each, encoded in {encoded:?}"
+        );
     }
 
     #[test]

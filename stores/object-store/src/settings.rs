@@ -25,8 +25,8 @@ pub struct Settings {
     pub garbage_bytes: u64,
     /// How many objects with pages a file has before a sync writes the smallest again. 4,096 by default.
     pub most_objects: usize,
-    /// How many runs of neighbouring pages a file's map has before a sync writes the shortest again. 1,048,576 by default, each of which takes some 45
-    /// bytes of memory.
+    /// How many runs of neighbouring pages a file's map has before a sync writes the shortest again. 1,048,576 by default, each of which takes 44 bytes
+    /// of memory.
     pub most_runs: usize,
     /// How many syncs store their changes of the map alone, before one stores the whole map: so many more requests opening the file takes. 64 by
     /// default.

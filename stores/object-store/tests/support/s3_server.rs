@@ -2,6 +2,9 @@
 //!
 //! It is `s3s-fs`, which keeps objects as files. That checks the condition of a put and then renames, without a lock, so two swaps could both succeed:
 //! requests for heads are served one by one here, as a real store serves them.
+//!
+//! With `RINGPOOL_S3_BUCKET` in the environment there is no server: the tests use that bucket of a real store, which the variables `AWS_...` say, under
+//! a prefix of their own (`cluster.sh`).
 
 use std::sync::Arc;
 
@@ -9,6 +12,7 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
+use object_store::prefix::PrefixStore;
 use s3s::auth::SimpleAuth;
 use s3s::service::S3ServiceBuilder;
 use s3s_fs::FileSystem;
@@ -20,12 +24,18 @@ const KEY: &str = "a-key";
 const SECRET: &str = "a-secret-of-this-test";
 
 pub struct S3Server {
-    port: u16,
-    _folder: tempfile::TempDir,
+    /// `None` for a real store.
+    server: Option<(u16, tempfile::TempDir)>,
+    prefix: String,
 }
 
 impl S3Server {
     pub async fn start() -> Self {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let prefix = format!("ringpool-test-{}-{}", std::process::id(), now.as_nanos());
+        if std::env::var_os("RINGPOOL_S3_BUCKET").is_some() {
+            return Self { server: None, prefix };
+        }
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
         let mut builder = S3ServiceBuilder::new(FileSystem::new(folder.path()).unwrap());
@@ -50,20 +60,23 @@ impl S3Server {
                 tokio::spawn(connection.serve_connection(TokioIo::new(socket), one_by_one));
             }
         });
-        Self { port, _folder: folder }
+        Self { server: Some((port, folder)), prefix }
     }
 
     /// Returns a client with connections of its own.
     pub fn client(&self) -> Arc<dyn ObjectStore> {
-        let store = AmazonS3Builder::new()
-            .with_endpoint(format!("http://127.0.0.1:{}", self.port))
-            .with_allow_http(true)
-            .with_bucket_name(BUCKET)
-            .with_region("us-east-1")
-            .with_access_key_id(KEY)
-            .with_secret_access_key(SECRET)
-            .build()
-            .unwrap();
-        Arc::new(store)
+        let builder = match &self.server {
+            Some((port, _)) => AmazonS3Builder::new()
+                .with_endpoint(format!("http://127.0.0.1:{port}"))
+                .with_allow_http(true)
+                .with_bucket_name(BUCKET)
+                .with_region("us-east-1")
+                .with_access_key_id(KEY)
+                .with_secret_access_key(SECRET),
+            None => {
+                AmazonS3Builder::from_env().with_bucket_name(std::env::var("RINGPOOL_S3_BUCKET").unwrap())
+            }
+        };
+        Arc::new(PrefixStore::new(builder.build().unwrap(), self.prefix.as_str()))
     }
 }
