@@ -47,14 +47,18 @@ impl S3Server {
         tokio::spawn(async move {
             loop {
                 let (socket, _) = listener.accept().await.unwrap();
+                // An answer's head and body are two writes: the second must not wait 40 ms for the client's ACK of the first.
+                socket.set_nodelay(true).unwrap();
                 let (service, heads) = (service.clone(), Arc::clone(&heads));
                 let one_by_one = service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
                     let (service, heads) = (service.clone(), Arc::clone(&heads));
-                    async move {
+                    // A task of its own: it has its turn until it ends, also where the client is gone before.
+                    let answer = tokio::spawn(async move {
                         let is_head = request.uri().path().ends_with("/head");
                         let _turn = if is_head { Some(heads.lock().await) } else { None };
                         Service::call(&service, request).await
-                    }
+                    });
+                    async move { answer.await.unwrap() }
                 });
                 let connection = hyper::server::conn::http1::Builder::new();
                 tokio::spawn(connection.serve_connection(TokioIo::new(socket), one_by_one));
@@ -63,20 +67,30 @@ impl S3Server {
         Self { server: Some((port, folder)), prefix }
     }
 
+    /// Returns where the store is, for [`client_at`] in another process.
+    pub fn address(&self) -> String {
+        let port = self.server.as_ref().map_or(0, |(port, _)| *port);
+        format!("{port}/{}", self.prefix)
+    }
+
     /// Returns a client with connections of its own.
     pub fn client(&self) -> Arc<dyn ObjectStore> {
-        let builder = match &self.server {
-            Some((port, _)) => AmazonS3Builder::new()
-                .with_endpoint(format!("http://127.0.0.1:{port}"))
-                .with_allow_http(true)
-                .with_bucket_name(BUCKET)
-                .with_region("us-east-1")
-                .with_access_key_id(KEY)
-                .with_secret_access_key(SECRET),
-            None => {
-                AmazonS3Builder::from_env().with_bucket_name(std::env::var("RINGPOOL_S3_BUCKET").unwrap())
-            }
-        };
-        Arc::new(PrefixStore::new(builder.build().unwrap(), self.prefix.as_str()))
+        client_at(&self.address())
     }
+}
+
+/// Returns a client of the store at this address: a port of the loopback (0 for a real store) and a prefix.
+pub fn client_at(address: &str) -> Arc<dyn ObjectStore> {
+    let (port, prefix) = address.split_once('/').unwrap();
+    let builder = match port {
+        "0" => AmazonS3Builder::from_env().with_bucket_name(std::env::var("RINGPOOL_S3_BUCKET").unwrap()),
+        port => AmazonS3Builder::new()
+            .with_endpoint(format!("http://127.0.0.1:{port}"))
+            .with_allow_http(true)
+            .with_bucket_name(BUCKET)
+            .with_region("us-east-1")
+            .with_access_key_id(KEY)
+            .with_secret_access_key(SECRET),
+    };
+    Arc::new(PrefixStore::new(builder.build().unwrap(), prefix))
 }
