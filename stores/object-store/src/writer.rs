@@ -229,7 +229,12 @@ impl Inner {
             state.write(at, piece);
             at += piece.len() as u64;
         }
-        let most = self.settings.segment_bytes;
+        // With less memory than two segments, smaller ones: a write must never wait for a sync.
+        let most = self
+            .settings
+            .segment_bytes
+            .min(u32::try_from(self.settings.memory_bytes / 2).unwrap_or(u32::MAX))
+            .max(1);
         while state.collected_bytes() >= most.into() {
             if let Some(segment) = state.freeze(most) {
                 self.put_segment(&state, segment, Bytes::new());

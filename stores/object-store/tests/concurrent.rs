@@ -79,3 +79,18 @@ async fn a_sync_amid_writes_and_reads_loses_nothing_and_changes_nothing() {
         run(seed).await;
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_write_never_waits_for_a_sync() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let settings = Settings { segment_bytes: 1 << 20, memory_bytes: 8 << 10, ..small(1) };
+    let writer = files(store, settings).open_writer("file", PAGE as u32, true).await.unwrap();
+    let expected: Vec<u8> = (0..100).flat_map(|block| stamps::page(1, block, 1)).collect();
+    for (block, page) in expected.chunks(PAGE).enumerate() {
+        let written = writer.write((block * PAGE) as u64, page);
+        tokio::time::timeout(Duration::from_secs(60), written).await.expect("it waits for a sync").unwrap();
+    }
+    assert!(writer.read(0, usize::MAX).await.unwrap() == expected);
+    writer.sync().await.unwrap();
+    assert!(writer.read(0, usize::MAX).await.unwrap() == expected);
+}
