@@ -166,7 +166,7 @@ pub(crate) struct Contents {
 
 impl Display for Contents {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "checkpoint {}: {} keys in {} pages", self.checkpoint, self.keys, self.pages)?;
+        write!(f, "checkpoint {}: {} keys, pages: {}", self.checkpoint, self.keys, self.pages)?;
         self.by_writer.iter().try_for_each(|(writer, keys)| write!(f, ", {keys} of writer {writer}"))
     }
 }

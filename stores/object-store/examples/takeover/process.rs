@@ -55,7 +55,7 @@ impl Process {
     /// Kills the process with SIGKILL, wherever it is, and notes what it had reported by then.
     pub(crate) fn kill(&mut self) -> Result<ExitStatus> {
         self.child.kill()?;
-        self.end()
+        self.end(u64::MAX)
     }
 
     /// Stops the process with SIGSTOP, wherever it is, and notes what it had reported by then.
@@ -70,10 +70,13 @@ impl Process {
         self.signal("-CONT")
     }
 
-    /// Waits for the process to end, and returns how it ended.
-    pub(crate) fn end(&mut self) -> Result<ExitStatus> {
+    /// Waits for the process to end, and returns how it ended. A checkpoint of more than `most` keys is an error.
+    pub(crate) fn end(&mut self, most: u64) -> Result<ExitStatus> {
         loop {
             match self.take_line(SILENCE) {
+                Ok(()) if self.reported > most => {
+                    return Err(format!("{} reports a checkpoint of more than {most} keys", self.role).into());
+                }
                 Ok(()) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(self.child.wait()?),
                 Err(RecvTimeoutError::Timeout) => {
