@@ -177,3 +177,34 @@ async fn of_writers_that_fence_each_other_one_publishes_each_version() {
     println!("{seeds} seeds: {syncs} syncs reported, {fences} refused, {reads} versions read");
     assert!(syncs > seeds * 10 && fences > seeds && reads > seeds * 10, "{syncs} {fences} {reads}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_is_slower_than_the_removal_of_its_version_is_told_so() {
+    let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
+    let settings = ringpool_object_store::Settings { keep_versions: 1, ..small(0) };
+    let writer = files(Arc::clone(&store), settings).open_writer("file", PAGE as u32, true).await.unwrap();
+    let write = async {
+        for sync in 1.. {
+            writer.write(0, &stamps::page(1, 0, sync)).await.unwrap();
+            writer.sync().await.unwrap();
+            writer.sweep().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let read = async {
+        // Between its look at the head and its pin, many versions come and go.
+        for seed in 0..10 {
+            let slow = Faulty::new(&store, Faults { delay: 400, ..Faults::default() }, seed).store();
+            let settings =
+                ringpool_object_store::Settings { request_timeout: Duration::from_secs(5), ..settings };
+            match files(slow, settings).open_reader("file", None).await {
+                Ok(reader) => stamps::check(&reader.read(0, usize::MAX).await.unwrap()),
+                Err(error) => assert!(VersionGone::of(&error).is_some(), "{error}"),
+            }
+        }
+    };
+    tokio::select! {
+        () = write => unreachable!("it writes for ever"),
+        () = read => (),
+    }
+}
