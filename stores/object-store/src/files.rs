@@ -53,6 +53,10 @@ impl Drop for OwnRuntime {
 
 impl ObjectFiles {
     /// Keeps files below `prefix` of `store`, with tasks on the runtime of `handle`. That must have its timers on, and must outlive all files.
+    ///
+    /// To open and to remove a file waits for such a task. So threads other than the one that waits must drive the runtime: a task of a runtime with one
+    /// thread opens files by [`BufferPool::open_file_async`](ringpool::BufferPool::open_file_async), or the storage has a
+    /// [runtime of its own](Self::with_own_runtime).
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &str, settings: Settings, handle: Handle) -> Self {
         Self::with_executor(store, prefix, settings, Executor { handle, _own: None })
     }
