@@ -85,7 +85,11 @@ impl FileInfo {
             direct: file.direct.is_ok(),
             buffered_because,
             version: file.asynchronous.as_ref().and_then(|file| file.version()),
-            aside_because: file.may_block.as_ref().map(ToString::to_string),
+            // Those of an asynchronous file have a queue of their own, with any method.
+            aside_because: match &file.may_block {
+                Some(reason) if file.asynchronous.is_none() => Some(reason.to_string()),
+                _ => None,
+            },
             torn_pages: match &file.atomic_pages {
                 _ if file.read_only => TornPageGuard::None,
                 Ok(_) => TornPageGuard::Atomic,
