@@ -20,7 +20,7 @@ use crate::{
         },
         options::{BACKGROUND_DEPTH, COMBINE_LIMIT_MAX, IoMethod},
         report::{MethodReport, Registration},
-        storage::{Storage, os::LocalFiles},
+        storage::{Storage, contained::Contained, os::LocalFiles},
     },
     observe::Counters,
     runtime::{
@@ -307,7 +307,7 @@ impl Builder {
     ///
     /// It serves all files of the pool, the area against [torn pages](Self::torn_pages) included.
     pub fn storage(mut self, storage: impl Storage) -> Self {
-        self.storage = Some(Box::new(storage));
+        self.storage = Some(Box::new(Contained(storage)));
         self
     }
 

@@ -20,7 +20,7 @@ use crate::{
         transfer,
     },
     observe::{Counter, Counters},
-    sync::{Arc, callback, thread::ThreadId, time, waking::Wakers},
+    sync::{Arc, thread::ThreadId, time, waking::Wakers},
 };
 
 /// Buffers whose descriptions fit on the stack; a larger request costs an allocation.
@@ -43,7 +43,7 @@ pub(crate) fn transfer<L: Lease>(operation: &Operation<L>, counters: &Counters) 
                     #[allow(unsafe_code)]
                     slices.push(IoSliceMut::new(unsafe { slice::from_raw_parts_mut(ptr.as_ptr(), len) }));
                 }
-                call(|| file.disk.read_at(&mut slices, offset))
+                file.disk.read_at(&mut slices, offset)
             }
             Direction::Write => {
                 let mut slices = SmallVec::<[IoSlice<'_>; ON_STACK]>::new();
@@ -53,18 +53,13 @@ pub(crate) fn transfer<L: Lease>(operation: &Operation<L>, counters: &Counters) 
                     slices.push(IoSlice::new(unsafe { slice::from_raw_parts(ptr.as_ptr(), len) }));
                 }
                 if file.atomic_pages.is_ok() {
-                    call(|| file.disk.write_atomically_at(&slices, offset))
+                    file.disk.write_atomically_at(&slices, offset)
                 } else {
-                    call(|| file.disk.write_at(&slices, offset))
+                    file.disk.write_at(&slices, offset)
                 }
             }
         }
     })
-}
-
-/// Calls the storage. Its panic is an error of the transfer: the thread that transfers may serve others next.
-fn call(transfer: impl FnOnce() -> io::Result<usize>) -> io::Result<usize> {
-    callback::contained(transfer).unwrap_or_else(|_| Err(io::Error::other("the storage has panicked")))
 }
 
 /// Transfers and finishes an operation in the thread that asked for it. If its file has a bound of its own, it waits for its

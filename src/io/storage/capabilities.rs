@@ -41,7 +41,8 @@ impl Capabilities {
     }
 
     /// Sets the most reads and writes in flight. Default (also for 0): 64 for an asynchronous file; for others what the I/O method
-    /// allows a file. The lesser of this and [`OpenOptions::max_in_flight`](crate::OpenOptions::max_in_flight) holds.
+    /// allows a file. What the pool keeps for itself (a [doublewrite area](crate::options::TornPages)), syncs and changes of the length
+    /// are not counted. The lesser of this and [`OpenOptions::max_in_flight`](crate::OpenOptions::max_in_flight) holds.
     /// Example: [`Capabilities`].
     #[must_use]
     pub fn in_flight(mut self, requests: u32) -> Self {
@@ -50,7 +51,7 @@ impl Capabilities {
     }
 
     /// Sets the size up to which neighbours are joined to one transfer, in bytes. Default (also for 0): the pool's
-    /// [`combine_limit_bytes`](crate::Builder::combine_limit_bytes). At most 8 MiB count. Example: [`Capabilities`].
+    /// [`combine_limit_bytes`](crate::Builder::combine_limit_bytes). At most 1 MiB counts. Example: [`Capabilities`].
     #[must_use]
     pub fn best_transfer_bytes(mut self, bytes: usize) -> Self {
         self.best_transfer = NonZeroUsize::new(bytes);

@@ -10,6 +10,7 @@
 
 pub(crate) mod awaited;
 pub(crate) mod capabilities;
+pub(crate) mod contained;
 pub(crate) mod opened;
 pub(crate) mod os;
 pub(crate) mod request;
@@ -390,7 +391,7 @@ pub trait StorageFile: Send + Sync + fmt::Debug + 'static {
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Returns the version that the last sync has published, or that the file was opened at: it grows with every sync that had something
-    /// to publish. Default: none. [`FileInfo::version`](crate::report::FileInfo) shows it. Example: [`StorageFile`].
+    /// to publish. Must not block: [`files`](crate::BufferPool::files) calls it. Default: none. [`FileInfo::version`](crate::report::FileInfo) shows it. Example: [`StorageFile`].
     fn version(&self) -> Option<u64> {
         None
     }

@@ -9,6 +9,7 @@ use super::{
     BlockingFile, StorageFile,
     awaited::Awaited,
     capabilities::{Atomicity, Capabilities},
+    contained::Contained,
     os,
 };
 use crate::{io::file::atomic_writes::NotAtomic, sync::Arc};
@@ -69,6 +70,9 @@ pub struct Opened {
     pub(crate) may_block: Option<MayBlock>,
 }
 
+/// Why pages of a storage are not written atomically, unless it has more to tell.
+const NOT_ATOMIC: &str = "the storage says of no write that it is atomic";
+
 impl Opened {
     /// Makes the description of a file whose transfers are calls. `identity` is equal for two paths to one file, and differs between
     /// files of the pool. Calls [`BlockingFile::len`]. Example: [`Storage`](super::Storage).
@@ -77,7 +81,7 @@ impl Opened {
     /// Those of [`BlockingFile::len`].
     pub fn blocking(file: impl BlockingFile, identity: (u64, u64)) -> io::Result<Self> {
         let len = file.len()?;
-        Ok(Self::buffered(Box::new(file), identity, len))
+        Ok(Self::buffered(Box::new(Contained(file)), identity, len))
     }
 
     /// Makes the description of a file whose transfers end later. `identity` is equal for two paths to one file, and differs between
@@ -87,7 +91,7 @@ impl Opened {
     /// Those of [`StorageFile::len`].
     pub fn asynchronous(file: Arc<dyn StorageFile>, identity: (u64, u64)) -> io::Result<Self> {
         let len = file.len()?;
-        let calls = Box::new(Awaited::new(Arc::clone(&file)));
+        let calls = Box::new(Contained(Awaited::new(Arc::clone(&file))));
         Ok(Self { asynchronous: Some(file), ..Self::buffered(calls, identity, len) })
     }
 
@@ -105,7 +109,7 @@ impl Opened {
             has_fixed_size: false,
             offset_align: 1,
             direct: Err(DirectRefused::NotAsked),
-            atomic_pages: Err(NotAtomic::NotAsked),
+            atomic_pages: Err(NotAtomic::Unsupported(NOT_ATOMIC.to_owned())),
         }
     }
 

@@ -339,6 +339,7 @@ struct FakeState {
     errors: VecDeque<i32>,
     /// The next read answers more than it was asked for.
     panics: bool,
+    panics_in_sync: bool,
     /// How many writes go well before one fails, and how.
     write_error: Option<(usize, i32)>,
     sync_error: Option<i32>,
@@ -393,6 +394,10 @@ impl FakeDisk {
         self.state().panics = true;
     }
 
+    pub(crate) fn panic_in_sync(&self) {
+        self.state().panics_in_sync = true;
+    }
+
     pub(crate) fn fail_write(&self, after: usize, errno: i32) {
         self.state().write_error = Some((after, errno));
     }
@@ -414,7 +419,9 @@ impl Storage for FakeDisk {
     fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
         let state = self.state();
         let len = state.reported_len.unwrap_or(state.bytes.len() as u64);
-        let opened = Opened::buffered(Box::new(self.clone()), (0, 0), len);
+        drop(state);
+        let opened = Opened { len, ..Opened::blocking(self.clone(), (0, 0))? };
+        let state = self.state();
         let has_fixed_size = state.has_fixed_size;
         Ok(Opened { offset_align: state.offset_align, has_fixed_size, ..opened })
     }
@@ -473,6 +480,10 @@ impl BlockingFile for FakeDisk {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut state = self.state();
+        if std::mem::take(&mut state.panics_in_sync) {
+            drop(state);
+            resume_unwind(panicking_payload());
+        }
         state.syncs += 1;
         failed(state.sync_error.take())
     }

@@ -18,8 +18,9 @@ use crate::swap;
 use crate::tier::LocalTier;
 use crate::writer::{self, Writer};
 
-/// Files of pages below a prefix of an object store. Clones are the same, with one limit of requests in flight.
-#[derive(Debug, Clone)]
+/// Files of pages below a prefix of an object store. Clones have one limit of requests in flight. Each pool gets a clone of its own: of two clones that open
+/// a file for writing, the later fences the earlier, as two processes do.
+#[derive(Debug)]
 pub struct ObjectFiles {
     pub(crate) client: Arc<Client>,
     prefix: Path,
@@ -51,11 +52,30 @@ impl Drop for OwnRuntime {
     }
 }
 
+impl Clone for ObjectFiles {
+    fn clone(&self) -> Self {
+        Self { of_pools: Arc::default(), ..self.share() }
+    }
+}
+
 impl ObjectFiles {
+    /// Returns the same storage, with the same writers, for a task of it.
+    pub(crate) fn share(&self) -> Self {
+        Self {
+            client: Arc::clone(&self.client),
+            prefix: self.prefix.clone(),
+            settings: self.settings,
+            executor: self.executor.clone(),
+            tier: self.tier.clone(),
+            version: self.version,
+            of_pools: Arc::clone(&self.of_pools),
+        }
+    }
+
     /// Keeps files below `prefix` of `store`, with tasks on the runtime of `handle`. That must have its timers on, and must outlive all files.
     ///
-    /// To open and to remove a file waits for such a task. So threads other than the one that waits must drive the runtime: a task of a runtime with one
-    /// thread opens files by [`BufferPool::open_file_async`](ringpool::BufferPool::open_file_async), or the storage has a
+    /// A call of the pool that blocks (`wait`, `open_file`, the drop of the last clone) must not be made in a task of that runtime: it may wait for a task
+    /// that the runtime has set aside for the very thread that waits. Await it there, or give the storage a
     /// [runtime of its own](Self::with_own_runtime).
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &str, settings: Settings, handle: Handle) -> Self {
         Self::with_executor(store, prefix, settings, Executor { handle, _own: None })

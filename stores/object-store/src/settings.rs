@@ -8,7 +8,8 @@ pub struct Settings {
     /// Bytes of pages in one segment, at the most, and how many are collected before a segment is put ahead of the next sync. From 64 KiB to 1 GiB;
     /// 16 MiB by default.
     pub segment_bytes: u32,
-    /// Bytes of pages that are written and not yet in the store. A write that finds as many waits for a put to end. 256 MiB by default.
+    /// Bytes of pages of a file that are written and not yet in the store. A write that finds as many waits for a put to end. With less than
+    /// two segments, smaller ones are put. 256 MiB by default.
     pub memory_bytes: u64,
     /// Requests in flight, of all files of the storage. 512 by default.
     pub in_flight: u32,

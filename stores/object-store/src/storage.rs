@@ -64,7 +64,7 @@ impl ObjectFiles {
 impl Storage for ObjectFiles {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         let name = name_of(path)?;
-        let files = self.clone();
+        let files = self.share();
         let create = options.create;
         let page = u32::try_from(page_size.bytes()).map_err(io::Error::other)?;
         let (file, identity) = if options.read_only {
@@ -88,13 +88,13 @@ impl Storage for ObjectFiles {
     }
 
     fn may_remove(&self, name: &Path, identity: (u64, u64)) -> io::Result<bool> {
-        let (files, name) = (self.clone(), name_of(name)?);
+        let (files, name) = (self.share(), name_of(name)?);
         let now = self.wait(async move { files.identity(&name).await })?;
         Ok(now.is_some_and(|now| identity_of(now, None) == identity))
     }
 
     fn remove(&self, name: &Path) -> io::Result<()> {
-        let (files, name) = (self.clone(), name_of(name)?);
+        let (files, name) = (self.share(), name_of(name)?);
         if let Some(writer) = lock(&self.of_pools).remove(&name).and_then(|inner| inner.upgrade()) {
             writer.end_with(&writer.fenced(None).into());
         }

@@ -142,3 +142,19 @@ fn a_removed_file_is_gone_and_another_takes_its_name() {
     checkpoint(&pool).unwrap();
     check(&pool, file, 2);
 }
+
+#[test]
+fn of_two_pools_on_clones_of_one_storage_the_later_writer_fences_the_earlier() {
+    let files = process(&store(), 5);
+    let (first, second) = (pool(&files), pool(&files));
+    let file = first.open_file("table", to_write()).unwrap();
+    fill(&first, file, 1);
+    checkpoint(&first).unwrap();
+    let of_second = second.open_file("table", to_write()).unwrap();
+    fill(&second, of_second, 2);
+    checkpoint(&second).unwrap();
+    first.write(PageId::new(file, 0)).wait().unwrap()[0] = 9;
+    let error = checkpoint(&first).unwrap_err();
+    assert!(Fenced::of(&error).is_some(), "{error}");
+    check(&second, of_second, 2);
+}
