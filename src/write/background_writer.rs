@@ -274,10 +274,8 @@ impl Cleaner {
 
     /// Returns how many pages of the file one request can have.
     fn combinable(&self, file: FileId) -> usize {
-        match self.shared.files.for_write_out(file) {
-            Some(file) if file.atomic_pages.is_err() => self.shared.config.combine_pages.max(file.best_pages),
-            _ => 1,
-        }
+        let file = self.shared.files.for_write_out(file);
+        file.map_or(1, |file| file.pages_a_write(self.shared.config.combine_pages))
     }
 
     /// Returns the pages right behind and right before, as far as they are dirty too and were not used since they came in: they go

@@ -245,9 +245,7 @@ impl RunBuilder<'_> {
             first.unlatch_shared();
             return behind;
         };
-        // Pages that are written atomically are written one by one.
-        let most =
-            if file.atomic_pages.is_ok() { 1 } else { self.shared.config.combine_pages.max(file.best_pages) };
+        let most = file.pages_a_write(self.shared.config.combine_pages);
         let wanted = 1 + neighbours(page, behind).min(most - 1);
         let Some(mut run) = self.begin_run(wanted, page.file) else {
             // Not with the page in hand: a thread that changes it would wait for the disk.

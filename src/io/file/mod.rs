@@ -230,6 +230,12 @@ impl File {
         self.blocks.load(Ordering::Acquire)
     }
 
+    /// Returns how many pages one write may have, in a pool that combines so many unless the storage likes larger transfers.
+    pub(crate) fn pages_a_write(&self, combine: usize) -> usize {
+        // Pages that are written atomically are written one by one.
+        if self.atomic_pages.is_ok() { 1 } else { combine.max(self.best_pages) }
+    }
+
     /// Publishes another length. What is on disk is the part of [`size`](super::file::size). A thread that publishes a lesser
     /// one, and a thread that has mapped a page and now checks whether it is there, each need a fence to see what the other has
     /// done.

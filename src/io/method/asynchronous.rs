@@ -10,6 +10,8 @@
 //!
 //! Lock order: the queue's lock is a leaf, and held neither when a file is called nor when a request ends.
 
+use std::{io, iter};
+
 use smallvec::SmallVec;
 
 use crate::{
@@ -18,7 +20,7 @@ use crate::{
         backlog::{BacklogLimits, queue::Queue},
         buffers::{self, Direction},
         file::File,
-        method::{Method, calling_thread},
+        method::{Chunk, Method, MethodChange, calling_thread},
         operation::{Lease, Operation, Urgency},
         options::Scheduling,
         storage::{
@@ -117,7 +119,7 @@ impl<L: Lease> RequestQueue<L> {
     }
 
     /// Takes the outcome of a request: it goes again if it was short, else it is over. Starts what may go then.
-    fn end(self: &Arc<Self>, mut operation: Operation<L>, outcome: std::io::Result<usize>) {
+    fn end(self: &Arc<Self>, mut operation: Operation<L>, outcome: io::Result<usize>) {
         match operation.progress.step(outcome) {
             TransferStep::Resume => {
                 self.counters.add(Counter::Resumed, 1);
@@ -235,10 +237,9 @@ impl<L: Lease> Method<L> for WithAsynchronousFiles<L> {
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
         let mut requests = requests.peekable();
         while let Some(first) = requests.peek() {
-            let is_asynchronous = first.file.asynchronous.is_some();
-            let method = self.of(&Arc::clone(&first.file));
-            let alike = |next: &Operation<L>| next.file.asynchronous.is_some() == is_asynchronous;
-            method.submit_each(&mut std::iter::from_fn(|| requests.next_if(alike)));
+            let (method, kind) = (self.of(&first.file), first.file.asynchronous.is_some());
+            let alike = |next: &Operation<L>| next.file.asynchronous.is_some() == kind;
+            method.submit_each(&mut iter::from_fn(|| requests.next_if(alike)));
         }
     }
 
@@ -250,7 +251,7 @@ impl<L: Lease> Method<L> for WithAsynchronousFiles<L> {
         self.of(file).forget(file);
     }
 
-    fn set_chunk(&self, number: u16, chunk: super::Chunk) -> std::io::Result<()> {
+    fn set_chunk(&self, number: u16, chunk: Chunk) -> io::Result<()> {
         self.method.set_chunk(number, chunk)
     }
 
@@ -263,14 +264,14 @@ impl<L: Lease> Method<L> for WithAsynchronousFiles<L> {
         self.method.has(thread) || self.asynchronous.has(thread)
     }
 
-    fn change(&self) -> Option<super::MethodChange> {
+    fn change(&self) -> Option<MethodChange> {
         self.method.change()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, collections::VecDeque, io, path::Path, time::Duration};
+    use std::{cell::Cell, collections::VecDeque, path::Path, time::Duration};
 
     use super::*;
     use crate::{

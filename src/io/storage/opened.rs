@@ -205,3 +205,16 @@ impl fmt::Display for MayBlock {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{BufferPool, Error, OpenOptions, io::tests::support::FakeDisk, options::TornPages};
+
+    #[test]
+    fn a_storage_that_says_of_no_write_that_it_is_atomic_is_refused_where_pages_must_not_tear() {
+        let builder = BufferPool::builder().frames(8).page_size(512).torn_pages(TornPages::Atomic);
+        let pool = builder.storage(FakeDisk::stamped(8 * 512)).build().unwrap();
+        let error = pool.open_file("data", OpenOptions::new().durable_name(false)).unwrap_err();
+        assert!(matches!(error, Error::Config(_)) && error.to_string().contains("of no write"), "{error}");
+    }
+}

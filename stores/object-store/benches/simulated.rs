@@ -19,6 +19,7 @@ use object_store::{
     CopyOptions, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore, ObjectStoreExt,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use ringpool::testing::Dice;
 use ringpool::{BufferPool, CheckpointOptions, OpenOptions, PageId, StreamOptions};
 use ringpool_object_store::{ObjectFiles, Requests, Settings};
 use tokio::runtime::Runtime;
@@ -84,13 +85,6 @@ impl ObjectStore for Simulated {
     }
 }
 
-fn random(state: &mut u64) -> u64 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut number = *state;
-    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    number ^ (number >> 27)
-}
-
 fn a_second(count: u64, begun: Instant) -> f64 {
     count as f64 / begun.elapsed().as_secs_f64()
 }
@@ -132,10 +126,10 @@ fn store_reads(
         for reader in 0..READERS {
             let (store, parts) = (Arc::clone(store), parts.to_vec());
             readers.spawn(async move {
-                let mut state = seed + reader;
+                let mut dice = Dice::new(seed + reader);
                 for _ in 0..READS_EACH {
-                    let (path, at, len) = &parts[random(&mut state) as usize % parts.len()];
-                    let page = at + random(&mut state) % (len / PAGE as u64) * PAGE as u64;
+                    let (path, at, len) = &parts[dice.below(parts.len() as u64) as usize];
+                    let page = at + dice.below(len / PAGE as u64) * PAGE as u64;
                     black_box(store.get_range(path, page..page + PAGE as u64).await.unwrap());
                 }
             });
@@ -157,9 +151,9 @@ fn pool_reads(runtime: &Runtime, files: &ObjectFiles, seed: u64) -> f64 {
         for reader in 0..READERS {
             let pool = pool.clone();
             readers.spawn(async move {
-                let mut state = seed + reader;
+                let mut dice = Dice::new(seed + reader);
                 for _ in 0..READS_EACH {
-                    let block = random(&mut state) as u32 % BLOCKS;
+                    let block = dice.below(BLOCKS.into()) as u32;
                     black_box(pool.read(PageId::new(file, block)).await.unwrap()[0]);
                 }
             });
@@ -238,10 +232,10 @@ fn main() {
             begun.elapsed().as_secs_f64(),
             million * (puts as f64 * 0.005 + gets as f64 * 0.0004) / 1000.0
         );
-        let mut state = 1;
+        let mut dice = Dice::new(1);
         for pages in [1, 100, 1000] {
             for _ in 0..pages {
-                pool.write(PageId::new(file, random(&mut state) as u32 % BLOCKS)).wait().unwrap()[0] ^= 1;
+                pool.write(PageId::new(file, dice.below(BLOCKS.into()) as u32)).wait().unwrap()[0] ^= 1;
             }
             let before = files.requests();
             let begun = Instant::now();

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use ringpool::testing::Dice;
 use ringpool_object_store::Settings;
 use support::faulty::{Faults, Faulty};
 use support::stamps::{self, PAGE};
-use support::{Random, files, small};
+use support::{files, small};
 
 const TASKS: u64 = 4;
 const BLOCKS: u64 = 10;
@@ -26,7 +27,8 @@ async fn run(seed: u64) {
 
     let mut tasks = tokio::task::JoinSet::new();
     for task in 0..TASKS {
-        let (writer, is_over, mut random) = (writer.clone(), Arc::clone(&is_over), Random(seed * 100 + task));
+        let (writer, is_over, mut random) =
+            (writer.clone(), Arc::clone(&is_over), Dice::new(seed * 100 + task));
         tasks.spawn(async move {
             // Blocks of its own, between those of the others, so that all are in the same segments.
             let mut last = [0; BLOCKS as usize];
@@ -68,7 +70,7 @@ async fn run(seed: u64) {
 }
 
 /// Returns one of the task's blocks, as its number among them and in the file.
-fn pick(random: &mut Random, task: u64) -> (usize, u64) {
+fn pick(random: &mut Dice, task: u64) -> (usize, u64) {
     let number = random.below(BLOCKS);
     (number as usize, number * TASKS + task)
 }

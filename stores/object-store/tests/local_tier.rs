@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use ringpool::testing::Dice;
 use ringpool_object_store::{LocalTier, ObjectFiles, Settings};
+use support::files;
 use support::stamps::{self, PAGE};
-use support::{Random, files};
 
 const BLOCKS: u64 = 200;
 
@@ -65,9 +66,9 @@ async fn a_read_through_the_tier_gives_the_bytes_of_the_store_and_saves_requests
     // Parts of it damaged.
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     let len = file.metadata().unwrap().len();
-    let mut random = Random(7);
+    let mut random = Dice::new(7);
     for _ in 0..100 {
-        file.write_all_at(&[random.next() as u8; 100], random.below(len - 100)).unwrap();
+        file.write_all_at(&[random.throw() as u8; 100], random.below(len - 100)).unwrap();
     }
     drop(file);
     let (files, tier) = with_tier(&store, &path, 2 * BLOCKS).await;

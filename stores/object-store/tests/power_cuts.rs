@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use ringpool::testing::Dice;
 use ringpool_object_store::{Reader, Writer};
 use support::faulty::{Faults, Faulty};
 use support::stamps::{self, PAGE};
-use support::{Random, files, small};
+use support::{files, percent, small};
 
 const SYNCS: u64 = 6;
 
@@ -23,10 +24,10 @@ struct Log {
 }
 
 /// Writes to a file at random, and syncs. A version of it is in the log before it is written.
-async fn work(writer: &Writer, random: &mut Random, log: &mut Log, owner: u64) {
+async fn work(writer: &Writer, random: &mut Dice, log: &mut Log, owner: u64) {
     let mut file = log.versions.last().cloned().unwrap_or_default();
     for sync in 1..=SYNCS {
-        if random.percent(30) {
+        if percent(random, 30) {
             let pages = random.below(30) as usize;
             file.resize(pages * PAGE, 0);
             writer.set_len(file.len() as u64);
@@ -58,7 +59,7 @@ async fn run(seed: u64, faults: Faults, cut_at: u64) -> u64 {
     let store: Arc<dyn ObjectStore> = Arc::new(InMemory::new());
     let settings = small(seed);
     let healthy = files(Arc::clone(&store), settings);
-    let mut random = Random(seed);
+    let mut random = Dice::new(seed);
     let mut log = Log { versions: vec![Vec::new()], reported: 1 };
 
     // An earlier writer, without faults; a reader stays at its last version.

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::ObjectStore;
+use ringpool::testing::Dice;
 use ringpool_object_store::{Fenced, ObjectFiles, Settings, VersionGone};
 use s3_server::S3Server;
 use support::faulty::{Faults, Faulty};
+use support::files;
 use support::stamps::{self, PAGE};
-use support::{Random, files};
 
 fn settings() -> Settings {
     Settings {
@@ -32,7 +33,7 @@ async fn a_file_lives_in_s3() {
     let first = files(server.client(), settings());
     let writer = first.open_writer("a/file with spaces", PAGE as u32, true).await.unwrap();
     let mut expected = vec![0; 40 * PAGE];
-    let mut random = Random(3);
+    let mut random = Dice::new(3);
     for sync in 1..=12 {
         for _ in 0..10 {
             let block = random.below(40);
@@ -66,7 +67,7 @@ async fn a_file_lives_in_s3() {
 }
 
 /// Takes the file over and syncs some times, until this client has published eight versions. Returns what this client published, by version.
-async fn take_turns(files: ObjectFiles, mut random: Random) -> Vec<(u64, Vec<u8>)> {
+async fn take_turns(files: ObjectFiles, mut random: Dice) -> Vec<(u64, Vec<u8>)> {
     let mut published = Vec::new();
     // Where the other client opens the file all the time, this one publishes nothing for a while.
     for _ in 0..100 {
@@ -107,7 +108,7 @@ async fn two_clients_of_s3_fence_each_other() {
     let faults = Faults { lost_answer: 5, doubled: 5, throttled: 5, late: 5, no_answer: 0, delay: 3 };
     let client = |seed: u64| {
         let store: Arc<dyn ObjectStore> = Faulty::new(&server.client(), faults, seed).store();
-        tokio::spawn(take_turns(files(store, settings()), Random(seed)))
+        tokio::spawn(take_turns(files(store, settings()), Dice::new(seed)))
     };
     let (one, other) = (client(1), client(2));
     let mut published = one.await.unwrap();

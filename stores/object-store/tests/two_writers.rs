@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
+use ringpool::testing::Dice;
 use ringpool_object_store::{Fenced, ObjectFiles, VersionGone, Writer};
 use support::faulty::{Faults, Faulty};
 use support::stamps::{self, PAGE};
-use support::{Random, files, small};
+use support::{files, percent, small};
 
 /// What is known of each version.
 #[derive(Debug, Default)]
@@ -56,12 +57,12 @@ impl Oracle {
 }
 
 /// Writes and syncs until it is fenced, `syncs` times at the most.
-async fn write(writer: &Writer, file: &mut Vec<u8>, syncs: u64, random: &mut Random, oracle: &Mutex<Oracle>) {
+async fn write(writer: &Writer, file: &mut Vec<u8>, syncs: u64, random: &mut Dice, oracle: &Mutex<Oracle>) {
     let epoch = writer.epoch();
     let mut version = writer.version();
     for _ in 0..syncs {
         version += 1;
-        if random.percent(10) {
+        if percent(random, 10) {
             file.resize(random.below(20) as usize * PAGE, 0);
             writer.set_len(file.len() as u64);
         }
@@ -100,7 +101,7 @@ async fn write(writer: &Writer, file: &mut Vec<u8>, syncs: u64, random: &mut Ran
     }
 }
 
-async fn host(files: ObjectFiles, mut random: Random, oracle: Arc<Mutex<Oracle>>) {
+async fn host(files: ObjectFiles, mut random: Dice, oracle: Arc<Mutex<Oracle>>) {
     for _ in 0..4 {
         tokio::time::sleep(Duration::from_millis(random.below(1500))).await;
         let before = oracle.lock().unwrap().latest_reported();
@@ -121,7 +122,7 @@ async fn host(files: ObjectFiles, mut random: Random, oracle: Arc<Mutex<Oracle>>
 }
 
 /// Opens the latest version again and again, and reads it a while later, too.
-async fn reader(files: ObjectFiles, mut random: Random, oracle: Arc<Mutex<Oracle>>) {
+async fn reader(files: ObjectFiles, mut random: Dice, oracle: Arc<Mutex<Oracle>>) {
     for _ in 0..15 {
         tokio::time::sleep(Duration::from_millis(random.below(800))).await;
         let before = oracle.lock().unwrap().latest_reported();
@@ -157,7 +158,7 @@ async fn of_writers_that_fence_each_other_one_publishes_each_version() {
         let client = |number: u64| {
             let seed = seed * 10 + number;
             let faulty = Faulty::new(&store, Faults::MANY, seed);
-            (files(faulty.store(), small(seed)), Random(seed ^ 0xabcd), Arc::clone(&oracle))
+            (files(faulty.store(), small(seed)), Dice::new(seed ^ 0xabcd), Arc::clone(&oracle))
         };
         let mut tasks = tokio::task::JoinSet::new();
         for number in 0..2 {

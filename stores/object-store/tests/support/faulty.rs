@@ -17,10 +17,11 @@ use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     ObjectStoreExt, PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
+use ringpool::testing::Dice;
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::Random;
+use super::percent;
 
 /// How often what happens, in percent of the requests.
 #[derive(Debug, Clone, Copy, Default)]
@@ -51,7 +52,7 @@ pub struct Faulty(Arc<Inner>);
 struct Inner {
     store: Arc<dyn ObjectStore>,
     faults: Faults,
-    random: Mutex<Random>,
+    random: Mutex<Dice>,
     requests: AtomicU64,
     cut_at: u64,
     is_cut: Notify,
@@ -81,7 +82,7 @@ impl Faulty {
         Self(Arc::new(Inner {
             store: Arc::clone(store),
             faults,
-            random: Mutex::new(Random(seed)),
+            random: Mutex::new(Dice::new(seed)),
             requests: AtomicU64::new(0),
             cut_at,
             is_cut: Notify::new(),
@@ -114,12 +115,12 @@ impl Faulty {
         }
         Fate {
             is_cut,
-            is_carried_out: number == self.0.cut_at && random.percent(50),
-            throttled: random.percent(faults.throttled),
-            lost_answer: random.percent(faults.lost_answer),
-            no_answer: random.percent(faults.no_answer),
-            doubled: random.percent(faults.doubled),
-            late: random.percent(faults.late),
+            is_carried_out: number == self.0.cut_at && percent(&mut random, 50),
+            throttled: percent(&mut random, faults.throttled),
+            lost_answer: percent(&mut random, faults.lost_answer),
+            no_answer: percent(&mut random, faults.no_answer),
+            doubled: percent(&mut random, faults.doubled),
+            late: percent(&mut random, faults.late),
             before: Duration::from_millis(random.below(faults.delay + 1)),
             after: Duration::from_millis(random.below(faults.delay + 1)),
             later: Duration::from_millis(random.below(faults.delay * 50 + 1)),

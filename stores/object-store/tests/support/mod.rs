@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::ObjectStore;
+use ringpool::testing::Dice;
 use ringpool_object_store::{ObjectFiles, Settings};
 
 /// Small limits, so that a test of a few pages has many segments, bases, pages that are written again, and removals.
@@ -38,25 +39,7 @@ pub fn files(store: Arc<dyn ObjectStore>, settings: Settings) -> ObjectFiles {
     ObjectFiles::new(store, "test", settings, tokio::runtime::Handle::current())
 }
 
-/// A generator of numbers that a seed decides (splitmix64).
-#[derive(Debug, Clone)]
-pub struct Random(pub u64);
-
-impl Random {
-    pub fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut number = self.0;
-        number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        number ^ (number >> 31)
-    }
-
-    pub fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-
-    /// Returns `true` `percent` times out of 100.
-    pub fn percent(&mut self, percent: u64) -> bool {
-        self.below(100) < percent
-    }
+/// Returns `true` `percent` times out of 100.
+pub fn percent(dice: &mut Dice, percent: u64) -> bool {
+    dice.below(100) < percent
 }
