@@ -21,6 +21,7 @@ use crate::{
         fetch::Fetch,
         latched::{ReadPage, WritePage},
         many::{FetchMany, ReadMany},
+        not_needed,
         options::StreamOptions,
         overwrite::Overwrite,
         prefetch::{self, Prefetch},
@@ -194,6 +195,27 @@ impl BufferPool {
     /// [`IoMethod::Sync`]: crate::IoMethod::Sync
     pub fn prefetch(&self, pages: impl IntoIterator<Item = PageId>) -> Prefetch {
         prefetch::prefetch(&self.shared, pages)
+    }
+
+    /// Says that these pages will not be used soon, as an engine may know of a page that has moved elsewhere, or of a log that was
+    /// copied. Those that are clean and idle give up their frames, before other pages have to, and are read again when they are
+    /// asked for. Returns how many did. Never waits, and does nothing while more than an eighth of the frames is free.
+    ///
+    /// # Examples
+    /// ```
+    /// # use ringpool::{BufferPool, OpenOptions, PageId};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(16))?;
+    /// for block in 0..16_u32 {
+    ///     pool.read(PageId::new(file, block)).wait()?;
+    /// }
+    /// assert_eq!(pool.not_needed([PageId::new(file, 15)]), 1);
+    /// assert!(pool.read(PageId::new(file, 15)).now().is_none());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn not_needed(&self, pages: impl IntoIterator<Item = PageId>) -> u32 {
+        not_needed::not_needed(&self.shared, pages)
     }
 
     /// Returns a stream of the pages, in their order, read ahead as far as that is useful: an [`Iterator`] for threads, and
