@@ -6,7 +6,7 @@ use ringpool::{options::Fallback, testing::Dice};
 use rusqlite::{Connection, ffi};
 
 use crate::{
-    arms::{self, Arm},
+    arms::{Arm, Label},
     rows::{Scale, Template, drop_page_cache},
 };
 
@@ -41,12 +41,14 @@ fn look_up(arm: &Arm, path: &Path, connections: usize, scale: &Scale) -> (f64, i
 /// database.
 pub fn run(template: &Template, folder: &Path, scale: &Scale) {
     let bytes = template.bytes / 4;
-    let (vfs, arms) = arms::arms(bytes, folder, Fallback::Prefer);
+    let (vfs, pool) = Arm::new(Label::Pool, bytes, folder, Fallback::Prefer);
+    let vfs = vfs.expect("it is on a pool");
+    let (_, cache) = Arm::new(Label::Cache, bytes, folder, Fallback::Prefer);
     println!("many connections, memory for a quarter of the database ({} MiB)", bytes >> 20);
     for connections in [16, 64] {
-        let each = arms[1].with_cache(bytes);
-        let together = arms[1].with_cache(bytes / connections);
-        let own = arms[0].with_cache(256 << 10);
+        let each = cache.with_cache(bytes);
+        let together = cache.with_cache(bytes / connections);
+        let own = pool.with_cache(256 << 10);
         for (label, arm) in
             [("pool", &own), ("a cache of all for each", &each), ("caches of all together", &together)]
         {
@@ -58,7 +60,7 @@ pub fn run(template: &Template, folder: &Path, scale: &Scale) {
             let misses = vfs.pool().stats().counts.misses;
             let (took, held, mut read) = look_up(arm, &path, connections, scale);
             let mut held = held as u64;
-            if arm.label == "pool" {
+            if arm.label == Label::Pool {
                 held += vfs.pool().stats().frames.total as u64 * 4096;
                 read = read.max((vfs.pool().stats().counts.misses - misses) * 4096);
             }

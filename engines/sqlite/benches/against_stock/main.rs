@@ -1,69 +1,49 @@
-//! SQLite on a pool against SQLite on its own VFS, at the same memory: the time of the one to the time of the other.
+//! SQLite on a pool against SQLite on its own VFS: the time of the one to the time of the other.
 //!
-//! `cargo bench --manifest-path engines/sqlite/Cargo.toml [-- --quick] [--rounds N] [--only TEXT] [--case TEXT] [--dir DIR]`. In each round every arm
-//! runs once, in turn, the order reversed from round to round; a row shows the median of the ratios of the rounds, and their
-//! quartiles. The stock VFS runs with its page cache as large as the pool, and, where it reads, also with the file mapped.
+//! `cargo bench --manifest-path engines/sqlite/Cargo.toml [-- --quick] [--rounds N] [--only TEXT] [--case TEXT] [--dir DIR]`. Each
+//! arm is a process. In each round every arm runs once, in turn, the order reversed from round to round; a row shows the median of
+//! the ratios of the rounds, and their quartiles. The stock VFS runs with its page cache as large as the pool, and, where it reads,
+//! also with the file mapped. `--arm` runs one arm alone, for a profile, and prints what its pool counts.
 //!
-//! What the pool does not get: the stock VFS has the system's page cache beside its own memory, as large as the system likes. Where
-//! a row is about a cold start, the page cache is emptied of the file before each run. For memory that holds an eighth there are two
-//! cases: a pool whose files bypass that cache, and one whose files do not, so that both arms have it.
+//! *The same memory*: the stock VFS has the system's page cache beside its own memory, as large as the system likes. So there are
+//! cases that differ in which arm has that cache. *Direct*: the stock VFS alone, without a limit. *Buffered*: both, without a limit.
+//! *Bounded*: the page cache counts as memory of the process, and each process has what its caches take and the same [`REST`]. Where a
+//! row is about a cold start, the page cache is emptied of the file before each run.
 
 mod arms;
+mod bound;
 mod connections;
+mod options;
 mod rows;
+mod work;
 
-use std::{error::Error, path::PathBuf};
+use std::error::Error;
 
-use arms::{Arm, Memory};
+use arms::{Label, Memory};
+use bound::Group;
+use options::{Options, Work};
 use ringpool::options::Fallback;
-use rows::{Row, Scale};
+use work::Worker;
 
-struct Options {
-    rounds: usize,
-    scale: Scale,
-    only: String,
-    case: String,
-    dir: Option<PathBuf>,
-}
-
-fn options() -> Result<Options, Box<dyn Error>> {
-    let mut options =
-        Options { rounds: 15, scale: Scale::FULL, only: String::new(), case: String::new(), dir: None };
-    let mut arguments = std::env::args().skip(1);
-    while let Some(argument) = arguments.next() {
-        let mut value = || arguments.next().ok_or(format!("{argument} needs a value"));
-        match argument.as_str() {
-            "--quick" => (options.rounds, options.scale) = (5, Scale::QUICK),
-            "--rounds" => options.rounds = value()?.parse()?,
-            "--only" => options.only = value()?,
-            "--case" => options.case = value()?,
-            "--dir" => options.dir = Some(value()?.into()),
-            "--bench" => {} // From cargo.
-            _ => {
-                return Err(
-                    format!("{argument}: --quick, --rounds N, --only TEXT, --case TEXT, --dir DIR").into()
-                );
-            }
-        }
-    }
-    Ok(options)
-}
+/// What a bounded process has beside what its caches take: its heap, its stacks, the kernel's structures for it, and what is left of
+/// it is page cache.
+const REST: u64 = 8 << 20;
 
 fn quantile(sorted: &[f64], part: f64) -> f64 {
     sorted[((sorted.len() - 1) as f64 * part).round() as usize]
 }
 
 /// Measures a row, and prints it.
-fn measure(row: &Row, arms: &[Arm], rounds: usize) {
+fn measure(name: &str, row: usize, arms: &mut [Worker], rounds: usize) {
     let mut times: Vec<Vec<f64>> = vec![Vec::new(); arms.len()];
     for round in 0..rounds {
         let order: Vec<usize> =
             if round % 2 == 0 { (0..arms.len()).collect() } else { (0..arms.len()).rev().collect() };
         for arm in order {
-            times[arm].push((row.run)(&arms[arm]).as_secs_f64());
+            times[arm].push(arms[arm].run(row).as_secs_f64());
         }
     }
-    let mut line = format!("{:<34}", row.name);
+    let mut line = format!("{name:<34}");
     for other in 1..arms.len() {
         let mut ratios: Vec<f64> =
             times[0].iter().zip(&times[other]).map(|(own, other)| own / other).collect();
@@ -78,8 +58,58 @@ fn measure(row: &Row, arms: &[Arm], rounds: usize) {
     println!("{line}");
 }
 
+/// One set of columns of the table.
+struct Case {
+    memory: Memory,
+    direct: Fallback,
+    is_bounded: bool,
+    title: &'static str,
+}
+
+const CASES: [Case; 4] = [
+    Case { memory: Memory::All, direct: Fallback::Prefer, is_bounded: false, title: "direct" },
+    Case { memory: Memory::Eighth, direct: Fallback::Prefer, is_bounded: true, title: "bounded" },
+    Case { memory: Memory::Eighth, direct: Fallback::Prefer, is_bounded: false, title: "direct" },
+    Case { memory: Memory::Eighth, direct: Fallback::Off, is_bounded: false, title: "buffered" },
+];
+
+fn run(case: &Case, template: &rows::Template, folder: &std::path::Path, options: &Options) {
+    let bytes = case.memory.of(template.bytes);
+    let bound = bytes as u64 + REST;
+    let start = |&arm: &Label| {
+        let work = Work { arm, memory: case.memory, direct: case.direct, folder: folder.to_path_buf() };
+        let group = case.is_bounded.then(|| Group::bounded(bound)).transpose()?;
+        Ok::<_, std::io::Error>(Worker::start(&work, options, group))
+    };
+    let labels = options.arm.map_or(Label::ALL.to_vec(), |arm| vec![arm]);
+    let mut arms: Vec<Worker> = match labels.iter().map(start).collect() {
+        Ok(arms) => arms,
+        Err(error) => return println!("  skipped: no control group can be had: {error}"),
+    };
+    print!("  {} MiB for a database of {} MiB", bytes >> 20, template.bytes >> 20);
+    if case.is_bounded {
+        print!(", {} MiB for each process with its page cache", bound >> 20);
+    }
+    println!("; I/O by {}", arms[0].method);
+    for (number, row) in rows::rows(template, &options.scale, case.memory).iter().enumerate() {
+        if row.name.contains(&options.only) {
+            let count = if row.reads { arms.len() } else { arms.len().min(2) };
+            measure(&row.name, number, &mut arms[..count], options.rounds);
+        }
+    }
+    if case.is_bounded {
+        for arm in &arms {
+            println!("  {} has {:.1} MiB without a file", arm.label, arm.own_bytes() as f64 / 1048576.0);
+        }
+    }
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
-    let options = options()?;
+    let options = options::options()?;
+    if let Some(work) = &options.work {
+        work::run(work, &options);
+        return Ok(());
+    }
     let folder = match &options.dir {
         Some(dir) => tempfile::tempdir_in(dir)?,
         None => tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR"))?,
@@ -90,25 +120,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         options.rounds
     );
     let template = rows::template(folder.path(), &options.scale);
-    let cases = [
-        (Memory::All, Fallback::Prefer, "direct"),
-        (Memory::Eighth, Fallback::Prefer, "direct"),
-        (Memory::Eighth, Fallback::Off, "buffered"),
-    ];
-    for (memory, direct, files) in cases {
-        let title = format!("{memory}, the pool's files {files}");
-        if !title.contains(&options.case) {
-            continue;
-        }
-        let bytes = memory.of(template.bytes);
-        let (vfs, arms) = arms::arms(bytes, folder.path(), direct);
-        let (has, of) = (bytes >> 20, template.bytes >> 20);
-        println!("{title}: {has} MiB for a database of {of} MiB; I/O by {}", arms::method(&vfs));
-        for row in rows::rows(&template, folder.path(), &options.scale, memory) {
-            if row.name.contains(&options.only) {
-                let arms = if row.reads { &arms[..] } else { &arms[..2] };
-                measure(&row, arms, options.rounds);
-            }
+    for case in &CASES {
+        let title = format!("{}, {}", case.memory, case.title);
+        if title.contains(&options.case) {
+            println!("{title}");
+            run(case, &template, folder.path(), &options);
         }
     }
     if "connections".contains(&options.only) && options.case.is_empty() {

@@ -24,12 +24,26 @@ pub struct Scale {
 impl Scale {
     pub const FULL: Self = Self { rows: 240_000, commits: 60, bulk_rows: 60_000, lookups: 20_000 };
     pub const QUICK: Self = Self { rows: 120_000, commits: 20, bulk_rows: 20_000, lookups: 10_000 };
+
+    /// Returns the argument that asks for it.
+    pub fn argument(&self) -> Option<&'static str> {
+        (self.rows == Self::QUICK.rows).then_some("--quick")
+    }
 }
 
 /// A database that the rows copy.
 pub struct Template {
     pub path: PathBuf,
     pub bytes: usize,
+}
+
+impl Template {
+    /// Returns the one that is in the folder.
+    pub fn found(folder: &Path) -> Self {
+        let path = folder.join("template");
+        let bytes = fs::metadata(&path).unwrap().len() as usize;
+        Self { path, bytes }
+    }
 }
 
 pub struct Row<'a> {
@@ -64,8 +78,7 @@ pub fn template(folder: &Path, scale: &Scale) -> Template {
     fill(&db, scale.rows);
     db.close().unwrap();
     File::open(&path).unwrap().sync_all().unwrap();
-    let bytes = fs::metadata(&path).unwrap().len() as usize;
-    Template { path, bytes }
+    Template::found(folder)
 }
 
 /// Empties the system's page cache of a file.
@@ -187,7 +200,7 @@ fn cold_lookups(arm: &Arm, template: &Template, scale: &Scale) -> Duration {
 }
 
 /// Lists the rows for this memory.
-pub fn rows<'a>(template: &'a Template, _: &Path, scale: &'a Scale, memory: Memory) -> Vec<Row<'a>> {
+pub fn rows<'a>(template: &'a Template, scale: &'a Scale, memory: Memory) -> Vec<Row<'a>> {
     fn row<'a>(name: &str, reads: bool, run: impl Fn(&Arm) -> Duration + 'a) -> Row<'a> {
         Row { name: name.into(), reads, run: Box::new(run) }
     }
