@@ -6,6 +6,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError, atomic::Ordering};
 
 use crate::{
+    copies::FrameWrites,
     error::{Call, Failure, Result},
     lend::Lent,
     locks::Level,
@@ -22,6 +23,9 @@ const READ_AHEAD: u32 = 256;
 pub struct Handle {
     files: Arc<Files>,
     file: Arc<OpenFile>,
+    /// The database that a log belongs to.
+    database: Option<Arc<OpenFile>>,
+    frame_writes: FrameWrites,
     writable: bool,
     level: Level,
     lent: Lent,
@@ -53,6 +57,8 @@ impl Handle {
         Ok(Self {
             writable: how.writable && file.writable,
             files: Arc::clone(files),
+            database: files.database_of(&file),
+            frame_writes: FrameWrites::default(),
             file,
             level: Level::None,
             lent: Lent::new(if may_lend { (frames / 8).clamp(1, 1024) as usize } else { 0 }),
@@ -111,7 +117,17 @@ impl Handle {
             there => there?,
         };
         bytes[there..].fill(0);
+        if let Some(database) = self.database.as_ref().filter(|database| database.copying.is_under_way()) {
+            self.file.bytes.not_needed_once(offset, there, |block, bytes, page| {
+                database.copying.note(block, bytes, page)
+            });
+        }
         Ok(there)
+    }
+
+    /// Notes that a checkpoint begins or ends: `SQLITE_FCNTL_CKPT_START`, `SQLITE_FCNTL_CKPT_DONE`.
+    pub fn set_copying(&mut self, is_under_way: bool) {
+        self.file.copying.set(is_under_way);
     }
 
     /// Lends a page: `xFetch`. Returns its address; `None` if it cannot be lent, and is to be read instead.
@@ -154,7 +170,14 @@ impl Handle {
             let page = self.files.pool().page_size().bytes() as u64;
             return Err(Failure::Lent { block: (offset / page) as u32 });
         }
-        self.file.bytes.write_at(bytes, offset)
+        self.file.bytes.write_at(bytes, offset)?;
+        if let Some(database) = &self.database {
+            let page = self.files.pool().page_size().bytes();
+            if let Some(block) = self.frame_writes.note(bytes, offset, page) {
+                database.bytes.not_needed(block);
+            }
+        }
+        Ok(())
     }
 
     /// Sets the length: `xTruncate`.

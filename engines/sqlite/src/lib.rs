@@ -24,6 +24,7 @@
 //! Invariants: one process at a time has a database ([`process_lock`]); a page that is lent does not change ([`lend`]).
 
 pub mod bytes_file;
+pub mod copies;
 pub mod error;
 pub mod ffi;
 pub mod handle;

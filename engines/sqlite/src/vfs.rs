@@ -23,6 +23,7 @@ use ringpool::{BufferPool, OpenOptions, options::Fallback};
 
 use crate::{
     bytes_file::{BytesFile, Contents},
+    copies::Copying,
     error::{Failure, Result},
     locks::LockTable,
     names::{Names, SystemNames},
@@ -67,6 +68,8 @@ pub struct OpenFile {
     pub locks: Mutex<LockTable>,
     /// What its connections share of the log's index.
     pub wal_index: Mutex<WalIndex>,
+    /// What a checkpoint of the database has copied.
+    pub copying: Copying,
     /// Whether it may be written.
     pub writable: bool,
     /// Whether its folder is to be synced with it, since it was created.
@@ -174,6 +177,12 @@ impl Files {
         Ok(file)
     }
 
+    /// Returns the database that a log belongs to, if it is open.
+    pub fn database_of(&self, log: &OpenFile) -> Option<Arc<OpenFile>> {
+        let database = database_of(&log.path).filter(|_| log.kind == Kind::Log)?;
+        self.open_files().get(&database).map(|entry| Arc::clone(&entry.file))
+    }
+
     fn open_in_pool(&self, path: &Path, how: HowToOpen, writable: bool) -> Result<OpenFile> {
         let len = self.names().len(path).map_err(Failure::system(path))?;
         match len {
@@ -205,6 +214,7 @@ impl Files {
             bytes: BytesFile::new(self.pool.clone(), file, len.unwrap_or(0), contents)?,
             locks: Mutex::default(),
             wal_index: Mutex::default(),
+            copying: Copying::default(),
             writable,
             is_new: AtomicBool::new(create.is_some()),
             is_removed: AtomicBool::new(false),

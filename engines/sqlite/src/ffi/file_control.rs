@@ -28,8 +28,15 @@ pub(super) unsafe extern "C" fn file_control(
         sqlite::SQLITE_FCNTL_MMAP_SIZE => mmap_size(handle, argument),
         sqlite::SQLITE_FCNTL_VFSNAME => set(argument, text("ringpool")),
         sqlite::SQLITE_FCNTL_PRAGMA => pragma(handle, argument),
+        sqlite::SQLITE_FCNTL_CKPT_START => set_copying(handle, true),
+        sqlite::SQLITE_FCNTL_CKPT_DONE => set_copying(handle, false),
         _ => sqlite::SQLITE_NOTFOUND,
     }
+}
+
+fn set_copying(handle: &mut Handle, is_under_way: bool) -> c_int {
+    handle.set_copying(is_under_way);
+    sqlite::SQLITE_OK
 }
 
 /// Puts a result where SQLite wants it.
