@@ -38,6 +38,7 @@ pub(super) struct CheckSettings {
     pub(super) page_size: PageSize,
     pub(super) rounds: u32,
     pub(super) patience: Duration,
+    pub(super) longest_file: Option<u64>,
 }
 
 /// The storage, and the state of the run.
@@ -78,6 +79,7 @@ struct Watched {
     files: u32,
     names: Vec<PathBuf>,
     requests: u64,
+    longest_file: u64,
     kept: BTreeSet<StoragePromise>,
     unchecked: Vec<(StoragePromise, &'static str)>,
 }
@@ -150,6 +152,7 @@ impl Checker {
             files: 0,
             names: Vec::new(),
             requests: 0,
+            longest_file: 0,
             kept: BTreeSet::new(),
             unchecked: Vec::new(),
         };
@@ -182,7 +185,12 @@ impl Checker {
         checker.watch()?;
         let watched = checker.watched.lock();
         let kept = watched.kept.iter().copied().collect();
-        Ok(ConformanceReport { kept, unchecked: watched.unchecked.clone(), requests: watched.requests })
+        Ok(ConformanceReport {
+            kept,
+            unchecked: watched.unchecked.clone(),
+            requests: watched.requests,
+            longest_file: watched.longest_file,
+        })
     }
 
     /// Waits for the outcome, as long as there is progress.
@@ -242,6 +250,12 @@ impl Checker {
         let mut watched = self.watched.lock();
         watched.since = time::now();
         watched.requests += requests;
+    }
+
+    /// Notes how long a file was made.
+    pub(super) fn reached(&self, len: u64) {
+        let mut watched = self.watched.lock();
+        watched.longest_file = watched.longest_file.max(len);
     }
 
     /// Notes that a promise cannot be checked.

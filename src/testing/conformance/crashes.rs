@@ -3,6 +3,7 @@
 use super::{
     CrashHook,
     checker::{CheckStep, Checker, Kept},
+    durability,
     promise::StoragePromise,
     tested_file::TestedFile,
 };
@@ -10,6 +11,8 @@ use crate::{OpenOptions, storage::Atomicity, sync::Arc, testing::Dice};
 
 /// Blocks of the file.
 const BLOCKS: usize = 16;
+/// Versions of a block in one round, at most.
+const VERSIONS: u32 = 10;
 
 const OF_CRASHES: [StoragePromise; 3] =
     [StoragePromise::SyncedSurvivesCrash, StoragePromise::PagesAreWhole, StoragePromise::SyncsAreWhole];
@@ -45,7 +48,7 @@ pub(super) fn check(checker: &Arc<Checker>, crash: Option<CrashHook>) -> Kept {
         }
     }
     for round in 0..checker.settings.rounds.div_ceil(2) {
-        file = crash_once(checker, file, &mut crash, round * 10, dice)?;
+        file = crash_once(checker, file, &mut crash, round, dice)?;
     }
     Ok(())
 }
@@ -54,17 +57,17 @@ fn crash_once(
     checker: &Arc<Checker>,
     file: TestedFile,
     crash: &mut CrashHook,
-    version: u32,
+    round: u32,
     dice: &mut Dice,
 ) -> Kept<TestedFile> {
-    let step = checker.step(StoragePromise::SyncedSurvivesCrash, "writes of all blocks, and a sync");
-    let mut found =
-        MayBeFound { synced: vec![version + 1; BLOCKS], under_way: None, since: vec![Vec::new(); BLOCKS] };
-    file.write(&step, 0, &found.synced, dice)?;
-    file.sync(&step)?;
+    let version = round * VERSIONS;
+    let step = checker.step(StoragePromise::SyncedSurvivesCrash, "writes of all blocks, and syncs");
+    let (before, synced) = sync_once(&file, &step, round, dice)?;
+    let blocks = synced.len();
+    let mut found = MayBeFound { since: vec![Vec::new(); blocks], synced, under_way: None };
 
     let mut newest = found.synced.clone();
-    for later in 2..2 + dice.below(3) as u32 {
+    for later in 3..3 + dice.below(3) as u32 {
         for (block, newest) in newest.iter_mut().enumerate() {
             if dice.coin() {
                 file.write(&step, block as u32, &[version + later], dice)?;
@@ -78,7 +81,7 @@ fn crash_once(
     let mut sync = None;
     match during {
         "writes" => {
-            for block in 0..BLOCKS {
+            for block in 0..blocks {
                 found.since[block].push(version + 9);
                 writes.push(file.start_write(block as u32, &[version + 9], dice));
             }
@@ -94,11 +97,11 @@ fn crash_once(
     if sync.as_ref().is_some_and(super::tested_file::SyncUnderWay::is_over) {
         let reported = sync.take().map_or(Ok(()), |sync| sync.wait(&step));
         reported?;
-        found = MayBeFound { synced: newest, under_way: None, since: vec![Vec::new(); BLOCKS] };
+        found = MayBeFound { synced: newest, under_way: None, since: vec![Vec::new(); blocks] };
     }
     let step = checker.step(
         StoragePromise::SyncedSurvivesCrash,
-        format!("a crash during {during}, and opening {} again", file.path.display()),
+        format!("{before}, a crash during {during}, and opening {} again", file.path.display()),
     );
     *checker.storage.lock() = crash();
     let (number, path, atomicity) = (file.number, file.path.clone(), file.opened.capabilities.atomicity);
@@ -110,6 +113,50 @@ fn crash_once(
     Ok(file)
 }
 
+/// Fills the file, or a part of it, and syncs. Returns what was done, and the version of each block.
+fn sync_once(
+    file: &TestedFile,
+    step: &CheckStep,
+    round: u32,
+    dice: &mut Dice,
+) -> Kept<(&'static str, Vec<u32>)> {
+    let page = file.checker.page_bytes() as u64;
+    let set_blocks = |versions: &mut Vec<u32>, blocks: usize| {
+        versions.resize(blocks, 0);
+        step.done(file.calls().set_len(blocks as u64 * page))
+    };
+    let version = round * VERSIONS;
+    let mut versions = vec![version + 1; BLOCKS];
+    file.write(step, 0, &versions, dice)?;
+    let fewer = 1 + dice.below(BLOCKS as u64 - 1) as usize;
+    // Each of them in turn: a test of a few crashes has all.
+    let done = match round % 4 {
+        0 => {
+            durability::write_during_a_sync(file, step, &mut versions, version + 2, dice)?;
+            "writes during a sync, and another sync"
+        }
+        1 => {
+            file.sync(step)?;
+            set_blocks(&mut versions, fewer)?;
+            "a sync, a cut, and another sync"
+        }
+        2 => {
+            let sync = file.start_sync();
+            set_blocks(&mut versions, fewer)?;
+            sync.wait(step)?;
+            "a cut during a sync, and another sync"
+        }
+        _ => {
+            file.sync(step)?;
+            set_blocks(&mut versions, fewer)?;
+            set_blocks(&mut versions, BLOCKS)?;
+            "a sync, a cut, the same length again, and another sync"
+        }
+    };
+    file.sync(step)?;
+    Ok((done, versions))
+}
+
 fn look(
     step: &CheckStep,
     file: &TestedFile,
@@ -117,10 +164,19 @@ fn look(
     atomicity: Atomicity,
     dice: &mut Dice,
 ) -> Kept {
-    let (read, memory) = file.start_read(0, BLOCKS, dice).wait(step)?;
+    let blocks = may_be.synced.len();
+    let (read, memory) = file.start_read(0, blocks, dice).wait(step)?;
     step.ensure(read == memory.len(), || format!("{read} bytes instead of {}", memory.len()))?;
+    // All since the last sync has changed blocks that were there.
+    step.ensure(file.opened.len == read as u64, || {
+        format!(
+            "{} bytes, where {blocks} blocks of {} were synced",
+            file.opened.len,
+            file.checker.page_bytes()
+        )
+    })?;
     let found: Vec<_> =
-        (0..BLOCKS).map(|block| file.page_of(block as u32).version_in(memory.page(block))).collect();
+        (0..blocks).map(|block| file.page_of(block as u32).version_in(memory.page(block))).collect();
     if atomicity == Atomicity::Sync {
         let is = |wanted: &Vec<u32>| found.iter().zip(wanted).all(|(found, wanted)| *found == Some(*wanted));
         if is(&may_be.synced) || may_be.under_way.as_ref().is_some_and(is) {

@@ -22,10 +22,12 @@
 mod checker;
 mod crashes;
 mod durability;
+mod far;
 mod lengths;
 mod names;
 mod promise;
 mod stamp;
+mod system;
 mod tested_file;
 mod transfers;
 mod whole_pool;
@@ -60,6 +62,7 @@ type CrashHook = Box<dyn FnMut() -> Arc<dyn Storage> + Send>;
 ///     .page_size(PageSize::MIN)
 ///     .rounds(20)
 ///     .patience(Duration::from_secs(30))
+///     .longest_file_bytes(1 << 20)
 ///     .after_crash(move || {
 ///         disk = disk.after_power_cut(1);
 ///         Later::new(disk.clone(), 1)
@@ -84,6 +87,7 @@ impl Conformance {
             page_size: PageSize::DEFAULT,
             rounds: 100,
             patience: Duration::from_secs(10),
+            longest_file: None,
         };
         Self { storage: Arc::new(storage), settings, crash: None }
     }
@@ -114,6 +118,16 @@ impl Conformance {
         self
     }
 
+    /// Sets how long a file may become, in bytes: a few pages are written far out, and nothing between them. Default: as long as that is
+    /// cheap. A file is not made longer when the last step took an eighth of the [patience](Self::patience), or the process has taken
+    /// 128 MiB more memory, or the storage has said that it is [too long](crate::storage::BlockingFile::write_at).
+    /// [`longest_file`](ConformanceReport::longest_file) tells how long it was.
+    /// Example: [`Conformance`].
+    pub fn longest_file_bytes(mut self, bytes: u64) -> Self {
+        self.settings.longest_file = Some(bytes);
+        self
+    }
+
     /// Sets how to make a crash: the closure makes the storage as it is found after one, while requests may be under way. The test goes
     /// on with that storage. Default: none, and the promises of crashes are not checked. Example: [`Conformance`].
     pub fn after_crash<S: Storage>(mut self, mut crash: impl FnMut() -> S + Send + 'static) -> Self {
@@ -133,6 +147,7 @@ impl Conformance {
             names::check(checker)?;
             transfers::check(checker)?;
             lengths::check(checker)?;
+            far::check(checker)?;
             durability::check(checker)?;
             crashes::check(checker, crash)?;
             whole_pool::check(checker)

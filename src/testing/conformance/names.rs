@@ -85,6 +85,24 @@ fn removal(checker: &Arc<Checker>, file: TestedFile) -> Kept {
         Err(broken) if broken.promise == StoragePromise::FailsNever => {}
         read => read?,
     }
+    others_while_it_is_open(checker, &file, &name)?;
     drop(file);
     not_found(&step, checker, &name)
+}
+
+/// Creates files, one at the same path, while the one that was removed is open: they are others.
+fn others_while_it_is_open(checker: &Arc<Checker>, file: &TestedFile, name: &Path) -> Kept {
+    let create = OpenOptions::new().create(true);
+    for path in [&checker.new_path().1, &file.path] {
+        let step = checker.step(
+            StoragePromise::IdentityIsOfTheFile,
+            format!("creating {}, while {} is removed and still open", path.display(), name.display()),
+        );
+        let other = TestedFile::open(checker, checker.new_path().0, path, &create)?;
+        let (found, taken) = (other.opened.identity, file.opened.identity);
+        step.ensure(found != taken, || format!("{found:?}, as of the removed one"))?;
+        other.opened.file.unlock();
+    }
+    let step = checker.step(StoragePromise::RemovedIsGone, format!("removing {} again", name.display()));
+    step.done(checker.storage().remove(name))
 }

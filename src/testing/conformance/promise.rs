@@ -30,20 +30,25 @@ promises! {
     MissingIsNotFound,
     /// A file that is created is there, and empty.
     CreatedIsEmpty,
-    /// The identity of a file is the same at each opening, and another one than that of each other file.
+    /// The identity of a file is the same at each opening, and another one than that of each other file, also of one that was removed and is still
+    /// open.
     IdentityIsOfTheFile,
     /// A file that was removed by its name is `NotFound`; where it is still open, it has its bytes, or fails.
     RemovedIsGone,
     /// Each request is ended, and each other call returns.
     EndsEach,
-    /// No call and no request fails where nothing is wrong; a request that is dropped has failed.
+    /// No call and no request fails where nothing is wrong; a request that is dropped has failed. A read or a write may end with `Interrupted`
+    /// or `WouldBlock`, up to 32 times in a row; a sync and a call may not.
     FailsNever,
     /// Each request that is started from within the end of another is ended: requests are ended outside of the storage's locks.
     EndsOutsideItsLocks,
-    /// The calls that start requests do not wait for them to end.
+    /// The calls that start requests, and `version`, do not wait.
     StartsWithoutWaiting,
     /// What was written is read by all that is asked for after the write has ended.
     ReadsWhatWasWritten,
+    /// Each offset is a place of its own, however far out, up to the length that the test lets a file have; a read at any offset behind
+    /// the end finds nothing.
+    OffsetsAreApart,
     /// The bytes of a read are in its memory when it ends.
     FillsBeforeItEnds,
     /// The memory of a request is left alone, and is not read, after it has ended.
@@ -58,15 +63,16 @@ promises! {
     ForgetsWhatIsCut,
     /// Space that is reserved is zeros, and leaves what is there; or reserving is `Unsupported`.
     ReservesZeros,
-    /// What was synced is there when the file is opened again.
+    /// What was synced is there when the file is opened again: all writes that had ended when the sync was asked for, also those that ended
+    /// during the sync before.
     KeepsWhatWasSynced,
     /// A sync with nothing to publish succeeds.
     SyncsNothing,
     /// The version, where there is one, grows with each sync that had something to publish, and is the same when the file is opened again.
     VersionGrows,
-    /// The descriptor, where there is one, is always the same, and reads the same bytes.
+    /// The descriptor, where there is one, reads the same bytes.
     DescriptorIsTheFile,
-    /// What a sync has reported is there after a crash.
+    /// What a sync has reported is there after a crash, the length included: no write is lost, and nothing that was cut off is back.
     SyncedSurvivesCrash,
     /// With `Atomicity::Page`, and with `Atomicity::Sync`: each page is found old or new after a crash, and never in parts.
     PagesAreWhole,
@@ -119,4 +125,6 @@ pub struct ConformanceReport {
     pub unchecked: Vec<(StoragePromise, &'static str)>,
     /// How many requests were made, beside those of a pool.
     pub requests: u64,
+    /// The length of the longest file, in bytes: as far out was anything written. See [`longest_file_bytes`](super::Conformance::longest_file_bytes).
+    pub longest_file: u64,
 }

@@ -13,6 +13,7 @@ use super::{
     checker::{CheckStep, Checker, Kept},
     promise::StoragePromise,
     stamp::{self, PageOf},
+    system,
 };
 use crate::{
     OpenOptions,
@@ -160,6 +161,8 @@ pub(super) struct TestedFile {
     requests: Arc<dyn StorageFile>,
     pub(super) path: PathBuf,
     pub(super) number: u32,
+    /// Whether it is counted how often the calls wait that start requests.
+    counts_waits: bool,
 }
 
 impl fmt::Debug for TestedFile {
@@ -190,12 +193,13 @@ impl TestedFile {
             Some(file) => Arc::clone(file),
             None => Arc::new(CalledByThreads(Arc::clone(&opened))) as Arc<dyn StorageFile>,
         };
-        Ok(Self { checker: Arc::clone(checker), opened, requests, path: path.to_owned(), number })
+        let (checker, path) = (Arc::clone(checker), path.to_owned());
+        Ok(Self { checker, opened, requests, path, number, counts_waits: false })
     }
 
     /// Closes the file, and opens it again, as the pool does.
     pub(super) fn reopen(self) -> Kept<Self> {
-        let Self { checker, opened, requests, path, number } = self;
+        let Self { checker, opened, requests, path, number, .. } = self;
         opened.file.unlock();
         drop(requests);
         drop(opened);
@@ -227,14 +231,8 @@ impl TestedFile {
     fn start(&self, direction: Direction, block: u32, memory: PageMemory) -> StartedTransfer<'_> {
         let align = self.opened.offset_align;
         let progress = Progress::new(direction, memory.len(), align);
-        let mut transfer = StartedTransfer {
-            file: self,
-            direction,
-            block,
-            progress,
-            answer: Arc::default(),
-            took: Duration::ZERO,
-        };
+        let mut transfer =
+            StartedTransfer { file: self, direction, block, progress, answer: Arc::default(), waits: 0 };
         transfer.go(memory);
         transfer
     }
@@ -265,13 +263,26 @@ impl TestedFile {
     pub(super) fn start_sync(&self) -> SyncUnderWay<'_> {
         let answer = Arc::new(Answer::default());
         let teller = Arc::clone(&answer);
-        let begun = time::now();
-        self.requests.sync(SyncRequest::new(Box::new(move |outcome| teller.tell(outcome, None))));
-        SyncUnderWay { file: self, answer, took: begun.elapsed() }
+        let request = SyncRequest::new(Box::new(move |outcome| teller.tell(outcome, None)));
+        let waits = self.waits_in(|| self.requests.sync(request));
+        SyncUnderWay { file: self, answer, waits }
     }
 
     pub(super) fn sync(&self, step: &CheckStep) -> Kept {
         self.start_sync().wait(step)
+    }
+
+    /// Has the calls counted that wait.
+    pub(super) fn counting_waits(mut self) -> Self {
+        self.counts_waits = true;
+        self
+    }
+
+    /// Makes a call of the storage, and returns how often the thread has waited meanwhile, where that is counted.
+    pub(super) fn waits_in(&self, call: impl FnOnce()) -> u64 {
+        let before = self.counts_waits.then(system::waits).flatten();
+        call();
+        before.and_then(|before| Some(system::waits()? - before)).unwrap_or(0)
     }
 
     /// Starts a read from within the end of another one, and returns whether both have ended well.
@@ -283,7 +294,7 @@ impl TestedFile {
             move || {
                 send(&*file, Direction::Read, 0, second, 0, move |outcome, memory| {
                     teller.tell(outcome, Some(memory));
-                })
+                });
             }
         };
         let teller = Arc::clone(&outer);
@@ -294,13 +305,17 @@ impl TestedFile {
         for answer in [inner, outer] {
             let outcome = answer.wait(step, self.checker.settings.patience)?.0;
             self.checker.tick(1);
-            step.done(outcome)?;
+            // One that was interrupted has ended, and that is the question.
+            let mut progress = Progress::new(Direction::Read, self.checker.page_bytes(), 1);
+            if let TransferStep::Finished(outcome) = progress.step(outcome) {
+                step.done(outcome)?;
+            }
         }
         Ok(())
     }
 }
 
-/// Starts a request for the bytes of `memory` behind the first `done`. Returns how long the call took.
+/// Starts a request for the bytes of `memory` behind the first `done`.
 fn send(
     file: &dyn StorageFile,
     direction: Direction,
@@ -308,7 +323,7 @@ fn send(
     mut memory: PageMemory,
     done: usize,
     then: impl FnOnce(io::Result<usize>, PageMemory) + Send + 'static,
-) -> Duration {
+) {
     let pieces = memory.pieces(done);
     let ending = Box::new(move |outcome| then(outcome, memory));
     // Both kinds come, for the same blocks.
@@ -317,12 +332,10 @@ fn send(
     // else reads or writes it before.
     #[allow(unsafe_code)]
     let request = unsafe { Request::new(offset + done as u64, pieces.into_iter(), is_awaited, ending) };
-    let begun = time::now();
     match direction {
         Direction::Read => file.read(ReadRequest(request)),
         Direction::Write => file.write(WriteRequest(request)),
     }
-    begun.elapsed()
 }
 
 /// A transfer that was started.
@@ -332,8 +345,8 @@ pub(super) struct StartedTransfer<'f> {
     block: u32,
     progress: Progress,
     answer: Arc<Answer>,
-    /// How long the call took that has started it.
-    pub(super) took: Duration,
+    /// How often the thread has waited in the calls that have started it.
+    pub(super) waits: u64,
 }
 
 impl StartedTransfer<'_> {
@@ -341,28 +354,28 @@ impl StartedTransfer<'_> {
         let answer = Arc::clone(&self.answer);
         let offset = u64::from(self.block) * self.file.checker.page_bytes() as u64;
         let then = move |outcome, memory| answer.tell(outcome, Some(memory));
-        self.took = send(&*self.file.requests, self.direction, offset, memory, self.progress.next(), then);
+        let (file, done) = (&*self.file.requests, self.progress.next());
+        self.waits += self.file.waits_in(|| send(file, self.direction, offset, memory, done, then));
     }
 
-    /// Waits for the end: what comes back short goes on, by the pool's own rule.
-    pub(super) fn wait(mut self, step: &CheckStep) -> Kept<(usize, PageMemory)> {
+    /// Waits for the end of a transfer that must not fail.
+    pub(super) fn wait(self, step: &CheckStep) -> Kept<(usize, PageMemory)> {
+        let (outcome, memory) = self.outcome(step)?;
+        Ok((step.done(outcome)?, memory))
+    }
+
+    /// Waits for the end: what comes back short, or interrupted, goes on by the pool's own rule.
+    pub(super) fn outcome(mut self, step: &CheckStep) -> Kept<(io::Result<usize>, PageMemory)> {
         loop {
             let (outcome, memory) = self.answer.wait(step, self.file.checker.settings.patience)?;
             self.file.checker.tick(1);
             let memory = memory.expect("a transfer has memory");
-            let Ok(done) = outcome.as_ref().copied() else {
-                match self.progress.step(outcome) {
-                    TransferStep::Resume => self.go(memory),
-                    TransferStep::Finished(outcome) => return Ok((step.done(outcome)?, memory)),
-                }
-                continue;
-            };
-            if self.direction == Direction::Read {
-                self.check_filled(step, &memory, done)?;
+            if let (Direction::Read, Ok(done)) = (self.direction, &outcome) {
+                self.check_filled(step, &memory, *done)?;
             }
-            match self.progress.step(Ok(done)) {
+            match self.progress.step(outcome) {
                 TransferStep::Resume => self.go(memory),
-                TransferStep::Finished(outcome) => return Ok((step.done(outcome)?, memory)),
+                TransferStep::Finished(outcome) => return Ok((outcome, memory)),
             }
         }
     }
@@ -402,8 +415,8 @@ impl StartedTransfer<'_> {
 pub(super) struct SyncUnderWay<'f> {
     file: &'f TestedFile,
     answer: Arc<Answer>,
-    /// How long the call took that has started it.
-    pub(super) took: Duration,
+    /// How often the thread has waited in the call that has started it.
+    pub(super) waits: u64,
 }
 
 impl SyncUnderWay<'_> {

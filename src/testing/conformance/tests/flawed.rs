@@ -2,24 +2,20 @@
 
 use std::{
     collections::HashMap,
-    io::{self, IoSlice, IoSliceMut},
-    mem,
+    io, mem,
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
-        mpsc,
     },
     thread,
     time::Duration,
 };
 
+use super::flawed_kinds::{Called, Served};
 use crate::{
     OpenOptions, PageSize,
-    storage::{
-        Atomicity, BlockingFile, Capabilities, Opened, ReadRequest, Storage, StorageFile, SyncRequest,
-        WriteRequest,
-    },
+    storage::{Atomicity, Capabilities, Opened, Storage},
 };
 
 /// What a storage does wrong.
@@ -31,6 +27,7 @@ pub(super) enum Flaw {
     LosesNewFiles,
     IdentityOfTheOpening,
     OneIdentity,
+    ReusesIdentities,
     RemovesNothing,
     RemovesBytes,
     NeverEndsOneRead,
@@ -40,11 +37,13 @@ pub(super) enum Flaw {
     DropsOneRead,
     DropsOneWrite,
     DropsOneSync,
+    InterruptsSyncs,
     PanicsInSetLen,
     EndsUnderItsLock,
     WaitsInRead,
     WaitsInWrite,
     WaitsInSync,
+    WaitsInVersion,
     ForgetsAByte,
     ForgetsASector,
     ReadsOldBytes,
@@ -66,10 +65,13 @@ pub(super) enum Flaw {
     ReservesNothing,
     SyncsNotAll,
     CutsWhenReopened,
+    ReopensWithoutWritesDuringSyncs,
     FailsEmptySync,
     VersionIsStuck,
     VersionFalls,
     LosesSynced,
+    LosesWritesDuringSyncs,
+    ForgetsCuts,
     TearsPages,
     MixesSyncs,
     ForgetsWritesOfPools,
@@ -81,23 +83,23 @@ struct FlawedBytes {
     synced: Vec<u8>,
     before: Vec<u8>,
     cut_off: Vec<u8>,
-    version: u64,
     is_changed: bool,
 }
 
 /// One file, however often it is open.
 #[derive(Debug)]
-struct FlawedFile {
+pub(super) struct FlawedFile {
     flaw: Option<Flaw>,
     page: usize,
     number: u64,
     bytes: Mutex<FlawedBytes>,
+    version: AtomicU64,
     operations: AtomicU64,
     is_of_a_pool: bool,
 }
 
 impl FlawedFile {
-    fn has(&self, flaw: Flaw) -> bool {
+    pub(super) fn has(&self, flaw: Flaw) -> bool {
         self.flaw == Some(flaw)
     }
 
@@ -106,11 +108,11 @@ impl FlawedFile {
     }
 
     /// Returns whether the flaw shows now: in the twentieth operation that it is asked for.
-    fn strikes(&self, flaw: Flaw) -> bool {
+    pub(super) fn strikes(&self, flaw: Flaw) -> bool {
         self.has(flaw) && self.operations.fetch_add(1, Ordering::Relaxed) == 19
     }
 
-    fn read(&self, pieces: &mut [&mut [u8]], offset: u64) -> usize {
+    pub(super) fn read(&self, pieces: &mut [&mut [u8]], offset: u64) -> usize {
         if self.has(Flaw::EndsReadsUnfilled) && offset > 0 {
             return pieces.iter().map(|piece| piece.len()).sum();
         }
@@ -136,7 +138,7 @@ impl FlawedFile {
         filled
     }
 
-    fn write(&self, pieces: &[&[u8]], offset: u64) -> usize {
+    pub(super) fn write(&self, pieces: &[&[u8]], offset: u64) -> usize {
         let count = pieces.iter().map(|piece| piece.len()).sum();
         if self.has(Flaw::ForgetsWritesOfPools)
             && self.is_of_a_pool
@@ -183,13 +185,20 @@ impl FlawedFile {
         count
     }
 
-    fn sync(&self) -> io::Result<()> {
+    pub(super) fn sync(&self) -> io::Result<()> {
+        if self.has(Flaw::InterruptsSyncs) && self.operations.fetch_add(1, Ordering::Relaxed) % 2 == 1 {
+            return Err(io::ErrorKind::Interrupted.into());
+        }
+        if self.loses_writes_during_syncs() {
+            self.sync_without_what_comes_meanwhile();
+            return Ok(());
+        }
         let mut bytes = self.lock();
         if !bytes.is_changed && self.has(Flaw::FailsEmptySync) {
             return Err(io::Error::other("there is nothing to publish"));
         }
         if mem::take(&mut bytes.is_changed) && !self.has(Flaw::VersionIsStuck) {
-            bytes.version += 1;
+            self.version.fetch_add(1, Ordering::Relaxed);
         }
         let len = if self.has(Flaw::SyncsNotAll) { bytes.now.len() / 2 } else { bytes.now.len() };
         if !self.has(Flaw::LosesSynced) {
@@ -200,7 +209,24 @@ impl FlawedFile {
         Ok(())
     }
 
-    fn len(&self) -> u64 {
+    pub(super) fn loses_writes_during_syncs(&self) -> bool {
+        self.has(Flaw::LosesWritesDuringSyncs) || self.has(Flaw::ReopensWithoutWritesDuringSyncs)
+    }
+
+    /// Looks at the bytes when it begins, and takes all for clean when it ends.
+    fn sync_without_what_comes_meanwhile(&self) {
+        let bytes = self.lock();
+        if bytes.is_changed {
+            let at_the_beginning = bytes.now.clone();
+            drop(bytes);
+            thread::sleep(Duration::from_millis(2));
+            let mut bytes = self.lock();
+            (bytes.synced, bytes.is_changed) = (at_the_beginning, false);
+            self.version.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn len(&self) -> u64 {
         if self.has(Flaw::HangsInLen) && self.operations.fetch_add(1, Ordering::Relaxed) == 3 {
             loop {
                 thread::park();
@@ -211,7 +237,7 @@ impl FlawedFile {
         counted.len() as u64
     }
 
-    fn set_len(&self, len: u64) {
+    pub(super) fn set_len(&self, len: u64) {
         assert!(!self.has(Flaw::PanicsInSetLen), "the length cannot be set");
         let mut bytes = self.lock();
         let (len, before) = (len as usize, bytes.now.len());
@@ -231,7 +257,7 @@ impl FlawedFile {
         bytes.is_changed = true;
     }
 
-    fn reserve(&self, offset: u64, len: u64) {
+    pub(super) fn reserve(&self, offset: u64, len: u64) {
         let mut bytes = self.lock();
         let end = (offset + len) as usize;
         if !self.has(Flaw::ReservesNothing) && bytes.now.len() < end {
@@ -239,8 +265,11 @@ impl FlawedFile {
         }
     }
 
-    fn version(&self) -> u64 {
-        self.lock().version
+    pub(super) fn version(&self) -> u64 {
+        if self.has(Flaw::WaitsInVersion) {
+            thread::sleep(Duration::from_micros(100));
+        }
+        self.version.load(Ordering::Relaxed)
     }
 
     /// Makes the file as it is after a crash.
@@ -260,202 +289,34 @@ impl FlawedFile {
             let pages = found.chunks_mut(page).zip(bytes.now.chunks(page));
             pages.for_each(|(old, new)| old[..page / 2].copy_from_slice(&new[..page / 2]));
         }
-        let after = FlawedBytes {
-            now: found.clone(),
-            synced: found,
-            version: bytes.version,
-            ..FlawedBytes::default()
-        };
-        Self { bytes: Mutex::new(after), operations: AtomicU64::new(0), ..*self }
-    }
-}
-
-/// The file as one whose transfers are calls.
-#[derive(Clone, Debug)]
-struct Called(Arc<FlawedFile>);
-
-impl BlockingFile for Called {
-    fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
-        let mut pieces: Vec<&mut [u8]> = buffers.iter_mut().map(|buffer| &mut **buffer).collect();
-        Ok(self.0.read(&mut pieces, offset))
-    }
-
-    fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        let pieces: Vec<&[u8]> = buffers.iter().map(|buffer| &**buffer).collect();
-        Ok(self.0.write(&pieces, offset))
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync()
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.len())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len);
-        Ok(())
-    }
-
-    fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        self.0.reserve(offset, len);
-        Ok(())
-    }
-}
-
-enum ServedRequest {
-    Read(ReadRequest),
-    Write(WriteRequest),
-    Sync(SyncRequest),
-}
-
-/// The file as one whose transfers end later: a thread serves them, one after the other.
-#[derive(Debug)]
-struct Served {
-    file: Arc<FlawedFile>,
-    asked: mpsc::Sender<ServedRequest>,
-    /// Held while a request ends, where that is the flaw.
-    while_it_ends: Arc<Mutex<()>>,
-}
-
-impl Served {
-    fn new(file: &Arc<FlawedFile>) -> Self {
-        let (asked, arriving) = mpsc::channel();
-        let while_it_ends = Arc::new(Mutex::new(()));
-        let (file, held) = (Arc::clone(file), Arc::clone(&while_it_ends));
-        let serving = Arc::clone(&file);
-        thread::spawn(move || {
-            for request in arriving {
-                let _held = serving.has(Flaw::EndsUnderItsLock).then(|| held.lock().unwrap());
-                serve(&serving, request);
-            }
-        });
-        Self { file, asked, while_it_ends }
-    }
-
-    fn ask(&self, request: ServedRequest, waits: Flaw) {
-        if self.file.has(Flaw::EndsUnderItsLock) {
-            drop(self.while_it_ends.lock());
+        if self.has(Flaw::ForgetsCuts) {
+            found.extend_from_slice(&bytes.cut_off);
         }
-        if self.file.has(waits) {
-            thread::sleep(Duration::from_millis(20));
+        let after = FlawedBytes { now: found.clone(), synced: found, ..FlawedBytes::default() };
+        Self {
+            bytes: Mutex::new(after),
+            version: AtomicU64::new(self.version()),
+            operations: AtomicU64::new(0),
+            ..*self
         }
-        let _ = self.asked.send(request);
-    }
-}
-
-fn serve(file: &Arc<FlawedFile>, request: ServedRequest) {
-    match request {
-        ServedRequest::Read(request) if file.strikes(Flaw::DropsOneRead) => drop(request),
-        ServedRequest::Write(request) if file.strikes(Flaw::DropsOneWrite) => drop(request),
-        ServedRequest::Sync(request) if file.has(Flaw::DropsOneSync) => drop(request),
-        ServedRequest::Read(request) if file.strikes(Flaw::NeverEndsOneRead) => mem::forget(request),
-        ServedRequest::Write(request) if file.strikes(Flaw::NeverEndsOneWrite) => mem::forget(request),
-        ServedRequest::Sync(request) if file.has(Flaw::NeverEndsOneSync) => mem::forget(request),
-        ServedRequest::Read(request) => serve_read(file, request),
-        ServedRequest::Write(request) => serve_write(file, request),
-        ServedRequest::Sync(request) => request.finish(file.sync()),
-    }
-}
-
-fn serve_read(file: &FlawedFile, mut request: ReadRequest) {
-    let offset = request.offset();
-    let mut pieces: Vec<&mut [u8]> = request.pieces().collect();
-    if file.has(Flaw::FillsAllButTheLastSector) {
-        let last = pieces.pop().unwrap();
-        let (but_the_last, _) = last.split_at_mut(last.len() - 512);
-        pieces.push(but_the_last);
-    }
-    let count = file.read(&mut pieces, offset);
-    let first = pieces[0].as_mut_ptr();
-    let count = match file.has(Flaw::FillsAllButTheLastSector) && count > 0 {
-        true => request.len(),
-        false => count,
-    };
-    request.finish(Ok(count));
-    if file.strikes(Flaw::FillsMemoryLate) {
-        thread::sleep(Duration::from_millis(300));
-        // SAFETY: not sound: that is the flaw. The memory is there, since the kit keeps that of the last requests to look at it.
-        #[allow(unsafe_code)]
-        unsafe {
-            first.write_volatile(7);
-        }
-    }
-}
-
-fn serve_write(file: &Arc<FlawedFile>, request: WriteRequest) {
-    let offset = request.offset();
-    if file.has(Flaw::AppliesWritesLate) && offset > 0 {
-        let bytes = request.to_vec();
-        let len = request.len();
-        request.finish(Ok(len));
-        // The reads that follow overtake it.
-        let file = Arc::clone(file);
-        thread::spawn(move || {
-            thread::sleep(Duration::from_millis(2));
-            file.write(&[&bytes], offset);
-        });
-        return;
-    }
-    let pieces: Vec<&[u8]> = request.pieces().collect();
-    if file.has(Flaw::ReadsMemoryLate) {
-        let addresses: Vec<(*const u8, usize)> =
-            pieces.iter().map(|piece| (piece.as_ptr(), piece.len())).collect();
-        let len = request.len();
-        request.finish(Ok(len));
-        thread::sleep(Duration::from_millis(2));
-        // SAFETY: not sound: that is the flaw. The memory is there, since the kit keeps that of the last requests to look at it.
-        #[allow(unsafe_code)]
-        let late: Vec<&[u8]> =
-            addresses.iter().map(|&(at, len)| unsafe { std::slice::from_raw_parts(at, len) }).collect();
-        file.write(&late, offset);
-        return;
-    }
-    let count = file.write(&pieces, offset);
-    request.finish(Ok(count));
-}
-
-impl StorageFile for Served {
-    fn read(&self, request: ReadRequest) {
-        self.ask(ServedRequest::Read(request), Flaw::WaitsInRead);
-    }
-
-    fn write(&self, request: WriteRequest) {
-        self.ask(ServedRequest::Write(request), Flaw::WaitsInWrite);
-    }
-
-    fn sync(&self, request: SyncRequest) {
-        self.ask(ServedRequest::Sync(request), Flaw::WaitsInSync);
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.file.len())
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len);
-        Ok(())
-    }
-
-    fn version(&self) -> Option<u64> {
-        Some(self.file.version())
     }
 }
 
 /// A storage in memory. All clones are one.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct FlawedStorage {
     flaw: Option<Flaw>,
     is_asynchronous: bool,
     atomicity: Atomicity,
     files: Arc<Mutex<HashMap<PathBuf, Arc<FlawedFile>>>>,
     made: Arc<AtomicU64>,
+    /// Of files that were removed.
+    free_numbers: Arc<Mutex<Vec<u64>>>,
 }
 
 impl FlawedStorage {
     pub(super) fn new(flaw: Option<Flaw>, is_asynchronous: bool, atomicity: Atomicity) -> Self {
-        Self { flaw, is_asynchronous, atomicity, files: Arc::default(), made: Arc::default() }
+        Self { flaw, is_asynchronous, atomicity, ..Self::default() }
     }
 
     fn has(&self, flaw: Flaw) -> bool {
@@ -472,10 +333,12 @@ impl FlawedStorage {
 
     fn new_file(&self, page: usize, is_of_a_pool: bool) -> Arc<FlawedFile> {
         let now = if self.has(Flaw::CreatesWithAPage) { vec![0; page] } else { Vec::new() };
+        let free = self.free_numbers.lock().unwrap().pop();
         Arc::new(FlawedFile {
             flaw: self.flaw,
             page,
-            number: self.made.fetch_add(1, Ordering::Relaxed),
+            number: free.unwrap_or_else(|| self.made.fetch_add(1, Ordering::Relaxed)),
+            version: AtomicU64::new(0),
             bytes: Mutex::new(FlawedBytes { now, ..FlawedBytes::default() }),
             operations: AtomicU64::new(0),
             is_of_a_pool,
@@ -501,11 +364,12 @@ impl Storage for FlawedStorage {
             match self.flaw {
                 Some(Flaw::SyncsNotAll) if is_long => bytes.now = bytes.synced.clone(),
                 Some(Flaw::CutsWhenReopened) if is_long => bytes.now.truncate(8 * page_size.bytes()),
-                Some(Flaw::VersionFalls) => bytes.version = 0,
+                Some(Flaw::ReopensWithoutWritesDuringSyncs) => bytes.now = bytes.synced.clone(),
+                Some(Flaw::VersionFalls) => file.version.store(0, Ordering::Relaxed),
                 _ => {}
             }
         }
-        if self.has(Flaw::LosesNewFiles) && file.lock().version == 0 && file.lock().now.is_empty() {
+        if self.has(Flaw::LosesNewFiles) && file.version() == 0 && file.lock().now.is_empty() {
             files.remove(path);
         }
         let number = match self.flaw {
@@ -524,8 +388,10 @@ impl Storage for FlawedStorage {
         if !self.has(Flaw::RemovesNothing) {
             let removed = self.files.lock().unwrap().remove(name);
             let removed = removed.ok_or(io::ErrorKind::NotFound)?;
-            if self.has(Flaw::RemovesBytes) {
-                removed.lock().now.clear();
+            match self.flaw {
+                Some(Flaw::RemovesBytes) => removed.lock().now.clear(),
+                Some(Flaw::ReusesIdentities) => self.free_numbers.lock().unwrap().push(removed.number),
+                _ => {}
             }
         }
         Ok(())
