@@ -23,7 +23,7 @@ use crate::{
         storage::{DirectRefused, Lock},
     },
     runtime::{file_table::FileTable, shared::Shared},
-    sync::{Arc, callback},
+    sync::Arc,
 };
 
 /// What is known of an open file.
@@ -84,10 +84,7 @@ impl FileInfo {
             read_only: file.read_only,
             direct: file.direct.is_ok(),
             buffered_because,
-            version: file
-                .asynchronous
-                .as_ref()
-                .and_then(|file| callback::contained(|| file.version()).ok()?),
+            version: file.asynchronous.as_ref().and_then(|file| file.version()),
             // Those of an asynchronous file have a queue of their own, with any method.
             aside_because: match &file.may_block {
                 Some(reason) if file.asynchronous.is_none() => Some(reason.to_string()),

@@ -23,15 +23,12 @@ use crate::{
         method::{Chunk, Method, MethodChange, calling_thread},
         operation::{Lease, Operation, Urgency},
         options::Scheduling,
-        storage::{
-            StorageFile,
-            request::{Ending, Piece, ReadRequest, Request, WriteRequest},
-        },
+        storage::request::{Ending, Piece, ReadRequest, Request, WriteRequest},
         transfer::TransferStep,
     },
     observe::{Counter, Counters},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, callback,
+        Arc, Condvar, Mutex, MutexGuard,
         thread::{self, ThreadId},
         time,
         waking::Wakers,
@@ -114,8 +111,10 @@ impl<L: Lease> RequestQueue<L> {
         #[allow(unsafe_code)]
         let request = unsafe { Request::new(offset, pieces.into_iter(), is_awaited, ending) };
         let stored = file.asynchronous.as_deref().expect("only asynchronous files are queued here");
-        // A panic drops the request, or has left it with the file, which ends it all the same.
-        let _ = callback::contained(|| call(stored, direction, request));
+        match direction {
+            Direction::Read => stored.read(ReadRequest(request)),
+            Direction::Write => stored.write(WriteRequest(request)),
+        }
     }
 
     /// Takes the outcome of a request: it goes again if it was short, else it is over. Starts what may go then.
@@ -132,13 +131,6 @@ impl<L: Lease> RequestQueue<L> {
             }
         }
         self.start_all();
-    }
-}
-
-fn call(file: &dyn StorageFile, direction: Direction, request: Request) {
-    match direction {
-        Direction::Read => file.read(ReadRequest(request)),
-        Direction::Write => file.write(WriteRequest(request)),
     }
 }
 
@@ -278,7 +270,7 @@ mod tests {
         id::{FileId, PageSize},
         io::{
             file::open_options::OpenOptions,
-            storage::{Opened, Storage, capabilities::Capabilities, request::SyncRequest},
+            storage::{Opened, Storage, StorageFile, capabilities::Capabilities, request::SyncRequest},
             tests::support::{SCHEDULING, TestArena, TestLease, stamped},
         },
     };

@@ -1,20 +1,63 @@
 //! Calls into a storage of the engine's: a panic there is an error of the call (C10), since the thread that calls may serve others.
+//!
+//! What cannot fail (a descriptor, a version) has no answer then. The drop of a file is such a call too: the last that has it may be a
+//! ring's worker. A file is asked for its descriptor once, when it is opened, so no ring's worker ever makes that call.
 
 use std::{
+    fmt,
     io::{self, IoSlice, IoSliceMut},
-    os::fd::BorrowedFd,
+    os::fd::{AsRawFd, BorrowedFd, RawFd},
     path::Path,
+    sync::OnceLock,
 };
 
-use super::{BlockingFile, Opened, Storage};
-use crate::{PageSize, io::file::open_options::OpenOptions, sync::callback};
+use super::{
+    BlockingFile, Opened, Storage, StorageFile,
+    request::{ReadRequest, SyncRequest, WriteRequest},
+};
+use crate::{
+    PageSize,
+    io::file::open_options::OpenOptions,
+    sync::{Arc, callback::contained},
+};
 
-/// A storage, or a file of one, whose panics are errors.
+/// A storage whose panics are errors.
 #[derive(Debug)]
 pub(crate) struct Contained<T>(pub(crate) T);
 
+/// A file of one, of either kind, whose panics are errors.
+pub(super) struct ContainedFile<F> {
+    /// There until the drop.
+    file: Option<F>,
+    /// What the file has answered at first.
+    descriptor: OnceLock<Option<RawFd>>,
+}
+
+impl<F> ContainedFile<F> {
+    pub(super) fn new(file: F) -> Self {
+        Self { file: Some(file), descriptor: OnceLock::new() }
+    }
+
+    fn file(&self) -> &F {
+        self.file.as_ref().expect("it is there until the drop")
+    }
+}
+
+impl<F> Drop for ContainedFile<F> {
+    fn drop(&mut self) {
+        let file = self.file.take();
+        let _ = contained(|| drop(file));
+    }
+}
+
+impl<F: fmt::Debug> fmt::Debug for ContainedFile<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.file().fmt(f)
+    }
+}
+
 fn call<T>(body: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    callback::contained(body).unwrap_or_else(|_| Err(io::Error::other("the storage has panicked")))
+    contained(body).unwrap_or_else(|_| Err(io::Error::other("the storage has panicked")))
 }
 
 impl<S: Storage> Storage for Contained<S> {
@@ -35,49 +78,251 @@ impl<S: Storage> Storage for Contained<S> {
     }
 }
 
-impl<F: BlockingFile> BlockingFile for Contained<F> {
+impl<F: BlockingFile> BlockingFile for ContainedFile<F> {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
-        call(|| self.0.read_at(buffers, offset))
+        call(|| self.file().read_at(buffers, offset))
     }
 
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        call(|| self.0.write_at(buffers, offset))
+        call(|| self.file().write_at(buffers, offset))
     }
 
     fn write_atomically_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
-        call(|| self.0.write_atomically_at(buffers, offset))
+        call(|| self.file().write_atomically_at(buffers, offset))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        if seeded!("panic_of_a_sync_goes_on") { self.0.sync_data() } else { call(|| self.0.sync_data()) }
+        if seeded!("panic_of_a_sync_goes_on") {
+            self.file().sync_data()
+        } else {
+            call(|| self.file().sync_data())
+        }
     }
 
     fn len(&self) -> io::Result<u64> {
-        call(|| self.0.len())
+        call(|| self.file().len())
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        call(|| self.0.set_len(len))
+        call(|| self.file().set_len(len))
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        call(|| self.0.allocate(offset, len))
+        call(|| self.file().allocate(offset, len))
     }
 
     fn unlock(&self) {
-        let _ = callback::contained(|| self.0.unlock());
+        let _ = contained(|| self.file().unlock());
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.0.descriptor()
+        let ask = || contained(|| self.file().descriptor().map(|fd| fd.as_raw_fd())).ok().flatten();
+        let kept = *self.descriptor.get_or_init(ask);
+        // SAFETY: the file has lent it, so it was open at least as long as the file was borrowed. It still is: all uses of the file are
+        //    shared borrows, from before this one on, until the drop.
+        #[allow(unsafe_code)]
+        kept.map(|fd| unsafe { BorrowedFd::borrow_raw(fd) })
+    }
+}
+
+impl StorageFile for ContainedFile<Arc<dyn StorageFile>> {
+    // Where one panics, its request is dropped, or the file has it and ends it all the same.
+
+    fn read(&self, request: ReadRequest) {
+        let _ = contained(|| self.file().read(request));
+    }
+
+    fn write(&self, request: WriteRequest) {
+        let _ = contained(|| self.file().write(request));
+    }
+
+    fn sync(&self, request: SyncRequest) {
+        let _ = contained(|| self.file().sync(request));
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        call(|| self.file().len())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        call(|| self.file().set_len(len))
+    }
+
+    fn version(&self) -> Option<u64> {
+        contained(|| self.file().version()).ok().flatten()
+    }
+
+    fn unlock(&self) {
+        let _ = contained(|| self.file().unlock());
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crate::{
-        BufferPool, CheckpointOptions, Error, IoMethod, OpenOptions, PageId, io::tests::support::FakeDisk,
+    use std::{
+        fs::File,
+        io::{IoSlice, IoSliceMut},
+        ops::Deref,
+        os::{
+            fd::{AsFd, BorrowedFd},
+            unix::fs::FileExt,
+        },
+        path::Path,
+        sync::atomic::{AtomicBool, Ordering},
     };
+
+    use super::*;
+    use crate::{
+        BufferPool, CheckpointOptions, Error, IoMethod, PageId, io::tests::support::FakeDisk,
+        stats::MethodKind,
+    };
+
+    /// A file, with a descriptor where it is not asynchronous. All calls panic once `is_over` says so, and so does the drop.
+    #[derive(Clone, Debug)]
+    struct Panics {
+        file: Arc<File>,
+        is_over: Arc<AtomicBool>,
+        is_asynchronous: bool,
+    }
+
+    impl Panics {
+        fn new(is_asynchronous: bool) -> Self {
+            let file = tempfile::tempfile().unwrap();
+            file.set_len(64 * 4096).unwrap();
+            Self { file: Arc::new(file), is_over: Arc::default(), is_asynchronous }
+        }
+
+        fn call(&self) {
+            assert!(!self.is_over.load(Ordering::Relaxed), "it is over");
+        }
+    }
+
+    #[derive(Debug)]
+    struct PanickingFile(Panics);
+
+    impl Deref for PanickingFile {
+        type Target = Panics;
+
+        fn deref(&self) -> &Panics {
+            &self.0
+        }
+    }
+
+    impl Drop for PanickingFile {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                self.call();
+            }
+        }
+    }
+
+    impl BlockingFile for PanickingFile {
+        fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
+            self.call();
+            self.file.read_at(&mut buffers[0], offset)
+        }
+
+        fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize> {
+            self.call();
+            self.file.write_at(&buffers[0], offset)
+        }
+
+        fn sync_data(&self) -> io::Result<()> {
+            self.call();
+            self.file.sync_data()
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            self.call();
+            Ok(self.file.metadata()?.len())
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            self.call();
+            self.file.set_len(len)
+        }
+
+        fn unlock(&self) {
+            self.call();
+        }
+
+        fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+            self.call();
+            (!self.is_asynchronous).then(|| self.file.as_fd())
+        }
+    }
+
+    impl StorageFile for PanickingFile {
+        fn read(&self, mut request: ReadRequest) {
+            self.call();
+            let offset = request.offset();
+            let read = self.file.read_at(request.pieces().next().unwrap(), offset);
+            request.finish(read);
+        }
+
+        fn write(&self, request: WriteRequest) {
+            self.call();
+            let written = self.file.write_at(request.pieces().next().unwrap(), request.offset());
+            request.finish(written);
+        }
+
+        fn sync(&self, request: SyncRequest) {
+            self.call();
+            request.finish(Ok(()));
+        }
+
+        fn len(&self) -> io::Result<u64> {
+            BlockingFile::len(self)
+        }
+
+        fn set_len(&self, len: u64) -> io::Result<()> {
+            BlockingFile::set_len(self, len)
+        }
+
+        fn version(&self) -> Option<u64> {
+            self.call();
+            Some(1)
+        }
+
+        fn unlock(&self) {
+            self.call();
+        }
+    }
+
+    impl Storage for Panics {
+        fn open(&self, _: &Path, _: &OpenOptions, _: PageSize) -> io::Result<Opened> {
+            let file = PanickingFile(self.clone());
+            match self.is_asynchronous {
+                true => Opened::asynchronous(Arc::new(file), (0, 1)),
+                false => Opened::blocking(file, (0, 1)),
+            }
+        }
+    }
+
+    #[test]
+    fn c10_a_file_whose_calls_panic_later_ends_no_thread() {
+        for (method, is_asynchronous) in
+            [(IoMethod::Auto, false), (IoMethod::Auto, true), (IoMethod::Sync, true)]
+        {
+            let storage = Panics::new(is_asynchronous);
+            let builder = BufferPool::builder().frames(16).page_size(4096).io_method(method.clone());
+            let pool = builder.storage(storage.clone()).build().unwrap();
+            let file = pool.open_file("panics", OpenOptions::new().durable_name(false)).unwrap();
+            pool.write(PageId::new(file, 1)).wait().unwrap()[0] = 1;
+            storage.is_over.store(true, Ordering::Relaxed);
+            assert_eq!(pool.files()[0].info.version, None);
+            // A ring has the descriptor, and makes no call.
+            let by_ring = pool.stats().method.in_use == MethodKind::Uring
+                && !is_asynchronous
+                && pool.files()[0].info.aside_because.is_none();
+            let _ = pool.prefetch(file.pages(4..8_u32));
+            let read = pool.read(PageId::new(file, 5)).wait().map(drop);
+            assert_eq!(read.is_ok(), by_ring, "{method:?}, asynchronous: {is_asynchronous}: {read:?}");
+            assert!(pool.sync_file(file).wait().is_err());
+            let _ = pool.truncate(file, 4).wait();
+            drop(pool);
+        }
+    }
 
     #[test]
     fn c4_a_sync_that_panics_has_failed_for_good() {

@@ -9,7 +9,7 @@ use super::{
     BlockingFile, StorageFile,
     awaited::Awaited,
     capabilities::{Atomicity, Capabilities},
-    contained::Contained,
+    contained::ContainedFile,
     os,
 };
 use crate::{io::file::atomic_writes::NotAtomic, sync::Arc};
@@ -81,7 +81,7 @@ impl Opened {
     /// Those of [`BlockingFile::len`].
     pub fn blocking(file: impl BlockingFile, identity: (u64, u64)) -> io::Result<Self> {
         let len = file.len()?;
-        Ok(Self::buffered(Box::new(Contained(file)), identity, len))
+        Ok(Self::buffered(Box::new(ContainedFile::new(file)), identity, len))
     }
 
     /// Makes the description of a file whose transfers end later. `identity` is equal for two paths to one file, and differs between
@@ -91,8 +91,9 @@ impl Opened {
     /// Those of [`StorageFile::len`].
     pub fn asynchronous(file: Arc<dyn StorageFile>, identity: (u64, u64)) -> io::Result<Self> {
         let len = file.len()?;
-        let calls = Box::new(Contained(Awaited::new(Arc::clone(&file))));
-        Ok(Self { asynchronous: Some(file), ..Self::buffered(calls, identity, len) })
+        let calls = Box::new(ContainedFile::new(Awaited::new(Arc::clone(&file))));
+        let requests = Arc::new(ContainedFile::new(file));
+        Ok(Self { asynchronous: Some(requests), ..Self::buffered(calls, identity, len) })
     }
 
     /// Makes a buffered file without a name, for a storage that has no more to tell of it.
