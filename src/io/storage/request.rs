@@ -73,10 +73,6 @@ impl Request {
             ending(outcome.and_then(told));
         }
     }
-
-    fn describe(&self, kind: &str, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct(kind).field("offset", &self.offset).field("len", &self.len).finish_non_exhaustive()
-    }
 }
 
 impl Drop for Request {
@@ -91,6 +87,44 @@ impl Drop for Request {
 fn dropped() -> io::Error {
     io::Error::other("the storage has dropped the request")
 }
+
+/// Implements what a read and a write tell of themselves.
+macro_rules! tells_what_is_asked {
+    ($Request:ident) => {
+        impl $Request {
+            /// Returns where in the file it begins, in bytes. Example: [`StorageFile`](super::StorageFile).
+            #[must_use]
+            pub fn offset(&self) -> u64 {
+                self.0.offset
+            }
+
+            /// Returns how many bytes it has: never 0. Example: [`ReadRequest`].
+            #[must_use]
+            #[allow(clippy::len_without_is_empty)] // It never is.
+            pub fn len(&self) -> usize {
+                self.0.len
+            }
+
+            /// Returns whether a thread or task waited for it when it was started; no caller waits for a page that is read ahead, or
+            /// written in the background. A storage that cannot serve all at once serves these first. Example: [`ReadRequest`].
+            #[must_use]
+            pub fn is_awaited(&self) -> bool {
+                self.0.is_awaited
+            }
+        }
+
+        impl fmt::Debug for $Request {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                let Request { offset, len, .. } = &self.0;
+                let mut shown = f.debug_struct(stringify!($Request));
+                shown.field("offset", offset).field("len", len).finish_non_exhaustive()
+            }
+        }
+    };
+}
+
+tells_what_is_asked!(ReadRequest);
+tells_what_is_asked!(WriteRequest);
 
 /// A read: the right to fill some frames, and the duty to say when that is done. Dropped, it has failed.
 ///
@@ -114,26 +148,6 @@ fn dropped() -> io::Error {
 pub struct ReadRequest(pub(crate) Request);
 
 impl ReadRequest {
-    /// Returns where in the file it begins, in bytes. Example: [`StorageFile`](super::StorageFile).
-    #[must_use]
-    pub fn offset(&self) -> u64 {
-        self.0.offset
-    }
-
-    /// Returns how many bytes are wanted: never 0. Example: [`ReadRequest`].
-    #[must_use]
-    #[allow(clippy::len_without_is_empty)] // It never is.
-    pub fn len(&self) -> usize {
-        self.0.len
-    }
-
-    /// Returns whether a thread or task waited for it when it was started; pages read ahead have no such thread. A storage that cannot
-    /// serve all at once serves these first. Example: [`ReadRequest`].
-    #[must_use]
-    pub fn is_awaited(&self) -> bool {
-        self.0.is_awaited
-    }
-
     /// Returns the memory to fill, piece by piece in the order of the file.
     /// Example: [`ReadRequest`].
     pub fn pieces(&mut self) -> impl Iterator<Item = &mut [u8]> {
@@ -162,12 +176,6 @@ impl ReadRequest {
     }
 }
 
-impl fmt::Debug for ReadRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.describe("ReadRequest", f)
-    }
-}
-
 /// A write: the bytes of some frames, lent until it ends. Dropped, it has failed, and the pages stay dirty.
 ///
 /// Forgotten (`mem::forget`), its frames stay busy for ever, and the pool's end waits for them.
@@ -192,25 +200,6 @@ impl fmt::Debug for ReadRequest {
 pub struct WriteRequest(pub(crate) Request);
 
 impl WriteRequest {
-    /// Returns where in the file it begins, in bytes. Example: [`StorageFile`](super::StorageFile).
-    #[must_use]
-    pub fn offset(&self) -> u64 {
-        self.0.offset
-    }
-
-    /// Returns how many bytes are to be written: never 0. Example: [`WriteRequest`].
-    #[must_use]
-    #[allow(clippy::len_without_is_empty)] // It never is.
-    pub fn len(&self) -> usize {
-        self.0.len
-    }
-
-    /// Returns whether a thread or task waited for it when it was started. Example: [`WriteRequest`].
-    #[must_use]
-    pub fn is_awaited(&self) -> bool {
-        self.0.is_awaited
-    }
-
     /// Returns the bytes, piece by piece in the order of the file. They do not change until the request ends.
     /// Example: [`WriteRequest`].
     pub fn pieces(&self) -> impl Iterator<Item = &[u8]> {
@@ -227,12 +216,6 @@ impl WriteRequest {
     /// for [`ReadRequest::finish`]: a page that was not written stays dirty. Example: [`StorageFile`](super::StorageFile).
     pub fn finish(self, outcome: io::Result<usize>) {
         self.0.finish(outcome);
-    }
-}
-
-impl fmt::Debug for WriteRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.describe("WriteRequest", f)
     }
 }
 
