@@ -4,7 +4,7 @@
 //! the test. Each step says first which promise it is about and what it asks for.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     io, mem,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
@@ -78,6 +78,8 @@ struct Watched {
     outcome: Option<Kept>,
     files: u32,
     names: Vec<PathBuf>,
+    /// Of the files that are there.
+    identities: BTreeMap<PathBuf, (u64, u64)>,
     requests: u64,
     longest_file: u64,
     kept: BTreeSet<StoragePromise>,
@@ -151,6 +153,7 @@ impl Checker {
             outcome: None,
             files: 0,
             names: Vec::new(),
+            identities: BTreeMap::new(),
             requests: 0,
             longest_file: 0,
             kept: BTreeSet::new(),
@@ -312,6 +315,23 @@ impl Checker {
             drop(opened);
             std::thread::sleep(Duration::from_millis(5));
         }
+    }
+
+    /// Notes the identity of a file that is there: no other one has it.
+    pub(super) fn note_identity(&self, step: &CheckStep, path: &Path, identity: (u64, u64)) -> Kept {
+        let mut watched = self.watched.lock();
+        let mut others = watched.identities.iter().filter(|(other, _)| *other != path);
+        if let Some((other, _)) = others.find(|(_, of_other)| **of_other == identity) {
+            let found = format!("{identity:?}, as of {}", other.display());
+            return Err(step.broken_as(StoragePromise::IdentityIsOfTheFile, found));
+        }
+        watched.identities.insert(path.to_owned(), identity);
+        Ok(())
+    }
+
+    /// Forgets the identity of a file that was removed, or those of all files: none need be the same after a crash.
+    pub(super) fn forget_identities(&self, path: Option<&Path>) {
+        self.watched.lock().identities.retain(|other, _| path.is_some_and(|path| path != other));
     }
 
     pub(super) fn remember(&self, name: &Path) {

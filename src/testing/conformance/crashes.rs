@@ -104,6 +104,7 @@ fn crash_once(
         format!("{before}, a crash during {during}, and opening {} again", file.path.display()),
     );
     *checker.storage.lock() = crash();
+    checker.forget_identities(None);
     let (number, path, atomicity) = (file.number, file.path.clone(), file.opened.capabilities.atomicity);
     // What was under way on the storage that has crashed may never end.
     drop((writes, sync));

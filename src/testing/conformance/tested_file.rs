@@ -186,6 +186,7 @@ impl TestedFile {
     ) -> Kept<Self> {
         let step = checker.step(StoragePromise::FailsNever, format!("opening {}", path.display()));
         let opened = Arc::new(step.done(checker.open(&step, path, options)?)?);
+        checker.note_identity(&step, path, opened.identity)?;
         if let Some(name) = &opened.name {
             step.done(checker.storage().sync_folder(name))?;
         }

@@ -12,6 +12,8 @@ use crate::{io::storage::StorageFile, sync::Arc, testing::Dice};
 const BLOCKS: u32 = 48;
 /// The longest run.
 const RUN: u64 = 24;
+/// Calls for the version during one sync, at most.
+const VERSION_CALLS: u32 = 1000;
 /// Threads that transfer at once.
 const THREADS: u32 = 4;
 
@@ -174,9 +176,17 @@ fn starting(checker: &Arc<Checker>, file: &TestedFile, dice: &mut Dice) -> Kept 
         file.write(&step, 0, &[3_000_000 + version], dice)?;
         let sync = file.start_sync();
         of_syncs.push(sync.waits);
-        of_versions.push(file.waits_in(|| {
-            let _ = file.asynchronous().and_then(StorageFile::version);
-        }));
+        // Until the sync is over: it may have a lock for a part of that time.
+        let mut waits = 0;
+        for _ in 0..VERSION_CALLS {
+            waits += file.waits_in(|| {
+                let _ = file.asynchronous().and_then(StorageFile::version);
+            });
+            if sync.is_over() {
+                break;
+            }
+        }
+        of_versions.push(waits);
         sync.wait(&step)?;
     }
     mostly_without_waits(&checker.step(promise, "syncs, each after a write"), &of_syncs)?;

@@ -28,6 +28,7 @@ pub(super) enum Flaw {
     IdentityOfTheOpening,
     OneIdentity,
     ReusesIdentities,
+    CountsIdentities,
     RemovesNothing,
     RemovesBytes,
     NeverEndsOneRead,
@@ -44,6 +45,7 @@ pub(super) enum Flaw {
     WaitsInWrite,
     WaitsInSync,
     WaitsInVersion,
+    VersionWaitsForSyncs,
     ForgetsAByte,
     ForgetsASector,
     ReadsOldBytes,
@@ -200,6 +202,9 @@ impl FlawedFile {
         if mem::take(&mut bytes.is_changed) && !self.has(Flaw::VersionIsStuck) {
             self.version.fetch_add(1, Ordering::Relaxed);
         }
+        if self.has(Flaw::VersionWaitsForSyncs) {
+            thread::sleep(Duration::from_millis(1));
+        }
         let len = if self.has(Flaw::SyncsNotAll) { bytes.now.len() / 2 } else { bytes.now.len() };
         if !self.has(Flaw::LosesSynced) {
             let now = bytes.now.clone();
@@ -269,6 +274,9 @@ impl FlawedFile {
         if self.has(Flaw::WaitsInVersion) {
             thread::sleep(Duration::from_micros(100));
         }
+        if self.has(Flaw::VersionWaitsForSyncs) {
+            drop(self.lock());
+        }
         self.version.load(Ordering::Relaxed)
     }
 
@@ -331,13 +339,16 @@ impl FlawedStorage {
         Self { files: Arc::new(Mutex::new(found.collect())), ..self.clone() }
     }
 
-    fn new_file(&self, page: usize, is_of_a_pool: bool) -> Arc<FlawedFile> {
+    fn new_file(&self, page: usize, files: usize, is_of_a_pool: bool) -> Arc<FlawedFile> {
         let now = if self.has(Flaw::CreatesWithAPage) { vec![0; page] } else { Vec::new() };
         let free = self.free_numbers.lock().unwrap().pop();
         Arc::new(FlawedFile {
             flaw: self.flaw,
             page,
-            number: free.unwrap_or_else(|| self.made.fetch_add(1, Ordering::Relaxed)),
+            number: match self.has(Flaw::CountsIdentities) {
+                true => files as u64,
+                false => free.unwrap_or_else(|| self.made.fetch_add(1, Ordering::Relaxed)),
+            },
             version: AtomicU64::new(0),
             bytes: Mutex::new(FlawedBytes { now, ..FlawedBytes::default() }),
             operations: AtomicU64::new(0),
@@ -352,7 +363,7 @@ impl Storage for FlawedStorage {
         let may_create = options.create || self.has(Flaw::OpensWhatIsMissing);
         let file = match files.get(path) {
             Some(file) => Arc::clone(file),
-            None if may_create => self.new_file(page_size.bytes(), options.initial_blocks > 0),
+            None if may_create => self.new_file(page_size.bytes(), files.len(), options.initial_blocks > 0),
             None if self.has(Flaw::HasAnotherErrorForMissing) => {
                 return Err(io::ErrorKind::InvalidInput.into());
             }

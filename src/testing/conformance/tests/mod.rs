@@ -144,13 +144,14 @@ enum FlawedKind {
 
 use FlawedKind::{Both, Called, Served};
 
-const FLAWS: [(Flaw, FlawedKind, StoragePromise); 54] = [
+const FLAWS: [(Flaw, FlawedKind, StoragePromise); 56] = [
     (Flaw::OpensWhatIsMissing, Both, StoragePromise::MissingIsNotFound),
     (Flaw::HasAnotherErrorForMissing, Both, StoragePromise::MissingIsNotFound),
     (Flaw::CreatesWithAPage, Both, StoragePromise::CreatedIsEmpty),
     (Flaw::LosesNewFiles, Both, StoragePromise::CreatedIsEmpty),
     (Flaw::IdentityOfTheOpening, Both, StoragePromise::IdentityIsOfTheFile),
     (Flaw::OneIdentity, Both, StoragePromise::IdentityIsOfTheFile),
+    (Flaw::CountsIdentities, Both, StoragePromise::IdentityIsOfTheFile),
     (Flaw::ReusesIdentities, Both, StoragePromise::IdentityIsOfTheFile),
     (Flaw::RemovesNothing, Both, StoragePromise::RemovedIsGone),
     (Flaw::RemovesBytes, Both, StoragePromise::RemovedIsGone),
@@ -167,6 +168,7 @@ const FLAWS: [(Flaw, FlawedKind, StoragePromise); 54] = [
     (Flaw::WaitsInRead, Served, StoragePromise::StartsWithoutWaiting),
     (Flaw::WaitsInWrite, Served, StoragePromise::StartsWithoutWaiting),
     (Flaw::WaitsInSync, Served, StoragePromise::StartsWithoutWaiting),
+    (Flaw::VersionWaitsForSyncs, Served, StoragePromise::StartsWithoutWaiting),
     (Flaw::WaitsInVersion, Served, StoragePromise::StartsWithoutWaiting),
     (Flaw::ForgetsAByte, Both, StoragePromise::ReadsWhatWasWritten),
     (Flaw::ForgetsASector, Both, StoragePromise::ReadsWhatWasWritten),
