@@ -28,7 +28,30 @@ use crate::{id::PageSize, io::file::open_options::OpenOptions};
 
 /// A place where files of pages are kept: given to [`Builder::storage`](crate::Builder::storage), in place of the system's files.
 ///
-/// Its methods may block. The pool calls them from threads that wait for the outcome, none of which transfers pages.
+/// # What the pool asks for, and what it relies on
+/// * **Threads.** Calls come from many threads at once, also those for one file. All may block, but for four of a [`StorageFile`]:
+///   [`read`](StorageFile::read), [`write`](StorageFile::write), [`sync`](StorageFile::sync) and [`version`](StorageFile::version). A
+///   thread that polls tasks of the engine may make these, and a thread of the storage that has just ended another request. So a storage
+///   keeps a handle to its own runtime, and looks for none in the thread that calls.
+/// * **Order.** Requests may be served, and ended, in any order. Two for the same bytes are never under way at once, unless both read. A read sees
+///   each write that has ended before it was asked for. A file has one sync under way at most. Reads and writes go on during a sync, and so do
+///   those of the blocks that stay while the length changes; the length may change during a sync.
+/// * **Sizes.** Memory is aligned to the page size. A transfer is of whole pages, at an offset that is a multiple of the page size, but for what is left of
+///   one that came back short. One of pages has at most 1 MiB, one of a [doublewrite area](crate::options::TornPages) may have more. A file
+///   has at most 2<sup>32</sup> - 1 pages. Nothing need be kept for what was never written.
+/// * **Short transfers.** Fewer bytes than were asked for is no error: the pool asks for the rest. 0 bytes of a read are the end of the file, 0 of a
+///   write are an error.
+/// * **Errors.** A read, or a write, of the kind [`Interrupted`](io::ErrorKind::Interrupted) or [`WouldBlock`](io::ErrorKind::WouldBlock) is
+///   asked for again at once, up to 32 times in a row. Every other error is final, and these two are final for all else that can fail. A
+///   write that has failed may be there in part; its pages stay dirty, and are written again. A sync that has failed fails the
+///   file until it is opened anew. What is too far out is [`FileTooLarge`](io::ErrorKind::FileTooLarge) or
+///   [`StorageFull`](io::ErrorKind::StorageFull). A panic is an error of the call, and the pool lives on.
+/// * **Ends.** The pool waits for each call and each request, without a limit, and withdraws none: a caller that gives up gives up its own wait. So a
+///   storage that may lose its server ends requests by a time limit of its own.
+/// * **Crashes.** A sync that was reported has made durable what had ended when it was asked for: the writes since the sync before, also those
+///   that ended while that one was under way, and the length. All else may be lost, or there, or there in part, as far as
+///   [`Atomicity`](capabilities::Atomicity) allows.
+/// * **Openings.** The pool may open a file that it has open: it compares the [identities](Opened::blocking), and drops the second one.
 ///
 /// # Examples
 /// A storage in memory, whose files block for no time:
@@ -87,8 +110,8 @@ use crate::{id::PageSize, io::file::open_options::OpenOptions};
 /// # Ok::<(), ringpool::Error>(())
 /// ```
 pub trait Storage: Send + Sync + fmt::Debug + 'static {
-    /// Opens the file at `path`, or creates it if [`options.create`](OpenOptions::create) says so, for transfers of whole pages from
-    /// and to memory aligned to the page size. Example: [`Storage`].
+    /// Opens the file at `path`, or creates it, empty, if [`options.create`](OpenOptions::create) says so, for transfers of pages of this size.
+    /// Example: [`Storage`].
     ///
     /// The other options are the storage's to heed as far as they mean something to it: `read_only`, `mode`, `lock`, `direct`. The
     /// pool heeds the rest.
@@ -185,10 +208,12 @@ pub trait BlockingFile: Send + Sync + fmt::Debug + 'static {
     /// to 32 times. Any other ends the transfer.
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize>;
 
-    /// Writes like `pwritev(2)`: may be short, and grows the file where that is needed. Example: [`Storage`].
+    /// Writes like `pwritev(2)`: may be short, and grows the file where that is needed. What is between the old end and the offset is zeros.
+    /// Example: [`Storage`].
     ///
     /// # Errors
-    /// As those of [`read_at`](Self::read_at).
+    /// As those of [`read_at`](Self::read_at). What would be too long is [`FileTooLarge`](io::ErrorKind::FileTooLarge), or
+    /// [`StorageFull`](io::ErrorKind::StorageFull).
     fn write_at(&self, buffers: &[IoSlice<'_>], offset: u64) -> io::Result<usize>;
 
     /// Writes like `pwritev2(2)` with `RWF_ATOMIC`: all or nothing, whatever happens. Called for files of the system only, and for
@@ -201,11 +226,11 @@ pub trait BlockingFile: Send + Sync + fmt::Debug + 'static {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Makes durable what was written, with the metadata needed to read it back (`fdatasync(2)`): all writes that have returned when
-    /// it is called. Example: [`Storage`].
+    /// Makes durable what was written, with the metadata needed to read it back (`fdatasync(2)`): all writes, and changes of the
+    /// length, that have returned when it is called. One that returns while it runs belongs to the next. Example: [`Storage`].
     ///
     /// # Errors
-    /// Any is final: the file reports it at every later sync, until it is opened anew.
+    /// Any is final, [`Interrupted`](io::ErrorKind::Interrupted) too: the file reports it at every later sync, until it is opened anew.
     fn sync_data(&self) -> io::Result<()>;
 
     /// Returns the length in bytes. Example: [`Storage`].
@@ -214,7 +239,8 @@ pub trait BlockingFile: Send + Sync + fmt::Debug + 'static {
     /// Any: opening, or growing, ends in it.
     fn len(&self) -> io::Result<u64>;
 
-    /// Cuts or grows the file (`ftruncate(2)`): new bytes are zeros. Example: [`Storage`].
+    /// Cuts or grows the file (`ftruncate(2)`): new bytes are zeros, also those that were cut off before. The next sync makes it durable.
+    /// Example: [`Storage`].
     ///
     /// # Errors
     /// Any: cutting, or growing, ends in it.
@@ -233,8 +259,8 @@ pub trait BlockingFile: Send + Sync + fmt::Debug + 'static {
     /// Example: [`BlockingFile`].
     fn unlock(&self) {}
 
-    /// Returns the descriptor, where there is one: always the same. Then a ring reads and writes that, and makes no calls.
-    /// Example: [`BlockingFile`].
+    /// Returns the descriptor, where there is one. Then a ring reads and writes that, and makes no calls. Asked for once, when the file is
+    /// opened; it must stay open until the file is dropped. Example: [`BlockingFile`].
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         None
     }
@@ -243,12 +269,12 @@ pub trait BlockingFile: Send + Sync + fmt::Debug + 'static {
 /// One open file whose transfers end later: what an object store, or any server, has.
 ///
 /// [`read`](Self::read), [`write`](Self::write) and [`sync`](Self::sync) must not block: they start what is asked for and return, and
-/// the request is ended once, from any thread. One may be ended before the call returns. Requests come from many threads at once, for
-/// ranges that do not overlap unless all of them are reads, and no more reads and writes of pages are under way than
-/// [`in_flight`](capabilities::Capabilities::in_flight) allows.
+/// the request is ended once, from any thread. One may be ended before the call returns. No more reads and writes of pages are under
+/// way than [`in_flight`](capabilities::Capabilities::in_flight) allows. [`Storage`] tells what else the pool relies on.
 ///
-/// To end a request wakes those that wait for its pages, in the thread that ends it: wakers of tasks run there. So a storage ends
-/// requests outside of its own locks.
+/// To end a request wakes those that wait for its pages, and starts the next in line, in the thread that ends it: wakers of tasks run
+/// there, and the file's own calls. So a storage ends requests outside of its own locks. The file may be dropped there too: a thread that
+/// a file waits for in its drop must not be one that ends requests.
 ///
 /// # Examples
 /// A file in memory that is served by one thread:
@@ -371,11 +397,12 @@ pub trait StorageFile: Send + Sync + fmt::Debug + 'static {
     /// Starts a read. Example: [`StorageFile`].
     fn read(&self, request: ReadRequest);
 
-    /// Starts a write. A reader that asks after the write has ended gets the new bytes. Example: [`StorageFile`].
+    /// Starts a write, which grows the file where that is needed. A reader that asks after the write has ended gets the new bytes.
+    /// Example: [`StorageFile`].
     fn write(&self, request: WriteRequest);
 
-    /// Starts to make durable, and to publish to other readers where there are any, all writes that have ended when it is asked for.
-    /// Example: [`StorageFile`].
+    /// Starts to make durable, and to publish to other readers where there are any, all writes, and changes of the length, that have
+    /// ended when it is asked for. One that ends while it is under way belongs to the next. Example: [`StorageFile`].
     fn sync(&self, request: SyncRequest);
 
     /// Returns the length in bytes, with what was written and not yet synced. May block. Example: [`StorageFile`].
@@ -384,14 +411,15 @@ pub trait StorageFile: Send + Sync + fmt::Debug + 'static {
     /// As those of [`BlockingFile::len`].
     fn len(&self) -> io::Result<u64>;
 
-    /// Cuts or grows the file: new bytes are zeros. May block. Example: [`StorageFile`].
+    /// Cuts or grows the file: new bytes are zeros, also those that were cut off before. May block. Example: [`StorageFile`].
     ///
     /// # Errors
     /// As those of [`BlockingFile::set_len`].
     fn set_len(&self, len: u64) -> io::Result<()>;
 
     /// Returns the version that the last sync has published, or that the file was opened at: it grows with every sync that had something
-    /// to publish. Must not block: [`files`](crate::BufferPool::files) calls it. Default: none. [`FileInfo::version`](crate::report::FileInfo) shows it. Example: [`StorageFile`].
+    /// to publish. Must not wait, also not for a lock that a sync holds: [`files`](crate::BufferPool::files) calls it in its caller's
+    /// thread. Default: none. [`FileInfo::version`](crate::report::FileInfo) shows it. Example: [`StorageFile`].
     fn version(&self) -> Option<u64> {
         None
     }

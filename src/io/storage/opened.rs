@@ -74,8 +74,12 @@ pub struct Opened {
 const NOT_ATOMIC: &str = "the storage says of no write that it is atomic";
 
 impl Opened {
-    /// Makes the description of a file whose transfers are calls. `identity` is equal for two paths to one file, and differs between
-    /// files of the pool. Calls [`BlockingFile::len`]. Example: [`Storage`](super::Storage).
+    /// Makes the description of a file whose transfers are calls. Calls [`BlockingFile::len`], and
+    /// [`BlockingFile::descriptor`]. Example: [`Storage`](super::Storage).
+    ///
+    /// `identity` is any two numbers. It is equal for two paths to one file, at each opening. It differs from that of every other file that
+    /// is there, and of every file that was removed and is still open. Then it may be used again, as a file system does with its
+    /// inodes. It is compared within one pool, and need not be the same after a restart.
     ///
     /// # Errors
     /// Those of [`BlockingFile::len`].
@@ -84,8 +88,8 @@ impl Opened {
         Ok(Self::buffered(Box::new(ContainedFile::new(file)), identity, len))
     }
 
-    /// Makes the description of a file whose transfers end later. `identity` is equal for two paths to one file, and differs between
-    /// files of the pool. Calls [`StorageFile::len`]. Example: [`StorageFile`].
+    /// Makes the description of a file whose transfers end later. `identity` is as for [`blocking`](Self::blocking). Calls
+    /// [`StorageFile::len`]. Example: [`StorageFile`].
     ///
     /// # Errors
     /// Those of [`StorageFile::len`].

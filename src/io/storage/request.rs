@@ -213,13 +213,15 @@ impl WriteRequest {
     }
 
     /// Ends the write: `Ok(n)` says that the first `n` bytes are written, and the rest is asked for again. Wakes those that wait. Errors are as
-    /// for [`ReadRequest::finish`]: a page that was not written stays dirty. Example: [`StorageFile`](super::StorageFile).
+    /// for [`ReadRequest::finish`]. What was written in part may be there: the pages stay dirty, and are written again.
+    /// Example: [`StorageFile`](super::StorageFile).
     pub fn finish(self, outcome: io::Result<usize>) {
         self.0.finish(outcome);
     }
 }
 
-/// A sync. Dropped, it has failed.
+/// A sync. Dropped, it has failed, and the file with it: see [`finish`](Self::finish). Forgotten (`mem::forget`), its caller waits for
+/// ever.
 ///
 /// Example: [`StorageFile`](super::StorageFile).
 #[must_use = "a request that is dropped has failed"]
@@ -230,7 +232,7 @@ impl SyncRequest {
         Self(Some(ending))
     }
 
-    /// Ends the sync. An error is final: the file reports it at every later sync ([`Error::SyncPoisoned`](crate::Error::SyncPoisoned)),
+    /// Ends the sync. An error is final, of whatever kind: the file reports it at every later sync ([`Error::SyncPoisoned`](crate::Error::SyncPoisoned)),
     /// until it is opened anew. Its source is this error, so what a storage wraps in [`io::Error::other`] can be found there.
     /// Example: [`StorageFile`](super::StorageFile).
     pub fn finish(mut self, outcome: io::Result<()>) {
