@@ -1,6 +1,6 @@
 //! A file that is open for writing: [`Writer`].
 //!
-//! [`Writer::write`] keeps the bytes in memory and, once a segment's worth is there, has a task put them ahead of the sync. [`Writer::sync`] is in
+//! [`Writer::write`] keeps the bytes in memory and, once there are many, has tasks put segments ahead of the sync. [`Writer::sync`] is in
 //! `publish.rs`. Opening raises the file's epoch, and from then on no older writer can publish.
 //!
 //! * `state` is locked for moments only, never over a request. The tasks that put segments are begun under that lock: a sync that finds a segment in
@@ -18,8 +18,9 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::collect::Removals;
-use crate::fence::Fenced;
-use crate::files::{Executor, ObjectFiles};
+use crate::errors::Fenced;
+use crate::executor::Executor;
+use crate::files::ObjectFiles;
 use crate::manifest::Head;
 use crate::names::{Names, ObjectId, unique};
 use crate::objects::Objects;
@@ -71,7 +72,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 pub(crate) async fn open(files: &ObjectFiles, name: &str, page: u32, create: bool) -> io::Result<Writer> {
-    let names = files.names(name);
+    let names = files.names(name)?;
     let held = take_over(files, &names, create).await?;
     let objects = files.objects(names, held.head.identity);
     let latest = held.head.latest();
@@ -221,7 +222,7 @@ impl Inner {
         self.state().memory_bytes() < self.settings.memory_bytes
     }
 
-    /// Keeps the bytes, and has a segment put once there are enough.
+    /// Keeps the bytes, and has the first segment in the order of the file put once they are half of what may be in memory.
     pub(crate) fn collect<'a>(self: &Arc<Self>, at: u64, pieces: impl Iterator<Item = &'a [u8]>) {
         let mut state = self.state();
         let mut at = at;
@@ -230,12 +231,10 @@ impl Inner {
             at += piece.len() as u64;
         }
         // With less memory than two segments, smaller ones: a write must never wait for a sync.
-        let most = self
-            .settings
-            .segment_bytes
-            .min(u32::try_from(self.settings.memory_bytes / 2).unwrap_or(u32::MAX))
-            .max(1);
-        while state.collected_bytes() >= most.into() {
+        let half = self.settings.memory_bytes / 2;
+        let most = self.settings.segment_bytes.min(u32::try_from(half).unwrap_or(u32::MAX));
+        // A pool evicts in no order. The longer pages are collected, the more of them follow each other in a segment, and a scan has fewer gets.
+        while state.collected_bytes() >= half {
             if let Some(segment) = state.freeze(most) {
                 self.put_segment(&state, segment, Bytes::new());
             }
@@ -293,7 +292,8 @@ impl Inner {
 
     /// Returns the error for a writer that finds `now` in the place of its head.
     pub(crate) fn fenced(&self, now: Option<&Held>) -> Fenced {
-        Fenced { file: self.name.clone(), epoch: self.epoch, owner: now.map(|held| held.head.epoch) }
+        let same_file = now.filter(|held| held.head.identity == self.objects.identity);
+        Fenced { file: self.name.clone(), epoch: self.epoch, owner: same_file.map(|held| held.head.epoch) }
     }
 
     /// Fails with [`Fenced`] where another writer owns the file, which may be why an object of it is not there.

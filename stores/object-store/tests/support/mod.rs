@@ -4,6 +4,7 @@
 
 pub mod faulty;
 pub mod stamps;
+pub mod watched;
 
 use std::sync::Arc;
 use std::time::Duration;
