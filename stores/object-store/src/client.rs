@@ -108,7 +108,7 @@ impl Client {
     pub(crate) fn new(store: Arc<dyn ObjectStore>, settings: &Settings) -> Self {
         Self {
             store,
-            in_flight: Semaphore::new(settings.in_flight.max(1) as usize),
+            in_flight: Semaphore::new(settings.in_flight as usize),
             request_timeout: settings.request_timeout,
             retry_wait: settings.retry_wait,
             give_up_after: settings.give_up_after,

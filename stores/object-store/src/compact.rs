@@ -47,7 +47,7 @@ pub(crate) fn choose(map: &PageMap, limits: &Limits) -> Vec<(u64, Place)> {
 fn thin_objects(map: &PageMap, limits: &Limits) -> HashSet<ObjectId> {
     let mut garbage = map.stored_bytes() - map.live_bytes();
     let mut count = map.objects().len();
-    let allowed = limits.garbage + map.live_bytes();
+    let allowed = limits.garbage.saturating_add(map.live_bytes());
     let mut chosen = HashSet::new();
     let too_many = count > limits.most_objects;
     if garbage <= allowed && !too_many {

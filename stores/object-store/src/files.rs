@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, Weak};
 use futures_util::future::try_join_all;
 use object_store::ObjectStore;
 use object_store::path::Path;
-use tokio::runtime::{Handle, Runtime};
+use tokio::runtime::Handle;
 
 use crate::client::{Client, Requests};
+use crate::executor::Executor;
 use crate::names::{Identity, Names};
 use crate::objects::Objects;
 use crate::reader::{self, Reader};
@@ -31,25 +32,6 @@ pub struct ObjectFiles {
     pub(crate) version: Option<u64>,
     /// The writers that pools have, by the names of their files.
     pub(crate) of_pools: Arc<Mutex<HashMap<String, Weak<writer::Inner>>>>,
-}
-
-/// What runs the tasks of a storage: the caller's runtime, or one of its own.
-#[derive(Debug, Clone)]
-pub(crate) struct Executor {
-    pub(crate) handle: Handle,
-    _own: Option<Arc<OwnRuntime>>,
-}
-
-#[derive(Debug)]
-struct OwnRuntime(Option<Runtime>);
-
-impl Drop for OwnRuntime {
-    fn drop(&mut self) {
-        // The last clone may be a task's, which must not wait for itself.
-        if let Some(runtime) = self.0.take() {
-            runtime.shutdown_background();
-        }
-    }
 }
 
 impl Clone for ObjectFiles {
@@ -78,10 +60,11 @@ impl ObjectFiles {
     /// that the runtime has set aside for the very thread that waits. Await it there, or give the storage a
     /// [runtime of its own](Self::with_own_runtime).
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &str, settings: Settings, handle: Handle) -> Self {
-        Self::with_executor(store, prefix, settings, Executor { handle, _own: None })
+        Self::with_executor(store, prefix, settings, Executor::of(handle))
     }
 
-    /// Keeps files below `prefix` of `store`, with tasks on a runtime of its own that has `threads` threads.
+    /// Keeps files below `prefix` of `store`, with tasks on a runtime of its own that has `threads` threads. The runtime ends with the last clone,
+    /// pool and file of the storage.
     ///
     /// # Errors
     ///
@@ -92,12 +75,7 @@ impl ObjectFiles {
         settings: Settings,
         threads: usize,
     ) -> io::Result<Self> {
-        let mut builder = tokio::runtime::Builder::new_multi_thread();
-        let runtime =
-            builder.worker_threads(threads.max(1)).thread_name("ringpool-store").enable_all().build()?;
-        let handle = runtime.handle().clone();
-        let own = Some(Arc::new(OwnRuntime(Some(runtime))));
-        Ok(Self::with_executor(store, prefix, settings, Executor { handle, _own: own }))
+        Ok(Self::with_executor(store, prefix, settings, Executor::own(threads)?))
     }
 
     fn with_executor(
@@ -106,6 +84,7 @@ impl ObjectFiles {
         settings: Settings,
         executor: Executor,
     ) -> Self {
+        let settings = settings.within_ranges();
         let client = Arc::new(Client::new(store, &settings));
         let of_pools = Arc::default();
         Self { client, prefix: Path::from(prefix), settings, executor, tier: None, version: None, of_pools }
@@ -122,7 +101,7 @@ impl ObjectFiles {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] where there is no such file and `create` is not set; errors of the store.
+    /// [`io::ErrorKind::NotFound`] where there is no such file and `create` is not set; [`InvalidName`](crate::InvalidName); errors of the store.
     pub async fn open_writer(&self, name: &str, page: u32, create: bool) -> io::Result<Writer> {
         writer::open(self, name, page, create).await
     }
@@ -131,7 +110,8 @@ impl ObjectFiles {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] where there is no such file; [`VersionGone`](crate::VersionGone); errors of the store.
+    /// [`io::ErrorKind::NotFound`] where there is no such file; [`VersionGone`](crate::VersionGone); [`InvalidName`](crate::InvalidName);
+    /// errors of the store.
     pub async fn open_reader(&self, name: &str, version: Option<u64>) -> io::Result<Reader> {
         reader::open(self, name, version).await
     }
@@ -140,10 +120,10 @@ impl ObjectFiles {
     ///
     /// # Errors
     ///
-    /// [`io::ErrorKind::NotFound`] where there is no such file; errors of the store. After an error the file may be removed, and some of its objects
-    /// still be there: the same call again removes them.
+    /// [`io::ErrorKind::NotFound`] where there is no such file; [`InvalidName`](crate::InvalidName); errors of the store. After an error the file may
+    /// be removed, and some of its objects still be there: the same call again removes them.
     pub async fn remove(&self, name: &str) -> io::Result<()> {
-        let names = self.names(name);
+        let names = self.names(name)?;
         let found = self.client.list(names.folder()).await?;
         if found.is_empty() {
             return Err(io::ErrorKind::NotFound.into());
@@ -155,6 +135,20 @@ impl ObjectFiles {
         Ok(())
     }
 
+    /// Waits until the pins of all readers that were dropped, by a pool or elsewhere, are removed from the store.
+    ///
+    /// A reader's pin is removed by a task, after the drop. A process that ends before may leave the pin, and with it what the version alone needs,
+    /// in the store for [`Settings::pin_lifetime`]. The end of a [runtime of its own](Self::with_own_runtime) waits by itself, for 5 seconds at the
+    /// most, where the last clone is dropped outside of all runtimes. Otherwise call this before the process, or the runtime, ends.
+    pub async fn wait_for_pins(&self) {
+        self.executor.pins.removed().await;
+    }
+
+    /// Returns the settings in use: those that it was made with, each within its range.
+    pub fn settings(&self) -> Settings {
+        self.settings
+    }
+
     /// Returns how many requests were sent since this was made, and the bytes that they moved.
     pub fn requests(&self) -> Requests {
         self.client.requests()
@@ -162,11 +156,14 @@ impl ObjectFiles {
 
     /// Returns what tells the file from others that had its name. `None` where there is no such file.
     pub(crate) async fn identity(&self, name: &str) -> io::Result<Option<Identity>> {
-        Ok(swap::read(&self.client, &self.names(name)).await?.map(|held| held.head.identity))
+        Ok(swap::read(&self.client, &self.names(name)?).await?.map(|held| held.head.identity))
     }
 
-    pub(crate) fn names(&self, name: &str) -> Names {
-        Names::new(&self.prefix, name)
+    /// # Errors
+    ///
+    /// [`InvalidName`](crate::InvalidName)
+    pub(crate) fn names(&self, name: &str) -> io::Result<Names> {
+        Ok(Names::new(&self.prefix, name)?)
     }
 
     pub(crate) fn objects(&self, names: Names, identity: Identity) -> Objects {

@@ -6,6 +6,7 @@
 
 use std::io;
 
+use crate::errors::{InvalidName, MOST_KEY_BYTES};
 use object_store::path::{Path, PathPart};
 
 /// What tells one file from another that had the same path before: random, from its creation on.
@@ -59,8 +60,21 @@ pub(crate) struct Names {
 
 impl Names {
     /// Names the objects of the file `file` under `prefix`. The file's path is one part of their names, with its slashes escaped.
-    pub(crate) fn new(prefix: &Path, file: &str) -> Self {
-        Self { folder: prefix.clone().join(PathPart::from(file)) }
+    ///
+    /// # Errors
+    ///
+    /// The name is empty, or so long that a store would refuse the longest key of an object.
+    pub(crate) fn new(prefix: &Path, file: &str) -> Result<Self, InvalidName> {
+        if file.is_empty() {
+            return Err(InvalidName::Empty);
+        }
+        let names = Self { folder: prefix.clone().join(PathPart::from(file)) };
+        let [object, pin] = [names.object(0, ObjectId(0)), names.pin(0, 0, 0)];
+        let key_bytes = object.as_ref().len().max(pin.as_ref().len());
+        if key_bytes > MOST_KEY_BYTES {
+            return Err(InvalidName::TooLong { file: file.to_owned(), key_bytes });
+        }
+        Ok(names)
     }
 
     pub(crate) fn folder(&self) -> &Path {
@@ -117,7 +131,7 @@ mod tests {
 
     #[test]
     fn names_are_read_back() {
-        let names = Names::new(&Path::from("some/prefix"), "a/b c");
+        let names = Names::new(&Path::from("some/prefix"), "a/b c").unwrap();
         let id = ObjectId::first(0xabc).next().next();
         let path = names.object(7, id);
         assert_eq!(
@@ -128,6 +142,27 @@ mod tests {
         assert_eq!(id.epoch(), 0xabc);
         assert_eq!(Names::pinned_version(&names.pin(7, 0x1234, 5)), Some(0x1234));
         assert_eq!(Names::id_of(&names.head()), None);
+    }
+
+    #[test]
+    fn a_name_is_as_long_as_the_longest_key_allows_and_not_empty() {
+        let prefix = Path::from("some/prefix");
+        assert_eq!(Names::new(&prefix, "").unwrap_err(), InvalidName::Empty);
+        let rest = MOST_KEY_BYTES - "some/prefix/".len() - "/".len() - 32 - "/pins/".len() - 33;
+        let longest = "n".repeat(rest);
+        let names = Names::new(&prefix, &longest).unwrap();
+        let keys = [
+            names.head(),
+            names.object(u128::MAX, ObjectId(u64::MAX)),
+            names.pin(u128::MAX, u64::MAX, u64::MAX),
+        ];
+        assert_eq!(keys.map(|key| key.as_ref().len()).into_iter().max(), Some(MOST_KEY_BYTES));
+        let error = Names::new(&prefix, &(longest + "n")).unwrap_err();
+        assert!(matches!(error, InvalidName::TooLong { key_bytes: 1025, .. }), "{error:?}");
+        assert!(error.to_string().contains("1025") && error.to_string().contains("1024"), "{error}");
+        // A slash takes three bytes of the key.
+        let slashes = Names::new(&prefix, &"/".repeat(rest / 3 + 1)).unwrap_err();
+        assert!(matches!(slashes, InvalidName::TooLong { .. }), "{slashes:?}");
     }
 
     #[test]

@@ -1,27 +1,23 @@
 //! A version of a file that is open for reading: [`Reader`].
 //!
-//! A reader loads the version's map once, and needs the head no more. A *pin*, a small object that names the version, keeps its objects from being
-//! removed (`sweep.rs`); a task puts it again from time to time, and dropping the reader removes it.
+//! A reader loads the version's map once, and needs the head no more. A pin (`pin.rs`) keeps the version's objects from being removed.
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use object_store::path::Path;
-use tokio::time::sleep;
 
-use crate::client::Client;
-use crate::fence::VersionGone;
-use crate::files::{Executor, ObjectFiles};
+use crate::errors::VersionGone;
+use crate::files::ObjectFiles;
 use crate::manifest::Head;
 use crate::names::{Identity, unique};
 use crate::objects::Objects;
 use crate::page_map::PageMap;
+use crate::pin::Pin;
 use crate::state::Source;
 use crate::swap;
 
-/// A version of a file that is open for reading. Clones are the same open file.
+/// A version of a file that is open for reading. Clones are the same open file: the drop of the last one lets the version go.
 #[derive(Debug, Clone)]
 pub struct Reader {
     inner: Arc<Inner>,
@@ -34,51 +30,18 @@ struct Inner {
     map: PageMap,
     len: u64,
     version: u64,
-    _pin: Arc<Pin>,
-}
-
-/// What keeps a version in the store.
-#[derive(Debug)]
-struct Pin {
-    client: Arc<Client>,
-    executor: Executor,
-    path: Path,
-}
-
-impl Pin {
-    async fn put(&self) -> io::Result<()> {
-        self.client.put(&self.path, Bytes::new().into()).await
-    }
-}
-
-impl Drop for Pin {
-    fn drop(&mut self) {
-        let (client, path) = (Arc::clone(&self.client), self.path.clone());
-        // One that cannot be removed ends by its age.
-        self.executor.handle.spawn(async move { client.delete(&path).await });
-    }
-}
-
-/// Puts the pin again, for as long as there is one.
-async fn renew(pin: std::sync::Weak<Pin>, every: Duration) {
-    loop {
-        sleep(every).await;
-        let Some(pin) = pin.upgrade() else { return };
-        // The next time comes long before the pin is over.
-        let _ = pin.put().await;
-    }
+    _pin: Pin,
 }
 
 pub(crate) async fn open(files: &ObjectFiles, name: &str, asked: Option<u64>) -> io::Result<Reader> {
-    let names = files.names(name);
+    let names = files.names(name)?;
     let mut attempts = files.client.attempts();
     loop {
         let head = swap::read(&files.client, &names).await?.ok_or(io::ErrorKind::NotFound)?.head;
         let version = asked.unwrap_or(head.latest().version);
         let steps = head.steps_of(version).ok_or_else(|| gone(name, version, &head))?;
         let path = names.pin(head.identity, version, unique()? as u64);
-        let pin = Pin { client: Arc::clone(&files.client), executor: files.executor.clone(), path };
-        pin.put().await?;
+        let pin = Pin::put(files, path).await?;
         // With the pin in the store: is it in time?
         let now = swap::read(&files.client, &names).await?.ok_or(io::ErrorKind::NotFound)?.head;
         if now.identity != head.identity || now.steps_of(version).is_none() {
@@ -90,8 +53,6 @@ pub(crate) async fn open(files: &ObjectFiles, name: &str, asked: Option<u64>) ->
         let objects = files.objects(names, head.identity);
         let len = steps.last().expect("a version has a base").len;
         let map = objects.map(&steps).await?;
-        let pin = Arc::new(pin);
-        files.executor.handle.spawn(renew(Arc::downgrade(&pin), files.settings.pin_lifetime / 4));
         let inner = Inner { name: name.to_owned(), objects, map, len, version, _pin: pin };
         return Ok(Reader { inner: Arc::new(inner) });
     }
@@ -146,8 +107,11 @@ impl Reader {
         match inner.objects.fetch(sources).await {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 match swap::read(&inner.objects.client, &inner.objects.names).await? {
-                    Some(held) => Err(gone(&inner.name, inner.version, &held.head).into()),
-                    None => Err(error),
+                    Some(held) if held.head.identity == inner.objects.identity => {
+                        Err(gone(&inner.name, inner.version, &held.head).into())
+                    }
+                    // Removed, with all its versions. Another file may have its name now.
+                    _ => Err(error),
                 }
             }
             result => result,

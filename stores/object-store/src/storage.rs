@@ -15,7 +15,9 @@ use ringpool::storage::{
 };
 use ringpool::{OpenOptions, PageSize};
 
-use crate::files::{Executor, ObjectFiles};
+use crate::errors::InvalidName;
+use crate::executor::Executor;
+use crate::files::ObjectFiles;
 use crate::names::Identity;
 use crate::reader::Reader;
 use crate::state::{Source, in_memory};
@@ -103,10 +105,7 @@ impl Storage for ObjectFiles {
 }
 
 fn name_of(path: &Path) -> io::Result<String> {
-    let name = path.to_str().ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidInput, "the name of a file in an object store must be UTF-8")
-    })?;
-    Ok(name.to_owned())
+    Ok(path.to_str().ok_or_else(|| InvalidName::NotUtf8 { file: path.to_owned() })?.to_owned())
 }
 
 /// Makes what a pool tells files apart by. Two versions of a file are two files to it.

@@ -40,7 +40,7 @@ impl Inner {
     pub(crate) fn sweep_soon(self: &Arc<Self>, oldest_kept: u64) {
         let Ok(sweeping) = self.sweeping.try_lock() else { return };
         let removable = lock(&self.removals).removable(oldest_kept, &[]).len();
-        if removable < sweeping.left + self.settings.remove_together.max(1) {
+        if removable < sweeping.left.saturating_add(self.settings.remove_together) {
             return;
         }
         drop(sweeping);

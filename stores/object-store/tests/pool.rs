@@ -8,7 +8,7 @@ use std::time::Duration;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 use ringpool::{BufferPool, CheckpointOptions, FileId, OpenOptions, PageId};
-use ringpool_object_store::{Fenced, ObjectFiles, Settings};
+use ringpool_object_store::{Fenced, InvalidName, ObjectFiles, Settings};
 use support::faulty::{Faults, Faulty};
 
 const BLOCKS: u32 = 200;
@@ -157,4 +157,40 @@ fn of_two_pools_on_clones_of_one_storage_the_later_writer_fences_the_earlier() {
     let error = checkpoint(&first).unwrap_err();
     assert!(Fenced::of(&error).is_some(), "{error}");
     check(&second, of_second, 2);
+}
+
+#[test]
+fn a_removal_fences_its_writer_whatever_has_the_name_afterwards() {
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
+    runtime.block_on(async {
+        let store = store();
+        let client = || support::files(Arc::clone(&store), settings());
+        let older = client().open_writer("table", 8192, true).await.unwrap();
+        older.write(0, &[1; 8192]).await.unwrap();
+        older.sync().await.unwrap();
+        client().remove("table").await.unwrap();
+        // The new file begins with the same epoch.
+        let newer = client().open_writer("table", 8192, true).await.unwrap();
+        assert_eq!(newer.epoch(), older.epoch());
+        let error = older.read(0, 8192).await.unwrap_err();
+        assert_eq!(Fenced::of(&error).map(|fenced| fenced.owner), Some(None), "{error}");
+        let error = older.sync().await.unwrap_err();
+        let fenced = Fenced::of(&error).unwrap();
+        assert_eq!((fenced.epoch, fenced.owner), (1, None));
+        assert!(newer.is_empty());
+    });
+}
+
+#[test]
+fn a_name_that_no_store_takes_is_refused_by_its_own_error() {
+    let pool = pool(&process(&store(), 6));
+    for name in [String::new(), "n".repeat(1024), "/".repeat(400)] {
+        let error = pool.open_file(&name, to_write()).unwrap_err();
+        assert!(InvalidName::of(&error).is_some(), "{name:?}: {error:?}");
+    }
+    let file = pool.open_file("n".repeat(900), to_write()).unwrap();
+    fill(&pool, file, 1);
+    checkpoint(&pool).unwrap();
+    check(&pool, file, 1);
 }
