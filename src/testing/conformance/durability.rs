@@ -11,6 +11,8 @@ use crate::{io::aligned::AlignedZeros, sync::Arc, testing::Dice};
 
 /// Blocks of the file.
 const BLOCKS: u32 = 16;
+/// Syncs that are tried until writes have ended during one.
+const TRIES: u32 = 8;
 
 pub(super) fn check(checker: &Arc<Checker>) -> Kept {
     let dice = &mut checker.dice(5);
@@ -81,7 +83,7 @@ fn during_a_sync(
     Ok(file)
 }
 
-/// Writes some blocks while a sync is under way, and waits for it.
+/// Writes some blocks while a sync is under way, and waits for it. Tries again where no write has ended in time.
 pub(super) fn write_during_a_sync(
     file: &TestedFile,
     step: &CheckStep,
@@ -89,14 +91,26 @@ pub(super) fn write_during_a_sync(
     version: u32,
     dice: &mut Dice,
 ) -> Kept {
-    let sync = file.start_sync();
-    // Few: one that comes after the sync's end would hide that those before it were lost.
-    for _ in 0..1 + dice.below(4) {
-        let block = dice.below(versions.len() as u64) as usize;
-        versions[block] = version;
-        file.write(step, block as u32, &[version], dice)?;
+    for _ in 0..TRIES {
+        let sync = file.start_sync();
+        let mut ended = 0;
+        // Not one that ends after the sync: the file would be unsynced for its sake, which hides that those before it were lost.
+        for _ in 0..1 + dice.below(4) {
+            let block = dice.below(versions.len() as u64) as usize;
+            versions[block] = version;
+            file.write(step, block as u32, &[version], dice)?;
+            if sync.is_over() {
+                ended = 0;
+                break;
+            }
+            ended += 1;
+        }
+        sync.wait(step)?;
+        if ended > 0 {
+            break;
+        }
     }
-    sync.wait(step)
+    Ok(())
 }
 
 fn version(file: &TestedFile) -> Option<u64> {

@@ -177,16 +177,17 @@ fn starting(checker: &Arc<Checker>, file: &TestedFile, dice: &mut Dice) -> Kept 
         let sync = file.start_sync();
         of_syncs.push(sync.waits);
         // Until the sync is over: it may have a lock for a part of that time.
-        let mut waits = 0;
+        let mut waits = None;
         for _ in 0..VERSION_CALLS {
-            waits += file.waits_in(|| {
-                let _ = file.asynchronous().and_then(StorageFile::version);
-            });
             if sync.is_over() {
                 break;
             }
+            let in_call = file.waits_in(|| {
+                let _ = file.asynchronous().and_then(StorageFile::version);
+            });
+            waits = Some(waits.unwrap_or(0) + in_call);
         }
-        of_versions.push(waits);
+        of_versions.extend(waits);
         sync.wait(&step)?;
     }
     mostly_without_waits(&checker.step(promise, "syncs, each after a write"), &of_syncs)?;

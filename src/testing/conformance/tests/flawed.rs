@@ -203,7 +203,7 @@ impl FlawedFile {
             self.version.fetch_add(1, Ordering::Relaxed);
         }
         if self.has(Flaw::VersionWaitsForSyncs) {
-            thread::sleep(Duration::from_millis(1));
+            thread::sleep(Duration::from_millis(3));
         }
         let len = if self.has(Flaw::SyncsNotAll) { bytes.now.len() / 2 } else { bytes.now.len() };
         if !self.has(Flaw::LosesSynced) {
@@ -224,7 +224,7 @@ impl FlawedFile {
         if bytes.is_changed {
             let at_the_beginning = bytes.now.clone();
             drop(bytes);
-            thread::sleep(Duration::from_millis(2));
+            thread::sleep(Duration::from_millis(5));
             let mut bytes = self.lock();
             (bytes.synced, bytes.is_changed) = (at_the_beginning, false);
             self.version.fetch_add(1, Ordering::Relaxed);
@@ -303,7 +303,7 @@ impl FlawedFile {
         let after = FlawedBytes { now: found.clone(), synced: found, ..FlawedBytes::default() };
         Self {
             bytes: Mutex::new(after),
-            version: AtomicU64::new(self.version()),
+            version: AtomicU64::new(self.version.load(Ordering::Relaxed)),
             operations: AtomicU64::new(0),
             ..*self
         }
