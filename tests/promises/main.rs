@@ -21,6 +21,7 @@ mod c6_own_latches;
 mod c6_queues;
 mod c6_sharing;
 mod c6_slow_disks;
+mod c6_syncs;
 mod c6_turns;
 mod c7_no_threads;
 mod c7_same_results;

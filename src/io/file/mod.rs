@@ -8,14 +8,14 @@
 //! * A sync that failed poisons the file for good: the kernel may have dropped the dirty pages it could not write, so a
 //!   later sync would report success for bytes that are gone.
 //!
-//! Lock order: `size`, then `sync`; each is held across its I/O, and neither is ever taken by a transfer. Then `growth`, which
-//! is short.
+//! Lock order: `size`, which is held across its I/O, and never taken by a transfer; then `growth`, which is short.
 
 pub(crate) mod atomic_writes;
 pub(crate) mod growth;
 pub(crate) mod open_options;
 pub(crate) mod plain_transfer;
 pub(crate) mod size;
+mod sync;
 
 use std::{
     io,
@@ -28,14 +28,13 @@ use std::{
 use crate::{
     codec::PageCodec,
     error::{ConfigError, Error, IoOp, Result},
-    events,
     id::{BlockNo, FileId, PageId, PageSize},
     io::{
-        file::{atomic_writes::NotAtomic, growth::Growth, open_options::OpenOptions},
+        file::{atomic_writes::NotAtomic, growth::Growth, open_options::OpenOptions, sync::SyncTurns},
         options::COMBINE_LIMIT_MAX,
         storage::{BlockingFile, DirectRefused, Lock, MayBlock, Opened, Storage, StorageFile},
     },
-    observe::{Counter, Counters, Measure, file_activity::FileActivity},
+    observe::file_activity::FileActivity,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -117,8 +116,7 @@ pub(crate) struct File {
     pages_end: AtomicU32,
     unsynced: AtomicBool,
     closed: AtomicBool,
-    /// Held across a sync. The error of the first one that failed.
-    sync: Mutex<Option<Arc<io::Error>>>,
+    sync: SyncTurns,
     /// Held by the thread that changes the length on disk, or ends the file.
     pub(in crate::io) size: Mutex<()>,
     /// Held while `blocks` is written.
@@ -199,7 +197,7 @@ impl File {
             pages_end: AtomicU32::new(blocks),
             unsynced: AtomicBool::new(!options.read_only),
             closed: AtomicBool::new(false),
-            sync: Mutex::new(None),
+            sync: SyncTurns::default(),
             size: Mutex::new(()),
             growth: Mutex::new(Growth::new(blocks, options.grow_by_blocks)),
         })
@@ -305,55 +303,7 @@ impl File {
         self.unsynced.load(Ordering::SeqCst)
     }
 
-    /// Returns the error that every sync gives since one failed.
-    pub(crate) fn poison(&self) -> Option<Error> {
-        let poison = self.sync.lock();
-        poison.as_ref().map(|source| self.poisoned_by(source))
-    }
-
-    /// Makes every write durable that has come back by now. Returns whether there was any.
-    pub(crate) fn sync(&self, counters: &Counters) -> Result<bool> {
-        let mut took = None;
-        let synced = self.sync_alone(counters, &mut took);
-        let pool = &counters.pool;
-        if let Some(took) = took.filter(|took| counters.is_slow(took.as_nanos() as u64)) {
-            let took = events::seconds(took);
-            events::slow_io(pool, IoOp::Sync, self.id, &self.path, None, None, took);
-        }
-        if let Err(error @ Error::File { .. }) = &synced {
-            events::sync_failed(pool, self.id, &self.path, error);
-        }
-        synced
-    }
-
-    /// Syncs while no other thread does, and notes how long that took if there was anything to sync.
-    fn sync_alone(&self, counters: &Counters, took: &mut Option<Duration>) -> Result<bool> {
-        let mut poison = self.sync.lock();
-        if let Some(source) = &*poison {
-            return Err(self.poisoned_by(source));
-        }
-        // Cleared first: a write that comes back during the sync may not be covered by it and sets it again.
-        if !self.unsynced.swap(false, Ordering::SeqCst) {
-            return Ok(false);
-        }
-        counters.add(Counter::Syncs, 1);
-        let begun = time::now();
-        let synced = self.disk.sync_data();
-        let time = time::now() - begun;
-        *took = Some(time);
-        counters.measures.add_time(Measure::Sync, time);
-        self.activity.syncs.add(time.as_nanos() as u64, 1);
-        self.activity.note_failure(synced.is_err());
-        synced.map_err(|error| {
-            counters.add(Counter::Failures, 1);
-            let source = Arc::new(error);
-            *poison = (!seeded!("failed_sync_forgotten")).then(|| Arc::clone(&source));
-            self.error(IoOp::Sync, source)
-        })?;
-        Ok(true)
-    }
-
-    fn poisoned_by(&self, source: &Arc<io::Error>) -> Error {
+    pub(in crate::io) fn poisoned_by(&self, source: &Arc<io::Error>) -> Error {
         Error::SyncPoisoned { file: self.id, path: self.path.clone(), source: Arc::clone(source) }
     }
 
@@ -390,7 +340,10 @@ pub(crate) fn wait_for_lock<T>(open: impl Fn() -> Result<T>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::io::tests::support::{FakeDisk, os_file};
+    use crate::{
+        io::tests::support::{FakeDisk, os_file},
+        observe::{Counter, Counters, Measure},
+    };
 
     #[test]
     fn a_file_that_cannot_be_opened_is_named() {
