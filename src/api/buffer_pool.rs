@@ -29,7 +29,10 @@ use crate::{
         warm_up::{self, Wanted, WarmUp},
     },
     runtime::{completion::Completion, jobs::WaitsFor, shared::Shared},
-    write::checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
+    write::{
+        checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
+        room_for_changes::RoomMaker,
+    },
 };
 
 /// A pool of frames that hold pages of files.
@@ -72,6 +75,7 @@ impl BufferPool {
 
     pub(crate) fn new(shared: Shared) -> Self {
         let shared = Arc::new(shared);
+        RoomMaker::start(&shared);
         Self { background: Arc::new(Background::start(&shared)), shared }
     }
 

@@ -52,6 +52,7 @@ impl<'a> Seizure<'a> {
             self.pool.older_changes.forget(no);
             self.pool.unlogged.forget(no);
             self.settle(no, State::discard_changes, &mut wakers);
+            self.pool.note_clean(self.pool.frame(no).page().file, 1);
             drop(self.pool.claimed(no));
         }
     }

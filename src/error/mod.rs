@@ -393,6 +393,19 @@ impl Error {
 }
 
 impl Error {
+    /// Returns whether the error is one of what all files share, as of the log, or of a page of this file.
+    pub(crate) fn concerns(&self, file: FileId) -> bool {
+        let page = match self {
+            Self::Io { page, .. }
+            | Self::UnloggedChange { page, .. }
+            | Self::Latched { page, .. }
+            | Self::TooManyPins { page, .. } => Some(page),
+            Self::Panicked { page, .. } => page.as_ref(),
+            _ => None,
+        };
+        page.is_none_or(|page| page.file == file)
+    }
+
     /// Makes the error of a callback that panicked when it was called for no page.
     pub(crate) fn panicked(callback: Callback) -> Self {
         Self::Panicked { callback, page: None, path: None }

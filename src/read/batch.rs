@@ -161,7 +161,11 @@ impl<'a> Issuer<'a> {
     }
 
     fn start_each_of(&mut self, file: &Arc<File>, pages: &[PageId], started: &mut impl FnMut(Start)) {
-        let mut rest = &pages[..self.fitting(pages)];
+        let most = match self.purpose {
+            Purpose::Demand => self.shared.demand_reads_left(file, pages.len()),
+            Purpose::Ahead => usize::MAX,
+        };
+        let mut rest = &pages[..self.fitting(pages).min(most)];
         let mut refused = rest.len() < pages.len();
         while let Some(first) = rest.first() {
             let exists = |page: PageId| file.has(page.block);

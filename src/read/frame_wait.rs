@@ -13,6 +13,7 @@ use crate::{
     },
     error::Result,
     events,
+    id::FileId,
     io::operation::Urgency,
     observe::{Counter, Measure},
     runtime::shared::Shared,
@@ -39,10 +40,11 @@ pub(crate) struct FrameWait {
 }
 
 impl FrameWait {
-    /// Takes a frame; or gets in line for one, and must then be polled again after a wake-up or [`RETRY`].
+    /// Takes a frame for a page of this file; or gets in line for one, and must then be polled again after a wake-up or [`RETRY`].
     pub(crate) fn poll<'a>(
         &mut self,
         shared: &'a Shared,
+        file: FileId,
         limit: Duration,
         drive: Drive,
         waker: &Waker,
@@ -57,7 +59,7 @@ impl FrameWait {
         } else {
             Met::Dirty(dirty.len())
         };
-        let taken = self.go_on(met, shared, limit, drive, &mut dirty);
+        let taken = self.go_on(met, shared, (file, limit), drive, &mut dirty);
         if let Some(taken) = taken {
             self.end(shared, taken.is_ok());
             return Poll::Ready(taken);
@@ -77,12 +79,12 @@ impl FrameWait {
         &mut self,
         mut met: Met,
         shared: &'a Shared,
-        limit: Duration,
+        (file, limit): (FileId, Duration),
         drive: Drive,
         dirty: &mut DirtyVictims,
     ) -> Option<Result<ClaimedFrame<'a>>> {
         let (pool, findings) = (&shared.pool, &shared.pool.findings);
-        let bounds = WaitBounds { pins: limit, disk: shared.config.disk_wait };
+        let bounds = WaitBounds { pins: limit, disk: shared.config.disk_wait, file };
         loop {
             let signs = pool.signs();
             let wait = self.wait.get_or_insert_with(|| Box::new(OngoingWait::begin(&signs)));

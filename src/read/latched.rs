@@ -78,7 +78,7 @@ impl Guard for OwnedPageWrite {
 
     fn now(shared: &Shared, at: PageAt) -> Option<Self> {
         let page = fetch::pin_now(shared, at).filter(|page| page.check_writable().is_ok())?;
-        let pin = page.try_latched(Latch::Exclusive)?;
+        let pin = page.try_latched(Latch::Exclusive).ok()??;
         shared.counters.hits.add(at.page.file, 1);
         Some(Self::of_latched(pin))
     }
@@ -157,7 +157,7 @@ impl<G: Guard> Access<G> {
         let Self::Fetching(fetch) = self else { return Ok(None) };
         let Some(page) = fetch.now() else { return Ok(None) };
         G::check(&page)?;
-        Ok(page.try_latched(G::LATCH).map(G::of_latched))
+        Ok(page.try_latched(G::LATCH)?.map(G::of_latched))
     }
 
     /// Polls as a task. A poll that gives way to other tasks does not hold the latch: the task may not be polled again for long.
@@ -224,7 +224,7 @@ impl<G: Guard> PollStep for Access<G> {
 
     /// Returns whether a wake-up is certain: a latch is handed over, but a frame may be missed.
     fn is_sure_of_its_wake_up(&self) -> bool {
-        matches!(self, Self::Latching(_))
+        matches!(self, Self::Latching(latching) if latching.is_sure_of_its_wake_up())
     }
 }
 
@@ -365,7 +365,8 @@ impl WritePage {
     /// of it is under way. Example: [`WritePage`].
     ///
     /// # Errors
-    /// Those of [`Fetch::wait`]; [`Error::ReadOnly`] for a page of a file that was opened for reading only.
+    /// Those of [`Fetch::wait`]; [`Error::ReadOnly`] for a page of a file that was opened for reading only; [errors of
+    /// changes](crate::PinnedPage#errors-of-changes).
     #[inline]
     pub fn wait(self) -> Result<OwnedPageWrite> {
         self.0.wait()

@@ -32,12 +32,14 @@ use crate::{
         outcome::{self, ReadOutcome},
     },
     runtime::{
+        demand_share::ShareWait,
         operation::read::{self, MappedBefore, ReadMode},
         shared::Shared,
     },
     sync::{
         time::{self, Duration, Instant},
         wait::{Drive, PollStep},
+        waking::Wakers,
     },
 };
 
@@ -50,6 +52,8 @@ pub(super) struct Miss {
     /// A read under way: the pin on its frame, and the place in line for its end.
     reading: Option<(Pin, Ticket)>,
     frame_wait: FrameWait,
+    /// A wait for the end of other reads of the file. In a box, since most fetches never wait so.
+    held_back: Option<Box<ShareWait>>,
     counted: bool,
     /// A read that it waited for has failed, perhaps because of other pages, so its own next read is of this page alone.
     alone: bool,
@@ -67,6 +71,7 @@ impl Miss {
             patience,
             reading: None,
             frame_wait: FrameWait::default(),
+            held_back: None,
             counted: false,
             alone: false,
             since: None,
@@ -159,7 +164,11 @@ impl Miss {
         self.shared.check_open()?;
         let file = self.shared.files.open_file(self.page.file)?;
         file.check(self.page.block)?;
-        let claimed = ready!(self.frame_wait.poll(&self.shared, self.patience, drive, waker))?;
+        if self.shared.demand_reads_left(&file, 1) == 0 {
+            return self.hold_back(&file, drive, waker);
+        }
+        let claimed =
+            ready!(self.frame_wait.poll(&self.shared, self.page.file, self.patience, drive, waker))?;
         let Mapped { reading, own } = match self.shared.pool.map(claimed, self.page, file.read_only) {
             Ok(mapped) => mapped,
             // Another thread was faster.
@@ -171,6 +180,15 @@ impl Miss {
                 return Poll::Ready(Err(self.shared.pool.shortage().0.of_pins(Duration::ZERO)));
             }
         };
+        if !self.shared.count_miss(&file, !self.counted) {
+            drop(own);
+            self.shared.pool.abandon_read(reading, &mut Wakers::new());
+            return self.hold_back(&file, drive, waker);
+        }
+        self.held_back = None;
+        if !std::mem::replace(&mut self.counted, true) {
+            self.felt = Some(Measure::Miss);
+        }
         let mode = ReadMode {
             urgency: Urgency::Demand,
             most: if self.alone { 1 } else { usize::MAX },
@@ -184,7 +202,6 @@ impl Miss {
             MappedBefore::now(),
             mode,
         )?;
-        self.count(&file, Counter::Misses, Measure::Miss);
         let is_bounded = file.max_in_flight.is_some();
         operation.list(self.shared.operations.now());
         self.shared.counters.add(Counter::ReadRequests, 1);
@@ -200,6 +217,16 @@ impl Miss {
         Poll::Ready(Ok(None))
     }
 
+    /// Waits for the end of other reads of the file, which has its share of the frames.
+    #[cold]
+    fn hold_back(&mut self, file: &File, drive: Drive, waker: &Waker) -> Poll<Result<Option<Pin>>> {
+        // Not in line for a frame: it would keep those behind it from theirs.
+        self.frame_wait.give_up(&self.shared);
+        let held = self.held_back.get_or_insert_default();
+        let error = self.shared.hold_back(file, held, drive, waker);
+        error.map_or(Poll::Pending, |error| Poll::Ready(Err(error)))
+    }
+
     /// Counts a page that was resident after all, unless it was counted as something else.
     fn count_hit(&mut self) {
         if !std::mem::replace(&mut self.counted, true) {
@@ -209,16 +236,11 @@ impl Miss {
 
     fn count_join(&mut self) {
         // The file of a page that is being read is open.
-        if let Some(file) = self.shared.files.for_write_out(self.page.file) {
-            self.count(&file, Counter::Joins, Measure::Join);
-        }
-    }
-
-    /// Counts a page whose read this fetch has started, or found under way: by what it met first.
-    fn count(&mut self, file: &File, counter: Counter, felt: Measure) {
-        if !std::mem::replace(&mut self.counted, true) {
-            self.shared.count_for_file(file, counter, 1);
-            self.felt = Some(felt);
+        if let Some(file) = self.shared.files.for_write_out(self.page.file)
+            && !std::mem::replace(&mut self.counted, true)
+        {
+            self.shared.count_for_file(&file, Counter::Joins, 1);
+            self.felt = Some(Measure::Join);
         }
     }
 }

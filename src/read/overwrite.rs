@@ -19,6 +19,7 @@ use crate::{
         frame::{
             latch::Latch,
             pin::Pin,
+            room_for_change::ChangeWait,
             state::Phase,
             waiters::{Ticket, want::Want},
         },
@@ -70,6 +71,7 @@ pub struct Overwrite {
     /// The most to wait for a frame.
     patience: Duration,
     frame_wait: FrameWait,
+    room: ChangeWait,
     /// Another thread's read of the page, and the place in line for its end.
     joined: Option<(Pin, Ticket)>,
     /// The wait for the latch of a page that has a frame.
@@ -88,6 +90,7 @@ impl Overwrite {
             page,
             patience,
             frame_wait: FrameWait::default(),
+            room: ChangeWait::default(),
             joined: None,
             latching: None,
             since: None,
@@ -138,6 +141,9 @@ impl Overwrite {
             }
             match self.shared.pool.lookup(self.page) {
                 Lookup::Pinned(pin) => {
+                    if pin.frame().state.load().phase() == Phase::Loaded {
+                        ready!(self.poll_room(drive, waker))?;
+                    }
                     if let Some(guard) = self.take_over(pin, waker)? {
                         return Poll::Ready(Ok(guard));
                     }
@@ -184,6 +190,15 @@ impl Overwrite {
         Ok(None)
     }
 
+    /// Waits for room for a change, where the page is not dirty.
+    fn poll_room(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
+        let frames = &self.shared.pool.frames;
+        if !frames.is_short_of_room() {
+            return Poll::Ready(Ok(()));
+        }
+        frames.keep().poll_room(self.page.file, &mut self.room, drive, waker)
+    }
+
     /// Gets a frame and maps the page to it, with zeros. Returns `None` if another thread has given the page a frame meanwhile.
     fn bring_in(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Option<OwnedPageWrite>>> {
         self.shared.check_open()?;
@@ -192,7 +207,9 @@ impl Overwrite {
         if file.read_only {
             return Poll::Ready(Err(Error::ReadOnly { file: file.id, path: Some(file.path.clone()) }));
         }
-        let claimed = ready!(self.frame_wait.poll(&self.shared, self.patience, drive, waker))?;
+        ready!(self.poll_room(drive, waker))?;
+        let claimed =
+            ready!(self.frame_wait.poll(&self.shared, self.page.file, self.patience, drive, waker))?;
         let pool = &self.shared.pool;
         let Mapped { reading, own } = match pool.map(claimed, self.page, false) {
             Ok(mapped) => mapped,
@@ -222,7 +239,8 @@ impl PollStep for Overwrite {
     }
 
     fn is_sure_of_its_wake_up(&self) -> bool {
-        self.joined.is_some() || self.latching.is_some()
+        let is_sure = |latching: &Latching| latching.is_sure_of_its_wake_up();
+        self.joined.is_some() || self.latching.as_ref().is_some_and(is_sure)
     }
 }
 

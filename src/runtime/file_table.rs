@@ -205,6 +205,8 @@ impl Opening<'_> {
             other.activity.share_hits();
             self.file.activity.share_hits();
         }
+        // One that was open alone had no share.
+        table.files.values().for_each(|other| other.read_budget.reset());
         table.files.insert(self.file.id, Arc::clone(&self.file));
         drop(table);
         Arc::clone(&self.file)

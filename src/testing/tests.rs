@@ -60,8 +60,11 @@ fn trouble(disk: &SimDisk, method: IoMethod) -> Vec<Event> {
             n => {
                 let fetch = pool.fetch(PageId::new(file, dice.below(20) as u32));
                 let page = if n % 2 == 0 { fetch.wait() } else { pollster::block_on(fetch) };
-                if let Ok(page) = page {
-                    page.write().unwrap().fill(version);
+                // A change may be refused, too.
+                if let Ok(page) = page
+                    && let Ok(mut bytes) = page.write()
+                {
+                    bytes.fill(version);
                 }
             }
         }

@@ -8,6 +8,7 @@ pub(crate) mod background_writer;
 pub(crate) mod checkpoint;
 mod clean_target;
 pub(crate) mod durable_lsn;
+pub(crate) mod room_for_changes;
 mod schedule;
 pub(crate) mod sync_all;
 pub(crate) mod write_out;

@@ -38,21 +38,20 @@ impl Wal for PanickingLog {
 
 const FRAMES: u32 = 8;
 
-/// Makes a bench whose frames all hold changed pages that cannot be written; and a page of another file.
+/// Makes a bench whose frames all hold changed pages that cannot be written; and names another page of their file.
 fn bench_of_stuck_pages(method: IoMethod, is_codec: bool) -> (Bench, PageId) {
-    let bench = Bench::with(FRAMES, |builder| {
+    let bench = Bench::with(2 * FRAMES, |builder| {
         let builder = builder.frames(FRAMES).io_method(method).frame_wait(Duration::from_millis(50));
         let builder = builder.background_writer(BackgroundWriter::Off);
         if is_codec { builder.codec(PanicsOn(0)) } else { builder.wal(PanickingLog) }
     });
-    bench.disk.put("other", stamped_file(FRAMES, 1));
-    let other = bench.pool.open_file("other", OpenOptions::new().tag(1)).unwrap();
     for block in 0..FRAMES {
         let page = bench.fetch(block).unwrap();
         restamp(&page, 2);
         page.write().unwrap().set_lsn(Lsn(7));
     }
-    (bench, PageId::new(other, 3))
+    let other = bench.page(FRAMES + 3);
+    (bench, other)
 }
 
 #[test]
@@ -76,8 +75,9 @@ fn c10_a_fetch_whose_victims_make_a_callback_panic_gets_an_error() {
             assert!(matches!(viewed, Err(Error::Panicked { .. })), "{viewed:?}");
             let many = pollster::block_on(pool.fetch_many(&[other]));
             assert!(matches!(many, Err(Error::Panicked { .. })), "{many:?}");
-            let _ = pool.prefetch(other.file.pages(0..4));
-            let streamed: Vec<_> = pool.read_stream(other.file.pages(0..2), StreamOptions::new()).collect();
+            let _ = pool.prefetch(other.file.pages(FRAMES..FRAMES + 4));
+            let streamed: Vec<_> =
+                pool.read_stream(other.file.pages(FRAMES..FRAMES + 2), StreamOptions::new()).collect();
             assert!(streamed.iter().all(Result::is_err), "a stream");
             (0..FRAMES).for_each(|block| assert_stamped(&bench.fetch(block).unwrap(), 2));
             assert_eq!(pool.validate(), Ok(()));

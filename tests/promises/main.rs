@@ -19,6 +19,7 @@ mod c6_bounded_waits;
 mod c6_lines;
 mod c6_own_latches;
 mod c6_queues;
+mod c6_shares;
 mod c6_sharing;
 mod c6_slow_disks;
 mod c6_syncs;

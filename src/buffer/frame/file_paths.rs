@@ -10,24 +10,41 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     id::FileId,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        uncontrolled::{AtomicUsize, Ordering},
+    },
 };
 
 #[derive(Default)]
-pub(crate) struct FilePaths(Mutex<FxHashMap<FileId, Arc<Path>>>);
+pub(crate) struct FilePaths {
+    paths: Mutex<FxHashMap<FileId, Arc<Path>>>,
+    /// How many there are.
+    count: AtomicUsize,
+}
 
 impl FilePaths {
     /// Returns the path of the file as it was given, if it is open.
     #[cold]
     pub(crate) fn of(&self, file: FileId) -> Option<Arc<Path>> {
-        self.0.lock().get(&file).cloned()
+        self.paths.lock().get(&file).cloned()
     }
 
     pub(crate) fn insert(&self, file: FileId, path: &Arc<Path>) {
-        self.0.lock().insert(file, Arc::clone(path));
+        let mut paths = self.paths.lock();
+        paths.insert(file, Arc::clone(path));
+        self.count.store(paths.len(), Ordering::Relaxed);
     }
 
     pub(crate) fn remove(&self, file: FileId) {
-        self.0.lock().remove(&file);
+        let mut paths = self.paths.lock();
+        paths.remove(&file);
+        self.count.store(paths.len(), Ordering::Relaxed);
+    }
+
+    /// Returns whether at most one file is open.
+    #[inline]
+    pub(crate) fn are_one_at_most(&self) -> bool {
+        self.count.load(Ordering::Relaxed) <= 1
     }
 }

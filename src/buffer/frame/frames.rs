@@ -13,6 +13,7 @@ use crate::{
             admission::Admission,
             clean_list::CleanList,
             copy_room::CopyRoom,
+            dirty_counts::DirtyCounts,
             file_paths::FilePaths,
             frame_waiters::FrameWaiters,
             header::{Frame, FrameArrays},
@@ -43,11 +44,14 @@ pub(crate) struct Frames {
     pub(crate) size: Size,
     /// The process of the pool, whose memory this is.
     pub(crate) process: Process,
+    pub(crate) dirty_counts: DirtyCounts,
     pub(crate) slots: ReaderSlots,
     /// Waiters for a latch of one frame, or for the end of its I/O.
     pub(crate) waiters: Waiters,
     /// Waiters for any frame.
     pub(crate) frame_waiters: FrameWaiters,
+    /// Callers whose file has its [share](super::dirty_counts) of the frames.
+    pub(crate) held_back: FrameWaiters,
     /// Calls that wait for many frames.
     pub(crate) admission: Admission,
     pub(super) ticker: Ticker,
@@ -85,9 +89,11 @@ impl Frames {
             first_frame: copies * page_size.bytes(),
             size,
             process: Process::current()?,
+            dirty_counts: DirtyCounts::new(),
             slots: ReaderSlots::new(),
             waiters: Waiters::new(),
             frame_waiters: FrameWaiters::new(),
+            held_back: FrameWaiters::new(),
             admission: Admission::default(),
             ticker: Ticker::default(),
             clean_list: CleanList::new(0),
@@ -165,6 +171,7 @@ impl Frames {
     pub(crate) fn overhead(&self) -> usize {
         let (frames, copies) = (self.size.highest() as usize, self.first_frame);
         let parts = self.clean_list.memory() + self.slots.memory() + self.shadow_pages.memory(frames);
+        let parts = parts + self.dirty_counts.memory();
         frames * FrameArrays::BYTES_PER_FRAME + parts + copies
     }
 

@@ -209,7 +209,7 @@ impl Pin {
 
     /// Releases the exclusive latch. `changed`: the page's bytes are newer than before, and from this very step on dirty.
     pub(crate) fn unlatch_exclusive(&self, changed: bool) {
-        self.release(|s| s.unlatch_exclusive(changed));
+        self.release_changed(|s| s.unlatch_exclusive(changed));
     }
 
     /// Releases the exclusive latch of a page that was not changed, with the waking left to the caller.
@@ -221,7 +221,19 @@ impl Pin {
 
     /// Changes the exclusive latch into a share latch, with no gap for another writer.
     pub(crate) fn downgrade_latch(&self, changed: bool) {
-        self.release(|s| s.downgrade(changed));
+        self.release_changed(|s| s.downgrade(changed));
+    }
+
+    /// Releases the exclusive latch, and counts the page if it is dirty from then on.
+    #[inline]
+    fn release_changed(&self, release: impl Fn(State) -> State) {
+        let Ok((before, state)) = self.frame().state.try_change(|s| Some(release(s))) else { return };
+        if state.is_newly_dirty(before) {
+            self.frames().note_dirtied(self.frame().page().file);
+        }
+        if state.has_latch_waiters() && !seeded!("latch_not_handed_on") {
+            self.hand_on(&mut Wakers::new());
+        }
     }
 
     #[inline]

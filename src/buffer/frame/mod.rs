@@ -14,6 +14,7 @@
 //! * [`frame_waiters`], [`admission`]: the lines of those that wait for any frame, and for many; [`clean_list`]: frames set aside
 //!   for them; [`hand_on`]: the release of a last pin while a caller waits; [`ticker`]: the thread that looks after tasks in all
 //!   lines;
+//! * [`dirty_counts`], [`room_for_change`]: how many dirty pages each file has, and the wait of a change that would make one too many;
 //! * [`file_paths`]: how errors name the files of pages.
 //!
 //! PostgreSQL's counterpart: `buf_internals.h`.
@@ -24,6 +25,7 @@ mod change;
 pub(crate) mod clean_list;
 mod copies;
 pub(crate) mod copy_room;
+pub(crate) mod dirty_counts;
 pub(crate) mod file_paths;
 pub(crate) mod frame_waiters;
 pub(crate) mod frames;
@@ -35,6 +37,7 @@ pub(crate) mod older_changes;
 pub(crate) mod page_lsn;
 pub(crate) mod pin;
 pub(crate) mod pin_list;
+pub(crate) mod room_for_change;
 pub(crate) mod shadow;
 pub(crate) mod size;
 pub(crate) mod slots;

@@ -19,10 +19,7 @@ use crate::{
     },
     error::Result,
     id::FrameNo,
-    sync::{
-        Arc,
-        waking::{StoredWaker, Wakers},
-    },
+    sync::{Arc, waking::Wakers},
 };
 
 /// The owner of a pool's frames. There is one, however many pins there are.
@@ -54,12 +51,15 @@ impl FramesHandle {
 }
 
 impl FramesHandle {
+    /// Returns a reference to the frames, which keeps their memory.
+    pub(crate) fn keep(&self) -> Arc<Frames> {
+        Arc::clone(&self.frames)
+    }
+
     /// Has the pool's [ticker](crate::buffer::frame::ticker) look after a task whose wake-up can be missed. Where the system
     /// gives no thread for that, the task is woken at once, to look again whenever its runtime has time for it.
     pub(crate) fn look_after(&self, task: &Waker) {
-        if !self.frames.keep_ticking() && !seeded!("tasks_are_not_looked_after") {
-            StoredWaker::of(task).wake();
-        }
+        self.frames.look_after(task);
     }
 }
 

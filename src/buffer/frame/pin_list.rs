@@ -9,6 +9,7 @@ use smallvec::SmallVec;
 use crate::{
     buffer::frame::{frames::Frames, header::Frame, pin::Pin},
     id::{FrameNo, PageId},
+    sync::Arc,
 };
 
 /// How many pins take no allocation: 128 KiB of 8 KiB pages.
@@ -72,6 +73,15 @@ impl Pins {
         assert!(!self.is_empty());
         // SAFETY: there is a pin, and so they are alive.
         unsafe { self.frames.as_ref() }
+    }
+
+    /// Returns a reference to the frames, for use after the pins are gone. There must be a pin.
+    pub(crate) fn keep_frames(&self) -> Arc<Frames> {
+        assert!(!self.is_empty());
+        // SAFETY: there is a pin, and so they are alive.
+        unsafe { Arc::increment_strong_count(self.frames.as_ptr()) };
+        // SAFETY: takes over the reference counted just now.
+        unsafe { Arc::from_raw(self.frames.as_ptr()) }
     }
 
     pub(crate) fn frame_no(&self, index: usize) -> FrameNo {

@@ -2,7 +2,7 @@
 //!
 //! A thread that waits for something that it may miss, or that another may take first, wakes up now and then and looks; a task
 //! waits until it is woken. For tasks there is one thread a pool, which ticks every [`RETRY`]. It wakes the tasks that wait for
-//! [a frame](super::frame_waiters) or to be [let in](super::admission), and looks after the lines for [latches](super::waiters)
+//! [a frame](super::frame_waiters), for [room](super::dirty_counts) or to be [let in](super::admission), and looks after the lines for [latches](super::waiters)
 //! in which a task is called and does not come. It is started when there is such a task, and ends soon after the last. Where the
 //! system gives no thread, the caller is told, and makes the task look for itself.
 //!
@@ -10,9 +10,11 @@
 //!
 //! Lock order: the ticker's lock is taken before those of the lines, which it looks at.
 
+use std::task::Waker;
+
 use crate::{
     buffer::frame::frames::Frames,
-    sync::{Arc, Mutex, Weak, pause::Pause, thread, time, wait::RETRY},
+    sync::{Arc, Mutex, Weak, pause::Pause, thread, time, wait::RETRY, waking::StoredWaker},
 };
 
 /// The number of idle ticks after which the thread ends.
@@ -46,14 +48,24 @@ impl Frames {
         ticker.is_running
     }
 
+    /// Looks after a task whose wake-up can be missed. Where the system gives no thread for that, the task is woken at once, to look
+    /// again whenever its runtime has time for it.
+    pub(super) fn look_after(self: &Arc<Self>, task: &Waker) {
+        if !self.keep_ticking() && !seeded!("tasks_are_not_looked_after") {
+            StoredWaker::of(task).wake();
+        }
+    }
+
     /// Returns whether any task had to be looked after.
     fn tick(&self) -> bool {
-        let any_waits_for_frames = self.frame_waiters.wake_all() | self.admission.wake_all();
+        let any_waits_for_frames =
+            self.frame_waiters.wake_all() | self.held_back.wake_all() | self.admission.wake_all();
         self.waiters.look_after(|no| self.frame(no)) || any_waits_for_frames
     }
 
     fn needs_ticks(&self) -> bool {
         self.frame_waiters.is_felt_for_certain()
+            || self.held_back.is_felt_for_certain()
             || self.admission.is_waited_for()
             || self.waiters.needs_attention()
     }

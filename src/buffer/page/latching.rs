@@ -4,7 +4,7 @@ use std::task::{Poll, Waker, ready};
 
 use super::PinnedPage;
 use crate::{
-    buffer::frame::{latch::Latch, pin::Pin, waiters::Ticket},
+    buffer::frame::{latch::Latch, pin::Pin, room_for_change::ChangeWait, waiters::Ticket},
     error::Result,
     sync::wait::Drive,
 };
@@ -15,21 +15,32 @@ pub(crate) struct Latching {
     /// Taken when the latch is held.
     page: Option<PinnedPage>,
     ticket: Option<Ticket>,
+    room: ChangeWait,
 }
 
 impl Latching {
     pub(crate) fn new(page: PinnedPage, latch: Latch) -> Self {
-        Self { latch, page: Some(page), ticket: None }
+        Self { latch, page: Some(page), ticket: None, room: ChangeWait::default() }
     }
 
-    /// Continues the wait. Returns the pin, which has the latch then.
+    /// Continues the wait, for room for a change first. Returns the pin, which has the latch then.
     pub(crate) fn poll(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Pin>> {
         if let Some(page) = &self.page {
             page.pin.frames().process.check()?;
+            if self.latch == Latch::Exclusive && self.ticket.is_none() {
+                ready!(page.pin.poll_room(&mut self.room, drive, waker))?;
+            }
             ready!(page.pin.poll_latch(self.latch, &mut self.ticket, drive, waker));
         }
         let page = self.page.take().expect("it is not polled after it was ready");
         Poll::Ready(Ok(page.pin))
+    }
+}
+
+impl Latching {
+    /// Returns whether a wake-up is certain: a latch is handed over, but room may be missed.
+    pub(crate) fn is_sure_of_its_wake_up(&self) -> bool {
+        self.ticket.is_some()
     }
 }
 

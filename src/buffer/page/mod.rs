@@ -25,7 +25,7 @@ use std::{
     pin::Pin as StdPin,
     slice,
     sync::Arc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use bytes::Bytes;
@@ -37,7 +37,7 @@ pub use self::{
 };
 pub(crate) use self::{latching::Latching, verification::Verification};
 use crate::{
-    buffer::frame::{latch::Latch, pin::Pin, waiters::Ticket},
+    buffer::frame::{latch::Latch, pin::Pin, room_for_change::ChangeWait, waiters::Ticket},
     error::{Error, Result},
     id::PageId,
     sync::{poll_budget, wait::Drive},
@@ -47,6 +47,15 @@ use crate::{
 ///
 /// Can be sent to another thread, outlive the pool it came from, and be [cloned](Self::try_clone). Keep pins short: while all
 /// frames of a pool are pinned, other callers get none.
+///
+/// # Errors of changes
+///
+/// A dirty page keeps its frame until it is written. So that a file whose storage refuses writes (a full disk, a writer that was
+/// fenced) leaves frames to the others, its dirty pages have at most seven eighths of the frames, where other files are open. A
+/// thread or task that wants to change a further page, clean so far, waits until one of the file's dirty pages is written. If the
+/// storage refuses that, the change is refused with the error of that write: from [`write`](Self::write), for example. Nothing is
+/// lost: the dirty pages stay, can be read, and can be changed further. Changes are allowed again from the first write on that succeeds.
+/// A file that is open alone may have all frames.
 ///
 /// # Examples
 /// ```
@@ -167,7 +176,7 @@ impl PinnedPage {
     ///
     /// Example: [`PinnedPage`].
     pub async fn read_async(&self) -> PageRead<'_> {
-        let latched = LatchWait { pin: &self.pin, latch: Latch::Shared, ticket: None }.await;
+        let latched = LatchWait::new(&self.pin, Latch::Shared).await;
         latched.unwrap_or_else(|error| panic!("{error}"));
         PageRead::of_latched(&self.pin)
     }
@@ -176,9 +185,11 @@ impl PinnedPage {
     /// bytes are first borrowed mutably. Example: [`PinnedPage`].
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
+    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`]; [errors of
+    /// changes](crate::PinnedPage#errors-of-changes).
     pub fn write(&self) -> Result<PageWrite<'_>> {
         self.check_writable()?;
+        self.pin.wait_for_room()?;
         self.pin.latch(Latch::Exclusive);
         Ok(PageWrite::of_latched(&self.pin))
     }
@@ -186,20 +197,23 @@ impl PinnedPage {
     /// Latches the page for changing if that needs no wait: `None` where it would. Example: [`PinnedPage`].
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
+    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`]; [errors of
+    /// changes](crate::PinnedPage#errors-of-changes).
     pub fn try_write(&self) -> Result<Option<PageWrite<'_>>> {
         self.check_writable()?;
-        Ok(self.pin.try_latch(Latch::Exclusive).then(|| PageWrite::of_latched(&self.pin)))
+        let is_latched = self.pin.has_room()? && self.pin.try_latch(Latch::Exclusive);
+        Ok(is_latched.then(|| PageWrite::of_latched(&self.pin)))
     }
 
     /// Latches the page for changing, for tasks. Dropping the future leaves the line. It gives way to other tasks now and then,
     /// [as a `Fetch` does](crate::pending::Fetch#turns-of-tasks). Example: [`PinnedPage`].
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
+    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`]; [errors of
+    /// changes](crate::PinnedPage#errors-of-changes).
     pub async fn write_async(&self) -> Result<PageWrite<'_>> {
         self.check_writable()?;
-        LatchWait { pin: &self.pin, latch: Latch::Exclusive, ticket: None }.await?;
+        LatchWait::new(&self.pin, Latch::Exclusive).await?;
         Ok(PageWrite::of_latched(&self.pin))
     }
 
@@ -215,9 +229,11 @@ impl PinnedPage {
     /// Example: [`PinnedPage`].
     ///
     /// # Errors
-    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`].
+    /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`]; [errors of
+    /// changes](crate::PinnedPage#errors-of-changes).
     pub fn into_write(self) -> Result<OwnedPageWrite> {
         self.check_writable()?;
+        self.pin.wait_for_room()?;
         self.pin.latch(Latch::Exclusive);
         Ok(OwnedPageWrite::of_latched(self.pin))
     }
@@ -240,9 +256,10 @@ impl PinnedPage {
         Bytes::copy_from_slice(&self.read())
     }
 
-    /// Returns the pin with that latch, if the latch is free now.
-    pub(crate) fn try_latched(self, latch: Latch) -> Option<Pin> {
-        self.pin.try_latch(latch).then_some(self.pin)
+    /// Returns the pin with that latch, if the latch is free now, and there is room for a change where it is for one.
+    pub(crate) fn try_latched(self, latch: Latch) -> Result<Option<Pin>> {
+        let has_room = latch == Latch::Shared || self.pin.has_room()?;
+        Ok((has_room && self.pin.try_latch(latch)).then_some(self.pin))
     }
 
     /// Returns the path of the page's file, for an error.
@@ -300,6 +317,13 @@ struct LatchWait<'a> {
     pin: &'a Pin,
     latch: Latch,
     ticket: Option<Ticket>,
+    room: ChangeWait,
+}
+
+impl<'a> LatchWait<'a> {
+    fn new(pin: &'a Pin, latch: Latch) -> Self {
+        Self { pin, latch, ticket: None, room: ChangeWait::default() }
+    }
 }
 
 impl Future for LatchWait<'_> {
@@ -309,6 +333,9 @@ impl Future for LatchWait<'_> {
         let this = &mut *self;
         this.pin.frames().process.check()?;
         poll_budget::poll(cx, |waker| {
+            if this.latch == Latch::Exclusive && this.ticket.is_none() {
+                ready!(this.pin.poll_room(&mut this.room, Drive::Task, waker))?;
+            }
             this.pin.poll_latch(this.latch, &mut this.ticket, Drive::Task, waker).map(Ok)
         })
     }

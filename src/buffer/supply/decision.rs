@@ -8,7 +8,8 @@
 //! | dirty victims, and no such writer, or one that has brought nothing for 50 ms | has them written, and tries those |
 //! | dirty victims, while the disk refuses victims | has one written, and one more after 50 ms |
 //! | frames that users have pinned, all of them | waits, and gives up with `AllPinned` after `frame_wait` of such time |
-//! | its victims refused for 50 ms, and no frame at the disk | gives up with that error |
+//! | its victims refused for 50 ms, and no frame at the disk | gives up with that error, if it is of its own file, or of what all share |
+//! | victims of other files refused, and no frame at the disk | waits, and gives up with `NoFrame` after `frame_wait` |
 //! | frames that the disk has, or is to get | waits, and gives up with `NoFrame` when nothing came back for `disk_wait` |
 //!
 //! So the bound of a wait follows from what is wrong, not from what is slow. Pages that were used keep their frames meanwhile,
@@ -19,6 +20,7 @@ use std::mem;
 use crate::{
     buffer::supply::shortage::Shortage,
     error::Error,
+    id::FileId,
     sync::time::{Duration, Instant},
 };
 
@@ -63,6 +65,8 @@ pub(crate) struct WaitBounds {
     pub(crate) pins: Duration,
     /// While nothing comes back from the disk.
     pub(crate) disk: Duration,
+    /// The file of the page that is to get the frame.
+    pub(crate) file: FileId,
 }
 
 /// What a fetch has found before its next step.
@@ -224,14 +228,23 @@ impl OngoingWait {
             return if is_over { Step::GiveUp(shortage.of_pins(waited)) } else { Step::Wait };
         }
         let is_refused = self.has_tried_late && !self.is_writing && !shortage.is_at_disk();
-        if (is_refused || waited >= bounds.pins)
-            && let Some(error) = self.refused.as_ref().or(signs.refusal.as_ref())
+        let progress = self.progress.get_or_insert(Unchanged { count: signs.progress, since: now });
+        let idle = progress.time(signs.progress, now);
+        let refusal = self.refused.as_ref().or(signs.refusal.as_ref());
+        if let Some(error) =
+            refusal.filter(|error| error.concerns(bounds.file) || seeded!("error_of_another_file"))
+            && (is_refused || waited >= bounds.pins)
         {
             return Step::GiveUp(error.clone());
         }
-        let progress = self.progress.get_or_insert(Unchanged { count: signs.progress, since: now });
-        let idle = progress.time(signs.progress, now);
-        if idle >= bounds.disk { Step::GiveUp(shortage.at_the_end_of(waited, idle)) } else { Step::Wait }
+        // What another file's disk refuses is nothing to tell, and is not waited for as if it were on its way.
+        let is_all_dirty = !shortage.is_at_disk() && shortage.left() <= shortage.dirty as usize;
+        let is_in_vain = refusal.is_some() && is_all_dirty && waited >= bounds.pins;
+        if idle >= bounds.disk || is_in_vain {
+            Step::GiveUp(shortage.at_the_end_of(waited, idle))
+        } else {
+            Step::Wait
+        }
     }
 }
 

@@ -1,11 +1,14 @@
 //! Each row of the table, and what holds whatever a fetch sees.
 
+use std::io;
+
 use proptest::prelude::*;
 
 use super::*;
-use crate::sync::time;
+use crate::{error::IoOp, id::PageId, sync::time};
 
-const BOUNDS: WaitBounds = WaitBounds { pins: Duration::from_secs(10), disk: Duration::from_secs(60) };
+const BOUNDS: WaitBounds =
+    WaitBounds { pins: Duration::from_secs(10), disk: Duration::from_secs(60), file: FileId(0) };
 
 /// How often a fetch looks again in these tests.
 const TICK: Duration = Duration::from_millis(2);
@@ -180,6 +183,27 @@ fn a_refusal_is_not_told_while_the_disk_has_a_frame_or_once_a_page_was_written()
     let mut in_part = World::new();
     in_part.round(3);
     assert!(!in_part.wait.learn(2, Some(Error::ShutDown)), "something was written");
+}
+
+#[test]
+fn c6_what_another_files_disk_refuses_is_not_told_and_ends_the_wait_only_if_nothing_is_left() {
+    let refused = |file| {
+        let (page, source) = (PageId::new(FileId(file), 3), io::Error::from_raw_os_error(28));
+        Some(Error::Io { op: IoOp::Write, page, path: None, source: source.into() })
+    };
+    let mut world = World::new();
+    world.signs.refusal = refused(1);
+    let (error, took) = world.until_it_gives_up();
+    assert!(
+        matches!(error, Error::NoFrame { dirty: 8, .. }) && took >= BOUNDS.pins,
+        "{error} after {took:?}"
+    );
+    let mut world = World::of(Shortage { frames: 8, dirty: 7, ..Shortage::default() });
+    world.signs.refusal = refused(1);
+    assert!(world.until_it_gives_up().1 >= BOUNDS.disk, "there is a clean one");
+    let mut world = World::new();
+    world.signs.refusal = refused(0);
+    assert!(matches!(world.until_it_gives_up().0, Error::Io { .. }), "its own");
 }
 
 #[test]

@@ -191,12 +191,15 @@ impl Residency {
     ) {
         let mut left = wanted;
         let mut goes_on = true;
+        let mut refused = None;
         while goes_on {
             // Their holders are counted outside the sweep's lock. Where there is one the frame is busy, and not met again.
             let mut biased = SmallVec::<[FrameNo; CLAIMS_MAX]>::new();
             let _ = self.sweep(left, reach, spares, |no, verdict, met| {
                 match verdict {
                     Verdict::Dirty if dirty.contains(&no) => {}
+                    // Behind the others, of which a few may be written: those of a file that refuses writes may be most of all.
+                    Verdict::Dirty if self.is_refused(no) => refused = refused.or(Some(no)),
                     Verdict::Dirty => {
                         self.clean_list.note_dirt(met == Reach::All);
                         dirty.push(no);
@@ -223,6 +226,17 @@ impl Residency {
             }
             goes_on &= left > 0;
         }
+        if left == wanted && dirty.len() < DIRTY_VICTIMS_MAX {
+            dirty.extend(refused);
+        }
+    }
+
+    /// Returns whether the last write of the file of this frame's page has failed.
+    fn is_refused(&self, no: FrameNo) -> bool {
+        let counts = &self.dirty_counts;
+        counts.any_refused()
+            && !seeded!("refused_victims_met_again")
+            && counts.refuses(self.frame(no).page().file)
     }
 }
 
@@ -277,7 +291,9 @@ impl Residency {
         let mut met_some = false;
         // The file that was asked about last, and whether there is room for its copies.
         let mut room = None;
-        let (spares, reliefs) = (spares && self.spares_used_pages(), self.frame_waiters.reliefs());
+        // While a file refuses writes its dirty pages are in the way of all sweeps.
+        let spares = spares && self.spares_used_pages() && !self.dirty_counts.any_refused();
+        let reliefs = self.frame_waiters.reliefs();
         let found = self.replacement.sweep(
             wanted,
             reach,
@@ -287,7 +303,7 @@ impl Residency {
                 if verdict == Verdict::Dirty && !self.has_room_for_copy(no, &mut room) {
                     return None;
                 }
-                met_some = true;
+                met_some |= verdict != Verdict::Dirty || !self.is_refused(no);
                 enough(no, verdict, met)
             },
         );

@@ -270,6 +270,32 @@ fn a_page_that_comes_back_outlives_the_next_ones() {
     assert!(resident(&pool).contains(&0), "{:?}", resident(&pool));
 }
 
+/// Otherwise a fetch of another file would meet these first, time after time, and have them written in vain.
+#[test]
+fn c6_dirty_pages_of_a_file_that_refuses_writes_hide_no_other_victim() {
+    const REFUSED: u32 = 3 * DIRTY_VICTIMS_MAX as u32;
+    let pool = pool_of(REFUSED + 2);
+    let dirty = |page: PageId| {
+        let pin = small_pools::read(&pool, page);
+        assert!(pin.try_latch(Latch::Exclusive));
+        pin.unlatch_exclusive(true);
+    };
+    (0..REFUSED).for_each(|block| dirty(page(block)));
+    let other = PageId::new(FileId(1), 0);
+    dirty(other);
+    let clean = small_pools::fill(&pool, PageId::new(FileId(1), 1));
+    pool.dirty_counts.note_write(FileId(0), Some(&Error::ShutDown));
+    let mut met = DirtyVictims::new();
+    let taken = pool.take_frame(Search::Demand, &mut met).unwrap();
+    assert_eq!(taken.frame_no(), clean);
+    let mut met = DirtyVictims::new();
+    assert!(pool.take_frame(Search::Demand, &mut met).is_none());
+    let met: Vec<_> = met.iter().map(|&no| pool.frame(no).page()).collect();
+    assert_eq!(met.len(), 2, "one is tried now and then: {met:?}");
+    assert!(met[0] == other && met[1].file == FileId(0), "behind the others: {met:?}");
+    drop(taken);
+}
+
 /// The way in which the frame is taken once its page is clean.
 type TakeCleaned = for<'a> fn(&'a Residency, &DirtyVictims) -> Option<ClaimedFrame<'a>>;
 

@@ -14,6 +14,7 @@ pub(crate) mod atomic_writes;
 pub(crate) mod growth;
 pub(crate) mod open_options;
 pub(crate) mod plain_transfer;
+pub(crate) mod read_budget;
 pub(crate) mod size;
 mod sync;
 
@@ -30,7 +31,10 @@ use crate::{
     error::{ConfigError, Error, IoOp, Result},
     id::{BlockNo, FileId, PageId, PageSize},
     io::{
-        file::{atomic_writes::NotAtomic, growth::Growth, open_options::OpenOptions, sync::SyncTurns},
+        file::{
+            atomic_writes::NotAtomic, growth::Growth, open_options::OpenOptions, read_budget::ReadBudget,
+            sync::SyncTurns,
+        },
         options::COMBINE_LIMIT_MAX,
         storage::{BlockingFile, DirectRefused, Lock, MayBlock, Opened, Storage, StorageFile},
     },
@@ -110,6 +114,7 @@ pub(crate) struct File {
     pub(crate) identity: (u64, u64),
     /// What was done with it.
     pub(crate) activity: Box<FileActivity>,
+    pub(crate) read_budget: ReadBudget,
     /// The length; a last block that is not whole counts.
     blocks: AtomicU32,
     /// No block from here on has a page that stays in the pool. Greater than the length only until a cut has succeeded or failed.
@@ -193,6 +198,7 @@ impl File {
             atomic_pages,
             identity,
             activity: Box::new(FileActivity::new()),
+            read_budget: ReadBudget::default(),
             blocks: AtomicU32::new(blocks),
             pages_end: AtomicU32::new(blocks),
             unsynced: AtomicBool::new(!options.read_only),

@@ -209,7 +209,11 @@ impl WriteLease {
         if let WriteSource::Copied(copies) = std::mem::replace(bytes, WriteSource::Lent) {
             pins.frames().give_back_run(copies, wakers);
         }
-        pins.drain().for_each(|pin| pin.end_write_with(outcome.is_ok(), wakers));
+        let frames = pins.keep_frames();
+        let clean =
+            pins.drain().filter_map(|pin| pin.end_write_with(outcome.is_ok(), wakers).then_some(())).count();
+        frames.note_clean(self.file.id, clean);
+        frames.dirty_counts.note_write(self.file.id, outcome.as_ref().err());
         outstanding.end(outcome.map(|()| pages));
     }
 }

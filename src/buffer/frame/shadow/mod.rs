@@ -153,8 +153,9 @@ impl Pin {
         self.end_write_with(arrived, &mut Wakers::new());
     }
 
-    /// Ends the write to which this pin belongs; the device no longer uses the bytes. Waking is left to the caller.
-    pub(crate) fn end_write_with(self, arrived: bool, wakers: &mut Wakers) {
+    /// Ends the write to which this pin belongs; the device no longer uses the bytes. Waking is left to the caller, and so is the
+    /// [count](super::dirty_counts). Returns whether the page is clean.
+    pub(crate) fn end_write_with(self, arrived: bool, wakers: &mut Wakers) -> bool {
         // Changed meanwhile: it is copied back now, if no thread has it latched. While it is WRITING no other has a use for the
         // frame's bytes.
         if self.frame().state.load().is_shadowed() && self.try_latch(Latch::Exclusive) {
@@ -164,7 +165,8 @@ impl Pin {
         if arrived && !seeded!("older_change_kept") {
             self.frames().older_changes.forget(self.frame_no());
         }
-        self.end_io(|s| s.end_write(arrived), &Ok(()), wakers);
+        let before = self.end_io(|s| s.end_write(arrived), &Ok(()), wakers);
+        !before.end_write(arrived).is_dirty()
     }
 }
 
