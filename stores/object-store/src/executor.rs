@@ -62,10 +62,10 @@ impl Drop for OwnRuntime {
     fn drop(&mut self) {
         let Some(runtime) = self.runtime.take() else { return };
         let pins = Arc::clone(&self.pins);
-        if Handle::try_current().is_err() {
+        if Handle::try_current().is_err_and(|error| error.is_missing_context()) {
             return Self::end(runtime, &pins);
         }
-        // A thread that runs tasks, of this runtime or of another, must not wait.
+        // A thread that runs tasks, of this runtime or of another, must not wait; one that is about to end cannot.
         let (to_thread, to_end) = mpsc::channel();
         let thread = std::thread::Builder::new().name("ringpool-store-end".to_owned());
         let waits = thread.spawn(move || to_end.recv().map(|runtime| Self::end(runtime, &pins)));

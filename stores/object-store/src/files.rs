@@ -97,7 +97,8 @@ impl ObjectFiles {
         self
     }
 
-    /// Opens a file for writing, which fences each writer that has it open. `page` is how many bytes are written together, mostly.
+    /// Opens a file for writing, which fences each writer that has it open. `page` is how many bytes are written together, mostly: memory of a write is
+    /// kept in parts of this size. From 1 byte on; a pool passes the size of its pages.
     ///
     /// # Errors
     ///

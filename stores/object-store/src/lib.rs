@@ -5,6 +5,22 @@
 //!
 //! A pool keeps its files there when it is built with `Builder::storage(files)`: [`ObjectFiles`] is a [`ringpool::storage::Storage`].
 //!
+//! ```
+//! use std::sync::Arc;
+//! use ringpool::{BufferPool, CheckpointOptions, OpenOptions, PageId};
+//! use ringpool_object_store::{Fenced, ObjectFiles, Settings};
+//!
+//! let store = Arc::new(object_store::memory::InMemory::new());
+//! let files = ObjectFiles::with_own_runtime(store, "engine/data", Settings::default(), 2)?;
+//! let pool = BufferPool::builder().frames(64).storage(files).build()?;
+//! let file = pool.open_file("table", OpenOptions::new().create(true).initial_blocks(8))?;
+//! pool.write(PageId::new(file, 7)).wait()?[0] = 1;
+//! if let Err(error) = pool.checkpoint(CheckpointOptions::new()).wait() {
+//!     assert!(Fenced::of(&error).is_some(), "another process owns the file now");
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! * A sync that reported success is durable, and visible to every reader and writer that opens the file afterwards.
 //! * What a sync publishes appears together. There are no torn pages.
 //! * Opening for writing raises the file's epoch. An older writer publishes nothing from then on: its next sync fails with [`Fenced`].

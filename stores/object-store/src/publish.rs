@@ -98,7 +98,7 @@ impl Drop for EndsUnlessFinished<'_> {
 
 async fn publish(inner: &Arc<Inner>, publisher: &mut Publisher) -> io::Result<u64> {
     if !inner.state().is_changed() {
-        return still_owned(inner, publisher).await;
+        return unchanged(inner, publisher).await;
     }
     compact(inner).await?;
     let snapshot = snapshot(inner, publisher);
@@ -141,8 +141,8 @@ async fn publish(inner: &Arc<Inner>, publisher: &mut Publisher) -> io::Result<u6
     }
 }
 
-/// Returns the version of a writer that has nothing to publish, if the file is still its own.
-async fn still_owned(inner: &Inner, publisher: &Publisher) -> io::Result<u64> {
+/// Returns the version of a writer that has nothing to publish, if its head is still the file's.
+async fn unchanged(inner: &Inner, publisher: &Publisher) -> io::Result<u64> {
     let now = swap::read(&inner.objects.client, &inner.objects.names).await?;
     match now {
         Some(now) if now.head.swap == publisher.held.head.swap => Ok(now.head.latest().version),
