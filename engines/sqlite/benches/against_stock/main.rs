@@ -2,7 +2,7 @@
 //!
 //! `cargo bench --manifest-path engines/sqlite/Cargo.toml [-- --quick] [--rounds N] [--only TEXT] [--case TEXT] [--dir DIR]`. Each
 //! arm is a process. In each round every arm runs once, in turn, the order reversed from round to round; a row shows the median of
-//! the ratios of the rounds, and their quartiles. The stock VFS runs with its page cache as large as the pool, and, where it reads,
+//! the ratios of the rounds, their quartiles, and the median of the ratios of CPU time, of all threads of an arm. The stock VFS runs with its page cache as large as the pool, and, where it reads,
 //! also with the file mapped. `--arm` runs one arm alone, for a profile, and prints what its pool counts.
 //!
 //! *The same memory*: the stock VFS has the system's page cache beside its own memory, as large as the system likes. So there are
@@ -35,21 +35,25 @@ fn quantile(sorted: &[f64], part: f64) -> f64 {
 
 /// Measures a row, and prints it.
 fn measure(name: &str, row: usize, arms: &mut [Worker], rounds: usize) {
-    let mut times: Vec<Vec<f64>> = vec![Vec::new(); arms.len()];
+    let (mut times, mut cpu) = (vec![Vec::new(); arms.len()], vec![Vec::new(); arms.len()]);
     for round in 0..rounds {
         let order: Vec<usize> =
             if round % 2 == 0 { (0..arms.len()).collect() } else { (0..arms.len()).rev().collect() };
         for arm in order {
-            times[arm].push(arms[arm].run(row).as_secs_f64());
+            let took = arms[arm].run(row);
+            times[arm].push(took.time.as_secs_f64());
+            cpu[arm].push(took.cpu.as_secs_f64());
         }
     }
     let mut line = format!("{name:<34}");
     for other in 1..arms.len() {
-        let mut ratios: Vec<f64> =
-            times[0].iter().zip(&times[other]).map(|(own, other)| own / other).collect();
-        ratios.sort_by(f64::total_cmp);
-        let [low, median, high] = [0.25, 0.5, 0.75].map(|part| quantile(&ratios, part));
-        line += &format!("  {median:>5.2} ({low:.2}-{high:.2}) of {:<6}", arms[other].label);
+        let ratios = |of: &[Vec<f64>]| {
+            let mut ratios: Vec<f64> = of[0].iter().zip(&of[other]).map(|(own, other)| own / other).collect();
+            ratios.sort_by(f64::total_cmp);
+            [0.25, 0.5, 0.75].map(|part| quantile(&ratios, part))
+        };
+        let ([low, median, high], [_, cpu, _]) = (ratios(&times), ratios(&cpu));
+        line += &format!("  {median:>5.2} ({low:.2}-{high:.2}; CPU {cpu:.2}) of {:<6}", arms[other].label);
     }
     for (arm, times) in arms.iter().zip(&mut times) {
         times.sort_by(f64::total_cmp);

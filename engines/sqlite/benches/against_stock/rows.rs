@@ -46,11 +46,19 @@ impl Template {
     }
 }
 
+/// What a run took.
+#[derive(Copy, Clone)]
+pub struct Took {
+    pub time: Duration,
+    /// Of all threads of the process.
+    pub cpu: Duration,
+}
+
 pub struct Row<'a> {
     pub name: String,
     /// Whether it only reads, so that a mapped file is an arm too.
     pub reads: bool,
-    pub run: Box<dyn Fn(&Arm) -> Duration + 'a>,
+    pub run: Box<dyn Fn(&Arm) -> Took + 'a>,
 }
 
 const TEXT: i64 = 250;
@@ -89,10 +97,14 @@ pub fn drop_page_cache(path: &Path) {
     assert!(advised.is_ok(), "{} {advised:?}", file.as_raw_fd());
 }
 
-fn timed(work: impl FnOnce()) -> Duration {
-    let begun = Instant::now();
+fn timed(work: impl FnOnce()) -> Took {
+    let cpu = || {
+        let clock = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        Duration::new(clock.tv_sec as u64, clock.tv_nsec as u32)
+    };
+    let (begun, before) = (Instant::now(), cpu());
     work();
-    begun.elapsed()
+    Took { time: begun.elapsed(), cpu: cpu() - before }
 }
 
 /// Opens a database that was not there.
@@ -117,7 +129,7 @@ fn copy(arm: &Arm, template: &Template) -> PathBuf {
     path
 }
 
-fn commits(arm: &Arm, mode: &str, synchronous: &str, count: usize) -> Duration {
+fn commits(arm: &Arm, mode: &str, synchronous: &str, count: usize) -> Took {
     let db = fresh(arm, mode, synchronous);
     fill(&db, 20_000);
     // From here on the log is written over, as in a database that has been in use for a while.
@@ -129,12 +141,12 @@ fn commits(arm: &Arm, mode: &str, synchronous: &str, count: usize) -> Duration {
     timed(|| (0..count).for_each(|_| commit()))
 }
 
-fn bulk_insert(arm: &Arm, rows: i64) -> Duration {
+fn bulk_insert(arm: &Arm, rows: i64) -> Took {
     let db = fresh(arm, "WAL", "NORMAL");
     timed(|| fill(&db, rows))
 }
 
-fn checkpoint(arm: &Arm) -> Duration {
+fn checkpoint(arm: &Arm) -> Took {
     let db = fresh(arm, "WAL", "NORMAL");
     db.execute_batch("PRAGMA wal_autocheckpoint = 0").unwrap();
     fill(&db, 20_000);
@@ -155,14 +167,14 @@ fn scan(db: &Connection) {
     assert_eq!(length % TEXT, 0);
 }
 
-fn cold_scan(arm: &Arm, template: &Template) -> Duration {
+fn cold_scan(arm: &Arm, template: &Template) -> Took {
     let path = copy(arm, template);
     drop_page_cache(&path);
     let db = arm.open(&path);
     timed(|| scan(&db))
 }
 
-fn warm_scan(arm: &Arm, template: &Template) -> Duration {
+fn warm_scan(arm: &Arm, template: &Template) -> Took {
     let db = arm.open(&copy(arm, template));
     scan(&db);
     timed(|| (0..3).for_each(|_| scan(&db)))
@@ -176,7 +188,7 @@ fn look_up(db: &Connection, rows: i64, count: usize, seed: u64) {
     }
 }
 
-fn warm_lookups(arm: &Arm, template: &Template, scale: &Scale) -> Duration {
+fn warm_lookups(arm: &Arm, template: &Template, scale: &Scale) -> Took {
     let db = arm.open(&copy(arm, template));
     scan(&db);
     // In one transaction, so that the locks count once.
@@ -185,13 +197,13 @@ fn warm_lookups(arm: &Arm, template: &Template, scale: &Scale) -> Duration {
     timed(|| look_up(&db, scale.rows, scale.lookups, 2))
 }
 
-fn statements(arm: &Arm, template: &Template, scale: &Scale) -> Duration {
+fn statements(arm: &Arm, template: &Template, scale: &Scale) -> Took {
     let db = arm.open(&copy(arm, template));
     scan(&db);
     timed(|| look_up(&db, scale.rows, scale.lookups, 2))
 }
 
-fn cold_lookups(arm: &Arm, template: &Template, scale: &Scale) -> Duration {
+fn cold_lookups(arm: &Arm, template: &Template, scale: &Scale) -> Took {
     let path = copy(arm, template);
     drop_page_cache(&path);
     let db = arm.open(&path);
@@ -201,7 +213,7 @@ fn cold_lookups(arm: &Arm, template: &Template, scale: &Scale) -> Duration {
 
 /// Lists the rows for this memory.
 pub fn rows<'a>(template: &'a Template, scale: &'a Scale, memory: Memory) -> Vec<Row<'a>> {
-    fn row<'a>(name: &str, reads: bool, run: impl Fn(&Arm) -> Duration + 'a) -> Row<'a> {
+    fn row<'a>(name: &str, reads: bool, run: impl Fn(&Arm) -> Took + 'a) -> Row<'a> {
         Row { name: name.into(), reads, run: Box::new(run) }
     }
     let reads = vec![

@@ -1,7 +1,7 @@
 //! One process for each arm: so the memory of an arm is that of its process, and can be bounded.
 //!
 //! The process that measures writes the number of a row to the standard input of the other, which runs the row, and answers with
-//! the nanoseconds that it took. At the end of the input it answers with the memory that it has without what it caches.
+//! the nanoseconds that it took, and those of CPU.
 
 use std::{
     fs,
@@ -14,7 +14,7 @@ use crate::{
     arms::{Arm, Label},
     bound::Group,
     options::{Options, Work},
-    rows::{self, Template},
+    rows::{self, Template, Took},
 };
 
 /// Runs the rows that the standard input names, until it ends.
@@ -27,7 +27,8 @@ pub fn run(work: &Work, options: &Options) {
     for line in std::io::stdin().lines() {
         let row: usize = line.unwrap().parse().unwrap();
         let before = pool.as_ref().map(|pool| pool.pool().stats());
-        println!("{}", (rows[row].run)(&arm).as_nanos());
+        let took = (rows[row].run)(&arm);
+        println!("{} {}", took.time.as_nanos(), took.cpu.as_nanos());
         if let (Some(pool), Some(before), true) = (&pool, before, options.arm.is_some()) {
             let (now, then) = (pool.pool().stats().counts, before.counts);
             eprintln!("{}: before {then:?}\n  after {now:?}", rows[row].name);
@@ -65,11 +66,13 @@ impl Worker {
         Self { label: work.arm, method, child, rows, answers, group }
     }
 
-    /// Runs a row, and returns the time of the part that counts.
-    pub fn run(&mut self, row: usize) -> Duration {
+    /// Runs a row, and returns what the part took that counts.
+    pub fn run(&mut self, row: usize) -> Took {
         writeln!(self.rows.as_ref().unwrap(), "{row}").unwrap();
-        let answer = self.answers.next().expect("the process of an arm has ended").unwrap();
-        Duration::from_nanos(answer.parse().unwrap())
+        let answer = self.answers.next().unwrap_or_else(|| panic!("the process of {} has ended", self.label));
+        let answer = answer.unwrap();
+        let mut nanoseconds = answer.split(' ').map(|part| Duration::from_nanos(part.parse().unwrap()));
+        Took { time: nanoseconds.next().unwrap(), cpu: nanoseconds.next().unwrap() }
     }
 
     /// Returns the bytes that the process has for itself, of those that a bound covers: its pages without a file, caches included.
