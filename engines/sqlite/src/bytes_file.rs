@@ -141,8 +141,9 @@ impl BytesFile {
     }
 
     /// Returns the block that has this byte, and where in it.
+    #[must_use]
     #[inline]
-    fn place(&self, offset: u64) -> (u32, usize) {
+    pub fn place(&self, offset: u64) -> (u32, usize) {
         // Page sizes are powers of two.
         ((offset >> self.page.trailing_zeros()) as u32, (offset & (self.page - 1)) as usize)
     }

@@ -15,8 +15,8 @@ use crate::{
     vfs::{Files, HowToOpen, Kind, OpenFile},
 };
 
-/// The most blocks that one connection reads ahead: 1 MiB at 4 KiB a page.
-const READ_AHEAD: u32 = 256;
+/// The most blocks that one connection reads ahead: 2 MiB at 4 KiB a page.
+const READ_AHEAD: u32 = 512;
 
 /// A file, for one connection.
 #[derive(Debug)]
@@ -61,7 +61,7 @@ impl Handle {
             frame_writes: FrameWrites::default(),
             file,
             level: Level::None,
-            lent: Lent::new(if may_lend { (frames / 8).clamp(1, 1024) as usize } else { 0 }),
+            lent: Lent::new(if may_lend { (frames / 8).clamp(1, 1024) as usize } else { 0 }, frames),
             read_ahead: ReadAhead::new(ahead),
             index: None,
             mmap_limit: 0,
@@ -99,7 +99,7 @@ impl Handle {
     /// # Errors
     /// Those of [`Files::release`].
     pub fn close(mut self) -> Result<()> {
-        self.lent = Lent::new(0);
+        self.lent = Lent::new(0, 0);
         self.leave_index();
         self.unlock(Level::None);
         self.files.release(&self.file)
@@ -133,19 +133,24 @@ impl Handle {
     /// Lends a page: `xFetch`. Returns its address; `None` if it cannot be lent, and is to be read instead.
     #[inline]
     pub fn fetch(&mut self, offset: u64, bytes: usize) -> Option<*const u8> {
+        let (block, begin) = self.file.bytes.place(offset);
+        // Each page of a database has one length, so this one ends where it did.
+        if let Some(page) = self.lent.lend_again(offset, block) {
+            return Some(page.as_ptr().wrapping_add(begin));
+        }
         if !self.lent.has_room() {
             return None;
         }
         self.note_read(offset, bytes);
         // A failure is reported by the read that SQLite tries next.
         let (page, begin) = self.file.bytes.page_of(offset, bytes).ok()??;
-        Some(self.lent.lend(offset, page).wrapping_add(begin))
+        Some(self.lent.lend(offset, block, page).wrapping_add(begin))
     }
 
     /// Takes a page back: `xUnfetch`.
     #[inline]
     pub fn give_back(&mut self, offset: u64) {
-        let was_lent = self.lent.give_back(offset);
+        let was_lent = self.lent.give_back(offset, self.file.bytes.place(offset).0);
         debug_assert!(was_lent, "nothing was lent at {offset}");
     }
 
@@ -165,6 +170,7 @@ impl Handle {
     /// Those of [`BytesFile::write_at`](crate::bytes_file::BytesFile::write_at).
     pub fn write(&mut self, bytes: &[u8], offset: u64) -> Result<()> {
         self.check_writable()?;
+        self.lent.release_kept();
         // A connection that has borrowed the page itself would wait for itself.
         if self.lent.has_any_of(offset, offset + bytes.len() as u64) {
             let page = self.files.pool().page_size().bytes() as u64;
@@ -186,6 +192,7 @@ impl Handle {
     /// Those of the pool.
     pub fn set_len(&mut self, bytes: u64) -> Result<()> {
         self.check_writable()?;
+        self.lent.release_kept();
         self.file.bytes.set_len(bytes)
     }
 
@@ -227,6 +234,7 @@ impl Handle {
 
     /// Lowers the lock level: `xUnlock`.
     pub fn unlock(&mut self, to: Level) {
+        self.lent.release_kept();
         let mut table = self.file.locks.lock().unwrap_or_else(PoisonError::into_inner);
         self.level = table.lower(self.level, to);
     }
@@ -260,7 +268,11 @@ impl Handle {
         let held = self.index.unwrap_or_default();
         let now = match want {
             Some(want) => self.wal_index().lock(held, first, count, want).ok_or(Failure::Busy)?,
-            None => self.wal_index().unlock(held, first, count),
+            None => {
+                // The end of a transaction that reads, or that writes.
+                self.lent.release_kept();
+                self.wal_index().unlock(held, first, count)
+            }
         };
         self.index = Some(now);
         Ok(())
@@ -274,6 +286,7 @@ impl Handle {
 
     /// Ends the use of the index: `xShmUnmap`.
     pub fn leave_index(&mut self) {
+        self.lent.release_kept();
         if let Some(held) = self.index.take() {
             self.wal_index().leave(held);
         }

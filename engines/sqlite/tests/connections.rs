@@ -92,6 +92,34 @@ fn connections_in_threads_see_whole_transactions() {
     }
 }
 
+/// Otherwise the pages that a connection has kept would be in the way of writers, for as long as it is open.
+#[test]
+fn when_a_transaction_ends_its_pages_can_be_changed() {
+    for mode in MODES {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, path) = (Place::of_frames(2048), folder.path().join("db"));
+        let (writer, reader) = (place.open(&path), place.open(&path));
+        set_mode(&writer, mode);
+        writer
+            .execute_batch(
+                "CREATE TABLE t (a INTEGER PRIMARY KEY, b); \
+                 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500) \
+                 INSERT INTO t SELECT i, zeroblob(800) FROM n; \
+                 PRAGMA wal_checkpoint(TRUNCATE)",
+            )
+            .unwrap();
+        reader.execute_batch("BEGIN").unwrap();
+        for id in [1, 250, 500, 2] {
+            assert_eq!(number(&reader, &format!("SELECT a FROM t WHERE a = {id}")), id);
+        }
+        assert!(place.pool().stats().frames.pins > 0, "{mode}: pages are kept while it lasts");
+        reader.execute_batch("COMMIT").unwrap();
+        assert_eq!(place.pool().stats().frames.pins, 0, "{mode}");
+        writer.execute_batch("UPDATE t SET b = 1; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+        assert_eq!(number(&reader, "SELECT sum(b) FROM t"), 500, "{mode}");
+    }
+}
+
 #[test]
 #[allow(unsafe_code)] // To ask how much memory SQLite's own cache has.
 fn a_scan_borrows_its_pages_and_keeps_no_copies() {
