@@ -279,9 +279,9 @@ impl BytesFile {
         self.pool.prefetch(self.file.pages(blocks));
     }
 
-    /// Tells the pool that a block will not be read soon.
-    pub fn not_needed(&self, block: u32) {
-        self.pool.not_needed([PageId::new(self.file, block)]);
+    /// Tells the pool that these blocks will not be read soon.
+    pub fn not_needed(&self, blocks: Range<u32>) {
+        self.pool.not_needed(self.file.pages(blocks));
     }
 
     /// Tells the pool that those blocks of these bytes will not be read soon of which `is_it` says so. It gets the block, how many of
@@ -289,7 +289,7 @@ impl BytesFile {
     pub fn not_needed_once(&self, offset: u64, bytes: usize, is_it: impl Fn(u32, usize, usize) -> bool) {
         for Part { block, inside, .. } in self.parts(offset, bytes) {
             if is_it(block, inside.len(), self.page as usize) {
-                self.not_needed(block);
+                self.not_needed(block..block + 1);
             }
         }
     }

@@ -178,9 +178,13 @@ impl Handle {
         }
         self.file.bytes.write_at(bytes, offset)?;
         if let Some(database) = &self.database {
+            if offset == 0 {
+                // The log is begun anew: its other pages are overwritten before they are read.
+                self.file.bytes.not_needed(1..self.file.bytes.blocks());
+            }
             let page = self.files.pool().page_size().bytes();
             if let Some(block) = self.frame_writes.note(bytes, offset, page) {
-                database.bytes.not_needed(block);
+                database.bytes.not_needed(block..block + 1);
             }
         }
         Ok(())

@@ -120,6 +120,37 @@ fn when_a_transaction_ends_its_pages_can_be_changed() {
     }
 }
 
+/// Otherwise the copy that is not needed takes a frame, and a needed page is read from the disk.
+#[test]
+fn a_pool_smaller_than_database_and_log_holds_each_page_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let (place, path) = (Place::of_frames(700), folder.path().join("db"));
+    let db = place.open(&path);
+    set_mode(&db, "WAL");
+    db.execute_batch(
+        "CREATE TABLE t (a INTEGER PRIMARY KEY, b, c); \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n LIMIT 500) \
+         INSERT INTO t SELECT i, 0, zeroblob(3000) FROM n; \
+         PRAGMA wal_checkpoint(TRUNCATE); PRAGMA wal_autocheckpoint = 0; PRAGMA cache_size = 10",
+    )
+    .unwrap();
+    let read = || number(&db, "SELECT sum(b) FROM t WHERE length(c) = 3000");
+    assert_eq!(read(), 0);
+    let misses = || place.pool().stats().counts.misses;
+    let before = misses();
+    for step in 0..500 {
+        // Far from the last one, so that no run of blocks is read ahead.
+        let id = step * 91 % 500 + 1;
+        assert_eq!(db.execute("UPDATE t SET b = b + 1 WHERE a = ?1", [id]).unwrap(), 1);
+    }
+    assert_eq!(read(), 500);
+    let missed = misses() - before;
+    assert!(missed < 50, "{missed} misses");
+    let log: i64 = db.query_row("PRAGMA wal_checkpoint(RESTART)", (), |row| row.get(1)).unwrap();
+    assert!(log >= 500, "{log} frames");
+    assert_eq!(read(), 500);
+}
+
 #[test]
 #[allow(unsafe_code)] // To ask how much memory SQLite's own cache has.
 fn a_scan_borrows_its_pages_and_keeps_no_copies() {
