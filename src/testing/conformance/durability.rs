@@ -7,7 +7,11 @@ use super::{
     promise::StoragePromise,
     tested_file::TestedFile,
 };
-use crate::{io::aligned::AlignedZeros, sync::Arc, testing::Dice};
+use crate::{
+    io::aligned::AlignedZeros,
+    sync::{Arc, time::Duration},
+    testing::Dice,
+};
 
 /// Blocks of the file.
 const BLOCKS: u32 = 16;
@@ -93,6 +97,10 @@ pub(super) fn write_during_a_sync(
 ) -> Kept {
     for _ in 0..TRIES {
         let sync = file.start_sync();
+        if dice.coin() {
+            // The storage has time to begin it.
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let mut ended = 0;
         // Not one that ends after the sync: the file would be unsynced for its sake, which hides that those before it were lost.
         for _ in 0..1 + dice.below(4) {

@@ -192,7 +192,8 @@ impl FlawedFile {
             return Err(io::ErrorKind::Interrupted.into());
         }
         if self.loses_writes_during_syncs() {
-            self.sync_without_what_comes_meanwhile();
+            let at_its_beginning = self.begin_sync();
+            self.end_sync(at_its_beginning);
             return Ok(());
         }
         let mut bytes = self.lock();
@@ -218,15 +219,18 @@ impl FlawedFile {
         self.has(Flaw::LosesWritesDuringSyncs) || self.has(Flaw::ReopensWithoutWritesDuringSyncs)
     }
 
-    /// Looks at the bytes when it begins, and takes all for clean when it ends.
-    fn sync_without_what_comes_meanwhile(&self) {
+    /// Begins a sync: looks at what there is, unless all is clean.
+    pub(super) fn begin_sync(&self) -> Option<Vec<u8>> {
         let bytes = self.lock();
-        if bytes.is_changed {
-            let at_the_beginning = bytes.now.clone();
-            drop(bytes);
+        bytes.is_changed.then(|| bytes.now.clone())
+    }
+
+    /// Ends a sync, after some time, and takes all for clean, also what has come meanwhile.
+    pub(super) fn end_sync(&self, at_its_beginning: Option<Vec<u8>>) {
+        if let Some(at_its_beginning) = at_its_beginning {
             thread::sleep(Duration::from_millis(5));
             let mut bytes = self.lock();
-            (bytes.synced, bytes.is_changed) = (at_the_beginning, false);
+            (bytes.synced, bytes.is_changed) = (at_its_beginning, false);
             self.version.fetch_add(1, Ordering::Relaxed);
         }
     }

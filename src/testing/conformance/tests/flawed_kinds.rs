@@ -98,8 +98,11 @@ fn serve(file: &Arc<FlawedFile>, request: ServedRequest) {
         ServedRequest::Write(request) => serve_write(file, request),
         ServedRequest::Sync(request) if file.loses_writes_during_syncs() => {
             // Writes are served meanwhile.
-            let file = Arc::clone(file);
-            thread::spawn(move || request.finish(file.sync()));
+            let (file, at_its_beginning) = (Arc::clone(file), file.begin_sync());
+            thread::spawn(move || {
+                file.end_sync(at_its_beginning);
+                request.finish(Ok(()));
+            });
         }
         ServedRequest::Sync(request) => request.finish(file.sync()),
     }
