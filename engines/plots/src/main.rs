@@ -23,7 +23,7 @@ struct Plot {
 const PLOTS: [Plot; 2] = [
     Plot {
         engine: "sqlite",
-        header: "| | memory for all: cache | mapped | an eighth, direct: cache | mapped | an eighth, buffered: cache | mapped |",
+        header: "| | memory for all: cache | mapped | an eighth, bounded: cache | mapped | an eighth, direct: cache | mapped | an eighth, buffered: cache | mapped |",
         title: "SQLite: time on the pool, to time of its own VFS with as much memory",
         below: "times; to the left of 1 the pool is faster; lines are quartiles",
     },
