@@ -143,6 +143,17 @@ fn c6_pages_that_are_resident_cannot_all_become_dirty_either() {
 }
 
 #[test]
+fn c6_pages_that_were_written_count_no_more() {
+    with_each_method(|method| {
+        let (bench, _) = bench(method, BackgroundWriter::Off);
+        bench.dirty(0..20, 2);
+        assert_eq!(bench.pool.validate(), Ok(()), "as many are counted as are dirty");
+        bench.pool.flush_file(bench.file).wait().unwrap();
+        assert_eq!(bench.pool.validate(), Ok(()), "none is dirty");
+    });
+}
+
+#[test]
 fn c6_several_files_that_refuse_writes_leave_frames_to_the_next() {
     with_each_method(|method| {
         let (bench, other) = bench(method, BackgroundWriter::Off);
