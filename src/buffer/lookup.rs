@@ -8,6 +8,7 @@
 use crate::{
     buffer::{
         frame::{
+            header::Frame,
             pin::Pin,
             state::{Phase, State},
         },
@@ -65,7 +66,8 @@ impl Residency {
         pin: impl Fn(State) -> Option<State>,
     ) -> Lookup {
         if let Ok(seen) = &found
-            && let Ok(pin) = self.pin_if(seen.frame(), &pin, drop, |_| seen.still_holds())
+            && let Ok(pin) =
+                self.pin_if(self.frame(seen.frame()), seen.frame(), &pin, drop, |_| seen.still_holds())
         {
             return Lookup::Pinned(pin);
         }
@@ -100,7 +102,7 @@ impl Residency {
             Err(span) => self.table.find_again(page, span),
         };
         while let Some(seen) = found {
-            match self.pin_if(seen.frame(), &pin, drop, |_| seen.still_holds()) {
+            match self.pin_if(self.frame(seen.frame()), seen.frame(), &pin, drop, |_| seen.still_holds()) {
                 Ok(pin) => return Lookup::Pinned(pin),
                 Err(state) if seen.still_holds() && state.pins_are_exhausted() => return Lookup::TooManyPins,
                 Err(_) if seen.still_holds() => return Lookup::Absent,
@@ -115,9 +117,9 @@ impl Residency {
     pub(crate) fn pin_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
         self.prefetch_bytes(no);
         let frame = self.frame(no);
-        match self.pin_in_slot(no, false) {
+        match self.pin_in_slot(frame, no, false) {
             Some(pin) => frame.is_of(page).then_some(pin),
-            None => self.pin_if(no, State::pin_valid, drop, |_| frame.is_of(page)).ok(),
+            None => self.pin_if(frame, no, State::pin_valid, drop, |_| frame.is_of(page)).ok(),
         }
     }
 
@@ -133,9 +135,12 @@ impl Residency {
     pub(crate) fn look_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
         self.prefetch_bytes(no);
         let frame = self.frame(no);
-        match self.pin_in_slot(no, true) {
+        match self.pin_in_slot(frame, no, true) {
             Some(pin) => (frame.is_of(page) || seeded!("page_not_compared_after_the_slot")).then_some(pin),
-            None => self.pin_if(no, State::pin_and_latch, Pin::unlatch_and_unpin, |_| frame.is_of(page)).ok(),
+            None => {
+                let is_it = |_: &Pin| frame.is_of(page);
+                self.pin_if(frame, no, State::pin_and_latch, Pin::unlatch_and_unpin, is_it).ok()
+            }
         }
     }
 
@@ -144,12 +149,13 @@ impl Residency {
     #[inline(always)]
     fn pin_if(
         &self,
+        frame: Frame<'_>,
         no: FrameNo,
         pin: impl Fn(State) -> Option<State>,
         let_go: fn(Pin),
         is_it: impl Fn(&Pin) -> bool,
     ) -> Result<Pin, State> {
-        let (before, pinned) = self.state_of(no).try_change(pin)?;
+        let (before, pinned) = frame.state.try_change(pin)?;
         let pin = self.adopt(no);
         // From here on the frame cannot change its page.
         if is_it(&pin) || seeded!("page_not_compared_after_the_pin") {
@@ -191,13 +197,6 @@ impl Residency {
                 found(self.pin_found(page, seen.expect("each of the group was looked for"), State::pin));
             }
         }
-    }
-
-    /// Has the processor load the page's first bytes, which a caller that finds the page reads next. Whether they may be read,
-    /// the frame's state says.
-    #[inline(always)]
-    pub(crate) fn prefetch_bytes(&self, no: FrameNo) {
-        prefetch(self.arena().at(self.offset_of(no)).as_ptr());
     }
 
     /// Counts the pages at the beginning of `pages` that have no frame, as a look without a lock finds it: one look for all of a
@@ -258,7 +257,7 @@ mod tests {
             fill(&pool, page(new));
             // With the highest usage count.
             (0..5).for_each(|_| pool.look_at(page(new)).unwrap().unlatch_and_unpin());
-            assert!(pool.pin_if(no, State::pin, drop, |_| found.still_holds()).is_err());
+            assert!(pool.pin_if(pool.frame(no), no, State::pin, drop, |_| found.still_holds()).is_err());
             assert!(pool.look_in(no, page(old)).is_none() && pool.pin_in(no, page(old)).is_none());
             assert_eq!(pool.frame(no).state.load().pins(), 0, "the pin for the look was taken off");
             assert!(matches!(pool.lookup(page(old)), Lookup::Absent) && !pool.is_mapped(page(old)));
@@ -302,7 +301,7 @@ mod tests {
         let no = fill(&pool, page(1));
         for _ in 0..3 {
             let before = pool.frame(no).state.load();
-            assert!(pool.pin_if(no, State::pin, drop, |_| false).is_err());
+            assert!(pool.pin_if(pool.frame(no), no, State::pin, drop, |_| false).is_err());
             assert!(pool.pin_in(no, page(3)).is_none(), "a hint that is out of date");
             assert!(pool.look_in(no, page(3)).is_none());
             assert_eq!(pool.frame(no).state.load(), before);

@@ -11,10 +11,14 @@
 /// Loom passes this on as a number of words, though it calls them bytes: 256 KiB.
 const STACK_IN_WORDS: usize = 32 << 10;
 
+/// More steps than any model takes in one schedule; loom's own limit is 1,000.
+const STEPS_MAX: usize = 10_000;
+
 /// Runs `scenario` under all schedules with at most `stops` preemptions.
 pub(crate) fn check(stops: usize, scenario: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(stops);
+    builder.max_branches = STEPS_MAX;
     builder.check(scenario);
 }
 

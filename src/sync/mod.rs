@@ -27,14 +27,6 @@ pub(crate) mod uncontrolled {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 }
 
-/// Orders what comes after it behind what came before it, if both are sequentially consistent accesses. Such accesses are in that
-/// order by themselves, but loom does not know that.
-#[inline(always)]
-pub(crate) fn fence_for_loom() {
-    #[cfg(loom)]
-    atomic::fence(atomic::Ordering::SeqCst);
-}
-
 /// Adds a wait to a moment. A wait that is too long for the clock is cut to a hundred years.
 pub(crate) fn moment_after(moment: time::Instant, wait: time::Duration) -> time::Instant {
     const CENTURY: time::Duration = time::Duration::from_secs(100 * 365 * 86_400);
@@ -59,6 +51,7 @@ pub(crate) mod every_schedule;
 #[cfg(all(any(test, feature = "testing"), not(any(loom, shuttle))))]
 pub(crate) mod simulation;
 
+pub(crate) mod asymmetric;
 pub(crate) mod batch_status;
 pub(crate) mod callback;
 pub(crate) mod linked_queue;

@@ -27,7 +27,7 @@ use crate::{
             unlogged::{Unlogged, UnloggedChanges},
             waiters::Waiters,
         },
-        memory::{arena::Arena, process::Process},
+        memory::{arena::Arena, prefetch::prefetch, process::Process},
     },
     error::Result,
     id::{FrameNo, PageSize},
@@ -170,9 +170,15 @@ impl Frames {
     /// Returns the bytes that the frames take beside the pages.
     pub(crate) fn overhead(&self) -> usize {
         let (frames, copies) = (self.size.highest() as usize, self.first_frame);
-        let parts = self.clean_list.memory() + self.slots.memory() + self.shadow_pages.memory(frames);
-        let parts = parts + self.dirty_counts.memory();
+        let parts = self.clean_list.memory() + self.shadow_pages.memory(frames) + self.dirty_counts.memory();
         frames * FrameArrays::BYTES_PER_FRAME + parts + copies
+    }
+
+    /// Has the processor load the frame's first bytes, which a caller that finds the page reads next. Whether they may be read, the
+    /// frame's state says.
+    #[inline(always)]
+    pub(crate) fn prefetch_bytes(&self, no: FrameNo) {
+        prefetch(self.arena.base().as_ptr().wrapping_add(self.offset_of(no)));
     }
 
     /// Returns where in the arena the frame is: there the device finds the page, for reading and for writing.

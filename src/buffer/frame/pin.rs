@@ -14,7 +14,7 @@ use crate::{
     buffer::frame::{
         frames::Frames,
         header::Frame,
-        slots::{HeldFrame, ReaderSlot, ReaderSlots, SlotNo, SlotWord},
+        slots::{HeldFrame, ReaderSlot, ReaderSlots, SlotNo},
         state::State,
     },
     error::Result,
@@ -31,7 +31,7 @@ pub(crate) struct FramesHandle {
 
 impl FramesHandle {
     pub(crate) fn new(frames: Frames) -> Self {
-        Self { slots: frames.slots.clone(), frames: Arc::new(frames) }
+        Self { slots: frames.slots, frames: Arc::new(frames) }
     }
 
     /// Makes a value of a pin that the caller has just put into the frame's state word.
@@ -136,17 +136,8 @@ impl Pin {
 
     /// Returns the slot that holds it, if one does.
     #[inline]
-    pub(super) fn slot(&self) -> Option<&ReaderSlot> {
+    pub(super) fn slot(&self) -> Option<&'static ReaderSlot> {
         self.held.slot().map(|slot| self.frames().slots.at(slot))
-    }
-
-    /// Frees the slot that holds it, if one does, and returns what the slot said. Unless it was counted, that takes the pin off,
-    /// and the pool may be gone.
-    #[inline(always)]
-    pub(super) fn take_slot(&mut self) -> Option<SlotWord> {
-        let word = self.slot()?.free();
-        self.held = HeldFrame::new(self.frame_no(), SlotNo::NONE);
-        Some(word)
     }
 
     #[inline]
@@ -158,6 +149,17 @@ impl Pin {
     pub(crate) fn frame(&self) -> Frame<'_> {
         // SAFETY: a pin is made of a frame of its pool, whose frames all keep their state and the like, in service or not.
         unsafe { self.frames().arrays.get_unchecked(self.frame_no()) }
+    }
+
+    /// Returns the address of the page's bytes. Reading or writing them takes a latch.
+    #[inline]
+    pub(crate) fn address(&self) -> NonNull<u8> {
+        let (frames, no) = (self.frames(), self.frame_no());
+        if self.frame().state.load().is_shadowed() {
+            return frames.address_of_shadow(no);
+        }
+        // SAFETY: a pin is made of a frame of its pool, whose arena has room for all frames.
+        unsafe { frames.arena().base().add(frames.offset_of(no)) }
     }
 
     /// Takes another pin on the same frame; `None` where the state word cannot count one more.

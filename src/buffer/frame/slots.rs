@@ -1,26 +1,25 @@
-//! Reader slots: where a thread notes that it holds a page, without a write to anything that other threads write.
+//! Reader slots: where a thread notes that it holds a page, by a store to a line of its own.
 //!
-//! Each thread has a line of [`SLOTS`] slots. A slot is free, or names a frame on which it is a pin, perhaps with a share latch.
-//! [`bias`](super::bias) says what that counts for; here is the memory, and what each step does to one slot.
+//! Each thread with an [index](crate::observe::thread_index) has a line of [`SLOTS`] slots, for the pages of all pools. A slot is
+//! free, or names a frame of a pool on which it is a pin, perhaps with a share latch. [`bias`](super::bias) says what that counts
+//! for; here is the memory, and what each step does to one slot.
 //!
-//! * A slot is **taken** by compare-and-swap, so threads may share a line, and a thread that ends may leave one in use: the value
-//!   that holds the page may be in another thread, which frees the slot from there.
-//! * Only its holder changes a slot that is in use, but for one mark: a thread that counts its pin and latch in the frame's state
-//!   word marks it COUNTED, and then the holder releases both there.
+//! * Only the thread whose line it is **takes** a slot. The value that holds the page may be in another thread, and outlive the
+//!   thread: it is freed from there.
+//! * Beside what a slot holds is its **mark**: that another thread is about to count its pin and latch in the frame's state word,
+//!   or has done so. A slot that is marked is not taken.
+//! * Slots are never freed memory: their thread looks at the mark after it has let go of the page, when the pool may be gone.
 //!
-//! Threads without an [index](crate::observe::thread_index), and those whose line is full, use the state word.
-
-use std::array::from_fn;
-
-use crossbeam_utils::CachePadded;
+//! Threads without an index, and those whose line is full, use the state word; so do all threads where the system has no
+//! [asymmetric fence](crate::sync::asymmetric).
 
 use crate::{
     id::FrameNo,
-    observe::thread_index,
+    observe::thread_index::{self, THREADS},
     sync::{
-        Arc,
+        asymmetric,
         atomic::{AtomicU64, Ordering},
-        fence_for_loom,
+        thread,
     },
 };
 
@@ -28,16 +27,29 @@ use crate::{
 const SLOTS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 8 };
 
 /// How many lines there are: as many as threads with an index. The model checkers' threads share one.
-const LINES: usize = if cfg!(any(loom, shuttle)) { 1 } else { thread_index::THREADS };
+const LINES: usize = if cfg!(any(loom, shuttle)) { 1 } else { THREADS };
 
-/// The slots of a pool. A clone is the same slots: frames and their handle have one each, which saves a hit one pointer.
-#[derive(Clone)]
-pub(crate) struct ReaderSlots(Arc<[CachePadded<[ReaderSlot; SLOTS]>; LINES]>);
+/// The slots of all threads, line by line.
+#[repr(align(128))] // A line of slots; and processors load lines of 64 bytes in pairs.
+struct AllSlots([ReaderSlot; SLOTS * LINES]);
 
-/// One slot. As soon as it is freed the pool's memory may be gone, so after that no other reference is used.
-pub(crate) struct ReaderSlot(AtomicU64);
+/// The slots, as a pool uses them.
+#[derive(Copy, Clone)]
+pub(crate) struct ReaderSlots {
+    all: &'static AllSlots,
+    /// What tells the words of this pool from those of all others, at its place in a word.
+    pool: u64,
+}
 
-/// A slot's number, from 1 on, or none.
+/// One slot.
+pub(crate) struct ReaderSlot {
+    /// A [`SlotWord`]: what it holds.
+    held: AtomicU64,
+    /// A [`SlotWord`]: none, PENDING, or what the state word counts.
+    mark: AtomicU64,
+}
+
+/// A slot's number, with [`SlotNo::IN_SLOT`] added, or none.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SlotNo(u32);
 
@@ -63,30 +75,36 @@ impl HeldFrame {
     }
 }
 
-/// What a slot holds.
+impl SlotNo {
+    pub(crate) const NONE: Self = Self(0);
+    const IN_SLOT: u32 = 1 << 31;
+}
+
+/// A pin on a frame of a pool, perhaps with a share latch.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SlotWord(u64);
 
-/// The slot holds a share latch too.
+/// It is a share latch too.
 const LATCHED: u64 = 1 << 32;
-/// The state word counts it.
-const COUNTED: u64 = 1 << 33;
-
-impl SlotNo {
-    pub(crate) const NONE: Self = Self(0);
-}
+/// In a mark: a thread is about to count it.
+const PENDING: u64 = 1 << 33;
+/// Where the pool's number begins.
+const POOL_SHIFT: u32 = 34;
+/// The highest number, which no pool has: slots that cannot be taken hold it. Numbers are not used again, since a process that is
+/// forked has copies of slots that are never freed.
+const NO_POOL: u64 = u64::MAX >> POOL_SHIFT;
 
 impl SlotWord {
-    const FREE: Self = Self(0);
+    const NONE: Self = Self(0);
 
-    /// Makes a pin on the frame, with a share latch where it is `latched`.
+    /// Returns whether both are of one frame of one pool.
     #[inline]
-    pub(crate) fn new(frame: FrameNo, latched: bool) -> Self {
-        Self((u64::from(frame.0) + 1) | if latched { LATCHED } else { 0 })
+    pub(crate) fn is_of_frame_of(self, other: Self) -> bool {
+        (self.0 ^ other.0) & !(LATCHED | PENDING) == 0
     }
 
-    pub(crate) fn frame(self) -> Option<FrameNo> {
-        (self.0 as u32).checked_sub(1).map(FrameNo)
+    pub(crate) fn frame(self) -> FrameNo {
+        FrameNo(self.0 as u32)
     }
 
     #[inline]
@@ -94,88 +112,246 @@ impl SlotWord {
         self.0 & LATCHED != 0
     }
 
-    #[inline]
-    pub(crate) fn is_counted(self) -> bool {
-        self.0 & COUNTED != 0
+    /// Returns the same pin without the latch.
+    pub(crate) fn unlatched(self) -> Self {
+        Self(self.0 & !LATCHED)
     }
 
-    pub(crate) fn counted(self) -> Self {
-        Self(self.0 | COUNTED)
+    fn is_pending(self) -> bool {
+        self.0 & PENDING != 0
     }
+}
+
+/// Returns a number that no other pool has, and not 0.
+fn next_pool() -> u64 {
+    use crate::sync::uncontrolled::{AtomicU64, Ordering};
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
 }
 
 impl ReaderSlots {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(from_fn(|_| {
-            CachePadded::new(from_fn(|_| ReaderSlot(AtomicU64::new(SlotWord::FREE.0))))
-        })))
+        let pool = next_pool();
+        if asymmetric::is_available() && pool < NO_POOL {
+            Self { all: AllSlots::open(), pool: pool << POOL_SHIFT }
+        } else {
+            Self::closed()
+        }
     }
 
-    /// Returns the bytes that they take.
-    pub(crate) fn memory(&self) -> usize {
-        size_of_val(&*self.0)
+    /// Makes slots of which none can be taken.
+    fn closed() -> Self {
+        Self { all: AllSlots::closed(), pool: 0 }
+    }
+
+    /// Makes the word of a pin on the frame, with a share latch where it is `latched`.
+    #[inline]
+    pub(crate) fn word(&self, no: FrameNo, latched: bool) -> SlotWord {
+        SlotWord(self.pool | u64::from(no.0) | if latched { LATCHED } else { 0 })
     }
 
     /// Takes a slot of the calling thread, if there is a free one. The caller loads the state word next, which is ordered after
     /// that.
     #[inline(always)]
     pub(crate) fn take(&self, word: SlotWord) -> Option<SlotNo> {
-        let line = thread_index::current()? % LINES;
-        let at = if self.0[line][0].take(word) { 0 } else { self.take_further(line, word)? };
-        Some(SlotNo((line * SLOTS + at) as u32 + 1))
+        let first = thread_index::current()? * SLOTS;
+        let at = if self.slot(first).take(word) { first } else { self.take_further(first, word)? };
+        asymmetric::light();
+        Some(SlotNo(at as u32 | SlotNo::IN_SLOT))
     }
 
     /// Takes another slot than the first, which is nearly always enough: a thread seldom holds several pages.
     #[inline(never)]
-    fn take_further(&self, line: usize, word: SlotWord) -> Option<usize> {
-        (1..SLOTS).find(|&at| self.0[line][at].take(word))
+    fn take_further(&self, first: usize, word: SlotWord) -> Option<usize> {
+        (first + 1..first + SLOTS).find(|&at| self.slot(at).take(word))
     }
 
     #[inline]
-    pub(crate) fn at(&self, no: SlotNo) -> &ReaderSlot {
-        let no = no.0 as usize - 1;
-        &self.0[no / SLOTS][no % SLOTS]
+    pub(crate) fn at(&self, no: SlotNo) -> &'static ReaderSlot {
+        self.slot((no.0 & !SlotNo::IN_SLOT) as usize)
+    }
+
+    #[inline]
+    fn slot(&self, at: usize) -> &'static ReaderSlot {
+        // A remainder, so that it is not compared with their count.
+        &self.all.0[at % (SLOTS * LINES)]
     }
 
     /// Returns all slots that were ever used.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &ReaderSlot> {
-        self.0.iter().take(thread_index::ever_used()).flat_map(|line| &**line)
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'static ReaderSlot> + use<> {
+        self.all.0.iter().take(thread_index::ever_used() * SLOTS)
     }
 
     /// Returns the frames that slots hold and state words do not count, in order, each as often as slots hold it.
     pub(crate) fn holds(&self) -> Holds {
-        let words = self.all().map(ReaderSlot::load).filter(|word| !word.is_counted());
-        let mut frames: Vec<_> = words.filter_map(SlotWord::frame).collect();
+        let of_pool =
+            |&word: &SlotWord| word.0 >> POOL_SHIFT == self.pool >> POOL_SHIFT && word != SlotWord::NONE;
+        let mut frames: Vec<_> =
+            self.all().filter_map(ReaderSlot::uncounted).filter(of_pool).map(SlotWord::frame).collect();
         frames.sort_unstable();
         Holds(frames)
     }
 }
 
+impl AllSlots {
+    #[cfg(not(any(loom, shuttle)))]
+    fn open() -> &'static Self {
+        static OPEN: AllSlots = AllSlots([const { ReaderSlot::holding(SlotWord::NONE) }; SLOTS * LINES]);
+        &OPEN
+    }
+
+    #[cfg(not(any(loom, shuttle)))]
+    fn closed() -> &'static Self {
+        static CLOSED: AllSlots =
+            AllSlots([const { ReaderSlot::holding(SlotWord(NO_POOL << POOL_SHIFT)) }; SLOTS * LINES]);
+        &CLOSED
+    }
+
+    /// Makes slots for one run of a model, which are never freed either.
+    #[cfg(any(loom, shuttle))]
+    fn open() -> &'static Self {
+        Box::leak(Box::new(Self(std::array::from_fn(|_| ReaderSlot::holding(SlotWord::NONE)))))
+    }
+
+    #[cfg(any(loom, shuttle))]
+    fn closed() -> &'static Self {
+        Box::leak(Box::new(Self(std::array::from_fn(|_| {
+            ReaderSlot::holding(SlotWord(NO_POOL << POOL_SHIFT))
+        }))))
+    }
+}
+
 impl ReaderSlot {
-    /// Takes the slot if it is free.
+    #[cfg(not(any(loom, shuttle)))]
+    const fn holding(word: SlotWord) -> Self {
+        Self { held: AtomicU64::new(word.0), mark: AtomicU64::new(0) }
+    }
+
+    #[cfg(any(loom, shuttle))]
+    fn holding(word: SlotWord) -> Self {
+        Self { held: AtomicU64::new(word.0), mark: AtomicU64::new(0) }
+    }
+
+    /// Takes the slot if it is free and not marked.
     #[inline(always)]
     fn take(&self, word: SlotWord) -> bool {
-        self.0.load(Ordering::Relaxed) == SlotWord::FREE.0 && self.change(SlotWord::FREE, word)
+        if self.held.load(Ordering::Acquire) | self.mark.load(Ordering::Acquire) != 0 {
+            return false;
+        }
+        if cfg!(any(loom, shuttle)) {
+            // There several threads have one line.
+            let free = SlotWord::NONE.0;
+            return self.held.compare_exchange(free, word.0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        }
+        // Release, so that what comes after the former holder's end also comes after this.
+        self.held.store(word.0, Ordering::Release);
+        true
     }
 
-    /// Frees the slot, and returns what it said.
-    #[inline]
-    pub(crate) fn free(&self) -> SlotWord {
-        SlotWord(self.0.swap(SlotWord::FREE.0, Ordering::AcqRel))
+    /// Frees the slot, and returns what it held, and whether it is marked: then [its holder](Self::take_count) asks once more.
+    #[inline(always)]
+    pub(crate) fn free(&self) -> (SlotWord, bool) {
+        let held = SlotWord(self.held.load(Ordering::Relaxed));
+        self.held.store(SlotWord::NONE.0, Ordering::Release);
+        asymmetric::light();
+        (held, self.is_marked())
     }
 
-    /// Changes the slot if it says `from`, and returns whether it did. The caller may load the state word next, which is ordered
-    /// after that.
-    #[inline]
+    /// Changes the slot if it holds `from`, and returns whether it did. The caller may load the state word or the mark next, which
+    /// is ordered after that.
     pub(crate) fn change(&self, from: SlotWord, to: SlotWord) -> bool {
-        let is_changed = self.0.compare_exchange(from.0, to.0, Ordering::SeqCst, Ordering::Acquire).is_ok();
-        fence_for_loom();
+        // Not a store: several threads may latch and unlatch through one pin.
+        let is_changed =
+            self.held.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        asymmetric::light();
         is_changed
     }
 
     #[inline]
     pub(crate) fn load(&self) -> SlotWord {
-        SlotWord(self.0.load(Ordering::SeqCst))
+        SlotWord(self.held.load(Ordering::Acquire))
+    }
+
+    #[inline]
+    pub(crate) fn is_marked(&self) -> bool {
+        self.mark.load(Ordering::Acquire) != 0
+    }
+
+    /// Returns what it holds and the state word does not count.
+    fn uncounted(&self) -> Option<SlotWord> {
+        let held = self.load();
+        let is_counted = self.counted(held).is_some();
+        (held != SlotWord::NONE && !is_counted).then_some(held)
+    }
+
+    fn counted(&self, name: SlotWord) -> Option<SlotWord> {
+        let mark = SlotWord(self.mark.load(Ordering::Acquire));
+        (mark.is_of_frame_of(name) && !mark.is_pending() && mark != SlotWord::NONE).then_some(mark)
+    }
+}
+
+/// What a thread does that counts holders.
+impl ReaderSlot {
+    /// Marks the slot PENDING, if it holds the frame and is not counted. Returns whether it is so.
+    pub(crate) fn mark_holder(&self, name: SlotWord) -> bool {
+        loop {
+            let held = self.load();
+            if !held.is_of_frame_of(name) || self.counted(name).is_some() {
+                return false;
+            }
+            let pending = name.unlatched().0 | PENDING;
+            if self.mark.compare_exchange(0, pending, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                return true;
+            }
+            // The slot has changed hands while another thread counts its former holder, which takes a system call at the most.
+            thread::yield_now();
+        }
+    }
+
+    /// Returns whether it is marked PENDING for this frame.
+    pub(crate) fn is_pending(&self, name: SlotWord) -> bool {
+        self.mark.load(Ordering::Relaxed) == name.unlatched().0 | PENDING
+    }
+
+    /// Ends PENDING: the state word counts what is `counted`, or nothing.
+    pub(crate) fn end_pending(&self, counted: Option<SlotWord>) {
+        self.mark.store(counted.unwrap_or(SlotWord::NONE).0, Ordering::Release);
+    }
+}
+
+/// What a holder does whose slot is marked.
+impl ReaderSlot {
+    /// Returns what the state word counts of this holder, for good: it waits while a thread is about to count it.
+    pub(crate) fn settled_count(&self, name: SlotWord) -> Option<SlotWord> {
+        for _ in 0..Self::YIELDS_MAX {
+            let mark = SlotWord(self.mark.load(Ordering::Acquire));
+            if !mark.is_pending() {
+                break;
+            }
+            thread::yield_now();
+        }
+        self.counted(name)
+    }
+
+    /// How often a holder looks again: for about a second where threads have a core each. A thread that counts holders makes one
+    /// system call meanwhile. Only a process that was forked just then has no such thread.
+    const YIELDS_MAX: u32 = 1 << 20;
+
+    /// Takes the mark off a slot that is free, and returns what the state word counts of its last holder. That must be released
+    /// there.
+    #[cold]
+    pub(crate) fn take_count(&self, name: SlotWord) -> Option<SlotWord> {
+        let counted = self.settled_count(name)?;
+        let is_taken = self.mark.compare_exchange(counted.0, 0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        is_taken.then_some(counted)
+    }
+
+    /// Notes that of what the state word counts the share latch belongs to no slot any more. Returns false where it did not count
+    /// one.
+    pub(crate) fn forget_counted_latch(&self, counted: SlotWord) -> bool {
+        let unlatched = counted.unlatched();
+        counted.is_latched()
+            && self.mark.compare_exchange(counted.0, unlatched.0, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 }
 
@@ -204,42 +380,84 @@ mod tests {
     const NO: FrameNo = FrameNo(7);
 
     #[test]
-    fn a_slot_says_what_it_was_given() {
-        for frame in [0, 1, u32::MAX - 1].map(FrameNo) {
+    fn a_word_says_what_it_was_made_of() {
+        let [slots, others] = [(); 2].map(|()| ReaderSlots::new());
+        for frame in [0, 1, u32::MAX].map(FrameNo) {
             for latched in [false, true] {
-                let word = SlotWord::new(frame, latched);
-                for word in [word, word.counted()] {
-                    assert_eq!((word.frame(), word.is_latched()), (Some(frame), latched));
-                }
-                assert!(!word.is_counted() && word.counted().is_counted() && word != SlotWord::FREE);
+                let word = slots.word(frame, latched);
+                assert_eq!((word.frame(), word.is_latched()), (frame, latched));
+                assert!(word != SlotWord::NONE && word.is_of_frame_of(slots.word(frame, !latched)));
+                assert_eq!(word.unlatched(), slots.word(frame, false));
+                assert!(!word.is_of_frame_of(slots.word(NO, latched)));
+                assert!(!word.is_of_frame_of(others.word(frame, latched)), "the frame of another pool");
             }
         }
-        assert_eq!((SlotWord::FREE.frame(), SlotWord::FREE.is_counted()), (None, false));
     }
 
     #[test]
     fn a_thread_has_so_many_slots_and_each_is_had_again_when_it_is_freed() {
         let slots = ReaderSlots::new();
-        let word = SlotWord::new(NO, true);
+        let word = slots.word(NO, true);
         let taken: Vec<_> = std::iter::from_fn(|| slots.take(word)).collect();
+        let of_another_pool = ReaderSlots::new();
+        assert_eq!(
+            of_another_pool.take(of_another_pool.word(NO, true)),
+            None,
+            "a thread has one line for all pools"
+        );
+        assert_eq!(of_another_pool.holds().frames().count(), 0);
         assert_eq!(
             (taken.len(), slots.holds().of(NO), slots.holds().of(FrameNo(6))),
             (SLOTS, SLOTS as u64, 0)
         );
-        assert_eq!(slots.at(taken[3]).free(), word);
+        assert_eq!(slots.at(taken[3]).free(), (word, false));
         assert_eq!(slots.take(word), Some(taken[3]));
         let of_another = std::thread::scope(|scope| scope.spawn(|| slots.take(word)).join().unwrap());
         assert!(of_another.is_some_and(|no| !taken.contains(&no)), "a thread has slots of its own");
-        assert_eq!(slots.at(of_another.unwrap()).free(), word, "freed by another thread");
+        for no in taken.into_iter().chain(of_another) {
+            assert_eq!(slots.at(no).free(), (word, false), "freed by any thread");
+        }
+        assert_eq!(slots.holds().of(NO), 0);
     }
 
     #[test]
-    fn what_is_counted_in_the_word_is_not_held_by_a_slot() {
+    fn what_is_counted_in_the_word_is_not_held_by_a_slot_and_is_released_once() {
         let slots = ReaderSlots::new();
-        let word = SlotWord::new(NO, false);
+        let word = slots.word(NO, true);
         let slot = slots.at(slots.take(word).unwrap());
         assert!(slots.all().any(|seen| std::ptr::eq(seen, slot)));
-        assert!(slot.change(word, word.counted()) && !slot.change(word, word.counted()));
-        assert_eq!((slot.load(), slots.holds().of(NO)), (word.counted(), 0));
+        assert!(!slot.mark_holder(slots.word(FrameNo(8), false)));
+        assert!(slot.mark_holder(word.unlatched()));
+        assert!(slot.is_pending(word) && slots.holds().of(NO) == 1, "not counted yet");
+        slot.end_pending(Some(word));
+        assert_eq!((slots.holds().of(NO), slot.mark_holder(word)), (0, false), "counted already");
+        assert_eq!(slot.free(), (word, true));
+        assert!(!slot.take(word), "its holder has not asked yet");
+        assert_eq!((slot.take_count(word), slot.take_count(word)), (Some(word), None));
+        assert!(slot.take(word));
+        assert_eq!(slot.free(), (word, false));
+    }
+
+    #[test]
+    fn a_counted_latch_is_forgotten_once() {
+        let slots = ReaderSlots::new();
+        let word = slots.word(NO, true);
+        let slot = slots.at(slots.take(word).unwrap());
+        slot.mark_holder(word);
+        slot.end_pending(Some(word));
+        assert_eq!(slot.settled_count(word), Some(word));
+        assert!(slot.forget_counted_latch(word) && !slot.forget_counted_latch(word));
+        assert_eq!(slot.settled_count(word), Some(word.unlatched()));
+        slot.free();
+        assert_eq!(slot.take_count(word), Some(word.unlatched()));
+    }
+
+    /// As where the system has no asymmetric fence.
+    #[test]
+    fn c7_slots_that_are_closed_are_never_taken_and_hold_nothing() {
+        let slots = ReaderSlots::closed();
+        assert_eq!(slots.take(slots.word(NO, true)), None);
+        assert_eq!(slots.holds().frames().count(), 0);
+        assert!(!slots.all().any(|slot| slot.mark_holder(slots.word(NO, false))));
     }
 }

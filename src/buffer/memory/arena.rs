@@ -71,6 +71,12 @@ impl Arena {
         self.mapping.asked_for_huge_pages()
     }
 
+    /// Returns the address of the first byte.
+    #[inline]
+    pub(crate) fn base(&self) -> NonNull<u8> {
+        self.mapping.base()
+    }
+
     /// Returns the address of a byte.
     #[inline]
     pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {

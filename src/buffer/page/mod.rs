@@ -305,11 +305,10 @@ impl Drop for Frozen {
 /// The caller holds a latch on the frame through this pin, or is verifying it, and goes on for as long as the slice lives.
 #[inline]
 unsafe fn bytes_of(pin: &Pin) -> &[u8] {
-    let frames = pin.frames();
-    let address = frames.address_in(pin.frame_no(), pin.frame().state.load()).as_ptr();
+    let (address, page_size) = (pin.address().as_ptr(), pin.frames().page_size().bytes());
     // SAFETY: 1. `page_size` bytes from `address` on are this frame's, initialised since the arena was mapped; 2. by the caller's
     // right there is no `&mut` to them, and no lease of a read exists any more; 3. the pin keeps the memory and the page.
-    unsafe { slice::from_raw_parts(address, frames.page_size().bytes()) }
+    unsafe { slice::from_raw_parts(address, page_size) }
 }
 
 /// A wait for a latch in a task.

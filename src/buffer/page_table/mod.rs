@@ -19,6 +19,8 @@
 //! partitions are neighbours, so what is in use is the front of the array. That a partition overflows at its largest is beyond
 //! eighteen standard deviations of the hash, which is seeded per table; it is reported as [`Full`] all the same.
 
+#![allow(unsafe_code)]
+
 mod bucket;
 mod partition;
 #[cfg(test)]
@@ -128,11 +130,11 @@ impl PageTable {
         Sought { key, hash: self.hash_of(key), block: bucket::block_of(page) }
     }
 
-    /// Spreads the key over the upper bits of each half: two multiplications, and between them what is above to what is below.
+    /// Spreads the key over all bits: both halves of a product of 128 bits, one laid over the other.
     #[inline]
     fn hash_of(&self, key: u64) -> u64 {
-        let spread_up = (key ^ self.seed).wrapping_mul(0xff51_afd7_ed55_8ccd);
-        (spread_up ^ (spread_up >> 32)).wrapping_mul(0xc4ce_b9fe_1a85_ec53)
+        let product = u128::from(key ^ self.seed) * 0xc4ce_b9fe_1a85_ec53;
+        (product >> 64) as u64 ^ product as u64
     }
 
     #[inline]
@@ -142,7 +144,19 @@ impl PageTable {
 
     #[inline]
     fn span_word(&self, sought: Sought) -> &AtomicU32 {
-        &self.spans[self.partition_of(sought)]
+        let partition = self.partition_of(sought);
+        debug_assert!(partition < self.spans.len());
+        // SAFETY: the number is a remainder of the count of partitions.
+        unsafe { self.spans.get_unchecked(partition) }
+    }
+
+    /// Returns the bucket where the cluster belongs in a partition of this span.
+    #[inline]
+    fn bucket(&self, sought: Sought, span: u32) -> &Bucket {
+        let bucket = sought.bucket(span);
+        debug_assert!(bucket < self.buckets.len());
+        // SAFETY: a span is the highest number of a bucket, and all bits below its highest are set: so the masked hash is no higher.
+        unsafe { self.buckets.get_unchecked(bucket) }
     }
 
     /// Finds the page's frame without a lock (see the module's head); otherwise returns the span in which it was sought.
@@ -151,7 +165,7 @@ impl PageTable {
         let sought = self.sought(page);
         let span_word = self.span_word(sought);
         let span = span_word.load(Ordering::Acquire);
-        let bucket = &self.buckets[sought.bucket(span)];
+        let bucket = self.bucket(sought, span);
         let is_where_it_belongs = bucket.key(sought.place()).load(Ordering::Acquire) == sought.key;
         let found =
             if is_where_it_belongs { Some((bucket, sought.place())) } else { self.look(sought, span) };
@@ -183,7 +197,7 @@ impl PageTable {
     /// Looks through the buckets where the cluster may be.
     #[inline(never)] // So that a hit at the first place saves no registers for this.
     fn look(&self, sought: Sought, span: u32) -> Option<(&Bucket, usize)> {
-        let bucket = &self.buckets[sought.bucket(span)];
+        let bucket = self.bucket(sought, span);
         match bucket.place_of(sought.key) {
             Some(place) => Some((bucket, place)),
             None if bucket.passed_on() == 0 => None,
@@ -215,7 +229,7 @@ impl PageTable {
     #[inline]
     pub(crate) fn prefetch(&self, page: PageId) {
         let sought = self.sought(page);
-        let bucket = &self.buckets[sought.bucket(self.span_word(sought).load(Ordering::Relaxed))];
+        let bucket = self.bucket(sought, self.span_word(sought).load(Ordering::Relaxed));
         prefetch(bucket.key(sought.place()));
         prefetch(bucket.cluster(sought.place()));
     }

@@ -3,43 +3,50 @@
 //! Two threads that read one page pass its state word from core to core, twice for each read. So a page that is used all the time
 //! is *biased* towards readers (BRAVO: Dice and Kogan, USENIX ATC 2019): a thread names its frame in a [slot](super::slots) of
 //! its own, and loads the state word once more. If the page is biased then, the slot is a pin, and the share latch where it says
-//! so.
+//! so. Both that and letting go are plain stores, since the other side passes the heavy half of an
+//! [asymmetric fence](crate::sync::asymmetric).
 //!
 //! A thread that wants the page for itself, to change it or to claim the frame, *revokes* the bias. In one step it takes the mark
-//! off the word, and a pin and a share latch for itself. Then it looks at all slots, and counts in the word those that name the
-//! frame: first it adds to the word, then it marks the slot, so its holder releases both there. It waits for no holder. From
-//! there on all is as without slots: the word knows its holders, and they wake the thread that waits.
+//! off the word, and a pin and a share latch for itself. Then it passes the fence, and marks the slots that name the frame as
+//! PENDING. If there are any it passes the fence once more, looks what each of them holds now, adds that to the word, and says so
+//! in the mark. A holder lets go of its slot, looks at the mark, and releases in the word what is counted there. So the thread
+//! waits for no holder, and from there on all is as without slots: the word knows its holders, and they wake the thread that
+//! waits.
 //!
-//! Why that is right: a holder writes its slot before it loads the word, and the revoking thread reads the slots after it took
-//! the bias off, all in one sequentially consistent order. So it sees the slot, or the holder sees that the bias is gone. While
-//! it looks, its own latch and pin keep exclusive latches and claims away, so what it adds is never added to a frame that has
-//! another owner.
+//! Why that is right: after the first fence the thread sees the slot, or the holder sees that the bias is gone. After the second
+//! one the thread sees that the holder has let go, or the holder sees the mark. Meanwhile COUNTING in the word keeps the page from
+//! being biased anew, and the thread's own latch and pin keep exclusive latches and claims away.
 //!
 //! What sets the bias: a [use of the page](super::state::State::pin_and_latch) that finds the usage count full. A sweep that
-//! lowers the count leaves the bias, and new readers use the word until the count is full again: so a sweep looks at no slots,
-//! and still sees which pages are used.
+//! lowers the count leaves it, and new readers use the word until the count is full again: so a sweep looks at no slots.
 
 use std::mem::ManuallyDrop;
 
 use crate::{
     buffer::frame::{
+        header::Frame,
         pin::{FramesHandle, Pin},
         slots::{ReaderSlot, SlotWord},
         state::{AtomicState, State},
     },
     id::FrameNo,
+    sync::asymmetric,
 };
 
 impl FramesHandle {
     /// Pins the frame in a slot, `latched` for reading or not, if its page takes that.
     #[inline(always)]
-    pub(crate) fn pin_in_slot(&self, no: FrameNo, latched: bool) -> Option<Pin> {
-        let state = self.state_of(no);
+    pub(crate) fn pin_in_slot(
+        &self,
+        Frame { state, .. }: Frame<'_>,
+        no: FrameNo,
+        latched: bool,
+    ) -> Option<Pin> {
         if !state.load().takes_slots() {
             return None;
         }
-        let pin = self.adopt_slot(no, self.slots.take(SlotWord::new(no, latched))?);
-        let holds = state.load_after_slot().is_biased() || seeded!("slot_taken_without_a_second_look");
+        let pin = self.adopt_slot(no, self.slots.take(self.slots.word(no, latched))?);
+        let holds = state.load().is_biased() || seeded!("slot_taken_without_a_second_look");
         if holds { Some(pin) } else { let_go(pin) }
     }
 
@@ -68,19 +75,10 @@ fn let_go(pin: Pin) -> Option<Pin> {
     None
 }
 
-/// Releases what a slot held and the state word has counted. The slot is free, so the word holds the pin.
-#[cold]
-fn release_counted(pin: Pin, word: SlotWord) {
-    if word.is_latched() {
-        pin.unlatch_shared();
-    }
-    drop(pin);
-}
-
 /// Takes the bias off, if there is one, and has the word count what slots hold. `own` makes a value of the pin that comes with
 /// that.
 fn revoke(state: &AtomicState, own: impl FnOnce() -> Pin) {
-    if state.load().is_biased() && state.revoke_bias() {
+    if state.load().is_biased() && state.try_update(State::revoke_bias).is_ok() {
         count_slots(own());
     }
 }
@@ -88,37 +86,32 @@ fn revoke(state: &AtomicState, own: impl FnOnce() -> Pin) {
 /// Has the state word count what slots hold on a frame. The pin `own` was taken, with a share latch, when the bias was taken off.
 #[cold]
 fn count_slots(own: Pin) {
-    own.frames().slots.all().for_each(|slot| count_slot(slot, &own));
+    let (slots, name) = (own.frames().slots, own.slot_word());
+    asymmetric::heavy();
+    // Each of them is marked, so this is no question whether there is any.
+    if slots.all().filter(|slot| slot.mark_holder(name)).count() > 0 {
+        asymmetric::heavy();
+        slots.all().filter(|slot| slot.is_pending(name)).for_each(|slot| count_slot(slot, name, &own));
+    }
+    own.frame().state.update(State::all_counted);
     if seeded!("bias_revoked_without_a_latch") {
         return drop(own);
     }
     own.unlatch_and_unpin();
 }
 
-/// Has the state word count the slot, if it holds the frame and is not counted yet.
-fn count_slot(slot: &ReaderSlot, own: &Pin) {
-    let state = own.frame().state;
-    loop {
-        let word = slot.load();
-        if word.frame() != Some(own.frame_no()) || word.is_counted() {
-            return;
-        }
-        let add = || {
-            state.update(|state| state.counted(word.is_latched()));
-        };
-        if seeded!("holder_marked_before_it_is_counted") {
-            if slot.change(word, word.counted()) {
-                add();
-            }
-            return;
-        }
-        add();
-        if slot.change(word, word.counted()) {
-            return;
-        }
-        // Meanwhile its holder has released at least the latch, or another thread has counted it.
-        state.update(|state| state.uncounted(word.is_latched()));
+/// Has the state word count what a slot holds that is marked PENDING.
+fn count_slot(slot: &ReaderSlot, name: SlotWord, own: &Pin) {
+    // Its holder may have let go, or released the latch, since it was marked.
+    let held = Some(slot.load()).filter(|held| held.is_of_frame_of(name));
+    let held = if seeded!("holder_counted_that_has_let_go") { Some(name) } else { held };
+    if seeded!("holder_marked_before_it_is_counted") {
+        slot.end_pending(held);
     }
+    if let Some(held) = held {
+        own.frame().state.update(|state| state.counted(held.is_latched()));
+    }
+    slot.end_pending(held);
 }
 
 impl Pin {
@@ -133,35 +126,60 @@ impl Pin {
         let state = self.frame().state;
         let Some(slot) = self.slot().filter(|_| state.load().takes_slots()) else { return false };
         let [pinned, latched] = self.slot_words();
-        // If the bias is gone, and the thread that revokes it has not counted the latch, the latch is taken back.
-        slot.change(pinned, latched) && (state.load_after_slot().is_biased() || !slot.change(latched, pinned))
+        if !slot.change(pinned, latched) {
+            return false;
+        }
+        let holds = state.load().is_biased() && !slot.is_marked();
+        // Otherwise it is taken back, but for one that is counted: then the word has it.
+        holds || !slot.change(latched, pinned) || self.has_counted_latch(slot)
     }
 
     /// Releases the share latch that a slot holds. Returns false where the state word holds it.
     #[inline]
     pub(super) fn unlatch_in_slot(&self) -> bool {
         let [pinned, latched] = self.slot_words();
-        let Some(slot) = self.slot() else { return false };
         // Of several latches through one pin the slot holds one, no matter which: those that the word holds are like it.
-        let is_off = slot.change(latched, pinned);
-        if !is_off {
-            slot.change(latched.counted(), pinned.counted());
-        }
-        is_off
+        let Some(slot) = self.slot().filter(|slot| slot.change(latched, pinned)) else { return false };
+        !(slot.is_marked() && self.has_counted_latch(slot))
+    }
+
+    /// Returns whether the state word counts the share latch that this slot no longer holds. Then it is the word's alone.
+    #[cold]
+    fn has_counted_latch(&self, slot: &ReaderSlot) -> bool {
+        slot.settled_count(self.slot_word()).is_some_and(|counted| slot.forget_counted_latch(counted))
+    }
+
+    fn slot_word(&self) -> SlotWord {
+        self.frames().slots.word(self.frame_no(), false)
     }
 
     fn slot_words(&self) -> [SlotWord; 2] {
-        [false, true].map(|latched| SlotWord::new(self.frame_no(), latched))
+        [false, true].map(|latched| self.frames().slots.word(self.frame_no(), latched))
     }
 
     /// Frees the slot that holds it, with all that it holds.
     #[inline(always)] // The half of a hit.
     pub(super) fn let_go_of_slot(self) {
-        let mut pin = ManuallyDrop::new(self);
-        if let Some(word) = pin.take_slot()
-            && word.is_counted()
-        {
-            release_counted(ManuallyDrop::into_inner(pin), word);
+        let pin = ManuallyDrop::new(self);
+        if let Some(slot) = pin.slot() {
+            // From here on the pool may be gone, unless the state word counts the pin.
+            let (held, is_marked) = slot.free();
+            if is_marked {
+                ManuallyDrop::into_inner(pin).release_counted(slot, held);
+            }
+        }
+    }
+
+    /// Releases what the state word counts of a slot that was freed.
+    #[cold]
+    fn release_counted(self, slot: &ReaderSlot, held: SlotWord) {
+        let pin = ManuallyDrop::new(self);
+        if let Some(counted) = slot.take_count(held) {
+            let pin = pin.beside();
+            if counted.is_latched() {
+                pin.unlatch_shared();
+            }
+            drop(pin);
         }
     }
 

@@ -18,8 +18,17 @@ use crate::{
 
 /// Runs the model under every schedule, or for shuttle under many.
 fn check(scenario: impl Fn() + Send + Sync + 'static) {
+    check_with(2, scenario);
+}
+
+/// Runs a model of three threads, of whose schedules there are many more.
+fn check_three(scenario: impl Fn() + Send + Sync + 'static) {
+    check_with(1, scenario);
+}
+
+fn check_with(_stops: usize, scenario: impl Fn() + Send + Sync + 'static) {
     #[cfg(loom)]
-    every_schedule::check(2, scenario);
+    every_schedule::check(_stops, scenario);
     #[cfg(shuttle)]
     crate::testing::model_check::check_part(scenario);
 }
@@ -157,7 +166,7 @@ fn c1_a_slot_that_is_freed_while_it_is_counted_is_released_once() {
 
 #[test]
 fn c1_two_threads_that_revoke_at_once_count_a_slot_once() {
-    check(|| {
+    check_three(|| {
         let (pool, bytes) = biased();
         let held = pool.look_at(page(1)).unwrap();
         let [first, second] = [(); 2].map(|()| pool.pin_unused(FrameNo(0), page(1)).unwrap());
@@ -191,12 +200,16 @@ fn c6_a_writer_revokes_the_bias_once_and_then_gets_in_line() {
         let reading = {
             let pool = Arc::clone(&pool);
             spawn(move || {
-                let by_the_word = (0..3).filter_map(|_| pool.look_at(page(1))).map(|pin| {
-                    let by_the_word = pin.slot().is_none();
+                // While slots are counted the page is not biased anew, so several reads in a row may be by the word.
+                let (mut revoked, mut was_in_slot) = (0, true);
+                for _ in 0..3 {
+                    let Some(pin) = pool.look_at(page(1)) else { continue };
+                    let is_in_slot = pin.slot().is_some();
+                    revoked += u32::from(was_in_slot && !is_in_slot);
+                    was_in_slot = is_in_slot;
                     pin.unlatch_and_unpin();
-                    u32::from(by_the_word)
-                });
-                assert!(by_the_word.sum::<u32>() <= 1, "the bias was revoked more than once");
+                }
+                assert!(revoked <= 1, "the bias was revoked more than once");
             })
         };
         let is_had = writer.try_latch(Latch::Exclusive);
@@ -235,7 +248,7 @@ fn c1_a_latch_that_is_added_to_a_slot_excludes_a_writer() {
 /// The page was read in one thread and is let go in another, while a third one revokes the bias.
 #[test]
 fn a_read_guard_that_is_sent_to_another_thread_frees_its_slot_there() {
-    check(|| {
+    check_three(|| {
         let (pool, bytes) = biased();
         let held = pool.look_at(page(1)).unwrap();
         let elsewhere = spawn(move || held.unlatch_and_unpin());

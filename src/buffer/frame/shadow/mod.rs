@@ -37,13 +37,11 @@ impl Frames {
     /// Returns the address of the frame's bytes. Reading or writing them takes a latch.
     #[inline]
     pub(crate) fn address_of(&self, no: FrameNo) -> NonNull<u8> {
-        self.address_in(no, self.state_of(no).load())
-    }
-
-    /// Returns the address of the bytes of a frame in this state.
-    #[inline]
-    pub(crate) fn address_in(&self, no: FrameNo, state: State) -> NonNull<u8> {
-        if state.is_shadowed() { self.address_of_shadow(no) } else { self.address_in_arena(no) }
+        if self.state_of(no).load().is_shadowed() {
+            self.address_of_shadow(no)
+        } else {
+            self.address_in_arena(no)
+        }
     }
 
     #[inline]
@@ -53,7 +51,7 @@ impl Frames {
 
     /// Returns the address of the frame's shadow page. A function of its own, not inlined, since a page is hardly ever there.
     #[cold]
-    fn address_of_shadow(&self, no: FrameNo) -> NonNull<u8> {
+    pub(super) fn address_of_shadow(&self, no: FrameNo) -> NonNull<u8> {
         self.shadow_pages.address_of(no)
     }
 

@@ -2,10 +2,7 @@
 
 use crate::{
     buffer::frame::state::{PIN, State},
-    sync::{
-        atomic::{AtomicU64, Ordering},
-        fence_for_loom,
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
 
 /// A state word in memory.
@@ -20,29 +17,6 @@ impl AtomicState {
     #[inline]
     pub(crate) fn load(&self) -> State {
         State(self.0.load(Ordering::Acquire))
-    }
-
-    /// Loads the word in one order with the slots: a thread that has taken a slot sees that the bias was revoked, or the thread
-    /// that revokes it sees the slot.
-    #[inline]
-    pub(crate) fn load_after_slot(&self) -> State {
-        State(self.0.load(Ordering::SeqCst))
-    }
-
-    /// Revokes the bias as [`State::revoke_bias`] does, in one order with the slots, which the caller looks at next. Returns
-    /// whether there was one.
-    pub(crate) fn revoke_bias(&self) -> bool {
-        let mut current = self.0.load(Ordering::Relaxed);
-        while let Some(next) = State(current).revoke_bias() {
-            match self.0.compare_exchange_weak(current, next.0, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => {
-                    fence_for_loom();
-                    return true;
-                }
-                Err(actual) => current = actual,
-            }
-        }
-        false
     }
 
     /// Applies a transition until it succeeds. Returns the new state, or the state that forbade it.

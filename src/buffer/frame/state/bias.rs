@@ -1,8 +1,8 @@
 //! The bias towards readers: whether share latches may be held in slots of threads, beside those that the word counts.
 
 use super::{
-    AHEAD, BIASED, CLAIMED, DIRTY, EXCLUSIVE, HALF_THE_PINS, HALF_THE_SHARES, LATCH_WAITERS, LATCHES, PIN,
-    SHADOWED, SHARE, State, USAGE, VALID, WRITING,
+    AHEAD, BIASED, CLAIMED, COUNTING, DIRTY, EXCLUSIVE, HALF_THE_PINS, HALF_THE_SHARES, LATCH_WAITERS,
+    LATCHES, PIN, SHADOWED, SHARE, State, USAGE, VALID, WRITING,
 };
 
 impl State {
@@ -30,6 +30,7 @@ impl State {
             | DIRTY
             | WRITING
             | SHADOWED
+            | COUNTING
             | HALF_THE_PINS
             | HALF_THE_SHARES;
         if self.0 & LOOK == VALID | USAGE { self.with(BIASED) } else { self }
@@ -40,7 +41,12 @@ impl State {
     pub(crate) fn revoke_bias(self) -> Option<Self> {
         let revoked =
             if seeded!("bias_revoked_without_a_latch") { Self(self.0 + PIN) } else { self.counted(true) };
-        self.is_biased().then(|| revoked.without(BIASED))
+        self.is_biased().then(|| revoked.without(BIASED).with(COUNTING))
+    }
+
+    /// Notes that all that slots hold is counted.
+    pub(crate) fn all_counted(self) -> Self {
+        self.without(COUNTING)
     }
 
     /// Returns whether a frame that refuses a step would allow it without the bias.
@@ -56,10 +62,5 @@ impl State {
     /// Counts a pin, and a share latch where it is `latched`, that a slot holds. The word has room for all that slots can hold.
     pub(crate) fn counted(self, latched: bool) -> Self {
         Self(self.0 + PIN + if latched { SHARE } else { 0 })
-    }
-
-    /// Takes a pin, and a share latch where it is `latched`, off again that were counted for a slot.
-    pub(crate) fn uncounted(self, latched: bool) -> Self {
-        Self(self.0 - PIN - if latched { SHARE } else { 0 })
     }
 }

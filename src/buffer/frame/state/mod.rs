@@ -15,7 +15,8 @@
 //!    stays out of use for ever. (A latch that a slot holds goes with its pin, forgotten or not);
 //! 6. only a frame that is READING is UNATTENDED;
 //! 7. only a frame that is VALID, clean and not SHADOWED, and that no thread changes or writes, is BIASED: [slots](super::slots)
-//!    of threads may hold further pins and share latches on it. So a step that needs that there are none revokes the bias first;
+//!    of threads may hold further pins and share latches on it. So a step that needs that there are none revokes the bias first.
+//!    Until all that slots hold is counted the frame is COUNTING, and not biased anew;
 //! 8. a frame that is CLAIMED is not READY: no other thread takes it. A frame without a page is not made READY: it is among the
 //!    free ones.
 //!
@@ -61,6 +62,7 @@ const AHEAD: u64 = 1 << 54;
 const SHADOWED: u64 = 1 << 55;
 const LENT: u64 = 1 << 56;
 const KEEPS_LSN: u64 = 1 << 57;
+const COUNTING: u64 = 1 << 58;
 
 /// How many pins, and share latches, the word can count beyond those that it grants: of slots, and of threads that revoke a bias.
 const RESERVE: u64 = 1 << 12;
@@ -72,7 +74,7 @@ const HALF_THE_PINS: u64 = 1 << 19;
 const HALF_THE_SHARES: u64 = 1 << 40;
 
 /// Of these only VALID occurs with BIASED.
-const NOT_BIASED: u64 = VALID | EXCLUSIVE | DIRTY | WRITING | SHADOWED;
+const NOT_BIASED: u64 = VALID | EXCLUSIVE | DIRTY | WRITING | SHADOWED | COUNTING;
 
 const PHASES: u64 = VALID | LOADED | READING | CLAIMED;
 const LATCHES: u64 = SHARES | EXCLUSIVE;
@@ -404,6 +406,10 @@ impl State {
             (self.is_shadowed() && !self.has(VALID | CLAIMED), "4: on a shadow page but not in use"),
             (self.has(UNATTENDED) && !self.has(READING), "6: a place is kept for a read that is over"),
             (self.has(BIASED) && self.0 & NOT_BIASED != VALID, "7: biased, and not at rest"),
+            (
+                self.has(COUNTING) && (!self.has(VALID) || self.pins() == 0),
+                "7: slots are counted, without a pin",
+            ),
             (self.has(READY) && self.has(CLAIMED), "8: ready, and claimed"),
         ];
         broken.into_iter().find(|&(is_broken, _)| is_broken).map(|(_, what)| what)
@@ -428,6 +434,7 @@ impl fmt::Debug for State {
             (WRITING, "being written"),
             (LATCH_WAITERS, "latch waiters"),
             (IO_WAITERS, "I/O waiters"),
+            (COUNTING, "slots are counted"),
             (READ_ONLY, "read only"),
             (KEEPS_LSN, "keeps its LSN"),
             (ORPHAN, "orphan"),
