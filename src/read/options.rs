@@ -54,7 +54,7 @@ impl StreamOptions {
 
     /// Makes it a bulk read, for many pages that are not wanted again soon, as in a scan of a large table. It uses a small ring of
     /// frames (at most an eighth of the pool), so that the pages which other callers use stay resident. Pages that it finds in the
-    /// pool do not stay there any longer because of it.
+    /// pool do not stay there any longer because of it. It begins with two requests of full size, where another stream begins with a page.
     ///
     /// A page that is changed leaves the ring: it is written as other dirty pages are, and another frame takes its place. So a scan
     /// that changes its pages spares the pages that were used more than once, but takes the frames of pages that were used once.

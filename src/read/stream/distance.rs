@@ -54,6 +54,12 @@ impl Distance {
         Self { batch_limit: pages.min(self.most.div_ceil(2)).max(self.combine_limit), ..self }
     }
 
+    /// Begins with two full requests, for a stream of many pages: on a far storage each doubling takes a round trip.
+    pub(super) fn for_many_pages(self) -> Self {
+        let (combine, batch) = (self.combine_limit, self.batch_limit);
+        Self { combine, batch, ahead: (2 * combine).min(self.most), ..self }
+    }
+
     /// Notes that some of the pages just asked for must be read, or are being read by another caller.
     pub(super) fn note_read(&mut self) {
         self.combine = (2 * self.combine).min(self.combine_limit);
@@ -129,6 +135,16 @@ mod tests {
         }
         assert_eq!((distance.combine, distance.ahead), (LIMIT, MOST));
         distance
+    }
+
+    #[test]
+    fn a_stream_of_many_pages_begins_with_full_requests_and_shrinks_over_hits() {
+        for most in [1, 2, LIMIT, MOST] {
+            let mut distance = Distance::new(LIMIT, most).for_many_pages();
+            assert_eq!((distance.target(), distance.to_ask(0)), (most.min(2 * LIMIT), most.min(2 * LIMIT)));
+            (0..most + 2 * LIMIT).for_each(|_| distance.note_hit());
+            assert_eq!(distance.target(), 1);
+        }
     }
 
     #[test]

@@ -84,10 +84,11 @@ struct Ahead {
 
 impl Window {
     pub(super) fn new(shared: Arc<Shared>, patience: Duration, limits: &StreamLimits) -> Self {
+        let distance = Distance::new(limits.combine, limits.ahead).with_batch(shared.config.combine_pages);
         Self {
             patience,
             combine: limits.combine,
-            distance: Distance::new(limits.combine, limits.ahead).with_batch(shared.config.combine_pages),
+            distance: if limits.ring.is_some() { distance.for_many_pages() } else { distance },
             pages: VecDeque::new(),
             tried: 0,
             spare: SparePlaces { file: FileId(0), places: 0 },
