@@ -63,7 +63,7 @@ pub(crate) fn check_part(scenario: impl Fn() + Send + Sync + 'static) {
 fn run(scheduler: impl Scheduler + 'static, scenario: impl Fn() + Send + Sync + 'static) {
     let mut config = shuttle::Config::new();
     // The default stack is too small for opening a pool with all its parts, most of all without optimisation.
-    config.stack_size = 256 << 10;
+    config.stack_size = 512 << 10;
     Runner::new(scheduler, config).run(scenario);
 }
 
