@@ -406,10 +406,8 @@ impl State {
             (self.is_shadowed() && !self.has(VALID | CLAIMED), "4: on a shadow page but not in use"),
             (self.has(UNATTENDED) && !self.has(READING), "6: a place is kept for a read that is over"),
             (self.has(BIASED) && self.0 & NOT_BIASED != VALID, "7: biased, and not at rest"),
-            (
-                self.has(COUNTING) && (!self.has(VALID) || self.pins() == 0),
-                "7: slots are counted, without a pin",
-            ),
+            (self.has(COUNTING) && !self.has(SHARES), "7: slots are counted, and nothing keeps writers away"),
+            (self.has(COUNTING) && self.pins() == 0, "7: slots are counted, without a pin"),
             (self.has(READY) && self.has(CLAIMED), "8: ready, and claimed"),
         ];
         broken.into_iter().find(|&(is_broken, _)| is_broken).map(|(_, what)| what)
