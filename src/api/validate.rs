@@ -1,6 +1,8 @@
 //! Checks a whole pool for what must never be: its frames, and how they relate to files and requests.
 
-use crate::{buffer::frame::state::State, id::PageId, io::file::File, runtime::shared::Shared};
+use std::collections::HashMap;
+
+use crate::{id::FileId, io::file::File, runtime::shared::Shared};
 
 /// Returns everything that is wrong with a pool that no thread uses, each fault in a line of its own.
 pub(crate) fn validate(shared: &Shared) -> Result<(), String> {
@@ -16,23 +18,20 @@ pub(crate) fn validate(shared: &Shared) -> Result<(), String> {
         }
     }
     let counts = &shared.pool.dirty_counts;
-    let is_counted =
-        |page: &PageId, state: State| (state.is_dirty() || state.is_writing()).then_some(page.file);
-    let mut dirty = 0;
+    let mut dirty = HashMap::<FileId, usize>::new();
+    let pages = shared.pool.frames.iter().filter_map(|(_, frame)| frame.glance());
+    pages
+        .filter(|(_, state)| state.is_dirty() || state.is_writing())
+        .for_each(|(page, _)| *dirty.entry(page.file).or_default() += 1);
     for file in &files {
-        let found = shared.pool.frames.iter().filter_map(|(_, frame)| frame.glance());
-        let found = found.filter(|(page, state)| is_counted(page, *state) == Some(file.id)).count();
-        dirty += found;
-        if counts.of(file.id) != found {
-            faults.push(format!(
-                "{}: {found} pages are dirty, and {} are counted",
-                file.id,
-                counts.of(file.id)
-            ));
+        let (found, counted) = (dirty.get(&file.id).copied().unwrap_or_default(), counts.of(file.id));
+        if counted != found {
+            faults.push(format!("{}: {found} pages are dirty, and {counted} are counted", file.id));
         }
     }
-    if counts.all() != dirty {
-        faults.push(format!("{dirty} pages are dirty, and {} are counted", counts.all()));
+    let (found, counted) = (dirty.values().sum::<usize>(), counts.all());
+    if counted != found {
+        faults.push(format!("{found} pages are dirty, and {counted} are counted"));
     }
     if faults.is_empty() { Ok(()) } else { Err(faults.join("\n")) }
 }

@@ -17,9 +17,9 @@ use std::{
 use crate::{
     buffer::{
         frame::{
+            change_wait::ChangeWait,
             latch::Latch,
             pin::Pin,
-            room_for_change::ChangeWait,
             state::Phase,
             waiters::{Ticket, want::Want},
         },

@@ -10,7 +10,7 @@
 use std::task::Waker;
 
 use crate::{
-    buffer::frame::{room_for_change::HeldBack, state::Phase},
+    buffer::frame::{held_back::HeldBack, state::Phase},
     error::Error,
     io::file::File,
     observe::Counter,

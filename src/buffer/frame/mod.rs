@@ -14,7 +14,8 @@
 //! * [`frame_waiters`], [`admission`]: the lines of those that wait for any frame, and for many; [`clean_list`]: frames set aside
 //!   for them; [`hand_on`]: the release of a last pin while a caller waits; [`ticker`]: the thread that looks after tasks in all
 //!   lines;
-//! * [`dirty_counts`], [`room_for_change`]: how many dirty pages each file has, and the wait of a change that would make one too many;
+//! * [`dirty_counts`], [`change_wait`]: how many dirty pages each file has, and the wait of a change that would make one too many; [`held_back`]: the line of callers whose file
+//!   has its share of the frames;
 //! * [`file_paths`]: how errors name the files of pages.
 //!
 //! PostgreSQL's counterpart: `buf_internals.h`.
@@ -22,6 +23,7 @@
 pub(crate) mod admission;
 mod bias;
 mod change;
+pub(crate) mod change_wait;
 pub(crate) mod clean_list;
 mod copies;
 pub(crate) mod copy_room;
@@ -31,13 +33,13 @@ pub(crate) mod frame_waiters;
 pub(crate) mod frames;
 mod hand_on;
 pub(crate) mod header;
+pub(crate) mod held_back;
 pub(crate) mod latch;
 mod load_lsn;
 pub(crate) mod older_changes;
 pub(crate) mod page_lsn;
 pub(crate) mod pin;
 pub(crate) mod pin_list;
-pub(crate) mod room_for_change;
 pub(crate) mod shadow;
 pub(crate) mod size;
 pub(crate) mod slots;

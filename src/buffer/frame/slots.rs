@@ -193,45 +193,51 @@ impl ReaderSlots {
     }
 }
 
+/// What is in a slot that cannot be taken.
+const CLOSED: SlotWord = SlotWord(NO_POOL << POOL_SHIFT);
+
+#[cfg(not(any(loom, shuttle)))]
 impl AllSlots {
-    #[cfg(not(any(loom, shuttle)))]
     fn open() -> &'static Self {
-        static OPEN: AllSlots = AllSlots([const { ReaderSlot::holding(SlotWord::NONE) }; SLOTS * LINES]);
+        static OPEN: AllSlots = AllSlots::holding(SlotWord::NONE);
         &OPEN
     }
 
-    #[cfg(not(any(loom, shuttle)))]
     fn closed() -> &'static Self {
-        static CLOSED: AllSlots =
-            AllSlots([const { ReaderSlot::holding(SlotWord(NO_POOL << POOL_SHIFT)) }; SLOTS * LINES]);
-        &CLOSED
+        static ALL_CLOSED: AllSlots = AllSlots::holding(CLOSED);
+        &ALL_CLOSED
     }
 
-    /// Makes slots for one run of a model, which are never freed either.
-    #[cfg(any(loom, shuttle))]
+    const fn holding(word: SlotWord) -> Self {
+        let mut slots =
+            [const { ReaderSlot { held: AtomicU64::new(0), mark: AtomicU64::new(0) } }; SLOTS * LINES];
+        let mut at = 0;
+        while at < slots.len() {
+            slots[at].held = AtomicU64::new(word.0);
+            at += 1;
+        }
+        Self(slots)
+    }
+}
+
+/// Slots for one run of a model, which are never freed either.
+#[cfg(any(loom, shuttle))]
+impl AllSlots {
     fn open() -> &'static Self {
-        Box::leak(Box::new(Self(std::array::from_fn(|_| ReaderSlot::holding(SlotWord::NONE)))))
+        Self::holding(SlotWord::NONE)
     }
 
-    #[cfg(any(loom, shuttle))]
     fn closed() -> &'static Self {
-        Box::leak(Box::new(Self(std::array::from_fn(|_| {
-            ReaderSlot::holding(SlotWord(NO_POOL << POOL_SHIFT))
-        }))))
+        Self::holding(CLOSED)
+    }
+
+    fn holding(word: SlotWord) -> &'static Self {
+        let slot = |_| ReaderSlot { held: AtomicU64::new(word.0), mark: AtomicU64::new(0) };
+        Box::leak(Box::new(Self(std::array::from_fn(slot))))
     }
 }
 
 impl ReaderSlot {
-    #[cfg(not(any(loom, shuttle)))]
-    const fn holding(word: SlotWord) -> Self {
-        Self { held: AtomicU64::new(word.0), mark: AtomicU64::new(0) }
-    }
-
-    #[cfg(any(loom, shuttle))]
-    fn holding(word: SlotWord) -> Self {
-        Self { held: AtomicU64::new(word.0), mark: AtomicU64::new(0) }
-    }
-
     /// Takes the slot if it is free and not marked.
     #[inline(always)]
     fn take(&self, word: SlotWord) -> bool {

@@ -130,11 +130,11 @@ impl PageTable {
         Sought { key, hash: self.hash_of(key), block: bucket::block_of(page) }
     }
 
-    /// Spreads the key over all bits: both halves of a product of 128 bits, one laid over the other.
+    /// Spreads the key over the upper bits of each half: two multiplications, and between them what is above to what is below.
     #[inline]
     fn hash_of(&self, key: u64) -> u64 {
-        let product = u128::from(key ^ self.seed) * 0xc4ce_b9fe_1a85_ec53;
-        (product >> 64) as u64 ^ product as u64
+        let spread_up = (key ^ self.seed).wrapping_mul(0xff51_afd7_ed55_8ccd);
+        (spread_up ^ (spread_up >> 32)).wrapping_mul(0xc4ce_b9fe_1a85_ec53)
     }
 
     #[inline]

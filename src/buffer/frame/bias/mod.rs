@@ -88,7 +88,7 @@ fn revoke(state: &AtomicState, own: impl FnOnce() -> Pin) {
 fn count_slots(own: Pin) {
     let (slots, name) = (own.frames().slots, own.slot_word());
     asymmetric::heavy();
-    // Each of them is marked, so this is no question whether there is any.
+    // Not `any`, which would leave the slots behind the first one unmarked.
     if slots.all().filter(|slot| slot.mark_holder(name)).count() > 0 {
         asymmetric::heavy();
         slots.all().filter(|slot| slot.is_pending(name)).for_each(|slot| count_slot(slot, name, &own));
