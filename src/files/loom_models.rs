@@ -6,7 +6,7 @@ use crate::{
     BufferPool, Error, FileId, IoMethod, OpenOptions, PageId, Result,
     id::PageSize,
     options::BackgroundWriter,
-    sync::every_schedule::{check_whole_pool, spawn},
+    sync::every_schedule::{check, spawn},
     testing::SimDisk,
 };
 
@@ -39,20 +39,20 @@ fn against_a_miss(blocks: usize, take_away: fn(&BufferPool, FileId) -> Result<()
 
 #[test]
 fn c1_a_page_that_is_cut_off_does_not_come_in() {
-    check_whole_pool(2, || against_a_miss(2, |pool, file| pool.truncate(file, 0).wait()));
+    check(2, || against_a_miss(2, |pool, file| pool.truncate(file, 0).wait()));
 }
 
 #[test]
 fn c1_a_page_that_is_cut_off_does_not_come_in_where_it_is_looked_up() {
-    check_whole_pool(2, || against_a_miss(1, |pool, file| pool.truncate(file, 0).wait()));
+    check(2, || against_a_miss(1, |pool, file| pool.truncate(file, 0).wait()));
 }
 
 #[test]
 fn c1_a_page_of_a_file_that_is_closed_does_not_come_in() {
-    check_whole_pool(2, || against_a_miss(1, |pool, file| pool.close_file(file).wait()));
+    check(2, || against_a_miss(1, |pool, file| pool.close_file(file).wait()));
 }
 
 #[test]
 fn c1_a_page_of_a_file_that_is_removed_does_not_come_in() {
-    check_whole_pool(2, || against_a_miss(2, |pool, file| pool.drop_file(file).wait()));
+    check(2, || against_a_miss(2, |pool, file| pool.drop_file(file).wait()));
 }

@@ -8,24 +8,25 @@
 //! comes first, is never tried later. If it comes last, all stores have been made, and it may see each that the memory model lets
 //! it see.
 
+use std::sync::Arc;
+
 /// Loom passes this on as a number of words, though it calls them bytes: 256 KiB.
 const STACK_IN_WORDS: usize = 32 << 10;
 
 /// More steps than any model takes in one schedule; loom's own limit is 1,000.
 const STEPS_MAX: usize = 10_000;
 
-/// Runs `scenario` under all schedules with at most `stops` preemptions.
+/// Runs `scenario` under all schedules with at most `stops` preemptions. It runs in a thread of its own, whose stack has room for a
+/// whole pool: loom's first thread has 32 KiB.
 pub(crate) fn check(stops: usize, scenario: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(stops);
     builder.max_branches = STEPS_MAX;
-    builder.check(scenario);
-}
-
-/// Runs `scenario` under all schedules with at most `stops` preemptions, in a thread whose stack has room for a whole pool; loom's
-/// first thread has 32 KiB.
-pub(crate) fn check_whole_pool(stops: usize, scenario: fn()) {
-    check(stops, move || spawn(scenario).join().unwrap());
+    let scenario = Arc::new(scenario);
+    builder.check(move || {
+        let scenario = Arc::clone(&scenario);
+        spawn(move || scenario()).join().unwrap();
+    });
 }
 
 /// Starts a thread of a model.
