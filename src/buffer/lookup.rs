@@ -44,6 +44,15 @@ pub(crate) enum NotPinned {
     TooManyPins,
 }
 
+impl Lookup {
+    fn pinned(self) -> Option<Pin> {
+        match self {
+            Self::Pinned(pin) => Some(pin),
+            Self::Absent | Self::TooManyPins => None,
+        }
+    }
+}
+
 impl Residency {
     /// Pins the page's frame if it has one: no lock, and one compare-and-swap on that frame.
     #[inline]
@@ -74,18 +83,16 @@ impl Residency {
         self.lookup_again(page, found, pin)
     }
 
-    /// Pins the page's frame if the page can be used now.
-    #[inline]
-    pub(crate) fn lookup_valid(&self, page: PageId) -> Option<Pin> {
-        let found = self.table.find(page);
-        if let Ok(seen) = &found
-            && let Some(pin) = self.pin_in(seen.frame(), page)
-        {
-            return Some(pin);
-        }
-        match self.lookup_again(page, found, State::pin_valid) {
-            Lookup::Pinned(pin) => Some(pin),
-            Lookup::Absent | Lookup::TooManyPins => None,
+    /// Pins the page's frame if the page can be used now. `thread` is the [number](crate::observe::thread_index) of the calling thread.
+    #[inline(always)]
+    pub(crate) fn lookup_valid(&self, page: PageId, thread: usize) -> Option<Pin> {
+        match self.table.find(page) {
+            Ok(seen) => match self.pin_in(seen.frame(), page, thread) {
+                Some(pin) => Some(pin),
+                // Looked up anew, so that a hit need not keep what the table said.
+                None => self.lookup_by(page, State::pin_valid).pinned(),
+            },
+            Err(span) => self.lookup_again(page, Err(span), State::pin_valid).pinned(),
         }
     }
 
@@ -114,28 +121,28 @@ impl Residency {
 
     /// Pins this frame if it holds the page, and the page can be used now.
     #[inline(always)]
-    pub(crate) fn pin_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
+    pub(crate) fn pin_in(&self, no: FrameNo, page: PageId, thread: usize) -> Option<Pin> {
         self.prefetch_bytes(no);
         let frame = self.frame(no);
-        match self.pin_in_slot(frame, no, false) {
+        match self.pin_in_slot(frame, no, false, thread) {
             Some(pin) => frame.is_of(page).then_some(pin),
             None => self.pin_if(frame, no, State::pin_valid, drop, |_| frame.is_of(page)).ok(),
         }
     }
 
     /// Pins the page's frame and latches it for reading, in one step, in the plain case only: the page is here and no thread
-    /// changes it. The caller releases both, best in [one step](Pin::unlatch_and_unpin).
+    /// changes it. `thread` is the [number](crate::observe::thread_index) of the calling thread.
     #[inline(always)] // With the table's part of it, of which the processor then sees the next beside it.
-    pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
-        self.look_in(self.table.find(page).ok()?.frame(), page)
+    pub(crate) fn latch_at(&self, page: PageId, thread: usize) -> Option<Pin> {
+        self.latch_in(self.table.find(page).ok()?.frame(), page, thread)
     }
 
     /// Pins this frame and latches it for reading, in one step, if the page is in it and no thread changes it.
     #[inline(always)]
-    pub(crate) fn look_in(&self, no: FrameNo, page: PageId) -> Option<Pin> {
+    pub(crate) fn latch_in(&self, no: FrameNo, page: PageId, thread: usize) -> Option<Pin> {
         self.prefetch_bytes(no);
         let frame = self.frame(no);
-        match self.pin_in_slot(frame, no, true) {
+        match self.pin_in_slot(frame, no, true, thread) {
             Some(pin) => (frame.is_of(page) || seeded!("page_not_compared_after_the_slot")).then_some(pin),
             None => {
                 let is_it = |_: &Pin| frame.is_of(page);
@@ -245,7 +252,10 @@ fn take_back(pin: Pin, before: State, pinned: State, let_go: fn(Pin)) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::buffer::small_pools::{fill, page, pool_of};
+    use crate::{
+        buffer::small_pools::{fill, page, pool_of},
+        observe::thread_index,
+    };
 
     #[test]
     fn c1_a_stale_entry_never_passes_another_page_off_for_the_one_wanted() {
@@ -258,7 +268,10 @@ mod tests {
             // With the highest usage count.
             (0..5).for_each(|_| pool.look_at(page(new)).unwrap().unlatch_and_unpin());
             assert!(pool.pin_if(pool.frame(no), no, State::pin, drop, |_| found.still_holds()).is_err());
-            assert!(pool.look_in(no, page(old)).is_none() && pool.pin_in(no, page(old)).is_none());
+            assert!(
+                pool.latch_in(no, page(old), thread_index::current()).is_none()
+                    && pool.pin_in(no, page(old), thread_index::current()).is_none()
+            );
             assert_eq!(pool.frame(no).state.load().pins(), 0, "the pin for the look was taken off");
             assert!(matches!(pool.lookup(page(old)), Lookup::Absent) && !pool.is_mapped(page(old)));
             assert!(matches!(pool.lookup(page(new)), Lookup::Pinned(_)));
@@ -302,8 +315,11 @@ mod tests {
         for _ in 0..3 {
             let before = pool.frame(no).state.load();
             assert!(pool.pin_if(pool.frame(no), no, State::pin, drop, |_| false).is_err());
-            assert!(pool.pin_in(no, page(3)).is_none(), "a hint that is out of date");
-            assert!(pool.look_in(no, page(3)).is_none());
+            assert!(
+                pool.pin_in(no, page(3), thread_index::current()).is_none(),
+                "a hint that is out of date"
+            );
+            assert!(pool.latch_in(no, page(3), thread_index::current()).is_none());
             assert_eq!(pool.frame(no).state.load(), before);
             pool.lookup(page(1));
         }

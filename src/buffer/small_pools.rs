@@ -7,7 +7,7 @@ use crate::{
         residency::Residency,
     },
     id::{FileId, FrameNo, PageId, PageSize},
-    observe::Counters,
+    observe::{Counters, thread_index},
     sync::Arc,
 };
 
@@ -33,6 +33,18 @@ pub(crate) fn pool_with_room_for_ready(frames: u32, ready: usize) -> Residency {
 /// Makes a pool that may come to have `most` frames, and that can set `ready` frames aside.
 pub(crate) fn resizable_pool(frames: u32, most: u32, ready: usize) -> Residency {
     Residency::new(self::frames(Size::new(frames, most), 0).with_room_for_ready(ready)).unwrap()
+}
+
+impl Residency {
+    /// Pins the page and latches it for reading, as a read does.
+    pub(crate) fn look_at(&self, page: PageId) -> Option<Pin> {
+        self.latch_at(page, thread_index::current())
+    }
+
+    /// Pins the page, if it can be used now, as a fetch does.
+    pub(crate) fn pin_at(&self, page: PageId) -> Option<Pin> {
+        self.lookup_valid(page, thread_index::current())
+    }
 }
 
 /// Names a page of the one file that there is.

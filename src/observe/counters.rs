@@ -119,13 +119,13 @@ impl Counters {
     #[inline]
     pub(crate) fn add(&self, counter: Counter, n: u64) {
         let kind = counter as usize;
-        match thread_index::current() {
-            Some(index) if index < CELLS => {
-                let cell = &self.own[index].0[kind];
+        match self.own.get(thread_index::current()) {
+            Some(own) => {
+                let cell = &own.0[kind];
                 cell.store(cell.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
             }
             // Too many threads, or a thread that is being torn down: the shared cell takes it.
-            _ => {
+            None => {
                 self.shared.0[kind].fetch_add(n, Ordering::Relaxed);
             }
         }

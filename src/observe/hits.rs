@@ -34,13 +34,19 @@ impl Hits {
 
     #[inline]
     pub(crate) fn add(&self, file: FileId, n: u64) {
+        self.add_by(thread_index::current(), file, n);
+    }
+
+    /// Counts `n` more hits of the file by the calling thread, which has that number.
+    #[inline]
+    pub(crate) fn add_by(&self, thread: usize, file: FileId, n: u64) {
         let place = place_of(file);
-        match thread_index::current() {
-            Some(index) if index < CELLS => {
-                let hits = &self.own[index][place];
+        match self.own.get(thread) {
+            Some(own) => {
+                let hits = &own[place];
                 hits.store(hits.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
             }
-            _ => {
+            None => {
                 self.shared[place].fetch_add(n, Ordering::Relaxed);
             }
         }

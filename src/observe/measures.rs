@@ -68,7 +68,7 @@ impl Measures {
 
     /// Returns the histogram that the calling thread adds to.
     fn live(&self, measure: Measure) -> &LiveHistogram {
-        let shard = thread_index::current().unwrap_or(0) % (self.live.len() / KINDS);
+        let shard = thread_index::current() % (self.live.len() / KINDS);
         &self.live[shard * KINDS + measure as usize]
     }
 

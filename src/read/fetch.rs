@@ -11,6 +11,7 @@ use crate::{
     buffer::page::{PageAt, PinnedPage},
     error::{Error, Result},
     id::PageId,
+    observe::thread_index,
     read::miss::Miss,
     runtime::shared::Shared,
     sync::{
@@ -20,13 +21,14 @@ use crate::{
     },
 };
 
-/// Pins the page, if it can be used now. Else nothing changes: in particular this does not count as a use.
+/// Pins the page, if it can be used now. Else nothing changes: in particular this does not count as a use. `thread` is the
+/// [number](thread_index) of the calling thread.
 #[inline(always)] // The whole of a hit; the caller knows whether there is a hint.
-pub(super) fn pin_now(shared: &Shared, at: PageAt) -> Option<PinnedPage> {
-    let there = at.hint.and_then(|hint| shared.pool.pin_in(shared.pool.checked(hint.0)?, at.page));
+pub(super) fn pin_now(shared: &Shared, at: PageAt, thread: usize) -> Option<PinnedPage> {
+    let there = at.hint.and_then(|hint| shared.pool.pin_in(shared.pool.checked(hint.0)?, at.page, thread));
     let pin = match there {
         Some(pin) => pin,
-        None => shared.pool.lookup_valid(at.page)?,
+        None => shared.pool.lookup_valid(at.page, thread)?,
     };
     Some(PinnedPage::new(pin))
 }
@@ -88,9 +90,10 @@ impl FetchStage {
 impl Fetch {
     #[inline(always)]
     pub(crate) fn new(shared: &Arc<Shared>, at: PageAt) -> Self {
-        match pin_now(shared, at) {
+        let thread = thread_index::current();
+        match pin_now(shared, at, thread) {
             Some(page) => {
-                shared.counters.hits.add(at.page.file, 1);
+                shared.counters.hits.add_by(thread, at.page.file, 1);
                 Self { stage: FetchStage::Ready(page) }
             }
             None => Self::missing(shared, at.page),

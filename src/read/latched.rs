@@ -20,6 +20,7 @@ use crate::{
     },
     error::{Error, Result},
     id::PageId,
+    observe::thread_index,
     read::fetch::{self, Fetch},
     runtime::shared::Shared,
     sync::{
@@ -51,12 +52,13 @@ impl Guard for OwnedPageRead {
 
     #[inline(always)] // The whole of a hit; the caller knows whether there is a hint.
     fn now(shared: &Shared, at: PageAt) -> Option<Self> {
+        let thread = thread_index::current();
         let pin = match at.hint {
             // If the hint is out of date the fetch looks in the table.
-            Some(hint) => shared.pool.look_in(shared.pool.checked(hint.0)?, at.page)?,
-            None => shared.pool.look_at(at.page)?,
+            Some(hint) => shared.pool.latch_in(shared.pool.checked(hint.0)?, at.page, thread)?,
+            None => shared.pool.latch_at(at.page, thread)?,
         };
-        shared.counters.hits.add(at.page.file, 1);
+        shared.counters.hits.add_by(thread, at.page.file, 1);
         Some(Self::new(pin))
     }
 
@@ -77,9 +79,10 @@ impl Guard for OwnedPageWrite {
     const LATCH: Latch = Latch::Exclusive;
 
     fn now(shared: &Shared, at: PageAt) -> Option<Self> {
-        let page = fetch::pin_now(shared, at).filter(|page| page.check_writable().is_ok())?;
+        let thread = thread_index::current();
+        let page = fetch::pin_now(shared, at, thread).filter(|page| page.check_writable().is_ok())?;
         let pin = page.try_latched(Latch::Exclusive).ok()??;
-        shared.counters.hits.add(at.page.file, 1);
+        shared.counters.hits.add_by(thread, at.page.file, 1);
         Some(Self::of_latched(pin))
     }
 

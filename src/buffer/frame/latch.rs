@@ -177,8 +177,13 @@ impl Pin {
     #[inline]
     pub(crate) fn unlatch_shared(&self) {
         if !self.unlatch_in_slot() {
-            self.release(State::unlatch_shared);
+            self.unlatch_shared_in_word();
         }
+    }
+
+    #[inline(never)] // So that a latch in a slot is released without the stack and the registers that only this needs.
+    fn unlatch_shared_in_word(&self) {
+        self.release(State::unlatch_shared);
     }
 
     /// Releases a share latch and the pin that it was held through.

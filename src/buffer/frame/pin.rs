@@ -137,7 +137,7 @@ impl Pin {
     /// Returns the slot that holds it, if one does.
     #[inline]
     pub(super) fn slot(&self) -> Option<&'static ReaderSlot> {
-        self.held.slot().map(|slot| self.frames().slots.at(slot))
+        self.frames().slots.at(self.held.slot())
     }
 
     #[inline]
@@ -154,10 +154,22 @@ impl Pin {
     /// Returns the address of the page's bytes. Reading or writing them takes a latch.
     #[inline]
     pub(crate) fn address(&self) -> NonNull<u8> {
-        let (frames, no) = (self.frames(), self.frame_no());
         if self.frame().state.load().is_shadowed() {
-            return frames.address_of_shadow(no);
+            return self.frames().address_of_shadow(self.frame_no());
         }
+        self.address_in_frame()
+    }
+
+    /// Returns the address of the page's bytes, for the holder of a share latch that is [held where the pin is](Self::into_one_place): while
+    /// a slot holds it, the page is in its frame.
+    #[inline]
+    pub(crate) fn address_in_one_place(&self) -> NonNull<u8> {
+        if self.held.slot() == SlotNo::NONE { self.address() } else { self.address_in_frame() }
+    }
+
+    #[inline]
+    fn address_in_frame(&self) -> NonNull<u8> {
+        let (frames, no) = (self.frames(), self.frame_no());
         // SAFETY: a pin is made of a frame of its pool, whose arena has room for all frames.
         unsafe { frames.arena().base().add(frames.offset_of(no)) }
     }
@@ -237,6 +249,14 @@ impl Drop for Pin {
             // A copy of it frees the slot; the copy is dropped if the state word holds the pin.
             return Self { ..*self }.let_go_of_slot();
         }
+        self.drop_in_word();
+    }
+}
+
+impl Pin {
+    /// Takes the pin off the state word, which holds it.
+    #[inline(never)] // So that a slot is let go of without the stack and the registers that only this needs.
+    fn drop_in_word(&self) {
         let kept = self.keep_if(self.frames().frame_waiters.any());
         let state = self.frame().state.unpin();
         if self.is_off(state)

@@ -128,7 +128,7 @@ mod tests {
         let pool = pool_of(2);
         let [no, other] = [1, 2].map(|block| fill(&pool, page(block)));
         (0..5).for_each(|_| pool.look_at(page(1)).unwrap().unlatch_and_unpin());
-        let in_slot = || pool.lookup_valid(page(1)).unwrap();
+        let in_slot = || pool.pin_at(page(1)).unwrap();
         let pins_in = || (pool.slots.holds().of(no), pool.frame(no).state.load().pins());
         let mut pins = Pins::new();
         pins.push(in_slot());

@@ -26,8 +26,9 @@ use crate::{
 /// How many slots a thread has: pages that it holds at once.
 const SLOTS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 8 };
 
-/// How many lines there are: as many as threads with an index. The model checkers' threads share one.
-const LINES: usize = if cfg!(any(loom, shuttle)) { 1 } else { THREADS };
+/// How many lines there are: as many as threads with an index, of which the highest has none, since the first line is not used: so
+/// no slot has the number 0. The model checkers' threads share one line.
+const LINES: usize = if cfg!(any(loom, shuttle)) { 2 } else { THREADS };
 
 /// The slots of all threads, line by line.
 #[repr(align(128))] // A line of slots; and processors load lines of 64 bytes in pairs.
@@ -36,9 +37,13 @@ struct AllSlots([ReaderSlot; SLOTS * LINES]);
 /// The slots, as a pool uses them.
 #[derive(Copy, Clone)]
 pub(crate) struct ReaderSlots {
+    /// The slots of one run of a model. Others belong to the process.
+    #[cfg(any(loom, shuttle))]
     all: &'static AllSlots,
-    /// What tells the words of this pool from those of all others, at its place in a word.
-    pool: u64,
+    /// Not 0 where no slot can be taken.
+    closed: u64,
+    /// The words of the frame 0, without and with a latch. They tell the words of this pool from those of all others.
+    of_first_frame: [SlotWord; 2],
 }
 
 /// One slot.
@@ -49,9 +54,13 @@ pub(crate) struct ReaderSlot {
     mark: AtomicU64,
 }
 
-/// A slot's number, with [`SlotNo::IN_SLOT`] added, or none.
+/// A slot's number, or none.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) struct SlotNo(u32);
+
+impl SlotNo {
+    pub(crate) const NONE: Self = Self(0);
+}
 
 /// A frame, and the slot that holds it: in one word, so that a pin is two words and stays in registers.
 #[derive(Copy, Clone, Debug)]
@@ -69,15 +78,9 @@ impl HeldFrame {
     }
 
     #[inline]
-    pub(crate) fn slot(self) -> Option<SlotNo> {
-        let slot = SlotNo((self.0 >> 32) as u32);
-        (slot != SlotNo::NONE).then_some(slot)
+    pub(crate) fn slot(self) -> SlotNo {
+        SlotNo((self.0 >> 32) as u32)
     }
-}
-
-impl SlotNo {
-    pub(crate) const NONE: Self = Self(0);
-    const IN_SLOT: u32 = 1 << 31;
 }
 
 /// A pin on a frame of a pool, perhaps with a share latch.
@@ -90,9 +93,9 @@ const LATCHED: u64 = 1 << 32;
 const PENDING: u64 = 1 << 33;
 /// Where the pool's number begins.
 const POOL_SHIFT: u32 = 34;
-/// The highest number, which no pool has: slots that cannot be taken hold it. Numbers are not used again, since a process that is
-/// forked has copies of slots that are never freed.
-const NO_POOL: u64 = u64::MAX >> POOL_SHIFT;
+/// The highest number of a pool. Numbers are not used again, since a process that is forked has copies of slots that are never
+/// freed.
+const HIGHEST_POOL: u64 = u64::MAX >> POOL_SHIFT;
 
 impl SlotWord {
     const NONE: Self = Self(0);
@@ -132,8 +135,8 @@ fn next_pool() -> u64 {
 impl ReaderSlots {
     pub(crate) fn new() -> Self {
         let pool = next_pool();
-        if asymmetric::is_available() && pool < NO_POOL {
-            Self { all: AllSlots::open(), pool: pool << POOL_SHIFT }
+        if asymmetric::is_available() && pool <= HIGHEST_POOL {
+            Self::of_pool(pool, 0)
         } else {
             Self::closed()
         }
@@ -141,51 +144,75 @@ impl ReaderSlots {
 
     /// Makes slots of which none can be taken.
     fn closed() -> Self {
-        Self { all: AllSlots::closed(), pool: 0 }
+        Self::of_pool(0, 1)
+    }
+
+    fn of_pool(pool: u64, closed: u64) -> Self {
+        let unlatched = pool << POOL_SHIFT;
+        Self {
+            #[cfg(any(loom, shuttle))]
+            all: AllSlots::of_model(),
+            closed,
+            of_first_frame: [unlatched, unlatched | LATCHED].map(SlotWord),
+        }
+    }
+
+    #[cfg(not(any(loom, shuttle)))]
+    #[inline]
+    #[allow(clippy::unused_self)] // The model checkers' slots are in it.
+    fn slots(&self) -> &'static [ReaderSlot; SLOTS * LINES] {
+        static ALL: AllSlots = AllSlots([const { ReaderSlot::new() }; SLOTS * LINES]);
+        &ALL.0
+    }
+
+    #[cfg(any(loom, shuttle))]
+    fn slots(&self) -> &'static [ReaderSlot; SLOTS * LINES] {
+        &self.all.0
     }
 
     /// Makes the word of a pin on the frame, with a share latch where it is `latched`.
     #[inline]
     pub(crate) fn word(&self, no: FrameNo, latched: bool) -> SlotWord {
-        SlotWord(self.pool | u64::from(no.0) | if latched { LATCHED } else { 0 })
+        SlotWord(self.of_first_frame[usize::from(latched)].0 | u64::from(no.0))
     }
 
-    /// Takes a slot of the calling thread, if there is a free one. The caller loads the state word next, which is ordered after
-    /// that.
+    /// Takes a slot of the calling thread, which has that number, if there is a free one. The caller loads the state word next,
+    /// which is ordered after that.
     #[inline(always)]
-    pub(crate) fn take(&self, word: SlotWord) -> Option<SlotNo> {
-        let first = thread_index::current()? * SLOTS;
-        let at = if self.slot(first).take(word) { first } else { self.take_further(first, word)? };
+    pub(crate) fn take(&self, thread: usize, word: SlotWord) -> Option<SlotNo> {
+        let thread = if cfg!(any(loom, shuttle)) { 0 } else { thread };
+        if thread >= LINES - 1 {
+            return None;
+        }
+        let first = (thread + 1) * SLOTS;
+        let at =
+            if self.slots()[first].take(word, self.closed) { first } else { self.take_further(first, word)? };
         asymmetric::light();
-        Some(SlotNo(at as u32 | SlotNo::IN_SLOT))
+        Some(SlotNo(at as u32))
     }
 
     /// Takes another slot than the first, which is nearly always enough: a thread seldom holds several pages.
     #[inline(never)]
     fn take_further(&self, first: usize, word: SlotWord) -> Option<usize> {
-        (first + 1..first + SLOTS).find(|&at| self.slot(at).take(word))
+        (first + 1..first + SLOTS).find(|&at| self.slots()[at].take(word, self.closed))
     }
 
+    /// Returns the slot of that number, if it is one.
     #[inline]
-    pub(crate) fn at(&self, no: SlotNo) -> &'static ReaderSlot {
-        self.slot((no.0 & !SlotNo::IN_SLOT) as usize)
-    }
-
-    #[inline]
-    fn slot(&self, at: usize) -> &'static ReaderSlot {
+    pub(crate) fn at(&self, no: SlotNo) -> Option<&'static ReaderSlot> {
         // A remainder, so that it is not compared with their count.
-        &self.all.0[at % (SLOTS * LINES)]
+        (no != SlotNo::NONE).then(|| &self.slots()[no.0 as usize % (SLOTS * LINES)])
     }
 
     /// Returns all slots that were ever used.
     pub(crate) fn all(&self) -> impl Iterator<Item = &'static ReaderSlot> + use<> {
-        self.all.0.iter().take(thread_index::ever_used() * SLOTS)
+        self.slots().iter().skip(SLOTS).take(thread_index::ever_used() * SLOTS)
     }
 
     /// Returns the frames that slots hold and state words do not count, in order, each as often as slots hold it.
     pub(crate) fn holds(&self) -> Holds {
-        let of_pool =
-            |&word: &SlotWord| word.0 >> POOL_SHIFT == self.pool >> POOL_SHIFT && word != SlotWord::NONE;
+        let pool = self.of_first_frame[0].0 >> POOL_SHIFT;
+        let of_pool = |&word: &SlotWord| word.0 >> POOL_SHIFT == pool && word != SlotWord::NONE;
         let mut frames: Vec<_> =
             self.all().filter_map(ReaderSlot::uncounted).filter(of_pool).map(SlotWord::frame).collect();
         frames.sort_unstable();
@@ -193,55 +220,25 @@ impl ReaderSlots {
     }
 }
 
-/// What is in a slot that cannot be taken.
-const CLOSED: SlotWord = SlotWord(NO_POOL << POOL_SHIFT);
-
-#[cfg(not(any(loom, shuttle)))]
-impl AllSlots {
-    fn open() -> &'static Self {
-        static OPEN: AllSlots = AllSlots::holding(SlotWord::NONE);
-        &OPEN
-    }
-
-    fn closed() -> &'static Self {
-        static ALL_CLOSED: AllSlots = AllSlots::holding(CLOSED);
-        &ALL_CLOSED
-    }
-
-    const fn holding(word: SlotWord) -> Self {
-        let mut slots =
-            [const { ReaderSlot { held: AtomicU64::new(0), mark: AtomicU64::new(0) } }; SLOTS * LINES];
-        let mut at = 0;
-        while at < slots.len() {
-            slots[at].held = AtomicU64::new(word.0);
-            at += 1;
-        }
-        Self(slots)
-    }
-}
-
-/// Slots for one run of a model, which are never freed either.
 #[cfg(any(loom, shuttle))]
 impl AllSlots {
-    fn open() -> &'static Self {
-        Self::holding(SlotWord::NONE)
-    }
-
-    fn closed() -> &'static Self {
-        Self::holding(CLOSED)
-    }
-
-    fn holding(word: SlotWord) -> &'static Self {
-        let slot = |_| ReaderSlot { held: AtomicU64::new(word.0), mark: AtomicU64::new(0) };
+    /// Makes slots for one run of a model, which are never freed either.
+    fn of_model() -> &'static Self {
+        let slot = |_| ReaderSlot { held: AtomicU64::new(0), mark: AtomicU64::new(0) };
         Box::leak(Box::new(Self(std::array::from_fn(slot))))
     }
 }
 
 impl ReaderSlot {
-    /// Takes the slot if it is free and not marked.
+    #[cfg(not(any(loom, shuttle)))]
+    const fn new() -> Self {
+        Self { held: AtomicU64::new(0), mark: AtomicU64::new(0) }
+    }
+
+    /// Takes the slot if it is free and not marked, and `closed` is 0.
     #[inline(always)]
-    fn take(&self, word: SlotWord) -> bool {
-        if self.held.load(Ordering::Acquire) | self.mark.load(Ordering::Acquire) != 0 {
+    fn take(&self, word: SlotWord, closed: u64) -> bool {
+        if self.held.load(Ordering::Acquire) | self.mark.load(Ordering::Acquire) | closed != 0 {
             return false;
         }
         if cfg!(any(loom, shuttle)) {
@@ -263,12 +260,29 @@ impl ReaderSlot {
         (held, self.is_marked())
     }
 
-    /// Changes the slot if it holds `from`, and returns whether it did. The caller may load the state word or the mark next, which
-    /// is ordered after that.
-    pub(crate) fn change(&self, from: SlotWord, to: SlotWord) -> bool {
+    /// Adds a share latch to the pin that it holds, if it holds none, and returns whether it did. The caller may load the state
+    /// word or the mark next, which is ordered after that.
+    #[inline]
+    pub(crate) fn latch(&self) -> bool {
+        self.change(|held| !held.is_latched())
+    }
+
+    /// Takes the share latch from the pin that it holds, if it holds one, and returns whether it did. What the caller loads next is
+    /// ordered after that.
+    #[inline]
+    pub(crate) fn unlatch(&self) -> bool {
+        self.change(SlotWord::is_latched)
+    }
+
+    #[inline]
+    fn change(&self, may_change: impl Fn(SlotWord) -> bool) -> bool {
         // Not a store: several threads may latch and unlatch through one pin.
-        let is_changed =
-            self.held.compare_exchange(from.0, to.0, Ordering::AcqRel, Ordering::Acquire).is_ok();
+        let held = self.load();
+        let is_changed = may_change(held)
+            && self
+                .held
+                .compare_exchange(held.0, held.0 ^ LATCHED, Ordering::AcqRel, Ordering::Acquire)
+                .is_ok();
         asymmetric::light();
         is_changed
     }
@@ -385,6 +399,11 @@ mod tests {
 
     const NO: FrameNo = FrameNo(7);
 
+    /// Takes a slot of the calling thread.
+    fn take(slots: &ReaderSlots, word: SlotWord) -> Option<SlotNo> {
+        slots.take(thread_index::current(), word)
+    }
+
     #[test]
     fn a_word_says_what_it_was_made_of() {
         let [slots, others] = [(); 2].map(|()| ReaderSlots::new());
@@ -404,10 +423,10 @@ mod tests {
     fn a_thread_has_so_many_slots_and_each_is_had_again_when_it_is_freed() {
         let slots = ReaderSlots::new();
         let word = slots.word(NO, true);
-        let taken: Vec<_> = std::iter::from_fn(|| slots.take(word)).collect();
+        let taken: Vec<_> = std::iter::from_fn(|| take(&slots, word)).collect();
         let of_another_pool = ReaderSlots::new();
         assert_eq!(
-            of_another_pool.take(of_another_pool.word(NO, true)),
+            take(&of_another_pool, of_another_pool.word(NO, true)),
             None,
             "a thread has one line for all pools"
         );
@@ -416,12 +435,12 @@ mod tests {
             (taken.len(), slots.holds().of(NO), slots.holds().of(FrameNo(6))),
             (SLOTS, SLOTS as u64, 0)
         );
-        assert_eq!(slots.at(taken[3]).free(), (word, false));
-        assert_eq!(slots.take(word), Some(taken[3]));
-        let of_another = std::thread::scope(|scope| scope.spawn(|| slots.take(word)).join().unwrap());
+        assert_eq!(slots.at(taken[3]).unwrap().free(), (word, false));
+        assert_eq!(take(&slots, word), Some(taken[3]));
+        let of_another = std::thread::scope(|scope| scope.spawn(|| take(&slots, word)).join().unwrap());
         assert!(of_another.is_some_and(|no| !taken.contains(&no)), "a thread has slots of its own");
         for no in taken.into_iter().chain(of_another) {
-            assert_eq!(slots.at(no).free(), (word, false), "freed by any thread");
+            assert_eq!(slots.at(no).unwrap().free(), (word, false), "freed by any thread");
         }
         assert_eq!(slots.holds().of(NO), 0);
     }
@@ -430,7 +449,7 @@ mod tests {
     fn what_is_counted_in_the_word_is_not_held_by_a_slot_and_is_released_once() {
         let slots = ReaderSlots::new();
         let word = slots.word(NO, true);
-        let slot = slots.at(slots.take(word).unwrap());
+        let slot = slots.at(take(&slots, word).unwrap()).unwrap();
         assert!(slots.all().any(|seen| std::ptr::eq(seen, slot)));
         assert!(!slot.mark_holder(slots.word(FrameNo(8), false)));
         assert!(slot.mark_holder(word.unlatched()));
@@ -438,9 +457,9 @@ mod tests {
         slot.end_pending(Some(word));
         assert_eq!((slots.holds().of(NO), slot.mark_holder(word)), (0, false), "counted already");
         assert_eq!(slot.free(), (word, true));
-        assert!(!slot.take(word), "its holder has not asked yet");
+        assert!(!slot.take(word, 0), "its holder has not asked yet");
         assert_eq!((slot.take_count(word), slot.take_count(word)), (Some(word), None));
-        assert!(slot.take(word));
+        assert!(slot.take(word, 0));
         assert_eq!(slot.free(), (word, false));
     }
 
@@ -448,7 +467,7 @@ mod tests {
     fn a_counted_latch_is_forgotten_once() {
         let slots = ReaderSlots::new();
         let word = slots.word(NO, true);
-        let slot = slots.at(slots.take(word).unwrap());
+        let slot = slots.at(take(&slots, word).unwrap()).unwrap();
         slot.mark_holder(word);
         slot.end_pending(Some(word));
         assert_eq!(slot.settled_count(word), Some(word));
@@ -462,7 +481,7 @@ mod tests {
     #[test]
     fn c7_slots_that_are_closed_are_never_taken_and_hold_nothing() {
         let slots = ReaderSlots::closed();
-        assert_eq!(slots.take(slots.word(NO, true)), None);
+        assert_eq!(take(&slots, slots.word(NO, true)), None);
         assert_eq!(slots.holds().frames().count(), 0);
         assert!(!slots.all().any(|slot| slot.mark_holder(slots.word(NO, false))));
     }

@@ -23,6 +23,7 @@ use std::{
     fmt,
     path::Path,
     pin::Pin as StdPin,
+    ptr::NonNull,
     slice,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -299,16 +300,26 @@ impl Drop for Frozen {
     }
 }
 
-/// Returns the bytes of a pinned frame.
+/// Returns the bytes of a pinned page.
 ///
 /// # Safety
 /// The caller holds a latch on the frame through this pin, or is verifying it, and goes on for as long as the slice lives.
 #[inline]
 unsafe fn bytes_of(pin: &Pin) -> &[u8] {
-    let (address, page_size) = (pin.address().as_ptr(), pin.frames().page_size().bytes());
+    // SAFETY: the caller's promise.
+    unsafe { bytes_at(pin.address(), pin) }
+}
+
+/// Returns the bytes of a pinned page that is at this address.
+///
+/// # Safety
+/// It is there, and as for [`bytes_of`].
+#[inline]
+unsafe fn bytes_at(address: NonNull<u8>, pin: &Pin) -> &[u8] {
+    let page_size = pin.frames().page_size().bytes();
     // SAFETY: 1. `page_size` bytes from `address` on are this frame's, initialised since the arena was mapped; 2. by the caller's
     // right there is no `&mut` to them, and no lease of a read exists any more; 3. the pin keeps the memory and the page.
-    unsafe { slice::from_raw_parts(address, page_size) }
+    unsafe { slice::from_raw_parts(address.as_ptr(), page_size) }
 }
 
 /// A wait for a latch in a task.

@@ -4,7 +4,7 @@
 
 use std::{fmt, mem::ManuallyDrop, ops::Deref};
 
-use super::{PageHint, PinnedPage, bytes_of};
+use super::{PageHint, PinnedPage, bytes_at, bytes_of};
 use crate::{
     buffer::frame::pin::Pin,
     id::{Lsn, PageId},
@@ -150,8 +150,8 @@ impl Deref for OwnedPageRead {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: the value holds a share latch.
-        unsafe { bytes_of(&self.pin) }
+        // SAFETY: the value holds a share latch, in one place with its pin.
+        unsafe { bytes_at(self.pin.address_in_one_place(), &self.pin) }
     }
 }
 

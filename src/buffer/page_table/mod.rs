@@ -57,6 +57,8 @@ pub(crate) struct PageTable {
     /// For each partition how many places are taken.
     locks: Box<[CachePadded<Mutex<u32>>]>,
     seed: u64,
+    /// The highest number of a partition: one less than a power of two.
+    last_partition: usize,
 }
 
 /// What a lookup saw of its partition.
@@ -106,6 +108,7 @@ impl PageTable {
             spans: HugeSlice::new(partitions, || AtomicU32::new(span))?,
             locks: (0..partitions).map(|_| CachePadded::default()).collect(),
             seed: random_seed(),
+            last_partition: partitions - 1,
         };
         // A forked process finds no page, and no partition whose growth never ends.
         table.buckets.keep_from_children();
@@ -139,7 +142,7 @@ impl PageTable {
 
     #[inline]
     fn partition_of(&self, sought: Sought) -> usize {
-        sought.index() as usize & (self.spans.len() - 1)
+        sought.index() as usize & self.last_partition
     }
 
     #[inline]

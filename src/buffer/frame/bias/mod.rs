@@ -34,18 +34,20 @@ use crate::{
 };
 
 impl FramesHandle {
-    /// Pins the frame in a slot, `latched` for reading or not, if its page takes that.
+    /// Pins the frame in a slot of the calling thread, which has that number, `latched` for reading or not, if its page takes that.
+    /// A page that a slot holds is in its frame, not on a shadow page.
     #[inline(always)]
     pub(crate) fn pin_in_slot(
         &self,
         Frame { state, .. }: Frame<'_>,
         no: FrameNo,
         latched: bool,
+        thread: usize,
     ) -> Option<Pin> {
         if !state.load().takes_slots() {
             return None;
         }
-        let pin = self.adopt_slot(no, self.slots.take(self.slots.word(no, latched))?);
+        let pin = self.adopt_slot(no, self.slots.take(thread, self.slots.word(no, latched))?);
         let holds = state.load().is_biased() || seeded!("slot_taken_without_a_second_look");
         if holds { Some(pin) } else { let_go(pin) }
     }
@@ -125,21 +127,19 @@ impl Pin {
     pub(super) fn latch_in_slot(&self) -> bool {
         let state = self.frame().state;
         let Some(slot) = self.slot().filter(|_| state.load().takes_slots()) else { return false };
-        let [pinned, latched] = self.slot_words();
-        if !slot.change(pinned, latched) {
+        if !slot.latch() {
             return false;
         }
         let holds = state.load().is_biased() && !slot.is_marked();
         // Otherwise it is taken back, but for one that is counted: then the word has it.
-        holds || !slot.change(latched, pinned) || self.has_counted_latch(slot)
+        holds || !slot.unlatch() || self.has_counted_latch(slot)
     }
 
     /// Releases the share latch that a slot holds. Returns false where the state word holds it.
     #[inline]
     pub(super) fn unlatch_in_slot(&self) -> bool {
-        let [pinned, latched] = self.slot_words();
         // Of several latches through one pin the slot holds one, no matter which: those that the word holds are like it.
-        let Some(slot) = self.slot().filter(|slot| slot.change(latched, pinned)) else { return false };
+        let Some(slot) = self.slot().filter(|slot| slot.unlatch()) else { return false };
         !(slot.is_marked() && self.has_counted_latch(slot))
     }
 
@@ -151,10 +151,6 @@ impl Pin {
 
     fn slot_word(&self) -> SlotWord {
         self.frames().slots.word(self.frame_no(), false)
-    }
-
-    fn slot_words(&self) -> [SlotWord; 2] {
-        [false, true].map(|latched| self.frames().slots.word(self.frame_no(), latched))
     }
 
     /// Frees the slot that holds it, with all that it holds.
@@ -226,7 +222,7 @@ mod tests {
         assert!(!writer.try_latch(Latch::Exclusive) && pool.frame(no).state.load().is_biased());
         reader.unlatch_shared();
         drop((reader, writer));
-        let in_slot = pool.lookup_valid(page(1)).unwrap();
+        let in_slot = pool.pin_at(page(1)).unwrap();
         assert_eq!((in_slot.slot().is_some(), pool.frame(no).state.load().pins()), (true, 0));
         assert!(in_slot.try_latch(Latch::Exclusive), "the bias alone refuses nothing");
         in_slot.unlatch_exclusive(false);

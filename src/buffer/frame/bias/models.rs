@@ -227,7 +227,7 @@ fn c6_a_writer_revokes_the_bias_once_and_then_gets_in_line() {
 fn c1_a_latch_that_is_added_to_a_slot_excludes_a_writer() {
     check(|| {
         let (pool, bytes) = biased();
-        let held = pool.lookup_valid(page(1)).unwrap();
+        let held = pool.pin_at(page(1)).unwrap();
         assert!(held.slot().is_some());
         let writer = pool.pin_unused(FrameNo(0), page(1)).unwrap();
         let reading = {

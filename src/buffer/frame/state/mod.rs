@@ -42,27 +42,28 @@ const USAGE_SHIFT: u32 = 20;
 const USAGE: u64 = 0b11 << USAGE_SHIFT;
 /// One use.
 const USED: u64 = 1 << USAGE_SHIFT;
-const READY: u64 = 1 << 22;
-const SHARE: u64 = 1 << 23;
-const SHARES: u64 = ((1 << 18) - 1) << 23;
-const BIASED: u64 = 1 << 41;
-const UNATTENDED: u64 = 1 << 42;
-const EXCLUSIVE: u64 = 1 << 43;
-const VALID: u64 = 1 << 44;
-const LOADED: u64 = 1 << 45;
-const READING: u64 = 1 << 46;
-const WRITING: u64 = 1 << 47;
-const DIRTY: u64 = 1 << 48;
-const CLAIMED: u64 = 1 << 49;
-const LATCH_WAITERS: u64 = 1 << 50;
-const IO_WAITERS: u64 = 1 << 51;
-const READ_ONLY: u64 = 1 << 52;
-const ORPHAN: u64 = 1 << 53;
-const AHEAD: u64 = 1 << 54;
-const SHADOWED: u64 = 1 << 55;
-const LENT: u64 = 1 << 56;
-const KEEPS_LSN: u64 = 1 << 57;
-const COUNTING: u64 = 1 << 58;
+// What a hit looks at is in the lower half, where instructions have their numbers in themselves.
+const BIASED: u64 = 1 << 22;
+const LATCH_WAITERS: u64 = 1 << 23;
+const EXCLUSIVE: u64 = 1 << 24;
+const VALID: u64 = 1 << 25;
+const LOADED: u64 = 1 << 26;
+const READING: u64 = 1 << 27;
+const CLAIMED: u64 = 1 << 28;
+const DIRTY: u64 = 1 << 29;
+const WRITING: u64 = 1 << 30;
+const READY: u64 = 1 << 31;
+const UNATTENDED: u64 = 1 << 32;
+const IO_WAITERS: u64 = 1 << 33;
+const READ_ONLY: u64 = 1 << 34;
+const ORPHAN: u64 = 1 << 35;
+const AHEAD: u64 = 1 << 36;
+const SHADOWED: u64 = 1 << 37;
+const LENT: u64 = 1 << 38;
+const KEEPS_LSN: u64 = 1 << 39;
+const COUNTING: u64 = 1 << 40;
+const SHARE: u64 = 1 << 46;
+const SHARES: u64 = ((1 << 18) - 1) << 46;
 
 /// How many pins, and share latches, the word can count beyond those that it grants: of slots, and of threads that revoke a bias.
 const RESERVE: u64 = 1 << 12;
@@ -71,7 +72,7 @@ const SHARES_MAX: u64 = SHARES - RESERVE * SHARE;
 
 /// Set once half of the pins, or of the share latches, that can be counted are taken.
 const HALF_THE_PINS: u64 = 1 << 19;
-const HALF_THE_SHARES: u64 = 1 << 40;
+const HALF_THE_SHARES: u64 = 1 << 63;
 
 /// Of these only VALID occurs with BIASED.
 const NOT_BIASED: u64 = VALID | EXCLUSIVE | DIRTY | WRITING | SHADOWED | COUNTING;

@@ -8,7 +8,7 @@ mod victims;
 use super::*;
 
 /// The meaning of a word's single bits.
-const FLAGS: [u64; 17] = [
+const FLAGS: [u64; 19] = [
     READY,
     BIASED,
     UNATTENDED,
@@ -26,6 +26,8 @@ const FLAGS: [u64; 17] = [
     AHEAD,
     SHADOWED,
     LENT,
+    KEEPS_LSN,
+    COUNTING,
 ];
 
 /// The first of the states of a frame's life, which follow by name.
@@ -65,7 +67,7 @@ fn every_bit_of_the_word_has_one_meaning() {
         assert_eq!(word & part, 0, "{part:x} has two meanings");
         word | part
     });
-    assert_eq!(word, (1 << 57) - 1, "the rest is free");
+    assert_eq!(word, !(0b11111 << 41), "the rest is free");
     assert_eq!((HALF_THE_PINS, HALF_THE_SHARES), (PINS / 2 + PIN, (SHARES / SHARE).div_ceil(2) * SHARE));
 }
 
