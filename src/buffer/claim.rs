@@ -50,7 +50,7 @@ impl Residency {
         // The lines of all of them are loaded side by side: a removal, which locks, waits for its own.
         clusters().for_each(|frames| self.table.prefetch(page(&frames[0])));
         for frames in clusters() {
-            self.table.lock(page(&frames[0])).remove_each(frames.iter().map(|no| (page(no), *no)));
+            self.table.lock(page(&frames[0])).remove(frames.iter().map(|no| (page(no), *no)));
         }
     }
 }

@@ -48,7 +48,7 @@ impl Residency {
         read_only: bool,
     ) -> Result<Mapped, NotMapped> {
         let mut partition = self.table.lock(page);
-        self.look_again(&mut partition)?;
+        self.look_again(page, &mut partition)?;
         self.name(claimed.frame_no(), page, &mut partition)?;
         Ok(self.begin_read(claimed, read_only))
     }
@@ -67,14 +67,15 @@ impl Residency {
         for &page in pages {
             partition.turn_to(page);
             let Some(no) = claimed.first() else { break };
-            let named = self.look_again(&mut partition).and_then(|()| self.name(no, page, &mut partition));
+            let named =
+                self.look_again(page, &mut partition).and_then(|()| self.name(no, page, &mut partition));
             let begin = |()| claimed.next().map(|claimed| self.begin_read(claimed, read_only));
             mapped.extend(named.map(begin).transpose());
         }
     }
 
     /// Looks under the lock whether the page has got a frame meanwhile: a mapped frame keeps its page, pinned or not.
-    fn look_again(&self, partition: &mut Partition<'_>) -> Result<(), NotMapped> {
+    fn look_again(&self, page: PageId, partition: &mut Partition<'_>) -> Result<(), NotMapped> {
         let Some(other) = partition.frame().filter(|_| !seeded!("two_frames_for_a_page")) else {
             return Ok(());
         };
@@ -83,7 +84,7 @@ impl Residency {
             Err(state) if state.pins_are_exhausted() => return Err(NotMapped::TooManyPins),
             Err(state) if state.is_seized() => return Err(NotMapped::Seized),
             // Being evicted: its claimant will find the entry gone.
-            Err(_) => partition.remove(other),
+            Err(_) => partition.remove([(page, other)]),
         }
         Ok(())
     }
@@ -150,8 +151,8 @@ impl Residency {
 
     /// Unmaps a page whose read failed: no thread finds it here any more, and when its read has ended the frame is free.
     fn unmap(&self, reading: &Pin) {
-        let no = reading.frame_no();
-        self.table.lock(reading.frame().page()).remove(no);
+        let (no, page) = (reading.frame_no(), reading.frame().page());
+        self.table.lock(page).remove([(page, no)]);
         self.replacement.release(no, || ());
     }
 

@@ -171,7 +171,7 @@ mod tests {
         let (its, other) = (pool.frame(no).page(), page(2));
         pool.table.lock(other).insert(no).unwrap();
         assert_found(&pool, "more than once");
-        [its, other].into_iter().for_each(|page| pool.table.lock(page).remove(no));
+        [its, other].into_iter().for_each(|page| pool.table.lock(page).remove([(page, no)]));
         assert_found(&pool, "not in the page table");
     }
 
@@ -179,7 +179,7 @@ mod tests {
     fn a_page_with_two_frames_is_found() {
         let (pool, no) = pool();
         let other = fill(&pool, page(2));
-        pool.table.lock(page(2)).remove(other);
+        pool.table.lock(page(2)).remove([(page(2), other)]);
         pool.frame(other).assign(pool.frame(no).page());
         pool.table.lock(pool.frame(no).page()).insert(other).unwrap();
         assert_found(&pool, "has two frames");

@@ -114,10 +114,10 @@ fn c1_a_thread_that_looks_at_a_page_sees_its_bytes_while_clusters_change_their_p
 fn an_entry_at_rest_is_always_found() {
     while_it_is_looked_for(2, |table, [other, coming]| {
         // It makes room in the first bucket, which is filled again, and moves behind the entry that is sought and back.
-        table.lock(other).remove(FrameNo(0));
+        table.lock(other).remove([(other, FrameNo(0))]);
         table.lock(coming).insert(FrameNo(3)).unwrap();
         table.lock(other).insert(FrameNo(4)).unwrap();
-        table.lock(other).remove(FrameNo(4));
+        table.lock(other).remove([(other, FrameNo(4))]);
     });
 }
 

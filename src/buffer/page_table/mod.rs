@@ -1,7 +1,7 @@
 //! The page table: which frame holds a page.
 //!
 //! Pages are translated by *clusters*: sixteen consecutive blocks of a file, whose frame numbers are one cache line (clustered
-//! page tables: Talluri and Hill, SOSP 1995). A [bucket] holds seven clusters, and their keys in a line of its own. A hash of the
+//! page tables: Talluri and Hill, SOSP 1995). A [bucket](Bucket) holds seven clusters, and their keys in a line of its own. A hash of the
 //! key chooses the bucket, and the place in it. A cluster is nearly always at that place, so the processor loads key and frame
 //! number side by side, before it knows that the key is the right one.
 //!
@@ -21,19 +21,20 @@
 
 #![allow(unsafe_code)]
 
-mod bucket;
 mod partition;
 #[cfg(test)]
 pub(super) mod tests;
 
-use std::ops::Range;
+use std::{array::from_fn, ops::Range};
 
 use crossbeam_utils::CachePadded;
 
-use self::bucket::{BLOCKS, Bucket, PLACES, Slot};
 pub(crate) use self::partition::Partition;
 use crate::{
-    buffer::memory::{huge_slice::HugeSlice, prefetch::prefetch},
+    buffer::memory::{
+        huge_slice::{HugeSlice, Zeroed},
+        prefetch::prefetch,
+    },
     error::Result as PoolResult,
     id::{FileId, FrameNo, PageId},
     sync::{
@@ -42,6 +43,12 @@ use crate::{
         random_seed,
     },
 };
+
+/// Blocks of a cluster; a power of two.
+const BLOCKS: usize = if cfg!(loom) { 2 } else { 16 };
+
+/// Clusters of a bucket.
+const PLACES: usize = if cfg!(loom) { 2 } else { 7 };
 
 /// The most frames for which a partition is laid out.
 const PARTITION: usize = 2688;
@@ -129,8 +136,8 @@ impl PageTable {
 
     #[inline]
     fn sought(&self, page: PageId) -> Sought {
-        let key = bucket::key_of(page);
-        Sought { key, hash: self.hash_of(key), block: bucket::block_of(page) }
+        let key = key_of(page);
+        Sought { key, hash: self.hash_of(key), block: block_of(page) }
     }
 
     /// Spreads the key over the upper bits of each half: two multiplications, and between them what is above to what is below.
@@ -272,7 +279,7 @@ impl PageTable {
 
 /// Returns whether both pages are in one cluster, and so are changed under one lock.
 pub(crate) fn are_in_one_cluster(page: PageId, other: PageId) -> bool {
-    bucket::key_of(page) == bucket::key_of(other)
+    key_of(page) == key_of(other)
 }
 
 /// Returns how many of the pages, from the first on, are in one cluster.
@@ -327,5 +334,111 @@ impl<'a> Translation<'a> {
         self.key.load(Ordering::Acquire) == self.sought.key
             && self.slot.raw() == self.entry
             && self.span_word.load(Ordering::Acquire) == self.span
+    }
+}
+
+/// A cache line of keys, then a line of frame numbers for each cluster: half a kilobyte.
+///
+/// Changed under the partition's lock, read by all threads at any time. What is written is released and what is read acquired, so
+/// a reader that sees a change sees what was changed before it. An empty place names no frames.
+#[repr(C, align(64))]
+struct Bucket {
+    /// What is in which place; zero where nothing is.
+    keys: [AtomicU64; PLACES],
+    /// How many clusters belong here or in an earlier bucket and were passed on.
+    passed_on: AtomicU64,
+    clusters: [Cluster; PLACES],
+}
+
+/// The frames of consecutive blocks.
+type Cluster = [Slot; BLOCKS];
+
+/// The frame of a page, its number and one; zero where the page has none.
+struct Slot(AtomicU32);
+
+// SAFETY: it is made of atomics, which have the bytes of their integers, and all of them begin as zero.
+unsafe impl Zeroed for Bucket {
+    fn first() -> Self {
+        Self {
+            keys: from_fn(|_| AtomicU64::new(0)),
+            passed_on: AtomicU64::new(0),
+            clusters: from_fn(|_| from_fn(|_| Slot(AtomicU32::new(0)))),
+        }
+    }
+}
+
+impl Slot {
+    /// Returns the word as it is: another value stands for another frame, and zero for none.
+    #[inline]
+    fn raw(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    #[inline]
+    fn load(&self) -> Option<FrameNo> {
+        self.raw().checked_sub(1).map(FrameNo)
+    }
+
+    fn store(&self, frame: Option<FrameNo>) {
+        self.0.store(frame.map_or(0, |FrameNo(no)| no + 1), Ordering::Release);
+    }
+}
+
+/// Returns the key of the page's cluster.
+#[inline]
+fn key_of(page: PageId) -> u64 {
+    page.to_word() / BLOCKS as u64 + 1
+}
+
+/// Returns the page's place in its cluster.
+#[inline]
+fn block_of(page: PageId) -> usize {
+    page.block.0 as usize % BLOCKS
+}
+
+/// Returns the pages of the cluster that have frames.
+fn mapped_in(key: u64, cluster: &Cluster) -> impl Iterator<Item = (FrameNo, PageId)> {
+    let first = (key - 1) * BLOCKS as u64;
+    let slots = cluster.iter().enumerate();
+    slots.filter_map(move |(block, slot)| Some((slot.load()?, PageId::from_word(first + block as u64))))
+}
+
+impl Bucket {
+    #[inline]
+    fn key(&self, place: usize) -> &AtomicU64 {
+        &self.keys[place]
+    }
+
+    /// Returns all places and what is in them.
+    #[inline]
+    fn keys(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.keys.iter().map(|key| key.load(Ordering::Acquire)).enumerate()
+    }
+
+    /// Returns the pages that are mapped here.
+    fn entries(&self) -> impl Iterator<Item = (FrameNo, PageId)> {
+        let taken = self.keys().filter(|&(_, key)| key != 0);
+        taken.flat_map(|(place, key)| mapped_in(key, self.cluster(place)))
+    }
+
+    /// Returns the place of this key.
+    #[inline]
+    fn place_of(&self, key: u64) -> Option<usize> {
+        // All are compared, without a branch, since the processor cannot guess which it is.
+        let here = self.keys().fold(0_u32, |here, (place, at)| here | u32::from(at == key) << place);
+        (here != 0).then(|| here.trailing_zeros() as usize)
+    }
+
+    #[inline]
+    fn cluster(&self, place: usize) -> &Cluster {
+        &self.clusters[place]
+    }
+
+    fn passed_on(&self) -> u64 {
+        self.passed_on.load(Ordering::Acquire)
+    }
+
+    fn pass_on(&self, more: u64) {
+        self.passed_on.store(self.passed_on().wrapping_add(more), Ordering::Release);
     }
 }

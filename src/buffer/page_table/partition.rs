@@ -1,10 +1,9 @@
 //! Changes of the table: insertion, removal and growth, under the lock of a partition.
 
-use std::{array::from_fn, iter, ptr};
+use std::{array::from_fn, ptr};
 
 use super::{
-    GROWING, PageTable, Sought, Translation,
-    bucket::{self, BLOCKS, Bucket, Cluster, PLACES, block_of, mapped_in},
+    BLOCKS, Bucket, Cluster, GROWING, PLACES, PageTable, Sought, Translation, block_of, key_of, mapped_in,
 };
 use crate::{
     id::{FrameNo, PageId},
@@ -70,23 +69,15 @@ impl<'a> Partition<'a> {
         Ok(())
     }
 
-    /// Removes the page where it is mapped to `frame`.
-    pub(crate) fn remove(&mut self, frame: FrameNo) {
-        self.remove_blocks(iter::once((self.sought.block, frame)));
-    }
-
     /// Removes pages of the cluster where they are mapped to these frames.
-    pub(crate) fn remove_each(&mut self, mapped: impl Iterator<Item = (PageId, FrameNo)>) {
-        self.remove_blocks(mapped.map(|(page, frame)| (block_of(page), frame)));
-    }
-
-    fn remove_blocks(&mut self, mapped: impl Iterator<Item = (usize, FrameNo)>) {
+    pub(crate) fn remove(&mut self, mapped: impl IntoIterator<Item = (PageId, FrameNo)>) {
         let Some((bucket, place)) = self.cluster else { return };
         let cluster = bucket.cluster(place);
         let mut removed_any = false;
-        for (block, frame) in mapped {
-            if cluster[block].load() == Some(frame) {
-                cluster[block].store(None);
+        for (page, frame) in mapped {
+            let slot = &cluster[block_of(page)];
+            if slot.load() == Some(frame) {
+                slot.store(None);
                 removed_any = true;
             }
         }
@@ -101,7 +92,7 @@ impl<'a> Partition<'a> {
 
     /// Moves on to another page of the same cluster.
     pub(crate) fn turn_to(&mut self, page: PageId) {
-        debug_assert_eq!(bucket::key_of(page), self.sought.key);
+        debug_assert_eq!(key_of(page), self.sought.key);
         self.sought.block = block_of(page);
     }
 

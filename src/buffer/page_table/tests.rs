@@ -126,9 +126,9 @@ fn what_a_bucket_cannot_hold_is_found_further_on_and_leaves_no_trace() {
     assert_eq!(passed_on, [PLACES as u64 + 3, 3, 0]);
     (0..).zip(&pages).for_each(|(n, &page)| assert_eq!(frame_of(&table, page), Some(FrameNo(n)), "{page}"));
     for (n, &page) in (0..).zip(&pages) {
-        table.lock(page).remove(FrameNo(n + 1));
+        table.lock(page).remove([(page, FrameNo(n + 1))]);
         assert_eq!(frame_of(&table, page), Some(FrameNo(n)), "another frame is not taken for its own");
-        table.lock(page).remove(FrameNo(n));
+        table.lock(page).remove([(page, FrameNo(n))]);
         assert_eq!(frame_of(&table, page), None);
     }
     assert_empty(&table);
@@ -153,7 +153,7 @@ fn a_partition_grows_with_its_clusters_and_keeps_what_is_in_it() {
         per_frame(&dense),
         per_frame(&sparse)
     );
-    (0..FRAMES).for_each(|n| sparse.lock(far_apart(n)).remove(FrameNo(n)));
+    (0..FRAMES).for_each(|n| sparse.lock(far_apart(n)).remove([(far_apart(n), FrameNo(n))]));
     assert_empty(&sparse);
 }
 
@@ -222,7 +222,7 @@ proptest! {
                 insert(&table, page(n), no).unwrap();
                 map.insert(n, FrameNo(no));
             } else if let Some(frame) = map.remove(&n) {
-                table.lock(page(n)).remove(frame);
+                table.lock(page(n)).remove([(page(n), frame)]);
             }
             for n in 0..80 {
                 prop_assert_eq!(frame_of(&table, page(n)), map.get(&n).copied());
@@ -230,7 +230,7 @@ proptest! {
             }
         }
         prop_assert_eq!(table.entries().collect::<HashMap<_, _>>(), map.iter().map(|(&n, &no)| (no, page(n))).collect());
-        map.iter().for_each(|(&n, &frame)| table.lock(page(n)).remove(frame));
+        map.iter().for_each(|(&n, &frame)| table.lock(page(n)).remove([(page(n), frame)]));
         assert_empty(&table);
     }
 }
@@ -245,13 +245,20 @@ fn pages_of_a_cluster_are_removed_together_where_they_are_mapped_to_those_frames
     assert_eq!((in_one_cluster(pages.skip(BLOCKS - 1)), in_one_cluster([].into_iter())), (1, 0));
     // The last of the frames named here has another page by now.
     let mapped = [(page(0, 0), FrameNo(0)), (page(0, 1), FrameNo(1)), (page(0, 2), FrameNo(40))];
-    table.lock(page(0, 0)).remove_each(mapped.into_iter());
+    table.lock(page(0, 0)).remove(mapped);
     let found = |block| frame_of(&table, page(0, block));
     assert_eq!([0, 1, 2, 3].map(found), [None, None, Some(FrameNo(2)), Some(FrameNo(3))]);
-    table.lock(page(0, 0)).remove_each((2..blocks).map(|block| (page(0, block), FrameNo(block))));
+    table.lock(page(0, 0)).remove((2..blocks).map(|block| (page(0, block), FrameNo(block))));
     assert_eq!([2, blocks].map(found), [None, Some(FrameNo(blocks))], "the other cluster stays");
     let mut partition = table.lock(page(0, blocks));
-    partition.remove_each((blocks..2 * blocks).map(|block| (page(0, block), FrameNo(block))));
+    partition.remove((blocks..2 * blocks).map(|block| (page(0, block), FrameNo(block))));
     drop(partition);
     assert_empty(&table);
+}
+
+#[cfg(not(loom))] // Whose atomics are larger.
+#[test]
+fn a_bucket_is_a_line_of_keys_and_a_line_for_each_cluster() {
+    assert_eq!((size_of::<Bucket>(), align_of::<Bucket>()), (512, 64));
+    assert_eq!(std::mem::offset_of!(Bucket, clusters), 64);
 }
