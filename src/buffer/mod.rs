@@ -6,8 +6,8 @@
 //! * [`frame`]: what keeps a page's bytes: frames with their state words and headers, pins, latches, lines of waiters. It knows
 //!   no page table and no replacement;
 //! * [`page_table`]: finds a page's frame; [`replacement`]: says which page gives up its frame;
-//! * [`residency`]: which page is where: owns frames, table and replacement. A [`lookup`] finds and pins a page, a [`claim`]
-//!   takes a frame from one, [`map`] gives it to the next;
+//! * [`residency`]: which page is where: owns frames, table and replacement; how a frame loses its page and gets the next. A
+//!   [`lookup`] finds and pins a page;
 //! * [`supply`]: gives frames to pages that have none;
 //! * [`page`]: pages as callers hold them.
 //!
@@ -15,13 +15,11 @@
 //! [`resizing`] is how frames come and go, `file_pages` lists the frames of one file, `validate` checks
 //! the invariants of all of it. PostgreSQL's counterpart: `bufmgr.c`, `buf_table.c`, `freelist.c`, `buf_init.c`.
 
-pub(crate) mod claim;
 mod file_pages;
 pub(crate) mod frame;
 pub(crate) mod lookup;
 #[cfg(all(test, loom))]
 mod loom_models;
-pub(crate) mod map;
 pub(crate) mod memory;
 pub(crate) mod page;
 pub(crate) mod page_table;

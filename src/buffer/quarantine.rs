@@ -85,7 +85,7 @@ mod tests {
     use crate::buffer::{
         frame::latch::Latch,
         lookup::Lookup,
-        map::NotMapped,
+        residency::NotMapped,
         small_pools::{fill, page, pool_of, pool_with_room_for_ready, read},
     };
 

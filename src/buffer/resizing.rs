@@ -17,7 +17,10 @@
 //! One thread at a time changes the size. Lock order: as in [`residency`](super::residency).
 
 use crate::{
-    buffer::{claim::ClaimedFrame, frame::state::State, residency::Residency},
+    buffer::{
+        frame::state::State,
+        residency::{ClaimedFrame, Residency},
+    },
     id::FrameNo,
 };
 
@@ -78,7 +81,9 @@ impl<'a> Retirement<'a> {
         left.retain(|&no| {
             let is_had = pool.claim_counted(no, State::claim);
             if is_had {
-                retired.push(pool.claimed(no).retire());
+                let claimed = pool.claimed(no);
+                let given_back = seeded!("retired_frame_given_back");
+                retired.push(if given_back { claimed.frame_no() } else { claimed.keep() });
             }
             !is_had
         });

@@ -3,8 +3,7 @@
 use crate::{
     buffer::{
         frame::{frames::Frames, pin::Pin, size::Size},
-        map::Mapped,
-        residency::Residency,
+        residency::{Mapped, Residency},
     },
     id::{FileId, FrameNo, PageId, PageSize},
     observe::{Counters, thread_index},

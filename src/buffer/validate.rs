@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::{
         buffer::{
-            map::Mapped,
+            residency::Mapped,
             resizing::Retirement,
             small_pools::{fill, page, pool_of, pool_with_copies, read},
         },

@@ -9,10 +9,9 @@ use std::mem;
 
 use crate::{
     buffer::{
-        claim::ClaimedFrames,
         frame::pin::Pin,
-        map::{Mapped, NotMapped},
         page_table::in_one_cluster,
+        residency::{ClaimedFrames, Mapped, NotMapped},
         supply::{DirtyVictims, Search},
     },
     id::{FileId, PageId},

@@ -10,10 +10,7 @@
 //! reads ahead waits, so the scan would be past the ring long before a batch of it is written; it takes victims instead.
 
 use crate::{
-    buffer::{
-        claim::{CLAIMS_MAX, ClaimedFrames},
-        residency::Residency,
-    },
+    buffer::residency::{CLAIMS_MAX, ClaimedFrames, Residency},
     id::FrameNo,
 };
 

@@ -4,8 +4,8 @@ use std::task::{Poll, Waker};
 
 use crate::{
     buffer::{
-        claim::ClaimedFrame,
         frame::frame_waiters::WakerPlace,
+        residency::ClaimedFrame,
         supply::{
             DirtyVictims, Search,
             decision::{Met, OngoingWait, Step, WaitBounds},

@@ -6,7 +6,7 @@
 use smallvec::SmallVec;
 
 use crate::{
-    buffer::{claim::CLAIMS_MAX, frame::state::State},
+    buffer::{frame::state::State, residency::CLAIMS_MAX},
     id::{FileId, PageId},
     read::batch::{BatchMemory, Issuer, Purpose, Start},
     runtime::shared::Shared,

@@ -5,8 +5,7 @@ use crate::{
     buffer::{
         frame::{frames::Frames, size::Size},
         lookup::Lookup,
-        map::Mapped,
-        residency::Residency,
+        residency::{Mapped, Residency},
     },
     id::{PageId, PageSize},
     observe::Counters,

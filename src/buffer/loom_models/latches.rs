@@ -7,7 +7,7 @@ use super::{Bytes, check, page, pool_of, read_into, spawn};
 use crate::{
     buffer::{
         frame::{latch::Latch, pin::Pin, waiters::want::Want},
-        map::Mapped,
+        residency::Mapped,
     },
     error::Error,
     sync::{Arc, wait::Drive},

@@ -84,7 +84,7 @@ impl Drop for Verification<'_> {
 mod tests {
     use super::*;
     use crate::{
-        buffer::{frame::state::Phase, map::Mapped, small_pools::pool_of},
+        buffer::{frame::state::Phase, residency::Mapped, small_pools::pool_of},
         id::{FileId, PageId},
     };
 

@@ -27,10 +27,9 @@ use smallvec::SmallVec;
 use self::{decision::Signs, shortage::Shortage};
 use crate::{
     buffer::{
-        claim::{CLAIMS_MAX, ClaimedFrame, ClaimedFrames},
         frame::state::{State, Verdict},
         replacement::Reach,
-        residency::Residency,
+        residency::{CLAIMS_MAX, ClaimedFrame, ClaimedFrames, Residency},
     },
     id::{FileId, FrameNo},
     observe::Counter,

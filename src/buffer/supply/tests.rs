@@ -10,8 +10,7 @@ use crate::{
     buffer::{
         frame::{latch::Latch, pin::Pin},
         lookup::Lookup,
-        map::Mapped,
-        residency::Residency,
+        residency::{Mapped, Residency},
         resizing::Retirement,
         small_pools::{self, page, pool_of, pool_with_copies, pool_with_room_for_ready},
     },

@@ -16,7 +16,6 @@ use std::{
 
 use crate::{
     buffer::{
-        claim::CLAIMS_MAX,
         frame::{
             pin::Pin,
             state::{Phase, State},
@@ -24,6 +23,7 @@ use crate::{
         },
         lookup::Lookup,
         page::PinnedPage,
+        residency::CLAIMS_MAX,
     },
     error::{Error, Result},
     id::{FileId, PageId},

@@ -294,7 +294,7 @@ fn zero_tail(buffer: IoBuf, arrived: usize) {
 mod tests {
     use super::*;
     use crate::{
-        buffer::{map::Mapped, small_pools::pool_of},
+        buffer::{residency::Mapped, small_pools::pool_of},
         id::{FileId, PageSize},
         io::tests::support::FakeDisk,
         observe::Counters,

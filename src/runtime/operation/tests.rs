@@ -8,8 +8,7 @@ use super::{read::ReadMode, *};
 use crate::{
     buffer::{
         frame::{latch::Latch, pin::Pin, waiters::want::Want},
-        map::Mapped,
-        residency::Residency,
+        residency::{Mapped, Residency},
         small_pools::{page, pool_with_copies},
     },
     error::Error,
