@@ -5,7 +5,7 @@
 //! * [`state`]: one atomic word for everything that may happen to a frame, changed by pure transitions;
 //! * [`header`]: the page, and the log positions of its changes; [`page_lsn`], [`load_lsn`]: the one that a page
 //!   keeps in its bytes;
-//! * [`pin`], [`pin_list`]: the rights to a frame, and to several;
+//! * [`pin`]: the right to a frame, and to several;
 //! * [`slots`], [`bias`]: pins and share latches that are held outside the state word, since many threads read the page;
 //! * [`latch`], [`waiters`]: the right to read or change the bytes, and the line of threads and tasks that wait for it or for an I/O;
 //! * [`shadow`]: where the bytes are while the device reads them, and memory for changes made meanwhile;
@@ -39,7 +39,6 @@ mod load_lsn;
 pub(crate) mod older_changes;
 pub(crate) mod page_lsn;
 pub(crate) mod pin;
-pub(crate) mod pin_list;
 pub(crate) mod shadow;
 pub(crate) mod size;
 pub(crate) mod slots;

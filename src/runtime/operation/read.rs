@@ -7,8 +7,7 @@ use crate::{
         frame::{
             frames::Frames,
             header::Frame,
-            pin::Pin,
-            pin_list::Pins,
+            pin::{Pin, Pins},
             state::{Phase, State},
         },
         residency::Residency,

@@ -3,7 +3,12 @@
 use std::{io, slice};
 
 use crate::{
-    buffer::frame::{copy_room::CopyRun, frames::Frames, pin::Pin, pin_list::Pins, state::State},
+    buffer::frame::{
+        copy_room::CopyRun,
+        frames::Frames,
+        pin::{Pin, Pins},
+        state::State,
+    },
     error::{Error, IoOp},
     id::PageId,
     io::{buffers::IoBuf, doublewrite::KeptCopies, file::File},
