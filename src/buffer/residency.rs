@@ -179,6 +179,11 @@ impl<'a> ClaimedFrames<'a> {
         self.frames.extend_from_slice(frames);
     }
 
+    /// Adds a frame.
+    pub(crate) fn push(&mut self, frame: ClaimedFrame<'_>) {
+        self.extend(&[frame.keep()]);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.frames.len() - self.taken
     }

@@ -284,7 +284,9 @@ impl<'a> Issuer<'a> {
             // The log may have to be flushed first: the reads must not wait for that.
             self.submit();
             have_victims_written(self.shared, &dirty);
-            pool.take_one_of(&dirty, &mut self.claimed);
+            if let Some(frame) = pool.take_cleaned(&dirty) {
+                self.claimed.push(frame);
+            }
         }
         if let Some(ring) = &mut self.ring {
             self.claimed.numbers().for_each(|no| ring.keep(no));

@@ -1,4 +1,5 @@
-//! Getting a frame for a miss: carries out the [decision](crate::buffer::supply::decision), and waits in line between its steps.
+//! Waiting for a frame that was not found at once: carries out the [decision](crate::buffer::supply::decision), and waits in line between
+//! its steps.
 
 use std::task::{Poll, Waker};
 
@@ -8,7 +9,7 @@ use crate::{
         residency::ClaimedFrame,
         supply::{
             DirtyVictims, Search,
-            decision::{Met, OngoingWait, Step, WaitBounds},
+            decision::{OngoingWait, Step, WaitBounds},
         },
     },
     error::Result,
@@ -27,8 +28,9 @@ use crate::{
 };
 
 /// One fetch's wait for a frame, and the waits that it had before.
-#[derive(Default)]
-pub(crate) struct FrameWait {
+pub(super) struct FrameWait {
+    /// The most to wait while pins stand in the way, in all waits.
+    pub(super) limit: Duration,
     /// The wait that is going on. In a box, since most fetches never wait.
     wait: Option<Box<OngoingWait>>,
     /// For how long pins stood in the way, in all waits so far.
@@ -40,26 +42,31 @@ pub(crate) struct FrameWait {
 }
 
 impl FrameWait {
-    /// Takes a frame for a page of this file; or gets in line for one, and must then be polled again after a wake-up or [`RETRY`].
-    pub(crate) fn poll<'a>(
+    pub(super) fn new(limit: Duration) -> Self {
+        Self { limit, wait: None, pinned: Duration::ZERO, cleaning: None, place: None }
+    }
+
+    /// Returns whether a wait is going on.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.wait.is_some()
+    }
+
+    /// Returns how much is left of the time for which pins may stand in the way.
+    pub(super) fn left(&self) -> Duration {
+        self.limit.saturating_sub(self.pinned)
+    }
+
+    /// Waits for a frame for a page of this file, after a search that has met only these `dirty` victims; or goes on with the wait
+    /// after a wake-up or [`RETRY`].
+    pub(super) fn poll<'a>(
         &mut self,
         shared: &'a Shared,
         file: FileId,
-        limit: Duration,
+        mut dirty: DirtyVictims,
         drive: Drive,
         waker: &Waker,
     ) -> Poll<Result<ClaimedFrame<'a>>> {
-        let mut dirty = DirtyVictims::new();
-        let met = if self.wait.is_some() {
-            Met::NotYet
-        } else if shared.pool.are_spoken_for() {
-            Met::Nothing
-        } else if let Some(claimed) = shared.pool.take_frame(Search::Demand, &mut dirty) {
-            return Poll::Ready(Ok(claimed));
-        } else {
-            Met::Dirty(dirty.len())
-        };
-        let taken = self.go_on(met, shared, (file, limit), drive, &mut dirty);
+        let taken = self.go_on(shared, file, &mut dirty, drive);
         if let Some(taken) = taken {
             self.end(shared, taken.is_ok());
             return Poll::Ready(taken);
@@ -77,14 +84,14 @@ impl FrameWait {
     /// Continues until there is a frame, or a reason why there is none, or nothing to do but wait.
     fn go_on<'a>(
         &mut self,
-        mut met: Met,
         shared: &'a Shared,
-        (file, limit): (FileId, Duration),
-        drive: Drive,
+        file: FileId,
         dirty: &mut DirtyVictims,
+        drive: Drive,
     ) -> Option<Result<ClaimedFrame<'a>>> {
         let (pool, findings) = (&shared.pool, &shared.pool.findings);
-        let bounds = WaitBounds { pins: limit, disk: shared.config.disk_wait, file };
+        let bounds = WaitBounds { pins: self.limit, disk: shared.config.disk_wait, file };
+        let mut met = if self.is_under_way() { None } else { Some(dirty.len()) };
         loop {
             let signs = pool.signs();
             let wait = self.wait.get_or_insert_with(|| Box::new(OngoingWait::begin(&signs)));
@@ -101,7 +108,7 @@ impl FrameWait {
                     }
                     match pool.take_frame(Search::Again { spares }, dirty) {
                         Some(claimed) => return Some(Ok(claimed)),
-                        None => Met::Dirty(dirty.len()),
+                        None => Some(dirty.len()),
                     }
                 }
                 Step::Write { while_refused, stuck_writer } => {
@@ -113,7 +120,7 @@ impl FrameWait {
                     }
                     match pool.take_cleaned(dirty) {
                         Some(claimed) => return Some(Ok(claimed)),
-                        None => Met::Nothing,
+                        None => Some(0),
                     }
                 }
                 Step::Wait => return None,
@@ -134,13 +141,8 @@ impl FrameWait {
         }
     }
 
-    /// Returns how much of the time for which pins may stand in the way is used up.
-    pub(crate) fn waited(&self) -> Duration {
-        self.pinned
-    }
-
     /// Leaves the line without a frame, and passes on a wake-up that it was given.
-    pub(crate) fn give_up(&mut self, shared: &Shared) {
+    pub(super) fn give_up(&mut self, shared: &Shared) {
         if let Some(place) = self.place.take()
             && shared.check_process().is_ok()
             && shared.pool.frame_waiters.leave(&place)
@@ -164,7 +166,7 @@ fn write_for_fetch(shared: &Shared, dirty: &DirtyVictims, drive: Drive) -> Optio
 
 /// Starts writing dirty victims, for a caller that does not wait for them, unless the background writer writes them, or the disk
 /// refuses writes.
-pub(crate) fn have_victims_written(shared: &Shared, dirty: &DirtyVictims) {
+pub(super) fn have_victims_written(shared: &Shared, dirty: &DirtyVictims) {
     let pool = &shared.pool;
     if !pool.clean_list.is_kept() && pool.findings.may_write() {
         write_victims(shared, dirty);

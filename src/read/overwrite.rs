@@ -25,12 +25,12 @@ use crate::{
         },
         lookup::Lookup,
         page::{Latching, OwnedPageWrite, PinnedPage, Verification},
-        residency::{Mapped, NotMapped},
+        residency::Mapped,
     },
     error::{Error, Result},
     id::PageId,
     observe::Measure,
-    read::{frame_wait::FrameWait, outcome::too_many_pins},
+    read::{fetch::bring_in, frame_wait::FrameWait},
     runtime::{
         operation::read::{MappedBefore, check_mapped},
         shared::Shared,
@@ -68,8 +68,6 @@ use crate::{
 pub struct Overwrite {
     shared: Arc<Shared>,
     page: PageId,
-    /// The most to wait for a frame.
-    patience: Duration,
     frame_wait: FrameWait,
     room: ChangeWait,
     /// Another thread's read of the page, and the place in line for its end.
@@ -88,8 +86,7 @@ impl Overwrite {
         Self {
             shared,
             page,
-            patience,
-            frame_wait: FrameWait::default(),
+            frame_wait: FrameWait::new(patience),
             room: ChangeWait::default(),
             joined: None,
             latching: None,
@@ -101,7 +98,7 @@ impl Overwrite {
     /// Sets the most to wait for a frame while all are pinned, instead of the pool's [limit](crate::Builder::frame_wait).
     /// Example: [`Overwrite`].
     pub fn frame_wait(mut self, wait: Duration) -> Self {
-        self.patience = wait;
+        self.frame_wait.limit = wait;
         self
     }
 
@@ -149,11 +146,11 @@ impl Overwrite {
                     }
                 }
                 Lookup::Absent => {
-                    if let Some(guard) = ready!(self.bring_in(drive, waker))? {
+                    if let Some(guard) = ready!(self.bring_in_zeroed(drive, waker))? {
                         return Poll::Ready(Ok(guard));
                     }
                 }
-                Lookup::TooManyPins => return Poll::Ready(Err(too_many_pins(&self.shared, self.page))),
+                Lookup::TooManyPins => return Poll::Ready(Err(self.shared.pool.too_many_pins(self.page))),
             }
         }
     }
@@ -170,7 +167,7 @@ impl Overwrite {
         match state.phase() {
             // To end its read takes a further pin.
             Phase::Loaded if state.pins_are_exhausted() => {
-                return Err(too_many_pins(&self.shared, self.page));
+                return Err(self.shared.pool.too_many_pins(self.page));
             }
             Phase::Valid => {
                 self.latching = Some(Latching::new(PinnedPage::new(pin), Latch::Exclusive));
@@ -200,7 +197,7 @@ impl Overwrite {
     }
 
     /// Gets a frame and maps the page to it, with zeros. Returns `None` if another thread has given the page a frame meanwhile.
-    fn bring_in(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Option<OwnedPageWrite>>> {
+    fn bring_in_zeroed(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Option<OwnedPageWrite>>> {
         self.shared.check_open()?;
         let file = self.shared.files.open_file(self.page.file)?;
         file.check(self.page.block)?;
@@ -208,15 +205,9 @@ impl Overwrite {
             return Poll::Ready(Err(Error::ReadOnly { file: file.id, path: Some(file.path.clone()) }));
         }
         ready!(self.poll_room(drive, waker))?;
-        let claimed =
-            ready!(self.frame_wait.poll(&self.shared, self.page.file, self.patience, drive, waker))?;
+        let mapped = bring_in(&self.shared, &file, self.page, &mut self.frame_wait, drive, waker);
+        let Some(Mapped { reading, own }) = ready!(mapped)? else { return Poll::Ready(Ok(None)) };
         let pool = &self.shared.pool;
-        let Mapped { reading, own } = match pool.map(claimed, self.page, false) {
-            Ok(mapped) => mapped,
-            Err(NotMapped::Met(_) | NotMapped::Seized) => return Poll::Ready(Ok(None)),
-            Err(NotMapped::TooManyPins) => return Poll::Ready(Err(too_many_pins(&self.shared, self.page))),
-            Err(NotMapped::NoRoom) => return Poll::Ready(Err(pool.shortage().0.of_pins(Duration::ZERO))),
-        };
         let reading = check_mapped(pool, &file, reading, MappedBefore::now())?;
         Verification::of_read(pool, reading).end_with_zeros();
         Poll::Ready(Ok(Some(OwnedPageWrite::of_zeroed(own))))

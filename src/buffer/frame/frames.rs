@@ -29,8 +29,8 @@ use crate::{
         },
         memory::{arena::Arena, prefetch::prefetch, process::Process},
     },
-    error::Result,
-    id::{FrameNo, PageSize},
+    error::{Error, Result},
+    id::{FrameNo, PageId, PageSize},
     observe::Counters,
     sync::Arc,
 };
@@ -172,6 +172,11 @@ impl Frames {
         let (frames, copies) = (self.size.highest() as usize, self.first_frame);
         let parts = self.clean_list.memory() + self.shadow_pages.memory(frames) + self.dirty_counts.memory();
         frames * FrameArrays::BYTES_PER_FRAME + parts + copies
+    }
+
+    /// Makes the error of a frame that cannot be pinned once more.
+    pub(crate) fn too_many_pins(&self, page: PageId) -> Error {
+        Error::TooManyPins { page, path: self.file_paths.of(page.file) }
     }
 
     /// Has the processor load the frame's first bytes, which a caller that finds the page reads next. Whether they may be read, the

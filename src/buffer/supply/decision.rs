@@ -69,17 +69,6 @@ pub(crate) struct WaitBounds {
     pub(crate) file: FileId,
 }
 
-/// What a fetch has found before its next step.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Met {
-    /// It was woken, and has not searched yet.
-    NotYet,
-    /// The search has found no frame, and this many dirty victims.
-    Dirty(usize),
-    /// There is nothing more to try.
-    Nothing,
-}
-
 /// What a fetch does next.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -155,23 +144,21 @@ impl OngoingWait {
         self.since
     }
 
-    /// Returns what to do next. `pinned`: for how long pins stood in the way, in all waits of this fetch.
+    /// Returns what to do next. `met`: how many dirty victims are left to try, of those that its search for a frame has met; `None`
+    /// where it was woken, and has not searched yet. `pinned`: for how long pins stood in the way, in all waits of this fetch.
     pub(crate) fn next(
         &mut self,
-        met: Met,
+        met: Option<usize>,
         signs: &Signs,
         bounds: WaitBounds,
         pinned: &mut Duration,
     ) -> Step {
         let waited = signs.now.saturating_duration_since(self.since);
-        let to_write = match met {
-            Met::NotYet => {
-                let no_writes = self.written.time(signs.written, signs.now) >= NO_WRITES.min(bounds.disk / 2);
-                return Step::Search { spares: waited < SPARING, no_writes };
-            }
-            Met::Dirty(dirty) if dirty > 0 => self.write(waited, signs, bounds),
-            Met::Dirty(_) | Met::Nothing => None,
+        let Some(dirty) = met else {
+            let no_writes = self.written.time(signs.written, signs.now) >= NO_WRITES.min(bounds.disk / 2);
+            return Step::Search { spares: waited < SPARING, no_writes };
         };
+        let to_write = if dirty > 0 { self.write(waited, signs, bounds) } else { None };
         to_write.unwrap_or_else(|| self.wait_or_give_up(waited, signs, bounds, pinned))
     }
 

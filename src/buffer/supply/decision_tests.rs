@@ -73,18 +73,18 @@ impl World {
         self.signs.now += time;
     }
 
-    fn next(&mut self, met: Met) -> Step {
+    fn next(&mut self, met: Option<usize>) -> Step {
         self.wait.next(met, &self.signs, BOUNDS, &mut self.pinned)
     }
 
     /// Makes one round of the fetch, in which it finds no frame, and `dirty` dirty victims, of which none can be taken.
     fn round(&mut self, dirty: usize) -> Came {
-        let (mut met, mut wrote) = (Met::NotYet, None);
+        let (mut met, mut wrote) = (None, None);
         loop {
             met = match self.next(met) {
                 Step::Search { no_writes, .. } => {
                     self.no_writes |= no_writes;
-                    Met::Dirty(dirty)
+                    Some(dirty)
                 }
                 Step::Write { while_refused, stuck_writer } => {
                     self.stuck_writer = stuck_writer;
@@ -96,7 +96,7 @@ impl World {
                     if victims > 0 && self.refuses {
                         self.no_writes |= self.wait.learn(0, Some(Error::ShutDown));
                     }
-                    Met::Nothing
+                    Some(0)
                 }
                 Step::Wait => return Came { wrote, gave_up: None },
                 Step::GiveUp(error) => return Came { wrote, gave_up: Some(error) },
@@ -120,7 +120,7 @@ impl World {
 fn a_fetch_that_waits_spares_used_pages_for_two_seconds() {
     let mut world = World::new();
     let mut spares = || {
-        let Step::Search { spares, .. } = world.next(Met::NotYet) else { panic!("it does not search") };
+        let Step::Search { spares, .. } = world.next(None) else { panic!("it does not search") };
         world.pass(SPARING);
         spares
     };
@@ -148,7 +148,7 @@ fn where_no_writer_is_dirty_victims_are_written_at_once() {
     // A fetch that is not to wait at all does not wait for a writer either.
     let bounds = WaitBounds { pins: Duration::ZERO, ..BOUNDS };
     let World { signs, mut wait, mut pinned, .. } = World::with_writer();
-    assert!(matches!(wait.next(Met::Dirty(3), &signs, bounds, &mut pinned), Step::Write { .. }));
+    assert!(matches!(wait.next(Some(3), &signs, bounds, &mut pinned), Step::Write { .. }));
 }
 
 #[test]

@@ -59,10 +59,11 @@ pub(crate) enum Search {
 }
 
 impl Residency {
-    /// Takes a frame, if a free or clean one is found; the dirty victims that were met are left in `dirty`.
+    /// Takes a frame, as [`take_frames`](Self::take_frames) does for several pages.
     pub(crate) fn take_frame(&self, search: Search, dirty: &mut DirtyVictims) -> Option<ClaimedFrame<'_>> {
-        let no = self.take_victim(search, dirty)?;
-        Some(self.claimed(no))
+        let mut claimed = ClaimedFrames::new(self);
+        self.take_frames(1, search, dirty, &mut claimed);
+        claimed.next()
     }
 
     /// Takes a frame where no dirty victim matters.
@@ -72,8 +73,8 @@ impl Residency {
     }
 
     /// Takes frames for several pages, as long as free or clean ones are found; the dirty victims that were met are left in
-    /// `dirty`. Takes none that are [spoken for](crate::buffer::frame::frames::Frames::are_spoken_for): a page that has to be had
-    /// now gets in line like others.
+    /// `dirty`. A search that is the first takes none that are [spoken for](crate::buffer::frame::frames::Frames::are_spoken_for):
+    /// its caller gets in line like others.
     pub(crate) fn take_frames(
         &self,
         wanted: usize,
@@ -81,32 +82,36 @@ impl Residency {
         dirty: &mut DirtyVictims,
         claimed: &mut ClaimedFrames<'_>,
     ) {
-        if self.are_spoken_for() && !seeded!("batch_goes_before_the_line") {
+        let is_first = !matches!(search, Search::Again { .. });
+        if is_first && self.are_spoken_for() && !seeded!("batch_goes_before_the_line") {
             return;
         }
+        let wanted = wanted.min(CLAIMS_MAX).min(self.replacement.most_together());
         let mut taken = SmallVec::<[FrameNo; CLAIMS_MAX]>::new();
-        let most = CLAIMS_MAX.min(self.replacement.most_together());
-        self.take_victims(wanted.min(most), search, dirty, |no| taken.push(no));
+        while taken.len() < wanted
+            && let Some(no) = self.take_free().or_else(|| self.take_set_aside())
+        {
+            taken.push(no);
+        }
+        self.clean_list.note_demand(wanted, self.free_frames());
+        if taken.len() < wanted {
+            let sweep = match search {
+                Search::Ahead if !seeded!("look_ahead_takes_used_pages") => Some((Reach::InTurn, true)),
+                Search::Ahead | Search::Demand => Some((Reach::All, true)),
+                Search::Again { spares } => self.is_worth_a_sweep(spares).then_some((Reach::All, spares)),
+            };
+            if let Some((reach, spares)) = sweep {
+                self.take_in_turn(wanted, reach, spares, dirty, &mut taken);
+            }
+        }
         self.evict_each(&taken);
         claimed.extend(&taken);
     }
 
     /// Takes one of these frames, which were dirty victims, if one is clean by now and was not used since.
     pub(crate) fn take_cleaned(&self, dirty: &DirtyVictims) -> Option<ClaimedFrame<'_>> {
-        let no = self.take_first(dirty)?;
-        Some(self.claimed(no))
-    }
-
-    /// Takes one of these frames, which were dirty victims, into `claimed`, if one is clean by now and was not used since.
-    pub(crate) fn take_one_of(&self, dirty: &DirtyVictims, claimed: &mut ClaimedFrames<'_>) {
-        if let Some(no) = self.take_first(dirty) {
-            self.evict_each(&[no]);
-            claimed.extend(&[no]);
-        }
-    }
-
-    fn take_first(&self, dirty: &DirtyVictims) -> Option<FrameNo> {
-        dirty.iter().copied().find(|&no| self.take_by_number(no, State::claim_unused, true))
+        let taken = dirty.iter().copied().find(|&no| self.take_by_number(no, State::claim_unused, true));
+        Some(self.claimed(taken?))
     }
 
     /// Takes frames once more for a bulk read, up to the first whose page has another use. Returns how many those are.
@@ -121,38 +126,6 @@ impl Residency {
         self.evict_each(&taken);
         claimed.extend(&taken);
         taken.len()
-    }
-
-    fn take_victim(&self, search: Search, dirty: &mut DirtyVictims) -> Option<FrameNo> {
-        let mut victim = None;
-        self.take_victims(1, search, dirty, |no| victim = Some(no));
-        victim
-    }
-
-    /// Takes up to `wanted` frames; those in turn under the lock of a shard together.
-    fn take_victims(
-        &self,
-        wanted: usize,
-        search: Search,
-        dirty: &mut DirtyVictims,
-        mut taken: impl FnMut(FrameNo),
-    ) {
-        let mut left = wanted;
-        while left > 0
-            && let Some(no) = self.take_free().or_else(|| self.take_set_aside())
-        {
-            taken(no);
-            left -= 1;
-        }
-        self.clean_list.note_demand(wanted, self.free_frames());
-        let (reach, spares) = match search {
-            _ if left == 0 => return,
-            Search::Ahead if !seeded!("look_ahead_takes_used_pages") => (Reach::InTurn, true),
-            Search::Again { spares } if !self.is_worth_a_sweep(spares) => return,
-            Search::Again { spares } => (Reach::All, spares),
-            Search::Ahead | Search::Demand => (Reach::All, true),
-        };
-        self.take_in_turn(left, reach, spares, dirty, taken);
     }
 
     fn take_free(&self) -> Option<FrameNo> {
@@ -180,21 +153,21 @@ impl Residency {
         is_taken
     }
 
+    /// Takes victims until `wanted` frames are `taken`; those in turn under the lock of a shard together.
     fn take_in_turn(
         &self,
         wanted: usize,
         reach: Reach,
         spares: bool,
         dirty: &mut DirtyVictims,
-        mut taken: impl FnMut(FrameNo),
+        taken: &mut SmallVec<[FrameNo; CLAIMS_MAX]>,
     ) {
-        let mut left = wanted;
-        let mut goes_on = true;
+        let before = taken.len();
         let mut refused = None;
-        while goes_on {
+        loop {
             // Their holders are counted outside the sweep's lock. Where there is one the frame is busy, and not met again.
             let mut biased = SmallVec::<[FrameNo; CLAIMS_MAX]>::new();
-            let _ = self.sweep(left, reach, spares, |no, verdict, met| {
+            let _ = self.sweep(wanted - taken.len(), reach, spares, |no, verdict, met| {
                 match verdict {
                     Verdict::Dirty if dirty.contains(&no) => {}
                     // Behind the others, of which a few may be written: those of a file that refuses writes may be most of all.
@@ -204,28 +177,24 @@ impl Residency {
                         dirty.push(no);
                     }
                     _ => match self.frame(no).state.try_update(State::claim) {
-                        Ok(_) => {
-                            taken(no);
-                            left -= 1;
-                        }
+                        Ok(_) => taken.push(no),
                         Err(state) if state.refuses_for_bias(State::claim) && !biased.contains(&no) => {
                             biased.push(no);
                         }
                         Err(_) => {}
                     },
                 }
-                (biased.len() >= left || dirty.len() == DIRTY_VICTIMS_MAX).then_some(())
+                let are_enough = taken.len() + biased.len() >= wanted;
+                (are_enough || dirty.len() == DIRTY_VICTIMS_MAX).then_some(())
             });
-            goes_on = !biased.is_empty() && dirty.len() < DIRTY_VICTIMS_MAX;
-            for &no in &biased {
-                if self.take_by_number(no, State::claim_unused, true) {
-                    taken(no);
-                    left -= 1;
-                }
+            let met_some = !biased.is_empty();
+            biased.retain(|no| self.take_by_number(*no, State::claim_unused, true));
+            taken.extend(biased);
+            if !met_some || taken.len() == wanted || dirty.len() == DIRTY_VICTIMS_MAX {
+                break;
             }
-            goes_on &= left > 0;
         }
-        if left == wanted && dirty.len() < DIRTY_VICTIMS_MAX {
+        if taken.len() == before && dirty.len() < DIRTY_VICTIMS_MAX {
             dirty.extend(refused);
         }
     }

@@ -332,13 +332,8 @@ fn c6_a_dirty_page_without_room_for_its_copy_is_no_victim_until_there_is_some() 
 
 #[test]
 fn a_page_that_was_dirty_at_its_turn_and_comes_back_outlives_the_next_ones() {
-    let ways: [(&str, TakeCleaned); 4] = [
-        ("by the fetch that had it written", |pool, victims| pool.take_cleaned(victims)),
-        ("by a batch", |pool, victims| {
-            let mut claimed = ClaimedFrames::new(pool);
-            pool.take_one_of(victims, &mut claimed);
-            claimed.next()
-        }),
+    let ways: [(&str, TakeCleaned); 3] = [
+        ("by the fetch or batch that had it written", |pool, victims| pool.take_cleaned(victims)),
         ("set aside by the background writer", |pool, victims| {
             assert!(pool.set_aside(victims[0]));
             pool.take_clean()
@@ -393,7 +388,7 @@ fn victims_of_several_shards_come_in_runs_that_lie_side_by_side() {
     // Twice around: what lay side by side when it was taken does so the next time.
     for _ in 0..2 {
         let taken: Vec<u32> = (0..FRAMES)
-            .map(|_| pool.take_victim(Search::Demand, &mut DirtyVictims::new()).unwrap())
+            .map(|_| pool.take_clean().unwrap().keep())
             .map(|no| {
                 pool.frame(no).state.update(State::give_back);
                 no.0

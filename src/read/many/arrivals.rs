@@ -18,10 +18,8 @@ use crate::{
         page::PinnedPage,
     },
     error::Result,
-    read::{
-        miss::Miss,
-        outcome::{self, ReadOutcome},
-    },
+    read::fetch::Miss,
+    runtime::operation::read::{self, ReadOutcome},
     sync::{
         poll_budget,
         wait::{Drive, PollStep},
@@ -219,7 +217,7 @@ impl Coming {
                     // The frame shows how the read ended.
                     *wait = None;
                 }
-                let arrival = match outcome::look(shared, pin) {
+                let arrival = match read::look(&shared.pool, &shared.files, pin) {
                     Ok(ReadOutcome::Here) => {
                         let Some(pin) = slot.take() else { return true };
                         Ok(PinnedPage::new(pin))

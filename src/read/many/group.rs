@@ -25,7 +25,7 @@ use crate::{
     observe::{Counter, Measure},
     read::{
         batch::{BatchMemory, Issuer, Purpose, Start},
-        miss::Miss,
+        fetch::Miss,
     },
     runtime::shared::Shared,
     sync::{

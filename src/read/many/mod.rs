@@ -31,11 +31,11 @@ use crate::{
     },
     error::{Error, Result},
     id::PageId,
-    read::{
-        miss::Miss,
-        outcome::{self, ReadOutcome},
+    read::fetch::Miss,
+    runtime::{
+        operation::read::{self, ReadOutcome},
+        shared::Shared,
     },
-    runtime::shared::Shared,
     sync::{
         poll_budget,
         time::Duration,
@@ -308,7 +308,7 @@ impl AllPages {
                 ready!(waiters.poll(ticket, waker)).ok();
                 self.waits = None;
             }
-            match outcome::look(&self.group.shared, pin) {
+            match read::look(&self.group.shared.pool, &self.group.shared.files, pin) {
                 Ok(ReadOutcome::Here) => return Poll::Ready(Ok(())),
                 Ok(ReadOutcome::Reading) => {
                     self.waits = waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);

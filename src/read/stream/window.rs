@@ -31,11 +31,13 @@ use crate::{
     read::{
         batch::{BatchMemory, Issuer, Purpose, Start},
         buffer_ring::BufferRing,
-        miss::Miss,
-        outcome::{self, ReadOutcome},
+        fetch::Miss,
         stream::{distance::Distance, limits::StreamLimits},
     },
-    runtime::shared::Shared,
+    runtime::{
+        operation::read::{self, ReadOutcome},
+        shared::Shared,
+    },
     sync::{
         time::{self, Duration, Instant},
         wait::{Drive, PollStep},
@@ -316,7 +318,7 @@ impl Window {
             self.demand = Some(Miss::new(Arc::clone(&self.shared), page, self.patience));
             return;
         };
-        match outcome::look(&self.shared, pin) {
+        match read::look(&self.shared.pool, &self.shared.files, pin) {
             Ok(ReadOutcome::Reading) => self.wait(waker),
             Ok(ReadOutcome::Here) => {
                 self.leave_place(page.file);

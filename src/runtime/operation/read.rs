@@ -1,4 +1,5 @@
-//! A read, from its begin to its end: frames that are being filled.
+//! A read, from its begin to its end: frames that are being filled. Where there is a codec, the end is a page's verification, by a
+//! thread that wants it.
 
 use std::io;
 
@@ -10,20 +11,26 @@ use crate::{
             pin::{Pin, Pins},
             state::{Phase, State},
         },
+        page::Verification,
         residency::Residency,
     },
-    error::{Error, IoOp, Result},
-    id::{FrameNo, PageId},
+    error::{Callback, Error, IoOp, Result},
+    events,
+    id::{FrameNo, PageAddress, PageId},
     io::{
         buffers::{Direction, IoBuf},
         file::File,
         operation::{Operation, Transfer, Urgency},
     },
-    observe::Counter,
-    runtime::operation::{PageLease, PageOperation, PageOperations, abandoned, buffer_at},
+    observe::{Counter, Counters},
+    runtime::{
+        file_table::FileTable,
+        operation::{PageLease, PageOperation, PageOperations, abandoned, buffer_at},
+    },
     sync::{
         Arc,
         atomic::{Ordering, fence},
+        callback,
         waking::Wakers,
     },
 };
@@ -63,9 +70,7 @@ pub(crate) fn begin(
     before: MappedBefore,
     mode: ReadMode,
 ) -> Result<PageOperation> {
-    if let Err(error) = check(file, &page, before) {
-        return Err(end_at_once(pool, page, error));
-    }
+    let page = check_mapped(pool, file, page, before)?;
     let offset = page.frames().page_size().offset_of(page.frame().page().block);
     let (file, lease) = (Arc::clone(file), PageLease::Read(ReadLease::new(pool, page, mode)));
     Ok(Operation::new(operations, Direction::Read, mode.urgency, file, offset, lease))
@@ -77,9 +82,7 @@ pub(crate) fn add(operation: &mut PageOperation, page: Pin, before: MappedBefore
     let Transfer { file, offset, lease: PageLease::Read(lease), .. } = &mut **operation else {
         unreachable!("a page is added to a read");
     };
-    if let Err(error) = check(file, &page, before) {
-        return Err(end_at_once(&lease.pool, page, error));
-    }
+    let page = check_mapped(&lease.pool, file, page, before)?;
     let added = page.frame().page();
     if added.is_followed_by(lease.first) {
         *offset -= page.frames().page_size().bytes() as u64;
@@ -93,28 +96,20 @@ pub(crate) fn add(operation: &mut PageOperation, page: Pin, before: MappedBefore
     Ok(())
 }
 
-/// Checks whether a page that was mapped is still wanted. Returns its pin if it is; else its read ends at once, with an error.
-pub(crate) fn check_mapped(pool: &Residency, file: &File, page: Pin, before: MappedBefore) -> Result<Pin> {
-    match check(file, &page, before) {
-        Ok(()) => Ok(page),
-        Err(error) => Err(end_at_once(pool, page, error)),
-    }
-}
-
-/// Checks whether a page that was mapped is still to be read, and notes whether it has its LSN in its bytes.
-fn check(file: &File, page: &Pin, _: MappedBefore) -> Result<()> {
+/// Checks whether a page that was mapped is still to be read, and notes whether it has its LSN in its bytes. Returns its pin if it is;
+/// else its read ends at once, with an error.
+pub(crate) fn check_mapped(pool: &Residency, file: &File, page: Pin, _: MappedBefore) -> Result<Pin> {
     assert_waits(page.frame());
     if file.keeps_lsn {
         page.frame().state.update(State::keep_lsn);
     }
-    file.check_open(page.frame().page().block)
-}
-
-/// Ends the read of a page that is not to be read any more, before it belongs to an operation.
-#[cold]
-fn end_at_once(pool: &Residency, page: Pin, error: Error) -> Error {
-    pool.end_read(page, &Err(error.clone()), true);
-    error
+    match file.check_open(page.frame().page().block) {
+        Ok(()) => Ok(page),
+        Err(error) => {
+            pool.end_read(page, &Err(error.clone()), true);
+            Err(error)
+        }
+    }
 }
 
 /// Frames that are READING, for consecutive blocks of one file; each with the pin that belongs to the read.
@@ -251,6 +246,57 @@ impl Drop for ReadLease {
     }
 }
 
+/// The state of a page that was being read, seen from a pin on it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(crate) enum ReadOutcome {
+    /// The page can be used.
+    Here,
+    /// Its read, or its verification by another thread, is under way.
+    Reading,
+    /// Its read failed: the frame has no page any more.
+    Gone,
+}
+
+/// Looks how far the read of a pinned page has come, and verifies the page if no thread has done so.
+pub(crate) fn look(pool: &Residency, files: &FileTable, pin: &Pin) -> Result<ReadOutcome> {
+    loop {
+        let state = pin.frame().state.load();
+        match state.phase() {
+            Phase::Valid => return Ok(ReadOutcome::Here),
+            Phase::Reading => return Ok(ReadOutcome::Reading),
+            Phase::Free | Phase::Claimed => return Ok(ReadOutcome::Gone),
+            // To verify takes a further pin.
+            Phase::Loaded if state.pins_are_exhausted() => {
+                return Err(pool.too_many_pins(pin.frame().page()));
+            }
+            Phase::Loaded => {
+                if let Some(verification) = Verification::begin(pool, pin) {
+                    let page = pin.frame().page();
+                    verification
+                        .run(|bytes| open(&*files.open_file(page.file)?, page, bytes, &pool.counters))?;
+                }
+            }
+        }
+    }
+}
+
+/// Has the codec of its file open a page.
+fn open(file: &File, page: PageId, bytes: &mut [u8], counters: &Counters) -> Result<()> {
+    let Some(codec) = &file.codec else { return Ok(()) };
+    if file.sparse && bytes.iter().all(|&byte| byte == 0) {
+        return Ok(());
+    }
+    let verdict = callback::contained(|| codec.open(PageAddress::new(file.tag, page.block), bytes))
+        .map_err(|_| Error::panicked_over(Callback::CodecOpen, page, &file.path))?;
+    let verdict = if seeded!("page_not_verified") { Ok(()) } else { verdict };
+    verdict.map_err(|reason| {
+        counters.add(Counter::CorruptPages, 1);
+        file.activity.corrupt_pages.fetch_add(1, Ordering::Relaxed);
+        events::corrupt_page(&counters.pool, page.file, &file.path, page.block.0, &reason);
+        Error::Corrupt { page, path: file.path.clone(), reason: reason.into() }
+    })
+}
+
 fn failed(frames: &Frames, page: PageId, source: Arc<io::Error>) -> Error {
     Error::Io { op: IoOp::Read, page, path: frames.file_paths.of(page.file), source }
 }
@@ -296,7 +342,6 @@ mod tests {
         buffer::{residency::Mapped, small_pools::pool_of},
         id::{FileId, PageSize},
         io::tests::support::FakeDisk,
-        observe::Counters,
     };
 
     #[test]
