@@ -2,7 +2,7 @@
 //!
 //! Every page that is read ahead has a place in the quota. Without a pin (prefetch) it has it from the start of its read to the
 //! end; with one (a read stream), for as long as the stream has it pinned. A stream that lets go of a page that is still being
-//! read leaves the place to the read ([`Pin::leave_unattended`](crate::buffer::frame::pin::Pin::leave_unattended)).
+//! read leaves the place to the read ([`leave_unattended`](crate::buffer::residency::Residency::leave_unattended)).
 //!
 //! **No file has them all** (C6): its reads may not come back. Beside other open files a file gets a place only if it then has at
 //! most three quarters of what the others leave, as with [room for copies](crate::buffer::frame::copy_room). A file that is open
