@@ -16,11 +16,7 @@ use std::{
 
 use crate::{
     buffer::{
-        frame::{
-            pin::Pin,
-            state::State,
-            waiters::{Ticket, want::Want},
-        },
+        frame::{pin::Pin, state::State, waiters::Ticket},
         lookup::Lookup,
         page::{PageAt, PinnedPage},
         residency::{Mapped, NotMapped},
@@ -313,9 +309,7 @@ impl Miss {
                     return Ok(Some(PinnedPage::new(pin)));
                 }
                 ReadOutcome::Reading => {
-                    let ticket =
-                        pin.frames().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
-                    if let Some(ticket) = ticket {
+                    if let Some(ticket) = pin.enlist_for_read(waker) {
                         self.count_join();
                         self.reading = Some((pin, ticket));
                         return Ok(None);
@@ -367,8 +361,7 @@ impl Miss {
             let failed = calling_thread::run(operation, &self.shared.counters);
             return Poll::Ready(failed.map_or(Ok(Some(own)), Err));
         }
-        let ticket = own.frames().waiters.enlist(own.frame_no(), own.frame(), Want::ReadDone, waker);
-        self.reading = ticket.map(|ticket| (own, ticket));
+        self.reading = own.enlist_for_read(waker).map(|ticket| (own, ticket));
         self.shared.method.submit_one(operation);
         Poll::Ready(Ok(None))
     }

@@ -16,13 +16,7 @@ use std::{
 
 use crate::{
     buffer::{
-        frame::{
-            change_wait::ChangeWait,
-            latch::Latch,
-            pin::Pin,
-            state::Phase,
-            waiters::{Ticket, want::Want},
-        },
+        frame::{change_wait::ChangeWait, latch::Latch, pin::Pin, state::Phase, waiters::Ticket},
         lookup::Lookup,
         page::{Latching, OwnedPageWrite, PinnedPage, Verification},
         residency::Mapped,
@@ -179,8 +173,7 @@ impl Overwrite {
                 }
             }
             Phase::Reading => {
-                let ticket = pin.frames().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
-                self.joined = ticket.map(|ticket| (pin, ticket));
+                self.joined = pin.enlist_for_read(waker).map(|ticket| (pin, ticket));
             }
             Phase::Free | Phase::Claimed => {}
         }

@@ -138,6 +138,11 @@ impl Pin {
         self.frames().waiters.wait(self.frame_no(), self.frame(), want);
     }
 
+    /// Gets in line for the end of a read. Returns `None` where it is over: the caller looks again.
+    pub(crate) fn enlist_for_read(&self, waker: &Waker) -> Option<Ticket> {
+        self.frames().waiters.enlist(self.frame_no(), self.frame(), Want::ReadDone, waker)
+    }
+
     /// Leaves the line.
     pub(crate) fn cancel_wait(&self, ticket: &Ticket) {
         if !self.is_in_its_process() {

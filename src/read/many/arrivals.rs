@@ -13,10 +13,7 @@ use std::{
 
 use super::{FetchMany, ManyStage, group::Group};
 use crate::{
-    buffer::{
-        frame::waiters::{Ticket, want::Want},
-        page::PinnedPage,
-    },
+    buffer::{frame::waiters::Ticket, page::PinnedPage},
     error::Result,
     read::fetch::Miss,
     runtime::operation::read::{self, ReadOutcome},
@@ -209,9 +206,8 @@ impl Coming {
             let slot = &mut pins[*at];
             loop {
                 let Some(pin) = slot else { return true };
-                let waiters = &pin.frames().waiters;
                 if let Some(ticket) = wait {
-                    if waiters.poll(ticket, waker).is_pending() {
+                    if pin.frames().waiters.poll(ticket, waker).is_pending() {
                         return true;
                     }
                     // The frame shows how the read ended.
@@ -223,7 +219,7 @@ impl Coming {
                         Ok(PinnedPage::new(pin))
                     }
                     Ok(ReadOutcome::Reading) => {
-                        *wait = waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
+                        *wait = pin.enlist_for_read(waker);
                         if wait.is_some() {
                             return true;
                         }

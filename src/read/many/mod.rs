@@ -23,10 +23,7 @@ pub use self::{
 };
 use crate::{
     buffer::{
-        frame::{
-            pin::Pin,
-            waiters::{Ticket, want::Want},
-        },
+        frame::{pin::Pin, waiters::Ticket},
         page::PinnedPage,
     },
     error::{Error, Result},
@@ -302,16 +299,15 @@ impl AllPages {
                 self.demand = Some(self.group.miss(last));
                 continue;
             };
-            let waiters = &pin.frames().waiters;
             if let Some(ticket) = &self.waits {
                 // The frame shows how the read ended.
-                ready!(waiters.poll(ticket, waker)).ok();
+                ready!(pin.frames().waiters.poll(ticket, waker)).ok();
                 self.waits = None;
             }
             match read::look(&self.group.shared.pool, &self.group.shared.files, pin) {
                 Ok(ReadOutcome::Here) => return Poll::Ready(Ok(())),
                 Ok(ReadOutcome::Reading) => {
-                    self.waits = waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
+                    self.waits = pin.enlist_for_read(waker);
                 }
                 Ok(ReadOutcome::Gone) => self.group.pins[last] = None,
                 Err(error) => {

@@ -19,7 +19,7 @@ use crate::{
         frame::{
             pin::Pin,
             state::{Phase, State},
-            waiters::{Ticket, want::Want},
+            waiters::Ticket,
         },
         lookup::Lookup,
         page::PinnedPage,
@@ -364,8 +364,7 @@ impl Window {
         let far = (1..=most).rev().find(|&place| self.pages[place].page.file == file).unwrap_or(0);
         for place in [far, 0] {
             let Some(pin) = &self.pages[place].pin else { continue };
-            let ticket = pin.frames().waiters.enlist(pin.frame_no(), pin.frame(), Want::ReadDone, waker);
-            if let Some(ticket) = ticket {
+            if let Some(ticket) = pin.enlist_for_read(waker) {
                 self.waits = Some((place, ticket));
                 self.note_wait();
                 return;
