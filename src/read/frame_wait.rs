@@ -66,9 +66,15 @@ impl FrameWait {
         drive: Drive,
         waker: &Waker,
     ) -> Poll<Result<ClaimedFrame<'a>>> {
-        let taken = self.go_on(shared, file, &mut dirty, drive);
-        if let Some(taken) = taken {
-            self.end(shared, taken.is_ok());
+        if let Some(taken) = self.go_on(shared, file, &mut dirty, drive) {
+            if let Some(wait) = self.wait.take() {
+                shared.counters.measures.add_time(Measure::FrameWait, time::now() - wait.since());
+            }
+            if taken.is_ok()
+                && let Some(place) = self.place.take()
+            {
+                shared.pool.frame_waiters.leave(&place);
+            }
             return Poll::Ready(taken);
         }
         if self.place.is_none() {
@@ -129,15 +135,6 @@ impl FrameWait {
                     return Some(Err(error));
                 }
             };
-        }
-    }
-
-    fn end(&mut self, shared: &Shared, has_frame: bool) {
-        if let Some(wait) = self.wait.take() {
-            shared.counters.measures.add_time(Measure::FrameWait, time::now() - wait.since());
-        }
-        if has_frame && let Some(place) = self.place.take() {
-            shared.pool.frame_waiters.leave(&place);
         }
     }
 
