@@ -245,7 +245,7 @@ impl<'a> Issuer<'a> {
             Purpose::Demand => Urgency::Demand,
             Purpose::Ahead => Urgency::Background,
         };
-        ReadMode { urgency, most: self.most, to_verify: self.shared.config.codec.is_some() }
+        ReadMode { urgency, most: self.most }
     }
 
     /// Returns the number of these pages, one after the other, for whose operations the method's queue has room.
@@ -342,7 +342,7 @@ mod tests {
         let claimed = shared.pool.take_clean().unwrap();
         let Mapped { reading, .. } = shared.pool.map(claimed, page, false).unwrap();
         between(&file);
-        let mode = ReadMode { urgency: Urgency::Demand, most: 1, to_verify: false };
+        let mode = ReadMode { urgency: Urgency::Demand, most: 1 };
         let begun = read::begin(&shared.operations, &shared.pool, &file, reading, MappedBefore::now(), mode);
         (pool, page, begun)
     }

@@ -340,11 +340,8 @@ impl Miss {
         if !std::mem::replace(&mut self.counted, true) {
             self.felt = Some(Measure::Miss);
         }
-        let mode = ReadMode {
-            urgency: Urgency::Demand,
-            most: if self.alone { 1 } else { usize::MAX },
-            to_verify: self.shared.config.codec.is_some(),
-        };
+        let most = if self.alone { 1 } else { usize::MAX };
+        let mode = ReadMode { urgency: Urgency::Demand, most };
         let mut operation = read::begin(
             &self.shared.operations,
             &self.shared.pool,

@@ -41,8 +41,6 @@ pub(crate) struct ReadMode {
     pub(crate) urgency: Urgency,
     /// The most pages of an operation, also after a join in a queue.
     pub(crate) most: usize,
-    /// Whether a codec must look at the pages before any caller does.
-    pub(crate) to_verify: bool,
 }
 
 /// Proves that pages were mapped before their file is checked once more: one for all that were mapped together.
@@ -72,8 +70,8 @@ pub(crate) fn begin(
 ) -> Result<PageOperation> {
     let page = check_mapped(pool, file, page, before)?;
     let offset = page.frames().page_size().offset_of(page.frame().page().block);
-    let (file, lease) = (Arc::clone(file), PageLease::Read(ReadLease::new(pool, page, mode)));
-    Ok(Operation::new(operations, Direction::Read, mode.urgency, file, offset, lease))
+    let lease = PageLease::Read(ReadLease::new(pool, page, mode.most, file.codec.is_some()));
+    Ok(Operation::new(operations, Direction::Read, mode.urgency, Arc::clone(file), offset, lease))
 }
 
 /// Begins the read of a page that was just mapped, unless its block or its file was removed meanwhile, as a part of `operation`: it
@@ -119,16 +117,17 @@ pub(crate) struct ReadLease {
     /// The page of the first frame; those of the other frames follow it, as both ends of the read [check](Self::assert_intact).
     first: PageId,
     pins: Pins,
-    to_verify: bool,
     most: usize,
+    /// Whether a codec must look at the pages before any caller does.
+    to_verify: bool,
 }
 
 impl ReadLease {
     /// Makes the lease for the first page.
-    pub(super) fn new(pool: &Arc<Residency>, pin: Pin, mode: ReadMode) -> Self {
+    pub(super) fn new(pool: &Arc<Residency>, pin: Pin, most: usize, to_verify: bool) -> Self {
         let (first, mut pins) = (pin.frame().page(), Pins::new());
         pins.push(pin);
-        Self { pool: Arc::clone(pool), first, pins, to_verify: mode.to_verify, most: mode.most }
+        Self { pool: Arc::clone(pool), first, pins, most, to_verify }
     }
 
     /// Adds the pages of `next`, which follow, and are of the same kind.
@@ -353,7 +352,7 @@ mod tests {
         let Mapped { reading, own } = pool.map(claimed, PageId::new(FileId(0), 1), false).unwrap();
         pool.end_read(reading, &Ok(()), true);
         let file = Arc::new(FakeDisk::stamped(2 * 512).open_file(512).unwrap());
-        let mode = ReadMode { urgency: Urgency::Demand, most: 1, to_verify: false };
+        let mode = ReadMode { urgency: Urgency::Demand, most: 1 };
         drop(begin(
             &Arc::new(PageOperations::new(PageSize::MIN, counters)),
             &pool,

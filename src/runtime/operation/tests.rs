@@ -4,7 +4,7 @@
 
 use std::{io, path::Path, slice, thread};
 
-use super::{read::ReadMode, *};
+use super::*;
 use crate::{
     buffer::{
         frame::{latch::Latch, pin::Pin, waiters::want::Want},
@@ -13,10 +13,7 @@ use crate::{
     },
     error::Error,
     id::{FileId, PageSize},
-    io::{
-        file::{File, open_options::OpenOptions},
-        operation::Urgency,
-    },
+    io::file::{File, open_options::OpenOptions},
     observe::Counters,
     sync::{Arc, batch_status::BatchStatus, waking::Wakers},
     testing::SimDisk,
@@ -37,8 +34,7 @@ fn begin_read(pool: &Arc<Residency>, pages: u32) -> (ReadLease, Vec<Pin>) {
         let claimed = pool.take_clean().unwrap();
         let Mapped { reading, own } = pool.map(claimed, page(block), false).unwrap();
         pins.push(own);
-        let mode = ReadMode { urgency: Urgency::Demand, most: usize::MAX, to_verify: false };
-        ReadLease::new(pool, reading, mode)
+        ReadLease::new(pool, reading, usize::MAX, false)
     });
     let lease = leases.reduce(|mut lease, next| {
         lease.append(next);
