@@ -69,11 +69,6 @@ impl FileTable {
         self.for_write_out(id).filter(|file| !file.is_closed()).ok_or(Error::NotOpen { file: id })
     }
 
-    /// Returns whether at most one file is open.
-    pub(crate) fn has_one_at_most(&self) -> bool {
-        self.table.lock().files.len() <= 1
-    }
-
     /// The bytes that are taken by what is counted for each file.
     pub(crate) fn memory_bytes(&self) -> usize {
         self.table.lock().known().count() * size_of::<FileActivity>()
