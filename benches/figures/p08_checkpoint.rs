@@ -54,7 +54,7 @@ fn compare(
     let input = bench.input()?;
     let files = input.open_plain(true)?;
     let spec =
-        PoolSpec { method: methods::uring(64).method, frames: PAGES + PAGES / 4, combine: combine as usize };
+        PoolSpec { method: methods::uring(86).method, frames: PAGES + PAGES / 4, combine: combine as usize };
     let pool = PoolArm::open(input, &spec, true)?;
     let names: Vec<String> = rings.iter().map(|(name, _)| name.clone()).collect();
     let mut arms = Vec::new();
