@@ -9,7 +9,6 @@
 //! [`into_lease`](Operation::into_lease), or by a drop (a panic, a lost thread), which counts as a failed transfer. It leaves the
 //! list before its lease ends, and lets go of its file after that. PostgreSQL's counterpart: `PgAioHandle`.
 
-mod place;
 pub(crate) mod table;
 #[cfg(test)]
 mod tests;
@@ -20,6 +19,7 @@ use std::{
 };
 
 pub(crate) use self::table::{ClockReading, OperationTable};
+use self::table::{Extent, ListedPlace};
 use crate::{
     error::Error,
     events,
@@ -27,10 +27,9 @@ use crate::{
     io::{
         buffers::{Direction, IoBuf},
         file::File,
-        operation::place::Extent,
         transfer::Progress,
     },
-    observe::Measure,
+    observe::{Counter, Measure},
     sync::{
         Arc,
         time::{Duration, Instant},
@@ -155,7 +154,7 @@ impl<L: Lease> Operation<L> {
     pub(crate) fn list(&mut self, since: ClockReading) {
         self.since = since;
         if self.place().is_none() {
-            self.table().count_unlisted();
+            self.table().counters.add(Counter::Unlisted, 1);
         }
         self.note_extent();
     }
@@ -164,17 +163,18 @@ impl<L: Lease> Operation<L> {
     fn note_extent(&mut self) {
         let bytes = self.lease.bytes();
         self.progress = Progress::new(self.direction, bytes, self.file.offset_align);
-        let page = PageId { file: self.file.id, block: self.first_block() };
-        let extent = Extent { op: self.direction.op(), page, bytes: bytes as u32 };
-        self.table().show(self.place(), extent, self.since);
+        if let Some(place) = self.place() {
+            let page = PageId { file: self.file.id, block: self.first_block() };
+            place.fill(Extent { op: self.direction.op(), page, bytes: bytes as u32 }, self.since);
+        }
     }
 
     fn table(&self) -> &OperationTable<L> {
         self.memory.as_deref().and_then(|memory| memory.table.as_deref()).expect("it has not ended")
     }
 
-    fn place(&self) -> Option<u16> {
-        self.memory.as_ref().and_then(|memory| memory.place)
+    fn place(&self) -> Option<&ListedPlace> {
+        self.table().place(self.memory.as_deref()?.place)
     }
 
     /// Returns how many pages it covers.
@@ -189,7 +189,9 @@ impl<L: Lease> Operation<L> {
 
     /// Notes that it waits no longer: its transfer begins.
     pub(crate) fn begin(&self) {
-        self.table().show_submitted(self.place());
+        if let Some(place) = self.place() {
+            place.submit();
+        }
     }
 
     /// Returns whether `next`, whose bytes follow in the same file, can become the end of this.
@@ -233,7 +235,9 @@ impl<L: Lease> Operation<L> {
         let pages = self.pages();
         requests.note(nanos, pages);
         activity.note_failure(outcome.is_err());
-        self.table().show_none(self.place());
+        if let Some(place) = self.place() {
+            place.clear();
+        }
         let is_slow = self.table().counters.is_slow(nanos);
         let error = self.lease.finish(outcome, wakers);
         if is_slow {
@@ -285,7 +289,9 @@ impl<L: Lease> Drop for Operation<L> {
     fn drop(&mut self) {
         let Some(mut memory) = self.memory.take() else { return };
         let Some(table) = memory.table.take() else { return };
-        table.show_none(memory.place);
+        if let Some(place) = table.place(memory.place) {
+            place.clear();
+        }
         memory.transfer = None;
         table.give_back(memory);
     }
