@@ -1,9 +1,9 @@
 //! What waits for the device, and which request goes next. Pure: no I/O, no clock, no lock.
 //!
-//! Every method with threads of its own puts requests in here and starts what comes out, so there is one rule for all:
+//! Every method with a queue of its own [admits](Backlog::admit) requests here, and starts what comes out. So there is one rule for all:
 //!
 //! * **Demand before all else.** A request that no caller waits for (pages read ahead, and writes of a checkpoint or of the
-//!   background writer) goes when there is no demand, or when it is due by its [quota](quota), so that it never starves. If a
+//!   background writer) goes when there is no demand, or when it is due by its [quota](Quota), so that it never starves. If a
 //!   caller begins to wait for it while it is queued, it becomes a demand: with every request that goes, a few are checked for
 //!   that.
 //! * **Files take turns**, and none has more in flight than its share. A file that does not answer fills its own share;
@@ -16,13 +16,12 @@
 //! * **Requests that touch go as one**, whichever thread submitted them: same file, direction and urgency, one behind the other,
 //!   and together within the combine limit. A new request is compared with the last few of its file.
 //! * **Everything is bounded**: what waits, what is in flight, and the work for each request.
+//! * **It can be closed**: then it refuses all that comes, whose thread transfers it by itself. What was admitted before still goes.
 //!
 //! Invariants: a request comes out once, or as a part of one that comes out once. Requests of one file and urgency come out in
 //! the order of arrival, except where they were joined or became demands. A file is in the line for its turn while it has
 //! something to start and is below its share.
 
-pub(crate) mod queue;
-mod quota;
 #[cfg(test)]
 mod tests;
 
@@ -31,13 +30,13 @@ use std::{collections::VecDeque, mem};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 
-use self::quota::Quota;
 use crate::{
     id::FileId,
     io::{
         file::File,
         operation::{Lease, Operation, Urgency},
     },
+    observe::{Counter, Counters},
     sync::linked_queue::{LinkedItems, LinkedQueue, Links},
 };
 
@@ -82,7 +81,7 @@ fn share_of_writes(share: usize) -> usize {
 
 /// The result of a request's arrival.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Pushed {
+enum Pushed {
     /// It waits.
     Queued,
     /// It is part of one that waits.
@@ -106,6 +105,15 @@ pub(crate) struct Backlog<L: Lease> {
     quota: Quota,
     /// Where the next check for requests that became demands begins.
     look_at: usize,
+    is_closed: bool,
+}
+
+/// How far a row of requests was admitted.
+pub(crate) struct Admitted<L: Lease> {
+    /// How many wait now that did not before.
+    pub(crate) queued: usize,
+    /// The first request for which there was no room; those behind it have not been asked for.
+    pub(crate) refused: Option<Operation<L>>,
 }
 
 /// A request that waits, and its neighbours in its row.
@@ -148,6 +156,7 @@ impl<L: Lease> Backlog<L> {
             in_flight: [0; Urgency::KINDS],
             quota: Quota::default(),
             look_at: 0,
+            is_closed: false,
         }
     }
 
@@ -187,25 +196,50 @@ impl<L: Lease> Backlog<L> {
         self.in_flight[urgency as usize] >= most
     }
 
-    fn waiting(&self, urgency: Urgency) -> usize {
-        self.waiting[urgency as usize]
-    }
-
-    fn all_waiting(&self) -> usize {
-        self.waiting.iter().sum()
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
-        self.all_waiting() == 0
+        self.queued.is_empty()
     }
 
-    /// Returns how many requests that no caller waits for would be taken in now: they leave a share of the places to demands.
+    /// Refuses all that comes from here on.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// Returns whether nothing waits and nothing will.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.is_closed && self.is_empty()
+    }
+
+    /// Returns how many requests that no caller waits for would be taken in now: they leave a share of the places to demands. None when
+    /// closed.
     pub(crate) fn room(&self) -> usize {
-        share(self.limits.waiting).saturating_sub(self.crowd)
+        if self.is_closed { 0 } else { share(self.limits.waiting).saturating_sub(self.crowd) }
+    }
+
+    /// Takes requests in, up to the first that there is no room for.
+    pub(crate) fn admit(
+        &mut self,
+        requests: &mut dyn Iterator<Item = Operation<L>>,
+        counters: &Counters,
+    ) -> Admitted<L> {
+        let (mut queued, mut joined, mut refused) = (0, 0, None);
+        for request in requests {
+            match if self.is_closed { Err(request) } else { self.push(request) } {
+                Ok(Pushed::Queued) => queued += 1,
+                Ok(Pushed::Joined) => joined += 1,
+                Err(request) => {
+                    refused = Some(request);
+                    break;
+                }
+            }
+        }
+        counters.add(Counter::HandedOver, (queued + joined) as u64);
+        counters.add(Counter::Joined, joined as u64);
+        Admitted { queued, refused }
     }
 
     /// Takes a request in, or returns it where too many wait.
-    pub(crate) fn push(&mut self, operation: Operation<L>) -> Result<Pushed, Operation<L>> {
+    fn push(&mut self, operation: Operation<L>) -> Result<Pushed, Operation<L>> {
         let (id, urgency) = (operation.file.id, operation.urgency);
         let best = operation.file.best_pages * operation.file.page_size.bytes();
         let most = share(self.limits.in_flight);
@@ -246,7 +280,8 @@ impl<L: Lease> Backlog<L> {
     /// said to have [ended](Self::end). `None` while nothing can go: nothing waits, or what waits has its share in flight.
     pub(crate) fn next(&mut self) -> Option<Operation<L>> {
         self.look_for_demands();
-        let urgency = self.choose()?;
+        let can_go = Urgency::ALL.map(|urgency| self.can_go(urgency));
+        let urgency = self.quota.choose(|urgency| can_go[urgency as usize])?;
         let background = self.background_of_a_file();
         let file = self.turns[urgency as usize].pop_front()?;
         let line = self.files.get_mut(&file)?;
@@ -265,11 +300,6 @@ impl<L: Lease> Backlog<L> {
     /// Returns whether [`next`](Self::next) would return a request.
     pub(crate) fn has_next(&mut self) -> bool {
         Urgency::ALL.into_iter().any(|urgency| self.can_go(urgency))
-    }
-
-    fn choose(&mut self) -> Option<Urgency> {
-        let can_go = Urgency::ALL.map(|urgency| self.can_go(urgency));
-        self.quota.choose(|urgency| can_go[urgency as usize])
     }
 
     fn can_go(&mut self, urgency: Urgency) -> bool {
@@ -295,10 +325,10 @@ impl<L: Lease> Backlog<L> {
     /// Checks a few requests that no caller waited for, others each time, and makes those demands that a caller waits for by now.
     /// Not needed while they go anyhow.
     fn look_for_demands(&mut self) {
-        let demands = self.waiting(Urgency::Demand);
+        let demands = self.waiting[Urgency::Demand as usize];
         let held_back = self.in_flight[Urgency::Background as usize] >= self.background_limit;
         let passed_over = held_back || demands > 0;
-        if !passed_over || self.all_waiting() == demands {
+        if !passed_over || self.queued.len() == demands {
             return;
         }
         let keys = self.queued.capacity();
@@ -335,7 +365,7 @@ impl<L: Lease> Backlog<L> {
 
     /// Takes out all that waits, whichever file's turn it is.
     pub(crate) fn take_all(&mut self) -> Vec<Operation<L>> {
-        self.files.values_mut().for_each(FileQueue::empty);
+        self.files.values_mut().for_each(|line| (line.rows, line.in_turn) = Default::default());
         self.turns.iter_mut().for_each(VecDeque::clear);
         self.waiting = [0; Urgency::KINDS];
         self.crowd = 0;
@@ -434,9 +464,35 @@ impl FileQueue {
             }
         }
     }
+}
 
-    fn empty(&mut self) {
-        self.rows = Default::default();
-        self.in_turn = [false; Urgency::KINDS];
+/// How often each urgency is passed over before it goes: background reads eight times, writeback four.
+const PASSED_OVER: [u32; Urgency::KINDS] = [0, 8, 4];
+
+/// How often each urgency has been passed over. Of those that can go, the most urgent one goes, unless another has been passed over as
+/// often in a row as it may be. So demands go first, and neither reads ahead nor writes that no caller waits for ever starve.
+#[derive(Default)]
+struct Quota {
+    passed_over: [u32; Urgency::KINDS],
+}
+
+impl Quota {
+    /// Chooses among the urgencies for which `can_go` holds, and counts the others as passed over. One that could not go keeps
+    /// its count: otherwise it would begin anew each time its file has its share in flight.
+    fn choose(&mut self, mut can_go: impl FnMut(Urgency) -> bool) -> Option<Urgency> {
+        let can_go = Urgency::ALL.map(|urgency| can_go(urgency).then_some(urgency));
+        let waiting = || can_go.into_iter().flatten();
+        let overdue = |urgency: &Urgency| {
+            self.passed_over[*urgency as usize].checked_sub(PASSED_OVER[*urgency as usize])
+        };
+        let is_due = |urgency: &Urgency| *urgency != Urgency::Demand && overdue(urgency).is_some();
+        // Of several, the one that has waited longest beyond its quota; otherwise the least urgent, which all others pass over.
+        let due = waiting().filter(is_due).max_by_key(overdue).filter(|_| !seeded!("writes_without_a_quota"));
+        let chosen = due.or_else(|| waiting().next())?;
+        for urgency in waiting() {
+            self.passed_over[urgency as usize] += 1;
+        }
+        self.passed_over[chosen as usize] = 0;
+        Some(chosen)
     }
 }

@@ -17,7 +17,7 @@ use smallvec::SmallVec;
 use crate::{
     id::FileId,
     io::{
-        backlog::{BacklogLimits, queue::Queue},
+        backlog::{Backlog, BacklogLimits},
         buffers::{self, Direction},
         file::File,
         method::{Chunk, Method, MethodChange, calling_thread},
@@ -49,7 +49,7 @@ struct RequestQueue<L: Lease> {
 }
 
 struct QueueState<L: Lease> {
-    queue: Queue<L>,
+    backlog: Backlog<L>,
     /// Requests that came back short, and go again.
     resumed: Vec<Operation<L>>,
     /// Requests that were started, and whose waiters were not all woken yet.
@@ -64,7 +64,7 @@ impl<L: Lease> AsynchronousFiles<L> {
     pub(crate) fn new(scheduling: &Scheduling, counters: Arc<Counters>) -> Self {
         let limits = BacklogLimits { waiting: IN_FLIGHT, in_flight: IN_FLIGHT, combine: scheduling.combine };
         let state = QueueState {
-            queue: Queue::new(limits),
+            backlog: Backlog::new(limits),
             resumed: Vec::new(),
             under_way: 0,
             starters: SmallVec::new(),
@@ -138,7 +138,7 @@ impl<L: Lease> QueueState<L> {
     /// Takes out what goes next, and counts it as under way.
     fn next(&mut self) -> Option<Operation<L>> {
         // One that is resumed has been counted.
-        self.resumed.pop().or_else(|| self.queue.backlog.next().inspect(|_| self.under_way += 1))
+        self.resumed.pop().or_else(|| self.backlog.next().inspect(|_| self.under_way += 1))
     }
 }
 
@@ -154,7 +154,7 @@ impl<'q, L: Lease> EndingRequest<'q, L> {
         let thread = thread::current().id();
         let mut state = queue.lock();
         if !seeded!("asynchronous_place_given_back_late") {
-            state.queue.backlog.end(file, urgency);
+            state.backlog.end(file, urgency);
         }
         state.enders.push(thread);
         drop(state);
@@ -178,7 +178,7 @@ impl<L: Lease> Drop for EndingRequest<'_, L> {
 impl<L: Lease> Method<L> for AsynchronousFiles<L> {
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
         loop {
-            let refused = self.0.lock().queue.admit(requests, &self.0.counters).refused;
+            let refused = self.0.lock().backlog.admit(requests, &self.0.counters).refused;
             self.0.start_all();
             match refused {
                 Some(refused) => drop(calling_thread::run(refused, &self.0.counters)),
@@ -188,21 +188,21 @@ impl<L: Lease> Method<L> for AsynchronousFiles<L> {
     }
 
     fn room(&self, _file: &File) -> usize {
-        self.0.lock().queue.room()
+        self.0.lock().backlog.room()
     }
 
     fn forget(&self, file: &File) {
-        self.0.lock().queue.backlog.forget(file.id);
+        self.0.lock().backlog.forget(file.id);
     }
 
     fn shutdown(&self) {
         let me = thread::current().id();
         let mut state = self.0.lock();
-        state.queue.close();
+        state.backlog.close();
         // The last lease may own the pool, so that this thread ends the last request.
         while !(seeded!("asynchronous_requests_left_at_the_end")
             || state.enders.contains(&me)
-            || state.under_way == 0 && state.queue.backlog.is_empty())
+            || state.under_way == 0 && state.backlog.is_empty())
         {
             state = self.0.idle.wait(state);
         }
@@ -399,11 +399,11 @@ mod tests {
         // Those that wait are woken next, and may close the file.
         request.lease.before_finish(move || {
             at_the_end.forget(&of);
-            assert!(!at_the_end.0.lock().queue.backlog.knows(of.id), "its line is left for ever");
+            assert!(!at_the_end.0.lock().backlog.knows(of.id), "its line is left for ever");
         });
         queue.submit_one(request);
         queue.forget(&file);
-        assert!(queue.0.lock().queue.backlog.knows(file.id), "it has a request");
+        assert!(queue.0.lock().backlog.knows(file.id), "it has a request");
         let kept = storage.kept.lock().pop_front().unwrap();
         Answers::answer(kept, 512);
         arena.expect_reads(1);

@@ -13,7 +13,7 @@ use crate::{
     events,
     id::FileId,
     io::{
-        backlog::{BacklogLimits, queue::Queue},
+        backlog::{Backlog, BacklogLimits},
         file::File,
         method::{Method, MethodChange, calling_thread},
         operation::{Lease, Operation, Urgency},
@@ -58,7 +58,7 @@ impl<L: Lease> Threads<L> {
 
     fn with_backlog(limits: ThreadLimits, backlog: BacklogLimits, counters: Arc<Counters>) -> Self {
         let transfers = Transfers { counters, told_of_refusal: AtomicBool::new(false), lease: PhantomData };
-        Self(ThreadPool::new(limits, transfers, Queue::new(backlog)))
+        Self(ThreadPool::new(limits, transfers, Backlog::new(backlog)))
     }
 
     /// Starts `threads` of them, or as many as the system grants; an error if it grants none.
@@ -85,9 +85,7 @@ impl<L: Lease> Threads<L> {
         }
         admitted.refused
     }
-}
 
-impl<L: Lease> Threads<L> {
     /// Reports once that the system gives no thread.
     #[cold]
     fn tell_that_there_is_none(&self) {
@@ -100,19 +98,19 @@ impl<L: Lease> Threads<L> {
 }
 
 impl<L: Lease> Workload for Transfers<L> {
-    type Queue = Queue<L>;
+    type Queue = Backlog<L>;
     type Work = Operation<L>;
 
-    fn next(&self, queue: &mut Queue<L>) -> Option<Self::Work> {
-        queue.backlog.next()
+    fn next(&self, backlog: &mut Backlog<L>) -> Option<Self::Work> {
+        backlog.next()
     }
 
-    fn has_next(&self, queue: &mut Queue<L>) -> bool {
-        queue.backlog.has_next()
+    fn has_next(&self, backlog: &mut Backlog<L>) -> bool {
+        backlog.has_next()
     }
 
-    fn is_finished(&self, queue: &Queue<L>) -> bool {
-        queue.is_finished()
+    fn is_finished(&self, backlog: &Backlog<L>) -> bool {
+        backlog.is_finished()
     }
 
     /// Transfers an operation and finishes it. It stops counting as in flight first, whatever happens: a caller that waits for it
@@ -135,7 +133,7 @@ struct CountedInFlight<'p, L: Lease> {
 
 impl<L: Lease> Drop for CountedInFlight<'_, L> {
     fn drop(&mut self) {
-        self.pool.lock().queue.backlog.end(self.file, self.urgency);
+        self.pool.lock().queue.end(self.file, self.urgency);
     }
 }
 
@@ -151,7 +149,7 @@ impl<L: Lease> Method<L> for Threads<L> {
     }
 
     fn forget(&self, file: &File) {
-        self.0.lock().queue.backlog.forget(file.id);
+        self.0.lock().queue.forget(file.id);
     }
 
     fn shutdown(&self) {
@@ -322,7 +320,7 @@ mod tests {
         // The worker thread stands at the beginning of the request's end.
         is_ending.recv().unwrap();
         threads.forget(&file);
-        let knows = threads.0.lock().queue.backlog.knows(file.id);
+        let knows = threads.0.lock().queue.knows(file.id);
         looked.send(()).unwrap();
         arena.expect_reads(1);
         assert!(!knows, "the place was held until after the request's end");
@@ -339,7 +337,7 @@ mod tests {
             threads.submit_one(arena.request(Direction::Read, &file, 0, &[512]));
             assert_eq!(arena.expect_error().kind(), io::ErrorKind::Other);
             threads.forget(&file);
-            assert!(!threads.0.lock().queue.backlog.knows(file.id), "a line of a closed file is left");
+            assert!(!threads.0.lock().queue.knows(file.id), "a line of a closed file is left");
             threads.submit_one(arena.request(Direction::Read, &file, 0, &[512]));
             arena.expect_reads(1);
         }

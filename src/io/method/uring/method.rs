@@ -1,4 +1,4 @@
-//! The method as a whole: which request goes to which worker, and which to threads.
+//! The method as other threads see it: the workers, which request goes to which of them, and which to threads.
 //!
 //! **Neighbours meet.** Requests for one stretch of a file go to one worker, so that those that touch can be joined there;
 //! different stretches are spread over the workers.
@@ -7,22 +7,28 @@
 //! descriptor, are for [threads](Threads) beside the rings: started when there is work, few, and ended when idle. When a ring is
 //! lost, its requests go there too.
 
-use std::{io, iter};
+use std::{io, iter, os::fd::RawFd, sync::mpsc};
 
 use super::{
     setup::{Abilities, Refusal, RingMemory},
-    worker::UringWorker,
+    worker::{Errand, RingShared},
 };
 use crate::{
     io::{
+        backlog::BacklogLimits,
         file::File,
-        method::{Chunk, Method, MethodChange, threads::Threads},
+        method::{Chunk, Method, MethodChange, calling_thread, threads::Threads},
         operation::{Lease, Operation},
         options::{Scheduling, UringOptions},
         report::{MethodKind, Registration},
     },
     observe::{Counter, Counters},
-    sync::{Arc, thread::ThreadId, thread_pool::ThreadLimits, time::Duration},
+    sync::{
+        Arc, Mutex,
+        thread::{self, JoinHandle, ThreadId},
+        thread_pool::ThreadLimits,
+        time::Duration,
+    },
 };
 
 /// The threads for files that would block a worker.
@@ -32,6 +38,9 @@ const ASIDE: ThreadLimits =
 /// Bytes of a file, a power of two, that go to one worker.
 const STRETCH: u64 = 4 << 20;
 
+/// How many requests may wait for each that can be in flight.
+const QUEUED_PER_SLOT: usize = 4;
+
 /// The io_uring method.
 pub(in crate::io) struct Uring<L: Lease> {
     workers: Box<[UringWorker<L>]>,
@@ -39,11 +48,10 @@ pub(in crate::io) struct Uring<L: Lease> {
     counters: Arc<Counters>,
 }
 
-/// The destination of a request.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-enum Way {
-    Worker(usize),
-    Aside,
+/// One ring, with the thread that owns it.
+struct UringWorker<L: Lease> {
+    shared: Arc<RingShared<L>>,
+    handle: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl<L: Lease> Uring<L> {
@@ -71,26 +79,12 @@ impl<L: Lease> Uring<L> {
         Ok((Self { workers, aside, counters: Arc::clone(counters) }, abilities))
     }
 
-    fn way(&self, request: &Operation<L>) -> Way {
-        if request.file.may_block.is_some() {
-            return Way::Aside;
-        }
+    /// Returns the number of the worker for a request; `None` if that is for the threads beside the rings.
+    fn worker_of(&self, request: &Operation<L>) -> Option<usize> {
         // A file with a bound of its own goes to one queue, which keeps that bound.
         let offset = if request.file.max_in_flight.is_some() { 0 } else { request.offset };
         let number = worker_for(request.file.id.0, offset, self.workers.len());
-        if self.workers[number].lost().is_some() { Way::Aside } else { Way::Worker(number) }
-    }
-
-    fn follow(&self, way: Way) -> &dyn Method<L> {
-        match way {
-            Way::Worker(number) => &self.workers[number],
-            Way::Aside => &*self.aside,
-        }
-    }
-
-    fn all(&self) -> impl Iterator<Item = &dyn Method<L>> {
-        let workers = self.workers.iter().map(|worker| worker as &dyn Method<L>);
-        workers.chain(iter::once(&*self.aside as &dyn Method<L>))
+        (request.file.may_block.is_none() && self.workers[number].lost().is_none()).then_some(number)
     }
 }
 
@@ -113,27 +107,124 @@ fn loss(lost: &[&str], rings: usize) -> Option<String> {
     }
 }
 
+impl<L: Lease> UringWorker<L> {
+    /// Starts the worker and waits until its ring is set up, or refused.
+    fn open(
+        options: &UringOptions,
+        memory: &RingMemory<'_>,
+        scheduling: &Scheduling,
+        beside: &Arc<Threads<L>>,
+        counters: Arc<Counters>,
+    ) -> Result<(Self, RawFd, Abilities), Refusal> {
+        let refused = |call| move |source| Refusal::Call { call, source };
+        let in_flight = options.queue_depth as usize;
+        let limits =
+            BacklogLimits { waiting: QUEUED_PER_SLOT * in_flight, in_flight, combine: scheduling.combine };
+        let shared = RingShared::new(limits, Arc::clone(beside), counters).map_err(refused("eventfd"))?;
+        let shared = Arc::new(shared);
+        // The ring is not for shuttle, and neither is this channel: it is used once.
+        let (report, reported) = mpsc::sync_channel(1);
+        let handle = thread::spawn("ringpool-uring".into(), {
+            let (shared, options, scheduling) = (Arc::clone(&shared), options.clone(), *scheduling);
+            let (chunks, registered_with) = (memory.chunks.to_vec(), memory.registered_with);
+            move || {
+                shared.run(&options, &RingMemory { chunks: &chunks, registered_with }, &scheduling, &report);
+            }
+        })
+        .map_err(refused("starting a thread"))?;
+        let (fd, abilities) = reported
+            .recv()
+            .unwrap_or_else(|_| Err(Refusal::Required("the thread that sets up the ring panicked".into())))?;
+        Ok((Self { shared, handle: Mutex::new(Some(handle)) }, fd, abilities))
+    }
+
+    /// Returns why the ring is of no use any more, once it is not.
+    fn lost(&self) -> Option<&str> {
+        self.shared.lost.get().map(String::as_str)
+    }
+
+    fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
+        while let Some(refused) = self.admit(requests) {
+            calling_thread::run(refused, &self.shared.counters);
+        }
+    }
+
+    /// Takes requests in, up to the first that there is no room for, and wakes the worker for them.
+    fn admit(&self, requests: &mut dyn Iterator<Item = Operation<L>>) -> Option<Operation<L>> {
+        let mut backlog = self.shared.backlog.lock();
+        let admitted = backlog.admit(requests, &self.shared.counters);
+        // A request that cannot go now can go when something in flight is over, and that wakes the worker anyhow.
+        let wake = admitted.queued > 0 && backlog.has_next();
+        drop(backlog);
+        if wake {
+            self.shared.doorbell.ring();
+        }
+        admitted.refused
+    }
+
+    fn forget(&self, file: &File) {
+        self.shared.backlog.lock().forget(file.id);
+        self.shared.send(Errand::Forget(file.id));
+    }
+
+    fn set_chunk(&self, number: u16, chunk: Chunk) -> io::Result<()> {
+        let (done, outcome) = mpsc::sync_channel(1);
+        self.shared.send(Errand::SetChunk(number, chunk, done));
+        // A ring that is gone has nothing registered any more.
+        outcome.recv().unwrap_or(Ok(()))
+    }
+
+    fn shutdown(&self) {
+        self.shared.backlog.lock().close();
+        self.shared.doorbell.ring();
+        let handle = self.handle.lock().take();
+        if let Some(handle) = handle {
+            // The last lease may own the pool, so that this is the worker: it ends by itself.
+            if handle.thread().id() != thread::current().id() {
+                // An error is a panic, and the hook has reported it.
+                let _ = handle.join();
+            }
+        }
+    }
+
+    fn is(&self, thread: ThreadId) -> bool {
+        self.handle.lock().as_ref().is_some_and(|handle| handle.thread().id() == thread)
+    }
+}
+
+impl<L: Lease> Drop for UringWorker<L> {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
 impl<L: Lease> Method<L> for Uring<L> {
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
         let mut requests = requests.peekable();
-        while let Some(way) = requests.peek().map(|request| self.way(request)) {
-            let mut count = 0;
-            let same_way = iter::from_fn(|| requests.next_if(|request| self.way(request) == way));
-            self.follow(way).submit_each(&mut same_way.inspect(|_| count += 1));
-            self.counters.add(Counter::Aside, if way == Way::Aside { count } else { 0 });
+        while let Some(worker) = requests.peek().map(|request| self.worker_of(request)) {
+            let mut same_way =
+                iter::from_fn(|| requests.next_if(|request| self.worker_of(request) == worker));
+            match worker {
+                Some(number) => self.workers[number].submit_each(&mut same_way),
+                None => {
+                    let count = || self.counters.add(Counter::Aside, 1);
+                    self.aside.submit_each(&mut same_way.inspect(|_| count()));
+                }
+            }
         }
     }
 
     fn room(&self, file: &File) -> usize {
         let of_worker = |worker: &UringWorker<L>| match worker.lost() {
-            None if file.may_block.is_none() => worker.room(file),
+            None if file.may_block.is_none() => worker.shared.backlog.lock().room(),
             _ => self.aside.room(file),
         };
         self.workers.iter().map(of_worker).min().unwrap_or(0)
     }
 
     fn forget(&self, file: &File) {
-        self.all().for_each(|part| part.forget(file));
+        self.workers.iter().for_each(|worker| worker.forget(file));
+        self.aside.forget(file);
     }
 
     fn set_chunk(&self, number: u16, chunk: Chunk) -> io::Result<()> {
@@ -142,7 +233,8 @@ impl<L: Lease> Method<L> for Uring<L> {
     }
 
     fn shutdown(&self) {
-        self.all().for_each(Method::shutdown);
+        self.workers.iter().for_each(UringWorker::shutdown);
+        self.aside.shutdown();
     }
 
     fn change(&self) -> Option<MethodChange> {
@@ -160,7 +252,7 @@ impl<L: Lease> Method<L> for Uring<L> {
     }
 
     fn has(&self, thread: ThreadId) -> bool {
-        self.all().any(|part| part.has(thread))
+        self.workers.iter().any(|worker| worker.is(thread)) || self.aside.has(thread)
     }
 }
 

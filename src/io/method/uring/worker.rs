@@ -1,39 +1,41 @@
-//! The submission worker: one thread that owns a ring, and what other threads do with it.
+//! The submission worker: one thread that owns a ring, from its set-up to its end.
 //!
-//! Invariants: only the worker touches the ring; a request is in exactly one place, the queue or the ring; the worker ends
-//! only when both are empty and the queue is closed.
+//! In its loop it moves requests from the backlog into the ring and completions out of it, and sleeps if there are neither. It takes
+//! whatever may go, submits it with one call, and finishes whatever has completed. So batches grow with the load by themselves, and a
+//! lone request is never held back for others to join it: what is taken is submitted before the worker sleeps or finishes anything.
+//! Under load it may make a *bounded wait* ([`NAP`]): with many requests in flight the next completions are near, so it waits for
+//! several, or a moment at most, instead of being woken for each. No thread wakes it during such a wait. After one that brought
+//! nothing it sleeps until anything happens, so that a disk that hangs does not hold up requests for another.
 //!
-//! **A ring may be lost**: its calls are refused for good, or its worker panics. Then the queue is closed, and what was in it,
-//! what the kernel has not taken and all that comes later is done by the threads beside the ring. What the kernel has taken is
-//! waited for; where the ring does not tell any more how that went, it is closed, and once the kernel is [done](super::witness)
-//! with it the same transfers are made again. A read may be repeated, and so may a write whose bytes are lent all the while. So
-//! only the statistics tell that there was a ring.
+//! Invariants: only the worker touches the ring; a request is in exactly one place, the backlog or the ring; the worker ends only
+//! when both are empty and the backlog is closed.
 //!
-//! Anything else that is to be done to a ring is an [errand](Errand) for its worker. An errand that comes too late finds the ring
-//! gone, and with it all that it had registered.
+//! **A ring may be lost**: its calls are refused for good, or its worker panics. Then the backlog is closed, and what was in it, what
+//! the kernel has not taken and all that comes later is done by the threads beside the ring. What the kernel has taken is waited for;
+//! where the ring does not tell any more how that went, it is closed, and once the kernel is [done](super::witness) with it the same
+//! transfers are made again. A read may be repeated, and so may a write whose bytes are lent all the while. So only the statistics
+//! tell that there was a ring.
 //!
-//! Lock order: the queue, and the list of errands; leaves, each taken alone.
+//! Anything else that is to be done to a ring is an [errand](Errand) for its worker. One that comes too late finds the ring gone.
+//!
+//! Lock order: the backlog, and the list of errands; leaves, each taken alone.
 
 use std::{
-    io, mem,
+    io, iter, mem,
     os::fd::{AsRawFd, RawFd},
     sync::{OnceLock, mpsc},
 };
 
 use super::{
-    doorbell::Doorbell,
-    ring::{Ring, RingRemains},
-    run_loop::RunLoop,
+    ring::{Doorbell, Ring, RingWait, end::RingRemains},
     setup::{self, Abilities, OpenedRing, Refusal, RingMemory},
 };
 use crate::{
-    error::Result,
     events,
     id::FileId,
     io::{
-        backlog::{BacklogLimits, queue::Queue},
-        file::File,
-        method::{Chunk, Method, calling_thread, threads::Threads},
+        backlog::{Backlog, BacklogLimits},
+        method::{Chunk, Method, threads::Threads},
         operation::{Lease, Operation},
         options::{Scheduling, UringOptions},
     },
@@ -42,37 +44,35 @@ use crate::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
         callback,
-        thread::{self, JoinHandle, ThreadId},
         time::Duration,
     },
 };
 
-/// How many requests may wait for each that can be in flight.
-const QUEUED_PER_SLOT: usize = 4;
+/// A bounded wait ends when one in `NAP_SHARE` of the requests in flight has completed.
+const NAP_SHARE: usize = 8;
+/// The most completions that a bounded wait waits for: further ones would save next to nothing.
+const NAP_MOST: usize = 8;
+/// The longest bounded wait.
+const NAP: Duration = Duration::from_micros(200);
 
 /// How long to wait for the end of a lost ring with nothing in flight, so that its doorbell can be freed.
 const DOORBELL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// One ring, with the thread that owns it.
-pub(super) struct UringWorker<L: Lease> {
-    shared: Arc<RingShared<L>>,
-    handle: Mutex<Option<JoinHandle<()>>>,
-}
-
 /// The ring's descriptor, as long as the worker lives, and what the ring can do.
-type SetupReport = Result<(RawFd, Abilities), Refusal>;
+pub(super) type SetupReport = Result<(RawFd, Abilities), Refusal>;
 
+/// What the worker shares with the threads that hand requests over.
 pub(super) struct RingShared<L: Lease> {
-    pub(super) queue: Mutex<Queue<L>>,
+    pub(super) backlog: Mutex<Backlog<L>>,
     pub(super) doorbell: Arc<Doorbell>,
     /// What the worker is to do to its ring; `None` when that is gone.
     errands: Mutex<Option<Vec<Errand>>>,
     any_errands: AtomicBool,
     /// Why the ring can no longer be used, once that is so.
-    lost: OnceLock<String>,
+    pub(super) lost: OnceLock<String>,
     /// Does by plain calls what a ring cannot.
     beside: Arc<Threads<L>>,
-    counters: Arc<Counters>,
+    pub(super) counters: Arc<Counters>,
 }
 
 /// What the worker is to do to its ring beside requests.
@@ -83,53 +83,25 @@ pub(super) enum Errand {
     SetChunk(u16, Chunk, mpsc::SyncSender<io::Result<()>>),
 }
 
-impl<L: Lease> UringWorker<L> {
-    /// Starts the worker and waits until its ring is set up, or refused.
-    pub(super) fn open(
-        options: &UringOptions,
-        memory: &RingMemory<'_>,
-        scheduling: &Scheduling,
-        beside: &Arc<Threads<L>>,
+impl<L: Lease> RingShared<L> {
+    pub(super) fn new(
+        limits: BacklogLimits,
+        beside: Arc<Threads<L>>,
         counters: Arc<Counters>,
-    ) -> Result<(Self, RawFd, Abilities), Refusal> {
-        let refused = |call| move |source| Refusal::Call { call, source };
-        let in_flight = options.queue_depth as usize;
-        let limits =
-            BacklogLimits { waiting: QUEUED_PER_SLOT * in_flight, in_flight, combine: scheduling.combine };
-        let shared = Arc::new(RingShared {
-            queue: Mutex::new(Queue::new(limits)),
-            doorbell: Arc::new(Doorbell::new().map_err(refused("eventfd"))?),
+    ) -> io::Result<Self> {
+        Ok(Self {
+            backlog: Mutex::new(Backlog::new(limits)),
+            doorbell: Arc::new(Doorbell::new()?),
             errands: Mutex::new(Some(Vec::new())),
             any_errands: AtomicBool::new(false),
             lost: OnceLock::new(),
-            beside: Arc::clone(beside),
+            beside,
             counters,
-        });
-        // The ring is not for shuttle, and neither is this channel: it is used once.
-        let (report, reported) = mpsc::sync_channel(1);
-        let handle = thread::spawn("ringpool-uring".into(), {
-            let (shared, options, scheduling) = (Arc::clone(&shared), options.clone(), *scheduling);
-            let (chunks, registered_with) = (memory.chunks.to_vec(), memory.registered_with);
-            move || {
-                shared.run(&options, &RingMemory { chunks: &chunks, registered_with }, &scheduling, &report);
-            }
         })
-        .map_err(refused("starting a thread"))?;
-        let (fd, abilities) = reported
-            .recv()
-            .unwrap_or_else(|_| Err(Refusal::Required("the thread that sets up the ring panicked".into())))?;
-        Ok((Self { shared, handle: Mutex::new(Some(handle)) }, fd, abilities))
     }
 
-    /// Returns why the ring is of no use any more, once it is not.
-    pub(super) fn lost(&self) -> Option<&str> {
-        self.shared.lost.get().map(String::as_str)
-    }
-}
-
-impl<L: Lease> RingShared<L> {
     /// Runs the worker thread.
-    fn run(
+    pub(super) fn run(
         &self,
         options: &UringOptions,
         memory: &RingMemory<'_>,
@@ -145,7 +117,9 @@ impl<L: Lease> RingShared<L> {
         let mut ring = Ring::new(&mut uring, &abilities, options.queue_depth, doorbell, counters);
         let can_nap = abilities.timed_waits;
         if report.send(Ok((fd, abilities))).is_ok() {
-            let service = RunLoop::new(self, &mut ring, can_nap, scheduling.background);
+            self.backlog.lock().limit_background(scheduling.background);
+            let starting = Vec::with_capacity(ring.room());
+            let service = RunLoop { shared: self, ring: &mut ring, can_nap, may_nap: can_nap, starting };
             self.end(callback::contained(|| service.run()));
         }
         let mut untaken = ring.take_back();
@@ -176,13 +150,13 @@ impl<L: Lease> RingShared<L> {
         };
         if let Some(reason) = lost {
             events::ring_lost(&self.counters.pool, &reason);
-            // From here on no request comes any more; one that was on the way finds the queue closed.
+            // From here on no request comes any more; one that was on the way finds the backlog closed.
             let _ = self.lost.set(reason);
         }
-        let mut queue = self.queue.lock();
-        queue.close();
-        let mut waiting = queue.backlog.take_all();
-        drop(queue);
+        let mut backlog = self.backlog.lock();
+        backlog.close();
+        let mut waiting = backlog.take_all();
+        drop(backlog);
         self.do_beside(&mut waiting);
         // The threads that wait for one are told by its end.
         let late = self.errands.lock().take();
@@ -190,26 +164,15 @@ impl<L: Lease> RingShared<L> {
     }
 
     /// Has these requests done by plain calls.
-    pub(super) fn do_beside(&self, requests: &mut Vec<Operation<L>>) {
+    fn do_beside(&self, requests: &mut Vec<Operation<L>>) {
         if !requests.is_empty() {
             self.counters.add(Counter::Aside, requests.len() as u64);
             self.beside.submit(requests);
         }
     }
 
-    /// Returns whether there are errands to be [run](Self::take_errands).
-    pub(super) fn has_errands(&self) -> bool {
-        self.any_errands.load(Ordering::SeqCst)
-    }
-
-    /// Takes the errands that came since this was last asked.
-    pub(super) fn take_errands(&self) -> Vec<Errand> {
-        self.any_errands.store(false, Ordering::SeqCst);
-        self.errands.lock().as_mut().map(mem::take).unwrap_or_default()
-    }
-
     /// Has the worker run an errand, unless its ring is gone.
-    fn send(&self, errand: Errand) {
+    pub(super) fn send(&self, errand: Errand) {
         if let Some(errands) = self.errands.lock().as_mut() {
             errands.push(errand);
         }
@@ -217,63 +180,91 @@ impl<L: Lease> RingShared<L> {
         self.doorbell.ring();
     }
 
-    /// Takes requests in, up to the first that there is no room for, and wakes the worker for them.
-    fn admit(&self, requests: &mut dyn Iterator<Item = Operation<L>>) -> Option<Operation<L>> {
-        let mut queue = self.queue.lock();
-        let admitted = queue.admit(requests, &self.counters);
-        // A request that cannot go now can go when something in flight is over, and that wakes the worker anyhow.
-        let wake = admitted.queued > 0 && queue.backlog.has_next();
-        drop(queue);
-        if wake {
-            self.doorbell.ring();
-        }
-        admitted.refused
+    fn has_errands(&self) -> bool {
+        self.any_errands.load(Ordering::SeqCst)
     }
 }
 
-impl<L: Lease> Method<L> for UringWorker<L> {
-    fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
-        while let Some(refused) = self.shared.admit(requests) {
-            calling_thread::run(refused, &self.shared.counters);
+/// A worker at work.
+struct RunLoop<'s, 'r, L: Lease> {
+    shared: &'s RingShared<L>,
+    ring: &'s mut Ring<'r, L>,
+    /// Whether the kernel has waits with a time limit.
+    can_nap: bool,
+    /// Whether the last bounded wait brought something.
+    may_nap: bool,
+    /// Empty, but while requests are taken out of the backlog.
+    starting: Vec<Operation<L>>,
+}
+
+impl<L: Lease> RunLoop<'_, '_, L> {
+    /// Runs until the backlog is closed and everything is over; an error where the ring is of no use any more.
+    fn run(mut self) -> io::Result<()> {
+        loop {
+            self.start_queued();
+            if self.shared.has_errands() {
+                self.run_errands();
+            }
+            if self.ring.in_flight() == 0 && self.shared.backlog.lock().is_finished() {
+                return Ok(());
+            }
+            let napped = self.submit_and_wait()?;
+            let completions = self.ring.reap();
+            self.may_nap = if completions > 0 { self.can_nap } else { self.may_nap && !napped };
+            // Finishing wakes callers, which takes a while: the device gets its next requests first.
+            if self.start_queued() {
+                self.ring.enter(RingWait::No)?;
+            }
+            self.ring.finish();
+            self.shared.do_beside(self.ring.elsewhere());
         }
     }
 
-    fn room(&self, _file: &File) -> usize {
-        self.shared.queue.lock().room()
+    /// Submits what is prepared and waits for what comes next. Returns whether that was a bounded wait.
+    fn submit_and_wait(&mut self) -> io::Result<bool> {
+        let enough = (self.ring.in_flight() / NAP_SHARE).min(NAP_MOST);
+        let naps = self.may_nap && enough > 1;
+        if naps {
+            self.ring.enter(RingWait::Several(enough, NAP))?;
+        } else if self.ring.room() == 0 {
+            // Whatever is wanted, something in flight must end first; so no thread needs to wake the worker.
+            self.ring.enter(RingWait::One)?;
+        } else {
+            let may_sleep = self.shared.doorbell.sleeper.may_sleep(|| self.has_news());
+            let entered = if may_sleep { self.ring.enter(RingWait::One) } else { Ok(()) };
+            self.shared.doorbell.sleeper.wake_up();
+            entered?;
+        }
+        Ok(naps)
     }
 
-    fn forget(&self, file: &File) {
-        self.shared.queue.lock().backlog.forget(file.id);
-        self.shared.send(Errand::Forget(file.id));
+    /// Counts what came out as over, and prepares what may go now, as far as there is room. Returns whether there was anything.
+    fn start_queued(&mut self) -> bool {
+        let Self { shared, ring, starting, .. } = self;
+        let mut backlog = shared.backlog.lock();
+        ring.landed().for_each(|operation| backlog.end(operation.file.id, operation.urgency));
+        starting.extend(iter::from_fn(|| backlog.next()).take(ring.room()));
+        drop(backlog);
+        let any = !starting.is_empty();
+        starting.drain(..).for_each(|operation| ring.start(operation));
+        any
     }
 
-    fn set_chunk(&self, number: u16, chunk: Chunk) -> io::Result<()> {
-        let (done, outcome) = mpsc::sync_channel(1);
-        self.shared.send(Errand::SetChunk(number, chunk, done));
-        // A ring that is gone has nothing registered any more.
-        outcome.recv().unwrap_or(Ok(()))
+    /// Returns whether there is something to do before a sleep.
+    fn has_news(&self) -> bool {
+        let mut backlog = self.shared.backlog.lock();
+        backlog.has_next() || self.shared.has_errands() || self.ring.in_flight() == 0 && backlog.is_finished()
     }
 
-    fn shutdown(&self) {
-        self.shared.queue.lock().close();
-        self.shared.doorbell.ring();
-        let handle = self.handle.lock().take();
-        if let Some(handle) = handle {
-            // The last lease may own the pool, so that this is the worker: it ends by itself.
-            if handle.thread().id() != thread::current().id() {
-                // An error is a panic, and the hook has reported it.
-                let _ = handle.join();
+    fn run_errands(&mut self) {
+        self.shared.any_errands.store(false, Ordering::SeqCst);
+        let errands = self.shared.errands.lock().as_mut().map(mem::take);
+        for errand in errands.into_iter().flatten() {
+            match errand {
+                Errand::Forget(file) => self.ring.forget(file),
+                // The thread that sent it may have gone meanwhile.
+                Errand::SetChunk(number, chunk, done) => drop(done.send(self.ring.set_chunk(number, chunk))),
             }
         }
-    }
-
-    fn has(&self, thread: ThreadId) -> bool {
-        self.handle.lock().as_ref().is_some_and(|handle| handle.thread().id() == thread)
-    }
-}
-
-impl<L: Lease> Drop for UringWorker<L> {
-    fn drop(&mut self) {
-        self.shutdown();
     }
 }

@@ -1,5 +1,7 @@
 //! The backlog alone: what comes out, in which order, and how much of it at once.
 
+mod quota;
+
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicBool, Ordering},
@@ -13,6 +15,7 @@ use crate::{
         buffers::Direction::{Read, Write},
         tests::support::{FakeDisk, TestArena, TestLease, set_urgency},
     },
+    observe::{Counter, Counters},
     sync::Arc,
 };
 
@@ -398,6 +401,27 @@ fn all_that_waits_can_be_taken_at_once() {
     places.into_iter().for_each(|place| desk.end(place));
     desk.demand(0, 3);
     assert_eq!(desk.all().0.len(), 1);
+}
+
+#[test]
+fn a_closed_backlog_refuses_and_keeps_what_it_has() {
+    let file = Arc::new(FakeDisk::stamped(0).open_file(512).unwrap());
+    let arena = TestArena::new(16 * 512);
+    let mut backlog = Backlog::new(BacklogLimits { waiting: 4, in_flight: 4, combine: 1024 });
+    let counters = Counters::new();
+    let mut rest =
+        [0, 1, 10, 20, 30, 40, 50].into_iter().map(|block| arena.request(Read, &file, block * 512, &[512]));
+    let admitted = backlog.admit(&mut rest, &counters);
+    assert_eq!((admitted.queued, admitted.refused.map(|request| request.offset)), (4, Some(40 * 512)));
+    assert_eq!(rest.len(), 1, "what is behind the refused one was not asked for");
+    assert_eq!((counters.get(Counter::HandedOver), counters.get(Counter::Joined)), (5, 1));
+    let _going = backlog.next().expect("one can go");
+    backlog.close();
+    let admitted = backlog.admit(&mut rest, &counters);
+    assert_eq!((admitted.queued, admitted.refused.map(|request| request.offset)), (0, Some(50 * 512)));
+    assert!(backlog.room() == 0 && !backlog.is_finished());
+    assert_eq!(backlog.take_all().len(), 3);
+    assert!(backlog.is_finished());
 }
 
 /// Something that happens to a backlog.

@@ -1,45 +1,59 @@
-//! The ring as its owner sees it: requests go in, outcomes come out.
+//! The ring as its owner sees it: operations go in, outcomes come out.
 //!
-//! Invariants: one thread owns a ring (it is neither `Send` nor `Sync`); never more is in flight than the completion
-//! queue holds; each operation in flight and the wake-up have one submission each, so the submission queue never overflows
-//! either. An operation stays here from the moment its submission can be seen by the kernel until the completion has come back, which
-//! names its key and the number of the submission: one that comes late or twice is noticed instead of ending another operation.
+//! An operation is one entry of the submission queue, in the form that costs the kernel least, and stays here from the moment its
+//! submission can be seen by the kernel until the completion has come back. That names the operation's key and the number of the
+//! submission: one that comes late or twice is noticed instead of ending another operation.
 //!
-//! A ring may come to be of no use: the system refuses its calls. Then what the kernel has not taken is [taken
-//! back](Ring::take_back), what it has taken is [waited for](Ring::drain), as long as that works, and the caller gets the
-//! [rest](Ring::into_rest) and must keep it until the kernel is done with it (C5).
+//! The owner must never sleep anywhere else, or completions would wait for it. So the ring has a read of an event counter posted, the
+//! [`Doorbell`], to which a thread writes that has work for the owner and finds it asleep.
+//!
+//! Invariants: one thread owns a ring (it is neither `Send` nor `Sync`); never more is in flight than the completion queue holds; each
+//! operation in flight and the doorbell have one submission each, so the submission queue never overflows either.
+//!
+//! A ring may come to be of no use: the system refuses its calls. How it [ends](end) then, and in any case, is a part of its own.
 
-use std::{io, marker::PhantomData, rc::Rc, time::Duration};
+pub(super) mod end;
+
+use std::{
+    io,
+    marker::PhantomData,
+    os::fd::{AsRawFd, OwnedFd},
+    rc::Rc,
+    time::Duration,
+};
 
 use io_uring::{
     CompletionQueue, EnterFlags, IoUring, SubmissionQueue, Submitter, opcode, squeue,
     types::{Fd, SubmitArgs, Timespec},
 };
-use rustix::io::Errno;
+use rustc_hash::FxHashMap;
+use rustix::{
+    event::{EventfdFlags, eventfd},
+    io::Errno,
+};
 use slab::Slab;
 
 #[cfg(test)]
 use super::refusals;
 use super::{
-    doorbell::Doorbell,
-    registered_files::RegisteredFiles,
     setup::{Abilities, FILE_SLOTS, to_iovec},
-    submission::{self, Forms},
     trouble::{self, Remedy, Trouble},
 };
 use crate::{
     id::FileId,
     io::{
-        method::Chunk,
-        operation::{Lease, Operation},
+        buffers::{self, Direction},
+        file::{File, atomic_writes::RWF_ATOMIC},
+        method::{Chunk, sleeper::Sleeper},
+        operation::{Lease, Operation, Transfer},
         report::Registration,
         transfer::TransferStep,
     },
     observe::{Counter, Counters},
-    sync::{Arc, callback, thread, time, waking::Wakers},
+    sync::{Arc, atomic::AtomicU64, callback, thread, time, waking::Wakers},
 };
 
-/// Names the completion of the wake-up. No operation has this key.
+/// Names the completion of the doorbell's read. No operation has this key.
 const BELL: u64 = u64::MAX;
 
 /// How long calls may fail in a row before the ring is given up.
@@ -56,12 +70,80 @@ pub(super) enum RingWait {
     No,
 }
 
-/// What the kernel still has of a ring that cannot be entered any more.
-pub(super) struct RingRemains<L: Lease> {
-    /// Their results will not be known, and until the kernel is done with them their leases must be kept.
-    pub(super) requests: Vec<Operation<L>>,
-    /// The doorbell, if its read is posted: the kernel writes to its word.
-    pub(super) doorbell: Option<Arc<Doorbell>>,
+/// Which forms of a transfer the ring takes.
+#[derive(Copy, Clone, Debug)]
+struct Forms {
+    fixed_buffers: bool,
+    vectored_fixed: bool,
+}
+
+/// How a submission names a file.
+type FileName = (Fd, squeue::Flags);
+
+/// The files that are registered with a ring, which saves the kernel a lookup for each submission.
+struct RegisteredFiles {
+    places: FxHashMap<FileId, u32>,
+    /// Places in the ring's table that no file has.
+    free: Vec<u32>,
+}
+
+impl RegisteredFiles {
+    /// Returns how a submission names the file. A new file is registered, if there is a place left.
+    fn name(&mut self, submitter: &Submitter<'_>, file: &File) -> FileName {
+        let registered = |place: u32| (Fd(place.cast_signed()), squeue::Flags::FIXED_FILE);
+        if let Some(&place) = self.places.get(&file.id) {
+            return registered(place);
+        }
+        let fd = file.disk.descriptor().expect("files without a descriptor are not for a ring").as_raw_fd();
+        let by_descriptor = (Fd(fd), squeue::Flags::empty());
+        let Some(place) = self.free.pop() else { return by_descriptor };
+        if submitter.register_files_update(place, &[fd]).is_err() {
+            // Not tried again with every operation.
+            self.free.clear();
+            return by_descriptor;
+        }
+        self.places.insert(file.id, place);
+        registered(place)
+    }
+
+    /// Frees the file's place, and with it the ring's hold on the file.
+    fn forget(&mut self, submitter: &Submitter<'_>, file: FileId) {
+        if let Some(place) = self.places.remove(&file)
+            && submitter.register_files_update(place, &[-1]).is_ok()
+        {
+            self.free.push(place);
+        }
+    }
+}
+
+/// The event counter of a worker.
+#[derive(Debug)]
+pub(super) struct Doorbell {
+    /// Blocking, because a read of a non-blocking counter would fail at once instead of waiting in the ring.
+    counter: OwnedFd,
+    /// Where the kernel puts the count, which is never read.
+    count: AtomicU64,
+    pub(super) sleeper: Sleeper,
+}
+
+impl Doorbell {
+    pub(super) fn new() -> io::Result<Self> {
+        let counter = eventfd(0, EventfdFlags::CLOEXEC)?;
+        Ok(Self { counter, count: AtomicU64::new(0), sleeper: Sleeper::default() })
+    }
+
+    /// Wakes the worker if it sleeps. Called after the work has been stored.
+    pub(super) fn ring(&self) {
+        if self.sleeper.must_be_woken() {
+            self.ring_anyway();
+        }
+    }
+
+    /// Makes the posted read complete.
+    fn ring_anyway(&self) {
+        // Fails only when it would overflow, and then the read completes anyhow; after a signal it is made again.
+        let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.counter, &1_u64.to_ne_bytes()));
+    }
 }
 
 /// A ring with what is in flight in it.
@@ -76,7 +158,7 @@ pub(super) struct Ring<'r, L: Lease> {
     forms: Forms,
     files: RegisteredFiles,
     doorbell: Arc<Doorbell>,
-    /// The number of the submission that is the wake-up's read, where that is posted.
+    /// The number of the submission that is the doorbell's read, where that is posted.
     bell: Option<u32>,
     /// How many submissions there were.
     pushed: u32,
@@ -114,7 +196,7 @@ impl<'r, L: Lease> Ring<'r, L> {
                 fixed_buffers: abilities.fixed_buffers == Registration::InUse,
                 vectored_fixed: abilities.vectored_fixed,
             },
-            files: RegisteredFiles::new(files),
+            files: RegisteredFiles { places: FxHashMap::default(), free: (0..files).rev().collect() },
             doorbell,
             bell: None,
             pushed: 0,
@@ -154,10 +236,10 @@ impl<'r, L: Lease> Ring<'r, L> {
         let (operation, number) = (&mut self.flying[key], self.pushed);
         operation.submission = number;
         let file = self.files.name(&self.submitter, &operation.file);
-        let entry = submission::entry(operation, file, self.forms, &mut self.iovecs[key]);
-        let entry = entry.user_data(submission::id(key, number));
+        let entry = entry(operation, file, self.forms, &mut self.iovecs[key]);
+        let entry = entry.user_data(completion_id(key, number));
         // SAFETY: 1. The memory that the entry names is the lease's, valid until it is finished, and the row of iovecs of its key;
-        //    both stay here, untouched, until the completion is in, see `reap` and `into_rest`. 2. The file is kept open by the
+        //    both stay here, untouched, until the completion is in, see `reap` and `end`. 2. The file is kept open by the
         //    operation, which stays here too. 3. Registered buffers are named by the chunk they lie in.
         #[allow(unsafe_code)]
         unsafe {
@@ -165,15 +247,15 @@ impl<'r, L: Lease> Ring<'r, L> {
         }
     }
 
-    /// Posts the wake-up's read.
+    /// Posts the doorbell's read.
     fn post_bell(&mut self) {
-        let entry =
-            opcode::Read::new(Fd(self.doorbell.fd()), self.doorbell.count_ptr(), 8).build().user_data(BELL);
+        let Doorbell { counter, count, .. } = &*self.doorbell;
+        let read = opcode::Read::new(Fd(counter.as_raw_fd()), count.as_ptr().cast(), 8);
         self.bell = Some(self.pushed);
         // SAFETY: the doorbell is kept while the read is posted, and its word is read and written atomically only.
         #[allow(unsafe_code)]
         unsafe {
-            self.push(&entry);
+            self.push(&read.build().user_data(BELL));
         }
     }
 
@@ -266,7 +348,7 @@ impl<'r, L: Lease> Ring<'r, L> {
                 continue;
             }
             completions += 1;
-            let key = submission::find(&self.flying, completion.user_data());
+            let key = find(&self.flying, completion.user_data());
             let result = to_result(completion.result());
             #[cfg(test)]
             let result = refusals::next(&self.counters, refusals::Of::Completions)
@@ -324,71 +406,87 @@ impl<'r, L: Lease> Ring<'r, L> {
     }
 }
 
-/// The end of a ring.
-impl<L: Lease> Ring<'_, L> {
-    /// Closes the ring for submissions. Returns the requests that the kernel has not taken: it looks for submissions only in
-    /// calls that have some to submit, and there are none from here on.
-    pub(super) fn take_back(&mut self) -> Vec<Operation<L>> {
-        self.is_closed = true;
-        self.submissions.sync();
-        let (pushed, untaken) = (self.pushed, self.submissions.len() as u32);
-        let is_untaken = |number| submission::is_of_the_last(untaken, pushed, number);
-        self.bell = self.bell.filter(|&number| !is_untaken(number));
-        self.take(is_untaken)
-    }
-
-    /// Takes out the operations whose last submissions have such a number.
-    fn take(&mut self, which: impl Fn(u32) -> bool) -> Vec<Operation<L>> {
-        let meant = self.flying.iter().filter(|(_, operation)| which(operation.submission));
-        let keys: Vec<_> = meant.map(|(key, _)| key).collect();
-        keys.into_iter().map(|key| self.flying.remove(key)).collect()
-    }
-
-    /// Waits until the kernel is done with all that it has taken, as long as it can be asked; `elsewhere` gets what is to be done
-    /// by plain calls.
-    pub(super) fn drain(&mut self, mut elsewhere: impl FnMut(&mut Vec<Operation<L>>)) {
-        if self.bell.is_some() {
-            self.doorbell.ring_anyway();
-        }
-        loop {
-            self.completions.sync();
-            self.reap();
-            self.finish();
-            elsewhere(&mut self.elsewhere);
-            if self.bell.is_none() && self.in_flight() == 0 {
-                return;
-            }
-            let waited = self.look(1);
-            if self.bear(waited).is_err() {
-                return;
-            }
-        }
-    }
-
-    /// Lets go of the memory. Returns what the kernel still has.
-    pub(super) fn into_rest(mut self) -> RingRemains<L> {
-        if self.in_flight() == 0 && self.forms.fixed_buffers {
-            // The kernel closes a ring down asynchronously, and what was registered counts as locked until then.
-            let _ = self.submitter.unregister_buffers();
-        }
-        let doorbell = self.bell.take().map(|_| Arc::clone(&self.doorbell));
-        RingRemains { requests: self.take(|_| true), doorbell }
-    }
-}
-
-/// Keeps for ever what the kernel may still have.
-impl<L: Lease> Drop for Ring<'_, L> {
-    fn drop(&mut self) {
-        if self.bell.is_some() {
-            std::mem::forget(Arc::clone(&self.doorbell));
-        }
-        if self.in_flight() > 0 {
-            std::mem::forget(std::mem::take(&mut self.flying));
-            std::mem::forget(std::mem::take(&mut self.iovecs));
-        }
-    }
-}
-
 fn to_result(result: i32) -> io::Result<usize> {
     usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result))
+}
+
+/// Makes the submission for the part of the operation that is left. Its buffers, where there are several, are described in
+/// `iovecs`, which the kernel reads while it takes the submission in.
+fn entry<L: Lease>(
+    operation: &Operation<L>,
+    (fd, flags): FileName,
+    forms: Forms,
+    iovecs: &mut Vec<libc::iovec>,
+) -> squeue::Entry {
+    let Transfer { direction, progress, lease, .. } = &**operation;
+    let offset = operation.offset + progress.next() as u64;
+    let reads = *direction == Direction::Read;
+    let rw_flags = if operation.file.atomic_pages.is_ok() { RWF_ATOMIC.cast_signed() } else { 0 };
+
+    let mut pieces = buffers::from(lease.buffers(), progress.next());
+    let chunk = lease.buffer(0).chunk;
+    let entry = if lease.buffer_count() == 1 {
+        let (ptr, len) = pieces.next().expect("a transfer that is not over");
+        let (ptr, len) = (ptr.as_ptr(), len as u32);
+        match (reads, forms.fixed_buffers) {
+            (true, true) => opcode::ReadFixed::new(fd, ptr, len, chunk).offset(offset).build(),
+            (true, false) => opcode::Read::new(fd, ptr, len).offset(offset).build(),
+            (false, true) => {
+                opcode::WriteFixed::new(fd, ptr, len, chunk).offset(offset).rw_flags(rw_flags).build()
+            }
+            (false, false) => opcode::Write::new(fd, ptr, len).offset(offset).rw_flags(rw_flags).build(),
+        }
+    } else {
+        iovecs.clear();
+        iovecs.extend(pieces.map(|(ptr, len)| libc::iovec { iov_base: ptr.as_ptr().cast(), iov_len: len }));
+        let (row, count) = (iovecs.as_ptr(), iovecs.len() as u32);
+        let fixed =
+            forms.vectored_fixed && forms.fixed_buffers && lease.buffers().all(|buf| buf.chunk == chunk);
+        match (reads, fixed) {
+            (true, true) => opcode::ReadvFixed::new(fd, row, count, chunk).offset(offset).build(),
+            (true, false) => opcode::Readv::new(fd, row, count).offset(offset).build(),
+            (false, true) => {
+                opcode::WritevFixed::new(fd, row, count, chunk).offset(offset).rw_flags(rw_flags).build()
+            }
+            (false, false) => opcode::Writev::new(fd, row, count).offset(offset).rw_flags(rw_flags).build(),
+        }
+    };
+    entry.flags(flags)
+}
+
+/// Returns what the completion names: the operation's key among those in flight, and the number of the submission.
+fn completion_id(key: usize, number: u32) -> u64 {
+    u64::from(number) << 32 | key as u64
+}
+
+/// Returns the key of the operation whose submission has completed.
+fn find<L: Lease>(flying: &Slab<Operation<L>>, id: u64) -> usize {
+    let (key, number) = (id as u32 as usize, (id >> 32) as u32);
+    let is_last = |it: &Operation<L>| it.submission == number || seeded!("stale_completion_accepted");
+    assert!(flying.get(key).is_some_and(is_last), "a completion for an operation that is not in flight");
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::io::tests::support::{FakeDisk, TestArena};
+
+    #[test]
+    #[should_panic(expected = "a completion for an operation that is not in flight")]
+    fn a_completion_that_comes_twice_does_not_end_the_next_operation_with_its_key() {
+        let arena = TestArena::new(1 << 16);
+        let file = Arc::new(FakeDisk::stamped(0).open_file(512).unwrap());
+        let mut flying = Slab::with_capacity(1);
+        let submit = |flying: &mut Slab<_>, number| {
+            let mut operation = arena.request(Direction::Read, &file, 0, &[512]);
+            operation.submission = number;
+            completion_id(flying.insert(operation), number)
+        };
+        let first = submit(&mut flying, 7);
+        let key = find(&flying, first);
+        drop(flying.remove(key));
+        submit(&mut flying, 8);
+        find(&flying, first);
+    }
 }
