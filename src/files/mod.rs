@@ -18,7 +18,7 @@ use crate::{
     id::FileId,
     io::{
         doublewrite::DoubleWrite,
-        file::{File, atomic_writes::NotAtomic, open_options::OpenOptions, wait_for_lock},
+        file::{File, atomic_writes::NotAtomic, open::wait_for_lock, open_options::OpenOptions},
         options::Fallback,
         storage::{DirectRefused, Lock},
     },

@@ -8,41 +8,43 @@
 //! * A sync that failed poisons the file for good: the kernel may have dropped the dirty pages it could not write, so a
 //!   later sync would report success for bytes that are gone.
 //!
-//! Lock order: `size`, which is held across its I/O, and never taken by a transfer; then `growth`, which is short.
+//! A file has one sync at a time. It is begun, and ended by any thread: the call that waits for it, or the end of a request of an
+//! asynchronous file, so that many of those are under way at once without a thread each. A thread that wants another meanwhile waits for
+//! its end.
+//!
+//! Lock order: `size`, which is held across its I/O, and never taken by a transfer; then `growth`, which is short. The lock of the syncs is a
+//! leaf, and not held across one.
 
 pub(crate) mod atomic_writes;
 pub(crate) mod growth;
+pub(crate) mod open;
 pub(crate) mod open_options;
 pub(crate) mod plain_transfer;
 pub(crate) mod read_budget;
 pub(crate) mod size;
-mod sync;
 
 use std::{
     io,
-    num::{NonZeroU32, NonZeroUsize},
-    ops::Range,
+    num::NonZeroU32,
+    ops::{Deref, Range},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use crate::{
     codec::PageCodec,
-    error::{ConfigError, Error, IoOp, Result},
+    error::{Error, IoOp, Result},
+    events,
     id::{BlockNo, FileId, PageId, PageSize},
     io::{
-        file::{
-            atomic_writes::NotAtomic, growth::Growth, open_options::OpenOptions, read_budget::ReadBudget,
-            sync::SyncTurns,
-        },
-        options::COMBINE_LIMIT_MAX,
-        storage::{BlockingFile, DirectRefused, Lock, MayBlock, Opened, Storage, StorageFile},
+        file::{atomic_writes::NotAtomic, growth::Growth, read_budget::ReadBudget},
+        storage::{BlockingFile, DirectRefused, Lock, MayBlock, StorageFile, request::SyncRequest},
     },
-    observe::file_activity::FileActivity,
+    observe::{Counter, Counters, Measure, file_activity::FileActivity},
     sync::{
-        Arc, Mutex,
+        Arc, Condvar, Mutex,
         atomic::{AtomicBool, AtomicU32, Ordering},
-        thread, time,
+        callback,
+        time::{self, Instant},
         turns::{Turn, Turns},
     },
 };
@@ -63,9 +65,6 @@ impl Drop for Closing<'_> {
         self.0.closed.store(seeded!("failed_close_not_undone"), Ordering::Release);
     }
 }
-
-/// The most requests in flight of an asynchronous file, unless its storage or the options say another number.
-const IN_FLIGHT: NonZeroU32 = NonZeroU32::new(64).expect("it is not 0");
 
 /// A file that a pool has open.
 #[derive(Debug)]
@@ -129,106 +128,6 @@ pub(crate) struct File {
 }
 
 impl File {
-    /// Opens the file at `path`. If it may be written to, its name is durable then, unless the options say
-    /// otherwise: the process that created it, this pool's or
-    /// an earlier one, may have been kept from syncing its folder. The caller grows it to `options.initial_blocks`, decides
-    /// against atomic writes, [refuses](Self::check_lock) a file that another pool has, and sets codec and places for LSNs.
-    pub(crate) fn open(
-        disk: &dyn Storage,
-        id: FileId,
-        path: &Path,
-        options: &OpenOptions,
-        page_size: PageSize,
-    ) -> Result<Self> {
-        let failed = |op| move |source| Error::File { op, path: path.into(), source: Arc::new(source) };
-        let opened = disk.open(path, options, page_size).map_err(failed(IoOp::Open))?;
-        let tears_pages = opened.tears_pages();
-        let Opened {
-            file,
-            asynchronous,
-            capabilities,
-            name,
-            identity,
-            lock,
-            len,
-            has_fixed_size,
-            offset_align,
-            direct,
-            atomic_pages,
-            may_block,
-        } = opened;
-        let is_written = !options.read_only && lock != Lock::InUse && !seeded!("folder_not_synced");
-        if let Some(name) = name.as_deref().filter(|_| is_written && options.durable_name) {
-            disk.sync_folder(name).map_err(failed(IoOp::SyncFolder))?;
-        }
-        let page = page_size.bytes() as u64;
-        // A part of a block can be completed only where the length can change.
-        let blocks = if has_fixed_size { len / page } else { len.div_ceil(page) };
-        let blocks = u32::try_from(blocks).map_err(|_| {
-            let blocks = u32::MAX;
-            let advice =
-                format!("{len} bytes are more than {blocks} blocks: use larger pages or several files");
-            ConfigError::new("page_size", page_size.bytes(), advice).at(path)
-        })?;
-        let best = capabilities.best_transfer.map_or(0, NonZeroUsize::get).min(COMBINE_LIMIT_MAX);
-        let of_storage = capabilities.in_flight.or_else(|| asynchronous.as_ref().map(|_| IN_FLIGHT));
-        let max_in_flight = [options.max_in_flight, of_storage].into_iter().flatten().min();
-        Ok(Self {
-            id,
-            path: path.into(),
-            name,
-            may_block,
-            disk: file,
-            asynchronous,
-            tears_pages,
-            best_pages: best / page_size.bytes(),
-            page_size,
-            read_only: options.read_only,
-            durable_name: options.durable_name,
-            lock,
-            has_fixed_size,
-            tag: options.tag.unwrap_or(0),
-            codec: None,
-            keeps_lsn: false,
-            sparse: options.sparse,
-            max_in_flight,
-            turns: max_in_flight.map(Turns::of_so_many),
-            offset_align,
-            direct,
-            atomic_pages,
-            identity,
-            activity: Box::new(FileActivity::new()),
-            read_budget: ReadBudget::default(),
-            blocks: AtomicU32::new(blocks),
-            pages_end: AtomicU32::new(blocks),
-            unsynced: AtomicBool::new(!options.read_only),
-            closed: AtomicBool::new(false),
-            sync: SyncTurns::default(),
-            size: Mutex::new(()),
-            growth: Mutex::new(Growth::new(blocks, options.grow_by_blocks)),
-        })
-    }
-
-    /// Opens a file that the pool keeps for itself, as [`open`](Self::open) does: no other pool has it.
-    pub(crate) fn open_alone(
-        disk: &dyn Storage,
-        id: FileId,
-        path: &Path,
-        options: &OpenOptions,
-        page_size: PageSize,
-    ) -> Result<Self> {
-        wait_for_lock(|| {
-            let file = Self::open(disk, id, path, options, page_size)?;
-            file.check_lock()?;
-            Ok(file)
-        })
-    }
-
-    /// Returns an error where another pool has the file.
-    pub(crate) fn check_lock(&self) -> Result<()> {
-        if self.lock == Lock::InUse { Err(Error::InUse { path: self.path.clone() }) } else { Ok(()) }
-    }
-
     /// Returns the length in blocks, a last one that is not whole included.
     pub(crate) fn blocks(&self) -> u32 {
         self.blocks.load(Ordering::Acquire)
@@ -325,20 +224,127 @@ impl File {
     }
 }
 
-/// How long a file that another pool has may stay so. The kernel gives up the locks of a process that was killed with requests in
-/// a ring a little later than the process is gone; and the system may hold a device for a moment to inspect it.
-const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+/// The sync of a file that is under way, and what came of those before it.
+#[derive(Debug, Default)]
+struct SyncTurns {
+    state: Mutex<SyncState>,
+    ended: Condvar,
+}
 
-/// The time from one try to the next.
-const LOCK_PAUSE: Duration = Duration::from_millis(10);
+#[derive(Debug, Default)]
+struct SyncState {
+    is_under_way: bool,
+    /// The error of the first one that failed.
+    poison: Option<Arc<io::Error>>,
+}
 
-/// Opens a file again while it is [in use](Error::InUse), until the patience ends.
-pub(crate) fn wait_for_lock<T>(open: impl Fn() -> Result<T>) -> Result<T> {
-    let deadline = time::now() + LOCK_PATIENCE;
-    loop {
-        match open() {
-            Err(Error::InUse { .. }) if time::now() < deadline => thread::park_timeout(LOCK_PAUSE),
-            outcome => return outcome,
+/// A sync that has begun. If it is dropped it has failed.
+struct BegunSync<F: Deref<Target = File>> {
+    file: F,
+    begun: Instant,
+    has_ended: bool,
+}
+
+impl File {
+    /// Returns the error that every sync gives since one failed. Waits for one that is under way.
+    pub(crate) fn poison(&self) -> Option<Error> {
+        let mut state = self.sync.state.lock();
+        while state.is_under_way {
+            state = self.sync.ended.wait(state);
+        }
+        state.poison.as_ref().map(|source| self.poisoned_by(source))
+    }
+
+    /// Makes every write durable that has come back by now. Returns whether there was any.
+    pub(crate) fn sync(&self, counters: &Counters) -> Result<bool> {
+        let Some(under_way) = BegunSync::begin(self, counters)? else { return Ok(false) };
+        let synced = self.disk.sync_data();
+        under_way.end(synced, counters).map(|()| true)
+    }
+
+    /// Makes every write of an asynchronous file durable that has come back by now. The outcome is as of [`sync`](Self::sync), and `tell` is
+    /// called with it by the thread that ends the request; it waits for none but another sync of the file.
+    pub(crate) fn start_sync(
+        self: &Arc<Self>,
+        counters: &Arc<Counters>,
+        tell: impl FnOnce(Result<bool>) + Send + 'static,
+    ) {
+        let begun = BegunSync::begin(Arc::clone(self), counters);
+        let under_way = match begun {
+            Ok(Some(under_way)) => under_way,
+            Ok(None) => return tell(Ok(false)),
+            Err(error) => return tell(Err(error)),
+        };
+        let stored = self.asynchronous.as_deref().expect("an asynchronous file");
+        let counters = Arc::clone(counters);
+        let request = SyncRequest::new(Box::new(move |outcome| {
+            tell(under_way.end(outcome.map(drop), &counters).map(|()| true));
+        }));
+        // A panic drops the request, or has left it with the file, which ends it all the same.
+        let _ = callback::contained(|| stored.sync(request));
+    }
+
+    fn end_sync(&self, error: Option<&Arc<io::Error>>) {
+        let mut state = self.sync.state.lock();
+        state.is_under_way = false;
+        state.poison = error.filter(|_| !seeded!("failed_sync_forgotten")).cloned();
+        drop(state);
+        self.sync.ended.notify_all();
+    }
+}
+
+impl<F: Deref<Target = File>> BegunSync<F> {
+    /// Begins a sync when no other is under way. Returns `None` if there is nothing to sync.
+    fn begin(owner: F, counters: &Counters) -> Result<Option<Self>> {
+        let file = &*owner;
+        let mut state = file.sync.state.lock();
+        while state.is_under_way {
+            state = file.sync.ended.wait(state);
+        }
+        if let Some(source) = &state.poison {
+            return Err(file.poisoned_by(source));
+        }
+        // Cleared first: a write that comes back during the sync may not be covered by it and sets it again.
+        if !file.unsynced.swap(false, Ordering::SeqCst) {
+            return Ok(None);
+        }
+        state.is_under_way = true;
+        drop(state);
+        counters.add(Counter::Syncs, 1);
+        Ok(Some(Self { file: owner, begun: time::now(), has_ended: false }))
+    }
+
+    /// Ends it, and notes how long it took.
+    fn end(mut self, outcome: io::Result<()>, counters: &Counters) -> Result<()> {
+        let file = &*self.file;
+        let took = time::now() - self.begun;
+        counters.measures.add_time(Measure::Sync, took);
+        file.activity.syncs.add(took.as_nanos() as u64, 1);
+        file.activity.note_failure(outcome.is_err());
+        let outcome = outcome.map_err(Arc::new);
+        self.has_ended = true;
+        file.end_sync(outcome.as_ref().err());
+        let outcome = outcome.map_err(|source| {
+            counters.add(Counter::Failures, 1);
+            file.error(IoOp::Sync, source)
+        });
+        let pool = &counters.pool;
+        if counters.is_slow(took.as_nanos() as u64) {
+            let took = events::seconds(took);
+            events::slow_io(pool, IoOp::Sync, file.id, &file.path, None, None, took);
+        }
+        if let Err(error) = &outcome {
+            events::sync_failed(pool, file.id, &file.path, error);
+        }
+        outcome
+    }
+}
+
+impl<F: Deref<Target = File>> Drop for BegunSync<F> {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            let source = Arc::new(io::Error::other("the sync did not come to an end"));
+            self.file.end_sync(Some(&source));
         }
     }
 }
@@ -346,56 +352,7 @@ pub(crate) fn wait_for_lock<T>(open: impl Fn() -> Result<T>) -> Result<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        io::tests::support::{FakeDisk, os_file},
-        observe::{Counter, Counters, Measure},
-    };
-
-    #[test]
-    fn a_file_that_cannot_be_opened_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        for path in [dir.path().join("missing"), dir.path().to_owned()] {
-            let error = os_file(&path, &OpenOptions::new()).unwrap_err();
-            assert!(
-                matches!(&error, Error::File { op: IoOp::Open, path: named, .. } if **named == path),
-                "{error}"
-            );
-        }
-    }
-
-    #[test]
-    fn a_part_of_a_block_counts_as_one_and_no_more_lie_behind() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        for (len, blocks) in [(0, 0), (1, 1), (8192, 1), (8193, 2)] {
-            file.as_file().set_len(len).unwrap();
-            let open = os_file(file.path(), &OpenOptions::new()).unwrap();
-            assert_eq!(open.blocks(), blocks, "{len} bytes");
-            assert!(
-                matches!(open.check(BlockNo(blocks)), Err(Error::PastEof { blocks: n, .. }) if n == blocks)
-            );
-            assert!(blocks == 0 || open.check(BlockNo(blocks - 1)).is_ok());
-        }
-    }
-
-    #[test]
-    fn a_part_of_a_block_at_the_end_of_a_device_is_none_and_its_size_stays() {
-        let disk = FakeDisk::new(vec![7; 2 * 8192 + 512]);
-        disk.fix_size();
-        let file = disk.open_file(8192).unwrap();
-        assert_eq!(file.blocks(), 2);
-        assert!(matches!(file.extend(1, &Counters::new()), Err(Error::FixedSize { .. })));
-        assert_eq!(disk.bytes().len(), 2 * 8192 + 512);
-    }
-
-    #[test]
-    fn more_blocks_than_numbers_are_refused() {
-        let disk = FakeDisk::new(Vec::new());
-        disk.set_reported_len((1 << 32) * 8192);
-        let error = disk.open_file(8192).unwrap_err();
-        assert!(error.to_string().contains("larger pages"), "{error}");
-        disk.set_reported_len(u64::from(u32::MAX) * 8192);
-        assert_eq!(disk.open_file(8192).unwrap().blocks(), u32::MAX);
-    }
+    use crate::io::tests::support::FakeDisk;
 
     #[test]
     fn a_file_is_synced_once_for_what_was_written() {
