@@ -16,7 +16,7 @@ use std::{
 
 use crate::{
     buffer::{
-        frame::{change_wait::ChangeWait, latch::Latch, pin::Pin, state::Phase, waiters::Ticket},
+        frame::{change::ChangeWait, latch::Latch, pin::Pin, state::Phase, waiters::Ticket},
         lookup::Lookup,
         page::{Latching, OwnedPageWrite, PinnedPage, Verification},
         residency::Mapped,

@@ -10,20 +10,19 @@
 //! * [`latch`], [`waiters`]: the right to read or change the bytes, and the line of threads and tasks that wait for it or for an I/O;
 //! * [`shadow`]: where the bytes are while the device reads them, and memory for changes made meanwhile;
 //! * [`copies`], [`copy_room`]: what a codec seals for the device;
-//! * [`change`], [`older_changes`], [`unlogged`]: what is noted of a change, and kept for the log's sake;
+//! * [`change`]: the room for a change, and what is noted of it; [`older_changes`], [`unlogged`]: what is kept of that for the log's sake;
 //! * [`frame_waiters`], [`admission`]: the lines of those that wait for any frame, and for many; [`clean_list`]: frames set aside
 //!   for them; [`hand_on`]: the release of a last pin while a caller waits; [`ticker`]: the thread that looks after tasks in all
 //!   lines;
-//! * [`dirty_counts`], [`change_wait`]: how many dirty pages each file has, and the wait of a change that would make one too many; [`held_back`]: the line of callers whose file
-//!   has its share of the frames;
+//! * [`dirty_counts`]: how many dirty pages each file has, and how many it may have; [`held_back`]: the line of callers whose file has its share
+//!   of the frames;
 //! * [`file_paths`]: how errors name the files of pages.
 //!
 //! PostgreSQL's counterpart: `buf_internals.h`.
 
 pub(crate) mod admission;
 mod bias;
-mod change;
-pub(crate) mod change_wait;
+pub(crate) mod change;
 pub(crate) mod clean_list;
 mod copies;
 pub(crate) mod copy_room;

@@ -4,7 +4,7 @@ use std::task::{Poll, Waker, ready};
 
 use super::PinnedPage;
 use crate::{
-    buffer::frame::{change_wait::ChangeWait, latch::Latch, pin::Pin, waiters::Ticket},
+    buffer::frame::{change::ChangeWait, latch::Latch, pin::Pin, waiters::Ticket},
     error::Result,
     sync::wait::Drive,
 };

@@ -38,7 +38,7 @@ pub use self::{
 };
 pub(crate) use self::{latching::Latching, verification::Verification};
 use crate::{
-    buffer::frame::{change_wait::ChangeWait, latch::Latch, pin::Pin, waiters::Ticket},
+    buffer::frame::{change::ChangeWait, latch::Latch, pin::Pin, waiters::Ticket},
     error::{Error, Result},
     id::PageId,
     sync::{poll_budget, wait::Drive},
