@@ -214,7 +214,7 @@ pub mod report {
         api::resize::ResizeReport,
         files::{FileInfo, TornPageGuard, drop_pages::Evicted, extent::Extended},
         read::{prefetch::Prefetch, warm_up::WarmUp},
-        write::checkpoint::FlushReport,
+        write::flush::FlushReport,
     };
 }
 

@@ -30,7 +30,8 @@ use crate::{
     },
     runtime::{completion::Completion, jobs::WaitsFor, shared::Shared},
     write::{
-        checkpoint::{self, CheckpointOptions, CheckpointReport, FlushReport},
+        checkpoint::{self, CheckpointOptions, CheckpointReport},
+        flush::{self, FlushReport},
         room_for_changes::RoomMaker,
     },
 };
@@ -299,7 +300,7 @@ impl BufferPool {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn flush(&self, page: PageId) -> Completion<()> {
-        self.operation(WaitsFor::CallersOf(page.file), move |shared| checkpoint::flush_page(shared, page))
+        self.operation(WaitsFor::CallersOf(page.file), move |shared| flush::flush_page(shared, page))
     }
 
     /// Writes those of these pages that are dirty, in sorted batches, with neighbours in one request. For an engine that knows which
@@ -326,7 +327,7 @@ impl BufferPool {
     pub fn flush_many(&self, pages: &[PageId]) -> Completion<FlushReport> {
         let pages = pages.to_vec();
         let wait = pages.first().map_or(WaitsFor::Callers, |page| WaitsFor::CallersOf(page.file));
-        self.operation(wait, move |shared| checkpoint::flush_many(shared, &pages))
+        self.operation(wait, move |shared| flush::flush_many(shared, &pages))
     }
 
     /// Writes the file's dirty pages, in sorted batches. Waits for write guards as [`flush`](Self::flush) does. After the first
@@ -335,7 +336,7 @@ impl BufferPool {
     /// # Errors
     /// The first of [`Error::Io`], [`Error::Wal`], [`Error::Latched`]; all other pages were tried as well.
     pub fn flush_file(&self, file: FileId) -> Completion<FlushReport> {
-        self.operation(WaitsFor::CallersOf(file), move |shared| checkpoint::flush_file(shared, file))
+        self.operation(WaitsFor::CallersOf(file), move |shared| flush::flush_file(shared, file))
     }
 
     /// Makes durable what was written to the file so far. Returns whether there was anything. Example: [`Self::flush`].
@@ -343,7 +344,7 @@ impl BufferPool {
     /// # Errors
     /// [`Error::File`] the first time a sync fails, [`Error::SyncPoisoned`] from then on (C4).
     pub fn sync_file(&self, file: FileId) -> Completion<bool> {
-        self.operation(WaitsFor::Disk(file), move |shared| checkpoint::sync_file(shared, file))
+        self.operation(WaitsFor::Disk(file), move |shared| flush::sync_file(shared, file))
     }
 
     /// Writes all pages that are dirty at its start, in sorted batches, and syncs their files. Other calls continue meanwhile.
@@ -487,10 +488,9 @@ impl BufferPool {
         work: impl FnOnce(&Arc<Shared>) -> Result<T> + Send + 'static,
     ) -> Completion<T> {
         let shared = Arc::clone(&self.shared);
-        let process = shared.pool.process.clone();
         let asking = self.shared.check_process().map_or(AskingSpan::none(), |()| AskingSpan::current());
         let work = move || asking.run(|| work(&shared));
-        Completion::new(process, Arc::clone(&self.shared.jobs), wait, work)
+        Completion::new(self.shared.pool.process.clone(), Arc::clone(&self.shared.jobs), wait, work)
     }
 }
 

@@ -13,8 +13,8 @@ use crate::{
     runtime::shared::Shared,
     sync::{pool_end::EndStage, time},
     write::{
-        checkpoint::{CheckpointOptions, CheckpointReport, FlushReport, checkpoint},
-        sync_all::sync_all,
+        checkpoint::{CheckpointOptions, CheckpointReport, checkpoint, sync_all},
+        flush::FlushReport,
     },
 };
 

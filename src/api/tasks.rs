@@ -28,7 +28,7 @@ use crate::{
         jobs::WaitsFor,
     },
     sync::{Arc, Mutex, callback, thread},
-    write::checkpoint::FlushReport,
+    write::flush::FlushReport,
 };
 
 /// # Operations for tasks

@@ -7,7 +7,7 @@ use crate::{
     id::{BlockNo, FileId},
     io::file::File,
     runtime::shared::Shared,
-    write::checkpoint,
+    write::flush,
 };
 
 /// Writes and syncs the file, takes its pages out of the pool, and closes its descriptor once no I/O needs it.
@@ -19,7 +19,7 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     let file = shared.files.open_file(id)?;
     // Before the file is locked: the write waits for threads that change a page, and such a thread may be about to extend the file.
     if file.poison().is_none() {
-        checkpoint::flush_file(shared, id)?;
+        flush::flush_file(shared, id)?;
     }
     let size = file.lock_size();
     // Another call may have closed the file while this one waited.
@@ -28,7 +28,7 @@ pub(crate) fn close(shared: &Shared, id: FileId) -> Result<()> {
     let is_whole = file.poison().is_none();
     if is_whole {
         // Writes what was changed since then, except pages that a thread has latched.
-        checkpoint::flush_idle(shared, &file)?;
+        flush::flush_idle(shared, &file)?;
         size.give_back_ahead()?;
         sync()?;
     }

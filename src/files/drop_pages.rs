@@ -21,7 +21,7 @@ use crate::{
         time::{self, Duration},
         wait::RETRY,
     },
-    write::checkpoint,
+    write::flush,
 };
 
 /// How long an eviction waits for the pins of other threads before it reports them.
@@ -69,7 +69,7 @@ pub(crate) fn evict(shared: &Shared, page: PageId) -> Result<Evicted> {
         return Ok(Evicted::Pinned);
     }
     drop(pin);
-    checkpoint::flush_page(shared, page)?;
+    flush::flush_page(shared, page)?;
     let is_out = within_a_moment(|| {
         wait_for_io(shared, no, page);
         try_vacate(shared, no, page)

@@ -1,43 +1,43 @@
-//! Flushes and checkpoints: which pages are written, and when their files are synced.
+//! Checkpoints: which pages are written, and how their files are synced.
 //!
 //! A checkpoint takes the pages that may hold changes at its start: those that are dirty, those whose write is under way (it may
-//! fail), and those that a thread is changing (the change becomes known when the guard ends). Other calls continue meanwhile. The
-//! pages are written in the order and at the times that the [schedule](super::schedule) gives. When every write has ended, each
-//! file with unsynced writes is synced once, several side by side.
+//! fail), and those that a thread is changing (the change becomes known when the guard ends). Other calls continue meanwhile. When every
+//! write has ended, each file with unsynced writes is synced once.
+//!
+//! **Syncs go side by side**, since each waits for a device and nothing else. Those of asynchronous files are started first, which takes
+//! no thread: all are under way at once, up to 256, since a sync of a store far away takes long and costs this machine nothing. Of the
+//! other files the calling thread takes one after another, and job threads, as far as there are any, take others. The calling thread does
+//! not rely on them: it syncs the files that no other thread takes, so this ends even if every job thread waits for something.
 //!
 //! Checkpoints take turns. One that is spread over a time hurries as soon as another waits, so that an urgent checkpoint does not
 //! wait for one that is not. One whose completion is dropped after it was begun continues to its end.
 //!
 //! A thread that holds a write guard waits for itself here, for as long as [write-out](super::write_out) waits for a page that is
-//! being changed. Then that page is an error, and all other pages are written.
+//! being changed. Then that page is an error, and all other pages are written. Lock order: the lock of the syncs' outcome is taken alone.
 
 use std::time::Duration;
 
 use crate::{
-    buffer::frame::{header::Frame, state::State},
-    error::Result,
-    events::{self, spans},
-    id::{BlockNo, FileId, Lsn, PageId},
+    error::{Callback, Error, Result},
+    events::{self, AskingSpan, spans},
+    id::{FileId, Lsn},
     io::{file::File, operation::Urgency},
-    runtime::shared::Shared,
+    observe::Counters,
+    runtime::{jobs::WaitsFor, shared::Shared},
     sync::{
-        batch_status::BatchStatus,
-        moment_after,
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+        callback,
         time::{self, Instant},
-        turns::Turn,
     },
-    write::{
-        schedule,
-        sync_all::sync_all,
-        write_out::{Candidate, Hands, Patience, write_out_by},
-    },
+    write::write_out::{Candidate, Patience, may_hold_changes, write_all},
 };
 
-/// Pages that are written in one batch, before it is another file's turn and before a paced checkpoint may pause.
-const PIECE: usize = 256;
+/// Files that are synced at once by threads.
+const AT_ONCE: usize = 4;
 
-/// Pages that a paced checkpoint writes in one batch: few, so that its load is even.
-const PACED_PIECE: usize = 32;
+/// Asynchronous files whose syncs are under way at once.
+const STARTED_AT_ONCE: usize = 256;
 
 /// How a checkpoint is taken.
 ///
@@ -77,20 +77,6 @@ impl CheckpointOptions {
         self.spread_over = Some(time);
         self
     }
-}
-
-/// What a flush or a checkpoint did.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FlushReport {
-    /// Pages that were written.
-    pub pages_written: u64,
-    /// Files that were synced.
-    pub files_synced: u64,
-    /// Dirty pages that were thrown away (a shutdown with [`Shutdown::Discard`](crate::Shutdown::Discard)).
-    pub pages_discarded: u64,
-    /// How long it took.
-    pub took: Duration,
 }
 
 /// What a checkpoint did, and from where recovery must start.
@@ -134,7 +120,7 @@ fn take_checkpoint(shared: &Shared, options: CheckpointOptions, begun: Instant) 
     let files = shared.files.all();
     let pace = options.spread_over.map(|over| (&turn, over));
     let changed = changed_pages(shared);
-    let written = clean(shared, changed, Urgency::Writeback, patient(shared), pace, Hands::Method);
+    let written = write_all(shared, changed, Urgency::Writeback, Patience::of_callers(shared), pace);
     // A page that could not be written is no reason to leave the other files unsynced.
     let synced = sync_all(shared);
     let removed = shared.removals.retry(&*shared.storage);
@@ -150,105 +136,10 @@ fn take_checkpoint(shared: &Shared, options: CheckpointOptions, begun: Instant) 
     })
 }
 
-/// Writes one page to its file, without a sync.
-pub(crate) fn flush_page(shared: &Shared, page: PageId) -> Result<()> {
-    shared.check_open()?;
-    shared.files.open_file(page.file)?;
-    flush_candidates(shared, find_changed(shared, page).into_iter().collect()).map(drop)
-}
-
-/// Writes these pages to their files, without a sync.
-pub(crate) fn flush_many(shared: &Shared, pages: &[PageId]) -> Result<FlushReport> {
-    shared.check_open()?;
-    let begun = time::now();
-    for group in pages.chunk_by(|page, next| page.file == next.file) {
-        shared.files.open_file(group[0].file)?;
-    }
-    let changed = pages.iter().filter_map(|&page| find_changed(shared, page)).collect();
-    let pages_written = flush_candidates(shared, changed)?;
-    Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
-}
-
-fn find_changed(shared: &Shared, page: PageId) -> Option<Candidate> {
-    shared.pool.find(page, State::may_hold_changes).map(|no| (page, no))
-}
-
-fn flush_candidates(shared: &Shared, changed: Vec<Candidate>) -> Result<u64> {
-    clean(shared, changed, Urgency::Demand, patient(shared), None, Hands::Calling)
-}
-
-/// Writes all of a file's dirty pages, without a sync.
-pub(crate) fn flush_file(shared: &Shared, file: FileId) -> Result<FlushReport> {
-    shared.check_open()?;
-    let file = shared.files.open_file(file)?;
-    let begun = time::now();
-    let changed = changed_pages_of(shared, &file);
-    let pages_written = flush_candidates(shared, changed)?;
-    Ok(FlushReport { pages_written, took: time::now() - begun, ..FlushReport::default() })
-}
-
-/// Writes a file's dirty pages except those that another thread changes: for a caller that must not wait for them.
-pub(crate) fn flush_idle(shared: &Shared, file: &File) -> Result<()> {
-    let changed = changed_pages_of(shared, file);
-    clean(shared, changed, Urgency::Demand, Patience::Try, None, Hands::Calling).map(drop)
-}
-
-/// Makes durable what was written to the file so far. Returns whether there was anything.
-pub(crate) fn sync_file(shared: &Shared, file: FileId) -> Result<bool> {
-    shared.check_open()?;
-    let file = shared.files.open_file(file)?;
-    file.sync(&shared.counters)
-}
-
-/// Returns the patience that waits for a page that is being changed for as long as a fetch waits for a frame.
-fn patient(shared: &Shared) -> Patience {
-    Patience::Wait(shared.config.frame_wait)
-}
-
-/// Writes the candidates that are dirty and waits for them: at once, or, by the holder of the turn, spread over a time.
-fn clean(
-    shared: &Shared,
-    mut candidates: Vec<Candidate>,
-    urgency: Urgency,
-    mut patience: Patience,
-    pace: Option<(&Turn<'_>, Duration)>,
-    hands: Hands,
-) -> Result<u64> {
-    candidates.sort_unstable();
-    candidates.dedup();
-    let pages: Vec<PageId> = candidates.iter().map(|&(page, _)| page).collect();
-    let (begun, tally) = (time::now(), BatchStatus::new());
-    let (mut pace, mut written) = (pace, 0);
-    for piece in schedule::pieces(&pages, pace.map_or(PIECE, |_| PACED_PIECE)) {
-        if let Some((turn, over)) = pace
-            && !turn.pause_until(moment_after(begun, schedule::due(written, pages.len(), over)), &shared.end)
-        {
-            pace = None;
-        }
-        written += piece.len();
-        // Several pieces are written side by side.
-        let hands = if piece.len() < pages.len() { Hands::Method } else { hands };
-        write_out_by(shared, &mut candidates[piece], urgency, &mut patience, &tally, hands);
-    }
-    tally.wait()
-}
-
 /// Returns the pages with bytes that the disk may not have.
 fn changed_pages(shared: &Shared) -> Vec<Candidate> {
     let changed = shared.pool.frames.iter().filter(|(_, frame)| may_hold_changes(*frame));
     changed.map(|(no, frame)| (frame.page(), no)).collect()
-}
-
-/// Returns the pages of one file with bytes that the disk may not have.
-fn changed_pages_of(shared: &Shared, file: &File) -> Vec<Candidate> {
-    let pages = shared.pool.pages_of(file.id, file.pages_from(BlockNo(0)));
-    let changed = pages.into_iter().filter(|&(no, _)| may_hold_changes(shared.pool.frame(no)));
-    changed.map(|(no, page)| (page, no)).collect()
-}
-
-fn may_hold_changes(frame: Frame<'_>) -> bool {
-    let state = frame.state.load();
-    state.may_hold_changes() && !(state.is_writing() && seeded!("checkpoint_leaves_out_writes_under_way"))
 }
 
 /// Returns the lowest recLSN among the dirty pages. A page that is being changed and is not dirty yet does not count: its recLSN is
@@ -262,4 +153,105 @@ fn redo_lsn(shared: &Shared) -> Option<Lsn> {
     let lowest = changed.filter_map(|(_, frame)| frame.rec_lsn()).min();
     // Looked at last: a position that a frame has given up for a newer one is here, unless it has reached the disk.
     lowest.into_iter().chain(shared.pool.older_changes.lowest()).min()
+}
+
+/// Syncs every file with unsynced writes; all of them, even if one fails. Returns their number, or the first error.
+pub(crate) fn sync_all(shared: &Shared) -> Result<u64> {
+    let mut files = shared.files.all();
+    // Asynchronous ones first, else in the same order as before.
+    files.sort_by_key(|file| file.asynchronous.is_none());
+    let by_threads = |file: &&Arc<File>| file.asynchronous.is_none() && file.is_unsynced();
+    let by_threads = files.iter().filter(by_threads).count();
+    let syncs = Arc::new(Syncs {
+        files,
+        next: AtomicUsize::new(0),
+        counters: Arc::clone(&shared.counters),
+        outcome: Mutex::default(),
+        moved: Condvar::new(),
+    });
+    for _ in 1..by_threads.min(AT_ONCE) {
+        let helper = Arc::clone(&syncs);
+        let asking = AskingSpan::current();
+        let help = move || asking.run(|| helper.take_part());
+        // Where no thread can be had, there is no help.
+        drop(shared.jobs.submit(WaitsFor::Disks, Box::new(help)));
+    }
+    syncs.take_part();
+    syncs.wait()
+}
+
+struct Syncs {
+    files: Vec<Arc<File>>,
+    next: AtomicUsize,
+    counters: Arc<Counters>,
+    outcome: Mutex<Outcome>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct Outcome {
+    /// Files whose sync has ended, well or not.
+    done: usize,
+    /// Syncs of asynchronous files that are under way.
+    started: usize,
+    synced: u64,
+    /// With its file, so that the first error is the same in every run.
+    first_error: Option<(FileId, Error)>,
+}
+
+impl Syncs {
+    /// Syncs files that no thread has taken yet until there is none.
+    fn take_part(self: &Arc<Self>) {
+        while let Some(file) = self.take() {
+            if file.asynchronous.is_some() && !seeded!("far_syncs_one_by_one") {
+                self.start(file);
+                continue;
+            }
+            // One that panics is through, too: the calling thread waits for each.
+            let synced = callback::contained(|| file.sync(&self.counters)).unwrap_or_else(|_| {
+                Err(Error::Panicked { callback: Callback::Sync, page: None, path: Some(file.path.clone()) })
+            });
+            self.end(file.id, synced, 0);
+        }
+    }
+
+    /// Starts the sync of an asynchronous file, as soon as there are few enough under way.
+    fn start(self: &Arc<Self>, file: &Arc<File>) {
+        let mut outcome = self.outcome.lock();
+        while outcome.started >= STARTED_AT_ONCE {
+            outcome = self.moved.wait(outcome);
+        }
+        outcome.started += 1;
+        drop(outcome);
+        let (syncs, id) = (Arc::clone(self), file.id);
+        file.start_sync(&self.counters, move |synced| syncs.end(id, synced, 1));
+    }
+
+    /// Notes the outcome for a file; `started` is 1 if it counts as under way.
+    fn end(&self, file: FileId, synced: Result<bool>, started: usize) {
+        let mut outcome = self.outcome.lock();
+        outcome.done += 1;
+        outcome.started -= started;
+        match synced {
+            Ok(did) => outcome.synced += u64::from(did),
+            Err(error) if outcome.first_error.as_ref().is_none_or(|&(first, _)| file < first) => {
+                outcome.first_error = Some((file, error));
+            }
+            Err(_) => {}
+        }
+        drop(outcome);
+        self.moved.notify_all();
+    }
+
+    fn take(&self) -> Option<&Arc<File>> {
+        self.files.get(self.next.fetch_add(1, Ordering::Relaxed))
+    }
+
+    fn wait(&self) -> Result<u64> {
+        let mut outcome = self.outcome.lock();
+        while outcome.done < self.files.len() {
+            outcome = self.moved.wait(outcome);
+        }
+        outcome.first_error.take().map_or(Ok(outcome.synced), |(_, error)| Err(error))
+    }
 }

@@ -111,9 +111,7 @@ fn begin_write(pins: &[Pin], mut run: WriteRun) -> (WriteLease, Arc<File>, Arc<B
     for pin in pins {
         let pin = pin.again().unwrap();
         pin.latch(Latch::Shared);
-        assert!(run.begin(&pin), "the page is dirty");
-        pin.unlatch_shared();
-        run.push(pin);
+        assert!(run.begin(pin).is_some(), "the page is dirty");
     }
     let disk = SimDisk::new();
     disk.put("data", [0; 4 * PAGE]);

@@ -10,7 +10,7 @@ use crate::{
         state::State,
     },
     error::{Error, IoOp},
-    id::PageId,
+    id::{Lsn, PageId},
     io::{buffers::IoBuf, doublewrite::KeptCopies, file::File},
     observe::Counter,
     runtime::operation::{abandoned, buffer_at},
@@ -50,11 +50,11 @@ impl WriteRun {
         matches!(&self.bytes, WriteSource::Copied(room) if room.pages() == self.pins.len())
     }
 
-    /// Begins the write of a page on which the caller holds a share latch, if it is still to be written: lends its bytes, or copies
-    /// them. Returns whether it did; then the caller must [push](Self::push) the page.
+    /// Begins the write of a page that has a share latch, which ends: lends its bytes, or copies them, and adds it to the end of the run.
+    /// Returns its LSN; `None` if the page is not to be written any more, or another writer has begun to.
     #[must_use]
-    pub(crate) fn begin(&mut self, pin: &Pin) -> bool {
-        match &mut self.bytes {
+    pub(crate) fn begin(&mut self, pin: Pin) -> Option<Lsn> {
+        let begun = match &mut self.bytes {
             WriteSource::Lent => pin.lend(),
             WriteSource::Copied(room) => {
                 let begun = pin.frame().state.try_update(State::begin_write).is_ok();
@@ -63,12 +63,13 @@ impl WriteRun {
                 }
                 begun
             }
+        };
+        let lsn = begun.then(|| pin.frame().page_lsn());
+        pin.unlatch_shared();
+        if begun {
+            self.pins.push(pin);
         }
-    }
-
-    /// Adds the page whose write was just begun.
-    pub(crate) fn push(&mut self, pin: Pin) {
-        self.pins.push(pin);
+        lsn
     }
 
     /// Cancels a run that stayed empty.

@@ -16,11 +16,14 @@
 //!
 //! Lock order: one content latch at a time, and under it only the lock of the shadow pages, or of the room for copies.
 
+#[cfg(test)]
+mod tests;
+
 use std::{path::Path, task::Poll};
 
 use crate::{
     buffer::{
-        frame::{latch::Latch, pin::Pin, waiters::want::Want},
+        frame::{header::Frame, latch::Latch, pin::Pin, waiters::want::Want},
         lookup::NotPinned,
     },
     error::{Callback, Error, Result},
@@ -43,12 +46,20 @@ use crate::{
         batch_status::BatchStatus,
         callback, moment_after,
         time::{self, Duration},
+        turns::Turn,
         wait::{Drive, RETRY},
     },
+    write::schedule,
 };
 
 /// Requests that are handed over together, behind one flush of the log.
 const BATCH: usize = 32;
+
+/// Pages that are written in one batch, before it is another file's turn and before a paced checkpoint may pause.
+const PIECE: usize = 256;
+
+/// Pages that a paced checkpoint writes in one batch: few, so that its load is even.
+const PACED_PIECE: usize = 32;
 
 /// Returns the most pages that are handed over together.
 pub(crate) fn largest_batch(config: &Config) -> usize {
@@ -68,6 +79,48 @@ pub(crate) enum Patience {
     Try,
 }
 
+impl Patience {
+    /// Waits for a page that is being changed for as long as a fetch waits for a frame.
+    pub(crate) fn of_callers(shared: &Shared) -> Self {
+        Self::Wait(shared.config.frame_wait)
+    }
+}
+
+/// Returns whether the disk may not have all bytes of the frame's page.
+pub(crate) fn may_hold_changes(frame: Frame<'_>) -> bool {
+    let state = frame.state.load();
+    state.may_hold_changes() && !(state.is_writing() && seeded!("checkpoint_leaves_out_writes_under_way"))
+}
+
+/// Writes the candidates that are dirty, in the order that the [schedule] gives, and waits for them: at once, or, by the holder of the turn,
+/// spread over a time. Returns how many were written. The thread that waits for a demand may make the transfer.
+pub(crate) fn write_all(
+    shared: &Shared,
+    mut candidates: Vec<Candidate>,
+    urgency: Urgency,
+    mut patience: Patience,
+    pace: Option<(&Turn<'_>, Duration)>,
+) -> Result<u64> {
+    candidates.sort_unstable();
+    candidates.dedup();
+    let pages: Vec<PageId> = candidates.iter().map(|&(page, _)| page).collect();
+    let (begun, tally) = (time::now(), BatchStatus::new());
+    let (mut pace, mut written) = (pace, 0);
+    for piece in schedule::pieces(&pages, pace.map_or(PIECE, |_| PACED_PIECE)) {
+        if let Some((turn, over)) = pace
+            && !turn.pause_until(moment_after(begun, schedule::due(written, pages.len(), over)), &shared.end)
+        {
+            pace = None;
+        }
+        written += piece.len();
+        // Several pieces are written side by side.
+        let is_lone = urgency == Urgency::Demand && piece.len() == pages.len();
+        let hands = if is_lone { Hands::Calling } else { Hands::Method };
+        write_out_by(shared, &mut candidates[piece], urgency, &mut patience, &tally, hands);
+    }
+    tally.wait()
+}
+
 /// Starts writing the candidates that are dirty, in the order of their files. Their outcomes go into the tally.
 ///
 /// A write that a caller waits for, and a write for a miss that needs the frame, is a demand; [writeback](Urgency::Writeback) goes
@@ -84,7 +137,7 @@ pub(crate) fn write_out(
 
 /// Which thread makes a lone transfer.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Hands {
+enum Hands {
     /// One of the method's.
     Method,
     /// The calling one: for a caller that waits for the write next, and has nothing else to do meanwhile. It saves two wake-ups.
@@ -92,7 +145,7 @@ pub(crate) enum Hands {
 }
 
 /// Starts writing the candidates as [`write_out`] does. If they are one request, the calling thread may make the transfer.
-pub(crate) fn write_out_by(
+fn write_out_by(
     shared: &Shared,
     candidates: &mut [Candidate],
     urgency: Urgency,
@@ -283,18 +336,11 @@ impl RunBuilder<'_> {
         self.shared.pool.copy_room.try_take(wanted, file).map(WriteRun::copied)
     }
 
-    /// Adds one latched page to the end of the run, and unlatches it. Returns whether it did. It does not if the page is not to be
-    /// written any more, or if another writer has begun to.
+    /// Adds one latched page to the end of the run, and unlatches it. Returns whether it did.
     fn add(&mut self, pin: Pin, run: &mut WriteRun) -> bool {
-        let begun = run.begin(&pin);
-        if begun {
-            self.highest_lsn = self.highest_lsn.max(pin.frame().page_lsn());
-        }
-        pin.unlatch_shared();
-        if begun {
-            run.push(pin);
-        }
-        begun
+        let lsn = run.begin(pin);
+        self.highest_lsn = self.highest_lsn.max(lsn.unwrap_or(Lsn::UNLOGGED));
+        lsn.is_some()
     }
 
     fn add_request(&mut self, file: Arc<File>, run: WriteRun) {
@@ -413,141 +459,5 @@ fn flush_log(shared: &Shared, lsn: Lsn) -> Result<()> {
         Ok(())
     } else {
         Err(failed(std::io::Error::other(format!("the log says that it is durable only up to {durable}"))))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        BufferPool, CheckpointOptions, IoMethod, OpenOptions,
-        buffer::{frame::state::State, quarantine::Seizure},
-        testing::SimDisk,
-    };
-
-    /// Otherwise a checkpoint would pass over a page that was dirty when it began, and is so again when the cut has failed.
-    #[test]
-    fn a_page_that_a_thread_holds_back_is_waited_for() {
-        let disk = SimDisk::new();
-        disk.put("data", [1; 2 * 4096]);
-        let builder = BufferPool::builder().frames(4).page_size(4096).io_method(IoMethod::Sync);
-        let pool = builder.storage(disk.clone()).build().unwrap();
-        let file = pool.open_file("data", OpenOptions::new()).unwrap();
-        (0..2).for_each(|block| {
-            pool.fetch(PageId::new(file, block)).wait().unwrap().write().unwrap().fill(2);
-        });
-        let frames = &pool.shared().pool;
-        let no = frames.find(PageId::new(file, 1), State::is_idle_dirty).unwrap();
-        for way in [0, 1] {
-            let mut seizure = Seizure::new(frames);
-            assert!(seizure.seize(no, PageId::new(file, 1)));
-            std::thread::scope(|scope| {
-                let waiting = scope.spawn(|| match way {
-                    0 => pool.flush(PageId::new(file, 1)).wait(),
-                    _ => pool.checkpoint(CheckpointOptions::new()).wait().map(drop),
-                });
-                while !frames.frame(no).state.load().has_io_waiters() {
-                    assert!(!waiting.is_finished(), "it passed over the page");
-                    std::thread::yield_now();
-                }
-                drop(seizure);
-                waiting.join().unwrap().unwrap();
-            });
-            assert_eq!(disk.image("data").unwrap()[4096..], [2 + way; 4096]);
-            pool.fetch(PageId::new(file, 1)).wait().unwrap().write().unwrap().fill(3);
-        }
-    }
-
-    #[test]
-    fn a_lone_write_is_made_by_the_thread_that_waits_for_it_and_several_are_made_side_by_side() {
-        let disk = SimDisk::new();
-        disk.put("data", [1; 8 * 4096]);
-        let builder = BufferPool::builder().frames(8).page_size(4096).io_method(IoMethod::worker());
-        let pool = builder.storage(disk.clone()).build().unwrap();
-        let file = pool.open_file("data", OpenOptions::new()).unwrap();
-        let change = |blocks: &[u32]| {
-            blocks.iter().for_each(|&block| pool.write(PageId::new(file, block)).wait().unwrap().fill(2));
-            pool.stats().counts.inline_requests
-        };
-        let before = change(&[3]);
-        pool.flush(PageId::new(file, 3)).wait().unwrap();
-        assert_eq!(pool.stats().counts.inline_requests, before + 1);
-        let before = change(&[4, 5, 6]);
-        assert_eq!(pool.flush_file(file).wait().unwrap().pages_written, 3);
-        assert_eq!(pool.stats().counts.inline_requests, before + 1, "neighbours are one request");
-        let before = change(&[0, 2, 7]);
-        assert_eq!(pool.flush_file(file).wait().unwrap().pages_written, 3);
-        assert_eq!(pool.stats().counts.inline_requests, before, "three requests");
-        let before = change(&[1]);
-        pool.checkpoint(CheckpointOptions::new()).wait().unwrap();
-        assert_eq!(pool.stats().counts.inline_requests, before, "a checkpoint is no caller's own work");
-        assert_eq!(disk.image("data").unwrap(), [2; 8 * 4096]);
-    }
-
-    #[test]
-    fn a_page_with_all_the_pins_that_can_be_counted_is_no_silent_gap_in_a_checkpoint() {
-        let disk = SimDisk::new();
-        disk.put("data", [1; 4096]);
-        let builder = BufferPool::builder().frames(4).page_size(4096).io_method(IoMethod::Sync);
-        let pool = builder.storage(disk).build().unwrap();
-        let page =
-            pool.fetch(PageId::new(pool.open_file("data", OpenOptions::new()).unwrap(), 0)).wait().unwrap();
-        page.write().unwrap().fill(2);
-        let mut pins: Vec<_> = std::iter::from_fn(|| page.try_clone().ok()).collect();
-        let refused = pool.checkpoint(CheckpointOptions::new()).wait();
-        assert!(matches!(refused, Err(Error::TooManyPins { page: named, .. }) if named == page.id()));
-        pins.pop();
-        assert_eq!(pool.checkpoint(CheckpointOptions::new()).wait().unwrap().pages_written, 1);
-    }
-
-    #[test]
-    #[cfg(feature = "crc32c")]
-    fn c6_a_page_without_room_for_its_copy_is_not_even_pinned() {
-        let disk = SimDisk::new();
-        disk.put("data", [1; 4 * 512]);
-        let builder = BufferPool::builder().frames(4).page_size(512).io_method(IoMethod::Sync);
-        let pool = builder.codec(crate::Crc32c).storage(disk).build().unwrap();
-        let file = pool.open_file("data", OpenOptions::new()).unwrap();
-        (0..4).for_each(|block| pool.overwrite(PageId::new(file, block)).wait().unwrap().fill(2));
-        let (shared, mut place) = (pool.shared(), None);
-        let mut candidates: Vec<_> =
-            shared.pool.frames.iter().map(|(no, frame)| (frame.page(), no)).collect();
-        let _room = shared.pool.copy_room.try_take(4, file).unwrap();
-        let line = &shared.pool.frame_waiters;
-        line.enlist(&mut place, std::task::Waker::noop());
-        let tally = BatchStatus::new();
-        write_out(shared, &mut candidates, Urgency::Demand, &mut Patience::Try, &tally);
-        assert!(tally.is_untouched() && !line.leave(&place.unwrap()), "its pins woke the line");
-    }
-
-    /// If the page were left out, the other write could put it back after the sync of a checkpoint that has passed over it.
-    #[test]
-    fn a_page_whose_write_another_begins_in_between_is_looked_at_again() {
-        let disk = SimDisk::new();
-        disk.put("data", [1; 4096]);
-        let builder = BufferPool::builder().frames(4).page_size(4096).io_method(IoMethod::Sync);
-        let pool = builder.storage(disk).build().unwrap();
-        let page = PageId::new(pool.open_file("data", OpenOptions::new()).unwrap(), 0);
-        pool.fetch(page).wait().unwrap().write().unwrap().fill(2);
-        let shared = pool.shared();
-        let no = shared.pool.frames.iter().find(|(_, frame)| frame.page() == page).unwrap().0;
-        let candidates = [(page, no)];
-        let (mut patience, tally) = (Patience::Wait(Duration::MAX), BatchStatus::new());
-        let mut writer = RunBuilder {
-            shared,
-            urgency: Urgency::Demand,
-            patience: &mut patience,
-            tally: &tally,
-            batch: Vec::new(),
-            highest_lsn: Lsn::UNLOGGED,
-            hands: Hands::Method,
-        };
-        let pin = writer.latch_dirty(candidates[0]).unwrap();
-        let others = pin.again().unwrap();
-        assert!(WriteRun::lent().begin(&others));
-        assert_eq!(writer.build_run(pin, &candidates), candidates);
-        others.end_write(false);
-        write_out(shared, &mut candidates.clone(), Urgency::Demand, &mut patience, &tally);
-        assert_eq!(tally.wait().unwrap(), 1);
     }
 }
