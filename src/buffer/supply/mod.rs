@@ -39,6 +39,9 @@ use crate::{
 /// Dirty frames that a sweep met and would have taken, had they been clean.
 pub(crate) type DirtyVictims = SmallVec<[FrameNo; DIRTY_VICTIMS_MAX]>;
 
+/// Frames that were claimed together.
+type Taken = SmallVec<[FrameNo; CLAIMS_MAX]>;
+
 /// How many of them it collects before it gives up on finding a clean one: a batch worth writing.
 const DIRTY_VICTIMS_MAX: usize = 32;
 
@@ -59,11 +62,12 @@ pub(crate) enum Search {
 }
 
 impl Residency {
-    /// Takes a frame, as [`take_frames`](Self::take_frames) does for several pages.
+    /// Takes a frame, if a free or clean one is found; the dirty victims that were met are left in `dirty`. A first search takes none
+    /// that are [spoken for](crate::buffer::frame::frames::Frames::are_spoken_for): its caller gets in line like others.
     pub(crate) fn take_frame(&self, search: Search, dirty: &mut DirtyVictims) -> Option<ClaimedFrame<'_>> {
-        let mut claimed = ClaimedFrames::new(self);
-        self.take_frames(1, search, dirty, &mut claimed);
-        claimed.next()
+        let mut taken = Taken::new();
+        self.take(1, search, dirty, &mut taken);
+        Some(self.claimed(*taken.first()?))
     }
 
     /// Takes a frame where no dirty victim matters.
@@ -72,9 +76,7 @@ impl Residency {
         self.take_frame(Search::Demand, &mut DirtyVictims::new())
     }
 
-    /// Takes frames for several pages, as long as free or clean ones are found; the dirty victims that were met are left in
-    /// `dirty`. A search that is the first takes none that are [spoken for](crate::buffer::frame::frames::Frames::are_spoken_for):
-    /// its caller gets in line like others.
+    /// Takes frames for several pages, as [`take_frame`](Self::take_frame) does for one, as long as such are found.
     pub(crate) fn take_frames(
         &self,
         wanted: usize,
@@ -82,30 +84,31 @@ impl Residency {
         dirty: &mut DirtyVictims,
         claimed: &mut ClaimedFrames<'_>,
     ) {
+        let mut taken = Taken::new();
+        self.take(wanted.min(CLAIMS_MAX).min(self.replacement.most_together()), search, dirty, &mut taken);
+        self.evict_each(&taken);
+        claimed.extend(&taken);
+    }
+
+    fn take(&self, wanted: usize, search: Search, dirty: &mut DirtyVictims, taken: &mut Taken) {
         let is_first = !matches!(search, Search::Again { .. });
         if is_first && self.are_spoken_for() && !seeded!("batch_goes_before_the_line") {
             return;
         }
-        let wanted = wanted.min(CLAIMS_MAX).min(self.replacement.most_together());
-        let mut taken = SmallVec::<[FrameNo; CLAIMS_MAX]>::new();
         while taken.len() < wanted
             && let Some(no) = self.take_free().or_else(|| self.take_set_aside())
         {
             taken.push(no);
         }
         self.clean_list.note_demand(wanted, self.free_frames());
-        if taken.len() < wanted {
-            let sweep = match search {
-                Search::Ahead if !seeded!("look_ahead_takes_used_pages") => Some((Reach::InTurn, true)),
-                Search::Ahead | Search::Demand => Some((Reach::All, true)),
-                Search::Again { spares } => self.is_worth_a_sweep(spares).then_some((Reach::All, spares)),
-            };
-            if let Some((reach, spares)) = sweep {
-                self.take_in_turn(wanted, reach, spares, dirty, &mut taken);
-            }
-        }
-        self.evict_each(&taken);
-        claimed.extend(&taken);
+        let (reach, spares) = match search {
+            _ if taken.len() == wanted => return,
+            Search::Ahead if !seeded!("look_ahead_takes_used_pages") => (Reach::InTurn, true),
+            Search::Again { spares } if !self.is_worth_a_sweep(spares) => return,
+            Search::Again { spares } => (Reach::All, spares),
+            Search::Ahead | Search::Demand => (Reach::All, true),
+        };
+        self.take_in_turn(wanted, reach, spares, dirty, taken);
     }
 
     /// Takes one of these frames, which were dirty victims, if one is clean by now and was not used since.
@@ -122,7 +125,7 @@ impl Residency {
     ) -> usize {
         let is_taken = |&no: &FrameNo| self.take_by_number(no, State::claim_unused, false);
         let most = CLAIMS_MAX.min(self.replacement.most_together());
-        let taken: SmallVec<[FrameNo; CLAIMS_MAX]> = frames.take(most).take_while(is_taken).collect();
+        let taken: Taken = frames.take(most).take_while(is_taken).collect();
         self.evict_each(&taken);
         claimed.extend(&taken);
         taken.len()
@@ -160,13 +163,13 @@ impl Residency {
         reach: Reach,
         spares: bool,
         dirty: &mut DirtyVictims,
-        taken: &mut SmallVec<[FrameNo; CLAIMS_MAX]>,
+        taken: &mut Taken,
     ) {
         let before = taken.len();
         let mut refused = None;
         loop {
             // Their holders are counted outside the sweep's lock. Where there is one the frame is busy, and not met again.
-            let mut biased = SmallVec::<[FrameNo; CLAIMS_MAX]>::new();
+            let mut biased = Taken::new();
             let _ = self.sweep(wanted - taken.len(), reach, spares, |no, verdict, met| {
                 match verdict {
                     Verdict::Dirty if dirty.contains(&no) => {}
@@ -187,10 +190,12 @@ impl Residency {
                 let are_enough = taken.len() + biased.len() >= wanted;
                 (are_enough || dirty.len() == DIRTY_VICTIMS_MAX).then_some(())
             });
-            let met_some = !biased.is_empty();
-            biased.retain(|no| self.take_by_number(*no, State::claim_unused, true));
-            taken.extend(biased);
-            if !met_some || taken.len() == wanted || dirty.len() == DIRTY_VICTIMS_MAX {
+            for &no in &biased {
+                if self.take_by_number(no, State::claim_unused, true) {
+                    taken.push(no);
+                }
+            }
+            if biased.is_empty() || taken.len() == wanted || dirty.len() == DIRTY_VICTIMS_MAX {
                 break;
             }
         }
