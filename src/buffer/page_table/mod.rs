@@ -17,7 +17,7 @@
 //! places are taken, up to a place and a third for each frame. So a pool of scattered pages, each alone in its cluster, has room
 //! too, and takes memory for it (some 100 to 200 bytes a frame) only then. It never shrinks. Buckets of one number in all
 //! partitions are neighbours, so what is in use is the front of the array. That a partition overflows at its largest is beyond
-//! eighteen standard deviations of the hash, which is seeded per table; it is reported as [`Full`] all the same.
+//! eighteen standard deviations of the hash, which is seeded per table; it is reported as [`Full`](partition::Full) all the same.
 
 #![allow(unsafe_code)]
 
