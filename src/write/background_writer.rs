@@ -38,7 +38,7 @@ use crate::{
     },
     write::{
         clean_target::CleanTarget,
-        write_out::{Candidate, Patience, write_out},
+        write_out::{Candidate, Patience, sort_candidates, write_out},
     },
 };
 
@@ -265,7 +265,7 @@ impl Cleaner {
             let neighbours = self.idle_neighbours(page);
             candidates.extend(neighbours.take(room));
         }
-        candidates.sort_unstable();
+        sort_candidates(&mut candidates);
         candidates.dedup();
         let tally = BatchStatus::that_wakes(self.shared.pool.clean_list.waker(), LOOK_EVERY);
         write_out(&self.shared, &mut candidates, urgency, &mut Patience::Try, &tally);

@@ -141,6 +141,9 @@ fn at_the_end(checker: &Arc<Checker>, file: &TestedFile, dice: &mut Dice) -> Kep
     Ok(())
 }
 
+/// Syncs that are looked at.
+const SYNCS: u32 = 15;
+
 /// Counts how often the calls wait that start requests, while others are under way.
 ///
 /// What is counted is whether the thread gave its processor away to wait for something. That takes no clock, so it says the same on a slow
@@ -171,7 +174,7 @@ fn starting(checker: &Arc<Checker>, file: &TestedFile, dice: &mut Dice) -> Kept 
     mostly_without_waits(&step, &waits)?;
 
     let (mut of_syncs, mut of_versions, mut during_syncs) = (Vec::new(), Vec::new(), Vec::new());
-    for version in 1..=15 {
+    for version in 1..=SYNCS {
         let step = checker.step(promise, "syncs, each after a write");
         file.write(&step, 0, &[3_000_000 + version], dice)?;
         let sync = file.start_sync();
@@ -194,7 +197,12 @@ fn starting(checker: &Arc<Checker>, file: &TestedFile, dice: &mut Dice) -> Kept 
     }
     mostly_without_waits(&checker.step(promise, "syncs, each after a write"), &of_syncs)?;
     mostly_without_waits(&checker.step(promise, "the version"), &of_versions)?;
-    mostly_without_waits(&checker.step(promise, "the version, while syncs are under way"), &during_syncs)
+    // Few calls met a sync that was not over: what they say may be chance.
+    if during_syncs.len() > SYNCS as usize / 2 {
+        let step = checker.step(promise, "the version, while syncs are under way");
+        mostly_without_waits(&step, &during_syncs)?;
+    }
+    Ok(())
 }
 
 fn mostly_without_waits(step: &CheckStep, waits: &[u64]) -> Kept {

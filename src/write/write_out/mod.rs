@@ -69,6 +69,11 @@ pub(crate) fn largest_batch(config: &Config) -> usize {
 /// A page and the frame in which it was seen.
 pub(crate) type Candidate = (PageId, FrameNo);
 
+/// Sorts the candidates by file and block: by a number for each, which is compared in one step.
+pub(crate) fn sort_candidates(candidates: &mut [Candidate]) {
+    candidates.sort_unstable_by_key(|&(page, no)| u128::from(page.to_word()) << 32 | u128::from(no.0));
+}
+
 /// How long a write-out waits for a page.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Patience {
@@ -101,7 +106,7 @@ pub(crate) fn write_all(
     mut patience: Patience,
     pace: Option<(&Turn<'_>, Duration)>,
 ) -> Result<u64> {
-    candidates.sort_unstable();
+    sort_candidates(&mut candidates);
     candidates.dedup();
     let pages: Vec<PageId> = candidates.iter().map(|&(page, _)| page).collect();
     let (begun, tally) = (time::now(), BatchStatus::new());
@@ -153,7 +158,7 @@ fn write_out_by(
     tally: &Arc<BatchStatus>,
     hands: Hands,
 ) {
-    candidates.sort_unstable();
+    sort_candidates(candidates);
     let (batch, highest_lsn) = (Vec::new(), Lsn::UNLOGGED);
     let mut writer = RunBuilder { shared, urgency, patience, tally, batch, highest_lsn, hands };
     let mut rest = &*candidates;
