@@ -105,7 +105,7 @@ fn use_and_forbid(errno: i32) {
     let file = pool.open_file(&path, OpenOptions::new()).unwrap();
     assert_stamped(&pool.fetch(page(file, 7)).wait().unwrap(), 2);
     pool.shutdown(Shutdown::Flush).unwrap();
-    assert_eq!(event_counters(), 0, "the lost ring's doorbell is still there");
+    assert_eq!(event_counters(), 0, "the lost ring's wake event is still there");
     assert_ne!(build(IoMethod::Auto).unwrap().stats().method.in_use, MethodKind::Uring);
 }
 

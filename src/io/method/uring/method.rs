@@ -157,7 +157,7 @@ impl<L: Lease> UringWorker<L> {
         let wake = admitted.queued > 0 && backlog.has_next();
         drop(backlog);
         if wake {
-            self.shared.doorbell.ring();
+            self.shared.wake_event.signal();
         }
         admitted.refused
     }
@@ -176,7 +176,7 @@ impl<L: Lease> UringWorker<L> {
 
     fn shutdown(&self) {
         self.shared.backlog.lock().close();
-        self.shared.doorbell.ring();
+        self.shared.wake_event.signal();
         let handle = self.handle.lock().take();
         if let Some(handle) = handle {
             // The last lease may own the pool, so that this is the worker: it ends by itself.

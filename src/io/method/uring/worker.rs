@@ -3,7 +3,7 @@
 //! In its loop it moves requests from the backlog into the ring and completions out of it, and sleeps if there are neither. It takes
 //! whatever may go, submits it with one call, and finishes whatever has completed. So batches grow with the load by themselves, and a
 //! lone request is never held back for others to join it: what is taken is submitted before the worker sleeps or finishes anything.
-//! Under load it may make a *bounded wait* ([`NAP`]): with many requests in flight the next completions are near, so it waits for
+//! Under load it may make a *bounded wait* ([`BOUNDED_WAIT`]): with many requests in flight the next completions are near, so it waits for
 //! several, or a moment at most, instead of being woken for each. No thread wakes it during such a wait. After one that brought
 //! nothing it sleeps until anything happens, so that a disk that hangs does not hold up requests for another.
 //!
@@ -27,7 +27,7 @@ use std::{
 };
 
 use super::{
-    ring::{Doorbell, Ring, RingWait, end::RingRemains},
+    ring::{Ring, RingWait, WakeEvent, end::RingRemains},
     setup::{self, Abilities, OpenedRing, Refusal, RingMemory},
 };
 use crate::{
@@ -48,15 +48,15 @@ use crate::{
     },
 };
 
-/// A bounded wait ends when one in `NAP_SHARE` of the requests in flight has completed.
-const NAP_SHARE: usize = 8;
+/// A bounded wait ends when one in `BOUNDED_WAIT_SHARE` of the requests in flight has completed.
+const BOUNDED_WAIT_SHARE: usize = 8;
 /// The most completions that a bounded wait waits for: further ones would save next to nothing.
-const NAP_MOST: usize = 8;
+const BOUNDED_WAIT_MOST: usize = 8;
 /// The longest bounded wait.
-const NAP: Duration = Duration::from_micros(200);
+const BOUNDED_WAIT: Duration = Duration::from_micros(200);
 
-/// How long to wait for the end of a lost ring with nothing in flight, so that its doorbell can be freed.
-const DOORBELL_PATIENCE: Duration = Duration::from_secs(1);
+/// How long to wait for the end of a lost ring with nothing in flight, so that its wake event can be freed.
+const WAKE_EVENT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The ring's descriptor, as long as the worker lives, and what the ring can do.
 pub(super) type SetupReport = Result<(RawFd, Abilities), Refusal>;
@@ -64,7 +64,7 @@ pub(super) type SetupReport = Result<(RawFd, Abilities), Refusal>;
 /// What the worker shares with the threads that hand requests over.
 pub(super) struct RingShared<L: Lease> {
     pub(super) backlog: Mutex<Backlog<L>>,
-    pub(super) doorbell: Arc<Doorbell>,
+    pub(super) wake_event: Arc<WakeEvent>,
     /// What the worker is to do to its ring; `None` when that is gone.
     errands: Mutex<Option<Vec<Errand>>>,
     any_errands: AtomicBool,
@@ -91,7 +91,7 @@ impl<L: Lease> RingShared<L> {
     ) -> io::Result<Self> {
         Ok(Self {
             backlog: Mutex::new(Backlog::new(limits)),
-            doorbell: Arc::new(Doorbell::new()?),
+            wake_event: Arc::new(WakeEvent::new()?),
             errands: Mutex::new(Some(Vec::new())),
             any_errands: AtomicBool::new(false),
             lost: OnceLock::new(),
@@ -113,13 +113,19 @@ impl<L: Lease> RingShared<L> {
             Err(refusal) => return drop(report.send(Err(refusal))),
         };
         let fd = uring.as_raw_fd();
-        let (doorbell, counters) = (Arc::clone(&self.doorbell), Arc::clone(&self.counters));
-        let mut ring = Ring::new(&mut uring, &abilities, options.queue_depth, doorbell, counters);
-        let can_nap = abilities.timed_waits;
+        let (wake_event, counters) = (Arc::clone(&self.wake_event), Arc::clone(&self.counters));
+        let mut ring = Ring::new(&mut uring, &abilities, options.queue_depth, wake_event, counters);
+        let has_bounded_waits = abilities.timed_waits;
         if report.send(Ok((fd, abilities))).is_ok() {
             self.backlog.lock().limit_background(scheduling.background);
             let starting = Vec::with_capacity(ring.room());
-            let service = RunLoop { shared: self, ring: &mut ring, can_nap, may_nap: can_nap, starting };
+            let service = RunLoop {
+                shared: self,
+                ring: &mut ring,
+                has_bounded_waits,
+                bounded_wait_pays: has_bounded_waits,
+                starting,
+            };
             self.end(callback::contained(|| service.run()));
         }
         let mut untaken = ring.take_back();
@@ -128,16 +134,16 @@ impl<L: Lease> RingShared<L> {
         }
         self.do_beside(&mut untaken);
         ring.drain(|elsewhere| self.do_beside(elsewhere));
-        let RingRemains { mut requests, doorbell } = ring.into_rest();
+        let RingRemains { mut requests, wake_event } = ring.into_rest();
         drop(uring);
         if !requests.is_empty() {
             witness.wait();
             self.do_beside(&mut requests);
-        } else if let Some(doorbell) = doorbell
-            && !witness.ends_within(DOORBELL_PATIENCE)
+        } else if let Some(wake_event) = wake_event
+            && !witness.ends_within(WAKE_EVENT_PATIENCE)
         {
             // A forked process has the ring open, too: its end is not waited for.
-            mem::forget(doorbell);
+            mem::forget(wake_event);
         }
     }
 
@@ -177,7 +183,7 @@ impl<L: Lease> RingShared<L> {
             errands.push(errand);
         }
         self.any_errands.store(true, Ordering::SeqCst);
-        self.doorbell.ring();
+        self.wake_event.signal();
     }
 
     fn has_errands(&self) -> bool {
@@ -190,9 +196,9 @@ struct RunLoop<'s, 'r, L: Lease> {
     shared: &'s RingShared<L>,
     ring: &'s mut Ring<'r, L>,
     /// Whether the kernel has waits with a time limit.
-    can_nap: bool,
+    has_bounded_waits: bool,
     /// Whether the last bounded wait brought something.
-    may_nap: bool,
+    bounded_wait_pays: bool,
     /// Empty, but while requests are taken out of the backlog.
     starting: Vec<Operation<L>>,
 }
@@ -208,9 +214,10 @@ impl<L: Lease> RunLoop<'_, '_, L> {
             if self.ring.in_flight() == 0 && self.shared.backlog.lock().is_finished() {
                 return Ok(());
             }
-            let napped = self.submit_and_wait()?;
+            let was_bounded = self.submit_and_wait()?;
             let completions = self.ring.reap();
-            self.may_nap = if completions > 0 { self.can_nap } else { self.may_nap && !napped };
+            self.bounded_wait_pays =
+                if completions > 0 { self.has_bounded_waits } else { self.bounded_wait_pays && !was_bounded };
             // Finishing wakes callers, which takes a while: the device gets its next requests first.
             if self.start_queued() {
                 self.ring.enter(RingWait::No)?;
@@ -222,20 +229,20 @@ impl<L: Lease> RunLoop<'_, '_, L> {
 
     /// Submits what is prepared and waits for what comes next. Returns whether that was a bounded wait.
     fn submit_and_wait(&mut self) -> io::Result<bool> {
-        let enough = (self.ring.in_flight() / NAP_SHARE).min(NAP_MOST);
-        let naps = self.may_nap && enough > 1;
-        if naps {
-            self.ring.enter(RingWait::Several(enough, NAP))?;
+        let enough = (self.ring.in_flight() / BOUNDED_WAIT_SHARE).min(BOUNDED_WAIT_MOST);
+        let is_bounded = self.bounded_wait_pays && enough > 1;
+        if is_bounded {
+            self.ring.enter(RingWait::Several(enough, BOUNDED_WAIT))?;
         } else if self.ring.room() == 0 {
             // Whatever is wanted, something in flight must end first; so no thread needs to wake the worker.
             self.ring.enter(RingWait::One)?;
         } else {
-            let may_sleep = self.shared.doorbell.sleeper.may_sleep(|| self.has_news());
+            let may_sleep = self.shared.wake_event.sleeper.may_sleep(|| self.has_news());
             let entered = if may_sleep { self.ring.enter(RingWait::One) } else { Ok(()) };
-            self.shared.doorbell.sleeper.wake_up();
+            self.shared.wake_event.sleeper.wake_up();
             entered?;
         }
-        Ok(naps)
+        Ok(is_bounded)
     }
 
     /// Counts what came out as over, and prepares what may go now, as far as there is room. Returns whether there was anything.

@@ -3,7 +3,7 @@
 //! What the kernel has not taken is [taken back](Ring::take_back), what it has taken is [waited for](Ring::drain), as long as that works,
 //! and the caller gets the [rest](Ring::into_rest) and must keep it until the kernel is done with it (C5).
 
-use super::{Doorbell, Ring};
+use super::{Ring, WakeEvent};
 use crate::{
     io::operation::{Lease, Operation},
     sync::Arc,
@@ -13,8 +13,8 @@ use crate::{
 pub(in crate::io::method::uring) struct RingRemains<L: Lease> {
     /// Their results will not be known, and until the kernel is done with them their leases must be kept.
     pub(in crate::io::method::uring) requests: Vec<Operation<L>>,
-    /// The doorbell, if its read is posted: the kernel writes to its word.
-    pub(in crate::io::method::uring) doorbell: Option<Arc<Doorbell>>,
+    /// The wake event, if its read is posted: the kernel writes to its word.
+    pub(in crate::io::method::uring) wake_event: Option<Arc<WakeEvent>>,
 }
 
 impl<L: Lease> Ring<'_, L> {
@@ -25,7 +25,7 @@ impl<L: Lease> Ring<'_, L> {
         self.submissions.sync();
         let (pushed, untaken) = (self.pushed, self.submissions.len() as u32);
         let is_untaken = |number| is_of_the_last(untaken, pushed, number);
-        self.bell = self.bell.filter(|&number| !is_untaken(number));
+        self.posted = self.posted.filter(|&number| !is_untaken(number));
         self.take(is_untaken)
     }
 
@@ -39,15 +39,15 @@ impl<L: Lease> Ring<'_, L> {
     /// Waits until the kernel is done with all that it has taken, as long as it can be asked; `elsewhere` gets what is to be done
     /// by plain calls.
     pub(in crate::io::method::uring) fn drain(&mut self, mut elsewhere: impl FnMut(&mut Vec<Operation<L>>)) {
-        if self.bell.is_some() {
-            self.doorbell.ring_anyway();
+        if self.posted.is_some() {
+            self.wake_event.signal_anyway();
         }
         loop {
             self.completions.sync();
             self.reap();
             self.finish();
             elsewhere(&mut self.elsewhere);
-            if self.bell.is_none() && self.in_flight() == 0 {
+            if self.posted.is_none() && self.in_flight() == 0 {
                 return;
             }
             let waited = self.look(1);
@@ -63,16 +63,16 @@ impl<L: Lease> Ring<'_, L> {
             // The kernel closes a ring down asynchronously, and what was registered counts as locked until then.
             let _ = self.submitter.unregister_buffers();
         }
-        let doorbell = self.bell.take().map(|_| Arc::clone(&self.doorbell));
-        RingRemains { requests: self.take(|_| true), doorbell }
+        let wake_event = self.posted.take().map(|_| Arc::clone(&self.wake_event));
+        RingRemains { requests: self.take(|_| true), wake_event }
     }
 }
 
 /// Keeps for ever what the kernel may still have.
 impl<L: Lease> Drop for Ring<'_, L> {
     fn drop(&mut self) {
-        if self.bell.is_some() {
-            std::mem::forget(Arc::clone(&self.doorbell));
+        if self.posted.is_some() {
+            std::mem::forget(Arc::clone(&self.wake_event));
         }
         if self.in_flight() > 0 {
             std::mem::forget(std::mem::take(&mut self.flying));

@@ -5,10 +5,10 @@
 //! submission: one that comes late or twice is noticed instead of ending another operation.
 //!
 //! The owner must never sleep anywhere else, or completions would wait for it. So the ring has a read of an event counter posted, the
-//! [`Doorbell`], to which a thread writes that has work for the owner and finds it asleep.
+//! [`WakeEvent`], to which a thread writes that has work for the owner and finds it asleep.
 //!
 //! Invariants: one thread owns a ring (it is neither `Send` nor `Sync`); never more is in flight than the completion queue holds; each
-//! operation in flight and the doorbell have one submission each, so the submission queue never overflows either.
+//! operation in flight and the wake event have one submission each, so the submission queue never overflows either.
 //!
 //! A ring may come to be of no use: the system refuses its calls. How it [ends](end) then, and in any case, is a part of its own.
 
@@ -53,8 +53,8 @@ use crate::{
     sync::{Arc, atomic::AtomicU64, callback, thread, time, waking::Wakers},
 };
 
-/// Names the completion of the doorbell's read. No operation has this key.
-const BELL: u64 = u64::MAX;
+/// Names the completion of the wake event's read. No operation has this key.
+const WAKE_EVENT: u64 = u64::MAX;
 
 /// How long calls may fail in a row before the ring is given up.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -118,7 +118,7 @@ impl RegisteredFiles {
 
 /// The event counter of a worker.
 #[derive(Debug)]
-pub(super) struct Doorbell {
+pub(super) struct WakeEvent {
     /// Blocking, because a read of a non-blocking counter would fail at once instead of waiting in the ring.
     counter: OwnedFd,
     /// Where the kernel puts the count, which is never read.
@@ -126,21 +126,21 @@ pub(super) struct Doorbell {
     pub(super) sleeper: Sleeper,
 }
 
-impl Doorbell {
+impl WakeEvent {
     pub(super) fn new() -> io::Result<Self> {
         let counter = eventfd(0, EventfdFlags::CLOEXEC)?;
         Ok(Self { counter, count: AtomicU64::new(0), sleeper: Sleeper::default() })
     }
 
     /// Wakes the worker if it sleeps. Called after the work has been stored.
-    pub(super) fn ring(&self) {
+    pub(super) fn signal(&self) {
         if self.sleeper.must_be_woken() {
-            self.ring_anyway();
+            self.signal_anyway();
         }
     }
 
     /// Makes the posted read complete.
-    fn ring_anyway(&self) {
+    fn signal_anyway(&self) {
         // Fails only when it would overflow, and then the read completes anyhow; after a signal it is made again.
         let _ = rustix::io::retry_on_intr(|| rustix::io::write(&self.counter, &1_u64.to_ne_bytes()));
     }
@@ -157,9 +157,9 @@ pub(super) struct Ring<'r, L: Lease> {
     iovecs: Box<[Vec<libc::iovec>]>,
     forms: Forms,
     files: RegisteredFiles,
-    doorbell: Arc<Doorbell>,
-    /// The number of the submission that is the doorbell's read, where that is posted.
-    bell: Option<u32>,
+    wake_event: Arc<WakeEvent>,
+    /// The number of the submission that is the wake event's read, where that is posted.
+    posted: Option<u32>,
     /// How many submissions there were.
     pushed: u32,
     /// Nothing is submitted any more.
@@ -180,7 +180,7 @@ impl<'r, L: Lease> Ring<'r, L> {
         ring: &'r mut IoUring,
         abilities: &Abilities,
         depth: u32,
-        doorbell: Arc<Doorbell>,
+        wake_event: Arc<WakeEvent>,
         counters: Arc<Counters>,
     ) -> Self {
         // The descriptor itself is not registered with the thread: that would keep the ring open until the thread ends.
@@ -197,8 +197,8 @@ impl<'r, L: Lease> Ring<'r, L> {
                 vectored_fixed: abilities.vectored_fixed,
             },
             files: RegisteredFiles { places: FxHashMap::default(), free: (0..files).rev().collect() },
-            doorbell,
-            bell: None,
+            wake_event,
+            posted: None,
             pushed: 0,
             is_closed: false,
             counters,
@@ -247,15 +247,15 @@ impl<'r, L: Lease> Ring<'r, L> {
         }
     }
 
-    /// Posts the doorbell's read.
-    fn post_bell(&mut self) {
-        let Doorbell { counter, count, .. } = &*self.doorbell;
+    /// Posts the wake event's read.
+    fn post_wake_event(&mut self) {
+        let WakeEvent { counter, count, .. } = &*self.wake_event;
         let read = opcode::Read::new(Fd(counter.as_raw_fd()), count.as_ptr().cast(), 8);
-        self.bell = Some(self.pushed);
-        // SAFETY: the doorbell is kept while the read is posted, and its word is read and written atomically only.
+        self.posted = Some(self.pushed);
+        // SAFETY: the wake event is kept while the read is posted, and its word is read and written atomically only.
         #[allow(unsafe_code)]
         unsafe {
-            self.push(&read.build().user_data(BELL));
+            self.push(&read.build().user_data(WAKE_EVENT));
         }
     }
 
@@ -267,7 +267,7 @@ impl<'r, L: Lease> Ring<'r, L> {
     unsafe fn push(&mut self, entry: &squeue::Entry) {
         // SAFETY: the caller's promise.
         let pushed = unsafe { self.submissions.push(entry) };
-        pushed.expect("the submission queue holds an entry for each key and the bell");
+        pushed.expect("the submission queue holds an entry for each key and the wake event");
         self.pushed = self.pushed.wrapping_add(1);
     }
 
@@ -277,8 +277,8 @@ impl<'r, L: Lease> Ring<'r, L> {
     /// # Errors
     /// The call is refused for good.
     pub(super) fn enter(&mut self, wait: RingWait) -> io::Result<()> {
-        if self.bell.is_none() {
-            self.post_bell();
+        if self.posted.is_none() {
+            self.post_wake_event();
         }
         self.counters.add(Counter::RingEnters, 1);
         let entered = self.call(|submitter| match wait {
@@ -343,8 +343,8 @@ impl<'r, L: Lease> Ring<'r, L> {
     pub(super) fn reap(&mut self) -> usize {
         let mut completions = 0;
         while let Some(completion) = self.completions.next() {
-            if completion.user_data() == BELL {
-                self.bell = None;
+            if completion.user_data() == WAKE_EVENT {
+                self.posted = None;
                 continue;
             }
             completions += 1;
