@@ -93,9 +93,9 @@ const LATCHED: u64 = 1 << 32;
 const PENDING: u64 = 1 << 33;
 /// Where the pool's number begins.
 const POOL_SHIFT: u32 = 34;
-/// The highest number of a pool. Numbers are not used again, since a process that is forked has copies of slots that are never
-/// freed.
-const HIGHEST_POOL: u64 = u64::MAX >> POOL_SHIFT;
+/// The highest number, in the words of pools whose slots are closed: no slot holds it. Numbers are not used again, since a process that
+/// is forked has copies of slots that are never freed.
+const NO_POOL: u64 = u64::MAX >> POOL_SHIFT;
 
 impl SlotWord {
     const NONE: Self = Self(0);
@@ -135,16 +135,12 @@ fn next_pool() -> u64 {
 impl ReaderSlots {
     pub(crate) fn new() -> Self {
         let pool = next_pool();
-        if asymmetric::is_available() && pool <= HIGHEST_POOL {
-            Self::of_pool(pool, 0)
-        } else {
-            Self::closed()
-        }
+        if asymmetric::is_available() && pool < NO_POOL { Self::of_pool(pool, 0) } else { Self::closed() }
     }
 
     /// Makes slots of which none can be taken.
     fn closed() -> Self {
-        Self::of_pool(0, 1)
+        Self::of_pool(NO_POOL, 1)
     }
 
     fn of_pool(pool: u64, closed: u64) -> Self {
@@ -481,8 +477,11 @@ mod tests {
     #[test]
     fn c7_slots_that_are_closed_are_never_taken_and_hold_nothing() {
         let slots = ReaderSlots::closed();
-        assert_eq!(take(&slots, slots.word(NO, true)), None);
-        assert_eq!(slots.holds().frames().count(), 0);
-        assert!(!slots.all().any(|slot| slot.mark_holder(slots.word(NO, false))));
+        for no in [FrameNo(0), NO] {
+            assert_eq!(take(&slots, slots.word(no, true)), None);
+            assert_eq!(slots.holds().frames().count(), 0);
+            // A free slot, above all, is not taken for one that holds the frame.
+            assert!(!slots.all().any(|slot| slot.mark_holder(slots.word(no, false))));
+        }
     }
 }
