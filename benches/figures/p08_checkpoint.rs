@@ -53,6 +53,7 @@ fn compare(
 ) -> Result<Vec<FigureRow>> {
     let input = bench.input()?;
     let files = input.open_plain(true)?;
+    // Writes that no caller waits for have three quarters of that in flight: 64, as many as the ring has.
     let spec =
         PoolSpec { method: methods::uring(86).method, frames: PAGES + PAGES / 4, combine: combine as usize };
     let pool = PoolArm::open(input, &spec, true)?;
