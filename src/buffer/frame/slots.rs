@@ -40,7 +40,7 @@ pub(crate) struct ReaderSlots {
     /// The slots of one run of a model. Others belong to the process.
     #[cfg(any(loom, shuttle))]
     all: &'static AllSlots,
-    /// Not 0 where no slot can be taken.
+    /// Not 0 where no slot can be taken. A number, so that a hit asks for it in one step with the words of the slot.
     closed: u64,
     /// The words of the frame 0, without and with a latch. They tell the words of this pool from those of all others.
     of_first_frame: [SlotWord; 2],

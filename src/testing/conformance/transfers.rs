@@ -196,13 +196,11 @@ fn starting(checker: &Arc<Checker>, file: &TestedFile, dice: &mut Dice) -> Kept 
         sync.wait(&step)?;
     }
     mostly_without_waits(&checker.step(promise, "syncs, each after a write"), &of_syncs)?;
-    mostly_without_waits(&checker.step(promise, "the version"), &of_versions)?;
-    // Few calls met a sync that was not over: what they say may be chance.
-    if during_syncs.len() > SYNCS as usize / 2 {
-        let step = checker.step(promise, "the version, while syncs are under way");
-        mostly_without_waits(&step, &during_syncs)?;
-    }
-    Ok(())
+    // Where few calls were made during a sync, or after one, what they say may be chance; most were made in the other of the two then.
+    let (after, during) = ("the version", "the version, while syncs are under way");
+    let enough = [(after, of_versions), (during, during_syncs)];
+    let mut enough = enough.iter().filter(|(_, waits)| waits.len() > SYNCS as usize / 2);
+    enough.try_for_each(|(what, waits)| mostly_without_waits(&checker.step(promise, *what), waits))
 }
 
 fn mostly_without_waits(step: &CheckStep, waits: &[u64]) -> Kept {

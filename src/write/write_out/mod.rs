@@ -121,7 +121,7 @@ pub(crate) fn write_all(
         // Several pieces are written side by side.
         let is_lone = urgency == Urgency::Demand && piece.len() == pages.len();
         let hands = if is_lone { Hands::Calling } else { Hands::Method };
-        write_out_by(shared, &mut candidates[piece], urgency, &mut patience, &tally, hands);
+        write_out_by(shared, &candidates[piece], urgency, &mut patience, &tally, hands);
     }
     tally.wait()
 }
@@ -137,6 +137,7 @@ pub(crate) fn write_out(
     patience: &mut Patience,
     tally: &Arc<BatchStatus>,
 ) {
+    sort_candidates(candidates);
     write_out_by(shared, candidates, urgency, patience, tally, Hands::Method);
 }
 
@@ -149,19 +150,19 @@ enum Hands {
     Calling,
 }
 
-/// Starts writing the candidates as [`write_out`] does. If they are one request, the calling thread may make the transfer.
+/// Starts writing the candidates, which are sorted, as [`write_out`] does. If they are one request, the calling thread may make the
+/// transfer.
 fn write_out_by(
     shared: &Shared,
-    candidates: &mut [Candidate],
+    candidates: &[Candidate],
     urgency: Urgency,
     patience: &mut Patience,
     tally: &Arc<BatchStatus>,
     hands: Hands,
 ) {
-    sort_candidates(candidates);
     let (batch, highest_lsn) = (Vec::new(), Lsn::UNLOGGED);
     let mut writer = RunBuilder { shared, urgency, patience, tally, batch, highest_lsn, hands };
-    let mut rest = &*candidates;
+    let mut rest = candidates;
     while let Some((&first, behind)) = rest.split_first() {
         if !writer.may_begin(first.0.file) {
             let of_the_file = rest.iter().take_while(|(page, _)| page.file == first.0.file).count();

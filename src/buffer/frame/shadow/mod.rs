@@ -332,6 +332,28 @@ mod tests {
     }
 
     #[test]
+    fn c1_a_reader_finds_a_page_that_is_on_its_shadow_page_whatever_held_its_pin() {
+        let pool = pool_of(1);
+        drop(read(&pool, 0));
+        (0..5).for_each(|_| pool.look_at(page(0)).unwrap().unlatch_and_unpin());
+        let in_slot = pool.pin_at(page(0)).unwrap();
+        assert!(in_slot.slot().is_some());
+        let in_word = pool.pin_unused(in_slot.frame_no(), page(0)).unwrap();
+        change(&in_word, 1);
+        let write = lend(&in_word);
+        change(&in_word, 2);
+        assert_eq!((is_shadowed(&in_word), byte_in_frame(&in_word)), (true, 1));
+        for pin in [in_slot, in_word] {
+            assert!(pin.try_latch(Latch::Shared));
+            let pin = pin.into_one_place();
+            // SAFETY: no thread writes meanwhile.
+            assert_eq!(unsafe { pin.address_in_one_place().read() }, 2);
+            pin.unlatch_and_unpin();
+        }
+        write.end_write(true);
+    }
+
+    #[test]
     fn a_frame_takes_its_next_page_where_the_device_reads() {
         let pool = pool_of(1);
         let pin = read_and_leave_on_shadow(&pool, 2);
