@@ -7,24 +7,22 @@ use crate::id::PageAddress;
 /// Changes pages on their way to disk and back: checksums, encryption, compression within the page.
 ///
 /// A checksum finds pages that are torn, damaged or in the wrong place, when they are read. It cannot find a *lost write*: if the
-/// disk reported a write and kept the older page, that page is whole and in its place. Only something outside the page can find
-/// that, such as an engine that keeps each page's LSN beside the reference to the page. To repair a torn page takes
+/// disk reported a write and kept the older page, that page is whole and in its place. Only something outside the page finds that,
+/// such as an engine that keeps each page's LSN beside the reference to the page. To repair a torn page takes
 /// [`TornPages`](crate::options::TornPages), or images of pages in the engine's log, with which redo
 /// [overwrites](crate::BufferPool::overwrite) them.
 ///
 /// A sealed page has as many bytes as the page. What a codec adds (a checksum, a nonce, an authentication tag) is kept in bytes
 /// that the engine does not use.
 ///
-/// # Encryption
-/// A codec that encrypts must *authenticate* too. It must refuse each page that was damaged, torn or moved, since the pool's
-/// [recovery](crate::options::TornPages) accepts as whole each page that the codec opens. So it takes an AEAD, with the page's
-/// address as associated data and a nonce that is new for each call of `seal`. `examples/encrypted` in the repository is such a codec. The pages in
-/// their files and in the doublewrite area are encrypted. The frames in memory are not, and neither is what the engine writes by
-/// itself, such as its log.
+/// A codec that encrypts must *authenticate* too, with an AEAD, the page's address as associated data, and a nonce that is new for
+/// each call of `seal`: the pool's [recovery](crate::options::TornPages) accepts as whole each page that the codec opens. The
+/// [guide](crate::guide#checksums-and-encryption) says more; `examples/encrypted` in the repository is such a codec. The frames in
+/// memory are not encrypted, and neither is what the engine writes by itself, such as its log.
 ///
-/// The pool makes both calls from several threads at once. They must not call the pool, which may hold a lock: the size lock of a
-/// file while `seal` makes new pages for an extension, and the lock of the doublewrite area while `open` looks for torn pages. Most
-/// calls are made without a lock. A call that panics fails the operation ([`Error::Panicked`](crate::Error::Panicked)).
+/// The pool makes both calls from several threads at once, most of them without a lock. They must not call the pool, which may hold
+/// one: the size lock of a file while `seal` makes new pages for an extension, and the lock of the doublewrite area while `open`
+/// looks for torn pages. A call that panics fails the operation ([`Error::Panicked`](crate::Error::Panicked)).
 ///
 /// # Examples
 /// Pages that are scrambled, and end in a checksum:
@@ -63,11 +61,8 @@ use crate::id::PageAddress;
 /// # }
 /// ```
 pub trait PageCodec: Send + Sync + 'static {
-    /// Seals a copy of the page for the disk. The page in its frame stays as it is.
-    ///
-    /// Each write of a page seals it anew. Pages that are [added](crate::BufferPool::extend) to a file are sealed too, as pages of zeros.
-    ///
-    /// Example: [`PageCodec`].
+    /// Seals a copy of the page for the disk, anew for each write. The page in its frame stays as it is. Pages that are
+    /// [added](crate::BufferPool::extend) to a file are sealed too, as pages of zeros. Example: [`PageCodec`].
     fn seal(&self, at: PageAddress, page: &mut [u8]);
 
     /// Verifies a page that was just read, and changes its bytes in place into those that were sealed. The thread that wants the
@@ -90,11 +85,8 @@ impl fmt::Debug for dyn PageCodec {
     }
 }
 
-/// A codec that seals each page with a CRC32C over its address and contents. The checksum is in the page's last four bytes, which
-/// the engine must not use.
-///
-/// Finds torn, flipped, misplaced and zeroed pages (C9). It cannot find a lost write, where the disk kept an older version of the
-/// same page: nothing in the page itself can.
+/// Seals each page with a CRC32C over its address and contents, in the page's last four bytes, which the engine must not use. Finds
+/// torn, flipped, misplaced and zeroed pages (C9).
 #[cfg(feature = "crc32c")]
 #[derive(Copy, Clone, Debug, Default)]
 pub struct Crc32c;

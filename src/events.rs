@@ -15,11 +15,9 @@ use crate::{
 
 macro_rules! events {
     ($(
-        $(#[doc = $doc:literal])*
-        $level:ident $name:ident($($field:ident: $type:ty = $value:expr),* $(,)?) $text:literal;
+        $level:ident $name:ident($($field:ident: $type:ty $(= $value:expr)?),* $(,)?) $text:literal;
     )*) => {
         $(
-            $(#[doc = $doc])*
             #[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
             // Some are used by a ring alone.
             #[cfg_attr(not(all(feature = "uring", target_os = "linux", not(any(loom, shuttle)))), allow(dead_code))]
@@ -30,7 +28,7 @@ macro_rules! events {
                         name: concat!("ringpool::", stringify!($name)),
                         target: "ringpool",
                         tracing::Level::$level,
-                        $($field = $value,)*
+                        $($field $(= $value)?,)*
                         $text
                     );
                 });
@@ -45,147 +43,99 @@ macro_rules! events {
 }
 
 events! {
-    /// The pool was built.
     INFO pool_opened(
-        pool: &str = pool,
-        frames: u32 = frames,
-        page_size: u32 = page_size,
+        pool: &str,
+        frames: u32,
+        page_size: u32,
         method: &dyn Display = display(method),
         fixed_buffers: &dyn Display = display(fixed_buffers),
         fixed_files: &dyn Display = display(fixed_files),
     ) "pool opened";
-
-    /// A better method than this one could not be opened.
-    WARN method_fell_back(pool: &str = pool, method: &dyn Display = display(method), reason: &str = reason)
+    WARN method_fell_back(pool: &str, method: &dyn Display = display(method), reason: &str)
         "a better I/O method cannot be used";
-
-    /// The system refuses to register something with the ring.
-    WARN not_registered(pool: &str = pool, what: &str = what, reason: &str = reason)
+    WARN not_registered(pool: &str, what: &str, reason: &str)
         "not registered with the ring: each transfer takes more CPU";
-
-    /// A ring cannot be used any more: threads do its work.
-    WARN ring_lost(pool: &str = pool, reason: &str = reason)
+    WARN ring_lost(pool: &str, reason: &str)
         "a ring of io_uring was given up: what it did is done by worker threads";
-
-    /// There is no thread for requests, so the threads that ask make them.
-    WARN no_io_thread(pool: &str = pool, reason: &str = reason)
+    WARN no_io_thread(pool: &str, reason: &str)
         "no thread for I/O can be started: the threads that ask do it themselves";
-
-    /// A file was opened.
     DEBUG file_opened(
-        pool: &str = pool,
+        pool: &str,
         file: FileId = file.get(),
         path: &Path = display(path.display()),
-        blocks: u32 = blocks,
-        read_only: bool = read_only,
-        direct: bool = direct,
+        blocks: u32,
+        read_only: bool,
+        direct: bool,
     ) "file opened";
-
-    /// A file does without an option that was preferred.
     WARN file_fell_back(
-        pool: &str = pool,
+        pool: &str,
         file: FileId = file.get(),
         path: &Path = display(path.display()),
-        without: &str = without,
-        reason: &str = reason,
+        without: &str,
+        reason: &str,
     ) "a file does without what was preferred";
-
-    /// A file was closed.
-    DEBUG file_closed(pool: &str = pool, file: FileId = file.get(), path: &Path = display(path.display())) "file closed";
-
-    /// A file was removed.
-    DEBUG file_removed(pool: &str = pool, file: FileId = file.get(), path: &Path = display(path.display())) "file removed";
-
-    /// A read, a write or a sync took longer than the pool's threshold.
+    DEBUG file_closed(pool: &str, file: FileId = file.get(), path: &Path = display(path.display()))
+        "file closed";
+    DEBUG file_removed(pool: &str, file: FileId = file.get(), path: &Path = display(path.display()))
+        "file removed";
     WARN slow_io(
-        pool: &str = pool,
+        pool: &str,
         op: IoOp = display(op),
         file: FileId = file.get(),
         path: &Path = display(path.display()),
-        block: Option<u32> = block,
-        pages: Option<u64> = pages,
-        took_seconds: f64 = took_seconds,
+        block: Option<u32>,
+        pages: Option<u64>,
+        took_seconds: Duration = took_seconds.as_secs_f64(),
     ) "slow I/O";
-
-    /// The codec refused a page that was read.
     ERROR corrupt_page(
-        pool: &str = pool,
+        pool: &str,
         file: FileId = file.get(),
         path: &Path = display(path.display()),
-        block: u32 = block,
-        reason: &str = reason,
+        block: u32,
+        reason: &str,
     ) "the codec refused a page: it is torn, flipped or misplaced";
-
-    /// A call fails since no frame came free.
-    WARN no_frame(pool: &str = pool, error: &Error = display(error)) "no frame came free";
-
-    /// The background writer could not write a page, and pauses.
-    WARN cleaning_failed(pool: &str = pool, error: &Error = display(error))
+    WARN no_frame(pool: &str, error: &Error = display(error)) "no frame came free";
+    WARN cleaning_failed(pool: &str, error: &Error = display(error))
         "the background writer could not write dirty pages and will try again";
-
-    /// A checkpoint ended.
     INFO checkpoint_done(
-        pool: &str = pool,
-        pages_written: u64 = pages_written,
-        files_synced: u64 = files_synced,
+        pool: &str,
+        pages_written: u64,
+        files_synced: u64,
         redo_lsn: Option<Lsn> = redo_lsn.map(|lsn| lsn.0),
-        took_seconds: f64 = took_seconds,
+        took_seconds: Duration = took_seconds.as_secs_f64(),
     ) "checkpoint done";
-
-    /// A checkpoint could not write or sync everything.
-    ERROR checkpoint_failed(pool: &str = pool, error: &Error = display(error), took_seconds: f64 = took_seconds)
+    ERROR checkpoint_failed(pool: &str, error: &Error = display(error), took_seconds: Duration = took_seconds.as_secs_f64())
         "checkpoint failed";
-
-    /// A sync failed, and the file cannot be trusted any more.
     ERROR sync_failed(
-        pool: &str = pool,
+        pool: &str,
         file: FileId = file.get(),
         path: &Path = display(path.display()),
         error: &Error = display(error),
     ) "a sync failed: what was written may be lost, and every sync of the file fails until it is opened anew";
-
-    /// The pool has another number of frames.
     INFO resized(
-        pool: &str = pool,
-        frames_before: u32 = frames_before,
-        frames: u32 = frames,
-        pages_written: u64 = pages_written,
-        took_seconds: f64 = took_seconds,
+        pool: &str,
+        frames_before: u32,
+        frames: u32,
+        pages_written: u64,
+        took_seconds: Duration = took_seconds.as_secs_f64(),
     ) "pool resized";
-
-    /// The pool keeps the number of frames that it has.
-    WARN resize_failed(pool: &str = pool, frames: u32 = frames, error: &Error = display(error)) "resize failed";
-
-    /// A page was changed without a log position for the first time, in a pool with a log.
-    WARN unlogged_change(pool: &str = pool, page: PageId = display(page))
+    WARN resize_failed(pool: &str, frames: u32, error: &Error = display(error)) "resize failed";
+    WARN unlogged_change(pool: &str, page: PageId = display(page))
         "a page was changed without set_lsn in a pool with a log; further ones are only counted";
-
-    /// Writes that had failed were repeated from their copies, and failed again: the area keeps these copies, and soon has no room
-    /// for others.
-    ERROR copies_needed(pool: &str = pool, path: &Path = display(path.display()), error: &Error = display(error))
+    ERROR copies_needed(pool: &str, path: &Path = display(path.display()), error: &Error = display(error))
         "pages that cannot be written keep their copies in the doublewrite area";
-
-    /// A file had copies of pages in the doublewrite area, and this number of its pages differed from their copies.
-    WARN pages_restored(pool: &str = pool, path: &Path = display(path.display()), pages: u64 = pages)
+    WARN pages_restored(pool: &str, path: &Path = display(path.display()), pages: u64)
         "pages were restored after a crash";
-
-    /// A waker of a task panicked. The pool continues; the task may wait for ever.
     ERROR waker_panicked() "a task's waker panicked: has its executor gone?";
-
-    /// A shutdown ended.
     INFO pool_shut_down(
-        pool: &str = pool,
-        pages_written: u64 = pages_written,
-        files_synced: u64 = files_synced,
-        pages_discarded: u64 = pages_discarded,
-        took_seconds: f64 = took_seconds,
+        pool: &str,
+        pages_written: u64,
+        files_synced: u64,
+        pages_discarded: u64,
+        took_seconds: Duration = took_seconds.as_secs_f64(),
     ) "pool shut down";
-
-    /// A shutdown could not write or sync everything.
-    ERROR shutdown_failed(pool: &str = pool, error: &Error = display(error)) "shutdown failed";
-
-    /// Dirty pages were thrown away.
-    WARN pages_discarded(pool: &str = pool, pages: u64 = pages)
+    ERROR shutdown_failed(pool: &str, error: &Error = display(error)) "shutdown failed";
+    WARN pages_discarded(pool: &str, pages: u64)
         "dirty pages were thrown away: the pool was dropped without shutdown(Shutdown::Flush)";
 }
 
@@ -220,11 +170,9 @@ pub(crate) mod spans {
 
     macro_rules! spans {
         ($(
-            $(#[doc = $doc:literal])*
-            $level:ident $name:ident($($field:ident: $type:ty = $value:expr),* $(,)?);
+            $level:ident $name:ident($($field:ident: $type:ty $(= $value:expr)?),* $(,)?);
         )*) => {
             $(
-                $(#[doc = $doc])*
                 #[cfg_attr(not(feature = "tracing"), allow(unused_variables))]
                 pub(crate) fn $name($($field: $type),*) -> EnteredSpan {
                     #[cfg(not(feature = "tracing"))]
@@ -235,7 +183,7 @@ pub(crate) mod spans {
                             target: "ringpool",
                             tracing::Level::$level,
                             concat!("ringpool::", stringify!($name)),
-                            $($field = $value),*
+                            $($field $(= $value)?),*
                         )
                     })
                 }
@@ -249,20 +197,14 @@ pub(crate) mod spans {
     }
 
     spans! {
-        /// Opening a file.
-        INFO open_file(pool: &str = pool, path: &Path = display(path.display()));
-
-        /// A checkpoint, including the wait for its turn.
+        INFO open_file(pool: &str, path: &Path = display(path.display()));
+        // Including the wait for its turn, as for a resize.
         INFO checkpoint(
-            pool: &str = pool,
+            pool: &str,
             spread_over_seconds: Option<Duration> = spread_over_seconds.map(|over| over.as_secs_f64()),
         );
-
-        /// A change of the number of frames, including the wait for its turn.
-        INFO resize(pool: &str = pool, frames: u32 = frames);
-
-        /// A shutdown.
-        INFO shutdown(pool: &str = pool, flush: bool = flush);
+        INFO resize(pool: &str, frames: u32);
+        INFO shutdown(pool: &str, flush: bool);
     }
 }
 
@@ -295,11 +237,6 @@ impl AskingSpan {
         let _entered = spans::EnteredSpan::enter(|| self.span);
         work()
     }
-}
-
-/// Returns a duration in seconds, as events report it.
-pub(crate) fn seconds(time: Duration) -> f64 {
-    time.as_secs_f64()
 }
 
 #[cfg(test)]

@@ -184,13 +184,13 @@ pub mod stats {
         api::{
             file_stats::{FileCounts, FileStats},
             residency::Resident,
-            snapshot::{Counts, FrameStats, Stats},
+            snapshot::{FrameStats, Stats},
         },
         io::{
             operation::table::{InFlight, Stage},
             report::{MethodKind, MethodReport, Registration},
         },
-        observe::{Histogram, Latencies, Latency},
+        observe::{Counts, Histogram, Latencies, Latency},
     };
 }
 

@@ -19,12 +19,9 @@ use crate::id::Lsn;
 /// state [`Lsn::UNLOGGED`].
 ///
 /// [`DurableLsn`](crate::DurableLsn) is the part of a group commit that every log needs: threads, tasks and this trait wait there
-/// for one sync.
-///
-/// The pool can keep the LSN of each page in the page: [`Builder::page_lsn`](crate::Builder::page_lsn). Then a page may need the
-/// log up to a record from before a restart, so a log must know from the start how far it is durable. Its positions must rise over
-/// all lives of the files. If a new log begins at 0, the pages have higher LSNs than its records, and redo skips records that were
-/// committed.
+/// for one sync. If the pool keeps each page's LSN [in the page](crate::Builder::page_lsn), a page may need the log up to a record
+/// from before a restart, so a log must know from the start how far it is durable, and its positions must
+/// [rise](crate::PageLsn#positions-rise-over-all-lives-of-the-files) over all lives of the files.
 ///
 /// # Examples
 /// ```

@@ -2,13 +2,12 @@
 //!
 //! It ends with the last clone of the pool, or when the pool is shut down, and the thread that does that waits for it. What was
 //! begun continues to its end, in haste, and nothing new is begun. So once the pool is gone none of it writes any more, and its
-//! files may be opened again at once. How long that takes depends on the disk alone, as with the requests in flight, since from
-//! then on none of it [waits for a caller](crate::sync::pool_end).
+//! files may be opened again at once. How long that takes depends on the disk alone: none of it [waits for a
+//! caller](crate::sync::pool_end).
 //!
-//! The pool's own threads call wakers, logs and codecs, and any of those may hold the last clone. Such a thread would wait for
-//! itself, so it only begins the end: what is under way ends by itself, and the last of it frees the pool's memory.
-//!
-//! Futures and streams of the pool that a caller still holds are no part of this, and continue by themselves.
+//! The pool's own threads call wakers, logs and codecs, and any of those may hold the last clone. Such a thread only begins the
+//! end: what is under way ends by itself, and the last of it frees the pool's memory. Futures and streams of the pool that a caller
+//! still holds are no part of this, and continue by themselves.
 
 use crate::{
     runtime::shared::Shared,
@@ -18,12 +17,12 @@ use crate::{
 
 pub(crate) struct Background {
     writer: WriterThread,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Background {
-    pub(crate) fn start(shared: &Arc<Shared>) -> Self {
-        Self { writer: WriterThread::start(shared), shared: Arc::clone(shared) }
+    pub(crate) fn start(shared: Arc<Shared>) -> Self {
+        Self { writer: WriterThread::start(&shared), shared }
     }
 
     /// Ends it, and returns when nothing is under way any more; on a thread of the pool it returns at once. Idempotent.
@@ -34,15 +33,12 @@ impl Background {
         shared.checkpoints.wake_the_pausing();
         shared.jobs.threads.wake_all();
         shared.pool.clean_list.look_again();
-        if !self.is_run_by(thread::current().id()) {
+        let own = thread::current().id();
+        // A thread that runs this work, or something that the work waits for, would wait for itself.
+        if !(self.writer.is(own) || shared.jobs.threads.has(own) || shared.method.has(own)) {
             self.writer.wait_until_gone();
             shared.jobs.threads.wait_until_gone();
         }
-    }
-
-    /// Returns whether this thread runs the background work, or something that the work waits for.
-    fn is_run_by(&self, thread: thread::ThreadId) -> bool {
-        self.writer.is(thread) || self.shared.jobs.threads.has(thread) || self.shared.method.has(thread)
     }
 }
 

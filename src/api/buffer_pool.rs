@@ -38,17 +38,15 @@ use crate::{
 
 /// A pool of frames that hold pages of files.
 ///
-/// Cheap to clone; all clones are one pool. When the last one is dropped, I/O in flight is finished, and dirty pages are thrown
-/// away (and counted): [shut the pool down](Self::shutdown) to keep them. Pinned pages stay usable even then.
+/// Cheap to clone; all clones are one pool. When the last one is dropped, dirty pages are thrown away (and counted): [shut the pool
+/// down](Self::shutdown) to keep them. Pinned pages stay usable even then.
 ///
-/// The drop waits for the pool's background work (a checkpoint whose completion was dropped, a file being zeroed ahead), and
-/// hastens it, as a [shutdown](Self::shutdown) does. None of it writes afterwards, and another pool may open the same files. The
-/// drop waits for disks alone, and blocks. A task awaits [`shutdown_async`](Self::shutdown_async) before it; then the drop has
-/// nothing to wait for. Background work that needs a page which a caller changes or pins gives up, and does not write that page's
-/// changes. A warm-up stops. Futures and streams that still exist continue when a thread waits for them, in that thread.
-///
-/// A drop by a thread of the pool itself (which calls the wakers of tasks, the log and the codec) waits for nothing: the background
-/// work then ends by itself.
+/// The drop blocks until the disk has answered what is in flight, and until the pool's background work (a checkpoint whose
+/// completion was dropped, a file being zeroed ahead) has ended, in haste. None of it writes afterwards, and another pool may open
+/// the same files. A task awaits [`shutdown_async`](Self::shutdown_async) before it; then the drop waits for nothing. Work that
+/// needs a page which a caller changes or pins gives up, and does not write that page's changes. A warm-up stops. Futures and
+/// streams that still exist continue when a thread waits for them, in that thread. A drop by a thread of the pool itself (which
+/// calls the wakers of tasks, the log and the codec) waits for nothing: the background work then ends by itself.
 ///
 /// # Processes that are forked
 /// A pool belongs to the process that built it. A process that is forked from that one has, until it executes another program, none
@@ -58,9 +56,9 @@ use crate::{
 /// an access that had found its page, held at the fork, may only be dropped: its bytes are zeros there. A wait for a latch that
 /// another thread held at the fork panics.
 ///
-/// Files, and rings with the memory that they have registered, which were open at the fork stay open in the forked process until it
-/// ends or executes another program. A callback of the pool that forks must not return in the forked process. Before Linux 4.14 a
-/// pool does not notice that it is in a forked process: do not use or drop it there.
+/// Files, and rings with the memory that they have registered, stay open in the forked process until it ends or executes another
+/// program. A callback of the pool that forks must not return in the forked process. Before Linux 4.14 a pool does not notice that
+/// it is in a forked process: do not use or drop it there.
 #[derive(Clone)]
 pub struct BufferPool {
     /// Dropped with the last clone, before `shared`, which it works on.
@@ -77,25 +75,22 @@ impl BufferPool {
     pub(crate) fn new(shared: Shared) -> Self {
         let shared = Arc::new(shared);
         RoomMaker::start(&shared);
-        Self { background: Arc::new(Background::start(&shared)), shared }
+        Self::of(Arc::new(Background::start(shared)))
     }
 
-    /// Returns whether this is the process that built the pool.
-    pub(super) fn is_of_this_process(&self) -> bool {
-        self.shared.check_process().is_ok()
+    pub(super) fn of(background: Arc<Background>) -> Self {
+        Self { shared: Arc::clone(&background.shared), background }
     }
 
     /// Returns what finds the pool as long as a clone of it lives.
-    pub(super) fn downgrade(&self) -> WeakPool {
-        WeakPool { background: Arc::downgrade(&self.background), shared: Arc::downgrade(&self.shared) }
+    pub(super) fn downgrade(&self) -> Weak<Background> {
+        Arc::downgrade(&self.background)
     }
 
     /// What is behind the façade, for the rest of it, and for tests that go step by step.
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
-
-    // ---- pages ------------------------------------------------------------------------------------------------------
 
     /// Pins a page, reading it if it is not in the pool. A hit is ready at once: no lock, no allocation, no wait.
     ///
@@ -110,7 +105,7 @@ impl BufferPool {
 
     /// Pins and latches a page to read it: [`fetch`](Self::fetch) and [`PinnedPage::read`](crate::PinnedPage::read) in one step,
     /// for half the price, with a guard that owns its pin. On a page that is used all the time and seldom changed, such as the root
-    /// of a tree, the call writes no memory that other threads write, so any number of threads read such a page at once.
+    /// of a tree, the call writes no memory that other threads write, so any number of threads read it at once.
     /// Example: [`ringpool`](crate).
     #[inline(always)]
     pub fn read(&self, page: impl Into<PageAt>) -> ReadPage {
@@ -125,28 +120,13 @@ impl BufferPool {
     }
 
     /// Pins and latches a page to overwrite it whole, without reading it: the guard's bytes are zeros. Use it for a page whose old
-    /// bytes do not matter: one that is used anew, or one that redo restores from an image in the log, even if it is torn, damaged,
-    /// or refused by the codec.
+    /// bytes do not matter: one that was just [added](Self::extend) or is used anew, or one that redo restores from an image in the
+    /// log, even if it is torn, damaged, or refused by the codec.
     ///
     /// When the guard ends, the page keeps the guard's bytes and is dirty, even if no byte was changed. So in a pool with a log the
-    /// guard must state a record, or [`Lsn::UNLOGGED`](crate::Lsn::UNLOGGED). This also gives a page that was just
-    /// [added](Self::extend) without a read from the disk.
+    /// guard must state a record, or [`Lsn::UNLOGGED`](crate::Lsn::UNLOGGED).
     ///
-    /// # Examples
-    /// ```
-    /// # use std::num::NonZeroU32;
-    /// # use ringpool::{BufferPool, OpenOptions, PageId};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = tempfile::tempdir()?;
-    /// # let pool = BufferPool::builder().frames(16).build()?;
-    /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true))?;
-    /// # pool.extend(file, NonZeroU32::MIN).wait()?;
-    /// let mut page = pool.overwrite(PageId::new(file, 0)).wait()?;
-    /// page[..4].copy_from_slice(b"leaf");
-    /// assert!(page[4..].iter().all(|&byte| byte == 0));
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// Example: [`Overwrite`].
     pub fn overwrite(&self, page: impl Into<PageAt>) -> Overwrite {
         Overwrite::new(&self.shared, page.into().page)
     }
@@ -154,50 +134,33 @@ impl BufferPool {
     /// Pins several pages, in the order of the list, which may contain a page more than once. Pages that are not in the pool are
     /// read together, with neighbours in one request. The result is all of them or none: see [`FetchMany::wait`].
     ///
-    /// While no page is pinned, a quarter of the pool's frames is certain to be available. All read streams and prefetches together
-    /// may hold the other three quarters in advance, and a stream that is not pulled keeps its part. A call for more pages than
-    /// that may end in [`Error::AllPinned`] while there are such streams. Drop the streams that are not read, or give them a
-    /// smaller [`look_ahead`](crate::StreamOptions::look_ahead_pages). The same limit applies to a [`resize`](Self::resize) to
-    /// fewer frames.
+    /// A call for more than a quarter of the frames may end in [`Error::AllPinned`] while there are read streams or prefetches: all
+    /// of these together may hold the other three quarters in advance, and a stream that is not pulled keeps its part. Drop the
+    /// streams that are not read, or give them a smaller [`look_ahead`](crate::StreamOptions::look_ahead_pages). The same limit
+    /// applies to a [`resize`](Self::resize) to fewer frames.
     ///
     /// Example: [`FetchMany`].
     pub fn fetch_many(&self, pages: &[PageId]) -> FetchMany {
         FetchMany::new(&self.shared, pages)
     }
 
-    /// Pins and latches several pages to read them together: [`fetch_many`](Self::fetch_many) with guards that own their pins, in the
-    /// order of the list. No latch is held while another one is waited for, so the call is part of no deadlock, in whatever order other
-    /// threads latch the same pages. It needs a moment at which all can be had: writers that change hot pages of the list all the time may
-    /// keep it waiting for long.
+    /// Pins and latches several pages to read them together: [`fetch_many`](Self::fetch_many) with guards that own their pins, in
+    /// the order of the list. No latch is held while another one is waited for, so the call is part of no deadlock. It needs a
+    /// moment at which all can be had: writers that change hot pages of the list all the time may keep it waiting for long.
     ///
-    /// # Examples
-    /// ```
-    /// # use std::num::NonZeroU32;
-    /// # use ringpool::{BufferPool, OpenOptions, PageId};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = tempfile::tempdir()?;
-    /// # let pool = BufferPool::builder().frames(16).build()?;
-    /// # let file = pool.open_file(folder.path().join("accounts"), OpenOptions::new().create(true))?;
-    /// # pool.extend(file, NonZeroU32::new(8).unwrap()).wait()?;
-    /// let accounts = [5_u32, 3].map(|block| PageId::new(file, block));
-    /// // Both balances of one moment.
-    /// let pages = pool.read_many(&accounts).wait()?;
-    /// assert_eq!(pages.iter().map(|page| u32::from(page[0])).sum::<u32>(), 0);
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// Example: [`ReadMany`].
     pub fn read_many(&self, pages: &[PageId]) -> ReadMany {
         ReadMany::new(self.fetch_many(pages))
     }
 
     /// Starts reading the pages that are not in the pool, as one batch, with neighbours in one request. The iterator is called
-    /// before reads begin, for 512 pages at a time, so it may fetch pages, wait and panic. Never waits for a read: a page whose
-    /// read cannot be started now is declined, and is read when it is fetched. A page is also declined if its read would take the
-    /// frame of a page that was used, while pages that were not used have a tenth of the frames; and if its file would have more
-    /// than three quarters of the frames that look-ahead may have, while other files are open. (With [`IoMethod::Sync`] the calling
-    /// thread does the reads here.) Example: [`ringpool`](crate).
+    /// before reads begin, for 512 pages at a time, so it may fetch pages, wait and panic. Never waits for a read (with
+    /// [`IoMethod::Sync`](crate::IoMethod::Sync) the calling thread does the reads here): a page whose read cannot be started now
+    /// is declined, and is read when it is fetched. A page is also declined if its read would take the frame of a page that was
+    /// used, while pages that were not used have a tenth of the frames; and if its file would have more than three quarters of the
+    /// frames that look-ahead may have, while other files are open.
     ///
-    /// [`IoMethod::Sync`]: crate::IoMethod::Sync
+    /// Example: [`ringpool`](crate).
     pub fn prefetch(&self, pages: impl IntoIterator<Item = PageId>) -> Prefetch {
         prefetch::prefetch(&self.shared, pages)
     }
@@ -225,33 +188,10 @@ impl BufferPool {
 
     /// Returns a stream of the pages, in their order, read ahead as far as that is useful: an [`Iterator`] for threads, and
     /// [`next_page`](ReadStream::next_page) for tasks. The pages may be of several files; [`FileId::pages`] gives those of one.
-    /// Neighbouring blocks become one request, whatever the order in which they are asked for.
+    /// Neighbouring blocks become one request, whatever the order in which they are asked for. The items may carry data along: see
+    /// [`StreamItem`]. The stream reads nothing before the caller asks for the first page.
     ///
-    /// The items may carry data along: see [`StreamItem`]. The stream reads nothing before the caller asks for the first page.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::num::NonZeroU32;
-    /// # use ringpool::{BufferPool, OpenOptions, PageId, StreamOptions};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = tempfile::tempdir()?;
-    /// # let pool = BufferPool::builder().frames(16).build()?;
-    /// # let open = |name| pool.open_file(folder.path().join(name), OpenOptions::new().create(true));
-    /// # let (table, index) = (open("table")?, open("index")?);
-    /// # pool.extend(table, NonZeroU32::new(8).unwrap()).wait()?;
-    /// # pool.extend(index, NonZeroU32::new(8).unwrap()).wait()?;
-    /// for page in pool.read_stream(table.pages(0..8_u32), StreamOptions::new()) {
-    ///     assert_eq!(page?.read()[0], 0);
-    /// }
-    /// // Of two files, each with the number of a query that wants it.
-    /// let wanted = [(PageId::new(index, 7_u32), 1), (PageId::new(table, 2_u32), 2)];
-    /// for item in pool.read_stream(wanted, StreamOptions::new()) {
-    ///     let (page, query) = item?;
-    ///     println!("query {query} has {}", page.id());
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// Example: [`ReadStream`].
     pub fn read_stream<I>(&self, pages: I, options: StreamOptions) -> ReadStream<I::IntoIter>
     where
         I: IntoIterator<Item: StreamItem>,
@@ -267,8 +207,6 @@ impl BufferPool {
     pub fn evict(&self, page: PageId) -> Completion<Evicted> {
         self.operation(WaitsFor::CallersOf(page.file), move |shared| drop_pages::evict(shared, page))
     }
-
-    // ---- durability -------------------------------------------------------------------------------------------------
 
     /// Writes a page if it is dirty. The page is then in the file, but durable only after a [sync](Self::sync_file).
     ///
@@ -286,44 +224,30 @@ impl BufferPool {
     /// # let folder = tempfile::tempdir()?;
     /// # let pool = BufferPool::builder().frames(16).build()?;
     /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
-    /// let page = PageId::new(file, 0);
-    /// pool.write(page).wait()?[0] = 1;
-    /// pool.write(PageId::new(file, 1)).wait()?[0] = 1;
-    /// pool.flush(page).wait()?;
-    /// assert_eq!(pool.flush_file(file).wait()?.pages_written, 1); // the other one
+    /// let pages = [0_u32, 1, 4, 7].map(|block| PageId::new(file, block));
+    /// for page in pages {
+    ///     pool.write(page).wait()?[0] = 1;
+    /// }
+    /// pool.flush(pages[0]).wait()?;
+    /// assert_eq!(pool.flush_many(&pages[..2]).wait()?.pages_written, 1); // the second
+    /// assert_eq!(pool.flush_file(file).wait()?.pages_written, 2); // the others
     /// assert!(pool.sync_file(file).wait()?);
     ///
     /// // A page that is evicted is read from the disk the next time.
-    /// assert_eq!(pool.evict(page).wait()?, Evicted::Yes);
-    /// assert!(pool.fetch(page).now().is_none());
-    /// assert_eq!(pool.read(page).wait()?[0], 1);
+    /// assert_eq!(pool.evict(pages[0]).wait()?, Evicted::Yes);
+    /// assert!(pool.fetch(pages[0]).now().is_none());
+    /// assert_eq!(pool.read(pages[0]).wait()?[0], 1);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn flush(&self, page: PageId) -> Completion<()> {
         self.operation(WaitsFor::CallersOf(page.file), move |shared| flush::flush_page(shared, page))
     }
 
-    /// Writes those of these pages that are dirty, in sorted batches, with neighbours in one request. For an engine that knows which
-    /// pages it has changed: the cost follows their number, and not the size of the file, as that of
-    /// [`flush_file`](Self::flush_file). Waits for write guards as that does.
+    /// Writes those of these pages that are dirty, as [`flush_file`](Self::flush_file) does: for an engine that knows which pages
+    /// it has changed, since the cost follows their number, and not the size of the file. Example: [`Self::flush`].
     ///
     /// # Errors
     /// Those of [`flush_file`](Self::flush_file).
-    ///
-    /// # Examples
-    /// ```
-    /// # use ringpool::{BufferPool, OpenOptions, PageId};
-    /// # let folder = tempfile::tempdir()?;
-    /// # let pool = BufferPool::builder().frames(16).build()?;
-    /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
-    /// let changed = [3_u32, 4, 7].map(|block| PageId::new(file, block));
-    /// for page in changed {
-    ///     pool.write(page).wait()?[0] = 1;
-    /// }
-    /// assert_eq!(pool.flush_many(&changed[..2]).wait()?.pages_written, 2);
-    /// assert_eq!(pool.flush_many(&changed).wait()?.pages_written, 1); // the third one
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
     pub fn flush_many(&self, pages: &[PageId]) -> Completion<FlushReport> {
         let pages = pages.to_vec();
         let wait = pages.first().map_or(WaitsFor::Callers, |page| WaitsFor::CallersOf(page.file));
@@ -350,10 +274,8 @@ impl BufferPool {
     /// Writes all pages that are dirty at its start, in sorted batches, and syncs their files. Other calls continue meanwhile.
     ///
     /// Checkpoints take turns: each covers the pages that are dirty when its turn comes. A checkpoint that was begun continues to
-    /// its end, even if its completion is dropped.
-    ///
-    /// Waits for write guards as [`flush_file`](Self::flush_file) does. A thread that holds one waits for itself, for
-    /// [`frame_wait`](Builder::frame_wait), and gets [`Error::Latched`]. It may hold read guards and frozen bytes meanwhile.
+    /// its end, even if its completion is dropped. It waits for write guards as [`flush_file`](Self::flush_file) does: a thread
+    /// that holds one waits for itself, and gets [`Error::Latched`].
     ///
     /// Example: [`CheckpointOptions`].
     ///
@@ -369,13 +291,12 @@ impl BufferPool {
     /// The pool has more frames when their memory has been faulted in, and registered, as when the pool was built. It has fewer
     /// when the pages in the frames to be removed are out of the pool: the dirty ones are written first, and the others must be
     /// read again when they are wanted. All frames serve until those writes, and the reads into the frames to be removed, have
-    /// ended, however long the disk takes. From then on these frames get no new pages. If the pages in some of them were changed or
-    /// read meanwhile, the disk has those frames again. If it does not finish within 50 ms, all of them serve once more until it
-    /// does; each time that this happens the next time is twice as long. Under [`IoMethod::Sync`](crate::IoMethod::Sync) the thread
-    /// that resizes writes such a late change, and the frames are out of service until that write ends. When all pages are out, the
-    /// memory returns to the system, in steps of 16 to 64 MiB. What depends on the number of frames follows it: the read-ahead
-    /// quota, the number of frames that the background writer keeps ready, the queues of the replacement (which loses its ghosts).
-    /// Read streams that were begun keep their limits.
+    /// ended, however long the disk takes. Then these frames get no new pages. If pages in them were changed or read meanwhile, so
+    /// that the disk has frames of them again for 50 ms, all of them serve once more until it has finished; each time the limit
+    /// doubles. Under [`IoMethod::Sync`](crate::IoMethod::Sync) the thread that resizes writes such a late change, and the frames
+    /// are out of service until that write ends. When all pages are out, the memory returns to the system, in steps of 16 to 64
+    /// MiB. What depends on the number of frames follows it: the read-ahead quota, the number of frames that the background writer
+    /// keeps ready, the queues of the replacement (which loses its ghosts). Read streams that were begun keep their limits.
     ///
     /// Resizes take turns. A resize that was begun continues to its end, even if its completion is dropped.
     ///
@@ -404,9 +325,9 @@ impl BufferPool {
     ///
     /// The files and the [doublewrite area](crate::options::TornPages::DoubleWrite) stay open, and locked against other pools
     /// ([`Error::InUse`]), as long as a clone of the pool lives, or a stream, a fetch or a [`Completion`] of it, forgotten ones
-    /// included: a thread that was in one of these when the pool ended may still be about to end its transfer. Drop them before the
-    /// files are opened elsewhere, or [close](Self::close_file) the files before the shutdown, which releases their locks. Pins and
-    /// frozen bytes keep no file open.
+    /// included: a thread that was in one of these may still be about to end its transfer. Drop them before the files are opened
+    /// elsewhere, or [close](Self::close_file) the files before the shutdown, which releases their locks. Pins and frozen bytes
+    /// keep no file open.
     ///
     /// The error has the pool, and no `?` separates the two: it can become a `Box<dyn Error>`, or a part of an engine's own error,
     /// but not an [`Error`], which has no place for a pool. So dirty pages are thrown away only with the error, or by
@@ -435,11 +356,10 @@ impl BufferPool {
     /// ```
     ///
     /// # Errors
-    /// If pages could not be written: with the pool, which is still open. For a write guard that is held, or was forgotten, it is
-    /// [`Error::Latched`] after [`frame_wait`](Builder::frame_wait), as from a [checkpoint](Self::checkpoint). If the pages that
-    /// other threads wrote meanwhile could not be synced, or the [doublewrite area](crate::options::TornPages::DoubleWrite) could
-    /// not be emptied: with the pool, which has ended. In a process that was [forked](Self#processes-that-are-forked), with either
-    /// value of `how`: with nothing done.
+    /// With the pool, which is still open: pages could not be written, as by a [checkpoint](Self::checkpoint). With the pool, which
+    /// has ended: the pages that other threads wrote meanwhile could not be synced, or the [doublewrite
+    /// area](crate::options::TornPages::DoubleWrite) could not be emptied. In a process that was
+    /// [forked](Self#processes-that-are-forked), with either value of `how`: nothing is done.
     pub fn shutdown(self, how: Shutdown) -> Result<FlushReport, ShutdownError> {
         match shutdown::shut_down(&self.shared, &self.background, how) {
             Ok(report) => Ok(report),
@@ -447,11 +367,9 @@ impl BufferPool {
         }
     }
 
-    // ---- after a restart --------------------------------------------------------------------------------------------
-
     /// Reads pages into the pool, and waits for them: sorted, neighbours in one request, and as many in advance as a [read
-    /// stream](Self::read_stream) may have. If there are more pages than the pool has frames, the last ones are left out. Pages
-    /// that cannot be read are counted and skipped. This call runs the iterator to its end, and keeps no more of its pages than
+    /// stream](Self::read_stream) may have. Pages that cannot be read are counted and skipped. If there are more pages than the
+    /// pool has frames, the last ones are left out: this call runs the iterator to its end, and keeps no more of its pages than
     /// there may be frames.
     ///
     /// # Errors
@@ -463,13 +381,11 @@ impl BufferPool {
     /// # let folder = tempfile::tempdir()?;
     /// # let pool = BufferPool::builder().frames(16).build()?;
     /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
-    /// # pool.prefetch(file.pages(0..8_u32));
     /// # for page in file.pages(0..8_u32) { pool.read(page).wait()?; }
     /// // Before the shutdown: the numbers of the blocks, kept beside the name of their file.
     /// let blocks: Vec<u32> = pool.resident_pages().iter().map(|page| page.block.0).collect();
     /// # let pool = BufferPool::builder().frames(16).build()?;
     /// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().lock(ringpool::options::Fallback::Off))?;
-    ///
     /// // After the restart:
     /// assert_eq!(pool.warm_up(file.pages(blocks)).wait()?.pages, 8);
     /// assert!(pool.read(PageId::new(file, 7)).now().is_some());
@@ -494,27 +410,14 @@ impl BufferPool {
     }
 }
 
-/// A pool that ends without regard to this.
-pub(super) struct WeakPool {
-    background: Weak<Background>,
-    shared: Weak<Shared>,
-}
-
-impl WeakPool {
-    pub(super) fn upgrade(&self) -> Option<BufferPool> {
-        Some(BufferPool { background: self.background.upgrade()?, shared: self.shared.upgrade()? })
-    }
-}
-
 impl fmt::Debug for BufferPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("BufferPool").field("config", &self.shared.config).finish_non_exhaustive()
     }
 }
 
-/// A shutdown that could not write everything, with the pool. The pool is still open: mend what is wrong and try again, or discard.
-/// In two cases the pool has ended: all pages were written, and then a sync of what other threads wrote meanwhile failed, or the
-/// doublewrite area could not be emptied. [`pool_is_open`](Self::pool_is_open) tells.
+/// A shutdown that could not write everything, with the pool, which as a rule is still open: mend what is wrong and try again, or
+/// discard. [`pool_is_open`](Self::pool_is_open) tells.
 ///
 /// While this value lives, the pool and its dirty pages live too. Its text gives their number.
 ///
@@ -527,8 +430,7 @@ impl fmt::Debug for BufferPool {
 /// let mut page = pool.write(PageId::new(file, 0)).wait()?;
 /// page[0] = 1;
 /// let refused = pool.shutdown(Shutdown::Flush).unwrap_err();
-/// assert!(matches!(refused.error(), Error::Latched { .. }));
-/// assert!(refused.pool_is_open());
+/// assert!(matches!(refused.error(), Error::Latched { .. }) && refused.pool_is_open());
 /// println!("{refused}"); // "... is still open, with 1 dirty pages: ..."
 ///
 /// // Release the page, and try again.
@@ -570,8 +472,8 @@ impl ShutdownError {
         &self.pool
     }
 
-    /// Returns whether the pool is open still, so that the shutdown can be tried again. If not it has ended, and reads and writes nothing any
-    /// more: what could not be synced is to be recovered from the log, as after a crash. True in a process that was
+    /// Returns whether the pool is open still, so that the shutdown can be tried again. If not it has ended: what could not be
+    /// synced is to be recovered from the log, as after a crash. True in a process that was
     /// [forked](BufferPool#processes-that-are-forked), for the pool's own. Example: [`ShutdownError`].
     #[must_use]
     pub fn pool_is_open(&self) -> bool {

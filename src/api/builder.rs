@@ -74,18 +74,10 @@ pub struct Builder {
     size: PoolSize,
     at_most: PoolSize,
     page_size: Result<PageSize>,
-    io_method: IoMethod,
-    wal: Option<Arc<dyn Wal>>,
-    unlogged_changes: UnloggedChanges,
-    page_lsn: Option<PageLsn>,
-    codec: Option<Arc<dyn PageCodec>>,
-    torn_pages: TornPages,
-    frame_wait: Duration,
-    disk_wait: Duration,
-    slow_io: Duration,
     combine_limit_bytes: usize,
-    background_depth: u32,
-    background_writer: BackgroundWriter,
+    slow_io: Duration,
+    /// The other options.
+    config: Config,
     /// None for the system's files.
     storage: Option<Box<dyn Storage>>,
 }
@@ -122,18 +114,25 @@ impl Builder {
             size: PoolSize::default(),
             at_most: PoolSize::default(),
             page_size: Ok(PageSize::DEFAULT),
-            io_method: IoMethod::Auto,
-            wal: None,
-            unlogged_changes: UnloggedChanges::default(),
-            page_lsn: None,
-            codec: None,
-            torn_pages: TornPages::default(),
-            frame_wait: Config::FRAME_WAIT,
-            disk_wait: Config::DISK_WAIT,
-            slow_io: Self::SLOW_IO,
             combine_limit_bytes: Config::COMBINE_LIMIT,
-            background_depth: BACKGROUND_DEPTH,
-            background_writer: BackgroundWriter::Auto,
+            slow_io: Self::SLOW_IO,
+            config: Config {
+                // The first four are set when all options are known.
+                frames: 0,
+                frames_at_most: 0,
+                page_size: PageSize::DEFAULT,
+                combine_pages: 0,
+                io_method: IoMethod::Auto,
+                wal: None,
+                unlogged_changes: UnloggedChanges::default(),
+                page_lsn: None,
+                codec: None,
+                torn_pages: TornPages::default(),
+                frame_wait: Config::FRAME_WAIT,
+                disk_wait: Config::DISK_WAIT,
+                background_depth: BACKGROUND_DEPTH,
+                background_writer: BackgroundWriter::Auto,
+            },
             storage: None,
         }
     }
@@ -171,10 +170,9 @@ impl Builder {
     /// both is an error.
     ///
     /// The further frames cost address space, and little else until they are added: their share of the page table (10 to 20 bytes a
-    /// frame, more if pages are far apart in their files, as far as it is touched), a byte each, and with a codec room for sealed
-    /// copies of them (one page for 400 frames, at most 256). But the memory of a pool that can be resized is allocated and
-    /// registered in steps of 16 to 64 MiB (more if it could have more than 1 TiB): a request for scattered frames is a little more
-    /// likely to be unregistered.
+    /// frame, more if pages are far apart in their files), a byte each, and with a codec room for sealed copies of them (one page
+    /// for 400 frames, at most 256). But the memory of a pool that can be resized is allocated and registered in steps of 16 to 64
+    /// MiB (more if it could have more than 1 TiB): a request for scattered frames is a little more likely to be unregistered.
     ///
     /// Example: [`Builder`].
     pub fn frames_at_most(mut self, frames: u32) -> Self {
@@ -182,8 +180,8 @@ impl Builder {
         self
     }
 
-    /// Sets the memory up to which the pool can be [resized](BufferPool::resize), in bytes: as many frames as fit into it. Use this
-    /// or [`frames_at_most`](Self::frames_at_most). Example: [`Builder`].
+    /// Sets the memory up to which the pool can be [resized](BufferPool::resize), in bytes, in place of
+    /// [`frames_at_most`](Self::frames_at_most). Example: [`Builder`].
     pub fn memory_bytes_at_most(mut self, bytes: usize) -> Self {
         self.at_most.bytes = Some(bytes);
         self
@@ -198,20 +196,20 @@ impl Builder {
 
     /// Sets how transfers are made. Default: the best method that works. Example: [`Builder`].
     pub fn io_method(mut self, method: IoMethod) -> Self {
-        self.io_method = method;
+        self.config.io_method = method;
         self
     }
 
     /// Sets the log that must be durable before the pages that it describes are written. Default: none. Example: [`Wal`].
     pub fn wal(mut self, wal: impl Wal) -> Self {
-        self.wal = Some(Arc::new(wal));
+        self.config.wal = Some(Arc::new(wal));
         self
     }
 
     /// Sets what happens to pages that are changed without a log position, in a pool with a log. Default: such changes are counted.
     /// Example: [`Wal`].
     pub fn unlogged_changes(mut self, rule: UnloggedChanges) -> Self {
-        self.unlogged_changes = rule;
+        self.config.unlogged_changes = rule;
         self
     }
 
@@ -219,20 +217,20 @@ impl Builder {
     /// [`set_lsn`](crate::PageWrite::set_lsn) states. Default: nowhere. The log's positions must then
     /// [rise](crate::PageLsn#positions-rise-over-all-lives-of-the-files) over all lives of the files. Example: [`PageLsn`].
     pub fn page_lsn(mut self, place: PageLsn) -> Self {
-        self.page_lsn = Some(place);
+        self.config.page_lsn = Some(place);
         self
     }
 
     /// Sets the codec that changes pages on their way to and from disk. Default: none. A page that is written is sealed in a copy: there is
     /// room for one copy for 400 frames, at least 16 (a quarter of the frames, if that is less), at most 256. Example: [`PageCodec`].
     pub fn codec(mut self, codec: impl PageCodec) -> Self {
-        self.codec = Some(Arc::new(codec));
+        self.config.codec = Some(Arc::new(codec));
         self
     }
 
     /// Sets the protection against pages that a power cut tears. Default: none. Example: [`TornPages`].
     pub fn torn_pages(mut self, protection: TornPages) -> Self {
-        self.torn_pages = protection;
+        self.config.torn_pages = protection;
         self
     }
 
@@ -242,10 +240,9 @@ impl Builder {
     ///
     /// Time in which a frame is being read or written, or is to be written, does not count: the disk may take as long as
     /// [`disk_wait`](Self::disk_wait). For a bound on all of it, use [`Fetch::wait_timeout`](crate::pending::Fetch::wait_timeout).
-    ///
     /// Example: [`Builder`].
     pub fn frame_wait(mut self, wait: Duration) -> Self {
-        self.frame_wait = wait;
+        self.config.frame_wait = wait;
         self
     }
 
@@ -253,21 +250,19 @@ impl Builder {
     /// [`Error::NoFrame`](crate::Error::NoFrame). Default: 60 seconds. (A disk that refuses to write is an error of its own, within
     /// a moment.)
     ///
-    /// Under [`IoMethod::Sync`] this bounds the time between two transfers, and no transfer. A thread or task that finds only dirty
-    /// pages writes some of them itself, of any file. It returns when that write does, and no `disk_wait` and no
-    /// [`wait_timeout`](crate::pending::Fetch::wait_timeout) ends it earlier. If files on disks that may not answer share a pool,
-    /// choose another method.
-    ///
-    /// Example: [`Builder`].
+    /// Under [`IoMethod::Sync`] this bounds the time between two transfers, and no transfer: a thread or task that finds only dirty
+    /// pages writes some of them itself, of any file, and no `disk_wait` and no
+    /// [`wait_timeout`](crate::pending::Fetch::wait_timeout) ends that write. If files on disks that may not answer share a pool,
+    /// choose another method. Example: [`Builder`].
     pub fn disk_wait(mut self, wait: Duration) -> Self {
-        self.disk_wait = wait;
+        self.config.disk_wait = wait;
         self
     }
 
-    /// Sets from how long on a read, a write or a sync counts as slow, the wait in a queue included; one second unless set. Slow ones are
-    /// [counted](crate::stats::Counts::slow_requests), and told to `tracing` [when they are over](crate#spans-and-events). A
-    /// thread of the pool may tell so, before it wakes those that wait: a subscriber returns soon and does not wait for the pool.
-    /// Example: [`Builder`].
+    /// Sets from how long on a read, a write or a sync counts as slow, the wait in a queue included; one second unless set. Slow
+    /// ones are [counted](crate::stats::Counts::slow_requests), and told to `tracing` [when they are over](crate#spans-and-events),
+    /// if need be by a thread of the pool before it wakes those that wait: a subscriber returns soon and does not wait for the
+    /// pool. Example: [`Builder`].
     pub fn slow_io(mut self, from: Duration) -> Self {
         self.slow_io = from;
         self
@@ -280,17 +275,15 @@ impl Builder {
         self
     }
 
-    /// Sets how many reads ahead a ring has in flight for one file. Default: 128. For all files together it has one more, so that a
-    /// file that does not answer leaves that one to the others.
+    /// Sets how many reads ahead (those that no caller waits for yet) a ring has in flight for one file. Default: 128. For all
+    /// files together it has one more, so that a file that does not answer leaves that one to the others.
     ///
-    /// Reads ahead are those that no caller waits for yet. With more of them a device that works on many requests at once reads
-    /// faster, but a miss waits in the device for the requests before it. If a device is as fast with fewer, as a SATA disk is with
-    /// 32, misses are shorter with fewer. Any number counts as at least 1, and at most as one less than three quarters of the queue
-    /// depth. Of the worker threads, which are few, three quarters may read ahead, whatever is set here.
-    ///
-    /// Example: [`Builder`].
+    /// With more of them a device that works on many requests at once reads faster, but a miss waits in the device for the requests
+    /// before it. If a device is as fast with fewer, as a SATA disk is with 32, misses are shorter with fewer. Any number counts as
+    /// at least 1, and at most as one less than three quarters of the queue depth. Of the worker threads, which are few, three
+    /// quarters may read ahead, whatever is set here. Example: [`Builder`].
     pub fn background_depth(mut self, requests: u32) -> Self {
-        self.background_depth = requests;
+        self.config.background_depth = requests;
         self
     }
 
@@ -298,14 +291,12 @@ impl Builder {
     /// smaller pool, a thread or task that needs a frame and finds only dirty pages has some of them written, and waits for that.
     /// Example: [`Builder`].
     pub fn background_writer(mut self, writer: BackgroundWriter) -> Self {
-        self.background_writer = writer;
+        self.config.background_writer = writer;
         self
     }
 
-    /// Sets where files are kept. Default: the system's files ([`LocalFiles`]). The storages of `testing` are disks that an engine's
-    /// tests can make fail. Example: [`Storage`].
-    ///
-    /// It serves all files of the pool, the area against [torn pages](Self::torn_pages) included.
+    /// Sets where all files of the pool are kept, the area against [torn pages](Self::torn_pages) included. Default: the system's
+    /// files ([`LocalFiles`]). The storages of `testing` are disks that an engine's tests can make fail. Example: [`Storage`].
     pub fn storage(mut self, storage: impl Storage) -> Self {
         self.storage = Some(Box::new(Contained(storage)));
         self
@@ -377,22 +368,8 @@ impl Builder {
             let advice = format!("choose at most {COMBINE_LIMIT_MAX} bytes");
             return Err(ConfigError::new("combine_limit_bytes", self.combine_limit_bytes, advice).into());
         }
-        let config = Config {
-            frames,
-            frames_at_most,
-            page_size,
-            io_method: self.io_method,
-            wal: self.wal,
-            unlogged_changes: self.unlogged_changes,
-            page_lsn: self.page_lsn,
-            codec: self.codec,
-            torn_pages: self.torn_pages,
-            frame_wait: self.frame_wait,
-            disk_wait: self.disk_wait,
-            combine_pages: (self.combine_limit_bytes / page_size.bytes()).max(1),
-            background_depth: self.background_depth,
-            background_writer: self.background_writer,
-        };
+        let combine_pages = (self.combine_limit_bytes / page_size.bytes()).max(1);
+        let config = Config { frames, frames_at_most, page_size, combine_pages, ..self.config };
         config.validate()?;
         Ok((config, self.storage))
     }
@@ -423,7 +400,7 @@ impl std::fmt::Debug for Builder {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Builder")
             .field("page_size", &self.page_size)
-            .field("io_method", &self.io_method)
+            .field("io_method", &self.config.io_method)
             .finish()
     }
 }

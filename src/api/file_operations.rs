@@ -23,15 +23,14 @@ impl BufferPool {
     ///
     /// A file that ends in the middle of a block has that block too: the missing bytes read as zeros, and writing the page
     /// completes the block. A file that is removed while it is open stays usable, as on every Unix. If an open file is cut from
-    /// outside of the pool, the blocks behind the cut give read errors. If the cut is inside a block, that block reads as zeros
-    /// from there on.
+    /// outside of the pool, the blocks behind the cut give read errors; a block in which the cut is reads as zeros from there on.
     ///
     /// Example: [`OpenOptions`].
     ///
     /// # Errors
     /// [`Error::File`] with the system's reason; [`Error::AlreadyOpen`]; [`Error::TagTaken`]; [`Error::Config`] for options that
-    /// contradict each other, or alignment that direct I/O demands and the page size does not have; [`Error::AreaDamaged`] where the
-    /// [doublewrite area](crate::options::TornPages::DoubleWrite) has lost a copy that the file may need.
+    /// contradict each other, or alignment that direct I/O demands and the page size does not have; [`Error::AreaDamaged`] where
+    /// the [doublewrite area](crate::options::TornPages::DoubleWrite) has lost a copy that the file may need.
     pub fn open_file(&self, path: impl AsRef<Path>, options: OpenOptions) -> Result<FileId> {
         files::open(self.shared(), path.as_ref(), &options)
     }
@@ -56,9 +55,8 @@ impl BufferPool {
     /// Discards the copies that the doublewrite area holds of the file with this tag, which is not open: of a file that was
     /// removed, for example. This is final: another file may have the tag from then on. Writes and syncs a page of the area.
     ///
-    /// Does nothing, and succeeds, if the area holds no copies of such a file, or if the file is open. The copies of an open file
-    /// are those that its next crash may need. The pool discards them when the file's pages are durable without them, when it is
-    /// closed, and when it is removed.
+    /// Does nothing, and succeeds, if the area holds no copies of such a file, or if the file is open: its next crash may need
+    /// them, and the pool discards them by itself when it does not.
     ///
     /// Example: [`TornPages`](crate::options::TornPages).
     ///
@@ -143,13 +141,13 @@ impl BufferPool {
     /// Writes and syncs the file, takes its pages out of the pool and closes it.
     ///
     /// # Errors
-    /// The file stays open, with every change, in these cases: it could not be written; a write guard of a page was held for as
-    /// long as a [`flush`](Self::flush) waits for it ([`Error::Latched`]); a page of it stays pinned, if only by a read guard of
-    /// the thread that waits here, or is changed meanwhile ([`Error::Pinned`]). Close it again then. The file also stays open if
-    /// the sync of this call fails ([`Error::File`] with [`IoOp::Sync`](crate::IoOp::Sync)); from then on the file is poisoned. The
-    /// next call closes a poisoned file, throws its unwritten changes away, and returns [`Error::SyncPoisoned`]. Later checkpoints
-    /// cover only open files. So the engine's log alone has what this file lost, and must keep it until the file is open again and
-    /// redo is done.
+    /// The file stays open, with every change, if it could not be written; if a write guard of a page was held for as long as a
+    /// [`flush`](Self::flush) waits for it ([`Error::Latched`]); if a page of it stays pinned, if only by a read guard of the
+    /// thread that waits here, or is changed meanwhile ([`Error::Pinned`]). Close it again then. It also stays open if the sync of
+    /// this call fails ([`Error::File`] with [`IoOp::Sync`](crate::IoOp::Sync)); from then on the file is poisoned. The next call
+    /// closes a poisoned file, throws its unwritten changes away, and returns [`Error::SyncPoisoned`]. Later checkpoints cover only
+    /// open files. So the engine's log alone has what this file lost, and must keep it until the file is open again and redo is
+    /// done.
     ///
     /// # Examples
     /// ```
@@ -173,9 +171,9 @@ impl BufferPool {
         self.operation(WaitsFor::CallersOf(file), move |shared| close::close(shared, file))
     }
 
-    /// Removes the file: throws its pages away, dirty or not, closes it, and removes it from its folder: durably, unless
-    /// it was opened without a [durable name](OpenOptions::durable_name). If the path that it was opened by led through a symbolic
-    /// link, the file is removed, and the link stays. What counts is the file to which the link led when the file was opened.
+    /// Removes the file: throws its pages away, dirty or not, closes it, and removes it from its folder: durably, unless it was
+    /// opened without a [durable name](OpenOptions::durable_name). If the path that it was opened by led through a symbolic link,
+    /// the file to which the link led then is removed, and the link stays.
     ///
     /// Waits for the file's reads and writes, and for pins as [`close_file`](Self::close_file) does. Its id is never used again, so
     /// a later file under the same path shows none of its pages.

@@ -1,14 +1,12 @@
 //! What the pool did with each open file, and what it holds of it.
 
-use std::ops::Sub;
-
 use rustc_hash::FxHashMap;
 
 use crate::{
     files::FileInfo,
     id::FileId,
     io::file::File,
-    observe::{Latency, live_histogram::LiveHistogram},
+    observe::{Latency, counts::counts, live_histogram::LiveHistogram},
     runtime::shared::Shared,
     sync::{
         Arc,
@@ -17,6 +15,22 @@ use crate::{
 };
 
 /// An open file: what is known of it, what the pool did with it since it was opened, and what the pool holds of it now.
+///
+/// # Examples
+/// ```
+/// # use ringpool::{BufferPool, OpenOptions, PageId};
+/// # let folder = tempfile::tempdir()?;
+/// # let pool = BufferPool::builder().frames(16).build()?;
+/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
+/// for block in [0_u32, 0, 0, 1] {
+///     pool.read(PageId::new(file, block)).wait()?;
+/// }
+/// let counts = pool.files()[0].counts;
+/// assert_eq!(counts.hit_ratio(), Some(0.5));
+/// let all: Vec<_> = counts.iter().filter(|&(_, count)| count > 0).map(|(name, _)| name).collect();
+/// assert_eq!(all, ["hits", "misses", "read_requests", "pages_read"]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct FileStats {
@@ -41,97 +55,43 @@ pub struct FileStats {
     pub dirty_pages: u32,
 }
 
-/// What the pool did with a file since it was opened. Subtract older counts for an interval.
-///
-/// # Examples
-/// ```
-/// # use ringpool::{BufferPool, OpenOptions, PageId};
-/// # let folder = tempfile::tempdir()?;
-/// # let pool = BufferPool::builder().frames(16).build()?;
-/// # let file = pool.open_file(folder.path().join("pages"), OpenOptions::new().create(true).initial_blocks(8))?;
-/// for block in [0_u32, 0, 0, 1] {
-///     pool.read(PageId::new(file, block)).wait()?;
-/// }
-/// let counts = pool.files()[0].counts;
-/// assert_eq!(counts.hit_ratio(), Some(0.5));
-/// let all: Vec<_> = counts.iter().filter(|&(_, count)| count > 0).map(|(name, _)| name).collect();
-/// assert_eq!(all, ["hits", "misses", "read_requests", "pages_read"]);
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct FileCounts {
-    /// Pages of it that callers found ready. Exact for each of the first 64 files that are opened. `None` for a file that shares a counter
-    /// with another, which begins when it is opened while about 64 others are open, and for that other one from then on: hits are counted by thread, without a
-    /// write that threads share, and that takes a counter for each thread and file.
-    pub hits: Option<u64>,
-    /// Pages of it whose read a caller started.
-    pub misses: u64,
-    /// Pages of it whose read a caller found under way.
-    pub joins: u64,
-    /// Pages of it whose read was started ahead, by a prefetch or a stream.
-    pub prefetches: u64,
-    /// Read requests that are over: those that were joined to one count as one, here and in the latencies of reads.
-    pub read_requests: u64,
-    /// Pages of those.
-    pub pages_read: u64,
-    /// Write requests that are over.
-    pub write_requests: u64,
-    /// Pages of those.
-    pub pages_written: u64,
-    /// Syncs.
-    pub syncs: u64,
-    /// Reads, writes and syncs that failed.
-    pub failures: u64,
-    /// Pages of it that were read and that the codec refused. A page that stays corrupt counts each time that it is read.
-    pub corrupt_pages: u64,
+counts! {
+    /// What the pool did with a file since it was opened. Subtract older counts for an interval.
+    FileCounts {
+        /// Pages of the file that callers found ready. `None` for files that share a counter, which begins when one is opened while about
+        /// 64 others are open: the counters of hits are by thread and file, so that a hit writes nothing that threads share.
+        hits: Option<u64>,
+        /// Pages of the file whose read a caller started.
+        misses: u64,
+        /// Pages of the file whose read a caller found under way.
+        joins: u64,
+        /// Pages of the file whose read was started ahead, by a prefetch or a stream.
+        prefetches: u64,
+        /// Read requests that are over: those that were joined to one count as one, here and in the latencies of reads.
+        read_requests: u64,
+        /// Pages of those.
+        pages_read: u64,
+        /// Write requests that are over.
+        write_requests: u64,
+        /// Pages of those.
+        pages_written: u64,
+        /// Syncs.
+        syncs: u64,
+        /// Reads, writes and syncs that failed.
+        failures: u64,
+        /// Pages of the file that were read and that the codec refused. A page that stays corrupt counts each time that it is read.
+        corrupt_pages: u64,
+    }
 }
 
 impl FileCounts {
-    /// Returns each count with its name; the hits only if they are known. Example: [`FileCounts`].
-    pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let others = [
-            ("misses", self.misses),
-            ("joins", self.joins),
-            ("prefetches", self.prefetches),
-            ("read_requests", self.read_requests),
-            ("pages_read", self.pages_read),
-            ("write_requests", self.write_requests),
-            ("pages_written", self.pages_written),
-            ("syncs", self.syncs),
-            ("failures", self.failures),
-            ("corrupt_pages", self.corrupt_pages),
-        ];
-        self.hits.map(|hits| ("hits", hits)).into_iter().chain(others)
-    }
-
     /// Returns the share of pages that callers found ready, of all that they asked for one by one; `None` if the hits are not
-    /// known, and 0 if there was none. Example: [`FileCounts`].
+    /// known, and 0 if there was none. Example: [`FileStats`].
     #[must_use]
     pub fn hit_ratio(&self) -> Option<f64> {
         let hits = self.hits?;
         let all = hits + self.misses + self.joins;
         Some(if all == 0 { 0.0 } else { hits as f64 / all as f64 })
-    }
-}
-
-impl Sub for FileCounts {
-    type Output = Self;
-
-    fn sub(self, earlier: Self) -> Self {
-        Self {
-            hits: self.hits.zip(earlier.hits).map(|(now, then)| now.wrapping_sub(then)),
-            misses: self.misses.wrapping_sub(earlier.misses),
-            joins: self.joins.wrapping_sub(earlier.joins),
-            prefetches: self.prefetches.wrapping_sub(earlier.prefetches),
-            read_requests: self.read_requests.wrapping_sub(earlier.read_requests),
-            pages_read: self.pages_read.wrapping_sub(earlier.pages_read),
-            write_requests: self.write_requests.wrapping_sub(earlier.write_requests),
-            pages_written: self.pages_written.wrapping_sub(earlier.pages_written),
-            syncs: self.syncs.wrapping_sub(earlier.syncs),
-            failures: self.failures.wrapping_sub(earlier.failures),
-            corrupt_pages: self.corrupt_pages.wrapping_sub(earlier.corrupt_pages),
-        }
     }
 }
 

@@ -34,26 +34,7 @@ impl BufferPool {
 
     /// Returns the open files, in the order in which they were opened, each with what the pool did with it since then and what the
     /// pool holds of it: what PostgreSQL shows in `pg_statio_all_tables`. Walks all frames, and copies 7 KiB a file, so not for a
-    /// hot path.
-    ///
-    /// # Examples
-    /// ```
-    /// # use std::num::NonZeroU32;
-    /// # use ringpool::{BufferPool, OpenOptions, PageId};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = tempfile::tempdir()?;
-    /// # let pool = BufferPool::builder().frames(16).build()?;
-    /// let index = pool.open_file(folder.path().join("index"), OpenOptions::new().create(true).initial_blocks(4))?;
-    /// for _ in 0..3 {
-    ///     drop(pool.read(PageId::new(index, 0)).wait()?);
-    /// }
-    /// for file in pool.files() {
-    ///     println!("{}: {:?}, reads: {}", file.info.path.display(), file.counts, file.read);
-    ///     assert_eq!((file.counts.hits, file.counts.misses), (Some(2), 1));
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// hot path. Example: [`FileStats`].
     #[must_use]
     pub fn files(&self) -> Vec<FileStats> {
         self.shared().check_process().map_or(Vec::new(), |()| file_stats::files(self.shared()))
@@ -66,8 +47,7 @@ impl BufferPool {
     ///
     /// # Examples
     /// ```
-    /// # use ringpool::BufferPool;
-    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let pool = ringpool::BufferPool::builder().frames(16).build()?;
     /// for request in pool.in_flight() {
     ///     println!("{request}"); // "read of 4 pages from block 8 of file 0 on (32768 bytes), submitted, 1.2s old"
     /// }
@@ -105,18 +85,15 @@ impl BufferPool {
 
     /// Checks the whole pool for what must never be: pages with two frames, frames that the page table does not know, shadow pages
     /// that belong to no frame, waiters that were forgotten, pages of files that are closed. For an engine's tests: at the end of
-    /// each, and whenever no thread uses the pool.
-    ///
-    /// Pages may be pinned. But what other threads begin or end meanwhile, the background writer included, is reported as a fault,
-    /// since frames are checked one after the other.
+    /// each, and whenever no thread uses the pool. Pages may be pinned. But what other threads begin or end meanwhile, the
+    /// background writer included, is reported as a fault, since frames are checked one after the other.
     ///
     /// # Errors
     /// What is wrong, each fault in a line of its own. A fault is a bug of this crate, or memory that other code has overwritten.
     ///
     /// # Examples
     /// ```
-    /// # use ringpool::BufferPool;
-    /// # let pool = BufferPool::builder().frames(16).build()?;
+    /// # let pool = ringpool::BufferPool::builder().frames(16).build()?;
     /// pool.validate().unwrap();
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

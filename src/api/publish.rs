@@ -10,11 +10,11 @@ use metrics::{Label, Unit, counter, describe_counter, describe_gauge, gauge};
 
 use crate::{
     api::{
-        file_stats::FileStats,
-        snapshot::{Counts, FrameStats, Stats},
+        file_stats::{FileCounts, FileStats},
+        snapshot::{FrameStats, Stats},
     },
     io::report::MethodKind,
-    observe::Latency,
+    observe::{Counts, Latency},
 };
 
 /// The quantiles that are published for each latency.
@@ -22,21 +22,6 @@ const QUANTILES: [(&str, f64); 3] = [("0.5", 0.5), ("0.99", 0.99), ("0.999", 0.9
 
 /// The bounds of the buckets of each latency: powers of two, in nanoseconds; from a microsecond to 8.6 s.
 const BOUNDS: std::ops::RangeInclusive<u32> = 10..=33;
-
-/// The counts of a file that are published.
-const FILE_COUNTS: [(&str, &str); 11] = [
-    ("hits", "Pages of the file that callers found ready."),
-    ("misses", "Pages of the file whose read a caller started."),
-    ("joins", "Pages of the file whose read a caller found under way."),
-    ("prefetches", "Pages of the file whose read was started ahead."),
-    ("read_requests", "Read requests of the file that are over."),
-    ("pages_read", "Pages of those."),
-    ("write_requests", "Write requests of the file that are over."),
-    ("pages_written", "Pages of those."),
-    ("syncs", "Syncs of the file."),
-    ("failures", "Reads, writes and syncs of the file that failed."),
-    ("corrupt_pages", "Pages of the file that were read and that the codec refused."),
-];
 
 impl Stats {
     /// Sets counters and gauges of the `metrics` facade, and describes them. Call it as often as your exporter is asked: the pool
@@ -186,8 +171,8 @@ fn describe_pool() {
 }
 
 fn describe_files() {
-    for (name, doc) in FILE_COUNTS {
-        describe_counter!(format!("ringpool_file_{name}_total"), Unit::Count, doc);
+    for &(name, doc) in FileCounts::DOCS {
+        describe_counter!(format!("ringpool_file_{name}_total"), Unit::Count, plain(doc));
     }
     describe_latency("ringpool_file_latency_seconds", "the file's requests of the kind that `op` says");
     describe_gauge!("ringpool_file_pages", Unit::Count, "Pages of the file in the pool in this state.");

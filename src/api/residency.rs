@@ -1,10 +1,7 @@
 //! What is in the pool, frame by frame, as PostgreSQL shows it in `pg_buffercache`.
 
 use crate::{
-    buffer::{
-        frame::state::{Phase, State},
-        residency::Residency,
-    },
+    buffer::{frame::state::Phase, residency::Residency},
     id::PageId,
 };
 
@@ -27,25 +24,19 @@ pub struct Resident {
     pub usage: u8,
 }
 
-impl Resident {
-    fn of(page: PageId, state: State, pins: u64) -> Self {
-        Self {
-            page,
-            dirty: state.is_dirty(),
-            reading: state.phase() == Phase::Reading,
-            writing: state.is_writing(),
-            pins: pins as u32,
-            usage: state.usage() as u8,
-        }
-    }
-}
-
 /// Returns what each frame holds, in the order of the frames.
 pub(crate) fn residency(pool: &Residency) -> impl Iterator<Item = Resident> {
     let in_slots = pool.slots.holds();
     pool.frames.iter().filter_map(move |(no, frame)| {
         let (page, state) = frame.glance()?;
-        Some(Resident::of(page, state, state.pins() + in_slots.of(no)))
+        Some(Resident {
+            page,
+            dirty: state.is_dirty(),
+            reading: state.phase() == Phase::Reading,
+            writing: state.is_writing(),
+            pins: (state.pins() + in_slots.of(no)) as u32,
+            usage: state.usage() as u8,
+        })
     })
 }
 

@@ -72,7 +72,7 @@ pub(crate) fn resize(shared: &Shared, frames: u32) -> Result<ResizeReport> {
     let resized = resize_in_turn(shared, frames);
     match &resized {
         Ok(ResizeReport { frames_before, frames, pages_written, took, .. }) => {
-            events::resized(pool, *frames_before, *frames, *pages_written, events::seconds(*took));
+            events::resized(pool, *frames_before, *frames, *pages_written, *took);
         }
         Err(error) => events::resize_failed(pool, frames, error),
     }

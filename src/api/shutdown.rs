@@ -41,8 +41,7 @@ pub(crate) fn shut_down(shared: &Shared, background: &Background, how: Shutdown)
     let ended = end(shared, background, how);
     match &ended {
         Ok(FlushReport { pages_written, files_synced, pages_discarded, took }) => {
-            let took = events::seconds(*took);
-            events::pool_shut_down(pool, *pages_written, *files_synced, *pages_discarded, took);
+            events::pool_shut_down(pool, *pages_written, *files_synced, *pages_discarded, *took);
         }
         Err(error) => events::shutdown_failed(pool, error),
     }
@@ -51,35 +50,28 @@ pub(crate) fn shut_down(shared: &Shared, background: &Background, how: Shutdown)
 
 fn end(shared: &Shared, background: &Background, how: Shutdown) -> Result<FlushReport> {
     let begun = time::now();
+    shared.check_open()?;
     let flushed = match how {
-        Shutdown::Flush => flush(shared)?,
-        Shutdown::Discard => shared.check_open().map(|()| CheckpointReport::default())?,
+        Shutdown::Flush => {
+            // Leaves no preallocated blocks behind the ends of files.
+            extent::give_back_ahead(shared)?;
+            checkpoint(shared, CheckpointOptions::new())?
+        }
+        Shutdown::Discard => CheckpointReport::default(),
     };
     shared.end.reach(EndStage::ShutDown);
     background.end();
     shared.method.shutdown();
-    let synced_late = match how {
-        Shutdown::Flush => end_on_disk(shared)?,
-        Shutdown::Discard => 0,
-    };
+    let mut files_synced = flushed.files_synced;
+    if how == Shutdown::Flush {
+        // What other threads wrote meanwhile.
+        files_synced += sync_all(shared)?;
+        shared.doublewrite.as_ref().map_or(Ok(()), DoubleWrite::end)?;
+    }
     Ok(FlushReport {
         pages_written: flushed.pages_written,
-        files_synced: flushed.files_synced + synced_late,
+        files_synced,
         pages_discarded: shared.dirty_pages(),
         took: time::now() - begun,
     })
-}
-
-/// Leaves no change in memory alone, and no preallocated blocks behind the ends of files.
-fn flush(shared: &Shared) -> Result<CheckpointReport> {
-    extent::give_back_ahead(shared)?;
-    checkpoint(shared, CheckpointOptions::new())
-}
-
-/// Syncs the pages that other threads wrote meanwhile, and then empties the doublewrite area. Returns the number of files that were
-/// synced.
-fn end_on_disk(shared: &Shared) -> Result<u64> {
-    let synced = sync_all(shared)?;
-    shared.doublewrite.as_ref().map_or(Ok(()), DoubleWrite::end)?;
-    Ok(synced)
 }

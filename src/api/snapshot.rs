@@ -1,11 +1,11 @@
 //! What a pool did and what it holds, at one moment.
 
-use std::{fmt, ops::Sub, sync::Arc};
+use std::{fmt, sync::Arc};
 
 use crate::{
     buffer::frame::state::Phase,
     io::report::MethodReport,
-    observe::{Counter, Counters, Histogram, Latencies, Measure},
+    observe::{Counts, Histogram, Latencies, Measure},
     runtime::shared::Shared,
 };
 
@@ -62,141 +62,9 @@ pub struct Stats {
     pub huge_pages: bool,
 }
 
-macro_rules! counts {
-    ($($(#[doc = $doc:literal])* $field:ident = $counter:ident,)*) => {
-        /// What a pool did.
-        #[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-        #[non_exhaustive]
-        pub struct Counts {
-            /// Fetches that found the page ready.
-            pub hits: u64,
-            $($(#[doc = $doc])* pub $field: u64,)*
-        }
-
-        impl Counts {
-            pub(crate) fn of(counters: &Counters) -> Self {
-                Self { hits: counters.hits.all(), $($field: counters.get(Counter::$counter),)* }
-            }
-
-            /// Each count with its name and its description.
-            #[cfg(feature = "metrics")]
-            pub(crate) const DOCS: &[(&'static str, &'static str)] =
-                &[("hits", "Fetches that found the page ready."), $((stringify!($field), concat!($($doc),*)),)*];
-
-            /// Returns each count with its name. Example: [`Stats`].
-            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [("hits", self.hits), $((stringify!($field), self.$field),)*].into_iter()
-            }
-        }
-
-        impl Sub for Counts {
-            type Output = Self;
-
-            fn sub(self, earlier: Self) -> Self {
-                Self { hits: self.hits.wrapping_sub(earlier.hits), $($field: self.$field.wrapping_sub(earlier.$field),)* }
-            }
-        }
-    };
-}
-
-counts! {
-    /// Fetches that started a read.
-    misses = Misses,
-    /// Fetches that found the read under way and waited for it.
-    joins = Joins,
-    /// Pages whose read was started by a prefetch.
-    prefetches = Prefetches,
-    /// Pages read, well or not. More than `misses` and `prefetches` together where a read of several pages failed: each of them that
-    /// a caller waits for is then read again by itself, for the same miss or join.
-    pages_read = PagesRead,
-    /// Requests by which they were read, as they were asked for: before neighbours were joined to one. The
-    /// [files'](crate::stats::FileCounts::read_requests) are counted after that.
-    read_requests = ReadRequests,
-    /// Pages written.
-    pages_written = PagesWritten,
-    /// Requests by which they were written.
-    write_requests = WriteRequests,
-    /// Syncs of a file.
-    syncs = Syncs,
-    /// Reads, writes and syncs that failed.
-    failures = Failures,
-    /// Pages that were read and that the codec refused ([`Error::Corrupt`](crate::Error::Corrupt)). A page that stays corrupt counts
-    /// each time that it is read.
-    corrupt_pages = CorruptPages,
-    /// Requests that were transferred by the thread that asked.
-    inline_requests = Inline,
-    /// Requests that were handed to the I/O method's threads.
-    handed_over_requests = HandedOver,
-    /// Of those, requests that went to the threads beside the ring, because their file could block its worker.
-    aside_requests = Aside,
-    /// Of those, requests that were joined to others that waited and touched them, so that they went as one.
-    joined_requests = Joined,
-    /// Transfers that came back short or interrupted and were continued.
-    resumed_transfers = Resumed,
-    /// System calls of the submission worker.
-    ring_enters = RingEnters,
-    /// Frames that were taken for another page, or emptied.
-    evictions = Evictions,
-    /// Pages written by the background writer, before their frames were needed.
-    pages_cleaned = PagesCleaned,
-    /// Batches of the background writer of which a page could not be written: it pauses after each.
-    cleaning_failures = CleaningFailures,
-    /// Times that a fetch found only dirty victims and had some of them written. A try of which nothing was written does not
-    /// count.
-    dirty_evictions = DirtyEvictions,
-    /// Times that a page was changed while it was being written, so that its bytes moved to a shadow page for the time of the
-    /// write. No thread waits for that.
-    shadow_pages = ShadowPages,
-    /// Changes without a [log position](crate::PageWrite::set_lsn), in a pool with a log: guards that were dropped after a change,
-    /// and had been told neither of a record nor that there is none. Anything but 0 is most likely a call that was
-    /// [forgotten](crate::options::UnloggedChanges).
-    unlogged_changes = UnloggedChanges,
-    /// Fetches that waited for a frame because all were pinned or busy.
-    frame_waits = FrameWaits,
-    /// Looks at all frames of the pool that found none to take, clean or dirty: all were pinned, in an I/O, or dirty without room
-    /// for a sealed copy.
-    futile_sweeps = FutileSweeps,
-    /// Pages that were restored from their copies when their files were opened after a crash.
-    pages_restored = Restored,
-    /// Pages that read streams handed out.
-    stream_pages = StreamPages,
-    /// Times that a read stream had to wait for a page.
-    stream_waits = StreamWaits,
-    /// Reads, writes and syncs that took as long as counts for [slow](crate::Builder::slow_io).
-    slow_requests = Slow,
-    /// Requests that [`in_flight`](crate::BufferPool::in_flight) could not list, because too many were.
-    unlisted_requests = Unlisted,
-}
-
-impl Counts {
-    /// Returns the average number of pages of a read that went to the disk; 0 if there was none. Approximate for the counts of an
-    /// interval: a request is counted when it is made, and its outcome when that is known, which may be in a later interval.
-    /// Example: [`Stats`].
-    #[must_use]
-    pub fn pages_per_read(&self) -> f64 {
-        ratio(self.pages_read, self.read_requests.saturating_sub(self.joined_requests))
-    }
-
-    /// Returns the average number of pages of a write request; 0 if there was none. Example: [`Stats`].
-    #[must_use]
-    pub fn pages_per_write(&self) -> f64 {
-        ratio(self.pages_written, self.write_requests)
-    }
-
-    /// Returns the share of fetches that found the page ready. Example: [`Stats`].
-    #[must_use]
-    pub fn hit_ratio(&self) -> f64 {
-        ratio(self.hits, self.hits + self.misses + self.joins)
-    }
-}
-
 /// Returns the size in MiB, or in KiB below 16 MiB.
 fn size_text(bytes: u64) -> String {
     if bytes < 16 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
-}
-
-fn ratio(part: u64, whole: u64) -> f64 {
-    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
 }
 
 /// What a pool's frames hold.
@@ -262,8 +130,8 @@ impl Stats {
         Self {
             pool: Arc::clone(&shared.counters.pool),
             method,
-            counts: Counts::of(&shared.counters),
-            latencies: Latencies::of(&shared.counters),
+            counts: shared.counters.counts(),
+            latencies: Latencies::of(&shared.counters.measures),
             look_ahead: shared.counters.measures.get(Measure::LookAhead),
             frames,
             page_bytes: pool.page_memory() as u64,
@@ -307,18 +175,5 @@ mod tests {
     fn memory_of_small_pools_is_told_in_kib() {
         let texts = [8 << 10, (16 << 20) - 1, 16 << 20, 3 << 30].map(size_text);
         assert_eq!(texts, ["8 KiB", "16383 KiB", "16 MiB", "3072 MiB"]);
-    }
-
-    /// Requests that were asked for before an interval may be joined to others within it.
-    #[test]
-    fn pages_per_read_of_an_interval_that_joined_more_than_it_asked_for_is_no_error() {
-        let at = |read_requests, joined_requests, pages_read| Counts {
-            read_requests,
-            joined_requests,
-            pages_read,
-            ..Counts::default()
-        };
-        assert!((at(10, 5, 20).pages_per_read() - 4.0).abs() < f64::EPSILON);
-        assert!((at(12, 9, 50) - at(10, 5, 20)).pages_per_read().abs() < f64::EPSILON);
     }
 }

@@ -15,7 +15,8 @@ use rustc_hash::FxHasher;
 
 use crate::{
     api::{
-        buffer_pool::{BufferPool, ShutdownError, WeakPool},
+        background::Background,
+        buffer_pool::{BufferPool, ShutdownError},
         shutdown::Shutdown,
     },
     buffer::memory::process::Process,
@@ -27,7 +28,7 @@ use crate::{
         completion::{Completion, Promise},
         jobs::WaitsFor,
     },
-    sync::{Arc, Mutex, callback, thread},
+    sync::{Arc, Mutex, Weak, callback, thread},
     write::flush::FlushReport,
 };
 
@@ -102,7 +103,7 @@ struct RunningShutdown {
     promise: Arc<Promise<EndOfPool>>,
     process: Process,
     /// For a process that is forked meanwhile.
-    pool: WeakPool,
+    pool: Weak<Background>,
 }
 
 impl RunningShutdown {
@@ -111,7 +112,8 @@ impl RunningShutdown {
             return self.promise.poll(waker);
         }
         // No thread goes on with it here, nor releases what it had locked at the fork.
-        let forked = self.pool.upgrade().map(|pool| Err(ShutdownError::new(pool, Error::Forked)));
+        let forked = self.pool.upgrade();
+        let forked = forked.map(|of| Err(ShutdownError::new(BufferPool::of(of), Error::Forked)));
         let ended = forked.or_else(|| self.promise.take_at_once());
         Poll::Ready(
             ended.expect("this process was forked at the very end of the pool, and has no result of that"),
@@ -121,7 +123,7 @@ impl RunningShutdown {
 
 /// Has a thread end the pool. Returns the outcome where the calling thread had to do it, since the system gives no other.
 fn start(pool: BufferPool, how: Shutdown) -> Result<RunningShutdown, EndOfPool> {
-    if !pool.is_of_this_process() {
+    if pool.shared().check_process().is_err() {
         return Err(pool.shutdown(how));
     }
     let promise = Arc::new(Promise::new());

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::{id::FileId, io::file::File, runtime::shared::Shared};
+use crate::{id::FileId, runtime::shared::Shared};
 
 /// Returns everything that is wrong with a pool that no thread uses, each fault in a line of its own.
 pub(crate) fn validate(shared: &Shared) -> Result<(), String> {
@@ -10,19 +10,15 @@ pub(crate) fn validate(shared: &Shared) -> Result<(), String> {
     let mut faults = shared.pool.faults();
     faults.extend(shared.operations.list().iter().map(|request| format!("still listed: {request:?}")));
     let files = shared.files.all();
-    for (page, state) in shared.pool.frames.iter().filter_map(|(_, frame)| frame.glance()) {
-        let file = files.iter().find(|file| file.id == page.file);
-        let belongs = |file: &File| file.check_open(page.block).is_ok();
-        if !file.is_some_and(|file| belongs(file)) {
-            faults.push(format!("{page} is resident, and not a page of an open file: {state:?}"));
-        }
-    }
     let counts = &shared.pool.dirty_counts;
     let mut dirty = HashMap::<FileId, usize>::new();
-    let pages = shared.pool.frames.iter().filter_map(|(_, frame)| frame.glance());
-    pages
-        .filter(|(_, state)| state.is_dirty() || state.is_writing())
-        .for_each(|(page, _)| *dirty.entry(page.file).or_default() += 1);
+    for (page, state) in shared.pool.frames.iter().filter_map(|(_, frame)| frame.glance()) {
+        let file = files.iter().find(|file| file.id == page.file);
+        if file.is_none_or(|file| file.check_open(page.block).is_err()) {
+            faults.push(format!("{page} is resident, and not a page of an open file: {state:?}"));
+        }
+        *dirty.entry(page.file).or_default() += usize::from(state.is_dirty() || state.is_writing());
+    }
     for file in &files {
         let (found, counted) = (dirty.get(&file.id).copied().unwrap_or_default(), counts.of(file.id));
         if counted != found {

@@ -1,6 +1,6 @@
 //! What a caller branches on: the kind of an error, and whether to try again.
 //!
-//! Both are total matches over the variants: a new variant does not compile before it has a place in each.
+//! Each variant has a kind: a new one does not compile without. What is transient follows from the kind, and from the system's error.
 
 use std::io;
 
@@ -13,65 +13,51 @@ pub enum ErrorKind {
     /// The disk or the system refused a transfer, or a call for a file. Look at the system's error; nothing was lost by it: a failed read
     /// keeps nothing, and a page whose write failed stays dirty. But a file whose [removal](crate::BufferPool::drop_file) failed may be closed
     /// by then, without its pages.
-    ///
     /// Its errors: [`Error::Io`]; [`Error::File`] but for a failed sync.
     Io,
     /// A page that was read is damaged. Restore it from the log ([`overwrite`](crate::BufferPool::overwrite)) or from a backup.
-    ///
     /// Its errors: [`Error::Corrupt`], [`Error::AreaDamaged`].
     Corrupt,
     /// The block does not exist. [Extend](crate::BufferPool::extend) the file first, or do without.
-    ///
     /// Its errors: [`Error::PastEof`].
     OutOfRange,
     /// No frame came free. Drop pins and try again, or give the pool more frames; with [`Error::NoFrame`] look for the requests
     /// that the disk does not answer.
-    ///
     /// Its errors: [`Error::AllPinned`], [`Error::NoFrame`].
     NoFrame,
     /// The call asked for more at once than the pool can ever give. Ask for less, or look for what is leaked.
-    ///
     /// Its errors: [`Error::TooManyPages`], [`Error::TooManyPins`].
     TooMany,
     /// The system has no more memory. Continue with the frames that there are.
-    ///
     /// Its errors: [`Error::CannotGrow`].
     NoMemory,
     /// Another thread or pool is in the way: it holds a pin, a write guard, or the file's lock. Have it release that, and try
     /// again.
-    ///
     /// Its errors: [`Error::Pinned`], [`Error::Latched`], [`Error::InUse`].
     Busy,
     /// The call does not fit the file: it is open for reading only, is open already, has a fixed size, has another file's tag, or
     /// its path leads to another file. Change the call.
-    ///
     /// Its errors: [`Error::ReadOnly`], [`Error::AlreadyOpen`], [`Error::FixedSize`], [`Error::TagTaken`], [`Error::PathChanged`].
     Conflict,
     /// The pool or the file is not open in this process. Open it, or build a pool.
-    ///
     /// Its errors: [`Error::NotOpen`], [`Error::ShutDown`], [`Error::Forked`].
     Closed,
     /// A sync failed, so what was written may be lost. Close the file, open it again and recover from the log; for the [doublewrite
     /// area](crate::options::TornPages::DoubleWrite), build the pool anew.
-    ///
     /// Its errors: [`Error::SyncPoisoned`]; [`Error::File`] of a failed sync.
     Poisoned,
     /// The log prevents a write: it could not be flushed, or was not told of a change. The page stays dirty. Repair the log, or
     /// state the change's position.
-    ///
     /// Its errors: [`Error::Wal`], [`Error::UnloggedChange`].
     Log,
     /// Pages from before a crash are still to be restored. Open their files, or [give them
     /// up](crate::BufferPool::give_up_torn_pages).
-    ///
     /// Its errors: [`Error::TornPages`].
     NeedsRecovery,
     /// An option cannot work. The [`ConfigError`](crate::ConfigError) names it, and a value that would work.
-    ///
     /// Its errors: [`Error::Config`].
     Config,
     /// The engine's own log or codec panicked. Repair it.
-    ///
     /// Its errors: [`Error::Panicked`].
     Panicked,
 }
@@ -122,14 +108,14 @@ impl Error {
     /// by what other threads do in their work (they drop pins and guards, the disk answers, memory and space on the disk become
     /// free).
     ///
-    /// True is no promise, and gives no time: pause between tries, and bound their number. Above all, pins and guards of the
-    /// *calling* thread or task end only if it drops them. False if only a deliberate step helps (extend the file, open it again,
-    /// restore the page, choose another option), even if another thread may take it.
+    /// True is no promise, and gives no time: pause between tries, and bound their number. Pins and guards of the *calling* thread
+    /// or task end only if it drops them. False if only a deliberate step helps (extend the file, open it again, restore the page,
+    /// choose another option), even if another thread may take it.
     ///
-    /// For a failed transfer, a failed call for a file and a failed flush of the log it depends on the system's error: interrupted, busy,
-    /// timed out, and no memory, descriptors or space left count as transient; a medium error (`EIO`), a missing file and refused
-    /// permissions do not. Never transient, whatever the system's error was, are a failed sync (C4), a failed removal, which as a rule has closed
-    /// the file, and a log whose [`DurableLsn`](crate::DurableLsn::fail) failed for good.
+    /// For a failed transfer, a failed call for a file and a failed flush of the log it depends on the system's error: interrupted,
+    /// busy, timed out, and no memory, descriptors or space left count as transient; a medium error (`EIO`), a missing file and
+    /// refused permissions do not. Never transient are a failed sync (C4), a failed removal, which as a rule has closed the file,
+    /// and a log whose [`DurableLsn`](crate::DurableLsn::fail) failed for good.
     ///
     /// Example: [`Self::kind`].
     #[must_use]
@@ -138,30 +124,11 @@ impl Error {
             // By a removal that failed the file is closed, so another would find none.
             Self::File { op: IoOp::Sync | IoOp::Remove, .. } => false,
             Self::Io { source, .. } | Self::File { source, .. } | Self::Wal { source, .. } => passes(source),
-            Self::AllPinned { .. }
-            | Self::NoFrame { .. }
-            | Self::TooManyPins { .. }
-            | Self::Pinned { .. }
-            | Self::Latched { .. }
-            | Self::InUse { .. }
-            | Self::CannotGrow { .. } => true,
-            Self::Corrupt { .. }
-            | Self::PastEof { .. }
-            | Self::TooManyPages { .. }
-            | Self::UnloggedChange { .. }
-            | Self::SyncPoisoned { .. }
-            | Self::ReadOnly { .. }
-            | Self::NotOpen { .. }
-            | Self::AlreadyOpen { .. }
-            | Self::FixedSize { .. }
-            | Self::PathChanged { .. }
-            | Self::TornPages { .. }
-            | Self::AreaDamaged { .. }
-            | Self::TagTaken { .. }
-            | Self::Config(_)
-            | Self::Panicked { .. }
-            | Self::ShutDown
-            | Self::Forked => false,
+            Self::TooManyPages { .. } => false,
+            error => matches!(
+                error.kind(),
+                ErrorKind::NoFrame | ErrorKind::TooMany | ErrorKind::NoMemory | ErrorKind::Busy
+            ),
         }
     }
 }
@@ -170,9 +137,8 @@ impl Error {
 fn passes(error: &io::Error) -> bool {
     use rustix::io::Errno;
 
-    let by_number =
-        |errno: i32| [Errno::MFILE, Errno::NFILE, Errno::NOBUFS].map(Errno::raw_os_error).contains(&errno);
-    error.raw_os_error().is_some_and(by_number)
+    let number = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(number, Some(Errno::MFILE | Errno::NFILE | Errno::NOBUFS))
         || matches!(
             error.kind(),
             io::ErrorKind::Interrupted

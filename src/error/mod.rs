@@ -1,8 +1,7 @@
 //! What can go wrong, as one cloneable type.
 //!
 //! Several waiters share one failed I/O, so an error must be `Clone`; the system's own error is behind an `Arc`. Each error names
-//! the operation and its page or file, with the file's path. Its text says what to do, if something can be done. A caller branches
-//! on its [kind](Error::kind), and on whether it [passes by itself](Error::is_transient).
+//! the operation and its page or file, with the file's path. Its text says what to do, if something can be done.
 
 mod callback;
 mod config;
@@ -379,20 +378,10 @@ impl Error {
             | Self::Panicked { path, .. }
             | Self::ReadOnly { path, .. } => path.as_deref(),
             Self::Config(error) => error.path(),
-            Self::AllPinned { .. }
-            | Self::NoFrame { .. }
-            | Self::TooManyPages { .. }
-            | Self::CannotGrow { .. }
-            | Self::Wal { .. }
-            | Self::NotOpen { .. }
-            | Self::TornPages { .. }
-            | Self::ShutDown
-            | Self::Forked => None,
+            _ => None,
         }
     }
-}
 
-impl Error {
     /// Returns whether the error is one of what all files share, as of the log, or of a page of this file.
     pub(crate) fn concerns(&self, file: FileId) -> bool {
         let page = match self {

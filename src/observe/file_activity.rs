@@ -77,7 +77,7 @@ impl FileActivity {
 impl RequestsOfFile {
     /// Notes a request of `pages` pages that took `nanos` nanoseconds.
     pub(crate) fn note(&self, nanos: u64, pages: u64) {
-        self.times.add(nanos, 1);
+        self.times.add(nanos);
         if pages > 1 {
             self.more_pages.fetch_add(pages - 1, Ordering::Relaxed);
         }

@@ -1,15 +1,12 @@
-//! Hits, counted by file and by thread: a load, an addition and a store in a row that belongs to the thread.
+//! Hits, counted [by thread](super::by_thread) and by file.
 //!
-//! A row has a place for each of [`PLACES`] files, by their ids. The table of open files gives a file an [id](free_id) whose place
-//! no other open file has, as long as there is one; then the hits of the place, since the file was opened, are the file's. If there
-//! is none, files share a place and have no count of their own.
-
-use crossbeam_utils::CachePadded;
+//! There is a place for each of [`PLACES`] files, by their ids. The table of open files gives a file an [id](free_id) whose place no
+//! other open file has, as long as there is one; then the hits of the place, since the file was opened, are the file's. If there is
+//! none, files share a place and have no count of their own.
 
 use crate::{
     id::FileId,
-    observe::{counters::CELLS, thread_index},
-    sync::uncontrolled::{AtomicU64, Ordering},
+    observe::{by_thread::ByThread, thread_index},
 };
 
 /// Places for files: as many as there are bits in a word, in 32 KiB of memory.
@@ -18,18 +15,11 @@ pub(crate) const PLACES: usize = u64::BITS as usize;
 /// The first of the places that further files share when all places are taken: the places before it are not shared.
 const FIRST_SHARED: u64 = PLACES as u64 / 2;
 
-type Row = CachePadded<[AtomicU64; PLACES]>;
-
-pub(crate) struct Hits {
-    own: Box<[Row; CELLS]>,
-    /// For threads that have no row.
-    shared: Row,
-}
+pub(crate) struct Hits(ByThread<PLACES>);
 
 impl Hits {
     pub(crate) fn new() -> Self {
-        let row = || CachePadded::new([const { AtomicU64::new(0) }; PLACES]);
-        Self { own: Box::new(std::array::from_fn(|_| row())), shared: row() }
+        Self(ByThread::new())
     }
 
     #[inline]
@@ -37,39 +27,24 @@ impl Hits {
         self.add_by(thread_index::current(), file, n);
     }
 
-    /// Counts `n` more hits of the file by the calling thread, which has that number.
+    /// Counts `n` more hits of the file by the calling thread, which has that index.
     #[inline]
     pub(crate) fn add_by(&self, thread: usize, file: FileId, n: u64) {
-        let place = place_of(file);
-        match self.own.get(thread) {
-            Some(own) => {
-                let hits = &own[place];
-                hits.store(hits.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
-            }
-            None => {
-                self.shared[place].fetch_add(n, Ordering::Relaxed);
-            }
-        }
+        self.0.add(thread, place_of(file), n);
     }
 
     /// Returns the hits of all files.
     pub(crate) fn all(&self) -> u64 {
-        (0..PLACES).map(|place| self.at(place)).fold(0, u64::wrapping_add)
+        (0..PLACES).map(|place| self.0.get(place)).fold(0, u64::wrapping_add)
     }
 
     /// Returns the hits so far of all files that have had the place of this one.
     pub(crate) fn at_place_of(&self, file: FileId) -> u64 {
-        self.at(place_of(file))
+        self.0.get(place_of(file))
     }
 
-    fn at(&self, place: usize) -> u64 {
-        let own = self.own.iter().map(|row| row[place].load(Ordering::Relaxed));
-        own.fold(self.shared[place].load(Ordering::Relaxed), u64::wrapping_add)
-    }
-
-    /// Returns the bytes that it takes beside itself.
     pub(crate) fn memory(&self) -> usize {
-        size_of_val(&*self.own)
+        self.0.memory()
     }
 }
 
@@ -102,11 +77,12 @@ mod tests {
     use std::{sync::Barrier, thread};
 
     use super::*;
+    use crate::observe::by_thread::ROWS;
 
     #[test]
     fn no_hit_is_lost_however_many_threads_there_are_at_once() {
         const HITS: u64 = 20_000;
-        let threads = CELLS as u32 + 20;
+        let threads = ROWS as u32 + 20;
         let (hits, all_are_there) = (Hits::new(), Barrier::new(threads as usize));
         for _ in 0..2 {
             thread::scope(|scope| {

@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Sub, time::Duration};
 
-use crate::observe::{Counters, histogram::Histogram, measures::Measure};
+use crate::observe::{histogram::Histogram, measures::Measures};
 
 /// How long an operation took, each time that it was done.
 ///
@@ -112,8 +112,21 @@ impl fmt::Debug for Latency {
     }
 }
 
+/// Makes [`Measure`], which the pool measures by, and [`Latencies`].
 macro_rules! latencies {
     ($($(#[$doc:meta])* $field:ident = $measure:ident,)*) => {
+        /// What is measured; times in nanoseconds.
+        #[derive(Copy, Clone, Debug, PartialEq, Eq)]
+        pub(crate) enum Measure {
+            $($(#[$doc])* $measure,)*
+            /// How many pages a read stream looks ahead, each time that it looks.
+            LookAhead,
+        }
+
+        impl Measure {
+            pub(super) const KINDS: usize = Self::LookAhead as usize + 1;
+        }
+
         /// How long a pool's work takes.
         #[derive(Clone, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
@@ -122,8 +135,8 @@ macro_rules! latencies {
         }
 
         impl Latencies {
-            pub(crate) fn of(counters: &Counters) -> Self {
-                Self { $($field: Latency(counters.measures.get(Measure::$measure)),)* }
+            pub(crate) fn of(measures: &Measures) -> Self {
+                Self { $($field: Latency(measures.get(Measure::$measure)),)* }
             }
 
             /// Returns each of them with its name. Example: [`Latency`].
@@ -174,8 +187,8 @@ mod tests {
 
     #[test]
     fn each_latency_is_that_of_its_name_and_has_its_interval() {
-        let counters = Counters::new();
-        let measures = [
+        let measures = Measures::new();
+        let all = [
             Measure::Read,
             Measure::Write,
             Measure::Sync,
@@ -186,16 +199,16 @@ mod tests {
             Measure::FrameWait,
             Measure::LatchWait,
         ];
-        for (micros, measure) in (1..).zip(measures) {
-            counters.measures.add_time(measure, Duration::from_micros(micros));
+        for (micros, measure) in (1..).zip(all) {
+            measures.add_time(measure, Duration::from_micros(micros));
         }
-        let earlier = Latencies::of(&counters);
+        let earlier = Latencies::of(&measures);
         let named = earlier.iter().map(|(name, latency)| (name, latency.max().as_micros()));
         let expected =
             ["read", "write", "sync", "miss", "join", "overwrite", "stream_wait", "frame_wait", "latch_wait"];
         assert!(named.eq(expected.into_iter().zip(1..)), "{earlier:?}");
-        counters.measures.add_time(Measure::Sync, Duration::from_millis(2));
-        let interval = &Latencies::of(&counters) - &earlier;
+        measures.add_time(Measure::Sync, Duration::from_millis(2));
+        let interval = &Latencies::of(&measures) - &earlier;
         assert_eq!(interval.iter().map(|(_, latency)| latency.count()).sum::<u64>(), 1);
         assert!(interval.sync.p50().abs_diff(Duration::from_millis(2)) < Duration::from_millis(2) / 16);
         assert!(interval.sync.to_string().starts_with("1 times, p50 "), "{}", interval.sync);

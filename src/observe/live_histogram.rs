@@ -22,13 +22,12 @@ impl LiveHistogram {
         }
     }
 
-    /// Adds a number `times` times.
-    pub(crate) fn add(&self, number: u64, times: u64) {
+    pub(crate) fn add(&self, number: u64) {
         if number > self.max.load(Ordering::Relaxed) {
             self.max.fetch_max(number, Ordering::Relaxed);
         }
-        self.sum.fetch_add(number.wrapping_mul(times), Ordering::Relaxed);
-        self.counts[bucket_of(number)].fetch_add(times, Ordering::Relaxed);
+        self.sum.fetch_add(number, Ordering::Relaxed);
+        self.counts[bucket_of(number)].fetch_add(1, Ordering::Relaxed);
     }
 
     /// Returns the sum of these histograms. Numbers that are being added meanwhile may or may not be in it.

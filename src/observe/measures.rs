@@ -5,34 +5,7 @@
 
 use std::{thread, time::Duration};
 
-use crate::observe::{histogram::Histogram, live_histogram::LiveHistogram, thread_index};
-
-/// What is measured; times in nanoseconds.
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Measure {
-    /// Read requests, from when they are made until they are over.
-    Read,
-    /// Write requests, from when they are made until they are over, including the wait for the log.
-    Write,
-    /// Syncs of a file.
-    Sync,
-    /// Pages whose read a caller started, until the caller had the page.
-    Miss,
-    /// Pages whose read a caller found under way, until the caller had the page.
-    Join,
-    /// Overwrites, until the caller had the page.
-    Overwrite,
-    /// Waits of read streams for a page, until it was resident or failed.
-    StreamWait,
-    /// Waits for a frame, until there was one or the wait was given up.
-    FrameWait,
-    /// Waits for a content latch that another thread or task held.
-    LatchWait,
-    /// How many pages a read stream looks ahead, each time that it looks.
-    LookAhead,
-}
-
-const KINDS: usize = Measure::LookAhead as usize + 1;
+use crate::observe::{Measure, histogram::Histogram, live_histogram::LiveHistogram, thread_index};
 
 /// The most shards. Few threads do I/O, and an I/O is long beside an addition that another thread delays.
 const SHARDS_MAX: usize = 4;
@@ -46,35 +19,27 @@ pub(crate) struct Measures {
 impl Measures {
     pub(crate) fn new() -> Self {
         let shards = thread::available_parallelism().map_or(1, usize::from).min(SHARDS_MAX);
-        Self { live: (0..shards * KINDS).map(|_| LiveHistogram::new()).collect() }
+        Self { live: (0..shards * Measure::KINDS).map(|_| LiveHistogram::new()).collect() }
     }
 
-    /// Adds one time.
+    /// Adds a time, in nanoseconds.
     pub(crate) fn add_time(&self, measure: Measure, time: Duration) {
-        self.add_times(measure, 1, time);
+        self.add(measure, u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
     }
 
-    /// Adds the same time once for each of several pages, which came together.
-    pub(crate) fn add_times(&self, measure: Measure, times: u64, time: Duration) {
-        if times > 0 {
-            self.live(measure).add(u64::try_from(time.as_nanos()).unwrap_or(u64::MAX), times);
-        }
-    }
-
-    /// Adds one number.
     pub(crate) fn add(&self, measure: Measure, number: u64) {
-        self.live(measure).add(number, 1);
+        self.live(measure).add(number);
     }
 
     /// Returns the histogram that the calling thread adds to.
     fn live(&self, measure: Measure) -> &LiveHistogram {
-        let shard = thread_index::current() % (self.live.len() / KINDS);
-        &self.live[shard * KINDS + measure as usize]
+        let shard = thread_index::current() % (self.live.len() / Measure::KINDS);
+        &self.live[shard * Measure::KINDS + measure as usize]
     }
 
     /// Returns what was added so far, by all threads. What is being added meanwhile may or may not be in it.
     pub(crate) fn get(&self, measure: Measure) -> Histogram {
-        LiveHistogram::sum(self.live.iter().skip(measure as usize).step_by(KINDS))
+        LiveHistogram::sum(self.live.iter().skip(measure as usize).step_by(Measure::KINDS))
     }
 
     /// Returns the bytes that they take.

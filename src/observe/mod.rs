@@ -1,16 +1,20 @@
 //! Counts and measures what the pool does: counters by thread, histograms of latencies. `api::snapshot` combines them with what the
 //! frames hold.
 
-pub(crate) mod counters;
+mod by_thread;
+mod counters;
+pub(crate) mod counts;
 pub(crate) mod file_activity;
-pub(crate) mod histogram;
+mod histogram;
 pub(crate) mod hits;
-pub(crate) mod latencies;
+mod latencies;
 pub(crate) mod live_histogram;
-pub(crate) mod measures;
+mod measures;
 pub(crate) mod thread_index;
 
-pub(crate) use counters::{Counter, Counters};
+pub(crate) use counters::Counters;
+pub(crate) use counts::Counter;
+pub use counts::Counts;
 pub use histogram::Histogram;
+pub(crate) use latencies::Measure;
 pub use latencies::{Latencies, Latency};
-pub(crate) use measures::Measure;

@@ -103,7 +103,7 @@ pub(crate) fn checkpoint(shared: &Shared, options: CheckpointOptions) -> Result<
     let (begun, pool) = (time::now(), &shared.counters.pool);
     let _span = spans::checkpoint(pool, options.spread_over);
     let taken = take_checkpoint(shared, options, begun);
-    let took = events::seconds(time::now() - begun);
+    let took = time::now() - begun;
     match &taken {
         Ok(report) => {
             let CheckpointReport { pages_written, files_synced, redo_lsn, .. } = *report;

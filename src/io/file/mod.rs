@@ -319,7 +319,7 @@ impl<F: Deref<Target = File>> BegunSync<F> {
         let file = &*self.file;
         let took = time::now() - self.begun;
         counters.measures.add_time(Measure::Sync, took);
-        file.activity.syncs.add(took.as_nanos() as u64, 1);
+        file.activity.syncs.add(took.as_nanos() as u64);
         file.activity.note_failure(outcome.is_err());
         let outcome = outcome.map_err(Arc::new);
         self.has_ended = true;
@@ -330,7 +330,6 @@ impl<F: Deref<Target = File>> BegunSync<F> {
         });
         let pool = &counters.pool;
         if counters.is_slow(took.as_nanos() as u64) {
-            let took = events::seconds(took);
             events::slow_io(pool, IoOp::Sync, file.id, &file.path, None, None, took);
         }
         if let Err(error) = &outcome {

@@ -250,7 +250,7 @@ impl<L: Lease> Operation<L> {
     fn tell_that_it_was_slow(&self, pages: u64, nanos: u64) {
         let block = self.first_block().0;
         let (pool, file) = (&self.table().counters.pool, &self.file);
-        let took = events::seconds(Duration::from_nanos(nanos));
+        let took = Duration::from_nanos(nanos);
         events::slow_io(pool, self.direction.op(), file.id, &file.path, Some(block), Some(pages), took);
     }
 

@@ -111,26 +111,10 @@ impl FetchMany {
     }
 
     /// Returns the pages in the order in which they arrive, each with its place in the list: for a caller that can continue with
-    /// any of them. The call is let in as a whole, and its reads begin together, as for [`wait`](Self::wait). A page that cannot be
-    /// had does not affect the others.
+    /// any of them, as a search in a graph. The call is let in as a whole, and its reads begin together, as for
+    /// [`wait`](Self::wait). A page that cannot be had does not affect the others.
     ///
-    /// # Examples
-    /// ```
-    /// # use std::num::NonZeroU32;
-    /// # use ringpool::{BufferPool, OpenOptions, PageId};
-    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-    /// # let folder = tempfile::tempdir()?;
-    /// # let pool = BufferPool::builder().frames(16).build()?;
-    /// # let graph = pool.open_file(folder.path().join("graph"), OpenOptions::new().create(true))?;
-    /// # pool.extend(graph, NonZeroU32::new(8).unwrap()).wait()?;
-    /// let neighbours = [7_u32, 2, 5].map(|node| PageId::new(graph, node));
-    /// for (at, page) in pool.fetch_many(&neighbours).as_they_arrive() {
-    ///     let page = page?;
-    ///     assert_eq!(page.id(), neighbours[at]);
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// Example: [`Arrivals`].
     pub fn as_they_arrive(self) -> Arrivals {
         Arrivals::new(self)
     }

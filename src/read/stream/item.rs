@@ -4,8 +4,8 @@ use crate::{buffer::page::PinnedPage, id::PageId};
 
 /// An item of the iterator that a [`ReadStream`](super::ReadStream) reads by.
 ///
-/// A [`PageId`] gives its page; a pair of one and any value gives the page together with that value. For a type of your own, return
-/// which page it wants and what it becomes:
+/// A [`PageId`] gives its page; a pair of one and any value, as the number of a query, gives the page together with that value. For a
+/// type of your own, return which page it wants and what it becomes:
 ///
 /// ```
 /// use ringpool::{FileId, PageId, PinnedPage, stream::StreamItem};
