@@ -11,7 +11,13 @@ use std::{
 };
 
 use super::{
-    promise::{BrokenPromise, ConformanceReport, StoragePromise},
+    promise::{
+        BrokenPromise, ConformanceReport,
+        StoragePromise::{
+            self, EndsEach, EndsOutsideItsLocks, FailsNever, FillsBeforeItEnds, IdentityIsOfTheFile,
+            LeavesMemoryAlone,
+        },
+    },
     stamp::{self, Unlike},
 };
 use crate::{
@@ -77,13 +83,11 @@ struct Watched {
     since: Instant,
     outcome: Option<Kept>,
     files: u32,
-    names: Vec<PathBuf>,
+    names: BTreeSet<PathBuf>,
     /// Of the files that are there.
     identities: BTreeMap<PathBuf, (u64, u64)>,
-    requests: u64,
-    longest_file: u64,
     kept: BTreeSet<StoragePromise>,
-    unchecked: Vec<(StoragePromise, &'static str)>,
+    report: ConformanceReport,
 }
 
 /// What the storage is asked for, and which promise is broken if that does not do.
@@ -106,13 +110,13 @@ impl CheckStep {
 
     /// Makes the fault that this step's call has failed.
     pub(super) fn done<T>(&self, outcome: io::Result<T>) -> Kept<T> {
-        outcome.map_err(|error| self.broken_as(StoragePromise::FailsNever, format!("an error: {error}")))
+        outcome.map_err(|error| self.broken_as(FailsNever, format!("an error: {error}")))
     }
 
     /// Names a call that has failed by this step's promise, where it is about just that call.
     pub(super) fn own<T>(&self, outcome: Kept<T>) -> Kept<T> {
         outcome.map_err(|broken| match broken.promise {
-            StoragePromise::FailsNever => BrokenPromise { promise: self.promise, ..broken },
+            FailsNever => BrokenPromise { promise: self.promise, ..broken },
             _ => broken,
         })
     }
@@ -124,8 +128,8 @@ impl CheckStep {
     /// Makes the fault of a page that is unlike what it should be.
     pub(super) fn like(&self, compared: Result<(), Unlike>) -> Kept {
         compared.map_err(|unlike| match unlike {
-            Unlike::Unfilled(found) => self.broken_as(StoragePromise::FillsBeforeItEnds, found),
-            Unlike::FromEnded(found) => self.broken_as(StoragePromise::LeavesMemoryAlone, found),
+            Unlike::Unfilled(found) => self.broken_as(FillsBeforeItEnds, found),
+            Unlike::FromEnded(found) => self.broken_as(LeavesMemoryAlone, found),
             Unlike::Other(found) => self.broken(found),
         })
     }
@@ -133,8 +137,8 @@ impl CheckStep {
     /// Makes the fault of a call, or a request, that has not ended. One that can only end outside of a lock is named by that.
     pub(super) fn late(&self, patience: Duration, what: &str) -> BrokenPromise {
         let promise = match self.promise {
-            StoragePromise::EndsOutsideItsLocks => self.promise,
-            _ => StoragePromise::EndsEach,
+            EndsOutsideItsLocks => self.promise,
+            _ => EndsEach,
         };
         self.broken_as(promise, format!("{what} has not ended after {patience:?}"))
     }
@@ -142,22 +146,15 @@ impl CheckStep {
 
 impl Checker {
     pub(super) fn new(storage: Arc<dyn Storage>, settings: CheckSettings) -> Self {
-        let step = CheckStep {
-            promise: StoragePromise::EndsEach,
-            asked: "nothing yet".to_owned(),
-            seed: settings.seed,
-        };
         let watched = Watched {
-            step,
+            step: CheckStep { promise: EndsEach, asked: "nothing yet".to_owned(), seed: settings.seed },
             since: time::now(),
             outcome: None,
             files: 0,
-            names: Vec::new(),
+            names: BTreeSet::new(),
             identities: BTreeMap::new(),
-            requests: 0,
-            longest_file: 0,
             kept: BTreeSet::new(),
-            unchecked: Vec::new(),
+            report: ConformanceReport::default(),
         };
         Self {
             storage: Mutex::new(storage),
@@ -178,22 +175,15 @@ impl Checker {
         let spawned = thread::spawn("ringpool-conform".to_owned(), move || {
             let checked = catch_unwind(AssertUnwindSafe(|| checks(&of_thread)));
             let outcome = checked.unwrap_or_else(|panic| Err(of_thread.panicked(&*panic)));
-            let settled = of_thread.settle(StoragePromise::LeavesMemoryAlone);
-            let outcome = outcome.and(settled);
+            let settled = of_thread.settle();
             of_thread.remove_files();
-            of_thread.watched.lock().outcome = Some(outcome);
+            of_thread.watched.lock().outcome = Some(outcome.and(settled));
             of_thread.changed.notify_all();
         });
         checker.watched.lock().step.done(spawned)?;
         checker.watch()?;
         let watched = checker.watched.lock();
-        let kept = watched.kept.iter().copied().collect();
-        Ok(ConformanceReport {
-            kept,
-            unchecked: watched.unchecked.clone(),
-            requests: watched.requests,
-            longest_file: watched.longest_file,
-        })
+        Ok(ConformanceReport { kept: watched.kept.iter().copied().collect(), ..watched.report.clone() })
     }
 
     /// Waits for the outcome, as long as there is progress.
@@ -216,7 +206,7 @@ impl Checker {
         let texts =
             (panic.downcast_ref::<String>().map(String::as_str), panic.downcast_ref::<&str>().copied());
         let text = texts.0.or(texts.1).unwrap_or("without a text");
-        self.watched.lock().step.broken_as(StoragePromise::FailsNever, format!("a panic: {text}"))
+        self.watched.lock().step.broken_as(FailsNever, format!("a panic: {text}"))
     }
 
     /// Begins to ask for something, about a promise.
@@ -239,8 +229,9 @@ impl Checker {
     }
 
     /// Waits until what comes late is there, and looks whether the memory of ended requests was left alone.
-    pub(super) fn settle(&self, promise: StoragePromise) -> Kept {
-        let step = self.step(promise, "requests that ended, whose memory was then used for other things");
+    pub(super) fn settle(&self) -> Kept {
+        let step =
+            self.step(LeavesMemoryAlone, "requests that ended, whose memory was then used for other things");
         std::thread::sleep(AFTER_THE_END);
         let mut ended = self.ended.lock();
         let kept = mem::take(&mut ended.kept);
@@ -248,26 +239,24 @@ impl Checker {
         ended.found.take().map_or(Ok(()), |found| step.like(Err(found)))
     }
 
-    /// Notes that something has ended: there is progress.
-    pub(super) fn tick(&self, requests: u64) {
+    /// Notes that a request has ended: there is progress.
+    pub(super) fn tick(&self) {
         let mut watched = self.watched.lock();
         watched.since = time::now();
-        watched.requests += requests;
+        watched.report.requests += 1;
     }
 
     /// Notes how long a file was made.
     pub(super) fn reached(&self, len: u64) {
-        let mut watched = self.watched.lock();
-        watched.longest_file = watched.longest_file.max(len);
+        let longest = &mut self.watched.lock().report.longest_file;
+        *longest = len.max(*longest);
     }
 
     /// Notes that a promise cannot be checked.
     pub(super) fn skip(&self, promise: StoragePromise, why: &'static str) {
         let mut watched = self.watched.lock();
         watched.kept.remove(&promise);
-        if !watched.unchecked.iter().any(|(unchecked, _)| *unchecked == promise) {
-            watched.unchecked.push((promise, why));
-        }
+        watched.report.unchecked.push((promise, why));
     }
 
     pub(super) fn storage(&self) -> Arc<dyn Storage> {
@@ -307,10 +296,7 @@ impl Checker {
                 return Ok(opened);
             }
             if time::now() > late {
-                return Err(step.broken_as(
-                    StoragePromise::FailsNever,
-                    "a file that is still in use after it was closed",
-                ));
+                return Err(step.broken_as(FailsNever, "a file that is still in use after it was closed"));
             }
             drop(opened);
             std::thread::sleep(Duration::from_millis(5));
@@ -323,7 +309,7 @@ impl Checker {
         let mut others = watched.identities.iter().filter(|(other, _)| *other != path);
         if let Some((other, _)) = others.find(|(_, of_other)| **of_other == identity) {
             let found = format!("{identity:?}, as of {}", other.display());
-            return Err(step.broken_as(StoragePromise::IdentityIsOfTheFile, found));
+            return Err(step.broken_as(IdentityIsOfTheFile, found));
         }
         watched.identities.insert(path.to_owned(), identity);
         Ok(())
@@ -335,10 +321,7 @@ impl Checker {
     }
 
     pub(super) fn remember(&self, name: &Path) {
-        let mut watched = self.watched.lock();
-        if !watched.names.iter().any(|known| known == name) {
-            watched.names.push(name.to_owned());
-        }
+        self.watched.lock().names.insert(name.to_owned());
     }
 
     /// Removes what the checks have made. What is gone already is no fault.

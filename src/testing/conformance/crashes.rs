@@ -4,8 +4,8 @@ use super::{
     CrashHook,
     checker::{CheckStep, Checker, Kept},
     durability,
-    promise::StoragePromise,
-    tested_file::TestedFile,
+    promise::StoragePromise::{PagesAreWhole, SyncedSurvivesCrash, SyncsAreWhole},
+    tested_file::{SyncUnderWay, TestedFile},
 };
 use crate::{OpenOptions, storage::Atomicity, sync::Arc, testing::Dice};
 
@@ -13,9 +13,6 @@ use crate::{OpenOptions, storage::Atomicity, sync::Arc, testing::Dice};
 const BLOCKS: usize = 16;
 /// Versions of a block in one round, at most.
 const VERSIONS: u32 = 10;
-
-const OF_CRASHES: [StoragePromise; 3] =
-    [StoragePromise::SyncedSurvivesCrash, StoragePromise::PagesAreWhole, StoragePromise::SyncsAreWhole];
 
 /// What a crash may leave.
 struct MayBeFound {
@@ -29,18 +26,17 @@ struct MayBeFound {
 
 pub(super) fn check(checker: &Arc<Checker>, crash: Option<CrashHook>) -> Kept {
     let Some(mut crash) = crash else {
-        OF_CRASHES
-            .iter()
-            .for_each(|promise| checker.skip(*promise, "only a crash shows it, and the test makes none"));
+        for promise in [SyncedSurvivesCrash, PagesAreWhole, SyncsAreWhole] {
+            checker.skip(promise, "only a crash shows it, and the test makes none");
+        }
         return Ok(());
     };
     let dice = &mut checker.dice(6);
     let mut file = TestedFile::create(checker)?;
     let atomicity = file.opened.capabilities.atomicity;
-    for (promise, is_promised) in [
-        (StoragePromise::PagesAreWhole, atomicity != Atomicity::Nothing),
-        (StoragePromise::SyncsAreWhole, atomicity == Atomicity::Sync),
-    ] {
+    for (promise, is_promised) in
+        [(PagesAreWhole, atomicity != Atomicity::Nothing), (SyncsAreWhole, atomicity == Atomicity::Sync)]
+    {
         if is_promised {
             checker.step(promise, "crashes");
         } else {
@@ -48,20 +44,14 @@ pub(super) fn check(checker: &Arc<Checker>, crash: Option<CrashHook>) -> Kept {
         }
     }
     for round in 0..checker.settings.rounds.div_ceil(2) {
-        file = crash_once(checker, file, &mut crash, round, dice)?;
+        file = crash_once(file, &mut crash, round, dice)?;
     }
     Ok(())
 }
 
-fn crash_once(
-    checker: &Arc<Checker>,
-    file: TestedFile,
-    crash: &mut CrashHook,
-    round: u32,
-    dice: &mut Dice,
-) -> Kept<TestedFile> {
-    let version = round * VERSIONS;
-    let step = checker.step(StoragePromise::SyncedSurvivesCrash, "writes of all blocks, and syncs");
+fn crash_once(file: TestedFile, crash: &mut CrashHook, round: u32, dice: &mut Dice) -> Kept<TestedFile> {
+    let (checker, version) = (Arc::clone(&file.checker), round * VERSIONS);
+    let step = checker.step(SyncedSurvivesCrash, "writes of all blocks, and syncs");
     let (before, synced) = sync_once(&file, &step, round, dice)?;
     let blocks = synced.len();
     let mut found = MayBeFound { since: vec![Vec::new(); blocks], synced, under_way: None };
@@ -70,7 +60,7 @@ fn crash_once(
     for later in 3..3 + dice.below(3) as u32 {
         for (block, newest) in newest.iter_mut().enumerate() {
             if dice.coin() {
-                file.write(&step, block as u32, &[version + later], dice)?;
+                file.write(&step, block as u32, &[version + later])?;
                 *newest = version + later;
                 found.since[block].push(version + later);
             }
@@ -83,7 +73,7 @@ fn crash_once(
         "writes" => {
             for block in 0..blocks {
                 found.since[block].push(version + 9);
-                writes.push(file.start_write(block as u32, &[version + 9], dice));
+                writes.push(file.start_write(block as u32, &[version + 9]));
             }
         }
         "a sync" => {
@@ -94,23 +84,20 @@ fn crash_once(
         }
         _ => {}
     }
-    if sync.as_ref().is_some_and(super::tested_file::SyncUnderWay::is_over) {
-        let reported = sync.take().map_or(Ok(()), |sync| sync.wait(&step));
-        reported?;
+    if let Some(reported) = sync.take_if(SyncUnderWay::is_over) {
+        reported.wait(&step)?;
         found = MayBeFound { synced: newest, under_way: None, since: vec![Vec::new(); blocks] };
     }
-    let step = checker.step(
-        StoragePromise::SyncedSurvivesCrash,
-        format!("{before}, a crash during {during}, and opening {} again", file.path.display()),
-    );
+    let asked = format!("{before}, a crash during {during}, and opening {} again", file.path.display());
+    let step = checker.step(SyncedSurvivesCrash, asked);
     *checker.storage.lock() = crash();
     checker.forget_identities(None);
     let (number, path, atomicity) = (file.number, file.path.clone(), file.opened.capabilities.atomicity);
     // What was under way on the storage that has crashed may never end.
     drop((writes, sync));
     drop(file);
-    let file = step.own(TestedFile::open(checker, number, &path, &OpenOptions::new()))?;
-    look(&step, &file, &found, atomicity, dice)?;
+    let file = step.own(TestedFile::open(&checker, number, &path, &OpenOptions::new()))?;
+    look(&step, &file, &found, atomicity)?;
     Ok(file)
 }
 
@@ -121,14 +108,13 @@ fn sync_once(
     round: u32,
     dice: &mut Dice,
 ) -> Kept<(&'static str, Vec<u32>)> {
-    let page = file.checker.page_bytes() as u64;
-    let set_blocks = |versions: &mut Vec<u32>, blocks: usize| {
+    let set_blocks = |versions: &mut Vec<u32>, blocks| {
         versions.resize(blocks, 0);
-        step.done(file.calls().set_len(blocks as u64 * page))
+        file.set_blocks(step, blocks)
     };
     let version = round * VERSIONS;
     let mut versions = vec![version + 1; BLOCKS];
-    file.write(step, 0, &versions, dice)?;
+    file.write(step, 0, &versions)?;
     let fewer = 1 + dice.below(BLOCKS as u64 - 1) as usize;
     // Each of them in turn: a test of a few crashes has all.
     let done = match round % 4 {
@@ -158,43 +144,31 @@ fn sync_once(
     Ok((done, versions))
 }
 
-fn look(
-    step: &CheckStep,
-    file: &TestedFile,
-    may_be: &MayBeFound,
-    atomicity: Atomicity,
-    dice: &mut Dice,
-) -> Kept {
-    let blocks = may_be.synced.len();
-    let (read, memory) = file.start_read(0, blocks, dice).wait(step)?;
-    step.ensure(read == memory.len(), || format!("{read} bytes instead of {}", memory.len()))?;
+fn look(step: &CheckStep, file: &TestedFile, may_be: &MayBeFound, atomicity: Atomicity) -> Kept {
+    let MayBeFound { synced, under_way, since } = may_be;
+    let read = file.start_read(0, synced.len());
+    let found = read.look(step, synced.len(), |page, bytes| Ok(page.version_in(bytes)))?;
     // All since the last sync has changed blocks that were there.
-    step.ensure(file.opened.len == read as u64, || {
-        format!(
-            "{} bytes, where {blocks} blocks of {} were synced",
-            file.opened.len,
-            file.checker.page_bytes()
-        )
+    let (len, page) = (file.opened.len, file.checker.page_bytes());
+    step.ensure(len == (found.len() * page) as u64, || {
+        format!("{len} bytes, where {} blocks of {page} were synced", found.len())
     })?;
-    let found: Vec<_> =
-        (0..blocks).map(|block| file.page_of(block as u32).version_in(memory.page(block))).collect();
     if atomicity == Atomicity::Sync {
         let is = |wanted: &Vec<u32>| found.iter().zip(wanted).all(|(found, wanted)| *found == Some(*wanted));
-        if is(&may_be.synced) || may_be.under_way.as_ref().is_some_and(is) {
+        if is(synced) || under_way.as_ref().is_some_and(is) {
             return Ok(());
         }
     }
     for (block, found) in found.iter().enumerate() {
-        let (synced, since) = (may_be.synced[block], &may_be.since[block]);
+        let (synced, since) = (synced[block], &since[block]);
         match *found {
             Some(version) if version == synced || since.contains(&version) => {}
+            None if !since.is_empty() && atomicity == Atomicity::Nothing => {}
             None if !since.is_empty() => {
-                if atomicity != Atomicity::Nothing {
-                    let text = format!(
-                        "block {block} in parts: {since:?} were written since version {synced} was synced"
-                    );
-                    return Err(step.broken_as(StoragePromise::PagesAreWhole, text));
-                }
+                let text = format!(
+                    "block {block} in parts: {since:?} were written since version {synced} was synced"
+                );
+                return Err(step.broken_as(PagesAreWhole, text));
             }
             _ => {
                 let text = format!(
@@ -205,11 +179,8 @@ fn look(
         }
     }
     if atomicity == Atomicity::Sync {
-        let text = format!(
-            "{found:?}, where {:?} was synced, and {:?} was under way",
-            may_be.synced, may_be.under_way
-        );
-        return Err(step.broken_as(StoragePromise::SyncsAreWhole, text));
+        let text = format!("{found:?}, where {synced:?} was synced, and {under_way:?} was under way");
+        return Err(step.broken_as(SyncsAreWhole, text));
     }
     Ok(())
 }

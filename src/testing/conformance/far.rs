@@ -6,17 +6,14 @@
 use std::io;
 
 use super::{
-    checker::{CheckStep, Checker, Kept},
-    promise::StoragePromise,
+    checker::{Checker, Kept},
+    promise::StoragePromise::OffsetsAreApart,
     system,
     tested_file::TestedFile,
 };
-use crate::{
-    sync::{
-        Arc,
-        time::{self, Duration, Instant},
-    },
-    testing::Dice,
+use crate::sync::{
+    Arc,
+    time::{self, Duration, Instant},
 };
 
 /// Memory that the process may take meanwhile, unless the test says how long a file may be.
@@ -25,10 +22,9 @@ const MEMORY: u64 = 128 << 20;
 const WITHOUT_MEMORY_TOLD: u64 = 64 << 20;
 
 pub(super) fn check(checker: &Arc<Checker>) -> Kept {
-    let dice = &mut checker.dice(8);
     let file = TestedFile::create(checker)?;
-    behind_the_end(checker, &file, dice)?;
-    across_powers_of_two(checker, &file, dice)
+    behind_the_end(&file)?;
+    across_powers_of_two(&file)
 }
 
 /// Returns the powers of two that are offsets of blocks, each with its block.
@@ -39,22 +35,21 @@ fn powers_of_two(checker: &Checker) -> impl Iterator<Item = (u64, u32)> {
 }
 
 /// Reads of a short file find nothing far out.
-fn behind_the_end(checker: &Arc<Checker>, file: &TestedFile, dice: &mut Dice) -> Kept {
-    let step = checker.step(StoragePromise::OffsetsAreApart, "a write of the first two blocks");
-    file.write(&step, 0, &[1, 1], dice)?;
+fn behind_the_end(file: &TestedFile) -> Kept {
+    let checker = &file.checker;
+    let step = checker.step(OffsetsAreApart, "a write of the first two blocks");
+    file.write(&step, 0, &[1, 1])?;
     for (offset, block) in powers_of_two(checker) {
-        let step = checker.step(
-            StoragePromise::OffsetsAreApart,
-            format!("a read at {offset}, of a file of {} bytes", 2 * checker.page_bytes()),
-        );
-        let read = file.start_read(block, 1, dice).wait(&step)?.0;
+        let asked = format!("a read at {offset}, of a file of {} bytes", 2 * checker.page_bytes());
+        let step = checker.step(OffsetsAreApart, asked);
+        let read = file.read(&step, block, 1)?;
         step.ensure(read == 0, || format!("{read} bytes"))?;
     }
     Ok(())
 }
 
-fn across_powers_of_two(checker: &Arc<Checker>, file: &TestedFile, dice: &mut Dice) -> Kept {
-    let page = checker.page_bytes() as u64;
+fn across_powers_of_two(file: &TestedFile) -> Kept {
+    let (checker, page) = (&file.checker, file.checker.page_bytes() as u64);
     let mut written = vec![(0, 1)];
     let mut expense = Expense::new(checker);
     for (version, (offset, block)) in (2..).zip(powers_of_two(checker)) {
@@ -62,45 +57,24 @@ fn across_powers_of_two(checker: &Arc<Checker>, file: &TestedFile, dice: &mut Di
         if !expense.allows(len) {
             break;
         }
-        let step = checker.step(
-            StoragePromise::OffsetsAreApart,
-            format!("a write of 2 blocks of {page} bytes, the second of them at {offset}"),
-        );
-        if !write_unless_too_long(&step, file, block - 1, version, dice)? {
+        let asked = format!("a write of 2 blocks of {page} bytes, the second of them at {offset}");
+        let step = checker.step(OffsetsAreApart, asked);
+        let too_long = [io::ErrorKind::FileTooLarge, io::ErrorKind::StorageFull];
+        if !file.start_write(block - 1, &[version; 2]).written_or(&step, &too_long)? {
             break;
         }
         checker.reached(len);
-        let found = step.done(file.calls().len())?;
-        step.ensure(found == len, || format!("a length of {found} bytes, where {len} were to be there"))?;
+        file.expect_len(&step, block as usize + 1)?;
         written.extend([(block - 1, version), (block, version)]);
-        file.expect(&step, block - 1, &[version; 2], dice)?;
-        file.expect(&step, 0, &[1], dice)?;
+        file.expect(&step, block - 1, &[version; 2])?;
+        file.expect(&step, 0, &[1])?;
         expense.step_is_over();
     }
-    let step = checker.step(StoragePromise::OffsetsAreApart, "all blocks that were written far apart");
+    let step = checker.step(OffsetsAreApart, "all blocks that were written far apart");
     for (block, version) in written {
-        file.expect(&step, block, &[version], dice)?;
+        file.expect(&step, block, &[version])?;
     }
-    step.done(file.calls().set_len(0))
-}
-
-/// Writes two blocks. Returns whether that was not too far out for the storage.
-fn write_unless_too_long(
-    step: &CheckStep,
-    file: &TestedFile,
-    block: u32,
-    version: u32,
-    dice: &mut Dice,
-) -> Kept<bool> {
-    let (outcome, memory) = file.start_write(block, &[version; 2], dice).outcome(step)?;
-    match outcome.map_err(|error| (error.kind(), error)) {
-        Err((io::ErrorKind::FileTooLarge | io::ErrorKind::StorageFull, _)) => Ok(false),
-        outcome => {
-            let count = step.done(outcome.map_err(|(_, error)| error))?;
-            step.ensure(count == memory.len(), || format!("{count} bytes written"))?;
-            Ok(true)
-        }
-    }
+    file.set_blocks(&step, 0)
 }
 
 /// What the file has taken so far.

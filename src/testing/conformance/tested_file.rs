@@ -4,14 +4,15 @@
 //! can take it back too early.
 
 use std::{
-    fmt, io, mem,
+    io, mem,
     path::{Path, PathBuf},
     ptr::NonNull,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
 };
 
 use super::{
     checker::{CheckStep, Checker, Kept},
-    promise::StoragePromise,
+    promise::StoragePromise::{FailsNever, FillsBeforeItEnds},
     stamp::{self, PageOf},
     system,
 };
@@ -26,20 +27,17 @@ use crate::{
         },
         transfer::{Progress, TransferStep},
     },
-    sync::{
-        Arc, Condvar, Mutex, thread,
-        time::{self, Duration},
-    },
-    testing::{Dice, later::LateRequest},
+    sync::{Arc, thread},
+    testing::later::LateRequest,
 };
 
-/// Pages of memory, aligned as the pool's frames, that are not neighbours where their blocks are. The checker keeps them when they are
-/// dropped, and looks whether they are left alone.
-pub(super) struct PageMemory {
+/// Pages of memory, aligned as the pool's frames. Those of some neighbours in the file are none in memory: the last blocks come first. The
+/// checker keeps them when they are dropped, and looks whether they are left alone.
+struct PageMemory {
     bytes: AlignedZeros,
-    page: usize,
-    /// Where the page of each block is.
-    order: Vec<usize>,
+    pages: usize,
+    /// The block whose page comes first.
+    first: usize,
     checker: Arc<Checker>,
 }
 
@@ -51,28 +49,32 @@ impl Drop for PageMemory {
 }
 
 impl PageMemory {
-    fn new(pages: usize, checker: &Arc<Checker>, dice: &mut Dice) -> Self {
+    /// Makes memory for this many blocks from `block` on, on which depends where the order breaks.
+    fn new(block: u32, pages: usize, checker: &Arc<Checker>) -> Self {
         let page = checker.page_bytes();
-        let mut order: Vec<usize> = (0..pages).collect();
-        (1..pages).for_each(|at| order.swap(at, dice.below(at as u64 + 1) as usize));
-        Self { bytes: AlignedZeros::new(pages * page, page), page, order, checker: Arc::clone(checker) }
+        let first = (block as usize + pages / 2) % pages;
+        Self { bytes: AlignedZeros::new(pages * page, page), pages, first, checker: Arc::clone(checker) }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.order.len() * self.page
+    fn len(&self) -> usize {
+        self.bytes.as_slice().len()
+    }
+
+    /// Returns where the page of the n-th block begins.
+    fn place(&self, n: usize) -> usize {
+        (n + self.pages - self.first) % self.pages * self.checker.page_bytes()
     }
 
     /// Returns the page of the n-th block.
-    pub(super) fn page(&self, n: usize) -> &[u8] {
-        &self.bytes.as_slice()[self.order[n] * self.page..][..self.page]
+    fn page(&self, n: usize) -> &[u8] {
+        &self.bytes.as_slice()[self.place(n)..][..self.checker.page_bytes()]
     }
 
-    pub(super) fn page_mut(&mut self, n: usize) -> &mut [u8] {
-        &mut self.bytes.as_mut_slice()[self.order[n] * self.page..][..self.page]
-    }
-
-    pub(super) fn each_mut(&mut self, mut change: impl FnMut(usize, &mut [u8])) {
-        (0..self.order.len()).for_each(|n| change(n, self.page_mut(n)));
+    fn each_mut(&mut self, mut change: impl FnMut(usize, &mut [u8])) {
+        for n in 0..self.pages {
+            let (place, page) = (self.place(n), self.checker.page_bytes());
+            change(n, &mut self.bytes.as_mut_slice()[place..][..page]);
+        }
     }
 
     /// Returns the pieces behind the first `done` bytes.
@@ -89,67 +91,17 @@ impl PageMemory {
     }
 }
 
-/// How a request has ended, when it has.
-#[derive(Default)]
-struct Answer {
-    told: Mutex<Option<(io::Result<usize>, Option<PageMemory>)>>,
-    is_told: Condvar,
-}
-
-impl Answer {
-    fn tell(&self, outcome: io::Result<usize>, memory: Option<PageMemory>) {
-        *self.told.lock() = Some((outcome, memory));
-        self.is_told.notify_all();
-    }
-
-    fn is_told(&self) -> bool {
-        self.told.lock().is_some()
-    }
-
-    fn wait(&self, step: &CheckStep, patience: Duration) -> Kept<(io::Result<usize>, Option<PageMemory>)> {
-        let late = time::deadline_after(patience);
-        let mut told = self.told.lock();
-        while told.is_none() {
-            if time::now() > late {
-                return Err(step.late(patience, "a request"));
-            }
-            told = self.is_told.wait_until(told, late);
+/// Asks the file. Where its transfers are calls, each is made by a thread of its own.
+fn ask(opened: &Arc<Opened>, request: LateRequest) {
+    match (&opened.asynchronous, request) {
+        (Some(file), LateRequest::Read(request)) => file.read(request),
+        (Some(file), LateRequest::Write(request)) => file.write(request),
+        (Some(file), LateRequest::Sync(request)) => file.sync(request),
+        (None, request) => {
+            let opened = Arc::clone(opened);
+            // A request that no thread takes is dropped, and has failed.
+            let _ = thread::spawn("ringpool-call".to_owned(), move || request.serve(&*opened.file));
         }
-        Ok(told.take().expect("it was told"))
-    }
-}
-
-/// A file whose transfers are calls: each is made by a thread of its own.
-#[derive(Debug)]
-struct CalledByThreads(Arc<Opened>);
-
-impl CalledByThreads {
-    fn start(&self, request: LateRequest) {
-        let opened = Arc::clone(&self.0);
-        // A request that no thread takes is dropped, and has failed.
-        let _ = thread::spawn("ringpool-call".to_owned(), move || request.serve(&*opened.file));
-    }
-}
-
-impl StorageFile for CalledByThreads {
-    fn read(&self, request: ReadRequest) {
-        self.start(LateRequest::Read(request));
-    }
-
-    fn write(&self, request: WriteRequest) {
-        self.start(LateRequest::Write(request));
-    }
-
-    fn sync(&self, request: SyncRequest) {
-        self.start(LateRequest::Sync(request));
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.0.file.len()
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.file.set_len(len)
     }
 }
 
@@ -158,17 +110,10 @@ impl StorageFile for CalledByThreads {
 pub(super) struct TestedFile {
     pub(super) checker: Arc<Checker>,
     pub(super) opened: Arc<Opened>,
-    requests: Arc<dyn StorageFile>,
     pub(super) path: PathBuf,
     pub(super) number: u32,
     /// Whether it is counted how often the calls wait that start requests.
-    counts_waits: bool,
-}
-
-impl fmt::Debug for TestedFile {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TestedFile").field("path", &self.path).finish_non_exhaustive()
-    }
+    pub(super) counts_waits: bool,
 }
 
 impl TestedFile {
@@ -184,25 +129,20 @@ impl TestedFile {
         path: &Path,
         options: &OpenOptions,
     ) -> Kept<Self> {
-        let step = checker.step(StoragePromise::FailsNever, format!("opening {}", path.display()));
+        let step = checker.step(FailsNever, format!("opening {}", path.display()));
         let opened = Arc::new(step.done(checker.open(&step, path, options)?)?);
         checker.note_identity(&step, path, opened.identity)?;
         if let Some(name) = &opened.name {
             step.done(checker.storage().sync_folder(name))?;
         }
-        let requests = match &opened.asynchronous {
-            Some(file) => Arc::clone(file),
-            None => Arc::new(CalledByThreads(Arc::clone(&opened))) as Arc<dyn StorageFile>,
-        };
         let (checker, path) = (Arc::clone(checker), path.to_owned());
-        Ok(Self { checker, opened, requests, path, number, counts_waits: false })
+        Ok(Self { checker, opened, path, number, counts_waits: false })
     }
 
     /// Closes the file, and opens it again, as the pool does.
     pub(super) fn reopen(self) -> Kept<Self> {
-        let Self { checker, opened, requests, path, number, .. } = self;
+        let Self { checker, opened, path, number, .. } = self;
         opened.file.unlock();
-        drop(requests);
         drop(opened);
         Self::open(&checker, number, &path, &OpenOptions::new())
     }
@@ -225,58 +165,71 @@ impl TestedFile {
         PageOf { file: self.number, block }
     }
 
-    fn memory(&self, pages: usize, dice: &mut Dice) -> PageMemory {
-        PageMemory::new(pages, &self.checker, dice)
-    }
-
     fn start(&self, direction: Direction, block: u32, memory: PageMemory) -> StartedTransfer<'_> {
-        let align = self.opened.offset_align;
-        let progress = Progress::new(direction, memory.len(), align);
-        let mut transfer =
-            StartedTransfer { file: self, direction, block, progress, answer: Arc::default(), waits: 0 };
+        let progress = Progress::new(direction, memory.len(), self.opened.offset_align);
+        let (answer, told) = sync_channel(1);
+        let mut transfer = StartedTransfer { file: self, direction, block, progress, answer, told, waits: 0 };
         transfer.go(memory);
         transfer
     }
 
     /// Starts to read this many blocks.
-    pub(super) fn start_read(&self, block: u32, blocks: usize, dice: &mut Dice) -> StartedTransfer<'_> {
-        let mut memory = self.memory(blocks, dice);
+    pub(super) fn start_read(&self, block: u32, blocks: usize) -> StartedTransfer<'_> {
+        let mut memory = PageMemory::new(block, blocks, &self.checker);
         memory.each_mut(|_, page| stamp::mark_unfilled(page));
         self.start(Direction::Read, block, memory)
     }
 
+    /// Reads as many blocks as there are, up to this many, and returns how many bytes there were.
+    pub(super) fn read(&self, step: &CheckStep, block: u32, blocks: usize) -> Kept<usize> {
+        Ok(self.start_read(block, blocks).wait(step)?.0)
+    }
+
     /// Starts to write neighbours, each of its version.
-    pub(super) fn start_write(&self, block: u32, versions: &[u32], dice: &mut Dice) -> StartedTransfer<'_> {
-        let mut memory = self.memory(versions.len(), dice);
+    pub(super) fn start_write(&self, block: u32, versions: &[u32]) -> StartedTransfer<'_> {
+        let mut memory = PageMemory::new(block, versions.len(), &self.checker);
         memory.each_mut(|n, page| self.page_of(block + n as u32).fill(page, versions[n]));
         self.start(Direction::Write, block, memory)
     }
 
-    pub(super) fn write(&self, step: &CheckStep, block: u32, versions: &[u32], dice: &mut Dice) -> Kept {
-        self.start_write(block, versions, dice).written(step)
+    pub(super) fn write(&self, step: &CheckStep, block: u32, versions: &[u32]) -> Kept {
+        self.start_write(block, versions).written(step)
     }
 
     /// Reads neighbours, and compares each with its version.
-    pub(super) fn expect(&self, step: &CheckStep, block: u32, versions: &[u32], dice: &mut Dice) -> Kept {
-        self.start_read(block, versions.len(), dice).expect(step, versions)
+    pub(super) fn expect(&self, step: &CheckStep, block: u32, versions: &[u32]) -> Kept {
+        self.start_read(block, versions.len()).expect(step, versions)
+    }
+
+    /// Compares the length that the file tells with that of so many blocks.
+    pub(super) fn expect_len(&self, step: &CheckStep, blocks: usize) -> Kept {
+        let (found, page) = (step.done(self.calls().len())?, self.checker.page_bytes());
+        step.ensure(found == (blocks * page) as u64, || {
+            format!("a length of {found} bytes, where {blocks} blocks of {page} are to be there")
+        })
+    }
+
+    pub(super) fn set_blocks(&self, step: &CheckStep, blocks: usize) -> Kept {
+        step.done(self.calls().set_len((blocks * self.checker.page_bytes()) as u64))
     }
 
     pub(super) fn start_sync(&self) -> SyncUnderWay<'_> {
-        let answer = Arc::new(Answer::default());
-        let teller = Arc::clone(&answer);
-        let request = SyncRequest::new(Box::new(move |outcome| teller.tell(outcome, None)));
-        let waits = self.waits_in(|| self.requests.sync(request));
-        SyncUnderWay { file: self, answer, waits }
+        let (answer, told) = sync_channel(1);
+        let request = SyncRequest::new(Box::new(move |outcome| drop(answer.send(outcome))));
+        let waits = self.waits_in(|| ask(&self.opened, LateRequest::Sync(request)));
+        SyncUnderWay { file: self, told, outcome: None, waits }
     }
 
     pub(super) fn sync(&self, step: &CheckStep) -> Kept {
         self.start_sync().wait(step)
     }
 
-    /// Has the calls counted that wait.
-    pub(super) fn counting_waits(mut self) -> Self {
-        self.counts_waits = true;
-        self
+    /// Waits for what the end of a request tells.
+    fn wait<T>(&self, step: &CheckStep, told: &Receiver<T>) -> Kept<T> {
+        let patience = self.checker.settings.patience;
+        let told = told.recv_timeout(patience).map_err(|_| step.late(patience, "a request"))?;
+        self.checker.tick();
+        Ok(told)
     }
 
     /// Makes a call of the storage, and returns how often the thread has waited meanwhile, where that is counted.
@@ -287,25 +240,17 @@ impl TestedFile {
     }
 
     /// Starts a read from within the end of another one, and returns whether both have ended well.
-    pub(super) fn read_within_an_end(&self, step: &CheckStep, dice: &mut Dice) -> Kept {
-        let (outer, inner) = (Arc::new(Answer::default()), Arc::new(Answer::default()));
-        let (first, second) = (self.memory(1, dice), self.memory(1, dice));
-        let then = {
-            let (file, teller) = (Arc::clone(&self.requests), Arc::clone(&inner));
-            move || {
-                send(&*file, Direction::Read, 0, second, 0, move |outcome, memory| {
-                    teller.tell(outcome, Some(memory));
-                });
-            }
-        };
-        let teller = Arc::clone(&outer);
-        send(&*self.requests, Direction::Read, 0, first, 0, move |outcome, memory| {
-            then();
-            teller.tell(outcome, Some(memory));
+    pub(super) fn read_within_an_end(&self, step: &CheckStep) -> Kept {
+        let (answer, told) = sync_channel(2);
+        let [first, second] = [(); 2].map(|()| PageMemory::new(0, 1, &self.checker));
+        let file = Arc::clone(&self.opened);
+        send(&self.opened, Direction::Read, 0, first, 0, move |outcome, _| {
+            let inner = answer.clone();
+            send(&file, Direction::Read, 0, second, 0, move |outcome, _| drop(inner.send(outcome)));
+            let _ = answer.send(outcome);
         });
-        for answer in [inner, outer] {
-            let outcome = answer.wait(step, self.checker.settings.patience)?.0;
-            self.checker.tick(1);
+        for _ in 0..2 {
+            let outcome = self.wait(step, &told)?;
             // One that was interrupted has ended, and that is the question.
             let mut progress = Progress::new(Direction::Read, self.checker.page_bytes(), 1);
             if let TransferStep::Finished(outcome) = progress.step(outcome) {
@@ -318,7 +263,7 @@ impl TestedFile {
 
 /// Starts a request for the bytes of `memory` behind the first `done`.
 fn send(
-    file: &dyn StorageFile,
+    file: &Arc<Opened>,
     direction: Direction,
     offset: u64,
     mut memory: PageMemory,
@@ -333,10 +278,11 @@ fn send(
     // else reads or writes it before.
     #[allow(unsafe_code)]
     let request = unsafe { Request::new(offset + done as u64, pieces.into_iter(), is_awaited, ending) };
-    match direction {
-        Direction::Read => file.read(ReadRequest(request)),
-        Direction::Write => file.write(WriteRequest(request)),
-    }
+    let request = match direction {
+        Direction::Read => LateRequest::Read(ReadRequest(request)),
+        Direction::Write => LateRequest::Write(WriteRequest(request)),
+    };
+    ask(file, request);
 }
 
 /// A transfer that was started.
@@ -345,32 +291,31 @@ pub(super) struct StartedTransfer<'f> {
     direction: Direction,
     block: u32,
     progress: Progress,
-    answer: Arc<Answer>,
+    answer: SyncSender<(io::Result<usize>, PageMemory)>,
+    told: Receiver<(io::Result<usize>, PageMemory)>,
     /// How often the thread has waited in the calls that have started it.
     pub(super) waits: u64,
 }
 
 impl StartedTransfer<'_> {
     fn go(&mut self, memory: PageMemory) {
-        let answer = Arc::clone(&self.answer);
+        let answer = self.answer.clone();
         let offset = u64::from(self.block) * self.file.checker.page_bytes() as u64;
-        let then = move |outcome, memory| answer.tell(outcome, Some(memory));
-        let (file, done) = (&*self.file.requests, self.progress.next());
+        let then = move |outcome, memory| drop(answer.send((outcome, memory)));
+        let (file, done) = (&self.file.opened, self.progress.next());
         self.waits += self.file.waits_in(|| send(file, self.direction, offset, memory, done, then));
     }
 
-    /// Waits for the end of a transfer that must not fail.
-    pub(super) fn wait(self, step: &CheckStep) -> Kept<(usize, PageMemory)> {
+    /// Waits for the end of a transfer that must not fail. Returns how many bytes went over, of how many.
+    fn wait(self, step: &CheckStep) -> Kept<(usize, PageMemory)> {
         let (outcome, memory) = self.outcome(step)?;
         Ok((step.done(outcome)?, memory))
     }
 
     /// Waits for the end: what comes back short, or interrupted, goes on by the pool's own rule.
-    pub(super) fn outcome(mut self, step: &CheckStep) -> Kept<(io::Result<usize>, PageMemory)> {
+    fn outcome(mut self, step: &CheckStep) -> Kept<(io::Result<usize>, PageMemory)> {
         loop {
-            let (outcome, memory) = self.answer.wait(step, self.file.checker.settings.patience)?;
-            self.file.checker.tick(1);
-            let memory = memory.expect("a transfer has memory");
+            let (outcome, memory) = self.file.wait(step, &self.told)?;
             if let (Direction::Read, Ok(done)) = (self.direction, &outcome) {
                 self.check_filled(step, &memory, *done)?;
             }
@@ -388,7 +333,7 @@ impl StartedTransfer<'_> {
         for n in first.div_ceil(page)..end / page {
             if stamp::has_unfilled(memory.page(n)) {
                 let found = format!("{done} bytes read, and block {} is not filled", self.block + n as u32);
-                return Err(step.broken_as(StoragePromise::FillsBeforeItEnds, found));
+                return Err(step.broken_as(FillsBeforeItEnds, found));
             }
         }
         Ok(())
@@ -396,39 +341,62 @@ impl StartedTransfer<'_> {
 
     /// Waits for the end of a write.
     pub(super) fn written(self, step: &CheckStep) -> Kept {
+        self.written_or(step, &[]).map(drop)
+    }
+
+    /// Waits for the end of a write that may fail by an error of these kinds. Returns whether it has not.
+    pub(super) fn written_or(self, step: &CheckStep, allowed: &[io::ErrorKind]) -> Kept<bool> {
+        let (outcome, memory) = self.outcome(step)?;
+        if outcome.as_ref().is_err_and(|error| allowed.contains(&error.kind())) {
+            return Ok(false);
+        }
+        let count = step.done(outcome)?;
+        step.ensure(count == memory.len(), || format!("{count} bytes written of {}", memory.len()))?;
+        Ok(true)
+    }
+
+    /// Waits for the end of a read of this many blocks, and gives each page to `look`.
+    pub(super) fn look<T>(
+        self,
+        step: &CheckStep,
+        blocks: usize,
+        look: impl Fn(PageOf, &[u8]) -> Kept<T>,
+    ) -> Kept<Vec<T>> {
+        let (file, block) = (self.file, self.block);
         let (count, memory) = self.wait(step)?;
-        step.ensure(count == memory.len(), || format!("{count} bytes written of {}", memory.len()))
+        step.ensure(count == memory.len(), || format!("{count} bytes of {} at block {block}", memory.len()))?;
+        (0..blocks).map(|n| look(file.page_of(block + n as u32), memory.page(n))).collect()
     }
 
     /// Waits for the end of a read, and compares the pages.
     pub(super) fn expect(self, step: &CheckStep, versions: &[u32]) -> Kept {
-        let (file, block) = (self.file, self.block);
-        let (count, memory) = self.wait(step)?;
-        step.ensure(count == memory.len(), || format!("{count} bytes of {} at block {block}", memory.len()))?;
-        for (n, version) in versions.iter().enumerate() {
-            step.like(file.page_of(block + n as u32).check(memory.page(n), *version))?;
-        }
-        Ok(())
+        let block = self.block;
+        let compare = |page: PageOf, bytes: &[u8]| {
+            step.like(page.check(bytes, versions[(page.block - block) as usize]))
+        };
+        self.look(step, versions.len(), compare).map(drop)
     }
 }
 
 /// A sync that was started.
 pub(super) struct SyncUnderWay<'f> {
     file: &'f TestedFile,
-    answer: Arc<Answer>,
+    told: Receiver<io::Result<usize>>,
+    outcome: Option<io::Result<usize>>,
     /// How often the thread has waited in the call that has started it.
     pub(super) waits: u64,
 }
 
 impl SyncUnderWay<'_> {
     /// Returns whether it has been reported.
-    pub(super) fn is_over(&self) -> bool {
-        self.answer.is_told()
+    pub(super) fn is_over(&mut self) -> bool {
+        let told = || self.told.try_recv().ok().inspect(|_| self.file.checker.tick());
+        self.outcome = self.outcome.take().or_else(told);
+        self.outcome.is_some()
     }
 
-    pub(super) fn wait(self, step: &CheckStep) -> Kept {
-        let outcome = self.answer.wait(step, self.file.checker.settings.patience)?.0;
-        self.file.checker.tick(1);
+    pub(super) fn wait(mut self, step: &CheckStep) -> Kept {
+        let outcome = self.outcome.take().map_or_else(|| self.file.wait(step, &self.told), Ok)?;
         step.done(outcome.map(drop))
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::{
     checker::{CheckStep, Checker, Kept},
-    promise::StoragePromise,
+    promise::StoragePromise::ServesAPool,
     stamp::PageOf,
 };
 use crate::{
@@ -58,7 +58,7 @@ struct PoolUnderTest<'c> {
 pub(super) fn check(checker: &Arc<Checker>) -> Kept {
     let dice = &mut checker.dice(7);
     let (number, path) = checker.new_path();
-    let step = checker.step(StoragePromise::ServesAPool, "a new file of 24 blocks");
+    let step = checker.step(ServesAPool, "a new file of 24 blocks");
     let options = OpenOptions::new().create(true).initial_blocks(24);
     let pool = told(&step, build(checker))?;
     let file = told(&step, pool.open_file(&path, options))?;
@@ -81,7 +81,7 @@ fn told<T>(step: &CheckStep, outcome: Result<T, impl std::fmt::Display>) -> Kept
 
 impl PoolUnderTest<'_> {
     fn begin(&self, asked: impl Into<String>) -> CheckStep {
-        self.checker.step(StoragePromise::ServesAPool, asked)
+        self.checker.step(ServesAPool, asked)
     }
 
     fn page(&self, block: usize) -> PageId {
