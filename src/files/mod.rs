@@ -93,7 +93,7 @@ impl FileInfo {
             torn_pages: match &file.atomic_pages {
                 _ if file.read_only => TornPageGuard::None,
                 Ok(_) => TornPageGuard::Atomic,
-                Err(_) if !file.tears_pages => TornPageGuard::Atomic,
+                Err(_) if !file.tears_pages() => TornPageGuard::Atomic,
                 Err(_) if shared.doublewrite.is_some() => TornPageGuard::Copies,
                 Err(_) => TornPageGuard::None,
             },
@@ -139,7 +139,7 @@ fn open_and_prepare(shared: &Shared, path: &Path, options: &OpenOptions) -> Resu
     let open = || {
         let mut file =
             File::open(&*shared.storage, FileTable::NO_ID, path, options, shared.config.page_size)?;
-        file.atomic_pages = choose_atomic(shared.config.torn_pages.atomic(), &file)?;
+        file.opened.atomic_pages = choose_atomic(shared.config.torn_pages.atomic(), &file)?;
         file.codec.clone_from(&shared.config.codec);
         file.keeps_lsn = shared.config.page_lsn.is_some() && options.page_lsn;
         Ok(file)
@@ -168,7 +168,7 @@ fn open_and_prepare(shared: &Shared, path: &Path, options: &OpenOptions) -> Resu
 fn choose_atomic(wanted: Fallback, file: &File) -> Result<Result<u32, NotAtomic>> {
     match &file.atomic_pages {
         // Its plain writes are atomic.
-        _ if !file.tears_pages => Ok(Err(NotAtomic::NotAsked)),
+        _ if !file.tears_pages() => Ok(Err(NotAtomic::NotAsked)),
         _ if wanted == Fallback::Off || file.read_only => Ok(Err(NotAtomic::NotAsked)),
         Err(NotAtomic::Unsupported(reason)) if wanted == Fallback::Require => {
             let advice = format!(

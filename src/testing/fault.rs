@@ -174,6 +174,13 @@ pub(super) struct Asked {
     pub(super) align: u64,
 }
 
+impl Asked {
+    /// Asks for something that transfers no bytes.
+    pub(super) fn of_file(op: Op, file: usize) -> Self {
+        Self { op, file, offset: 0, len: 0, align: 1 }
+    }
+}
+
 impl Fault {
     /// Makes the operation fail with the system's error of this number, and change nothing. Two kinds of operations may change
     /// something all the same, on a [`SimDisk`](super::SimDisk):

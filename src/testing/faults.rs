@@ -12,36 +12,20 @@ use super::{
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     pub(super) seed: u64,
-    all: Vec<Fault>,
-    strikes: u64,
+    pub(super) all: Vec<Fault>,
+    pub(super) strikes: u64,
     /// How often each operation was asked for, by kind, file and place.
     repeats: HashMap<(Op, usize, u64), u64>,
 }
 
 impl Faults {
-    pub(super) fn inject(&mut self, fault: Fault) {
-        self.all.push(fault);
-    }
-
     /// Disturbs one transfer in `n`, in one of the ways that a system may disturb any transfer.
     pub(super) fn disturb(&mut self, n: u64) {
         for op in [Op::Read, Op::Write] {
             let interruptions = INTERRUPTIONS.map(|errno| Fault::error(op, errno));
             let ways = interruptions.into_iter().chain([Fault::short_anywhere(op)]);
-            ways.for_each(|way| self.inject(way.one_in(n.saturating_mul(4))));
+            self.all.extend(ways.map(|way| way.one_in(n.saturating_mul(4))));
         }
-    }
-
-    pub(super) fn heal(&mut self) {
-        self.all.clear();
-    }
-
-    pub(super) fn strikes(&self) -> u64 {
-        self.strikes
-    }
-
-    pub(super) fn all(&self) -> &[Fault] {
-        &self.all
     }
 
     /// Draws the outcome of this operation. Each fault has random numbers of its own for it, so that no fault changes what another

@@ -6,7 +6,6 @@
 use std::{
     collections::HashMap,
     io::{self, IoSlice, IoSliceMut},
-    os::fd::BorrowedFd,
     path::{Path, PathBuf},
 };
 
@@ -95,7 +94,7 @@ impl FaultyDisk {
 
     /// Adds a fault. Example: [`FaultyDisk`].
     pub fn inject(&self, fault: Fault) {
-        self.0.lock().faults.inject(fault);
+        self.0.lock().faults.all.push(fault);
     }
 
     /// Disturbs one transfer in `n`, by chance, in one of the ways that a system may disturb any transfer: it is cut short
@@ -109,13 +108,13 @@ impl FaultyDisk {
 
     /// Forgets all faults. Example: [`FaultyDisk`].
     pub fn heal(&self) {
-        self.0.lock().faults.heal();
+        self.0.lock().faults.all.clear();
     }
 
     /// Returns how often faults have struck so far. Example: [`FaultyDisk`].
     #[must_use]
     pub fn strikes(&self) -> u64 {
-        self.0.lock().faults.strikes()
+        self.0.lock().faults.strikes
     }
 
     /// Returns a path's number; `None` for one that is spared.
@@ -131,15 +130,18 @@ impl FaultyDisk {
     }
 
     /// Does something with a name, unless a fault prevents it.
-    fn if_not_prevented(&self, op: Op, name: &Path, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    fn act_on_name(&self, op: Op, name: &Path, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let path = self.0.lock().names.get(name).cloned().unwrap_or_else(|| name.to_owned());
-        if let Some(file) = self.number(&path) {
-            let fate = self.meet_fate(Asked { op, file, offset: 0, len: 0, align: 1 }, &path);
-            if fate.prevents() {
-                return fate.end(0).map(drop);
-            }
+        match self.number(&path) {
+            Some(file) => self.act(Asked::of_file(op, file), &path, act),
+            None => act(),
         }
-        act()
+    }
+
+    /// Does what transfers no bytes, unless a fault prevents it.
+    fn act(&self, asked: Asked, path: &Path, act: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let fate = self.meet_fate(asked, path);
+        if fate.prevents() { fate.end(0).map(drop) } else { act() }
     }
 
     /// Draws an operation's outcome, and waits for its delay.
@@ -154,8 +156,7 @@ impl Storage for FaultyDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         let number = self.number(path);
         if let Some(file) = number {
-            let asked = Asked { op: Op::Open, file, offset: 0, len: 0, align: 1 };
-            self.meet_fate(asked, path).end(0)?;
+            self.meet_fate(Asked::of_file(Op::Open, file), path).end(0)?;
         }
         let opened = LocalFiles.open(path, options, page_size)?;
         if let Some(name) = &opened.name {
@@ -164,16 +165,16 @@ impl Storage for FaultyDisk {
         let Some(number) = number else { return Ok(opened) };
         let file = FaultyFile {
             disk: self.clone(),
-            file: opened.file,
+            file: opened.disk,
             path: path.to_owned(),
             number,
             align: u64::from(opened.offset_align),
         };
-        Ok(Opened { file: Box::new(file), may_block: Some(MayBlock::NoDescriptor), ..opened })
+        Ok(Opened { disk: Box::new(file), may_block: Some(MayBlock::NoDescriptor), ..opened })
     }
 
     fn sync_folder(&self, name: &Path) -> io::Result<()> {
-        self.if_not_prevented(Op::SyncFolder, name, || LocalFiles.sync_folder(name))
+        self.act_on_name(Op::SyncFolder, name, || LocalFiles.sync_folder(name))
     }
 
     fn may_remove(&self, name: &Path, identity: (u64, u64)) -> io::Result<bool> {
@@ -181,7 +182,7 @@ impl Storage for FaultyDisk {
     }
 
     fn remove(&self, name: &Path) -> io::Result<()> {
-        self.if_not_prevented(Op::Remove, name, || LocalFiles.remove(name))
+        self.act_on_name(Op::Remove, name, || LocalFiles.remove(name))
     }
 }
 
@@ -197,9 +198,12 @@ struct FaultyFile {
 }
 
 impl FaultyFile {
+    fn asked(&self, op: Op, offset: u64, len: usize) -> Asked {
+        Asked { op, file: self.number, offset, len, align: self.align }
+    }
+
     fn meet_fate(&self, op: Op, offset: u64, len: usize) -> Fate {
-        let asked = Asked { op, file: self.number, offset, len, align: self.align };
-        self.disk.meet_fate(asked, &self.path)
+        self.disk.meet_fate(self.asked(op, offset, len), &self.path)
     }
 
     /// Returns where a transfer goes.
@@ -270,8 +274,7 @@ impl BlockingFile for FaultyFile {
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        let fate = self.meet_fate(Op::Sync, 0, 0);
-        if fate.prevents() { fate.end(0).map(drop) } else { self.file.sync_data() }
+        self.disk.act(self.asked(Op::Sync, 0, 0), &self.path, || self.file.sync_data())
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -279,17 +282,12 @@ impl BlockingFile for FaultyFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        let fate = self.meet_fate(Op::Resize, len, 0);
-        if fate.prevents() { fate.end(0).map(drop) } else { self.file.set_len(len) }
+        self.disk.act(self.asked(Op::Resize, len, 0), &self.path, || self.file.set_len(len))
     }
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
-        let fate = self.meet_fate(Op::Resize, offset + len, 0);
-        if fate.prevents() { fate.end(0).map(drop) } else { self.file.allocate(offset, len) }
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        None
+        let asked = self.asked(Op::Resize, offset + len, 0);
+        self.disk.act(asked, &self.path, || self.file.allocate(offset, len))
     }
 }
 
@@ -321,7 +319,7 @@ mod tests {
         faults.into_iter().for_each(|fault| disk.inject(fault));
         let options = OpenOptions::new().direct(Fallback::Prefer);
         let opened = disk.open(file.path(), &options, PageSize::new(4096).unwrap()).unwrap();
-        (file, disk, opened.file)
+        (file, disk, opened.disk)
     }
 
     /// Returns the first two pages as they are read, into a buffer each.
@@ -359,8 +357,8 @@ mod tests {
         disk.inject(Fault::error(super::super::Which::any(), 5));
         disk.spare(system.path());
         let spared = disk.open(system.path(), &OpenOptions::new(), PageSize::new(4096).unwrap()).unwrap();
-        assert!(spared.file.descriptor().is_some());
-        assert!(read(&*spared.file).is_ok() && spared.file.sync_data().is_ok());
+        assert!(spared.disk.descriptor().is_some());
+        assert!(read(&*spared.disk).is_ok() && spared.disk.sync_data().is_ok());
     }
 
     #[test]

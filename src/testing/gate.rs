@@ -1,6 +1,10 @@
 //! Holding operations, so that a test can look at the pool while they are under way.
 
 use super::{fault::Which, sim_disk::SimDisk};
+use crate::sync::time::{self, Duration};
+
+/// How long a test waits for operations to come to a gate.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One gate, as the disk keeps it.
 pub(super) struct GateState {
@@ -22,15 +26,11 @@ pub(super) enum HeldStage {
 /// Holds operations for as long as it lives. Made by [`SimDisk::hold`].
 #[derive(Debug)]
 pub struct Gate {
-    disk: SimDisk,
-    number: u64,
+    pub(super) disk: SimDisk,
+    pub(super) number: u64,
 }
 
 impl Gate {
-    pub(super) fn new(disk: SimDisk, number: u64) -> Self {
-        Self { disk, number }
-    }
-
     /// Returns how many operations are held here. Example: [`SimDisk::hold`].
     #[must_use]
     pub fn held(&self) -> usize {
@@ -42,7 +42,13 @@ impl Gate {
     /// # Panics
     /// If they are not held within a minute.
     pub fn wait_for(&self, operations: usize) {
-        self.disk.wait_for_held(self.number, operations);
+        let deadline = time::now() + PATIENCE;
+        let mut state = self.disk.0.state.lock();
+        while state.held_at(self.number) < operations {
+            let held = state.held_at(self.number);
+            assert!(time::now() < deadline, "{held} operations came to the gate, not {operations}");
+            state = self.disk.0.moved.wait_until(state, deadline);
+        }
     }
 
     /// Lets all held operations go on. Example: [`SimDisk::hold`].
@@ -51,6 +57,7 @@ impl Gate {
 
 impl Drop for Gate {
     fn drop(&mut self) {
-        self.disk.open_gate(self.number);
+        self.disk.0.state.lock().gates.retain(|gate| gate.number != self.number);
+        self.disk.0.moved.notify_all();
     }
 }

@@ -58,12 +58,12 @@ impl Storage for Later {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         let opened = self.storage.open(path, options, page_size)?;
         let seed = self.dice.lock().throw();
-        let file = Arc::new(LaterFile::new(opened.file, seed)?);
+        let file = Arc::new(LaterFile::new(opened.disk, seed)?);
         let calls = Opened::asynchronous(file, opened.identity)?;
         let atomic_pages =
             Err(NotAtomic::Unsupported("requests that end later are not atomic here".to_owned()));
         Ok(Opened {
-            file: calls.file,
+            disk: calls.disk,
             asynchronous: calls.asynchronous,
             may_block: calls.may_block,
             atomic_pages,

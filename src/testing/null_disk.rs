@@ -2,7 +2,6 @@
 
 use std::{
     io::{self, IoSlice, IoSliceMut},
-    os::fd::BorrowedFd,
     path::Path,
 };
 
@@ -55,14 +54,6 @@ impl Storage for NullDisk {
         Ok(Opened { name: Some(path.to_owned()), offset_align: SECTOR, direct: Ok(()), ..opened })
     }
 
-    fn sync_folder(&self, _: &Path) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn may_remove(&self, _: &Path, _: (u64, u64)) -> io::Result<bool> {
-        Ok(true)
-    }
-
     fn remove(&self, _: &Path) -> io::Result<()> {
         Ok(())
     }
@@ -108,10 +99,6 @@ impl BlockingFile for NullFile {
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.grow(offset + len);
         Ok(())
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 }
 

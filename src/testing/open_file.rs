@@ -1,9 +1,6 @@
 //! One open file of a simulated disk: what each operation does to its bytes, by its outcome.
 
-use std::{
-    io::{self, IoSlice, IoSliceMut},
-    os::fd::BorrowedFd,
-};
+use std::io::{self, IoSlice, IoSliceMut};
 
 use super::{
     durable_image::pieces,
@@ -125,8 +122,7 @@ impl OpenFile {
     }
 
     fn resize(&self, len: u64, may_cut: bool) -> io::Result<()> {
-        let change = self.asked(Op::Resize, len, 0);
-        let resized = self.disk.operate(change, |state, fate| {
+        self.disk.operate(self.asked(Op::Resize, len, 0), |state, fate| {
             self.check_writable()?;
             let before = state.files[self.file].medium.len();
             if may_cut && len < before as u64 {
@@ -136,8 +132,8 @@ impl OpenFile {
                 return Err(io::Error::from_raw_os_error(ENOSPC));
             }
             fate.end(0)
-        });
-        resized.map(drop)
+        })?;
+        Ok(())
     }
 }
 
@@ -203,15 +199,15 @@ impl BlockingFile for OpenFile {
     fn sync_data(&self) -> io::Result<()> {
         // A write that ends while the sync is under way is not covered by it.
         let covered = self.disk.look(|state| state.files[self.file].medium.mark());
-        let synced = self.disk.operate(self.asked(Op::Sync, 0, 0), |state, fate| {
+        self.disk.operate(self.asked(Op::Sync, 0, 0), |state, fate| {
             let medium = &mut state.files[self.file].medium;
             match fate.errno {
                 None => medium.sync(covered),
                 Some(_) => medium.fail_to_sync(covered, &mut fate.dice),
             }
             fate.end(0)
-        });
-        synced.map(drop)
+        })?;
+        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -224,9 +220,5 @@ impl BlockingFile for OpenFile {
 
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         self.resize(offset + len, false)
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        None
     }
 }

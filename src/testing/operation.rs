@@ -14,23 +14,17 @@ use super::{
     log::{Event, Moment},
     sim_disk::{FileState, SECTOR, SimDisk},
 };
-use crate::sync::{
-    Condvar, Mutex, MutexGuard, thread,
-    time::{self, Duration},
-};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread};
 
 /// What every operation gives while the power is off.
 const EIO: i32 = 5;
-
-/// How long a test waits for operations to come to a gate.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What all clones of a disk share.
 #[derive(Default)]
 pub(super) struct Hub {
     pub(super) state: Mutex<SimState>,
     /// A gate was opened, or an operation came to one.
-    moved: Condvar,
+    pub(super) moved: Condvar,
 }
 
 #[derive(Default)]
@@ -63,21 +57,19 @@ pub(super) struct SimOperation<'a> {
 }
 
 impl<'a> SimOperation<'a> {
-    fn locked(&mut self) -> MutexGuard<'a, SimState> {
-        self.held.take().unwrap_or_else(|| self.disk.0.state.lock())
-    }
-
-    /// Lets the operation happen. `act` does it, in one step, by its outcome.
+    /// Lets the operation happen. `act` does it, in one step, by its outcome. Whatever goes in pieces gives up the lock then.
     pub(super) fn happen(
         &mut self,
         act: impl FnOnce(&mut SimState, &mut Fate) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let mut state = self.locked();
-        let outcome = state.happen(&self.begin, &mut self.fate, act);
-        if self.unit == usize::MAX {
-            self.held = Some(state);
-        }
+        let outcome = self.step(act);
+        self.held = self.held.take().filter(|_| self.unit == usize::MAX);
         outcome
+    }
+
+    fn step(&mut self, act: impl FnOnce(&mut SimState, &mut Fate) -> io::Result<usize>) -> io::Result<usize> {
+        let Self { disk, begin, fate, held, .. } = self;
+        held.get_or_insert_with(|| disk.0.state.lock()).happen(begin, fate, act)
     }
 
     /// Lets other threads run in the middle of a transfer, after a piece of it was copied.
@@ -89,7 +81,9 @@ impl<'a> SimOperation<'a> {
 
     /// Logs how the operation has ended.
     pub(super) fn end(mut self, outcome: io::Result<usize>) -> io::Result<usize> {
-        self.locked().note_end(self.begin, &outcome);
+        let told = outcome.as_ref().map_err(|error| error.raw_os_error().unwrap_or(0)).copied();
+        let end = Event { moment: Moment::End(told), ..self.begin.clone() };
+        self.held.take().unwrap_or_else(|| self.disk.0.state.lock()).log.push(end);
         outcome
     }
 
@@ -98,10 +92,8 @@ impl<'a> SimOperation<'a> {
         mut self,
         act: impl FnOnce(&mut SimState, &mut Fate) -> io::Result<usize>,
     ) -> io::Result<usize> {
-        let mut state = self.locked();
-        let outcome = state.happen(&self.begin, &mut self.fate, act);
-        state.note_end(self.begin, &outcome);
-        outcome
+        let outcome = self.step(act);
+        self.end(outcome)
     }
 }
 
@@ -150,32 +142,11 @@ impl SimDisk {
         }
         state
     }
-
-    /// Waits until this number of operations is held at a gate.
-    pub(super) fn wait_for_held(&self, gate: u64, operations: usize) {
-        let deadline = time::now() + PATIENCE;
-        let mut state = self.0.state.lock();
-        while state.held_at(gate) < operations {
-            let held = state.held_at(gate);
-            assert!(time::now() < deadline, "{held} operations came to the gate, not {operations}");
-            state = self.0.moved.wait_until(state, deadline);
-        }
-    }
-
-    pub(super) fn open_gate(&self, number: u64) {
-        self.0.state.lock().gates.retain(|gate| gate.number != number);
-        self.0.moved.notify_all();
-    }
 }
 
 impl SimState {
     pub(super) fn held_at(&self, gate: u64) -> usize {
         self.gates.iter().find(|other| other.number == gate).map_or(0, |gate| gate.held)
-    }
-
-    fn note_end(&mut self, begin: Event, outcome: &io::Result<usize>) {
-        let told = outcome.as_ref().map_err(|error| error.raw_os_error().unwrap_or(0));
-        self.log.push(Event { moment: Moment::End(told.copied()), ..begin });
     }
 
     /// Performs an operation, unless its outcome prevents it.

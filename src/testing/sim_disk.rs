@@ -180,7 +180,7 @@ impl SimDisk {
 
     /// Adds a fault. Example: [`Fault`].
     pub fn inject(&self, fault: Fault) {
-        self.0.state.lock().faults.inject(fault);
+        self.0.state.lock().faults.all.push(fault);
     }
 
     /// Disturbs one transfer in `n`, by chance, in one of the ways that a system may disturb any transfer: it is cut short
@@ -194,13 +194,13 @@ impl SimDisk {
 
     /// Forgets all faults. Example: [`SimDisk`].
     pub fn heal(&self) {
-        self.0.state.lock().faults.heal();
+        self.0.state.lock().faults.all.clear();
     }
 
     /// Returns how often faults have struck so far. Example: [`SimDisk`].
     #[must_use]
     pub fn strikes(&self) -> u64 {
-        self.look(|state| state.faults.strikes())
+        self.look(|state| state.faults.strikes)
     }
 
     /// Makes another disk, as this one may be found if its power is cut now: of every 512-byte sector that was written since its
@@ -316,7 +316,7 @@ impl SimDisk {
         state.gates_made += 1;
         let number = state.gates_made;
         state.gates.push(GateState { number, which, stage, held: 0 });
-        Gate::new(self.clone(), number)
+        Gate { disk: self.clone(), number }
     }
 
     /// Has transfers that begin from now on copy their bytes sector by sector, and let other threads run in between. A transfer is one
@@ -414,9 +414,8 @@ impl FileState {
 impl Storage for SimDisk {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         let wanted = self.0.state.lock().file_to_open(path, options.create).ok_or(io::ErrorKind::NotFound)?;
-        let asked = Asked { op: Op::Open, file: wanted, offset: 0, len: 0, align: 1 };
         // Another call may have made or removed the file meanwhile.
-        let file = self.operate(asked, |state, fate| {
+        let file = self.operate(Asked::of_file(Op::Open, wanted), |state, fate| {
             let file = state.file_to_open(path, options.create).ok_or(io::ErrorKind::NotFound)?;
             if !state.files[file].name.is_made {
                 state.files[file].name = Name::NEW;
@@ -440,20 +439,14 @@ impl Storage for SimDisk {
 
     fn sync_folder(&self, name: &Path) -> io::Result<()> {
         let found = self.look(|state| state.files.iter().rposition(|file| file.path == name));
-        let asked = Asked {
-            op: Op::SyncFolder,
-            file: found.ok_or(io::ErrorKind::NotFound)?,
-            offset: 0,
-            len: 0,
-            align: 1,
-        };
-        let synced = self.operate(asked, |state, fate| {
+        let asked = Asked::of_file(Op::SyncFolder, found.ok_or(io::ErrorKind::NotFound)?);
+        self.operate(asked, |state, fate| {
             for file in state.files.iter_mut().filter(|file| file.path.parent() == name.parent()) {
                 file.name.was_there = file.name.is_there;
             }
             fate.end(0)
-        });
-        synced.map(drop)
+        })?;
+        Ok(())
     }
 
     fn may_remove(&self, path: &Path, identity: (u64, u64)) -> io::Result<bool> {
@@ -462,12 +455,11 @@ impl Storage for SimDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let file = self.look(|state| state.find(path)).ok_or(io::ErrorKind::NotFound)?;
-        let asked = Asked { op: Op::Remove, file, offset: 0, len: 0, align: 1 };
-        let removed = self.operate(asked, |state, fate| {
+        self.operate(Asked::of_file(Op::Remove, file), |state, fate| {
             state.files[file].name.is_there = false;
             fate.end(0)
-        });
-        removed.map(drop)
+        })?;
+        Ok(())
     }
 }
 
@@ -477,7 +469,7 @@ impl fmt::Debug for SimDisk {
         f.debug_struct("SimDisk")
             .field("seed", &state.faults.seed)
             .field("files", &state.files.iter().map(|file| &file.path).collect::<Vec<_>>())
-            .field("faults", &state.faults.all())
+            .field("faults", &state.faults.all)
             .field("operations", &state.operations)
             .finish_non_exhaustive()
     }

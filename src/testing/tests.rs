@@ -250,8 +250,8 @@ fn a_name_is_durable_when_its_folder_was_synced_and_not_before() {
     let open = |disk: &SimDisk, path: &str| disk.open(path.as_ref(), &create, PageSize::MIN).unwrap();
     let make = |disk: &SimDisk, path: &str, byte| {
         let opened = open(disk, path);
-        opened.file.write_at(&[IoSlice::new(&[byte; 512])], 0).unwrap();
-        opened.file.sync_data().unwrap();
+        opened.disk.write_at(&[IoSlice::new(&[byte; 512])], 0).unwrap();
+        opened.disk.sync_data().unwrap();
     };
     let disk = SimDisk::new();
     make(&disk, "here/new", 1);
@@ -335,7 +335,7 @@ fn an_atomic_write_that_fails_is_there_as_a_whole_or_not_at_all() {
         disk.set_atomic_writes(2048);
         disk.inject(Fault::error(Op::Write, 5));
         let file = disk.open("data".as_ref(), &OpenOptions::new(), PageSize::new(2048).unwrap()).unwrap();
-        file.file.write_atomically_at(&[IoSlice::new(&[2; 4 * 512])], 0).unwrap_err();
+        file.disk.write_atomically_at(&[IoSlice::new(&[2; 4 * 512])], 0).unwrap_err();
         disk.image("data").unwrap()
     };
     let all: BTreeSet<_> = (0..50).map(left).collect();

@@ -11,7 +11,7 @@ use crate::{
             layout::{HEADERS, HalfFound, HalfHeader},
             recovery::{self, Found},
         },
-        file::{File, open_options::OpenOptions, plain_transfer},
+        file::{File, open::wait_for_lock, open_options::OpenOptions, plain_transfer},
         options::Fallback,
         storage::Storage,
     },
@@ -39,7 +39,10 @@ impl Area {
     ) -> Result<Self> {
         // Only its owner may read it, as by the options' default: pages are in it in the clear.
         let options = OpenOptions::new().create(true).direct(Fallback::Prefer);
-        let file = File::open_alone(disk, FileId(u32::MAX), path, &options, page_size)?;
+        let file = wait_for_lock(|| {
+            let file = File::open(disk, FileId(u32::MAX), path, &options, page_size)?;
+            file.check_lock().map(|()| file)
+        })?;
         let (page_size, counters) = (page_size.bytes(), Arc::clone(counters));
         Ok(Self { file, page_size, counters, failed: Mutex::new(None) })
     }

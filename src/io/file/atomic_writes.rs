@@ -45,13 +45,9 @@ pub(crate) fn pages_at_most(
         Some(AtomicUnits { min, max, .. }) if !(min..=max).contains(&page) => {
             format!("atomic writes have {min} to {max} bytes here, and pages have {page}")
         }
-        Some(AtomicUnits { max, .. }) => return Ok(floor_power_of_two(max / page)),
+        Some(AtomicUnits { max, .. }) => return Ok(1 << (max / page).ilog2()),
     };
     Err(NotAtomic::Unsupported(missing))
-}
-
-fn floor_power_of_two(number: u32) -> u32 {
-    number.checked_ilog2().map_or(0, |log| 1 << log)
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use std::{
     io,
     num::NonZeroU32,
     ops::{Deref, Range},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use crate::{
@@ -36,8 +36,8 @@ use crate::{
     events,
     id::{BlockNo, FileId, PageId, PageSize},
     io::{
-        file::{atomic_writes::NotAtomic, growth::Growth, read_budget::ReadBudget},
-        storage::{BlockingFile, DirectRefused, Lock, MayBlock, StorageFile, request::SyncRequest},
+        file::{growth::Growth, read_budget::ReadBudget},
+        storage::{Opened, request::SyncRequest},
     },
     observe::{Counter, Counters, Measure, file_activity::FileActivity},
     sync::{
@@ -72,23 +72,14 @@ pub(crate) struct File {
     pub(crate) id: FileId,
     /// The path as it was given, for errors.
     pub(crate) path: Arc<Path>,
-    /// Its name when it was opened, whatever links the path went through; `None` where it had none any more.
-    pub(crate) name: Option<PathBuf>,
-    pub(crate) disk: Box<dyn BlockingFile>,
-    /// The same file, if its transfers end later.
-    pub(crate) asynchronous: Option<Arc<dyn StorageFile>>,
-    /// Whether a power cut may tear a page that is written by a plain write.
-    pub(crate) tears_pages: bool,
+    /// What its storage has said of it.
+    pub(crate) opened: Opened,
     /// The pages of a transfer that its storage likes best; 0 where it has not said.
     pub(crate) best_pages: usize,
     pub(crate) page_size: PageSize,
     pub(crate) read_only: bool,
     /// Whether its folder is synced when it is opened for writing, and when it is removed.
     pub(crate) durable_name: bool,
-    /// Whether other pools are kept from it.
-    pub(crate) lock: Lock,
-    /// Whether its length is fixed, so that it can be neither extended nor cut.
-    pub(crate) has_fixed_size: bool,
     /// The engine's own number for the file, for the page codec.
     pub(crate) tag: u64,
     /// The codec that seals the pages that are added to it, and verifies those that are read.
@@ -101,16 +92,6 @@ pub(crate) struct File {
     /// themselves take [turns](Self::take_turn).
     pub(crate) max_in_flight: Option<NonZeroU32>,
     turns: Option<Turns>,
-    /// What offsets and lengths of transfers must be multiples of; divides the page size.
-    pub(crate) offset_align: u32,
-    /// Whether transfers bypass the system's page cache, else why not.
-    pub(crate) direct: Result<(), DirectRefused>,
-    /// How many pages one write may have, where pages are written atomically, else why they are not.
-    pub(crate) atomic_pages: Result<u32, NotAtomic>,
-    /// Why its requests could block the thread that submits them.
-    pub(crate) may_block: Option<MayBlock>,
-    /// Equal for two paths to one file.
-    pub(crate) identity: (u64, u64),
     /// What was done with it.
     pub(crate) activity: Box<FileActivity>,
     pub(crate) read_budget: ReadBudget,
@@ -125,6 +106,14 @@ pub(crate) struct File {
     pub(in crate::io) size: Mutex<()>,
     /// Held while `blocks` is written.
     pub(in crate::io) growth: Mutex<Growth>,
+}
+
+impl Deref for File {
+    type Target = Opened;
+
+    fn deref(&self) -> &Opened {
+        &self.opened
+    }
 }
 
 impl File {

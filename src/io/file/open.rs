@@ -12,7 +12,7 @@ use crate::{
     id::{FileId, PageSize},
     io::{
         options::COMBINE_LIMIT_MAX,
-        storage::{Lock, Opened, Storage},
+        storage::{Lock, Storage},
     },
     observe::file_activity::FileActivity,
     sync::{
@@ -40,61 +40,37 @@ impl File {
     ) -> Result<Self> {
         let failed = |op| move |source| Error::File { op, path: path.into(), source: Arc::new(source) };
         let opened = disk.open(path, options, page_size).map_err(failed(IoOp::Open))?;
-        let tears_pages = opened.tears_pages();
-        let Opened {
-            file,
-            asynchronous,
-            capabilities,
-            name,
-            identity,
-            lock,
-            len,
-            has_fixed_size,
-            offset_align,
-            direct,
-            atomic_pages,
-            may_block,
-        } = opened;
-        let is_written = !options.read_only && lock != Lock::InUse && !seeded!("folder_not_synced");
-        if let Some(name) = name.as_deref().filter(|_| is_written && options.durable_name) {
+        let is_written = !options.read_only && opened.lock != Lock::InUse && !seeded!("folder_not_synced");
+        if let Some(name) = opened.name.as_deref().filter(|_| is_written && options.durable_name) {
             disk.sync_folder(name).map_err(failed(IoOp::SyncFolder))?;
         }
-        let page = page_size.bytes() as u64;
+        let (len, page) = (opened.len, page_size.bytes() as u64);
         // A part of a block can be completed only where the length can change.
-        let blocks = if has_fixed_size { len / page } else { len.div_ceil(page) };
+        let blocks = if opened.has_fixed_size { len / page } else { len.div_ceil(page) };
         let blocks = u32::try_from(blocks).map_err(|_| {
             let blocks = u32::MAX;
             let advice =
                 format!("{len} bytes are more than {blocks} blocks: use larger pages or several files");
             ConfigError::new("page_size", page_size.bytes(), advice).at(path)
         })?;
-        let best = capabilities.best_transfer.map_or(0, NonZeroUsize::get).min(COMBINE_LIMIT_MAX);
-        let of_storage = capabilities.in_flight.or_else(|| asynchronous.as_ref().map(|_| IN_FLIGHT));
+        let best = opened.capabilities.best_transfer.map_or(0, NonZeroUsize::get).min(COMBINE_LIMIT_MAX);
+        let of_storage =
+            opened.capabilities.in_flight.or_else(|| opened.asynchronous.as_ref().map(|_| IN_FLIGHT));
         let max_in_flight = [options.max_in_flight, of_storage].into_iter().flatten().min();
         Ok(Self {
             id,
             path: path.into(),
-            name,
-            may_block,
-            disk: file,
-            asynchronous,
-            tears_pages,
+            opened,
             best_pages: best / page_size.bytes(),
             page_size,
             read_only: options.read_only,
             durable_name: options.durable_name,
-            lock,
-            has_fixed_size,
             tag: options.tag.unwrap_or(0),
             codec: None,
             keeps_lsn: false,
             sparse: options.sparse,
             max_in_flight,
             turns: max_in_flight.map(Turns::of_so_many),
-            offset_align,
-            direct,
-            atomic_pages,
-            identity,
             activity: Box::new(FileActivity::new()),
             read_budget: ReadBudget::default(),
             blocks: AtomicU32::new(blocks),
@@ -104,21 +80,6 @@ impl File {
             sync: SyncTurns::default(),
             size: Mutex::new(()),
             growth: Mutex::new(Growth::new(blocks, options.grow_by_blocks)),
-        })
-    }
-
-    /// Opens a file that the pool keeps for itself, as [`open`](Self::open) does: no other pool has it.
-    pub(crate) fn open_alone(
-        disk: &dyn Storage,
-        id: FileId,
-        path: &Path,
-        options: &OpenOptions,
-        page_size: PageSize,
-    ) -> Result<Self> {
-        wait_for_lock(|| {
-            let file = Self::open(disk, id, path, options, page_size)?;
-            file.check_lock()?;
-            Ok(file)
         })
     }
 

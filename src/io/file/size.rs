@@ -51,6 +51,11 @@ impl File {
         self.lock_size().serve(ticket, counters)
     }
 
+    /// Takes the right to change the length on disk. Waits for an extension, truncation or close that is under way.
+    pub(crate) fn lock_size(&self) -> SizeLock<'_> {
+        SizeLock { file: self, _held: self.size.lock() }
+    }
+
     /// Returns an error where the file can be neither extended nor cut.
     pub(crate) fn check_size_is_free(&self) -> Result<()> {
         if self.has_fixed_size { Err(Error::FixedSize { path: self.path.clone() }) } else { Ok(()) }
@@ -128,18 +133,7 @@ impl Drop for StepAhead<'_> {
     }
 }
 
-impl File {
-    /// Takes the right to change the length on disk. Waits for an extension, truncation or close that is under way.
-    pub(crate) fn lock_size(&self) -> SizeLock<'_> {
-        SizeLock::new(self)
-    }
-}
-
 impl<'a> SizeLock<'a> {
-    pub(in crate::io) fn new(file: &'a File) -> Self {
-        Self { file, _held: file.size.lock() }
-    }
-
     /// Serves the line until it is the turn of this ticket, and returns its first block.
     fn serve(&self, ticket: GrowthTicket, counters: &Counters) -> Result<u32> {
         let file = self.file;

@@ -16,9 +16,7 @@ use crate::sync::{Arc, Condvar, Mutex};
 
 /// An asynchronous file, and calls that wait for its requests.
 #[derive(Debug)]
-pub(super) struct Awaited {
-    file: Arc<dyn StorageFile>,
-}
+pub(super) struct Awaited(pub(super) Arc<dyn StorageFile>);
 
 /// The outcome of one request, when there is one.
 #[derive(Debug, Default)]
@@ -55,12 +53,6 @@ impl RequestOutcome {
     }
 }
 
-impl Awaited {
-    pub(super) fn new(file: Arc<dyn StorageFile>) -> Self {
-        Self { file }
-    }
-}
-
 impl BlockingFile for Awaited {
     fn read_at(&self, buffers: &mut [IoSliceMut<'_>], offset: u64) -> io::Result<usize> {
         let pieces = buffers.iter_mut().map(|buffer| (NonNull::from(&mut **buffer).cast(), buffer.len()));
@@ -68,7 +60,7 @@ impl BlockingFile for Awaited {
             // SAFETY: the buffers are borrowed for all of this call, alone, and the call ends after the request.
             #[allow(unsafe_code)]
             let request = unsafe { Request::new(offset, pieces, true, ending) };
-            self.file.read(ReadRequest(request));
+            self.0.read(ReadRequest(request));
         })
     }
 
@@ -78,30 +70,30 @@ impl BlockingFile for Awaited {
             // SAFETY: the buffers are borrowed for all of this call, a write does not change them, and the call ends after the request.
             #[allow(unsafe_code)]
             let request = unsafe { Request::new(offset, pieces, true, ending) };
-            self.file.write(WriteRequest(request));
+            self.0.write(WriteRequest(request));
         })
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        RequestOutcome::of(|ending| self.file.sync(SyncRequest::new(ending))).map(drop)
+        RequestOutcome::of(|ending| self.0.sync(SyncRequest::new(ending))).map(drop)
     }
 
     fn len(&self) -> io::Result<u64> {
-        self.file.len()
+        self.0.len()
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
+        self.0.set_len(len)
     }
 
     /// Grows the file where the range ends behind it: then new bytes are zeros, and a storage need not be sent any.
     fn allocate(&self, offset: u64, len: u64) -> io::Result<()> {
         let end = offset + len;
-        if self.file.len()? < end { self.file.set_len(end) } else { Ok(()) }
+        if self.0.len()? < end { self.0.set_len(end) } else { Ok(()) }
     }
 
     fn unlock(&self) {
-        self.file.unlock();
+        self.0.unlock();
     }
 }
 
@@ -143,7 +135,7 @@ mod tests {
 
     #[test]
     fn c5_a_call_that_panics_has_its_buffers_until_the_request_has_ended() {
-        let file = Awaited::new(Arc::new(LateAndPanics));
+        let file = Awaited(Arc::new(LateAndPanics));
         let mut bytes = [0; 512];
         let called = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             file.read_at(&mut [IoSliceMut::new(&mut bytes)], 0)
@@ -154,7 +146,7 @@ mod tests {
 
     #[test]
     fn c2_a_request_that_is_dropped_has_failed() {
-        let file = Awaited::new(Arc::new(LateAndPanics));
+        let file = Awaited(Arc::new(LateAndPanics));
         for error in [file.write_at(&[IoSlice::new(&[1])], 0).unwrap_err(), file.sync_data().unwrap_err()] {
             assert!(error.to_string().contains("dropped"), "{error}");
         }

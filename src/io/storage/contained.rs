@@ -4,7 +4,6 @@
 //! ring's worker. A file is asked for its descriptor once, when it is opened, so no ring's worker ever makes that call.
 
 use std::{
-    fmt,
     io::{self, IoSlice, IoSliceMut},
     os::fd::{AsRawFd, BorrowedFd, RawFd},
     path::Path,
@@ -26,6 +25,7 @@ use crate::{
 pub(crate) struct Contained<T>(pub(crate) T);
 
 /// A file of one, of either kind, whose panics are errors.
+#[derive(Debug)]
 pub(super) struct ContainedFile<F> {
     /// There until the drop.
     file: Option<F>,
@@ -47,12 +47,6 @@ impl<F> Drop for ContainedFile<F> {
     fn drop(&mut self) {
         let file = self.file.take();
         let _ = contained(|| drop(file));
-    }
-}
-
-impl<F: fmt::Debug> fmt::Debug for ContainedFile<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.file().fmt(f)
     }
 }
 

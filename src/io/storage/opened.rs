@@ -46,7 +46,7 @@ use crate::{io::file::atomic_writes::NotAtomic, sync::Arc};
 /// ```
 #[derive(Debug)]
 pub struct Opened {
-    pub(crate) file: Box<dyn BlockingFile>,
+    pub(crate) disk: Box<dyn BlockingFile>,
     /// The same file, where its transfers end later.
     pub(crate) asynchronous: Option<Arc<dyn StorageFile>>,
     pub(crate) capabilities: Capabilities,
@@ -95,7 +95,7 @@ impl Opened {
     /// Those of [`StorageFile::len`].
     pub fn asynchronous(file: Arc<dyn StorageFile>, identity: (u64, u64)) -> io::Result<Self> {
         let len = file.len()?;
-        let calls = Box::new(ContainedFile::new(Awaited::new(Arc::clone(&file))));
+        let calls = Box::new(ContainedFile::new(Awaited(Arc::clone(&file))));
         let requests = Arc::new(ContainedFile::new(file));
         Ok(Self { asynchronous: Some(requests), ..Self::buffered(calls, identity, len) })
     }
@@ -104,7 +104,7 @@ impl Opened {
     pub(crate) fn buffered(file: Box<dyn BlockingFile>, identity: (u64, u64), len: u64) -> Self {
         Self {
             may_block: file.descriptor().map_or(Some(MayBlock::NoDescriptor), os::may_block),
-            file,
+            disk: file,
             asynchronous: None,
             capabilities: Capabilities::new(),
             name: None,

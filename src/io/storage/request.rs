@@ -16,7 +16,7 @@ pub(in crate::io) type Piece = (NonNull<u8>, usize);
 /// What is called with the outcome.
 pub(in crate::io) type Ending = Box<dyn FnOnce(io::Result<usize>) + Send>;
 
-/// What reads and writes have in common.
+/// What all kinds of requests have in common.
 pub(crate) struct Request {
     offset: u64,
     len: usize,
@@ -78,14 +78,9 @@ impl Request {
 impl Drop for Request {
     fn drop(&mut self) {
         if let Some(ending) = self.ending.take() {
-            ending(Err(dropped()));
+            ending(Err(io::Error::other("the storage has dropped the request")));
         }
     }
-}
-
-/// Makes the error of a request that the storage has dropped.
-fn dropped() -> io::Error {
-    io::Error::other("the storage has dropped the request")
 }
 
 /// Implements what a read and a write tell of themselves.
@@ -225,28 +220,19 @@ impl WriteRequest {
 ///
 /// Example: [`StorageFile`](super::StorageFile).
 #[must_use = "a request that is dropped has failed"]
-pub struct SyncRequest(Option<Ending>);
+pub struct SyncRequest(Request);
 
 impl SyncRequest {
     pub(crate) fn new(ending: Ending) -> Self {
-        Self(Some(ending))
+        let pieces = SmallVec::new();
+        Self(Request { offset: 0, len: 0, pieces, is_awaited: true, ending: Some(ending) })
     }
 
     /// Ends the sync. An error is final, of whatever kind: the file reports it at every later sync ([`Error::SyncPoisoned`](crate::Error::SyncPoisoned)),
     /// until it is opened anew. Its source is this error, so what a storage wraps in [`io::Error::other`] can be found there.
     /// Example: [`StorageFile`](super::StorageFile).
-    pub fn finish(mut self, outcome: io::Result<()>) {
-        if let Some(ending) = self.0.take() {
-            ending(outcome.map(|()| 0));
-        }
-    }
-}
-
-impl Drop for SyncRequest {
-    fn drop(&mut self) {
-        if let Some(ending) = self.0.take() {
-            ending(Err(dropped()));
-        }
+    pub fn finish(self, outcome: io::Result<()>) {
+        self.0.finish(outcome.map(|()| 0));
     }
 }
 

@@ -67,7 +67,7 @@ fn file_of(len: usize) -> tempfile::NamedTempFile {
 fn shared(path: &Path, options: &OpenOptions) -> Arc<File> {
     let mut file = os_file(path, options).unwrap();
     // Whether a file's pages are written atomically, and then one by one, is decided by the code that opens it for a pool.
-    file.atomic_pages = Err(NotAtomic::NotAsked);
+    file.opened.atomic_pages = Err(NotAtomic::NotAsked);
     Arc::new(file)
 }
 

@@ -94,7 +94,7 @@ fn others_while_it_is_open(checker: &Arc<Checker>, file: &TestedFile, name: &Pat
         let other = TestedFile::open(checker, checker.new_path().0, path, &create)?;
         let (found, taken) = (other.opened.identity, file.opened.identity);
         step.ensure(found != taken, || format!("{found:?}, as of the removed one"))?;
-        other.opened.file.unlock();
+        other.opened.disk.unlock();
     }
     let step = checker.step(RemovedIsGone, format!("removing {} again", name.display()));
     checker.forget_identities(Some(&file.path));

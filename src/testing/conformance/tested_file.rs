@@ -100,7 +100,7 @@ fn ask(opened: &Arc<Opened>, request: LateRequest) {
         (None, request) => {
             let opened = Arc::clone(opened);
             // A request that no thread takes is dropped, and has failed.
-            let _ = thread::spawn("ringpool-call".to_owned(), move || request.serve(&*opened.file));
+            let _ = thread::spawn("ringpool-call".to_owned(), move || request.serve(&*opened.disk));
         }
     }
 }
@@ -142,14 +142,14 @@ impl TestedFile {
     /// Closes the file, and opens it again, as the pool does.
     pub(super) fn reopen(self) -> Kept<Self> {
         let Self { checker, opened, path, number, .. } = self;
-        opened.file.unlock();
+        opened.disk.unlock();
         drop(opened);
         Self::open(&checker, number, &path, &OpenOptions::new())
     }
 
     /// The calls that wait, and those that change the file.
     pub(super) fn calls(&self) -> &dyn BlockingFile {
-        &*self.opened.file
+        &*self.opened.disk
     }
 
     pub(super) fn asynchronous(&self) -> Option<&dyn StorageFile> {

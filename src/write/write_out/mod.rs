@@ -442,7 +442,7 @@ impl RunBuilder<'_> {
 
 /// Returns whether a power cut could tear the pages of the request.
 fn wants_copies(request: &PageOperation) -> bool {
-    request.file.atomic_pages.is_err() && request.file.tears_pages
+    request.file.atomic_pages.is_err() && request.file.tears_pages()
 }
 
 /// Returns how many of the next candidates follow `page` block by block.

@@ -63,7 +63,7 @@ impl FrameBuffer {
         let on_disk = tempfile::NamedTempFile::new().unwrap();
         fs::write(on_disk.path(), stamped((BLOCKS * PAGE) as usize)).unwrap();
         let mut file = os_file(on_disk.path(), &OpenOptions::new()).unwrap();
-        file.atomic_pages = Err(NotAtomic::NotAsked);
+        file.opened.atomic_pages = Err(NotAtomic::NotAsked);
         if let Some(reason) = &file.may_block {
             println!("skipped: no ring reads this file: {reason}");
             return None;

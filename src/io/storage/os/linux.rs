@@ -60,7 +60,7 @@ pub(super) fn atomic_units(fd: &OwnedFd) -> Option<AtomicUnits> {
 }
 
 /// Returns why a request of this file may block the thread that submits it, if it may.
-pub(super) fn may_block(fd: BorrowedFd<'_>) -> Option<MayBlock> {
+pub(in crate::io::storage) fn may_block(fd: BorrowedFd<'_>) -> Option<MayBlock> {
     let remote = fs::fstatfs(fd).ok().and_then(|told| remote_kind(told.f_type));
     remote.or_else(|| (!knows_nowait(fd)).then_some(MayBlock::NoNowait))
 }

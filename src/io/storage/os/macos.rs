@@ -60,7 +60,7 @@ pub(super) fn atomic_units(_fd: &OwnedFd) -> Option<AtomicUnits> {
 }
 
 /// Returns why a request of this file may block the thread that submits it, if it may.
-pub(super) fn may_block(fd: BorrowedFd<'_>) -> Option<MayBlock> {
+pub(in crate::io::storage) fn may_block(fd: BorrowedFd<'_>) -> Option<MayBlock> {
     let told = fs::fstatfs(fd).ok()?;
     let name: Vec<u8> =
         told.f_fstypename.iter().map(|&byte| byte.cast_unsigned()).take_while(|&byte| byte != 0).collect();

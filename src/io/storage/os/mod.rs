@@ -26,7 +26,7 @@ use crate::{
     io::{
         file::{atomic_writes, open_options::OpenOptions},
         options::Fallback,
-        storage::{BlockingFile, DirectRefused, Lock, MayBlock, Opened, Storage},
+        storage::{BlockingFile, DirectRefused, Lock, Opened, Storage},
     },
 };
 
@@ -35,10 +35,7 @@ use crate::{
 #[derive(Copy, Clone, Debug, Default)]
 pub struct LocalFiles;
 
-/// Returns why a request of a file with this descriptor may block the thread that submits it, if it may.
-pub(super) fn may_block(fd: BorrowedFd<'_>) -> Option<MayBlock> {
-    system::may_block(fd)
-}
+pub(super) use system::may_block;
 
 impl Storage for LocalFiles {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
@@ -68,7 +65,7 @@ impl Storage for LocalFiles {
             offset_align,
             direct,
             atomic_pages,
-            may_block: system::may_block(file.fd.as_fd()),
+            may_block: may_block(file.fd.as_fd()),
             ..Opened::buffered(Box::new(file), identity(&stat), len)
         })
     }
@@ -317,7 +314,7 @@ mod tests {
         match opened.atomic_pages {
             Ok(pages) => {
                 assert!(pages.is_power_of_two());
-                let written = opened.file.write_atomically_at(&[IoSlice::new(zeros.as_slice())], 8192);
+                let written = opened.disk.write_atomically_at(&[IoSlice::new(zeros.as_slice())], 8192);
                 assert_eq!(written.unwrap(), 8192);
             }
             Err(reason) => println!("skipped: no atomic writes here: {reason:?}"),
@@ -384,7 +381,7 @@ mod tests {
         let opened = LocalFiles.open(file.path(), &options, page(512)).unwrap();
         assert_eq!((opened.offset_align, opened.direct), (1, Err(DirectRefused::NotAsked)));
         let mut odd = [0; 3];
-        opened.file.read_at(&mut [IoSliceMut::new(&mut odd)], 1).unwrap();
+        opened.disk.read_at(&mut [IoSliceMut::new(&mut odd)], 1).unwrap();
     }
 
     /// Makes a file of data, not of holes: reading a hole works without any alignment.
@@ -405,7 +402,7 @@ mod tests {
         let mut memory = AlignedZeros::new(8192, 8192);
         let mut read = |from: usize| {
             let slice = &mut memory.as_mut_slice()[from..];
-            opened.file.read_at(&mut [IoSliceMut::new(slice)], 0)
+            opened.disk.read_at(&mut [IoSliceMut::new(slice)], 0)
         };
         assert_eq!(read(0).unwrap(), 8192);
         assert_eq!(read(1).unwrap_err().raw_os_error(), Some(Errno::INVAL.raw_os_error()));

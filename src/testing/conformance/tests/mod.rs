@@ -347,7 +347,7 @@ struct DescribesOthers;
 impl Storage for DescribesOthers {
     fn open(&self, path: &Path, options: &OpenOptions, page_size: PageSize) -> io::Result<Opened> {
         let opened = LocalFiles.open(path, &options.direct(Fallback::Off).lock(Fallback::Off), page_size)?;
-        let file = OtherDescriptor { file: opened.file, other: tempfile::tempfile()? };
+        let file = OtherDescriptor { file: opened.disk, other: tempfile::tempfile()? };
         Opened::blocking(file, opened.identity)
     }
 }
