@@ -14,10 +14,7 @@ use crate::{
     id::PageSize,
     io::{
         doublewrite::{DoubleWrite, options::TornPages},
-        method::{
-            asynchronous::{AsynchronousFiles, WithAsynchronousFiles},
-            choice,
-        },
+        method::{asynchronous::WithAsynchronousFiles, choice},
         options::{BACKGROUND_DEPTH, COMBINE_LIMIT_MAX, IoMethod},
         report::{MethodReport, Registration},
         storage::{Storage, contained::Contained, os::LocalFiles},
@@ -334,8 +331,8 @@ impl Builder {
             choice::open_method(&config.io_method, &chunks, &config.scheduling(), &counters)?;
         if !is_local {
             // The system's files are all for the method: they do not pay for a second queue.
-            let asynchronous = AsynchronousFiles::new(&config.scheduling(), Arc::clone(&counters));
-            method = Arc::new(WithAsynchronousFiles { method, asynchronous });
+            let beside = WithAsynchronousFiles::new(method, &config.scheduling(), Arc::clone(&counters));
+            method = Arc::new(beside);
         }
         tell_of_opening(&counters.pool, &config, &method_report);
         let end = Arc::new(PoolEnd::default());

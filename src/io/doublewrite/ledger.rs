@@ -39,10 +39,10 @@ pub(super) struct Ledger {
     number: u64,
     /// The first that counts.
     oldest: u64,
-    /// Whether both halves were begun in this life.
-    is_in_use: bool,
+    /// Whether both halves were begun in this life, and the area is as long as it is to be: from then on copies get room.
+    pub(super) is_in_use: bool,
     /// The newest copies from before, of the files that were neither opened nor given up since, by tag.
-    pending: BTreeMap<u64, Copies>,
+    pub(super) pending: BTreeMap<u64, Copies>,
 }
 
 #[derive(Debug, Default)]
@@ -61,13 +61,6 @@ pub(super) struct Room {
     /// The number of the record, and the first number that counts.
     pub(super) number: u64,
     pub(super) oldest: u64,
-}
-
-/// A half that is to be begun: when its header is durable, and not before, [`Ledger::has_begun`] is told.
-#[derive(Debug)]
-pub(super) struct Beginning {
-    pub(super) half: usize,
-    pub(super) header: HalfHeader,
 }
 
 /// Returns how long an area is whose halves have `units` units.
@@ -102,20 +95,6 @@ impl Ledger {
     /// Returns how long the area is to be.
     pub(super) fn area_units(&self) -> u32 {
         area_units(self.units).expect("the length was checked when the area was opened")
-    }
-
-    /// Returns whether both halves were begun, and the area is as long as it is to be: from then on copies get room.
-    pub(super) fn is_in_use(&self) -> bool {
-        self.is_in_use
-    }
-
-    pub(super) fn set_in_use(&mut self, is_in_use: bool) {
-        self.is_in_use = is_in_use;
-    }
-
-    /// Returns the copies of a pending file.
-    pub(super) fn pending_copies(&self, tag: u64) -> Option<&Copies> {
-        self.pending.get(&tag)
     }
 
     /// Returns the tags of the files that the area has copies of, from before or from this life.
@@ -184,14 +163,13 @@ impl Ledger {
         }
     }
 
-    /// Returns what it takes to begin the older half, whose files are settled as far as they are named here. `random` makes the
-    /// records of a new area differ from all that lie there.
+    /// Returns the next header of the older half, whose files are settled as far as they are named here. `random` makes the records of a new
+    /// area differ from all that lie there. When the header is durable, and not before, [`has_begun`](Self::has_begun) is told.
     ///
     /// # Errors
     /// The tags of the files whose copies are needed.
-    pub(super) fn begin(&self, random: u64, settled: &BTreeSet<u64>) -> Result<Beginning, Arc<[u64]>> {
-        let half = self.older();
-        let unsettled = self.tags_in(half).filter(|tag| !settled.contains(tag));
+    pub(super) fn begin(&self, random: u64, settled: &BTreeSet<u64>) -> Result<HalfHeader, Arc<[u64]>> {
+        let unsettled = self.tags_in(self.older()).filter(|tag| !settled.contains(tag));
         let unsettled = unsettled.filter(|_| !seeded!("poisoned_copies_voided"));
         let needed: BTreeSet<u64> = self.pending.keys().copied().chain(unsettled).collect();
         if !needed.is_empty() {
@@ -200,13 +178,12 @@ impl Ledger {
         let number = self.number;
         let other = self.halves[self.current].header;
         let (oldest, salt) = other.map_or((number, random), |other| (other.number, other.salt));
-        Ok(Beginning { half, header: HalfHeader { number, oldest, salt } })
+        Ok(HalfHeader { number, oldest, salt })
     }
 
     /// Notes that the header is durable: what the half held is void, and records go there.
-    #[allow(clippy::needless_pass_by_value)] // It is true only once.
-    pub(super) fn has_begun(&mut self, begun: Beginning) {
-        let Beginning { half, header } = begun;
+    pub(super) fn has_begun(&mut self, header: HalfHeader) {
+        let half = self.older();
         self.current = half;
         self.next = records_of(half, self.units).start;
         self.oldest = header.oldest;
@@ -343,10 +320,10 @@ mod tests {
         fn begin(&mut self, ledger: &mut Ledger) -> Option<bool> {
             let files: Vec<u64> = ledger.tags_in(ledger.older()).collect();
             let settled = files.into_iter().filter(|&tag| self.sync(tag)).collect();
-            let Ok(beginning) = ledger.begin(99, &settled) else { return Some(false) };
+            let Ok(header) = ledger.begin(99, &settled) else { return Some(false) };
             self.step()?;
-            self.headers[beginning.half] = Some(beginning.header);
-            ledger.has_begun(beginning);
+            self.headers[ledger.older()] = Some(header);
+            ledger.has_begun(header);
             Some(true)
         }
 
@@ -359,9 +336,9 @@ mod tests {
             if room.is_some() || !self.begin(ledger)? {
                 return Some(room);
             }
-            if !ledger.is_in_use() {
+            if !ledger.is_in_use {
                 self.begin(ledger)?;
-                ledger.set_in_use(true);
+                ledger.is_in_use = true;
             }
             Some(ask(ledger))
         }
@@ -457,7 +434,7 @@ mod tests {
         };
         let mut ledger = Ledger::new(4, Found::default());
         (0..2).for_each(|_| begin(&mut ledger).unwrap());
-        ledger.set_in_use(true);
+        ledger.is_in_use = true;
         fill(&mut ledger, [1, 1]);
         begin(&mut ledger).unwrap();
         fill(&mut ledger, [1, 3]);

@@ -41,7 +41,7 @@ impl DoubleWrite {
             return Ok(());
         }
         self.area.check()?;
-        let (copies, held) = match writing.ledger.pending_copies(file.tag).cloned() {
+        let (copies, held) = match writing.ledger.pending.get(&file.tag).cloned() {
             // As long as they are pending no half is begun anew, so other threads need not wait for this file's disk.
             Some(copies) => {
                 drop(writing);

@@ -23,7 +23,7 @@ impl DoubleWrite {
     /// Voids both halves, once what they hold is durable in its places: after this the area has nothing to put back, and has its
     /// intended length. The older one goes first, and each has a sync of its own: a crash never leaves the older one alone.
     pub(super) fn settle(&self, writing: &mut Writing) -> Result<()> {
-        writing.ledger.set_in_use(false);
+        writing.ledger.is_in_use = false;
         let units = writing.ledger.area_units();
         // Not longer before there is a header: a file that is neither an area nor as good as empty is refused.
         self.area.grow(1)?;
@@ -31,7 +31,7 @@ impl DoubleWrite {
         self.area.grow(units)?;
         self.begin_other_half(writing)?;
         self.area.cut(units)?;
-        writing.ledger.set_in_use(true);
+        writing.ledger.is_in_use = true;
         Ok(())
     }
 
@@ -43,7 +43,7 @@ impl DoubleWrite {
             return Ok(());
         }
         self.settle(&mut writing)?;
-        writing.ledger.set_in_use(false);
+        writing.ledger.is_in_use = false;
         self.area.cut(HEADERS)
     }
 
@@ -55,18 +55,18 @@ impl DoubleWrite {
         let half = writing.ledger.older();
         writing.under_way[half].wait();
         let settled = self.settle_half(writing, half)?;
-        let beginning = writing.ledger.begin(random_seed(), &settled);
-        let beginning = beginning.map_err(|tags| Error::TornPages { tags })?;
+        let header = writing.ledger.begin(random_seed(), &settled);
+        let header = header.map_err(|tags| Error::TornPages { tags })?;
         let mut unit = self.area.zeros(1);
-        beginning.header.encode(self.page_size, unit.as_mut_slice());
+        header.encode(self.page_size, unit.as_mut_slice());
         self.area.put(half as u32, &[unit.as_slice()])?;
-        if writing.ledger.is_in_use() || !seeded!("halves_voided_by_one_sync") {
+        if writing.ledger.is_in_use || !seeded!("halves_voided_by_one_sync") {
             self.area.sync()?;
         }
         // Not before: until then its copies are found after a crash.
         let Writing { ledger, files, .. } = writing;
-        self.not_durable.forget_before(beginning.header.oldest);
-        ledger.has_begun(beginning);
+        self.not_durable.forget_before(header.oldest);
+        ledger.has_begun(header);
         files.retain(|&tag, _| ledger.holds(tag));
         Ok(())
     }

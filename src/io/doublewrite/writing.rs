@@ -56,7 +56,7 @@ impl DoubleWrite {
         if let Some(room) = ask(&mut writing.ledger) {
             return Ok(room);
         }
-        if writing.ledger.is_in_use() {
+        if writing.ledger.is_in_use {
             self.begin_other_half(writing)?;
         } else {
             self.settle(writing)?;

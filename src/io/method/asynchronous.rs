@@ -28,7 +28,7 @@ use crate::{
     },
     observe::{Counter, Counters},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard,
+        Arc, Condvar, Mutex,
         thread::{self, ThreadId},
         time,
         waking::Wakers,
@@ -38,8 +38,11 @@ use crate::{
 /// Requests of all such files together that are in flight at most; those of a file have a bound of their own.
 const IN_FLIGHT: usize = 4096;
 
-/// The part of the I/O method that serves asynchronous files.
-pub(crate) struct AsynchronousFiles<L: Lease>(Arc<RequestQueue<L>>);
+/// A method with a queue of asynchronous files beside it: requests of those go there, all others by the method.
+pub(crate) struct WithAsynchronousFiles<L: Lease> {
+    method: Arc<dyn Method<L>>,
+    queue: Arc<RequestQueue<L>>,
+}
 
 struct RequestQueue<L: Lease> {
     state: Mutex<QueueState<L>>,
@@ -60,8 +63,8 @@ struct QueueState<L: Lease> {
     enders: SmallVec<[ThreadId; 8]>,
 }
 
-impl<L: Lease> AsynchronousFiles<L> {
-    pub(crate) fn new(scheduling: &Scheduling, counters: Arc<Counters>) -> Self {
+impl<L: Lease> WithAsynchronousFiles<L> {
+    pub(crate) fn new(method: Arc<dyn Method<L>>, scheduling: &Scheduling, counters: Arc<Counters>) -> Self {
         let limits = BacklogLimits { waiting: IN_FLIGHT, in_flight: IN_FLIGHT, combine: scheduling.combine };
         let state = QueueState {
             backlog: Backlog::new(limits),
@@ -70,19 +73,16 @@ impl<L: Lease> AsynchronousFiles<L> {
             starters: SmallVec::new(),
             enders: SmallVec::new(),
         };
-        Self(Arc::new(RequestQueue { state: Mutex::new(state), idle: Condvar::new(), counters }))
+        let state = Mutex::new(state);
+        Self { method, queue: Arc::new(RequestQueue { state, idle: Condvar::new(), counters }) }
     }
 }
 
 impl<L: Lease> RequestQueue<L> {
-    fn lock(&self) -> MutexGuard<'_, QueueState<L>> {
-        self.state.lock()
-    }
-
     /// Starts what may go, unless this thread does so already, further up its stack.
     fn start_all(self: &Arc<Self>) {
         let me = thread::current().id();
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.starters.contains(&me) && !seeded!("asynchronous_starts_nest") {
             return;
         }
@@ -90,7 +90,7 @@ impl<L: Lease> RequestQueue<L> {
         while let Some(operation) = state.next() {
             drop(state);
             self.start(operation);
-            state = self.lock();
+            state = self.state.lock();
         }
         state.starters.retain(|other| *other != me);
     }
@@ -122,7 +122,7 @@ impl<L: Lease> RequestQueue<L> {
         match operation.progress.step(outcome) {
             TransferStep::Resume => {
                 self.counters.add(Counter::Resumed, 1);
-                self.lock().resumed.push(operation);
+                self.state.lock().resumed.push(operation);
             }
             TransferStep::Finished(outcome) => {
                 let (file, urgency) = (operation.file.id, operation.urgency);
@@ -152,7 +152,7 @@ impl<'q, L: Lease> EndingRequest<'q, L> {
     /// Notes that it is not in flight any more: a caller that waits for it may close the file next.
     fn begin(queue: &'q RequestQueue<L>, file: FileId, urgency: Urgency) -> Self {
         let thread = thread::current().id();
-        let mut state = queue.lock();
+        let mut state = queue.state.lock();
         if !seeded!("asynchronous_place_given_back_late") {
             state.backlog.end(file, urgency);
         }
@@ -164,7 +164,7 @@ impl<'q, L: Lease> EndingRequest<'q, L> {
 
 impl<L: Lease> Drop for EndingRequest<'_, L> {
     fn drop(&mut self) {
-        let mut state = self.queue.lock();
+        let mut state = self.queue.state.lock();
         if let Some(at) = state.enders.iter().position(|other| *other == self.thread) {
             state.enders.swap_remove(at);
         }
@@ -175,53 +175,29 @@ impl<L: Lease> Drop for EndingRequest<'_, L> {
     }
 }
 
-impl<L: Lease> Method<L> for AsynchronousFiles<L> {
-    fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
+impl<L: Lease> RequestQueue<L> {
+    fn submit_each(self: &Arc<Self>, requests: &mut dyn Iterator<Item = Operation<L>>) {
         loop {
-            let refused = self.0.lock().backlog.admit(requests, &self.0.counters).refused;
-            self.0.start_all();
+            let refused = self.state.lock().backlog.admit(requests, &self.counters).refused;
+            self.start_all();
             match refused {
-                Some(refused) => drop(calling_thread::run(refused, &self.0.counters)),
+                Some(refused) => drop(calling_thread::run(refused, &self.counters)),
                 None => return,
             }
         }
     }
 
-    fn room(&self, _file: &File) -> usize {
-        self.0.lock().backlog.room()
-    }
-
-    fn forget(&self, file: &File) {
-        self.0.lock().backlog.forget(file.id);
-    }
-
     fn shutdown(&self) {
         let me = thread::current().id();
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         state.backlog.close();
         // The last lease may own the pool, so that this thread ends the last request.
         while !(seeded!("asynchronous_requests_left_at_the_end")
             || state.enders.contains(&me)
             || state.under_way == 0 && state.backlog.is_empty())
         {
-            state = self.0.idle.wait(state);
+            state = self.idle.wait(state);
         }
-    }
-
-    fn has(&self, thread: ThreadId) -> bool {
-        self.0.lock().enders.contains(&thread)
-    }
-}
-
-/// A method beside the queue of asynchronous files: requests of those go there, all others by the method.
-pub(crate) struct WithAsynchronousFiles<L: Lease> {
-    pub(crate) method: Arc<dyn Method<L>>,
-    pub(crate) asynchronous: AsynchronousFiles<L>,
-}
-
-impl<L: Lease> WithAsynchronousFiles<L> {
-    fn of(&self, file: &File) -> &dyn Method<L> {
-        if file.asynchronous.is_some() { &self.asynchronous } else { &*self.method }
     }
 }
 
@@ -229,18 +205,25 @@ impl<L: Lease> Method<L> for WithAsynchronousFiles<L> {
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
         let mut requests = requests.peekable();
         while let Some(first) = requests.peek() {
-            let (method, kind) = (self.of(&first.file), first.file.asynchronous.is_some());
+            let kind = first.file.asynchronous.is_some();
             let alike = |next: &Operation<L>| next.file.asynchronous.is_some() == kind;
-            method.submit_each(&mut iter::from_fn(|| requests.next_if(alike)));
+            let mut alike = iter::from_fn(|| requests.next_if(alike));
+            if kind { self.queue.submit_each(&mut alike) } else { self.method.submit_each(&mut alike) }
         }
     }
 
     fn room(&self, file: &File) -> usize {
-        self.of(file).room(file)
+        match file.asynchronous {
+            Some(_) => self.queue.state.lock().backlog.room(),
+            None => self.method.room(file),
+        }
     }
 
     fn forget(&self, file: &File) {
-        self.of(file).forget(file);
+        match file.asynchronous {
+            Some(_) => self.queue.state.lock().backlog.forget(file.id),
+            None => self.method.forget(file),
+        }
     }
 
     fn set_chunk(&self, number: u16, chunk: Chunk) -> io::Result<()> {
@@ -249,11 +232,11 @@ impl<L: Lease> Method<L> for WithAsynchronousFiles<L> {
 
     fn shutdown(&self) {
         self.method.shutdown();
-        self.asynchronous.shutdown();
+        self.queue.shutdown();
     }
 
     fn has(&self, thread: ThreadId) -> bool {
-        self.method.has(thread) || self.asynchronous.has(thread)
+        self.method.has(thread) || self.queue.state.lock().enders.contains(&thread)
     }
 
     fn change(&self) -> Option<MethodChange> {
@@ -345,8 +328,10 @@ mod tests {
         Arc::new(File::open(storage, FileId(7), path, &options, PageSize::new(512).unwrap()).unwrap())
     }
 
-    fn queue() -> AsynchronousFiles<TestLease> {
-        AsynchronousFiles::new(&SCHEDULING, Arc::new(Counters::new()))
+    fn queue() -> WithAsynchronousFiles<TestLease> {
+        let counters = Arc::new(Counters::new());
+        let method = Arc::new(calling_thread::Inline::new(Arc::clone(&counters)));
+        WithAsynchronousFiles::new(method, &SCHEDULING, counters)
     }
 
     #[test]
@@ -399,11 +384,11 @@ mod tests {
         // Those that wait are woken next, and may close the file.
         request.lease.before_finish(move || {
             at_the_end.forget(&of);
-            assert!(!at_the_end.0.lock().backlog.knows(of.id), "its line is left for ever");
+            assert!(!at_the_end.queue.state.lock().backlog.knows(of.id), "its line is left for ever");
         });
         queue.submit_one(request);
         queue.forget(&file);
-        assert!(queue.0.lock().backlog.knows(file.id), "it has a request");
+        assert!(queue.queue.state.lock().backlog.knows(file.id), "it has a request");
         let kept = storage.kept.lock().pop_front().unwrap();
         Answers::answer(kept, 512);
         arena.expect_reads(1);

@@ -11,7 +11,7 @@ use std::{io, iter, os::fd::RawFd, sync::mpsc};
 
 use super::{
     setup::{Abilities, Refusal, RingMemory},
-    worker::{Errand, RingShared},
+    worker::{Errand, SetupReport, UringWorker},
 };
 use crate::{
     io::{
@@ -24,8 +24,8 @@ use crate::{
     },
     observe::{Counter, Counters},
     sync::{
-        Arc, Mutex,
-        thread::{self, JoinHandle, ThreadId},
+        Arc,
+        thread::{self, ThreadId},
         thread_pool::ThreadLimits,
         time::Duration,
     },
@@ -43,15 +43,9 @@ const QUEUED_PER_SLOT: usize = 4;
 
 /// The io_uring method.
 pub(in crate::io) struct Uring<L: Lease> {
-    workers: Box<[UringWorker<L>]>,
+    workers: Vec<Arc<UringWorker<L>>>,
     aside: Arc<Threads<L>>,
     counters: Arc<Counters>,
-}
-
-/// One ring, with the thread that owns it.
-struct UringWorker<L: Lease> {
-    shared: Arc<RingShared<L>>,
-    handle: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl<L: Lease> Uring<L> {
@@ -63,20 +57,44 @@ impl<L: Lease> Uring<L> {
         counters: &Arc<Counters>,
     ) -> Result<(Self, Abilities), Refusal> {
         let aside = Arc::new(Threads::on_demand(ASIDE, scheduling, Arc::clone(counters)));
-        let open = |registered_with| {
-            let memory = RingMemory { chunks, registered_with };
-            UringWorker::open(options, &memory, scheduling, &aside, Arc::clone(counters))
-        };
-        let (first, fd, mut abilities) = open(None)?;
+        let mut opened = Self { workers: Vec::new(), aside, counters: Arc::clone(counters) };
+        let (fd, mut abilities) = opened.start_worker(options, chunks, None, scheduling)?;
         let registered_with = (abilities.fixed_buffers == Registration::InUse).then_some(fd);
-        let mut workers = vec![first];
         for _ in 1..options.workers {
-            let (worker, _, its) = open(registered_with)?;
-            workers.push(worker);
-            abilities.settle_for(its);
+            abilities.settle_for(opened.start_worker(options, chunks, registered_with, scheduling)?.1);
         }
-        let workers = workers.into_boxed_slice();
-        Ok((Self { workers, aside, counters: Arc::clone(counters) }, abilities))
+        Ok((opened, abilities))
+    }
+
+    /// Starts one more worker and waits until its ring is set up, or refused.
+    fn start_worker(
+        &mut self,
+        options: &UringOptions,
+        chunks: &[Chunk],
+        registered_with: Option<RawFd>,
+        scheduling: &Scheduling,
+    ) -> SetupReport {
+        let refused = |call| move |source| Refusal::Call { call, source };
+        let in_flight = options.queue_depth as usize;
+        let limits =
+            BacklogLimits { waiting: QUEUED_PER_SLOT * in_flight, in_flight, combine: scheduling.combine };
+        let worker = UringWorker::new(limits, Arc::clone(&self.aside), Arc::clone(&self.counters))
+            .map_err(refused("eventfd"))?;
+        let worker = Arc::new(worker);
+        // The ring is not for shuttle, and neither is this channel: it is used once.
+        let (report, reported) = mpsc::sync_channel(1);
+        let handle = thread::spawn("ringpool-uring".into(), {
+            let (worker, options, scheduling) = (Arc::clone(&worker), options.clone(), *scheduling);
+            let memory = RingMemory { chunks: chunks.to_vec(), registered_with };
+            move || worker.run(&options, &memory, &scheduling, &report)
+        })
+        .map_err(refused("starting a thread"))?;
+        let report = reported
+            .recv()
+            .unwrap_or_else(|_| Err(Refusal::Required("the thread that sets up the ring panicked".into())))?;
+        *worker.handle.lock() = Some(handle);
+        self.workers.push(worker);
+        Ok(report)
     }
 
     /// Returns the number of the worker for a request; `None` if that is for the threads beside the rings.
@@ -108,75 +126,45 @@ fn loss(lost: &[&str], rings: usize) -> Option<String> {
 }
 
 impl<L: Lease> UringWorker<L> {
-    /// Starts the worker and waits until its ring is set up, or refused.
-    fn open(
-        options: &UringOptions,
-        memory: &RingMemory<'_>,
-        scheduling: &Scheduling,
-        beside: &Arc<Threads<L>>,
-        counters: Arc<Counters>,
-    ) -> Result<(Self, RawFd, Abilities), Refusal> {
-        let refused = |call| move |source| Refusal::Call { call, source };
-        let in_flight = options.queue_depth as usize;
-        let limits =
-            BacklogLimits { waiting: QUEUED_PER_SLOT * in_flight, in_flight, combine: scheduling.combine };
-        let shared = RingShared::new(limits, Arc::clone(beside), counters).map_err(refused("eventfd"))?;
-        let shared = Arc::new(shared);
-        // The ring is not for shuttle, and neither is this channel: it is used once.
-        let (report, reported) = mpsc::sync_channel(1);
-        let handle = thread::spawn("ringpool-uring".into(), {
-            let (shared, options, scheduling) = (Arc::clone(&shared), options.clone(), *scheduling);
-            let (chunks, registered_with) = (memory.chunks.to_vec(), memory.registered_with);
-            move || {
-                shared.run(&options, &RingMemory { chunks: &chunks, registered_with }, &scheduling, &report);
-            }
-        })
-        .map_err(refused("starting a thread"))?;
-        let (fd, abilities) = reported
-            .recv()
-            .unwrap_or_else(|_| Err(Refusal::Required("the thread that sets up the ring panicked".into())))?;
-        Ok((Self { shared, handle: Mutex::new(Some(handle)) }, fd, abilities))
-    }
-
     /// Returns why the ring is of no use any more, once it is not.
     fn lost(&self) -> Option<&str> {
-        self.shared.lost.get().map(String::as_str)
+        self.lost.get().map(String::as_str)
     }
 
     fn submit_each(&self, requests: &mut dyn Iterator<Item = Operation<L>>) {
         while let Some(refused) = self.admit(requests) {
-            calling_thread::run(refused, &self.shared.counters);
+            calling_thread::run(refused, &self.counters);
         }
     }
 
     /// Takes requests in, up to the first that there is no room for, and wakes the worker for them.
     fn admit(&self, requests: &mut dyn Iterator<Item = Operation<L>>) -> Option<Operation<L>> {
-        let mut backlog = self.shared.backlog.lock();
-        let admitted = backlog.admit(requests, &self.shared.counters);
+        let mut backlog = self.backlog.lock();
+        let admitted = backlog.admit(requests, &self.counters);
         // A request that cannot go now can go when something in flight is over, and that wakes the worker anyhow.
         let wake = admitted.queued > 0 && backlog.has_next();
         drop(backlog);
         if wake {
-            self.shared.wake_event.signal();
+            self.wake_event.signal();
         }
         admitted.refused
     }
 
     fn forget(&self, file: &File) {
-        self.shared.backlog.lock().forget(file.id);
-        self.shared.send(Errand::Forget(file.id));
+        self.backlog.lock().forget(file.id);
+        self.send(Errand::Forget(file.id));
     }
 
     fn set_chunk(&self, number: u16, chunk: Chunk) -> io::Result<()> {
         let (done, outcome) = mpsc::sync_channel(1);
-        self.shared.send(Errand::SetChunk(number, chunk, done));
+        self.send(Errand::SetChunk(number, chunk, done));
         // A ring that is gone has nothing registered any more.
         outcome.recv().unwrap_or(Ok(()))
     }
 
     fn shutdown(&self) {
-        self.shared.backlog.lock().close();
-        self.shared.wake_event.signal();
+        self.backlog.lock().close();
+        self.wake_event.signal();
         let handle = self.handle.lock().take();
         if let Some(handle) = handle {
             // The last lease may own the pool, so that this is the worker: it ends by itself.
@@ -192,9 +180,9 @@ impl<L: Lease> UringWorker<L> {
     }
 }
 
-impl<L: Lease> Drop for UringWorker<L> {
+impl<L: Lease> Drop for Uring<L> {
     fn drop(&mut self) {
-        self.shutdown();
+        self.workers.iter().for_each(|worker| worker.shutdown());
     }
 }
 
@@ -215,8 +203,8 @@ impl<L: Lease> Method<L> for Uring<L> {
     }
 
     fn room(&self, file: &File) -> usize {
-        let of_worker = |worker: &UringWorker<L>| match worker.lost() {
-            None if file.may_block.is_none() => worker.shared.backlog.lock().room(),
+        let of_worker = |worker: &Arc<UringWorker<L>>| match worker.lost() {
+            None if file.may_block.is_none() => worker.backlog.lock().room(),
             _ => self.aside.room(file),
         };
         self.workers.iter().map(of_worker).min().unwrap_or(0)
@@ -233,12 +221,12 @@ impl<L: Lease> Method<L> for Uring<L> {
     }
 
     fn shutdown(&self) {
-        self.workers.iter().for_each(UringWorker::shutdown);
+        self.workers.iter().for_each(|worker| worker.shutdown());
         self.aside.shutdown();
     }
 
     fn change(&self) -> Option<MethodChange> {
-        let lost: Vec<_> = self.workers.iter().filter_map(UringWorker::lost).collect();
+        let lost: Vec<_> = self.workers.iter().filter_map(|worker| worker.lost()).collect();
         let aside = self.aside.change();
         let in_use = match &aside {
             _ if lost.len() < self.workers.len() => MethodKind::Uring,

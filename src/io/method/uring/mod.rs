@@ -7,8 +7,6 @@
 //! memory to the kernel) and nowhere else.
 
 mod method;
-#[cfg(test)]
-mod refusals;
 mod ring;
 mod setup;
 #[cfg(test)]

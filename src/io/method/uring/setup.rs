@@ -80,9 +80,9 @@ pub(in crate::io) enum Refusal {
 }
 
 /// What is to be registered.
-#[derive(Copy, Clone, Debug)]
-pub(super) struct RingMemory<'a> {
-    pub(super) chunks: &'a [Chunk],
+#[derive(Debug)]
+pub(super) struct RingMemory {
+    pub(super) chunks: Vec<Chunk>,
     /// A ring that has registered it already, from which it can be cloned.
     pub(super) registered_with: Option<RawFd>,
 }
@@ -96,7 +96,7 @@ pub(super) struct OpenedRing {
 }
 
 /// Makes a ring for `options.queue_depth` requests and one wake-up.
-pub(super) fn open(options: &UringOptions, memory: &RingMemory<'_>) -> Result<OpenedRing, Refusal> {
+pub(super) fn open(options: &UringOptions, memory: &RingMemory) -> Result<OpenedRing, Refusal> {
     let mut ring = build(options.queue_depth + 1).map_err(refused("io_uring_setup"))?;
     let room = ring.params().cq_entries();
     if room <= options.queue_depth {
@@ -205,12 +205,8 @@ fn registration(
     }
 }
 
-fn register_buffers(
-    ring: &IoUring,
-    wanted: Fallback,
-    memory: &RingMemory<'_>,
-) -> Result<Registration, Refusal> {
-    let RingMemory { chunks, registered_with } = *memory;
+fn register_buffers(ring: &IoUring, wanted: Fallback, memory: &RingMemory) -> Result<Registration, Refusal> {
+    let RingMemory { chunks, registered_with } = memory;
     if wanted == Fallback::Off {
         return Ok(Registration::NotAsked);
     }
@@ -313,7 +309,7 @@ mod tests {
             assert!(try_a_read(&mut ring).is_err());
         }
         let depths = UringOptions { queue_depth: 1 << 20, ..UringOptions::default() };
-        let nothing = RingMemory { chunks: &[], registered_with: None };
+        let nothing = RingMemory { chunks: Vec::new(), registered_with: None };
         assert!(super::open(&depths, &nothing).is_err(), "more than a ring holds");
         assert_eq!(open(), before);
     }

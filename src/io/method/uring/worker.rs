@@ -27,7 +27,7 @@ use std::{
 };
 
 use super::{
-    ring::{Ring, RingWait, WakeEvent, end::RingRemains},
+    ring::{Ring, RingWait, WakeEvent},
     setup::{self, Abilities, OpenedRing, Refusal, RingMemory},
 };
 use crate::{
@@ -44,6 +44,7 @@ use crate::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
         callback,
+        thread::JoinHandle,
         time::Duration,
     },
 };
@@ -61,8 +62,10 @@ const WAKE_EVENT_PATIENCE: Duration = Duration::from_secs(1);
 /// The ring's descriptor, as long as the worker lives, and what the ring can do.
 pub(super) type SetupReport = Result<(RawFd, Abilities), Refusal>;
 
-/// What the worker shares with the threads that hand requests over.
-pub(super) struct RingShared<L: Lease> {
+/// One ring, the thread that owns it, and what that shares with the threads that hand requests over.
+pub(super) struct UringWorker<L: Lease> {
+    /// The thread, until it is waited for.
+    pub(super) handle: Mutex<Option<JoinHandle<()>>>,
     pub(super) backlog: Mutex<Backlog<L>>,
     pub(super) wake_event: Arc<WakeEvent>,
     /// What the worker is to do to its ring; `None` when that is gone.
@@ -83,13 +86,14 @@ pub(super) enum Errand {
     SetChunk(u16, Chunk, mpsc::SyncSender<io::Result<()>>),
 }
 
-impl<L: Lease> RingShared<L> {
+impl<L: Lease> UringWorker<L> {
     pub(super) fn new(
         limits: BacklogLimits,
         beside: Arc<Threads<L>>,
         counters: Arc<Counters>,
     ) -> io::Result<Self> {
         Ok(Self {
+            handle: Mutex::new(None),
             backlog: Mutex::new(Backlog::new(limits)),
             wake_event: Arc::new(WakeEvent::new()?),
             errands: Mutex::new(Some(Vec::new())),
@@ -104,7 +108,7 @@ impl<L: Lease> RingShared<L> {
     pub(super) fn run(
         &self,
         options: &UringOptions,
-        memory: &RingMemory<'_>,
+        memory: &RingMemory,
         scheduling: &Scheduling,
         report: &mpsc::SyncSender<SetupReport>,
     ) {
@@ -134,7 +138,7 @@ impl<L: Lease> RingShared<L> {
         }
         self.do_beside(&mut untaken);
         ring.drain(|elsewhere| self.do_beside(elsewhere));
-        let RingRemains { mut requests, wake_event } = ring.into_rest();
+        let (mut requests, wake_event) = ring.into_rest();
         drop(uring);
         if !requests.is_empty() {
             witness.wait();
@@ -193,7 +197,7 @@ impl<L: Lease> RingShared<L> {
 
 /// A worker at work.
 struct RunLoop<'s, 'r, L: Lease> {
-    shared: &'s RingShared<L>,
+    shared: &'s UringWorker<L>,
     ring: &'s mut Ring<'r, L>,
     /// Whether the kernel has waits with a time limit.
     has_bounded_waits: bool,

@@ -9,14 +9,6 @@ use crate::{
     sync::Arc,
 };
 
-/// What the kernel still has of a ring that cannot be entered any more.
-pub(in crate::io::method::uring) struct RingRemains<L: Lease> {
-    /// Their results will not be known, and until the kernel is done with them their leases must be kept.
-    pub(in crate::io::method::uring) requests: Vec<Operation<L>>,
-    /// The wake event, if its read is posted: the kernel writes to its word.
-    pub(in crate::io::method::uring) wake_event: Option<Arc<WakeEvent>>,
-}
-
 impl<L: Lease> Ring<'_, L> {
     /// Closes the ring for submissions. Returns the requests that the kernel has not taken: it looks for submissions only in
     /// calls that have some to submit, and there are none from here on.
@@ -57,14 +49,15 @@ impl<L: Lease> Ring<'_, L> {
         }
     }
 
-    /// Lets go of the memory. Returns what the kernel still has.
-    pub(in crate::io::method::uring) fn into_rest(mut self) -> RingRemains<L> {
+    /// Lets go of the memory. Returns what the kernel still has of a ring that cannot be entered any more: operations whose results will not
+    /// be known, and the wake event, if its read is posted, to whose word the kernel writes.
+    pub(in crate::io::method::uring) fn into_rest(mut self) -> (Vec<Operation<L>>, Option<Arc<WakeEvent>>) {
         if self.in_flight() == 0 && self.forms.fixed_buffers {
             // The kernel closes a ring down asynchronously, and what was registered counts as locked until then.
             let _ = self.submitter.unregister_buffers();
         }
         let wake_event = self.posted.take().map(|_| Arc::clone(&self.wake_event));
-        RingRemains { requests: self.take(|_| true), wake_event }
+        (self.take(|_| true), wake_event)
     }
 }
 

@@ -34,7 +34,7 @@ use rustix::{
 use slab::Slab;
 
 #[cfg(test)]
-use super::refusals;
+use super::tests::refusals;
 use super::{
     setup::{Abilities, FILE_SLOTS, to_iovec},
     trouble::{self, Remedy, Trouble},

@@ -1,5 +1,7 @@
 //! Rings whose calls fail, for a while and for good: no request is lost, none fails, and the statistics tell.
 
+pub(super) mod refusals;
+
 use std::{
     fs,
     io::{self, Write},
@@ -9,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::refusals::{Of, left, refuse};
+use self::refusals::{Of, left, refuse};
 use crate::{
     id::{FileId, PageSize},
     io::{

@@ -9,7 +9,7 @@ use crate::{
 
 /// Where the fault is.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(super) enum Of {
+pub(in crate::io::method::uring) enum Of {
     Calls,
     Completions,
 }
@@ -21,18 +21,22 @@ static NEXT: Mutex<Vec<RefusedCalls>> = Mutex::new(Vec::new());
 type RefusedCalls = (Arc<Counters>, Of, VecDeque<i32>);
 
 /// Makes the next calls or completions of the rings of this method fail with these.
-pub(super) fn refuse(counters: &Arc<Counters>, of: Of, errnos: impl IntoIterator<Item = i32>) {
+pub(in crate::io::method::uring) fn refuse(
+    counters: &Arc<Counters>,
+    of: Of,
+    errnos: impl IntoIterator<Item = i32>,
+) {
     NEXT.lock().push((Arc::clone(counters), of, errnos.into_iter().collect()));
 }
 
 /// Returns how many are still to fail.
-pub(super) fn left(counters: &Arc<Counters>, of: Of) -> usize {
+pub(in crate::io::method::uring) fn left(counters: &Arc<Counters>, of: Of) -> usize {
     let next = NEXT.lock();
     next.iter().filter(|next| Arc::ptr_eq(&next.0, counters) && next.1 == of).map(|next| next.2.len()).sum()
 }
 
 /// Takes what the next one fails with.
-pub(super) fn next(counters: &Arc<Counters>, of: Of) -> Option<i32> {
+pub(in crate::io::method::uring) fn next(counters: &Arc<Counters>, of: Of) -> Option<i32> {
     let mut next = NEXT.lock();
     next.iter_mut()
         .filter(|next| Arc::ptr_eq(&next.0, counters) && next.1 == of)
