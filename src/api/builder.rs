@@ -5,7 +5,13 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     api::{buffer_pool::BufferPool, resize},
     buffer::{
-        frame::{frames::Frames, page_lsn::PageLsn, size::Size, unlogged::UnloggedChanges},
+        frame::{
+            clean_list::CleanList,
+            frames::Frames,
+            page_lsn::PageLsn,
+            size::Size,
+            unlogged::{Unlogged, UnloggedChanges},
+        },
         residency::Residency,
     },
     codec::PageCodec,
@@ -319,12 +325,12 @@ impl Builder {
         };
         let doublewrite = config.torn_pages.area().map(open_area).transpose()?;
         let size = Size::new(config.frames, config.frames_at_most);
-        let frames = Frames::new(size, config.page_size, config.copies(), Arc::clone(&counters))?;
+        let mut frames = Frames::new(size, config.page_size, config.copies(), Arc::clone(&counters))?;
         let ready = config.background_writer.marks(config.frames_at_most).map_or(0, |marks| marks.high);
-        let rule = config.wal.as_ref().map(|_| config.unlogged_changes);
-        let pool = Arc::new(Residency::new(
-            frames.with_room_for_ready(ready).with_log(rule).with_page_lsn(config.page_lsn),
-        )?);
+        frames.clean_list = CleanList::new(ready);
+        frames.unlogged = Unlogged::new(config.wal.as_ref().map(|_| config.unlogged_changes));
+        frames.page_lsn = config.page_lsn;
+        let pool = Arc::new(Residency::new(frames)?);
         let chunks: Vec<_> =
             (0..pool.arena().chunk_count()).map(|number| resize::chunk_at_present(&pool, number)).collect();
         let (mut method, method_report) =

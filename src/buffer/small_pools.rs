@@ -2,7 +2,7 @@
 
 use crate::{
     buffer::{
-        frame::{frames::Frames, pin::Pin, size::Size},
+        frame::{clean_list::CleanList, frames::Frames, pin::Pin, size::Size},
         residency::{Mapped, Residency},
     },
     id::{FileId, FrameNo, PageId, PageSize},
@@ -31,7 +31,9 @@ pub(crate) fn pool_with_room_for_ready(frames: u32, ready: usize) -> Residency {
 
 /// Makes a pool that may come to have `most` frames, and that can set `ready` frames aside.
 pub(crate) fn resizable_pool(frames: u32, most: u32, ready: usize) -> Residency {
-    Residency::new(self::frames(Size::new(frames, most), 0).with_room_for_ready(ready)).unwrap()
+    let mut frames = self::frames(Size::new(frames, most), 0);
+    frames.clean_list = CleanList::new(ready);
+    Residency::new(frames).unwrap()
 }
 
 impl Residency {

@@ -199,7 +199,7 @@ impl<G: Guard> Access<G> {
                     Ok(Self::Latching(Latching::new(page, G::LATCH)))
                 }),
                 Self::Latching(latching) => {
-                    ready!(latching.poll(drive, waker)).map(|pin| Self::Ready(G::of_latched(pin)))
+                    ready!(latching.step(drive, waker)).map(|pin| Self::Ready(G::of_latched(pin)))
                 }
                 Self::Ready(_) | Self::Done => break,
             };

@@ -119,7 +119,7 @@ impl Overwrite {
     fn go_on(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<OwnedPageWrite>> {
         loop {
             if let Some(latching) = &mut self.latching {
-                let pin = ready!(latching.poll(drive, waker));
+                let pin = ready!(latching.step(drive, waker));
                 self.latching = None;
                 let mut guard = OwnedPageWrite::of_latched(pin?);
                 guard.overwrite();

@@ -10,7 +10,7 @@
 use std::task::Waker;
 
 use crate::{
-    buffer::frame::{held_back::HeldBack, state::Phase},
+    buffer::frame::{change::HeldBack, state::Phase},
     error::Error,
     io::file::File,
     observe::Counter,

@@ -11,18 +11,41 @@ use std::task::{Poll, Waker};
 
 use crate::{
     buffer::frame::{
-        dirty_counts::RoomWait, frames::Frames, held_back::HeldBack, pin::Pin, state::State,
+        dirty_counts::RoomWait, frame_waiters::WakerPlace, frames::Frames, pin::Pin, state::State,
         unlogged::UnloggedChanges,
     },
     error::Result,
     events,
     id::{FileId, Lsn},
     observe::Counter,
-    sync::{
-        Arc,
-        wait::{Drive, PollStep},
-    },
+    sync::{Arc, wait::Drive},
 };
+
+/// A place among the callers that are [held back](Frames::held_back), and woken now and then; left when this is dropped.
+#[derive(Default)]
+pub(crate) struct HeldBack(Option<(Arc<Frames>, WakerPlace)>);
+
+impl HeldBack {
+    /// Gets in line for one wake-up. A thread must also look by itself.
+    pub(crate) fn enlist(&mut self, frames: &Arc<Frames>, drive: Drive, waker: &Waker) {
+        let mut place = self.0.take().map(|(_, place)| place);
+        frames.held_back.enlist(&mut place, waker);
+        self.0 = place.map(|place| (Arc::clone(frames), place));
+        if drive == Drive::Task {
+            frames.look_after(waker);
+        }
+    }
+}
+
+impl Drop for HeldBack {
+    fn drop(&mut self) {
+        if let Some((frames, place)) = self.0.take()
+            && frames.process.is_current()
+        {
+            frames.held_back.leave(&place);
+        }
+    }
+}
 
 /// One caller's wait for room for a change.
 #[derive(Default)]
@@ -83,28 +106,10 @@ impl State {
     }
 }
 
-/// A wait for room for a change of a page in hand.
-struct WaitForRoom<'a> {
-    pin: &'a Pin,
-    wait: ChangeWait,
-}
-
-impl PollStep for WaitForRoom<'_> {
-    type Output = Result<()>;
-
-    fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
-        self.pin.poll_room(&mut self.wait, drive, waker)
-    }
-
-    fn is_sure_of_its_wake_up(&self) -> bool {
-        false
-    }
-}
-
 impl Pin {
     /// Returns whether a change of the page may have to wait for room.
     #[inline]
-    fn wants_room(&self) -> bool {
+    pub(crate) fn wants_room(&self) -> bool {
         self.frames().is_short_of_room() && !self.frame().state.load().is_dirty()
     }
 
@@ -121,17 +126,6 @@ impl Pin {
     fn poll_room_of_file(&self, wait: &mut ChangeWait, drive: Drive, waker: &Waker) -> Poll<Result<()>> {
         let (frames, file) = (self.keep_if(true), self.frame().page().file);
         frames.map_or(Poll::Ready(Ok(())), |frames| frames.poll_room(file, wait, drive, waker))
-    }
-
-    /// Sleeps until there is room for a change of the page.
-    #[inline]
-    pub(crate) fn wait_for_room(&self) -> Result<()> {
-        if self.wants_room() { self.sleep_until_there_is_room() } else { Ok(()) }
-    }
-
-    #[cold]
-    fn sleep_until_there_is_room(&self) -> Result<()> {
-        WaitForRoom { pin: self, wait: ChangeWait::default() }.run_to_end()
     }
 
     /// Returns whether there is room for a change of the page now; an error where its file refuses writes.

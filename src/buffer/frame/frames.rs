@@ -22,9 +22,9 @@ use crate::{
             shadow::pages::ShadowPages,
             size::Size,
             slots::ReaderSlots,
-            state::AtomicState,
+            state::{AtomicState, State},
             ticker::Ticker,
-            unlogged::{Unlogged, UnloggedChanges},
+            unlogged::Unlogged,
             waiters::Waiters,
         },
         memory::{arena::Arena, prefetch::prefetch, process::Process},
@@ -32,7 +32,7 @@ use crate::{
     error::{Error, Result},
     id::{FrameNo, PageId, PageSize},
     observe::Counters,
-    sync::Arc,
+    sync::{Arc, waking::Wakers},
 };
 
 pub(crate) struct Frames {
@@ -109,21 +109,6 @@ impl Frames {
         })
     }
 
-    /// Makes room for `frames` frames that are set aside clean.
-    pub(crate) fn with_room_for_ready(self, frames: usize) -> Self {
-        Self { clean_list: CleanList::new(frames), ..self }
-    }
-
-    /// Notes that there is a log, if there is a rule for changes without a log position.
-    pub(crate) fn with_log(self, rule: Option<UnloggedChanges>) -> Self {
-        Self { unlogged: Unlogged::new(rule), ..self }
-    }
-
-    /// Notes where pages keep their LSN, if they do.
-    pub(crate) fn with_page_lsn(self, page_lsn: Option<PageLsn>) -> Self {
-        Self { page_lsn, ..self }
-    }
-
     #[inline]
     pub(crate) fn arena(&self) -> &Arena {
         &self.arena
@@ -190,5 +175,42 @@ impl Frames {
     #[inline]
     pub(crate) fn offset_of(&self, no: FrameNo) -> usize {
         self.first_frame + no.index() * self.page_size.bytes()
+    }
+}
+
+impl Frames {
+    /// Returns whether callers wait for frames and the background writer works for them: a fetch that has just come takes none of
+    /// those frames.
+    pub(crate) fn are_spoken_for(&self) -> bool {
+        self.frame_waiters.any() && self.clean_list.is_kept()
+    }
+
+    /// Sets this frame aside, if it is a victim, and clean, and there is room for one more. Returns whether it did.
+    pub(crate) fn set_aside(&self, no: FrameNo) -> bool {
+        let state = &self.frame(no).state;
+        if state.try_update(State::make_ready).is_err() {
+            return false;
+        }
+        let there_was_room = self.clean_list.push(no);
+        if !there_was_room {
+            state.update(State::no_longer_ready);
+        }
+        there_was_room
+    }
+
+    /// Sets a frame aside that was let go of while callers wait for one, if it is a victim and clean, and wakes the first in
+    /// line. A dirty one is left to the background writer, if there is one: a waiter that was woken for it would lose its turn
+    /// for nothing.
+    #[cold]
+    pub(super) fn hand_on(&self, no: FrameNo, wakers: &mut Wakers) {
+        let is_set_aside = !seeded!("freed_frame_not_handed_on") && self.set_aside(no);
+        let clean_list = &self.clean_list;
+        if !is_set_aside && self.frame(no).state.load().is_dirty() && clean_list.is_kept() {
+            // Otherwise the writer that is woken would believe that there is still nothing to find.
+            self.frame_waiters.note_relief();
+            clean_list.call();
+        } else {
+            self.frame_waiters.wake_one_with(wakers);
+        }
     }
 }

@@ -16,7 +16,7 @@ use crate::{
     buffer::frame::{
         pin::Pin,
         state::State,
-        waiters::{Attention, Ticket, want::Want},
+        waiters::{Ticket, want::Want},
     },
     observe::Measure,
     sync::{
@@ -121,14 +121,10 @@ impl Pin {
         }
     }
 
-    /// Returns whether this process has the threads that end waits and release the locks that they hold.
-    fn is_in_its_process(&self) -> bool {
-        self.frames().process.is_current()
-    }
-
+    /// Panics in a forked process, which has no threads that end waits and release locks.
     fn must_be_in_its_process(&self) {
         assert!(
-            self.is_in_its_process(),
+            self.frames().process.is_current(),
             "the page was latched when this process was forked: it stays so here"
         );
     }
@@ -140,16 +136,14 @@ impl Pin {
 
     /// Gets in line for the end of a read. Returns `None` where it is over: the caller looks again.
     pub(crate) fn enlist_for_read(&self, waker: &Waker) -> Option<Ticket> {
-        self.frames().waiters.enlist(self.frame_no(), self.frame(), Want::ReadDone, waker)
+        self.frames().waiters.get_in_line(self.frame_no(), self.frame(), Want::ReadDone, Drive::Task, waker)
     }
 
     /// Leaves the line.
     pub(crate) fn cancel_wait(&self, ticket: &Ticket) {
-        if !self.is_in_its_process() {
-            return;
+        if self.frames().process.is_current() && self.frames().waiters.cancel(ticket, self.frame()) {
+            self.attend();
         }
-        let attention = self.frames().waiters.cancel(ticket, self.frame());
-        self.attend(attention);
     }
 
     /// Takes the latch; sleeps until it can be taken.
@@ -162,21 +156,17 @@ impl Pin {
 
     #[cold]
     fn wait_for_latch(&self, latch: Latch) {
-        let mut ticket = None;
+        let (mut ticket, state) = (None, self.frame().state);
         wait::block_on(|waker| {
             match &ticket {
-                None => self.spin_until(|state| latch.take(state).is_some()),
+                None => spin_until(|| latch.take(state.load()).is_some()),
                 Some(ticket) if self.frames().waiters.is_called(ticket) => {
-                    self.spin_until(|state| latch.want().latched(state).is_some());
+                    spin_until(|| latch.want().latched(state.load()).is_some());
                 }
                 Some(_) => {}
             }
             self.poll_latch(latch, &mut ticket, Drive::Thread, waker)
         });
-    }
-
-    fn spin_until(&self, is_so: impl Fn(State) -> bool) {
-        spin_until(|| is_so(self.frame().state.load()));
     }
 
     #[inline]
@@ -188,7 +178,10 @@ impl Pin {
 
     #[inline(never)] // So that a latch in a slot is released without the stack and the registers that only this needs.
     fn unlatch_shared_in_word(&self) {
-        self.release(State::unlatch_shared);
+        let state = self.frame().state.update(State::unlatch_shared);
+        if state.has_latch_waiters() && !seeded!("latch_not_handed_on") {
+            self.hand_on(&mut Wakers::new());
+        }
     }
 
     /// Releases a share latch and the pin that it was held through.
@@ -246,25 +239,17 @@ impl Pin {
         }
     }
 
-    #[inline]
-    fn release(&self, release: impl Fn(State) -> State) {
-        if self.frame().state.update(release).has_latch_waiters() && !seeded!("latch_not_handed_on") {
-            self.hand_on(&mut Wakers::new());
-        }
-    }
-
     fn hand_on(&self, wakers: &mut Wakers) {
-        if !self.is_in_its_process() {
-            return;
+        let frames = self.frames();
+        if frames.process.is_current() && frames.waiters.latch_released(self.frame_no(), self.frame(), wakers)
+        {
+            self.attend();
         }
-        let attention = self.frames().waiters.latch_released(self.frame_no(), self.frame(), wakers);
-        self.attend(attention);
     }
 
     /// Has the line looked after; or calls all in it, where the system gives no thread for that.
-    fn attend(&self, attention: Attention) {
-        if attention == Attention::Needed
-            && !seeded!("called_tasks_are_not_looked_after")
+    fn attend(&self) {
+        if !seeded!("called_tasks_are_not_looked_after")
             && let Some(frames) = self.keep_if(true)
             && !frames.keep_ticking()
         {

@@ -1,5 +1,7 @@
-//! Where a page keeps its LSN. [`load_lsn`](super::load_lsn) reads it there, and the [guard](crate::OwnedPageWrite) of a change
-//! writes it there.
+//! Where a page keeps its LSN. The end of a [read](super::pin::Pin::load_lsn) reads it there, and the end of a
+//! [change](crate::OwnedPageWrite) puts it there. The one thread that has the bytes does either. So while no thread changes the
+//! page, the frame's page LSN is the one in its bytes, and what is written, lent or copied and sealed, carries it. PostgreSQL's
+//! counterparts: `PageGetLSN`, `PageSetLSN`.
 
 use crate::id::Lsn;
 

@@ -23,6 +23,7 @@ use crate::{
     buffer::frame::{
         frames::Frames,
         header::Frame,
+        page_lsn::PageLsn,
         slots::{HeldFrame, ReaderSlot, ReaderSlots, SlotNo},
         state::State,
     },
@@ -173,6 +174,28 @@ impl Pin {
         let (frames, no) = (self.frames(), self.frame_no());
         // SAFETY: a pin is made of a frame of its pool, whose arena has room for all frames.
         unsafe { frames.arena().base().add(frames.offset_of(no)) }
+    }
+
+    /// Returns where the page's bytes are. Reading or writing them takes a latch, or the read that puts them there.
+    #[inline]
+    pub(crate) fn bytes(&self) -> NonNull<[u8]> {
+        NonNull::slice_from_raw_parts(self.address(), self.frames().page_size().bytes())
+    }
+
+    /// Returns where the page keeps its LSN, if it does.
+    #[inline]
+    pub(crate) fn place_of_lsn(&self) -> Option<PageLsn> {
+        self.frames().page_lsn.filter(|_| self.frame().state.load().keeps_lsn())
+    }
+
+    /// Loads the LSN from the bytes that have come from the disk, as they will be shown: opened by a codec, where there is one. The
+    /// caller ends the read to which this pin belongs.
+    pub(crate) fn load_lsn(&self) {
+        if let Some(place) = self.place_of_lsn() {
+            // SAFETY: 1. the bytes are initialised since the arena was mapped; 2. the frame is READING by the read that the caller ends,
+            // whose transfer is over, so no other thread has them.
+            self.frame().set_lsn(place.read(unsafe { self.bytes().as_ref() }));
+        }
     }
 
     /// Takes another pin on the same frame; `None` where the state word cannot count one more.

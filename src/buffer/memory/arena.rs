@@ -1,13 +1,9 @@
 //! All page memory of a pool: one anonymous mapping, from which the I/O method registers its buffers.
 //!
 //! It is faulted in before anything registers it: registering untouched memory faults it in page by page under the ring's lock,
-//! and registering small pages takes many times longer than registering huge ones. Registered buffers are at most 1 GiB, so the
-//! arena is cut into chunks of that size; page sizes divide it, so no page straddles two.
-//!
-//! The arena of a pool that can be resized is address space for all that there may be. Its memory comes and goes by the chunk,
-//! last in and first out, so its chunks are smaller. Memory that is not there cannot be touched by mistake.
-//!
-//! The memory is not inherited by a forked child (direct I/O into copy-on-write memory loses data).
+//! and registering small pages takes many times longer than registering huge ones. Registered buffers are at most 1 GiB, so the arena is cut into chunks of that size; page sizes divide it, so no page straddles
+//! two. The arena of a pool that can be resized is address space for all that there may be. Its memory comes and goes by smaller
+//! chunks, last in and first out. A forked child does not inherit it: direct I/O into copy-on-write memory loses data.
 
 #![allow(unsafe_code)]
 
@@ -26,8 +22,7 @@ use crate::{
 /// The largest registered buffer.
 const CHUNK_MAX: usize = 1 << 30;
 
-/// The steps by which memory comes and goes, for small pools and for large ones. All copies are in the first, since a run
-/// of them is one buffer.
+/// The steps by which memory comes and goes, for small pools and for large ones. All copies are in the first: a run is one buffer.
 const STEP: [usize; 2] = [16 << 20, 64 << 20];
 const _: () = assert!(COPIES_MAX * PageSize::MAX.bytes() <= STEP[0]);
 
@@ -68,32 +63,29 @@ impl Arena {
 
     /// Returns whether the system was asked for huge pages and did not refuse.
     pub(crate) fn asked_for_huge_pages(&self) -> bool {
-        self.mapping.asked_for_huge_pages()
+        self.mapping.huge_pages
     }
 
-    /// Returns the address of the first byte.
     #[inline]
     pub(crate) fn base(&self) -> NonNull<u8> {
-        self.mapping.base()
+        self.mapping.base
     }
 
-    /// Returns the address of a byte.
     #[inline]
     pub(crate) fn at(&self, offset: usize) -> NonNull<u8> {
-        if offset >= self.mapping.len() {
+        if offset >= self.mapping.len {
             self.is_outside(offset);
         }
         // SAFETY: `base` to `base + len` lies in one mapping, and `offset` is below `len`.
-        unsafe { self.mapping.base().add(offset) }
+        unsafe { self.mapping.base.add(offset) }
     }
 
     /// Panics, in a function of its own, so that a caller that asks for an address needs no stack for this.
     #[cold]
     fn is_outside(&self, offset: usize) -> ! {
-        panic!("offset {offset} in an arena of {} bytes", self.mapping.len());
+        panic!("offset {offset} in an arena of {} bytes", self.mapping.len);
     }
 
-    /// Returns the chunk in which a byte lies.
     pub(crate) fn chunk_of(&self, offset: usize) -> u16 {
         u16::try_from(offset >> self.chunk_bits).expect("an arena has fewer chunks than a ring has buffers")
     }
@@ -120,13 +112,8 @@ impl Arena {
 
     /// Returns address and length of a chunk.
     pub(crate) fn chunk(&self, number: usize) -> (NonNull<u8>, usize) {
-        let bytes = self.bytes_of(number);
-        (self.at(bytes.start), bytes.len())
-    }
-
-    fn bytes_of(&self, number: usize) -> Range<usize> {
         let start = number << self.chunk_bits;
-        start..(start + (1 << self.chunk_bits)).min(self.len)
+        (self.at(start), (self.len - start).min(1 << self.chunk_bits))
     }
 
     /// Returns an error where the system has no memory for these chunks.
@@ -152,8 +139,8 @@ impl Arena {
 
     /// Returns the range of the chunk's bytes, up to the end of their page.
     fn pages_of(&self, number: usize) -> Range<usize> {
-        let Range { start, end } = self.bytes_of(number);
-        start..if end == self.len { self.mapping.len() } else { end }
+        let start = number << self.chunk_bits;
+        start..(start + (1 << self.chunk_bits)).min(self.mapping.len)
     }
 }
 

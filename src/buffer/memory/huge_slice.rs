@@ -10,13 +10,12 @@ use crate::{
     sync::atomic::{AtomicPtr, AtomicU64},
 };
 
-/// Values whose first state is all zero bytes, as memory comes from the system: fresh memory holds them already.
+/// Values whose first state is all zero bytes: fresh memory of the system holds them already.
 ///
 /// # Safety
 /// Zero bytes are a valid value, and the same as [`first`](Self::first) returns. (A model checker's atomics are not: there the
 /// values are made.)
 pub(crate) unsafe trait Zeroed {
-    /// Makes the value in its first state.
     fn first() -> Self;
 }
 
@@ -34,9 +33,6 @@ unsafe impl<T> Zeroed for AtomicPtr<T> {
     }
 }
 
-/// Whether zero bytes are values here: not where atomics are a model checker's.
-const ZERO_IS_A_VALUE: bool = !cfg!(any(loom, shuttle));
-
 /// Values of `T` one behind the other, all there from the start.
 pub(crate) struct HugeSlice<T> {
     first: NonNull<T>,
@@ -53,9 +49,7 @@ unsafe impl<T: Sync> Sync for HugeSlice<T> {}
 impl<T> HugeSlice<T> {
     /// Makes `count` values, each by `make`, which must not panic.
     pub(crate) fn new(count: usize, make: impl FnMut() -> T) -> Result<Self> {
-        let slice = Self::over(Mapping::new(Self::bytes(count))?, count);
-        slice.fill(make);
-        Ok(slice)
+        Ok(Self::over(Mapping::new(Self::bytes(count))?, count).filled(make))
     }
 
     /// Makes `count` values in their first state, of which the first `present` have their memory from the start; the others get
@@ -65,10 +59,8 @@ impl<T> HugeSlice<T> {
         T: Zeroed,
     {
         let slice = Self::over(Mapping::partly(Self::bytes(count), Self::bytes(present))?, count);
-        if !ZERO_IS_A_VALUE {
-            slice.fill(T::first);
-        }
-        Ok(slice)
+        // Zero bytes are no atomics of a model checker.
+        Ok(if cfg!(any(loom, shuttle)) { slice.filled(T::first) } else { slice })
     }
 
     /// Makes [processes that are forked](super::process) find zero bytes in place of the values, which must be values too.
@@ -80,19 +72,19 @@ impl<T> HugeSlice<T> {
         count.saturating_mul(size_of::<T>()).max(1)
     }
 
-    /// Wraps this memory as values. Where zero bytes are none, the caller makes them.
     fn over(memory: Mapping, count: usize) -> Self {
         assert!(align_of::<T>() <= SMALL && size_of::<T>() > 0);
-        Self { first: memory.base().cast(), count, memory }
+        Self { first: memory.base.cast(), count, memory }
     }
 
-    fn fill(&self, mut make: impl FnMut() -> T) {
+    fn filled(self, mut make: impl FnMut() -> T) -> Self {
         for index in 0..self.count {
             // SAFETY: the mapping has room for `count` values.
             let place = unsafe { self.first.add(index) };
             // SAFETY: the mapping is aligned to a page, and values to no more; no reference to it exists yet.
             unsafe { place.write(make()) };
         }
+        self
     }
 }
 

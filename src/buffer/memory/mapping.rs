@@ -1,11 +1,7 @@
 //! Anonymous memory on huge pages: the arena, the frame headers and the page table are made of it.
 //!
 //! A hit reads three places of a large pool. On small pages each of them is a TLB miss too, which costs more than the miss of the
-//! data cache, most of all in a virtual machine.
-//!
-//! The order of the calls matters: map, ask for huge pages, and only then fault in. A mapping is faulted in as a whole. Or it is
-//! address space first, of which parts are [taken](Mapping::take) and [given back](Mapping::give_back): what is not taken cannot
-//! be touched, and counts as no memory. Or it is zeroed memory that comes when it is first touched.
+//! data cache. The order of the calls matters: map, ask for huge pages, and only then fault in.
 
 #![allow(unsafe_code)]
 
@@ -33,9 +29,11 @@ const LEN_MAX: usize = 16_383 << 30;
 pub(crate) struct Mapping {
     mapped: NonNull<u8>,
     mapped_len: usize,
-    base: NonNull<u8>,
-    len: usize,
-    huge_pages: bool,
+    pub(super) base: NonNull<u8>,
+    /// A multiple of the small page.
+    pub(super) len: usize,
+    /// Whether the system was asked for huge pages and did not refuse.
+    pub(super) huge_pages: bool,
 }
 
 // SAFETY: a mapping is memory without an owner thread; it only computes addresses.
@@ -52,7 +50,7 @@ impl Mapping {
         Ok(mapping)
     }
 
-    /// Reserves address space for `len` bytes, of which none can be touched yet.
+    /// Reserves address space for `len` bytes. None can be touched, or counts as memory, before it is [taken](Self::take).
     pub(crate) fn reserve(len: usize) -> Result<Self> {
         Self::map(len, ProtFlags::empty(), MapFlags::PRIVATE | MapFlags::NORESERVE)
     }
@@ -107,23 +105,6 @@ impl Mapping {
         let _ = self.protect(part, MprotectFlags::empty());
     }
 
-    /// Returns the address of the first byte.
-    #[inline]
-    pub(crate) fn base(&self) -> NonNull<u8> {
-        self.base
-    }
-
-    /// Returns how many bytes there are; a multiple of the small page.
-    #[inline]
-    pub(crate) fn len(&self) -> usize {
-        self.len
-    }
-
-    /// Returns whether the system was asked for huge pages and did not refuse.
-    pub(crate) fn asked_for_huge_pages(&self) -> bool {
-        self.huge_pages
-    }
-
     fn protect(&self, part: Range<usize>, protection: MprotectFlags) -> rustix::io::Result<()> {
         // Miri's memory can be touched from the start.
         if cfg!(miri) {
@@ -160,7 +141,7 @@ impl Mapping {
         self.advise(0..self.len, Advice::LinuxHugepage)
     }
 
-    /// Releases the memory of a part: it is zeroed where it is touched again.
+    /// Releases the memory of a part.
     fn discard(&self, part: Range<usize>) -> rustix::io::Result<()> {
         self.advise(part, Advice::LinuxDontNeed)
     }
@@ -235,16 +216,14 @@ impl Drop for Mapping {
 
 /// Refuses at once a size at which the system would kill the process while memory is faulted in.
 pub(crate) fn check_fits(len: usize) -> Result<()> {
-    match available_memory() {
-        Some(available) if len as u64 > available => {
-            let (needed, available) = (len >> 20, available >> 20);
-            let advice = format!(
-                "the pool needs {needed} MiB, but only {available} MiB of memory are available: choose fewer frames"
-            );
-            Err(ConfigError::unset("frames", advice).into())
-        }
-        _ => Ok(()),
-    }
+    let Some(available) = available_memory().filter(|&available| len as u64 > available) else {
+        return Ok(());
+    };
+    let (needed, available) = (len >> 20, available >> 20);
+    let advice = format!(
+        "the pool needs {needed} MiB, but only {available} MiB of memory are available: choose fewer frames"
+    );
+    Err(ConfigError::unset("frames", advice).into())
 }
 
 /// Returns how much memory the kernel can give without swapping, in bytes; `None` where it does not say (macOS).

@@ -6,24 +6,59 @@
 //! system call: it reads memory that the kernel keeps from forked processes, which find it zeroed (Linux 4.14; before that no
 //! fork is noticed). On macOS it compares the process's number.
 //!
-//! The page table is memory of this kind on Linux, so that a forked process finds no page there, and a thread that finds a page
-//! need not ask. On macOS a forked process reads its copy of such a page. The frames are memory of this kind on Linux too: the
-//! fork would at once copy memory that is registered, and the device may write to it meanwhile.
+//! On Linux page table and frames are such memory too. So a forked process finds no page, and a thread that finds one need not
+//! ask; and a fork copies no memory that is registered, to which the device may write meanwhile. On macOS a forked process reads
+//! its copy of a page.
 
 use std::fmt;
 
-use self::mark::Mark;
 use crate::error::{Error, Result};
+#[cfg(target_os = "linux")]
+use crate::{
+    buffer::memory::huge_slice::HugeSlice,
+    sync::{
+        Arc,
+        uncontrolled::{AtomicU64, Ordering},
+    },
+};
 
 /// The process in which this was made.
 #[derive(Clone)]
-pub(crate) struct Process(Mark);
+pub(crate) struct Process {
+    /// A word that forked processes find zeroed.
+    #[cfg(target_os = "linux")]
+    word: Arc<HugeSlice<AtomicU64>>,
+    #[cfg(target_os = "macos")]
+    number: u32,
+}
 
+#[cfg(target_os = "linux")]
 impl Process {
     pub(crate) fn current() -> Result<Self> {
-        Mark::new().map(Self)
+        let word = HugeSlice::new(1, || AtomicU64::new(1))?;
+        word.keep_from_children();
+        Ok(Self { word: Arc::new(word) })
     }
 
+    #[inline]
+    fn calls(&self) -> bool {
+        self.word[0].load(Ordering::Relaxed) != 0
+    }
+}
+
+#[cfg(target_os = "macos")]
+impl Process {
+    pub(crate) fn current() -> Result<Self> {
+        Ok(Self { number: std::process::id() })
+    }
+
+    #[inline]
+    fn calls(&self) -> bool {
+        self.number == std::process::id()
+    }
+}
+
+impl Process {
     /// Returns whether this is the process that calls.
     #[inline]
     pub(crate) fn is_current(&self) -> bool {
@@ -31,7 +66,7 @@ impl Process {
         if in_a_child::IS.get() {
             return false;
         }
-        self.0.is_of_this_process() || seeded!("fork_not_noticed")
+        self.calls() || seeded!("fork_not_noticed")
     }
 
     /// Returns an error where another process calls.
@@ -44,61 +79,6 @@ impl Process {
 impl fmt::Debug for Process {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.is_current() { "this process" } else { "another process" })
-    }
-}
-
-#[cfg(target_os = "linux")]
-mod mark {
-    use crate::{
-        buffer::memory::huge_slice::HugeSlice,
-        error::Result,
-        sync::{
-            Arc,
-            uncontrolled::{AtomicU64, Ordering},
-        },
-    };
-
-    pub(super) use ProcessWord as Mark;
-
-    /// A word that forked processes find zeroed.
-    #[derive(Clone)]
-    pub(super) struct ProcessWord(Arc<HugeSlice<AtomicU64>>);
-
-    impl ProcessWord {
-        pub(super) fn new() -> Result<Self> {
-            let word = HugeSlice::new(1, || AtomicU64::new(1))?;
-            word.keep_from_children();
-            Ok(Self(Arc::new(word)))
-        }
-
-        #[inline]
-        pub(super) fn is_of_this_process(&self) -> bool {
-            self.0[0].load(Ordering::Relaxed) != 0
-        }
-    }
-}
-
-#[cfg(target_os = "macos")]
-mod mark {
-    use std::process;
-
-    use crate::error::Result;
-
-    pub(super) use ProcessNumber as Mark;
-
-    /// The number of the process.
-    #[derive(Clone)]
-    pub(super) struct ProcessNumber(u32);
-
-    impl ProcessNumber {
-        pub(super) fn new() -> Result<Self> {
-            Ok(Self(process::id()))
-        }
-
-        #[inline]
-        pub(super) fn is_of_this_process(&self) -> bool {
-            self.0 == process::id()
-        }
     }
 }
 

@@ -19,15 +19,7 @@ mod read;
 mod verification;
 mod write;
 
-use std::{
-    fmt,
-    path::Path,
-    pin::Pin as StdPin,
-    ptr::NonNull,
-    slice,
-    sync::Arc,
-    task::{Context, Poll, ready},
-};
+use std::{fmt, path::Path, sync::Arc};
 
 use bytes::Bytes;
 
@@ -38,10 +30,10 @@ pub use self::{
 };
 pub(crate) use self::{latching::Latching, verification::Verification};
 use crate::{
-    buffer::frame::{change::ChangeWait, latch::Latch, pin::Pin, waiters::Ticket},
+    buffer::frame::{latch::Latch, pin::Pin},
     error::{Error, Result},
     id::PageId,
-    sync::{poll_budget, wait::Drive},
+    sync::wait::PollStep,
 };
 
 /// A page that stays in its frame for as long as this value lives.
@@ -177,9 +169,8 @@ impl PinnedPage {
     ///
     /// Example: [`PinnedPage`].
     pub async fn read_async(&self) -> PageRead<'_> {
-        let latched = LatchWait::new(&self.pin, Latch::Shared).await;
-        latched.unwrap_or_else(|error| panic!("{error}"));
-        PageRead::of_latched(&self.pin)
+        let latched = Latching::through(&self.pin, Latch::Shared).await;
+        latched.map_or_else(|error| panic!("{error}"), PageRead::of_latched)
     }
 
     /// Latches the page for changing: waits until no other thread reads or changes it. The page becomes dirty when the guard's
@@ -189,9 +180,7 @@ impl PinnedPage {
     /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`]; [errors of
     /// changes](crate::PinnedPage#errors-of-changes).
     pub fn write(&self) -> Result<PageWrite<'_>> {
-        self.check_writable()?;
-        self.pin.wait_for_room()?;
-        self.pin.latch(Latch::Exclusive);
+        self.latch_for_change()?;
         Ok(PageWrite::of_latched(&self.pin))
     }
 
@@ -214,8 +203,7 @@ impl PinnedPage {
     /// changes](crate::PinnedPage#errors-of-changes).
     pub async fn write_async(&self) -> Result<PageWrite<'_>> {
         self.check_writable()?;
-        LatchWait::new(&self.pin, Latch::Exclusive).await?;
-        Ok(PageWrite::of_latched(&self.pin))
+        Latching::through(&self.pin, Latch::Exclusive).await.map(PageWrite::of_latched)
     }
 
     /// Latches the page for reading, with the pin in the guard: waits until no other thread changes it.
@@ -233,9 +221,7 @@ impl PinnedPage {
     /// [`Error::ReadOnly`] for a page of a file that was opened for reading only; [`Error::Forked`]; [errors of
     /// changes](crate::PinnedPage#errors-of-changes).
     pub fn into_write(self) -> Result<OwnedPageWrite> {
-        self.check_writable()?;
-        self.pin.wait_for_room()?;
-        self.pin.latch(Latch::Exclusive);
+        self.latch_for_change()?;
         Ok(OwnedPageWrite::of_latched(self.pin))
     }
 
@@ -255,6 +241,15 @@ impl PinnedPage {
     #[must_use]
     pub fn to_bytes(&self) -> Bytes {
         Bytes::copy_from_slice(&self.read())
+    }
+
+    fn latch_for_change(&self) -> Result<()> {
+        self.check_writable()?;
+        if self.pin.wants_room() {
+            return Latching::through(&self.pin, Latch::Exclusive).run_to_end().map(drop);
+        }
+        self.pin.latch(Latch::Exclusive);
+        Ok(())
     }
 
     /// Returns the pin with that latch, if the latch is free now, and there is room for a change where it is for one.
@@ -303,58 +298,10 @@ impl Drop for Frozen {
 /// Returns the bytes of a pinned page.
 ///
 /// # Safety
-/// The caller holds a latch on the frame through this pin, or is verifying it, and goes on for as long as the slice lives.
+/// The caller holds a latch on the frame through this pin, and goes on for as long as the slice lives.
 #[inline]
 unsafe fn bytes_of(pin: &Pin) -> &[u8] {
-    // SAFETY: the caller's promise.
-    unsafe { bytes_at(pin.address(), pin) }
-}
-
-/// Returns the bytes of a pinned page that is at this address.
-///
-/// # Safety
-/// It is there, and as for [`bytes_of`].
-#[inline]
-unsafe fn bytes_at(address: NonNull<u8>, pin: &Pin) -> &[u8] {
-    let page_size = pin.frames().page_size().bytes();
-    // SAFETY: 1. `page_size` bytes from `address` on are this frame's, initialised since the arena was mapped; 2. by the caller's
-    // right there is no `&mut` to them, and no lease of a read exists any more; 3. the pin keeps the memory and the page.
-    unsafe { slice::from_raw_parts(address.as_ptr(), page_size) }
-}
-
-/// A wait for a latch in a task.
-struct LatchWait<'a> {
-    pin: &'a Pin,
-    latch: Latch,
-    ticket: Option<Ticket>,
-    room: ChangeWait,
-}
-
-impl<'a> LatchWait<'a> {
-    fn new(pin: &'a Pin, latch: Latch) -> Self {
-        Self { pin, latch, ticket: None, room: ChangeWait::default() }
-    }
-}
-
-impl Future for LatchWait<'_> {
-    type Output = Result<()>;
-
-    fn poll(mut self: StdPin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        let this = &mut *self;
-        this.pin.frames().process.check()?;
-        poll_budget::poll(cx, |waker| {
-            if this.latch == Latch::Exclusive && this.ticket.is_none() {
-                ready!(this.pin.poll_room(&mut this.room, Drive::Task, waker))?;
-            }
-            this.pin.poll_latch(this.latch, &mut this.ticket, Drive::Task, waker).map(Ok)
-        })
-    }
-}
-
-impl Drop for LatchWait<'_> {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            self.pin.cancel_wait(&ticket);
-        }
-    }
+    // SAFETY: 1. the bytes are this frame's, initialised since the arena was mapped; 2. by the caller's right there is no `&mut` to
+    // them, and no lease of a read exists any more; 3. the pin keeps the memory and the page.
+    unsafe { pin.bytes().as_ref() }
 }

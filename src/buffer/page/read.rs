@@ -2,9 +2,9 @@
 
 #![allow(unsafe_code)]
 
-use std::{fmt, mem::ManuallyDrop, ops::Deref};
+use std::{fmt, mem::ManuallyDrop, ops::Deref, slice};
 
-use super::{PageHint, PinnedPage, bytes_at, bytes_of};
+use super::{PageHint, PinnedPage, bytes_of};
 use crate::{
     buffer::frame::pin::Pin,
     id::{Lsn, PageId},
@@ -150,8 +150,9 @@ impl Deref for OwnedPageRead {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        // SAFETY: the value holds a share latch, in one place with its pin.
-        unsafe { bytes_at(self.pin.address_in_one_place(), &self.pin) }
+        let page_size = self.pin.frames().page_size().bytes();
+        // SAFETY: as in `bytes_of`: the value holds a share latch, in one place with its pin.
+        unsafe { slice::from_raw_parts(self.pin.address_in_one_place().as_ptr(), page_size) }
     }
 }
 

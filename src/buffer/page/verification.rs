@@ -6,8 +6,6 @@
 
 #![allow(unsafe_code)]
 
-use std::slice;
-
 use crate::{
     buffer::{
         frame::{pin::Pin, state::State},
@@ -36,13 +34,9 @@ impl<'a> Verification<'a> {
 
     /// Has `open` change the bytes into those of the page, and ends the read accordingly.
     pub(crate) fn run(mut self, open: impl FnOnce(&mut [u8]) -> Result<()>) -> Result<()> {
-        let outcome = self.reading.as_ref().map_or(Ok(()), |pin| {
-            let frames = pin.frames();
-            let address = frames.address_of(pin.frame_no()).as_ptr();
-            // SAFETY: 1. `page_size` bytes from `address` on are this frame's, and are initialised; 2. the frame is READING by this very
-            // value, so no guard and no lease on it exists, and no thread can claim it.
-            open(unsafe { slice::from_raw_parts_mut(address, frames.page_size().bytes()) })
-        });
+        // SAFETY: 1. the bytes are this frame's, and are initialised; 2. the frame is READING by this very value, so no guard and no
+        // lease on it exists, and no thread can claim it.
+        let outcome = self.reading.as_ref().map_or(Ok(()), |pin| open(unsafe { pin.bytes().as_mut() }));
         self.end(&outcome);
         outcome
     }
@@ -55,11 +49,9 @@ impl<'a> Verification<'a> {
     /// Ends the read with zeros in place of the bytes, and with the exclusive latch for another pin of the caller.
     pub(crate) fn end_with_zeros(mut self) {
         let Some(reading) = self.reading.take() else { return };
-        let frames = reading.frames();
-        let address = frames.address_of(reading.frame_no()).as_ptr();
-        // SAFETY: 1. `page_size` bytes from `address` on are this frame's; 2. the frame is READING by this very value, so no guard,
-        // no transfer and no other thread has them.
-        unsafe { address.write_bytes(0, frames.page_size().bytes()) };
+        // SAFETY: 1. the bytes are this frame's, and are initialised; 2. the frame is READING by this very value, so no guard, no
+        // transfer and no other thread has them.
+        unsafe { reading.bytes().as_mut() }.fill(0);
         self.pool.end_read_latched(reading);
     }
 

@@ -61,8 +61,7 @@ impl Change {
             pin.make_own();
             self.is_own = true;
         }
-        let frames = pin.frames();
-        NonNull::slice_from_raw_parts(frames.address_of(pin.frame_no()), frames.page_size().bytes())
+        pin.bytes()
     }
 
     /// Has the page's LSN and the one in its bytes be the same: puts it there; or takes it from there, where the page was overwritten and

@@ -125,7 +125,7 @@ impl LatchingAll {
     fn step(&mut self, drive: Drive, waker: &Waker) -> Poll<Result<Vec<OwnedPageRead>>> {
         loop {
             if let Some((at, latching)) = &mut self.wait {
-                let pin = ready!(latching.poll(drive, waker))?;
+                let pin = ready!(latching.step(drive, waker))?;
                 self.pages[*at] = Place::Latched(OwnedPageRead::of_latched(pin));
                 self.wait = None;
             }

@@ -18,16 +18,20 @@
 //! 3. while the bytes are on the shadow page, the frame belongs to the write that is under way; without one, to the thread that holds the
 //!    exclusive latch.
 //!
+//! With a codec the device reads a copy instead, which the codec seals, in the [room](super::copy_room) for that.
+//!
 //! Lock order: the lock of the shadow pages, a leaf.
 
 #![allow(unsafe_code)]
 
 pub(crate) mod pages;
 
-use std::{ptr, ptr::NonNull};
+use std::{ptr, ptr::NonNull, slice};
 
 use crate::{
-    buffer::frame::{frames::Frames, latch::Latch, pin::Pin, state::State, waiters::want::Want},
+    buffer::frame::{
+        copy_room::CopyRun, frames::Frames, latch::Latch, pin::Pin, state::State, waiters::want::Want,
+    },
     id::FrameNo,
     observe::Counter,
     sync::{waking::Wakers, witness},
@@ -74,6 +78,35 @@ impl Frames {
         witness::copied(from, to);
         // SAFETY: the caller's promise; whole pages of which each lies apart do not overlap.
         unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to.as_ptr(), self.page_size().bytes()) };
+    }
+
+    /// Returns where in the arena the run's bytes start.
+    pub(crate) fn run_offset(&self, run: &CopyRun) -> usize {
+        run.first() * self.page_size().bytes()
+    }
+
+    /// Returns page `index` of the run, for a codec to seal.
+    pub(crate) fn copy_mut<'a>(&'a self, run: &'a mut CopyRun, index: usize) -> &'a mut [u8] {
+        // SAFETY: no other has the run's pages, it is borrowed mutably, and the arena is initialised memory.
+        unsafe { slice::from_raw_parts_mut(self.copy_address(run, index).as_ptr(), self.page_size().bytes()) }
+    }
+
+    /// Gives back all pages of the run but the first `pages`. That wakes the first that waits for a frame, if it could have no
+    /// victim written for want of room: nothing else may tell it, since users may have the frames that were written.
+    pub(crate) fn shrink_run(&self, run: &mut CopyRun, pages: usize, wakers: &mut Wakers) {
+        if self.copy_room.shrink(run, pages) && !seeded!("room_given_back_in_silence") {
+            self.frame_waiters.wake_one_with(wakers);
+        }
+    }
+
+    /// Gives back the run, as [`shrink_run`](Self::shrink_run) does.
+    pub(crate) fn give_back_run(&self, mut run: CopyRun, wakers: &mut Wakers) {
+        self.shrink_run(&mut run, 0, wakers);
+    }
+
+    fn copy_address(&self, run: &CopyRun, index: usize) -> NonNull<u8> {
+        assert!(index < run.pages());
+        self.arena().at(self.run_offset(run) + index * self.page_size().bytes())
     }
 }
 
@@ -165,6 +198,14 @@ impl Pin {
         }
         let before = self.end_io(|s| s.end_write(arrived), &Ok(()), wakers);
         !before.end_write(arrived).is_dirty()
+    }
+
+    /// Copies the bytes into page `index` of the run. The caller holds a latch through this pin.
+    pub(crate) fn copy_to(&self, run: &mut CopyRun, index: usize) {
+        let frames = self.frames();
+        // SAFETY: a latch is held, so no thread changes the frame's bytes; the run is borrowed mutably and no other has its
+        // pages.
+        unsafe { frames.copy_page(frames.address_of(self.frame_no()), frames.copy_address(run, index)) };
     }
 }
 

@@ -57,14 +57,6 @@ pub(crate) struct Ticket {
     pub(in crate::buffer::frame) since: Option<Instant>,
 }
 
-/// Whether a line has to be [looked after](Waiters::look_after) from now on, since a task may take the latch.
-#[must_use]
-#[derive(Copy, Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Attention {
-    Needed,
-    NotNeeded,
-}
-
 pub(crate) struct Waiters {
     shards: Box<[CachePadded<Mutex<Shard>>]>,
 }
@@ -72,12 +64,6 @@ pub(crate) struct Waiters {
 impl Waiters {
     pub(crate) fn new() -> Self {
         Self { shards: (0..SHARDS).map(|_| CachePadded::new(Mutex::new(Shard::default()))).collect() }
-    }
-
-    /// Gets in line for the end of an I/O. Returns `None` where there is no longer anything to wait for: the caller looks again.
-    pub(crate) fn enlist(&self, no: FrameNo, frame: Frame<'_>, want: Want, waker: &Waker) -> Option<Ticket> {
-        debug_assert!(!want.is_latch());
-        self.get_in_line(no, frame, want, Drive::Task, waker)
     }
 
     /// Gets in line for a latch, or for the end of an I/O. Returns `None` where there is nothing to wait for: the caller tries
@@ -101,7 +87,7 @@ impl Waiters {
         let mut ticket = None;
         wait::block_on(|waker| {
             if ticket.is_none() {
-                ticket = self.enlist(no, frame, want, waker);
+                ticket = self.get_in_line(no, frame, want, Drive::Task, waker);
             }
             ticket.as_ref().map_or(Poll::Ready(()), |ticket| self.poll(ticket, waker).map(drop))
         });
@@ -155,8 +141,10 @@ impl Waiters {
         self.shard(ticket.frame).lock().is_called(ticket.key)
     }
 
-    /// Leaves the line. A latch that was handed over meanwhile, or for which the ticket's owner was called, is passed on.
-    pub(crate) fn cancel(&self, ticket: &Ticket, frame: Frame<'_>) -> Attention {
+    /// Leaves the line. A latch that was handed over meanwhile, or for which the ticket's owner was called, is
+    /// [passed on](Self::latch_released).
+    #[must_use]
+    pub(crate) fn cancel(&self, ticket: &Ticket, frame: Frame<'_>) -> bool {
         let no = ticket.frame;
         // Its waker is dropped after the lock.
         let left;
@@ -164,12 +152,12 @@ impl Waiters {
             let mut shard = self.shard(no).lock();
             left = shard.remove(ticket.key);
             if left.was_reached() && seeded!("latch_kept_by_a_waiter_that_left") {
-                return Attention::NotNeeded;
+                return false;
             }
             if !left.want.is_latch() {
                 let [others, ..] = shard.waiting_for(no);
                 frame.state.update(|s| s.set_io_waiters(others));
-                return Attention::NotNeeded;
+                return false;
             }
             if left.holds_latch() {
                 frame.state.update(|s| left.want.unlatched(s));
@@ -183,13 +171,15 @@ impl Waiters {
         while self.shard(no).lock().io_done(no, frame, outcome, wakers) {}
     }
 
-    /// Passes the latch on. To be called after a release that saw LATCH_WAITERS in the word.
-    pub(crate) fn latch_released(&self, no: FrameNo, frame: Frame<'_>, wakers: &mut Wakers) -> Attention {
+    /// Passes the latch on. To be called after a release that saw LATCH_WAITERS in the word. Returns whether a line has to be
+    /// [looked after](Self::look_after) from now on, since a task may take the latch.
+    #[must_use]
+    pub(crate) fn latch_released(&self, no: FrameNo, frame: Frame<'_>, wakers: &mut Wakers) -> bool {
         loop {
             let mut shard = self.shard(no).lock();
             let passed = shard.pass_on(no, frame, wakers);
             if passed != Passed::InPart {
-                return if shard.is_watching() { Attention::Needed } else { Attention::NotNeeded };
+                return shard.is_watching();
             }
         }
     }

@@ -49,11 +49,8 @@ impl Bench {
     }
 
     fn enlist(&self, want: Want) -> Option<Ticket> {
-        let (frame, waker) = (self.frame(), &self.waker());
-        if want.is_latch() {
-            return self.waiters.get_in_line(NO, frame, want, Drive::Thread, waker);
-        }
-        self.waiters.enlist(NO, frame, want, waker)
+        let drive = if want.is_latch() { Drive::Thread } else { Drive::Task };
+        self.waiters.get_in_line(NO, self.frame(), want, drive, &self.waker())
     }
 
     /// Comes for the latch, where the waiter was called.
@@ -67,19 +64,13 @@ impl Bench {
 
     fn release_exclusive(&self) {
         if self.frame().state.update(|s| s.unlatch_exclusive(false)).has_latch_waiters() {
-            assert_eq!(
-                self.waiters.latch_released(NO, self.frame(), &mut Wakers::new()),
-                Attention::NotNeeded
-            );
+            assert!(!self.waiters.latch_released(NO, self.frame(), &mut Wakers::new()));
         }
     }
 
     fn release_shared(&self) {
         if self.frame().state.update(State::unlatch_shared).has_latch_waiters() {
-            assert_eq!(
-                self.waiters.latch_released(NO, self.frame(), &mut Wakers::new()),
-                Attention::NotNeeded
-            );
+            assert!(!self.waiters.latch_released(NO, self.frame(), &mut Wakers::new()));
         }
     }
 }
@@ -166,7 +157,8 @@ fn every_waiter_of_a_failed_read_gets_the_error() {
     let frames = FrameArrays::new(1, 1).unwrap();
     let frame = frames.get(FrameNo(0));
     frame.state.update(|s| s.claim().unwrap().begin_read(false));
-    let enlist = || bench.waiters.enlist(NO, frame, Want::ReadDone, &bench.waker()).unwrap();
+    let waker = bench.waker();
+    let enlist = || bench.waiters.get_in_line(NO, frame, Want::ReadDone, Drive::Task, &waker).unwrap();
     let tickets = [enlist(), enlist(), enlist()];
     assert!(frame.state.update(State::fail_read).has_io_waiters());
     bench.waiters.io_done(NO, frame, &Err(Error::ShutDown), &mut Wakers::new());
